@@ -1,0 +1,2 @@
+//! p2pdbg.
+fn main() {}
