@@ -1,0 +1,199 @@
+//! Codes: `NAMEPLATE-word-word-word`, what one person reads to another to pair two hosts.
+//!
+//! The nameplate is public: the rendezvous draws it and finds the listener by it. The words are the
+//! password of the PAKE: 33 bits from the operating system's randomness, never sent anywhere. The words are
+//! those of BIP 39, a public list of 2,048 English words that differ in their first four letters, so a code
+//! survives being read aloud, and four letters of a word are enough when typing.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::secret::random_bytes;
+
+/// How many words a code has.
+pub const WORDS: usize = 3;
+
+/// The public number by which the rendezvous finds a listener: six digits, the first not zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Nameplate(u32);
+
+impl Nameplate {
+    /// The lowest nameplate.
+    pub const MIN: Nameplate = Nameplate(100_000);
+    /// The highest nameplate.
+    pub const MAX: Nameplate = Nameplate(999_999);
+
+    /// Draws a nameplate uniformly at random.
+    pub fn random() -> Self {
+        let span = u64::from(Self::MAX.0 - Self::MIN.0 + 1);
+        // 64 random bits make the modulo's bias (2^-44) meaningless.
+        let offset = u64::from_be_bytes(random_bytes()) % span;
+        Self(Self::MIN.0 + u32::try_from(offset).unwrap_or_default())
+    }
+
+    /// The nameplate of that number, if it has six digits.
+    pub fn new(number: u32) -> Option<Self> {
+        (Self::MIN.0..=Self::MAX.0)
+            .contains(&number)
+            .then_some(Self(number))
+    }
+}
+
+impl fmt::Display for Nameplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The secret half of a code.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct Words(String);
+
+impl Words {
+    /// Draws [`WORDS`] words from the operating system's randomness.
+    pub fn random() -> Self {
+        let list = bip39::Language::English.word_list();
+        let words: Vec<&str> = (0..WORDS)
+            // 2,048 words: a power of two, so the modulo has no bias.
+            .map(|_| list[usize::from(u16::from_be_bytes(random_bytes())) % list.len()])
+            .collect();
+        Self(words.join("-"))
+    }
+
+    /// The password for the PAKE: the words in full, joined by dashes.
+    pub fn password(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<words>")
+    }
+}
+
+/// What `p2pdbg listen` prints and `p2pdbg connect` takes. `Display` shows it whole, words and all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// The public half.
+    pub nameplate: Nameplate,
+    /// The secret half.
+    pub words: Words,
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.nameplate, self.words.0)
+    }
+}
+
+/// Why a text is not a code. The messages never repeat a word that might be right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotACode {
+    /// It does not have four parts.
+    #[error("a code looks like 482913-orbit-lemon-tiger: a number and {WORDS} words")]
+    Shape,
+    /// The first part is not a number of six digits.
+    #[error("a code begins with a number of six digits, as in 482913-orbit-lemon-tiger")]
+    Nameplate,
+    /// A word is not in the list; the position counts from 1.
+    #[error("word {position} of the code is not one that p2pdbg uses: check its spelling")]
+    Word {
+        /// Which word, counted from 1.
+        position: usize,
+    },
+}
+
+impl FromStr for Code {
+    type Err = NotACode;
+
+    /// Reads a code as people type it: any case, dashes or blanks, words cut to their first four letters.
+    fn from_str(text: &str) -> Result<Self, NotACode> {
+        let mut parts = text
+            .split(|c: char| c == '-' || c.is_whitespace())
+            .filter(|part| !part.is_empty());
+        let number = parts.next().ok_or(NotACode::Shape)?;
+        let nameplate = number
+            .parse()
+            .ok()
+            .and_then(Nameplate::new)
+            .ok_or(NotACode::Nameplate)?;
+        let mut words = Vec::with_capacity(WORDS);
+        for (index, part) in parts.enumerate() {
+            if index == WORDS {
+                return Err(NotACode::Shape);
+            }
+            words.push(whole_word(part).ok_or(NotACode::Word {
+                position: index + 1,
+            })?);
+        }
+        if words.len() != WORDS {
+            return Err(NotACode::Shape);
+        }
+        let words = Words(words.join("-"));
+        Ok(Self { nameplate, words })
+    }
+}
+
+/// The word of the list that `typed` is, or begins, in no doubt.
+fn whole_word(typed: &str) -> Option<&'static str> {
+    let typed = typed.to_ascii_lowercase();
+    let list = bip39::Language::English.word_list();
+    if let Ok(index) = list.binary_search(&typed.as_str()) {
+        return Some(list[index]);
+    }
+    let start = list.partition_point(|word| *word < typed.as_str());
+    let mut candidates = list[start..]
+        .iter()
+        .take_while(|word| word.starts_with(&typed));
+    let first = candidates.next()?;
+    (typed.len() >= 4 && candidates.next().is_none()).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_reads_back_as_it_was_written() {
+        for _ in 0..200 {
+            let code = Code {
+                nameplate: Nameplate::random(),
+                words: Words::random(),
+            };
+            assert_eq!(code.to_string().parse(), Ok(code));
+        }
+    }
+
+    #[test]
+    fn a_code_may_be_typed_in_capitals_with_blanks_and_cut_words() {
+        let code: Code = "482913-orbit-lemon-tiger".parse().unwrap();
+        assert_eq!(" 482913 ORBIT  lemo tige ".parse(), Ok(code));
+    }
+
+    #[test]
+    fn what_is_not_a_code_says_which_part_is_wrong() {
+        let wrong = |text: &str| text.parse::<Code>().unwrap_err();
+        assert_eq!(wrong(""), NotACode::Shape);
+        assert_eq!(wrong("482913-orbit-lemon"), NotACode::Shape);
+        assert_eq!(wrong("482913-orbit-lemon-tiger-tiger"), NotACode::Shape);
+        assert_eq!(wrong("12-orbit-lemon-tiger"), NotACode::Nameplate);
+        assert_eq!(wrong("orbit-lemon-tiger"), NotACode::Nameplate);
+        assert_eq!(
+            wrong("482913-orbit-lemmon-tiger"),
+            NotACode::Word { position: 2 }
+        );
+        assert_eq!(
+            wrong("482913-orbit-lemon-t"),
+            NotACode::Word { position: 3 }
+        );
+    }
+
+    #[test]
+    fn debug_does_not_show_the_words() {
+        let code: Code = "482913-orbit-lemon-tiger".parse().unwrap();
+        assert!(!format!("{code:?}").contains("orbit"));
+    }
+}

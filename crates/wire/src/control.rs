@@ -1,0 +1,283 @@
+//! The control protocol between a peer and the rendezvous.
+//!
+//! A peer opens one QUIC connection with ALPN [`ALPN`] and on it one bidirectional stream; each direction
+//! carries [`crate::frame`]s, the peer's of type [`ToRendezvous`], the rendezvous' of type
+//! [`FromRendezvous`]. The protocol's version is the ALPN's: ends that have none in common do not get past
+//! the TLS handshake.
+//!
+//! The rendezvous *introduces* a listener and a connector to each other, either because the connector knows
+//! the listener's nameplate or because both name the same [`Handle`]; from then on they share a *session*
+//! through which it passes their signals, unread, and for which it grants each a leg of the relay.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{code::Nameplate, relay::LegGrant, secret::Secret, url::AccessKey};
+
+/// The ALPN of the control protocol, version 1.
+pub const ALPN: &[u8] = b"p2pdbg-rdv/1";
+
+/// The longest payload of a signal, in bytes.
+pub const MAX_SIGNAL: usize = 16 * 1024;
+
+/// Names one session at the rendezvous: random, and of no meaning elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SessionId(pub [u8; 16]);
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "session-{:02x}{:02x}", self.0[0], self.0[1])
+    }
+}
+
+/// Where two peers that know each other meet: derived by both from a secret that they share, so that it tells
+/// the rendezvous nothing about them.
+pub type Handle = Secret<32>;
+
+/// Proof that the rendezvous granted something earlier; opaque to peers, made and checked by the rendezvous
+/// alone, and valid across its restarts.
+pub type Voucher = Vec<u8>;
+
+/// The longest [`Voucher`] that a peer need keep, in bytes.
+pub const MAX_VOUCHER: usize = 128;
+
+/// The part that a peer plays in a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// Beside the IDE: `p2pdbg listen`.
+    Listener,
+    /// On the debuggee's host: `p2pdbg connect`. Controls the checks and dials the tunnels.
+    Connector,
+}
+
+impl Role {
+    /// The part that the other peer plays.
+    pub fn other(self) -> Self {
+        match self {
+            Role::Listener => Role::Connector,
+            Role::Connector => Role::Listener,
+        }
+    }
+}
+
+/// What lets a peer in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Credential {
+    /// Nothing: enough to join by nameplate, and for everything at an open rendezvous.
+    None,
+    /// The rendezvous' access key.
+    AccessKey(AccessKey),
+    /// From an [`Introduction`] in the past: lets a connector wait at a handle.
+    Voucher(Voucher),
+}
+
+/// What a peer says to the rendezvous.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToRendezvous {
+    /// The first message, once.
+    Hello {
+        /// What lets this peer in.
+        credential: Credential,
+        /// Program and version, for the operator's log: at most 64 bytes of printable ASCII.
+        agent: String,
+    },
+    /// Ask for a nameplate. The answer is `Listening`.
+    Listen {
+        /// From an earlier `Listening`, to have the same nameplate again.
+        claim: Option<NameplateClaim>,
+    },
+    /// Give the nameplate back: it has been used, or burned.
+    Unlisten {
+        /// The nameplate.
+        nameplate: Nameplate,
+        /// What became of it, so that later joins can be told.
+        fate: Fate,
+    },
+    /// Join the listener at a nameplate. The answer is `Introduced`.
+    Join {
+        /// The nameplate.
+        nameplate: Nameplate,
+    },
+    /// Wait at a handle until a peer of the other role is there too. The answer, then, is `Introduced`.
+    Meet {
+        /// The meeting point.
+        handle: Handle,
+        /// This peer's part.
+        role: Role,
+    },
+    /// Wait at a handle no longer.
+    Unmeet {
+        /// The meeting point.
+        handle: Handle,
+        /// This peer's part.
+        role: Role,
+    },
+    /// A message for the session's other member, at most [`MAX_SIGNAL`] bytes.
+    Signal {
+        /// The session.
+        session: SessionId,
+        /// Opaque to the rendezvous.
+        payload: Vec<u8>,
+    },
+    /// Leave a session: its other member is told and the relay's legs close.
+    Leave {
+        /// The session.
+        session: SessionId,
+    },
+}
+
+/// What became of a nameplate that was given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fate {
+    /// Two peers paired with it.
+    Used,
+    /// A wrong word was tried, and the code burned.
+    Burned,
+    /// The listener went away.
+    Withdrawn,
+}
+
+/// A nameplate with the proof that it was this peer's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameplateClaim {
+    /// The nameplate.
+    pub nameplate: Nameplate,
+    /// The rendezvous' proof.
+    pub voucher: Voucher,
+}
+
+/// What the rendezvous says to a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromRendezvous {
+    /// The answer to `Hello`.
+    Welcome {
+        /// The peer's address as the rendezvous sees it.
+        observed: SocketAddr,
+        /// Addresses at which the rendezvous answers STUN, the main one first. An unspecified address (0.0.0.0
+        /// or ::) stands for the one by which the peer reached the rendezvous.
+        stun: Vec<SocketAddr>,
+    },
+    /// The answer to `Listen`.
+    Listening(NameplateClaim),
+    /// The answer to `Join` and `Meet`; to a listener it comes unasked.
+    Introduced(Introduction),
+    /// The rendezvous saw the session's other member use these addresses (on a leg of the relay), besides those
+    /// of the introduction.
+    PeerSeen {
+        /// The session.
+        session: SessionId,
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+    },
+    /// A message from the session's other member.
+    Signal {
+        /// The session.
+        session: SessionId,
+        /// Opaque to the rendezvous.
+        payload: Vec<u8>,
+    },
+    /// The session's other member left, or was lost. The session is over at the rendezvous.
+    PeerLeft {
+        /// The session.
+        session: SessionId,
+        /// Whether it said so, rather than being lost.
+        on_purpose: bool,
+    },
+    /// A request was refused. The connection stays open unless [`Refusal::is_final`].
+    Refused {
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The rendezvous is about to stop, to be started again perhaps. Direct paths go on without it.
+    Stopping,
+}
+
+/// Two peers made known to each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Introduction {
+    /// Names the session in what follows.
+    pub session: SessionId,
+    /// What brought the two together.
+    pub place: Place,
+    /// This peer's part in the session.
+    pub role: Role,
+    /// Addresses that the rendezvous sees the other member use: the only ones at which many ports may be
+    /// searched.
+    pub peer_seen: Vec<IpAddr>,
+    /// This peer's leg of the relay.
+    pub leg: LegGrant,
+    /// Lets this peer wait at handles from now on without the access key.
+    pub voucher: Voucher,
+}
+
+/// What brought two peers together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// The listener's nameplate.
+    Nameplate(Nameplate),
+    /// A handle that both named.
+    Handle(Handle),
+}
+
+/// Why the rendezvous refuses a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// The access key is wrong, or missing where one is needed.
+    #[error("the access key is wrong or missing")]
+    AccessKey,
+    /// Nobody listens at this nameplate, and nobody did lately.
+    #[error("nobody listens with this code")]
+    NameplateUnknown,
+    /// The code of this nameplate was used already.
+    #[error("this code was used already")]
+    NameplateUsed,
+    /// The code of this nameplate burned after a wrong word.
+    #[error("this code is burned: a wrong word was tried with it")]
+    NameplateBurned,
+    /// The listener went away, or waited longer than a code is valid.
+    #[error("this code has expired")]
+    NameplateExpired,
+    /// Somebody else is pairing at this nameplate right now.
+    #[error("somebody else is using this code right now")]
+    NameplateBusy,
+    /// Too many requests or registrations from this address or with this key.
+    #[error("too many requests: try again in {retry_after_s} s")]
+    Limit {
+        /// When to try again, in seconds.
+        retry_after_s: u32,
+    },
+    /// The rendezvous serves as many peers as it may.
+    #[error("the rendezvous is full")]
+    Full,
+    /// The session is over, or never was.
+    #[error("the session is over")]
+    NoSuchSession,
+    /// The peer broke the protocol.
+    #[error("the rendezvous did not understand this peer")]
+    Protocol,
+}
+
+impl Refusal {
+    /// Whether the rendezvous closes the connection after saying so.
+    pub fn is_final(self) -> bool {
+        matches!(self, Refusal::AccessKey | Refusal::Full | Refusal::Protocol)
+    }
+}
+
+/// Codes with which either end closes the QUIC control connection.
+pub mod close {
+    /// Done; nothing is wrong.
+    pub const DONE: u32 = 0;
+    /// The other end broke the protocol.
+    pub const PROTOCOL: u32 = 1;
+    /// The rendezvous is stopping.
+    pub const STOPPING: u32 = 2;
+    /// Refused; a `Refused` message came before.
+    pub const REFUSED: u32 = 3;
+    /// Nothing was said for too long.
+    pub const IDLE: u32 = 4;
+}

@@ -1,0 +1,307 @@
+//! The relay's frames over UDP: how a member of a session ties its source address to its leg.
+//!
+//! ```text
+//! member → relay   BIND       4 | version 1 | leg (16) | zeros to 64 bytes
+//! relay → member   CHALLENGE  5 | version 1 | leg (16) | cookie (32)
+//! member → relay   ANSWER     6 | version 1 | leg (16) | cookie (32) | mac (32)
+//! relay → member   BOUND      7 | version 1 | leg (16) | lifetime in seconds (u16)
+//! relay → member   REFUSED    8 | version 1 | leg (16) | reason (1)
+//! ```
+//!
+//! The cookie is the relay's MAC over the source address and the time, so the relay stores nothing until the
+//! member has shown that it receives at that address; the member's MAC shows that it holds the leg's key,
+//! which the rendezvous gave it over TLS. A reply is never longer than the request that caused it. After
+//! BOUND, every datagram from that source whose first byte is 64 or more goes verbatim to the session's other
+//! member. The first byte of each frame lies in 4–15, which neither STUN (0–3) nor QUIC (64–255) uses.
+//! A member that changes its address, or hears nothing of its leg, binds again.
+
+use hmac::{Hmac, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use crate::secret::Secret;
+
+/// The version of these frames.
+pub const VERSION: u8 = 1;
+
+/// Names a leg. Random, known to the member and the relay.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct LegId(pub [u8; 16]);
+
+/// What the rendezvous gives a member for its leg.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegGrant {
+    /// Names the leg.
+    pub leg: LegId,
+    /// Proves the right to it.
+    pub key: Secret<32>,
+}
+
+/// The relay's proof of address, opaque to the member.
+pub type Cookie = [u8; 32];
+
+/// Why the relay refuses a leg.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RelayRefusal {
+    /// The leg does not exist, or no longer.
+    UnknownLeg,
+    /// The cookie or the MAC is wrong, or the cookie too old.
+    Proof,
+    /// A reason that this version does not know.
+    Other(u8),
+}
+
+impl RelayRefusal {
+    fn code(self) -> u8 {
+        match self {
+            RelayRefusal::UnknownLeg => 1,
+            RelayRefusal::Proof => 2,
+            RelayRefusal::Other(code) => code,
+        }
+    }
+
+    fn from_code(code: u8) -> Self {
+        match code {
+            1 => RelayRefusal::UnknownLeg,
+            2 => RelayRefusal::Proof,
+            other => RelayRefusal::Other(other),
+        }
+    }
+}
+
+/// One frame of the relay.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RelayFrame {
+    /// A member asks to bind its source address.
+    Bind {
+        /// Its leg.
+        leg: LegId,
+    },
+    /// The relay asks for proof.
+    Challenge {
+        /// The member's leg.
+        leg: LegId,
+        /// To be returned.
+        cookie: Cookie,
+    },
+    /// The member proves that it receives at its source address and holds the leg's key.
+    Answer {
+        /// Its leg.
+        leg: LegId,
+        /// From the challenge.
+        cookie: Cookie,
+        /// [`answer_mac`] of the cookie.
+        mac: [u8; 32],
+    },
+    /// The leg is bound to the source address of the answer.
+    Bound {
+        /// The member's leg.
+        leg: LegId,
+        /// How long the leg lasts without a datagram, in seconds.
+        lifetime_s: u16,
+    },
+    /// The leg is not bound.
+    Refused {
+        /// The member's leg.
+        leg: LegId,
+        /// Why.
+        reason: RelayRefusal,
+    },
+}
+
+const BIND: u8 = 4;
+const CHALLENGE: u8 = 5;
+const ANSWER: u8 = 6;
+const BOUND: u8 = 7;
+const REFUSED: u8 = 8;
+
+/// A bind frame is padded to this length, in bytes, so that no reply to it is longer.
+pub const BIND_LENGTH: usize = 64;
+
+/// Whether a datagram with this first byte is one of these frames.
+pub fn is_relay_frame(first_byte: u8) -> bool {
+    (4..=15).contains(&first_byte)
+}
+
+/// A datagram that is no frame of the relay, of this version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a frame of the relay")]
+pub struct NotARelayFrame;
+
+impl RelayFrame {
+    /// The frame as a datagram.
+    pub fn encode(&self) -> Vec<u8> {
+        let start = |kind: u8, leg: &LegId| {
+            let mut out = Vec::with_capacity(82);
+            out.extend_from_slice(&[kind, VERSION]);
+            out.extend_from_slice(&leg.0);
+            out
+        };
+        match self {
+            RelayFrame::Bind { leg } => {
+                let mut out = start(BIND, leg);
+                out.resize(BIND_LENGTH, 0);
+                out
+            }
+            RelayFrame::Challenge { leg, cookie } => {
+                let mut out = start(CHALLENGE, leg);
+                out.extend_from_slice(cookie);
+                out
+            }
+            RelayFrame::Answer { leg, cookie, mac } => {
+                let mut out = start(ANSWER, leg);
+                out.extend_from_slice(cookie);
+                out.extend_from_slice(mac);
+                out
+            }
+            RelayFrame::Bound { leg, lifetime_s } => {
+                let mut out = start(BOUND, leg);
+                out.extend_from_slice(&lifetime_s.to_be_bytes());
+                out
+            }
+            RelayFrame::Refused { leg, reason } => {
+                let mut out = start(REFUSED, leg);
+                out.push(reason.code());
+                out
+            }
+        }
+    }
+
+    /// Reads a datagram.
+    ///
+    /// # Errors
+    /// [`NotARelayFrame`] unless kind, version and length are exactly right.
+    pub fn decode(datagram: &[u8]) -> Result<Self, NotARelayFrame> {
+        let (&[kind, version], rest) = datagram.split_first_chunk().ok_or(NotARelayFrame)?;
+        let (&leg, rest) = rest.split_first_chunk().ok_or(NotARelayFrame)?;
+        if version != VERSION {
+            return Err(NotARelayFrame);
+        }
+        let leg = LegId(leg);
+        let exactly = |bytes: &[u8]| Cookie::try_from(bytes).map_err(|_| NotARelayFrame);
+        match kind {
+            BIND if datagram.len() == BIND_LENGTH => Ok(RelayFrame::Bind { leg }),
+            CHALLENGE => Ok(RelayFrame::Challenge {
+                leg,
+                cookie: exactly(rest)?,
+            }),
+            ANSWER => {
+                let (&cookie, mac) = rest.split_first_chunk().ok_or(NotARelayFrame)?;
+                let mac = exactly(mac)?;
+                Ok(RelayFrame::Answer { leg, cookie, mac })
+            }
+            BOUND => {
+                let lifetime = rest.try_into().map_err(|_| NotARelayFrame)?;
+                Ok(RelayFrame::Bound {
+                    leg,
+                    lifetime_s: u16::from_be_bytes(lifetime),
+                })
+            }
+            REFUSED => match rest {
+                &[code] => Ok(RelayFrame::Refused {
+                    leg,
+                    reason: RelayRefusal::from_code(code),
+                }),
+                _ => Err(NotARelayFrame),
+            },
+            _ => Err(NotARelayFrame),
+        }
+    }
+}
+
+/// The member's MAC in an answer: HMAC-SHA256 under the leg's key over a label, the leg and the cookie.
+pub fn answer_mac(grant: &LegGrant, cookie: &Cookie) -> [u8; 32] {
+    mac_state(&grant.key, &grant.leg, cookie)
+        .finalize()
+        .into_bytes()
+        .into()
+}
+
+/// Whether `mac` is [`answer_mac`] of that leg and cookie; in constant time.
+pub fn answer_is_genuine(key: &Secret<32>, leg: &LegId, cookie: &Cookie, mac: &[u8; 32]) -> bool {
+    mac_state(key, leg, cookie).verify_slice(mac).is_ok()
+}
+
+fn mac_state(key: &Secret<32>, leg: &LegId, cookie: &Cookie) -> Hmac<Sha256> {
+    <Hmac<Sha256> as Mac>::new_from_slice(key.expose())
+        .expect("HMAC takes keys of any length")
+        .chain_update(b"p2pdbg relay answer 1")
+        .chain_update(leg.0)
+        .chain_update(cookie)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEG: LegId = LegId([7; 16]);
+
+    fn every_frame() -> [RelayFrame; 5] {
+        [
+            RelayFrame::Bind { leg: LEG },
+            RelayFrame::Challenge {
+                leg: LEG,
+                cookie: [1; 32],
+            },
+            RelayFrame::Answer {
+                leg: LEG,
+                cookie: [1; 32],
+                mac: [2; 32],
+            },
+            RelayFrame::Bound {
+                leg: LEG,
+                lifetime_s: 300,
+            },
+            RelayFrame::Refused {
+                leg: LEG,
+                reason: RelayRefusal::UnknownLeg,
+            },
+        ]
+    }
+
+    #[test]
+    fn every_frame_reads_back_and_is_told_from_stun_and_quic_by_its_first_byte() {
+        for frame in every_frame() {
+            let datagram = frame.encode();
+            assert!(is_relay_frame(datagram[0]));
+            assert_eq!(RelayFrame::decode(&datagram), Ok(frame));
+        }
+    }
+
+    #[test]
+    fn a_frame_cut_short_or_with_bytes_after_it_is_no_frame() {
+        for frame in every_frame() {
+            let mut datagram = frame.encode();
+            datagram.push(0);
+            assert_eq!(RelayFrame::decode(&datagram), Err(NotARelayFrame));
+            for length in 0..datagram.len() - 1 {
+                assert_eq!(RelayFrame::decode(&datagram[..length]), Err(NotARelayFrame));
+            }
+        }
+    }
+
+    #[test]
+    fn no_reply_is_longer_than_the_request_that_causes_it() {
+        let [bind, challenge, answer, bound, refused] = every_frame().map(|f| f.encode().len());
+        assert!(challenge <= bind && refused <= bind);
+        assert!(bound <= answer && refused <= answer);
+    }
+
+    #[test]
+    fn an_answer_proves_key_leg_and_cookie() {
+        let grant = LegGrant {
+            leg: LEG,
+            key: Secret::random(),
+        };
+        let mac = answer_mac(&grant, &[1; 32]);
+        assert!(answer_is_genuine(&grant.key, &LEG, &[1; 32], &mac));
+        assert!(!answer_is_genuine(&grant.key, &LEG, &[2; 32], &mac));
+        assert!(!answer_is_genuine(
+            &grant.key,
+            &LegId([8; 16]),
+            &[1; 32],
+            &mac
+        ));
+        assert!(!answer_is_genuine(&Secret::random(), &LEG, &[1; 32], &mac));
+    }
+}

@@ -1,0 +1,92 @@
+//! What two peers say to each other through the rendezvous, before and beside their tunnels.
+//!
+//! A session begins with a key exchange ([`Signal::Pake`] after an introduction by nameplate,
+//! [`Signal::Known`] after one by handle), both sides confirm the key, and everything after that is
+//! [`Signal::Sealed`] under it. Each signal is one postcard value in the payload of a `Signal` of
+//! [`crate::control`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::fingerprint::Fingerprint;
+
+/// The version of the exchange between peers, the first field of its first message.
+pub const VERSION: u16 = 1;
+
+/// One signal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Signal {
+    /// The first message of a pairing by code.
+    Pake {
+        /// [`VERSION`].
+        version: u16,
+        /// The sender's certificate.
+        fingerprint: Fingerprint,
+        /// The sender's SPAKE2 message.
+        message: Vec<u8>,
+    },
+    /// The first message between peers that share a pair secret.
+    Known {
+        /// [`VERSION`].
+        version: u16,
+        /// The sender's certificate.
+        fingerprint: Fingerprint,
+        /// Random, new for each session.
+        nonce: [u8; 32],
+    },
+    /// Proof that the sender has the session key. The connector confirms first, so that a guess at the words
+    /// cannot be checked without its being noticed.
+    Confirm {
+        /// A MAC over the transcript under the session key, one label for each role.
+        mac: [u8; 32],
+    },
+    /// The exchange has failed and is over.
+    Abort {
+        /// Why.
+        reason: AbortReason,
+    },
+    /// A [`PeerMessage`] under the session key.
+    Sealed {
+        /// Counts the sender's sealed signals from 0; never used twice with one key.
+        counter: u64,
+        /// XChaCha20-Poly1305.
+        ciphertext: Vec<u8>,
+    },
+}
+
+/// Why a key exchange failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AbortReason {
+    /// The confirmation does not verify: a wrong word, or somebody in the middle.
+    Confirmation,
+    /// The other side speaks another version.
+    Version,
+    /// The message was not expected.
+    Protocol,
+    /// The listener takes no more peers.
+    Busy,
+}
+
+/// What peers say under seal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerMessage {
+    /// Who the sender is; the first sealed message.
+    Introduce(PeerInfo),
+    /// A message of the traversal engine: candidates and what belongs to them.
+    Punch(Vec<u8>),
+    /// The sender is ending the session.
+    Bye,
+}
+
+/// What a peer tells about itself. Every text is the peer's claim, to be escaped before it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerInfo {
+    /// The name by which the peer wants to be known.
+    pub name: String,
+    /// Program and version.
+    pub agent: String,
+    /// Names this run of the process: a peer that comes back with another one has lost its streams.
+    pub instance: [u8; 16],
+}
+
+/// The longest name of a peer that is kept, in bytes.
+pub const MAX_NAME: usize = 64;

@@ -1,0 +1,126 @@
+//! The control stream of a tunnel: the first bidirectional stream of the QUIC connection between two peers,
+//! opened by the connector.
+//!
+//! Each direction carries [`crate::frame`]s of [`TunnelMessage`]. The first from each side is `Hello`: it
+//! proves the session key over this very TLS connection, and names the epoch of the tunnel. Nothing else on
+//! the connection counts before both proofs verify.
+
+use serde::{Deserialize, Serialize};
+
+/// The ALPN of a tunnel, version 1.
+pub const ALPN: &[u8] = b"p2pdbg/1";
+
+/// The label with which the keying material for the proofs is exported (RFC 8446 section 7.5).
+pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-p2pdbg-tunnel-1";
+
+/// How a tunnel's datagrams travel; part of `Hello`, so that both ends name the path alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PathKind {
+    /// From peer to peer.
+    Direct,
+    /// Through the rendezvous, over UDP.
+    RelayUdp,
+    /// Through the rendezvous, over TCP.
+    RelayTcp,
+}
+
+/// What is said on a tunnel's control stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TunnelMessage {
+    /// The first message of each side.
+    Hello {
+        /// Counts the tunnels of a session up; the connector draws it, the listener repeats it.
+        epoch: u64,
+        /// The path this tunnel takes.
+        path: PathKind,
+        /// HMAC-SHA256 under the session's tunnel key, over role, epoch, path and exported keying material.
+        proof: [u8; 32],
+    },
+    /// A frame of the stream ledger.
+    Ledger(Vec<u8>),
+    /// The forwards of the session, all of them; the listener says them on every tunnel.
+    Forwards(Vec<ForwardOffer>),
+    /// What became of a forward at the connector.
+    ForwardState {
+        /// Which forward.
+        forward: u16,
+        /// Its state.
+        state: ForwardState,
+    },
+    /// The dialling side of a forward tells whether something listens at its target.
+    TargetListening {
+        /// Which forward.
+        forward: u16,
+        /// Whether its target listens.
+        listening: bool,
+    },
+    /// A stream waits, at the dialling side, for its target to listen, or has stopped waiting.
+    StreamWaiting {
+        /// The stream.
+        stream: u64,
+        /// Whether it waits.
+        waiting: bool,
+    },
+    /// The sender ends the session for good.
+    Bye,
+}
+
+/// A forward as the listener offers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardOffer {
+    /// Names the forward in this session.
+    pub forward: u16,
+    /// Which end opens the local port.
+    pub direction: Direction,
+    /// Where the port is opened: empty for loopback.
+    pub bind: String,
+    /// The port that is opened; 0 for any.
+    pub port: u16,
+    /// The host that is dialled at the other end.
+    pub target_host: String,
+    /// The port that is dialled at the other end.
+    pub target_port: u16,
+    /// The debugger it is for, or empty.
+    pub preset: String,
+    /// Listen only while the target listens, rather than hold connections until it does.
+    pub refuse_while_absent: bool,
+}
+
+/// Which end of a forward opens the local port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Direction {
+    /// The port is opened beside the IDE and dialled at the debuggee: `-L`.
+    ToDebuggee,
+    /// The port is opened at the debuggee and dialled beside the IDE: `-R`.
+    ToIde,
+}
+
+/// What became of a forward at the connector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ForwardState {
+    /// The connector serves it; for `-R`, at this address.
+    Up {
+        /// The address of the opened port, empty for `-L`.
+        listen: String,
+    },
+    /// The port is taken.
+    PortInUse,
+    /// The connector's user has not allowed the target or the address.
+    NotAllowed,
+    /// It failed for another reason, in words.
+    Failed(String),
+}
+
+/// Codes with which a peer closes a tunnel's QUIC connection.
+pub mod close {
+    /// The session is over.
+    pub const DONE: u32 = 0;
+    /// The other side broke the protocol, or its proof failed.
+    pub const PROTOCOL: u32 = 1;
+    /// A better tunnel has taken over.
+    pub const REPLACED: u32 = 2;
+    /// The epoch is not higher than one that was already accepted.
+    pub const OLD_EPOCH: u32 = 3;
+    /// This process knows nothing of the session.
+    pub const UNKNOWN_SESSION: u32 = 4;
+}

@@ -1,0 +1,211 @@
+//! The rendezvous' URL: `p2pdbg://ACCESSKEY@HOST:PORT#FINGERPRINT`.
+//!
+//! One text carries all that a peer needs: where the rendezvous is, the key that it asks of those who
+//! register, and the fingerprint that pins its certificate. Only the host is obligatory.
+
+use std::{fmt, net::Ipv6Addr, str::FromStr};
+
+use data_encoding::BASE64URL_NOPAD;
+
+use crate::{fingerprint::Fingerprint, secret::Secret};
+
+/// The port on which a rendezvous serves unless told otherwise: STUN's (RFC 8489 section 18.6).
+pub const DEFAULT_PORT: u16 = 3478;
+
+/// What a peer must know to register at a rendezvous that is not `--open`.
+pub type AccessKey = Secret<16>;
+
+/// Where a rendezvous is and how it is recognised. `Display` shows it whole, key and all.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RendezvousUrl {
+    /// The key to register with; none at an open rendezvous, or for a peer that only joins.
+    pub access_key: Option<AccessKey>,
+    /// A name or an address; an IPv6 address stands without brackets here.
+    pub host: String,
+    /// The UDP port (and TCP port) of the control protocol, the relay and STUN.
+    pub port: u16,
+    /// The pinned certificate; without it the certificate must chain to a root the system trusts.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+impl RendezvousUrl {
+    /// The same rendezvous without the access key: what may be shown to the peer.
+    pub fn without_key(&self) -> Self {
+        Self {
+            access_key: None,
+            ..self.clone()
+        }
+    }
+
+    /// `HOST:PORT`, with brackets around an IPv6 address.
+    pub fn authority(&self) -> String {
+        let port = self.port;
+        match self.host.parse::<Ipv6Addr>() {
+            Ok(v6) => format!("[{v6}]:{port}"),
+            Err(_) => format!("{}:{port}", self.host),
+        }
+    }
+}
+
+impl fmt::Display for RendezvousUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("p2pdbg://")?;
+        if let Some(key) = &self.access_key {
+            write!(f, "{}@", BASE64URL_NOPAD.encode(key.expose()))?;
+        }
+        f.write_str(&self.authority())?;
+        if let Some(fingerprint) = &self.fingerprint {
+            write!(f, "#{fingerprint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RendezvousUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.access_key.as_ref().map_or("", |_| "<key>@");
+        write!(f, "p2pdbg://{key}{}", self.authority())
+    }
+}
+
+/// Why a text is not a rendezvous' URL. The messages never repeat the access key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotARendezvousUrl {
+    /// It does not begin with `p2pdbg://`.
+    #[error("a rendezvous URL begins with p2pdbg://")]
+    Scheme,
+    /// There is no host, or it has characters that no host name has.
+    #[error("the host in the rendezvous URL is missing or malformed")]
+    Host,
+    /// The port is not a number from 1 to 65535.
+    #[error("the port in the rendezvous URL is not a number from 1 to 65535")]
+    Port,
+    /// The access key is not 22 characters of base64url.
+    #[error(
+        "the access key in the rendezvous URL is damaged: it has 22 characters of A-Z, a-z, 0-9, - and _"
+    )]
+    AccessKey,
+    /// The fingerprint is not 43 characters of base64url.
+    #[error(
+        "the fingerprint in the rendezvous URL is damaged: after # stand 43 characters of A-Z, a-z, 0-9, - and _"
+    )]
+    Fingerprint,
+}
+
+impl FromStr for RendezvousUrl {
+    type Err = NotARendezvousUrl;
+
+    fn from_str(text: &str) -> Result<Self, NotARendezvousUrl> {
+        let rest = text
+            .trim()
+            .strip_prefix("p2pdbg://")
+            .ok_or(NotARendezvousUrl::Scheme)?;
+        let (rest, fingerprint) = match rest.split_once('#') {
+            Some((rest, text)) => {
+                let pinned = text.parse().map_err(|_| NotARendezvousUrl::Fingerprint)?;
+                (rest, Some(pinned))
+            }
+            None => (rest, None),
+        };
+        let (access_key, authority) = match rest.rsplit_once('@') {
+            Some((key, authority)) => (Some(parse_access_key(key)?), authority),
+            None => (None, rest),
+        };
+        let authority = authority.strip_suffix('/').unwrap_or(authority);
+        let (host, port) = parse_authority(authority)?;
+        Ok(Self {
+            access_key,
+            host,
+            port,
+            fingerprint,
+        })
+    }
+}
+
+fn parse_access_key(text: &str) -> Result<AccessKey, NotARendezvousUrl> {
+    let bytes = BASE64URL_NOPAD
+        .decode(text.as_bytes())
+        .map_err(|_| NotARendezvousUrl::AccessKey)?;
+    let bytes = bytes.try_into().map_err(|_| NotARendezvousUrl::AccessKey)?;
+    Ok(AccessKey::from_bytes(bytes))
+}
+
+fn parse_authority(authority: &str) -> Result<(String, u16), NotARendezvousUrl> {
+    if let Some(bracketed) = authority.strip_prefix('[') {
+        let (host, rest) = bracketed.split_once(']').ok_or(NotARendezvousUrl::Host)?;
+        let host: Ipv6Addr = host.parse().map_err(|_| NotARendezvousUrl::Host)?;
+        let port = match rest {
+            "" => DEFAULT_PORT,
+            _ => parse_port(rest.strip_prefix(':').ok_or(NotARendezvousUrl::Port)?)?,
+        };
+        return Ok((host.to_string(), port));
+    }
+    let (host, port) = match authority.split_once(':') {
+        Some((host, port)) => (host, parse_port(port)?),
+        None => (authority, DEFAULT_PORT),
+    };
+    let plausible = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if host.is_empty() || host.len() > 253 || !host.chars().all(plausible) {
+        return Err(NotARendezvousUrl::Host);
+    }
+    Ok((host.to_owned(), port))
+}
+
+fn parse_port(text: &str) -> Result<u16, NotARendezvousUrl> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err(NotARendezvousUrl::Port),
+        Ok(port) => Ok(port),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> RendezvousUrl {
+        RendezvousUrl {
+            access_key: Some(AccessKey::random()),
+            host: "rdv.example.org".into(),
+            port: 4000,
+            fingerprint: Some(Fingerprint::of_certificate(b"certificate")),
+        }
+    }
+
+    #[test]
+    fn a_url_reads_back_as_it_was_written() {
+        let url = full();
+        assert_eq!(url.to_string().parse(), Ok(url.clone()));
+        let v6 = RendezvousUrl {
+            host: "2001:db8::1".into(),
+            ..url.without_key()
+        };
+        assert_eq!(v6.authority(), "[2001:db8::1]:4000");
+        assert_eq!(v6.to_string().parse(), Ok(v6));
+    }
+
+    #[test]
+    fn only_the_host_is_obligatory() {
+        let url: RendezvousUrl = "p2pdbg://192.0.2.7".parse().unwrap();
+        assert_eq!((url.host.as_str(), url.port), ("192.0.2.7", DEFAULT_PORT));
+        assert_eq!((url.access_key, url.fingerprint), (None, None));
+    }
+
+    #[test]
+    fn debug_shows_neither_key_nor_fingerprint() {
+        let url = full();
+        assert_eq!(format!("{url:?}"), "p2pdbg://<key>@rdv.example.org:4000");
+    }
+
+    #[test]
+    fn what_is_not_a_url_says_which_part_is_wrong() {
+        let wrong = |text: &str| text.parse::<RendezvousUrl>().unwrap_err();
+        assert_eq!(wrong("https://a"), NotARendezvousUrl::Scheme);
+        assert_eq!(wrong("p2pdbg://"), NotARendezvousUrl::Host);
+        assert_eq!(wrong("p2pdbg://a b"), NotARendezvousUrl::Host);
+        assert_eq!(wrong("p2pdbg://a:0"), NotARendezvousUrl::Port);
+        assert_eq!(wrong("p2pdbg://a:http"), NotARendezvousUrl::Port);
+        assert_eq!(wrong("p2pdbg://key@a"), NotARendezvousUrl::AccessKey);
+        assert_eq!(wrong("p2pdbg://a#print"), NotARendezvousUrl::Fingerprint);
+        assert_eq!(wrong("p2pdbg://[::1"), NotARendezvousUrl::Host);
+    }
+}
