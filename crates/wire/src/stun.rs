@@ -20,6 +20,7 @@
 //! # Ok::<(), p2pdbg_wire::stun::EncodeError>(())
 //! ```
 
+mod address;
 mod attribute;
 mod crc32;
 mod encode;
@@ -27,7 +28,8 @@ mod encode;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-pub use self::attribute::{AddressFamily, Attribute, AttributeTypes, Attributes, kind};
+pub use self::address::AddressFamily;
+pub use self::attribute::{Attribute, AttributeTypes, Attributes, kind};
 pub use self::encode::{EncodeError, Encoder};
 
 /// Length of the fixed header, in bytes.
@@ -165,7 +167,11 @@ impl<'a> Message<'a> {
             _ => Class::Error,
         };
         let method = (kind & 0x000F) | ((kind & 0x00E0) >> 1) | ((kind & 0x3E00) >> 2);
-        let message = Self { bytes, class, method };
+        let message = Self {
+            bytes,
+            class,
+            method,
+        };
         attribute::check_all(&message)?;
         Ok(message)
     }
@@ -225,7 +231,10 @@ impl<'a> Message<'a> {
     pub fn unknown_required(&self) -> impl Iterator<Item = u16> + 'a {
         self.attributes().filter_map(|a| match a {
             // We do not check SHA-1 integrity, but we know what it is.
-            Attribute::Other { kind: kind::MESSAGE_INTEGRITY, .. } => None,
+            Attribute::Other {
+                kind: kind::MESSAGE_INTEGRITY,
+                ..
+            } => None,
             Attribute::Other { kind, .. } if kind < 0x8000 => Some(kind),
             _ => None,
         })
@@ -234,7 +243,12 @@ impl<'a> Message<'a> {
     /// Checks the FINGERPRINT, if there is one.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        let Some(covered) = self.bytes.len().checked_sub(FINGERPRINT_LEN).filter(|&n| n >= HEADER_LEN) else {
+        let Some(covered) = self
+            .bytes
+            .len()
+            .checked_sub(FINGERPRINT_LEN)
+            .filter(|&n| n >= HEADER_LEN)
+        else {
             return Fingerprint::Absent;
         };
         match self.attributes().last() {
@@ -267,7 +281,8 @@ impl<'a> Message<'a> {
 /// The HMAC over everything before the integrity attribute, with the header's length as if the message ended with it.
 fn integrity_mac(key: &[u8], before: &[u8], tag_len: usize) -> Hmac<Sha256> {
     let length = (before.len() - HEADER_LEN + ATTRIBUTE_HEADER_LEN + tag_len) as u16;
-    let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(key).expect("HMAC takes a key of any length");
+    let mut mac =
+        <Hmac<Sha256> as Mac>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(&before[..2]);
     mac.update(&length.to_be_bytes());
     mac.update(&before[4..]);

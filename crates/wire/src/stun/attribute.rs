@@ -1,8 +1,9 @@
 //! STUN attributes: their numbers, and one value's bytes to a type and back.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
-use super::{ATTRIBUTE_HEADER_LEN, COOKIE_BYTES, DecodeError, HEADER_LEN, Message, TransactionId};
+use super::address::{self, AddressFamily};
+use super::{ATTRIBUTE_HEADER_LEN, DecodeError, HEADER_LEN, Message, TransactionId};
 
 /// The registered numbers of the attributes that [`Attribute`] knows.
 #[allow(missing_docs, reason = "the names are the registry's own")]
@@ -98,7 +99,11 @@ impl<'a> AttributeTypes<'a> {
             TypeList::Numbers(numbers) => (numbers, &[]),
             TypeList::Bytes(bytes) => (&[], bytes),
         };
-        numbers.iter().copied().chain(bytes.chunks_exact(2).map(|two| u16::from_be_bytes([two[0], two[1]])))
+        numbers.iter().copied().chain(
+            bytes
+                .chunks_exact(2)
+                .map(|two| u16::from_be_bytes([two[0], two[1]])),
+        )
     }
 
     fn value_len(&self) -> usize {
@@ -122,32 +127,6 @@ impl PartialEq for AttributeTypes<'_> {
 }
 
 impl Eq for AttributeTypes<'_> {}
-
-/// The family of an address, for computing lengths before the address is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum AddressFamily {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-impl AddressFamily {
-    /// The family of `address`.
-    #[must_use]
-    pub fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
-    }
-
-    /// Length of an encoded attribute that holds an address of this family, in bytes.
-    #[must_use]
-    pub const fn attribute_len(self) -> usize {
-        match self {
-            Self::V4 => ATTRIBUTE_HEADER_LEN + 8,
-            Self::V6 => ATTRIBUTE_HEADER_LEN + 20,
-        }
-    }
-}
 
 impl<'a> Attribute<'a> {
     /// The attribute's number.
@@ -189,7 +168,9 @@ impl<'a> Attribute<'a> {
                 AddressFamily::of(address.ip()).attribute_len() - ATTRIBUTE_HEADER_LEN
             }
             Self::ChangeRequest { .. } | Self::Priority(_) | Self::Fingerprint(_) => 4,
-            Self::Username(value) | Self::Software(value) | Self::MessageIntegritySha256(value) => value.len(),
+            Self::Username(value) | Self::Software(value) | Self::MessageIntegritySha256(value) => {
+                value.len()
+            }
             Self::ErrorCode { reason, .. } => 4 + reason.len(),
             Self::UnknownAttributes(types) => types.value_len(),
             Self::UseCandidate => 0,
@@ -202,10 +183,14 @@ impl<'a> Attribute<'a> {
     /// Writes the value into `out`, which is [`Self::value_len`] long and zeroed.
     pub(super) fn write_value(&self, out: &mut [u8], transaction: TransactionId) {
         match self {
-            Self::MappedAddress(address) | Self::ResponseOrigin(address) | Self::OtherAddress(address) => {
-                write_address(out, *address, &[0; 16]);
+            Self::MappedAddress(address)
+            | Self::ResponseOrigin(address)
+            | Self::OtherAddress(address) => {
+                address::write(out, *address, &address::NO_MASK);
             }
-            Self::XorMappedAddress(address) => write_address(out, *address, &mask(transaction)),
+            Self::XorMappedAddress(address) => {
+                address::write(out, *address, &address::xor_mask(transaction))
+            }
             Self::ChangeRequest { ip, port } => out[3] = u8::from(*ip) << 2 | u8::from(*port) << 1,
             Self::Username(value) | Self::Software(value) | Self::MessageIntegritySha256(value) => {
                 out.copy_from_slice(value);
@@ -220,9 +205,13 @@ impl<'a> Attribute<'a> {
                     two.copy_from_slice(&number.to_be_bytes());
                 }
             }
-            Self::Priority(value) | Self::Fingerprint(value) => out.copy_from_slice(&value.to_be_bytes()),
+            Self::Priority(value) | Self::Fingerprint(value) => {
+                out.copy_from_slice(&value.to_be_bytes())
+            }
             Self::UseCandidate | Self::Padding(_) => {}
-            Self::IceControlled(value) | Self::IceControlling(value) => out.copy_from_slice(&value.to_be_bytes()),
+            Self::IceControlled(value) | Self::IceControlling(value) => {
+                out.copy_from_slice(&value.to_be_bytes())
+            }
             Self::Other { value, .. } => out.copy_from_slice(value),
         }
     }
@@ -230,19 +219,28 @@ impl<'a> Attribute<'a> {
     /// Reads one value; `None` when its definition forbids it.
     fn read(kind: u16, value: &'a [u8], transaction: TransactionId) -> Option<Self> {
         Some(match kind {
-            kind::MAPPED_ADDRESS => Self::MappedAddress(read_address(value, &[0; 16])?),
+            kind::MAPPED_ADDRESS => Self::MappedAddress(address::read(value, &address::NO_MASK)?),
             kind::CHANGE_REQUEST => {
                 let flags = u32::from_be_bytes(value.try_into().ok()?);
-                Self::ChangeRequest { ip: flags & 4 != 0, port: flags & 2 != 0 }
+                Self::ChangeRequest {
+                    ip: flags & 4 != 0,
+                    port: flags & 2 != 0,
+                }
             }
             kind::USERNAME => Self::Username(value).filter_len(value, 513)?,
             kind::ERROR_CODE => {
-                let [_, _, class, number, reason @ ..] = value else { return None };
+                let [_, _, class, number, reason @ ..] = value else {
+                    return None;
+                };
                 let (class, number) = (u16::from(class & 7), u16::from(*number));
                 if !(3..=6).contains(&class) || number > 99 {
                     return None;
                 }
-                Self::ErrorCode { code: class * 100 + number, reason }.filter_len(reason, 763)?
+                Self::ErrorCode {
+                    code: class * 100 + number,
+                    reason,
+                }
+                .filter_len(reason, 763)?
             }
             kind::UNKNOWN_ATTRIBUTES if value.len().is_multiple_of(2) => {
                 Self::UnknownAttributes(AttributeTypes(TypeList::Bytes(value)))
@@ -257,7 +255,9 @@ impl<'a> Attribute<'a> {
                 }
                 Self::MessageIntegritySha256(value)
             }
-            kind::XOR_MAPPED_ADDRESS => Self::XorMappedAddress(read_address(value, &mask(transaction))?),
+            kind::XOR_MAPPED_ADDRESS => {
+                Self::XorMappedAddress(address::read(value, &address::xor_mask(transaction))?)
+            }
             kind::PRIORITY => Self::Priority(u32::from_be_bytes(value.try_into().ok()?)),
             kind::USE_CANDIDATE if value.is_empty() => Self::UseCandidate,
             kind::USE_CANDIDATE => return None,
@@ -265,9 +265,11 @@ impl<'a> Attribute<'a> {
             kind::SOFTWARE => Self::Software(value).filter_len(value, 763)?,
             kind::FINGERPRINT => Self::Fingerprint(u32::from_be_bytes(value.try_into().ok()?)),
             kind::ICE_CONTROLLED => Self::IceControlled(u64::from_be_bytes(value.try_into().ok()?)),
-            kind::ICE_CONTROLLING => Self::IceControlling(u64::from_be_bytes(value.try_into().ok()?)),
-            kind::RESPONSE_ORIGIN => Self::ResponseOrigin(read_address(value, &[0; 16])?),
-            kind::OTHER_ADDRESS => Self::OtherAddress(read_address(value, &[0; 16])?),
+            kind::ICE_CONTROLLING => {
+                Self::IceControlling(u64::from_be_bytes(value.try_into().ok()?))
+            }
+            kind::RESPONSE_ORIGIN => Self::ResponseOrigin(address::read(value, &address::NO_MASK)?),
+            kind::OTHER_ADDRESS => Self::OtherAddress(address::read(value, &address::NO_MASK)?),
             kind => Self::Other { kind, value },
         })
     }
@@ -288,7 +290,11 @@ pub struct Attributes<'a> {
 
 impl<'a> Attributes<'a> {
     pub(super) fn new(message: &Message<'a>) -> Self {
-        Self { raw: RawAttributes::new(message), transaction: message.transaction(), sealed: (false, false) }
+        Self {
+            raw: RawAttributes::new(message),
+            transaction: message.transaction(),
+            sealed: (false, false),
+        }
     }
 }
 
@@ -322,7 +328,10 @@ struct RawAttributes<'a> {
 
 impl<'a> RawAttributes<'a> {
     fn new(message: &Message<'a>) -> Self {
-        Self { bytes: message.bytes, offset: HEADER_LEN }
+        Self {
+            bytes: message.bytes,
+            offset: HEADER_LEN,
+        }
     }
 }
 
@@ -332,7 +341,9 @@ impl<'a> Iterator for RawAttributes<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let offset = self.offset;
         // A message is a whole number of words, so a header is there or nothing is.
-        let [k0, k1, l0, l1, rest @ ..] = self.bytes.get(offset..)? else { return None };
+        let [k0, k1, l0, l1, rest @ ..] = self.bytes.get(offset..)? else {
+            return None;
+        };
         let kind = u16::from_be_bytes([*k0, *k1]);
         let len = usize::from(u16::from_be_bytes([*l0, *l1]));
         let Some(value) = rest.get(..len) else {
@@ -365,45 +376,4 @@ pub(super) fn integrity_position<'a>(message: &Message<'a>) -> Option<(usize, &'
         .filter_map(Result::ok)
         .find(|(_, kind, _)| *kind == kind::MESSAGE_INTEGRITY_SHA256)
         .map(|(offset, _, tag)| (offset, tag))
-}
-
-/// What XOR-MAPPED-ADDRESS is masked with: the magic cookie, then the transaction.
-fn mask(transaction: TransactionId) -> [u8; 16] {
-    let mut mask = [0; 16];
-    mask[..4].copy_from_slice(&COOKIE_BYTES);
-    mask[4..].copy_from_slice(&transaction.0);
-    mask
-}
-
-fn write_address(out: &mut [u8], address: SocketAddr, mask: &[u8; 16]) {
-    let port = address.port() ^ u16::from_be_bytes([mask[0], mask[1]]);
-    out[2..4].copy_from_slice(&port.to_be_bytes());
-    match address.ip() {
-        IpAddr::V4(ip) => {
-            out[1] = 1;
-            out[4..].copy_from_slice(&ip.octets());
-        }
-        IpAddr::V6(ip) => {
-            out[1] = 2;
-            out[4..].copy_from_slice(&ip.octets());
-        }
-    }
-    for (byte, mask) in out[4..].iter_mut().zip(mask) {
-        *byte ^= mask;
-    }
-}
-
-fn read_address(value: &[u8], mask: &[u8; 16]) -> Option<SocketAddr> {
-    let [_, family, p0, p1, ip @ ..] = value else { return None };
-    let port = u16::from_be_bytes([p0 ^ mask[0], p1 ^ mask[1]]);
-    let mut octets = [0; 16];
-    for (octet, (byte, mask)) in octets.iter_mut().zip(ip.iter().zip(mask)) {
-        *octet = byte ^ mask;
-    }
-    let ip: IpAddr = match (family, ip.len()) {
-        (1, 4) => Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]).into(),
-        (2, 16) => Ipv6Addr::from(octets).into(),
-        _ => return None,
-    };
-    Some(SocketAddr::new(ip, port))
 }

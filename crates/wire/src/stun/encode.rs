@@ -3,8 +3,9 @@
 use hmac::Mac;
 
 use super::{
-    ATTRIBUTE_HEADER_LEN, Attribute, COOKIE_BYTES, Class, FINGERPRINT_XOR, HEADER_LEN, INTEGRITY_TAG_LEN,
-    METHOD_BINDING, SHORTEST_INTEGRITY_TAG_LEN, TransactionId, crc32, integrity_mac,
+    ATTRIBUTE_HEADER_LEN, Attribute, COOKIE_BYTES, Class, FINGERPRINT_XOR, HEADER_LEN,
+    INTEGRITY_TAG_LEN, METHOD_BINDING, SHORTEST_INTEGRITY_TAG_LEN, TransactionId, crc32,
+    integrity_mac,
 };
 
 /// Why a message cannot be written.
@@ -32,18 +33,29 @@ impl<'b> Encoder<'b> {
     ///
     /// # Errors
     /// [`EncodeError::NoRoom`] when not even the header fits.
-    pub fn new(buffer: &'b mut [u8], class: Class, transaction: TransactionId) -> Result<Self, EncodeError> {
+    pub fn new(
+        buffer: &'b mut [u8],
+        class: Class,
+        transaction: TransactionId,
+    ) -> Result<Self, EncodeError> {
         let header = buffer.get_mut(..HEADER_LEN).ok_or(EncodeError::NoRoom)?;
         header[..2].copy_from_slice(&(METHOD_BINDING | class.bits()).to_be_bytes());
         header[2..4].fill(0);
         header[4..8].copy_from_slice(&COOKIE_BYTES);
         header[8..].copy_from_slice(&transaction.0);
-        Ok(Self { buffer, len: HEADER_LEN, transaction })
+        Ok(Self {
+            buffer,
+            len: HEADER_LEN,
+            transaction,
+        })
     }
 
     /// Bytes written so far, the header included.
     #[must_use]
-    #[allow(clippy::len_without_is_empty, reason = "a message is never empty: it has a header")]
+    #[allow(
+        clippy::len_without_is_empty,
+        reason = "a message is never empty: it has a header"
+    )]
     pub fn len(&self) -> usize {
         self.len
     }
@@ -64,11 +76,17 @@ impl<'b> Encoder<'b> {
         if !allowed || end - HEADER_LEN > usize::from(u16::MAX) {
             return Err(EncodeError::Value(attribute.kind()));
         }
-        let out = self.buffer.get_mut(self.len..end).ok_or(EncodeError::NoRoom)?;
+        let out = self
+            .buffer
+            .get_mut(self.len..end)
+            .ok_or(EncodeError::NoRoom)?;
         out.fill(0);
         out[..2].copy_from_slice(&attribute.kind().to_be_bytes());
         out[2..4].copy_from_slice(&(value_len as u16).to_be_bytes());
-        attribute.write_value(&mut out[ATTRIBUTE_HEADER_LEN..ATTRIBUTE_HEADER_LEN + value_len], self.transaction);
+        attribute.write_value(
+            &mut out[ATTRIBUTE_HEADER_LEN..ATTRIBUTE_HEADER_LEN + value_len],
+            self.transaction,
+        );
         self.len = end;
         self.buffer[2..4].copy_from_slice(&((end - HEADER_LEN) as u16).to_be_bytes());
         Ok(())
@@ -96,12 +114,20 @@ impl<'b> Encoder<'b> {
     ///
     /// # Errors
     /// [`EncodeError::NoRoom`] when they do not fit, [`EncodeError::Value`] when `tag_len` is not one of 16, 20, …, 32.
-    pub fn finish_with_integrity(mut self, key: &[u8], tag_len: usize) -> Result<&'b [u8], EncodeError> {
+    pub fn finish_with_integrity(
+        mut self,
+        key: &[u8],
+        tag_len: usize,
+    ) -> Result<&'b [u8], EncodeError> {
         let before = self.len;
         let zeroes = [0; INTEGRITY_TAG_LEN];
-        let tag = zeroes.get(..tag_len).ok_or(EncodeError::Value(super::kind::MESSAGE_INTEGRITY_SHA256))?;
+        let tag = zeroes
+            .get(..tag_len)
+            .ok_or(EncodeError::Value(super::kind::MESSAGE_INTEGRITY_SHA256))?;
         self.push(Attribute::MessageIntegritySha256(tag))?;
-        let mac = integrity_mac(key, &self.buffer[..before], tag_len).finalize().into_bytes();
+        let mac = integrity_mac(key, &self.buffer[..before], tag_len)
+            .finalize()
+            .into_bytes();
         self.buffer[before + ATTRIBUTE_HEADER_LEN..self.len].copy_from_slice(&mac[..tag_len]);
         self.finish_with_fingerprint()
     }
