@@ -88,6 +88,7 @@ pub struct ForwardOffer {
 
 /// Which end of a forward opens the local port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// The port is opened beside the IDE and dialled at the debuggee: `-L`.
     ToDebuggee,
