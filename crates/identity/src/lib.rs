@@ -1,1 +1,19 @@
-//! Placeholder.
+//! Who a program is, and where it keeps that: the state directory, the certificate in it, and the TLS
+//! configurations that pin certificates by fingerprint.
+//!
+//! - [`StateDir`]: a directory that is this user's alone. Files in it are replaced as a whole or not at all,
+//!   and processes that run at once agree on what is in them.
+//! - [`Identity`]: the certificate and key by which other hosts know this one.
+//! - [`tls`]: who is accepted at the other end of a connection.
+//!
+//! What pairs two hosts, and which hosts are known, is not decided here.
+
+mod error;
+mod identity;
+mod permissions;
+mod state_dir;
+pub mod tls;
+
+pub use error::StateError;
+pub use identity::{IDENTITY_FILE, Identity, NotAnIdentity};
+pub use state_dir::{StateDir, StateLock};

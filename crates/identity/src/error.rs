@@ -1,0 +1,146 @@
+//! What can be wrong with a state directory, in words for the person who has to put it right.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use crate::NotAnIdentity;
+
+/// Why the state directory, or a file in it, cannot be used. Each message says what is wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// There is no home directory to put the state directory in.
+    #[error("there is no home directory to keep state in: set HOME, or name a state directory")]
+    NoHome,
+    /// The directory does not exist and cannot be made.
+    #[error(
+        "cannot create the state directory {}: {source}; make it, or name another",
+        path.display()
+    )]
+    Create {
+        /// The directory.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// There is something of that name, but no directory.
+    #[error("the state directory {} is not a directory: remove it, or name another", .0.display())]
+    NotADirectory(PathBuf),
+    /// The directory or file belongs to somebody else, who could read and replace what is in it.
+    #[error(
+        "{} belongs to another user (uid {owner}; this program runs as uid {user}): run as that user, or name \
+         another state directory",
+        path.display()
+    )]
+    ForeignOwner {
+        /// The directory or file.
+        path: PathBuf,
+        /// Whom it belongs to.
+        owner: u32,
+        /// Who this process is.
+        user: u32,
+    },
+    /// Others may look into the directory or change it.
+    #[error(
+        "the state directory {} is open to other users (mode {mode:03o}): run `chmod 700 {}`",
+        path.display(), Quoted(path)
+    )]
+    LooseDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Others may read the file or change it.
+    #[error(
+        "{} is open to other users (mode {mode:03o}): run `chmod 600 {}`; if somebody may have read it, \
+         delete it instead",
+        path.display(), Quoted(path)
+    )]
+    LooseFile {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Nothing can be written to the directory.
+    #[error(
+        "the state directory {} is not writable ({why}): run `chmod 700 {}`, or name another",
+        path.display(), Quoted(path)
+    )]
+    NotWritable {
+        /// The directory.
+        path: PathBuf,
+        /// What the operating system says.
+        why: String,
+    },
+    /// A file holds something that this program did not write.
+    #[error("{} is damaged ({why}): {remedy}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A certificate could not be made.
+    #[error("cannot make a certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// A certificate that was just made cannot be read back.
+    #[error("cannot read the certificate that was just made: {0}")]
+    MadeCertificate(#[from] NotAnIdentity),
+    /// Another operation on a file failed.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// A verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
+impl StateError {
+    /// For `map_err`: an operation on `path` that failed.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}
+
+/// A path as a shell takes it.
+struct Quoted<'a>(&'a Path);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string_lossy();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+        if !text.is_empty() && text.chars().all(plain) {
+            f.write_str(&text)
+        } else {
+            write!(f, "'{}'", text.replace('\'', r"'\''"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remedy_can_be_pasted_into_a_shell() {
+        let remedy = |path: &str| {
+            let path = PathBuf::from(path);
+            StateError::LooseDirectory { path, mode: 0o755 }.to_string()
+        };
+        assert!(remedy("/home/a/state").ends_with("(mode 755): run `chmod 700 /home/a/state`"));
+        assert!(remedy("/a b/it's").ends_with(r"run `chmod 700 '/a b/it'\''s'`"));
+    }
+}

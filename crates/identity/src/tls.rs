@@ -1,0 +1,252 @@
+//! TLS configurations: who is accepted at the other end of a connection.
+//!
+//! All of them speak TLS 1.3 alone, with aws-lc-rs named outright (the process' default provider plays no
+//! part), the hybrid key exchange X25519MLKEM768 first, and neither session tickets nor 0-RTT: each
+//! connection authenticates afresh, and nothing of it can be replayed.
+//!
+//! A certificate is *pinned* by its fingerprint: that one is accepted and no other, whatever it says about
+//! names and dates. The signature that proves possession of its key is verified as for any certificate, by
+//! the provider's algorithms.
+
+use std::sync::Arc;
+
+use p2pdbg_wire::{control, fingerprint::Fingerprint, tunnel};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error,
+    PeerIncompatible, ServerConfig, SignatureScheme,
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    server::{
+        NoServerSessionStorage,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+    version::TLS13,
+};
+use rustls_platform_verifier::Verifier;
+
+use crate::Identity;
+
+/// The name under which peers dial each other, and the only one in certificates that they make. Pinning does
+/// not look at it.
+pub const SERVER_NAME: &str = "p2pdbg";
+
+/// The code of a QUIC connection that ended because a certificate was not the pinned one: the TLS alert
+/// `access_denied` as RFC 9001 section 4.8 maps it. An end that gives it itself did not accept the other's
+/// certificate; an end that is told it was not accepted.
+pub const PIN_MISMATCH_CODE: u64 = 0x100 + 49;
+
+/// Whether a connection failed because the other end's certificate is not the pinned one.
+pub fn is_pin_mismatch(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
+    )
+}
+
+/// The cryptography of every connection.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// Accepts a server with the certificate of that fingerprint and no other.
+pub fn pinned_server_verifier(fingerprint: Fingerprint) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Pinned::new(fingerprint))
+}
+
+/// Accepts a client with the certificate of that fingerprint and no other, and none without a certificate.
+pub fn pinned_client_verifier(fingerprint: Fingerprint) -> Arc<dyn ClientCertVerifier> {
+    Arc::new(Pinned::new(fingerprint))
+}
+
+/// For the connector's end of a tunnel to the peer of that fingerprint.
+///
+/// # Errors
+/// When the identity's key does not serve.
+pub fn tunnel_client(identity: &Identity, peer: Fingerprint) -> Result<ClientConfig, Error> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(pinned_server_verifier(peer))
+        .with_client_auth_cert(identity.chain(), identity.key())?;
+    Ok(finish_client(config, tunnel::ALPN))
+}
+
+/// For the listener's end of a tunnel to the peer of that fingerprint.
+///
+/// # Errors
+/// When the identity's key does not serve.
+pub fn tunnel_server(identity: &Identity, peer: Fingerprint) -> Result<ServerConfig, Error> {
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(pinned_client_verifier(peer))
+        .with_single_cert(identity.chain(), identity.key())?;
+    Ok(finish_server(config, tunnel::ALPN))
+}
+
+/// For a peer's control connection: to the rendezvous of that fingerprint, or, without one, to one whose
+/// certificate the system trusts for the name that is dialled. The peer shows no certificate of its own, so
+/// the rendezvous cannot tell by it who comes back.
+///
+/// Without a fingerprint this reads the system's roots from the disk.
+///
+/// # Errors
+/// When the system's roots cannot be read, or there are none.
+pub fn control_client(rendezvous: Option<Fingerprint>) -> Result<ClientConfig, Error> {
+    let verifier: Arc<dyn ServerCertVerifier> = match rendezvous {
+        Some(fingerprint) => pinned_server_verifier(fingerprint),
+        None => Arc::new(Verifier::new(provider())?),
+    };
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    Ok(finish_client(config, control::ALPN))
+}
+
+/// For the rendezvous' end of control connections.
+///
+/// # Errors
+/// When the identity's key does not serve.
+pub fn control_server(identity: &Identity) -> Result<ServerConfig, Error> {
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(identity.chain(), identity.key())?;
+    Ok(finish_server(config, control::ALPN))
+}
+
+fn finish_client(mut config: ClientConfig, alpn: &[u8]) -> ClientConfig {
+    config.alpn_protocols = vec![alpn.to_vec()];
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    config
+}
+
+fn finish_server(mut config: ServerConfig, alpn: &[u8]) -> ServerConfig {
+    config.alpn_protocols = vec![alpn.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    config
+}
+
+/// The verifier of both ends.
+#[derive(Debug)]
+struct Pinned {
+    fingerprint: Fingerprint,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Pinned {
+    fn new(fingerprint: Fingerprint) -> Self {
+        let provider = provider();
+        Self {
+            fingerprint,
+            provider,
+        }
+    }
+
+    /// Fingerprints are public: they need no comparison in constant time.
+    fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
+        if Fingerprint::of_certificate(certificate) == self.fingerprint {
+            Ok(())
+        } else {
+            Err(CertificateError::ApplicationVerificationFailure.into())
+        }
+    }
+
+    fn verify_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.check(end_entity)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(PeerIncompatible::Tls12NotOffered.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verify_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes()
+    }
+}
+
+impl ClientCertVerifier for Pinned {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.check(end_entity)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(PeerIncompatible::Tls12NotOffered.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verify_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes()
+    }
+}
