@@ -1,0 +1,176 @@
+//! What an engine is told at its birth, with defaults that are safe on any network.
+
+use std::{fmt, net::SocketAddr, time::Duration};
+
+use zeroize::Zeroizing;
+
+/// Which side decides (RFC 8445 section 6.1.1). The roles are given, never negotiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Nominates pairs and plans the attempts: the connector.
+    Controlling,
+    /// Follows: the listener.
+    Controlled,
+}
+
+impl Role {
+    /// The other side's role.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Controlling => Self::Controlled,
+            Self::Controlled => Self::Controlling,
+        }
+    }
+}
+
+/// 32 secret bytes that both peers derived from their session key for this purpose alone.
+///
+/// The engine derives a key for each role from them, so that a check reflected to its sender verifies nowhere.
+#[derive(Clone)]
+pub struct PunchKey(Zeroizing<[u8; 32]>);
+
+impl PunchKey {
+    /// Takes the bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PunchKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PunchKey(..)")
+    }
+}
+
+/// Everything that an engine is told at its birth.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Whether this side decides.
+    pub role: Role,
+    /// What authenticates the checks.
+    pub key: PunchKey,
+    /// Addresses that answer STUN, of both families, the rendezvous' main one first, then its alternative port, its
+    /// other address, and others. At most [`MAX_STUN_SERVERS`] of each family are asked.
+    pub stun_servers: Vec<SocketAddr>,
+    /// What may be spent.
+    pub budget: Budget,
+    /// When things happen.
+    pub timing: Timing,
+}
+
+/// STUN servers of one family that are asked.
+pub const MAX_STUN_SERVERS: usize = 4;
+
+impl Config {
+    /// A configuration with the default budget and timing.
+    #[must_use]
+    pub fn new(role: Role, key: PunchKey, stun_servers: Vec<SocketAddr>) -> Self {
+        Self {
+            role,
+            key,
+            stun_servers,
+            budget: Budget::default(),
+            timing: Timing::default(),
+        }
+    }
+}
+
+/// Caps on what an engine may spend. They hold whatever the peer, a server or a forger says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Datagrams a second, of all kinds together.
+    ///
+    /// 250 of about 100 bytes are 0.2 Mbit/s, and let a search of 1,000 probes end in four seconds.
+    pub packets_per_second: u32,
+    /// Datagrams that may leave in one go after a silence. The first checks and the bursts of a port prediction
+    /// must be close together.
+    pub burst: u32,
+    /// Datagrams of one attempt, answers to the peer's checks not counted.
+    pub packets_per_attempt: u32,
+    /// Sockets that a search may open on top of the session's two. Home routers hold some thousand mappings, office
+    /// gear some ten thousand for everybody.
+    pub search_sockets: usize,
+    /// Of an inferred port block, the share in percent that a search may occupy: the subscriber's other programs
+    /// live on the rest.
+    pub block_share_percent: u32,
+    /// Ports that a search probes at one address.
+    pub search_ports: u32,
+    /// Candidates of the peer that are checked; what it names beyond is ignored.
+    pub peer_candidates: usize,
+    /// Addresses that are checked because an authenticated check came from them unannounced.
+    pub peer_reflexive: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            packets_per_second: 250,
+            burst: 20,
+            packets_per_attempt: 4000,
+            search_sockets: 256,
+            block_share_percent: 25,
+            search_ports: 2048,
+            peer_candidates: 24,
+            peer_reflexive: 32,
+        }
+    }
+}
+
+/// When things happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Time to live of the first packet to each public address: enough to leave one's own NATs, too little to reach
+    /// the peer's, some of which answer an unsolicited packet by blocking the port. `None` sends none.
+    pub first_ttl: Option<u8>,
+    /// From that first packet to the real one.
+    pub first_ttl_lead: Duration,
+    /// The first retransmissions of a check; see [`Timing::check_at`] for the rest.
+    pub check_interval: Duration,
+    /// How long an attempt goes on with plain checks.
+    pub attempt: Duration,
+    /// The longest wait for a better pair once one is valid. The wait is half a round trip if that is shorter.
+    pub nomination_grace: Duration,
+    /// How long gathering waits for the slowest STUN server before the first signal leaves.
+    pub gathering: Duration,
+    /// How often a mapping is refreshed while there is no direct path.
+    pub keepalive: Duration,
+    /// Between two consent checks (RFC 7675 section 5.1), varied by a fifth.
+    pub consent_interval: Duration,
+    /// Without an answer for so long, consent has expired.
+    pub consent_expiry: Duration,
+    /// Between two checks of the nominated path while streams are active.
+    pub liveness_interval: Duration,
+    /// Without an answer for so long, the path is lost while streams are active.
+    pub liveness_expiry: Duration,
+    /// The pause after the first failed attempt with nothing else to try; doubled after each, up to
+    /// [`Timing::longest_pause`].
+    pub first_pause: Duration,
+    /// The longest pause between attempts.
+    pub longest_pause: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            first_ttl: Some(4),
+            first_ttl_lead: Duration::from_millis(15),
+            check_interval: Duration::from_millis(100),
+            attempt: Duration::from_secs(4),
+            nomination_grace: Duration::from_millis(50),
+            gathering: Duration::from_millis(400),
+            keepalive: Duration::from_secs(15),
+            consent_interval: Duration::from_secs(5),
+            consent_expiry: Duration::from_secs(30),
+            liveness_interval: Duration::from_secs(1),
+            liveness_expiry: Duration::from_secs(4),
+            first_pause: Duration::from_secs(5),
+            longest_pause: Duration::from_secs(300),
+        }
+    }
+}

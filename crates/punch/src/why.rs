@@ -1,0 +1,95 @@
+//! Why there is no direct path, in words, and what would help.
+
+use std::fmt;
+
+/// What stands between the peers and a direct path now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Obstacle {
+    /// The peer's candidates have not come.
+    WaitingForPeer,
+    /// This end is still finding its own addresses.
+    Gathering,
+    /// Checks are under way.
+    Trying {
+        /// The attempt's number, from 0.
+        attempt: u32,
+    },
+    /// No STUN server answers this end: UDP seems to be blocked here.
+    UdpBlockedHere,
+    /// No STUN server answers the peer: UDP seems to be blocked there.
+    UdpBlockedThere,
+    /// Neither end gets UDP out.
+    UdpBlockedBoth,
+    /// Both NATs give every connection another port and at least one of them unpredictably.
+    BothSymmetric,
+    /// The NAT here gives every connection another port, and the search for it failed.
+    SymmetricHere,
+    /// The NAT there gives every connection another port, and the search for it failed.
+    SymmetricThere,
+    /// Both ends look easy and yet no check got through: a firewall, or a NAT that behaves otherwise towards peers.
+    Filtered,
+    /// The peer named no address that this end can reach.
+    NoCommonFamily,
+    /// There was a direct path and it was lost; the search for another has begun.
+    Lost,
+}
+
+impl Obstacle {
+    /// What somebody could do about it; `None` when waiting is all.
+    #[must_use]
+    pub fn help(self) -> Option<&'static str> {
+        Some(match self {
+            Self::WaitingForPeer | Self::Gathering | Self::Trying { .. } | Self::Lost => {
+                return None;
+            }
+            Self::UdpBlockedHere => "allow outgoing UDP from this host",
+            Self::UdpBlockedThere => "allow outgoing UDP from the peer's host",
+            Self::UdpBlockedBoth => "allow outgoing UDP at both ends",
+            Self::BothSymmetric => {
+                "IPv6 at both ends, or UPnP or a forwarded UDP port on either router, or another network at one end"
+            }
+            Self::SymmetricHere => {
+                "IPv6 at both ends, or UPnP or a forwarded UDP port on this end's router"
+            }
+            Self::SymmetricThere => {
+                "IPv6 at both ends, or UPnP or a forwarded UDP port on the peer's router"
+            }
+            Self::Filtered => {
+                "a firewall rule that lets UDP in at either end, or IPv6 at both ends"
+            }
+            Self::NoCommonFamily => "IPv4 at both ends, or IPv6 at both ends",
+        })
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WaitingForPeer => f.write_str("waiting for the peer's addresses"),
+            Self::Gathering => f.write_str("finding out this host's addresses"),
+            Self::Trying { attempt: 0 } => f.write_str("trying to reach the peer directly"),
+            Self::Trying { attempt } => {
+                write!(
+                    f,
+                    "trying to reach the peer directly, attempt {}",
+                    attempt + 1
+                )
+            }
+            Self::UdpBlockedHere => f.write_str("UDP does not get out of this network"),
+            Self::UdpBlockedThere => f.write_str("UDP does not get out of the peer's network"),
+            Self::UdpBlockedBoth => f.write_str("UDP gets out of neither network"),
+            Self::BothSymmetric => {
+                f.write_str("both NATs use another port for every connection, and not foreseeably")
+            }
+            Self::SymmetricHere => f.write_str(
+                "the NAT here uses another port for every connection, and the peer did not find it",
+            ),
+            Self::SymmetricThere => f.write_str(
+                "the peer's NAT uses another port for every connection, and it was not found",
+            ),
+            Self::Filtered => f.write_str("no packet got through, though neither NAT looks hard"),
+            Self::NoCommonFamily => f.write_str("one end has only IPv4 and the other only IPv6"),
+            Self::Lost => f.write_str("the direct path was lost"),
+        }
+    }
+}
