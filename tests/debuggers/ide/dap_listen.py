@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from fixture import paths, programs, scenario  # noqa: E402
 from fixture.children import Child  # noqa: E402
 from fixture.dap import DapClient  # noqa: E402
-from fixture.dap_session import Children, DapSession, Sources, attach_arguments, walk_through  # noqa: E402
+from fixture.dap_session import Children, DapSession, attach_arguments, walk_through  # noqa: E402
 from fixture.passive import dial  # noqa: E402
+from fixture.sources import Sources  # noqa: E402
 
 
 def main() -> None:

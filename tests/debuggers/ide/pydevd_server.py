@@ -18,9 +18,9 @@ from typing import List
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fixture import paths, scenario  # noqa: E402
-from fixture.dap_session import LONG_ANSWER, STEPS, Sources, payload  # noqa: E402
 from fixture.passive import no_delay  # noqa: E402
 from fixture.pydevd import PydevdConnection  # noqa: E402
+from fixture.sources import LONG_ANSWER, STEPS, Sources, payload  # noqa: E402
 
 
 def accept(run: scenario.Scenario, server: socket.socket, name: str) -> PydevdConnection:
