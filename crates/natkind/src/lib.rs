@@ -75,7 +75,8 @@ pub struct NatKind {
     /// How external ports are chosen.
     pub allocation: Allocation,
     /// Whether inside hosts reach each other by their external addresses, and then see the
-    /// external address as the source (RFC 4787 section 6).
+    /// external address as the source (RFC 4787 section 6). Filtering does not apply between
+    /// inside hosts.
     pub hairpin: bool,
     /// How long a mapping without traffic lives. Packets of either direction refresh it.
     pub timeout: Duration,

@@ -1,0 +1,121 @@
+//! Packets that a test wants dropped while it runs.
+
+use std::{fmt::Write, net::IpAddr};
+
+/// Which packets to drop: all those that match every condition that is set, in both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    protocol: Option<&'static str>,
+    between: Option<(IpAddr, IpAddr)>,
+    port: Option<u16>,
+}
+
+impl Flow {
+    const ANY: Self = Self {
+        protocol: None,
+        between: None,
+        port: None,
+    };
+
+    /// All UDP.
+    pub const fn udp() -> Self {
+        Self {
+            protocol: Some("udp"),
+            ..Self::ANY
+        }
+    }
+
+    /// All TCP.
+    pub const fn tcp() -> Self {
+        Self {
+            protocol: Some("tcp"),
+            ..Self::ANY
+        }
+    }
+
+    /// Everything between two addresses of one family.
+    pub fn between(a: impl Into<IpAddr>, b: impl Into<IpAddr>) -> Self {
+        Self {
+            between: Some((a.into(), b.into())),
+            ..Self::ANY
+        }
+    }
+
+    /// The same flow, of UDP alone.
+    #[must_use]
+    pub const fn over_udp(self) -> Self {
+        Self {
+            protocol: Some("udp"),
+            ..self
+        }
+    }
+
+    /// The same flow, of TCP alone.
+    #[must_use]
+    pub const fn over_tcp(self) -> Self {
+        Self {
+            protocol: Some("tcp"),
+            ..self
+        }
+    }
+
+    /// The same flow, with this port as source or destination.
+    #[must_use]
+    pub const fn at_port(self, port: u16) -> Self {
+        Self {
+            port: Some(port),
+            ..self
+        }
+    }
+
+    fn write_rules(&self, rules: &mut String) {
+        let protocol = match (self.protocol, self.port) {
+            (Some(protocol), _) => format!("meta l4proto {protocol} "),
+            (None, Some(_)) => "meta l4proto { tcp, udp } ".to_owned(),
+            (None, None) => String::new(),
+        };
+        let addresses = match self.between {
+            Some((a, b)) => {
+                let family = if a.is_ipv4() { "ip" } else { "ip6" };
+                vec![
+                    format!("{family} saddr {a} {family} daddr {b} "),
+                    format!("{family} saddr {b} {family} daddr {a} "),
+                ]
+            }
+            None => vec![String::new()],
+        };
+        let ports = match self.port {
+            Some(port) => vec![format!("th sport {port} "), format!("th dport {port} ")],
+            None => vec![String::new()],
+        };
+        for address in &addresses {
+            for port in &ports {
+                for chain in ["incoming", "outgoing"] {
+                    let _ = writeln!(
+                        rules,
+                        "add rule inet blocked {chain} {address}{protocol}{port}counter drop"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The whole table for these flows; it replaces the one before.
+pub(crate) fn ruleset(flows: &[Flow]) -> String {
+    let mut rules = "add table inet blocked\ndelete table inet blocked\n".to_owned();
+    if flows.is_empty() {
+        return rules;
+    }
+    rules.push_str("add table inet blocked\n");
+    for (chain, hook) in [("incoming", "prerouting"), ("outgoing", "output")] {
+        let _ = writeln!(
+            rules,
+            "add chain inet blocked {chain} {{ type filter hook {hook} priority raw; }}"
+        );
+    }
+    for flow in flows {
+        flow.write_rules(&mut rules);
+    }
+    rules
+}

@@ -1,0 +1,49 @@
+//! Whether this machine can hold a lab.
+
+use std::{fs::OpenOptions, io};
+
+use crate::tool;
+
+/// The programs that the lab runs, with the Debian packages that hold them.
+const TOOLS: [(&str, &str); 3] = [
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("conntrack", "conntrack"),
+];
+
+/// What this machine lacks; displayed as one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum Missing {
+    /// Namespaces need root.
+    #[error("network namespaces need root")]
+    Root,
+    /// A program is not installed.
+    #[error("`{tool}` is not installed (Debian package {package})")]
+    Tool {
+        /// The program.
+        tool: &'static str,
+        /// The Debian package that holds it.
+        package: &'static str,
+    },
+    /// Shaped links need TAP devices.
+    #[error("/dev/net/tun cannot be opened: {0}")]
+    Tun(io::Error),
+}
+
+/// Tells whether this machine can hold a lab, or else the first thing that it lacks.
+pub fn requirements() -> Result<(), Missing> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Missing::Root);
+    }
+    for (tool, package) in TOOLS {
+        if tool::find(tool).is_none() {
+            return Err(Missing::Tool { tool, package });
+        }
+    }
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")
+        .map_err(Missing::Tun)?;
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! The two TAP devices of a shaped link and the threads that carry frames between them.
+//!
+//! A thread waits for frames of its device or for the next one that is due, whichever is first,
+//! so an idle link costs nothing. The devices belong to the threads and vanish with them.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+    time::Instant,
+};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use tun_rs::{DeviceBuilder, Layer, SyncDevice};
+
+use crate::{
+    Error, Impairments, Node,
+    lane::{Fate, Lane},
+};
+
+/// Frames read in one go before those that are due get their turn.
+const BATCH: usize = 64;
+/// The biggest frame that a TAP device may hand over.
+const FRAME: usize = 65_536 + 14;
+/// Frames that the kernel holds for a device while its thread is busy.
+const TX_QUEUE: u32 = 4096;
+
+/// What one direction of a shaped link has done so far, in frames. ARP and neighbour discovery
+/// count as forwarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames that the link took in.
+    pub received: u64,
+    /// Frames that it handed over, second copies included.
+    pub forwarded: u64,
+    /// Bytes of those, with Ethernet headers.
+    pub forwarded_bytes: u64,
+    /// Frames that were lost by chance.
+    pub lost: u64,
+    /// Frames that found the queue full.
+    pub overflowed: u64,
+    /// Frames that were bigger than the MTU.
+    pub too_big: u64,
+    /// Frames that were sent twice.
+    pub duplicated: u64,
+    /// Frames that met the cut link.
+    pub cut: u64,
+}
+
+/// A running pair of lanes.
+#[derive(Debug)]
+pub(crate) struct Shaper {
+    pub(crate) up: Arc<Control>,
+    pub(crate) down: Arc<Control>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What a lane's thread and the test share.
+#[derive(Debug)]
+pub(crate) struct Control {
+    impairments: Mutex<Impairments>,
+    cut: AtomicBool,
+    stop: AtomicBool,
+    wake: OwnedFd,
+    counters: [AtomicU64; 8],
+}
+
+/// Indices of [`Control::counters`].
+#[derive(Clone, Copy)]
+enum Count {
+    Received,
+    Forwarded,
+    ForwardedBytes,
+    Lost,
+    Overflowed,
+    TooBig,
+    Duplicated,
+    Cut,
+}
+
+impl Shaper {
+    /// Makes `near` on one node and `far` on another, joined by a link that impairs both
+    /// directions alike.
+    pub(crate) fn start(
+        (node, near): (&Node, &str),
+        (router, far): (&Node, &str),
+        impairments: Impairments,
+    ) -> Result<Self, Error> {
+        let near = Arc::new(open(node, near)?);
+        let far = Arc::new(open(router, far)?);
+        let up = Arc::new(Control::new(impairments)?);
+        let down = Arc::new(Control::new(impairments)?);
+        let mut threads = Vec::new();
+        for (control, from, to) in [(&up, &near, &far), (&down, &far, &near)] {
+            let runner = Runner {
+                lane: Lane::new(node.lab().next_seed()),
+                control: control.clone(),
+                from: from.clone(),
+                to: to.clone(),
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("link-{}", node.name()))
+                .spawn(move || runner.run())
+                .map_err(Error::io("start a thread"))?;
+            threads.push(thread);
+        }
+        Ok(Self {
+            up,
+            down,
+            threads: Mutex::new(threads),
+        })
+    }
+
+    /// Ends the threads; the devices vanish.
+    pub(crate) fn stop(&self) {
+        for control in [&self.up, &self.down] {
+            control.stop.store(true, Relaxed);
+            control.wake();
+        }
+        let mut threads = lock(&self.threads);
+        for thread in threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Shaper {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Control {
+    fn new(impairments: Impairments) -> Result<Self, Error> {
+        let flags = EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC;
+        let wake = eventfd(0, flags)
+            .map_err(io::Error::from)
+            .map_err(Error::io("make an eventfd"))?;
+        Ok(Self {
+            impairments: Mutex::new(impairments),
+            cut: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            wake,
+            counters: Default::default(),
+        })
+    }
+
+    pub(crate) fn impairments(&self) -> Impairments {
+        *lock(&self.impairments)
+    }
+
+    pub(crate) fn impair(&self, impairments: Impairments) {
+        *lock(&self.impairments) = impairments;
+    }
+
+    /// Loses everything from now on, also what is on its way; or ends that.
+    pub(crate) fn cut(&self, cut: bool) {
+        self.cut.store(cut, Relaxed);
+        self.wake();
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        let of = |count: Count| self.counters[count as usize].load(Relaxed);
+        Counters {
+            received: of(Count::Received),
+            forwarded: of(Count::Forwarded),
+            forwarded_bytes: of(Count::ForwardedBytes),
+            lost: of(Count::Lost),
+            overflowed: of(Count::Overflowed),
+            too_big: of(Count::TooBig),
+            duplicated: of(Count::Duplicated),
+            cut: of(Count::Cut),
+        }
+    }
+
+    fn count(&self, count: Count, by: usize) {
+        self.counters[count as usize].fetch_add(by as u64, Relaxed);
+    }
+
+    fn wake(&self) {
+        // It can only fail where 2^64 wakes are pending.
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+}
+
+struct Runner {
+    lane: Lane,
+    control: Arc<Control>,
+    from: Arc<SyncDevice>,
+    to: Arc<SyncDevice>,
+}
+
+impl Runner {
+    fn run(mut self) {
+        let mut frame = vec![0; FRAME];
+        while !self.control.stop.load(Relaxed) {
+            if self.control.cut.load(Relaxed) {
+                let lost = self.lane.clear();
+                self.control.count(Count::Cut, lost);
+            }
+            while let Some(due) = self.lane.pop_due(Instant::now()) {
+                self.send(&due);
+            }
+            if !self.wait() {
+                return;
+            }
+            self.read_batch(&mut frame);
+        }
+    }
+
+    /// Waits for frames, for the next one due or for a wake; false once the device is gone.
+    fn wait(&self) -> bool {
+        let timeout = self.lane.next_due().map(|due| {
+            let wait = due.saturating_duration_since(Instant::now());
+            Timespec {
+                tv_sec: wait.as_secs() as i64,
+                tv_nsec: wait.subsec_nanos().into(),
+            }
+        });
+        let mut fds = [
+            PollFd::new(&*self.from, PollFlags::IN),
+            PollFd::new(&self.control.wake, PollFlags::IN),
+        ];
+        if poll(&mut fds, timeout.as_ref()).is_err() {
+            return true;
+        }
+        let [device, wake] = fds.map(|fd| fd.revents());
+        if wake.contains(PollFlags::IN) {
+            let _ = rustix::io::read(&self.control.wake, &mut [0; 8]);
+        }
+        !device.contains(PollFlags::ERR) || device.contains(PollFlags::IN)
+    }
+
+    fn read_batch(&mut self, buffer: &mut [u8]) {
+        let how = self.control.impairments();
+        for _ in 0..BATCH {
+            // Anything else than a frame means that there is none now.
+            let Ok(length) = self.from.recv(buffer) else {
+                return;
+            };
+            self.control.count(Count::Received, 1);
+            if self.control.cut.load(Relaxed) {
+                self.control.count(Count::Cut, 1);
+                continue;
+            }
+            let frame = &mut buffer[..length];
+            match self.lane.admit(Instant::now(), frame, &how) {
+                Fate::Now => self.send(frame),
+                Fate::Queued { twice } => self.control.count(Count::Duplicated, twice.into()),
+                Fate::Lost => self.control.count(Count::Lost, 1),
+                Fate::Overflowed => self.control.count(Count::Overflowed, 1),
+                Fate::TooBig(reply) => {
+                    self.control.count(Count::TooBig, 1);
+                    if let Some(reply) = reply {
+                        let _ = self.from.send(&reply);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands a frame over. An interface that is down refuses it, as a real one would.
+    fn send(&self, frame: &[u8]) {
+        if self.to.send(frame).is_ok() {
+            self.control.count(Count::Forwarded, 1);
+            self.control.count(Count::ForwardedBytes, frame.len());
+        }
+    }
+}
+
+/// Opens a TAP device that is on `node` from the beginning, so that its name is free.
+fn open(node: &Node, name: &str) -> Result<SyncDevice, Error> {
+    let device = node.enter(|| {
+        let device = DeviceBuilder::new()
+            .name(name)
+            .layer(Layer::L2)
+            .tx_queue_len(TX_QUEUE)
+            .enable(false)
+            .build_sync()?;
+        device.set_nonblocking(true)?;
+        Ok(device)
+    })?;
+    device.map_err(Error::io(format!("make {name} on {}", node.name())))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
