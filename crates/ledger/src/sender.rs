@@ -1,0 +1,544 @@
+//! One direction of a stream at the end where its bytes come from.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::budget::{Lease, STEP};
+use crate::frame::MAX_OFFSET;
+use crate::retention::{CHUNK_OVERHEAD, Retention};
+use crate::{
+    Ack, Budget, CarrierHeader, CarrierId, End, EndKind, Frame, Limits, MAX_CARRIERS, Stop,
+    StreamId, Violation,
+};
+
+/// Room below this is reported as none, so that a full sender does not trickle: 4 KiB.
+const LEAST_ROOM: usize = 4 << 10;
+
+/// Room above this is not promised: an acknowledgement in between gives back what is leased beyond it.
+const MOST_ROOM: usize = KEPT - CHUNK_OVERHEAD;
+
+/// What a sender that holds bytes keeps leased beyond them, so that steady traffic does not lease and give back all the
+/// time.
+const KEPT: usize = 2 * STEP;
+
+/// The bookkeeping of the bytes that go out.
+///
+/// Bytes are held from [`push`](Self::push) until they are acknowledged. At most one carrier is *current* and is fed; older
+/// ones may still drain. Together they cover, without a gap, what was sent and is not acknowledged. When one is lost, it
+/// and those that began after it are given up, and the next carrier begins where the lost one began or at the
+/// acknowledged offset, whichever is later.
+#[derive(Debug)]
+pub struct Sender {
+    stream: StreamId,
+    forward: u16,
+    retention: Retention,
+    /// The carriers that matter, in the order of their ranges; each covers from its start to the next one's start, the
+    /// last one to the cursor.
+    carriers: VecDeque<Range>,
+    /// Whether the last carrier is current.
+    feeding: bool,
+    next_ordinal: u32,
+    /// The highest offset ever handed out to be sent.
+    handed_out: u64,
+    retired: VecDeque<Retire>,
+    end: Ending,
+    /// The receiver wants no more: nothing is held or sent any longer, only the end is still to be confirmed.
+    stopped: bool,
+    limits: Limits,
+    growth: Growth,
+    lease: Lease,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    carrier: CarrierId,
+    ordinal: u32,
+    start: u64,
+}
+
+/// How far the end of the sequence has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Open,
+    Closed { kind: EndKind, announced: bool },
+    Confirmed,
+}
+
+/// Something to put on a carrier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// The carrier that takes it, always the current one.
+    pub carrier: CarrierId,
+    /// The bytes, never empty.
+    pub data: Bytes,
+}
+
+/// What to do with a carrier that the sender no longer feeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retire {
+    /// Finish the QUIC stream; what it has taken must still arrive.
+    Finish(CarrierId),
+    /// Reset the QUIC stream; what it has taken is sent again elsewhere, and must not hold up flow control.
+    Reset(CarrierId),
+}
+
+/// What an acknowledgement achieved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AckOutcome {
+    /// The bytes that were released, 0 for a stale acknowledgement.
+    pub released: u64,
+    /// Whether this one finished the sender.
+    pub finished: bool,
+}
+
+/// Why bytes were not taken; a mistake of the driver's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// More than [`Sender::capacity`] allowed.
+    #[error("the sender has no room for {0} bytes")]
+    Full(usize),
+    /// The sequence has ended, or the receiver wants no more.
+    #[error("the sequence has ended")]
+    Closed,
+}
+
+impl Sender {
+    /// The sending half of a stream of some forward, at offset 0, without a carrier.
+    pub fn new(stream: StreamId, forward: u16, limits: Limits, budget: &Budget) -> Self {
+        let limits = limits.normalized();
+        Self {
+            stream,
+            forward,
+            retention: Retention::default(),
+            carriers: VecDeque::new(),
+            feeding: false,
+            next_ordinal: 0,
+            handed_out: 0,
+            retired: VecDeque::new(),
+            end: Ending::Open,
+            stopped: false,
+            limits,
+            growth: Growth::new(limits),
+            lease: Lease::new(budget.clone()),
+        }
+    }
+
+    // ---- the local socket's side
+
+    /// The bytes that may be pushed now as one chunk, at least 4 KiB and at most 128 KiB less the charge for a chunk;
+    /// 0 means: do not read the local socket until an acknowledgement came.
+    ///
+    /// Leases from the session's budget what it promises; ask again before each read. The promise holds until bytes are
+    /// pushed.
+    pub fn capacity(&mut self) -> usize {
+        if self.is_closed() {
+            return 0;
+        }
+        let charge = self.retention.charge() + CHUNK_OVERHEAD;
+        let limit = self.growth.limit;
+        let mut allowed = self.limits.guaranteed + self.lease.held();
+        if allowed < limit && allowed < charge + STEP && self.lease.grow() {
+            allowed = self.limits.guaranteed + self.lease.held();
+        }
+        let room = limit.min(allowed).saturating_sub(charge);
+        if room >= LEAST_ROOM {
+            return room.min(MOST_ROOM);
+        }
+        if limit <= allowed && self.retention.cursor() == self.retention.end() {
+            self.growth.on_limited();
+        }
+        0
+    }
+
+    /// Takes a chunk of what the local program wrote, of at most [`capacity`](Self::capacity) bytes.
+    ///
+    /// The chunk keeps the whole allocation alive that it is a slice of; read into buffers of which little is wasted.
+    pub fn push(&mut self, chunk: Bytes) -> Result<(), PushError> {
+        if self.is_closed() {
+            return Err(PushError::Closed);
+        }
+        let allowed = self
+            .growth
+            .limit
+            .min(self.limits.guaranteed + self.lease.held());
+        let full = self.retention.charge() + CHUNK_OVERHEAD + chunk.len() > allowed;
+        if full || self.retention.end() + chunk.len() as u64 > MAX_OFFSET {
+            return Err(PushError::Full(chunk.len()));
+        }
+        self.retention.push(chunk);
+        Ok(())
+    }
+
+    /// Ends the sequence behind what has been pushed. Only the first end counts.
+    pub fn close(&mut self, kind: EndKind) {
+        if self.end == Ending::Open {
+            self.end = Ending::Closed {
+                kind,
+                announced: false,
+            };
+            self.finish_if_sent();
+        }
+    }
+
+    /// Whether the sequence has ended, by [`close`](Self::close) or because the receiver wants no more.
+    pub fn is_closed(&self) -> bool {
+        self.end != Ending::Open
+    }
+
+    /// Whether the receiver said that it wants no more: the local program's bytes go nowhere, so reset its connection.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Whether everything, and the end, has been confirmed.
+    pub fn is_finished(&self) -> bool {
+        self.end == Ending::Confirmed
+    }
+
+    // ---- the carriers' side
+
+    /// Whether a carrier is wanted: none is current, and there is or may come something to send.
+    pub fn wants_carrier(&self) -> bool {
+        !self.feeding && self.has_use_for_carrier()
+    }
+
+    /// Whether a carrier, current or new, is of any use: not when all that will ever be sent has been.
+    pub fn has_use_for_carrier(&self) -> bool {
+        !self.stopped
+            && (self.end == Ending::Open || self.retention.cursor() < self.retention.end())
+    }
+
+    /// Makes a new QUIC stream the current carrier and returns the header to write first.
+    ///
+    /// A carrier that was current drains from now on, see [`poll_retire`](Self::poll_retire).
+    pub fn attach(&mut self, carrier: CarrierId) -> CarrierHeader {
+        self.detach();
+        let ordinal = self.next_ordinal;
+        self.next_ordinal += 1;
+        if self
+            .carriers
+            .front()
+            .is_some_and(|front| ordinal - front.ordinal >= MAX_CARRIERS as u32)
+        {
+            self.give_up_from(0, |_| false);
+        }
+        let offset = self.retention.cursor();
+        self.carriers.push_back(Range {
+            carrier,
+            ordinal,
+            start: offset,
+        });
+        self.feeding = true;
+        self.finish_if_sent();
+        CarrierHeader {
+            stream: self.stream,
+            forward: self.forward,
+            ordinal,
+            offset,
+        }
+    }
+
+    /// Feeds the current carrier no longer; what it has taken drains.
+    pub fn detach(&mut self) {
+        if let Some(current) = self.current() {
+            self.retired.push_back(Retire::Finish(current));
+            self.feeding = false;
+            if self
+                .carriers
+                .back()
+                .is_some_and(|range| range.start == self.retention.cursor())
+            {
+                self.carriers.pop_back();
+            }
+            self.forget_drained();
+        }
+    }
+
+    /// The carrier that is fed now.
+    pub fn current(&self) -> Option<CarrierId> {
+        if self.feeding {
+            self.carriers.back().map(|range| range.carrier)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the loss of this carrier would cost anything: it is current, or has not delivered everything.
+    pub fn depends_on(&self, carrier: CarrierId) -> bool {
+        self.carriers.iter().any(|range| range.carrier == carrier)
+    }
+
+    /// Reports that a carrier is lost: its tunnel died, or the receiver refused it. Unknown ones are ignored.
+    pub fn carrier_lost(&mut self, carrier: CarrierId) {
+        self.carriers_lost(|lost| lost == carrier);
+    }
+
+    /// Reports that all carriers are lost of which `lost` says so, in one go.
+    pub fn carriers_lost(&mut self, lost: impl Fn(CarrierId) -> bool) {
+        if let Some(first) = self.carriers.iter().position(|range| lost(range.carrier)) {
+            self.give_up_from(first, lost);
+        }
+    }
+
+    /// What to write to the current carrier next, at most one chunk.
+    ///
+    /// Gives the same again until [`transmitted`](Self::transmitted) says how much was taken.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        let carrier = self.current()?;
+        let data = self.retention.unsent()?;
+        self.handed_out = self
+            .handed_out
+            .max(self.retention.cursor() + data.len() as u64);
+        Some(Transmit { carrier, data })
+    }
+
+    /// Like [`poll_transmit`](Self::poll_transmit) for several chunks: fills `slots` from the front, says how many.
+    pub fn poll_transmit_many(&mut self, slots: &mut [Bytes]) -> Option<(CarrierId, usize)> {
+        let carrier = self.current()?;
+        let (filled, bytes) = self.retention.unsent_into(slots);
+        self.handed_out = self.handed_out.max(self.retention.cursor() + bytes as u64);
+        (filled > 0).then_some((carrier, filled))
+    }
+
+    /// Reports that a carrier took `count` bytes of what was handed out last. Ignored if it is not current any more: what
+    /// it took is sent again by another, and dropped by the receiver.
+    pub fn transmitted(&mut self, carrier: CarrierId, count: usize) {
+        if self.current() == Some(carrier) {
+            self.retention.advance(count);
+            self.finish_if_sent();
+        }
+    }
+
+    /// A carrier to finish or to reset; call until there is none.
+    pub fn poll_retire(&mut self) -> Option<Retire> {
+        self.retired.pop_front()
+    }
+
+    // ---- the control stream's side
+
+    /// A frame to send to the peer: the end, once it is known.
+    pub fn poll_frame(&mut self) -> Option<Frame> {
+        match &mut self.end {
+            Ending::Closed { kind, announced } if !*announced => {
+                *announced = true;
+                let offset = self.retention.end();
+                Some(Frame::End(End {
+                    stream: self.stream,
+                    forward: self.forward,
+                    kind: *kind,
+                    offset,
+                }))
+            }
+            _ => None,
+        }
+    }
+
+    /// Says that frames may have been lost, or that a new tunnel stands: they are due again.
+    pub fn reannounce(&mut self) {
+        if let Ending::Closed { announced, .. } = &mut self.end {
+            *announced = false;
+        }
+    }
+
+    /// Handles an acknowledgement. One that says nothing new is ignored.
+    pub fn handle_ack(&mut self, ack: Ack) -> Result<AckOutcome, Violation> {
+        let Ack { offset, ended, .. } = ack;
+        let closed = match self.end {
+            Ending::Open => false,
+            Ending::Closed { .. } => true,
+            Ending::Confirmed => return Ok(AckOutcome::default()),
+        };
+        if ended {
+            // An ended acknowledgement may cover bytes that were never sent: the receiver's last word if it wants no more.
+            if !closed || offset != self.retention.end() {
+                return Err(Violation::AckedNoEnd { acked: offset });
+            }
+        } else if offset > self.handed_out {
+            return Err(Violation::AckedUnsent {
+                acked: offset,
+                sent: self.handed_out,
+            });
+        }
+        let released = self.release(offset);
+        if ended {
+            self.detach();
+            self.end = Ending::Confirmed;
+        }
+        Ok(AckOutcome {
+            released,
+            finished: ended,
+        })
+    }
+
+    /// Handles the receiver's wish to get no more. What is held is dropped; the sequence ends where it is, by a reset if
+    /// it has not ended before.
+    pub fn handle_stop(&mut self, stop: Stop) {
+        match &mut self.end {
+            Ending::Confirmed => return,
+            Ending::Closed { announced, .. } => *announced = false,
+            open @ Ending::Open => {
+                *open = Ending::Closed {
+                    kind: EndKind::Reset(stop.code),
+                    announced: false,
+                }
+            }
+        }
+        self.stopped = true;
+        self.give_up_from(0, |_| false);
+        self.handed_out = self.retention.end();
+        self.release(self.retention.end());
+    }
+
+    // ---- for the growth of the limit, and for reports
+
+    /// Tells the congestion window of the current path in bytes, which is about its bandwidth-delay product: the limit
+    /// does not grow beyond twice that. Without it the limit may grow to [`Limits::max`].
+    pub fn handle_path_window(&mut self, bytes: u64) {
+        self.growth.ceiling = usize::try_from(bytes.saturating_mul(2)).unwrap_or(usize::MAX);
+    }
+
+    /// The stream.
+    pub fn stream(&self) -> StreamId {
+        self.stream
+    }
+
+    /// The limit of what may be held now, in bytes.
+    pub fn limit(&self) -> usize {
+        self.growth.limit
+    }
+
+    /// What is held now and counts against the limit, in bytes, a charge for each chunk included.
+    pub fn held(&self) -> usize {
+        self.retention.charge()
+    }
+
+    /// The offset before which everything is acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.retention.start()
+    }
+
+    /// The offset before which everything has been put on a carrier.
+    pub fn sent(&self) -> u64 {
+        self.retention.cursor()
+    }
+
+    /// The offset behind the last byte that was pushed.
+    pub fn pushed(&self) -> u64 {
+        self.retention.end()
+    }
+
+    // ----
+
+    /// Drops what is acknowledged; returns how much that was.
+    fn release(&mut self, offset: u64) -> u64 {
+        let released = offset.saturating_sub(self.retention.start());
+        if released == 0 {
+            return 0;
+        }
+        if offset > self.retention.cursor() {
+            // Sending again had begun, and was for nothing up to here. A carrier cannot skip, so the next one will.
+            self.give_up_all_carriers();
+        }
+        self.retention.release(offset);
+        self.forget_drained();
+        self.growth.on_released(released);
+        self.lease
+            .shrink_to((self.retention.charge() + KEPT).saturating_sub(self.limits.guaranteed));
+        released
+    }
+
+    /// Forgets the carriers at the front whose ranges are acknowledged.
+    fn forget_drained(&mut self) {
+        let acknowledged = self.retention.start();
+        while !self.carriers.is_empty() {
+            let until = self
+                .carriers
+                .get(1)
+                .map_or(self.retention.cursor(), |next| next.start);
+            let current = self.feeding && self.carriers.len() == 1;
+            if current || until > acknowledged {
+                return;
+            }
+            self.carriers.pop_front();
+        }
+    }
+
+    /// Gives up the carriers from the one at `first` on; what they carried is to be sent again.
+    fn give_up_from(&mut self, first: usize, lost: impl Fn(CarrierId) -> bool) {
+        let Some(start) = self.carriers.get(first).map(|range| range.start) else {
+            return;
+        };
+        for range in self.carriers.drain(first..) {
+            if !lost(range.carrier) {
+                self.retired.push_back(Retire::Reset(range.carrier));
+            }
+        }
+        self.feeding = false;
+        self.retention.seek(start.max(self.retention.start()));
+    }
+
+    fn give_up_all_carriers(&mut self) {
+        for range in self.carriers.drain(..) {
+            self.retired.push_back(Retire::Reset(range.carrier));
+        }
+        self.feeding = false;
+    }
+
+    /// Lets the current carrier finish when it has taken all that will ever be sent.
+    fn finish_if_sent(&mut self) {
+        if self.is_closed() && self.retention.cursor() == self.retention.end() {
+            self.detach();
+        }
+    }
+}
+
+/// The growth of the limit.
+///
+/// The limit doubles when it was what held the sender up: over the acknowledgement of a whole limit's worth of bytes, at
+/// least half arrived while the sender had no room although everything it held had been put on a carrier.
+#[derive(Debug)]
+struct Growth {
+    limit: usize,
+    max: usize,
+    ceiling: usize,
+    /// The sender had no room since the last acknowledgement.
+    limited: bool,
+    /// Bytes acknowledged in this period, and those of them that were acknowledged while it was limited.
+    released: u64,
+    released_limited: u64,
+}
+
+impl Growth {
+    fn new(limits: Limits) -> Self {
+        Self {
+            limit: limits.initial,
+            max: limits.max,
+            ceiling: usize::MAX,
+            limited: false,
+            released: 0,
+            released_limited: 0,
+        }
+    }
+
+    fn on_limited(&mut self) {
+        self.limited = true;
+    }
+
+    fn on_released(&mut self, bytes: u64) {
+        self.released += bytes;
+        if std::mem::take(&mut self.limited) {
+            self.released_limited += bytes;
+        }
+        if self.released < self.limit as u64 {
+            return;
+        }
+        if self.released_limited >= self.released / 2 {
+            let most = self.max.min(self.ceiling);
+            self.limit = self.limit.saturating_mul(2).min(most).max(self.limit);
+        }
+        self.released = 0;
+        self.released_limited = 0;
+    }
+}
