@@ -1,1 +1,7 @@
 //! The p2pdbg program.
+
+pub mod cli;
+pub mod failure;
+pub mod forward;
+pub mod peer_name;
+pub mod report;

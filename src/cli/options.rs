@@ -1,0 +1,92 @@
+//! What a run of `listen` or `connect` was asked to do. Everything here is parsed and decided.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use p2pdbg_wire::{code::Code, url::RendezvousUrl};
+
+use crate::{
+    forward::{AllowList, ForwardSpec},
+    peer_name::PeerName,
+};
+
+/// What `p2pdbg listen` was asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// What both commands have.
+    pub session: SessionOptions,
+    /// The known peer to wait for; without one a code is made.
+    pub peer: Option<PeerName>,
+    /// The forwards; never empty.
+    pub forwards: Vec<ForwardSpec>,
+    /// What a forward does while nothing listens at its far end.
+    pub absent: Absent,
+}
+
+/// What `p2pdbg connect` was asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectOptions {
+    /// What both commands have.
+    pub session: SessionOptions,
+    /// How the listener is found.
+    pub meeting: Meeting,
+    /// The program to run once the forwards stand, and its arguments; none to serve until ^C.
+    pub command: Option<Command>,
+}
+
+/// What `listen` and `connect` have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Where the peers meet.
+    pub rendezvous: RendezvousUrl,
+    /// What this host calls itself towards the peer.
+    pub name: PeerName,
+    /// What the peer may reach from here besides loopback.
+    pub allow: AllowList,
+    /// Which paths may be used.
+    pub path: PathPolicy,
+    /// For how long the streams of a lost peer are held.
+    pub resume_for: Duration,
+    /// The state directory; none for the platform's own.
+    pub state: Option<PathBuf>,
+}
+
+/// How a connector finds its listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Meeting {
+    /// By the code that the listener printed.
+    Code(Code),
+    /// As one of the peers known from an earlier session.
+    Known(PeerName),
+}
+
+/// A program to run, and its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The program.
+    pub program: OsString,
+    /// What it is given.
+    pub arguments: Vec<OsString>,
+}
+
+/// Which paths a session may use: `--path`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PathPolicy {
+    /// The best there is: the relay at once, a direct path as soon as it stands.
+    #[default]
+    Any,
+    /// From peer to peer alone.
+    Direct,
+    /// Through the rendezvous alone.
+    Relay,
+}
+
+/// What a forward does while nothing listens at its far end: `--absent`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Absent {
+    /// Accept connections and hold them until something listens. Never accepts and then closes, which hangs
+    /// some debuggers for ever.
+    #[default]
+    Hold,
+    /// Listen only while the far side listens, so that a program that comes early is refused at once.
+    Refuse,
+}

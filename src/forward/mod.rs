@@ -1,0 +1,16 @@
+//! Forwards: a port opened at one end and the address dialled at the other.
+//!
+//! This module holds what a forward *is*: its addresses ([`HostPort`], [`Bind`]), its direction, the
+//! notation of `-L` and `-R` ([`ForwardSpec`]), the debuggers known by name ([`Preset`]), and the rule for
+//! what a peer may ask of this host ([`AllowList`]). Opening ports, dialling and moving bytes is not here.
+
+mod allow;
+mod host_port;
+mod preset;
+mod spec;
+
+pub use allow::AllowList;
+pub use host_port::{Bind, BindScope, Host, HostPort, NotAHostPort};
+pub use p2pdbg_wire::tunnel::Direction;
+pub use preset::Preset;
+pub use spec::{DEFAULT_PORT, Forward, ForwardSpec, NotAForward, SpecFault};

@@ -1,0 +1,515 @@
+//! The handle by which a session reports, and the thread that writes.
+//!
+//! Whoever reports only takes a lock for the time of a push, so no session ever waits for a terminal or a
+//! pipe. The queue between the two is bounded: if its reader stalls for so long that it fills, what does not
+//! fit is counted, and a warning tells the number as soon as writing goes on. Of the [`Status`] only the
+//! latest is kept.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IsTerminal, Write},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use p2pdbg_wire::control::Role;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::{
+    Event, Status, Warning, WarningCode,
+    human::{Human, Screen},
+};
+
+/// How many reports may wait to be written.
+const QUEUE: usize = 4096;
+
+/// How many of them may be streams and log lines, whose number others decide.
+const QUEUE_FOR_CHATTER: usize = 1024;
+
+/// The shortest time between two drawings of the status line.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// How long the end of the program waits for the last reports to be written.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// For whom reports are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For programs: one JSON object a line on standard output.
+    Json,
+    /// For people.
+    Human,
+}
+
+/// Reports what happens. Clones report to the same place; none of the methods blocks.
+#[derive(Clone)]
+pub struct Reporter {
+    shared: Arc<Shared>,
+    started: Instant,
+    format: Format,
+}
+
+impl Reporter {
+    /// Begins to report on standard output and standard error; to be called as early as can be, because
+    /// [`Reporter::after_ms`] counts from here.
+    ///
+    /// The role decides which end the lines for people call "here".
+    pub fn start(format: Format, role: Role) -> (Self, Printer) {
+        let backend = match format {
+            Format::Json => Backend::Json(JsonLines::new(io::stdout())),
+            Format::Human => {
+                let human = Human::new(role, Box::new(io::stdout()), Screen::of_stderr());
+                Backend::Human(Box::new(human))
+            }
+        };
+        Self::spawn(format, backend)
+    }
+
+    /// Reports as JSON lines to `out`: for tests of what a session reports.
+    pub fn json_to(out: impl Write + Send + 'static) -> (Self, Printer) {
+        Self::spawn(Format::Json, Backend::Json(JsonLines::new(out)))
+    }
+
+    fn spawn(format: Format, backend: Backend) -> (Self, Printer) {
+        let shared = Arc::new(Shared::default());
+        let writer = Arc::clone(&shared);
+        // Without a thread there is nobody to report to, and nothing better to do than to go on in silence.
+        let spawned = thread::Builder::new()
+            .name("report".to_owned())
+            .spawn(move || writer.run(backend));
+        if spawned.is_err() {
+            shared.lock().finished = true;
+        }
+        let printer = Printer(Arc::clone(&shared));
+        let reporter = Self {
+            shared,
+            started: Instant::now(),
+            format,
+        };
+        (reporter, printer)
+    }
+
+    /// Reports an event.
+    pub fn emit(&self, event: Event) {
+        self.shared.push(Item::Event(Box::new(event)));
+    }
+
+    /// Replaces the snapshot from which the status line is drawn.
+    pub fn status(&self, status: Status) {
+        self.shared.lock().status = Some(status);
+        self.shared.news.notify_one();
+    }
+
+    /// Leaves the terminal to a COMMAND from now on: no status line, and only what a person must know.
+    pub fn release_terminal(&self) {
+        self.shared.push(Item::ReleaseTerminal);
+    }
+
+    /// Milliseconds since the program started.
+    pub fn after_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// For whom the reports are written.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Where logs go so that they do not tear the status line: above it on a terminal, else straight to
+    /// standard error.
+    pub fn log_writer(&self) -> LogWriter {
+        let above_status = self.format == Format::Human && io::stderr().is_terminal();
+        LogWriter(above_status.then(|| Arc::clone(&self.shared)))
+    }
+}
+
+impl std::fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reporter")
+            .field("format", &self.format)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Owns the end of reporting: dropped, it waits until everything is written, though not for ever.
+#[must_use = "dropping it ends the reports"]
+#[derive(Debug)]
+pub struct Printer(Arc<Shared>);
+
+impl Printer {
+    /// Writes what is left and ends.
+    pub fn finish(self) {}
+}
+
+impl Drop for Printer {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.closing = true;
+        self.0.news.notify_one();
+        let deadline = Instant::now() + LAST_WORDS;
+        while !state.finished {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = match self.0.done.wait_timeout(state, left) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+}
+
+/// A writer for tracing's subscriber. Each `write` is one whole log line.
+#[derive(Debug, Clone)]
+pub struct LogWriter(Option<Arc<Shared>>);
+
+impl Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match &self.0 {
+            Some(shared) => {
+                shared.push(Item::Log(line.to_vec()));
+                Ok(line.len())
+            }
+            None => io::stderr().write(line),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for LogWriter {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// One thing to write.
+#[derive(Debug)]
+enum Item {
+    Event(Box<Event>),
+    Log(Vec<u8>),
+    ReleaseTerminal,
+}
+
+impl Item {
+    /// Whether it is of the kind of which there may be any number.
+    fn is_chatter(&self) -> bool {
+        match self {
+            Self::Event(event) => matches!(**event, Event::Stream { .. }),
+            Self::Log(_) => true,
+            Self::ReleaseTerminal => false,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Told when there is something for the thread to do.
+    news: Condvar,
+    /// Told when the thread has ended.
+    done: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Item>,
+    status: Option<Status>,
+    dropped: u64,
+    closing: bool,
+    finished: bool,
+}
+
+/// What the thread does next.
+enum Work {
+    Items(VecDeque<Item>),
+    Dropped(u64),
+    Draw(Option<Status>),
+    Stop,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, item: Item) {
+        let mut state = self.lock();
+        let room = if item.is_chatter() {
+            QUEUE_FOR_CHATTER
+        } else {
+            QUEUE
+        };
+        if state.finished || state.queue.len() >= room {
+            state.dropped += 1;
+        } else {
+            state.queue.push_back(item);
+        }
+        drop(state);
+        self.news.notify_one();
+    }
+
+    fn run(&self, mut backend: Backend) {
+        let mut last_drawn = None;
+        loop {
+            match self.next_work(last_drawn, backend.redraw_every()) {
+                Work::Items(items) => {
+                    for item in items {
+                        backend.write(item);
+                    }
+                }
+                Work::Dropped(count) => {
+                    let missing = format!(
+                        "{count} reports are missing here: they came faster than they could be written"
+                    );
+                    let warning = Warning::new(WarningCode::EventsDropped, missing);
+                    backend.write(Item::Event(Box::new(Event::Warning(warning))));
+                }
+                Work::Draw(status) => {
+                    backend.draw(status);
+                    last_drawn = Some(Instant::now());
+                }
+                Work::Stop => break,
+            }
+        }
+        backend.clear();
+        self.lock().finished = true;
+        self.done.notify_all();
+    }
+
+    /// Waits for something to do. Events come before the status, so that the line never runs ahead of them.
+    fn next_work(&self, last_drawn: Option<Instant>, redraw_every: Option<Duration>) -> Work {
+        let mut state = self.lock();
+        loop {
+            if !state.queue.is_empty() {
+                return Work::Items(std::mem::take(&mut state.queue));
+            }
+            if state.dropped > 0 {
+                return Work::Dropped(std::mem::take(&mut state.dropped));
+            }
+            if state.closing {
+                return Work::Stop;
+            }
+            let pause = match (&state.status, redraw_every) {
+                (Some(_), _) => Some(FRAME),
+                (None, every) => every,
+            };
+            // The first status is drawn at once.
+            let wait = pause.map(|pause| match last_drawn {
+                Some(last) => (last + pause).saturating_duration_since(Instant::now()),
+                None => Duration::ZERO,
+            });
+            state = match wait {
+                Some(Duration::ZERO) => return Work::Draw(state.status.take()),
+                Some(wait) => match self.news.wait_timeout(state, wait) {
+                    Ok((state, _)) => state,
+                    Err(poisoned) => poisoned.into_inner().0,
+                },
+                None => self
+                    .news
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+}
+
+/// Where reports end up.
+enum Backend {
+    Json(JsonLines),
+    Human(Box<Human>),
+}
+
+impl Backend {
+    fn write(&mut self, item: Item) {
+        match (self, item) {
+            (Self::Json(json), Item::Event(event)) => json.write(&event),
+            (Self::Json(_), _) => {}
+            (Self::Human(human), Item::Event(event)) => human.event(&event),
+            (Self::Human(human), Item::Log(line)) => human.log(&line),
+            (Self::Human(human), Item::ReleaseTerminal) => human.release_terminal(),
+        }
+    }
+
+    fn draw(&mut self, status: Option<Status>) {
+        if let Self::Human(human) = self {
+            human.draw(status);
+        }
+    }
+
+    fn redraw_every(&self) -> Option<Duration> {
+        match self {
+            Self::Json(_) => None,
+            Self::Human(human) => human.redraw_every(),
+        }
+    }
+
+    fn clear(&mut self) {
+        if let Self::Human(human) = self {
+            human.clear();
+        }
+    }
+}
+
+/// Events as lines of JSON, each flushed.
+struct JsonLines {
+    out: Box<dyn Write + Send>,
+    broken: bool,
+}
+
+impl JsonLines {
+    fn new(out: impl Write + Send + 'static) -> Self {
+        Self {
+            out: Box::new(out),
+            broken: false,
+        }
+    }
+
+    fn write(&mut self, event: &Event) {
+        // Whoever read this has gone; the debugger's connections are worth more than the reports of them.
+        if self.broken {
+            return;
+        }
+        if let Err(error) = self.try_write(event) {
+            tracing::warn!(%error, "standard output cannot be written; no more events are reported");
+            self.broken = true;
+        }
+    }
+
+    fn try_write(&mut self, event: &Event) -> io::Result<()> {
+        let mut line = serde_json::to_vec(event)?;
+        line.push(b'\n');
+        self.out.write_all(&line)?;
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::report::StreamState;
+
+    /// Hands each write to a channel, and waits for leave before it returns.
+    struct Slow {
+        written: mpsc::Sender<Vec<u8>>,
+        leave: mpsc::Receiver<()>,
+    }
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.written.send(bytes.to_vec());
+            let _ = self.leave.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn slow() -> (Slow, mpsc::Receiver<Vec<u8>>, mpsc::Sender<()>) {
+        let (written, lines) = mpsc::channel();
+        let (go, leave) = mpsc::channel();
+        (Slow { written, leave }, lines, go)
+    }
+
+    fn stream(id: u64) -> Event {
+        Event::Stream {
+            id,
+            state: StreamState::Open,
+            to: None,
+        }
+    }
+
+    fn closed() -> Event {
+        Event::Closed { why: "done".into() }
+    }
+
+    fn parse(line: &[u8]) -> Event {
+        assert_eq!(line.last(), Some(&b'\n'));
+        serde_json::from_slice(line).unwrap()
+    }
+
+    #[test]
+    fn every_event_is_written_before_the_printer_ends() {
+        let (written, lines) = mpsc::channel();
+        let (go, leave) = mpsc::channel();
+        drop(go);
+        let (reporter, printer) = Reporter::json_to(Slow { written, leave });
+        for id in 0..100 {
+            reporter.emit(stream(id));
+        }
+        reporter.emit(closed());
+        printer.finish();
+        let mut events: Vec<Event> = lines.try_iter().map(|line| parse(&line)).collect();
+        assert_eq!(events.pop(), Some(closed()));
+        assert_eq!(events, (0..100).map(stream).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_reader_that_stalls_holds_nobody_up_and_learns_how_much_it_missed() {
+        let (out, lines, go) = slow();
+        let (reporter, printer) = Reporter::json_to(out);
+        reporter.emit(stream(0));
+        // The thread is inside `write` now, and stays there.
+        lines.recv().unwrap();
+        let extra = 10;
+        for id in 0..QUEUE_FOR_CHATTER as u64 + extra {
+            reporter.emit(stream(id));
+        }
+        // What is not chatter still has room.
+        reporter.emit(closed());
+        drop(go);
+        printer.finish();
+        let events: Vec<Event> = lines.try_iter().map(|line| parse(&line)).collect();
+        assert_eq!(events.len(), QUEUE_FOR_CHATTER + 2);
+        assert_eq!(events[QUEUE_FOR_CHATTER], closed());
+        match events.last().unwrap() {
+            Event::Warning(warning) => {
+                assert_eq!(warning.code, WarningCode::EventsDropped);
+                assert!(warning.message.starts_with("10 "), "{}", warning.message);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_ends_the_reports_and_nothing_else() {
+        struct Gone(mpsc::Sender<()>);
+        impl Write for Gone {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                let _ = self.0.send(());
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (tell, tried) = mpsc::channel();
+        let (reporter, printer) = Reporter::json_to(Gone(tell));
+        reporter.emit(stream(1));
+        reporter.emit(stream(2));
+        printer.finish();
+        assert_eq!(tried.try_iter().count(), 1);
+    }
+
+    #[test]
+    fn a_status_does_not_reach_the_json_reader() {
+        let (written, lines) = mpsc::channel();
+        let (go, leave) = mpsc::channel();
+        drop(go);
+        let (reporter, printer) = Reporter::json_to(Slow { written, leave });
+        reporter.status(Status::new(crate::report::Activity::Pairing));
+        reporter.emit(closed());
+        printer.finish();
+        assert_eq!(lines.try_iter().count(), 1);
+    }
+}

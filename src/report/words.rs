@@ -1,0 +1,421 @@
+//! Events and the status as lines of text for people. Nothing is written here.
+
+use std::time::{Duration, Instant};
+
+use p2pdbg_wire::control::Role;
+
+use super::{
+    Activity, Event, PathKind, PathReport, Status, Untrusted, Via, Waiting, WaitingFor,
+    untrusted::escape,
+};
+use crate::forward::{Direction, HostPort};
+
+/// How much a line matters, which decides its colour and whether it is shown while a COMMAND has the
+/// terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weight {
+    /// Something went on as it should.
+    Plain,
+    /// Something is better than before.
+    Good,
+    /// A person should look.
+    Warning,
+    /// It is over.
+    Error,
+}
+
+/// One line for a person, without its line break. Safe to write to a terminal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) weight: Weight,
+    pub(super) text: String,
+}
+
+/// What has been learnt from the events so far and later lines refer to.
+#[derive(Debug)]
+pub(super) struct View {
+    role: Role,
+    peer: Option<Untrusted>,
+    path: Option<PathReport>,
+}
+
+impl View {
+    pub(super) fn new(role: Role) -> Self {
+        Self {
+            role,
+            peer: None,
+            path: None,
+        }
+    }
+
+    /// The lines that tell of `event`; the view takes in what it says.
+    pub(super) fn lines(&mut self, event: &Event) -> Vec<Line> {
+        let lines = match event {
+            Event::Ready { command, .. } => vec![
+                plain("on the debuggee's host, run:"),
+                plain(format!("    {command}")),
+            ],
+            Event::Paired { peer, known } => {
+                self.peer = Some(peer.clone());
+                let how = if *known { ", a known peer" } else { "" };
+                vec![good(format!("paired with {peer}{how}"))]
+            }
+            Event::Forward {
+                direction,
+                listen,
+                to,
+                debugger,
+                start,
+            } => {
+                let debugger = debugger.map_or(String::new(), |d| format!("  ({})", d.name()));
+                let (opened, dialled) = (
+                    self.place(opening_role(*direction)),
+                    self.place(opening_role(*direction).other()),
+                );
+                let mut lines = vec![plain(format!(
+                    "forward: {listen} {opened} -> {to} {dialled}{debugger}"
+                ))];
+                lines.extend(
+                    start
+                        .iter()
+                        .map(|command| plain(format!("    debuggee: {command}"))),
+                );
+                lines
+            }
+            Event::Path(path) => {
+                self.path = Some(path.clone());
+                vec![path_line(path)]
+            }
+            Event::Stream { .. } => Vec::new(),
+            Event::Waiting(waiting) => vec![plain(self.waiting(waiting))],
+            Event::PeerLost { streams } => vec![warning(format!(
+                "network lost, holding {}",
+                connections(*streams)
+            ))],
+            Event::Resumed { gap_ms, .. } => vec![good(format!(
+                "resumed after {}, nothing lost",
+                seconds(Duration::from_millis(*gap_ms))
+            ))],
+            Event::Warning(w) => with_hint(Weight::Warning, "warning", &w.message, &w.hint),
+            Event::Error(e) => with_hint(Weight::Error, "error", &e.message, &e.hint),
+            Event::Closed { why } => vec![plain(format!("closed: {why}"))],
+        };
+        lines.into_iter().map(Line::made_safe).collect()
+    }
+
+    /// The line that stays true, without the mark before it.
+    pub(super) fn status_line(&self, status: &Status, now: Instant) -> String {
+        let peer = self.peer.as_ref().map_or("the peer", Untrusted::as_str);
+        let mut parts = match &status.activity {
+            Activity::ReachingRendezvous(at) => vec![format!("reaching the rendezvous {at}")],
+            Activity::AwaitingPeer => vec![format!("waiting for {peer} to connect")],
+            Activity::Pairing => vec!["exchanging keys with the peer".to_owned()],
+            Activity::Connecting => vec![format!("connecting to {peer}")],
+            Activity::Connected { searching } => self.connected(peer, status.rtt, *searching),
+            Activity::Resuming { since } => {
+                let ago = seconds(Duration::from_secs(
+                    now.saturating_duration_since(*since).as_secs(),
+                ));
+                let held = connections(status.streams);
+                vec![format!("network lost {ago} ago, holding {held}")]
+            }
+            Activity::Closing => vec![format!("closing {}", connections(status.streams))],
+        };
+        if matches!(status.activity, Activity::Connected { .. }) {
+            parts.push(connections(status.streams));
+            parts.extend(status.waiting.iter().map(|w| self.waiting(w)));
+        }
+        escape(parts.join(", ").chars())
+    }
+
+    fn connected(&self, peer: &str, rtt: Option<Duration>, searching: bool) -> Vec<String> {
+        let way = self.path.as_ref().map_or("connected".to_owned(), way);
+        let mut parts = vec![format!("{peer}: {way}")];
+        parts.extend(rtt.map(|rtt| format!("RTT {}", milliseconds(rtt.as_secs_f64() * 1e3))));
+        if searching {
+            parts.push("looking for a direct path".to_owned());
+        }
+        parts
+    }
+
+    fn waiting(&self, waiting: &Waiting) -> String {
+        let somewhere = || "the forward's target".to_owned();
+        let at = waiting
+            .at
+            .as_ref()
+            .map_or_else(somewhere, HostPort::to_string);
+        match waiting.awaited {
+            WaitingFor::Peer => {
+                let peer = self.peer.as_ref().map_or("the peer", Untrusted::as_str);
+                format!("waiting for {peer}")
+            }
+            WaitingFor::Rendezvous => "waiting for the rendezvous to answer".to_owned(),
+            WaitingFor::Debuggee => format!(
+                "waiting for a debuggee to listen on {at} {}",
+                self.place(Role::Connector)
+            ),
+            WaitingFor::Ide => format!(
+                "waiting for the IDE to listen on {at} {}",
+                self.place(Role::Listener)
+            ),
+        }
+    }
+
+    /// Where the end of that role is, seen from this one.
+    fn place(&self, role: Role) -> String {
+        match &self.peer {
+            _ if role == self.role => "here".to_owned(),
+            Some(peer) => format!("at {peer}"),
+            None => "at the peer".to_owned(),
+        }
+    }
+}
+
+impl Line {
+    /// Escapes whatever slipped through: one event is one or two lines, and moves no cursor.
+    fn made_safe(self) -> Self {
+        Self {
+            text: escape(self.text.chars()),
+            ..self
+        }
+    }
+}
+
+/// The end that opens a forward's port.
+fn opening_role(direction: Direction) -> Role {
+    match direction {
+        Direction::ToDebuggee => Role::Listener,
+        Direction::ToIde => Role::Connector,
+    }
+}
+
+fn path_line(path: &PathReport) -> Line {
+    let mut text = way(path);
+    if let Some(technique) = &path.technique {
+        text.push_str(&format!(" by {technique}"));
+    }
+    if let Some(rtt) = path.rtt_ms {
+        text.push_str(&format!(", RTT {}", milliseconds(rtt)));
+    }
+    if !path.why.is_empty() {
+        text.push_str(&format!(": {}", path.why));
+    }
+    match path.kind {
+        PathKind::Direct => good(text),
+        PathKind::Relay => plain(text),
+    }
+}
+
+fn way(path: &PathReport) -> String {
+    match (path.kind, path.via) {
+        (PathKind::Direct, Via::Udp) => "direct".to_owned(),
+        (PathKind::Direct, Via::Tcp) => "direct over TCP".to_owned(),
+        (PathKind::Relay, Via::Udp) => "over the relay".to_owned(),
+        (PathKind::Relay, Via::Tcp) => "over the relay by TCP".to_owned(),
+    }
+}
+
+fn with_hint(weight: Weight, label: &str, message: &str, hint: &Option<String>) -> Vec<Line> {
+    let mut lines = vec![Line {
+        weight,
+        text: format!("{label}: {message}"),
+    }];
+    lines.extend(hint.iter().map(|hint| Line {
+        weight,
+        text: format!("    {hint}"),
+    }));
+    lines
+}
+
+fn plain(text: impl Into<String>) -> Line {
+    Line {
+        weight: Weight::Plain,
+        text: text.into(),
+    }
+}
+
+fn good(text: String) -> Line {
+    Line {
+        weight: Weight::Good,
+        text,
+    }
+}
+
+fn warning(text: String) -> Line {
+    Line {
+        weight: Weight::Warning,
+        text,
+    }
+}
+
+fn connections(streams: usize) -> String {
+    match streams {
+        0 => "no debugger connections".to_owned(),
+        1 => "1 debugger connection".to_owned(),
+        n => format!("{n} debugger connections"),
+    }
+}
+
+/// `0.4 ms`, `40 ms`.
+fn milliseconds(ms: f64) -> String {
+    if ms < 9.95 {
+        format!("{ms:.1} ms")
+    } else {
+        format!("{ms:.0} ms")
+    }
+}
+
+/// `14.2 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
+fn seconds(time: Duration) -> String {
+    let s = time.as_secs();
+    match s {
+        0..60 if time.subsec_millis() == 0 => format!("{s} s"),
+        0..60 => format!("{:.1} s", time.as_secs_f64()),
+        60..3600 => format!("{} min {} s", s / 60, s % 60),
+        _ => format!("{} h {} min", s / 3600, s / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        failure::{ErrorCode, Failure},
+        report::{Warning, WarningCode},
+    };
+
+    fn paired(view: &mut View, name: &str) -> Vec<Line> {
+        view.lines(&Event::Paired {
+            peer: Untrusted::new(name),
+            known: false,
+        })
+    }
+
+    fn path(kind: PathKind, why: &str) -> Event {
+        Event::Path(PathReport {
+            kind,
+            via: Via::Udp,
+            local: None,
+            remote: None,
+            technique: None,
+            rtt_ms: Some(40.2),
+            after_ms: 300,
+            why: why.to_owned(),
+        })
+    }
+
+    fn forward(direction: Direction) -> Event {
+        Event::Forward {
+            direction,
+            listen: "127.0.0.1:5678".parse().unwrap(),
+            to: "localhost:9".parse().unwrap(),
+            debugger: None,
+            start: None,
+        }
+    }
+
+    #[test]
+    fn a_forward_says_which_end_is_here_seen_from_either_end() {
+        let text = |role, direction| {
+            let mut view = View::new(role);
+            paired(&mut view, "web-1");
+            view.lines(&forward(direction)).remove(0).text
+        };
+        let here_to_there = "forward: 127.0.0.1:5678 here -> localhost:9 at web-1";
+        let there_to_here = "forward: 127.0.0.1:5678 at web-1 -> localhost:9 here";
+        assert_eq!(text(Role::Listener, Direction::ToDebuggee), here_to_there);
+        assert_eq!(text(Role::Connector, Direction::ToIde), here_to_there);
+        assert_eq!(text(Role::Listener, Direction::ToIde), there_to_here);
+        assert_eq!(text(Role::Connector, Direction::ToDebuggee), there_to_here);
+    }
+
+    #[test]
+    fn the_status_line_says_how_the_peers_are_connected_and_what_waits_for_what() {
+        let mut view = View::new(Role::Listener);
+        let now = Instant::now();
+        let mut status = Status::new(Activity::Connected { searching: true });
+        paired(&mut view, "web-1");
+        view.lines(&path(PathKind::Relay, "still looking"));
+        status.rtt = Some(Duration::from_micros(80_400));
+        status.waiting.push(Waiting {
+            awaited: WaitingFor::Debuggee,
+            at: Some("localhost:5678".parse().unwrap()),
+        });
+        assert_eq!(
+            view.status_line(&status, now),
+            "web-1: over the relay, RTT 80 ms, looking for a direct path, no debugger connections, \
+             waiting for a debuggee to listen on localhost:5678 at web-1"
+        );
+        view.lines(&path(PathKind::Direct, "punched"));
+        status = Status::new(Activity::Connected { searching: false });
+        status.rtt = Some(Duration::from_micros(412));
+        status.streams = 2;
+        assert_eq!(
+            view.status_line(&status, now),
+            "web-1: direct, RTT 0.4 ms, 2 debugger connections"
+        );
+    }
+
+    #[test]
+    fn an_outage_is_told_with_its_length() {
+        let view = View::new(Role::Listener);
+        let since = Instant::now();
+        let mut status = Status::new(Activity::Resuming { since });
+        status.streams = 1;
+        let after = |seconds| view.status_line(&status, since + Duration::from_secs(seconds));
+        assert_eq!(
+            after(12),
+            "network lost 12 s ago, holding 1 debugger connection"
+        );
+        assert_eq!(
+            after(200),
+            "network lost 3 min 20 s ago, holding 1 debugger connection"
+        );
+        assert_eq!(
+            after(7500),
+            "network lost 2 h 5 min ago, holding 1 debugger connection"
+        );
+        let mut view = View::new(Role::Listener);
+        let resumed = Event::Resumed {
+            gap_ms: 14_200,
+            streams: 1,
+        };
+        let lines = view.lines(&resumed);
+        assert_eq!(lines[0].text, "resumed after 14.2 s, nothing lost");
+    }
+
+    #[test]
+    fn failures_and_warnings_give_the_reason_and_the_way_out() {
+        let mut view = View::new(Role::Connector);
+        let failure = Failure::new(ErrorCode::CodeExpired, "this code was used already")
+            .hint("ask for a new one");
+        let lines = view.lines(&Event::Error(failure));
+        assert_eq!(lines[0].text, "error: this code was used already");
+        assert_eq!(lines[1].text, "    ask for a new one");
+        let warning = Warning::new(WarningCode::OpenDebugPort, "0.0.0.0:5678 is open to all");
+        let lines = view.lines(&Event::Warning(warning));
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0].weight, Weight::Warning);
+    }
+
+    #[test]
+    fn no_line_carries_an_escape_wherever_it_came_from() {
+        let evil = "\u{1b}[2J\r\nroot#\u{202e}";
+        let mut view = View::new(Role::Listener);
+        let mut lines = paired(&mut view, evil);
+        lines.extend(view.lines(&path(PathKind::Relay, evil)));
+        lines.extend(view.lines(&Event::Closed { why: evil.into() }));
+        lines.extend(view.lines(&Event::Error(Failure::new(ErrorCode::Internal, evil))));
+        lines.extend(view.lines(&forward(Direction::ToDebuggee)));
+        assert_eq!(lines.len(), 5);
+        let status = Status::new(Activity::ReachingRendezvous(evil.to_owned()));
+        let mut texts: Vec<String> = lines.into_iter().map(|line| line.text).collect();
+        texts.push(view.status_line(&status, Instant::now()));
+        for text in texts {
+            assert!(
+                !text.contains(|c: char| c.is_control() || c == '\u{202e}'),
+                "{text:?}"
+            );
+        }
+    }
+}
