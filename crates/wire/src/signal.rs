@@ -84,8 +84,9 @@ pub struct PeerInfo {
     pub name: String,
     /// Program and version.
     pub agent: String,
-    /// Names this run of the process: a peer that comes back with another one has lost its streams.
-    pub instance: [u8; 16],
+    /// The running session with this peer that the sender would go on with, by a tag that both derived from its
+    /// keys. Unless both name the same one, a new session begins, and what was left of an old one is lost.
+    pub session: Option<[u8; 16]>,
 }
 
 /// The longest name of a peer that is kept, in bytes.
