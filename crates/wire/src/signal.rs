@@ -64,6 +64,8 @@ pub enum AbortReason {
     Protocol,
     /// The listener takes no more peers.
     Busy,
+    /// The peer has the pair secret, but not the certificate with which it paired.
+    Identity,
 }
 
 /// What peers say under seal.
@@ -84,9 +86,6 @@ pub struct PeerInfo {
     pub name: String,
     /// Program and version.
     pub agent: String,
-    /// The running session with this peer that the sender would go on with, by a tag that both derived from its
-    /// keys. Unless both name the same one, a new session begins, and what was left of an old one is lost.
-    pub session: Option<[u8; 16]>,
 }
 
 /// The longest name of a peer that is kept, in bytes.
