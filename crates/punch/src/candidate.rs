@@ -1,6 +1,11 @@
-//! Candidates: addresses at which a peer may be reached (RFC 8445 section 5.1).
+//! Candidates: addresses at which a peer may be reached (RFC 8445 section 5.1), and which of the peer's are worth a
+//! packet.
+
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use serde::{Deserialize, Serialize};
+
+use crate::{LocalAddress, Technique};
 
 /// How an address became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -15,4 +20,256 @@ pub enum Kind {
     PeerReflexive,
     /// It was computed from what a sequential NAT did before.
     Predicted,
+}
+
+/// An address with how it became known. In a signal, the sender's claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Candidate {
+    pub(crate) kind: Kind,
+    pub(crate) address: SocketAddr,
+}
+
+/// An IPv4 address that arrived in IPv6 clothes, undressed.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port()).with_scope_of(address)
+}
+
+trait WithScope {
+    fn with_scope_of(self, other: SocketAddr) -> SocketAddr;
+}
+
+impl WithScope for SocketAddr {
+    fn with_scope_of(self, other: SocketAddr) -> SocketAddr {
+        match (self, other) {
+            (SocketAddr::V6(to), SocketAddr::V6(from)) if is_link_local(IpAddr::V6(*to.ip())) => {
+                SocketAddrV6::new(*to.ip(), to.port(), 0, from.scope_id()).into()
+            }
+            (address, _) => address,
+        }
+    }
+}
+
+/// Whether packets to `address` could be meant for one host at all.
+pub(crate) fn is_usable(address: SocketAddr) -> bool {
+    let ip_usable = match address.ip() {
+        IpAddr::V4(ip) => {
+            !(ip.is_unspecified()
+                || ip.is_multicast()
+                || ip.is_broadcast()
+                || ip.octets()[0] == 0
+                || ip.octets()[0] >= 240)
+        }
+        IpAddr::V6(ip) => !(ip.is_unspecified() || ip.is_multicast()),
+    };
+    ip_usable && address.port() != 0
+}
+
+/// Whether `ip` means something only inside a network: private, shared (RFC 6598), unique local or link-local.
+pub(crate) fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            v4.is_private()
+                || v4.is_link_local()
+                || v4.is_loopback()
+                || (a == 100 && (64..128).contains(&b))
+        }
+        IpAddr::V6(v6) => v6.is_unique_local() || is_link_local(ip) || v6.is_loopback(),
+    }
+}
+
+pub(crate) fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+/// What a pair with this remote candidate would be called if it worked.
+pub(crate) fn technique(remote: Candidate, local: &[LocalAddress]) -> Technique {
+    let ip = remote.address.ip();
+    match remote.kind {
+        Kind::Host if local.iter().any(|l| l.ip == ip) => Technique::SameHost,
+        Kind::Host | Kind::PeerReflexive if is_private(ip) => Technique::Lan,
+        Kind::Mapped => Technique::PortMapping,
+        _ if ip.is_ipv6() => Technique::Ipv6,
+        Kind::Host => Technique::PublicAddress,
+        Kind::ServerReflexive => Technique::HolePunch,
+        Kind::PeerReflexive => Technique::PeerReflexive,
+        Kind::Predicted => Technique::PortPrediction,
+    }
+}
+
+/// How much better than another path one by this technique is; only a difference here is worth a change of paths.
+pub(crate) fn rank(technique: Technique) -> u8 {
+    match technique {
+        Technique::SameHost => 5,
+        Technique::Lan => 4,
+        Technique::Ipv6 => 3,
+        Technique::PublicAddress
+        | Technique::PortMapping
+        | Technique::HolePunch
+        | Technique::PeerReflexive => 2,
+        Technique::PortPrediction
+        | Technique::MutualPrediction
+        | Technique::BlockSearch
+        | Technique::BirthdaySearch => 1,
+    }
+}
+
+/// The peer's candidates that this end will check, in their order: usable, each once, at most `most`.
+///
+/// An IPv6 link-local address is tried on every interface of ours that has one, since the peer's scope says nothing
+/// here. A loopback address is tried only if the driver named one of ours.
+pub(crate) fn accept(claimed: &[Candidate], local: &[LocalAddress], most: usize) -> Vec<Candidate> {
+    let loopback_allowed = local.iter().any(|l| l.ip.is_loopback());
+    let mut accepted: Vec<Candidate> = Vec::new();
+    for candidate in claimed {
+        let address = canonical(candidate.address);
+        if !is_usable(address) || (address.ip().is_loopback() && !loopback_allowed) {
+            continue;
+        }
+        let scoped: Vec<SocketAddr> = match address.ip() {
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => scopes(local)
+                .map(|scope| SocketAddrV6::new(ip, address.port(), 0, scope).into())
+                .collect(),
+            _ => vec![address],
+        };
+        for address in scoped {
+            if accepted.len() < most && !accepted.iter().any(|a| a.address == address) {
+                accepted.push(Candidate {
+                    kind: candidate.kind,
+                    address,
+                });
+            }
+        }
+    }
+    accepted
+}
+
+fn scopes(local: &[LocalAddress]) -> impl Iterator<Item = u32> {
+    local
+        .iter()
+        .filter(|l| l.ip.is_ipv6() && is_link_local(l.ip) && l.scope_id != 0)
+        .map(|l| l.scope_id)
+}
+
+/// The host candidates of sockets bound to these ports: every interface address of the socket's family.
+pub(crate) fn host(
+    local: &[LocalAddress],
+    v4_port: Option<u16>,
+    v6_port: Option<u16>,
+) -> Vec<Candidate> {
+    let with_port = |l: &LocalAddress| {
+        let address: SocketAddr = match l.ip {
+            IpAddr::V4(ip) => (ip, v4_port?).into(),
+            IpAddr::V6(ip) => SocketAddrV6::new(ip, v6_port?, 0, l.scope_id).into(),
+        };
+        is_usable(address).then_some(Candidate {
+            kind: Kind::Host,
+            address,
+        })
+    };
+    let mut all: Vec<Candidate> = local.iter().filter_map(with_port).collect();
+    // Addresses that mean something further away first, so that a cap cuts the least.
+    all.sort_by_key(|c| {
+        (
+            is_link_local(c.address.ip()),
+            is_private(c.address.ip()),
+            c.address,
+        )
+    });
+    all.dedup();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(text: &str) -> Candidate {
+        Candidate {
+            kind: Kind::Host,
+            address: text.parse().unwrap(),
+        }
+    }
+
+    fn local(ips: &[&str]) -> Vec<LocalAddress> {
+        let parse = |ip: &&str| LocalAddress {
+            ip: ip.parse().unwrap(),
+            scope_id: if ip.starts_with("fe80") { 3 } else { 0 },
+        };
+        ips.iter().map(parse).collect()
+    }
+
+    #[test]
+    fn addresses_that_are_no_hosts_are_not_checked() {
+        let claims: Vec<Candidate> = [
+            "0.0.0.0:1",
+            "0.1.2.3:1",
+            "224.0.0.251:5353",
+            "255.255.255.255:9",
+            "240.0.0.1:9",
+            "192.0.2.1:0",
+            "127.0.0.1:53",
+            "[::]:1",
+            "[ff02::fb]:5353",
+            "[::1]:53",
+            "[::ffff:127.0.0.1]:53",
+            "[fe80::1]:7",
+        ]
+        .map(claim)
+        .to_vec();
+        assert_eq!(accept(&claims, &local(&["192.168.1.2"]), 99), []);
+    }
+
+    #[test]
+    fn a_thousand_candidates_are_cut_to_the_cap_and_copies_count_once() {
+        let claims: Vec<Candidate> = (1..=1000_u16)
+            .flat_map(|p| [p; 2])
+            .map(|p| claim(&format!("192.0.2.1:{p}")))
+            .collect();
+        let accepted = accept(&claims, &[], 24);
+        assert_eq!(accepted.len(), 24);
+        assert_eq!(accepted[23].address.port(), 24);
+    }
+
+    #[test]
+    fn loopback_and_link_local_follow_our_own_interfaces() {
+        let claims = ["127.0.0.1:7", "[fe80::2]:7", "[::ffff:192.0.2.1]:7"].map(claim);
+        let ours = local(&["127.0.0.1", "fe80::1"]);
+        let accepted = accept(&claims, &ours, 24);
+        let scoped: SocketAddr = SocketAddrV6::new("fe80::2".parse().unwrap(), 7, 0, 3).into();
+        let addresses: Vec<SocketAddr> = accepted.iter().map(|c| c.address).collect();
+        assert_eq!(
+            addresses,
+            [
+                "127.0.0.1:7".parse().unwrap(),
+                scoped,
+                "192.0.2.1:7".parse().unwrap()
+            ]
+        );
+    }
+
+    #[test]
+    fn a_technique_follows_from_the_remote_candidate() {
+        let ours = local(&["192.168.1.2"]);
+        let name = |kind, address: &str| {
+            let address = address.parse().unwrap();
+            technique(Candidate { kind, address }, &ours)
+        };
+        assert_eq!(name(Kind::Host, "192.168.1.2:1"), Technique::SameHost);
+        assert_eq!(name(Kind::Host, "192.168.1.3:1"), Technique::Lan);
+        assert_eq!(name(Kind::PeerReflexive, "192.168.1.3:1"), Technique::Lan);
+        assert_eq!(name(Kind::Host, "192.0.2.3:1"), Technique::PublicAddress);
+        assert_eq!(name(Kind::Host, "[2001:db8::1]:1"), Technique::Ipv6);
+        assert_eq!(
+            name(Kind::ServerReflexive, "100.64.0.1:1"),
+            Technique::HolePunch
+        );
+        assert_eq!(
+            name(Kind::PeerReflexive, "192.0.2.3:1"),
+            Technique::PeerReflexive
+        );
+    }
 }

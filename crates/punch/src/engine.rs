@@ -1,34 +1,166 @@
 //! The engine's outside: inputs in, outputs and the next deadline out.
+//!
+//! What it does inside stands by subject in the modules below: [`datagram`] reads what comes from the network,
+//! [`peer`] what comes from the peer's engine, and [`progress`] does what is due.
 
-use std::{collections::VecDeque, time::Instant};
+mod datagram;
+mod peer;
+mod progress;
 
-use crate::{Config, Input, Obstacle, Output, Path, observe::NatReport};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
+
+use self::{peer::Remote, progress::Phase};
+use crate::{
+    Config, Event, Family, Input, LocalAddress, LossReason, Obstacle, Output, Path, Role, SocketId,
+    candidate::{self, Candidate, Kind},
+    check::Keys,
+    checklist::{Checklist, PairKey},
+    consent::Consent,
+    gather::Gathering,
+    nomination::Nomination,
+    observe::{self, NatReport},
+    pace::Pacer,
+    random::Random,
+    signal::{MAX_CANDIDATES, Plan},
+    transactions::{Purpose, Sent, Transactions},
+};
+
+/// Addresses that [`Input::PeerSeen`] may name in all.
+const MAX_SEEN: usize = 8;
+
+/// Interface addresses that are considered.
+const MAX_LOCAL: usize = 64;
 
 /// The traversal engine of one session at one peer. See the crate's documentation for the calling order.
 #[derive(Debug)]
 pub struct Engine {
-    #[allow(dead_code)]
     config: Config,
+    keys: Keys,
+    random: Random,
+    now: Instant,
     outputs: VecDeque<Output>,
-    nominated: Option<Path>,
+
+    sockets: BTreeMap<SocketId, Socket>,
+    local: Vec<LocalAddress>,
+    mapped: BTreeMap<SocketId, SocketAddr>,
+    gathering: Gathering,
     report: NatReport,
+    /// Names this end's network situation; the peer begins anew when it changes.
+    generation: u32,
+    signal_due: bool,
+
+    remote: Option<Remote>,
+    seen: BTreeSet<IpAddr>,
+    plan: Option<Plan>,
+
+    transactions: Transactions,
+    pacer: Pacer,
+    checks: Checklist,
+    phase: Phase,
+    obstacle: Option<Obstacle>,
+
+    nomination: Nomination,
+    /// The controlling side owes the peer a nomination, even of a path that stands.
+    nominate_anew: bool,
+    /// The number of the nomination that the controlled side followed last.
+    followed: Option<u32>,
+    direct: Option<Direct>,
+    tunnel_up: bool,
+    streams_active: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Socket {
+    port: u16,
+    family: Family,
+}
+
+/// The path that both sides agreed on.
+#[derive(Debug)]
+struct Direct {
+    path: Path,
+    consent: Consent,
+}
+
+impl Direct {
+    fn key(&self) -> PairKey {
+        (self.path.socket, self.path.remote)
+    }
 }
 
 impl Engine {
     /// An engine that has not done anything yet. `seed` must come from the operating system's randomness outside
     /// of tests: transaction ids, which must not be guessable, are drawn from it.
     #[must_use]
-    pub fn new(config: Config, _seed: [u8; 32], _now: Instant) -> Self {
+    pub fn new(config: Config, seed: [u8; 32], now: Instant) -> Self {
+        let mut random = Random::new(seed);
+        let timing = config.timing;
         Self {
-            config,
+            keys: Keys::new(&config.key, config.role),
+            now,
             outputs: VecDeque::new(),
-            nominated: None,
+            sockets: BTreeMap::new(),
+            local: Vec::new(),
+            mapped: BTreeMap::new(),
+            gathering: Gathering::new(&config.stun_servers, &timing, now),
             report: NatReport::default(),
+            generation: random.u32() >> 1,
+            signal_due: true,
+            remote: None,
+            seen: BTreeSet::new(),
+            plan: None,
+            transactions: Transactions::default(),
+            pacer: Pacer::new(&config.budget, now),
+            checks: Checklist::new(timing, config.budget.peer_reflexive),
+            phase: Phase::Waiting,
+            obstacle: None,
+            nomination: Nomination::new(timing),
+            nominate_anew: false,
+            followed: None,
+            direct: None,
+            tunnel_up: false,
+            streams_active: false,
+            random,
+            config,
         }
     }
 
     /// Takes one input and does whatever is due at `now`.
-    pub fn handle(&mut self, _now: Instant, _input: Input<'_>) {}
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Datagram {
+                socket,
+                from,
+                payload,
+            } => self.on_datagram(socket, from, payload),
+            Input::SocketOpened { socket, local } => self.on_socket_opened(socket, local),
+            Input::SocketFailed { socket } => self.on_socket_failed(socket),
+            Input::LocalAddresses(addresses) => self.on_local_addresses(addresses),
+            Input::PeerSignal(bytes) => self.on_peer_signal(bytes),
+            Input::PeerSeen(addresses) => {
+                for ip in addresses {
+                    if self.seen.len() < MAX_SEEN {
+                        self.seen.insert(ip.to_canonical());
+                    }
+                }
+            }
+            Input::SendFailed { socket, to } => self
+                .checks
+                .on_send_failed((socket, candidate::canonical(to))),
+            Input::MappedPort { socket, external } => self.on_mapped_port(socket, external),
+            Input::NetworkChanged => self.on_network_changed(),
+            Input::TunnelUp => self.set_activity(true, self.streams_active),
+            Input::TunnelLost => self.lose_path(LossReason::TunnelLost),
+            Input::StreamsActive(active) => self.set_activity(self.tunnel_up, active),
+            Input::SearchAllowed(_) | Input::Timeout => {}
+        }
+        self.advance();
+    }
 
     /// The next thing to do, if any.
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -38,24 +170,181 @@ impl Engine {
     /// When to hand in [`Input::Timeout`] at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.next_deadline()
     }
 
     /// The path that both peers agree on, if there is one.
     #[must_use]
     pub fn nominated(&self) -> Option<&Path> {
-        self.nominated.as_ref()
+        self.direct.as_ref().map(|direct| &direct.path)
     }
 
     /// Why the session is not direct now; `None` when it is.
     #[must_use]
     pub fn why_relayed(&self) -> Option<Obstacle> {
-        self.nominated.is_none().then_some(Obstacle::WaitingForPeer)
+        if self.direct.is_some() {
+            return None;
+        }
+        Some(match self.phase {
+            _ if self.remote.is_none() => Obstacle::WaitingForPeer,
+            Phase::Waiting => Obstacle::Gathering,
+            Phase::Running { attempt, .. } => self.obstacle.unwrap_or(Obstacle::Trying { attempt }),
+            Phase::Resting { .. } => self.obstacle.unwrap_or(Obstacle::Filtered),
+        })
     }
 
     /// What the NAT in front of this host looks like so far.
     #[must_use]
     pub fn nat_report(&self) -> &NatReport {
         &self.report
+    }
+
+    fn on_socket_opened(&mut self, socket: SocketId, local: SocketAddr) {
+        let opened = Socket {
+            port: local.port(),
+            family: Family::of(local.ip()),
+        };
+        let before = self.sockets.insert(socket, opened);
+        self.gathering.add_socket(self.now, socket, opened.family);
+        if before.is_some_and(|b| b.port != opened.port) {
+            self.begin_generation();
+        }
+        self.add_pairs();
+        self.signal_due = true;
+    }
+
+    fn on_socket_failed(&mut self, socket: SocketId) {
+        if self
+            .direct
+            .as_ref()
+            .is_some_and(|d| d.path.socket == socket)
+        {
+            self.lose_path(LossReason::SocketFailed);
+        }
+        self.sockets.remove(&socket);
+        self.mapped.remove(&socket);
+        self.gathering.remove_socket(socket);
+        self.checks.remove_socket(socket);
+    }
+
+    fn on_local_addresses(&mut self, addresses: &[LocalAddress]) {
+        let mut local: Vec<LocalAddress> = addresses.iter().take(MAX_LOCAL).copied().collect();
+        local.sort_unstable();
+        local.dedup();
+        if local == self.local {
+            return;
+        }
+        let first = self.local.is_empty();
+        self.local = local;
+        self.signal_due = true;
+        if first {
+            self.add_pairs();
+        } else {
+            self.on_network_changed();
+        }
+    }
+
+    fn on_mapped_port(&mut self, socket: SocketId, external: Option<SocketAddr>) {
+        let external = external
+            .map(candidate::canonical)
+            .filter(|&e| candidate::is_usable(e));
+        let changed = match external {
+            Some(address) => self.mapped.insert(socket, address) != Some(address),
+            None => self.mapped.remove(&socket).is_some(),
+        };
+        if let (true, Some(address)) = (changed, external) {
+            self.event(Event::Gathered {
+                kind: Kind::Mapped,
+                address,
+            });
+        }
+        self.signal_due |= changed;
+    }
+
+    fn on_network_changed(&mut self) {
+        if let Some(direct) = &mut self.direct {
+            direct.consent.doubt(self.now);
+        }
+        self.begin_generation();
+    }
+
+    fn set_activity(&mut self, tunnel_up: bool, streams_active: bool) {
+        self.tunnel_up = tunnel_up;
+        self.streams_active = streams_active;
+        if let Some(direct) = &mut self.direct {
+            direct
+                .consent
+                .set_active(self.now, streams_active || !tunnel_up);
+        }
+    }
+
+    /// All that the peer may be told to send to.
+    fn local_candidates(&self) -> Vec<Candidate> {
+        let port = |id| self.sockets.get(&id).map(|s: &Socket| s.port);
+        let mut all = candidate::host(&self.local, port(SocketId::V4), port(SocketId::V6));
+        // Reflexive and mapped ones first: a crowd of interfaces must not push them out.
+        all.truncate(MAX_CANDIDATES / 2);
+        let mapped = self.mapped.values().map(|&address| Candidate {
+            kind: Kind::Mapped,
+            address,
+        });
+        let reflexive = self
+            .gathering
+            .samples()
+            .filter(|s| s.socket <= SocketId::V6)
+            .map(|s| Candidate {
+                kind: Kind::ServerReflexive,
+                address: s.mapped,
+            });
+        for candidate in mapped.chain(reflexive) {
+            if all.len() < MAX_CANDIDATES && !all.iter().any(|c| c.address == candidate.address) {
+                all.push(candidate);
+            }
+        }
+        all
+    }
+
+    fn update_report(&mut self) {
+        let samples: Vec<_> = self.gathering.samples().collect();
+        let port = self.sockets.get(&SocketId::V4).map(|s| s.port);
+        let report = observe::report(&samples, &self.local, port);
+        if report != self.report {
+            self.report = report.clone();
+            self.signal_due = true;
+            self.event(Event::Nat(report));
+        }
+    }
+
+    fn is_controlling(&self) -> bool {
+        self.config.role == Role::Controlling
+    }
+
+    fn event(&mut self, event: Event) {
+        tracing::debug!(?event);
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Sends a request and remembers it.
+    fn send_request(&mut self, key: PairKey, ttl: Option<u8>, purpose: Purpose) {
+        let transaction = self.random.transaction();
+        let payload = match purpose {
+            Purpose::Server => crate::gather::question(transaction, Family::of(key.1.ip())),
+            Purpose::Check { nomination } => {
+                crate::check::request(&self.keys, transaction, nomination)
+            }
+        };
+        let sent = Sent {
+            socket: key.0,
+            to: key.1,
+            at: self.now,
+            purpose,
+        };
+        self.transactions.insert(transaction, sent);
+        self.outputs.push_back(Output::Send {
+            socket: key.0,
+            to: key.1,
+            ttl,
+            payload,
+        });
     }
 }

@@ -16,9 +16,18 @@
 //! Left out: sockets, the mux that tells STUN from QUIC, sealing of signals, the port-mapping protocols (their result
 //! comes in as [`Input::MappedPort`]), and everything about the relay.
 
+mod check;
+mod checklist;
 mod config;
+mod consent;
 mod engine;
+mod gather;
 mod io;
+mod nomination;
+mod pace;
+mod random;
+mod signal;
+mod transactions;
 
 pub mod candidate;
 pub mod observe;

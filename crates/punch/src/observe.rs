@@ -3,9 +3,11 @@
 //! The picture orders the techniques and never rules one out: with one server address, a mapping that depends on the
 //! address alone cannot be told from one that depends on nothing.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
+
+use crate::{LocalAddress, SocketId, gather::Sample};
 
 /// A host's NAT towards IPv4, as far as it showed itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,4 +65,42 @@ pub enum Ports {
     },
     /// Ports are drawn from all ports.
     Random,
+}
+
+/// Makes a report of what servers saw. `port` is the inside port of the IPv4 socket.
+pub(crate) fn report(samples: &[Sample], local: &[LocalAddress], port: Option<u16>) -> NatReport {
+    let v4: Vec<&Sample> = samples.iter().filter(|s| s.mapped.is_ipv4()).collect();
+    let mut external: Vec<IpAddr> = Vec::new();
+    for sample in &v4 {
+        if !external.contains(&sample.mapped.ip()) && external.len() < MAX_EXTERNAL {
+            external.push(sample.mapped.ip());
+        }
+    }
+    let main: Vec<SocketAddr> = v4
+        .iter()
+        .filter(|s| s.socket == SocketId::V4)
+        .map(|s| s.mapped)
+        .collect();
+    let own = |mapped: &SocketAddr| {
+        local.iter().any(|l| l.ip == mapped.ip()) && Some(mapped.port()) == port
+    };
+    let mapping = match main.as_slice() {
+        [] => Mapping::Unknown,
+        all if all.iter().all(own) => Mapping::Untranslated,
+        [_] => Mapping::Unknown,
+        [first, rest @ ..] if rest.iter().all(|other| other == first) => Mapping::Independent,
+        _ => Mapping::Dependent,
+    };
+    let preserved = !main.is_empty() && main.iter().all(|mapped| Some(mapped.port()) == port);
+    NatReport {
+        answered: !v4.is_empty(),
+        answered_v6: samples.iter().any(|s| s.mapped.is_ipv6()),
+        mapping,
+        ports: if preserved {
+            Ports::Preserved
+        } else {
+            Ports::Unknown
+        },
+        external,
+    }
 }

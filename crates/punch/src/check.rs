@@ -1,0 +1,195 @@
+//! The connectivity check on the wire: a Binding request under the sender's key, and its answer.
+//!
+//! RFC 8445 section 7, cut down to what two engines of the same make need: no USERNAME and no priority, since there is
+//! one session per key, and no role attributes, since each role has its own key.
+
+use std::net::SocketAddr;
+
+use hkdf::Hkdf;
+use p2pdbg_wire::stun::{
+    Attribute, Class, EncodeError, Encoder, Fingerprint, Integrity, Message,
+    SHORTEST_INTEGRITY_TAG_LEN, TransactionId,
+};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::{PunchKey, Role};
+
+/// Numbers the nominations of the controlling side, so that a late copy of an earlier one does not undo a later one.
+/// The number that WebRTC's renomination uses.
+const NOMINATION: u16 = 0xC001;
+
+/// Length of the longest message that this module writes, in bytes.
+const LONGEST: usize = 96;
+
+/// The two keys of a session: each role signs with its own.
+pub(crate) struct Keys {
+    ours: Zeroizing<[u8; 32]>,
+    theirs: Zeroizing<[u8; 32]>,
+}
+
+impl Keys {
+    pub(crate) fn new(key: &PunchKey, role: Role) -> Self {
+        Self {
+            ours: derive(key, role),
+            theirs: derive(key, role.other()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys(..)")
+    }
+}
+
+fn derive(key: &PunchKey, role: Role) -> Zeroizing<[u8; 32]> {
+    let label: &[u8] = match role {
+        Role::Controlling => b"p2pdbg/punch/1 controlling",
+        Role::Controlled => b"p2pdbg/punch/1 controlled",
+    };
+    let mut out = Zeroizing::new([0; 32]);
+    Hkdf::<Sha256>::new(None, key.bytes())
+        .expand(label, &mut *out)
+        .expect("32 bytes are within what HKDF gives");
+    out
+}
+
+/// What an authenticated message of the peer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FromPeer {
+    /// A check.
+    Request {
+        transaction: TransactionId,
+        /// The number of the nomination, if this check nominates its pair.
+        nomination: Option<u32>,
+    },
+    /// The answer to a check.
+    Response {
+        transaction: TransactionId,
+        /// How the peer sees this end.
+        mapped: Option<SocketAddr>,
+    },
+}
+
+/// Reads a message as the peer's; `None` for everything that its key does not vouch for.
+pub(crate) fn read(keys: &Keys, message: &Message<'_>) -> Option<FromPeer> {
+    if message.integrity(&*keys.theirs) != Integrity::Valid
+        || message.fingerprint() != Fingerprint::Valid
+    {
+        return None;
+    }
+    let transaction = message.transaction();
+    match message.class() {
+        Class::Request => {
+            let mut nominates = false;
+            let mut number = 0;
+            for attribute in message.attributes() {
+                match attribute {
+                    Attribute::UseCandidate => nominates = true,
+                    Attribute::Other {
+                        kind: NOMINATION,
+                        value,
+                    } => {
+                        number = u32::from_be_bytes(value.try_into().ok()?);
+                    }
+                    _ => {}
+                }
+            }
+            Some(FromPeer::Request {
+                transaction,
+                nomination: nominates.then_some(number),
+            })
+        }
+        Class::Success => Some(FromPeer::Response {
+            transaction,
+            mapped: message.mapped_address(),
+        }),
+        Class::Indication | Class::Error => None,
+    }
+}
+
+/// A check, nominating its pair if `nomination` has a number.
+pub(crate) fn request(keys: &Keys, transaction: TransactionId, nomination: Option<u32>) -> Vec<u8> {
+    build(keys, Class::Request, transaction, |message| {
+        if let Some(number) = nomination {
+            message.push(Attribute::UseCandidate)?;
+            message.push(Attribute::Other {
+                kind: NOMINATION,
+                value: &number.to_be_bytes(),
+            })?;
+        }
+        Ok(())
+    })
+}
+
+/// The answer to a check that came from `source`.
+pub(crate) fn response(keys: &Keys, transaction: TransactionId, source: SocketAddr) -> Vec<u8> {
+    build(keys, Class::Success, transaction, |message| {
+        message.push(Attribute::XorMappedAddress(source))
+    })
+}
+
+fn build(
+    keys: &Keys,
+    class: Class,
+    transaction: TransactionId,
+    attributes: impl FnOnce(&mut Encoder<'_>) -> Result<(), EncodeError>,
+) -> Vec<u8> {
+    let mut buffer = [0; LONGEST];
+    let written = Encoder::new(&mut buffer, class, transaction).and_then(|mut message| {
+        attributes(&mut message)?;
+        message.finish_with_integrity(&*keys.ours, SHORTEST_INTEGRITY_TAG_LEN)
+    });
+    written
+        .expect("the buffer holds the longest of these messages")
+        .to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn both() -> (Keys, Keys) {
+        let key = PunchKey::new([5; 32]);
+        (
+            Keys::new(&key, Role::Controlling),
+            Keys::new(&key, Role::Controlled),
+        )
+    }
+
+    const ID: TransactionId = TransactionId([9; 12]);
+
+    #[test]
+    fn a_check_is_read_by_the_other_side_and_by_nobody_else() {
+        let (ours, theirs) = both();
+        let bytes = request(&ours, ID, Some(7));
+        let message = Message::decode(&bytes).unwrap();
+        let expected = FromPeer::Request {
+            transaction: ID,
+            nomination: Some(7),
+        };
+        assert_eq!(read(&theirs, &message), Some(expected));
+        assert_eq!(read(&ours, &message), None, "reflected to its sender");
+        let stranger = Keys::new(&PunchKey::new([6; 32]), Role::Controlled);
+        assert_eq!(read(&stranger, &message), None);
+    }
+
+    #[test]
+    fn an_answer_tells_how_the_sender_was_seen() {
+        let (ours, theirs) = both();
+        for source in ["192.0.2.9:4", "[2001:db8::9]:4"] {
+            let source = source.parse().unwrap();
+            let bytes = response(&theirs, ID, source);
+            assert!(bytes.len() <= LONGEST);
+            let expected = FromPeer::Response {
+                transaction: ID,
+                mapped: Some(source),
+            };
+            assert_eq!(
+                read(&ours, &Message::decode(&bytes).unwrap()),
+                Some(expected)
+            );
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What comes from the network: answers of STUN servers, and the peer's checks and answers.
+
+use std::net::SocketAddr;
+
+use p2pdbg_wire::stun::{Class, Fingerprint, Message};
+
+use super::Engine;
+use crate::{
+    Event, Output, SocketId,
+    candidate::{self, Candidate, Kind},
+    check::{self, FromPeer},
+    gather::Answer,
+    transactions::{Purpose, Sent},
+};
+
+impl Engine {
+    pub(super) fn on_datagram(&mut self, socket: SocketId, from: SocketAddr, payload: &[u8]) {
+        let from = candidate::canonical(from);
+        let Ok(message) = Message::decode(payload) else {
+            return;
+        };
+        if !self.sockets.contains_key(&socket) {
+            return;
+        }
+        let sent = self.transactions.peek(message.transaction()).copied();
+        if let Some(
+            sent @ Sent {
+                purpose: Purpose::Server,
+                ..
+            },
+        ) = sent
+        {
+            if sent.socket == socket && sent.to == from {
+                self.on_server_answer(&message, sent);
+            }
+            return;
+        }
+        match check::read(&self.keys, &message) {
+            Some(FromPeer::Request {
+                transaction,
+                nomination,
+            }) => {
+                let payload = check::response(&self.keys, transaction, from);
+                self.outputs.push_back(Output::Send {
+                    socket,
+                    to: from,
+                    ttl: None,
+                    payload,
+                });
+                self.on_check((socket, from), nomination);
+            }
+            Some(FromPeer::Response { transaction, .. }) => {
+                if let Some(sent) = self
+                    .transactions
+                    .take(transaction)
+                    .filter(|sent| sent.socket == socket)
+                {
+                    self.on_check_answered(sent, from);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn on_server_answer(&mut self, message: &Message<'_>, sent: Sent) {
+        if message.class() != Class::Success || message.fingerprint() == Fingerprint::Invalid {
+            return;
+        }
+        let Some(mapped) = message.mapped_address().map(candidate::canonical) else {
+            return;
+        };
+        if !candidate::is_usable(mapped) || mapped.is_ipv6() != sent.to.is_ipv6() {
+            return;
+        }
+        self.transactions.take(message.transaction());
+        match self
+            .gathering
+            .on_answer(self.now, sent.socket, sent.to, mapped)
+        {
+            Answer::New(address) => {
+                self.signal_due = true;
+                self.event(Event::Gathered {
+                    kind: Kind::ServerReflexive,
+                    address,
+                });
+            }
+            Answer::Moved(_) => self.begin_generation(),
+            Answer::Same | Answer::Unasked => {}
+        }
+        self.update_report();
+    }
+
+    /// The peer checks a pair: it is alive at that address, whatever it had announced.
+    fn on_check(&mut self, key: (SocketId, SocketAddr), nomination: Option<u32>) {
+        if !candidate::is_usable(key.1) {
+            return;
+        }
+        let revealed = Candidate {
+            kind: Kind::PeerReflexive,
+            address: key.1,
+        };
+        let technique = candidate::technique(revealed, &self.local);
+        if !self.checks.add_unannounced(key, technique) {
+            return;
+        }
+        if let (Some(number), false) = (nomination, self.is_controlling())
+            && let Some(pair) = self.checks.get_mut(key)
+        {
+            pair.wanted = pair.wanted.max(Some(number));
+        }
+        self.checks.trigger(self.now, key);
+    }
+
+    fn on_check_answered(&mut self, sent: Sent, from: SocketAddr) {
+        let key = (sent.socket, sent.to);
+        if from != sent.to {
+            // The peer is behind a NAT that answers from another port: that one is worth a check of its own.
+            self.on_check((sent.socket, from), None);
+            return;
+        }
+        let rtt = self.now.duration_since(sent.at);
+        let was_valid = self.checks.get(key).is_some_and(|p| p.is_valid());
+        self.checks.on_valid(key, rtt);
+        if !was_valid {
+            self.event(Event::PairValid {
+                socket: key.0,
+                remote: key.1,
+                rtt,
+            });
+        }
+        if let Some(direct) = self.direct.as_mut().filter(|d| d.key() == key) {
+            direct.consent.on_answer(self.now);
+        }
+        if let Purpose::Check {
+            nomination: Some(number),
+        } = sent.purpose
+            && self.nomination.on_confirmed(number)
+        {
+            self.nominate_anew = false;
+            self.establish(key, rtt);
+        }
+    }
+}

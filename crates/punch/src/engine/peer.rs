@@ -1,0 +1,123 @@
+//! What comes from the peer's engine, and what this one tells it.
+
+use std::{net::SocketAddr, time::Instant};
+
+use super::{Engine, progress::Phase};
+use crate::{
+    Event, Family, Output, SocketId,
+    candidate::{self, Candidate},
+    observe::NatReport,
+    signal::Signal,
+};
+
+/// The peer as it described itself last.
+#[derive(Debug)]
+pub(super) struct Remote {
+    pub(super) generation: u32,
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) report: NatReport,
+    /// Since when its candidates of this generation are known here.
+    pub(super) since: Instant,
+}
+
+impl Engine {
+    pub(super) fn on_peer_signal(&mut self, bytes: &[u8]) {
+        let signal = match Signal::decode(bytes) {
+            Ok(signal) => signal,
+            Err(error) => {
+                tracing::debug!(%error, "dropped");
+                self.event(Event::BadSignal);
+                return;
+            }
+        };
+        let known = self
+            .remote
+            .as_ref()
+            .filter(|r| r.generation == signal.generation);
+        let since = known.map_or(self.now, |r| r.since);
+        let anew = known.is_none();
+        self.remote = Some(Remote {
+            generation: signal.generation,
+            candidates: signal.candidates,
+            report: signal.report,
+            since,
+        });
+        if anew {
+            self.on_new_peer_generation();
+        }
+        self.add_pairs();
+        self.event(Event::PeerCandidates {
+            generation: signal.generation,
+            usable: self.checks.usable(),
+        });
+        if let Some(plan) = signal.plan
+            && !self.is_controlling()
+            && plan.for_generation == self.generation
+            && self.plan != Some(plan)
+        {
+            let first = self.plan.is_none();
+            self.plan = Some(plan);
+            // The first attempt began by itself when the candidates were known.
+            if !(first
+                && plan.attempt == 0
+                && matches!(self.phase, Phase::Running { attempt: 0, .. }))
+            {
+                self.begin_attempt(plan.attempt);
+            }
+        }
+    }
+
+    /// The peer began anew: its addresses may all be others, and it may have given up the path that stands.
+    fn on_new_peer_generation(&mut self) {
+        self.checks.clear();
+        self.nomination.reset();
+        self.nominate_anew = true;
+        self.followed = None;
+        self.plan = None;
+        self.obstacle = None;
+        self.phase = Phase::Waiting;
+        self.signal_due = true;
+        if let Some(direct) = &mut self.direct {
+            direct.consent.doubt(self.now);
+        }
+    }
+
+    /// Pairs every candidate of the peer with the socket that can reach it.
+    pub(super) fn add_pairs(&mut self) {
+        let Some(remote) = &self.remote else { return };
+        let most = self.config.budget.peer_candidates;
+        for candidate in candidate::accept(&remote.candidates, &self.local, most) {
+            let socket = socket_for(candidate.address);
+            if self.sockets.contains_key(&socket) {
+                let technique = candidate::technique(candidate, &self.local);
+                self.checks.add((socket, candidate.address), technique);
+            }
+        }
+        if matches!(self.phase, Phase::Running { .. }) {
+            self.checks.start_idle(self.now);
+        }
+    }
+
+    /// Tells the peer how things stand, if that changed and enough is known.
+    pub(super) fn signal_if_due(&mut self) {
+        if !self.signal_due || !self.gathering.is_settled() || self.sockets.is_empty() {
+            return;
+        }
+        self.signal_due = false;
+        let signal = Signal {
+            generation: self.generation,
+            candidates: self.local_candidates(),
+            report: self.report.clone(),
+            plan: self.plan.filter(|_| self.is_controlling()),
+        };
+        self.outputs.push_back(Output::Signal(signal.encode()));
+    }
+}
+
+/// The session's socket of the address's family.
+fn socket_for(address: SocketAddr) -> SocketId {
+    match Family::of(address.ip()) {
+        Family::V4 => SocketId::V4,
+        Family::V6 => SocketId::V6,
+    }
+}

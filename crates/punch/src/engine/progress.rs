@@ -1,0 +1,282 @@
+//! What is due: questions to servers, attempts, checks, nomination and consent.
+
+use std::time::{Duration, Instant};
+
+use super::{Direct, Engine};
+use crate::{
+    Event, Family, LossReason, Obstacle, Output, Path, SocketId, checklist::PairKey,
+    consent::Consent, nomination::Step, observe::Mapping, signal::Plan, transactions::Purpose,
+};
+
+/// Where the search for a path stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The candidates of either side are not known.
+    Waiting,
+    /// Checks go out.
+    Running { attempt: u32, until: Instant },
+    /// An attempt is over. The controlling side begins the next one by itself, the controlled side when told.
+    Resting {
+        attempt: u32,
+        until: Option<Instant>,
+    },
+}
+
+impl Engine {
+    /// Does all that is due at `self.now`.
+    pub(super) fn advance(&mut self) {
+        self.ask_servers();
+        self.begin_when_ready();
+        self.decide();
+        self.send_checks();
+        self.keep_consent();
+        self.end_attempt_when_over();
+        self.signal_if_due();
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let checks = self.checks.next_at().filter(|_| !self.pacer.exhausted());
+        let phase = match self.phase {
+            Phase::Waiting => None,
+            Phase::Running { until, .. } => Some(until),
+            Phase::Resting { until, .. } => until,
+        };
+        [
+            self.gathering.next_at(),
+            checks.map(|at| at.max(self.pacer.next_at())),
+            phase,
+            self.nomination.next_at().filter(|_| self.is_controlling()),
+            self.direct.as_ref().map(|d| d.consent.next_at()),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn ask_servers(&mut self) {
+        while let Some((socket, server)) = self.gathering.poll(self.now) {
+            self.send_request((socket, server), None, Purpose::Server);
+        }
+        if self.sockets.is_empty() {
+            return;
+        }
+        let before = self.gathering.is_settled();
+        if self.gathering.check_settled(self.now) && !before {
+            self.update_report();
+            for family in [Family::V4, Family::V6] {
+                if self.gathering.answered(family) == Some(false) {
+                    self.event(Event::StunSilent(family));
+                }
+            }
+        }
+    }
+
+    fn begin_when_ready(&mut self) {
+        if self.phase == Phase::Waiting && self.remote.is_some() && self.gathering.is_settled() {
+            if self.is_controlling() {
+                self.announce_attempt(0);
+            }
+            self.begin_attempt(0);
+        }
+    }
+
+    /// Tells the controlled side to make this attempt with us.
+    fn announce_attempt(&mut self, attempt: u32) {
+        let for_generation = self.remote.as_ref().map_or(0, |r| r.generation);
+        self.plan = Some(Plan {
+            attempt,
+            for_generation,
+        });
+        self.signal_due = true;
+    }
+
+    pub(super) fn begin_attempt(&mut self, attempt: u32) {
+        self.pacer.begin_attempt();
+        self.checks.restart(self.now);
+        self.phase = Phase::Running {
+            attempt,
+            until: self.now + self.config.timing.attempt,
+        };
+        self.event(Event::AttemptBegan {
+            attempt,
+            search: None,
+        });
+    }
+
+    fn end_attempt_when_over(&mut self) {
+        match self.phase {
+            Phase::Running { attempt, until } if self.now >= until => {
+                self.checks.stop();
+                let pause = self.pause_after(attempt);
+                let resumes = self.is_controlling() && self.direct.is_none();
+                self.phase = Phase::Resting {
+                    attempt,
+                    until: resumes.then(|| self.now + pause),
+                };
+                if self.direct.is_none() {
+                    let obstacle = self.diagnose();
+                    self.obstacle = Some(obstacle);
+                    self.event(Event::AttemptFailed {
+                        attempt,
+                        packets: self.pacer.spent(),
+                        pause,
+                        obstacle,
+                    });
+                }
+            }
+            Phase::Resting {
+                attempt,
+                until: Some(until),
+            } if self.now >= until => {
+                self.announce_attempt(attempt + 1);
+                self.begin_attempt(attempt + 1);
+            }
+            _ => {}
+        }
+    }
+
+    fn pause_after(&self, attempt: u32) -> Duration {
+        let timing = &self.config.timing;
+        timing
+            .first_pause
+            .saturating_mul(1 << attempt.min(16))
+            .min(timing.longest_pause)
+    }
+
+    fn send_checks(&mut self) {
+        while self.checks.next_at().is_some_and(|at| at <= self.now) {
+            if !self.pacer.take(self.now) {
+                break;
+            }
+            let Some(due) = self.checks.poll(self.now) else {
+                break;
+            };
+            self.send_request(due.key, due.ttl, Purpose::Check { nomination: None });
+            if self.pacer.exhausted() {
+                self.event(Event::BudgetSpent);
+            }
+        }
+    }
+
+    fn decide(&mut self) {
+        if self.is_controlling() {
+            let current = self
+                .direct
+                .as_ref()
+                .map(|d| d.path.technique)
+                .filter(|_| !self.nominate_anew);
+            match self.nomination.poll(self.now, &self.checks, current) {
+                Some(Step::Ask { key, number }) => {
+                    let nomination = Some(number);
+                    self.send_request(key, None, Purpose::Check { nomination });
+                }
+                Some(Step::GiveUp { key }) => self.checks.fail(key),
+                None => {}
+            }
+        } else if let Some((key, number, rtt)) = self.checks.wanted_and_valid(self.followed) {
+            self.followed = Some(number);
+            self.establish(key, rtt);
+        }
+    }
+
+    /// Both sides agree on a pair.
+    pub(super) fn establish(&mut self, key: PairKey, rtt: Duration) {
+        let Some(pair) = self.checks.get(key) else {
+            return;
+        };
+        let since = self.remote.as_ref().map_or(self.now, |r| r.since);
+        let path = Path {
+            socket: key.0,
+            remote: key.1,
+            technique: pair.technique,
+            rtt,
+            after: self.now.duration_since(since),
+        };
+        let same = self.direct.as_ref().is_some_and(|d| d.key() == key);
+        if !same {
+            self.tunnel_up = false;
+        }
+        let watched = self.streams_active || !self.tunnel_up;
+        self.direct = Some(Direct {
+            path,
+            consent: Consent::new(self.config.timing, self.now, watched),
+        });
+        self.obstacle = None;
+        self.gathering.set_refreshing(self.now, false);
+        self.outputs.push_back(Output::Nominated(path));
+    }
+
+    fn keep_consent(&mut self) {
+        let jitter = self.random.u32() as u8;
+        let Some(direct) = &mut self.direct else {
+            return;
+        };
+        if direct.consent.expired(self.now) {
+            self.lose_path(LossReason::ConsentExpired);
+        } else if direct.consent.poll(self.now, jitter) {
+            let key = direct.key();
+            self.send_request(key, None, Purpose::Check { nomination: None });
+        }
+    }
+
+    pub(super) fn lose_path(&mut self, reason: LossReason) {
+        let Some(direct) = self.direct.take() else {
+            return;
+        };
+        self.tunnel_up = false;
+        self.checks.fail(direct.key());
+        self.outputs.push_back(Output::PathLost { reason });
+        self.begin_generation();
+        self.obstacle = Some(Obstacle::Lost);
+    }
+
+    /// Our network situation is a new one: ask the servers again, tell the peer, and try at once with what is known.
+    pub(super) fn begin_generation(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        self.signal_due = true;
+        self.obstacle = None;
+        self.nominate_anew = true;
+        self.nomination.reset();
+        self.gathering.set_refreshing(self.now, true);
+        let main = [SocketId::V4, SocketId::V6];
+        let sockets = main
+            .into_iter()
+            .filter_map(|id| Some((id, self.sockets.get(&id)?.family)));
+        self.gathering.restart(self.now, sockets);
+        if !matches!(self.phase, Phase::Waiting) {
+            if self.is_controlling() {
+                self.announce_attempt(0);
+            }
+            self.begin_attempt(0);
+        }
+    }
+
+    /// What kept the attempt that just failed from a path.
+    fn diagnose(&self) -> Obstacle {
+        let Some(remote) = &self.remote else {
+            return Obstacle::WaitingForPeer;
+        };
+        let (here, there) = (&self.report, &remote.report);
+        let asked = !self.config.stun_servers.is_empty();
+        let blocked_here = asked && !here.answered && !here.answered_v6;
+        let blocked_there = !there.answered && !there.answered_v6;
+        match (blocked_here, blocked_there) {
+            (true, true) => return Obstacle::UdpBlockedBoth,
+            (true, false) => return Obstacle::UdpBlockedHere,
+            (false, true) => return Obstacle::UdpBlockedThere,
+            (false, false) => {}
+        }
+        if !(here.answered && there.answered || here.answered_v6 && there.answered_v6) {
+            return Obstacle::NoCommonFamily;
+        }
+        match (
+            here.mapping == Mapping::Dependent,
+            there.mapping == Mapping::Dependent,
+        ) {
+            (true, true) => Obstacle::BothSymmetric,
+            (true, false) => Obstacle::SymmetricHere,
+            (false, true) => Obstacle::SymmetricThere,
+            (false, false) => Obstacle::Filtered,
+        }
+    }
+}

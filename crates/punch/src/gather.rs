@@ -1,0 +1,348 @@
+//! Gathering: asking STUN servers how they see this host's sockets (RFC 8445 section 5.1.1), and keeping the mappings
+//! alive afterwards.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use p2pdbg_wire::stun::{Attribute, Class, Encoder, TransactionId};
+
+use crate::{Family, MAX_STUN_SERVERS, SocketId, Timing};
+
+/// Gaps between the transmissions of one question; after the last the server counts as silent.
+const RETRIES: [Duration; 6] = [
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(300),
+    Duration::from_millis(500),
+    Duration::from_millis(900),
+    Duration::from_millis(1500),
+];
+
+/// The longest wait for any answer before the first signal leaves without one.
+const PATIENCE: Duration = Duration::from_millis(1200);
+
+/// A question to one server from one socket.
+#[derive(Clone, Copy, Debug)]
+struct Query {
+    socket: SocketId,
+    server: SocketAddr,
+    tries: usize,
+    /// When to ask next; `None` when the server is silent or need not be asked again.
+    next_at: Option<Instant>,
+    answer: Option<SocketAddr>,
+}
+
+/// A mapping as a server saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sample {
+    pub(crate) socket: SocketId,
+    pub(crate) server: SocketAddr,
+    pub(crate) mapped: SocketAddr,
+}
+
+/// What an answer changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// A mapping that was not known.
+    New(SocketAddr),
+    /// The mapping stands.
+    Same,
+    /// The mapping is another than before: the network has changed under us.
+    Moved(SocketAddr),
+    /// Nobody asked.
+    Unasked,
+}
+
+#[derive(Debug)]
+pub(crate) struct Gathering {
+    servers: Vec<SocketAddr>,
+    queries: Vec<Query>,
+    began: Instant,
+    keepalive: Duration,
+    wait: Duration,
+    settled: bool,
+    refreshing: bool,
+}
+
+impl Gathering {
+    pub(crate) fn new(servers: &[SocketAddr], timing: &Timing, now: Instant) -> Self {
+        let of = |v6: bool| {
+            let family = servers.iter().copied().filter(move |s| s.is_ipv6() == v6);
+            family.take(MAX_STUN_SERVERS)
+        };
+        Self {
+            servers: of(false).chain(of(true)).collect(),
+            queries: Vec::new(),
+            began: now,
+            keepalive: timing.keepalive,
+            wait: timing.gathering,
+            settled: false,
+            refreshing: true,
+        }
+    }
+
+    /// Forgets all answers and asks again from these sockets.
+    pub(crate) fn restart(
+        &mut self,
+        now: Instant,
+        sockets: impl Iterator<Item = (SocketId, Family)>,
+    ) {
+        self.queries.clear();
+        self.began = now;
+        self.settled = false;
+        for (socket, family) in sockets {
+            self.add_socket(now, socket, family);
+        }
+    }
+
+    /// Asks every server of its family how it sees a socket that is new or was rebound.
+    pub(crate) fn add_socket(&mut self, now: Instant, socket: SocketId, family: Family) {
+        self.remove_socket(socket);
+        if self.queries.is_empty() || self.settled {
+            self.began = now;
+            self.settled = false;
+        }
+        let servers = self.servers.iter().filter(|s| Family::of(s.ip()) == family);
+        self.queries.extend(servers.map(|&server| Query {
+            socket,
+            server,
+            tries: 0,
+            next_at: Some(now),
+            answer: None,
+        }));
+    }
+
+    pub(crate) fn remove_socket(&mut self, socket: SocketId) {
+        self.queries.retain(|q| q.socket != socket);
+    }
+
+    /// Whether mappings are kept alive and watched; not needed while a direct path does that.
+    pub(crate) fn set_refreshing(&mut self, now: Instant, refreshing: bool) {
+        if refreshing && !self.refreshing {
+            for query in self
+                .queries
+                .iter_mut()
+                .filter(|q| q.answer.is_some() && q.next_at.is_none())
+            {
+                query.next_at = Some(now);
+            }
+        }
+        self.refreshing = refreshing;
+    }
+
+    /// The next question that is due; asking it is up to the caller.
+    pub(crate) fn poll(&mut self, now: Instant) -> Option<(SocketId, SocketAddr)> {
+        let refreshing = self.refreshing;
+        for query in &mut self.queries {
+            if query.next_at.is_none_or(|at| at > now) {
+                continue;
+            }
+            if query.answer.is_some() && !refreshing {
+                query.next_at = None;
+                continue;
+            }
+            query.next_at = RETRIES.get(query.tries).map(|&gap| now + gap);
+            query.tries += 1;
+            if query.next_at.is_some() {
+                return Some((query.socket, query.server));
+            }
+            if query.answer.is_some() {
+                // It answered once and may again: an outage need not end the watch.
+                query.tries = 0;
+                query.next_at = Some(now + self.keepalive);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn on_answer(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        server: SocketAddr,
+        mapped: SocketAddr,
+    ) -> Answer {
+        // The first server that answers is the one that keeps the mapping alive.
+        let first = !self.queries.iter().any(|q| {
+            q.socket == socket && q.server != server && q.answer.is_some() && q.next_at.is_some()
+        });
+        let keepalive = self.keepalive;
+        let Some(query) = self
+            .queries
+            .iter_mut()
+            .find(|q| q.socket == socket && q.server == server)
+        else {
+            return Answer::Unasked;
+        };
+        query.tries = 0;
+        query.next_at = first.then(|| now + keepalive);
+        match query.answer.replace(mapped) {
+            None => Answer::New(mapped),
+            Some(before) if before == mapped => Answer::Same,
+            Some(_) => Answer::Moved(mapped),
+        }
+    }
+
+    /// Whether enough is known to tell the peer. Becomes true once and stays so until a restart.
+    pub(crate) fn check_settled(&mut self, now: Instant) -> bool {
+        let answered = self.queries.iter().any(|q| q.answer.is_some());
+        let open = self
+            .queries
+            .iter()
+            .any(|q| q.answer.is_none() && q.next_at.is_some());
+        let wait = if answered { self.wait } else { PATIENCE };
+        self.settled |= !open || now >= self.began + wait;
+        self.settled
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Whether a server of the family answered; `None` while that is open or when none was asked.
+    pub(crate) fn answered(&self, family: Family) -> Option<bool> {
+        let mut asked = false;
+        let mut open = false;
+        for query in self
+            .queries
+            .iter()
+            .filter(|q| Family::of(q.server.ip()) == family)
+        {
+            if query.answer.is_some() {
+                return Some(true);
+            }
+            asked = true;
+            open |= query.next_at.is_some() && !self.settled;
+        }
+        (asked && !open).then_some(false)
+    }
+
+    pub(crate) fn samples(&self) -> impl Iterator<Item = Sample> {
+        self.queries.iter().filter_map(|q| {
+            Some(Sample {
+                socket: q.socket,
+                server: q.server,
+                mapped: q.answer?,
+            })
+        })
+    }
+
+    /// When something is due next.
+    pub(crate) fn next_at(&self) -> Option<Instant> {
+        let queries = self.queries.iter().filter_map(|q| q.next_at);
+        let settling = (!self.settled && !self.queries.is_empty()).then(|| {
+            let answered = self.queries.iter().any(|q| q.answer.is_some());
+            self.began + if answered { self.wait } else { PATIENCE }
+        });
+        queries.chain(settling).min()
+    }
+}
+
+/// A question to a STUN server, as long as the longest answer of ours to it (XOR-MAPPED-ADDRESS, RESPONSE-ORIGIN,
+/// OTHER-ADDRESS and FINGERPRINT), so that a server which never answers at greater length can answer in full.
+pub(crate) fn question(transaction: TransactionId, family: Family) -> Vec<u8> {
+    const NAME: [u8; 68] = {
+        let mut text = [b' '; 68];
+        let name = b"p2pdbg";
+        let mut i = 0;
+        while i < name.len() {
+            text[i] = name[i];
+            i += 1;
+        }
+        text
+    };
+    let name = match family {
+        Family::V4 => &NAME[..32],
+        Family::V6 => &NAME[..],
+    };
+    let mut buffer = [0; 100];
+    let written = Encoder::new(&mut buffer, Class::Request, transaction).and_then(|mut message| {
+        message.push(Attribute::Software(name))?;
+        message.finish_with_fingerprint()
+    });
+    written.expect("the buffer holds this message").to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use p2pdbg_wire::stun::{AddressFamily, FINGERPRINT_LEN, HEADER_LEN};
+
+    fn server(port: u16) -> SocketAddr {
+        ([192, 0, 2, 1], port).into()
+    }
+
+    fn two_servers(now: Instant) -> Gathering {
+        let mut gathering = Gathering::new(&[server(1), server(2)], &Timing::default(), now);
+        gathering.add_socket(now, SocketId::V4, Family::V4);
+        gathering
+    }
+
+    #[test]
+    fn a_question_is_as_long_as_its_longest_answer() {
+        for (family, addresses) in [
+            (Family::V4, AddressFamily::V4),
+            (Family::V6, AddressFamily::V6),
+        ] {
+            let answer = HEADER_LEN + 3 * addresses.attribute_len() + FINGERPRINT_LEN;
+            assert_eq!(question(TransactionId([0; 12]), family).len(), answer);
+        }
+    }
+
+    #[test]
+    fn a_silent_server_is_asked_six_times_and_no_more() {
+        let start = Instant::now();
+        let mut gathering = two_servers(start);
+        let mut asked = 0;
+        let mut now = start;
+        while let Some(at) = gathering.next_at() {
+            now = now.max(at);
+            while gathering.poll(now).is_some() {
+                asked += 1;
+            }
+            gathering.check_settled(now);
+        }
+        assert_eq!(asked, 12);
+        assert_eq!(gathering.answered(Family::V4), Some(false));
+        assert_eq!(gathering.answered(Family::V6), None);
+    }
+
+    #[test]
+    fn one_slow_server_delays_the_first_signal_only_so_long() {
+        let start = Instant::now();
+        let mut gathering = two_servers(start);
+        while gathering.poll(start).is_some() {}
+        let mapped: SocketAddr = ([198, 51, 100, 1], 7).into();
+        assert_eq!(
+            gathering.on_answer(start, SocketId::V4, server(1), mapped),
+            Answer::New(mapped)
+        );
+        assert!(!gathering.check_settled(start));
+        assert!(gathering.check_settled(start + Timing::default().gathering));
+    }
+
+    #[test]
+    fn a_mapping_is_refreshed_and_a_change_is_noticed() {
+        let start = Instant::now();
+        let mut gathering = two_servers(start);
+        while gathering.poll(start).is_some() {}
+        let mapped: SocketAddr = ([198, 51, 100, 1], 7).into();
+        gathering.on_answer(start, SocketId::V4, server(1), mapped);
+        gathering.on_answer(start, SocketId::V4, server(2), mapped);
+        assert!(gathering.check_settled(start));
+        let later = start + Timing::default().keepalive;
+        assert_eq!(gathering.next_at(), Some(later));
+        assert_eq!(gathering.poll(later), Some((SocketId::V4, server(1))));
+        assert_eq!(
+            gathering.on_answer(later, SocketId::V4, server(1), mapped),
+            Answer::Same
+        );
+        let other: SocketAddr = ([198, 51, 100, 1], 8).into();
+        assert_eq!(
+            gathering.on_answer(later, SocketId::V4, server(1), other),
+            Answer::Moved(other)
+        );
+    }
+}

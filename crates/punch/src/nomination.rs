@@ -1,0 +1,137 @@
+//! Nomination by the controlling side (RFC 8445 section 8.1.1): when to stop waiting for a better pair, and asking the
+//! other side to use the chosen one.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    Technique, Timing,
+    checklist::{Checklist, PairKey},
+};
+
+/// Transmissions of a nomination before the pair is given up.
+const MAX_TRIES: u32 = 12;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing to nominate.
+    Open,
+    /// A pair is valid; a better one may follow shortly.
+    Grace { until: Instant },
+    /// The other side was asked and has not confirmed.
+    Asking {
+        key: PairKey,
+        number: u32,
+        tries: u32,
+        at: Instant,
+    },
+}
+
+/// What the controlling side should do about nomination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Send a nominating check.
+    Ask { key: PairKey, number: u32 },
+    /// The other side does not confirm on this pair.
+    GiveUp { key: PairKey },
+}
+
+#[derive(Debug)]
+pub(crate) struct Nomination {
+    state: State,
+    timing: Timing,
+    number: u32,
+}
+
+impl Nomination {
+    pub(crate) fn new(timing: Timing) -> Self {
+        Self {
+            state: State::Open,
+            timing,
+            number: 0,
+        }
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.state = State::Open;
+    }
+
+    /// Looks at the valid pairs. `current` is the technique of the path that stands, to be replaced only by a better
+    /// one; `None` when any pair will do.
+    pub(crate) fn poll(
+        &mut self,
+        now: Instant,
+        checks: &Checklist,
+        current: Option<Technique>,
+    ) -> Option<Step> {
+        if let State::Asking {
+            key,
+            number,
+            tries,
+            at,
+        } = self.state
+        {
+            if now < at {
+                return None;
+            }
+            if tries >= MAX_TRIES {
+                self.state = State::Open;
+                return Some(Step::GiveUp { key });
+            }
+            self.state = State::Asking {
+                key,
+                number,
+                tries: tries + 1,
+                at: now + self.timing.check_interval,
+            };
+            return Some(Step::Ask { key, number });
+        }
+        let (key, rtt, technique) = best(checks, current)?;
+        let decided = match self.state {
+            State::Grace { until } => now >= until,
+            _ => false,
+        };
+        if decided || !checks.better_is_open(technique) {
+            self.number += 1;
+            self.state = State::Asking {
+                key,
+                number: self.number,
+                tries: 1,
+                at: now + self.timing.check_interval,
+            };
+            return Some(Step::Ask {
+                key,
+                number: self.number,
+            });
+        }
+        if self.state == State::Open {
+            let until = now + (rtt / 2).min(self.timing.nomination_grace);
+            self.state = State::Grace { until };
+        }
+        None
+    }
+
+    /// The other side answered a nominating check. True when it was the one that counts.
+    pub(crate) fn on_confirmed(&mut self, number: u32) -> bool {
+        let counts = matches!(self.state, State::Asking { number: asked, .. } if asked == number);
+        if counts {
+            self.state = State::Open;
+        }
+        counts
+    }
+
+    pub(crate) fn next_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Open => None,
+            State::Grace { until } => Some(until),
+            State::Asking { at, .. } => Some(at),
+        }
+    }
+}
+
+fn best(checks: &Checklist, current: Option<Technique>) -> Option<(PairKey, Duration, Technique)> {
+    let (key, rtt) = checks.best_valid()?;
+    let technique = checks.get(key)?.technique;
+    let wanted = current
+        .is_none_or(|current| crate::candidate::rank(technique) > crate::candidate::rank(current));
+    wanted.then_some((key, rtt, technique))
+}

@@ -1,0 +1,98 @@
+//! The pace at which datagrams leave, and what an attempt has spent.
+//!
+//! The generic cell rate algorithm: one instant holds the whole state, so nothing drifts and nothing overflows.
+
+use std::time::{Duration, Instant};
+
+use crate::Budget;
+
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    interval: Duration,
+    tolerance: Duration,
+    /// When the next datagram would leave if there were no tolerance for bursts.
+    theoretical: Instant,
+    allowance: u32,
+    spent: u32,
+}
+
+impl Pacer {
+    pub(crate) fn new(budget: &Budget, now: Instant) -> Self {
+        let interval = Duration::from_secs(1) / budget.packets_per_second.max(1);
+        Self {
+            interval,
+            tolerance: interval * budget.burst.saturating_sub(1),
+            theoretical: now,
+            allowance: budget.packets_per_attempt,
+            spent: 0,
+        }
+    }
+
+    /// Takes the right to send one datagram now.
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
+        if self.spent >= self.allowance || self.next_at() > now {
+            return false;
+        }
+        self.theoretical = self.theoretical.max(now) + self.interval;
+        self.spent += 1;
+        true
+    }
+
+    /// When the pace allows the next datagram.
+    pub(crate) fn next_at(&self) -> Instant {
+        self.theoretical
+            .checked_sub(self.tolerance)
+            .unwrap_or(self.theoretical)
+    }
+
+    /// Whether this attempt has spent all it may.
+    pub(crate) fn exhausted(&self) -> bool {
+        self.spent >= self.allowance
+    }
+
+    pub(crate) fn begin_attempt(&mut self) {
+        self.spent = 0;
+    }
+
+    pub(crate) fn spent(&self) -> u32 {
+        self.spent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_leaves_at_once_and_the_rest_at_the_rate() {
+        let start = Instant::now();
+        let budget = Budget {
+            packets_per_second: 100,
+            burst: 5,
+            ..Budget::default()
+        };
+        let mut pacer = Pacer::new(&budget, start);
+        assert_eq!((0..20).filter(|_| pacer.take(start)).count(), 5);
+        assert_eq!(pacer.next_at(), start + Duration::from_millis(10));
+        let second = start + Duration::from_secs(1);
+        let sent = (0..=1000)
+            .filter(|&ms| pacer.take(start + Duration::from_millis(ms)))
+            .count();
+        assert_eq!(sent, 100);
+        assert!(!pacer.take(second));
+    }
+
+    #[test]
+    fn an_attempt_stops_at_its_allowance() {
+        let start = Instant::now();
+        let budget = Budget {
+            packets_per_attempt: 3,
+            ..Budget::default()
+        };
+        let mut pacer = Pacer::new(&budget, start);
+        assert_eq!((0..9).filter(|_| pacer.take(start)).count(), 3);
+        assert!(pacer.exhausted());
+        pacer.begin_attempt();
+        assert!(pacer.take(start));
+    }
+}
