@@ -1,2 +1,128 @@
-//! p2pdbg.
-fn main() {}
+//! The program `p2pdbg`: reads the command line, runs what it asks for, and ends with the right status.
+
+use std::{
+    future::Future,
+    io::{self, BufRead, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use p2pdbg::{
+    cli::{
+        self, Environment,
+        args::{Cli, CliCommand},
+        generate,
+    },
+    commands,
+    failure::{ErrorCode, Failure, Outcome},
+    report::{Event, Format, Reporter},
+};
+use p2pdbg_wire::control::Role;
+use tracing_subscriber::EnvFilter;
+
+/// The variable that selects what is logged, in the notation of tracing's `EnvFilter`.
+const LOG_VARIABLE: &str = "P2PDBG_LOG";
+
+fn main() -> ExitCode {
+    let Cli { verbose, command } = Cli::parse();
+    match command {
+        CliCommand::Listen(args) => {
+            let format = format(args.session.json);
+            run(format, Role::Listener, verbose, |reporter| {
+                let options = cli::resolve_listen(args, Environment::of_process(&mut ask_code)?)?;
+                block_on(commands::listen::run(options, reporter))
+            })
+        }
+        CliCommand::Connect(args) => {
+            let format = format(args.session.json);
+            run(format, Role::Connector, verbose, |reporter| {
+                let options = cli::resolve_connect(args, Environment::of_process(&mut ask_code)?)?;
+                block_on(commands::connect::run(options, reporter))
+            })
+        }
+        CliCommand::Completions { shell } => status(generate::completions(shell)),
+        CliCommand::Man { dir } => status(generate::man(dir.as_deref())),
+    }
+}
+
+fn format(json: bool) -> Format {
+    if json { Format::Json } else { Format::Human }
+}
+
+/// Runs a command that reports, and reports its failure.
+fn run(
+    format: Format,
+    role: Role,
+    verbose: u8,
+    command: impl FnOnce(Reporter) -> Result<Outcome, Failure>,
+) -> ExitCode {
+    let (reporter, printer) = Reporter::start(format, role);
+    start_logging(verbose, &reporter);
+    let status = match command(reporter.clone()) {
+        Ok(outcome) => outcome.exit_status(),
+        Err(failure) => {
+            let status = failure.exit_status();
+            reporter.emit(Event::Error(failure));
+            status
+        }
+    };
+    printer.finish();
+    ExitCode::from(status)
+}
+
+fn block_on(command: impl Future<Output = Result<Outcome, Failure>>) -> Result<Outcome, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            let message = format!("cannot start the runtime: {error}");
+            Failure::new(ErrorCode::Internal, message)
+        })?;
+    let result = runtime.block_on(command);
+    // Something may still be waiting for a resolver; nothing that matters is.
+    runtime.shutdown_background();
+    result
+}
+
+fn start_logging(verbose: u8, reporter: &Reporter) {
+    let filter = match std::env::var(LOG_VARIABLE) {
+        Ok(filter) if !filter.is_empty() => EnvFilter::new(filter),
+        _ => EnvFilter::new(match verbose {
+            0 => "error",
+            1 => "warn,p2pdbg=info,p2pdbg_punch=info",
+            2 => "info,p2pdbg=debug,p2pdbg_punch=debug",
+            _ => "trace",
+        }),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(reporter.log_writer())
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+}
+
+/// Asks for a code on the terminal; the answer is echoed, since it works once.
+fn ask_code(fault: Option<&str>) -> Option<String> {
+    if !io::stdin().is_terminal() {
+        return None;
+    }
+    let mut err = io::stderr();
+    if let Some(fault) = fault {
+        writeln!(err, "{fault}").ok()?;
+    }
+    write!(err, "code: ").and_then(|()| err.flush()).ok()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).ok()?;
+    Some(answer)
+}
+
+/// The exit status of a command that reports nothing.
+fn status(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(failure.exit_status())
+        }
+    }
+}

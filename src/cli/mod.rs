@@ -1,7 +1,16 @@
 //! The command line: from strings to finished types.
+//!
+//! [`args`] says what may be written, and is what help, completions and man pages are made from;
+//! [`resolve_listen`] and [`resolve_connect`] make of it what the rest of the program gets: parsed, complete,
+//! with variables and the configuration file taken into account.
 
+pub mod args;
+mod duration;
+pub mod generate;
 mod options;
+mod resolve;
 
 pub use options::{
     Absent, Command, ConnectOptions, ListenOptions, Meeting, PathPolicy, SessionOptions,
 };
+pub use resolve::{Environment, resolve_connect, resolve_listen};

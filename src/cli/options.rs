@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
+use clap::ValueEnum;
 use p2pdbg_wire::{code::Code, url::RendezvousUrl};
 
 use crate::{
@@ -69,24 +70,26 @@ pub struct Command {
 }
 
 /// Which paths a session may use: `--path`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum PathPolicy {
     /// The best there is: the relay at once, a direct path as soon as it stands.
     #[default]
+    #[value(skip)]
     Any,
-    /// From peer to peer alone.
+    /// From peer to peer, never through the relay
     Direct,
-    /// Through the rendezvous alone.
+    /// Through the relay alone
     Relay,
 }
 
 /// What a forward does while nothing listens at its far end: `--absent`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+///
+/// Either way a connection is never accepted and then closed, which hangs some debuggers for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Absent {
-    /// Accept connections and hold them until something listens. Never accepts and then closes, which hangs
-    /// some debuggers for ever.
+    /// Accept connections and hold them until something listens
     #[default]
     Hold,
-    /// Listen only while the far side listens, so that a program that comes early is refused at once.
+    /// Listen only while the far end listens: a program that comes early is refused at once
     Refuse,
 }

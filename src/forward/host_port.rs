@@ -219,24 +219,6 @@ impl Bind {
         }
     }
 
-    /// The addresses to bind, in this order.
-    ///
-    /// The first must succeed. The second is IPv6, to be bound as V6ONLY and, where the port is 0, with the
-    /// port that the first one got; a host without IPv6, or on which the port is taken there, does without.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        let with = |ips: &[IpAddr]| {
-            let ips = ips.iter();
-            ips.map(|ip| SocketAddr::new(*ip, self.port)).collect()
-        };
-        match self.scope {
-            BindScope::Loopback => with(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]),
-            BindScope::Everywhere => {
-                with(&[Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()])
-            }
-            BindScope::Address(ip) => with(&[ip]),
-        }
-    }
-
     /// Reads what stands before the port; the empty text and `*` mean every address, as for ssh.
     pub(super) fn parse_scope(text: &str) -> Result<BindScope, NotAHostPort> {
         match text {
@@ -386,15 +368,5 @@ mod tests {
         assert_eq!(fault("a b:80"), NotAHostPort::Name);
         assert_eq!(fault("evil\u{1b}[2J:80"), NotAHostPort::Name);
         assert_eq!("web:80".parse::<Bind>(), Err(NotAHostPort::BindName));
-    }
-
-    #[test]
-    fn a_loopback_bind_covers_both_families() {
-        let text: Vec<String> = Bind::loopback(5678)
-            .addresses()
-            .iter()
-            .map(SocketAddr::to_string)
-            .collect();
-        assert_eq!(text, ["127.0.0.1:5678", "[::1]:5678"]);
     }
 }

@@ -1,0 +1,192 @@
+//! What may be written on the command line. Help, completions and man pages are made from this.
+//!
+//! Values stay strings here: they may hold secrets, which clap would repeat in its messages, and they may
+//! come from a variable or the configuration file as well. `resolve` parses them all alike.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+
+use super::options::{Absent, PathPolicy};
+
+const ABOUT: &str = "Connects a debugger to a program on another host when both sit behind NATs";
+
+const EXAMPLES: &str = "\
+Examples:
+  Beside the IDE:            p2pdbg listen
+  On the debuggee's host:    p2pdbg connect 482913-orbit-lemon-tiger
+
+Both need to know the rendezvous: set P2PDBG_RENDEZVOUS to the URL that p2pdbg-rendezvous printed.
+
+Exit status: 0 done, 1 failed, 2 usage, 3 code refused or expired,
+4 rendezvous unreachable or refused, 130 on ^C; with COMMAND, its own.";
+
+const LISTEN_EXAMPLES: &str = "\
+FORWARD is auto or a debugger, each with an optional :PORT (the same at both ends):
+  the debuggee listens (-L)   debugpy 5678, ptvsd 5678, gdbserver 1234, lldb 1234,
+                              delve 2345, jdwp 5005, node 9229, rdbg 12345
+  the IDE listens (-R)        pydevd 5678, debugpy-connect 5678, jdwp-listen 5005,
+                              xdebug 9003
+  auto (5678)                 -R if something beside the IDE listens on the port
+                              already, else -L; used if no forward is given
+
+Examples:
+  p2pdbg listen                           prints a code for the other side
+  p2pdbg listen debugpy:5679              another port, at both ends
+  p2pdbg listen pydevd -L 8000:localhost:8000
+  p2pdbg listen --peer web-1              a peer known from before: no code";
+
+const CONNECT_EXAMPLES: &str = "\
+Examples:
+  p2pdbg connect 482913-orbit-lemon-tiger
+  p2pdbg connect --peer laptop            a peer known from before: no code
+  p2pdbg connect CODE -- python app.py    run it once the forwards stand, with
+                                          START_DEBUGGER=1, DEBUGGER_HOST and
+                                          DEBUGGER_PORT set; ends with its status
+  p2pdbg connect CODE --allow db:5432     let the peer dial db:5432 through here";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "p2pdbg", version, about = ABOUT, after_help = EXAMPLES)]
+#[command(disable_help_subcommand = true, max_term_width = 100)]
+pub struct Cli {
+    /// Log more to standard error: -v what is done, -vv why, -vvv everything (or set P2PDBG_LOG)
+    #[arg(short, long, global = true, action = ArgAction::Count, display_order = 900)]
+    pub verbose: u8,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: CliCommand,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum CliCommand {
+    /// Run beside the IDE: prints a code, waits for the peer and opens the forwards
+    Listen(ListenArgs),
+    /// Run on the debuggee's host: connects to the peer that printed the code
+    Connect(ConnectArgs),
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Example:\n  p2pdbg completions bash > ~/.local/share/bash-completion/completions/p2pdbg"
+    )]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page of p2pdbg, or write those of all commands to a directory
+    Man {
+        /// Where to write p2pdbg.1, p2pdbg-listen.1, …
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// The arguments of `p2pdbg listen`.
+#[derive(Debug, Args)]
+#[command(after_help = LISTEN_EXAMPLES)]
+pub struct ListenArgs {
+    /// Debuggers to forward for, as listed below [default: auto]
+    #[arg(value_name = "FORWARD")]
+    pub forwards: Vec<String>,
+
+    /// Open PORT beside the IDE and dial HOST:PORT at the debuggee (PORT 0: any; BIND *: all addresses)
+    #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:PORT")]
+    pub left: Vec<String>,
+
+    /// Open PORT at the debuggee and dial HOST:PORT beside the IDE
+    #[arg(short = 'R', value_name = "[BIND:]PORT:HOST:PORT")]
+    pub right: Vec<String>,
+
+    /// Wait for the peer of this name, known from an earlier session, instead of making a code
+    #[arg(long, value_name = "NAME")]
+    pub peer: Option<String>,
+
+    /// What a forward does while nothing listens at its far end
+    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    pub absent: Absent,
+
+    /// What both commands have.
+    #[command(flatten)]
+    pub session: SessionArgs,
+}
+
+/// The arguments of `p2pdbg connect`.
+#[derive(Debug, Args)]
+#[command(after_help = CONNECT_EXAMPLES)]
+pub struct ConnectArgs {
+    /// The code that `p2pdbg listen` printed; it works once. Taken from P2PDBG_CODE if not given here,
+    /// where other users of this host could see it, and else asked for
+    // In as many words as it has parts, for those who type it with blanks.
+    #[arg(value_name = "CODE", num_args = 0..=4, conflicts_with = "peer")]
+    pub code: Vec<String>,
+
+    /// Connect to the peer of this name, known from an earlier session, without a code
+    #[arg(long, value_name = "NAME")]
+    pub peer: Option<String>,
+
+    /// What both commands have.
+    #[command(flatten)]
+    pub session: SessionArgs,
+
+    /// The program to run once the forwards stand, after --
+    #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+}
+
+/// What both commands have.
+#[derive(Debug, Args)]
+pub struct SessionArgs {
+    /// Where the peers meet: p2pdbg://[KEY@]HOST[:PORT][#FINGERPRINT], as p2pdbg-rendezvous prints it.
+    /// A key given here can be seen by other users of this host: rather use the variable or the file
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "P2PDBG_RENDEZVOUS",
+        hide_env_values = true
+    )]
+    pub rendezvous: Option<String>,
+
+    /// What this host calls itself towards the peer [default: its host name]
+    #[arg(long, value_name = "NAME", env = "P2PDBG_NAME", hide_env_values = true)]
+    pub name: Option<String>,
+
+    /// Let the peer dial HOST:PORT from here; loopback is always allowed. Repeatable
+    #[arg(long, value_name = "HOST:PORT")]
+    pub allow: Vec<String>,
+
+    /// Use no other kind of path [default: the best there is]
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub path: Option<PathPolicy>,
+
+    /// Hold the connections of a peer that is lost for this long: 90s, 30m, 12h, 2d
+    #[arg(long, value_name = "TIME", default_value = "12h")]
+    pub resume_for: String,
+
+    /// Keep identity and known peers here [default: p2pdbg in the user's state directory]
+    #[arg(
+        long,
+        value_name = "DIR",
+        value_hint = ValueHint::DirPath,
+        env = "P2PDBG_STATE",
+        hide_env_values = true
+    )]
+    pub state: Option<OsString>,
+
+    /// Report events as JSON, one object a line, on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

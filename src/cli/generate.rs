@@ -1,0 +1,86 @@
+//! Completion scripts and manual pages, made from the definitions in [`args`](super::args).
+
+use std::{
+    fs,
+    io::{self, Write},
+    iter,
+    path::Path,
+};
+
+use clap::{Command, CommandFactory};
+use clap_complete::Shell;
+
+use super::args::Cli;
+use crate::failure::{ErrorCode, Failure};
+
+/// Prints the completion script for `shell`.
+///
+/// # Errors
+/// If standard output cannot be written.
+pub fn completions(shell: Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "p2pdbg", &mut script);
+    print(&script)
+}
+
+/// Prints the manual page of p2pdbg, or writes those of all commands to `dir`, which is made if need be.
+///
+/// # Errors
+/// If standard output or the directory cannot be written.
+pub fn man(dir: Option<&Path>) -> Result<(), Failure> {
+    let mut root = Cli::command();
+    // Gives the subcommands their full names.
+    root.build();
+    let Some(dir) = dir else {
+        let (_, page) = page(&root).map_err(|error| failure("make the manual page", &error))?;
+        return print(&page);
+    };
+    let write = || {
+        fs::create_dir_all(dir)?;
+        for command in iter::once(&root).chain(root.get_subcommands()) {
+            let (name, page) = page(command)?;
+            fs::write(dir.join(name), page)?;
+        }
+        Ok(())
+    };
+    let what = format!("write manual pages to {}", dir.display());
+    write().map_err(|error| failure(&what, &error))
+}
+
+/// The file name of a command's manual page, and the page.
+fn page(command: &Command) -> io::Result<(String, Vec<u8>)> {
+    let man = clap_mangen::Man::new(command.clone());
+    let mut page = Vec::new();
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    if command.has_subcommands() {
+        man.render_subcommands_section(&mut page)?;
+    }
+    // The tables and examples below the help; clap_mangen would fill their lines into paragraphs.
+    if let Some(notes) = command.get_after_help() {
+        page.extend_from_slice(b".SH NOTES\n.nf\n");
+        for line in notes.to_string().lines() {
+            // A line that begins with a dot or a quote would be a request (man 7 groff).
+            let line = line.replace('\\', "\\e").replace('-', "\\-");
+            writeln!(page, "\\&{line}")?;
+        }
+        page.extend_from_slice(b".fi\n");
+    }
+    Ok((man.get_filename(), page))
+}
+
+fn print(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        // A pager or `head` has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|error| failure("write to standard output", &error)),
+    }
+}
+
+fn failure(what: &str, error: &io::Error) -> Failure {
+    Failure::new(ErrorCode::Output, format!("cannot {what}: {error}"))
+}

@@ -1,0 +1,515 @@
+//! From strings of three origins to options: the command line wins over variables, those over the file.
+
+use std::{env, ffi::OsString, fmt, path::PathBuf, str::FromStr};
+
+use p2pdbg_wire::{code::Code, url::RendezvousUrl};
+
+use super::{
+    args::{ConnectArgs, ListenArgs, SessionArgs},
+    duration,
+    options::{Command, ConnectOptions, ListenOptions, Meeting, SessionOptions},
+};
+use crate::{
+    config::{self, Config},
+    failure::{ErrorCode, Failure},
+    forward::{Direction, Forward, ForwardSpec, HostPort, NotAForward},
+    peer_name::PeerName,
+};
+
+/// How often a code is asked for before the program gives up.
+const QUESTIONS: usize = 3;
+
+/// What options are made of besides the command line.
+pub struct Environment<'a> {
+    /// The configuration file.
+    pub config: Config,
+    /// The variable `P2PDBG_CODE`.
+    pub code: Option<String>,
+    /// Asks the user for the code, with what was wrong with the last answer; `None` if nobody can be asked.
+    pub ask_code: &'a mut dyn FnMut(Option<&str>) -> Option<String>,
+}
+
+impl<'a> Environment<'a> {
+    /// The environment of this process.
+    ///
+    /// # Errors
+    /// If the configuration file cannot be used.
+    pub fn of_process(
+        ask_code: &'a mut dyn FnMut(Option<&str>) -> Option<String>,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            config: Config::load()?,
+            code: env::var("P2PDBG_CODE").ok(),
+            ask_code,
+        })
+    }
+}
+
+impl fmt::Debug for Environment<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The options of a `listen`.
+///
+/// # Errors
+/// Says what does not parse or is missing, and what to write instead. Exit status 2.
+pub fn resolve_listen(
+    args: ListenArgs,
+    environment: Environment<'_>,
+) -> Result<ListenOptions, Failure> {
+    let config = environment.config;
+    let peer = args
+        .peer
+        .map(|name| parse_name("--peer", &name))
+        .transpose()?;
+    let mut forwards = Vec::new();
+    for preset in &args.forwards {
+        forwards.push(preset.parse().map_err(forward_malformed)?);
+    }
+    for (direction, specs) in [
+        (Direction::ToDebuggee, &args.left),
+        (Direction::ToIde, &args.right),
+    ] {
+        for spec in specs {
+            let forward = Forward::parse(direction, spec).map_err(forward_malformed)?;
+            forwards.push(ForwardSpec::Fixed(forward));
+        }
+    }
+    if forwards.is_empty() {
+        for text in &config.forwards {
+            forwards.push(parse_configured(text).map_err(forward_malformed)?);
+        }
+    }
+    if forwards.is_empty() {
+        forwards.push(ForwardSpec::default());
+    }
+    refuse_duplicates(&forwards)?;
+    Ok(ListenOptions {
+        session: resolve_session(args.session, config)?,
+        peer,
+        forwards,
+        absent: args.absent,
+    })
+}
+
+/// The options of a `connect`.
+///
+/// # Errors
+/// Says what does not parse or is missing, and what to write instead. Exit status 2.
+pub fn resolve_connect(
+    args: ConnectArgs,
+    environment: Environment<'_>,
+) -> Result<ConnectOptions, Failure> {
+    // Before the code is asked for, which is the last thing to bother the user with.
+    let session = resolve_session(args.session, environment.config)?;
+    let meeting = match (
+        args.peer,
+        given(args.code.join("-")).or(given(environment.code)),
+    ) {
+        (Some(name), _) => Meeting::Known(parse_name("--peer", &name)?),
+        (None, Some(code)) => Meeting::Code(code.parse().map_err(|fault| code_malformed(&fault))?),
+        (None, None) => Meeting::Code(ask(environment.ask_code)?),
+    };
+    Ok(ConnectOptions {
+        session,
+        meeting,
+        command: parse_command(args.command),
+    })
+}
+
+fn resolve_session(args: SessionArgs, config: Config) -> Result<SessionOptions, Failure> {
+    let rendezvous = match given(args.rendezvous).or(given(config.rendezvous)) {
+        Some(url) => url
+            .parse()
+            .map_err(|fault: <RendezvousUrl as FromStr>::Err| {
+                Failure::new(ErrorCode::RendezvousUrl, fault.to_string())
+                    .hint("copy the whole URL that p2pdbg-rendezvous printed")
+            })?,
+        None => return Err(rendezvous_missing()),
+    };
+    let name = match given(args.name).or(given(config.name)) {
+        Some(name) => parse_name("--name", &name)?,
+        None => PeerName::of_this_host(),
+    };
+    let allow = args.allow.iter().map(|text| {
+        text.parse::<HostPort>().map_err(|fault| {
+            let message = format!("--allow {text}: {fault}");
+            Failure::new(ErrorCode::Usage, message).hint("write --allow HOST:PORT")
+        })
+    });
+    let resume_for = duration::parse(&args.resume_for).map_err(|fault| {
+        let message = format!("--resume-for {}: {fault}", args.resume_for);
+        Failure::new(ErrorCode::Usage, message)
+    })?;
+    let mut states = args
+        .state
+        .map(PathBuf::from)
+        .into_iter()
+        .chain(config.state);
+    let state = states.find(|dir| !dir.as_os_str().is_empty());
+    Ok(SessionOptions {
+        rendezvous,
+        name,
+        allow: allow.collect::<Result<_, _>>()?,
+        path: args.path.unwrap_or_default(),
+        resume_for,
+        state,
+    })
+}
+
+/// A variable or a key that is set to nothing counts as not set.
+fn given(value: impl Into<Option<String>>) -> Option<String> {
+    value.into().filter(|value| !value.trim().is_empty())
+}
+
+/// A forward of the configuration file: a preset, or `-L SPEC`.
+fn parse_configured(text: &str) -> Result<ForwardSpec, NotAForward> {
+    let text = text.trim();
+    for (option, direction) in [("-L", Direction::ToDebuggee), ("-R", Direction::ToIde)] {
+        if let Some(spec) = text.strip_prefix(option) {
+            return Forward::parse(direction, spec.trim_start()).map(ForwardSpec::Fixed);
+        }
+    }
+    text.parse()
+}
+
+/// Two forwards cannot open one port.
+fn refuse_duplicates(forwards: &[ForwardSpec]) -> Result<(), Failure> {
+    // `auto` may come to be either; it is told from a fixed one as the `-L` that it mostly is.
+    let opened = |spec: &ForwardSpec| match spec {
+        ForwardSpec::Fixed(forward) => (forward.direction, forward.bind),
+        ForwardSpec::Auto { port } => {
+            (Direction::ToDebuggee, crate::forward::Bind::loopback(*port))
+        }
+    };
+    for (index, spec) in forwards.iter().enumerate() {
+        let (direction, bind) = opened(spec);
+        let twice = bind.port != 0
+            && forwards[..index]
+                .iter()
+                .map(opened)
+                .any(|other| other == (direction, bind));
+        if twice {
+            let end = match direction {
+                Direction::ToDebuggee => "beside the IDE",
+                Direction::ToIde => "at the debuggee",
+            };
+            let message = format!("two forwards would open port {} {end}", bind.port);
+            return Err(Failure::new(ErrorCode::ForwardMalformed, message)
+                .hint("give one of them another port, as in debugpy:5679"));
+        }
+    }
+    Ok(())
+}
+
+fn parse_name(option: &str, text: &str) -> Result<PeerName, Failure> {
+    text.parse().map_err(|fault| {
+        // The name is quoted so that nothing in it reaches the terminal.
+        Failure::new(ErrorCode::Usage, format!("{option} {text:?}: {fault}"))
+    })
+}
+
+fn parse_command(words: Vec<OsString>) -> Option<Command> {
+    let mut words = words.into_iter();
+    let program = words.next()?;
+    Some(Command {
+        program,
+        arguments: words.collect(),
+    })
+}
+
+fn ask(ask_code: &mut dyn FnMut(Option<&str>) -> Option<String>) -> Result<Code, Failure> {
+    let mut fault: Option<Failure> = None;
+    for _ in 0..QUESTIONS {
+        let message = fault.as_ref().map(|fault| fault.message.as_str());
+        let Some(answer) = given(ask_code(message)) else {
+            break;
+        };
+        match answer.parse() {
+            Ok(code) => return Ok(code),
+            Err(error) => fault = Some(code_malformed(&error)),
+        }
+    }
+    Err(fault.unwrap_or_else(|| {
+        Failure::new(ErrorCode::CodeMissing, "there is no code to connect with").hint(
+            "run p2pdbg connect CODE with the code that p2pdbg listen printed beside the IDE, or --peer NAME for a peer known from before",
+        )
+    }))
+}
+
+fn code_malformed(fault: &<Code as FromStr>::Err) -> Failure {
+    Failure::new(ErrorCode::CodeMalformed, fault.to_string())
+        .hint("copy the code that p2pdbg listen printed beside the IDE")
+}
+
+fn forward_malformed(fault: NotAForward) -> Failure {
+    Failure::new(ErrorCode::ForwardMalformed, fault.to_string()).hint(fault.hint())
+}
+
+fn rendezvous_missing() -> Failure {
+    let file = config::default_path().map_or("the configuration file".into(), |path| {
+        path.display().to_string()
+    });
+    Failure::new(ErrorCode::RendezvousMissing, "no rendezvous is configured").hint(format!(
+        "set P2PDBG_RENDEZVOUS to the URL that p2pdbg-rendezvous printed, or write rendezvous = \"URL\" in {file}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::{Arg, CommandFactory, FromArgMatches, builder::Resettable};
+
+    use super::*;
+    use crate::cli::{
+        Absent, PathPolicy,
+        args::{Cli, CliCommand},
+    };
+
+    const URL: &str = "p2pdbg://192.0.2.1:4000";
+
+    /// Parses a command line as if no variables were set.
+    fn parse(line: &[&str]) -> CliCommand {
+        let deaf = |arg: Arg| arg.env(Resettable::Reset);
+        let definitions = Cli::command().mut_subcommands(|command| command.mut_args(deaf));
+        let matches = definitions.try_get_matches_from(line).unwrap();
+        Cli::from_arg_matches(&matches).unwrap().command
+    }
+
+    fn listen(line: &[&str], config: Config) -> Result<ListenOptions, Failure> {
+        match parse(&[&["p2pdbg", "listen"], line].concat()) {
+            CliCommand::Listen(args) => resolve_listen(args, environment(config, &mut |_| None)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn connect(
+        line: &[&str],
+        code: Option<&str>,
+        ask: &mut dyn FnMut(Option<&str>) -> Option<String>,
+    ) -> Result<ConnectOptions, Failure> {
+        let line = [&["p2pdbg", "connect", "--rendezvous", URL], line].concat();
+        let mut environment = environment(Config::default(), ask);
+        environment.code = code.map(str::to_owned);
+        match parse(&line) {
+            CliCommand::Connect(args) => resolve_connect(args, environment),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn environment(
+        config: Config,
+        ask_code: &mut dyn FnMut(Option<&str>) -> Option<String>,
+    ) -> Environment<'_> {
+        Environment {
+            config,
+            code: None,
+            ask_code,
+        }
+    }
+
+    fn configured() -> Config {
+        Config {
+            rendezvous: Some(URL.to_owned()),
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn everything_has_a_default_but_the_rendezvous() {
+        let options = listen(&[], configured()).unwrap();
+        assert_eq!(options.session.rendezvous.authority(), "192.0.2.1:4000");
+        assert_eq!(options.forwards, [ForwardSpec::Auto { port: 5678 }]);
+        assert_eq!(options.absent, Absent::Hold);
+        assert_eq!(options.peer, None);
+        assert_eq!(options.session.path, PathPolicy::Any);
+        assert_eq!(options.session.resume_for, Duration::from_secs(43_200));
+        assert_eq!(options.session.name, PeerName::of_this_host());
+        assert_eq!(options.session.state, None);
+        let missing = listen(&[], Config::default()).unwrap_err();
+        assert_eq!(missing.code, ErrorCode::RendezvousMissing);
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        let config = Config {
+            rendezvous: Some("p2pdbg://elsewhere".to_owned()),
+            name: Some("filed".to_owned()),
+            state: Some("/filed".into()),
+            forwards: vec!["node".to_owned(), "-R 1:localhost:2".to_owned()],
+        };
+        let file = listen(&[], config.clone()).unwrap();
+        assert_eq!(file.session.name.as_str(), "filed");
+        assert_eq!(file.session.state, Some("/filed".into()));
+        assert_eq!(file.forwards.len(), 2);
+        let line = [
+            "--rendezvous",
+            URL,
+            "--name",
+            "typed",
+            "--state",
+            "/typed",
+            "debugpy",
+        ];
+        let typed = listen(&line, config).unwrap();
+        assert_eq!(typed.session.rendezvous.host, "192.0.2.1");
+        assert_eq!(typed.session.name.as_str(), "typed");
+        assert_eq!(typed.session.state, Some("/typed".into()));
+        assert_eq!(typed.forwards, ["debugpy".parse().unwrap()]);
+    }
+
+    #[test]
+    fn a_value_of_nothing_counts_as_none() {
+        let line = ["--rendezvous", "", "--name", " ", "--state", ""];
+        let options = listen(&line, configured()).unwrap();
+        assert_eq!(options.session.rendezvous.host, "192.0.2.1");
+        assert_eq!(options.session.name, PeerName::of_this_host());
+    }
+
+    #[test]
+    fn every_option_of_a_listen_arrives() {
+        let line = [
+            "xdebug",
+            "-L",
+            "8000:localhost:80",
+            "-R",
+            "[::1]:9:localhost:9",
+            "--peer",
+            "web-1",
+            "--allow",
+            "db:5432",
+            "--path",
+            "relay",
+            "--resume-for",
+            "90s",
+            "--absent",
+            "refuse",
+        ];
+        let options = listen(&line, configured()).unwrap();
+        let forwards: Vec<String> = options
+            .forwards
+            .into_iter()
+            .map(|spec| spec.resolve(|_| false).to_string())
+            .collect();
+        assert_eq!(
+            forwards,
+            [
+                "-R localhost:9003:localhost:9003",
+                "-L localhost:8000:localhost:80",
+                "-R [::1]:9:localhost:9"
+            ]
+        );
+        assert_eq!(options.peer.unwrap().as_str(), "web-1");
+        assert!(options.session.allow.permits(&"db:5432".parse().unwrap()));
+        assert_eq!(options.session.path, PathPolicy::Relay);
+        assert_eq!(options.session.resume_for, Duration::from_secs(90));
+        assert_eq!(options.absent, Absent::Refuse);
+    }
+
+    #[test]
+    fn two_forwards_do_not_open_one_port() {
+        let fault = |line: &[&str]| listen(line, configured()).unwrap_err().message;
+        let twice = "two forwards would open port 5678 beside the IDE";
+        assert_eq!(fault(&["debugpy", "ptvsd"]), twice);
+        assert_eq!(fault(&["auto", "-L", "5678:localhost:1"]), twice);
+        assert!(listen(&["debugpy", "pydevd"], configured()).is_ok());
+        let any = ["-L", "0:localhost:1", "-L", "0:localhost:2"];
+        assert!(listen(&any, configured()).is_ok());
+    }
+
+    #[test]
+    fn what_does_not_parse_is_told_with_what_to_write() {
+        let fault = |line: &[&str]| listen(line, configured()).unwrap_err();
+        let spec = fault(&["-L", "http:localhost:80"]);
+        assert_eq!(
+            spec.message,
+            "-L http:localhost:80: the port to open: the port is not a number from 1 to 65535"
+        );
+        assert!(spec.hint.unwrap().contains("-L 5678:localhost:5678"));
+        let preset = fault(&["gdb"]);
+        assert_eq!(preset.message, "no debugger preset is called \"gdb\"");
+        assert!(preset.hint.unwrap().contains("gdbserver"));
+        for line in [
+            ["--allow", "db"],
+            ["--resume-for", "forever"],
+            ["--name", "a b"],
+            ["--peer", "-"],
+            ["--rendezvous", "https://example.org"],
+        ] {
+            assert_eq!(fault(&line).exit_status(), 2, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn no_message_repeats_a_secret() {
+        let url = listen(&["--rendezvous", "p2pdbg://KEYKEY@host"], Config::default());
+        assert!(!format!("{:?}", url.unwrap_err()).contains("KEYKEY"));
+        let code = connect(&["482913-orbit-lemon-tigr"], None, &mut |_| None);
+        let code = format!("{:?}", code.unwrap_err());
+        assert!(!code.contains("orbit-lemon-tigr"), "{code}");
+    }
+
+    #[test]
+    fn the_code_comes_from_the_line_or_the_variable_or_the_user() {
+        let code = |typed: &str| Meeting::Code(typed.parse().unwrap());
+        let (line, variable, answer) = (
+            "111111-orbit-lemon-tiger",
+            "222222-orbit-lemon-tiger",
+            "333333-orbit-lemon-tiger",
+        );
+        let mut asked = 0;
+        let mut ask = |_: Option<&str>| {
+            asked += 1;
+            Some(answer.to_owned())
+        };
+        let given = connect(&[line], Some(variable), &mut ask).unwrap();
+        assert_eq!(given.meeting, code(line));
+        let words = ["111111", "ORBIT", "lemon", "tige"];
+        let given = connect(&words, None, &mut ask).unwrap();
+        assert_eq!(given.meeting, code(line));
+        let given = connect(&[], Some(variable), &mut ask).unwrap();
+        assert_eq!(given.meeting, code(variable));
+        let given = connect(&["--peer", "laptop"], Some(variable), &mut ask).unwrap();
+        assert_eq!(given.meeting, Meeting::Known("laptop".parse().unwrap()));
+        let given = connect(&[], Some(""), &mut ask).unwrap();
+        assert_eq!(given.meeting, code(answer));
+        assert_eq!(asked, 1);
+    }
+
+    #[test]
+    fn a_mistyped_code_may_be_typed_again() {
+        let mut answers = vec!["333333-orbit-lemon-tiger", "333333-orbit-lemon"];
+        let mut told = Vec::new();
+        let mut ask = |fault: Option<&str>| {
+            told.push(fault.map(str::to_owned));
+            answers.pop().map(str::to_owned)
+        };
+        assert!(connect(&[], None, &mut ask).is_ok());
+        assert_eq!(told.len(), 2);
+        assert!(told[0].is_none() && told[1].is_some());
+        let mut ask = |_: Option<&str>| Some("nonsense".to_owned());
+        let failure = connect(&[], None, &mut ask).unwrap_err();
+        assert_eq!(failure.code, ErrorCode::CodeMalformed);
+        let failure = connect(&[], None, &mut |_| None).unwrap_err();
+        assert_eq!(failure.code, ErrorCode::CodeMissing);
+    }
+
+    #[test]
+    fn a_command_keeps_its_arguments_whatever_they_look_like() {
+        let code = "482913-orbit-lemon-tiger";
+        let line = [code, "--", "python", "--json", "app.py", "--", "-L"];
+        let options = connect(&line, None, &mut |_| None).unwrap();
+        let command = options.command.unwrap();
+        assert_eq!(command.program, "python");
+        assert_eq!(command.arguments, ["--json", "app.py", "--", "-L"]);
+        let options = connect(&[code], None, &mut |_| None).unwrap();
+        assert_eq!(options.command, None);
+        let options = connect(&["--", "app"], Some(code), &mut |_| None).unwrap();
+        assert_eq!(options.command.unwrap().program, "app");
+    }
+}

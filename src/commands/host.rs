@@ -1,0 +1,370 @@
+//! What `listen` and `connect` have in common: this host's identity and known peers, the meeting, and the session
+//! that comes of it.
+
+use std::{sync::Arc, time::SystemTime};
+
+use p2pdbg_identity::{Identity, StateDir, StateError};
+use p2pdbg_wire::control::Role;
+use tokio::sync::mpsc;
+
+use crate::{
+    cli::{Absent, SessionOptions},
+    failure::{ErrorCode, Failure},
+    forward::Forward,
+    meeting::{Meeting, MeetingCommand, MeetingConfig, MeetingEvent, MeetingPoint, Met, Whom},
+    pairing::{KnownPeer, KnownPeers},
+    peer_name::PeerName,
+    report::{Activity, Event, Reporter, Status, Untrusted, Waiting, WaitingFor, Warning, WarningCode},
+    session::{Session, SessionConfig, SessionEnd, SessionInput, SessionOutput},
+};
+
+/// How many of a session's outputs may wait.
+const OUTPUTS: usize = 256;
+
+/// This host in its part of a session.
+pub(super) struct Host {
+    role: Role,
+    options: SessionOptions,
+    identity: Arc<Identity>,
+    peers: KnownPeers,
+    reporter: Reporter,
+    absent: Absent,
+    forwards: Vec<Forward>,
+    meeting: Option<Meeting>,
+    /// The peer's name, for as long as one is known.
+    peer: Option<PeerName>,
+    session: Option<Running>,
+    reached: bool,
+}
+
+struct Running {
+    session: Session,
+    outputs: mpsc::Receiver<SessionOutput>,
+}
+
+/// What a command must decide itself.
+pub(super) enum HostEvent {
+    /// This code leads here now.
+    Code(p2pdbg_wire::code::Code),
+    /// The forwards stand.
+    Ready(Vec<Forward>),
+    /// The session is over.
+    Over(SessionEnd),
+}
+
+impl Host {
+    /// Opens the state directory.
+    pub(super) fn open(
+        role: Role,
+        options: SessionOptions,
+        forwards: Vec<Forward>,
+        absent: Absent,
+        reporter: Reporter,
+    ) -> Result<Self, Failure> {
+        let state = StateDir::open(options.state.as_deref(), "p2pdbg").map_err(state_failure)?;
+        let identity = Arc::new(state.identity().map_err(state_failure)?);
+        let peers = KnownPeers::load(&state).map_err(state_failure)?;
+        Ok(Self {
+            role,
+            options,
+            identity,
+            peers,
+            reporter,
+            absent,
+            forwards,
+            meeting: None,
+            peer: None,
+            session: None,
+            reached: false,
+        })
+    }
+
+    /// The known peer of that name.
+    pub(super) fn known_peer(&self, name: &PeerName) -> Result<KnownPeer, Failure> {
+        self.peers.get(name).ok_or_else(|| {
+            let known: Vec<_> = self.peers.names().map(PeerName::to_string).collect();
+            let hint = match known.is_empty() {
+                true => "pair with it by code first; no peer is known yet".to_owned(),
+                false => format!("pair with it by code first; known are: {}", known.join(", ")),
+            };
+            Failure::new(ErrorCode::PeerUnknown, format!("no peer called {name} is known")).hint(hint)
+        })
+    }
+
+    /// The peer that this code has led to before, if it has.
+    pub(super) fn peer_of_code(&self, code: &p2pdbg_wire::code::Code) -> Option<KnownPeer> {
+        self.peers.find_by_code(code)
+    }
+
+    /// Goes to the rendezvous to meet a peer.
+    pub(super) fn meet(&mut self, whom: Whom) {
+        if let Whom::Known(peer) = &whom {
+            self.peer = Some(peer.name.clone());
+        }
+        let authority = self.options.rendezvous.authority();
+        self.reporter
+            .status(Status::new(Activity::ReachingRendezvous(authority)));
+        self.meeting = Some(Meeting::start(MeetingConfig {
+            rendezvous: self.options.rendezvous.clone(),
+            role: self.role,
+            identity: Arc::clone(&self.identity),
+            name: self.options.name.clone(),
+            whom,
+        }));
+    }
+
+    /// Carries on until there is something to decide.
+    ///
+    /// # Errors
+    /// When there is no more to be done.
+    pub(super) async fn event(&mut self) -> Result<HostEvent, Failure> {
+        loop {
+            let event = tokio::select! {
+                event = next_meeting_event(&mut self.meeting) => self.handle_meeting(event)?,
+                output = next_output(&mut self.session) => self.handle_output(output),
+            };
+            if let Some(event) = event {
+                return Ok(event);
+            }
+        }
+    }
+
+    fn handle_meeting(&mut self, event: Option<MeetingEvent>) -> Result<Option<HostEvent>, Failure> {
+        let Some(event) = event else {
+            self.meeting = None;
+            return Ok(None);
+        };
+        match event {
+            MeetingEvent::LinkUp => {
+                self.reached = true;
+                if self.session.is_none() {
+                    self.await_peer();
+                }
+            }
+            MeetingEvent::LinkDown(error) if !self.reached => return Err(error.into()),
+            MeetingEvent::LinkDown(error) => {
+                let warning = Warning::new(WarningCode::RendezvousLost, error.to_string());
+                self.reporter.emit(Event::Warning(warning));
+            }
+            MeetingEvent::Code(code) => return Ok(Some(HostEvent::Code(code))),
+            MeetingEvent::CodeBurned => {
+                let message = "somebody tried the code with a wrong word, so it is burned";
+                let warning = Warning::new(WarningCode::CodeBurned, message)
+                    .hint("use the new code; if it was not a typing error, somebody is guessing");
+                self.reporter.emit(Event::Warning(warning));
+            }
+            MeetingEvent::Pairing => {
+                if self.session.is_none() {
+                    self.reporter.status(Status::new(Activity::Pairing));
+                }
+            }
+            MeetingEvent::PairingFailed(failure) => {
+                tracing::info!(%failure, "an exchange failed");
+                if self.session.is_none() {
+                    self.await_peer();
+                }
+            }
+            MeetingEvent::Met(met) => self.begin_session(*met)?,
+            MeetingEvent::Introduced(at) => self.tell_session(introduced(at)),
+            MeetingEvent::PeerSeen(addresses) => {
+                self.tell_session(SessionInput::PeerSeen(addresses));
+            }
+            MeetingEvent::Message(message) => self.tell_session(SessionInput::Message(message)),
+            MeetingEvent::Failed(failure) => {
+                self.meeting = None;
+                if self.session.is_none() {
+                    return Err(failure);
+                }
+                let mut warning = Warning::new(WarningCode::RendezvousLost, failure.message);
+                warning.hint = failure.hint;
+                self.reporter.emit(Event::Warning(warning));
+            }
+        }
+        Ok(None)
+    }
+
+    fn await_peer(&self) {
+        self.reporter.status(Status::new(Activity::AwaitingPeer));
+        if self.role == Role::Connector || self.peer.is_some() {
+            self.reporter.emit(Event::Waiting(Waiting {
+                awaited: WaitingFor::Peer,
+                at: None,
+            }));
+        }
+    }
+
+    fn begin_session(&mut self, met: Met) -> Result<(), Failure> {
+        if let Some(old) = self.session.take() {
+            // The same peer, or another, has come with a new process: the old one's connections are gone.
+            let warning = Warning::new(
+                WarningCode::PeerRestarted,
+                "the peer has come back as a new process; its old connections are reset",
+            );
+            self.reporter.emit(Event::Warning(warning));
+            tokio::spawn(old.session.close());
+        }
+        self.remember(&met);
+        let known = met.pair_secret.is_none();
+        let peer = match &self.peer {
+            Some(name) => Untrusted::new(name.as_str()),
+            None => Untrusted::new(&met.info.name),
+        };
+        self.reporter.emit(Event::Paired { peer, known });
+        let (report, outputs) = mpsc::channel(OUTPUTS);
+        let config = SessionConfig {
+            role: self.role,
+            identity: Arc::clone(&self.identity),
+            peer: met.peer,
+            keys: met.keys,
+            forwards: self.forwards.clone(),
+            absent: self.absent,
+            allow: self.options.allow.clone(),
+            path: self.options.path,
+            resume_for: self.options.resume_for,
+            reporter: self.reporter.clone(),
+        };
+        let session = Session::start(config, report)?;
+        session.input(introduced(met.at));
+        self.session = Some(Running { session, outputs });
+        Ok(())
+    }
+
+    /// Keeps the peer for the next time; a state directory that cannot be written costs no more than that.
+    fn remember(&mut self, met: &Met) {
+        let now = SystemTime::now();
+        let Some(secret) = &met.pair_secret else {
+            if let Some(name) = &self.peer
+                && let Err(error) = self.peers.seen(name, now)
+            {
+                tracing::warn!(%error, "cannot note when the peer was met");
+            }
+            return;
+        };
+        let proposed = PeerName::nearest(&met.info.name);
+        let remembered = self
+            .peers
+            .remember(&proposed, met.peer, secret, met.code.as_ref(), now);
+        let name = match remembered {
+            Ok(remembered) => remembered.name,
+            Err(error) => {
+                tracing::warn!(%error, "the peer is not remembered");
+                proposed
+            }
+        };
+        let peer = KnownPeer {
+            name: name.clone(),
+            fingerprint: met.peer,
+            secret: secret.clone(),
+            last_seen: now,
+        };
+        self.peer = Some(name);
+        self.tell_meeting(MeetingCommand::Remember(Box::new(peer)));
+    }
+
+    fn handle_output(&mut self, output: Option<SessionOutput>) -> Option<HostEvent> {
+        match output {
+            Some(SessionOutput::Message(message)) => {
+                self.tell_meeting(MeetingCommand::Message(message));
+                None
+            }
+            Some(SessionOutput::Ready(forwards)) => Some(HostEvent::Ready(forwards)),
+            Some(SessionOutput::Over(end)) => {
+                self.session = None;
+                self.tell_meeting(MeetingCommand::SessionOver);
+                Some(HostEvent::Over(end))
+            }
+            None => {
+                self.session = None;
+                None
+            }
+        }
+    }
+
+    /// The name under which the peer is known, once it is.
+    pub(super) fn peer_name(&self) -> Option<&PeerName> {
+        self.peer.as_ref()
+    }
+
+    /// Waits for the peer to come again.
+    pub(super) fn await_return(&self) {
+        self.await_peer();
+    }
+
+    /// Lets the streams deliver what is left of connections that have ended here.
+    pub(super) async fn drain(&mut self) {
+        let Some(running) = &mut self.session else {
+            return;
+        };
+        running.session.input(SessionInput::Drain);
+        loop {
+            match next_output(&mut self.session).await {
+                Some(SessionOutput::Drained) | None => return,
+                output => {
+                    if let Some(HostEvent::Over(_)) = self.handle_output(output) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends everything; the peer is told at once.
+    pub(super) async fn close(mut self) {
+        if let Some(Running {
+            session,
+            mut outputs,
+        }) = self.session.take()
+        {
+            let last_words = async {
+                while let Some(output) = outputs.recv().await {
+                    if let SessionOutput::Message(message) = output {
+                        self.tell_meeting(MeetingCommand::Message(message));
+                    }
+                }
+            };
+            tokio::join!(session.close(), last_words);
+        }
+        if let Some(meeting) = self.meeting.take() {
+            meeting.close().await;
+        }
+    }
+
+    fn tell_session(&self, input: SessionInput) {
+        if let Some(running) = &self.session {
+            running.session.input(input);
+        }
+    }
+
+    fn tell_meeting(&self, command: MeetingCommand) {
+        if let Some(meeting) = &self.meeting {
+            meeting.command(command);
+        }
+    }
+}
+
+fn introduced(at: MeetingPoint) -> SessionInput {
+    SessionInput::Introduced {
+        leg: at.leg,
+        rendezvous: at.rendezvous,
+        stun: at.stun,
+        peer_seen: at.peer_seen,
+    }
+}
+
+async fn next_meeting_event(meeting: &mut Option<Meeting>) -> Option<MeetingEvent> {
+    match meeting {
+        Some(meeting) => meeting.event().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_output(session: &mut Option<Running>) -> Option<SessionOutput> {
+    match session {
+        Some(running) => running.outputs.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn state_failure(error: StateError) -> Failure {
+    Failure::new(ErrorCode::StateDir, error.to_string())
+}

@@ -1,0 +1,19 @@
+//! The listening sockets as macOS, Windows and the BSDs show them, through the crate `listeners`.
+
+use std::{io, net::SocketAddr};
+
+use listeners::{Protocol, SocketState};
+
+/// Windows shows every user's sockets; elsewhere other users' stay hidden unless root looks.
+pub(super) const SEES_EVERYTHING: bool = cfg!(windows);
+
+/// The addresses of the TCP sockets that listen on `port`.
+pub(super) fn listening_on(port: u16) -> io::Result<Vec<SocketAddr>> {
+    let all = listeners::get_all().map_err(|error| io::Error::other(error.to_string()))?;
+    let listening = all.into_iter().filter(|socket| {
+        socket.protocol == Protocol::TCP
+            && socket.state == SocketState::Listen
+            && socket.socket.port() == port
+    });
+    Ok(listening.map(|socket| socket.socket).collect())
+}

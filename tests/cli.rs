@@ -1,0 +1,222 @@
+//! The command line of the built program: help, usage errors, completions and manual pages.
+
+use std::{
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+/// The program, knowing nothing of the configuration of whoever runs the tests.
+fn p2pdbg(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_p2pdbg"));
+    for variable in std::env::vars_os().map(|(name, _)| name) {
+        if variable.to_string_lossy().starts_with("P2PDBG_") {
+            command.env_remove(variable);
+        }
+    }
+    command
+        .env("HOME", home)
+        .env("USERPROFILE", home)
+        .env("APPDATA", home.join("config"))
+        .env("LOCALAPPDATA", home.join("state"))
+        .env("XDG_CONFIG_HOME", home.join("config"))
+        .env("XDG_STATE_HOME", home.join("state"))
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    let home = tempfile::tempdir().unwrap();
+    p2pdbg(home.path()).args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Runs a command line that is at fault, and gives back what it said on standard error.
+#[track_caller]
+fn usage_error(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(stdout(&output), "");
+    stderr(&output)
+}
+
+#[test]
+fn help_tells_what_each_command_is_for() {
+    for (arguments, part) in [
+        (&["--help"][..], "p2pdbg connect 482913-orbit-lemon-tiger"),
+        (&["listen", "--help"], "[BIND:]PORT:HOST:PORT"),
+        (&["connect", "--help"], "P2PDBG_CODE"),
+        (&["completions", "--help"], "bash"),
+        (&["man", "--help"], "DIR"),
+        (&["--version"], env!("CARGO_PKG_VERSION")),
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(stdout(&output).contains(part), "{output:?}");
+        assert_eq!(stderr(&output), "");
+    }
+}
+
+#[test]
+fn help_does_not_show_the_secrets_of_the_environment() {
+    let home = tempfile::tempdir().unwrap();
+    let output = p2pdbg(home.path())
+        .args(["connect", "--help"])
+        .env("P2PDBG_RENDEZVOUS", "p2pdbg://KEYKEY@host")
+        .env("P2PDBG_CODE", "482913-orbit-lemon-tigr")
+        .output()
+        .unwrap();
+    let text = stdout(&output);
+    assert!(text.contains("P2PDBG_RENDEZVOUS"));
+    assert!(!text.contains("KEYKEY") && !text.contains("tigr"), "{text}");
+}
+
+#[test]
+fn without_a_command_it_says_how_it_is_used() {
+    assert!(usage_error(&[]).contains("Usage: p2pdbg"));
+    assert!(usage_error(&["lissen"]).contains("listen"));
+    assert!(usage_error(&["listen", "--jason"]).contains("--json"));
+}
+
+#[test]
+fn a_run_without_a_rendezvous_says_where_one_is_set() {
+    for command in ["listen", "connect"] {
+        let text = usage_error(&[command]);
+        assert!(text.contains("no rendezvous is configured"), "{text}");
+        assert!(text.contains("P2PDBG_RENDEZVOUS"), "{text}");
+        assert!(text.contains("config.toml"), "{text}");
+    }
+}
+
+#[test]
+fn forwards_that_do_not_parse_say_what_to_write() {
+    let text = usage_error(&["listen", "-L", "5678"]);
+    assert!(text.contains("-L 5678"), "{text}");
+    assert!(text.contains("-L 5678:localhost:5678"), "{text}");
+    let text = usage_error(&["listen", "-R", "9:[::1:9"]);
+    assert!(text.contains("brackets"), "{text}");
+    let text = usage_error(&["listen", "gdb"]);
+    assert!(text.contains("gdbserver"), "{text}");
+    let text = usage_error(&["listen", "debugpy:99999"]);
+    assert!(text.contains("port"), "{text}");
+}
+
+#[test]
+fn urls_and_codes_that_do_not_parse_are_not_repeated() {
+    for url in ["https://KEYKEY@host", "p2pdbg://KEYKEY@host", "KEYKEY"] {
+        let text = usage_error(&["listen", "--rendezvous", url]);
+        assert!(text.contains("rendezvous URL"), "{text}");
+        assert!(!text.contains("KEYKEY"), "{text}");
+    }
+    let connect = ["connect", "--rendezvous", "p2pdbg://host"];
+    for code in [
+        "482913-orbit-lemmon-tigr",
+        "nonsense-tigr",
+        "1-orbit-lemon-tigr",
+    ] {
+        let text = usage_error(&[&connect[..], &[code]].concat());
+        assert!(text.contains("code"), "{text}");
+        assert!(!text.contains("tigr"), "{text}");
+    }
+    let text = usage_error(&connect);
+    assert!(text.contains("there is no code"), "{text}");
+}
+
+#[test]
+fn a_path_that_does_not_exist_is_no_choice() {
+    let text = usage_error(&["listen", "--path", "carrier-pigeon"]);
+    assert!(text.contains("direct, relay"), "{text}");
+}
+
+#[test]
+fn a_usage_error_is_an_event_where_events_are_asked_for() {
+    let output = run(&["listen", "--json", "-R", "x"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(stderr(&output), "");
+    let event: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(event["event"], "error");
+    assert_eq!(event["code"], "forward_malformed");
+    assert!(event["hint"].as_str().unwrap().contains("-R"));
+}
+
+#[test]
+fn a_configuration_file_at_fault_is_named_with_its_line() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("config").join("p2pdbg");
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = dir.join("config.toml");
+    std::fs::write(&file, "name = 'web'\nrendevous = 'p2pdbg://KEYKEY@host'\n").unwrap();
+    let output = p2pdbg(home.path()).arg("listen").output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let text = stderr(&output);
+    assert!(text.contains("config.toml, line 2"), "{text}");
+    assert!(text.contains("rendevous"), "{text}");
+    assert!(!text.contains("KEYKEY"), "{text}");
+}
+
+#[test]
+fn every_shell_gets_completions() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let output = run(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let script = stdout(&output);
+        assert!(
+            script.contains("p2pdbg") && script.contains("listen"),
+            "{shell}"
+        );
+    }
+    assert!(usage_error(&["completions", "tcsh"]).contains("bash"));
+}
+
+#[test]
+fn manual_pages_are_printed_or_written() {
+    let output = run(&["man"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(stdout(&output).contains(".TH p2pdbg 1"));
+
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("man1");
+    let output = run(&["man", pages.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for (page, part) in [
+        ("p2pdbg.1", "p2pdbg\\-listen(1)"),
+        ("p2pdbg-listen.1", "\\fB\\-L\\fR"),
+        ("p2pdbg-connect.1", "START_DEBUGGER"),
+        ("p2pdbg-completions.1", "completions"),
+        ("p2pdbg-man.1", "p2pdbg\\-man"),
+    ] {
+        let text = std::fs::read_to_string(pages.join(page)).unwrap();
+        assert!(text.contains(part), "{page}: {text}");
+    }
+}
+
+#[test]
+fn a_manual_that_cannot_be_written_is_a_failure() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let output = run(&["man", file.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("cannot write manual pages"));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn output_that_cannot_be_written_is_a_failure() {
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let output = p2pdbg(home.path())
+        .args(["completions", "bash"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("standard output"));
+}
