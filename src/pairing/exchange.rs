@@ -23,6 +23,20 @@
 //! the place of its role) goes into the key as the transcript, so sides that did not see the same do not
 //! share a key, and a message sent back to its sender is in the wrong place.
 //!
+//! The bytes of it, with `‖` between fields of which each has its length before it as a big-endian `u64`:
+//!
+//! ```text
+//! transcript = SHA-256("p2pdbg exchange by code" ‖ version, u16 ‖ nameplate, 6 digits
+//!                      ‖ connector's fingerprint ‖ its message ‖ listener's fingerprint ‖ its message)
+//!              SHA-256("p2pdbg exchange by secret" ‖ version, u16
+//!                      ‖ connector's fingerprint ‖ its nonce ‖ listener's fingerprint ‖ its nonce)
+//! PRK        = HKDF-Extract(salt: transcript, what SPAKE2 gave or the pair secret)
+//! a key      = HKDF-Expand(PRK, "p2pdbg 1 " and its purpose, 32), see the module `keys`
+//! Confirm    = HMAC-SHA256(the key for "confirm connector" or "confirm listener", transcript)
+//! ```
+//!
+//! SPAKE2's identities are `p2pdbg 1 connector NAMEPLATE` and `p2pdbg 1 listener NAMEPLATE`.
+//!
 //! Both sides may have the same fingerprint: they are two programs of one user on one host.
 //!
 //! An exchange has no clock: whoever runs it gives it up after a while, as [`Failure::PeerLeft`].

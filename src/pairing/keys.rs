@@ -145,6 +145,7 @@ fn expand(hkdf: &Hkdf<Sha256>, purpose: &str) -> Secret<32> {
 #[cfg(test)]
 mod tests {
     use data_encoding::HEXLOWER;
+    use p2pdbg_wire::tunnel::PathKind;
 
     use super::*;
 
@@ -176,6 +177,15 @@ mod tests {
         assert_eq!(
             hex(schedule.sealing(Role::Connector).expose()),
             "58f3dbcceef983e7991c711b3c3cda652ba5af99906e388a837a50ac61d8c09e"
+        );
+        assert_eq!(
+            hex(schedule.sealing(Role::Listener).expose()),
+            "c7464412b3def2fb9014ff03726bd5d5bbfbd1f1de5b958c3e4ed3faca226571"
+        );
+        let tunnel = schedule.session_keys().tunnel;
+        assert_eq!(
+            hex(&tunnel.prove(Role::Listener, 1, PathKind::Direct, &[6; 32])),
+            "c9bf3b0a2ffe652bd8e4e74a49704e67b296fc0dff27777f450d81a0758a8324"
         );
         assert_eq!(
             hex(schedule.session_keys().resume.expose()),

@@ -207,7 +207,11 @@ impl Book {
     fn from_text(text: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(text).map_err(|_| "it is not UTF-8".to_owned())?;
         // The whole error of the parser would quote the line, and with it a secret.
-        let form: BookForm = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+        let form: BookForm = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+            format!("line {line}: {}", error.message())
+        })?;
         let salt = bytes_from_text(&form.salt).ok_or("salt is not 32 bytes of base64url")?;
         let mut peers = BTreeMap::new();
         for (name, form) in &form.peers {
@@ -343,3 +347,6 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! Whole exchanges, between honest sides and with somebody in the middle.
 
+use hmac::{Hmac, Mac};
 use p2pdbg_wire::{
     code::Code,
     control::{MAX_SIGNAL, Role},
@@ -9,6 +10,7 @@ use p2pdbg_wire::{
     tunnel::PathKind,
 };
 use proptest::prelude::*;
+use sha2::{Digest, Sha256};
 
 use super::*;
 
@@ -226,6 +228,49 @@ fn two_programs_with_one_certificate_can_pair() {
     let mut listener = Side::new(Exchange::by_secret(Role::Listener, &secret, own, own));
     run(&mut connector, &mut listener, untouched);
     assert!(fit(&mut connector.paired(), &mut listener.paired()));
+}
+
+/// Written out once more from the description of the exchange, with the primitives alone.
+#[test]
+fn the_confirmation_is_the_one_that_is_written_down() {
+    let mac = |key: &[u8], message: &[u8]| {
+        let mac = <Hmac<Sha256> as Mac>::new_from_slice(key).unwrap();
+        mac.chain_update(message).finalize().into_bytes()
+    };
+    let (mut connector, mut listener) = both_kinds()[1]();
+    let (mut said, mut confirmations) = (Vec::new(), Vec::new());
+    run(
+        &mut connector,
+        &mut listener,
+        |_, payload| match frame::decode(payload).unwrap() {
+            Signal::Known {
+                fingerprint, nonce, ..
+            } => said.push((fingerprint, nonce)),
+            Signal::Confirm { mac } => confirmations.push(mac),
+            other => panic!("unexpected: {other:?}"),
+        },
+    );
+    let mut transcript = Sha256::new();
+    // `run` delivers the connector's signals first.
+    let fields: [&[u8]; 6] = [
+        b"p2pdbg exchange by secret",
+        &[0, 1],
+        said[0].0.as_bytes(),
+        &said[0].1,
+        said[1].0.as_bytes(),
+        &said[1].1,
+    ];
+    for field in fields {
+        transcript.update((field.len() as u64).to_be_bytes());
+        transcript.update(field);
+    }
+    let transcript = transcript.finalize();
+    let prk = mac(&transcript, &SECRET);
+    for (purpose, confirmation) in ["connector", "listener"].iter().zip(confirmations) {
+        let info = format!("p2pdbg 1 confirm {purpose}\u{1}");
+        let key = mac(&prk, info.as_bytes());
+        assert_eq!(mac(&key, &transcript)[..], confirmation);
+    }
 }
 
 #[test]
