@@ -17,7 +17,9 @@
 //! guess once at either side, and is seen to. The listener confirms only what it has verified: who does not
 //! know the words learns nothing from it that helps to guess them.
 //!
-//! *By secret* the messages are nonces, and the key comes from the pair secret that both remember.
+//! *By secret* the messages are nonces, and the key comes from the pair secret that both remember. The
+//! fingerprints are masked under it: by code they must go in the clear, since there is no key yet, but hosts
+//! that know each other need not tell the rendezvous who they are each time.
 //!
 //! Either way everything that both sides said (version, nameplate, both fingerprints, both messages, each in
 //! the place of its role) goes into the key as the transcript, so sides that did not see the same do not
@@ -32,6 +34,7 @@
 //!                      ‖ connector's fingerprint ‖ its nonce ‖ listener's fingerprint ‖ its nonce)
 //! PRK        = HKDF-Extract(salt: transcript, what SPAKE2 gave or the pair secret)
 //! a key      = HKDF-Expand(PRK, "p2pdbg 1 " and its purpose, 32), see the module `keys`
+//! hidden     = fingerprint XOR HKDF(salt: its nonce, pair secret, "p2pdbg 1 hide connector" or "… listener")
 //! Confirm    = HMAC-SHA256(the key for "confirm connector" or "confirm listener", transcript)
 //! ```
 //!
@@ -203,8 +206,8 @@ impl Exchange {
         let nonce = random_bytes();
         let signal = Signal::Known {
             version: VERSION,
-            fingerprint: own,
             nonce,
+            hidden_fingerprint: secret.mask(role, &nonce, own.as_bytes()),
         };
         let phase = Phase::Secret {
             secret: secret.clone(),
@@ -272,14 +275,16 @@ impl Exchange {
                     nonce,
                 },
                 Signal::Known {
-                    fingerprint: presented,
                     nonce: theirs,
+                    hidden_fingerprint,
                     ..
                 },
             ) => {
                 if theirs == nonce {
                     return Step::protocol();
                 }
+                let presented = secret.mask(role.other(), &theirs, &hidden_fingerprint);
+                let presented = Fingerprint::from_bytes(presented);
                 let transcript =
                     Transcript::new("p2pdbg exchange by secret").field(&VERSION.to_be_bytes());
                 let sides = [(own, &nonce[..]), (presented, &theirs[..])];

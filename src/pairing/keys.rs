@@ -46,6 +46,20 @@ impl PairSecret {
     pub fn meeting_handle(&self) -> Handle {
         expand(&Hkdf::new(None, self.expose()), "meet")
     }
+
+    /// Hides the fingerprint that the side of that role sends with `nonce`, or shows it again.
+    pub(super) fn mask(&self, role: Role, nonce: &[u8; 32], bytes: &[u8; 32]) -> [u8; 32] {
+        let hkdf = Hkdf::new(Some(nonce), self.expose());
+        let pad = match role {
+            Role::Connector => expand(&hkdf, "hide connector"),
+            Role::Listener => expand(&hkdf, "hide listener"),
+        };
+        let mut masked = *bytes;
+        for (byte, pad) in masked.iter_mut().zip(pad.expose()) {
+            *byte ^= pad;
+        }
+        masked
+    }
 }
 
 /// What both sides have seen of an exchange, hashed: fields of any length, each with its length before it.

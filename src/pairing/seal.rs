@@ -18,7 +18,7 @@ use p2pdbg_wire::{
 
 /// The longest message that is sealed, in bytes: what fits into a signal with the authentication tag (16), a
 /// variant, a counter and a length (1, 10 and 3 at the most) around it.
-pub const MAX_MESSAGE: usize = MAX_SIGNAL - 30;
+const MAX_MESSAGE: usize = MAX_SIGNAL - 30;
 
 /// One side's outgoing direction.
 pub struct Sealer {
@@ -72,7 +72,7 @@ impl Sealer {
     /// Makes a [`Signal::Sealed`] of a message.
     ///
     /// # Errors
-    /// When the message is longer than [`MAX_MESSAGE`].
+    /// When the message is longer than fits into a signal (16,354 bytes).
     pub fn seal(&mut self, message: &PeerMessage) -> Result<Signal, SealError> {
         let plain = postcard::to_stdvec(message).map_err(|_| SealError::TooLong(usize::MAX))?;
         if plain.len() > MAX_MESSAGE {

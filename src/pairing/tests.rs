@@ -214,6 +214,24 @@ fn each_exchange_gives_other_keys() {
 }
 
 #[test]
+fn peers_that_know_each_other_do_not_tell_the_rendezvous_who_they_are() {
+    let mut connector = by_secret(Role::Connector, SECRET);
+    let mut listener = by_secret(Role::Listener, SECRET);
+    let mut seen = Vec::new();
+    run(&mut connector, &mut listener, |_, payload| {
+        seen.push(payload.clone());
+    });
+    for name in ["connector", "listener"] {
+        let fingerprint = fingerprint(name);
+        let shown = |payload: &Vec<u8>| payload.windows(32).any(|w| w == fingerprint.as_bytes());
+        assert!(!seen.iter().any(shown), "the {name}'s");
+    }
+    // The same two look different the next time.
+    let mut again = by_secret(Role::Connector, SECRET);
+    assert_ne!(again.say().as_ref(), seen.first());
+}
+
+#[test]
 fn two_programs_with_one_certificate_can_pair() {
     let (code, own) = (right_code(), fingerprint("host"));
     let mut connector = Side::new(Exchange::by_code(Role::Connector, &code, own));
@@ -232,7 +250,7 @@ fn two_programs_with_one_certificate_can_pair() {
 
 /// Written out once more from the description of the exchange, with the primitives alone.
 #[test]
-fn the_confirmation_is_the_one_that_is_written_down() {
+fn an_exchange_by_secret_is_the_one_that_is_written_down() {
     let mac = |key: &[u8], message: &[u8]| {
         let mac = <Hmac<Sha256> as Mac>::new_from_slice(key).unwrap();
         mac.chain_update(message).finalize().into_bytes()
@@ -244,21 +262,24 @@ fn the_confirmation_is_the_one_that_is_written_down() {
         &mut listener,
         |_, payload| match frame::decode(payload).unwrap() {
             Signal::Known {
-                fingerprint, nonce, ..
-            } => said.push((fingerprint, nonce)),
+                nonce,
+                hidden_fingerprint,
+                ..
+            } => said.push((nonce, hidden_fingerprint)),
             Signal::Confirm { mac } => confirmations.push(mac),
             other => panic!("unexpected: {other:?}"),
         },
     );
     let mut transcript = Sha256::new();
     // `run` delivers the connector's signals first.
+    let own = ["connector", "listener"].map(fingerprint);
     let fields: [&[u8]; 6] = [
         b"p2pdbg exchange by secret",
         &[0, 1],
-        said[0].0.as_bytes(),
-        &said[0].1,
-        said[1].0.as_bytes(),
-        &said[1].1,
+        own[0].as_bytes(),
+        &said[0].0,
+        own[1].as_bytes(),
+        &said[1].0,
     ];
     for field in fields {
         transcript.update((field.len() as u64).to_be_bytes());
@@ -266,6 +287,12 @@ fn the_confirmation_is_the_one_that_is_written_down() {
     }
     let transcript = transcript.finalize();
     let prk = mac(&transcript, &SECRET);
+    for ((role, own), (nonce, hidden)) in ["connector", "listener"].iter().zip(own).zip(&said) {
+        let info = format!("p2pdbg 1 hide {role}\u{1}");
+        let pad = mac(&mac(nonce, &SECRET), info.as_bytes());
+        let shown: Vec<u8> = hidden.iter().zip(pad).map(|(a, b)| a ^ b).collect();
+        assert_eq!(shown, own.as_bytes());
+    }
     for (purpose, confirmation) in ["connector", "listener"].iter().zip(confirmations) {
         let info = format!("p2pdbg 1 confirm {purpose}\u{1}");
         let key = mac(&prk, info.as_bytes());
@@ -370,10 +397,15 @@ fn a_certificate_swapped_on_the_way_is_not_called_a_change_of_the_peers() {
 /// What a rendezvous would do that wants the tunnel for itself.
 fn swap_fingerprints(_: Role, payload: &mut Vec<u8>) {
     let mut signal: Signal = frame::decode(payload).unwrap();
-    if let Signal::Pake { fingerprint, .. } | Signal::Known { fingerprint, .. } = &mut signal {
-        *fingerprint = self::fingerprint("in the middle");
-        *payload = bytes(&signal);
+    let own = fingerprint("in the middle");
+    match &mut signal {
+        Signal::Pake { fingerprint, .. } => *fingerprint = own,
+        Signal::Known {
+            hidden_fingerprint, ..
+        } => *hidden_fingerprint = *own.as_bytes(),
+        _ => return,
     }
+    *payload = bytes(&signal);
 }
 
 #[test]
@@ -682,13 +714,13 @@ fn any_signal() -> impl Strategy<Value = Signal> {
                     message,
                 }
             }),
-        (1..3u16, fingerprints, any::<[u8; 32]>()).prop_map(|(version, fingerprint, nonce)| {
-            Signal::Known {
+        (1..3u16, any::<[u8; 32]>(), any::<[u8; 32]>()).prop_map(
+            |(version, nonce, hidden_fingerprint)| Signal::Known {
                 version,
-                fingerprint,
                 nonce,
+                hidden_fingerprint,
             }
-        }),
+        ),
         any::<[u8; 32]>().prop_map(|mac| Signal::Confirm { mac }),
         Just(Signal::Abort {
             reason: AbortReason::Confirmation

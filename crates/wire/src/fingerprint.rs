@@ -16,6 +16,11 @@ impl Fingerprint {
         Self(Sha256::digest(der).into())
     }
 
+    /// Takes over a hash that was computed elsewhere.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The 32 bytes of the hash.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -28,10 +28,11 @@ pub enum Signal {
     Known {
         /// [`VERSION`].
         version: u16,
-        /// The sender's certificate.
-        fingerprint: Fingerprint,
         /// Random, new for each session.
         nonce: [u8; 32],
+        /// The fingerprint of the sender's certificate, under a pad that both make of the pair secret, so that
+        /// the rendezvous cannot tell by it who meets.
+        hidden_fingerprint: [u8; 32],
     },
     /// Proof that the sender has the session key. The connector confirms first, so that a guess at the words
     /// cannot be checked without its being noticed.
