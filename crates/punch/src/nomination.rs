@@ -85,7 +85,10 @@ impl Nomination {
             };
             return Some(Step::Ask { key, number });
         }
-        let (key, rtt, technique) = best(checks, current)?;
+        let Some((key, rtt, technique)) = best(checks, current) else {
+            self.state = State::Open;
+            return None;
+        };
         let decided = match self.state {
             State::Grace { until } => now >= until,
             _ => false,

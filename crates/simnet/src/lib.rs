@@ -1,1 +1,37 @@
-//! Placeholder.
+//! The simulator: two traversal engines, the NATs between them and a STUN server, in virtual time.
+//!
+//! It exists so that thousands of meetings can be tried in a second, each repeatable from its seed, with NATs that the
+//! Linux kernel cannot play (sequential and block allocation, boxes that punish, foreign traffic). The engine that
+//! runs here is the one that ships; the kinds are those of `p2pdbg-natkind`, and a test holds the model against the
+//! kernel for the kinds that both can play.
+//!
+//! ```
+//! use p2pdbg_simnet::{NatKind, Scenario};
+//! use std::time::Duration;
+//!
+//! let outcome = Scenario::new(NatKind::PORT_RESTRICTED, NatKind::PORT_RESTRICTED)
+//!     .rtt(Duration::from_millis(40))
+//!     .seed(1)
+//!     .run(Duration::from_secs(10));
+//! assert!(outcome.direct.is_some() && outcome.carries);
+//! ```
+//!
+//! Left out: TCP, the relay's data path, fragmentation and MTU, and ICMP.
+
+mod nat;
+mod peer;
+mod random;
+mod server;
+mod simulation;
+mod world;
+
+pub use p2pdbg_natkind::{Allocation, Filtering, Mapping, NatKind};
+
+pub use self::{
+    nat::{Nat, NatConfig, Unsolicited},
+    peer::Peer,
+    random::Random,
+    server::{ALTERNATIVE_PORT, MAIN_PORT, StunServer},
+    simulation::{Outcome, Scenario, Simulation, Site},
+    world::{Delivery, HostId, Link, NatId, NetworkId, World},
+};

@@ -1,0 +1,427 @@
+//! Two peers, a STUN server and the signalling between them, run in virtual time.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use p2pdbg_punch::{Config, Input, Output, PunchKey, Role, Technique};
+
+use crate::{
+    nat::NatConfig,
+    peer::Peer,
+    random::Random,
+    server::StunServer,
+    world::{HostId, Link, NatId, NetworkId, World},
+};
+
+/// The boxes between a peer and the internet.
+#[derive(Clone, Debug, Default)]
+pub struct Site {
+    /// From the internet inwards; none: the peer is on the internet itself.
+    pub boxes: Vec<NatConfig>,
+    /// Whether the peer has IPv6, too.
+    pub ipv6: bool,
+}
+
+impl<T: Into<NatConfig>> From<T> for Site {
+    fn from(config: T) -> Self {
+        Self {
+            boxes: vec![config.into()],
+            ipv6: false,
+        }
+    }
+}
+
+impl Site {
+    /// A peer with a public address of its own.
+    #[must_use]
+    pub fn public() -> Self {
+        Self::default()
+    }
+
+    /// One more box, inside of the others.
+    #[must_use]
+    pub fn behind(mut self, config: impl Into<NatConfig>) -> Self {
+        self.boxes.push(config.into());
+        self
+    }
+
+    /// The same site with IPv6.
+    #[must_use]
+    pub fn with_ipv6(self) -> Self {
+        Self { ipv6: true, ..self }
+    }
+}
+
+/// What to simulate.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    sites: [Site; 2],
+    shared: bool,
+    rtt: Duration,
+    loss: f64,
+    seed: u64,
+    servers: usize,
+    adjust: fn(&mut Config),
+}
+
+impl Scenario {
+    /// The controlling peer at the first site, the controlled one at the second; 40 ms between them, no loss.
+    #[must_use]
+    pub fn new(controlling: impl Into<Site>, controlled: impl Into<Site>) -> Self {
+        Self {
+            sites: [controlling.into(), controlled.into()],
+            shared: false,
+            rtt: Duration::from_millis(40),
+            loss: 0.0,
+            seed: 0,
+            servers: 1,
+            adjust: |_| {},
+        }
+    }
+
+    /// Both peers in one network behind these boxes.
+    #[must_use]
+    pub fn same_network(site: impl Into<Site>) -> Self {
+        let site = site.into();
+        Self {
+            shared: true,
+            ..Self::new(site.clone(), site)
+        }
+    }
+
+    /// The round-trip time between the peers. A quarter of it is each site's access link, one way.
+    #[must_use]
+    pub fn rtt(self, rtt: Duration) -> Self {
+        Self { rtt, ..self }
+    }
+
+    /// The probability that a packet is lost on its way from one peer to the other.
+    #[must_use]
+    pub fn loss(self, loss: f64) -> Self {
+        Self { loss, ..self }
+    }
+
+    /// The seed of everything that is drawn.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// How many addresses the STUN server has.
+    #[must_use]
+    pub fn stun_addresses(self, servers: usize) -> Self {
+        Self { servers, ..self }
+    }
+
+    /// A change to both engines' configurations.
+    #[must_use]
+    pub fn adjust(self, adjust: fn(&mut Config)) -> Self {
+        Self { adjust, ..self }
+    }
+
+    /// Builds it. Nothing has happened yet.
+    #[must_use]
+    pub fn build(&self) -> Simulation {
+        let mut world = World::new(Random::new(self.seed).u64());
+        let server = StunServer::new(&mut world, self.servers, Link::default());
+        // Loss on two links in a row comes to the loss that was asked for.
+        let link = Link {
+            loss: 1.0 - (1.0 - self.loss).sqrt(),
+            ..Link::with_delay(self.rtt / 4)
+        };
+        let mut boxes = [Vec::new(), Vec::new()];
+        let mut hosts = Vec::new();
+        let mut last = (NetworkId::INTERNET, link);
+        for (n, site) in self.sites.iter().enumerate() {
+            if n == 0 || !self.shared {
+                last = (NetworkId::INTERNET, link);
+                for &config in &site.boxes {
+                    let (id, inside) = world.add_nat(last.0, config, last.1);
+                    boxes[n].push(id);
+                    // Within a site, everything is near.
+                    last = (inside, Link::with_delay(Duration::from_micros(200)));
+                }
+            }
+            let host = world.add_host(last.0, last.1);
+            if site.ipv6 {
+                world.add_ipv6(host);
+            }
+            hosts.push(host);
+        }
+        let secret = world.random().seed();
+        Simulation {
+            epoch: Instant::now(),
+            world,
+            server,
+            boxes,
+            hosts: [hosts[0], hosts[1]],
+            peers: [None, None],
+            roles: [Role::Controlling, Role::Controlled],
+            secret,
+            signals: VecDeque::new(),
+            signal_delay: self.rtt / 2,
+            adjust: self.adjust,
+            max_skew: Duration::from_millis(200),
+        }
+    }
+
+    /// Builds it, starts both peers and runs it until both have a path or `deadline` has passed.
+    #[must_use]
+    pub fn run(&self, deadline: Duration) -> Outcome {
+        let mut simulation = self.build();
+        simulation.start();
+        simulation.run_until(deadline, Simulation::is_direct);
+        simulation.outcome()
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// From when both peers knew each other's candidates to when both had nominated, if they did.
+    pub direct: Option<Duration>,
+    /// What each peer says made it work.
+    pub technique: Option<[Technique; 2]>,
+    /// Whether a packet on the path that each peer nominated reached the other one's path.
+    pub carries: bool,
+    /// Packets that each engine sent.
+    pub packets: [u64; 2],
+    /// The most sockets that each peer had open.
+    pub sockets: [usize; 2],
+    /// Why each peer is not direct, in words.
+    pub why: [Option<String>; 2],
+}
+
+/// Two peers in a world.
+#[derive(Debug)]
+pub struct Simulation {
+    /// The network.
+    pub world: World,
+    /// The STUN server.
+    pub server: StunServer,
+    /// The boxes of each site, from the internet inwards.
+    pub boxes: [Vec<NatId>; 2],
+    /// The hosts.
+    pub hosts: [HostId; 2],
+    peers: [Option<Peer>; 2],
+    roles: [Role; 2],
+    secret: [u8; 32],
+    epoch: Instant,
+    signals: VecDeque<(Duration, usize, Vec<u8>)>,
+    signal_delay: Duration,
+    adjust: fn(&mut Config),
+    max_skew: Duration,
+}
+
+impl Simulation {
+    /// Starts both peers, within 200 ms of each other.
+    pub fn start(&mut self) {
+        let skew = self.world.random().time(self.max_skew);
+        let first = usize::from(self.world.random().chance(0.5));
+        self.start_peer(first);
+        self.run_until(self.world.now() + skew, |_| false);
+        self.start_peer(1 - first);
+    }
+
+    /// Starts one peer.
+    pub fn start_peer(&mut self, n: usize) {
+        let servers = self.server.addresses().to_vec();
+        let mut config = Config::new(self.roles[n], PunchKey::new(self.secret), servers);
+        (self.adjust)(&mut config);
+        let mut peer = Peer::new(&mut self.world, self.hosts[n], config, self.epoch);
+        let seen = self.world.seen_as(self.hosts[1 - n]);
+        peer.handle(&mut self.world, Input::PeerSeen(&seen));
+        self.peers[n] = Some(peer);
+        self.collect_signals(n);
+    }
+
+    /// A peer that was started.
+    ///
+    /// # Panics
+    /// When it was not started.
+    #[must_use]
+    pub fn peer(&self, n: usize) -> &Peer {
+        self.peers[n].as_ref().expect("the peer was started")
+    }
+
+    /// Tells a peer's engine something.
+    pub fn tell(&mut self, n: usize, input: Input<'_>) {
+        if let Some(peer) = &mut self.peers[n] {
+            peer.handle(&mut self.world, input);
+            self.collect_signals(n);
+        }
+    }
+
+    /// Whether both peers have a path now.
+    #[must_use]
+    pub fn is_direct(&self) -> bool {
+        self.peers
+            .iter()
+            .all(|p| p.as_ref().is_some_and(|p| p.engine.nominated().is_some()))
+    }
+
+    /// Runs until `done`, or up to `deadline` of virtual time. True if `done` came true.
+    ///
+    /// # Panics
+    /// When an engine asks to be woken again and again without time passing.
+    pub fn run_until(&mut self, deadline: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        let mut spins = 0;
+        loop {
+            if done(self) {
+                return true;
+            }
+            let wakes = self.peers.iter().flatten().filter_map(Peer::next_at).min();
+            let started = |s: &&(Duration, usize, Vec<u8>)| self.peers[s.1].is_some();
+            let signal = self.signals.iter().filter(started).map(|s| s.0).min();
+            let next = [wakes, signal, self.world.next_at()]
+                .into_iter()
+                .flatten()
+                .min();
+            let Some(next) = next.filter(|&next| next <= deadline) else {
+                self.world.run_until(deadline);
+                return done(self);
+            };
+            spins = if next <= self.world.now() {
+                spins + 1
+            } else {
+                0
+            };
+            assert!(spins < 100_000, "an engine spins at {:?}", self.world.now());
+            if let Some(delivery) = self.world.run_until(next) {
+                if !self.server.handle(&mut self.world, &delivery) {
+                    for n in 0..2 {
+                        if let Some(peer) = &mut self.peers[n]
+                            && peer.deliver(&mut self.world, &delivery)
+                        {
+                            self.collect_signals(n);
+                        }
+                    }
+                }
+                continue;
+            }
+            self.deliver_signals();
+            for n in 0..2 {
+                let due = self.peers[n]
+                    .as_ref()
+                    .and_then(Peer::next_at)
+                    .is_some_and(|at| at <= self.world.now());
+                if due {
+                    self.tell(n, Input::Timeout);
+                }
+            }
+        }
+    }
+
+    fn deliver_signals(&mut self) {
+        let now = self.world.now();
+        while let Some(position) = self
+            .signals
+            .iter()
+            .position(|(at, to, _)| *at <= now && self.peers[*to].is_some())
+        {
+            let Some((_, to, bytes)) = self.signals.remove(position) else {
+                return;
+            };
+            self.tell(to, Input::PeerSignal(&bytes));
+        }
+    }
+
+    fn collect_signals(&mut self, from: usize) {
+        let at = self.world.now() + self.signal_delay;
+        if let Some(peer) = &mut self.peers[from] {
+            self.signals.extend(
+                peer.take_signals()
+                    .into_iter()
+                    .map(|bytes| (at, 1 - from, bytes)),
+            );
+        }
+    }
+
+    /// Sends a packet each way on the nominated paths and says whether both arrived on the other's path.
+    pub fn carries(&mut self) -> bool {
+        if !self.is_direct() {
+            return false;
+        }
+        let deadline = self.world.now() + Duration::from_secs(2);
+        for n in 0..2 {
+            let Some(peer) = &mut self.peers[n] else {
+                return false;
+            };
+            peer.take_inbox();
+            // Several, in case the links lose some.
+            for _ in 0..8 {
+                peer.send_on_path(&mut self.world, b"\x80tunnel");
+            }
+        }
+        self.run_until(deadline, |_| false);
+        (0..2).all(|n| {
+            let Some(peer) = &mut self.peers[n] else {
+                return false;
+            };
+            let inbox = peer.take_inbox();
+            let path = peer.engine.nominated().copied();
+            path.is_some_and(|path| {
+                inbox
+                    .iter()
+                    .any(|(socket, from, _)| *socket == path.socket && *from == path.remote)
+            })
+        })
+    }
+
+    /// How things stand.
+    #[must_use]
+    pub fn outcome(&mut self) -> Outcome {
+        let knew = self
+            .peers
+            .iter()
+            .map(|p| p.as_ref().and_then(Peer::knows_peer))
+            .collect::<Option<Vec<_>>>();
+        let nominated = self
+            .peers
+            .iter()
+            .map(|p| {
+                p.as_ref()
+                    .filter(|p| p.engine.nominated().is_some())?
+                    .nominations()
+                    .next()
+            })
+            .collect::<Option<Vec<_>>>();
+        let direct = knew.zip(nominated.as_ref()).map(|(knew, nominated)| {
+            let both_know = knew.into_iter().max().unwrap_or_default();
+            let both_have = nominated.iter().map(|n| n.0).max().unwrap_or_default();
+            both_have.saturating_sub(both_know)
+        });
+        let count = |f: fn(&Peer) -> u64| [0, 1].map(|n| self.peers[n].as_ref().map_or(0, f));
+        let packets = count(Peer::packets_sent);
+        let sockets = count(|p| p.most_sockets() as u64).map(|n| n as usize);
+        let technique = nominated.map(|n| [n[0].1.technique, n[1].1.technique]);
+        let why = [0, 1].map(|n| {
+            let obstacle = self.peers[n].as_ref()?.engine.why_relayed()?;
+            Some(obstacle.to_string())
+        });
+        let carries = self.carries();
+        Outcome {
+            direct,
+            technique,
+            carries,
+            packets,
+            sockets,
+            why,
+        }
+    }
+
+    /// When a peer's path was lost last, and why.
+    #[must_use]
+    pub fn lost(&self, n: usize) -> Option<(Duration, p2pdbg_punch::LossReason)> {
+        self.peer(n)
+            .log()
+            .iter()
+            .rev()
+            .find_map(|(at, output)| match output {
+                Output::PathLost { reason } => Some((*at, *reason)),
+                _ => None,
+            })
+    }
+}
