@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """PyCharm's "Python Debug Server", as far as one debugging session needs it.
 
-    pydevd_server.py [--port P] [--program alone|processes] [--local-root DIR] [--remote-root DIR]
+    pydevd_server.py [--port P] [--program alone|processes] [--entry app.py] [--local-root DIR] [--remote-root DIR]
 
 Listens, takes the connection of `pydevd_pycharm.settrace`, exchanges versions, sets a breakpoint, lets the program run
 from settrace to it, reads a variable, evaluates 3 MB, steps, and lets it run to its end. With `processes`, two
@@ -44,6 +44,7 @@ def begin(run: scenario.Scenario, process: PydevdConnection, sources: Sources) -
 def main() -> None:
     parser = scenario.arguments(__doc__, "the port to listen on (default 0: any, printed)")
     parser.add_argument("--program", default="alone", choices=["alone", "processes"])
+    parser.add_argument("--entry", default="settrace.py", help="the program that calls settrace")
     parser.add_argument("--local-root", type=Path, help="the IDE's sources (default: a copy made for the occasion)")
     parser.add_argument("--remote-root", default=str(paths.PROGRAMS), help="the debuggee's sources")
     args = parser.parse_args()
@@ -56,7 +57,7 @@ def main() -> None:
         process = accept(run, server, "the program")
         run.saw(pydevd_version=begin(run, process, sources))
         thread, frame = process.suspended()
-        run.equal("file in which settrace stopped", frame[1], f"{args.remote_root}/settrace.py")
+        run.equal("file in which settrace stopped", frame[1], f"{args.remote_root}/{args.entry}")
         process.resume(thread)
 
         if args.program == "processes":
@@ -85,6 +86,9 @@ def walk_through(run: scenario.Scenario, process: PydevdConnection, sources: Sou
     run.equal("stop", frame[1:], (path, line, "double"))
     run.equal("variable at the breakpoint", process.variables(thread, frame)["n"], "21")
 
+    # Of what is printed just before the end, pydevd may drop some; what was printed before the stop must come.
+    process.printed("settrace has returned")
+
     answer = process.evaluate(thread, frame, f"payload({LONG_ANSWER})")
     run.equal("length of the long answer", len(answer), LONG_ANSWER)
     run.equal("SHA-256 of the long answer", hashlib.sha256(answer.encode()).hexdigest(),
@@ -102,7 +106,6 @@ def walk_through(run: scenario.Scenario, process: PydevdConnection, sources: Sou
     run.equal("variable after the steps", result, str(21 * 2 + STEPS - 1))
     process.resume(thread)
     process.ended()
-    run.check("answer=42" in process.console, f"stdout_to_server brought {process.console!r}")
     run.saw(breakpoint=f"steps.py:{line}", variable="n = 21", evaluated_bytes=len(answer),
             step_ms=scenario.median_ms(times), steps_ms=[round(each * 1000, 1) for each in times])
 

@@ -19,6 +19,7 @@ def start_debugger(kind: str, host: str, port: int) -> None:
     if kind == "pydevd":
         import pydevd_pycharm
         pydevd_pycharm.settrace(host, port=port, stdout_to_server=True, stderr_to_server=True)
+        print("settrace has returned", flush=True)
         return
     import debugpy
     if kind == "debugpy":

@@ -17,6 +17,7 @@ import worker
 def main(host: str, port: int, how: str) -> int:
     pydevd_pycharm.settrace(host, port=port, stdout_to_server=True, stderr_to_server=True,
                             patch_multiprocessing=how == "processes")
+    print("settrace has returned", flush=True)
     if how == "processes":
         process = multiprocessing.get_context("fork").Process(target=worker.work, args=("fork",))
         process.start()
