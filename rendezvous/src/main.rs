@@ -1,2 +1,174 @@
-//! p2pdbg-rendezvous.
-fn main() {}
+//! The `p2pdbg-rendezvous` program: reads the command line, serves until it is told to stop, and says what a
+//! person or a supervisor needs to know.
+
+mod cli;
+
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    process::ExitCode,
+};
+
+use clap::{CommandFactory, Parser, error::ErrorKind};
+use p2pdbg_rendezvous::{Server, StartError};
+use serde::Serialize;
+
+use crate::cli::Cli;
+
+/// What `--json` prints, one object a line.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Event<'a> {
+    /// The first: peers can come.
+    Serving {
+        /// For peers that register.
+        url: String,
+        /// For peers that only join.
+        url_without_key: String,
+        /// The main ports.
+        addresses: &'a [SocketAddr],
+        /// The ports that answer STUN alone.
+        stun_alternatives: &'a [SocketAddr],
+    },
+    /// It cannot serve; the last.
+    Error {
+        /// `state`, `bind`, `certificate` or `internal`.
+        code: &'a str,
+        /// What happened, why, and what to do.
+        message: &'a str,
+    },
+    /// It was told to stop.
+    Stopping,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let config = match cli.config() {
+        Ok(config) => config,
+        Err(why) => Cli::command().error(ErrorKind::ValueValidation, why).exit(),
+    };
+    log_to_stderr(cli.verbose);
+    // Watched from the start, so that a signal during start-up is not lost.
+    let stop = match stop_signal() {
+        Ok(stop) => stop,
+        Err(error) => {
+            return fail(
+                &cli,
+                "internal",
+                &format!("cannot watch for signals: {error}"),
+            );
+        }
+    };
+    let server = match Server::start(config).await {
+        Ok(server) => server,
+        Err(error) => return fail(&cli, code_of(&error), &error.to_string()),
+    };
+    announce(&cli, &server);
+    stop.await;
+    if cli.json {
+        print_event(&Event::Stopping);
+    } else {
+        eprintln!("p2pdbg-rendezvous: stopping");
+    }
+    server.shutdown().await;
+    ExitCode::SUCCESS
+}
+
+fn announce(cli: &Cli, server: &Server) {
+    let url = server.url();
+    if cli.json {
+        print_event(&Event::Serving {
+            url: url.to_string(),
+            url_without_key: url.without_key().to_string(),
+            addresses: server.addresses(),
+            stun_alternatives: server.alternatives(),
+        });
+    } else {
+        print_line(&url.to_string());
+    }
+    if server.is_guess_private() {
+        eprintln!(
+            "p2pdbg-rendezvous: {} is reachable from this host or network only; if peers come from elsewhere, \
+             give the address they use with --public HOST",
+            url.host
+        );
+    }
+    if url.access_key.is_none() {
+        eprintln!("p2pdbg-rendezvous: open: whoever reaches this host can use it");
+    }
+}
+
+/// Says why the program ends, in one line, and on stdout too for who reads that.
+fn fail(cli: &Cli, code: &str, message: &str) -> ExitCode {
+    if cli.json {
+        print_event(&Event::Error { code, message });
+    }
+    eprintln!("p2pdbg-rendezvous: {message}");
+    ExitCode::FAILURE
+}
+
+fn code_of(error: &StartError) -> &'static str {
+    match error {
+        StartError::State(_) => "state",
+        StartError::Bind { .. } => "bind",
+        StartError::Certificate(_) => "certificate",
+        StartError::Other(_) => "internal",
+    }
+}
+
+fn print_event(event: &Event<'_>) {
+    // Strings, numbers and addresses always make JSON.
+    if let Ok(line) = serde_json::to_string(event) {
+        print_line(&line);
+    }
+}
+
+/// Writes a line to stdout at once. That nobody reads it is no reason to stop serving.
+fn print_line(line: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+fn log_to_stderr(verbose: u8) {
+    let filter = match verbose {
+        0 => "warn",
+        1 => "warn,p2pdbg_rendezvous=info",
+        2 => "warn,p2pdbg_rendezvous=debug",
+        _ => "debug",
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
+}
+
+/// Resolves on SIGTERM, SIGINT or ^C.
+#[cfg(unix)]
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Resolves on ^C and when the console closes.
+#[cfg(windows)]
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::windows::{ctrl_c, ctrl_close};
+
+    let mut interrupt = ctrl_c()?;
+    let mut close = ctrl_close()?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = close.recv() => {}
+        }
+    })
+}

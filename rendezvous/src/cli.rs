@@ -1,0 +1,230 @@
+//! The command line.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::Parser;
+use p2pdbg_rendezvous::{DEFAULT_ALT_PORT, Limits, PublicAddress, Rate, ServerConfig};
+use p2pdbg_wire::url::DEFAULT_PORT;
+
+/// The one public host of p2pdbg: introduces an IDE's host and a debuggee's host to each other, tells them how
+/// their NATs make them appear, and relays what they cannot send directly, without being able to read it.
+///
+/// Prints its URL as the first line on stdout once it serves: give it to the peers with --rendezvous or
+/// P2PDBG_RENDEZVOUS. Whoever has the URL may register; keep it as you would keep a password.
+#[derive(Debug, Parser)]
+#[command(name = "p2pdbg-rendezvous", version)]
+pub(crate) struct Cli {
+    /// Serve at this address; can be given several times [default: port 3478 of every address]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = bind_address)]
+    bind: Vec<SocketAddr>,
+
+    /// The second UDP port that answers STUN, by which peers see what kind of NAT they are behind
+    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_ALT_PORT)]
+    alt_port: u16,
+
+    /// The name or address that the URL gives to peers [default: the address of the default route]
+    #[arg(long, value_name = "HOST[:PORT]")]
+    public: Option<PublicAddress>,
+
+    /// Where the certificate and the access key are kept [default: the platform's directory for state]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+
+    /// Let anybody register, without the access key
+    #[arg(long)]
+    open: bool,
+
+    /// Print one JSON object a line instead of the URL alone
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Say more on stderr; twice for debugging, which shows peers' addresses
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitArgs {
+    /// Peers connected at once
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections)]
+    max_peers: usize,
+
+    /// Peers connected at once from one address (one /64 of IPv6)
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections_per_address)]
+    max_peers_per_address: usize,
+
+    /// Sessions at once
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().sessions)]
+    max_sessions: usize,
+
+    /// Sessions at once of all who hold the access key
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().sessions_per_key)]
+    max_sessions_per_key: usize,
+
+    /// Codes tried in a minute from one address; one that does not exist counts five times
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().joins.per_minute)]
+    joins_per_minute: u32,
+
+    /// How long a code is valid
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
+    code_lifetime: Duration,
+
+    /// How long a peer may be silent before it counts as lost
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = duration)]
+    idle: Duration,
+}
+
+impl Cli {
+    /// How to serve.
+    ///
+    /// # Errors
+    /// What is contradictory, in a sentence.
+    pub(crate) fn config(&self) -> Result<ServerConfig, String> {
+        let default = [SocketAddr::new([0; 4].into(), DEFAULT_PORT)];
+        let mains = if self.bind.is_empty() {
+            &default[..]
+        } else {
+            &self.bind
+        };
+        if self.alt_port != 0 && mains.iter().any(|main| main.port() == self.alt_port) {
+            return Err(format!(
+                "the alternative port {} is the main port too; choose another with --alt-port",
+                self.alt_port
+            ));
+        }
+        let args = &self.limits;
+        let defaults = Limits::default();
+        let limits = Limits {
+            connections: args.max_peers,
+            connections_per_address: args.max_peers_per_address,
+            sessions: args.max_sessions,
+            sessions_per_key: args.max_sessions_per_key,
+            joins: Rate {
+                per_minute: args.joins_per_minute,
+                burst: defaults.joins.burst,
+            },
+            nameplate_lifetime: args.code_lifetime,
+            idle: args.idle,
+            ..defaults
+        };
+        Ok(ServerConfig {
+            bind: self.bind.clone(),
+            alt_port: self.alt_port,
+            public: self.public.clone(),
+            state: self.state.clone(),
+            open: self.open,
+            limits,
+        })
+    }
+}
+
+fn bind_address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    text.trim_matches(['[', ']'])
+        .parse()
+        .map(|ip: IpAddr| SocketAddr::new(ip, DEFAULT_PORT))
+        .map_err(|_| "expected ADDR:PORT, as in 0.0.0.0:3478, 192.0.2.7:443 or [::]:3478".into())
+}
+
+/// A number with s, m, h or d behind it.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected a time above zero, as in 90s, 15m, 24h or 7d".to_owned();
+    let (number, unit) = text
+        .split_at_checked(text.len().saturating_sub(1))
+        .ok_or_else(wrong)?;
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    // A year is longer than any of these need to be, and short enough to be added to any clock.
+    let total = number
+        .checked_mul(seconds)
+        .filter(|total| (1..=31_536_000).contains(total));
+    total.map(Duration::from_secs).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn config(args: &[&str]) -> Result<ServerConfig, String> {
+        let args = std::iter::once("p2pdbg-rendezvous").chain(args.iter().copied());
+        Cli::try_parse_from(args)
+            .map_err(|error| error.to_string())?
+            .config()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_arguments_everything_is_as_the_library_has_it() {
+        let config = config(&[]).unwrap();
+        assert!(config.bind.is_empty() && !config.open && config.state.is_none());
+        assert_eq!(config.alt_port, DEFAULT_ALT_PORT);
+        assert_eq!(config.limits, Limits::default());
+    }
+
+    #[test]
+    fn addresses_may_leave_the_port_out() {
+        let config = config(&[
+            "--bind",
+            "192.0.2.7",
+            "--bind",
+            "[::1]:5000",
+            "--bind",
+            "[::1]",
+        ]);
+        let bind: Vec<String> = config
+            .unwrap()
+            .bind
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(bind, ["192.0.2.7:3478", "[::1]:5000", "[::1]:3478"]);
+    }
+
+    #[test]
+    fn times_have_a_unit() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(604_800)));
+        for text in [
+            "",
+            "s",
+            "5",
+            "0s",
+            "-1s",
+            "1w",
+            "99999999999999999999d",
+            "400d",
+            "1é",
+        ] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_port_cannot_be_both() {
+        assert!(config(&["--alt-port", "3478"]).is_err());
+        assert!(config(&["--bind", "127.0.0.1:3479"]).is_err());
+        assert!(config(&["--bind", "127.0.0.1:0", "--alt-port", "0"]).is_ok());
+    }
+}

@@ -1,0 +1,202 @@
+//! One control connection: frames in, frames out. Knows nothing of QUIC, so that the same conversation can be
+//! held over TLS on TCP.
+
+use std::{future, io, time::Duration};
+
+use p2pdbg_wire::{control::MAX_SIGNAL, frame};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::mpsc,
+};
+
+use crate::{
+    hub::{Event, Inlet, Outgoing},
+    registry::ConnId,
+};
+
+/// The longest body that a peer may send, in bytes: the longest signal with its session and its lengths. It
+/// is the longest message by far.
+const LONGEST_BODY: usize = MAX_SIGNAL + 256;
+
+/// How long a peer may take to make room for one frame.
+const WRITE_WITHIN: Duration = Duration::from_secs(20);
+
+/// How a conversation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The peer finished its side.
+    Finished,
+    /// The connection broke, or the peer reads too slowly.
+    Lost,
+    /// The hub ends it, with this code; everything before has been written.
+    Close(u32),
+}
+
+/// Holds the conversation of `id` until either side ends it.
+pub(crate) async fn converse(
+    id: ConnId,
+    reader: &mut (impl AsyncRead + Unpin),
+    writer: &mut (impl AsyncWrite + Unpin),
+    hub: &mpsc::Sender<Event>,
+    inlet: Inlet,
+) -> Ending {
+    tokio::select! {
+        ending = listen(id, reader, hub) => ending,
+        ending = speak(writer, inlet) => ending,
+    }
+}
+
+async fn listen(
+    id: ConnId,
+    reader: &mut (impl AsyncRead + Unpin),
+    hub: &mpsc::Sender<Event>,
+) -> Ending {
+    loop {
+        let event = match read_frame(reader).await {
+            Ok(Some(body)) => match frame::decode(&body) {
+                Ok(message) => Event::Message(id, message),
+                Err(_) => Event::Malformed(id),
+            },
+            Ok(None) => Event::Malformed(id),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Ending::Finished;
+            }
+            Err(_) => return Ending::Lost,
+        };
+        let malformed = matches!(event, Event::Malformed(_));
+        if hub.send(event).await.is_err() || malformed {
+            // What is left to do is the hub's: to say why, and to close. If it has gone, so has the inlet.
+            return future::pending().await;
+        }
+    }
+}
+
+/// The body of the next frame, or `None` if it is longer than any message.
+async fn read_frame(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Vec<u8>>> {
+    let mut prefix = [0; frame::PREFIX];
+    reader.read_exact(&mut prefix).await?;
+    let Some(length) = frame::body_length(prefix)
+        .ok()
+        .filter(|length| *length <= LONGEST_BODY)
+    else {
+        return Ok(None);
+    };
+    // Grows as bytes arrive: announcing a long frame costs us nothing.
+    let mut body = Vec::new();
+    let mut rest = reader.take(length as u64);
+    rest.read_to_end(&mut body).await?;
+    if body.len() < length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(Some(body))
+}
+
+async fn speak(writer: &mut (impl AsyncWrite + Unpin), mut inlet: Inlet) -> Ending {
+    loop {
+        match inlet.next().await {
+            Some(Outgoing::Frame(bytes)) => {
+                let write = tokio::time::timeout(WRITE_WITHIN, writer.write_all(&bytes));
+                if !matches!(write.await, Ok(Ok(()))) {
+                    return Ending::Lost;
+                }
+            }
+            Some(Outgoing::Close(code)) => {
+                // That the peer is gone already changes nothing.
+                let _ = writer.shutdown().await;
+                return Ending::Close(code);
+            }
+            None => return Ending::Lost,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p2pdbg_wire::control::{Credential, SessionId, ToRendezvous};
+
+    use super::*;
+    use crate::hub::outgoing_queue;
+
+    async fn events_of(bytes: &[u8]) -> Vec<Event> {
+        let (sender, mut receiver) = mpsc::channel(16);
+        let (_outlet, inlet) = outgoing_queue(1_000);
+        let (mut reader, mut writer) = (bytes, tokio::io::sink());
+        let conversation = converse(ConnId(1), &mut reader, &mut writer, &sender, inlet);
+        let collect = async {
+            let mut events = Vec::new();
+            while let Some(event) = receiver.recv().await {
+                let last = matches!(event, Event::Malformed(_));
+                events.push(event);
+                if last {
+                    break;
+                }
+            }
+            events
+        };
+        tokio::select! {
+            events = collect => events,
+            ending = conversation => {
+                assert_eq!(ending, Ending::Finished);
+                std::iter::from_fn(|| receiver.try_recv().ok()).collect()
+            }
+        }
+    }
+
+    fn framed(message: &ToRendezvous) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        frame::encode(message, &mut bytes).unwrap();
+        bytes
+    }
+
+    #[tokio::test]
+    async fn frames_become_messages_and_an_end_is_an_end() {
+        let hello = ToRendezvous::Hello {
+            credential: Credential::None,
+            agent: "test".into(),
+        };
+        let longest = ToRendezvous::Signal {
+            session: SessionId([1; 16]),
+            payload: vec![7; MAX_SIGNAL],
+        };
+        let bytes = [framed(&hello), framed(&longest)].concat();
+        let events = events_of(&bytes).await;
+        assert!(
+            matches!(&events[..], [Event::Message(_, a), Event::Message(_, b)] if *a == hello && *b == longest)
+        );
+        assert!(events_of(&bytes[..3]).await.is_empty());
+        assert!(events_of(&bytes[..9]).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_message_is_malformed() {
+        for bytes in [
+            &[0, 0, 0, 1, 200][..],
+            &[0, 0, 0, 0],
+            &[0xff; 4],
+            &[0, 0, 0x50, 0],
+        ] {
+            assert!(matches!(events_of(bytes).await[..], [Event::Malformed(_)]));
+        }
+    }
+
+    #[tokio::test]
+    async fn closing_comes_after_what_was_said_before() {
+        let (hub, _events) = mpsc::channel(1);
+        let (outlet, inlet) = outgoing_queue(1_000);
+        assert!(outlet.push(Outgoing::Frame(b"said".to_vec())));
+        assert!(outlet.push(Outgoing::Close(3)));
+        let (mut silent, _open) = tokio::io::duplex(1);
+        let mut written = Vec::new();
+        let ending = converse(ConnId(1), &mut silent, &mut written, &hub, inlet).await;
+        assert_eq!(ending, Ending::Close(3));
+        assert_eq!(written, b"said");
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_runs_full_says_so() {
+        let (outlet, mut inlet) = outgoing_queue(10);
+        assert!(outlet.push(Outgoing::Frame(vec![0; 6])));
+        assert!(!outlet.push(Outgoing::Frame(vec![0; 6])));
+        assert!(matches!(inlet.next().await, Some(Outgoing::Frame(_))));
+    }
+}

@@ -1,0 +1,66 @@
+//! What the rendezvous has done since it began, in numbers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The numbers as they are counted: one relaxed addition a batch, no lock.
+        #[derive(Debug, Default)]
+        pub(crate) struct Tallies {
+            $(pub(crate) $name: Tally,)*
+        }
+
+        /// The numbers at one moment.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Tallies {
+            /// The numbers now.
+            pub(crate) fn snapshot(&self) -> Counters {
+                Counters { $($name: self.$name.read(),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Control connections that were made.
+    connections,
+    /// Control connections that were refused for a limit.
+    connections_refused,
+    /// Peers that are connected and have said hello; goes up and down.
+    peers,
+    /// Sessions; goes up and down.
+    sessions,
+    /// Bound legs of the relay; goes up and down.
+    legs,
+    /// STUN requests that were answered.
+    stun_answered,
+    /// Datagrams that the relay passed on.
+    relayed,
+    /// Their bytes.
+    relayed_bytes,
+    /// Datagrams that were dropped: not understood, not allowed, or for want of room.
+    dropped,
+}
+
+/// One number.
+#[derive(Debug, Default)]
+pub(crate) struct Tally(AtomicU64);
+
+impl Tally {
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, count: usize) {
+        self.0.store(count as u64, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

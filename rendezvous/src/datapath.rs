@@ -1,0 +1,301 @@
+//! The hot path: reads every UDP port and sends each datagram on its way by its first byte.
+//!
+//! | first byte | meaning | on a main port | on an alternative port |
+//! |---|---|---|---|
+//! | 0–3 | STUN | answered here | answered here |
+//! | 4–15 | relay frames | answered here | dropped |
+//! | 64–255 | QUIC | a bound leg's goes to the other leg, any other to quinn | dropped |
+//! | 16–63 | nothing | dropped | dropped |
+//!
+//! One task owns all ports, the relay's table and the STUN budgets, so that nothing here is locked, and a
+//! datagram of a session costs two lookups. A batch that the kernel received as one leaves as one.
+
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use p2pdbg_wire::{control::SessionId, relay::LegGrant};
+use quinn::udp::{RecvMeta, Transmit};
+use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    counters::Tallies,
+    hub::Event,
+    limits::Limits,
+    quic_socket::{Datagram, LONGEST_DATAGRAM},
+    relay::{Forward, Relay, Route, Source},
+    socket::{ReceiveBuffers, UdpPort, answerable, canonical},
+    stun::{LONGEST_ANSWER, StunServer},
+};
+
+/// Batches read from one port before the others get their turn.
+const TURN: usize = 8;
+
+/// How often idle legs are looked for.
+const SWEEP: Duration = Duration::from_secs(2);
+
+/// How long a port whose reading fails is left alone, so that a broken network does not burn the processor.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What the hub tells the datapath.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Open a session's legs, the listener's first.
+    Open(SessionId, [LegGrant; 2]),
+    /// Close them, now or in a while.
+    Close {
+        /// The session.
+        session: SessionId,
+        /// In a while.
+        linger: bool,
+    },
+}
+
+/// A port, and what it is for.
+pub(crate) struct Port {
+    /// The socket.
+    pub(crate) udp: Arc<UdpPort>,
+    /// Where quinn's datagrams go; none on an alternative port, which serves STUN alone.
+    pub(crate) quic: Option<mpsc::Sender<Datagram>>,
+}
+
+/// The task's state.
+pub(crate) struct Datapath {
+    ports: Vec<Port>,
+    relay: Relay,
+    stun: StunServer,
+    commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<Event>,
+    tallies: Arc<Tallies>,
+}
+
+impl Datapath {
+    pub(crate) fn new(
+        ports: Vec<Port>,
+        limits: &Limits,
+        commands: mpsc::Receiver<Command>,
+        events: mpsc::Sender<Event>,
+        tallies: Arc<Tallies>,
+    ) -> Self {
+        Self {
+            ports,
+            relay: Relay::new(Instant::now(), limits),
+            stun: StunServer::new(limits),
+            commands,
+            events,
+            tallies,
+        }
+    }
+
+    /// Serves until `stop`.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut buffers = ReceiveBuffers::new();
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut first = 0;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(command) = self.commands.recv() => self.apply(command),
+                _ = sweep.tick() => {
+                    self.relay.expire(Instant::now());
+                    self.tallies.legs.set(self.relay.bound());
+                }
+                ready = readable(&self.ports, first) => {
+                    // The next search begins behind this one, so that a busy port does not hide the rest.
+                    first = ready + 1;
+                    if let Err(error) = self.serve(ready, &mut buffers) {
+                        tracing::warn!(%error, "cannot receive");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, command: Command) {
+        match command {
+            Command::Open(session, grants) => self.relay.open(session, grants),
+            Command::Close {
+                session,
+                linger: true,
+            } => self.relay.linger(Instant::now(), session),
+            Command::Close {
+                session,
+                linger: false,
+            } => self.relay.close(session),
+        }
+    }
+
+    /// Reads a port until it is empty or its turn is over.
+    fn serve(&mut self, index: usize, buffers: &mut ReceiveBuffers) -> io::Result<()> {
+        for _ in 0..TURN {
+            let count = match self.ports[index].udp.receive(buffers) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // Windows reports that an earlier datagram of ours was not wanted; that is no news of this one.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => continue,
+                Err(error) => return Err(error),
+            };
+            // A member may bind as soon as it knows its leg, and it was told after the command was sent: so
+            // whatever this batch refers to has been commanded by now.
+            while let Ok(command) = self.commands.try_recv() {
+                self.apply(command);
+            }
+            let now = Instant::now();
+            for (meta, bytes) in buffers.metas.iter().zip(&buffers.bytes).take(count) {
+                let batch = &bytes[..meta.len.min(bytes.len())];
+                if answerable(meta.dst_ip) {
+                    self.on_batch(now, index, meta, batch);
+                } else {
+                    self.tallies.dropped.add(1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes datagrams of one sender, each `meta.stride` long but for the last.
+    fn on_batch(&mut self, now: Instant, index: usize, meta: &RecvMeta, batch: &[u8]) {
+        let stride = meta.stride.max(1);
+        let mut rest = batch;
+        while let Some(&first) = rest.first() {
+            let length = if is_quic(first) {
+                // As many as follow each other.
+                let count = rest
+                    .chunks(stride)
+                    .take_while(|datagram| is_quic(datagram[0]))
+                    .count();
+                (count * stride).min(rest.len())
+            } else {
+                stride.min(rest.len())
+            };
+            let (datagrams, behind) = rest.split_at(length);
+            rest = behind;
+            match first {
+                0..=3 => self.on_stun(now, index, meta, datagrams),
+                4..=15 => self.on_relay_frame(now, index, meta, datagrams),
+                64.. => self.on_quic(now, index, meta, datagrams),
+                16..=63 => self.tallies.dropped.add(1),
+            }
+        }
+    }
+
+    fn on_stun(&mut self, now: Instant, index: usize, meta: &RecvMeta, request: &[u8]) {
+        let mut buffer = [0; LONGEST_ANSWER];
+        let source = canonical(meta.addr);
+        match self.stun.answer(now, request, source, &mut buffer) {
+            Some(answer) => {
+                self.reply(index, meta, answer);
+                self.tallies.stun_answered.add(1);
+            }
+            None => self.tallies.dropped.add(1),
+        }
+    }
+
+    fn on_relay_frame(&mut self, now: Instant, index: usize, meta: &RecvMeta, frame: &[u8]) {
+        if self.ports[index].quic.is_none() {
+            self.tallies.dropped.add(1);
+            return;
+        }
+        let route = Route {
+            source: source(index, meta.addr),
+            local: meta.dst_ip,
+        };
+        let outcome = self.relay.handle_frame(now, route, frame);
+        match outcome.reply {
+            Some(reply) => self.reply(index, meta, &reply.encode()),
+            None => self.tallies.dropped.add(1),
+        }
+        if let Some(seen) = outcome.seen {
+            self.tallies.legs.set(self.relay.bound());
+            // The hub never waits for us, and we do not wait for it: a full queue means that it is behind, and
+            // the member will bind again.
+            let _ = self.events.try_send(Event::Seen(seen));
+        }
+    }
+
+    fn on_quic(&mut self, now: Instant, index: usize, meta: &RecvMeta, datagrams: &[u8]) {
+        let stride = meta.stride.max(1);
+        let count = datagrams.len().div_ceil(stride) as u64;
+        let Some(quic) = &self.ports[index].quic else {
+            self.tallies.dropped.add(count);
+            return;
+        };
+        match self.relay.forward(now, &source(index, meta.addr)) {
+            Forward::To(route) => {
+                let transmit = Transmit {
+                    destination: route.source.remote,
+                    ecn: meta.ecn,
+                    contents: datagrams,
+                    segment_size: (datagrams.len() > stride).then_some(stride),
+                    src_ip: route.local,
+                };
+                if self.ports[route.source.socket].udp.send_or_drop(&transmit) {
+                    self.tallies.relayed.add(count);
+                    self.tallies.relayed_bytes.add(datagrams.len() as u64);
+                } else {
+                    self.tallies.dropped.add(count);
+                }
+            }
+            Forward::Nowhere => self.tallies.dropped.add(count),
+            Forward::NotALeg => {
+                for datagram in datagrams.chunks(stride) {
+                    if datagram.len() > LONGEST_DATAGRAM {
+                        self.tallies.dropped.add(1);
+                        continue;
+                    }
+                    let datagram = Datagram {
+                        bytes: Bytes::copy_from_slice(datagram),
+                        meta: *meta,
+                    };
+                    if quic.try_send(datagram).is_err() {
+                        self.tallies.dropped.add(1);
+                    }
+                }
+            }
+        }
+    }
+
+    fn reply(&self, index: usize, meta: &RecvMeta, contents: &[u8]) {
+        let transmit = Transmit {
+            destination: meta.addr,
+            ecn: None,
+            contents,
+            segment_size: None,
+            src_ip: meta.dst_ip,
+        };
+        // Whoever asked asks again.
+        let _ = self.ports[index].udp.send_or_drop(&transmit);
+    }
+}
+
+fn is_quic(first: u8) -> bool {
+    first >= 64
+}
+
+fn source(socket: usize, remote: SocketAddr) -> Source {
+    Source { socket, remote }
+}
+
+/// The first port, counted from `first` and round, that has something to read.
+async fn readable(ports: &[Port], first: usize) -> usize {
+    poll_fn(|cx| {
+        for offset in 0..ports.len() {
+            let index = (first + offset) % ports.len();
+            // An error too is found by reading.
+            if ports[index].udp.poll_readable(cx).is_ready() {
+                return Poll::Ready(index);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}

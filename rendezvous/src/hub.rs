@@ -1,0 +1,238 @@
+//! The hub: the one task that owns the [`Registry`]. Connections and the datapath send it events, and it
+//! carries out what the registry decides.
+//!
+//! It never waits for a peer: what a peer is told goes into a bounded queue of its connection, and a peer
+//! that lets its queue run full is dropped.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use p2pdbg_wire::{
+    control::{FromRendezvous, ToRendezvous},
+    frame,
+};
+use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    counters::Tallies,
+    datapath::Command,
+    registry::{Arrival, ConnId, Effect, Now, Registry},
+    relay::Seen,
+};
+
+/// Frames that wait to be sent on one connection; their bytes are bounded too.
+const QUEUE: usize = 256;
+
+const TICK: Duration = Duration::from_secs(1);
+
+/// What happens.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A connection has been made.
+    Connected(ConnId, Arrival, Outlet),
+    /// A peer has said something.
+    Message(ConnId, ToRendezvous),
+    /// A peer has sent what is no message.
+    Malformed(ConnId),
+    /// A connection is gone.
+    Lost {
+        /// Which.
+        id: ConnId,
+        /// Whether the peer closed it.
+        on_purpose: bool,
+    },
+    /// The relay saw a member at an address.
+    Seen(Seen),
+}
+
+/// What goes out on a connection.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    /// A whole frame.
+    Frame(Vec<u8>),
+    /// Nothing more: close with this code.
+    Close(u32),
+}
+
+/// The hub's end of a connection's queue.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    queue: mpsc::Sender<Outgoing>,
+    waiting: Arc<AtomicUsize>,
+    most: usize,
+}
+
+/// The connection's end of its queue.
+#[derive(Debug)]
+pub(crate) struct Inlet {
+    queue: mpsc::Receiver<Outgoing>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// A connection's queue of at most `most` bytes.
+pub(crate) fn outgoing_queue(most: usize) -> (Outlet, Inlet) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let outlet = Outlet {
+        queue: sender,
+        waiting: waiting.clone(),
+        most,
+    };
+    let inlet = Inlet {
+        queue: receiver,
+        waiting,
+    };
+    (outlet, inlet)
+}
+
+impl Outlet {
+    /// Whether there was room.
+    pub(crate) fn push(&self, outgoing: Outgoing) -> bool {
+        let length = outgoing.length();
+        let waiting = self.waiting.fetch_add(length, Ordering::Relaxed);
+        waiting.saturating_add(length) <= self.most && self.queue.try_send(outgoing).is_ok()
+    }
+}
+
+impl Inlet {
+    /// The next thing to send; `None` when the hub has dropped the connection.
+    pub(crate) async fn next(&mut self) -> Option<Outgoing> {
+        let outgoing = self.queue.recv().await?;
+        self.waiting.fetch_sub(outgoing.length(), Ordering::Relaxed);
+        Some(outgoing)
+    }
+}
+
+impl Outgoing {
+    fn length(&self) -> usize {
+        match self {
+            Outgoing::Frame(frame) => frame.len(),
+            Outgoing::Close(_) => 0,
+        }
+    }
+}
+
+/// The task's state.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    registry: Registry,
+    outlets: HashMap<ConnId, Outlet>,
+    events: mpsc::Receiver<Event>,
+    datapath: mpsc::Sender<Command>,
+    tallies: Arc<Tallies>,
+}
+
+impl Hub {
+    pub(crate) fn new(
+        registry: Registry,
+        events: mpsc::Receiver<Event>,
+        datapath: mpsc::Sender<Command>,
+        tallies: Arc<Tallies>,
+    ) -> Self {
+        Self {
+            registry,
+            outlets: HashMap::new(),
+            events,
+            datapath,
+            tallies,
+        }
+    }
+
+    /// Serves until `stop`, and then tells every peer that the rendezvous is stopping.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let effects = tokio::select! {
+                () = stop.cancelled() => break,
+                _ = tick.tick() => self.registry.expire(now()),
+                event = self.events.recv() => match event {
+                    Some(event) => self.on_event(event),
+                    None => break,
+                },
+            };
+            self.carry_out(effects).await;
+        }
+        let farewell = self.registry.stop();
+        self.carry_out(farewell).await;
+    }
+
+    fn on_event(&mut self, event: Event) -> Vec<Effect> {
+        match event {
+            Event::Connected(id, arrival, outlet) => {
+                self.outlets.insert(id, outlet);
+                self.registry.on_connected(now(), id, arrival);
+                Vec::new()
+            }
+            Event::Message(id, message) => self.registry.handle(now(), id, message),
+            Event::Malformed(id) => self.registry.on_malformed(id),
+            Event::Lost { id, on_purpose } => {
+                self.outlets.remove(&id);
+                self.registry.on_lost(now(), id, on_purpose)
+            }
+            Event::Seen(seen) => self.registry.on_seen(seen.session, seen.role, seen.ip),
+        }
+    }
+
+    async fn carry_out(&mut self, effects: Vec<Effect>) {
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                Effect::Tell(id, message) => {
+                    if !self.tell(id, &message) {
+                        // Dropping the outlet ends the connection.
+                        self.outlets.remove(&id);
+                        effects.extend(self.registry.on_lost(now(), id, false));
+                    }
+                }
+                Effect::Close(id, code) => {
+                    if let Some(outlet) = self.outlets.remove(&id) {
+                        outlet.push(Outgoing::Close(code));
+                    }
+                    effects.extend(self.registry.on_lost(now(), id, false));
+                }
+                // The datapath never waits for the hub, so this cannot wait for ever.
+                Effect::OpenLegs(session, grants) => {
+                    let _ = self.datapath.send(Command::Open(session, grants)).await;
+                }
+                Effect::CloseLegs { session, linger } => {
+                    let _ = self.datapath.send(Command::Close { session, linger }).await;
+                }
+            }
+        }
+        self.tallies.peers.set(self.registry.peers());
+        self.tallies.sessions.set(self.registry.sessions());
+    }
+
+    /// Whether the peer keeps up.
+    fn tell(&self, id: ConnId, message: &FromRendezvous) -> bool {
+        let Some(outlet) = self.outlets.get(&id) else {
+            return true;
+        };
+        let mut bytes = Vec::new();
+        match frame::encode(message, &mut bytes) {
+            Ok(()) => outlet.push(Outgoing::Frame(bytes)),
+            Err(error) => {
+                // Only a signal is long, and the longest fits.
+                tracing::error!(%error, "a message of ours does not fit into a frame");
+                true
+            }
+        }
+    }
+}
+
+fn now() -> Now {
+    // A clock before 1970 makes every voucher fresh, which is the lesser evil.
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH);
+    Now {
+        instant: Instant::now(),
+        unix_s: unix.unwrap_or_default().as_secs(),
+    }
+}

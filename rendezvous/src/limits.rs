@@ -1,0 +1,367 @@
+//! What the rendezvous gives away before it says no: every bound on what a peer, or a stranger, can make it
+//! remember, send or compute, with its default.
+//!
+//! The tools that enforce rates are here too. They take the time as an argument and hold a bounded amount of
+//! state, whoever knocks.
+
+use std::{
+    collections::{HashMap, hash_map::RandomState},
+    hash::{BuildHasher, Hash},
+    net::{IpAddr, Ipv6Addr},
+    time::{Duration, Instant},
+};
+
+/// How often something may happen: `per_minute` in the long run, `burst` at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many at once, after a rest.
+    pub burst: u32,
+    /// How many a minute in the long run.
+    pub per_minute: u32,
+}
+
+impl Rate {
+    const fn new(burst: u32, per_minute: u32) -> Self {
+        Self { burst, per_minute }
+    }
+
+    /// How long one of them takes to come back.
+    fn interval(self) -> Duration {
+        Duration::from_secs(60) / self.per_minute.max(1)
+    }
+}
+
+/// Every limit of the rendezvous. `Default` serves a public host of a small team or company.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Control connections in all.
+    pub connections: usize,
+    /// Control connections from one address (one /64 of IPv6). An office or a carrier's NAT is one address.
+    pub connections_per_address: usize,
+    /// Handshakes in flight; further ones are refused.
+    pub handshakes: usize,
+    /// Handshakes in flight above which a newcomer must first prove its address (QUIC Retry), which costs it
+    /// a round trip and the rendezvous nothing.
+    pub handshakes_unproven: usize,
+    /// How long a handshake may take, and after it the greeting.
+    pub greeting_within: Duration,
+    /// How long a control connection lasts in silence. Peers keep theirs alive every 15 s or so; a shorter
+    /// limit finds lost peers sooner, a longer one spares them a new registration after an outage.
+    pub idle: Duration,
+    /// Messages from one connection.
+    pub messages: Rate,
+    /// Signals from one connection.
+    pub signals: Rate,
+    /// Bytes waiting to be sent on one control connection; a peer that reads more slowly is dropped.
+    pub outgoing_bytes: usize,
+    /// Greetings with a wrong access key and joins, per address (one /64 of IPv6).
+    pub joins: Rate,
+    /// How many joins one costs that finds nobody: guessing nameplates burns other people's codes.
+    pub join_miss_cost: u32,
+    /// Nameplates in all, out of the 900,000 that there are.
+    pub nameplates: usize,
+    /// Nameplates of one connection.
+    pub nameplates_per_connection: usize,
+    /// How long a nameplate is valid.
+    pub nameplate_lifetime: Duration,
+    /// How long a nameplate at which somebody joined is kept for that pairing alone.
+    pub pairing_within: Duration,
+    /// Nameplates whose end is remembered, so that a late join is told what became of them.
+    pub ended_nameplates: usize,
+    /// Peers waiting at handles, in all.
+    pub waiting: usize,
+    /// Handles at which one connection waits.
+    pub waiting_per_connection: usize,
+    /// How long a voucher lets its holder wait at handles. Each introduction brings a new one.
+    pub voucher_lifetime: Duration,
+    /// Sessions in all.
+    pub sessions: usize,
+    /// Sessions of one connection.
+    pub sessions_per_connection: usize,
+    /// Sessions of all who hold the access key together.
+    pub sessions_per_key: usize,
+    /// Sessions of one voucher, or of peers without either from one address (one /64 of IPv6).
+    pub sessions_per_voucher: usize,
+    /// How long a leg of the relay stays bound without a datagram from its member.
+    pub leg_idle: Duration,
+    /// How long the legs of a session outlive it when a member was lost rather than left: its datagrams may
+    /// still pass, and a new session takes them over.
+    pub leg_linger: Duration,
+    /// STUN answers that are longer than their request, per address (one /64 of IPv6): only a request without
+    /// any attribute gets one, and then the shortest there is.
+    pub stun_bare: Rate,
+    /// The same for all addresses together, since a source can be forged.
+    pub stun_bare_total: Rate,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let day = Duration::from_secs(24 * 60 * 60);
+        Self {
+            connections: 16_384,
+            connections_per_address: 256,
+            handshakes: 512,
+            handshakes_unproven: 64,
+            greeting_within: Duration::from_secs(10),
+            idle: Duration::from_secs(120),
+            messages: Rate::new(512, 6_000),
+            signals: Rate::new(256, 3_000),
+            outgoing_bytes: 128 * 1024,
+            joins: Rate::new(15, 30),
+            join_miss_cost: 5,
+            nameplates: 50_000,
+            nameplates_per_connection: 8,
+            nameplate_lifetime: day,
+            pairing_within: Duration::from_secs(60),
+            ended_nameplates: 65_536,
+            waiting: 65_536,
+            waiting_per_connection: 64,
+            voucher_lifetime: day * 365,
+            sessions: 16_384,
+            sessions_per_connection: 64,
+            sessions_per_key: 8_192,
+            sessions_per_voucher: 64,
+            leg_idle: Duration::from_secs(300),
+            leg_linger: Duration::from_secs(300),
+            stun_bare: Rate::new(8, 60),
+            stun_bare_total: Rate::new(400, 6_000),
+        }
+    }
+}
+
+/// An address as limits count it: an IPv4 address, or the /64 of an IPv6 one, which one host commands whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Prefix(IpAddr);
+
+impl Prefix {
+    pub(crate) fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => Self(ip.into()),
+            IpAddr::V6(ip) => {
+                let [a, b, c, d, ..] = ip.segments();
+                Self(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
+            }
+        }
+    }
+}
+
+/// A token bucket, as the instant at which it is full again (the "generic cell rate algorithm").
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bucket {
+    full_at: Option<Instant>,
+}
+
+impl Bucket {
+    /// Takes `cost` tokens.
+    ///
+    /// # Errors
+    /// How long until there are enough; nothing is taken then.
+    pub(crate) fn take(&mut self, rate: Rate, now: Instant, cost: u32) -> Result<(), Duration> {
+        let capacity = rate.interval() * rate.burst.max(1);
+        let missing = self.missing(now) + rate.interval() * cost;
+        if missing > capacity {
+            return Err(missing - capacity);
+        }
+        self.full_at = Some(now + missing);
+        Ok(())
+    }
+
+    /// Takes up to `cost` tokens: what is not there is not owed.
+    pub(crate) fn charge(&mut self, rate: Rate, now: Instant, cost: u32) {
+        let capacity = rate.interval() * rate.burst.max(1);
+        self.full_at = Some(now + (self.missing(now) + rate.interval() * cost).min(capacity));
+    }
+
+    fn missing(&self, now: Instant) -> Duration {
+        self.full_at
+            .map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+    }
+
+    fn is_full(&self, now: Instant) -> bool {
+        self.missing(now).is_zero()
+    }
+}
+
+/// One bucket per address, for as many addresses as there is room for. Addresses whose bucket is full again
+/// are forgotten; when none is, newcomers wait.
+#[derive(Debug)]
+pub(crate) struct AddressBuckets {
+    buckets: HashMap<Prefix, Bucket>,
+    capacity: usize,
+}
+
+impl AddressBuckets {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            buckets: HashMap::new(),
+            capacity,
+        }
+    }
+
+    /// See [`Bucket::take`].
+    pub(crate) fn take(
+        &mut self,
+        ip: IpAddr,
+        rate: Rate,
+        now: Instant,
+        cost: u32,
+    ) -> Result<(), Duration> {
+        self.bucket(ip, now)
+            .ok_or(rate.interval())?
+            .take(rate, now, cost)
+    }
+
+    /// See [`Bucket::charge`].
+    pub(crate) fn charge(&mut self, ip: IpAddr, rate: Rate, now: Instant, cost: u32) {
+        if let Some(bucket) = self.bucket(ip, now) {
+            bucket.charge(rate, now, cost);
+        }
+    }
+
+    fn bucket(&mut self, ip: IpAddr, now: Instant) -> Option<&mut Bucket> {
+        let prefix = Prefix::of(ip);
+        if self.buckets.len() >= self.capacity && !self.buckets.contains_key(&prefix) {
+            self.buckets.retain(|_, bucket| !bucket.is_full(now));
+            if self.buckets.len() >= self.capacity {
+                return None;
+            }
+        }
+        Some(self.buckets.entry(prefix).or_default())
+    }
+}
+
+/// A fixed number of buckets that addresses share by a keyed hash: for sources that can be forged, where a
+/// table of addresses would be the attacker's to fill. Addresses that fall together share their tokens.
+#[derive(Debug)]
+pub(crate) struct HashedBuckets {
+    buckets: Box<[Bucket]>,
+    hasher: RandomState,
+}
+
+impl HashedBuckets {
+    pub(crate) fn new(count: usize) -> Self {
+        Self {
+            buckets: vec![Bucket::default(); count.max(1)].into(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// See [`Bucket::take`].
+    pub(crate) fn take(&mut self, ip: IpAddr, rate: Rate, now: Instant) -> Result<(), Duration> {
+        let hash = self.hasher.hash_one(Prefix::of(ip));
+        // The remainder is below the length, which is a usize.
+        let index = (hash % self.buckets.len() as u64) as usize;
+        self.buckets[index].take(rate, now, 1)
+    }
+}
+
+/// Counts what each account holds, and forgets accounts that hold nothing.
+#[derive(Debug)]
+pub(crate) struct Tally<K>(HashMap<K, usize>);
+
+impl<K: Eq + Hash> Tally<K> {
+    pub(crate) fn new() -> Self {
+        Self(HashMap::new())
+    }
+
+    pub(crate) fn of(&self, account: &K) -> usize {
+        self.0.get(account).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn add(&mut self, account: K) {
+        *self.0.entry(account).or_default() += 1;
+    }
+
+    pub(crate) fn remove(&mut self, account: &K) {
+        if let Some(count) = self.0.get_mut(account) {
+            *count -= 1;
+            if *count == 0 {
+                self.0.remove(account);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate::new(3, 60);
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_bucket_gives_its_burst_at_once_and_then_its_rate() {
+        let now = Instant::now();
+        let mut bucket = Bucket::default();
+        for _ in 0..3 {
+            assert_eq!(bucket.take(RATE, now, 1), Ok(()));
+        }
+        assert_eq!(bucket.take(RATE, now, 1), Err(Duration::from_secs(1)));
+        let later = now + Duration::from_secs(1);
+        assert_eq!(bucket.take(RATE, later, 1), Ok(()));
+        assert_eq!(bucket.take(RATE, later, 1), Err(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_charge_empties_a_bucket_but_never_below_empty() {
+        let now = Instant::now();
+        let mut bucket = Bucket::default();
+        bucket.charge(RATE, now, 100);
+        assert_eq!(bucket.take(RATE, now, 1), Err(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn addresses_are_counted_by_the_64_of_ipv6_and_as_themselves_when_mapped() {
+        assert_eq!(
+            Prefix::of(ip("2001:db8::1")),
+            Prefix::of(ip("2001:db8::ffff:2"))
+        );
+        assert_ne!(
+            Prefix::of(ip("2001:db8::1")),
+            Prefix::of(ip("2001:db8:0:1::1"))
+        );
+        assert_eq!(
+            Prefix::of(ip("::ffff:192.0.2.1")),
+            Prefix::of(ip("192.0.2.1"))
+        );
+        assert_ne!(Prefix::of(ip("192.0.2.1")), Prefix::of(ip("192.0.2.2")));
+    }
+
+    #[test]
+    fn a_full_table_of_addresses_forgets_the_rested_and_makes_the_rest_wait() {
+        let now = Instant::now();
+        let mut table = AddressBuckets::new(2);
+        assert!(table.take(ip("192.0.2.1"), RATE, now, 1).is_ok());
+        assert!(table.take(ip("192.0.2.2"), RATE, now, 1).is_ok());
+        assert!(table.take(ip("192.0.2.3"), RATE, now, 1).is_err());
+        let rested = now + Duration::from_secs(1);
+        assert!(table.take(ip("192.0.2.3"), RATE, rested, 1).is_ok());
+        assert!(table.buckets.len() <= 2);
+    }
+
+    #[test]
+    fn hashed_buckets_hold_back_an_address_and_keep_their_size() {
+        let now = Instant::now();
+        let mut buckets = HashedBuckets::new(1);
+        for n in 1..=3 {
+            assert!(buckets.take(ip(&format!("192.0.2.{n}")), RATE, now).is_ok());
+        }
+        assert!(buckets.take(ip("192.0.2.4"), RATE, now).is_err());
+        assert_eq!(buckets.buckets.len(), 1);
+    }
+
+    #[test]
+    fn a_tally_forgets_accounts_that_hold_nothing() {
+        let mut tally = Tally::new();
+        tally.add("a");
+        tally.add("a");
+        tally.remove(&"a");
+        assert_eq!(tally.of(&"a"), 1);
+        tally.remove(&"a");
+        tally.remove(&"a");
+        assert!(tally.0.is_empty());
+    }
+}

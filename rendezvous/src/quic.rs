@@ -1,0 +1,257 @@
+//! Control connections over QUIC: the transport's configuration, who is let in, and how a connection ends.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use hmac::{Hmac, Mac};
+use p2pdbg_wire::{
+    control::close,
+    secret::{Secret, random_bytes},
+};
+use quinn::{
+    ConnectionError, ConnectionId, Endpoint, EndpointConfig, Incoming, TransportConfig, VarInt,
+    crypto::{CryptoError, HmacKey, rustls::QuicServerConfig},
+};
+use sha2::Sha256;
+use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admission::{Admission, Handshake, Verdict},
+    control::{Ending, converse},
+    counters::Tallies,
+    hub::{Event, outgoing_queue},
+    limits::Limits,
+    quic_socket::LONGEST_DATAGRAM,
+    registry::{Arrival, ConnId},
+    socket::canonical,
+};
+
+/// How long the last words of a connection may take to arrive.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The length of our connection ids, in bytes.
+const CID_LENGTH: usize = 8;
+
+/// What all connections share.
+#[derive(Debug)]
+pub(crate) struct Lobby {
+    /// Counts connections.
+    pub(crate) admission: Admission,
+    /// Takes what they say.
+    pub(crate) hub: mpsc::Sender<Event>,
+    /// Counts more.
+    pub(crate) tallies: Arc<Tallies>,
+    /// The limits.
+    pub(crate) limits: Limits,
+    /// The name of the next connection.
+    pub(crate) next: AtomicU64,
+}
+
+/// An endpoint, and what its peers are told about it.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    /// quinn's.
+    pub(crate) endpoint: Endpoint,
+    /// The ports on which STUN is answered at the endpoint's address, the main one first.
+    pub(crate) stun_ports: Vec<u16>,
+}
+
+/// What an endpoint is made of besides its socket. Connection ids and resets are derived from `secret`, so that
+/// after a restart the old connections of peers are reset at the first datagram, rather than timing out.
+pub(crate) fn endpoint_config(secret: &Secret<32>) -> EndpointConfig {
+    let mut config = EndpointConfig::new(Arc::new(ResetKey(secret.clone())));
+    // The first byte tells QUIC from STUN and the relay's frames, so its second bit has to stay set.
+    config.grease_quic_bit(false);
+    config.cid_generator(|| Box::new(RandomCids));
+    // The default, in words; cannot fail for a value of this size.
+    let _ = config.max_udp_payload_size(LONGEST_DATAGRAM as u16);
+    config
+}
+
+/// How connections behave. A peer opens one stream and sends little on it.
+pub(crate) fn server_config(
+    tls: rustls::ServerConfig,
+    limits: &Limits,
+) -> Result<quinn::ServerConfig, quinn::crypto::rustls::NoInitialCipherSuite> {
+    let window = VarInt::from_u32(64 * 1024);
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(None)
+        .stream_receive_window(window)
+        .receive_window(window)
+        .send_window(64 * 1024)
+        // Messages are short: larger packets would gain nothing, and looking for them costs wake-ups.
+        .mtu_discovery_config(None)
+        .max_idle_timeout(limits.idle.try_into().ok());
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+    config
+        .transport_config(Arc::new(transport))
+        .max_incoming(limits.handshakes.max(1))
+        .incoming_buffer_size(16 * 1024)
+        .incoming_buffer_size_total(4 * 1024 * 1024);
+    Ok(config)
+}
+
+/// Accepts connections until `stop`, then waits for those that there are to end.
+pub(crate) async fn accept(entrance: Entrance, lobby: Arc<Lobby>, stop: CancellationToken) {
+    let entrance = Arc::new(entrance);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            incoming = entrance.endpoint.accept() => {
+                let Some(incoming) = incoming else { break };
+                let ip = incoming.remote_address().ip();
+                match lobby.admission.judge(ip, incoming.remote_address_validated()) {
+                    Verdict::Accept(handshake) => {
+                        let serve = serve(incoming, handshake, entrance.clone(), lobby.clone());
+                        connections.spawn(serve);
+                    }
+                    // Only an attempt that has proved its address cannot be told to, and this one has not.
+                    Verdict::Retry => drop(incoming.retry()),
+                    Verdict::Refuse => {
+                        lobby.tallies.connections_refused.add(1);
+                        incoming.refuse();
+                    }
+                }
+            }
+        }
+    }
+    while connections.join_next().await.is_some() {}
+    entrance
+        .endpoint
+        .close(VarInt::from_u32(close::STOPPING), b"");
+    entrance.endpoint.wait_idle().await;
+}
+
+/// Shakes hands and holds the conversation.
+async fn serve(
+    incoming: Incoming,
+    handshake: Handshake,
+    entrance: Arc<Entrance>,
+    lobby: Arc<Lobby>,
+) {
+    // A handshake completes only if its peer receives at this address. Where the connection moves later is the
+    // peer's claim.
+    let observed = canonical(incoming.remote_address());
+    let within = lobby.limits.greeting_within;
+    let Ok(connecting) = incoming.accept() else {
+        return;
+    };
+    let connection = match timeout(within, connecting).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return tracing::debug!(%observed, %error, "a handshake failed"),
+        Err(_) => return tracing::debug!(%observed, "a handshake took too long"),
+    };
+    let Some(_established) = handshake.complete() else {
+        lobby.tallies.connections_refused.add(1);
+        let reason = b"too many connections from this address";
+        return connection.close(VarInt::from_u32(close::REFUSED), reason);
+    };
+    let Ok(Ok((mut send, mut receive))) = timeout(within, connection.accept_bi()).await else {
+        return connection.close(VarInt::from_u32(close::IDLE), b"");
+    };
+    lobby.tallies.connections.add(1);
+    let id = ConnId(lobby.next.fetch_add(1, Ordering::Relaxed));
+    tracing::debug!(id = id.0, %observed, "connected");
+    let arrival = Arrival {
+        observed,
+        stun: stun_addresses(observed, &entrance.stun_ports),
+    };
+    let (outlet, inlet) = outgoing_queue(lobby.limits.outgoing_bytes);
+    let connected = Event::Connected(id, arrival, outlet);
+    if lobby.hub.send(connected).await.is_err() {
+        return connection.close(VarInt::from_u32(close::STOPPING), b"");
+    }
+    let ending = converse(id, &mut receive, &mut send, &lobby.hub, inlet).await;
+    if let Ending::Close(_) = ending {
+        // Closing would overtake what is still on its way.
+        let _ = timeout(LAST_WORDS, send.stopped()).await;
+    }
+    let on_purpose = ending == Ending::Finished || is_done(connection.close_reason());
+    let code = match ending {
+        Ending::Close(code) => code,
+        Ending::Finished => close::DONE,
+        Ending::Lost => close::IDLE,
+    };
+    connection.close(VarInt::from_u32(code), b"");
+    tracing::debug!(id = id.0, ?ending, on_purpose, "disconnected");
+    let _ = lobby.hub.send(Event::Lost { id, on_purpose }).await;
+}
+
+/// Whether the peer closed the connection because it was done.
+fn is_done(reason: Option<ConnectionError>) -> bool {
+    matches!(reason, Some(ConnectionError::ApplicationClosed(closed))
+        if closed.error_code == VarInt::from_u32(close::DONE))
+}
+
+/// Where STUN is answered: the address by which the peer reached us, on each port.
+fn stun_addresses(observed: SocketAddr, ports: &[u16]) -> Vec<SocketAddr> {
+    let unspecified: IpAddr = match observed {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    ports
+        .iter()
+        .map(|port| SocketAddr::new(unspecified, *port))
+        .collect()
+}
+
+/// Signs stateless resets.
+struct ResetKey(Secret<32>);
+
+impl ResetKey {
+    fn mac(&self, data: &[u8]) -> Hmac<Sha256> {
+        <Hmac<Sha256> as Mac>::new_from_slice(self.0.expose())
+            .expect("HMAC takes keys of any length")
+            .chain_update(b"p2pdbg reset 1")
+            .chain_update(data)
+    }
+}
+
+impl HmacKey for ResetKey {
+    fn sign(&self, data: &[u8], signature_out: &mut [u8]) {
+        let signature = self.mac(data).finalize().into_bytes();
+        for (out, byte) in signature_out.iter_mut().zip(signature) {
+            *out = byte;
+        }
+    }
+
+    fn signature_len(&self) -> usize {
+        32
+    }
+
+    fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
+        self.mac(data)
+            .verify_slice(signature)
+            .map_err(|_| CryptoError)
+    }
+}
+
+/// Random connection ids. quinn's own are keyed with a key of this process, and an id that does not fit the key
+/// is not reset; ours all are, which quinn bounds to fifty a second and to less than what asked for it.
+struct RandomCids;
+
+impl quinn::ConnectionIdGenerator for RandomCids {
+    fn generate_cid(&mut self) -> ConnectionId {
+        ConnectionId::new(&random_bytes::<CID_LENGTH>())
+    }
+
+    fn cid_len(&self) -> usize {
+        CID_LENGTH
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}

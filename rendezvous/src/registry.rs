@@ -1,0 +1,466 @@
+//! Who is here, who waits where, and who has been introduced to whom. No sockets, no clock, no randomness but
+//! the operating system's: a message goes in with the time, [`Effect`]s come out.
+//!
+//! A *listener* waits at a nameplate (a new pairing) or, like a *connector*, at a handle (peers that know each
+//! other). Where two meet a *session* begins, through which they signal until one of them leaves or is lost.
+//! Nothing here is written to the disk: what must outlive a restart is in the peers' [vouchers](Vouchers).
+
+mod handles;
+mod nameplates;
+mod sessions;
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use p2pdbg_wire::{
+    code::Nameplate,
+    control::{
+        Credential, Fate, FromRendezvous, NameplateClaim, Refusal, SessionId, ToRendezvous, close,
+    },
+    relay::LegGrant,
+    url::AccessKey,
+};
+
+use self::{
+    handles::{Handles, Meeting},
+    nameplates::{End, Nameplates},
+    sessions::Sessions,
+};
+use crate::{
+    limits::{AddressBuckets, Bucket, Limits, Prefix},
+    voucher::{Account, Purpose, Vouchers},
+};
+
+/// Names a control connection while it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ConnId(pub(crate) u64);
+
+/// The time, by the clock that never jumps and by the one that outlives a restart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// For what happens within one run.
+    pub(crate) instant: Instant,
+    /// For vouchers, in Unix seconds.
+    pub(crate) unix_s: u64,
+}
+
+/// What is known of a connection when it has been made.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival {
+    /// Where the peer is; shown to receive there.
+    pub(crate) observed: SocketAddr,
+    /// Where STUN is answered for it.
+    pub(crate) stun: Vec<SocketAddr>,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Send a message.
+    Tell(ConnId, FromRendezvous),
+    /// Close the connection with this code once what it was told has been sent.
+    Close(ConnId, u32),
+    /// Open a session's legs at the relay, the listener's first. Comes before the members are told of them.
+    OpenLegs(SessionId, [LegGrant; 2]),
+    /// Close them, at once or after they have lingered.
+    CloseLegs {
+        /// The session.
+        session: SessionId,
+        /// Whether datagrams may still pass for a while.
+        linger: bool,
+    },
+}
+
+/// How a peer is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It has not said hello.
+    Stranger {
+        /// Until when it may.
+        greet_by: Instant,
+    },
+    /// It has shown nothing.
+    Keyless,
+    /// It has a voucher for waiting at handles.
+    Vouched(Account),
+    /// It has the access key, or none is needed.
+    Full,
+}
+
+/// Whose sessions are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Holder {
+    Key,
+    Voucher(Account),
+    Address(Prefix),
+}
+
+#[derive(Debug)]
+struct Connection {
+    ip: IpAddr,
+    arrival: Arrival,
+    standing: Standing,
+    messages: Bucket,
+    signals: Bucket,
+    nameplates: HashSet<Nameplate>,
+    handles: HashSet<Meeting>,
+    sessions: HashSet<SessionId>,
+}
+
+impl Connection {
+    fn holder(&self) -> Holder {
+        match self.standing {
+            Standing::Full => Holder::Key,
+            Standing::Vouched(account) => Holder::Voucher(account),
+            Standing::Keyless | Standing::Stranger { .. } => Holder::Address(Prefix::of(self.ip)),
+        }
+    }
+}
+
+/// The registry. Call [`Registry::on_connected`] before anything else for a connection, and
+/// [`Registry::on_lost`] once it is gone; messages for connections that are gone come to nothing.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    limits: Limits,
+    access_key: AccessKey,
+    open: bool,
+    vouchers: Vouchers,
+    connections: HashMap<ConnId, Connection>,
+    nameplates: Nameplates,
+    handles: Handles,
+    sessions: Sessions,
+    joins: AddressBuckets,
+}
+
+impl Registry {
+    /// An empty registry. An `open` one asks nobody for the access key.
+    pub(crate) fn new(
+        limits: Limits,
+        access_key: AccessKey,
+        open: bool,
+        vouchers: Vouchers,
+    ) -> Self {
+        Self {
+            access_key,
+            open,
+            vouchers,
+            connections: HashMap::new(),
+            nameplates: Nameplates::new(&limits),
+            handles: Handles::default(),
+            sessions: Sessions::new(),
+            joins: AddressBuckets::new(limits.connections.saturating_mul(4)),
+            limits,
+        }
+    }
+
+    /// How many connections have said hello.
+    pub(crate) fn peers(&self) -> usize {
+        let greeted = |c: &&Connection| !matches!(c.standing, Standing::Stranger { .. });
+        self.connections.values().filter(greeted).count()
+    }
+
+    /// How many sessions there are.
+    pub(crate) fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// A connection has been made.
+    pub(crate) fn on_connected(&mut self, now: Now, id: ConnId, arrival: Arrival) {
+        let connection = Connection {
+            ip: arrival.observed.ip().to_canonical(),
+            arrival,
+            standing: Standing::Stranger {
+                greet_by: now.instant + self.limits.greeting_within,
+            },
+            messages: Bucket::default(),
+            signals: Bucket::default(),
+            nameplates: HashSet::new(),
+            handles: HashSet::new(),
+            sessions: HashSet::new(),
+        };
+        self.connections.insert(id, connection);
+    }
+
+    /// A peer has spoken.
+    pub(crate) fn handle(&mut self, now: Now, id: ConnId, message: ToRendezvous) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return effects;
+        };
+        let within_rate = connection
+            .messages
+            .take(self.limits.messages, now.instant, 1)
+            .is_ok();
+        let stranger = matches!(connection.standing, Standing::Stranger { .. });
+        let hello = matches!(message, ToRendezvous::Hello { .. });
+        let result = if stranger != hello || !within_rate {
+            Err(Refusal::Protocol)
+        } else {
+            self.dispatch(now, id, message, &mut effects)
+        };
+        if let Err(refusal) = result {
+            self.refuse(id, refusal, &mut effects);
+        }
+        effects
+    }
+
+    /// A peer has said something that is no message.
+    pub(crate) fn on_malformed(&mut self, id: ConnId) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.connections.contains_key(&id) {
+            self.refuse(id, Refusal::Protocol, &mut effects);
+        }
+        effects
+    }
+
+    /// A connection is gone; `on_purpose` if the peer closed it.
+    pub(crate) fn on_lost(&mut self, now: Now, id: ConnId, on_purpose: bool) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.forget(now, id, on_purpose, &mut effects);
+        effects
+    }
+
+    /// A session's member was seen at an address.
+    pub(crate) fn on_seen(
+        &mut self,
+        session: SessionId,
+        role: p2pdbg_wire::control::Role,
+        ip: IpAddr,
+    ) -> Vec<Effect> {
+        let told = self.sessions.see(session, role, ip);
+        told.map(|other| {
+            let addresses = vec![ip];
+            Effect::Tell(other, FromRendezvous::PeerSeen { session, addresses })
+        })
+        .into_iter()
+        .collect()
+    }
+
+    /// Ends what has lasted long enough. To be called about once a second.
+    pub(crate) fn expire(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (id, nameplate) in self.nameplates.expire(now.instant) {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.nameplates.remove(&nameplate);
+            }
+            let refusal = Refusal::NameplateExpired;
+            effects.push(Effect::Tell(id, FromRendezvous::Refused { refusal }));
+        }
+        let silent: Vec<ConnId> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| {
+                matches!(connection.standing,
+                    Standing::Stranger { greet_by } if greet_by <= now.instant)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in silent {
+            effects.push(Effect::Close(id, close::IDLE));
+            self.forget(now, id, false, &mut effects);
+        }
+        effects
+    }
+
+    /// The rendezvous is about to stop: tells everybody.
+    pub(crate) fn stop(&mut self) -> Vec<Effect> {
+        let everybody: Vec<ConnId> = self.connections.drain().map(|(id, _)| id).collect();
+        everybody
+            .into_iter()
+            .flat_map(|id| {
+                [
+                    Effect::Tell(id, FromRendezvous::Stopping),
+                    Effect::Close(id, close::STOPPING),
+                ]
+            })
+            .collect()
+    }
+
+    fn dispatch(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        message: ToRendezvous,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        match message {
+            ToRendezvous::Hello { credential, agent } => {
+                self.hello(now, id, credential, &agent, effects)
+            }
+            ToRendezvous::Listen { claim } => self.listen(now, id, claim, effects),
+            ToRendezvous::Unlisten { nameplate, fate } => {
+                self.unlisten(now, id, nameplate, fate);
+                Ok(())
+            }
+            ToRendezvous::Join { nameplate } => self.join(now, id, nameplate, effects),
+            ToRendezvous::Meet { handle, role } => self.meet(now, id, handle, role, effects),
+            ToRendezvous::Unmeet { handle, role } => {
+                self.unmeet(id, &Meeting::new(&handle, role));
+                Ok(())
+            }
+            ToRendezvous::Signal { session, payload } => {
+                self.signal(now, id, session, payload, effects)
+            }
+            ToRendezvous::Leave { session } => {
+                if self.sessions.role_of(session, id).is_some() {
+                    self.end_session(session, id, true, effects);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn hello(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        credential: Credential,
+        agent: &str,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let printable = agent.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        if agent.len() > 64 || !printable {
+            return Err(Refusal::Protocol);
+        }
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return Ok(());
+        };
+        connection.standing = match credential {
+            _ if self.open => Standing::Full,
+            Credential::None => Standing::Keyless,
+            // The comparison is in constant time.
+            Credential::AccessKey(key) if key == self.access_key => Standing::Full,
+            Credential::AccessKey(_) => {
+                let cost = self.limits.join_miss_cost;
+                let rate = self.limits.joins;
+                self.joins.charge(connection.ip, rate, now.instant, cost);
+                return Err(Refusal::AccessKey);
+            }
+            // An old voucher is worth nothing, but does not keep its bearer from joining by nameplate.
+            Credential::Voucher(voucher) => self
+                .vouchers
+                .check(Purpose::Waiting, &voucher, now.unix_s)
+                .map_or(Standing::Keyless, |granted| {
+                    Standing::Vouched(granted.account)
+                }),
+        };
+        tracing::info!(id = id.0, agent, "a peer said hello");
+        let welcome = FromRendezvous::Welcome {
+            observed: connection.arrival.observed,
+            stun: connection.arrival.stun.clone(),
+        };
+        effects.push(Effect::Tell(id, welcome));
+        Ok(())
+    }
+
+    fn listen(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        claim: Option<NameplateClaim>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let Some(connection) = self.connections.get(&id) else {
+            return Ok(());
+        };
+        if connection.standing != Standing::Full {
+            return Err(Refusal::AccessKey);
+        }
+        let granted = claim.and_then(|claim| {
+            let purpose = Purpose::Nameplate(claim.nameplate);
+            let granted = self.vouchers.check(purpose, &claim.voucher, now.unix_s)?;
+            Some((claim, granted))
+        });
+        if let Some((claim, granted)) = granted {
+            let left = Duration::from_secs(granted.expires_unix_s.saturating_sub(now.unix_s));
+            let expires = now.instant + left.min(self.limits.nameplate_lifetime);
+            let claimed = self
+                .nameplates
+                .claim(claim.nameplate, id, granted.account, expires);
+            if let Ok(previous) = claimed {
+                if let Some(previous) = previous.and_then(|p| self.connections.get_mut(&p)) {
+                    previous.nameplates.remove(&claim.nameplate);
+                }
+                self.hold(id, claim.nameplate);
+                effects.push(Effect::Tell(id, FromRendezvous::Listening(claim)));
+                return Ok(());
+            }
+        }
+        if self.connections[&id].nameplates.len() >= self.limits.nameplates_per_connection {
+            return Err(limit(Duration::from_secs(60)));
+        }
+        let lifetime = self.limits.nameplate_lifetime;
+        let nameplate = self.nameplates.draw().ok_or(Refusal::Full)?;
+        let purpose = Purpose::Nameplate(nameplate);
+        let (account, voucher) = self
+            .vouchers
+            .issue(purpose, now.unix_s.saturating_add(lifetime.as_secs()));
+        self.nameplates
+            .register(nameplate, id, account, now.instant + lifetime);
+        self.hold(id, nameplate);
+        let claim = NameplateClaim { nameplate, voucher };
+        effects.push(Effect::Tell(id, FromRendezvous::Listening(claim)));
+        Ok(())
+    }
+
+    fn hold(&mut self, id: ConnId, nameplate: Nameplate) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.nameplates.insert(nameplate);
+        }
+    }
+
+    fn unlisten(&mut self, now: Now, id: ConnId, nameplate: Nameplate, fate: Fate) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        // A nameplate that expired a moment ago, or never was this peer's, needs no answer.
+        if connection.nameplates.remove(&nameplate) {
+            let end = match fate {
+                Fate::Used => End::Used,
+                Fate::Burned => End::Burned,
+                Fate::Withdrawn => End::Withdrawn,
+            };
+            self.nameplates.end(now.instant, nameplate, end);
+        }
+    }
+
+    fn refuse(&mut self, id: ConnId, refusal: Refusal, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Tell(id, FromRendezvous::Refused { refusal }));
+        if refusal.is_final() {
+            let code = match refusal {
+                Refusal::Protocol => close::PROTOCOL,
+                _ => close::REFUSED,
+            };
+            effects.push(Effect::Close(id, code));
+        }
+    }
+
+    fn forget(&mut self, now: Now, id: ConnId, on_purpose: bool, effects: &mut Vec<Effect>) {
+        let Some(connection) = self.connections.remove(&id) else {
+            return;
+        };
+        for nameplate in connection.nameplates {
+            // Even one who closes the connection may come back on another: giving up is said in so many words.
+            self.nameplates.end(now.instant, nameplate, End::Lost);
+        }
+        for meeting in &connection.handles {
+            self.handles.leave(meeting, id);
+        }
+        for session in connection.sessions {
+            self.end_session(session, id, on_purpose, effects);
+        }
+    }
+}
+
+fn limit(retry_after: Duration) -> Refusal {
+    let whole = retry_after.as_secs().saturating_add(1);
+    Refusal::Limit {
+        retry_after_s: u32::try_from(whole).unwrap_or(u32::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests;

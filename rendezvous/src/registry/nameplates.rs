@@ -1,0 +1,194 @@
+//! The nameplates that are in use, and what became of those that were.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use p2pdbg_wire::{
+    code::Nameplate,
+    control::{Refusal, SessionId},
+};
+
+use super::ConnId;
+use crate::{limits::Limits, voucher::Account};
+
+/// How a nameplate ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Two peers paired with it.
+    Used,
+    /// A wrong word was tried with it.
+    Burned,
+    /// Its listener went away.
+    Withdrawn,
+    /// Its listener was lost, and may come back and claim it.
+    Lost,
+    /// It was not used in time.
+    Expired,
+}
+
+#[derive(Debug)]
+struct Live {
+    conn: ConnId,
+    account: Account,
+    expires: Instant,
+    pairing: Option<(SessionId, Instant)>,
+}
+
+/// The table of nameplates.
+#[derive(Debug)]
+pub(super) struct Nameplates {
+    live: HashMap<Nameplate, Live>,
+    ended: HashMap<Nameplate, (End, Instant)>,
+    /// The ended ones in the order in which they are forgotten.
+    forget: VecDeque<(Nameplate, Instant)>,
+    capacity: usize,
+    memory: usize,
+    remember: Duration,
+    pairing_within: Duration,
+}
+
+impl Nameplates {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            live: HashMap::new(),
+            ended: HashMap::new(),
+            forget: VecDeque::new(),
+            capacity: limits.nameplates,
+            memory: limits.ended_nameplates,
+            remember: limits.nameplate_lifetime,
+            pairing_within: limits.pairing_within,
+        }
+    }
+
+    /// A random nameplate that nobody has and whose last use nobody remembers, if there is room.
+    pub(super) fn draw(&self) -> Option<Nameplate> {
+        if self.live.len() >= self.capacity {
+            return None;
+        }
+        // With the default limits seven of eight draws succeed, so that a thousand failures do not happen.
+        (0..1_000)
+            .map(|_| Nameplate::random())
+            .find(|drawn| !self.live.contains_key(drawn) && !self.ended.contains_key(drawn))
+    }
+
+    /// Puts a nameplate that was drawn to use.
+    pub(super) fn register(
+        &mut self,
+        nameplate: Nameplate,
+        conn: ConnId,
+        account: Account,
+        expires: Instant,
+    ) {
+        let live = Live {
+            conn,
+            account,
+            expires,
+            pairing: None,
+        };
+        self.live.insert(nameplate, live);
+    }
+
+    /// Gives a nameplate back to the account that had it, with the connection that has it still, if one does.
+    ///
+    /// # Errors
+    /// When it has ended for good, is somebody else's by now, or there is no room.
+    pub(super) fn claim(
+        &mut self,
+        nameplate: Nameplate,
+        conn: ConnId,
+        account: Account,
+        expires: Instant,
+    ) -> Result<Option<ConnId>, ()> {
+        if let Some(live) = self.live.get_mut(&nameplate) {
+            if live.account != account {
+                return Err(());
+            }
+            let previous = std::mem::replace(&mut live.conn, conn);
+            return Ok((previous != conn).then_some(previous));
+        }
+        match self.ended.get(&nameplate) {
+            Some((End::Lost, _)) | None if self.live.len() < self.capacity => {
+                self.ended.remove(&nameplate);
+                self.register(nameplate, conn, account, expires);
+                Ok(None)
+            }
+            _ => Err(()),
+        }
+    }
+
+    /// The listener at a nameplate.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn listener(&self, now: Instant, nameplate: Nameplate) -> Result<ConnId, Refusal> {
+        if let Some(live) = self.live.get(&nameplate) {
+            return match live.pairing {
+                Some((_, until)) if now < until => Err(Refusal::NameplateBusy),
+                _ => Ok(live.conn),
+            };
+        }
+        Err(match self.ended.get(&nameplate) {
+            Some((End::Used, _)) => Refusal::NameplateUsed,
+            Some((End::Burned, _)) => Refusal::NameplateBurned,
+            Some((End::Withdrawn | End::Lost | End::Expired, _)) => Refusal::NameplateExpired,
+            None => Refusal::NameplateUnknown,
+        })
+    }
+
+    /// Keeps a nameplate for one pairing, for a while.
+    pub(super) fn begin_pairing(&mut self, now: Instant, nameplate: Nameplate, session: SessionId) {
+        if let Some(live) = self.live.get_mut(&nameplate) {
+            live.pairing = Some((session, now + self.pairing_within));
+        }
+    }
+
+    /// That pairing is over; the nameplate can be joined again if its listener has not given it back.
+    pub(super) fn end_pairing(&mut self, nameplate: Nameplate, session: SessionId) {
+        if let Some(live) = self.live.get_mut(&nameplate)
+            && live.pairing.is_some_and(|(paired, _)| paired == session)
+        {
+            live.pairing = None;
+        }
+    }
+
+    /// Ends a nameplate and remembers how.
+    pub(super) fn end(&mut self, now: Instant, nameplate: Nameplate, end: End) {
+        if self.live.remove(&nameplate).is_none() {
+            return;
+        }
+        let until = now + self.remember;
+        self.ended.insert(nameplate, (end, until));
+        self.forget.push_back((nameplate, until));
+        while self.forget.len() > self.memory {
+            self.forget_oldest();
+        }
+    }
+
+    /// Ends what has expired, and says whose it was; forgets what ended long ago.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<(ConnId, Nameplate)> {
+        let expired: Vec<(ConnId, Nameplate)> = self
+            .live
+            .iter()
+            .filter(|(_, live)| live.expires <= now)
+            .map(|(nameplate, live)| (live.conn, *nameplate))
+            .collect();
+        for (_, nameplate) in &expired {
+            self.end(now, *nameplate, End::Expired);
+        }
+        while self.forget.front().is_some_and(|(_, until)| *until <= now) {
+            self.forget_oldest();
+        }
+        expired
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((nameplate, until)) = self.forget.pop_front()
+            // It may have been claimed and have ended anew since.
+            && self.ended.get(&nameplate).is_some_and(|(_, then)| *then == until)
+        {
+            self.ended.remove(&nameplate);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Sessions: two peers that have been introduced to each other.
+
+use std::{collections::HashMap, net::IpAddr, time::Duration};
+
+use p2pdbg_wire::{
+    code::Nameplate,
+    control::{FromRendezvous, Introduction, MAX_SIGNAL, Place, Refusal, Role, SessionId},
+    relay::{LegGrant, LegId},
+    secret::{Secret, random_bytes},
+};
+
+use super::{ConnId, Effect, Holder, Now, Registry, Standing, limit};
+use crate::{limits::Tally, relay::side, voucher::Purpose};
+
+/// At how many addresses a member is remembered to have been seen.
+const SEEN: usize = 8;
+
+#[derive(Debug)]
+struct Session {
+    nameplate: Option<Nameplate>,
+    /// The listener first.
+    members: [Member; 2],
+}
+
+#[derive(Debug)]
+struct Member {
+    conn: ConnId,
+    holder: Holder,
+    seen: Vec<IpAddr>,
+}
+
+/// The table of sessions.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    table: HashMap<SessionId, Session>,
+    held: Tally<Holder>,
+}
+
+impl Sessions {
+    pub(super) fn new() -> Self {
+        Self {
+            table: HashMap::new(),
+            held: Tally::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// The part that a connection plays in a session, if it is a member.
+    pub(super) fn role_of(&self, session: SessionId, conn: ConnId) -> Option<Role> {
+        let session = self.table.get(&session)?;
+        [Role::Listener, Role::Connector]
+            .into_iter()
+            .find(|role| session.members[side(*role)].conn == conn)
+    }
+
+    /// Remembers where a member was seen; whom to tell, if that is news.
+    pub(super) fn see(&mut self, session: SessionId, role: Role, ip: IpAddr) -> Option<ConnId> {
+        let session = self.table.get_mut(&session)?;
+        let seen = &mut session.members[side(role)].seen;
+        if seen.contains(&ip) || seen.len() >= SEEN {
+            return None;
+        }
+        seen.push(ip);
+        Some(session.members[side(role.other())].conn)
+    }
+}
+
+impl Registry {
+    /// Joins the listener at a nameplate.
+    pub(super) fn join(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        nameplate: Nameplate,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let Some(connection) = self.connections.get(&id) else {
+            return Ok(());
+        };
+        let (ip, rate) = (connection.ip, self.limits.joins);
+        self.joins.take(ip, rate, now.instant, 1).map_err(limit)?;
+        let listener = match self.nameplates.listener(now.instant, nameplate) {
+            // Nobody pairs with itself.
+            Ok(listener) if listener == id => return Err(Refusal::Protocol),
+            Ok(listener) => listener,
+            Err(refusal) => {
+                if refusal != Refusal::NameplateBusy {
+                    let more = self.limits.join_miss_cost.saturating_sub(1);
+                    self.joins.charge(ip, rate, now.instant, more);
+                }
+                return Err(refusal);
+            }
+        };
+        let place = Place::Nameplate(nameplate);
+        let session = self.introduce(now, place, listener, id, effects)?;
+        self.nameplates
+            .begin_pairing(now.instant, nameplate, session);
+        Ok(())
+    }
+
+    /// Begins a session between two connections and tells both.
+    ///
+    /// # Errors
+    /// Why there cannot be another session; nobody has been told anything then.
+    pub(super) fn introduce(
+        &mut self,
+        now: Now,
+        place: Place,
+        listener: ConnId,
+        connector: ConnId,
+        effects: &mut Vec<Effect>,
+    ) -> Result<SessionId, Refusal> {
+        if self.sessions.len() >= self.limits.sessions {
+            return Err(Refusal::Full);
+        }
+        let ids = [listener, connector];
+        for id in ids {
+            self.may_hold_another(id)?;
+        }
+        let members = ids.map(|conn| {
+            let connection = self.connections.get(&conn);
+            Member {
+                conn,
+                holder: connection.map_or(Holder::Key, super::Connection::holder),
+                seen: connection.map(|c| c.ip).into_iter().collect(),
+            }
+        });
+        let session = SessionId(random_bytes());
+        let grants = ids.map(|_| LegGrant {
+            leg: LegId(random_bytes()),
+            key: Secret::random(),
+        });
+        effects.push(Effect::OpenLegs(session, grants.clone()));
+        let expires = now
+            .unix_s
+            .saturating_add(self.limits.voucher_lifetime.as_secs());
+        for (role, leg) in [Role::Listener, Role::Connector].into_iter().zip(grants) {
+            let id = ids[side(role)];
+            let (account, voucher) = self.vouchers.issue(Purpose::Waiting, expires);
+            let introduction = Introduction {
+                session,
+                place: place.clone(),
+                role,
+                peer_seen: members[side(role.other())].seen.clone(),
+                leg,
+                voucher,
+            };
+            effects.push(Effect::Tell(id, FromRendezvous::Introduced(introduction)));
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.sessions.insert(session);
+                if connection.standing == Standing::Keyless {
+                    // It has a voucher as of now.
+                    connection.standing = Standing::Vouched(account);
+                }
+            }
+        }
+        for member in &members {
+            self.sessions.held.add(member.holder);
+        }
+        let nameplate = match place {
+            Place::Nameplate(nameplate) => Some(nameplate),
+            Place::Handle(_) => None,
+        };
+        self.sessions
+            .table
+            .insert(session, Session { nameplate, members });
+        Ok(session)
+    }
+
+    fn may_hold_another(&self, id: ConnId) -> Result<(), Refusal> {
+        let Some(connection) = self.connections.get(&id) else {
+            return Ok(());
+        };
+        let holder = connection.holder();
+        let allowed = match holder {
+            Holder::Key => self.limits.sessions_per_key,
+            Holder::Voucher(_) | Holder::Address(_) => self.limits.sessions_per_voucher,
+        };
+        let own = connection.sessions.len() < self.limits.sessions_per_connection;
+        if own && self.sessions.held.of(&holder) < allowed {
+            Ok(())
+        } else {
+            Err(limit(Duration::from_secs(60)))
+        }
+    }
+
+    /// Passes a signal on.
+    pub(super) fn signal(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        session: SessionId,
+        payload: Vec<u8>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        if payload.len() > MAX_SIGNAL {
+            return Err(Refusal::Protocol);
+        }
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return Ok(());
+        };
+        connection
+            .signals
+            .take(self.limits.signals, now.instant, 1)
+            .map_err(limit)?;
+        let role = self.sessions.role_of(session, id);
+        let role = role.ok_or(Refusal::NoSuchSession)?;
+        if let Some(found) = self.sessions.table.get(&session) {
+            let other = found.members[side(role.other())].conn;
+            effects.push(Effect::Tell(
+                other,
+                FromRendezvous::Signal { session, payload },
+            ));
+        }
+        Ok(())
+    }
+
+    /// Ends a session; `by` is the member that ends it, and the other one is told.
+    pub(super) fn end_session(
+        &mut self,
+        session: SessionId,
+        by: ConnId,
+        on_purpose: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(ended) = self.sessions.table.remove(&session) else {
+            return;
+        };
+        for member in &ended.members {
+            self.sessions.held.remove(&member.holder);
+            if let Some(connection) = self.connections.get_mut(&member.conn) {
+                connection.sessions.remove(&session);
+            }
+            if member.conn != by {
+                let left = FromRendezvous::PeerLeft {
+                    session,
+                    on_purpose,
+                };
+                effects.push(Effect::Tell(member.conn, left));
+            }
+        }
+        if let Some(nameplate) = ended.nameplate {
+            self.nameplates.end_pairing(nameplate, session);
+        }
+        let linger = !on_purpose;
+        effects.push(Effect::CloseLegs { session, linger });
+    }
+}

@@ -1,0 +1,356 @@
+//! The relay's table: which source may send to which member, and the frames by which a member binds its
+//! source to its leg. No sockets, no clock.
+//!
+//! A session has two legs. A leg is *granted* when its session begins, *bound* to a [`Route`] once its member
+//! has shown that it receives there and holds the leg's key, and from then on whatever comes by that route
+//! goes to wherever the other leg is bound, and nowhere else. Nothing is stored for a source before it has
+//! proved itself: the cookie in the challenge carries all there is to know, under a key of this process.
+//!
+//! A leg is tied to a route rather than to a UDP address so that a route over TCP can stand in its place.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use hmac::{Hmac, Mac};
+use p2pdbg_wire::{
+    control::{Role, SessionId},
+    relay::{Cookie, LegGrant, LegId, RelayFrame, RelayRefusal, answer_is_genuine},
+    secret::Secret,
+};
+use sha2::Sha256;
+
+use crate::limits::Limits;
+
+/// How long a challenge may take to be answered.
+const COOKIE_LIFETIME: Duration = Duration::from_secs(30);
+
+/// The cookie's first bytes: microseconds since the relay began.
+const COOKIE_TIME: usize = 8;
+
+/// Where datagrams of a leg come from: a socket of ours and an address in that socket's own notation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Source {
+    /// Which socket.
+    pub(crate) socket: usize,
+    /// Who sends.
+    pub(crate) remote: SocketAddr,
+}
+
+/// How a leg's member is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// By this socket, at this address.
+    pub(crate) source: Source,
+    /// From this address of ours, the one that the member knows.
+    pub(crate) local: Option<IpAddr>,
+}
+
+/// What to do with a datagram that is neither STUN nor one of our frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forward {
+    /// Its source is no bound leg.
+    NotALeg,
+    /// The other leg is not bound: drop it.
+    Nowhere,
+    /// Send it there as it is.
+    To(Route),
+}
+
+/// A member was seen to receive at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Its session.
+    pub(crate) session: SessionId,
+    /// Its part in it.
+    pub(crate) role: Role,
+    /// The address.
+    pub(crate) ip: IpAddr,
+}
+
+/// What came of a frame.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// To be sent back to where the frame came from; never longer than the frame.
+    pub(crate) reply: Option<RelayFrame>,
+    /// The registry wants to know.
+    pub(crate) seen: Option<Seen>,
+}
+
+/// The table. Two hash lookups and no allocation per datagram.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    cookie_key: Secret<32>,
+    began: Instant,
+    leg_idle: Duration,
+    leg_linger: Duration,
+    capacity: usize,
+    sessions: HashMap<SessionId, [Leg; 2]>,
+    legs: HashMap<LegId, Position>,
+    sources: HashMap<Source, Position>,
+    lingering: HashMap<SessionId, Instant>,
+}
+
+/// A leg's place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Position {
+    session: SessionId,
+    role: Role,
+}
+
+#[derive(Debug)]
+struct Leg {
+    grant: LegGrant,
+    bound: Option<Bound>,
+    /// The newest cookie that was accepted, so that an older answer cannot take the leg back.
+    newest: Option<Cookie>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    route: Route,
+    last_datagram: Instant,
+}
+
+/// Where a member's leg stands in a session's pair.
+pub(crate) fn side(role: Role) -> usize {
+    match role {
+        Role::Listener => 0,
+        Role::Connector => 1,
+    }
+}
+
+impl Relay {
+    pub(crate) fn new(now: Instant, limits: &Limits) -> Self {
+        Self {
+            cookie_key: Secret::random(),
+            began: now,
+            leg_idle: limits.leg_idle,
+            leg_linger: limits.leg_linger,
+            capacity: limits.sessions.saturating_mul(2),
+            sessions: HashMap::new(),
+            legs: HashMap::new(),
+            sources: HashMap::new(),
+            lingering: HashMap::new(),
+        }
+    }
+
+    /// Opens a session's legs, the listener's first. The registry bounds how many sessions there are; if those
+    /// that linger fill the table up, the one that has lingered longest makes room.
+    pub(crate) fn open(&mut self, session: SessionId, grants: [LegGrant; 2]) {
+        if self.sessions.len() >= self.capacity {
+            let oldest = self.lingering.iter().min_by_key(|(_, until)| **until);
+            if let Some((&oldest, _)) = oldest {
+                self.close(oldest);
+            }
+        }
+        for (grant, role) in grants.iter().zip([Role::Listener, Role::Connector]) {
+            self.legs.insert(grant.leg, Position { session, role });
+        }
+        let legs = grants.map(|grant| Leg {
+            grant,
+            bound: None,
+            newest: None,
+        });
+        self.sessions.insert(session, legs);
+    }
+
+    /// Closes a session's legs.
+    pub(crate) fn close(&mut self, session: SessionId) {
+        self.lingering.remove(&session);
+        for leg in self.sessions.remove(&session).into_iter().flatten() {
+            self.legs.remove(&leg.grant.leg);
+            if let Some(bound) = leg.bound {
+                self.sources.remove(&bound.route.source);
+            }
+        }
+    }
+
+    /// Closes a session's legs in a while.
+    pub(crate) fn linger(&mut self, now: Instant, session: SessionId) {
+        if self.sessions.contains_key(&session) {
+            self.lingering.insert(session, now + self.leg_linger);
+        }
+    }
+
+    /// Where a datagram from `source` goes.
+    pub(crate) fn forward(&mut self, now: Instant, source: &Source) -> Forward {
+        let Some(position) = self.sources.get(source) else {
+            return Forward::NotALeg;
+        };
+        let Some(legs) = self.sessions.get_mut(&position.session) else {
+            return Forward::NotALeg;
+        };
+        if let Some(bound) = &mut legs[side(position.role)].bound {
+            bound.last_datagram = now;
+        }
+        match &legs[side(position.role.other())].bound {
+            Some(bound) => Forward::To(bound.route),
+            None => Forward::Nowhere,
+        }
+    }
+
+    /// Takes a datagram whose first byte marks it as a frame of the relay, and which came by `route`.
+    pub(crate) fn handle_frame(&mut self, now: Instant, route: Route, datagram: &[u8]) -> Outcome {
+        let reply = |reply| Outcome {
+            reply: Some(reply),
+            seen: None,
+        };
+        let refuse = |leg, reason| reply(RelayFrame::Refused { leg, reason });
+        match RelayFrame::decode(datagram) {
+            Ok(RelayFrame::Bind { leg }) if self.legs.contains_key(&leg) => {
+                let cookie = self.cookie(&leg, &route.source, self.clock(now));
+                reply(RelayFrame::Challenge { leg, cookie })
+            }
+            Ok(RelayFrame::Bind { leg }) => refuse(leg, RelayRefusal::UnknownLeg),
+            Ok(RelayFrame::Answer { leg, cookie, mac }) => {
+                let Some(&position) = self.legs.get(&leg) else {
+                    return refuse(leg, RelayRefusal::UnknownLeg);
+                };
+                if !self.proves(now, position, &route, &cookie, &mac) {
+                    return refuse(leg, RelayRefusal::Proof);
+                }
+                self.bind(now, position, route, cookie);
+                let seen = Seen {
+                    session: position.session,
+                    role: position.role,
+                    ip: route.source.remote.ip().to_canonical(),
+                };
+                let lifetime_s = u16::try_from(self.leg_idle.as_secs()).unwrap_or(u16::MAX);
+                Outcome {
+                    reply: Some(RelayFrame::Bound { leg, lifetime_s }),
+                    seen: Some(seen),
+                }
+            }
+            // What only a relay says, and what is no frame at all, is dropped in silence.
+            Ok(_) | Err(_) => Outcome::default(),
+        }
+    }
+
+    /// Forgets routes that are idle and sessions that have lingered long enough.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        for legs in self.sessions.values_mut() {
+            for leg in legs {
+                let idle = leg.bound.as_ref().is_some_and(|bound| {
+                    now.saturating_duration_since(bound.last_datagram) >= self.leg_idle
+                });
+                if idle && let Some(bound) = leg.bound.take() {
+                    self.sources.remove(&bound.route.source);
+                }
+            }
+        }
+        let over: Vec<SessionId> = self
+            .lingering
+            .iter()
+            .filter(|(_, until)| **until <= now)
+            .map(|(session, _)| *session)
+            .collect();
+        for session in over {
+            self.close(session);
+        }
+    }
+
+    /// How many routes are bound.
+    pub(crate) fn bound(&self) -> usize {
+        self.sources.len()
+    }
+
+    fn bind(&mut self, now: Instant, position: Position, route: Route, cookie: Cookie) {
+        // A source sends for one leg at a time: its newest.
+        if let Some(previous) = self.sources.insert(route.source, position)
+            && previous != position
+            && let Some(legs) = self.sessions.get_mut(&previous.session)
+        {
+            legs[side(previous.role)].bound = None;
+        }
+        let Some(legs) = self.sessions.get_mut(&position.session) else {
+            return;
+        };
+        let leg = &mut legs[side(position.role)];
+        leg.newest = Some(cookie);
+        let replaced = leg.bound.replace(Bound {
+            route,
+            last_datagram: now,
+        });
+        if let Some(replaced) = replaced
+            && replaced.route.source != route.source
+        {
+            self.sources.remove(&replaced.route.source);
+        }
+    }
+
+    fn proves(
+        &self,
+        now: Instant,
+        position: Position,
+        route: &Route,
+        cookie: &Cookie,
+        mac: &[u8; 32],
+    ) -> bool {
+        let Some(legs) = self.sessions.get(&position.session) else {
+            return false;
+        };
+        let leg = &legs[side(position.role)];
+        let made_at = cookie_time(cookie);
+        let age = self.clock(now).checked_sub(made_at);
+        let fresh = age.is_some_and(|age| u128::from(age) <= COOKIE_LIFETIME.as_micros());
+        let not_older = leg.newest.as_ref().is_none_or(|newest| {
+            // The same answer once more, because BOUND was lost, is welcome from the same place only.
+            let again = newest == cookie
+                && leg
+                    .bound
+                    .as_ref()
+                    .is_some_and(|b| b.route.source == route.source);
+            again || made_at > cookie_time(newest)
+        });
+        let ours = Secret::from_bytes(*cookie)
+            == Secret::from_bytes(self.cookie(&leg.grant.leg, &route.source, made_at));
+        fresh && not_older && ours && answer_is_genuine(&leg.grant.key, &leg.grant.leg, cookie, mac)
+    }
+
+    /// Microseconds since the relay began.
+    fn clock(&self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.began).as_micros();
+        u64::try_from(elapsed).unwrap_or(u64::MAX)
+    }
+
+    /// The time, and a MAC over the time, the leg and the source.
+    fn cookie(&self, leg: &LegId, source: &Source, time: u64) -> Cookie {
+        let ip = match source.remote.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        // A scope tells two links with the same address apart.
+        let scope = match source.remote {
+            SocketAddr::V4(_) => 0,
+            SocketAddr::V6(remote) => remote.scope_id(),
+        };
+        let tag = <Hmac<Sha256> as Mac>::new_from_slice(self.cookie_key.expose())
+            .expect("HMAC takes keys of any length")
+            .chain_update(b"p2pdbg relay cookie 1")
+            .chain_update(time.to_be_bytes())
+            .chain_update(leg.0)
+            .chain_update((source.socket as u64).to_be_bytes())
+            .chain_update(ip.octets())
+            .chain_update(scope.to_be_bytes())
+            .chain_update(source.remote.port().to_be_bytes())
+            .finalize()
+            .into_bytes();
+        let mut cookie = Cookie::default();
+        cookie[..COOKIE_TIME].copy_from_slice(&time.to_be_bytes());
+        let room = cookie.len() - COOKIE_TIME;
+        cookie[COOKIE_TIME..].copy_from_slice(&tag[..room]);
+        cookie
+    }
+}
+
+fn cookie_time(cookie: &Cookie) -> u64 {
+    let mut time = [0; COOKIE_TIME];
+    time.copy_from_slice(&cookie[..COOKIE_TIME]);
+    u64::from_be_bytes(time)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,317 @@
+//! The relay's table, driven without sockets.
+
+use p2pdbg_wire::{relay::answer_mac, secret::random_bytes};
+
+use super::*;
+
+const LISTENER: &str = "192.0.2.1:1000";
+const CONNECTOR: &str = "198.51.100.2:2000";
+const ELSEWHERE: &str = "203.0.113.9:3000";
+
+struct Bench {
+    relay: Relay,
+    now: Instant,
+    session: SessionId,
+    grants: [LegGrant; 2],
+}
+
+fn route(remote: &str) -> Route {
+    let source = Source {
+        socket: 0,
+        remote: remote.parse().unwrap(),
+    };
+    Route {
+        source,
+        local: None,
+    }
+}
+
+fn grant() -> LegGrant {
+    LegGrant {
+        leg: LegId(random_bytes()),
+        key: Secret::random(),
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let now = Instant::now();
+        let mut bench = Self {
+            relay: Relay::new(now, &Limits::default()),
+            now,
+            session: SessionId([1; 16]),
+            grants: [grant(), grant()],
+        };
+        bench.relay.open(bench.session, bench.grants.clone());
+        bench
+    }
+
+    fn both_bound() -> Self {
+        let mut bench = Self::new();
+        bench.bind(Role::Listener, LISTENER);
+        bench.bind(Role::Connector, CONNECTOR);
+        bench
+    }
+
+    fn grant(&self, role: Role) -> &LegGrant {
+        &self.grants[side(role)]
+    }
+
+    fn frame(&mut self, remote: &str, frame: &RelayFrame) -> Outcome {
+        let request = frame.encode();
+        let outcome = self.relay.handle_frame(self.now, route(remote), &request);
+        if let Some(reply) = &outcome.reply {
+            assert!(reply.encode().len() <= request.len(), "{reply:?}");
+        }
+        outcome
+    }
+
+    fn challenge(&mut self, role: Role, remote: &str) -> Cookie {
+        let leg = self.grant(role).leg;
+        match self.frame(remote, &RelayFrame::Bind { leg }).reply {
+            Some(RelayFrame::Challenge { cookie, .. }) => cookie,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn answer(&mut self, role: Role, remote: &str, cookie: Cookie) -> Outcome {
+        let grant = self.grant(role).clone();
+        let mac = answer_mac(&grant, &cookie);
+        let leg = grant.leg;
+        self.frame(remote, &RelayFrame::Answer { leg, cookie, mac })
+    }
+
+    fn bind(&mut self, role: Role, remote: &str) {
+        // Cookies are told apart by the microsecond.
+        self.now += Duration::from_micros(1);
+        let cookie = self.challenge(role, remote);
+        let outcome = self.answer(role, remote, cookie);
+        assert!(matches!(outcome.reply, Some(RelayFrame::Bound { .. })));
+    }
+
+    fn forward(&mut self, remote: &str) -> Forward {
+        self.relay.forward(self.now, &route(remote).source)
+    }
+}
+
+fn refused(outcome: &Outcome, why: RelayRefusal) -> bool {
+    matches!(outcome.reply, Some(RelayFrame::Refused { reason, .. }) if reason == why)
+        && outcome.seen.is_none()
+}
+
+#[test]
+fn two_bound_legs_reach_each_other_and_nobody_else() {
+    let mut bench = Bench::both_bound();
+    assert_eq!(bench.forward(LISTENER), Forward::To(route(CONNECTOR)));
+    assert_eq!(bench.forward(CONNECTOR), Forward::To(route(LISTENER)));
+    assert_eq!(bench.forward(ELSEWHERE), Forward::NotALeg);
+}
+
+#[test]
+fn a_leg_without_the_other_bound_leads_nowhere() {
+    let mut bench = Bench::new();
+    bench.bind(Role::Listener, LISTENER);
+    assert_eq!(bench.forward(LISTENER), Forward::Nowhere);
+}
+
+#[test]
+fn binding_tells_where_the_member_was_seen() {
+    let mut bench = Bench::new();
+    let mapped = "[::ffff:192.0.2.1]:1000";
+    let cookie = bench.challenge(Role::Listener, mapped);
+    let seen = bench.answer(Role::Listener, mapped, cookie).seen.unwrap();
+    assert_eq!(seen.session, bench.session);
+    assert_eq!(seen.role, Role::Listener);
+    assert_eq!(seen.ip, "192.0.2.1".parse::<IpAddr>().unwrap());
+}
+
+#[test]
+fn nothing_is_stored_for_a_source_that_has_only_asked() {
+    let mut bench = Bench::new();
+    for port in 1..500 {
+        bench.challenge(Role::Listener, &format!("192.0.2.1:{port}"));
+    }
+    assert_eq!(bench.relay.bound(), 0);
+}
+
+#[test]
+fn a_cookie_serves_only_at_the_address_that_it_was_made_for() {
+    let mut bench = Bench::new();
+    let cookie = bench.challenge(Role::Listener, LISTENER);
+    let elsewhere = bench.answer(Role::Listener, ELSEWHERE, cookie);
+    assert!(refused(&elsewhere, RelayRefusal::Proof));
+    let other_port = bench.answer(Role::Listener, "192.0.2.1:1001", cookie);
+    assert!(refused(&other_port, RelayRefusal::Proof));
+    let other_leg = bench.answer(Role::Connector, LISTENER, cookie);
+    assert!(refused(&other_leg, RelayRefusal::Proof));
+    assert_eq!(bench.forward(ELSEWHERE), Forward::NotALeg);
+}
+
+#[test]
+fn an_answer_without_the_legs_key_binds_nothing() {
+    let mut bench = Bench::new();
+    let cookie = bench.challenge(Role::Listener, LISTENER);
+    let leg = bench.grant(Role::Listener).leg;
+    let mut mac = answer_mac(bench.grant(Role::Listener), &cookie);
+    mac[31] ^= 1;
+    let outcome = bench.frame(LISTENER, &RelayFrame::Answer { leg, cookie, mac });
+    assert!(refused(&outcome, RelayRefusal::Proof));
+    assert_eq!(bench.forward(LISTENER), Forward::NotALeg);
+}
+
+#[test]
+fn a_forged_cookie_binds_nothing() {
+    let mut bench = Bench::new();
+    let mut cookie = bench.challenge(Role::Listener, LISTENER);
+    cookie[31] ^= 1;
+    assert!(refused(
+        &bench.answer(Role::Listener, LISTENER, cookie),
+        RelayRefusal::Proof
+    ));
+    let from_the_future = {
+        let mut cookie = cookie;
+        cookie[..COOKIE_TIME].copy_from_slice(&u64::MAX.to_be_bytes());
+        cookie
+    };
+    assert!(refused(
+        &bench.answer(Role::Listener, LISTENER, from_the_future),
+        RelayRefusal::Proof
+    ));
+}
+
+#[test]
+fn a_challenge_is_void_after_half_a_minute() {
+    let mut bench = Bench::new();
+    let cookie = bench.challenge(Role::Listener, LISTENER);
+    bench.now += COOKIE_LIFETIME + Duration::from_millis(1);
+    assert!(refused(
+        &bench.answer(Role::Listener, LISTENER, cookie),
+        RelayRefusal::Proof
+    ));
+}
+
+#[test]
+fn a_member_that_moves_takes_its_leg_along() {
+    let mut bench = Bench::both_bound();
+    bench.bind(Role::Listener, ELSEWHERE);
+    assert_eq!(bench.forward(LISTENER), Forward::NotALeg);
+    assert_eq!(bench.forward(ELSEWHERE), Forward::To(route(CONNECTOR)));
+    assert_eq!(bench.forward(CONNECTOR), Forward::To(route(ELSEWHERE)));
+    assert_eq!(bench.relay.bound(), 2);
+}
+
+#[test]
+fn a_replayed_answer_does_not_take_a_leg_back() {
+    let mut bench = Bench::new();
+    let old = bench.challenge(Role::Listener, LISTENER);
+    bench.answer(Role::Listener, LISTENER, old);
+    // Bound was lost: the same answer from the same place is no replay.
+    let again = bench.answer(Role::Listener, LISTENER, old);
+    assert!(matches!(again.reply, Some(RelayFrame::Bound { .. })));
+    bench.bind(Role::Listener, ELSEWHERE);
+    let replayed = bench.answer(Role::Listener, LISTENER, old);
+    assert!(refused(&replayed, RelayRefusal::Proof));
+    assert_eq!(bench.forward(LISTENER), Forward::NotALeg);
+}
+
+#[test]
+fn a_source_sends_for_its_newest_leg_only() {
+    let mut bench = Bench::both_bound();
+    let second = SessionId([2; 16]);
+    let grants = [grant(), grant()];
+    bench.relay.open(second, grants.clone());
+    let first = std::mem::replace(&mut bench.grants, grants);
+    bench.bind(Role::Listener, LISTENER);
+    assert_eq!(bench.forward(LISTENER), Forward::Nowhere);
+    bench.grants = first;
+    assert_eq!(bench.forward(CONNECTOR), Forward::Nowhere);
+    bench.relay.close(bench.session);
+    assert_eq!(bench.forward(LISTENER), Forward::Nowhere);
+    bench.relay.close(second);
+    assert_eq!(bench.forward(LISTENER), Forward::NotALeg);
+    assert_eq!(bench.relay.bound(), 0);
+}
+
+#[test]
+fn an_idle_route_is_forgotten_and_can_be_bound_again() {
+    let mut bench = Bench::both_bound();
+    bench.now += Duration::from_secs(200);
+    bench.forward(LISTENER);
+    bench.now += Duration::from_secs(200);
+    bench.relay.expire(bench.now);
+    assert_eq!(bench.forward(CONNECTOR), Forward::NotALeg);
+    assert_eq!(bench.forward(LISTENER), Forward::Nowhere);
+    bench.bind(Role::Connector, CONNECTOR);
+    assert_eq!(bench.forward(LISTENER), Forward::To(route(CONNECTOR)));
+}
+
+#[test]
+fn closed_legs_are_unknown() {
+    let mut bench = Bench::both_bound();
+    bench.relay.close(bench.session);
+    assert_eq!(bench.forward(LISTENER), Forward::NotALeg);
+    let leg = bench.grant(Role::Listener).leg;
+    let outcome = bench.frame(LISTENER, &RelayFrame::Bind { leg });
+    assert!(refused(&outcome, RelayRefusal::UnknownLeg));
+    let answer = RelayFrame::Answer {
+        leg,
+        cookie: [0; 32],
+        mac: [0; 32],
+    };
+    assert!(refused(
+        &bench.frame(LISTENER, &answer),
+        RelayRefusal::UnknownLeg
+    ));
+}
+
+#[test]
+fn legs_of_a_lost_session_linger_and_then_close() {
+    let mut bench = Bench::both_bound();
+    bench.relay.linger(bench.now, bench.session);
+    bench.now += Duration::from_secs(299);
+    bench.forward(LISTENER);
+    bench.relay.expire(bench.now);
+    assert_eq!(bench.forward(CONNECTOR), Forward::To(route(LISTENER)));
+    bench.bind(Role::Connector, CONNECTOR);
+    bench.now += Duration::from_secs(1);
+    bench.relay.expire(bench.now);
+    assert_eq!(bench.forward(LISTENER), Forward::NotALeg);
+    assert!(bench.relay.sessions.is_empty() && bench.relay.legs.is_empty());
+}
+
+#[test]
+fn lingering_sessions_make_room_when_the_table_is_full() {
+    let limits = Limits {
+        sessions: 1,
+        ..Limits::default()
+    };
+    let now = Instant::now();
+    let mut relay = Relay::new(now, &limits);
+    for n in 0..10u8 {
+        let session = SessionId([n; 16]);
+        relay.open(session, [grant(), grant()]);
+        relay.linger(now + Duration::from_secs(n.into()), session);
+    }
+    assert_eq!(relay.sessions.len(), 2);
+    assert!(relay.sessions.contains_key(&SessionId([9; 16])));
+}
+
+#[test]
+fn garbage_is_dropped_in_silence() {
+    let mut bench = Bench::both_bound();
+    for first in 4..16u8 {
+        for length in [1, 2, 17, 18, 19, 20, 50, 64, 82, 1200] {
+            let mut datagram = vec![0xa5; length];
+            datagram[0] = first;
+            let outcome = bench
+                .relay
+                .handle_frame(bench.now, route(ELSEWHERE), &datagram);
+            assert_eq!(outcome, Outcome::default());
+        }
+    }
+    let bound = RelayFrame::Bound {
+        leg: bench.grant(Role::Listener).leg,
+        lifetime_s: 1,
+    };
+    assert_eq!(bench.frame(ELSEWHERE, &bound), Outcome::default());
+}

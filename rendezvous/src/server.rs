@@ -1,0 +1,332 @@
+//! The server as a whole: binds the ports, reads the state, starts the tasks, and stops them in order.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use p2pdbg_identity::{StateDir, StateError, tls};
+use p2pdbg_wire::url::{DEFAULT_PORT, RendezvousUrl};
+use quinn::{Endpoint, TokioRuntime};
+use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admission::Admission,
+    counters::{Counters, Tallies},
+    datapath::{Datapath, Port},
+    hub::Hub,
+    limits::Limits,
+    public::{PublicAddress, guess, is_private},
+    quic::{Entrance, Lobby, accept, endpoint_config, server_config},
+    quic_socket::QuicSocket,
+    registry::Registry,
+    socket::UdpPort,
+    voucher::Vouchers,
+};
+
+/// The second port on which STUN is answered, unless told otherwise.
+pub const DEFAULT_ALT_PORT: u16 = 3479;
+
+/// The name of the directory that the state lies in, unless told otherwise.
+const PROGRAM: &str = "p2pdbg-rendezvous";
+
+/// How long peers may take to say goodbye.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Events and commands that wait for the hub and the datapath.
+const QUEUE: usize = 1_024;
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// The main ports; none means port 3478 of every address, over IPv6 and IPv4.
+    pub bind: Vec<SocketAddr>,
+    /// The port, at each of those addresses, that answers STUN too; 0 takes any that is free.
+    pub alt_port: u16,
+    /// What the URL says; without it, the best guess.
+    pub public: Option<PublicAddress>,
+    /// The state directory; none means the platform's.
+    pub state: Option<PathBuf>,
+    /// Asks nobody for the access key.
+    pub open: bool,
+    /// The limits.
+    pub limits: Limits,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            bind: Vec::new(),
+            alt_port: DEFAULT_ALT_PORT,
+            public: None,
+            state: None,
+            open: false,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Why the rendezvous cannot serve: what happened, why, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory cannot be used.
+    #[error("{0}")]
+    State(#[from] StateError),
+    /// A port cannot be opened.
+    #[error("cannot open UDP port {} on {}: {}", address.port(), address.ip(), why_not(source))]
+    Bind {
+        /// What was to be bound.
+        address: SocketAddr,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The certificate does not serve.
+    #[error(
+        "the certificate in the state directory does not serve: {0}; delete it and a new one is made"
+    )]
+    Certificate(#[from] rustls::Error),
+    /// The operating system or the libraries refuse otherwise.
+    #[error("cannot serve: {0}")]
+    Other(String),
+}
+
+fn why_not(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another program uses it (another p2pdbg-rendezvous?); \
+             stop that one, or choose another port with --bind and --alt-port"
+            .into(),
+        io::ErrorKind::PermissionDenied => {
+            "it takes more privileges; choose a port above 1023 with --bind and --alt-port".into()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this host does not have that address; choose another with --bind".into()
+        }
+        _ => format!("{error}; choose another address with --bind"),
+    }
+}
+
+/// A running rendezvous. Dropping it ends everything at once, without a word to the peers.
+#[derive(Debug)]
+pub struct Server {
+    url: RendezvousUrl,
+    addresses: Vec<SocketAddr>,
+    alternatives: Vec<SocketAddr>,
+    unreachable: bool,
+    tallies: Arc<Tallies>,
+    stop: CancellationToken,
+    stop_datapath: CancellationToken,
+    entrances: JoinSet<()>,
+    core: JoinSet<()>,
+}
+
+impl Server {
+    /// Opens the state and the ports and serves, on the tokio runtime that this is called in.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
+        let state = StateDir::open(config.state.as_deref(), PROGRAM)?;
+        let identity = state.identity()?;
+        let access_key = state.secret16("access-key")?;
+        let secret = state.secret32("server-secret")?;
+        let mains = bind_mains(&config.bind)?;
+        let alternatives = bind_alternatives(&mains, config.alt_port)?;
+
+        let tallies = Arc::new(Tallies::default());
+        let (events, hub_events) = mpsc::channel(QUEUE);
+        let (commands, datapath_commands) = mpsc::channel(QUEUE);
+        let lobby = Arc::new(Lobby {
+            admission: Admission::new(&config.limits),
+            hub: events.clone(),
+            tallies: tallies.clone(),
+            limits: config.limits.clone(),
+            next: AtomicU64::new(1),
+        });
+        let quic = server_config(tls::control_server(&identity)?, &config.limits)
+            .map_err(|error| StartError::Other(error.to_string()))?;
+        let (url, unreachable) = url(&config, &mains, &access_key, identity.fingerprint());
+
+        let stop = CancellationToken::new();
+        let stop_datapath = CancellationToken::new();
+        let mut entrances = JoinSet::new();
+        let mut core = JoinSet::new();
+        let mut ports = Vec::new();
+        let mut addresses = Vec::new();
+        for main in mains {
+            let main = Arc::new(main);
+            addresses.push(main.local());
+            let (socket, feed) = QuicSocket::new(main.clone());
+            ports.push(Port {
+                udp: main.clone(),
+                quic: Some(feed),
+            });
+            let endpoint = Endpoint::new_with_abstract_socket(
+                endpoint_config(&secret),
+                Some(quic.clone()),
+                socket,
+                Arc::new(TokioRuntime),
+            )
+            .map_err(|error| StartError::Other(error.to_string()))?;
+            let public_port = config.public.as_ref().and_then(|public| public.port);
+            let mut stun_ports = vec![public_port.unwrap_or(main.local().port())];
+            let alternative = alternatives
+                .iter()
+                .find(|alternative| alternative.local().ip() == main.local().ip());
+            stun_ports.extend(alternative.map(|alternative| alternative.local().port()));
+            let entrance = Entrance {
+                endpoint,
+                stun_ports,
+            };
+            entrances.spawn(accept(entrance, lobby.clone(), stop.clone()));
+        }
+        let alternative_addresses = alternatives.iter().map(UdpPort::local).collect();
+        ports.extend(alternatives.into_iter().map(|alternative| Port {
+            udp: Arc::new(alternative),
+            quic: None,
+        }));
+        let vouchers = Vouchers::new(&secret, &access_key);
+        let registry = Registry::new(config.limits.clone(), access_key, config.open, vouchers);
+        let hub = Hub::new(registry, hub_events, commands, tallies.clone());
+        core.spawn(hub.run(stop.clone()));
+        let datapath = Datapath::new(
+            ports,
+            &config.limits,
+            datapath_commands,
+            events,
+            tallies.clone(),
+        );
+        core.spawn(datapath.run(stop_datapath.clone()));
+        Ok(Self {
+            url,
+            addresses,
+            alternatives: alternative_addresses,
+            unreachable,
+            tallies,
+            stop,
+            stop_datapath,
+            entrances,
+            core,
+        })
+    }
+
+    /// What peers are given: host, port, fingerprint, and the access key unless the rendezvous is open.
+    pub fn url(&self) -> &RendezvousUrl {
+        &self.url
+    }
+
+    /// The main ports, as they are bound.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The ports that answer STUN alone.
+    pub fn alternatives(&self) -> &[SocketAddr] {
+        &self.alternatives
+    }
+
+    /// Whether the host in the URL was guessed, and is one that hosts elsewhere cannot reach.
+    pub fn is_guess_private(&self) -> bool {
+        self.unreachable
+    }
+
+    /// What has been done so far.
+    pub fn counters(&self) -> Counters {
+        self.tallies.snapshot()
+    }
+
+    /// Tells the peers, closes their connections, and stops. Takes three seconds at most.
+    pub async fn shutdown(mut self) {
+        self.stop.cancel();
+        let farewell = async { while self.entrances.join_next().await.is_some() {} };
+        if timeout(FAREWELL, farewell).await.is_err() {
+            tracing::info!("some peers did not take leave in time");
+        }
+        self.entrances.shutdown().await;
+        self.stop_datapath.cancel();
+        while self.core.join_next().await.is_some() {}
+    }
+}
+
+fn bind(address: SocketAddr, only_v6: bool) -> Result<UdpPort, StartError> {
+    UdpPort::bind(address, only_v6).map_err(|source| StartError::Bind { address, source })
+}
+
+fn bind_mains(wanted: &[SocketAddr]) -> Result<Vec<UdpPort>, StartError> {
+    if wanted.is_empty() {
+        return bind_everywhere(DEFAULT_PORT);
+    }
+    wanted
+        .iter()
+        .map(|address| {
+            // Two wildcards on one port: to each its own family.
+            let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+            bind(*address, wanted.contains(&v4))
+        })
+        .collect()
+}
+
+/// Every address of both families, with one socket where the system can.
+fn bind_everywhere(port: u16) -> Result<Vec<UdpPort>, StartError> {
+    let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+    let v6 = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
+    match bind(v6, false) {
+        Ok(both) if both.is_dual_stack() => Ok(vec![both]),
+        Ok(only_v6) => Ok(vec![only_v6, bind(v4, false)?]),
+        Err(StartError::Bind { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {
+            Err(StartError::Bind {
+                address: v6,
+                source,
+            })
+        }
+        // A host without IPv6.
+        Err(_) => Ok(vec![bind(v4, false)?]),
+    }
+}
+
+/// One alternative port for each address that has a main one.
+fn bind_alternatives(mains: &[UdpPort], port: u16) -> Result<Vec<UdpPort>, StartError> {
+    let mut seen = BTreeSet::new();
+    mains
+        .iter()
+        .filter(|main| seen.insert(main.local().ip()))
+        .map(|main| {
+            let mut address = main.local();
+            address.set_port(port);
+            bind(address, !main.is_dual_stack())
+        })
+        .collect()
+}
+
+/// The URL, and whether its host is a guess that is of no use elsewhere.
+fn url(
+    config: &ServerConfig,
+    mains: &[UdpPort],
+    access_key: &p2pdbg_wire::url::AccessKey,
+    fingerprint: p2pdbg_wire::fingerprint::Fingerprint,
+) -> (RendezvousUrl, bool) {
+    let bound = mains
+        .first()
+        .map(|main| (main.local(), main.is_dual_stack()));
+    let (bound, dual_stack) =
+        bound.unwrap_or((SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), false));
+    let (host, port, unreachable) = match &config.public {
+        Some(public) => (public.host.clone(), public.port, false),
+        None => {
+            let guessed = guess(bound, dual_stack);
+            (guessed.to_string(), None, is_private(guessed))
+        }
+    };
+    let url = RendezvousUrl {
+        access_key: (!config.open).then(|| access_key.clone()),
+        host,
+        port: port.unwrap_or(bound.port()),
+        fingerprint: Some(fingerprint),
+    };
+    (url, unreachable)
+}

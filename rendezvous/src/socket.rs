@@ -1,0 +1,169 @@
+//! A UDP port of the rendezvous: the only file that owns sockets.
+//!
+//! Ports are read by [`crate::datapath`] alone and written to by everybody, straight to the operating system.
+//! Datagrams come and go in batches where the system can (GRO and GSO, by quinn-udp), and a reply leaves from
+//! the very address that its request came to, which matters on hosts with several.
+
+use std::{
+    io::{self, IoSliceMut},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    task::{Context, Poll},
+};
+
+use quinn::udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{io::Interest, net::UdpSocket};
+
+/// What the operating system is asked to buffer in either direction: 20 ms at 1.6 Gbit/s. It may give less.
+const BUFFER: usize = 4 << 20;
+
+/// A batch of datagrams of one sender fits, in bytes.
+pub(crate) const BATCH_BYTES: usize = 65_536;
+
+/// Room for what one system call receives.
+pub(crate) struct ReceiveBuffers {
+    pub(crate) bytes: [Box<[u8]>; BATCH_SIZE],
+    pub(crate) metas: [RecvMeta; BATCH_SIZE],
+}
+
+impl ReceiveBuffers {
+    pub(crate) fn new() -> Self {
+        Self {
+            bytes: std::array::from_fn(|_| vec![0; BATCH_BYTES].into()),
+            metas: [RecvMeta::default(); BATCH_SIZE],
+        }
+    }
+}
+
+/// One bound UDP socket.
+#[derive(Debug)]
+pub(crate) struct UdpPort {
+    io: UdpSocket,
+    state: UdpSocketState,
+    local: SocketAddr,
+    /// Whether the socket writes IPv4 addresses as IPv6 ones.
+    dual_stack: bool,
+}
+
+impl UdpPort {
+    /// Binds `address`; an IPv6 wildcard takes IPv4 too unless `only_v6` is set, as far as the system can. Must
+    /// be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(crate) fn bind(address: SocketAddr, only_v6: bool) -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::DGRAM,
+            Some(Protocol::UDP),
+        )?;
+        let mut dual_stack = false;
+        if address.is_ipv6() {
+            let both = address.ip().is_unspecified() && !only_v6;
+            dual_stack = both && socket.set_only_v6(false).is_ok();
+            if !dual_stack {
+                socket.set_only_v6(true)?;
+            }
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        // The system's limits are the operator's to raise; a small buffer only costs speed.
+        let _ = socket.set_recv_buffer_size(BUFFER);
+        let _ = socket.set_send_buffer_size(BUFFER);
+        let io = UdpSocket::from_std(socket.into())?;
+        let state = UdpSocketState::new((&io).into())?;
+        let local = io.local_addr()?;
+        Ok(Self {
+            io,
+            state,
+            local,
+            dual_stack,
+        })
+    }
+
+    /// What it is bound to.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Whether it takes IPv4 and IPv6.
+    pub(crate) fn is_dual_stack(&self) -> bool {
+        self.dual_stack
+    }
+
+    /// Whether datagrams may be cut up on their way.
+    pub(crate) fn may_fragment(&self) -> bool {
+        self.state.may_fragment()
+    }
+
+    /// How many datagrams one call may send.
+    pub(crate) fn max_segments(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+
+    /// Waits until there is something to receive. One task only may do so.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_recv_ready(cx)
+    }
+
+    /// Receives what is there, without waiting: how many entries of `buffers` hold something.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is nothing, else the operating system's.
+    pub(crate) fn receive(&self, buffers: &mut ReceiveBuffers) -> io::Result<usize> {
+        let mut slices = buffers.bytes.each_mut().map(|bytes| IoSliceMut::new(bytes));
+        self.io.try_io(Interest::READABLE, || {
+            self.state
+                .recv((&self.io).into(), &mut slices, &mut buffers.metas)
+        })
+    }
+
+    /// Sends without waiting, for those who can wait: see [`Self::writable`].
+    ///
+    /// # Errors
+    /// `WouldBlock` when the system's buffer is full.
+    pub(crate) fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.io.try_io(Interest::WRITABLE, || {
+            self.state.send((&self.io).into(), transmit)
+        })
+    }
+
+    /// Waits until the system's buffer has room.
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        self.io.writable().await
+    }
+
+    /// Sends datagrams, cut into calls that the system takes, or drops what it does not take now, as a router
+    /// does with a full queue: whether all went out.
+    pub(crate) fn send_or_drop(&self, transmit: &Transmit<'_>) -> bool {
+        let segment = transmit.segment_size.unwrap_or(transmit.contents.len());
+        let most = segment.saturating_mul(self.max_segments()).max(1);
+        transmit.contents.chunks(most).all(|contents| {
+            let part = Transmit {
+                contents,
+                ..transmit.clone()
+            };
+            self.state.send((&self.io).into(), &part).is_ok()
+        })
+    }
+}
+
+/// Whether a datagram to this address of ours can be answered from it: one to a broadcast or multicast address
+/// cannot, and is nobody's business to send here.
+pub(crate) fn answerable(destination: Option<IpAddr>) -> bool {
+    let Some(destination) = destination.map(|ip| ip.to_canonical()) else {
+        return true;
+    };
+    !destination.is_multicast() && destination != IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
+/// An address as people and peers write it: IPv4 as IPv4, whatever the socket.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(_) => address,
+        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+            Some(ip) => SocketAddr::new(ip.into(), v6.port()),
+            None => address,
+        },
+    }
+}

@@ -1,0 +1,240 @@
+//! A rendezvous to test, and a peer that says what it is told to say.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use p2pdbg_identity::tls;
+use p2pdbg_rendezvous::{Limits, Server, ServerConfig};
+use p2pdbg_wire::{
+    control::{
+        Credential, FromRendezvous, Introduction, NameplateClaim, Refusal, Role, ToRendezvous,
+    },
+    fingerprint::Fingerprint,
+    frame,
+    url::AccessKey,
+};
+use quinn::{
+    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, RecvStream, SendStream,
+    TokioRuntime, VarInt, crypto::rustls::QuicClientConfig,
+};
+use tempfile::TempDir;
+
+/// Longer than anything here takes; a test that waits for it has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for `future`, but not for ever.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("it happens in time")
+}
+
+/// A rendezvous on loopback with a state directory of its own.
+pub(crate) struct Rig {
+    pub(crate) server: Server,
+    pub(crate) state: TempDir,
+}
+
+impl Rig {
+    pub(crate) async fn start() -> Self {
+        Self::with(Limits::default()).await
+    }
+
+    pub(crate) async fn with(limits: Limits) -> Self {
+        let state = state_dir();
+        let server = serve(&state, limits).await;
+        Self { server, state }
+    }
+
+    /// Stops the server and starts another with the same state.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { server, state } = self;
+        server.shutdown().await;
+        let server = serve(&state, Limits::default()).await;
+        Self { server, state }
+    }
+
+    pub(crate) fn main(&self) -> SocketAddr {
+        self.server.addresses()[0]
+    }
+
+    pub(crate) fn alternative(&self) -> SocketAddr {
+        self.server.alternatives()[0]
+    }
+
+    pub(crate) fn key(&self) -> Credential {
+        let key: AccessKey = self.server.url().access_key.clone().expect("not open");
+        Credential::AccessKey(key)
+    }
+
+    /// Somebody who has connected and not said anything yet.
+    pub(crate) async fn stranger(&self) -> Peer {
+        let fingerprint = self.server.url().fingerprint.expect("always given");
+        Peer::connect(self.main(), fingerprint).await
+    }
+
+    /// Somebody who was welcomed.
+    pub(crate) async fn peer(&self, credential: Credential) -> Peer {
+        let mut peer = self.stranger().await;
+        peer.hello(credential).await;
+        assert!(matches!(peer.hear().await, FromRendezvous::Welcome { .. }));
+        peer
+    }
+
+    /// A listener with a nameplate.
+    pub(crate) async fn listener(&self) -> (Peer, NameplateClaim) {
+        let mut listener = self.peer(self.key()).await;
+        let claim = listener.listen(None).await;
+        (listener, claim)
+    }
+
+    /// Two peers in a session.
+    pub(crate) async fn pair(&self) -> (Member, Member) {
+        let (mut listener, claim) = self.listener().await;
+        let nameplate = claim.nameplate;
+        let mut connector = self.peer(Credential::None).await;
+        connector.say(&ToRendezvous::Join { nameplate }).await;
+        let listener = Member {
+            introduction: listener.introduced().await,
+            peer: listener,
+        };
+        let connector = Member {
+            introduction: connector.introduced().await,
+            peer: connector,
+        };
+        assert_eq!(listener.introduction.role, Role::Listener);
+        assert_eq!(connector.introduction.role, Role::Connector);
+        (listener, connector)
+    }
+}
+
+/// A peer in a session.
+pub(crate) struct Member {
+    pub(crate) peer: Peer,
+    pub(crate) introduction: Introduction,
+}
+
+pub(crate) fn state_dir() -> TempDir {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    builder.tempdir().expect("a temporary directory")
+}
+
+async fn serve(state: &TempDir, limits: Limits) -> Server {
+    Server::start(ServerConfig {
+        bind: vec!["127.0.0.1:0".parse().unwrap()],
+        alt_port: 0,
+        state: Some(state.path().into()),
+        limits,
+        ..ServerConfig::default()
+    })
+    .await
+    .expect("the rendezvous starts")
+}
+
+/// One control connection.
+pub(crate) struct Peer {
+    pub(crate) connection: Connection,
+    pub(crate) send: SendStream,
+    receive: RecvStream,
+    pub(crate) local: SocketAddr,
+    _endpoint: Endpoint,
+}
+
+impl Peer {
+    pub(crate) async fn connect(address: SocketAddr, fingerprint: Fingerprint) -> Self {
+        let endpoint = endpoint();
+        let connection = soon(dial(&endpoint, address, fingerprint))
+            .await
+            .expect("a handshake");
+        let (send, receive) = soon(connection.open_bi()).await.expect("a stream");
+        Self {
+            local: endpoint.local_addr().unwrap(),
+            connection,
+            send,
+            receive,
+            _endpoint: endpoint,
+        }
+    }
+
+    pub(crate) async fn say(&mut self, message: &ToRendezvous) {
+        let mut bytes = Vec::new();
+        frame::encode(message, &mut bytes).unwrap();
+        soon(self.send.write_all(&bytes)).await.unwrap();
+    }
+
+    pub(crate) async fn hello(&mut self, credential: Credential) {
+        let agent = "test 1.0".into();
+        self.say(&ToRendezvous::Hello { credential, agent }).await;
+    }
+
+    /// The next message.
+    pub(crate) async fn hear(&mut self) -> FromRendezvous {
+        soon(self.read()).await.expect("a message")
+    }
+
+    async fn read(&mut self) -> Option<FromRendezvous> {
+        let mut prefix = [0; frame::PREFIX];
+        self.receive.read_exact(&mut prefix).await.ok()?;
+        let mut body = vec![0; frame::body_length(prefix).unwrap()];
+        self.receive.read_exact(&mut body).await.ok()?;
+        Some(frame::decode(&body).unwrap())
+    }
+
+    pub(crate) async fn listen(&mut self, claim: Option<NameplateClaim>) -> NameplateClaim {
+        self.say(&ToRendezvous::Listen { claim }).await;
+        match self.hear().await {
+            FromRendezvous::Listening(claim) => claim,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) async fn introduced(&mut self) -> Introduction {
+        match self.hear().await {
+            FromRendezvous::Introduced(introduction) => introduction,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) async fn refused(&mut self) -> Refusal {
+        match self.hear().await {
+            FromRendezvous::Refused { refusal } => refusal,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The code with which the rendezvous closes the connection.
+    pub(crate) async fn closed(&self) -> u32 {
+        match soon(self.connection.closed()).await {
+            ConnectionError::ApplicationClosed(closed) => {
+                u32::try_from(closed.error_code.into_inner()).unwrap()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn close(&self, code: u32) {
+        self.connection.close(VarInt::from_u32(code), b"");
+    }
+}
+
+/// A client's endpoint, set up as the peers' are.
+pub(crate) fn endpoint() -> Endpoint {
+    let mut config = EndpointConfig::default();
+    config.grease_quic_bit(false);
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    Endpoint::new(config, None, socket, Arc::new(TokioRuntime)).unwrap()
+}
+
+pub(crate) async fn dial(
+    endpoint: &Endpoint,
+    address: SocketAddr,
+    fingerprint: Fingerprint,
+) -> Result<Connection, ConnectionError> {
+    let tls = tls::control_client(Some(fingerprint)).unwrap();
+    let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+    endpoint
+        .connect_with(config, address, tls::SERVER_NAME)
+        .unwrap()
+        .await
+}
