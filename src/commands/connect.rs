@@ -1,18 +1,98 @@
-//! `p2pdbg connect`: the end on the debuggee's host.
+//! `p2pdbg connect`: on the debuggee's host, joins the listener and runs a COMMAND if there is one.
 
+use p2pdbg_wire::control::Role;
+
+use super::{
+    command::Running,
+    host::{Host, HostEvent},
+    interrupt::Interrupt,
+};
 use crate::{
-    cli::ConnectOptions,
+    cli::{Absent, Command, ConnectOptions, Meeting},
     failure::{ErrorCode, Failure, Outcome},
-    report::Reporter,
+    meeting::Whom,
+    report::{Event, Reporter},
+    session::SessionEnd,
 };
 
-/// Runs until the session is over.
+/// Runs until the session is over, the COMMAND has ended, or it is interrupted.
 ///
 /// # Errors
-/// Says why it could not go on.
-pub async fn run(_options: ConnectOptions, _reporter: Reporter) -> Result<Outcome, Failure> {
-    Err(Failure::new(
-        ErrorCode::Internal,
-        "this build has no sessions yet",
-    ))
+/// When it cannot go on.
+pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome, Failure> {
+    let mut interrupt = Interrupt::new()?;
+    let mut host = Host::open(
+        Role::Connector,
+        options.session,
+        Vec::new(),
+        Absent::Hold,
+        reporter.clone(),
+    )?;
+    let whom = match options.meeting {
+        Meeting::Known(name) => Whom::Known(host.known_peer(&name)?),
+        Meeting::Code(code) => match host.peer_of_code(&code) {
+            Some(peer) => Whom::Known(peer),
+            None => Whom::CodeMaker(code),
+        },
+    };
+    host.meet(whom);
+    let result = serve(&mut host, options.command, &mut interrupt, &reporter).await;
+    host.close().await;
+    result
+}
+
+async fn serve(
+    host: &mut Host,
+    mut command: Option<Command>,
+    interrupt: &mut Interrupt,
+    reporter: &Reporter,
+) -> Result<Outcome, Failure> {
+    let mut running: Option<Running> = None;
+    loop {
+        let event = tokio::select! {
+            event = host.event() => event,
+            () = interrupt.wait(), if running.is_none() => return Ok(Outcome::Interrupted),
+            status = ended(&mut running) => {
+                let status = status?;
+                host.drain().await;
+                return Ok(Outcome::Command(status));
+            }
+        };
+        match event {
+            Ok(HostEvent::Ready(forwards)) => {
+                if let Some(command) = command.take() {
+                    reporter.release_terminal();
+                    running = Some(Running::start(&command, &forwards)?);
+                }
+            }
+            Ok(HostEvent::Over(end)) => {
+                reporter.emit(Event::Closed {
+                    why: end.to_string(),
+                });
+                // The program goes on without its debugger.
+                if running.is_none() {
+                    return outcome(end);
+                }
+            }
+            Ok(HostEvent::Code(_)) => {}
+            Err(failure) if running.is_none() => return Err(failure),
+            Err(failure) => reporter.emit(Event::Error(failure)),
+        }
+    }
+}
+
+async fn ended(running: &mut Option<Running>) -> Result<u8, Failure> {
+    match running {
+        Some(running) => running.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn outcome(end: SessionEnd) -> Result<Outcome, Failure> {
+    match end {
+        SessionEnd::Closed | SessionEnd::PeerClosed => Ok(Outcome::Done),
+        SessionEnd::PeerGone => Err(Failure::new(ErrorCode::PeerGone, end.to_string())
+            .hint("run p2pdbg connect again when the peer is back")),
+        SessionEnd::Failed(failure) => Err(failure),
+    }
 }

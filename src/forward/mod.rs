@@ -2,15 +2,20 @@
 //!
 //! This module holds what a forward *is*: its addresses ([`HostPort`], [`Bind`]), its direction, the
 //! notation of `-L` and `-R` ([`ForwardSpec`]), the debuggers known by name ([`Preset`]), and the rule for
-//! what a peer may ask of this host ([`AllowList`]). Opening ports, dialling and moving bytes is not here.
+//! what a peer may ask of this host ([`AllowList`]); and its two TCP ends: [`OpenPort`] and [`dial`]. Moving bytes
+//! is not here.
 
 mod allow;
+mod dial;
 mod host_port;
+mod open;
 mod preset;
 mod spec;
 
 pub use allow::AllowList;
+pub use dial::dial;
 pub use host_port::{Bind, BindScope, Host, HostPort, NotAHostPort};
+pub use open::OpenPort;
 pub use p2pdbg_wire::tunnel::Direction;
 pub use preset::Preset;
 pub use spec::{DEFAULT_PORT, Forward, ForwardSpec, NotAForward, SpecFault};

@@ -106,8 +106,7 @@ mod tests {
             port: 0,
         };
         let port = OpenPort::open(bind).await.unwrap();
-        let (accepted, dialled) =
-            tokio::join!(port.accept(), TcpStream::connect(port.address()));
+        let (accepted, dialled) = tokio::join!(port.accept(), TcpStream::connect(port.address()));
         assert_eq!(
             accepted.unwrap().peer_addr().unwrap(),
             dialled.unwrap().local_addr().unwrap()

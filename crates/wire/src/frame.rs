@@ -27,14 +27,23 @@ pub enum Malformed {
 /// # Errors
 /// [`Malformed::TooLong`] if the body would pass [`MAX_BODY`]; `out` is then as it was.
 pub fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) -> Result<(), Malformed> {
-    let body = postcard::to_stdvec(message).map_err(|_| Malformed::Body)?;
-    let length = u32::try_from(body.len())
-        .ok()
-        .filter(|_| body.len() <= MAX_BODY)
-        .ok_or(Malformed::TooLong(body.len()))?;
+    let body = encode_body(message)?;
+    let length = u32::try_from(body.len()).map_err(|_| Malformed::TooLong(body.len()))?;
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(&body);
     Ok(())
+}
+
+/// The body of a frame alone, for messages that travel inside others.
+///
+/// # Errors
+/// [`Malformed::TooLong`] if it would pass [`MAX_BODY`].
+pub fn encode_body<T: Serialize>(message: &T) -> Result<Vec<u8>, Malformed> {
+    let body = postcard::to_stdvec(message).map_err(|_| Malformed::Body)?;
+    if body.len() > MAX_BODY {
+        return Err(Malformed::TooLong(body.len()));
+    }
+    Ok(body)
 }
 
 /// The length of the body that a prefix announces.

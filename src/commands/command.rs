@@ -1,0 +1,161 @@
+//! The COMMAND of `connect`: a program that runs with the forwards in its environment, as if it had been started
+//! without p2pdbg in between: same terminal, its own signals, its own exit status.
+
+use std::io;
+
+use p2pdbg_wire::tunnel::Direction;
+use tokio::process::Child;
+
+use crate::{
+    cli::Command,
+    failure::{ErrorCode, Failure},
+    forward::Forward,
+};
+
+/// Set to 1 so that a program knows it is to be debugged.
+const START: &str = "START_DEBUGGER";
+
+/// The host at which the debugger is dialled, or at which the debuggee listens.
+const HOST: &str = "DEBUGGER_HOST";
+
+/// The port to go with it.
+const PORT: &str = "DEBUGGER_PORT";
+
+/// A COMMAND that runs.
+pub(super) struct Running {
+    child: Child,
+    #[cfg(unix)]
+    signals: passed_on::Signals,
+}
+
+impl Running {
+    /// Starts it. The first forward that stands is the one that the environment names.
+    pub(super) fn start(command: &Command, forwards: &[Forward]) -> Result<Self, Failure> {
+        let mut process = tokio::process::Command::new(&command.program);
+        process.args(&command.arguments).kill_on_drop(true);
+        if let Some(forward) = forwards.first() {
+            let port = match forward.direction {
+                Direction::ToIde => forward.bind.port,
+                Direction::ToDebuggee => forward.target.port,
+            };
+            process
+                .env(START, "1")
+                .env(HOST, "127.0.0.1")
+                .env(PORT, port.to_string());
+        }
+        let failed = |error: io::Error| not_started(command, &error);
+        #[cfg(unix)]
+        let signals = passed_on::Signals::catch().map_err(failed)?;
+        let child = process.spawn().map_err(failed)?;
+        Ok(Self {
+            child,
+            #[cfg(unix)]
+            signals,
+        })
+    }
+
+    /// Waits for its end and gives its exit status, 128 + N if signal N killed it. Signals that reach p2pdbg
+    /// meanwhile are passed on.
+    #[cfg(unix)]
+    pub(super) async fn wait(&mut self) -> Result<u8, Failure> {
+        use std::os::unix::process::ExitStatusExt;
+        loop {
+            tokio::select! {
+                status = self.child.wait() => {
+                    let status = status.map_err(lost)?;
+                    let status = status.code().or(status.signal().map(|signal| 128 + signal));
+                    return Ok(status.and_then(|s| u8::try_from(s).ok()).unwrap_or(1));
+                }
+                signal = self.signals.next() => {
+                    if let Some(pid) = self.child.id() {
+                        passed_on::send(pid, signal);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for its end and gives its exit status.
+    #[cfg(not(unix))]
+    pub(super) async fn wait(&mut self) -> Result<u8, Failure> {
+        let status = self.child.wait().await.map_err(lost)?;
+        Ok(status.code().and_then(|s| u8::try_from(s).ok()).unwrap_or(1))
+    }
+}
+
+fn not_started(command: &Command, error: &io::Error) -> Failure {
+    let program = command.program.to_string_lossy();
+    let code = match error.kind() {
+        io::ErrorKind::NotFound => ErrorCode::CommandNotFound,
+        _ => ErrorCode::CommandNotStarted,
+    };
+    Failure::new(code, format!("cannot start {program:?}: {error}"))
+        .hint("after -- comes the program to run, and then its arguments")
+}
+
+fn lost(error: io::Error) -> Failure {
+    Failure::new(
+        ErrorCode::Internal,
+        format!("lost sight of the COMMAND: {error}"),
+    )
+}
+
+/// Signals that are passed on to the COMMAND.
+#[cfg(unix)]
+mod passed_on {
+    use std::io::{self, IsTerminal};
+
+    use rustix::process::{Pid, Signal, kill_process};
+    use tokio::signal::unix::{self, SignalKind};
+
+    /// The signals that were sent to p2pdbg and are meant for the COMMAND.
+    pub(super) struct Signals {
+        interrupt: unix::Signal,
+        terminate: unix::Signal,
+        hangup: unix::Signal,
+        quit: unix::Signal,
+        user1: unix::Signal,
+        user2: unix::Signal,
+        /// The terminal sends ^C and ^\ to the COMMAND itself.
+        by_terminal: bool,
+    }
+
+    impl Signals {
+        pub(super) fn catch() -> io::Result<Self> {
+            Ok(Self {
+                interrupt: unix::signal(SignalKind::interrupt())?,
+                terminate: unix::signal(SignalKind::terminate())?,
+                hangup: unix::signal(SignalKind::hangup())?,
+                quit: unix::signal(SignalKind::quit())?,
+                user1: unix::signal(SignalKind::user_defined1())?,
+                user2: unix::signal(SignalKind::user_defined2())?,
+                by_terminal: io::stdin().is_terminal(),
+            })
+        }
+
+        /// The next signal to pass on. Cancelling it loses nothing.
+        pub(super) async fn next(&mut self) -> Signal {
+            loop {
+                let (signal, from_keyboard) = tokio::select! {
+                    _ = self.interrupt.recv() => (Signal::INT, true),
+                    _ = self.quit.recv() => (Signal::QUIT, true),
+                    _ = self.terminate.recv() => (Signal::TERM, false),
+                    _ = self.hangup.recv() => (Signal::HUP, false),
+                    _ = self.user1.recv() => (Signal::USR1, false),
+                    _ = self.user2.recv() => (Signal::USR2, false),
+                };
+                if !(from_keyboard && self.by_terminal) {
+                    return signal;
+                }
+            }
+        }
+    }
+
+    /// Sends a signal; a process that has just ended needs none.
+    pub(super) fn send(pid: u32, signal: Signal) {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ = kill_process(pid, signal);
+        }
+    }
+}

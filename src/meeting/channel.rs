@@ -1,0 +1,91 @@
+//! The sealed channel to a peer through the rendezvous, which outlives the rendezvous' own sessions.
+
+use p2pdbg_wire::{
+    control::{Handle, SessionId},
+    frame,
+    signal::{PeerMessage, Signal},
+};
+
+use crate::pairing::{Opener, Paired, Sealer};
+
+/// A channel to the peer of one session between two processes.
+pub(super) struct Channel {
+    sealer: Sealer,
+    opener: Opener,
+    /// Where both meet when they have lost each other at the rendezvous.
+    pub(super) handle: Handle,
+    /// The session at the rendezvous that carries the channel now.
+    pub(super) carried_by: Option<SessionId>,
+}
+
+impl Channel {
+    /// The channel that an exchange has set up, carried by the session in which it took place.
+    pub(super) fn new(sealer: Sealer, opener: Opener, handle: Handle, carrier: SessionId) -> Self {
+        Self {
+            sealer,
+            opener,
+            handle,
+            carried_by: Some(carrier),
+        }
+    }
+
+    /// The payload that carries a message, and the session to send it in.
+    pub(super) fn seal(&mut self, message: &PeerMessage) -> Option<(SessionId, Vec<u8>)> {
+        let session = self.carried_by?;
+        match self.sealer.seal(message) {
+            Ok(signal) => encode(&signal).map(|payload| (session, payload)),
+            Err(error) => {
+                tracing::warn!(%error, "cannot seal a message for the peer");
+                None
+            }
+        }
+    }
+
+    /// The message in a payload; `None` if it is not the peer's.
+    pub(super) fn open(&mut self, payload: &[u8]) -> Option<PeerMessage> {
+        let Ok(Signal::Sealed {
+            counter,
+            ciphertext,
+        }) = frame::decode(payload)
+        else {
+            tracing::debug!("ignored a signal that is not sealed");
+            return None;
+        };
+        self.opener
+            .open(counter, &ciphertext)
+            .inspect_err(|error| tracing::warn!(%error, "ignored a signal"))
+            .ok()
+    }
+}
+
+/// A signal as a payload.
+pub(super) fn encode(signal: &Signal) -> Option<Vec<u8>> {
+    frame::encode_body(signal)
+        .inspect_err(|error| tracing::warn!(%error, "cannot encode a signal"))
+        .ok()
+}
+
+/// What is left of an exchange once its channel has been taken out.
+pub(super) fn split(paired: Paired, carrier: SessionId) -> (Channel, Remains) {
+    let Paired {
+        peer,
+        sealer,
+        opener,
+        keys,
+        pair_secret,
+    } = paired;
+    let channel = Channel::new(sealer, opener, keys.resume.clone(), carrier);
+    let remains = Remains {
+        peer,
+        keys,
+        pair_secret,
+    };
+    (channel, remains)
+}
+
+/// What an exchange gave besides its channel.
+pub(super) struct Remains {
+    pub(super) peer: p2pdbg_wire::fingerprint::Fingerprint,
+    pub(super) keys: crate::pairing::SessionKeys,
+    pub(super) pair_secret: Option<crate::pairing::PairSecret>,
+}

@@ -1,0 +1,172 @@
+//! Meeting the peer at the rendezvous: by code or as a known peer, for the first time and again.
+//!
+//! One task owns the [`Link`](crate::rendezvous::Link), the exchanges that are under way, and the sealed channel to
+//! the peer with which the last exchange succeeded. Its owner learns of new peers ([`MeetingEvent::Met`]) and of the
+//! same peer met again ([`MeetingEvent::Introduced`]), and talks to it without knowing how.
+
+mod channel;
+mod driver;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use p2pdbg_identity::Identity;
+use p2pdbg_wire::{
+    code::Code,
+    control::Role,
+    fingerprint::Fingerprint,
+    relay::LegGrant,
+    signal::{PeerInfo, PeerMessage},
+    url::RendezvousUrl,
+};
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::{
+    failure::Failure,
+    pairing::{KnownPeer, PairSecret, SessionKeys},
+    peer_name::PeerName,
+    rendezvous::LinkError,
+};
+
+/// How many commands or events may wait.
+const QUEUE: usize = 256;
+
+/// Whom to meet, and as whom.
+pub struct MeetingConfig {
+    /// Where.
+    pub rendezvous: RendezvousUrl,
+    /// This side's part.
+    pub role: Role,
+    /// This host's certificate.
+    pub identity: Arc<Identity>,
+    /// What this host calls itself.
+    pub name: PeerName,
+    /// Whom.
+    pub whom: Whom,
+}
+
+/// Whom to meet.
+#[derive(Debug, Clone)]
+pub enum Whom {
+    /// Whoever has the code that this listener makes.
+    CodeHolder,
+    /// The listener that made this code.
+    CodeMaker(Code),
+    /// A peer from an earlier pairing.
+    Known(KnownPeer),
+}
+
+/// What the owner tells the meeting.
+#[derive(Debug)]
+pub enum MeetingCommand {
+    /// Say this to the peer of the running session.
+    Message(PeerMessage),
+    /// The session is over: its channel is of no more use. A listener goes on to meet this peer, if one is named.
+    SessionOver,
+    /// From now on this is the peer to meet when no session runs.
+    Remember(Box<KnownPeer>),
+}
+
+/// Where the two peers of a session can reach each other, as the rendezvous sees it.
+#[derive(Debug, Clone)]
+pub struct MeetingPoint {
+    /// This side's leg of the relay.
+    pub leg: LegGrant,
+    /// Where the relay is.
+    pub rendezvous: SocketAddr,
+    /// Where the rendezvous answers STUN.
+    pub stun: Vec<SocketAddr>,
+    /// Where it saw the peer.
+    pub peer_seen: Vec<IpAddr>,
+}
+
+/// A peer that has been met, and with which a session can begin.
+#[derive(Debug)]
+pub struct Met {
+    /// Its certificate.
+    pub peer: Fingerprint,
+    /// What it says of itself.
+    pub info: PeerInfo,
+    /// The keys of the session.
+    pub keys: SessionKeys,
+    /// To be remembered; none if the two knew each other.
+    pub pair_secret: Option<PairSecret>,
+    /// The code with which the two paired.
+    pub code: Option<Code>,
+    /// How to reach it.
+    pub at: MeetingPoint,
+}
+
+/// What the meeting tells its owner.
+#[derive(Debug)]
+pub enum MeetingEvent {
+    /// The rendezvous is reached.
+    LinkUp,
+    /// The rendezvous is not reached; another attempt follows.
+    LinkDown(LinkError),
+    /// This code leads here now.
+    Code(Code),
+    /// Somebody tried the last code with a wrong word; another follows.
+    CodeBurned,
+    /// Somebody is here, and keys are being exchanged.
+    Pairing,
+    /// That came to nothing.
+    PairingFailed(crate::pairing::Failure),
+    /// A peer has been met.
+    Met(Box<Met>),
+    /// The peer of the running session has been met again.
+    Introduced(MeetingPoint),
+    /// The rendezvous saw the peer of the running session bind its leg.
+    PeerSeen(Vec<IpAddr>),
+    /// The peer of the running session says this.
+    Message(PeerMessage),
+    /// The meeting is over, for this reason.
+    Failed(Failure),
+}
+
+/// A handle on the meeting's task; dropping it leaves the rendezvous.
+#[derive(Debug)]
+pub struct Meeting {
+    commands: mpsc::Sender<MeetingCommand>,
+    events: mpsc::Receiver<MeetingEvent>,
+    closing: CancellationToken,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Meeting {
+    /// Goes to the rendezvous.
+    pub fn start(config: MeetingConfig) -> Self {
+        let (commands, receiver) = mpsc::channel(QUEUE);
+        let (report, events) = mpsc::channel(QUEUE);
+        let closing = CancellationToken::new();
+        let driver = driver::Driver::new(config, report);
+        let task = driver.run(receiver, closing.clone());
+        Self {
+            commands,
+            events,
+            closing,
+            task: AbortOnDropHandle::new(tokio::spawn(task)),
+        }
+    }
+
+    /// Tells the meeting something.
+    pub fn command(&self, command: MeetingCommand) {
+        if self.commands.try_send(command).is_err() {
+            tracing::warn!("the meeting takes no more commands");
+        }
+    }
+
+    /// What happens next; `None` after [`MeetingEvent::Failed`].
+    pub async fn event(&mut self) -> Option<MeetingEvent> {
+        self.events.recv().await
+    }
+
+    /// Leaves the rendezvous, after what was to be said to the peer has been said.
+    pub async fn close(self) {
+        self.closing.cancel();
+        let _ = self.task.await;
+    }
+}

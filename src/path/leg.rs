@@ -1,0 +1,187 @@
+//! Binding a session's socket to its leg of the relay; sans-IO.
+//!
+//! BIND is repeated until the relay challenges it, and ANSWER until the relay says BOUND (crate `wire`, module
+//! `relay`). A leg that the relay does not know is of no more use: the next introduction brings another.
+
+use std::time::{Duration, Instant};
+
+use p2pdbg_wire::relay::{LegGrant, RelayFrame, RelayRefusal, answer_mac};
+
+/// The first wait for an answer.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
+/// The longest wait for an answer.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// What to do for a leg.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LegAction {
+    /// Send this frame to the relay.
+    Send(Vec<u8>),
+    /// The leg is bound: datagrams of this socket reach the other member's.
+    Bound,
+    /// The relay knows the leg no longer.
+    Gone,
+}
+
+/// The state of one leg.
+#[derive(Debug)]
+pub struct Leg {
+    grant: LegGrant,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Binding { wait: Duration, next: Instant },
+    Bound,
+    Gone,
+}
+
+impl Leg {
+    /// A leg that is to be bound at once: the first [`Leg::handle_timeout`] sends BIND.
+    pub fn new(grant: LegGrant, now: Instant) -> Self {
+        let state = State::Binding {
+            wait: FIRST_WAIT,
+            next: now,
+        };
+        Self { grant, state }
+    }
+
+    /// Binds anew, because the source address may have changed or the relay is silent.
+    pub fn rebind(&mut self, now: Instant) {
+        if !matches!(self.state, State::Gone) {
+            self.state = State::Binding {
+                wait: FIRST_WAIT,
+                next: now,
+            };
+        }
+    }
+
+    /// When [`Leg::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Binding { next, .. } => Some(next),
+            State::Bound | State::Gone => None,
+        }
+    }
+
+    /// Sends BIND when it is due.
+    pub fn handle_timeout(&mut self, now: Instant) -> Option<LegAction> {
+        match &mut self.state {
+            State::Binding { wait, next } if *next <= now => {
+                *next = now + *wait;
+                *wait = (*wait * 2).min(LONGEST_WAIT);
+                let frame = RelayFrame::Bind {
+                    leg: self.grant.leg,
+                };
+                Some(LegAction::Send(frame.encode()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes a frame that came from the relay's address. Frames for another leg are ignored.
+    pub fn handle_frame(&mut self, frame: &RelayFrame) -> Option<LegAction> {
+        match frame {
+            RelayFrame::Challenge { leg, cookie } if *leg == self.grant.leg => {
+                if !matches!(self.state, State::Binding { .. }) {
+                    return None;
+                }
+                let answer = RelayFrame::Answer {
+                    leg: *leg,
+                    cookie: *cookie,
+                    mac: answer_mac(&self.grant, cookie),
+                };
+                Some(LegAction::Send(answer.encode()))
+            }
+            RelayFrame::Bound { leg, .. } if *leg == self.grant.leg => match self.state {
+                State::Binding { .. } => {
+                    self.state = State::Bound;
+                    Some(LegAction::Bound)
+                }
+                State::Bound | State::Gone => None,
+            },
+            RelayFrame::Refused { leg, reason } if *leg == self.grant.leg => match reason {
+                RelayRefusal::UnknownLeg => {
+                    self.state = State::Gone;
+                    Some(LegAction::Gone)
+                }
+                // A cookie that is too old: the next BIND brings a fresh one.
+                RelayRefusal::Proof | RelayRefusal::Other(_) => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p2pdbg_wire::{
+        relay::{LegId, answer_is_genuine},
+        secret::Secret,
+    };
+
+    use super::*;
+
+    fn leg() -> (Leg, LegGrant, Instant) {
+        let grant = LegGrant {
+            leg: LegId([3; 16]),
+            key: Secret::random(),
+        };
+        let now = Instant::now();
+        (Leg::new(grant.clone(), now), grant, now)
+    }
+
+    fn sent(action: Option<LegAction>) -> RelayFrame {
+        match action {
+            Some(LegAction::Send(bytes)) => RelayFrame::decode(&bytes).unwrap(),
+            other => panic!("nothing was sent: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_leg_binds_in_three_steps() {
+        let (mut leg, grant, now) = leg();
+        assert_eq!(
+            sent(leg.handle_timeout(now)),
+            RelayFrame::Bind { leg: grant.leg }
+        );
+        let challenge = RelayFrame::Challenge {
+            leg: grant.leg,
+            cookie: [1; 32],
+        };
+        let RelayFrame::Answer { cookie, mac, .. } = sent(leg.handle_frame(&challenge)) else {
+            panic!("no answer");
+        };
+        assert!(answer_is_genuine(&grant.key, &grant.leg, &cookie, &mac));
+        let bound = RelayFrame::Bound {
+            leg: grant.leg,
+            lifetime_s: 300,
+        };
+        assert_eq!(leg.handle_frame(&bound), Some(LegAction::Bound));
+        assert_eq!(leg.handle_frame(&bound), None);
+        assert_eq!(leg.poll_timeout(), None);
+    }
+
+    #[test]
+    fn bind_is_repeated_later_and_later() {
+        let (mut leg, _, now) = leg();
+        assert!(leg.handle_timeout(now).is_some());
+        let first = leg.poll_timeout().unwrap();
+        assert!(leg.handle_timeout(now).is_none());
+        assert!(leg.handle_timeout(first).is_some());
+        assert!(leg.poll_timeout().unwrap() - first > first - now);
+    }
+
+    #[test]
+    fn frames_for_another_leg_are_ignored() {
+        let (mut leg, _, _) = leg();
+        let stranger = RelayFrame::Refused {
+            leg: LegId([9; 16]),
+            reason: RelayRefusal::UnknownLeg,
+        };
+        assert_eq!(leg.handle_frame(&stranger), None);
+        assert!(leg.poll_timeout().is_some());
+    }
+}

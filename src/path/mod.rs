@@ -1,0 +1,134 @@
+//! Ways to the peer: the leg of the relay, and the direct path that the traversal engine finds.
+//!
+//! One task owns the session's UDP sockets, the [`leg::Leg`] and the [`p2pdbg_punch::Engine`]; it moves datagrams
+//! and timers between them and tells the session what it may dial. It knows nothing of tunnels and streams.
+
+mod driver;
+mod interfaces;
+mod leg;
+mod sockets;
+
+use std::net::{IpAddr, SocketAddr};
+
+use p2pdbg_punch::{LossReason, Obstacle, PunchKey, Role};
+use p2pdbg_wire::relay::LegGrant;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+pub use sockets::PathSocket;
+
+/// How many commands or events may wait.
+const QUEUE: usize = 256;
+
+/// What the session tells the paths.
+#[derive(Debug)]
+pub enum PathCommand {
+    /// The rendezvous introduced the peers, for the first time or again: bind this leg.
+    Introduced {
+        /// The leg.
+        leg: LegGrant,
+        /// Where the relay is.
+        rendezvous: SocketAddr,
+        /// Where it saw the peer.
+        peer_seen: Vec<IpAddr>,
+    },
+    /// The rendezvous saw the peer bind its leg, from these addresses.
+    PeerSeen(Vec<IpAddr>),
+    /// The peers have authenticated each other: look for a direct path.
+    Search(Search),
+    /// A message of the peer's engine.
+    PeerSignal(Vec<u8>),
+    /// A tunnel stands on the nominated path.
+    DirectUp,
+    /// The tunnel on the nominated path is gone.
+    DirectLost,
+    /// The tunnel on the relay is gone: bind again.
+    RelayLost,
+    /// Whether streams move.
+    StreamsActive(bool),
+}
+
+/// What the search for a direct path needs to know.
+#[derive(Debug)]
+pub struct Search {
+    /// This side's part.
+    pub role: Role,
+    /// Authenticates the checks.
+    pub key: PunchKey,
+    /// Addresses that answer STUN.
+    pub stun: Vec<SocketAddr>,
+}
+
+/// What the paths tell the session.
+#[derive(Debug)]
+pub enum PathEvent {
+    /// Both legs are bound, as far as can be known: the peer can be dialled through the relay.
+    Relay {
+        /// From this socket.
+        socket: PathSocket,
+        /// At the relay's address.
+        remote: SocketAddr,
+    },
+    /// The relay knows the leg no longer; another introduction is needed.
+    RelayGone,
+    /// The peer can be dialled directly.
+    Direct {
+        /// From this socket.
+        socket: PathSocket,
+        /// What the engine found.
+        path: p2pdbg_punch::Path,
+    },
+    /// The direct path is no more.
+    DirectLost(LossReason),
+    /// A message for the peer's engine.
+    Signal(Vec<u8>),
+    /// What stands in the way of a direct path has changed.
+    Obstacle(Obstacle),
+}
+
+/// A handle on the task that owns the sockets; dropping it closes them.
+#[derive(Debug)]
+pub struct Paths {
+    commands: mpsc::Sender<PathCommand>,
+    events: mpsc::Receiver<PathEvent>,
+    sockets: Vec<PathSocket>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Paths {
+    /// Opens the sockets and starts the task.
+    ///
+    /// # Errors
+    /// If this host has no UDP at all.
+    pub fn open(seed: [u8; 32]) -> std::io::Result<Self> {
+        let (others, datagrams) = mpsc::channel(driver::DATAGRAMS);
+        let sockets = PathSocket::open_both(&others)?;
+        let (commands, receiver) = mpsc::channel(QUEUE);
+        let (report, events) = mpsc::channel(QUEUE);
+        let driver = driver::Driver::new(sockets.clone(), others, report, seed);
+        let task = AbortOnDropHandle::new(tokio::spawn(driver.run(datagrams, receiver)));
+        Ok(Self {
+            commands,
+            events,
+            sockets,
+            _task: task,
+        })
+    }
+
+    /// The two sockets that every session starts with; the listener accepts on them.
+    pub fn sockets(&self) -> &[PathSocket] {
+        &self.sockets
+    }
+
+    /// Tells the task something.
+    pub fn command(&self, command: PathCommand) {
+        if self.commands.try_send(command).is_err() {
+            tracing::warn!("the paths take no more commands");
+        }
+    }
+
+    /// What the task tells next.
+    pub async fn event(&mut self) -> Option<PathEvent> {
+        self.events.recv().await
+    }
+}

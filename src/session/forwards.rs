@@ -1,0 +1,426 @@
+//! The forwards of a session: which end opens the port, which one dials, and whether they stand.
+
+use p2pdbg_ledger::{ResetCode, StreamId};
+use p2pdbg_wire::{
+    control::Role,
+    tunnel::{Direction, ForwardOffer, ForwardState, TunnelMessage},
+};
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+};
+
+use super::{Event, SessionConfig};
+use crate::{
+    cli::Absent,
+    failure::{ErrorCode, Failure},
+    forward::{AllowList, Forward, HostPort, OpenPort, SpecFault, dial},
+    listening::{self, Presence},
+    report::{Event as Report, Reporter, Untrusted, Warning, WarningCode},
+    stream::Local,
+};
+
+/// The most forwards that a listener may ask for.
+const MOST: usize = 64;
+
+/// How often the table of listening sockets is looked at for a forward that refuses while its target is absent.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(250);
+
+pub(super) struct Forwards {
+    role: Role,
+    allow: AllowList,
+    reporter: Reporter,
+    events: mpsc::Sender<Event>,
+    table: Vec<Entry>,
+    told: bool,
+}
+
+struct Entry {
+    forward: Forward,
+    refuse: bool,
+    /// The connector's state of it; at the listener, once it is known.
+    state: Option<ForwardState>,
+    /// The task that accepts on the open port, or looks whether the target listens.
+    task: Option<AbortHandle>,
+    /// Whether the target listens, as far as the dialling end knows.
+    listening: Option<bool>,
+}
+
+impl Entry {
+    fn stands(&self) -> bool {
+        matches!(self.state, Some(ForwardState::Up { .. }))
+    }
+}
+
+impl Forwards {
+    pub(super) fn new(config: &SessionConfig, events: mpsc::Sender<Event>) -> Self {
+        let refuse = config.absent == Absent::Refuse;
+        Self {
+            role: config.role,
+            allow: config.allow.clone(),
+            reporter: config.reporter.clone(),
+            events,
+            table: config
+                .forwards
+                .iter()
+                .map(|forward| Entry::new(forward.clone(), refuse))
+                .collect(),
+            told: false,
+        }
+    }
+
+    /// Opens the listener's own ports, and begins to look at its own targets where that is wanted.
+    ///
+    /// # Errors
+    /// If a port cannot be opened: the person is there to choose another.
+    pub(super) async fn open_ports(&mut self, tasks: &mut JoinSet<()>) -> Result<(), Failure> {
+        for index in 0..self.table.len() {
+            let forward = number(index);
+            if self.opens(forward) && !self.table[index].refuse {
+                self.open(forward, tasks).await.map_err(|error| {
+                    port_failure(&self.table[index].forward, &error)
+                })?;
+            } else if !self.opens(forward) && self.table[index].refuse {
+                self.look_at_target(forward, tasks);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the other end must hear on each new tunnel.
+    pub(super) fn announcements(&self) -> Vec<TunnelMessage> {
+        let mut messages = Vec::new();
+        if self.role == Role::Listener {
+            let offers = (0..).zip(&self.table);
+            let offers = offers.map(|(n, entry)| entry.forward.to_offer(n, entry.refuse));
+            messages.push(TunnelMessage::Forwards(offers.collect()));
+        }
+        for (forward, entry) in (0..).zip(&self.table) {
+            if self.role == Role::Connector
+                && let Some(state) = entry.state.clone()
+            {
+                messages.push(TunnelMessage::ForwardState { forward, state });
+            }
+            if let (false, Some(listening)) = (self.opens(forward), entry.listening) {
+                messages.push(TunnelMessage::TargetListening { forward, listening });
+            }
+        }
+        messages
+    }
+
+    /// Takes the listener's offers, at the connector: opens ports, judges targets. Returns what to answer.
+    ///
+    /// The offers come again on every tunnel; those of the first count, since a session's forwards do not change.
+    ///
+    /// # Errors
+    /// If an offer does not parse: the listener has misbehaved.
+    pub(super) async fn accept(
+        &mut self,
+        mut offers: Vec<ForwardOffer>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Vec<TunnelMessage>, SpecFault> {
+        if self.told {
+            return Ok(Vec::new());
+        }
+        offers.truncate(MOST);
+        let entries = offers.iter().map(|offer| {
+            Forward::from_offer(offer)
+                .map(|forward| Entry::new(forward, offer.refuse_while_absent))
+        });
+        self.table = entries.collect::<Result<_, _>>()?;
+        for index in 0..self.table.len() {
+            let state = self.set_up(number(index), tasks).await;
+            self.table[index].state = Some(state);
+        }
+        Ok(self.announcements())
+    }
+
+    async fn set_up(&mut self, forward: u16, tasks: &mut JoinSet<()>) -> ForwardState {
+        let entry = &self.table[usize::from(forward)];
+        let Forward { bind, target, .. } = entry.forward.clone();
+        if !self.opens(forward) {
+            if !self.allow.permits(&target) {
+                self.warn_not_allowed(&target);
+                return ForwardState::NotAllowed;
+            }
+            if entry.refuse {
+                self.look_at_target(forward, tasks);
+            }
+            self.report_forward(forward, None);
+            return ForwardState::Up {
+                listen: String::new(),
+            };
+        }
+        if !self.allow.permits_bind(&bind) {
+            self.warn_not_allowed(&bind);
+            return ForwardState::NotAllowed;
+        }
+        if entry.refuse {
+            return ForwardState::Up {
+                listen: String::new(),
+            };
+        }
+        match self.open(forward, tasks).await {
+            Ok(listen) => ForwardState::Up { listen },
+            Err(error) => {
+                let failure = port_failure(&self.table[usize::from(forward)].forward, &error);
+                let mut warning = Warning::new(WarningCode::ForwardFailed, failure.message);
+                warning.hint = failure.hint;
+                self.reporter.emit(Report::Warning(warning));
+                match error.kind() {
+                    std::io::ErrorKind::AddrInUse => ForwardState::PortInUse,
+                    _ => ForwardState::Failed(error.to_string()),
+                }
+            }
+        }
+    }
+
+    /// Hears, at the listener, what became of a forward at the connector.
+    pub(super) fn on_state(&mut self, forward: u16, state: ForwardState) {
+        let opens = self.opens(forward);
+        let Some(entry) = self.table.get_mut(usize::from(forward)) else {
+            return;
+        };
+        if entry.state.as_ref() == Some(&state) {
+            return;
+        }
+        entry.state = Some(state.clone());
+        let Forward { bind, target, .. } = &entry.forward;
+        let (port, target) = (bind.port, target.clone());
+        let warning = match state {
+            ForwardState::Up { listen } => {
+                if !opens {
+                    self.report_forward(forward, listen.parse().ok());
+                }
+                return;
+            }
+            ForwardState::PortInUse => Warning::new(
+                WarningCode::ForwardFailed,
+                format!("port {port} is in use on the debuggee's host"),
+            )
+            .hint("end what listens there, or forward another port"),
+            ForwardState::NotAllowed => {
+                let what = if opens { target.to_string() } else { format!("port {port}") };
+                Warning::new(
+                    WarningCode::TargetNotAllowed,
+                    format!("the debuggee's host does not allow {what} to be used"),
+                )
+                .hint("only its loopback is, unless p2pdbg connect is run there with --allow HOST:PORT")
+            }
+            ForwardState::Failed(why) => Warning::new(
+                WarningCode::ForwardFailed,
+                format!("the forward of port {port} failed there: {}", Untrusted::new(&why)),
+            ),
+        };
+        self.reporter.emit(Report::Warning(warning));
+    }
+
+    /// The forwards that stand, once, when the fate of all is known.
+    pub(super) fn newly_standing(&mut self) -> Option<Vec<Forward>> {
+        if self.told || self.table.iter().any(|entry| entry.state.is_none()) {
+            return None;
+        }
+        self.told = true;
+        let standing = self.table.iter().filter(|entry| entry.stands());
+        Some(standing.map(|entry| entry.forward.clone()).collect())
+    }
+
+    /// What a forward dials.
+    pub(super) fn target(&self, forward: u16) -> Option<&HostPort> {
+        let entry = self.table.get(usize::from(forward))?;
+        Some(&entry.forward.target)
+    }
+
+    /// The local end of a stream that the peer opened: the target is dialled for as long as it takes, if this end is
+    /// the one that dials for that forward.
+    pub(super) fn dial(&self, stream: StreamId, forward: u16) -> Local {
+        let entry = self.table.get(usize::from(forward));
+        let entry = entry.filter(|_| !self.opens(forward));
+        let allowed = |target: &HostPort| self.role == Role::Listener || self.allow.permits(target);
+        let Some(target) = entry.map(|e| e.forward.target.clone()).filter(allowed) else {
+            return Local::Dialing(Box::pin(async { Err(ResetCode::NOT_ALLOWED) }));
+        };
+        let events = self.events.clone();
+        Local::Dialing(Box::pin(async move {
+            let waiting = |_: &std::io::Error| {
+                // If the session is that busy, nobody reads what is awaited.
+                let _ = events.try_send(Event::StreamWaiting(stream, forward));
+            };
+            Ok(dial(&target, waiting).await)
+        }))
+    }
+
+    /// Opens or closes a port that is open only while its target listens.
+    pub(super) async fn on_target_listening(
+        &mut self,
+        forward: u16,
+        listening: bool,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let opens = self.opens(forward);
+        let Some(entry) = self.table.get_mut(usize::from(forward)) else {
+            return;
+        };
+        if !opens || !entry.refuse {
+            return;
+        }
+        match (listening, entry.task.is_some()) {
+            (true, false) => {
+                if let Err(error) = self.open(forward, tasks).await {
+                    let failure = port_failure(&self.table[usize::from(forward)].forward, &error);
+                    let warning = Warning::new(WarningCode::ForwardFailed, failure.message);
+                    self.reporter.emit(Report::Warning(warning));
+                }
+            }
+            (false, true) => {
+                if let Some(task) = entry.task.take() {
+                    task.abort();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes what the look at a target has shown.
+    pub(super) fn note_target(&mut self, forward: u16, listening: bool) {
+        if let Some(entry) = self.table.get_mut(usize::from(forward)) {
+            entry.listening = Some(listening);
+        }
+    }
+
+    /// Whether this end opens the port of a forward; the other end dials.
+    fn opens(&self, forward: u16) -> bool {
+        let direction = self
+            .table
+            .get(usize::from(forward))
+            .map(|entry| entry.forward.direction);
+        matches!(
+            (self.role, direction),
+            (Role::Listener, Some(Direction::ToDebuggee)) | (Role::Connector, Some(Direction::ToIde))
+        )
+    }
+
+    /// Opens the port of a forward and accepts on it from now on. Returns its address.
+    async fn open(&mut self, forward: u16, tasks: &mut JoinSet<()>) -> std::io::Result<String> {
+        let entry = &mut self.table[usize::from(forward)];
+        let port = OpenPort::open(entry.forward.bind).await?;
+        let address = port.address();
+        if let Some(error) = port.missing_family() {
+            let warning = Warning::new(
+                WarningCode::OneFamily,
+                format!("port {} is open for IPv4 only: {error}", address.port()),
+            );
+            self.reporter.emit(Report::Warning(warning));
+        }
+        entry.forward.bind.port = address.port();
+        entry.task = Some(tasks.spawn(accept(port, forward, self.events.clone())));
+        self.report_forward(forward, Some(HostPort::from(address)));
+        Ok(address.to_string())
+    }
+
+    fn look_at_target(&mut self, forward: u16, tasks: &mut JoinSet<()>) {
+        let entry = &mut self.table[usize::from(forward)];
+        let target = entry.forward.target.clone();
+        entry.task = Some(tasks.spawn(look(target, forward, self.events.clone())));
+    }
+
+    fn report_forward(&self, forward: u16, listen: Option<HostPort>) {
+        let Some(entry) = self.table.get(usize::from(forward)) else {
+            return;
+        };
+        let listen = listen.unwrap_or_else(|| HostPort::loopback(entry.forward.bind.port));
+        if listen.port == 0 {
+            return;
+        }
+        self.reporter.emit(Report::Forward {
+            direction: entry.forward.direction,
+            listen,
+            to: entry.forward.target.clone(),
+            debugger: entry.forward.preset,
+            start: entry.forward.start_debuggee(),
+        });
+    }
+
+    fn warn_not_allowed(&self, what: &dyn std::fmt::Display) {
+        let what = what.to_string();
+        let warning = Warning::new(
+            WarningCode::TargetNotAllowed,
+            format!("the peer asked for {what}, which is not allowed here"),
+        )
+        .hint(format!("to allow it, run p2pdbg connect with --allow {what}"));
+        self.reporter.emit(Report::Warning(warning));
+    }
+}
+
+impl Entry {
+    fn new(forward: Forward, refuse: bool) -> Self {
+        Self {
+            forward,
+            refuse,
+            state: None,
+            task: None,
+            listening: None,
+        }
+    }
+}
+
+async fn accept(port: OpenPort, forward: u16, events: mpsc::Sender<Event>) {
+    loop {
+        match port.accept().await {
+            Ok(connection) => {
+                if events.send(Event::Accepted(forward, connection)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                // Descriptors have run out, say: a loop without a pause would only make it worse.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+    }
+}
+
+/// Tells whenever a target begins or ceases to listen.
+async fn look(target: HostPort, forward: u16, events: mpsc::Sender<Event>) {
+    let mut known = None;
+    let mut looks = tokio::time::interval(LOOK);
+    loop {
+        looks.tick().await;
+        let listens = match listening::look(&target) {
+            // What cannot be seen may be there.
+            Ok(presence) => presence != Presence::Absent,
+            Err(error) => {
+                tracing::warn!(%error, "cannot see which ports listen");
+                continue;
+            }
+        };
+        if known != Some(listens) {
+            known = Some(listens);
+            let event = Event::TargetListening(forward, listens);
+            if events.send(event).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn port_failure(forward: &Forward, error: &std::io::Error) -> Failure {
+    let port = forward.bind.port;
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => Failure::new(
+            ErrorCode::PortInUse,
+            format!("cannot open port {port}: something listens there already"),
+        )
+        .hint("end it, or forward another port; if it is the IDE waiting for the debuggee, use -R"),
+        _ => Failure::new(
+            ErrorCode::PortNotOpened,
+            format!("cannot open port {port}: {error}"),
+        ),
+    }
+}
+
+/// Forwards are numbered by their place; there are never more than [`MOST`].
+fn number(index: usize) -> u16 {
+    u16::try_from(index).unwrap_or(u16::MAX)
+}

@@ -1,0 +1,133 @@
+//! What a session tells about its paths: events when something changes, and the status line.
+
+use std::time::Duration;
+
+use p2pdbg_punch::{LossReason, Obstacle, Path};
+use p2pdbg_wire::tunnel::PathKind;
+use tokio::time::Instant;
+
+use crate::{
+    report::{Activity, Event as Report, PathReport, Reporter, Status, Waiting},
+    tunnel::Tunnel,
+};
+
+pub(super) struct StatusLine {
+    reporter: Reporter,
+    /// The direct path that the traversal found last.
+    direct: Option<Path>,
+    obstacle: Option<Obstacle>,
+    /// Why the last tunnel in use was left.
+    left_because: Option<String>,
+    was_direct: bool,
+}
+
+impl StatusLine {
+    pub(super) fn new(reporter: Reporter) -> Self {
+        Self {
+            reporter,
+            direct: None,
+            obstacle: None,
+            left_because: None,
+            was_direct: false,
+        }
+    }
+
+    pub(super) fn on_direct(&mut self, path: &Path) {
+        self.direct = Some(*path);
+    }
+
+    pub(super) fn on_direct_lost(&mut self, reason: LossReason) {
+        self.left_because = Some(match reason {
+            LossReason::ConsentExpired => "the direct path has gone silent".to_owned(),
+            LossReason::TunnelLost => "the tunnel on the direct path was lost".to_owned(),
+            LossReason::SocketFailed => "the socket of the direct path failed".to_owned(),
+        });
+    }
+
+    pub(super) fn on_obstacle(&mut self, obstacle: Obstacle) {
+        self.obstacle = Some(obstacle);
+    }
+
+    pub(super) fn on_lost(&mut self, path: PathKind, why: &str) {
+        let name = match path {
+            PathKind::Direct => "the direct path",
+            PathKind::RelayUdp | PathKind::RelayTcp => "the relay",
+        };
+        self.left_because
+            .get_or_insert_with(|| format!("{name} was lost: {why}"));
+    }
+
+    /// Reports the path that streams use from now on.
+    pub(super) fn on_path(&mut self, tunnel: &Tunnel) {
+        let is_direct = tunnel.path == PathKind::Direct;
+        let (kind, via) = tunnel.path.into();
+        let path = self.direct.filter(|_| is_direct);
+        let why = match (path, self.left_because.take()) {
+            (Some(path), _) => path.technique.to_string(),
+            (None, Some(why)) if self.was_direct => why,
+            (None, _) => self.why_relayed(),
+        };
+        self.was_direct = is_direct;
+        self.reporter.emit(Report::Path(PathReport {
+            kind,
+            via,
+            local: None,
+            remote: Some(tunnel.connection.remote_address()),
+            technique: path.map(|path| path.technique.name().to_owned()),
+            rtt_ms: Some(milliseconds(tunnel.rtt())),
+            after_ms: self.reporter.after_ms(),
+            why,
+        }));
+    }
+
+    fn why_relayed(&self) -> String {
+        let Some(obstacle) = self.obstacle else {
+            return "a direct path is being looked for".to_owned();
+        };
+        match obstacle.help() {
+            Some(help) => format!("{obstacle}; what would help: {help}"),
+            None => obstacle.to_string(),
+        }
+    }
+
+    pub(super) fn on_peer_lost(&self, streams: usize) {
+        self.reporter.emit(Report::PeerLost { streams });
+    }
+
+    pub(super) fn on_resumed(&self, gap: Duration, streams: usize) {
+        let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
+        self.reporter.emit(Report::Resumed { gap_ms, streams });
+    }
+
+    /// Redraws the status line.
+    pub(super) fn update(
+        &self,
+        tunnel: Option<&Tunnel>,
+        lost_since: Option<Instant>,
+        streams: usize,
+        waiting: Vec<Waiting>,
+    ) {
+        let activity = match (tunnel, lost_since) {
+            (Some(tunnel), _) => Activity::Connected {
+                searching: tunnel.path != PathKind::Direct,
+            },
+            (None, Some(since)) => Activity::Resuming {
+                since: since.into_std(),
+            },
+            (None, None) => Activity::Connecting,
+        };
+        let mut status = Status::new(activity);
+        status.rtt = tunnel.map(Tunnel::rtt);
+        status.streams = streams;
+        status.waiting = waiting;
+        self.reporter.status(status);
+    }
+
+    pub(super) fn on_over(&self) {
+        self.reporter.status(Status::new(Activity::Closing));
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,255 @@
+//! The streams of a session: their tasks, and who hears of what.
+
+use std::collections::HashMap;
+
+use p2pdbg_ledger::{
+    Admission, Budget, CarrierHeader, Frame, Openings, ResetCode, Side, StreamId, Violation,
+};
+use p2pdbg_wire::control::Role;
+use quinn::RecvStream;
+use tokio::{
+    net::TcpStream,
+    sync::mpsc::{self, error::TrySendError},
+    task::JoinSet,
+};
+
+use crate::{
+    forward::HostPort,
+    report::{Event as Report, Reporter, StreamState, Waiting, WaitingFor},
+    stream::{BestTunnel, INBOX, Local, Stream, StreamEvent, StreamInput, UNWANTED},
+};
+
+/// What the streams of a session may hold unacknowledged, besides each one's guaranteed share, in bytes.
+const BUDGET: usize = 64 << 20;
+
+/// How many events of streams may wait for the session.
+const EVENTS: usize = 256;
+
+/// The live streams.
+pub(super) struct Streams {
+    openings: Openings,
+    budget: Budget,
+    best: BestTunnel,
+    live: HashMap<StreamId, Live>,
+    report: mpsc::Sender<(StreamId, StreamEvent)>,
+    events: mpsc::Receiver<(StreamId, StreamEvent)>,
+    reporter: Reporter,
+}
+
+struct Live {
+    forward: u16,
+    inbox: mpsc::Sender<StreamInput>,
+    delivered: bool,
+    waiting: Option<Waiting>,
+}
+
+impl Streams {
+    pub(super) fn new(role: Role, best: BestTunnel, reporter: Reporter) -> Self {
+        let side = match role {
+            Role::Connector => Side::Connector,
+            Role::Listener => Side::Listener,
+        };
+        let (report, events) = mpsc::channel(EVENTS);
+        Self {
+            openings: Openings::new(side),
+            budget: Budget::new(BUDGET),
+            best,
+            live: HashMap::new(),
+            report,
+            events,
+            reporter,
+        }
+    }
+
+    /// How many streams live.
+    pub(super) fn count(&self) -> usize {
+        self.live.len()
+    }
+
+    /// What the streams wait for.
+    pub(super) fn waiting(&self) -> Vec<Waiting> {
+        let mut waiting: Vec<Waiting> = Vec::new();
+        for wait in self.live.values().filter_map(|live| live.waiting.as_ref()) {
+            if !waiting.contains(wait) {
+                waiting.push(wait.clone());
+            }
+        }
+        waiting
+    }
+
+    /// Whether the peer has everything that the local programs wrote, and they will write no more.
+    pub(super) fn all_delivered(&self) -> bool {
+        self.live.values().all(|live| live.delivered)
+    }
+
+    /// The forward of a live stream.
+    pub(super) fn forward_of(&self, stream: StreamId) -> Option<u16> {
+        self.live.get(&stream).map(|live| live.forward)
+    }
+
+    /// The next thing that a stream tells.
+    pub(super) async fn event(&mut self) -> Option<(StreamId, StreamEvent)> {
+        self.events.recv().await
+    }
+
+    /// Opens a stream for a connection that was accepted here.
+    pub(super) fn open(&mut self, forward: u16, connection: TcpStream, tasks: &mut JoinSet<()>) {
+        let Some(stream) = self.openings.draw() else {
+            // Better refused by name than held without end.
+            tracing::warn!("too many connections are forwarded: one more is reset");
+            let _ = socket2::SockRef::from(&connection).set_linger(Some(std::time::Duration::ZERO));
+            return;
+        };
+        self.start(stream, forward, Local::Accepted(connection), tasks);
+    }
+
+    /// Starts the task of a stream.
+    pub(super) fn start(
+        &mut self,
+        stream: StreamId,
+        forward: u16,
+        local: Local,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let (inbox, inputs) = mpsc::channel(INBOX);
+        let task = Stream {
+            id: stream,
+            forward,
+            budget: self.budget.clone(),
+            best: self.best.clone(),
+            inbox: inputs,
+            report: self.report.clone(),
+        };
+        let live = Live {
+            forward,
+            inbox,
+            delivered: false,
+            waiting: None,
+        };
+        self.live.insert(stream, live);
+        tasks.spawn(task.run(local));
+    }
+
+    /// Says what an id of the peer's belongs to.
+    pub(super) fn admit(&mut self, stream: StreamId, opens: bool) -> Result<Admission, Violation> {
+        self.openings.admit(stream, opens)
+    }
+
+    /// Passes a frame on; whether that worked. It only fails when a stream's task is far behind.
+    #[must_use]
+    pub(super) fn handle_frame(&mut self, stream: StreamId, frame: Frame) -> bool {
+        let Some(live) = self.live.get(&stream) else {
+            return true;
+        };
+        // The next acknowledgement says all that this one would have.
+        let dispensable = matches!(&frame, Frame::Ack(ack) if !ack.ended);
+        match live.inbox.try_send(StreamInput::Frame(frame)) {
+            Ok(()) | Err(TrySendError::Closed(_)) => true,
+            Err(TrySendError::Full(_)) => dispensable,
+        }
+    }
+
+    /// Passes a carrier on. One that cannot be is stopped, and its sender begins another.
+    pub(super) fn handle_carrier(
+        &mut self,
+        epoch: u64,
+        header: &CarrierHeader,
+        stream: RecvStream,
+    ) {
+        let Some(live) = self.live.get(&header.stream) else {
+            return;
+        };
+        let input = StreamInput::Carrier {
+            epoch,
+            offset: header.offset,
+            stream,
+        };
+        if let Err(TrySendError::Full(StreamInput::Carrier { mut stream, .. })) =
+            live.inbox.try_send(input)
+        {
+            let _ = stream.stop(UNWANTED);
+        }
+    }
+
+    /// Tells every stream that a tunnel is gone.
+    pub(super) fn on_tunnel_lost(&mut self, epoch: u64) {
+        self.tell_all(|| StreamInput::TunnelLost { epoch });
+    }
+
+    /// Ends every stream; their local programs see a RST.
+    pub(super) fn abort_all(&mut self, code: ResetCode) {
+        self.tell_all(|| StreamInput::Abort(code));
+    }
+
+    fn tell_all(&mut self, input: impl Fn() -> StreamInput) {
+        for live in self.live.values() {
+            if let Err(TrySendError::Full(input)) = live.inbox.try_send(input()) {
+                // Must not be missed: a task of its own waits until there is room.
+                let inbox = live.inbox.clone();
+                tokio::spawn(async move { inbox.send(input).await });
+            }
+        }
+    }
+
+    /// Notes that a stream waits, at the end of that role, until its target listens.
+    pub(super) fn on_waiting(&mut self, stream: StreamId, target: &HostPort, dialler: Role) {
+        let Some(live) = self.live.get_mut(&stream) else {
+            return;
+        };
+        let waiting = Waiting {
+            awaited: match dialler {
+                Role::Connector => WaitingFor::Debuggee,
+                Role::Listener => WaitingFor::Ide,
+            },
+            at: Some(target.clone()),
+        };
+        live.waiting = Some(waiting.clone());
+        self.reporter.emit(Report::Stream {
+            id: stream.to_u64(),
+            state: StreamState::Waiting,
+            to: Some(target.clone()),
+        });
+        self.reporter.emit(Report::Waiting(waiting));
+    }
+
+    /// Notes what a stream tells, and reports it.
+    pub(super) fn on_event(
+        &mut self,
+        stream: StreamId,
+        event: StreamEvent,
+        target: Option<HostPort>,
+    ) {
+        match event {
+            StreamEvent::State(state) => {
+                if let Some(live) = self.live.get_mut(&stream) {
+                    live.waiting = None;
+                }
+                self.reporter.emit(Report::Stream {
+                    id: stream.to_u64(),
+                    state,
+                    to: target,
+                });
+            }
+            StreamEvent::Delivered => {
+                if let Some(live) = self.live.get_mut(&stream) {
+                    live.delivered = true;
+                }
+            }
+            StreamEvent::Ended => {
+                self.live.remove(&stream);
+                self.openings.close(stream);
+            }
+            StreamEvent::Violation(_) => {}
+        }
+    }
+
+    /// Waits until every stream has ended.
+    pub(super) async fn drain(&mut self) {
+        while !self.live.is_empty() {
+            let Some((stream, event)) = self.events.recv().await else {
+                return;
+            };
+            self.on_event(stream, event, None);
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! The tunnels of a session: which are up, and which one the streams should use.
+
+use std::{net::SocketAddr, sync::Arc, sync::Mutex, sync::PoisonError, time::Duration};
+
+use p2pdbg_ledger::{CarrierHeader, Epochs, Frame};
+use p2pdbg_wire::{
+    control::Role,
+    tunnel::{PathKind, TunnelMessage, close},
+};
+use quinn::{Endpoint, RecvStream};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use super::Event;
+use crate::{
+    pairing::TunnelKey,
+    path::PathSocket,
+    stream::{BestTunnel, send_frame},
+    tunnel::{self, ControlReader, Tunnel, TunnelConfig, TunnelError},
+};
+
+/// How long a carrier's header may take to come.
+const HEADER: Duration = Duration::from_secs(10);
+
+/// Handshakes of one socket that may go on at once; more are refused.
+const HANDSHAKES: usize = 8;
+
+/// What a dialled tunnel becomes.
+type Dialing =
+    std::pin::Pin<Box<dyn Future<Output = Result<(Tunnel, ControlReader), TunnelError>> + Send>>;
+
+/// The tunnels that are up, in the order in which they came up.
+pub(super) struct Tunnels {
+    role: Role,
+    config: TunnelConfig,
+    key: TunnelKey,
+    /// Shared with the handshakes in flight, which accept an epoch at the moment when its proof has verified.
+    epochs: Arc<Mutex<Epochs>>,
+    up: Vec<Tunnel>,
+    /// Kinds of path on which a tunnel is being dialled.
+    dialling: Vec<PathKind>,
+    best: watch::Sender<Option<Tunnel>>,
+    accepting: Vec<u16>,
+}
+
+impl Tunnels {
+    pub(super) fn new(role: Role, config: TunnelConfig, key: TunnelKey) -> Self {
+        Self {
+            role,
+            config,
+            key,
+            epochs: Arc::default(),
+            up: Vec::new(),
+            dialling: Vec::new(),
+            best: watch::Sender::new(None),
+            accepting: Vec::new(),
+        }
+    }
+
+    /// Follows the tunnel that streams should use.
+    pub(super) fn best(&self) -> BestTunnel {
+        self.best.subscribe()
+    }
+
+    /// The tunnel that streams use now.
+    pub(super) fn current(&self) -> Option<&Tunnel> {
+        let epoch = self.best.borrow().as_ref().map(|tunnel| tunnel.epoch)?;
+        self.up.iter().find(|tunnel| tunnel.epoch == epoch)
+    }
+
+    /// Whether a tunnel of this kind is up or being dialled.
+    pub(super) fn has(&self, path: PathKind) -> bool {
+        self.dialling.contains(&path) || self.up.iter().any(|tunnel| tunnel.path == path)
+    }
+
+    /// Begins to dial, unless one of this kind is being dialled already.
+    pub(super) fn dial(
+        &mut self,
+        endpoint: Endpoint,
+        remote: SocketAddr,
+        path: PathKind,
+    ) -> Option<Dialing> {
+        if self.role != Role::Connector || self.dialling.contains(&path) {
+            return None;
+        }
+        self.dialling.push(path);
+        let epoch = lock(&self.epochs).draw();
+        let (config, key) = (self.config.clone(), self.key.clone());
+        Some(Box::pin(async move {
+            tunnel::dial(&endpoint, &config, remote, path, epoch, &key).await
+        }))
+    }
+
+    pub(super) fn on_dial_failed(&mut self, path: PathKind) {
+        self.dialling.retain(|dialling| *dialling != path);
+    }
+
+    /// Accepts tunnels on a socket from now on; the future runs until the socket is closed.
+    pub(super) fn accept_on(
+        &mut self,
+        socket: &PathSocket,
+        events: mpsc::Sender<Event>,
+    ) -> Option<impl Future<Output = ()> + Send + 'static> {
+        if self.role != Role::Listener || self.accepting.contains(&socket.port) {
+            return None;
+        }
+        self.accepting.push(socket.port);
+        socket.accept_with(&self.config);
+        let endpoint = socket.endpoint.clone();
+        let (config, key) = (self.config.clone(), self.key.clone());
+        let epochs = Arc::clone(&self.epochs);
+        Some(accept_all(endpoint, config, key, epochs, events))
+    }
+
+    /// Adds a tunnel that came up; older ones of the same kind have had their time.
+    pub(super) fn insert(&mut self, tunnel: Tunnel) {
+        self.dialling.retain(|dialling| *dialling != tunnel.path);
+        self.up.push(tunnel);
+    }
+
+    /// Removes a tunnel that ended; returns its kind of path if it was known.
+    pub(super) fn remove(&mut self, epoch: u64) -> Option<PathKind> {
+        let index = self.up.iter().position(|tunnel| tunnel.epoch == epoch)?;
+        Some(self.up.remove(index).path)
+    }
+
+    /// Settles which tunnel streams should use; whether it is another one than before.
+    pub(super) fn choose(&mut self) -> bool {
+        let rank = |path| match path {
+            PathKind::Direct => 2,
+            PathKind::RelayUdp => 1,
+            PathKind::RelayTcp => 0,
+        };
+        let open = self.up.iter().filter(|tunnel| tunnel.is_open());
+        let best = open
+            .max_by_key(|tunnel| (rank(tunnel.path), tunnel.epoch))
+            .cloned();
+        let epoch = best.as_ref().map(|tunnel| tunnel.epoch);
+        self.best.send_if_modified(|current| {
+            let changed = current.as_ref().map(|tunnel| tunnel.epoch) != epoch;
+            if changed {
+                *current = best;
+            }
+            changed
+        })
+    }
+
+    /// Says something on the tunnel in use. Without one it is not said: every new tunnel begins with all that matters.
+    pub(super) fn send(&self, message: TunnelMessage) {
+        if let Some(tunnel) = self.current() {
+            tunnel.send(message);
+        }
+    }
+
+    /// Says something on every tunnel.
+    pub(super) fn broadcast(&self, message: TunnelMessage) {
+        for tunnel in &self.up {
+            tunnel.send(message.clone());
+        }
+    }
+
+    /// Sends a frame of the ledger on one tunnel.
+    pub(super) fn send_frame(&self, epoch: u64, frame: Frame) {
+        if let Some(tunnel) = self.up.iter().find(|tunnel| tunnel.epoch == epoch) {
+            send_frame(tunnel, frame);
+        }
+    }
+
+    /// Ends one tunnel.
+    pub(super) fn close(&self, epoch: u64, code: u32) {
+        if let Some(tunnel) = self.up.iter().find(|tunnel| tunnel.epoch == epoch) {
+            tunnel.close(code);
+        }
+    }
+
+    /// Ends all tunnels of one kind.
+    pub(super) fn close_all(&self, path: PathKind, code: u32) {
+        for tunnel in self.up.iter().filter(|tunnel| tunnel.path == path) {
+            tunnel.close(code);
+        }
+    }
+
+    /// Ends all tunnels once what was queued has had a moment to leave, and waits until the sockets are quiet.
+    pub(super) async fn close_everything(&mut self, patience: Duration, sockets: &[PathSocket]) {
+        let drained = async {
+            for tunnel in &self.up {
+                tunnel.drained().await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, drained).await;
+        for tunnel in self.up.drain(..) {
+            tunnel.close(close::DONE);
+        }
+        let quiet = async {
+            for socket in sockets {
+                socket.endpoint.wait_idle().await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, quiet).await;
+    }
+}
+
+/// Watches a tunnel: its control messages, the carriers that the peer opens, and its end.
+pub(super) fn watch(
+    tunnel: &Tunnel,
+    control: ControlReader,
+    events: &mpsc::Sender<Event>,
+    tasks: &mut JoinSet<()>,
+) {
+    let epoch = tunnel.epoch;
+    let (connection, to) = (tunnel.connection.clone(), events.clone());
+    tasks.spawn(async move {
+        let wrap = |message| Event::Control(epoch, message);
+        tunnel::read_messages(connection, control, to, wrap).await;
+    });
+    let (connection, to) = (tunnel.connection.clone(), events.clone());
+    tasks.spawn(async move {
+        let mut headers = JoinSet::new();
+        loop {
+            tokio::select! {
+                carrier = connection.accept_uni() => match carrier {
+                    Ok(carrier) => {
+                        headers.spawn(read_header(epoch, carrier, to.clone()));
+                    }
+                    Err(_) => break,
+                },
+                Some(_) = headers.join_next() => {}
+            }
+        }
+        let why = connection.closed().await.to_string();
+        let _ = to.send(Event::TunnelEnded(epoch, why)).await;
+    });
+}
+
+async fn read_header(epoch: u64, mut carrier: RecvStream, events: mpsc::Sender<Event>) {
+    let mut bytes = [0; CarrierHeader::LEN];
+    let read = tokio::time::timeout(HEADER, carrier.read_exact(&mut bytes)).await;
+    // A carrier that was reset before it began is nobody's business.
+    let Ok(Ok(())) = read else {
+        return;
+    };
+    match CarrierHeader::decode(&bytes) {
+        Ok(header) => {
+            let _ = events.send(Event::Carrier(epoch, header, carrier)).await;
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the peer opened a carrier with a bad header");
+            let _ = carrier.stop(crate::stream::UNWANTED);
+        }
+    }
+}
+
+async fn accept_all(
+    endpoint: Endpoint,
+    config: TunnelConfig,
+    key: TunnelKey,
+    epochs: Arc<Mutex<Epochs>>,
+    events: mpsc::Sender<Event>,
+) {
+    let mut handshakes = JoinSet::new();
+    loop {
+        tokio::select! {
+            incoming = endpoint.accept() => {
+                let Some(incoming) = incoming else {
+                    return;
+                };
+                if handshakes.len() >= HANDSHAKES {
+                    incoming.refuse();
+                    continue;
+                }
+                let (config, key) = (config.clone(), key.clone());
+                let (epochs, events) = (Arc::clone(&epochs), events.clone());
+                handshakes.spawn(async move {
+                    let admit = move |epoch| lock(&epochs).accept(epoch).is_ok();
+                    match tunnel::accept(incoming, &config, &key, admit).await {
+                        Ok((tunnel, control)) => {
+                            let _ = events.send(Event::TunnelUp(tunnel, control)).await;
+                        }
+                        Err(error) => tracing::info!(%error, "refused a tunnel"),
+                    }
+                });
+            }
+            Some(_) = handshakes.join_next() => {}
+        }
+    }
+}
+
+fn lock(epochs: &Mutex<Epochs>) -> std::sync::MutexGuard<'_, Epochs> {
+    epochs.lock().unwrap_or_else(PoisonError::into_inner)
+}

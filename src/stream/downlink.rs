@@ -1,0 +1,140 @@
+//! What the peer's program wrote, on its way to the local one: carriers → ledger → socket.
+
+use std::task::Poll;
+
+use bytes::Bytes;
+use p2pdbg_ledger::{CarrierId, Opened, Receiver, Violation};
+use quinn::{RecvStream, VarInt};
+
+use super::local::LocalWriter;
+
+/// The most that is taken from a carrier at once, in bytes.
+const READ: usize = 256 << 10;
+
+/// With this code a carrier is stopped that brings nothing that is wanted.
+pub(super) const UNWANTED: VarInt = VarInt::from_u32(1);
+
+/// One direction of a stream at the end where its bytes go to.
+pub(super) struct Downlink {
+    pub(super) receiver: Receiver,
+    carriers: Vec<Carrier>,
+    next_carrier: u64,
+    /// What the ledger has given out and the local program has not taken.
+    unwritten: Bytes,
+}
+
+struct Carrier {
+    id: CarrierId,
+    epoch: u64,
+    stream: RecvStream,
+}
+
+/// What a step of the downlink found out.
+#[derive(Debug)]
+pub(super) enum DownlinkEvent {
+    /// Something moved.
+    Progress,
+    /// The local program takes no more.
+    Broken,
+    /// The peer broke the rules.
+    Violation(Violation),
+}
+
+impl Downlink {
+    pub(super) fn new(receiver: Receiver) -> Self {
+        Self {
+            receiver,
+            carriers: Vec::new(),
+            next_carrier: 0,
+            unwritten: Bytes::new(),
+        }
+    }
+
+    /// Takes a carrier that the peer opened on the tunnel of this epoch.
+    pub(super) fn open(
+        &mut self,
+        epoch: u64,
+        offset: u64,
+        mut stream: RecvStream,
+    ) -> Result<(), Violation> {
+        let id = CarrierId(self.next_carrier);
+        self.next_carrier += 1;
+        match self.receiver.open(id, offset)? {
+            Opened::Accepted { displaced } => {
+                self.carriers.push(Carrier { id, epoch, stream });
+                self.forget(|carrier| displaced.contains(&carrier.id));
+            }
+            Opened::Refused => drop(stream.stop(UNWANTED)),
+        }
+        Ok(())
+    }
+
+    /// Waits for the next thing that moves, and moves it. Cancelling it loses nothing.
+    ///
+    /// Without a writer nothing is connected yet, and everything waits.
+    pub(super) async fn step(&mut self, writer: Option<&mut LocalWriter>) -> DownlinkEvent {
+        let Some(writer) = writer else {
+            return std::future::pending().await;
+        };
+        if !self.unwritten.is_empty() {
+            return match writer.write(&mut self.unwritten).await {
+                Ok(written) => {
+                    self.receiver.consumed(written);
+                    DownlinkEvent::Progress
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the local connection takes no more");
+                    DownlinkEvent::Broken
+                }
+            };
+        }
+        let (carrier, read) = self.read().await;
+        match read {
+            Ok(Some(chunk)) => match self.receiver.handle_data(carrier, chunk.bytes) {
+                Ok(news) => self.unwritten = news.unwrap_or_default(),
+                Err(violation) => return DownlinkEvent::Violation(violation),
+            },
+            // Finished, reset, or lost with its tunnel: the sender knows what it must repeat.
+            Ok(None) | Err(_) => self.forget(|known| known.id == carrier),
+        }
+        DownlinkEvent::Progress
+    }
+
+    /// Reads from the first carrier that may be read and has something.
+    async fn read(&mut self) -> (CarrierId, Result<Option<quinn::Chunk>, quinn::ReadError>) {
+        let (receiver, carriers) = (&self.receiver, &mut self.carriers);
+        std::future::poll_fn(|cx| {
+            for carrier in carriers.iter_mut().rev() {
+                if !receiver.is_readable(carrier.id) {
+                    continue;
+                }
+                let read = std::pin::pin!(carrier.stream.read_chunk(READ, true));
+                if let Poll::Ready(read) = read.poll(cx) {
+                    return Poll::Ready((carrier.id, read));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Reports a tunnel as lost.
+    pub(super) fn on_tunnel_lost(&mut self, epoch: u64) {
+        self.forget(|carrier| carrier.epoch == epoch);
+    }
+
+    /// Stops every carrier: nothing more is wanted.
+    pub(super) fn stop(&mut self) {
+        self.forget(|_| true);
+        self.unwritten = Bytes::new();
+    }
+
+    fn forget(&mut self, unwanted: impl Fn(&Carrier) -> bool) {
+        for carrier in self.carriers.iter_mut().filter(|c| unwanted(c)) {
+            // Of no effect on one that has ended.
+            let _ = carrier.stream.stop(UNWANTED);
+            self.receiver.carrier_ended(carrier.id);
+        }
+        self.carriers.retain(|carrier| !unwanted(carrier));
+    }
+}

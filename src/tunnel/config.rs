@@ -1,0 +1,81 @@
+//! How QUIC is set for tunnels.
+
+use std::{sync::Arc, time::Duration};
+
+use p2pdbg_identity::{Identity, tls};
+use p2pdbg_wire::fingerprint::Fingerprint;
+use quinn::{
+    ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt,
+    crypto::rustls::{QuicClientConfig, QuicServerConfig},
+};
+
+/// Well below the 20 s after which the shortest-lived NAT mappings in the field are forgotten.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// A tunnel that is silent for this long is dead.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// Before the first measurement: a guess between a LAN and a continent, so that a lost first packet is repeated
+/// after 0.3 s rather than after the second that RFC 9002 section 6.2.2 gives when nothing is known.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+
+/// What one stream may have in flight: the bandwidth-delay product of 1 Gbit/s at 64 ms, in bytes.
+const STREAM_WINDOW: u32 = 8 << 20;
+
+/// What all streams of a tunnel may have in flight, in bytes.
+const TUNNEL_WINDOW: u32 = 32 << 20;
+
+/// Each forwarded connection takes one carrier a direction, and briefly two when tunnels change.
+const CARRIERS: u32 = 4096;
+
+/// The name in the TLS handshake; the certificate is pinned, so it means nothing.
+pub(super) const SERVER_NAME: &str = "p2pdbg";
+
+/// The settings of every tunnel of a session.
+#[derive(Debug, Clone)]
+pub struct TunnelConfig {
+    pub(super) client: ClientConfig,
+    pub(super) server: Arc<ServerConfig>,
+}
+
+impl TunnelConfig {
+    /// Mutual TLS between this identity and exactly that peer.
+    ///
+    /// # Errors
+    /// If the identity's key is of no use for TLS.
+    pub fn new(identity: &Identity, peer: Fingerprint) -> anyhow::Result<Self> {
+        let transport = Arc::new(transport());
+        let client_tls = tls::tunnel_client(identity, peer)?;
+        let mut client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(client_tls)?));
+        client.transport_config(Arc::clone(&transport));
+        let server_tls = tls::tunnel_server(identity, peer)?;
+        let mut server =
+            ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(server_tls)?));
+        server.transport_config(transport);
+        let server = Arc::new(server);
+        Ok(Self { client, server })
+    }
+
+    /// How endpoints for tunnels are set: without the greasing of the QUIC bit (RFC 9287), since the first byte
+    /// tells QUIC from the rest.
+    pub fn endpoint() -> EndpointConfig {
+        let mut config = EndpointConfig::default();
+        config.grease_quic_bit(false);
+        config
+    }
+}
+
+fn transport() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(IdleTimeout::try_from(SILENCE).ok())
+        .initial_rtt(INITIAL_RTT)
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(TUNNEL_WINDOW))
+        .send_window(TUNNEL_WINDOW.into())
+        .max_concurrent_uni_streams(VarInt::from_u32(CARRIERS))
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .datagram_receive_buffer_size(None);
+    transport
+}

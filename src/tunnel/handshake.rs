@@ -1,0 +1,197 @@
+//! How a tunnel comes up: the TLS handshake, then the proofs of both sides on the control stream.
+
+use std::{net::SocketAddr, time::Duration};
+
+use p2pdbg_wire::{
+    control::Role,
+    tunnel::{EXPORTER_LABEL, PathKind, TunnelMessage, close},
+};
+use quinn::{Connection, Endpoint, Incoming, VarInt};
+use tokio::sync::mpsc;
+
+use super::{
+    CONTROL_QUEUE, ControlReader, Tunnel, TunnelConfig,
+    config::SERVER_NAME,
+    control::{write, write_queued},
+};
+use crate::pairing::TunnelKey;
+
+/// How long a tunnel may take to come up.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Why there is no tunnel.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TunnelError {
+    /// The path did not carry it, or carries it no longer.
+    #[error("the tunnel was lost: {0}")]
+    Lost(String),
+    /// The peer's certificate or proof is wrong.
+    #[error("the other end is not the peer of this session: {0}")]
+    Impostor(String),
+    /// The peer broke the protocol.
+    #[error("the peer broke the protocol of tunnels")]
+    Misbehaved,
+    /// The epoch is not higher than one that was accepted before.
+    #[error("the tunnel is older than one that was already up")]
+    OldEpoch,
+}
+
+/// Dials a tunnel, as the connector.
+///
+/// # Errors
+/// Any of [`TunnelError`]; the connection is closed then.
+pub async fn dial(
+    endpoint: &Endpoint,
+    config: &TunnelConfig,
+    remote: SocketAddr,
+    path: PathKind,
+    epoch: u64,
+    key: &TunnelKey,
+) -> Result<(Tunnel, ControlReader), TunnelError> {
+    let connecting = endpoint
+        .connect_with(config.client.clone(), remote, SERVER_NAME)
+        .map_err(|e| TunnelError::Lost(e.to_string()))?;
+    within_patience(async {
+        let connection = connecting.await.map_err(judge)?;
+        let closing = CloseOnError::new(&connection);
+        let (mut send, recv) = connection
+            .open_bi()
+            .await
+            .map_err(|e| TunnelError::Lost(e.to_string()))?;
+        let exported = export(&connection)?;
+        let hello = TunnelMessage::Hello {
+            epoch,
+            path,
+            proof: key.prove(Role::Connector, epoch, path, &exported),
+        };
+        write(&mut send, &hello).await?;
+        let mut reader = ControlReader(recv);
+        match reader.read().await? {
+            TunnelMessage::Hello {
+                epoch: repeated,
+                path: named,
+                proof,
+            } if (repeated, named) == (epoch, path) => {
+                if !key.verify(Role::Listener, epoch, path, &exported, &proof) {
+                    return Err(TunnelError::Impostor("its proof is wrong".into()));
+                }
+            }
+            _ => return Err(TunnelError::Misbehaved),
+        }
+        closing.disarm();
+        Ok((start(connection, send, epoch, path), reader))
+    })
+    .await
+}
+
+/// Accepts a tunnel, as the listener. `admit` judges the epoch of a tunnel whose proof has verified.
+///
+/// # Errors
+/// Any of [`TunnelError`]; the connection is closed then.
+pub async fn accept(
+    incoming: Incoming,
+    config: &TunnelConfig,
+    key: &TunnelKey,
+    admit: impl FnOnce(u64) -> bool + Send,
+) -> Result<(Tunnel, ControlReader), TunnelError> {
+    let connecting = incoming
+        .accept_with(config.server.clone())
+        .map_err(judge)?;
+    within_patience(async {
+        let connection = connecting.await.map_err(judge)?;
+        let closing = CloseOnError::new(&connection);
+        let (mut send, recv) = connection
+            .accept_bi()
+            .await
+            .map_err(|e| TunnelError::Lost(e.to_string()))?;
+        let exported = export(&connection)?;
+        let mut reader = ControlReader(recv);
+        let TunnelMessage::Hello { epoch, path, proof } = reader.read().await? else {
+            return Err(TunnelError::Misbehaved);
+        };
+        if !key.verify(Role::Connector, epoch, path, &exported, &proof) {
+            return Err(TunnelError::Impostor("its proof is wrong".into()));
+        }
+        if !admit(epoch) {
+            connection.close(VarInt::from_u32(close::OLD_EPOCH), b"");
+            return Err(TunnelError::OldEpoch);
+        }
+        let hello = TunnelMessage::Hello {
+            epoch,
+            path,
+            proof: key.prove(Role::Listener, epoch, path, &exported),
+        };
+        write(&mut send, &hello).await?;
+        closing.disarm();
+        Ok((start(connection, send, epoch, path), reader))
+    })
+    .await
+}
+
+async fn within_patience<T>(
+    work: impl Future<Output = Result<T, TunnelError>>,
+) -> Result<T, TunnelError> {
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .unwrap_or_else(|_| Err(TunnelError::Lost("it took too long to come up".into())))
+}
+
+fn start(
+    connection: Connection,
+    send: quinn::SendStream,
+    epoch: u64,
+    path: PathKind,
+) -> Tunnel {
+    let (control, queue) = mpsc::channel(CONTROL_QUEUE);
+    // Ends by itself when the tunnel's last handle is dropped or the connection ends.
+    tokio::spawn(write_queued(send, queue));
+    Tunnel {
+        epoch,
+        path,
+        connection,
+        control,
+    }
+}
+
+fn export(connection: &Connection) -> Result<[u8; 32], TunnelError> {
+    let mut exported = [0; 32];
+    connection
+        .export_keying_material(&mut exported, EXPORTER_LABEL, b"")
+        .map_err(|_| TunnelError::Lost("no keying material to prove anything with".into()))?;
+    Ok(exported)
+}
+
+/// What a failed TLS handshake means: a certificate that does not fit, or a path that does not carry.
+fn judge(error: quinn::ConnectionError) -> TunnelError {
+    use quinn::ConnectionError::{ConnectionClosed, TransportError};
+    match error {
+        TransportError(ref e) if (0x100..=0x1ff).contains(&u64::from(e.code)) => {
+            TunnelError::Impostor(error.to_string())
+        }
+        ConnectionClosed(ref e) if (0x100..=0x1ff).contains(&u64::from(e.error_code)) => {
+            TunnelError::Impostor(error.to_string())
+        }
+        other => TunnelError::Lost(other.to_string()),
+    }
+}
+
+/// Closes a connection that did not become a tunnel.
+struct CloseOnError(Option<Connection>);
+
+impl CloseOnError {
+    fn new(connection: &Connection) -> Self {
+        Self(Some(connection.clone()))
+    }
+
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CloseOnError {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            connection.close(VarInt::from_u32(close::PROTOCOL), b"");
+        }
+    }
+}
