@@ -132,6 +132,16 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_documentation_uses_every_key() {
+        let docs = include_str!("../docs/CONFIGURATION.md");
+        let (_, example) = docs.split_once("```toml").unwrap();
+        let (example, _) = example.split_once("```").unwrap();
+        let config = read(example).unwrap();
+        assert!(config.rendezvous.is_some() && config.name.is_some() && config.state.is_some());
+        assert_eq!(config.forwards.len(), 3);
+    }
+
+    #[test]
     fn debug_does_not_show_the_url() {
         let config = read("rendezvous = 'p2pdbg://KEYKEY@b'").unwrap();
         assert!(!format!("{config:?}").contains("KEYKEY"));

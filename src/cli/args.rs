@@ -138,13 +138,15 @@ pub struct ConnectArgs {
 /// What both commands have.
 #[derive(Debug, Args)]
 pub struct SessionArgs {
-    /// Where the peers meet: p2pdbg://[KEY@]HOST[:PORT][#FINGERPRINT], as p2pdbg-rendezvous prints it.
-    /// A key given here can be seen by other users of this host: rather use the variable or the file
+    /// Where the peers meet.
+    // Not the doc comment: rustdoc takes the brackets for links.
     #[arg(
         long,
         value_name = "URL",
         env = "P2PDBG_RENDEZVOUS",
-        hide_env_values = true
+        hide_env_values = true,
+        help = "Where the peers meet: p2pdbg://[KEY@]HOST[:PORT][#FINGERPRINT], as p2pdbg-rendezvous prints it. \
+                A key given here can be seen by other users of this host: rather use the variable or the file"
     )]
     pub rendezvous: Option<String>,
 

@@ -332,4 +332,52 @@ mod tests {
         };
         assert!(!format!("{ready:?}").contains("orbit"));
     }
+
+    const DOCS: &str = include_str!("../../docs/JSON.md");
+
+    /// The names of the variants of `T`, out of serde's message about one that is not among them.
+    fn names<T: serde::de::DeserializeOwned>(unknown: &str) -> Vec<String> {
+        let error = serde_json::from_str::<T>(unknown)
+            .err()
+            .unwrap()
+            .to_string();
+        let (_, expected) = error.split_once("expected one of ").unwrap();
+        expected
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn the_examples_of_the_documentation_parse_and_leave_nothing_out() {
+        let examples = DOCS.lines().filter(|line| line.starts_with('{'));
+        let mut seen = std::collections::BTreeSet::new();
+        for line in examples {
+            let example: Value = serde_json::from_str(line).unwrap();
+            let event: Event = serde_json::from_str(line).unwrap();
+            assert_eq!(json_of(&event), example);
+            seen.insert(example["event"].as_str().unwrap().to_owned());
+        }
+        let all = names::<Event>(r#"{"event": "?"}"#);
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), {
+            let mut all = all;
+            all.sort();
+            all
+        });
+    }
+
+    #[test]
+    fn every_name_of_the_schema_is_documented() {
+        let mut all = names::<Event>(r#"{"event": "?"}"#);
+        all.extend(names::<ErrorCode>("\"?\""));
+        all.extend(names::<WarningCode>("\"?\""));
+        all.extend(names::<StreamState>("\"?\""));
+        all.extend(names::<WaitingFor>("\"?\""));
+        assert!(all.len() > 50);
+        for name in all {
+            assert!(DOCS.contains(&format!("`{name}`")), "{name}");
+        }
+    }
 }
