@@ -1,4 +1,4 @@
-use std::{fs, thread};
+use std::thread;
 
 use tempfile::TempDir;
 
@@ -307,7 +307,7 @@ fn peers_meet_where_only_the_two_can_know() {
 #[cfg(unix)]
 #[test]
 fn a_file_open_to_others_is_refused() {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     let (_temporary, dir) = fresh();
     let mut peers = KnownPeers::load(&dir).unwrap();
