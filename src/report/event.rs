@@ -205,6 +205,15 @@ impl Warning {
         }
     }
 
+    /// That whoever reaches this host can connect to the debug port at `address`.
+    pub fn open_debug_port(address: SocketAddr) -> Self {
+        let message = format!(
+            "{address} is open to other hosts, and whoever connects to a debug port can run code"
+        );
+        Self::new(WarningCode::OpenDebugPort, message)
+            .hint("let the debuggee listen on 127.0.0.1, or close the port in the firewall")
+    }
+
     /// Adds what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -331,6 +340,13 @@ mod tests {
             command: String::new(),
         };
         assert!(!format!("{ready:?}").contains("orbit"));
+    }
+
+    #[test]
+    fn the_warning_of_an_open_port_is_the_documented_one() {
+        let warning = Warning::open_debug_port("0.0.0.0:5678".parse().unwrap());
+        let line = serde_json::to_string(&Event::Warning(warning)).unwrap();
+        assert!(DOCS.contains(&line), "{line}");
     }
 
     const DOCS: &str = include_str!("../../docs/JSON.md");

@@ -37,7 +37,9 @@ impl Screen {
         if !io::stderr().is_terminal() || dumb {
             return Self::Plain(Box::new(io::stderr()));
         }
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        // Drawn at most every 100 ms, and then always: the limit of indicatif must not hold a line back.
+        let target = ProgressDrawTarget::stderr_with_hz(100);
+        let bar = ProgressBar::with_draw_target(None, target);
         if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
             bar.set_style(style);
         }
@@ -122,8 +124,6 @@ impl Human {
         self.frame = self.frame.wrapping_add(1);
         let line = self.view.status_line(status, Instant::now());
         bar.set_message(format!("{mark} {line}"));
-        // `set_message` draws only as often as indicatif likes; this line must not stay behind.
-        bar.force_draw();
     }
 
     pub(super) fn redraw_every(&self) -> Option<Duration> {

@@ -90,7 +90,7 @@ impl View {
             Event::Waiting(waiting) => vec![plain(self.waiting(waiting))],
             Event::PeerLost { streams } => vec![warning(format!(
                 "network lost, holding {}",
-                connections(*streams)
+                debugger_connections(*streams)
             ))],
             Event::Resumed { gap_ms, .. } => vec![good(format!(
                 "resumed after {}, nothing lost",
@@ -116,14 +116,15 @@ impl View {
                 let ago = seconds(Duration::from_secs(
                     now.saturating_duration_since(*since).as_secs(),
                 ));
-                let held = connections(status.streams);
+                let held = debugger_connections(status.streams);
                 vec![format!("network lost {ago} ago, holding {held}")]
             }
             Activity::Closing => vec![format!("closing {}", connections(status.streams))],
         };
         if matches!(status.activity, Activity::Connected { .. }) {
+            // Short, since the line is cut at the width of the terminal.
             parts.push(connections(status.streams));
-            parts.extend(status.waiting.iter().map(|w| self.waiting(w)));
+            parts.extend(status.waiting.iter().map(waiting_in_short));
         }
         escape(parts.join(", ").chars())
     }
@@ -178,6 +179,19 @@ impl Line {
             text: escape(self.text.chars()),
             ..self
         }
+    }
+}
+
+fn waiting_in_short(waiting: &Waiting) -> String {
+    let on = waiting
+        .at
+        .as_ref()
+        .map_or(String::new(), |at| format!(" on {at}"));
+    match waiting.awaited {
+        WaitingFor::Peer => "waiting for the peer".to_owned(),
+        WaitingFor::Rendezvous => "waiting for the rendezvous".to_owned(),
+        WaitingFor::Debuggee => format!("waiting for a debuggee{on}"),
+        WaitingFor::Ide => format!("waiting for the IDE{on}"),
     }
 }
 
@@ -250,10 +264,14 @@ fn warning(text: String) -> Line {
 
 fn connections(streams: usize) -> String {
     match streams {
-        0 => "no debugger connections".to_owned(),
-        1 => "1 debugger connection".to_owned(),
-        n => format!("{n} debugger connections"),
+        0 => "no connections".to_owned(),
+        1 => "1 connection".to_owned(),
+        n => format!("{n} connections"),
     }
+}
+
+fn debugger_connections(streams: usize) -> String {
+    connections(streams).replace("connection", "debugger connection")
 }
 
 /// `0.4 ms`, `40 ms`.
@@ -343,8 +361,8 @@ mod tests {
         });
         assert_eq!(
             view.status_line(&status, now),
-            "web-1: over the relay, RTT 80 ms, looking for a direct path, no debugger connections, \
-             waiting for a debuggee to listen on localhost:5678 at web-1"
+            "web-1: over the relay, RTT 80 ms, looking for a direct path, no connections, \
+             waiting for a debuggee on localhost:5678"
         );
         view.lines(&path(PathKind::Direct, "punched"));
         status = Status::new(Activity::Connected { searching: false });
@@ -352,7 +370,7 @@ mod tests {
         status.streams = 2;
         assert_eq!(
             view.status_line(&status, now),
-            "web-1: direct, RTT 0.4 ms, 2 debugger connections"
+            "web-1: direct, RTT 0.4 ms, 2 connections"
         );
     }
 
