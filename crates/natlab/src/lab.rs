@@ -40,6 +40,7 @@ pub(crate) struct LabState {
     id: String,
     seed: AtomicU64,
     lan: AtomicU32,
+    lane: AtomicU32,
     shapers: Mutex<Vec<Arc<Shaper>>>,
     /// Held locked until the namespaces are gone.
     _lock: File,
@@ -59,6 +60,7 @@ impl Lab {
                 id,
                 seed: AtomicU64::new(0),
                 lan: AtomicU32::new(0),
+                lane: AtomicU32::new(0),
                 shapers: Mutex::default(),
                 _lock: lock,
             }),
@@ -127,10 +129,13 @@ impl LabState {
         self.lan.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// A seed for the next lane, drawn in a fixed order from the lab's own.
-    pub(crate) fn next_seed(&self) -> u64 {
-        self.seed
-            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
+    /// A number for the next lane of a shaped link, and its seed.
+    pub(crate) fn next_lane(&self) -> (u32, u64) {
+        let number = self.lane.fetch_add(1, Ordering::Relaxed);
+        let seed = self.seed.load(Ordering::Relaxed);
+        // Seeds that differ little must not give courses that do: spread them by the golden ratio.
+        let own = u64::from(number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (number, seed.wrapping_add(own))
     }
 
     /// Keeps a shaped link running until the lab ends.

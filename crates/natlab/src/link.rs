@@ -175,11 +175,7 @@ impl Link {
         let LinkState {
             node, interface, ..
         } = &*self.state;
-        let mut script = format!("addr flush dev {interface} scope global\n");
-        if old.v6.is_some() {
-            script.push_str(&format!("route flush dev {interface} proto static\n"));
-        }
-        node.ip(&script)?;
+        node.ip(&format!("addr flush dev {interface} scope global"))?;
         if self.network().style() == Style::Routed {
             let mut script = format!("route del {}/32\n", old.v4);
             if let Some(v6) = old.v6 {
@@ -189,6 +185,22 @@ impl Link {
         }
         self.connect_port()?;
         self.address_node()
+    }
+
+    /// Gives the node one more IPv4 address, until the next [`Link::renumber`].
+    pub fn add_address(&self) -> Result<Ipv4Addr, Error> {
+        let network = self.network();
+        let address = network.plan().next()?.v4;
+        let interface = &self.state.interface;
+        self.state
+            .node
+            .ip(&format!("addr add {address}/32 dev {interface}"))?;
+        if network.style() == Style::Routed {
+            let port = &self.state.port;
+            let script = format!("route replace {address}/32 dev {port}");
+            network.router().ip(&script)?;
+        }
+        Ok(address)
     }
 
     pub(crate) fn network(&self) -> &Network {

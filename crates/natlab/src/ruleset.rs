@@ -121,22 +121,23 @@ fn nat(kind: NatKind, external: Ipv4Addr) -> String {
     };
     let (hairpin_in, hairpin_out) = if kind.hairpin {
         (
-            format!("iifname lan ip daddr {external} dnat ip to udp dport map @in"),
-            format!("iifname lan oifname lan ct original ip daddr {external} jump translate"),
+            format!("iifname lan ip daddr {external} ct mark set 1 dnat ip to udp dport map @in"),
+            "ct mark 1 oifname lan jump translate",
         )
     } else {
-        (String::new(), String::new())
+        (String::new(), "")
     };
     // Of a packet that leaves, `ip saddr` and `udp sport` are already external. The inside endpoint
-    // is the one that the connection began with, or the one that it was led to.
+    // is the one that the connection began with, or the one that it was led to; where that is the
+    // external address too, the packet is the box's own.
     let timeout = format!("timeout {}ms", kind.timeout.as_millis().max(1));
-    let leaving = format!("meta l4proto udp iifname lan ip saddr {external}");
+    let leaving = format!("meta l4proto udp ip saddr {external}");
     let mut learn = String::new();
     for end in ["original", "reply"] {
         let inside = format!("ct {end} ip saddr . ct {end} proto-src");
         let _ = writeln!(
             learn,
-            "{leaving} ct direction {end} \
+            "{leaving} ct direction {end} ct {end} ip saddr != {external} \
                 update @in {{ udp sport {timeout} : {inside} }} \
                 update @out {{ {inside} {timeout} : ip saddr . udp sport }} \
                 update @permit {{ udp sport . ip daddr {timeout} }}"

@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    num::NonZeroU64,
     os::fd::OwnedFd,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -15,6 +16,7 @@ use std::{
 };
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity, set_current_timer_slack};
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 use crate::{
@@ -96,8 +98,10 @@ impl Shaper {
         let down = Arc::new(Control::new(impairments)?);
         let mut threads = Vec::new();
         for (control, from, to) in [(&up, &near, &far), (&down, &far, &near)] {
+            let (number, seed) = node.lab().next_lane();
             let runner = Runner {
-                lane: Lane::new(node.lab().next_seed()),
+                cpu: nth_cpu(number as usize),
+                lane: Lane::new(seed),
                 control: control.clone(),
                 from: from.clone(),
                 to: to.clone(),
@@ -188,6 +192,9 @@ impl Control {
 }
 
 struct Runner {
+    /// Where the thread stays. Beyond the device, the kernel queues packets per CPU: a thread that
+    /// moved would let them overtake each other. Where staying is refused, they may.
+    cpu: Option<usize>,
     lane: Lane,
     control: Arc<Control>,
     from: Arc<SyncDevice>,
@@ -196,6 +203,13 @@ struct Runner {
 
 impl Runner {
     fn run(mut self) {
+        if let Some(cpu) = self.cpu {
+            let mut here = CpuSet::new();
+            here.set(cpu);
+            let _ = sched_setaffinity(None, &here);
+        }
+        // The kernel may otherwise wake the thread 50 µs late, at each link of a path.
+        let _ = set_current_timer_slack(NonZeroU64::new(1_000));
         let mut frame = vec![0; FRAME];
         while !self.control.stop.load(Relaxed) {
             if self.control.cut.load(Relaxed) {
@@ -236,7 +250,6 @@ impl Runner {
     }
 
     fn read_batch(&mut self, buffer: &mut [u8]) {
-        let how = self.control.impairments();
         for _ in 0..BATCH {
             // Anything else than a frame means that there is none now.
             let Ok(length) = self.from.recv(buffer) else {
@@ -248,6 +261,8 @@ impl Runner {
                 continue;
             }
             let frame = &mut buffer[..length];
+            // Asked for each frame: one that was sent after a change must meet the change.
+            let how = self.control.impairments();
             match self.lane.admit(Instant::now(), frame, &how) {
                 Fate::Now => self.send(frame),
                 Fate::Queued { twice } => self.control.count(Count::Duplicated, twice.into()),
@@ -270,6 +285,16 @@ impl Runner {
             self.control.count(Count::ForwardedBytes, frame.len());
         }
     }
+}
+
+/// The CPUs that this process may use, in turns, so that the two directions of a link are on
+/// different ones.
+fn nth_cpu(number: usize) -> Option<usize> {
+    let allowed = sched_getaffinity(None).ok()?;
+    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU)
+        .filter(|&cpu| allowed.is_set(cpu))
+        .collect();
+    cpus.get(number.checked_rem(cpus.len())?).copied()
 }
 
 /// Opens a TAP device that is on `node` from the beginning, so that its name is free.

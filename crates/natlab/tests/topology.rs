@@ -1,11 +1,16 @@
 //! Nodes reach each other as the topology says, and nothing is left when a lab is dropped.
 #![cfg(target_os = "linux")]
 
+mod common;
+
 use std::{
+    fs,
     net::Ipv4Addr,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
+use common::eventually;
 use p2pdbg_natlab::{Error, Lab, NatKind, TwoNats};
 
 const ANY: (Ipv4Addr, u16) = (Ipv4Addr::UNSPECIFIED, 0);
@@ -58,5 +63,94 @@ fn two_nats_have_the_round_trip_that_their_links_add_up_to() -> Result<(), Error
     let round_trip = start.elapsed();
     assert!(round_trip >= 4 * delay, "{round_trip:?}");
     println!("{round_trip:?}");
+    Ok(())
+}
+
+/// Whether a process has arrived in a namespace.
+fn is_in(namespace: &str, pid: u32) -> bool {
+    let listed = Command::new("ip")
+        .args(["netns", "pids", namespace])
+        .output();
+    let pids = String::from_utf8(listed.unwrap().stdout).unwrap();
+    pids.lines().any(|line| line == pid.to_string())
+}
+
+#[test]
+fn a_dropped_lab_leaves_no_namespace_device_or_process_behind() -> Result<(), Error> {
+    let Some(lab) = Lab::new_or_skip("cleanup") else {
+        return Ok(());
+    };
+    let id = lab.id().to_owned();
+    let net = lab.internet()?;
+    let home = net.nat("home", NatKind::PORT_RESTRICTED)?;
+    let laptop = home.host("laptop")?;
+    let namespaces = || {
+        let listed = fs::read_dir("/run/netns").unwrap();
+        let names = listed.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(&id)).count()
+    };
+    assert_eq!(namespaces(), 3);
+    let mut child = laptop.command("sleep").arg("1000").spawn().unwrap();
+    eventually(|| is_in(laptop.namespace(), child.id()));
+    drop(lab);
+    assert_eq!(namespaces(), 0);
+    assert!(!child.wait().unwrap().success());
+    // A handle that outlives its lab is of no use, and says so.
+    assert!(laptop.udp_socket(ANY).is_err());
+    Ok(())
+}
+
+#[test]
+fn a_lab_sweeps_what_a_dead_process_left_behind() -> Result<(), Error> {
+    if Lab::new_or_skip("sweep").is_none() {
+        return Ok(());
+    }
+    let ip = |args: &[&str]| Command::new("ip").args(args).status().unwrap().success();
+    let dead = "natlab-0-0-dead-host";
+    assert!(ip(&["netns", "add", dead]));
+    let mut orphan = Command::new("ip");
+    let mut orphan = orphan
+        .args(["netns", "exec", dead, "sleep", "1000"])
+        .spawn()
+        .unwrap();
+    eventually(|| is_in(dead, orphan.id()));
+    // What a lab leaves when its process is killed: the file without the lock.
+    fs::write("/run/p2pdbg-natlab/natlab-0-0-dead", "").unwrap();
+    let swept = Lab::new("sweep");
+    eventually(|| !fs::exists("/run/netns/natlab-0-0-dead-host").unwrap());
+    assert!(!orphan.wait().unwrap().success());
+    swept.map(drop)
+}
+
+#[test]
+fn a_programs_process_id_is_its_own() -> Result<(), Error> {
+    let Some(lab) = Lab::new_or_skip("command") else {
+        return Ok(());
+    };
+    let host = lab.internet()?.host("host")?;
+    let mut command = host.command("sh");
+    let child = command
+        .args(["-c", "echo $$"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        format!("{pid}\n")
+    );
+    Ok(())
+}
+
+#[test]
+fn names_that_would_not_do_are_refused() -> Result<(), Error> {
+    let Some(lab) = Lab::new_or_skip("names") else {
+        return Ok(());
+    };
+    let net = lab.internet()?;
+    for name in ["", "Upper", "a/b", "..", "a name that is much too long"] {
+        assert!(matches!(net.host(name), Err(Error::Name(_))), "{name}");
+    }
     Ok(())
 }
