@@ -273,16 +273,12 @@ impl Host {
                 self.tell_meeting(MeetingCommand::SessionOver);
                 Some(HostEvent::Over(end))
             }
+            Some(SessionOutput::Drained) => None,
             None => {
                 self.session = None;
                 None
             }
         }
-    }
-
-    /// The name under which the peer is known, once it is.
-    pub(super) fn peer_name(&self) -> Option<&PeerName> {
-        self.peer.as_ref()
     }
 
     /// Waits for the peer to come again.

@@ -1,4 +1,7 @@
 //! What the program does for each command of its command line that takes part in a session.
 
+mod command;
 pub mod connect;
+mod host;
+mod interrupt;
 pub mod listen;

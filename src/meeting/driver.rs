@@ -110,6 +110,7 @@ impl Driver {
         closing: CancellationToken,
     ) {
         while !self.over {
+            let deadline = self.deadline();
             tokio::select! {
                 event = self.link.event() => match event {
                     Some(event) => self.handle_link(event).await,
@@ -119,7 +120,7 @@ impl Driver {
                     Some(command) => self.handle_command(command),
                     None => break,
                 },
-                () = sleep_until(self.deadline()) => self.on_timeout().await,
+                () = sleep_until(deadline) => self.on_timeout().await,
                 () = closing.cancelled() => break,
             }
         }

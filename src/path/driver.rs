@@ -7,7 +7,7 @@ use std::{
 };
 
 use p2pdbg_punch::{
-    Config, Engine, Family, Input, LocalAddress, Obstacle, Output, Role, SocketId,
+    Config, Engine, Family, Input, LocalAddress, Obstacle, Output, SocketId,
 };
 use p2pdbg_wire::{relay::RelayFrame, relay::is_relay_frame};
 use tokio::sync::mpsc;

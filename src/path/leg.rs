@@ -15,7 +15,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// What to do for a leg.
 #[derive(Debug, PartialEq, Eq)]
-pub enum LegAction {
+pub(super) enum LegAction {
     /// Send this frame to the relay.
     Send(Vec<u8>),
     /// The leg is bound: datagrams of this socket reach the other member's.
@@ -26,7 +26,7 @@ pub enum LegAction {
 
 /// The state of one leg.
 #[derive(Debug)]
-pub struct Leg {
+pub(super) struct Leg {
     grant: LegGrant,
     state: State,
 }
@@ -40,7 +40,7 @@ enum State {
 
 impl Leg {
     /// A leg that is to be bound at once: the first [`Leg::handle_timeout`] sends BIND.
-    pub fn new(grant: LegGrant, now: Instant) -> Self {
+    pub(super) fn new(grant: LegGrant, now: Instant) -> Self {
         let state = State::Binding {
             wait: FIRST_WAIT,
             next: now,
@@ -49,7 +49,7 @@ impl Leg {
     }
 
     /// Binds anew, because the source address may have changed or the relay is silent.
-    pub fn rebind(&mut self, now: Instant) {
+    pub(super) fn rebind(&mut self, now: Instant) {
         if !matches!(self.state, State::Gone) {
             self.state = State::Binding {
                 wait: FIRST_WAIT,
@@ -59,7 +59,7 @@ impl Leg {
     }
 
     /// When [`Leg::handle_timeout`] is due.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Binding { next, .. } => Some(next),
             State::Bound | State::Gone => None,
@@ -67,7 +67,7 @@ impl Leg {
     }
 
     /// Sends BIND when it is due.
-    pub fn handle_timeout(&mut self, now: Instant) -> Option<LegAction> {
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Option<LegAction> {
         match &mut self.state {
             State::Binding { wait, next } if *next <= now => {
                 *next = now + *wait;
@@ -82,7 +82,7 @@ impl Leg {
     }
 
     /// Takes a frame that came from the relay's address. Frames for another leg are ignored.
-    pub fn handle_frame(&mut self, frame: &RelayFrame) -> Option<LegAction> {
+    pub(super) fn handle_frame(&mut self, frame: &RelayFrame) -> Option<LegAction> {
         match frame {
             RelayFrame::Challenge { leg, cookie } if *leg == self.grant.leg => {
                 if !matches!(self.state, State::Binding { .. }) {

@@ -20,10 +20,10 @@ use crate::{
 const BUFFER: usize = 4 << 20;
 
 /// The socket for IPv4.
-pub const V4: SocketId = SocketId(0);
+pub(super) const V4: SocketId = SocketId(0);
 
 /// The socket for IPv6.
-pub const V6: SocketId = SocketId(1);
+pub(super) const V6: SocketId = SocketId(1);
 
 /// One socket of a session.
 #[derive(Debug, Clone)]
@@ -87,7 +87,7 @@ impl PathSocket {
     }
 
     /// Accepts tunnels from now on, as the listener of a session does.
-    pub fn accept_with(&self, config: Arc<ServerConfig>) {
-        self.endpoint.set_server_config(Some((*config).clone()));
+    pub fn accept_with(&self, config: &ServerConfig) {
+        self.endpoint.set_server_config(Some(config.clone()));
     }
 }

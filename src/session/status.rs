@@ -60,7 +60,7 @@ impl StatusLine {
     /// Reports the path that streams use from now on.
     pub(super) fn on_path(&mut self, tunnel: &Tunnel) {
         let is_direct = tunnel.path == PathKind::Direct;
-        let (kind, via) = tunnel.path.into();
+        let (kind, via) = PathReport::of_tunnel(tunnel.path);
         let path = self.direct.filter(|_| is_direct);
         let why = match (path, self.left_because.take()) {
             (Some(path), _) => path.technique.to_string(),

@@ -161,7 +161,7 @@ impl Streams {
         };
         let input = StreamInput::Carrier {
             epoch,
-            offset: header.offset,
+            header: *header,
             stream,
         };
         if let Err(TrySendError::Full(StreamInput::Carrier { mut stream, .. })) =

@@ -107,7 +107,7 @@ impl Tunnels {
             return None;
         }
         self.accepting.push(socket.port);
-        socket.accept_with(&self.config);
+        socket.accept_with(&self.config.server);
         let endpoint = socket.endpoint.clone();
         let (config, key) = (self.config.clone(), self.key.clone());
         let epochs = Arc::clone(&self.epochs);

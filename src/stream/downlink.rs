@@ -3,16 +3,13 @@
 use std::task::Poll;
 
 use bytes::Bytes;
-use p2pdbg_ledger::{CarrierId, Opened, Receiver, Violation};
-use quinn::{RecvStream, VarInt};
+use p2pdbg_ledger::{CarrierHeader, CarrierId, Opened, Receiver, Violation};
+use quinn::RecvStream;
 
-use super::local::LocalWriter;
+use super::{UNWANTED, local::LocalWriter};
 
 /// The most that is taken from a carrier at once, in bytes.
 const READ: usize = 256 << 10;
-
-/// With this code a carrier is stopped that brings nothing that is wanted.
-pub(super) const UNWANTED: VarInt = VarInt::from_u32(1);
 
 /// One direction of a stream at the end where its bytes go to.
 pub(super) struct Downlink {
@@ -54,12 +51,12 @@ impl Downlink {
     pub(super) fn open(
         &mut self,
         epoch: u64,
-        offset: u64,
+        header: &CarrierHeader,
         mut stream: RecvStream,
     ) -> Result<(), Violation> {
         let id = CarrierId(self.next_carrier);
         self.next_carrier += 1;
-        match self.receiver.open(id, offset)? {
+        match self.receiver.open(id, header)? {
             Opened::Accepted { displaced } => {
                 self.carriers.push(Carrier { id, epoch, stream });
                 self.forget(|carrier| displaced.contains(&carrier.id));

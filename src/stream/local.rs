@@ -22,7 +22,7 @@ const LEAST_ROOM: usize = 4 << 10;
 ///
 /// # Errors
 /// If the operating system does not know the connection any more.
-pub fn split(connection: TcpStream) -> io::Result<(LocalReader, LocalWriter)> {
+pub(super) fn split(connection: TcpStream) -> io::Result<(LocalReader, LocalWriter)> {
     connection.set_nodelay(true)?;
     let (read, write) = connection.into_split();
     let reader = LocalReader {
@@ -33,7 +33,7 @@ pub fn split(connection: TcpStream) -> io::Result<(LocalReader, LocalWriter)> {
 }
 
 /// Breaks a connection: the local program sees a RST instead of a FIN.
-pub fn break_off(reader: LocalReader, writer: LocalWriter) {
+pub(super) fn break_off(reader: LocalReader, writer: LocalWriter) {
     let _ = SockRef::from(reader.half.as_ref()).set_linger(Some(std::time::Duration::ZERO));
     // Dropped as it is, the writing half would send a FIN first.
     writer.half.forget();
@@ -41,7 +41,7 @@ pub fn break_off(reader: LocalReader, writer: LocalWriter) {
 
 /// What the local program writes.
 #[derive(Debug)]
-pub struct LocalReader {
+pub(super) struct LocalReader {
     half: OwnedReadHalf,
     buffer: BytesMut,
 }
@@ -55,7 +55,7 @@ impl LocalReader {
     ///
     /// # Errors
     /// If the connection was reset.
-    pub async fn read(&mut self, limit: usize) -> io::Result<Option<Bytes>> {
+    pub(super) async fn read(&mut self, limit: usize) -> io::Result<Option<Bytes>> {
         loop {
             self.acknowledge_at_once();
             if self.buffer.capacity() < LEAST_ROOM.min(limit) {
@@ -84,7 +84,7 @@ impl LocalReader {
 
 /// What the local program reads.
 #[derive(Debug)]
-pub struct LocalWriter {
+pub(super) struct LocalWriter {
     half: OwnedWriteHalf,
 }
 
@@ -94,7 +94,7 @@ impl LocalWriter {
     ///
     /// # Errors
     /// If the connection is gone.
-    pub async fn write(&mut self, data: &mut Bytes) -> io::Result<usize> {
+    pub(super) async fn write(&mut self, data: &mut Bytes) -> io::Result<usize> {
         self.half.write_buf(data).await
     }
 
@@ -102,7 +102,7 @@ impl LocalWriter {
     ///
     /// # Errors
     /// If the connection is gone.
-    pub async fn finish(&mut self) -> io::Result<()> {
+    pub(super) async fn finish(&mut self) -> io::Result<()> {
         self.half.shutdown().await
     }
 }

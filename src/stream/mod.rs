@@ -11,7 +11,7 @@ mod uplink;
 use std::time::Duration;
 
 use p2pdbg_ledger::{
-    Budget, EndKind, Frame, Limits, Receiver, ResetCode, Sender, StreamId, Violation,
+    Budget, CarrierHeader, EndKind, Frame, Limits, Receiver, ResetCode, Sender, StreamId, Violation,
 };
 use p2pdbg_wire::tunnel::TunnelMessage;
 use quinn::RecvStream;
@@ -28,10 +28,12 @@ use self::{
 };
 use crate::{report::StreamState, tunnel::Tunnel};
 
-pub(crate) use downlink::UNWANTED;
 
 /// How long an acknowledgement may wait for more to acknowledge.
 const ACK_DELAY: Duration = Duration::from_millis(200);
+
+/// With this code a carrier is stopped that brings nothing that is wanted.
+pub(crate) const UNWANTED: quinn::VarInt = quinn::VarInt::from_u32(1);
 
 /// How much may wait for a stream's task.
 pub const INBOX: usize = 64;
@@ -46,8 +48,8 @@ pub enum StreamInput {
     Carrier {
         /// The tunnel's epoch.
         epoch: u64,
-        /// Where it begins.
-        offset: u64,
+        /// What it began with.
+        header: CarrierHeader,
         /// What follows its header.
         stream: RecvStream,
     },
@@ -121,7 +123,7 @@ impl Stream {
         let mut driver = Driver {
             id,
             uplink: Uplink::new(sender),
-            downlink: Downlink::new(Receiver::new(id)),
+            downlink: Downlink::new(Receiver::new(id, forward)),
             reader: None,
             writer: None,
             dialing,
@@ -195,10 +197,10 @@ impl Driver {
         match input {
             StreamInput::Carrier {
                 epoch,
-                offset,
+                header,
                 stream,
             } => {
-                if let Err(violation) = self.downlink.open(epoch, offset, stream) {
+                if let Err(violation) = self.downlink.open(epoch, &header, stream) {
                     self.on_violation(violation);
                 }
             }
@@ -217,7 +219,6 @@ impl Driver {
         let (sender, receiver) = (&mut self.uplink.sender, &mut self.downlink.receiver);
         let handled = match frame {
             Frame::Ack(ack) => sender.handle_ack(ack).map(drop),
-            Frame::Resend(resend) => sender.handle_resend(resend),
             Frame::End(end) => receiver.handle_end(end),
             Frame::Stop(stop) => {
                 sender.handle_stop(stop);
@@ -403,7 +404,7 @@ impl Driver {
         }
     }
 
-    async fn tell(&self, event: StreamEvent) {
+    async fn tell(&mut self, event: StreamEvent) {
         // The session that does not listen any more needs no telling.
         let _ = self.report.send((self.id, event)).await;
     }

@@ -35,7 +35,7 @@ pub(super) const SERVER_NAME: &str = "p2pdbg";
 #[derive(Debug, Clone)]
 pub struct TunnelConfig {
     pub(super) client: ClientConfig,
-    pub(super) server: Arc<ServerConfig>,
+    pub(crate) server: Arc<ServerConfig>,
 }
 
 impl TunnelConfig {
