@@ -12,10 +12,14 @@ use crate::MAX_RETENTION;
 /// What a stream leases at a time, in bytes.
 pub(crate) const STEP: usize = 64 << 10;
 
+/// What a sender that holds bytes keeps leased beyond them, in bytes, so that steady traffic does not
+/// lease and give back all the time. An empty one needs no lease, being guaranteed as much.
+pub(crate) const KEPT: usize = 2 * STEP;
+
 /// How much one sender may hold unacknowledged, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Always allowed, whatever the other streams hold. At least 64 KiB.
+    /// Always allowed, whatever the other streams hold. At least 128 KiB.
     pub guaranteed: usize,
     /// The limit at first.
     pub initial: usize,
@@ -35,10 +39,10 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The nearest limits that make sense: `64 KiB ≤ guaranteed ≤ initial ≤ max ≤ MAX_RETENTION`.
+    /// The nearest limits that make sense: `128 KiB ≤ guaranteed ≤ initial ≤ max ≤ MAX_RETENTION`.
     pub fn normalized(self) -> Self {
         let most = MAX_RETENTION as usize;
-        let guaranteed = self.guaranteed.clamp(STEP, most);
+        let guaranteed = self.guaranteed.clamp(KEPT, most);
         let initial = self.initial.clamp(guaranteed, most);
         let max = self.max.clamp(initial, most);
         Self {
@@ -195,8 +199,8 @@ mod tests {
         assert_eq!(
             limits,
             Limits {
-                guaranteed: STEP,
-                initial: STEP,
+                guaranteed: KEPT,
+                initial: KEPT,
                 max: MAX_RETENTION as usize
             }
         );

@@ -31,6 +31,10 @@
 //! 5. *When both halves are finished,* forgets the stream ([`Openings::close`]); a frame or carrier that comes for it later
 //!    is answered by `reply_if_closed`, so that a peer whose last acknowledgement was lost comes to its end too.
 //!
+//! Control frames may go over any tunnel, with one exception: what confirms an end (an [`Ack`] that says `ended`, and the
+//! replies for closed streams) goes back over the tunnel by which the [`End`] came last, unless that is gone. The peer says
+//! its end again when it loses that tunnel, and only then; a confirmation that was lost elsewhere would leave it waiting.
+//!
 //! What it leaves out: which tunnel is best and when one is dead (the driver's), encryption (QUIC's), who may open what.
 
 #![warn(missing_docs)]

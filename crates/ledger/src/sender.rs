@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::budget::{Lease, STEP};
+use crate::budget::{KEPT, Lease, STEP};
 use crate::frame::MAX_OFFSET;
 use crate::retention::{CHUNK_OVERHEAD, Retention};
 use crate::{
@@ -17,10 +17,6 @@ const LEAST_ROOM: usize = 4 << 10;
 
 /// Room above this is not promised: an acknowledgement in between gives back what is leased beyond it.
 const MOST_ROOM: usize = KEPT - CHUNK_OVERHEAD;
-
-/// What a sender that holds bytes keeps leased beyond them, so that steady traffic does not lease and give back all the
-/// time.
-const KEPT: usize = 2 * STEP;
 
 /// The bookkeeping of the bytes that go out.
 ///
@@ -307,6 +303,7 @@ impl Sender {
     pub fn transmitted(&mut self, carrier: CarrierId, count: usize) {
         if self.current() == Some(carrier) {
             self.retention.advance(count);
+            self.handed_out = self.handed_out.max(self.retention.cursor());
             self.finish_if_sent();
         }
     }
