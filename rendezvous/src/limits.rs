@@ -264,6 +264,11 @@ impl<K: Eq + Hash> Tally<K> {
         Self(HashMap::new())
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn of(&self, account: &K) -> usize {
         self.0.get(account).copied().unwrap_or_default()
     }
@@ -362,6 +367,6 @@ mod tests {
         assert_eq!(tally.of(&"a"), 1);
         tally.remove(&"a");
         tally.remove(&"a");
-        assert!(tally.0.is_empty());
+        assert!(tally.is_empty());
     }
 }

@@ -51,6 +51,12 @@ impl Handles {
             self.0.remove(meeting);
         }
     }
+
+    /// Whether nobody waits.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl Registry {

@@ -191,4 +191,16 @@ impl Nameplates {
             self.ended.remove(&nameplate);
         }
     }
+
+    /// How much is remembered of what has ended.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.ended.len().max(self.forget.len())
+    }
+
+    /// How many are in use.
+    #[cfg(test)]
+    pub(super) fn live(&self) -> usize {
+        self.live.len()
+    }
 }

@@ -48,6 +48,12 @@ impl Sessions {
         self.table.len()
     }
 
+    /// Whether no account holds any.
+    #[cfg(test)]
+    pub(super) fn nobody_holds_any(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// The part that a connection plays in a session, if it is a member.
     pub(super) fn role_of(&self, session: SessionId, conn: ConnId) -> Option<Role> {
         let session = self.table.get(&session)?;

@@ -1,1 +1,370 @@
+//! The registry, driven without sockets and with a clock of the tests' own.
 
+mod handles;
+mod limits;
+mod nameplates;
+
+use p2pdbg_wire::{
+    control::{Handle, Introduction, Role},
+    secret::Secret,
+};
+
+use super::*;
+use crate::limits::Rate;
+
+const LISTENER: ConnId = ConnId(1);
+const CONNECTOR: ConnId = ConnId(2);
+const OTHER: ConnId = ConnId(3);
+
+struct Bench {
+    registry: Registry,
+    now: Now,
+    key: AccessKey,
+    secret: Secret<32>,
+    limits: Limits,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(Limits::default(), false)
+    }
+
+    fn with(limits: Limits, open: bool) -> Self {
+        let key = AccessKey::random();
+        let secret = Secret::random();
+        let vouchers = Vouchers::new(&secret, &key);
+        Self {
+            registry: Registry::new(limits.clone(), key.clone(), open, vouchers),
+            now: Now {
+                instant: Instant::now(),
+                unix_s: 1_000_000,
+            },
+            key,
+            secret,
+            limits,
+        }
+    }
+
+    /// As if the process had been started again with the same state directory.
+    fn restart(&mut self) {
+        let vouchers = Vouchers::new(&self.secret, &self.key);
+        self.registry = Registry::new(self.limits.clone(), self.key.clone(), false, vouchers);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now.instant += time;
+        self.now.unix_s += time.as_secs();
+    }
+
+    fn connect(&mut self, id: ConnId) {
+        // Each connection has an address of its own unless a test wants it otherwise.
+        self.connect_from(id, [192, 0, 2, u8::try_from(id.0 % 250).unwrap()].into());
+    }
+
+    fn connect_from(&mut self, id: ConnId, ip: IpAddr) {
+        let arrival = Arrival {
+            observed: SocketAddr::new(ip, 4_000),
+            stun: Vec::new(),
+        };
+        self.registry.on_connected(self.now, id, arrival);
+    }
+
+    fn say(&mut self, id: ConnId, message: ToRendezvous) -> Vec<Effect> {
+        self.registry.handle(self.now, id, message)
+    }
+
+    fn hello(&mut self, id: ConnId, credential: Credential) -> Vec<Effect> {
+        let agent = "test".into();
+        self.say(id, ToRendezvous::Hello { credential, agent })
+    }
+
+    fn arrive(&mut self, id: ConnId, credential: Credential) {
+        self.connect(id);
+        let effects = self.hello(id, credential);
+        assert!(
+            matches!(&effects[..], [Effect::Tell(to, FromRendezvous::Welcome { .. })] if *to == id)
+        );
+    }
+
+    fn key(&self) -> Credential {
+        Credential::AccessKey(self.key.clone())
+    }
+
+    fn listen(&mut self, id: ConnId, claim: Option<NameplateClaim>) -> NameplateClaim {
+        match &self.say(id, ToRendezvous::Listen { claim })[..] {
+            [Effect::Tell(to, FromRendezvous::Listening(claim))] if *to == id => claim.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A listener with the key and a connector without.
+    fn listener_and_connector(&mut self) -> NameplateClaim {
+        self.arrive(LISTENER, self.key());
+        self.arrive(CONNECTOR, Credential::None);
+        self.listen(LISTENER, None)
+    }
+
+    fn join(&mut self, id: ConnId, nameplate: Nameplate) -> Vec<Effect> {
+        self.say(id, ToRendezvous::Join { nameplate })
+    }
+
+    fn unlisten(&mut self, nameplate: Nameplate, fate: Fate) {
+        let effects = self.say(LISTENER, ToRendezvous::Unlisten { nameplate, fate });
+        assert_eq!(effects, []);
+    }
+
+    fn meet(&mut self, id: ConnId, handle: &Handle, role: Role) -> Vec<Effect> {
+        let handle = handle.clone();
+        self.say(id, ToRendezvous::Meet { handle, role })
+    }
+
+    fn lose(&mut self, id: ConnId) -> Vec<Effect> {
+        self.registry.on_lost(self.now, id, false)
+    }
+
+    /// Two peers in a session.
+    fn pair(&mut self) -> SessionId {
+        let claim = self.listener_and_connector();
+        let effects = self.join(CONNECTOR, claim.nameplate);
+        introductions(&effects).0.session
+    }
+}
+
+fn refusal(effects: &[Effect]) -> Option<Refusal> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Tell(_, FromRendezvous::Refused { refusal }) => Some(*refusal),
+        _ => None,
+    })
+}
+
+/// What the listener and the connector were told when they were introduced, after their legs were opened.
+#[track_caller]
+fn introductions(effects: &[Effect]) -> (Introduction, Introduction) {
+    match effects {
+        [
+            Effect::OpenLegs(session, [first, second]),
+            Effect::Tell(_, FromRendezvous::Introduced(listener)),
+            Effect::Tell(_, FromRendezvous::Introduced(connector)),
+        ] => {
+            assert_eq!(
+                (listener.role, connector.role),
+                (Role::Listener, Role::Connector)
+            );
+            assert_eq!((listener.session, connector.session), (*session, *session));
+            assert_eq!((&listener.leg, &connector.leg), (first, second));
+            assert_ne!(first.leg, second.leg);
+            assert_ne!(first.key, second.key);
+            (listener.clone(), connector.clone())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn closed(effects: &[Effect]) -> Option<u32> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Close(_, code) => Some(*code),
+        _ => None,
+    })
+}
+
+#[test]
+fn the_first_message_is_hello_and_no_later_one_is() {
+    let mut bench = Bench::new();
+    bench.connect(LISTENER);
+    let early = bench.say(LISTENER, ToRendezvous::Listen { claim: None });
+    assert_eq!(refusal(&early), Some(Refusal::Protocol));
+    assert_eq!(closed(&early), Some(close::PROTOCOL));
+    bench.arrive(CONNECTOR, Credential::None);
+    let again = bench.hello(CONNECTOR, Credential::None);
+    assert_eq!(refusal(&again), Some(Refusal::Protocol));
+}
+
+#[test]
+fn a_wrong_access_key_is_refused_for_good() {
+    let mut bench = Bench::new();
+    bench.connect(LISTENER);
+    let effects = bench.hello(LISTENER, Credential::AccessKey(AccessKey::random()));
+    assert_eq!(refusal(&effects), Some(Refusal::AccessKey));
+    assert_eq!(closed(&effects), Some(close::REFUSED));
+}
+
+#[test]
+fn listening_takes_the_access_key_unless_the_rendezvous_is_open() {
+    let mut bench = Bench::new();
+    bench.arrive(LISTENER, Credential::None);
+    let effects = bench.say(LISTENER, ToRendezvous::Listen { claim: None });
+    assert_eq!(refusal(&effects), Some(Refusal::AccessKey));
+    let mut open = Bench::with(Limits::default(), true);
+    open.arrive(LISTENER, Credential::None);
+    open.listen(LISTENER, None);
+    open.arrive(OTHER, Credential::AccessKey(AccessKey::random()));
+    open.listen(OTHER, None);
+}
+
+#[test]
+fn an_agent_that_would_spoil_the_log_is_no_agent() {
+    let mut bench = Bench::new();
+    for agent in ["\x1b[2J", "line\nline", "é", &"a".repeat(65)] {
+        bench.connect(LISTENER);
+        let credential = Credential::None;
+        let agent = agent.into();
+        let effects = bench.say(LISTENER, ToRendezvous::Hello { credential, agent });
+        assert_eq!(refusal(&effects), Some(Refusal::Protocol));
+    }
+}
+
+#[test]
+fn who_says_nothing_is_not_waited_for() {
+    let mut bench = Bench::new();
+    bench.connect(LISTENER);
+    bench.arrive(CONNECTOR, Credential::None);
+    bench.pass(Duration::from_secs(9));
+    assert_eq!(bench.registry.expire(bench.now), []);
+    bench.pass(Duration::from_secs(1));
+    let effects = bench.registry.expire(bench.now);
+    assert_eq!(effects, [Effect::Close(LISTENER, close::IDLE)]);
+    assert_eq!(bench.registry.connections.len(), 1);
+}
+
+#[test]
+fn signals_pass_between_members_and_from_nobody_else() {
+    let mut bench = Bench::new();
+    let session = bench.pair();
+    let signal = |payload: &[u8]| ToRendezvous::Signal {
+        session,
+        payload: payload.into(),
+    };
+    let passed = |payload: &[u8]| FromRendezvous::Signal {
+        session,
+        payload: payload.into(),
+    };
+    assert_eq!(
+        bench.say(LISTENER, signal(b"a")),
+        [Effect::Tell(CONNECTOR, passed(b"a"))]
+    );
+    assert_eq!(
+        bench.say(CONNECTOR, signal(b"b")),
+        [Effect::Tell(LISTENER, passed(b"b"))]
+    );
+    bench.arrive(OTHER, bench.key());
+    let stranger = bench.say(OTHER, signal(b"c"));
+    assert_eq!(refusal(&stranger), Some(Refusal::NoSuchSession));
+    assert_eq!(closed(&stranger), None);
+}
+
+#[test]
+fn who_leaves_a_session_ends_it_for_both() {
+    let mut bench = Bench::new();
+    let session = bench.pair();
+    let effects = bench.say(LISTENER, ToRendezvous::Leave { session });
+    let on_purpose = true;
+    assert_eq!(
+        effects,
+        [
+            Effect::Tell(
+                CONNECTOR,
+                FromRendezvous::PeerLeft {
+                    session,
+                    on_purpose
+                }
+            ),
+            Effect::CloseLegs {
+                session,
+                linger: false
+            },
+        ]
+    );
+    let payload = Vec::new();
+    let late = bench.say(CONNECTOR, ToRendezvous::Signal { session, payload });
+    assert_eq!(refusal(&late), Some(Refusal::NoSuchSession));
+    assert_eq!(bench.say(CONNECTOR, ToRendezvous::Leave { session }), []);
+    assert_eq!(bench.registry.sessions(), 0);
+}
+
+#[test]
+fn a_member_that_is_lost_leaves_legs_behind_for_a_while() {
+    let mut bench = Bench::new();
+    let session = bench.pair();
+    let on_purpose = false;
+    assert_eq!(
+        bench.lose(CONNECTOR),
+        [
+            Effect::Tell(
+                LISTENER,
+                FromRendezvous::PeerLeft {
+                    session,
+                    on_purpose
+                }
+            ),
+            Effect::CloseLegs {
+                session,
+                linger: true
+            },
+        ]
+    );
+}
+
+#[test]
+fn strangers_cannot_end_a_session() {
+    let mut bench = Bench::new();
+    let session = bench.pair();
+    bench.arrive(OTHER, bench.key());
+    assert_eq!(bench.say(OTHER, ToRendezvous::Leave { session }), []);
+    assert_eq!(bench.registry.sessions(), 1);
+}
+
+#[test]
+fn a_member_seen_at_a_new_address_is_news_once() {
+    let mut bench = Bench::new();
+    let session = bench.pair();
+    let introduced_at = [192, 0, 2, 1].into();
+    let effects = bench
+        .registry
+        .on_seen(session, Role::Listener, introduced_at);
+    assert_eq!(effects, []);
+    let moved_to: IpAddr = [203, 0, 113, 1].into();
+    let news = Effect::Tell(
+        CONNECTOR,
+        FromRendezvous::PeerSeen {
+            session,
+            addresses: vec![moved_to],
+        },
+    );
+    let effects = bench.registry.on_seen(session, Role::Listener, moved_to);
+    assert_eq!(effects, [news]);
+    let effects = bench.registry.on_seen(session, Role::Listener, moved_to);
+    assert_eq!(effects, []);
+}
+
+#[test]
+fn stopping_tells_everybody_and_leaves_nobody() {
+    let mut bench = Bench::new();
+    bench.pair();
+    let effects = bench.registry.stop();
+    for id in [LISTENER, CONNECTOR] {
+        let told = Effect::Tell(id, FromRendezvous::Stopping);
+        let position = effects.iter().position(|e| *e == told).unwrap();
+        assert_eq!(effects[position + 1], Effect::Close(id, close::STOPPING));
+    }
+    assert_eq!(bench.registry.peers(), 0);
+}
+
+#[test]
+fn nothing_is_left_of_peers_that_are_gone() {
+    let mut bench = Bench::new();
+    for round in 0..50 {
+        let claim = bench.listener_and_connector();
+        bench.meet(LISTENER, &Secret::random(), Role::Listener);
+        bench.join(CONNECTOR, claim.nameplate);
+        for id in [LISTENER, CONNECTOR] {
+            bench.registry.on_lost(bench.now, id, round % 2 == 0);
+        }
+        // Joins come back with time.
+        bench.pass(Duration::from_secs(60));
+    }
+    let registry = &bench.registry;
+    assert_eq!((registry.peers(), registry.sessions()), (0, 0));
+    assert!(registry.handles.is_empty());
+    assert_eq!(registry.nameplates.live(), 0);
+    assert!(registry.sessions.nobody_holds_any());
+}

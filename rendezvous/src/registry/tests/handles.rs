@@ -1,0 +1,148 @@
+//! Meeting at handles.
+
+use super::*;
+use p2pdbg_wire::control::Place;
+
+fn both_with_key() -> (Bench, Handle) {
+    let mut bench = Bench::new();
+    bench.arrive(LISTENER, bench.key());
+    bench.arrive(CONNECTOR, bench.key());
+    (bench, Secret::random())
+}
+
+#[test]
+fn peers_meet_in_either_order() {
+    for first in [Role::Listener, Role::Connector] {
+        let (mut bench, handle) = both_with_key();
+        let id = |role| match role {
+            Role::Listener => LISTENER,
+            Role::Connector => CONNECTOR,
+        };
+        assert_eq!(bench.meet(id(first), &handle, first), []);
+        let second = first.other();
+        let effects = bench.meet(id(second), &handle, second);
+        let (listener, connector) = introductions(&effects);
+        assert_eq!(listener.place, Place::Handle(handle.clone()));
+        assert_eq!(connector.place, Place::Handle(handle));
+        assert!(matches!(effects[1], Effect::Tell(LISTENER, _)));
+    }
+}
+
+#[test]
+fn peers_at_different_handles_or_of_one_role_do_not_meet() {
+    let (mut bench, handle) = both_with_key();
+    assert_eq!(bench.meet(LISTENER, &handle, Role::Listener), []);
+    assert_eq!(
+        bench.meet(CONNECTOR, &Secret::random(), Role::Connector),
+        []
+    );
+    assert_eq!(bench.meet(CONNECTOR, &handle, Role::Listener), []);
+}
+
+#[test]
+fn nobody_meets_itself() {
+    let (mut bench, handle) = both_with_key();
+    assert_eq!(bench.meet(LISTENER, &handle, Role::Listener), []);
+    assert_eq!(bench.meet(LISTENER, &handle, Role::Connector), []);
+}
+
+#[test]
+fn meeting_again_makes_a_new_session() {
+    let (mut bench, handle) = both_with_key();
+    bench.meet(LISTENER, &handle, Role::Listener);
+    let mut sessions = HashSet::new();
+    for role in [Role::Connector, Role::Connector, Role::Listener] {
+        let id = if role == Role::Listener {
+            LISTENER
+        } else {
+            CONNECTOR
+        };
+        let effects = bench.meet(id, &handle, role);
+        assert!(sessions.insert(introductions(&effects).0.session));
+    }
+}
+
+#[test]
+fn the_newest_registration_of_a_role_is_the_one_that_counts() {
+    let (mut bench, handle) = both_with_key();
+    bench.meet(LISTENER, &handle, Role::Listener);
+    bench.arrive(OTHER, bench.key());
+    assert_eq!(bench.meet(OTHER, &handle, Role::Listener), []);
+    // What the replaced one does does not touch the newer registration.
+    bench.lose(LISTENER);
+    let effects = bench.meet(CONNECTOR, &handle, Role::Connector);
+    introductions(&effects);
+    assert!(matches!(effects[1], Effect::Tell(OTHER, _)));
+}
+
+#[test]
+fn who_waits_no_longer_is_not_met() {
+    let (mut bench, handle) = both_with_key();
+    bench.meet(LISTENER, &handle, Role::Listener);
+    let role = Role::Listener;
+    let unmeet = |handle: &Handle| ToRendezvous::Unmeet {
+        handle: handle.clone(),
+        role,
+    };
+    bench.say(CONNECTOR, unmeet(&handle));
+    introductions(&bench.meet(CONNECTOR, &handle, Role::Connector));
+    bench.say(LISTENER, unmeet(&handle));
+    assert_eq!(bench.meet(CONNECTOR, &handle, Role::Connector), []);
+}
+
+#[test]
+fn a_connector_without_a_key_is_served_only_if_the_listener_is_there() {
+    let mut bench = Bench::new();
+    let handle = Secret::random();
+    bench.arrive(CONNECTOR, Credential::None);
+    let alone = bench.meet(CONNECTOR, &handle, Role::Connector);
+    assert_eq!(refusal(&alone), Some(Refusal::AccessKey));
+
+    bench.arrive(LISTENER, bench.key());
+    bench.meet(LISTENER, &handle, Role::Listener);
+    bench.arrive(OTHER, Credential::None);
+    introductions(&bench.meet(OTHER, &handle, Role::Connector));
+    // It has a voucher now, and waits like the others.
+    bench.lose(LISTENER);
+    bench.arrive(LISTENER, bench.key());
+    introductions(&bench.meet(LISTENER, &handle, Role::Listener));
+}
+
+#[test]
+fn a_voucher_from_an_introduction_lets_its_bearer_wait_even_after_a_restart() {
+    let mut bench = Bench::new();
+    let claim = bench.listener_and_connector();
+    let effects = bench.join(CONNECTOR, claim.nameplate);
+    let voucher = introductions(&effects).1.voucher;
+    bench.restart();
+    let handle = Secret::random();
+    bench.arrive(CONNECTOR, Credential::Voucher(voucher.clone()));
+    assert_eq!(bench.meet(CONNECTOR, &handle, Role::Connector), []);
+    bench.arrive(LISTENER, bench.key());
+    introductions(&bench.meet(LISTENER, &handle, Role::Listener));
+    // It is no access key.
+    let listen = bench.say(CONNECTOR, ToRendezvous::Listen { claim: None });
+    assert_eq!(refusal(&listen), Some(Refusal::AccessKey));
+}
+
+#[test]
+fn a_voucher_that_is_forged_or_old_is_worth_nothing() {
+    let mut bench = Bench::new();
+    let claim = bench.listener_and_connector();
+    let voucher = introductions(&bench.join(CONNECTOR, claim.nameplate))
+        .1
+        .voucher;
+    let mut forged = voucher.clone();
+    forged[20] ^= 1;
+    let handle = Secret::random();
+    bench.arrive(OTHER, Credential::Voucher(forged));
+    let effects = bench.meet(OTHER, &handle, Role::Connector);
+    assert_eq!(refusal(&effects), Some(Refusal::AccessKey));
+    bench.arrive(OTHER, Credential::Voucher(claim.voucher));
+    let effects = bench.meet(OTHER, &handle, Role::Connector);
+    assert_eq!(refusal(&effects), Some(Refusal::AccessKey));
+    bench.pass(bench.limits.voucher_lifetime);
+    bench.arrive(OTHER, Credential::Voucher(voucher));
+    let effects = bench.meet(OTHER, &handle, Role::Connector);
+    assert_eq!(refusal(&effects), Some(Refusal::AccessKey));
+}

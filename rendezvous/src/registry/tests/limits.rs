@@ -1,0 +1,268 @@
+//! What the registry refuses when there is too much of it.
+
+use super::*;
+use p2pdbg_wire::control::MAX_SIGNAL;
+
+const NEVER: Rate = Rate {
+    burst: 3,
+    per_minute: 1,
+};
+
+fn is_limit(effects: &[Effect]) -> bool {
+    matches!(refusal(effects), Some(Refusal::Limit { retry_after_s }) if retry_after_s > 0)
+        && closed(effects).is_none()
+}
+
+#[test]
+fn guessing_nameplates_is_slowed_down_by_address_and_not_by_connection() {
+    let mut bench = Bench::new();
+    bench.arrive(LISTENER, bench.key());
+    let nameplate = bench.listen(LISTENER, None).nameplate;
+    let wrong = Nameplate::new(100_000).filter(|n| *n != nameplate);
+    let wrong = wrong.unwrap_or(Nameplate::MAX);
+    let attacker: IpAddr = [198, 51, 100, 1].into();
+    let mut misses = 0;
+    for n in 10..40 {
+        bench.connect_from(ConnId(n), attacker);
+        bench.hello(ConnId(n), Credential::None);
+        match refusal(&bench.join(ConnId(n), wrong)) {
+            Some(Refusal::NameplateUnknown) => misses += 1,
+            Some(Refusal::Limit { retry_after_s }) => assert!(retry_after_s > 0),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(misses, 3);
+    // The right one too has to wait, from there; from elsewhere it has not.
+    assert!(is_limit(&bench.join(ConnId(10), nameplate)));
+    bench.arrive(CONNECTOR, Credential::None);
+    introductions(&bench.join(CONNECTOR, nameplate));
+}
+
+#[test]
+fn joins_that_succeed_are_cheap() {
+    let mut bench = Bench::new();
+    let office: IpAddr = [198, 51, 100, 1].into();
+    for n in 0..15 {
+        bench.arrive(ConnId(100 + n), bench.key());
+        let nameplate = bench.listen(ConnId(100 + n), None).nameplate;
+        bench.connect_from(ConnId(n), office);
+        bench.hello(ConnId(n), Credential::None);
+        introductions(&bench.join(ConnId(n), nameplate));
+    }
+}
+
+#[test]
+fn a_connection_has_so_many_nameplates_and_handles_at_once() {
+    let mut bench = Bench::with(
+        Limits {
+            nameplates_per_connection: 2,
+            waiting_per_connection: 2,
+            ..Limits::default()
+        },
+        false,
+    );
+    bench.arrive(LISTENER, bench.key());
+    let first = bench.listen(LISTENER, None).nameplate;
+    bench.listen(LISTENER, None);
+    let third = bench.say(LISTENER, ToRendezvous::Listen { claim: None });
+    assert!(is_limit(&third));
+    bench.unlisten(first, Fate::Burned);
+    bench.listen(LISTENER, None);
+
+    let handles: [Handle; 3] = std::array::from_fn(|_| Secret::random());
+    for handle in &handles[..2] {
+        assert_eq!(bench.meet(LISTENER, handle, Role::Listener), []);
+        assert_eq!(bench.meet(LISTENER, handle, Role::Listener), []);
+    }
+    assert!(is_limit(&bench.meet(LISTENER, &handles[2], Role::Listener)));
+}
+
+#[test]
+fn there_are_so_many_nameplates_in_all() {
+    let mut bench = Bench::with(
+        Limits {
+            nameplates: 2,
+            ..Limits::default()
+        },
+        false,
+    );
+    for n in 1..=2 {
+        bench.arrive(ConnId(n), bench.key());
+        bench.listen(ConnId(n), None);
+    }
+    bench.arrive(OTHER, bench.key());
+    let full = bench.say(OTHER, ToRendezvous::Listen { claim: None });
+    assert_eq!(refusal(&full), Some(Refusal::Full));
+}
+
+#[test]
+fn the_memory_of_ended_nameplates_is_bounded() {
+    let mut bench = Bench::with(
+        Limits {
+            ended_nameplates: 3,
+            ..Limits::default()
+        },
+        false,
+    );
+    bench.arrive(LISTENER, bench.key());
+    let ended: Vec<Nameplate> = (0..10)
+        .map(|_| {
+            let nameplate = bench.listen(LISTENER, None).nameplate;
+            bench.unlisten(nameplate, Fate::Used);
+            nameplate
+        })
+        .collect();
+    assert_eq!(bench.registry.nameplates.remembered(), 3);
+    bench.arrive(CONNECTOR, Credential::None);
+    let oldest = bench.join(CONNECTOR, ended[0]);
+    assert_eq!(refusal(&oldest), Some(Refusal::NameplateUnknown));
+    let newest = bench.join(CONNECTOR, ended[9]);
+    assert_eq!(refusal(&newest), Some(Refusal::NameplateUsed));
+}
+
+#[test]
+fn coming_and_going_with_a_claim_does_not_fill_the_memory_up() {
+    let mut bench = Bench::with(
+        Limits {
+            ended_nameplates: 3,
+            ..Limits::default()
+        },
+        false,
+    );
+    let claim = bench.listener_and_connector();
+    for _ in 0..20 {
+        bench.lose(LISTENER);
+        bench.arrive(LISTENER, bench.key());
+        assert_eq!(bench.listen(LISTENER, Some(claim.clone())), claim);
+    }
+    assert!(bench.registry.nameplates.remembered() <= 3);
+}
+
+#[test]
+fn sessions_are_limited_by_connection_by_key_by_voucher_and_in_all() {
+    let sessions = |limits: Limits| {
+        let mut bench = Bench::with(limits, false);
+        let handle = Secret::random();
+        bench.arrive(LISTENER, bench.key());
+        bench.meet(LISTENER, &handle, Role::Listener);
+        let nameplate = bench.listen(LISTENER, None).nameplate;
+        bench.arrive(OTHER, Credential::None);
+        let first = bench.join(OTHER, nameplate);
+        let voucher = introductions(&first).1.voucher;
+        bench.arrive(CONNECTOR, Credential::Voucher(voucher));
+        let mut count = 1;
+        loop {
+            let effects = bench.meet(CONNECTOR, &handle, Role::Connector);
+            match refusal(&effects) {
+                None => count += 1,
+                Some(refused) => return (count, refused),
+            }
+            assert!(count < 20);
+        }
+    };
+    let limit = Refusal::Limit { retry_after_s: 61 };
+    let limits = Limits::default;
+    let by_connection = Limits {
+        sessions_per_connection: 5,
+        ..limits()
+    };
+    assert_eq!(sessions(by_connection), (5, limit));
+    let by_key = Limits {
+        sessions_per_key: 6,
+        ..limits()
+    };
+    assert_eq!(sessions(by_key), (6, limit));
+    let by_voucher = Limits {
+        sessions_per_voucher: 3,
+        ..limits()
+    };
+    assert_eq!(sessions(by_voucher), (4, limit));
+    let in_all = Limits {
+        sessions: 4,
+        ..limits()
+    };
+    assert_eq!(sessions(in_all), (4, Refusal::Full));
+}
+
+#[test]
+fn peers_without_a_key_share_what_their_address_may_hold() {
+    let mut bench = Bench::with(
+        Limits {
+            sessions_per_voucher: 2,
+            ..Limits::default()
+        },
+        false,
+    );
+    let office: IpAddr = [198, 51, 100, 1].into();
+    for n in 0..3 {
+        bench.arrive(ConnId(100 + n), bench.key());
+        let nameplate = bench.listen(ConnId(100 + n), None).nameplate;
+        bench.connect_from(ConnId(n), office);
+        bench.hello(ConnId(n), Credential::None);
+        let effects = bench.join(ConnId(n), nameplate);
+        if n < 2 {
+            introductions(&effects);
+        } else {
+            assert!(is_limit(&effects));
+        }
+    }
+    bench.lose(ConnId(0));
+    bench.arrive(ConnId(200), bench.key());
+    let nameplate = bench.listen(ConnId(200), None).nameplate;
+    introductions(&bench.join(ConnId(2), nameplate));
+}
+
+#[test]
+fn signals_have_a_rate_and_a_length() {
+    let mut bench = Bench::with(
+        Limits {
+            signals: NEVER,
+            ..Limits::default()
+        },
+        false,
+    );
+    let session = bench.pair();
+    let signal = |length| ToRendezvous::Signal {
+        session,
+        payload: vec![0; length],
+    };
+    for _ in 0..3 {
+        assert_eq!(refusal(&bench.say(LISTENER, signal(MAX_SIGNAL))), None);
+    }
+    assert!(is_limit(&bench.say(LISTENER, signal(1))));
+    let long = bench.say(CONNECTOR, signal(MAX_SIGNAL + 1));
+    assert_eq!(refusal(&long), Some(Refusal::Protocol));
+}
+
+#[test]
+fn who_floods_the_rendezvous_with_messages_is_shown_out() {
+    let mut bench = Bench::with(
+        Limits {
+            messages: NEVER,
+            ..Limits::default()
+        },
+        false,
+    );
+    bench.arrive(LISTENER, bench.key());
+    for _ in 0..2 {
+        bench.listen(LISTENER, None);
+    }
+    let flood = bench.say(LISTENER, ToRendezvous::Listen { claim: None });
+    assert_eq!(closed(&flood), Some(close::PROTOCOL));
+}
+
+#[test]
+fn a_member_that_roams_on_and_on_is_news_only_so_often() {
+    let mut bench = Bench::new();
+    let session = bench.pair();
+    let told = (0..100u8)
+        .filter(|n| {
+            let ip = [203, 0, 113, *n].into();
+            !bench
+                .registry
+                .on_seen(session, Role::Connector, ip)
+                .is_empty()
+        })
+        .count();
+    assert_eq!(told, 7);
+}
