@@ -455,6 +455,18 @@ mod tests {
     }
 
     #[test]
+    fn an_event_does_not_stay_in_a_buffer_until_the_next_one() {
+        let (out, lines, go) = slow();
+        drop(go);
+        let (reporter, printer) = Reporter::json_to(io::BufWriter::new(out));
+        reporter.emit(closed());
+        // Comes while the program still runs, or never.
+        let line = lines.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!(parse(&line), closed());
+        printer.finish();
+    }
+
+    #[test]
     fn a_reader_that_stalls_holds_nobody_up_and_learns_how_much_it_missed() {
         let (out, lines, go) = slow();
         let (reporter, printer) = Reporter::json_to(out);
