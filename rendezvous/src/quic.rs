@@ -10,14 +10,12 @@ use std::{
 };
 
 use hmac::{Hmac, Mac};
-use p2pdbg_wire::{
-    control::close,
-    secret::{Secret, random_bytes},
-};
+use p2pdbg_wire::{control::close, secret::Secret};
 use quinn::{
-    ConnectionError, ConnectionId, Endpoint, EndpointConfig, Incoming, TransportConfig, VarInt,
+    ConnectionError, Endpoint, EndpointConfig, Incoming, TransportConfig, VarInt,
     crypto::{CryptoError, HmacKey, rustls::QuicServerConfig},
 };
+use quinn_proto::HashedConnectionIdGenerator;
 use sha2::Sha256;
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -35,9 +33,6 @@ use crate::{
 
 /// How long the last words of a connection may take to arrive.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// The length of our connection ids, in bytes.
-const CID_LENGTH: usize = 8;
 
 /// What all connections share.
 #[derive(Debug)]
@@ -63,13 +58,17 @@ pub(crate) struct Entrance {
     pub(crate) stun_ports: Vec<u16>,
 }
 
-/// What an endpoint is made of besides its socket. Connection ids and resets are derived from `secret`, so that
-/// after a restart the old connections of peers are reset at the first datagram, rather than timing out.
+/// What an endpoint is made of besides its socket. The keys behind connection ids and resets are derived from
+/// `secret`, so that after a restart the old connections of peers are reset at the first datagram, rather than
+/// timing out, while datagrams that never were ours (those of a relayed session, say) get no answer.
 pub(crate) fn endpoint_config(secret: &Secret<32>) -> EndpointConfig {
-    let mut config = EndpointConfig::new(Arc::new(ResetKey(secret.clone())));
+    let reset_key = Secret::from_bytes(derive(secret, b"p2pdbg stateless resets 1"));
+    let mut config = EndpointConfig::new(Arc::new(ResetKey(reset_key)));
     // The first byte tells QUIC from STUN and the relay's frames, so its second bit has to stay set.
     config.grease_quic_bit(false);
-    config.cid_generator(|| Box::new(RandomCids));
+    let [a, b, c, d, e, f, g, h, ..] = derive(secret, b"p2pdbg connection ids 1");
+    let key = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(key)));
     // The default, in words; cannot fail for a value of this size.
     let _ = config.max_udp_payload_size(LONGEST_DATAGRAM as u16);
     config
@@ -207,15 +206,24 @@ fn stun_addresses(observed: SocketAddr, ports: &[u16]) -> Vec<SocketAddr> {
         .collect()
 }
 
+fn derive(secret: &Secret<32>, purpose: &[u8]) -> [u8; 32] {
+    mac(secret)
+        .chain_update(purpose)
+        .finalize()
+        .into_bytes()
+        .into()
+}
+
+fn mac(key: &Secret<32>) -> Hmac<Sha256> {
+    <Hmac<Sha256> as Mac>::new_from_slice(key.expose()).expect("HMAC takes keys of any length")
+}
+
 /// Signs stateless resets.
 struct ResetKey(Secret<32>);
 
 impl ResetKey {
     fn mac(&self, data: &[u8]) -> Hmac<Sha256> {
-        <Hmac<Sha256> as Mac>::new_from_slice(self.0.expose())
-            .expect("HMAC takes keys of any length")
-            .chain_update(b"p2pdbg reset 1")
-            .chain_update(data)
+        mac(&self.0).chain_update(data)
     }
 }
 
@@ -235,23 +243,5 @@ impl HmacKey for ResetKey {
         self.mac(data)
             .verify_slice(signature)
             .map_err(|_| CryptoError)
-    }
-}
-
-/// Random connection ids. quinn's own are keyed with a key of this process, and an id that does not fit the key
-/// is not reset; ours all are, which quinn bounds to fifty a second and to less than what asked for it.
-struct RandomCids;
-
-impl quinn::ConnectionIdGenerator for RandomCids {
-    fn generate_cid(&mut self) -> ConnectionId {
-        ConnectionId::new(&random_bytes::<CID_LENGTH>())
-    }
-
-    fn cid_len(&self) -> usize {
-        CID_LENGTH
-    }
-
-    fn cid_lifetime(&self) -> Option<Duration> {
-        None
     }
 }
