@@ -26,7 +26,7 @@ use crate::limits::{Bucket, HashedBuckets, Limits, Rate};
 /// No answer is longer, in bytes.
 pub(crate) const LONGEST_ANSWER: usize = 128;
 
-/// How many unknown attributes an answer names at most.
+/// How many unknown attributes an answer names at most: an even number.
 const UNKNOWN_NAMED: usize = 8;
 
 /// ERROR-CODE with an empty phrase, and UNKNOWN-ATTRIBUTES with no more than two numbers.
@@ -90,7 +90,12 @@ impl StunServer {
         if count == 0 {
             answer.push(Attribute::XorMappedAddress(source)).ok()?;
         } else {
-            let named = count.min((room - SHORTEST_ERROR) / 4 * 2 + 2);
+            let mut named = count.min((room - SHORTEST_ERROR) / 4 * 2 + 2);
+            if !named.is_multiple_of(2) {
+                // One is named twice, as RFC 3489 asked for: parsers that know no padding read the rest right.
+                unknown[named] = unknown[named - 1];
+                named += 1;
+            }
             answer
                 .push(Attribute::ErrorCode {
                     code: 420,
@@ -253,7 +258,7 @@ mod tests {
         ));
         assert_eq!(
             attributes[1],
-            Attribute::UnknownAttributes((&[0x7abc][..]).into())
+            Attribute::UnknownAttributes((&[0x7abc, 0x7abc][..]).into())
         );
     }
 
@@ -283,7 +288,7 @@ mod tests {
         let message = Message::decode(&answer).unwrap();
         let named = message
             .attributes()
-            .any(|a| a == Attribute::UnknownAttributes((&[kind::CHANGE_REQUEST][..]).into()));
+            .any(|a| a == Attribute::UnknownAttributes((&[kind::CHANGE_REQUEST; 2][..]).into()));
         assert!(named);
     }
 

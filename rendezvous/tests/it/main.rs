@@ -1,4 +1,9 @@
 //! The rendezvous over real sockets on loopback: as peers use it, as strangers abuse it, as operators run it.
 
 mod control;
+mod hostile;
+mod program;
+mod relay;
+mod stun;
 mod support;
+mod wildcard;

@@ -10,13 +10,18 @@ use p2pdbg_wire::{
     },
     fingerprint::Fingerprint,
     frame,
+    relay::{Cookie, LegGrant, LegId, RelayFrame, answer_mac},
+    stun::{Attribute, Class, Encoder, TransactionId},
     url::AccessKey,
 };
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, RecvStream, SendStream,
-    TokioRuntime, VarInt, crypto::rustls::QuicClientConfig,
+    TokioRuntime, VarInt,
+    crypto::rustls::QuicClientConfig,
+    udp::{Transmit, UdpSocketState},
 };
 use tempfile::TempDir;
+use tokio::net::UdpSocket;
 
 /// Longer than anything here takes; a test that waits for it has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -143,7 +148,11 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) async fn connect(address: SocketAddr, fingerprint: Fingerprint) -> Self {
-        let endpoint = endpoint();
+        let local: SocketAddr = match address {
+            SocketAddr::V4(_) => "127.0.0.1:0".parse().unwrap(),
+            SocketAddr::V6(_) => "[::1]:0".parse().unwrap(),
+        };
+        let endpoint = endpoint_at(local);
         let connection = soon(dial(&endpoint, address, fingerprint))
             .await
             .expect("a handshake");
@@ -220,9 +229,13 @@ impl Peer {
 
 /// A client's endpoint, set up as the peers' are.
 pub(crate) fn endpoint() -> Endpoint {
+    endpoint_at("127.0.0.1:0".parse().unwrap())
+}
+
+fn endpoint_at(local: SocketAddr) -> Endpoint {
     let mut config = EndpointConfig::default();
     config.grease_quic_bit(false);
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = std::net::UdpSocket::bind(local).unwrap();
     Endpoint::new(config, None, socket, Arc::new(TokioRuntime)).unwrap()
 }
 
@@ -232,9 +245,142 @@ pub(crate) async fn dial(
     fingerprint: Fingerprint,
 ) -> Result<Connection, ConnectionError> {
     let tls = tls::control_client(Some(fingerprint)).unwrap();
+    dial_with(endpoint, address, tls).await
+}
+
+pub(crate) async fn dial_with(
+    endpoint: &Endpoint,
+    address: SocketAddr,
+    tls: rustls::ClientConfig,
+) -> Result<Connection, ConnectionError> {
     let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
     endpoint
         .connect_with(config, address, tls::SERVER_NAME)
         .unwrap()
         .await
+}
+
+/// A UDP socket that says exactly what it is told to.
+pub(crate) struct Wire {
+    io: UdpSocket,
+    state: UdpSocketState,
+}
+
+impl Wire {
+    pub(crate) fn new() -> Self {
+        Self::at("127.0.0.1:0")
+    }
+
+    pub(crate) fn at(local: &str) -> Self {
+        let socket = std::net::UdpSocket::bind(local).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        // Made from another socket, since it would make this one receive in batches.
+        let template = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let state = UdpSocketState::new((&template).into()).unwrap();
+        let plain = socket2::SockRef::from(&socket);
+        plain.set_recv_buffer_size(1 << 20).unwrap();
+        Self {
+            io: UdpSocket::from_std(socket).unwrap(),
+            state,
+        }
+    }
+
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.io.local_addr().unwrap()
+    }
+
+    pub(crate) async fn send(&self, to: SocketAddr, datagram: &[u8]) {
+        let sent = soon(self.io.send_to(datagram, to)).await.unwrap();
+        assert_eq!(sent, datagram.len());
+    }
+
+    /// Sends datagrams of `size` bytes each, the last one perhaps shorter, in one go where the system can.
+    pub(crate) async fn send_batch(&self, to: SocketAddr, batch: &[u8], size: usize) {
+        let most = size * self.state.max_gso_segments();
+        for contents in batch.chunks(most) {
+            let transmit = Transmit {
+                destination: to,
+                ecn: None,
+                contents,
+                segment_size: Some(size),
+                src_ip: None,
+            };
+            soon(self.io.writable()).await.unwrap();
+            self.state.try_send((&self.io).into(), &transmit).unwrap();
+        }
+    }
+
+    /// The next datagram, which has to come from `from`.
+    pub(crate) async fn receive_from(&self, from: SocketAddr) -> Vec<u8> {
+        let (datagram, source) = soon(self.receive()).await;
+        assert_eq!(source, from);
+        datagram
+    }
+
+    async fn receive(&self) -> (Vec<u8>, SocketAddr) {
+        loop {
+            self.io.readable().await.unwrap();
+            if let Some(received) = self.try_receive() {
+                return received;
+            }
+        }
+    }
+
+    fn try_receive(&self) -> Option<(Vec<u8>, SocketAddr)> {
+        let mut buffer = vec![0; 65_536];
+        let (length, source) = self.io.try_recv_from(&mut buffer).ok()?;
+        buffer.truncate(length);
+        Some((buffer, source))
+    }
+
+    /// Whatever has come.
+    pub(crate) fn drain(&self) -> Vec<Vec<u8>> {
+        let socket = socket2::SockRef::from(&self.io);
+        let mut all = Vec::new();
+        // Past tokio, which may not have noticed yet that there is something.
+        let mut buffer = vec![std::mem::MaybeUninit::uninit(); 65_536];
+        while let Ok(length) = socket.recv(&mut buffer) {
+            all.push(vec![0; length]);
+        }
+        all
+    }
+
+    /// Whether nothing has come.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.drain().is_empty()
+    }
+
+    /// Sends a frame of the relay and takes the reply, which is never longer.
+    pub(crate) async fn exchange(&self, relay: SocketAddr, frame: &RelayFrame) -> RelayFrame {
+        let request = frame.encode();
+        self.send(relay, &request).await;
+        let reply = self.receive_from(relay).await;
+        assert!(reply.len() <= request.len());
+        RelayFrame::decode(&reply).unwrap()
+    }
+
+    pub(crate) async fn challenge(&self, relay: SocketAddr, leg: LegId) -> Cookie {
+        match self.exchange(relay, &RelayFrame::Bind { leg }).await {
+            RelayFrame::Challenge { cookie, .. } => cookie,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) async fn bind_leg(&self, relay: SocketAddr, grant: &LegGrant) {
+        let leg = grant.leg;
+        let cookie = self.challenge(relay, leg).await;
+        let mac = answer_mac(grant, &cookie);
+        let answer = RelayFrame::Answer { leg, cookie, mac };
+        let bound = self.exchange(relay, &answer).await;
+        assert!(matches!(bound, RelayFrame::Bound { .. }), "{bound:?}");
+    }
+}
+
+/// A Binding request with that much padding.
+pub(crate) fn stun_request(padding: usize) -> Vec<u8> {
+    let mut buffer = [0; 512];
+    let mut request = Encoder::new(&mut buffer, Class::Request, TransactionId([9; 12])).unwrap();
+    let padding = u16::try_from(padding).unwrap();
+    request.push(Attribute::Padding(padding)).unwrap();
+    request.finish().to_vec()
 }

@@ -1,0 +1,253 @@
+//! The program as an operator runs it: its first line, its signals, its state, its errors.
+#![cfg(unix)]
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::UdpSocket,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, ChildStdout, Command, Output, Stdio},
+};
+
+use p2pdbg_wire::{
+    control::{Credential, FromRendezvous, ToRendezvous, close},
+    url::RendezvousUrl,
+};
+use quinn::ConnectionError;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Peer, soon, state_dir};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_p2pdbg-rendezvous");
+
+/// A running rendezvous, killed when the test is over.
+struct Running {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    first_line: String,
+}
+
+impl Running {
+    fn start(state: &Path, args: &[&str]) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .arg("--state")
+            .arg(state)
+            .args(["--alt-port", "0"])
+            .args(args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut first_line = String::new();
+        stdout.read_line(&mut first_line).unwrap();
+        let first_line = first_line.trim_end().to_owned();
+        Self {
+            child,
+            stdout,
+            first_line,
+        }
+    }
+
+    fn url(&self) -> RendezvousUrl {
+        self.first_line.parse().unwrap()
+    }
+
+    async fn peer(&self) -> Peer {
+        let url = self.url();
+        let address = url.authority().parse().unwrap();
+        let mut peer = Peer::connect(address, url.fingerprint.unwrap()).await;
+        let credential = url
+            .access_key
+            .map_or(Credential::None, Credential::AccessKey);
+        peer.hello(credential).await;
+        assert!(matches!(peer.hear().await, FromRendezvous::Welcome { .. }));
+        peer
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end: the exit status and the rest of stdout.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs the program to its end, which is near.
+fn run(state: &Path, args: &[&str]) -> Output {
+    Command::new(PROGRAM)
+        .arg("--state")
+        .arg(state)
+        .args(["--alt-port", "0"])
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+/// The one line that says why it does not serve.
+fn complaint(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    stderr
+}
+
+const ANY: [&str; 2] = ["--bind", "127.0.0.1:0"];
+
+#[tokio::test]
+async fn the_first_line_is_the_url_and_peers_can_use_it() {
+    let state = state_dir();
+    let running = Running::start(state.path(), &ANY);
+    let url = running.url();
+    assert_eq!(url.host, "127.0.0.1");
+    assert!(url.access_key.is_some() && url.fingerprint.is_some());
+    running.peer().await.listen(None).await;
+}
+
+#[tokio::test]
+async fn sigterm_and_sigint_stop_it_gracefully() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let state = state_dir();
+        let running = Running::start(state.path(), &ANY);
+        let mut peer = running.peer().await;
+        running.signal(signal);
+        assert_eq!(peer.hear().await, FromRendezvous::Stopping);
+        assert_eq!(peer.closed().await, close::STOPPING);
+        assert_eq!(running.end(), (Some(0), String::new()));
+    }
+}
+
+#[tokio::test]
+async fn certificate_key_and_nameplates_outlive_a_restart() {
+    let state = state_dir();
+    let running = Running::start(state.path(), &ANY);
+    let before = running.url();
+    let claim = running.peer().await.listen(None).await;
+    running.signal(Signal::TERM);
+    running.end();
+    let again = Running::start(state.path(), &ANY);
+    let after = again.url();
+    assert_eq!(
+        (before.access_key, before.fingerprint),
+        (after.access_key, after.fingerprint)
+    );
+    let mut peer = again.peer().await;
+    assert_eq!(peer.listen(Some(claim.clone())).await, claim);
+}
+
+#[tokio::test]
+async fn peers_of_one_that_was_killed_learn_it_from_the_next_at_their_first_word() {
+    let state = state_dir();
+    let running = Running::start(state.path(), &ANY);
+    let mut peer = running.peer().await;
+    let address = running.url().authority();
+    running.signal(Signal::KILL);
+    running.end();
+    let _again = Running::start(state.path(), &["--bind", &address]);
+    peer.say(&ToRendezvous::Listen { claim: None }).await;
+    assert_eq!(soon(peer.connection.closed()).await, ConnectionError::Reset);
+}
+
+#[test]
+fn json_says_the_same_for_programs() {
+    let state = state_dir();
+    let running = Running::start(state.path(), &[&ANY[..], &["--json"]].concat());
+    let serving: serde_json::Value = serde_json::from_str(&running.first_line).unwrap();
+    assert_eq!(serving["event"], "serving");
+    let url: RendezvousUrl = serving["url"].as_str().unwrap().parse().unwrap();
+    let shown = serving["url_without_key"].as_str().unwrap();
+    assert_eq!(shown, url.without_key().to_string());
+    assert_eq!(serving["addresses"][0], url.authority());
+    assert_eq!(serving["stun_alternatives"].as_array().unwrap().len(), 1);
+    running.signal(Signal::TERM);
+    let (status, rest) = running.end();
+    assert_eq!(status, Some(0));
+    assert_eq!(rest, "{\"event\":\"stopping\"}\n");
+}
+
+#[test]
+fn the_url_says_what_the_operator_says() {
+    let state = state_dir();
+    let args = ["--public", "rdv.example.org:443", "--open"];
+    let running = Running::start(state.path(), &[&ANY[..], &args].concat());
+    let url = running.url();
+    assert_eq!((url.host.as_str(), url.port), ("rdv.example.org", 443));
+    assert_eq!(url.access_key, None);
+}
+
+#[test]
+fn a_port_in_use_is_named_with_what_to_do() {
+    let holder = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap();
+    let state = state_dir();
+    let line = complaint(&run(state.path(), &["--bind", &taken.to_string()]));
+    for part in [
+        &taken.port().to_string(),
+        "127.0.0.1",
+        "another program",
+        "--bind",
+    ] {
+        assert!(line.contains(part), "{line}");
+    }
+    let json = run(state.path(), &["--json", "--bind", &taken.to_string()]);
+    let error: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(
+        (&error["event"], &error["code"]),
+        (&"error".into(), &"bind".into())
+    );
+}
+
+#[test]
+fn an_address_of_another_host_is_refused_with_what_to_do() {
+    let state = state_dir();
+    let line = complaint(&run(state.path(), &["--bind", "192.0.2.1:0"]));
+    assert!(
+        line.contains("192.0.2.1") && line.contains("--bind"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_state_directory_that_is_open_to_others_is_refused() {
+    let state = state_dir();
+    let loose = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(state.path(), loose).unwrap();
+    let line = complaint(&run(state.path(), &ANY));
+    assert!(line.contains("chmod 700"), "{line}");
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_made_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let line = complaint(&run(&file.path().join("below"), &ANY));
+    assert!(
+        line.contains("below") || line.contains("not a directory"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_a_usage_error() {
+    let state = state_dir();
+    for args in [
+        &["--bind", "nowhere"][..],
+        &["--public", "a b"],
+        &["--alt-port", "5000", "--bind", "127.0.0.1:5000"],
+        &["--code-lifetime", "never"],
+        &["--unknown"],
+    ] {
+        let output = run(state.path(), args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(output.stdout.is_empty());
+    }
+}

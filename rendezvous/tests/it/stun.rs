@@ -1,0 +1,68 @@
+//! The STUN server against an independent client, and against the letter of its own rules.
+
+use std::{
+    collections::HashMap,
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+};
+
+use p2pdbg_wire::stun::{
+    self as wire, Attribute as WireAttribute, Encoder, Fingerprint, TransactionId,
+};
+use stun_client::{Attribute, Class, Client};
+
+use crate::support::{Rig, Wire, soon};
+
+/// The independent client on a socket whose address we know.
+fn client() -> (Client, SocketAddr) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let local = socket.local_addr().unwrap();
+    (Client::from_socket(Arc::new(socket.into()), None), local)
+}
+
+#[tokio::test]
+async fn an_independent_client_learns_its_address_from_both_ports() {
+    let rig = Rig::start().await;
+    let (mut client, local) = client();
+    for port in [rig.main(), rig.alternative()] {
+        let answer = soon(client.binding_request(port, None)).await.unwrap();
+        assert_eq!(answer.get_class(), Class::SuccessResponse);
+        assert_eq!(Attribute::get_xor_mapped_address(&answer), Some(local));
+    }
+}
+
+#[tokio::test]
+async fn an_independent_client_is_told_which_attribute_is_unknown() {
+    let rig = Rig::start().await;
+    let (mut client, _) = client();
+    let unknown = HashMap::from([(Attribute::Unknown(0x7abc), vec![0; 24])]);
+    for port in [rig.main(), rig.alternative()] {
+        let request = client.binding_request(port, Some(unknown.clone()));
+        let answer = soon(request).await.unwrap();
+        assert_eq!(answer.get_class(), Class::ErrorResponse);
+        // 420 in the form in which the attribute has it: hundreds, then the rest.
+        let code = answer.get_raw_attr_value(Attribute::ErrorCode).unwrap();
+        assert_eq!(&code[2..4], [4, 20]);
+        let named = answer.get_raw_attr_value(Attribute::Unknown(0x000a));
+        assert_eq!(named.unwrap()[..2], 0x7abc_u16.to_be_bytes());
+    }
+}
+
+#[tokio::test]
+async fn an_independent_client_that_pads_gets_a_fingerprint_in_no_more_bytes() {
+    let rig = Rig::start().await;
+    let wire = Wire::new();
+    let mut buffer = [0; 128];
+    let mut request =
+        Encoder::new(&mut buffer, wire::Class::Request, TransactionId([5; 12])).unwrap();
+    request.push(WireAttribute::Padding(16)).unwrap();
+    let request = request.finish();
+    for port in [rig.main(), rig.alternative()] {
+        wire.send(port, request).await;
+        let answer = wire.receive_from(port).await;
+        assert!(answer.len() <= request.len());
+        let message = wire::Message::decode(&answer).unwrap();
+        assert_eq!(message.mapped_address(), Some(wire.local()));
+        assert_eq!(message.fingerprint(), Fingerprint::Valid);
+    }
+}
