@@ -13,7 +13,7 @@ use p2pdbg_wire::stun::{
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::{PunchKey, Role};
+use crate::{PunchKey, Role, Technique};
 
 /// Numbers the nominations of the controlling side, so that a late copy of an earlier one does not undo a later one.
 /// The number that WebRTC's renomination uses.
@@ -55,14 +55,39 @@ fn derive(key: &PunchKey, role: Role) -> Zeroizing<[u8; 32]> {
     out
 }
 
+/// A nomination: its number, and what the controlling side holds to have made the path work, so that both say the
+/// same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Nominated {
+    pub(crate) number: u32,
+    pub(crate) technique: Technique,
+}
+
+impl Nominated {
+    fn encode(self) -> [u8; 5] {
+        let [a, b, c, d] = self.number.to_be_bytes();
+        [a, b, c, d, self.technique.code()]
+    }
+
+    fn decode(value: &[u8]) -> Option<Self> {
+        let &[a, b, c, d, code] = value else {
+            return None;
+        };
+        Some(Self {
+            number: u32::from_be_bytes([a, b, c, d]),
+            technique: Technique::from_code(code)?,
+        })
+    }
+}
+
 /// What an authenticated message of the peer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FromPeer {
     /// A check.
     Request {
         transaction: TransactionId,
-        /// The number of the nomination, if this check nominates its pair.
-        nomination: Option<u32>,
+        /// The nomination, if this check nominates its pair.
+        nomination: Option<Nominated>,
     },
     /// The answer to a check.
     Response {
@@ -83,22 +108,20 @@ pub(crate) fn read(keys: &Keys, message: &Message<'_>) -> Option<FromPeer> {
     match message.class() {
         Class::Request => {
             let mut nominates = false;
-            let mut number = 0;
+            let mut nominated = None;
             for attribute in message.attributes() {
                 match attribute {
                     Attribute::UseCandidate => nominates = true,
                     Attribute::Other {
                         kind: NOMINATION,
                         value,
-                    } => {
-                        number = u32::from_be_bytes(value.try_into().ok()?);
-                    }
+                    } => nominated = Nominated::decode(value),
                     _ => {}
                 }
             }
             Some(FromPeer::Request {
                 transaction,
-                nomination: nominates.then_some(number),
+                nomination: nominated.filter(|_| nominates),
             })
         }
         Class::Success => Some(FromPeer::Response {
@@ -109,14 +132,18 @@ pub(crate) fn read(keys: &Keys, message: &Message<'_>) -> Option<FromPeer> {
     }
 }
 
-/// A check, nominating its pair if `nomination` has a number.
-pub(crate) fn request(keys: &Keys, transaction: TransactionId, nomination: Option<u32>) -> Vec<u8> {
+/// A check, nominating its pair if there is a `nomination`.
+pub(crate) fn request(
+    keys: &Keys,
+    transaction: TransactionId,
+    nomination: Option<Nominated>,
+) -> Vec<u8> {
     build(keys, Class::Request, transaction, |message| {
-        if let Some(number) = nomination {
+        if let Some(nominated) = nomination {
             message.push(Attribute::UseCandidate)?;
             message.push(Attribute::Other {
                 kind: NOMINATION,
-                value: &number.to_be_bytes(),
+                value: &nominated.encode(),
             })?;
         }
         Ok(())
@@ -163,11 +190,15 @@ mod tests {
     #[test]
     fn a_check_is_read_by_the_other_side_and_by_nobody_else() {
         let (ours, theirs) = both();
-        let bytes = request(&ours, ID, Some(7));
+        let nominated = Nominated {
+            number: 7,
+            technique: Technique::Lan,
+        };
+        let bytes = request(&ours, ID, Some(nominated));
         let message = Message::decode(&bytes).unwrap();
         let expected = FromPeer::Request {
             transaction: ID,
-            nomination: Some(7),
+            nomination: Some(nominated),
         };
         assert_eq!(read(&theirs, &message), Some(expected));
         assert_eq!(read(&ours, &message), None, "reflected to its sender");

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     SocketId, Technique, Timing,
     candidate::{self, rank},
+    check::Nominated,
 };
 
 /// A pair's name.
@@ -39,10 +40,12 @@ pub(crate) enum State {
 pub(crate) struct Pair {
     pub(crate) technique: Technique,
     pub(crate) state: State,
-    /// The number under which the controlling side nominated this pair, if it did.
-    pub(crate) wanted: Option<u32>,
+    /// How the controlling side nominated this pair, if it did.
+    pub(crate) wanted: Option<Nominated>,
     announced: bool,
     send_failures: u8,
+    /// When the first check of this attempt that could reach the peer was sent.
+    checked_at: Option<Instant>,
 }
 
 /// A check to send.
@@ -188,7 +191,10 @@ impl Checklist {
                 };
                 (self.timing.first_ttl, next)
             }
-            State::Checking { step, .. } => (None, self.timing.after_check(now, step)),
+            State::Checking { step, .. } => {
+                pair.checked_at.get_or_insert(now);
+                (None, self.timing.after_check(now, step))
+            }
             State::Idle | State::Valid { .. } | State::Failed => return None,
         };
         pair.state = next;
@@ -211,25 +217,46 @@ impl Checklist {
             .map(|(key, _, rtt)| (key, rtt))
     }
 
-    /// Whether a pair of a better technique may still answer.
-    pub(crate) fn better_is_open(&self, than: Technique) -> bool {
-        let open = |p: &Pair| matches!(p.state, State::Opening { .. } | State::Checking { .. });
+    /// Until when a pair of a better technique may still answer its first check, if it is no slower than a path with
+    /// this round trip; `None` when no such pair is left.
+    pub(crate) fn better_until(
+        &self,
+        now: Instant,
+        than: Technique,
+        rtt: Duration,
+    ) -> Option<Instant> {
+        let open = |p: &&Pair| {
+            rank(p.technique) > rank(than)
+                && matches!(p.state, State::Opening { .. } | State::Checking { .. })
+        };
+        let until = |p: &Pair| p.checked_at.unwrap_or(now) + rtt * 5 / 4;
         self.pairs
             .values()
-            .any(|p| open(p) && rank(p.technique) > rank(than))
+            .filter(open)
+            .map(until)
+            .max()
+            .filter(|&until| until > now)
     }
 
     /// The valid pair that the controlling side nominated last, if its number is above `than`.
-    pub(crate) fn wanted_and_valid(&self, than: Option<u32>) -> Option<(PairKey, u32, Duration)> {
+    pub(crate) fn wanted_and_valid(
+        &self,
+        than: Option<u32>,
+    ) -> Option<(PairKey, Nominated, Duration)> {
         self.pairs
             .iter()
             .filter_map(|(key, pair)| match (pair.wanted, pair.state) {
-                (Some(number), State::Valid { rtt }) if Some(number) > than => {
-                    Some((*key, number, rtt))
+                (Some(wanted), State::Valid { rtt }) if Some(wanted.number) > than => {
+                    Some((*key, wanted, rtt))
                 }
                 _ => None,
             })
-            .max_by_key(|&(_, number, _)| number)
+            .max_by_key(|&(_, wanted, _)| wanted.number)
+    }
+
+    /// Whether any pair answers.
+    pub(crate) fn any_valid(&self) -> bool {
+        self.pairs.values().any(Pair::is_valid)
     }
 
     pub(crate) fn usable(&self) -> usize {
@@ -245,6 +272,7 @@ impl Pair {
             wanted: None,
             announced,
             send_failures: 0,
+            checked_at: None,
         }
     }
 
@@ -254,6 +282,7 @@ impl Pair {
 
     fn begin(&mut self, now: Instant, open_first: bool) {
         self.send_failures = 0;
+        self.checked_at = None;
         self.state = if open_first {
             State::Opening { at: now }
         } else {

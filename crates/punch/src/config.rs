@@ -2,10 +2,11 @@
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 /// Which side decides (RFC 8445 section 6.1.1). The roles are given, never negotiated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// Nominates pairs and plans the attempts: the connector.
     Controlling,
@@ -130,11 +131,12 @@ pub struct Timing {
     pub first_ttl: Option<u8>,
     /// From that first packet to the real one.
     pub first_ttl_lead: Duration,
-    /// The first retransmissions of a check; see [`Timing::check_at`] for the rest.
+    /// Between the first transmissions of a check; the later ones come further apart.
     pub check_interval: Duration,
     /// How long an attempt goes on with plain checks.
     pub attempt: Duration,
-    /// The longest wait for a better pair once one is valid. The wait is half a round trip if that is shorter.
+    /// The longest wait for a better pair once one is valid. There is none when the better pairs have had a round
+    /// trip's time to answer.
     pub nomination_grace: Duration,
     /// How long gathering waits for the slowest STUN server before the first signal leaves.
     pub gathering: Duration,
@@ -159,7 +161,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             first_ttl: Some(4),
-            first_ttl_lead: Duration::from_millis(15),
+            first_ttl_lead: Duration::from_millis(10),
             check_interval: Duration::from_millis(100),
             attempt: Duration::from_secs(4),
             nomination_grace: Duration::from_millis(50),

@@ -6,11 +6,12 @@
 mod datagram;
 mod peer;
 mod progress;
+mod search;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::{IpAddr, SocketAddr},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use self::{peer::Remote, progress::Phase};
@@ -20,11 +21,14 @@ use crate::{
     check::Keys,
     checklist::{Checklist, PairKey},
     consent::Consent,
-    gather::Gathering,
+    footprint::{Count, Footprint},
+    gather::{Gathering, Sample},
     nomination::Nomination,
     observe::{self, NatReport},
     pace::Pacer,
     random::Random,
+    sampling::Sampling,
+    search::{Hints, Search},
     signal::{MAX_CANDIDATES, Plan},
     transactions::{Purpose, Sent, Transactions},
 };
@@ -66,6 +70,20 @@ pub struct Engine {
     nomination: Nomination,
     /// The controlling side owes the peer a nomination, even of a path that stands.
     nominate_anew: bool,
+    /// Whether the controlling side has decided what this attempt adds to the plain checks.
+    search_planned: bool,
+    search: Option<Search>,
+    search_ends: Instant,
+    search_allowed: bool,
+    hints: Option<Hints>,
+    next_socket: u32,
+    sampling: Option<Sampling>,
+    sampled: Option<Vec<Sample>>,
+    server_rtt: Option<Duration>,
+    footprint: Footprint,
+    /// The earliest and the latest place to which a NAT that counts had counted.
+    counted: Option<(Count, Count)>,
+
     /// The number of the nomination that the controlled side followed last.
     followed: Option<u32>,
     direct: Option<Direct>,
@@ -120,6 +138,17 @@ impl Engine {
             obstacle: None,
             nomination: Nomination::new(timing),
             nominate_anew: false,
+            search_planned: false,
+            search: None,
+            search_ends: now,
+            search_allowed: true,
+            hints: None,
+            next_socket: SocketId::V6.0 + 1,
+            sampling: None,
+            sampled: None,
+            server_rtt: None,
+            footprint: Footprint::default(),
+            counted: None,
             followed: None,
             direct: None,
             tunnel_up: false,
@@ -157,7 +186,13 @@ impl Engine {
             Input::TunnelUp => self.set_activity(true, self.streams_active),
             Input::TunnelLost => self.lose_path(LossReason::TunnelLost),
             Input::StreamsActive(active) => self.set_activity(self.tunnel_up, active),
-            Input::SearchAllowed(_) | Input::Timeout => {}
+            Input::SearchAllowed(allowed) => {
+                self.search_allowed = allowed;
+                if !allowed {
+                    self.stop_search();
+                }
+            }
+            Input::Timeout => {}
         }
         self.advance();
     }
@@ -200,11 +235,20 @@ impl Engine {
     }
 
     fn on_socket_opened(&mut self, socket: SocketId, local: SocketAddr) {
+        if !self.is_expected(socket) {
+            // The search that wanted it is over.
+            self.outputs.push_back(Output::CloseSocket { socket });
+            return;
+        }
         let opened = Socket {
             port: local.port(),
             family: Family::of(local.ip()),
         };
         let before = self.sockets.insert(socket, opened);
+        if socket > SocketId::V6 {
+            self.on_search_socket(socket);
+            return;
+        }
         self.gathering.add_socket(self.now, socket, opened.family);
         if before.is_some_and(|b| b.port != opened.port) {
             self.begin_generation();
@@ -221,6 +265,7 @@ impl Engine {
         {
             self.lose_path(LossReason::SocketFailed);
         }
+        self.on_search_socket_failed(socket);
         self.sockets.remove(&socket);
         self.mapped.remove(&socket);
         self.gathering.remove_socket(socket);
@@ -307,7 +352,17 @@ impl Engine {
     fn update_report(&mut self) {
         let samples: Vec<_> = self.gathering.samples().collect();
         let port = self.sockets.get(&SocketId::V4).map(|s| s.port);
-        let report = observe::report(&samples, &self.local, port);
+        let counts = self.counts(samples.iter().chain(self.sampled.iter().flatten()));
+        if let ([first, .., last], Some(_)) = (counts.as_slice(), &self.sampled) {
+            self.counted = Some((*first, *last));
+        }
+        let report = observe::report(
+            &samples,
+            self.sampled.as_deref(),
+            &counts,
+            &self.local,
+            port,
+        );
         if report != self.report {
             self.report = report.clone();
             self.signal_due = true;
@@ -340,11 +395,33 @@ impl Engine {
             purpose,
         };
         self.transactions.insert(transaction, sent);
+        self.send(key, ttl, payload);
+    }
+
+    fn send(&mut self, (socket, to): PairKey, ttl: Option<u8>, payload: Vec<u8>) {
+        self.footprint.on_sent(socket, to);
         self.outputs.push_back(Output::Send {
-            socket: key.0,
-            to: key.1,
+            socket,
+            to,
             ttl,
             payload,
         });
+    }
+
+    /// The IPv4 samples in the order in which the NAT made the mappings.
+    fn counts<'a>(&self, samples: impl Iterator<Item = &'a Sample>) -> Vec<Count> {
+        let count = |s: &Sample| {
+            Some(Count {
+                at: s.asked,
+                place: self.footprint.place(s.socket, s.server)?,
+                port: s.mapped.port(),
+            })
+        };
+        let mut counts: Vec<Count> = samples
+            .filter(|s| s.mapped.is_ipv4())
+            .filter_map(count)
+            .collect();
+        counts.sort_by_key(|c| c.place);
+        counts
     }
 }

@@ -31,6 +31,8 @@ struct Query {
     tries: usize,
     /// When to ask next; `None` when the server is silent or need not be asked again.
     next_at: Option<Instant>,
+    /// When it was asked first, which is when the NAT made the mapping.
+    asked: Instant,
     answer: Option<SocketAddr>,
 }
 
@@ -40,6 +42,8 @@ pub(crate) struct Sample {
     pub(crate) socket: SocketId,
     pub(crate) server: SocketAddr,
     pub(crate) mapped: SocketAddr,
+    /// When the NAT made it, by our clock.
+    pub(crate) asked: Instant,
 }
 
 /// What an answer changed.
@@ -83,6 +87,15 @@ impl Gathering {
         }
     }
 
+    /// The servers of a family, the main one first.
+    pub(crate) fn servers(&self, family: Family) -> Vec<SocketAddr> {
+        self.servers
+            .iter()
+            .copied()
+            .filter(|s| Family::of(s.ip()) == family)
+            .collect()
+    }
+
     /// Forgets all answers and asks again from these sockets.
     pub(crate) fn restart(
         &mut self,
@@ -110,6 +123,7 @@ impl Gathering {
             server,
             tries: 0,
             next_at: Some(now),
+            asked: now,
             answer: None,
         }));
     }
@@ -142,6 +156,9 @@ impl Gathering {
             if query.answer.is_some() && !refreshing {
                 query.next_at = None;
                 continue;
+            }
+            if query.tries == 0 && query.answer.is_none() {
+                query.asked = now;
             }
             query.next_at = RETRIES.get(query.tries).map(|&gap| now + gap);
             query.tries += 1;
@@ -225,6 +242,7 @@ impl Gathering {
                 socket: q.socket,
                 server: q.server,
                 mapped: q.answer?,
+                asked: q.asked,
             })
         })
     }

@@ -211,6 +211,29 @@ pub enum Technique {
 }
 
 impl Technique {
+    const ALL: [Self; 11] = [
+        Self::SameHost,
+        Self::Lan,
+        Self::Ipv6,
+        Self::PublicAddress,
+        Self::PortMapping,
+        Self::HolePunch,
+        Self::PeerReflexive,
+        Self::PortPrediction,
+        Self::MutualPrediction,
+        Self::BlockSearch,
+        Self::BirthdaySearch,
+    ];
+
+    /// Its number on the wire.
+    pub(crate) fn code(self) -> u8 {
+        Self::ALL.iter().position(|&t| t == self).unwrap_or(0) as u8
+    }
+
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+
     /// The name for machines, in kebab-case.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -273,8 +296,13 @@ pub enum Event {
     AttemptBegan {
         /// Its number since the last restart, from 0.
         attempt: u32,
-        /// What it adds to the plain checks, if anything.
-        search: Option<Technique>,
+    },
+    /// A search began.
+    SearchBegan {
+        /// Its technique.
+        technique: Technique,
+        /// Sockets that this end opens for it.
+        sockets: usize,
     },
     /// A pair answered a check.
     PairValid {

@@ -21,11 +21,16 @@ mod checklist;
 mod config;
 mod consent;
 mod engine;
+mod footprint;
 mod gather;
 mod io;
 mod nomination;
 mod pace;
+mod plan;
+mod ports;
 mod random;
+mod sampling;
+mod search;
 mod signal;
 mod transactions;
 

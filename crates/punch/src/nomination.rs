@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     Technique, Timing,
+    check::Nominated,
     checklist::{Checklist, PairKey},
 };
 
@@ -20,7 +21,7 @@ enum State {
     /// The other side was asked and has not confirmed.
     Asking {
         key: PairKey,
-        number: u32,
+        nominated: Nominated,
         tries: u32,
         at: Instant,
     },
@@ -30,7 +31,7 @@ enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Send a nominating check.
-    Ask { key: PairKey, number: u32 },
+    Ask { key: PairKey, nominated: Nominated },
     /// The other side does not confirm on this pair.
     GiveUp { key: PairKey },
 }
@@ -65,7 +66,7 @@ impl Nomination {
     ) -> Option<Step> {
         if let State::Asking {
             key,
-            number,
+            nominated,
             tries,
             at,
         } = self.state
@@ -79,43 +80,46 @@ impl Nomination {
             }
             self.state = State::Asking {
                 key,
-                number,
+                nominated,
                 tries: tries + 1,
                 at: now + self.timing.check_interval,
             };
-            return Some(Step::Ask { key, number });
+            return Some(Step::Ask { key, nominated });
         }
         let Some((key, rtt, technique)) = best(checks, current) else {
             self.state = State::Open;
             return None;
         };
-        let decided = match self.state {
-            State::Grace { until } => now >= until,
-            _ => false,
+        let wait = match self.state {
+            State::Grace { until } => Some(until),
+            _ => checks
+                .better_until(now, technique, rtt)
+                .map(|until| until.min(now + self.timing.nomination_grace)),
         };
-        if decided || !checks.better_is_open(technique) {
-            self.number += 1;
-            self.state = State::Asking {
-                key,
-                number: self.number,
-                tries: 1,
-                at: now + self.timing.check_interval,
-            };
-            return Some(Step::Ask {
-                key,
-                number: self.number,
-            });
-        }
-        if self.state == State::Open {
-            let until = now + (rtt / 2).min(self.timing.nomination_grace);
+        if let Some(until) =
+            wait.filter(|&until| now < until && checks.better_until(now, technique, rtt).is_some())
+        {
             self.state = State::Grace { until };
+            return None;
         }
-        None
+        self.number += 1;
+        let nominated = Nominated {
+            number: self.number,
+            technique,
+        };
+        self.state = State::Asking {
+            key,
+            nominated,
+            tries: 1,
+            at: now + self.timing.check_interval,
+        };
+        Some(Step::Ask { key, nominated })
     }
 
     /// The other side answered a nominating check. True when it was the one that counts.
     pub(crate) fn on_confirmed(&mut self, number: u32) -> bool {
-        let counts = matches!(self.state, State::Asking { number: asked, .. } if asked == number);
+        let counts =
+            matches!(self.state, State::Asking { nominated, .. } if nominated.number == number);
         if counts {
             self.state = State::Open;
         }

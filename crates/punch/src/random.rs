@@ -46,6 +46,11 @@ impl Random {
     pub(crate) fn u32(&mut self) -> u32 {
         u32::from_be_bytes(self.bytes())
     }
+
+    /// A number below `bound`, which is not 0. The bias, at most one in 2^32 / `bound`, matters to nobody here.
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
+        ((u64::from(self.u32()) * u64::from(bound)) >> 32) as u32
+    }
 }
 
 impl std::fmt::Debug for Random {

@@ -4,7 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{candidate::Candidate, observe::NatReport};
+use crate::{
+    candidate::Candidate,
+    observe::NatReport,
+    search::{Hints, SearchPlan},
+};
 
 /// The version of the format, its first byte.
 const VERSION: u8 = 1;
@@ -24,8 +28,12 @@ pub(crate) struct Signal {
     pub(crate) candidates: Vec<Candidate>,
     /// What the sender's NAT looks like.
     pub(crate) report: NatReport,
+    /// The round trip between the sender and its STUN server, in milliseconds; 0 if unknown.
+    pub(crate) server_rtt_ms: u16,
     /// What the controlling side wants both to do now; never from the controlled side.
     pub(crate) plan: Option<Plan>,
+    /// What the search under way found out about the sender's NAT.
+    pub(crate) hints: Option<Hints>,
 }
 
 /// An attempt that both sides make together.
@@ -35,6 +43,8 @@ pub(crate) struct Plan {
     pub(crate) attempt: u32,
     /// The controlled side's generation that it was made for.
     pub(crate) for_generation: u32,
+    /// What is done besides the plain checks. It may be added, and go on to its next round, in the same attempt.
+    pub(crate) search: Option<SearchPlan>,
 }
 
 /// Why a signal of the peer was not read.
@@ -92,9 +102,19 @@ mod tests {
                 external: vec!["192.0.2.1".parse().unwrap()],
                 ..NatReport::default()
             },
+            server_rtt_ms: 20,
             plan: Some(Plan {
                 attempt: 1,
                 for_generation: 9,
+                search: Some(SearchPlan::Mutual { round: 2 }),
+            }),
+            hints: Some(Hints {
+                attempt: 1,
+                round: 2,
+                ports: vec![5001, 5003],
+                range: Some((5000, 6000)),
+                counter: Some("192.0.2.1:5000".parse().unwrap()),
+                foreign_per_kilosecond: 3,
             }),
         }
     }

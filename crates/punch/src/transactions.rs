@@ -8,7 +8,7 @@ use std::{
 
 use p2pdbg_wire::stun::TransactionId;
 
-use crate::SocketId;
+use crate::{SocketId, check::Nominated};
 
 /// How long an answer is waited for. Longer than any round trip that is of use.
 const LIFETIME: Duration = Duration::from_secs(10);
@@ -21,8 +21,8 @@ const CAPACITY: usize = 8192;
 pub(crate) enum Purpose {
     /// Asks a STUN server for the mapped address.
     Server,
-    /// Checks a pair, nominating it with this number if there is one.
-    Check { nomination: Option<u32> },
+    /// Checks a pair, nominating it if there is a nomination.
+    Check { nomination: Option<Nominated> },
 }
 
 /// A request under way.

@@ -6,9 +6,9 @@ use p2pdbg_wire::stun::{Class, Fingerprint, Message};
 
 use super::Engine;
 use crate::{
-    Event, Output, SocketId,
-    candidate::{self, Candidate, Kind},
-    check::{self, FromPeer},
+    Event, SocketId,
+    candidate::{self, Kind},
+    check::{self, FromPeer, Nominated},
     gather::Answer,
     transactions::{Purpose, Sent},
 };
@@ -41,12 +41,7 @@ impl Engine {
                 nomination,
             }) => {
                 let payload = check::response(&self.keys, transaction, from);
-                self.outputs.push_back(Output::Send {
-                    socket,
-                    to: from,
-                    ttl: None,
-                    payload,
-                });
+                self.send((socket, from), None, payload);
                 self.on_check((socket, from), nomination);
             }
             Some(FromPeer::Response { transaction, .. }) => {
@@ -73,6 +68,12 @@ impl Engine {
             return;
         }
         self.transactions.take(message.transaction());
+        if sent.socket > SocketId::V6 {
+            self.on_search_mapped(sent, mapped);
+            return;
+        }
+        let rtt = self.now.duration_since(sent.at);
+        self.server_rtt = Some(self.server_rtt.map_or(rtt, |least| least.min(rtt)));
         match self
             .gathering
             .on_answer(self.now, sent.socket, sent.to, mapped)
@@ -91,22 +92,21 @@ impl Engine {
     }
 
     /// The peer checks a pair: it is alive at that address, whatever it had announced.
-    fn on_check(&mut self, key: (SocketId, SocketAddr), nomination: Option<u32>) {
+    fn on_check(&mut self, key: (SocketId, SocketAddr), nomination: Option<Nominated>) {
         if !candidate::is_usable(key.1) {
             return;
         }
-        let revealed = Candidate {
-            kind: Kind::PeerReflexive,
-            address: key.1,
-        };
-        let technique = candidate::technique(revealed, &self.local);
+        let technique = self.revealed_by(key);
         if !self.checks.add_unannounced(key, technique) {
             return;
         }
-        if let (Some(number), false) = (nomination, self.is_controlling())
+        if let (Some(nominated), false) = (nomination, self.is_controlling())
             && let Some(pair) = self.checks.get_mut(key)
+            && pair
+                .wanted
+                .is_none_or(|wanted| wanted.number < nominated.number)
         {
-            pair.wanted = pair.wanted.max(Some(number));
+            pair.wanted = Some(nominated);
         }
         self.checks.trigger(self.now, key);
     }
@@ -119,6 +119,10 @@ impl Engine {
             return;
         }
         let rtt = self.now.duration_since(sent.at);
+        let technique = self.revealed_by(key);
+        if !self.checks.add_unannounced(key, technique) {
+            return;
+        }
         let was_valid = self.checks.get(key).is_some_and(|p| p.is_valid());
         self.checks.on_valid(key, rtt);
         if !was_valid {
@@ -132,12 +136,12 @@ impl Engine {
             direct.consent.on_answer(self.now);
         }
         if let Purpose::Check {
-            nomination: Some(number),
+            nomination: Some(nominated),
         } = sent.purpose
-            && self.nomination.on_confirmed(number)
+            && self.nomination.on_confirmed(nominated.number)
         {
             self.nominate_anew = false;
-            self.establish(key, rtt);
+            self.establish(key, nominated.technique, rtt);
         }
     }
 }

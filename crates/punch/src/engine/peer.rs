@@ -7,7 +7,8 @@ use crate::{
     Event, Family, Output, SocketId,
     candidate::{self, Candidate},
     observe::NatReport,
-    signal::Signal,
+    search::Hints,
+    signal::{Plan, Signal},
 };
 
 /// The peer as it described itself last.
@@ -16,6 +17,8 @@ pub(super) struct Remote {
     pub(super) generation: u32,
     pub(super) candidates: Vec<Candidate>,
     pub(super) report: NatReport,
+    pub(super) server_rtt_ms: u16,
+    pub(super) hints: Option<Hints>,
     /// Since when its candidates of this generation are known here.
     pub(super) since: Instant,
 }
@@ -40,6 +43,8 @@ impl Engine {
             generation: signal.generation,
             candidates: signal.candidates,
             report: signal.report,
+            server_rtt_ms: signal.server_rtt_ms,
+            hints: signal.hints,
             since,
         });
         if anew {
@@ -53,17 +58,32 @@ impl Engine {
         if let Some(plan) = signal.plan
             && !self.is_controlling()
             && plan.for_generation == self.generation
-            && self.plan != Some(plan)
         {
-            let first = self.plan.is_none();
-            self.plan = Some(plan);
-            // The first attempt began by itself when the candidates were known.
-            if !(first
-                && plan.attempt == 0
-                && matches!(self.phase, Phase::Running { attempt: 0, .. }))
-            {
-                self.begin_attempt(plan.attempt);
-            }
+            self.follow_plan(plan);
+        }
+        if let Some(hints) = self.remote.as_ref().and_then(|r| r.hints.clone()) {
+            self.on_peer_hints(&hints);
+        }
+    }
+
+    fn follow_plan(&mut self, plan: Plan) {
+        let Some(before) = self
+            .plan
+            .replace(plan)
+            .map_or(Some(None), |b| (b != plan).then_some(Some(b)))
+        else {
+            return;
+        };
+        // The first attempt began by itself when the candidates were known.
+        let began = matches!(self.phase, Phase::Running { attempt, .. } if attempt == plan.attempt)
+            && before.is_none_or(|b| {
+                (b.attempt, b.for_generation) == (plan.attempt, plan.for_generation)
+            });
+        if !began {
+            self.begin_attempt(plan.attempt);
+        }
+        if let Some(search) = plan.search {
+            self.start_search(search);
         }
     }
 
@@ -108,7 +128,11 @@ impl Engine {
             generation: self.generation,
             candidates: self.local_candidates(),
             report: self.report.clone(),
+            server_rtt_ms: self
+                .server_rtt
+                .map_or(0, |rtt| rtt.as_millis().try_into().unwrap_or(u16::MAX)),
             plan: self.plan.filter(|_| self.is_controlling()),
+            hints: self.hints.clone(),
         };
         self.outputs.push_back(Output::Signal(signal.encode()));
     }

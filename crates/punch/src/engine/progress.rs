@@ -4,9 +4,13 @@ use std::time::{Duration, Instant};
 
 use super::{Direct, Engine};
 use crate::{
-    Event, Family, LossReason, Obstacle, Output, Path, SocketId, checklist::PairKey,
-    consent::Consent, nomination::Step, observe::Mapping, signal::Plan, transactions::Purpose,
+    Event, Family, LossReason, Obstacle, Output, Path, SocketId, Technique, checklist::PairKey,
+    consent::Consent, nomination::Step, observe::Mapping, plan, signal::Plan,
+    transactions::Purpose,
 };
+
+/// The pause after a failed attempt while another technique is left.
+const SHORT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Where the search for a path stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +18,11 @@ pub(super) enum Phase {
     /// The candidates of either side are not known.
     Waiting,
     /// Checks go out.
-    Running { attempt: u32, until: Instant },
+    Running {
+        attempt: u32,
+        began: Instant,
+        until: Instant,
+    },
     /// An attempt is over. The controlling side begins the next one by itself, the controlled side when told.
     Resting {
         attempt: u32,
@@ -28,7 +36,11 @@ impl Engine {
         self.ask_servers();
         self.begin_when_ready();
         self.decide();
+        self.sample_if_needed();
+        self.continue_sampling();
+        self.plan_search();
         self.send_checks();
+        self.continue_search();
         self.keep_consent();
         self.end_attempt_when_over();
         self.signal_if_due();
@@ -47,6 +59,11 @@ impl Engine {
             phase,
             self.nomination.next_at().filter(|_| self.is_controlling()),
             self.direct.as_ref().map(|d| d.consent.next_at()),
+            self.sampling
+                .as_ref()
+                .map(|s| s.next_at().max(self.pacer.next_at())),
+            self.plan_search_at(),
+            self.search_next_at(),
         ]
         .into_iter()
         .flatten()
@@ -86,6 +103,7 @@ impl Engine {
         self.plan = Some(Plan {
             attempt,
             for_generation,
+            search: None,
         });
         self.signal_due = true;
     }
@@ -93,20 +111,22 @@ impl Engine {
     pub(super) fn begin_attempt(&mut self, attempt: u32) {
         self.pacer.begin_attempt();
         self.checks.restart(self.now);
+        self.stop_search();
+        self.search_planned = false;
+        self.hints = None;
         self.phase = Phase::Running {
             attempt,
+            began: self.now,
             until: self.now + self.config.timing.attempt,
         };
-        self.event(Event::AttemptBegan {
-            attempt,
-            search: None,
-        });
+        self.event(Event::AttemptBegan { attempt });
     }
 
     fn end_attempt_when_over(&mut self) {
         match self.phase {
-            Phase::Running { attempt, until } if self.now >= until => {
+            Phase::Running { attempt, until, .. } if self.now >= until => {
                 self.checks.stop();
+                self.stop_search();
                 let pause = self.pause_after(attempt);
                 let resumes = self.is_controlling() && self.direct.is_none();
                 self.phase = Phase::Resting {
@@ -135,11 +155,21 @@ impl Engine {
         }
     }
 
+    /// Short while there are other techniques to try, then ever longer.
     fn pause_after(&self, attempt: u32) -> Duration {
         let timing = &self.config.timing;
+        let ladder = match &self.remote {
+            Some(remote) if self.is_controlling() => plan::ladder(&self.report, &remote.report),
+            Some(remote) => plan::ladder(&remote.report, &self.report),
+            None => Vec::new(),
+        };
+        if plan::step(&ladder, attempt).1 {
+            return SHORT_PAUSE;
+        }
+        let round = (attempt + 1).saturating_sub(ladder.len() as u32).min(16);
         timing
             .first_pause
-            .saturating_mul(1 << attempt.min(16))
+            .saturating_mul(1 << round)
             .min(timing.longest_pause)
     }
 
@@ -166,29 +196,26 @@ impl Engine {
                 .map(|d| d.path.technique)
                 .filter(|_| !self.nominate_anew);
             match self.nomination.poll(self.now, &self.checks, current) {
-                Some(Step::Ask { key, number }) => {
-                    let nomination = Some(number);
+                Some(Step::Ask { key, nominated }) => {
+                    let nomination = Some(nominated);
                     self.send_request(key, None, Purpose::Check { nomination });
                 }
                 Some(Step::GiveUp { key }) => self.checks.fail(key),
                 None => {}
             }
-        } else if let Some((key, number, rtt)) = self.checks.wanted_and_valid(self.followed) {
-            self.followed = Some(number);
-            self.establish(key, rtt);
+        } else if let Some((key, wanted, rtt)) = self.checks.wanted_and_valid(self.followed) {
+            self.followed = Some(wanted.number);
+            self.establish(key, wanted.technique, rtt);
         }
     }
 
     /// Both sides agree on a pair.
-    pub(super) fn establish(&mut self, key: PairKey, rtt: Duration) {
-        let Some(pair) = self.checks.get(key) else {
-            return;
-        };
+    pub(super) fn establish(&mut self, key: PairKey, technique: Technique, rtt: Duration) {
         let since = self.remote.as_ref().map_or(self.now, |r| r.since);
         let path = Path {
             socket: key.0,
             remote: key.1,
-            technique: pair.technique,
+            technique,
             rtt,
             after: self.now.duration_since(since),
         };
@@ -196,11 +223,20 @@ impl Engine {
         if !same {
             self.tunnel_up = false;
         }
+        let before = self
+            .direct
+            .take()
+            .map(|d| d.path.socket)
+            .filter(|&s| s != key.0);
         let watched = self.streams_active || !self.tunnel_up;
         self.direct = Some(Direct {
             path,
             consent: Consent::new(self.config.timing, self.now, watched),
         });
+        self.stop_search();
+        if let Some(socket) = before {
+            self.close_sockets(&[socket], None);
+        }
         self.obstacle = None;
         self.gathering.set_refreshing(self.now, false);
         self.outputs.push_back(Output::Nominated(path));
@@ -225,6 +261,7 @@ impl Engine {
         };
         self.tunnel_up = false;
         self.checks.fail(direct.key());
+        self.close_sockets(&[direct.path.socket], None);
         self.outputs.push_back(Output::PathLost { reason });
         self.begin_generation();
         self.obstacle = Some(Obstacle::Lost);
@@ -243,6 +280,13 @@ impl Engine {
             .into_iter()
             .filter_map(|id| Some((id, self.sockets.get(&id)?.family)));
         self.gathering.restart(self.now, sockets);
+        let sampling = self
+            .sampling
+            .take()
+            .map(|s| s.sockets().to_vec())
+            .unwrap_or_default();
+        self.close_sockets(&sampling, None);
+        self.sampled = None;
         if !matches!(self.phase, Phase::Waiting) {
             if self.is_controlling() {
                 self.announce_attempt(0);

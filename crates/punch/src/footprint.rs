@@ -1,0 +1,47 @@
+//! The mappings that this end makes on its NAT, in their order.
+//!
+//! A sequential NAT moves on by one for every new destination, ours and other people's alike. Whoever wants to know how
+//! much others make has to subtract his own.
+
+use std::{collections::HashMap, net::SocketAddr, time::Instant};
+
+use crate::SocketId;
+
+/// Destinations that are remembered; a search at its cap makes some thousand.
+const CAPACITY: usize = 16_384;
+
+/// Every destination that was sent to over IPv4, with its place in the order.
+#[derive(Debug, Default)]
+pub(crate) struct Footprint {
+    made: HashMap<(SocketId, SocketAddr), u32>,
+    count: u32,
+}
+
+impl Footprint {
+    /// A packet leaves. Only the first one to a destination makes a mapping.
+    pub(crate) fn on_sent(&mut self, socket: SocketId, to: SocketAddr) {
+        if to.is_ipv6() || self.made.contains_key(&(socket, to)) {
+            return;
+        }
+        if self.made.len() >= CAPACITY {
+            // Forgetting makes later packets to old destinations count twice: a worse guess, no worse than that.
+            self.made.clear();
+        }
+        self.count = self.count.wrapping_add(1);
+        self.made.insert((socket, to), self.count);
+    }
+
+    /// The place of a destination's mapping among ours.
+    pub(crate) fn place(&self, socket: SocketId, to: SocketAddr) -> Option<u32> {
+        self.made.get(&(socket, to)).copied()
+    }
+}
+
+/// Where a NAT had counted to when one of our mappings was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) at: Instant,
+    /// The mapping's place among ours.
+    pub(crate) place: u32,
+    pub(crate) port: u16,
+}

@@ -1,0 +1,214 @@
+//! Searches for the port of a NAT that gives every connection another one.
+//!
+//! One side of a search has the hard NAT and *opens*: fresh sockets of its send to the other side's one address, and
+//! each gets a mapping. The other side *probes*: it sends to many ports of the hard NAT's address. They meet when a
+//! probe hits a mapping. How many sockets and which ports follow from what is known: the mappings of a sequential NAT
+//! can be bracketed between two that a STUN server saw, those of a block lie in a small range, and where nothing is
+//! known the birthday paradox helps. When both NATs count, neither opens nor probes alone: see [`mutual`].
+//!
+//! Either side sends many packets to one address, so that address must be one that the rendezvous itself saw the peer
+//! use, never one that only the peer claims.
+
+pub(crate) mod mutual;
+pub(crate) mod opener;
+pub(crate) mod prober;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
+
+use serde::{Deserialize, Serialize};
+
+use self::{mutual::Mutual, opener::Opener, prober::Prober};
+use crate::{Role, SocketId, Technique, random::Random};
+
+/// What both sides do besides the plain checks; decided by the controlling side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum SearchPlan {
+    /// The hard side brackets its mappings, the other probes what lies between.
+    Bracket { hard: Role },
+    /// A few sockets, and probes into an inferred range.
+    Block { hard: Role },
+    /// Many sockets, and probes at random.
+    Birthday { hard: Role },
+    /// Both sides count, and both aim ahead.
+    Mutual { round: u8 },
+}
+
+impl SearchPlan {
+    pub(crate) fn technique(self) -> Technique {
+        match self {
+            Self::Bracket { .. } => Technique::PortPrediction,
+            Self::Block { .. } => Technique::BlockSearch,
+            Self::Birthday { .. } => Technique::BirthdaySearch,
+            Self::Mutual { .. } => Technique::MutualPrediction,
+        }
+    }
+}
+
+/// Ports in one side's hints.
+pub(crate) const MAX_HINTS: usize = 256;
+
+/// What one side tells the other about its NAT in the middle of a search.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hints {
+    /// The attempt that they belong to.
+    pub(crate) attempt: u32,
+    /// The round within it, for [`SearchPlan::Mutual`].
+    pub(crate) round: u8,
+    /// Ports that the sender's mappings probably have, the likeliest first; at most [`MAX_HINTS`] count.
+    pub(crate) ports: Vec<u16>,
+    /// The range that they lie in.
+    pub(crate) range: Option<(u16, u16)>,
+    /// Where the sender's NAT had counted to just now.
+    pub(crate) counter: Option<SocketAddr>,
+    /// The mappings that others make behind the sender's NAT, a thousandfold: per 1,000 seconds.
+    pub(crate) foreign_per_kilosecond: u32,
+}
+
+/// Something that a search wants sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shot {
+    /// Ask the STUN server from this socket.
+    Ask {
+        socket: SocketId,
+        server: SocketAddr,
+    },
+    /// Send a check.
+    Check {
+        socket: SocketId,
+        to: SocketAddr,
+        ttl: Option<u8>,
+    },
+}
+
+/// A search under way.
+#[derive(Debug)]
+pub(crate) struct Search {
+    pub(crate) plan: SearchPlan,
+    side: Side,
+}
+
+#[derive(Debug)]
+enum Side {
+    Opener(Opener),
+    Prober(Prober),
+    Mutual(Mutual),
+}
+
+impl Search {
+    pub(crate) fn open(plan: SearchPlan, opener: Opener) -> Self {
+        Self {
+            plan,
+            side: Side::Opener(opener),
+        }
+    }
+
+    pub(crate) fn probe(plan: SearchPlan, prober: Prober) -> Self {
+        Self {
+            plan,
+            side: Side::Prober(prober),
+        }
+    }
+
+    pub(crate) fn mutual(plan: SearchPlan, mutual: Mutual) -> Self {
+        Self {
+            plan,
+            side: Side::Mutual(mutual),
+        }
+    }
+
+    /// The sockets that belong to the search.
+    pub(crate) fn sockets(&self) -> Vec<SocketId> {
+        match &self.side {
+            Side::Opener(opener) => opener.sockets().collect(),
+            Side::Prober(_) => Vec::new(),
+            Side::Mutual(mutual) => vec![mutual.socket()],
+        }
+    }
+
+    /// Whether a packet between this socket and this address would be the search's doing.
+    pub(crate) fn explains(&self, socket: SocketId, remote: SocketAddr) -> bool {
+        match &self.side {
+            Side::Opener(opener) => opener.sockets().any(|s| s == socket),
+            Side::Prober(prober) => socket == SocketId::V4 && prober.aims_at(remote.ip()),
+            Side::Mutual(mutual) => mutual.socket() == socket,
+        }
+    }
+
+    pub(crate) fn on_opened(&mut self, now: Instant, socket: SocketId) {
+        match &mut self.side {
+            Side::Opener(opener) => opener.on_opened(now, socket),
+            Side::Prober(_) => {}
+            Side::Mutual(mutual) => mutual.on_opened(now, socket),
+        }
+    }
+
+    pub(crate) fn on_failed(&mut self, socket: SocketId) {
+        if let Side::Opener(opener) = &mut self.side {
+            opener.on_failed(socket);
+        }
+    }
+
+    /// A server saw a socket's mapping; `foreign` is what others make behind our NAT, per 1,000 seconds.
+    pub(crate) fn on_mapped(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        mapped: SocketAddr,
+        foreign: u32,
+    ) {
+        match &mut self.side {
+            Side::Opener(opener) => opener.on_mapped(socket, mapped),
+            Side::Prober(_) => {}
+            Side::Mutual(mutual) => mutual.on_mapped(now, socket, mapped, foreign),
+        }
+    }
+
+    pub(crate) fn on_hints(&mut self, now: Instant, hints: &Hints) {
+        match &mut self.side {
+            Side::Opener(_) => {}
+            Side::Prober(prober) => prober.on_hints(now, hints),
+            Side::Mutual(mutual) => mutual.on_hints(now, hints),
+        }
+    }
+
+    /// What is due now, if anything.
+    pub(crate) fn poll(&mut self, now: Instant, random: &mut Random) -> Option<Shot> {
+        match &mut self.side {
+            Side::Opener(opener) => opener.poll(now),
+            Side::Prober(prober) => prober.poll(now, random),
+            Side::Mutual(mutual) => mutual.poll(now),
+        }
+    }
+
+    /// New hints for the peer, if there are any.
+    pub(crate) fn poll_hints(&mut self, now: Instant) -> Option<Hints> {
+        match &mut self.side {
+            Side::Opener(opener) => opener.poll_hints(now),
+            Side::Prober(_) => None,
+            Side::Mutual(mutual) => mutual.poll_hints(),
+        }
+    }
+
+    pub(crate) fn next_at(&self) -> Option<Instant> {
+        match &self.side {
+            Side::Opener(opener) => opener.next_at(),
+            Side::Prober(prober) => prober.next_at(),
+            Side::Mutual(mutual) => mutual.next_at(),
+        }
+    }
+}
+
+/// The addresses of the peer's at which a search may aim: those that it claims and that the rendezvous saw, or, if it
+/// claims none of these, those that the rendezvous saw.
+pub(crate) fn aims(claimed: &[IpAddr], seen: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let seen: Vec<IpAddr> = seen.filter(IpAddr::is_ipv4).collect();
+    let both: Vec<IpAddr> = claimed
+        .iter()
+        .copied()
+        .filter(|ip| seen.contains(ip))
+        .collect();
+    if both.is_empty() { seen } else { both }
+}
