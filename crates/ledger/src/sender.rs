@@ -384,7 +384,6 @@ impl Sender {
         }
         self.stopped = true;
         self.give_up_from(0, |_| false);
-        self.handed_out = self.retention.end();
         self.release(self.retention.end());
     }
 

@@ -245,3 +245,12 @@ fn a_receiver_that_wants_no_more_says_so_until_it_knows_the_end() {
     receiver.reannounce();
     assert_eq!(receiver.poll_frame(false), ack(5000, true));
 }
+
+#[test]
+fn a_receiver_that_wants_no_more_and_knows_the_end_just_confirms_it() {
+    let mut receiver = receiver();
+    receiver.handle_end(end(EndKind::Fin, 50)).unwrap();
+    receiver.stop(ResetCode::CONNECTION);
+    assert_eq!(receiver.poll_frame(false), ack(50, true));
+    assert!(receiver.is_finished());
+}

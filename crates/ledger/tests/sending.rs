@@ -155,6 +155,20 @@ fn the_loss_of_the_current_carrier_leaves_those_before_it_draining() {
 }
 
 #[test]
+fn the_loss_of_a_carrier_that_carried_nothing_costs_nothing() {
+    let mut sender = sender();
+    push(&mut sender, 100);
+    sender.attach(A);
+    sender.transmitted(A, 60);
+    sender.attach(B);
+    sender.attach(C);
+    transmit_all(&mut sender);
+    assert!(!sender.depends_on(B));
+    sender.carrier_lost(B);
+    assert_eq!((sender.current(), sender.sent()), (Some(C), 100));
+}
+
+#[test]
 fn what_a_carrier_took_before_it_was_replaced_but_reported_after_is_sent_again() {
     let mut sender = sender();
     push(&mut sender, 100);

@@ -81,6 +81,9 @@ struct Tunnel {
 struct Wire {
     tunnel: usize,
     written: Vec<u8>,
+    /// Its range, as far as reported.
+    from: u64,
+    until: u64,
     arrived: usize,
     read: usize,
     opened: bool,
@@ -349,6 +352,8 @@ impl World {
         self.wires.push(Wire {
             tunnel,
             written: header.encode().to_vec(),
+            from: header.offset,
+            until: header.offset,
             arrived: 0,
             read: 0,
             opened: false,
@@ -377,7 +382,7 @@ impl World {
         let wire = &mut self.wires[carrier.0 as usize];
         assert!(!wire.finished && !wire.reset, "a retired carrier was fed");
         wire.written.extend_from_slice(&data[..count]);
-        self.sender.transmitted(carrier, count);
+        self.transmitted(carrier, count);
     }
 
     fn transmit_late(&mut self, most: usize) {
@@ -392,7 +397,16 @@ impl World {
 
     fn report(&mut self, late: Option<(CarrierId, usize)>) {
         if let Some((carrier, count)) = late {
-            self.sender.transmitted(carrier, count);
+            self.transmitted(carrier, count);
+        }
+    }
+
+    fn transmitted(&mut self, carrier: CarrierId, count: usize) {
+        let counts = self.sender.current() == Some(carrier);
+        self.sender.transmitted(carrier, count);
+        if counts {
+            let wire = &mut self.wires[carrier.0 as usize];
+            wire.until = wire.until.max(self.sender.sent());
         }
     }
 
@@ -744,6 +758,20 @@ impl World {
             .filter(|number| sender.depends_on(CarrierId(*number as u64)))
             .count();
         assert!(counted_on <= MAX_CARRIERS);
+        for (number, wire) in self.wires.iter().enumerate() {
+            let lost = wire.refused || !self.tunnels[wire.tunnel].sender_believes;
+            let current = sender.current() == Some(CarrierId(number as u64));
+            assert!(
+                current || lost || wire.finished || wire.reset,
+                "carrier {number} was left open, its bytes would hold up flow control"
+            );
+            let given_up = !sender.depends_on(CarrierId(number as u64));
+            let acknowledged = wire.until <= sender.acknowledged() || wire.until == wire.from;
+            assert!(
+                lost || !given_up || wire.reset || acknowledged,
+                "carrier {number} was forgotten with bytes underway"
+            );
+        }
         if let Incoming::Open(receiver) = &self.incoming {
             let open = (0..self.wires.len())
                 .filter(|number| receiver.is_open(CarrierId(*number as u64)))
