@@ -26,23 +26,25 @@ pub(crate) struct Consent {
     timing: Timing,
     mode: Mode,
     active: bool,
-    /// The last answer, or the change to a stricter mode, whichever is later.
-    good_until_now: Instant,
+    answered_at: Instant,
+    expires_at: Instant,
     next_at: Instant,
     unanswered: u32,
 }
 
 impl Consent {
     pub(crate) fn new(timing: Timing, now: Instant, active: bool) -> Self {
+        let mode = if active { Mode::Active } else { Mode::Idle };
         let mut consent = Self {
             timing,
-            mode: Mode::Idle,
+            mode,
             active,
-            good_until_now: now,
+            answered_at: now,
+            expires_at: now,
             next_at: now,
             unanswered: 0,
         };
-        consent.enter(now, if active { Mode::Active } else { Mode::Idle });
+        consent.expires_at = now + consent.patience();
         consent.next_at = now + consent.interval();
         consent
     }
@@ -64,17 +66,19 @@ impl Consent {
         if mode == self.mode {
             return;
         }
-        if mode != Mode::Idle {
-            // What was said at a slower pace must not count against the path at a faster one.
-            self.good_until_now = now;
-        }
+        let before = self.patience();
         self.mode = mode;
         self.unanswered = 0;
+        self.expires_at = if self.patience() > before {
+            self.answered_at + self.patience()
+        } else {
+            // Silence at a slower pace does not count against the path at a faster one, nor does the change prolong it.
+            self.expires_at.min(now + self.patience())
+        };
         self.next_at = self.next_at.min(now + self.interval());
     }
 
     pub(crate) fn on_answer(&mut self, now: Instant) {
-        self.good_until_now = now;
         self.unanswered = 0;
         if self.mode == Mode::Doubt {
             self.mode = if self.active {
@@ -84,6 +88,8 @@ impl Consent {
             };
             self.next_at = now + self.interval();
         }
+        self.answered_at = now;
+        self.expires_at = now + self.patience();
     }
 
     /// Whether a check is due; the next one is then scheduled. `jitter` is 0..=255, for the fifth by which RFC 7675
@@ -99,20 +105,19 @@ impl Consent {
     }
 
     pub(crate) fn expired(&self, now: Instant) -> bool {
-        now >= self.expires_at()
+        now >= self.expires_at
     }
 
     pub(crate) fn next_at(&self) -> Instant {
-        self.next_at.min(self.expires_at())
+        self.next_at.min(self.expires_at)
     }
 
-    fn expires_at(&self) -> Instant {
-        let patience = match self.mode {
+    fn patience(&self) -> Duration {
+        match self.mode {
             Mode::Idle => self.timing.consent_expiry,
             Mode::Active => self.timing.liveness_expiry,
             Mode::Doubt => DOUBT_EXPIRY,
-        };
-        self.good_until_now + patience
+        }
     }
 
     fn interval(&self) -> Duration {

@@ -50,6 +50,7 @@ pub struct Engine {
 
     sockets: BTreeMap<SocketId, Socket>,
     local: Vec<LocalAddress>,
+    local_known: bool,
     mapped: BTreeMap<SocketId, SocketAddr>,
     gathering: Gathering,
     report: NatReport,
@@ -123,6 +124,7 @@ impl Engine {
             outputs: VecDeque::new(),
             sockets: BTreeMap::new(),
             local: Vec::new(),
+            local_known: false,
             mapped: BTreeMap::new(),
             gathering: Gathering::new(&config.stun_servers, &timing, now),
             report: NatReport::default(),
@@ -276,10 +278,10 @@ impl Engine {
         let mut local: Vec<LocalAddress> = addresses.iter().take(MAX_LOCAL).copied().collect();
         local.sort_unstable();
         local.dedup();
-        if local == self.local {
+        if local == self.local && self.local_known {
             return;
         }
-        let first = self.local.is_empty();
+        let first = !std::mem::replace(&mut self.local_known, true);
         self.local = local;
         self.signal_due = true;
         if first {

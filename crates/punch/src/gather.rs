@@ -132,6 +132,18 @@ impl Gathering {
         self.queries.retain(|q| q.socket != socket);
     }
 
+    /// Asks those servers again that were given up.
+    pub(crate) fn retry_silent(&mut self, now: Instant) {
+        for query in self
+            .queries
+            .iter_mut()
+            .filter(|q| q.answer.is_none() && q.next_at.is_none())
+        {
+            query.tries = 0;
+            query.next_at = Some(now);
+        }
+    }
+
     /// Whether mappings are kept alive and watched; not needed while a direct path does that.
     pub(crate) fn set_refreshing(&mut self, now: Instant, refreshing: bool) {
         if refreshing && !self.refreshing {

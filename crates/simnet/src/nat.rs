@@ -165,6 +165,12 @@ impl Nat {
         self.punished.clear();
     }
 
+    /// Becomes another kind, as when the host moves to another network; mappings are gone.
+    pub fn set_kind(&mut self, kind: NatKind) {
+        self.config.kind = kind;
+        self.flush();
+    }
+
     /// Gets other external addresses, as when a line is dialled anew.
     pub fn set_external(&mut self, external: Vec<IpAddr>) {
         self.external = external;

@@ -110,6 +110,7 @@ impl Engine {
 
     pub(super) fn begin_attempt(&mut self, attempt: u32) {
         self.pacer.begin_attempt();
+        self.gathering.retry_silent(self.now);
         self.checks.restart(self.now);
         self.stop_search();
         self.search_planned = false;
