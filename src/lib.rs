@@ -18,6 +18,7 @@ pub mod path;
 pub mod peer_name;
 pub mod rendezvous;
 pub mod report;
+pub mod same_host;
 pub mod session;
 pub mod stream;
 pub mod tunnel;

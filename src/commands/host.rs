@@ -15,6 +15,7 @@ use crate::{
     pairing::{KnownPeer, KnownPeers},
     peer_name::PeerName,
     report::{Activity, Event, Reporter, Status, Untrusted, Waiting, WaitingFor, Warning, WarningCode},
+    same_host::host_tag,
     session::{Session, SessionConfig, SessionEnd, SessionInput, SessionOutput},
 };
 
@@ -216,6 +217,7 @@ impl Host {
             identity: Arc::clone(&self.identity),
             peer: met.peer,
             keys: met.keys,
+            same_host: met.info.host == host_tag(),
             forwards: self.forwards.clone(),
             absent: self.absent,
             allow: self.options.allow.clone(),
@@ -245,7 +247,17 @@ impl Host {
             .peers
             .remember(&proposed, met.peer, secret, met.code.as_ref(), now);
         let name = match remembered {
-            Ok(remembered) => remembered.name,
+            Ok(remembered) => {
+                if remembered.name_was_taken {
+                    let message = format!(
+                        "the peer calls itself {proposed}, as another one does: here it is known as {}",
+                        remembered.name
+                    );
+                    let warning = Warning::new(WarningCode::NameTaken, message);
+                    self.reporter.emit(Event::Warning(warning));
+                }
+                remembered.name
+            }
             Err(error) => {
                 tracing::warn!(%error, "the peer is not remembered");
                 proposed

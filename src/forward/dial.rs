@@ -5,6 +5,7 @@ use std::{io, time::Duration};
 use tokio::net::TcpStream;
 
 use super::{Host, HostPort};
+use crate::listening::{self, Presence};
 
 /// Between two attempts at an address of this host.
 const LOCAL_PAUSE: Duration = Duration::from_millis(100);
@@ -40,17 +41,26 @@ pub async fn dial(target: &HostPort, waiting: impl FnOnce(&io::Error)) -> TcpStr
 }
 
 async fn dial_once(target: &HostPort) -> io::Result<TcpStream> {
-    let port = target.port;
+    let addresses = match listening::look(target) {
+        Ok(Presence::Listening(listening)) => Some(vec![listening.dial]),
+        Ok(Presence::Absent) => return Err(io::ErrorKind::ConnectionRefused.into()),
+        Ok(Presence::Unknown) | Err(_) => target.addresses(),
+    };
     let attempt = async {
-        match (&target.host, target.addresses()) {
+        match (&target.host, addresses) {
             (_, Some(addresses)) => TcpStream::connect(&addresses[..]).await,
-            (Host::Name(name), None) => TcpStream::connect((name.as_str(), port)).await,
-            (_, None) => Err(io::Error::from(io::ErrorKind::AddrNotAvailable)),
+            (Host::Name(name), None) => TcpStream::connect((name.as_str(), target.port)).await,
+            (_, None) => Err(io::ErrorKind::AddrNotAvailable.into()),
         }
     };
-    tokio::time::timeout(REMOTE_PATIENCE, attempt)
+    let connection = tokio::time::timeout(REMOTE_PATIENCE, attempt)
         .await
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+    if connection.local_addr()? == connection.peer_addr()? {
+        // TCP lets a socket connect to itself (RFC 9293 section 3.5) if its own port happens to be the one it dials.
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(connection)
 }
 
 #[cfg(test)]

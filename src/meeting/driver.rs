@@ -21,6 +21,7 @@ use crate::{
     failure::{ErrorCode, Failure},
     pairing::{self, Attempts, CodeFate, Exchange, KnownPeer, Next},
     rendezvous::{Link, LinkError, LinkEvent},
+    same_host::host_tag,
 };
 
 /// How long an exchange may take.
@@ -350,6 +351,7 @@ impl Driver {
         let introduce = PeerMessage::Introduce(PeerInfo {
             name: self.config.name.to_string(),
             agent: concat!("p2pdbg/", env!("CARGO_PKG_VERSION")).to_owned(),
+            host: host_tag(),
         });
         if let Some((session, payload)) = channel.seal(&introduce) {
             self.link.send(ToRendezvous::Signal { session, payload });
@@ -374,6 +376,7 @@ impl Driver {
             && let Some(listening) = self.code.take()
         {
             self.unlisten(&listening, Fate::Used);
+            self.drop_exchanges_by_code();
         }
         let Some(at) = self.point_of(&arriving.introduction) else {
             return;
@@ -452,7 +455,8 @@ impl Driver {
                 }
             }
             _ => match failure {
-                pairing::Failure::PeerLeft | pairing::Failure::Aborted(_) => {
+                pairing::Failure::PeerLeft
+                | pairing::Failure::Aborted(AbortReason::Busy | AbortReason::Protocol) => {
                     self.retry_at = Some(Instant::now() + RETRY);
                     self.tell(MeetingEvent::PairingFailed(failure)).await;
                 }
@@ -465,8 +469,22 @@ impl Driver {
         if let Some(listening) = self.code.take() {
             self.unlisten(&listening, Fate::Burned);
         }
+        self.drop_exchanges_by_code();
         self.tell(MeetingEvent::CodeBurned).await;
         self.register();
+    }
+
+    /// A code is good for one pairing or one wrong guess; whoever else was trying it at the same time has lost.
+    fn drop_exchanges_by_code(&mut self) {
+        let link = &self.link;
+        self.exchanges.retain(|session, pending| {
+            let by_code = matches!(pending.introduction.place, Place::Nameplate(_));
+            if by_code {
+                let session = *session;
+                link.send(ToRendezvous::Leave { session });
+            }
+            !by_code
+        });
     }
 
     async fn on_refused(&mut self, refusal: Refusal) {

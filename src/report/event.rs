@@ -239,6 +239,8 @@ pub enum WarningCode {
     OneFamily,
     /// The rendezvous is lost; what is connected goes on.
     RendezvousLost,
+    /// Another peer has the name that this one calls itself; it got another one here.
+    NameTaken,
     /// The peer's streams are gone, because its process is.
     PeerRestarted,
     /// More happened than could be written; that many events are missing here.

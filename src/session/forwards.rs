@@ -28,6 +28,7 @@ const LOOK: std::time::Duration = std::time::Duration::from_millis(250);
 
 pub(super) struct Forwards {
     role: Role,
+    same_host: bool,
     allow: AllowList,
     reporter: Reporter,
     events: mpsc::Sender<Event>,
@@ -57,6 +58,7 @@ impl Forwards {
         let refuse = config.absent == Absent::Refuse;
         Self {
             role: config.role,
+            same_host: config.same_host,
             allow: config.allow.clone(),
             reporter: config.reporter.clone(),
             events,
@@ -138,6 +140,15 @@ impl Forwards {
     async fn set_up(&mut self, forward: u16, tasks: &mut JoinSet<()>) -> ForwardState {
         let entry = &self.table[usize::from(forward)];
         let Forward { bind, target, .. } = entry.forward.clone();
+        if self.same_host && target.is_loopback() && bind.port == target.port {
+            let port = target.port;
+            let why = format!(
+                "both ends are on one host, where port {port} cannot be opened twice; use two ports, as in \
+                 -L {}:localhost:{port}",
+                u32::from(port) + 10_000
+            );
+            return ForwardState::Failed(why);
+        }
         if !self.opens(forward) {
             if !self.allow.permits(&target) {
                 self.warn_not_allowed(&target);

@@ -46,6 +46,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long streams may take to deliver what is left, when the program that they belong to has ended.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// The pause before a path is tried again on which no tunnel came up.
+const REDIAL: Duration = Duration::from_secs(1);
+
 /// How long the goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -59,6 +62,8 @@ pub struct SessionConfig {
     pub peer: Fingerprint,
     /// The keys on which both agreed.
     pub keys: SessionKeys,
+    /// Whether the peer is on this host, where one port cannot be opened twice.
+    pub same_host: bool,
     /// The forwards; a connector learns them from the listener.
     pub forwards: Vec<Forward>,
     /// What they do while nothing listens.
@@ -137,6 +142,7 @@ impl fmt::Display for SessionEnd {
 enum Event {
     TunnelUp(Tunnel, crate::tunnel::ControlReader),
     DialFailed(PathKind, TunnelError),
+    PathFailed(PathKind),
     TunnelEnded(u64, String),
     Control(u64, TunnelMessage),
     Carrier(u64, CarrierHeader, RecvStream),
@@ -345,6 +351,7 @@ impl Driver {
         match event {
             Event::TunnelUp(tunnel, control) => self.on_tunnel_up(tunnel, control),
             Event::DialFailed(path, error) => self.on_dial_failed(path, &error),
+            Event::PathFailed(path) => self.on_path_failed(path),
             Event::TunnelEnded(epoch, why) => self.on_tunnel_ended(epoch, &why),
             Event::Control(epoch, message) => self.handle_control(epoch, message).await,
             Event::Carrier(epoch, header, stream) => self.handle_carrier(epoch, header, stream),
@@ -359,11 +366,7 @@ impl Driver {
             Event::StreamWaiting(stream, forward) => {
                 if let Some(target) = self.forwards.target(forward) {
                     self.streams.on_waiting(stream, target, self.role);
-                    let stream = stream.to_u64();
-                    self.tunnels.send(TunnelMessage::StreamWaiting {
-                        stream,
-                        waiting: true,
-                    });
+                    self.announce_waiting(stream, true);
                 }
             }
         }
@@ -378,6 +381,10 @@ impl Driver {
         for message in self.forwards.announcements() {
             tunnel.send(message);
         }
+        for stream in self.streams.waiting_here(self.role) {
+            let (stream, waiting) = (stream.to_u64(), true);
+            tunnel.send(TunnelMessage::StreamWaiting { stream, waiting });
+        }
         self.tunnels.insert(tunnel);
         self.on_best_changed();
     }
@@ -385,16 +392,22 @@ impl Driver {
     fn on_dial_failed(&mut self, path: PathKind, error: &TunnelError) {
         tracing::info!(%error, ?path, "no tunnel");
         self.tunnels.on_dial_failed(path);
-        if let TunnelError::Impostor(_) = error {
-            let failure = Failure::new(ErrorCode::PeerIdentity, error.to_string())
-                .hint("pair again with a new code");
-            self.over = Some(SessionEnd::Failed(failure));
-            return;
-        }
-        self.paths.command(match path {
-            PathKind::Direct => PathCommand::DirectLost,
-            PathKind::RelayUdp | PathKind::RelayTcp => PathCommand::RelayLost,
+        // Whoever stands on the path may have caused it, an impostor's certificate too: that ends no session.
+        let events = self.events.clone();
+        self.tasks.spawn(async move {
+            tokio::time::sleep(REDIAL).await;
+            let _ = events.send(Event::PathFailed(path)).await;
         });
+    }
+
+    /// Has a path looked for anew after its tunnel was lost or did not come up.
+    fn on_path_failed(&mut self, path: PathKind) {
+        if !self.tunnels.has(path) {
+            self.paths.command(match path {
+                PathKind::Direct => PathCommand::DirectLost,
+                PathKind::RelayUdp | PathKind::RelayTcp => PathCommand::RelayLost,
+            });
+        }
     }
 
     fn on_tunnel_ended(&mut self, epoch: u64, why: &str) {
@@ -403,12 +416,7 @@ impl Driver {
         };
         tracing::info!(epoch, ?path, why, "a tunnel ended");
         self.streams.on_tunnel_lost(epoch);
-        if !self.tunnels.has(path) {
-            self.paths.command(match path {
-                PathKind::Direct => PathCommand::DirectLost,
-                PathKind::RelayUdp | PathKind::RelayTcp => PathCommand::RelayLost,
-            });
-        }
+        self.on_path_failed(path);
         self.status.on_lost(path, why);
         self.on_best_changed();
     }
@@ -460,6 +468,10 @@ impl Driver {
                     .on_target_listening(forward, listening, &mut self.tasks)
                     .await;
             }
+            TunnelMessage::StreamWaiting {
+                stream,
+                waiting: false,
+            } => self.streams.on_waited(StreamId::from_u64(stream)),
             TunnelMessage::StreamWaiting { stream, .. } => {
                 let stream = StreamId::from_u64(stream);
                 if let Some(target) = self.streams.forward_of(stream).and_then(|f| self.forwards.target(f)) {
@@ -526,6 +538,9 @@ impl Driver {
             tracing::warn!(%violation, "the peer broke the rules of a stream");
         }
         let before = self.streams.count();
+        if self.streams.waits_here(stream, self.role) && !matches!(event, StreamEvent::Violation(_)) {
+            self.announce_waiting(stream, false);
+        }
         let target = self
             .streams
             .forward_of(stream)
@@ -538,6 +553,13 @@ impl Driver {
             self.paths.command(PathCommand::StreamsActive(after > 0));
         }
         self.update_status();
+    }
+
+    /// Tells the other end whether a stream waits here until its target listens.
+    fn announce_waiting(&self, stream: StreamId, waiting: bool) {
+        let stream = stream.to_u64();
+        self.tunnels
+            .send(TunnelMessage::StreamWaiting { stream, waiting });
     }
 
     fn check_drained(&mut self) {

@@ -43,6 +43,21 @@ struct Live {
     waiting: Option<Waiting>,
 }
 
+impl Live {
+    fn waits_at(&self, role: Role) -> bool {
+        let awaited = self.waiting.as_ref().map(|waiting| waiting.awaited);
+        awaited == Some(awaited_by(role))
+    }
+}
+
+/// What the dialling end of that role waits for.
+fn awaited_by(dialler: Role) -> WaitingFor {
+    match dialler {
+        Role::Connector => WaitingFor::Debuggee,
+        Role::Listener => WaitingFor::Ide,
+    }
+}
+
 impl Streams {
     pub(super) fn new(role: Role, best: BestTunnel, reporter: Reporter) -> Self {
         let side = match role {
@@ -197,10 +212,7 @@ impl Streams {
             return;
         };
         let waiting = Waiting {
-            awaited: match dialler {
-                Role::Connector => WaitingFor::Debuggee,
-                Role::Listener => WaitingFor::Ide,
-            },
+            awaited: awaited_by(dialler),
             at: Some(target.clone()),
         };
         live.waiting = Some(waiting.clone());
@@ -210,6 +222,32 @@ impl Streams {
             to: Some(target.clone()),
         });
         self.reporter.emit(Report::Waiting(waiting));
+    }
+
+    /// Notes that the other end waits no longer for the target of a stream.
+    pub(super) fn on_waited(&mut self, stream: StreamId) {
+        let Some(live) = self.live.get_mut(&stream) else {
+            return;
+        };
+        if let Some(Waiting { at, .. }) = live.waiting.take() {
+            self.reporter.emit(Report::Stream {
+                id: stream.to_u64(),
+                state: StreamState::Open,
+                to: at,
+            });
+        }
+    }
+
+    /// Whether a stream waits at the end of that role.
+    pub(super) fn waits_here(&self, stream: StreamId, role: Role) -> bool {
+        let live = self.live.get(&stream);
+        live.is_some_and(|live| live.waits_at(role))
+    }
+
+    /// The streams that wait at the end of that role.
+    pub(super) fn waiting_here(&self, role: Role) -> Vec<StreamId> {
+        let waiting = self.live.iter().filter(|(_, live)| live.waits_at(role));
+        waiting.map(|(stream, _)| *stream).collect()
     }
 
     /// Notes what a stream tells, and reports it.

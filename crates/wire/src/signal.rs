@@ -87,6 +87,8 @@ pub struct PeerInfo {
     pub name: String,
     /// Program and version.
     pub agent: String,
+    /// The same for peers on one host, where one port cannot be opened twice.
+    pub host: [u8; 16],
 }
 
 /// The longest name of a peer that is kept, in bytes.
