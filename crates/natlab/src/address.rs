@@ -26,6 +26,25 @@ pub(crate) struct Pair {
     pub(crate) v6: Option<Ipv6Addr>,
 }
 
+/// The two ends of a link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Side {
+    Node,
+    Router,
+}
+
+impl Pair {
+    /// A locally administered MAC address for one end of the link that these addresses belong to.
+    pub(crate) fn mac(&self, side: Side) -> String {
+        let [a, b, c, d] = self.v4.octets();
+        let side = match side {
+            Side::Node => 0x0a,
+            Side::Router => 0x0b,
+        };
+        format!("02:{side:02x}:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+    }
+}
+
 impl Plan {
     pub(crate) fn new(v4: [u8; 3], v6: Option<u16>) -> Self {
         Self {

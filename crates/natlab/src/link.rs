@@ -2,13 +2,14 @@
 //! router, and a cable between them.
 
 use std::{
+    fmt::Display,
     net::{Ipv4Addr, Ipv6Addr},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use crate::{
     Counters, Error, Impairments, Node,
-    address::Pair,
+    address::{Pair, Side},
     network::{Network, Style},
     shaper::Shaper,
 };
@@ -42,6 +43,10 @@ struct LinkState {
     /// Preference of the default route over this link; smaller wins.
     metric: u32,
     addresses: Mutex<Pair>,
+    /// The MAC address of the interface.
+    mac: String,
+    /// The MAC address that the node knows the router by.
+    router_mac: String,
     shaper: Option<Arc<Shaper>>,
 }
 
@@ -71,6 +76,14 @@ impl Link {
                 Some(shaper)
             }
         };
+        let addresses = network.plan().next()?;
+        let (mac, port_mac) = (addresses.mac(Side::Node), addresses.mac(Side::Router));
+        node.ip(&format!("link set {interface} address {mac}"))?;
+        router.ip(&format!("link set {port} address {port_mac}"))?;
+        let router_mac = match network.style() {
+            Style::Routed => port_mac,
+            Style::Bridged => network.plan().gateway().mac(Side::Router),
+        };
         let link = Self {
             state: Arc::new(LinkState {
                 node: node.clone(),
@@ -78,13 +91,14 @@ impl Link {
                 network: network.clone(),
                 port,
                 metric,
-                addresses: Mutex::new(network.plan().next()?),
+                addresses: Mutex::new(addresses),
+                mac,
+                router_mac,
                 shaper,
             }),
         };
-        link.connect_port()?;
-        node.ip(&format!("link set {interface} up"))?;
-        link.address_node()?;
+        link.set_up_router()?;
+        link.up()?;
         Ok(link)
     }
 
@@ -158,7 +172,8 @@ impl Link {
             node, interface, ..
         } = &*self.state;
         node.ip(&format!("link set {interface} up"))?;
-        self.address_node()
+        self.set_up_node()?;
+        self.await_carrier()
     }
 
     /// Gives the node the network's next free addresses instead of those that it has.
@@ -183,8 +198,8 @@ impl Link {
             }
             self.network().router().ip(&script)?;
         }
-        self.connect_port()?;
-        self.address_node()
+        self.set_up_router()?;
+        self.set_up_node()
     }
 
     /// Gives the node one more IPv4 address, until the next [`Link::renumber`].
@@ -196,9 +211,10 @@ impl Link {
             .node
             .ip(&format!("addr add {address}/32 dev {interface}"))?;
         if network.style() == Style::Routed {
-            let port = &self.state.port;
-            let script = format!("route replace {address}/32 dev {port}");
-            network.router().ip(&script)?;
+            let LinkState { port, mac, .. } = &*self.state;
+            let script = format!("route replace {address}/32 dev {port}\n");
+            let neighbour = neighbour(address, mac, port);
+            network.router().ip(&(script + &neighbour))?;
         }
         Ok(address)
     }
@@ -230,37 +246,46 @@ impl Link {
     }
 
     /// Joins the port to the network, and leads the node's addresses to it.
-    fn connect_port(&self) -> Result<(), Error> {
+    ///
+    /// Neighbours are known from the beginning, on both sides: a real path's are, and packets that
+    /// wait for an answer would be overtaken by the first that need not.
+    fn set_up_router(&self) -> Result<(), Error> {
         let network = self.network();
-        let (port, Pair { v4, v6 }) = (&self.state.port, self.addresses());
-        let script = match network.style() {
-            Style::Bridged => format!("link set {port} master {} up\n", Network::BRIDGE),
+        let (port, mac) = (&self.state.port, &self.state.mac);
+        let Pair { v4, v6 } = self.addresses();
+        let device = self.router_device();
+        let mut script = match network.style() {
+            Style::Bridged => format!("link set {port} master {device} up\n"),
             Style::Routed => {
                 let gateway = network.plan().gateway().v4;
-                let mut script = format!(
+                format!(
                     "link set {port} up\n\
                      addr replace {gateway}/32 dev {port}\n\
                      route replace {v4}/32 dev {port} src {gateway}\n"
-                );
-                if let Some(v6) = v6 {
-                    script.push_str(&format!(
-                        "addr replace {ROUTER_V6}/64 dev {port} nodad\n\
-                         route replace {v6}/128 dev {port}\n"
-                    ));
-                }
-                script
+                )
             }
         };
+        script.push_str(&neighbour(v4, mac, device));
+        if let Some(v6) = v6 {
+            if network.style() == Style::Routed {
+                script.push_str(&format!(
+                    "addr replace {ROUTER_V6}/64 dev {port} nodad\n\
+                     route replace {v6}/128 dev {port}\n"
+                ));
+            }
+            script.push_str(&neighbour(v6, mac, device));
+        }
         network.router().ip(&script)
     }
 
     /// Gives the node its addresses and its default routes over this link.
-    fn address_node(&self) -> Result<(), Error> {
+    fn set_up_node(&self) -> Result<(), Error> {
         let LinkState {
             node,
             interface,
             metric,
             network,
+            router_mac,
             ..
         } = &*self.state;
         let Pair { v4, v6 } = self.addresses();
@@ -273,13 +298,33 @@ impl Link {
             "addr replace {v4}/{bits4} dev {interface}\n\
              route replace default via {gateway} dev {interface} metric {metric} onlink\n"
         );
+        script.push_str(&neighbour(gateway, router_mac, interface));
         if let Some(v6) = v6 {
             script.push_str(&format!(
                 "addr replace {v6}/{bits6} dev {interface} nodad\n\
                  route replace ::/0 via {ROUTER_V6} dev {interface} metric {metric}\n"
             ));
+            script.push_str(&neighbour(ROUTER_V6, router_mac, interface));
         }
         node.ip(&script)
+    }
+
+    /// Makes sure that packets pass from now on. The kernel starts an interface's queue some time
+    /// after the other end has come up, and drops what is sent before; to be asked about the
+    /// interface makes it do so at once.
+    fn await_carrier(&self) -> Result<(), Error> {
+        let LinkState {
+            node,
+            interface,
+            network,
+            port,
+            ..
+        } = &*self.state;
+        node.ip(&format!("link show dev {interface}"))?;
+        let device = self.router_device();
+        network
+            .router()
+            .ip(&format!("link show dev {port}\nlink show dev {device}"))
     }
 
     fn set_cut(&self, cut: bool) -> Result<(), Error> {
@@ -305,4 +350,9 @@ impl Link {
                 link: format!("{} of {}", self.state.interface, self.state.node.name()),
             })
     }
+}
+
+/// The line that makes a neighbour known.
+fn neighbour(ip: impl Display, mac: &str, device: &str) -> String {
+    format!("neigh replace {ip} lladdr {mac} dev {device} nud permanent\n")
 }

@@ -9,7 +9,9 @@ use std::{
 };
 
 use crate::{
-    Cable, Error, Host, Impairments, Link, Nat, NatKind, Node, address::Plan, lab::LabState,
+    Cable, Error, Host, Impairments, Link, Nat, NatKind, Node,
+    address::{Plan, Side},
+    lab::LabState,
     link::ROUTER_V6,
 };
 
@@ -89,9 +91,10 @@ impl Network {
         let plan = Plan::new(v4, uplink.ip6().map(|_| octet.into()));
         let (bridge, gateway) = (Self::BRIDGE, plan.gateway());
         let mut script = format!(
-            "link add {bridge} type bridge\n\
+            "link add {bridge} address {} type bridge\n\
              link set {bridge} up\n\
              addr add {}/24 dev {bridge}\n",
+            gateway.mac(Side::Router),
             gateway.v4
         );
         if let Some(v6) = gateway.v6 {

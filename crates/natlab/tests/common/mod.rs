@@ -58,8 +58,14 @@ impl Udp {
     /// Waits for the next datagram.
     pub(crate) fn recv(&self) -> (Vec<u8>, SocketAddr) {
         let mut buffer = [0; 65_536];
-        let (length, from) = self.socket.recv_from(&mut buffer).expect("a datagram");
-        (buffer[..length].to_vec(), from)
+        loop {
+            match self.socket.recv_from(&mut buffer) {
+                Ok((length, from)) => return (buffer[..length].to_vec(), from),
+                // A process that is stopped and continued comes out of a timed wait so.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("no datagram: {error}"),
+            }
+        }
     }
 
     /// The datagrams that have arrived already.
