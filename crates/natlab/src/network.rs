@@ -53,6 +53,8 @@ pub(crate) enum Inside {
     Carrier,
     /// Addresses that the internet routes: 198.18.0.0/15.
     Public,
+    /// This /24, whoever else has it.
+    Given([u8; 3]),
 }
 
 impl Network {
@@ -87,6 +89,7 @@ impl Network {
             Inside::Private => [192, 168, octet],
             Inside::Carrier => [100, 64, octet],
             Inside::Public => [198, 18, octet],
+            Inside::Given(prefix) => prefix,
         };
         let plan = Plan::new(v4, uplink.ip6().map(|_| octet.into()));
         let (bridge, gateway) = (Self::BRIDGE, plan.gateway());
@@ -153,6 +156,11 @@ impl Network {
             Inside::Public
         };
         Nat::new(name, kind, inside, self)
+    }
+
+    /// Adds a NAT with this /24 as its LAN: two homes may well have the same.
+    pub fn nat_with_lan(&self, name: &str, kind: NatKind, lan: [u8; 3]) -> Result<Nat, Error> {
+        Nat::new(name, kind, Inside::Given(lan), self)
     }
 
     /// Adds a carrier's NAT: its customers, mostly NAT boxes themselves, get addresses from

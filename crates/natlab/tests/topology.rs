@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::eventually;
+use common::{Udp, eventually};
 use p2pdbg_natlab::{Error, Lab, NatKind, TwoNats};
 
 const ANY: (Ipv4Addr, u16) = (Ipv4Addr::UNSPECIFIED, 0);
@@ -26,17 +26,47 @@ fn a_host_behind_two_nats_reaches_the_internet() -> Result<(), Error> {
     let home = cgn.nat("home", NatKind::PORT_RESTRICTED)?;
     let laptop = home.host("laptop")?;
 
-    let server = rdv.udp_socket(ANY)?;
-    let client = laptop.udp_socket(ANY)?;
-    let server_port = server.local_addr().unwrap().port();
-    client.send_to(b"hello", (rdv.ip(), server_port)).unwrap();
-    server
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
-    let mut buffer = [0; 100];
-    let (length, from) = server.recv_from(&mut buffer).unwrap();
-    assert_eq!(&buffer[..length], b"hello");
-    assert_eq!(from.ip(), cgn.external_ip());
+    let server = Udp::new(&rdv)?;
+    let seen = Udp::new(&laptop)?.seen_by(&server, rdv.ip());
+    assert_eq!(seen.ip(), cgn.external_ip());
+    Ok(())
+}
+
+#[test]
+fn two_homes_may_have_the_same_private_addresses() -> Result<(), Error> {
+    let Some(lab) = Lab::new_or_skip("same-lan") else {
+        return Ok(());
+    };
+    let net = lab.internet()?;
+    let rdv = net.host("rdv")?;
+    let server = Udp::new(&rdv)?;
+    let mut seen = Vec::new();
+    for name in ["a", "b"] {
+        let nat = net.nat_with_lan(name, NatKind::PORT_RESTRICTED, [192, 168, 1])?;
+        let host = nat.host(&format!("host-{name}"))?;
+        assert_eq!(host.ip(), Ipv4Addr::new(192, 168, 1, 10));
+        seen.push(Udp::new(&host)?.seen_by(&server, rdv.ip()).ip());
+    }
+    assert_ne!(seen[0], seen[1]);
+    Ok(())
+}
+
+#[test]
+fn a_host_behind_a_router_is_reached_at_its_own_address() -> Result<(), Error> {
+    let Some(lab) = Lab::new_or_skip("router") else {
+        return Ok(());
+    };
+    let net = lab.internet()?;
+    let rdv = net.host("rdv")?;
+    let outer = net.nat("outer", NatKind::NONE)?;
+    let inner = outer.nat("inner", NatKind::NONE)?;
+    let host = inner.host("host")?;
+    let (inside, outside) = (Udp::new(&host)?, Udp::new(&rdv)?);
+    outside.send(b"unasked", (host.ip(), inside.port()));
+    assert_eq!(
+        inside.recv(),
+        (b"unasked".to_vec(), (rdv.ip(), outside.port()).into())
+    );
     Ok(())
 }
 
@@ -52,17 +82,11 @@ fn two_nats_have_the_round_trip_that_their_links_add_up_to() -> Result<(), Error
         NatKind::PORT_RESTRICTED,
         delay,
     )?;
-    let (ide, rdv) = (lab.ide.udp_socket(ANY)?, lab.rdv.udp_socket(ANY)?);
-    let mut buffer = [0; 16];
+    let (ide, server) = (Udp::new(&lab.ide)?, Udp::new(&lab.rdv)?);
     let start = Instant::now();
-    ide.send_to(b"ping", (lab.rdv.ip(), rdv.local_addr().unwrap().port()))
-        .unwrap();
-    let (_, from) = rdv.recv_from(&mut buffer).unwrap();
-    rdv.send_to(b"pong", from).unwrap();
-    ide.recv_from(&mut buffer).unwrap();
+    ide.seen_by(&server, lab.rdv.ip());
     let round_trip = start.elapsed();
     assert!(round_trip >= 4 * delay, "{round_trip:?}");
-    println!("{round_trip:?}");
     Ok(())
 }
 
