@@ -109,11 +109,11 @@ pub(crate) fn rank(technique: Technique) -> u8 {
         Technique::PublicAddress
         | Technique::PortMapping
         | Technique::HolePunch
-        | Technique::PeerReflexive => 2,
-        Technique::PortPrediction
+        | Technique::PeerReflexive
+        | Technique::PortPrediction
         | Technique::MutualPrediction
         | Technique::BlockSearch
-        | Technique::BirthdaySearch => 1,
+        | Technique::BirthdaySearch => 2,
     }
 }
 

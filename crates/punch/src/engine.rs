@@ -1,9 +1,12 @@
 //! The engine's outside: inputs in, outputs and the next deadline out.
 //!
-//! What it does inside stands by subject in the modules below: [`datagram`] reads what comes from the network,
-//! [`peer`] what comes from the peer's engine, and [`progress`] does what is due.
+//! What it does inside stands by subject in the modules below: [`datagram`] reads what comes from the network, [`peer`]
+//! what comes from the peer's engine, [`local`] what the driver tells of this host; [`progress`] does what is due, and
+//! [`search`] runs what [`build`] builds.
 
+mod build;
 mod datagram;
+mod local;
 mod peer;
 mod progress;
 mod search;
@@ -17,27 +20,24 @@ use std::{
 use self::{peer::Remote, progress::Phase};
 use crate::{
     Config, Event, Family, Input, LocalAddress, LossReason, Obstacle, Output, Path, Role, SocketId,
-    candidate::{self, Candidate, Kind},
+    candidate,
     check::Keys,
     checklist::{Checklist, PairKey},
     consent::Consent,
     footprint::{Count, Footprint},
     gather::{Gathering, Sample},
     nomination::Nomination,
-    observe::{self, NatReport},
+    observe::NatReport,
     pace::Pacer,
     random::Random,
     sampling::Sampling,
     search::{Hints, Search},
-    signal::{MAX_CANDIDATES, Plan},
+    signal::Plan,
     transactions::{Purpose, Sent, Transactions},
 };
 
 /// Addresses that [`Input::PeerSeen`] may name in all.
 const MAX_SEEN: usize = 8;
-
-/// Interface addresses that are considered.
-const MAX_LOCAL: usize = 64;
 
 /// The traversal engine of one session at one peer. See the crate's documentation for the calling order.
 #[derive(Debug)]
@@ -57,6 +57,7 @@ pub struct Engine {
     /// Names this end's network situation; the peer begins anew when it changes.
     generation: u32,
     signal_due: bool,
+    moved_at: Option<Instant>,
 
     remote: Option<Remote>,
     seen: BTreeSet<IpAddr>,
@@ -82,6 +83,8 @@ pub struct Engine {
     sampled: Option<Vec<Sample>>,
     server_rtt: Option<Duration>,
     footprint: Footprint,
+    /// Sockets of former paths, and when they close.
+    retired: Vec<(SocketId, Instant)>,
     /// The earliest and the latest place to which a NAT that counts had counted.
     counted: Option<(Count, Count)>,
 
@@ -130,6 +133,7 @@ impl Engine {
             report: NatReport::default(),
             generation: random.u32() >> 1,
             signal_due: true,
+            moved_at: None,
             remote: None,
             seen: BTreeSet::new(),
             plan: None,
@@ -151,6 +155,7 @@ impl Engine {
             server_rtt: None,
             footprint: Footprint::default(),
             counted: None,
+            retired: Vec::new(),
             followed: None,
             direct: None,
             tunnel_up: false,
@@ -236,85 +241,6 @@ impl Engine {
         &self.report
     }
 
-    fn on_socket_opened(&mut self, socket: SocketId, local: SocketAddr) {
-        if !self.is_expected(socket) {
-            // The search that wanted it is over.
-            self.outputs.push_back(Output::CloseSocket { socket });
-            return;
-        }
-        let opened = Socket {
-            port: local.port(),
-            family: Family::of(local.ip()),
-        };
-        let before = self.sockets.insert(socket, opened);
-        if socket > SocketId::V6 {
-            self.on_search_socket(socket);
-            return;
-        }
-        self.gathering.add_socket(self.now, socket, opened.family);
-        if before.is_some_and(|b| b.port != opened.port) {
-            self.begin_generation();
-        }
-        self.add_pairs();
-        self.signal_due = true;
-    }
-
-    fn on_socket_failed(&mut self, socket: SocketId) {
-        if self
-            .direct
-            .as_ref()
-            .is_some_and(|d| d.path.socket == socket)
-        {
-            self.lose_path(LossReason::SocketFailed);
-        }
-        self.on_search_socket_failed(socket);
-        self.sockets.remove(&socket);
-        self.mapped.remove(&socket);
-        self.gathering.remove_socket(socket);
-        self.checks.remove_socket(socket);
-    }
-
-    fn on_local_addresses(&mut self, addresses: &[LocalAddress]) {
-        let mut local: Vec<LocalAddress> = addresses.iter().take(MAX_LOCAL).copied().collect();
-        local.sort_unstable();
-        local.dedup();
-        if local == self.local && self.local_known {
-            return;
-        }
-        let first = !std::mem::replace(&mut self.local_known, true);
-        self.local = local;
-        self.signal_due = true;
-        if first {
-            self.add_pairs();
-        } else {
-            self.on_network_changed();
-        }
-    }
-
-    fn on_mapped_port(&mut self, socket: SocketId, external: Option<SocketAddr>) {
-        let external = external
-            .map(candidate::canonical)
-            .filter(|&e| candidate::is_usable(e));
-        let changed = match external {
-            Some(address) => self.mapped.insert(socket, address) != Some(address),
-            None => self.mapped.remove(&socket).is_some(),
-        };
-        if let (true, Some(address)) = (changed, external) {
-            self.event(Event::Gathered {
-                kind: Kind::Mapped,
-                address,
-            });
-        }
-        self.signal_due |= changed;
-    }
-
-    fn on_network_changed(&mut self) {
-        if let Some(direct) = &mut self.direct {
-            direct.consent.doubt(self.now);
-        }
-        self.begin_generation();
-    }
-
     fn set_activity(&mut self, tunnel_up: bool, streams_active: bool) {
         self.tunnel_up = tunnel_up;
         self.streams_active = streams_active;
@@ -322,53 +248,6 @@ impl Engine {
             direct
                 .consent
                 .set_active(self.now, streams_active || !tunnel_up);
-        }
-    }
-
-    /// All that the peer may be told to send to.
-    fn local_candidates(&self) -> Vec<Candidate> {
-        let port = |id| self.sockets.get(&id).map(|s: &Socket| s.port);
-        let mut all = candidate::host(&self.local, port(SocketId::V4), port(SocketId::V6));
-        // Reflexive and mapped ones first: a crowd of interfaces must not push them out.
-        all.truncate(MAX_CANDIDATES / 2);
-        let mapped = self.mapped.values().map(|&address| Candidate {
-            kind: Kind::Mapped,
-            address,
-        });
-        let reflexive = self
-            .gathering
-            .samples()
-            .filter(|s| s.socket <= SocketId::V6)
-            .map(|s| Candidate {
-                kind: Kind::ServerReflexive,
-                address: s.mapped,
-            });
-        for candidate in mapped.chain(reflexive) {
-            if all.len() < MAX_CANDIDATES && !all.iter().any(|c| c.address == candidate.address) {
-                all.push(candidate);
-            }
-        }
-        all
-    }
-
-    fn update_report(&mut self) {
-        let samples: Vec<_> = self.gathering.samples().collect();
-        let port = self.sockets.get(&SocketId::V4).map(|s| s.port);
-        let counts = self.counts(samples.iter().chain(self.sampled.iter().flatten()));
-        if let ([first, .., last], Some(_)) = (counts.as_slice(), &self.sampled) {
-            self.counted = Some((*first, *last));
-        }
-        let report = observe::report(
-            &samples,
-            self.sampled.as_deref(),
-            &counts,
-            &self.local,
-            port,
-        );
-        if report != self.report {
-            self.report = report.clone();
-            self.signal_due = true;
-            self.event(Event::Nat(report));
         }
     }
 
@@ -408,22 +287,5 @@ impl Engine {
             ttl,
             payload,
         });
-    }
-
-    /// The IPv4 samples in the order in which the NAT made the mappings.
-    fn counts<'a>(&self, samples: impl Iterator<Item = &'a Sample>) -> Vec<Count> {
-        let count = |s: &Sample| {
-            Some(Count {
-                at: s.asked,
-                place: self.footprint.place(s.socket, s.server)?,
-                port: s.mapped.port(),
-            })
-        };
-        let mut counts: Vec<Count> = samples
-            .filter(|s| s.mapped.is_ipv4())
-            .filter_map(count)
-            .collect();
-        counts.sort_by_key(|c| c.place);
-        counts
     }
 }

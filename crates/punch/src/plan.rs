@@ -55,7 +55,8 @@ pub(crate) fn ladder(controlling: &NatReport, controlled: &NatReport) -> Vec<Opt
         (Look::Easy, how) => one_hard(how, Controlled),
         (how, Look::Easy) => one_hard(how, Controlling),
         (Look::Counts, Look::Counts) => vec![mutual],
-        // Some pairs meet by luck; a search would cost more than it brings.
+        (Look::Counts | Look::Block, Look::Counts | Look::Block) => vec![Some(SearchPlan::Scatter)],
+        // Two NATs of which one draws from all ports: 54,000 probes for an even chance. Leave it to the relay.
         _ => vec![None],
     }
 }
@@ -83,12 +84,25 @@ pub(crate) fn duration(plan: SearchPlan, budget: &Budget) -> Duration {
             (probes + Duration::from_secs(1)).min(Duration::from_secs(30))
         }
         SearchPlan::Mutual { .. } => Duration::from_millis(1300),
+        SearchPlan::Scatter => Duration::from_secs(5),
+    }
+}
+
+/// The least pause after an attempt with this search. What it occupies of a port block has to expire before it may
+/// occupy as much again; RFC 4787 REQ-5 has mappings live for two minutes.
+pub(crate) fn least_pause(plan: Option<SearchPlan>) -> Duration {
+    match plan {
+        Some(SearchPlan::Scatter | SearchPlan::Block { .. }) => Duration::from_secs(130),
+        _ => Duration::ZERO,
     }
 }
 
 /// Whether the search opens so many sockets that the plain checks deserve their chance first.
 pub(crate) fn is_costly(plan: SearchPlan) -> bool {
-    matches!(plan, SearchPlan::Block { .. } | SearchPlan::Birthday { .. })
+    matches!(
+        plan,
+        SearchPlan::Block { .. } | SearchPlan::Birthday { .. } | SearchPlan::Scatter
+    )
 }
 
 #[cfg(test)]

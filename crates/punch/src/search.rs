@@ -4,14 +4,14 @@
 //! each gets a mapping. The other side *probes*: it sends to many ports of the hard NAT's address. They meet when a
 //! probe hits a mapping. How many sockets and which ports follow from what is known: the mappings of a sequential NAT
 //! can be bracketed between two that a STUN server saw, those of a block lie in a small range, and where nothing is
-//! known the birthday paradox helps. When both NATs count, neither opens nor probes alone: see [`mutual`].
+//! known the birthday paradox helps. When both NATs are hard, neither side opens nor probes alone: see [`volley`].
 //!
 //! Either side sends many packets to one address, so that address must be one that the rendezvous itself saw the peer
 //! use, never one that only the peer claims.
 
-pub(crate) mod mutual;
 pub(crate) mod opener;
 pub(crate) mod prober;
+pub(crate) mod volley;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -20,7 +20,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use self::{mutual::Mutual, opener::Opener, prober::Prober};
+use self::{opener::Opener, prober::Prober, volley::Volley};
 use crate::{Role, SocketId, Technique, random::Random};
 
 /// What both sides do besides the plain checks; decided by the controlling side.
@@ -34,13 +34,15 @@ pub(crate) enum SearchPlan {
     Birthday { hard: Role },
     /// Both sides count, and both aim ahead.
     Mutual { round: u8 },
+    /// At least one side draws from a block, the other from a block or by counting; both aim at what is likely.
+    Scatter,
 }
 
 impl SearchPlan {
     pub(crate) fn technique(self) -> Technique {
         match self {
             Self::Bracket { .. } => Technique::PortPrediction,
-            Self::Block { .. } => Technique::BlockSearch,
+            Self::Block { .. } | Self::Scatter => Technique::BlockSearch,
             Self::Birthday { .. } => Technique::BirthdaySearch,
             Self::Mutual { .. } => Technique::MutualPrediction,
         }
@@ -94,7 +96,7 @@ pub(crate) struct Search {
 enum Side {
     Opener(Opener),
     Prober(Prober),
-    Mutual(Mutual),
+    Volley(Volley),
 }
 
 impl Search {
@@ -112,10 +114,10 @@ impl Search {
         }
     }
 
-    pub(crate) fn mutual(plan: SearchPlan, mutual: Mutual) -> Self {
+    pub(crate) fn fire(plan: SearchPlan, volley: Volley) -> Self {
         Self {
             plan,
-            side: Side::Mutual(mutual),
+            side: Side::Volley(volley),
         }
     }
 
@@ -124,7 +126,7 @@ impl Search {
         match &self.side {
             Side::Opener(opener) => opener.sockets().collect(),
             Side::Prober(_) => Vec::new(),
-            Side::Mutual(mutual) => vec![mutual.socket()],
+            Side::Volley(volley) => vec![volley.socket()],
         }
     }
 
@@ -133,7 +135,7 @@ impl Search {
         match &self.side {
             Side::Opener(opener) => opener.sockets().any(|s| s == socket),
             Side::Prober(prober) => socket == SocketId::V4 && prober.aims_at(remote.ip()),
-            Side::Mutual(mutual) => mutual.socket() == socket,
+            Side::Volley(volley) => volley.socket() == socket,
         }
     }
 
@@ -141,7 +143,7 @@ impl Search {
         match &mut self.side {
             Side::Opener(opener) => opener.on_opened(now, socket),
             Side::Prober(_) => {}
-            Side::Mutual(mutual) => mutual.on_opened(now, socket),
+            Side::Volley(volley) => volley.on_opened(now, socket),
         }
     }
 
@@ -162,7 +164,7 @@ impl Search {
         match &mut self.side {
             Side::Opener(opener) => opener.on_mapped(socket, mapped),
             Side::Prober(_) => {}
-            Side::Mutual(mutual) => mutual.on_mapped(now, socket, mapped, foreign),
+            Side::Volley(volley) => volley.on_mapped(now, socket, mapped, foreign),
         }
     }
 
@@ -170,7 +172,7 @@ impl Search {
         match &mut self.side {
             Side::Opener(_) => {}
             Side::Prober(prober) => prober.on_hints(now, hints),
-            Side::Mutual(mutual) => mutual.on_hints(now, hints),
+            Side::Volley(volley) => volley.on_hints(now, hints),
         }
     }
 
@@ -179,7 +181,7 @@ impl Search {
         match &mut self.side {
             Side::Opener(opener) => opener.poll(now),
             Side::Prober(prober) => prober.poll(now, random),
-            Side::Mutual(mutual) => mutual.poll(now),
+            Side::Volley(volley) => volley.poll(now, random),
         }
     }
 
@@ -188,7 +190,7 @@ impl Search {
         match &mut self.side {
             Side::Opener(opener) => opener.poll_hints(now),
             Side::Prober(_) => None,
-            Side::Mutual(mutual) => mutual.poll_hints(),
+            Side::Volley(volley) => volley.poll_hints(),
         }
     }
 
@@ -196,7 +198,7 @@ impl Search {
         match &self.side {
             Side::Opener(opener) => opener.next_at(),
             Side::Prober(prober) => prober.next_at(),
-            Side::Mutual(mutual) => mutual.next_at(),
+            Side::Volley(volley) => volley.next_at(),
         }
     }
 }

@@ -85,7 +85,7 @@ impl Engine {
                     address,
                 });
             }
-            Answer::Moved(_) => self.begin_generation(),
+            Answer::Moved(_) => self.on_moved(),
             Answer::Same | Answer::Unasked => {}
         }
         self.update_report();

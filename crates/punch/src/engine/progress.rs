@@ -42,6 +42,7 @@ impl Engine {
         self.send_checks();
         self.continue_search();
         self.keep_consent();
+        self.close_retired();
         self.end_attempt_when_over();
         self.signal_if_due();
     }
@@ -63,6 +64,7 @@ impl Engine {
                 .as_ref()
                 .map(|s| s.next_at().max(self.pacer.next_at())),
             self.plan_search_at(),
+            self.retired.first().map(|r| r.1),
             self.search_next_at(),
         ]
         .into_iter()
@@ -164,13 +166,14 @@ impl Engine {
             Some(remote) => plan::ladder(&remote.report, &self.report),
             None => Vec::new(),
         };
-        if plan::step(&ladder, attempt).1 {
+        let (search, more) = plan::step(&ladder, attempt);
+        if more {
             return SHORT_PAUSE;
         }
         let round = (attempt + 1).saturating_sub(ladder.len() as u32).min(16);
-        timing
-            .first_pause
-            .saturating_mul(1 << round)
+        let pause = timing.first_pause.saturating_mul(1 << round);
+        pause
+            .max(plan::least_pause(search))
             .min(timing.longest_pause)
     }
 
@@ -235,9 +238,7 @@ impl Engine {
             consent: Consent::new(self.config.timing, self.now, watched),
         });
         self.stop_search();
-        if let Some(socket) = before {
-            self.close_sockets(&[socket], None);
-        }
+        self.retire(before);
         self.obstacle = None;
         self.gathering.set_refreshing(self.now, false);
         self.outputs.push_back(Output::Nominated(path));
@@ -262,7 +263,7 @@ impl Engine {
         };
         self.tunnel_up = false;
         self.checks.fail(direct.key());
-        self.close_sockets(&[direct.path.socket], None);
+        self.retire(Some(direct.path.socket));
         self.outputs.push_back(Output::PathLost { reason });
         self.begin_generation();
         self.obstacle = Some(Obstacle::Lost);

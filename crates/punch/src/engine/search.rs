@@ -7,33 +7,19 @@ use std::{
 
 use super::{Engine, progress::Phase};
 use crate::{
-    Event, Family, Output, Role, SocketId, Technique,
+    Event, Family, Output, SocketId, Technique,
     candidate::{self, Candidate, Kind},
     checklist::PairKey,
     footprint::Count,
     observe::{self, Mapping, Ports},
     plan,
     sampling::{self, Sampling},
-    search::{
-        Hints, Search, SearchPlan, Shot, aims,
-        mutual::Mutual,
-        opener::{Opener, Shape},
-        prober::Prober,
-    },
+    search::{Hints, SearchPlan, Shot},
     transactions::{Purpose, Sent},
 };
 
-/// Sockets that bracket a sequential NAT's mappings.
-const BRACKET_SOCKETS: u32 = 6;
-
-/// Sockets in a port block, if the block is large enough.
-const BLOCK_SOCKETS: u32 = 64;
-
-/// How many of a block's sockets look at the block first.
-const BLOCK_ASKING: u32 = 12;
-
-/// Addresses of the peer that an opener sends to.
-const MAX_TARGETS: usize = 2;
+/// How long the socket of a path outlives the path.
+const RETIREMENT: Duration = Duration::from_secs(10);
 
 /// How long a costly search waits at least and at most for the plain checks to succeed.
 const HEAD_START: (Duration, Duration) = (Duration::from_millis(60), Duration::from_millis(700));
@@ -188,99 +174,6 @@ impl Engine {
         }
     }
 
-    fn build_search(&mut self, plan: SearchPlan, attempt: u32) -> Option<Search> {
-        let remote = self.remote.as_ref()?;
-        let aims = aims(&remote.report.external, self.seen.iter().copied());
-        let targets: Vec<SocketAddr> = remote
-            .candidates
-            .iter()
-            .map(|c| c.address)
-            .filter(|a| a.is_ipv4() && self.seen.contains(&a.ip()) && candidate::is_usable(*a))
-            .take(MAX_TARGETS)
-            .collect();
-        let budget = self.config.budget;
-        let hard_here = |hard: Role| hard == self.config.role;
-        let stride = |ports: Ports| match ports {
-            Ports::Sequential { stride, .. } => stride,
-            _ => 1,
-        };
-        let server = self.gathering.servers(Family::V4).first().copied();
-        let first_ttl = self.config.timing.first_ttl;
-        if let SearchPlan::Mutual { round } = plan {
-            let stride = stride(remote.report.ports);
-            aims.first()?;
-            let sweeper = self.is_controlling();
-            let interval = Duration::from_secs(1) / budget.packets_per_second.max(1);
-            let socket = self.reserve_sockets(1);
-            let mutual = Mutual::new(
-                self.now, attempt, round, sweeper, socket, server?, stride, first_ttl, interval,
-            );
-            return Some(Search::mutual(plan, mutual));
-        }
-        let (hard, shape, range) = match plan {
-            SearchPlan::Bracket { hard } => {
-                let shape = Shape {
-                    sockets: BRACKET_SOCKETS,
-                    asking: BRACKET_SOCKETS,
-                    in_order: true,
-                    first_ttl,
-                    repeat: Duration::from_millis(200),
-                };
-                (hard, shape, None)
-            }
-            SearchPlan::Block { hard } => {
-                let ports = if hard_here(hard) {
-                    self.report.ports
-                } else {
-                    remote.report.ports
-                };
-                let range = match ports {
-                    Ports::Block { first, last } => (first, last),
-                    _ => (1024, u16::MAX),
-                };
-                // A socket that asks takes two ports of the block, and the subscriber needs most of the rest.
-                let width = u32::from(range.1.saturating_sub(range.0)) + 1;
-                let share = (width * budget.block_share_percent / 100).saturating_sub(BLOCK_ASKING);
-                let shape = Shape {
-                    sockets: BLOCK_SOCKETS.min(share.max(4)),
-                    asking: BLOCK_ASKING,
-                    in_order: false,
-                    first_ttl,
-                    repeat: Duration::from_millis(500),
-                };
-                (hard, shape, Some(range))
-            }
-            SearchPlan::Birthday { hard } => {
-                let shape = Shape {
-                    sockets: budget.search_sockets as u32,
-                    asking: 0,
-                    in_order: false,
-                    first_ttl,
-                    repeat: Duration::from_millis(1500),
-                };
-                (hard, shape, Some((1024, u16::MAX)))
-            }
-            SearchPlan::Mutual { .. } => return None,
-        };
-        if hard_here(hard) {
-            if targets.is_empty() {
-                return None;
-            }
-            let shape = Shape {
-                sockets: shape.sockets.min(budget.search_sockets as u32),
-                ..shape
-            };
-            let first = self.reserve_sockets(shape.sockets);
-            let stride = stride(self.report.ports);
-            let opener = Opener::new(self.now, attempt, shape, first, targets, server, stride);
-            Some(Search::open(plan, opener))
-        } else {
-            aims.first()?;
-            let prober = Prober::new(self.now, attempt, aims, range, budget.search_ports);
-            Some(Search::probe(plan, prober))
-        }
-    }
-
     /// Sends what the search wants sent, at the pace, as long as no pair is valid.
     pub(super) fn continue_search(&mut self) {
         let quiet = self.checks.any_valid();
@@ -423,12 +316,6 @@ impl Engine {
         }
     }
 
-    fn reserve_sockets(&mut self, count: u32) -> SocketId {
-        let first = SocketId(self.next_socket);
-        self.next_socket += count;
-        first
-    }
-
     fn open_sockets(&mut self, sockets: &[SocketId]) {
         let open = |&socket: &SocketId| Output::OpenSocket {
             socket,
@@ -445,6 +332,24 @@ impl Engine {
             self.sockets.remove(&socket);
             self.checks.remove_socket(socket);
             self.outputs.push_back(Output::CloseSocket { socket });
+        }
+    }
+
+    /// Keeps the socket of a path that was replaced open for a while: what is on its way still arrives, and the driver
+    /// has time to move its streams.
+    pub(super) fn retire(&mut self, socket: Option<SocketId>) {
+        if let Some(socket) = socket.filter(|&s| s > SocketId::V6) {
+            self.retired.push((socket, self.now + RETIREMENT));
+        }
+    }
+
+    pub(super) fn close_retired(&mut self) {
+        while let Some(&(socket, at)) = self.retired.first()
+            && at <= self.now
+        {
+            self.retired.remove(0);
+            let keep = self.direct.as_ref().map(|d| d.path.socket);
+            self.close_sockets(&[socket], keep);
         }
     }
 

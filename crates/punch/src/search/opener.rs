@@ -300,8 +300,9 @@ impl Opener {
         let repeats = self.sockets.iter().filter_map(|s| s.repeat_at).min();
         let asked_at = self.asked_at();
         let retry = asked_at.filter(|_| !self.retried).map(|at| at + ASK_RETRY);
+        let some = self.sockets.iter().any(|s| s.mapped.is_some());
         let hints = asked_at
-            .filter(|_| self.hinted.is_empty())
+            .filter(|_| some && self.hinted.is_empty())
             .map(|at| at + 2 * ASK_RETRY);
         [repeats, retry, hints].into_iter().flatten().min()
     }
