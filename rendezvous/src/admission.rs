@@ -170,6 +170,11 @@ mod tests {
         assert!(second.is_some() && third.is_none());
         assert!(matches!(admission.judge(ip(1), true), Verdict::Refuse));
         assert!(matches!(admission.judge(ip(2), true), Verdict::Accept(_)));
+        // A forged source does not count as that address, and so cannot be kept out for it.
+        match admission.judge(ip(1), false) {
+            Verdict::Accept(forged) => assert!(forged.complete().is_none()),
+            other => panic!("{other:?}"),
+        }
         drop(first);
         assert!(accept(&admission, 1).complete().is_some());
     }

@@ -87,8 +87,8 @@ pub struct Limits {
     /// How long the legs of a session outlive it when a member was lost rather than left: its datagrams may
     /// still pass, and a new session takes them over.
     pub leg_linger: Duration,
-    /// STUN answers that are longer than their request, per address (one /64 of IPv6): only a request without
-    /// any attribute gets one, and then the shortest there is.
+    /// STUN answers that are longer than their request, per address (one /64 of IPv6): a request with next to
+    /// no attributes gets one, and then the shortest there is.
     pub stun_bare: Rate,
     /// The same for all addresses together, since a source can be forged.
     pub stun_bare_total: Rate,

@@ -132,8 +132,9 @@ fn print_line(line: &str) {
 
 fn log_to_stderr(verbose: u8) {
     let filter = match verbose {
-        0 => "warn",
-        1 => "warn,p2pdbg_rendezvous=info",
+        // quinn_udp's warnings show where a datagram was to go, which is for those who ask for it.
+        0 => "warn,quinn_udp=error",
+        1 => "warn,quinn_udp=error,p2pdbg_rendezvous=info",
         2 => "warn,p2pdbg_rendezvous=debug",
         _ => "debug",
     };

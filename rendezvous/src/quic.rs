@@ -12,7 +12,8 @@ use std::{
 use hmac::{Hmac, Mac};
 use p2pdbg_wire::{control::close, secret::Secret};
 use quinn::{
-    ConnectionError, Endpoint, EndpointConfig, Incoming, TransportConfig, VarInt,
+    Connection, ConnectionError, Endpoint, EndpointConfig, Incoming, RecvStream, SendStream,
+    TransportConfig, VarInt,
     crypto::{CryptoError, HmacKey, rustls::QuicServerConfig},
 };
 use quinn_proto::HashedConnectionIdGenerator;
@@ -21,7 +22,7 @@ use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admission::{Admission, Handshake, Verdict},
+    admission::{Admission, Established, Handshake, Verdict},
     control::{Ending, converse},
     counters::Tallies,
     hub::{Event, outgoing_queue},
@@ -113,8 +114,8 @@ pub(crate) async fn accept(entrance: Entrance, lobby: Arc<Lobby>, stop: Cancella
                 let ip = incoming.remote_address().ip();
                 match lobby.admission.judge(ip, incoming.remote_address_validated()) {
                     Verdict::Accept(handshake) => {
-                        let serve = serve(incoming, handshake, entrance.clone(), lobby.clone());
-                        connections.spawn(serve);
+                        let (entrance, lobby) = (entrance.clone(), lobby.clone());
+                        connections.spawn(serve(incoming, handshake, entrance, lobby, stop.clone()));
                     }
                     // Only an attempt that has proved its address cannot be told to, and this one has not.
                     Verdict::Retry => drop(incoming.retry()),
@@ -139,26 +140,14 @@ async fn serve(
     handshake: Handshake,
     entrance: Arc<Entrance>,
     lobby: Arc<Lobby>,
+    stop: CancellationToken,
 ) {
     // A handshake completes only if its peer receives at this address. Where the connection moves later is the
     // peer's claim.
     let observed = canonical(incoming.remote_address());
-    let within = lobby.limits.greeting_within;
-    let Ok(connecting) = incoming.accept() else {
+    let greeting = shake_hands(incoming, handshake, &lobby);
+    let Some(Some(mut visitor)) = stop.run_until_cancelled(greeting).await else {
         return;
-    };
-    let connection = match timeout(within, connecting).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return tracing::debug!(%observed, %error, "a handshake failed"),
-        Err(_) => return tracing::debug!(%observed, "a handshake took too long"),
-    };
-    let Some(_established) = handshake.complete() else {
-        lobby.tallies.connections_refused.add(1);
-        let reason = b"too many connections from this address";
-        return connection.close(VarInt::from_u32(close::REFUSED), reason);
-    };
-    let Ok(Ok((mut send, mut receive))) = timeout(within, connection.accept_bi()).await else {
-        return connection.close(VarInt::from_u32(close::IDLE), b"");
     };
     lobby.tallies.connections.add(1);
     let id = ConnId(lobby.next.fetch_add(1, Ordering::Relaxed));
@@ -170,22 +159,68 @@ async fn serve(
     let (outlet, inlet) = outgoing_queue(lobby.limits.outgoing_bytes);
     let connected = Event::Connected(id, arrival, outlet);
     if lobby.hub.send(connected).await.is_err() {
-        return connection.close(VarInt::from_u32(close::STOPPING), b"");
+        return close_with(&visitor.connection, close::STOPPING);
     }
-    let ending = converse(id, &mut receive, &mut send, &lobby.hub, inlet).await;
+    let Visitor { receive, send, .. } = &mut visitor;
+    let ending = converse(id, receive, send, &lobby.hub, inlet).await;
     if let Ending::Close(_) = ending {
         // Closing would overtake what is still on its way.
-        let _ = timeout(LAST_WORDS, send.stopped()).await;
+        let _ = timeout(LAST_WORDS, visitor.send.stopped()).await;
     }
-    let on_purpose = ending == Ending::Finished || is_done(connection.close_reason());
+    let on_purpose = ending == Ending::Finished || is_done(visitor.connection.close_reason());
     let code = match ending {
         Ending::Close(code) => code,
         Ending::Finished => close::DONE,
         Ending::Lost => close::IDLE,
     };
-    connection.close(VarInt::from_u32(code), b"");
+    close_with(&visitor.connection, code);
     tracing::debug!(id = id.0, ?ending, on_purpose, "disconnected");
     let _ = lobby.hub.send(Event::Lost { id, on_purpose }).await;
+}
+
+/// A peer that has connected and opened its stream.
+struct Visitor {
+    connection: Connection,
+    send: SendStream,
+    receive: RecvStream,
+    _place: Established,
+}
+
+async fn shake_hands(incoming: Incoming, handshake: Handshake, lobby: &Lobby) -> Option<Visitor> {
+    let observed = incoming.remote_address();
+    let within = lobby.limits.greeting_within;
+    let connecting = incoming.accept().ok()?;
+    let connection = match timeout(within, connecting).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            tracing::debug!(%observed, %error, "a handshake failed");
+            return None;
+        }
+        Err(_) => {
+            tracing::debug!(%observed, "a handshake took too long");
+            return None;
+        }
+    };
+    let Some(place) = handshake.complete() else {
+        lobby.tallies.connections_refused.add(1);
+        let reason = b"too many connections from this address";
+        connection.close(VarInt::from_u32(close::REFUSED), reason);
+        return None;
+    };
+    let Ok(Ok((send, receive))) = timeout(within, connection.accept_bi()).await else {
+        close_with(&connection, close::IDLE);
+        return None;
+    };
+    Some(Visitor {
+        connection,
+        send,
+        receive,
+        _place: place,
+    })
+}
+
+fn close_with(connection: &Connection, code: u32) {
+    connection.close(VarInt::from_u32(code), b"");
 }
 
 /// Whether the peer closed the connection because it was done.

@@ -31,7 +31,7 @@ use self::{
 };
 use crate::{
     limits::{AddressBuckets, Bucket, Limits, Prefix},
-    voucher::{Account, Purpose, Vouchers},
+    voucher::{Account, Purpose, Vouchers, new_account},
 };
 
 /// Names a control connection while it lasts.
@@ -395,9 +395,9 @@ impl Registry {
         let lifetime = self.limits.nameplate_lifetime;
         let nameplate = self.nameplates.draw().ok_or(Refusal::Full)?;
         let purpose = Purpose::Nameplate(nameplate);
-        let (account, voucher) = self
-            .vouchers
-            .issue(purpose, now.unix_s.saturating_add(lifetime.as_secs()));
+        let account = new_account();
+        let expires = now.unix_s.saturating_add(lifetime.as_secs());
+        let voucher = self.vouchers.issue(purpose, account, expires);
         self.nameplates
             .register(nameplate, id, account, now.instant + lifetime);
         self.hold(id, nameplate);

@@ -111,7 +111,7 @@ fn why_not(error: &io::Error) -> String {
     }
 }
 
-/// A running rendezvous. Dropping it ends everything at once, without a word to the peers.
+/// A running rendezvous. Dropping it ends everything at once; peers see their connections close.
 #[derive(Debug)]
 pub struct Server {
     url: RendezvousUrl,

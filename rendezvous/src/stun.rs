@@ -1,11 +1,11 @@
 //! The STUN server: Binding requests (RFC 8489) and nothing else.
 //!
 //! Sources of UDP datagrams can be forged, so an answer is never longer than its request, with one exception:
-//! the shortest useful answer (header and XOR-MAPPED-ADDRESS, or the error 420) may be longer than a request
-//! that has no attributes, because that is what most clients in the world send. It is 32 bytes for 20 over
-//! IPv4 (60 for 48 with the IP and UDP headers) and 44 for 20 over IPv6, and such answers are few: see
-//! [`Limits::stun_bare`] and [`Limits::stun_bare_total`]. Requests that are long enough are not limited; the
-//! peers pad theirs. What else an answer could say is said as far as the request has room for it: first
+//! the shortest useful answer (header and XOR-MAPPED-ADDRESS, or the error 420) may be longer than a *bare*
+//! request, one that has no attributes or next to none, because that is what most clients in the world send.
+//! It is 32 bytes for 20 over IPv4 (60 for 48 with the IP and UDP headers) and 44 for 20 over IPv6, and such
+//! answers are few: see [`Limits::stun_bare`] and [`Limits::stun_bare_total`]. Requests that are as long as
+//! their answer are not limited; the peers pad theirs. What else an answer could say is said as far as the request has room for it: first
 //! FINGERPRINT, later OTHER-ADDRESS and RESPONSE-ORIGIN where there is a second address to tell.
 //!
 //! CHANGE-REQUEST (RFC 5780) is answered like an unknown attribute for want of a second address. Left out are

@@ -20,8 +20,14 @@ use sha2::Sha256;
 const VERSION: u8 = 1;
 const BODY: usize = 2 + 16 + 8;
 
-/// A random number that stands for the holder of a voucher when limits are counted.
+/// A random number that stands for the holder of a voucher when limits are counted. A voucher that takes the
+/// place of another keeps its account.
 pub(crate) type Account = [u8; 16];
+
+/// An account that nobody had before.
+pub(crate) fn new_account() -> Account {
+    random_bytes()
+}
 
 /// What a voucher entitles to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,16 +82,15 @@ impl Vouchers {
         }
     }
 
-    /// A voucher for a new account.
-    pub(crate) fn issue(&self, purpose: Purpose, expires_unix_s: u64) -> (Account, Voucher) {
-        let account = random_bytes();
+    /// A voucher for `account`.
+    pub(crate) fn issue(&self, purpose: Purpose, account: Account, expires_unix_s: u64) -> Voucher {
         let mut voucher = Vec::with_capacity(BODY + 32);
         voucher.extend_from_slice(&[VERSION, purpose.code()]);
         voucher.extend_from_slice(&account);
         voucher.extend_from_slice(&expires_unix_s.to_be_bytes());
         let tag = self.tag(purpose, &voucher).finalize().into_bytes();
         voucher.extend_from_slice(&tag);
-        (account, voucher)
+        voucher
     }
 
     /// What `voucher` grants of `purpose` now, if anything.
@@ -126,7 +131,8 @@ mod tests {
         let vouchers = Vouchers::new(&Secret::random(), &AccessKey::random());
         let [one, other] =
             [123_456, 123_457].map(|n| Purpose::Nameplate(Nameplate::new(n).unwrap()));
-        let (account, voucher) = vouchers.issue(one, 1_000);
+        let account = new_account();
+        let voucher = vouchers.issue(one, account, 1_000);
         assert!(voucher.len() <= MAX_VOUCHER);
         let granted = vouchers.check(one, &voucher, 999);
         assert_eq!(
@@ -144,7 +150,7 @@ mod tests {
     #[test]
     fn a_voucher_that_was_changed_anywhere_is_void() {
         let vouchers = Vouchers::new(&Secret::random(), &AccessKey::random());
-        let (_, voucher) = vouchers.issue(Purpose::Waiting, u64::MAX);
+        let voucher = vouchers.issue(Purpose::Waiting, new_account(), u64::MAX);
         for index in 0..voucher.len() {
             let mut changed = voucher.clone();
             changed[index] ^= 1;
@@ -157,7 +163,8 @@ mod tests {
     fn vouchers_outlive_a_restart_but_not_a_change_of_the_access_key() {
         let secret = Secret::random();
         let access_key = AccessKey::random();
-        let (_, voucher) = Vouchers::new(&secret, &access_key).issue(Purpose::Waiting, 10);
+        let vouchers = Vouchers::new(&secret, &access_key);
+        let voucher = vouchers.issue(Purpose::Waiting, new_account(), 10);
         let again = Vouchers::new(&secret, &access_key);
         assert!(again.check(Purpose::Waiting, &voucher, 0).is_some());
         let rekeyed = Vouchers::new(&secret, &AccessKey::random());

@@ -10,7 +10,11 @@ use p2pdbg_wire::{
 };
 
 use super::{ConnId, Effect, Holder, Now, Registry, Standing, limit};
-use crate::{limits::Tally, relay::side, voucher::Purpose};
+use crate::{
+    limits::Tally,
+    relay::side,
+    voucher::{Purpose, new_account},
+};
 
 /// At how many addresses a member is remembered to have been seen.
 const SEEN: usize = 8;
@@ -145,7 +149,11 @@ impl Registry {
             .saturating_add(self.limits.voucher_lifetime.as_secs());
         for (role, leg) in [Role::Listener, Role::Connector].into_iter().zip(grants) {
             let id = ids[side(role)];
-            let (account, voucher) = self.vouchers.issue(Purpose::Waiting, expires);
+            let account = match self.connections.get(&id).map(|c| c.standing) {
+                Some(Standing::Vouched(account)) => account,
+                _ => new_account(),
+            };
+            let voucher = self.vouchers.issue(Purpose::Waiting, account, expires);
             let introduction = Introduction {
                 session,
                 place: place.clone(),

@@ -3,6 +3,7 @@
 mod handles;
 mod limits;
 mod nameplates;
+mod walk;
 
 use p2pdbg_wire::{
     control::{Handle, Introduction, Role},

@@ -140,6 +140,8 @@ fn a_cookie_serves_only_at_the_address_that_it_was_made_for() {
     let cookie = bench.challenge(Role::Listener, LISTENER);
     let elsewhere = bench.answer(Role::Listener, ELSEWHERE, cookie);
     assert!(refused(&elsewhere, RelayRefusal::Proof));
+    let other_host = bench.answer(Role::Listener, "192.0.2.2:1000", cookie);
+    assert!(refused(&other_host, RelayRefusal::Proof));
     let other_port = bench.answer(Role::Listener, "192.0.2.1:1001", cookie);
     assert!(refused(&other_port, RelayRefusal::Proof));
     let other_leg = bench.answer(Role::Connector, LISTENER, cookie);

@@ -266,3 +266,27 @@ fn a_member_that_roams_on_and_on_is_news_only_so_often() {
         .count();
     assert_eq!(told, 7);
 }
+
+#[test]
+fn a_voucher_that_is_renewed_does_not_begin_to_count_anew() {
+    let mut bench = Bench::with(
+        Limits {
+            sessions_per_voucher: 3,
+            ..Limits::default()
+        },
+        false,
+    );
+    let claim = bench.listener_and_connector();
+    let mut voucher = introductions(&bench.join(CONNECTOR, claim.nameplate))
+        .1
+        .voucher;
+    let handle = Secret::random();
+    bench.meet(LISTENER, &handle, Role::Listener);
+    for n in 10..13 {
+        bench.arrive(ConnId(n), Credential::Voucher(voucher));
+        let effects = bench.meet(ConnId(n), &handle, Role::Connector);
+        voucher = introductions(&effects).1.voucher;
+    }
+    bench.arrive(ConnId(13), Credential::Voucher(voucher));
+    assert!(is_limit(&bench.meet(ConnId(13), &handle, Role::Connector)));
+}
