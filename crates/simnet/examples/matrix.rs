@@ -94,10 +94,10 @@ impl Cell {
 }
 
 fn percent(share: f64) -> String {
-    if share > 99.9 || share < 0.1 || share.fract() < 0.05 {
-        format!("{share:.0} %")
-    } else {
-        format!("{share:.1} %")
+    let tenths = (share * 10.0).round() as u64;
+    match tenths % 10 {
+        0 => format!("{} %", tenths / 10),
+        rest => format!("{}.{rest} %", tenths / 10),
     }
 }
 

@@ -1,0 +1,182 @@
+//! NATs that give every connection another port: how often and how soon each pair goes direct.
+
+use std::time::Duration;
+
+use p2pdbg_punch::Technique;
+use p2pdbg_simnet::{NatConfig, NatKind, Outcome, Scenario};
+
+const S: Duration = Duration::from_secs(1);
+
+/// The times to direct of so many seeds, shortest first, in both roles by turns.
+fn times(
+    easy: impl Into<NatConfig>,
+    hard: impl Into<NatConfig>,
+    seeds: u64,
+) -> Vec<Option<Duration>> {
+    let (easy, hard) = (easy.into(), hard.into());
+    let run = |seed: u64| {
+        let (a, b) = if seed.is_multiple_of(2) {
+            (easy, hard)
+        } else {
+            (hard, easy)
+        };
+        let outcome = Scenario::new(a, b).seed(seed).run(8 * S);
+        assert!(
+            outcome.direct.is_none() || outcome.carries,
+            "seed {seed}: {outcome:?}"
+        );
+        outcome.direct
+    };
+    let mut times: Vec<Option<Duration>> = (0..seeds).map(run).collect();
+    times.sort_by_key(|t| t.unwrap_or(Duration::MAX));
+    times
+}
+
+/// Asserts that this share of the runs was direct within `limit`.
+fn assert_share(times: &[Option<Duration>], percent: usize, limit: Duration) {
+    let within = times.iter().flatten().filter(|&&t| t <= limit).count();
+    assert!(
+        within * 100 >= percent * times.len(),
+        "{within} of {} within {limit:?}: {times:?}",
+        times.len()
+    );
+}
+
+#[test]
+fn a_sequential_nat_is_found_within_a_second() {
+    for stride in [1, 2] {
+        for foreign in [0.0, 20.0, 200.0] {
+            let hard = NatConfig::from(NatKind::symmetric_sequential(stride)).with_foreign(foreign);
+            assert_share(&times(NatKind::PORT_RESTRICTED, hard, 60), 99, S);
+        }
+    }
+}
+
+#[test]
+fn a_port_block_is_searched_within_a_second() {
+    let times = times(NatKind::PORT_RESTRICTED, NatKind::SYMMETRIC_BLOCK, 100);
+    assert_share(&times, 50, S);
+    assert_share(&times, 98, 4 * S);
+}
+
+#[test]
+fn random_ports_are_searched_within_six_seconds() {
+    let times = times(NatKind::PORT_RESTRICTED, NatKind::SYMMETRIC_RANDOM, 100);
+    assert_share(&times, 50, 2 * S);
+    assert_share(&times, 97, 6 * S);
+}
+
+#[test]
+fn two_sequential_nats_foretell_each_other() {
+    for foreign in [0.0, 20.0] {
+        let counting =
+            |stride| NatConfig::from(NatKind::symmetric_sequential(stride)).with_foreign(foreign);
+        assert_share(&times(counting(1), counting(2), 60), 90, 6 * S);
+    }
+}
+
+#[test]
+fn anything_reaches_a_nat_that_filters_by_address_at_most_within_three_round_trips() {
+    let limit = 3 * Duration::from_millis(40);
+    for easy in [
+        NatKind::NONE,
+        NatKind::FULL_CONE,
+        NatKind::ADDRESS_RESTRICTED,
+    ] {
+        for hard in [
+            NatKind::SYMMETRIC_SEQUENTIAL,
+            NatKind::SYMMETRIC_BLOCK,
+            NatKind::SYMMETRIC_RANDOM,
+        ] {
+            assert_share(&times(easy, hard, 20), 100, limit);
+        }
+    }
+}
+
+#[test]
+fn a_mapping_that_depends_on_the_address_alone_is_crossed_though_one_server_cannot_show_it() {
+    let hidden = NatKind {
+        mapping: p2pdbg_simnet::Mapping::AddressDependent,
+        ..NatKind::SYMMETRIC_SEQUENTIAL
+    };
+    for seed in 0..10 {
+        let outcome = Scenario::new(NatKind::PORT_RESTRICTED, hidden)
+            .seed(seed)
+            .run(30 * S);
+        assert!(
+            outcome.direct.is_some() && outcome.carries,
+            "seed {seed}: {outcome:?}"
+        );
+        let two_addresses = Scenario::new(NatKind::PORT_RESTRICTED, hidden)
+            .stun_addresses(2)
+            .seed(seed);
+        let outcome = two_addresses.run(30 * S);
+        assert!(
+            outcome.direct.is_some_and(|after| after <= S),
+            "seed {seed}: {outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn both_peers_give_the_same_technique() {
+    for (easy, hard, technique) in [
+        (
+            NatKind::PORT_RESTRICTED,
+            NatKind::SYMMETRIC_SEQUENTIAL,
+            Technique::PortPrediction,
+        ),
+        (
+            NatKind::PORT_RESTRICTED,
+            NatKind::SYMMETRIC_BLOCK,
+            Technique::BlockSearch,
+        ),
+        (
+            NatKind::PORT_RESTRICTED,
+            NatKind::SYMMETRIC_RANDOM,
+            Technique::BirthdaySearch,
+        ),
+        (
+            NatKind::SYMMETRIC_SEQUENTIAL,
+            NatKind::SYMMETRIC_SEQUENTIAL,
+            Technique::MutualPrediction,
+        ),
+    ] {
+        for seed in 0..5 {
+            let outcome: Outcome = Scenario::new(easy, hard).seed(seed).run(20 * S);
+            let [a, b] = outcome.technique.expect("it goes direct");
+            assert_eq!(a, b, "{outcome:?}");
+            // A packet of a plain check may happen to be the one that is found.
+            assert!(a == technique || a == Technique::HolePunch, "{outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn a_search_stays_within_its_sockets_and_packets() {
+    for seed in 0..5 {
+        let outcome = Scenario::new(NatKind::SYMMETRIC_RANDOM, NatKind::PORT_RESTRICTED)
+            .seed(seed)
+            .run(20 * S);
+        assert!(
+            outcome.sockets[0] <= 2 + 256 && outcome.sockets[1] <= 2,
+            "{outcome:?}"
+        );
+        assert!(
+            outcome.packets.into_iter().all(|p| p <= 4000),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn a_search_gets_through_loss() {
+    let mut direct = 0;
+    for seed in 0..40 {
+        let scenario = Scenario::new(NatKind::PORT_RESTRICTED, NatKind::SYMMETRIC_RANDOM)
+            .loss(0.05)
+            .rtt(S / 5);
+        direct += u32::from(scenario.seed(seed).run(10 * S).direct.is_some());
+    }
+    assert!(direct >= 38, "{direct} of 40");
+}
