@@ -296,7 +296,11 @@ impl Registry {
                 Ok(())
             }
             ToRendezvous::Join { nameplate } => self.join(now, id, nameplate, effects),
-            ToRendezvous::Meet { handle, role } => self.meet(now, id, handle, role, effects),
+            ToRendezvous::Meet {
+                handle,
+                role,
+                already,
+            } => self.meet(now, id, handle, role, already, effects),
             ToRendezvous::Unmeet { handle, role } => {
                 self.unmeet(id, &Meeting::new(&handle, role));
                 Ok(())

@@ -178,15 +178,13 @@ impl Driver {
         }
         let role = self.config.role;
         if let Some(channel) = &self.channel {
-            if channel.carried_by.is_none() {
-                self.meet(channel.handle.clone());
-            }
+            self.meet(channel.handle.clone(), channel.carried_by);
             if role == Role::Connector {
                 return;
             }
         }
         match (&self.known, &self.config.whom) {
-            (Some(peer), _) => self.meet(peer.meeting_handle()),
+            (Some(peer), _) => self.meet(peer.meeting_handle(), None),
             (None, Whom::CodeMaker(code)) => {
                 let nameplate = code.nameplate;
                 self.link.send(ToRendezvous::Join { nameplate });
@@ -198,9 +196,23 @@ impl Driver {
         }
     }
 
-    fn meet(&self, handle: Handle) {
+    fn meet(&self, handle: Handle, already: Option<SessionId>) {
         let role = self.config.role;
-        self.link.send(ToRendezvous::Meet { handle, role });
+        self.link.send(ToRendezvous::Meet {
+            handle,
+            role,
+            already,
+        });
+    }
+
+    /// Waits for the peer of a channel no more.
+    fn unmeet(&self, channel: Channel) {
+        let role = self.config.role;
+        let handle = channel.handle;
+        self.link.send(ToRendezvous::Unmeet { handle, role });
+        if let Some(session) = channel.carried_by {
+            self.link.send(ToRendezvous::Leave { session });
+        }
     }
 
     fn unlisten(&self, listening: &ListenerCode, fate: Fate) {
@@ -381,7 +393,12 @@ impl Driver {
         let Some(at) = self.point_of(&arriving.introduction) else {
             return;
         };
-        self.channel = Some(arriving.channel);
+        if let Some(old) = self.channel.take() {
+            self.unmeet(old);
+        }
+        let channel = arriving.channel;
+        self.meet(channel.handle.clone(), channel.carried_by);
+        self.channel = Some(channel);
         let Remains {
             peer,
             keys,
@@ -422,9 +439,8 @@ impl Driver {
         if self.carries(session)
             && let Some(channel) = &mut self.channel
         {
+            // It comes back to the handle at which this side waits.
             channel.carried_by = None;
-            let handle = channel.handle.clone();
-            self.meet(handle);
         }
     }
 
@@ -535,10 +551,12 @@ impl Driver {
                 }
             }
             MeetingCommand::SessionOver => {
-                if let Some(session) = self.channel.take().and_then(|c| c.carried_by) {
-                    self.link.send(ToRendezvous::Leave { session });
+                if let Some(channel) = self.channel.take() {
+                    self.unmeet(channel);
                 }
-                self.register();
+                if self.config.role == Role::Listener {
+                    self.register();
+                }
             }
             MeetingCommand::Remember(peer) => {
                 self.known = Some(*peer);

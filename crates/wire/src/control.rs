@@ -102,12 +102,15 @@ pub enum ToRendezvous {
         /// The nameplate.
         nameplate: Nameplate,
     },
-    /// Wait at a handle until a peer of the other role is there too. The answer, then, is `Introduced`.
+    /// Wait at a handle, from now on: whenever a peer of the other role comes there, both are `Introduced`. One that
+    /// waits there already is introduced at once, unless the two share the session `already`.
     Meet {
         /// The meeting point.
         handle: Handle,
         /// This peer's part.
         role: Role,
+        /// The session that this peer has with the one it would meet, if they have not lost each other.
+        already: Option<SessionId>,
     },
     /// Wait at a handle no longer.
     Unmeet {
@@ -165,8 +168,8 @@ pub enum FromRendezvous {
     Listening(NameplateClaim),
     /// The answer to `Join` and `Meet`; to a listener it comes unasked.
     Introduced(Introduction),
-    /// The rendezvous saw the session's other member use these addresses (on a leg of the relay), besides those
-    /// of the introduction.
+    /// The session's other member has bound its leg of the relay from these addresses, besides those of the
+    /// introduction.
     PeerSeen {
         /// The session.
         session: SessionId,

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, fmt};
 
-use p2pdbg_wire::control::{Handle, Place, Refusal, Role};
+use p2pdbg_wire::control::{Handle, Place, Refusal, Role, SessionId};
 use sha2::{Digest, Sha256};
 
 use super::{ConnId, Effect, Now, Registry, Standing, limit};
@@ -60,14 +60,15 @@ impl Handles {
 }
 
 impl Registry {
-    /// Introduces the peer to who waits on the other side of the handle, if somebody does, and lets it wait on
-    /// its own side, for the next time too.
+    /// Introduces the peer to who waits on the other side of the handle, if somebody does and the two do not share the
+    /// session `already`, and lets it wait on its own side, for the next time too.
     pub(super) fn meet(
         &mut self,
         now: Now,
         id: ConnId,
         handle: Handle,
         role: Role,
+        already: Option<SessionId>,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         let meeting = Meeting::new(&handle, role);
@@ -86,7 +87,8 @@ impl Registry {
         if !self.handles.0.contains_key(&meeting) && self.handles.0.len() >= self.limits.waiting {
             return Err(Refusal::Full);
         }
-        if let Some(waiting) = waiting {
+        let together = |other| already.is_some_and(|s| self.sessions.joins(s, id, other));
+        if let Some(waiting) = waiting.filter(|other| !together(*other)) {
             let (listener, connector) = match role {
                 Role::Listener => (id, waiting),
                 Role::Connector => (waiting, id),

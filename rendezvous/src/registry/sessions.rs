@@ -19,6 +19,9 @@ use crate::{
 /// At how many addresses a member is remembered to have been seen.
 const SEEN: usize = 8;
 
+/// How often the other member is told that a leg was bound. Each introduction is a new session, and begins anew.
+pub(super) const TOLD: usize = 64;
+
 #[derive(Debug)]
 struct Session {
     nameplate: Option<Nameplate>,
@@ -31,6 +34,8 @@ struct Member {
     conn: ConnId,
     holder: Holder,
     seen: Vec<IpAddr>,
+    /// How often the other member was told of this one's leg.
+    told: usize,
 }
 
 /// The table of sessions.
@@ -66,14 +71,26 @@ impl Sessions {
             .find(|role| session.members[side(*role)].conn == conn)
     }
 
-    /// Remembers where a member was seen; whom to tell, if that is news.
+    /// Whether these two are the members of a session.
+    pub(super) fn joins(&self, session: SessionId, one: ConnId, other: ConnId) -> bool {
+        let members = self.table.get(&session).map(|s| &s.members);
+        members.is_some_and(|[listener, connector]| {
+            [listener.conn, connector.conn] == [one, other]
+                || [listener.conn, connector.conn] == [other, one]
+        })
+    }
+
+    /// Remembers where a member bound its leg; whom to tell of it.
     pub(super) fn see(&mut self, session: SessionId, role: Role, ip: IpAddr) -> Option<ConnId> {
         let session = self.table.get_mut(&session)?;
-        let seen = &mut session.members[side(role)].seen;
-        if seen.contains(&ip) || seen.len() >= SEEN {
+        let member = &mut session.members[side(role)];
+        if !member.seen.contains(&ip) && member.seen.len() < SEEN {
+            member.seen.push(ip);
+        }
+        if member.told == TOLD {
             return None;
         }
-        seen.push(ip);
+        member.told += 1;
         Some(session.members[side(role.other())].conn)
     }
 }
@@ -136,6 +153,7 @@ impl Registry {
                 conn,
                 holder: connection.map_or(Holder::Key, super::Connection::holder),
                 seen: connection.map(|c| c.ip).into_iter().collect(),
+                told: 0,
             }
         });
         let session = SessionId(random_bytes());

@@ -116,7 +116,7 @@ impl Bench {
 
     fn meet(&mut self, id: ConnId, handle: &Handle, role: Role) -> Vec<Effect> {
         let handle = handle.clone();
-        self.say(id, ToRendezvous::Meet { handle, role })
+        self.say(id, ToRendezvous::Meet { handle, role, already: None })
     }
 
     fn lose(&mut self, id: ConnId) -> Vec<Effect> {
@@ -315,26 +315,42 @@ fn strangers_cannot_end_a_session() {
 }
 
 #[test]
-fn a_member_seen_at_a_new_address_is_news_once() {
+fn the_other_member_hears_from_where_a_leg_was_bound() {
     let mut bench = Bench::new();
     let session = bench.pair();
-    let introduced_at = [192, 0, 2, 1].into();
-    let effects = bench
-        .registry
-        .on_seen(session, Role::Listener, introduced_at);
-    assert_eq!(effects, []);
-    let moved_to: IpAddr = [203, 0, 113, 1].into();
-    let news = Effect::Tell(
-        CONNECTOR,
-        FromRendezvous::PeerSeen {
-            session,
-            addresses: vec![moved_to],
-        },
-    );
-    let effects = bench.registry.on_seen(session, Role::Listener, moved_to);
-    assert_eq!(effects, [news]);
-    let effects = bench.registry.on_seen(session, Role::Listener, moved_to);
-    assert_eq!(effects, []);
+    for ip in [[192, 0, 2, 1], [203, 0, 113, 1]] {
+        let ip: IpAddr = ip.into();
+        let news = Effect::Tell(
+            CONNECTOR,
+            FromRendezvous::PeerSeen {
+                session,
+                addresses: vec![ip],
+            },
+        );
+        assert_eq!(bench.registry.on_seen(session, Role::Listener, ip), [news]);
+    }
+}
+
+#[test]
+fn who_shares_a_session_waits_at_a_handle_without_another_introduction() {
+    let mut bench = Bench::new();
+    let session = bench.pair();
+    let handle = Handle::random();
+    let meet = |role, already| ToRendezvous::Meet {
+        handle: handle.clone(),
+        role,
+        already,
+    };
+    let (listener, connector) = (Role::Listener, Role::Connector);
+    assert_eq!(bench.say(LISTENER, meet(listener, Some(session))), []);
+    assert_eq!(bench.say(CONNECTOR, meet(connector, Some(session))), []);
+    let effects = bench.say(CONNECTOR, meet(connector, None));
+    let introduced = |id: ConnId| {
+        effects.iter().any(|effect| {
+            matches!(effect, Effect::Tell(to, FromRendezvous::Introduced(_)) if *to == id)
+        })
+    };
+    assert!(introduced(LISTENER) && introduced(CONNECTOR));
 }
 
 #[test]

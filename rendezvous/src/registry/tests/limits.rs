@@ -264,7 +264,7 @@ fn a_member_that_roams_on_and_on_is_news_only_so_often() {
                 .is_empty()
         })
         .count();
-    assert_eq!(told, 7);
+    assert_eq!(told, super::super::sessions::TOLD);
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn walk(steps: Vec<Step>) {
             Step::Meet(peer, handle, listener) => {
                 let handle = handles[usize::from(handle)].clone();
                 let role = role(listener);
-                Some((ConnId(peer), ToRendezvous::Meet { handle, role }))
+                Some((ConnId(peer), ToRendezvous::Meet { handle, role, already: None }))
             }
             Step::Unmeet(peer, handle, listener) => {
                 let handle = handles[usize::from(handle)].clone();
