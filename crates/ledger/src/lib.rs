@@ -40,8 +40,10 @@
 #![warn(missing_docs)]
 
 mod budget;
+mod carriers;
 mod epochs;
 pub mod frame;
+mod growth;
 mod ids;
 mod openings;
 mod receiver;

@@ -1,15 +1,14 @@
 //! One direction of a stream at the end where its bytes come from.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 
 use crate::budget::{KEPT, Lease, STEP};
+use crate::carriers::Carriers;
 use crate::frame::MAX_OFFSET;
+use crate::growth::Growth;
 use crate::retention::{CHUNK_OVERHEAD, Retention};
 use crate::{
-    Ack, Budget, CarrierHeader, CarrierId, End, EndKind, Frame, Limits, MAX_CARRIERS, Stop,
-    StreamId, Violation,
+    Ack, Budget, CarrierHeader, CarrierId, End, EndKind, Frame, Limits, Stop, StreamId, Violation,
 };
 
 /// Room below this is reported as none, so that a full sender does not trickle: 4 KiB.
@@ -29,28 +28,15 @@ pub struct Sender {
     stream: StreamId,
     forward: u16,
     retention: Retention,
-    /// The carriers that matter, in the order of their ranges; each covers from its start to the next one's start, the
-    /// last one to the cursor.
-    carriers: VecDeque<Range>,
-    /// Whether the last carrier is current.
-    feeding: bool,
-    next_ordinal: u32,
+    carriers: Carriers,
     /// The highest offset ever handed out to be sent.
     handed_out: u64,
-    retired: VecDeque<Retire>,
     end: Ending,
     /// The receiver wants no more: nothing is held or sent any longer, only the end is still to be confirmed.
     stopped: bool,
     limits: Limits,
     growth: Growth,
     lease: Lease,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Range {
-    carrier: CarrierId,
-    ordinal: u32,
-    start: u64,
 }
 
 /// How far the end of the sequence has come.
@@ -108,11 +94,8 @@ impl Sender {
             stream,
             forward,
             retention: Retention::default(),
-            carriers: VecDeque::new(),
-            feeding: false,
-            next_ordinal: 0,
+            carriers: Carriers::default(),
             handed_out: 0,
-            retired: VecDeque::new(),
             end: Ending::Open,
             stopped: false,
             limits,
@@ -197,7 +180,7 @@ impl Sender {
 
     /// Whether a carrier is wanted: none is current, and there is or may come something to send.
     pub fn wants_carrier(&self) -> bool {
-        !self.feeding && self.has_use_for_carrier()
+        self.current().is_none() && self.has_use_for_carrier()
     }
 
     /// Whether a carrier, current or new, is of any use: not when all that will ever be sent has been.
@@ -211,22 +194,13 @@ impl Sender {
     /// A carrier that was current drains from now on, see [`poll_retire`](Self::poll_retire).
     pub fn attach(&mut self, carrier: CarrierId) -> CarrierHeader {
         self.detach();
-        let ordinal = self.next_ordinal;
-        self.next_ordinal += 1;
-        if self
-            .carriers
-            .front()
-            .is_some_and(|front| ordinal - front.ordinal >= MAX_CARRIERS as u32)
-        {
-            self.give_up_from(0, |_| false);
+        let (ordinal, oldest_too_old) = self.carriers.draw_ordinal();
+        if oldest_too_old {
+            let start = self.carriers.give_up_all();
+            self.go_back(start);
         }
         let offset = self.retention.cursor();
-        self.carriers.push_back(Range {
-            carrier,
-            ordinal,
-            start: offset,
-        });
-        self.feeding = true;
+        self.carriers.attach(carrier, ordinal, offset);
         self.finish_if_sent();
         CarrierHeader {
             stream: self.stream,
@@ -238,32 +212,18 @@ impl Sender {
 
     /// Feeds the current carrier no longer; what it has taken drains.
     pub fn detach(&mut self) {
-        if let Some(current) = self.current() {
-            self.retired.push_back(Retire::Finish(current));
-            self.feeding = false;
-            if self
-                .carriers
-                .back()
-                .is_some_and(|range| range.start == self.retention.cursor())
-            {
-                self.carriers.pop_back();
-            }
-            self.forget_drained();
-        }
+        self.carriers.detach(self.retention.cursor());
+        self.forget_drained();
     }
 
     /// The carrier that is fed now.
     pub fn current(&self) -> Option<CarrierId> {
-        if self.feeding {
-            self.carriers.back().map(|range| range.carrier)
-        } else {
-            None
-        }
+        self.carriers.current()
     }
 
     /// Whether the loss of this carrier would cost anything: it is current, or has not delivered everything.
     pub fn depends_on(&self, carrier: CarrierId) -> bool {
-        self.carriers.iter().any(|range| range.carrier == carrier)
+        self.carriers.contains(carrier)
     }
 
     /// Reports that a carrier is lost: its tunnel died, or the receiver refused it. Unknown ones are ignored.
@@ -273,9 +233,8 @@ impl Sender {
 
     /// Reports that all carriers are lost of which `lost` says so, in one go.
     pub fn carriers_lost(&mut self, lost: impl Fn(CarrierId) -> bool) {
-        if let Some(first) = self.carriers.iter().position(|range| lost(range.carrier)) {
-            self.give_up_from(first, lost);
-        }
+        let start = self.carriers.give_up(lost);
+        self.go_back(start);
     }
 
     /// What to write to the current carrier next, at most one chunk.
@@ -310,7 +269,7 @@ impl Sender {
 
     /// A carrier to finish or to reset; call until there is none.
     pub fn poll_retire(&mut self) -> Option<Retire> {
-        self.retired.pop_front()
+        self.carriers.poll_retire()
     }
 
     // ---- the control stream's side
@@ -383,7 +342,7 @@ impl Sender {
             }
         }
         self.stopped = true;
-        self.give_up_from(0, |_| false);
+        self.carriers.give_up_all();
         self.release(self.retention.end());
     }
 
@@ -435,7 +394,7 @@ impl Sender {
         }
         if offset > self.retention.cursor() {
             // Sending again had begun, and was for nothing up to here. A carrier cannot skip, so the next one will.
-            self.give_up_all_carriers();
+            self.carriers.give_up_all();
         }
         self.retention.release(offset);
         self.forget_drained();
@@ -445,41 +404,16 @@ impl Sender {
         released
     }
 
-    /// Forgets the carriers at the front whose ranges are acknowledged.
+    /// Sends again what was sent from `start` on and is not acknowledged.
+    fn go_back(&mut self, start: Option<u64>) {
+        if let Some(start) = start {
+            self.retention.seek(start.max(self.retention.start()));
+        }
+    }
+
     fn forget_drained(&mut self) {
-        let acknowledged = self.retention.start();
-        while !self.carriers.is_empty() {
-            let until = self
-                .carriers
-                .get(1)
-                .map_or(self.retention.cursor(), |next| next.start);
-            let current = self.feeding && self.carriers.len() == 1;
-            if current || until > acknowledged {
-                return;
-            }
-            self.carriers.pop_front();
-        }
-    }
-
-    /// Gives up the carriers from the one at `first` on; what they carried is to be sent again.
-    fn give_up_from(&mut self, first: usize, lost: impl Fn(CarrierId) -> bool) {
-        let Some(start) = self.carriers.get(first).map(|range| range.start) else {
-            return;
-        };
-        for range in self.carriers.drain(first..) {
-            if !lost(range.carrier) {
-                self.retired.push_back(Retire::Reset(range.carrier));
-            }
-        }
-        self.feeding = false;
-        self.retention.seek(start.max(self.retention.start()));
-    }
-
-    fn give_up_all_carriers(&mut self) {
-        for range in self.carriers.drain(..) {
-            self.retired.push_back(Retire::Reset(range.carrier));
-        }
-        self.feeding = false;
+        self.carriers
+            .forget_drained(self.retention.start(), self.retention.cursor());
     }
 
     /// Lets the current carrier finish when it has taken all that will ever be sent.
@@ -487,54 +421,5 @@ impl Sender {
         if self.is_closed() && self.retention.cursor() == self.retention.end() {
             self.detach();
         }
-    }
-}
-
-/// The growth of the limit.
-///
-/// The limit doubles when it was what held the sender up: over the acknowledgement of a whole limit's worth of bytes, at
-/// least half arrived while the sender had no room although everything it held had been put on a carrier.
-#[derive(Debug)]
-struct Growth {
-    limit: usize,
-    max: usize,
-    ceiling: usize,
-    /// The sender had no room since the last acknowledgement.
-    limited: bool,
-    /// Bytes acknowledged in this period, and those of them that were acknowledged while it was limited.
-    released: u64,
-    released_limited: u64,
-}
-
-impl Growth {
-    fn new(limits: Limits) -> Self {
-        Self {
-            limit: limits.initial,
-            max: limits.max,
-            ceiling: usize::MAX,
-            limited: false,
-            released: 0,
-            released_limited: 0,
-        }
-    }
-
-    fn on_limited(&mut self) {
-        self.limited = true;
-    }
-
-    fn on_released(&mut self, bytes: u64) {
-        self.released += bytes;
-        if std::mem::take(&mut self.limited) {
-            self.released_limited += bytes;
-        }
-        if self.released < self.limit as u64 {
-            return;
-        }
-        if self.released_limited >= self.released / 2 {
-            let most = self.max.min(self.ceiling);
-            self.limit = self.limit.saturating_mul(2).min(most).max(self.limit);
-        }
-        self.released = 0;
-        self.released_limited = 0;
     }
 }

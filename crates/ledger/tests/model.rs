@@ -5,7 +5,7 @@ mod simulator;
 use p2pdbg_ledger::{Budget, EndKind, Limits, ResetCode};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use proptest::test_runner::TestRunner;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use simulator::{Seen, Step, World};
 
 /// Limits small enough that they, their growth and the budget are met all the time, and what happens.
@@ -98,8 +98,10 @@ fn config() -> ProptestConfig {
         ..ProptestConfig::default()
     };
     config.max_shrink_iters = 200_000;
+    // The default generator takes most of the time in a debug build.
+    config.rng_algorithm = RngAlgorithm::XorShift;
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 700;
+        config.cases = 1_500;
     }
     config
 }
@@ -125,9 +127,10 @@ proptest! {
 /// The model is worth nothing if its steps never reach what is difficult.
 #[test]
 fn the_steps_reach_every_rare_case() {
-    let mut runner = TestRunner::deterministic();
+    let mut runner =
+        TestRunner::new_with_rng(config(), TestRng::deterministic_rng(RngAlgorithm::XorShift));
     let mut seen: Vec<(&str, usize)> = Vec::new();
-    for _ in 0..700 {
+    for _ in 0..1_500 {
         let story = story().new_tree(&mut runner).unwrap().current();
         let Seen {
             lost,
@@ -162,10 +165,10 @@ fn the_steps_reach_every_rare_case() {
             total.1 += usize::from(count > 0);
         }
     }
-    println!("runs of 700 that met it: {seen:?}");
-    let missed: Vec<_> = seen.iter().filter(|(_, runs)| *runs < 3).collect();
+    println!("runs of 1500 that met it: {seen:?}");
+    let missed: Vec<_> = seen.iter().filter(|(_, runs)| *runs < 5).collect();
     assert!(
         missed.is_empty(),
-        "met in fewer than 3 runs of 700: {missed:?}"
+        "met in fewer than 5 runs of 1500: {missed:?}"
     );
 }

@@ -254,3 +254,14 @@ fn a_receiver_that_wants_no_more_and_knows_the_end_just_confirms_it() {
     assert_eq!(receiver.poll_frame(false), ack(50, true));
     assert!(receiver.is_finished());
 }
+
+#[test]
+fn to_want_no_more_after_the_end_changes_nothing() {
+    let mut receiver = receiver();
+    receiver.handle_end(end(EndKind::Fin, 0)).unwrap();
+    assert_eq!(receiver.poll_end(), Some(EndKind::Fin));
+    assert_eq!(receiver.poll_frame(false), ack(0, true));
+    receiver.stop(ResetCode::CONNECTION);
+    assert!(!receiver.is_stopped() && receiver.is_finished());
+    assert_eq!(receiver.poll_frame(true), None);
+}

@@ -5,24 +5,35 @@
 //! arrived with it. Either end notices the death later, or never as long as it does not ask. The driver's part is played
 //! by the book (the crate's first page), and what must hold at every moment is checked after every step.
 
+mod receiving;
+mod sending;
+
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use p2pdbg_ledger::{
-    Admission, Budget, CarrierHeader, CarrierId, EndKind, Frame, Limits, MAX_CARRIERS, Opened,
-    Openings, Receiver, ResetCode, Retire, Sender, Side, StreamId,
+    Budget, CarrierId, EndKind, Frame, Limits, MAX_CARRIERS, Openings, Receiver, Retire, Sender,
+    Side, StreamId,
 };
 
 const FORWARD: u16 = 7;
 
-/// The byte that belongs at an offset: neighbours and far away ones differ.
-pub(crate) fn byte_at(offset: u64) -> u8 {
-    (offset.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
-}
+/// After so many bytes the stream's bytes repeat: a prime, so that no mistake is a multiple of it.
+const PERIOD: usize = 1_000_003;
 
-/// The bytes of a range.
-pub(crate) fn bytes_at(from: u64, len: usize) -> Bytes {
-    (from..from + len as u64).map(byte_at).collect()
+/// More than is ever pushed or read at once.
+const LONGEST: usize = 8 << 20;
+
+/// The bytes that belong at a range of offsets: neighbours and far away ones differ.
+fn bytes_at(from: u64, len: usize) -> Bytes {
+    static PATTERN: LazyLock<Bytes> = LazyLock::new(|| {
+        let byte = |at: usize| ((at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
+        let period: Vec<u8> = (0..PERIOD).map(byte).collect();
+        period.into_iter().cycle().take(PERIOD + LONGEST).collect()
+    });
+    let at = (from % PERIOD as u64) as usize;
+    PATTERN.slice(at..at + len)
 }
 
 /// One step. Numbers choose among what there is, counted back from the newest, modulo how much there is.
@@ -297,362 +308,6 @@ impl World {
     fn is_finished(&self) -> bool {
         self.sender.is_finished() && matches!(self.incoming, Incoming::Closed)
     }
-
-    // ---- the sending end
-
-    fn write(&mut self, len: usize) {
-        let room = self.sender.capacity();
-        let len = len.min(room);
-        if len > 0 {
-            let chunk = bytes_at(self.sender.pushed(), len);
-            self.sender
-                .push(chunk)
-                .expect("what capacity promised is taken");
-        } else if room == 0 && !self.sender.is_closed() {
-            assert!(
-                self.sender.held() > 0,
-                "a sender that holds nothing has room"
-            );
-            if self.sender.limit() - self.sender.held() > 8 << 10 {
-                self.seen.out_of_budget += 1;
-            }
-        }
-    }
-
-    fn close(&mut self, kind: EndKind) {
-        if !self.sender.is_closed() {
-            self.closed = Some(kind);
-            self.sender.close(kind);
-        }
-    }
-
-    fn open_tunnel(&mut self) {
-        self.tunnels.push(Tunnel {
-            alive: true,
-            sender_believes: true,
-            receiver_believes: true,
-            to_receiver: VecDeque::new(),
-            to_sender: VecDeque::new(),
-        });
-        self.sender.reannounce();
-        if let Incoming::Open(receiver) = &mut self.incoming {
-            receiver.reannounce();
-        }
-        self.send_receiver_frames(false);
-    }
-
-    fn attach(&mut self, tunnel: usize) {
-        let Some(tunnel) = index(tunnel, self.tunnels.len()) else {
-            return;
-        };
-        if !self.tunnels[tunnel].sender_believes || !self.sender.has_use_for_carrier() {
-            return;
-        }
-        let header = self.sender.attach(CarrierId(self.wires.len() as u64));
-        self.wires.push(Wire {
-            tunnel,
-            written: header.encode().to_vec(),
-            from: header.offset,
-            until: header.offset,
-            arrived: 0,
-            read: 0,
-            opened: false,
-            finished: false,
-            reset: false,
-            over: false,
-            refused: false,
-        });
-    }
-
-    fn transmit(&mut self, most: usize, many: bool) {
-        let (carrier, data) = if many {
-            let mut slots = vec![Bytes::new(); 16];
-            let Some((carrier, filled)) = self.sender.poll_transmit_many(&mut slots) else {
-                return;
-            };
-            (carrier, slots[..filled].concat())
-        } else {
-            let Some(transmit) = self.sender.poll_transmit() else {
-                return;
-            };
-            (transmit.carrier, transmit.data.to_vec())
-        };
-        assert!(!data.is_empty());
-        let count = most.min(data.len());
-        let wire = &mut self.wires[carrier.0 as usize];
-        assert!(!wire.finished && !wire.reset, "a retired carrier was fed");
-        wire.written.extend_from_slice(&data[..count]);
-        self.transmitted(carrier, count);
-    }
-
-    fn transmit_late(&mut self, most: usize) {
-        let Some(transmit) = self.sender.poll_transmit() else {
-            return;
-        };
-        let count = most.min(transmit.data.len());
-        let wire = &mut self.wires[transmit.carrier.0 as usize];
-        wire.written.extend_from_slice(&transmit.data[..count]);
-        self.late = Some((transmit.carrier, count));
-    }
-
-    fn report(&mut self, late: Option<(CarrierId, usize)>) {
-        if let Some((carrier, count)) = late {
-            self.transmitted(carrier, count);
-        }
-    }
-
-    fn transmitted(&mut self, carrier: CarrierId, count: usize) {
-        let counts = self.sender.current() == Some(carrier);
-        self.sender.transmitted(carrier, count);
-        if counts {
-            let wire = &mut self.wires[carrier.0 as usize];
-            wire.until = wire.until.max(self.sender.sent());
-        }
-    }
-
-    fn sender_notices(&mut self, tunnel: usize) {
-        let Some(tunnel) = index(tunnel, self.tunnels.len()) else {
-            return;
-        };
-        if self.tunnels[tunnel].alive || !self.tunnels[tunnel].sender_believes {
-            return;
-        }
-        self.tunnels[tunnel].sender_believes = false;
-        let wires = &self.wires;
-        self.sender
-            .carriers_lost(|carrier| wires[carrier.0 as usize].tunnel == tunnel);
-        self.sender.reannounce();
-    }
-
-    fn sender_sees_refusals(&mut self) {
-        for (number, wire) in self.wires.iter().enumerate() {
-            if wire.refused {
-                self.sender.carrier_lost(CarrierId(number as u64));
-            }
-        }
-    }
-
-    fn handle_at_sender(&mut self, frame: Frame) {
-        let admission = self
-            .opener
-            .admit(frame.stream(), frame.forward().is_some())
-            .unwrap();
-        match (admission, frame) {
-            (Admission::Closed, frame) => assert_eq!(frame.reply_if_closed(), None),
-            (_, Frame::Ack(ack)) => {
-                let before = self.sender.acknowledged();
-                self.seen.skipped += usize::from(ack.offset > self.sender.sent());
-                let outcome = self.sender.handle_ack(ack).expect("an honest ack");
-                assert_eq!(self.sender.acknowledged(), before + outcome.released);
-                assert_eq!(outcome.finished, self.sender.is_finished());
-                if outcome.finished {
-                    self.opener.close(self.stream);
-                }
-            }
-            (_, Frame::Stop(stop)) => {
-                self.sender.handle_stop(stop);
-                self.closed.get_or_insert(EndKind::Reset(stop.code));
-            }
-            (_, frame) => panic!("{frame:?} came to the sender"),
-        }
-    }
-
-    // ---- the receiving end
-
-    fn arrive(&mut self, carrier: usize, count: usize) {
-        let Some(number) = index(carrier, self.wires.len()) else {
-            return;
-        };
-        let wire = &mut self.wires[number];
-        if !self.tunnels[wire.tunnel].alive || wire.over {
-            return;
-        }
-        if wire.reset {
-            wire.over = true;
-            if let Incoming::Open(receiver) = &mut self.incoming {
-                receiver.carrier_ended(CarrierId(number as u64));
-            }
-            return;
-        }
-        wire.arrived = wire.arrived.saturating_add(count).min(wire.written.len());
-        if !wire.opened && wire.arrived >= CarrierHeader::LEN {
-            wire.opened = true;
-            wire.read = CarrierHeader::LEN;
-            let header = wire.written.first_chunk().unwrap();
-            let header = CarrierHeader::decode(header).unwrap();
-            self.open(number, &header);
-        }
-    }
-
-    fn open(&mut self, number: usize, header: &CarrierHeader) {
-        match self.accepter.admit(header.stream, true).unwrap() {
-            Admission::New => {
-                self.incoming =
-                    Incoming::Open(Box::new(Receiver::new(header.stream, header.forward)));
-            }
-            Admission::Live => {}
-            Admission::Closed => {
-                self.refuse(number);
-                let reply = header.reply_if_closed();
-                self.send(true, &reply);
-                return;
-            }
-        }
-        let Incoming::Open(receiver) = &mut self.incoming else {
-            panic!("a live stream without a receiver")
-        };
-        match receiver
-            .open(CarrierId(number as u64), header)
-            .expect("an honest carrier")
-        {
-            Opened::Accepted { displaced } => {
-                self.seen.displaced += displaced.len();
-                for carrier in displaced {
-                    assert!(
-                        !self.sender.depends_on(carrier),
-                        "{carrier:?} was displaced, but the sender counts on it"
-                    );
-                    self.refuse(carrier.0 as usize);
-                }
-            }
-            Opened::Refused => {
-                let stopped = receiver.is_stopped();
-                self.seen.overtaken += usize::from(!stopped);
-                assert!(
-                    stopped || !self.sender.depends_on(CarrierId(number as u64)),
-                    "a carrier was refused that the sender counts on"
-                );
-                self.refuse(number);
-            }
-        }
-    }
-
-    fn refuse(&mut self, number: usize) {
-        self.wires[number].refused = true;
-        self.wires[number].over = true;
-    }
-
-    fn read(&mut self, carrier: usize, most: usize) {
-        let Incoming::Open(receiver) = &mut self.incoming else {
-            return;
-        };
-        let readable: Vec<_> = receiver.readable().collect();
-        let Some(choice) = index(carrier, readable.len()) else {
-            return;
-        };
-        let id = readable[choice];
-        assert!(receiver.is_readable(id) && receiver.is_open(id));
-        let wire = &mut self.wires[id.0 as usize];
-        let count = most.min(wire.arrived - wire.read);
-        let data = Bytes::copy_from_slice(&wire.written[wire.read..wire.read + count]);
-        wire.read += count;
-        let before = self.received;
-        if wire.finished && wire.read == wire.written.len() {
-            wire.over = true;
-        }
-        let over = wire.over;
-        if let Some(new) = receiver.handle_data(id, data).expect("honest bytes") {
-            assert!(!new.is_empty());
-            for byte in &new {
-                assert_eq!(
-                    *byte,
-                    byte_at(self.received),
-                    "wrong byte at {}",
-                    self.received
-                );
-                self.received += 1;
-            }
-        }
-        self.seen.repeated += count - (self.received - before) as usize;
-        if over {
-            receiver.carrier_ended(id);
-        }
-        assert_eq!(receiver.received(), self.received);
-    }
-
-    fn consume(&mut self, count: usize) {
-        if let Incoming::Open(receiver) = &mut self.incoming {
-            let count = (count as u64).min(self.received - self.consumed);
-            receiver.consumed(count as usize);
-            self.consumed += count;
-            assert_eq!(receiver.unconsumed(), self.received - self.consumed);
-        }
-    }
-
-    fn stop(&mut self) {
-        if let Incoming::Open(receiver) = &mut self.incoming
-            && self.delivered.is_empty()
-        {
-            self.stopped = true;
-            receiver.stop(ResetCode::CONNECTION);
-            for wire in self.wires.iter_mut().filter(|wire| wire.opened) {
-                wire.refused = true;
-                wire.over = true;
-            }
-        }
-    }
-
-    fn receiver_notices(&mut self, tunnel: usize) {
-        let Some(tunnel) = index(tunnel, self.tunnels.len()) else {
-            return;
-        };
-        if self.tunnels[tunnel].alive || !self.tunnels[tunnel].receiver_believes {
-            return;
-        }
-        self.tunnels[tunnel].receiver_believes = false;
-        for (number, wire) in self.wires.iter_mut().enumerate() {
-            if wire.tunnel == tunnel {
-                wire.over = true;
-                if let Incoming::Open(receiver) = &mut self.incoming {
-                    receiver.carrier_ended(CarrierId(number as u64));
-                }
-            }
-        }
-        if let Incoming::Open(receiver) = &mut self.incoming {
-            receiver.reannounce();
-        }
-        self.send_receiver_frames(false);
-    }
-
-    fn handle_at_receiver(&mut self, frame: Frame) {
-        match self
-            .accepter
-            .admit(frame.stream(), frame.forward().is_some())
-            .unwrap()
-        {
-            Admission::New => {
-                self.seen.opened_by_end += 1;
-                let receiver = Receiver::new(frame.stream(), frame.forward().unwrap());
-                self.incoming = Incoming::Open(Box::new(receiver));
-            }
-            Admission::Live => {}
-            Admission::Closed => {
-                if let Some(reply) = frame.reply_if_closed() {
-                    self.seen.replies += 1;
-                    self.send(true, &reply);
-                }
-                return;
-            }
-        }
-        let (Incoming::Open(receiver), Frame::End(end)) = (&mut self.incoming, frame) else {
-            panic!("{frame:?} came to the receiver")
-        };
-        receiver.handle_end(end).expect("an honest end");
-    }
-
-    fn send_receiver_frames(&mut self, timer_fired: bool) {
-        if !self.tunnels.iter().any(|tunnel| tunnel.receiver_believes) {
-            return;
-        }
-        while let Incoming::Open(receiver) = &mut self.incoming {
-            match receiver.poll_frame(timer_fired) {
-                Some(frame) => self.send(true, &frame),
-                None => return,
-            }
-        }
-    }
-
-    // ---- both ends
 
     fn queue(&mut self, tunnel: usize, to_sender: bool) -> &mut VecDeque<Vec<u8>> {
         let tunnel = &mut self.tunnels[tunnel];
