@@ -134,6 +134,13 @@ impl Checklist {
         }
     }
 
+    /// Ends an attempt, and forgets what was found.
+    pub(crate) fn stop_all(&mut self) {
+        for pair in self.pairs.values_mut() {
+            pair.state = State::Failed;
+        }
+    }
+
     /// A packet of the peer came this way: check back at once, and no longer with care.
     pub(crate) fn trigger(&mut self, now: Instant, key: PairKey) {
         if let Some(pair) = self.pairs.get_mut(&key) {

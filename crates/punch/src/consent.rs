@@ -58,6 +58,9 @@ impl Consent {
 
     /// Checks the path at once and often until it answers.
     pub(crate) fn doubt(&mut self, now: Instant) {
+        if self.mode == Mode::Doubt {
+            return;
+        }
         self.enter(now, Mode::Doubt);
         self.next_at = now;
     }

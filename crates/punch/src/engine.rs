@@ -19,8 +19,7 @@ use std::{
 
 use self::{peer::Remote, progress::Phase};
 use crate::{
-    Config, Event, Family, Input, LocalAddress, LossReason, Obstacle, Output, Path, Role, SocketId,
-    candidate,
+    Config, Event, Family, Input, LocalAddress, Obstacle, Output, Path, Role, SocketId, candidate,
     check::Keys,
     checklist::{Checklist, PairKey},
     consent::Consent,
@@ -58,6 +57,7 @@ pub struct Engine {
     generation: u32,
     signal_due: bool,
     moved_at: Option<Instant>,
+    generation_began: Option<Instant>,
 
     remote: Option<Remote>,
     seen: BTreeSet<IpAddr>,
@@ -92,6 +92,10 @@ pub struct Engine {
     followed: Option<u32>,
     direct: Option<Direct>,
     tunnel_up: bool,
+    /// Paths in a row that were nominated and on which no tunnel came up.
+    tunnel_failures: u32,
+    /// Until when no path is looked for, because tunnels keep failing on them.
+    held_until: Option<Instant>,
     streams_active: bool,
 }
 
@@ -134,6 +138,7 @@ impl Engine {
             generation: random.u32() >> 1,
             signal_due: true,
             moved_at: None,
+            generation_began: None,
             remote: None,
             seen: BTreeSet::new(),
             plan: None,
@@ -159,6 +164,8 @@ impl Engine {
             followed: None,
             direct: None,
             tunnel_up: false,
+            tunnel_failures: 0,
+            held_until: None,
             streams_active: false,
             random,
             config,
@@ -178,20 +185,14 @@ impl Engine {
             Input::SocketFailed { socket } => self.on_socket_failed(socket),
             Input::LocalAddresses(addresses) => self.on_local_addresses(addresses),
             Input::PeerSignal(bytes) => self.on_peer_signal(bytes),
-            Input::PeerSeen(addresses) => {
-                for ip in addresses {
-                    if self.seen.len() < MAX_SEEN {
-                        self.seen.insert(ip.to_canonical());
-                    }
-                }
+            Input::PeerSeen(addresses) => self.on_peer_seen(addresses),
+            Input::SendFailed { socket, to } => {
+                self.on_send_failed((socket, candidate::canonical(to)))
             }
-            Input::SendFailed { socket, to } => self
-                .checks
-                .on_send_failed((socket, candidate::canonical(to))),
             Input::MappedPort { socket, external } => self.on_mapped_port(socket, external),
             Input::NetworkChanged => self.on_network_changed(),
             Input::TunnelUp => self.set_activity(true, self.streams_active),
-            Input::TunnelLost => self.lose_path(LossReason::TunnelLost),
+            Input::TunnelLost => self.on_tunnel_lost(),
             Input::StreamsActive(active) => self.set_activity(self.tunnel_up, active),
             Input::SearchAllowed(allowed) => {
                 self.search_allowed = allowed;
@@ -229,7 +230,7 @@ impl Engine {
         }
         Some(match self.phase {
             _ if self.remote.is_none() => Obstacle::WaitingForPeer,
-            Phase::Waiting => Obstacle::Gathering,
+            Phase::Waiting => self.obstacle.unwrap_or(Obstacle::Gathering),
             Phase::Running { attempt, .. } => self.obstacle.unwrap_or(Obstacle::Trying { attempt }),
             Phase::Resting { .. } => self.obstacle.unwrap_or(Obstacle::Filtered),
         })
@@ -243,11 +244,33 @@ impl Engine {
 
     fn set_activity(&mut self, tunnel_up: bool, streams_active: bool) {
         self.tunnel_up = tunnel_up;
+        if tunnel_up {
+            self.tunnel_failures = 0;
+        }
         self.streams_active = streams_active;
         if let Some(direct) = &mut self.direct {
             direct
                 .consent
                 .set_active(self.now, streams_active || !tunnel_up);
+        }
+    }
+
+    fn on_peer_seen(&mut self, addresses: &[IpAddr]) {
+        let before = self.seen.len();
+        for ip in addresses {
+            if self.seen.len() < MAX_SEEN {
+                self.seen.insert(ip.to_canonical());
+            }
+        }
+        if self.seen.len() > before && self.search.is_none() {
+            self.reconsider_search();
+        }
+    }
+
+    fn on_send_failed(&mut self, key: PairKey) {
+        self.checks.on_send_failed(key);
+        if let Some(direct) = self.direct.as_mut().filter(|d| d.key() == key) {
+            direct.consent.doubt(self.now);
         }
     }
 

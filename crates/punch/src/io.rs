@@ -146,7 +146,8 @@ pub enum Output {
         /// Its number.
         socket: SocketId,
     },
-    /// Both peers agree on this path. It replaces the one nominated before, if any.
+    /// Both peers agree on this path. It replaces the one nominated before, if any, which may be the same: after a
+    /// change of network, a path that still works is confirmed anew.
     Nominated(Path),
     /// The nominated path is no more; the engine is already looking for another.
     PathLost {

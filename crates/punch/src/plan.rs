@@ -51,7 +51,16 @@ pub(crate) fn ladder(controlling: &NatReport, controlled: &NatReport) -> Vec<Opt
     match (look(controlling), look(controlled)) {
         (Look::Blocked, _) | (_, Look::Blocked) => vec![None],
         // Whatever keeps these apart does not show: perhaps a mapping that depends on the address alone.
-        (Look::Easy, Look::Easy) => vec![None, bracket(Controlled), bracket(Controlling)],
+        (Look::Easy, Look::Easy) => {
+            let mut all = vec![None, bracket(Controlled), bracket(Controlling)];
+            // Where only one server answered, nothing is known of the mapping.
+            for (report, hard) in [(controlled, Controlled), (controlling, Controlling)] {
+                if report.mapping == Mapping::Unknown {
+                    all.push(birthday(hard));
+                }
+            }
+            all
+        }
         (Look::Easy, how) => one_hard(how, Controlled),
         (how, Look::Easy) => one_hard(how, Controlling),
         (Look::Counts, Look::Counts) => vec![mutual],

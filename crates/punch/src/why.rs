@@ -30,6 +30,8 @@ pub enum Obstacle {
     Filtered,
     /// The peer named no address that this end can reach.
     NoCommonFamily,
+    /// Checks get through and the tunnel does not: large packets are dropped, or QUIC is.
+    TunnelFails,
     /// There was a direct path and it was lost; the search for another has begun.
     Lost,
 }
@@ -57,6 +59,7 @@ impl Obstacle {
             Self::Filtered => {
                 "a firewall rule that lets UDP in at either end, or IPv6 at both ends"
             }
+            Self::TunnelFails => "a firewall rule that lets UDP packets of 1,280 bytes through",
             Self::NoCommonFamily => "IPv4 at both ends, or IPv6 at both ends",
         })
     }
@@ -89,6 +92,9 @@ impl fmt::Display for Obstacle {
             ),
             Self::Filtered => f.write_str("no packet got through, though neither NAT looks hard"),
             Self::NoCommonFamily => f.write_str("one end has only IPv4 and the other only IPv6"),
+            Self::TunnelFails => {
+                f.write_str("small packets get through directly, the tunnel's do not")
+            }
             Self::Lost => f.write_str("the direct path was lost"),
         }
     }

@@ -59,6 +59,7 @@ impl Site {
 pub struct Scenario {
     sites: [Site; 2],
     shared: bool,
+    carrier: Option<NatConfig>,
     rtt: Duration,
     loss: f64,
     seed: u64,
@@ -73,6 +74,7 @@ impl Scenario {
         Self {
             sites: [controlling.into(), controlled.into()],
             shared: false,
+            carrier: None,
             rtt: Duration::from_millis(40),
             loss: 0.0,
             seed: 0,
@@ -88,6 +90,16 @@ impl Scenario {
         Self {
             shared: true,
             ..Self::new(site.clone(), site)
+        }
+    }
+
+    /// Each peer behind a box of its own, and both boxes behind one carrier's.
+    #[must_use]
+    pub fn shared_carrier(carrier: impl Into<NatConfig>, home: impl Into<NatConfig>) -> Self {
+        let home = home.into();
+        Self {
+            carrier: Some(carrier.into()),
+            ..Self::new(home, home)
         }
     }
 
@@ -133,10 +145,14 @@ impl Scenario {
         };
         let mut boxes = [Vec::new(), Vec::new()];
         let mut hosts = Vec::new();
-        let mut last = (NetworkId::INTERNET, link);
+        let outside = match self.carrier {
+            Some(config) => world.add_nat(NetworkId::INTERNET, config, link).1,
+            None => NetworkId::INTERNET,
+        };
+        let mut last = (outside, link);
         for (n, site) in self.sites.iter().enumerate() {
             if n == 0 || !self.shared {
-                last = (NetworkId::INTERNET, link);
+                last = (outside, link);
                 for &config in &site.boxes {
                     let (id, inside) = world.add_nat(last.0, config, last.1);
                     boxes[n].push(id);
@@ -164,6 +180,7 @@ impl Scenario {
             signal_delay: self.rtt / 2,
             adjust: self.adjust,
             max_skew: Duration::from_millis(200),
+            hidden: false,
         }
     }
 
@@ -213,9 +230,15 @@ pub struct Simulation {
     signal_delay: Duration,
     adjust: fn(&mut Config),
     max_skew: Duration,
+    hidden: bool,
 }
 
 impl Simulation {
+    /// Has the rendezvous not say where it sees the peers.
+    pub fn hide_peers(&mut self) {
+        self.hidden = true;
+    }
+
     /// Starts both peers, within 200 ms of each other.
     pub fn start(&mut self) {
         let skew = self.world.random().time(self.max_skew);
@@ -231,8 +254,10 @@ impl Simulation {
         let mut config = Config::new(self.roles[n], PunchKey::new(self.secret), servers);
         (self.adjust)(&mut config);
         let mut peer = Peer::new(&mut self.world, self.hosts[n], config, self.epoch);
-        let seen = self.world.seen_as(self.hosts[1 - n]);
-        peer.handle(&mut self.world, Input::PeerSeen(&seen));
+        if !self.hidden {
+            let seen = self.world.seen_as(self.hosts[1 - n]);
+            peer.handle(&mut self.world, Input::PeerSeen(&seen));
+        }
         self.peers[n] = Some(peer);
         self.collect_signals(n);
     }

@@ -333,3 +333,72 @@ fn a_search_waits_for_its_turn_on_the_host() {
     }
     assert!(simulation.run_until(simulation.world.now() + 90 * S, Simulation::is_direct));
 }
+
+#[test]
+fn a_path_on_which_no_tunnel_comes_up_is_not_tried_for_ever() {
+    let mut simulation = direct(&Scenario::new(
+        NatKind::PORT_RESTRICTED,
+        NatKind::PORT_RESTRICTED,
+    ));
+    let end = simulation.world.now() + 600 * S;
+    while simulation.world.now() < end {
+        for n in 0..2 {
+            if simulation.peer(n).engine.nominated().is_some() {
+                simulation.tell(n, Input::TunnelLost);
+            }
+        }
+        simulation.run_until(simulation.world.now() + S / 10, |_| false);
+    }
+    let nominations = simulation.peer(0).nominations().count();
+    assert!((3..20).contains(&nominations), "{nominations}");
+    let why = simulation
+        .peer(0)
+        .engine
+        .why_relayed()
+        .expect("it is relayed");
+    assert!(why.to_string().contains("tunnel"), "{why}");
+}
+
+#[test]
+fn a_search_begins_when_the_rendezvous_has_seen_the_peer() {
+    let mut simulation =
+        Scenario::new(NatKind::PORT_RESTRICTED, NatKind::SYMMETRIC_SEQUENTIAL).build();
+    simulation.hide_peers();
+    simulation.start();
+    assert!(!simulation.run_until(3 * S, Simulation::is_direct));
+    for n in 0..2 {
+        let seen = simulation.world.seen_as(simulation.hosts[1 - n]);
+        simulation.tell(n, Input::PeerSeen(&seen));
+    }
+    let seen_at = simulation.world.now();
+    assert!(simulation.run_until(seen_at + 2 * S, Simulation::is_direct));
+}
+
+#[test]
+fn a_nat_with_a_pool_of_addresses_is_searched_at_all_that_were_seen() {
+    let pooled = NatConfig::from(NatKind::SYMMETRIC_SEQUENTIAL).with_external_addresses(3);
+    let mut direct = 0;
+    for seed in 0..20 {
+        let outcome = Scenario::new(NatKind::PORT_RESTRICTED, pooled)
+            .seed(seed)
+            .run(20 * S);
+        direct += u32::from(outcome.direct.is_some() && outcome.carries);
+    }
+    assert!(direct >= 19, "{direct} of 20");
+}
+
+#[test]
+fn two_homes_behind_one_carrier_meet_through_its_hairpin() {
+    let mut simulation = Scenario::shared_carrier(
+        NatKind::PORT_RESTRICTED.with_hairpin(),
+        NatKind::PORT_RESTRICTED,
+    )
+    .build();
+    simulation.start();
+    assert!(
+        simulation.run_until(10 * S, Simulation::is_direct),
+        "{:?}",
+        simulation.outcome()
+    );
+    assert!(simulation.carries());
+}

@@ -15,6 +15,9 @@ use crate::{
 /// Interface addresses that are considered.
 const MAX_LOCAL: usize = 64;
 
+/// News within this time are of the same change.
+const SAME_CHANGE: Duration = Duration::from_millis(100);
+
 /// The shortest time between two moves that are followed.
 const MOVED_AGAIN: Duration = Duration::from_secs(10);
 
@@ -101,7 +104,16 @@ impl Engine {
         }
     }
 
+    /// Begins anew, unless this has just been done: drivers learn of one change in several ways.
     pub(super) fn on_network_changed(&mut self) {
+        if self
+            .generation_began
+            .is_some_and(|at| self.now < at + SAME_CHANGE)
+        {
+            return;
+        }
+
+        self.held_until = None;
         if let Some(direct) = &mut self.direct {
             direct.consent.doubt(self.now);
         }

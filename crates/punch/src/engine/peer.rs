@@ -79,6 +79,7 @@ impl Engine {
             && before.is_none_or(|b| {
                 (b.attempt, b.for_generation) == (plan.attempt, plan.for_generation)
             });
+        self.held_until = None;
         if !began {
             self.begin_attempt(plan.attempt);
         }

@@ -58,7 +58,10 @@ impl Engine {
             self.gathering.next_at(),
             checks.map(|at| at.max(self.pacer.next_at())),
             phase,
-            self.nomination.next_at().filter(|_| self.is_controlling()),
+            self.nomination
+                .next_at()
+                .filter(|_| self.is_controlling() && !self.is_held()),
+            self.held_until,
             self.direct.as_ref().map(|d| d.consent.next_at()),
             self.sampling
                 .as_ref()
@@ -91,12 +94,21 @@ impl Engine {
     }
 
     fn begin_when_ready(&mut self) {
+        if self.is_held() {
+            return;
+        }
+        self.held_until = None;
         if self.phase == Phase::Waiting && self.remote.is_some() && self.gathering.is_settled() {
             if self.is_controlling() {
                 self.announce_attempt(0);
             }
             self.begin_attempt(0);
         }
+    }
+
+    /// Whether the search rests because tunnels keep failing on the paths that it finds.
+    fn is_held(&self) -> bool {
+        self.held_until.is_some_and(|until| self.now < until)
     }
 
     /// Tells the controlled side to make this attempt with us.
@@ -193,6 +205,9 @@ impl Engine {
     }
 
     fn decide(&mut self) {
+        if self.is_held() {
+            return;
+        }
         if self.is_controlling() {
             let current = self
                 .direct
@@ -257,21 +272,51 @@ impl Engine {
         }
     }
 
-    pub(super) fn lose_path(&mut self, reason: LossReason) {
-        let Some(direct) = self.direct.take() else {
+    /// The driver lost its tunnel. If it never had one here, the checks get through and the tunnel does not; trying the
+    /// same again and again at once would go on for ever.
+    pub(super) fn on_tunnel_lost(&mut self) {
+        if self.direct.is_none() {
             return;
-        };
-        self.tunnel_up = false;
-        self.checks.fail(direct.key());
-        self.retire(Some(direct.path.socket));
-        self.outputs.push_back(Output::PathLost { reason });
-        self.begin_generation();
-        self.obstacle = Some(Obstacle::Lost);
+        }
+        self.tunnel_failures += u32::from(!self.tunnel_up);
+        if self.tunnel_up || self.tunnel_failures < 2 {
+            self.lose_path(LossReason::TunnelLost);
+            return;
+        }
+        let timing = &self.config.timing;
+        let pause = timing
+            .first_pause
+            .saturating_mul(1 << self.tunnel_failures.min(16));
+        self.held_until = Some(self.now + pause.min(timing.longest_pause));
+        self.drop_path(LossReason::TunnelLost);
+        self.checks.stop_all();
+        self.nomination.reset();
+        self.nominate_anew = true;
+        self.obstacle = Some(Obstacle::TunnelFails);
+        self.phase = Phase::Waiting;
+    }
+
+    fn drop_path(&mut self, reason: LossReason) {
+        if let Some(direct) = self.direct.take() {
+            self.tunnel_up = false;
+            self.checks.fail(direct.key());
+            self.retire(Some(direct.path.socket));
+            self.outputs.push_back(Output::PathLost { reason });
+        }
+    }
+
+    pub(super) fn lose_path(&mut self, reason: LossReason) {
+        if self.direct.is_some() {
+            self.drop_path(reason);
+            self.begin_generation();
+            self.obstacle = Some(Obstacle::Lost);
+        }
     }
 
     /// Our network situation is a new one: ask the servers again, tell the peer, and try at once with what is known.
     pub(super) fn begin_generation(&mut self) {
         self.generation = self.generation.wrapping_add(1);
+        self.generation_began = Some(self.now);
         self.signal_due = true;
         self.obstacle = None;
         self.nominate_anew = true;

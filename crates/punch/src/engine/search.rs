@@ -126,6 +126,17 @@ impl Engine {
         (round_trip * 3 / 2).clamp(HEAD_START.0, HEAD_START.1)
     }
 
+    /// Something came to be known that may make a search possible in this attempt after all.
+    pub(super) fn reconsider_search(&mut self) {
+        if self.is_controlling() {
+            self.search_planned = false;
+        } else if let (Phase::Running { .. }, Some(search)) =
+            (self.phase, self.plan.and_then(|p| p.search))
+        {
+            self.start_search(search);
+        }
+    }
+
     fn announce_search(&mut self, search: SearchPlan) {
         if let Some(plan) = &mut self.plan {
             plan.search = Some(search);
