@@ -218,7 +218,7 @@ impl Datapath {
             self.tallies.legs.set(self.relay.bound());
             // The hub never waits for us, and we do not wait for it: a full queue means that it is behind, and
             // the member will bind again.
-            let _ = self.events.try_send(Event::Seen(seen));
+            let _ = self.events.try_send(Event::Bound(seen));
         }
     }
 

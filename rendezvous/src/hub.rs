@@ -48,8 +48,8 @@ pub(crate) enum Event {
         /// Whether the peer closed it.
         on_purpose: bool,
     },
-    /// The relay saw a member at an address.
-    Seen(Seen),
+    /// A member bound its leg of the relay.
+    Bound(Seen),
 }
 
 /// What goes out on a connection.
@@ -177,7 +177,7 @@ impl Hub {
                 self.outlets.remove(&id);
                 self.registry.on_lost(now(), id, on_purpose)
             }
-            Event::Seen(seen) => self.registry.on_seen(seen.session, seen.role, seen.ip),
+            Event::Bound(bound) => self.registry.on_bound(now(), bound),
         }
     }
 

@@ -31,6 +31,7 @@ use self::{
 };
 use crate::{
     limits::{AddressBuckets, Bucket, Limits, Prefix},
+    relay::Seen,
     voucher::{Account, Purpose, Vouchers, new_account},
 };
 
@@ -223,20 +224,24 @@ impl Registry {
         effects
     }
 
-    /// A session's member was seen at an address.
-    pub(crate) fn on_seen(
-        &mut self,
-        session: SessionId,
-        role: p2pdbg_wire::control::Role,
-        ip: IpAddr,
-    ) -> Vec<Effect> {
-        let told = self.sessions.see(session, role, ip);
-        told.map(|other| {
-            let addresses = vec![ip];
-            Effect::Tell(other, FromRendezvous::PeerSeen { session, addresses })
-        })
-        .into_iter()
-        .collect()
+    /// A session's member has bound its leg of the relay: the other one is told, as often as it happens.
+    pub(crate) fn on_bound(&mut self, now: Now, bound: Seen) -> Vec<Effect> {
+        let Some((member, other)) = self.sessions.members(bound.session, bound.role) else {
+            return Vec::new();
+        };
+        // It counts as a signal, since it reaches the other member like one: who binds without end is not heard.
+        let heard = self.connections.get_mut(&member).is_some_and(|member| {
+            let rate = self.limits.signals;
+            member.signals.take(rate, now.instant, 1).is_ok()
+        });
+        let news = FromRendezvous::PeerSeen {
+            session: bound.session,
+            addresses: vec![bound.ip],
+        };
+        heard
+            .then_some(Effect::Tell(other, news))
+            .into_iter()
+            .collect()
     }
 
     /// Ends what has lasted long enough. To be called about once a second.

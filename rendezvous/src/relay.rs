@@ -59,7 +59,7 @@ pub(crate) enum Forward {
     To(Route),
 }
 
-/// A member was seen to receive at an address.
+/// A member bound its leg, and so was seen to receive at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     /// Its session.
@@ -212,16 +212,16 @@ impl Relay {
                 if !self.proves(now, position, &route, &cookie, &mac) {
                     return refuse(leg, RelayRefusal::Proof);
                 }
-                self.bind(now, position, route, cookie);
-                let seen = Seen {
+                let news = self.bind(now, position, route, cookie);
+                let seen = news.then_some(Seen {
                     session: position.session,
                     role: position.role,
                     ip: route.source.remote.ip().to_canonical(),
-                };
+                });
                 let lifetime_s = u16::try_from(self.leg_idle.as_secs()).unwrap_or(u16::MAX);
                 Outcome {
                     reply: Some(RelayFrame::Bound { leg, lifetime_s }),
-                    seen: Some(seen),
+                    seen,
                 }
             }
             // What only a relay says, and what is no frame at all, is dropped in silence.
@@ -257,7 +257,8 @@ impl Relay {
         self.sources.len()
     }
 
-    fn bind(&mut self, now: Instant, position: Position, route: Route, cookie: Cookie) {
+    /// Whether that is news, rather than the same answer once more.
+    fn bind(&mut self, now: Instant, position: Position, route: Route, cookie: Cookie) -> bool {
         // A source sends for one leg at a time: its newest.
         if let Some(previous) = self.sources.insert(route.source, position)
             && previous != position
@@ -266,10 +267,10 @@ impl Relay {
             legs[side(previous.role)].bound = None;
         }
         let Some(legs) = self.sessions.get_mut(&position.session) else {
-            return;
+            return false;
         };
         let leg = &mut legs[side(position.role)];
-        leg.newest = Some(cookie);
+        let news = leg.newest.replace(cookie) != Some(cookie);
         let replaced = leg.bound.replace(Bound {
             route,
             last_datagram: now,
@@ -279,6 +280,7 @@ impl Relay {
         {
             self.sources.remove(&replaced.route.source);
         }
+        news
     }
 
     fn proves(

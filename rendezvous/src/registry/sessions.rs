@@ -1,6 +1,6 @@
 //! Sessions: two peers that have been introduced to each other.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use p2pdbg_wire::{
     code::Nameplate,
@@ -16,12 +16,6 @@ use crate::{
     voucher::{Purpose, new_account},
 };
 
-/// At how many addresses a member is remembered to have been seen.
-const SEEN: usize = 8;
-
-/// How often the other member is told that a leg was bound. Each introduction is a new session, and begins anew.
-pub(super) const TOLD: usize = 64;
-
 #[derive(Debug)]
 struct Session {
     nameplate: Option<Nameplate>,
@@ -33,9 +27,6 @@ struct Session {
 struct Member {
     conn: ConnId,
     holder: Holder,
-    seen: Vec<IpAddr>,
-    /// How often the other member was told of this one's leg.
-    told: usize,
 }
 
 /// The table of sessions.
@@ -80,18 +71,11 @@ impl Sessions {
         })
     }
 
-    /// Remembers where a member bound its leg; whom to tell of it.
-    pub(super) fn see(&mut self, session: SessionId, role: Role, ip: IpAddr) -> Option<ConnId> {
-        let session = self.table.get_mut(&session)?;
-        let member = &mut session.members[side(role)];
-        if !member.seen.contains(&ip) && member.seen.len() < SEEN {
-            member.seen.push(ip);
-        }
-        if member.told == TOLD {
-            return None;
-        }
-        member.told += 1;
-        Some(session.members[side(role.other())].conn)
+    /// The member that plays this part, and the other one.
+    pub(super) fn members(&self, session: SessionId, role: Role) -> Option<(ConnId, ConnId)> {
+        let members = &self.table.get(&session)?.members;
+        let conn = |role| members[side(role)].conn;
+        Some((conn(role), conn(role.other())))
     }
 }
 
@@ -147,14 +131,11 @@ impl Registry {
         for id in ids {
             self.may_hold_another(id)?;
         }
+        let seen = ids.map(|id| self.connections.get(&id).map(|c| c.ip));
         let members = ids.map(|conn| {
             let connection = self.connections.get(&conn);
-            Member {
-                conn,
-                holder: connection.map_or(Holder::Key, super::Connection::holder),
-                seen: connection.map(|c| c.ip).into_iter().collect(),
-                told: 0,
-            }
+            let holder = connection.map_or(Holder::Key, super::Connection::holder);
+            Member { conn, holder }
         });
         let session = SessionId(random_bytes());
         let grants = ids.map(|_| LegGrant {
@@ -176,7 +157,7 @@ impl Registry {
                 session,
                 place: place.clone(),
                 role,
-                peer_seen: members[side(role.other())].seen.clone(),
+                peer_seen: seen[side(role.other())].into_iter().collect(),
                 leg,
                 voucher,
             };

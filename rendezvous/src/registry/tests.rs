@@ -116,11 +116,22 @@ impl Bench {
 
     fn meet(&mut self, id: ConnId, handle: &Handle, role: Role) -> Vec<Effect> {
         let handle = handle.clone();
-        self.say(id, ToRendezvous::Meet { handle, role, already: None })
+        self.say(
+            id,
+            ToRendezvous::Meet {
+                handle,
+                role,
+                already: None,
+            },
+        )
     }
 
     fn lose(&mut self, id: ConnId) -> Vec<Effect> {
         self.registry.on_lost(self.now, id, false)
+    }
+
+    fn bound(&mut self, session: SessionId, role: Role, ip: IpAddr) -> Vec<Effect> {
+        self.registry.on_bound(self.now, Seen { session, role, ip })
     }
 
     /// Two peers in a session.
@@ -327,7 +338,7 @@ fn the_other_member_hears_from_where_a_leg_was_bound() {
                 addresses: vec![ip],
             },
         );
-        assert_eq!(bench.registry.on_seen(session, Role::Listener, ip), [news]);
+        assert_eq!(bench.bound(session, Role::Listener, ip), [news]);
     }
 }
 
@@ -346,9 +357,9 @@ fn who_shares_a_session_waits_at_a_handle_without_another_introduction() {
     assert_eq!(bench.say(CONNECTOR, meet(connector, Some(session))), []);
     let effects = bench.say(CONNECTOR, meet(connector, None));
     let introduced = |id: ConnId| {
-        effects.iter().any(|effect| {
-            matches!(effect, Effect::Tell(to, FromRendezvous::Introduced(_)) if *to == id)
-        })
+        effects.iter().any(
+            |effect| matches!(effect, Effect::Tell(to, FromRendezvous::Introduced(_)) if *to == id),
+        )
     };
     assert!(introduced(LISTENER) && introduced(CONNECTOR));
 }

@@ -210,6 +210,7 @@ fn a_replayed_answer_does_not_take_a_leg_back() {
     // Bound was lost: the same answer from the same place is no replay.
     let again = bench.answer(Role::Listener, LISTENER, old);
     assert!(matches!(again.reply, Some(RelayFrame::Bound { .. })));
+    assert_eq!(again.seen, None);
     bench.bind(Role::Listener, ELSEWHERE);
     let replayed = bench.answer(Role::Listener, LISTENER, old);
     assert!(refused(&replayed, RelayRefusal::Proof));

@@ -141,7 +141,12 @@ async fn known_peers_meet_at_a_handle() {
         (&mut listener, Role::Listener),
     ] {
         let handle = handle.clone();
-        peer.say(&ToRendezvous::Meet { handle, role, already: None }).await;
+        peer.say(&ToRendezvous::Meet {
+            handle,
+            role,
+            already: None,
+        })
+        .await;
     }
     let (one, two) = (listener.introduced().await, connector.introduced().await);
     assert_eq!((one.role, two.role), (Role::Listener, Role::Connector));

@@ -19,12 +19,17 @@ impl Relayed {
         let rig = Rig::start().await;
         let (listener, connector) = rig.pair().await;
         let wires = [Wire::new(), Wire::new()];
-        for (wire, member) in wires.iter().zip([&listener, &connector]) {
+        let mut members = [listener, connector];
+        for (wire, member) in wires.iter().zip(&members) {
             wire.bind_leg(rig.main(), &member.introduction.leg).await;
+        }
+        for member in &mut members {
+            let heard = member.peer.hear().await;
+            assert!(matches!(heard, FromRendezvous::PeerSeen { .. }));
         }
         Self {
             rig,
-            members: [listener, connector],
+            members,
             wires,
         }
     }

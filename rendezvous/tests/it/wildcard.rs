@@ -80,7 +80,12 @@ impl Open {
             (&mut connector, Role::Connector),
         ] {
             let handle = handle.clone();
-            peer.say(&ToRendezvous::Meet { handle, role, already: None }).await;
+            peer.say(&ToRendezvous::Meet {
+                handle,
+                role,
+                already: None,
+            })
+            .await;
         }
         let legs = [listener.introduced().await, connector.introduced().await];
         for ((relay, wire), introduction) in [&one, &two].into_iter().zip(&legs) {

@@ -252,19 +252,21 @@ fn who_floods_the_rendezvous_with_messages_is_shown_out() {
 }
 
 #[test]
-fn a_member_that_roams_on_and_on_is_news_only_so_often() {
-    let mut bench = Bench::new();
+fn a_member_that_binds_its_leg_on_and_on_is_heard_no_more_often_than_it_may_signal() {
+    let limits = Limits {
+        signals: NEVER,
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(limits, false);
     let session = bench.pair();
-    let told = (0..100u8)
-        .filter(|n| {
-            let ip = [203, 0, 113, *n].into();
-            !bench
-                .registry
-                .on_seen(session, Role::Connector, ip)
-                .is_empty()
-        })
-        .count();
-    assert_eq!(told, super::super::sessions::TOLD);
+    let heard = |bench: &mut Bench| {
+        let ip = [203, 0, 113, 1].into();
+        let bound = |_: &usize| !bench.bound(session, Role::Connector, ip).is_empty();
+        (0..100).filter(bound).count()
+    };
+    assert_eq!(heard(&mut bench), 3);
+    bench.pass(Duration::from_secs(60));
+    assert_eq!(heard(&mut bench), 1);
 }
 
 #[test]

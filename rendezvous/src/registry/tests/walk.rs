@@ -145,7 +145,14 @@ fn walk(steps: Vec<Step>) {
             Step::Meet(peer, handle, listener) => {
                 let handle = handles[usize::from(handle)].clone();
                 let role = role(listener);
-                Some((ConnId(peer), ToRendezvous::Meet { handle, role, already: None }))
+                Some((
+                    ConnId(peer),
+                    ToRendezvous::Meet {
+                        handle,
+                        role,
+                        already: None,
+                    },
+                ))
             }
             Step::Unmeet(peer, handle, listener) => {
                 let handle = handles[usize::from(handle)].clone();
@@ -161,7 +168,7 @@ fn walk(steps: Vec<Step>) {
             Step::Seen(number, listener, ip) => {
                 if let Some(session) = pick(&model.sessions, number) {
                     let ip = [203, 0, 113, ip].into();
-                    let effects = bench.registry.on_seen(session, role(listener), ip);
+                    let effects = bench.bound(session, role(listener), ip);
                     model.take_note(&effects);
                 }
                 None
