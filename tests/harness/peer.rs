@@ -1,0 +1,268 @@
+//! A running `p2pdbg listen` or `p2pdbg connect`, and its events.
+
+use std::{
+    ffi::{OsStr, OsString},
+    ops::{Deref, DerefMut},
+    process::Command,
+    sync::Mutex,
+};
+
+use p2pdbg::{
+    failure::{ErrorCode, Failure},
+    report::{Event, PathKind, PathReport, WaitingFor, Warning, WarningCode},
+};
+use p2pdbg_wire::code::Code;
+use serde_json::Value;
+
+use super::{Home, Place, Process, Transcript, programs::P2PDBG};
+
+/// What is logged to standard error, and printed when a test fails.
+const LOG: &str = "warn,p2pdbg=debug,p2pdbg_punch=debug";
+
+/// How a peer is started.
+#[derive(Debug)]
+pub struct PeerCommand {
+    name: String,
+    place: Place,
+    transcript: Transcript,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    home: Option<Home>,
+}
+
+impl PeerCommand {
+    /// `p2pdbg COMMAND` at a place.
+    pub fn new(command: &str, place: &Place, transcript: &Transcript) -> Self {
+        Self {
+            name: command.to_owned(),
+            place: place.clone(),
+            transcript: transcript.clone(),
+            arguments: vec![command.into()],
+            environment: Vec::new(),
+            home: None,
+        }
+    }
+
+    /// With another name in messages, where there are several.
+    #[must_use]
+    pub fn called(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
+
+    /// With more arguments.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// With a variable.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.environment
+            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// With the identity and the known peers of another that has ended.
+    #[must_use]
+    pub fn home(mut self, home: Home) -> Self {
+        self.home = Some(home);
+        self
+    }
+
+    /// Starts it with `--json`.
+    #[track_caller]
+    pub fn start(self) -> Peer {
+        let (process, home) = self.spawn(&["--json"], Some(LOG));
+        Peer {
+            process,
+            home,
+            taken: Mutex::default(),
+        }
+    }
+
+    /// Starts it as people do, to see what it prints for them.
+    #[track_caller]
+    pub fn start_for_people(self) -> (Process, Home) {
+        self.spawn(&[], None)
+    }
+
+    fn spawn(self, more: &[&str], log: Option<&str>) -> (Process, Home) {
+        let home = self.home.unwrap_or_else(Home::new);
+        let mut command: Command = self.place.command(P2PDBG);
+        home.settle(&mut command);
+        command.env("P2PDBG_STATE", home.state());
+        if let Some(log) = log {
+            command.env("P2PDBG_LOG", log);
+        }
+        let (name, rest) = self.arguments.split_first().unwrap();
+        command
+            .envs(self.environment)
+            .arg(name)
+            .args(more)
+            .args(rest);
+        (Process::start(&self.name, command, &self.transcript), home)
+    }
+}
+
+/// A peer whose events are read. It dereferences to its process.
+#[derive(Debug)]
+pub struct Peer {
+    process: Process,
+    home: Home,
+    /// Which lines of its output have been taken as events.
+    taken: Mutex<Vec<usize>>,
+}
+
+/// Reads one line of `--json` and checks that it is of the documented schema: nothing in it is unknown to the type,
+/// and nothing is lost on the way through it. `None` for what a COMMAND printed.
+#[track_caller]
+pub fn json(line: &str) -> Option<Event> {
+    let value: Value = serde_json::from_str(line).ok()?;
+    value.get("event")?.as_str()?;
+    let event: Event = serde_json::from_value(value.clone())
+        .unwrap_or_else(|error| panic!("not of the schema: {line}: {error}"));
+    assert_eq!(serde_json::to_value(&event).unwrap(), value, "{line}");
+    Some(event)
+}
+
+impl Peer {
+    /// Waits for an event that was not taken before and in which `look` finds something; takes it.
+    ///
+    /// # Panics
+    /// When patience or the output ends first.
+    #[track_caller]
+    pub fn event<T>(&self, what: &str, mut look: impl FnMut(&Event) -> Option<T>) -> T {
+        let mut taken = self.taken.lock().unwrap();
+        let mut seen = 0;
+        let (index, found) = self.process.find(what, |lines| {
+            let new = seen..lines.len();
+            seen = lines.len();
+            new.filter(|index| !taken.contains(index))
+                .find_map(|index| Some((index, look(&json(&lines[index])?)?)))
+        });
+        taken.push(index);
+        found
+    }
+
+    /// All events so far, taken or not.
+    pub fn events(&self) -> Vec<Event> {
+        self.stdout().iter().filter_map(|line| json(line)).collect()
+    }
+
+    /// All that it said on how the peers are connected, in order.
+    pub fn paths(&self) -> Vec<PathReport> {
+        let path = |event| match event {
+            Event::Path(path) => Some(path),
+            _ => None,
+        };
+        self.events().into_iter().filter_map(path).collect()
+    }
+
+    /// The next code that leads to it.
+    #[track_caller]
+    pub fn code(&self) -> Code {
+        self.event("code", |event| match event {
+            Event::Ready { code, .. } => code.clone(),
+            _ => None,
+        })
+    }
+
+    /// Waits until it is paired; gives the peer's name and whether it was known.
+    #[track_caller]
+    pub fn paired(&self) -> (String, bool) {
+        self.event("pairing", |event| match event {
+            Event::Paired { peer, known } => Some((peer.to_string(), *known)),
+            _ => None,
+        })
+    }
+
+    /// Waits for a path of this kind.
+    #[track_caller]
+    pub fn path(&self, kind: PathKind) -> PathReport {
+        self.event(&format!("{kind:?} path"), |event| match event {
+            Event::Path(path) if path.kind == kind => Some(path.clone()),
+            _ => None,
+        })
+    }
+
+    /// Waits until a forward stands whose open port this is.
+    #[track_caller]
+    pub fn forward(&self, port: u16) {
+        self.event(&format!("forward of port {port}"), |event| match event {
+            Event::Forward { listen, .. } if listen.port == port => Some(()),
+            _ => None,
+        });
+    }
+
+    /// Waits until it says that it waits for something.
+    #[track_caller]
+    pub fn waiting(&self, what: WaitingFor) {
+        self.event(&format!("waiting for {what:?}"), |event| match event {
+            Event::Waiting(waiting) if waiting.awaited == what => Some(()),
+            _ => None,
+        });
+    }
+
+    /// Waits for a warning.
+    #[track_caller]
+    pub fn warning(&self, code: WarningCode) -> Warning {
+        self.event(&format!("warning {code:?}"), |event| match event {
+            Event::Warning(warning) if warning.code == code => Some(warning.clone()),
+            _ => None,
+        })
+    }
+
+    /// Waits until the session is over.
+    #[track_caller]
+    pub fn closed(&self) -> String {
+        self.event("end of the session", |event| match event {
+            Event::Closed { why } => Some(why.clone()),
+            _ => None,
+        })
+    }
+
+    /// Waits until it fails, with this code and its exit status.
+    #[track_caller]
+    pub fn fails(&mut self, code: ErrorCode) -> Failure {
+        let failure = self.event(&format!("error {code}"), |event| match event {
+            Event::Error(failure) => Some(failure.clone()),
+            _ => None,
+        });
+        assert_eq!(failure.code, code, "{failure:?}");
+        assert_eq!(self.exit_status(), i32::from(code.exit_status()));
+        failure
+    }
+
+    /// Ends it by ^C, and gives what it keeps on disk.
+    #[cfg(unix)]
+    #[track_caller]
+    pub fn stop(mut self) -> Home {
+        self.interrupt();
+        assert_eq!(self.exit_status(), 130);
+        self.home
+    }
+
+    /// What it keeps on disk, after its end.
+    #[track_caller]
+    pub fn into_home(mut self) -> Home {
+        self.wait();
+        self.home
+    }
+}
+
+impl Deref for Peer {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl DerefMut for Peer {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}

@@ -1,0 +1,102 @@
+//! Where something runs: on this host, or on a node of a lab.
+
+use std::{
+    ffi::OsStr,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    process::Command,
+    sync::{
+        Mutex,
+        atomic::{AtomicU16, Ordering},
+    },
+};
+
+/// A host of a [`Setting`](super::Setting).
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// This host itself.
+    Here,
+    /// A node of a lab.
+    #[cfg(target_os = "linux")]
+    Node(p2pdbg_natlab::Node),
+}
+
+impl Place {
+    /// A command that runs there.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        match self {
+            Self::Here => Command::new(program),
+            #[cfg(target_os = "linux")]
+            Self::Node(node) => node.command(program),
+        }
+    }
+
+    /// Does something that opens sockets there.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match self {
+            Self::Here => work(),
+            #[cfg(target_os = "linux")]
+            Self::Node(node) => node.enter(work).unwrap(),
+        }
+    }
+
+    /// Listens at a port of its loopback.
+    pub fn listen(&self, port: u16) -> TcpListener {
+        self.enter(|| TcpListener::bind((Ipv4Addr::LOCALHOST, port)))
+            .unwrap_or_else(|error| panic!("cannot listen at port {port}: {error}"))
+    }
+
+    /// Connects to a port of its loopback.
+    pub fn connect(&self, port: u16) -> TcpStream {
+        self.try_connect(port)
+            .unwrap_or_else(|error| panic!("cannot connect to port {port}: {error}"))
+    }
+
+    /// Connects to a port of its loopback, or not.
+    pub fn try_connect(&self, port: u16) -> io::Result<TcpStream> {
+        self.enter(|| TcpStream::connect((Ipv4Addr::LOCALHOST, port)))
+    }
+
+    /// A UDP socket at any port of an address.
+    pub fn udp(&self, ip: impl Into<IpAddr>) -> UdpSocket {
+        let any = SocketAddr::new(ip.into(), 0);
+        self.enter(|| UdpSocket::bind(any)).unwrap()
+    }
+}
+
+/// Port numbers that nobody else uses while this value lives.
+///
+/// They are below those that the operating system gives to sockets that ask for any. Tests in other processes keep
+/// off them because each is marked by a UDP socket; nothing under test uses UDP there.
+#[derive(Debug, Default)]
+pub struct Ports {
+    marks: Mutex<Vec<UdpSocket>>,
+}
+
+impl Ports {
+    /// One more.
+    pub fn next(&self) -> u16 {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        const FIRST: u16 = 20_000;
+        const COUNT: u16 = 12_000;
+        let start = u16::try_from(std::process::id() % 600).unwrap() * 20;
+        for _ in 0..COUNT {
+            let offset = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(start);
+            let port = FIRST + offset % COUNT;
+            let Ok(mark) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) else {
+                continue;
+            };
+            let is_free = |ip: IpAddr| {
+                let bound = TcpListener::bind((ip, port));
+                !matches!(bound, Err(error) if error.kind() == io::ErrorKind::AddrInUse)
+            };
+            if is_free(Ipv4Addr::UNSPECIFIED.into())
+                && is_free(std::net::Ipv6Addr::LOCALHOST.into())
+            {
+                self.marks.lock().unwrap().push(mark);
+                return port;
+            }
+        }
+        panic!("no port is free");
+    }
+}
