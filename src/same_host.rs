@@ -33,7 +33,12 @@ fn parts() -> Vec<Vec<u8>> {
 
 #[cfg(not(target_os = "linux"))]
 fn parts() -> Vec<Vec<u8>> {
-    vec![gethostname::gethostname().to_string_lossy().into_owned().into_bytes()]
+    vec![
+        gethostname::gethostname()
+            .to_string_lossy()
+            .into_owned()
+            .into_bytes(),
+    ]
 }
 
 #[cfg(test)]

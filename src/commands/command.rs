@@ -79,7 +79,10 @@ impl Running {
     #[cfg(not(unix))]
     pub(super) async fn wait(&mut self) -> Result<u8, Failure> {
         let status = self.child.wait().await.map_err(lost)?;
-        Ok(status.code().and_then(|s| u8::try_from(s).ok()).unwrap_or(1))
+        Ok(status
+            .code()
+            .and_then(|s| u8::try_from(s).ok())
+            .unwrap_or(1))
     }
 }
 

@@ -14,7 +14,9 @@ use crate::{
     meeting::{Meeting, MeetingCommand, MeetingConfig, MeetingEvent, MeetingPoint, Met, Whom},
     pairing::{KnownPeer, KnownPeers},
     peer_name::PeerName,
-    report::{Activity, Event, Reporter, Status, Untrusted, Waiting, WaitingFor, Warning, WarningCode},
+    report::{
+        Activity, Event, Reporter, Status, Untrusted, Waiting, WaitingFor, Warning, WarningCode,
+    },
     same_host::host_tag,
     session::{Session, SessionConfig, SessionEnd, SessionInput, SessionOutput},
 };
@@ -86,9 +88,16 @@ impl Host {
             let known: Vec<_> = self.peers.names().map(PeerName::to_string).collect();
             let hint = match known.is_empty() {
                 true => "pair with it by code first; no peer is known yet".to_owned(),
-                false => format!("pair with it by code first; known are: {}", known.join(", ")),
+                false => format!(
+                    "pair with it by code first; known are: {}",
+                    known.join(", ")
+                ),
             };
-            Failure::new(ErrorCode::PeerUnknown, format!("no peer called {name} is known")).hint(hint)
+            Failure::new(
+                ErrorCode::PeerUnknown,
+                format!("no peer called {name} is known"),
+            )
+            .hint(hint)
         })
     }
 
@@ -130,7 +139,10 @@ impl Host {
         }
     }
 
-    fn handle_meeting(&mut self, event: Option<MeetingEvent>) -> Result<Option<HostEvent>, Failure> {
+    fn handle_meeting(
+        &mut self,
+        event: Option<MeetingEvent>,
+    ) -> Result<Option<HostEvent>, Failure> {
         let Some(event) = event else {
             self.meeting = None;
             return Ok(None);

@@ -14,7 +14,10 @@ impl Interrupt {
     /// Begins to catch them.
     pub(super) fn new() -> Result<Self, Failure> {
         Self::catch().map_err(|error| {
-            Failure::new(ErrorCode::Internal, format!("cannot catch signals: {error}"))
+            Failure::new(
+                ErrorCode::Internal,
+                format!("cannot catch signals: {error}"),
+            )
         })
     }
 

@@ -2,7 +2,10 @@
 
 use p2pdbg_wire::control::Role;
 
-use super::{host::{Host, HostEvent}, interrupt::Interrupt};
+use super::{
+    host::{Host, HostEvent},
+    interrupt::Interrupt,
+};
 use crate::{
     cli::ListenOptions,
     failure::{Failure, Outcome},

@@ -288,9 +288,9 @@ impl Driver {
                 .own_code()
                 .filter(|code| code.nameplate == *nameplate)
                 .map(|code| Exchange::by_code(role, code, own)),
-            (Place::Handle(handle), Some(known)) if *handle == known.meeting_handle() => {
-                Some(Exchange::by_secret(role, &known.secret, own, known.fingerprint))
-            }
+            (Place::Handle(handle), Some(known)) if *handle == known.meeting_handle() => Some(
+                Exchange::by_secret(role, &known.secret, own, known.fingerprint),
+            ),
             (Place::Handle(_), _) => None,
         };
         let Some((exchange, signal)) = begun else {
@@ -578,7 +578,10 @@ impl Driver {
             self.retry_at = None;
             self.register();
         }
-        let late = self.exchanges.iter().filter(|(_, p)| p.began + EXCHANGE <= now);
+        let late = self
+            .exchanges
+            .iter()
+            .filter(|(_, p)| p.began + EXCHANGE <= now);
         let late: Vec<SessionId> = late.map(|(session, _)| *session).collect();
         for session in late {
             self.link.send(ToRendezvous::Leave { session });

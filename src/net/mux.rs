@@ -14,11 +14,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use p2pdbg_punch::SocketId;
 use quinn::{
     AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller,
     udp::{RecvMeta, Transmit},
 };
-use p2pdbg_punch::SocketId;
 use tokio::sync::mpsc;
 
 /// A datagram that is not QUIC.
@@ -192,7 +192,10 @@ mod tests {
     fn mux() -> (Arc<MuxSocket>, mpsc::Receiver<Datagram>) {
         let (others, received) = mpsc::channel(8);
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        (MuxSocket::new(socket, SocketId(0), others).unwrap(), received)
+        (
+            MuxSocket::new(socket, SocketId(0), others).unwrap(),
+            received,
+        )
     }
 
     #[tokio::test]

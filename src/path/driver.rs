@@ -6,9 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_punch::{
-    Config, Engine, Family, Input, LocalAddress, Obstacle, Output, SocketId,
-};
+use p2pdbg_punch::{Config, Engine, Family, Input, LocalAddress, Obstacle, Output, SocketId};
 use p2pdbg_wire::{relay::RelayFrame, relay::is_relay_frame};
 use tokio::sync::mpsc;
 
@@ -115,10 +113,10 @@ impl Driver {
 
     fn handle_timeout(&mut self) {
         let now = Instant::now();
-        if let Some(relay) = &mut self.relay {
-            if let Some(LegAction::Send(frame)) = relay.leg.handle_timeout(now) {
-                send(&self.sockets, relay.socket, relay.address, &frame, None);
-            }
+        if let Some(relay) = &mut self.relay
+            && let Some(LegAction::Send(frame)) = relay.leg.handle_timeout(now)
+        {
+            send(&self.sockets, relay.socket, relay.address, &frame, None);
         }
         if let Some(engine) = &mut self.engine {
             engine.handle(now, Input::Timeout);

@@ -99,7 +99,10 @@ impl From<LinkError> for Failure {
                 ErrorCode::RendezvousUnreachable,
                 "check that p2pdbg-rendezvous still runs",
             ),
-            LinkError::Local(_) => (ErrorCode::RendezvousUnreachable, "check this host's network"),
+            LinkError::Local(_) => (
+                ErrorCode::RendezvousUnreachable,
+                "check this host's network",
+            ),
         };
         Failure::new(code, error.to_string()).hint(hint)
     }

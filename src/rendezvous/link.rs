@@ -24,7 +24,7 @@ use super::{
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
 /// The longest wait between two attempts.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// How long the rendezvous may take to answer the hello.
 const GREETING: Duration = Duration::from_secs(6);
@@ -236,9 +236,7 @@ impl Driver {
                 }
             }
         };
-        dialed
-            .connection
-            .close(VarInt::from_u32(close::DONE), b"");
+        dialed.connection.close(VarInt::from_u32(close::DONE), b"");
         Some(error)
     }
 }

@@ -79,9 +79,9 @@ impl Forwards {
         for index in 0..self.table.len() {
             let forward = number(index);
             if self.opens(forward) && !self.table[index].refuse {
-                self.open(forward, tasks).await.map_err(|error| {
-                    port_failure(&self.table[index].forward, &error)
-                })?;
+                self.open(forward, tasks)
+                    .await
+                    .map_err(|error| port_failure(&self.table[index].forward, &error))?;
             } else if !self.opens(forward) && self.table[index].refuse {
                 self.look_at_target(forward, tasks);
             }
@@ -126,8 +126,7 @@ impl Forwards {
         }
         offers.truncate(MOST);
         let entries = offers.iter().map(|offer| {
-            Forward::from_offer(offer)
-                .map(|forward| Entry::new(forward, offer.refuse_while_absent))
+            Forward::from_offer(offer).map(|forward| Entry::new(forward, offer.refuse_while_absent))
         });
         self.table = entries.collect::<Result<_, _>>()?;
         for index in 0..self.table.len() {
@@ -211,7 +210,11 @@ impl Forwards {
             )
             .hint("end what listens there, or forward another port"),
             ForwardState::NotAllowed => {
-                let what = if opens { target.to_string() } else { format!("port {port}") };
+                let what = if opens {
+                    target.to_string()
+                } else {
+                    format!("port {port}")
+                };
                 Warning::new(
                     WarningCode::TargetNotAllowed,
                     format!("the debuggee's host does not allow {what} to be used"),
@@ -220,7 +223,10 @@ impl Forwards {
             }
             ForwardState::Failed(why) => Warning::new(
                 WarningCode::ForwardFailed,
-                format!("the forward of port {port} failed there: {}", Untrusted::new(&why)),
+                format!(
+                    "the forward of port {port} failed there: {}",
+                    Untrusted::new(&why)
+                ),
             ),
         };
         self.reporter.emit(Report::Warning(warning));
@@ -307,7 +313,8 @@ impl Forwards {
             .map(|entry| entry.forward.direction);
         matches!(
             (self.role, direction),
-            (Role::Listener, Some(Direction::ToDebuggee)) | (Role::Connector, Some(Direction::ToIde))
+            (Role::Listener, Some(Direction::ToDebuggee))
+                | (Role::Connector, Some(Direction::ToIde))
         )
     }
 
@@ -358,7 +365,9 @@ impl Forwards {
             WarningCode::TargetNotAllowed,
             format!("the peer asked for {what}, which is not allowed here"),
         )
-        .hint(format!("to allow it, run p2pdbg connect with --allow {what}"));
+        .hint(format!(
+            "to allow it, run p2pdbg connect with --allow {what}"
+        ));
         self.reporter.emit(Report::Warning(warning));
     }
 }
@@ -379,7 +388,11 @@ async fn accept(port: OpenPort, forward: u16, events: mpsc::Sender<Event>) {
     loop {
         match port.accept().await {
             Ok(connection) => {
-                if events.send(Event::Accepted(forward, connection)).await.is_err() {
+                if events
+                    .send(Event::Accepted(forward, connection))
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }

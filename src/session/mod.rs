@@ -6,6 +6,7 @@
 //! accepting a connection) runs in a task of its own and sends an [`Event`].
 
 mod forwards;
+mod pulse;
 mod status;
 mod streams;
 mod tunnels;
@@ -40,8 +41,11 @@ use crate::{
 /// How many events may wait for the session's task.
 const QUEUE: usize = 1024;
 
-/// How often the status line and the liveness of things are looked at.
-const TICK: Duration = Duration::from_secs(1);
+/// How often the tunnels are looked at while streams depend on them.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How often they are looked at otherwise.
+const IDLE_LOOK: Duration = Duration::from_secs(2);
 
 /// How long streams may take to deliver what is left, when the program that they belong to has ended.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -143,7 +147,7 @@ enum Event {
     TunnelUp(Tunnel, crate::tunnel::ControlReader),
     DialFailed(PathKind, TunnelError),
     PathFailed(PathKind),
-    TunnelEnded(u64, String),
+    TunnelEnded(u64, quinn::ConnectionError),
     Control(u64, TunnelMessage),
     Carrier(u64, CarrierHeader, RecvStream),
     Accepted(u16, TcpStream),
@@ -232,7 +236,7 @@ impl Driver {
         let tunnels = Tunnels::new(config.role, tunnel_config, config.keys.tunnel.clone());
         let streams = Streams::new(config.role, tunnels.best(), config.reporter.clone());
         let forwards = Forwards::new(&config, events.clone());
-        let status = StatusLine::new(config.reporter);
+        let status = StatusLine::new(config.reporter, config.path);
         Self {
             role: config.role,
             policy: config.path,
@@ -257,14 +261,13 @@ impl Driver {
 
     async fn run(mut self, mut inputs: mpsc::Receiver<SessionInput>) {
         let closing = self.closing.clone();
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         if self.role == Role::Listener {
             self.accept_tunnels();
             if let Err(failure) = self.forwards.open_ports(&mut self.tasks).await {
                 self.over = Some(SessionEnd::Failed(failure));
             }
         }
+        let mut next_look = Instant::now();
         while self.over.is_none() {
             tokio::select! {
                 () = closing.cancelled() => self.over = Some(SessionEnd::Closed),
@@ -275,7 +278,11 @@ impl Driver {
                 Some(event) = self.paths.event() => self.handle_path(event),
                 Some(event) = self.received.recv() => self.handle_event(event).await,
                 Some((stream, event)) = self.streams.event() => self.handle_stream(stream, event),
-                _ = ticks.tick() => self.on_tick(),
+                () = tokio::time::sleep_until(next_look) => {
+                    self.on_tick();
+                    let pause = if self.streams.count() > 0 { LOOK } else { IDLE_LOOK };
+                    next_look = Instant::now() + pause;
+                }
                 Some(_) = self.tasks.join_next() => {}
             }
         }
@@ -342,7 +349,9 @@ impl Driver {
                 self.status.on_direct_lost(reason);
                 self.tunnels.close_all(PathKind::Direct, close::REPLACED);
             }
-            PathEvent::Signal(signal) => self.tell(SessionOutput::Message(PeerMessage::Punch(signal))),
+            PathEvent::Signal(signal) => {
+                self.tell(SessionOutput::Message(PeerMessage::Punch(signal)))
+            }
             PathEvent::Obstacle(obstacle) => self.status.on_obstacle(obstacle),
         }
     }
@@ -352,7 +361,13 @@ impl Driver {
             Event::TunnelUp(tunnel, control) => self.on_tunnel_up(tunnel, control),
             Event::DialFailed(path, error) => self.on_dial_failed(path, &error),
             Event::PathFailed(path) => self.on_path_failed(path),
-            Event::TunnelEnded(epoch, why) => self.on_tunnel_ended(epoch, &why),
+            Event::TunnelEnded(epoch, why) => {
+                if tunnels::is_goodbye(&why) {
+                    self.over = Some(SessionEnd::PeerClosed);
+                } else {
+                    self.on_tunnel_ended(epoch, &why.to_string());
+                }
+            }
             Event::Control(epoch, message) => self.handle_control(epoch, message).await,
             Event::Carrier(epoch, header, stream) => self.handle_carrier(epoch, header, stream),
             Event::Accepted(forward, connection) => {
@@ -450,7 +465,9 @@ impl Driver {
             },
             TunnelMessage::Forwards(offers) if self.role == Role::Connector => {
                 match self.forwards.accept(offers, &mut self.tasks).await {
-                    Ok(answers) => answers.into_iter().for_each(|answer| self.tunnels.send(answer)),
+                    Ok(answers) => answers
+                        .into_iter()
+                        .for_each(|answer| self.tunnels.send(answer)),
                     Err(fault) => return self.on_misbehaviour(epoch, &fault),
                 }
                 if let Some(standing) = self.forwards.newly_standing() {
@@ -474,11 +491,16 @@ impl Driver {
             } => self.streams.on_waited(StreamId::from_u64(stream)),
             TunnelMessage::StreamWaiting { stream, .. } => {
                 let stream = StreamId::from_u64(stream);
-                if let Some(target) = self.streams.forward_of(stream).and_then(|f| self.forwards.target(f)) {
+                if let Some(target) = self
+                    .streams
+                    .forward_of(stream)
+                    .and_then(|f| self.forwards.target(f))
+                {
                     self.streams.on_waiting(stream, target, self.role.other());
                 }
             }
             TunnelMessage::Bye => self.over = Some(SessionEnd::PeerClosed),
+            TunnelMessage::Ping => {}
             TunnelMessage::Hello { .. }
             | TunnelMessage::Forwards(_)
             | TunnelMessage::ForwardState { .. } => {
@@ -538,7 +560,8 @@ impl Driver {
             tracing::warn!(%violation, "the peer broke the rules of a stream");
         }
         let before = self.streams.count();
-        if self.streams.waits_here(stream, self.role) && !matches!(event, StreamEvent::Violation(_)) {
+        if self.streams.waits_here(stream, self.role) && !matches!(event, StreamEvent::Violation(_))
+        {
             self.announce_waiting(stream, false);
         }
         let target = self
@@ -563,7 +586,9 @@ impl Driver {
     }
 
     fn check_drained(&mut self) {
-        let late = self.drain_until.is_some_and(|until| until <= Instant::now());
+        let late = self
+            .drain_until
+            .is_some_and(|until| until <= Instant::now());
         if late || (self.drain_until.is_some() && self.streams.all_delivered()) {
             self.drain_until = None;
             self.tell(SessionOutput::Drained);
@@ -581,6 +606,14 @@ impl Driver {
         {
             self.over = Some(SessionEnd::PeerGone);
         }
+        for path in self.tunnels.look() {
+            self.status.on_silent(path);
+            if path == PathKind::RelayUdp {
+                // The address from which the relay knows this end may be another one now.
+                self.paths.command(PathCommand::RelayLost);
+            }
+        }
+        self.on_best_changed();
         self.check_drained();
         self.update_status();
     }
@@ -595,7 +628,12 @@ impl Driver {
     }
 
     /// Dials a tunnel in a task of its own.
-    fn dial(&mut self, socket: crate::path::PathSocket, remote: std::net::SocketAddr, path: PathKind) {
+    fn dial(
+        &mut self,
+        socket: crate::path::PathSocket,
+        remote: std::net::SocketAddr,
+        path: PathKind,
+    ) {
         let Some(dialing) = self.tunnels.dial(socket.endpoint, remote, path) else {
             return;
         };
@@ -637,7 +675,9 @@ impl Driver {
         self.streams.abort_all(ResetCode::SESSION);
         let streams = self.streams.drain();
         let _ = tokio::time::timeout(GOODBYE, streams).await;
-        self.tunnels.close_everything(GOODBYE, self.paths.sockets()).await;
+        self.tunnels
+            .close_everything(GOODBYE, self.paths.sockets())
+            .await;
         self.status.on_over();
         let _ = self.outputs.send(SessionOutput::Over(end)).await;
     }

@@ -7,6 +7,7 @@ use p2pdbg_wire::tunnel::PathKind;
 use tokio::time::Instant;
 
 use crate::{
+    cli::PathPolicy,
     report::{Activity, Event as Report, PathReport, Reporter, Status, Waiting},
     tunnel::Tunnel,
 };
@@ -19,12 +20,14 @@ pub(super) struct StatusLine {
     /// Why the last tunnel in use was left.
     left_because: Option<String>,
     was_direct: bool,
+    policy: PathPolicy,
 }
 
 impl StatusLine {
-    pub(super) fn new(reporter: Reporter) -> Self {
+    pub(super) fn new(reporter: Reporter, policy: PathPolicy) -> Self {
         Self {
             reporter,
+            policy,
             direct: None,
             obstacle: None,
             left_because: None,
@@ -49,12 +52,12 @@ impl StatusLine {
     }
 
     pub(super) fn on_lost(&mut self, path: PathKind, why: &str) {
-        let name = match path {
-            PathKind::Direct => "the direct path",
-            PathKind::RelayUdp | PathKind::RelayTcp => "the relay",
-        };
         self.left_because
-            .get_or_insert_with(|| format!("{name} was lost: {why}"));
+            .get_or_insert_with(|| format!("{} was lost: {why}", name(path)));
+    }
+
+    pub(super) fn on_silent(&mut self, path: PathKind) {
+        self.left_because = Some(format!("{} has gone silent", name(path)));
     }
 
     /// Reports the path that streams use from now on.
@@ -81,6 +84,9 @@ impl StatusLine {
     }
 
     fn why_relayed(&self) -> String {
+        if self.policy == PathPolicy::Relay {
+            return "--path relay was given".to_owned();
+        }
         let Some(obstacle) = self.obstacle else {
             return "a direct path is being looked for".to_owned();
         };
@@ -109,7 +115,7 @@ impl StatusLine {
     ) {
         let activity = match (tunnel, lost_since) {
             (Some(tunnel), _) => Activity::Connected {
-                searching: tunnel.path != PathKind::Direct,
+                searching: tunnel.path != PathKind::Direct && self.policy == PathPolicy::Any,
             },
             (None, Some(since)) => Activity::Resuming {
                 since: since.into_std(),
@@ -125,6 +131,13 @@ impl StatusLine {
 
     pub(super) fn on_over(&self) {
         self.reporter.status(Status::new(Activity::Closing));
+    }
+}
+
+fn name(path: PathKind) -> &'static str {
+    match path {
+        PathKind::Direct => "the direct path",
+        PathKind::RelayUdp | PathKind::RelayTcp => "the relay",
     }
 }
 

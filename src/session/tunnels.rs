@@ -7,13 +7,16 @@ use p2pdbg_wire::{
     control::Role,
     tunnel::{PathKind, TunnelMessage, close},
 };
-use quinn::{Endpoint, RecvStream};
+use quinn::{ConnectionError, Endpoint, RecvStream, VarInt};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
 
-use super::Event;
+use super::{
+    Event,
+    pulse::{Health, Pulse},
+};
 use crate::{
     pairing::TunnelKey,
     path::PathSocket,
@@ -38,11 +41,16 @@ pub(super) struct Tunnels {
     key: TunnelKey,
     /// Shared with the handshakes in flight, which accept an epoch at the moment when its proof has verified.
     epochs: Arc<Mutex<Epochs>>,
-    up: Vec<Tunnel>,
+    up: Vec<Up>,
     /// Kinds of path on which a tunnel is being dialled.
     dialling: Vec<PathKind>,
     best: watch::Sender<Option<Tunnel>>,
     accepting: Vec<u16>,
+}
+
+struct Up {
+    tunnel: Tunnel,
+    pulse: Pulse,
 }
 
 impl Tunnels {
@@ -67,12 +75,34 @@ impl Tunnels {
     /// The tunnel that streams use now.
     pub(super) fn current(&self) -> Option<&Tunnel> {
         let epoch = self.best.borrow().as_ref().map(|tunnel| tunnel.epoch)?;
-        self.up.iter().find(|tunnel| tunnel.epoch == epoch)
+        self.find(epoch)
+    }
+
+    fn find(&self, epoch: u64) -> Option<&Tunnel> {
+        let tunnels = self.up.iter().map(|up| &up.tunnel);
+        tunnels.into_iter().find(|tunnel| tunnel.epoch == epoch)
+    }
+
+    /// Looks whether the tunnels are alive, and asks those that are silent. Returns the kinds of path of those that
+    /// are suspect.
+    pub(super) fn look(&mut self) -> Vec<PathKind> {
+        let now = std::time::Instant::now();
+        let mut suspects = Vec::new();
+        for Up { tunnel, pulse } in &mut self.up {
+            let health = pulse.look(&tunnel.connection.stats(), now);
+            if health != Health::Good {
+                tunnel.send(TunnelMessage::Ping);
+            }
+            if health == Health::Suspect {
+                suspects.push(tunnel.path);
+            }
+        }
+        suspects
     }
 
     /// Whether a tunnel of this kind is up or being dialled.
     pub(super) fn has(&self, path: PathKind) -> bool {
-        self.dialling.contains(&path) || self.up.iter().any(|tunnel| tunnel.path == path)
+        self.dialling.contains(&path) || self.up.iter().any(|up| up.tunnel.path == path)
     }
 
     /// Begins to dial, unless one of this kind is being dialled already.
@@ -117,13 +147,14 @@ impl Tunnels {
     /// Adds a tunnel that came up; older ones of the same kind have had their time.
     pub(super) fn insert(&mut self, tunnel: Tunnel) {
         self.dialling.retain(|dialling| *dialling != tunnel.path);
-        self.up.push(tunnel);
+        let pulse = Pulse::new();
+        self.up.push(Up { tunnel, pulse });
     }
 
     /// Removes a tunnel that ended; returns its kind of path if it was known.
     pub(super) fn remove(&mut self, epoch: u64) -> Option<PathKind> {
-        let index = self.up.iter().position(|tunnel| tunnel.epoch == epoch)?;
-        Some(self.up.remove(index).path)
+        let index = self.up.iter().position(|up| up.tunnel.epoch == epoch)?;
+        Some(self.up.remove(index).tunnel.path)
     }
 
     /// Settles which tunnel streams should use; whether it is another one than before.
@@ -133,10 +164,11 @@ impl Tunnels {
             PathKind::RelayUdp => 1,
             PathKind::RelayTcp => 0,
         };
-        let open = self.up.iter().filter(|tunnel| tunnel.is_open());
-        let best = open
-            .max_by_key(|tunnel| (rank(tunnel.path), tunnel.epoch))
-            .cloned();
+        let open = self.up.iter().filter(|up| up.tunnel.is_open());
+        let best = open.max_by_key(|Up { tunnel, pulse }| {
+            (!pulse.is_suspect(), rank(tunnel.path), tunnel.epoch)
+        });
+        let best = best.map(|up| up.tunnel.clone());
         let epoch = best.as_ref().map(|tunnel| tunnel.epoch);
         self.best.send_if_modified(|current| {
             let changed = current.as_ref().map(|tunnel| tunnel.epoch) != epoch;
@@ -156,28 +188,28 @@ impl Tunnels {
 
     /// Says something on every tunnel.
     pub(super) fn broadcast(&self, message: TunnelMessage) {
-        for tunnel in &self.up {
+        for Up { tunnel, .. } in &self.up {
             tunnel.send(message.clone());
         }
     }
 
     /// Sends a frame of the ledger on one tunnel.
     pub(super) fn send_frame(&self, epoch: u64, frame: Frame) {
-        if let Some(tunnel) = self.up.iter().find(|tunnel| tunnel.epoch == epoch) {
+        if let Some(tunnel) = self.find(epoch) {
             send_frame(tunnel, frame);
         }
     }
 
     /// Ends one tunnel.
     pub(super) fn close(&self, epoch: u64, code: u32) {
-        if let Some(tunnel) = self.up.iter().find(|tunnel| tunnel.epoch == epoch) {
+        if let Some(tunnel) = self.find(epoch) {
             tunnel.close(code);
         }
     }
 
     /// Ends all tunnels of one kind.
     pub(super) fn close_all(&self, path: PathKind, code: u32) {
-        for tunnel in self.up.iter().filter(|tunnel| tunnel.path == path) {
+        for Up { tunnel, .. } in self.up.iter().filter(|up| up.tunnel.path == path) {
             tunnel.close(code);
         }
     }
@@ -185,12 +217,12 @@ impl Tunnels {
     /// Ends all tunnels once what was queued has had a moment to leave, and waits until the sockets are quiet.
     pub(super) async fn close_everything(&mut self, patience: Duration, sockets: &[PathSocket]) {
         let drained = async {
-            for tunnel in &self.up {
+            for Up { tunnel, .. } in &self.up {
                 tunnel.drained().await;
             }
         };
         let _ = tokio::time::timeout(patience, drained).await;
-        for tunnel in self.up.drain(..) {
+        for Up { tunnel, .. } in self.up.drain(..) {
             tunnel.close(close::DONE);
         }
         let quiet = async {
@@ -200,6 +232,12 @@ impl Tunnels {
         };
         let _ = tokio::time::timeout(patience, quiet).await;
     }
+}
+
+/// Whether a connection ended because the peer ended the session.
+pub(super) fn is_goodbye(why: &ConnectionError) -> bool {
+    let done = VarInt::from_u32(close::DONE);
+    matches!(why, ConnectionError::ApplicationClosed(close) if close.error_code == done)
 }
 
 /// Watches a tunnel: its control messages, the carriers that the peer opens, and its end.
@@ -229,7 +267,7 @@ pub(super) fn watch(
                 Some(_) = headers.join_next() => {}
             }
         }
-        let why = connection.closed().await.to_string();
+        let why = connection.closed().await;
         let _ = to.send(Event::TunnelEnded(epoch, why)).await;
     });
 }

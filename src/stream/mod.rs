@@ -28,7 +28,6 @@ use self::{
 };
 use crate::{report::StreamState, tunnel::Tunnel};
 
-
 /// How long an acknowledgement may wait for more to acknowledge.
 const ACK_DELAY: Duration = Duration::from_millis(200);
 

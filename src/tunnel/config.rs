@@ -12,8 +12,9 @@ use quinn::{
 /// Well below the 20 s after which the shortest-lived NAT mappings in the field are forgotten.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-/// A tunnel that is silent for this long is dead.
-const SILENCE: Duration = Duration::from_secs(15);
+/// A tunnel that is silent for this long is dead. Streams leave it much earlier if there is another; until then it is
+/// worth having, since an outage shorter than this costs no new handshake.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Before the first measurement: a guess between a LAN and a continent, so that a lost first packet is repeated
 /// after 0.3 s rather than after the second that RFC 9002 section 6.2.2 gives when nothing is known.

@@ -30,7 +30,10 @@ impl ControlReader {
 }
 
 /// Writes one message.
-pub(super) async fn write(send: &mut SendStream, message: &TunnelMessage) -> Result<(), TunnelError> {
+pub(super) async fn write(
+    send: &mut SendStream,
+    message: &TunnelMessage,
+) -> Result<(), TunnelError> {
     let mut bytes = Vec::new();
     frame::encode(message, &mut bytes).map_err(|_| TunnelError::Misbehaved)?;
     send.write_all(&bytes)
@@ -39,10 +42,7 @@ pub(super) async fn write(send: &mut SendStream, message: &TunnelMessage) -> Res
 }
 
 /// Writes queued messages until the queue or the tunnel ends; several that wait share a write.
-pub(super) async fn write_queued(
-    mut send: SendStream,
-    mut queue: mpsc::Receiver<TunnelMessage>,
-) {
+pub(super) async fn write_queued(mut send: SendStream, mut queue: mpsc::Receiver<TunnelMessage>) {
     // Acknowledgements must not wait behind a bulk transfer.
     let _ = send.set_priority(1);
     let mut bytes = Vec::new();

@@ -94,9 +94,7 @@ pub async fn accept(
     key: &TunnelKey,
     admit: impl FnOnce(u64) -> bool + Send,
 ) -> Result<(Tunnel, ControlReader), TunnelError> {
-    let connecting = incoming
-        .accept_with(config.server.clone())
-        .map_err(judge)?;
+    let connecting = incoming.accept_with(config.server.clone()).map_err(judge)?;
     within_patience(async {
         let connection = connecting.await.map_err(judge)?;
         let closing = CloseOnError::new(&connection);
@@ -136,12 +134,7 @@ async fn within_patience<T>(
         .unwrap_or_else(|_| Err(TunnelError::Lost("it took too long to come up".into())))
 }
 
-fn start(
-    connection: Connection,
-    send: quinn::SendStream,
-    epoch: u64,
-    path: PathKind,
-) -> Tunnel {
+fn start(connection: Connection, send: quinn::SendStream, epoch: u64, path: PathKind) -> Tunnel {
     let (control, queue) = mpsc::channel(CONTROL_QUEUE);
     // Ends by itself when the tunnel's last handle is dropped or the connection ends.
     tokio::spawn(write_queued(send, queue));

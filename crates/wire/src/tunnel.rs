@@ -63,6 +63,8 @@ pub enum TunnelMessage {
     },
     /// The sender ends the session for good.
     Bye,
+    /// Means nothing; sent on a tunnel that is silent, to be acknowledged by QUIC.
+    Ping,
 }
 
 /// A forward as the listener offers it.

@@ -1,0 +1,182 @@
+//! Whether a tunnel is alive, judged by what it sends and hears.
+//!
+//! QUIC repeats what is not acknowledged, later and later, and gives a connection up only after a long silence. A
+//! debugger should not wait for that while another tunnel stands by: a tunnel that has been sending for a while and has
+//! heard nothing is *suspect*, and its streams go elsewhere. It is trusted again once it has been heard for as long as
+//! it must, twice as long after each relapse, so that a path that comes and goes does not make the streams do the same.
+
+use std::time::{Duration, Instant};
+
+use quinn::ConnectionStats;
+
+/// Sending without hearing anything for so long makes a tunnel suspect, besides a few round trips.
+const PATIENCE: Duration = Duration::from_millis(1200);
+
+/// Round trips that may pass in silence.
+const ROUND_TRIPS: u32 = 3;
+
+/// A suspect tunnel must be heard for so long before it is trusted, the first time.
+const PROBATION: Duration = Duration::from_secs(3);
+
+/// The longest probation.
+const LONGEST_PROBATION: Duration = Duration::from_secs(60);
+
+/// What was seen of a tunnel.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    heard: u64,
+    sent: u64,
+    /// Since when it has been sending without hearing anything.
+    unanswered_since: Option<Instant>,
+    suspect: Option<Suspicion>,
+    probation: Duration,
+}
+
+#[derive(Debug)]
+struct Suspicion {
+    /// Since when it has been heard again.
+    heard_since: Option<Instant>,
+}
+
+/// How a tunnel is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Health {
+    /// It answers, or has not been asked anything.
+    Good,
+    /// It has not answered lately: ask again.
+    Silent,
+    /// It does not answer.
+    Suspect,
+}
+
+impl Pulse {
+    /// A tunnel that has just come up.
+    pub(super) fn new() -> Self {
+        Self {
+            heard: 0,
+            sent: 0,
+            unanswered_since: None,
+            suspect: None,
+            probation: PROBATION,
+        }
+    }
+
+    /// Looks at a tunnel's counters; to be called a few times a second while anything depends on it.
+    pub(super) fn look(&mut self, stats: &ConnectionStats, now: Instant) -> Health {
+        self.judge(
+            stats.udp_rx.datagrams,
+            stats.udp_tx.datagrams,
+            stats.path.rtt,
+            now,
+        )
+    }
+
+    /// Whether the last look found it suspect.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.suspect.is_some()
+    }
+
+    fn judge(&mut self, heard: u64, sent: u64, rtt: Duration, now: Instant) -> Health {
+        if heard != self.heard {
+            self.heard = heard;
+            self.unanswered_since = None;
+        } else if sent != self.sent {
+            self.unanswered_since.get_or_insert(now);
+        }
+        self.sent = sent;
+        let limit = PATIENCE + rtt.min(PATIENCE) * ROUND_TRIPS;
+        let silence = self
+            .unanswered_since
+            .map(|since| now.saturating_duration_since(since));
+        match (&mut self.suspect, silence) {
+            (None, Some(silence)) if silence >= limit => {
+                self.suspect = Some(Suspicion { heard_since: None });
+                Health::Suspect
+            }
+            (None, Some(_)) => Health::Silent,
+            (None, None) => Health::Good,
+            (Some(suspicion), Some(_)) => {
+                suspicion.heard_since = None;
+                Health::Suspect
+            }
+            (Some(suspicion), None) => {
+                let since = *suspicion.heard_since.get_or_insert(now);
+                if now.saturating_duration_since(since) < self.probation {
+                    return Health::Suspect;
+                }
+                self.suspect = None;
+                self.probation = (self.probation * 2).min(LONGEST_PROBATION);
+                Health::Good
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTT: Duration = Duration::from_millis(40);
+
+    struct Watch {
+        pulse: Pulse,
+        now: Instant,
+        heard: u64,
+        sent: u64,
+    }
+
+    impl Watch {
+        fn new() -> Self {
+            Self {
+                pulse: Pulse::new(),
+                now: Instant::now(),
+                heard: 0,
+                sent: 0,
+            }
+        }
+
+        /// Passes time in looks of a quarter of a second, sending all the time, hearing if `answered`.
+        fn pass(&mut self, seconds: u32, answered: bool) -> Health {
+            let mut health = Health::Good;
+            for _ in 0..seconds * 4 {
+                self.now += Duration::from_millis(250);
+                self.sent += 1;
+                self.heard += u64::from(answered);
+                health = self.pulse.judge(self.heard, self.sent, RTT, self.now);
+            }
+            health
+        }
+    }
+
+    #[test]
+    fn a_tunnel_that_answers_is_good_for_ever() {
+        assert_eq!(Watch::new().pass(600, true), Health::Good);
+    }
+
+    #[test]
+    fn an_idle_tunnel_is_not_suspected() {
+        let mut watch = Watch::new();
+        watch.pass(1, true);
+        watch.now += Duration::from_secs(600);
+        let health = watch.pulse.judge(watch.heard, watch.sent, RTT, watch.now);
+        assert_eq!(health, Health::Good);
+    }
+
+    #[test]
+    fn silence_makes_a_tunnel_silent_and_then_suspect() {
+        let mut watch = Watch::new();
+        watch.pass(1, true);
+        assert_eq!(watch.pass(1, false), Health::Silent);
+        assert_eq!(watch.pass(1, false), Health::Suspect);
+    }
+
+    #[test]
+    fn each_relapse_doubles_the_probation() {
+        let mut watch = Watch::new();
+        for probation in [3, 6, 12] {
+            assert_eq!(watch.pass(3, false), Health::Suspect);
+            assert_eq!(watch.pass(probation - 1, true), Health::Suspect);
+            assert_eq!(watch.pass(2, true), Health::Good);
+        }
+    }
+}
