@@ -17,9 +17,7 @@ use std::{
 
 use p2pdbg_wire::{
     code::Nameplate,
-    control::{
-        Credential, Fate, FromRendezvous, NameplateClaim, Refusal, SessionId, ToRendezvous, close,
-    },
+    control::{Credential, FromRendezvous, Refusal, SessionId, ToRendezvous, close},
     relay::LegGrant,
     url::AccessKey,
 };
@@ -32,7 +30,7 @@ use self::{
 use crate::{
     limits::{AddressBuckets, Bucket, Limits, Prefix},
     relay::Seen,
-    voucher::{Account, Purpose, Vouchers, new_account},
+    voucher::{Account, Purpose, Vouchers},
 };
 
 /// Names a control connection while it lasts.
@@ -134,6 +132,8 @@ pub(crate) struct Registry {
     handles: Handles,
     sessions: Sessions,
     joins: AddressBuckets,
+    /// Connections that have said hello.
+    peers: usize,
 }
 
 impl Registry {
@@ -154,13 +154,13 @@ impl Registry {
             sessions: Sessions::new(),
             joins: AddressBuckets::new(limits.connections.saturating_mul(4)),
             limits,
+            peers: 0,
         }
     }
 
     /// How many connections have said hello.
     pub(crate) fn peers(&self) -> usize {
-        let greeted = |c: &&Connection| !matches!(c.standing, Standing::Stranger { .. });
-        self.connections.values().filter(greeted).count()
+        self.peers
     }
 
     /// How many sessions there are.
@@ -272,6 +272,7 @@ impl Registry {
 
     /// The rendezvous is about to stop: tells everybody.
     pub(crate) fn stop(&mut self) -> Vec<Effect> {
+        self.peers = 0;
         let everybody: Vec<ConnId> = self.connections.drain().map(|(id, _)| id).collect();
         everybody
             .into_iter()
@@ -356,6 +357,7 @@ impl Registry {
                     Standing::Vouched(granted.account)
                 }),
         };
+        self.peers += 1;
         tracing::info!(id = id.0, agent, "a peer said hello");
         let welcome = FromRendezvous::Welcome {
             observed: connection.arrival.observed,
@@ -363,77 +365,6 @@ impl Registry {
         };
         effects.push(Effect::Tell(id, welcome));
         Ok(())
-    }
-
-    fn listen(
-        &mut self,
-        now: Now,
-        id: ConnId,
-        claim: Option<NameplateClaim>,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Refusal> {
-        let Some(connection) = self.connections.get(&id) else {
-            return Ok(());
-        };
-        if connection.standing != Standing::Full {
-            return Err(Refusal::AccessKey);
-        }
-        let granted = claim.and_then(|claim| {
-            let purpose = Purpose::Nameplate(claim.nameplate);
-            let granted = self.vouchers.check(purpose, &claim.voucher, now.unix_s)?;
-            Some((claim, granted))
-        });
-        if let Some((claim, granted)) = granted {
-            let left = Duration::from_secs(granted.expires_unix_s.saturating_sub(now.unix_s));
-            let expires = now.instant + left.min(self.limits.nameplate_lifetime);
-            let claimed = self
-                .nameplates
-                .claim(claim.nameplate, id, granted.account, expires);
-            if let Ok(previous) = claimed {
-                if let Some(previous) = previous.and_then(|p| self.connections.get_mut(&p)) {
-                    previous.nameplates.remove(&claim.nameplate);
-                }
-                self.hold(id, claim.nameplate);
-                effects.push(Effect::Tell(id, FromRendezvous::Listening(claim)));
-                return Ok(());
-            }
-        }
-        if self.connections[&id].nameplates.len() >= self.limits.nameplates_per_connection {
-            return Err(limit(Duration::from_secs(60)));
-        }
-        let lifetime = self.limits.nameplate_lifetime;
-        let nameplate = self.nameplates.draw().ok_or(Refusal::Full)?;
-        let purpose = Purpose::Nameplate(nameplate);
-        let account = new_account();
-        let expires = now.unix_s.saturating_add(lifetime.as_secs());
-        let voucher = self.vouchers.issue(purpose, account, expires);
-        self.nameplates
-            .register(nameplate, id, account, now.instant + lifetime);
-        self.hold(id, nameplate);
-        let claim = NameplateClaim { nameplate, voucher };
-        effects.push(Effect::Tell(id, FromRendezvous::Listening(claim)));
-        Ok(())
-    }
-
-    fn hold(&mut self, id: ConnId, nameplate: Nameplate) {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.nameplates.insert(nameplate);
-        }
-    }
-
-    fn unlisten(&mut self, now: Now, id: ConnId, nameplate: Nameplate, fate: Fate) {
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        // A nameplate that expired a moment ago, or never was this peer's, needs no answer.
-        if connection.nameplates.remove(&nameplate) {
-            let end = match fate {
-                Fate::Used => End::Used,
-                Fate::Burned => End::Burned,
-                Fate::Withdrawn => End::Withdrawn,
-            };
-            self.nameplates.end(now.instant, nameplate, end);
-        }
     }
 
     fn refuse(&mut self, id: ConnId, refusal: Refusal, effects: &mut Vec<Effect>) {
@@ -451,6 +382,9 @@ impl Registry {
         let Some(connection) = self.connections.remove(&id) else {
             return;
         };
+        if !matches!(connection.standing, Standing::Stranger { .. }) {
+            self.peers -= 1;
+        }
         for nameplate in connection.nameplates {
             // Even one who closes the connection may come back on another: giving up is said in so many words.
             self.nameplates.end(now.instant, nameplate, End::Lost);

@@ -1,4 +1,4 @@
-//! The nameplates that are in use, and what became of those that were.
+//! Nameplates: which are in use, what became of those that were, and how a listener and a connector meet at one.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -7,11 +7,14 @@ use std::{
 
 use p2pdbg_wire::{
     code::Nameplate,
-    control::{Refusal, SessionId},
+    control::{Fate, FromRendezvous, NameplateClaim, Place, Refusal, SessionId},
 };
 
-use super::ConnId;
-use crate::{limits::Limits, voucher::Account};
+use super::{ConnId, Effect, Now, Registry, Standing, limit};
+use crate::{
+    limits::Limits,
+    voucher::{Account, Purpose, new_account},
+};
 
 /// How a nameplate ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,5 +205,112 @@ impl Nameplates {
     #[cfg(test)]
     pub(super) fn live(&self) -> usize {
         self.live.len()
+    }
+}
+
+impl Registry {
+    /// Gives the peer the nameplate that it claims, or a new one.
+    pub(super) fn listen(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        claim: Option<NameplateClaim>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let Some(connection) = self.connections.get(&id) else {
+            return Ok(());
+        };
+        if connection.standing != Standing::Full {
+            return Err(Refusal::AccessKey);
+        }
+        let granted = claim.and_then(|claim| {
+            let purpose = Purpose::Nameplate(claim.nameplate);
+            let granted = self.vouchers.check(purpose, &claim.voucher, now.unix_s)?;
+            Some((claim, granted))
+        });
+        if let Some((claim, granted)) = granted {
+            let left = Duration::from_secs(granted.expires_unix_s.saturating_sub(now.unix_s));
+            let expires = now.instant + left.min(self.limits.nameplate_lifetime);
+            let claimed = self
+                .nameplates
+                .claim(claim.nameplate, id, granted.account, expires);
+            if let Ok(previous) = claimed {
+                if let Some(previous) = previous.and_then(|p| self.connections.get_mut(&p)) {
+                    previous.nameplates.remove(&claim.nameplate);
+                }
+                self.hold(id, claim.nameplate);
+                effects.push(Effect::Tell(id, FromRendezvous::Listening(claim)));
+                return Ok(());
+            }
+        }
+        if self.connections[&id].nameplates.len() >= self.limits.nameplates_per_connection {
+            return Err(limit(Duration::from_secs(60)));
+        }
+        let lifetime = self.limits.nameplate_lifetime;
+        let nameplate = self.nameplates.draw().ok_or(Refusal::Full)?;
+        let purpose = Purpose::Nameplate(nameplate);
+        let account = new_account();
+        let expires = now.unix_s.saturating_add(lifetime.as_secs());
+        let voucher = self.vouchers.issue(purpose, account, expires);
+        self.nameplates
+            .register(nameplate, id, account, now.instant + lifetime);
+        self.hold(id, nameplate);
+        let claim = NameplateClaim { nameplate, voucher };
+        effects.push(Effect::Tell(id, FromRendezvous::Listening(claim)));
+        Ok(())
+    }
+
+    fn hold(&mut self, id: ConnId, nameplate: Nameplate) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.nameplates.insert(nameplate);
+        }
+    }
+
+    /// Takes a nameplate back.
+    pub(super) fn unlisten(&mut self, now: Now, id: ConnId, nameplate: Nameplate, fate: Fate) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        // A nameplate that expired a moment ago, or never was this peer's, needs no answer.
+        if connection.nameplates.remove(&nameplate) {
+            let end = match fate {
+                Fate::Used => End::Used,
+                Fate::Burned => End::Burned,
+                Fate::Withdrawn => End::Withdrawn,
+            };
+            self.nameplates.end(now.instant, nameplate, end);
+        }
+    }
+
+    /// Joins the listener at a nameplate.
+    pub(super) fn join(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        nameplate: Nameplate,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let Some(connection) = self.connections.get(&id) else {
+            return Ok(());
+        };
+        let (ip, rate) = (connection.ip, self.limits.joins);
+        self.joins.take(ip, rate, now.instant, 1).map_err(limit)?;
+        let listener = match self.nameplates.listener(now.instant, nameplate) {
+            // Nobody pairs with itself.
+            Ok(listener) if listener == id => return Err(Refusal::Protocol),
+            Ok(listener) => listener,
+            Err(refusal) => {
+                if refusal != Refusal::NameplateBusy {
+                    let more = self.limits.join_miss_cost.saturating_sub(1);
+                    self.joins.charge(ip, rate, now.instant, more);
+                }
+                return Err(refusal);
+            }
+        };
+        let place = Place::Nameplate(nameplate);
+        let session = self.introduce(now, place, listener, id, effects)?;
+        self.nameplates
+            .begin_pairing(now.instant, nameplate, session);
+        Ok(())
     }
 }

@@ -80,38 +80,6 @@ impl Sessions {
 }
 
 impl Registry {
-    /// Joins the listener at a nameplate.
-    pub(super) fn join(
-        &mut self,
-        now: Now,
-        id: ConnId,
-        nameplate: Nameplate,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Refusal> {
-        let Some(connection) = self.connections.get(&id) else {
-            return Ok(());
-        };
-        let (ip, rate) = (connection.ip, self.limits.joins);
-        self.joins.take(ip, rate, now.instant, 1).map_err(limit)?;
-        let listener = match self.nameplates.listener(now.instant, nameplate) {
-            // Nobody pairs with itself.
-            Ok(listener) if listener == id => return Err(Refusal::Protocol),
-            Ok(listener) => listener,
-            Err(refusal) => {
-                if refusal != Refusal::NameplateBusy {
-                    let more = self.limits.join_miss_cost.saturating_sub(1);
-                    self.joins.charge(ip, rate, now.instant, more);
-                }
-                return Err(refusal);
-            }
-        };
-        let place = Place::Nameplate(nameplate);
-        let session = self.introduce(now, place, listener, id, effects)?;
-        self.nameplates
-            .begin_pairing(now.instant, nameplate, session);
-        Ok(())
-    }
-
     /// Begins a session between two connections and tells both.
     ///
     /// # Errors

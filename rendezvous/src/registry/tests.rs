@@ -6,7 +6,7 @@ mod nameplates;
 mod walk;
 
 use p2pdbg_wire::{
-    control::{Handle, Introduction, Role},
+    control::{Fate, Handle, Introduction, NameplateClaim, Role},
     secret::Secret,
 };
 

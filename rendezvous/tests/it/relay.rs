@@ -127,6 +127,19 @@ async fn a_source_that_is_not_bound_reaches_nobody() {
 }
 
 #[tokio::test]
+async fn the_alternative_port_binds_nobody() {
+    let rig = Rig::start().await;
+    let (listener, _connector) = rig.pair().await;
+    let wire = Wire::new();
+    let leg = listener.introduction.leg.leg;
+    let bind = RelayFrame::Bind { leg }.encode();
+    wire.send(rig.alternative(), &bind).await;
+    wire.send(rig.alternative(), &stun_request(40)).await;
+    let first = wire.receive_from(rig.alternative()).await;
+    assert_eq!(first[..2], [0x01, 0x01]);
+}
+
+#[tokio::test]
 async fn forged_and_borrowed_proofs_bind_nothing() {
     let rig = Rig::start().await;
     let (listener, connector) = rig.pair().await;

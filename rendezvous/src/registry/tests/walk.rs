@@ -203,7 +203,7 @@ fn walk(steps: Vec<Step>) {
         model.take_note(&effects);
     }
     assert!(model.legs.is_empty(), "legs are left open");
-    assert_eq!(bench.registry.sessions(), 0);
+    assert_eq!((bench.registry.peers(), bench.registry.sessions()), (0, 0));
     assert!(bench.registry.handles.is_empty());
     assert_eq!(bench.registry.nameplates.live(), 0);
     assert!(bench.registry.sessions.nobody_holds_any());
