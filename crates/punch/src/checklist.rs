@@ -2,51 +2,24 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use crate::{
-    SocketId, Technique, Timing,
-    candidate::{self, rank},
+    Budget, SocketId, Technique, Timing,
+    candidate::rank,
     check::Nominated,
+    pair::{Pair, PairKey, State, leaves_the_site},
 };
 
-/// A pair's name.
-pub(crate) type PairKey = (SocketId, SocketAddr);
+/// How many times as many candidates as a signal may hold a peer may name within one generation.
+const RENAMED: usize = 3;
 
-/// Gaps between the transmissions of a check, in tenths of [`Timing::check_interval`]. The first second is dense,
-/// since both ends' packets must cross while both NATs are open.
-const GAPS: [u32; 14] = [10, 10, 15, 15, 20, 20, 25, 30, 30, 40, 40, 50, 50, 60];
+/// Round trips that differ by less are the same.
+const SAME_RTT: Duration = Duration::from_millis(2);
 
 /// Failed sends after which a pair is given up for this attempt.
 const MAX_SEND_FAILURES: u8 = 3;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// Not being checked: the attempt is over, or none has begun.
-    Idle,
-    /// The first packet, which only opens our own NAT, is due.
-    Opening { at: Instant },
-    /// A check is due.
-    Checking { at: Instant, step: usize },
-    /// A check was answered.
-    Valid { rtt: Duration },
-    /// No answer came in this attempt.
-    Failed,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pair {
-    pub(crate) technique: Technique,
-    pub(crate) state: State,
-    /// How the controlling side nominated this pair, if it did.
-    pub(crate) wanted: Option<Nominated>,
-    announced: bool,
-    send_failures: u8,
-    /// When the first check of this attempt that could reach the peer was sent.
-    checked_at: Option<Instant>,
-}
 
 /// A check to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,24 +32,28 @@ pub(crate) struct Due {
 pub(crate) struct Checklist {
     pairs: BTreeMap<PairKey, Pair>,
     timing: Timing,
+    most_announced: usize,
     most_unannounced: usize,
 }
 
 impl Checklist {
-    pub(crate) fn new(timing: Timing, most_unannounced: usize) -> Self {
+    pub(crate) fn new(timing: Timing, budget: &Budget) -> Self {
         Self {
             pairs: BTreeMap::new(),
             timing,
-            most_unannounced,
+            most_announced: budget.peer_candidates * RENAMED,
+            most_unannounced: budget.peer_reflexive,
         }
     }
 
-    /// Adds a pair with a candidate that the peer named; known ones stay as they are.
+    /// Adds a pair with a candidate that the peer named; known ones stay as they are. A peer that names ever other
+    /// candidates is not followed beyond a few times the cap.
     pub(crate) fn add(&mut self, key: PairKey, technique: Technique) {
-        self.pairs
-            .entry(key)
-            .and_modify(|pair| pair.announced = true)
-            .or_insert_with(|| Pair::new(technique, true));
+        if let Some(pair) = self.pairs.get_mut(&key) {
+            pair.announced = true;
+        } else if self.pairs.values().filter(|p| p.announced).count() < self.most_announced {
+            self.pairs.insert(key, Pair::new(technique, true));
+        }
     }
 
     /// Adds a pair that an authenticated message revealed. False when there are too many of them already.
@@ -212,14 +189,21 @@ impl Checklist {
         self.pairs.values().filter_map(Pair::due_at).min()
     }
 
-    /// The best valid pair: of the best technique, then of the shortest round trip.
+    /// The best valid pair: of the best technique, then of the shortest round trip. A technique is no better where it
+    /// takes twice as long, as a VPN's address does that looks like a LAN's.
     pub(crate) fn best_valid(&self) -> Option<(PairKey, Duration)> {
-        self.pairs
+        let valid = self
+            .pairs
             .iter()
             .filter_map(|(key, pair)| match pair.state {
                 State::Valid { rtt } => Some((*key, pair.technique, rtt)),
                 _ => None,
-            })
+            });
+        let valid: Vec<(PairKey, Technique, Duration)> = valid.collect();
+        let fastest = valid.iter().map(|&(_, _, rtt)| rtt).min()?;
+        valid
+            .into_iter()
+            .filter(|&(_, _, rtt)| rtt <= fastest * 2 + SAME_RTT)
             .min_by_key(|&(_, technique, rtt)| (std::cmp::Reverse(rank(technique)), rtt))
             .map(|(key, _, rtt)| (key, rtt))
     }
@@ -271,59 +255,10 @@ impl Checklist {
     }
 }
 
-impl Pair {
-    fn new(technique: Technique, announced: bool) -> Self {
-        Self {
-            technique,
-            state: State::Idle,
-            wanted: None,
-            announced,
-            send_failures: 0,
-            checked_at: None,
-        }
-    }
-
-    pub(crate) fn is_valid(&self) -> bool {
-        matches!(self.state, State::Valid { .. })
-    }
-
-    fn begin(&mut self, now: Instant, open_first: bool) {
-        self.send_failures = 0;
-        self.checked_at = None;
-        self.state = if open_first {
-            State::Opening { at: now }
-        } else {
-            State::Checking { at: now, step: 0 }
-        };
-    }
-
-    fn due_at(&self) -> Option<Instant> {
-        match self.state {
-            State::Opening { at } | State::Checking { at, .. } => Some(at),
-            State::Idle | State::Valid { .. } | State::Failed => None,
-        }
-    }
-}
-
-impl Timing {
-    fn after_check(&self, now: Instant, step: usize) -> State {
-        match GAPS.get(step) {
-            Some(&tenths) => State::Checking {
-                at: now + self.check_interval * tenths / 10,
-                step: step + 1,
-            },
-            None => State::Failed,
-        }
-    }
-}
-
-/// Whether packets to `address` cross the peer's NAT, if it has one, rather than arrive on a network that we share.
-fn leaves_the_site(address: SocketAddr) -> bool {
-    !candidate::is_private(address.ip())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     const PUBLIC: PairKey = (
@@ -342,7 +277,11 @@ mod tests {
     );
 
     fn checklist() -> Checklist {
-        let mut list = Checklist::new(Timing::default(), 2);
+        let budget = Budget {
+            peer_reflexive: 2,
+            ..Budget::default()
+        };
+        let mut list = Checklist::new(Timing::default(), &budget);
         list.add(PUBLIC, Technique::HolePunch);
         list.add(LAN, Technique::Lan);
         list
@@ -398,6 +337,20 @@ mod tests {
         }
         assert_eq!(sent, 15);
         assert_eq!(list.get(LAN).unwrap().state, State::Failed);
+    }
+
+    #[test]
+    fn a_better_technique_that_takes_twice_as_long_is_not_better() {
+        let mut list = checklist();
+        list.on_valid(PUBLIC, Duration::from_millis(10));
+        for (lan, best) in [(11, LAN), (21, LAN), (40, PUBLIC)] {
+            list.on_valid(LAN, Duration::from_millis(lan));
+            assert_eq!(
+                list.best_valid().map(|(key, _)| key),
+                Some(best),
+                "{lan} ms"
+            );
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod gather;
 mod io;
 mod nomination;
 mod pace;
+mod pair;
 mod plan;
 mod ports;
 mod random;

@@ -3,11 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{
-    Technique, Timing,
-    check::Nominated,
-    checklist::{Checklist, PairKey},
-};
+use crate::{Technique, Timing, check::Nominated, checklist::Checklist, pair::PairKey};
 
 /// Transmissions of a nomination before the pair is given up.
 const MAX_TRIES: u32 = 12;

@@ -59,6 +59,19 @@ impl Pacer {
     }
 }
 
+/// The pace at which the peer may make this end begin anew: the packets of one attempt are few, those of attempt after
+/// attempt would not be.
+pub(crate) fn restarts(now: Instant) -> Pacer {
+    let interval = Duration::from_secs(2);
+    Pacer {
+        interval,
+        tolerance: interval * 9,
+        theoretical: now,
+        allowance: u32::MAX,
+        spent: 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -421,6 +421,71 @@ fn a_replayed_check_from_a_thousand_addresses_reveals_few_pairs_and_nominates_no
 }
 
 #[test]
+fn a_peer_that_begins_anew_all_the_time_is_not_followed_all_the_time() {
+    let victims = locals((1..24).map(|n| format!("203.0.113.{n}")));
+    let signals: Vec<Vec<u8>> = (0..2)
+        .map(|n| {
+            let mapped = move |_, _| SocketAddr::from(([203, 0, 113, 99], 40_000 + n));
+            let mut signal = signal_of(Role::Controlled, &victims, Some(&mapped));
+            // The generation stands behind the version, as a varint whose first byte may be any.
+            signal[1] = signal[1] & 0x80 | (n as u8 + 1);
+            signal
+        })
+        .collect();
+    let mut bench = Bench::new(Role::Controlling);
+    bench.answer_server(|_, _| a("192.0.2.7:40000"));
+    bench.run(Duration::from_millis(500));
+    bench.sent.clear();
+    bench.events.clear();
+    for n in 0..3000 {
+        bench.handle(Input::PeerSignal(&signals[n % 2]));
+        bench.run(Duration::from_millis(20));
+    }
+    // A minute: ten restarts at once and then one every two seconds, each with some packets to each victim.
+    let begun = bench
+        .events
+        .iter()
+        .filter(|e| matches!(e, Event::AttemptBegan { .. }))
+        .count();
+    assert!((20..=42).contains(&begun), "{begun}");
+    let to_victims = bench
+        .sent
+        .iter()
+        .filter(|s| s.2.ip() != a(SERVER).ip())
+        .count();
+    assert!(to_victims < 42 * 24 * 13, "{to_victims}");
+}
+
+#[test]
+fn a_peer_that_names_other_candidates_in_every_signal_is_not_followed_far() {
+    let mut bench = Bench::new(Role::Controlling);
+    bench.answer_server(|_, _| a("192.0.2.7:40000"));
+    bench.run(Duration::from_millis(500));
+    bench.sent.clear();
+    for n in 0..40 {
+        let victims = locals((1..12).map(|m| format!("203.0.{n}.{m}")));
+        bench.handle(Input::PeerSignal(&signal_of(
+            Role::Controlled,
+            &victims,
+            None,
+        )));
+        bench.run(Duration::from_millis(50));
+    }
+    bench.run(Duration::from_secs(5));
+    let addresses: BTreeSet<SocketAddr> = bench
+        .sent
+        .iter()
+        .map(|s| s.2)
+        .filter(|to| to.ip() != a(SERVER).ip())
+        .collect();
+    assert!(
+        addresses.len() <= 3 * Budget::default().peer_candidates,
+        "{}",
+        addresses.len()
+    );
+}
+
+#[test]
 fn the_clock_may_stand_still_jump_ahead_and_seem_to_run_backwards() {
     let peer = locals(std::iter::once("203.0.113.1".to_owned()));
     let signal = signal_of(

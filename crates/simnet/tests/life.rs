@@ -136,6 +136,33 @@ fn a_new_external_address_that_nobody_notices_is_found_when_consent_expires() {
 }
 
 #[test]
+fn a_mapping_that_is_forgotten_under_the_path_is_found_again_within_seconds() {
+    let kind = NatKind::PORT_RESTRICTED.with_allocation(p2pdbg_simnet::Allocation::Random);
+    for which in 0..2 {
+        let mut simulation = direct(&Scenario::new(kind, kind));
+        for n in 0..2 {
+            simulation.tell(n, Input::TunnelUp);
+        }
+        let nat = simulation.boxes[which][0];
+        simulation.world.nat(nat).flush();
+        let flushed = simulation.world.now();
+        let again = |s: &Simulation| {
+            (0..2).all(|n| {
+                s.peer(n)
+                    .nominations()
+                    .last()
+                    .is_some_and(|(at, _)| at > flushed)
+            })
+        };
+        assert!(
+            simulation.run_until(flushed + 45 * S, again),
+            "peer {which}"
+        );
+        assert!(simulation.carries());
+    }
+}
+
+#[test]
 fn a_relayed_session_looks_on_with_growing_pauses_and_little_traffic() {
     let scenario = Scenario::new(NatKind::SYMMETRIC_RANDOM, NatKind::SYMMETRIC_RANDOM);
     let mut simulation = scenario.build();

@@ -97,6 +97,12 @@ impl Engine {
             return;
         }
         let technique = self.revealed_by(key);
+        if self.checks.get(key).is_none()
+            && let Some(direct) = &mut self.direct
+        {
+            // The peer comes from elsewhere than before: perhaps its NAT has forgotten the path that stands.
+            direct.consent.doubt(self.now);
+        }
         if !self.checks.add_unannounced(key, technique) {
             return;
         }

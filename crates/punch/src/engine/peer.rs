@@ -25,14 +25,45 @@ pub(super) struct Remote {
 
 impl Engine {
     pub(super) fn on_peer_signal(&mut self, bytes: &[u8]) {
-        let signal = match Signal::decode(bytes) {
-            Ok(signal) => signal,
+        match Signal::decode(bytes) {
+            Ok(signal) => {
+                // Each signal is a whole picture, so the latest is all that counts.
+                self.deferred = Some(signal);
+                self.take_deferred_signal();
+            }
             Err(error) => {
                 tracing::debug!(%error, "dropped");
                 self.event(Event::BadSignal);
-                return;
             }
+        }
+    }
+
+    /// Acts on the latest signal, unless the peer begins anew too often.
+    pub(super) fn take_deferred_signal(&mut self) {
+        let Some(signal) = self.deferred.take() else {
+            return;
         };
+        if self.begins_something(&signal) && !self.restarts.take(self.now) {
+            self.deferred = Some(signal);
+            return;
+        }
+        self.act_on(signal);
+    }
+
+    /// When a signal that was put off may be acted on.
+    pub(super) fn deferred_at(&self) -> Option<Instant> {
+        self.deferred.as_ref().map(|_| self.restarts.next_at())
+    }
+
+    fn begins_something(&self, signal: &Signal) -> bool {
+        let generation = self.remote.as_ref().map(|r| r.generation);
+        let new_plan = signal
+            .plan
+            .is_some_and(|plan| !self.is_controlling() && self.plan != Some(plan));
+        generation != Some(signal.generation) || new_plan
+    }
+
+    fn act_on(&mut self, signal: Signal) {
         let known = self
             .remote
             .as_ref()

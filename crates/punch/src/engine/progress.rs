@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::{Direct, Engine};
 use crate::{
-    Event, Family, LossReason, Obstacle, Output, Path, SocketId, Technique, checklist::PairKey,
-    consent::Consent, nomination::Step, observe::Mapping, plan, signal::Plan,
-    transactions::Purpose,
+    Event, Family, LossReason, Obstacle, Output, Path, SocketId, Technique, consent::Consent,
+    nomination::Step, observe::Mapping, pair::PairKey, plan, signal::Plan, transactions::Purpose,
 };
 
 /// The pause after a failed attempt while another technique is left.
@@ -33,6 +32,7 @@ pub(super) enum Phase {
 impl Engine {
     /// Does all that is due at `self.now`.
     pub(super) fn advance(&mut self) {
+        self.take_deferred_signal();
         self.ask_servers();
         self.begin_when_ready();
         self.decide();
@@ -62,6 +62,7 @@ impl Engine {
                 .next_at()
                 .filter(|_| self.is_controlling() && !self.is_held()),
             self.held_until,
+            self.deferred_at(),
             self.direct.as_ref().map(|d| d.consent.next_at()),
             self.sampling
                 .as_ref()

@@ -9,9 +9,9 @@ use super::{Engine, progress::Phase};
 use crate::{
     Event, Family, Output, SocketId, Technique,
     candidate::{self, Candidate, Kind},
-    checklist::PairKey,
     footprint::Count,
     observe::{self, Mapping, Ports},
+    pair::PairKey,
     plan,
     sampling::{self, Sampling},
     search::{Hints, SearchPlan, Shot},

@@ -1,0 +1,95 @@
+//! One pair of a socket of ours and an address of the peer's: its state, and the schedule of its checks.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use crate::{SocketId, Technique, Timing, candidate, check::Nominated};
+
+/// A pair's name.
+pub(crate) type PairKey = (SocketId, SocketAddr);
+
+/// Gaps between the transmissions of a check, in tenths of [`Timing::check_interval`]. The first second is dense,
+/// since both ends' packets must cross while both NATs are open.
+const GAPS: [u32; 14] = [10, 10, 15, 15, 20, 20, 25, 30, 30, 40, 40, 50, 50, 60];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Not being checked: the attempt is over, or none has begun.
+    Idle,
+    /// The first packet, which only opens our own NAT, is due.
+    Opening { at: Instant },
+    /// A check is due.
+    Checking { at: Instant, step: usize },
+    /// A check was answered.
+    Valid { rtt: Duration },
+    /// No answer came in this attempt.
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pair {
+    pub(crate) technique: Technique,
+    pub(crate) state: State,
+    /// How the controlling side nominated this pair, if it did.
+    pub(crate) wanted: Option<Nominated>,
+    /// Whether the peer named the address, rather than a packet from it.
+    pub(crate) announced: bool,
+    pub(crate) send_failures: u8,
+    /// When the first check of this attempt that could reach the peer was sent.
+    pub(crate) checked_at: Option<Instant>,
+}
+
+impl Pair {
+    pub(crate) fn new(technique: Technique, announced: bool) -> Self {
+        Self {
+            technique,
+            state: State::Idle,
+            wanted: None,
+            announced,
+            send_failures: 0,
+            checked_at: None,
+        }
+    }
+
+    pub(crate) fn is_valid(&self) -> bool {
+        matches!(self.state, State::Valid { .. })
+    }
+
+    /// Begins to be checked anew.
+    pub(crate) fn begin(&mut self, now: Instant, open_first: bool) {
+        self.send_failures = 0;
+        self.checked_at = None;
+        self.state = if open_first {
+            State::Opening { at: now }
+        } else {
+            State::Checking { at: now, step: 0 }
+        };
+    }
+
+    pub(crate) fn due_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Opening { at } | State::Checking { at, .. } => Some(at),
+            State::Idle | State::Valid { .. } | State::Failed => None,
+        }
+    }
+}
+
+impl Timing {
+    /// The state of a pair after its check number `step`.
+    pub(crate) fn after_check(&self, now: Instant, step: usize) -> State {
+        match GAPS.get(step) {
+            Some(&tenths) => State::Checking {
+                at: now + self.check_interval * tenths / 10,
+                step: step + 1,
+            },
+            None => State::Failed,
+        }
+    }
+}
+
+/// Whether packets to `address` cross the peer's NAT, if it has one, rather than arrive on a network that we share.
+pub(crate) fn leaves_the_site(address: SocketAddr) -> bool {
+    !candidate::is_private(address.ip())
+}
