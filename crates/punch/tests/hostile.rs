@@ -486,6 +486,27 @@ fn a_peer_that_names_other_candidates_in_every_signal_is_not_followed_far() {
 }
 
 #[test]
+fn a_hard_nat_is_not_made_to_open_hundreds_of_sockets_towards_a_victim() {
+    let victim = locals(std::iter::once("203.0.113.1".to_owned()));
+    let signal = signal_of(
+        Role::Controlled,
+        &victim,
+        Some(&|_, _| a("203.0.113.1:40000")),
+    );
+    let mut bench = Bench::new(Role::Controlling);
+    for _ in 0..6 {
+        bench.answer_server(|s, to| SocketAddr::from(([192, 0, 2, 7], random_port(s, to))));
+        bench.run(Duration::from_millis(100));
+    }
+    bench.handle(Input::PeerSeen(&["192.0.2.99".parse().unwrap()]));
+    bench.handle(Input::PeerSignal(&signal));
+    bench.most_sockets = 0;
+    bench.run(Duration::from_secs(20));
+    assert_eq!(bench.most_sockets, 0, "no search began");
+    assert!(bench.to("203.0.113.1") <= 64, "{}", bench.to("203.0.113.1"));
+}
+
+#[test]
 fn the_clock_may_stand_still_jump_ahead_and_seem_to_run_backwards() {
     let peer = locals(std::iter::once("203.0.113.1".to_owned()));
     let signal = signal_of(

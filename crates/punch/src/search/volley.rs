@@ -290,6 +290,39 @@ mod tests {
     }
 
     #[test]
+    fn a_counter_at_an_address_that_was_not_seen_is_not_fired_at() {
+        let now = Instant::now();
+        let seen: IpAddr = [198, 51, 100, 1].into();
+        let orders = Orders {
+            attempt: 0,
+            round: 0,
+            socket: SocketId(2),
+            server: ([192, 0, 2, 1], 3478).into(),
+            addresses: vec![seen],
+            aim: Aim::InStep { stride: 1 },
+            size: 3,
+            first_ttl: None,
+            interval: Duration::from_millis(4),
+        };
+        let mut random = Random::new([1; 32]);
+        for (claimed, fires) in [([203, 0, 113, 9].into(), false), (seen, true)] {
+            let mut volley = Volley::new(now, orders.clone());
+            volley.on_opened(now, SocketId(2));
+            assert!(matches!(
+                volley.poll(now, &mut random),
+                Some(Shot::Ask { .. })
+            ));
+            volley.on_mapped(now, SocketId(2), ([192, 0, 2, 7], 5000).into(), 0);
+            let hints = Hints {
+                counter: Some(SocketAddr::new(claimed, 7000)),
+                ..Hints::default()
+            };
+            volley.on_hints(now, &hints);
+            assert_eq!(volley.poll(now, &mut random).is_some(), fires);
+        }
+    }
+
+    #[test]
     fn the_first_packet_tries_the_likeliest() {
         assert_eq!(sweep(3, |_| 0.0)[0], 1);
         assert_eq!(sweep(3, |_| 5.0)[0], 6);
