@@ -46,6 +46,7 @@ fn choice() -> impl Strategy<Value = usize> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => length().prop_map(Step::Write),
+        3 => length().prop_map(Step::WriteLate),
         1 => Just(Step::OpenTunnel),
         3 => choice().prop_map(Step::Attach),
         10 => (length(), any::<bool>()).prop_map(|(most, many)| Step::Transmit { most, many }),

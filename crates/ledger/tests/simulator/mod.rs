@@ -41,6 +41,9 @@ fn bytes_at(from: u64, len: usize) -> Bytes {
 pub(crate) enum Step {
     /// The local program writes so many bytes, as far as there is room.
     Write(usize),
+    /// The driver asks for room and begins to read, and the bytes come only after the next step (before
+    /// it, if that writes or ends too).
+    WriteLate(usize),
     /// The local program ends.
     Close(EndKind),
     /// A new tunnel stands at both ends.
@@ -151,6 +154,7 @@ pub(crate) struct World {
     tunnels: Vec<Tunnel>,
     wires: Vec<Wire>,
     late: Option<(CarrierId, usize)>,
+    promised: Option<usize>,
     /// The tunnel by which the receiver was told the end last: its confirmation goes back there.
     end_came_by: Option<usize>,
     closed: Option<EndKind>,
@@ -177,6 +181,7 @@ impl World {
             tunnels: Vec::new(),
             wires: Vec::new(),
             late: None,
+            promised: None,
             end_came_by: None,
             closed: None,
             received: 0,
@@ -192,8 +197,13 @@ impl World {
         if matches!(step, Step::Transmit { .. } | Step::TransmitLate { .. }) {
             self.report(late.take());
         }
+        let mut promised = self.promised.take();
+        if matches!(step, Step::Write(_) | Step::WriteLate(_) | Step::Close(_)) {
+            self.write_promised(promised.take());
+        }
         match step {
             Step::Write(len) => self.write(len),
+            Step::WriteLate(len) => self.promised = Some(self.sender.capacity().min(len)),
             Step::Close(kind) => self.close(kind),
             Step::OpenTunnel => self.open_tunnel(),
             Step::Attach(tunnel) => self.attach(tunnel),
@@ -225,6 +235,7 @@ impl World {
             }
         }
         self.report(late);
+        self.write_promised(promised);
         self.settle();
         self.check();
     }

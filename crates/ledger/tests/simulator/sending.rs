@@ -27,6 +27,18 @@ impl World {
         }
     }
 
+    /// Writes as much as there was room for a step ago.
+    pub(super) fn write_promised(&mut self, promised: Option<usize>) {
+        if let Some(len) = promised.filter(|len| *len > 0)
+            && !self.sender.is_closed()
+        {
+            let chunk = bytes_at(self.sender.pushed(), len);
+            self.sender
+                .push(chunk)
+                .expect("what was promised is taken, whatever happened since");
+        }
+    }
+
     pub(super) fn close(&mut self, kind: EndKind) {
         if !self.sender.is_closed() {
             self.closed = Some(kind);
