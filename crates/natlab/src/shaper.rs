@@ -303,13 +303,15 @@ fn open(node: &Node, name: &str) -> Result<SyncDevice, Error> {
         let device = DeviceBuilder::new()
             .name(name)
             .layer(Layer::L2)
-            .tx_queue_len(TX_QUEUE)
             .enable(false)
             .build_sync()?;
         device.set_nonblocking(true)?;
         Ok(device)
     })?;
-    device.map_err(Error::io(format!("make {name} on {}", node.name())))
+    let device = device.map_err(Error::io(format!("make {name} on {}", node.name())))?;
+    // By netlink: the ioctl for it is for the machine's root alone, not for that of a user namespace.
+    node.ip(&format!("link set {name} txqueuelen {TX_QUEUE}"))?;
+    Ok(device)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
