@@ -12,7 +12,7 @@
 //! |  0 | 1 | type, `0x01` |
 //! |  1 | 8 | stream: opener's counter × 2, + 1 if the connector opened it |
 //! |  9 | 2 | forward: which forward it belongs to, in the direction's own numbering |
-//! | 11 | 4 | ordinal: the how-manieth carrier of this stream and direction it is, from 0, each one more than the last |
+//! | 11 | 4 | ordinal: the carriers of this stream and direction are counted from 0 |
 //! | 15 | 8 | offset of the first raw byte |
 //!
 //! A sender counts on none of its carriers whose ordinal is 8 or more below its newest ([`MAX_CARRIERS`]).
@@ -134,7 +134,7 @@ pub struct CarrierHeader {
     pub stream: StreamId,
     /// The forward to which it belongs.
     pub forward: u16,
-    /// The how-manieth carrier of the stream and direction it is, from 0.
+    /// Which carrier of the stream and direction it is, counted from 0.
     pub ordinal: u32,
     /// The offset of the first byte that follows.
     pub offset: u64,

@@ -60,7 +60,7 @@ impl StreamId {
         }
     }
 
-    /// The how-manieth of its opener it is, from 0.
+    /// Which of its opener's streams it is, counted from 0.
     pub fn counter(self) -> u64 {
         self.0 >> 1
     }
