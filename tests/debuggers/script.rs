@@ -1,27 +1,20 @@
 //! Runs the scripts of this directory and reads what they say.
 //!
 //! A script is one end of a debugger's conversation, the debuggee's or the IDE's; see README.md here. It keeps
-//! its own deadline and ends its own children, so that a test only waits for its last line. Where it runs is the
-//! caller's choice: the command that starts Python may be one inside a network namespace.
+//! its own deadline and asserts for itself, so that a test only waits for its last line.
 
-use std::{
-    env,
-    io::{BufRead, BufReader, Read},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
-    thread,
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// The scripts' own deadline, which is shorter than any patience here.
-const TIMEOUT: Duration = Duration::from_secs(60);
+use crate::harness::{Place, Process, Transcript};
+
+/// The scripts' own deadline in seconds; it is shorter than the patience of those who wait for them.
+const TIMEOUT: &str = "50";
 
 /// The Python that has the debuggers, as `scripts/install-test-tools` made it; none if it did not run.
 pub(crate) fn python() -> Option<PathBuf> {
-    let environment = env::var_os("P2PDBG_TEST_VENV").map_or_else(
+    let environment = std::env::var_os("P2PDBG_TEST_VENV").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-venv"),
         PathBuf::from,
     );
@@ -29,129 +22,103 @@ pub(crate) fn python() -> Option<PathBuf> {
     python.is_file().then_some(python)
 }
 
-/// A script that runs.
-pub(crate) struct Script {
-    name: String,
-    child: Child,
-    lines: Receiver<Value>,
-    errors: Option<thread::JoinHandle<String>>,
+/// A file of this directory.
+pub(crate) fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/debuggers")
+        .join(name)
 }
 
-/// How a script ended.
+/// Why a script did not see what it was to see: something that it needs is not installed.
 #[derive(Debug)]
-pub(crate) enum Outcome {
-    /// It saw what it had to see; these are the facts.
-    Passed(Value),
-    /// It needs something that is not installed; this is what.
-    Skipped(String),
-}
+pub(crate) struct Missing(pub(crate) String);
+
+/// A script that runs.
+#[derive(Debug)]
+pub(crate) struct Script(Process);
 
 impl Script {
-    /// Starts a script, given by its path in this directory and its arguments, with `python`, a command that runs
-    /// Python in the place where the script is to be.
-    pub(crate) fn start(mut python: Command, script: &str, arguments: &[&str]) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/debuggers")
-            .join(script);
-        let mut child = python
-            .arg(path)
-            .args(["--timeout", &TIMEOUT.as_secs().to_string()])
+    /// Starts a script, given by its path in this directory and its arguments.
+    pub(crate) fn start(
+        place: &Place,
+        python: &Path,
+        script: &str,
+        arguments: &[&str],
+        transcript: &Transcript,
+    ) -> Self {
+        let mut command = place.command(python);
+        command
+            .arg(file(script))
+            .args(["--timeout", TIMEOUT])
             .args(arguments)
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{script} cannot be started: {error}"));
-        let (events, lines) = channel();
-        let stdout = child.stdout.take().expect("it is piped");
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let event = serde_json::from_str(&line)
-                    .unwrap_or_else(|_| Value::String(format!("not JSON: {line}")));
-                if events.send(event).is_err() {
-                    break;
-                }
-            }
-        });
-        let mut stderr = child.stderr.take().expect("it is piped");
-        let errors = thread::spawn(move || {
-            let mut text = String::new();
-            // What is not text is not worth failing for: it is only shown.
-            let _ = stderr.read_to_string(&mut text);
-            text
-        });
-        Self {
-            name: script.to_owned(),
-            child,
-            lines,
-            errors: Some(errors),
-        }
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        Self(Process::start(script, command, transcript))
     }
 
-    /// The port that the script listens on, once it does; or how it ended without.
+    /// The port that the script listens on, once it does.
     #[track_caller]
-    pub(crate) fn port(&mut self) -> Result<u16, Outcome> {
-        let event = self.event();
+    pub(crate) fn port(&self) -> Result<u16, Missing> {
+        let event = self.event(&["listening", "done"]);
         if event["event"] == "done" {
-            return Err(self.judge(&event));
+            self.judge(&event)?;
+            panic!("{} ended before anybody came", self.0.name());
         }
-        let port = event["port"].as_u64().and_then(|port| port.try_into().ok());
-        Ok(port.unwrap_or_else(|| panic!("{} said {event} in place of a port", self.name)))
+        Ok(event["port"].as_u64().unwrap().try_into().unwrap())
     }
 
-    /// Waits for the end of the script. Panics with what the script said if it did not see what it had to.
+    /// Waits until the script is about to connect, in those that say so.
     #[track_caller]
-    pub(crate) fn outcome(mut self) -> Outcome {
-        loop {
-            let event = self.event();
-            if event["event"] == "done" {
-                return self.judge(&event);
-            }
+    pub(crate) fn connecting(&self) -> Result<(), Missing> {
+        let event = self.event(&["connecting", "done"]);
+        if event["event"] == "done" {
+            self.judge(&event)?;
         }
+        Ok(())
+    }
+
+    /// Waits for the end of the script and gives what it saw.
+    ///
+    /// # Panics
+    /// With what the script said, if it did not see what it had to.
+    #[track_caller]
+    pub(crate) fn seen(mut self) -> Result<Value, Missing> {
+        let done = self.event(&["done"]);
+        let seen = self.judge(&done)?;
+        assert_eq!(self.0.exit_status(), 0);
+        Ok(seen)
+    }
+
+    /// The first event of one of these names.
+    #[track_caller]
+    fn event(&self, names: &[&str]) -> Value {
+        self.0.find(names[0], |lines| {
+            let mut events = lines.iter().map(|line| {
+                let event: Result<Value, _> = serde_json::from_str(line);
+                event.unwrap_or_else(|_| panic!("not JSON: {line}"))
+            });
+            events.find(|event| names.iter().any(|name| event["event"] == *name))
+        })
     }
 
     #[track_caller]
-    fn event(&mut self) -> Value {
-        // The script has a deadline; the rest is for a machine under load.
-        match self.lines.recv_timeout(TIMEOUT * 2) {
-            Ok(event) => event,
-            Err(error) => {
-                let errors = self.ended();
-                panic!("{} says nothing ({error}): {errors}", self.name)
-            }
+    fn judge(&self, done: &Value) -> Result<Value, Missing> {
+        let why = done["error"].as_str().unwrap_or_default();
+        if done["skipped"] == true {
+            return Err(Missing(why.to_owned()));
         }
-    }
-
-    #[track_caller]
-    fn judge(&mut self, done: &Value) -> Outcome {
-        let text = |key: &str| done[key].as_str().unwrap_or_default().to_owned();
-        if done["ok"] == true {
-            Outcome::Passed(done["seen"].clone())
-        } else if done["skipped"] == true {
-            Outcome::Skipped(text("error"))
-        } else {
-            let errors = self.ended();
-            panic!("{}: {}\n{errors}", self.name, text("error"))
-        }
-    }
-
-    /// Ends the script, if it has not ended yet, and returns what it wrote for people.
-    fn ended(&mut self) -> String {
-        // Asked to end, it ends its children too; killed, it could not.
-        if !matches!(self.child.try_wait(), Ok(Some(_))) {
-            let _ = Command::new("kill")
-                .arg(self.child.id().to_string())
-                .status();
-        }
-        let _ = self.child.wait();
-        let errors = self.errors.take().map(thread::JoinHandle::join);
-        errors.and_then(Result::ok).unwrap_or_default()
+        assert_eq!(done["ok"], true, "{}: {why}", self.0.name());
+        Ok(done["seen"].clone())
     }
 }
 
 impl Drop for Script {
+    /// Asks it to end, so that it ends its children too, also those that have left its process group.
     fn drop(&mut self) {
-        self.ended();
+        if self.0.is_running() {
+            self.0.signal(rustix::process::Signal::TERM);
+            if !std::thread::panicking() {
+                self.0.wait();
+            }
+        }
     }
 }

@@ -52,7 +52,9 @@ def main() -> None:
         timeout = gdb.ask("-gdb-show remotetimeout")
         run.equal("gdb's own remotetimeout", timeout, 'done,value="2"')
 
+        run.emit("connecting")
         began = time.monotonic()
+        # gdb tries for 15 s while nobody listens (show tcp connect-timeout).
         gdb.ask(f"-target-select remote {args.host}:{args.port}")
         connect_ms = round((time.monotonic() - began) * 1000, 1)
         gdb.ask("-break-insert twice")
