@@ -90,7 +90,7 @@ async fn ended(running: &mut Option<Running>) -> Result<u8, Failure> {
 
 fn outcome(end: SessionEnd) -> Result<Outcome, Failure> {
     match end {
-        SessionEnd::Closed | SessionEnd::PeerClosed => Ok(Outcome::Done),
+        SessionEnd::Closed | SessionEnd::PeerClosed | SessionEnd::Replaced => Ok(Outcome::Done),
         SessionEnd::PeerGone => Err(Failure::new(ErrorCode::PeerGone, end.to_string())
             .hint("run p2pdbg connect again when the peer is back")),
         SessionEnd::Failed(failure) => Err(failure),

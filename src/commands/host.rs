@@ -130,7 +130,7 @@ impl Host {
     pub(super) async fn event(&mut self) -> Result<HostEvent, Failure> {
         loop {
             let event = tokio::select! {
-                event = next_meeting_event(&mut self.meeting) => self.handle_meeting(event)?,
+                event = next_meeting_event(&mut self.meeting) => self.handle_meeting(event).await?,
                 output = next_output(&mut self.session) => self.handle_output(output),
             };
             if let Some(event) = event {
@@ -139,7 +139,7 @@ impl Host {
         }
     }
 
-    fn handle_meeting(
+    async fn handle_meeting(
         &mut self,
         event: Option<MeetingEvent>,
     ) -> Result<Option<HostEvent>, Failure> {
@@ -177,7 +177,7 @@ impl Host {
                     self.await_peer();
                 }
             }
-            MeetingEvent::Met(met) => self.begin_session(*met)?,
+            MeetingEvent::Met(met) => self.begin_session(*met).await?,
             MeetingEvent::Introduced(at) => self.tell_session(introduced(at)),
             MeetingEvent::PeerSeen(addresses) => {
                 self.tell_session(SessionInput::PeerSeen(addresses));
@@ -206,7 +206,7 @@ impl Host {
         }
     }
 
-    fn begin_session(&mut self, met: Met) -> Result<(), Failure> {
+    async fn begin_session(&mut self, met: Met) -> Result<(), Failure> {
         if let Some(old) = self.session.take() {
             // The same peer, or another, has come with a new process: the old one's connections are gone.
             let warning = Warning::new(
@@ -214,7 +214,7 @@ impl Host {
                 "the peer has come back as a new process; its old connections are reset",
             );
             self.reporter.emit(Event::Warning(warning));
-            tokio::spawn(old.session.close());
+            old.session.replace().await;
         }
         self.remember(&met);
         let known = met.pair_secret.is_none();
@@ -297,6 +297,10 @@ impl Host {
                 self.tell_meeting(MeetingCommand::SessionOver);
                 Some(HostEvent::Over(end))
             }
+            Some(SessionOutput::NetworkChanged) => {
+                self.tell_meeting(MeetingCommand::NetworkChanged);
+                None
+            }
             Some(SessionOutput::Drained) => None,
             None => {
                 self.session = None;
@@ -368,6 +372,7 @@ fn introduced(at: MeetingPoint) -> SessionInput {
         rendezvous: at.rendezvous,
         stun: at.stun,
         peer_seen: at.peer_seen,
+        peer_bound: at.peer_bound,
     }
 }
 

@@ -8,7 +8,7 @@ use p2pdbg_wire::{
         Credential, Fate, FromRendezvous, Handle, Introduction, MAX_SIGNAL, NameplateClaim, Place,
         Refusal, Role, SessionId, ToRendezvous,
     },
-    signal::{AbortReason, MAX_NAME, PeerInfo, PeerMessage, Signal},
+    signal::{AbortReason, MAX_NAME, PeerInfo, PeerMessage, SessionTag, Signal},
 };
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -68,6 +68,8 @@ struct Pending {
     /// Taken out while a signal is handled.
     exchange: Option<Exchange>,
     introduction: Introduction,
+    /// Whether the peer has bound its leg.
+    peer_bound: bool,
     began: Instant,
 }
 
@@ -76,6 +78,8 @@ struct Arriving {
     remains: Remains,
     introduction: Introduction,
     code: Option<Code>,
+    peer_bound: bool,
+    began: Instant,
 }
 
 impl Driver {
@@ -179,16 +183,18 @@ impl Driver {
         let role = self.config.role;
         if let Some(channel) = &self.channel {
             self.meet(channel.handle.clone(), channel.carried_by);
-            if role == Role::Connector {
+            if role == Role::Connector && channel.carried_by.is_some() {
                 return;
             }
         }
         match (&self.known, &self.config.whom) {
             (Some(peer), _) => self.meet(peer.meeting_handle(), None),
+            (None, Whom::CodeMaker(_)) if self.channel.is_some() => {}
             (None, Whom::CodeMaker(code)) => {
                 let nameplate = code.nameplate;
                 self.link.send(ToRendezvous::Join { nameplate });
             }
+            (None, _) if self.channel.is_some() => {}
             (None, _) => {
                 let claim = self.code.as_ref().map(|listening| listening.claim.clone());
                 self.link.send(ToRendezvous::Listen { claim });
@@ -228,8 +234,13 @@ impl Driver {
                 self.handle_signal(session, &payload).await;
             }
             FromRendezvous::PeerSeen { session, addresses } => {
+                let arriving = self.arriving.as_mut();
                 if let Some(pending) = self.exchanges.get_mut(&session) {
-                    pending.introduction.peer_seen = addresses;
+                    pending.introduction.peer_seen.extend(addresses);
+                    pending.peer_bound = true;
+                } else if let Some(a) = arriving.filter(|a| a.introduction.session == session) {
+                    a.introduction.peer_seen.extend(addresses);
+                    a.peer_bound = true;
                 } else if self.carries(session) {
                     self.tell(MeetingEvent::PeerSeen(addresses)).await;
                 }
@@ -301,6 +312,7 @@ impl Driver {
         let pending = Pending {
             exchange: Some(exchange),
             introduction,
+            peer_bound: false,
             began: Instant::now(),
         };
         self.exchanges.insert(session, pending);
@@ -364,17 +376,24 @@ impl Driver {
             name: self.config.name.to_string(),
             agent: concat!("p2pdbg/", env!("CARGO_PKG_VERSION")).to_owned(),
             host: host_tag(),
+            session: self.channel.as_ref().map(|c| SessionTag::of(&c.handle)),
         });
         if let Some((session, payload)) = channel.seal(&introduce) {
             self.link.send(ToRendezvous::Signal { session, payload });
         }
         let by_code = matches!(pending.introduction.place, Place::Nameplate(_));
-        self.arriving = Some(Arriving {
+        let arriving = self.arriving.replace(Arriving {
             channel,
             remains,
             introduction: pending.introduction,
+            peer_bound: pending.peer_bound,
+            began: Instant::now(),
             code: self.own_code().filter(|_| by_code).cloned(),
         });
+        if let Some(displaced) = arriving {
+            let session = displaced.introduction.session;
+            self.link.send(ToRendezvous::Leave { session });
+        }
     }
 
     /// The peer has said who it is: a session can begin. One that was running is over.
@@ -390,14 +409,28 @@ impl Driver {
             self.unlisten(&listening, Fate::Used);
             self.drop_exchanges_by_code();
         }
-        let Some(at) = self.point_of(&arriving.introduction) else {
+        let Some(mut at) = self.point_of(&arriving.introduction) else {
             return;
         };
+        at.peer_bound = arriving.peer_bound;
+        if let Some(channel) = &mut self.channel
+            && info.session == Some(SessionTag::of(&channel.handle))
+        {
+            // The same process, met at another place: what the two have goes on.
+            channel.carried_by = Some(arriving.introduction.session);
+            self.tell(MeetingEvent::Introduced(at)).await;
+            return;
+        }
         if let Some(old) = self.channel.take() {
             self.unmeet(old);
         }
         let channel = arriving.channel;
         self.meet(channel.handle.clone(), channel.carried_by);
+        if let (Role::Connector, Some(known)) = (self.config.role, &self.known) {
+            // Only a listener waits for its peer's next process.
+            let (handle, role) = (known.meeting_handle(), Role::Connector);
+            self.link.send(ToRendezvous::Unmeet { handle, role });
+        }
         self.channel = Some(channel);
         let Remains {
             peer,
@@ -422,6 +455,7 @@ impl Driver {
             rendezvous: up.address,
             stun: up.stun.clone(),
             peer_seen: introduction.peer_seen.clone(),
+            peer_bound: false,
         })
     }
 
@@ -504,6 +538,19 @@ impl Driver {
     }
 
     async fn on_refused(&mut self, refusal: Refusal) {
+        let by_nameplate = matches!(
+            refusal,
+            Refusal::NameplateUnknown
+                | Refusal::NameplateUsed
+                | Refusal::NameplateBurned
+                | Refusal::NameplateExpired
+        );
+        if by_nameplate && self.config.role == Role::Listener {
+            // Its own code has waited for too long: another takes its place.
+            self.code = None;
+            self.register();
+            return;
+        }
         let code = match refusal {
             Refusal::NameplateUnknown => ErrorCode::NameplateUnknown,
             Refusal::NameplateUsed | Refusal::NameplateBurned | Refusal::NameplateExpired => {
@@ -513,8 +560,7 @@ impl Driver {
                 self.retry_at = Some(Instant::now() + RETRY);
                 return;
             }
-            Refusal::AccessKey if self.config.role == Role::Connector => {
-                // A known listener that is not there yet: only its presence lets a peer without the key in.
+            Refusal::NobodyThere => {
                 self.retry_at = Some(Instant::now() + RETRY);
                 return;
             }
@@ -558,6 +604,7 @@ impl Driver {
                     self.register();
                 }
             }
+            MeetingCommand::NetworkChanged => self.link.nudge(),
             MeetingCommand::Remember(peer) => {
                 self.known = Some(*peer);
                 if self.config.role == Role::Listener {
@@ -569,7 +616,8 @@ impl Driver {
 
     fn deadline(&self) -> Option<Instant> {
         let exchanges = self.exchanges.values().map(|p| p.began + EXCHANGE);
-        exchanges.chain(self.retry_at).min()
+        let arriving = self.arriving.as_ref().map(|a| a.began + EXCHANGE);
+        exchanges.chain(arriving).chain(self.retry_at).min()
     }
 
     async fn on_timeout(&mut self) {
@@ -577,6 +625,16 @@ impl Driver {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
             self.register();
+        }
+        if self
+            .arriving
+            .as_ref()
+            .is_some_and(|a| a.began + EXCHANGE <= now)
+            && let Some(late) = self.arriving.take()
+        {
+            let session = late.introduction.session;
+            self.link.send(ToRendezvous::Leave { session });
+            self.retry_at = Some(now + RETRY);
         }
         let late = self
             .exchanges

@@ -66,6 +66,8 @@ pub enum MeetingCommand {
     Message(PeerMessage),
     /// The session is over: its channel is of no more use. A listener goes on to meet this peer, if one is named.
     SessionOver,
+    /// This host's addresses have changed: what failed before may work now.
+    NetworkChanged,
     /// From now on this is the peer to meet when no session runs.
     Remember(Box<KnownPeer>),
 }
@@ -81,6 +83,8 @@ pub struct MeetingPoint {
     pub stun: Vec<SocketAddr>,
     /// Where it saw the peer.
     pub peer_seen: Vec<IpAddr>,
+    /// Whether the peer has bound its leg already.
+    pub peer_bound: bool,
 }
 
 /// A peer that has been met, and with which a session can begin.

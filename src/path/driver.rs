@@ -1,7 +1,7 @@
 //! The task that owns the sockets and drives leg and engine.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -23,6 +23,9 @@ pub(super) const DATAGRAMS: usize = 1024;
 /// How often the interfaces are looked at.
 const INTERFACES: Duration = Duration::from_secs(3);
 
+/// Addresses of the peer that are kept until there is an engine.
+const PEER_SEEN: usize = 32;
+
 /// How long the connector waits to hear that the peer's leg is bound, before it dials all the same.
 const PEER_LEG: Duration = Duration::from_secs(1);
 
@@ -37,6 +40,10 @@ pub(super) struct Driver {
     peer_seen: Vec<IpAddr>,
     local: Vec<LocalAddress>,
     obstacle: Option<Obstacle>,
+    /// Whether the rendezvous is on this host, and the peer may be too.
+    on_this_host: bool,
+    /// What the session has not been told yet.
+    news: VecDeque<PathEvent>,
 }
 
 struct Relay {
@@ -44,6 +51,13 @@ struct Relay {
     address: SocketAddr,
     socket: SocketId,
     progress: Progress,
+}
+
+impl Relay {
+    fn rebind(&mut self, now: Instant) {
+        self.leg.rebind(now);
+        self.progress = Progress::Binding { peer_bound: false };
+    }
 }
 
 /// How far the relay is from carrying something.
@@ -74,6 +88,8 @@ impl Driver {
             peer_seen: Vec::new(),
             local: Vec::new(),
             obstacle: None,
+            on_this_host: false,
+            news: VecDeque::new(),
         }
     }
 
@@ -176,8 +192,13 @@ impl Driver {
                 leg,
                 rendezvous,
                 peer_seen,
+                peer_bound,
             } => {
-                self.on_peer_seen(peer_seen);
+                self.on_peer_seen(&peer_seen);
+                self.on_this_host = rendezvous.ip().to_canonical().is_loopback();
+                let Some(leg) = leg else {
+                    return;
+                };
                 let socket = match rendezvous.ip().to_canonical() {
                     IpAddr::V4(_) => SocketId::V4,
                     IpAddr::V6(_) => SocketId::V6,
@@ -186,11 +207,11 @@ impl Driver {
                     leg: Leg::new(leg, now),
                     address: SocketAddr::new(rendezvous.ip().to_canonical(), rendezvous.port()),
                     socket,
-                    progress: Progress::Binding { peer_bound: false },
+                    progress: Progress::Binding { peer_bound },
                 });
             }
             PathCommand::PeerSeen(addresses) => {
-                self.on_peer_seen(addresses);
+                self.on_peer_seen(&addresses);
                 match self.relay.as_mut().map(|relay| &mut relay.progress) {
                     Some(Progress::Binding { peer_bound }) => *peer_bound = true,
                     Some(Progress::Bound { dial_at }) => *dial_at = now,
@@ -206,16 +227,18 @@ impl Driver {
             }
             PathCommand::RelayLost => {
                 if let Some(relay) = &mut self.relay {
-                    relay.leg.rebind(now);
-                    relay.progress = Progress::Binding { peer_bound: false };
+                    relay.rebind(now);
                 }
             }
         }
     }
 
-    fn on_peer_seen(&mut self, addresses: Vec<IpAddr>) {
-        self.tell_engine(Input::PeerSeen(&addresses));
-        self.peer_seen = addresses;
+    fn on_peer_seen(&mut self, addresses: &[IpAddr]) {
+        self.tell_engine(Input::PeerSeen(addresses));
+        if self.engine.is_none() {
+            self.peer_seen.extend_from_slice(addresses);
+            self.peer_seen.truncate(PEER_SEEN);
+        }
     }
 
     fn start_engine(&mut self, search: Search) {
@@ -240,11 +263,7 @@ impl Driver {
 
     /// Tells the engine when the addresses of the interfaces are others than before.
     fn look_at_interfaces(&mut self) {
-        let on_this_host = self
-            .relay
-            .as_ref()
-            .is_some_and(|relay| relay.address.ip().is_loopback());
-        let addresses = local_addresses(on_this_host);
+        let addresses = local_addresses(self.on_this_host);
         if addresses == self.local {
             return;
         }
@@ -253,6 +272,10 @@ impl Driver {
         if !first {
             tracing::info!("the addresses of this host have changed");
             self.tell_engine(Input::NetworkChanged);
+            if let Some(relay) = &mut self.relay {
+                relay.rebind(Instant::now());
+            }
+            self.tell(PathEvent::NetworkChanged);
         }
         self.local = addresses;
     }
@@ -276,7 +299,12 @@ impl Driver {
                 self.tell(PathEvent::Obstacle(obstacle));
             }
         }
-        !self.report.is_closed()
+        while let Some(event) = self.news.pop_front() {
+            if self.report.send(event).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     fn flush_relay(&mut self) {
@@ -341,10 +369,8 @@ impl Driver {
         }
     }
 
-    fn tell(&self, event: PathEvent) {
-        if self.report.try_send(event).is_err() {
-            tracing::warn!("the session does not keep up with its paths");
-        }
+    fn tell(&mut self, event: PathEvent) {
+        self.news.push_back(event);
     }
 }
 

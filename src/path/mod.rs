@@ -25,12 +25,14 @@ const QUEUE: usize = 256;
 pub enum PathCommand {
     /// The rendezvous introduced the peers, for the first time or again: bind this leg.
     Introduced {
-        /// The leg.
-        leg: LegGrant,
+        /// The leg; none if the relay must not be used.
+        leg: Option<LegGrant>,
         /// Where the relay is.
         rendezvous: SocketAddr,
         /// Where it saw the peer.
         peer_seen: Vec<IpAddr>,
+        /// Whether the peer has bound its leg already.
+        peer_bound: bool,
     },
     /// The rendezvous saw the peer bind its leg, from these addresses.
     PeerSeen(Vec<IpAddr>),
@@ -84,6 +86,8 @@ pub enum PathEvent {
     Signal(Vec<u8>),
     /// What stands in the way of a direct path has changed.
     Obstacle(Obstacle),
+    /// This host's addresses are others than before.
+    NetworkChanged,
 }
 
 /// A handle on the task that owns the sockets; dropping it closes them.

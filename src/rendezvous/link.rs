@@ -4,7 +4,7 @@
 //! comes up and goes down so that its owner registers again; the rendezvous keeps nothing for a peer that is
 //! gone. Between attempts it waits a little longer each time, up to [`LONGEST_WAIT`], or until it is nudged.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use p2pdbg_wire::{
     control::{Credential, FromRendezvous, Refusal, ToRendezvous, close},
@@ -12,7 +12,8 @@ use p2pdbg_wire::{
     url::RendezvousUrl,
 };
 use quinn::{RecvStream, SendStream, VarInt};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
@@ -57,6 +58,7 @@ pub struct Link {
     events: mpsc::Receiver<LinkEvent>,
     credentials: tokio::sync::watch::Sender<Credential>,
     closing: CancellationToken,
+    nudged: Arc<Notify>,
     task: AbortOnDropHandle<()>,
 }
 
@@ -67,7 +69,9 @@ impl Link {
         let (report, events) = mpsc::channel(QUEUE);
         let (credentials, credential) = tokio::sync::watch::channel(credential);
         let closing = CancellationToken::new();
+        let nudged = Arc::new(Notify::new());
         let driver = Driver {
+            nudged: Arc::clone(&nudged),
             url,
             credential,
             to_send,
@@ -80,8 +84,14 @@ impl Link {
             events,
             credentials,
             closing,
+            nudged,
             task,
         }
+    }
+
+    /// Tries again at once, if the link is waiting to.
+    pub fn nudge(&self) {
+        self.nudged.notify_waiters();
     }
 
     /// The next event; `None` when the link has given up after a final error.
@@ -111,6 +121,7 @@ impl Link {
 }
 
 struct Driver {
+    nudged: Arc<Notify>,
     url: RendezvousUrl,
     credential: tokio::sync::watch::Receiver<Credential>,
     to_send: mpsc::Receiver<ToRendezvous>,
@@ -129,9 +140,14 @@ impl Driver {
             };
             let error = match attempt {
                 Ok(connected) => {
-                    wait = FIRST_WAIT;
+                    let began = Instant::now();
                     match self.converse(connected).await {
-                        Some(error) => error,
+                        Some(error) => {
+                            if began.elapsed() >= LONGEST_WAIT {
+                                wait = FIRST_WAIT;
+                            }
+                            error
+                        }
                         None => return,
                     }
                 }
@@ -150,6 +166,7 @@ impl Driver {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = self.nudged.notified() => {}
                 () = closing.cancelled() => return,
             }
             wait = (wait * 2).min(LONGEST_WAIT);

@@ -1,5 +1,7 @@
 //! The forwards of a session: which end opens the port, which one dials, and whether they stand.
 
+use std::net::SocketAddr;
+
 use p2pdbg_ledger::{ResetCode, StreamId};
 use p2pdbg_wire::{
     control::Role,
@@ -34,6 +36,8 @@ pub(super) struct Forwards {
     events: mpsc::Sender<Event>,
     table: Vec<Entry>,
     told: bool,
+    /// Ports of which the person was told that other hosts can reach them.
+    open_to_network: Vec<SocketAddr>,
 }
 
 struct Entry {
@@ -68,6 +72,16 @@ impl Forwards {
                 .map(|forward| Entry::new(forward.clone(), refuse))
                 .collect(),
             told: false,
+            open_to_network: Vec::new(),
+        }
+    }
+
+    /// Warns, once, of a debug port that other hosts can reach.
+    pub(super) fn on_open_to_network(&mut self, address: SocketAddr) {
+        if !self.open_to_network.contains(&address) {
+            self.open_to_network.push(address);
+            let warning = Warning::open_debug_port(address);
+            self.reporter.emit(Report::Warning(warning));
         }
     }
 
@@ -78,6 +92,14 @@ impl Forwards {
     pub(super) async fn open_ports(&mut self, tasks: &mut JoinSet<()>) -> Result<(), Failure> {
         for index in 0..self.table.len() {
             let forward = number(index);
+            let target = &self.table[index].forward.target;
+            if !self.opens(forward) && !self.allow.permits(target) {
+                return Err(Failure::new(
+                    ErrorCode::TargetNotAllowed,
+                    format!("{target} is not on this host, and dialling it is not allowed"),
+                )
+                .hint(format!("to allow it, add --allow {target}")));
+            }
             if self.opens(forward) && !self.table[index].refuse {
                 self.open(forward, tasks)
                     .await
@@ -253,7 +275,7 @@ impl Forwards {
     pub(super) fn dial(&self, stream: StreamId, forward: u16) -> Local {
         let entry = self.table.get(usize::from(forward));
         let entry = entry.filter(|_| !self.opens(forward));
-        let allowed = |target: &HostPort| self.role == Role::Listener || self.allow.permits(target);
+        let allowed = |target: &HostPort| self.allow.permits(target);
         let Some(target) = entry.map(|e| e.forward.target.clone()).filter(allowed) else {
             return Local::Dialing(Box::pin(async { Err(ResetCode::NOT_ALLOWED) }));
         };
@@ -263,7 +285,13 @@ impl Forwards {
                 // If the session is that busy, nobody reads what is awaited.
                 let _ = events.try_send(Event::StreamWaiting(stream, forward));
             };
-            Ok(dial(&target, waiting).await)
+            let connection = dial(&target, waiting).await;
+            if let Ok(Presence::Listening(found)) = listening::look(&target)
+                && found.is_open_to_network()
+            {
+                let _ = events.try_send(Event::OpenToNetwork(found.address));
+            }
+            Ok(connection)
         }))
     }
 

@@ -53,6 +53,12 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// The pause before a path is tried again on which no tunnel came up.
 const REDIAL: Duration = Duration::from_secs(1);
 
+/// How long a tunnel stays up after a newer one on the same kind of path.
+const RETIRE: Duration = Duration::from_secs(5);
+
+/// How long a session without any path is tried with `--path direct`.
+const NO_PATH: Duration = Duration::from_secs(60);
+
 /// How long the goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -95,11 +101,15 @@ pub enum SessionInput {
         stun: Vec<std::net::SocketAddr>,
         /// Where it saw the peer.
         peer_seen: Vec<std::net::IpAddr>,
+        /// Whether the peer has bound its leg already.
+        peer_bound: bool,
     },
     /// The rendezvous saw the peer bind its leg.
     PeerSeen(Vec<std::net::IpAddr>),
     /// The peer said something through the rendezvous.
     Message(PeerMessage),
+    /// The peer has come back as another process: this session is over.
+    Replaced,
     /// Tell when everything that local programs wrote before they closed has been delivered, or cannot be soon.
     Drain,
 }
@@ -113,6 +123,8 @@ pub enum SessionOutput {
     Ready(Vec<Forward>),
     /// What was to be drained is.
     Drained,
+    /// This host's addresses have changed.
+    NetworkChanged,
     /// The session is over.
     Over(SessionEnd),
 }
@@ -124,6 +136,8 @@ pub enum SessionEnd {
     Closed,
     /// The peer ended it.
     PeerClosed,
+    /// The peer came back as another process.
+    Replaced,
     /// The peer was out of reach for longer than streams are held.
     PeerGone,
     /// It could not be set up.
@@ -135,6 +149,7 @@ impl fmt::Display for SessionEnd {
         match self {
             Self::Closed => f.write_str("the session was ended here"),
             Self::PeerClosed => f.write_str("the peer ended the session"),
+            Self::Replaced => f.write_str("the peer came back as another process"),
             Self::PeerGone => f.write_str("the peer was out of reach for too long"),
             Self::Failed(failure) => failure.fmt(f),
         }
@@ -147,12 +162,14 @@ enum Event {
     TunnelUp(Tunnel, crate::tunnel::ControlReader),
     DialFailed(PathKind, TunnelError),
     PathFailed(PathKind),
+    Retire(u64),
     TunnelEnded(u64, quinn::ConnectionError),
     Control(u64, TunnelMessage),
     Carrier(u64, CarrierHeader, RecvStream),
     Accepted(u16, TcpStream),
     TargetListening(u16, bool),
     StreamWaiting(StreamId, u16),
+    OpenToNetwork(std::net::SocketAddr),
 }
 
 /// A handle on a running session.
@@ -195,6 +212,12 @@ impl Session {
         }
     }
 
+    /// Ends the session because its peer's process is gone; its ports are free afterwards.
+    pub async fn replace(self) {
+        self.input(SessionInput::Replaced);
+        let _ = self.task.await;
+    }
+
     /// Ends the session: the peer is told at once, the streams are reset.
     pub async fn close(self) {
         self.closing.cancel();
@@ -220,6 +243,7 @@ struct Driver {
     searching: bool,
     lost_since: Option<Instant>,
     drain_until: Option<Instant>,
+    began: Instant,
     over: Option<SessionEnd>,
     received: mpsc::Receiver<Event>,
 }
@@ -254,6 +278,7 @@ impl Driver {
             searching: false,
             lost_since: None,
             drain_until: None,
+            began: Instant::now(),
             over: None,
             received,
         }
@@ -296,14 +321,14 @@ impl Driver {
                 rendezvous,
                 stun,
                 peer_seen,
+                peer_bound,
             } => {
-                if self.policy != PathPolicy::Direct {
-                    self.paths.command(PathCommand::Introduced {
-                        leg,
-                        rendezvous,
-                        peer_seen,
-                    });
-                }
+                self.paths.command(PathCommand::Introduced {
+                    leg: Some(leg).filter(|_| self.policy != PathPolicy::Direct),
+                    rendezvous,
+                    peer_seen,
+                    peer_bound,
+                });
                 if self.policy != PathPolicy::Relay && !self.searching {
                     self.searching = true;
                     let role = match self.role {
@@ -323,6 +348,7 @@ impl Driver {
             }
             SessionInput::Message(PeerMessage::Bye) => self.over = Some(SessionEnd::PeerClosed),
             SessionInput::Message(PeerMessage::Introduce(_)) => {}
+            SessionInput::Replaced => self.over = Some(SessionEnd::Replaced),
             SessionInput::Drain => {
                 self.drain_until = Some(Instant::now() + DRAIN);
                 self.check_drained();
@@ -353,6 +379,7 @@ impl Driver {
                 self.tell(SessionOutput::Message(PeerMessage::Punch(signal)))
             }
             PathEvent::Obstacle(obstacle) => self.status.on_obstacle(obstacle),
+            PathEvent::NetworkChanged => self.tell(SessionOutput::NetworkChanged),
         }
     }
 
@@ -361,6 +388,7 @@ impl Driver {
             Event::TunnelUp(tunnel, control) => self.on_tunnel_up(tunnel, control),
             Event::DialFailed(path, error) => self.on_dial_failed(path, &error),
             Event::PathFailed(path) => self.on_path_failed(path),
+            Event::Retire(epoch) => self.tunnels.close(epoch, close::REPLACED),
             Event::TunnelEnded(epoch, why) => {
                 if tunnels::is_goodbye(&why) {
                     self.over = Some(SessionEnd::PeerClosed);
@@ -378,6 +406,7 @@ impl Driver {
                 self.tunnels
                     .send(TunnelMessage::TargetListening { forward, listening });
             }
+            Event::OpenToNetwork(address) => self.forwards.on_open_to_network(address),
             Event::StreamWaiting(stream, forward) => {
                 if let Some(target) = self.forwards.target(forward) {
                     self.streams.on_waiting(stream, target, self.role);
@@ -400,7 +429,14 @@ impl Driver {
             let (stream, waiting) = (stream.to_u64(), true);
             tunnel.send(TunnelMessage::StreamWaiting { stream, waiting });
         }
-        self.tunnels.insert(tunnel);
+        for epoch in self.tunnels.insert(tunnel) {
+            let events = self.events.clone();
+            self.tasks.spawn(async move {
+                // What is in flight on it arrives, or is sent again.
+                tokio::time::sleep(RETIRE).await;
+                let _ = events.send(Event::Retire(epoch)).await;
+            });
+        }
         self.on_best_changed();
     }
 
@@ -511,11 +547,7 @@ impl Driver {
 
     fn handle_frame(&mut self, epoch: u64, frame: Frame) {
         let stream = frame.stream();
-        let opens = match &frame {
-            Frame::End(end) => Some(end.forward),
-            _ => None,
-        };
-        match self.admit(stream, opens) {
+        match self.admit(stream, frame.forward()) {
             Ok(true) => {
                 if !self.streams.handle_frame(stream, frame) {
                     self.tunnels.close(epoch, close::PROTOCOL);
@@ -606,6 +638,17 @@ impl Driver {
         {
             self.over = Some(SessionEnd::PeerGone);
         }
+        if self.policy == PathPolicy::Direct
+            && self.tunnels.never_up()
+            && self.began.elapsed() >= NO_PATH
+        {
+            let failure = Failure::new(
+                ErrorCode::NoPath,
+                format!("there is no direct path: {}", self.status.why_relayed()),
+            )
+            .hint("leave out --path direct, so that the relay may be used");
+            self.over = Some(SessionEnd::Failed(failure));
+        }
         for path in self.tunnels.look() {
             self.status.on_silent(path);
             if path == PathKind::RelayUdp {
@@ -668,16 +711,23 @@ impl Driver {
     /// Ends everything, so that the peer hears of it at once, on whatever path there is.
     async fn say_goodbye(mut self) {
         let end = self.over.take().unwrap_or(SessionEnd::Closed);
-        if end != SessionEnd::PeerClosed {
+        // A peer whose process is gone answers nothing.
+        let patience = match end {
+            SessionEnd::Replaced => GOODBYE / 5,
+            _ => GOODBYE,
+        };
+        if !matches!(end, SessionEnd::PeerClosed | SessionEnd::Replaced) {
             self.tunnels.broadcast(TunnelMessage::Bye);
             self.tell(SessionOutput::Message(PeerMessage::Bye));
         }
         self.streams.abort_all(ResetCode::SESSION);
         let streams = self.streams.drain();
-        let _ = tokio::time::timeout(GOODBYE, streams).await;
+        let _ = tokio::time::timeout(patience, streams).await;
         self.tunnels
-            .close_everything(GOODBYE, self.paths.sockets())
+            .close_everything(patience, self.paths.sockets())
             .await;
+        // The next session may want the same ports.
+        self.tasks.shutdown().await;
         self.status.on_over();
         let _ = self.outputs.send(SessionOutput::Over(end)).await;
     }

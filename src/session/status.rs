@@ -83,7 +83,8 @@ impl StatusLine {
         }));
     }
 
-    fn why_relayed(&self) -> String {
+    /// Why there is no direct path.
+    pub(super) fn why_relayed(&self) -> String {
         if self.policy == PathPolicy::Relay {
             return "--path relay was given".to_owned();
         }

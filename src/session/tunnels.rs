@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, sync::Mutex, sync::PoisonError, time::Duration};
 
 use p2pdbg_ledger::{CarrierHeader, Epochs, Frame};
+use p2pdbg_punch::SocketId;
 use p2pdbg_wire::{
     control::Role,
     tunnel::{PathKind, TunnelMessage, close},
@@ -30,6 +31,9 @@ const HEADER: Duration = Duration::from_secs(10);
 /// Handshakes of one socket that may go on at once; more are refused.
 const HANDSHAKES: usize = 8;
 
+/// From so many handshakes on, a peer must show that it receives at its address before it begins another.
+const UNVALIDATED: usize = 2;
+
 /// What a dialled tunnel becomes.
 type Dialing =
     std::pin::Pin<Box<dyn Future<Output = Result<(Tunnel, ControlReader), TunnelError>> + Send>>;
@@ -45,7 +49,9 @@ pub(super) struct Tunnels {
     /// Kinds of path on which a tunnel is being dialled.
     dialling: Vec<PathKind>,
     best: watch::Sender<Option<Tunnel>>,
-    accepting: Vec<u16>,
+    was_up: bool,
+    /// Sockets on which tunnels are accepted, with their ports, since a number may be given again.
+    accepting: Vec<(SocketId, u16)>,
 }
 
 struct Up {
@@ -63,6 +69,7 @@ impl Tunnels {
             up: Vec::new(),
             dialling: Vec::new(),
             best: watch::Sender::new(None),
+            was_up: false,
             accepting: Vec::new(),
         }
     }
@@ -83,17 +90,23 @@ impl Tunnels {
         tunnels.into_iter().find(|tunnel| tunnel.epoch == epoch)
     }
 
+    /// Whether no tunnel has come up so far.
+    pub(super) fn never_up(&self) -> bool {
+        !self.was_up
+    }
+
     /// Looks whether the tunnels are alive, and asks those that are silent. Returns the kinds of path of those that
-    /// are suspect.
+    /// have become suspect.
     pub(super) fn look(&mut self) -> Vec<PathKind> {
         let now = std::time::Instant::now();
         let mut suspects = Vec::new();
         for Up { tunnel, pulse } in &mut self.up {
+            let was_suspect = pulse.is_suspect();
             let health = pulse.look(&tunnel.connection.stats(), now);
             if health != Health::Good {
                 tunnel.send(TunnelMessage::Ping);
             }
-            if health == Health::Suspect {
+            if health == Health::Suspect && !was_suspect {
                 suspects.push(tunnel.path);
             }
         }
@@ -133,10 +146,11 @@ impl Tunnels {
         socket: &PathSocket,
         events: mpsc::Sender<Event>,
     ) -> Option<impl Future<Output = ()> + Send + 'static> {
-        if self.role != Role::Listener || self.accepting.contains(&socket.port) {
+        let name = (socket.id, socket.port);
+        if self.role != Role::Listener || self.accepting.contains(&name) {
             return None;
         }
-        self.accepting.push(socket.port);
+        self.accepting.push(name);
         socket.accept_with(&self.config.server);
         let endpoint = socket.endpoint.clone();
         let (config, key) = (self.config.clone(), self.key.clone());
@@ -144,11 +158,15 @@ impl Tunnels {
         Some(accept_all(endpoint, config, key, epochs, events))
     }
 
-    /// Adds a tunnel that came up; older ones of the same kind have had their time.
-    pub(super) fn insert(&mut self, tunnel: Tunnel) {
+    /// Adds a tunnel that came up; returns the older ones of the same kind, which have had their time.
+    pub(super) fn insert(&mut self, tunnel: Tunnel) -> Vec<u64> {
+        let same = self.up.iter().filter(|up| up.tunnel.path == tunnel.path);
+        let older = same.map(|up| up.tunnel.epoch).collect();
         self.dialling.retain(|dialling| *dialling != tunnel.path);
         let pulse = Pulse::new();
         self.up.push(Up { tunnel, pulse });
+        self.was_up = true;
+        older
     }
 
     /// Removes a tunnel that ended; returns its kind of path if it was known.
@@ -306,6 +324,11 @@ async fn accept_all(
                 };
                 if handshakes.len() >= HANDSHAKES {
                     incoming.refuse();
+                    continue;
+                }
+                if handshakes.len() >= UNVALIDATED && incoming.may_retry() {
+                    // Whoever forges its address gets no further than this (RFC 9000 section 8.1.2).
+                    let _ = incoming.retry();
                     continue;
                 }
                 let (config, key) = (config.clone(), key.clone());

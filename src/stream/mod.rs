@@ -218,7 +218,17 @@ impl Driver {
         let (sender, receiver) = (&mut self.uplink.sender, &mut self.downlink.receiver);
         let handled = match frame {
             Frame::Ack(ack) => sender.handle_ack(ack).map(drop),
-            Frame::End(end) => receiver.handle_end(end),
+            Frame::End(end) => {
+                let handled = receiver.handle_end(end);
+                // Whoever waited here has given up without having said a word: the debuggee had better not be told, for
+                // a connection that ends at once may be the only one that it takes.
+                let silent = matches!(end.kind, EndKind::Reset(_)) || end.offset == 0;
+                if self.dialing.is_some() && silent && handled.is_ok() {
+                    self.abort(ResetCode::CONNECTION);
+                    return;
+                }
+                handled
+            }
             Frame::Stop(stop) => {
                 sender.handle_stop(stop);
                 // Whoever reads no more has gone: what the local program writes, it would write to nobody.

@@ -17,7 +17,16 @@ pub const WORDS: usize = 3;
 
 /// The public number by which the rendezvous finds a listener: six digits, the first not zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u32")]
 pub struct Nameplate(u32);
+
+impl TryFrom<u32> for Nameplate {
+    type Error = &'static str;
+
+    fn try_from(number: u32) -> Result<Self, &'static str> {
+        Self::new(number).ok_or("a nameplate has six digits")
+    }
+}
 
 impl Nameplate {
     /// The lowest nameplate.

@@ -262,6 +262,9 @@ pub enum Refusal {
     /// The peer broke the protocol.
     #[error("the rendezvous did not understand this peer")]
     Protocol,
+    /// Nobody waits at the handle, and without the access key or a voucher one may not be the first there.
+    #[error("the peer is not there")]
+    NobodyThere,
 }
 
 impl Refusal {

@@ -7,7 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fingerprint::Fingerprint;
+use sha2::{Digest, Sha256};
+
+use crate::{control::Handle, fingerprint::Fingerprint};
 
 /// The version of the exchange between peers, the first field of its first message.
 pub const VERSION: u16 = 1;
@@ -89,6 +91,23 @@ pub struct PeerInfo {
     pub agent: String,
     /// The same for peers on one host, where one port cannot be opened twice.
     pub host: [u8; 16],
+    /// The session that the sender still has with this peer. If the receiver has the same one, the two processes have
+    /// only lost each other, and go on with it; else a new session begins.
+    pub session: Option<SessionTag>,
+}
+
+/// Names a session between two processes; both derive it from the handle at which the session resumes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionTag([u8; 16]);
+
+impl SessionTag {
+    /// The tag of the session that resumes at this handle: the first half of its SHA-256 under a label.
+    pub fn of(handle: &Handle) -> Self {
+        let hash = Sha256::new_with_prefix(b"p2pdbg session tag 1").chain_update(handle.expose());
+        let mut tag = [0; 16];
+        tag.copy_from_slice(&hash.finalize()[..16]);
+        Self(tag)
+    }
 }
 
 /// The longest name of a peer that is kept, in bytes.

@@ -78,7 +78,7 @@ impl Registry {
             return Ok(());
         };
         if waiting.is_none() && connection.standing == Standing::Keyless {
-            return Err(Refusal::AccessKey);
+            return Err(Refusal::NobodyThere);
         }
         let new = !connection.handles.contains(&meeting);
         if new && connection.handles.len() >= self.limits.waiting_per_connection {
