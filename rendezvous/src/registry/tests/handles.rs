@@ -96,7 +96,8 @@ fn a_connector_without_a_key_is_served_only_if_the_listener_is_there() {
     let handle = Secret::random();
     bench.arrive(CONNECTOR, Credential::None);
     let alone = bench.meet(CONNECTOR, &handle, Role::Connector);
-    assert_eq!(refusal(&alone), Some(Refusal::AccessKey));
+    assert_eq!(refusal(&alone), Some(Refusal::NobodyThere));
+    assert_eq!(closed(&alone), None);
 
     bench.arrive(LISTENER, bench.key());
     bench.meet(LISTENER, &handle, Role::Listener);
@@ -137,12 +138,12 @@ fn a_voucher_that_is_forged_or_old_is_worth_nothing() {
     let handle = Secret::random();
     bench.arrive(OTHER, Credential::Voucher(forged));
     let effects = bench.meet(OTHER, &handle, Role::Connector);
-    assert_eq!(refusal(&effects), Some(Refusal::AccessKey));
+    assert_eq!(refusal(&effects), Some(Refusal::NobodyThere));
     bench.arrive(OTHER, Credential::Voucher(claim.voucher));
     let effects = bench.meet(OTHER, &handle, Role::Connector);
-    assert_eq!(refusal(&effects), Some(Refusal::AccessKey));
+    assert_eq!(refusal(&effects), Some(Refusal::NobodyThere));
     bench.pass(bench.limits.voucher_lifetime);
     bench.arrive(OTHER, Credential::Voucher(voucher));
     let effects = bench.meet(OTHER, &handle, Role::Connector);
-    assert_eq!(refusal(&effects), Some(Refusal::AccessKey));
+    assert_eq!(refusal(&effects), Some(Refusal::NobodyThere));
 }
