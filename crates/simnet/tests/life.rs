@@ -429,3 +429,24 @@ fn two_homes_behind_one_carrier_meet_through_its_hairpin() {
     );
     assert!(simulation.carries());
 }
+
+#[test]
+fn a_change_of_network_that_changes_nothing_keeps_the_path() {
+    for which in 0..2 {
+        let mut simulation = direct(&Scenario::new(
+            NatKind::PORT_RESTRICTED,
+            NatKind::SYMMETRIC_SEQUENTIAL,
+        ));
+        for n in 0..2 {
+            simulation.tell(n, Input::TunnelUp);
+        }
+        simulation.tell(which, Input::NetworkChanged);
+        simulation.run_until(simulation.world.now() + 20 * S, |_| false);
+        assert_eq!(
+            (losses(&simulation, 0), losses(&simulation, 1)),
+            (0, 0),
+            "peer {which}"
+        );
+        assert!(simulation.carries());
+    }
+}
