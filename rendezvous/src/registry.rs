@@ -5,32 +5,33 @@
 //! other). Where two meet a *session* begins, through which they signal until one of them leaves or is lost.
 //! Nothing here is written to the disk: what must outlive a restart is in the peers' [vouchers](Vouchers).
 
+mod connection;
 mod handles;
 mod nameplates;
 mod sessions;
 
 use std::{
-    collections::{HashMap, HashSet},
-    net::{IpAddr, SocketAddr},
+    collections::HashMap,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use p2pdbg_wire::{
-    code::Nameplate,
     control::{Credential, FromRendezvous, Refusal, SessionId, ToRendezvous, close},
     relay::LegGrant,
     url::AccessKey,
 };
 
 use self::{
+    connection::{Connection, Standing},
     handles::{Handles, Meeting},
     nameplates::{End, Nameplates},
     sessions::Sessions,
 };
 use crate::{
-    limits::{AddressBuckets, Bucket, Limits, Prefix},
+    limits::{AddressBuckets, Limits},
     relay::Seen,
-    voucher::{Account, Purpose, Vouchers},
+    voucher::{Purpose, Vouchers},
 };
 
 /// Names a control connection while it lasts.
@@ -71,52 +72,6 @@ pub(crate) enum Effect {
         /// Whether datagrams may still pass for a while.
         linger: bool,
     },
-}
-
-/// How a peer is let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// It has not said hello.
-    Stranger {
-        /// Until when it may.
-        greet_by: Instant,
-    },
-    /// It has shown nothing.
-    Keyless,
-    /// It has a voucher for waiting at handles.
-    Vouched(Account),
-    /// It has the access key, or none is needed.
-    Full,
-}
-
-/// Whose sessions are counted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Holder {
-    Key,
-    Voucher(Account),
-    Address(Prefix),
-}
-
-#[derive(Debug)]
-struct Connection {
-    ip: IpAddr,
-    arrival: Arrival,
-    standing: Standing,
-    messages: Bucket,
-    signals: Bucket,
-    nameplates: HashSet<Nameplate>,
-    handles: HashSet<Meeting>,
-    sessions: HashSet<SessionId>,
-}
-
-impl Connection {
-    fn holder(&self) -> Holder {
-        match self.standing {
-            Standing::Full => Holder::Key,
-            Standing::Vouched(account) => Holder::Voucher(account),
-            Standing::Keyless | Standing::Stranger { .. } => Holder::Address(Prefix::of(self.ip)),
-        }
-    }
 }
 
 /// The registry. Call [`Registry::on_connected`] before anything else for a connection, and
@@ -170,18 +125,8 @@ impl Registry {
 
     /// A connection has been made.
     pub(crate) fn on_connected(&mut self, now: Now, id: ConnId, arrival: Arrival) {
-        let connection = Connection {
-            ip: arrival.observed.ip().to_canonical(),
-            arrival,
-            standing: Standing::Stranger {
-                greet_by: now.instant + self.limits.greeting_within,
-            },
-            messages: Bucket::default(),
-            signals: Bucket::default(),
-            nameplates: HashSet::new(),
-            handles: HashSet::new(),
-            sessions: HashSet::new(),
-        };
+        let greet_by = now.instant + self.limits.greeting_within;
+        let connection = Connection::new(arrival, greet_by);
         self.connections.insert(id, connection);
     }
 

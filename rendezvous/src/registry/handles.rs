@@ -8,7 +8,7 @@ use std::{collections::HashMap, fmt};
 use p2pdbg_wire::control::{Handle, Place, Refusal, Role, SessionId};
 use sha2::{Digest, Sha256};
 
-use super::{ConnId, Effect, Now, Registry, Standing, limit};
+use super::{ConnId, Effect, Now, Registry, connection::Standing, limit};
 use std::time::Duration;
 
 /// One side of a handle.

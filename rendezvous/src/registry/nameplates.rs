@@ -10,7 +10,7 @@ use p2pdbg_wire::{
     control::{Fate, FromRendezvous, NameplateClaim, Place, Refusal, SessionId},
 };
 
-use super::{ConnId, Effect, Now, Registry, Standing, limit};
+use super::{ConnId, Effect, Now, Registry, connection::Standing, limit};
 use crate::{
     limits::Limits,
     voucher::{Account, Purpose, new_account},

@@ -9,7 +9,11 @@ use p2pdbg_wire::{
     secret::{Secret, random_bytes},
 };
 
-use super::{ConnId, Effect, Holder, Now, Registry, Standing, limit};
+use super::{
+    ConnId, Effect, Now, Registry,
+    connection::{Connection, Holder, Standing},
+    limit,
+};
 use crate::{
     limits::Tally,
     relay::side,
@@ -102,7 +106,7 @@ impl Registry {
         let seen = ids.map(|id| self.connections.get(&id).map(|c| c.ip));
         let members = ids.map(|conn| {
             let connection = self.connections.get(&conn);
-            let holder = connection.map_or(Holder::Key, super::Connection::holder);
+            let holder = connection.map_or(Holder::Key, Connection::holder);
             Member { conn, holder }
         });
         let session = SessionId(random_bytes());

@@ -5,7 +5,10 @@ mod limits;
 mod nameplates;
 mod walk;
 
+use std::{collections::HashSet, net::IpAddr};
+
 use p2pdbg_wire::{
+    code::Nameplate,
     control::{Fate, Handle, Introduction, NameplateClaim, Role},
     secret::Secret,
 };

@@ -1,0 +1,80 @@
+//! What is remembered of a control connection while it lasts.
+
+use std::{collections::HashSet, net::IpAddr, time::Instant};
+
+use p2pdbg_wire::{code::Nameplate, control::SessionId};
+
+use super::{Arrival, handles::Meeting};
+use crate::{
+    limits::{Bucket, Prefix},
+    voucher::Account,
+};
+
+/// How a peer is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has not said hello.
+    Stranger {
+        /// Until when it may.
+        greet_by: Instant,
+    },
+    /// It has shown nothing.
+    Keyless,
+    /// It has a voucher for waiting at handles.
+    Vouched(Account),
+    /// It has the access key, or none is needed.
+    Full,
+}
+
+/// Whose sessions are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Holder {
+    Key,
+    Voucher(Account),
+    Address(Prefix),
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// Where it comes from; an IPv4 address as such.
+    pub(super) ip: IpAddr,
+    /// What it is to be told about that.
+    pub(super) arrival: Arrival,
+    /// How it is let in.
+    pub(super) standing: Standing,
+    /// What it may say yet.
+    pub(super) messages: Bucket,
+    /// What of that may be signals.
+    pub(super) signals: Bucket,
+    /// Where it listens.
+    pub(super) nameplates: HashSet<Nameplate>,
+    /// Where it waits.
+    pub(super) handles: HashSet<Meeting>,
+    /// What it is a member of.
+    pub(super) sessions: HashSet<SessionId>,
+}
+
+impl Connection {
+    /// A connection that has just been made, and has until `greet_by` to say hello.
+    pub(super) fn new(arrival: Arrival, greet_by: Instant) -> Self {
+        Self {
+            ip: arrival.observed.ip().to_canonical(),
+            arrival,
+            standing: Standing::Stranger { greet_by },
+            messages: Bucket::default(),
+            signals: Bucket::default(),
+            nameplates: HashSet::new(),
+            handles: HashSet::new(),
+            sessions: HashSet::new(),
+        }
+    }
+
+    /// Whose sessions its own count as.
+    pub(super) fn holder(&self) -> Holder {
+        match self.standing {
+            Standing::Full => Holder::Key,
+            Standing::Vouched(account) => Holder::Voucher(account),
+            Standing::Keyless | Standing::Stranger { .. } => Holder::Address(Prefix::of(self.ip)),
+        }
+    }
+}
