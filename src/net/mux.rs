@@ -181,11 +181,13 @@ mod tests {
     use super::*;
 
     fn batch_of(datagrams: &[&[u8]]) -> (Vec<u8>, RecvMeta) {
-        let mut meta = RecvMeta::default();
-        meta.addr = "127.0.0.1:9".parse().unwrap();
-        meta.stride = datagrams[0].len();
         let batch = datagrams.concat();
-        meta.len = batch.len();
+        let meta = RecvMeta {
+            addr: "127.0.0.1:9".parse().unwrap(),
+            stride: datagrams[0].len(),
+            len: batch.len(),
+            ..RecvMeta::default()
+        };
         (batch, meta)
     }
 

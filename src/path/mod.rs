@@ -1,6 +1,6 @@
 //! Ways to the peer: the leg of the relay, and the direct path that the traversal engine finds.
 //!
-//! One task owns the session's UDP sockets, the [`leg::Leg`] and the [`p2pdbg_punch::Engine`]; it moves datagrams
+//! One task owns the session's UDP sockets, the `Leg` and the [`p2pdbg_punch::Engine`]; it moves datagrams
 //! and timers between them and tells the session what it may dial. It knows nothing of tunnels and streams.
 
 mod driver;
