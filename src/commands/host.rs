@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::{
     cli::{Absent, SessionOptions},
     failure::{ErrorCode, Failure},
-    forward::Forward,
+    forward::{Direction, Forward, OpenPort, port_failure},
     meeting::{Meeting, MeetingCommand, MeetingConfig, MeetingEvent, MeetingPoint, Met, Whom},
     pairing::{KnownPeer, KnownPeers},
     peer_name::PeerName,
@@ -33,6 +33,8 @@ pub(super) struct Host {
     reporter: Reporter,
     absent: Absent,
     forwards: Vec<Forward>,
+    /// Open from the start to the end, whichever sessions there are meanwhile: an IDE that comes early is held.
+    ports: Vec<Option<Arc<OpenPort>>>,
     meeting: Option<Meeting>,
     /// The peer's name, for as long as one is known.
     peer: Option<PeerName>,
@@ -60,13 +62,17 @@ impl Host {
     pub(super) fn open(
         role: Role,
         options: SessionOptions,
-        forwards: Vec<Forward>,
+        mut forwards: Vec<Forward>,
         absent: Absent,
         reporter: Reporter,
     ) -> Result<Self, Failure> {
         let state = StateDir::open(options.state.as_deref(), "p2pdbg").map_err(state_failure)?;
         let identity = Arc::new(state.identity().map_err(state_failure)?);
         let peers = KnownPeers::load(&state).map_err(state_failure)?;
+        let ports = match absent {
+            Absent::Hold => open_ports(&mut forwards)?,
+            Absent::Refuse => Vec::new(),
+        };
         Ok(Self {
             role,
             options,
@@ -75,6 +81,7 @@ impl Host {
             reporter,
             absent,
             forwards,
+            ports,
             meeting: None,
             peer: None,
             session: None,
@@ -231,6 +238,7 @@ impl Host {
             keys: met.keys,
             same_host: met.info.host == host_tag(),
             forwards: self.forwards.clone(),
+            ports: self.ports.clone(),
             absent: self.absent,
             allow: self.options.allow.clone(),
             path: self.options.path,
@@ -364,6 +372,19 @@ impl Host {
             meeting.command(command);
         }
     }
+}
+
+/// Opens the ports beside the IDE, before anything else can go wrong because of them.
+fn open_ports(forwards: &mut [Forward]) -> Result<Vec<Option<Arc<OpenPort>>>, Failure> {
+    let open = |forward: &mut Forward| {
+        if forward.direction == Direction::ToIde {
+            return Ok(None);
+        }
+        let port = OpenPort::open(forward.bind).map_err(|e| port_failure(forward, &e))?;
+        forward.bind.port = port.address().port();
+        Ok(Some(Arc::new(port)))
+    };
+    forwards.iter_mut().map(open).collect()
 }
 
 fn introduced(at: MeetingPoint) -> SessionInput {

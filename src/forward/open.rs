@@ -7,7 +7,8 @@ use std::{
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Bind, BindScope};
+use super::{Bind, BindScope, Forward};
+use crate::failure::{ErrorCode, Failure};
 
 /// An open port: one listening socket, or one for each address family.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ impl OpenPort {
     ///
     /// # Errors
     /// `AddrInUse` if something listens there already, or whatever the operating system says.
-    pub async fn open(bind: Bind) -> io::Result<Self> {
+    pub fn open(bind: Bind) -> io::Result<Self> {
         let (first, second) = match bind.scope {
             BindScope::Loopback => (Ipv4Addr::LOCALHOST.into(), Some(Ipv6Addr::LOCALHOST)),
             BindScope::Everywhere => (Ipv4Addr::UNSPECIFIED.into(), Some(Ipv6Addr::UNSPECIFIED)),
@@ -75,6 +76,22 @@ impl OpenPort {
     }
 }
 
+/// What to tell a person whose port cannot be opened.
+pub fn port_failure(forward: &Forward, error: &io::Error) -> Failure {
+    let port = forward.bind.port;
+    match error.kind() {
+        io::ErrorKind::AddrInUse => Failure::new(
+            ErrorCode::PortInUse,
+            format!("cannot open port {port}: something listens there already"),
+        )
+        .hint("end it, or forward another port; if it is the IDE waiting for the debuggee, use -R"),
+        _ => Failure::new(
+            ErrorCode::PortNotOpened,
+            format!("cannot open port {port}: {error}"),
+        ),
+    }
+}
+
 fn listen(ip: IpAddr, port: u16) -> io::Result<TcpListener> {
     let address = SocketAddr::new(ip, port);
     let socket = socket2::Socket::new(
@@ -105,7 +122,7 @@ mod tests {
             scope: BindScope::Loopback,
             port: 0,
         };
-        let port = OpenPort::open(bind).await.unwrap();
+        let port = OpenPort::open(bind).unwrap();
         let (accepted, dialled) = tokio::join!(port.accept(), TcpStream::connect(port.address()));
         assert_eq!(
             accepted.unwrap().peer_addr().unwrap(),
@@ -120,7 +137,7 @@ mod tests {
             scope: BindScope::Loopback,
             port: taken.local_addr().unwrap().port(),
         };
-        let error = OpenPort::open(bind).await.unwrap_err();
+        let error = OpenPort::open(bind).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }

@@ -1,6 +1,6 @@
 //! The forwards of a session: which end opens the port, which one dials, and whether they stand.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use p2pdbg_ledger::{ResetCode, StreamId};
 use p2pdbg_wire::{
@@ -16,7 +16,7 @@ use super::{Event, SessionConfig};
 use crate::{
     cli::Absent,
     failure::{ErrorCode, Failure},
-    forward::{AllowList, Forward, HostPort, OpenPort, SpecFault, dial},
+    forward::{AllowList, Forward, HostPort, OpenPort, SpecFault, dial, port_failure},
     listening::{self, Presence},
     report::{Event as Report, Reporter, Untrusted, Warning, WarningCode},
     stream::Local,
@@ -45,6 +45,8 @@ struct Entry {
     refuse: bool,
     /// The connector's state of it; at the listener, once it is known.
     state: Option<ForwardState>,
+    /// The open port, if this end opens it and has.
+    port: Option<Arc<OpenPort>>,
     /// The task that accepts on the open port, or looks whether the target listens.
     task: Option<AbortHandle>,
     /// Whether the target listens, as far as the dialling end knows.
@@ -69,7 +71,11 @@ impl Forwards {
             table: config
                 .forwards
                 .iter()
-                .map(|forward| Entry::new(forward.clone(), refuse))
+                .enumerate()
+                .map(|(index, forward)| Entry {
+                    port: config.ports.get(index).cloned().flatten(),
+                    ..Entry::new(forward.clone(), refuse)
+                })
                 .collect(),
             told: false,
             open_to_network: Vec::new(),
@@ -264,6 +270,11 @@ impl Forwards {
         Some(standing.map(|entry| entry.forward.clone()).collect())
     }
 
+    /// Whether this end knows the forwards: the connector learns them from the listener.
+    pub(super) fn are_known(&self) -> bool {
+        self.role == Role::Listener || self.told
+    }
+
     /// What a forward dials.
     pub(super) fn target(&self, forward: u16) -> Option<&HostPort> {
         let entry = self.table.get(usize::from(forward))?;
@@ -349,7 +360,10 @@ impl Forwards {
     /// Opens the port of a forward and accepts on it from now on. Returns its address.
     async fn open(&mut self, forward: u16, tasks: &mut JoinSet<()>) -> std::io::Result<String> {
         let entry = &mut self.table[usize::from(forward)];
-        let port = OpenPort::open(entry.forward.bind).await?;
+        let port = match entry.port.take() {
+            Some(port) => port,
+            None => Arc::new(OpenPort::open(entry.forward.bind)?),
+        };
         let address = port.address();
         if let Some(error) = port.missing_family() {
             let warning = Warning::new(
@@ -406,13 +420,14 @@ impl Entry {
             forward,
             refuse,
             state: None,
+            port: None,
             task: None,
             listening: None,
         }
     }
 }
 
-async fn accept(port: OpenPort, forward: u16, events: mpsc::Sender<Event>) {
+async fn accept(port: Arc<OpenPort>, forward: u16, events: mpsc::Sender<Event>) {
     loop {
         match port.accept().await {
             Ok(connection) => {
@@ -454,21 +469,6 @@ async fn look(target: HostPort, forward: u16, events: mpsc::Sender<Event>) {
                 return;
             }
         }
-    }
-}
-
-fn port_failure(forward: &Forward, error: &std::io::Error) -> Failure {
-    let port = forward.bind.port;
-    match error.kind() {
-        std::io::ErrorKind::AddrInUse => Failure::new(
-            ErrorCode::PortInUse,
-            format!("cannot open port {port}: something listens there already"),
-        )
-        .hint("end it, or forward another port; if it is the IDE waiting for the debuggee, use -R"),
-        _ => Failure::new(
-            ErrorCode::PortNotOpened,
-            format!("cannot open port {port}: {error}"),
-        ),
     }
 }
 

@@ -11,7 +11,7 @@ mod status;
 mod streams;
 mod tunnels;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use p2pdbg_identity::Identity;
 use p2pdbg_ledger::{CarrierHeader, Frame, ResetCode, StreamId};
@@ -30,7 +30,7 @@ use self::{forwards::Forwards, status::StatusLine, streams::Streams, tunnels::Tu
 use crate::{
     cli::{Absent, PathPolicy},
     failure::{ErrorCode, Failure},
-    forward::{AllowList, Forward},
+    forward::{AllowList, Forward, OpenPort},
     pairing::SessionKeys,
     path::{PathCommand, PathEvent, Paths, Search},
     report::Reporter,
@@ -40,6 +40,9 @@ use crate::{
 
 /// How many events may wait for the session's task.
 const QUEUE: usize = 1024;
+
+/// How many messages about streams may come before the forwards do.
+const EARLY: usize = 256;
 
 /// How often the tunnels are looked at while streams depend on them.
 const LOOK: Duration = Duration::from_millis(500);
@@ -76,6 +79,8 @@ pub struct SessionConfig {
     pub same_host: bool,
     /// The forwards; a connector learns them from the listener.
     pub forwards: Vec<Forward>,
+    /// The listener's ports that are open already, in the order of the forwards.
+    pub ports: Vec<Option<Arc<OpenPort>>>,
     /// What they do while nothing listens.
     pub absent: Absent,
     /// What the peer may reach from here besides loopback.
@@ -239,6 +244,8 @@ struct Driver {
     events: mpsc::Sender<Event>,
     /// Tasks that end with the session.
     tasks: JoinSet<()>,
+    /// What came about streams before the forwards were known: QUIC delivers its streams in any order.
+    early: VecDeque<Event>,
     closing: CancellationToken,
     searching: bool,
     lost_since: Option<Instant>,
@@ -274,6 +281,7 @@ impl Driver {
             outputs,
             events,
             tasks: JoinSet::new(),
+            early: VecDeque::new(),
             closing,
             searching: false,
             lost_since: None,
@@ -301,7 +309,13 @@ impl Driver {
                     None => self.over = Some(SessionEnd::Closed),
                 },
                 Some(event) = self.paths.event() => self.handle_path(event),
-                Some(event) = self.received.recv() => self.handle_event(event).await,
+                Some(event) = self.received.recv() => {
+                    self.handle_event(event).await;
+                    // What came before the forwards did can be understood now.
+                    while self.forwards.are_known() && let Some(event) = self.early.pop_front() {
+                        self.handle_event(event).await;
+                    }
+                }
                 Some((stream, event)) = self.streams.event() => self.handle_stream(stream, event),
                 () = tokio::time::sleep_until(next_look) => {
                     self.on_tick();
@@ -394,6 +408,13 @@ impl Driver {
                     self.over = Some(SessionEnd::PeerClosed);
                 } else {
                     self.on_tunnel_ended(epoch, &why.to_string());
+                }
+            }
+            event @ (Event::Control(_, TunnelMessage::Ledger(_)) | Event::Carrier(..))
+                if !self.forwards.are_known() =>
+            {
+                if self.early.len() < EARLY {
+                    self.early.push_back(event);
                 }
             }
             Event::Control(epoch, message) => self.handle_control(epoch, message).await,
@@ -549,7 +570,9 @@ impl Driver {
         let stream = frame.stream();
         match self.admit(stream, frame.forward()) {
             Ok(true) => {
-                if !self.streams.handle_frame(stream, frame) {
+                let is_end = matches!(frame, Frame::End(_));
+                let via = self.tunnels.find(epoch).filter(|_| is_end).cloned();
+                if !self.streams.handle_frame(stream, frame, via) {
                     self.tunnels.close(epoch, close::PROTOCOL);
                 }
             }

@@ -17,6 +17,7 @@ use crate::{
     forward::HostPort,
     report::{Event as Report, Reporter, StreamState, Waiting, WaitingFor},
     stream::{BestTunnel, INBOX, Local, Stream, StreamEvent, StreamInput, UNWANTED},
+    tunnel::Tunnel,
 };
 
 /// What the streams of a session may hold unacknowledged, besides each one's guaranteed share, in bytes.
@@ -152,13 +153,18 @@ impl Streams {
 
     /// Passes a frame on; whether that worked. It only fails when a stream's task is far behind.
     #[must_use]
-    pub(super) fn handle_frame(&mut self, stream: StreamId, frame: Frame) -> bool {
+    pub(super) fn handle_frame(
+        &mut self,
+        stream: StreamId,
+        frame: Frame,
+        via: Option<Tunnel>,
+    ) -> bool {
         let Some(live) = self.live.get(&stream) else {
             return true;
         };
         // The next acknowledgement says all that this one would have.
         let dispensable = matches!(&frame, Frame::Ack(ack) if !ack.ended);
-        match live.inbox.try_send(StreamInput::Frame(frame)) {
+        match live.inbox.try_send(StreamInput::Frame { frame, via }) {
             Ok(()) | Err(TrySendError::Closed(_)) => true,
             Err(TrySendError::Full(_)) => dispensable,
         }

@@ -53,7 +53,13 @@ pub enum StreamInput {
         stream: RecvStream,
     },
     /// The peer sent a frame about it.
-    Frame(Frame),
+    Frame {
+        /// The frame.
+        frame: Frame,
+        /// The tunnel by which an end came: its confirmation goes back the same way, because the two sides may differ
+        /// about which tunnel is best.
+        via: Option<Tunnel>,
+    },
     /// A tunnel is gone, and with it everything on it.
     TunnelLost {
         /// The tunnel's epoch.
@@ -133,6 +139,7 @@ impl Stream {
             ack_at: None,
             reported: None,
             delivered: false,
+            end_came_by: None,
         };
         if let Some(connection) = connection {
             driver.on_connected(connection);
@@ -156,6 +163,7 @@ struct Driver {
     ack_at: Option<Instant>,
     reported: Option<StreamState>,
     delivered: bool,
+    end_came_by: Option<Tunnel>,
 }
 
 impl Driver {
@@ -203,7 +211,12 @@ impl Driver {
                     self.on_violation(violation);
                 }
             }
-            StreamInput::Frame(frame) => self.handle_frame(frame),
+            StreamInput::Frame { frame, via } => {
+                if via.is_some() {
+                    self.end_came_by = via;
+                }
+                self.handle_frame(frame);
+            }
             StreamInput::TunnelLost { epoch } => {
                 self.uplink.on_tunnel_lost(epoch);
                 self.downlink.on_tunnel_lost(epoch);
@@ -366,8 +379,11 @@ impl Driver {
         };
         self.uplink.retire();
         let receiver = &mut self.downlink.receiver;
+        let end_came_by = self.end_came_by.as_ref().filter(|tunnel| tunnel.is_open());
         while let Some(frame) = receiver.poll_frame(timer_fired) {
-            send_frame(&tunnel, frame);
+            let confirms = matches!(&frame, Frame::Ack(ack) if ack.ended);
+            let way = end_came_by.filter(|_| confirms).unwrap_or(&tunnel);
+            send_frame(way, frame);
         }
         while let Some(frame) = self.uplink.sender.poll_frame() {
             send_frame(&tunnel, frame);
