@@ -268,7 +268,7 @@ impl Engine {
                 self.seen.insert(ip.to_canonical());
             }
         }
-        if self.seen.len() > before && self.search.is_none() {
+        if self.seen.len() > before {
             self.reconsider_search();
         }
     }

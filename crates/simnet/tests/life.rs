@@ -450,3 +450,33 @@ fn a_change_of_network_that_changes_nothing_keeps_the_path() {
         assert!(simulation.carries());
     }
 }
+
+#[test]
+fn a_host_that_moves_from_an_easy_nat_behind_a_hard_one_is_searched_at_once() {
+    for which in 0..2 {
+        let mut simulation = direct(&Scenario::new(
+            NatKind::PORT_RESTRICTED,
+            NatKind::PORT_RESTRICTED,
+        ));
+        let nat = simulation.boxes[which][0];
+        simulation
+            .world
+            .nat(nat)
+            .set_kind(NatKind::SYMMETRIC_SEQUENTIAL);
+        simulation.world.renumber(nat);
+        let seen = simulation.world.seen_as(simulation.hosts[which]);
+        simulation.tell(1 - which, Input::PeerSeen(&seen));
+        let moved = simulation.world.now();
+        simulation.tell(which, Input::NetworkChanged);
+        let again = |s: &Simulation| {
+            (0..2).all(|n| {
+                s.peer(n)
+                    .nominations()
+                    .last()
+                    .is_some_and(|(at, _)| at > moved)
+            })
+        };
+        assert!(simulation.run_until(moved + 4 * S, again), "peer {which}");
+        assert!(simulation.carries());
+    }
+}

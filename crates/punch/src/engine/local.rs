@@ -163,6 +163,9 @@ impl Engine {
         if report != self.report {
             self.report = report.clone();
             self.signal_due = true;
+            if self.is_controlling() {
+                self.reconsider_search();
+            }
             self.event(Event::Nat(report));
         }
     }

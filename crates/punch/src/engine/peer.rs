@@ -70,6 +70,7 @@ impl Engine {
             .filter(|r| r.generation == signal.generation);
         let since = known.map_or(self.now, |r| r.since);
         let anew = known.is_none();
+        let other_report = known.is_some_and(|r| r.report != signal.report);
         self.remote = Some(Remote {
             generation: signal.generation,
             candidates: signal.candidates,
@@ -80,6 +81,8 @@ impl Engine {
         });
         if anew {
             self.on_new_peer_generation();
+        } else if other_report && self.is_controlling() {
+            self.reconsider_search();
         }
         self.add_pairs();
         self.event(Event::PeerCandidates {

@@ -302,6 +302,7 @@ impl Engine {
             self.tunnel_up = false;
             self.checks.fail(direct.key());
             self.retire(Some(direct.path.socket));
+            self.gathering.set_refreshing(self.now, true);
             self.outputs.push_back(Output::PathLost { reason });
         }
     }

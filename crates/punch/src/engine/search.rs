@@ -89,7 +89,8 @@ impl Engine {
         let unclear = |r: &crate::observe::NatReport| {
             r.mapping == Mapping::Dependent && r.ports == Ports::Unknown
         };
-        if (unclear(&self.report) || unclear(&remote.report)) && !waited {
+        let open = !self.gathering.is_settled() || unclear(&self.report) || unclear(&remote.report);
+        if open && !waited {
             return;
         }
         let ladder = plan::ladder(&self.report, &remote.report);
@@ -126,8 +127,11 @@ impl Engine {
         (round_trip * 3 / 2).clamp(HEAD_START.0, HEAD_START.1)
     }
 
-    /// Something came to be known that may make a search possible in this attempt after all.
+    /// Something came to be known that may make a search, or another one, possible in this attempt after all.
     pub(super) fn reconsider_search(&mut self) {
+        if self.search.is_some() {
+            return;
+        }
         if self.is_controlling() {
             self.search_planned = false;
         } else if let (Phase::Running { .. }, Some(search)) =
