@@ -103,9 +103,9 @@ pub struct ListenArgs {
     #[arg(long, value_name = "NAME")]
     pub peer: Option<String>,
 
-    /// What a forward does while nothing listens at its far end
-    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
-    pub absent: Absent,
+    /// What a forward does while nothing listens at its far end [default: hold; refuse for gdbserver and lldb]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub absent: Option<Absent>,
 
     /// What both commands have.
     #[command(flatten)]

@@ -19,8 +19,8 @@ pub struct ListenOptions {
     pub peer: Option<PeerName>,
     /// The forwards; never empty.
     pub forwards: Vec<ForwardSpec>,
-    /// What a forward does while nothing listens at its far end.
-    pub absent: Absent,
+    /// What every forward does while nothing listens at its far end; none for what suits its debugger.
+    pub absent: Option<Absent>,
 }
 
 /// What `p2pdbg connect` was asked to do.
@@ -85,10 +85,9 @@ pub enum PathPolicy {
 /// What a forward does while nothing listens at its far end: `--absent`.
 ///
 /// Either way a connection is never accepted and then closed, which hangs some debuggers for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Absent {
     /// Accept connections and hold them until something listens
-    #[default]
     Hold,
     /// Listen only while the far end listens: a program that comes early is refused at once
     Refuse,

@@ -325,7 +325,7 @@ mod tests {
         let options = listen(&[], configured()).unwrap();
         assert_eq!(options.session.rendezvous.authority(), "192.0.2.1:4000");
         assert_eq!(options.forwards, [ForwardSpec::Auto { port: 5678 }]);
-        assert_eq!(options.absent, Absent::Hold);
+        assert_eq!(options.absent, None);
         assert_eq!(options.peer, None);
         assert_eq!(options.session.path, PathPolicy::Any);
         assert_eq!(options.session.resume_for, Duration::from_secs(43_200));
@@ -408,7 +408,7 @@ mod tests {
         assert!(options.session.allow.permits(&"db:5432".parse().unwrap()));
         assert_eq!(options.session.path, PathPolicy::Relay);
         assert_eq!(options.session.resume_for, Duration::from_secs(90));
-        assert_eq!(options.absent, Absent::Refuse);
+        assert_eq!(options.absent, Some(Absent::Refuse));
     }
 
     #[test]

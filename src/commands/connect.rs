@@ -8,7 +8,7 @@ use super::{
     interrupt::Interrupt,
 };
 use crate::{
-    cli::{Absent, Command, ConnectOptions, Meeting},
+    cli::{Command, ConnectOptions, Meeting},
     failure::{ErrorCode, Failure, Outcome},
     meeting::Whom,
     report::{Event, Reporter},
@@ -25,7 +25,7 @@ pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome,
         Role::Connector,
         options.session,
         Vec::new(),
-        Absent::Hold,
+        None,
         reporter.clone(),
     )?;
     let whom = match options.meeting {

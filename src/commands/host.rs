@@ -18,7 +18,7 @@ use crate::{
         Activity, Event, Reporter, Status, Untrusted, Waiting, WaitingFor, Warning, WarningCode,
     },
     same_host::host_tag,
-    session::{Session, SessionConfig, SessionEnd, SessionInput, SessionOutput},
+    session::{Session, SessionConfig, SessionEnd, SessionInput, SessionOutput, refuses},
 };
 
 /// How many of a session's outputs may wait.
@@ -31,7 +31,7 @@ pub(super) struct Host {
     identity: Arc<Identity>,
     peers: KnownPeers,
     reporter: Reporter,
-    absent: Absent,
+    absent: Option<Absent>,
     forwards: Vec<Forward>,
     /// Open from the start to the end, whichever sessions there are meanwhile: an IDE that comes early is held.
     ports: Vec<Option<Arc<OpenPort>>>,
@@ -63,16 +63,13 @@ impl Host {
         role: Role,
         options: SessionOptions,
         mut forwards: Vec<Forward>,
-        absent: Absent,
+        absent: Option<Absent>,
         reporter: Reporter,
     ) -> Result<Self, Failure> {
         let state = StateDir::open(options.state.as_deref(), "p2pdbg").map_err(state_failure)?;
         let identity = Arc::new(state.identity().map_err(state_failure)?);
         let peers = KnownPeers::load(&state).map_err(state_failure)?;
-        let ports = match absent {
-            Absent::Hold => open_ports(&mut forwards)?,
-            Absent::Refuse => Vec::new(),
-        };
+        let ports = open_ports(&mut forwards, absent)?;
         Ok(Self {
             role,
             options,
@@ -375,9 +372,12 @@ impl Host {
 }
 
 /// Opens the ports beside the IDE, before anything else can go wrong because of them.
-fn open_ports(forwards: &mut [Forward]) -> Result<Vec<Option<Arc<OpenPort>>>, Failure> {
+fn open_ports(
+    forwards: &mut [Forward],
+    absent: Option<Absent>,
+) -> Result<Vec<Option<Arc<OpenPort>>>, Failure> {
     let open = |forward: &mut Forward| {
-        if forward.direction == Direction::ToIde {
+        if forward.direction == Direction::ToIde || refuses(forward, absent) {
             return Ok(None);
         }
         let port = OpenPort::open(forward.bind).map_err(|e| port_failure(forward, &e))?;

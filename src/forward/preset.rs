@@ -77,6 +77,15 @@ impl Preset {
         self.row().3.replace("PORT", &port.to_string())
     }
 
+    /// Whether its client must rather be refused than held while the debuggee does not listen.
+    ///
+    /// gdb repeats what is not answered within two seconds and gets out of step for good when all of it is answered at
+    /// once later (seen with gdb 13.1: held for five seconds, it took the answers for those to other questions). It
+    /// tries again by itself for 15 s when it is refused. lldb speaks the same protocol.
+    pub fn must_not_be_held(self) -> bool {
+        matches!(self, Self::Gdbserver | Self::Lldb)
+    }
+
     fn row(self) -> (&'static str, Direction, u16, &'static str) {
         use Direction::{ToDebuggee, ToIde};
         match self {

@@ -16,7 +16,7 @@ use super::{Event, SessionConfig};
 use crate::{
     cli::Absent,
     failure::{ErrorCode, Failure},
-    forward::{AllowList, Forward, HostPort, OpenPort, SpecFault, dial, port_failure},
+    forward::{AllowList, Forward, HostPort, OpenPort, Preset, SpecFault, dial, port_failure},
     listening::{self, Presence},
     report::{Event as Report, Reporter, Untrusted, Warning, WarningCode},
     stream::Local,
@@ -61,7 +61,6 @@ impl Entry {
 
 impl Forwards {
     pub(super) fn new(config: &SessionConfig, events: mpsc::Sender<Event>) -> Self {
-        let refuse = config.absent == Absent::Refuse;
         Self {
             role: config.role,
             same_host: config.same_host,
@@ -74,7 +73,7 @@ impl Forwards {
                 .enumerate()
                 .map(|(index, forward)| Entry {
                     port: config.ports.get(index).cloned().flatten(),
-                    ..Entry::new(forward.clone(), refuse)
+                    ..Entry::new(forward.clone(), refuses(forward, config.absent))
                 })
                 .collect(),
             told: false,
@@ -469,6 +468,14 @@ async fn look(target: HostPort, forward: u16, events: mpsc::Sender<Event>) {
                 return;
             }
         }
+    }
+}
+
+/// Whether the port of a forward is open only while its target listens.
+pub(crate) fn refuses(forward: &Forward, asked: Option<Absent>) -> bool {
+    match asked {
+        Some(absent) => absent == Absent::Refuse,
+        None => forward.preset.is_some_and(Preset::must_not_be_held),
     }
 }
 

@@ -1,9 +1,9 @@
 //! A session: everything between this host and one peer, for as long as both processes live.
 //!
-//! One task owns the session's state: the tunnels that are up ([`tunnels`]), the streams ([`streams`]), the forwards
-//! ([`forwards`]). Sockets and traversal belong to [`crate::path`], the rendezvous to [`crate::meeting`]; both are
+//! One task owns the session's state: the tunnels that are up (`tunnels`), the streams (`streams`), the forwards
+//! (`forwards`). Sockets and traversal belong to [`crate::path`], the rendezvous to [`crate::meeting`]; both are
 //! told what to do and tell what happened. Whatever else takes time (a handshake, reading a carrier's header,
-//! accepting a connection) runs in a task of its own and sends an [`Event`].
+//! accepting a connection) runs in a task of its own and sends an `Event`.
 
 mod forwards;
 mod pulse;
@@ -26,6 +26,7 @@ use quinn::RecvStream;
 use tokio::{net::TcpStream, sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::forwards::refuses;
 use self::{forwards::Forwards, status::StatusLine, streams::Streams, tunnels::Tunnels};
 use crate::{
     cli::{Absent, PathPolicy},
@@ -81,8 +82,8 @@ pub struct SessionConfig {
     pub forwards: Vec<Forward>,
     /// The listener's ports that are open already, in the order of the forwards.
     pub ports: Vec<Option<Arc<OpenPort>>>,
-    /// What they do while nothing listens.
-    pub absent: Absent,
+    /// What they do while nothing listens; none for what suits each.
+    pub absent: Option<Absent>,
     /// What the peer may reach from here besides loopback.
     pub allow: AllowList,
     /// Which paths may be used.

@@ -87,7 +87,6 @@ fn a_jvm_that_comes_before_jdb_is_held() {
 /// What an IDE does that was told to attach and tries until the port is open: it connects in the first moment of the
 /// session, before the debuggee's end can know what the connection is for. It must be held, not reset.
 #[test]
-#[ignore = "fails in one of six runs: the connector resets what overtakes the offer of the forward"]
 fn debuggers_that_connect_in_the_first_moment_of_a_session_are_held() {
     for kind in ["direct", "relay"] {
         let setting = Setting::loopback().with_path(kind);
