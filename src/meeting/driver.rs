@@ -5,81 +5,60 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 use p2pdbg_wire::{
     code::{Code, Words},
     control::{
-        Credential, Fate, FromRendezvous, Handle, Introduction, MAX_SIGNAL, NameplateClaim, Place,
-        Refusal, Role, SessionId, ToRendezvous,
+        Credential, Fate, FromRendezvous, Handle, MAX_SIGNAL, NameplateClaim, Refusal, Role,
+        SessionId, ToRendezvous,
     },
-    signal::{AbortReason, MAX_NAME, PeerInfo, PeerMessage, SessionTag, Signal},
+    signal::Signal,
 };
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    MeetingCommand, MeetingConfig, MeetingEvent, MeetingPoint, Met, Whom,
-    channel::{Channel, Remains, encode, split},
+    MeetingCommand, MeetingConfig, MeetingEvent, Whom,
+    channel::{Channel, encode},
+    exchanges::{Arriving, Pending},
 };
 use crate::{
     failure::{ErrorCode, Failure},
-    pairing::{self, Attempts, CodeFate, Exchange, KnownPeer, Next},
+    pairing::{self, Attempts, KnownPeer},
     rendezvous::{Link, LinkError, LinkEvent},
-    same_host::host_tag,
 };
 
 /// How long an exchange may take.
 const EXCHANGE: Duration = Duration::from_secs(20);
 
-/// Exchanges that may be under way at once; whoever comes then is told that the listener is busy.
-const EXCHANGES: usize = 4;
-
 /// The pause before a connector looks again for a listener that is not there yet.
-const RETRY: Duration = Duration::from_secs(2);
+pub(super) const RETRY: Duration = Duration::from_secs(2);
 
 pub(super) struct Driver {
-    config: MeetingConfig,
-    link: Link,
-    report: mpsc::Sender<MeetingEvent>,
+    pub(super) config: MeetingConfig,
+    pub(super) link: Link,
+    pub(super) report: mpsc::Sender<MeetingEvent>,
     /// Where the rendezvous is, while the link is up.
-    up: Option<Rendezvous>,
+    pub(super) up: Option<Rendezvous>,
     /// The code that leads to this listener.
-    code: Option<ListenerCode>,
+    pub(super) code: Option<ListenerCode>,
     /// How often the connector's code was tried.
-    attempts: Attempts,
+    pub(super) attempts: Attempts,
     /// The peer to meet when no session runs.
-    known: Option<KnownPeer>,
-    exchanges: HashMap<SessionId, Pending>,
+    pub(super) known: Option<KnownPeer>,
+    pub(super) exchanges: HashMap<SessionId, Pending>,
     /// A peer that has paired and has not introduced itself yet.
-    arriving: Option<Arriving>,
-    channel: Option<Channel>,
-    retry_at: Option<Instant>,
-    over: bool,
+    pub(super) arriving: Option<Arriving>,
+    pub(super) channel: Option<Channel>,
+    pub(super) retry_at: Option<Instant>,
+    pub(super) over: bool,
 }
 
-struct Rendezvous {
-    address: SocketAddr,
-    stun: Vec<SocketAddr>,
+pub(super) struct Rendezvous {
+    pub(super) address: SocketAddr,
+    pub(super) stun: Vec<SocketAddr>,
 }
 
-struct ListenerCode {
-    code: Code,
-    claim: NameplateClaim,
-    attempts: Attempts,
-}
-
-struct Pending {
-    /// Taken out while a signal is handled.
-    exchange: Option<Exchange>,
-    introduction: Introduction,
-    /// Whether the peer has bound its leg.
-    peer_bound: bool,
-    began: Instant,
-}
-
-struct Arriving {
-    channel: Channel,
-    remains: Remains,
-    introduction: Introduction,
-    code: Option<Code>,
-    peer_bound: bool,
-    began: Instant,
+pub(super) struct ListenerCode {
+    pub(super) code: Code,
+    pub(super) claim: NameplateClaim,
+    pub(super) attempts: Attempts,
 }
 
 impl Driver {
@@ -136,7 +115,7 @@ impl Driver {
         self.link.close().await;
     }
 
-    fn leave(&mut self) {
+    pub(super) fn leave(&mut self) {
         if let Some(listening) = self.code.take() {
             self.unlisten(&listening, Fate::Withdrawn);
         }
@@ -145,7 +124,7 @@ impl Driver {
         }
     }
 
-    async fn handle_link(&mut self, event: LinkEvent) {
+    pub(super) async fn handle_link(&mut self, event: LinkEvent) {
         match event {
             LinkEvent::Up {
                 rendezvous, stun, ..
@@ -176,7 +155,7 @@ impl Driver {
     }
 
     /// Tells the rendezvous all that it must know of this peer, on a new connection or when plans have changed.
-    fn register(&mut self) {
+    pub(super) fn register(&mut self) {
         if self.up.is_none() {
             return;
         }
@@ -202,7 +181,7 @@ impl Driver {
         }
     }
 
-    fn meet(&self, handle: Handle, already: Option<SessionId>) {
+    pub(super) fn meet(&self, handle: Handle, already: Option<SessionId>) {
         let role = self.config.role;
         self.link.send(ToRendezvous::Meet {
             handle,
@@ -212,7 +191,7 @@ impl Driver {
     }
 
     /// Waits for the peer of a channel no more.
-    fn unmeet(&self, channel: Channel) {
+    pub(super) fn unmeet(&self, channel: Channel) {
         let role = self.config.role;
         let handle = channel.handle;
         self.link.send(ToRendezvous::Unmeet { handle, role });
@@ -221,12 +200,12 @@ impl Driver {
         }
     }
 
-    fn unlisten(&self, listening: &ListenerCode, fate: Fate) {
+    pub(super) fn unlisten(&self, listening: &ListenerCode, fate: Fate) {
         let nameplate = listening.code.nameplate;
         self.link.send(ToRendezvous::Unlisten { nameplate, fate });
     }
 
-    async fn handle_message(&mut self, message: FromRendezvous) {
+    pub(super) async fn handle_message(&mut self, message: FromRendezvous) {
         match message {
             FromRendezvous::Listening(claim) => self.on_listening(claim).await,
             FromRendezvous::Introduced(introduction) => self.on_introduced(introduction).await,
@@ -252,7 +231,7 @@ impl Driver {
         }
     }
 
-    async fn on_listening(&mut self, claim: NameplateClaim) {
+    pub(super) async fn on_listening(&mut self, claim: NameplateClaim) {
         if let Some(listening) = &mut self.code
             && listening.code.nameplate == claim.nameplate
         {
@@ -271,56 +250,8 @@ impl Driver {
         self.tell(MeetingEvent::Code(code)).await;
     }
 
-    async fn on_introduced(&mut self, introduction: Introduction) {
-        let voucher = Credential::Voucher(introduction.voucher.clone());
-        if self.config.rendezvous.access_key.is_none() {
-            self.link.use_credential(voucher);
-        }
-        let session = introduction.session;
-        if let (Place::Handle(handle), Some(channel)) = (&introduction.place, &mut self.channel)
-            && *handle == channel.handle
-        {
-            channel.carried_by = Some(session);
-            if let Some(point) = self.point_of(&introduction) {
-                self.tell(MeetingEvent::Introduced(point)).await;
-            }
-            return;
-        }
-        if self.exchanges.len() >= EXCHANGES {
-            let reason = AbortReason::Busy;
-            self.signal(session, &Signal::Abort { reason });
-            self.link.send(ToRendezvous::Leave { session });
-            return;
-        }
-        let own = self.config.identity.fingerprint();
-        let role = self.config.role;
-        let begun = match (&introduction.place, &self.known) {
-            (Place::Nameplate(nameplate), _) => self
-                .own_code()
-                .filter(|code| code.nameplate == *nameplate)
-                .map(|code| Exchange::by_code(role, code, own)),
-            (Place::Handle(handle), Some(known)) if *handle == known.meeting_handle() => Some(
-                Exchange::by_secret(role, &known.secret, own, known.fingerprint),
-            ),
-            (Place::Handle(_), _) => None,
-        };
-        let Some((exchange, signal)) = begun else {
-            self.link.send(ToRendezvous::Leave { session });
-            return;
-        };
-        self.signal(session, &signal);
-        let pending = Pending {
-            exchange: Some(exchange),
-            introduction,
-            peer_bound: false,
-            began: Instant::now(),
-        };
-        self.exchanges.insert(session, pending);
-        self.tell(MeetingEvent::Pairing).await;
-    }
-
     /// The code that leads to this meeting.
-    fn own_code(&self) -> Option<&Code> {
+    pub(super) fn own_code(&self) -> Option<&Code> {
         match (&self.config.whom, &self.code) {
             (Whom::CodeMaker(code), _) => Some(code),
             (_, Some(listening)) => Some(&listening.code),
@@ -328,216 +259,7 @@ impl Driver {
         }
     }
 
-    async fn handle_signal(&mut self, session: SessionId, payload: &[u8]) {
-        if let Some(pending) = self.exchanges.get_mut(&session) {
-            let Some(exchange) = pending.exchange.take() else {
-                return;
-            };
-            let step = exchange.handle_payload(payload);
-            if let Some(reply) = &step.reply {
-                self.signal(session, reply);
-            }
-            match step.next {
-                Next::Wait(exchange) => {
-                    if let Some(pending) = self.exchanges.get_mut(&session) {
-                        pending.exchange = Some(exchange);
-                    }
-                }
-                Next::Paired(paired) => self.on_paired(session, *paired),
-                Next::Failed(failure) => self.on_exchange_failed(session, failure).await,
-            }
-            return;
-        }
-        if let Some(arriving) = &mut self.arriving
-            && arriving.introduction.session == session
-        {
-            if let Some(PeerMessage::Introduce(info)) = arriving.channel.open(payload) {
-                self.on_arrived(info).await;
-            }
-            return;
-        }
-        if self.carries(session)
-            && let Some(message) = self.channel.as_mut().and_then(|c| c.open(payload))
-        {
-            self.tell(MeetingEvent::Message(message)).await;
-        }
-    }
-
-    fn carries(&self, session: SessionId) -> bool {
-        self.channel.as_ref().and_then(|c| c.carried_by) == Some(session)
-    }
-
-    fn on_paired(&mut self, session: SessionId, paired: pairing::Paired) {
-        let Some(pending) = self.exchanges.remove(&session) else {
-            return;
-        };
-        let (mut channel, remains) = split(paired, session);
-        let introduce = PeerMessage::Introduce(PeerInfo {
-            name: self.config.name.to_string(),
-            agent: concat!("p2pdbg/", env!("CARGO_PKG_VERSION")).to_owned(),
-            host: host_tag(),
-            session: self.channel.as_ref().map(|c| SessionTag::of(&c.handle)),
-        });
-        if let Some((session, payload)) = channel.seal(&introduce) {
-            self.link.send(ToRendezvous::Signal { session, payload });
-        }
-        let by_code = matches!(pending.introduction.place, Place::Nameplate(_));
-        let arriving = self.arriving.replace(Arriving {
-            channel,
-            remains,
-            introduction: pending.introduction,
-            peer_bound: pending.peer_bound,
-            began: Instant::now(),
-            code: self.own_code().filter(|_| by_code).cloned(),
-        });
-        if let Some(displaced) = arriving {
-            let session = displaced.introduction.session;
-            self.link.send(ToRendezvous::Leave { session });
-        }
-    }
-
-    /// The peer has said who it is: a session can begin. One that was running is over.
-    async fn on_arrived(&mut self, mut info: PeerInfo) {
-        let Some(arriving) = self.arriving.take() else {
-            return;
-        };
-        truncate(&mut info.name, MAX_NAME);
-        truncate(&mut info.agent, MAX_NAME);
-        if arriving.code.is_some()
-            && let Some(listening) = self.code.take()
-        {
-            self.unlisten(&listening, Fate::Used);
-            self.drop_exchanges_by_code();
-        }
-        let Some(mut at) = self.point_of(&arriving.introduction) else {
-            return;
-        };
-        at.peer_bound = arriving.peer_bound;
-        if let Some(channel) = &mut self.channel
-            && info.session == Some(SessionTag::of(&channel.handle))
-        {
-            // The same process, met at another place: what the two have goes on.
-            channel.carried_by = Some(arriving.introduction.session);
-            self.tell(MeetingEvent::Introduced(at)).await;
-            return;
-        }
-        if let Some(old) = self.channel.take() {
-            self.unmeet(old);
-        }
-        let channel = arriving.channel;
-        self.meet(channel.handle.clone(), channel.carried_by);
-        if let (Role::Connector, Some(known)) = (self.config.role, &self.known) {
-            // Only a listener waits for its peer's next process.
-            let (handle, role) = (known.meeting_handle(), Role::Connector);
-            self.link.send(ToRendezvous::Unmeet { handle, role });
-        }
-        self.channel = Some(channel);
-        let Remains {
-            peer,
-            keys,
-            pair_secret,
-        } = arriving.remains;
-        let met = Met {
-            peer,
-            info,
-            keys,
-            pair_secret,
-            code: arriving.code,
-            at,
-        };
-        self.tell(MeetingEvent::Met(Box::new(met))).await;
-    }
-
-    fn point_of(&self, introduction: &Introduction) -> Option<MeetingPoint> {
-        let up = self.up.as_ref()?;
-        Some(MeetingPoint {
-            leg: introduction.leg.clone(),
-            rendezvous: up.address,
-            stun: up.stun.clone(),
-            peer_seen: introduction.peer_seen.clone(),
-            peer_bound: false,
-        })
-    }
-
-    async fn on_peer_left(&mut self, session: SessionId) {
-        if self.exchanges.contains_key(&session) {
-            self.on_exchange_failed(session, pairing::Failure::PeerLeft)
-                .await;
-            return;
-        }
-        let arriving = |a: &Arriving| a.introduction.session == session;
-        if self.arriving.as_ref().is_some_and(arriving) {
-            self.arriving = None;
-            self.register();
-        }
-        if self.carries(session)
-            && let Some(channel) = &mut self.channel
-        {
-            // It comes back to the handle at which this side waits.
-            channel.carried_by = None;
-        }
-    }
-
-    async fn on_exchange_failed(&mut self, session: SessionId, failure: pairing::Failure) {
-        let Some(pending) = self.exchanges.remove(&session) else {
-            return;
-        };
-        if failure != pairing::Failure::PeerLeft {
-            self.link.send(ToRendezvous::Leave { session });
-        }
-        let by_code = matches!(pending.introduction.place, Place::Nameplate(_));
-        match (&mut self.code, &self.config.whom) {
-            (Some(listening), _) if by_code => {
-                if listening.attempts.failed(&failure) == CodeFate::Burned {
-                    self.burn_code().await;
-                } else {
-                    self.tell(MeetingEvent::PairingFailed(failure)).await;
-                }
-            }
-            (None, Whom::CodeMaker(_)) if by_code => {
-                let fate = self.attempts.failed(&failure);
-                let passing = failure == pairing::Failure::PeerLeft && fate == CodeFate::Good;
-                if passing {
-                    self.retry_at = Some(Instant::now() + RETRY);
-                    self.tell(MeetingEvent::PairingFailed(failure)).await;
-                } else {
-                    self.fail(code_failure(&failure)).await;
-                }
-            }
-            _ => match failure {
-                pairing::Failure::PeerLeft
-                | pairing::Failure::Aborted(AbortReason::Busy | AbortReason::Protocol) => {
-                    self.retry_at = Some(Instant::now() + RETRY);
-                    self.tell(MeetingEvent::PairingFailed(failure)).await;
-                }
-                lasting => self.fail(known_peer_failure(&lasting)).await,
-            },
-        }
-    }
-
-    async fn burn_code(&mut self) {
-        if let Some(listening) = self.code.take() {
-            self.unlisten(&listening, Fate::Burned);
-        }
-        self.drop_exchanges_by_code();
-        self.tell(MeetingEvent::CodeBurned).await;
-        self.register();
-    }
-
-    /// A code is good for one pairing or one wrong guess; whoever else was trying it at the same time has lost.
-    fn drop_exchanges_by_code(&mut self) {
-        let link = &self.link;
-        self.exchanges.retain(|session, pending| {
-            let by_code = matches!(pending.introduction.place, Place::Nameplate(_));
-            if by_code {
-                let session = *session;
-                link.send(ToRendezvous::Leave { session });
-            }
-            !by_code
-        });
-    }
-
-    async fn on_refused(&mut self, refusal: Refusal) {
+    pub(super) async fn on_refused(&mut self, refusal: Refusal) {
         let by_nameplate = matches!(
             refusal,
             Refusal::NameplateUnknown
@@ -587,7 +309,7 @@ impl Driver {
             .await;
     }
 
-    fn handle_command(&mut self, command: MeetingCommand) {
+    pub(super) fn handle_command(&mut self, command: MeetingCommand) {
         match command {
             MeetingCommand::Message(message) => {
                 if let Some((session, payload)) =
@@ -614,13 +336,13 @@ impl Driver {
         }
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         let exchanges = self.exchanges.values().map(|p| p.began + EXCHANGE);
         let arriving = self.arriving.as_ref().map(|a| a.began + EXCHANGE);
         exchanges.chain(arriving).chain(self.retry_at).min()
     }
 
-    async fn on_timeout(&mut self) {
+    pub(super) async fn on_timeout(&mut self) {
         let now = Instant::now();
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
@@ -648,50 +370,21 @@ impl Driver {
         }
     }
 
-    fn signal(&self, session: SessionId, signal: &Signal) {
+    pub(super) fn signal(&self, session: SessionId, signal: &Signal) {
         if let Some(payload) = encode(signal).filter(|payload| payload.len() <= MAX_SIGNAL) {
             self.link.send(ToRendezvous::Signal { session, payload });
         }
     }
 
-    async fn fail(&mut self, failure: Failure) {
+    pub(super) async fn fail(&mut self, failure: Failure) {
         self.over = true;
         self.tell(MeetingEvent::Failed(failure)).await;
     }
 
-    async fn tell(&self, event: MeetingEvent) {
+    pub(super) async fn tell(&self, event: MeetingEvent) {
         // Without an owner the task ends at its next step.
         let _ = self.report.send(event).await;
     }
-}
-
-/// What a failed exchange by code means for the person who typed the code.
-fn code_failure(failure: &pairing::Failure) -> Failure {
-    let (code, hint) = match failure {
-        pairing::Failure::Version { .. } => (
-            ErrorCode::PeerVersion,
-            "use the same version of p2pdbg at both ends",
-        ),
-        pairing::Failure::Protocol | pairing::Failure::Aborted(_) => (
-            ErrorCode::PeerMisbehaved,
-            "use the same version of p2pdbg at both ends, and try again",
-        ),
-        _ => (
-            ErrorCode::CodeRefused,
-            "the code is burned: use the one that p2pdbg listen shows now",
-        ),
-    };
-    Failure::new(code, failure.to_string()).hint(hint)
-}
-
-/// What a failed exchange between known peers means.
-fn known_peer_failure(failure: &pairing::Failure) -> Failure {
-    let code = match failure {
-        pairing::Failure::Version { .. } => ErrorCode::PeerVersion,
-        pairing::Failure::Protocol => ErrorCode::PeerMisbehaved,
-        _ => ErrorCode::PeerIdentity,
-    };
-    Failure::new(code, failure.to_string()).hint("pair the two hosts again with a new code")
 }
 
 /// Replaces unspecified addresses by the one at which the rendezvous was reached.
@@ -706,12 +399,6 @@ fn with_addresses(stun: Vec<SocketAddr>, rendezvous: SocketAddr) -> Vec<SocketAd
             SocketAddr::new(ip, address.port())
         })
         .collect()
-}
-
-fn truncate(text: &mut String, limit: usize) {
-    while text.len() > limit {
-        text.pop();
-    }
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -6,6 +6,7 @@
 
 mod channel;
 mod driver;
+mod exchanges;
 
 use std::{
     net::{IpAddr, SocketAddr},

@@ -1,0 +1,340 @@
+//! Exchanges under way at a meeting: from an introduction to a peer that has said who it is, or to a failure.
+
+use p2pdbg_wire::{
+    code::Code,
+    control::{Credential, Fate, Introduction, Place, Role, SessionId, ToRendezvous},
+    signal::{AbortReason, MAX_NAME, PeerInfo, PeerMessage, SessionTag, Signal},
+};
+use tokio::time::Instant;
+
+use super::{
+    MeetingEvent, MeetingPoint, Met, Whom,
+    channel::{Channel, Remains, split},
+    driver::{Driver, RETRY},
+};
+use crate::{
+    failure::{ErrorCode, Failure},
+    pairing::{self, CodeFate, Exchange, Next},
+    same_host::host_tag,
+};
+
+/// Exchanges that may be under way at once; whoever comes then is told that the listener is busy.
+const EXCHANGES: usize = 4;
+
+/// An exchange that has not come to its end.
+pub(super) struct Pending {
+    /// Taken out while a signal is handled.
+    pub(super) exchange: Option<Exchange>,
+    pub(super) introduction: Introduction,
+    /// Whether the peer has bound its leg.
+    pub(super) peer_bound: bool,
+    pub(super) began: Instant,
+}
+
+/// A peer that has paired and has not introduced itself yet.
+pub(super) struct Arriving {
+    pub(super) channel: Channel,
+    pub(super) remains: Remains,
+    pub(super) introduction: Introduction,
+    pub(super) code: Option<Code>,
+    pub(super) peer_bound: bool,
+    pub(super) began: Instant,
+}
+
+impl Driver {
+    pub(super) async fn on_introduced(&mut self, introduction: Introduction) {
+        let voucher = Credential::Voucher(introduction.voucher.clone());
+        if self.config.rendezvous.access_key.is_none() {
+            self.link.use_credential(voucher);
+        }
+        let session = introduction.session;
+        if let (Place::Handle(handle), Some(channel)) = (&introduction.place, &mut self.channel)
+            && *handle == channel.handle
+        {
+            channel.carried_by = Some(session);
+            if let Some(point) = self.point_of(&introduction) {
+                self.tell(MeetingEvent::Introduced(point)).await;
+            }
+            return;
+        }
+        if self.exchanges.len() >= EXCHANGES {
+            let reason = AbortReason::Busy;
+            self.signal(session, &Signal::Abort { reason });
+            self.link.send(ToRendezvous::Leave { session });
+            return;
+        }
+        let own = self.config.identity.fingerprint();
+        let role = self.config.role;
+        let begun = match (&introduction.place, &self.known) {
+            (Place::Nameplate(nameplate), _) => self
+                .own_code()
+                .filter(|code| code.nameplate == *nameplate)
+                .map(|code| Exchange::by_code(role, code, own)),
+            (Place::Handle(handle), Some(known)) if *handle == known.meeting_handle() => Some(
+                Exchange::by_secret(role, &known.secret, own, known.fingerprint),
+            ),
+            (Place::Handle(_), _) => None,
+        };
+        let Some((exchange, signal)) = begun else {
+            self.link.send(ToRendezvous::Leave { session });
+            return;
+        };
+        self.signal(session, &signal);
+        let pending = Pending {
+            exchange: Some(exchange),
+            introduction,
+            peer_bound: false,
+            began: Instant::now(),
+        };
+        self.exchanges.insert(session, pending);
+        self.tell(MeetingEvent::Pairing).await;
+    }
+
+    pub(super) async fn handle_signal(&mut self, session: SessionId, payload: &[u8]) {
+        if let Some(pending) = self.exchanges.get_mut(&session) {
+            let Some(exchange) = pending.exchange.take() else {
+                return;
+            };
+            let step = exchange.handle_payload(payload);
+            if let Some(reply) = &step.reply {
+                self.signal(session, reply);
+            }
+            match step.next {
+                Next::Wait(exchange) => {
+                    if let Some(pending) = self.exchanges.get_mut(&session) {
+                        pending.exchange = Some(exchange);
+                    }
+                }
+                Next::Paired(paired) => self.on_paired(session, *paired),
+                Next::Failed(failure) => self.on_exchange_failed(session, failure).await,
+            }
+            return;
+        }
+        if let Some(arriving) = &mut self.arriving
+            && arriving.introduction.session == session
+        {
+            if let Some(PeerMessage::Introduce(info)) = arriving.channel.open(payload) {
+                self.on_arrived(info).await;
+            }
+            return;
+        }
+        if self.carries(session)
+            && let Some(message) = self.channel.as_mut().and_then(|c| c.open(payload))
+        {
+            self.tell(MeetingEvent::Message(message)).await;
+        }
+    }
+
+    pub(super) fn carries(&self, session: SessionId) -> bool {
+        self.channel.as_ref().and_then(|c| c.carried_by) == Some(session)
+    }
+
+    pub(super) fn on_paired(&mut self, session: SessionId, paired: pairing::Paired) {
+        let Some(pending) = self.exchanges.remove(&session) else {
+            return;
+        };
+        let (mut channel, remains) = split(paired, session);
+        let introduce = PeerMessage::Introduce(PeerInfo {
+            name: self.config.name.to_string(),
+            agent: concat!("p2pdbg/", env!("CARGO_PKG_VERSION")).to_owned(),
+            host: host_tag(),
+            session: self.channel.as_ref().map(|c| SessionTag::of(&c.handle)),
+        });
+        if let Some((session, payload)) = channel.seal(&introduce) {
+            self.link.send(ToRendezvous::Signal { session, payload });
+        }
+        let by_code = matches!(pending.introduction.place, Place::Nameplate(_));
+        let arriving = self.arriving.replace(Arriving {
+            channel,
+            remains,
+            introduction: pending.introduction,
+            peer_bound: pending.peer_bound,
+            began: Instant::now(),
+            code: self.own_code().filter(|_| by_code).cloned(),
+        });
+        if let Some(displaced) = arriving {
+            let session = displaced.introduction.session;
+            self.link.send(ToRendezvous::Leave { session });
+        }
+    }
+
+    /// The peer has said who it is: a session can begin. One that was running is over.
+    pub(super) async fn on_arrived(&mut self, mut info: PeerInfo) {
+        let Some(arriving) = self.arriving.take() else {
+            return;
+        };
+        truncate(&mut info.name, MAX_NAME);
+        truncate(&mut info.agent, MAX_NAME);
+        if arriving.code.is_some()
+            && let Some(listening) = self.code.take()
+        {
+            self.unlisten(&listening, Fate::Used);
+            self.drop_exchanges_by_code();
+        }
+        let Some(mut at) = self.point_of(&arriving.introduction) else {
+            return;
+        };
+        at.peer_bound = arriving.peer_bound;
+        if let Some(channel) = &mut self.channel
+            && info.session == Some(SessionTag::of(&channel.handle))
+        {
+            // The same process, met at another place: what the two have goes on.
+            channel.carried_by = Some(arriving.introduction.session);
+            self.tell(MeetingEvent::Introduced(at)).await;
+            return;
+        }
+        if let Some(old) = self.channel.take() {
+            self.unmeet(old);
+        }
+        let channel = arriving.channel;
+        self.meet(channel.handle.clone(), channel.carried_by);
+        if let (Role::Connector, Some(known)) = (self.config.role, &self.known) {
+            // Only a listener waits for its peer's next process.
+            let (handle, role) = (known.meeting_handle(), Role::Connector);
+            self.link.send(ToRendezvous::Unmeet { handle, role });
+        }
+        self.channel = Some(channel);
+        let Remains {
+            peer,
+            keys,
+            pair_secret,
+        } = arriving.remains;
+        let met = Met {
+            peer,
+            info,
+            keys,
+            pair_secret,
+            code: arriving.code,
+            at,
+        };
+        self.tell(MeetingEvent::Met(Box::new(met))).await;
+    }
+
+    pub(super) fn point_of(&self, introduction: &Introduction) -> Option<MeetingPoint> {
+        let up = self.up.as_ref()?;
+        Some(MeetingPoint {
+            leg: introduction.leg.clone(),
+            rendezvous: up.address,
+            stun: up.stun.clone(),
+            peer_seen: introduction.peer_seen.clone(),
+            peer_bound: false,
+        })
+    }
+
+    pub(super) async fn on_peer_left(&mut self, session: SessionId) {
+        if self.exchanges.contains_key(&session) {
+            self.on_exchange_failed(session, pairing::Failure::PeerLeft)
+                .await;
+            return;
+        }
+        let arriving = |a: &Arriving| a.introduction.session == session;
+        if self.arriving.as_ref().is_some_and(arriving) {
+            self.arriving = None;
+            self.register();
+        }
+        if self.carries(session)
+            && let Some(channel) = &mut self.channel
+        {
+            // It comes back to the handle at which this side waits.
+            channel.carried_by = None;
+        }
+    }
+
+    pub(super) async fn on_exchange_failed(
+        &mut self,
+        session: SessionId,
+        failure: pairing::Failure,
+    ) {
+        let Some(pending) = self.exchanges.remove(&session) else {
+            return;
+        };
+        if failure != pairing::Failure::PeerLeft {
+            self.link.send(ToRendezvous::Leave { session });
+        }
+        let by_code = matches!(pending.introduction.place, Place::Nameplate(_));
+        match (&mut self.code, &self.config.whom) {
+            (Some(listening), _) if by_code => {
+                if listening.attempts.failed(&failure) == CodeFate::Burned {
+                    self.burn_code().await;
+                } else {
+                    self.tell(MeetingEvent::PairingFailed(failure)).await;
+                }
+            }
+            (None, Whom::CodeMaker(_)) if by_code => {
+                let fate = self.attempts.failed(&failure);
+                let passing = failure == pairing::Failure::PeerLeft && fate == CodeFate::Good;
+                if passing {
+                    self.retry_at = Some(Instant::now() + RETRY);
+                    self.tell(MeetingEvent::PairingFailed(failure)).await;
+                } else {
+                    self.fail(code_failure(&failure)).await;
+                }
+            }
+            _ => match failure {
+                pairing::Failure::PeerLeft
+                | pairing::Failure::Aborted(AbortReason::Busy | AbortReason::Protocol) => {
+                    self.retry_at = Some(Instant::now() + RETRY);
+                    self.tell(MeetingEvent::PairingFailed(failure)).await;
+                }
+                lasting => self.fail(known_peer_failure(&lasting)).await,
+            },
+        }
+    }
+
+    pub(super) async fn burn_code(&mut self) {
+        if let Some(listening) = self.code.take() {
+            self.unlisten(&listening, Fate::Burned);
+        }
+        self.drop_exchanges_by_code();
+        self.tell(MeetingEvent::CodeBurned).await;
+        self.register();
+    }
+
+    /// A code is good for one pairing or one wrong guess; whoever else was trying it at the same time has lost.
+    pub(super) fn drop_exchanges_by_code(&mut self) {
+        let link = &self.link;
+        self.exchanges.retain(|session, pending| {
+            let by_code = matches!(pending.introduction.place, Place::Nameplate(_));
+            if by_code {
+                let session = *session;
+                link.send(ToRendezvous::Leave { session });
+            }
+            !by_code
+        });
+    }
+}
+
+/// What a failed exchange by code means for the person who typed the code.
+fn code_failure(failure: &pairing::Failure) -> Failure {
+    let (code, hint) = match failure {
+        pairing::Failure::Version { .. } => (
+            ErrorCode::PeerVersion,
+            "use the same version of p2pdbg at both ends",
+        ),
+        pairing::Failure::Protocol | pairing::Failure::Aborted(_) => (
+            ErrorCode::PeerMisbehaved,
+            "use the same version of p2pdbg at both ends, and try again",
+        ),
+        _ => (
+            ErrorCode::CodeRefused,
+            "the code is burned: use the one that p2pdbg listen shows now",
+        ),
+    };
+    Failure::new(code, failure.to_string()).hint(hint)
+}
+
+/// What a failed exchange between known peers means.
+fn known_peer_failure(failure: &pairing::Failure) -> Failure {
+    let code = match failure {
+        pairing::Failure::Version { .. } => ErrorCode::PeerVersion,
+        pairing::Failure::Protocol => ErrorCode::PeerMisbehaved,
+        _ => ErrorCode::PeerIdentity,
+    };
+    Failure::new(code, failure.to_string()).hint("pair the two hosts again with a new code")
+}
+
+fn truncate(text: &mut String, limit: usize) {
+    while text.len() > limit {
+        text.pop();
+    }
+}

@@ -1,0 +1,329 @@
+//! The task of a session: what it owns, and the loop in which everything that happens is handled.
+
+use std::{collections::VecDeque, time::Duration};
+
+use p2pdbg_ledger::ResetCode;
+use p2pdbg_wire::{
+    control::Role,
+    signal::PeerMessage,
+    tunnel::{PathKind, TunnelMessage, close},
+};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Event, QUEUE, SessionConfig, SessionEnd, SessionInput, SessionOutput, forwards::Forwards,
+    status::StatusLine, streams::Streams, tunnels, tunnels::Tunnels,
+};
+use crate::{
+    cli::PathPolicy,
+    failure::{ErrorCode, Failure},
+    pairing::SessionKeys,
+    path::{PathCommand, PathEvent, Paths, Search},
+    tunnel::TunnelConfig,
+};
+
+/// How many messages about streams may come before the forwards do.
+const EARLY: usize = 256;
+
+/// How often the tunnels are looked at while streams depend on them.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How often they are looked at otherwise.
+const IDLE_LOOK: Duration = Duration::from_secs(2);
+
+/// How long streams may take to deliver what is left, when the program that they belong to has ended.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long a session without any path is tried with `--path direct`.
+const NO_PATH: Duration = Duration::from_secs(60);
+
+/// How long the goodbye may take.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// The state of a session, owned by its task.
+pub(super) struct Driver {
+    pub(super) role: Role,
+    pub(super) policy: PathPolicy,
+    pub(super) resume_for: Duration,
+    pub(super) keys: SessionKeys,
+    pub(super) paths: Paths,
+    pub(super) tunnels: Tunnels,
+    pub(super) streams: Streams,
+    pub(super) forwards: Forwards,
+    pub(super) status: StatusLine,
+    pub(super) outputs: mpsc::Sender<SessionOutput>,
+    pub(super) events: mpsc::Sender<Event>,
+    /// Tasks that end with the session.
+    pub(super) tasks: JoinSet<()>,
+    /// What came about streams before the forwards were known: QUIC delivers its streams in any order.
+    pub(super) early: VecDeque<Event>,
+    pub(super) closing: CancellationToken,
+    pub(super) searching: bool,
+    pub(super) lost_since: Option<Instant>,
+    pub(super) drain_until: Option<Instant>,
+    pub(super) began: Instant,
+    pub(super) over: Option<SessionEnd>,
+    pub(super) received: mpsc::Receiver<Event>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        config: SessionConfig,
+        tunnel_config: TunnelConfig,
+        paths: Paths,
+        outputs: mpsc::Sender<SessionOutput>,
+        closing: CancellationToken,
+    ) -> Self {
+        let (events, received) = mpsc::channel(QUEUE);
+        let tunnels = Tunnels::new(config.role, tunnel_config, config.keys.tunnel.clone());
+        let streams = Streams::new(config.role, tunnels.best(), config.reporter.clone());
+        let forwards = Forwards::new(&config, events.clone());
+        let status = StatusLine::new(config.reporter, config.path);
+        Self {
+            role: config.role,
+            policy: config.path,
+            resume_for: config.resume_for,
+            keys: config.keys,
+            paths,
+            tunnels,
+            streams,
+            forwards,
+            status,
+            outputs,
+            events,
+            tasks: JoinSet::new(),
+            early: VecDeque::new(),
+            closing,
+            searching: false,
+            lost_since: None,
+            drain_until: None,
+            began: Instant::now(),
+            over: None,
+            received,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<SessionInput>) {
+        let closing = self.closing.clone();
+        if self.role == Role::Listener {
+            self.accept_tunnels();
+            if let Err(failure) = self.forwards.open_ports(&mut self.tasks).await {
+                self.over = Some(SessionEnd::Failed(failure));
+            }
+        }
+        let mut next_look = Instant::now();
+        while self.over.is_none() {
+            tokio::select! {
+                () = closing.cancelled() => self.over = Some(SessionEnd::Closed),
+                input = inputs.recv() => match input {
+                    Some(input) => self.handle_input(input),
+                    None => self.over = Some(SessionEnd::Closed),
+                },
+                Some(event) = self.paths.event() => self.handle_path(event),
+                Some(event) = self.received.recv() => {
+                    self.handle_event(event).await;
+                    // What came before the forwards did can be understood now.
+                    while self.forwards.are_known() && let Some(event) = self.early.pop_front() {
+                        self.handle_event(event).await;
+                    }
+                }
+                Some((stream, event)) = self.streams.event() => self.handle_stream(stream, event),
+                () = tokio::time::sleep_until(next_look) => {
+                    self.on_tick();
+                    let pause = if self.streams.count() > 0 { LOOK } else { IDLE_LOOK };
+                    next_look = Instant::now() + pause;
+                }
+                Some(_) = self.tasks.join_next() => {}
+            }
+        }
+        self.say_goodbye().await;
+    }
+
+    pub(super) fn handle_input(&mut self, input: SessionInput) {
+        match input {
+            SessionInput::Introduced {
+                leg,
+                rendezvous,
+                stun,
+                peer_seen,
+                peer_bound,
+            } => {
+                self.paths.command(PathCommand::Introduced {
+                    leg: Some(leg).filter(|_| self.policy != PathPolicy::Direct),
+                    rendezvous,
+                    peer_seen,
+                    peer_bound,
+                });
+                if self.policy != PathPolicy::Relay && !self.searching {
+                    self.searching = true;
+                    let role = match self.role {
+                        Role::Connector => p2pdbg_punch::Role::Controlling,
+                        Role::Listener => p2pdbg_punch::Role::Controlled,
+                    };
+                    let key = self.keys.punch.clone();
+                    self.paths
+                        .command(PathCommand::Search(Search { role, key, stun }));
+                }
+            }
+            SessionInput::PeerSeen(addresses) => {
+                self.paths.command(PathCommand::PeerSeen(addresses));
+            }
+            SessionInput::Message(PeerMessage::Punch(signal)) => {
+                self.paths.command(PathCommand::PeerSignal(signal));
+            }
+            SessionInput::Message(PeerMessage::Bye) => self.over = Some(SessionEnd::PeerClosed),
+            SessionInput::Message(PeerMessage::Introduce(_)) => {}
+            SessionInput::Replaced => self.over = Some(SessionEnd::Replaced),
+            SessionInput::Drain => {
+                self.drain_until = Some(Instant::now() + DRAIN);
+                self.check_drained();
+            }
+        }
+    }
+
+    pub(super) fn handle_path(&mut self, event: PathEvent) {
+        match event {
+            PathEvent::Relay { socket, remote } => {
+                if self.role == Role::Connector && !self.tunnels.has(PathKind::RelayUdp) {
+                    self.dial(socket, remote, PathKind::RelayUdp);
+                }
+            }
+            PathEvent::Direct { socket, path } => {
+                self.status.on_direct(&path);
+                match self.role {
+                    Role::Connector => self.dial(socket, path.remote, PathKind::Direct),
+                    Role::Listener => self.accept_on(socket),
+                }
+            }
+            PathEvent::RelayGone => {}
+            PathEvent::DirectLost(reason) => {
+                self.status.on_direct_lost(reason);
+                self.tunnels.close_all(PathKind::Direct, close::REPLACED);
+            }
+            PathEvent::Signal(signal) => {
+                self.tell(SessionOutput::Message(PeerMessage::Punch(signal)))
+            }
+            PathEvent::Obstacle(obstacle) => self.status.on_obstacle(obstacle),
+            PathEvent::NetworkChanged => self.tell(SessionOutput::NetworkChanged),
+        }
+    }
+
+    pub(super) async fn handle_event(&mut self, event: Event) {
+        match event {
+            Event::TunnelUp(tunnel, control) => self.on_tunnel_up(tunnel, control),
+            Event::DialFailed(path, error) => self.on_dial_failed(path, &error),
+            Event::PathFailed(path) => self.on_path_failed(path),
+            Event::Retire(epoch) => self.tunnels.close(epoch, close::REPLACED),
+            Event::TunnelEnded(epoch, why) => {
+                if tunnels::is_goodbye(&why) {
+                    self.over = Some(SessionEnd::PeerClosed);
+                } else {
+                    self.on_tunnel_ended(epoch, &why.to_string());
+                }
+            }
+            event @ (Event::Control(_, TunnelMessage::Ledger(_)) | Event::Carrier(..))
+                if !self.forwards.are_known() =>
+            {
+                if self.early.len() < EARLY {
+                    self.early.push_back(event);
+                }
+            }
+            Event::Control(epoch, message) => self.handle_control(epoch, message).await,
+            Event::Carrier(epoch, header, stream) => self.handle_carrier(epoch, header, stream),
+            Event::Accepted(forward, connection) => {
+                self.streams.open(forward, connection, &mut self.tasks);
+            }
+            Event::TargetListening(forward, listening) => {
+                self.forwards.note_target(forward, listening);
+                self.tunnels
+                    .send(TunnelMessage::TargetListening { forward, listening });
+            }
+            Event::OpenToNetwork(address) => self.forwards.on_open_to_network(address),
+            Event::StreamWaiting(stream, forward) => {
+                if let Some(target) = self.forwards.target(forward) {
+                    self.streams.on_waiting(stream, target, self.role);
+                    self.announce_waiting(stream, true);
+                }
+            }
+        }
+    }
+
+    pub(super) fn check_drained(&mut self) {
+        let late = self
+            .drain_until
+            .is_some_and(|until| until <= Instant::now());
+        if late || (self.drain_until.is_some() && self.streams.all_delivered()) {
+            self.drain_until = None;
+            self.tell(SessionOutput::Drained);
+        }
+    }
+
+    pub(super) fn on_tick(&mut self) {
+        if let Some(since) = self.lost_since
+            && since.elapsed() >= self.resume_for
+        {
+            self.over = Some(SessionEnd::PeerGone);
+        }
+        if self.policy == PathPolicy::Direct
+            && self.tunnels.never_up()
+            && self.began.elapsed() >= NO_PATH
+        {
+            let failure = Failure::new(
+                ErrorCode::NoPath,
+                format!("there is no direct path: {}", self.status.why_relayed()),
+            )
+            .hint("leave out --path direct, so that the relay may be used");
+            self.over = Some(SessionEnd::Failed(failure));
+        }
+        for path in self.tunnels.look() {
+            self.status.on_silent(path);
+            if path == PathKind::RelayUdp {
+                // The address from which the relay knows this end may be another one now.
+                self.paths.command(PathCommand::RelayLost);
+            }
+        }
+        self.on_best_changed();
+        self.check_drained();
+        self.update_status();
+    }
+
+    pub(super) fn update_status(&mut self) {
+        self.status.update(
+            self.tunnels.current(),
+            self.lost_since,
+            self.streams.count(),
+            self.streams.waiting(),
+        );
+    }
+
+    pub(super) fn tell(&self, output: SessionOutput) {
+        if self.outputs.try_send(output).is_err() {
+            tracing::warn!("the owner of the session does not keep up");
+        }
+    }
+
+    /// Ends everything, so that the peer hears of it at once, on whatever path there is.
+    pub(super) async fn say_goodbye(mut self) {
+        let end = self.over.take().unwrap_or(SessionEnd::Closed);
+        // A peer whose process is gone answers nothing.
+        let patience = match end {
+            SessionEnd::Replaced => GOODBYE / 5,
+            _ => GOODBYE,
+        };
+        if !matches!(end, SessionEnd::PeerClosed | SessionEnd::Replaced) {
+            self.tunnels.broadcast(TunnelMessage::Bye);
+            self.tell(SessionOutput::Message(PeerMessage::Bye));
+        }
+        self.streams.abort_all(ResetCode::SESSION);
+        let streams = self.streams.drain();
+        let _ = tokio::time::timeout(patience, streams).await;
+        self.tunnels
+            .close_everything(patience, self.paths.sockets())
+            .await;
+        // The next session may want the same ports.
+        self.tasks.shutdown().await;
+        self.status.on_over();
+        let _ = self.outputs.send(SessionOutput::Over(end)).await;
+    }
+}

@@ -1,0 +1,124 @@
+//! How a session reaches its peer: tunnels that come up, fail and end, and which one is used.
+
+use std::{net::SocketAddr, time::Duration};
+
+use p2pdbg_wire::tunnel::{PathKind, TunnelMessage};
+use tokio::time::Instant;
+
+use super::{Event, driver::Driver, tunnels};
+use crate::{
+    path::{PathCommand, PathSocket},
+    tunnel::{ControlReader, Tunnel, TunnelError},
+};
+
+/// The pause before a path is tried again on which no tunnel came up.
+const REDIAL: Duration = Duration::from_secs(1);
+
+/// How long a tunnel stays up after a newer one on the same kind of path.
+const RETIRE: Duration = Duration::from_secs(5);
+
+impl Driver {
+    pub(super) fn on_tunnel_up(&mut self, tunnel: Tunnel, control: ControlReader) {
+        let path = tunnel.path;
+        if path == PathKind::Direct {
+            self.paths.command(PathCommand::DirectUp);
+        }
+        tunnels::watch(&tunnel, control, &self.events, &mut self.tasks);
+        for message in self.forwards.announcements() {
+            tunnel.send(message);
+        }
+        for stream in self.streams.waiting_here(self.role) {
+            let (stream, waiting) = (stream.to_u64(), true);
+            tunnel.send(TunnelMessage::StreamWaiting { stream, waiting });
+        }
+        for epoch in self.tunnels.insert(tunnel) {
+            let events = self.events.clone();
+            self.tasks.spawn(async move {
+                // What is in flight on it arrives, or is sent again.
+                tokio::time::sleep(RETIRE).await;
+                let _ = events.send(Event::Retire(epoch)).await;
+            });
+        }
+        self.on_best_changed();
+    }
+
+    pub(super) fn on_dial_failed(&mut self, path: PathKind, error: &TunnelError) {
+        tracing::info!(%error, ?path, "no tunnel");
+        self.tunnels.on_dial_failed(path);
+        // Whoever stands on the path may have caused it, an impostor's certificate too: that ends no session.
+        let events = self.events.clone();
+        self.tasks.spawn(async move {
+            tokio::time::sleep(REDIAL).await;
+            let _ = events.send(Event::PathFailed(path)).await;
+        });
+    }
+
+    /// Has a path looked for anew after its tunnel was lost or did not come up.
+    pub(super) fn on_path_failed(&mut self, path: PathKind) {
+        if !self.tunnels.has(path) {
+            self.paths.command(match path {
+                PathKind::Direct => PathCommand::DirectLost,
+                PathKind::RelayUdp | PathKind::RelayTcp => PathCommand::RelayLost,
+            });
+        }
+    }
+
+    pub(super) fn on_tunnel_ended(&mut self, epoch: u64, why: &str) {
+        let Some(path) = self.tunnels.remove(epoch) else {
+            return;
+        };
+        tracing::info!(epoch, ?path, why, "a tunnel ended");
+        self.streams.on_tunnel_lost(epoch);
+        self.on_path_failed(path);
+        self.status.on_lost(path, why);
+        self.on_best_changed();
+    }
+
+    /// Tells what has changed when the streams move to another tunnel, or have none.
+    pub(super) fn on_best_changed(&mut self) {
+        if !self.tunnels.choose() {
+            return;
+        }
+        let streams = self.streams.count();
+        match self.tunnels.current() {
+            Some(tunnel) => {
+                if let Some(since) = self.lost_since.take() {
+                    self.status.on_resumed(since.elapsed(), streams);
+                }
+                self.status.on_path(tunnel);
+            }
+            None => {
+                self.lost_since = Some(Instant::now());
+                self.status.on_peer_lost(streams);
+            }
+        }
+        self.update_status();
+    }
+
+    /// Dials a tunnel in a task of its own.
+    pub(super) fn dial(&mut self, socket: PathSocket, remote: SocketAddr, path: PathKind) {
+        let Some(dialing) = self.tunnels.dial(socket.endpoint, remote, path) else {
+            return;
+        };
+        let events = self.events.clone();
+        self.tasks.spawn(async move {
+            let event = match dialing.await {
+                Ok((tunnel, control)) => Event::TunnelUp(tunnel, control),
+                Err(error) => Event::DialFailed(path, error),
+            };
+            let _ = events.send(event).await;
+        });
+    }
+
+    pub(super) fn accept_tunnels(&mut self) {
+        for socket in self.paths.sockets().to_vec() {
+            self.accept_on(socket);
+        }
+    }
+
+    pub(super) fn accept_on(&mut self, socket: PathSocket) {
+        if let Some(accepting) = self.tunnels.accept_on(&socket, self.events.clone()) {
+            self.tasks.spawn(accepting);
+        }
+    }
+}
