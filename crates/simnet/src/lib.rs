@@ -18,20 +18,25 @@
 //!
 //! Left out: TCP, the relay's data path, fragmentation and MTU, and ICMP.
 
+mod config;
 mod nat;
 mod peer;
 mod random;
+mod scenario;
 mod server;
 mod simulation;
+mod topology;
 mod world;
 
 pub use p2pdbg_natkind::{Allocation, Filtering, Mapping, NatKind};
 
 pub use self::{
-    nat::{Nat, NatConfig, Unsolicited},
+    config::{NatConfig, Unsolicited},
+    nat::Nat,
     peer::Peer,
     random::Random,
+    scenario::{Scenario, Site},
     server::{ALTERNATIVE_PORT, MAIN_PORT, StunServer},
-    simulation::{Outcome, Scenario, Simulation, Site},
+    simulation::{Outcome, Simulation},
     world::{Delivery, HostId, Link, NatId, NetworkId, World},
 };

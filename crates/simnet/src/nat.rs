@@ -11,75 +11,16 @@ use std::{
 
 use p2pdbg_natkind::{Allocation, Filtering, Mapping, NatKind};
 
-use crate::random::Random;
+use crate::{
+    config::{NatConfig, Unsolicited},
+    random::Random,
+};
 
 /// The lowest port that a NAT gives out.
 const FIRST_PORT: u16 = 1024;
 
 /// Ports from [`FIRST_PORT`] up.
 const PORTS: u64 = 65_536 - FIRST_PORT as u64;
-
-/// A NAT's kind and its surroundings.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct NatConfig {
-    /// The kind.
-    pub kind: NatKind,
-    /// Mappings a second that other hosts behind the same box make.
-    pub foreign_per_second: f64,
-    /// What a packet does that nobody asked for.
-    pub unsolicited: Unsolicited,
-    /// External addresses of the box; a new mapping gets any of them.
-    pub external_addresses: usize,
-}
-
-/// What a box does about a packet that its filter stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unsolicited {
-    /// Drops it, as RFC 4787 has it.
-    Dropped,
-    /// Drops it and everything from the same endpoint to the same port for so long, even once it is asked for.
-    Punished(Duration),
-}
-
-impl From<NatKind> for NatConfig {
-    fn from(kind: NatKind) -> Self {
-        Self {
-            kind,
-            foreign_per_second: 0.0,
-            unsolicited: Unsolicited::Dropped,
-            external_addresses: 1,
-        }
-    }
-}
-
-impl NatConfig {
-    /// The same box with other hosts behind it that make so many mappings a second.
-    #[must_use]
-    pub fn with_foreign(self, foreign_per_second: f64) -> Self {
-        Self {
-            foreign_per_second,
-            ..self
-        }
-    }
-
-    /// The same box with another view of unsolicited packets.
-    #[must_use]
-    pub fn with_unsolicited(self, unsolicited: Unsolicited) -> Self {
-        Self {
-            unsolicited,
-            ..self
-        }
-    }
-
-    /// The same box with a pool of external addresses.
-    #[must_use]
-    pub fn with_external_addresses(self, external_addresses: usize) -> Self {
-        Self {
-            external_addresses,
-            ..self
-        }
-    }
-}
 
 /// What a mapping belongs to besides the inside endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -382,137 +323,5 @@ impl Nat {
             .filter(|&port| free(self, port))
             .collect();
         (!left.is_empty()).then(|| left[random.below(left.len() as u64) as usize])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const INSIDE: &str = "192.168.0.2:5000";
-    const SERVER: &str = "198.18.0.1:3478";
-    const OTHER_PORT: &str = "198.18.0.1:3479";
-    const OTHER_HOST: &str = "198.18.0.9:3478";
-
-    fn a(text: &str) -> SocketAddr {
-        text.parse().unwrap()
-    }
-
-    struct Bench {
-        nat: Nat,
-        random: Random,
-        now: Duration,
-    }
-
-    impl Bench {
-        fn new(config: impl Into<NatConfig>) -> Self {
-            let mut random = Random::new(7);
-            let nat = Nat::new(
-                config.into(),
-                vec!["198.18.1.1".parse().unwrap()],
-                &mut random,
-            );
-            Self {
-                nat,
-                random,
-                now: Duration::ZERO,
-            }
-        }
-
-        fn out(&mut self, from: &str, to: &str) -> SocketAddr {
-            self.nat
-                .outbound(self.now, a(from), a(to), &mut self.random)
-                .unwrap()
-        }
-
-        fn passes(&mut self, from: &str, to: SocketAddr) -> bool {
-            self.nat.inbound(self.now, a(from), to).is_some()
-        }
-    }
-
-    #[test]
-    fn the_kinds_map_and_filter_as_they_are_called() {
-        for (kind, one_port, others_pass, other_ports_pass) in [
-            (NatKind::FULL_CONE, true, true, true),
-            (NatKind::ADDRESS_RESTRICTED, true, false, true),
-            (NatKind::PORT_RESTRICTED, true, false, false),
-            (NatKind::SYMMETRIC_RANDOM, false, false, false),
-            (NatKind::SYMMETRIC_SEQUENTIAL, false, false, false),
-            (NatKind::SYMMETRIC_BLOCK, false, false, false),
-        ] {
-            let mut bench = Bench::new(kind);
-            let mapped = bench.out(INSIDE, SERVER);
-            assert!(bench.passes(SERVER, mapped), "{kind}");
-            assert_eq!(bench.passes(OTHER_HOST, mapped), others_pass, "{kind}");
-            assert_eq!(bench.passes(OTHER_PORT, mapped), other_ports_pass, "{kind}");
-            assert_eq!(bench.out(INSIDE, OTHER_PORT) == mapped, one_port, "{kind}");
-            assert_eq!(bench.out(INSIDE, SERVER), mapped, "{kind}");
-        }
-    }
-
-    #[test]
-    fn sequential_ports_step_by_the_stride_and_foreign_traffic_takes_some() {
-        let mut quiet = Bench::new(NatKind::symmetric_sequential(2));
-        let ports: Vec<u16> = (1..5)
-            .map(|p| quiet.out(INSIDE, &format!("198.18.0.1:{p}")).port())
-            .collect();
-        assert!(ports.windows(2).all(|w| w[1] == w[0] + 2), "{ports:?}");
-        let mut busy =
-            Bench::new(NatConfig::from(NatKind::SYMMETRIC_SEQUENTIAL).with_foreign(100.0));
-        let before = busy.out(INSIDE, SERVER).port();
-        busy.now += Duration::from_secs(1);
-        let gap = busy.out(INSIDE, OTHER_PORT).port() - before;
-        assert!((70..130).contains(&gap), "{gap}");
-    }
-
-    #[test]
-    fn a_block_holds_all_ports_of_one_host_and_no_more() {
-        let mut bench = Bench::new(NatKind::symmetric_block(100));
-        let ports: HashSet<u16> = (1..=100)
-            .map(|p| bench.out(INSIDE, &format!("198.18.0.1:{p}")).port())
-            .collect();
-        assert_eq!(ports.len(), 100);
-        assert_eq!(
-            ports.iter().max().unwrap() - ports.iter().min().unwrap(),
-            99
-        );
-        let full = bench
-            .nat
-            .outbound(bench.now, a(INSIDE), a(OTHER_HOST), &mut bench.random);
-        assert_eq!(full, None);
-    }
-
-    #[test]
-    fn an_idle_mapping_is_forgotten() {
-        let kind = NatKind::SYMMETRIC_RANDOM.with_timeout(Duration::from_secs(20));
-        let mut bench = Bench::new(kind);
-        let mapped = bench.out(INSIDE, SERVER);
-        bench.now += Duration::from_secs(20);
-        assert!(bench.passes(SERVER, mapped));
-        bench.now += Duration::from_secs(21);
-        assert!(!bench.passes(SERVER, mapped));
-        assert_ne!(bench.out(INSIDE, SERVER), mapped);
-    }
-
-    #[test]
-    fn a_box_that_punishes_stops_what_came_too_early() {
-        let config = NatConfig::from(NatKind::PORT_RESTRICTED)
-            .with_unsolicited(Unsolicited::Punished(Duration::from_secs(5)));
-        let mut bench = Bench::new(config);
-        let mapped = bench.out(INSIDE, SERVER);
-        assert!(!bench.passes(OTHER_HOST, mapped));
-        bench.out(INSIDE, OTHER_HOST);
-        assert!(!bench.passes(OTHER_HOST, mapped));
-        bench.now += Duration::from_secs(5);
-        assert!(bench.passes(OTHER_HOST, mapped));
-    }
-
-    #[test]
-    fn a_blocked_box_lets_nothing_through() {
-        let mut bench = Bench::new(NatKind::UDP_BLOCKED);
-        let none = bench
-            .nat
-            .outbound(bench.now, a(INSIDE), a(SERVER), &mut bench.random);
-        assert_eq!(none, None);
     }
 }

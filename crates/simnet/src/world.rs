@@ -5,14 +5,11 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
-use crate::{
-    nat::{Nat, NatConfig},
-    random::Random,
-};
+use crate::{nat::Nat, random::Random};
 
 /// The time to live that a packet starts with unless its sender says otherwise.
 const DEFAULT_TTL: u8 = 64;
@@ -22,7 +19,7 @@ const CORE_HOPS: u8 = 8;
 
 /// A network: the internet or the inside of a NAT box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NetworkId(usize);
+pub struct NetworkId(pub(crate) usize);
 
 impl NetworkId {
     /// The internet.
@@ -31,11 +28,11 @@ impl NetworkId {
 
 /// A NAT box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NatId(usize);
+pub struct NatId(pub(crate) usize);
 
 /// A host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct HostId(usize);
+pub struct HostId(pub(crate) usize);
 
 /// What a link does to packets, each way.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -101,35 +98,35 @@ struct Event {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Owner {
+pub(crate) enum Owner {
     Host(HostId),
     Box(NatId),
 }
 
 #[derive(Debug)]
-struct Network {
-    gateway: Option<NatId>,
-    owners: HashMap<IpAddr, Owner>,
+pub(crate) struct Network {
+    pub(crate) gateway: Option<NatId>,
+    pub(crate) owners: HashMap<IpAddr, Owner>,
     /// Whether its hosts have addresses that the whole internet routes.
-    public: bool,
-    prefix: [u8; 3],
-    hosts: u8,
+    pub(crate) public: bool,
+    pub(crate) prefix: [u8; 3],
+    pub(crate) hosts: u8,
 }
 
 #[derive(Debug)]
-struct Host {
-    network: NetworkId,
-    addresses: Vec<IpAddr>,
-    link: Link,
-    up: bool,
+pub(crate) struct Host {
+    pub(crate) network: NetworkId,
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) link: Link,
+    pub(crate) up: bool,
 }
 
 #[derive(Debug)]
-struct Gateway {
-    nat: Nat,
-    outside: NetworkId,
-    inside: NetworkId,
-    link: Link,
+pub(crate) struct Gateway {
+    pub(crate) nat: Nat,
+    pub(crate) outside: NetworkId,
+    pub(crate) inside: NetworkId,
+    pub(crate) link: Link,
 }
 
 /// The modelled internet.
@@ -138,11 +135,11 @@ pub struct World {
     now: Duration,
     queue: BinaryHeap<Reverse<Event>>,
     order: u64,
-    random: Random,
-    networks: Vec<Network>,
-    boxes: Vec<Gateway>,
-    hosts: Vec<Host>,
-    public_addresses: u32,
+    pub(crate) random: Random,
+    pub(crate) networks: Vec<Network>,
+    pub(crate) boxes: Vec<Gateway>,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) public_addresses: u32,
     /// Packets that hosts have sent.
     sent: u64,
 }
@@ -186,125 +183,6 @@ impl World {
     #[must_use]
     pub fn packets_sent(&self) -> u64 {
         self.sent
-    }
-
-    /// Puts a box into `outside`, reached over `link`, and gives back the network behind it.
-    pub fn add_nat(
-        &mut self,
-        outside: NetworkId,
-        config: impl Into<NatConfig>,
-        link: Link,
-    ) -> (NatId, NetworkId) {
-        let config = config.into();
-        let id = NatId(self.boxes.len());
-        let inside = NetworkId(self.networks.len());
-        let external: Vec<IpAddr> = (0..config.external_addresses.max(1))
-            .map(|_| self.next_address(outside))
-            .collect();
-        for &ip in &external {
-            self.route(outside, ip, Owner::Box(id));
-        }
-        let public = !config.kind.translates() && self.networks[outside.0].public;
-        let nat = Nat::new(config, external, &mut self.random);
-        self.boxes.push(Gateway {
-            nat,
-            outside,
-            inside,
-            link,
-        });
-        let n = inside.0 as u8;
-        self.networks.push(Network {
-            gateway: Some(id),
-            owners: HashMap::new(),
-            public,
-            prefix: [10, n, 1],
-            hosts: 1,
-        });
-        (id, inside)
-    }
-
-    /// Puts a host into `network`, reached over `link` within it.
-    pub fn add_host(&mut self, network: NetworkId, link: Link) -> HostId {
-        let id = HostId(self.hosts.len());
-        let ip = self.next_address(network);
-        self.hosts.push(Host {
-            network,
-            addresses: vec![ip],
-            link,
-            up: true,
-        });
-        self.route(network, ip, Owner::Host(id));
-        id
-    }
-
-    /// Gives a host a global IPv6 address.
-    pub fn add_ipv6(&mut self, host: HostId) -> IpAddr {
-        let network = self.hosts[host.0].network;
-        let ip: IpAddr = Ipv6Addr::new(
-            0x2001,
-            0x0db9,
-            0,
-            network.0 as u16,
-            0,
-            0,
-            0,
-            1 + host.0 as u16,
-        )
-        .into();
-        self.hosts[host.0].addresses.push(ip);
-        self.route(network, ip, Owner::Host(host));
-        ip
-    }
-
-    /// A host's addresses.
-    #[must_use]
-    pub fn addresses(&self, host: HostId) -> &[IpAddr] {
-        &self.hosts[host.0].addresses
-    }
-
-    /// A host's IPv4 address.
-    #[must_use]
-    pub fn ip(&self, host: HostId) -> IpAddr {
-        self.hosts[host.0].addresses[0]
-    }
-
-    /// The box, to look into or to change.
-    pub fn nat(&mut self, id: NatId) -> &mut Nat {
-        &mut self.boxes[id.0].nat
-    }
-
-    /// The link between a box and the network outside of it, to change.
-    pub fn link(&mut self, id: NatId) -> &mut Link {
-        &mut self.boxes[id.0].link
-    }
-
-    /// Connects or disconnects a host.
-    pub fn set_up(&mut self, host: HostId, up: bool) {
-        self.hosts[host.0].up = up;
-    }
-
-    /// The addresses by which the internet sees what is behind the outermost box of a host's network.
-    #[must_use]
-    pub fn seen_as(&self, host: HostId) -> Vec<IpAddr> {
-        let mut network = self.hosts[host.0].network;
-        let mut seen = vec![self.ip(host)];
-        while let Some(gateway) = self.networks[network.0].gateway {
-            let gateway = &self.boxes[gateway.0];
-            if gateway.nat.translates() {
-                seen = gateway.nat.external().to_vec();
-            }
-            network = gateway.outside;
-        }
-        seen.extend(self.addresses(host).iter().filter(|ip| ip.is_ipv6()));
-        seen
-    }
-
-    /// Gives a box other external addresses, as when a line is dialled anew; its mappings are gone.
-    pub fn renumber(&mut self, id: NatId) {
-        let outside = self.boxes[id.0].outside;
-        let ip = self.next_address(outside);
-        self.route(outside, ip, Owner::Box(id));
-        self.boxes[id.0].nat.set_external(vec![ip]);
     }
 
     /// Sends a packet from a host's port.
@@ -440,34 +318,6 @@ impl World {
             place,
             packet,
         }));
-    }
-
-    /// An address that is free in `network`.
-    fn next_address(&mut self, network: NetworkId) -> IpAddr {
-        if self.networks[network.0].public {
-            self.public_addresses += 1;
-            return Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 0)) + self.public_addresses)
-                .into();
-        }
-        let network = &mut self.networks[network.0];
-        network.hosts += 1;
-        let [a, b, c] = network.prefix;
-        Ipv4Addr::new(a, b, c, network.hosts).into()
-    }
-
-    /// Makes `ip` known in its network, and outside of every box that does not hide it.
-    fn route(&mut self, mut network: NetworkId, ip: IpAddr, mut owner: Owner) {
-        loop {
-            self.networks[network.0].owners.insert(ip, owner);
-            let Some(id) = self.networks[network.0].gateway else {
-                return;
-            };
-            if self.boxes[id.0].nat.translates() && ip.is_ipv4() {
-                return;
-            }
-            owner = Owner::Box(id);
-            network = self.boxes[id.0].outside;
-        }
     }
 }
 
