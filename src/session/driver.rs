@@ -39,7 +39,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 const NO_PATH: Duration = Duration::from_secs(60);
 
 /// How long the goodbye may take.
-const GOODBYE: Duration = Duration::from_millis(500);
+const GOODBYE: Duration = Duration::from_millis(250);
 
 /// The state of a session, owned by its task.
 pub(super) struct Driver {
@@ -306,20 +306,13 @@ impl Driver {
     /// Ends everything, so that the peer hears of it at once, on whatever path there is.
     pub(super) async fn say_goodbye(mut self) {
         let end = self.over.take().unwrap_or(SessionEnd::Closed);
-        // A peer whose process is gone answers nothing.
-        let patience = match end {
-            SessionEnd::Replaced => GOODBYE / 5,
-            _ => GOODBYE,
-        };
         if !matches!(end, SessionEnd::PeerClosed | SessionEnd::Replaced) {
-            self.tunnels.broadcast(TunnelMessage::Bye);
             self.tell(SessionOutput::Message(PeerMessage::Bye));
         }
         self.streams.abort_all(ResetCode::SESSION);
-        let streams = self.streams.drain();
-        let _ = tokio::time::timeout(patience, streams).await;
+        let _ = tokio::time::timeout(GOODBYE, self.streams.broken_off()).await;
         self.tunnels
-            .close_everything(patience, self.paths.sockets())
+            .close_everything(GOODBYE, self.paths.sockets())
             .await;
         // The next session may want the same ports.
         self.tasks.shutdown().await;

@@ -7,7 +7,7 @@ use p2pdbg_wire::{
 };
 use quinn::RecvStream;
 
-use super::{SessionEnd, SessionOutput, driver::Driver};
+use super::{SessionOutput, driver::Driver};
 use crate::{
     path::PathCommand,
     stream::{StreamEvent, UNWANTED},
@@ -56,7 +56,6 @@ impl Driver {
                     self.streams.on_waiting(stream, target, self.role.other());
                 }
             }
-            TunnelMessage::Bye => self.over = Some(SessionEnd::PeerClosed),
             TunnelMessage::Ping => {}
             TunnelMessage::Hello { .. }
             | TunnelMessage::Forwards(_)

@@ -41,6 +41,8 @@ struct Live {
     forward: u16,
     inbox: mpsc::Sender<StreamInput>,
     delivered: bool,
+    /// Whether the local program has seen the end of its connection.
+    over: bool,
     waiting: Option<Waiting>,
 }
 
@@ -140,6 +142,7 @@ impl Streams {
             forward,
             inbox,
             delivered: false,
+            over: false,
             waiting: None,
         };
         self.live.insert(stream, live);
@@ -267,6 +270,7 @@ impl Streams {
             StreamEvent::State(state) => {
                 if let Some(live) = self.live.get_mut(&stream) {
                     live.waiting = None;
+                    live.over = matches!(state, StreamState::Closed | StreamState::Reset);
                 }
                 self.reporter.emit(Report::Stream {
                     id: stream.to_u64(),
@@ -287,9 +291,9 @@ impl Streams {
         }
     }
 
-    /// Waits until every stream has ended.
-    pub(super) async fn drain(&mut self) {
-        while !self.live.is_empty() {
+    /// Waits until every local program has seen the end of its connection.
+    pub(super) async fn broken_off(&mut self) {
+        while self.live.values().any(|live| !live.over) {
             let Some((stream, event)) = self.events.recv().await else {
                 return;
             };

@@ -201,13 +201,6 @@ impl Tunnels {
         }
     }
 
-    /// Says something on every tunnel.
-    pub(super) fn broadcast(&self, message: TunnelMessage) {
-        for Up { tunnel, .. } in &self.up {
-            tunnel.send(message.clone());
-        }
-    }
-
     /// Sends a frame of the ledger on one tunnel.
     pub(super) fn send_frame(&self, epoch: u64, frame: Frame) {
         if let Some(tunnel) = self.find(epoch) {
@@ -229,14 +222,8 @@ impl Tunnels {
         }
     }
 
-    /// Ends all tunnels once what was queued has had a moment to leave, and waits until the sockets are quiet.
+    /// Ends all tunnels, by which the peer knows that the session is over, and waits until the sockets are quiet.
     pub(super) async fn close_everything(&mut self, patience: Duration, sockets: &[PathSocket]) {
-        let drained = async {
-            for Up { tunnel, .. } in &self.up {
-                tunnel.drained().await;
-            }
-        };
-        let _ = tokio::time::timeout(patience, drained).await;
         for Up { tunnel, .. } in self.up.drain(..) {
             tunnel.close(close::DONE);
         }

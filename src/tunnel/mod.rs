@@ -44,14 +44,6 @@ impl Tunnel {
         }
     }
 
-    /// Waits until what was queued has been handed to QUIC, or the tunnel is gone.
-    pub async fn drained(&self) {
-        tokio::select! {
-            _ = self.control.reserve_many(self.control.max_capacity()) => {}
-            _ = self.connection.closed() => {}
-        }
-    }
-
     /// Whether the connection has not ended.
     pub fn is_open(&self) -> bool {
         self.connection.close_reason().is_none()

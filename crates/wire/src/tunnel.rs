@@ -61,8 +61,6 @@ pub enum TunnelMessage {
         /// Whether it waits.
         waiting: bool,
     },
-    /// The sender ends the session for good.
-    Bye,
     /// Means nothing; sent on a tunnel that is silent, to be acknowledged by QUIC.
     Ping,
 }
@@ -116,7 +114,7 @@ pub enum ForwardState {
 
 /// Codes with which a peer closes a tunnel's QUIC connection.
 pub mod close {
-    /// The session is over.
+    /// The session is over: how one side tells the other that it has ended it.
     pub const DONE: u32 = 0;
     /// The other side broke the protocol, or its proof failed.
     pub const PROTOCOL: u32 = 1;
