@@ -185,7 +185,7 @@ impl Driver {
     pub(super) fn handle_path(&mut self, event: PathEvent) {
         match event {
             PathEvent::Relay { socket, remote } => {
-                if self.role == Role::Connector && !self.tunnels.has(PathKind::RelayUdp) {
+                if self.role == Role::Connector && !self.tunnels.serves(PathKind::RelayUdp) {
                     self.dial(socket, remote, PathKind::RelayUdp);
                 }
             }

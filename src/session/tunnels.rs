@@ -115,6 +115,12 @@ impl Tunnels {
         self.dialling.contains(&path) || self.up.iter().any(|up| up.tunnel.path == path)
     }
 
+    /// Whether a tunnel of this kind is up and answers.
+    pub(super) fn serves(&self, path: PathKind) -> bool {
+        let mut same = self.up.iter().filter(|up| up.tunnel.path == path);
+        same.any(|up| !up.pulse.is_suspect())
+    }
+
     /// Begins to dial, unless one of this kind is being dialled already.
     pub(super) fn dial(
         &mut self,
