@@ -74,7 +74,7 @@ impl StatusLine {
         self.reporter.emit(Report::Path(PathReport {
             kind,
             via,
-            local: None,
+            local: tunnel.local,
             remote: Some(tunnel.connection.remote_address()),
             technique: path.map(|path| path.technique.name().to_owned()),
             rtt_ms: Some(milliseconds(tunnel.rtt())),

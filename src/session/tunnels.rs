@@ -322,9 +322,10 @@ async fn accept_all(
                 }
                 let (config, key) = (config.clone(), key.clone());
                 let (epochs, events) = (Arc::clone(&epochs), events.clone());
+                let endpoint = endpoint.clone();
                 handshakes.spawn(async move {
                     let admit = move |epoch| lock(&epochs).accept(epoch).is_ok();
-                    match tunnel::accept(incoming, &config, &key, admit).await {
+                    match tunnel::accept(&endpoint, incoming, &config, &key, admit).await {
                         Ok((tunnel, control)) => {
                             let _ = events.send(Event::TunnelUp(tunnel, control)).await;
                         }

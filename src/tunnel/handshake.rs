@@ -79,7 +79,7 @@ pub async fn dial(
             _ => return Err(TunnelError::Misbehaved),
         }
         closing.disarm();
-        Ok((start(connection, send, epoch, path), reader))
+        Ok((start(connection, endpoint, send, epoch, path), reader))
     })
     .await
 }
@@ -89,6 +89,7 @@ pub async fn dial(
 /// # Errors
 /// Any of [`TunnelError`]; the connection is closed then.
 pub async fn accept(
+    endpoint: &Endpoint,
     incoming: Incoming,
     config: &TunnelConfig,
     key: &TunnelKey,
@@ -121,7 +122,7 @@ pub async fn accept(
         };
         write(&mut send, &hello).await?;
         closing.disarm();
-        Ok((start(connection, send, epoch, path), reader))
+        Ok((start(connection, endpoint, send, epoch, path), reader))
     })
     .await
 }
@@ -134,13 +135,24 @@ async fn within_patience<T>(
         .unwrap_or_else(|_| Err(TunnelError::Lost("it took too long to come up".into())))
 }
 
-fn start(connection: Connection, send: quinn::SendStream, epoch: u64, path: PathKind) -> Tunnel {
+fn start(
+    connection: Connection,
+    endpoint: &Endpoint,
+    send: quinn::SendStream,
+    epoch: u64,
+    path: PathKind,
+) -> Tunnel {
     let (control, queue) = mpsc::channel(CONTROL_QUEUE);
     // Ends by itself when the tunnel's last handle is dropped or the connection ends.
     tokio::spawn(write_queued(send, queue));
+    let local = match (connection.local_ip(), endpoint.local_addr()) {
+        (Some(ip), Ok(bound)) => Some(SocketAddr::new(ip.to_canonical(), bound.port())),
+        _ => None,
+    };
     Tunnel {
         epoch,
         path,
+        local,
         connection,
         control,
     }

@@ -9,7 +9,7 @@ mod config;
 mod control;
 mod handshake;
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use p2pdbg_wire::tunnel::{PathKind, TunnelMessage, close};
 use quinn::{Connection, VarInt};
@@ -29,6 +29,8 @@ pub struct Tunnel {
     pub epoch: u64,
     /// How its datagrams travel.
     pub path: PathKind,
+    /// This end's address, as far as the operating system tells it.
+    pub local: Option<SocketAddr>,
     /// The QUIC connection.
     pub connection: Connection,
     control: mpsc::Sender<TunnelMessage>,
