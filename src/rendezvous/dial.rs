@@ -15,6 +15,7 @@ use quinn::{
 use tokio::task::JoinSet;
 
 use super::LinkError;
+use crate::report::Untrusted;
 
 /// How long an address may take to complete its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(6);
@@ -135,15 +136,15 @@ fn judge(error: ConnectionError, authority: String) -> LinkError {
             // The other crypto errors on this side are about the certificate.
             0x100..=0x1ff => LinkError::Identity {
                 authority,
-                why: error.reason,
+                why: Untrusted::of_error(&error.reason).to_string(),
             },
             _ => LinkError::Version { authority },
         },
         ConnectionError::ConnectionClosed(close) => match u64::from(close.error_code) {
             NO_APPLICATION_PROTOCOL => LinkError::Version { authority },
-            _ => LinkError::Lost(close.to_string()),
+            _ => LinkError::lost(&close),
         },
         ConnectionError::TimedOut | ConnectionError::Reset => LinkError::Unreachable { authority },
-        other => LinkError::Lost(other.to_string()),
+        other => LinkError::lost(&other),
     }
 }

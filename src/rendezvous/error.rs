@@ -2,7 +2,10 @@
 
 use p2pdbg_wire::control::Refusal;
 
-use crate::failure::{ErrorCode, Failure};
+use crate::{
+    failure::{ErrorCode, Failure},
+    report::Untrusted,
+};
 
 /// Why there is no connection to the rendezvous.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -52,6 +55,11 @@ pub enum LinkError {
 }
 
 impl LinkError {
+    /// A connection is gone, for this reason.
+    pub(super) fn lost(why: &dyn std::fmt::Display) -> Self {
+        Self::Lost(Untrusted::of_error(why).to_string())
+    }
+
     /// Whether trying again later could help without anybody's doing something.
     pub fn is_passing(&self) -> bool {
         match self {

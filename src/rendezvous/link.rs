@@ -175,7 +175,7 @@ impl Driver {
 
     async fn connect(&mut self) -> Result<Connected, LinkError> {
         let dialed = dial(&self.url).await?;
-        let lost = |e: &dyn std::fmt::Display| LinkError::Lost(e.to_string());
+        let lost = LinkError::lost;
         let (send, recv) = dialed.connection.open_bi().await.map_err(|e| lost(&e))?;
         let mut connected = Connected { dialed, send, recv };
         let hello = ToRendezvous::Hello {
@@ -233,7 +233,7 @@ impl Driver {
         let error = loop {
             tokio::select! {
                 ended = &mut reader => {
-                    break ended.unwrap_or_else(|e| LinkError::Lost(e.to_string()));
+                    break ended.unwrap_or_else(|e| LinkError::lost(&e));
                 }
                 message = self.to_send.recv() => {
                     let Some(message) = message else { break LinkError::Lost("closed".into()) };
@@ -275,11 +275,11 @@ async fn write(send: &mut SendStream, message: &ToRendezvous) -> Result<(), Link
     frame::encode(message, &mut bytes).map_err(|e| LinkError::Local(e.to_string()))?;
     send.write_all(&bytes)
         .await
-        .map_err(|e| LinkError::Lost(e.to_string()))
+        .map_err(|e| LinkError::lost(&e))
 }
 
 async fn read(recv: &mut RecvStream) -> Result<FromRendezvous, LinkError> {
-    let lost = |e: &dyn std::fmt::Display| LinkError::Lost(e.to_string());
+    let lost = LinkError::lost;
     let mut prefix = [0; frame::PREFIX];
     recv.read_exact(&mut prefix).await.map_err(|e| lost(&e))?;
     let length = frame::body_length(prefix).map_err(|e| lost(&e))?;

@@ -33,6 +33,11 @@ impl Untrusted {
         Self(safe)
     }
 
+    /// What an error says, up to 200 characters: the other end of a connection may have put words into it.
+    pub fn of_error(error: &dyn fmt::Display) -> Self {
+        Self::limited(&error.to_string(), 200)
+    }
+
     /// The text as it may be shown.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -20,6 +20,7 @@ use crate::{
     failure::{ErrorCode, Failure},
     pairing::SessionKeys,
     path::{PathCommand, PathEvent, Paths, Search},
+    report::Untrusted,
     tunnel::TunnelConfig,
 };
 
@@ -219,7 +220,7 @@ impl Driver {
                 if tunnels::is_goodbye(&why) {
                     self.over = Some(SessionEnd::PeerClosed);
                 } else {
-                    self.on_tunnel_ended(epoch, &why.to_string());
+                    self.on_tunnel_ended(epoch, Untrusted::of_error(&why).as_str());
                 }
             }
             event @ (Event::Control(_, TunnelMessage::Ledger(_)) | Event::Carrier(..))

@@ -19,7 +19,7 @@ impl ControlReader {
     /// # Errors
     /// [`TunnelError::Lost`] when the tunnel is gone, [`TunnelError::Misbehaved`] when the peer sent no message.
     pub async fn read(&mut self) -> Result<TunnelMessage, TunnelError> {
-        let lost = |e: &dyn std::fmt::Display| TunnelError::Lost(e.to_string());
+        let lost = TunnelError::lost;
         let mut prefix = [0; frame::PREFIX];
         self.0.read_exact(&mut prefix).await.map_err(|e| lost(&e))?;
         let length = frame::body_length(prefix).map_err(|_| TunnelError::Misbehaved)?;
@@ -38,7 +38,7 @@ pub(super) async fn write(
     frame::encode(message, &mut bytes).map_err(|_| TunnelError::Misbehaved)?;
     send.write_all(&bytes)
         .await
-        .map_err(|e| TunnelError::Lost(e.to_string()))
+        .map_err(|e| TunnelError::lost(&e))
 }
 
 /// Writes queued messages until the queue or the tunnel ends; several that wait share a write.

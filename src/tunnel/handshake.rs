@@ -14,7 +14,7 @@ use super::{
     config::SERVER_NAME,
     control::{write, write_queued},
 };
-use crate::pairing::TunnelKey;
+use crate::{pairing::TunnelKey, report::Untrusted};
 
 /// How long a tunnel may take to come up.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -36,6 +36,16 @@ pub enum TunnelError {
     OldEpoch,
 }
 
+impl TunnelError {
+    pub(super) fn lost(why: &dyn std::fmt::Display) -> Self {
+        Self::Lost(Untrusted::of_error(why).to_string())
+    }
+
+    fn impostor(why: &dyn std::fmt::Display) -> Self {
+        Self::Impostor(Untrusted::of_error(why).to_string())
+    }
+}
+
 /// Dials a tunnel, as the connector.
 ///
 /// # Errors
@@ -50,14 +60,14 @@ pub async fn dial(
 ) -> Result<(Tunnel, ControlReader), TunnelError> {
     let connecting = endpoint
         .connect_with(config.client.clone(), remote, SERVER_NAME)
-        .map_err(|e| TunnelError::Lost(e.to_string()))?;
+        .map_err(|e| TunnelError::lost(&e))?;
     within_patience(async {
         let connection = connecting.await.map_err(judge)?;
         let closing = CloseOnError::new(&connection);
         let (mut send, recv) = connection
             .open_bi()
             .await
-            .map_err(|e| TunnelError::Lost(e.to_string()))?;
+            .map_err(|e| TunnelError::lost(&e))?;
         let exported = export(&connection)?;
         let hello = TunnelMessage::Hello {
             epoch,
@@ -102,7 +112,7 @@ pub async fn accept(
         let (mut send, recv) = connection
             .accept_bi()
             .await
-            .map_err(|e| TunnelError::Lost(e.to_string()))?;
+            .map_err(|e| TunnelError::lost(&e))?;
         let exported = export(&connection)?;
         let mut reader = ControlReader(recv);
         let TunnelMessage::Hello { epoch, path, proof } = reader.read().await? else {
@@ -171,12 +181,12 @@ fn judge(error: quinn::ConnectionError) -> TunnelError {
     use quinn::ConnectionError::{ConnectionClosed, TransportError};
     match error {
         TransportError(ref e) if (0x100..=0x1ff).contains(&u64::from(e.code)) => {
-            TunnelError::Impostor(error.to_string())
+            TunnelError::impostor(&error)
         }
         ConnectionClosed(ref e) if (0x100..=0x1ff).contains(&u64::from(e.error_code)) => {
-            TunnelError::Impostor(error.to_string())
+            TunnelError::impostor(&error)
         }
-        other => TunnelError::Lost(other.to_string()),
+        other => TunnelError::lost(&other),
     }
 }
 
