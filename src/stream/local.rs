@@ -15,6 +15,9 @@ use tokio::{
 /// The most that is read at once, in bytes.
 const READ: usize = 64 << 10;
 
+/// How long a connection lingers whose program has not read everything yet.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// A buffer with less room than this is replaced rather than filled up, in bytes.
 const LEAST_ROOM: usize = 4 << 10;
 
@@ -37,6 +40,14 @@ pub(super) fn break_off(reader: LocalReader, writer: LocalWriter) {
     let _ = SockRef::from(reader.half.as_ref()).set_linger(Some(std::time::Duration::ZERO));
     // Dropped as it is, the writing half would send a FIN first.
     writer.half.forget();
+}
+
+/// Lets a connection end whose outgoing direction has ended: the local program may still be reading, and what it
+/// writes goes nowhere.
+pub(super) async fn linger(mut reader: LocalReader, writer: LocalWriter) {
+    let ended = async { while let Ok(Some(_)) = reader.read(READ).await {} };
+    let _ = tokio::time::timeout(LINGER, ended).await;
+    drop(writer);
 }
 
 /// What the local program writes.

@@ -139,6 +139,7 @@ impl Stream {
             ack_at: None,
             reported: None,
             delivered: false,
+            fin_delivered: false,
             end_came_by: None,
         };
         if let Some(connection) = connection {
@@ -163,6 +164,8 @@ struct Driver {
     ack_at: Option<Instant>,
     reported: Option<StreamState>,
     delivered: bool,
+    /// Whether the local program has been told that nothing more comes.
+    fin_delivered: bool,
     end_came_by: Option<Tunnel>,
 }
 
@@ -314,6 +317,7 @@ impl Driver {
     async fn deliver_end(&mut self) {
         match self.downlink.receiver.poll_end() {
             Some(EndKind::Fin) => {
+                self.fin_delivered = true;
                 if let Some(writer) = &mut self.writer {
                     // If the connection is gone, reading says so.
                     let _ = writer.finish().await;
@@ -360,7 +364,12 @@ impl Driver {
 
     fn break_off_local(&mut self) {
         if let (Some(reader), Some(writer)) = (self.reader.take(), self.writer.take()) {
-            local::break_off(reader, writer);
+            if self.fin_delivered {
+                // A RST would take back what the local program has not read yet.
+                tokio::spawn(local::linger(reader, writer));
+            } else {
+                local::break_off(reader, writer);
+            }
         }
     }
 
