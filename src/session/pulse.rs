@@ -76,6 +76,11 @@ impl Pulse {
         self.suspect.is_some()
     }
 
+    /// Since when it has not answered, if it is suspect and still does not.
+    pub(super) fn silent_since(&self) -> Option<Instant> {
+        self.unanswered_since.filter(|_| self.is_suspect())
+    }
+
     fn judge(&mut self, heard: u64, sent: u64, rtt: Duration, now: Instant) -> Health {
         if heard != self.heard {
             self.heard = heard;

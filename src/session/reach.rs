@@ -3,7 +3,6 @@
 use std::{net::SocketAddr, time::Duration};
 
 use p2pdbg_wire::tunnel::{PathKind, TunnelMessage};
-use tokio::time::Instant;
 
 use super::{Event, driver::Driver, tunnels};
 use crate::{
@@ -76,21 +75,21 @@ impl Driver {
 
     /// Tells what has changed when the streams move to another tunnel, or have none.
     pub(super) fn on_best_changed(&mut self) {
-        if !self.tunnels.choose() {
-            return;
-        }
+        let changed = self.tunnels.choose();
         let streams = self.streams.count();
-        match self.tunnels.current() {
-            Some(tunnel) => {
-                if let Some(since) = self.lost_since.take() {
-                    self.status.on_resumed(since.elapsed(), streams);
-                }
-                self.status.on_path(tunnel);
-            }
-            None => {
-                self.lost_since = Some(Instant::now());
+        match (self.tunnels.out_of_reach_since(), self.lost_since) {
+            (Some(since), None) => {
+                self.lost_since = Some(since.into());
                 self.status.on_peer_lost(streams);
             }
+            (None, Some(since)) => {
+                self.lost_since = None;
+                self.status.on_resumed(since.elapsed(), streams);
+            }
+            _ => {}
+        }
+        if changed && let Some(tunnel) = self.tunnels.current() {
+            self.status.on_path(tunnel);
         }
         self.update_status();
     }

@@ -115,10 +115,10 @@ impl StatusLine {
         waiting: Vec<Waiting>,
     ) {
         let activity = match (tunnel, lost_since) {
-            (Some(tunnel), _) => Activity::Connected {
+            (Some(tunnel), None) => Activity::Connected {
                 searching: tunnel.path != PathKind::Direct && self.policy == PathPolicy::Any,
             },
-            (None, Some(since)) => Activity::Resuming {
+            (_, Some(since)) => Activity::Resuming {
                 since: since.into_std(),
             },
             (None, None) => Activity::Connecting,

@@ -1,6 +1,10 @@
 //! The tunnels of a session: which are up, and which one the streams should use.
 
-use std::{net::SocketAddr, sync::Arc, sync::Mutex, sync::PoisonError, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use p2pdbg_ledger::{CarrierHeader, Epochs, Frame};
 use p2pdbg_punch::SocketId;
@@ -95,7 +99,7 @@ impl Tunnels {
     /// Looks whether the tunnels are alive, and asks those that are silent. Returns the kinds of path of those that
     /// have become suspect.
     pub(super) fn look(&mut self) -> Vec<PathKind> {
-        let now = std::time::Instant::now();
+        let now = Instant::now();
         let mut suspects = Vec::new();
         for Up { tunnel, pulse } in &mut self.up {
             let was_suspect = pulse.is_suspect();
@@ -113,6 +117,16 @@ impl Tunnels {
     /// Whether a tunnel of this kind is up or being dialled.
     pub(super) fn has(&self, path: PathKind) -> bool {
         self.dialling.contains(&path) || self.up.iter().any(|up| up.tunnel.path == path)
+    }
+
+    /// Since when nothing has come from the peer, if that is so: there is no tunnel, or the one in use does not answer,
+    /// and it is only in use because no other does.
+    pub(super) fn out_of_reach_since(&self) -> Option<Instant> {
+        let epoch = self.current().map(|tunnel| tunnel.epoch);
+        match self.up.iter().find(|up| Some(up.tunnel.epoch) == epoch) {
+            Some(up) => up.pulse.silent_since(),
+            None => self.was_up.then(Instant::now),
+        }
     }
 
     /// Whether a tunnel of this kind is up and answers.
