@@ -134,6 +134,9 @@ impl Scenario {
                     .into_iter()
                     .chain(["--absent".into(), "refuse".into()]),
             )
+        } else if forward[0].starts_with("gdbserver:") {
+            // This preset opens the port only once gdbserver listens.
+            setting.pair(forward)
         } else {
             setting.pair_with_port(forward, open)
         };
