@@ -61,6 +61,8 @@ pub(super) struct Driver {
     pub(super) early: VecDeque<Event>,
     pub(super) closing: CancellationToken,
     pub(super) searching: bool,
+    /// What the traversal was told last: whether there are streams.
+    streams_active: bool,
     pub(super) lost_since: Option<Instant>,
     pub(super) drain_until: Option<Instant>,
     pub(super) began: Instant,
@@ -97,6 +99,7 @@ impl Driver {
             early: VecDeque::new(),
             closing,
             searching: false,
+            streams_active: false,
             lost_since: None,
             drain_until: None,
             began: Instant::now(),
@@ -137,8 +140,18 @@ impl Driver {
                 }
                 Some(_) = self.tasks.join_next() => {}
             }
+            self.note_activity();
         }
         self.say_goodbye().await;
+    }
+
+    /// Has the direct path watched closely while there are streams, whoever opened them.
+    fn note_activity(&mut self) {
+        let active = self.streams.count() > 0;
+        if self.searching && active != self.streams_active {
+            self.streams_active = active;
+            self.paths.command(PathCommand::StreamsActive(active));
+        }
     }
 
     pub(super) fn handle_input(&mut self, input: SessionInput) {

@@ -8,10 +8,7 @@ use p2pdbg_wire::{
 use quinn::RecvStream;
 
 use super::{SessionOutput, driver::Driver};
-use crate::{
-    path::PathCommand,
-    stream::{StreamEvent, UNWANTED},
-};
+use crate::stream::{StreamEvent, UNWANTED};
 
 impl Driver {
     pub(super) async fn handle_control(&mut self, epoch: u64, message: TunnelMessage) {
@@ -118,7 +115,6 @@ impl Driver {
         if let StreamEvent::Violation(violation) = &event {
             tracing::warn!(%violation, "the peer broke the rules of a stream");
         }
-        let before = self.streams.count();
         if self.streams.waits_here(stream, self.role) && !matches!(event, StreamEvent::Violation(_))
         {
             self.announce_waiting(stream, false);
@@ -130,10 +126,6 @@ impl Driver {
             .cloned();
         self.streams.on_event(stream, event, target);
         self.check_drained();
-        let after = self.streams.count();
-        if (before == 0) != (after == 0) {
-            self.paths.command(PathCommand::StreamsActive(after > 0));
-        }
         self.update_status();
     }
 
