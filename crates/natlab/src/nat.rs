@@ -69,9 +69,19 @@ impl Nat {
     }
 
     /// Forgets every mapping and connection, as a restart does.
+    ///
+    /// Nothing passes meanwhile: a packet of a connection that is still known would have the new rules learn its old
+    /// mapping, and the box would translate to an address that it has no longer.
     pub fn flush(&self) -> Result<(), Error> {
+        self.node.nft(
+            "table inet restart {
+                chain incoming { type filter hook prerouting priority raw; drop; }
+                chain outgoing { type filter hook output priority raw; drop; }
+            }",
+        )?;
         self.load_rules()?;
-        self.node.run("conntrack", &["-F"], "").map(drop)
+        self.node.run("conntrack", &["-F"], "")?;
+        self.node.nft("delete table inet restart")
     }
 
     /// Gets another external address, as after a reconnect, and forgets every mapping. Returns
