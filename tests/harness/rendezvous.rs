@@ -12,6 +12,9 @@ pub struct Rendezvous {
     process: Process,
     url: RendezvousUrl,
     home: Home,
+    place: Place,
+    transcript: Transcript,
+    arguments: Vec<OsString>,
 }
 
 /// How a rendezvous is started.
@@ -52,21 +55,38 @@ impl RendezvousCommand {
     /// Starts it and waits until it serves.
     #[track_caller]
     pub fn start(self) -> Rendezvous {
-        let home = self.home.unwrap_or_else(Home::new);
-        let mut command: Command = self.place.command(rendezvous_program());
-        home.settle(&mut command);
-        command
-            .args(&self.arguments)
-            .arg("--state")
-            .arg(home.state());
-        let process = Process::start("rendezvous", command, &self.transcript);
-        let url = process.find("URL", |lines| lines.first().cloned());
-        Rendezvous {
-            url: url.parse().unwrap(),
-            process,
+        let Self {
+            place,
+            transcript,
+            arguments,
             home,
+        } = self;
+        let home = home.unwrap_or_else(Home::new);
+        let (process, url) = start(&place, &arguments, &home, &transcript);
+        Rendezvous {
+            process,
+            url,
+            home,
+            place,
+            transcript,
+            arguments,
         }
     }
+}
+
+#[track_caller]
+fn start(
+    place: &Place,
+    arguments: &[OsString],
+    home: &Home,
+    transcript: &Transcript,
+) -> (Process, RendezvousUrl) {
+    let mut command: Command = place.command(rendezvous_program());
+    home.settle(&mut command);
+    command.args(arguments).arg("--state").arg(home.state());
+    let process = Process::start("rendezvous", command, transcript);
+    let url = process.find("URL", |lines| lines.first().cloned());
+    (process, url.parse().unwrap())
 }
 
 impl Rendezvous {
@@ -78,6 +98,14 @@ impl Rendezvous {
     /// Its process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    /// Starts it again after its end, with the same arguments and what it keeps on disk.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        let (process, url) = start(&self.place, &self.arguments, &self.home, &self.transcript);
+        self.process = process;
+        self.url = url;
     }
 
     /// Ends it; what it keeps on disk can be used again.

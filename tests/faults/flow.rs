@@ -1,0 +1,210 @@
+//! Numbered bytes in both directions of a connection, for as long as a test wants, and when they arrived.
+
+use std::{
+    fmt,
+    io::{ErrorKind, Read, Write},
+    net::{Shutdown, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use crate::harness::traffic::Numbered;
+
+/// How long a reader waits for the next byte: longer than every outage that is tested.
+const SILENCE: Duration = Duration::from_secs(100);
+
+/// How much is written, and how often.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    pub(crate) bytes: usize,
+    pub(crate) every: Duration,
+}
+
+impl Pace {
+    /// What a debugger does: little, often. It shows when the service is away.
+    pub(crate) const STEPS: Self = Self {
+        bytes: 64,
+        every: Duration::from_millis(10),
+    };
+
+    /// A transfer that is never done: 400 kB/s.
+    pub(crate) const BULK: Self = Self {
+        bytes: 8192,
+        every: Duration::from_millis(20),
+    };
+}
+
+/// A connection with a writer and a reader at each end.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    pace: Pace,
+    ends: [TcpStream; 2],
+    stop: Arc<AtomicBool>,
+    writers: Vec<JoinHandle<Result<u64, String>>>,
+    readers: Vec<JoinHandle<Result<u64, String>>>,
+    arrivals: [Arrivals; 2],
+}
+
+/// When bytes arrived at one end.
+type Arrivals = Arc<Mutex<Vec<Instant>>>;
+
+impl Flow {
+    /// Begins to write and to read at both ends.
+    pub(crate) fn begin(ends: [TcpStream; 2], pace: Pace, seed: u64) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let arrivals = [Arrivals::default(), Arrivals::default()];
+        let (mut writers, mut readers) = (Vec::new(), Vec::new());
+        for (index, end) in (0_u64..).zip(&ends) {
+            end.set_nodelay(true).unwrap();
+            end.set_read_timeout(Some(SILENCE)).unwrap();
+            let (to, stop) = (end.try_clone().unwrap(), stop.clone());
+            writers.push(std::thread::spawn(move || {
+                write(&to, pace, seed + index, &stop)
+            }));
+        }
+        for (index, end) in (0_u64..).zip(&ends) {
+            let from = end.try_clone().unwrap();
+            let arrivals = arrivals[usize::from(index == 1)].clone();
+            // What arrives at one end was written at the other.
+            readers.push(std::thread::spawn(move || {
+                read(&from, seed + 1 - index, &arrivals)
+            }));
+        }
+        Self {
+            pace,
+            ends,
+            stop,
+            writers,
+            readers,
+            arrivals,
+        }
+    }
+
+    /// When the last byte came, at the end that has waited longer.
+    pub(crate) fn last_arrival(&self) -> Option<Instant> {
+        let last = |arrivals: &Arrivals| arrivals.lock().unwrap().last().copied();
+        let ends = [last(&self.arrivals[0])?, last(&self.arrivals[1])?];
+        ends.into_iter().min()
+    }
+
+    /// How the service was from `fault` on, when packets could pass again from `mended` on.
+    pub(crate) fn gap(&self, fault: Instant, mended: Instant) -> Gap {
+        let ends = self.arrivals.each_ref();
+        let silences = ends.map(|arrivals| self.longest_silence(arrivals, fault));
+        let returns = ends.map(|arrivals| {
+            let arrivals = arrivals.lock().unwrap();
+            let after = arrivals.iter().find(|at| **at >= mended);
+            after.map_or_else(|| mended.elapsed(), |at| at.duration_since(mended))
+        });
+        Gap {
+            longest: silences.into_iter().max().unwrap(),
+            after_mending: returns.into_iter().max().unwrap(),
+        }
+    }
+
+    /// The longest time without a byte at one end, less what there is between two anyway.
+    fn longest_silence(&self, arrivals: &Arrivals, fault: Instant) -> Duration {
+        let arrivals = arrivals.lock().unwrap();
+        let pairs = arrivals.windows(2).filter(|pair| pair[1] >= fault);
+        let longest = pairs.map(|pair| pair[1].duration_since(pair[0])).max();
+        longest.unwrap_or_default().saturating_sub(self.pace.every)
+    }
+
+    /// Ends both directions, and holds what was read against what was written.
+    ///
+    /// # Panics
+    /// If a byte is missing, repeated or wrong, or the connection did not end well.
+    #[track_caller]
+    pub(crate) fn finish(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        let join = |threads: Vec<JoinHandle<_>>| {
+            let join = |thread: JoinHandle<Result<u64, String>>| thread.join().unwrap().unwrap();
+            threads.into_iter().map(join).collect::<Vec<_>>()
+        };
+        let written = join(std::mem::take(&mut self.writers));
+        let mut read = join(std::mem::take(&mut self.readers));
+        read.reverse();
+        assert_eq!(written, read, "bytes written and read, of each direction");
+        written.iter().sum()
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for end in &self.ends {
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// For how long nothing arrived.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gap {
+    /// The longest silence since the fault.
+    longest: Duration,
+    /// From the moment when packets could pass again.
+    after_mending: Duration,
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "longest silence {:.2} s, first byte {:.2} s after mending",
+            self.longest.as_secs_f64(),
+            self.after_mending.as_secs_f64()
+        )
+    }
+}
+
+fn write(mut to: &TcpStream, pace: Pace, seed: u64, stop: &AtomicBool) -> Result<u64, String> {
+    let mut numbers = Numbered::new(seed);
+    let mut block = numbers.next().to_vec();
+    let (mut at, mut written) = (0, 0);
+    while !stop.load(Ordering::Relaxed) {
+        if at == block.len() {
+            block = numbers.next().to_vec();
+            at = 0;
+        }
+        let piece = &block[at..(at + pace.bytes).min(block.len())];
+        to.write_all(piece)
+            .map_err(|error| format!("cannot write after {written} bytes: {error}"))?;
+        at += piece.len();
+        written += piece.len() as u64;
+        std::thread::sleep(pace.every);
+    }
+    to.shutdown(Shutdown::Write)
+        .map_err(|error| format!("cannot end after {written} bytes: {error}"))?;
+    Ok(written)
+}
+
+fn read(mut from: &TcpStream, seed: u64, arrivals: &Arrivals) -> Result<u64, String> {
+    let mut numbers = Numbered::new(seed);
+    let mut block = numbers.next().to_vec();
+    let mut buffer = vec![0; 64 * 1024];
+    let (mut at, mut read) = (0, 0);
+    loop {
+        let limit = buffer.len().min(block.len() - at);
+        let length = match from.read(&mut buffer[..limit]) {
+            Ok(0) => return Ok(read),
+            Ok(length) => length,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(format!("cannot read after {read} bytes: {error}")),
+        };
+        arrivals.lock().unwrap().push(Instant::now());
+        if buffer[..length] != block[at..at + length] {
+            return Err(format!("wrong bytes at {read}"));
+        }
+        at += length;
+        read += length as u64;
+        if at == block.len() {
+            block = numbers.next().to_vec();
+            at = 0;
+        }
+    }
+}

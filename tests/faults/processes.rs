@@ -1,0 +1,33 @@
+//! Processes that stand still, as on a host that sleeps.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::{harness::Peer, session::Session};
+
+#[test]
+fn a_listener_that_stands_still_for_twenty_seconds_loses_nothing() {
+    stands_still("stop-l", |session| &session.pair.listener);
+}
+
+#[test]
+fn a_connector_that_stands_still_for_twenty_seconds_loses_nothing() {
+    stands_still("stop-c", |session| &session.pair.connector);
+}
+
+#[track_caller]
+fn stands_still(name: &'static str, peer: impl Fn(&Session) -> &Peer) {
+    let Some(session) = Session::direct(name) else {
+        return;
+    };
+    let peer = peer(&session);
+    session.outage(
+        &format!("{} stopped for 20 s", peer.name()),
+        Duration::from_secs(20),
+        "first byte ≤ 5 s after mending",
+        || peer.signal(Signal::STOP),
+        || peer.signal(Signal::CONT),
+    );
+    session.finish();
+}

@@ -1,0 +1,219 @@
+//! A session of two hosts behind NATs, with streams that run through it.
+
+use std::time::{Duration, Instant};
+
+use p2pdbg::report::{Event, PathKind, StreamState};
+use p2pdbg_natlab::{Host, Lab, NatKind, TwoNats};
+
+use crate::{
+    debugger::Debugger,
+    flow::{Flow, Pace},
+    harness::{Pair, Peer, Place, Setting, eventually},
+};
+
+/// On each of the three links to the internet, so that the peers are 40 ms apart and back.
+pub(crate) const DELAY: Duration = Duration::from_millis(10);
+
+/// Everything of one test. What is killed first stands first.
+#[derive(Debug)]
+pub(crate) struct Session {
+    name: &'static str,
+    steps: Option<Flow>,
+    bulk: Option<Flow>,
+    debugger: Option<Debugger>,
+    pub(crate) pair: Pair,
+    pub(crate) setting: Setting,
+    pub(crate) lab: TwoNats,
+}
+
+/// Two port-restricted NATs.
+pub(crate) fn two_nats(name: &str) -> Option<TwoNats> {
+    two_nats_of(name, NatKind::PORT_RESTRICTED)
+}
+
+pub(crate) fn two_nats_of(name: &str, nat: NatKind) -> Option<TwoNats> {
+    let lab = Lab::new_or_skip(name)?;
+    Some(TwoNats::new(lab, nat, nat, DELAY).unwrap())
+}
+
+/// The peers on the two hosts, and a rendezvous on the third.
+pub(crate) fn setting(lab: &TwoNats) -> Setting {
+    let place = |host: &Host| Place::Node((**host).clone());
+    let address = lab.rdv.ip().into();
+    Setting::of(
+        place(&lab.ide),
+        place(&lab.debuggee),
+        place(&lab.rdv),
+        address,
+    )
+}
+
+impl Session {
+    /// A session on the direct path.
+    #[track_caller]
+    pub(crate) fn direct(name: &'static str) -> Option<Self> {
+        let lab = two_nats(name)?;
+        let setting = setting(&lab);
+        Some(Self::begin(name, lab, setting, PathKind::Direct))
+    }
+
+    /// A session that may use the relay alone.
+    #[track_caller]
+    pub(crate) fn relayed(name: &'static str) -> Option<Self> {
+        let lab = two_nats(name)?;
+        let setting = setting(&lab).with_path("relay");
+        Some(Self::begin(name, lab, setting, PathKind::Relay))
+    }
+
+    /// Pairs, waits for the path, and lets the bytes flow.
+    #[track_caller]
+    pub(crate) fn begin(
+        name: &'static str,
+        lab: TwoNats,
+        setting: Setting,
+        path: PathKind,
+    ) -> Self {
+        let (port, debugged) = (setting.port(), setting.port());
+        let forwards = [
+            "-L".to_owned(),
+            format!("{port}:localhost:{port}"),
+            format!("debugpy:{debugged}"),
+        ];
+        let target = setting.debuggee.listen(port);
+        let pair = setting.pair_with_port(forwards, port);
+        pair.listener.forward(debugged);
+        let flow = |pace, seed| {
+            let opened = setting.ide.connect(port);
+            let (dialled, _) = target.accept().unwrap();
+            Flow::begin([opened, dialled], pace, seed)
+        };
+        let steps = Some(flow(Pace::STEPS, 1));
+        let bulk = Some(flow(Pace::BULK, 3));
+        let session = Self {
+            name,
+            steps,
+            bulk,
+            debugger: None,
+            pair,
+            setting,
+            lab,
+        };
+        session.path(path);
+        session.flows();
+        session
+    }
+
+    /// Has a debugger stop at a breakpoint too, where debugpy is installed.
+    #[track_caller]
+    pub(crate) fn with_debugger(mut self) -> Self {
+        let forward = |event: &Event| match event {
+            Event::Forward {
+                listen, debugger, ..
+            } if debugger.is_some() => Some(listen.port),
+            _ => None,
+        };
+        let port = self.pair.listener.events().iter().find_map(forward);
+        self.debugger = Debugger::stop_at_breakpoint(&self.setting, port.unwrap());
+        self
+    }
+
+    /// Both peers, beside the IDE first.
+    pub(crate) fn peers(&self) -> [&Peer; 2] {
+        [&self.pair.listener, &self.pair.connector]
+    }
+
+    /// Waits until both say that they use a path of this kind and did not say so before.
+    #[track_caller]
+    pub(crate) fn path(&self, kind: PathKind) {
+        for peer in self.peers() {
+            peer.path(kind);
+        }
+    }
+
+    /// Waits until bytes arrive at both ends that were not there before.
+    #[track_caller]
+    pub(crate) fn flows(&self) {
+        self.flows_since(Instant::now());
+    }
+
+    #[track_caller]
+    fn flows_since(&self, since: Instant) {
+        let steps = self.steps.as_ref().unwrap();
+        eventually("byte of the stream", || {
+            steps.last_arrival().filter(|at| *at >= since)
+        });
+    }
+
+    /// Makes a fault that lasts for a time, and prints the gap in service.
+    #[track_caller]
+    pub(crate) fn outage(
+        &self,
+        what: &str,
+        lasting: Duration,
+        target: &str,
+        fault: impl FnOnce(),
+        mend: impl FnOnce(),
+    ) {
+        let began = self.fault(what);
+        fault();
+        std::thread::sleep(lasting);
+        mend();
+        let mended = Instant::now();
+        self.resumes(what, began, mended, target);
+    }
+
+    /// Makes a fault that is over as soon as it has come, and prints the gap in service.
+    #[track_caller]
+    pub(crate) fn blow(&self, what: &str, target: &str, fault: impl FnOnce()) {
+        self.outage(what, Duration::ZERO, target, fault, || {});
+    }
+
+    /// Notes in the transcript what is about to happen.
+    pub(crate) fn fault(&self, what: &str) -> Instant {
+        self.setting.transcript.add("the test", what);
+        Instant::now()
+    }
+
+    /// Waits until bytes flow again, and prints how long they did not.
+    #[track_caller]
+    pub(crate) fn resumes(&self, what: &str, began: Instant, mended: Instant, target: &str) {
+        self.setting.transcript.add("the test", "mended");
+        // What was on its way when the fault came may arrive after it.
+        self.flows_since(mended + Duration::from_millis(500));
+        let gap = self.steps.as_ref().unwrap().gap(began, mended);
+        self.setting.transcript.add("the test", &gap.to_string());
+        println!("{}: {what}: {gap}; target: {target}", self.name);
+    }
+
+    /// Whether either peer has said that the other is lost.
+    pub(crate) fn lost(&self) -> usize {
+        self.count(|event| matches!(event, Event::PeerLost { .. }))
+    }
+
+    /// How many events of both peers are such ones.
+    pub(crate) fn count(&self, is_such: impl Fn(&Event) -> bool) -> usize {
+        let count = |peer: &Peer| peer.events().iter().filter(|event| is_such(event)).count();
+        self.peers().into_iter().map(count).sum()
+    }
+
+    /// Lets the debugger step, ends the streams, and sees that no byte was lost and no stream reset.
+    #[track_caller]
+    pub(crate) fn finish(mut self) {
+        if let Some(debugger) = self.debugger.take() {
+            debugger.step();
+        }
+        let flows = [self.steps.take(), self.bulk.take()];
+        let bytes: u64 = flows.map(|flow| flow.unwrap().finish()).iter().sum();
+        let resets = self.count(|event| {
+            let Event::Stream { state, .. } = event else {
+                return false;
+            };
+            *state == StreamState::Reset
+        });
+        assert_eq!(resets, 0, "streams reset");
+        println!("{}: {bytes} bytes, none lost", self.name);
+        if std::env::var_os("SHOW").is_some() {
+            println!("{}", self.setting.transcript.text());
+        } // TEMPORARY
+    }
+}
