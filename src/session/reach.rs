@@ -76,6 +76,9 @@ impl Driver {
     /// Tells what has changed when the streams move to another tunnel, or have none.
     pub(super) fn on_best_changed(&mut self) {
         let changed = self.tunnels.choose();
+        while let Some(silent) = self.tunnels.poll_forsaken() {
+            self.streams.on_tunnel_silent(silent);
+        }
         let streams = self.streams.count();
         match (self.tunnels.out_of_reach_since(), self.lost_since) {
             (Some(since), None) => {

@@ -200,6 +200,11 @@ impl Streams {
         self.tell_all(|| StreamInput::TunnelLost { epoch });
     }
 
+    /// Has what went out on a tunnel that does not answer go again on the one in use.
+    pub(super) fn on_tunnel_silent(&mut self, epoch: u64) {
+        self.tell_all(|| StreamInput::TunnelSilent { epoch });
+    }
+
     /// Ends every stream; their local programs see a RST.
     pub(super) fn abort_all(&mut self, code: ResetCode) {
         self.tell_all(|| StreamInput::Abort(code));

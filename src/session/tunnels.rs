@@ -58,6 +58,8 @@ pub(super) struct Tunnels {
 struct Up {
     tunnel: Tunnel,
     pulse: Pulse,
+    /// Whether the streams were told that it is silent, and have not used it since.
+    forsaken: bool,
 }
 
 impl Tunnels {
@@ -101,7 +103,7 @@ impl Tunnels {
     pub(super) fn look(&mut self) -> Vec<PathKind> {
         let now = Instant::now();
         let mut suspects = Vec::new();
-        for Up { tunnel, pulse } in &mut self.up {
+        for Up { tunnel, pulse, .. } in &mut self.up {
             let was_suspect = pulse.is_suspect();
             let health = pulse.look(&tunnel.connection.stats(), now);
             if health != Health::Good {
@@ -181,7 +183,11 @@ impl Tunnels {
         let older = same.map(|up| up.tunnel.epoch).collect();
         self.dialling.retain(|dialling| *dialling != tunnel.path);
         let pulse = Pulse::new();
-        self.up.push(Up { tunnel, pulse });
+        self.up.push(Up {
+            tunnel,
+            pulse,
+            forsaken: false,
+        });
         self.was_up = true;
         older
     }
@@ -200,7 +206,7 @@ impl Tunnels {
             PathKind::RelayTcp => 0,
         };
         let open = self.up.iter().filter(|up| up.tunnel.is_open());
-        let best = open.max_by_key(|Up { tunnel, pulse }| {
+        let best = open.max_by_key(|Up { tunnel, pulse, .. }| {
             (!pulse.is_suspect(), rank(tunnel.path), tunnel.epoch)
         });
         let best = best.map(|up| up.tunnel.clone());
@@ -212,6 +218,23 @@ impl Tunnels {
             }
             changed
         })
+    }
+
+    /// The next tunnel that does not answer while the one in use does. Each is given once; what the streams had on it
+    /// must not wait until it answers again or ends.
+    pub(super) fn poll_forsaken(&mut self) -> Option<u64> {
+        let used = self.best.borrow().as_ref().map(|tunnel| tunnel.epoch)?;
+        let is_used = |up: &Up| up.tunnel.epoch == used;
+        if let Some(current) = self.up.iter_mut().find(|up| is_used(up)) {
+            current.forsaken = false;
+            if current.pulse.is_suspect() {
+                return None;
+            }
+        }
+        let silent = |up: &&mut Up| up.pulse.is_suspect() && !up.forsaken && !is_used(up);
+        let silent = self.up.iter_mut().find(silent)?;
+        silent.forsaken = true;
+        Some(silent.tunnel.epoch)
     }
 
     /// Says something on the tunnel in use. Without one it is not said: every new tunnel begins with all that matters.

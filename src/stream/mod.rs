@@ -65,6 +65,11 @@ pub enum StreamInput {
         /// The tunnel's epoch.
         epoch: u64,
     },
+    /// A tunnel does not answer, and another one does.
+    TunnelSilent {
+        /// The epoch of the silent one.
+        epoch: u64,
+    },
     /// End it now; the peer is told, if it can be.
     Abort(ResetCode),
 }
@@ -223,6 +228,10 @@ impl Driver {
             StreamInput::TunnelLost { epoch } => {
                 self.uplink.on_tunnel_lost(epoch);
                 self.downlink.on_tunnel_lost(epoch);
+                self.reannounce();
+            }
+            StreamInput::TunnelSilent { epoch } => {
+                self.uplink.on_tunnel_silent(epoch);
                 self.reannounce();
             }
             StreamInput::Abort(code) => self.abort(code),

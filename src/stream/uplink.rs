@@ -194,6 +194,14 @@ impl Uplink {
         self.carriers.retain(|carrier| carrier.epoch != epoch);
     }
 
+    /// Counts no longer on a tunnel that does not answer, though it may yet: what it carried goes again on another.
+    pub(super) fn on_tunnel_silent(&mut self, epoch: u64) {
+        for carrier in self.carriers.iter_mut().filter(|c| c.epoch == epoch) {
+            drop(carrier.stream.reset(REROUTED));
+        }
+        self.on_tunnel_lost(epoch);
+    }
+
     fn on_carrier_lost(&mut self, carrier: CarrierId) {
         if self.sender.current() == Some(carrier) {
             self.header = Bytes::new();
