@@ -108,6 +108,14 @@ fn forwards_that_do_not_parse_say_what_to_write() {
 }
 
 #[test]
+fn a_target_that_its_own_command_line_does_not_allow_is_refused_before_a_code_is_shown() {
+    let url = ["--rendezvous", "p2pdbg://127.0.0.1:9"];
+    let output = run(&[&["listen", "-R", "9100:db.example:5432"][..], &url].concat());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("--allow db.example:5432"));
+}
+
+#[test]
 fn urls_and_codes_that_do_not_parse_are_not_repeated() {
     for url in ["https://KEYKEY@host", "p2pdbg://KEYKEY@host", "KEYKEY"] {
         let text = usage_error(&["listen", "--rendezvous", url]);

@@ -71,7 +71,7 @@ async fn serve(
                 });
                 // The program goes on without its debugger.
                 if running.is_none() {
-                    return outcome(end);
+                    return outcome(end, command.is_some());
                 }
             }
             Ok(HostEvent::Code(_)) => {}
@@ -88,11 +88,31 @@ async fn ended(running: &mut Option<Running>) -> Result<u8, Failure> {
     }
 }
 
-fn outcome(end: SessionEnd) -> Result<Outcome, Failure> {
+fn outcome(end: SessionEnd, command_awaited: bool) -> Result<Outcome, Failure> {
     match end {
+        // Whoever asked for the program must not take this for its success.
+        SessionEnd::Closed | SessionEnd::PeerClosed | SessionEnd::Replaced if command_awaited => {
+            let message = format!("{end} before the COMMAND could be started");
+            Err(Failure::new(ErrorCode::PeerGone, message)
+                .hint("see what p2pdbg listen says, and run p2pdbg connect again"))
+        }
         SessionEnd::Closed | SessionEnd::PeerClosed | SessionEnd::Replaced => Ok(Outcome::Done),
         SessionEnd::PeerGone => Err(Failure::new(ErrorCode::PeerGone, end.to_string())
             .hint("run p2pdbg connect again when the peer is back")),
         SessionEnd::Failed(failure) => Err(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_ends_before_its_command_began_is_no_success() {
+        for end in [SessionEnd::PeerClosed, SessionEnd::Replaced] {
+            assert_eq!(outcome(end.clone(), false), Ok(Outcome::Done));
+            let failure = outcome(end, true).unwrap_err();
+            assert_eq!(failure.code, ErrorCode::PeerGone);
+        }
     }
 }

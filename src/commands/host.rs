@@ -66,6 +66,12 @@ impl Host {
         absent: Option<Absent>,
         reporter: Reporter,
     ) -> Result<Self, Failure> {
+        // What the command line forbids itself is said before a code is shown.
+        for forward in &forwards {
+            if forward.direction == Direction::ToIde {
+                options.allow.require(&forward.target)?;
+            }
+        }
         let state = StateDir::open(options.state.as_deref(), "p2pdbg").map_err(state_failure)?;
         let identity = Arc::new(state.identity().map_err(state_failure)?);
         let peers = KnownPeers::load(&state).map_err(state_failure)?;
@@ -276,7 +282,10 @@ impl Host {
                 remembered.name
             }
             Err(error) => {
-                tracing::warn!(%error, "the peer is not remembered");
+                let message = format!("the peer is not remembered: {error}");
+                let warning = Warning::new(WarningCode::PeerNotRemembered, message)
+                    .hint("a code is needed the next time too");
+                self.reporter.emit(Event::Warning(warning));
                 proposed
             }
         };

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{Bind, BindScope, Host, HostPort};
+use crate::failure::{ErrorCode, Failure};
 
 /// What the peer may reach through this host besides its loopback.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +20,19 @@ impl AllowList {
     /// Whether the peer may have `target` dialled from here.
     pub fn permits(&self, target: &HostPort) -> bool {
         target.is_loopback() || self.0.contains(target)
+    }
+
+    /// As [`AllowList::permits`], for a target that this end's own command line names.
+    ///
+    /// # Errors
+    /// If it is not permitted; the failure says how to permit it.
+    pub fn require(&self, target: &HostPort) -> Result<(), Failure> {
+        if self.permits(target) {
+            return Ok(());
+        }
+        let message = format!("{target} is not on this host, and dialling it is not allowed");
+        Err(Failure::new(ErrorCode::TargetNotAllowed, message)
+            .hint(format!("to allow it, add --allow {target}")))
     }
 
     /// Whether the peer may have `bind` opened here: loopback, or an address given by `--allow`.

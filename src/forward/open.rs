@@ -7,7 +7,7 @@ use std::{
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Bind, BindScope, Forward};
+use super::{Bind, BindScope, Direction, Forward};
 use crate::failure::{ErrorCode, Failure};
 
 /// An open port: one listening socket, or one for each address family.
@@ -84,10 +84,15 @@ pub fn port_failure(forward: &Forward, error: &io::Error) -> Failure {
             ErrorCode::PortInUse,
             format!("cannot open port {port}: something listens there already"),
         )
-        .hint("end it, or forward another port; if it is the IDE waiting for the debuggee, use -R"),
+        .hint(match forward.direction {
+            Direction::ToDebuggee => {
+                "end it, or forward another port; if it is the IDE waiting for the debuggee, use -R"
+            }
+            Direction::ToIde => "end it, or forward another port",
+        }),
         _ => Failure::new(
             ErrorCode::PortNotOpened,
-            format!("cannot open port {port}: {error}"),
+            format!("cannot open {}: {error}", forward.bind),
         ),
     }
 }

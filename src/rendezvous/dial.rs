@@ -47,13 +47,14 @@ pub(super) async fn dial(url: &RendezvousUrl) -> Result<Dialed, LinkError> {
     let addresses = resolve(url).await?;
     let config = client_config(url).map_err(|e| LinkError::Local(e.to_string()))?;
 
+    let pinned = url.fingerprint.is_some();
     let mut attempts = JoinSet::new();
     for (index, address) in addresses.into_iter().enumerate() {
         let (config, host, authority) = (config.clone(), url.host.clone(), authority.clone());
         let delay = STAGGER * u32::try_from(index).unwrap_or(u32::MAX);
         attempts.spawn(async move {
             tokio::time::sleep(delay).await;
-            dial_address(address, config, &host, authority).await
+            dial_address(address, config, &host, authority, pinned).await
         });
     }
     let mut worst = LinkError::Unreachable { authority };
@@ -103,6 +104,7 @@ async fn dial_address(
     config: ClientConfig,
     host: &str,
     authority: String,
+    pinned: bool,
 ) -> Result<Dialed, LinkError> {
     let local = |e: &dyn std::fmt::Display| LinkError::Local(e.to_string());
     let any = match address {
@@ -122,13 +124,13 @@ async fn dial_address(
             connection,
             endpoint,
         }),
-        Ok(Err(error)) => Err(judge(error, authority)),
+        Ok(Err(error)) => Err(judge(error, authority, pinned)),
         Err(_) => Err(LinkError::Unreachable { authority }),
     }
 }
 
 /// What a failed handshake means.
-fn judge(error: ConnectionError, authority: String) -> LinkError {
+fn judge(error: ConnectionError, authority: String, pinned: bool) -> LinkError {
     match error {
         ConnectionError::VersionMismatch => LinkError::Version { authority },
         ConnectionError::TransportError(error) => match u64::from(error.code) {
@@ -137,6 +139,7 @@ fn judge(error: ConnectionError, authority: String) -> LinkError {
             0x100..=0x1ff => LinkError::Identity {
                 authority,
                 why: Untrusted::of_error(&error.reason).to_string(),
+                pinned,
             },
             _ => LinkError::Version { authority },
         },

@@ -37,6 +37,8 @@ pub enum LinkError {
         authority: String,
         /// What is wrong with it.
         why: String,
+        /// Whether the URL says which certificate it must be.
+        pinned: bool,
     },
     /// The rendezvous said no.
     #[error("the rendezvous {authority} refused: {refusal}")]
@@ -89,6 +91,10 @@ impl From<LinkError> for Failure {
             LinkError::Version { .. } => (
                 ErrorCode::RendezvousVersion,
                 "use the same version of p2pdbg and p2pdbg-rendezvous, and check the port in the URL",
+            ),
+            LinkError::Identity { pinned: false, .. } => (
+                ErrorCode::RendezvousIdentity,
+                "use the whole URL that p2pdbg-rendezvous printed, with # and the fingerprint at its end",
             ),
             LinkError::Identity { .. } => (
                 ErrorCode::RendezvousIdentity,

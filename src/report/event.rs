@@ -241,6 +241,8 @@ pub enum WarningCode {
     RendezvousLost,
     /// Another peer has the name that this one calls itself; it got another one here.
     NameTaken,
+    /// The peer could not be noted in the state directory.
+    PeerNotRemembered,
     /// The peer's streams are gone, because its process is.
     PeerRestarted,
     /// More happened than could be written; that many events are missing here.

@@ -10,6 +10,7 @@ use p2pdbg_wire::control::Role;
 
 use super::{
     Activity, Event, Status,
+    terminal::StatusTerminal,
     words::{Line, View, Weight},
 };
 
@@ -38,7 +39,7 @@ impl Screen {
             return Self::Plain(Box::new(io::stderr()));
         }
         // Drawn at most every 100 ms, and then always: the limit of indicatif must not hold a line back.
-        let target = ProgressDrawTarget::stderr_with_hz(100);
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(StatusTerminal::stderr()), 100);
         let bar = ProgressBar::with_draw_target(None, target);
         if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
             bar.set_style(style);

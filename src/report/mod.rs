@@ -15,6 +15,7 @@ mod event;
 mod human;
 mod printer;
 mod status;
+mod terminal;
 mod untrusted;
 mod words;
 

@@ -15,7 +15,7 @@ use tokio::{
 use super::{Event, SessionConfig};
 use crate::{
     cli::Absent,
-    failure::{ErrorCode, Failure},
+    failure::Failure,
     forward::{AllowList, Forward, HostPort, OpenPort, Preset, SpecFault, dial, port_failure},
     listening::{self, Presence},
     report::{Event as Report, Reporter, Untrusted, Warning, WarningCode},
@@ -98,12 +98,8 @@ impl Forwards {
         for index in 0..self.table.len() {
             let forward = number(index);
             let target = &self.table[index].forward.target;
-            if !self.opens(forward) && !self.allow.permits(target) {
-                return Err(Failure::new(
-                    ErrorCode::TargetNotAllowed,
-                    format!("{target} is not on this host, and dialling it is not allowed"),
-                )
-                .hint(format!("to allow it, add --allow {target}")));
+            if !self.opens(forward) {
+                self.allow.require(target)?;
             }
             if self.opens(forward) && !self.table[index].refuse {
                 self.open(forward, tasks)
