@@ -326,7 +326,13 @@ impl Driver {
                     self.register();
                 }
             }
-            MeetingCommand::NetworkChanged => self.link.nudge(),
+            MeetingCommand::NetworkChanged => {
+                self.link.nudge();
+                // Nothing but sending shows that the other end of the link is gone, or tells it this end's address.
+                if let (Some(_), Some(channel)) = (&self.up, &self.channel) {
+                    self.meet(channel.handle.clone(), channel.carried_by);
+                }
+            }
             MeetingCommand::Remember(peer) => {
                 self.known = Some(*peer);
                 if self.config.role == Role::Listener {

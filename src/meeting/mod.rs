@@ -67,7 +67,8 @@ pub enum MeetingCommand {
     Message(PeerMessage),
     /// The session is over: its channel is of no more use. A listener goes on to meet this peer, if one is named.
     SessionOver,
-    /// This host's addresses have changed: what failed before may work now.
+    /// This host's addresses have changed, or the relay does not know it: what failed before may work now, and what
+    /// seems to stand may be gone.
     NetworkChanged,
     /// From now on this is the peer to meet when no session runs.
     Remember(Box<KnownPeer>),

@@ -210,7 +210,8 @@ impl Driver {
                     Role::Listener => self.accept_on(socket),
                 }
             }
-            PathEvent::RelayGone => {}
+            // A rendezvous that was restarted knows neither the leg nor the connection to it.
+            PathEvent::RelayGone => self.tell(SessionOutput::NetworkChanged),
             PathEvent::DirectLost(reason) => {
                 self.status.on_direct_lost(reason);
                 self.tunnels.close_all(PathKind::Direct, close::REPLACED);

@@ -112,7 +112,7 @@ pub enum SessionOutput {
     Ready(Vec<Forward>),
     /// What was to be drained is.
     Drained,
-    /// This host's addresses have changed.
+    /// This host's addresses have changed, or the relay does not know it any more.
     NetworkChanged,
     /// The session is over.
     Over(SessionEnd),
