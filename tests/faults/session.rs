@@ -212,8 +212,8 @@ impl Session {
         });
         assert_eq!(resets, 0, "streams reset");
         println!("{}: {bytes} bytes, none lost", self.name);
-        if std::env::var_os("SHOW").is_some() {
+        if std::env::var_os("P2PDBG_FAULT_TRANSCRIPT").is_some() {
             println!("{}", self.setting.transcript.text());
-        } // TEMPORARY
+        }
     }
 }
