@@ -26,6 +26,8 @@ pub(super) struct Uplink {
     /// What of the current carrier's header QUIC has not taken.
     header: Bytes,
     next_carrier: u64,
+    /// The epoch of a tunnel that opens no more carriers.
+    ended: Option<u64>,
 }
 
 struct Carrier {
@@ -53,12 +55,15 @@ impl Uplink {
             opening: None,
             header: Bytes::new(),
             next_carrier: 0,
+            ended: None,
         }
     }
 
     /// Begins a carrier on the best tunnel if the ledger wants one, or if the current one is on another tunnel.
     pub(super) fn route(&mut self, best: Option<&Tunnel>) {
-        let Some(tunnel) = best else {
+        // One that has ended stays the best until the session hears of it: trying again until then would keep this
+        // task, and whatever waits for its thread, busy.
+        let Some(tunnel) = best.filter(|tunnel| self.ended != Some(tunnel.epoch)) else {
             return;
         };
         let current = self.sender.current();
@@ -143,6 +148,7 @@ impl Uplink {
         };
         // A connection that ended is reported by its tunnel; routing begins anew then.
         let Ok(stream) = opened else {
+            self.ended = Some(epoch);
             return;
         };
         let id = CarrierId(self.next_carrier);
