@@ -140,18 +140,27 @@ impl Driver {
                 }
                 Some(_) = self.tasks.join_next() => {}
             }
-            self.note_activity();
+            if self.note_activity() {
+                next_look = next_look.min(Instant::now() + LOOK);
+            }
         }
         self.say_goodbye().await;
     }
 
-    /// Has the direct path watched closely while there are streams, whoever opened them.
-    fn note_activity(&mut self) {
+    /// Has the paths watched closely while there are streams, whoever opened them. Whether there have been none before.
+    fn note_activity(&mut self) -> bool {
         let active = self.streams.count() > 0;
-        if self.searching && active != self.streams_active {
-            self.streams_active = active;
-            self.paths.command(PathCommand::StreamsActive(active));
+        if active == self.streams_active {
+            return false;
         }
+        self.streams_active = active;
+        self.tell_activity();
+        active
+    }
+
+    fn tell_activity(&self) {
+        let active = self.streams_active;
+        self.paths.command(PathCommand::StreamsActive(active));
     }
 
     pub(super) fn handle_input(&mut self, input: SessionInput) {
@@ -178,6 +187,7 @@ impl Driver {
                     let key = self.keys.punch.clone();
                     self.paths
                         .command(PathCommand::Search(Search { role, key, stun }));
+                    self.tell_activity();
                 }
             }
             SessionInput::PeerSeen(addresses) => {
@@ -293,8 +303,8 @@ impl Driver {
         }
         for path in self.tunnels.look() {
             self.status.on_silent(path);
-            if path == PathKind::RelayUdp {
-                // The address from which the relay knows this end may be another one now.
+            if self.policy != PathPolicy::Direct {
+                // What silenced it may have given this end another address, which the relay has to learn.
                 self.paths.command(PathCommand::RelayLost);
             }
         }

@@ -116,9 +116,9 @@ impl Tunnels {
         suspects
     }
 
-    /// Whether a tunnel of this kind is up or being dialled.
+    /// Whether a tunnel of this kind is up and answers, or is being dialled.
     pub(super) fn has(&self, path: PathKind) -> bool {
-        self.dialling.contains(&path) || self.up.iter().any(|up| up.tunnel.path == path)
+        self.dialling.contains(&path) || self.serves(path)
     }
 
     /// Since when nothing has come from the peer, if that is so: there is no tunnel, or the one in use does not answer,

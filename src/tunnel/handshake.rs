@@ -16,8 +16,9 @@ use super::{
 };
 use crate::{pairing::TunnelKey, report::Untrusted};
 
-/// How long a tunnel may take to come up.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// How long a tunnel may take to come up: a few repetitions over the worst of paths. After an outage QUIC would repeat its
+/// first packet only when it has waited as long again, and a new attempt is sooner.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why there is no tunnel.
 #[derive(Debug, Clone, thiserror::Error)]
