@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use p2pdbg::report::PathKind;
-use p2pdbg_natlab::{Flow, Nat};
+use p2pdbg_natlab::{Allocation, Flow, Nat, NatKind};
 
-use crate::session::Session;
+use crate::session::{Session, setting, two_nats_of};
 
 const TARGET: &str = "longest silence ≤ 3 s";
 
@@ -37,6 +37,20 @@ fn nats_that_forget_every_mapping_are_asked_again_by_a_relayed_session() {
     let lab = &session.lab;
     flush(&session, "IDE's NAT flushed", &[&lab.nat_a]);
     flush(&session, "debuggee's NAT flushed", &[&lab.nat_b]);
+    flush(&session, "both NATs flushed", &[&lab.nat_a, &lab.nat_b]);
+    session.finish();
+}
+
+#[test]
+fn nats_that_choose_other_ports_after_forgetting_are_found_again() {
+    let kind = NatKind::PORT_RESTRICTED.with_allocation(Allocation::Random);
+    let Some(lab) = two_nats_of("flush-p", kind) else {
+        return;
+    };
+    let setting = setting(&lab);
+    let session = Session::begin("flush-p", lab, setting, PathKind::Direct);
+    let lab = &session.lab;
+    flush(&session, "IDE's NAT flushed", &[&lab.nat_a]);
     flush(&session, "both NATs flushed", &[&lab.nat_a, &lab.nat_b]);
     session.finish();
 }
