@@ -1,7 +1,7 @@
 //! The COMMAND of `connect`: a program that runs with the forwards in its environment, as if it had been started
 //! without p2pdbg in between: same terminal, its own signals, its own exit status.
 
-use std::io;
+use std::{io, path::Path};
 
 use p2pdbg_wire::tunnel::Direction;
 use tokio::process::Child;
@@ -26,6 +26,24 @@ pub(super) struct Running {
     child: Child,
     #[cfg(unix)]
     signals: passed_on::Signals,
+}
+
+/// Says early that a COMMAND does not exist: before a code has been used up for it.
+pub(super) fn look_for(command: &Command) -> Result<(), Failure> {
+    let program = Path::new(&command.program);
+    let found = if program.components().count() > 1 {
+        program.exists()
+    } else {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|dir| {
+            let file = dir.join(program);
+            file.exists() || file.with_extension("exe").exists()
+        })
+    };
+    if found {
+        return Ok(());
+    }
+    Err(not_started(command, &io::ErrorKind::NotFound.into()))
 }
 
 impl Running {

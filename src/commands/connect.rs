@@ -3,7 +3,7 @@
 use p2pdbg_wire::control::Role;
 
 use super::{
-    command::Running,
+    command::{Running, look_for},
     host::{Host, HostEvent},
     interrupt::Interrupt,
 };
@@ -21,6 +21,9 @@ use crate::{
 /// When it cannot go on.
 pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome, Failure> {
     let mut interrupt = Interrupt::new()?;
+    if let Some(command) = &options.command {
+        look_for(command)?;
+    }
     let mut host = Host::open(
         Role::Connector,
         options.session,

@@ -166,6 +166,15 @@ impl Host {
             }
             MeetingEvent::LinkDown(error) if !self.reached => return Err(error.into()),
             MeetingEvent::LinkDown(error) => {
+                if self.session.is_none() {
+                    let authority = self.options.rendezvous.authority();
+                    self.reporter
+                        .status(Status::new(Activity::ReachingRendezvous(authority)));
+                    self.reporter.emit(Event::Waiting(Waiting {
+                        awaited: WaitingFor::Rendezvous,
+                        at: None,
+                    }));
+                }
                 let warning = Warning::new(WarningCode::RendezvousLost, error.to_string());
                 self.reporter.emit(Event::Warning(warning));
             }

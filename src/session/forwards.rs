@@ -248,7 +248,7 @@ impl Forwards {
                 WarningCode::ForwardFailed,
                 format!(
                     "the forward of port {port} failed there: {}",
-                    Untrusted::new(&why)
+                    Untrusted::limited(&why, 300)
                 ),
             ),
         };
