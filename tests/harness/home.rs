@@ -3,21 +3,22 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
 use tempfile::TempDir;
 
-/// A home directory that is removed with this value. A peer that is started in it again is the same peer.
-#[derive(Debug)]
+/// A home directory that is removed with its last handle. A peer that is started in it again is the same peer.
+#[derive(Clone, Debug)]
 pub struct Home {
-    directory: TempDir,
+    directory: Arc<TempDir>,
 }
 
 impl Home {
     /// An empty one.
     pub fn new() -> Self {
         Self {
-            directory: tempfile::tempdir().unwrap(),
+            directory: Arc::new(tempfile::tempdir().unwrap()),
         }
     }
 

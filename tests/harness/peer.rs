@@ -9,7 +9,8 @@ use std::{
 
 use p2pdbg::{
     failure::{ErrorCode, Failure},
-    report::{Event, PathKind, PathReport, WaitingFor, Warning, WarningCode},
+    forward::HostPort,
+    report::{Event, PathKind, PathReport, StreamState, WaitingFor, Warning, WarningCode},
 };
 use p2pdbg_wire::code::Code;
 use serde_json::Value;
@@ -75,10 +76,12 @@ impl PeerCommand {
     /// Starts it with `--json`.
     #[track_caller]
     pub fn start(self) -> Peer {
+        let has_command = self.arguments.iter().any(|argument| argument == "--");
         let (process, home) = self.spawn(&["--json"], Some(LOG));
         Peer {
             process,
             home,
+            has_command,
             taken: Mutex::default(),
         }
     }
@@ -112,6 +115,7 @@ impl PeerCommand {
 pub struct Peer {
     process: Process,
     home: Home,
+    has_command: bool,
     /// Which lines of its output have been taken as events.
     taken: Mutex<Vec<usize>>,
 }
@@ -161,6 +165,14 @@ impl Peer {
         self.events().into_iter().filter_map(path).collect()
     }
 
+    /// The first code that led to it, whether it was taken or not.
+    pub fn first_code(&self) -> Option<Code> {
+        self.events().into_iter().find_map(|event| match event {
+            Event::Ready { code, .. } => code,
+            _ => None,
+        })
+    }
+
     /// The next code that leads to it.
     #[track_caller]
     pub fn code(&self) -> Code {
@@ -197,11 +209,20 @@ impl Peer {
         });
     }
 
-    /// Waits until it says that it waits for something.
+    /// Waits until it says that it waits for something; gives where that must listen.
     #[track_caller]
-    pub fn waiting(&self, what: WaitingFor) {
+    pub fn waiting(&self, what: WaitingFor) -> Option<HostPort> {
         self.event(&format!("waiting for {what:?}"), |event| match event {
-            Event::Waiting(waiting) if waiting.awaited == what => Some(()),
+            Event::Waiting(waiting) if waiting.awaited == what => Some(waiting.at.clone()),
+            _ => None,
+        })
+    }
+
+    /// Waits until a stream of it is in this state.
+    #[track_caller]
+    pub fn stream(&self, wanted: StreamState) {
+        self.event(&format!("{wanted:?} stream"), |event| match event {
+            Event::Stream { state, .. } if *state == wanted => Some(()),
             _ => None,
         });
     }
@@ -236,20 +257,34 @@ impl Peer {
         failure
     }
 
-    /// Ends it by ^C, and gives what it keeps on disk.
+    /// Ends it by ^C.
     #[cfg(unix)]
     #[track_caller]
-    pub fn stop(mut self) -> Home {
+    pub fn stop(&mut self) {
         self.interrupt();
         assert_eq!(self.exit_status(), 130);
-        self.home
     }
 
-    /// What it keeps on disk, after its end.
-    #[track_caller]
-    pub fn into_home(mut self) -> Home {
-        self.wait();
-        self.home
+    /// What it keeps on disk.
+    pub fn home(&self) -> Home {
+        self.home.clone()
+    }
+}
+
+impl Drop for Peer {
+    /// Holds everything that it printed to the schema.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        for line in self.stdout() {
+            let event = json(&line);
+            assert!(
+                event.is_some() || self.has_command,
+                "{} printed what is no event: {line}",
+                self.name()
+            );
+        }
     }
 }
 

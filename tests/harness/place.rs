@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::Command,
     sync::{
-        Mutex,
+        Mutex, OnceLock,
         atomic::{AtomicU16, Ordering},
     },
 };
@@ -22,13 +22,19 @@ pub enum Place {
 }
 
 impl Place {
-    /// A command that runs there.
+    /// A command that runs there, and on Linux not longer than the thread that starts it.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        match self {
+        let on = |program: &OsStr| match self {
             Self::Here => Command::new(program),
             #[cfg(target_os = "linux")]
             Self::Node(node) => node.command(program),
+        };
+        if !dies_with_us() {
+            return on(program.as_ref());
         }
+        let mut command = on("setpriv".as_ref());
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+        command
     }
 
     /// Does something that opens sockets there.
@@ -62,6 +68,13 @@ impl Place {
         let any = SocketAddr::new(ip.into(), 0);
         self.enter(|| UdpSocket::bind(any)).unwrap()
     }
+}
+
+/// Whether there is a program that has another killed when a test is: by ^C, say, before it can clean up.
+fn dies_with_us() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    let asked = || Command::new("setpriv").arg("--version").output().is_ok();
+    *ANSWER.get_or_init(|| cfg!(target_os = "linux") && asked())
 }
 
 /// Port numbers that nobody else uses while this value lives.

@@ -96,7 +96,7 @@ impl Setting {
             .args(self.arguments.clone())
     }
 
-    /// `p2pdbg connect` with a code.
+    /// `p2pdbg connect` with a code, which is passed where other users cannot see it.
     pub fn connector_with(&self, code: &Code) -> PeerCommand {
         self.connector().env("P2PDBG_CODE", code.to_string())
     }

@@ -1,11 +1,11 @@
 //! Bytes that tell when one of them is missing, repeated or out of order.
 
 use std::{
-    io::{Read, Write},
-    net::{Shutdown, TcpStream},
+    io::{ErrorKind, Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
 };
 
-use super::PATIENCE;
+use super::{PATIENCE, eventually};
 
 /// Bytes that are written and read at once.
 pub const BLOCK: usize = 64 * 1024;
@@ -40,6 +40,19 @@ impl Numbered {
         self.number += 1;
         &self.block
     }
+}
+
+/// Waits for the next connection.
+#[track_caller]
+pub fn accept(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).unwrap();
+    let connection = eventually("connection", || match listener.accept() {
+        Ok((connection, _)) => Some(connection),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+        Err(error) => panic!("cannot accept: {error}"),
+    });
+    connection.set_nonblocking(false).unwrap();
+    connection
 }
 
 /// Writes the first `length` bytes of the stream of `seed`, and leaves the connection open.
@@ -92,7 +105,7 @@ pub fn receive_reset(mut from: &TcpStream) {
         match from.read(&mut more) {
             Ok(1..) => {}
             Ok(0) => panic!("the stream ended well"),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return,
             Err(error) => panic!("not reset: {error}"),
         }
     }

@@ -4,4 +4,8 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod command;
+mod ending;
+mod forwards;
+mod meeting;
 mod streams;

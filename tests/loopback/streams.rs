@@ -6,7 +6,7 @@ use p2pdbg::report::{Event, StreamState};
 
 use crate::harness::{
     Pair, Setting,
-    traffic::{finish, receive, receive_end, receive_reset, reset, say, send},
+    traffic::{accept, finish, receive, receive_end, receive_reset, reset, say, send},
 };
 
 /// A forward, and something that listens at its target.
@@ -37,7 +37,7 @@ impl Forwarded {
     /// A connection through the tunnel: the end that was opened, and the one that was dialled.
     fn connection(&self) -> (TcpStream, TcpStream) {
         let opened = self.setting.ide.connect(self.port);
-        let (dialled, _) = self.target.accept().unwrap();
+        let dialled = accept(&self.target);
         (opened, dialled)
     }
 }
@@ -69,11 +69,7 @@ fn a_forward_opened_at_the_debuggee_leads_to_the_ide() {
     let (opened, dialled) = forwarded.connection();
     exchange(&opened, &dialled, 1, 5_000_000);
     for peer in [&forwarded.pair.listener, &forwarded.pair.connector] {
-        let open = |event: &Event| match event {
-            Event::Stream { state, .. } if *state == StreamState::Open => Some(()),
-            _ => None,
-        };
-        peer.event("open stream", open);
+        peer.stream(StreamState::Open);
     }
 }
 
@@ -164,6 +160,21 @@ fn a_connection_broken_off_at_one_end_is_broken_off_at_the_other() {
     say(&dialled, &opened, "hello");
     reset(dialled);
     receive_reset(&opened);
+}
+
+#[test]
+fn a_connection_that_is_reset_at_once_disturbs_no_other() {
+    let forwarded = forwarded("-L");
+    let (opened, dialled) = forwarded.connection();
+    for round in 0..20 {
+        reset(forwarded.setting.ide.connect(forwarded.port));
+        say(&opened, &dialled, &format!("round {round}"));
+    }
+    // The streams have come and gone over one tunnel.
+    for peer in [&forwarded.pair.listener, &forwarded.pair.connector] {
+        let lost = |event: &Event| matches!(event, Event::PeerLost { .. });
+        assert!(!peer.events().iter().any(lost));
+    }
 }
 
 #[test]

@@ -1,0 +1,235 @@
+//! The COMMAND of `connect`: its variables, its signals, its output and its exit status.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use p2pdbg::{failure::ErrorCode, report::WaitingFor};
+use rustix::process::Signal;
+
+use crate::harness::{
+    Peer, PeerCommand, Setting,
+    traffic::{accept, receive_end, receive_reset, say},
+};
+
+/// A listener with this forward, and a connector that runs a shell script.
+fn runs(setting: &Setting, forward: &[&str], script: &str) -> (Peer, PeerCommand) {
+    let listener = setting.listener().args(forward.iter().copied()).start();
+    let connector = setting
+        .connector_with(&listener.code())
+        .args(["--", "sh", "-c", script]);
+    (listener, connector)
+}
+
+const TELL: &str = r#"echo "told $START_DEBUGGER $DEBUGGER_HOST $DEBUGGER_PORT""#;
+
+#[test]
+fn the_command_is_told_where_to_listen_and_its_status_is_handed_on() {
+    let setting = Setting::loopback();
+    let (port, target) = (setting.port(), setting.port());
+    let forward = format!("{port}:localhost:{target}");
+    let script = format!("{TELL}; exit 7");
+    let (listener, connector) = runs(&setting, &["-L", &forward], &script);
+    let mut connector = connector.start();
+    assert_eq!(connector.line("told"), format!("told 1 127.0.0.1 {target}"));
+    assert_eq!(connector.exit_status(), 7);
+    listener.closed();
+    listener.waiting(WaitingFor::Peer);
+}
+
+#[test]
+fn the_command_is_told_where_to_connect_when_the_ide_listens() {
+    let setting = Setting::loopback();
+    let (port, target) = (setting.port(), setting.port());
+    let forward = format!("{port}:localhost:{target}");
+    let (_listener, connector) = runs(&setting, &["-R", &forward], TELL);
+    let mut connector = connector.start();
+    assert_eq!(connector.line("told"), format!("told 1 127.0.0.1 {port}"));
+    assert_eq!(connector.exit_status(), 0);
+}
+
+#[test]
+fn the_first_forward_is_the_debuggers() {
+    let setting = Setting::loopback();
+    let (port, target) = (setting.port(), setting.port());
+    let first = format!("{port}:localhost:{target}");
+    let second = format!("{}:localhost:{}", setting.port(), setting.port());
+    let (_listener, connector) = runs(&setting, &["-R", &first, "-R", &second], TELL);
+    let connector = connector.start();
+    assert_eq!(connector.line("told"), format!("told 1 127.0.0.1 {port}"));
+}
+
+#[test]
+fn the_command_runs_once_its_forward_is_open() {
+    let setting = Setting::loopback();
+    let (port, target) = (setting.port(), setting.port());
+    let forward = format!("{port}:localhost:{target}");
+    // What the kernel lists as listening (state 0A) when the COMMAND begins.
+    let script = format!("grep -ci ':{port:04X} .* 0A ' /proc/net/tcp; true");
+    let (_listener, connector) = runs(&setting, &["-R", &forward], &script);
+    let mut connector = connector.start();
+    assert_eq!(connector.exit_status(), 0);
+    if cfg!(target_os = "linux") {
+        assert!(connector.stdout().contains(&"1".to_owned()));
+    }
+}
+
+#[test]
+fn signals_reach_the_command_and_p2pdbg_stays_until_it_has_ended() {
+    let setting = Setting::loopback();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let script = r#"
+        trap 'echo got USR1' USR1
+        trap 'echo got HUP' HUP
+        trap 'echo got INT' INT
+        trap 'echo got TERM; exit 9' TERM
+        echo ready
+        for _ in $(seq 1000); do sleep 0.05; done"#;
+    let (_listener, connector) = runs(&setting, &["-L", &forward], script);
+    let mut connector = connector.start();
+    connector.line("ready");
+    for (signal, line) in [
+        (Signal::USR1, "got USR1"),
+        (Signal::HUP, "got HUP"),
+        (Signal::INT, "got INT"),
+    ] {
+        connector.signal(signal);
+        connector.line(line);
+        assert!(connector.is_running());
+    }
+    connector.signal(Signal::TERM);
+    connector.line("got TERM");
+    assert_eq!(connector.exit_status(), 9);
+}
+
+#[test]
+fn a_command_killed_by_a_signal_gives_the_status_that_a_shell_would() {
+    let setting = Setting::loopback();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let (listener, connector) = runs(&setting, &["-L", &forward], "kill -KILL $$");
+    assert_eq!(connector.start().exit_status(), 128 + 9);
+    listener.closed();
+}
+
+#[test]
+fn the_last_bytes_of_a_command_arrive_before_p2pdbg_ends() {
+    let setting = Setting::loopback();
+    let (port, target) = (setting.port(), setting.port());
+    let forward = format!("{port}:localhost:{target}");
+    let listener = setting.listener().args(["-R", &forward]).start();
+    // The only shell with sockets; a COMMAND that ends while most of what it wrote is still on its way.
+    let script = "exec 3<>/dev/tcp/$DEBUGGER_HOST/$DEBUGGER_PORT; head -c 3000000 /dev/zero >&3";
+    let mut connector = setting
+        .connector_with(&listener.code())
+        .args(["--", "bash", "-c", script])
+        .start();
+    let ide = setting.ide.listen(target);
+    let mut debuggee = accept(&ide);
+    let read = std::io::copy(&mut debuggee, &mut std::io::sink()).unwrap();
+    assert_eq!(read, 3_000_000);
+    assert_eq!(connector.exit_status(), 0);
+}
+
+#[test]
+fn the_command_goes_on_when_the_peer_ends_the_session() {
+    let setting = Setting::loopback();
+    let (port, target) = (setting.port(), setting.port());
+    let forward = format!("{port}:localhost:{target}");
+    let script = "trap 'exit 5' TERM; echo ready; for _ in $(seq 1000); do sleep 0.05; done";
+    let (mut listener, connector) = runs(&setting, &["-L", &forward], script);
+    let mut connector = connector.start();
+    connector.line("ready");
+    let target = setting.debuggee.listen(target);
+    let opened = setting.ide.connect(port);
+    let dialled = accept(&target);
+    say(&opened, &dialled, "hello");
+    listener.stop();
+    connector.closed();
+    receive_reset(&dialled);
+    assert!(connector.is_running());
+    connector.signal(Signal::TERM);
+    assert_eq!(connector.exit_status(), 5);
+}
+
+#[test]
+fn what_the_command_prints_comes_through_unchanged() {
+    let setting = Setting::loopback();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let script = r#"echo '{"not":"an event"}'; echo plain; echo trouble >&2"#;
+    let (_listener, connector) = runs(&setting, &["-L", &forward], script);
+    let mut connector = connector.start();
+    assert_eq!(connector.exit_status(), 0);
+    let out = connector.stdout();
+    assert!(out.contains(&r#"{"not":"an event"}"#.to_owned()) && out.contains(&"plain".to_owned()));
+    assert!(connector.stderr().contains(&"trouble".to_owned()));
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_a_127_and_the_listener_goes_on() {
+    let setting = Setting::loopback();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let listener = setting.listener().args(["-L", &forward]).start();
+    let mut connector = setting
+        .connector_with(&listener.code())
+        .args(["--", "/nonexistent/program", "--option"])
+        .start();
+    let failure = connector.fails(ErrorCode::CommandNotFound);
+    assert_eq!(connector.exit_status(), 127);
+    assert!(
+        failure.message.contains("/nonexistent/program"),
+        "{failure:?}"
+    );
+    listener.closed();
+    listener.waiting(WaitingFor::Peer);
+}
+
+#[test]
+fn a_command_that_is_no_program_is_a_126() {
+    let setting = Setting::loopback();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let listener = setting.listener().args(["-L", &forward]).start();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("data");
+    fs::write(&file, "no program").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut connector = setting
+        .connector_with(&listener.code())
+        .args(["--".as_ref(), file.as_os_str()])
+        .start();
+    connector.fails(ErrorCode::CommandNotStarted);
+    assert_eq!(connector.exit_status(), 126);
+}
+
+#[test]
+fn an_interrupt_before_the_command_runs_ends_p2pdbg() {
+    let setting = Setting::loopback();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let (listener, connector) = runs(&setting, &["-L", &forward], "echo it ran");
+    listener.signal(Signal::STOP);
+    let mut connector = connector.start();
+    connector.waiting(WaitingFor::Peer);
+    connector.stop();
+    assert!(!connector.stdout().contains(&"it ran".to_owned()));
+}
+
+#[test]
+fn a_connection_that_the_command_closed_ends_well() {
+    let setting = Setting::loopback();
+    let (port, target) = (setting.port(), setting.port());
+    let forward = format!("{port}:localhost:{target}");
+    let listener = setting.listener().args(["-R", &forward]).start();
+    let mut connector = setting
+        .connector_with(&listener.code())
+        .args([
+            "--",
+            "bash",
+            "-c",
+            "echo hello >/dev/tcp/$DEBUGGER_HOST/$DEBUGGER_PORT",
+        ])
+        .start();
+    let ide = setting.ide.listen(target);
+    let debuggee = accept(&ide);
+    let mut heard = [0; 6];
+    std::io::Read::read_exact(&mut &debuggee, &mut heard).unwrap();
+    assert_eq!(&heard, b"hello\n");
+    receive_end(&debuggee);
+    assert_eq!(connector.exit_status(), 0);
+}
