@@ -201,6 +201,7 @@ impl Host {
             MeetingEvent::PeerSeen(addresses) => {
                 self.tell_session(SessionInput::PeerSeen(addresses));
             }
+            MeetingEvent::PeerLeft => self.tell_session(SessionInput::PeerLeft),
             MeetingEvent::Message(message) => self.tell_session(SessionInput::Message(message)),
             MeetingEvent::Failed(failure) => {
                 self.meeting = None;

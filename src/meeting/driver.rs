@@ -224,7 +224,10 @@ impl Driver {
                     self.tell(MeetingEvent::PeerSeen(addresses)).await;
                 }
             }
-            FromRendezvous::PeerLeft { session, .. } => self.on_peer_left(session).await,
+            FromRendezvous::PeerLeft {
+                session,
+                on_purpose,
+            } => self.on_peer_left(session, on_purpose).await,
             FromRendezvous::Refused { refusal } => self.on_refused(refusal).await,
             FromRendezvous::Stopping => tracing::info!("the rendezvous is stopping"),
             FromRendezvous::Welcome { .. } => {}

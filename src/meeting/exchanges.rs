@@ -221,7 +221,7 @@ impl Driver {
         })
     }
 
-    pub(super) async fn on_peer_left(&mut self, session: SessionId) {
+    pub(super) async fn on_peer_left(&mut self, session: SessionId, on_purpose: bool) {
         if self.exchanges.contains_key(&session) {
             self.on_exchange_failed(session, pairing::Failure::PeerLeft)
                 .await;
@@ -237,6 +237,9 @@ impl Driver {
         {
             // It comes back to the handle at which this side waits.
             channel.carried_by = None;
+            if on_purpose {
+                self.tell(MeetingEvent::PeerLeft).await;
+            }
         }
     }
 

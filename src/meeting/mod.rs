@@ -127,6 +127,8 @@ pub enum MeetingEvent {
     Introduced(MeetingPoint),
     /// The rendezvous saw the peer of the running session bind its leg.
     PeerSeen(Vec<IpAddr>),
+    /// The peer of the running session has left the rendezvous, which says that it did so on purpose.
+    PeerLeft,
     /// The peer of the running session says this.
     Message(PeerMessage),
     /// The meeting is over, for this reason.

@@ -198,6 +198,10 @@ impl Driver {
             }
             SessionInput::Message(PeerMessage::Bye) => self.over = Some(SessionEnd::PeerClosed),
             SessionInput::Message(PeerMessage::Introduce(_)) => {}
+            SessionInput::PeerLeft if self.tunnels.never_up() => {
+                self.over = Some(SessionEnd::PeerClosed);
+            }
+            SessionInput::PeerLeft => {}
             SessionInput::Replaced => self.over = Some(SessionEnd::Replaced),
             SessionInput::Drain => {
                 self.drain_until = Some(Instant::now() + DRAIN);

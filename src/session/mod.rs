@@ -97,6 +97,8 @@ pub enum SessionInput {
     PeerSeen(Vec<IpAddr>),
     /// The peer said something through the rendezvous.
     Message(PeerMessage),
+    /// The rendezvous says that the peer has left on purpose. Its word ends nothing that ever worked without it.
+    PeerLeft,
     /// The peer has come back as another process: this session is over.
     Replaced,
     /// Tell when everything that local programs wrote before they closed has been delivered, or cannot be soon.

@@ -167,8 +167,9 @@ fn a_command_that_does_not_exist_is_a_127_and_the_listener_goes_on() {
     let setting = Setting::loopback();
     let forward = format!("{}:localhost:{}", setting.port(), setting.port());
     let listener = setting.listener().args(["-L", &forward]).start();
+    let code = listener.code();
     let mut connector = setting
-        .connector_with(&listener.code())
+        .connector_with(&code)
         .args(["--", "/nonexistent/program", "--option"])
         .start();
     let failure = connector.fails(ErrorCode::CommandNotFound);
@@ -177,6 +178,9 @@ fn a_command_that_does_not_exist_is_a_127_and_the_listener_goes_on() {
         failure.message.contains("/nonexistent/program"),
         "{failure:?}"
     );
+    // It was noticed before the code was used up.
+    let mut connector = setting.connector_with(&code).args(["--", "true"]).start();
+    assert_eq!(connector.exit_status(), 0);
     listener.closed();
     listener.waiting(WaitingFor::Peer);
 }
