@@ -246,7 +246,9 @@ impl Driver {
                         let _ = write(&mut send, &message).await;
                     }
                     let _ = send.finish();
-                    let _ = tokio::time::timeout(Duration::from_millis(500), send.stopped()).await;
+                    // It closes once it has read all of it. If this end closed first, what was not read would be lost.
+                    let closed = dialed.connection.closed();
+                    let _ = tokio::time::timeout(Duration::from_millis(500), closed).await;
                     dialed.connection.close(VarInt::from_u32(close::DONE), b"");
                     let _ = tokio::time::timeout(Duration::from_millis(200), dialed.endpoint.wait_idle()).await;
                     return None;
