@@ -57,7 +57,7 @@ def main() -> None:
             began = time.monotonic()
             view = session.step_over()
             tell("step", view["frame"], ms=round((time.monotonic() - began) * 1000, 1))
-            return view["variables"]
+            return view
 
         client = DapClient.over(run, "debugpy", dial(run, args.host, args.port))
         session = DapSession(run, client, shop)
@@ -71,11 +71,12 @@ def main() -> None:
             before = session.variables()
             variable("item", before)
             variable("cents", before)
-            variable("cents", step())
+            view = step()
+            variable("cents", view["variables"])
             if first:
                 session.resume()
 
-        frame = client.request("stackTrace", {"threadId": session.thread, "levels": 1})["stackFrames"][0]
+        frame = view["frame"]
         expression = "sum(count * price for _, count, price in basket)"
         right = session.evaluate(expression, frame)
         run.emit("evaluated", expression=expression, value=right)

@@ -97,9 +97,8 @@ fn run() -> Result<()> {
         (seen.paired == 2).then_some(())
     })?;
     let port = cast.until("the forward", |seen| seen.port)?;
-    let direct = |kind| kind == PathKind::Direct;
     cast.until("a direct path", |seen| {
-        seen.path.filter(|&path| direct(path))
+        (seen.path == Some(PathKind::Direct)).then_some(())
     })?;
 
     let mut ide = stage.beside_the_ide(Path::new(&python));
