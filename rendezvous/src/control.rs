@@ -199,4 +199,11 @@ mod tests {
         assert!(!outlet.push(Outgoing::Frame(vec![0; 6])));
         assert!(matches!(inlet.next().await, Some(Outgoing::Frame(_))));
     }
+
+    #[tokio::test]
+    async fn the_queue_of_a_connection_that_has_ended_is_never_full() {
+        let (outlet, inlet) = outgoing_queue(10);
+        drop(inlet);
+        assert!(outlet.push(Outgoing::Frame(vec![0; 60])));
+    }
 }

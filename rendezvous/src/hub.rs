@@ -17,7 +17,10 @@ use p2pdbg_wire::{
     control::{FromRendezvous, ToRendezvous},
     frame,
 };
-use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio::{
+    sync::mpsc::{self, error::TrySendError},
+    time::MissedTickBehavior,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -94,10 +97,17 @@ pub(crate) fn outgoing_queue(most: usize) -> (Outlet, Inlet) {
 
 impl Outlet {
     /// Whether there was room.
+    ///
+    /// A connection that has ended has room for anything: what its peer said before must be heard first, and then
+    /// [`Event::Lost`] tells of the end.
     pub(crate) fn push(&self, outgoing: Outgoing) -> bool {
         let length = outgoing.length();
         let waiting = self.waiting.fetch_add(length, Ordering::Relaxed);
-        waiting.saturating_add(length) <= self.most && self.queue.try_send(outgoing).is_ok()
+        if self.queue.is_closed() {
+            return true;
+        }
+        waiting.saturating_add(length) <= self.most
+            && !matches!(self.queue.try_send(outgoing), Err(TrySendError::Full(_)))
     }
 }
 
