@@ -99,6 +99,21 @@ fn a_request_to_stop_is_as_good_as_an_interrupt() {
 }
 
 #[test]
+fn an_end_just_after_pairing_is_heard_though_no_tunnel_may_stand_yet() {
+    for _ in 0..5 {
+        let setting = Setting::loopback();
+        let mut pair = a_session(&setting);
+        pair.listener.stop();
+        pair.connector.closed();
+        assert_eq!(pair.connector.exit_status(), 0);
+
+        let mut pair = a_session(&setting);
+        pair.connector.stop();
+        pair.listener.closed();
+    }
+}
+
+#[test]
 fn connections_that_stand_are_reset_at_both_ends_whoever_was_interrupted() {
     for listener_goes in [true, false] {
         let setting = Setting::loopback();
