@@ -16,6 +16,7 @@ pub mod net;
 pub mod pairing;
 pub mod path;
 pub mod peer_name;
+pub mod policy;
 pub mod rendezvous;
 pub mod report;
 pub mod same_host;

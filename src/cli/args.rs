@@ -8,7 +8,8 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
-use super::options::{Absent, PathPolicy};
+use super::forward_args::ForwardArgs;
+use crate::policy::{Absent, PathPolicy};
 
 const ABOUT: &str = "Connects a debugger to a program on another host when both sit behind NATs";
 
@@ -49,7 +50,7 @@ Examples:
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(name = "p2pdbg", version, about = ABOUT, after_help = EXAMPLES)]
-#[command(disable_help_subcommand = true, max_term_width = 100)]
+#[command(max_term_width = 100)]
 pub struct Cli {
     /// Log more to standard error: -v what is done, -vv why, -vvv everything (or set P2PDBG_LOG)
     #[arg(short, long, global = true, action = ArgAction::Count, display_order = 900)]
@@ -87,17 +88,9 @@ pub enum CliCommand {
 #[derive(Debug, Args)]
 #[command(after_help = LISTEN_EXAMPLES)]
 pub struct ListenArgs {
-    /// Debuggers to forward for, as listed below [default: auto]
-    #[arg(value_name = "FORWARD")]
-    pub forwards: Vec<String>,
-
-    /// Open PORT beside the IDE and dial HOST:PORT at the debuggee (PORT 0: any; BIND *: all addresses)
-    #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:PORT")]
-    pub left: Vec<String>,
-
-    /// Open PORT at the debuggee and dial HOST:PORT beside the IDE
-    #[arg(short = 'R', value_name = "[BIND:]PORT:HOST:PORT")]
-    pub right: Vec<String>,
+    /// What is forwarded.
+    #[command(flatten)]
+    pub forwards: ForwardArgs,
 
     /// Wait for the peer of this name, known from an earlier session, instead of making a code
     #[arg(long, value_name = "NAME")]

@@ -29,6 +29,8 @@ pub fn completions(shell: Shell) -> Result<(), Failure> {
 /// If standard output or the directory cannot be written.
 pub fn man(dir: Option<&Path>) -> Result<(), Failure> {
     let mut root = Cli::command();
+    // `help` is a way to get at these pages, not one of them.
+    root = root.disable_help_subcommand(true);
     // Gives the subcommands their full names.
     root.build();
     let Some(dir) = dir else {

@@ -6,11 +6,10 @@
 
 pub mod args;
 mod duration;
+mod forward_args;
 pub mod generate;
 mod options;
 mod resolve;
 
-pub use options::{
-    Absent, Command, ConnectOptions, ListenOptions, Meeting, PathPolicy, SessionOptions,
-};
+pub use options::{Command, ConnectOptions, ListenOptions, Meeting, SessionOptions};
 pub use resolve::{Environment, resolve_connect, resolve_listen};

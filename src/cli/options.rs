@@ -2,12 +2,12 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::ValueEnum;
 use p2pdbg_wire::{code::Code, url::RendezvousUrl};
 
 use crate::{
     forward::{AllowList, ForwardSpec},
     peer_name::PeerName,
+    policy::{Absent, PathPolicy},
 };
 
 /// What `p2pdbg listen` was asked to do.
@@ -67,28 +67,4 @@ pub struct Command {
     pub program: OsString,
     /// What it is given.
     pub arguments: Vec<OsString>,
-}
-
-/// Which paths a session may use: `--path`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum PathPolicy {
-    /// The best there is: the relay at once, a direct path as soon as it stands.
-    #[default]
-    #[value(skip)]
-    Any,
-    /// From peer to peer, never through the relay
-    Direct,
-    /// Through the relay alone
-    Relay,
-}
-
-/// What a forward does while nothing listens at its far end: `--absent`.
-///
-/// Either way a connection is never accepted and then closed, which hangs some debuggers for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Absent {
-    /// Accept connections and hold them until something listens
-    Hold,
-    /// Listen only while the far end listens: a program that comes early is refused at once
-    Refuse,
 }

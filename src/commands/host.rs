@@ -8,12 +8,13 @@ use p2pdbg_wire::control::Role;
 use tokio::sync::mpsc;
 
 use crate::{
-    cli::{Absent, SessionOptions},
+    cli::SessionOptions,
     failure::{ErrorCode, Failure},
     forward::{Direction, Forward, OpenPort, port_failure},
     meeting::{Meeting, MeetingCommand, MeetingConfig, MeetingEvent, MeetingPoint, Met, Whom},
     pairing::{KnownPeer, KnownPeers},
     peer_name::PeerName,
+    policy::Absent,
     report::{
         Activity, Event, Reporter, Status, Untrusted, Waiting, WaitingFor, Warning, WarningCode,
     },

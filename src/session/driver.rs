@@ -16,10 +16,10 @@ use super::{
     status::StatusLine, streams::Streams, tunnels, tunnels::Tunnels,
 };
 use crate::{
-    cli::PathPolicy,
     failure::{ErrorCode, Failure},
     pairing::SessionKeys,
     path::{PathCommand, PathEvent, Paths, Search},
+    policy::PathPolicy,
     report::Untrusted,
     tunnel::TunnelConfig,
 };

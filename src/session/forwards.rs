@@ -14,10 +14,10 @@ use tokio::{
 
 use super::{Event, SessionConfig};
 use crate::{
-    cli::Absent,
     failure::Failure,
     forward::{AllowList, Forward, HostPort, OpenPort, Preset, SpecFault, dial, port_failure},
     listening::{self, Presence},
+    policy::Absent,
     report::{Event as Report, Reporter, Untrusted, Warning, WarningCode},
     stream::Local,
 };

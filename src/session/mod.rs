@@ -37,11 +37,11 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use self::driver::Driver;
 pub(crate) use self::forwards::refuses;
 use crate::{
-    cli::{Absent, PathPolicy},
     failure::{ErrorCode, Failure},
     forward::{AllowList, Forward, OpenPort},
     pairing::SessionKeys,
     path::Paths,
+    policy::{Absent, PathPolicy},
     report::Reporter,
     tunnel::{ControlReader, Tunnel, TunnelConfig, TunnelError},
 };

@@ -7,7 +7,7 @@ use p2pdbg_wire::tunnel::PathKind;
 use tokio::time::Instant;
 
 use crate::{
-    cli::PathPolicy,
+    policy::PathPolicy,
     report::{Activity, Event as Report, PathReport, Reporter, Status, Waiting},
     tunnel::Tunnel,
 };

@@ -1,0 +1,251 @@
+use std::time::Duration;
+
+use clap::{Arg, CommandFactory, FromArgMatches, builder::Resettable};
+
+use super::*;
+use crate::{
+    cli::args::{Cli, CliCommand},
+    policy::{Absent, PathPolicy},
+};
+
+const URL: &str = "p2pdbg://192.0.2.1:4000";
+
+/// Parses a command line as if no variables were set.
+fn parse(line: &[&str]) -> CliCommand {
+    let deaf = |arg: Arg| arg.env(Resettable::Reset);
+    let definitions = Cli::command().mut_subcommands(|command| command.mut_args(deaf));
+    let matches = definitions.try_get_matches_from(line).unwrap();
+    Cli::from_arg_matches(&matches).unwrap().command
+}
+
+fn listen(line: &[&str], config: Config) -> Result<ListenOptions, Failure> {
+    match parse(&[&["p2pdbg", "listen"], line].concat()) {
+        CliCommand::Listen(args) => resolve_listen(args, environment(config, &mut |_| None)),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn connect(
+    line: &[&str],
+    code: Option<&str>,
+    ask: &mut dyn FnMut(Option<&str>) -> Option<String>,
+) -> Result<ConnectOptions, Failure> {
+    let line = [&["p2pdbg", "connect", "--rendezvous", URL], line].concat();
+    let mut environment = environment(Config::default(), ask);
+    environment.code = code.map(str::to_owned);
+    match parse(&line) {
+        CliCommand::Connect(args) => resolve_connect(args, environment),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn environment(
+    config: Config,
+    ask_code: &mut dyn FnMut(Option<&str>) -> Option<String>,
+) -> Environment<'_> {
+    Environment {
+        config,
+        code: None,
+        ask_code,
+    }
+}
+
+fn configured() -> Config {
+    Config {
+        rendezvous: Some(URL.to_owned()),
+        ..Config::default()
+    }
+}
+
+#[test]
+fn everything_has_a_default_but_the_rendezvous() {
+    let options = listen(&[], configured()).unwrap();
+    assert_eq!(options.session.rendezvous.authority(), "192.0.2.1:4000");
+    assert_eq!(options.forwards, [ForwardSpec::Auto { port: 5678 }]);
+    assert_eq!(options.absent, None);
+    assert_eq!(options.peer, None);
+    assert_eq!(options.session.path, PathPolicy::Any);
+    assert_eq!(options.session.resume_for, Duration::from_secs(43_200));
+    assert_eq!(options.session.name, PeerName::of_this_host());
+    assert_eq!(options.session.state, None);
+    let missing = listen(&[], Config::default()).unwrap_err();
+    assert_eq!(missing.code, ErrorCode::RendezvousMissing);
+}
+
+#[test]
+fn the_command_line_wins_over_the_file() {
+    let config = Config {
+        rendezvous: Some("p2pdbg://elsewhere".to_owned()),
+        name: Some("filed".to_owned()),
+        state: Some("/filed".into()),
+        forwards: vec!["node".to_owned(), "-R 1:localhost:2".to_owned()],
+    };
+    let file = listen(&[], config.clone()).unwrap();
+    assert_eq!(file.session.name.as_str(), "filed");
+    assert_eq!(file.session.state, Some("/filed".into()));
+    assert_eq!(file.forwards.len(), 2);
+    let line = [
+        "--rendezvous",
+        URL,
+        "--name",
+        "typed",
+        "--state",
+        "/typed",
+        "debugpy",
+    ];
+    let typed = listen(&line, config).unwrap();
+    assert_eq!(typed.session.rendezvous.host, "192.0.2.1");
+    assert_eq!(typed.session.name.as_str(), "typed");
+    assert_eq!(typed.session.state, Some("/typed".into()));
+    assert_eq!(typed.forwards, ["debugpy".parse().unwrap()]);
+}
+
+#[test]
+fn a_value_of_nothing_counts_as_none() {
+    let line = ["--rendezvous", "", "--name", " ", "--state", ""];
+    let options = listen(&line, configured()).unwrap();
+    assert_eq!(options.session.rendezvous.host, "192.0.2.1");
+    assert_eq!(options.session.name, PeerName::of_this_host());
+}
+
+#[test]
+fn every_option_of_a_listen_arrives() {
+    let line = [
+        "xdebug",
+        "-R",
+        "[::1]:9:localhost:9",
+        "-L",
+        "8000:localhost:80",
+        "--peer",
+        "web-1",
+        "--allow",
+        "db:5432",
+        "--path",
+        "relay",
+        "--resume-for",
+        "90s",
+        "--absent",
+        "refuse",
+    ];
+    let options = listen(&line, configured()).unwrap();
+    let forwards: Vec<String> = options
+        .forwards
+        .into_iter()
+        .map(|spec| spec.resolve(|_| false).to_string())
+        .collect();
+    assert_eq!(
+        forwards,
+        [
+            "-R localhost:9003:localhost:9003",
+            "-R [::1]:9:localhost:9",
+            "-L localhost:8000:localhost:80"
+        ]
+    );
+    assert_eq!(options.peer.unwrap().as_str(), "web-1");
+    assert!(options.session.allow.permits(&"db:5432".parse().unwrap()));
+    assert_eq!(options.session.path, PathPolicy::Relay);
+    assert_eq!(options.session.resume_for, Duration::from_secs(90));
+    assert_eq!(options.absent, Some(Absent::Refuse));
+}
+
+#[test]
+fn two_forwards_do_not_open_one_port() {
+    let fault = |line: &[&str]| listen(line, configured()).unwrap_err().message;
+    let twice = "two forwards would open port 5678 beside the IDE";
+    assert_eq!(fault(&["debugpy", "ptvsd"]), twice);
+    assert_eq!(fault(&["auto", "-L", "5678:localhost:1"]), twice);
+    assert!(listen(&["debugpy", "pydevd"], configured()).is_ok());
+    let any = ["-L", "0:localhost:1", "-L", "0:localhost:2"];
+    assert!(listen(&any, configured()).is_ok());
+}
+
+#[test]
+fn what_does_not_parse_is_told_with_what_to_write() {
+    let fault = |line: &[&str]| listen(line, configured()).unwrap_err();
+    let spec = fault(&["-L", "http:localhost:80"]);
+    assert_eq!(
+        spec.message,
+        "-L http:localhost:80: the port to open: the port is not a number from 1 to 65535"
+    );
+    assert!(spec.hint.unwrap().contains("-L 5678:localhost:5678"));
+    let preset = fault(&["gdb"]);
+    assert_eq!(preset.message, "no debugger preset is called \"gdb\"");
+    assert!(preset.hint.unwrap().contains("gdbserver"));
+    for line in [
+        ["--allow", "db"],
+        ["--resume-for", "forever"],
+        ["--name", "a b"],
+        ["--peer", "-"],
+        ["--rendezvous", "https://example.org"],
+    ] {
+        assert_eq!(fault(&line).exit_status(), 2, "{line:?}");
+    }
+}
+
+#[test]
+fn no_message_repeats_a_secret() {
+    let url = listen(&["--rendezvous", "p2pdbg://KEYKEY@host"], Config::default());
+    assert!(!format!("{:?}", url.unwrap_err()).contains("KEYKEY"));
+    let code = connect(&["482913-orbit-lemon-tigr"], None, &mut |_| None);
+    let code = format!("{:?}", code.unwrap_err());
+    assert!(!code.contains("orbit-lemon-tigr"), "{code}");
+}
+
+#[test]
+fn the_code_comes_from_the_line_or_the_variable_or_the_user() {
+    let code = |typed: &str| Meeting::Code(typed.parse().unwrap());
+    let (line, variable, answer) = (
+        "111111-orbit-lemon-tiger",
+        "222222-orbit-lemon-tiger",
+        "333333-orbit-lemon-tiger",
+    );
+    let mut asked = 0;
+    let mut ask = |_: Option<&str>| {
+        asked += 1;
+        Some(answer.to_owned())
+    };
+    let given = connect(&[line], Some(variable), &mut ask).unwrap();
+    assert_eq!(given.meeting, code(line));
+    let words = ["111111", "ORBIT", "lemon", "tige"];
+    let given = connect(&words, None, &mut ask).unwrap();
+    assert_eq!(given.meeting, code(line));
+    let given = connect(&[], Some(variable), &mut ask).unwrap();
+    assert_eq!(given.meeting, code(variable));
+    let given = connect(&["--peer", "laptop"], Some(variable), &mut ask).unwrap();
+    assert_eq!(given.meeting, Meeting::Known("laptop".parse().unwrap()));
+    let given = connect(&[], Some(""), &mut ask).unwrap();
+    assert_eq!(given.meeting, code(answer));
+    assert_eq!(asked, 1);
+}
+
+#[test]
+fn a_mistyped_code_may_be_typed_again() {
+    let mut answers = vec!["333333-orbit-lemon-tiger", "333333-orbit-lemon"];
+    let mut told = Vec::new();
+    let mut ask = |fault: Option<&str>| {
+        told.push(fault.map(str::to_owned));
+        answers.pop().map(str::to_owned)
+    };
+    assert!(connect(&[], None, &mut ask).is_ok());
+    assert_eq!(told.len(), 2);
+    assert!(told[0].is_none() && told[1].is_some());
+    let mut ask = |_: Option<&str>| Some("nonsense".to_owned());
+    let failure = connect(&[], None, &mut ask).unwrap_err();
+    assert_eq!(failure.code, ErrorCode::CodeMalformed);
+    let failure = connect(&[], None, &mut |_| None).unwrap_err();
+    assert_eq!(failure.code, ErrorCode::CodeMissing);
+}
+
+#[test]
+fn a_command_keeps_its_arguments_whatever_they_look_like() {
+    let code = "482913-orbit-lemon-tiger";
+    let line = [code, "--", "python", "--json", "app.py", "--", "-L"];
+    let options = connect(&line, None, &mut |_| None).unwrap();
+    let command = options.command.unwrap();
+    assert_eq!(command.program, "python");
+    assert_eq!(command.arguments, ["--json", "app.py", "--", "-L"]);
+    let options = connect(&[code], None, &mut |_| None).unwrap();
+    assert_eq!(options.command, None);
+    let options = connect(&["--", "app"], Some(code), &mut |_| None).unwrap();
+    assert_eq!(options.command.unwrap().program, "app");
+}
