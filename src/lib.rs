@@ -8,6 +8,7 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod facts;
 pub mod failure;
 pub mod forward;
 pub mod listening;
@@ -17,6 +18,7 @@ pub mod pairing;
 pub mod path;
 pub mod peer_name;
 pub mod policy;
+pub mod recent;
 pub mod rendezvous;
 pub mod report;
 pub mod same_host;

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     cli::{Command, ConnectOptions, Meeting},
+    facts::HostFacts,
     failure::{ErrorCode, Failure, Outcome},
     meeting::Whom,
     report::{Event, Reporter},
@@ -24,11 +25,14 @@ pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome,
     if let Some(command) = &options.command {
         look_for(command)?;
     }
+    let program = options.command.as_ref().map(|c| c.program.as_os_str());
+    let facts = HostFacts::of_this_host(true, program);
     let mut host = Host::open(
         Role::Connector,
         options.session,
         Vec::new(),
         None,
+        facts,
         reporter.clone(),
     )?;
     let whom = match options.meeting {

@@ -9,12 +9,14 @@ use tokio::sync::mpsc;
 
 use crate::{
     cli::SessionOptions,
+    facts::HostFacts,
     failure::{ErrorCode, Failure},
     forward::{Direction, Forward, OpenPort, port_failure},
     meeting::{Meeting, MeetingCommand, MeetingConfig, MeetingEvent, MeetingPoint, Met, Whom},
     pairing::{KnownPeer, KnownPeers},
     peer_name::PeerName,
     policy::Absent,
+    recent::RecentSession,
     report::{
         Activity, Event, Reporter, Status, Untrusted, Waiting, WaitingFor, Warning, WarningCode,
     },
@@ -31,6 +33,10 @@ pub(super) struct Host {
     options: SessionOptions,
     identity: Arc<Identity>,
     peers: KnownPeers,
+    facts: HostFacts,
+    state: StateDir,
+    /// What `p2pdbg ide` reads; of a listener alone.
+    recent: Option<RecentSession>,
     reporter: Reporter,
     absent: Option<Absent>,
     forwards: Vec<Forward>,
@@ -65,6 +71,7 @@ impl Host {
         options: SessionOptions,
         mut forwards: Vec<Forward>,
         absent: Option<Absent>,
+        facts: HostFacts,
         reporter: Reporter,
     ) -> Result<Self, Failure> {
         // What the command line forbids itself is said before a code is shown.
@@ -77,11 +84,16 @@ impl Host {
         let identity = Arc::new(state.identity().map_err(state_failure)?);
         let peers = KnownPeers::load(&state).map_err(state_failure)?;
         let ports = open_ports(&mut forwards, absent)?;
-        Ok(Self {
+        let recent =
+            (role == Role::Listener).then(|| RecentSession::begin(facts.clone(), &forwards));
+        let host = Self {
             role,
             options,
             identity,
             peers,
+            facts,
+            state,
+            recent,
             reporter,
             absent,
             forwards,
@@ -90,7 +102,9 @@ impl Host {
             peer: None,
             session: None,
             reached: false,
-        })
+        };
+        host.write_recent();
+        Ok(host)
     }
 
     /// The known peer of that name.
@@ -122,6 +136,7 @@ impl Host {
         if let Whom::Known(peer) = &whom {
             self.peer = Some(peer.name.clone());
         }
+        self.note_peer();
         let authority = self.options.rendezvous.authority();
         self.reporter
             .status(Status::new(Activity::ReachingRendezvous(authority)));
@@ -238,6 +253,7 @@ impl Host {
             old.session.replace().await;
         }
         self.remember(&met);
+        self.note_peer();
         let known = met.pair_secret.is_none();
         let peer = match &self.peer {
             Some(name) => Untrusted::new(name.as_str()),
@@ -257,6 +273,7 @@ impl Host {
             allow: self.options.allow.clone(),
             path: self.options.path,
             resume_for: self.options.resume_for,
+            facts: self.facts.clone(),
             reporter: self.reporter.clone(),
         };
         let session = Session::start(config, report)?;
@@ -316,6 +333,14 @@ impl Host {
                 self.tell_meeting(MeetingCommand::Message(message));
                 None
             }
+            Some(SessionOutput::Facts(facts)) => {
+                if let Some(recent) = &mut self.recent {
+                    recent.there = Some(facts.clone());
+                }
+                self.write_recent();
+                self.reporter.emit(Event::Facts(facts));
+                None
+            }
             Some(SessionOutput::Ready(forwards)) => Some(HostEvent::Ready(forwards)),
             Some(SessionOutput::Over(end)) => {
                 self.session = None;
@@ -357,8 +382,27 @@ impl Host {
         }
     }
 
+    /// Notes for `p2pdbg ide` who the peer is.
+    fn note_peer(&mut self) {
+        if let (Some(recent), Some(name)) = (&mut self.recent, &self.peer) {
+            recent.set_peer(name);
+            self.write_recent();
+        }
+    }
+
+    /// A file that cannot be written costs no session.
+    fn write_recent(&self) {
+        if let Some(Err(error)) = self.recent.as_ref().map(|recent| recent.write(&self.state)) {
+            tracing::warn!(%error, "cannot note the session for p2pdbg ide");
+        }
+    }
+
     /// Ends everything; the peer is told at once.
     pub(super) async fn close(mut self) {
+        if let Some(recent) = &mut self.recent {
+            recent.ended = true;
+            self.write_recent();
+        }
         if let Some(Running {
             session,
             mut outputs,

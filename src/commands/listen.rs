@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     cli::ListenOptions,
+    facts::HostFacts,
     failure::{Failure, Outcome},
     forward::Forward,
     listening,
@@ -30,6 +31,7 @@ pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, 
         options.session,
         forwards,
         options.absent,
+        HostFacts::of_this_host(false, None),
         reporter.clone(),
     )?;
     let whom = match &options.peer {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Untrusted;
 use crate::{
+    facts::HostFacts,
     failure::Failure,
     forward::{Direction, HostPort, Preset},
 };
@@ -34,6 +35,8 @@ pub enum Event {
         /// Whether the two knew each other, so that no code was used.
         known: bool,
     },
+    /// Where the peer runs, as it says.
+    Facts(HostFacts),
     /// A forward stands: its port is open.
     Forward {
         /// Which end opens the port and which dials.

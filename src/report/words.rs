@@ -8,7 +8,10 @@ use super::{
     Activity, Event, PathKind, PathReport, Status, Untrusted, Via, Waiting, WaitingFor,
     untrusted::escape,
 };
-use crate::forward::{Direction, HostPort};
+use crate::{
+    facts::HostFacts,
+    forward::{Direction, HostPort},
+};
 
 /// How much a line matters, which decides its colour and whether it is shown while a COMMAND has the
 /// terminal.
@@ -60,6 +63,7 @@ impl View {
                 let how = if *known { ", a known peer" } else { "" };
                 vec![good(format!("paired with {peer}{how}"))]
             }
+            Event::Facts(facts) => vec![plain(self.facts(facts))],
             Event::Forward {
                 direction,
                 listen,
@@ -127,6 +131,19 @@ impl View {
             parts.extend(status.waiting.iter().map(waiting_in_short));
         }
         escape(parts.join(", ").chars())
+    }
+
+    /// `web-1: linux x86_64, /srv/app at 1f3a5c7, debugpy 1.8.22`.
+    fn facts(&self, facts: &HostFacts) -> String {
+        let peer = self.peer.as_ref().map_or("the peer", Untrusted::as_str);
+        let commit = facts.git_commit.as_deref().and_then(|c| c.get(..7));
+        let mut parts = vec![format!("{} {}", facts.os, facts.arch)];
+        parts.extend(facts.source_root().map(|root| match commit {
+            Some(commit) => format!("{root} at {commit}"),
+            None => root.to_string(),
+        }));
+        parts.extend(facts.debuggers.iter().cloned());
+        format!("{peer}: {}", parts.join(", "))
     }
 
     fn connected(&self, peer: &str, rtt: Option<Duration>, searching: bool) -> Vec<String> {

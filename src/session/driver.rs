@@ -16,6 +16,7 @@ use super::{
     status::StatusLine, streams::Streams, tunnels, tunnels::Tunnels,
 };
 use crate::{
+    facts::HostFacts,
     failure::{ErrorCode, Failure},
     pairing::SessionKeys,
     path::{PathCommand, PathEvent, Paths, Search},
@@ -48,6 +49,10 @@ pub(super) struct Driver {
     pub(super) policy: PathPolicy,
     pub(super) resume_for: Duration,
     pub(super) keys: SessionKeys,
+    /// What the peer is told of this host.
+    pub(super) facts: HostFacts,
+    /// What the peer told last of its own.
+    pub(super) peer_facts: Option<HostFacts>,
     pub(super) paths: Paths,
     pub(super) tunnels: Tunnels,
     pub(super) streams: Streams,
@@ -88,6 +93,8 @@ impl Driver {
             policy: config.path,
             resume_for: config.resume_for,
             keys: config.keys,
+            facts: config.facts,
+            peer_facts: None,
             paths,
             tunnels,
             streams,

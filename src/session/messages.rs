@@ -8,7 +8,10 @@ use p2pdbg_wire::{
 use quinn::RecvStream;
 
 use super::{SessionOutput, driver::Driver};
-use crate::stream::{StreamEvent, UNWANTED};
+use crate::{
+    facts::HostFacts,
+    stream::{StreamEvent, UNWANTED},
+};
 
 impl Driver {
     pub(super) async fn handle_control(&mut self, epoch: u64, message: TunnelMessage) {
@@ -54,11 +57,20 @@ impl Driver {
                 }
             }
             TunnelMessage::Ping => {}
+            TunnelMessage::Facts(said) => self.on_facts(HostFacts::accept(said)),
             TunnelMessage::Hello { .. }
             | TunnelMessage::Forwards(_)
             | TunnelMessage::ForwardState { .. } => {
                 self.on_misbehaviour(epoch, &"a message that does not belong here");
             }
+        }
+    }
+
+    /// It comes on every tunnel, and is mostly known.
+    fn on_facts(&mut self, facts: HostFacts) {
+        if self.peer_facts.as_ref() != Some(&facts) {
+            self.peer_facts = Some(facts.clone());
+            self.tell(SessionOutput::Facts(facts));
         }
     }
 

@@ -37,6 +37,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use self::driver::Driver;
 pub(crate) use self::forwards::refuses;
 use crate::{
+    facts::HostFacts,
     failure::{ErrorCode, Failure},
     forward::{AllowList, Forward, OpenPort},
     pairing::SessionKeys,
@@ -73,6 +74,8 @@ pub struct SessionConfig {
     pub path: PathPolicy,
     /// For how long the streams of a lost peer are held.
     pub resume_for: Duration,
+    /// What the peer is told of where this side runs.
+    pub facts: HostFacts,
     /// Where to report.
     pub reporter: Reporter,
 }
@@ -110,6 +113,8 @@ pub enum SessionInput {
 pub enum SessionOutput {
     /// Say this to the peer through the rendezvous.
     Message(PeerMessage),
+    /// Where the peer runs, as it says.
+    Facts(HostFacts),
     /// The forwards stand, at both ends.
     Ready(Vec<Forward>),
     /// What was to be drained is.

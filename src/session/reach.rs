@@ -23,6 +23,7 @@ impl Driver {
             self.paths.command(PathCommand::DirectUp);
         }
         tunnels::watch(&tunnel, control, &self.events, &mut self.tasks);
+        tunnel.send(TunnelMessage::Facts(self.facts.to_wire()));
         for message in self.forwards.announcements() {
             tunnel.send(message);
         }

@@ -3,6 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     ops::{Deref, DerefMut},
+    path::{Path, PathBuf},
     process::Command,
     sync::Mutex,
 };
@@ -29,6 +30,7 @@ pub struct PeerCommand {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     home: Option<Home>,
+    directory: Option<PathBuf>,
 }
 
 impl PeerCommand {
@@ -41,6 +43,7 @@ impl PeerCommand {
             arguments: vec![command.into()],
             environment: Vec::new(),
             home: None,
+            directory: None,
         }
     }
 
@@ -73,6 +76,13 @@ impl PeerCommand {
         self
     }
 
+    /// In another working directory.
+    #[must_use]
+    pub fn in_directory(mut self, directory: &Path) -> Self {
+        self.directory = Some(directory.to_owned());
+        self
+    }
+
     /// Starts it with `--json`.
     #[track_caller]
     pub fn start(self) -> Peer {
@@ -97,6 +107,9 @@ impl PeerCommand {
         let mut command: Command = self.place.command(P2PDBG);
         home.settle(&mut command);
         command.env("P2PDBG_STATE", home.state());
+        if let Some(directory) = self.directory {
+            command.current_dir(directory);
+        }
         if let Some(log) = log {
             command.env("P2PDBG_LOG", log);
         }

@@ -3,7 +3,7 @@
 //!
 //! - [`control`]: between a peer and the rendezvous; [`frame`]: how its messages lie on a stream.
 //! - [`signal`]: between two peers through the rendezvous.
-//! - [`tunnel`]: between two peers on their own QUIC connection.
+//! - [`tunnel`]: between two peers on their own QUIC connection; [`facts`]: what they tell of themselves there.
 //! - [`relay`]: datagrams that bind a source address to a leg of the relay.
 //! - [`stun`]: RFC 8489.
 //! - [`code`], [`url`], [`fingerprint`], [`secret`]: what people copy and what programs keep.
@@ -12,6 +12,7 @@
 
 pub mod code;
 pub mod control;
+pub mod facts;
 pub mod fingerprint;
 pub mod frame;
 pub mod relay;

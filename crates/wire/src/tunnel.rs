@@ -7,6 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::facts::Facts;
+
 /// The ALPN of a tunnel, version 1.
 pub const ALPN: &[u8] = b"p2pdbg/1";
 
@@ -63,6 +65,8 @@ pub enum TunnelMessage {
     },
     /// Means nothing; sent on a tunnel that is silent, to be acknowledged by QUIC.
     Ping,
+    /// Where the sender runs; each side says it on every tunnel.
+    Facts(Facts),
 }
 
 /// A forward as the listener offers it.

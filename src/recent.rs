@@ -1,0 +1,247 @@
+//! The recent sessions of `p2pdbg listen` on this host, kept for `p2pdbg ide`: which ports, which direction, which
+//! peer, and where both ends run. No secrets.
+//!
+//! Several run at once, so there is one entry for each process, in one file of the state directory. A process that was
+//! killed leaves its entry as it was; whether it still runs is looked up when the file is read.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use p2pdbg_identity::{StateDir, StateError};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    facts::HostFacts,
+    forward::{Direction, Forward, HostPort, Preset},
+    peer_name::PeerName,
+};
+
+/// The file in the state directory.
+const FILE: &str = "recent_sessions.json";
+
+/// How many sessions are kept; the one that began first makes room, one that is over before one that runs.
+const KEPT: usize = 16;
+
+/// What is kept of one run of `p2pdbg listen`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecentSession {
+    /// Its process.
+    pub pid: u32,
+    /// When it began, in Unix seconds.
+    pub began: u64,
+    /// Whether it has ended in good order.
+    #[serde(default)]
+    pub ended: bool,
+    /// Where it runs.
+    pub here: HostFacts,
+    /// Its forwards, with the ports that were opened.
+    pub forwards: Vec<RecentForward>,
+    /// Under which name the peer is known here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// Where the peer runs, as it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub there: Option<HostFacts>,
+}
+
+/// A forward of a recent session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecentForward {
+    /// Which end opens the port.
+    pub direction: Direction,
+    /// The port that is opened.
+    pub port: u16,
+    /// What is dialled at the other end.
+    pub to: HostPort,
+    /// The debugger, where one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debugger: Option<Preset>,
+}
+
+impl RecentForward {
+    /// The port beside the IDE: where it attaches, or where it listens.
+    pub fn ide_port(&self) -> u16 {
+        match self.direction {
+            Direction::ToDebuggee => self.port,
+            Direction::ToIde => self.to.port,
+        }
+    }
+
+    /// What `p2pdbg listen` is given for the same forward.
+    pub fn to_arguments(&self) -> Vec<String> {
+        let same_port = self.to == HostPort::loopback(self.to.port) && self.port == self.to.port
+            || self.to.to_string() == format!("localhost:{}", self.port);
+        match (self.debugger, self.direction) {
+            (Some(debugger), _) if same_port && self.port == debugger.default_port() => {
+                vec![debugger.name().to_owned()]
+            }
+            (Some(debugger), _) if same_port => vec![format!("{}:{}", debugger.name(), self.port)],
+            (_, Direction::ToDebuggee) => {
+                vec!["-L".to_owned(), format!("{}:{}", self.port, self.to)]
+            }
+            (_, Direction::ToIde) => vec!["-R".to_owned(), format!("{}:{}", self.port, self.to)],
+        }
+    }
+}
+
+impl From<&Forward> for RecentForward {
+    fn from(forward: &Forward) -> Self {
+        Self {
+            direction: forward.direction,
+            port: forward.bind.port,
+            to: forward.target.clone(),
+            debugger: forward.preset,
+        }
+    }
+}
+
+impl RecentSession {
+    /// The session that this process begins.
+    pub fn begin(here: HostFacts, forwards: &[Forward]) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            pid: std::process::id(),
+            began: now.map_or(0, |since| since.as_secs()),
+            ended: false,
+            here,
+            forwards: forwards.iter().map(RecentForward::from).collect(),
+            peer: None,
+            there: None,
+        }
+    }
+
+    /// Notes the peer.
+    pub fn set_peer(&mut self, name: &PeerName) {
+        if self.peer.as_deref() != Some(name.as_str()) {
+            self.peer = Some(name.to_string());
+            self.there = None;
+        }
+    }
+
+    /// Whether its process is still there.
+    pub fn is_running(&self) -> bool {
+        !self.ended && is_alive(self.pid)
+    }
+
+    /// Writes it to the state directory, in the place of what was written of it before.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, state: &StateDir) -> Result<(), StateError> {
+        let _lock = state.lock(FILE)?;
+        let mut all = read(state)?;
+        all.retain(|other| (other.pid, other.began) != (self.pid, self.began));
+        while all.len() >= KEPT {
+            let over = all.iter().position(|session| !session.is_running());
+            all.remove(over.unwrap_or(0));
+        }
+        all.push(self.clone());
+        let json = serde_json::to_vec_pretty(&all).unwrap_or_default();
+        state.write_atomically(FILE, &json)
+    }
+}
+
+/// The recent sessions, in the order in which they were last written.
+///
+/// # Errors
+/// When the file cannot be read, or is open to others.
+pub fn read(state: &StateDir) -> Result<Vec<RecentSession>, StateError> {
+    let Some(bytes) = state.read(FILE)? else {
+        return Ok(Vec::new());
+    };
+    // It holds nothing that cannot be had again: what does not parse is another version's.
+    Ok(serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot read {FILE}");
+        Vec::new()
+    }))
+}
+
+#[cfg(unix)]
+fn is_alive(pid: u32) -> bool {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    match pid.map(rustix::process::test_kill_process) {
+        Some(Ok(())) => true,
+        Some(Err(error)) => error == rustix::io::Errno::PERM,
+        None => false,
+    }
+}
+
+/// Cannot be told without more ado; it may.
+#[cfg(not(unix))]
+fn is_alive(_pid: u32) -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> (tempfile::TempDir, StateDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(Some(&dir.path().join("state")), "p2pdbg").unwrap();
+        (dir, state)
+    }
+
+    fn session(pid: u32) -> RecentSession {
+        let forward = Forward::of_preset(Preset::Debugpy, 5679);
+        let mut session = RecentSession::begin(HostFacts::default(), &[forward]);
+        session.pid = pid;
+        session
+    }
+
+    #[test]
+    fn a_session_is_written_over_its_own_entry_and_nobody_elses() {
+        let (_dir, state) = state();
+        let mut own = session(std::process::id());
+        own.write(&state).unwrap();
+        session(1).write(&state).unwrap();
+        own.set_peer(&"web-1".parse().unwrap());
+        own.write(&state).unwrap();
+        let all = read(&state).unwrap();
+        assert_eq!(all.len(), 2);
+        assert_eq!(all[1], own);
+        assert!(own.is_running());
+        own.ended = true;
+        assert!(!own.is_running());
+    }
+
+    #[test]
+    fn the_file_does_not_grow_and_those_that_run_stay() {
+        let (_dir, state) = state();
+        let own = session(std::process::id());
+        own.write(&state).unwrap();
+        for n in 0..40 {
+            let mut other = session(1_000_000_000 + n);
+            other.ended = true;
+            other.write(&state).unwrap();
+        }
+        let all = read(&state).unwrap();
+        assert_eq!(all.len(), KEPT);
+        assert!(all.contains(&own));
+    }
+
+    #[test]
+    fn a_file_that_does_not_parse_or_has_a_path_that_leads_up_counts_as_none() {
+        let (_dir, state) = state();
+        for text in [
+            "nonsense",
+            r#"[{"pid":1,"began":1,"here":{"os":"","arch":"","directory":"/a/.."},"forwards":[]}]"#,
+        ] {
+            state.write_atomically(FILE, text.as_bytes()).unwrap();
+            assert_eq!(read(&state).unwrap(), []);
+        }
+    }
+
+    #[test]
+    fn a_forward_gives_the_arguments_that_make_it_again() {
+        let arguments = |forward: Forward| RecentForward::from(&forward).to_arguments().join(" ");
+        assert_eq!(
+            arguments(Forward::of_preset(Preset::Debugpy, 5678)),
+            "debugpy"
+        );
+        assert_eq!(arguments(Forward::of_preset(Preset::Xdebug, 9)), "xdebug:9");
+        let spec = Forward::parse(Direction::ToIde, "8000:db:80").unwrap();
+        assert_eq!(arguments(spec), "-R 8000:db:80");
+    }
+}

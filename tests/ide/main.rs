@@ -1,0 +1,6 @@
+//! What p2pdbg knows of both ends, and what it makes of it for IDEs.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod facts;
