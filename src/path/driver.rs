@@ -54,9 +54,15 @@ struct Relay {
 }
 
 impl Relay {
+    /// Binds again, and takes it that the peer's leg is where it was: if it is not, dialling costs a repetition.
     fn rebind(&mut self, now: Instant) {
+        let peer_bound = match self.progress {
+            Progress::Binding { peer_bound } => peer_bound,
+            Progress::Bound { dial_at } => dial_at <= now,
+            Progress::Told => true,
+        };
         self.leg.rebind(now);
-        self.progress = Progress::Binding { peer_bound: false };
+        self.progress = Progress::Binding { peer_bound };
     }
 }
 
@@ -225,11 +231,17 @@ impl Driver {
             PathCommand::StreamsActive(active) => {
                 self.tell_engine(Input::StreamsActive(active));
             }
-            PathCommand::RelayLost => {
-                if let Some(relay) = &mut self.relay {
-                    relay.rebind(now);
-                }
+            PathCommand::Silent => {
+                self.tell_engine(Input::PathSilent);
+                self.rebind(now);
             }
+            PathCommand::RelayLost => self.rebind(now),
+        }
+    }
+
+    fn rebind(&mut self, now: Instant) {
+        if let Some(relay) = &mut self.relay {
+            relay.rebind(now);
         }
     }
 

@@ -11,7 +11,7 @@ use p2pdbg_wire::relay::{LegGrant, RelayFrame, RelayRefusal, answer_mac};
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 
 /// The longest wait for an answer.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// What to do for a leg.
 #[derive(Debug, PartialEq, Eq)]

@@ -44,6 +44,9 @@ pub enum PathCommand {
     DirectUp,
     /// The tunnel on the nominated path is gone.
     DirectLost,
+    /// A tunnel sends and hears nothing: what silenced it may have given this end another address, which the relay and
+    /// the peer have to learn.
+    Silent,
     /// The tunnel on the relay is gone: bind again.
     RelayLost,
     /// Whether streams move.

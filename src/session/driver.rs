@@ -28,8 +28,20 @@ use crate::{
 /// How many messages about streams may come before the forwards do.
 const EARLY: usize = 256;
 
-/// How often the tunnels are looked at while streams depend on them.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often the tunnels are looked at while streams move.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How often they are looked at while there are streams of which none moves.
+const CALM_LOOK: Duration = Duration::from_secs(1);
+
+/// How often they are looked at while one has not answered.
+const QUICK_LOOK: Duration = Duration::from_millis(100);
+
+/// How late a look is that was held up: this process was stopped, or had no processor.
+const LATE: Duration = Duration::from_secs(1);
+
+/// How often it is said, at most, that a tunnel is silent.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// How often they are looked at otherwise.
 const IDLE_LOOK: Duration = Duration::from_secs(2);
@@ -68,6 +80,8 @@ pub(super) struct Driver {
     pub(super) searching: bool,
     /// What the traversal was told last: whether there are streams.
     streams_active: bool,
+    /// When the paths and the rendezvous were told last that a tunnel is silent.
+    silence_told: Option<Instant>,
     pub(super) lost_since: Option<Instant>,
     pub(super) drain_until: Option<Instant>,
     pub(super) began: Instant,
@@ -107,6 +121,7 @@ impl Driver {
             closing,
             searching: false,
             streams_active: false,
+            silence_told: None,
             lost_since: None,
             drain_until: None,
             began: Instant::now(),
@@ -141,9 +156,10 @@ impl Driver {
                 }
                 Some((stream, event)) = self.streams.event() => self.handle_stream(stream, event),
                 () = tokio::time::sleep_until(next_look) => {
-                    self.on_tick();
-                    let pause = if self.streams.count() > 0 { LOOK } else { IDLE_LOOK };
-                    next_look = Instant::now() + pause;
+                    if next_look.elapsed() >= LATE {
+                        self.tunnels.forgive();
+                    }
+                    next_look = Instant::now() + self.on_tick();
                 }
                 Some(_) = self.tasks.join_next() => {}
             }
@@ -295,7 +311,8 @@ impl Driver {
         }
     }
 
-    pub(super) fn on_tick(&mut self) {
+    /// Looks at everything; gives the time until the next look.
+    pub(super) fn on_tick(&mut self) -> Duration {
         if let Some(since) = self.lost_since
             && since.elapsed() >= self.resume_for
         {
@@ -312,16 +329,25 @@ impl Driver {
             .hint("leave out --path direct, so that the relay may be used");
             self.over = Some(SessionEnd::Failed(failure));
         }
-        for path in self.tunnels.look() {
+        let look = self.tunnels.look();
+        if look.silent && self.silence_told.is_none_or(|at| at.elapsed() >= SILENCE) {
+            self.silence_told = Some(Instant::now());
+            self.paths.command(PathCommand::Silent);
+            self.tell(SessionOutput::NetworkChanged);
+        }
+        for path in look.suspects {
             self.status.on_silent(path);
-            if self.policy != PathPolicy::Direct {
-                // What silenced it may have given this end another address, which the relay has to learn.
-                self.paths.command(PathCommand::RelayLost);
-            }
+            self.paths.command(PathCommand::Silent);
         }
         self.on_best_changed();
         self.check_drained();
         self.update_status();
+        match self.streams.count() {
+            0 => IDLE_LOOK,
+            _ if look.again_soon => QUICK_LOOK,
+            _ if look.moved => LOOK,
+            _ => CALM_LOOK,
+        }
     }
 
     pub(super) fn update_status(&mut self) {

@@ -1,19 +1,27 @@
 //! Whether a tunnel is alive, judged by what it sends and hears.
 //!
 //! QUIC repeats what is not acknowledged, later and later, and gives a connection up only after a long silence. A
-//! debugger should not wait for that while another tunnel stands by: a tunnel that has been sending for a while and has
-//! heard nothing is *suspect*, and its streams go elsewhere. It is trusted again once it has been heard for as long as
-//! it must, twice as long after each relapse, so that a path that comes and goes does not make the streams do the same.
+//! debugger should not wait for that while another tunnel stands by. A tunnel that has been sending for longer than an
+//! answer takes and has heard nothing is *silent*: it is asked, and so is everything that could take its place. If it
+//! stays so it is *suspect*, and its streams go elsewhere. It is trusted again once it has been heard for as long as it
+//! must, twice as long after each relapse, so that a path that comes and goes does not make the streams do the same.
+//!
+//! Time in which this process did not run does not count as the peer's silence: see [`Pulse::forgive`].
 
 use std::time::{Duration, Instant};
 
 use quinn::ConnectionStats;
 
-/// Sending without hearing anything for so long makes a tunnel suspect, besides a few round trips.
-const PATIENCE: Duration = Duration::from_millis(1200);
+/// Sending without hearing anything for so long makes a tunnel silent, besides two round trips: QUIC acknowledges
+/// within 25 ms.
+const ANSWER: Duration = Duration::from_millis(120);
 
-/// Round trips that may pass in silence.
-const ROUND_TRIPS: u32 = 3;
+/// Sending without hearing anything for so long makes a tunnel suspect, besides three round trips. In that time QUIC
+/// repeats itself three times and is asked eight times more; a fifth of all datagrams lost does not silence that.
+const PATIENCE: Duration = Duration::from_millis(800);
+
+/// The longest round trip that is taken into account.
+const LONGEST_ROUND_TRIP: Duration = Duration::from_millis(1200);
 
 /// A suspect tunnel must be heard for so long before it is trusted, the first time.
 const PROBATION: Duration = Duration::from_secs(3);
@@ -43,6 +51,8 @@ struct Suspicion {
 pub(super) enum Health {
     /// It answers, or has not been asked anything.
     Good,
+    /// It has been asked, and its answer may still come: look again soon.
+    Asked,
     /// It has not answered lately: ask again.
     Silent,
     /// It does not answer.
@@ -76,6 +86,23 @@ impl Pulse {
         self.suspect.is_some()
     }
 
+    /// How many datagrams it had heard and sent at the last look, together.
+    pub(super) fn beats(&self) -> u64 {
+        self.heard + self.sent
+    }
+
+    /// Whether it sends and has heard nothing since.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.unanswered_since.is_some()
+    }
+
+    /// Takes back what was held against it: this process did not run in the meantime, so it could not hear anything.
+    pub(super) fn forgive(&mut self, now: Instant) {
+        if let Some(since) = &mut self.unanswered_since {
+            *since = now;
+        }
+    }
+
     /// Since when it has not answered, if it is suspect and still does not.
     pub(super) fn silent_since(&self) -> Option<Instant> {
         self.unanswered_since.filter(|_| self.is_suspect())
@@ -89,7 +116,8 @@ impl Pulse {
             self.unanswered_since.get_or_insert(now);
         }
         self.sent = sent;
-        let limit = PATIENCE + rtt.min(PATIENCE) * ROUND_TRIPS;
+        let rtt = rtt.min(LONGEST_ROUND_TRIP);
+        let limit = PATIENCE + 3 * rtt;
         let silence = self
             .unanswered_since
             .map(|since| now.saturating_duration_since(since));
@@ -98,7 +126,8 @@ impl Pulse {
                 self.suspect = Some(Suspicion { heard_since: None });
                 Health::Suspect
             }
-            (None, Some(_)) => Health::Silent,
+            (None, Some(silence)) if silence >= ANSWER + 2 * rtt => Health::Silent,
+            (None, Some(_)) => Health::Asked,
             (None, None) => Health::Good,
             (Some(suspicion), Some(_)) => {
                 suspicion.heard_since = None;
@@ -144,12 +173,16 @@ mod tests {
         fn pass(&mut self, seconds: u32, answered: bool) -> Health {
             let mut health = Health::Good;
             for _ in 0..seconds * 4 {
-                self.now += Duration::from_millis(250);
-                self.sent += 1;
-                self.heard += u64::from(answered);
-                health = self.pulse.judge(self.heard, self.sent, RTT, self.now);
+                health = self.look(answered);
             }
             health
+        }
+
+        fn look(&mut self, answered: bool) -> Health {
+            self.now += Duration::from_millis(250);
+            self.sent += 1;
+            self.heard += u64::from(answered);
+            self.pulse.judge(self.heard, self.sent, RTT, self.now)
         }
     }
 
@@ -171,8 +204,20 @@ mod tests {
     fn silence_makes_a_tunnel_silent_and_then_suspect() {
         let mut watch = Watch::new();
         watch.pass(1, true);
-        assert_eq!(watch.pass(1, false), Health::Silent);
+        assert_eq!(watch.look(false), Health::Asked);
+        assert_eq!(watch.look(false), Health::Silent);
         assert_eq!(watch.pass(1, false), Health::Suspect);
+    }
+
+    #[test]
+    fn time_in_which_this_process_did_not_run_is_not_held_against_the_peer() {
+        let mut watch = Watch::new();
+        watch.pass(1, true);
+        watch.look(false);
+        watch.now += Duration::from_secs(60);
+        watch.pulse.forgive(watch.now);
+        assert_eq!(watch.look(false), Health::Silent);
+        assert_eq!(watch.pass(2, false), Health::Suspect);
     }
 
     #[test]

@@ -62,6 +62,19 @@ struct Up {
     forsaken: bool,
 }
 
+/// What a look at the tunnels has shown.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// Whether one does not answer, and may be on its way to become suspect.
+    pub(super) silent: bool,
+    /// Whether to look again before long.
+    pub(super) again_soon: bool,
+    /// Whether anything was sent or heard since the look before.
+    pub(super) moved: bool,
+    /// The kinds of path of those that have become suspect.
+    pub(super) suspects: Vec<PathKind>,
+}
+
 impl Tunnels {
     pub(super) fn new(role: Role, config: TunnelConfig, key: TunnelKey) -> Self {
         Self {
@@ -98,22 +111,44 @@ impl Tunnels {
         !self.was_up
     }
 
-    /// Looks whether the tunnels are alive, and asks those that are silent. Returns the kinds of path of those that
-    /// have become suspect.
-    pub(super) fn look(&mut self) -> Vec<PathKind> {
+    /// Looks whether the tunnels are alive. When one is silent all are asked, so that it is known in time whether
+    /// another can take its place.
+    pub(super) fn look(&mut self) -> Look {
         let now = Instant::now();
-        let mut suspects = Vec::new();
+        let mut look = Look::default();
+        let mut ask = false;
         for Up { tunnel, pulse, .. } in &mut self.up {
             let was_suspect = pulse.is_suspect();
-            let health = pulse.look(&tunnel.connection.stats(), now);
-            if health != Health::Good {
+            let beats = pulse.beats();
+            match pulse.look(&tunnel.connection.stats(), now) {
+                Health::Good => {}
+                Health::Asked => look.again_soon = true,
+                Health::Silent => {
+                    look.again_soon = true;
+                    look.silent = true;
+                    ask = true;
+                }
+                Health::Suspect => {
+                    tunnel.send(TunnelMessage::Ping);
+                    if !was_suspect {
+                        look.suspects.push(tunnel.path);
+                    }
+                }
+            }
+            look.moved |= pulse.beats() != beats;
+        }
+        if ask {
+            for Up { tunnel, .. } in self.up.iter().filter(|up| !up.pulse.is_suspect()) {
                 tunnel.send(TunnelMessage::Ping);
             }
-            if health == Health::Suspect && !was_suspect {
-                suspects.push(tunnel.path);
-            }
         }
-        suspects
+        look
+    }
+
+    /// Takes back what the last looks held against the tunnels: this process did not run in the meantime.
+    pub(super) fn forgive(&mut self) {
+        let now = Instant::now();
+        self.up.iter_mut().for_each(|up| up.pulse.forgive(now));
     }
 
     /// Whether a tunnel of this kind is up and answers, or is being dialled.
@@ -205,9 +240,14 @@ impl Tunnels {
             PathKind::RelayUdp => 1,
             PathKind::RelayTcp => 0,
         };
+        let used = self.best.borrow().as_ref().map(|tunnel| tunnel.epoch);
         let open = self.up.iter().filter(|up| up.tunnel.is_open());
         let best = open.max_by_key(|Up { tunnel, pulse, .. }| {
-            (!pulse.is_suspect(), rank(tunnel.path), tunnel.epoch)
+            // Nobody changes to a tunnel that has been asked and has not answered either: then the peer is away, or
+            // this host's network, and no other way would be better.
+            let waits = pulse.is_unanswered() && used != Some(tunnel.epoch);
+            let trusted = !pulse.is_suspect() && !waits;
+            (trusted, rank(tunnel.path), tunnel.epoch)
         });
         let best = best.map(|up| up.tunnel.clone());
         let epoch = best.as_ref().map(|tunnel| tunnel.epoch);

@@ -199,6 +199,7 @@ impl Engine {
             Input::NetworkChanged => self.on_network_changed(),
             Input::TunnelUp => self.set_activity(true, self.streams_active),
             Input::TunnelLost => self.on_tunnel_lost(),
+            Input::PathSilent => self.on_path_silent(),
             Input::StreamsActive(active) => self.set_activity(self.tunnel_up, active),
             Input::SearchAllowed(allowed) => {
                 self.search_allowed = allowed;

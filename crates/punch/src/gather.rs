@@ -34,6 +34,8 @@ struct Query {
     /// When it was asked first, which is when the NAT made the mapping.
     asked: Instant,
     answer: Option<SocketAddr>,
+    /// Whether the answer is in doubt: it is asked for even while mappings are not watched.
+    doubted: bool,
 }
 
 /// A mapping as a server saw it.
@@ -125,6 +127,7 @@ impl Gathering {
             next_at: Some(now),
             asked: now,
             answer: None,
+            doubted: false,
         }));
     }
 
@@ -158,6 +161,20 @@ impl Gathering {
         self.refreshing = refreshing;
     }
 
+    /// Asks one server for each of the main sockets, of those that have answered, whether the mapping still stands.
+    pub(crate) fn ask_again(&mut self, now: Instant) {
+        for socket in [SocketId::V4, SocketId::V6] {
+            let of_socket = |q: &&mut Query| q.socket == socket && q.answer.is_some();
+            if let Some(query) = self.queries.iter_mut().find(of_socket)
+                && !query.doubted
+            {
+                query.doubted = true;
+                query.tries = 0;
+                query.next_at = Some(now);
+            }
+        }
+    }
+
     /// The next question that is due; asking it is up to the caller.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<(SocketId, SocketAddr)> {
         let refreshing = self.refreshing;
@@ -165,7 +182,7 @@ impl Gathering {
             if query.next_at.is_none_or(|at| at > now) {
                 continue;
             }
-            if query.answer.is_some() && !refreshing {
+            if query.answer.is_some() && !refreshing && !query.doubted {
                 query.next_at = None;
                 continue;
             }
@@ -179,6 +196,7 @@ impl Gathering {
             }
             if query.answer.is_some() {
                 // It answered once and may again: an outage need not end the watch.
+                query.doubted = false;
                 query.tries = 0;
                 query.next_at = Some(now + self.keepalive);
             }
@@ -206,6 +224,7 @@ impl Gathering {
             return Answer::Unasked;
         };
         query.tries = 0;
+        query.doubted = false;
         query.next_at = first.then(|| now + keepalive);
         match query.answer.replace(mapped) {
             None => Answer::New(mapped),
@@ -351,6 +370,26 @@ mod tests {
         );
         assert!(!gathering.check_settled(start));
         assert!(gathering.check_settled(start + Timing::default().gathering));
+    }
+
+    #[test]
+    fn a_mapping_in_doubt_is_asked_for_once_while_mappings_are_not_watched() {
+        let start = Instant::now();
+        let mut gathering = two_servers(start);
+        while gathering.poll(start).is_some() {}
+        let mapped: SocketAddr = ([198, 51, 100, 1], 7).into();
+        for port in [1, 2] {
+            gathering.on_answer(start, SocketId::V4, server(port), mapped);
+        }
+        gathering.set_refreshing(start, false);
+        let later = start + Duration::from_secs(600);
+        assert_eq!(gathering.poll(later), None);
+        gathering.ask_again(later);
+        assert_eq!(gathering.poll(later), Some((SocketId::V4, server(1))));
+        let moved: SocketAddr = ([198, 51, 100, 2], 7).into();
+        let answer = gathering.on_answer(later, SocketId::V4, server(1), moved);
+        assert_eq!(answer, Answer::Moved(moved));
+        assert_eq!(gathering.poll(later + Duration::from_secs(600)), None);
     }
 
     #[test]

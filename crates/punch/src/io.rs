@@ -108,6 +108,9 @@ pub enum Input<'a> {
     TunnelUp,
     /// The tunnel on the nominated path was lost; the path is given up and looked for anew.
     TunnelLost,
+    /// The tunnel on the nominated path sends and hears nothing: ask the path itself, and the servers whether this host
+    /// has another address now, which nothing else would tell.
+    PathSilent,
     /// Whether streams move now: the nominated path is then watched more closely.
     StreamsActive(bool),
     /// Whether this host may search many ports now (the default). False while another session on the host searches.

@@ -104,6 +104,14 @@ impl Engine {
         }
     }
 
+    /// Asks the path at once and often, and a server of each family whether this host is still where it was.
+    pub(super) fn on_path_silent(&mut self) {
+        if let Some(direct) = &mut self.direct {
+            direct.consent.doubt(self.now);
+        }
+        self.gathering.ask_again(self.now);
+    }
+
     /// Begins anew, unless this has just been done: drivers learn of one change in several ways.
     pub(super) fn on_network_changed(&mut self) {
         if self
