@@ -6,6 +6,7 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+mod narrow;
 
 use std::time::Duration;
 

@@ -2,12 +2,16 @@
 //!
 //! RFC 8445 section 7, cut down to what two engines of the same make need: no USERNAME and no priority, since there is
 //! one session per key, and no role attributes, since each role has its own key.
+//!
+//! What ICE lacks: a path may carry small datagrams and lose large ones, and QUIC begins with 1,200 bytes. So those
+//! checks that decide on a path are [`WIDE`], and an answer is as long as the check was: both directions are proven at
+//! once, and nobody gets more bytes than were sent.
 
 use std::net::SocketAddr;
 
 use hkdf::Hkdf;
 use p2pdbg_wire::stun::{
-    Attribute, Class, EncodeError, Encoder, Fingerprint, Integrity, Message,
+    Attribute, Class, EncodeError, Encoder, FINGERPRINT_LEN, Fingerprint, Integrity, Message,
     SHORTEST_INTEGRITY_TAG_LEN, TransactionId,
 };
 use sha2::Sha256;
@@ -19,8 +23,32 @@ use crate::{PunchKey, Role, Technique};
 /// The number that WebRTC's renomination uses.
 const NOMINATION: u16 = 0xC001;
 
-/// Length of the longest message that this module writes, in bytes.
+/// Length in bytes of a check that proves that a path carries the tunnel's datagrams: the least that QUIC does with (RFC
+/// 9000 section 14).
+pub(crate) const WIDE: usize = 1200;
+
+/// Length of the longest message that this module writes without padding, in bytes.
 const LONGEST: usize = 96;
+
+/// How long a message is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// As short as it can be.
+    Short,
+    /// Padded to [`WIDE`].
+    Wide,
+}
+
+impl Length {
+    /// The length of a message that came.
+    pub(crate) fn of(payload: &[u8]) -> Self {
+        if payload.len() >= WIDE {
+            Self::Wide
+        } else {
+            Self::Short
+        }
+    }
+}
 
 /// The two keys of a session: each role signs with its own.
 pub(crate) struct Keys {
@@ -137,8 +165,9 @@ pub(crate) fn request(
     keys: &Keys,
     transaction: TransactionId,
     nomination: Option<Nominated>,
+    length: Length,
 ) -> Vec<u8> {
-    build(keys, Class::Request, transaction, |message| {
+    build(keys, Class::Request, transaction, length, |message| {
         if let Some(nominated) = nomination {
             message.push(Attribute::UseCandidate)?;
             message.push(Attribute::Other {
@@ -150,22 +179,45 @@ pub(crate) fn request(
     })
 }
 
-/// The answer to a check that came from `source`.
-pub(crate) fn response(keys: &Keys, transaction: TransactionId, source: SocketAddr) -> Vec<u8> {
-    build(keys, Class::Success, transaction, |message| {
+/// The answer to a check of this length that came from `source`.
+pub(crate) fn response(
+    keys: &Keys,
+    transaction: TransactionId,
+    source: SocketAddr,
+    length: Length,
+) -> Vec<u8> {
+    build(keys, Class::Success, transaction, length, |message| {
         message.push(Attribute::XorMappedAddress(source))
     })
+}
+
+/// What stands around the padding: its own header, and what follows it.
+fn around_padding() -> usize {
+    let tag = [0; SHORTEST_INTEGRITY_TAG_LEN];
+    Attribute::Padding(0).encoded_len()
+        + Attribute::MessageIntegritySha256(&tag).encoded_len()
+        + FINGERPRINT_LEN
 }
 
 fn build(
     keys: &Keys,
     class: Class,
     transaction: TransactionId,
+    length: Length,
     attributes: impl FnOnce(&mut Encoder<'_>) -> Result<(), EncodeError>,
 ) -> Vec<u8> {
-    let mut buffer = [0; LONGEST];
-    let written = Encoder::new(&mut buffer, class, transaction).and_then(|mut message| {
+    let (mut short, mut wide) = ([0; LONGEST], [0; WIDE]);
+    let buffer: &mut [u8] = match length {
+        Length::Short => &mut short,
+        Length::Wide => &mut wide,
+    };
+    let written = Encoder::new(buffer, class, transaction).and_then(|mut message| {
         attributes(&mut message)?;
+        if length == Length::Wide {
+            message.push(Attribute::Padding(
+                (WIDE - around_padding() - message.len()) as u16,
+            ))?;
+        }
         message.finish_with_integrity(&*keys.ours, SHORTEST_INTEGRITY_TAG_LEN)
     });
     written
@@ -194,16 +246,18 @@ mod tests {
             number: 7,
             technique: Technique::Lan,
         };
-        let bytes = request(&ours, ID, Some(nominated));
-        let message = Message::decode(&bytes).unwrap();
-        let expected = FromPeer::Request {
-            transaction: ID,
-            nomination: Some(nominated),
-        };
-        assert_eq!(read(&theirs, &message), Some(expected));
-        assert_eq!(read(&ours, &message), None, "reflected to its sender");
-        let stranger = Keys::new(&PunchKey::new([6; 32]), Role::Controlled);
-        assert_eq!(read(&stranger, &message), None);
+        for length in [Length::Short, Length::Wide] {
+            let bytes = request(&ours, ID, Some(nominated), length);
+            let message = Message::decode(&bytes).unwrap();
+            let expected = FromPeer::Request {
+                transaction: ID,
+                nomination: Some(nominated),
+            };
+            assert_eq!(read(&theirs, &message), Some(expected));
+            assert_eq!(read(&ours, &message), None, "reflected to its sender");
+            let stranger = Keys::new(&PunchKey::new([6; 32]), Role::Controlled);
+            assert_eq!(read(&stranger, &message), None);
+        }
     }
 
     #[test]
@@ -211,8 +265,10 @@ mod tests {
         let (ours, theirs) = both();
         for source in ["192.0.2.9:4", "[2001:db8::9]:4"] {
             let source = source.parse().unwrap();
-            let bytes = response(&theirs, ID, source);
+            let bytes = response(&theirs, ID, source, Length::Short);
             assert!(bytes.len() <= LONGEST);
+            let wide = response(&theirs, ID, source, Length::Wide);
+            assert_eq!(wide.len(), WIDE, "as long as the check");
             let expected = FromPeer::Response {
                 transaction: ID,
                 mapped: Some(source),

@@ -6,9 +6,9 @@ use std::{
 };
 
 use crate::{
-    Budget, SocketId, Technique, Timing,
+    Budget, Role, SocketId, Technique, Timing,
     candidate::rank,
-    check::Nominated,
+    check::{Length, Nominated},
     pair::{Pair, PairKey, State, leaves_the_site},
 };
 
@@ -21,11 +21,15 @@ const SAME_RTT: Duration = Duration::from_millis(2);
 /// Failed sends after which a pair is given up for this attempt.
 const MAX_SEND_FAILURES: u8 = 3;
 
+/// Wide checks of a valid pair before it counts as too narrow.
+const WIDE_CHECKS: u32 = 10;
+
 /// A check to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Due {
     pub(crate) key: PairKey,
     pub(crate) ttl: Option<u8>,
+    pub(crate) length: Length,
 }
 
 #[derive(Debug)]
@@ -34,15 +38,18 @@ pub(crate) struct Checklist {
     timing: Timing,
     most_announced: usize,
     most_unannounced: usize,
+    /// Whether valid pairs get a wide check. The controlling side's nominations are wide themselves.
+    widens: bool,
 }
 
 impl Checklist {
-    pub(crate) fn new(timing: Timing, budget: &Budget) -> Self {
+    pub(crate) fn new(timing: Timing, budget: &Budget, role: Role) -> Self {
         Self {
             pairs: BTreeMap::new(),
             timing,
             most_announced: budget.peer_candidates * RENAMED,
             most_unannounced: budget.peer_reflexive,
+            widens: role == Role::Controlled,
         }
     }
 
@@ -70,6 +77,14 @@ impl Checklist {
 
     pub(crate) fn get(&self, key: PairKey) -> Option<&Pair> {
         self.pairs.get(&key)
+    }
+
+    /// The round trip of a valid pair.
+    pub(crate) fn rtt(&self, key: PairKey) -> Option<Duration> {
+        match self.pairs.get(&key)?.state {
+            State::Valid { rtt } => Some(rtt),
+            _ => None,
+        }
     }
 
     pub(crate) fn get_mut(&mut self, key: PairKey) -> Option<&mut Pair> {
@@ -105,9 +120,10 @@ impl Checklist {
     /// Ends an attempt: what is still open has failed.
     pub(crate) fn stop(&mut self) {
         for pair in self.pairs.values_mut() {
-            if !matches!(pair.state, State::Valid { .. }) {
+            if !matches!(pair.state, State::Valid { .. } | State::Narrow) {
                 pair.state = State::Failed;
             }
+            pair.widening = None;
         }
     }
 
@@ -122,7 +138,7 @@ impl Checklist {
     pub(crate) fn trigger(&mut self, now: Instant, key: PairKey) {
         if let Some(pair) = self.pairs.get_mut(&key) {
             match pair.state {
-                State::Valid { .. } => {}
+                State::Valid { .. } | State::Narrow => {}
                 State::Checking { at, step } => {
                     pair.state = State::Checking {
                         at: at.min(now),
@@ -136,10 +152,20 @@ impl Checklist {
         }
     }
 
-    pub(crate) fn on_valid(&mut self, key: PairKey, rtt: Duration) {
+    /// A check of this pair was answered, at this length.
+    pub(crate) fn on_valid(&mut self, now: Instant, key: PairKey, rtt: Duration, length: Length) {
         if let Some(pair) = self.pairs.get_mut(&key) {
-            pair.state = State::Valid { rtt };
-            pair.send_failures = 0;
+            pair.on_answer(now, rtt, length, self.widens);
+        }
+    }
+
+    /// No wide check of this pair is answered. Others that lead to the same address are no wider.
+    pub(crate) fn on_narrow(&mut self, key: PairKey) {
+        for (other, pair) in &mut self.pairs {
+            if *other == key || other.1.ip() == key.1.ip() && pair.is_valid() && !pair.wide {
+                pair.state = State::Narrow;
+                pair.widening = None;
+            }
         }
     }
 
@@ -152,8 +178,8 @@ impl Checklist {
     pub(crate) fn on_send_failed(&mut self, key: PairKey) {
         if let Some(pair) = self.pairs.get_mut(&key) {
             pair.send_failures = pair.send_failures.saturating_add(1);
-            if pair.send_failures >= MAX_SEND_FAILURES && !matches!(pair.state, State::Valid { .. })
-            {
+            let answered = matches!(pair.state, State::Valid { .. } | State::Narrow);
+            if pair.send_failures >= MAX_SEND_FAILURES && !answered {
                 pair.state = State::Failed;
             }
         }
@@ -162,11 +188,20 @@ impl Checklist {
     /// The pair whose check is due and most promising; it is then scheduled for its next one.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<Due> {
         let due = |pair: &Pair| pair.due_at().filter(|&at| at <= now);
+        let unanswered = |pair: &Pair| pair.widening.is_some_and(|(sent, _)| sent >= WIDE_CHECKS);
+        while let Some((&key, _)) = self
+            .pairs
+            .iter()
+            .find(|(_, pair)| due(pair).is_some() && unanswered(pair))
+        {
+            self.on_narrow(key);
+        }
         let (&key, pair) = self
             .pairs
             .iter_mut()
             .filter(|(_, pair)| due(pair).is_some())
             .min_by_key(|(_, pair)| (std::cmp::Reverse(rank(pair.technique)), due(pair)))?;
+        let mut length = Length::Short;
         let (ttl, next) = match pair.state {
             State::Opening { .. } => {
                 let next = State::Checking {
@@ -179,10 +214,17 @@ impl Checklist {
                 pair.checked_at.get_or_insert(now);
                 (None, self.timing.after_check(now, step))
             }
-            State::Idle | State::Valid { .. } | State::Failed => return None,
+            State::Valid { rtt } => {
+                let (sent, _) = pair.widening?;
+                let gap = self.timing.check_interval.max(rtt / 2);
+                pair.widening = Some((sent + 1, now + gap));
+                length = Length::Wide;
+                (None, pair.state)
+            }
+            State::Idle | State::Narrow | State::Failed => return None,
         };
         pair.state = next;
-        Some(Due { key, ttl })
+        Some(Due { key, ttl, length })
     }
 
     pub(crate) fn next_at(&self) -> Option<Instant> {
@@ -229,7 +271,8 @@ impl Checklist {
             .filter(|&until| until > now)
     }
 
-    /// The valid pair that the controlling side nominated last, if its number is above `than`.
+    /// The valid pair that the controlling side nominated last, if its number is above `than` and the pair carries the
+    /// tunnel's datagrams.
     pub(crate) fn wanted_and_valid(
         &self,
         than: Option<u32>,
@@ -237,7 +280,7 @@ impl Checklist {
         self.pairs
             .iter()
             .filter_map(|(key, pair)| match (pair.wanted, pair.state) {
-                (Some(wanted), State::Valid { rtt }) if Some(wanted.number) > than => {
+                (Some(wanted), State::Valid { rtt }) if pair.wide && Some(wanted.number) > than => {
                     Some((*key, wanted, rtt))
                 }
                 _ => None,
@@ -245,9 +288,16 @@ impl Checklist {
             .max_by_key(|&(_, wanted, _)| wanted.number)
     }
 
-    /// Whether any pair answers.
-    pub(crate) fn any_valid(&self) -> bool {
-        self.pairs.values().any(Pair::is_valid)
+    /// Whether any pair answers, be it wide enough or not: looking for ports is then of no more use.
+    pub(crate) fn any_answered(&self) -> bool {
+        self.pairs
+            .values()
+            .any(|p| p.is_valid() || p.state == State::Narrow)
+    }
+
+    /// Whether a pair answers short checks alone.
+    pub(crate) fn any_narrow(&self) -> bool {
+        self.pairs.values().any(|p| p.state == State::Narrow)
     }
 
     pub(crate) fn usable(&self) -> usize {
@@ -281,7 +331,7 @@ mod tests {
             peer_reflexive: 2,
             ..Budget::default()
         };
-        let mut list = Checklist::new(Timing::default(), &budget);
+        let mut list = Checklist::new(Timing::default(), &budget, Role::Controlled);
         list.add(PUBLIC, Technique::HolePunch);
         list.add(LAN, Technique::Lan);
         list
@@ -301,14 +351,16 @@ mod tests {
             list.poll(now),
             Some(Due {
                 key: LAN,
-                ttl: None
+                ttl: None,
+                length: Length::Short,
             })
         );
         assert_eq!(
             list.poll(now),
             Some(Due {
                 key: PUBLIC,
-                ttl: Some(4)
+                ttl: Some(4),
+                length: Length::Short,
             })
         );
         assert_eq!(list.poll(now), None);
@@ -318,7 +370,8 @@ mod tests {
             list.poll(then),
             Some(Due {
                 key: PUBLIC,
-                ttl: None
+                ttl: None,
+                length: Length::Short,
             })
         );
     }
@@ -342,9 +395,10 @@ mod tests {
     #[test]
     fn a_better_technique_that_takes_twice_as_long_is_not_better() {
         let mut list = checklist();
-        list.on_valid(PUBLIC, Duration::from_millis(10));
+        let now = Instant::now();
+        list.on_valid(now, PUBLIC, Duration::from_millis(10), Length::Short);
         for (lan, best) in [(11, LAN), (21, LAN), (40, PUBLIC)] {
-            list.on_valid(LAN, Duration::from_millis(lan));
+            list.on_valid(now, LAN, Duration::from_millis(lan), Length::Short);
             assert_eq!(
                 list.best_valid().map(|(key, _)| key),
                 Some(best),
@@ -377,7 +431,8 @@ mod tests {
             list.poll(now),
             Some(Due {
                 key: PUBLIC,
-                ttl: None
+                ttl: None,
+                length: Length::Short,
             })
         );
         assert_eq!(list.poll(now), None);

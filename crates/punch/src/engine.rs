@@ -150,7 +150,7 @@ impl Engine {
             restarts: pace::restarts(now),
             transactions: Transactions::default(),
             pacer: Pacer::new(&config.budget, now),
-            checks: Checklist::new(timing, &config.budget),
+            checks: Checklist::new(timing, &config.budget, config.role),
             phase: Phase::Waiting,
             obstacle: None,
             nomination: Nomination::new(timing),
@@ -295,8 +295,8 @@ impl Engine {
         let transaction = self.random.transaction();
         let payload = match purpose {
             Purpose::Server => crate::gather::question(transaction, Family::of(key.1.ip())),
-            Purpose::Check { nomination } => {
-                crate::check::request(&self.keys, transaction, nomination)
+            Purpose::Check { nomination, length } => {
+                crate::check::request(&self.keys, transaction, nomination, length)
             }
         };
         let sent = Sent {

@@ -28,7 +28,7 @@ enum State {
 pub(crate) enum Step {
     /// Send a nominating check.
     Ask { key: PairKey, nominated: Nominated },
-    /// The other side does not confirm on this pair.
+    /// The other side does not confirm on this pair, or cannot: a nomination is as long as a tunnel's datagram.
     GiveUp { key: PairKey },
 }
 
@@ -78,7 +78,7 @@ impl Nomination {
                 key,
                 nominated,
                 tries: tries + 1,
-                at: now + self.timing.check_interval,
+                at: now + self.gap(checks, key),
             };
             return Some(Step::Ask { key, nominated });
         }
@@ -107,9 +107,15 @@ impl Nomination {
             key,
             nominated,
             tries: 1,
-            at: now + self.timing.check_interval,
+            at: now + self.timing.check_interval.max(rtt / 2),
         };
         Some(Step::Ask { key, nominated })
+    }
+
+    /// To the next transmission of a nomination: on a slow path, many at once say no more.
+    fn gap(&self, checks: &Checklist, key: PairKey) -> Duration {
+        let rtt = checks.rtt(key).unwrap_or_default();
+        self.timing.check_interval.max(rtt / 2)
     }
 
     /// The other side answered a nominating check. True when it was the one that counts.

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{SocketId, Technique, Timing, candidate, check::Nominated};
+use crate::{
+    SocketId, Technique, Timing, candidate,
+    check::{Length, Nominated},
+};
 
 /// A pair's name.
 pub(crate) type PairKey = (SocketId, SocketAddr);
@@ -24,6 +27,8 @@ pub(crate) enum State {
     Checking { at: Instant, step: usize },
     /// A check was answered.
     Valid { rtt: Duration },
+    /// Checks are answered and those as long as the tunnel's datagrams are not: of no use in this attempt.
+    Narrow,
     /// No answer came in this attempt.
     Failed,
 }
@@ -39,6 +44,10 @@ pub(crate) struct Pair {
     pub(crate) send_failures: u8,
     /// When the first check of this attempt that could reach the peer was sent.
     pub(crate) checked_at: Option<Instant>,
+    /// Whether a wide check of this attempt was answered.
+    pub(crate) wide: bool,
+    /// Wide checks without an answer, and when the next one is due.
+    pub(crate) widening: Option<(u32, Instant)>,
 }
 
 impl Pair {
@@ -50,6 +59,8 @@ impl Pair {
             announced,
             send_failures: 0,
             checked_at: None,
+            wide: false,
+            widening: None,
         }
     }
 
@@ -61,6 +72,8 @@ impl Pair {
     pub(crate) fn begin(&mut self, now: Instant, open_first: bool) {
         self.send_failures = 0;
         self.checked_at = None;
+        self.wide = false;
+        self.widening = None;
         self.state = if open_first {
             State::Opening { at: now }
         } else {
@@ -71,8 +84,22 @@ impl Pair {
     pub(crate) fn due_at(&self) -> Option<Instant> {
         match self.state {
             State::Opening { at } | State::Checking { at, .. } => Some(at),
-            State::Idle | State::Valid { .. } | State::Failed => None,
+            State::Valid { .. } => self.widening.map(|(_, at)| at),
+            State::Idle | State::Narrow | State::Failed => None,
         }
+    }
+
+    /// A check was answered, at this length. `widen` has a wide one follow if this was none.
+    pub(crate) fn on_answer(&mut self, now: Instant, rtt: Duration, length: Length, widen: bool) {
+        self.send_failures = 0;
+        if length == Length::Wide {
+            (self.wide, self.widening) = (true, None);
+        } else if self.state == State::Narrow {
+            return;
+        } else if widen && !self.wide && self.widening.is_none() {
+            self.widening = Some((0, now));
+        }
+        self.state = State::Valid { rtt };
     }
 }
 

@@ -8,7 +8,10 @@ use std::{
 
 use p2pdbg_wire::stun::TransactionId;
 
-use crate::{SocketId, check::Nominated};
+use crate::{
+    SocketId,
+    check::{Length, Nominated},
+};
 
 /// How long an answer is waited for. Longer than any round trip that is of use.
 const LIFETIME: Duration = Duration::from_secs(10);
@@ -22,7 +25,18 @@ pub(crate) enum Purpose {
     /// Asks a STUN server for the mapped address.
     Server,
     /// Checks a pair, nominating it if there is a nomination.
-    Check { nomination: Option<Nominated> },
+    Check {
+        nomination: Option<Nominated>,
+        length: Length,
+    },
+}
+
+impl Purpose {
+    /// A check that only asks whether the pair works.
+    pub(crate) const CHECK: Self = Self::Check {
+        nomination: None,
+        length: Length::Short,
+    };
 }
 
 /// A request under way.

@@ -16,7 +16,7 @@
 //! assert!(outcome.direct.is_some() && outcome.carries);
 //! ```
 //!
-//! Left out: TCP, the relay's data path, fragmentation and MTU, and ICMP.
+//! Left out: TCP, the relay's data path, fragmentation and ICMP.
 
 mod config;
 mod nat;

@@ -59,6 +59,7 @@ pub struct Scenario {
     carrier: Option<NatConfig>,
     rtt: Duration,
     loss: f64,
+    mtu: Option<u16>,
     seed: u64,
     servers: usize,
     adjust: fn(&mut Config),
@@ -74,6 +75,7 @@ impl Scenario {
             carrier: None,
             rtt: Duration::from_millis(40),
             loss: 0.0,
+            mtu: None,
             seed: 0,
             servers: 1,
             adjust: |_| {},
@@ -112,6 +114,13 @@ impl Scenario {
         Self { loss, ..self }
     }
 
+    /// Drops, between the peers, what is longer than so many bytes with its IP header, and tells nobody.
+    #[must_use]
+    pub fn mtu(self, mtu: u16) -> Self {
+        let mtu = Some(mtu);
+        Self { mtu, ..self }
+    }
+
     /// The seed of everything that is drawn.
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
@@ -138,6 +147,7 @@ impl Scenario {
         // Loss on two links in a row comes to the loss that was asked for.
         let link = Link {
             loss: 1.0 - (1.0 - self.loss).sqrt(),
+            mtu: self.mtu,
             ..Link::with_delay(self.rtt / 4)
         };
         let mut boxes = [Vec::new(), Vec::new()];

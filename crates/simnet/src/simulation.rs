@@ -20,7 +20,7 @@ pub struct Outcome {
     pub direct: Option<Duration>,
     /// What each peer says made it work.
     pub technique: Option<[Technique; 2]>,
-    /// Whether a packet on the path that each peer nominated reached the other one's path.
+    /// Whether a packet of QUIC's length on the path that each peer nominated reached the other one's path.
     pub carries: bool,
     /// Packets that each engine sent.
     pub packets: [u64; 2],
@@ -227,7 +227,7 @@ impl Simulation {
             peer.take_inbox();
             // Several, in case the links lose some.
             for _ in 0..8 {
-                peer.send_on_path(&mut self.world, b"\x80tunnel");
+                peer.send_on_path(&mut self.world, &[0x80; 1200]);
             }
         }
         self.run_until(deadline, |_| false);

@@ -45,6 +45,8 @@ pub struct Link {
     pub loss: f64,
     /// Probability that a packet arrives twice.
     pub duplication: f64,
+    /// Bytes of the longest IP packet that passes; a longer one is dropped and nobody is told. `None`: any.
+    pub mtu: Option<u16>,
 }
 
 impl Link {
@@ -77,6 +79,14 @@ struct Packet {
     to: SocketAddr,
     ttl: u8,
     payload: Vec<u8>,
+}
+
+impl Packet {
+    /// Bytes with the headers of IP and UDP.
+    fn len(&self) -> usize {
+        let headers = if self.to.is_ipv4() { 20 + 8 } else { 40 + 8 };
+        headers + self.payload.len()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -298,6 +308,9 @@ impl World {
     }
 
     fn travel(&mut self, link: Link, place: Place, packet: Packet) {
+        if link.mtu.is_some_and(|mtu| packet.len() > usize::from(mtu)) {
+            return;
+        }
         if self.random.chance(link.loss) {
             return;
         }

@@ -8,7 +8,7 @@ use super::Engine;
 use crate::{
     Event, SocketId,
     candidate::{self, Kind},
-    check::{self, FromPeer, Nominated},
+    check::{self, FromPeer, Length, Nominated},
     gather::Answer,
     transactions::{Purpose, Sent},
 };
@@ -40,7 +40,7 @@ impl Engine {
                 transaction,
                 nomination,
             }) => {
-                let payload = check::response(&self.keys, transaction, from);
+                let payload = check::response(&self.keys, transaction, from, Length::of(payload));
                 self.send((socket, from), None, payload);
                 self.on_check((socket, from), nomination);
             }
@@ -50,7 +50,7 @@ impl Engine {
                     .take(transaction)
                     .filter(|sent| sent.socket == socket)
                 {
-                    self.on_check_answered(sent, from);
+                    self.on_check_answered(sent, from, Length::of(payload));
                 }
             }
             None => {}
@@ -117,7 +117,7 @@ impl Engine {
         self.checks.trigger(self.now, key);
     }
 
-    fn on_check_answered(&mut self, sent: Sent, from: SocketAddr) {
+    fn on_check_answered(&mut self, sent: Sent, from: SocketAddr, length: Length) {
         let key = (sent.socket, sent.to);
         if from != sent.to {
             // The peer is behind a NAT that answers from another port: that one is worth a check of its own.
@@ -130,7 +130,7 @@ impl Engine {
             return;
         }
         let was_valid = self.checks.get(key).is_some_and(|p| p.is_valid());
-        self.checks.on_valid(key, rtt);
+        self.checks.on_valid(self.now, key, rtt, length);
         if !was_valid {
             self.event(Event::PairValid {
                 socket: key.0,
@@ -143,7 +143,9 @@ impl Engine {
         }
         if let Purpose::Check {
             nomination: Some(nominated),
+            ..
         } = sent.purpose
+            && length == Length::Wide
             && self.nomination.on_confirmed(nominated.number)
         {
             self.nominate_anew = false;

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::{Direct, Engine};
 use crate::{
-    Event, Family, LossReason, Obstacle, Output, Path, SocketId, Technique, consent::Consent,
-    nomination::Step, observe::Mapping, pair::PairKey, plan, signal::Plan, transactions::Purpose,
+    Event, Family, LossReason, Obstacle, Output, Path, SocketId, Technique, check::Length,
+    consent::Consent, nomination::Step, observe::Mapping, pair::PairKey, plan, signal::Plan,
+    transactions::Purpose,
 };
 
 /// The pause after a failed attempt while another technique is left.
@@ -141,16 +142,15 @@ impl Engine {
     fn end_attempt_when_over(&mut self) {
         match self.phase {
             Phase::Running { attempt, until, .. } if self.now >= until => {
+                let (pause, obstacle) = (self.pause_after(attempt), self.diagnose());
                 self.checks.stop();
                 self.stop_search();
-                let pause = self.pause_after(attempt);
                 let resumes = self.is_controlling() && self.direct.is_none();
                 self.phase = Phase::Resting {
                     attempt,
                     until: resumes.then(|| self.now + pause),
                 };
                 if self.direct.is_none() {
-                    let obstacle = self.diagnose();
                     self.obstacle = Some(obstacle);
                     self.event(Event::AttemptFailed {
                         attempt,
@@ -180,7 +180,7 @@ impl Engine {
             None => Vec::new(),
         };
         let (search, more) = plan::step(&ladder, attempt);
-        if more {
+        if more && !self.checks.any_narrow() {
             return SHORT_PAUSE;
         }
         let round = (attempt + 1).saturating_sub(ladder.len() as u32).min(16);
@@ -198,7 +198,11 @@ impl Engine {
             let Some(due) = self.checks.poll(self.now) else {
                 break;
             };
-            self.send_request(due.key, due.ttl, Purpose::Check { nomination: None });
+            let purpose = Purpose::Check {
+                nomination: None,
+                length: due.length,
+            };
+            self.send_request(due.key, due.ttl, purpose);
             if self.pacer.exhausted() {
                 self.event(Event::BudgetSpent);
             }
@@ -218,9 +222,10 @@ impl Engine {
             match self.nomination.poll(self.now, &self.checks, current) {
                 Some(Step::Ask { key, nominated }) => {
                     let nomination = Some(nominated);
-                    self.send_request(key, None, Purpose::Check { nomination });
+                    let length = Length::Wide;
+                    self.send_request(key, None, Purpose::Check { nomination, length });
                 }
-                Some(Step::GiveUp { key }) => self.checks.fail(key),
+                Some(Step::GiveUp { key }) => self.checks.on_narrow(key),
                 None => {}
             }
         } else if let Some((key, wanted, rtt)) = self.checks.wanted_and_valid(self.followed) {
@@ -269,7 +274,7 @@ impl Engine {
             self.lose_path(LossReason::ConsentExpired);
         } else if direct.consent.poll(self.now, jitter) {
             let key = direct.key();
-            self.send_request(key, None, Purpose::Check { nomination: None });
+            self.send_request(key, None, Purpose::CHECK);
         }
     }
 
@@ -349,6 +354,9 @@ impl Engine {
         let Some(remote) = &self.remote else {
             return Obstacle::WaitingForPeer;
         };
+        if self.checks.any_narrow() {
+            return Obstacle::TunnelFails;
+        }
         let (here, there) = (&self.report, &remote.report);
         let asked = !self.config.stun_servers.is_empty();
         let blocked_here = asked && !here.answered && !here.answered_v6;

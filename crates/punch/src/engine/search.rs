@@ -7,7 +7,7 @@ use std::{
 
 use super::{Engine, progress::Phase};
 use crate::{
-    Event, Family, Output, SocketId, Technique,
+    Event, Family, Obstacle, Output, SocketId, Technique,
     candidate::{self, Candidate, Kind},
     footprint::Count,
     observe::{self, Mapping, Ports},
@@ -80,7 +80,7 @@ impl Engine {
         if !self.is_controlling()
             || self.search_planned
             || self.direct.is_some()
-            || self.checks.any_valid()
+            || self.checks.any_answered()
         {
             return;
         }
@@ -95,8 +95,10 @@ impl Engine {
         }
         let ladder = plan::ladder(&self.report, &remote.report);
         let (search, _) = plan::step(&ladder, attempt);
+        // Where the last attempt found a path that is too narrow, this one probably will, too.
+        let narrow = self.obstacle == Some(Obstacle::TunnelFails);
         if let Some(search) = search
-            && plan::is_costly(search)
+            && (plan::is_costly(search) || narrow)
             && self.now < began + self.head_start()
         {
             return;
@@ -115,7 +117,7 @@ impl Engine {
         let open = self.is_controlling()
             && !self.search_planned
             && self.direct.is_none()
-            && !self.checks.any_valid();
+            && !self.checks.any_answered();
         let later = [began + self.head_start(), began + SAMPLING_WAIT];
         later.into_iter().filter(|&at| open && at > self.now).min()
     }
@@ -191,7 +193,7 @@ impl Engine {
 
     /// Sends what the search wants sent, at the pace, as long as no pair is valid.
     pub(super) fn continue_search(&mut self) {
-        let quiet = self.checks.any_valid();
+        let quiet = self.checks.any_answered();
         loop {
             if quiet || self.pacer.next_at() > self.now || self.pacer.exhausted() {
                 break;
@@ -208,7 +210,7 @@ impl Engine {
                     self.send_request((socket, server), None, Purpose::Server)
                 }
                 Shot::Check { socket, to, ttl } => {
-                    self.send_request((socket, to), ttl, Purpose::Check { nomination: None });
+                    self.send_request((socket, to), ttl, Purpose::CHECK);
                 }
             }
             if self.pacer.exhausted() {
@@ -226,12 +228,12 @@ impl Engine {
 
     pub(super) fn search_next_at(&self) -> Option<Instant> {
         let search = self.search.as_ref()?;
-        let quiet = self.checks.any_valid() || self.pacer.exhausted();
+        let quiet = self.checks.any_answered() || self.pacer.exhausted();
         let shot = search
             .next_at()
             .filter(|_| !quiet)
             .map(|at| at.max(self.pacer.next_at()));
-        let end = Some(self.search_ends).filter(|_| !self.checks.any_valid());
+        let end = Some(self.search_ends).filter(|_| !self.checks.any_answered());
         [shot, end].into_iter().flatten().min()
     }
 
