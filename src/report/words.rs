@@ -123,6 +123,7 @@ impl View {
                 let held = debugger_connections(status.streams);
                 vec![format!("network lost {ago} ago, holding {held}")]
             }
+            Activity::Closing if status.streams == 0 => vec!["closing".to_owned()],
             Activity::Closing => vec![format!("closing {}", connections(status.streams))],
         };
         if matches!(status.activity, Activity::Connected { .. }) {
