@@ -44,7 +44,8 @@ Examples:
   p2pdbg connect --peer laptop            a peer known from before: no code
   p2pdbg connect CODE -- python app.py    run it once the forwards stand, with
                                           START_DEBUGGER=1, DEBUGGER_HOST and
-                                          DEBUGGER_PORT set; ends with its status
+                                          DEBUGGER_PORT (and DEBUGGER_MODE: listen or
+                                          connect) set; ends with its status
   p2pdbg connect CODE --allow db:5432     let the peer dial db:5432 through here";
 
 /// The whole command line.

@@ -21,6 +21,9 @@ const HOST: &str = "DEBUGGER_HOST";
 /// The port to go with it.
 const PORT: &str = "DEBUGGER_PORT";
 
+/// What the debuggee does there: `listen`, or `connect` where the IDE listens.
+const MODE: &str = "DEBUGGER_MODE";
+
 /// A COMMAND that runs.
 pub(super) struct Running {
     child: Child,
@@ -52,14 +55,15 @@ impl Running {
         let mut process = tokio::process::Command::new(&command.program);
         process.args(&command.arguments).kill_on_drop(true);
         if let Some(forward) = forwards.first() {
-            let port = match forward.direction {
-                Direction::ToIde => forward.bind.port,
-                Direction::ToDebuggee => forward.target.port,
+            let (port, mode) = match forward.direction {
+                Direction::ToIde => (forward.bind.port, "connect"),
+                Direction::ToDebuggee => (forward.target.port, "listen"),
             };
             process
                 .env(START, "1")
                 .env(HOST, "127.0.0.1")
-                .env(PORT, port.to_string());
+                .env(PORT, port.to_string())
+                .env(MODE, mode);
         }
         let failed = |error: io::Error| not_started(command, &error);
         #[cfg(unix)]

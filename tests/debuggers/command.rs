@@ -13,8 +13,8 @@ use crate::{
 
 /// A session in which programs/app.py runs as COMMAND and is debugged by `ide`; it is given the port at the debuggee
 /// when it is what the IDE's script listens on, or the one at the IDE.
-struct Run {
-    pair: Pair,
+pub(crate) struct Run {
+    pub(crate) pair: Pair,
     port: u16,
     ide: Option<Script>,
 }
@@ -22,6 +22,18 @@ struct Run {
 /// Starts it; `None` if something is not installed.
 #[track_caller]
 fn run(setting: &Setting, option: &str, ide: &[&str], app: &[&str]) -> Option<Run> {
+    run_in(setting, &python()?, option, ide, app)
+}
+
+/// The same, with the program in another Python than the IDE's script.
+#[track_caller]
+pub(crate) fn run_in(
+    setting: &Setting,
+    interpreter: &Path,
+    option: &str,
+    ide: &[&str],
+    app: &[&str],
+) -> Option<Run> {
     let python = python()?;
     let (open, target) = (setting.port(), setting.port());
     let start = |port: u16| {
@@ -54,7 +66,12 @@ fn run(setting: &Setting, option: &str, ide: &[&str], app: &[&str]) -> Option<Ru
     let connector = setting
         .connector_with(&listener.code())
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        .args(["--", text(&python), "-Xfrozen_modules=off", text(&program)])
+        .args([
+            "--",
+            text(interpreter),
+            "-Xfrozen_modules=off",
+            text(&program),
+        ])
         .args(app.iter().copied())
         .start();
     listener.forward(open);
@@ -77,7 +94,7 @@ fn text(path: &Path) -> &str {
 impl Run {
     /// Waits for what the IDE saw, and looks at what the program was told.
     #[track_caller]
-    fn debugged(&mut self) -> bool {
+    pub(crate) fn debugged(&mut self) -> bool {
         if let Err(Missing(why)) = self.ide.take().unwrap().seen() {
             skip(&why);
             return false;

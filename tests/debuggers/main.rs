@@ -12,5 +12,6 @@ mod bare;
 mod command;
 mod lab;
 mod loopback;
+mod package;
 mod scenario;
 mod script;

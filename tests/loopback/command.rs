@@ -19,7 +19,7 @@ fn runs(setting: &Setting, forward: &[&str], script: &str) -> (Peer, PeerCommand
     (listener, connector)
 }
 
-const TELL: &str = r#"echo "told $START_DEBUGGER $DEBUGGER_HOST $DEBUGGER_PORT""#;
+const TELL: &str = r#"echo "told $START_DEBUGGER $DEBUGGER_HOST $DEBUGGER_PORT $DEBUGGER_MODE""#;
 
 #[test]
 fn the_command_is_told_where_to_listen_and_its_status_is_handed_on() {
@@ -29,7 +29,10 @@ fn the_command_is_told_where_to_listen_and_its_status_is_handed_on() {
     let script = format!("{TELL}; exit 7");
     let (listener, connector) = runs(&setting, &["-L", &forward], &script);
     let mut connector = connector.start();
-    assert_eq!(connector.line("told"), format!("told 1 127.0.0.1 {target}"));
+    assert_eq!(
+        connector.line("told"),
+        format!("told 1 127.0.0.1 {target} listen")
+    );
     assert_eq!(connector.exit_status(), 7);
     listener.closed();
     listener.waiting(WaitingFor::Peer);
@@ -42,7 +45,10 @@ fn the_command_is_told_where_to_connect_when_the_ide_listens() {
     let forward = format!("{port}:localhost:{target}");
     let (_listener, connector) = runs(&setting, &["-R", &forward], TELL);
     let mut connector = connector.start();
-    assert_eq!(connector.line("told"), format!("told 1 127.0.0.1 {port}"));
+    assert_eq!(
+        connector.line("told"),
+        format!("told 1 127.0.0.1 {port} connect")
+    );
     assert_eq!(connector.exit_status(), 0);
 }
 
@@ -54,7 +60,10 @@ fn the_first_forward_is_the_debuggers() {
     let second = format!("{}:localhost:{}", setting.port(), setting.port());
     let (_listener, connector) = runs(&setting, &["-R", &first, "-R", &second], TELL);
     let connector = connector.start();
-    assert_eq!(connector.line("told"), format!("told 1 127.0.0.1 {port}"));
+    assert_eq!(
+        connector.line("told"),
+        format!("told 1 127.0.0.1 {port} connect")
+    );
 }
 
 #[test]

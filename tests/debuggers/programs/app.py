@@ -1,9 +1,9 @@
 """The program under test for `p2pdbg connect … -- python app.py`: starts its debugger when it is told to.
 
-    app.py [debugpy|debugpy-connect|pydevd] [--status N] [--until-term N]
+    app.py [debugpy|debugpy-connect|pydevd|package|package-break] [--status N] [--until-term N]
 
 Prints what it was told as one line of JSON, starts the debugger when START_DEBUGGER is 1, computes, and ends with
---status. With --until-term it waits for SIGTERM after that, and ends with that status when it comes.
+--status. `package` waits by the Python package p2pdbg, `package-break` pauses by it. With --until-term it waits for SIGTERM after that, and ends with that status when it comes.
 """
 
 import argparse
@@ -21,6 +21,14 @@ def start_debugger(kind: str, host: str, port: int) -> None:
         pydevd_pycharm.settrace(host, port=port, stdout_to_server=True, stderr_to_server=True)
         print("settrace has returned", flush=True)
         return
+    if kind.startswith("package"):
+        import p2pdbg
+        if kind == "package-break":
+            p2pdbg.break_here()
+            print("settrace has returned", flush=True)
+        else:
+            print("attached", p2pdbg.wait_for_ide(), flush=True)
+        return
     import debugpy
     if kind == "debugpy":
         debugpy.listen((host, port))
@@ -31,7 +39,7 @@ def start_debugger(kind: str, host: str, port: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("debugger", nargs="?", default="debugpy", choices=["debugpy", "debugpy-connect", "pydevd"])
+    parser.add_argument("debugger", nargs="?", default="debugpy", choices=["debugpy", "debugpy-connect", "pydevd", "package", "package-break"])
     parser.add_argument("--status", type=int, default=0)
     parser.add_argument("--until-term", type=int)
     args = parser.parse_args()

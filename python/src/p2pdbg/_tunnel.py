@@ -1,0 +1,137 @@
+"""Starts ``p2pdbg connect`` beside this program, and ends it with this process."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import signal
+import subprocess
+import threading
+from typing import IO, Any
+
+from ._endpoint import Endpoint, announce
+from ._executable import executable
+
+#: How long the tunnel may take to say goodbye, in seconds.
+_GOODBYE = 3.0
+
+
+class TunnelFailed(RuntimeError):
+    """``p2pdbg connect`` could not connect. ``code`` is that of its error, as in docs/JSON.md."""
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def start_tunnel(
+    code: str | None = None,
+    *,
+    peer: str | None = None,
+    rendezvous: str | None = None,
+    timeout: float | None = None,
+) -> Endpoint:
+    """Connects to the IDE's host and waits until its forward stands; the tunnel lives as long as this process.
+
+    ``code`` is what ``p2pdbg listen`` printed (or ``P2PDBG_CODE``), ``peer`` the name of a host known from before (or
+    ``P2PDBG_PEER``); ``rendezvous`` is its URL (or ``P2PDBG_RENDEZVOUS``). Secrets are handed on in the environment,
+    never on the command line. ``timeout`` is in seconds; None waits for as long as it takes.
+
+    Raises TunnelFailed, with what ``p2pdbg`` said.
+    """
+    environment = dict(os.environ)
+    command = [executable(), "connect", "--json"]
+    peer = peer or (None if code else environment.get("P2PDBG_PEER"))
+    if peer:
+        command += ["--peer", peer]
+    elif code or environment.get("P2PDBG_CODE"):
+        environment["P2PDBG_CODE"] = code or environment["P2PDBG_CODE"]
+    else:
+        raise TunnelFailed("there is no tunnel, and neither P2PDBG_CODE nor P2PDBG_PEER to start one with", "code_missing")
+    if rendezvous:
+        environment["P2PDBG_RENDEZVOUS"] = rendezvous
+    process = subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    atexit.register(_stop, process)
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        process.terminate()
+
+    timer = threading.Timer(timeout or 0, give_up)
+    timer.daemon = True
+    if timeout is not None:
+        timer.start()
+    try:
+        where = _wait(process)
+    except TunnelFailed:
+        if late.is_set():
+            raise TunnelFailed(f"no tunnel to the IDE within {timeout:g} s") from None
+        raise
+    finally:
+        timer.cancel()
+    announce(where)
+    return where
+
+
+def _wait(process: subprocess.Popen[str]) -> Endpoint:
+    """Reads events until a forward stands, and leaves the rest to a thread, so that no pipe fills."""
+    assert process.stdout is not None and process.stderr is not None
+    complaints: list[str] = []
+    errors = _drain(process.stderr, complaints)
+    for line in process.stdout:
+        event = _event(line)
+        if event.get("event") == "forward":
+            _drain(process.stdout, [])
+            return _endpoint(event)
+        if event.get("event") == "error":
+            hint = f" ({event['hint']})" if event.get("hint") else ""
+            raise TunnelFailed(f"{event.get('message')}{hint}", event.get("code"))
+    process.wait()
+    errors.join(timeout=1)
+    said = " ".join(complaints).strip() or f"exit status {process.returncode}"
+    raise TunnelFailed(f"p2pdbg connect ended before a forward stood: {said}")
+
+
+def _event(line: str) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) else {}
+
+
+def _endpoint(event: dict[str, Any]) -> Endpoint:
+    # `to_ide`: the port that p2pdbg opened here leads to the IDE. Else the debuggee is to listen at the target.
+    if event["direction"] == "to_ide":
+        return Endpoint("127.0.0.1", _port(event["listen"]), "connect")
+    return Endpoint("127.0.0.1", _port(event["to"]), "listen")
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
+def _drain(stream: IO[str], kept: list[str]) -> threading.Thread:
+    def read() -> None:
+        for line in stream:
+            if len(kept) < 20:
+                kept.append(line.strip())
+
+    thread = threading.Thread(target=read, name="p2pdbg", daemon=True)
+    thread.start()
+    return thread
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    if process.poll() is not None:
+        return
+    # As ^C does, so that the other side is told at once.
+    process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+    try:
+        process.wait(_GOODBYE)
+    except subprocess.TimeoutExpired:
+        process.kill()

@@ -1,0 +1,81 @@
+"""What needs no tunnel. Run by tests/python of the workspace, or: python -m unittest discover -s python/tests"""
+
+import os
+import subprocess
+import sys
+import unittest
+from unittest import mock
+
+import p2pdbg
+from p2pdbg.__main__ import command_line
+
+
+def variables(**values: str) -> "mock._patch_dict":
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DEBUGGER_", "START_", "P2PDBG_"))}
+    return mock.patch.dict(os.environ, {**kept, **values}, clear=True)
+
+
+class TheEnvironment(unittest.TestCase):
+    def test_nothing_happens_unless_the_debugger_is_wanted(self) -> None:
+        for value in ("", "0", "false", "No", "off"):
+            with variables(START_DEBUGGER=value, DEBUGGER_PORT="nonsense"):
+                self.assertFalse(p2pdbg.enabled())
+                self.assertFalse(p2pdbg.wait_for_ide())
+                p2pdbg.break_here()
+
+    def test_no_debugger_is_imported_unless_it_is_wanted(self) -> None:
+        script = "import sys, p2pdbg; p2pdbg.wait_for_ide(); print([n for n in sys.modules if 'pydev' in n or 'debugpy' in n])"
+        with variables():
+            said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        self.assertEqual(said.stdout.strip(), "[]")
+
+    def test_the_endpoint_is_what_connect_tells_a_command(self) -> None:
+        with variables():
+            self.assertIsNone(p2pdbg.endpoint())
+        with variables(DEBUGGER_HOST="127.0.0.1", DEBUGGER_PORT="5678", DEBUGGER_MODE="connect"):
+            self.assertEqual(p2pdbg.endpoint(), ("127.0.0.1", 5678, "connect"))
+        with variables(DEBUGGER_PORT="5678"):
+            self.assertEqual(p2pdbg.endpoint(), ("127.0.0.1", 5678, None))
+
+    def test_nonsense_is_refused_with_the_name_of_the_variable(self) -> None:
+        for name, value in (("PORT", "0"), ("PORT", "65536"), ("PORT", "²"), ("PORT", "-1"), ("MODE", "both")):
+            with variables(**{"DEBUGGER_PORT": "5678", f"DEBUGGER_{name}": value}):
+                with self.assertRaisesRegex(ValueError, f"DEBUGGER_{name}"):
+                    p2pdbg.endpoint()
+
+    def test_without_a_code_or_a_peer_no_tunnel_is_started(self) -> None:
+        with variables(START_DEBUGGER="1"):
+            with self.assertRaisesRegex(p2pdbg.TunnelFailed, "P2PDBG_CODE") as caught:
+                p2pdbg.wait_for_ide()
+        self.assertEqual(caught.exception.code, "code_missing")
+
+    def test_what_the_program_complains_of_is_passed_on(self) -> None:
+        url = "p2pdbg://127.0.0.1:9#" + "A" * 43
+        with self.assertRaises(p2pdbg.TunnelFailed) as caught:
+            with variables():
+                p2pdbg.start_tunnel("482913-zebra-zone", rendezvous=url)
+        self.assertEqual(caught.exception.code, "code_malformed")
+        self.assertNotIn("zebra", str(caught.exception))
+
+
+class TheCommandLine(unittest.TestCase):
+    def test_a_script_runs_in_this_interpreter(self) -> None:
+        here = sys.executable
+        for given, expected in [
+            ("connect CODE -- app.py --port 80", f"connect CODE -- {here} app.py --port 80"),
+            ("connect CODE -- -m flask run", f"connect CODE -- {here} -m flask run"),
+            ("connect CODE -- gunicorn app.py", "connect CODE -- gunicorn app.py"),
+            ("connect CODE --", "connect CODE --"),
+            ("listen app.py", "listen app.py"),
+        ]:
+            self.assertEqual(command_line(given.split()), expected.split())
+
+    def test_the_module_is_the_program(self) -> None:
+        said = subprocess.run([sys.executable, "-m", "p2pdbg", "--version"], capture_output=True, text=True, check=True)
+        self.assertRegex(said.stdout, r"^p2pdbg \d+\.\d+\.\d+")
+        program = subprocess.run([p2pdbg.executable(), "--version"], capture_output=True, text=True, check=True)
+        self.assertEqual(said.stdout, program.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
