@@ -18,7 +18,7 @@ use p2pdbg_wire::url::DEFAULT_PORT;
 #[derive(Debug, Parser)]
 #[command(name = "p2pdbg-rendezvous", version)]
 pub(crate) struct Cli {
-    /// Serve at this address; can be given several times [default: port 3478 of every address]
+    /// Serve at this address, over UDP and TCP; can be given several times [default: port 3478 of every address]
     #[arg(long, value_name = "ADDR:PORT", value_parser = bind_address)]
     bind: Vec<SocketAddr>,
 

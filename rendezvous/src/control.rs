@@ -1,5 +1,5 @@
-//! One control connection: frames in, frames out. Knows nothing of QUIC, so that the same conversation can be
-//! held over TLS on TCP.
+//! One control connection: frames in, frames out. Knows nothing of QUIC, so that the same conversation is held over
+//! TLS on TCP.
 
 use std::{future, io, time::Duration};
 
@@ -95,8 +95,13 @@ async fn speak(writer: &mut (impl AsyncWrite + Unpin), mut inlet: Inlet) -> Endi
     loop {
         match inlet.next().await {
             Some(Outgoing::Frame(bytes)) => {
-                let write = tokio::time::timeout(WRITE_WITHIN, writer.write_all(&bytes));
-                if !matches!(write.await, Ok(Ok(()))) {
+                let write = async {
+                    writer.write_all(&bytes).await?;
+                    writer.flush().await
+                };
+                let write: Result<io::Result<()>, _> =
+                    tokio::time::timeout(WRITE_WITHIN, write).await;
+                if !matches!(write, Ok(Ok(()))) {
                     return Ending::Lost;
                 }
             }

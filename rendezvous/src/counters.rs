@@ -31,12 +31,18 @@ counters! {
     connections,
     /// Control connections that were refused for a limit.
     connections_refused,
+    /// Those of the control connections that came over TCP.
+    tcp_connections,
+    /// Connections over TCP that came to nothing: no TLS, another protocol, too slow, or a leg that was refused.
+    tcp_failed,
     /// Peers that are connected and have said hello; goes up and down.
     peers,
     /// Sessions; goes up and down.
     sessions,
     /// Bound legs of the relay; goes up and down.
     legs,
+    /// Those of them that are over TCP; goes up and down.
+    tcp_legs,
     /// STUN requests that were answered.
     stun_answered,
     /// Datagrams that the relay passed on.

@@ -8,9 +8,11 @@
 //! | 16–63 | nothing | dropped | dropped |
 //!
 //! One task owns all ports, the relay's table and the STUN budgets, so that nothing here is locked, and a
-//! datagram of a session costs two lookups. A batch that the kernel received as one leaves as one.
+//! datagram of a session costs two lookups. A batch that the kernel received as one leaves as one. Legs over TCP hand
+//! their datagrams in, and take what is theirs from a queue each.
 
 use std::{
+    collections::HashMap,
     future::poll_fn,
     io,
     net::SocketAddr,
@@ -21,22 +23,27 @@ use std::{
 
 use bytes::Bytes;
 use p2pdbg_wire::{control::SessionId, relay::LegGrant};
-use quinn::udp::{RecvMeta, Transmit};
+use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     counters::Tallies,
     hub::Event,
+    leg::StreamInput,
     limits::Limits,
+    outbox::{Batch, Outbox},
     quic_socket::{Datagram, LONGEST_DATAGRAM},
-    relay::{Forward, Relay, Route, Source},
+    relay::{Forward, Relay, Route, Seen, Source, StreamId, UdpRoute},
     socket::{ReceiveBuffers, UdpPort, answerable, canonical},
     stun::{LONGEST_ANSWER, StunServer},
 };
 
 /// Batches read from one port before the others get their turn.
 const TURN: usize = 8;
+
+/// Messages of legs over TCP that are taken before the ports get their turn.
+const STREAM_TURN: usize = 32;
 
 /// How often idle legs are looked for.
 const SWEEP: Duration = Duration::from_secs(2);
@@ -72,6 +79,8 @@ pub(crate) struct Datapath {
     relay: Relay,
     stun: StunServer,
     commands: mpsc::Receiver<Command>,
+    streams: mpsc::Receiver<StreamInput>,
+    outboxes: HashMap<StreamId, Outbox>,
     events: mpsc::Sender<Event>,
     tallies: Arc<Tallies>,
 }
@@ -81,6 +90,7 @@ impl Datapath {
         ports: Vec<Port>,
         limits: &Limits,
         commands: mpsc::Receiver<Command>,
+        streams: mpsc::Receiver<StreamInput>,
         events: mpsc::Sender<Event>,
         tallies: Arc<Tallies>,
     ) -> Self {
@@ -89,6 +99,8 @@ impl Datapath {
             relay: Relay::new(Instant::now(), limits),
             stun: StunServer::new(limits),
             commands,
+            streams,
+            outboxes: HashMap::new(),
             events,
             tallies,
         }
@@ -106,8 +118,9 @@ impl Datapath {
                 Some(command) = self.commands.recv() => self.apply(command),
                 _ = sweep.tick() => {
                     self.relay.expire(Instant::now());
-                    self.tallies.legs.set(self.relay.bound());
+                    self.settle();
                 }
+                Some(input) = self.streams.recv() => self.serve_streams(input),
                 ready = readable(&self.ports, first) => {
                     // The next search begins behind this one, so that a busy port does not hide the rest.
                     first = ready + 1;
@@ -131,6 +144,105 @@ impl Datapath {
                 session,
                 linger: false,
             } => self.relay.close(session),
+        }
+        self.settle();
+    }
+
+    /// Hangs up on streams that have lost their leg, and counts those that are left.
+    fn settle(&mut self) {
+        while let Some(orphan) = self.relay.poll_orphan() {
+            self.outboxes.remove(&orphan);
+        }
+        self.tallies.legs.set(self.relay.bound());
+        self.tallies.tcp_legs.set(self.relay.streams());
+    }
+
+    /// Takes what legs over TCP have to say, this first.
+    fn serve_streams(&mut self, first: StreamInput) {
+        // As for datagrams: whatever a member refers to has been commanded by now.
+        while let Ok(command) = self.commands.try_recv() {
+            self.apply(command);
+        }
+        let now = Instant::now();
+        self.on_stream(now, first);
+        for _ in 1..STREAM_TURN {
+            let Ok(input) = self.streams.try_recv() else {
+                break;
+            };
+            self.on_stream(now, input);
+        }
+    }
+
+    fn on_stream(&mut self, now: Instant, input: StreamInput) {
+        match input {
+            StreamInput::Datagrams(stream, batch) => match self.relay.forward_stream(now, stream) {
+                Forward::To(Route::Udp(route)) => {
+                    self.send(&route, &batch.bytes, batch.stride, None);
+                }
+                Forward::To(Route::Stream(to)) => self.put(now, to, batch),
+                Forward::Nowhere | Forward::NotALeg => self.tallies.dropped.add(batch.count()),
+            },
+            StreamInput::Join {
+                stream,
+                ip,
+                join,
+                exported,
+                outbox,
+                reply,
+            } => {
+                let joined = self.relay.join(now, stream, ip, &join, &exported);
+                if joined.seen.is_some() {
+                    self.outboxes.insert(stream, outbox);
+                }
+                self.settle();
+                // A connection that has ended meanwhile says so next.
+                let _ = reply.send(joined.reply);
+                self.on_seen(joined.seen);
+            }
+            StreamInput::Ended(stream) => {
+                self.outboxes.remove(&stream);
+                self.relay.on_stream_ended(stream);
+                self.settle();
+            }
+        }
+    }
+
+    fn on_seen(&mut self, seen: Option<Seen>) {
+        if let Some(seen) = seen {
+            self.tallies.legs.set(self.relay.bound());
+            // The hub never waits for us, and we do not wait for it: a full queue means that it is behind, and
+            // the member will bind again.
+            let _ = self.events.try_send(Event::Bound(seen));
+        }
+    }
+
+    /// Puts datagrams into the queue of a leg over TCP.
+    fn put(&self, now: Instant, to: StreamId, batch: Batch) {
+        let (count, length) = (batch.count(), batch.bytes.len() as u64);
+        let outbox = self.outboxes.get(&to);
+        if outbox.is_some_and(|outbox| outbox.push(now, batch)) {
+            self.tallies.relayed.add(count);
+            self.tallies.relayed_bytes.add(length);
+        } else {
+            self.tallies.dropped.add(count);
+        }
+    }
+
+    /// Sends datagrams of a leg by UDP.
+    fn send(&self, route: &UdpRoute, datagrams: &[u8], stride: usize, ecn: Option<EcnCodepoint>) {
+        let count = datagrams.len().div_ceil(stride.max(1)) as u64;
+        let transmit = Transmit {
+            destination: route.source.remote,
+            ecn,
+            contents: datagrams,
+            segment_size: (datagrams.len() > stride).then_some(stride),
+            src_ip: route.local,
+        };
+        if self.ports[route.source.socket].udp.send_or_drop(&transmit) {
+            self.tallies.relayed.add(count);
+            self.tallies.relayed_bytes.add(datagrams.len() as u64);
+        } else {
+            self.tallies.dropped.add(count);
         }
     }
 
@@ -205,7 +317,7 @@ impl Datapath {
             self.tallies.dropped.add(1);
             return;
         }
-        let route = Route {
+        let route = UdpRoute {
             source: source(index, meta.addr),
             local: meta.dst_ip,
         };
@@ -214,12 +326,7 @@ impl Datapath {
             Some(reply) => self.reply(index, meta, &reply.encode()),
             None => self.tallies.dropped.add(1),
         }
-        if let Some(seen) = outcome.seen {
-            self.tallies.legs.set(self.relay.bound());
-            // The hub never waits for us, and we do not wait for it: a full queue means that it is behind, and
-            // the member will bind again.
-            let _ = self.events.try_send(Event::Bound(seen));
-        }
+        self.on_seen(outcome.seen);
     }
 
     fn on_quic(&mut self, now: Instant, index: usize, meta: &RecvMeta, datagrams: &[u8]) {
@@ -230,20 +337,10 @@ impl Datapath {
             return;
         };
         match self.relay.forward(now, &source(index, meta.addr)) {
-            Forward::To(route) => {
-                let transmit = Transmit {
-                    destination: route.source.remote,
-                    ecn: meta.ecn,
-                    contents: datagrams,
-                    segment_size: (datagrams.len() > stride).then_some(stride),
-                    src_ip: route.local,
-                };
-                if self.ports[route.source.socket].udp.send_or_drop(&transmit) {
-                    self.tallies.relayed.add(count);
-                    self.tallies.relayed_bytes.add(datagrams.len() as u64);
-                } else {
-                    self.tallies.dropped.add(count);
-                }
+            Forward::To(Route::Udp(route)) => self.send(&route, datagrams, stride, meta.ecn),
+            Forward::To(Route::Stream(to)) => {
+                let bytes = Bytes::copy_from_slice(datagrams);
+                self.put(now, to, Batch { bytes, stride });
             }
             Forward::Nowhere => self.tallies.dropped.add(count),
             Forward::NotALeg => {

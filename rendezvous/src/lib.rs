@@ -2,16 +2,19 @@
 //! NATs make them appear, and relays what they cannot send directly, without being able to read it.
 //!
 //! ```text
-//!            UDP ports                        QUIC control connections
+//!            UDP ports                        control connections
 //!   socket ── datapath ── quic_socket ── quic ── control ──┐
-//!                │  ├─ stun     (answers)                   │ events
-//!                │  └─ relay    (forwards)                  ▼
-//!                └────────────── commands ◀───────── hub ── registry
+//!              │ │  ├─ stun     (answers)            │      │ events
+//!              │ │  └─ relay    (forwards)           │      ▼
+//!              │ └────────────── commands ◀──────────│─ hub ── registry
+//!              │                                     │
+//!              └──── outbox ── leg ───────── tcp ────┘
+//!                                          TCP ports
 //! ```
 //!
 //! The state machines (`stun`, `relay`, `registry`, `limits`, `voucher`, `admission`) do no I/O and
 //! take the time as an argument. Two tasks own them: the datapath whatever a single datagram can touch, the hub
-//! whatever a peer says on its control connection. Only `socket` owns sockets.
+//! whatever a peer says on its control connection. `socket` owns the UDP ports and `tcp` the TCP ones.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), p2pdbg_rendezvous::StartError> {
@@ -34,7 +37,10 @@ mod control;
 mod counters;
 mod datapath;
 mod hub;
+mod leg;
 mod limits;
+mod lobby;
+mod outbox;
 mod public;
 mod quic;
 mod quic_socket;
@@ -43,6 +49,7 @@ mod relay;
 mod server;
 mod socket;
 mod stun;
+mod tcp;
 mod voucher;
 
 pub use counters::Counters;

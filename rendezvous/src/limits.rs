@@ -45,7 +45,7 @@ pub struct Limits {
     pub handshakes_unproven: usize,
     /// How long a handshake may take, and after it the greeting.
     pub greeting_within: Duration,
-    /// How long a control connection lasts in silence. Peers keep theirs alive every 15 s or so; a shorter
+    /// How long a connection lasts in silence, of the control protocol or a leg over TCP. Peers keep theirs alive every 15 s or so; a shorter
     /// limit finds lost peers sooner, a longer one spares them a new registration after an outage.
     pub idle: Duration,
     /// Messages from one connection.
@@ -87,6 +87,8 @@ pub struct Limits {
     /// How long the legs of a session outlive it when a member was lost rather than left: its datagrams may
     /// still pass, and a new session takes them over.
     pub leg_linger: Duration,
+    /// Bytes waiting for a member of the relay who is reached over TCP; what comes on top is dropped, as by a router.
+    pub leg_queue_bytes: usize,
     /// STUN answers that are longer than their request, per address (one /64 of IPv6): a request with next to
     /// no attributes gets one, and then the shortest there is.
     pub stun_bare: Rate,
@@ -123,6 +125,7 @@ impl Default for Limits {
             sessions_per_voucher: 64,
             leg_idle: Duration::from_secs(300),
             leg_linger: Duration::from_secs(300),
+            leg_queue_bytes: 128 * 1024,
             stun_bare: Rate::new(8, 60),
             stun_bare_total: Rate::new(400, 6_000),
         }

@@ -1,13 +1,6 @@
 //! Control connections over QUIC: the transport's configuration, who is let in, and how a connection ends.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use hmac::{Hmac, Mac};
 use p2pdbg_wire::{control::close, secret::Secret};
@@ -18,37 +11,21 @@ use quinn::{
 };
 use quinn_proto::HashedConnectionIdGenerator;
 use sha2::Sha256;
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admission::{Admission, Established, Handshake, Verdict},
+    admission::{Established, Handshake, Verdict},
     control::{Ending, converse},
-    counters::Tallies,
-    hub::{Event, outgoing_queue},
+    hub::Event,
     limits::Limits,
+    lobby::Lobby,
     quic_socket::LONGEST_DATAGRAM,
-    registry::{Arrival, ConnId},
     socket::canonical,
 };
 
 /// How long the last words of a connection may take to arrive.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// What all connections share.
-#[derive(Debug)]
-pub(crate) struct Lobby {
-    /// Counts connections.
-    pub(crate) admission: Admission,
-    /// Takes what they say.
-    pub(crate) hub: mpsc::Sender<Event>,
-    /// Counts more.
-    pub(crate) tallies: Arc<Tallies>,
-    /// The limits.
-    pub(crate) limits: Limits,
-    /// The name of the next connection.
-    pub(crate) next: AtomicU64,
-}
 
 /// An endpoint, and what its peers are told about it.
 #[derive(Debug)]
@@ -149,18 +126,10 @@ async fn serve(
     let Some(Some(mut visitor)) = stop.run_until_cancelled(greeting).await else {
         return;
     };
-    lobby.tallies.connections.add(1);
-    let id = ConnId(lobby.next.fetch_add(1, Ordering::Relaxed));
-    tracing::debug!(id = id.0, %observed, "connected");
-    let arrival = Arrival {
-        observed,
-        stun: stun_addresses(observed, &entrance.stun_ports),
-    };
-    let (outlet, inlet) = outgoing_queue(lobby.limits.outgoing_bytes);
-    let connected = Event::Connected(id, arrival, outlet);
-    if lobby.hub.send(connected).await.is_err() {
+    let Some((id, inlet)) = lobby.enter(observed, &entrance.stun_ports).await else {
         return close_with(&visitor.connection, close::STOPPING);
-    }
+    };
+    tracing::debug!(id = id.0, %observed, "connected over QUIC");
     let Visitor { receive, send, .. } = &mut visitor;
     let ending = converse(id, receive, send, &lobby.hub, inlet).await;
     if let Ending::Close(_) = ending {
@@ -227,18 +196,6 @@ fn close_with(connection: &Connection, code: u32) {
 fn is_done(reason: Option<ConnectionError>) -> bool {
     matches!(reason, Some(ConnectionError::ApplicationClosed(closed))
         if closed.error_code == VarInt::from_u32(close::DONE))
-}
-
-/// Where STUN is answered: the address by which the peer reached us, on each port.
-fn stun_addresses(observed: SocketAddr, ports: &[u16]) -> Vec<SocketAddr> {
-    let unspecified: IpAddr = match observed {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    ports
-        .iter()
-        .map(|port| SocketAddr::new(unspecified, *port))
-        .collect()
 }
 
 fn derive(secret: &Secret<32>, purpose: &[u8]) -> [u8; 32] {

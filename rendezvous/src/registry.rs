@@ -259,6 +259,10 @@ impl Registry {
             ToRendezvous::Signal { session, payload } => {
                 self.signal(now, id, session, payload, effects)
             }
+            ToRendezvous::Ping => {
+                effects.push(Effect::Tell(id, FromRendezvous::Pong));
+                Ok(())
+            }
             ToRendezvous::Leave { session } => {
                 if self.sessions.role_of(session, id).is_some() {
                     self.end_session(session, id, true, effects);

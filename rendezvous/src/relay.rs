@@ -6,7 +6,9 @@
 //! goes to wherever the other leg is bound, and nowhere else. Nothing is stored for a source before it has
 //! proved itself: the cookie in the challenge carries all there is to know, under a key of this process.
 //!
-//! A leg is tied to a route rather than to a UDP address so that a route over TCP can stand in its place.
+//! A route is a UDP source or a *stream*: a connection over TLS on TCP whose member has joined its leg there
+//! ([`Relay::join`]). A leg has one route at a time, the one that was bound last. A stream that is not the route any more
+//! may go on to send until it ends, so that nothing in flight is lost when a member changes over.
 
 use std::{
     collections::HashMap,
@@ -18,6 +20,7 @@ use hmac::{Hmac, Mac};
 use p2pdbg_wire::{
     control::{Role, SessionId},
     relay::{Cookie, LegGrant, LegId, RelayFrame, RelayRefusal, answer_is_genuine},
+    relay_stream::Join,
     secret::Secret,
 };
 use sha2::Sha256;
@@ -39,13 +42,26 @@ pub(crate) struct Source {
     pub(crate) remote: SocketAddr,
 }
 
-/// How a leg's member is reached.
+/// How a leg's member is reached over UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Route {
+pub(crate) struct UdpRoute {
     /// By this socket, at this address.
     pub(crate) source: Source,
     /// From this address of ours, the one that the member knows.
     pub(crate) local: Option<IpAddr>,
+}
+
+/// Names a connection over TCP that carries a leg, or asks to. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StreamId(pub(crate) u64);
+
+/// How a leg's member is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// Over UDP.
+    Udp(UdpRoute),
+    /// Over TCP.
+    Stream(StreamId),
 }
 
 /// What to do with a datagram that is neither STUN nor one of our frames.
@@ -79,6 +95,15 @@ pub(crate) struct Outcome {
     pub(crate) seen: Option<Seen>,
 }
 
+/// What came of a JOIN.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Joined {
+    /// What the member is told.
+    pub(crate) reply: RelayFrame,
+    /// The registry wants to know.
+    pub(crate) seen: Option<Seen>,
+}
+
 /// The table. Two hash lookups and no allocation per datagram.
 #[derive(Debug)]
 pub(crate) struct Relay {
@@ -90,7 +115,10 @@ pub(crate) struct Relay {
     sessions: HashMap<SessionId, [Leg; 2]>,
     legs: HashMap<LegId, Position>,
     sources: HashMap<Source, Position>,
+    streams: HashMap<StreamId, Position>,
     lingering: HashMap<SessionId, Instant>,
+    /// Streams that have lost their leg.
+    orphans: Vec<StreamId>,
 }
 
 /// A leg's place in the table.
@@ -104,6 +132,8 @@ struct Position {
 struct Leg {
     grant: LegGrant,
     bound: Option<Bound>,
+    /// The member's connection over TCP, whether or not it is the route.
+    stream: Option<StreamId>,
     /// The newest cookie that was accepted, so that an older answer cannot take the leg back.
     newest: Option<Cookie>,
 }
@@ -133,7 +163,9 @@ impl Relay {
             sessions: HashMap::new(),
             legs: HashMap::new(),
             sources: HashMap::new(),
+            streams: HashMap::new(),
             lingering: HashMap::new(),
+            orphans: Vec::new(),
         }
     }
 
@@ -152,6 +184,7 @@ impl Relay {
         let legs = grants.map(|grant| Leg {
             grant,
             bound: None,
+            stream: None,
             newest: None,
         });
         self.sessions.insert(session, legs);
@@ -162,8 +195,12 @@ impl Relay {
         self.lingering.remove(&session);
         for leg in self.sessions.remove(&session).into_iter().flatten() {
             self.legs.remove(&leg.grant.leg);
-            if let Some(bound) = leg.bound {
-                self.sources.remove(&bound.route.source);
+            if let Some(Route::Udp(route)) = leg.bound.map(|bound| bound.route) {
+                self.sources.remove(&route.source);
+            }
+            if let Some(stream) = leg.stream {
+                self.streams.remove(&stream);
+                self.orphans.push(stream);
             }
         }
     }
@@ -177,9 +214,21 @@ impl Relay {
 
     /// Where a datagram from `source` goes.
     pub(crate) fn forward(&mut self, now: Instant, source: &Source) -> Forward {
-        let Some(position) = self.sources.get(source) else {
-            return Forward::NotALeg;
-        };
+        match self.sources.get(source) {
+            Some(&position) => self.forward_from(now, position),
+            None => Forward::NotALeg,
+        }
+    }
+
+    /// Where a datagram from a stream goes.
+    pub(crate) fn forward_stream(&mut self, now: Instant, stream: StreamId) -> Forward {
+        match self.streams.get(&stream) {
+            Some(&position) => self.forward_from(now, position),
+            None => Forward::NotALeg,
+        }
+    }
+
+    fn forward_from(&mut self, now: Instant, position: Position) -> Forward {
         let Some(legs) = self.sessions.get_mut(&position.session) else {
             return Forward::NotALeg;
         };
@@ -193,7 +242,12 @@ impl Relay {
     }
 
     /// Takes a datagram whose first byte marks it as a frame of the relay, and which came by `route`.
-    pub(crate) fn handle_frame(&mut self, now: Instant, route: Route, datagram: &[u8]) -> Outcome {
+    pub(crate) fn handle_frame(
+        &mut self,
+        now: Instant,
+        route: UdpRoute,
+        datagram: &[u8],
+    ) -> Outcome {
         let reply = |reply| Outcome {
             reply: Some(reply),
             seen: None,
@@ -218,7 +272,7 @@ impl Relay {
                     role: position.role,
                     ip: route.source.remote.ip().to_canonical(),
                 });
-                let lifetime_s = u16::try_from(self.leg_idle.as_secs()).unwrap_or(u16::MAX);
+                let lifetime_s = self.lifetime_s();
                 Outcome {
                     reply: Some(RelayFrame::Bound { leg, lifetime_s }),
                     seen,
@@ -229,15 +283,90 @@ impl Relay {
         }
     }
 
+    /// Takes a JOIN that came by `stream`, from `ip`, on the TLS connection with this keying material.
+    pub(crate) fn join(
+        &mut self,
+        now: Instant,
+        stream: StreamId,
+        ip: IpAddr,
+        join: &Join,
+        exported: &[u8; 32],
+    ) -> Joined {
+        let leg = join.leg;
+        let refuse = |reason| Joined {
+            reply: RelayFrame::Refused { leg, reason },
+            seen: None,
+        };
+        let Some(&position) = self.legs.get(&leg) else {
+            return refuse(RelayRefusal::UnknownLeg);
+        };
+        let found = self.sessions.get_mut(&position.session);
+        let Some(found) = found.map(|legs| &mut legs[side(position.role)]) else {
+            return refuse(RelayRefusal::UnknownLeg);
+        };
+        if !join.is_genuine(&found.grant.key, exported) {
+            return refuse(RelayRefusal::Proof);
+        }
+        let route = Route::Stream(stream);
+        let replaced = found.bound.replace(Bound {
+            route,
+            last_datagram: now,
+        });
+        if let Some(Route::Udp(route)) = replaced.map(|bound| bound.route) {
+            self.sources.remove(&route.source);
+        }
+        if let Some(older) = found.stream.replace(stream) {
+            self.streams.remove(&older);
+            self.orphans.push(older);
+        }
+        self.streams.insert(stream, position);
+        let seen = Seen {
+            session: position.session,
+            role: position.role,
+            ip: ip.to_canonical(),
+        };
+        Joined {
+            reply: RelayFrame::Bound {
+                leg,
+                lifetime_s: self.lifetime_s(),
+            },
+            seen: Some(seen),
+        }
+    }
+
+    /// A stream has ended.
+    pub(crate) fn on_stream_ended(&mut self, stream: StreamId) {
+        let Some(position) = self.streams.remove(&stream) else {
+            return;
+        };
+        if let Some(legs) = self.sessions.get_mut(&position.session) {
+            let leg = &mut legs[side(position.role)];
+            leg.stream = None;
+            leg.bound
+                .take_if(|bound| bound.route == Route::Stream(stream));
+        }
+    }
+
+    /// The next stream that has lost its leg, and is to be told and ended.
+    pub(crate) fn poll_orphan(&mut self) -> Option<StreamId> {
+        self.orphans.pop()
+    }
+
+    fn lifetime_s(&self) -> u16 {
+        u16::try_from(self.leg_idle.as_secs()).unwrap_or(u16::MAX)
+    }
+
     /// Forgets routes that are idle and sessions that have lingered long enough.
     pub(crate) fn expire(&mut self, now: Instant) {
         for legs in self.sessions.values_mut() {
             for leg in legs {
-                let idle = leg.bound.as_ref().is_some_and(|bound| {
-                    now.saturating_duration_since(bound.last_datagram) >= self.leg_idle
-                });
-                if idle && let Some(bound) = leg.bound.take() {
-                    self.sources.remove(&bound.route.source);
+                // A stream shows by other means that its member is there, and tells when it is not.
+                let idle = |bound: &mut Bound| {
+                    matches!(bound.route, Route::Udp(_))
+                        && now.saturating_duration_since(bound.last_datagram) >= self.leg_idle
+                };
+                if let Some(Route::Udp(route)) = leg.bound.take_if(idle).map(|bound| bound.route) {
+                    self.sources.remove(&route.source);
                 }
             }
         }
@@ -252,19 +381,28 @@ impl Relay {
         }
     }
 
-    /// How many routes are bound.
+    /// How many UDP sources and streams may send.
     pub(crate) fn bound(&self) -> usize {
-        self.sources.len()
+        self.sources.len() + self.streams.len()
+    }
+
+    /// How many of them are streams.
+    pub(crate) fn streams(&self) -> usize {
+        self.streams.len()
     }
 
     /// Whether that is news, rather than the same answer once more.
-    fn bind(&mut self, now: Instant, position: Position, route: Route, cookie: Cookie) -> bool {
+    fn bind(&mut self, now: Instant, position: Position, route: UdpRoute, cookie: Cookie) -> bool {
         // A source sends for one leg at a time: its newest.
         if let Some(previous) = self.sources.insert(route.source, position)
             && previous != position
             && let Some(legs) = self.sessions.get_mut(&previous.session)
         {
-            legs[side(previous.role)].bound = None;
+            // Unless a stream has become the route of that leg meanwhile.
+            let was = Route::Udp(route);
+            legs[side(previous.role)]
+                .bound
+                .take_if(|bound| same_source(bound.route, was));
         }
         let Some(legs) = self.sessions.get_mut(&position.session) else {
             return false;
@@ -272,13 +410,13 @@ impl Relay {
         let leg = &mut legs[side(position.role)];
         let news = leg.newest.replace(cookie) != Some(cookie);
         let replaced = leg.bound.replace(Bound {
-            route,
+            route: Route::Udp(route),
             last_datagram: now,
         });
-        if let Some(replaced) = replaced
-            && replaced.route.source != route.source
+        if let Some(Route::Udp(replaced)) = replaced.map(|bound| bound.route)
+            && replaced.source != route.source
         {
-            self.sources.remove(&replaced.route.source);
+            self.sources.remove(&replaced.source);
         }
         news
     }
@@ -287,7 +425,7 @@ impl Relay {
         &self,
         now: Instant,
         position: Position,
-        route: &Route,
+        route: &UdpRoute,
         cookie: &Cookie,
         mac: &[u8; 32],
     ) -> bool {
@@ -304,7 +442,7 @@ impl Relay {
                 && leg
                     .bound
                     .as_ref()
-                    .is_some_and(|b| b.route.source == route.source);
+                    .is_some_and(|bound| same_source(bound.route, Route::Udp(*route)));
             again || made_at > cookie_time(newest)
         });
         let ours = Secret::from_bytes(*cookie)
@@ -345,6 +483,13 @@ impl Relay {
         let room = cookie.len() - COOKIE_TIME;
         cookie[COOKIE_TIME..].copy_from_slice(&tag[..room]);
         cookie
+    }
+}
+
+fn same_source(one: Route, other: Route) -> bool {
+    match (one, other) {
+        (Route::Udp(one), Route::Udp(other)) => one.source == other.source,
+        (one, other) => one == other,
     }
 }
 

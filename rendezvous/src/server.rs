@@ -12,7 +12,8 @@ use std::{
 use p2pdbg_identity::{StateDir, StateError, tls};
 use p2pdbg_wire::url::{DEFAULT_PORT, RendezvousUrl};
 use quinn::{Endpoint, TokioRuntime};
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -20,12 +21,15 @@ use crate::{
     counters::{Counters, Tallies},
     datapath::{Datapath, Port},
     hub::Hub,
+    leg::Legs,
     limits::Limits,
+    lobby::Lobby,
     public::{PublicAddress, guess, is_private},
-    quic::{Entrance, Lobby, accept, endpoint_config, server_config},
+    quic::{Entrance, accept, endpoint_config, server_config},
     quic_socket::QuicSocket,
     registry::Registry,
     socket::UdpPort,
+    tcp::{self, TcpEntrance},
     voucher::Vouchers,
 };
 
@@ -44,7 +48,7 @@ const QUEUE: usize = 1_024;
 /// How to serve.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// The main ports; none means port 3478 of every address, over IPv6 and IPv4.
+    /// The main ports, of UDP and TCP; none means port 3478 of every address, over IPv6 and IPv4.
     pub bind: Vec<SocketAddr>,
     /// The port, at each of those addresses, that answers STUN too; 0 takes any that is free.
     pub alt_port: u16,
@@ -78,8 +82,10 @@ pub enum StartError {
     #[error("{0}")]
     State(#[from] StateError),
     /// A port cannot be opened.
-    #[error("cannot open UDP port {} on {}: {}", address.port(), address.ip(), why_not(source))]
+    #[error("cannot open {protocol} port {} on {}: {}", address.port(), address.ip(), why_not(source))]
     Bind {
+        /// `UDP` or `TCP`.
+        protocol: &'static str,
         /// What was to be bound.
         address: SocketAddr,
         /// What the operating system says.
@@ -136,7 +142,7 @@ impl Server {
         let access_key = state.secret16("access-key")?;
         let secret = state.secret32("server-secret")?;
         let mains = bind_mains(&config.bind)?;
-        let alternatives = bind_alternatives(&mains, config.alt_port)?;
+        let alternatives = bind_alternatives(mains.iter().map(|(udp, _)| udp), config.alt_port)?;
 
         let tallies = Arc::new(Tallies::default());
         let (events, hub_events) = mpsc::channel(QUEUE);
@@ -148,8 +154,12 @@ impl Server {
             limits: config.limits.clone(),
             next: AtomicU64::new(1),
         });
+        let (streams, datapath_streams) = mpsc::channel(QUEUE);
+        let legs = Legs::new(streams);
+        let tls = TlsAcceptor::from(Arc::new(tls::stream_server(&identity)?));
         let quic = server_config(tls::control_server(&identity)?, &config.limits)
             .map_err(|error| StartError::Other(error.to_string()))?;
+        let (mains, listeners): (Vec<_>, Vec<_>) = mains.into_iter().unzip();
         let (url, unreachable) = url(&config, &mains, &access_key, identity.fingerprint());
 
         let stop = CancellationToken::new();
@@ -158,7 +168,7 @@ impl Server {
         let mut core = JoinSet::new();
         let mut ports = Vec::new();
         let mut addresses = Vec::new();
-        for main in mains {
+        for (main, listener) in mains.into_iter().zip(listeners) {
             let main = Arc::new(main);
             addresses.push(main.local());
             let (socket, feed) = QuicSocket::new(main.clone());
@@ -179,6 +189,13 @@ impl Server {
                 .iter()
                 .find(|alternative| alternative.local().ip() == main.local().ip());
             stun_ports.extend(alternative.map(|alternative| alternative.local().port()));
+            let by_tcp = TcpEntrance {
+                listener,
+                tls: tls.clone(),
+                stun_ports: stun_ports.clone(),
+                legs: legs.clone(),
+            };
+            entrances.spawn(tcp::accept(by_tcp, lobby.clone(), stop.clone()));
             let entrance = Entrance {
                 endpoint,
                 stun_ports,
@@ -198,6 +215,7 @@ impl Server {
             ports,
             &config.limits,
             datapath_commands,
+            datapath_streams,
             events,
             tallies.clone(),
         );
@@ -220,7 +238,7 @@ impl Server {
         &self.url
     }
 
-    /// The main ports, as they are bound.
+    /// The main ports, as they are bound, over UDP and TCP alike.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -253,11 +271,42 @@ impl Server {
     }
 }
 
-fn bind(address: SocketAddr, only_v6: bool) -> Result<UdpPort, StartError> {
-    UdpPort::bind(address, only_v6).map_err(|source| StartError::Bind { address, source })
+/// A main port: the same number over UDP and over TCP.
+type Main = (UdpPort, TcpListener);
+
+/// How many numbers are tried when the system may choose one that is free over both.
+const DRAWS: usize = 32;
+
+fn bind_udp(address: SocketAddr, only_v6: bool) -> Result<UdpPort, StartError> {
+    let protocol = "UDP";
+    UdpPort::bind(address, only_v6).map_err(|source| StartError::Bind {
+        protocol,
+        address,
+        source,
+    })
 }
 
-fn bind_mains(wanted: &[SocketAddr]) -> Result<Vec<UdpPort>, StartError> {
+fn bind_main(address: SocketAddr, only_v6: bool) -> Result<Main, StartError> {
+    let mut draws = if address.port() == 0 { DRAWS } else { 1 };
+    loop {
+        let udp = bind_udp(address, only_v6)?;
+        match tcp::listen(udp.local(), udp.is_dual_stack()) {
+            Ok(listener) => return Ok((udp, listener)),
+            Err(source) => {
+                draws -= 1;
+                if draws == 0 || source.kind() != io::ErrorKind::AddrInUse {
+                    return Err(StartError::Bind {
+                        protocol: "TCP",
+                        address: udp.local(),
+                        source,
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn bind_mains(wanted: &[SocketAddr]) -> Result<Vec<Main>, StartError> {
     if wanted.is_empty() {
         return bind_everywhere(DEFAULT_PORT);
     }
@@ -266,39 +315,40 @@ fn bind_mains(wanted: &[SocketAddr]) -> Result<Vec<UdpPort>, StartError> {
         .map(|address| {
             // Two wildcards on one port: to each its own family.
             let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
-            bind(*address, wanted.contains(&v4))
+            bind_main(*address, wanted.contains(&v4))
         })
         .collect()
 }
 
 /// Every address of both families, with one socket where the system can.
-fn bind_everywhere(port: u16) -> Result<Vec<UdpPort>, StartError> {
+fn bind_everywhere(port: u16) -> Result<Vec<Main>, StartError> {
     let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
     let v6 = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
-    match bind(v6, false) {
-        Ok(both) if both.is_dual_stack() => Ok(vec![both]),
-        Ok(only_v6) => Ok(vec![only_v6, bind(v4, false)?]),
-        Err(StartError::Bind { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {
-            Err(StartError::Bind {
-                address: v6,
-                source,
-            })
-        }
+    match bind_main(v6, false) {
+        Ok(both) if both.0.is_dual_stack() => Ok(vec![both]),
+        Ok(only_v6) => Ok(vec![only_v6, bind_main(v4, false)?]),
+        Err(in_use) if is_in_use(&in_use) => Err(in_use),
         // A host without IPv6.
-        Err(_) => Ok(vec![bind(v4, false)?]),
+        Err(_) => Ok(vec![bind_main(v4, false)?]),
     }
 }
 
+fn is_in_use(error: &StartError) -> bool {
+    matches!(error, StartError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+}
+
 /// One alternative port for each address that has a main one.
-fn bind_alternatives(mains: &[UdpPort], port: u16) -> Result<Vec<UdpPort>, StartError> {
+fn bind_alternatives<'a>(
+    mains: impl Iterator<Item = &'a UdpPort>,
+    port: u16,
+) -> Result<Vec<UdpPort>, StartError> {
     let mut seen = BTreeSet::new();
     mains
-        .iter()
         .filter(|main| seen.insert(main.local().ip()))
         .map(|main| {
             let mut address = main.local();
             address.set_port(port);
-            bind(address, !main.is_dual_stack())
+            bind_udp(address, !main.is_dual_stack())
         })
         .collect()
 }

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use p2pdbg_wire::{control, fingerprint::Fingerprint, tunnel};
+use p2pdbg_wire::{control, fingerprint::Fingerprint, relay_stream, tunnel};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error,
     PeerIncompatible, ServerConfig, SignatureScheme,
@@ -108,6 +108,16 @@ pub fn control_client(rendezvous: Option<Fingerprint>) -> Result<ClientConfig, E
     Ok(finish_client(config, control::ALPN))
 }
 
+/// For a leg of the relay over TCP: the same as for a control connection, and another protocol.
+///
+/// # Errors
+/// When the system's roots cannot be read, or there are none.
+pub fn relay_client(rendezvous: Option<Fingerprint>) -> Result<ClientConfig, Error> {
+    let mut config = control_client(rendezvous)?;
+    config.alpn_protocols = vec![relay_stream::ALPN.to_vec()];
+    Ok(config)
+}
+
 /// For the rendezvous' end of control connections.
 ///
 /// # Errors
@@ -118,6 +128,17 @@ pub fn control_server(identity: &Identity) -> Result<ServerConfig, Error> {
         .with_no_client_auth()
         .with_single_cert(identity.chain(), identity.key())?;
     Ok(finish_server(config, control::ALPN))
+}
+
+/// For the rendezvous' end of connections over TCP: control connections, and legs of the relay. Which one it is, the
+/// client says in its ALPN; one that says none is to be turned away by the caller.
+///
+/// # Errors
+/// When the identity's key does not serve.
+pub fn stream_server(identity: &Identity) -> Result<ServerConfig, Error> {
+    let mut config = control_server(identity)?;
+    config.alpn_protocols = vec![control::ALPN.to_vec(), relay_stream::ALPN.to_vec()];
+    Ok(config)
 }
 
 fn finish_client(mut config: ClientConfig, alpn: &[u8]) -> ClientConfig {

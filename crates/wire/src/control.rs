@@ -131,6 +131,8 @@ pub enum ToRendezvous {
         /// The session.
         session: SessionId,
     },
+    /// Is the connection alive? The answer is `Pong`. Over QUIC, which asks by itself, it is not needed.
+    Ping,
 }
 
 /// What became of a nameplate that was given back.
@@ -197,6 +199,8 @@ pub enum FromRendezvous {
     },
     /// The rendezvous is about to stop, to be started again perhaps. Direct paths go on without it.
     Stopping,
+    /// The answer to `Ping`.
+    Pong,
 }
 
 /// Two peers made known to each other.
@@ -274,7 +278,8 @@ impl Refusal {
     }
 }
 
-/// Codes with which either end closes the QUIC control connection.
+/// Codes with which either end closes the QUIC control connection. Over TCP there are none: what matters was said before
+/// the end.
 pub mod close {
     /// Done; nothing is wrong.
     pub const DONE: u32 = 0;

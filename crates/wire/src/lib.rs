@@ -5,6 +5,7 @@
 //! - [`signal`]: between two peers through the rendezvous.
 //! - [`tunnel`]: between two peers on their own QUIC connection; [`facts`]: what they tell of themselves there.
 //! - [`relay`]: datagrams that bind a source address to a leg of the relay.
+//! - [`relay_stream`]: a leg of the relay over TCP.
 //! - [`stun`]: RFC 8489.
 //! - [`code`], [`url`], [`fingerprint`], [`secret`]: what people copy and what programs keep.
 //!
@@ -16,6 +17,7 @@ pub mod facts;
 pub mod fingerprint;
 pub mod frame;
 pub mod relay;
+pub mod relay_stream;
 pub mod secret;
 pub mod signal;
 pub mod stun;

@@ -15,15 +15,19 @@ struct Bench {
     grants: [LegGrant; 2],
 }
 
-fn route(remote: &str) -> Route {
+fn udp(remote: &str) -> UdpRoute {
     let source = Source {
         socket: 0,
         remote: remote.parse().unwrap(),
     };
-    Route {
+    UdpRoute {
         source,
         local: None,
     }
+}
+
+fn route(remote: &str) -> Route {
+    Route::Udp(udp(remote))
 }
 
 fn grant() -> LegGrant {
@@ -59,7 +63,7 @@ impl Bench {
 
     fn frame(&mut self, remote: &str, frame: &RelayFrame) -> Outcome {
         let request = frame.encode();
-        let outcome = self.relay.handle_frame(self.now, route(remote), &request);
+        let outcome = self.relay.handle_frame(self.now, udp(remote), &request);
         if let Some(reply) = &outcome.reply {
             assert!(reply.encode().len() <= request.len(), "{reply:?}");
         }
@@ -90,7 +94,7 @@ impl Bench {
     }
 
     fn forward(&mut self, remote: &str) -> Forward {
-        self.relay.forward(self.now, &route(remote).source)
+        self.relay.forward(self.now, &udp(remote).source)
     }
 }
 
@@ -308,7 +312,7 @@ fn garbage_is_dropped_in_silence() {
             datagram[0] = first;
             let outcome = bench
                 .relay
-                .handle_frame(bench.now, route(ELSEWHERE), &datagram);
+                .handle_frame(bench.now, udp(ELSEWHERE), &datagram);
             assert_eq!(outcome, Outcome::default());
         }
     }

@@ -6,4 +6,5 @@ mod program;
 mod relay;
 mod stun;
 mod support;
+mod tcp;
 mod wildcard;

@@ -89,7 +89,8 @@ impl Model {
             }
             FromRendezvous::Welcome { .. }
             | FromRendezvous::Refused { .. }
-            | FromRendezvous::Stopping => {}
+            | FromRendezvous::Stopping
+            | FromRendezvous::Pong => {}
         }
     }
 }

@@ -1,0 +1,244 @@
+//! The TCP ports: TLS 1.3 for peers whose network lets no UDP through, with the certificate, the limits and the
+//! patience that QUIC has. What the client names in its ALPN decides what follows: the control protocol, or a leg of
+//! the relay. Anything else is hung up on.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use p2pdbg_wire::{control, relay_stream};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{Instant, Sleep, sleep_until, timeout},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admission::{Handshake, Verdict},
+    control::{Ending, converse},
+    hub::Event,
+    leg::{Legs, carry},
+    lobby::Lobby,
+    socket::canonical,
+};
+
+/// Connections that the system may hold until they are accepted.
+const BACKLOG: i32 = 1_024;
+
+/// How long accepting pauses when it fails, for want of file descriptors say.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the last words of a connection may take to arrive.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The first keepalive after so much silence, and the next ones in the same rhythm. The protocols ask too; this finds
+/// out about peers that are gone without waiting for them.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// What the kernel may hold that is not sent yet, in bytes. More would be delay that nobody upstream sees.
+#[cfg(target_os = "linux")]
+const NOT_SENT: u32 = 32 * 1024;
+
+/// One TCP port, and what its peers are told about it.
+pub(crate) struct TcpEntrance {
+    /// The port.
+    pub(crate) listener: TcpListener,
+    /// Shakes hands.
+    pub(crate) tls: TlsAcceptor,
+    /// The ports on which STUN is answered at the same address, the main one first.
+    pub(crate) stun_ports: Vec<u16>,
+    /// The way to the relay.
+    pub(crate) legs: Legs,
+}
+
+/// Listens at `address`; an IPv6 wildcard takes IPv4 too if `dual_stack`. Must be called within a tokio runtime.
+///
+/// # Errors
+/// The operating system's.
+pub(crate) fn listen(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!dual_stack)?;
+    }
+    // A restart need not wait for the connections of before. (On Windows the option would let two programs listen.)
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts connections until `stop`, then waits for those that there are to end.
+pub(crate) async fn accept(entrance: TcpEntrance, lobby: Arc<Lobby>, stop: CancellationToken) {
+    let entrance = Arc::new(entrance);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = entrance.listener.accept() => match accepted {
+                Ok((stream, remote)) => {
+                    // Whoever has got so far receives at its address.
+                    match lobby.admission.judge(remote.ip(), true) {
+                        Verdict::Accept(handshake) => {
+                            let (entrance, lobby) = (entrance.clone(), lobby.clone());
+                            let remote = canonical(remote);
+                            connections.spawn(serve(stream, remote, handshake, entrance, lobby, stop.clone()));
+                        }
+                        Verdict::Retry | Verdict::Refuse => {
+                            lobby.tallies.connections_refused.add(1);
+                        }
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections over TCP");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+    // From now on connections are refused, rather than accepted by the system and left alone.
+    drop(entrance);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Shakes hands, and holds the conversation or carries the leg.
+async fn serve(
+    stream: TcpStream,
+    remote: SocketAddr,
+    handshake: Handshake,
+    entrance: Arc<TcpEntrance>,
+    lobby: Arc<Lobby>,
+    stop: CancellationToken,
+) {
+    set_up(&stream);
+    let greeting = timeout(lobby.limits.greeting_within, entrance.tls.accept(stream));
+    let tls = match stop.run_until_cancelled(greeting).await {
+        Some(Ok(Ok(tls))) => tls,
+        Some(Ok(Err(error))) => {
+            tracing::debug!(%remote, %error, "a handshake over TCP failed");
+            return lobby.tallies.tcp_failed.add(1);
+        }
+        Some(Err(_)) => {
+            tracing::debug!(%remote, "a handshake over TCP took too long");
+            return lobby.tallies.tcp_failed.add(1);
+        }
+        None => return,
+    };
+    let Some(_place) = handshake.complete() else {
+        return lobby.tallies.connections_refused.add(1);
+    };
+    let alpn = tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+    match alpn.as_deref() {
+        Some(control::ALPN) => hold_conversation(tls, remote, &entrance, &lobby).await,
+        Some(relay_stream::ALPN) => {
+            let carrying = carry(tls, remote.ip(), &entrance.legs, &lobby);
+            stop.run_until_cancelled(carrying).await;
+        }
+        _ => {
+            tracing::debug!(%remote, "a connection over TCP names no protocol");
+            lobby.tallies.tcp_failed.add(1);
+        }
+    }
+}
+
+async fn hold_conversation(
+    tls: TlsStream<TcpStream>,
+    observed: SocketAddr,
+    entrance: &TcpEntrance,
+    lobby: &Lobby,
+) {
+    let Some((id, inlet)) = lobby.enter(observed, &entrance.stun_ports).await else {
+        return;
+    };
+    lobby.tallies.tcp_connections.add(1);
+    tracing::debug!(id = id.0, %observed, "connected over TCP");
+    let (reader, mut writer) = tokio::io::split(tls);
+    let mut reader = Patient::new(reader, lobby.limits.idle);
+    let ending = converse(id, &mut reader, &mut writer, &lobby.hub, inlet).await;
+    let on_purpose = ending == Ending::Finished;
+    if ending != Ending::Lost {
+        close_gently(reader, writer).await;
+    }
+    tracing::debug!(id = id.0, ?ending, "disconnected");
+    let _ = lobby.hub.send(Event::Lost { id, on_purpose }).await;
+}
+
+/// What the system may do for a connection; where it cannot, things are slower and not wrong.
+fn set_up(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_nodelay(true);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_notsent_lowat(NOT_SENT);
+}
+
+/// A reader that gives up after a silence, and takes an end that TLS did not announce for the breach that it is: a peer
+/// that is done says so.
+pub(crate) struct Patient<R> {
+    inner: R,
+    patience: Duration,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl<R: AsyncRead + Unpin> Patient<R> {
+    pub(crate) fn new(inner: R, patience: Duration) -> Self {
+        Self {
+            inner,
+            patience,
+            deadline: Box::pin(sleep_until(Instant::now() + patience)),
+        }
+    }
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Patient<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.inner).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => {
+                let deadline = Instant::now() + self.patience;
+                self.deadline.as_mut().reset(deadline);
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => self
+                .deadline
+                .as_mut()
+                .poll(cx)
+                .map(|()| Err(io::ErrorKind::TimedOut.into())),
+        }
+    }
+}
+
+/// Ends a connection so that what was written last arrives: closing with something unread would overtake it.
+pub(crate) async fn close_gently(
+    mut reader: impl AsyncRead + Unpin,
+    mut writer: impl AsyncWrite + Unpin,
+) {
+    let closing = async {
+        let _ = writer.shutdown().await;
+        let mut rest = [0; 4_096];
+        while matches!(reader.read(&mut rest).await, Ok(1..)) {}
+    };
+    let _ = timeout(LAST_WORDS, closing).await;
+}
