@@ -13,6 +13,7 @@ use crate::{
     failure::{ErrorCode, Failure},
     forward::{Direction, Forward, OpenPort, port_failure},
     meeting::{Meeting, MeetingCommand, MeetingConfig, MeetingEvent, MeetingPoint, Met, Whom},
+    net::changes::Changes,
     pairing::{KnownPeer, KnownPeers},
     peer_name::PeerName,
     policy::Absent,
@@ -38,6 +39,7 @@ pub(super) struct Host {
     /// What `p2pdbg ide` reads; of a listener alone.
     recent: Option<RecentSession>,
     reporter: Reporter,
+    changes: Changes,
     absent: Option<Absent>,
     forwards: Vec<Forward>,
     /// Open from the start to the end, whichever sessions there are meanwhile: an IDE that comes early is held.
@@ -95,6 +97,7 @@ impl Host {
             state,
             recent,
             reporter,
+            changes: Changes::of_this_host(),
             absent,
             forwards,
             ports,
@@ -146,6 +149,7 @@ impl Host {
             identity: Arc::clone(&self.identity),
             name: self.options.name.clone(),
             whom,
+            changes: self.changes.clone(),
         }));
     }
 
@@ -274,6 +278,7 @@ impl Host {
             path: self.options.path,
             resume_for: self.options.resume_for,
             facts: self.facts.clone(),
+            changes: self.changes.clone(),
             reporter: self.reporter.clone(),
         };
         let session = Session::start(config, report)?;
@@ -347,8 +352,8 @@ impl Host {
                 self.tell_meeting(MeetingCommand::SessionOver);
                 Some(HostEvent::Over(end))
             }
-            Some(SessionOutput::NetworkChanged) => {
-                self.tell_meeting(MeetingCommand::NetworkChanged);
+            Some(SessionOutput::Doubt) => {
+                self.tell_meeting(MeetingCommand::Doubt);
                 None
             }
             Some(SessionOutput::Drained) => None,

@@ -67,7 +67,7 @@ impl Driver {
             Some(key) => Credential::AccessKey(key.clone()),
             None => Credential::None,
         };
-        let link = Link::open(config.rendezvous.clone(), credential);
+        let link = Link::open(config.rendezvous.clone(), credential, &config.changes);
         let known = match &config.whom {
             Whom::Known(peer) => Some(peer.clone()),
             Whom::CodeHolder | Whom::CodeMaker(_) => None,
@@ -93,6 +93,7 @@ impl Driver {
         mut commands: mpsc::Receiver<MeetingCommand>,
         closing: CancellationToken,
     ) {
+        let mut changes = self.config.changes.subscribe();
         while !self.over {
             let deadline = self.deadline();
             tokio::select! {
@@ -104,6 +105,7 @@ impl Driver {
                     Some(command) => self.handle_command(command),
                     None => break,
                 },
+                _ = changes.changed() => self.look_again(),
                 () = sleep_until(deadline) => self.on_timeout().await,
                 () = closing.cancelled() => break,
             }
@@ -329,12 +331,9 @@ impl Driver {
                     self.register();
                 }
             }
-            MeetingCommand::NetworkChanged => {
+            MeetingCommand::Doubt => {
                 self.link.nudge();
-                // Nothing but sending shows that the other end of the link is gone, or tells it this end's address.
-                if let (Some(_), Some(channel)) = (&self.up, &self.channel) {
-                    self.meet(channel.handle.clone(), channel.carried_by);
-                }
+                self.look_again();
             }
             MeetingCommand::Remember(peer) => {
                 self.known = Some(*peer);
@@ -342,6 +341,17 @@ impl Driver {
                     self.register();
                 }
             }
+        }
+    }
+
+    /// What failed before may work now, and what seems to stand may be gone.
+    fn look_again(&mut self) {
+        if self.retry_at.is_some() {
+            self.retry_at = Some(Instant::now());
+        }
+        // Nothing but sending shows that the other end of the link is gone, or tells it this end's address.
+        if let (Some(_), Some(channel)) = (&self.up, &self.channel) {
+            self.meet(channel.handle.clone(), channel.carried_by);
         }
     }
 

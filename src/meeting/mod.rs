@@ -27,6 +27,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     failure::Failure,
+    net::changes::Changes,
     pairing::{KnownPeer, PairSecret, SessionKeys},
     peer_name::PeerName,
     rendezvous::LinkError,
@@ -47,6 +48,8 @@ pub struct MeetingConfig {
     pub name: PeerName,
     /// Whom.
     pub whom: Whom,
+    /// Says when this host's network changes.
+    pub changes: Changes,
 }
 
 /// Whom to meet.
@@ -67,9 +70,9 @@ pub enum MeetingCommand {
     Message(PeerMessage),
     /// The session is over: its channel is of no more use. A listener goes on to meet this peer, if one is named.
     SessionOver,
-    /// This host's addresses have changed, or the relay does not know it: what failed before may work now, and what
-    /// seems to stand may be gone.
-    NetworkChanged,
+    /// The relay does not know this host, or the peer is not heard: what failed before may work now, and what seems to
+    /// stand may be gone.
+    Doubt,
     /// From now on this is the peer to meet when no session runs.
     Remember(Box<KnownPeer>),
 }

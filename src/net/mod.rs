@@ -1,3 +1,6 @@
-//! Sockets: where datagrams enter and leave, told apart by their first byte.
+//! This host's network: sockets where datagrams enter and leave, and the news that something has changed.
 
+pub mod changes;
+pub mod interfaces;
 pub mod mux;
+mod watcher;

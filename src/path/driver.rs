@@ -6,22 +6,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_punch::{Config, Engine, Family, Input, LocalAddress, Obstacle, Output, SocketId};
+use p2pdbg_punch::{Config, Engine, Family, Input, Obstacle, Output, SocketId};
 use p2pdbg_wire::{relay::RelayFrame, relay::is_relay_frame};
 use tokio::sync::mpsc;
 
 use super::{
     PathCommand, PathEvent, PathSocket, Search,
-    interfaces::local_addresses,
     leg::{Leg, LegAction},
 };
-use crate::net::mux::Datagram;
+use crate::net::{
+    changes::{Listener, Reason},
+    interfaces::local_addresses,
+    mux::Datagram,
+};
 
 /// How many datagrams that are not QUIC may wait, of all sockets together.
 pub(super) const DATAGRAMS: usize = 1024;
-
-/// How often the interfaces are looked at.
-const INTERFACES: Duration = Duration::from_secs(3);
 
 /// Addresses of the peer that are kept until there is an engine.
 const PEER_SEEN: usize = 32;
@@ -38,7 +38,6 @@ pub(super) struct Driver {
     engine: Option<Engine>,
     /// What was learned before there was an engine.
     peer_seen: Vec<IpAddr>,
-    local: Vec<LocalAddress>,
     obstacle: Option<Obstacle>,
     /// Whether the rendezvous is on this host, and the peer may be too.
     on_this_host: bool,
@@ -92,7 +91,6 @@ impl Driver {
             relay: None,
             engine: None,
             peer_seen: Vec::new(),
-            local: Vec::new(),
             obstacle: None,
             on_this_host: false,
             news: VecDeque::new(),
@@ -103,9 +101,8 @@ impl Driver {
         mut self,
         mut datagrams: mpsc::Receiver<Datagram>,
         mut commands: mpsc::Receiver<PathCommand>,
+        mut changes: Listener,
     ) {
-        let mut interfaces = tokio::time::interval(INTERFACES);
-        interfaces.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let timeout = self.poll_timeout();
             tokio::select! {
@@ -115,7 +112,7 @@ impl Driver {
                     None => return,
                 },
                 () = sleep_until(timeout) => self.handle_timeout(),
-                _ = interfaces.tick(), if self.engine.is_some() => self.look_at_interfaces(),
+                reason = changes.changed() => self.on_network_changed(reason),
             }
             if !self.flush().await {
                 return;
@@ -270,26 +267,22 @@ impl Driver {
         }
         engine.handle(now, Input::PeerSeen(&self.peer_seen));
         self.engine = Some(engine);
-        self.look_at_interfaces();
+        self.tell_addresses();
     }
 
-    /// Tells the engine when the addresses of the interfaces are others than before.
-    fn look_at_interfaces(&mut self) {
+    /// Whatever stood may not stand any more, with the same addresses too.
+    fn on_network_changed(&mut self, reason: Reason) {
+        tracing::debug!(?reason, "looking at all paths again");
+        self.tell_addresses();
+        self.tell_engine(Input::NetworkChanged);
+        if let Some(relay) = &mut self.relay {
+            relay.rebind(Instant::now());
+        }
+    }
+
+    fn tell_addresses(&mut self) {
         let addresses = local_addresses(self.on_this_host);
-        if addresses == self.local {
-            return;
-        }
-        let first = self.local.is_empty();
         self.tell_engine(Input::LocalAddresses(&addresses));
-        if !first {
-            tracing::info!("the addresses of this host have changed");
-            self.tell_engine(Input::NetworkChanged);
-            if let Some(relay) = &mut self.relay {
-                relay.rebind(Instant::now());
-            }
-            self.tell(PathEvent::NetworkChanged);
-        }
-        self.local = addresses;
     }
 
     fn tell_engine(&mut self, input: Input<'_>) {

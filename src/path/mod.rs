@@ -4,7 +4,6 @@
 //! and timers between them and tells the session what it may dial. It knows nothing of tunnels and streams.
 
 mod driver;
-mod interfaces;
 mod leg;
 mod sockets;
 
@@ -16,6 +15,8 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use sockets::PathSocket;
+
+use crate::net::changes::Changes;
 
 /// How many commands or events may wait.
 const QUEUE: usize = 256;
@@ -89,8 +90,6 @@ pub enum PathEvent {
     Signal(Vec<u8>),
     /// What stands in the way of a direct path has changed.
     Obstacle(Obstacle),
-    /// This host's addresses are others than before.
-    NetworkChanged,
 }
 
 /// A handle on the task that owns the sockets; dropping it closes them.
@@ -107,13 +106,17 @@ impl Paths {
     ///
     /// # Errors
     /// If this host has no UDP at all.
-    pub fn open(seed: [u8; 32]) -> std::io::Result<Self> {
+    pub fn open(seed: [u8; 32], changes: &Changes) -> std::io::Result<Self> {
         let (others, datagrams) = mpsc::channel(driver::DATAGRAMS);
         let sockets = PathSocket::open_both(&others)?;
         let (commands, receiver) = mpsc::channel(QUEUE);
         let (report, events) = mpsc::channel(QUEUE);
         let driver = driver::Driver::new(sockets.clone(), others, report, seed);
-        let task = AbortOnDropHandle::new(tokio::spawn(driver.run(datagrams, receiver)));
+        let task = AbortOnDropHandle::new(tokio::spawn(driver.run(
+            datagrams,
+            receiver,
+            changes.subscribe(),
+        )));
         Ok(Self {
             commands,
             events,

@@ -41,6 +41,17 @@ pub(super) struct Dialed {
     pub(super) endpoint: Endpoint,
 }
 
+impl Dialed {
+    /// Carries the connection over to another socket (RFC 9000 section 9): the address and the NAT's mapping of the old
+    /// one may be gone. What this sends shows whether the rendezvous is still there, and it learns the new address.
+    pub(super) fn move_to_new_socket(&self) {
+        let moved = bind(self.connection.remote_address()).and_then(|s| self.endpoint.rebind(s));
+        if let Err(error) = moved {
+            tracing::debug!(%error, "the connection to the rendezvous stays on its socket");
+        }
+    }
+}
+
 /// Connects to the first of the rendezvous' addresses that completes a handshake.
 pub(super) async fn dial(url: &RendezvousUrl) -> Result<Dialed, LinkError> {
     let authority = url.authority();
@@ -107,11 +118,7 @@ async fn dial_address(
     pinned: bool,
 ) -> Result<Dialed, LinkError> {
     let local = |e: &dyn std::fmt::Display| LinkError::Local(e.to_string());
-    let any = match address {
-        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-    };
-    let socket = UdpSocket::bind(any).map_err(|e| local(&e))?;
+    let socket = bind(address).map_err(|e| local(&e))?;
     let mut endpoint_config = EndpointConfig::default();
     endpoint_config.grease_quic_bit(false);
     let endpoint = Endpoint::new(endpoint_config, None, socket, Arc::new(TokioRuntime))
@@ -127,6 +134,14 @@ async fn dial_address(
         Ok(Err(error)) => Err(judge(error, authority, pinned)),
         Err(_) => Err(LinkError::Unreachable { authority }),
     }
+}
+
+/// A socket from which `remote` can be reached.
+fn bind(remote: SocketAddr) -> std::io::Result<UdpSocket> {
+    UdpSocket::bind(match remote {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    })
 }
 
 /// What a failed handshake means.

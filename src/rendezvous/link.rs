@@ -2,7 +2,8 @@
 //!
 //! One task owns the connection. It says hello, then passes messages both ways, and reports when the connection
 //! comes up and goes down so that its owner registers again; the rendezvous keeps nothing for a peer that is
-//! gone. Between attempts it waits a little longer each time, up to [`LONGEST_WAIT`], or until it is nudged.
+//! gone. Between attempts it waits a little longer each time, up to [`LONGEST_WAIT`], or until it is nudged. When this
+//! host's network changes, it begins a new attempt at once, or carries the connection that it has over to a new socket.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -20,12 +21,16 @@ use super::{
     LinkError,
     dial::{Dialed, dial},
 };
+use crate::net::changes::{Changes, Listener};
 
 /// The first wait after a lost connection.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
 /// The longest wait between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// An attempt that is older when the network changes is begun anew: its packets are repeated ever more rarely.
+const FRESH: Duration = Duration::from_millis(500);
 
 /// How long the rendezvous may take to answer the hello.
 const GREETING: Duration = Duration::from_secs(6);
@@ -64,7 +69,7 @@ pub struct Link {
 
 impl Link {
     /// Begins to connect, with what lets this peer in at first.
-    pub fn open(url: RendezvousUrl, credential: Credential) -> Self {
+    pub fn open(url: RendezvousUrl, credential: Credential, changes: &Changes) -> Self {
         let (outgoing, to_send) = mpsc::channel(QUEUE);
         let (report, events) = mpsc::channel(QUEUE);
         let (credentials, credential) = tokio::sync::watch::channel(credential);
@@ -72,6 +77,7 @@ impl Link {
         let nudged = Arc::new(Notify::new());
         let driver = Driver {
             nudged: Arc::clone(&nudged),
+            changes: changes.subscribe(),
             url,
             credential,
             to_send,
@@ -122,6 +128,7 @@ impl Link {
 
 struct Driver {
     nudged: Arc<Notify>,
+    changes: Listener,
     url: RendezvousUrl,
     credential: tokio::sync::watch::Receiver<Credential>,
     to_send: mpsc::Receiver<ToRendezvous>,
@@ -134,10 +141,10 @@ impl Driver {
         let closing = self.closing.clone();
         let mut wait = FIRST_WAIT;
         loop {
-            let attempt = tokio::select! {
-                attempt = self.connect() => attempt,
-                () = closing.cancelled() => return,
+            let Some(attempt) = self.connect_anew().await else {
+                return;
             };
+            self.changes.forget();
             let error = match attempt {
                 Ok(connected) => {
                     let began = Instant::now();
@@ -167,9 +174,31 @@ impl Driver {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.nudged.notified() => {}
+                _ = self.changes.changed() => wait = FIRST_WAIT,
                 () = closing.cancelled() => return,
             }
             wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Connects, and begins once more when the network changes meanwhile; `None` if the owner closes the link.
+    async fn connect_anew(&mut self) -> Option<Result<Connected, LinkError>> {
+        let mut changes = self.changes.clone();
+        let closing = self.closing.clone();
+        loop {
+            let began = Instant::now();
+            let attempt = self.connect();
+            tokio::pin!(attempt);
+            let result = loop {
+                tokio::select! {
+                    result = &mut attempt => break Some(result),
+                    _ = changes.changed() => if began.elapsed() >= FRESH { break None },
+                    () = closing.cancelled() => return None,
+                }
+            };
+            if result.is_some() {
+                return result;
+            }
         }
     }
 
@@ -241,6 +270,7 @@ impl Driver {
                         break error;
                     }
                 }
+                _ = self.changes.changed() => dialed.move_to_new_socket(),
                 () = self.closing.cancelled() => {
                     while let Ok(message) = self.to_send.try_recv() {
                         let _ = write(&mut send, &message).await;

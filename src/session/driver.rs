@@ -248,7 +248,7 @@ impl Driver {
                 }
             }
             // A rendezvous that was restarted knows neither the leg nor the connection to it.
-            PathEvent::RelayGone => self.tell(SessionOutput::NetworkChanged),
+            PathEvent::RelayGone => self.tell(SessionOutput::Doubt),
             PathEvent::DirectLost(reason) => {
                 self.status.on_direct_lost(reason);
                 self.tunnels.close_all(PathKind::Direct, close::REPLACED);
@@ -257,7 +257,6 @@ impl Driver {
                 self.tell(SessionOutput::Message(PeerMessage::Punch(signal)))
             }
             PathEvent::Obstacle(obstacle) => self.status.on_obstacle(obstacle),
-            PathEvent::NetworkChanged => self.tell(SessionOutput::NetworkChanged),
         }
     }
 
@@ -333,7 +332,7 @@ impl Driver {
         if look.silent && self.silence_told.is_none_or(|at| at.elapsed() >= SILENCE) {
             self.silence_told = Some(Instant::now());
             self.paths.command(PathCommand::Silent);
-            self.tell(SessionOutput::NetworkChanged);
+            self.tell(SessionOutput::Doubt);
         }
         for path in look.suspects {
             self.status.on_silent(path);

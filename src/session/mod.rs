@@ -40,6 +40,7 @@ use crate::{
     facts::HostFacts,
     failure::{ErrorCode, Failure},
     forward::{AllowList, Forward, OpenPort},
+    net::changes::Changes,
     pairing::SessionKeys,
     path::Paths,
     policy::{Absent, PathPolicy},
@@ -76,6 +77,8 @@ pub struct SessionConfig {
     pub resume_for: Duration,
     /// What the peer is told of where this side runs.
     pub facts: HostFacts,
+    /// Says when this host's network changes.
+    pub changes: Changes,
     /// Where to report.
     pub reporter: Reporter,
 }
@@ -119,8 +122,9 @@ pub enum SessionOutput {
     Ready(Vec<Forward>),
     /// What was to be drained is.
     Drained,
-    /// This host's addresses have changed, or the relay does not know it any more.
-    NetworkChanged,
+    /// The relay does not know this host any more, or nothing is heard on the tunnels: the rendezvous may be out of
+    /// reach too, or know an address that this host has no more.
+    Doubt,
     /// The session is over.
     Over(SessionEnd),
 }
@@ -188,7 +192,7 @@ impl Session {
         let internal = |e: &dyn std::fmt::Display| Failure::new(ErrorCode::Internal, e.to_string());
         let tunnel_config =
             TunnelConfig::new(&config.identity, config.peer).map_err(|e| internal(&e))?;
-        let paths = Paths::open(p2pdbg_wire::secret::random_bytes())
+        let paths = Paths::open(p2pdbg_wire::secret::random_bytes(), &config.changes)
             .map_err(|e| internal(&format!("cannot open a UDP socket: {e}")))?;
         let (inputs, receiver) = mpsc::channel(QUEUE);
         let closing = CancellationToken::new();

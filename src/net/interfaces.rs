@@ -7,7 +7,7 @@ use p2pdbg_punch::LocalAddress;
 /// The addresses of all interfaces that are up, sorted; loopback only if asked for.
 ///
 /// An empty list if the operating system tells nothing: server-reflexive candidates still work then.
-pub(super) fn local_addresses(with_loopback: bool) -> Vec<LocalAddress> {
+pub fn local_addresses(with_loopback: bool) -> Vec<LocalAddress> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot list the network interfaces");
         Vec::new()

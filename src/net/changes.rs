@@ -1,0 +1,129 @@
+//! "Look again now": one signal for everybody whose plans hang on this host's network.
+//!
+//! Whoever notices that the network may be another than before announces it: the watcher of the interfaces, and
+//! whoever sees by the clocks that this host slept. Whoever waits for something (the link to the rendezvous between two
+//! attempts, the paths, the meeting) listens. The signal carries no picture of the network: each looks for itself at
+//! what it needs. Announcements that come faster than somebody looks are one announcement to him.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::watcher;
+
+/// Why to look again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// An address, a route or a carrier has come, gone or changed.
+    Network,
+    /// This host has slept: what its clocks and its NATs remember is old.
+    Woke {
+        /// For how long.
+        slept: Duration,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network => f.write_str("the network of this host has changed"),
+            Self::Woke { slept } => write!(f, "this host slept for {} s", slept.as_secs()),
+        }
+    }
+}
+
+/// The signal. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Changes {
+    last: watch::Sender<Option<Reason>>,
+    _watcher: Option<Arc<AbortOnDropHandle<()>>>,
+}
+
+impl Changes {
+    /// A signal that is given whenever this host's interfaces change, until all clones are gone. To be called within
+    /// a tokio runtime.
+    pub fn of_this_host() -> Self {
+        let silent = Self::silent();
+        let watcher = tokio::spawn(watcher::watch(silent.clone()));
+        Self {
+            _watcher: Some(Arc::new(AbortOnDropHandle::new(watcher))),
+            ..silent
+        }
+    }
+
+    /// A signal that is given by nobody but those who [announce](Self::announce).
+    pub fn silent() -> Self {
+        Self {
+            last: watch::Sender::new(None),
+            _watcher: None,
+        }
+    }
+
+    /// Has everybody look again.
+    pub fn announce(&self, reason: Reason) {
+        tracing::info!("{reason}");
+        self.last.send_replace(Some(reason));
+    }
+
+    /// Listens from now on.
+    pub fn subscribe(&self) -> Listener {
+        Listener(self.last.subscribe())
+    }
+}
+
+/// One who listens to the signal.
+#[derive(Debug, Clone)]
+pub struct Listener(watch::Receiver<Option<Reason>>);
+
+impl Listener {
+    /// Takes what has been announced so far for heard.
+    pub fn forget(&mut self) {
+        self.0.mark_unchanged();
+    }
+
+    /// Waits for the next announcement, or for ever when nobody is left to make one. Of several since the last call, the
+    /// last one is told. May be cancelled at any time.
+    pub async fn changed(&mut self) -> Reason {
+        loop {
+            if self.0.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            if let Some(reason) = *self.0.borrow_and_update() {
+                return reason;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const NAP: Reason = Reason::Woke {
+        slept: Duration::from_secs(60),
+    };
+
+    #[tokio::test]
+    async fn everybody_who_listens_is_told_once() {
+        let changes = Changes::silent();
+        let (mut one, mut two) = (changes.subscribe(), changes.subscribe());
+        changes.announce(Reason::Network);
+        changes.clone().announce(NAP);
+        assert_eq!(one.changed().await, NAP);
+        assert_eq!(two.changed().await, NAP);
+        let again = tokio::time::timeout(Duration::ZERO, one.changed()).await;
+        assert!(again.is_err());
+    }
+
+    #[tokio::test]
+    async fn who_listens_later_is_not_told_of_what_was_before() {
+        let changes = Changes::silent();
+        changes.announce(Reason::Network);
+        let mut late = changes.subscribe();
+        let told = tokio::time::timeout(Duration::ZERO, late.changed()).await;
+        assert!(told.is_err());
+    }
+}
