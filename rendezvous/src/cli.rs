@@ -26,6 +26,11 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "PORT", default_value_t = DEFAULT_ALT_PORT)]
     alt_port: u16,
 
+    /// A second address of this host's that answers STUN at the same two ports, by which peers see more of their
+    /// NAT; PUBLIC is how others reach it, if that differs. Once for IPv4, once for IPv6
+    #[arg(long, value_name = "IP[=PUBLIC]", value_parser = second_address)]
+    alt_ip: Vec<(IpAddr, Option<IpAddr>)>,
+
     /// The name or address that the URL gives to peers [default: the address of the default route]
     #[arg(long, value_name = "HOST[:PORT]")]
     public: Option<PublicAddress>,
@@ -118,6 +123,7 @@ impl Cli {
         Ok(ServerConfig {
             bind: self.bind.clone(),
             alt_port: self.alt_port,
+            alt_ips: self.alt_ip.clone(),
             public: self.public.clone(),
             state: self.state.clone(),
             open: self.open,
@@ -134,6 +140,27 @@ fn bind_address(text: &str) -> Result<SocketAddr, String> {
         .parse()
         .map(|ip: IpAddr| SocketAddr::new(ip, DEFAULT_PORT))
         .map_err(|_| "expected ADDR:PORT, as in 0.0.0.0:3478, 192.0.2.7:443 or [::]:3478".into())
+}
+
+fn second_address(text: &str) -> Result<(IpAddr, Option<IpAddr>), String> {
+    let ip = |text: &str| {
+        let ip: Option<IpAddr> = text.trim_matches(['[', ']']).parse().ok();
+        let usable = ip.filter(|ip| !ip.is_unspecified() && !ip.is_multicast());
+        usable.ok_or_else(|| {
+            "expected an IP address of this host's, as in 192.0.2.8 or 10.0.0.8=192.0.2.8"
+                .to_owned()
+        })
+    };
+    let (bound, told) = match text.split_once('=') {
+        Some((bound, told)) => (ip(bound)?, Some(ip(told)?)),
+        None => (ip(text)?, None),
+    };
+    match told {
+        Some(told) if told.is_ipv4() != bound.is_ipv4() => {
+            Err("both addresses must be of one family".into())
+        }
+        _ => Ok((bound, told)),
+    }
 }
 
 /// A number with s, m, h or d behind it.
@@ -200,6 +227,34 @@ mod tests {
             .map(ToString::to_string)
             .collect();
         assert_eq!(bind, ["192.0.2.7:3478", "[::1]:5000", "[::1]:3478"]);
+    }
+
+    #[test]
+    fn a_second_address_may_be_another_to_the_world() {
+        let ips = |args: &[&str]| config(args).map(|config| config.alt_ips);
+        let given = ips(&[
+            "--alt-ip",
+            "10.0.0.8=192.0.2.8",
+            "--alt-ip",
+            "[2001:db8::8]",
+        ]);
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let expected = [
+            (ip("10.0.0.8"), Some(ip("192.0.2.8"))),
+            (ip("2001:db8::8"), None),
+        ];
+        assert_eq!(given.unwrap(), expected);
+        for text in [
+            "",
+            "host",
+            "10.0.0.8=",
+            "10.0.0.8=::1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "10.0.0.8:3478",
+        ] {
+            assert!(ips(&["--alt-ip", text]).is_err(), "{text}");
+        }
     }
 
     #[test]

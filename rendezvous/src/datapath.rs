@@ -37,6 +37,7 @@ use crate::{
     relay::{Forward, Relay, Route, Seen, Source, StreamId, UdpRoute},
     socket::{ReceiveBuffers, UdpPort, answerable, canonical},
     stun::{LONGEST_ANSWER, StunServer},
+    vantage::Vantages,
 };
 
 /// Batches read from one port before the others get their turn.
@@ -78,6 +79,7 @@ pub(crate) struct Datapath {
     ports: Vec<Port>,
     relay: Relay,
     stun: StunServer,
+    vantages: Arc<Vantages>,
     commands: mpsc::Receiver<Command>,
     streams: mpsc::Receiver<StreamInput>,
     outboxes: HashMap<StreamId, Outbox>,
@@ -88,6 +90,7 @@ pub(crate) struct Datapath {
 impl Datapath {
     pub(crate) fn new(
         ports: Vec<Port>,
+        vantages: Arc<Vantages>,
         limits: &Limits,
         commands: mpsc::Receiver<Command>,
         streams: mpsc::Receiver<StreamInput>,
@@ -98,6 +101,7 @@ impl Datapath {
             ports,
             relay: Relay::new(Instant::now(), limits),
             stun: StunServer::new(limits),
+            vantages,
             commands,
             streams,
             outboxes: HashMap::new(),
@@ -303,13 +307,25 @@ impl Datapath {
     fn on_stun(&mut self, now: Instant, index: usize, meta: &RecvMeta, request: &[u8]) {
         let mut buffer = [0; LONGEST_ANSWER];
         let source = canonical(meta.addr);
-        match self.stun.answer(now, request, source, &mut buffer) {
-            Some(answer) => {
-                self.reply(index, meta, answer);
-                self.tallies.stun_answered.add(1);
-            }
-            None => self.tallies.dropped.add(1),
-        }
+        let vantage = self.vantages.at(index, meta.dst_ip, source);
+        let answer = self
+            .stun
+            .answer(now, request, source, &vantage, &mut buffer);
+        let Some(answer) = answer else {
+            self.tallies.dropped.add(1);
+            return;
+        };
+        let mut destination = meta.addr;
+        destination.set_port(answer.to_port.unwrap_or(meta.addr.port()));
+        let transmit = Transmit {
+            destination,
+            ecn: None,
+            contents: answer.bytes,
+            segment_size: None,
+            src_ip: answer.from.from,
+        };
+        let _ = self.ports[answer.from.socket].udp.send_or_drop(&transmit);
+        self.tallies.stun_answered.add(1);
     }
 
     fn on_relay_frame(&mut self, now: Instant, index: usize, meta: &RecvMeta, frame: &[u8]) {

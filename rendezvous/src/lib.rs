@@ -33,6 +33,7 @@
 //! ```
 
 mod admission;
+mod alternatives;
 mod control;
 mod counters;
 mod datapath;
@@ -50,6 +51,7 @@ mod server;
 mod socket;
 mod stun;
 mod tcp;
+mod vantage;
 mod voucher;
 
 pub use counters::Counters;

@@ -94,6 +94,9 @@ pub struct Limits {
     pub stun_bare: Rate,
     /// The same for all addresses together, since a source can be forged.
     pub stun_bare_total: Rate,
+    /// STUN answers from another address or port than was asked, or to another port than asked, per address (one
+    /// /64 of IPv6). One look at a NAT takes four; measuring how long it keeps a mapping, some sixty.
+    pub stun_elsewhere: Rate,
 }
 
 impl Default for Limits {
@@ -128,6 +131,7 @@ impl Default for Limits {
             leg_queue_bytes: 128 * 1024,
             stun_bare: Rate::new(8, 60),
             stun_bare_total: Rate::new(400, 6_000),
+            stun_elsewhere: Rate::new(40, 300),
         }
     }
 }

@@ -111,7 +111,7 @@ fn fail(cli: &Cli, code: &str, message: &str) -> ExitCode {
 fn code_of(error: &StartError) -> &'static str {
     match error {
         StartError::State(_) => "state",
-        StartError::Bind { .. } => "bind",
+        StartError::Bind { .. } | StartError::SecondAddress { .. } => "bind",
         StartError::Certificate(_) => "certificate",
         StartError::Other(_) => "internal",
     }

@@ -22,6 +22,7 @@ use crate::{
     lobby::Lobby,
     quic_socket::LONGEST_DATAGRAM,
     socket::canonical,
+    vantage::StunPlaces,
 };
 
 /// How long the last words of a connection may take to arrive.
@@ -32,8 +33,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) struct Entrance {
     /// quinn's.
     pub(crate) endpoint: Endpoint,
-    /// The ports on which STUN is answered at the endpoint's address, the main one first.
-    pub(crate) stun_ports: Vec<u16>,
+    /// Where STUN is answered.
+    pub(crate) stun: StunPlaces,
 }
 
 /// What an endpoint is made of besides its socket. The keys behind connection ids and resets are derived from
@@ -122,11 +123,13 @@ async fn serve(
     // A handshake completes only if its peer receives at this address. Where the connection moves later is the
     // peer's claim.
     let observed = canonical(incoming.remote_address());
+    let local = incoming.local_ip();
     let greeting = shake_hands(incoming, handshake, &lobby);
     let Some(Some(mut visitor)) = stop.run_until_cancelled(greeting).await else {
         return;
     };
-    let Some((id, inlet)) = lobby.enter(observed, &entrance.stun_ports).await else {
+    let stun = entrance.stun.as_seen(observed, local);
+    let Some((id, inlet)) = lobby.enter(observed, stun).await else {
         return close_with(&visitor.connection, close::STOPPING);
     };
     tracing::debug!(id = id.0, %observed, "connected over QUIC");

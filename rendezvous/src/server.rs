@@ -1,7 +1,6 @@
 //! The server as a whole: binds the ports, reads the state, starts the tasks, and stops them in order.
 
 use std::{
-    collections::BTreeSet,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
@@ -18,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admission::Admission,
+    alternatives::{self, Alternatives},
     counters::{Counters, Tallies},
     datapath::{Datapath, Port},
     hub::Hub,
@@ -30,6 +30,7 @@ use crate::{
     registry::Registry,
     socket::UdpPort,
     tcp::{self, TcpEntrance},
+    vantage::StunPlaces,
     voucher::Vouchers,
 };
 
@@ -52,6 +53,9 @@ pub struct ServerConfig {
     pub bind: Vec<SocketAddr>,
     /// The port, at each of those addresses, that answers STUN too; 0 takes any that is free.
     pub alt_port: u16,
+    /// Second addresses of this host's that answer STUN at the same ports, one of each family at the most, each with
+    /// the address by which others reach it if that is another.
+    pub alt_ips: Vec<(IpAddr, Option<IpAddr>)>,
     /// What the URL says; without it, the best guess.
     pub public: Option<PublicAddress>,
     /// The state directory; none means the platform's.
@@ -67,6 +71,7 @@ impl Default for ServerConfig {
         Self {
             bind: Vec::new(),
             alt_port: DEFAULT_ALT_PORT,
+            alt_ips: Vec::new(),
             public: None,
             state: None,
             open: false,
@@ -91,6 +96,14 @@ pub enum StartError {
         /// What the operating system says.
         #[source]
         source: io::Error,
+    },
+    /// A second address for STUN cannot be used.
+    #[error("cannot use {address} as a second address for STUN: {why}")]
+    SecondAddress {
+        /// The address.
+        address: IpAddr,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// The certificate does not serve.
     #[error(
@@ -141,8 +154,12 @@ impl Server {
         let identity = state.identity()?;
         let access_key = state.secret16("access-key")?;
         let secret = state.secret32("server-secret")?;
-        let mains = bind_mains(&config.bind)?;
-        let alternatives = bind_alternatives(mains.iter().map(|(udp, _)| udp), config.alt_port)?;
+        let (mains, listeners): (Vec<_>, Vec<_>) = bind_mains(&config.bind)?.into_iter().unzip();
+        let Alternatives {
+            ports: alternatives,
+            vantages,
+        } = alternatives::open(&config, &mains)?;
+        let vantages = Arc::new(vantages);
 
         let tallies = Arc::new(Tallies::default());
         let (events, hub_events) = mpsc::channel(QUEUE);
@@ -159,7 +176,6 @@ impl Server {
         let tls = TlsAcceptor::from(Arc::new(tls::stream_server(&identity)?));
         let quic = server_config(tls::control_server(&identity)?, &config.limits)
             .map_err(|error| StartError::Other(error.to_string()))?;
-        let (mains, listeners): (Vec<_>, Vec<_>) = mains.into_iter().unzip();
         let (url, unreachable) = url(&config, &mains, &access_key, identity.fingerprint());
 
         let stop = CancellationToken::new();
@@ -168,7 +184,7 @@ impl Server {
         let mut core = JoinSet::new();
         let mut ports = Vec::new();
         let mut addresses = Vec::new();
-        for (main, listener) in mains.into_iter().zip(listeners) {
+        for (index, (main, listener)) in mains.into_iter().zip(listeners).enumerate() {
             let main = Arc::new(main);
             addresses.push(main.local());
             let (socket, feed) = QuicSocket::new(main.clone());
@@ -189,17 +205,19 @@ impl Server {
                 .iter()
                 .find(|alternative| alternative.local().ip() == main.local().ip());
             stun_ports.extend(alternative.map(|alternative| alternative.local().port()));
+            let stun = StunPlaces {
+                socket: index,
+                ports: stun_ports,
+                vantages: vantages.clone(),
+            };
             let by_tcp = TcpEntrance {
                 listener,
                 tls: tls.clone(),
-                stun_ports: stun_ports.clone(),
+                stun: stun.clone(),
                 legs: legs.clone(),
             };
             entrances.spawn(tcp::accept(by_tcp, lobby.clone(), stop.clone()));
-            let entrance = Entrance {
-                endpoint,
-                stun_ports,
-            };
+            let entrance = Entrance { endpoint, stun };
             entrances.spawn(accept(entrance, lobby.clone(), stop.clone()));
         }
         let alternative_addresses = alternatives.iter().map(UdpPort::local).collect();
@@ -213,6 +231,7 @@ impl Server {
         core.spawn(hub.run(stop.clone()));
         let datapath = Datapath::new(
             ports,
+            vantages,
             &config.limits,
             datapath_commands,
             datapath_streams,
@@ -277,7 +296,7 @@ type Main = (UdpPort, TcpListener);
 /// How many numbers are tried when the system may choose one that is free over both.
 const DRAWS: usize = 32;
 
-fn bind_udp(address: SocketAddr, only_v6: bool) -> Result<UdpPort, StartError> {
+pub(crate) fn bind_udp(address: SocketAddr, only_v6: bool) -> Result<UdpPort, StartError> {
     let protocol = "UDP";
     UdpPort::bind(address, only_v6).map_err(|source| StartError::Bind {
         protocol,
@@ -335,22 +354,6 @@ fn bind_everywhere(port: u16) -> Result<Vec<Main>, StartError> {
 
 fn is_in_use(error: &StartError) -> bool {
     matches!(error, StartError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
-}
-
-/// One alternative port for each address that has a main one.
-fn bind_alternatives<'a>(
-    mains: impl Iterator<Item = &'a UdpPort>,
-    port: u16,
-) -> Result<Vec<UdpPort>, StartError> {
-    let mut seen = BTreeSet::new();
-    mains
-        .filter(|main| seen.insert(main.local().ip()))
-        .map(|main| {
-            let mut address = main.local();
-            address.set_port(port);
-            bind_udp(address, !main.is_dual_stack())
-        })
-        .collect()
 }
 
 /// The URL, and whether its host is a guess that is of no use elsewhere.

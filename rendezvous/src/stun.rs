@@ -1,15 +1,18 @@
 //! The STUN server: Binding requests (RFC 8489) and nothing else.
 //!
 //! Sources of UDP datagrams can be forged, so an answer is never longer than its request, with one exception:
-//! the shortest useful answer (header and XOR-MAPPED-ADDRESS, or the error 420) may be longer than a *bare*
-//! request, one that has no attributes or next to none, because that is what most clients in the world send.
-//! It is 32 bytes for 20 over IPv4 (60 for 48 with the IP and UDP headers) and 44 for 20 over IPv6, and such
-//! answers are few: see [`Limits::stun_bare`] and [`Limits::stun_bare_total`]. Requests that are as long as
-//! their answer are not limited; the peers pad theirs. What else an answer could say is said as far as the request has room for it: first
-//! FINGERPRINT, later OTHER-ADDRESS and RESPONSE-ORIGIN where there is a second address to tell.
+//! the shortest useful answer may be longer than a *bare* request, one that has no attributes or next to none,
+//! because that is what most clients in the world send. It is 32 bytes for 20 over IPv4 (60 for 48 with the IP and
+//! UDP headers) and 44 for 20 over IPv6; where there is a second address to tell, without which RFC 5780 is of no
+//! use to such clients, 56 and 92. Such answers are few: see [`Limits::stun_bare`] and [`Limits::stun_bare_total`].
+//! Requests that are as long as their answer are not limited; the peers pad theirs. What else an answer could say is
+//! said as far as the request has room for it: first FINGERPRINT, then OTHER-ADDRESS, then RESPONSE-ORIGIN.
 //!
-//! CHANGE-REQUEST (RFC 5780) is answered like an unknown attribute for want of a second address. Left out are
-//! authentication, which Binding does without, and the classic STUN of RFC 3489.
+//! CHANGE-REQUEST is honoured as far as there is another port or address (see [`crate::vantage`]), and RESPONSE-PORT
+//! always, both at a limited rate ([`Limits::stun_elsewhere`]): one answer to the host that asked, whatever the port,
+//! gives a forger nothing that a plain request does not.
+//!
+//! Left out are authentication, which Binding does without, and the classic STUN of RFC 3489.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -18,10 +21,13 @@ use std::{
 
 use p2pdbg_wire::stun::{
     AddressFamily, Attribute, Class, Encoder, FINGERPRINT_LEN, Fingerprint, HEADER_LEN,
-    METHOD_BINDING, Message, kind,
+    METHOD_BINDING, Message, TransactionId, kind,
 };
 
-use crate::limits::{Bucket, HashedBuckets, Limits, Rate};
+use crate::{
+    limits::{Bucket, HashedBuckets, Limits, Rate},
+    vantage::{Place, Vantage},
+};
 
 /// No answer is longer, in bytes.
 pub(crate) const LONGEST_ANSWER: usize = 128;
@@ -32,16 +38,57 @@ const UNKNOWN_NAMED: usize = 8;
 /// ERROR-CODE with an empty phrase, and UNKNOWN-ATTRIBUTES with no more than two numbers.
 const SHORTEST_ERROR: usize = HEADER_LEN + 8 + 8;
 
-/// Sources of bare requests share this many buckets: 64 KiB.
+/// Sources share this many buckets of each kind: 64 KiB.
 const BUCKETS: usize = 4_096;
 
-/// Answers Binding requests. Holds only the budgets for answers longer than their request.
+/// Answers Binding requests. Holds only budgets.
 #[derive(Debug)]
 pub(crate) struct StunServer {
     bare: Rate,
     bare_total: Rate,
-    by_source: HashedBuckets,
+    elsewhere: Rate,
+    bare_by_source: HashedBuckets,
+    elsewhere_by_source: HashedBuckets,
     total: Bucket,
+}
+
+/// An answer, and the way it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer<'b> {
+    /// Its bytes.
+    pub(crate) bytes: &'b [u8],
+    /// Where it is sent from.
+    pub(crate) from: Place,
+    /// The port that it is sent to, if it is not the one that asked.
+    pub(crate) to_port: Option<u16>,
+}
+
+/// What a request asks for besides the answer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wishes {
+    other_address: bool,
+    other_port: bool,
+    to_port: Option<u16>,
+}
+
+impl Wishes {
+    fn of(message: &Message<'_>) -> Self {
+        let mut wishes = Self::default();
+        for attribute in message.attributes() {
+            match attribute {
+                Attribute::ChangeRequest { ip, port } => {
+                    (wishes.other_address, wishes.other_port) = (ip, port);
+                }
+                Attribute::ResponsePort(port) => wishes.to_port = Some(port),
+                _ => {}
+            }
+        }
+        wishes
+    }
+
+    fn are_none(self) -> bool {
+        !self.other_address && !self.other_port && self.to_port.is_none()
+    }
 }
 
 impl StunServer {
@@ -49,102 +96,159 @@ impl StunServer {
         Self {
             bare: limits.stun_bare,
             bare_total: limits.stun_bare_total,
-            by_source: HashedBuckets::new(BUCKETS),
+            elsewhere: limits.stun_elsewhere,
+            bare_by_source: HashedBuckets::new(BUCKETS),
+            elsewhere_by_source: HashedBuckets::new(BUCKETS),
             total: Bucket::default(),
         }
     }
 
-    /// The answer to `request`, which came from `source`, if it deserves one. `source` is given as it is to be
-    /// told: not as an IPv4 address mapped into IPv6.
+    /// The answer to `request`, which came from `source` to the place of `vantage`, if it deserves one. `source` is
+    /// given as it is to be told: not as an IPv4 address mapped into IPv6.
     pub(crate) fn answer<'b>(
         &mut self,
         now: Instant,
         request: &[u8],
         source: SocketAddr,
+        vantage: &Vantage,
         buffer: &'b mut [u8; LONGEST_ANSWER],
-    ) -> Option<&'b [u8]> {
+    ) -> Option<Answer<'b>> {
         let message = Message::decode(request).ok()?;
         let asks = message.class() == Class::Request && message.method() == METHOD_BINDING;
         if !asks || message.fingerprint() == Fingerprint::Invalid {
             return None;
         }
+        let here = vantage.place(false, false)?;
+        let wishes = Wishes::of(&message);
+        let from = vantage.place(wishes.other_address, wishes.other_port);
         let mut unknown = [0; UNKNOWN_NAMED];
         let mut count = 0;
-        for (slot, number) in unknown.iter_mut().zip(not_understood(&message)) {
+        for (slot, number) in unknown.iter_mut().zip(not_understood(&message, from)) {
             *slot = number;
             count += 1;
         }
-        let shortest = match count {
-            0 => HEADER_LEN + AddressFamily::of(source.ip()).attribute_len(),
-            _ => SHORTEST_ERROR,
+        if count > 0 {
+            let room = if request.len() >= SHORTEST_ERROR {
+                request.len().min(LONGEST_ANSWER)
+            } else if self.may_be_longer(now, source.ip()) {
+                SHORTEST_ERROR
+            } else {
+                return None;
+            };
+            let bytes = refuse(
+                buffer.get_mut(..room)?,
+                message.transaction(),
+                unknown,
+                count,
+            )?;
+            return Some(Answer {
+                bytes,
+                from: here,
+                to_port: None,
+            });
+        }
+        if wishes.to_port == Some(0) {
+            return None;
+        }
+        if !wishes.are_none() {
+            let buckets = &mut self.elsewhere_by_source;
+            buckets.take(source.ip(), self.elsewhere, now).ok()?;
+        }
+        let from = from?;
+        let address_len = AddressFamily::of(source.ip()).attribute_len();
+        let shortest = HEADER_LEN + address_len;
+        // What a client needs that pads nothing, if there is a second address to tell it of.
+        let told = 1 + usize::from(vantage.other().is_some()) * 2;
+        let useful = HEADER_LEN + told * address_len;
+        let (room, seal) = if request.len() >= useful {
+            let room = request.len().min(LONGEST_ANSWER);
+            let seal = room >= shortest + FINGERPRINT_LEN;
+            (room, seal)
+        } else if self.may_be_longer(now, source.ip()) {
+            (useful, false)
+        } else if request.len() >= shortest {
+            (request.len(), request.len() >= shortest + FINGERPRINT_LEN)
+        } else {
+            return None;
         };
-        let room = self.room(now, shortest, request.len(), source.ip())?;
         // The buffer's length is the bound: the encoder cannot write past it.
         let buffer = buffer.get_mut(..room)?;
-        let class = if count == 0 {
-            Class::Success
-        } else {
-            Class::Error
-        };
-        let mut answer = Encoder::new(buffer, class, message.transaction()).ok()?;
-        if count == 0 {
-            answer.push(Attribute::XorMappedAddress(source)).ok()?;
-        } else {
-            let mut named = count.min((room - SHORTEST_ERROR) / 4 * 2 + 2);
-            if !named.is_multiple_of(2) {
-                // One is named twice, as RFC 3489 asked for: parsers that know no padding read the rest right.
-                unknown[named] = unknown[named - 1];
-                named += 1;
+        let mut answer = Encoder::new(buffer, Class::Success, message.transaction()).ok()?;
+        answer.push(Attribute::XorMappedAddress(source)).ok()?;
+        let kept = if seal { FINGERPRINT_LEN } else { 0 };
+        let more = [
+            vantage.other().map(Attribute::OtherAddress),
+            vantage.origin(from).map(Attribute::ResponseOrigin),
+        ];
+        for attribute in more.into_iter().flatten() {
+            if answer.len() + attribute.encoded_len() + kept <= room {
+                answer.push(attribute).ok()?;
             }
-            answer
-                .push(Attribute::ErrorCode {
-                    code: 420,
-                    reason: b"",
-                })
-                .ok()?;
-            let numbers = &unknown[..named];
-            answer
-                .push(Attribute::UnknownAttributes(numbers.into()))
-                .ok()?;
         }
-        if answer.len() + FINGERPRINT_LEN <= room {
-            answer.finish_with_fingerprint().ok()
+        let bytes = if seal {
+            answer.finish_with_fingerprint().ok()?
         } else {
-            Some(answer.finish())
-        }
+            answer.finish()
+        };
+        Some(Answer {
+            bytes,
+            from,
+            to_port: wishes.to_port,
+        })
     }
 
-    /// How long the answer may be, if there may be one.
-    fn room(
-        &mut self,
-        now: Instant,
-        shortest: usize,
-        request: usize,
-        source: IpAddr,
-    ) -> Option<usize> {
-        if shortest <= request {
-            return Some(request.min(LONGEST_ANSWER));
-        }
-        self.by_source.take(source, self.bare, now).ok()?;
-        self.total.take(self.bare_total, now, 1).ok()?;
-        Some(shortest)
+    /// Whether an answer to this source may be longer than its request now.
+    fn may_be_longer(&mut self, now: Instant, source: IpAddr) -> bool {
+        self.bare_by_source.take(source, self.bare, now).is_ok()
+            && self.total.take(self.bare_total, now, 1).is_ok()
     }
 }
 
-/// The comprehension-required attributes of a request that this server does not understand.
-fn not_understood<'a>(message: &Message<'a>) -> impl Iterator<Item = u16> + 'a {
-    let change = message.attributes().find_map(|attribute| match attribute {
-        Attribute::ChangeRequest { .. } => Some(kind::CHANGE_REQUEST),
-        _ => None,
-    });
+/// An error 420 that names the first of the unknown attributes, as many as fit.
+fn refuse(
+    buffer: &mut [u8],
+    transaction: TransactionId,
+    mut unknown: [u16; UNKNOWN_NAMED],
+    count: usize,
+) -> Option<&[u8]> {
+    let room = buffer.len();
+    let mut answer = Encoder::new(buffer, Class::Error, transaction).ok()?;
+    let mut named = count.min((room - SHORTEST_ERROR) / 4 * 2 + 2);
+    if !named.is_multiple_of(2) {
+        // One is named twice, as RFC 3489 asked for: parsers that know no padding read the rest right.
+        unknown[named] = unknown[named - 1];
+        named += 1;
+    }
+    let error = Attribute::ErrorCode {
+        code: 420,
+        reason: b"",
+    };
+    answer.push(error).ok()?;
+    let numbers = &unknown[..named];
+    answer
+        .push(Attribute::UnknownAttributes(numbers.into()))
+        .ok()?;
+    if answer.len() + FINGERPRINT_LEN <= room {
+        answer.finish_with_fingerprint().ok()
+    } else {
+        Some(answer.finish())
+    }
+}
+
+/// The comprehension-required attributes of a request that this server does not understand; a CHANGE-REQUEST is one of
+/// them if there is no place that answers it (RFC 5780 section 6.1).
+fn not_understood<'a>(
+    message: &Message<'a>,
+    answers_from: Option<Place>,
+) -> impl Iterator<Item = u16> + 'a {
+    let change = answers_from.is_none().then_some(kind::CHANGE_REQUEST);
     change.into_iter().chain(message.unknown_required())
 }
 
 #[cfg(test)]
 mod tests {
-    use p2pdbg_wire::stun::TransactionId;
-
     use super::*;
+    use crate::vantage::{Side, Square, Vantages};
 
     const V4: &str = "192.0.2.7:4000";
     const V6: &str = "[2001:db8::7]:4000";
@@ -167,16 +271,43 @@ mod tests {
         StunServer::new(&Limits::default())
     }
 
+    /// A server with one address, whose system does not say where a datagram came to.
+    fn alone() -> Vantage {
+        Vantage::alone(Place {
+            socket: 0,
+            from: None,
+            told: None,
+        })
+    }
+
     fn ask(server: &mut StunServer, request: &[u8], source: &str) -> Option<Vec<u8>> {
         let mut buffer = [0; LONGEST_ANSWER];
+        let source = source.parse().unwrap();
         server
-            .answer(
-                Instant::now(),
-                request,
-                source.parse().unwrap(),
-                &mut buffer,
-            )
-            .map(<[u8]>::to_vec)
+            .answer(Instant::now(), request, source, &alone(), &mut buffer)
+            .map(|answer| answer.bytes.to_vec())
+    }
+
+    /// A corner of a square of two addresses with two ports each.
+    fn of_two() -> Vantage {
+        let side = |ip: &str, sockets: [usize; 2]| Side {
+            bound: ip.parse().unwrap(),
+            told: ip.parse().unwrap(),
+            sockets: sockets.map(Some),
+            ports: [3478, 3479],
+        };
+        let square = |first: &str, second: &str| Square {
+            first: side(first, [0, 1]),
+            second: Some(side(second, [2, 3])),
+            wildcard: false,
+            dual_stack: false,
+        };
+        let vantages = Vantages(vec![square("192.0.2.1", "192.0.2.2")]);
+        vantages.at(0, None, V4.parse().unwrap())
+    }
+
+    fn change(ip: bool, port: bool) -> Attribute<'static> {
+        Attribute::ChangeRequest { ip, port }
     }
 
     #[test]
@@ -218,11 +349,19 @@ mod tests {
         let mut buffer = [0; LONGEST_ANSWER];
         let source = V4.parse().unwrap();
         let answered = (0..100)
-            .filter(|_| server.answer(now, &bare, source, &mut buffer).is_some())
+            .filter(|_| {
+                server
+                    .answer(now, &bare, source, &alone(), &mut buffer)
+                    .is_some()
+            })
             .count();
         assert_eq!(answered, 8);
         let padded = request(&[Attribute::Padding(32)], false);
-        assert!((0..100).all(|_| server.answer(now, &padded, source, &mut buffer).is_some()));
+        assert!((0..100).all(|_| {
+            server
+                .answer(now, &padded, source, &alone(), &mut buffer)
+                .is_some()
+        }));
     }
 
     #[test]
@@ -234,7 +373,9 @@ mod tests {
         let answered = (0..20_000u32)
             .filter(|n| {
                 let source = SocketAddr::new(std::net::Ipv4Addr::from(*n).into(), 53);
-                server.answer(now, &bare, source, &mut buffer).is_some()
+                server
+                    .answer(now, &bare, source, &alone(), &mut buffer)
+                    .is_some()
             })
             .count();
         assert_eq!(answered, 400);
@@ -290,6 +431,115 @@ mod tests {
             .attributes()
             .any(|a| a == Attribute::UnknownAttributes((&[kind::CHANGE_REQUEST; 2][..]).into()));
         assert!(named);
+    }
+
+    #[test]
+    fn a_client_that_pads_nothing_is_told_the_second_address_as_often_as_it_may() {
+        let mut server = server();
+        let now = Instant::now();
+        let mut buffer = [0; LONGEST_ANSWER];
+        let source = V4.parse().unwrap();
+        for (request, at_last) in [
+            (request(&[], false), None),
+            (request(&[Attribute::Padding(8)], false), Some(32)),
+        ] {
+            let mut lengths = Vec::new();
+            for _ in 0..20 {
+                let answer = server.answer(now, &request, source, &of_two(), &mut buffer);
+                lengths.extend(answer.map(|answer| answer.bytes.len()));
+            }
+            // What a source may have beyond its requests is used up by the first eight.
+            let long = lengths.iter().filter(|&&length| length == 56).count();
+            assert_eq!(long, if at_last.is_none() { 8 } else { 0 });
+            let short: Vec<_> = lengths
+                .iter()
+                .copied()
+                .filter(|&length| length < 56)
+                .collect();
+            assert!(
+                short.iter().all(|&length| Some(length) == at_last),
+                "{short:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_padded_request_learns_all_in_no_more_bytes() {
+        let request = request(&[Attribute::Padding(32)], true);
+        assert_eq!(request.len(), 64);
+        let mut buffer = [0; LONGEST_ANSWER];
+        let mut server = server();
+        let source = V4.parse().unwrap();
+        let answer = server.answer(Instant::now(), &request, source, &of_two(), &mut buffer);
+        let bytes = answer.unwrap().bytes;
+        assert_eq!(bytes.len(), 64);
+        let message = Message::decode(bytes).unwrap();
+        let attributes: Vec<_> = message.attributes().collect();
+        let other = Attribute::OtherAddress("192.0.2.2:3479".parse().unwrap());
+        let origin = Attribute::ResponseOrigin("192.0.2.1:3478".parse().unwrap());
+        assert_eq!(
+            attributes[..3],
+            [Attribute::XorMappedAddress(source), other, origin]
+        );
+        assert_eq!(message.fingerprint(), Fingerprint::Valid);
+    }
+
+    #[test]
+    fn a_change_request_is_answered_from_the_corner_that_it_asks_for() {
+        let mut server = server();
+        let mut buffer = [0; LONGEST_ANSWER];
+        let source = V4.parse().unwrap();
+        for (ip, port, socket, origin) in [
+            (false, false, 0, "192.0.2.1:3478"),
+            (false, true, 1, "192.0.2.1:3479"),
+            (true, false, 2, "192.0.2.2:3478"),
+            (true, true, 3, "192.0.2.2:3479"),
+        ] {
+            let request = request(&[change(ip, port), Attribute::Padding(28)], true);
+            let answer = server
+                .answer(Instant::now(), &request, source, &of_two(), &mut buffer)
+                .unwrap();
+            assert_eq!(answer.from.socket, socket);
+            let message = Message::decode(answer.bytes).unwrap();
+            let told = Attribute::ResponseOrigin(origin.parse().unwrap());
+            assert!(message.attributes().any(|a| a == told), "{origin}");
+        }
+    }
+
+    #[test]
+    fn an_answer_goes_to_another_port_of_the_one_who_asks_at_a_limited_rate() {
+        let mut server = server();
+        let mut buffer = [0; LONGEST_ANSWER];
+        let now = Instant::now();
+        let source = V4.parse().unwrap();
+        let to = |port| {
+            request(
+                &[Attribute::ResponsePort(port), Attribute::Padding(32)],
+                true,
+            )
+        };
+        let mut answered = 0;
+        for _ in 0..100 {
+            if let Some(answer) = server.answer(now, &to(5000), source, &alone(), &mut buffer) {
+                assert_eq!(answer.to_port, Some(5000));
+                assert!(answer.bytes.len() <= to(5000).len());
+                answered += 1;
+            }
+        }
+        assert_eq!(answered, 40);
+        let plain = request(&[Attribute::Padding(32)], true);
+        let answer = server.answer(now, &plain, source, &alone(), &mut buffer);
+        assert_eq!(
+            answer.unwrap().to_port,
+            None,
+            "who asks plainly is answered"
+        );
+        let other = "192.0.2.9:4000".parse().unwrap();
+        assert!(
+            server
+                .answer(now, &to(0), other, &alone(), &mut buffer)
+                .is_none()
+        );
     }
 
     #[test]

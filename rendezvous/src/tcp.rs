@@ -29,6 +29,7 @@ use crate::{
     leg::{Legs, carry},
     lobby::Lobby,
     socket::canonical,
+    vantage::StunPlaces,
 };
 
 /// Connections that the system may hold until they are accepted.
@@ -54,8 +55,8 @@ pub(crate) struct TcpEntrance {
     pub(crate) listener: TcpListener,
     /// Shakes hands.
     pub(crate) tls: TlsAcceptor,
-    /// The ports on which STUN is answered at the same address, the main one first.
-    pub(crate) stun_ports: Vec<u16>,
+    /// Where STUN is answered.
+    pub(crate) stun: StunPlaces,
     /// The way to the relay.
     pub(crate) legs: Legs,
 }
@@ -159,7 +160,9 @@ async fn hold_conversation(
     entrance: &TcpEntrance,
     lobby: &Lobby,
 ) {
-    let Some((id, inlet)) = lobby.enter(observed, &entrance.stun_ports).await else {
+    let local = tls.get_ref().0.local_addr().ok().map(|local| local.ip());
+    let stun = entrance.stun.as_seen(observed, local);
+    let Some((id, inlet)) = lobby.enter(observed, stun).await else {
         return;
     };
     lobby.tallies.tcp_connections.add(1);

@@ -162,8 +162,9 @@ pub enum FromRendezvous {
     Welcome {
         /// The peer's address as the rendezvous sees it.
         observed: SocketAddr,
-        /// Addresses at which the rendezvous answers STUN, the main one first. An unspecified address (0.0.0.0
-        /// or ::) stands for the one by which the peer reached the rendezvous.
+        /// Addresses at which the rendezvous answers STUN, the main one first, then its alternative port. An
+        /// unspecified address (0.0.0.0 or ::) stands for the one by which the peer reached the rendezvous. Both
+        /// ports of its other address follow, if it has one.
         stun: Vec<SocketAddr>,
     },
     /// The answer to `Listen`.

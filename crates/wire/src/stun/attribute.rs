@@ -19,6 +19,7 @@ pub mod kind {
     pub const PRIORITY: u16 = 0x0024;
     pub const USE_CANDIDATE: u16 = 0x0025;
     pub const PADDING: u16 = 0x0026;
+    pub const RESPONSE_PORT: u16 = 0x0027;
     pub const SOFTWARE: u16 = 0x8022;
     pub const FINGERPRINT: u16 = 0x8028;
     pub const ICE_CONTROLLED: u16 = 0x8029;
@@ -61,6 +62,8 @@ pub enum Attribute<'a> {
     UseCandidate,
     /// Bytes that only make a message longer (RFC 5780 section 7.6); here their count.
     Padding(u16),
+    /// Asks for the response at another port of the sender's address (RFC 5780 section 7.5).
+    ResponsePort(u16),
     /// Name and version of the sender (14.14).
     Software(&'a [u8]),
     /// The masked CRC-32 over what stands before it (14.7).
@@ -143,6 +146,7 @@ impl<'a> Attribute<'a> {
             Self::Priority(_) => kind::PRIORITY,
             Self::UseCandidate => kind::USE_CANDIDATE,
             Self::Padding(_) => kind::PADDING,
+            Self::ResponsePort(_) => kind::RESPONSE_PORT,
             Self::Software(_) => kind::SOFTWARE,
             Self::Fingerprint(_) => kind::FINGERPRINT,
             Self::IceControlled(_) => kind::ICE_CONTROLLED,
@@ -167,7 +171,10 @@ impl<'a> Attribute<'a> {
             | Self::OtherAddress(address) => {
                 AddressFamily::of(address.ip()).attribute_len() - ATTRIBUTE_HEADER_LEN
             }
-            Self::ChangeRequest { .. } | Self::Priority(_) | Self::Fingerprint(_) => 4,
+            Self::ChangeRequest { .. }
+            | Self::ResponsePort(_)
+            | Self::Priority(_)
+            | Self::Fingerprint(_) => 4,
             Self::Username(value) | Self::Software(value) | Self::MessageIntegritySha256(value) => {
                 value.len()
             }
@@ -192,6 +199,8 @@ impl<'a> Attribute<'a> {
                 address::write(out, *address, &address::xor_mask(transaction))
             }
             Self::ChangeRequest { ip, port } => out[3] = u8::from(*ip) << 2 | u8::from(*port) << 1,
+            // Two bytes of padding follow, which the RFC draws into the value.
+            Self::ResponsePort(port) => out[..2].copy_from_slice(&port.to_be_bytes()),
             Self::Username(value) | Self::Software(value) | Self::MessageIntegritySha256(value) => {
                 out.copy_from_slice(value);
             }
@@ -262,6 +271,13 @@ impl<'a> Attribute<'a> {
             kind::USE_CANDIDATE if value.is_empty() => Self::UseCandidate,
             kind::USE_CANDIDATE => return None,
             kind::PADDING => Self::Padding(value.len() as u16),
+            kind::RESPONSE_PORT => match *value {
+                // Some senders count the padding as the value's, others do not.
+                [high, low] | [high, low, _, _] => {
+                    Self::ResponsePort(u16::from_be_bytes([high, low]))
+                }
+                _ => return None,
+            },
             kind::SOFTWARE => Self::Software(value).filter_len(value, 763)?,
             kind::FINGERPRINT => Self::Fingerprint(u32::from_be_bytes(value.try_into().ok()?)),
             kind::ICE_CONTROLLED => Self::IceControlled(u64::from_be_bytes(value.try_into().ok()?)),
