@@ -97,6 +97,12 @@ pub enum ErrorCode {
     TargetNotAllowed,
     /// The state directory cannot be used.
     StateDir,
+    /// No session is known for what was asked, or several could be meant.
+    SessionUnknown,
+    /// No forward of the session is one for that IDE.
+    NothingForIde,
+    /// A file of a project cannot be read, understood or written.
+    IdeFile,
     /// The program's own output cannot be written.
     Output,
     /// The COMMAND cannot be found.
@@ -135,6 +141,9 @@ impl ErrorCode {
             | Self::PortNotOpened
             | Self::TargetNotAllowed
             | Self::StateDir
+            | Self::SessionUnknown
+            | Self::NothingForIde
+            | Self::IdeFile
             | Self::Output
             | Self::Internal => 1,
             Self::CommandNotFound => 127,

@@ -11,6 +11,7 @@ pub mod config;
 pub mod facts;
 pub mod failure;
 pub mod forward;
+pub mod ide;
 pub mod listening;
 pub mod meeting;
 pub mod net;

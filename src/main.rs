@@ -14,6 +14,7 @@ use p2pdbg::{
         generate,
     },
     commands,
+    config::Config,
     failure::{ErrorCode, Failure, Outcome},
     report::{Event, Format, Reporter},
 };
@@ -40,6 +41,9 @@ fn main() -> ExitCode {
                 block_on(commands::connect::run(options, reporter))
             })
         }
+        CliCommand::Ide(args) => status(
+            Config::load().and_then(|config| commands::ide::run(&cli::resolve_ide(args, config))),
+        ),
         CliCommand::Completions { shell } => status(generate::completions(shell)),
         CliCommand::Man { dir } => status(generate::man(dir.as_deref())),
     }
@@ -122,6 +126,9 @@ fn status(result: Result<(), Failure>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure}");
+            if let Some(hint) = &failure.hint {
+                eprintln!("    {hint}");
+            }
             ExitCode::from(failure.exit_status())
         }
     }

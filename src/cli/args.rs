@@ -9,6 +9,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use super::forward_args::ForwardArgs;
+use crate::ide::Ide;
 use crate::policy::{Absent, PathPolicy};
 
 const ABOUT: &str = "Connects a debugger to a program on another host when both sit behind NATs";
@@ -48,6 +49,15 @@ Examples:
                                           connect) set; ends with its status
   p2pdbg connect CODE --allow db:5432     let the peer dial db:5432 through here";
 
+const IDE_EXAMPLES: &str = "\
+Ports, direction and path mappings come from the p2pdbg listen that runs on this
+host, or the one that ran last.
+
+Examples:
+  p2pdbg ide vscode                       prints launch.json and tasks.json
+  p2pdbg ide vscode --write               merges them into .vscode, comments kept
+  p2pdbg ide pycharm --write --dir ~/app";
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(name = "p2pdbg", version, about = ABOUT, after_help = EXAMPLES)]
@@ -69,6 +79,8 @@ pub enum CliCommand {
     Listen(ListenArgs),
     /// Run on the debuggee's host: connects to the peer that printed the code
     Connect(ConnectArgs),
+    /// Print the configuration that fits the running or last session, or merge it into a project
+    Ide(IdeArgs),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  p2pdbg completions bash > ~/.local/share/bash-completion/completions/p2pdbg"
@@ -127,6 +139,37 @@ pub struct ConnectArgs {
     /// The program to run once the forwards stand, after --
     #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
+}
+
+/// The arguments of `p2pdbg ide`.
+#[derive(Debug, Args)]
+#[command(after_help = IDE_EXAMPLES)]
+pub struct IdeArgs {
+    /// The IDE
+    #[arg(value_enum, value_name = "IDE")]
+    pub ide: Ide,
+
+    /// Merge it into the project; nothing else in its files is touched
+    #[arg(long)]
+    pub write: bool,
+
+    /// The project [default: the working directory]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+
+    /// Take the session with the peer of this name
+    #[arg(long, value_name = "NAME")]
+    pub peer: Option<String>,
+
+    /// Where p2pdbg listen keeps its state [default: p2pdbg in the user's state directory]
+    #[arg(
+        long,
+        value_name = "STATE",
+        value_hint = ValueHint::DirPath,
+        env = "P2PDBG_STATE",
+        hide_env_values = true
+    )]
+    pub state: Option<OsString>,
 }
 
 /// What both commands have.

@@ -11,5 +11,5 @@ pub mod generate;
 mod options;
 mod resolve;
 
-pub use options::{Command, ConnectOptions, ListenOptions, Meeting, SessionOptions};
-pub use resolve::{Environment, resolve_connect, resolve_listen};
+pub use options::{Command, ConnectOptions, IdeOptions, ListenOptions, Meeting, SessionOptions};
+pub use resolve::{Environment, resolve_connect, resolve_ide, resolve_listen};

@@ -6,6 +6,7 @@ use p2pdbg_wire::{code::Code, url::RendezvousUrl};
 
 use crate::{
     forward::{AllowList, ForwardSpec},
+    ide::Ide,
     peer_name::PeerName,
     policy::{Absent, PathPolicy},
 };
@@ -32,6 +33,21 @@ pub struct ConnectOptions {
     pub meeting: Meeting,
     /// The program to run once the forwards stand, and its arguments; none to serve until ^C.
     pub command: Option<Command>,
+}
+
+/// What `p2pdbg ide` was asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdeOptions {
+    /// For which IDE.
+    pub ide: Ide,
+    /// Whether files are changed, rather than printed.
+    pub write: bool,
+    /// The project; none for the working directory.
+    pub directory: Option<PathBuf>,
+    /// The peer whose session is meant.
+    pub peer: Option<String>,
+    /// The state directory; none for the platform's own.
+    pub state: Option<PathBuf>,
 }
 
 /// What `listen` and `connect` have in common.

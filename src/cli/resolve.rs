@@ -5,9 +5,9 @@ use std::{env, ffi::OsString, fmt, path::PathBuf, str::FromStr};
 use p2pdbg_wire::{code::Code, url::RendezvousUrl};
 
 use super::{
-    args::{ConnectArgs, ListenArgs, SessionArgs},
+    args::{ConnectArgs, IdeArgs, ListenArgs, SessionArgs},
     duration,
-    options::{Command, ConnectOptions, ListenOptions, Meeting, SessionOptions},
+    options::{Command, ConnectOptions, IdeOptions, ListenOptions, Meeting, SessionOptions},
 };
 use crate::{
     config::{self, Config},
@@ -112,6 +112,23 @@ pub fn resolve_connect(
     })
 }
 
+/// The options of an `ide`.
+pub fn resolve_ide(args: IdeArgs, config: Config) -> IdeOptions {
+    IdeOptions {
+        ide: args.ide,
+        write: args.write,
+        directory: args.dir,
+        peer: given(args.peer),
+        state: state(args.state, config.state),
+    }
+}
+
+/// The state directory that is asked for on the command line, in a variable or in the file.
+fn state(asked: Option<OsString>, configured: Option<PathBuf>) -> Option<PathBuf> {
+    let mut states = asked.map(PathBuf::from).into_iter().chain(configured);
+    states.find(|dir| !dir.as_os_str().is_empty())
+}
+
 fn resolve_session(args: SessionArgs, config: Config) -> Result<SessionOptions, Failure> {
     let rendezvous = match given(args.rendezvous).or(given(config.rendezvous)) {
         Some(url) => url
@@ -136,12 +153,7 @@ fn resolve_session(args: SessionArgs, config: Config) -> Result<SessionOptions, 
         let message = format!("--resume-for {}: {fault}", args.resume_for);
         Failure::new(ErrorCode::Usage, message)
     })?;
-    let mut states = args
-        .state
-        .map(PathBuf::from)
-        .into_iter()
-        .chain(config.state);
-    let state = states.find(|dir| !dir.as_os_str().is_empty());
+    let state = state(args.state, config.state);
     Ok(SessionOptions {
         rendezvous,
         name,

@@ -3,5 +3,6 @@
 mod command;
 pub mod connect;
 mod host;
+pub mod ide;
 mod interrupt;
 pub mod listen;

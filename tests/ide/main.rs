@@ -3,4 +3,8 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod configurations;
 mod facts;
+#[cfg(unix)]
+mod nvim;
+mod schema;

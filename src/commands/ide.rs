@@ -1,0 +1,254 @@
+//! `p2pdbg ide`: prints the configuration that fits the running or the last session, or merges it into a project.
+
+use std::{
+    env, fs,
+    io::{self, ErrorKind, Write},
+    path::{Path, PathBuf},
+};
+
+use p2pdbg_identity::StateDir;
+
+use crate::{
+    cli::IdeOptions,
+    failure::{ErrorCode, Failure},
+    ide::{self, Facts, PathMapping, Plan, PlannedFile},
+    recent::{self, RecentSession},
+    report::Untrusted,
+};
+
+/// The longest file of a project that is read, in bytes.
+const MAX_FILE: u64 = 4 << 20;
+
+/// Prints or writes.
+///
+/// # Errors
+/// When no session is known, several could be meant, or a file of the project cannot be read, understood or written.
+pub fn run(options: &IdeOptions) -> Result<(), Failure> {
+    let project = project(options.directory.as_deref())?;
+    let state = StateDir::open(options.state.as_deref(), "p2pdbg")
+        .map_err(|error| Failure::new(ErrorCode::StateDir, error.to_string()))?;
+    let sessions = recent::read(&state)
+        .map_err(|error| Failure::new(ErrorCode::StateDir, error.to_string()))?;
+    let session = choose(&sessions, options.peer.as_deref(), &project)?;
+    let facts = Facts {
+        session,
+        paths: PathMapping::of(&project, session.there.as_ref()),
+    };
+    let read = |path: &Path| match options.write {
+        true => read(&project.join(path)),
+        false => Ok(None),
+    };
+    let plan = ide::plan(options.ide, &facts, &read)?;
+    let done = match options.write {
+        true => write(&project, &plan),
+        false => print(&plan),
+    };
+    for note in &plan.notes {
+        let note = Untrusted::limited(note, 1000);
+        eprintln!("note: {note}");
+    }
+    done
+}
+
+/// The directory of the project, as the system calls it.
+fn project(directory: Option<&Path>) -> Result<PathBuf, Failure> {
+    let project = match directory {
+        Some(directory) => fs::canonicalize(directory),
+        None => env::current_dir(),
+    };
+    project.map_err(|error| {
+        let name = directory.unwrap_or(Path::new("."));
+        let message = format!("cannot use the directory {}: {error}", name.display());
+        Failure::new(ErrorCode::Usage, message)
+    })
+}
+
+/// The session that is meant: one that runs, and if several do, the one that was started in this project.
+fn choose<'a>(
+    sessions: &'a [RecentSession],
+    peer: Option<&str>,
+    project: &Path,
+) -> Result<&'a RecentSession, Failure> {
+    let of_peer = |session: &&RecentSession| peer.is_none() || session.peer.as_deref() == peer;
+    let all: Vec<_> = sessions.iter().filter(of_peer).collect();
+    let running: Vec<_> = all.iter().copied().filter(|s| s.is_running()).collect();
+    let in_project = |session: &&RecentSession| {
+        let root = session.here.source_root();
+        root.is_some_and(|root| {
+            project.starts_with(root.as_str()) || Path::new(root.as_str()).starts_with(project)
+        })
+    };
+    let here: Vec<_> = running.iter().copied().filter(in_project).collect();
+    match (&here[..], &running[..], all.last()) {
+        ([session], _, _) | (_, [session], _) | (_, [], Some(session)) => Ok(session),
+        (_, [], None) => {
+            let message = match peer {
+                Some(peer) => format!("no session with {peer:?} is known here"),
+                None => "no session is known here".to_owned(),
+            };
+            Err(Failure::new(ErrorCode::SessionUnknown, message).hint(
+                "start p2pdbg listen, which keeps what this is made from, and run this again",
+            ))
+        }
+        _ => {
+            let names: Vec<_> = running.iter().map(|session| describe(session)).collect();
+            let message = format!("several sessions run: {}", names.join("; "));
+            Err(Failure::new(ErrorCode::SessionUnknown, message)
+                .hint("name one with --peer NAME, or run this in the directory where its p2pdbg listen runs"))
+        }
+    }
+}
+
+fn describe(session: &RecentSession) -> String {
+    let ports: Vec<_> = session
+        .forwards
+        .iter()
+        .map(|f| f.ide_port().to_string())
+        .collect();
+    let peer = session.peer.as_deref().unwrap_or("no peer yet");
+    format!(
+        "{} on port {} (process {})",
+        Untrusted::new(peer),
+        ports.join(", "),
+        session.pid
+    )
+}
+
+fn print(plan: &Plan) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let mut write = || {
+        for (index, file) in plan.files.iter().enumerate() {
+            if plan.files.len() > 1 {
+                let gap = if index > 0 { "\n" } else { "" };
+                writeln!(out, "{gap}=== {}", file.path.display())?;
+            }
+            out.write_all(file.after.as_bytes())?;
+        }
+        out.flush()
+    };
+    match write() {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|error| failure("write to standard output", &error)),
+    }
+}
+
+fn write(project: &Path, plan: &Plan) -> Result<(), Failure> {
+    for file in &plan.files {
+        let path = project.join(&file.path);
+        if file.is_done() {
+            eprintln!("{}: nothing to change", file.path.display());
+            continue;
+        }
+        replace(&path, file)
+            .map_err(|error| failure(&format!("write {}", path.display()), &error))?;
+        let what = if file.before.is_some() {
+            "changed"
+        } else {
+            "made"
+        };
+        eprintln!("{}: {what}", file.path.display());
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Option<String>, Failure> {
+    let what = || format!("read {}", path.display());
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failure(&what(), &error)),
+    };
+    if !metadata.is_file() || metadata.len() > MAX_FILE {
+        let message = format!("{} is no file of at most {MAX_FILE} bytes", path.display());
+        return Err(Failure::new(ErrorCode::IdeFile, message));
+    }
+    fs::read_to_string(path)
+        .map(Some)
+        .map_err(|error| failure(&what(), &error))
+}
+
+/// Puts the new text in the place of the old one, whole or not at all.
+fn replace(path: &Path, file: &PlannedFile) -> io::Result<()> {
+    // A link stays one: what it leads to is replaced.
+    let path = match fs::canonicalize(path) {
+        Ok(path) => path,
+        Err(_) => path.to_owned(),
+    };
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let temporary = directory.join(format!(".{name}.{}.new", std::process::id()));
+    let write = || {
+        let mut new = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&temporary)?;
+        new.write_all(file.after.as_bytes())?;
+        if let Ok(metadata) = fs::metadata(&path) {
+            new.set_permissions(metadata.permissions())?;
+        }
+        new.sync_all()?;
+        fs::rename(&temporary, &path)
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(&temporary);
+    })
+}
+
+fn failure(what: &str, error: &io::Error) -> Failure {
+    Failure::new(ErrorCode::IdeFile, format!("cannot {what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::HostFacts;
+
+    fn session(peer: &str, directory: &str, running: bool) -> RecentSession {
+        let here = HostFacts {
+            directory: Some(directory.parse().unwrap()),
+            ..HostFacts::default()
+        };
+        let mut session = RecentSession::begin(here, &[]);
+        session.peer = Some(peer.to_owned());
+        session.ended = !running;
+        session
+    }
+
+    fn chosen(
+        sessions: &[RecentSession],
+        peer: Option<&str>,
+        project: &str,
+    ) -> Result<String, ErrorCode> {
+        let session = choose(sessions, peer, Path::new(project));
+        session.map(|s| s.peer.clone().unwrap()).map_err(|f| f.code)
+    }
+
+    #[test]
+    fn the_session_that_runs_is_meant_and_else_the_last_one() {
+        let sessions = [session("a", "/a", true), session("b", "/b", false)];
+        assert_eq!(chosen(&sessions, None, "/x").unwrap(), "a");
+        assert_eq!(chosen(&sessions, Some("b"), "/x").unwrap(), "b");
+        assert_eq!(chosen(&sessions[1..], None, "/x").unwrap(), "b");
+        assert_eq!(
+            chosen(&sessions, Some("c"), "/x"),
+            Err(ErrorCode::SessionUnknown)
+        );
+        assert_eq!(chosen(&[], None, "/x"), Err(ErrorCode::SessionUnknown));
+    }
+
+    #[test]
+    fn of_two_that_run_the_one_in_the_project_is_meant_or_one_must_be_named() {
+        let sessions = [session("a", "/w/a", true), session("b", "/w/b", true)];
+        assert_eq!(chosen(&sessions, None, "/w/b/sub").unwrap(), "b");
+        assert_eq!(
+            chosen(&sessions, None, "/elsewhere"),
+            Err(ErrorCode::SessionUnknown)
+        );
+        assert_eq!(chosen(&sessions, Some("a"), "/elsewhere").unwrap(), "a");
+    }
+}

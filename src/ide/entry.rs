@@ -1,0 +1,63 @@
+//! One entry of an IDE's list: what it holds when it is made, and which of that follows from the session and is kept
+//! up to date. The rest is the user's from then on.
+
+use jsonc_parser::cst::CstInputValue as Value;
+
+/// An entry of a list, told from the others by the value of one key.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    fields: Vec<(String, Value, bool)>,
+}
+
+impl Entry {
+    /// The entry for which `key` has this value.
+    pub(super) fn named(key: &str, name: &str) -> Self {
+        Self { fields: Vec::new() }.kept(key, name)
+    }
+
+    /// With a value that is kept up to date.
+    pub(super) fn kept(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.fields.push((key.to_owned(), value.into(), true));
+        self
+    }
+
+    /// With a value that is kept up to date, if it is known.
+    pub(super) fn kept_if_known(self, key: &str, value: Option<Value>) -> Self {
+        match value {
+            Some(value) => self.kept(key, value),
+            None => self,
+        }
+    }
+
+    /// With a value that the user may change.
+    pub(super) fn proposed(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.fields.push((key.to_owned(), value.into(), false));
+        self
+    }
+
+    /// All of it, for a new entry.
+    pub(super) fn whole(&self) -> Value {
+        Value::Object(
+            self.fields
+                .iter()
+                .map(|(k, v, _)| (k.clone(), v.clone()))
+                .collect(),
+        )
+    }
+
+    /// What is kept up to date in one that is there.
+    pub(super) fn kept_up_to_date(&self) -> Value {
+        let kept = self.fields.iter().filter(|(_, _, kept)| *kept);
+        Value::Object(kept.map(|(k, v, _)| (k.clone(), v.clone())).collect())
+    }
+}
+
+/// A number as JSON.
+pub(super) fn number(n: u16) -> Value {
+    Value::Number(n.to_string())
+}
+
+/// An object as JSON.
+pub(super) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::Object(fields.map(|(key, value)| (key.to_owned(), value)).into())
+}

@@ -1,0 +1,205 @@
+//! `.idea/runConfigurations/*.xml`, one file of our own for each forward, which the IDEs read beside their others.
+//!
+//! The IDE writes such a file anew when the user changes something in its dialogue. So of a file that is there only
+//! the port and the mapping of the project's directory are changed, where they stand.
+
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
+
+use super::{Facts, Ide, Plan, PlannedFile, ReadFile, Wanted, no_use};
+use crate::{
+    failure::Failure,
+    forward::{Direction, Preset},
+};
+
+pub(super) fn plan(
+    ide: Ide,
+    facts: &Facts<'_>,
+    read: &ReadFile<'_>,
+    plan: &mut Plan,
+) -> Result<(), Failure> {
+    let fallback = |direction| match (ide, direction) {
+        (Ide::Pycharm, Direction::ToIde) => Some(Preset::Pydevd),
+        _ => None,
+    };
+    for wanted in facts.wanted(fallback, &mut plan.notes) {
+        let name = facts.name(&wanted);
+        let port = wanted.port();
+        let (whole, anchor) = match (ide, wanted.debugger) {
+            (Ide::Pycharm, Preset::Pydevd) => (
+                python_debug_server(facts, &name, port),
+                "name=\"PORT\" value=\"",
+            ),
+            (Ide::Goland | Ide::Idea, Preset::Delve) => {
+                (go_remote(&name, port), "factoryName=\"Go Remote\" port=\"")
+            }
+            (Ide::Idea, Preset::Jdwp | Preset::JdwpListen) => {
+                let server = wanted.debugger == Preset::JdwpListen;
+                (remote_jvm(&name, port, server), "name=\"PORT\" value=\"")
+            }
+            _ => {
+                plan.notes.push(no_use(
+                    product(ide),
+                    wanted.debugger,
+                    &instead(ide, facts, &wanted),
+                ));
+                continue;
+            }
+        };
+        let path = PathBuf::from(format!(
+            ".idea/runConfigurations/{}.xml",
+            name.replace(' ', "_")
+        ));
+        let before = read(&path)?;
+        let after = match &before {
+            Some(text) => up_to_date(text, anchor, port, facts, &path, &mut plan.notes),
+            None => whole,
+        };
+        plan.files.push(PlannedFile {
+            path,
+            before,
+            after,
+        });
+    }
+    Ok(())
+}
+
+fn product(ide: Ide) -> &'static str {
+    match ide {
+        Ide::Goland => "GoLand",
+        Ide::Idea => "IntelliJ IDEA",
+        _ => "PyCharm",
+    }
+}
+
+fn instead(ide: Ide, facts: &Facts<'_>, wanted: &Wanted<'_>) -> String {
+    match (ide, wanted.debugger) {
+        (Ide::Pycharm, Preset::Debugpy | Preset::Ptvsd) => {
+            let remote = facts.paths.remote.as_ref();
+            let remote = remote.map_or(String::new(), |path| {
+                format!(", remote project path {path}")
+            });
+            format!(
+                " as a file; choose Run | Edit Configurations | Add | Attach to DAP: remote address 127.0.0.1:{}{remote}",
+                wanted.port()
+            )
+        }
+        (Ide::Pycharm, _) => "; use p2pdbg listen pydevd".to_owned(),
+        (Ide::Goland, _) => "; use p2pdbg listen delve".to_owned(),
+        _ => "; use p2pdbg listen jdwp".to_owned(),
+    }
+}
+
+fn python_debug_server(facts: &Facts<'_>, name: &str, port: u16) -> String {
+    let mapping = match &facts.paths.remote {
+        Some(remote) => format!(
+            "<list>\n          <mapping local-root=\"$PROJECT_DIR$\" remote-root=\"{}\" />\n        </list>",
+            escape(remote.as_str())
+        ),
+        None => "<list />".to_owned(),
+    };
+    configuration(
+        &format!(
+            "name=\"{}\" type=\"PyRemoteDebugConfigurationType\" factoryName=\"Python Remote Debug\"",
+            escape(name)
+        ),
+        &format!(
+            r#"    <module name="" />
+    <option name="PORT" value="{port}" />
+    <option name="HOST" value="localhost" />
+    <PathMappingSettings>
+      <option name="pathMappings">
+        {mapping}
+      </option>
+    </PathMappingSettings>
+    <option name="REDIRECT_OUTPUT" value="true" />
+    <option name="SUSPEND_AFTER_CONNECT" value="true" />
+"#
+        ),
+    )
+}
+
+fn go_remote(name: &str, port: u16) -> String {
+    configuration(
+        &format!(
+            "name=\"{}\" type=\"GoRemoteDebugConfigurationType\" factoryName=\"Go Remote\" port=\"{port}\"",
+            escape(name)
+        ),
+        "    <option name=\"disconnectOption\" value=\"LEAVE\" />\n    <disconnect value=\"LEAVE\" />\n",
+    )
+}
+
+fn remote_jvm(name: &str, port: u16, server: bool) -> String {
+    configuration(
+        &format!("name=\"{}\" type=\"Remote\"", escape(name)),
+        &format!(
+            r#"    <option name="USE_SOCKET_TRANSPORT" value="true" />
+    <option name="SERVER_MODE" value="{server}" />
+    <option name="SHMEM_ADDRESS" />
+    <option name="HOST" value="localhost" />
+    <option name="PORT" value="{port}" />
+    <option name="AUTO_RESTART" value="false" />
+"#
+        ),
+    )
+}
+
+fn configuration(attributes: &str, body: &str) -> String {
+    format!(
+        "<component name=\"ProjectRunConfigurationManager\">\n  <configuration default=\"false\" {attributes}>\n{body}    \
+         <method v=\"2\" />\n  </configuration>\n</component>\n"
+    )
+}
+
+/// The text of a file that is there, with this session's port and directory in it.
+fn up_to_date(
+    text: &str,
+    anchor: &str,
+    port: u16,
+    facts: &Facts<'_>,
+    path: &Path,
+    notes: &mut Vec<String>,
+) -> String {
+    let Some(mut text) = with_value(text, anchor, &port.to_string()) else {
+        notes.push(format!(
+            "left {} as it is: there is no port in it; delete it to have it made anew",
+            path.display()
+        ));
+        return text.to_owned();
+    };
+    if let Some(remote) = &facts.paths.remote {
+        let remote = escape(remote.as_str());
+        let mapping = "local-root=\"$PROJECT_DIR$\" remote-root=\"";
+        let none = "<list />";
+        if let Some(mapped) = with_value(&text, mapping, &remote) {
+            text = mapped;
+        } else if text.contains("\"pathMappings\"") && text.contains(none) {
+            let list =
+                format!("<list>\n          <mapping {mapping}{remote}\" />\n        </list>");
+            text = text.replacen(none, &list, 1);
+        }
+    }
+    text
+}
+
+/// The text with another value after `anchor`, up to the quotation mark.
+fn with_value(text: &str, anchor: &str, value: &str) -> Option<String> {
+    let start = text.find(anchor)? + anchor.len();
+    let end = start + text[start..].find('"')?;
+    Some(format!("{}{value}{}", &text[..start], &text[end..]))
+}
+
+/// A text as an XML attribute; paths have no control characters.
+fn escape(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in text.chars() {
+        // Writing to a string does not fail.
+        let _ = match c {
+            '&' | '<' | '>' | '"' | '\'' => write!(escaped, "&#{};", u32::from(c)),
+            c => write!(escaped, "{c}"),
+        };
+    }
+    escaped
+}

@@ -1,0 +1,213 @@
+//! `.vscode/launch.json`, and in `tasks.json` a background task that starts the tunnel on F5.
+//!
+//! Each forward gets two configurations: one for a tunnel that runs already, one that starts it. The task is ready when
+//! `p2pdbg listen` says that a forward stands.
+
+use std::path::Path;
+
+use jsonc_parser::cst::CstInputValue as Value;
+
+use super::{
+    Facts, Plan, PlannedFile, ReadFile, Wanted,
+    entry::{Entry, number, object},
+    jsonc::{self, Place},
+    no_use,
+};
+use crate::{
+    failure::Failure,
+    forward::{Direction, Preset},
+};
+
+/// What stands for the project's directory.
+const FOLDER: &str = "${workspaceFolder}";
+
+/// Where a debugger of this host is reached.
+const HOST: &str = "127.0.0.1";
+
+/// The task's label.
+const TASK: &str = "p2pdbg tunnel";
+
+/// What `p2pdbg listen` begins with when it waits.
+const BEGINS: &str = "^(waiting for|on the debuggee's host)";
+
+/// The line with which it says that a forward stands.
+const READY: &str = "^forward: .+ -> .+";
+
+/// The line with which it gives up.
+const PROBLEM: &str = "^error: (.*)$";
+
+pub(super) fn plan(facts: &Facts<'_>, read: &ReadFile<'_>, plan: &mut Plan) -> Result<(), Failure> {
+    let fallback = |direction| match direction {
+        Direction::ToDebuggee => Some(Preset::Debugpy),
+        Direction::ToIde => Some(Preset::DebugpyConnect),
+    };
+    let mut entries = Vec::new();
+    for wanted in facts.wanted(fallback, &mut plan.notes) {
+        let name = facts.name(&wanted);
+        let with_tunnel = format!("{name}, with the tunnel");
+        match configuration(facts, &wanted, &name) {
+            Ok(entry) => entries.push(entry),
+            Err(instead) => {
+                plan.notes.push(no_use("VS Code", wanted.debugger, instead));
+                continue;
+            }
+        }
+        let started = configuration(facts, &wanted, &with_tunnel);
+        entries.extend(started.ok().map(|entry| entry.kept("preLaunchTask", TASK)));
+    }
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let launch = Place::Key("configurations", "0.2.0");
+    let tasks = Place::Key("tasks", "2.0.0");
+    let files: [(&str, Place, &[Entry]); 2] = [
+        (".vscode/launch.json", launch, &entries),
+        (".vscode/tasks.json", tasks, &[task(facts)]),
+    ];
+    for (path, place, entries) in files {
+        let path = Path::new(path);
+        let before = read(path)?;
+        let after = jsonc::with_entries(path, before.as_deref(), &place, entries)?;
+        plan.files.push(PlannedFile {
+            path: path.to_owned(),
+            before,
+            after,
+        });
+    }
+    Ok(())
+}
+
+/// The configuration of a forward, or what to do instead.
+fn configuration(
+    facts: &Facts<'_>,
+    wanted: &Wanted<'_>,
+    name: &str,
+) -> Result<Entry, &'static str> {
+    let entry = |kind: &str, request: &str| {
+        Entry::named("name", name)
+            .kept("type", kind)
+            .kept("request", request)
+    };
+    let port = wanted.port();
+    let remote = facts.paths.remote.as_ref().map(|path| path.as_str());
+    let by_remote = remote.map(|remote| object([(remote, FOLDER.into())]));
+    let at = || object([("host", HOST.into()), ("port", number(port))]);
+    let python = |entry: Entry| match remote {
+        Some(remote) => entry.kept("pathMappings", python_paths(remote)),
+        // The directory in which the program is started.
+        None => entry.proposed("pathMappings", python_paths(".")),
+    };
+    Ok(match wanted.debugger {
+        Preset::Debugpy | Preset::Ptvsd => python(entry("debugpy", "attach").kept("connect", at())),
+        Preset::DebugpyConnect => python(entry("debugpy", "attach").kept("listen", at())),
+        Preset::Gdbserver => entry("cppdbg", "launch")
+            .proposed("program", format!("{FOLDER}/app"))
+            .proposed("cwd", FOLDER)
+            .kept("MIMode", "gdb")
+            .kept("miDebuggerServerAddress", format!("{HOST}:{port}"))
+            .proposed(
+                "setupCommands",
+                Value::Array(vec![object([("text", "set remotetimeout 60".into())])]),
+            )
+            .kept_if_known("sourceFileMap", by_remote),
+        Preset::Lldb => entry("lldb", "attach")
+            .proposed(
+                "targetCreateCommands",
+                Value::Array(vec![format!("target create {FOLDER}/app").into()]),
+            )
+            .kept(
+                "processCreateCommands",
+                Value::Array(vec![format!("gdb-remote {HOST}:{port}").into()]),
+            )
+            .kept_if_known("sourceMap", by_remote),
+        Preset::Delve => {
+            let substitute = remote.map(|remote| {
+                Value::Array(vec![object([
+                    ("from", FOLDER.into()),
+                    ("to", remote.into()),
+                ])])
+            });
+            entry("go", "attach")
+                .kept("mode", "remote")
+                .kept("host", HOST)
+                .kept("port", number(port))
+                .kept_if_known("substitutePath", substitute)
+        }
+        Preset::Jdwp => entry("java", "attach")
+            .kept("hostName", HOST)
+            .kept("port", number(port)),
+        Preset::Node => entry("node", "attach")
+            .kept("address", HOST)
+            .kept("port", number(port))
+            .kept("localRoot", FOLDER)
+            .kept_if_known("remoteRoot", remote.map(Value::from)),
+        Preset::Rdbg => entry("rdbg", "attach")
+            .kept("debugPort", format!("{HOST}:{port}"))
+            .kept_if_known("localfsMap", remote.map(|r| format!("{r}:{FOLDER}").into())),
+        Preset::Xdebug => entry("php", "launch")
+            .kept("hostname", HOST)
+            .kept("port", number(port))
+            .kept_if_known("pathMappings", by_remote),
+        Preset::Pydevd => return Err("; use p2pdbg listen debugpy or debugpy-connect"),
+        Preset::JdwpListen => return Err("; use p2pdbg listen jdwp"),
+    })
+}
+
+fn python_paths(remote: &str) -> Value {
+    let mapping = object([("localRoot", FOLDER.into()), ("remoteRoot", remote.into())]);
+    Value::Array(vec![mapping])
+}
+
+/// The task that runs `p2pdbg listen` as the session was started, and by the peer's name if it is known.
+fn task(facts: &Facts<'_>) -> Entry {
+    let mut arguments = vec!["listen".to_owned()];
+    for forward in &facts.session.forwards {
+        arguments.extend(forward.to_arguments());
+    }
+    if let Some(peer) = &facts.session.peer {
+        arguments.extend(["--peer".to_owned(), peer.clone()]);
+    }
+    let matcher = object([
+        ("owner", "p2pdbg".into()),
+        ("source", "p2pdbg".into()),
+        (
+            "fileLocation",
+            Value::Array(vec!["relative".into(), FOLDER.into()]),
+        ),
+        (
+            "pattern",
+            object([
+                ("regexp", PROBLEM.into()),
+                ("kind", "file".into()),
+                ("file", number(1)),
+                ("message", number(1)),
+            ]),
+        ),
+        (
+            "background",
+            object([
+                ("activeOnStart", true.into()),
+                ("beginsPattern", BEGINS.into()),
+                ("endsPattern", READY.into()),
+            ]),
+        ),
+    ]);
+    Entry::named("label", TASK)
+        .kept("type", "process")
+        .proposed("command", "p2pdbg")
+        .kept(
+            "args",
+            Value::Array(arguments.into_iter().map(Value::from).collect()),
+        )
+        .kept("isBackground", true)
+        // Without a status line to redraw, every line is one to match.
+        .kept(
+            "options",
+            object([("env", object([("TERM", "dumb".into())]))]),
+        )
+        .proposed(
+            "presentation",
+            object([("panel", "dedicated".into()), ("reveal", "always".into())]),
+        )
+        .kept("problemMatcher", matcher)
+}

@@ -1,0 +1,332 @@
+//! `p2pdbg ide`: what it prints and what it does to the files of a project.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use p2pdbg::{
+    facts::HostFacts,
+    forward::{Forward, Preset},
+    recent::RecentSession,
+};
+use p2pdbg_identity::StateDir;
+use regex::Regex;
+use serde_json::Value;
+
+use crate::{
+    harness::{Home, Setting, eventually},
+    schema::conforms,
+};
+
+/// A user with a project and a session that has ended.
+pub(crate) struct User {
+    home: Home,
+    pub(crate) project: PathBuf,
+}
+
+impl User {
+    pub(crate) fn with_session(forwards: &[Preset], remote: &str) -> Self {
+        let home = Home::new();
+        let project = home.path().canonicalize().unwrap().join("project");
+        fs::create_dir(&project).unwrap();
+        let forwards: Vec<_> = forwards
+            .iter()
+            .map(|preset| Forward::of_preset(*preset, preset.default_port()))
+            .collect();
+        let mut session = RecentSession::begin(HostFacts::of_directory(Some(&project)), &forwards);
+        session.ended = true;
+        session.set_peer(&"web-1".parse().unwrap());
+        session.there = Some(HostFacts {
+            directory: Some(remote.parse().unwrap()),
+            ..HostFacts::default()
+        });
+        let state = StateDir::open(Some(&home.state()), "p2pdbg").unwrap();
+        session.write(&state).unwrap();
+        Self { home, project }
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_p2pdbg"));
+        self.home.settle(&mut command);
+        command
+            .env("P2PDBG_STATE", self.home.state())
+            .current_dir(&self.project)
+            .arg("ide")
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn write(&self, ide: &str) -> String {
+        let output = self.run(&[ide, "--write"]);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn file(&self, path: &str) -> String {
+        fs::read_to_string(self.project.join(path)).unwrap()
+    }
+
+    fn json(&self, path: &str) -> Value {
+        serde_json::from_str(&self.file(path)).unwrap()
+    }
+
+    fn put(&self, path: &str, text: &str) {
+        let path = self.project.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+}
+
+const EVERYTHING_OF_VSCODE: [Preset; 10] = [
+    Preset::Debugpy,
+    Preset::DebugpyConnect,
+    Preset::Ptvsd,
+    Preset::Gdbserver,
+    Preset::Lldb,
+    Preset::Delve,
+    Preset::Jdwp,
+    Preset::Node,
+    Preset::Rdbg,
+    Preset::Xdebug,
+];
+
+#[test]
+fn what_is_written_for_vs_code_conforms_to_the_schemas() {
+    let user = User::with_session(&EVERYTHING_OF_VSCODE, "/srv/app");
+    user.write("vscode");
+    let launch = user.json(".vscode/launch.json");
+    conforms(&launch, include_str!("schemas/launch.json"));
+    conforms(
+        &user.json(".vscode/tasks.json"),
+        include_str!("schemas/tasks.json"),
+    );
+    // Each once for a tunnel that runs, and once with the task that starts it.
+    let configurations = launch["configurations"].as_array().unwrap();
+    assert_eq!(configurations.len(), 2 * EVERYTHING_OF_VSCODE.len());
+    assert_eq!(
+        configurations[0]["pathMappings"][0]["remoteRoot"],
+        "/srv/app"
+    );
+    assert_eq!(configurations[1]["preLaunchTask"], "p2pdbg tunnel");
+    let text = user.file(".vscode/launch.json");
+    assert!(user.write("vscode").contains("nothing to change"));
+    assert_eq!(user.file(".vscode/launch.json"), text);
+}
+
+#[test]
+fn nothing_is_written_without_being_asked() {
+    let user = User::with_session(&[Preset::Debugpy, Preset::Pydevd], "/srv/app");
+    for ide in ["vscode", "pycharm", "nvim", "zed"] {
+        let output = user.run(&[ide]);
+        assert!(output.status.success(), "{output:?}");
+        assert!(
+            String::from_utf8(output.stdout)
+                .unwrap()
+                .contains("/srv/app"),
+            "{ide}"
+        );
+    }
+    assert_eq!(fs::read_dir(&user.project).unwrap().count(), 0);
+}
+
+#[test]
+fn a_launch_json_that_does_not_parse_is_left_alone_and_so_is_everything_else() {
+    let user = User::with_session(&[Preset::Debugpy], "/srv/app");
+    let broken = "{\n  // mine\n  \"configurations\": [\n    { \"name\": }\n  ]\n}\n";
+    user.put(".vscode/launch.json", broken);
+    let output = user.run(&["vscode", "--write"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.contains("launch.json") && text.contains("line 4"),
+        "{text}"
+    );
+    assert_eq!(user.file(".vscode/launch.json"), broken);
+    assert!(!user.project.join(".vscode/tasks.json").exists());
+}
+
+#[test]
+fn without_a_session_it_says_what_to_do_first() {
+    let user = User::with_session(&[Preset::Debugpy], "/srv/app");
+    let output = user.run(&["vscode", "--peer", "db-1"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("p2pdbg listen"), "{text}");
+}
+
+/// The mapping in the XML of a PyCharm configuration, and its port.
+fn pycharm(text: &str) -> (String, String) {
+    let after = |anchor: &str| {
+        let (_, rest) = text
+            .split_once(anchor)
+            .unwrap_or_else(|| panic!("{anchor}: {text}"));
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    (after("remote-root=\""), after("name=\"PORT\" value=\""))
+}
+
+#[test]
+fn pycharm_gets_a_file_of_its_own_and_changes_made_in_its_dialogue_stay() {
+    let user = User::with_session(&[Preset::Pydevd], "/srv/a&b");
+    user.put(".idea/workspace.xml", "<project/>");
+    user.write("pycharm");
+    let path = ".idea/runConfigurations/p2pdbg_pydevd.xml";
+    let text = user.file(path);
+    assert!(
+        text.contains(
+            "type=\"PyRemoteDebugConfigurationType\" factoryName=\"Python Remote Debug\""
+        )
+    );
+    assert_eq!(
+        pycharm(&text),
+        ("/srv/a&#38;b".to_owned(), "5678".to_owned())
+    );
+    let own = text
+        .replace(
+            "SUSPEND_AFTER_CONNECT\" value=\"true",
+            "SUSPEND_AFTER_CONNECT\" value=\"false",
+        )
+        .replace("/srv/a&#38;b", "/old")
+        .replace("5678", "1");
+    user.put(path, &own);
+    user.write("pycharm");
+    assert_eq!(
+        user.file(path),
+        own.replace("/old", "/srv/a&#38;b")
+            .replace("value=\"1\"", "value=\"5678\"")
+    );
+    assert_eq!(user.file(".idea/workspace.xml"), "<project/>");
+}
+
+#[test]
+fn the_jetbrains_ides_for_go_and_java_get_theirs() {
+    let user = User::with_session(&[Preset::Delve, Preset::JdwpListen], "/srv/app");
+    user.write("goland");
+    let go = user.file(".idea/runConfigurations/p2pdbg_delve.xml");
+    assert!(go.contains(
+        "type=\"GoRemoteDebugConfigurationType\" factoryName=\"Go Remote\" port=\"2345\""
+    ));
+    user.write("idea");
+    let java = user.file(".idea/runConfigurations/p2pdbg_jdwp-listen.xml");
+    assert!(
+        java.contains("type=\"Remote\"") && java.contains("name=\"SERVER_MODE\" value=\"true\"")
+    );
+    assert!(java.contains("name=\"PORT\" value=\"5005\""));
+}
+
+#[test]
+fn zeds_other_configurations_stay() {
+    let user = User::with_session(&[Preset::Debugpy, Preset::Delve], "/srv/app");
+    user.put(
+        ".zed/debug.json",
+        "[\n  // mine\n  { \"label\": \"app\", \"adapter\": \"Debugpy\" }\n]\n",
+    );
+    user.write("zed");
+    let text = user.file(".zed/debug.json");
+    assert!(
+        text.starts_with("[\n  // mine\n  { \"label\": \"app\", \"adapter\": \"Debugpy\" },\n"),
+        "{text}"
+    );
+    assert_eq!(text.matches("\"label\"").count(), 3);
+}
+
+/// F5: VS Code runs the task, and goes on when a line matches `endsPattern`.
+#[test]
+fn the_task_of_vs_code_sees_the_ready_line_that_listen_prints() {
+    let user = User::with_session(&[Preset::Debugpy], "/srv/app");
+    user.write("vscode");
+    let task = &user.json(".vscode/tasks.json")["tasks"][0];
+    let matcher = &task["problemMatcher"];
+    let pattern = |value: &Value| Regex::new(value.as_str().unwrap()).unwrap();
+    let begins = pattern(&matcher["background"]["beginsPattern"]);
+    let ready = pattern(&matcher["background"]["endsPattern"]);
+    let problem = pattern(&matcher["pattern"]["regexp"]);
+    assert_eq!(task["command"], "p2pdbg");
+    assert_eq!(
+        task["args"],
+        serde_json::json!(["listen", "debugpy", "--peer", "web-1"])
+    );
+
+    let setting = Setting::loopback();
+    let port = setting.port();
+    let (mut listener, _home) = setting
+        .listener()
+        .env("TERM", "dumb")
+        .args([format!("debugpy:{port}")])
+        .start_for_people();
+    let seen = |pattern: &Regex| {
+        let lines = [listener.stderr(), listener.stdout()].concat();
+        lines.iter().any(|line| pattern.is_match(line))
+    };
+    eventually("beginning", || seen(&begins).then_some(()));
+    let code = listener.line("-").trim().parse().unwrap();
+    assert!(!seen(&ready), "nothing stands before the peer is there");
+    let connector = setting.connector_with(&code).start();
+    eventually("ready line", || seen(&ready).then_some(()));
+    assert!(!seen(&problem));
+    drop(connector);
+    listener.kill();
+    // What ends it is seen too.
+    let blocked = setting.ide.listen(setting.port());
+    let port = blocked.local_addr().unwrap().port();
+    let (mut listener, _home) = setting
+        .listener()
+        .args([format!("debugpy:{port}")])
+        .start_for_people();
+    assert_eq!(listener.exit_status(), 1);
+    assert!(listener.stderr().iter().any(|line| problem.is_match(line)));
+}
+
+/// The whole way: both ends run, and the mapping leads from the one checkout to the other.
+#[test]
+fn the_path_mapping_comes_from_what_the_other_end_says() {
+    let setting = Setting::loopback();
+    let (here, there) = (checkout(), checkout());
+    let port = setting.port();
+    let listener = setting
+        .listener()
+        .in_directory(here.path())
+        .args([format!("debugpy:{port}")])
+        .start();
+    let connector = setting
+        .connector_with(&listener.code())
+        .in_directory(there.path())
+        .start();
+    listener.event("facts", |event| {
+        matches!(event, p2pdbg::report::Event::Facts(_)).then_some(())
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_p2pdbg"));
+    listener.home().settle(&mut command);
+    let output = command
+        .args(["ide", "vscode", "--write", "--dir"])
+        .arg(here.path().join("web"))
+        .arg("--state")
+        .arg(listener.home().state())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let launch = fs::read_to_string(here.path().join("web/.vscode/launch.json")).unwrap();
+    let launch: Value = serde_json::from_str(&launch).unwrap();
+    let configuration = &launch["configurations"][0];
+    assert_eq!(configuration["connect"]["port"], port);
+    let remote = there.path().canonicalize().unwrap().join("web");
+    assert_eq!(
+        configuration["pathMappings"][0]["remoteRoot"]
+            .as_str()
+            .map(Path::new),
+        Some(remote.as_path())
+    );
+    drop(connector);
+}
+
+fn checkout() -> Home {
+    let home = Home::new();
+    fs::create_dir_all(home.path().join(".git")).unwrap();
+    fs::create_dir_all(home.path().join("web")).unwrap();
+    fs::write(home.path().join(".git/HEAD"), "").unwrap();
+    home
+}
