@@ -1,8 +1,12 @@
 //! What the README promises, held against the code.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use p2pdbg::forward::{Direction, Preset};
+use clap::Parser;
+use p2pdbg::{
+    cli::args::Cli,
+    forward::{Direction, Preset},
+};
 
 const README: &str = include_str!("../README.md");
 
@@ -21,6 +25,62 @@ fn every_preset_has_its_row_with_the_command_that_starts_the_debuggee() {
             assert!(!ide.starts_with("listens"), "{row}");
         } else {
             assert!(!ide.starts_with("attaches"), "{row}");
+        }
+    }
+}
+
+/// The documents, by their paths.
+fn documents() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = vec![root.join("README.md"), root.join("python/README.md")];
+    for folder in ["docs", "docs/ide"] {
+        let entries = std::fs::read_dir(root.join(folder)).unwrap();
+        let entries = entries.map(|entry| entry.unwrap().path());
+        paths.extend(entries.filter(|path| path.extension().is_some_and(|e| e == "md")));
+    }
+    assert!(paths.len() > 12);
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        (path, text)
+    };
+    paths.into_iter().map(read).collect()
+}
+
+#[test]
+fn every_command_line_that_is_shown_parses() {
+    let mut seen = 0;
+    for (path, text) in documents() {
+        let mut fenced = false;
+        for line in text.lines().map(str::trim) {
+            if line.starts_with("```") {
+                fenced = !fenced;
+            }
+            let (line, _) = line.split_once(" #").unwrap_or((line, ""));
+            let line = line.trim();
+            if !fenced || !line.starts_with("p2pdbg ") || line.contains(['…', '[', '|', '(']) {
+                continue;
+            }
+            seen += 1;
+            let words = line.split_whitespace().map(|word| word.trim_matches('\''));
+            if let Err(error) = Cli::try_parse_from(words) {
+                panic!("{}: {line}: {error}", path.display());
+            }
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
+
+#[test]
+fn every_link_between_documents_leads_to_a_file() {
+    for (path, text) in documents() {
+        let links = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(')'));
+        for (link, _) in links.filter(|(link, _)| !link.contains("://")) {
+            let (file, _) = link.split_once('#').unwrap_or((link, ""));
+            let target = path.parent().unwrap().join(file);
+            assert!(target.exists(), "{}: {link}", path.display());
         }
     }
 }
