@@ -24,6 +24,9 @@ pub struct Config {
     /// The forwards of a `listen` that is given none: presets, or `-L SPEC` and `-R SPEC` in one string.
     #[serde(default)]
     pub forwards: Vec<String>,
+    /// STUN servers that are asked besides the rendezvous.
+    #[serde(default)]
+    pub stun: Vec<String>,
 }
 
 /// Without the URL, whose access key is nobody's business.
@@ -33,6 +36,7 @@ impl std::fmt::Debug for Config {
             .field("name", &self.name)
             .field("state", &self.state)
             .field("forwards", &self.forwards)
+            .field("stun", &self.stun)
             .finish_non_exhaustive()
     }
 }
@@ -68,7 +72,7 @@ impl Config {
                 ErrorCode::Configuration,
                 format!("the configuration file does not parse: {path}, line {line}: {what}"),
             )
-            .hint("its keys are rendezvous, name, state and forwards; see docs/CONFIGURATION.md")
+            .hint("its keys are rendezvous, name, state, forwards and stun; see docs/CONFIGURATION.md")
         })
     }
 }
@@ -101,6 +105,7 @@ mod tests {
             name: None,
             state: Some("/var/p2pdbg".into()),
             forwards: vec!["node".to_owned(), "-L 1:localhost:2".to_owned()],
+            stun: Vec::new(),
         };
         assert_eq!(config, Ok(expected));
         assert_eq!(read(""), Ok(Config::default()));
@@ -138,7 +143,7 @@ mod tests {
         let (example, _) = example.split_once("```").unwrap();
         let config = read(example).unwrap();
         assert!(config.rendezvous.is_some() && config.name.is_some() && config.state.is_some());
-        assert_eq!(config.forwards.len(), 3);
+        assert_eq!((config.forwards.len(), config.stun.len()), (3, 2));
     }
 
     #[test]

@@ -199,6 +199,10 @@ pub struct SessionArgs {
     #[arg(long, value_enum, value_name = "KIND")]
     pub path: Option<PathPolicy>,
 
+    /// Ask this STUN server too, besides the rendezvous, how the NAT here behaves. Up to four
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub stun: Vec<String>,
+
     /// Hold the connections of a peer that is lost for this long: 90s, 30m, 12h, 2d
     #[arg(long, value_name = "TIME", default_value = "12h")]
     pub resume_for: String,

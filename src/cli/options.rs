@@ -7,6 +7,7 @@ use p2pdbg_wire::{code::Code, url::RendezvousUrl};
 use crate::{
     forward::{AllowList, ForwardSpec},
     ide::Ide,
+    net::stun_servers::StunServer,
     peer_name::PeerName,
     policy::{Absent, PathPolicy},
 };
@@ -63,6 +64,8 @@ pub struct SessionOptions {
     pub path: PathPolicy,
     /// For how long the streams of a lost peer are held.
     pub resume_for: Duration,
+    /// STUN servers that are asked besides the rendezvous.
+    pub stun: Vec<StunServer>,
     /// The state directory; none for the platform's own.
     pub state: Option<PathBuf>,
 }

@@ -13,6 +13,7 @@ use crate::{
     config::{self, Config},
     failure::{ErrorCode, Failure},
     forward::{Direction, Forward, ForwardSpec, HostPort, NotAForward},
+    net::stun_servers::{MAX_FURTHER, StunServer},
     peer_name::PeerName,
 };
 
@@ -149,6 +150,7 @@ fn resolve_session(args: SessionArgs, config: Config) -> Result<SessionOptions, 
             Failure::new(ErrorCode::Usage, message).hint("write --allow HOST:PORT")
         })
     });
+    let stun = resolve_stun(&args.stun, &config.stun)?;
     let resume_for = duration::parse(&args.resume_for).map_err(|fault| {
         let message = format!("--resume-for {}: {fault}", args.resume_for);
         Failure::new(ErrorCode::Usage, message)
@@ -160,8 +162,28 @@ fn resolve_session(args: SessionArgs, config: Config) -> Result<SessionOptions, 
         allow: allow.collect::<Result<_, _>>()?,
         path: args.path.unwrap_or_default(),
         resume_for,
+        stun,
         state,
     })
+}
+
+/// The STUN servers of the command line, or of the file if it names none.
+pub(super) fn resolve_stun(args: &[String], config: &[String]) -> Result<Vec<StunServer>, Failure> {
+    let servers = if args.is_empty() { config } else { args };
+    if servers.len() > MAX_FURTHER {
+        let message = format!(
+            "{} STUN servers are named, and at most {MAX_FURTHER} are asked",
+            servers.len()
+        );
+        return Err(Failure::new(ErrorCode::Usage, message));
+    }
+    let parse = |text: &String| {
+        text.trim().parse().map_err(|fault| {
+            let message = format!("--stun {text:?}: {fault}");
+            Failure::new(ErrorCode::Usage, message).hint("write --stun HOST or --stun HOST:PORT")
+        })
+    };
+    servers.iter().map(parse).collect()
 }
 
 /// A variable or a key that is set to nothing counts as not set.

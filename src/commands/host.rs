@@ -13,7 +13,7 @@ use crate::{
     failure::{ErrorCode, Failure},
     forward::{Direction, Forward, OpenPort, port_failure},
     meeting::{Meeting, MeetingCommand, MeetingConfig, MeetingEvent, MeetingPoint, Met, Whom},
-    net::changes::Changes,
+    net::{changes::Changes, stun_servers::FurtherServers},
     pairing::{KnownPeer, KnownPeers},
     peer_name::PeerName,
     policy::Absent,
@@ -40,6 +40,7 @@ pub(super) struct Host {
     recent: Option<RecentSession>,
     reporter: Reporter,
     changes: Changes,
+    further_stun: FurtherServers,
     absent: Option<Absent>,
     forwards: Vec<Forward>,
     /// Open from the start to the end, whichever sessions there are meanwhile: an IDE that comes early is held.
@@ -88,6 +89,7 @@ impl Host {
         let ports = open_ports(&mut forwards, absent)?;
         let recent =
             (role == Role::Listener).then(|| RecentSession::begin(facts.clone(), &forwards));
+        let further_stun = FurtherServers::look_up(&options.stun);
         let host = Self {
             role,
             options,
@@ -98,6 +100,7 @@ impl Host {
             recent,
             reporter,
             changes: Changes::of_this_host(),
+            further_stun,
             absent,
             forwards,
             ports,
@@ -217,7 +220,7 @@ impl Host {
                 }
             }
             MeetingEvent::Met(met) => self.begin_session(*met).await?,
-            MeetingEvent::Introduced(at) => self.tell_session(introduced(at)),
+            MeetingEvent::Introduced(at) => self.tell_session(self.introduced(at)),
             MeetingEvent::PeerSeen(addresses) => {
                 self.tell_session(SessionInput::PeerSeen(addresses));
             }
@@ -282,7 +285,7 @@ impl Host {
             reporter: self.reporter.clone(),
         };
         let session = Session::start(config, report)?;
-        session.input(introduced(met.at));
+        session.input(self.introduced(met.at));
         self.session = Some(Running { session, outputs });
         Ok(())
     }
@@ -427,6 +430,16 @@ impl Host {
         }
     }
 
+    fn introduced(&self, at: MeetingPoint) -> SessionInput {
+        SessionInput::Introduced {
+            leg: at.leg,
+            rendezvous: at.rendezvous,
+            stun: self.further_stun.beside(at.stun),
+            peer_seen: at.peer_seen,
+            peer_bound: at.peer_bound,
+        }
+    }
+
     fn tell_session(&self, input: SessionInput) {
         if let Some(running) = &self.session {
             running.session.input(input);
@@ -454,16 +467,6 @@ fn open_ports(
         Ok(Some(Arc::new(port)))
     };
     forwards.iter_mut().map(open).collect()
-}
-
-fn introduced(at: MeetingPoint) -> SessionInput {
-    SessionInput::Introduced {
-        leg: at.leg,
-        rendezvous: at.rendezvous,
-        stun: at.stun,
-        peer_seen: at.peer_seen,
-        peer_bound: at.peer_bound,
-    }
 }
 
 async fn next_meeting_event(meeting: &mut Option<Meeting>) -> Option<MeetingEvent> {

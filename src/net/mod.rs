@@ -3,4 +3,5 @@
 pub mod changes;
 pub mod interfaces;
 pub mod mux;
+pub mod stun_servers;
 mod watcher;

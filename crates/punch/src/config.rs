@@ -65,8 +65,8 @@ pub struct Config {
     pub timing: Timing,
 }
 
-/// STUN servers of one family that are asked.
-pub const MAX_STUN_SERVERS: usize = 4;
+/// STUN servers of one family that are asked: the rendezvous' four, and as many that the user names.
+pub const MAX_STUN_SERVERS: usize = 8;
 
 impl Config {
     /// A configuration with the default budget and timing.

@@ -79,11 +79,13 @@ fn the_command_line_wins_over_the_file() {
         name: Some("filed".to_owned()),
         state: Some("/filed".into()),
         forwards: vec!["node".to_owned(), "-R 1:localhost:2".to_owned()],
+        stun: vec!["filed.example".to_owned()],
     };
     let file = listen(&[], config.clone()).unwrap();
     assert_eq!(file.session.name.as_str(), "filed");
     assert_eq!(file.session.state, Some("/filed".into()));
     assert_eq!(file.forwards.len(), 2);
+    assert_eq!(file.session.stun, ["filed.example".parse().unwrap()]);
     let line = [
         "--rendezvous",
         URL,
@@ -122,6 +124,10 @@ fn every_option_of_a_listen_arrives() {
         "db:5432",
         "--path",
         "relay",
+        "--stun",
+        "stun.example.org",
+        "--stun",
+        "[::1]:9",
         "--resume-for",
         "90s",
         "--absent",
@@ -144,6 +150,9 @@ fn every_option_of_a_listen_arrives() {
     assert_eq!(options.peer.unwrap().as_str(), "web-1");
     assert!(options.session.allow.permits(&"db:5432".parse().unwrap()));
     assert_eq!(options.session.path, PathPolicy::Relay);
+    let stun = options.session.stun.iter();
+    let stun: Vec<String> = stun.map(ToString::to_string).collect();
+    assert_eq!(stun, ["stun.example.org:3478", "[::1]:9"]);
     assert_eq!(options.session.resume_for, Duration::from_secs(90));
     assert_eq!(options.absent, Some(Absent::Refuse));
 }
@@ -173,6 +182,7 @@ fn what_does_not_parse_is_told_with_what_to_write() {
     assert!(preset.hint.unwrap().contains("gdbserver"));
     for line in [
         ["--allow", "db"],
+        ["--stun", "stun:a.example"],
         ["--resume-for", "forever"],
         ["--name", "a b"],
         ["--peer", "-"],
