@@ -103,6 +103,12 @@ pub enum ErrorCode {
     NothingForIde,
     /// A file of a project cannot be read, understood or written.
     IdeFile,
+    /// No p2pdbg that runs here has a session, or not one with that peer.
+    NoSession,
+    /// The control socket of a p2pdbg that runs here cannot be used.
+    ControlSocket,
+    /// The stream of a `p2pdbg pipe` broke.
+    PipeBroken,
     /// The program's own output cannot be written.
     Output,
     /// The COMMAND cannot be found.
@@ -144,6 +150,9 @@ impl ErrorCode {
             | Self::SessionUnknown
             | Self::NothingForIde
             | Self::IdeFile
+            | Self::NoSession
+            | Self::ControlSocket
+            | Self::PipeBroken
             | Self::Output
             | Self::Internal => 1,
             Self::CommandNotFound => 127,

@@ -19,7 +19,7 @@ use p2pdbg::{
     report::{Event, Format, Reporter},
 };
 use p2pdbg_wire::control::Role;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 /// The variable that selects what is logged, in the notation of tracing's `EnvFilter`.
 const LOG_VARIABLE: &str = "P2PDBG_LOG";
@@ -44,6 +44,14 @@ fn main() -> ExitCode {
         CliCommand::Ide(args) => status(
             Config::load().and_then(|config| commands::ide::run(&cli::resolve_ide(args, config))),
         ),
+        CliCommand::Status(args) => {
+            start_logging(verbose, io::stderr);
+            status(block_on(commands::status::run(args)))
+        }
+        CliCommand::Pipe(args) => {
+            start_logging(verbose, io::stderr);
+            status(block_on(commands::pipe::run(args)))
+        }
         CliCommand::Completions { shell } => status(generate::completions(shell)),
         CliCommand::Man { dir } => status(generate::man(dir.as_deref())),
     }
@@ -61,7 +69,7 @@ fn run(
     command: impl FnOnce(Reporter) -> Result<Outcome, Failure>,
 ) -> ExitCode {
     let (reporter, printer) = Reporter::start(format, role);
-    start_logging(verbose, &reporter);
+    start_logging(verbose, reporter.log_writer());
     let status = match command(reporter.clone()) {
         Ok(outcome) => outcome.exit_status(),
         Err(failure) => {
@@ -74,7 +82,7 @@ fn run(
     ExitCode::from(status)
 }
 
-fn block_on(command: impl Future<Output = Result<Outcome, Failure>>) -> Result<Outcome, Failure> {
+fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -88,7 +96,10 @@ fn block_on(command: impl Future<Output = Result<Outcome, Failure>>) -> Result<O
     result
 }
 
-fn start_logging(verbose: u8, reporter: &Reporter) {
+fn start_logging<W>(verbose: u8, writer: W)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let filter = match std::env::var(LOG_VARIABLE) {
         Ok(filter) if !filter.is_empty() => EnvFilter::new(filter),
         _ => EnvFilter::new(match verbose {
@@ -100,7 +111,7 @@ fn start_logging(verbose: u8, reporter: &Reporter) {
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(reporter.log_writer())
+        .with_writer(writer)
         .with_ansi(io::stderr().is_terminal())
         .init();
 }

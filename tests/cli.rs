@@ -20,6 +20,7 @@ fn p2pdbg(home: &Path) -> Command {
         .env("LOCALAPPDATA", home.join("state"))
         .env("XDG_CONFIG_HOME", home.join("config"))
         .env("XDG_STATE_HOME", home.join("state"))
+        .env("XDG_RUNTIME_DIR", home.join("run"))
         .stdin(Stdio::null());
     command
 }
@@ -53,6 +54,8 @@ fn help_tells_what_each_command_is_for() {
         (&["listen", "--help"], "[BIND:]PORT:HOST:PORT"),
         (&["connect", "--help"], "P2PDBG_CODE"),
         (&["completions", "--help"], "bash"),
+        (&["status", "--help"], "--json"),
+        (&["pipe", "--help"], "pipeTransport"),
         (&["man", "--help"], "DIR"),
         (&["--version"], env!("CARGO_PKG_VERSION")),
     ] {
@@ -227,4 +230,17 @@ fn output_that_cannot_be_written_is_a_failure() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(stderr(&output).contains("standard output"));
+}
+
+#[test]
+#[cfg(unix)]
+fn status_and_pipe_say_what_is_missing_when_nothing_runs() {
+    let output = run(&["status"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("no p2pdbg of yours runs"));
+    let output = run(&["pipe", "localhost:1234"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(stdout(&output), "");
+    assert!(stderr(&output).contains("p2pdbg listen"));
+    assert!(usage_error(&["pipe", "1234"]).contains("HOST:PORT"));
 }

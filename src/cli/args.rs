@@ -81,6 +81,10 @@ pub enum CliCommand {
     Connect(ConnectArgs),
     /// Print the configuration that fits the running or last session, or merge it into a project
     Ide(IdeArgs),
+    /// Show what the p2pdbg processes that you run here are doing
+    Status(StatusArgs),
+    /// Join standard input and output to a target at the debuggee, for IDEs that debug through a program
+    Pipe(PipeArgs),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  p2pdbg completions bash > ~/.local/share/bash-completion/completions/p2pdbg"
@@ -170,6 +174,45 @@ pub struct IdeArgs {
         hide_env_values = true
     )]
     pub state: Option<OsString>,
+}
+
+/// The arguments of `p2pdbg status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Write one JSON object a line on standard output, one for each process
+    #[arg(long)]
+    pub json: bool,
+}
+
+const PIPE_EXAMPLES: &str = "\
+It goes over the session of the p2pdbg listen that runs here.
+
+Examples:
+  gdb -ex 'target remote | p2pdbg pipe localhost:1234' ./app
+  \"pipeTransport\": {\"pipeProgram\": \"p2pdbg\", \"pipeArgs\": [\"pipe\", \"localhost:4711\"], …}
+
+Exit status: 0 when both directions have ended, 1 when the connection broke or could not be made.";
+
+/// The arguments of `p2pdbg pipe`.
+#[derive(Debug, Args)]
+#[command(after_help = PIPE_EXAMPLES)]
+pub struct PipeArgs {
+    /// What is dialled at the debuggee: its loopback, or what p2pdbg connect was told to --allow there
+    #[arg(value_name = "HOST:PORT")]
+    pub target: String,
+
+    /// The peer whose session it takes, if there are several
+    #[arg(long, value_name = "NAME")]
+    pub peer: Option<String>,
+
+    /// More arguments, which are ignored: IDEs append the command that they would run at the other end
+    #[arg(
+        value_name = "IGNORED",
+        hide = true,
+        allow_hyphen_values = true,
+        trailing_var_arg = true
+    )]
+    pub ignored: Vec<OsString>,
 }
 
 /// What both commands have.

@@ -7,8 +7,10 @@ use p2pdbg_identity::{Identity, StateDir, StateError};
 use p2pdbg_wire::control::Role;
 use tokio::sync::mpsc;
 
+use super::inquiries::Inquiries;
 use crate::{
     cli::SessionOptions,
+    control::snapshot::ProcessState,
     facts::HostFacts,
     failure::{ErrorCode, Failure},
     forward::{Direction, Forward, OpenPort, port_failure},
@@ -50,6 +52,9 @@ pub(super) struct Host {
     peer: Option<PeerName>,
     session: Option<Running>,
     reached: bool,
+    /// How far it has come while there is no session.
+    stage: ProcessState,
+    pub(super) inquiries: Inquiries,
 }
 
 struct Running {
@@ -108,6 +113,8 @@ impl Host {
             peer: None,
             session: None,
             reached: false,
+            stage: ProcessState::ReachingRendezvous,
+            inquiries: Inquiries::open(),
         };
         host.write_recent();
         Ok(host)
@@ -165,6 +172,10 @@ impl Host {
             let event = tokio::select! {
                 event = next_meeting_event(&mut self.meeting) => self.handle_meeting(event).await?,
                 output = next_output(&mut self.session) => self.handle_output(output),
+                inquiry = self.inquiries.next() => {
+                    self.answer(inquiry);
+                    None
+                }
             };
             if let Some(event) = event {
                 return Ok(event);
@@ -183,12 +194,14 @@ impl Host {
         match event {
             MeetingEvent::LinkUp => {
                 self.reached = true;
+                self.stage = ProcessState::AwaitingPeer;
                 if self.session.is_none() {
                     self.await_peer();
                 }
             }
             MeetingEvent::LinkDown(error) if !self.reached => return Err(error.into()),
             MeetingEvent::LinkDown(error) => {
+                self.stage = ProcessState::ReachingRendezvous;
                 if self.session.is_none() {
                     let authority = self.options.rendezvous.authority();
                     self.reporter
@@ -209,12 +222,14 @@ impl Host {
                 self.reporter.emit(Event::Warning(warning));
             }
             MeetingEvent::Pairing => {
+                self.stage = ProcessState::Pairing;
                 if self.session.is_none() {
                     self.reporter.status(Status::new(Activity::Pairing));
                 }
             }
             MeetingEvent::PairingFailed(failure) => {
                 tracing::info!(%failure, "an exchange failed");
+                self.stage = ProcessState::AwaitingPeer;
                 if self.session.is_none() {
                     self.await_peer();
                 }
@@ -266,7 +281,11 @@ impl Host {
             Some(name) => Untrusted::new(name.as_str()),
             None => Untrusted::new(&met.info.name),
         };
-        self.reporter.emit(Event::Paired { peer, known });
+        self.stage = ProcessState::AwaitingPeer;
+        self.reporter.emit(Event::Paired {
+            peer: peer.clone(),
+            known,
+        });
         let (report, outputs) = mpsc::channel(OUTPUTS);
         let config = SessionConfig {
             role: self.role,
@@ -283,6 +302,8 @@ impl Host {
             facts: self.facts.clone(),
             changes: self.changes.clone(),
             reporter: self.reporter.clone(),
+            peer_name: peer,
+            known,
         };
         let session = Session::start(config, report)?;
         session.input(self.introduced(met.at));
@@ -440,7 +461,27 @@ impl Host {
         }
     }
 
-    fn tell_session(&self, input: SessionInput) {
+    /// This host's part.
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Where the peers meet.
+    pub(super) fn rendezvous(&self) -> String {
+        self.options.rendezvous.authority()
+    }
+
+    /// How far it has come while there is no session.
+    pub(super) fn stage(&self) -> ProcessState {
+        self.stage
+    }
+
+    /// Whether there is a session.
+    pub(super) fn has_session(&self) -> bool {
+        self.session.is_some()
+    }
+
+    pub(super) fn tell_session(&self, input: SessionInput) {
         if let Some(running) = &self.session {
             running.session.input(input);
         }

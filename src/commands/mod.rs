@@ -4,5 +4,8 @@ mod command;
 pub mod connect;
 mod host;
 pub mod ide;
+mod inquiries;
 mod interrupt;
 pub mod listen;
+pub mod pipe;
+pub mod status;

@@ -11,6 +11,7 @@
 //! [`Reporter`] for what happens then. Logs are tracing's affair; [`Reporter::log_writer`] only keeps them
 //! from tearing the status line.
 
+pub(crate) mod described;
 mod event;
 mod human;
 mod printer;
@@ -19,6 +20,7 @@ mod terminal;
 mod untrusted;
 mod words;
 
+pub use described::Described;
 pub use event::{
     Event, PathKind, PathReport, StreamState, Via, Waiting, WaitingFor, Warning, WarningCode,
 };

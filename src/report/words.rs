@@ -200,7 +200,7 @@ impl Line {
     }
 }
 
-fn waiting_in_short(waiting: &Waiting) -> String {
+pub(super) fn waiting_in_short(waiting: &Waiting) -> String {
     let on = waiting
         .at
         .as_ref()
@@ -214,7 +214,7 @@ fn waiting_in_short(waiting: &Waiting) -> String {
 }
 
 /// The end that opens a forward's port.
-fn opening_role(direction: Direction) -> Role {
+pub(super) fn opening_role(direction: Direction) -> Role {
     match direction {
         Direction::ToDebuggee => Role::Listener,
         Direction::ToIde => Role::Connector,
@@ -238,7 +238,7 @@ fn path_line(path: &PathReport) -> Line {
     }
 }
 
-fn way(path: &PathReport) -> String {
+pub(super) fn way(path: &PathReport) -> String {
     match (path.kind, path.via) {
         (PathKind::Direct, Via::Udp) => "direct".to_owned(),
         (PathKind::Direct, Via::Tcp) => "direct over TCP".to_owned(),
@@ -293,7 +293,7 @@ fn debugger_connections(streams: usize) -> String {
 }
 
 /// `0.4 ms`, `40 ms`.
-fn milliseconds(ms: f64) -> String {
+pub(super) fn milliseconds(ms: f64) -> String {
     if ms < 9.95 {
         format!("{ms:.1} ms")
     } else {
@@ -302,7 +302,7 @@ fn milliseconds(ms: f64) -> String {
 }
 
 /// `14.2 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
-fn seconds(time: Duration) -> String {
+pub(super) fn seconds(time: Duration) -> String {
     let s = time.as_secs();
     match s {
         0..60 if time.subsec_millis() == 0 => format!("{s} s"),

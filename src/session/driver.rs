@@ -12,8 +12,8 @@ use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Event, QUEUE, SessionConfig, SessionEnd, SessionInput, SessionOutput, forwards::Forwards,
-    status::StatusLine, streams::Streams, tunnels, tunnels::Tunnels,
+    Event, QUEUE, SessionConfig, SessionEnd, SessionInput, SessionOutput, chart::Chart,
+    forwards::Forwards, status::StatusLine, streams::Streams, tunnels, tunnels::Tunnels,
 };
 use crate::{
     facts::HostFacts,
@@ -22,6 +22,7 @@ use crate::{
     path::{PathCommand, PathEvent, Paths, Search},
     policy::PathPolicy,
     report::Untrusted,
+    stream::Connection,
     tunnel::TunnelConfig,
 };
 
@@ -69,6 +70,12 @@ pub(super) struct Driver {
     pub(super) tunnels: Tunnels,
     pub(super) streams: Streams,
     pub(super) forwards: Forwards,
+    /// Streams of `p2pdbg pipe` whose forwards the connector has not judged yet.
+    #[cfg(unix)]
+    pub(super) pipes: Vec<(u16, super::PipeRequest)>,
+    pub(super) peer_name: Untrusted,
+    pub(super) known: bool,
+    pub(super) chart: Chart,
     pub(super) status: StatusLine,
     pub(super) outputs: mpsc::Sender<SessionOutput>,
     pub(super) events: mpsc::Sender<Event>,
@@ -113,6 +120,11 @@ impl Driver {
             tunnels,
             streams,
             forwards,
+            #[cfg(unix)]
+            pipes: Vec::new(),
+            peer_name: config.peer_name,
+            known: config.known,
+            chart: Chart::default(),
             status,
             outputs,
             events,
@@ -226,6 +238,9 @@ impl Driver {
             }
             SessionInput::PeerLeft => {}
             SessionInput::Replaced => self.over = Some(SessionEnd::Replaced),
+            SessionInput::Describe(answer) => drop(answer.send(self.describe())),
+            #[cfg(unix)]
+            SessionInput::Pipe(request) => self.open_pipe(request),
             SessionInput::Drain => {
                 self.drain_until = Some(Instant::now() + DRAIN);
                 self.check_drained();
@@ -283,7 +298,8 @@ impl Driver {
             Event::Control(epoch, message) => self.handle_control(epoch, message).await,
             Event::Carrier(epoch, header, stream) => self.handle_carrier(epoch, header, stream),
             Event::Accepted(forward, connection) => {
-                self.streams.open(forward, connection, &mut self.tasks);
+                let local = Connection::Tcp(connection);
+                self.streams.open(forward, local, None, &mut self.tasks);
             }
             Event::TargetListening(forward, listening) => {
                 self.forwards.note_target(forward, listening);
@@ -339,6 +355,8 @@ impl Driver {
             self.paths.command(PathCommand::Silent);
         }
         self.on_best_changed();
+        self.chart
+            .look(self.tunnels.current(), std::time::Instant::now());
         self.check_drained();
         self.update_status();
         match self.streams.count() {

@@ -14,16 +14,22 @@ use tokio::{
 
 use super::{Event, SessionConfig};
 use crate::{
+    control::snapshot::{ForwardSnapshot, ForwardStanding},
     failure::Failure,
-    forward::{AllowList, Forward, HostPort, OpenPort, Preset, SpecFault, dial, port_failure},
+    forward::{
+        AllowList, Bind, Forward, HostPort, OpenPort, Preset, SpecFault, dial, port_failure,
+    },
     listening::{self, Presence},
     policy::Absent,
     report::{Event as Report, Reporter, Untrusted, Warning, WarningCode},
-    stream::Local,
+    stream::{Connection, Local},
 };
 
 /// The most forwards that a listener may ask for.
 const MOST: usize = 64;
+
+/// How many of them `p2pdbg pipe` may have added.
+const MOST_ADDED: usize = 32;
 
 /// How often the table of listening sockets is looked at for a forward that refuses while its target is absent.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(250);
@@ -51,6 +57,8 @@ struct Entry {
     task: Option<AbortHandle>,
     /// Whether the target listens, as far as the dialling end knows.
     listening: Option<bool>,
+    /// Whether it was added for a `p2pdbg pipe`, so that no port is opened for it.
+    added: bool,
 }
 
 impl Entry {
@@ -135,7 +143,8 @@ impl Forwards {
 
     /// Takes the listener's offers, at the connector: opens ports, judges targets. Returns what to answer.
     ///
-    /// The offers come again on every tunnel; those of the first count, since a session's forwards do not change.
+    /// The offers come again on every tunnel. A session's forwards do not change; but more may follow those that there
+    /// were, for the streams of `p2pdbg pipe`.
     ///
     /// # Errors
     /// If an offer does not parse: the listener has misbehaved.
@@ -144,15 +153,17 @@ impl Forwards {
         mut offers: Vec<ForwardOffer>,
         tasks: &mut JoinSet<()>,
     ) -> Result<Vec<TunnelMessage>, SpecFault> {
-        if self.told {
+        offers.truncate(MOST);
+        let known = self.table.len();
+        if self.told && offers.len() <= known {
             return Ok(Vec::new());
         }
-        offers.truncate(MOST);
-        let entries = offers.iter().map(|offer| {
+        let entries = offers.iter().skip(known).map(|offer| {
             Forward::from_offer(offer).map(|forward| Entry::new(forward, offer.refuse_while_absent))
         });
-        self.table = entries.collect::<Result<_, _>>()?;
-        for index in 0..self.table.len() {
+        let new: Vec<Entry> = entries.collect::<Result<_, _>>()?;
+        self.table.extend(new);
+        for index in known..self.table.len() {
             let state = self.set_up(number(index), tasks).await;
             self.table[index].state = Some(state);
         }
@@ -218,6 +229,10 @@ impl Forwards {
             return;
         }
         entry.state = Some(state.clone());
+        if entry.added {
+            // Whoever asked for it is told.
+            return;
+        }
         let Forward { bind, target, .. } = &entry.forward;
         let (port, target) = (bind.port, target.clone());
         let warning = match state {
@@ -270,6 +285,56 @@ impl Forwards {
         self.role == Role::Listener || self.told
     }
 
+    /// Adds a forward to a target at the connector, for which no port is opened; its number, and whether it is new.
+    /// `None` if there are as many as there may be.
+    #[cfg(unix)]
+    pub(super) fn add(&mut self, target: &HostPort) -> Option<(u16, bool)> {
+        let is_it = |entry: &Entry| entry.added && entry.forward.target == *target;
+        if let Some(index) = self.table.iter().position(is_it) {
+            return Some((number(index), false));
+        }
+        let added = self.table.iter().filter(|entry| entry.added).count();
+        if self.table.len() >= MOST || added >= MOST_ADDED {
+            return None;
+        }
+        let forward = Forward {
+            direction: Direction::ToDebuggee,
+            bind: Bind::loopback(0),
+            target: target.clone(),
+            preset: None,
+        };
+        self.table.push(Entry {
+            added: true,
+            ..Entry::new(forward, false)
+        });
+        Some((number(self.table.len() - 1), true))
+    }
+
+    /// What the connector has made of a forward.
+    #[cfg(unix)]
+    pub(super) fn state(&self, forward: u16) -> Option<&ForwardState> {
+        self.table.get(usize::from(forward))?.state.as_ref()
+    }
+
+    /// The forwards as they are.
+    pub(super) fn describe(&self) -> Vec<ForwardSnapshot> {
+        let describe = |entry: &Entry| {
+            let port = entry.forward.bind.port;
+            ForwardSnapshot {
+                direction: entry.forward.direction,
+                listen: Some(HostPort::loopback(port)).filter(|_| port != 0),
+                to: entry.forward.target.clone(),
+                debugger: entry.forward.preset,
+                state: match entry.state {
+                    None => ForwardStanding::Asked,
+                    Some(ForwardState::Up { .. }) => ForwardStanding::Up,
+                    Some(_) => ForwardStanding::Failed,
+                },
+            }
+        };
+        self.table.iter().map(describe).collect()
+    }
+
     /// What a forward dials.
     pub(super) fn target(&self, forward: u16) -> Option<&HostPort> {
         let entry = self.table.get(usize::from(forward))?;
@@ -297,7 +362,7 @@ impl Forwards {
             {
                 let _ = events.try_send(Event::OpenToNetwork(found.address));
             }
-            Ok(connection)
+            Ok(Connection::Tcp(connection))
         }))
     }
 
@@ -418,6 +483,7 @@ impl Entry {
             port: None,
             task: None,
             listening: None,
+            added: false,
         }
     }
 }

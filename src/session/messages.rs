@@ -33,6 +33,8 @@ impl Driver {
             }
             TunnelMessage::ForwardState { forward, state } if self.role == Role::Listener => {
                 self.forwards.on_state(forward, state);
+                #[cfg(unix)]
+                self.settle_pipes();
                 if let Some(standing) = self.forwards.newly_standing() {
                     self.tell(SessionOutput::Ready(standing));
                 }

@@ -5,9 +5,13 @@
 //! told what to do and tell what happened. Whatever else takes time (a handshake, reading a carrier's header,
 //! accepting a connection) runs in a task of its own and sends an `Event`.
 
+mod chart;
+mod describe;
 mod driver;
 mod forwards;
 mod messages;
+#[cfg(unix)]
+mod pipes;
 mod pulse;
 mod reach;
 mod status;
@@ -31,12 +35,18 @@ use p2pdbg_wire::{
     tunnel::{PathKind, TunnelMessage},
 };
 use quinn::RecvStream;
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, oneshot},
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::driver::Driver;
 pub(crate) use self::forwards::refuses;
+#[cfg(unix)]
+pub use self::pipes::PipeRequest;
 use crate::{
+    control::snapshot::SessionSnapshot,
     facts::HostFacts,
     failure::{ErrorCode, Failure},
     forward::{AllowList, Forward, OpenPort},
@@ -44,7 +54,7 @@ use crate::{
     pairing::SessionKeys,
     path::Paths,
     policy::{Absent, PathPolicy},
-    report::Reporter,
+    report::{Reporter, Untrusted},
     tunnel::{ControlReader, Tunnel, TunnelConfig, TunnelError},
 };
 
@@ -81,6 +91,10 @@ pub struct SessionConfig {
     pub changes: Changes,
     /// Where to report.
     pub reporter: Reporter,
+    /// What the peer is called here.
+    pub peer_name: Untrusted,
+    /// Whether the two knew each other before.
+    pub known: bool,
 }
 
 /// What the owner of the session tells it.
@@ -109,6 +123,11 @@ pub enum SessionInput {
     Replaced,
     /// Tell when everything that local programs wrote before they closed has been delivered, or cannot be soon.
     Drain,
+    /// Tell what there is at this moment.
+    Describe(oneshot::Sender<SessionSnapshot>),
+    /// Open a stream for a local program to a target of its own.
+    #[cfg(unix)]
+    Pipe(PipeRequest),
 }
 
 /// What the session tells its owner.

@@ -93,7 +93,7 @@ impl Driver {
             _ => {}
         }
         if changed && let Some(tunnel) = self.tunnels.current() {
-            self.status.on_path(tunnel);
+            self.chart.on_path(self.status.on_path(tunnel));
         }
         self.update_status();
     }

@@ -60,8 +60,8 @@ impl StatusLine {
         self.left_because = Some(format!("{} has gone silent", name(path)));
     }
 
-    /// Reports the path that streams use from now on.
-    pub(super) fn on_path(&mut self, tunnel: &Tunnel) {
+    /// Reports the path that streams use from now on, and gives what was reported.
+    pub(super) fn on_path(&mut self, tunnel: &Tunnel) -> PathReport {
         let is_direct = tunnel.path == PathKind::Direct;
         let (kind, via) = PathReport::of_tunnel(tunnel.path);
         let path = self.direct.filter(|_| is_direct);
@@ -71,7 +71,7 @@ impl StatusLine {
             (None, _) => self.why_relayed(),
         };
         self.was_direct = is_direct;
-        self.reporter.emit(Report::Path(PathReport {
+        let report = PathReport {
             kind,
             via,
             local: tunnel.local,
@@ -80,7 +80,9 @@ impl StatusLine {
             rtt_ms: Some(milliseconds(tunnel.rtt())),
             after_ms: self.reporter.after_ms(),
             why,
-        }));
+        };
+        self.reporter.emit(Report::Path(report.clone()));
+        report
     }
 
     /// Why there is no direct path.
@@ -142,6 +144,6 @@ fn name(path: PathKind) -> &'static str {
     }
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+pub(super) fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -1,6 +1,6 @@
 //! The streams of a session: their tasks, and who hears of what.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use p2pdbg_ledger::{
     Admission, Budget, CarrierHeader, Frame, Openings, ResetCode, Side, StreamId, Violation,
@@ -8,15 +8,21 @@ use p2pdbg_ledger::{
 use p2pdbg_wire::control::Role;
 use quinn::RecvStream;
 use tokio::{
-    net::TcpStream,
-    sync::mpsc::{self, error::TrySendError},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
     task::JoinSet,
 };
 
+use super::chart::whole_milliseconds;
 use crate::{
+    control::snapshot::StreamSnapshot,
     forward::HostPort,
     report::{Event as Report, Reporter, StreamState, Waiting, WaitingFor},
-    stream::{BestTunnel, INBOX, Local, Stream, StreamEvent, StreamInput, UNWANTED},
+    stream::{
+        BestTunnel, Connection, INBOX, Local, Stream, StreamEvent, StreamInput, Traffic, UNWANTED,
+    },
     tunnel::Tunnel,
 };
 
@@ -25,6 +31,9 @@ const BUDGET: usize = 64 << 20;
 
 /// How many events of streams may wait for the session.
 const EVENTS: usize = 256;
+
+/// The most streams that are described to whoever asks.
+pub(super) const MOST_DESCRIBED: usize = 200;
 
 /// The live streams.
 pub(super) struct Streams {
@@ -44,6 +53,12 @@ struct Live {
     /// Whether the local program has seen the end of its connection.
     over: bool,
     waiting: Option<Waiting>,
+    /// The state that was reported last.
+    state: Option<StreamState>,
+    since: Instant,
+    traffic: Arc<Traffic>,
+    /// Told how it ended.
+    ended: Option<oneshot::Sender<StreamState>>,
 }
 
 impl Live {
@@ -84,6 +99,28 @@ impl Streams {
         self.live.len()
     }
 
+    /// The streams as they are, the oldest first, and no more than [`MOST_DESCRIBED`].
+    pub(super) fn describe<'a>(
+        &self,
+        target: impl Fn(u16) -> Option<&'a HostPort>,
+    ) -> Vec<StreamSnapshot> {
+        let mut live: Vec<_> = self.live.iter().collect();
+        live.sort_by_key(|(stream, _)| stream.to_u64());
+        live.truncate(MOST_DESCRIBED);
+        let describe = |(stream, live): (&StreamId, &Live)| StreamSnapshot {
+            id: stream.to_u64(),
+            state: match live.waiting {
+                Some(_) => Some(StreamState::Waiting),
+                None => live.state,
+            },
+            to: target(live.forward).cloned(),
+            age_ms: whole_milliseconds(live.since.elapsed()),
+            sent: live.traffic.sent(),
+            received: live.traffic.received(),
+        };
+        live.into_iter().map(describe).collect()
+    }
+
     /// What the streams wait for.
     pub(super) fn waiting(&self) -> Vec<Waiting> {
         let mut waiting: Vec<Waiting> = Vec::new();
@@ -111,14 +148,26 @@ impl Streams {
     }
 
     /// Opens a stream for a connection that was accepted here.
-    pub(super) fn open(&mut self, forward: u16, connection: TcpStream, tasks: &mut JoinSet<()>) {
+    pub(super) fn open(
+        &mut self,
+        forward: u16,
+        connection: Connection,
+        ended: Option<oneshot::Sender<StreamState>>,
+        tasks: &mut JoinSet<()>,
+    ) {
         let Some(stream) = self.openings.draw() else {
             // Better refused by name than held without end.
             tracing::warn!("too many connections are forwarded: one more is reset");
-            let _ = socket2::SockRef::from(&connection).set_linger(Some(std::time::Duration::ZERO));
+            if let Connection::Tcp(connection) = &connection {
+                let at_once = Some(std::time::Duration::ZERO);
+                let _ = socket2::SockRef::from(connection).set_linger(at_once);
+            }
             return;
         };
         self.start(stream, forward, Local::Accepted(connection), tasks);
+        if let Some(live) = self.live.get_mut(&stream) {
+            live.ended = ended;
+        }
     }
 
     /// Starts the task of a stream.
@@ -130,6 +179,7 @@ impl Streams {
         tasks: &mut JoinSet<()>,
     ) {
         let (inbox, inputs) = mpsc::channel(INBOX);
+        let traffic = Arc::<Traffic>::default();
         let task = Stream {
             id: stream,
             forward,
@@ -137,6 +187,7 @@ impl Streams {
             best: self.best.clone(),
             inbox: inputs,
             report: self.report.clone(),
+            traffic: Arc::clone(&traffic),
         };
         let live = Live {
             forward,
@@ -144,6 +195,10 @@ impl Streams {
             delivered: false,
             over: false,
             waiting: None,
+            state: None,
+            since: Instant::now(),
+            traffic,
+            ended: None,
         };
         self.live.insert(stream, live);
         tasks.spawn(task.run(local));
@@ -275,7 +330,11 @@ impl Streams {
             StreamEvent::State(state) => {
                 if let Some(live) = self.live.get_mut(&stream) {
                     live.waiting = None;
+                    live.state = Some(state);
                     live.over = matches!(state, StreamState::Closed | StreamState::Reset);
+                    if let Some(ended) = live.ended.take_if(|_| live.over) {
+                        let _ = ended.send(state);
+                    }
                 }
                 self.reporter.emit(Report::Stream {
                     id: stream.to_u64(),

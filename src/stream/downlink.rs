@@ -1,12 +1,12 @@
 //! What the peer's program wrote, on its way to the local one: carriers → ledger → socket.
 
-use std::task::Poll;
+use std::{sync::Arc, task::Poll};
 
 use bytes::Bytes;
 use p2pdbg_ledger::{CarrierHeader, CarrierId, Opened, Receiver, Violation};
 use quinn::RecvStream;
 
-use super::{UNWANTED, local::LocalWriter};
+use super::{UNWANTED, local::LocalWriter, tap::Traffic};
 
 /// The most that is taken from a carrier at once, in bytes.
 const READ: usize = 256 << 10;
@@ -18,6 +18,7 @@ pub(super) struct Downlink {
     next_carrier: u64,
     /// What the ledger has given out and the local program has not taken.
     unwritten: Bytes,
+    traffic: Arc<Traffic>,
 }
 
 struct Carrier {
@@ -38,12 +39,13 @@ pub(super) enum DownlinkEvent {
 }
 
 impl Downlink {
-    pub(super) fn new(receiver: Receiver) -> Self {
+    pub(super) fn new(receiver: Receiver, traffic: Arc<Traffic>) -> Self {
         Self {
             receiver,
             carriers: Vec::new(),
             next_carrier: 0,
             unwritten: Bytes::new(),
+            traffic,
         }
     }
 
@@ -76,6 +78,7 @@ impl Downlink {
         if !self.unwritten.is_empty() {
             return match writer.write(&mut self.unwritten).await {
                 Ok(written) => {
+                    self.traffic.on_received(written);
                     self.receiver.consumed(written);
                     DownlinkEvent::Progress
                 }

@@ -1,15 +1,15 @@
-//! The local end of a stream: the debugger's TCP connection, set as debuggers need it.
+//! The local end of a stream: the debugger's TCP connection, set as debuggers need it; or the socket of a
+//! `p2pdbg pipe`, which needs nothing.
 
 use std::io;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use socket2::SockRef;
+#[cfg(unix)]
+use tokio::net::{UnixStream, unix};
 use tokio::{
     io::AsyncWriteExt,
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::{TcpStream, tcp},
 };
 
 /// The most that is read at once, in bytes.
@@ -21,13 +21,47 @@ const LINGER: std::time::Duration = std::time::Duration::from_secs(30);
 /// A buffer with less room than this is replaced rather than filled up, in bytes.
 const LEAST_ROOM: usize = 4 << 10;
 
+/// A connection of a local program.
+#[derive(Debug)]
+pub enum Connection {
+    /// To a forwarded port, or to a target.
+    Tcp(TcpStream),
+    /// Of a `p2pdbg pipe`.
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+#[derive(Debug)]
+enum ReadHalf {
+    Tcp(tcp::OwnedReadHalf),
+    #[cfg(unix)]
+    Unix(unix::OwnedReadHalf),
+}
+
+#[derive(Debug)]
+enum WriteHalf {
+    Tcp(tcp::OwnedWriteHalf),
+    #[cfg(unix)]
+    Unix(unix::OwnedWriteHalf),
+}
+
 /// Splits a connection into its two directions, with Nagle's algorithm off: a debugger waits for every answer.
 ///
 /// # Errors
 /// If the operating system does not know the connection any more.
-pub(super) fn split(connection: TcpStream) -> io::Result<(LocalReader, LocalWriter)> {
-    connection.set_nodelay(true)?;
-    let (read, write) = connection.into_split();
+pub(super) fn split(connection: Connection) -> io::Result<(LocalReader, LocalWriter)> {
+    let (read, write) = match connection {
+        Connection::Tcp(connection) => {
+            connection.set_nodelay(true)?;
+            let (read, write) = connection.into_split();
+            (ReadHalf::Tcp(read), WriteHalf::Tcp(write))
+        }
+        #[cfg(unix)]
+        Connection::Unix(connection) => {
+            let (read, write) = connection.into_split();
+            (ReadHalf::Unix(read), WriteHalf::Unix(write))
+        }
+    };
     let reader = LocalReader {
         half: read,
         buffer: BytesMut::new(),
@@ -35,11 +69,15 @@ pub(super) fn split(connection: TcpStream) -> io::Result<(LocalReader, LocalWrit
     Ok((reader, LocalWriter { half: write }))
 }
 
-/// Breaks a connection: the local program sees a RST instead of a FIN.
+/// Breaks a connection: the local program sees a RST instead of a FIN. A Unix socket has none; the session tells.
 pub(super) fn break_off(reader: LocalReader, writer: LocalWriter) {
-    let _ = SockRef::from(reader.half.as_ref()).set_linger(Some(std::time::Duration::ZERO));
-    // Dropped as it is, the writing half would send a FIN first.
-    writer.half.forget();
+    if let ReadHalf::Tcp(half) = &reader.half {
+        let _ = SockRef::from(half.as_ref()).set_linger(Some(std::time::Duration::ZERO));
+    }
+    if let WriteHalf::Tcp(half) = writer.half {
+        // Dropped as it is, the writing half would send a FIN first.
+        half.forget();
+    }
 }
 
 /// Lets a connection end whose outgoing direction has ended: the local program may still be reading, and what it
@@ -53,7 +91,7 @@ pub(super) async fn linger(mut reader: LocalReader, writer: LocalWriter) {
 /// What the local program writes.
 #[derive(Debug)]
 pub(super) struct LocalReader {
-    half: OwnedReadHalf,
+    half: ReadHalf,
     buffer: BytesMut,
 }
 
@@ -73,12 +111,19 @@ impl LocalReader {
                 self.buffer = BytesMut::with_capacity(READ);
             }
             let mut room = (&mut self.buffer).limit(limit);
-            match self.half.try_read_buf(&mut room) {
+            let read = match &self.half {
+                ReadHalf::Tcp(half) => half.try_read_buf(&mut room),
+                #[cfg(unix)]
+                ReadHalf::Unix(half) => half.try_read_buf(&mut room),
+            };
+            match read {
                 Ok(0) => return Ok(None),
                 Ok(_) => return Ok(Some(self.buffer.split().freeze())),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.half.readable().await?;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match &self.half {
+                    ReadHalf::Tcp(half) => half.readable().await?,
+                    #[cfg(unix)]
+                    ReadHalf::Unix(half) => half.readable().await?,
+                },
                 Err(error) => return Err(error),
             }
         }
@@ -88,7 +133,9 @@ impl LocalReader {
         #[cfg(target_os = "linux")]
         {
             // Fails only on a connection that is gone, which the read will tell.
-            let _ = SockRef::from(self.half.as_ref()).set_tcp_quickack(true);
+            if let ReadHalf::Tcp(half) = &self.half {
+                let _ = SockRef::from(half.as_ref()).set_tcp_quickack(true);
+            }
         }
     }
 }
@@ -96,7 +143,7 @@ impl LocalReader {
 /// What the local program reads.
 #[derive(Debug)]
 pub(super) struct LocalWriter {
-    half: OwnedWriteHalf,
+    half: WriteHalf,
 }
 
 impl LocalWriter {
@@ -106,7 +153,11 @@ impl LocalWriter {
     /// # Errors
     /// If the connection is gone.
     pub(super) async fn write(&mut self, data: &mut Bytes) -> io::Result<usize> {
-        self.half.write_buf(data).await
+        match &mut self.half {
+            WriteHalf::Tcp(half) => half.write_buf(data).await,
+            #[cfg(unix)]
+            WriteHalf::Unix(half) => half.write_buf(data).await,
+        }
     }
 
     /// Ends this direction with a FIN; the other goes on.
@@ -114,6 +165,10 @@ impl LocalWriter {
     /// # Errors
     /// If the connection is gone.
     pub(super) async fn finish(&mut self) -> io::Result<()> {
-        self.half.shutdown().await
+        match &mut self.half {
+            WriteHalf::Tcp(half) => half.shutdown().await,
+            #[cfg(unix)]
+            WriteHalf::Unix(half) => half.shutdown().await,
+        }
     }
 }

@@ -6,9 +6,10 @@
 
 mod downlink;
 mod local;
+mod tap;
 mod uplink;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use p2pdbg_ledger::{
     Budget, CarrierHeader, EndKind, Frame, Limits, Receiver, ResetCode, Sender, StreamId, Violation,
@@ -16,7 +17,6 @@ use p2pdbg_ledger::{
 use p2pdbg_wire::tunnel::TunnelMessage;
 use quinn::RecvStream;
 use tokio::{
-    net::TcpStream,
     sync::{mpsc, watch},
     time::Instant,
 };
@@ -26,6 +26,7 @@ use self::{
     local::{LocalReader, LocalWriter},
     uplink::{Uplink, UplinkEvent},
 };
+pub use self::{local::Connection, tap::Traffic};
 use crate::{report::StreamState, tunnel::Tunnel};
 
 /// How long an acknowledgement may wait for more to acknowledge.
@@ -88,12 +89,12 @@ pub enum StreamEvent {
 }
 
 /// A connection that is being dialled.
-pub type Dialing = std::pin::Pin<Box<dyn Future<Output = Result<TcpStream, ResetCode>> + Send>>;
+pub type Dialing = std::pin::Pin<Box<dyn Future<Output = Result<Connection, ResetCode>> + Send>>;
 
 /// Where a stream's local connection comes from.
 pub enum Local {
     /// It was accepted here.
-    Accepted(TcpStream),
+    Accepted(Connection),
     /// It is being dialled; the future gives up by itself or goes on for ever.
     Dialing(Dialing),
 }
@@ -112,6 +113,8 @@ pub struct Stream {
     pub inbox: mpsc::Receiver<StreamInput>,
     /// What it tells the session.
     pub report: mpsc::Sender<(StreamId, StreamEvent)>,
+    /// Where it counts what passes.
+    pub traffic: Arc<Traffic>,
 }
 
 impl Stream {
@@ -124,6 +127,7 @@ impl Stream {
             best,
             inbox,
             report,
+            traffic,
         } = self;
         let sender = Sender::new(id, forward, Limits::default(), &budget);
         let (connection, dialing) = match local {
@@ -132,8 +136,8 @@ impl Stream {
         };
         let mut driver = Driver {
             id,
-            uplink: Uplink::new(sender),
-            downlink: Downlink::new(Receiver::new(id, forward)),
+            uplink: Uplink::new(sender, Arc::clone(&traffic)),
+            downlink: Downlink::new(Receiver::new(id, forward), traffic),
             reader: None,
             writer: None,
             dialing,
@@ -340,7 +344,7 @@ impl Driver {
         }
     }
 
-    fn on_connected(&mut self, connection: TcpStream) {
+    fn on_connected(&mut self, connection: Connection) {
         match local::split(connection) {
             Ok((reader, writer)) => {
                 self.reader = Some(reader);
@@ -350,7 +354,7 @@ impl Driver {
         }
     }
 
-    fn on_dialled(&mut self, dialled: Result<TcpStream, ResetCode>) {
+    fn on_dialled(&mut self, dialled: Result<Connection, ResetCode>) {
         self.dialing = None;
         match dialled {
             Ok(connection) => self.on_connected(connection),
@@ -460,7 +464,7 @@ pub(crate) fn send_frame(tunnel: &Tunnel, frame: Frame) {
     tunnel.send(TunnelMessage::Ledger(bytes));
 }
 
-async fn dialled(dialing: &mut Option<Dialing>) -> Result<TcpStream, ResetCode> {
+async fn dialled(dialing: &mut Option<Dialing>) -> Result<Connection, ResetCode> {
     match dialing {
         Some(dialing) => dialing.await,
         None => std::future::pending().await,

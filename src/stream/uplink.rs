@@ -1,13 +1,13 @@
 //! What the local program writes, on its way to the peer: socket → ledger → carrier.
 
-use std::{collections::VecDeque, pin::Pin};
+use std::{collections::VecDeque, pin::Pin, sync::Arc};
 
 use bytes::{Buf, Bytes};
 use p2pdbg_ledger::{CarrierId, EndKind, ResetCode, Retire, Sender};
 use quinn::{SendStream, VarInt};
 use tokio::io;
 
-use super::local::LocalReader;
+use super::{local::LocalReader, tap::Traffic};
 use crate::tunnel::Tunnel;
 
 /// Chunks that are offered to QUIC in one go.
@@ -28,6 +28,7 @@ pub(super) struct Uplink {
     next_carrier: u64,
     /// The epoch of a tunnel that opens no more carriers.
     ended: Option<u64>,
+    traffic: Arc<Traffic>,
 }
 
 struct Carrier {
@@ -48,7 +49,7 @@ pub(super) enum UplinkEvent {
 }
 
 impl Uplink {
-    pub(super) fn new(sender: Sender) -> Self {
+    pub(super) fn new(sender: Sender, traffic: Arc<Traffic>) -> Self {
         Self {
             sender,
             carriers: Vec::new(),
@@ -56,6 +57,7 @@ impl Uplink {
             header: Bytes::new(),
             next_carrier: 0,
             ended: None,
+            traffic,
         }
     }
 
@@ -166,6 +168,7 @@ impl Uplink {
     fn on_read(&mut self, read: io::Result<Option<Bytes>>) -> UplinkEvent {
         match read {
             Ok(Some(chunk)) => {
+                self.traffic.on_sent(chunk.len());
                 if let Err(error) = self.sender.push(chunk) {
                     // Cannot happen: no more was read than the ledger allowed.
                     tracing::error!(%error, "the ledger refused what it had allowed");

@@ -143,6 +143,12 @@ fn gdb_connects_to_gdbserver_relayed() {
 }
 
 #[test]
+fn gdb_comes_to_gdbserver_by_a_pipe() {
+    let Some(lab) = two_nats("pipe") else { return };
+    crate::pipe::gdb(&setting(&lab));
+}
+
+#[test]
 fn jdb_attaches_to_a_jvm_directly() {
     directly("jdy-d", &JDWP, First::Listener);
 }

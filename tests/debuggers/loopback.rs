@@ -65,6 +65,16 @@ fn gdb_that_comes_before_gdbserver_is_refused_and_tries_again() {
 }
 
 #[test]
+fn gdb_comes_to_gdbserver_by_a_pipe() {
+    crate::pipe::gdb(&Setting::loopback());
+}
+
+#[test]
+fn gdb_comes_by_a_pipe_to_a_gdbserver_that_knows_no_port() {
+    crate::pipe::gdb_to_standard_input(&Setting::loopback());
+}
+
+#[test]
 fn jdb_attaches_to_a_jvm() {
     JDWP.through(&Setting::loopback(), First::Listener);
 }

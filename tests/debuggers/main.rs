@@ -13,5 +13,6 @@ mod command;
 mod lab;
 mod loopback;
 mod package;
+mod pipe;
 mod scenario;
 mod script;

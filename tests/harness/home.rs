@@ -46,6 +46,7 @@ impl Home {
             .env("APPDATA", home.join("config"))
             .env("LOCALAPPDATA", home.join("state"))
             .env("XDG_CONFIG_HOME", home.join("config"))
-            .env("XDG_STATE_HOME", home.join("state"));
+            .env("XDG_STATE_HOME", home.join("state"))
+            .env("XDG_RUNTIME_DIR", home.join("run"));
     }
 }

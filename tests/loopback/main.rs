@@ -5,6 +5,8 @@
 mod harness;
 
 mod command;
+#[cfg(unix)]
+mod control;
 mod ending;
 mod forwards;
 mod meeting;

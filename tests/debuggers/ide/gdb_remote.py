@@ -2,10 +2,12 @@
 """gdb, with nothing but its defaults, against gdbserver.
 
     gdb_remote.py --port P
+    gdb_remote.py --pipe COMMAND
 
 `target remote`, a breakpoint, `continue`, a variable, `next` seven times, `continue` to the end. gdb runs with its
 machine interface, as IDEs run it, so that each answer is told from the next. `remotetimeout` stays what gdb makes it,
-and so does the sysroot: gdb fetches the program's libraries through the connection, which is a few megabytes.
+and so does the sysroot: gdb fetches the program's libraries through the connection, which is a few megabytes. With --pipe gdb speaks to the
+standard input and output of a command (`target remote | COMMAND`), which a shell reads.
 """
 
 import sys
@@ -41,6 +43,7 @@ class Gdb:
 
 def main() -> None:
     parser = scenario.arguments(__doc__, "the port beside gdb")
+    parser.add_argument("--pipe", metavar="COMMAND", help="what joins gdb to gdbserver, instead of a port")
     args = parser.parse_args()
 
     def body(run: scenario.Scenario) -> None:
@@ -55,7 +58,8 @@ def main() -> None:
         run.emit("connecting")
         began = time.monotonic()
         # gdb tries for 15 s while nobody listens (show tcp connect-timeout).
-        gdb.ask(f"-target-select remote {args.host}:{args.port}")
+        gdb.ask(f"-target-select remote | {args.pipe}" if args.pipe
+                else f"-target-select remote {args.host}:{args.port}")
         connect_ms = round((time.monotonic() - began) * 1000, 1)
         gdb.ask("-break-insert twice")
         gdb.ask("-exec-continue")

@@ -1,0 +1,109 @@
+//! What the control socket asks of a running `listen` or `connect`.
+
+use std::time::{Duration, Instant};
+
+use p2pdbg_wire::control::Role;
+use tokio::sync::oneshot;
+
+use super::host::Host;
+use crate::{
+    control::snapshot::{ProcessSnapshot, ProcessState, SessionCommand, SessionSnapshot},
+    session::SessionInput,
+};
+#[cfg(unix)]
+use crate::{
+    control::{ControlSocket, Inquiry},
+    failure::{ErrorCode, Failure},
+};
+
+/// How long a session may take to describe itself.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The control socket of this process; there may be none.
+#[derive(Debug)]
+pub(super) struct Inquiries {
+    #[cfg(unix)]
+    socket: Option<(ControlSocket, tokio::sync::mpsc::Receiver<Inquiry>)>,
+    started: Instant,
+}
+
+impl Inquiries {
+    /// Opens the socket. Without one everything goes on, but nobody can ask.
+    pub(super) fn open() -> Self {
+        Self {
+            #[cfg(unix)]
+            socket: ControlSocket::open()
+                .inspect_err(|error| tracing::warn!(%error, "there is no control socket"))
+                .ok(),
+            started: Instant::now(),
+        }
+    }
+
+    /// The next thing that is asked. Cancelling it loses nothing.
+    #[cfg(unix)]
+    pub(super) async fn next(&mut self) -> Inquiry {
+        if let Some((_, inquiries)) = &mut self.socket
+            && let Some(inquiry) = inquiries.recv().await
+        {
+            return inquiry;
+        }
+        std::future::pending().await
+    }
+
+    /// The next thing that is asked: nothing ever.
+    #[cfg(not(unix))]
+    pub(super) async fn next(&mut self) -> std::convert::Infallible {
+        std::future::pending().await
+    }
+}
+
+impl Host {
+    /// Answers, or has the session answer.
+    #[cfg(unix)]
+    pub(super) fn answer(&self, inquiry: Inquiry) {
+        match inquiry {
+            Inquiry::Status(answer) => self.describe(answer),
+            Inquiry::Pipe(request) if self.has_session() => {
+                self.tell_session(SessionInput::Pipe(request));
+            }
+            Inquiry::Pipe(request) => {
+                let failure = Failure::new(ErrorCode::NoSession, "the peer is not there yet")
+                    .hint("run p2pdbg connect on the debuggee's host, and this again");
+                let _ = request.opened.send(Err(failure));
+            }
+        }
+    }
+
+    /// There is no control socket here, so nothing is asked.
+    #[cfg(not(unix))]
+    pub(super) fn answer(&self, inquiry: std::convert::Infallible) {
+        match inquiry {}
+    }
+
+    #[cfg_attr(not(unix), expect(dead_code, reason = "nobody can ask"))]
+    fn describe(&self, answer: oneshot::Sender<ProcessSnapshot>) {
+        let mut process = ProcessSnapshot {
+            pid: std::process::id(),
+            command: match self.role() {
+                Role::Listener => SessionCommand::Listen,
+                Role::Connector => SessionCommand::Connect,
+            },
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            up_ms: u64::try_from(self.inquiries.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            rendezvous: self.rendezvous(),
+            state: self.stage(),
+            sessions: Vec::new(),
+        };
+        if !self.has_session() {
+            return drop(answer.send(process));
+        }
+        process.state = ProcessState::InSession;
+        let (describe, described) = oneshot::channel::<SessionSnapshot>();
+        self.tell_session(SessionInput::Describe(describe));
+        tokio::spawn(async move {
+            let described = tokio::time::timeout(PATIENCE, described).await;
+            process.sessions.extend(described.ok().and_then(Result::ok));
+            let _ = answer.send(process);
+        });
+    }
+}

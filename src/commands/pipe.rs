@@ -1,0 +1,202 @@
+//! `p2pdbg pipe`: standard input and output, joined to a target at the debuggee over the session of a running
+//! `p2pdbg listen`.
+//!
+//! Both directions end on their own: the end of standard input is told to the target, and standard output is closed when
+//! the target has written its last; the program ends when both have. Standard output is not touched but for the
+//! target's bytes, since a debugger reads it.
+
+use crate::{
+    cli::args::PipeArgs,
+    failure::{ErrorCode, Failure},
+};
+
+/// Runs until both directions have ended.
+///
+/// # Errors
+/// If there is no session, the other end refuses, or the stream breaks.
+#[cfg(unix)]
+pub async fn run(args: PipeArgs) -> Result<(), Failure> {
+    use crate::{
+        control::protocol::{Reply, Request},
+        forward::HostPort,
+    };
+
+    let to: HostPort = args.target.parse().map_err(|fault| {
+        let message = format!("{:?}: {fault}", args.target);
+        Failure::new(ErrorCode::Usage, message).hint("write HOST:PORT, such as localhost:1234")
+    })?;
+    let mut client = session::find(args.peer.as_deref()).await?;
+    let reply = client.ask_at_length(&Request::Open { to }).await;
+    match reply.map_err(|error| session::lost(&error))? {
+        Reply::Opened => {}
+        Reply::Refused(failure) => return Err(failure),
+        Reply::Status(_) => return Err(session::lost(&"it answers what was not asked")),
+    }
+    let (read, write) = client.into_stream();
+    joined::run(read, write).await
+}
+
+/// There is no control socket here.
+///
+/// # Errors
+/// Always.
+#[cfg(not(unix))]
+pub async fn run(_args: PipeArgs) -> Result<(), Failure> {
+    let message = "p2pdbg pipe is not there on this system yet";
+    Err(Failure::new(ErrorCode::ControlSocket, message)
+        .hint("forward a port instead, as in p2pdbg listen -L 4711:localhost:4711"))
+}
+
+/// Finding the process whose session it is.
+#[cfg(unix)]
+mod session {
+    use std::fmt::Display;
+
+    use crate::{
+        control::{self, Client, protocol, snapshot::SessionCommand},
+        failure::{ErrorCode, Failure},
+    };
+
+    /// Connects to the one listener that has a session, with that peer if one is named.
+    pub(super) async fn find(peer: Option<&str>) -> Result<Client, Failure> {
+        let mut found: Vec<(Client, Vec<String>)> = Vec::new();
+        let mut listens = false;
+        for socket in control::running()? {
+            let Ok(mut client) = Client::connect(&socket).await else {
+                continue;
+            };
+            let Ok(protocol::Reply::Status(process)) = client.ask(&protocol::Request::Status).await
+            else {
+                continue;
+            };
+            if process.command != SessionCommand::Listen {
+                continue;
+            }
+            listens = true;
+            let peers = process.sessions.iter().map(|s| s.peer.to_string());
+            let peers: Vec<String> = peers
+                .filter(|name| peer.is_none_or(|peer| peer == name))
+                .collect();
+            if !peers.is_empty() {
+                found.push((client, peers));
+            }
+        }
+        if found.len() > 1 {
+            let names: Vec<String> = found.into_iter().flat_map(|(_, peers)| peers).collect();
+            let message = format!(
+                "there are sessions with several peers: {}",
+                names.join(", ")
+            );
+            return Err(Failure::new(ErrorCode::Usage, message).hint("choose one by --peer NAME"));
+        }
+        found.pop().map(|(client, _)| client).ok_or_else(|| {
+            let message = match (listens, peer) {
+                (false, _) => "no p2pdbg listen of yours runs on this host".to_owned(),
+                (true, None) => "the p2pdbg listen that runs here has no session yet".to_owned(),
+                (true, Some(peer)) => format!("there is no session with {peer:?}"),
+            };
+            Failure::new(ErrorCode::NoSession, message)
+                .hint("start p2pdbg listen here and p2pdbg connect on the debuggee's host first")
+        })
+    }
+
+    pub(super) fn lost(error: &dyn Display) -> Failure {
+        let message = format!("lost the p2pdbg listen that runs here: {error}");
+        Failure::new(ErrorCode::ControlSocket, message)
+    }
+}
+
+/// Moving the bytes.
+#[cfg(unix)]
+mod joined {
+    use std::io;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, BufReader},
+        net::unix::{OwnedReadHalf, OwnedWriteHalf},
+        sync::mpsc,
+    };
+
+    use super::session::lost;
+    use crate::{
+        control::{Frame, read_frame},
+        failure::{ErrorCode, Failure},
+    };
+
+    /// Bytes that are read at once.
+    const CHUNK: usize = 64 << 10;
+
+    pub(super) async fn run(
+        mut from: BufReader<OwnedReadHalf>,
+        to: OwnedWriteHalf,
+    ) -> Result<(), Failure> {
+        let up = tokio::spawn(up(to));
+        let (queue, chunks) = mpsc::channel(4);
+        // A thread of its own, so that closing standard output is what the reader sees.
+        let writer = std::thread::spawn(move || write_out(chunks));
+        let mut queue = Some(queue);
+        let result = loop {
+            match read_frame(&mut from).await {
+                Ok(Frame::Data(bytes)) => {
+                    let gone = match &queue {
+                        Some(queue) => queue.send(bytes).await.is_err(),
+                        None => false,
+                    };
+                    if gone {
+                        // Whoever read this reads no more, as a debugger that was ended.
+                        break Ok(());
+                    }
+                }
+                Ok(Frame::Fin) => queue = None,
+                Ok(Frame::Closed) => break Ok(()),
+                Ok(Frame::Reset) => {
+                    let message = "the connection was broken off at the other end";
+                    break Err(Failure::new(ErrorCode::PipeBroken, message));
+                }
+                Err(error) => break Err(lost(&error)),
+            }
+        };
+        drop(queue);
+        up.abort();
+        let _ = writer.join();
+        result
+    }
+
+    /// Standard input, to its end.
+    async fn up(mut to: OwnedWriteHalf) {
+        let mut input = tokio::io::stdin();
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            match input.read(&mut buffer).await {
+                Ok(0) | Err(_) => break,
+                Ok(length) => {
+                    if to.write_all(&buffer[..length]).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+        let _ = to.shutdown().await;
+    }
+
+    /// Writes to standard output, and closes it after the last chunk.
+    fn write_out(mut chunks: mpsc::Receiver<Vec<u8>>) {
+        use std::io::Write;
+
+        let mut out = io::stdout();
+        while let Some(chunk) = chunks.blocking_recv() {
+            if out.write_all(&chunk).and_then(|()| out.flush()).is_err() {
+                return;
+            }
+        }
+        close_stdout();
+    }
+
+    /// Puts nothing in the place of standard output, so that its reader sees the end.
+    fn close_stdout() {
+        let null = std::fs::OpenOptions::new().write(true).open("/dev/null");
+        if let Ok(null) = null {
+            let _ = rustix::stdio::dup2_stdout(null);
+        }
+    }
+}

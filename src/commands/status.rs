@@ -1,0 +1,78 @@
+//! `p2pdbg status`: what this user's running processes are doing.
+
+use crate::{
+    cli::args::StatusArgs,
+    failure::{ErrorCode, Failure},
+};
+
+/// Prints what there is.
+///
+/// # Errors
+/// If nothing runs, or its sockets cannot be read.
+#[cfg(unix)]
+pub async fn run(args: StatusArgs) -> Result<(), Failure> {
+    use std::{fmt::Write as _, io::Write as _};
+
+    let processes = snapshots().await?;
+    if processes.is_empty() {
+        return Err(nothing_runs());
+    }
+    let mut text = String::new();
+    for process in &processes {
+        if args.json {
+            text.push_str(&serde_json::to_string(process).unwrap_or_default());
+            text.push('\n');
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{}", crate::report::Described(process));
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| {
+            let message = format!("cannot write to standard output: {error}");
+            Failure::new(ErrorCode::Output, message)
+        })
+}
+
+/// Asks every running process; one that does not answer is left out, and logged.
+#[cfg(unix)]
+pub(super) async fn snapshots() -> Result<Vec<crate::control::snapshot::ProcessSnapshot>, Failure> {
+    use crate::control::{self, Client, protocol};
+
+    let mut asked = tokio::task::JoinSet::new();
+    for socket in control::running()? {
+        asked.spawn(async move {
+            let mut client = Client::connect(&socket).await?;
+            client.ask(&protocol::Request::Status).await
+        });
+    }
+    let mut processes = Vec::new();
+    for answered in asked.join_all().await {
+        match answered {
+            Ok(protocol::Reply::Status(process)) => processes.push(*process),
+            Ok(reply) => tracing::warn!(?reply, "a process did not say what it is doing"),
+            Err(error) => tracing::warn!(%error, "a process did not say what it is doing"),
+        }
+    }
+    processes.sort_by_key(|process| process.pid);
+    Ok(processes)
+}
+
+#[cfg(unix)]
+fn nothing_runs() -> Failure {
+    Failure::new(ErrorCode::NoSession, "no p2pdbg of yours runs on this host")
+        .hint("run p2pdbg listen beside the IDE, or p2pdbg connect on the debuggee's host")
+}
+
+/// There is no control socket here.
+///
+/// # Errors
+/// Always.
+#[cfg(not(unix))]
+pub async fn run(_args: StatusArgs) -> Result<(), Failure> {
+    let message = "p2pdbg status is not there on this system yet";
+    Err(Failure::new(ErrorCode::ControlSocket, message)
+        .hint("run p2pdbg listen or connect with --json, and read what they report"))
+}

@@ -1,0 +1,106 @@
+//! The end of a control socket that asks.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    time::timeout,
+};
+
+use super::{
+    place,
+    protocol::{self, MAX_REPLY, NotUnderstood, Reply, Request},
+};
+use crate::failure::{ErrorCode, Failure};
+
+/// How long a process may take to answer.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// The control sockets of this user's running processes.
+///
+/// # Errors
+/// If their directory cannot be read.
+pub fn running() -> Result<Vec<PathBuf>, Failure> {
+    let Some(directory) = place::directory() else {
+        return Ok(Vec::new());
+    };
+    place::live(&directory).map_err(|error| {
+        let directory = directory.display();
+        Failure::new(
+            ErrorCode::ControlSocket,
+            format!("cannot look for running processes in {directory}: {error}"),
+        )
+    })
+}
+
+/// A connection to a process' control socket.
+#[derive(Debug)]
+pub struct Client {
+    read: BufReader<OwnedReadHalf>,
+    write: OwnedWriteHalf,
+}
+
+/// Why a process gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// It is gone, or does not read.
+    #[error("it does not answer: {0}")]
+    Lost(#[from] io::Error),
+    /// It answers something else.
+    #[error("{0}")]
+    NotUnderstood(#[from] NotUnderstood),
+}
+
+impl Client {
+    /// Connects to a control socket.
+    ///
+    /// # Errors
+    /// If nobody listens there any more.
+    pub async fn connect(socket: &Path) -> Result<Self, ClientError> {
+        let connecting = timeout(PATIENCE, UnixStream::connect(socket));
+        let (read, write) = connecting.await.map_err(io::Error::from)??.into_split();
+        Ok(Self {
+            read: BufReader::new(read),
+            write,
+        })
+    }
+
+    /// Asks, and waits for the reply.
+    ///
+    /// # Errors
+    /// If none comes in time, or it is not understood.
+    pub async fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
+        timeout(PATIENCE, self.ask_at_length(request))
+            .await
+            .map_err(io::Error::from)?
+    }
+
+    /// Asks, and waits for the reply for as long as it takes.
+    ///
+    /// # Errors
+    /// If the process goes away, or its reply is not understood.
+    pub async fn ask_at_length(&mut self, request: &Request) -> Result<Reply, ClientError> {
+        self.write.write_all(&protocol::line(request)).await?;
+        let mut line = Vec::new();
+        let limit = u64::try_from(MAX_REPLY).unwrap_or(u64::MAX);
+        let mut read = (&mut self.read).take(limit);
+        read.read_until(b'\n', &mut line).await?;
+        if line.last() != Some(&b'\n') {
+            return Err(ClientError::Lost(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Ok(protocol::parse(&line)?)
+    }
+
+    /// The connection itself, which belongs to a stream after the reply to [`Request::Open`].
+    pub fn into_stream(self) -> (BufReader<OwnedReadHalf>, OwnedWriteHalf) {
+        (self.read, self.write)
+    }
+}

@@ -1,0 +1,211 @@
+//! The end of a control socket that answers.
+
+use std::{io, path::PathBuf, time::Duration};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{
+        UnixListener, UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    bridge, place,
+    protocol::{self, MAX_REQUEST, Reply, Request},
+    snapshot::ProcessSnapshot,
+};
+use crate::{
+    failure::{ErrorCode, Failure},
+    session::PipeRequest,
+};
+
+/// Connections that are served at once; more are closed at once.
+const CONNECTIONS: usize = 32;
+
+/// Questions that may wait for the owner of the state.
+const QUESTIONS: usize = 8;
+
+/// How long a connection may be silent between two requests.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How long the owner of the state may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long a reader may take to read a reply before it is dropped.
+const DAWDLING: Duration = Duration::from_secs(2);
+
+/// The pause after a connection could not be accepted.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What the owner of the state is asked.
+#[derive(Debug)]
+pub enum Inquiry {
+    /// What it is doing.
+    Status(oneshot::Sender<ProcessSnapshot>),
+    /// A stream.
+    Pipe(PipeRequest),
+}
+
+/// A control socket that serves; dropped, it is removed.
+#[derive(Debug)]
+pub struct ControlSocket {
+    path: PathBuf,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl ControlSocket {
+    /// Opens a socket in the directory of this user's control sockets. What is asked comes out of the channel.
+    ///
+    /// # Errors
+    /// If there is no such directory and none can be made, or it is open to others.
+    pub fn open() -> io::Result<(Self, mpsc::Receiver<Inquiry>)> {
+        let none = || io::Error::new(io::ErrorKind::NotFound, "there is no home directory");
+        let directory = place::directory().ok_or_else(none)?;
+        place::open(&directory).map_err(io::Error::other)?;
+        // Those of processes that were killed.
+        let _ = place::live(&directory)?;
+        let (listener, path) = place::listen(&directory)?;
+        let (ask, inquiries) = mpsc::channel(QUESTIONS);
+        let task = AbortOnDropHandle::new(tokio::spawn(accept(listener, ask)));
+        Ok((Self { path, _task: task }, inquiries))
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn accept(listener: UnixListener, ask: mpsc::Sender<Inquiry>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((connection, _)) if connections.len() < CONNECTIONS && is_ours(&connection) => {
+                    connections.spawn(serve(connection, ask.clone()));
+                }
+                Ok(_) => tracing::info!("a connection to the control socket was turned away"),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept on the control socket");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Whether the process at the other end is this user's, or root's, whom nothing could keep out.
+fn is_ours(connection: &UnixStream) -> bool {
+    let user = rustix::process::geteuid().as_raw();
+    let peer = connection.peer_cred();
+    peer.is_ok_and(|peer| peer.uid() == user || peer.uid() == 0)
+}
+
+async fn serve(connection: UnixStream, ask: mpsc::Sender<Inquiry>) {
+    let (read, mut write) = connection.into_split();
+    let mut read = BufReader::new(read);
+    while let Ok(Some(line)) = timeout(IDLE, next_line(&mut read))
+        .await
+        .unwrap_or(Ok(None))
+    {
+        let reply = match protocol::parse(&line) {
+            Ok(Request::Status) => status(&ask).await,
+            Ok(Request::Open { to }) => {
+                if let Ok((request, ends)) = bridge::request(to)
+                    && ask.try_send(Inquiry::Pipe(request)).is_ok()
+                {
+                    return ends.serve(read, write).await;
+                }
+                Reply::Refused(busy())
+            }
+            Err(error) => {
+                let failure = Failure::new(ErrorCode::ControlSocket, error.to_string());
+                Reply::Refused(failure)
+            }
+        };
+        if send(&mut write, &reply).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The next request; `None` at the end of the connection.
+async fn next_line(read: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    let limit = u64::try_from(MAX_REQUEST).unwrap_or(u64::MAX);
+    read.take(limit).read_until(b'\n', &mut line).await?;
+    match line.pop() {
+        Some(b'\n') => Ok(Some(line)),
+        Some(_) if line.len() + 1 >= MAX_REQUEST => Err(io::ErrorKind::InvalidData.into()),
+        _ => Ok(None),
+    }
+}
+
+async fn status(ask: &mpsc::Sender<Inquiry>) -> Reply {
+    let (answer, answered) = oneshot::channel();
+    if ask.try_send(Inquiry::Status(answer)).is_err() {
+        return Reply::Refused(busy());
+    }
+    match timeout(ANSWER, answered).await {
+        Ok(Ok(snapshot)) => Reply::Status(Box::new(snapshot)),
+        _ => Reply::Refused(busy()),
+    }
+}
+
+pub(super) async fn send(write: &mut OwnedWriteHalf, reply: &Reply) -> io::Result<()> {
+    let line = protocol::line(reply);
+    timeout(DAWDLING, write.write_all(&line)).await?
+}
+
+fn busy() -> Failure {
+    Failure::new(
+        ErrorCode::ControlSocket,
+        "the process is ending, or too busy to answer",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server whose owner answers nothing by itself.
+    fn served() -> (UnixStream, mpsc::Receiver<Inquiry>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (ask, inquiries) = mpsc::channel(QUESTIONS);
+        tokio::spawn(serve(theirs, ask));
+        (ours, inquiries)
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_not_understood_is_refused_and_the_next_is_served() {
+        let (mut ours, mut inquiries) = served();
+        ours.write_all(b"hello\n{\"p2pdbg\":1,\"ask\":\"status\"}\n")
+            .await
+            .unwrap();
+        assert!(matches!(inquiries.recv().await, Some(Inquiry::Status(_))));
+        let mut lines = BufReader::new(ours).lines();
+        let first = lines.next_line().await.unwrap().unwrap();
+        assert!(first.contains("\"refused\""), "{first}");
+        // The owner has dropped the question.
+        let second = lines.next_line().await.unwrap().unwrap();
+        assert!(second.contains("too busy"), "{second}");
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_read_no_further() {
+        let (mut ours, _inquiries) = served();
+        let flood = vec![b'x'; MAX_REQUEST * 64];
+        // Either the end of the connection stops the flood, or the end is read after it.
+        let _ = ours.write_all(&flood).await;
+        let mut rest = Vec::new();
+        let _ = ours.read_to_end(&mut rest).await;
+        assert!(rest.is_empty());
+    }
+}
