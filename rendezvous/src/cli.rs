@@ -85,6 +85,10 @@ struct LimitArgs {
     /// How long a peer may be silent before it counts as lost
     #[arg(long, value_name = "TIME", default_value = "120s", value_parser = duration)]
     idle: Duration,
+
+    /// How long the relay knows where a peer is that sends nothing through it; peers send every 5 s
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration)]
+    relay_idle: Duration,
 }
 
 impl Cli {
@@ -118,6 +122,7 @@ impl Cli {
             },
             nameplate_lifetime: args.code_lifetime,
             idle: args.idle,
+            leg_idle: args.relay_idle,
             ..defaults
         };
         Ok(ServerConfig {

@@ -68,6 +68,9 @@ pub struct Limits {
     pub pairing_within: Duration,
     /// Nameplates whose end is remembered, so that a late join is told what became of them.
     pub ended_nameplates: usize,
+    /// How long after its start a rendezvous that has served before takes an unknown nameplate for one whose listener has not come back
+    /// yet. Listeners notice a restart when they send next, which they do every 10 s.
+    pub return_within: Duration,
     /// Peers waiting at handles, in all.
     pub waiting: usize,
     /// Handles at which one connection waits.
@@ -119,6 +122,7 @@ impl Default for Limits {
             nameplate_lifetime: day,
             pairing_within: Duration::from_secs(60),
             ended_nameplates: 65_536,
+            return_within: Duration::from_secs(20),
             waiting: 65_536,
             waiting_per_connection: 64,
             voucher_lifetime: day * 365,

@@ -89,6 +89,8 @@ pub(crate) struct Registry {
     joins: AddressBuckets,
     /// Connections that have said hello.
     peers: usize,
+    /// Until when listeners may come back that a process before this one knew.
+    returning_until: Option<Instant>,
 }
 
 impl Registry {
@@ -110,7 +112,13 @@ impl Registry {
             joins: AddressBuckets::new(limits.connections.saturating_mul(4)),
             limits,
             peers: 0,
+            returning_until: None,
         }
+    }
+
+    /// Takes it from now on, for a while, that listeners come back whom a process before this one knew.
+    pub(crate) fn await_return(&mut self, now: Instant) {
+        self.returning_until = Some(now + self.limits.return_within);
     }
 
     /// How many connections have said hello.

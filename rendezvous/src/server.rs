@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
+    time::Instant,
 };
 
 use p2pdbg_identity::{StateDir, StateError, tls};
@@ -130,6 +131,9 @@ fn why_not(error: &io::Error) -> String {
     }
 }
 
+/// The file with the secret behind vouchers and resets.
+const SECRET: &str = "server-secret";
+
 /// A running rendezvous. Dropping it ends everything at once; peers see their connections close.
 #[derive(Debug)]
 pub struct Server {
@@ -153,7 +157,8 @@ impl Server {
         let state = StateDir::open(config.state.as_deref(), PROGRAM)?;
         let identity = state.identity()?;
         let access_key = state.secret16("access-key")?;
-        let secret = state.secret32("server-secret")?;
+        let has_served = state.read(SECRET)?.is_some();
+        let secret = state.secret32(SECRET)?;
         let (mains, listeners): (Vec<_>, Vec<_>) = bind_mains(&config.bind)?.into_iter().unzip();
         let Alternatives {
             ports: alternatives,
@@ -226,7 +231,10 @@ impl Server {
             quic: None,
         }));
         let vouchers = Vouchers::new(&secret, &access_key);
-        let registry = Registry::new(config.limits.clone(), access_key, config.open, vouchers);
+        let mut registry = Registry::new(config.limits.clone(), access_key, config.open, vouchers);
+        if has_served {
+            registry.await_return(Instant::now());
+        }
         let hub = Hub::new(registry, hub_events, commands, tallies.clone());
         core.spawn(hub.run(stop.clone()));
         let datapath = Datapath::new(

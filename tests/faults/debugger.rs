@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The scripts' own deadline in seconds: more than the longest test.
-const TIMEOUT: &str = "120";
+const TIMEOUT: &str = "240";
 
 /// An IDE and a debuggee, each a script.
 #[derive(Debug)]

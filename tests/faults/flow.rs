@@ -6,7 +6,7 @@ use std::{
     net::{Shutdown, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -31,6 +31,12 @@ impl Pace {
         every: Duration::from_millis(10),
     };
 
+    /// As much as is taken.
+    pub(crate) const FLOOD: Self = Self {
+        bytes: 64 * 1024,
+        every: Duration::from_millis(1),
+    };
+
     /// A transfer that is never done: 400 kB/s.
     pub(crate) const BULK: Self = Self {
         bytes: 8192,
@@ -44,9 +50,11 @@ pub(crate) struct Flow {
     pace: Pace,
     ends: [TcpStream; 2],
     stop: Arc<AtomicBool>,
+    rest: Arc<AtomicBool>,
     writers: Vec<JoinHandle<Result<u64, String>>>,
     readers: Vec<JoinHandle<Result<u64, String>>>,
     arrivals: [Arrivals; 2],
+    written: Arc<AtomicU64>,
 }
 
 /// When bytes arrived at one end.
@@ -56,15 +64,21 @@ impl Flow {
     /// Begins to write and to read at both ends.
     pub(crate) fn begin(ends: [TcpStream; 2], pace: Pace, seed: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        let rest = Arc::new(AtomicBool::new(false));
+        let written = Arc::new(AtomicU64::new(0));
         let arrivals = [Arrivals::default(), Arrivals::default()];
         let (mut writers, mut readers) = (Vec::new(), Vec::new());
         for (index, end) in (0_u64..).zip(&ends) {
             end.set_nodelay(true).unwrap();
             end.set_read_timeout(Some(SILENCE)).unwrap();
-            let (to, stop) = (end.try_clone().unwrap(), stop.clone());
-            writers.push(std::thread::spawn(move || {
-                write(&to, pace, seed + index, &stop)
-            }));
+            let writer = Writer {
+                to: end.try_clone().unwrap(),
+                pace,
+                stop: stop.clone(),
+                rest: rest.clone(),
+                written: written.clone(),
+            };
+            writers.push(std::thread::spawn(move || writer.run(seed + index)));
         }
         for (index, end) in (0_u64..).zip(&ends) {
             let from = end.try_clone().unwrap();
@@ -78,10 +92,22 @@ impl Flow {
             pace,
             ends,
             stop,
+            rest,
             writers,
             readers,
             arrivals,
+            written,
         }
+    }
+
+    /// How many bytes have been written so far, at both ends together.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Has nothing written, or writes again.
+    pub(crate) fn rest(&self, rest: bool) {
+        self.rest.store(rest, Ordering::Relaxed);
     }
 
     /// When the last byte came, at the end that has waited longer.
@@ -162,25 +188,44 @@ impl fmt::Display for Gap {
     }
 }
 
-fn write(mut to: &TcpStream, pace: Pace, seed: u64, stop: &AtomicBool) -> Result<u64, String> {
-    let mut numbers = Numbered::new(seed);
-    let mut block = numbers.next().to_vec();
-    let (mut at, mut written) = (0, 0);
-    while !stop.load(Ordering::Relaxed) {
-        if at == block.len() {
-            block = numbers.next().to_vec();
-            at = 0;
+struct Writer {
+    to: TcpStream,
+    pace: Pace,
+    stop: Arc<AtomicBool>,
+    rest: Arc<AtomicBool>,
+    /// Shared by both ends.
+    written: Arc<AtomicU64>,
+}
+
+impl Writer {
+    fn run(mut self, seed: u64) -> Result<u64, String> {
+        let mut numbers = Numbered::new(seed);
+        let mut block = numbers.next().to_vec();
+        let (mut at, mut written) = (0, 0);
+        while !self.stop.load(Ordering::Relaxed) {
+            if self.rest.load(Ordering::Relaxed) {
+                std::thread::sleep(self.pace.every);
+                continue;
+            }
+            if at == block.len() {
+                block = numbers.next().to_vec();
+                at = 0;
+            }
+            let piece = &block[at..(at + self.pace.bytes).min(block.len())];
+            self.to
+                .write_all(piece)
+                .map_err(|error| format!("cannot write after {written} bytes: {error}"))?;
+            at += piece.len();
+            written += piece.len() as u64;
+            self.written
+                .fetch_add(piece.len() as u64, Ordering::Relaxed);
+            std::thread::sleep(self.pace.every);
         }
-        let piece = &block[at..(at + pace.bytes).min(block.len())];
-        to.write_all(piece)
-            .map_err(|error| format!("cannot write after {written} bytes: {error}"))?;
-        at += piece.len();
-        written += piece.len() as u64;
-        std::thread::sleep(pace.every);
+        self.to
+            .shutdown(Shutdown::Write)
+            .map_err(|error| format!("cannot end after {written} bytes: {error}"))?;
+        Ok(written)
     }
-    to.shutdown(Shutdown::Write)
-        .map_err(|error| format!("cannot end after {written} bytes: {error}"))?;
-    Ok(written)
 }
 
 fn read(mut from: &TcpStream, seed: u64, arrivals: &Arrivals) -> Result<u64, String> {

@@ -14,8 +14,10 @@ mod harness;
 
 mod attacks;
 mod debugger;
+mod ends;
 mod flow;
 mod impairments;
+mod memory;
 mod nats;
 mod outages;
 mod processes;

@@ -21,7 +21,6 @@ fn nats_that_forget_every_mapping_are_asked_again() {
     let Some(session) = Session::direct("flush") else {
         return;
     };
-    let session = session.with_debugger();
     let lab = &session.lab;
     flush(&session, "IDE's NAT flushed", &[&lab.nat_a]);
     flush(&session, "debuggee's NAT flushed", &[&lab.nat_b]);
@@ -81,7 +80,6 @@ fn a_direct_path_that_is_blocked_is_left_for_the_relay_and_taken_back() {
     let Some(session) = Session::direct("block") else {
         return;
     };
-    let session = session.with_debugger();
     let lab = &session.lab;
     let between = Flow::between(lab.nat_a.external_ip(), lab.nat_b.external_ip());
     session.blow("direct path blocked", TARGET, || {

@@ -47,8 +47,16 @@ fn a_debuggee_that_is_cut_off_for_ten_seconds_is_still_stopped_at_its_breakpoint
     let Some(session) = Session::direct("cut-10") else {
         return;
     };
-    let session = session.with_debugger();
     session.cut("debuggee's link cut for 10 s", seconds(10), false, true);
+    session.finish();
+}
+
+#[test]
+fn an_ide_that_is_cut_off_for_ten_seconds_loses_nothing() {
+    let Some(session) = Session::direct("cut-10i") else {
+        return;
+    };
+    session.cut("IDE's link cut for 10 s", seconds(10), true, false);
     session.finish();
 }
 
@@ -75,24 +83,40 @@ fn an_interface_that_is_down_for_ten_seconds_loses_nothing() {
     let Some(session) = Session::direct("down-10") else {
         return;
     };
-    let link = session.lab.ide.link();
-    session.outage(
-        "IDE's interface down for 10 s",
-        seconds(10),
-        REPORTED,
-        || link.down().unwrap(),
-        || link.up().unwrap(),
-    );
+    for host in [&session.lab.ide, &session.lab.debuggee] {
+        let link = host.link();
+        session.outage(
+            &format!("interface of {} down for 10 s", host.name()),
+            seconds(10),
+            REPORTED,
+            || link.down().unwrap(),
+            || link.up().unwrap(),
+        );
+    }
     session.finish();
 }
 
 #[test]
-fn a_peer_that_is_out_of_reach_for_45_seconds_is_lost_and_resumed() {
-    let Some(session) = Session::direct("cut-45") else {
+fn a_debuggee_that_is_out_of_reach_for_45_seconds_is_lost_and_resumed() {
+    lost_and_resumed("cut-45", "debuggee's link cut for 45 s", false, true);
+}
+
+#[test]
+fn an_ide_that_is_out_of_reach_for_45_seconds_is_lost_and_resumed() {
+    lost_and_resumed("cut-45i", "IDE's link cut for 45 s", true, false);
+}
+
+#[test]
+fn peers_that_are_both_out_of_reach_for_45_seconds_are_lost_and_resumed() {
+    lost_and_resumed("cut-45b", "both links cut for 45 s", true, true);
+}
+
+#[track_caller]
+fn lost_and_resumed(name: &'static str, what: &str, ide: bool, debuggee: bool) {
+    let Some(session) = Session::direct(name) else {
         return;
     };
-    let session = session.with_debugger();
-    session.cut("debuggee's link cut for 45 s", seconds(45), false, true);
+    session.cut(what, seconds(45), ide, debuggee);
     for peer in session.peers() {
         let lost = |event: &Event| match event {
             Event::PeerLost { streams } => Some(*streams),
@@ -104,7 +128,7 @@ fn a_peer_that_is_out_of_reach_for_45_seconds_is_lost_and_resumed() {
         };
         let held = peer.event("loss of the peer", lost);
         let (gap_ms, streams) = peer.event("return of the peer", resumed);
-        println!("cut-45: {}: resumed, gap_ms {gap_ms}", peer.name());
+        println!("{name}: {}: resumed, gap_ms {gap_ms}", peer.name());
         assert!(held >= 2, "{held} streams held");
         assert_eq!(streams, held);
     }

@@ -2,35 +2,42 @@
 
 use std::time::{Duration, Instant};
 
-use p2pdbg::{
-    failure::ErrorCode,
-    report::{Event, PathKind, WarningCode},
-};
+use p2pdbg::report::{Event, PathKind, WarningCode};
+use p2pdbg_natlab::{Flow, TwoNats};
 
 use crate::{
-    harness::eventually,
-    session::{Session, setting, two_nats},
+    harness::Setting,
+    session::{Session, setting, setting_with, two_nats},
 };
 
-const GONE: Duration = Duration::from_secs(1);
-
-/// Kills the rendezvous for a second.
+/// Kills the rendezvous for a time.
 #[track_caller]
-fn kill(session: &mut Session, target: &str) {
-    let began = session.fault("rendezvous killed for 1 s");
+fn kill(session: &mut Session, seconds: u64, target: &str) {
+    let what = format!("rendezvous killed for {seconds} s");
+    let began = session.fault(&what);
     session.setting.rendezvous.process().kill();
-    std::thread::sleep(GONE);
+    std::thread::sleep(Duration::from_secs(seconds));
     session.setting.rendezvous.start_again();
-    session.resumes("rendezvous killed for 1 s", began, Instant::now(), target);
+    session.resumes(&what, began, Instant::now(), target);
 }
 
 #[test]
 fn a_direct_session_does_not_notice_a_killed_rendezvous() {
-    let Some(mut session) = Session::direct("rdv-d") else {
+    unnoticed("rdv-d", 1);
+}
+
+#[test]
+fn a_direct_session_does_not_notice_a_rendezvous_that_is_away_for_a_minute() {
+    unnoticed("rdv-d60", 60);
+}
+
+#[track_caller]
+fn unnoticed(name: &'static str, seconds: u64) {
+    let Some(mut session) = Session::direct(name) else {
         return;
     };
     let before = session.peers().map(|peer| peer.paths());
-    kill(&mut session, "longest silence ≤ 0.1 s");
+    kill(&mut session, seconds, "longest silence ≤ 0.1 s");
     assert_eq!(session.lost(), 0);
     assert_eq!(session.peers().map(|peer| peer.paths()), before);
     session.finish();
@@ -38,16 +45,69 @@ fn a_direct_session_does_not_notice_a_killed_rendezvous() {
 
 #[test]
 fn a_relayed_session_resumes_after_its_rendezvous_was_killed() {
-    let Some(session) = Session::relayed("rdv-r") else {
+    resumes_afterwards("rdv-r", 1);
+}
+
+#[test]
+fn a_relayed_session_resumes_after_its_rendezvous_was_away_for_a_minute() {
+    resumes_afterwards("rdv-r60", 60);
+}
+
+#[track_caller]
+fn resumes_afterwards(name: &'static str, seconds: u64) {
+    let Some(mut session) = Session::relayed(name) else {
         return;
     };
-    let mut session = session.with_debugger();
-    kill(&mut session, "first byte ≤ 5 s after mending");
+    kill(&mut session, seconds, "first byte ≤ 5 s after mending");
     session.finish();
 }
 
 #[test]
-fn a_code_is_still_good_after_the_rendezvous_was_killed() {
+fn a_relay_that_has_forgotten_an_idle_session_is_asked_again() {
+    let Some(lab) = two_nats("idle-r") else {
+        return;
+    };
+    let setting = forgetful(&lab).with_path("relay");
+    let session = Session::begin("idle-r", lab, setting, PathKind::Relay);
+    session.rest(true);
+    // Half-way between two datagrams that keep a tunnel open.
+    std::thread::sleep(Duration::from_secs(4));
+    let began = session.fault("streams move again");
+    session.rest(false);
+    session.resumes("relay's idle limit", began, began, "first byte ≤ 3 s");
+    session.finish();
+}
+
+#[test]
+fn a_relay_that_has_forgotten_its_standby_tunnel_takes_over_all_the_same() {
+    let Some(lab) = two_nats("idle-d") else {
+        return;
+    };
+    let setting = forgetful(&lab);
+    let session = Session::begin("idle-d", lab, setting, PathKind::Direct);
+    std::thread::sleep(Duration::from_secs(4));
+    let between = Flow::between(
+        session.lab.nat_a.external_ip(),
+        session.lab.nat_b.external_ip(),
+    );
+    session.blow(
+        "direct path blocked, standby forgotten",
+        "longest silence ≤ 3 s",
+        || {
+            session.lab.net.router().block(between).unwrap();
+        },
+    );
+    session.path(PathKind::Relay);
+    session.finish();
+}
+
+/// A rendezvous whose relay forgets a leg after a second without a datagram.
+fn forgetful(lab: &TwoNats) -> Setting {
+    setting_with(lab, ["--relay-idle", "1s"])
+}
+
+#[test]
+fn a_code_is_good_at_any_moment_after_the_rendezvous_was_killed() {
     let Some(lab) = two_nats("rdv-code") else {
         return;
     };
@@ -56,20 +116,9 @@ fn a_code_is_still_good_after_the_rendezvous_was_killed() {
     let code = listener.code();
     setting.rendezvous.process().kill();
     setting.rendezvous.start_again();
-    // Until the listener has registered again nobody is there under the code.
-    let connector = eventually("listener behind the code", || {
-        let connector = setting.connector_with(&code).start();
-        connector
-            .event("answer", |event| match event {
-                Event::Paired { .. } => Some(true),
-                Event::Error(failure) => {
-                    assert_eq!(failure.code, ErrorCode::NameplateUnknown, "{failure:?}");
-                    Some(false)
-                }
-                _ => None,
-            })
-            .then_some(connector)
-    });
+    // The listener has not noticed yet.
+    let connector = setting.connector_with(&code).start();
+    connector.paired();
     listener.paired();
     listener.path(PathKind::Direct);
     connector.path(PathKind::Direct);

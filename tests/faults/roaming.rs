@@ -21,7 +21,6 @@ fn moves(name: &'static str, host: impl Fn(&Session) -> &Host) {
     let Some(session) = Session::direct(name) else {
         return;
     };
-    let session = session.with_debugger();
     let cafe = session
         .lab
         .net

@@ -1,6 +1,9 @@
 //! A session of two hosts behind NATs, with streams that run through it.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::{TcpListener, TcpStream},
+    time::{Duration, Instant},
+};
 
 use p2pdbg::report::{Event, PathKind, StreamState};
 use p2pdbg_natlab::{Host, Lab, NatKind, TwoNats};
@@ -8,7 +11,7 @@ use p2pdbg_natlab::{Host, Lab, NatKind, TwoNats};
 use crate::{
     debugger::Debugger,
     flow::{Flow, Pace},
-    harness::{Pair, Peer, Place, Setting, eventually},
+    harness::{Pair, Peer, Place, Setting, eventually, traffic::accept},
 };
 
 /// On each of the three links to the internet, so that the peers are 40 ms apart and back.
@@ -21,6 +24,9 @@ pub(crate) struct Session {
     steps: Option<Flow>,
     bulk: Option<Flow>,
     debugger: Option<Debugger>,
+    /// Beside the debuggee, and the port of both ends.
+    target: TcpListener,
+    port: u16,
     pub(crate) pair: Pair,
     pub(crate) setting: Setting,
     pub(crate) lab: TwoNats,
@@ -38,13 +44,19 @@ pub(crate) fn two_nats_of(name: &str, nat: NatKind) -> Option<TwoNats> {
 
 /// The peers on the two hosts, and a rendezvous on the third.
 pub(crate) fn setting(lab: &TwoNats) -> Setting {
+    setting_with(lab, [])
+}
+
+/// The same, with more arguments of the rendezvous.
+pub(crate) fn setting_with<const N: usize>(lab: &TwoNats, arguments: [&str; N]) -> Setting {
     let place = |host: &Host| Place::Node((**host).clone());
-    let address = lab.rdv.ip().into();
-    Setting::of(
+    let host = lab.rdv.ip().to_string();
+    Setting::with_rendezvous(
         place(&lab.ide),
         place(&lab.debuggee),
         place(&lab.rdv),
-        address,
+        &host,
+        arguments,
     )
 }
 
@@ -65,7 +77,8 @@ impl Session {
         Some(Self::begin(name, lab, setting, PathKind::Relay))
     }
 
-    /// Pairs, waits for the path, and lets the bytes flow.
+    /// Pairs, waits for the path, lets the bytes flow, and has a debugger stop at a breakpoint where debugpy is
+    /// installed.
     #[track_caller]
     pub(crate) fn begin(
         name: &'static str,
@@ -82,39 +95,36 @@ impl Session {
         let target = setting.debuggee.listen(port);
         let pair = setting.pair_with_port(forwards, port);
         pair.listener.forward(debugged);
-        let flow = |pace, seed| {
-            let opened = setting.ide.connect(port);
-            let (dialled, _) = target.accept().unwrap();
-            Flow::begin([opened, dialled], pace, seed)
-        };
-        let steps = Some(flow(Pace::STEPS, 1));
-        let bulk = Some(flow(Pace::BULK, 3));
-        let session = Self {
+        let debugger = Debugger::stop_at_breakpoint(&setting, debugged);
+        let mut session = Self {
             name,
-            steps,
-            bulk,
-            debugger: None,
+            steps: None,
+            bulk: None,
+            debugger,
+            target,
+            port,
             pair,
             setting,
             lab,
         };
+        session.steps = Some(session.flow(Pace::STEPS, 1));
+        session.bulk = Some(session.flow(Pace::BULK, 3));
         session.path(path);
         session.flows();
         session
     }
 
-    /// Has a debugger stop at a breakpoint too, where debugpy is installed.
+    /// One more connection: its end beside the IDE, and the one at the debuggee.
     #[track_caller]
-    pub(crate) fn with_debugger(mut self) -> Self {
-        let forward = |event: &Event| match event {
-            Event::Forward {
-                listen, debugger, ..
-            } if debugger.is_some() => Some(listen.port),
-            _ => None,
-        };
-        let port = self.pair.listener.events().iter().find_map(forward);
-        self.debugger = Debugger::stop_at_breakpoint(&self.setting, port.unwrap());
-        self
+    pub(crate) fn connect(&self) -> [TcpStream; 2] {
+        let opened = self.setting.ide.connect(self.port);
+        [opened, accept(&self.target)]
+    }
+
+    /// One more connection with numbered bytes in both directions.
+    #[track_caller]
+    pub(crate) fn flow(&self, pace: Pace, seed: u64) -> Flow {
+        Flow::begin(self.connect(), pace, seed)
     }
 
     /// Both peers, beside the IDE first.
@@ -128,6 +138,12 @@ impl Session {
         for peer in self.peers() {
             peer.path(kind);
         }
+    }
+
+    /// Has the streams rest, or move again.
+    pub(crate) fn rest(&self, rest: bool) {
+        let flows = [&self.steps, &self.bulk];
+        flows.into_iter().flatten().for_each(|flow| flow.rest(rest));
     }
 
     /// Waits until bytes arrive at both ends that were not there before.
@@ -198,7 +214,13 @@ impl Session {
 
     /// Lets the debugger step, ends the streams, and sees that no byte was lost and no stream reset.
     #[track_caller]
-    pub(crate) fn finish(mut self) {
+    pub(crate) fn finish(self) {
+        self.finish_with_resets(0);
+    }
+
+    /// The same, with as many streams reset as a test has, counted at both ends.
+    #[track_caller]
+    pub(crate) fn finish_with_resets(mut self, expected: usize) {
         if let Some(debugger) = self.debugger.take() {
             debugger.step();
         }
@@ -210,7 +232,7 @@ impl Session {
             };
             *state == StreamState::Reset
         });
-        assert_eq!(resets, 0, "streams reset");
+        assert_eq!(resets, expected, "streams reset");
         println!("{}: {bytes} bytes, none lost", self.name);
         if std::env::var_os("P2PDBG_FAULT_TRANSCRIPT").is_some() {
             println!("{}", self.setting.transcript.text());

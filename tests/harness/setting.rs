@@ -54,10 +54,21 @@ impl Setting {
 
     /// With the rendezvous at a public address and the peers wherever they are.
     pub fn of(ide: Place, debuggee: Place, public: Place, address: std::net::IpAddr) -> Self {
+        Self::with_rendezvous(ide, debuggee, public, &address.to_string(), [""; 0])
+    }
+
+    /// The same, with what the rendezvous is called and with more arguments of it.
+    pub fn with_rendezvous<A: Into<OsString>>(
+        ide: Place,
+        debuggee: Place,
+        public: Place,
+        host: &str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
         let transcript = Transcript::new();
-        let public_host = address.to_string();
-        let rendezvous =
-            RendezvousCommand::new(&public, "0.0.0.0:3478", &public_host, &transcript).start();
+        let rendezvous = RendezvousCommand::new(&public, "0.0.0.0:3478", host, &transcript)
+            .args(arguments)
+            .start();
         Self {
             ide,
             debuggee,

@@ -267,7 +267,8 @@ pub enum Refusal {
     /// The peer broke the protocol.
     #[error("the rendezvous did not understand this peer")]
     Protocol,
-    /// Nobody waits at the handle, and without the access key or a voucher one may not be the first there.
+    /// Nobody is there yet: the rendezvous has just started, and the listener of the nameplate may be on its way back; or
+    /// nobody waits at the handle, and without the access key or a voucher one may not be the first there.
     #[error("the peer is not there")]
     NobodyThere,
 }

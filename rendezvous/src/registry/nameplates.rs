@@ -299,6 +299,14 @@ impl Registry {
             // Nobody pairs with itself.
             Ok(listener) if listener == id => return Err(Refusal::Protocol),
             Ok(listener) => listener,
+            // The process before this one may have known it, and its listener is on the way back.
+            Err(Refusal::NameplateUnknown)
+                if self
+                    .returning_until
+                    .is_some_and(|until| now.instant < until) =>
+            {
+                return Err(Refusal::NobodyThere);
+            }
             Err(refusal) => {
                 if refusal != Refusal::NameplateBusy {
                     let more = self.limits.join_miss_cost.saturating_sub(1);

@@ -52,7 +52,9 @@ impl Bench {
     /// As if the process had been started again with the same state directory.
     fn restart(&mut self) {
         let vouchers = Vouchers::new(&self.secret, &self.key);
-        self.registry = Registry::new(self.limits.clone(), self.key.clone(), false, vouchers);
+        let (limits, key) = (self.limits.clone(), self.key.clone());
+        self.registry = Registry::new(limits, key, false, vouchers);
+        self.registry.await_return(self.now.instant);
     }
 
     fn pass(&mut self, time: Duration) {

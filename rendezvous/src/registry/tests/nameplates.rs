@@ -36,6 +36,28 @@ fn a_nameplate_that_nobody_has_is_unknown() {
 }
 
 #[test]
+fn after_a_restart_a_nameplate_counts_as_unknown_only_when_its_listener_had_time_to_come_back() {
+    let mut bench = Bench::new();
+    bench.arrive(LISTENER, bench.key());
+    let claim = bench.listen(LISTENER, None);
+    bench.restart();
+    bench.arrive(CONNECTOR, Credential::None);
+    // As often as a connector asks: it must not run into the limit of guesses.
+    for _ in 0..10 {
+        let early = bench.join(CONNECTOR, claim.nameplate);
+        assert_eq!(refusal(&early), Some(Refusal::NobodyThere));
+        bench.pass(Duration::from_secs(1));
+    }
+    bench.pass(bench.limits.return_within);
+    let late = bench.join(CONNECTOR, claim.nameplate);
+    assert_eq!(refusal(&late), Some(Refusal::NameplateUnknown));
+    bench.arrive(LISTENER, bench.key());
+    bench.listen(LISTENER, Some(claim.clone()));
+    let found = bench.join(CONNECTOR, claim.nameplate);
+    assert_eq!(refusal(&found), None);
+}
+
+#[test]
 fn a_late_join_is_told_what_became_of_the_nameplate() {
     for (fate, expected) in [
         (Fate::Used, Refusal::NameplateUsed),
