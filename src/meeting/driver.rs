@@ -17,6 +17,7 @@ use super::{
     MeetingCommand, MeetingConfig, MeetingEvent, Whom,
     channel::{Channel, encode},
     exchanges::{Arriving, Pending},
+    stun,
 };
 use crate::{
     failure::{ErrorCode, Failure},
@@ -131,9 +132,10 @@ impl Driver {
             LinkEvent::Up {
                 rendezvous, stun, ..
             } => {
+                let host = &self.config.rendezvous.host;
                 self.up = Some(Rendezvous {
                     address: rendezvous,
-                    stun: with_addresses(stun, rendezvous),
+                    stun: stun::as_seen_from_here(stun, rendezvous, host).await,
                 });
                 self.tell(MeetingEvent::LinkUp).await;
                 self.register();
@@ -404,20 +406,6 @@ impl Driver {
         // Without an owner the task ends at its next step.
         let _ = self.report.send(event).await;
     }
-}
-
-/// Replaces unspecified addresses by the one at which the rendezvous was reached.
-fn with_addresses(stun: Vec<SocketAddr>, rendezvous: SocketAddr) -> Vec<SocketAddr> {
-    let reached = rendezvous.ip().to_canonical();
-    stun.into_iter()
-        .map(|address| {
-            let ip = match address.ip() {
-                ip if ip.is_unspecified() => reached,
-                ip => ip.to_canonical(),
-            };
-            SocketAddr::new(ip, address.port())
-        })
-        .collect()
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -7,6 +7,7 @@
 mod channel;
 mod driver;
 mod exchanges;
+mod stun;
 
 use std::{
     net::{IpAddr, SocketAddr},

@@ -10,7 +10,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::watcher;
+use super::{sleep, watcher};
 
 /// Why to look again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +41,14 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// A signal that is given whenever this host's interfaces change, until all clones are gone. To be called within
-    /// a tokio runtime.
+    /// A signal that is given whenever this host's interfaces change and whenever it has slept, until all clones are
+    /// gone. To be called within a tokio runtime.
     pub fn of_this_host() -> Self {
         let silent = Self::silent();
-        let watcher = tokio::spawn(watcher::watch(silent.clone()));
+        let changes = silent.clone();
+        let watcher = tokio::spawn(async move {
+            tokio::join!(watcher::watch(changes.clone()), sleep::watch(changes));
+        });
         Self {
             _watcher: Some(Arc::new(AbortOnDropHandle::new(watcher))),
             ..silent

@@ -3,5 +3,6 @@
 pub mod changes;
 pub mod interfaces;
 pub mod mux;
+mod sleep;
 pub mod stun_servers;
 mod watcher;

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     facts::HostFacts,
     failure::{ErrorCode, Failure},
+    net::changes::{Changes, Reason},
     pairing::SessionKeys,
     path::{PathCommand, PathEvent, Paths, Search},
     policy::PathPolicy,
@@ -84,6 +85,7 @@ pub(super) struct Driver {
     /// What came about streams before the forwards were known: QUIC delivers its streams in any order.
     pub(super) early: VecDeque<Event>,
     pub(super) closing: CancellationToken,
+    changes: Changes,
     pub(super) searching: bool,
     /// What the traversal was told last: whether there are streams.
     streams_active: bool,
@@ -131,6 +133,7 @@ impl Driver {
             tasks: JoinSet::new(),
             early: VecDeque::new(),
             closing,
+            changes: config.changes,
             searching: false,
             streams_active: false,
             silence_told: None,
@@ -150,6 +153,7 @@ impl Driver {
                 self.over = Some(SessionEnd::Failed(failure));
             }
         }
+        let mut changes = self.changes.subscribe();
         let mut next_look = Instant::now();
         while self.over.is_none() {
             tokio::select! {
@@ -172,6 +176,14 @@ impl Driver {
                         self.tunnels.forgive();
                     }
                     next_look = Instant::now() + self.on_tick();
+                }
+                reason = changes.changed() => {
+                    if let Reason::Woke { .. } = reason {
+                        self.tunnels.forgive();
+                    }
+                    // The peer may have given up what stands here.
+                    self.tunnels.ask();
+                    next_look = Instant::now() + QUICK_LOOK;
                 }
                 Some(_) = self.tasks.join_next() => {}
             }

@@ -138,11 +138,16 @@ impl Tunnels {
             look.moved |= pulse.beats() != beats;
         }
         if ask {
-            for Up { tunnel, .. } in self.up.iter().filter(|up| !up.pulse.is_suspect()) {
-                tunnel.send(TunnelMessage::Ping);
-            }
+            self.ask();
         }
         look
+    }
+
+    /// Asks all that are not suspect whether they are alive; those are asked anyway.
+    pub(super) fn ask(&self) {
+        for Up { tunnel, .. } in self.up.iter().filter(|up| !up.pulse.is_suspect()) {
+            tunnel.send(TunnelMessage::Ping);
+        }
     }
 
     /// Takes back what the last looks held against the tunnels: this process did not run in the meantime.

@@ -276,6 +276,7 @@ impl Engine {
 
     fn on_send_failed(&mut self, key: PairKey) {
         self.checks.on_send_failed(key);
+        self.gathering.on_send_failed(key.0, key.1);
         if let Some(direct) = self.direct.as_mut().filter(|d| d.key() == key) {
             direct.consent.doubt(self.now);
         }

@@ -147,6 +147,16 @@ impl Gathering {
         }
     }
 
+    /// Waits for a server no longer that cannot be reached from here, as one of a family that this host does not have.
+    pub(crate) fn on_send_failed(&mut self, socket: SocketId, server: SocketAddr) {
+        let is_it = |q: &&mut Query| (q.socket, q.server) == (socket, server);
+        if let Some(query) = self.queries.iter_mut().find(is_it)
+            && query.answer.is_none()
+        {
+            query.next_at = None;
+        }
+    }
+
     /// Whether mappings are kept alive and watched; not needed while a direct path does that.
     pub(crate) fn set_refreshing(&mut self, now: Instant, refreshing: bool) {
         if refreshing && !self.refreshing {
@@ -370,6 +380,18 @@ mod tests {
         );
         assert!(!gathering.check_settled(start));
         assert!(gathering.check_settled(start + Timing::default().gathering));
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_reached_delays_nothing() {
+        let start = Instant::now();
+        let mut gathering = two_servers(start);
+        while gathering.poll(start).is_some() {}
+        gathering.on_send_failed(SocketId::V4, server(2));
+        assert!(!gathering.check_settled(start));
+        let mapped: SocketAddr = ([198, 51, 100, 1], 7).into();
+        gathering.on_answer(start, SocketId::V4, server(1), mapped);
+        assert!(gathering.check_settled(start));
     }
 
     #[test]
