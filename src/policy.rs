@@ -13,6 +13,20 @@ pub enum PathPolicy {
     Direct,
     /// Through the relay alone
     Relay,
+    /// Through the relay alone, and over TCP: this end sends no UDP at all
+    RelayTcp,
+}
+
+impl PathPolicy {
+    /// Whether a direct path may be looked for.
+    pub fn allows_direct(self) -> bool {
+        matches!(self, Self::Any | Self::Direct)
+    }
+
+    /// Whether the relay may be used.
+    pub fn allows_relay(self) -> bool {
+        self != Self::Direct
+    }
 }
 
 /// What a forward does while nothing listens at its far end: `--absent`.

@@ -18,8 +18,9 @@ use crate::{
     net::{changes::Changes, stun_servers::FurtherServers},
     pairing::{KnownPeer, KnownPeers},
     peer_name::PeerName,
-    policy::Absent,
+    policy::{Absent, PathPolicy},
     recent::RecentSession,
+    rendezvous::{TcpRoute, Transports},
     report::{
         Activity, Event, Reporter, Status, Untrusted, Waiting, WaitingFor, Warning, WarningCode,
     },
@@ -41,6 +42,8 @@ pub(super) struct Host {
     /// What `p2pdbg ide` reads; of a listener alone.
     recent: Option<RecentSession>,
     reporter: Reporter,
+    /// How the rendezvous is reached over TCP.
+    route: TcpRoute,
     changes: Changes,
     further_stun: FurtherServers,
     absent: Option<Absent>,
@@ -95,6 +98,7 @@ impl Host {
         let recent =
             (role == Role::Listener).then(|| RecentSession::begin(facts.clone(), &forwards));
         let further_stun = FurtherServers::look_up(&options.stun);
+        let route = TcpRoute::new(&options.rendezvous);
         let host = Self {
             role,
             options,
@@ -103,6 +107,7 @@ impl Host {
             facts,
             state,
             recent,
+            route,
             reporter,
             changes: Changes::of_this_host(),
             further_stun,
@@ -159,6 +164,11 @@ impl Host {
             identity: Arc::clone(&self.identity),
             name: self.options.name.clone(),
             whom,
+            route: self.route.clone(),
+            transports: match self.options.path {
+                PathPolicy::RelayTcp => Transports::Tcp,
+                _ => Transports::Any,
+            },
             changes: self.changes.clone(),
         }));
     }
@@ -300,6 +310,7 @@ impl Host {
             path: self.options.path,
             resume_for: self.options.resume_for,
             facts: self.facts.clone(),
+            route: self.route.clone(),
             changes: self.changes.clone(),
             reporter: self.reporter.clone(),
             peer_name: peer,
@@ -458,6 +469,7 @@ impl Host {
             stun: self.further_stun.beside(at.stun),
             peer_seen: at.peer_seen,
             peer_bound: at.peer_bound,
+            over_tcp: at.over_tcp,
         }
     }
 

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     failure::{ErrorCode, Failure},
     pairing::{self, Attempts, KnownPeer},
-    rendezvous::{Link, LinkError, LinkEvent},
+    rendezvous::{Link, LinkConfig, LinkError, LinkEvent},
 };
 
 /// How long an exchange may take.
@@ -54,6 +54,7 @@ pub(super) struct Driver {
 pub(super) struct Rendezvous {
     pub(super) address: SocketAddr,
     pub(super) stun: Vec<SocketAddr>,
+    pub(super) over_tcp: bool,
 }
 
 pub(super) struct ListenerCode {
@@ -68,7 +69,12 @@ impl Driver {
             Some(key) => Credential::AccessKey(key.clone()),
             None => Credential::None,
         };
-        let link = Link::open(config.rendezvous.clone(), credential, &config.changes);
+        let link = LinkConfig {
+            url: config.rendezvous.clone(),
+            route: config.route.clone(),
+            transports: config.transports,
+        };
+        let link = Link::open(link, credential, &config.changes);
         let known = match &config.whom {
             Whom::Known(peer) => Some(peer.clone()),
             Whom::CodeHolder | Whom::CodeMaker(_) => None,
@@ -130,12 +136,16 @@ impl Driver {
     pub(super) async fn handle_link(&mut self, event: LinkEvent) {
         match event {
             LinkEvent::Up {
-                rendezvous, stun, ..
+                rendezvous,
+                stun,
+                over_tcp,
+                ..
             } => {
                 let host = &self.config.rendezvous.host;
                 self.up = Some(Rendezvous {
                     address: rendezvous,
                     stun: stun::as_seen_from_here(stun, rendezvous, host).await,
+                    over_tcp,
                 });
                 self.tell(MeetingEvent::LinkUp).await;
                 self.register();

@@ -218,6 +218,7 @@ impl Driver {
             stun: up.stun.clone(),
             peer_seen: introduction.peer_seen.clone(),
             peer_bound: false,
+            over_tcp: up.over_tcp,
         })
     }
 

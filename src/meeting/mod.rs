@@ -31,7 +31,7 @@ use crate::{
     net::changes::Changes,
     pairing::{KnownPeer, PairSecret, SessionKeys},
     peer_name::PeerName,
-    rendezvous::LinkError,
+    rendezvous::{LinkError, TcpRoute, Transports},
 };
 
 /// How many commands or events may wait.
@@ -49,6 +49,10 @@ pub struct MeetingConfig {
     pub name: PeerName,
     /// Whom.
     pub whom: Whom,
+    /// How the rendezvous is reached over TCP.
+    pub route: TcpRoute,
+    /// Which transports may be used to reach it.
+    pub transports: Transports,
     /// Says when this host's network changes.
     pub changes: Changes,
 }
@@ -91,6 +95,8 @@ pub struct MeetingPoint {
     pub peer_seen: Vec<IpAddr>,
     /// Whether the peer has bound its leg already.
     pub peer_bound: bool,
+    /// Whether it took TCP to reach the rendezvous.
+    pub over_tcp: bool,
 }
 
 /// A peer that has been met, and with which a session can begin.

@@ -1,6 +1,7 @@
 //! This host's network: sockets where datagrams enter and leave, and the news that something has changed.
 
 pub mod changes;
+pub(crate) mod detour;
 pub mod interfaces;
 pub mod mux;
 mod sleep;

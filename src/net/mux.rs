@@ -10,7 +10,10 @@ use std::{
     io::IoSliceMut,
     net::{SocketAddr, UdpSocket},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -20,6 +23,8 @@ use quinn::{
     udp::{RecvMeta, Transmit},
 };
 use tokio::sync::mpsc;
+
+use super::detour::Detour;
 
 /// A datagram that is not QUIC.
 #[derive(Debug)]
@@ -42,6 +47,9 @@ pub struct MuxSocket {
     /// The same socket once more, for its options.
     options: UdpSocket,
     others: mpsc::Sender<Datagram>,
+    detour: Detour,
+    /// Whose turn it is to be received from first: the detour's?
+    detour_first: AtomicBool,
 }
 
 impl MuxSocket {
@@ -62,6 +70,8 @@ impl MuxSocket {
             quic,
             options,
             others,
+            detour: Detour::new(),
+            detour_first: AtomicBool::new(false),
         }))
     }
 
@@ -98,6 +108,24 @@ impl MuxSocket {
             socket.set_unicast_hops_v6(usual)?;
             sent
         }
+    }
+
+    /// The way by which QUIC's datagrams may leave and come instead.
+    pub(crate) fn detour(&self) -> &Detour {
+        &self.detour
+    }
+
+    fn poll_udp(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let received = ready!(self.quic.poll_recv(cx, bufs, meta))?;
+        for (batch, meta) in bufs.iter_mut().zip(meta.iter_mut()).take(received) {
+            self.keep_quic(batch, meta);
+        }
+        Poll::Ready(Ok(received))
     }
 
     /// Takes what is not QUIC out of a received batch, which holds datagrams of `meta.stride` bytes back to back,
@@ -143,6 +171,9 @@ impl AsyncUdpSocket for MuxSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        if self.detour.take(transmit) {
+            return Ok(());
+        }
         self.quic.try_send(transmit)
     }
 
@@ -152,11 +183,18 @@ impl AsyncUdpSocket for MuxSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let received = ready!(self.quic.poll_recv(cx, bufs, meta))?;
-        for (batch, meta) in bufs.iter_mut().zip(meta.iter_mut()).take(received) {
-            self.keep_quic(batch, meta);
+        // In turns, so that neither can keep the other waiting. Both are asked before there is nothing.
+        if self.detour_first.fetch_xor(true, Ordering::Relaxed) {
+            match self.detour.poll_recv(cx, bufs, meta) {
+                Poll::Ready(received) => Poll::Ready(Ok(received)),
+                Poll::Pending => self.poll_udp(cx, bufs, meta),
+            }
+        } else {
+            match self.poll_udp(cx, bufs, meta) {
+                Poll::Ready(received) => Poll::Ready(received),
+                Poll::Pending => self.detour.poll_recv(cx, bufs, meta).map(Ok),
+            }
         }
-        Poll::Ready(Ok(received))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

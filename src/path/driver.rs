@@ -3,17 +3,14 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use p2pdbg_punch::{Config, Engine, Family, Input, Obstacle, Output, SocketId};
-use p2pdbg_wire::{relay::RelayFrame, relay::is_relay_frame};
+use p2pdbg_wire::relay::is_relay_frame;
 use tokio::sync::mpsc;
 
-use super::{
-    PathCommand, PathEvent, PathSocket, Search,
-    leg::{Leg, LegAction},
-};
+use super::{OverTcp, PathCommand, PathEvent, PathSocket, Search, relaying::Relaying};
 use crate::net::{
     changes::{Listener, Reason},
     interfaces::local_addresses,
@@ -26,15 +23,12 @@ pub(super) const DATAGRAMS: usize = 1024;
 /// Addresses of the peer that are kept until there is an engine.
 const PEER_SEEN: usize = 32;
 
-/// How long the connector waits to hear that the peer's leg is bound, before it dials all the same.
-const PEER_LEG: Duration = Duration::from_secs(1);
-
 pub(super) struct Driver {
     sockets: HashMap<SocketId, PathSocket>,
     others: mpsc::Sender<Datagram>,
     report: mpsc::Sender<PathEvent>,
     seed: [u8; 32],
-    relay: Option<Relay>,
+    relaying: Relaying,
     engine: Option<Engine>,
     /// What was learned before there was an engine.
     peer_seen: Vec<IpAddr>,
@@ -45,50 +39,20 @@ pub(super) struct Driver {
     news: VecDeque<PathEvent>,
 }
 
-struct Relay {
-    leg: Leg,
-    address: SocketAddr,
-    socket: SocketId,
-    progress: Progress,
-}
-
-impl Relay {
-    /// Binds again, and takes it that the peer's leg is where it was: if it is not, dialling costs a repetition.
-    fn rebind(&mut self, now: Instant) {
-        let peer_bound = match self.progress {
-            Progress::Binding { peer_bound } => peer_bound,
-            Progress::Bound { dial_at } => dial_at <= now,
-            Progress::Told => true,
-        };
-        self.leg.rebind(now);
-        self.progress = Progress::Binding { peer_bound };
-    }
-}
-
-/// How far the relay is from carrying something.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    /// This leg is not bound.
-    Binding { peer_bound: bool },
-    /// This leg is bound; the other one, not as far as this end knows, until then.
-    Bound { dial_at: Instant },
-    /// The session was told.
-    Told,
-}
-
 impl Driver {
     pub(super) fn new(
         sockets: Vec<PathSocket>,
         others: mpsc::Sender<Datagram>,
         report: mpsc::Sender<PathEvent>,
         seed: [u8; 32],
+        over_tcp: OverTcp,
     ) -> Self {
         Self {
             sockets: sockets.into_iter().map(|s| (s.id, s)).collect(),
             others,
             report,
             seed,
-            relay: None,
+            relaying: Relaying::new(over_tcp),
             engine: None,
             peer_seen: Vec::new(),
             obstacle: None,
@@ -111,6 +75,7 @@ impl Driver {
                     Some(command) => self.handle_command(command),
                     None => return,
                 },
+                event = self.relaying.event() => self.relaying.handle_event(event, &self.sockets),
                 () = sleep_until(timeout) => self.handle_timeout(),
                 reason = changes.changed() => self.on_network_changed(reason),
             }
@@ -121,22 +86,14 @@ impl Driver {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let relay = self.relay.as_ref().and_then(|relay| match relay.progress {
-            Progress::Binding { .. } => relay.leg.poll_timeout(),
-            Progress::Bound { dial_at } => Some(dial_at),
-            Progress::Told => None,
-        });
+        let relay = self.relaying.poll_timeout();
         let engine = self.engine.as_ref().and_then(Engine::poll_timeout);
         relay.into_iter().chain(engine).min()
     }
 
     fn handle_timeout(&mut self) {
         let now = Instant::now();
-        if let Some(relay) = &mut self.relay
-            && let Some(LegAction::Send(frame)) = relay.leg.handle_timeout(now)
-        {
-            send(&self.sockets, relay.socket, relay.address, &frame, None);
-        }
+        self.relaying.handle_timeout();
         if let Some(engine) = &mut self.engine {
             engine.handle(now, Input::Timeout);
         }
@@ -147,7 +104,7 @@ impl Driver {
             return;
         };
         if is_relay_frame(first) {
-            self.handle_relay_frame(datagram);
+            self.relaying.handle_frame(datagram);
         } else if let Some(engine) = &mut self.engine {
             let input = Input::Datagram {
                 socket: datagram.socket,
@@ -158,68 +115,25 @@ impl Driver {
         }
     }
 
-    fn handle_relay_frame(&mut self, datagram: &Datagram) {
-        let Some(relay) = &mut self.relay else {
-            return;
-        };
-        if (datagram.socket, datagram.from) != (relay.socket, relay.address) {
-            return;
-        }
-        let Ok(frame) = RelayFrame::decode(&datagram.payload) else {
-            return;
-        };
-        match relay.leg.handle_frame(&frame) {
-            Some(LegAction::Send(frame)) => {
-                send(&self.sockets, relay.socket, relay.address, &frame, None);
-            }
-            Some(LegAction::Bound) => {
-                let now = Instant::now();
-                let dial_at = match relay.progress {
-                    Progress::Binding { peer_bound: false } => now + PEER_LEG,
-                    _ => now,
-                };
-                relay.progress = Progress::Bound { dial_at };
-            }
-            Some(LegAction::Gone) => {
-                self.relay = None;
-                self.tell(PathEvent::RelayGone);
-            }
-            None => {}
-        }
-    }
-
     fn handle_command(&mut self, command: PathCommand) {
-        let now = Instant::now();
         match command {
             PathCommand::Introduced {
                 leg,
                 rendezvous,
                 peer_seen,
                 peer_bound,
+                over_tcp,
             } => {
                 self.on_peer_seen(&peer_seen);
                 self.on_this_host = rendezvous.ip().to_canonical().is_loopback();
-                let Some(leg) = leg else {
-                    return;
-                };
-                let socket = match rendezvous.ip().to_canonical() {
-                    IpAddr::V4(_) => SocketId::V4,
-                    IpAddr::V6(_) => SocketId::V6,
-                };
-                self.relay = Some(Relay {
-                    leg: Leg::new(leg, now),
-                    address: SocketAddr::new(rendezvous.ip().to_canonical(), rendezvous.port()),
-                    socket,
-                    progress: Progress::Binding { peer_bound },
-                });
+                if let Some(leg) = leg {
+                    self.relaying
+                        .begin(leg, rendezvous, over_tcp, peer_bound, &self.sockets);
+                }
             }
             PathCommand::PeerSeen(addresses) => {
                 self.on_peer_seen(&addresses);
-                match self.relay.as_mut().map(|relay| &mut relay.progress) {
-                    Some(Progress::Binding { peer_bound }) => *peer_bound = true,
-                    Some(Progress::Bound { dial_at }) => *dial_at = now,
-                    Some(Progress::Told) | None => {}
-                }
+                self.relaying.on_peer_bound();
             }
             PathCommand::Search(search) => self.start_engine(search),
             PathCommand::PeerSignal(signal) => self.tell_engine(Input::PeerSignal(&signal)),
@@ -230,15 +144,9 @@ impl Driver {
             }
             PathCommand::Silent => {
                 self.tell_engine(Input::PathSilent);
-                self.rebind(now);
+                self.relaying.rebind();
             }
-            PathCommand::RelayLost => self.rebind(now),
-        }
-    }
-
-    fn rebind(&mut self, now: Instant) {
-        if let Some(relay) = &mut self.relay {
-            relay.rebind(now);
+            PathCommand::RelayLost => self.relaying.rebind(),
         }
     }
 
@@ -275,9 +183,7 @@ impl Driver {
         tracing::debug!(?reason, "looking at all paths again");
         self.tell_addresses();
         self.tell_engine(Input::NetworkChanged);
-        if let Some(relay) = &mut self.relay {
-            relay.rebind(Instant::now());
-        }
+        self.relaying.on_network_changed();
     }
 
     fn tell_addresses(&mut self) {
@@ -293,7 +199,8 @@ impl Driver {
 
     /// Carries out what leg and engine want; whether the session still listens.
     async fn flush(&mut self) -> bool {
-        self.flush_relay();
+        let news = self.relaying.flush(&self.sockets);
+        self.news.extend(news);
         while let Some(output) = self.engine.as_mut().and_then(Engine::poll_output) {
             self.act(output);
         }
@@ -310,22 +217,6 @@ impl Driver {
             }
         }
         true
-    }
-
-    fn flush_relay(&mut self) {
-        let now = Instant::now();
-        let Some(relay) = &mut self.relay else {
-            return;
-        };
-        if !matches!(relay.progress, Progress::Bound { dial_at } if dial_at <= now) {
-            return;
-        }
-        relay.progress = Progress::Told;
-        let remote = relay.address;
-        if let Some(socket) = self.sockets.get(&relay.socket) {
-            let socket = socket.clone();
-            self.tell(PathEvent::Relay { socket, remote });
-        }
     }
 
     fn act(&mut self, output: Output) {

@@ -5,18 +5,21 @@
 
 mod driver;
 mod leg;
+mod leg_stream;
+mod relay;
+mod relaying;
 mod sockets;
 
 use std::net::{IpAddr, SocketAddr};
 
 use p2pdbg_punch::{LossReason, Obstacle, PunchKey, Role};
-use p2pdbg_wire::relay::LegGrant;
+use p2pdbg_wire::{relay::LegGrant, tunnel::PathKind};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use sockets::PathSocket;
 
-use crate::net::changes::Changes;
+use crate::{net::changes::Changes, rendezvous::TcpRoute, report::Via};
 
 /// How many commands or events may wait.
 const QUEUE: usize = 256;
@@ -34,6 +37,8 @@ pub enum PathCommand {
         peer_seen: Vec<IpAddr>,
         /// Whether the peer has bound its leg already.
         peer_bound: bool,
+        /// Whether it took TCP to reach the rendezvous.
+        over_tcp: bool,
     },
     /// The rendezvous saw the peer bind its leg, from these addresses.
     PeerSeen(Vec<IpAddr>),
@@ -74,6 +79,8 @@ pub enum PathEvent {
         socket: PathSocket,
         /// At the relay's address.
         remote: SocketAddr,
+        /// What carries this end's leg.
+        carrier: Carrier,
     },
     /// The relay knows the leg no longer; another introduction is needed.
     RelayGone,
@@ -92,6 +99,42 @@ pub enum PathEvent {
     Obstacle(Obstacle),
 }
 
+/// What carries a leg of the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// UDP.
+    Udp,
+    /// TLS over TCP.
+    Tcp,
+}
+
+impl Carrier {
+    /// How a tunnel is named that is dialled over it.
+    pub fn path(self) -> PathKind {
+        match self {
+            Self::Udp => PathKind::RelayUdp,
+            Self::Tcp => PathKind::RelayTcp,
+        }
+    }
+
+    /// What reports say.
+    pub fn via(self) -> Via {
+        match self {
+            Self::Udp => Via::Udp,
+            Self::Tcp => Via::Tcp,
+        }
+    }
+}
+
+/// How the relay is used over TCP.
+#[derive(Debug, Clone)]
+pub struct OverTcp {
+    /// How it is reached.
+    pub route: TcpRoute,
+    /// Whether UDP must not be used for it.
+    pub alone: bool,
+}
+
 /// A handle on the task that owns the sockets; dropping it closes them.
 #[derive(Debug)]
 pub struct Paths {
@@ -106,12 +149,12 @@ impl Paths {
     ///
     /// # Errors
     /// If this host has no UDP at all.
-    pub fn open(seed: [u8; 32], changes: &Changes) -> std::io::Result<Self> {
+    pub fn open(seed: [u8; 32], changes: &Changes, over_tcp: OverTcp) -> std::io::Result<Self> {
         let (others, datagrams) = mpsc::channel(driver::DATAGRAMS);
         let sockets = PathSocket::open_both(&others)?;
         let (commands, receiver) = mpsc::channel(QUEUE);
         let (report, events) = mpsc::channel(QUEUE);
-        let driver = driver::Driver::new(sockets.clone(), others, report, seed);
+        let driver = driver::Driver::new(sockets.clone(), others, report, seed, over_tcp);
         let task = AbortOnDropHandle::new(tokio::spawn(driver.run(
             datagrams,
             receiver,

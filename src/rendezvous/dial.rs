@@ -1,83 +1,141 @@
-//! One attempt to reach the rendezvous over QUIC: every address of its name, raced.
+//! One attempt to reach the rendezvous: every address of its name, over QUIC at once and over TCP a little later, raced
+//! (RFC 8305, with the transports in place of the families).
+//!
+//! TCP costs more round trips and is only there for networks that let no UDP through; where both work, QUIC has won
+//! before TCP begins. A connection that came up over TCP is kept for as long as it lives: what goes over it is little.
+//! The next attempt races anew.
 
-use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, net::SocketAddr, pin::pin, time::Duration};
 
-use p2pdbg_identity::tls;
 use p2pdbg_wire::url::RendezvousUrl;
-use quinn::{
-    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, TokioRuntime,
-    TransportConfig, VarInt, crypto::rustls::QuicClientConfig,
-};
 use tokio::task::JoinSet;
 
-use super::LinkError;
-use crate::report::Untrusted;
+use super::{
+    LinkError,
+    connection::{Carrier, Connection},
+    quic,
+    tls::TcpRoute,
+};
 
 /// How long an address may take to complete its handshake.
-const HANDSHAKE: Duration = Duration::from_secs(6);
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(6);
 
 /// The next address is tried this much later (RFC 8305 section 5).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// Before the first measurement: repeats a lost first packet after 0.3 s rather than after 1 s.
-const INITIAL_RTT: Duration = Duration::from_millis(100);
+/// TCP begins this much later than QUIC.
+const TCP_LATER: Duration = Duration::from_millis(300);
 
-/// Half of the shortest mapping lifetime that is at all common, so the mapping at a NAT stays open.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// An address that stands for none (RFC 7600): that of a rendezvous that only the proxy can resolve.
+const UNKNOWN: [u8; 4] = [192, 0, 0, 8];
 
-/// A rendezvous that is silent for this long is lost.
-const SILENCE: Duration = Duration::from_secs(25);
-
-/// TLS alert `no_application_protocol` (RFC 7301 section 3.2) as a QUIC crypto error.
-const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
-
-/// A connection, and the endpoint that must live as long.
-pub(super) struct Dialed {
-    pub(super) connection: Connection,
-    pub(super) endpoint: Endpoint,
+/// Which transports may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transports {
+    /// QUIC first, and TCP where it does not get through.
+    Any,
+    /// TCP alone.
+    Tcp,
 }
 
-impl Dialed {
-    /// Carries the connection over to another socket (RFC 9000 section 9): the address and the NAT's mapping of the old
-    /// one may be gone. What this sends shows whether the rendezvous is still there, and it learns the new address.
-    pub(super) fn move_to_new_socket(&self) {
-        let moved = bind(self.connection.remote_address()).and_then(|s| self.endpoint.rebind(s));
-        if let Err(error) = moved {
-            tracing::debug!(%error, "the connection to the rendezvous stays on its socket");
+/// Connects by whatever completes a handshake first.
+pub(super) async fn dial(
+    url: &RendezvousUrl,
+    route: &TcpRoute,
+    transports: Transports,
+) -> Result<Connection, LinkError> {
+    let unreachable = LinkError::Unreachable {
+        authority: url.authority(),
+    };
+    let mut race = Race {
+        attempts: JoinSet::new(),
+        worst: unreachable,
+    };
+    let by_tcp_after = match transports {
+        Transports::Any => TCP_LATER,
+        Transports::Tcp => Duration::ZERO,
+    };
+    if route.has_proxy() {
+        race.begin_tcp(route, None, by_tcp_after);
+    }
+    let mut resolving = pin!(resolve(url));
+    let mut addresses = VecDeque::new();
+    let mut resolved = false;
+    loop {
+        tokio::select! {
+            found = &mut resolving, if !resolved => {
+                resolved = true;
+                match found {
+                    Ok(found) => addresses.extend(found),
+                    Err(error) => race.note(error),
+                }
+                let config = match transports {
+                    Transports::Any => Some(quic::client_config(url).map_err(|e| LinkError::Local(e.to_string()))?),
+                    Transports::Tcp => None,
+                };
+                let mut delay = Duration::ZERO;
+                for &address in &addresses {
+                    if let Some(config) = &config {
+                        let (url, config) = (url.without_key(), config.clone());
+                        race.begin(delay, async move { quic::dial(&url, address, config).await });
+                    }
+                    if !route.has_proxy() {
+                        race.begin_tcp(route, Some(address), by_tcp_after + delay);
+                    }
+                    delay += STAGGER;
+                }
+            }
+            Some(attempt) = race.attempts.join_next() => match attempt {
+                Ok(Ok((connection, address))) => {
+                    let known = address.or(addresses.front().copied());
+                    let remote = known.unwrap_or((UNKNOWN, url.port).into());
+                    return Ok(Connection::new(remote, connection));
+                }
+                Ok(Err(error)) => race.note(error),
+                Err(_) => {}
+            },
+            else => return Err(race.worst),
         }
     }
 }
 
-/// Connects to the first of the rendezvous' addresses that completes a handshake.
-pub(super) async fn dial(url: &RendezvousUrl) -> Result<Dialed, LinkError> {
-    let authority = url.authority();
-    let addresses = resolve(url).await?;
-    let config = client_config(url).map_err(|e| LinkError::Local(e.to_string()))?;
+/// Whether this is the address of a rendezvous whose address is not known.
+pub(crate) fn is_unknown(address: SocketAddr) -> bool {
+    address.ip() == std::net::IpAddr::from(UNKNOWN)
+}
 
-    let pinned = url.fingerprint.is_some();
-    let mut attempts = JoinSet::new();
-    for (index, address) in addresses.into_iter().enumerate() {
-        let (config, host, authority) = (config.clone(), url.host.clone(), authority.clone());
-        let delay = STAGGER * u32::try_from(index).unwrap_or(u32::MAX);
-        attempts.spawn(async move {
+struct Race {
+    attempts: JoinSet<Result<(Carrier, Option<SocketAddr>), LinkError>>,
+    /// What the person should hear if nothing comes of it.
+    worst: LinkError,
+}
+
+impl Race {
+    fn begin(
+        &mut self,
+        delay: Duration,
+        attempt: impl Future<Output = Result<(Carrier, Option<SocketAddr>), LinkError>> + Send + 'static,
+    ) {
+        self.attempts.spawn(async move {
             tokio::time::sleep(delay).await;
-            dial_address(address, config, &host, authority, pinned).await
+            attempt.await
         });
     }
-    let mut worst = LinkError::Unreachable { authority };
-    while let Some(attempt) = attempts.join_next().await {
-        match attempt {
-            Ok(Ok(dialed)) => return Ok(dialed),
-            // What says more than silence is what the person should hear.
-            Ok(Err(error)) if !matches!(error, LinkError::Unreachable { .. }) => worst = error,
-            Ok(Err(_)) | Err(_) => {}
+
+    fn begin_tcp(&mut self, route: &TcpRoute, address: Option<SocketAddr>, delay: Duration) {
+        let route = route.clone();
+        self.begin(delay, async move {
+            let stream = route.control(address).await?;
+            Ok((Carrier::Tls(Box::new(stream)), address))
+        });
+    }
+
+    /// What says more than what is known already replaces it.
+    fn note(&mut self, error: LinkError) {
+        if error.says() > self.worst.says() {
+            self.worst = error;
         }
     }
-    Err(worst)
 }
 
 async fn resolve(url: &RendezvousUrl) -> Result<Vec<SocketAddr>, LinkError> {
@@ -94,75 +152,4 @@ async fn resolve(url: &RendezvousUrl) -> Result<Vec<SocketAddr>, LinkError> {
         return Err(failed("the name has no address".into()));
     }
     Ok(addresses)
-}
-
-fn client_config(url: &RendezvousUrl) -> anyhow::Result<ClientConfig> {
-    let tls = tls::control_client(url.fingerprint)?;
-    let mut transport = TransportConfig::default();
-    transport
-        .initial_rtt(INITIAL_RTT)
-        .keep_alive_interval(Some(KEEP_ALIVE))
-        .max_idle_timeout(Some(IdleTimeout::try_from(SILENCE)?))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .max_concurrent_bidi_streams(VarInt::from_u32(0));
-    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
-    config.transport_config(Arc::new(transport));
-    Ok(config)
-}
-
-async fn dial_address(
-    address: SocketAddr,
-    config: ClientConfig,
-    host: &str,
-    authority: String,
-    pinned: bool,
-) -> Result<Dialed, LinkError> {
-    let local = |e: &dyn std::fmt::Display| LinkError::Local(e.to_string());
-    let socket = bind(address).map_err(|e| local(&e))?;
-    let mut endpoint_config = EndpointConfig::default();
-    endpoint_config.grease_quic_bit(false);
-    let endpoint = Endpoint::new(endpoint_config, None, socket, Arc::new(TokioRuntime))
-        .map_err(|e| local(&e))?;
-    let connecting = endpoint
-        .connect_with(config, address, host)
-        .map_err(|e| local(&e))?;
-    match tokio::time::timeout(HANDSHAKE, connecting).await {
-        Ok(Ok(connection)) => Ok(Dialed {
-            connection,
-            endpoint,
-        }),
-        Ok(Err(error)) => Err(judge(error, authority, pinned)),
-        Err(_) => Err(LinkError::Unreachable { authority }),
-    }
-}
-
-/// A socket from which `remote` can be reached.
-fn bind(remote: SocketAddr) -> std::io::Result<UdpSocket> {
-    UdpSocket::bind(match remote {
-        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-    })
-}
-
-/// What a failed handshake means.
-fn judge(error: ConnectionError, authority: String, pinned: bool) -> LinkError {
-    match error {
-        ConnectionError::VersionMismatch => LinkError::Version { authority },
-        ConnectionError::TransportError(error) => match u64::from(error.code) {
-            NO_APPLICATION_PROTOCOL => LinkError::Version { authority },
-            // The other crypto errors on this side are about the certificate.
-            0x100..=0x1ff => LinkError::Identity {
-                authority,
-                why: Untrusted::of_error(&error.reason).to_string(),
-                pinned,
-            },
-            _ => LinkError::Version { authority },
-        },
-        ConnectionError::ConnectionClosed(close) => match u64::from(close.error_code) {
-            NO_APPLICATION_PROTOCOL => LinkError::Version { authority },
-            _ => LinkError::lost(&close),
-        },
-        ConnectionError::TimedOut | ConnectionError::Reset => LinkError::Unreachable { authority },
-        other => LinkError::lost(&other),
-    }
 }

@@ -40,6 +40,21 @@ pub enum LinkError {
         /// Whether the URL says which certificate it must be.
         pinned: bool,
     },
+    /// Over UDP nothing answers, and over TCP something else than the rendezvous does: a portal that wants a login, say,
+    /// or a middlebox that opens TLS.
+    #[error("UDP to the rendezvous gets no answer, and over TCP {0}")]
+    InItsPlace(Box<LinkError>),
+    /// The proxy does not open a connection to the rendezvous.
+    #[error("the rendezvous is not reached over UDP, nor through the proxy {proxy}: {why}")]
+    Proxy {
+        /// Host and port.
+        proxy: String,
+        /// What is the matter.
+        why: String,
+    },
+    /// The rendezvous does not answer, and the environment names a proxy that is of no use.
+    #[error("the rendezvous does not answer, and {0}")]
+    NotAProxy(String),
     /// The rendezvous said no.
     #[error("the rendezvous {authority} refused: {refusal}")]
     Refused {
@@ -62,12 +77,26 @@ impl LinkError {
         Self::Lost(Untrusted::of_error(why).to_string())
     }
 
+    /// How much an error says about what is wrong: of several, the person hears the one that says most.
+    pub(super) fn says(&self) -> u8 {
+        match self {
+            LinkError::Unreachable { .. } => 0,
+            LinkError::Local(_) | LinkError::Lost(_) | LinkError::NotAProxy(_) => 1,
+            LinkError::Proxy { .. } | LinkError::Resolve { .. } => 2,
+            LinkError::InItsPlace(_) => 3,
+            LinkError::Version { .. } | LinkError::Identity { .. } | LinkError::Refused { .. } => 4,
+        }
+    }
+
     /// Whether trying again later could help without anybody's doing something.
     pub fn is_passing(&self) -> bool {
         match self {
             LinkError::Resolve { .. }
             | LinkError::Unreachable { .. }
             | LinkError::Lost(_)
+            | LinkError::InItsPlace(_)
+            | LinkError::Proxy { .. }
+            | LinkError::NotAProxy(_)
             | LinkError::Local(_) => true,
             LinkError::Version { .. } | LinkError::Identity { .. } => false,
             LinkError::Refused { refusal, .. } => {
@@ -86,7 +115,23 @@ impl From<LinkError> for Failure {
             ),
             LinkError::Unreachable { .. } => (
                 ErrorCode::RendezvousUnreachable,
-                "check that p2pdbg-rendezvous runs there, and that UDP to that port is open on the way",
+                "check that p2pdbg-rendezvous runs there, and that UDP or TCP to that port is open on the way",
+            ),
+            LinkError::InItsPlace(spoken) => (
+                match **spoken {
+                    LinkError::Identity { .. } => ErrorCode::RendezvousIdentity,
+                    _ => ErrorCode::RendezvousVersion,
+                },
+                "this network may want a login in a browser first, or open TLS on the way; let UDP or TCP to the rendezvous pass as it is",
+            ),
+            LinkError::Proxy { .. } => (
+                ErrorCode::RendezvousUnreachable,
+                "check HTTPS_PROXY or ALL_PROXY (http://USER:PASSWORD@HOST:PORT), and what the proxy allows; \
+                 NO_PROXY names hosts that are reached without it",
+            ),
+            LinkError::NotAProxy(_) => (
+                ErrorCode::RendezvousUnreachable,
+                "set it to http://USER:PASSWORD@HOST:PORT, or unset it, and let UDP or TCP to the rendezvous pass",
             ),
             LinkError::Version { .. } => (
                 ErrorCode::RendezvousVersion,

@@ -8,18 +8,21 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use p2pdbg_wire::{
-    control::{Credential, FromRendezvous, Refusal, ToRendezvous, close},
+    control::{Credential, FromRendezvous, Refusal, ToRendezvous},
     frame,
     url::RendezvousUrl,
 };
-use quinn::{RecvStream, SendStream, VarInt};
-use tokio::sync::{Notify, mpsc};
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::{Notify, mpsc, watch},
+    time::{Instant, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    LinkError,
-    dial::{Dialed, dial},
+    LinkError, TcpRoute, Transports,
+    connection::{Reader, Rest, Writer},
+    dial::dial,
 };
 use crate::net::changes::{Changes, Listener};
 
@@ -35,6 +38,15 @@ const FRESH: Duration = Duration::from_millis(500);
 /// How long the rendezvous may take to answer the hello.
 const GREETING: Duration = Duration::from_secs(6);
 
+/// How often a connection over TCP is asked whether it lives, as QUIC does by itself.
+const PING: Duration = Duration::from_secs(10);
+
+/// A connection over TCP that is silent for this long is lost.
+const SILENCE: Duration = Duration::from_secs(25);
+
+/// The same after this host's network has changed: TCP does not move to another address.
+const DOUBT: Duration = Duration::from_secs(4);
+
 /// How many messages may wait in either direction.
 const QUEUE: usize = 256;
 
@@ -49,11 +61,24 @@ pub enum LinkEvent {
         rendezvous: SocketAddr,
         /// Where it answers STUN.
         stun: Vec<SocketAddr>,
+        /// Whether it took TCP to reach it.
+        over_tcp: bool,
     },
     /// The rendezvous says something.
     Message(FromRendezvous),
     /// An attempt failed, or the connection was lost. The link tries again unless the error is final.
     Down(LinkError),
+}
+
+/// Where the link leads, and how.
+#[derive(Debug, Clone)]
+pub struct LinkConfig {
+    /// The rendezvous.
+    pub url: RendezvousUrl,
+    /// How it is reached over TCP.
+    pub route: TcpRoute,
+    /// Which transports may be used.
+    pub transports: Transports,
 }
 
 /// A handle on the link; dropping it ends the connection.
@@ -69,7 +94,7 @@ pub struct Link {
 
 impl Link {
     /// Begins to connect, with what lets this peer in at first.
-    pub fn open(url: RendezvousUrl, credential: Credential, changes: &Changes) -> Self {
+    pub fn open(config: LinkConfig, credential: Credential, changes: &Changes) -> Self {
         let (outgoing, to_send) = mpsc::channel(QUEUE);
         let (report, events) = mpsc::channel(QUEUE);
         let (credentials, credential) = tokio::sync::watch::channel(credential);
@@ -78,7 +103,7 @@ impl Link {
         let driver = Driver {
             nudged: Arc::clone(&nudged),
             changes: changes.subscribe(),
-            url,
+            config,
             credential,
             to_send,
             report,
@@ -129,7 +154,7 @@ impl Link {
 struct Driver {
     nudged: Arc<Notify>,
     changes: Listener,
-    url: RendezvousUrl,
+    config: LinkConfig,
     credential: tokio::sync::watch::Receiver<Credential>,
     to_send: mpsc::Receiver<ToRendezvous>,
     report: mpsc::Sender<LinkEvent>,
@@ -203,119 +228,155 @@ impl Driver {
     }
 
     async fn connect(&mut self) -> Result<Connected, LinkError> {
-        let dialed = dial(&self.url).await?;
-        let lost = LinkError::lost;
-        let (send, recv) = dialed.connection.open_bi().await.map_err(|e| lost(&e))?;
-        let mut connected = Connected { dialed, send, recv };
+        let LinkConfig {
+            url,
+            route,
+            transports,
+        } = &self.config;
+        let connection = dial(url, route, *transports).await?;
+        let (rendezvous, over_tcp) = (connection.remote, connection.is_over_tcp());
+        let (reader, writer, rest) = connection.open().await?;
+        let mut connected = Connected {
+            reader,
+            writer,
+            rest,
+        };
         let hello = ToRendezvous::Hello {
             credential: self.credential.borrow_and_update().clone(),
             agent: concat!("p2pdbg/", env!("CARGO_PKG_VERSION")).to_owned(),
         };
-        connected.write(&hello).await?;
-        let answer = tokio::time::timeout(GREETING, read(&mut connected.recv))
+        write(&mut connected.writer, &hello).await?;
+        let authority = url.authority();
+        let answer = timeout(GREETING, read(&mut connected.reader))
             .await
             .map_err(|_| LinkError::Unreachable {
-                authority: self.url.authority(),
+                authority: authority.clone(),
             })??;
         match answer {
             FromRendezvous::Welcome { observed, stun } => {
                 let up = LinkEvent::Up {
                     observed,
-                    rendezvous: connected.dialed.connection.remote_address(),
+                    rendezvous,
                     stun,
+                    over_tcp,
                 };
                 // What was queued for the connection before this one has lost its meaning.
                 while self.to_send.try_recv().is_ok() {}
                 let _ = self.report.send(up).await;
                 Ok(connected)
             }
-            FromRendezvous::Refused { refusal } => Err(LinkError::Refused {
-                authority: self.url.authority(),
-                refusal,
-            }),
-            _ => Err(LinkError::Version {
-                authority: self.url.authority(),
-            }),
+            FromRendezvous::Refused { refusal } => Err(LinkError::Refused { authority, refusal }),
+            _ => Err(LinkError::Version { authority }),
         }
     }
 
     /// Passes messages until the connection is lost (why) or the owner closes the link (`None`).
     async fn converse(&mut self, connected: Connected) -> Option<LinkError> {
         let Connected {
-            dialed,
-            mut send,
-            mut recv,
+            reader,
+            mut writer,
+            rest,
         } = connected;
-        let report = self.report.clone();
-        let mut reader = AbortOnDropHandle::new(tokio::spawn(async move {
-            loop {
-                match read(&mut recv).await {
-                    Ok(message) => {
-                        if report.send(LinkEvent::Message(message)).await.is_err() {
-                            return LinkError::Lost("nobody listens to it".into());
-                        }
-                    }
-                    Err(error) => return error,
-                }
-            }
-        }));
+        let (heard, mut last_heard) = watch::channel(Instant::now());
+        let listening = tokio::spawn(listen(reader, self.report.clone(), heard));
+        let mut listening = AbortOnDropHandle::new(listening);
+        let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
+        ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // When the network changed; what was heard before says nothing about now.
+        let mut changed_at: Option<Instant> = None;
         let error = loop {
+            let heard_at = *last_heard.borrow_and_update();
+            let given_up = match changed_at.filter(|changed| *changed >= heard_at) {
+                Some(changed) => (changed + DOUBT).min(heard_at + SILENCE),
+                None => heard_at + SILENCE,
+            };
             tokio::select! {
-                ended = &mut reader => {
+                ended = &mut listening => {
                     break ended.unwrap_or_else(|e| LinkError::lost(&e));
                 }
                 message = self.to_send.recv() => {
                     let Some(message) = message else { break LinkError::Lost("closed".into()) };
-                    if let Err(error) = write(&mut send, &message).await {
+                    if let Err(error) = write(&mut writer, &message).await {
                         break error;
                     }
                 }
-                _ = self.changes.changed() => dialed.move_to_new_socket(),
+                _ = self.changes.changed() => {
+                    rest.on_network_changed();
+                    changed_at = Some(Instant::now());
+                    ping.reset_immediately();
+                }
+                Ok(()) = last_heard.changed() => {}
+                _ = ping.tick(), if rest.must_be_asked() => {
+                    if let Err(error) = write(&mut writer, &ToRendezvous::Ping).await {
+                        break error;
+                    }
+                }
+                () = tokio::time::sleep_until(given_up), if rest.must_be_asked() => {
+                    break LinkError::Lost("the rendezvous has gone silent".into());
+                }
                 () = self.closing.cancelled() => {
                     while let Ok(message) = self.to_send.try_recv() {
-                        let _ = write(&mut send, &message).await;
+                        let _ = write(&mut writer, &message).await;
                     }
-                    let _ = send.finish();
-                    // It closes once it has read all of it. If this end closed first, what was not read would be lost.
-                    let closed = dialed.connection.closed();
-                    let _ = tokio::time::timeout(Duration::from_millis(500), closed).await;
-                    dialed.connection.close(VarInt::from_u32(close::DONE), b"");
-                    let _ = tokio::time::timeout(Duration::from_millis(200), dialed.endpoint.wait_idle()).await;
+                    rest.close(writer, async {
+                        let _ = (&mut listening).await;
+                    })
+                    .await;
                     return None;
                 }
             }
         };
-        dialed.connection.close(VarInt::from_u32(close::DONE), b"");
+        rest.abandon();
         Some(error)
     }
 }
 
 struct Connected {
-    dialed: Dialed,
-    send: SendStream,
-    recv: RecvStream,
+    reader: Reader,
+    writer: Writer,
+    rest: Rest,
 }
 
-impl Connected {
-    async fn write(&mut self, message: &ToRendezvous) -> Result<(), LinkError> {
-        write(&mut self.send, message).await
+/// Passes on what the rendezvous says until there is no more; gives why.
+async fn listen(
+    mut reader: Reader,
+    report: mpsc::Sender<LinkEvent>,
+    heard: watch::Sender<Instant>,
+) -> LinkError {
+    loop {
+        let message = match read(&mut reader).await {
+            Ok(message) => message,
+            Err(error) => return error,
+        };
+        heard.send_replace(Instant::now());
+        if message == FromRendezvous::Pong {
+            continue;
+        }
+        if report.send(LinkEvent::Message(message)).await.is_err() {
+            return LinkError::Lost("nobody listens to it".into());
+        }
     }
 }
 
-async fn write(send: &mut SendStream, message: &ToRendezvous) -> Result<(), LinkError> {
+async fn write(writer: &mut Writer, message: &ToRendezvous) -> Result<(), LinkError> {
     let mut bytes = Vec::new();
     frame::encode(message, &mut bytes).map_err(|e| LinkError::Local(e.to_string()))?;
-    send.write_all(&bytes)
-        .await
-        .map_err(|e| LinkError::lost(&e))
+    let written = async {
+        writer.write_all(&bytes).await?;
+        writer.flush().await
+    };
+    match timeout(SILENCE, written).await {
+        Ok(written) => written.map_err(|e| LinkError::lost(&e)),
+        Err(_) => Err(LinkError::Lost("the rendezvous takes nothing".into())),
+    }
 }
 
-async fn read(recv: &mut RecvStream) -> Result<FromRendezvous, LinkError> {
+async fn read(reader: &mut Reader) -> Result<FromRendezvous, LinkError> {
     let lost = LinkError::lost;
     let mut prefix = [0; frame::PREFIX];
-    recv.read_exact(&mut prefix).await.map_err(|e| lost(&e))?;
+    reader.read_exact(&mut prefix).await.map_err(|e| lost(&e))?;
     let length = frame::body_length(prefix).map_err(|e| lost(&e))?;
     let mut body = vec![0; length];
-    recv.read_exact(&mut body).await.map_err(|e| lost(&e))?;
+    reader.read_exact(&mut body).await.map_err(|e| lost(&e))?;
     frame::decode(&body).map_err(|e| lost(&e))
 }

@@ -1,8 +1,17 @@
 //! The client of the rendezvous: a control connection that is kept up, and what can be wrong with it.
 
+mod connection;
 mod dial;
 mod error;
 mod link;
+mod proxy;
+mod quic;
+mod tls;
 
+pub use dial::Transports;
 pub use error::LinkError;
-pub use link::{Link, LinkEvent};
+pub use link::{Link, LinkConfig, LinkEvent};
+pub use tls::TcpRoute;
+
+pub(crate) use dial::is_unknown;
+pub(crate) use tls::Stream;

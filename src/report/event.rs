@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use p2pdbg_wire::{code::Code, tunnel};
+use p2pdbg_wire::code::Code;
 use serde::{Deserialize, Serialize};
 
 use super::Untrusted;
@@ -132,17 +132,6 @@ pub enum Via {
     Udp,
     /// TLS over TCP.
     Tcp,
-}
-
-impl PathReport {
-    /// Splits a tunnel's path into kind and carrier.
-    pub fn of_tunnel(path: tunnel::PathKind) -> (PathKind, Via) {
-        match path {
-            tunnel::PathKind::Direct => (PathKind::Direct, Via::Udp),
-            tunnel::PathKind::RelayUdp => (PathKind::Relay, Via::Udp),
-            tunnel::PathKind::RelayTcp => (PathKind::Relay, Via::Tcp),
-        }
-    }
 }
 
 /// The state of one debugger's connection.

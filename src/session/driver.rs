@@ -218,14 +218,16 @@ impl Driver {
                 stun,
                 peer_seen,
                 peer_bound,
+                over_tcp,
             } => {
                 self.paths.command(PathCommand::Introduced {
-                    leg: Some(leg).filter(|_| self.policy != PathPolicy::Direct),
+                    leg: Some(leg).filter(|_| self.policy.allows_relay()),
                     rendezvous,
                     peer_seen,
                     peer_bound,
+                    over_tcp,
                 });
-                if self.policy != PathPolicy::Relay && !self.searching {
+                if self.policy.allows_direct() && !self.searching {
                     self.searching = true;
                     let role = match self.role {
                         Role::Connector => p2pdbg_punch::Role::Controlling,
@@ -262,9 +264,15 @@ impl Driver {
 
     pub(super) fn handle_path(&mut self, event: PathEvent) {
         match event {
-            PathEvent::Relay { socket, remote } => {
-                if self.role == Role::Connector && !self.tunnels.serves(PathKind::RelayUdp) {
-                    self.dial(socket, remote, PathKind::RelayUdp);
+            PathEvent::Relay {
+                socket,
+                remote,
+                carrier,
+            } => {
+                self.on_relay(carrier);
+                let path = carrier.path();
+                if self.role == Role::Connector && !self.tunnels.serves(path) {
+                    self.dial(socket, remote, path);
                 }
             }
             PathEvent::Direct { socket, path } => {

@@ -52,8 +52,9 @@ use crate::{
     forward::{AllowList, Forward, OpenPort},
     net::changes::Changes,
     pairing::SessionKeys,
-    path::Paths,
+    path::{OverTcp, Paths},
     policy::{Absent, PathPolicy},
+    rendezvous::TcpRoute,
     report::{Reporter, Untrusted},
     tunnel::{ControlReader, Tunnel, TunnelConfig, TunnelError},
 };
@@ -87,6 +88,8 @@ pub struct SessionConfig {
     pub resume_for: Duration,
     /// What the peer is told of where this side runs.
     pub facts: HostFacts,
+    /// How the relay is reached over TCP.
+    pub route: TcpRoute,
     /// Says when this host's network changes.
     pub changes: Changes,
     /// Where to report.
@@ -112,6 +115,8 @@ pub enum SessionInput {
         peer_seen: Vec<IpAddr>,
         /// Whether the peer has bound its leg already.
         peer_bound: bool,
+        /// Whether it took TCP to reach the rendezvous.
+        over_tcp: bool,
     },
     /// The rendezvous saw the peer bind its leg.
     PeerSeen(Vec<IpAddr>),
@@ -211,7 +216,12 @@ impl Session {
         let internal = |e: &dyn std::fmt::Display| Failure::new(ErrorCode::Internal, e.to_string());
         let tunnel_config =
             TunnelConfig::new(&config.identity, config.peer).map_err(|e| internal(&e))?;
-        let paths = Paths::open(p2pdbg_wire::secret::random_bytes(), &config.changes)
+        let over_tcp = OverTcp {
+            route: config.route.clone(),
+            alone: config.path == PathPolicy::RelayTcp,
+        };
+        let seed = p2pdbg_wire::secret::random_bytes();
+        let paths = Paths::open(seed, &config.changes, over_tcp)
             .map_err(|e| internal(&format!("cannot open a UDP socket: {e}")))?;
         let (inputs, receiver) = mpsc::channel(QUEUE);
         let closing = CancellationToken::new();

@@ -6,7 +6,7 @@ use p2pdbg_wire::tunnel::{PathKind, TunnelMessage};
 
 use super::{Event, driver::Driver, tunnels};
 use crate::{
-    path::{PathCommand, PathSocket},
+    path::{Carrier, PathCommand, PathSocket},
     tunnel::{ControlReader, Tunnel, TunnelError},
 };
 
@@ -51,6 +51,15 @@ impl Driver {
             tokio::time::sleep(REDIAL).await;
             let _ = events.send(Event::PathFailed(path)).await;
         });
+    }
+
+    /// The leg of the relay is carried by this now.
+    pub(super) fn on_relay(&mut self, carrier: Carrier) {
+        let changed = self.status.on_relay(carrier);
+        let current = self.tunnels.current();
+        if changed && let Some(tunnel) = current.filter(|tunnel| tunnel.path != PathKind::Direct) {
+            self.chart.on_path(self.status.on_path(tunnel));
+        }
     }
 
     /// Has a path looked for anew after its tunnel was lost or did not come up.

@@ -7,8 +7,12 @@ use p2pdbg_wire::tunnel::PathKind;
 use tokio::time::Instant;
 
 use crate::{
+    path::Carrier,
     policy::PathPolicy,
-    report::{Activity, Event as Report, PathReport, Reporter, Status, Waiting},
+    report::{
+        Activity, Event as Report, PathKind as ReportedKind, PathReport, Reporter, Status, Via,
+        Waiting,
+    },
     tunnel::Tunnel,
 };
 
@@ -20,6 +24,8 @@ pub(super) struct StatusLine {
     /// Why the last tunnel in use was left.
     left_because: Option<String>,
     was_direct: bool,
+    /// What carries this end's leg of the relay.
+    carrier: Carrier,
     policy: PathPolicy,
 }
 
@@ -32,6 +38,7 @@ impl StatusLine {
             obstacle: None,
             left_because: None,
             was_direct: false,
+            carrier: Carrier::Udp,
         }
     }
 
@@ -60,10 +67,19 @@ impl StatusLine {
         self.left_because = Some(format!("{} has gone silent", name(path)));
     }
 
+    /// Notes what carries this end's leg of the relay; whether it is another than before.
+    pub(super) fn on_relay(&mut self, carrier: Carrier) -> bool {
+        std::mem::replace(&mut self.carrier, carrier) != carrier
+    }
+
     /// Reports the path that streams use from now on, and gives what was reported.
     pub(super) fn on_path(&mut self, tunnel: &Tunnel) -> PathReport {
         let is_direct = tunnel.path == PathKind::Direct;
-        let (kind, via) = PathReport::of_tunnel(tunnel.path);
+        let (kind, via) = match is_direct {
+            true => (ReportedKind::Direct, Via::Udp),
+            // The peer's leg may be carried otherwise; this end's is what somebody here can do something about.
+            false => (ReportedKind::Relay, self.carrier.via()),
+        };
         let path = self.direct.filter(|_| is_direct);
         let why = match (path, self.left_because.take()) {
             (Some(path), _) => path.technique.to_string(),
@@ -87,10 +103,18 @@ impl StatusLine {
 
     /// Why there is no direct path.
     pub(super) fn why_relayed(&self) -> String {
-        if self.policy == PathPolicy::Relay {
-            return "--path relay was given".to_owned();
+        match self.policy {
+            PathPolicy::Relay => return "--path relay was given".to_owned(),
+            PathPolicy::RelayTcp => return "--path relay-tcp was given".to_owned(),
+            PathPolicy::Any | PathPolicy::Direct => {}
         }
-        let Some(obstacle) = self.obstacle else {
+        let blocked = match self.carrier {
+            Carrier::Udp => None,
+            // STUN says the same a little later.
+            Carrier::Tcp => Some(Obstacle::UdpBlockedHere),
+        };
+        let known = self.obstacle.filter(|obstacle| !is_passing(*obstacle));
+        let Some(obstacle) = known.or(blocked).or(self.obstacle) else {
             return "a direct path is being looked for".to_owned();
         };
         match obstacle.help() {
@@ -142,6 +166,14 @@ fn name(path: PathKind) -> &'static str {
         PathKind::Direct => "the direct path",
         PathKind::RelayUdp | PathKind::RelayTcp => "the relay",
     }
+}
+
+/// Whether it is about an attempt that goes on, rather than about what came of one.
+fn is_passing(obstacle: Obstacle) -> bool {
+    matches!(
+        obstacle,
+        Obstacle::WaitingForPeer | Obstacle::Gathering | Obstacle::Trying { .. } | Obstacle::Lost
+    )
 }
 
 pub(super) fn milliseconds(duration: Duration) -> f64 {

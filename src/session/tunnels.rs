@@ -158,7 +158,7 @@ impl Tunnels {
 
     /// Whether a tunnel of this kind is up and answers, or is being dialled.
     pub(super) fn has(&self, path: PathKind) -> bool {
-        self.dialling.contains(&path) || self.serves(path)
+        self.is_dialling(path) || self.serves(path)
     }
 
     /// Since when nothing has come from the peer, if that is so: there is no tunnel, or the one in use does not answer,
@@ -173,7 +173,7 @@ impl Tunnels {
 
     /// Whether a tunnel of this kind is up and answers.
     pub(super) fn serves(&self, path: PathKind) -> bool {
-        let mut same = self.up.iter().filter(|up| up.tunnel.path == path);
+        let mut same = self.up.iter().filter(|up| same_kind(up.tunnel.path, path));
         same.any(|up| !up.pulse.is_suspect())
     }
 
@@ -184,7 +184,7 @@ impl Tunnels {
         remote: SocketAddr,
         path: PathKind,
     ) -> Option<Dialing> {
-        if self.role != Role::Connector || self.dialling.contains(&path) {
+        if self.role != Role::Connector || self.is_dialling(path) {
             return None;
         }
         self.dialling.push(path);
@@ -195,8 +195,14 @@ impl Tunnels {
         }))
     }
 
+    fn is_dialling(&self, path: PathKind) -> bool {
+        self.dialling
+            .iter()
+            .any(|dialling| same_kind(*dialling, path))
+    }
+
     pub(super) fn on_dial_failed(&mut self, path: PathKind) {
-        self.dialling.retain(|dialling| *dialling != path);
+        self.dialling.retain(|dialling| !same_kind(*dialling, path));
     }
 
     /// Accepts tunnels on a socket from now on; the future runs until the socket is closed.
@@ -219,9 +225,13 @@ impl Tunnels {
 
     /// Adds a tunnel that came up; returns the older ones of the same kind, which have had their time.
     pub(super) fn insert(&mut self, tunnel: Tunnel) -> Vec<u64> {
-        let same = self.up.iter().filter(|up| up.tunnel.path == tunnel.path);
+        let same = self
+            .up
+            .iter()
+            .filter(|up| same_kind(up.tunnel.path, tunnel.path));
         let older = same.map(|up| up.tunnel.epoch).collect();
-        self.dialling.retain(|dialling| *dialling != tunnel.path);
+        self.dialling
+            .retain(|dialling| !same_kind(*dialling, tunnel.path));
         let pulse = Pulse::new();
         self.up.push(Up {
             tunnel,
@@ -240,11 +250,8 @@ impl Tunnels {
 
     /// Settles which tunnel streams should use; whether it is another one than before.
     pub(super) fn choose(&mut self) -> bool {
-        let rank = |path| match path {
-            PathKind::Direct => 2,
-            PathKind::RelayUdp => 1,
-            PathKind::RelayTcp => 0,
-        };
+        // Which of UDP and TCP carries the relay's leg may change under a tunnel, so it makes no difference here.
+        let rank = |path| path == PathKind::Direct;
         let used = self.best.borrow().as_ref().map(|tunnel| tunnel.epoch);
         let open = self.up.iter().filter(|up| up.tunnel.is_open());
         let best = open.max_by_key(|Up { tunnel, pulse, .. }| {
@@ -418,6 +425,11 @@ async fn accept_all(
             Some(_) = handshakes.join_next() => {}
         }
     }
+}
+
+/// Whether both are direct, or both lead over the relay.
+fn same_kind(one: PathKind, other: PathKind) -> bool {
+    (one == PathKind::Direct) == (other == PathKind::Direct)
 }
 
 fn lock(epochs: &Mutex<Epochs>) -> std::sync::MutexGuard<'_, Epochs> {

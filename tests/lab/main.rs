@@ -7,6 +7,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 mod narrow;
+mod udp_blocked;
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! The relay's frames over UDP: how a member of a session ties its source address to its leg.
 //!
 //! ```text
-//! member → relay   BIND       4 | version 1 | leg (16) | zeros to 64 bytes
-//! relay → member   CHALLENGE  5 | version 1 | leg (16) | cookie (32)
+//! member → relay   BIND       4 | version 1 | leg (16) | zeros to 1,200 bytes
+//! relay → member   CHALLENGE  5 | version 1 | leg (16) | cookie (32) | zeros to 1,200 bytes
 //! member → relay   ANSWER     6 | version 1 | leg (16) | cookie (32) | mac (32)
 //! relay → member   BOUND      7 | version 1 | leg (16) | lifetime in seconds (u16)
 //! relay → member   REFUSED    8 | version 1 | leg (16) | reason (1)
@@ -10,7 +10,8 @@
 //!
 //! The cookie is the relay's MAC over the source address and the time, so the relay stores nothing until the
 //! member has shown that it receives at that address; the member's MAC shows that it holds the leg's key,
-//! which the rendezvous gave it over TLS. A reply is never longer than the request that caused it. After
+//! which the rendezvous gave it over TLS. Both frames are as long as QUIC's first packets (RFC 9000 section 14.1), so that
+//! a leg is not bound by a path that carries small datagrams only. A reply is never longer than the request that caused it. After
 //! BOUND, every datagram from that source whose first byte is 64 or more goes verbatim to the session's other
 //! member. The first byte of each frame lies in 4–15, which neither STUN (0–3) nor QUIC (64–255) uses.
 //! A member that changes its address, or hears nothing of its leg, binds again.
@@ -115,8 +116,8 @@ const ANSWER: u8 = 6;
 const BOUND: u8 = 7;
 const REFUSED: u8 = 8;
 
-/// A bind frame is padded to this length, in bytes, so that no reply to it is longer.
-pub const BIND_LENGTH: usize = 64;
+/// BIND and CHALLENGE are padded to this length, in bytes.
+pub const PADDED_LENGTH: usize = 1_200;
 
 /// Whether a datagram with this first byte is one of these frames.
 pub fn is_relay_frame(first_byte: u8) -> bool {
@@ -140,12 +141,13 @@ impl RelayFrame {
         match self {
             RelayFrame::Bind { leg } => {
                 let mut out = start(BIND, leg);
-                out.resize(BIND_LENGTH, 0);
+                out.resize(PADDED_LENGTH, 0);
                 out
             }
             RelayFrame::Challenge { leg, cookie } => {
                 let mut out = start(CHALLENGE, leg);
                 out.extend_from_slice(cookie);
+                out.resize(PADDED_LENGTH, 0);
                 out
             }
             RelayFrame::Answer { leg, cookie, mac } => {
@@ -180,11 +182,11 @@ impl RelayFrame {
         let leg = LegId(leg);
         let exactly = |bytes: &[u8]| Cookie::try_from(bytes).map_err(|_| NotARelayFrame);
         match kind {
-            BIND if datagram.len() == BIND_LENGTH => Ok(RelayFrame::Bind { leg }),
-            CHALLENGE => Ok(RelayFrame::Challenge {
-                leg,
-                cookie: exactly(rest)?,
-            }),
+            BIND if datagram.len() == PADDED_LENGTH => Ok(RelayFrame::Bind { leg }),
+            CHALLENGE if datagram.len() == PADDED_LENGTH => {
+                let (&cookie, _) = rest.split_first_chunk().ok_or(NotARelayFrame)?;
+                Ok(RelayFrame::Challenge { leg, cookie })
+            }
             ANSWER => {
                 let (&cookie, mac) = rest.split_first_chunk().ok_or(NotARelayFrame)?;
                 let mac = exactly(mac)?;

@@ -1,0 +1,386 @@
+//! This end's leg of the relay: bound over UDP, and over TCP where UDP does not get through; sans-IO.
+//!
+//! UDP is tried first, with frames as long as QUIC's first packets, so that a leg that is bound is known to carry QUIC.
+//! TCP is tried when that takes too long, or at once when the rendezvous could be reached over TCP only. The relay sends
+//! to wherever the leg was bound last. So while TCP carries it, BIND still goes out over UDP now and then, and once it is
+//! answered the leg moves there. After UDP has failed once it must be heard for a while first, longer each time, so that
+//! a network that comes and goes does not make the leg do the same.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use p2pdbg_punch::SocketId;
+use p2pdbg_wire::relay::{LegGrant, RelayFrame, RelayRefusal};
+
+use super::{
+    Carrier,
+    leg::{Leg, LegAction},
+};
+
+/// How long the connector waits to hear that the peer's leg is bound, before it dials all the same.
+const PEER_LEG: Duration = Duration::from_secs(1);
+
+/// TCP is tried when UDP has taken this long: two round trips, and a repetition.
+const TCP_AFTER: Duration = Duration::from_millis(700);
+
+/// The first pause after TCP has failed.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause after TCP has failed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A connection that has lasted for so long is made again without a pause.
+const LASTED: Duration = Duration::from_secs(10);
+
+/// How long UDP must be heard after it has failed, the first time.
+const PROBATION: Duration = Duration::from_secs(3);
+
+/// The longest probation.
+const LONGEST_PROBATION: Duration = Duration::from_secs(60);
+
+/// UDP that has carried the leg for so long is as good as new.
+const FORGIVEN: Duration = Duration::from_secs(300);
+
+/// How long a connection that is not needed any more stays for what is still on its way.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Which carriers may be used, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carriers {
+    /// UDP, and TCP if that takes too long.
+    UdpFirst,
+    /// Both at once: the rendezvous could be reached over TCP only.
+    Both,
+    /// TCP alone.
+    TcpAlone,
+}
+
+/// What is to be done for the leg.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum RelayAction {
+    /// Send this to the relay over UDP.
+    Send(Vec<u8>),
+    /// Connect over TCP, and join the leg there.
+    Connect,
+    /// Find out whether the connection lives.
+    Check,
+    /// Send what goes to the relay over UDP again.
+    LeaveTcp,
+    /// End the connection, or the attempt.
+    HangUp,
+    /// The peer can be dialled through the relay.
+    Ready(Carrier),
+    /// The relay knows the leg no longer.
+    Gone,
+}
+
+/// The state of the leg.
+#[derive(Debug)]
+pub(super) struct Relay {
+    /// The relay.
+    pub(super) address: SocketAddr,
+    /// The socket that is bound to the leg.
+    pub(super) socket: SocketId,
+    /// The leg.
+    pub(super) grant: LegGrant,
+    /// Binds over UDP.
+    leg: Leg,
+    udp: bool,
+    tcp: Tcp,
+    /// The next pause after a failure of TCP.
+    pause: Duration,
+    carrier: Option<Carrier>,
+    /// Since when the carrier is what it is.
+    since: Instant,
+    trial: Trial,
+    progress: Progress,
+    actions: VecDeque<RelayAction>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tcp {
+    /// Not needed.
+    Idle,
+    /// To be tried then, if UDP has not come up.
+    At(Instant),
+    /// On its way.
+    Connecting,
+    /// The leg was joined there.
+    Up,
+    /// Not needed any more, and ended then.
+    Until(Instant),
+}
+
+/// How UDP has to prove itself while TCP carries the leg.
+#[derive(Debug)]
+struct Trial {
+    /// For how long it must be heard.
+    lasts: Duration,
+    /// Whether it has failed before, so that it is on trial at all.
+    on: bool,
+    heard_since: Option<Instant>,
+    /// Whether the last BIND was answered.
+    answered: bool,
+}
+
+impl Trial {
+    fn new() -> Self {
+        Self {
+            lasts: PROBATION,
+            on: false,
+            heard_since: None,
+            answered: true,
+        }
+    }
+
+    /// UDP carried the leg and has failed.
+    fn begin(&mut self) {
+        if self.on {
+            self.lasts = (self.lasts * 2).min(LONGEST_PROBATION);
+        }
+        self.on = true;
+        self.heard_since = None;
+    }
+
+    /// A BIND goes out.
+    fn on_asked(&mut self) {
+        if !self.answered {
+            self.heard_since = None;
+        }
+        self.answered = false;
+    }
+
+    /// The relay has answered a BIND; whether that is enough.
+    fn on_answered(&mut self, now: Instant) -> bool {
+        self.answered = true;
+        let since = *self.heard_since.get_or_insert(now);
+        !self.on || now.saturating_duration_since(since) >= self.lasts
+    }
+}
+
+/// How far the relay is from carrying something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// This leg is not bound.
+    Binding { peer_bound: bool },
+    /// This leg is bound; the other one, not as far as this end knows, until then.
+    Bound { dial_at: Instant },
+    /// The session was told.
+    Told,
+}
+
+impl Relay {
+    /// A leg that is to be bound at once.
+    pub(super) fn new(
+        grant: LegGrant,
+        address: SocketAddr,
+        socket: SocketId,
+        carriers: Carriers,
+        peer_bound: bool,
+        now: Instant,
+    ) -> Self {
+        let tcp_at = match carriers {
+            Carriers::UdpFirst => now + TCP_AFTER,
+            Carriers::Both | Carriers::TcpAlone => now,
+        };
+        Self {
+            address,
+            socket,
+            leg: Leg::new(grant.clone(), now),
+            grant,
+            udp: carriers != Carriers::TcpAlone,
+            tcp: Tcp::At(tcp_at),
+            pause: FIRST_PAUSE,
+            carrier: None,
+            since: now,
+            trial: Trial::new(),
+            progress: Progress::Binding { peer_bound },
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let bind = self.leg.poll_timeout().filter(|_| self.udp);
+        let tcp = match self.tcp {
+            Tcp::At(at) | Tcp::Until(at) => Some(at),
+            Tcp::Idle | Tcp::Connecting | Tcp::Up => None,
+        };
+        let dial = match self.progress {
+            Progress::Bound { dial_at } => Some(dial_at),
+            Progress::Binding { .. } | Progress::Told => None,
+        };
+        [bind, tcp, dial].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.udp
+            && let Some(LegAction::Send(frame)) = self.leg.handle_timeout(now)
+        {
+            self.trial.on_asked();
+            self.actions.push_back(RelayAction::Send(frame));
+        }
+        match self.tcp {
+            Tcp::At(at) if at <= now => {
+                self.tcp = Tcp::Connecting;
+                self.actions.push_back(RelayAction::Connect);
+            }
+            Tcp::Until(at) if at <= now => self.hang_up(now),
+            _ => {}
+        }
+    }
+
+    /// The next thing to do.
+    pub(super) fn poll_action(&mut self, now: Instant) -> Option<RelayAction> {
+        if let Some(action) = self.actions.pop_front() {
+            return Some(action);
+        }
+        match (self.progress, self.carrier) {
+            (Progress::Bound { dial_at }, Some(carrier)) if dial_at <= now => {
+                self.progress = Progress::Told;
+                Some(RelayAction::Ready(carrier))
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes a frame that came from the relay's address over UDP.
+    pub(super) fn handle_frame(&mut self, now: Instant, frame: &RelayFrame) {
+        let is_challenge = matches!(frame, RelayFrame::Challenge { .. });
+        if is_challenge && !self.trial.on_answered(now) && self.carrier == Some(Carrier::Tcp) {
+            return;
+        }
+        match self.leg.handle_frame(frame) {
+            Some(LegAction::Send(frame)) => self.actions.push_back(RelayAction::Send(frame)),
+            Some(LegAction::Bound) => self.on_bound_over_udp(now),
+            Some(LegAction::Gone) => self.actions.push_back(RelayAction::Gone),
+            None => {}
+        }
+    }
+
+    fn on_bound_over_udp(&mut self, now: Instant) {
+        match self.tcp {
+            Tcp::Up => {
+                self.tcp = Tcp::Until(now + LINGER);
+                self.actions.push_back(RelayAction::LeaveTcp);
+            }
+            // The relay may have heard of it all the same, so that the leg has to be bound once more.
+            Tcp::Connecting => self.hang_up(now),
+            Tcp::At(_) => self.tcp = Tcp::Idle,
+            Tcp::Idle | Tcp::Until(_) => {}
+        }
+        self.set_carrier(Carrier::Udp, now);
+    }
+
+    /// Ends the connection, and binds once more over UDP in case that unbound the leg.
+    fn hang_up(&mut self, now: Instant) {
+        self.tcp = Tcp::Idle;
+        self.actions.push_back(RelayAction::HangUp);
+        self.bind(now);
+    }
+
+    /// Binds over UDP again, and over TCP if that takes too long.
+    fn bind(&mut self, now: Instant) {
+        self.leg.rebind(now);
+        if self.tcp == Tcp::Idle {
+            self.tcp = Tcp::At(now + TCP_AFTER);
+        }
+    }
+
+    fn set_carrier(&mut self, carrier: Carrier, now: Instant) {
+        if self.carrier != Some(carrier) {
+            self.since = now;
+        }
+        self.carrier = Some(carrier);
+        let dial_at = match self.progress {
+            Progress::Binding { peer_bound: false } => now + PEER_LEG,
+            _ => now,
+        };
+        self.progress = Progress::Bound { dial_at };
+    }
+
+    /// The leg was joined over TCP.
+    pub(super) fn on_stream_bound(&mut self, now: Instant) {
+        if self.carrier == Some(Carrier::Udp) {
+            if now.saturating_duration_since(self.since) >= FORGIVEN {
+                self.trial = Trial::new();
+            }
+            self.trial.begin();
+        }
+        self.tcp = Tcp::Up;
+        self.set_carrier(Carrier::Tcp, now);
+    }
+
+    /// The relay refuses the leg over TCP, or takes it back.
+    pub(super) fn on_stream_refused(&mut self, now: Instant, reason: RelayRefusal) {
+        if reason == RelayRefusal::UnknownLeg && self.carrier != Some(Carrier::Udp) {
+            self.actions.push_back(RelayAction::Gone);
+        }
+        self.on_stream_ended(now);
+    }
+
+    /// There is no connection over TCP, or no more.
+    pub(super) fn on_stream_ended(&mut self, now: Instant) {
+        let was = std::mem::replace(&mut self.tcp, Tcp::Idle);
+        if self.carrier == Some(Carrier::Tcp) {
+            self.carrier = None;
+            self.progress = Progress::Binding { peer_bound: true };
+            self.actions.push_back(RelayAction::LeaveTcp);
+            self.leg.rebind(now);
+        }
+        if was == Tcp::Up && now.saturating_duration_since(self.since) >= LASTED {
+            self.tcp = Tcp::At(now);
+        } else if self.carrier.is_none() || was == Tcp::Connecting {
+            self.tcp = Tcp::At(now + self.pause);
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Binds again, because the relay is silent or the source address may be another. It is taken that the peer's leg
+    /// is where it was: if it is not, dialling costs a repetition.
+    pub(super) fn rebind(&mut self, now: Instant) {
+        let peer_bound = match self.progress {
+            Progress::Binding { peer_bound } => peer_bound,
+            Progress::Bound { dial_at } => dial_at <= now,
+            Progress::Told => true,
+        };
+        self.leg.rebind(now);
+        self.progress = Progress::Binding { peer_bound };
+        match self.tcp {
+            Tcp::Up => {
+                self.actions.push_back(RelayAction::Check);
+                if self.carrier == Some(Carrier::Tcp) {
+                    self.progress = Progress::Bound { dial_at: now };
+                }
+            }
+            Tcp::Idle => self.tcp = Tcp::At(now + TCP_AFTER),
+            Tcp::At(_) | Tcp::Connecting | Tcp::Until(_) => {}
+        }
+    }
+
+    /// The network is another: what has failed before may work now.
+    pub(super) fn on_network_changed(&mut self, now: Instant) {
+        self.pause = FIRST_PAUSE;
+        self.trial = Trial::new();
+        if let Tcp::At(at) = &mut self.tcp {
+            *at = (*at).min(now + TCP_AFTER);
+        }
+        self.rebind(now);
+    }
+
+    /// The peer has bound its leg.
+    pub(super) fn on_peer_bound(&mut self, now: Instant) {
+        match &mut self.progress {
+            Progress::Binding { peer_bound } => *peer_bound = true,
+            Progress::Bound { dial_at } => *dial_at = now,
+            Progress::Told => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! Networks that let no UDP through, at one end or at both: everything works over TCP.
+
+use p2pdbg::report::{PathKind, Via};
+use p2pdbg_natlab::{Flow, Lab, NatKind, TwoNats};
+
+use super::{
+    DELAY, MEGABYTE,
+    harness::{
+        Pair, Setting,
+        traffic::{accept, receive, say, send},
+    },
+    setting,
+};
+
+fn lab(name: &str) -> Option<TwoNats> {
+    let lab = Lab::new_or_skip(name)?;
+    let nat = NatKind::PORT_RESTRICTED;
+    Some(TwoNats::new(lab, nat, nat, DELAY).unwrap())
+}
+
+/// Pairs, and sends some both ways.
+fn talk(setting: &Setting) -> Pair {
+    let (port, target) = (setting.port(), setting.port());
+    let debuggee = setting.debuggee.listen(target);
+    let forward = format!("{port}:localhost:{target}");
+    let pair = setting.pair_with_port(["-L", &forward], port);
+    let ide = setting.ide.connect(port);
+    let debuggee = accept(&debuggee);
+    for round in 0..20 {
+        say(&ide, &debuggee, &format!("there, round {round}"));
+        say(&debuggee, &ide, &format!("and back, round {round}"));
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| send(&ide, 1, 4 * MEGABYTE));
+        scope.spawn(|| send(&debuggee, 2, 4 * MEGABYTE));
+        scope.spawn(|| receive(&debuggee, 1, 4 * MEGABYTE));
+        receive(&ide, 2, 4 * MEGABYTE);
+    });
+    pair
+}
+
+#[track_caller]
+fn relayed(pair: &Pair, ide_via: Via, debuggee_via: Via) {
+    for (peer, via) in [(&pair.listener, ide_via), (&pair.connector, debuggee_via)] {
+        let path = peer.path(PathKind::Relay);
+        println!("{}: relayed after {} ms", peer.name(), path.after_ms);
+        for path in peer.paths() {
+            assert_eq!((path.kind, path.via), (PathKind::Relay, via), "{path:?}");
+            assert!(path.why.contains("UDP"), "{}", path.why);
+        }
+    }
+}
+
+#[test]
+fn without_udp_at_the_debuggee_everything_works_over_tcp_there() {
+    let Some(lab) = lab("u-dbg") else {
+        return;
+    };
+    lab.nat_b.block(Flow::udp()).unwrap();
+    let pair = talk(&setting(&lab));
+    let path = pair.connector.path(PathKind::Relay);
+    assert_eq!(path.via, Via::Tcp);
+    let path = pair.listener.path(PathKind::Relay);
+    assert_eq!(path.via, Via::Udp);
+}
+
+#[test]
+fn without_udp_beside_the_ide_everything_works_over_tcp_there() {
+    let Some(lab) = lab("u-ide") else {
+        return;
+    };
+    lab.nat_a.block(Flow::udp()).unwrap();
+    let pair = talk(&setting(&lab));
+    let path = pair.listener.path(PathKind::Relay);
+    assert_eq!(path.via, Via::Tcp);
+    let path = pair.connector.path(PathKind::Relay);
+    assert_eq!(path.via, Via::Udp);
+}
+
+#[test]
+fn without_udp_at_either_end_everything_works_over_tcp() {
+    let Some(lab) = lab("u-both") else {
+        return;
+    };
+    lab.nat_a.block(Flow::udp()).unwrap();
+    lab.nat_b.block(Flow::udp()).unwrap();
+    let pair = talk(&setting(&lab));
+    relayed(&pair, Via::Tcp, Via::Tcp);
+}
