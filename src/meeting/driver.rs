@@ -22,7 +22,7 @@ use super::{
 use crate::{
     failure::{ErrorCode, Failure},
     pairing::{self, Attempts, KnownPeer},
-    rendezvous::{Link, LinkConfig, LinkError, LinkEvent},
+    rendezvous::{Link, LinkConfig, LinkError, LinkEvent, is_unknown},
 };
 
 /// How long an exchange may take.
@@ -142,9 +142,11 @@ impl Driver {
                 ..
             } => {
                 let host = &self.config.rendezvous.host;
+                let mut stun = stun::as_seen_from_here(stun, rendezvous, host).await;
+                stun.retain(|server| !is_unknown(*server));
                 self.up = Some(Rendezvous {
                     address: rendezvous,
-                    stun: stun::as_seen_from_here(stun, rendezvous, host).await,
+                    stun,
                     over_tcp,
                 });
                 self.tell(MeetingEvent::LinkUp).await;

@@ -2,7 +2,7 @@
 //! environment names it.
 //!
 //! `HTTPS_PROXY` counts before `ALL_PROXY`, each in lower case before upper case, and `NO_PROXY` lists hosts that are
-//! reached without. User and password are for the proxy alone: no message and no log repeats them.
+//! reached without; a rendezvous on this very host always is. User and password are for the proxy alone: no message and no log repeats them.
 
 use std::{fmt, net::IpAddr, time::Duration};
 
@@ -105,6 +105,10 @@ impl Proxy {
         port: u16,
     ) -> Result<Option<Self>, NotAProxy> {
         let set = |name: &&str| variable(name).filter(|value| !value.trim().is_empty());
+        let ip = host.parse::<IpAddr>();
+        if host.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback()) {
+            return Ok(None);
+        }
         let exempt = ["no_proxy", "NO_PROXY"].iter().find_map(set);
         if exempt.is_some_and(|list| is_exempt(&list, host, port)) {
             return Ok(None);
@@ -196,8 +200,9 @@ impl Proxy {
         let to = || authority.to_owned();
         Err(match status {
             200..=299 => return Ok(()),
-            407 if self.authorization.is_some() => Refused::WrongPassword,
-            407 => Refused::Unauthorized,
+            // Some say 401, which is not theirs to say, when a password is wrong.
+            401 | 407 if self.authorization.is_some() => Refused::WrongPassword,
+            401 | 407 => Refused::Unauthorized,
             403 | 405 => Refused::Forbidden(to()),
             500..=504 => Refused::Unreachable(to()),
             status => Refused::Status(status),
@@ -344,6 +349,13 @@ mod tests {
         assert_eq!(place(&[all, ("https_proxy", " ")]), "all.example.org:1");
         assert_eq!(place(&[("all_proxy", "10.0.0.1")]), "10.0.0.1:80");
         assert_eq!(place(&[("all_proxy", "HTTP://[::1]:8080")]), "[::1]:8080");
+    }
+
+    #[test]
+    fn a_rendezvous_on_this_host_is_reached_without_a_proxy() {
+        for host in ["localhost", "127.0.0.1", "::1"] {
+            assert_eq!(choose(&[("HTTPS_PROXY", "http://proxy")], host), Ok(None));
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::{
     path::Carrier,
     policy::PathPolicy,
+    rendezvous::is_unknown,
     report::{
         Activity, Event as Report, PathKind as ReportedKind, PathReport, Reporter, Status, Via,
         Waiting,
@@ -91,7 +92,7 @@ impl StatusLine {
             kind,
             via,
             local: tunnel.local,
-            remote: Some(tunnel.connection.remote_address()),
+            remote: Some(tunnel.connection.remote_address()).filter(|remote| !is_unknown(*remote)),
             technique: path.map(|path| path.technique.name().to_owned()),
             rtt_ms: Some(milliseconds(tunnel.rtt())),
             after_ms: self.reporter.after_ms(),

@@ -28,3 +28,4 @@ mod roaming;
 mod script;
 mod seeds;
 mod session;
+mod udp;

@@ -35,7 +35,8 @@ impl Home {
     /// Lets a command live here, and takes from it what the tests were run with.
     pub fn settle(&self, command: &mut Command) {
         for (variable, _) in std::env::vars_os() {
-            if variable.to_string_lossy().starts_with("P2PDBG_") {
+            let name = variable.to_string_lossy().to_ascii_uppercase();
+            if name.starts_with("P2PDBG_") || name.ends_with("_PROXY") {
                 command.env_remove(variable);
             }
         }

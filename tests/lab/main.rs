@@ -7,6 +7,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 mod narrow;
+mod proxy;
 mod udp_blocked;
 
 use std::time::Duration;

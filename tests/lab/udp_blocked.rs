@@ -87,3 +87,29 @@ fn without_udp_at_either_end_everything_works_over_tcp() {
     let pair = talk(&setting(&lab));
     relayed(&pair, Via::Tcp, Via::Tcp);
 }
+
+#[test]
+fn pinned_to_tcp_a_session_sends_no_udp_at_all() {
+    let Some(lab) = lab("u-pin") else {
+        return;
+    };
+    let router = lab.net.router();
+    router
+        .nft("table ip spy { chain watch { type filter hook forward priority 0; meta l4proto udp counter; }; }")
+        .unwrap();
+    let pair = talk(&setting(&lab).with_path("relay-tcp"));
+    for peer in [&pair.listener, &pair.connector] {
+        let path = peer.path(PathKind::Relay);
+        println!("{}: relayed after {} ms", peer.name(), path.after_ms);
+        assert_eq!(
+            (path.via, &path.why[..]),
+            (Via::Tcp, "--path relay-tcp was given")
+        );
+    }
+    let table = router
+        .command("nft")
+        .args(["list", "table", "ip", "spy"])
+        .output();
+    let table = String::from_utf8(table.unwrap().stdout).unwrap();
+    assert!(table.contains("counter packets 0 bytes 0"), "{table}");
+}

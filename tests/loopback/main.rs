@@ -10,4 +10,5 @@ mod control;
 mod ending;
 mod forwards;
 mod meeting;
+mod proxy;
 mod streams;

@@ -1,0 +1,112 @@
+//! Networks that stop letting UDP through in the middle of a session, while TCP works.
+
+use std::time::{Duration, Instant};
+
+use p2pdbg::report::{Event, PathKind, Via};
+use p2pdbg_natlab::{Flow, Nat};
+
+use crate::{harness::Peer, session::Session};
+
+const TARGET: &str = "first byte ≤ 5 s after the fault";
+
+/// Waits until a peer says that its leg of the relay is carried so.
+#[track_caller]
+fn relayed_via(peer: &Peer, via: Via) {
+    peer.event(&format!("relay via {via:?}"), |event| match event {
+        Event::Path(path) => (path.kind == PathKind::Relay && path.via == via).then_some(()),
+        _ => None,
+    });
+}
+
+impl Session {
+    /// Blocks UDP at these NATs.
+    #[track_caller]
+    fn block_udp(&self, what: &str, nats: &[&Nat]) {
+        self.blow(what, TARGET, || {
+            nats.iter().for_each(|nat| nat.block(Flow::udp()).unwrap());
+        });
+    }
+
+    #[track_caller]
+    fn unblock_udp(&self, nats: &[&Nat]) -> Instant {
+        let began = self.fault("UDP let through again");
+        nats.iter()
+            .for_each(|nat| nat.unblock(Flow::udp()).unwrap());
+        began
+    }
+}
+
+#[test]
+fn a_direct_session_whose_udp_is_blocked_goes_on_over_tcp_and_back() {
+    let Some(session) = Session::direct("udp-d") else {
+        return;
+    };
+    let nats = [&session.lab.nat_a];
+    session.block_udp("UDP blocked beside the IDE", &nats);
+    relayed_via(&session.pair.listener, Via::Tcp);
+    session.pair.connector.path(PathKind::Relay);
+    let began = session.unblock_udp(&nats);
+    session.path(PathKind::Direct);
+    println!(
+        "udp-d: direct again {:.1} s after",
+        began.elapsed().as_secs_f64()
+    );
+    session.resumes("back to the direct path", began, Instant::now(), "no gap");
+    session.finish();
+}
+
+#[test]
+fn a_direct_session_whose_udp_is_blocked_at_both_ends_goes_on_over_tcp_and_back() {
+    let Some(session) = Session::direct("udp-b") else {
+        return;
+    };
+    let nats = [&session.lab.nat_a, &session.lab.nat_b];
+    session.block_udp("UDP blocked at both ends", &nats);
+    for peer in session.peers() {
+        relayed_via(peer, Via::Tcp);
+    }
+    session.unblock_udp(&nats);
+    session.path(PathKind::Direct);
+    session.finish();
+}
+
+#[test]
+fn a_relayed_session_whose_udp_is_blocked_goes_on_over_tcp_and_back() {
+    let Some(session) = Session::relayed("udp-r") else {
+        return;
+    };
+    let connector = &session.pair.connector;
+    for _ in 0..2 {
+        let nats = [&session.lab.nat_b];
+        session.block_udp("UDP blocked at the debuggee", &nats);
+        relayed_via(connector, Via::Tcp);
+        let began = session.unblock_udp(&nats);
+        relayed_via(connector, Via::Udp);
+        println!(
+            "udp-r: over UDP again {:.1} s after",
+            began.elapsed().as_secs_f64()
+        );
+        session.resumes("back to UDP", began, Instant::now(), "no gap");
+    }
+    session.finish();
+}
+
+#[test]
+fn a_leg_over_tcp_whose_connection_dies_is_joined_again() {
+    let Some(lab) = crate::session::two_nats("udp-t") else {
+        return;
+    };
+    lab.nat_b.block(Flow::udp()).unwrap();
+    let setting = crate::session::setting(&lab).with_path("relay");
+    let session = Session::begin("udp-t", lab, setting, PathKind::Relay);
+    let nat = &session.lab.nat_b;
+    session.outage(
+        "TCP blocked too for 8 s",
+        Duration::from_secs(8),
+        "first byte ≤ 5 s after mending",
+        || nat.block(Flow::tcp()).unwrap(),
+        || nat.unblock(Flow::tcp()).unwrap(),
+    );
+    session.blow("all mappings forgotten", TARGET, || nat.flush().unwrap());
+    session.finish();
+}
