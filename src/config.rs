@@ -9,7 +9,10 @@ use std::{
 use etcetera::BaseStrategy;
 use serde::Deserialize;
 
-use crate::failure::{ErrorCode, Failure};
+use crate::{
+    failure::{ErrorCode, Failure},
+    traversal::TraversalTable,
+};
 
 /// What the configuration file says. Values are parsed together with those of the command line.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
@@ -27,6 +30,9 @@ pub struct Config {
     /// STUN servers that are asked besides the rendezvous.
     #[serde(default)]
     pub stun: Vec<String>,
+    /// How a direct path is looked for.
+    #[serde(default)]
+    pub traversal: TraversalTable,
 }
 
 /// Without the URL, whose access key is nobody's business.
@@ -37,6 +43,7 @@ impl std::fmt::Debug for Config {
             .field("state", &self.state)
             .field("forwards", &self.forwards)
             .field("stun", &self.stun)
+            .field("traversal", &self.traversal)
             .finish_non_exhaustive()
     }
 }
@@ -72,7 +79,7 @@ impl Config {
                 ErrorCode::Configuration,
                 format!("the configuration file does not parse: {path}, line {line}: {what}"),
             )
-            .hint("its keys are rendezvous, name, state, forwards and stun; see docs/CONFIGURATION.md")
+            .hint("its keys are rendezvous, name, state, forwards, stun and the table [traversal]; see docs/CONFIGURATION.md")
         })
     }
 }
@@ -105,7 +112,7 @@ mod tests {
             name: None,
             state: Some("/var/p2pdbg".into()),
             forwards: vec!["node".to_owned(), "-L 1:localhost:2".to_owned()],
-            stun: Vec::new(),
+            ..Config::default()
         };
         assert_eq!(config, Ok(expected));
         assert_eq!(read(""), Ok(Config::default()));

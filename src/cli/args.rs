@@ -245,6 +245,9 @@ pub struct SessionArgs {
     /// Ask this STUN server too, besides the rendezvous, how the NAT here behaves. Up to four
     #[arg(long, value_name = "HOST[:PORT]")]
     pub stun: Vec<String>,
+    /// Do not ask the gateway to map a port (PCP, NAT-PMP, UPnP) for the direct path
+    #[arg(long)]
+    pub no_port_mapping: bool,
 
     /// Hold the connections of a peer that is lost for this long: 90s, 30m, 12h, 2d
     #[arg(long, value_name = "TIME", default_value = "12h")]

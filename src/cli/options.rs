@@ -10,6 +10,7 @@ use crate::{
     net::stun_servers::StunServer,
     peer_name::PeerName,
     policy::{Absent, PathPolicy},
+    traversal::Traversal,
 };
 
 /// What `p2pdbg listen` was asked to do.
@@ -62,6 +63,8 @@ pub struct SessionOptions {
     pub allow: AllowList,
     /// Which paths may be used.
     pub path: PathPolicy,
+    /// How a direct path is looked for.
+    pub traversal: Traversal,
     /// For how long the streams of a lost peer are held.
     pub resume_for: Duration,
     /// STUN servers that are asked besides the rendezvous.

@@ -15,6 +15,7 @@ use crate::{
     forward::{Direction, Forward, ForwardSpec, HostPort, NotAForward},
     net::stun_servers::{MAX_FURTHER, StunServer},
     peer_name::PeerName,
+    traversal::Traversal,
 };
 
 /// How often a code is asked for before the program gives up.
@@ -156,11 +157,16 @@ fn resolve_session(args: SessionArgs, config: Config) -> Result<SessionOptions, 
         Failure::new(ErrorCode::Usage, message)
     })?;
     let state = state(args.state, config.state);
+    let traversal = config.traversal.resolve()?;
     Ok(SessionOptions {
         rendezvous,
         name,
         allow: allow.collect::<Result<_, _>>()?,
         path: args.path.unwrap_or_default(),
+        traversal: Traversal {
+            port_mapping: traversal.port_mapping && !args.no_port_mapping,
+            ..traversal
+        },
         resume_for,
         stun,
         state,

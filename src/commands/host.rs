@@ -308,6 +308,7 @@ impl Host {
             absent: self.absent,
             allow: self.options.allow.clone(),
             path: self.options.path,
+            traversal: self.options.traversal,
             resume_for: self.options.resume_for,
             facts: self.facts.clone(),
             route: self.route.clone(),

@@ -11,10 +11,13 @@ use p2pdbg_wire::relay::is_relay_frame;
 use tokio::sync::mpsc;
 
 use super::{OverTcp, PathCommand, PathEvent, PathSocket, Search, relaying::Relaying};
-use crate::net::{
-    changes::{Listener, Reason},
-    interfaces::local_addresses,
-    mux::Datagram,
+use crate::{
+    net::{
+        changes::{Changes, Reason},
+        interfaces::local_addresses,
+        mux::Datagram,
+    },
+    portmap::PortMapper,
 };
 
 /// How many datagrams that are not QUIC may wait, of all sockets together.
@@ -35,6 +38,8 @@ pub(super) struct Driver {
     obstacle: Option<Obstacle>,
     /// Whether the rendezvous is on this host, and the peer may be too.
     on_this_host: bool,
+    changes: Changes,
+    mapper: Option<PortMapper>,
     /// What the session has not been told yet.
     news: VecDeque<PathEvent>,
 }
@@ -46,6 +51,7 @@ impl Driver {
         report: mpsc::Sender<PathEvent>,
         seed: [u8; 32],
         over_tcp: OverTcp,
+        changes: Changes,
     ) -> Self {
         Self {
             sockets: sockets.into_iter().map(|s| (s.id, s)).collect(),
@@ -57,6 +63,8 @@ impl Driver {
             peer_seen: Vec::new(),
             obstacle: None,
             on_this_host: false,
+            changes,
+            mapper: None,
             news: VecDeque::new(),
         }
     }
@@ -65,23 +73,30 @@ impl Driver {
         mut self,
         mut datagrams: mpsc::Receiver<Datagram>,
         mut commands: mpsc::Receiver<PathCommand>,
-        mut changes: Listener,
     ) {
+        let mut changes = self.changes.subscribe();
         loop {
             let timeout = self.poll_timeout();
             tokio::select! {
                 Some(datagram) = datagrams.recv() => self.handle_datagram(&datagram),
                 command = commands.recv() => match command {
                     Some(command) => self.handle_command(command),
-                    None => return,
+                    None => break,
                 },
                 event = self.relaying.event() => self.relaying.handle_event(event, &self.sockets),
+                external = external_port(&mut self.mapper) => {
+                    let socket = SocketId::V4;
+                    self.tell_engine(Input::MappedPort { socket, external });
+                }
                 () = sleep_until(timeout) => self.handle_timeout(),
                 reason = changes.changed() => self.on_network_changed(reason),
             }
             if !self.flush().await {
-                return;
+                break;
             }
+        }
+        if let Some(mapper) = self.mapper {
+            mapper.release().await;
         }
     }
 
@@ -159,9 +174,16 @@ impl Driver {
     }
 
     fn start_engine(&mut self, search: Search) {
-        let Search { role, key, stun } = search;
+        let Search {
+            role,
+            key,
+            stun,
+            traversal,
+        } = search;
         let now = Instant::now();
-        let mut engine = Engine::new(Config::new(role, key, stun), self.seed, now);
+        let mut config = Config::new(role, key, stun);
+        config.budget = traversal.budget;
+        let mut engine = Engine::new(config, self.seed, now);
         for socket in self.sockets.values() {
             let any: IpAddr = match socket.id {
                 SocketId::V4 => Ipv4Addr::UNSPECIFIED.into(),
@@ -175,6 +197,12 @@ impl Driver {
         }
         engine.handle(now, Input::PeerSeen(&self.peer_seen));
         self.engine = Some(engine);
+        if let Some(socket) = self.sockets.get(&SocketId::V4)
+            && traversal.port_mapping
+            && !self.on_this_host
+        {
+            self.mapper = Some(PortMapper::start(socket.port, &self.changes));
+        }
         self.tell_addresses();
     }
 
@@ -242,7 +270,12 @@ impl Driver {
                     self.tell(PathEvent::Direct { socket, path });
                 }
             }
-            Output::PathLost { reason } => self.tell(PathEvent::DirectLost(reason)),
+            Output::PathLost { reason } => {
+                if let Some(mapper) = &self.mapper {
+                    mapper.doubt();
+                }
+                self.tell(PathEvent::DirectLost(reason));
+            }
             Output::Event(event) => tracing::debug!(?event, "traversal"),
         }
     }
@@ -288,6 +321,13 @@ fn send(
             tracing::debug!(%error, "cannot send");
             false
         }
+    }
+}
+
+async fn external_port(mapper: &mut Option<PortMapper>) -> Option<SocketAddr> {
+    match mapper {
+        Some(mapper) => mapper.external().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use sockets::PathSocket;
 
-use crate::{net::changes::Changes, rendezvous::TcpRoute, report::Via};
+use crate::{net::changes::Changes, rendezvous::TcpRoute, report::Via, traversal::Traversal};
 
 /// How many commands or events may wait.
 const QUEUE: usize = 256;
@@ -68,6 +68,8 @@ pub struct Search {
     pub key: PunchKey,
     /// Addresses that answer STUN.
     pub stun: Vec<SocketAddr>,
+    /// What the user has settled.
+    pub traversal: Traversal,
 }
 
 /// What the paths tell the session.
@@ -141,7 +143,7 @@ pub struct Paths {
     commands: mpsc::Sender<PathCommand>,
     events: mpsc::Receiver<PathEvent>,
     sockets: Vec<PathSocket>,
-    _task: AbortOnDropHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 impl Paths {
@@ -154,17 +156,14 @@ impl Paths {
         let sockets = PathSocket::open_both(&others)?;
         let (commands, receiver) = mpsc::channel(QUEUE);
         let (report, events) = mpsc::channel(QUEUE);
-        let driver = driver::Driver::new(sockets.clone(), others, report, seed, over_tcp);
-        let task = AbortOnDropHandle::new(tokio::spawn(driver.run(
-            datagrams,
-            receiver,
-            changes.subscribe(),
-        )));
+        let changes = changes.clone();
+        let driver = driver::Driver::new(sockets.clone(), others, report, seed, over_tcp, changes);
+        let task = AbortOnDropHandle::new(tokio::spawn(driver.run(datagrams, receiver)));
         Ok(Self {
             commands,
             events,
             sockets,
-            _task: task,
+            task,
         })
     }
 
@@ -183,5 +182,11 @@ impl Paths {
     /// What the task tells next.
     pub async fn event(&mut self) -> Option<PathEvent> {
         self.events.recv().await
+    }
+
+    /// Ends the task, after it has taken back what it asked of the gateway; a second at the most.
+    pub async fn close(self) {
+        drop((self.commands, self.events));
+        let _ = self.task.await;
     }
 }

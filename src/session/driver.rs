@@ -24,6 +24,7 @@ use crate::{
     policy::PathPolicy,
     report::Untrusted,
     stream::Connection,
+    traversal::Traversal,
     tunnel::TunnelConfig,
 };
 
@@ -62,6 +63,7 @@ pub(super) struct Driver {
     pub(super) role: Role,
     pub(super) policy: PathPolicy,
     pub(super) resume_for: Duration,
+    pub(super) traversal: Traversal,
     pub(super) keys: SessionKeys,
     /// What the peer is told of this host.
     pub(super) facts: HostFacts,
@@ -115,6 +117,7 @@ impl Driver {
             role: config.role,
             policy: config.path,
             resume_for: config.resume_for,
+            traversal: config.traversal,
             keys: config.keys,
             facts: config.facts,
             peer_facts: None,
@@ -234,8 +237,13 @@ impl Driver {
                         Role::Listener => p2pdbg_punch::Role::Controlled,
                     };
                     let key = self.keys.punch.clone();
-                    self.paths
-                        .command(PathCommand::Search(Search { role, key, stun }));
+                    let traversal = self.traversal;
+                    self.paths.command(PathCommand::Search(Search {
+                        role,
+                        key,
+                        stun,
+                        traversal,
+                    }));
                     self.tell_activity();
                 }
             }
@@ -414,7 +422,7 @@ impl Driver {
             .close_everything(GOODBYE, self.paths.sockets())
             .await;
         // The next session may want the same ports.
-        self.tasks.shutdown().await;
+        tokio::join!(self.tasks.shutdown(), self.paths.close());
         self.status.on_over();
         let _ = self.outputs.send(SessionOutput::Over(end)).await;
     }

@@ -56,6 +56,7 @@ use crate::{
     policy::{Absent, PathPolicy},
     rendezvous::TcpRoute,
     report::{Reporter, Untrusted},
+    traversal::Traversal,
     tunnel::{ControlReader, Tunnel, TunnelConfig, TunnelError},
 };
 
@@ -84,6 +85,8 @@ pub struct SessionConfig {
     pub allow: AllowList,
     /// Which paths may be used.
     pub path: PathPolicy,
+    /// How a direct one is looked for.
+    pub traversal: Traversal,
     /// For how long the streams of a lost peer are held.
     pub resume_for: Duration,
     /// What the peer is told of where this side runs.

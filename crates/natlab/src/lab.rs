@@ -14,12 +14,15 @@ use std::{
 
 use rustix::process::{Pid, Signal};
 
-use crate::{Error, Network, requirements, shaper::Shaper, tool};
+use crate::{Error, Network, requirements, requirements::require, shaper::Shaper, tool};
 
 /// Holds a locked file for each lab that lives: what is here and not locked has died.
 const LOCK_DIR: &str = "/run/p2pdbg-natlab";
 /// Where `ip netns` keeps the namespaces.
 const NETNS_DIR: &str = "/run/netns";
+
+/// The internet's addresses: TEST-NET-3 (RFC 5737).
+const DOCUMENTATION: [u8; 3] = [203, 0, 113];
 
 /// Tells the labs of this process apart.
 static COUNTER: AtomicU32 = AtomicU32::new(0);
@@ -73,7 +76,18 @@ impl Lab {
     /// Where the environment has `CI=true`, nothing is skipped: a missing requirement panics. So
     /// does, everywhere, a lab that cannot be made although the requirements are met.
     pub fn new_or_skip(name: &str) -> Option<Self> {
-        match Self::new(name) {
+        Self::new_with_or_skip(name, &[])
+    }
+
+    /// Like [`Lab::new_or_skip`], for a test that needs more programs: each with the Debian package that holds it.
+    ///
+    /// # Panics
+    /// As [`Lab::new_or_skip`] does.
+    pub fn new_with_or_skip(name: &str, tools: &[(&'static str, &'static str)]) -> Option<Self> {
+        match require(tools)
+            .map_err(Error::from)
+            .and_then(|()| Self::new(name))
+        {
             Ok(lab) => Some(lab),
             Err(Error::Missing(missing)) if !on_ci() => {
                 eprintln!("skipped: {name}: {missing}");
@@ -93,12 +107,18 @@ impl Lab {
     /// Makes the network that joins everything: a router of 203.0.113.0/24 with one link for each
     /// host or NAT box. Links are shaped unless [`Network::with_cable`] says otherwise.
     pub fn internet(&self) -> Result<Network, Error> {
-        Network::internet(&self.state, false)
+        Network::internet(&self.state, DOCUMENTATION, false)
+    }
+
+    /// Like [`Lab::internet`], with the addresses of this /24: for programs that know which ones stand in documentation
+    /// alone and take them for a mistake.
+    pub fn internet_at(&self, prefix: [u8; 3]) -> Result<Network, Error> {
+        Network::internet(&self.state, prefix, false)
     }
 
     /// Like [`Lab::internet`], with IPv6 (2001:db8::/32) everywhere beside IPv4.
     pub fn dual_stack_internet(&self) -> Result<Network, Error> {
-        Network::internet(&self.state, true)
+        Network::internet(&self.state, DOCUMENTATION, true)
     }
 
     /// What the names of this lab's namespaces begin with.

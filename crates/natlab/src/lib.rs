@@ -33,6 +33,7 @@ mod address;
 mod error;
 mod firewall;
 mod frame;
+mod gateway;
 mod host;
 mod impairments;
 mod lab;
@@ -50,6 +51,7 @@ mod two_nats;
 pub use {
     error::Error,
     firewall::Flow,
+    gateway::{Gateway, PortMapping},
     host::Host,
     impairments::{Corruption, Impairments, Mtu},
     lab::Lab,

@@ -2,7 +2,9 @@
 
 use std::{net::Ipv4Addr, ops::Deref};
 
-use crate::{Error, Host, Link, NatKind, Network, Node, network::Inside, ruleset};
+use crate::{
+    Error, Gateway, Host, Link, NatKind, Network, Node, PortMapping, network::Inside, ruleset,
+};
 
 /// A NAT box (or a router, for [`NatKind::NONE`]) and the LAN behind it.
 ///
@@ -66,6 +68,11 @@ impl Nat {
     /// The address that outsiders see.
     pub fn external_ip(&self) -> Ipv4Addr {
         self.uplink.ip()
+    }
+
+    /// Starts a daemon on the box that maps ports for the hosts behind it.
+    pub fn map_ports(&self, by: PortMapping) -> Result<Gateway, Error> {
+        Gateway::start(self, by)
     }
 
     /// Forgets every mapping and connection, as a restart does.

@@ -61,7 +61,11 @@ impl Network {
     /// The bridge of a LAN.
     pub(crate) const BRIDGE: &str = "lan";
 
-    pub(crate) fn internet(lab: &Arc<LabState>, ipv6: bool) -> Result<Self, Error> {
+    pub(crate) fn internet(
+        lab: &Arc<LabState>,
+        prefix: [u8; 3],
+        ipv6: bool,
+    ) -> Result<Self, Error> {
         let router = Node::new(lab, "internet", ipv6)?;
         router.sysctl("ipv4/ip_forward", "1")?;
         if ipv6 {
@@ -71,7 +75,7 @@ impl Network {
             state: Arc::new(NetworkState {
                 router,
                 style: Style::Routed,
-                plan: Plan::new([203, 0, 113], ipv6.then_some(0)),
+                plan: Plan::new(prefix, ipv6.then_some(0)),
                 uplink: None,
                 ports: AtomicU32::new(0),
             }),

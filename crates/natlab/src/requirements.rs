@@ -35,15 +35,20 @@ pub fn requirements() -> Result<(), Missing> {
     if !rustix::process::geteuid().is_root() {
         return Err(Missing::Root);
     }
-    for (tool, package) in TOOLS {
-        if tool::find(tool).is_none() {
-            return Err(Missing::Tool { tool, package });
-        }
-    }
+    require(&TOOLS)?;
     OpenOptions::new()
         .read(true)
         .write(true)
         .open("/dev/net/tun")
         .map_err(Missing::Tun)?;
     Ok(())
+}
+
+/// Tells whether these programs are there, or else the first that is missing.
+pub(crate) fn require(tools: &[(&'static str, &'static str)]) -> Result<(), Missing> {
+    let missing = tools.iter().find(|(tool, _)| tool::find(tool).is_none());
+    match missing {
+        Some(&(tool, package)) => Err(Missing::Tool { tool, package }),
+        None => Ok(()),
+    }
 }

@@ -80,6 +80,7 @@ fn the_command_line_wins_over_the_file() {
         state: Some("/filed".into()),
         forwards: vec!["node".to_owned(), "-R 1:localhost:2".to_owned()],
         stun: vec!["filed.example".to_owned()],
+        ..Config::default()
     };
     let file = listen(&[], config.clone()).unwrap();
     assert_eq!(file.session.name.as_str(), "filed");

@@ -6,7 +6,7 @@ use p2pdbg_wire::stun::{Class, Fingerprint, Message};
 
 use super::Engine;
 use crate::{
-    Event, SocketId,
+    Event, SocketId, Technique,
     candidate::{self, Kind},
     check::{self, FromPeer, Length, Nominated},
     gather::Answer,
@@ -44,16 +44,32 @@ impl Engine {
                 self.send((socket, from), None, payload);
                 self.on_check((socket, from), nomination);
             }
-            Some(FromPeer::Response { transaction, .. }) => {
+            Some(FromPeer::Response {
+                transaction,
+                mapped,
+            }) => {
                 if let Some(sent) = self
                     .transactions
                     .take(transaction)
                     .filter(|sent| sent.socket == socket)
                 {
                     self.on_check_answered(sent, from, Length::of(payload));
+                    self.on_seen_at((sent.socket, from), mapped);
                 }
             }
             None => {}
+        }
+    }
+
+    /// The peer tells where it saw the check come from. If that is a port which a gateway maps, then that port is what
+    /// let the peer in, from wherever it came.
+    fn on_seen_at(&mut self, key: (SocketId, SocketAddr), seen: Option<SocketAddr>) {
+        if let Some(seen) = seen.map(candidate::canonical)
+            && self.mapped.get(&key.0) == Some(&seen)
+            && let Some(pair) = self.checks.get_mut(key)
+            && pair.technique == Technique::PeerReflexive
+        {
+            pair.technique = Technique::PortMapping;
         }
     }
 
