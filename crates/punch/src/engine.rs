@@ -265,8 +265,10 @@ impl Engine {
     fn on_peer_seen(&mut self, addresses: &[IpAddr]) {
         let before = self.seen.len();
         for ip in addresses {
-            if self.seen.len() < MAX_SEEN {
-                self.seen.insert(ip.to_canonical());
+            let ip = ip.to_canonical();
+            // Any port will do to tell whether this can be a host's address.
+            if self.seen.len() < MAX_SEEN && candidate::is_usable(SocketAddr::new(ip, 1)) {
+                self.seen.insert(ip);
             }
         }
         if self.seen.len() > before {

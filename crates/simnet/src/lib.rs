@@ -28,6 +28,9 @@ mod simulation;
 mod topology;
 mod world;
 
+pub mod population;
+pub mod survey;
+
 pub use p2pdbg_natkind::{Allocation, Filtering, Mapping, NatKind};
 
 pub use self::{

@@ -47,6 +47,8 @@ pub struct Nat {
     external: Vec<IpAddr>,
     entries: HashMap<SocketAddr, Entry>,
     by_inside: HashMap<(SocketAddr, Toward), SocketAddr>,
+    /// External ports that a host had mapped, and for which of its endpoints.
+    forwarded: HashMap<SocketAddr, SocketAddr>,
     punished: HashMap<(SocketAddr, SocketAddr), Duration>,
     counter: u16,
     counted_at: Duration,
@@ -62,6 +64,7 @@ impl Nat {
             external,
             entries: HashMap::new(),
             by_inside: HashMap::new(),
+            forwarded: HashMap::new(),
             punished: HashMap::new(),
             counter: FIRST_PORT + random.below(PORTS) as u16,
             counted_at: Duration::ZERO,
@@ -103,7 +106,23 @@ impl Nat {
     pub fn flush(&mut self) {
         self.entries.clear();
         self.by_inside.clear();
+        self.forwarded.clear();
         self.punished.clear();
+    }
+
+    /// Maps a port to an inside endpoint for as long as the box runs, as PCP, NAT-PMP or UPnP have it done: anybody may
+    /// send to it, and answers leave from it. Gives its external address, or `None` if no port is free.
+    pub fn forward(
+        &mut self,
+        now: Duration,
+        inside: SocketAddr,
+        random: &mut Random,
+    ) -> Option<SocketAddr> {
+        let external = self.create(now, inside, Toward::Anything, random)?;
+        // It is none of the mappings that the endpoint's own packets make.
+        self.by_inside.remove(&(inside, Toward::Anything));
+        self.forwarded.insert(inside, external);
+        Some(external)
     }
 
     /// Becomes another kind, as when the host moves to another network; mappings are gone.
@@ -141,7 +160,8 @@ impl Nat {
             toward
         };
         let external = self
-            .live_mapping(now, source, toward)
+            .forwarding(source, to)
+            .or_else(|| self.live_mapping(now, source, toward))
             .or_else(|| self.create(now, source, toward, random))?;
         let entry = self.entries.get_mut(&external)?;
         entry.last_used = now;
@@ -180,9 +200,13 @@ impl Nat {
         let passes = self
             .entries
             .get_mut(&to)
-            .filter(|e| now <= e.last_used + timeout)
+            .filter(|e| now <= e.last_used + timeout || self.forwarded.get(&e.inside) == Some(&to))
             .and_then(|entry| {
                 let asked = match filtering {
+                    _ if self.forwarded.get(&entry.inside) == Some(&to) => {
+                        entry.sent_to.insert(source);
+                        true
+                    }
                     Filtering::EndpointIndependent => true,
                     Filtering::AddressDependent => entry.sent_to_addresses.contains(&source.ip()),
                     Filtering::AddressAndPortDependent => entry.sent_to.contains(&source),
@@ -201,7 +225,18 @@ impl Nat {
     }
 
     fn lives(&self, entry: &Entry, now: Duration) -> bool {
-        now <= entry.last_used + self.config.kind.timeout
+        now <= entry.last_used + self.config.kind.timeout || self.is_forwarded(entry)
+    }
+
+    fn is_forwarded(&self, entry: &Entry) -> bool {
+        self.forwarded.get(&entry.inside) == Some(&entry.external)
+    }
+
+    /// The mapped port from which an endpoint answers what came to that port.
+    fn forwarding(&self, source: SocketAddr, to: SocketAddr) -> Option<SocketAddr> {
+        let external = self.forwarded.get(&source)?;
+        let entry = self.entries.get(external)?;
+        entry.sent_to.contains(&to).then_some(*external)
     }
 
     fn live_mapping(

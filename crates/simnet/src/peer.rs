@@ -68,6 +68,13 @@ impl Peer {
         self.act(world);
     }
 
+    /// The endpoint of the session's IPv4 socket, as the host's own network sees it.
+    #[must_use]
+    pub fn endpoint(&self, world: &World) -> Option<SocketAddr> {
+        let port = *self.sockets.get(&SocketId::V4)?;
+        Some(SocketAddr::new(world.ip(self.host), port))
+    }
+
     /// When the engine wants to be woken, in virtual time.
     #[must_use]
     pub fn next_at(&self) -> Option<Duration> {

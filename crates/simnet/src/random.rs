@@ -59,6 +59,28 @@ impl Random {
         count
     }
 
+    /// A position, each with its weight out of 1; the one behind the last with what is left of 1.
+    pub fn one_of(&mut self, weights: &[f64]) -> usize {
+        let drawn = self.unit();
+        let mut sum = 0.0;
+        let below = |weight: &f64| {
+            sum += weight;
+            drawn < sum
+        };
+        weights.iter().position(below).unwrap_or(weights.len())
+    }
+
+    /// A time whose logarithm is normally distributed, with this deviation, around that of `median`.
+    pub fn log_normal(&mut self, median: Duration, deviation: f64) -> Duration {
+        let normal: f64 = (0..12).map(|_| self.unit()).sum::<f64>() - 6.0;
+        median.mul_f64((normal * deviation).exp())
+    }
+
+    /// A number whose logarithm is evenly distributed between those of `least` and `most`.
+    pub fn log_uniform(&mut self, least: f64, most: f64) -> f64 {
+        least * (most / least).powf(self.unit())
+    }
+
     /// 32 bytes for an engine's seed.
     pub fn seed(&mut self) -> [u8; 32] {
         let mut seed = [0; 32];

@@ -19,13 +19,15 @@ pub struct Site {
     pub boxes: Vec<NatConfig>,
     /// Whether the peer has IPv6, too.
     pub ipv6: bool,
+    /// Whether the innermost box maps a port for the peer when asked (PCP, NAT-PMP, UPnP).
+    pub maps_ports: bool,
 }
 
 impl<T: Into<NatConfig>> From<T> for Site {
     fn from(config: T) -> Self {
         Self {
             boxes: vec![config.into()],
-            ipv6: false,
+            ..Self::default()
         }
     }
 }
@@ -48,6 +50,15 @@ impl Site {
     #[must_use]
     pub fn with_ipv6(self) -> Self {
         Self { ipv6: true, ..self }
+    }
+
+    /// The same site with an innermost box that maps a port when asked.
+    #[must_use]
+    pub fn with_mapped_port(self) -> Self {
+        Self {
+            maps_ports: true,
+            ..self
+        }
     }
 }
 
@@ -176,6 +187,7 @@ impl Scenario {
         let sites = Sites {
             boxes,
             hosts: [hosts[0], hosts[1]],
+            maps_ports: [self.sites[0].maps_ports, self.sites[1].maps_ports],
         };
         Simulation::new(world, server, sites, self.rtt / 2, self.adjust)
     }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_punch::{Config, Input, Output, PunchKey, Role, Technique};
+use p2pdbg_punch::{Config, Input, Output, Path, PunchKey, Role, SocketId, Technique};
 
 use crate::{
     peer::Peer,
@@ -37,6 +37,7 @@ const MAX_SKEW: Duration = Duration::from_millis(200);
 pub(crate) struct Sites {
     pub(crate) boxes: [Vec<NatId>; 2],
     pub(crate) hosts: [HostId; 2],
+    pub(crate) maps_ports: [bool; 2],
 }
 
 /// Two peers in a world.
@@ -50,6 +51,7 @@ pub struct Simulation {
     pub boxes: [Vec<NatId>; 2],
     /// The hosts.
     pub hosts: [HostId; 2],
+    maps_ports: [bool; 2],
     peers: [Option<Peer>; 2],
     roles: [Role; 2],
     secret: [u8; 32],
@@ -75,6 +77,7 @@ impl Simulation {
             server,
             boxes: sites.boxes,
             hosts: sites.hosts,
+            maps_ports: sites.maps_ports,
             peers: [None, None],
             roles: [Role::Controlling, Role::Controlled],
             signals: VecDeque::new(),
@@ -107,6 +110,15 @@ impl Simulation {
         if !self.hidden {
             let seen = self.world.seen_as(self.hosts[1 - n]);
             peer.handle(&mut self.world, Input::PeerSeen(&seen));
+        }
+        if let (true, Some(&gateway), Some(inside)) = (
+            self.maps_ports[n],
+            self.boxes[n].last(),
+            peer.endpoint(&self.world),
+        ) {
+            let external = self.world.forward(gateway, inside);
+            let socket = SocketId::V4;
+            peer.handle(&mut self.world, Input::MappedPort { socket, external });
         }
         self.peers[n] = Some(peer);
         self.collect_signals(n);
@@ -214,12 +226,14 @@ impl Simulation {
         }
     }
 
-    /// Sends a packet each way on the nominated paths and says whether both arrived on the other's path.
+    /// Sends a packet each way on the nominated paths and says whether both arrived on the other's path, be it the one that
+    /// the other had then or a better one that it has by now.
     pub fn carries(&mut self) -> bool {
         if !self.is_direct() {
             return false;
         }
         let deadline = self.world.now() + Duration::from_secs(2);
+        let then = [0, 1].map(|n| self.path(n));
         for n in 0..2 {
             let Some(peer) = &mut self.peers[n] else {
                 return false;
@@ -232,17 +246,18 @@ impl Simulation {
         }
         self.run_until(deadline, |_| false);
         (0..2).all(|n| {
-            let Some(peer) = &mut self.peers[n] else {
-                return false;
-            };
-            let inbox = peer.take_inbox();
-            let path = peer.engine.nominated().copied();
-            path.is_some_and(|path| {
-                inbox
-                    .iter()
-                    .any(|(socket, from, _)| *socket == path.socket && *from == path.remote)
+            let paths = [then[n], self.path(n)];
+            let inbox = self.peers[n].as_mut().map(Peer::take_inbox);
+            inbox.into_iter().flatten().any(|(socket, from, _)| {
+                let is_of = |path: &Path| (path.socket, path.remote) == (socket, from);
+                paths.iter().flatten().any(is_of)
             })
         })
+    }
+
+    /// The path that a peer has now.
+    fn path(&self, n: usize) -> Option<Path> {
+        self.peers[n].as_ref()?.engine.nominated().copied()
     }
 
     /// How things stand.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use crate::{
@@ -95,6 +95,12 @@ impl World {
     /// The box, to look into or to change.
     pub fn nat(&mut self, id: NatId) -> &mut Nat {
         &mut self.boxes[id.0].nat
+    }
+
+    /// Has a box map a port to an inside endpoint.
+    pub fn forward(&mut self, id: NatId, inside: SocketAddr) -> Option<SocketAddr> {
+        let nat = &mut self.boxes[id.0].nat;
+        nat.forward(self.now, inside, &mut self.random)
     }
 
     /// The link between a box and the network outside of it, to change.

@@ -142,7 +142,7 @@ pub(crate) struct Gateway {
 /// The modelled internet.
 #[derive(Debug)]
 pub struct World {
-    now: Duration,
+    pub(crate) now: Duration,
     queue: BinaryHeap<Reverse<Event>>,
     order: u64,
     pub(crate) random: Random,

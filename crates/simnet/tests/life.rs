@@ -480,3 +480,16 @@ fn a_host_that_moves_from_an_easy_nat_behind_a_hard_one_is_searched_at_once() {
         assert!(simulation.carries());
     }
 }
+
+#[test]
+fn a_port_that_a_gateway_mapped_is_found_by_a_peer_behind_the_hardest_nat() {
+    let hard = NatKind::SYMMETRIC_RANDOM;
+    for seed in 0..10 {
+        let mapped = Site::from(NatKind::PORT_RESTRICTED).with_mapped_port();
+        let outcome = Scenario::new(mapped, hard).seed(seed).run(5 * S);
+        assert!(
+            outcome.direct.is_some_and(|after| after <= S / 4) && outcome.carries,
+            "{outcome:?}"
+        );
+    }
+}

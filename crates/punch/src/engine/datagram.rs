@@ -6,7 +6,7 @@ use p2pdbg_wire::stun::{Class, Fingerprint, Message};
 
 use super::Engine;
 use crate::{
-    Event, SocketId, Technique,
+    Event, Family, SocketId, Technique,
     candidate::{self, Kind},
     check::{self, FromPeer, Length, Nominated},
     gather::Answer,
@@ -19,7 +19,10 @@ impl Engine {
         let Ok(message) = Message::decode(payload) else {
             return;
         };
-        if !self.sockets.contains_key(&socket) {
+        let family = Family::of(from.ip());
+        if !candidate::is_usable(from)
+            || self.sockets.get(&socket).is_none_or(|s| s.family != family)
+        {
             return;
         }
         let sent = self.transactions.peek(message.transaction()).copied();
@@ -109,9 +112,6 @@ impl Engine {
 
     /// The peer checks a pair: it is alive at that address, whatever it had announced.
     fn on_check(&mut self, key: (SocketId, SocketAddr), nomination: Option<Nominated>) {
-        if !candidate::is_usable(key.1) {
-            return;
-        }
         let technique = self.revealed_by(key);
         if self.checks.get(key).is_none()
             && let Some(direct) = &mut self.direct
