@@ -101,6 +101,8 @@ pub enum ErrorCode {
     SessionUnknown,
     /// No forward of the session is one for that IDE.
     NothingForIde,
+    /// Not all files could be copied to the debuggee's host.
+    PushIncomplete,
     /// A file of a project cannot be read, understood or written.
     IdeFile,
     /// No p2pdbg that runs here has a session, or not one with that peer.
@@ -149,6 +151,7 @@ impl ErrorCode {
             | Self::StateDir
             | Self::SessionUnknown
             | Self::NothingForIde
+            | Self::PushIncomplete
             | Self::IdeFile
             | Self::NoSession
             | Self::ControlSocket

@@ -26,6 +26,7 @@ pub mod rendezvous;
 pub mod report;
 pub mod same_host;
 pub mod session;
+pub mod sources;
 pub mod stream;
 pub mod traversal;
 pub mod tunnel;

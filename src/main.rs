@@ -52,6 +52,14 @@ fn main() -> ExitCode {
             start_logging(verbose, io::stderr);
             status(block_on(commands::pipe::run(args)))
         }
+        CliCommand::Sources(args) => {
+            start_logging(verbose, io::stderr);
+            status(block_on(commands::sources::list(args)))
+        }
+        CliCommand::Push(args) => {
+            start_logging(verbose, io::stderr);
+            status(block_on(commands::sources::push(args)))
+        }
         CliCommand::Completions { shell } => status(generate::completions(shell)),
         CliCommand::Man { dir } => status(generate::man(dir.as_deref())),
     }

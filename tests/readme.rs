@@ -84,18 +84,3 @@ fn every_link_between_documents_leads_to_a_file() {
         }
     }
 }
-
-#[test]
-fn every_link_leads_to_a_file() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let links: Vec<&str> = README
-        .split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split_once(')'))
-        .map(|(link, _)| link)
-        .collect();
-    assert!(links.len() > 5);
-    for link in links {
-        assert!(root.join(link).exists(), "{link}");
-    }
-}

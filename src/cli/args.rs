@@ -85,6 +85,10 @@ pub enum CliCommand {
     Status(StatusArgs),
     /// Join standard input and output to a target at the debuggee, for IDEs that debug through a program
     Pipe(PipeArgs),
+    /// List the source files that differ from the debuggee's
+    Sources(SourcesArgs),
+    /// Copy source files to the debuggee's host, where p2pdbg connect --accept-push runs
+    Push(PushArgs),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  p2pdbg completions bash > ~/.local/share/bash-completion/completions/p2pdbg"
@@ -140,6 +144,10 @@ pub struct ConnectArgs {
     #[command(flatten)]
     pub session: SessionArgs,
 
+    /// Let the peer's p2pdbg push put files into this directory, and nowhere else
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub accept_push: Option<PathBuf>,
+
     /// The program to run once the forwards stand, after --
     #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
@@ -174,6 +182,40 @@ pub struct IdeArgs {
         hide_env_values = true
     )]
     pub state: Option<OsString>,
+}
+
+/// The arguments of `p2pdbg sources`.
+#[derive(Debug, Args)]
+pub struct SourcesArgs {
+    /// The directory that is compared [default: the Git work tree around the working directory]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub sources: Option<PathBuf>,
+
+    /// The peer, if there are sessions with several
+    #[arg(long, value_name = "NAME")]
+    pub peer: Option<String>,
+}
+
+const PUSH_EXAMPLES: &str = "\
+Each file is put in its place whole or not at all. Nothing is deleted there.
+
+Examples:
+  p2pdbg push                             the files that differ
+  p2pdbg push app.py web                  these, whether they are there or not
+
+Exit status: 0 when all of them are there, 1 otherwise.";
+
+/// The arguments of `p2pdbg push`.
+#[derive(Debug, Args)]
+#[command(after_help = PUSH_EXAMPLES)]
+pub struct PushArgs {
+    /// Files and directories [default: the files that differ]
+    #[arg(value_name = "PATHS", value_hint = ValueHint::AnyPath)]
+    pub paths: Vec<PathBuf>,
+
+    /// What both commands have.
+    #[command(flatten)]
+    pub sources: SourcesArgs,
 }
 
 /// The arguments of `p2pdbg status`.
@@ -262,6 +304,15 @@ pub struct SessionArgs {
         hide_env_values = true
     )]
     pub state: Option<OsString>,
+
+    /// Compare the files of this directory with the peer's, by name and SHA-256, and tell which differ
+    /// [default: the Git work tree around the working directory]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub sources: Option<PathBuf>,
+
+    /// Compare no source files, and tell the peer of none
+    #[arg(long, conflicts_with = "sources")]
+    pub no_sources: bool,
 
     /// Report events as JSON, one object a line, on standard output
     #[arg(long)]

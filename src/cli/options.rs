@@ -10,6 +10,7 @@ use crate::{
     net::stun_servers::StunServer,
     peer_name::PeerName,
     policy::{Absent, PathPolicy},
+    sources::SourcesOptions,
     traversal::Traversal,
 };
 
@@ -71,6 +72,8 @@ pub struct SessionOptions {
     pub stun: Vec<StunServer>,
     /// The state directory; none for the platform's own.
     pub state: Option<PathBuf>,
+    /// What is done about source files.
+    pub sources: SourcesOptions,
 }
 
 /// How a connector finds its listener.

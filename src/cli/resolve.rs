@@ -1,6 +1,12 @@
 //! From strings of three origins to options: the command line wins over variables, those over the file.
 
-use std::{env, ffi::OsString, fmt, path::PathBuf, str::FromStr};
+use std::{
+    env,
+    ffi::OsString,
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use p2pdbg_wire::{code::Code, url::RendezvousUrl};
 
@@ -15,6 +21,7 @@ use crate::{
     forward::{Direction, Forward, ForwardSpec, HostPort, NotAForward},
     net::stun_servers::{MAX_FURTHER, StunServer},
     peer_name::PeerName,
+    sources::{self, SourcesOptions},
     traversal::Traversal,
 };
 
@@ -98,7 +105,10 @@ pub fn resolve_connect(
     environment: Environment<'_>,
 ) -> Result<ConnectOptions, Failure> {
     // Before the code is asked for, which is the last thing to bother the user with.
-    let session = resolve_session(args.session, environment.config)?;
+    let mut session = resolve_session(args.session, environment.config)?;
+    if let Some(directory) = &args.accept_push {
+        session.sources.inbox = Some(existing("--accept-push", directory)?);
+    }
     let meeting = match (
         args.peer,
         given(args.code.join("-")).or(given(environment.code)),
@@ -123,6 +133,31 @@ pub fn resolve_ide(args: IdeArgs, config: Config) -> IdeOptions {
         peer: given(args.peer),
         state: state(args.state, config.state),
     }
+}
+
+/// The directory whose files are compared: the one that is named, or else the Git work tree around the working directory.
+fn resolve_sources(named: Option<PathBuf>, none: bool) -> Result<SourcesOptions, Failure> {
+    let root = match named {
+        Some(directory) => Some(existing("--sources", &directory)?),
+        None if none => None,
+        None => env::current_dir()
+            .ok()
+            .as_deref()
+            .and_then(sources::default_root),
+    };
+    Ok(SourcesOptions { root, inbox: None })
+}
+
+/// A directory that is there, as the system calls it.
+fn existing(option: &str, directory: &Path) -> Result<PathBuf, Failure> {
+    let found = directory
+        .canonicalize()
+        .and_then(|found| match found.is_dir() {
+            true => Ok(found),
+            false => Err(std::io::ErrorKind::NotADirectory.into()),
+        });
+    found
+        .map_err(|error| Failure::new(ErrorCode::Usage, format!("{option} {directory:?}: {error}")))
 }
 
 /// The state directory that is asked for on the command line, in a variable or in the file.
@@ -158,7 +193,9 @@ fn resolve_session(args: SessionArgs, config: Config) -> Result<SessionOptions, 
     })?;
     let state = state(args.state, config.state);
     let traversal = config.traversal.resolve()?;
+    let sources = resolve_sources(args.sources, args.no_sources)?;
     Ok(SessionOptions {
+        sources,
         rendezvous,
         name,
         allow: allow.collect::<Result<_, _>>()?,

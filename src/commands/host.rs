@@ -312,6 +312,7 @@ impl Host {
             resume_for: self.options.resume_for,
             facts: self.facts.clone(),
             route: self.route.clone(),
+            sources: self.options.sources.clone(),
             changes: self.changes.clone(),
             reporter: self.reporter.clone(),
             peer_name: peer,

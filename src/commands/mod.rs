@@ -8,4 +8,5 @@ mod inquiries;
 mod interrupt;
 pub mod listen;
 pub mod pipe;
+pub mod sources;
 pub mod status;

@@ -49,7 +49,7 @@ pub async fn run(_args: PipeArgs) -> Result<(), Failure> {
 
 /// Finding the process whose session it is.
 #[cfg(unix)]
-mod session {
+pub(super) mod session {
     use std::fmt::Display;
 
     use crate::{
@@ -58,7 +58,7 @@ mod session {
     };
 
     /// Connects to the one listener that has a session, with that peer if one is named.
-    pub(super) async fn find(peer: Option<&str>) -> Result<Client, Failure> {
+    pub(in crate::commands) async fn find(peer: Option<&str>) -> Result<Client, Failure> {
         let mut found: Vec<(Client, Vec<String>)> = Vec::new();
         let mut listens = false;
         for socket in control::running()? {
@@ -100,7 +100,7 @@ mod session {
         })
     }
 
-    pub(super) fn lost(error: &dyn Display) -> Failure {
+    pub(in crate::commands) fn lost(error: &dyn Display) -> Failure {
         let message = format!("lost the p2pdbg listen that runs here: {error}");
         Failure::new(ErrorCode::ControlSocket, message)
     }

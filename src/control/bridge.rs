@@ -18,9 +18,8 @@ use tokio::{
 use super::{protocol::Reply, server};
 use crate::{
     failure::{ErrorCode, Failure},
-    forward::HostPort,
     report::StreamState,
-    session::PipeRequest,
+    session::{PipeRequest, PipeTarget},
 };
 
 /// Bytes of one frame, at the most.
@@ -74,7 +73,7 @@ pub(super) struct Ends {
 ///
 /// # Errors
 /// If the operating system has no more sockets.
-pub(super) fn request(to: HostPort) -> io::Result<(PipeRequest, Ends)> {
+pub(super) fn request(to: PipeTarget) -> io::Result<(PipeRequest, Ends)> {
     let (opened_by, opened) = oneshot::channel();
     let (ended_by, ended) = oneshot::channel();
     let (stream, local) = UnixStream::pair()?;
@@ -156,7 +155,7 @@ mod tests {
     /// A bridge between a program's connection and what the session would have.
     async fn bridged() -> (UnixStream, UnixStream, oneshot::Sender<StreamState>) {
         let (program, server) = UnixStream::pair().unwrap();
-        let (request, ends) = request("localhost:1".parse().unwrap()).unwrap();
+        let (request, ends) = request(PipeTarget::Port("localhost:1".parse().unwrap())).unwrap();
         let (read, write) = server.into_split();
         tokio::spawn(ends.serve(BufReader::new(read), write));
         request.opened.send(Ok(())).unwrap();

@@ -34,6 +34,9 @@ pub struct Versioned<T> {
 pub enum Request {
     /// What it is doing. Any number of these may follow each other on one connection.
     Status,
+    /// A stream to whoever answers about source files at the other end of its session. After the reply it is as with
+    /// `Open`.
+    Sources,
     /// A stream to a target at the other end of its session. After the reply the connection belongs to the stream: what
     /// is written goes there as it is, and what comes back comes in frames.
     Open {

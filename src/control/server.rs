@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     failure::{ErrorCode, Failure},
-    session::PipeRequest,
+    session::{PipeRequest, PipeTarget},
 };
 
 /// Connections that are served at once; more are closed at once.
@@ -117,7 +117,11 @@ async fn serve(connection: UnixStream, ask: mpsc::Sender<Inquiry>) {
     {
         let reply = match protocol::parse(&line) {
             Ok(Request::Status) => status(&ask).await,
-            Ok(Request::Open { to }) => {
+            Ok(request @ (Request::Open { .. } | Request::Sources)) => {
+                let to = match request {
+                    Request::Open { to } => PipeTarget::Port(to),
+                    _ => PipeTarget::Sources,
+                };
                 if let Ok((request, ends)) = bridge::request(to)
                     && ask.try_send(Inquiry::Pipe(request)).is_ok()
                 {

@@ -2,7 +2,7 @@
 //! to which here.
 //!
 //! A [`Plan`] says what each file of a project should hold, as text made from the text that it has now. Nothing here
-//! writes. What is the user's stays as it is, byte for byte: in JSON with comments ([`jsonc`]) only the entries called
+//! writes. What is the user's stays as it is, byte for byte: in JSON with comments (`jsonc`) only the entries called
 //! `p2pdbg …` are touched, and of these only the values that follow from the session; other IDEs get a file of our own.
 //!
 //! Left out: whether the IDE has the extension that a configuration needs.

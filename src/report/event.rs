@@ -37,6 +37,13 @@ pub enum Event {
     },
     /// Where the peer runs, as it says.
     Facts(HostFacts),
+    /// Whether the source files are the same at both ends.
+    Sources(SourcesReport),
+    /// A file was copied to here from the peer.
+    Received {
+        /// Its path below the directory for copies.
+        name: Untrusted,
+    },
     /// A forward stands: its port is open.
     Forward {
         /// Which end opens the port and which dials.
@@ -87,6 +94,29 @@ pub enum Event {
         /// Why, in words.
         why: String,
     },
+}
+
+/// Whether the source files are the same at both ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourcesReport {
+    /// The files that are at both ends and not the same, by their paths below the roots.
+    pub differ: Vec<Untrusted>,
+    /// How many more there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more: usize,
+    /// How many files are the same.
+    pub same: usize,
+    /// How many are here alone.
+    pub only_here: usize,
+    /// How many are at the peer alone.
+    pub only_there: usize,
+    /// Whether there are more files than are compared.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// How the peers are connected.

@@ -22,7 +22,8 @@ mod words;
 
 pub use described::Described;
 pub use event::{
-    Event, PathKind, PathReport, StreamState, Via, Waiting, WaitingFor, Warning, WarningCode,
+    Event, PathKind, PathReport, SourcesReport, StreamState, Via, Waiting, WaitingFor, Warning,
+    WarningCode,
 };
 pub use printer::{Format, LogWriter, Printer, Reporter};
 pub use status::{Activity, Status};

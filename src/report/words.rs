@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use p2pdbg_wire::control::Role;
 
 use super::{
-    Activity, Event, PathKind, PathReport, Status, Untrusted, Via, Waiting, WaitingFor,
-    untrusted::escape,
+    Activity, Event, PathKind, PathReport, SourcesReport, Status, Untrusted, Via, Waiting,
+    WaitingFor, untrusted::escape,
 };
 use crate::{
     facts::HostFacts,
@@ -33,6 +33,9 @@ pub(super) struct Line {
     pub(super) weight: Weight,
     pub(super) text: String,
 }
+
+/// How many files that differ are named.
+const MOST_NAMED: usize = 10;
 
 /// What has been learnt from the events so far and later lines refer to.
 #[derive(Debug)]
@@ -64,6 +67,11 @@ impl View {
                 vec![good(format!("paired with {peer}{how}"))]
             }
             Event::Facts(facts) => vec![plain(self.facts(facts))],
+            Event::Sources(sources) => self.sources(sources),
+            Event::Received { name } => vec![plain(format!(
+                "{name} was copied here from {}",
+                self.peer_name()
+            ))],
             Event::Forward {
                 direction,
                 listen,
@@ -132,6 +140,46 @@ impl View {
             parts.extend(status.waiting.iter().map(waiting_in_short));
         }
         escape(parts.join(", ").chars())
+    }
+
+    fn peer_name(&self) -> &str {
+        self.peer.as_ref().map_or("the peer", Untrusted::as_str)
+    }
+
+    /// A line for each file that differs, as far as somebody reads them.
+    fn sources(&self, sources: &SourcesReport) -> Vec<Line> {
+        let peer = self.peer_name();
+        let differing = sources.differ.len() + sources.more;
+        let part = if sources.partial {
+            " of those that were compared; there are more"
+        } else {
+            ""
+        };
+        if differing == 0 {
+            let files = sources.same;
+            return vec![good(format!(
+                "sources: {files} files are the same as at {peer}{part}"
+            ))];
+        }
+        // The IDE's user sets the breakpoints; the debuggee's may have a COMMAND on the terminal.
+        let weight = match self.role {
+            Role::Listener => Weight::Warning,
+            Role::Connector => Weight::Plain,
+        };
+        let named = sources.differ.iter().take(MOST_NAMED).map(|name| {
+            format!(
+                "{name} differs from the copy at {peer}: breakpoints may land on the wrong line"
+            )
+        });
+        let left = differing.saturating_sub(MOST_NAMED);
+        let rest =
+            (left > 0).then(|| format!("and {left} more files differ: p2pdbg sources lists them"));
+        let partial = sources.partial.then(|| {
+            "there are more files than are compared: name a smaller directory with --sources"
+                .to_owned()
+        });
+        let texts = named.chain(rest).chain(partial);
+        texts.map(|text| Line { weight, text }).collect()
     }
 
     /// `web-1: linux x86_64, /srv/app at 1f3a5c7, debugpy 1.8.22`.

@@ -73,6 +73,8 @@ pub(super) struct Driver {
     pub(super) tunnels: Tunnels,
     pub(super) streams: Streams,
     pub(super) forwards: Forwards,
+    #[cfg(unix)]
+    pub(super) sources: super::sources::SourcesPart,
     /// Streams of `p2pdbg pipe` whose forwards the connector has not judged yet.
     #[cfg(unix)]
     pub(super) pipes: Vec<(u16, super::PipeRequest)>,
@@ -112,6 +114,11 @@ impl Driver {
         let tunnels = Tunnels::new(config.role, tunnel_config, config.keys.tunnel.clone());
         let streams = Streams::new(config.role, tunnels.best(), config.reporter.clone());
         let forwards = Forwards::new(&config, events.clone());
+        #[cfg(unix)]
+        let sources = {
+            let sources = crate::sources::Sources::new(config.sources, events.clone());
+            super::sources::SourcesPart::new(sources, config.reporter.clone())
+        };
         let status = StatusLine::new(config.reporter, config.path);
         Self {
             role: config.role,
@@ -125,6 +132,8 @@ impl Driver {
             tunnels,
             streams,
             forwards,
+            #[cfg(unix)]
+            sources,
             #[cfg(unix)]
             pipes: Vec::new(),
             peer_name: config.peer_name,
@@ -334,6 +343,8 @@ impl Driver {
                 self.tunnels
                     .send(TunnelMessage::TargetListening { forward, listening });
             }
+            #[cfg(unix)]
+            Event::Sources(told) => self.on_told(told),
             Event::OpenToNetwork(address) => self.forwards.on_open_to_network(address),
             Event::StreamWaiting(stream, forward) => {
                 if let Some(target) = self.forwards.target(forward) {

@@ -59,10 +59,17 @@ impl Driver {
                 }
             }
             TunnelMessage::Ping => {}
+            #[cfg(unix)]
+            TunnelMessage::SourcesChanged if self.role == Role::Listener => {
+                self.sources.sources.on_peer_changed();
+            }
+            #[cfg(not(unix))]
+            TunnelMessage::SourcesChanged if self.role == Role::Listener => {}
             TunnelMessage::Facts(said) => self.on_facts(HostFacts::accept(said)),
             TunnelMessage::Hello { .. }
             | TunnelMessage::Forwards(_)
-            | TunnelMessage::ForwardState { .. } => {
+            | TunnelMessage::ForwardState { .. }
+            | TunnelMessage::SourcesChanged => {
                 self.on_misbehaviour(epoch, &"a message that does not belong here");
             }
         }
@@ -119,7 +126,11 @@ impl Driver {
     ) -> Result<bool, Violation> {
         let admission = self.streams.admit(stream, opens.is_some())?;
         if let (Admission::New, Some(forward)) = (admission, opens) {
-            let local = self.forwards.dial(stream, forward);
+            let local = match forward {
+                #[cfg(unix)]
+                p2pdbg_wire::sources::FORWARD => self.answer_about_sources(),
+                _ => self.forwards.dial(stream, forward),
+            };
             self.streams.start(stream, forward, local, &mut self.tasks);
         }
         Ok(admission != Admission::Closed)

@@ -14,6 +14,8 @@ mod messages;
 mod pipes;
 mod pulse;
 mod reach;
+#[cfg(unix)]
+mod sources;
 mod status;
 mod streams;
 mod tunnels;
@@ -44,7 +46,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use self::driver::Driver;
 pub(crate) use self::forwards::refuses;
 #[cfg(unix)]
-pub use self::pipes::PipeRequest;
+pub use self::pipes::{PipeRequest, PipeTarget};
 use crate::{
     control::snapshot::SessionSnapshot,
     facts::HostFacts,
@@ -56,6 +58,7 @@ use crate::{
     policy::{Absent, PathPolicy},
     rendezvous::TcpRoute,
     report::{Reporter, Untrusted},
+    sources::SourcesOptions,
     traversal::Traversal,
     tunnel::{ControlReader, Tunnel, TunnelConfig, TunnelError},
 };
@@ -93,6 +96,8 @@ pub struct SessionConfig {
     pub facts: HostFacts,
     /// How the relay is reached over TCP.
     pub route: TcpRoute,
+    /// What is done about source files.
+    pub sources: SourcesOptions,
     /// Says when this host's network changes.
     pub changes: Changes,
     /// Where to report.
@@ -197,6 +202,15 @@ enum Event {
     TargetListening(u16, bool),
     StreamWaiting(StreamId, u16),
     OpenToNetwork(SocketAddr),
+    #[cfg(unix)]
+    Sources(crate::sources::Told),
+}
+
+#[cfg(unix)]
+impl From<crate::sources::Told> for Event {
+    fn from(told: crate::sources::Told) -> Self {
+        Self::Sources(told)
+    }
 }
 
 /// A handle on a running session.

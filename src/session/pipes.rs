@@ -18,11 +18,20 @@ use crate::{
 /// Streams that may wait for the connector's word.
 const MOST_WAITING: usize = 64;
 
+/// To whom a local program asks for a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PipeTarget {
+    /// To what is dialled at the other end.
+    Port(HostPort),
+    /// To whoever answers there about source files.
+    Sources,
+}
+
 /// A stream that a local program asks for.
 #[derive(Debug)]
 pub struct PipeRequest {
-    /// What is dialled at the other end.
-    pub to: HostPort,
+    /// To whom.
+    pub to: PipeTarget,
     /// The session's end of the connection to the program.
     pub local: UnixStream,
     /// Told when the stream is open, or why it cannot be.
@@ -39,10 +48,14 @@ impl Driver {
                 .hint("run p2pdbg pipe beside the IDE, where p2pdbg listen runs");
             return drop(request.opened.send(Err(failure)));
         }
+        let to = match &request.to {
+            PipeTarget::Port(to) => to.clone(),
+            PipeTarget::Sources => return self.open_conversation(request),
+        };
         self.pipes
             .retain(|(_, waiting)| !waiting.opened.is_closed());
         let full = self.pipes.len() >= MOST_WAITING;
-        let Some((forward, is_new)) = self.forwards.add(&request.to).filter(|_| !full) else {
+        let Some((forward, is_new)) = self.forwards.add(&to).filter(|_| !full) else {
             let message = "the session has too many forwards to take one more";
             let failure = Failure::new(ErrorCode::NoSession, message);
             return drop(request.opened.send(Err(failure)));
@@ -57,6 +70,15 @@ impl Driver {
         self.settle_pipes();
     }
 
+    fn open_conversation(&mut self, request: PipeRequest) {
+        // A program that has gone meanwhile needs no stream.
+        if request.opened.send(Ok(())).is_ok() {
+            let local = Connection::Unix(request.local);
+            let (forward, ended) = (p2pdbg_wire::sources::FORWARD, Some(request.ended));
+            self.streams.open(forward, local, ended, &mut self.tasks);
+        }
+    }
+
     /// Opens the streams whose forwards the connector has judged by now.
     pub(super) fn settle_pipes(&mut self) {
         for (forward, request) in std::mem::take(&mut self.pipes) {
@@ -66,7 +88,10 @@ impl Driver {
                     continue;
                 }
                 Some(ForwardState::Up { .. }) => Ok(()),
-                Some(state) => Err(refusal(state, &request.to)),
+                Some(state) => Err(match &request.to {
+                    PipeTarget::Port(to) => refusal(state, to),
+                    PipeTarget::Sources => continue,
+                }),
             };
             let open = verdict.is_ok();
             // A program that has gone meanwhile needs no stream.

@@ -40,6 +40,8 @@ impl Driver {
             });
         }
         self.on_best_changed();
+        #[cfg(unix)]
+        self.begin_sources();
     }
 
     pub(super) fn on_dial_failed(&mut self, path: PathKind, error: &TunnelError) {

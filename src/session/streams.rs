@@ -94,9 +94,15 @@ impl Streams {
         }
     }
 
-    /// How many streams live.
+    /// How many streams of programs live.
     pub(super) fn count(&self) -> usize {
-        self.live.len()
+        self.of_programs().count()
+    }
+
+    /// The streams that belong to forwards, and not to conversations about sources.
+    fn of_programs(&self) -> impl Iterator<Item = (&StreamId, &Live)> {
+        let live = self.live.iter();
+        live.filter(|(_, live)| live.forward != p2pdbg_wire::sources::FORWARD)
     }
 
     /// The streams as they are, the oldest first, and no more than [`MOST_DESCRIBED`].
@@ -104,7 +110,7 @@ impl Streams {
         &self,
         target: impl Fn(u16) -> Option<&'a HostPort>,
     ) -> Vec<StreamSnapshot> {
-        let mut live: Vec<_> = self.live.iter().collect();
+        let mut live: Vec<_> = self.of_programs().collect();
         live.sort_by_key(|(stream, _)| stream.to_u64());
         live.truncate(MOST_DESCRIBED);
         let describe = |(stream, live): (&StreamId, &Live)| StreamSnapshot {
@@ -134,7 +140,7 @@ impl Streams {
 
     /// Whether the peer has everything that the local programs wrote, and they will write no more.
     pub(super) fn all_delivered(&self) -> bool {
-        self.live.values().all(|live| live.delivered)
+        self.of_programs().all(|(_, live)| live.delivered)
     }
 
     /// The forward of a live stream.
@@ -336,11 +342,14 @@ impl Streams {
                         let _ = ended.send(state);
                     }
                 }
-                self.reporter.emit(Report::Stream {
-                    id: stream.to_u64(),
-                    state,
-                    to: target,
-                });
+                let forward = self.forward_of(stream);
+                if forward != Some(p2pdbg_wire::sources::FORWARD) {
+                    self.reporter.emit(Report::Stream {
+                        id: stream.to_u64(),
+                        state,
+                        to: target,
+                    });
+                }
             }
             StreamEvent::Delivered => {
                 if let Some(live) = self.live.get_mut(&stream) {

@@ -107,9 +107,9 @@ impl PeerCommand {
         let mut command: Command = self.place.command(P2PDBG);
         home.settle(&mut command);
         command.env("P2PDBG_STATE", home.state());
-        if let Some(directory) = self.directory {
-            command.current_dir(directory);
-        }
+        // Not where the tests are run: that is a Git work tree, whose files both ends would compare.
+        let directory = self.directory.as_deref().unwrap_or(home.path());
+        command.current_dir(directory);
         if let Some(log) = log {
             command.env("P2PDBG_LOG", log);
         }

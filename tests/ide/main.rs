@@ -8,3 +8,5 @@ mod facts;
 #[cfg(unix)]
 mod nvim;
 mod schema;
+#[cfg(unix)]
+mod sources;

@@ -4,6 +4,7 @@
 //! - [`control`]: between a peer and the rendezvous; [`frame`]: how its messages lie on a stream.
 //! - [`signal`]: between two peers through the rendezvous.
 //! - [`tunnel`]: between two peers on their own QUIC connection; [`facts`]: what they tell of themselves there.
+//! - [`sources`]: what two peers say about source files.
 //! - [`relay`]: datagrams that bind a source address to a leg of the relay.
 //! - [`relay_stream`]: a leg of the relay over TCP.
 //! - [`stun`]: RFC 8489.
@@ -20,6 +21,7 @@ pub mod relay;
 pub mod relay_stream;
 pub mod secret;
 pub mod signal;
+pub mod sources;
 pub mod stun;
 pub mod tunnel;
 pub mod url;

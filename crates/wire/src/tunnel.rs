@@ -67,6 +67,8 @@ pub enum TunnelMessage {
     Ping,
     /// Where the sender runs; each side says it on every tunnel.
     Facts(Facts),
+    /// Source files have changed at the connector; the listener may compare again.
+    SourcesChanged,
 }
 
 /// A forward as the listener offers it.

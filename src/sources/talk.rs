@@ -1,0 +1,317 @@
+//! Conversations about sources, over anything that bytes go through in both directions.
+//!
+//! The opener decides what a conversation is about: [`Talk::compare`] or [`Talk::offer`]. The other end answers in the service.
+//! Neither side writes while the other does, so that no pipe between them fills at both ends.
+
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
+
+use p2pdbg_wire::{
+    frame,
+    sources::{
+        Answer, FileDigest, MAX_BATCH, MAX_DATA, Offer, Refusal, Sha256 as Digest, SourcesMessage,
+        Summary,
+    },
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    task::spawn_blocking,
+};
+
+use super::{Begun, Differences, Inbox, Limits, Scan, SourceName, tree};
+
+/// The most bytes of names and digests in one message.
+const MAX_BATCH_BYTES: usize = 32 << 10;
+
+/// The longest file that is offered, in bytes.
+const MAX_FILE: u64 = 256 << 20;
+
+/// Why a conversation came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum TalkError {
+    /// The stream ended.
+    #[error("the session ended, or the other end knows nothing of sources")]
+    Lost(#[from] io::Error),
+    /// The other end said what does not belong there.
+    #[error("the other end broke the protocol: {0}")]
+    Misbehaved(&'static str),
+}
+
+/// What became of one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is there now.
+    Written,
+    /// It was there.
+    Same,
+    /// It was not taken.
+    Refused(Refusal),
+}
+
+/// A conversation.
+#[derive(Debug)]
+pub struct Talk<S>(S);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
+    /// Talks over this.
+    pub fn over(stream: S) -> Self {
+        Self(stream)
+    }
+
+    pub(super) async fn send(&mut self, message: &SourcesMessage) -> Result<(), TalkError> {
+        let mut bytes = Vec::new();
+        frame::encode(message, &mut bytes).map_err(io::Error::other)?;
+        Ok(self.0.write_all(&bytes).await?)
+    }
+
+    /// The next message; `None` when the other end has said all.
+    pub(super) async fn receive(&mut self) -> Result<Option<SourcesMessage>, TalkError> {
+        let mut prefix = [0; frame::PREFIX];
+        match self.0.read_exact(&mut prefix).await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            result => result?,
+        };
+        let malformed = |_| TalkError::Misbehaved("no frame");
+        let mut body = vec![0; frame::body_length(prefix).map_err(malformed)?];
+        self.0.read_exact(&mut body).await?;
+        frame::decode(&body).map(Some).map_err(malformed)
+    }
+
+    async fn expect(&mut self) -> Result<SourcesMessage, TalkError> {
+        let ended = || TalkError::Lost(io::ErrorKind::UnexpectedEof.into());
+        self.receive().await?.ok_or_else(ended)
+    }
+
+    pub(super) async fn send_files(&mut self, scan: &Scan) -> Result<(), TalkError> {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        for (name, sha256) in &scan.files {
+            let length = name.as_str().len() + size_of::<Digest>() + 4;
+            if batch.len() == MAX_BATCH || bytes + length > MAX_BATCH_BYTES {
+                self.send(&SourcesMessage::Files(std::mem::take(&mut batch)))
+                    .await?;
+                bytes = 0;
+            }
+            bytes += length;
+            batch.push(FileDigest {
+                name: name.to_string(),
+                sha256: *sha256,
+            });
+        }
+        if !batch.is_empty() {
+            self.send(&SourcesMessage::Files(batch)).await?;
+        }
+        self.send(&SourcesMessage::Files(Vec::new())).await
+    }
+
+    /// The other end's files. Names that are none are passed over, and there are no more than are compared.
+    pub(super) async fn receive_files(
+        &mut self,
+    ) -> Result<BTreeMap<SourceName, Digest>, TalkError> {
+        let mut files = BTreeMap::new();
+        loop {
+            let SourcesMessage::Files(batch) = self.expect().await? else {
+                return Err(TalkError::Misbehaved("no list of files"));
+            };
+            if batch.is_empty() {
+                return Ok(files);
+            }
+            for file in batch {
+                if let Ok(name) = file.name.parse() {
+                    files.insert(name, file.sha256);
+                }
+            }
+            if files.len() > Limits::DEFAULT.files {
+                return Err(TalkError::Misbehaved("more files than are compared"));
+            }
+        }
+    }
+
+    /// Compares, as the opener. `None` if the other end compares nothing.
+    ///
+    /// # Errors
+    /// If the stream ends, or the other end breaks the protocol.
+    pub async fn compare(&mut self, here: &Scan) -> Result<Option<Differences>, TalkError> {
+        let summary = here.summary();
+        self.send(&SourcesMessage::Compare(summary)).await?;
+        let SourcesMessage::Summary(there) = self.expect().await? else {
+            return Err(TalkError::Misbehaved("no summary"));
+        };
+        if !there.compares {
+            return Ok(None);
+        }
+        if there.digest == summary.digest {
+            return Ok(Some(Differences::none(here)));
+        }
+        self.send_files(here).await?;
+        let files = self.receive_files().await?;
+        Ok(Some(Differences::between(here, &files, there.partial)))
+    }
+
+    /// Goes on with a comparison that the opener has begun. `None` if an end compares nothing.
+    pub(super) async fn compare_with(
+        &mut self,
+        there: Summary,
+        here: Option<Arc<Scan>>,
+    ) -> Result<Option<Differences>, TalkError> {
+        let summary = here.as_ref().map(|scan| scan.summary()).unwrap_or_default();
+        self.send(&SourcesMessage::Summary(summary)).await?;
+        let Some(here) = here.filter(|_| there.compares) else {
+            return Ok(None);
+        };
+        if there.digest == summary.digest {
+            return Ok(Some(Differences::none(&here)));
+        }
+        let files = self.receive_files().await?;
+        self.send_files(&here).await?;
+        Ok(Some(Differences::between(&here, &files, there.partial)))
+    }
+
+    /// Offers a file and sends what is wanted of it, as the opener. `progress` is told the bytes that are there, and of
+    /// how many.
+    ///
+    /// # Errors
+    /// If the stream ends, or the other end breaks the protocol.
+    pub async fn offer(
+        &mut self,
+        name: &SourceName,
+        path: &Path,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<io::Result<Outcome>, TalkError> {
+        let read = |path: &Path| -> io::Result<(std::fs::File, Offer)> {
+            let sha256 = tree::digest_of(path, MAX_FILE)?;
+            let file = tree::open(path)?;
+            let metadata = file.metadata()?;
+            let offer = Offer {
+                name: name.to_string(),
+                size: metadata.len(),
+                sha256,
+                executable: std::os::unix::fs::PermissionsExt::mode(&metadata.permissions())
+                    & 0o100
+                    != 0,
+            };
+            Ok((file, offer))
+        };
+        let (mut file, offer) = match read(path) {
+            Ok(read) => read,
+            Err(error) => return Ok(Err(error)),
+        };
+        let size = offer.size;
+        self.send(&SourcesMessage::Offer(offer)).await?;
+        let mut at = match self.answer().await? {
+            Answer::Wanted(from) if from <= size => from,
+            Answer::Wanted(_) => return Err(TalkError::Misbehaved("a place beyond the end")),
+            settled => return Ok(Ok(outcome(settled)?)),
+        };
+        if let Err(error) = io::Seek::seek(&mut file, io::SeekFrom::Start(at)) {
+            return Ok(Err(error));
+        }
+        let mut buffer = vec![0; MAX_DATA];
+        while at < size {
+            progress(at, size);
+            let room = buffer
+                .len()
+                .min(usize::try_from(size - at).unwrap_or(usize::MAX));
+            // A file that has become shorter is filled up; its digest tells.
+            let length = match io::Read::read(&mut file, &mut buffer[..room]) {
+                Ok(0) | Err(_) => room,
+                Ok(length) => length,
+            };
+            self.send(&SourcesMessage::Data(buffer[..length].to_vec()))
+                .await?;
+            at += length as u64;
+        }
+        progress(at, size);
+        let answer = self.answer().await?;
+        Ok(Ok(outcome(answer)?))
+    }
+
+    async fn answer(&mut self) -> Result<Answer, TalkError> {
+        match self.expect().await? {
+            SourcesMessage::Answer(answer) => Ok(answer),
+            _ => Err(TalkError::Misbehaved("no answer to an offer")),
+        }
+    }
+
+    /// Takes an offered file, or refuses it.
+    pub(super) async fn take(
+        &mut self,
+        inbox: &Arc<Inbox>,
+        offer: Offer,
+    ) -> Result<Outcome, TalkError> {
+        let (size, inbox) = (offer.size, Arc::clone(inbox));
+        let begun = blocking(move || inbox.begin(&offer)).await?;
+        let mut incoming = match begun {
+            Ok(Begun::Wanted(incoming)) => incoming,
+            Ok(Begun::Same) => return self.settle(Ok(Answer::Same)).await,
+            Err(refusal) => return self.settle(Err(refusal)).await,
+        };
+        let mut at = incoming.have();
+        self.send(&SourcesMessage::Answer(Answer::Wanted(at)))
+            .await?;
+        let mut fault = None;
+        while at < size {
+            let SourcesMessage::Data(bytes) = self.expect().await? else {
+                return Err(TalkError::Misbehaved("no bytes of the file"));
+            };
+            if bytes.is_empty() || bytes.len() > MAX_DATA {
+                return Err(TalkError::Misbehaved("too few or too many bytes at once"));
+            }
+            at += bytes.len() as u64;
+            if fault.is_none() {
+                let added;
+                (incoming, added) = blocking(move || {
+                    let added = incoming.add(&bytes);
+                    (incoming, added)
+                })
+                .await?;
+                // The rest is on its way, and read for nothing.
+                fault = added.err();
+            }
+        }
+        let finished = match fault {
+            Some(fault) => Err(fault),
+            None => blocking(move || incoming.finish()).await?,
+        };
+        self.settle(finished.map(|()| Answer::Written)).await
+    }
+
+    pub(super) async fn settle(
+        &mut self,
+        answer: Result<Answer, Refusal>,
+    ) -> Result<Outcome, TalkError> {
+        let answer = answer.unwrap_or_else(Answer::Refused);
+        self.send(&SourcesMessage::Answer(answer)).await?;
+        outcome(answer)
+    }
+}
+
+fn outcome(answer: Answer) -> Result<Outcome, TalkError> {
+    match answer {
+        Answer::Written => Ok(Outcome::Written),
+        Answer::Same => Ok(Outcome::Same),
+        Answer::Refused(refusal) => Ok(Outcome::Refused(refusal)),
+        Answer::Wanted(_) => Err(TalkError::Misbehaved("the same bytes are wanted twice")),
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    spawn_blocking(work).await.map_err(io::Error::other)
+}
+
+/// Why a file was not taken, in words.
+pub fn in_words(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NotAccepted => {
+            "nothing is accepted there; run p2pdbg connect with --accept-push DIR"
+        }
+        Refusal::Name => {
+            "its name leads out of the directory there, or has characters that cannot be shown"
+        }
+        Refusal::Path => "a part of its path there is a link, or no directory",
+        Refusal::NotAFile => "there is something of that name that is no file",
+        Refusal::Limit => "it is too large",
+        Refusal::Content => "it was changed while it was copied; try again",
+        Refusal::Disk => "it cannot be written there",
+        Refusal::Busy => "another copy is under way there",
+    }
+}
