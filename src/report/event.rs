@@ -267,6 +267,8 @@ pub enum WarningCode {
     PeerNotRemembered,
     /// The peer's streams are gone, because its process is.
     PeerRestarted,
+    /// Tunnels or messages were refused: somebody knocks at the session's port, or the peer breaks the protocol.
+    Refused,
     /// More happened than could be written; that many events are missing here.
     EventsDropped,
 }

@@ -393,6 +393,9 @@ impl Driver {
             self.status.on_silent(path);
             self.paths.command(PathCommand::Silent);
         }
+        if let Some(warning) = self.tunnels.refusals().poll_warning() {
+            self.status.on_refused(warning);
+        }
         self.on_best_changed();
         self.chart
             .look(self.tunnels.current(), std::time::Instant::now());

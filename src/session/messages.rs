@@ -7,7 +7,7 @@ use p2pdbg_wire::{
 };
 use quinn::RecvStream;
 
-use super::{SessionOutput, driver::Driver};
+use super::{SessionOutput, driver::Driver, refusals::Refusal};
 use crate::{
     facts::HostFacts,
     stream::{StreamEvent, UNWANTED},
@@ -138,6 +138,7 @@ impl Driver {
 
     pub(super) fn handle_stream(&mut self, stream: StreamId, event: StreamEvent) {
         if let StreamEvent::Violation(violation) = &event {
+            self.tunnels.refusals().note(Refusal::Violation);
             tracing::warn!(%violation, "the peer broke the rules of a stream");
         }
         if self.streams.waits_here(stream, self.role) && !matches!(event, StreamEvent::Violation(_))
@@ -163,6 +164,7 @@ impl Driver {
 
     pub(super) fn on_misbehaviour(&mut self, epoch: u64, what: &dyn std::fmt::Display) {
         tracing::warn!(epoch, %what, "the peer broke the protocol");
+        self.tunnels.refusals().note(Refusal::Violation);
         self.tunnels.close(epoch, close::PROTOCOL);
     }
 }

@@ -14,6 +14,7 @@ mod messages;
 mod pipes;
 mod pulse;
 mod reach;
+mod refusals;
 #[cfg(unix)]
 mod sources;
 mod status;

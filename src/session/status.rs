@@ -12,7 +12,7 @@ use crate::{
     rendezvous::is_unknown,
     report::{
         Activity, Event as Report, PathKind as ReportedKind, PathReport, Reporter, Status, Via,
-        Waiting,
+        Waiting, Warning,
     },
     tunnel::Tunnel,
 };
@@ -122,6 +122,10 @@ impl StatusLine {
             Some(help) => format!("{obstacle}; what would help: {help}"),
             None => obstacle.to_string(),
         }
+    }
+
+    pub(super) fn on_refused(&self, warning: Warning) {
+        self.reporter.emit(Report::Warning(warning));
     }
 
     pub(super) fn on_peer_lost(&self, streams: usize) {

@@ -12,7 +12,7 @@ use p2pdbg_wire::{
     control::Role,
     tunnel::{PathKind, TunnelMessage, close},
 };
-use quinn::{ConnectionError, Endpoint, RecvStream, VarInt};
+use quinn::{ConnectionError, Endpoint, Incoming, RecvStream, VarInt};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -21,6 +21,7 @@ use tokio::{
 use super::{
     Event,
     pulse::{Health, Pulse},
+    refusals::{Refusal, Refusals},
 };
 use crate::{
     pairing::TunnelKey,
@@ -53,6 +54,7 @@ pub(super) struct Tunnels {
     was_up: bool,
     /// Sockets on which tunnels are accepted, with their ports, since a number may be given again.
     accepting: Vec<(SocketId, u16)>,
+    refusals: Refusals,
 }
 
 struct Up {
@@ -87,7 +89,13 @@ impl Tunnels {
             best: watch::Sender::new(None),
             was_up: false,
             accepting: Vec::new(),
+            refusals: Refusals::default(),
         }
+    }
+
+    /// What has been refused so far.
+    pub(super) fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// Follows the tunnel that streams should use.
@@ -219,8 +227,15 @@ impl Tunnels {
         socket.accept_with(&self.config.server);
         let endpoint = socket.endpoint.clone();
         let (config, key) = (self.config.clone(), self.key.clone());
-        let epochs = Arc::clone(&self.epochs);
-        Some(accept_all(endpoint, config, key, epochs, events))
+        let door = Door {
+            epochs: Arc::clone(&self.epochs),
+            refusals: self.refusals.clone(),
+            endpoint,
+            config,
+            key,
+            events,
+        };
+        Some(door.accept_all())
     }
 
     /// Adds a tunnel that came up; returns the older ones of the same kind, which have had their time.
@@ -386,43 +401,63 @@ async fn read_header(epoch: u64, mut carrier: RecvStream, events: mpsc::Sender<E
     }
 }
 
-async fn accept_all(
+/// Where the peer's tunnels come in, and whoever else knocks there.
+struct Door {
     endpoint: Endpoint,
     config: TunnelConfig,
     key: TunnelKey,
     epochs: Arc<Mutex<Epochs>>,
+    refusals: Refusals,
     events: mpsc::Sender<Event>,
-) {
-    let mut handshakes = JoinSet::new();
-    loop {
-        tokio::select! {
-            incoming = endpoint.accept() => {
-                let Some(incoming) = incoming else {
-                    return;
-                };
-                if handshakes.len() >= HANDSHAKES {
-                    incoming.refuse();
-                    continue;
-                }
-                if handshakes.len() >= UNVALIDATED && incoming.may_retry() {
-                    // Whoever forges its address gets no further than this (RFC 9000 section 8.1.2).
-                    let _ = incoming.retry();
-                    continue;
-                }
-                let (config, key) = (config.clone(), key.clone());
-                let (epochs, events) = (Arc::clone(&epochs), events.clone());
-                let endpoint = endpoint.clone();
-                handshakes.spawn(async move {
-                    let admit = move |epoch| lock(&epochs).accept(epoch).is_ok();
-                    match tunnel::accept(&endpoint, incoming, &config, &key, admit).await {
-                        Ok((tunnel, control)) => {
-                            let _ = events.send(Event::TunnelUp(tunnel, control)).await;
-                        }
-                        Err(error) => tracing::info!(%error, "refused a tunnel"),
+}
+
+impl Door {
+    async fn accept_all(self) {
+        let mut handshakes = JoinSet::new();
+        loop {
+            tokio::select! {
+                incoming = self.endpoint.accept() => {
+                    let Some(incoming) = incoming else {
+                        return;
+                    };
+                    if handshakes.len() >= HANDSHAKES {
+                        self.refusals.note(Refusal::Unfinished);
+                        incoming.refuse();
+                        continue;
                     }
-                });
+                    if handshakes.len() >= UNVALIDATED && incoming.may_retry() {
+                        // Whoever forges its address gets no further than this (RFC 9000 section 8.1.2).
+                        self.refusals.note(Refusal::Unfinished);
+                        let _ = incoming.retry();
+                        continue;
+                    }
+                    handshakes.spawn(self.shake_hands(incoming));
+                }
+                Some(_) = handshakes.join_next() => {}
             }
-            Some(_) = handshakes.join_next() => {}
+        }
+    }
+
+    fn shake_hands(&self, incoming: Incoming) -> impl Future<Output = ()> + Send + use<> {
+        let (config, key) = (self.config.clone(), self.key.clone());
+        let (epochs, events) = (Arc::clone(&self.epochs), self.events.clone());
+        let (endpoint, refusals) = (self.endpoint.clone(), self.refusals.clone());
+        async move {
+            let admit = move |epoch| lock(&epochs).accept(epoch).is_ok();
+            let error = match tunnel::accept(&endpoint, incoming, &config, &key, admit).await {
+                Ok((tunnel, control)) => {
+                    let _ = events.send(Event::TunnelUp(tunnel, control)).await;
+                    return;
+                }
+                Err(error) => error,
+            };
+            tracing::info!(%error, "refused a tunnel");
+            refusals.note(match error {
+                TunnelError::Lost(_) => Refusal::Unfinished,
+                TunnelError::Impostor(_) => Refusal::Impostor,
+                TunnelError::Misbehaved => Refusal::Violation,
+                TunnelError::OldEpoch => Refusal::OldEpoch,
+            });
         }
     }
 }

@@ -1,0 +1,72 @@
+//! One who has no keys, but knows where the session is.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use p2pdbg_identity::tls;
+use p2pdbg_wire::{
+    control::{Credential, FromRendezvous, Introduction, ToRendezvous},
+    frame,
+    url::RendezvousUrl,
+};
+use quinn::{
+    ClientConfig, Connection, Endpoint, RecvStream, SendStream, crypto::rustls::QuicClientConfig,
+};
+
+/// A socket of its own, from which that address can be reached.
+pub(crate) fn endpoint(to: SocketAddr) -> Endpoint {
+    let from: IpAddr = match to {
+        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    Endpoint::client((from, 0).into()).unwrap()
+}
+
+/// A connection to the rendezvous on which anything may be said.
+pub(crate) struct Guest {
+    send: SendStream,
+    recv: RecvStream,
+    _connection: Connection,
+}
+
+impl Guest {
+    pub(crate) async fn hello(url: &RendezvousUrl) -> Self {
+        let tls = tls::control_client(url.fingerprint).unwrap();
+        let quic = QuicClientConfig::try_from(tls).unwrap();
+        let config = ClientConfig::new(std::sync::Arc::new(quic));
+        let address = SocketAddr::new(url.host.parse().unwrap(), url.port);
+        let connecting = endpoint(address).connect_with(config, address, &url.host);
+        let connection = connecting.unwrap().await.unwrap();
+        let (send, recv) = connection.open_bi().await.unwrap();
+        let mut guest = Self {
+            send,
+            recv,
+            _connection: connection,
+        };
+        guest
+            .say(&ToRendezvous::Hello {
+                credential: Credential::AccessKey(url.access_key.clone().unwrap()),
+                agent: "stranger".into(),
+            })
+            .await;
+        guest
+    }
+
+    pub(crate) async fn say(&mut self, message: &ToRendezvous) {
+        let mut bytes = Vec::new();
+        frame::encode(message, &mut bytes).unwrap();
+        self.send.write_all(&bytes).await.unwrap();
+    }
+
+    /// Waits until the rendezvous introduces somebody.
+    pub(crate) async fn introduced(&mut self) -> Introduction {
+        loop {
+            let mut prefix = [0; frame::PREFIX];
+            self.recv.read_exact(&mut prefix).await.unwrap();
+            let mut body = vec![0; frame::body_length(prefix).unwrap()];
+            self.recv.read_exact(&mut body).await.unwrap();
+            if let FromRendezvous::Introduced(introduction) = frame::decode(&body).unwrap() {
+                return introduction;
+            }
+        }
+    }
+}
