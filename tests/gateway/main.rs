@@ -24,6 +24,7 @@ struct TwoHomes {
     setting: Setting,
     ide_home: Nat,
     debuggee_home: Nat,
+    ide: Host,
     _lab: Lab,
 }
 
@@ -42,6 +43,7 @@ impl TwoHomes {
             setting: Setting::of(place(&ide), place(&debuggee), place(&rdv), address),
             ide_home,
             debuggee_home,
+            ide,
             _lab: lab,
         })
     }
@@ -123,6 +125,24 @@ fn of_a_gateway_that_speaks_everything_one_mapping_is_taken_at_each_end() {
     pair.listener.stop();
     pair.connector.exit_status();
     assert_eq!(gateways.map(|g| g.mappings().unwrap()), [0, 0]);
+}
+
+#[test]
+fn a_mapping_that_the_gateway_forgot_is_made_anew_when_the_link_has_been_down() {
+    let Some(homes) = TwoHomes::new("map-anew") else {
+        return;
+    };
+    let gateway = homes.ide_home.map_ports(PortMapping::ALL).unwrap();
+    let pair = homes.session();
+    is_mapped(&pair);
+    gateway.forget().unwrap();
+    assert_eq!(gateway.mappings().unwrap(), 0);
+    homes.ide.link().down().unwrap();
+    homes.ide.link().up().unwrap();
+    eventually("the port is mapped again", || {
+        (gateway.mappings().unwrap() == 1).then_some(())
+    });
+    drop(pair);
 }
 
 #[test]
