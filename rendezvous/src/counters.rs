@@ -1,6 +1,15 @@
 //! What the rendezvous has done since it began, in numbers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// How often they are written into the log.
+const LOG_EVERY: Duration = Duration::from_secs(60);
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -51,6 +60,19 @@ counters! {
     relayed_bytes,
     /// Datagrams that were dropped: not understood, not allowed, or for want of room.
     dropped,
+}
+
+/// Writes the numbers into the log now and then, while they change.
+pub(crate) async fn log(tallies: Arc<Tallies>) {
+    let mut last = tallies.snapshot();
+    loop {
+        tokio::time::sleep(LOG_EVERY).await;
+        let now = tallies.snapshot();
+        if now != last {
+            tracing::info!(counters = ?now, "so far");
+            last = now;
+        }
+    }
 }
 
 /// One number.

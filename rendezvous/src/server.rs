@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admission::Admission,
     alternatives::{self, Alternatives},
-    counters::{Counters, Tallies},
+    counters::{self, Counters, Tallies},
     datapath::{Datapath, Port},
     hub::Hub,
     leg::Legs,
@@ -247,6 +247,10 @@ impl Server {
             tallies.clone(),
         );
         core.spawn(datapath.run(stop_datapath.clone()));
+        let (log, until) = (counters::log(tallies.clone()), stop.clone());
+        core.spawn(async move {
+            until.run_until_cancelled(log).await;
+        });
         Ok(Self {
             url,
             addresses,

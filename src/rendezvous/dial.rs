@@ -3,7 +3,7 @@
 //!
 //! TCP costs more round trips and is only there for networks that let no UDP through; where both work, QUIC has won
 //! before TCP begins. A connection that came up over TCP is kept for as long as it lives: what goes over it is little.
-//! The next attempt races anew.
+//! The next attempt races anew, with both at once.
 
 use std::{collections::VecDeque, net::SocketAddr, pin::pin, time::Duration};
 
@@ -38,11 +38,12 @@ pub enum Transports {
     Tcp,
 }
 
-/// Connects by whatever completes a handshake first.
+/// Connects by whatever completes a handshake first. Where TCP was needed the last time it begins at once.
 pub(super) async fn dial(
     url: &RendezvousUrl,
     route: &TcpRoute,
     transports: Transports,
+    needed_tcp: bool,
 ) -> Result<Connection, LinkError> {
     let unreachable = LinkError::Unreachable {
         authority: url.authority(),
@@ -52,8 +53,8 @@ pub(super) async fn dial(
         worst: unreachable,
     };
     let by_tcp_after = match transports {
-        Transports::Any => TCP_LATER,
-        Transports::Tcp => Duration::ZERO,
+        Transports::Any if !needed_tcp => TCP_LATER,
+        Transports::Any | Transports::Tcp => Duration::ZERO,
     };
     if route.has_proxy() {
         race.begin_tcp(route, None, by_tcp_after);

@@ -104,6 +104,7 @@ impl Link {
             nudged: Arc::clone(&nudged),
             changes: changes.subscribe(),
             config,
+            needed_tcp: false,
             credential,
             to_send,
             report,
@@ -155,6 +156,8 @@ struct Driver {
     nudged: Arc<Notify>,
     changes: Listener,
     config: LinkConfig,
+    /// Whether the last connection came up over TCP.
+    needed_tcp: bool,
     credential: tokio::sync::watch::Receiver<Credential>,
     to_send: mpsc::Receiver<ToRendezvous>,
     report: mpsc::Sender<LinkEvent>,
@@ -233,8 +236,9 @@ impl Driver {
             route,
             transports,
         } = &self.config;
-        let connection = dial(url, route, *transports).await?;
+        let connection = dial(url, route, *transports, self.needed_tcp).await?;
         let (rendezvous, over_tcp) = (connection.remote, connection.is_over_tcp());
+        self.needed_tcp = over_tcp;
         let (reader, writer, rest) = connection.open().await?;
         let mut connected = Connected {
             reader,

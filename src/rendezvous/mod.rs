@@ -6,6 +6,8 @@ mod error;
 mod link;
 mod proxy;
 mod quic;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 pub use dial::Transports;

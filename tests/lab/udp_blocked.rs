@@ -113,3 +113,35 @@ fn pinned_to_tcp_a_session_sends_no_udp_at_all() {
     let table = String::from_utf8(table.unwrap().stdout).unwrap();
     assert!(table.contains("counter packets 0 bytes 0"), "{table}");
 }
+
+/// A network that carries small datagrams alone, such as STUN's, to the debuggee or in both directions.
+#[track_caller]
+fn small_datagrams_alone(name: &str, one_way: bool) {
+    let Some(lab) = lab(name) else {
+        return;
+    };
+    let which = match one_way {
+        true => format!("ip daddr {}", lab.debuggee.ip()),
+        false => String::new(),
+    };
+    lab.nat_b
+        .nft(&format!(
+            "table ip narrow {{ chain forward {{ type filter hook forward priority 0; \
+             {which} meta l4proto udp meta length > 1200 counter drop; }}; }}"
+        ))
+        .unwrap();
+    let pair = talk(&setting(&lab));
+    for path in pair.connector.paths() {
+        assert_eq!((path.kind, path.via), (PathKind::Relay, Via::Tcp));
+    }
+}
+
+#[test]
+fn where_only_small_datagrams_pass_everything_works_over_tcp() {
+    small_datagrams_alone("u-small", false);
+}
+
+#[test]
+fn where_only_small_datagrams_come_in_everything_works_over_tcp() {
+    small_datagrams_alone("u-small1", true);
+}

@@ -300,6 +300,31 @@ async fn a_member_may_change_between_udp_and_tcp_and_loses_nothing_in_flight() {
 }
 
 #[tokio::test]
+async fn members_that_come_to_different_ports_reach_each_other() {
+    let state = crate::support::state_dir();
+    let any = || "127.0.0.1:0".parse().unwrap();
+    let server = p2pdbg_rendezvous::Server::start(p2pdbg_rendezvous::ServerConfig {
+        bind: vec![any(), any()],
+        alt_port: 0,
+        state: Some(state.path().into()),
+        ..Default::default()
+    });
+    let server = server.await.unwrap();
+    let other_port = server.addresses()[1];
+    let rig = Rig { server, state };
+    let (listener, connector) = rig.pair().await;
+    let mut one = Leg::bound(&rig, &listener.introduction.leg).await;
+    let other = Wire::new();
+    other
+        .bind_leg(other_port, &connector.introduction.leg)
+        .await;
+    one.send(&datagram(1, 1_200)).await;
+    assert!(other.receive_from(other_port).await == datagram(1, 1_200));
+    other.send(other_port, &datagram(2, 1_200)).await;
+    assert!(one.receive().await == Some(datagram(2, 1_200)));
+}
+
+#[tokio::test]
 async fn an_empty_packet_is_answered_by_an_empty_packet() {
     let rig = Rig::start().await;
     let (listener, _connector) = rig.pair().await;
