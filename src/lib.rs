@@ -13,6 +13,7 @@ pub mod facts;
 pub mod failure;
 pub mod forward;
 pub mod ide;
+pub mod inspect;
 pub mod listening;
 pub mod meeting;
 pub mod net;

@@ -314,6 +314,10 @@ pub struct SessionArgs {
     #[arg(long, conflicts_with = "sources")]
     pub no_sources: bool,
 
+    /// Do not look at what the debuggers say to each other, and so not name them or advise on them
+    #[arg(long)]
+    pub no_inspect: bool,
+
     /// Report events as JSON, one object a line, on standard output
     #[arg(long)]
     pub json: bool,

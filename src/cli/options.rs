@@ -66,6 +66,8 @@ pub struct SessionOptions {
     pub path: PathPolicy,
     /// How a direct path is looked for.
     pub traversal: Traversal,
+    /// Whether to look at what the debuggers say.
+    pub inspect: bool,
     /// For how long the streams of a lost peer are held.
     pub resume_for: Duration,
     /// STUN servers that are asked besides the rendezvous.

@@ -204,6 +204,7 @@ fn resolve_session(args: SessionArgs, config: Config) -> Result<SessionOptions, 
             port_mapping: traversal.port_mapping && !args.no_port_mapping,
             ..traversal
         },
+        inspect: !args.no_inspect,
         resume_for,
         stun,
         state,

@@ -315,6 +315,7 @@ impl Host {
             sources: self.options.sources.clone(),
             changes: self.changes.clone(),
             reporter: self.reporter.clone(),
+            inspect: self.options.inspect,
             peer_name: peer,
             known,
         };

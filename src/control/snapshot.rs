@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     forward::{Direction, HostPort, Preset},
-    report::{PathReport, StreamState, Untrusted, Waiting},
+    report::{DebuggerReport, PathReport, StreamState, Untrusted, Waiting},
 };
 
 /// A `listen` or a `connect`.
@@ -166,6 +166,9 @@ pub struct StreamSnapshot {
     pub sent: u64,
     /// Bytes that the local program was given.
     pub received: u64,
+    /// What was seen of the debugger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debugger: Option<DebuggerReport>,
 }
 
 fn is_zero(number: &usize) -> bool {

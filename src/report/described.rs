@@ -7,7 +7,7 @@ use p2pdbg_wire::control::Role;
 use super::{
     StreamState,
     untrusted::escape,
-    words::{milliseconds, opening_role, seconds, waiting_in_short, way},
+    words::{milliseconds, opening_role, seconds, step_cost, waiting_in_short, way},
 };
 use crate::{
     control::snapshot::{
@@ -72,7 +72,14 @@ fn session_lines(command: SessionCommand, session: &SessionSnapshot) -> Vec<Stri
         lines.push(format!("before: {}", past_path(last)));
     }
     lines.extend(session.forwards.iter().map(|f| forward_line(command, f)));
-    lines.extend(session.streams.iter().map(stream_line));
+    for stream in &session.streams {
+        lines.push(stream_line(stream));
+        if let Some(debugger) = &stream.debugger {
+            let cost = step_cost(debugger, session.rtt_ms);
+            let cost = cost.map_or(String::new(), |cost| format!(", {cost}"));
+            lines.push(format!("  {debugger}{cost}"));
+        }
+    }
     if session.more_streams > 0 {
         lines.push(format!("and {} more streams", session.more_streams));
     }
@@ -233,7 +240,8 @@ mod tests {
             "rtt_ms":40.2,"samples":[{"ago_ms":1,"rtt_ms":40.0,"sent":100,"lost":1}],
             "forwards":[{"direction":"to_debuggee","listen":"127.0.0.1:5678","to":"localhost:5678","debugger":"debugpy",
                 "state":"up"}],
-            "streams":[{"id":1,"state":"open","to":"localhost:5678","age_ms":3999,"sent":12,"received":3456}],
+            "streams":[{"id":1,"state":"open","to":"localhost:5678","age_ms":3999,"sent":12,"received":3456,
+                "debugger":{"protocol":"dap","name":"debugpy","program":"running","step_round_trips":5}}],
             "waiting":[{"for":"debuggee","at":"localhost:5678"}]}]}"#;
         let process: ProcessSnapshot = serde_json::from_str(json).unwrap();
         let expected = r"listen (pid 42), up 12 s: in session with web\u{1b}[2J
@@ -241,6 +249,7 @@ mod tests {
   before: over the relay
   forward: 127.0.0.1:5678 here -> localhost:5678 there  (debugpy)
   stream 1 to localhost:5678: open, 12 B sent, 3.5 kB received, 3 s
+    debugpy, running, a step: 40 ms × 5 = 0.2 s
   waiting for a debuggee on localhost:5678
 ";
         assert_eq!(Described(&process).to_string(), expected);

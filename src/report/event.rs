@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use p2pdbg_wire::code::Code;
 use serde::{Deserialize, Serialize};
 
-use super::Untrusted;
+use super::{DebuggerReport, Untrusted};
 use crate::{
     facts::HostFacts,
     failure::Failure,
@@ -70,6 +70,9 @@ pub enum Event {
         /// What is dialled for it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<HostPort>,
+        /// What was seen of the debugger.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        debugger: Option<Box<DebuggerReport>>,
     },
     /// Nothing can go on until something comes.
     Waiting(Waiting),
@@ -269,6 +272,12 @@ pub enum WarningCode {
     PeerRestarted,
     /// Tunnels or messages were refused: somebody knocks at the session's port, or the peer breaks the protocol.
     Refused,
+    /// The debuggee does not have a file in which the IDE set a breakpoint.
+    FileMissing,
+    /// The debugger on the debuggee's host is not of the version that the IDE needs.
+    DebuggerVersion,
+    /// A forward carries another debugger than the one it was asked for.
+    DebuggerMismatch,
     /// More happened than could be written; that many events are missing here.
     EventsDropped,
 }

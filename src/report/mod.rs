@@ -11,6 +11,7 @@
 //! [`Reporter`] for what happens then. Logs are tracing's affair; [`Reporter::log_writer`] only keeps them
 //! from tearing the status line.
 
+mod debugger;
 pub(crate) mod described;
 mod event;
 mod human;
@@ -20,6 +21,7 @@ mod terminal;
 mod untrusted;
 mod words;
 
+pub use debugger::{DebuggerReport, ProgramState};
 pub use described::Described;
 pub use event::{
     Event, PathKind, PathReport, SourcesReport, StreamState, Via, Waiting, WaitingFor, Warning,

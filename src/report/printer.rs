@@ -426,6 +426,7 @@ mod tests {
             id,
             state: StreamState::Open,
             to: None,
+            debugger: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Waiting;
+use super::{DebuggerReport, Waiting};
 
 /// A snapshot of the session, handed to [`Reporter::status`](super::Reporter::status) whenever it changes.
 ///
@@ -17,6 +17,8 @@ pub struct Status {
     pub streams: usize,
     /// What must listen before held connections can go on.
     pub waiting: Vec<Waiting>,
+    /// What was seen of the debugger; of one, where there are several.
+    pub debugger: Option<Box<DebuggerReport>>,
 }
 
 impl Status {
@@ -27,6 +29,7 @@ impl Status {
             rtt: None,
             streams: 0,
             waiting: Vec::new(),
+            debugger: None,
         }
     }
 }

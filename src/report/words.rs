@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use p2pdbg_wire::control::Role;
 
 use super::{
-    Activity, Event, PathKind, PathReport, SourcesReport, Status, Untrusted, Via, Waiting,
-    WaitingFor, untrusted::escape,
+    Activity, DebuggerReport, Event, PathKind, PathReport, SourcesReport, Status, Untrusted, Via,
+    Waiting, WaitingFor, untrusted::escape,
 };
 use crate::{
     facts::HostFacts,
@@ -138,6 +138,11 @@ impl View {
             // Short, since the line is cut at the width of the terminal.
             parts.push(connections(status.streams));
             parts.extend(status.waiting.iter().map(waiting_in_short));
+            if let Some(debugger) = &status.debugger {
+                parts.push(debugger.to_string());
+                let rtt = status.rtt.map(|rtt| rtt.as_secs_f64() * 1e3);
+                parts.extend(step_cost(debugger, rtt));
+            }
         }
         escape(parts.join(", ").chars())
     }
@@ -259,6 +264,21 @@ pub(super) fn waiting_in_short(waiting: &Waiting) -> String {
         WaitingFor::Debuggee => format!("waiting for a debuggee{on}"),
         WaitingFor::Ide => format!("waiting for the IDE{on}"),
     }
+}
+
+/// What a step costs on the path: `a step: 40 ms × 5 = 0.2 s`.
+pub(crate) fn step_cost(debugger: &DebuggerReport, rtt_ms: Option<f64>) -> Option<String> {
+    let (round_trips, rtt) = (debugger.step_round_trips?, rtt_ms?);
+    let cost = rtt * f64::from(round_trips) / 1e3;
+    let cost = if cost < 0.095 {
+        milliseconds(cost * 1e3)
+    } else {
+        format!("{cost:.1} s")
+    };
+    Some(format!(
+        "a step: {} × {round_trips} = {cost}",
+        milliseconds(rtt)
+    ))
 }
 
 /// The end that opens a forward's port.
@@ -437,6 +457,25 @@ mod tests {
         assert_eq!(
             view.status_line(&status, now),
             "web-1: direct, RTT 0.4 ms, 2 connections"
+        );
+    }
+
+    #[test]
+    fn the_status_line_names_the_debugger_and_what_a_step_costs() {
+        let view = View::new(Role::Listener);
+        let mut status = Status::new(Activity::Connected { searching: false });
+        status.rtt = Some(Duration::from_micros(40_200));
+        status.streams = 1;
+        let json = r#"{"protocol":"dap","name":"debugpy","version":"1.8.22","runtime":"Python 3.11","pid":4242,
+            "program":"stopped","file":"/srv/app.py","line":17,"step_round_trips":5}"#;
+        let debugger: DebuggerReport = serde_json::from_str(json).unwrap();
+        let cost = |rtt| step_cost(&debugger, Some(rtt)).unwrap();
+        assert_eq!(cost(0.4), "a step: 0.4 ms × 5 = 2.0 ms");
+        status.debugger = Some(Box::new(debugger));
+        assert_eq!(
+            view.status_line(&status, Instant::now()),
+            "the peer: connected, RTT 40 ms, 1 connection, debugpy 1.8.22, Python 3.11, pid 4242, \
+             stopped at app.py:17, a step: 40 ms × 5 = 0.2 s"
         );
     }
 

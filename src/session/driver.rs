@@ -18,6 +18,7 @@ use super::{
 use crate::{
     facts::HostFacts,
     failure::{ErrorCode, Failure},
+    inspect::Watcher,
     net::changes::{Changes, Reason},
     pairing::SessionKeys,
     path::{PathCommand, PathEvent, Paths, Search},
@@ -112,7 +113,12 @@ impl Driver {
     ) -> Self {
         let (events, received) = mpsc::channel(QUEUE);
         let tunnels = Tunnels::new(config.role, tunnel_config, config.keys.tunnel.clone());
-        let streams = Streams::new(config.role, tunnels.best(), config.reporter.clone());
+        let watcher = config.inspect.then(|| {
+            let wrap = |stream, report| Event::Inspected(stream, Box::new(report));
+            Watcher::start(config.role, events.clone(), wrap)
+        });
+        let reporter = config.reporter.clone();
+        let streams = Streams::new(config.role, tunnels.best(), reporter, watcher);
         let forwards = Forwards::new(&config, events.clone());
         #[cfg(unix)]
         let sources = {
@@ -345,6 +351,7 @@ impl Driver {
             }
             #[cfg(unix)]
             Event::Sources(told) => self.on_told(told),
+            Event::Inspected(stream, report) => self.on_inspected(stream, *report),
             Event::OpenToNetwork(address) => self.forwards.on_open_to_network(address),
             Event::StreamWaiting(stream, forward) => {
                 if let Some(target) = self.forwards.target(forward) {
@@ -415,6 +422,7 @@ impl Driver {
             self.lost_since,
             self.streams.count(),
             self.streams.waiting(),
+            self.streams.debugger(),
         );
     }
 

@@ -335,6 +335,18 @@ impl Forwards {
         self.table.iter().map(describe).collect()
     }
 
+    /// The debugger that a forward is for.
+    pub(super) fn preset(&self, forward: u16) -> Option<Preset> {
+        self.table.get(usize::from(forward))?.forward.preset
+    }
+
+    /// The port of this host at which the IDE of a forward listens, if that is how it is.
+    pub(super) fn ide_port(&self, forward: u16) -> Option<u16> {
+        let target = self.target(forward)?;
+        let is_here = self.role == Role::Listener && !self.opens(forward);
+        (is_here && target.is_loopback()).then_some(target.port)
+    }
+
     /// What a forward dials.
     pub(super) fn target(&self, forward: u16) -> Option<&HostPort> {
         let entry = self.table.get(usize::from(forward))?;

@@ -79,6 +79,7 @@ impl Driver {
     fn on_facts(&mut self, facts: HostFacts) {
         if self.peer_facts.as_ref() != Some(&facts) {
             self.peer_facts = Some(facts.clone());
+            self.note_roots();
             self.tell(SessionOutput::Facts(facts));
         }
     }
@@ -131,7 +132,9 @@ impl Driver {
                 p2pdbg_wire::sources::FORWARD => self.answer_about_sources(),
                 _ => self.forwards.dial(stream, forward),
             };
-            self.streams.start(stream, forward, local, &mut self.tasks);
+            let ide_port = self.forwards.ide_port(forward);
+            self.streams
+                .start(stream, forward, local, ide_port, &mut self.tasks);
         }
         Ok(admission != Admission::Closed)
     }

@@ -6,6 +6,7 @@
 //! accepting a connection) runs in a task of its own and sends an `Event`.
 
 mod chart;
+mod debuggers;
 mod describe;
 mod driver;
 mod forwards;
@@ -53,6 +54,7 @@ use crate::{
     facts::HostFacts,
     failure::{ErrorCode, Failure},
     forward::{AllowList, Forward, OpenPort},
+    inspect,
     net::changes::Changes,
     pairing::SessionKeys,
     path::{OverTcp, Paths},
@@ -103,6 +105,8 @@ pub struct SessionConfig {
     pub changes: Changes,
     /// Where to report.
     pub reporter: Reporter,
+    /// Whether to look at what the debuggers say.
+    pub inspect: bool,
     /// What the peer is called here.
     pub peer_name: Untrusted,
     /// Whether the two knew each other before.
@@ -203,6 +207,7 @@ enum Event {
     TargetListening(u16, bool),
     StreamWaiting(StreamId, u16),
     OpenToNetwork(SocketAddr),
+    Inspected(StreamId, Box<inspect::Report>),
     #[cfg(unix)]
     Sources(crate::sources::Told),
 }

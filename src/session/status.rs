@@ -11,8 +11,8 @@ use crate::{
     policy::PathPolicy,
     rendezvous::is_unknown,
     report::{
-        Activity, Event as Report, PathKind as ReportedKind, PathReport, Reporter, Status, Via,
-        Waiting, Warning,
+        Activity, DebuggerReport, Event as Report, PathKind as ReportedKind, PathReport, Reporter,
+        Status, Via, Waiting, Warning,
     },
     tunnel::Tunnel,
 };
@@ -144,6 +144,7 @@ impl StatusLine {
         lost_since: Option<Instant>,
         streams: usize,
         waiting: Vec<Waiting>,
+        debugger: Option<Box<DebuggerReport>>,
     ) {
         let activity = match (tunnel, lost_since) {
             (Some(tunnel), None) => Activity::Connected {
@@ -158,6 +159,7 @@ impl StatusLine {
         status.rtt = tunnel.map(Tunnel::rtt);
         status.streams = streams;
         status.waiting = waiting;
+        status.debugger = debugger;
         self.reporter.status(status);
     }
 

@@ -19,9 +19,13 @@ use super::chart::whole_milliseconds;
 use crate::{
     control::snapshot::StreamSnapshot,
     forward::HostPort,
-    report::{Event as Report, Reporter, StreamState, Waiting, WaitingFor},
+    inspect::Watcher,
+    report::{
+        DebuggerReport, Event as Report, ProgramState, Reporter, StreamState, Waiting, WaitingFor,
+    },
     stream::{
-        BestTunnel, Connection, INBOX, Local, Stream, StreamEvent, StreamInput, Traffic, UNWANTED,
+        BestTunnel, Connection, INBOX, Local, Stream, StreamEvent, StreamInput, Tap, Traffic,
+        UNWANTED,
     },
     tunnel::Tunnel,
 };
@@ -44,6 +48,8 @@ pub(super) struct Streams {
     report: mpsc::Sender<(StreamId, StreamEvent)>,
     events: mpsc::Receiver<(StreamId, StreamEvent)>,
     reporter: Reporter,
+    /// Looks at what the debuggers say.
+    watcher: Option<Watcher>,
 }
 
 struct Live {
@@ -57,6 +63,10 @@ struct Live {
     state: Option<StreamState>,
     since: Instant,
     traffic: Arc<Traffic>,
+    /// What was seen of the debugger.
+    debugger: Option<DebuggerReport>,
+    /// Whether it was told that this is not the debugger that was asked for.
+    mismatch_told: bool,
     /// Told how it ended.
     ended: Option<oneshot::Sender<StreamState>>,
 }
@@ -77,7 +87,12 @@ fn awaited_by(dialler: Role) -> WaitingFor {
 }
 
 impl Streams {
-    pub(super) fn new(role: Role, best: BestTunnel, reporter: Reporter) -> Self {
+    pub(super) fn new(
+        role: Role,
+        best: BestTunnel,
+        reporter: Reporter,
+        watcher: Option<Watcher>,
+    ) -> Self {
         let side = match role {
             Role::Connector => Side::Connector,
             Role::Listener => Side::Listener,
@@ -91,6 +106,7 @@ impl Streams {
             report,
             events,
             reporter,
+            watcher,
         }
     }
 
@@ -123,6 +139,7 @@ impl Streams {
             age_ms: whole_milliseconds(live.since.elapsed()),
             sent: live.traffic.sent(),
             received: live.traffic.received(),
+            debugger: live.debugger.clone(),
         };
         live.into_iter().map(describe).collect()
     }
@@ -170,7 +187,7 @@ impl Streams {
             }
             return;
         };
-        self.start(stream, forward, Local::Accepted(connection), tasks);
+        self.start(stream, forward, Local::Accepted(connection), None, tasks);
         if let Some(live) = self.live.get_mut(&stream) {
             live.ended = ended;
         }
@@ -182,6 +199,7 @@ impl Streams {
         stream: StreamId,
         forward: u16,
         local: Local,
+        ide_port: Option<u16>,
         tasks: &mut JoinSet<()>,
     ) {
         let (inbox, inputs) = mpsc::channel(INBOX);
@@ -194,6 +212,7 @@ impl Streams {
             inbox: inputs,
             report: self.report.clone(),
             traffic: Arc::clone(&traffic),
+            taps: self.taps(stream, forward, ide_port),
         };
         let live = Live {
             forward,
@@ -204,6 +223,8 @@ impl Streams {
             state: None,
             since: Instant::now(),
             traffic,
+            debugger: None,
+            mismatch_told: false,
             ended: None,
         };
         self.live.insert(stream, live);
@@ -213,6 +234,73 @@ impl Streams {
     /// Says what an id of the peer's belongs to.
     pub(super) fn admit(&mut self, stream: StreamId, opens: bool) -> Result<Admission, Violation> {
         self.openings.admit(stream, opens)
+    }
+
+    fn taps(&self, stream: StreamId, forward: u16, ide_port: Option<u16>) -> (Tap, Tap) {
+        let watcher = self.watcher.as_ref();
+        let watcher = watcher.filter(|_| forward != p2pdbg_wire::sources::FORWARD);
+        let feeds = watcher.and_then(|watcher| watcher.watch(stream, ide_port));
+        match feeds {
+            Some((here, there)) => (Tap(Some(here)), Tap(Some(there))),
+            None => (Tap::default(), Tap::default()),
+        }
+    }
+
+    /// Tells the watcher where the same sources are at both ends.
+    pub(super) fn set_roots(&mut self, here: &str, there: &str) {
+        if let Some(watcher) = &mut self.watcher {
+            watcher.set_roots(here, there);
+        }
+    }
+
+    /// Notes what was seen of a stream's debugger, and reports it.
+    pub(super) fn on_debugger(
+        &mut self,
+        stream: StreamId,
+        debugger: DebuggerReport,
+        target: Option<HostPort>,
+    ) {
+        let Some(live) = self.live.get_mut(&stream) else {
+            return;
+        };
+        live.debugger = Some(debugger);
+        if let (Some(state), None) = (live.state, &live.waiting) {
+            self.report_stream(stream, state, target);
+        }
+    }
+
+    /// Notes that a stream's debugger is not the one that was asked for; whether that is news.
+    pub(super) fn note_mismatch(&mut self, stream: StreamId) -> bool {
+        let live = self.live.get_mut(&stream);
+        live.is_some_and(|live| !std::mem::replace(&mut live.mismatch_told, true))
+    }
+
+    /// The debugger that a person would look at: one that has stopped, or else the one that came last.
+    pub(super) fn debugger(&self) -> Option<Box<DebuggerReport>> {
+        let seen = self
+            .live
+            .iter()
+            .filter_map(|(stream, live)| Some((live.debugger.as_ref()?, stream.to_u64())));
+        let foremost = seen.max_by_key(|(debugger, stream)| {
+            (debugger.program == Some(ProgramState::Stopped), *stream)
+        });
+        foremost.map(|(debugger, _)| Box::new(debugger.clone()))
+    }
+
+    /// Reports something.
+    pub(super) fn emit(&self, event: Report) {
+        self.reporter.emit(event);
+    }
+
+    fn report_stream(&self, stream: StreamId, state: StreamState, to: Option<HostPort>) {
+        let live = self.live.get(&stream);
+        let debugger = live.and_then(|live| live.debugger.clone()).map(Box::new);
+        self.emit(Report::Stream {
+            id: stream.to_u64(),
+            state,
+            to,
+            debugger,
+        });
     }
 
     /// Passes a frame on; whether that worked. It only fails when a stream's task is far behind.
@@ -291,11 +379,7 @@ impl Streams {
             at: Some(target.clone()),
         };
         live.waiting = Some(waiting.clone());
-        self.reporter.emit(Report::Stream {
-            id: stream.to_u64(),
-            state: StreamState::Waiting,
-            to: Some(target.clone()),
-        });
+        self.report_stream(stream, StreamState::Waiting, Some(target.clone()));
         self.reporter.emit(Report::Waiting(waiting));
     }
 
@@ -305,11 +389,7 @@ impl Streams {
             return;
         };
         if let Some(Waiting { at, .. }) = live.waiting.take() {
-            self.reporter.emit(Report::Stream {
-                id: stream.to_u64(),
-                state: StreamState::Open,
-                to: at,
-            });
+            self.report_stream(stream, StreamState::Open, at);
         }
     }
 
@@ -342,13 +422,8 @@ impl Streams {
                         let _ = ended.send(state);
                     }
                 }
-                let forward = self.forward_of(stream);
-                if forward != Some(p2pdbg_wire::sources::FORWARD) {
-                    self.reporter.emit(Report::Stream {
-                        id: stream.to_u64(),
-                        state,
-                        to: target,
-                    });
+                if self.forward_of(stream) != Some(p2pdbg_wire::sources::FORWARD) {
+                    self.report_stream(stream, state, target);
                 }
             }
             StreamEvent::Delivered => {

@@ -6,7 +6,11 @@ use bytes::Bytes;
 use p2pdbg_ledger::{CarrierHeader, CarrierId, Opened, Receiver, Violation};
 use quinn::RecvStream;
 
-use super::{UNWANTED, local::LocalWriter, tap::Traffic};
+use super::{
+    UNWANTED,
+    local::LocalWriter,
+    tap::{Tap, Traffic},
+};
 
 /// The most that is taken from a carrier at once, in bytes.
 const READ: usize = 256 << 10;
@@ -19,6 +23,7 @@ pub(super) struct Downlink {
     /// What the ledger has given out and the local program has not taken.
     unwritten: Bytes,
     traffic: Arc<Traffic>,
+    tap: Tap,
 }
 
 struct Carrier {
@@ -39,13 +44,14 @@ pub(super) enum DownlinkEvent {
 }
 
 impl Downlink {
-    pub(super) fn new(receiver: Receiver, traffic: Arc<Traffic>) -> Self {
+    pub(super) fn new(receiver: Receiver, traffic: Arc<Traffic>, tap: Tap) -> Self {
         Self {
             receiver,
             carriers: Vec::new(),
             next_carrier: 0,
             unwritten: Bytes::new(),
             traffic,
+            tap,
         }
     }
 
@@ -76,8 +82,10 @@ impl Downlink {
             return std::future::pending().await;
         };
         if !self.unwritten.is_empty() {
+            let chunk = self.unwritten.clone();
             return match writer.write(&mut self.unwritten).await {
                 Ok(written) => {
+                    self.tap.show(&chunk.slice(..written));
                     self.traffic.on_received(written);
                     self.receiver.consumed(written);
                     DownlinkEvent::Progress

@@ -26,7 +26,10 @@ use self::{
     local::{LocalReader, LocalWriter},
     uplink::{Uplink, UplinkEvent},
 };
-pub use self::{local::Connection, tap::Traffic};
+pub use self::{
+    local::Connection,
+    tap::{Tap, Traffic},
+};
 use crate::{report::StreamState, tunnel::Tunnel};
 
 /// How long an acknowledgement may wait for more to acknowledge.
@@ -115,6 +118,8 @@ pub struct Stream {
     pub report: mpsc::Sender<(StreamId, StreamEvent)>,
     /// Where it counts what passes.
     pub traffic: Arc<Traffic>,
+    /// Where it shows what the local program writes, and what it is given.
+    pub taps: (Tap, Tap),
 }
 
 impl Stream {
@@ -128,6 +133,7 @@ impl Stream {
             inbox,
             report,
             traffic,
+            taps: (written, given),
         } = self;
         let sender = Sender::new(id, forward, Limits::default(), &budget);
         let (connection, dialing) = match local {
@@ -136,8 +142,8 @@ impl Stream {
         };
         let mut driver = Driver {
             id,
-            uplink: Uplink::new(sender, Arc::clone(&traffic)),
-            downlink: Downlink::new(Receiver::new(id, forward), traffic),
+            uplink: Uplink::new(sender, Arc::clone(&traffic), written),
+            downlink: Downlink::new(Receiver::new(id, forward), traffic, given),
             reader: None,
             writer: None,
             dialing,

@@ -2,6 +2,25 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
+
+use crate::inspect::Feed;
+
+/// One direction of a stream, for whoever looks on.
+#[derive(Debug, Default)]
+pub struct Tap(pub Option<Feed>);
+
+impl Tap {
+    /// Shows what was forwarded.
+    pub(super) fn show(&mut self, bytes: &Bytes) {
+        if let Some(feed) = &mut self.0
+            && feed.is_wanted()
+        {
+            feed.show(bytes.clone());
+        }
+    }
+}
+
 /// How much has passed through a stream. The stream's task counts, the session's reads.
 #[derive(Debug, Default)]
 pub struct Traffic {

@@ -7,7 +7,10 @@ use p2pdbg_ledger::{CarrierId, EndKind, ResetCode, Retire, Sender};
 use quinn::{SendStream, VarInt};
 use tokio::io;
 
-use super::{local::LocalReader, tap::Traffic};
+use super::{
+    local::LocalReader,
+    tap::{Tap, Traffic},
+};
 use crate::tunnel::Tunnel;
 
 /// Chunks that are offered to QUIC in one go.
@@ -29,6 +32,7 @@ pub(super) struct Uplink {
     /// The epoch of a tunnel that opens no more carriers.
     ended: Option<u64>,
     traffic: Arc<Traffic>,
+    tap: Tap,
 }
 
 struct Carrier {
@@ -49,7 +53,7 @@ pub(super) enum UplinkEvent {
 }
 
 impl Uplink {
-    pub(super) fn new(sender: Sender, traffic: Arc<Traffic>) -> Self {
+    pub(super) fn new(sender: Sender, traffic: Arc<Traffic>, tap: Tap) -> Self {
         Self {
             sender,
             carriers: Vec::new(),
@@ -58,6 +62,7 @@ impl Uplink {
             next_carrier: 0,
             ended: None,
             traffic,
+            tap,
         }
     }
 
@@ -169,6 +174,7 @@ impl Uplink {
         match read {
             Ok(Some(chunk)) => {
                 self.traffic.on_sent(chunk.len());
+                self.tap.show(&chunk);
                 if let Err(error) = self.sender.push(chunk) {
                     // Cannot happen: no more was read than the ledger allowed.
                     tracing::error!(%error, "the ledger refused what it had allowed");

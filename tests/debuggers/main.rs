@@ -16,3 +16,4 @@ mod package;
 mod pipe;
 mod scenario;
 mod script;
+mod seen;

@@ -25,6 +25,13 @@ pub(crate) const DEBUGPY: Scenario = Scenario {
     connects: &["ide/dap_attach.py"],
 };
 
+/// The same, without a path mapping, so that no breakpoint is hit.
+pub(crate) const DEBUGPY_UNMAPPED: Scenario = Scenario {
+    preset: "debugpy",
+    listens: &["debuggee/debugpy_listen.py"],
+    connects: &["ide/dap_attach.py", "--unmapped"],
+};
+
 /// The same, with subprocesses on connections of their own.
 pub(crate) const DEBUGPY_SUBPROCESSES: Scenario = Scenario {
     preset: "debugpy",

@@ -94,6 +94,14 @@ impl Dap {
         }
     }
 
+    /// Passes over bytes that were not seen; whether they were all of one message.
+    pub(crate) fn handle_gap(&mut self, from: End, length: u64) -> bool {
+        match from {
+            End::Ide => self.from_ide.pass_over(length),
+            End::Debuggee => self.from_debuggee.pass_over(length),
+        }
+    }
+
     fn on_ide(&mut self, now: Instant, message: &Message<'_>, knowledge: &mut Knowledge) {
         let command = message.command.as_deref().unwrap_or_default();
         let is_request = message.kind == "request";

@@ -65,6 +65,24 @@ impl Headed {
     }
 }
 
+impl Headed {
+    /// Passes over bytes that were not seen, if all of them belong to the message that is being read.
+    pub(crate) fn pass_over(&mut self, length: u64) -> bool {
+        match self {
+            Self::Body { kept, left } if length < *left => {
+                *kept = None;
+                *left -= length;
+                true
+            }
+            Self::Body { left, .. } if length == *left => {
+                *self = Self::default();
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Moves bytes into the header up to its end, the empty line; where that begins.
 fn take_header(header: &mut Vec<u8>, bytes: &mut &[u8]) -> Result<Option<usize>, NotAMessage> {
     while let [first, rest @ ..] = *bytes {

@@ -3,7 +3,7 @@
 //!
 //! One [`Inspector`] looks at one connection. It is told what each end wrote, in the order in which it was seen
 //! ([`Inspector::handle`]), and never answers: whatever it makes of the bytes, they have gone their way. It may be told
-//! less than was written ([`Inspector::handle_gap`]), and then understands no more. What was learnt is read with
+//! less than was written ([`Inspector::handle_gap`]), and may then understand no more. What was learnt is read with
 //! [`Inspector::debugger`], and with [`Inspector::poll_advice`] what a person should do.
 //!
 //! By its first bytes a debugger is recognised, whichever it is. The messages are read of the Debug Adapter Protocol,
@@ -226,9 +226,25 @@ impl Inspector {
         }
     }
 
-    /// Takes note that an end wrote something that was not seen.
-    pub fn handle_gap(&mut self) {
-        self.state = State::Done;
+    /// Takes note that an end wrote so many bytes that were not seen. Inside a long message that does no harm; else
+    /// nothing more can be understood.
+    pub fn handle_gap(&mut self, from: End, length: u64) {
+        let harmless = match &mut self.state {
+            State::Dap(dap) => dap.handle_gap(from, length),
+            State::Done => true,
+            _ => false,
+        };
+        if !harmless {
+            self.state = State::Done;
+            self.knowledge.learn(|debugger| debugger.activity = None);
+        }
+    }
+
+    /// Learns which build of PyCharm the IDE is.
+    pub fn on_ide_build(&mut self, build: &str) {
+        if let State::Pydevd(pydevd) = &mut self.state {
+            pydevd.on_ide_build(build, &mut self.knowledge);
+        }
     }
 
     /// Whether nothing more can be learnt, so that nothing more need be shown.

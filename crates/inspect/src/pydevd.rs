@@ -32,6 +32,8 @@ pub(crate) struct Pydevd {
     from_debuggee: Ended,
     /// The build that the IDE named, if it did.
     ide: Option<String>,
+    /// The debuggee's version, once it has said it.
+    debuggee: Option<String>,
     /// What the debuggee prints, up to the end of its line.
     printed: String,
 }
@@ -107,19 +109,33 @@ impl Pydevd {
 
     fn on_version(&mut self, version: &str, knowledge: &mut Knowledge) {
         let version = version.trim();
-        let ide = self.ide.take().or(knowledge.context.ide_build.clone());
+        self.debuggee = Some(cut(version));
+        if self.ide.is_none() {
+            self.ide = knowledge.context.ide_build.clone();
+        }
         knowledge.learn(|debugger| {
             debugger.version = Some(cut(version));
             if is_build(version) {
                 debugger.name = Some("pydevd-pycharm".to_owned());
             }
         });
-        if let Some(ide) = ide
-            && !fits(version, &ide)
+        self.compare(knowledge);
+    }
+
+    /// Learns which build the IDE is, if it has not said so itself.
+    pub(crate) fn on_ide_build(&mut self, build: &str, knowledge: &mut Knowledge) {
+        self.ide.get_or_insert_with(|| cut(build));
+        self.compare(knowledge);
+    }
+
+    /// Compares both versions, once, when both are known.
+    fn compare(&mut self, knowledge: &mut Knowledge) {
+        if let (Some(debuggee), Some(ide)) = (&self.debuggee, &self.ide)
+            && !fits(debuggee, ide)
         {
             knowledge.advise(Advice::PydevdVersion {
-                debuggee: cut(version),
-                ide: cut(&ide),
+                debuggee: debuggee.clone(),
+                ide: ide.clone(),
             });
         }
     }

@@ -235,7 +235,7 @@ fn a_pydevd_of_another_build_than_the_ides_is_told_of() {
     let mut talk = Talk::with(context);
     talk.ide("501\t1\t0.1\tUNIX\n")
         .debuggee("501\t1\t243.21565.199\n");
-    assert_eq!(talk.advice(), [advice.clone()]);
+    assert_eq!(talk.advice(), std::slice::from_ref(&advice));
     // An IDE may name its build itself.
     let mut talk = Talk::new();
     talk.ide("501\t1\t263.7307.50\tUNIX\n")
@@ -331,16 +331,18 @@ fn gdb_is_told_from_lldb_and_its_steps_are_counted() {
 
 #[test]
 fn a_virtual_machine_says_its_version() {
-    let mut answer = Vec::new();
-    for text in ["Java Debug Wire Protocol"] {
-        answer.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
-        answer.extend(text.bytes());
-    }
-    answer.extend([0; 8]);
-    for text in ["17.0.15", "OpenJDK 64-Bit Server VM"] {
-        answer.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
-        answer.extend(text.bytes());
-    }
+    let text = |text: &str| {
+        let mut bytes = u32::try_from(text.len()).unwrap().to_be_bytes().to_vec();
+        bytes.extend(text.bytes());
+        bytes
+    };
+    let answer = [
+        text("Java Debug Wire Protocol"),
+        vec![0; 8],
+        text("17.0.15"),
+        text("OpenJDK 64-Bit Server VM"),
+    ]
+    .concat();
     let packet = |id: u32, flags: u8, command: [u8; 2], data: &[u8]| {
         let mut packet = u32::try_from(11 + data.len())
             .unwrap()
@@ -368,10 +370,36 @@ fn a_virtual_machine_says_its_version() {
 fn what_was_not_seen_ends_the_understanding_and_keeps_what_is_known() {
     let mut talk = Talk::new();
     talk.ide(dap(INITIALIZE));
-    talk.inspector.handle_gap();
+    talk.inspector.handle_gap(End::Debuggee, 1);
     assert!(talk.inspector.is_done());
     talk.debuggee(dap(r#"{"seq":1,"type":"event","event":"terminated"}"#));
     assert_eq!(talk.inspector.debugger().unwrap().activity, None);
+}
+
+#[test]
+fn a_hole_in_a_long_message_does_no_harm() {
+    let mut talk = Talk::new();
+    talk.ide(dap(INITIALIZE));
+    talk.debuggee(format!("Content-Length: {}\r\n\r\n{{", 50 << 20));
+    talk.inspector.handle_gap(End::Debuggee, 40 << 20);
+    talk.debuggee(vec![b' '; (10 << 20) - 1]);
+    talk.debuggee(dap(r#"{"seq":1,"type":"event","event":"terminated"}"#));
+    let debugger = talk.inspector.debugger().unwrap();
+    assert_eq!(debugger.activity, Some(Activity::Ended));
+    // More than there was left of it: what follows begins somewhere.
+    talk.debuggee("Content-Length: 50\r\n\r\n{");
+    talk.inspector.handle_gap(End::Debuggee, 50);
+    assert!(talk.inspector.is_done());
+}
+
+#[test]
+fn the_build_of_the_ide_may_be_learnt_after_the_version_of_the_debuggee() {
+    let mut talk = Talk::new();
+    talk.ide("501\t1\t0.1\tUNIX\n")
+        .debuggee("501\t1\t243.21565.199\n");
+    assert_eq!(talk.advice(), []);
+    talk.inspector.on_ide_build("PY-263.7307.50");
+    assert_eq!(talk.advice().len(), 1);
 }
 
 #[test]

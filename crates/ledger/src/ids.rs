@@ -47,7 +47,7 @@ impl StreamId {
     }
 
     /// An id that came over the wire.
-    pub fn from_u64(id: u64) -> Self {
+    pub const fn from_u64(id: u64) -> Self {
         Self(id)
     }
 

@@ -2,8 +2,10 @@
 """The IDE that attaches to `debugpy --listen`.
 
     dap_attach.py --port P [--program steps.py|spawning.py] [--local-root DIR] [--remote-root DIR]
+    dap_attach.py --port P --unmapped
 
 steps.py: breakpoint through a path mapping, stack, variables, a 3 MB evaluate, steps, run to the end.
+--unmapped: without a path mapping the breakpoint is in a file that the debuggee does not have; run to the end.
 spawning.py: three subprocesses, each debugged on a connection of its own to the port that we named in `connect`.
 """
 
@@ -24,6 +26,7 @@ def main() -> None:
     parser.add_argument("--program", default="steps.py", choices=["steps.py", "spawning.py"])
     parser.add_argument("--local-root", type=Path, help="the IDE's sources (default: a copy made for the occasion)")
     parser.add_argument("--remote-root", default=str(paths.PROGRAMS), help="the debuggee's sources")
+    parser.add_argument("--unmapped", action="store_true", help="leave the path mapping out")
     args = parser.parse_args()
 
     def connect(run: scenario.Scenario, name: str, host: str, port: int) -> DapClient:
@@ -33,7 +36,11 @@ def main() -> None:
         sources = Sources(args.local_root or paths.workspace(run), args.remote_root)
         session = DapSession(run, connect(run, "debugpy", args.host, args.port), sources)
         attach = attach_arguments(sources, connect={"host": args.host, "port": args.port})
-        if args.program == "steps.py":
+        if args.unmapped:
+            session.begin({**attach, "pathMappings": []})
+            session.miss("steps.py", "step")
+            session.ended()
+        elif args.program == "steps.py":
             session.start(attach, {"steps.py": ["step"]})
             walk_through(run, session)
         else:
