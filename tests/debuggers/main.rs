@@ -10,6 +10,7 @@ mod harness;
 
 mod bare;
 mod command;
+mod configured;
 mod lab;
 mod loopback;
 mod package;
