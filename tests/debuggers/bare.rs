@@ -3,7 +3,7 @@
 
 use crate::scenario::{
     DEBUGPY, DEBUGPY_CONNECT, DEBUGPY_CONNECT_SUBPROCESSES, DEBUGPY_SUBPROCESSES, GDB, JDWP,
-    JDWP_LISTEN, SETTRACE, SETTRACE_PROCESSES,
+    JDWP_LISTEN, LLDB, NODE, RDBG, SETTRACE, SETTRACE_PROCESSES, XDEBUG,
 };
 
 #[test]
@@ -49,4 +49,24 @@ fn jdb_attaches_to_a_jvm() {
 #[test]
 fn a_jvm_connects_to_jdb() {
     JDWP_LISTEN.bare();
+}
+
+#[test]
+fn lldb_connects_to_lldb_server() {
+    LLDB.bare();
+}
+
+#[test]
+fn an_ide_attaches_to_nodes_inspector() {
+    NODE.bare();
+}
+
+#[test]
+fn an_ide_attaches_to_rdbg() {
+    RDBG.bare();
+}
+
+#[test]
+fn xdebug_connects_to_an_ide() {
+    XDEBUG.bare();
 }

@@ -4,7 +4,7 @@ use crate::{
     harness::{Setting, traffic::say},
     scenario::{
         DEBUGPY, DEBUGPY_CONNECT, DEBUGPY_CONNECT_SUBPROCESSES, DEBUGPY_SUBPROCESSES, First, GDB,
-        JDWP, JDWP_LISTEN, SETTRACE, SETTRACE_PROCESSES,
+        JDWP, JDWP_LISTEN, LLDB, NODE, RDBG, SETTRACE, SETTRACE_PROCESSES, XDEBUG,
     },
 };
 
@@ -118,4 +118,34 @@ fn debuggers_that_connect_in_the_first_moment_of_a_session_are_held() {
         }
         drop(connector);
     }
+}
+
+#[test]
+fn lldb_connects_to_lldb_server() {
+    LLDB.through(&Setting::loopback(), First::Listener);
+}
+
+#[test]
+fn an_ide_attaches_to_nodes_inspector() {
+    NODE.through(&Setting::loopback(), First::Listener);
+}
+
+#[test]
+fn an_ide_attaches_to_rdbg() {
+    RDBG.through(&Setting::loopback(), First::Listener);
+}
+
+#[test]
+fn xdebug_connects_to_an_ide() {
+    XDEBUG.through(&Setting::loopback(), First::Listener);
+}
+
+#[test]
+fn xdebug_that_comes_before_the_ide_is_held() {
+    XDEBUG.through(&Setting::loopback(), First::Connector);
+}
+
+#[test]
+fn an_ide_that_comes_before_nodes_inspector_is_held() {
+    NODE.through(&Setting::loopback(), First::Connector);
 }

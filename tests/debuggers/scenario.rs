@@ -74,6 +74,34 @@ pub(crate) const GDB: Scenario = Scenario {
     connects: &["ide/gdb_remote.py"],
 };
 
+/// lldb comes to lldb-server.
+pub(crate) const LLDB: Scenario = Scenario {
+    preset: "lldb",
+    listens: &["debuggee/lldb_server.py"],
+    connects: &["ide/lldb_remote.py"],
+};
+
+/// An IDE attaches to node's inspector.
+pub(crate) const NODE: Scenario = Scenario {
+    preset: "node",
+    listens: &["debuggee/node.py"],
+    connects: &["ide/cdp.py"],
+};
+
+/// An IDE attaches to rdbg.
+pub(crate) const RDBG: Scenario = Scenario {
+    preset: "rdbg",
+    listens: &["debuggee/rdbg.py"],
+    connects: &["ide/rdbg_attach.py"],
+};
+
+/// PHP's Xdebug comes to an IDE.
+pub(crate) const XDEBUG: Scenario = Scenario {
+    preset: "xdebug",
+    listens: &["ide/dbgp_server.py"],
+    connects: &["debuggee/xdebug.py"],
+};
+
 /// jdb attaches to a JVM with `server=y`.
 pub(crate) const JDWP: Scenario = Scenario {
     preset: "jdwp",
@@ -141,8 +169,8 @@ impl Scenario {
                     .into_iter()
                     .chain(["--absent".into(), "refuse".into()]),
             )
-        } else if forward[0].starts_with("gdbserver:") {
-            // This preset opens the port only once gdbserver listens.
+        } else if forward[0].starts_with("gdbserver:") || forward[0].starts_with("lldb:") {
+            // This preset opens the port only once gdbserver or lldb-server listens.
             setting.pair(forward)
         } else {
             setting.pair_with_port(forward, open)

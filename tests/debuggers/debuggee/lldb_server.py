@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""The debuggee of lldb: programs/steps.c under `lldb-server gdbserver`.
+
+    lldb_server.py [--port P]
+"""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from fixture import paths, programs, scenario  # noqa: E402
+from fixture.children import Child, require  # noqa: E402
+from fixture.passive import is_listening, wait_until  # noqa: E402
+
+
+def free_port(host: str) -> int:
+    """lldb-server says the port that it took only to a pipe of its own kind."""
+    with socket.create_server((host, 0)) as free:
+        return free.getsockname()[1]
+
+
+def main() -> None:
+    parser = scenario.arguments(__doc__, "the port to listen on (default 0: any, printed)")
+    args = parser.parse_args()
+
+    def body(run: scenario.Scenario) -> None:
+        server = require("lldb-server", "lldb")
+        binary = programs.compile_c(run, paths.scratch(run), paths.PROGRAMS / "steps.c")
+        port = args.port or free_port(args.host)
+        # The program writes to a terminal of lldb's making; where its output goes is lldb's affair.
+        child = Child(run, "lldb-server", [server, "gdbserver", f"{args.host}:{port}", "--", str(binary)],
+                      cwd=os.path.dirname(binary))
+        wait_until(run, "lldb-server to listen", lambda: is_listening(port), lambda: child.process.poll() is None)
+        run.emit("listening", port=port)
+        run.equal("exit status of lldb-server", child.wait(), 0)
+
+    scenario.run("lldb_server", args.timeout, body)
+
+
+main()
