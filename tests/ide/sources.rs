@@ -213,3 +213,68 @@ fn an_end_that_compares_nothing_is_told_of_nothing() {
     let sources = |event: &Event| matches!(event, Event::Sources(_));
     assert!(!pair.connector.events().iter().any(sources));
 }
+
+/// The link is cut while a file is on its way, and mended once both ends have missed each other.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_push_goes_on_after_an_outage_where_it_was() {
+    use p2pdbg_natlab::{Host, Lab, NatKind, TwoNats};
+
+    use crate::harness::{Place, Process, eventually};
+
+    let Some(lab) = Lab::new_or_skip("push") else {
+        return;
+    };
+    let delay = std::time::Duration::from_millis(10);
+    let lab = TwoNats::new(
+        lab,
+        NatKind::PORT_RESTRICTED,
+        NatKind::PORT_RESTRICTED,
+        delay,
+    )
+    .unwrap();
+    let place = |host: &Host| Place::Node((**host).clone());
+    let address = lab.rdv.ip().into();
+    let setting = Setting::of(
+        place(&lab.ide),
+        place(&lab.debuggee),
+        place(&lab.rdv),
+        address,
+    );
+    let (here, there) = (checkout(&[("app.py", "1")]), checkout(&[("app.py", "1")]));
+    // No two parts of it are alike.
+    let big: String = (0..8_000_000_u32).map(|n| format!("{n:08}")).collect();
+    write(here.path(), "web/big.py", &big);
+    let accepted = there.path().to_str().unwrap();
+    let pair = pair(&setting, &here, &there, &["--accept-push", accepted]);
+    compared(&pair.listener, &[]);
+    let mut push = Command::new(env!("CARGO_BIN_EXE_p2pdbg"));
+    pair.listener.home().settle(&mut push);
+    push.current_dir(here.path()).args(["push", "web/big.py"]);
+    let mut push = Process::start("push", push, &setting.transcript);
+    let web = there.path().join("web");
+    let arrived = || {
+        let files = fs::read_dir(&web).into_iter().flatten().flatten();
+        files
+            .map(|file| file.metadata().map_or(0, |m| m.len()))
+            .max()
+            .unwrap_or(0)
+    };
+    eventually("part of the file", || (arrived() > 1 << 20).then_some(()));
+    lab.nat_b.uplink().cut().unwrap();
+    pair.listener.event("outage", |event| {
+        matches!(event, Event::PeerLost { .. }).then_some(())
+    });
+    assert!(
+        push.is_running(),
+        "the outage came too late to say anything"
+    );
+    assert!(
+        !web.join("big.py").exists(),
+        "it is not in its place before all of it is there"
+    );
+    lab.nat_b.uplink().mend().unwrap();
+    assert_eq!(push.exit_status(), 0);
+    assert!(text(there.path(), "web/big.py") == big);
+    assert_eq!(fs::read_dir(&web).unwrap().count(), 1);
+}
