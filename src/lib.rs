@@ -9,6 +9,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod control;
+pub mod doctor;
 pub mod facts;
 pub mod failure;
 pub mod forward;

@@ -41,6 +41,7 @@ fn main() -> ExitCode {
                 block_on(commands::connect::run(options, reporter))
             })
         }
+        CliCommand::Doctor(args) => doctor(args, verbose),
         CliCommand::Ide(args) => status(
             Config::load().and_then(|config| commands::ide::run(&cli::resolve_ide(args, config))),
         ),
@@ -67,6 +68,20 @@ fn main() -> ExitCode {
 
 fn format(json: bool) -> Format {
     if json { Format::Json } else { Format::Human }
+}
+
+/// Examines the network; what is wrong with it is told with the rest, and in the exit status.
+fn doctor(args: cli::DoctorArgs, verbose: u8) -> ExitCode {
+    start_logging(verbose, io::stderr);
+    let run = || {
+        let options = cli::resolve_doctor(args, Config::load()?)?;
+        block_on(commands::doctor::run(options))
+    };
+    match run() {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(problem)) => ExitCode::from(problem.exit_status()),
+        Err(failure) => status(Err(failure)),
+    }
 }
 
 /// Runs a command that reports, and reports its failure.

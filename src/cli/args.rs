@@ -8,7 +8,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
-use super::forward_args::ForwardArgs;
+use super::{doctor::DoctorArgs, forward_args::ForwardArgs};
 use crate::ide::Ide;
 use crate::policy::{Absent, PathPolicy};
 
@@ -79,6 +79,8 @@ pub enum CliCommand {
     Listen(ListenArgs),
     /// Run on the debuggee's host: connects to the peer that printed the code
     Connect(ConnectArgs),
+    /// Examine this host's network: what it does to connections, and what to expect of it
+    Doctor(DoctorArgs),
     /// Print the configuration that fits the running or last session, or merge it into a project
     Ide(IdeArgs),
     /// Show what the p2pdbg processes that you run here are doing

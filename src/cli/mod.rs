@@ -5,11 +5,13 @@
 //! with variables and the configuration file taken into account.
 
 pub mod args;
+mod doctor;
 mod duration;
 mod forward_args;
 pub mod generate;
 mod options;
 mod resolve;
 
+pub use doctor::{DoctorArgs, DoctorOptions, resolve_doctor};
 pub use options::{Command, ConnectOptions, IdeOptions, ListenOptions, Meeting, SessionOptions};
 pub use resolve::{Environment, resolve_connect, resolve_ide, resolve_listen};

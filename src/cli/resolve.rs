@@ -231,7 +231,7 @@ pub(super) fn resolve_stun(args: &[String], config: &[String]) -> Result<Vec<Stu
 }
 
 /// A variable or a key that is set to nothing counts as not set.
-fn given(value: impl Into<Option<String>>) -> Option<String> {
+pub(super) fn given(value: impl Into<Option<String>>) -> Option<String> {
     value.into().filter(|value| !value.trim().is_empty())
 }
 
@@ -315,7 +315,7 @@ fn code_malformed(fault: &<Code as FromStr>::Err) -> Failure {
         .hint("copy the code that p2pdbg listen printed beside the IDE")
 }
 
-fn forward_malformed(fault: NotAForward) -> Failure {
+pub(super) fn forward_malformed(fault: NotAForward) -> Failure {
     Failure::new(ErrorCode::ForwardMalformed, fault.to_string()).hint(fault.hint())
 }
 

@@ -2,6 +2,7 @@
 
 mod command;
 pub mod connect;
+pub mod doctor;
 mod host;
 pub mod ide;
 mod inquiries;

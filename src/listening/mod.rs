@@ -73,6 +73,18 @@ pub fn look(target: &HostPort) -> io::Result<Presence> {
     })
 }
 
+/// The addresses on which something listens on `port`, of all interfaces; none if that cannot be seen.
+pub fn on_port(port: u16) -> Option<Vec<SocketAddr>> {
+    match table::listening_on(port) {
+        Ok(sockets) if sockets.is_empty() && !table::SEES_EVERYTHING => None,
+        Ok(sockets) => Some(sockets),
+        Err(error) => {
+            tracing::warn!(%error, "cannot see which ports are listened on");
+            None
+        }
+    }
+}
+
 /// Whether something is seen to listen on `port` of this host's loopback: for [`ForwardSpec::resolve`].
 ///
 /// What cannot be seen counts as not listening.

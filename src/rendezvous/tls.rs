@@ -55,6 +55,17 @@ impl TcpRoute {
         self.proxy.is_some()
     }
 
+    /// The proxy, without its password, if one is used.
+    ///
+    /// # Errors
+    /// What is wrong with what the environment names.
+    pub(crate) fn proxy(&self) -> Result<Option<String>, String> {
+        match self.unusable {
+            Some(unusable) => Err(unusable.to_string()),
+            None => Ok(self.proxy.as_ref().map(ToString::to_string)),
+        }
+    }
+
     /// A connection for the control protocol, to that address unless a proxy opens it.
     ///
     /// # Errors

@@ -50,7 +50,8 @@ impl WithScope for SocketAddr {
 }
 
 /// Whether packets to `address` could be meant for one host at all.
-pub(crate) fn is_usable(address: SocketAddr) -> bool {
+#[must_use]
+pub fn is_usable(address: SocketAddr) -> bool {
     let ip_usable = match address.ip() {
         IpAddr::V4(ip) => {
             !(ip.is_unspecified()
@@ -65,7 +66,8 @@ pub(crate) fn is_usable(address: SocketAddr) -> bool {
 }
 
 /// Whether `ip` means something only inside a network: private, shared (RFC 6598), unique local or link-local.
-pub(crate) fn is_private(ip: IpAddr) -> bool {
+#[must_use]
+pub fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => {
             let [a, b, ..] = v4.octets();

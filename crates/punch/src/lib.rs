@@ -37,6 +37,7 @@ mod transactions;
 
 pub mod candidate;
 pub mod observe;
+pub mod survey;
 pub mod why;
 
 pub use self::config::{Budget, Config, MAX_STUN_SERVERS, PunchKey, Role, Timing};

@@ -1,0 +1,98 @@
+//! `p2pdbg doctor`: examines this host's network and tells what it found.
+
+use std::{
+    cell::Cell,
+    io::{self, IsTerminal, Write},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    cli::DoctorOptions,
+    doctor::{self, Progress, findings::Findings, screen::Screen},
+    failure::{ErrorCode, Failure},
+};
+
+/// Where no terminal shows a line that changes, progress is told this often.
+const NEWS: Duration = Duration::from_secs(30);
+
+/// Examines and prints; gives back what is wrong with the rendezvous, if anything is. It has been told then.
+///
+/// # Errors
+/// If nothing can be printed.
+pub async fn run(options: DoctorOptions) -> Result<Option<Failure>, Failure> {
+    let progress = Teller::new();
+    let findings = doctor::examine(options.examination, |step| progress.tell(step));
+    let findings = Box::pin(findings).await;
+    progress.clear();
+    print(&findings, options.json)?;
+    Ok(findings.error)
+}
+
+fn print(findings: &Findings, json: bool) -> Result<(), Failure> {
+    let failed = |error: io::Error| {
+        let message = format!("cannot write to standard output: {error}");
+        Failure::new(ErrorCode::Output, message)
+    };
+    let text = match json {
+        true => serde_json::to_string(findings)
+            .map(|line| line + "\n")
+            .map_err(io::Error::other)
+            .map_err(failed)?,
+        false => {
+            let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            Screen::of(findings).text(io::stdout().is_terminal() && !plain)
+        }
+    };
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // A pager or `head` has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(failed),
+    }
+}
+
+/// Says on standard error what is being done: as a line that changes on a terminal, else now and then.
+struct Teller {
+    terminal: bool,
+    began: Instant,
+    told: Cell<Option<Instant>>,
+}
+
+impl Teller {
+    fn new() -> Self {
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self {
+            terminal: io::stderr().is_terminal() && !dumb,
+            began: Instant::now(),
+            told: Cell::new(None),
+        }
+    }
+
+    fn tell(&self, step: Progress) {
+        let text = match step {
+            Progress::Reaching => "asking the rendezvous …".to_owned(),
+            Progress::Measuring => "looking at the network …".to_owned(),
+            Progress::Waiting { alive_s } => format!(
+                "waiting for the NAT to forget: alive after {alive_s} s, {} s so far, at most {} s …",
+                self.began.elapsed().as_secs(),
+                doctor::LONGEST_DEEP.as_secs(),
+            ),
+        };
+        // Nowhere is left to complain to.
+        if self.terminal {
+            let _ = write!(io::stderr(), "\r\u{1b}[K{text}");
+            return;
+        }
+        let due = self.told.get().is_none_or(|told| told.elapsed() >= NEWS);
+        if matches!(step, Progress::Waiting { .. }) && due {
+            self.told.set(Some(Instant::now()));
+            let _ = writeln!(io::stderr(), "{text}");
+        }
+    }
+
+    fn clear(&self) {
+        if self.terminal {
+            let _ = write!(io::stderr(), "\r\u{1b}[K");
+        }
+    }
+}

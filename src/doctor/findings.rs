@@ -1,0 +1,316 @@
+//! What was found out, as values: the one serializer writes them for programs (docs/JSON.md), the one renderer for
+//! people ([`super::screen`]). Fields are added, never renamed or removed.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+use p2pdbg_punch::observe::Ports;
+use serde::Serialize;
+
+use super::{
+    debuggers::DebugPort,
+    kind::{Kind, Outlook},
+};
+use crate::failure::Failure;
+
+/// Everything.
+#[derive(Debug, Clone, Serialize)]
+pub struct Findings {
+    /// The version of this program.
+    pub version: &'static str,
+    /// Whether nothing is wrong that would keep a session from being set up.
+    pub ok: bool,
+    /// What is wrong with the rendezvous; none if it is well, or none is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+    /// The rendezvous, if one is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rendezvous: Option<Rendezvous>,
+    /// Whether UDP gets out and answers come back; none if nobody could be asked, or nobody answers over TCP either.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp: Option<bool>,
+    /// What is in front of this host towards IPv4; none if nobody could be asked, or nobody answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nat: Option<Nat>,
+    /// How long the NAT keeps an idle mapping; none unless `--deep` measured it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Lifetime>,
+    /// The other protocol.
+    pub ipv6: Ipv6,
+    /// The largest IP packet that reaches the rendezvous; none if that was not measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_mtu: Option<PathMtu>,
+    /// What the gateway speaks.
+    pub gateway: Gateway,
+    /// The proxy of the environment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<Proxy>,
+    /// What kind of network this is to a peer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// With whom this host goes direct; empty if its kind is not known.
+    pub forecast: Vec<Forecast>,
+    /// What would help, a sentence each.
+    pub help: Vec<String>,
+    /// The debug ports that were looked at.
+    pub debug_ports: Vec<DebugPort>,
+    /// What somebody should see to.
+    pub warnings: Vec<String>,
+}
+
+/// The rendezvous as it is reached from here.
+#[derive(Debug, Clone, Serialize)]
+pub struct Rendezvous {
+    /// Host and port of the URL.
+    pub authority: String,
+    /// Its addresses, as they were looked up.
+    pub addresses: Vec<SocketAddr>,
+    /// Whether STUN is answered over UDP, over either IP protocol.
+    pub udp: Probe,
+    /// Whether it completes a TLS handshake over TCP.
+    pub tcp: Probe,
+    /// Whether it lets this host in.
+    pub control: Control,
+    /// How many addresses of one IP protocol it answers STUN at: with two, NATs are told apart exactly.
+    pub stun_addresses: usize,
+}
+
+/// Whether something answers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Probe {
+    /// Whether it does.
+    pub answers: bool,
+    /// The shortest round trip.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<f64>,
+    /// Why not, as far as it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// What came of the control connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Control {
+    /// This host may register.
+    Welcome,
+    /// This host may join by code; the URL has no access key.
+    WelcomeWithoutKey,
+    /// The rendezvous said no.
+    Refused,
+    /// It speaks another version, or is no rendezvous.
+    Version,
+    /// Its certificate is another.
+    Identity,
+    /// It could not be reached.
+    Unreachable,
+}
+
+/// What is in front of this host towards IPv4.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Nat {
+    /// The address that this host sends from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inside: Option<IpAddr>,
+    /// The addresses that servers saw.
+    pub external: Vec<IpAddr>,
+    /// The address and port that the first server saw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mapped: Option<SocketAddr>,
+    /// What an external port depends on (RFC 4787 section 4.1).
+    pub mapping: Mapping,
+    /// Whether that is certain: not so if the servers have one address only.
+    pub mapping_certain: bool,
+    /// Who gets in (RFC 4787 section 5).
+    pub filtering: Filtering,
+    /// Whether that is certain.
+    pub filtering_certain: bool,
+    /// How external ports are chosen; none where nothing is translated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ports: Option<PortAllocation>,
+    /// Whether two hosts behind the NAT reach each other by their external addresses; none where nothing is
+    /// translated, or nothing could be tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hairpin: Option<bool>,
+    /// The row of the forecast; none if the servers are on this host or in its own network, which says nothing of what
+    /// lies between it and the peers.
+    #[serde(skip)]
+    pub kind: Option<Kind>,
+}
+
+/// RFC 4787 section 4.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mapping {
+    /// No translation.
+    None,
+    /// One port for all destinations.
+    EndpointIndependent,
+    /// One port for each destination address.
+    AddressDependent,
+    /// One port for each destination address and port.
+    AddressAndPortDependent,
+    /// Too few answers.
+    Unknown,
+}
+
+/// RFC 4787 section 5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Filtering {
+    /// Everybody.
+    EndpointIndependent,
+    /// Addresses that were sent to.
+    AddressDependent,
+    /// Addresses and ports that were sent to.
+    AddressAndPortDependent,
+    /// The servers cannot answer from elsewhere.
+    Unknown,
+}
+
+/// How external ports are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(tag = "allocation", rename_all = "kebab-case")]
+pub enum PortAllocation {
+    /// The inside port is kept.
+    Preserved,
+    /// Counted up or down.
+    Sequential {
+        /// By so many.
+        stride: i16,
+        /// Mappings of others in between, a second.
+        foreign_per_second: f64,
+    },
+    /// Out of a small range.
+    Block {
+        /// The lowest port, as inferred.
+        first: u16,
+        /// The highest.
+        last: u16,
+    },
+    /// From anywhere.
+    Random,
+    /// Too little was seen.
+    Unknown,
+}
+
+impl PortAllocation {
+    /// The same in the engine's words.
+    pub(super) fn of(ports: Ports) -> Self {
+        match ports {
+            Ports::Unknown => Self::Unknown,
+            Ports::Preserved => Self::Preserved,
+            Ports::Sequential {
+                stride,
+                foreign_per_kilosecond,
+            } => Self::Sequential {
+                stride,
+                foreign_per_second: f64::from(foreign_per_kilosecond) / 1e3,
+            },
+            Ports::Block { first, last } => Self::Block { first, last },
+            Ports::Random => Self::Random,
+        }
+    }
+}
+
+/// How long the NAT keeps an idle mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Lifetime {
+    /// It was still there after so many seconds.
+    pub at_least_s: u64,
+    /// It was gone after so many; none if it outlived the measurement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub less_than_s: Option<u64>,
+}
+
+/// IPv6 from here.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Ipv6 {
+    /// Whether an interface has a global address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// Whether the rendezvous answered over it; none if it has no such address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers: Option<bool>,
+    /// Whether the address that it saw is this host's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untranslated: Option<bool>,
+}
+
+/// The largest packet that reaches the rendezvous unfragmented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PathMtu {
+    /// In bytes, with the IP header. At least 1,228 are needed over IPv4 for a direct path and the relay over UDP.
+    pub bytes: usize,
+}
+
+/// What the default gateway speaks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Gateway {
+    /// Its address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// The protocols that were asked.
+    pub protocols: Vec<GatewayProtocol>,
+}
+
+/// One protocol by which ports are mapped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GatewayProtocol {
+    /// `PCP`, `NAT-PMP` or `UPnP`.
+    pub name: String,
+    /// Whether the gateway speaks it.
+    pub speaks: bool,
+    /// The external address that it names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external: Option<IpAddr>,
+    /// What it said if it refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// What the environment names as a proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Proxy {
+    /// Host and port, without the password; none if it cannot be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Why it cannot be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// What to expect of one kind of peer.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Forecast {
+    /// The peer's network.
+    pub peer: Kind,
+    /// What to expect.
+    #[serde(flatten)]
+    pub outlook: Outlook,
+}
+
+impl fmt::Display for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::EndpointIndependent => "endpoint-independent",
+            Self::AddressDependent => "address-dependent",
+            Self::AddressAndPortDependent => "address and port-dependent",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+impl fmt::Display for Filtering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EndpointIndependent => "endpoint-independent",
+            Self::AddressDependent => "address-dependent",
+            Self::AddressAndPortDependent => "address and port-dependent",
+            Self::Unknown => "unknown",
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! How long the NAT keeps an idle mapping (`--deep`).
+//!
+//! RFC 5780 section 4.6 searches by bisection, one wait after the other. Here many sockets are mapped at once, each of
+//! which is left alone for another time, so that the whole takes no longer than the NAT remembers. When its time has
+//! come, a second socket has the server answer to the first one's mapping (RESPONSE-PORT): the answer arrives if the
+//! mapping is still there. Asking from the first socket itself would say nothing, since a NAT that keeps ports would
+//! map it anew, to the same port.
+//!
+//! A mapping is used for some seconds first, as a session's is: some NATs keep those longer that saw traffic both ways.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use p2pdbg_wire::stun::Message;
+use tokio::task::JoinSet;
+
+use super::{
+    asker::{Asker, Question, encode},
+    findings::Lifetime,
+};
+
+/// The longest that is waited for: what is kept longer needs no keepalive that would matter.
+pub(super) const LONGEST: Duration = Duration::from_secs(300);
+
+/// How a mapping is warmed up: so many questions, so far apart.
+const WARM_UP: (usize, Duration) = (3, Duration::from_millis(1_500));
+
+/// Until an answer counts as lost; it is tried three times.
+const PATIENCE: Duration = Duration::from_millis(600);
+
+/// How long the sockets are left alone: closer where most NATs forget.
+fn idle_times() -> Vec<u64> {
+    let near = (10..=60).step_by(5);
+    let middle = (70..=130).step_by(10);
+    let far = (150..=LONGEST.as_secs()).step_by(30);
+    near.chain(middle).chain(far).collect()
+}
+
+/// Measures it; `progress` is told for how long mappings have been seen alive. None if the server cannot do it.
+pub(super) async fn measure(server: SocketAddr, progress: impl Fn(u64)) -> Option<Lifetime> {
+    measure_at(server, &idle_times(), progress).await
+}
+
+async fn measure_at(server: SocketAddr, times: &[u64], progress: impl Fn(u64)) -> Option<Lifetime> {
+    if !answers_elsewhere(server).await {
+        return None;
+    }
+    let mut trials = JoinSet::new();
+    for &seconds in times {
+        trials.spawn(async move { (seconds, outlives(server, seconds).await) });
+    }
+    let mut alive = 0;
+    let mut gone: Option<u64> = None;
+    while let Some(Ok((seconds, outlived))) = trials.join_next().await {
+        match outlived {
+            Some(true) => {
+                alive = alive.max(seconds);
+                progress(alive);
+                // One that was lost on the way, not by the NAT.
+                gone = gone.filter(|gone| *gone > alive);
+            }
+            Some(false) if gone.is_some() => break,
+            Some(false) => gone = Some(seconds),
+            None => {}
+        }
+    }
+    Some(Lifetime {
+        at_least_s: alive,
+        less_than_s: gone,
+    })
+}
+
+/// Whether the server answers to another port at all, and the NAT lets the answer in while it is fresh.
+async fn answers_elsewhere(server: SocketAddr) -> bool {
+    outlives(server, 0).await == Some(true)
+}
+
+/// Whether a mapping outlives so many idle seconds; none if it could not be tried.
+async fn outlives(server: SocketAddr, seconds: u64) -> Option<bool> {
+    let sleeper = Asker::open(server).ok()?;
+    let mut mapped = sleeper.ask(server, Question::default()).await?.mapped?;
+    if seconds > 0 {
+        for _ in 1..WARM_UP.0 {
+            tokio::time::sleep(WARM_UP.1).await;
+            mapped = sleeper.ask(server, Question::default()).await?.mapped?;
+        }
+    }
+    let idle_since = Instant::now();
+    tokio::time::sleep(Duration::from_secs(seconds).saturating_sub(idle_since.elapsed())).await;
+    let waker = Asker::open(server).ok()?;
+    // A NAT with several addresses may give the second socket another, where the answer would go in vain.
+    let other = waker.ask(server, Question::default()).await?.mapped?;
+    if other.ip() != mapped.ip() {
+        return None;
+    }
+    let question = Question {
+        to_port: Some(mapped.port()),
+        ..Question::default()
+    };
+    for _ in 0..3 {
+        let (id, bytes) = encode(server, question)?;
+        waker.send(server, &bytes);
+        let heard = async {
+            loop {
+                if let Some((bytes, _)) = sleeper.receive().await
+                    && Message::decode(&bytes).is_ok_and(|answer| answer.transaction() == id)
+                {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(PATIENCE, heard).await.is_ok() {
+            return Some(true);
+        }
+    }
+    Some(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_times_are_close_where_nats_forget_and_end_in_minutes() {
+        let times = idle_times();
+        assert!(times.is_sorted() && times.len() <= 40, "{}", times.len());
+        assert_eq!((times[0], times.last()), (10, Some(&300)));
+    }
+}

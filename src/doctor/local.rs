@@ -1,0 +1,28 @@
+//! What can be seen without asking anybody: this host's addresses and its proxy.
+
+use std::net::IpAddr;
+
+use p2pdbg_punch::candidate;
+
+use super::findings::Proxy;
+use crate::{net::interfaces::local_addresses, rendezvous::TcpRoute};
+
+/// A global IPv6 address of an interface, if there is one.
+pub(super) fn global_v6() -> Option<IpAddr> {
+    let mut addresses = local_addresses(false).into_iter().map(|local| local.ip);
+    addresses.find(|ip| ip.is_ipv6() && !candidate::is_private(*ip))
+}
+
+/// The proxy that the environment names for the rendezvous.
+pub(super) fn proxy(route: &TcpRoute) -> Option<Proxy> {
+    match route.proxy() {
+        Ok(address) => address.map(|address| Proxy {
+            address: Some(address),
+            why: None,
+        }),
+        Err(why) => Some(Proxy {
+            address: None,
+            why: Some(why),
+        }),
+    }
+}

@@ -1,0 +1,300 @@
+//! What the NAT in front of this host does, over IPv4: mapping, filtering, ports and hairpinning.
+//!
+//! The mapping is judged by the same code that orders the techniques of a session (`p2pdbg_punch::survey`), and told
+//! in finer words where the servers have two addresses (RFC 5780 section 4). What cannot be told is said.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use p2pdbg_punch::{
+    LocalAddress, candidate,
+    observe::{self, Ports},
+    survey::{self, FRESH_SOCKETS, Seen},
+};
+
+use super::{
+    asker::{Asker, PATIENCE, Question, Reply},
+    findings::{Filtering, Mapping, Nat, PortAllocation},
+    kind::Kind,
+};
+
+/// Servers that the first socket asks.
+const SERVERS: usize = 6;
+
+/// Until a datagram to this host's own external address counts as lost.
+const HAIRPIN: Duration = Duration::from_millis(700);
+
+/// Looks at everything but the lifetime. `servers` answer STUN over IPv4, the rendezvous' main port first, then its
+/// alternative, then others.
+pub(super) async fn examine(servers: &[SocketAddr], local: &[LocalAddress]) -> Option<Nat> {
+    let main = *servers.first()?;
+    let (mapping, filtering, hairpin) =
+        tokio::join!(survey_of(servers), filtering(main), hairpin(main));
+    let survey = mapping?;
+    let report = survey::report(&survey.main, &survey.fresh, local);
+    let mut external = report.external.clone();
+    external.sort_unstable();
+    let mapping = mapping_of(&survey.main, &report);
+    let (filtering, filtering_certain) = filtering;
+    let translated = mapping.0 != Mapping::None;
+    let ports = match report.mapping {
+        observe::Mapping::Dependent => report.ports,
+        _ => survey::ports(&survey.fresh),
+    };
+    let first = survey.main.first()?.mapped;
+    let inside = inside_address(main);
+    Some(Nat {
+        inside,
+        external,
+        mapped: first,
+        mapping: mapping.0,
+        mapping_certain: mapping.1,
+        filtering,
+        filtering_certain,
+        ports: translated.then(|| PortAllocation::of(ports)),
+        hairpin: hairpin.filter(|_| translated),
+        kind: (translated || inside.is_none_or(|ip| !candidate::is_private(ip)))
+            .then(|| kind(mapping.0, filtering, ports)),
+    })
+}
+
+/// What servers saw of one socket, and of fresh ones.
+struct Survey {
+    main: Vec<Seen>,
+    fresh: Vec<Seen>,
+}
+
+async fn survey_of(servers: &[SocketAddr]) -> Option<Survey> {
+    let servers: Vec<SocketAddr> = servers.iter().take(SERVERS).copied().collect();
+    let main = seen_by(0, &servers).await?;
+    if main.iter().all(|seen| seen.mapped.is_none()) {
+        return None;
+    }
+    // Two that answer, at one address if possible, as the engine does.
+    let answering = main.iter().filter(|seen| seen.mapped.is_some());
+    let two: Vec<SocketAddr> = answering.map(|seen| seen.server).take(2).collect();
+    let mut fresh = Vec::new();
+    // One after the other: the order of the mappings is what a sequence shows in.
+    for socket in 1..=FRESH_SOCKETS {
+        fresh.extend(seen_by(socket, &two).await.into_iter().flatten());
+    }
+    Some(Survey { main, fresh })
+}
+
+async fn seen_by(socket: u32, servers: &[SocketAddr]) -> Option<Vec<Seen>> {
+    let asker = Asker::open(*servers.first()?).ok()?;
+    let questions: Vec<_> = servers.iter().map(|s| (*s, Question::default())).collect();
+    let began = std::time::Instant::now();
+    let replies = asker.ask_all(&questions, PATIENCE).await;
+    let seen = |(server, reply): (&SocketAddr, Option<Reply>)| Seen {
+        socket,
+        port: asker.port(),
+        server: *server,
+        mapped: reply.and_then(|reply| reply.mapped),
+        asked: reply.map_or(began, |reply| reply.asked),
+    };
+    Some(servers.iter().zip(replies).map(seen).collect())
+}
+
+/// The mapping in the words of RFC 4787, and whether that is certain.
+fn mapping_of(main: &[Seen], report: &observe::NatReport) -> (Mapping, bool) {
+    let answered: Vec<(SocketAddr, SocketAddr)> = main
+        .iter()
+        .filter_map(|seen| Some((seen.server, seen.mapped?)))
+        .collect();
+    let mut addresses: Vec<IpAddr> = answered.iter().map(|(server, _)| server.ip()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    match report.mapping {
+        observe::Mapping::Untranslated => (Mapping::None, true),
+        observe::Mapping::Unknown => (Mapping::Unknown, false),
+        observe::Mapping::Independent => (Mapping::EndpointIndependent, addresses.len() > 1),
+        observe::Mapping::Dependent => {
+            let by_port = answered.iter().any(|(server, mapped)| {
+                answered
+                    .iter()
+                    .any(|(other, seen)| other.ip() == server.ip() && seen != mapped)
+            });
+            match by_port {
+                true => (Mapping::AddressAndPortDependent, true),
+                // Each address was asked at two ports at least once, or the port may count as well.
+                false => (Mapping::AddressDependent, answered.len() > addresses.len()),
+            }
+        }
+    }
+}
+
+/// Who gets through to a socket that has sent to one server alone, and whether that is certain.
+async fn filtering(main: SocketAddr) -> (Filtering, bool) {
+    let (both, port) = tokio::join!(
+        answered_from(main, (true, true)),
+        answered_from(main, (false, true))
+    );
+    match (both, port) {
+        (Heard::Yes, _) => (Filtering::EndpointIndependent, true),
+        (Heard::No, Heard::Yes) => (Filtering::AddressDependent, true),
+        (Heard::No, Heard::No) => (Filtering::AddressAndPortDependent, true),
+        // The server has one address only.
+        (Heard::Impossible, Heard::Yes) => (Filtering::AddressDependent, false),
+        (Heard::Impossible, Heard::No) => (Filtering::AddressAndPortDependent, true),
+        _ => (Filtering::Unknown, false),
+    }
+}
+
+enum Heard {
+    Yes,
+    No,
+    /// The server cannot do it, or does not answer at all.
+    Impossible,
+}
+
+/// Whether an answer from elsewhere reaches a socket of its own, which has sent to `main` alone.
+async fn answered_from(main: SocketAddr, change: (bool, bool)) -> Heard {
+    let Ok(asker) = Asker::open(main) else {
+        return Heard::Impossible;
+    };
+    let plain = asker.ask(main, Question::default()).await;
+    if plain.and_then(|reply| reply.mapped).is_none() {
+        return Heard::Impossible;
+    }
+    let question = Question {
+        change: Some(change),
+        ..Question::default()
+    };
+    match asker.ask(main, question).await {
+        // A server that ignores the wish answers from where it was asked.
+        Some(reply) if reply.mapped.is_some() && reply.from != main => Heard::Yes,
+        Some(_) => Heard::Impossible,
+        None => Heard::No,
+    }
+}
+
+/// Whether a datagram from inside to a mapping of this host's comes back in; none if there is no mapping to try.
+async fn hairpin(main: SocketAddr) -> Option<bool> {
+    let (target, sender) = (Asker::open(main).ok()?, Asker::open(main).ok()?);
+    let mapped = target.ask(main, Question::default()).await?.mapped?;
+    // So that the sender has a mapping too, as a peer's socket has.
+    sender.ask(main, Question::default()).await?;
+    let (_, bytes) = super::asker::encode(main, Question::default())?;
+    let heard = async {
+        loop {
+            if let Some((heard, _)) = target.receive().await
+                && heard == bytes
+            {
+                return;
+            }
+        }
+    };
+    let knock = async {
+        for _ in 0..3 {
+            sender.send(mapped, &bytes);
+            tokio::time::sleep(HAIRPIN / 3).await;
+        }
+    };
+    tokio::select! {
+        () = heard => Some(true),
+        () = knock => Some(false),
+    }
+}
+
+/// The address that this host sends from towards `server`.
+fn inside_address(server: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = match server {
+        SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = std::net::UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(server).ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_unspecified()).then_some(ip)
+}
+
+/// The row of the forecast that such a NAT stands in. What is uncertain is taken for the harder case, except that a
+/// mapping which looks independent is taken for that.
+fn kind(mapping: Mapping, filtering: Filtering, ports: Ports) -> Kind {
+    match (mapping, filtering) {
+        (Mapping::AddressDependent | Mapping::AddressAndPortDependent, _) => match ports {
+            Ports::Sequential { .. } => Kind::Sequential,
+            Ports::Block { .. } => Kind::Block,
+            _ => Kind::Random,
+        },
+        (Mapping::None, Filtering::EndpointIndependent) => Kind::Open,
+        (_, Filtering::EndpointIndependent) => Kind::FullCone,
+        (_, Filtering::AddressDependent) => Kind::AddressRestricted,
+        (_, Filtering::AddressAndPortDependent | Filtering::Unknown) => Kind::PortRestricted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// The verdict on one socket that servers at these addresses see so.
+    fn verdict(seen: &[(&str, &str)]) -> (Mapping, bool) {
+        let now = Instant::now();
+        let main: Vec<Seen> = seen
+            .iter()
+            .map(|(server, mapped)| Seen {
+                socket: 0,
+                port: 4000,
+                server: server.parse().unwrap(),
+                mapped: mapped.parse().ok(),
+                asked: now,
+            })
+            .collect();
+        mapping_of(&main, &survey::report(&main, &[], &[]))
+    }
+
+    #[test]
+    fn what_two_addresses_show_is_certain_and_what_one_shows_is_said_to_be_not() {
+        let (a1, a2, b1) = ("192.0.2.1:1", "192.0.2.1:2", "192.0.2.2:1");
+        let (m, n, o) = ("198.51.100.1:5", "198.51.100.1:6", "198.51.100.1:7");
+        use Mapping as M;
+        assert_eq!(
+            verdict(&[(a1, m), (a2, m)]),
+            (M::EndpointIndependent, false)
+        );
+        let three = [(a1, m), (a2, m), (b1, m)];
+        assert_eq!(verdict(&three), (M::EndpointIndependent, true));
+        let three = [(a1, m), (a2, m), (b1, n)];
+        assert_eq!(verdict(&three), (M::AddressDependent, true));
+        assert_eq!(verdict(&[(a1, m), (b1, n)]), (M::AddressDependent, false));
+        let three = [(a1, m), (a2, n), (b1, o)];
+        assert_eq!(verdict(&three), (M::AddressAndPortDependent, true));
+        let silent = [(a1, m), (a2, "-")];
+        assert_eq!(verdict(&silent), (M::Unknown, false));
+    }
+
+    #[test]
+    fn each_behaviour_has_its_row_in_the_forecast() {
+        use Filtering as F;
+        let easy = |mapping, filtering| kind(mapping, filtering, Ports::Preserved);
+        assert_eq!(easy(Mapping::None, F::EndpointIndependent), Kind::Open);
+        assert_eq!(
+            easy(Mapping::None, F::AddressAndPortDependent),
+            Kind::PortRestricted
+        );
+        assert_eq!(
+            easy(Mapping::EndpointIndependent, F::EndpointIndependent),
+            Kind::FullCone
+        );
+        assert_eq!(
+            easy(Mapping::EndpointIndependent, F::Unknown),
+            Kind::PortRestricted
+        );
+        let hard = |ports| {
+            kind(
+                Mapping::AddressAndPortDependent,
+                F::AddressAndPortDependent,
+                ports,
+            )
+        };
+        assert_eq!(hard(Ports::Random), Kind::Random);
+        assert_eq!(hard(Ports::Unknown), Kind::Random);
+        assert_eq!(hard(Ports::Block { first: 1, last: 2 }), Kind::Block);
+    }
+}

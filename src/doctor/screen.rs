@@ -1,0 +1,593 @@
+//! The findings for people: one screen of 80 columns, each line true by itself.
+//!
+//! Everything is put together as plain text first and escaped then, so that nothing that a server, a gateway or a
+//! variable said reaches the terminal as more than text. Colour comes last.
+
+use std::fmt::Write;
+
+use super::{
+    findings::{
+        Control, Filtering, Findings, Mapping, Nat, PortAllocation, Probe, Proxy, Rendezvous,
+    },
+    kind::{Kind, Outlook},
+};
+use crate::report::Untrusted;
+
+/// What a line is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tone {
+    Plain,
+    Heading,
+    Good,
+    Bad,
+    Warning,
+    Alarm,
+}
+
+/// The width that lines are broken for, in columns.
+const WIDTH: usize = 80;
+
+/// Where the values begin.
+const INDENT: usize = 13;
+
+/// The screen.
+#[derive(Debug, Default)]
+pub struct Screen {
+    lines: Vec<(Tone, String)>,
+}
+
+impl Screen {
+    /// Puts the findings into words.
+    pub fn of(findings: &Findings) -> Self {
+        let mut screen = Self::default();
+        screen.rendezvous(findings);
+        screen.network(findings);
+        screen.forecast(findings);
+        screen.sentences("What would help", &findings.help);
+        screen.debuggers(findings);
+        for warning in &findings.warnings {
+            screen.lines.push((Tone::Plain, String::new()));
+            screen.paragraph(Tone::Alarm, "WARNING: ", warning);
+        }
+        screen
+    }
+
+    /// The text, in colour if that is welcome.
+    pub fn text(&self, colour: bool) -> String {
+        let mut text = String::new();
+        for (tone, line) in &self.lines {
+            let sgr = match tone {
+                Tone::Plain => "",
+                Tone::Heading => "1",
+                Tone::Good => "32",
+                Tone::Bad => "31",
+                Tone::Warning => "33",
+                Tone::Alarm => "1;31",
+            };
+            // Writing to a string does not fail.
+            let _ = match sgr.is_empty() || !colour || line.is_empty() {
+                true => writeln!(text, "{line}"),
+                false => writeln!(text, "\u{1b}[{sgr}m{line}\u{1b}[0m"),
+            };
+        }
+        text
+    }
+
+    fn line(&mut self, tone: Tone, text: &str) {
+        let text = Untrusted::limited(text, 400).to_string();
+        self.lines.push((tone, text.trim_end().to_owned()));
+    }
+
+    fn heading(&mut self, text: &str) {
+        if !self.lines.is_empty() {
+            self.lines.push((Tone::Plain, String::new()));
+        }
+        self.line(Tone::Heading, text);
+    }
+
+    /// A name and what there is to say, broken into lines.
+    fn row(&mut self, tone: Tone, name: &str, value: &str) {
+        let first = format!("  {name:<width$}", width = INDENT - 2);
+        self.broken(tone, &first, &" ".repeat(INDENT), value);
+    }
+
+    /// A sentence that begins at the margin.
+    fn paragraph(&mut self, tone: Tone, first: &str, text: &str) {
+        self.broken(tone, first, "  ", text);
+    }
+
+    fn broken(&mut self, tone: Tone, first: &str, next: &str, text: &str) {
+        let mut line = first.to_owned();
+        let mut empty = true;
+        for word in text.split(' ') {
+            if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
+                self.line(tone, &line);
+                line = next.to_owned();
+                empty = true;
+            }
+            if !empty {
+                line.push(' ');
+            }
+            line.push_str(word);
+            empty = false;
+        }
+        self.line(tone, &line);
+    }
+
+    fn rendezvous(&mut self, findings: &Findings) {
+        let Some(rendezvous) = &findings.rendezvous else {
+            self.heading("Rendezvous");
+            match &findings.error {
+                Some(error) => self.row(Tone::Bad, "problem", &error.message),
+                None => self.row(
+                    Tone::Plain,
+                    "",
+                    "none is configured, so it is not looked at",
+                ),
+            }
+            return;
+        };
+        self.heading(&format!("Rendezvous {}", rendezvous.authority));
+        self.probe("UDP", "answers", &rendezvous.udp);
+        self.probe("TCP", "answers, with TLS", &rendezvous.tcp);
+        let (tone, access) = access(rendezvous);
+        self.row(tone, "access", access);
+        if let Some(mtu) = findings.path_mtu {
+            let text = match mtu.bytes {
+                1500.. => "1500 bytes (the most that was tried)".to_owned(),
+                bytes => format!("{bytes} bytes"),
+            };
+            self.row(Tone::Plain, "path MTU", &text);
+        }
+        if let Some(proxy) = &findings.proxy {
+            self.row(Tone::Plain, "proxy", &proxy_in_words(proxy));
+        }
+        if let Some(error) = &findings.error {
+            self.row(Tone::Bad, "problem", &error.message);
+            if let Some(hint) = &error.hint {
+                self.row(Tone::Plain, "", hint);
+            }
+        }
+    }
+
+    fn probe(&mut self, name: &str, answers: &str, probe: &Probe) {
+        match (probe.answers, probe.rtt_ms, &probe.why) {
+            (true, Some(rtt), _) => {
+                let text = format!("{answers}, RTT {}", milliseconds(rtt));
+                self.row(Tone::Good, name, &text);
+            }
+            (true, None, _) => self.row(Tone::Good, name, answers),
+            (false, _, why) => {
+                let why = why.as_deref().unwrap_or("no answer");
+                self.row(Tone::Bad, name, why);
+            }
+        }
+    }
+
+    fn network(&mut self, findings: &Findings) {
+        self.heading("This network, over IPv4");
+        match (&findings.nat, findings.udp) {
+            (Some(nat), _) => self.nat(nat, findings),
+            (None, Some(false)) => self.row(
+                Tone::Bad,
+                "UDP",
+                "blocked: no server answers. Sessions go over the relay, by TCP.",
+            ),
+            (None, None) if findings.rendezvous.is_some() => self.row(
+                Tone::Plain,
+                "UDP",
+                "cannot be told, since nobody answers over TCP either",
+            ),
+            (None, _) => self.row(Tone::Plain, "", "there was nobody to ask over IPv4"),
+        }
+        self.gateway(findings);
+        let ipv6 = match (findings.ipv6.address, findings.ipv6.answers) {
+            (None, _) => "no global address".to_owned(),
+            (Some(ip), Some(true)) => format!("{ip} reaches the rendezvous"),
+            (Some(ip), Some(false)) => format!("{ip} does not reach the rendezvous"),
+            (Some(ip), None) => format!("{ip}; not tried, since no server has an IPv6 address"),
+        };
+        self.row(Tone::Plain, "IPv6", &ipv6);
+    }
+
+    fn nat(&mut self, nat: &Nat, findings: &Findings) {
+        let external: Vec<String> = nat.external.iter().map(ToString::to_string).collect();
+        let seen = external.join(", ");
+        let address = match (nat.inside, nat.mapping) {
+            (Some(inside), Mapping::None) if nat.kind.is_none() => format!(
+                "{inside}; the servers are in this host's own network, so nothing can be told of what lies between \
+                 it and peers elsewhere"
+            ),
+            (Some(inside), Mapping::None) => format!("{inside}, no NAT"),
+            (Some(inside), _) => format!("{inside}, seen from outside as {seen}"),
+            (None, _) => format!("seen from outside as {seen}"),
+        };
+        self.row(Tone::Plain, "address", &address);
+        self.row(Tone::Plain, "mapping", &mapping(nat));
+        self.row(Tone::Plain, "filtering", &filtering(nat));
+        if let Some(ports) = nat.ports {
+            self.row(Tone::Plain, "ports", &allocation(ports));
+        }
+        match (findings.lifetime, nat.mapping) {
+            (_, Mapping::None) => {}
+            (Some(lifetime), _) => {
+                let text = match lifetime.less_than_s {
+                    Some(gone) => {
+                        format!("an idle mapping lasts {} to {gone} s", lifetime.at_least_s)
+                    }
+                    None => format!("an idle mapping lasts more than {} s", lifetime.at_least_s),
+                };
+                self.row(Tone::Plain, "lifetime", &text);
+            }
+            (None, _) => self.row(
+                Tone::Plain,
+                "lifetime",
+                "not measured: --deep does, in minutes",
+            ),
+        }
+        match nat.hairpin {
+            Some(true) => self.row(
+                Tone::Plain,
+                "hairpin",
+                "yes: two hosts here reach each other by their outside addresses",
+            ),
+            Some(false) => self.row(
+                Tone::Plain,
+                "hairpin",
+                "no: two hosts here meet on the local network alone",
+            ),
+            None => {}
+        }
+    }
+
+    fn gateway(&mut self, findings: &Findings) {
+        let gateway = &findings.gateway;
+        if gateway.protocols.is_empty() {
+            return;
+        }
+        let speaks: Vec<String> = gateway
+            .protocols
+            .iter()
+            .filter(|protocol| protocol.speaks)
+            .map(|protocol| match protocol.external {
+                Some(external) => format!("{} (outside {external})", protocol.name),
+                None => protocol.name.clone(),
+            })
+            .collect();
+        let refused = gateway.protocols.iter().find_map(|protocol| {
+            let why = protocol.refused.as_ref()?;
+            Some(format!("{} is refused: {why}", protocol.name))
+        });
+        let text = match (speaks.is_empty(), refused) {
+            (false, _) => format!("the gateway maps ports by {}", speaks.join(", ")),
+            (true, Some(refused)) => refused,
+            (true, None) => {
+                let asked: Vec<&str> = gateway.protocols.iter().map(|p| p.name.as_str()).collect();
+                format!("the gateway speaks none of {}", asked.join(", "))
+            }
+        };
+        self.row(Tone::Plain, "port mapping", &text);
+    }
+
+    fn forecast(&mut self, findings: &Findings) {
+        if findings.forecast.is_empty() {
+            return;
+        }
+        let here = findings.kind.map_or("", Kind::of_this_host);
+        self.heading(&format!("Forecast: {here}"));
+        self.line(Tone::Plain, "  with a peer behind …");
+        for forecast in &findings.forecast {
+            let tone = match forecast.outlook {
+                Outlook::Direct { .. } => Tone::Good,
+                Outlook::Sometimes { .. } => Tone::Warning,
+                Outlook::Relayed => Tone::Plain,
+            };
+            let line = format!(
+                "  {:<41}{}",
+                forecast.peer.in_words(),
+                in_short(forecast.outlook)
+            );
+            self.line(tone, &line);
+        }
+        if findings.ipv6.answers == Some(true) {
+            self.line(
+                Tone::Good,
+                "  IPv6, whatever the NATs                  direct",
+            );
+        }
+    }
+
+    fn sentences(&mut self, heading: &str, sentences: &[String]) {
+        if sentences.is_empty() {
+            return;
+        }
+        self.heading(heading);
+        for sentence in sentences {
+            self.paragraph(Tone::Plain, "  ", sentence);
+        }
+    }
+
+    fn debuggers(&mut self, findings: &Findings) {
+        self.heading("Debuggers on this host");
+        if findings.debug_ports.is_empty() {
+            let none = "nothing listens on the usual ports; name one for its known traps, as in p2pdbg doctor gdbserver";
+            self.paragraph(Tone::Plain, "  ", none);
+            return;
+        }
+        for port in &findings.debug_ports {
+            let name = format!("{} ({})", port.port, port.debuggers.join(", "));
+            let text = match &port.listening {
+                None => format!("{name}: it cannot be seen who listens here"),
+                Some(all) if all.is_empty() => {
+                    let whose = match port.listener {
+                        Some("ide") => ", as it should be unless the IDE runs here",
+                        Some(_) => ", as it should be unless the program runs here",
+                        None => "",
+                    };
+                    format!("{name}: nothing listens{whose}")
+                }
+                Some(all) => {
+                    let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+                    format!("{name}: something listens on {}", all.join(", "))
+                }
+            };
+            let tone = if port.open_to_network {
+                Tone::Warning
+            } else {
+                Tone::Plain
+            };
+            self.paragraph(tone, "  ", &text);
+            for trap in &port.traps {
+                self.paragraph(Tone::Plain, "    ", &format!("{}:", trap.symptom));
+                self.broken(Tone::Plain, "      -> ", "         ", trap.fix);
+            }
+        }
+    }
+}
+
+fn access(rendezvous: &Rendezvous) -> (Tone, &'static str) {
+    match rendezvous.control {
+        Control::Welcome => (Tone::Good, "welcome, with the access key"),
+        Control::WelcomeWithoutKey => (
+            Tone::Good,
+            "welcome, to join by code (no access key is given)",
+        ),
+        Control::Refused => (Tone::Bad, "refused"),
+        Control::Version => (Tone::Bad, "what answers is no rendezvous of this version"),
+        Control::Identity => (
+            Tone::Bad,
+            "its certificate is not the one that was expected",
+        ),
+        Control::Unreachable => (Tone::Bad, "not reached"),
+    }
+}
+
+fn mapping(nat: &Nat) -> String {
+    let words = match (nat.mapping, nat.mapping_certain) {
+        (Mapping::None, _) => return "none: the address outside is this host's own".to_owned(),
+        (Mapping::EndpointIndependent, true) => "one outside port for all destinations",
+        (Mapping::EndpointIndependent, false) => {
+            "one outside port for all ports of one server; for other addresses it cannot be told"
+        }
+        (Mapping::AddressDependent, true) => "another outside port for every address",
+        (Mapping::AddressDependent, false) => "another outside port for every address, or port",
+        (Mapping::AddressAndPortDependent, _) => {
+            "another outside port for every destination (\"symmetric\")"
+        }
+        (Mapping::Unknown, _) => "fewer than two servers answered",
+    };
+    format!("{}: {words}", nat.mapping)
+}
+
+fn filtering(nat: &Nat) -> String {
+    let words = match (nat.filtering, nat.filtering_certain) {
+        (Filtering::EndpointIndependent, _) => "lets everybody in who knows the port",
+        (Filtering::AddressDependent, true) => "lets in addresses that were sent to",
+        (Filtering::AddressDependent, false) => {
+            "lets in addresses that were sent to, at least; the rest cannot be told"
+        }
+        (Filtering::AddressAndPortDependent, _) => "lets in only answers",
+        (Filtering::Unknown, _) => "the server cannot answer from elsewhere",
+    };
+    format!("{}: {words}", nat.filtering)
+}
+
+fn allocation(ports: PortAllocation) -> String {
+    match ports {
+        PortAllocation::Preserved => "preserved: the same outside as inside".to_owned(),
+        PortAllocation::Sequential {
+            stride,
+            foreign_per_second,
+        } => {
+            let others = match foreign_per_second >= 0.5 {
+                true => format!(", {foreign_per_second:.0} a second taken by others"),
+                false => String::new(),
+            };
+            format!("sequential: counted by {stride}{others}")
+        }
+        PortAllocation::Block { first, last } => {
+            format!("out of a block: about {first} to {last}")
+        }
+        PortAllocation::Random => "random".to_owned(),
+        PortAllocation::Unknown => "too little was seen".to_owned(),
+    }
+}
+
+fn proxy_in_words(proxy: &Proxy) -> String {
+    match (&proxy.address, &proxy.why) {
+        (Some(address), _) => format!("{address}; TCP goes through it"),
+        (None, why) => why.clone().unwrap_or_default(),
+    }
+}
+
+fn in_short(outlook: Outlook) -> String {
+    match outlook {
+        Outlook::Direct { seconds, technique } => {
+            format!("direct in {seconds:.1} s ({})", technique.name())
+        }
+        Outlook::Sometimes {
+            percent,
+            percent_in_an_hour,
+            ..
+        } => format!("direct: {percent} % at once, {percent_in_an_hour} % in 1 h"),
+        Outlook::Relayed => "through the relay".to_owned(),
+    }
+}
+
+fn milliseconds(ms: f64) -> String {
+    match ms < 9.95 {
+        true => format!("{ms:.1} ms"),
+        false => format!("{ms:.0} ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        doctor::{
+            debuggers,
+            findings::{Forecast, Gateway, GatewayProtocol, Ipv6, PathMtu},
+            kind,
+        },
+        failure::{ErrorCode, Failure},
+    };
+
+    /// A host behind the usual router, as `change` makes it.
+    fn screen(change: impl FnOnce(&mut Findings)) -> String {
+        let nat = Nat {
+            inside: "192.168.1.23".parse().ok(),
+            external: vec!["198.51.100.20".parse().unwrap()],
+            mapped: "198.51.100.20:40000".parse().ok(),
+            mapping: Mapping::EndpointIndependent,
+            mapping_certain: true,
+            filtering: Filtering::AddressAndPortDependent,
+            filtering_certain: true,
+            ports: Some(PortAllocation::Preserved),
+            hairpin: Some(false),
+            kind: Some(Kind::PortRestricted),
+        };
+        let answers = Probe {
+            answers: true,
+            rtt_ms: Some(40.2),
+            why: None,
+        };
+        let forecast = Kind::ALL.into_iter().map(|peer| Forecast {
+            peer,
+            outlook: kind::outlook(Kind::PortRestricted, peer),
+        });
+        let mut findings = Findings {
+            version: "0.0.0",
+            ok: true,
+            error: None,
+            rendezvous: Some(Rendezvous {
+                authority: "rdv.example:3478".into(),
+                addresses: Vec::new(),
+                udp: answers.clone(),
+                tcp: answers,
+                control: Control::Welcome,
+                stun_addresses: 2,
+            }),
+            udp: Some(true),
+            nat: Some(nat),
+            lifetime: None,
+            ipv6: Ipv6 {
+                address: None,
+                answers: None,
+                untranslated: None,
+            },
+            path_mtu: Some(PathMtu { bytes: 1492 }),
+            gateway: Gateway {
+                address: None,
+                protocols: Vec::new(),
+            },
+            proxy: None,
+            kind: Some(Kind::PortRestricted),
+            forecast: forecast.collect(),
+            help: Vec::new(),
+            debug_ports: Vec::new(),
+            warnings: Vec::new(),
+        };
+        change(&mut findings);
+        Screen::of(&findings).text(false)
+    }
+
+    #[test]
+    fn one_screen_of_eighty_columns_says_it_in_the_words_of_the_field_and_in_plain_ones() {
+        let text = screen(|_| {});
+        for expected in [
+            "Rendezvous rdv.example:3478",
+            "  UDP        answers, RTT 40 ms",
+            "  path MTU   1492 bytes",
+            "  mapping    endpoint-independent: one outside port for all destinations",
+            "  filtering  address and port-dependent: lets in only answers",
+            "  ports      preserved: the same outside as inside",
+            "  a symmetric NAT with random ports        direct in 1.4 s (birthday-search)",
+        ] {
+            assert!(
+                text.lines().any(|line| line == expected),
+                "{expected}: {text}"
+            );
+        }
+        assert!(text.lines().count() <= 32, "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= WIDTH),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn nothing_that_others_say_reaches_the_terminal_as_more_than_text() {
+        let evil = "\u{1b}[2J\r\nroot#\u{202e}";
+        let text = screen(|findings| {
+            findings.error = Some(Failure::new(ErrorCode::Internal, evil).hint(evil));
+            if let Some(rendezvous) = &mut findings.rendezvous {
+                rendezvous.authority = evil.into();
+                rendezvous.tcp = Probe {
+                    answers: false,
+                    rtt_ms: None,
+                    why: Some(evil.into()),
+                };
+            }
+            findings.gateway.protocols.push(GatewayProtocol {
+                name: evil.into(),
+                speaks: false,
+                external: None,
+                refused: Some(evil.into()),
+            });
+            findings.proxy = Some(Proxy {
+                address: Some(evil.into()),
+                why: None,
+            });
+            findings.help.push(evil.into());
+            findings.warnings.push(evil.into());
+        });
+        let shown = text.chars().filter(|c| *c != '\n');
+        assert!(
+            shown.clone().all(|c| !c.is_control() && c != '\u{202e}'),
+            "{text}"
+        );
+        assert!(text.lines().all(|line| line != "root#"), "{text}");
+    }
+
+    #[test]
+    fn the_traps_of_a_debugger_are_told_with_the_fix() {
+        let asked: Vec<_> = ["gdbserver", "pydevd"]
+            .iter()
+            .map(|name| name.parse().unwrap())
+            .collect();
+        let text = screen(|findings| findings.debug_ports = debuggers::look(&asked));
+        for fix in [
+            "remotetimeout 60",
+            "set sysroot",
+            "stdout_to_server",
+            "single fixed port",
+        ] {
+            assert!(text.contains(fix), "{fix}: {text}");
+        }
+        assert!(
+            text.lines().all(|line| line.chars().count() <= WIDTH),
+            "{text}"
+        );
+    }
+}
