@@ -33,7 +33,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A connection that has lasted for so long is made again without a pause.
-const LASTED: Duration = Duration::from_secs(10);
+const LASTED: Duration = Duration::from_secs(3);
 
 /// How long UDP must be heard after it has failed, the first time.
 const PROBATION: Duration = Duration::from_secs(3);
@@ -366,8 +366,14 @@ impl Relay {
     pub(super) fn on_network_changed(&mut self, now: Instant) {
         self.pause = FIRST_PAUSE;
         self.trial = Trial::new();
-        if let Tcp::At(at) = &mut self.tcp {
-            *at = (*at).min(now + TCP_AFTER);
+        match &mut self.tcp {
+            Tcp::At(at) => *at = (*at).min(now + TCP_AFTER),
+            // TCP does not move to another address. The old connection serves until the new one does, if it does.
+            Tcp::Up => {
+                self.tcp = Tcp::Connecting;
+                self.actions.push_back(RelayAction::Connect);
+            }
+            Tcp::Idle | Tcp::Connecting | Tcp::Until(_) => {}
         }
         self.rebind(now);
     }

@@ -26,6 +26,8 @@ pub(super) struct Relaying {
     over_tcp: OverTcp,
     /// The connection that carries the leg, or is to.
     stream: Option<LegStream>,
+    /// The one before, which serves until another way does.
+    previous: Option<LegStream>,
     /// Counts them, so that what an older one still says is known to be old.
     streams: u64,
     report: mpsc::Sender<(u64, StreamEvent)>,
@@ -39,6 +41,7 @@ impl Relaying {
             relay: None,
             over_tcp,
             stream: None,
+            previous: None,
             streams: 0,
             report,
             events,
@@ -54,7 +57,6 @@ impl Relaying {
         peer_bound: bool,
         sockets: &HashMap<SocketId, PathSocket>,
     ) {
-        self.end(sockets);
         let ip = rendezvous.ip().to_canonical();
         let address = SocketAddr::new(ip, rendezvous.port());
         let socket = match ip {
@@ -68,13 +70,24 @@ impl Relaying {
         } else {
             Carriers::UdpFirst
         };
+        match &self.relay {
+            // Whatever carried the old leg does so until the new one is bound.
+            Some(old) if old.socket == socket && old.address == address => self.put_aside(),
+            _ => self.end(sockets),
+        }
         let now = Instant::now();
         let relay = Relay::new(grant, address, socket, carriers, peer_bound, now);
         self.relay = Some(relay);
     }
 
+    fn put_aside(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            self.previous = Some(stream);
+        }
+    }
+
     fn end(&mut self, sockets: &HashMap<SocketId, PathSocket>) {
-        self.stream = None;
+        (self.stream, self.previous) = (None, None);
         if let Some(relay) = self.relay.take()
             && let Some(socket) = sockets.get(&relay.socket)
         {
@@ -111,6 +124,7 @@ impl Relaying {
                     socket.mux.detour().open(relay.address, outbox);
                 }
                 relay.on_stream_bound(now);
+                self.previous = None;
             }
             StreamEvent::Refused(reason) => {
                 tracing::debug!(?reason, "the relay refuses the leg over TCP");
@@ -186,6 +200,9 @@ impl Relaying {
                     }
                 }
                 RelayAction::Connect => {
+                    if let Some(stream) = self.stream.take() {
+                        self.previous = Some(stream);
+                    }
                     self.streams += 1;
                     self.stream = Some(LegStream::open(LegStreamConfig {
                         id: self.streams,
@@ -201,9 +218,17 @@ impl Relaying {
                         stream.check();
                     }
                 }
-                RelayAction::LeaveTcp => socket.mux.detour().close(),
+                RelayAction::LeaveTcp => {
+                    socket.mux.detour().close();
+                    self.previous = None;
+                }
                 RelayAction::HangUp => self.stream = None,
                 RelayAction::Ready(carrier) => {
+                    if carrier == Carrier::Udp {
+                        // Also of a leg before this one.
+                        socket.mux.detour().close();
+                        self.previous = None;
+                    }
                     let (socket, remote) = (socket.clone(), relay.address);
                     news.push(ready(socket, remote, carrier));
                 }

@@ -8,7 +8,7 @@
 use std::{collections::VecDeque, net::SocketAddr, pin::pin, time::Duration};
 
 use p2pdbg_wire::url::RendezvousUrl;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     LinkError,
@@ -25,6 +25,9 @@ const STAGGER: Duration = Duration::from_millis(250);
 
 /// TCP begins this much later than QUIC.
 const TCP_LATER: Duration = Duration::from_millis(300);
+
+/// TCP is tried again this much later when it was refused, for as long as QUIC is waited for.
+const TCP_AGAIN: Duration = Duration::from_millis(500);
 
 /// An address that stands for none (RFC 7600): that of a rendezvous that only the proxy can resolve.
 const UNKNOWN: [u8; 4] = [192, 0, 0, 8];
@@ -49,6 +52,7 @@ pub(super) async fn dial(
         authority: url.authority(),
     };
     let mut race = Race {
+        transports,
         attempts: JoinSet::new(),
         worst: unreachable,
     };
@@ -106,6 +110,7 @@ pub(crate) fn is_unknown(address: SocketAddr) -> bool {
 }
 
 struct Race {
+    transports: Transports,
     attempts: JoinSet<Result<(Carrier, Option<SocketAddr>), LinkError>>,
     /// What the person should hear if nothing comes of it.
     worst: LinkError,
@@ -125,9 +130,23 @@ impl Race {
 
     fn begin_tcp(&mut self, route: &TcpRoute, address: Option<SocketAddr>, delay: Duration) {
         let route = route.clone();
+        // A rendezvous that is just starting again refuses at once, while QUIC, which may be blocked, is still waiting.
+        let again_until = match self.transports {
+            Transports::Any => Instant::now() + HANDSHAKE,
+            Transports::Tcp => Instant::now(),
+        };
         self.begin(delay, async move {
-            let stream = route.control(address).await?;
-            Ok((Carrier::Tls(Box::new(stream)), address))
+            loop {
+                match route.control(address).await {
+                    Ok(stream) => return Ok((Carrier::Tls(Box::new(stream)), address)),
+                    Err(LinkError::Unreachable { .. })
+                        if Instant::now() + TCP_AGAIN < again_until =>
+                    {
+                        tokio::time::sleep(TCP_AGAIN).await;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
         });
     }
 

@@ -72,6 +72,15 @@ pub enum LinkError {
 }
 
 impl LinkError {
+    /// Reading or writing failed.
+    pub(super) fn broken(error: &std::io::Error) -> Self {
+        match error.kind() {
+            // Of TLS this is a whole sermon.
+            std::io::ErrorKind::UnexpectedEof => Self::Lost("it was closed".to_owned()),
+            _ => Self::lost(error),
+        }
+    }
+
     /// A connection is gone, for this reason.
     pub(super) fn lost(why: &dyn std::fmt::Display) -> Self {
         Self::Lost(Untrusted::of_error(why).to_string())

@@ -370,7 +370,7 @@ async fn write(writer: &mut Writer, message: &ToRendezvous) -> Result<(), LinkEr
         writer.flush().await
     };
     match timeout(SILENCE, written).await {
-        Ok(written) => written.map_err(|e| LinkError::lost(&e)),
+        Ok(written) => written.map_err(|e| LinkError::broken(&e)),
         Err(_) => Err(LinkError::Lost("the rendezvous takes nothing".into())),
     }
 }
@@ -378,9 +378,11 @@ async fn write(writer: &mut Writer, message: &ToRendezvous) -> Result<(), LinkEr
 async fn read(reader: &mut Reader) -> Result<FromRendezvous, LinkError> {
     let lost = LinkError::lost;
     let mut prefix = [0; frame::PREFIX];
-    reader.read_exact(&mut prefix).await.map_err(|e| lost(&e))?;
+    let read = reader.read_exact(&mut prefix).await;
+    read.map_err(|e| LinkError::broken(&e))?;
     let length = frame::body_length(prefix).map_err(|e| lost(&e))?;
     let mut body = vec![0; length];
-    reader.read_exact(&mut body).await.map_err(|e| lost(&e))?;
+    let read = reader.read_exact(&mut body).await;
+    read.map_err(|e| LinkError::broken(&e))?;
     frame::decode(&body).map_err(|e| lost(&e))
 }

@@ -12,7 +12,7 @@ use crate::{
 
 /// Kills the rendezvous for a time.
 #[track_caller]
-fn kill(session: &mut Session, seconds: u64, target: &str) {
+pub(crate) fn kill(session: &mut Session, seconds: u64, target: &str) {
     let what = format!("rendezvous killed for {seconds} s");
     let began = session.fault(&what);
     session.setting.rendezvous.process().kill();

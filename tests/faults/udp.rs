@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use p2pdbg::report::{Event, PathKind, Via};
-use p2pdbg_natlab::{Flow, Nat};
+use p2pdbg_natlab::{Flow, Nat, NatKind};
 
 use crate::{harness::Peer, session::Session};
 
@@ -93,12 +93,9 @@ fn a_relayed_session_whose_udp_is_blocked_goes_on_over_tcp_and_back() {
 
 #[test]
 fn a_leg_over_tcp_whose_connection_dies_is_joined_again() {
-    let Some(lab) = crate::session::two_nats("udp-t") else {
+    let Some(session) = over_tcp("udp-t") else {
         return;
     };
-    lab.nat_b.block(Flow::udp()).unwrap();
-    let setting = crate::session::setting(&lab).with_path("relay");
-    let session = Session::begin("udp-t", lab, setting, PathKind::Relay);
     let nat = &session.lab.nat_b;
     session.outage(
         "TCP blocked too for 8 s",
@@ -108,5 +105,40 @@ fn a_leg_over_tcp_whose_connection_dies_is_joined_again() {
         || nat.unblock(Flow::tcp()).unwrap(),
     );
     session.blow("all mappings forgotten", TARGET, || nat.flush().unwrap());
+    session.finish();
+}
+
+/// A session without UDP at the debuggee.
+#[track_caller]
+fn over_tcp(name: &'static str) -> Option<Session> {
+    let lab = crate::session::two_nats(name)?;
+    lab.nat_b.block(Flow::udp()).unwrap();
+    let setting = crate::session::setting(&lab).with_path("relay");
+    let session = Session::begin(name, lab, setting, PathKind::Relay);
+    let via = session.pair.connector.paths().last().map(|path| path.via);
+    assert_eq!(via, Some(Via::Tcp));
+    Some(session)
+}
+
+#[test]
+fn a_debuggee_over_tcp_that_moves_to_another_lan_keeps_its_streams() {
+    let Some(session) = over_tcp("udp-m") else {
+        return;
+    };
+    let kind = NatKind::PORT_RESTRICTED;
+    let cafe = session.lab.net.nat("cafe", kind).unwrap();
+    cafe.block(Flow::udp()).unwrap();
+    session.blow("moved to another LAN without UDP", TARGET, || {
+        session.lab.debuggee.roam(cafe.lan()).unwrap();
+    });
+    session.finish();
+}
+
+#[test]
+fn a_session_over_tcp_resumes_after_its_rendezvous_was_killed() {
+    let Some(mut session) = over_tcp("udp-k") else {
+        return;
+    };
+    crate::rendezvous::kill(&mut session, 1, "first byte ≤ 5 s after mending");
     session.finish();
 }

@@ -242,6 +242,22 @@ fn an_attempt_over_tcp_that_udp_overtakes_is_given_up_and_the_leg_bound_once_mor
 }
 
 #[test]
+fn after_a_change_of_the_network_the_connection_is_made_again_at_once() {
+    let mut bench = Bench::new(Carriers::TcpAlone);
+    bench.pass(Duration::from_secs(1)).done();
+    bench.relay.on_network_changed(bench.now);
+    bench.pass(millis(1));
+    assert_eq!(bench.done(), [Connect, Ready(Carrier::Tcp)]);
+    bench.tcp_passes = false;
+    bench.relay.on_network_changed(bench.now);
+    bench.pass(millis(1));
+    assert_eq!(bench.done(), [Connect, LeaveTcp]);
+    bench.tcp_passes = true;
+    bench.pass(FIRST_PAUSE);
+    assert_eq!(bench.done(), [Connect, Ready(Carrier::Tcp)]);
+}
+
+#[test]
 fn alone_over_tcp_nothing_is_sent_over_udp() {
     let mut bench = Bench::new(Carriers::TcpAlone);
     bench.tcp_passes = false;
