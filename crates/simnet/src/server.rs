@@ -17,6 +17,8 @@ pub const ALTERNATIVE_PORT: u16 = 3479;
 pub struct StunServer {
     hosts: Vec<HostId>,
     addresses: Vec<SocketAddr>,
+    /// What a port says instead of the truth.
+    lie: Option<(u16, SocketAddr)>,
 }
 
 impl StunServer {
@@ -37,6 +39,7 @@ impl StunServer {
         Self {
             hosts,
             addresses: all,
+            lie: None,
         }
     }
 
@@ -44,6 +47,11 @@ impl StunServer {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Has one port tell everybody that he was seen as `mapped`.
+    pub fn lie(&mut self, port: u16, mapped: SocketAddr) {
+        self.lie = Some((port, mapped));
     }
 
     /// Answers what came to one of its hosts. True if the delivery was for it.
@@ -59,10 +67,14 @@ impl StunServer {
         {
             return true;
         }
+        let mapped = match self.lie {
+            Some((port, mapped)) if port == delivery.port => mapped,
+            _ => delivery.from,
+        };
         let mut buffer = [0; 64];
         let answer = Encoder::new(&mut buffer, Class::Success, request.transaction()).and_then(
             |mut message| {
-                message.push(Attribute::XorMappedAddress(delivery.from))?;
+                message.push(Attribute::XorMappedAddress(mapped))?;
                 message.finish_with_fingerprint()
             },
         );

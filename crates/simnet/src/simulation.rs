@@ -60,6 +60,7 @@ pub struct Simulation {
     signal_delay: Duration,
     adjust: fn(&mut Config),
     hidden: bool,
+    strays: u64,
 }
 
 impl Simulation {
@@ -84,6 +85,7 @@ impl Simulation {
             signal_delay,
             adjust,
             hidden: false,
+            strays: 0,
         }
     }
 
@@ -141,6 +143,12 @@ impl Simulation {
         }
     }
 
+    /// Packets that reached hosts which are neither peers nor servers.
+    #[must_use]
+    pub fn strays(&self) -> u64 {
+        self.strays
+    }
+
     /// Whether both peers have a path now.
     #[must_use]
     pub fn is_direct(&self) -> bool {
@@ -178,6 +186,7 @@ impl Simulation {
             assert!(spins < 100_000, "an engine spins at {:?}", self.world.now());
             if let Some(delivery) = self.world.run_until(next) {
                 if !self.server.handle(&mut self.world, &delivery) {
+                    self.strays += u64::from(!self.hosts.contains(&delivery.host));
                     for n in 0..2 {
                         if let Some(peer) = &mut self.peers[n]
                             && peer.deliver(&mut self.world, &delivery)

@@ -76,6 +76,59 @@ fn two_sequential_nats_foretell_each_other() {
 }
 
 #[test]
+fn a_counting_nat_meets_a_block_of_ports_at_first_in_a_sixth_of_the_cases_at_least() {
+    for hard in [NatKind::SYMMETRIC_SEQUENTIAL, NatKind::SYMMETRIC_BLOCK] {
+        let floor = if hard == NatKind::SYMMETRIC_BLOCK {
+            1
+        } else {
+            14
+        };
+        let times = times(hard, NatKind::SYMMETRIC_BLOCK, 100);
+        assert_share(&times, floor, 8 * S);
+    }
+}
+
+#[test]
+fn two_nats_of_which_one_draws_from_all_ports_are_not_tried_for_long_and_the_reason_is_given() {
+    for other in [
+        NatKind::SYMMETRIC_SEQUENTIAL,
+        NatKind::SYMMETRIC_BLOCK,
+        NatKind::SYMMETRIC_RANDOM,
+    ] {
+        for (a, b) in [
+            (NatKind::SYMMETRIC_RANDOM, other),
+            (other, NatKind::SYMMETRIC_RANDOM),
+        ] {
+            let outcome = Scenario::new(a, b).seed(3).run(20 * S);
+            assert_eq!(outcome.direct, None);
+            assert!(
+                outcome.packets.iter().all(|&sent| sent < 300),
+                "{outcome:?}"
+            );
+            for why in outcome.why {
+                let why = why.expect("it is relayed");
+                assert!(why.contains("both NATs"), "{why}");
+            }
+        }
+    }
+}
+
+#[test]
+fn where_udp_is_blocked_at_one_end_that_end_is_named_whatever_the_other_is() {
+    for other in NatKind::ALL {
+        let outcome = Scenario::new(NatKind::UDP_BLOCKED, other).run(20 * S);
+        assert_eq!(outcome.direct, None);
+        let [here, there] = outcome.why.map(|why| why.expect("it is relayed"));
+        if other == NatKind::UDP_BLOCKED {
+            assert!(here.contains("neither network"), "{here}");
+        } else {
+            assert!(here.contains("this network"), "{here}");
+            assert!(there.contains("the peer's network"), "{there}");
+        }
+    }
+}
+
+#[test]
 fn anything_reaches_a_nat_that_filters_by_address_at_most_within_three_round_trips() {
     let limit = 3 * Duration::from_millis(40);
     for easy in [
