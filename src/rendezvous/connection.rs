@@ -1,6 +1,9 @@
 //! A control connection, whatever carries it: QUIC over UDP, or TLS over TCP.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    time::Duration,
+};
 
 use p2pdbg_wire::control::close;
 use quinn::{Connection as QuicConnection, Endpoint, VarInt};
@@ -88,6 +91,28 @@ impl Rest {
         if let Self::Quic(connection, endpoint) = self {
             quic::move_to_new_socket(connection, endpoint);
         }
+    }
+
+    /// How many datagrams have come, where it is QUIC that carries it.
+    pub(super) fn heard(&self) -> Option<u64> {
+        match self {
+            Self::Quic(connection, _) => Some(connection.stats().udp_rx.datagrams),
+            Self::Tls => None,
+        }
+    }
+
+    /// Whether this host has a route to where it leads: one that has moved from IPv4 to IPv6 alone has none any more.
+    pub(super) fn has_route(&self) -> bool {
+        let Self::Quic(connection, _) = self else {
+            return true;
+        };
+        let remote = connection.remote_address();
+        let any: IpAddr = match remote {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        // Nothing is sent: the system only looks the route up.
+        UdpSocket::bind((any, 0)).is_ok_and(|socket| socket.connect(remote).is_ok())
     }
 
     /// Ends it so that everything that was written is read.

@@ -44,8 +44,12 @@ const PING: Duration = Duration::from_secs(10);
 /// A connection over TCP that is silent for this long is lost.
 const SILENCE: Duration = Duration::from_secs(25);
 
-/// The same after this host's network has changed: TCP does not move to another address.
+/// The same after this host's network has changed: TCP does not move to another address, and QUIC may have nowhere to
+/// move to.
 const DOUBT: Duration = Duration::from_secs(4);
+
+/// The same when there is no route left to the address at which the rendezvous was reached. It may have another one.
+const NO_ROUTE: Duration = Duration::from_secs(1);
 
 /// How many messages may wait in either direction.
 const QUEUE: usize = 256;
@@ -288,6 +292,8 @@ impl Driver {
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // When the network changed; what was heard before says nothing about now.
         let mut changed_at: Option<Instant> = None;
+        // Until when QUIC has to be heard, and what had been heard of it before.
+        let mut doubt: Option<(Instant, u64)> = None;
         let error = loop {
             let heard_at = *last_heard.borrow_and_update();
             let given_up = match changed_at.filter(|changed| *changed >= heard_at) {
@@ -308,6 +314,13 @@ impl Driver {
                     rest.on_network_changed();
                     changed_at = Some(Instant::now());
                     ping.reset_immediately();
+                    let patience = if rest.has_route() { DOUBT } else { NO_ROUTE };
+                    doubt = rest.heard().map(|heard| (Instant::now() + patience, heard));
+                }
+                () = sleep_until(doubt.map(|(until, _)| until)) => {
+                    if doubt.take().map(|(_, heard)| heard) == rest.heard() {
+                        break LinkError::Lost("it is not heard since the network changed".into());
+                    }
                 }
                 Ok(()) = last_heard.changed() => {}
                 _ = ping.tick(), if rest.must_be_asked() => {
@@ -332,6 +345,13 @@ impl Driver {
         };
         rest.abandon();
         Some(error)
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
