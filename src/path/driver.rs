@@ -161,6 +161,7 @@ impl Driver {
                 self.tell_engine(Input::PathSilent);
                 self.relaying.rebind();
             }
+            PathCommand::Returned => self.tell_engine(Input::NetworkChanged),
             PathCommand::RelayLost => self.relaying.rebind(),
         }
     }

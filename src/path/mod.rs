@@ -53,6 +53,8 @@ pub enum PathCommand {
     /// A tunnel sends and hears nothing: what silenced it may have given this end another address, which the relay and
     /// the peer have to learn.
     Silent,
+    /// The peer is heard again after it was lost: what stood in the way of a direct path may be gone too.
+    Returned,
     /// The tunnel on the relay is gone: bind again.
     RelayLost,
     /// Whether streams move.

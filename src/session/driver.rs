@@ -96,7 +96,12 @@ pub(super) struct Driver {
     streams_active: bool,
     /// When the paths and the rendezvous were told last that a tunnel is silent.
     silence_told: Option<Instant>,
+    /// Since when no tunnel is heard.
+    pub(super) out_of_reach_since: Option<Instant>,
+    /// The same, once it has been told.
     pub(super) lost_since: Option<Instant>,
+    /// Whether the streams use another tunnel than when the path was told last.
+    pub(super) path_untold: bool,
     pub(super) drain_until: Option<Instant>,
     pub(super) began: Instant,
     pub(super) over: Option<SessionEnd>,
@@ -155,7 +160,9 @@ impl Driver {
             searching: false,
             streams_active: false,
             silence_told: None,
+            out_of_reach_since: None,
             lost_since: None,
+            path_untold: false,
             drain_until: None,
             began: Instant::now(),
             over: None,

@@ -16,6 +16,9 @@ const REDIAL: Duration = Duration::from_secs(1);
 /// How long a tunnel stays up after a newer one on the same kind of path.
 const RETIRE: Duration = Duration::from_secs(5);
 
+/// For how long nothing may get through before a person hears of it: what is over by then was hardly noticed.
+const HICCUP: Duration = Duration::from_secs(2);
+
 impl Driver {
     pub(super) fn on_tunnel_up(&mut self, tunnel: Tunnel, control: ControlReader) {
         let path = tunnel.path;
@@ -59,8 +62,11 @@ impl Driver {
     pub(super) fn on_relay(&mut self, carrier: Carrier) {
         let changed = self.status.on_relay(carrier);
         let current = self.tunnels.current();
-        if changed && let Some(tunnel) = current.filter(|tunnel| tunnel.path != PathKind::Direct) {
-            self.chart.on_path(self.status.on_path(tunnel));
+        if changed
+            && let Some(tunnel) = current.filter(|tunnel| tunnel.path != PathKind::Direct)
+            && let Some(report) = self.status.on_path(tunnel)
+        {
+            self.chart.on_path(report);
         }
     }
 
@@ -92,19 +98,36 @@ impl Driver {
             self.streams.on_tunnel_silent(silent);
         }
         let streams = self.streams.count();
-        match (self.tunnels.out_of_reach_since(), self.lost_since) {
-            (Some(since), None) => {
-                self.lost_since = Some(since.into());
+        self.out_of_reach_since = match (self.tunnels.out_of_reach_since(), self.out_of_reach_since)
+        {
+            (Some(_), Some(since)) => Some(since),
+            (since, _) => since.map(Into::into),
+        };
+        match (self.out_of_reach_since, self.lost_since) {
+            (Some(since), None) if since.elapsed() >= HICCUP => {
+                self.lost_since = Some(since);
                 self.status.on_peer_lost(streams);
             }
             (None, Some(since)) => {
                 self.lost_since = None;
+                let is_direct = |tunnel: &Tunnel| tunnel.path == PathKind::Direct;
+                if !self.tunnels.current().is_some_and(is_direct) {
+                    self.paths.command(PathCommand::Returned);
+                }
                 self.status.on_resumed(since.elapsed(), streams);
             }
             _ => {}
         }
-        if changed && let Some(tunnel) = self.tunnels.current() {
-            self.chart.on_path(self.status.on_path(tunnel));
+        self.path_untold |= changed;
+        // Which of several silent tunnels will be the first to be heard is no news.
+        if self.path_untold
+            && self.out_of_reach_since.is_none()
+            && let Some(tunnel) = self.tunnels.current()
+        {
+            self.path_untold = false;
+            if let Some(report) = self.status.on_path(tunnel) {
+                self.chart.on_path(report);
+            }
         }
         self.update_status();
     }

@@ -1,6 +1,6 @@
 //! What a session tells about its paths: events when something changes, and the status line.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use p2pdbg_punch::{LossReason, Obstacle, Path};
 use p2pdbg_wire::tunnel::PathKind;
@@ -25,6 +25,8 @@ pub(super) struct StatusLine {
     /// Why the last tunnel in use was left.
     left_because: Option<String>,
     was_direct: bool,
+    /// The way that was told last.
+    told: Option<(ReportedKind, Via, Option<SocketAddr>)>,
     /// What carries this end's leg of the relay.
     carrier: Carrier,
     policy: PathPolicy,
@@ -39,6 +41,7 @@ impl StatusLine {
             obstacle: None,
             left_because: None,
             was_direct: false,
+            told: None,
             carrier: Carrier::Udp,
         }
     }
@@ -74,7 +77,7 @@ impl StatusLine {
     }
 
     /// Reports the path that streams use from now on, and gives what was reported.
-    pub(super) fn on_path(&mut self, tunnel: &Tunnel) -> PathReport {
+    pub(super) fn on_path(&mut self, tunnel: &Tunnel) -> Option<PathReport> {
         let is_direct = tunnel.path == PathKind::Direct;
         let (kind, via) = match is_direct {
             true => (ReportedKind::Direct, Via::Udp),
@@ -98,8 +101,12 @@ impl StatusLine {
             after_ms: self.reporter.after_ms(),
             why,
         };
+        let way = (report.kind, report.via, report.remote);
+        if self.told.replace(way) == Some(way) {
+            return None;
+        }
         self.reporter.emit(Report::Path(report.clone()));
-        report
+        Some(report)
     }
 
     /// Why there is no direct path.

@@ -7,11 +7,12 @@ use tempfile::TempDir;
 
 use crate::{
     harness::{Process, Setting, skip},
+    outages::longest_outage,
     script,
 };
 
-/// The scripts' own deadline in seconds: more than the longest test.
-const TIMEOUT: &str = "240";
+/// The scripts' own deadline in seconds, besides the longest outage.
+const TIMEOUT: u64 = 180;
 
 /// An IDE and a debuggee, each a script.
 #[derive(Debug)]
@@ -30,12 +31,13 @@ impl Debugger {
             skip("debugpy is not installed; run scripts/install-test-tools");
             return None;
         };
+        let timeout = (longest_outage().as_secs() + TIMEOUT).to_string();
         let directory = tempfile::tempdir().unwrap();
         let start = |place: &crate::harness::Place, file: PathBuf, more: &[&str]| {
             let mut command = place.command(&python);
             command
                 .arg(&file)
-                .args(["--timeout", TIMEOUT, "--port", &port.to_string()])
+                .args(["--timeout", &timeout, "--port", &port.to_string()])
                 .args(more)
                 .env("PYTHONDONTWRITEBYTECODE", "1");
             let name = file.file_name().unwrap().to_string_lossy();

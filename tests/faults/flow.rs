@@ -12,10 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::harness::traffic::Numbered;
+use crate::{harness::traffic::Numbered, outages::longest_outage};
 
-/// How long a reader waits for the next byte: longer than every outage that is tested.
-const SILENCE: Duration = Duration::from_secs(100);
+/// How long a reader waits for the next byte besides the longest outage.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// How much is written, and how often.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +70,8 @@ impl Flow {
         let (mut writers, mut readers) = (Vec::new(), Vec::new());
         for (index, end) in (0_u64..).zip(&ends) {
             end.set_nodelay(true).unwrap();
-            end.set_read_timeout(Some(SILENCE)).unwrap();
+            end.set_read_timeout(Some(longest_outage() + SILENCE))
+                .unwrap();
             let writer = Writer {
                 to: end.try_clone().unwrap(),
                 pace,

@@ -12,6 +12,14 @@ const UNREPORTED: &str = "first byte ≤ 5 s after mending";
 /// After an outage that the interface reports.
 const REPORTED: &str = "first byte ≤ 2 s after mending";
 
+/// The longest outage that is tested here, or what `P2PDBG_FAULT_OUTAGE` says in seconds: see scripts/long-outage.
+pub(crate) fn longest_outage() -> Duration {
+    let given = std::env::var("P2PDBG_FAULT_OUTAGE").ok();
+    seconds(given.map_or(60, |given| {
+        given.parse().expect("P2PDBG_FAULT_OUTAGE is a number")
+    }))
+}
+
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -98,25 +106,31 @@ fn an_interface_that_is_down_for_ten_seconds_loses_nothing() {
 
 #[test]
 fn a_debuggee_that_is_out_of_reach_for_45_seconds_is_lost_and_resumed() {
-    lost_and_resumed("cut-45", "debuggee's link cut for 45 s", false, true);
+    lost_and_resumed("cut-45", 45, false, true);
 }
 
 #[test]
 fn an_ide_that_is_out_of_reach_for_45_seconds_is_lost_and_resumed() {
-    lost_and_resumed("cut-45i", "IDE's link cut for 45 s", true, false);
+    lost_and_resumed("cut-45i", 45, true, false);
 }
 
 #[test]
-fn peers_that_are_both_out_of_reach_for_45_seconds_are_lost_and_resumed() {
-    lost_and_resumed("cut-45b", "both links cut for 45 s", true, true);
+fn peers_that_are_both_out_of_reach_for_a_long_time_are_lost_and_resumed() {
+    lost_and_resumed("cut-long", longest_outage().as_secs(), true, true);
 }
 
 #[track_caller]
-fn lost_and_resumed(name: &'static str, what: &str, ide: bool, debuggee: bool) {
+fn lost_and_resumed(name: &'static str, lasting: u64, ide: bool, debuggee: bool) {
     let Some(session) = Session::direct(name) else {
         return;
     };
-    session.cut(what, seconds(45), ide, debuggee);
+    let which = match (ide, debuggee) {
+        (true, true) => "both links",
+        (true, false) => "IDE's link",
+        _ => "debuggee's link",
+    };
+    let what = format!("{which} cut for {lasting} s");
+    session.cut(&what, seconds(lasting), ide, debuggee);
     for peer in session.peers() {
         let lost = |event: &Event| match event {
             Event::PeerLost { streams } => Some(*streams),

@@ -9,21 +9,38 @@ use crate::session::{DELAY, Session};
 
 const TARGET: &str = "first byte ≤ 5 s after mending";
 
-/// `P2PDBG_FAULT_SEED` repeats a run.
-fn seed() -> u64 {
-    let given = std::env::var("P2PDBG_FAULT_SEED").ok();
-    given.map_or_else(
-        || {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-            u64::from(now.unwrap().subsec_nanos())
-        },
-        |seed| seed.parse().expect("P2PDBG_FAULT_SEED is a number"),
+/// A number in the environment.
+fn number(name: &str) -> Option<u64> {
+    let given = std::env::var(name).ok()?;
+    Some(
+        given
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is a number")),
     )
 }
 
 #[test]
 fn five_faults_in_a_row_lose_nothing() {
-    let seed = seed();
+    five_faults(1);
+}
+
+#[test]
+fn five_other_faults_in_a_row_lose_nothing() {
+    five_faults(2);
+}
+
+/// With `P2PDBG_FAULT_SEED`, that seed; with `P2PDBG_FAULT_SEEDS`, so many from there on: see scripts/soak.
+#[test]
+fn five_faults_in_a_row_drawn_anew_lose_nothing() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let drawn = u64::from(now.unwrap().subsec_nanos());
+    let first = number("P2PDBG_FAULT_SEED").unwrap_or(drawn);
+    let seeds = number("P2PDBG_FAULT_SEEDS").unwrap_or(1);
+    (first..first + seeds).for_each(five_faults);
+}
+
+#[track_caller]
+fn five_faults(seed: u64) {
     println!("P2PDBG_FAULT_SEED={seed}");
     let Some(mut session) = Session::direct("seeds") else {
         return;

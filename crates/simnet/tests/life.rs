@@ -85,6 +85,34 @@ fn an_idle_path_survives_an_outage_of_twenty_seconds() {
 }
 
 #[test]
+fn after_ten_minutes_without_any_network_the_path_is_found_within_two_seconds_of_the_news() {
+    for which in 0..2 {
+        let mut simulation = direct(&Scenario::new(
+            NatKind::PORT_RESTRICTED,
+            NatKind::PORT_RESTRICTED,
+        ));
+        for n in 0..2 {
+            simulation.tell(n, Input::TunnelUp);
+            simulation.tell(n, Input::StreamsActive(true));
+        }
+        let host = simulation.hosts[which];
+        simulation.world.set_up(host, false);
+        let before = simulation.world.packets_sent();
+        let back = simulation.world.now() + 600 * S;
+        simulation.run_until(back, |_| false);
+        assert_eq!((losses(&simulation, 0), losses(&simulation, 1)), (1, 1));
+        // What the search costs while there is nothing to be found.
+        let packets = simulation.world.packets_sent() - before;
+        assert!(packets < 3_000, "{packets}");
+        simulation.world.set_up(host, true);
+        // The interface tells one of them, and the other hears of it from its peer.
+        simulation.tell(which, Input::NetworkChanged);
+        assert!(simulation.run_until(back + 2 * S, Simulation::is_direct));
+        assert!(simulation.carries());
+    }
+}
+
+#[test]
 fn a_new_external_address_is_punched_again_at_once_when_the_host_notices() {
     for which in 0..2 {
         let mut simulation = direct(&Scenario::new(
