@@ -254,3 +254,71 @@ fn read(mut from: &TcpStream, seed: u64, arrivals: &Arrivals) -> Result<u64, Str
         }
     }
 }
+
+/// That what a test trusts in is to be trusted.
+mod checked {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+    use crate::harness::eventually;
+
+    /// Where the stream is tampered with.
+    const AT: usize = 5_000;
+
+    /// Streams through somebody who does something to the bytes of one direction.
+    fn through(tamper: impl Fn(&mut Vec<u8>, usize) + Send + 'static) -> Flow {
+        let pair = || {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let there = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            (there, listener.accept().unwrap().0)
+        };
+        let ((ide, near), (far, debuggee)) = (pair(), pair());
+        let (back, home) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+        std::thread::spawn(move || pass(&near, &far, tamper));
+        std::thread::spawn(move || pass(&back, &home, |_, _| {}));
+        Flow::begin([ide, debuggee], Pace::BULK, 1)
+    }
+
+    fn pass(mut from: &TcpStream, mut to: &TcpStream, tamper: impl Fn(&mut Vec<u8>, usize)) {
+        let (mut buffer, mut at) = ([0; 4096], 0);
+        while let Ok(length @ 1..) = from.read(&mut buffer) {
+            let mut bytes = buffer[..length].to_vec();
+            if (at..at + length).contains(&AT) {
+                tamper(&mut bytes, AT - at);
+            }
+            at += length;
+            if to.write_all(&bytes).is_err() {
+                return;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Write);
+    }
+
+    fn run(flow: Flow) {
+        eventually("bytes", || (flow.written() > 10 * AT as u64).then_some(()));
+        flow.finish();
+    }
+
+    #[test]
+    fn bytes_as_they_were_written_pass() {
+        run(through(|_, _| {}));
+    }
+
+    #[test]
+    #[should_panic(expected = "wrong bytes")]
+    fn a_lost_byte_is_seen() {
+        run(through(|bytes, at| _ = bytes.remove(at)));
+    }
+
+    #[test]
+    #[should_panic(expected = "wrong bytes")]
+    fn a_doubled_byte_is_seen() {
+        run(through(|bytes, at| bytes.insert(at, bytes[at])));
+    }
+
+    #[test]
+    #[should_panic(expected = "wrong bytes")]
+    fn a_changed_bit_is_seen() {
+        run(through(|bytes, at| bytes[at] ^= 1));
+    }
+}

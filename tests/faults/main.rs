@@ -6,7 +6,8 @@
 //! what it should be (`cargo test --test faults -- --nocapture`); it depends on the machine, so nothing is asserted of
 //! it. With `P2PDBG_FAULT_TRANSCRIPT` in the environment all that the programs said is printed too.
 //!
-//! Left out: outages of many minutes, and soaks over many seeds.
+//! Left out: outages of many minutes (`scripts/long-outage`), soaks over many seeds (`scripts/soak`), what needs the keys
+//! of a session (`tests/hostile`).
 #![cfg(target_os = "linux")]
 
 #[path = "../harness/mod.rs"]
