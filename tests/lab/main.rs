@@ -7,6 +7,7 @@
 mod doctor;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod matrix;
 mod narrow;
 mod proxy;
 mod udp_blocked;
