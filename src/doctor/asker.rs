@@ -125,7 +125,7 @@ impl Asker {
     async fn converse(&self, open: &mut [Open]) {
         let mut gaps = GAPS.iter();
         loop {
-            self.send_open(open);
+            self.send_open(open).await;
             let again = gaps.next().copied().unwrap_or(Duration::from_secs(60));
             let again = tokio::time::Instant::now() + again;
             loop {
@@ -144,7 +144,7 @@ impl Asker {
         }
     }
 
-    fn send_open(&self, open: &mut [Open]) {
+    async fn send_open(&self, open: &mut [Open]) {
         for open in open.iter_mut().filter(|open| open.reply.is_none()) {
             let Some((id, bytes)) = encode(open.server, open.question) else {
                 continue;
@@ -153,13 +153,13 @@ impl Asker {
             open.asked.get_or_insert(now);
             open.sent.push((id, now));
             // What cannot be sent is not answered either.
-            let _ = self.socket.try_send_to(&bytes, open.server);
+            let _ = self.socket.send_to(&bytes, open.server).await;
         }
     }
 
-    /// Sends one datagram and waits for nothing.
-    pub(super) fn send(&self, to: SocketAddr, bytes: &[u8]) {
-        let _ = self.socket.try_send_to(bytes, to);
+    /// Sends one datagram; what cannot be sent is lost.
+    pub(super) async fn send(&self, to: SocketAddr, bytes: &[u8]) {
+        let _ = self.socket.send_to(bytes, to).await;
     }
 
     /// The next datagram; none if what came was an error, after which one may try again.

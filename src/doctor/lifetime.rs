@@ -101,7 +101,7 @@ async fn outlives(server: SocketAddr, seconds: u64) -> Option<bool> {
     };
     for _ in 0..3 {
         let (id, bytes) = encode(server, question)?;
-        waker.send(server, &bytes);
+        waker.send(server, &bytes).await;
         let heard = async {
             loop {
                 if let Some((bytes, _)) = sleeper.receive().await

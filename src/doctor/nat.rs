@@ -189,7 +189,7 @@ async fn hairpin(main: SocketAddr) -> Option<bool> {
     };
     let knock = async {
         for _ in 0..3 {
-            sender.send(mapped, &bytes);
+            sender.send(mapped, &bytes).await;
             tokio::time::sleep(HAIRPIN / 3).await;
         }
     };
