@@ -30,7 +30,14 @@ use crate::net::changes::{Changes, Listener};
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
 /// The longest wait between two attempts.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// How long an attempt may take when there has been a connection before. What is lost is repeated later and later, so in
+/// an outage a new attempt finds the rendezvous sooner than an old one.
+const AGAIN: Duration = Duration::from_secs(3);
+
+/// A connection that has lasted for so long was a good one: the next wait is the first again.
+const STEADY: Duration = Duration::from_secs(2);
 
 /// An attempt that is older when the network changes is begun anew: its packets are repeated ever more rarely.
 const FRESH: Duration = Duration::from_millis(500);
@@ -109,6 +116,7 @@ impl Link {
             changes: changes.subscribe(),
             config,
             needed_tcp: false,
+            was_up: false,
             credential,
             to_send,
             report,
@@ -162,6 +170,8 @@ struct Driver {
     config: LinkConfig,
     /// Whether the last connection came up over TCP.
     needed_tcp: bool,
+    /// Whether there has been a connection: the rendezvous is there, and answers when it and the network do.
+    was_up: bool,
     credential: tokio::sync::watch::Receiver<Credential>,
     to_send: mpsc::Receiver<ToRendezvous>,
     report: mpsc::Sender<LinkEvent>,
@@ -182,7 +192,7 @@ impl Driver {
                     let began = Instant::now();
                     match self.converse(connected).await {
                         Some(error) => {
-                            if began.elapsed() >= LONGEST_WAIT {
+                            if began.elapsed() >= STEADY {
                                 wait = FIRST_WAIT;
                             }
                             error
@@ -240,9 +250,17 @@ impl Driver {
             route,
             transports,
         } = &self.config;
-        let connection = dial(url, route, *transports, self.needed_tcp).await?;
+        let dialing = dial(url, route, *transports, self.needed_tcp);
+        let connection = match self.was_up {
+            true => timeout(AGAIN, dialing).await.unwrap_or_else(|_| {
+                let authority = url.authority();
+                Err(LinkError::Unreachable { authority })
+            }),
+            false => dialing.await,
+        }?;
         let (rendezvous, over_tcp) = (connection.remote, connection.is_over_tcp());
         self.needed_tcp = over_tcp;
+        self.was_up = true;
         let (reader, writer, rest) = connection.open().await?;
         let mut connected = Connected {
             reader,
