@@ -2,7 +2,7 @@
 //! p2pdbg says nothing about p2pdbg.
 
 use crate::scenario::{
-    DEBUGPY, DEBUGPY_CONNECT, DEBUGPY_CONNECT_SUBPROCESSES, DEBUGPY_SUBPROCESSES, GDB, JDWP,
+    DEBUGPY, DEBUGPY_CONNECT, DEBUGPY_CONNECT_SUBPROCESSES, DEBUGPY_SUBPROCESSES, DELVE, GDB, JDWP,
     JDWP_LISTEN, LLDB, NODE, RDBG, SETTRACE, SETTRACE_PROCESSES, XDEBUG,
 };
 
@@ -49,6 +49,11 @@ fn jdb_attaches_to_a_jvm() {
 #[test]
 fn a_jvm_connects_to_jdb() {
     JDWP_LISTEN.bare();
+}
+
+#[test]
+fn delves_client_connects_to_delve() {
+    DELVE.bare();
 }
 
 #[test]

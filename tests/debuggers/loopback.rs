@@ -3,8 +3,8 @@
 use crate::{
     harness::{Setting, traffic::say},
     scenario::{
-        DEBUGPY, DEBUGPY_CONNECT, DEBUGPY_CONNECT_SUBPROCESSES, DEBUGPY_SUBPROCESSES, First, GDB,
-        JDWP, JDWP_LISTEN, LLDB, NODE, RDBG, SETTRACE, SETTRACE_PROCESSES, XDEBUG,
+        DEBUGPY, DEBUGPY_CONNECT, DEBUGPY_CONNECT_SUBPROCESSES, DEBUGPY_SUBPROCESSES, DELVE, First,
+        GDB, JDWP, JDWP_LISTEN, LLDB, NODE, RDBG, SETTRACE, SETTRACE_PROCESSES, XDEBUG,
     },
 };
 
@@ -118,6 +118,11 @@ fn debuggers_that_connect_in_the_first_moment_of_a_session_are_held() {
         }
         drop(connector);
     }
+}
+
+#[test]
+fn delves_client_connects_to_delve() {
+    DELVE.through(&Setting::loopback(), First::Listener);
 }
 
 #[test]

@@ -74,6 +74,13 @@ pub(crate) const GDB: Scenario = Scenario {
     connects: &["ide/gdb_remote.py"],
 };
 
+/// delve's client comes to `dlv exec --headless`.
+pub(crate) const DELVE: Scenario = Scenario {
+    preset: "delve",
+    listens: &["debuggee/delve.py"],
+    connects: &["ide/dlv_connect.py"],
+};
+
 /// lldb comes to lldb-server.
 pub(crate) const LLDB: Scenario = Scenario {
     preset: "lldb",
