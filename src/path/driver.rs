@@ -6,11 +6,13 @@ use std::{
     time::Instant,
 };
 
-use p2pdbg_punch::{Config, Engine, Family, Input, Obstacle, Output, SocketId};
+use p2pdbg_punch::{Config, Engine, Event, Family, Input, Obstacle, Output, SocketId};
 use p2pdbg_wire::relay::is_relay_frame;
 use tokio::sync::mpsc;
 
-use super::{OverTcp, PathCommand, PathEvent, PathSocket, Search, relaying::Relaying};
+use super::{
+    OverTcp, PathCommand, PathEvent, PathSocket, Search, permit::Permit, relaying::Relaying,
+};
 use crate::{
     net::{
         changes::{Changes, Reason},
@@ -40,6 +42,7 @@ pub(super) struct Driver {
     on_this_host: bool,
     changes: Changes,
     mapper: Option<PortMapper>,
+    permit: Option<Permit>,
     /// What the session has not been told yet.
     news: VecDeque<PathEvent>,
 }
@@ -65,6 +68,7 @@ impl Driver {
             on_this_host: false,
             changes,
             mapper: None,
+            permit: None,
             news: VecDeque::new(),
         }
     }
@@ -103,13 +107,19 @@ impl Driver {
     fn poll_timeout(&self) -> Option<Instant> {
         let relay = self.relaying.poll_timeout();
         let engine = self.engine.as_ref().and_then(Engine::poll_timeout);
-        relay.into_iter().chain(engine).min()
+        let permit = self.permit.as_ref().and_then(Permit::poll_timeout);
+        relay.into_iter().chain(engine).chain(permit).min()
     }
 
     fn handle_timeout(&mut self) {
         let now = Instant::now();
         self.relaying.handle_timeout();
         if let Some(engine) = &mut self.engine {
+            if let Some(permit) = &mut self.permit
+                && let Some(allowed) = permit.handle_timeout(now)
+            {
+                engine.handle(now, Input::SearchAllowed(allowed));
+            }
             engine.handle(now, Input::Timeout);
         }
     }
@@ -180,6 +190,7 @@ impl Driver {
             key,
             stun,
             traversal,
+            lock,
         } = search;
         let now = Instant::now();
         let mut config = Config::new(role, key, stun);
@@ -197,6 +208,8 @@ impl Driver {
             engine.handle(now, opened);
         }
         engine.handle(now, Input::PeerSeen(&self.peer_seen));
+        engine.handle(now, Input::SearchAllowed(false));
+        self.permit = Some(Permit::new(lock));
         self.engine = Some(engine);
         if let Some(socket) = self.sockets.get(&SocketId::V4)
             && traversal.port_mapping
@@ -266,6 +279,7 @@ impl Driver {
                 self.sockets.remove(&socket);
             }
             Output::Nominated(path) => {
+                self.allow_search(false);
                 if let Some(socket) = self.sockets.get(&path.socket) {
                     let socket = socket.clone();
                     self.tell(PathEvent::Direct { socket, path });
@@ -277,8 +291,27 @@ impl Driver {
                 }
                 self.tell(PathEvent::DirectLost(reason));
             }
-            Output::Event(event) => tracing::debug!(?event, "traversal"),
+            Output::Event(event) => {
+                tracing::debug!(?event, "traversal");
+                match event {
+                    Event::AttemptBegan { .. } => self.allow_search(true),
+                    Event::AttemptFailed { .. } => self.allow_search(false),
+                    _ => {}
+                }
+            }
         }
+    }
+
+    /// An attempt may search, if no other session of this host does; between attempts others may.
+    fn allow_search(&mut self, wanted: bool) {
+        let Some(permit) = &mut self.permit else {
+            return;
+        };
+        let allowed = wanted && permit.want(Instant::now());
+        if !wanted {
+            permit.release();
+        }
+        self.tell_engine(Input::SearchAllowed(allowed));
     }
 
     fn open_socket(&mut self, id: SocketId, family: Family) {

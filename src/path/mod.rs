@@ -6,17 +6,22 @@
 mod driver;
 mod leg;
 mod leg_stream;
+mod permit;
 mod relay;
 mod relaying;
 mod sockets;
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use p2pdbg_punch::{LossReason, Obstacle, PunchKey, Role};
 use p2pdbg_wire::{relay::LegGrant, tunnel::PathKind};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+pub use permit::SEARCH_LOCK;
 pub use sockets::PathSocket;
 
 use crate::{net::changes::Changes, rendezvous::TcpRoute, report::Via, traversal::Traversal};
@@ -72,6 +77,8 @@ pub struct Search {
     pub stun: Vec<SocketAddr>,
     /// What the user has settled.
     pub traversal: Traversal,
+    /// The file that is locked by the one session of this host that searches.
+    pub lock: PathBuf,
 }
 
 /// What the paths tell the session.

@@ -1,6 +1,6 @@
 //! The task of a session: what it owns, and the loop in which everything that happens is handled.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, path::PathBuf, time::Duration};
 
 use p2pdbg_ledger::ResetCode;
 use p2pdbg_wire::{
@@ -65,6 +65,7 @@ pub(super) struct Driver {
     pub(super) policy: PathPolicy,
     pub(super) resume_for: Duration,
     pub(super) traversal: Traversal,
+    search_lock: PathBuf,
     pub(super) keys: SessionKeys,
     /// What the peer is told of this host.
     pub(super) facts: HostFacts,
@@ -136,6 +137,7 @@ impl Driver {
             policy: config.path,
             resume_for: config.resume_for,
             traversal: config.traversal,
+            search_lock: config.search_lock,
             keys: config.keys,
             facts: config.facts,
             peer_facts: None,
@@ -265,6 +267,7 @@ impl Driver {
                         key,
                         stun,
                         traversal,
+                        lock: self.search_lock.clone(),
                     }));
                     self.tell_activity();
                 }

@@ -25,6 +25,7 @@ mod tunnels;
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -93,6 +94,8 @@ pub struct SessionConfig {
     pub path: PathPolicy,
     /// How a direct one is looked for.
     pub traversal: Traversal,
+    /// The file that is locked by the one session of this host that searches.
+    pub search_lock: PathBuf,
     /// For how long the streams of a lost peer are held.
     pub resume_for: Duration,
     /// What the peer is told of where this side runs.

@@ -77,6 +77,8 @@ impl Friend {
                 port_mapping: false,
                 ..Traversal::default()
             },
+            // There is no such directory, so nobody else holds it.
+            lock: "/nowhere/search.lock".into(),
         }));
         let (socket, listener) = loop {
             tokio::select! {

@@ -160,6 +160,69 @@ fn with_the_direct_path_forbidden_the_rendezvous_carries_everything() {
 }
 
 #[test]
+fn a_search_waits_until_no_other_session_of_the_host_searches() {
+    let Some(lab) = Lab::new_or_skip("permit") else {
+        return;
+    };
+    let (hard, easy) = (NatKind::SYMMETRIC_RANDOM, NatKind::PORT_RESTRICTED);
+    let lab = TwoNats::new(lab, hard, easy, DELAY).unwrap();
+    let setting = setting(&lab);
+    let listener = setting.listener().start();
+    let code = listener.code();
+    let lock = listener.home().state().join("search.lock");
+    let other = std::fs::File::create(lock).unwrap();
+    other.lock().unwrap();
+    let connector = setting.connector_with(&code).start();
+    connector.path(PathKind::Relay);
+    harness::eventually("an attempt has failed", || {
+        setting
+            .transcript
+            .text()
+            .contains("AttemptFailed")
+            .then_some(())
+    });
+    other.unlock().unwrap();
+    let path = listener.path(PathKind::Direct);
+    assert_eq!(path.technique.as_deref(), Some("birthday-search"));
+}
+
+/// An hour of a debugger at its breakpoint, in little: nothing is said for longer than the NATs remember.
+#[track_caller]
+fn stays_alive_while_idle(name: &str, path: &str, kind: PathKind) {
+    const FORGET: Duration = Duration::from_secs(8);
+    let Some(lab) = Lab::new_or_skip(name) else {
+        return;
+    };
+    let nat = NatKind::PORT_RESTRICTED.with_timeout(FORGET);
+    let lab = TwoNats::new(lab, nat, nat, DELAY).unwrap();
+    let setting = setting(&lab).with_path(path);
+    let (port, target) = (setting.port(), setting.port());
+    let listening = setting.debuggee.listen(target);
+    let forward = format!("{port}:localhost:{target}");
+    let pair = setting.pair_with_port(["-L", &forward], port);
+    pair.listener.path(kind);
+    pair.connector.path(kind);
+    let ide = setting.ide.connect(port);
+    let debuggee = accept(&listening);
+    say(&ide, &debuggee, "stopped at a breakpoint");
+    let before = (pair.listener.events().len(), pair.connector.events().len());
+    std::thread::sleep(FORGET * 2);
+    say(&ide, &debuggee, "and on");
+    let after = (pair.listener.events().len(), pair.connector.events().len());
+    assert_eq!(after, before, "nobody noticed anything");
+}
+
+#[test]
+fn an_idle_session_stays_direct_behind_nats_that_forget_after_eight_seconds() {
+    stays_alive_while_idle("idle-direct", "direct", PathKind::Direct);
+}
+
+#[test]
+fn an_idle_session_stays_on_the_relay_behind_nats_that_forget_after_eight_seconds() {
+    stays_alive_while_idle("idle-relay", "relay", PathKind::Relay);
+}
+
+#[test]
 fn peers_on_one_lan_go_direct_without_leaving_it() {
     let Some(lab) = Lab::new_or_skip("lan") else {
         return;

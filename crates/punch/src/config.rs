@@ -140,7 +140,8 @@ pub struct Timing {
     pub nomination_grace: Duration,
     /// How long gathering waits for the slowest STUN server before the first signal leaves.
     pub gathering: Duration,
-    /// How often a mapping is refreshed while there is no direct path.
+    /// How often a mapping is refreshed while there is no direct path; halved, down to five seconds, each time that the
+    /// mapping turns out to have expired before.
     pub keepalive: Duration,
     /// Between two consent checks (RFC 7675 section 5.1), varied by a fifth.
     pub consent_interval: Duration,

@@ -202,9 +202,12 @@ impl Engine {
             Input::PathSilent => self.on_path_silent(),
             Input::StreamsActive(active) => self.set_activity(self.tunnel_up, active),
             Input::SearchAllowed(allowed) => {
-                self.search_allowed = allowed;
-                if !allowed {
-                    self.stop_search();
+                let before = std::mem::replace(&mut self.search_allowed, allowed);
+                match (before, allowed) {
+                    (_, false) => self.stop_search(),
+                    // The attempt may have planned one in vain.
+                    (false, true) => self.reconsider_search(),
+                    (true, true) => {}
                 }
             }
             Input::Timeout => {}

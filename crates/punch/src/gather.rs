@@ -48,6 +48,9 @@ pub(crate) struct Sample {
     pub(crate) asked: Instant,
 }
 
+/// No mapping is refreshed more often, however soon its NAT forgets it.
+const LEAST_KEEPALIVE: Duration = Duration::from_secs(5);
+
 /// What an answer changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -225,7 +228,6 @@ impl Gathering {
         let first = !self.queries.iter().any(|q| {
             q.socket == socket && q.server != server && q.answer.is_some() && q.next_at.is_some()
         });
-        let keepalive = self.keepalive;
         let Some(query) = self
             .queries
             .iter_mut()
@@ -234,9 +236,15 @@ impl Gathering {
             return Answer::Unasked;
         };
         query.tries = 0;
-        query.doubted = false;
-        query.next_at = first.then(|| now + keepalive);
-        match query.answer.replace(mapped) {
+        let doubted = std::mem::replace(&mut query.doubted, false);
+        let before = query.answer.replace(mapped);
+        // The same NAT, another port, and nothing else has happened: it forgets sooner than it was refreshed.
+        let expired = before.is_some_and(|b| b.ip() == mapped.ip() && b != mapped) && !doubted;
+        if expired {
+            self.keepalive = (self.keepalive / 2).max(LEAST_KEEPALIVE);
+        }
+        query.next_at = first.then(|| now + self.keepalive);
+        match before {
             None => Answer::New(mapped),
             Some(before) if before == mapped => Answer::Same,
             Some(_) => Answer::Moved(mapped),
@@ -412,6 +420,27 @@ mod tests {
         let answer = gathering.on_answer(later, SocketId::V4, server(1), moved);
         assert_eq!(answer, Answer::Moved(moved));
         assert_eq!(gathering.poll(later + Duration::from_secs(600)), None);
+    }
+
+    #[test]
+    fn a_mapping_that_expires_is_refreshed_sooner_and_not_ever_sooner() {
+        let start = Instant::now();
+        let mut gathering = Gathering::new(&[server(1)], &Timing::default(), start);
+        gathering.add_socket(start, SocketId::V4, Family::V4);
+        gathering.poll(start);
+        let mapped = |port| ([198, 51, 100, 1], port).into();
+        gathering.on_answer(start, SocketId::V4, server(1), mapped(1));
+        assert!(gathering.check_settled(start));
+        let mut now = start;
+        let mut pauses = Vec::new();
+        for port in 2..6 {
+            let next = gathering.next_at().unwrap();
+            pauses.push((next - now).as_millis());
+            now = next;
+            assert!(gathering.poll(now).is_some());
+            gathering.on_answer(now, SocketId::V4, server(1), mapped(port));
+        }
+        assert_eq!(pauses, [15_000, 7_500, 5_000, 5_000]);
     }
 
     #[test]
