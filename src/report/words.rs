@@ -138,6 +138,16 @@ impl View {
             // Short, since the line is cut at the width of the terminal.
             parts.push(connections(status.streams));
             parts.extend(status.waiting.iter().map(waiting_in_short));
+            // What may be cut off stands last: it was told in full when it came.
+            let relayed = self
+                .path
+                .as_ref()
+                .filter(|path| path.kind == PathKind::Relay);
+            parts.extend(
+                relayed
+                    .map(|path| path.why.clone())
+                    .filter(|why| !why.is_empty()),
+            );
             if let Some(debugger) = &status.debugger {
                 parts.push(debugger.to_string());
                 let rtt = status.rtt.map(|rtt| rtt.as_secs_f64() * 1e3);
@@ -201,7 +211,10 @@ impl View {
     }
 
     fn connected(&self, peer: &str, rtt: Option<Duration>, searching: bool) -> Vec<String> {
-        let way = self.path.as_ref().map_or("connected".to_owned(), way);
+        let way = self.path.as_ref().map_or("connected".to_owned(), |path| {
+            let found = path.technique.as_ref();
+            way(path) + &found.map_or(String::new(), |by| format!(" by {by}"))
+        });
         let mut parts = vec![format!("{peer}: {way}")];
         parts.extend(rtt.map(|rtt| format!("RTT {}", milliseconds(rtt.as_secs_f64() * 1e3))));
         if searching {
@@ -448,7 +461,7 @@ mod tests {
         assert_eq!(
             view.status_line(&status, now),
             "web-1: over the relay, RTT 80 ms, looking for a direct path, no connections, \
-             waiting for a debuggee on localhost:5678"
+             waiting for a debuggee on localhost:5678, still looking"
         );
         view.lines(&path(PathKind::Direct, "punched"));
         status = Status::new(Activity::Connected { searching: false });

@@ -25,8 +25,8 @@ pub(super) struct StatusLine {
     /// Why the last tunnel in use was left.
     left_because: Option<String>,
     was_direct: bool,
-    /// The way that was told last.
-    told: Option<(ReportedKind, Via, Option<SocketAddr>)>,
+    /// What was told last.
+    told: Option<PathReport>,
     /// What carries this end's leg of the relay.
     carrier: Carrier,
     policy: PathPolicy,
@@ -58,8 +58,21 @@ impl StatusLine {
         });
     }
 
+    /// Notes what stands in the way of a direct path. Once it is more than that one is being looked for, whoever is on
+    /// the relay is told why.
     pub(super) fn on_obstacle(&mut self, obstacle: Obstacle) {
         self.obstacle = Some(obstacle);
+        if is_passing(obstacle) {
+            return;
+        }
+        let why = self.why_relayed();
+        let after_ms = self.reporter.after_ms();
+        let relayed = |told: &&mut PathReport| told.kind == ReportedKind::Relay && told.why != why;
+        if let Some(told) = self.told.as_mut().filter(relayed) {
+            told.why = why;
+            told.after_ms = after_ms;
+            self.reporter.emit(Report::Path(told.clone()));
+        }
     }
 
     pub(super) fn on_lost(&mut self, path: PathKind, why: &str) {
@@ -101,8 +114,11 @@ impl StatusLine {
             after_ms: self.reporter.after_ms(),
             why,
         };
-        let way = (report.kind, report.via, report.remote);
-        if self.told.replace(way) == Some(way) {
+        let way = |path: &PathReport| (path.kind, path.via, path.remote);
+        let before = self.told.replace(report.clone());
+        if before.as_ref().map(way) == Some(way(&report)) {
+            // The reason that was told still stands, whatever has come and gone since.
+            self.told = before;
             return None;
         }
         self.reporter.emit(Report::Path(report.clone()));

@@ -10,6 +10,7 @@ mod harness;
 mod matrix;
 mod narrow;
 mod proxy;
+mod reasons;
 mod udp_blocked;
 
 use std::time::Duration;

@@ -56,8 +56,13 @@ fn a_direct_path_that_loses_large_datagrams_is_not_taken_and_the_session_says_wh
     }
     assert!(through_the_rendezvous(&lab) > before);
     for peer in [&pair.listener, &pair.connector] {
-        let kinds: Vec<_> = peer.paths().iter().map(|path| path.kind).collect();
-        assert_eq!(kinds, [PathKind::Relay]);
+        let paths = peer.paths();
+        assert!(paths.iter().all(|path| path.kind == PathKind::Relay));
+        let why = paths.last().map(|path| path.why.as_str());
+        assert!(
+            why.is_some_and(|why| why.contains("small packets")),
+            "{why:?}"
+        );
     }
 }
 

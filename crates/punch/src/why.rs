@@ -99,3 +99,48 @@ impl fmt::Display for Obstacle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Obstacle; 13] = [
+        Obstacle::WaitingForPeer,
+        Obstacle::Gathering,
+        Obstacle::Trying { attempt: 1 },
+        Obstacle::UdpBlockedHere,
+        Obstacle::UdpBlockedThere,
+        Obstacle::UdpBlockedBoth,
+        Obstacle::BothSymmetric,
+        Obstacle::SymmetricHere,
+        Obstacle::SymmetricThere,
+        Obstacle::Filtered,
+        Obstacle::NoCommonFamily,
+        Obstacle::TunnelFails,
+        Obstacle::Lost,
+    ];
+
+    #[test]
+    fn whatever_stands_in_the_way_for_good_comes_with_what_would_help() {
+        for obstacle in ALL {
+            let passes = matches!(
+                obstacle,
+                Obstacle::WaitingForPeer
+                    | Obstacle::Gathering
+                    | Obstacle::Trying { .. }
+                    | Obstacle::Lost
+            );
+            assert_eq!(obstacle.help().is_none(), passes, "{obstacle:?}");
+            let words = [
+                obstacle.to_string(),
+                obstacle.help().unwrap_or("-").to_owned(),
+            ];
+            for text in words {
+                assert!(
+                    !text.is_empty() && !text.ends_with('.') && text.is_ascii(),
+                    "{text}"
+                );
+            }
+        }
+    }
+}
