@@ -118,9 +118,12 @@ impl Nat {
         inside: SocketAddr,
         random: &mut Random,
     ) -> Option<SocketAddr> {
-        let external = self.create(now, inside, Toward::Anything, random)?;
         // It is none of the mappings that the endpoint's own packets make.
+        let own = self.by_inside.remove(&(inside, Toward::Anything));
+        let external = self.create(now, inside, Toward::Anything, random)?;
         self.by_inside.remove(&(inside, Toward::Anything));
+        self.by_inside
+            .extend(own.map(|own| ((inside, Toward::Anything), own)));
         self.forwarded.insert(inside, external);
         Some(external)
     }
@@ -160,7 +163,7 @@ impl Nat {
             toward
         };
         let external = self
-            .forwarding(source, to)
+            .forwarding(now, source, to, toward)
             .or_else(|| self.live_mapping(now, source, toward))
             .or_else(|| self.create(now, source, toward, random))?;
         let entry = self.entries.get_mut(&external)?;
@@ -232,8 +235,20 @@ impl Nat {
         self.forwarded.get(&entry.inside) == Some(&entry.external)
     }
 
-    /// The mapped port from which an endpoint answers what came to that port.
-    fn forwarding(&self, source: SocketAddr, to: SocketAddr) -> Option<SocketAddr> {
+    /// The mapped port from which an endpoint answers what came to that port, unless it had sent there before: a flow keeps
+    /// the port that it began with.
+    fn forwarding(
+        &self,
+        now: Duration,
+        source: SocketAddr,
+        to: SocketAddr,
+        toward: Toward,
+    ) -> Option<SocketAddr> {
+        let own = self.by_inside.get(&(source, toward));
+        let flows = |e: &Entry| self.lives(e, now) && e.sent_to.contains(&to);
+        if own.and_then(|own| self.entries.get(own)).is_some_and(flows) {
+            return None;
+        }
         let external = self.forwarded.get(&source)?;
         let entry = self.entries.get(external)?;
         entry.sent_to.contains(&to).then_some(*external)

@@ -40,6 +40,12 @@ impl Bench {
             .unwrap()
     }
 
+    fn forward(&mut self, inside: &str) -> SocketAddr {
+        self.nat
+            .forward(self.now, a(inside), &mut self.random)
+            .unwrap()
+    }
+
     fn passes(&mut self, from: &str, to: SocketAddr) -> bool {
         self.nat.inbound(self.now, a(from), to).is_some()
     }
@@ -128,4 +134,16 @@ fn a_blocked_box_lets_nothing_through() {
         .nat
         .outbound(bench.now, a(INSIDE), a(SERVER), &mut bench.random);
     assert_eq!(none, None);
+}
+
+#[test]
+fn a_flow_keeps_its_port_when_the_other_end_finds_a_mapped_one_and_answers_there_leave_from_it() {
+    let mut bench = Bench::new(NatKind::PORT_RESTRICTED);
+    let (inside, peer, other) = ("192.168.0.2:5000", "198.51.100.1:7", "198.51.100.2:7");
+    let flow = bench.out(inside, peer);
+    let mapped = bench.forward(inside);
+    assert_ne!(flow, mapped);
+    assert!(bench.passes(peer, mapped) && bench.passes(other, mapped));
+    assert_eq!(bench.out(inside, peer), flow);
+    assert_eq!(bench.out(inside, other), mapped);
 }
