@@ -4,6 +4,7 @@
 //! session and next to nothing of a direct one.
 #![cfg(target_os = "linux")]
 
+mod addresses;
 mod doctor;
 #[path = "../harness/mod.rs"]
 mod harness;

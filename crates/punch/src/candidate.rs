@@ -91,7 +91,8 @@ pub(crate) fn is_link_local(ip: IpAddr) -> bool {
 pub(crate) fn technique(remote: Candidate, local: &[LocalAddress]) -> Technique {
     let ip = remote.address.ip();
     match remote.kind {
-        Kind::Host if local.iter().any(|l| l.ip == ip) => Technique::SameHost,
+        // Whoever comes from an address of ours is here, whether or not it has told its addresses yet.
+        Kind::Host | Kind::PeerReflexive if local.iter().any(|l| l.ip == ip) => Technique::SameHost,
         Kind::Host | Kind::PeerReflexive if is_private(ip) => Technique::Lan,
         Kind::Mapped => Technique::PortMapping,
         _ if ip.is_ipv6() => Technique::Ipv6,
@@ -261,6 +262,10 @@ mod tests {
             technique(Candidate { kind, address }, &ours)
         };
         assert_eq!(name(Kind::Host, "192.168.1.2:1"), Technique::SameHost);
+        assert_eq!(
+            name(Kind::PeerReflexive, "192.168.1.2:1"),
+            Technique::SameHost
+        );
         assert_eq!(name(Kind::Host, "192.168.1.3:1"), Technique::Lan);
         assert_eq!(name(Kind::PeerReflexive, "192.168.1.3:1"), Technique::Lan);
         assert_eq!(name(Kind::Host, "192.0.2.3:1"), Technique::PublicAddress);
