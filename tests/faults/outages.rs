@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use p2pdbg::report::Event;
 
-use crate::session::Session;
+use crate::session::{Session, both_at_once};
 
 /// After an outage of which no interface tells.
 const UNREPORTED: &str = "first byte ≤ 5 s after mending";
@@ -105,13 +105,11 @@ fn an_interface_that_is_down_for_ten_seconds_loses_nothing() {
 }
 
 #[test]
-fn a_debuggee_that_is_out_of_reach_for_45_seconds_is_lost_and_resumed() {
-    lost_and_resumed("cut-45", 45, false, true);
-}
-
-#[test]
-fn an_ide_that_is_out_of_reach_for_45_seconds_is_lost_and_resumed() {
-    lost_and_resumed("cut-45i", 45, true, false);
+fn a_peer_that_is_out_of_reach_for_45_seconds_is_lost_and_resumed_whichever_it_is() {
+    both_at_once(
+        || lost_and_resumed("cut-45", 45, false, true),
+        || lost_and_resumed("cut-45i", 45, true, false),
+    );
 }
 
 #[test]

@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::{harness::Peer, session::Session};
+use crate::{
+    harness::Peer,
+    session::{Session, both_at_once},
+};
 
 #[test]
-fn a_listener_that_stands_still_for_a_minute_loses_nothing() {
-    stands_still("stop-l", |session| &session.pair.listener);
-}
-
-#[test]
-fn a_connector_that_stands_still_for_a_minute_loses_nothing() {
-    stands_still("stop-c", |session| &session.pair.connector);
+fn a_peer_that_stands_still_for_a_minute_loses_nothing_whichever_it_is() {
+    both_at_once(
+        || stands_still("stop-l", |session| &session.pair.listener),
+        || stands_still("stop-c", |session| &session.pair.connector),
+    );
 }
 
 #[track_caller]

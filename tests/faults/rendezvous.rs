@@ -7,7 +7,7 @@ use p2pdbg_natlab::{Flow, TwoNats};
 
 use crate::{
     harness::Setting,
-    session::{Session, setting, setting_with, two_nats},
+    session::{Session, both_at_once, setting, setting_with, two_nats},
 };
 
 /// Kills the rendezvous for a time.
@@ -24,11 +24,6 @@ pub(crate) fn kill(session: &mut Session, seconds: u64, target: &str) {
 #[test]
 fn a_direct_session_does_not_notice_a_killed_rendezvous() {
     unnoticed("rdv-d", 1);
-}
-
-#[test]
-fn a_direct_session_does_not_notice_a_rendezvous_that_is_away_for_a_minute() {
-    unnoticed("rdv-d60", 60);
 }
 
 #[track_caller]
@@ -49,8 +44,11 @@ fn a_relayed_session_resumes_after_its_rendezvous_was_killed() {
 }
 
 #[test]
-fn a_relayed_session_resumes_after_its_rendezvous_was_away_for_a_minute() {
-    resumes_afterwards("rdv-r60", 60);
+fn a_rendezvous_that_is_away_for_a_minute_is_missed_by_relayed_sessions_alone() {
+    both_at_once(
+        || unnoticed("rdv-d60", 60),
+        || resumes_afterwards("rdv-r60", 60),
+    );
 }
 
 #[track_caller]

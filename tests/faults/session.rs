@@ -32,6 +32,17 @@ pub(crate) struct Session {
     pub(crate) lab: TwoNats,
 }
 
+/// Runs two sessions side by side: they wait for most of their time.
+pub(crate) fn both_at_once(one: impl FnOnce() + Send, other: impl FnOnce()) {
+    std::thread::scope(|scope| {
+        let one = scope.spawn(one);
+        other();
+        if let Err(panic) = one.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
 /// Two port-restricted NATs.
 pub(crate) fn two_nats(name: &str) -> Option<TwoNats> {
     two_nats_of(name, NatKind::PORT_RESTRICTED)
