@@ -183,7 +183,7 @@ impl Datapath {
                 Forward::To(Route::Udp(route)) => {
                     self.send(&route, &batch.bytes, batch.stride, None);
                 }
-                Forward::To(Route::Stream(to)) => self.put(now, to, batch),
+                Forward::To(Route::Stream(to)) => self.put(to, batch),
                 Forward::Nowhere | Forward::NotALeg => self.tallies.dropped.add(batch.count()),
             },
             StreamInput::Join {
@@ -221,10 +221,10 @@ impl Datapath {
     }
 
     /// Puts datagrams into the queue of a leg over TCP.
-    fn put(&self, now: Instant, to: StreamId, batch: Batch) {
+    fn put(&self, to: StreamId, batch: Batch) {
         let (count, length) = (batch.count(), batch.bytes.len() as u64);
         let outbox = self.outboxes.get(&to);
-        if outbox.is_some_and(|outbox| outbox.push(now, batch)) {
+        if outbox.is_some_and(|outbox| outbox.push(batch)) {
             self.tallies.relayed.add(count);
             self.tallies.relayed_bytes.add(length);
         } else {
@@ -356,7 +356,7 @@ impl Datapath {
             Forward::To(Route::Udp(route)) => self.send(&route, datagrams, stride, meta.ecn),
             Forward::To(Route::Stream(to)) => {
                 let bytes = Bytes::copy_from_slice(datagrams);
-                self.put(now, to, Batch { bytes, stride });
+                self.put(to, Batch { bytes, stride });
             }
             Forward::Nowhere => self.tallies.dropped.add(count),
             Forward::NotALeg => {

@@ -183,7 +183,7 @@ async fn deliver(
         bytes.clear();
         let mut dropped = 0;
         let mut next = tokio::select! {
-            batch = backlog.next(&mut dropped) => match batch {
+            batch = backlog.next() => match batch {
                 Some(batch) => Some(batch),
                 None => return true,
             },
@@ -200,7 +200,7 @@ async fn deliver(
             }
             next = None;
             if bytes.len() < CHUNK {
-                next = backlog.try_next(&mut dropped);
+                next = backlog.try_next();
             }
         }
         tallies.dropped.add(dropped);

@@ -1,16 +1,14 @@
 //! Datagrams that wait for a member of the relay who is reached over TCP.
 //!
 //! TCP does not lose what it is given, so a queue before it could grow into seconds of delay without the congestion
-//! control of the QUIC inside ever noticing. This one behaves like the buffer of a good router instead: it is short, what
-//! does not fit is dropped, and what has waited for too long behind others is dropped from the front, so that the sender
-//! hears of it soon. Nobody ever waits for room: the datapath serves everybody else.
+//! control of the QUIC inside ever noticing. This one behaves like the buffer of a router instead: it is short, and what
+//! does not fit is dropped. What is in it is not dropped any more, however late it gets: TCP stands still now and then, and
+//! losing all that waits behind it would look like a congestion that lasts. Nobody ever waits for room: the datapath
+//! serves everybody else.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use bytes::Bytes;
@@ -18,9 +16,6 @@ use tokio::sync::mpsc;
 
 /// What waits may be split into so many batches at most.
 const BATCHES: usize = 512;
-
-/// A batch that has waited for so long is dropped if another waits behind it.
-const STALE: Duration = Duration::from_millis(400);
 
 /// Datagrams that came together, each `stride` bytes long but for the last. An empty batch is one empty packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +41,7 @@ impl Batch {
 /// Where batches are put in.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    queue: mpsc::Sender<(Instant, Batch)>,
+    queue: mpsc::Sender<Batch>,
     waiting: Arc<AtomicUsize>,
     most: usize,
 }
@@ -54,7 +49,7 @@ pub(crate) struct Outbox {
 /// Where they are taken out.
 #[derive(Debug)]
 pub(crate) struct Backlog {
-    queue: mpsc::Receiver<(Instant, Batch)>,
+    queue: mpsc::Receiver<Batch>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -76,12 +71,12 @@ pub(crate) fn outbox(most: usize) -> (Outbox, Backlog) {
 
 impl Outbox {
     /// Whether there was room.
-    pub(crate) fn push(&self, now: Instant, batch: Batch) -> bool {
+    pub(crate) fn push(&self, batch: Batch) -> bool {
         let length = batch.bytes.len();
         let waiting = self.waiting.fetch_add(length, Ordering::Relaxed);
         // An empty queue takes anything, or a batch longer than all of it would never get through.
         let fits = waiting == 0 || waiting.saturating_add(length) <= self.most;
-        let pushed = fits && self.queue.try_send((now, batch)).is_ok();
+        let pushed = fits && self.queue.try_send(batch).is_ok();
         if !pushed {
             self.waiting.fetch_sub(length, Ordering::Relaxed);
         }
@@ -90,34 +85,21 @@ impl Outbox {
 }
 
 impl Backlog {
-    /// The next batch that is worth sending; counts the datagrams that were not into `dropped`. `None` when there will
-    /// be no more.
-    pub(crate) async fn next(&mut self, dropped: &mut u64) -> Option<Batch> {
-        let first = self.queue.recv().await?;
-        Some(self.fresh(first, dropped))
+    /// The next batch; `None` when there will be no more.
+    pub(crate) async fn next(&mut self) -> Option<Batch> {
+        let batch = self.queue.recv().await?;
+        Some(self.took(batch))
     }
 
     /// The same without waiting.
-    pub(crate) fn try_next(&mut self, dropped: &mut u64) -> Option<Batch> {
-        let first = self.queue.try_recv().ok()?;
-        Some(self.fresh(first, dropped))
+    pub(crate) fn try_next(&mut self) -> Option<Batch> {
+        let batch = self.queue.try_recv().ok()?;
+        Some(self.took(batch))
     }
 
-    fn fresh(&mut self, first: (Instant, Batch), dropped: &mut u64) -> Batch {
-        let (mut at, mut batch) = first;
-        self.take(&batch);
-        while at.elapsed() >= STALE
-            && let Ok(next) = self.queue.try_recv()
-        {
-            *dropped += batch.count();
-            (at, batch) = next;
-            self.take(&batch);
-        }
-        batch
-    }
-
-    fn take(&self, batch: &Batch) {
+    fn took(&self, batch: Batch) -> Batch {
         self.waiting.fetch_sub(batch.bytes.len(), Ordering::Relaxed);
+        batch
     }
 }
 
@@ -135,38 +117,22 @@ mod tests {
     #[tokio::test]
     async fn what_does_not_fit_is_dropped_and_room_comes_back() {
         let (outbox, mut backlog) = outbox(250);
-        let now = Instant::now();
-        assert!(outbox.push(now, batch(1, 200)));
-        assert!(!outbox.push(now, batch(2, 100)));
-        assert!(outbox.push(now, batch(3, 50)));
-        let mut dropped = 0;
-        assert_eq!(backlog.next(&mut dropped).await, Some(batch(1, 200)));
-        assert!(outbox.push(now, batch(4, 200)));
-        assert_eq!(backlog.next(&mut dropped).await, Some(batch(3, 50)));
-        assert_eq!(backlog.next(&mut dropped).await, Some(batch(4, 200)));
-        assert_eq!(dropped, 0);
-    }
-
-    #[tokio::test]
-    async fn what_waited_too_long_is_dropped_if_something_newer_waits() {
-        let (outbox, mut backlog) = outbox(10_000);
-        let old = Instant::now() - STALE;
-        assert!(outbox.push(old, batch(1, 300)));
-        assert!(outbox.push(old, batch(2, 100)));
-        let mut dropped = 0;
-        assert_eq!(backlog.next(&mut dropped).await, Some(batch(2, 100)));
-        assert_eq!(dropped, 3);
-        assert!(outbox.push(Instant::now(), batch(3, 10_000)));
+        assert!(outbox.push(batch(1, 200)));
+        assert!(!outbox.push(batch(2, 100)));
+        assert!(outbox.push(batch(3, 50)));
+        assert_eq!(backlog.next().await, Some(batch(1, 200)));
+        assert!(outbox.push(batch(4, 200)));
+        assert_eq!(backlog.next().await, Some(batch(3, 50)));
+        assert_eq!(backlog.next().await, Some(batch(4, 200)));
     }
 
     #[tokio::test]
     async fn an_empty_queue_takes_a_batch_of_any_length() {
         let (outbox, mut backlog) = outbox(10);
-        assert!(outbox.push(Instant::now(), batch(1, 100)));
-        assert!(!outbox.push(Instant::now(), batch(2, 1)));
+        assert!(outbox.push(batch(1, 100)));
+        assert!(!outbox.push(batch(2, 1)));
         drop(outbox);
-        let mut dropped = 0;
-        assert!(backlog.next(&mut dropped).await.is_some());
-        assert!(backlog.next(&mut dropped).await.is_none());
+        assert!(backlog.next().await.is_some());
+        assert!(backlog.next().await.is_none());
     }
 }

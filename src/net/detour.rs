@@ -2,24 +2,27 @@
 //! received as if the socket had.
 //!
 //! That is how a leg of the relay over TCP serves QUIC: the endpoint, its connections and the relay's address stay what
-//! they are, and only the carrier changes underneath, there and back, in the middle of a connection. Its congestion
-//! control sees another round-trip time, and losses: the queue towards TCP is short, and drops what does not fit or has
-//! waited for too long, as a good router would. Growing into seconds of delay is what it must not do.
+//! they are, and only the carrier changes underneath, there and back, in the middle of a connection.
+//!
+//! The queue towards TCP is short, since what waits in it is delay. While TCP takes from it, a full queue has QUIC wait,
+//! as a full socket would: nothing need be lost that TCP will carry. When TCP takes nothing, waiting would hold up the
+//! other paths of the same socket too, so then it drops.
 
 use std::{
-    io::IoSliceMut,
+    io::{self, IoSliceMut},
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use quinn::udp::{RecvMeta, Transmit};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// Datagrams that wait for QUIC to take them; TCP waits with them.
 const INBOX: usize = 256;
@@ -30,8 +33,8 @@ const BATCHES: usize = 256;
 /// Bytes that wait for TCP.
 const WAITING: usize = 64 * 1024;
 
-/// A batch that has waited for so long is dropped if another waits behind it.
-const STALE: Duration = Duration::from_millis(400);
+/// TCP that has taken nothing for so long is not waited for.
+const STALLED: Duration = Duration::from_millis(300);
 
 /// A datagram that came by the detour.
 #[derive(Debug)]
@@ -87,20 +90,42 @@ impl Detour {
         lock(&self.way).take();
     }
 
-    /// Takes what is to leave by the detour; whether this is.
-    pub(super) fn take(&self, transmit: &Transmit<'_>) -> bool {
+    /// Takes what is to leave by the detour; `None` for what is not.
+    ///
+    /// # Errors
+    /// `WouldBlock` when it is to be tried again once there is [room](Self::poll_room).
+    pub(super) fn take(&self, transmit: &Transmit<'_>) -> Option<io::Result<()>> {
         if !self.open.load(Ordering::Acquire) {
-            return false;
+            return None;
         }
-        match &*lock(&self.way) {
-            Some(way) if way.to == transmit.destination => {
-                let stride = transmit.segment_size.unwrap_or(transmit.contents.len());
-                let bytes = Bytes::copy_from_slice(transmit.contents);
-                // What is dropped QUIC repeats, and slows down.
-                way.outbox.push(Batch { bytes, stride });
-                true
+        let way = lock(&self.way);
+        let way = way.as_ref().filter(|way| way.to == transmit.destination)?;
+        if way.outbox.is_busy() {
+            return Some(Err(io::ErrorKind::WouldBlock.into()));
+        }
+        let stride = transmit.segment_size.unwrap_or(transmit.contents.len());
+        let bytes = Bytes::copy_from_slice(transmit.contents);
+        // What is dropped QUIC repeats, and slows down.
+        way.outbox.push(Batch { bytes, stride });
+        Some(Ok(()))
+    }
+
+    /// Waits until the queue has room, or is not worth waiting for.
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>, waiting: &mut Option<Room>) -> Poll<()> {
+        loop {
+            if let Some(room) = waiting {
+                ready!(room.as_mut().poll(cx));
+                *waiting = None;
             }
-            _ => false,
+            if !self.open.load(Ordering::Acquire) {
+                return Poll::Ready(());
+            }
+            match &*lock(&self.way) {
+                Some(way) if way.outbox.is_busy() => {
+                    *waiting = Some(Box::pin(way.outbox.clone().room()));
+                }
+                _ => return Poll::Ready(()),
+            }
         }
     }
 
@@ -144,76 +169,122 @@ impl Batch {
     }
 }
 
+/// Resolves when a queue has room.
+pub(super) type Room = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+
 /// Where batches wait for TCP.
 #[derive(Clone, Debug)]
 pub(crate) struct Outbox {
-    queue: mpsc::Sender<(Instant, Batch)>,
-    waiting: Arc<AtomicUsize>,
+    queue: mpsc::Sender<Batch>,
+    state: Arc<State>,
 }
 
 /// Where they are taken out.
 #[derive(Debug)]
 pub(crate) struct Backlog {
-    queue: mpsc::Receiver<(Instant, Batch)>,
-    waiting: Arc<AtomicUsize>,
+    queue: mpsc::Receiver<Batch>,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Bytes that wait.
+    waiting: AtomicUsize,
+    began: Instant,
+    /// Milliseconds from then to when TCP last took something, or the queue was empty.
+    taken_at: AtomicU64,
+    taken: Notify,
+}
+
+impl State {
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 /// A queue for one connection over TCP.
 pub(crate) fn outbox() -> (Outbox, Backlog) {
     let (sender, receiver) = mpsc::channel(BATCHES);
-    let waiting = Arc::new(AtomicUsize::new(0));
+    let state = Arc::new(State {
+        waiting: AtomicUsize::new(0),
+        began: Instant::now(),
+        taken_at: AtomicU64::new(0),
+        taken: Notify::new(),
+    });
     let outbox = Outbox {
         queue: sender,
-        waiting: Arc::clone(&waiting),
+        state: Arc::clone(&state),
     };
     let backlog = Backlog {
         queue: receiver,
-        waiting,
+        state,
     };
     (outbox, backlog)
 }
 
 impl Outbox {
-    /// Whether there was room.
-    fn push(&self, batch: Batch) -> bool {
-        let length = batch.bytes.len();
-        let waiting = self.waiting.fetch_add(length, Ordering::Relaxed);
-        let fits = waiting.saturating_add(length) <= WAITING;
-        let pushed = fits && self.queue.try_send((Instant::now(), batch)).is_ok();
-        if !pushed {
-            self.waiting.fetch_sub(length, Ordering::Relaxed);
+    /// Whether the queue is full, and TCP takes from it.
+    fn is_busy(&self) -> bool {
+        let full = self.state.waiting.load(Ordering::Acquire) >= WAITING;
+        full && !self.queue.is_closed() && {
+            let taken_at = self.state.taken_at.load(Ordering::Acquire);
+            let idle = self.state.now().saturating_sub(taken_at);
+            u128::from(idle) < STALLED.as_millis()
         }
-        pushed
+    }
+
+    async fn room(self) {
+        let taken = self.state.taken.notified();
+        let mut taken = std::pin::pin!(taken);
+        taken.as_mut().enable();
+        // What was taken before this is not told any more.
+        if self.is_busy() {
+            let _ = tokio::time::timeout(STALLED, taken).await;
+        }
+    }
+
+    /// Puts a batch in, or drops it.
+    fn push(&self, batch: Batch) {
+        let length = batch.bytes.len();
+        let waiting = self.state.waiting.fetch_add(length, Ordering::AcqRel);
+        if waiting == 0 {
+            let now = self.state.now();
+            self.state.taken_at.store(now, Ordering::Release);
+        }
+        // One batch more than fits, since a batch is not cut up.
+        if waiting >= WAITING || self.queue.try_send(batch).is_err() {
+            self.state.waiting.fetch_sub(length, Ordering::AcqRel);
+        }
     }
 }
 
 impl Backlog {
-    /// The next batch that is worth sending; `None` when there will be no more.
+    /// The next batch; `None` when there will be no more.
     pub(crate) async fn next(&mut self) -> Option<Batch> {
-        let first = self.queue.recv().await?;
-        Some(self.fresh(first))
+        let batch = self.queue.recv().await?;
+        Some(self.took(batch))
     }
 
     /// The same without waiting.
     pub(crate) fn try_next(&mut self) -> Option<Batch> {
-        let first = self.queue.try_recv().ok()?;
-        Some(self.fresh(first))
+        let batch = self.queue.try_recv().ok()?;
+        Some(self.took(batch))
     }
 
-    fn fresh(&mut self, first: (Instant, Batch)) -> Batch {
-        let (mut at, mut batch) = first;
-        self.took(&batch);
-        while at.elapsed() >= STALE
-            && let Ok(next) = self.queue.try_recv()
-        {
-            (at, batch) = next;
-            self.took(&batch);
-        }
+    fn took(&self, batch: Batch) -> Batch {
+        let now = self.state.now();
+        self.state.taken_at.store(now, Ordering::Release);
+        let length = batch.bytes.len();
+        self.state.waiting.fetch_sub(length, Ordering::AcqRel);
+        self.state.taken.notify_waiters();
         batch
     }
+}
 
-    fn took(&self, batch: &Batch) {
-        self.waiting.fetch_sub(batch.bytes.len(), Ordering::Relaxed);
+impl Drop for Backlog {
+    fn drop(&mut self) {
+        self.queue.close();
+        self.state.taken.notify_waiters();
     }
 }
 
@@ -241,35 +312,54 @@ mod tests {
     async fn only_what_goes_to_the_relay_takes_the_detour_and_only_while_it_is_open() {
         let detour = Detour::new();
         let (outbox, mut backlog) = outbox();
-        assert!(!detour.take(&transmit(RELAY, b"aabbc", Some(2))));
+        assert!(detour.take(&transmit(RELAY, b"aabbc", Some(2))).is_none());
         detour.open(RELAY.parse().unwrap(), outbox);
-        assert!(!detour.take(&transmit("192.0.2.1:3479", b"x", None)));
-        assert!(detour.take(&transmit(RELAY, b"aabbc", Some(2))));
+        assert!(
+            detour
+                .take(&transmit("192.0.2.1:3479", b"x", None))
+                .is_none()
+        );
+        assert!(matches!(
+            detour.take(&transmit(RELAY, b"aabbc", Some(2))),
+            Some(Ok(()))
+        ));
         let batch = backlog.next().await.unwrap();
         assert_eq!(
             batch.datagrams().collect::<Vec<_>>(),
             [&b"aa"[..], b"bb", b"c"]
         );
         detour.close();
-        assert!(!detour.take(&transmit(RELAY, b"x", None)));
+        assert!(detour.take(&transmit(RELAY, b"x", None)).is_none());
         assert!(backlog.next().await.is_none());
     }
 
     #[tokio::test]
-    async fn a_full_queue_drops_and_does_not_grow() {
+    async fn a_full_queue_has_quic_wait_for_tcp_and_not_for_ever() {
         let detour = Detour::new();
         let (outbox, mut backlog) = outbox();
         detour.open(RELAY.parse().unwrap(), outbox);
+        let datagram = transmit(RELAY, &[64; 1_200], None);
+        let mut taken = 0;
+        while let Some(Ok(())) = detour.take(&datagram) {
+            taken += 1;
+        }
+        assert_eq!(taken, WAITING / 1_200 + 1);
+        let mut waiting = None;
+        let room = std::future::poll_fn(|cx| detour.poll_room(cx, &mut waiting));
+        let (batch, ()) = tokio::join!(backlog.next(), room);
+        assert!(batch.is_some());
+        assert!(matches!(detour.take(&datagram), Some(Ok(()))));
+        // Nothing is taken any more: after a while QUIC need not wait, and what it sends is dropped.
+        let mut waiting = None;
+        std::future::poll_fn(|cx| detour.poll_room(cx, &mut waiting)).await;
         for _ in 0..1_000 {
-            assert!(detour.take(&transmit(RELAY, &[64; 1_200], None)));
+            assert!(matches!(detour.take(&datagram), Some(Ok(()))));
         }
-        let mut count = 0;
+        let mut left = 0;
         while backlog.try_next().is_some() {
-            count += 1;
+            left += 1;
         }
-        assert_eq!(count, WAITING / 1_200);
-        assert!(detour.take(&transmit(RELAY, &[64; 1_200], None)));
-        assert!(backlog.try_next().is_some());
+        assert_eq!(left, taken);
     }
 
     #[tokio::test]

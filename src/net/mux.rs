@@ -24,7 +24,7 @@ use quinn::{
 };
 use tokio::sync::mpsc;
 
-use super::detour::Detour;
+use super::detour::{Detour, Room};
 
 /// A datagram that is not QUIC.
 #[derive(Debug)]
@@ -167,12 +167,16 @@ impl fmt::Debug for MuxSocket {
 
 impl AsyncUdpSocket for MuxSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Arc::clone(&self.quic).create_io_poller()
+        Box::pin(Writable {
+            udp: Arc::clone(&self.quic).create_io_poller(),
+            mux: self,
+            room: None,
+        })
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        if self.detour.take(transmit) {
-            return Ok(());
+        if let Some(taken) = self.detour.take(transmit) {
+            return taken;
         }
         self.quic.try_send(transmit)
     }
@@ -211,6 +215,27 @@ impl AsyncUdpSocket for MuxSocket {
 
     fn may_fragment(&self) -> bool {
         self.quic.may_fragment()
+    }
+}
+
+/// Waits for room to send, by whichever way.
+struct Writable {
+    mux: Arc<MuxSocket>,
+    udp: Pin<Box<dyn UdpPoller>>,
+    room: Option<Room>,
+}
+
+impl fmt::Debug for Writable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Writable({:?})", self.mux)
+    }
+}
+
+impl UdpPoller for Writable {
+    fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        ready!(this.mux.detour.poll_room(cx, &mut this.room));
+        this.udp.as_mut().poll_writable(cx)
     }
 }
 

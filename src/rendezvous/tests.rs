@@ -39,18 +39,22 @@ fn state() -> TempDir {
 
 impl Rig {
     async fn start() -> Self {
+        Self::at("127.0.0.1:0").await.unwrap()
+    }
+
+    async fn at(address: &str) -> Option<Self> {
         let state = state();
         let server = Server::start(ServerConfig {
-            bind: vec!["127.0.0.1:0".parse().unwrap()],
+            bind: vec![address.parse().unwrap()],
             alt_port: 0,
             state: Some(state.path().into()),
             open: true,
             ..ServerConfig::default()
         });
-        Self {
-            server: server.await.unwrap(),
+        Some(Self {
+            server: server.await.ok()?,
             _state: state,
-        }
+        })
     }
 
     fn url(&self) -> RendezvousUrl {
@@ -130,6 +134,35 @@ async fn where_both_are_there_quic_wins() {
     listens(&mut link).await;
     link.close().await;
     assert_eq!(rig.server.counters().tcp_connections, 0);
+}
+
+#[tokio::test]
+async fn both_families_reach_a_rendezvous_on_all_addresses_over_tcp() {
+    let Some(rig) = Rig::at("[::]:0").await else {
+        eprintln!("not tested, for want of IPv6");
+        return;
+    };
+    let port = rig.server.addresses()[0].port();
+    for host in ["127.0.0.1", "::1"] {
+        let host = host.to_owned();
+        let url = RendezvousUrl {
+            host,
+            port,
+            ..rig.url()
+        };
+        let mut link = open(url, Transports::Tcp, &Changes::silent());
+        let Some(LinkEvent::Up {
+            observed,
+            rendezvous,
+            ..
+        }) = soon(link.event()).await
+        else {
+            panic!("not reached");
+        };
+        // The address as people write it, whatever socket took it.
+        assert_eq!(observed.ip(), rendezvous.ip());
+        listens(&mut link).await;
+    }
 }
 
 #[tokio::test]
