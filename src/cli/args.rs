@@ -223,6 +223,10 @@ pub struct PushArgs {
 /// The arguments of `p2pdbg status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
+    /// Stay, and show how it changes: paths, round-trip times and loss, debuggers; q ends it
+    #[arg(long, conflicts_with = "json")]
+    pub watch: bool,
+
     /// Write one JSON object a line on standard output, one for each process
     #[arg(long)]
     pub json: bool,

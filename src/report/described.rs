@@ -4,10 +4,11 @@ use std::{fmt, time::Duration};
 
 use p2pdbg_wire::control::Role;
 
+pub(crate) use super::words::step_cost;
 use super::{
-    StreamState,
+    StreamState, Waiting,
     untrusted::escape,
-    words::{milliseconds, opening_role, seconds, step_cost, waiting_in_short, way},
+    words::{milliseconds, opening_role, seconds, waiting_in_short, way},
 };
 use crate::{
     control::snapshot::{
@@ -164,6 +165,11 @@ fn stream_line(stream: &StreamSnapshot) -> String {
         bytes(stream.received),
         whole_seconds(stream.age_ms)
     )
+}
+
+/// What must come before held connections can go on.
+pub(crate) fn waiting_line(waiting: &Waiting) -> String {
+    waiting_in_short(waiting)
 }
 
 /// The state of a stream in a word or two.

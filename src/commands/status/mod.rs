@@ -1,5 +1,10 @@
 //! `p2pdbg status`: what this user's running processes are doing.
 
+#[cfg(unix)]
+mod screen;
+#[cfg(unix)]
+mod watch;
+
 use crate::{
     cli::args::StatusArgs,
     failure::{ErrorCode, Failure},
@@ -13,6 +18,9 @@ use crate::{
 pub async fn run(args: StatusArgs) -> Result<(), Failure> {
     use std::{fmt::Write as _, io::Write as _};
 
+    if args.watch {
+        return watch::run().await;
+    }
     let processes = snapshots().await?;
     if processes.is_empty() {
         return Err(nothing_runs());
