@@ -44,6 +44,9 @@ use crate::{
 /// The longest that `--deep` waits.
 pub const LONGEST_DEEP: std::time::Duration = lifetime::LONGEST;
 
+/// How often somebody who waits is told for how long.
+const TICK: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// The alternative port of a rendezvous that says nothing else.
 const ALTERNATIVE: u16 = 3479;
 
@@ -137,8 +140,16 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
     let udp = (asked && (heard || alive)).then_some(heard);
     let lifetime = match servers.first() {
         Some(server) if examination.deep && nat.is_some() => {
-            progress(Progress::Waiting { alive_s: 0 });
-            lifetime::measure(*server, |alive_s| progress(Progress::Waiting { alive_s })).await
+            let alive = std::cell::Cell::new(0);
+            let measuring = lifetime::measure(*server, |alive_s| alive.set(alive_s));
+            let mut measuring = std::pin::pin!(measuring);
+            let mut tick = tokio::time::interval(TICK);
+            loop {
+                tokio::select! {
+                    lifetime = &mut measuring => break lifetime,
+                    _ = tick.tick() => progress(Progress::Waiting { alive_s: alive.get() }),
+                }
+            }
         }
         _ => None,
     };

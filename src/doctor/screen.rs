@@ -259,14 +259,14 @@ impl Screen {
             Some(format!("{} is refused: {why}", protocol.name))
         });
         let text = match (speaks.is_empty(), refused) {
-            (false, _) => format!("the gateway maps ports by {}", speaks.join(", ")),
+            (false, _) => format!("maps ports by {}", speaks.join(", ")),
             (true, Some(refused)) => refused,
             (true, None) => {
                 let asked: Vec<&str> = gateway.protocols.iter().map(|p| p.name.as_str()).collect();
-                format!("the gateway speaks none of {}", asked.join(", "))
+                format!("maps no ports: it speaks none of {}", asked.join(", "))
             }
         };
-        self.row(Tone::Plain, "port mapping", &text);
+        self.row(Tone::Plain, "gateway", &text);
     }
 
     fn forecast(&mut self, findings: &Findings) {

@@ -1,6 +1,6 @@
 //! What a session tells about its paths: events when something changes, and the status line.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use p2pdbg_punch::{LossReason, Obstacle, Path};
 use p2pdbg_wire::tunnel::PathKind;
