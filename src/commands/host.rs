@@ -46,7 +46,7 @@ pub(super) struct Host {
     /// How the rendezvous is reached over TCP.
     route: TcpRoute,
     changes: Changes,
-    further_stun: FurtherServers,
+    further_stun: Arc<FurtherServers>,
     absent: Option<Absent>,
     forwards: Vec<Forward>,
     /// Open from the start to the end, whichever sessions there are meanwhile: an IDE that comes early is held.
@@ -98,7 +98,7 @@ impl Host {
         let ports = open_ports(&mut forwards, absent)?;
         let recent =
             (role == Role::Listener).then(|| RecentSession::begin(facts.clone(), &forwards));
-        let further_stun = FurtherServers::look_up(&options.stun);
+        let further_stun = Arc::new(FurtherServers::look_up(&options.stun));
         let route = TcpRoute::new(&options.rendezvous);
         let host = Self {
             role,
@@ -171,6 +171,10 @@ impl Host {
                 _ => Transports::Any,
             },
             changes: self.changes.clone(),
+            path: self.options.path,
+            traversal: self.options.traversal,
+            search_lock: self.state.path().join(SEARCH_LOCK),
+            further_stun: Arc::clone(&self.further_stun),
         }));
     }
 
@@ -316,6 +320,7 @@ impl Host {
             route: self.route.clone(),
             sources: self.options.sources.clone(),
             changes: self.changes.clone(),
+            approach: met.approach,
             reporter: self.reporter.clone(),
             inspect: self.options.inspect,
             peer_name: peer,
@@ -471,7 +476,7 @@ impl Host {
         SessionInput::Introduced {
             leg: at.leg,
             rendezvous: at.rendezvous,
-            stun: self.further_stun.beside(at.stun),
+            stun: at.stun,
             peer_seen: at.peer_seen,
             peer_bound: at.peer_bound,
             over_tcp: at.over_tcp,

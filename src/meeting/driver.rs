@@ -79,7 +79,7 @@ impl Driver {
             Whom::Known(peer) => Some(peer.clone()),
             Whom::CodeHolder | Whom::CodeMaker(_) => None,
         };
-        Self {
+        let driver = Self {
             config,
             link,
             report,
@@ -92,7 +92,9 @@ impl Driver {
             channel: None,
             retry_at: None,
             over: false,
-        }
+        };
+        driver.link.begin_with(driver.registration());
+        driver
     }
 
     pub(super) async fn run(
@@ -113,6 +115,9 @@ impl Driver {
                     None => break,
                 },
                 _ = changes.changed() => self.look_again(),
+                (session, event) = Self::approach_event(&mut self.exchanges) => {
+                    self.on_approach(session, event);
+                }
                 () = sleep_until(deadline) => self.on_timeout().await,
                 () = closing.cancelled() => break,
             }
@@ -136,6 +141,7 @@ impl Driver {
     pub(super) async fn handle_link(&mut self, event: LinkEvent) {
         match event {
             LinkEvent::Up {
+                told,
                 rendezvous,
                 stun,
                 over_tcp,
@@ -150,7 +156,9 @@ impl Driver {
                     over_tcp,
                 });
                 self.tell(MeetingEvent::LinkUp).await;
-                self.register();
+                if told != self.registration() {
+                    self.register();
+                }
             }
             LinkEvent::Down(error) => {
                 self.up = None;
@@ -159,6 +167,7 @@ impl Driver {
                 if let Some(channel) = &mut self.channel {
                     channel.carried_by = None;
                 }
+                self.link.begin_with(self.registration());
                 let lasting = !error.is_passing();
                 if lasting {
                     self.fail(error.into()).await;
@@ -172,29 +181,41 @@ impl Driver {
 
     /// Tells the rendezvous all that it must know of this peer, on a new connection or when plans have changed.
     pub(super) fn register(&mut self) {
-        if self.up.is_none() {
-            return;
+        let messages = self.registration();
+        if self.up.is_some() {
+            messages.iter().for_each(|m| self.link.send(m.clone()));
         }
+        self.link.begin_with(messages);
+    }
+
+    /// What the rendezvous must know of this peer.
+    fn registration(&self) -> Vec<ToRendezvous> {
+        let mut messages = Vec::new();
         let role = self.config.role;
+        let meet = |handle, already| ToRendezvous::Meet {
+            handle,
+            role,
+            already,
+        };
         if let Some(channel) = &self.channel {
-            self.meet(channel.handle.clone(), channel.carried_by);
+            messages.push(meet(channel.handle.clone(), channel.carried_by));
             if role == Role::Connector && channel.carried_by.is_some() {
-                return;
+                return messages;
             }
         }
         match (&self.known, &self.config.whom) {
-            (Some(peer), _) => self.meet(peer.meeting_handle(), None),
-            (None, Whom::CodeMaker(_)) if self.channel.is_some() => {}
+            (Some(peer), _) => messages.push(meet(peer.meeting_handle(), None)),
+            (None, _) if self.channel.is_some() => {}
             (None, Whom::CodeMaker(code)) => {
                 let nameplate = code.nameplate;
-                self.link.send(ToRendezvous::Join { nameplate });
+                messages.push(ToRendezvous::Join { nameplate });
             }
-            (None, _) if self.channel.is_some() => {}
             (None, _) => {
                 let claim = self.code.as_ref().map(|listening| listening.claim.clone());
-                self.link.send(ToRendezvous::Listen { claim });
+                messages.push(ToRendezvous::Listen { claim });
             }
         }
+        messages
     }
 
     pub(super) fn meet(&self, handle: Handle, already: Option<SessionId>) {
@@ -231,9 +252,15 @@ impl Driver {
             FromRendezvous::PeerSeen { session, addresses } => {
                 let arriving = self.arriving.as_mut();
                 if let Some(pending) = self.exchanges.get_mut(&session) {
+                    if let Some(approach) = &pending.approach {
+                        approach.on_peer_seen(addresses.clone());
+                    }
                     pending.introduction.peer_seen.extend(addresses);
                     pending.peer_bound = true;
                 } else if let Some(a) = arriving.filter(|a| a.introduction.session == session) {
+                    if let Some(approach) = &a.approach {
+                        approach.on_peer_seen(addresses.clone());
+                    }
                     a.introduction.peer_seen.extend(addresses);
                     a.peer_bound = true;
                 } else if self.carries(session) {

@@ -1,5 +1,7 @@
 //! Exchanges under way at a meeting: from an introduction to a peer that has said who it is, or to a failure.
 
+use std::{collections::HashMap, task::Poll};
+
 use p2pdbg_wire::{
     code::Code,
     control::{Credential, Fate, Introduction, Place, Role, SessionId, ToRendezvous},
@@ -15,6 +17,7 @@ use super::{
 use crate::{
     failure::{ErrorCode, Failure},
     pairing::{self, CodeFate, Exchange, Next},
+    path::{Approach, Destination, PathEvent},
     same_host::host_tag,
 };
 
@@ -26,6 +29,10 @@ pub(super) struct Pending {
     /// Taken out while a signal is handled.
     pub(super) exchange: Option<Exchange>,
     pub(super) introduction: Introduction,
+    /// What is made ready meanwhile.
+    pub(super) approach: Option<Approach>,
+    /// Whether this side has said who it is.
+    pub(super) introduced: bool,
     /// Whether the peer has bound its leg.
     pub(super) peer_bound: bool,
     pub(super) began: Instant,
@@ -36,6 +43,7 @@ pub(super) struct Arriving {
     pub(super) channel: Channel,
     pub(super) remains: Remains,
     pub(super) introduction: Introduction,
+    pub(super) approach: Option<Approach>,
     pub(super) code: Option<Code>,
     pub(super) peer_bound: bool,
     pub(super) began: Instant,
@@ -82,6 +90,8 @@ impl Driver {
         self.signal(session, &signal);
         let pending = Pending {
             exchange: Some(exchange),
+            approach: self.approach(&introduction),
+            introduced: false,
             introduction,
             peer_bound: false,
             began: Instant::now(),
@@ -102,8 +112,14 @@ impl Driver {
             match step.next {
                 Next::Wait(exchange) => {
                     if let Some(pending) = self.exchanges.get_mut(&session) {
+                        if let (Some(approach), Some(claimed)) =
+                            (&mut pending.approach, exchange.claimed())
+                        {
+                            approach.expect(claimed, &self.config.identity);
+                        }
                         pending.exchange = Some(exchange);
                     }
+                    self.say_early(session);
                 }
                 Next::Paired(paired) => self.on_paired(session, *paired),
                 Next::Failed(failure) => self.on_exchange_failed(session, failure).await,
@@ -129,18 +145,95 @@ impl Driver {
         self.channel.as_ref().and_then(|c| c.carried_by) == Some(session)
     }
 
+    /// Makes ready what can be for the session that may come.
+    fn approach(&self, introduction: &Introduction) -> Option<Approach> {
+        let at = self.point_of(introduction)?;
+        let to = Destination {
+            role: self.config.role,
+            policy: self.config.path,
+            leg: at.leg,
+            rendezvous: at.rendezvous,
+            over_tcp: at.over_tcp,
+            route: self.config.route.clone(),
+            stun: at.stun,
+            traversal: self.config.traversal,
+            search_lock: self.config.search_lock.clone(),
+            peer_seen: at.peer_seen,
+        };
+        // Without UDP the session finds the same, and says it.
+        Approach::begin(to, &self.config.changes).ok()
+    }
+
+    /// Hears what the approaches tell: to which session it belongs.
+    pub(super) async fn approach_event(
+        exchanges: &mut HashMap<SessionId, Pending>,
+    ) -> (SessionId, PathEvent) {
+        std::future::poll_fn(|cx| {
+            for (session, pending) in exchanges.iter_mut() {
+                if let Some(approach) = &mut pending.approach
+                    && let Poll::Ready(event) = approach.poll_event(cx)
+                {
+                    return Poll::Ready((*session, event));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    pub(super) fn on_approach(&mut self, session: SessionId, event: PathEvent) {
+        let pending = self.exchanges.get_mut(&session);
+        if let Some(approach) = pending.and_then(|pending| pending.approach.as_mut()) {
+            approach.keep(event);
+        }
+        self.say_early(session);
+    }
+
+    /// Says under seal, at the connector, what needs not wait for the listener's confirmation.
+    fn say_early(&mut self, session: SessionId) {
+        let introduce = self.introduction();
+        let Some(pending) = self.exchanges.get_mut(&session) else {
+            return;
+        };
+        let Some(exchange) = &mut pending.exchange else {
+            return;
+        };
+        let mut signals = Vec::new();
+        if !pending.introduced
+            && let Some(signal) = exchange.seal(&introduce)
+        {
+            pending.introduced = true;
+            signals.push(signal);
+        }
+        if pending.introduced
+            && let Some(approach) = &mut pending.approach
+        {
+            let waiting = approach.take_signals().into_iter();
+            signals.extend(waiting.filter_map(|s| exchange.seal(&PeerMessage::Punch(s))));
+        }
+        for signal in signals {
+            self.signal(session, &signal);
+        }
+    }
+
+    /// Who this side is.
+    fn introduction(&self) -> PeerMessage {
+        PeerMessage::Introduce(PeerInfo {
+            name: self.config.name.to_string(),
+            agent: concat!("p2pdbg/", env!("CARGO_PKG_VERSION")).to_owned(),
+            host: host_tag(),
+            session: self.channel.as_ref().map(|c| SessionTag::of(&c.handle)),
+        })
+    }
+
     pub(super) fn on_paired(&mut self, session: SessionId, paired: pairing::Paired) {
         let Some(pending) = self.exchanges.remove(&session) else {
             return;
         };
         let (mut channel, remains) = split(paired, session);
-        let introduce = PeerMessage::Introduce(PeerInfo {
-            name: self.config.name.to_string(),
-            agent: concat!("p2pdbg/", env!("CARGO_PKG_VERSION")).to_owned(),
-            host: host_tag(),
-            session: self.channel.as_ref().map(|c| SessionTag::of(&c.handle)),
-        });
-        if let Some((session, payload)) = channel.seal(&introduce) {
+        if !pending.introduced
+            && let Some((session, payload)) = channel.seal(&self.introduction())
+        {
             self.link.send(ToRendezvous::Signal { session, payload });
         }
         let by_code = matches!(pending.introduction.place, Place::Nameplate(_));
@@ -148,6 +241,7 @@ impl Driver {
             channel,
             remains,
             introduction: pending.introduction,
+            approach: pending.approach,
             peer_bound: pending.peer_bound,
             began: Instant::now(),
             code: self.own_code().filter(|_| by_code).cloned(),
@@ -206,6 +300,7 @@ impl Driver {
             pair_secret,
             code: arriving.code,
             at,
+            approach: arriving.approach,
         };
         self.tell(MeetingEvent::Met(Box::new(met))).await;
     }
@@ -215,7 +310,7 @@ impl Driver {
         Some(MeetingPoint {
             leg: introduction.leg.clone(),
             rendezvous: up.address,
-            stun: up.stun.clone(),
+            stun: self.config.further_stun.beside(up.stun.clone()),
             peer_seen: introduction.peer_seen.clone(),
             peer_bound: false,
             over_tcp: up.over_tcp,

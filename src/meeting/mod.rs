@@ -11,6 +11,7 @@ mod stun;
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -28,10 +29,13 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     failure::Failure,
-    net::changes::Changes,
+    net::{changes::Changes, stun_servers::FurtherServers},
     pairing::{KnownPeer, PairSecret, SessionKeys},
+    path::Approach,
     peer_name::PeerName,
+    policy::PathPolicy,
     rendezvous::{LinkError, TcpRoute, Transports},
+    traversal::Traversal,
 };
 
 /// How many commands or events may wait.
@@ -55,6 +59,14 @@ pub struct MeetingConfig {
     pub transports: Transports,
     /// Says when this host's network changes.
     pub changes: Changes,
+    /// Which paths to a peer may be made ready.
+    pub path: PathPolicy,
+    /// What the user has settled about the search for a direct one.
+    pub traversal: Traversal,
+    /// The file that is locked by the one session of this host that searches.
+    pub search_lock: PathBuf,
+    /// STUN servers besides the rendezvous.
+    pub further_stun: Arc<FurtherServers>,
 }
 
 /// Whom to meet.
@@ -89,7 +101,7 @@ pub struct MeetingPoint {
     pub leg: LegGrant,
     /// Where the relay is.
     pub rendezvous: SocketAddr,
-    /// Where the rendezvous answers STUN.
+    /// Where STUN is answered.
     pub stun: Vec<SocketAddr>,
     /// Where it saw the peer.
     pub peer_seen: Vec<IpAddr>,
@@ -114,6 +126,8 @@ pub struct Met {
     pub code: Option<Code>,
     /// How to reach it.
     pub at: MeetingPoint,
+    /// What was made ready meanwhile.
+    pub approach: Option<Approach>,
 }
 
 /// What the meeting tells its owner.

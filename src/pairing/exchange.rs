@@ -7,8 +7,8 @@
 //! connector                                listener
 //!     Pake or Known   ───────╲ ╱───────  Pake or Known
 //!                     ◀──────╱ ╲──────▶
-//!     Confirm         ────────────────▶  verifies: a wrong one burns the code
-//!     verifies        ◀────────────────  Confirm, and has paired
+//!     Confirm, sealed ────────────────▶  verifies: a wrong one burns the code
+//!     verifies        ◀────────────────  Confirm, and has paired; sealed
 //!     has paired
 //! ```
 //!
@@ -52,7 +52,7 @@ use p2pdbg_wire::{
     fingerprint::Fingerprint,
     frame,
     secret::random_bytes,
-    signal::{AbortReason, Signal, VERSION},
+    signal::{AbortReason, PeerMessage, Signal, VERSION},
 };
 use spake2::{Ed25519Group, Identity, Password, Spake2};
 use zeroize::Zeroizing;
@@ -164,6 +164,8 @@ struct Unconfirmed {
     presented: Fingerprint,
     /// By secret, the fingerprint that is remembered.
     known: Option<Fingerprint>,
+    /// Of a connector, who may seal before the peer has confirmed.
+    sealer: Option<Sealer>,
 }
 
 impl Exchange {
@@ -309,13 +311,41 @@ impl Exchange {
         let reply = (role == Role::Connector).then(|| Signal::Confirm {
             mac: schedule.confirmation(role),
         });
+        let fits = known.is_none_or(|known| known == presented);
+        let sealer =
+            (role == Role::Connector && fits).then(|| Sealer::new(role, &schedule.sealing(role)));
         let phase = Phase::Confirm(Box::new(Unconfirmed {
             schedule,
             presented,
             known,
+            sealer,
         }));
         let next = Next::Wait(Self { role, own, phase });
         Step { reply, next }
+    }
+
+    /// The certificate that the peer claims to have, once it is known and may be the right one.
+    pub fn claimed(&self) -> Option<Fingerprint> {
+        match &self.phase {
+            Phase::Confirm(unconfirmed) => {
+                let presented = unconfirmed.presented;
+                let fits = unconfirmed.known.is_none_or(|known| known == presented);
+                fits.then_some(presented)
+            }
+            Phase::Code { .. } | Phase::Secret { .. } => None,
+        }
+    }
+
+    /// Seals a message that follows the connector's confirmation without waiting for the listener's; `None` if it is too
+    /// early for that, or the role is not the connector's.
+    ///
+    /// Only who has the key can open it, and that is the peer if anybody: somebody else in its place has guessed a word
+    /// wrongly, and has another key. So this gives away no more than the confirmation itself does.
+    pub fn seal(&mut self, message: &PeerMessage) -> Option<Signal> {
+        match &mut self.phase {
+            Phase::Confirm(unconfirmed) => unconfirmed.sealer.as_mut()?.seal(message).ok(),
+            Phase::Code { .. } | Phase::Secret { .. } => None,
+        }
     }
 
     /// What it means that the peer ends the exchange. Only a connector has confirmed by the time it waits, so
@@ -331,7 +361,7 @@ impl Exchange {
 }
 
 impl Unconfirmed {
-    fn confirm(self, role: Role, mac: &[u8; 32]) -> Step {
+    fn confirm(mut self, role: Role, mac: &[u8; 32]) -> Step {
         if !self.schedule.confirms(role.other(), mac) {
             return Step::fail(self.wrong(), AbortReason::Confirmation);
         }
@@ -349,7 +379,11 @@ impl Unconfirmed {
         let (ours, theirs) = (role, role.other());
         let next = Next::Paired(Box::new(Paired {
             peer: self.presented,
-            sealer: Sealer::new(ours, &self.schedule.sealing(ours)),
+            // The same that has sealed before, so that no counter comes twice.
+            sealer: self
+                .sealer
+                .take()
+                .unwrap_or_else(|| Sealer::new(ours, &self.schedule.sealing(ours))),
             opener: Opener::new(theirs, &self.schedule.sealing(theirs)),
             keys: self.schedule.session_keys(),
             pair_secret: self.known.is_none().then(|| self.schedule.pair_secret()),

@@ -349,6 +349,69 @@ fn the_listener_gives_nothing_away_before_the_connector_has_confirmed() {
 }
 
 #[test]
+fn a_connector_seals_behind_its_confirmation_and_only_the_right_listener_opens_it() {
+    let message = PeerMessage::Punch(vec![1, 2, 3]);
+    let seal = |side: &mut Side| match &mut side.next {
+        Next::Wait(exchange) => exchange.seal(&message),
+        _ => None,
+    };
+    for sides in both_kinds() {
+        let (mut connector, mut listener) = sides();
+        assert_eq!(seal(&mut connector), None, "there is no key yet");
+        let (first, second) = (connector.say().unwrap(), listener.say().unwrap());
+        connector.hear(&second);
+        listener.hear(&first);
+        let Some(Signal::Sealed {
+            counter,
+            ciphertext,
+        }) = seal(&mut connector)
+        else {
+            panic!("nothing was sealed");
+        };
+        assert_eq!(seal(&mut listener), None, "a listener verifies first");
+        run(&mut connector, &mut listener, untouched);
+        let (mut connector, mut listener) = (connector.paired(), listener.paired());
+        assert_eq!(
+            listener.opener.open(counter, &ciphertext).as_ref(),
+            Ok(&message)
+        );
+        // The counters go on, so no nonce comes twice.
+        let Ok(Signal::Sealed { counter: next, .. }) = connector.sealer.seal(&message) else {
+            panic!("nothing was sealed");
+        };
+        assert!(next > counter);
+    }
+}
+
+#[test]
+fn what_a_connector_seals_early_is_of_no_use_to_who_guessed_a_word_wrongly() {
+    let mut connector = by_code(Role::Connector, &right_code());
+    let mut guesser = by_code(Role::Listener, &code("482913-orbit-lemon-zebra"));
+    let (first, second) = (connector.say().unwrap(), guesser.say().unwrap());
+    connector.hear(&second);
+    guesser.hear(&first);
+    let Next::Wait(mut exchange) = connector.next else {
+        panic!("the connector waits");
+    };
+    let sealed = exchange.seal(&PeerMessage::Bye).unwrap();
+    let Signal::Sealed {
+        counter,
+        ciphertext,
+    } = sealed
+    else {
+        panic!("not sealed");
+    };
+    // What the guesser would open it with, had it not to verify first.
+    let mut other = by_code(Role::Connector, &code("482913-orbit-lemon-zebra"));
+    let mut own = by_code(Role::Listener, &code("482913-orbit-lemon-zebra"));
+    run(&mut other, &mut own, untouched);
+    assert_eq!(
+        own.paired().opener.open(counter, &ciphertext),
+        Err(OpenError::Forged)
+    );
+}
+
+#[test]
 fn a_known_peer_with_another_certificate_is_refused_by_its_own_confirmation() {
     let secret = PairSecret::from_bytes(SECRET);
     let (old, new) = (fingerprint("connector"), fingerprint("connector's new one"));

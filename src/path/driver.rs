@@ -43,6 +43,8 @@ pub(super) struct Driver {
     changes: Changes,
     mapper: Option<PortMapper>,
     permit: Option<Permit>,
+    /// Whether the gateway may be asked for a mapping.
+    port_mapping: bool,
     /// What the session has not been told yet.
     news: VecDeque<PathEvent>,
 }
@@ -69,6 +71,7 @@ impl Driver {
             changes,
             mapper: None,
             permit: None,
+            port_mapping: false,
             news: VecDeque::new(),
         }
     }
@@ -161,6 +164,12 @@ impl Driver {
                 self.relaying.on_peer_bound();
             }
             PathCommand::Search(search) => self.start_engine(search),
+            PathCommand::Authenticated(key) => {
+                if let Some(engine) = &mut self.engine {
+                    engine.authenticated(&key);
+                }
+                self.start_mapper();
+            }
             PathCommand::PeerSignal(signal) => self.tell_engine(Input::PeerSignal(&signal)),
             PathCommand::DirectUp => self.tell_engine(Input::TunnelUp),
             PathCommand::DirectLost => self.tell_engine(Input::TunnelLost),
@@ -191,6 +200,7 @@ impl Driver {
             stun,
             traversal,
             lock,
+            authenticated,
         } = search;
         let now = Instant::now();
         let mut config = Config::new(role, key, stun);
@@ -211,13 +221,21 @@ impl Driver {
         engine.handle(now, Input::SearchAllowed(false));
         self.permit = Some(Permit::new(lock));
         self.engine = Some(engine);
+        self.port_mapping = traversal.port_mapping;
+        if authenticated {
+            self.start_mapper();
+        }
+        self.tell_addresses();
+    }
+
+    /// Asks the gateway for a mapping, which is not done for strangers.
+    fn start_mapper(&mut self) {
         if let Some(socket) = self.sockets.get(&SocketId::V4)
-            && traversal.port_mapping
+            && self.port_mapping
             && !self.on_this_host
         {
             self.mapper = Some(PortMapper::start(socket.port, &self.changes));
         }
-        self.tell_addresses();
     }
 
     /// Whatever stood may not stand any more, with the same addresses too.

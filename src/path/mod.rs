@@ -3,6 +3,7 @@
 //! One task owns the session's UDP sockets, the `Leg` and the [`p2pdbg_punch::Engine`]; it moves datagrams
 //! and timers between them and tells the session what it may dial. It knows nothing of tunnels and streams.
 
+mod approach;
 mod driver;
 mod leg;
 mod leg_stream;
@@ -21,6 +22,7 @@ use p2pdbg_wire::{relay::LegGrant, tunnel::PathKind};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+pub use approach::{Approach, Destination};
 pub use permit::SEARCH_LOCK;
 pub use sockets::PathSocket;
 
@@ -49,6 +51,8 @@ pub enum PathCommand {
     PeerSeen(Vec<IpAddr>),
     /// The peers have authenticated each other: look for a direct path.
     Search(Search),
+    /// This is the key of the checks; before, there is none that the peer has.
+    Authenticated(PunchKey),
     /// A message of the peer's engine.
     PeerSignal(Vec<u8>),
     /// A tunnel stands on the nominated path.
@@ -79,6 +83,8 @@ pub struct Search {
     pub traversal: Traversal,
     /// The file that is locked by the one session of this host that searches.
     pub lock: PathBuf,
+    /// Whether the key is the session's; else it follows, and until then the gateway is not asked for anything.
+    pub authenticated: bool,
 }
 
 /// What the paths tell the session.
@@ -186,6 +192,19 @@ impl Paths {
         if self.commands.try_send(command).is_err() {
             tracing::warn!("the paths take no more commands");
         }
+    }
+
+    /// What the task has told already.
+    pub fn try_event(&mut self) -> Option<PathEvent> {
+        self.events.try_recv().ok()
+    }
+
+    /// What the task tells next, as a poll.
+    pub fn poll_event(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<PathEvent>> {
+        self.events.poll_recv(cx)
     }
 
     /// What the task tells next.

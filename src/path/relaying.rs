@@ -57,6 +57,13 @@ impl Relaying {
         peer_bound: bool,
         sockets: &HashMap<SocketId, PathSocket>,
     ) {
+        if let Some(relay) = self.relay.as_mut().filter(|r| r.grant.leg == grant.leg) {
+            // It is being bound already.
+            if peer_bound {
+                relay.on_peer_bound(Instant::now());
+            }
+            return;
+        }
         let ip = rendezvous.ip().to_canonical();
         let address = SocketAddr::new(ip, rendezvous.port());
         let socket = match ip {

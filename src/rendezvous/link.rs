@@ -66,6 +66,8 @@ const QUEUE: usize = 256;
 pub enum LinkEvent {
     /// The connection stands, and the rendezvous knows nothing of this peer yet.
     Up {
+        /// What it was told right after the hello, as [`Link::begin_with`] had it then.
+        told: Vec<ToRendezvous>,
         /// This peer's address as the rendezvous sees it.
         observed: SocketAddr,
         /// Where the rendezvous is reached: the address of the relay too.
@@ -98,6 +100,7 @@ pub struct Link {
     outgoing: mpsc::Sender<ToRendezvous>,
     events: mpsc::Receiver<LinkEvent>,
     credentials: tokio::sync::watch::Sender<Credential>,
+    first_words: tokio::sync::watch::Sender<Vec<ToRendezvous>>,
     closing: CancellationToken,
     nudged: Arc<Notify>,
     task: AbortOnDropHandle<()>,
@@ -109,6 +112,7 @@ impl Link {
         let (outgoing, to_send) = mpsc::channel(QUEUE);
         let (report, events) = mpsc::channel(QUEUE);
         let (credentials, credential) = tokio::sync::watch::channel(credential);
+        let (first_words, first) = tokio::sync::watch::channel(Vec::new());
         let closing = CancellationToken::new();
         let nudged = Arc::new(Notify::new());
         let driver = Driver {
@@ -118,6 +122,7 @@ impl Link {
             needed_tcp: false,
             was_up: false,
             credential,
+            first_words: first,
             to_send,
             report,
             closing: closing.clone(),
@@ -127,6 +132,7 @@ impl Link {
             outgoing,
             events,
             credentials,
+            first_words,
             closing,
             nudged,
             task,
@@ -151,6 +157,11 @@ impl Link {
         }
     }
 
+    /// What to say right after the hello, without a round trip between, at the next connection.
+    pub fn begin_with(&self, messages: Vec<ToRendezvous>) {
+        self.first_words.send_replace(messages);
+    }
+
     /// What lets this peer in at the next connection.
     pub fn use_credential(&self, credential: Credential) {
         self.credentials.send_replace(credential);
@@ -173,6 +184,7 @@ struct Driver {
     /// Whether there has been a connection: the rendezvous is there, and answers when it and the network do.
     was_up: bool,
     credential: tokio::sync::watch::Receiver<Credential>,
+    first_words: tokio::sync::watch::Receiver<Vec<ToRendezvous>>,
     to_send: mpsc::Receiver<ToRendezvous>,
     report: mpsc::Sender<LinkEvent>,
     closing: CancellationToken,
@@ -272,6 +284,10 @@ impl Driver {
             agent: concat!("p2pdbg/", env!("CARGO_PKG_VERSION")).to_owned(),
         };
         write(&mut connected.writer, &hello).await?;
+        let told = self.first_words.borrow_and_update().clone();
+        for message in &told {
+            write(&mut connected.writer, message).await?;
+        }
         let authority = url.authority();
         let answer = timeout(GREETING, read(&mut connected.reader))
             .await
@@ -281,6 +297,7 @@ impl Driver {
         match answer {
             FromRendezvous::Welcome { observed, stun } => {
                 let up = LinkEvent::Up {
+                    told,
                     observed,
                     rendezvous,
                     stun,

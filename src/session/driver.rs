@@ -26,7 +26,7 @@ use crate::{
     report::Untrusted,
     stream::Connection,
     traversal::Traversal,
-    tunnel::TunnelConfig,
+    tunnel::{BegunTunnel, TunnelConfig},
 };
 
 /// How many messages about streams may come before the forwards do.
@@ -58,6 +58,14 @@ const NO_PATH: Duration = Duration::from_secs(60);
 
 /// How long the goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(250);
+
+/// What there is of a session before it begins.
+pub(super) struct Begun {
+    pub(super) paths: Paths,
+    pub(super) told: Vec<PathEvent>,
+    pub(super) tunnel: Option<BegunTunnel>,
+    pub(super) searching: bool,
+}
 
 /// The state of a session, owned by its task.
 pub(super) struct Driver {
@@ -92,6 +100,12 @@ pub(super) struct Driver {
     pub(super) early: VecDeque<Event>,
     pub(super) closing: CancellationToken,
     changes: Changes,
+    /// What the paths told before there was a session.
+    told: Vec<PathEvent>,
+    /// The handshake of a tunnel over the relay, begun before there was a session.
+    pub(super) begun: Option<BegunTunnel>,
+    /// Whether the traversal runs already and waits for its key alone.
+    prepared: bool,
     pub(super) searching: bool,
     /// What the traversal was told last: whether there are streams.
     streams_active: bool,
@@ -113,10 +127,16 @@ impl Driver {
     pub(super) fn new(
         config: SessionConfig,
         tunnel_config: TunnelConfig,
-        paths: Paths,
+        begun: Begun,
         outputs: mpsc::Sender<SessionOutput>,
         closing: CancellationToken,
     ) -> Self {
+        let Begun {
+            paths,
+            told,
+            tunnel,
+            searching: prepared,
+        } = begun;
         let (events, received) = mpsc::channel(QUEUE);
         let tunnels = Tunnels::new(config.role, tunnel_config, config.keys.tunnel.clone());
         let watcher = config.inspect.then(|| {
@@ -159,6 +179,9 @@ impl Driver {
             early: VecDeque::new(),
             closing,
             changes: config.changes,
+            told,
+            begun: tunnel,
+            prepared,
             searching: false,
             streams_active: false,
             silence_told: None,
@@ -179,6 +202,9 @@ impl Driver {
             if let Err(failure) = self.forwards.open_ports(&mut self.tasks).await {
                 self.over = Some(SessionEnd::Failed(failure));
             }
+        }
+        for event in std::mem::take(&mut self.told) {
+            self.handle_path(event);
         }
         let mut changes = self.changes.subscribe();
         let mut next_look = Instant::now();
@@ -262,13 +288,17 @@ impl Driver {
                     };
                     let key = self.keys.punch.clone();
                     let traversal = self.traversal;
-                    self.paths.command(PathCommand::Search(Search {
-                        role,
-                        key,
-                        stun,
-                        traversal,
-                        lock: self.search_lock.clone(),
-                    }));
+                    self.paths.command(match self.prepared {
+                        true => PathCommand::Authenticated(key),
+                        false => PathCommand::Search(Search {
+                            role,
+                            key,
+                            stun,
+                            traversal,
+                            lock: self.search_lock.clone(),
+                            authenticated: true,
+                        }),
+                    });
                     self.tell_activity();
                 }
             }
@@ -330,7 +360,13 @@ impl Driver {
 
     pub(super) async fn handle_event(&mut self, event: Event) {
         match event {
-            Event::TunnelUp(tunnel, control) => self.on_tunnel_up(tunnel, control),
+            Event::TunnelUp(tunnel, control) => {
+                // How its path was found was told before, and is to be known when the path is reported.
+                while let Some(event) = self.paths.try_event() {
+                    self.handle_path(event);
+                }
+                self.on_tunnel_up(tunnel, control);
+            }
             Event::DialFailed(path, error) => self.on_dial_failed(path, &error),
             Event::PathFailed(path) => self.on_path_failed(path),
             Event::Retire(epoch) => self.tunnels.close(epoch, close::REPLACED),

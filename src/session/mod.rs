@@ -46,7 +46,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use self::driver::Driver;
+use self::driver::{Begun, Driver};
 pub(crate) use self::forwards::refuses;
 #[cfg(unix)]
 pub use self::pipes::{PipeRequest, PipeTarget};
@@ -58,7 +58,7 @@ use crate::{
     inspect,
     net::changes::Changes,
     pairing::SessionKeys,
-    path::{OverTcp, Paths},
+    path::{Approach, OverTcp, Paths},
     policy::{Absent, PathPolicy},
     rendezvous::TcpRoute,
     report::{Reporter, Untrusted},
@@ -106,6 +106,8 @@ pub struct SessionConfig {
     pub sources: SourcesOptions,
     /// Says when this host's network changes.
     pub changes: Changes,
+    /// What was made ready while the peers authenticated each other.
+    pub approach: Option<Approach>,
     /// Where to report.
     pub reporter: Reporter,
     /// Whether to look at what the debuggers say.
@@ -236,22 +238,38 @@ impl Session {
     /// # Errors
     /// If this host has no UDP, or the identity is of no use.
     pub fn start(
-        config: SessionConfig,
+        mut config: SessionConfig,
         outputs: mpsc::Sender<SessionOutput>,
     ) -> Result<Self, Failure> {
         let internal = |e: &dyn std::fmt::Display| Failure::new(ErrorCode::Internal, e.to_string());
         let tunnel_config =
             TunnelConfig::new(&config.identity, config.peer).map_err(|e| internal(&e))?;
-        let over_tcp = OverTcp {
-            route: config.route.clone(),
-            alone: config.path == PathPolicy::RelayTcp,
+        let begun = match config.approach.take() {
+            Some(approach) => Begun {
+                paths: approach.paths,
+                told: approach.told,
+                tunnel: approach.tunnel,
+                searching: approach.searching,
+            },
+            None => {
+                let over_tcp = OverTcp {
+                    route: config.route.clone(),
+                    alone: config.path == PathPolicy::RelayTcp,
+                };
+                let seed = p2pdbg_wire::secret::random_bytes();
+                let paths = Paths::open(seed, &config.changes, over_tcp)
+                    .map_err(|e| internal(&format!("cannot open a UDP socket: {e}")))?;
+                Begun {
+                    paths,
+                    told: Vec::new(),
+                    tunnel: None,
+                    searching: false,
+                }
+            }
         };
-        let seed = p2pdbg_wire::secret::random_bytes();
-        let paths = Paths::open(seed, &config.changes, over_tcp)
-            .map_err(|e| internal(&format!("cannot open a UDP socket: {e}")))?;
         let (inputs, receiver) = mpsc::channel(QUEUE);
         let closing = CancellationToken::new();
-        let driver = Driver::new(config, tunnel_config, paths, outputs, closing.clone());
+        let driver = Driver::new(config, tunnel_config, begun, outputs, closing.clone());
         let task = AbortOnDropHandle::new(tokio::spawn(driver.run(receiver)));
         Ok(Self {
             inputs,

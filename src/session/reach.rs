@@ -134,7 +134,11 @@ impl Driver {
 
     /// Dials a tunnel in a task of its own.
     pub(super) fn dial(&mut self, socket: PathSocket, remote: SocketAddr, path: PathKind) {
-        let Some(dialing) = self.tunnels.dial(socket.endpoint, remote, path) else {
+        let begun = match path {
+            PathKind::RelayUdp => self.begun.take(),
+            _ => None,
+        };
+        let Some(dialing) = self.tunnels.dial(socket.endpoint, remote, path, begun) else {
             return;
         };
         let events = self.events.clone();

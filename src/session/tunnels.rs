@@ -27,7 +27,7 @@ use crate::{
     pairing::TunnelKey,
     path::PathSocket,
     stream::{BestTunnel, send_frame},
-    tunnel::{self, ControlReader, Tunnel, TunnelConfig, TunnelError},
+    tunnel::{self, BegunTunnel, ControlReader, Tunnel, TunnelConfig, TunnelError},
 };
 
 /// Handshakes of one socket that may go on at once; more are refused.
@@ -191,6 +191,7 @@ impl Tunnels {
         endpoint: Endpoint,
         remote: SocketAddr,
         path: PathKind,
+        begun: Option<BegunTunnel>,
     ) -> Option<Dialing> {
         if self.role != Role::Connector || self.is_dialling(path) {
             return None;
@@ -199,7 +200,7 @@ impl Tunnels {
         let epoch = lock(&self.epochs).draw();
         let (config, key) = (self.config.clone(), self.key.clone());
         Some(Box::pin(async move {
-            tunnel::dial(&endpoint, &config, remote, path, epoch, &key).await
+            tunnel::dial(&endpoint, &config, remote, path, epoch, &key, begun).await
         }))
     }
 

@@ -1,6 +1,6 @@
 //! What the peer's program wrote, on its way to the local one: carriers → ledger → socket.
 
-use std::{sync::Arc, task::Poll};
+use std::{collections::VecDeque, sync::Arc, task::Poll};
 
 use bytes::Bytes;
 use p2pdbg_ledger::{CarrierHeader, CarrierId, Opened, Receiver, Violation};
@@ -12,8 +12,9 @@ use super::{
     tap::{Tap, Traffic},
 };
 
-/// The most that is taken from a carrier at once, in bytes.
-const READ: usize = 256 << 10;
+/// The most that is taken from a carrier at once, in chunks: QUIC gives out one for each packet. The local program gets
+/// them by one call to the operating system, which costs more than anything else that happens to a packet here.
+const CHUNKS: usize = 64;
 
 /// One direction of a stream at the end where its bytes go to.
 pub(super) struct Downlink {
@@ -21,7 +22,7 @@ pub(super) struct Downlink {
     carriers: Vec<Carrier>,
     next_carrier: u64,
     /// What the ledger has given out and the local program has not taken.
-    unwritten: Bytes,
+    unwritten: VecDeque<Bytes>,
     traffic: Arc<Traffic>,
     tap: Tap,
 }
@@ -49,7 +50,7 @@ impl Downlink {
             receiver,
             carriers: Vec::new(),
             next_carrier: 0,
-            unwritten: Bytes::new(),
+            unwritten: VecDeque::new(),
             traffic,
             tap,
         }
@@ -82,10 +83,12 @@ impl Downlink {
             return std::future::pending().await;
         };
         if !self.unwritten.is_empty() {
-            let chunk = self.unwritten.clone();
-            return match writer.write(&mut self.unwritten).await {
+            let tap = &mut self.tap;
+            return match writer
+                .write(&mut self.unwritten, |chunk| tap.show(&chunk))
+                .await
+            {
                 Ok(written) => {
-                    self.tap.show(&chunk.slice(..written));
                     self.traffic.on_received(written);
                     self.receiver.consumed(written);
                     DownlinkEvent::Progress
@@ -96,12 +99,17 @@ impl Downlink {
                 }
             };
         }
-        let (carrier, read) = self.read().await;
+        let mut chunks = [const { Bytes::new() }; CHUNKS];
+        let (carrier, read) = self.read(&mut chunks).await;
         match read {
-            Ok(Some(chunk)) => match self.receiver.handle_data(carrier, chunk.bytes) {
-                Ok(news) => self.unwritten = news.unwrap_or_default(),
-                Err(violation) => return DownlinkEvent::Violation(violation),
-            },
+            Ok(Some(count)) => {
+                for chunk in chunks.into_iter().take(count) {
+                    match self.receiver.handle_data(carrier, chunk) {
+                        Ok(news) => self.unwritten.extend(news.filter(|n| !n.is_empty())),
+                        Err(violation) => return DownlinkEvent::Violation(violation),
+                    }
+                }
+            }
             // Finished, reset, or lost with its tunnel: the sender knows what it must repeat.
             Ok(None) | Err(_) => self.forget(|known| known.id == carrier),
         }
@@ -109,14 +117,17 @@ impl Downlink {
     }
 
     /// Reads from the first carrier that may be read and has something.
-    async fn read(&mut self) -> (CarrierId, Result<Option<quinn::Chunk>, quinn::ReadError>) {
+    async fn read(
+        &mut self,
+        chunks: &mut [Bytes],
+    ) -> (CarrierId, Result<Option<usize>, quinn::ReadError>) {
         let (receiver, carriers) = (&self.receiver, &mut self.carriers);
         std::future::poll_fn(|cx| {
             for carrier in carriers.iter_mut().rev() {
                 if !receiver.is_readable(carrier.id) {
                     continue;
                 }
-                let read = std::pin::pin!(carrier.stream.read_chunk(READ, true));
+                let read = std::pin::pin!(carrier.stream.read_chunks(chunks));
                 if let Poll::Ready(read) = read.poll(cx) {
                     return Poll::Ready((carrier.id, read));
                 }
@@ -134,7 +145,7 @@ impl Downlink {
     /// Stops every carrier: nothing more is wanted.
     pub(super) fn stop(&mut self) {
         self.forget(|_| true);
-        self.unwritten = Bytes::new();
+        self.unwritten.clear();
     }
 
     fn forget(&mut self, unwanted: impl Fn(&Carrier) -> bool) {

@@ -1,19 +1,25 @@
 //! The local end of a stream: the debugger's TCP connection, set as debuggers need it; or the socket of a
 //! `p2pdbg pipe`, which needs nothing.
 
-use std::io;
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use socket2::SockRef;
 #[cfg(unix)]
 use tokio::net::{UnixStream, unix};
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, tcp},
 };
 
 /// The most that is read at once, in bytes.
 const READ: usize = 64 << 10;
+
+/// Chunks that are written by one call to the operating system.
+const SLICES: usize = 64;
 
 /// How long a connection lingers whose program has not read everything yet.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(30);
@@ -98,35 +104,25 @@ pub(super) struct LocalReader {
 impl LocalReader {
     /// Reads at most `limit` bytes; `None` at the end. Cancelling it loses nothing.
     ///
-    /// Immediate acknowledgements are switched on anew before each read, because the kernel switches them off by
-    /// itself: pydevd writes a header and a body with Nagle's algorithm on, and each message would wait 40 ms for
+    /// What was read is acknowledged at once, and that is asked for anew each time, because the kernel switches it off
+    /// by itself: pydevd writes a header and a body with Nagle's algorithm on, and each message would wait 40 ms for
     /// a delayed acknowledgement.
     ///
     /// # Errors
     /// If the connection was reset.
     pub(super) async fn read(&mut self, limit: usize) -> io::Result<Option<Bytes>> {
-        loop {
-            self.acknowledge_at_once();
-            if self.buffer.capacity() < LEAST_ROOM.min(limit) {
-                self.buffer = BytesMut::with_capacity(READ);
-            }
-            let mut room = (&mut self.buffer).limit(limit);
-            let read = match &self.half {
-                ReadHalf::Tcp(half) => half.try_read_buf(&mut room),
-                #[cfg(unix)]
-                ReadHalf::Unix(half) => half.try_read_buf(&mut room),
-            };
-            match read {
-                Ok(0) => return Ok(None),
-                Ok(_) => return Ok(Some(self.buffer.split().freeze())),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match &self.half {
-                    ReadHalf::Tcp(half) => half.readable().await?,
-                    #[cfg(unix)]
-                    ReadHalf::Unix(half) => half.readable().await?,
-                },
-                Err(error) => return Err(error),
-            }
+        if self.buffer.capacity() < LEAST_ROOM.min(limit) {
+            self.buffer = BytesMut::with_capacity(READ);
         }
+        // Looks for more only when this filled all there was room for, unlike `try_read_buf`.
+        let mut room = (&mut self.buffer).limit(limit);
+        let read = match &mut self.half {
+            ReadHalf::Tcp(half) => half.read_buf(&mut room).await?,
+            #[cfg(unix)]
+            ReadHalf::Unix(half) => half.read_buf(&mut room).await?,
+        };
+        self.acknowledge_at_once();
+        Ok((read > 0).then(|| self.buffer.split().freeze()))
     }
 
     fn acknowledge_at_once(&self) {
@@ -147,17 +143,42 @@ pub(super) struct LocalWriter {
 }
 
 impl LocalWriter {
-    /// Writes some of `data`, taking what was written off its front; returns how much that was. Cancelling it
-    /// loses nothing.
+    /// Writes some of the chunks of `data`, moving what was written from their front to `taken`; returns how much that
+    /// was. Cancelling it loses nothing.
     ///
     /// # Errors
     /// If the connection is gone.
-    pub(super) async fn write(&mut self, data: &mut Bytes) -> io::Result<usize> {
-        match &mut self.half {
-            WriteHalf::Tcp(half) => half.write_buf(data).await,
-            #[cfg(unix)]
-            WriteHalf::Unix(half) => half.write_buf(data).await,
+    pub(super) async fn write(
+        &mut self,
+        data: &mut VecDeque<Bytes>,
+        mut taken: impl FnMut(Bytes),
+    ) -> io::Result<usize> {
+        let written = {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let mut count = 0;
+            for (slice, chunk) in slices.iter_mut().zip(&*data) {
+                *slice = IoSlice::new(chunk);
+                count += 1;
+            }
+            let slices = &slices[..count];
+            match &mut self.half {
+                WriteHalf::Tcp(half) => half.write_vectored(slices).await?,
+                #[cfg(unix)]
+                WriteHalf::Unix(half) => half.write_vectored(slices).await?,
+            }
+        };
+        let mut left = written;
+        while left > 0
+            && let Some(first) = data.front_mut()
+        {
+            let part = first.split_to(left.min(first.len()));
+            if first.is_empty() {
+                data.pop_front();
+            }
+            left -= part.len();
+            taken(part);
         }
+        Ok(written)
     }
 
     /// Ends this direction with a FIN; the other goes on.

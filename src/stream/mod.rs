@@ -176,6 +176,7 @@ struct Driver {
     inbox: mpsc::Receiver<StreamInput>,
     report: mpsc::Sender<(StreamId, StreamEvent)>,
     violation: Option<Violation>,
+    /// When an acknowledgement is due that waits for more.
     ack_at: Option<Instant>,
     reported: Option<StreamState>,
     delivered: bool,
@@ -187,7 +188,14 @@ struct Driver {
 impl Driver {
     async fn run(&mut self) {
         self.route();
+        // One timer for the whole stream: to make one for each message would cost as much as the message.
+        let mut ack_timer = std::pin::pin!(tokio::time::sleep_until(Instant::now()));
         while !self.is_over() {
+            if let Some(at) = self.ack_at
+                && ack_timer.deadline() != at
+            {
+                ack_timer.as_mut().reset(at);
+            }
             let reads = !self.uplink.sender.is_closed();
             tokio::select! {
                 input = self.inbox.recv() => match input {
@@ -203,7 +211,7 @@ impl Driver {
                 }
                 event = self.downlink.step(self.writer.as_mut()) => self.on_downlink(event),
                 dialled = dialled(&mut self.dialing) => self.on_dialled(dialled),
-                () = sleep_until(self.ack_at) => {
+                () = &mut ack_timer, if self.ack_at.is_some() => {
                     self.ack_at = None;
                     self.send_frames(true);
                 }
@@ -473,13 +481,6 @@ pub(crate) fn send_frame(tunnel: &Tunnel, frame: Frame) {
 async fn dialled(dialing: &mut Option<Dialing>) -> Result<Connection, ResetCode> {
     match dialing {
         Some(dialing) => dialing.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use p2pdbg_identity::{Identity, tls};
 use p2pdbg_wire::fingerprint::Fingerprint;
 use quinn::{
-    ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt,
+    AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig,
+    VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 
@@ -28,6 +29,13 @@ const TUNNEL_WINDOW: u32 = 32 << 20;
 
 /// Each forwarded connection takes one carrier a direction, and briefly two when tunnels change.
 const CARRIERS: u32 = 4096;
+
+/// How many packets may pass before one is acknowledged (draft-ietf-quic-ack-frequency): each acknowledgement costs both
+/// ends about as much as a packet of data.
+const ACK_EVERY: u32 = 20;
+
+/// How long fewer packets may wait for it.
+const ACK_WITHIN: Duration = Duration::from_millis(5);
 
 /// The name in the TLS handshake; the certificate is pinned, so it means nothing.
 pub(super) const SERVER_NAME: &str = "p2pdbg";
@@ -67,8 +75,12 @@ impl TunnelConfig {
 }
 
 fn transport() -> TransportConfig {
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY))
+        .max_ack_delay(Some(ACK_WITHIN));
     let mut transport = TransportConfig::default();
     transport
+        .ack_frequency_config(Some(acks))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(IdleTimeout::try_from(SILENCE).ok())
         .initial_rtt(INITIAL_RTT)

@@ -8,6 +8,7 @@ use p2pdbg_wire::{
 };
 use quinn::{Connection, Endpoint, Incoming, VarInt};
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     CONTROL_QUEUE, ControlReader, Tunnel, TunnelConfig,
@@ -47,7 +48,30 @@ impl TunnelError {
     }
 }
 
-/// Dials a tunnel, as the connector.
+/// The handshake of a tunnel to come, begun before it is known whether it may be used.
+pub type BegunTunnel = AbortOnDropHandle<Result<Connection, TunnelError>>;
+
+/// Begins the handshake of a tunnel, as the connector.
+///
+/// Nothing is said in it but what TLS says: the proof comes with [`dial`].
+pub fn begin(endpoint: Endpoint, config: TunnelConfig, remote: SocketAddr) -> BegunTunnel {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        connect(&endpoint, &config, remote).await
+    }))
+}
+
+async fn connect(
+    endpoint: &Endpoint,
+    config: &TunnelConfig,
+    remote: SocketAddr,
+) -> Result<Connection, TunnelError> {
+    let connecting = endpoint
+        .connect_with(config.client.clone(), remote, SERVER_NAME)
+        .map_err(|e| TunnelError::lost(&e))?;
+    connecting.await.map_err(judge)
+}
+
+/// Dials a tunnel, as the connector; `begun` may be its handshake.
 ///
 /// # Errors
 /// Any of [`TunnelError`]; the connection is closed then.
@@ -58,12 +82,13 @@ pub async fn dial(
     path: PathKind,
     epoch: u64,
     key: &TunnelKey,
+    begun: Option<BegunTunnel>,
 ) -> Result<(Tunnel, ControlReader), TunnelError> {
-    let connecting = endpoint
-        .connect_with(config.client.clone(), remote, SERVER_NAME)
-        .map_err(|e| TunnelError::lost(&e))?;
     within_patience(async {
-        let connection = connecting.await.map_err(judge)?;
+        let connection = match begun {
+            Some(begun) => begun.await.map_err(|e| TunnelError::lost(&e))??,
+            None => connect(endpoint, config, remote).await?,
+        };
         let closing = CloseOnError::new(&connection);
         let (mut send, recv) = connection
             .open_bi()

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 pub use config::TunnelConfig;
 pub use control::{ControlReader, read_messages};
-pub use handshake::{TunnelError, accept, dial};
+pub use handshake::{BegunTunnel, TunnelError, accept, begin, dial};
 
 /// How many control messages may wait to be sent on a tunnel.
 const CONTROL_QUEUE: usize = 1024;

@@ -21,7 +21,7 @@ use harness::{
     traffic::{accept, finish, receive, receive_end, say, send},
 };
 use p2pdbg::report::PathKind;
-use p2pdbg_natlab::{Host, Lab, NatKind, TwoNats};
+use p2pdbg_natlab::{Flow, Host, Lab, NatKind, TwoNats};
 
 /// On each of the three links to the internet, so that the peers are 40 ms apart and back.
 const DELAY: Duration = Duration::from_millis(10);
@@ -56,6 +56,10 @@ fn two_hundred_megabytes_cross_the_switch_from_the_relay_to_the_direct_path() {
     };
     let nat = NatKind::PORT_RESTRICTED;
     let lab = TwoNats::new(lab, nat, nat, DELAY).unwrap();
+    // The direct path may stand before the first byte has passed, so it has to wait.
+    let peers = Flow::between(lab.nat_a.external_ip(), lab.nat_b.external_ip()).over_udp();
+    let router = lab.net.router();
+    router.block(peers).unwrap();
     let setting = setting(&lab);
     let (port, target) = (setting.port(), setting.port());
     let debuggee = setting.debuggee.listen(target);
@@ -75,6 +79,7 @@ fn two_hundred_megabytes_cross_the_switch_from_the_relay_to_the_direct_path() {
         let debuggee = accept(&debuggee);
         // What is not read holds the sender up, so the transfer is in its midst when the path changes.
         let relayed = listener.path(PathKind::Relay);
+        router.unblock(peers).unwrap();
         let direct = listener.path(PathKind::Direct);
         println!(
             "relayed after {} ms, direct after {} ms",

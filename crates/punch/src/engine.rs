@@ -19,7 +19,8 @@ use std::{
 
 use self::{peer::Remote, progress::Phase};
 use crate::{
-    Config, Event, Family, Input, LocalAddress, Obstacle, Output, Path, Role, SocketId, candidate,
+    Config, Event, Family, Input, LocalAddress, Obstacle, Output, Path, PunchKey, Role, SocketId,
+    candidate,
     check::Keys,
     checklist::Checklist,
     consent::Consent,
@@ -176,6 +177,13 @@ impl Engine {
             random,
             config,
         }
+    }
+
+    /// Takes the key on which both peers have agreed in place of the one that the engine was born with. An engine that is
+    /// to gather candidates while the peers still authenticate each other is born with a random key, under which the
+    /// peer's checks and its own come to nothing.
+    pub fn authenticated(&mut self, key: &PunchKey) {
+        self.keys = Keys::new(key, self.config.role);
     }
 
     /// Takes one input and does whatever is due at `now`.

@@ -1,0 +1,197 @@
+//! What is made ready for a session while its exchange is still under way, so that no round trip is spent twice.
+//!
+//! From the introduction on this end binds its leg of the relay, and asks the STUN servers where it is seen. Neither
+//! has to do with who the peer is. No check goes to the peer's addresses: the engine knows of none before the peer has
+//! been heard under seal, and has no key that the peer would know.
+//!
+//! Once the connector has the peer's first message, it may begin the handshake of the first tunnel, pinned to the
+//! certificate that this message claims. What the tunnel carries waits for the confirmation, and so does the proof with
+//! which the tunnel begins; until then only somebody with the private key of the claimed certificate has seen this end's.
+
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    task::{Context, Poll},
+};
+
+use p2pdbg_identity::Identity;
+use p2pdbg_punch::PunchKey;
+use p2pdbg_wire::{control::Role, fingerprint::Fingerprint, relay::LegGrant, secret::random_bytes};
+
+use super::{Carrier, OverTcp, PathCommand, PathEvent, Paths, Search};
+use crate::{
+    net::changes::Changes,
+    policy::PathPolicy,
+    rendezvous::TcpRoute,
+    traversal::Traversal,
+    tunnel::{self, BegunTunnel, TunnelConfig},
+};
+
+/// Things told that wait for the session; what comes then is told again when it matters.
+const WAITING: usize = 64;
+
+/// Where an approach sets out to.
+#[derive(Debug)]
+pub struct Destination {
+    /// This side's part.
+    pub role: Role,
+    /// Which paths may be used.
+    pub policy: PathPolicy,
+    /// This side's leg of the relay.
+    pub leg: LegGrant,
+    /// Where the relay is.
+    pub rendezvous: SocketAddr,
+    /// Whether it took TCP to reach the rendezvous.
+    pub over_tcp: bool,
+    /// How the relay is reached over TCP.
+    pub route: TcpRoute,
+    /// Addresses that answer STUN.
+    pub stun: Vec<SocketAddr>,
+    /// What the user has settled about the search for a direct path.
+    pub traversal: Traversal,
+    /// The file that is locked by the one session of this host that searches.
+    pub search_lock: PathBuf,
+    /// Where the rendezvous saw the peer.
+    pub peer_seen: Vec<IpAddr>,
+}
+
+/// The beginnings of a session.
+pub struct Approach {
+    /// The sockets, bound and asked about.
+    pub(crate) paths: Paths,
+    /// Whether the search for a direct path has begun, and waits for its key.
+    pub(crate) searching: bool,
+    /// What they have told and nobody has heard yet.
+    pub(crate) told: Vec<PathEvent>,
+    /// The handshake of a tunnel over the relay.
+    pub(crate) tunnel: Option<BegunTunnel>,
+    role: Role,
+    pinned: Option<TunnelConfig>,
+}
+
+impl Approach {
+    /// Opens the sockets and sets out.
+    ///
+    /// # Errors
+    /// If this host has no UDP at all.
+    pub fn begin(to: Destination, changes: &Changes) -> io::Result<Self> {
+        let Destination {
+            role,
+            policy,
+            leg,
+            rendezvous,
+            over_tcp,
+            route,
+            stun,
+            traversal,
+            search_lock,
+            peer_seen,
+        } = to;
+        let relay = OverTcp {
+            route,
+            alone: policy == PathPolicy::RelayTcp,
+        };
+        let paths = Paths::open(random_bytes(), changes, relay)?;
+        paths.command(PathCommand::Introduced {
+            leg: Some(leg).filter(|_| policy.allows_relay()),
+            rendezvous,
+            peer_seen,
+            peer_bound: false,
+            over_tcp,
+        });
+        let searching = policy.allows_direct();
+        if searching {
+            paths.command(PathCommand::Search(Search {
+                role: match role {
+                    Role::Connector => p2pdbg_punch::Role::Controlling,
+                    Role::Listener => p2pdbg_punch::Role::Controlled,
+                },
+                // Nobody else's, until the session has one.
+                key: PunchKey::new(random_bytes()),
+                stun,
+                traversal,
+                lock: search_lock,
+                authenticated: false,
+            }));
+        }
+        Ok(Self {
+            paths,
+            searching,
+            told: Vec::new(),
+            tunnel: None,
+            role,
+            pinned: None,
+        })
+    }
+
+    /// The rendezvous saw the peer bind its leg, from these addresses.
+    pub fn on_peer_seen(&self, addresses: Vec<IpAddr>) {
+        self.paths.command(PathCommand::PeerSeen(addresses));
+    }
+
+    /// What the paths tell next.
+    pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<PathEvent> {
+        match self.paths.poll_event(cx) {
+            Poll::Ready(Some(event)) => Poll::Ready(event),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Keeps what the paths tell for the session, and dials if that makes it possible.
+    pub fn keep(&mut self, event: PathEvent) {
+        if self.told.len() < WAITING {
+            self.told.push(event);
+        }
+        self.dial();
+    }
+
+    /// The peer claims this certificate: nobody else is let in from now on.
+    pub fn expect(&mut self, peer: Fingerprint, identity: &Identity) {
+        self.pinned = TunnelConfig::new(identity, peer).ok();
+        self.dial();
+    }
+
+    /// The signals for the peer's engine that wait.
+    pub fn take_signals(&mut self) -> Vec<Vec<u8>> {
+        let mut signals = Vec::new();
+        let mut others = Vec::new();
+        for event in self.told.drain(..) {
+            match event {
+                PathEvent::Signal(signal) => signals.push(signal),
+                other => others.push(other),
+            }
+        }
+        self.told = others;
+        signals
+    }
+
+    fn dial(&mut self) {
+        let (Role::Connector, None, Some(config)) = (self.role, &self.tunnel, &self.pinned) else {
+            return;
+        };
+        let relay = self.told.iter().find_map(|event| match event {
+            PathEvent::Relay {
+                socket,
+                remote,
+                carrier: Carrier::Udp,
+            } => Some((socket, *remote)),
+            _ => None,
+        });
+        if let Some((socket, remote)) = relay {
+            self.tunnel = Some(tunnel::begin(
+                socket.endpoint.clone(),
+                config.clone(),
+                remote,
+            ));
+        }
+    }
+}
+
+impl fmt::Debug for Approach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Approach")
+            .field("paths", &self.paths)
+            .finish_non_exhaustive()
+    }
+}
