@@ -50,6 +50,7 @@ mod relay;
 mod server;
 mod socket;
 mod stun;
+mod table;
 mod tcp;
 mod vantage;
 mod voucher;
@@ -58,3 +59,5 @@ pub use counters::Counters;
 pub use limits::{Limits, Rate};
 pub use public::{NotAPublicAddress, PublicAddress};
 pub use server::{DEFAULT_ALT_PORT, Server, ServerConfig, StartError};
+#[doc(hidden)]
+pub use table::FilledTable;

@@ -1,0 +1,133 @@
+//! Row 4: a step with the views that an IDE asks for, with real debuggers.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use p2pdbg_natlab::{Host, Impairments};
+use serde_json::Value;
+
+use super::{Context, names::STEP};
+use crate::{
+    carriers::{Carrier, Kind},
+    process::Process,
+    results::Row,
+    site::Site,
+};
+
+/// A debugger: who listens, who connects, and whether the one that listens is the debuggee.
+struct Debugger {
+    name: &'static str,
+    listens: &'static str,
+    connects: &'static str,
+    debuggee_listens: bool,
+}
+
+const DEBUGGERS: [Debugger; 4] = [
+    Debugger {
+        name: "debugpy --listen",
+        listens: "debuggee/debugpy_listen.py",
+        connects: "ide/dap_attach.py",
+        debuggee_listens: true,
+    },
+    Debugger {
+        name: "debugpy --connect",
+        listens: "ide/dap_listen.py",
+        connects: "debuggee/debugpy_connect.py",
+        debuggee_listens: false,
+    },
+    Debugger {
+        name: "pydevd",
+        listens: "ide/pydevd_server.py",
+        connects: "debuggee/pydevd_settrace.py",
+        debuggee_listens: false,
+    },
+    Debugger {
+        name: "gdb",
+        listens: "debuggee/gdbserver.py",
+        connects: "ide/gdb_remote.py",
+        debuggee_listens: true,
+    },
+];
+
+/// The port of the end that listens.
+const PORT: u16 = 5_678;
+
+pub(super) fn run(context: &mut Context) -> Result<Row> {
+    let how = "the scripts of tests/debuggers: step, then threads, stack, scopes and variables, the median of a session's \
+               steps; in turns";
+    let mut row = Row::new(4, "Real debuggers", how);
+    let Some(python) = context.tools.python.clone() else {
+        bail!("debugpy and pydevd-pycharm are not installed; run scripts/install-test-tools");
+    };
+    let rtts: &[u64] = if context.quick {
+        &[0, 20]
+    } else {
+        &[0, 10, 20, 40, 100]
+    };
+    let rounds = context.rounds(2, 1);
+    for rtt in rtts {
+        let link = Impairments::delayed(Duration::from_millis(*rtt) / 4);
+        let site = Site::far(&context.tools, link, Duration::ZERO)?;
+        for debugger in &DEBUGGERS {
+            for _ in 0..rounds {
+                for kind in [Kind::Raw, Kind::Ssh, Kind::Direct] {
+                    match step(&site, &python, debugger, kind) {
+                        Ok(step) => {
+                            let line = format!("{}, {}", debugger.name, kind.name());
+                            row.add(STEP, &line, &format!("RTT {rtt} ms"), step);
+                        }
+                        Err(error) => {
+                            eprintln!("{} by {}: {error:#}", debugger.name, kind.name());
+                        }
+                    }
+                }
+            }
+        }
+    }
+    Ok(row)
+}
+
+/// The median of the steps of one session.
+fn step(site: &Site, python: &Path, debugger: &Debugger, kind: Kind) -> Result<f64> {
+    let (listens_at, connects_at) = match debugger.debuggee_listens {
+        true => (&site.debuggee, &site.ide),
+        false => (&site.ide, &site.debuggee),
+    };
+    let bind = match kind {
+        Kind::Raw => listens_at.ip().to_string(),
+        _ => "127.0.0.1".to_owned(),
+    };
+    let start = |name: &'static str, host: &Host, address: &str, port: u16| {
+        let mut command: Command = host.command(python);
+        command
+            .arg(Path::new("tests/debuggers").join(name))
+            .args(["--timeout", "50", "--host", address])
+            .args(["--port", &port.to_string()])
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        Process::start(name, command)
+    };
+    let mut listening = start(debugger.listens, listens_at, &bind, PORT)?;
+    listening.event("listening", |_| true)?;
+    let reverse = !debugger.debuggee_listens;
+    let carrier = Carrier::one(site, kind, PORT, reverse)?;
+    let mut connecting = start(
+        debugger.connects,
+        connects_at,
+        &carrier.host(),
+        carrier.port,
+    )?;
+    let seen = [&mut connecting, &mut listening].map(|script| -> Result<Value> {
+        let (_, done) = script.event("done", |_| true)?;
+        if done["ok"] != true {
+            bail!("{}", done["error"]);
+        }
+        script.wait()?;
+        Ok(done["seen"].clone())
+    });
+    for seen in seen {
+        if let Some(step) = seen?["step_ms"].as_f64() {
+            return Ok(step);
+        }
+    }
+    None.context("no step was timed")
+}

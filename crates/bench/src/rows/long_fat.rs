@@ -1,0 +1,78 @@
+//! Row 6: long, fat and lossy paths.
+
+use std::{net::TcpStream, time::Duration};
+
+use anyhow::Result;
+use p2pdbg_natlab::Impairments;
+
+use super::{
+    Context,
+    names::{LONG_FAT, LOSSY},
+};
+use crate::{
+    carriers::{Carrier, Kind},
+    results::Row,
+    site::Site,
+    traffic::{self, Way},
+};
+
+pub(super) fn run(context: &mut Context) -> Result<Row> {
+    let how = "one connection, from the debuggee's end, over shaped links; in turns";
+    let mut row = Row::new(6, "Long, fat and lossy", how);
+    let ms = Duration::from_millis;
+    // The loss is on one of the two links, in both directions.
+    let cases = [
+        (
+            LOSSY,
+            Impairments::delayed(ms(20)).with_loss(0.01),
+            8 << 20,
+            5,
+        ),
+        (
+            "RTT 100 ms, 1 Gbit/s",
+            Impairments::delayed(ms(50))
+                .with_rate(1_000_000_000)
+                .with_queue(6 << 20),
+            100 << 20,
+            3,
+        ),
+    ];
+    for (name, impairments, length, rounds) in cases {
+        let rounds = context.rounds(rounds, 1);
+        let site = Site::far(&context.tools, Impairments::NONE, Duration::ZERO)?;
+        site.debuggee.link().impair(impairments)?;
+        let kinds = [Kind::Raw, Kind::Ssh, Kind::Dumbpipe, Kind::Direct];
+        let carriers = Carrier::all(&site, &kinds, site.service);
+        for _ in 0..rounds {
+            for carrier in &carriers {
+                let mut stream = carrier.connect(&site)?;
+                measure(&mut row, name, carrier.kind.name(), &mut stream, length)?;
+            }
+            site.debuggee
+                .sysctl("ipv4/tcp_congestion_control", "bbr")
+                .ok();
+            let current = site
+                .debuggee
+                .enter(|| std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control"))??;
+            if current.trim() == "bbr" {
+                let mut stream = carriers[0].connect(&site)?;
+                measure(&mut row, name, "raw TCP with BBR", &mut stream, length)?;
+                site.debuggee
+                    .sysctl("ipv4/tcp_congestion_control", "cubic")?;
+            }
+        }
+    }
+    Ok(row)
+}
+
+fn measure(
+    row: &mut Row,
+    case: &str,
+    who: &str,
+    stream: &mut TcpStream,
+    length: usize,
+) -> Result<()> {
+    let took = traffic::bulk(stream, Way::Down, length)?;
+    row.add(LONG_FAT, who, case, traffic::gbits(length, took) * 1e3);
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! The rows of the benchmark.
+
+mod bulk;
+mod debuggers;
+mod idle;
+mod long_fat;
+mod mixed;
+pub(crate) mod names;
+mod ping_pong;
+mod relay;
+mod start;
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::{
+    carriers::{Carrier, Kind},
+    results::Row,
+    site::Site,
+    tools::Tools,
+};
+
+/// What a row is run with.
+pub(crate) struct Context {
+    pub(crate) tools: Tools,
+    /// Fewer rounds.
+    pub(crate) quick: bool,
+    near: Option<Near>,
+}
+
+/// The hosts on a veth and everything between them, for the rows that have that in common.
+pub(crate) struct Near {
+    // Before the site, whose hosts they run on.
+    pub(crate) carriers: Vec<Carrier>,
+    pub(crate) site: Site,
+}
+
+impl Context {
+    pub(crate) fn new(tools: Tools, quick: bool) -> Self {
+        Self {
+            tools,
+            quick,
+            near: None,
+        }
+    }
+
+    /// How often each is measured.
+    fn rounds(&self, full: usize, quick: usize) -> usize {
+        if self.quick { quick } else { full }
+    }
+
+    fn near(&mut self) -> Result<&Near> {
+        let near = match self.near.take() {
+            Some(near) => near,
+            None => {
+                let site = Site::near(&self.tools)?;
+                let kinds: &[Kind] = match self.tools.other {
+                    Some(_) => &Kind::BUILDS,
+                    None => &Kind::ALL,
+                };
+                let carriers = Carrier::all(&site, kinds, site.service);
+                Near { carriers, site }
+            }
+        };
+        Ok(self.near.insert(near))
+    }
+}
+
+/// The numbers of all rows.
+pub(crate) const ALL: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
+
+/// Runs one row.
+pub(crate) fn run(number: u8, context: &mut Context) -> Result<Row> {
+    let began = Instant::now();
+    if number > 3 {
+        // What the first rows needed would cost the others time.
+        context.near = None;
+    }
+    let mut row = match number {
+        1 => ping_pong::run(context),
+        2 => bulk::run(context),
+        3 => mixed::run(context),
+        4 => debuggers::run(context),
+        5 => start::run(context),
+        6 => long_fat::run(context),
+        7 => relay::run(context),
+        _ => idle::run(context),
+    }?;
+    row.took_s = began.elapsed().as_secs_f64();
+    Ok(row)
+}

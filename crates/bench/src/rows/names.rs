@@ -1,0 +1,21 @@
+//! The names of the tables, lines and columns that targets are held against.
+
+pub(crate) const PING_200: &str = "200 B there and back, µs";
+pub(crate) const PING_2K: &str = "2 KB there and back, µs";
+pub(crate) const BULK: &str = "Gbit/s";
+pub(crate) const UNDER_BULK: &str =
+    "200 B there and back while another connection carries bulk, µs";
+pub(crate) const STEP: &str = "one step, ms";
+pub(crate) const STARTED: &str = "ms since the start of p2pdbg connect";
+pub(crate) const SECOND: &str = "a second connection: ms until its first answer";
+pub(crate) const TO_DEBUGGEE: &str = "first byte at the debuggee";
+pub(crate) const AND_BACK: &str = "answered beside the IDE";
+pub(crate) const DIRECT_PATH: &str = "direct path";
+pub(crate) const FAR: &str = "peer RTT 40 ms, rendezvous as far";
+pub(crate) const HALF: &str = "peer RTT 40 ms, rendezvous half as far";
+pub(crate) const LONG_FAT: &str = "Mbit/s";
+pub(crate) const LOSSY: &str = "RTT 40 ms, 1 % loss";
+pub(crate) const RELAY_COST: &str = "for each second of the relay's processor time";
+pub(crate) const LATENCY: &str = "1,200 B there and back, µs, p50";
+pub(crate) const IDLE_PEERS: &str = "an idle peer";
+pub(crate) const CROWD: &str = "an idle rendezvous";

@@ -1,0 +1,34 @@
+//! Row 1: how long a message and its answer take.
+
+use anyhow::Result;
+
+use super::{
+    Context,
+    names::{PING_2K, PING_200},
+};
+use crate::{results::Row, stats::percentile, traffic};
+
+pub(super) fn run(context: &mut Context) -> Result<Row> {
+    let how = "one connection on a veth, one message at a time; each way in turns, a median over rounds of 2,000 messages";
+    let mut row = Row::new(1, "Ping-pong", how);
+    let (rounds, count) = (context.rounds(9, 3), context.rounds(2_000, 1_000));
+    let near = context.near()?;
+    let mut connections = Vec::new();
+    for carrier in &near.carriers {
+        let mut stream = carrier.connect(&near.site)?;
+        traffic::ping(&mut stream, 200, 300)?;
+        connections.push((carrier.kind, stream));
+    }
+    for _ in 0..rounds {
+        for (kind, stream) in &mut connections {
+            for (table, size) in [(PING_200, 200), (PING_2K, 2_000)] {
+                let mut took = traffic::ping(stream, size, count)?;
+                took.sort_by(f64::total_cmp);
+                for (name, percent) in [("p50", 50.0), ("p90", 90.0), ("p99", 99.0)] {
+                    row.add(table, kind.name(), name, percentile(&took, percent));
+                }
+            }
+        }
+    }
+    Ok(row)
+}

@@ -1,0 +1,86 @@
+//! The relay's table by itself, filled, for its micro-benchmark: the table is private to the server.
+
+use std::{net::SocketAddr, time::Instant};
+
+use p2pdbg_wire::{
+    control::SessionId,
+    relay::{LegGrant, LegId, RelayFrame, answer_mac},
+    secret::{Secret, random_bytes},
+};
+
+use crate::{
+    limits::Limits,
+    relay::{Forward, Relay, Source, UdpRoute},
+};
+
+/// A table with sessions whose legs are all bound.
+#[derive(Debug)]
+pub struct FilledTable {
+    relay: Relay,
+    now: Instant,
+}
+
+impl FilledTable {
+    /// With so many sessions.
+    pub fn with_sessions(count: u32) -> Self {
+        let now = Instant::now();
+        let mut relay = Relay::new(now, &Limits::default());
+        for number in 0..count {
+            let grants = [grant(), grant()];
+            relay.open(SessionId(random_bytes()), grants.clone());
+            for (side, grant) in (0..).zip(&grants) {
+                bind(&mut relay, now, source(number * 2 + side), grant);
+            }
+        }
+        Self { relay, now }
+    }
+
+    /// Whether a datagram from this source has somewhere to go; two sources belong to each session, from 0 on.
+    pub fn forwards(&mut self, number: u32) -> bool {
+        matches!(
+            self.relay.forward(self.now, &source(number)),
+            Forward::To(_)
+        )
+    }
+}
+
+fn grant() -> LegGrant {
+    LegGrant {
+        leg: LegId(random_bytes()),
+        key: Secret::random(),
+    }
+}
+
+fn source(number: u32) -> Source {
+    let [a, b, c, d] = 0x0a00_0000_u32.wrapping_add(number).to_be_bytes();
+    Source {
+        socket: 0,
+        remote: SocketAddr::from(([a, b, c, d], 40_000)),
+    }
+}
+
+fn bind(relay: &mut Relay, now: Instant, source: Source, grant: &LegGrant) {
+    let route = UdpRoute {
+        source,
+        local: None,
+    };
+    let leg = grant.leg;
+    let challenge = relay.handle_frame(now, route, &RelayFrame::Bind { leg }.encode());
+    if let Some(RelayFrame::Challenge { cookie, .. }) = challenge.reply {
+        let mac = answer_mac(grant, &cookie);
+        let answer = RelayFrame::Answer { leg, cookie, mac };
+        relay.handle_frame(now, route, &answer.encode());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_legs_of_every_session_forward_and_strangers_do_not() {
+        let mut table = FilledTable::with_sessions(3);
+        assert!((0..6).all(|number| table.forwards(number)));
+        assert!(!table.forwards(6));
+    }
+}
