@@ -369,11 +369,12 @@ impl Relay {
         match &mut self.tcp {
             Tcp::At(at) => *at = (*at).min(now + TCP_AFTER),
             // TCP does not move to another address. The old connection serves until the new one does, if it does.
-            Tcp::Up => {
+            // An attempt from an address that is gone would take seconds to find that out.
+            Tcp::Up | Tcp::Connecting => {
                 self.tcp = Tcp::Connecting;
                 self.actions.push_back(RelayAction::Connect);
             }
-            Tcp::Idle | Tcp::Connecting | Tcp::Until(_) => {}
+            Tcp::Idle | Tcp::Until(_) => {}
         }
         self.rebind(now);
     }

@@ -26,6 +26,8 @@ pub(super) struct Relaying {
     over_tcp: OverTcp,
     /// The connection that carries the leg, or is to.
     stream: Option<LegStream>,
+    /// Whether it carries the leg.
+    carries: bool,
     /// The one before, which serves until another way does.
     previous: Option<LegStream>,
     /// Counts them, so that what an older one still says is known to be old.
@@ -41,6 +43,7 @@ impl Relaying {
             relay: None,
             over_tcp,
             stream: None,
+            carries: false,
             previous: None,
             streams: 0,
             report,
@@ -88,13 +91,16 @@ impl Relaying {
     }
 
     fn put_aside(&mut self) {
-        if let Some(stream) = self.stream.take() {
+        if let Some(stream) = self.stream.take()
+            && std::mem::take(&mut self.carries)
+        {
             self.previous = Some(stream);
         }
     }
 
     fn end(&mut self, sockets: &HashMap<SocketId, PathSocket>) {
         (self.stream, self.previous) = (None, None);
+        self.carries = false;
         if let Some(relay) = self.relay.take()
             && let Some(socket) = sockets.get(&relay.socket)
         {
@@ -131,16 +137,17 @@ impl Relaying {
                     socket.mux.detour().open(relay.address, outbox);
                 }
                 relay.on_stream_bound(now);
+                self.carries = true;
                 self.previous = None;
             }
             StreamEvent::Refused(reason) => {
                 tracing::debug!(?reason, "the relay refuses the leg over TCP");
-                self.stream = None;
+                (self.stream, self.carries) = (None, false);
                 relay.on_stream_refused(now, reason);
             }
             StreamEvent::Ended(why) => {
                 tracing::debug!(why, "no connection to the relay over TCP");
-                self.stream = None;
+                (self.stream, self.carries) = (None, false);
                 relay.on_stream_ended(now);
             }
         }
@@ -207,7 +214,9 @@ impl Relaying {
                     }
                 }
                 RelayAction::Connect => {
-                    if let Some(stream) = self.stream.take() {
+                    if let Some(stream) = self.stream.take()
+                        && std::mem::take(&mut self.carries)
+                    {
                         self.previous = Some(stream);
                     }
                     self.streams += 1;
@@ -229,7 +238,7 @@ impl Relaying {
                     socket.mux.detour().close();
                     self.previous = None;
                 }
-                RelayAction::HangUp => self.stream = None,
+                RelayAction::HangUp => (self.stream, self.carries) = (None, false),
                 RelayAction::Ready(carrier) => {
                     if carrier == Carrier::Udp {
                         // Also of a leg before this one.
