@@ -59,6 +59,15 @@ impl OpenPort {
             .filter(|error| error.kind() == io::ErrorKind::AddrInUse)
     }
 
+    /// A connection that waits in the kernel already, whether this process has been told of it or not.
+    pub fn accept_now(&self) -> Option<TcpStream> {
+        self.listeners.iter().find_map(|listener| {
+            let (socket, _) = socket2::SockRef::from(listener).accept().ok()?;
+            socket.set_nonblocking(true).ok()?;
+            TcpStream::from_std(socket.into()).ok()
+        })
+    }
+
     /// The next connection.
     ///
     /// # Errors

@@ -118,6 +118,8 @@ pub(super) struct Driver {
     /// Whether the streams use another tunnel than when the path was told last.
     pub(super) path_untold: bool,
     pub(super) drain_until: Option<Instant>,
+    /// Open ports whose waiting connections have not been taken yet since then.
+    unswept: usize,
     pub(super) began: Instant,
     pub(super) over: Option<SessionEnd>,
     pub(super) received: mpsc::Receiver<Event>,
@@ -189,6 +191,7 @@ impl Driver {
             lost_since: None,
             path_untold: false,
             drain_until: None,
+            unswept: 0,
             began: Instant::now(),
             over: None,
             received,
@@ -320,6 +323,7 @@ impl Driver {
             SessionInput::Pipe(request) => self.open_pipe(request),
             SessionInput::Drain => {
                 self.drain_until = Some(Instant::now() + DRAIN);
+                self.unswept = self.forwards.sweep();
                 self.check_drained();
             }
         }
@@ -386,6 +390,10 @@ impl Driver {
             }
             Event::Control(epoch, message) => self.handle_control(epoch, message).await,
             Event::Carrier(epoch, header, stream) => self.handle_carrier(epoch, header, stream),
+            Event::Swept => {
+                self.unswept = self.unswept.saturating_sub(1);
+                self.check_drained();
+            }
             Event::Accepted(forward, connection) => {
                 let local = Connection::Tcp(connection);
                 self.streams.open(forward, local, None, &mut self.tasks);
@@ -412,7 +420,8 @@ impl Driver {
         let late = self
             .drain_until
             .is_some_and(|until| until <= Instant::now());
-        if late || (self.drain_until.is_some() && self.streams.all_delivered()) {
+        let done = self.unswept == 0 && self.streams.all_delivered();
+        if late || (self.drain_until.is_some() && done) {
             self.drain_until = None;
             self.tell(SessionOutput::Drained);
         }

@@ -8,11 +8,14 @@ use p2pdbg_wire::{
     tunnel::{Direction, ForwardOffer, ForwardState, TunnelMessage},
 };
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     task::{AbortHandle, JoinSet},
 };
 
-use super::{Event, SessionConfig};
+use super::{
+    Event, SessionConfig,
+    ports::{accept, look},
+};
 use crate::{
     control::snapshot::{ForwardSnapshot, ForwardStanding},
     failure::Failure,
@@ -30,9 +33,6 @@ const MOST: usize = 64;
 
 /// How many of them `p2pdbg pipe` may have added.
 const MOST_ADDED: usize = 32;
-
-/// How often the table of listening sockets is looked at for a forward that refuses while its target is absent.
-const LOOK: std::time::Duration = std::time::Duration::from_millis(250);
 
 pub(super) struct Forwards {
     role: Role,
@@ -55,6 +55,8 @@ struct Entry {
     port: Option<Arc<OpenPort>>,
     /// The task that accepts on the open port, or looks whether the target listens.
     task: Option<AbortHandle>,
+    /// Tells the task that accepts to take the connections that wait in the kernel.
+    sweep: Option<Arc<Notify>>,
     /// Whether the target listens, as far as the dialling end knows.
     listening: Option<bool>,
     /// Whether it was added for a `p2pdbg pipe`, so that no port is opened for it.
@@ -445,9 +447,19 @@ impl Forwards {
             self.reporter.emit(Report::Warning(warning));
         }
         entry.forward.bind.port = address.port();
-        entry.task = Some(tasks.spawn(accept(port, forward, self.events.clone())));
+        let sweep = entry.sweep.insert(Arc::default()).clone();
+        entry.task = Some(tasks.spawn(accept(port, forward, sweep, self.events.clone())));
         self.report_forward(forward, Some(HostPort::from(address)));
         Ok(address.to_string())
+    }
+
+    /// Has the connections taken that wait in the kernel at the open ports; how many times [`Event::Swept`] follows.
+    pub(super) fn sweep(&self) -> usize {
+        let accepting = self.table.iter().filter_map(|entry| {
+            let runs = entry.task.as_ref().is_some_and(|task| !task.is_finished());
+            entry.sweep.as_ref().filter(|_| runs)
+        });
+        accepting.map(|sweep| sweep.notify_one()).count()
     }
 
     fn look_at_target(&mut self, forward: u16, tasks: &mut JoinSet<()>) {
@@ -494,53 +506,9 @@ impl Entry {
             state: None,
             port: None,
             task: None,
+            sweep: None,
             listening: None,
             added: false,
-        }
-    }
-}
-
-async fn accept(port: Arc<OpenPort>, forward: u16, events: mpsc::Sender<Event>) {
-    loop {
-        match port.accept().await {
-            Ok(connection) => {
-                if events
-                    .send(Event::Accepted(forward, connection))
-                    .await
-                    .is_err()
-                {
-                    return;
-                }
-            }
-            Err(error) => {
-                // Descriptors have run out, say: a loop without a pause would only make it worse.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(LOOK).await;
-            }
-        }
-    }
-}
-
-/// Tells whenever a target begins or ceases to listen.
-async fn look(target: HostPort, forward: u16, events: mpsc::Sender<Event>) {
-    let mut known = None;
-    let mut looks = tokio::time::interval(LOOK);
-    loop {
-        looks.tick().await;
-        let listens = match listening::look(&target) {
-            // What cannot be seen may be there.
-            Ok(presence) => presence != Presence::Absent,
-            Err(error) => {
-                tracing::warn!(%error, "cannot see which ports listen");
-                continue;
-            }
-        };
-        if known != Some(listens) {
-            known = Some(listens);
-            let event = Event::TargetListening(forward, listens);
-            if events.send(event).await.is_err() {
-                return;
-            }
         }
     }
 }

@@ -13,6 +13,7 @@ mod forwards;
 mod messages;
 #[cfg(unix)]
 mod pipes;
+mod ports;
 mod pulse;
 mod reach;
 mod refusals;
@@ -209,6 +210,7 @@ enum Event {
     Control(u64, TunnelMessage),
     Carrier(u64, CarrierHeader, RecvStream),
     Accepted(u16, TcpStream),
+    Swept,
     TargetListening(u16, bool),
     StreamWaiting(StreamId, u16),
     OpenToNetwork(SocketAddr),

@@ -1,6 +1,9 @@
 //! Forwards: in both directions, several at once, and what they do while nothing listens at their target.
 
-use std::io::{ErrorKind, Read, Write};
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{TcpListener, TcpStream},
+};
 
 use p2pdbg::report::{StreamState, WaitingFor, WarningCode};
 
@@ -102,6 +105,25 @@ fn a_debuggee_that_was_restarted_is_reached_through_the_same_forward() {
     }
 }
 
+/// Says something short and accepts the connection on which it is heard: before it may come some whose far end has been
+/// reset already.
+#[track_caller]
+fn accept_of(listener: &TcpListener, mut opened: &TcpStream, what: &str) -> TcpStream {
+    opened.write_all(what.as_bytes()).unwrap();
+    loop {
+        let dialled = accept(listener);
+        dialled.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut heard = vec![0; what.len()];
+        match (&dialled).read_exact(&mut heard) {
+            Ok(()) => {
+                assert_eq!(String::from_utf8_lossy(&heard), what);
+                return dialled;
+            }
+            Err(error) => assert_ne!(error.kind(), ErrorKind::WouldBlock, "nothing was heard"),
+        }
+    }
+}
+
 /// With `--absent refuse` the port is open exactly while the target listens.
 fn refused_while_absent(option: &str) {
     let setting = Setting::loopback();
@@ -120,8 +142,7 @@ fn refused_while_absent(option: &str) {
     for round in 0..2 {
         let listener = setting.debuggee.listen(target);
         let opened = eventually("open port", || setting.ide.try_connect(port).ok());
-        let dialled = accept(&listener);
-        say(&opened, &dialled, &format!("round {round}"));
+        let dialled = accept_of(&listener, &opened, &format!("round {round}"));
         drop(listener);
         eventually("refusal", refused);
         // What stands is not touched.
