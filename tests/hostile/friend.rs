@@ -4,9 +4,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use p2pdbg::{
     meeting::{Meeting, MeetingCommand, MeetingConfig, MeetingEvent, Met, Whom},
-    net::changes::Changes,
+    net::{changes::Changes, stun_servers::FurtherServers},
     path::{OverTcp, PathCommand, PathEvent, PathSocket, Paths, Search},
     peer_name::PeerName,
+    policy::PathPolicy,
     rendezvous::{TcpRoute, Transports},
     traversal::Traversal,
 };
@@ -53,6 +54,11 @@ impl Friend {
             name: PeerName::nearest("friend"),
             whom: Whom::CodeMaker(code),
             changes: changes.clone(),
+            // Its own search begins below, so the meeting begins none.
+            path: PathPolicy::Relay,
+            traversal: Traversal::default(),
+            search_lock: "/nowhere/search.lock".into(),
+            further_stun: Arc::new(FurtherServers::default()),
         });
         let met = loop {
             match meeting.event().await.expect("the meeting goes on") {
@@ -79,6 +85,7 @@ impl Friend {
             },
             // There is no such directory, so nobody else holds it.
             lock: "/nowhere/search.lock".into(),
+            authenticated: true,
         }));
         let (socket, listener) = loop {
             tokio::select! {
