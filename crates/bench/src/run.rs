@@ -98,18 +98,19 @@ pub(crate) fn main() -> Result<()> {
             Ok(row) => {
                 println!("{}", document::row(&row));
                 results.rows.push(row);
+                if !partial {
+                    // What was measured is kept, whatever becomes of the rest.
+                    fs::create_dir_all(options.docs.join("bench"))?;
+                    fs::write(&json, serde_json::to_string_pretty(&results)? + "\n")
+                        .with_context(|| format!("cannot write {}", json.display()))?;
+                    document::write(&results, &options.docs)?;
+                }
             }
             Err(error) => eprintln!("row {number} failed: {error:#}"),
         }
     }
     println!("{}", document::targets(&results));
-    if partial {
-        return Ok(());
-    }
-    fs::create_dir_all(options.docs.join("bench"))?;
-    fs::write(&json, serde_json::to_string_pretty(&results)? + "\n")
-        .with_context(|| format!("cannot write {}", json.display()))?;
-    document::write(&results, &options.docs)
+    Ok(())
 }
 
 fn command() -> String {

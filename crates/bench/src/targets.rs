@@ -68,13 +68,13 @@ pub(crate) fn judge(results: &Results) -> Vec<Judged> {
     );
     for (debugger, rtt, most) in [
         ("debugpy --connect", "RTT 0 ms", 0.5),
-        ("debugpy --connect", "RTT 20 ms", 0.5),
+        ("debugpy --connect", "RTT 10 ms", 0.5),
         ("pydevd", "RTT 0 ms", 0.5),
-        ("pydevd", "RTT 20 ms", 0.5),
+        ("pydevd", "RTT 10 ms", 0.5),
         ("debugpy --listen", "RTT 0 ms", 1.0),
-        ("debugpy --listen", "RTT 20 ms", 1.0),
+        ("debugpy --listen", "RTT 10 ms", 1.0),
         ("gdb", "RTT 0 ms", 1.0),
-        ("gdb", "RTT 20 ms", 1.0),
+        ("gdb", "RTT 10 ms", 1.0),
     ] {
         let step = |who| results.median(4, STEP, &format!("{debugger}, {who}"), rtt);
         let target = format!("a step, {debugger}, {rtt}: ≤ {most} of ssh -L's");

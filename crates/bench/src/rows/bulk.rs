@@ -14,7 +14,7 @@ const ABOUT: f64 = 0.7;
 pub(super) fn run(context: &mut Context) -> Result<Row> {
     let how = "on a veth; as many bytes as take about 0.7 s, until the last is known to have arrived; each way in turns";
     let mut row = Row::new(2, "Bulk", how);
-    let rounds = context.rounds(7, 3);
+    let rounds = context.rounds(5, 3);
     let near = context.near()?;
     let mut connections = Vec::new();
     for carrier in &near.carriers {

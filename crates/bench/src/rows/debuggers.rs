@@ -60,11 +60,11 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
         bail!("debugpy and pydevd-pycharm are not installed; run scripts/install-test-tools");
     };
     let rtts: &[u64] = if context.quick {
-        &[0, 20]
+        &[0, 10]
     } else {
-        &[0, 10, 20, 40, 100]
+        &[0, 10, 40, 100]
     };
-    let rounds = context.rounds(2, 1);
+    let rounds = context.rounds(1, 1);
     for rtt in rtts {
         let link = Impairments::delayed(Duration::from_millis(*rtt) / 4);
         let site = Site::far(&context.tools, link, Duration::ZERO)?;

@@ -21,14 +21,14 @@ use crate::{
 const OTHER: &str = "other";
 
 pub(super) fn run(context: &mut Context) -> Result<Row> {
-    let how = "peers: paired, direct, one forward open, nobody connected, 20 s; rendezvous: so many listeners registered \
-               and idle, 20 s, its limits for strangers raised (`p2pdbg-bench serve`); % of one core";
+    let how = "peers: paired, direct, one forward open, nobody connected, 10 s; rendezvous: so many listeners registered \
+               and idle, 10 s, its limits for strangers raised (`p2pdbg-bench serve`); % of one core";
     let mut row = Row::new(8, "Cost of being idle", how);
     let site = Site::near(&context.tools)?;
     let window = if context.quick {
         Duration::from_secs(5)
     } else {
-        Duration::from_secs(20)
+        Duration::from_secs(10)
     };
     peers(&mut row, &site, window)?;
     let crowds: &[usize] = if context.quick {

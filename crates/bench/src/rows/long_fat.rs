@@ -25,8 +25,8 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
         (
             LOSSY,
             Impairments::delayed(ms(20)).with_loss(0.01),
-            8 << 20,
-            5,
+            3 << 19,
+            3,
         ),
         (
             "RTT 100 ms, 1 Gbit/s",
@@ -34,7 +34,7 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
                 .with_rate(1_000_000_000)
                 .with_queue(6 << 20),
             100 << 20,
-            3,
+            2,
         ),
     ];
     for (name, impairments, length, rounds) in cases {

@@ -23,7 +23,7 @@ const PORTION: usize = 64 << 20;
 pub(super) fn run(context: &mut Context) -> Result<Row> {
     let how = "on a veth; two connections of one session, one pouring from the debuggee's end all the time; each way in turns";
     let mut row = Row::new(3, "Ping-pong under bulk", how);
-    let rounds = context.rounds(5, 2);
+    let rounds = context.rounds(4, 2);
     let near = context.near()?;
     for _ in 0..rounds {
         for carrier in &near.carriers {

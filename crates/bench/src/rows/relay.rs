@@ -23,7 +23,12 @@ use super::{
     names::{LATENCY, RELAY_COST},
 };
 use crate::{
-    crowd::Strangers, process::Process, results::Row, site::Site, stats::percentile, vitals::Vitals,
+    crowd::{Stranger, Strangers},
+    process::Process,
+    results::Row,
+    site::Site,
+    stats::percentile,
+    vitals::Vitals,
 };
 
 /// What QUIC's first byte looks like.
@@ -51,7 +56,7 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
                 row.add(RELAY_COST, &line, "packets", packets / cpu);
             }
             if sessions == 1 {
-                let [a, b] = &legs[0];
+                let [a, b] = &legs.sockets[0];
                 let relayed = ping(a, b, relay, relay)?;
                 let (to_b, to_a) = (b.local_addr()?, a.local_addr()?);
                 let ip = site.ide.ip();
@@ -65,14 +70,20 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
     Ok(row)
 }
 
-type Legs = Vec<[UdpSocket; 2]>;
+/// Sessions, with both legs of each bound to sockets; and what keeps them alive.
+struct Legs {
+    sockets: Vec<[UdpSocket; 2]>,
+    _members: [Stranger; 2],
+    _strangers: Strangers,
+    _runtime: tokio::runtime::Runtime,
+}
 
-/// Sessions, with both legs of each bound to sockets.
 fn legs(url: &RendezvousUrl, relay: SocketAddr, sessions: usize) -> Result<Legs> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()?;
-    let grants: Vec<[LegGrant; 2]> = runtime.block_on(async {
+    let (grants, members, strangers) = runtime.block_on(async {
         let strangers = Strangers::new(url)?;
         let key = url.access_key.clone().context("no access key")?;
         let mut listener = strangers.greet(0, Credential::AccessKey(key)).await?;
@@ -84,12 +95,17 @@ fn legs(url: &RendezvousUrl, relay: SocketAddr, sessions: usize) -> Result<Legs>
             let ours = listener.introduced().await?.leg;
             grants.push([ours, connector.introduced().await?.leg]);
         }
-        // A member that is lost leaves its legs for a while, which is longer than this takes.
-        anyhow::Ok(grants)
+        anyhow::Ok((grants, [listener, connector], strangers))
     })?;
-    let bind = |grant: &LegGrant| bind(relay, grant);
-    let both = grants.iter().map(|[a, b]| Ok([bind(a)?, bind(b)?]));
-    both.collect()
+    let both = grants
+        .iter()
+        .map(|[a, b]| Ok([bind(relay, a)?, bind(relay, b)?]));
+    Ok(Legs {
+        sockets: both.collect::<Result<_>>()?,
+        _members: members,
+        _strangers: strangers,
+        _runtime: runtime,
+    })
 }
 
 fn bind(relay: SocketAddr, grant: &LegGrant) -> Result<UdpSocket> {
@@ -99,7 +115,8 @@ fn bind(relay: SocketAddr, grant: &LegGrant) -> Result<UdpSocket> {
         let mut buffer = [0; 128];
         socket.send_to(&frame.encode(), relay)?;
         let (length, _) = socket.recv_from(&mut buffer)?;
-        Ok(RelayFrame::decode(&buffer[..length])?)
+        RelayFrame::decode(&buffer[..length])
+            .with_context(|| format!("{:02x?}", &buffer[..length.min(20)]))
     };
     let leg = grant.leg;
     let RelayFrame::Challenge { cookie, .. } = ask(&RelayFrame::Bind { leg })? else {
@@ -119,14 +136,14 @@ fn flood(
     relay: SocketAddr,
     size: usize,
 ) -> Result<(f64, f64, f64)> {
-    let state = UdpSocketState::new((&legs[0][0]).into())?;
+    let state = UdpSocketState::new((&legs.sockets[0][0]).into())?;
     let segments = state.max_gso_segments().min(10);
     let batch = vec![QUIC; size * segments];
     let (cpu_before, relayed_before) = (Vitals::of(server.id())?.cpu_s, relayed(server)?);
     let until = Instant::now() + Duration::from_secs(1);
     while Instant::now() < until {
-        for [from, to] in legs.iter() {
-            for _ in 0..(64 / legs.len()).max(1) {
+        for [from, _] in &legs.sockets {
+            for _ in 0..(64 / legs.sockets.len()).max(1) {
                 let transmit = Transmit {
                     destination: relay,
                     ecn: None,
@@ -138,7 +155,6 @@ fn flood(
                 let _ = state.try_send(from.into(), &transmit);
             }
             // Nobody reads: a full receive buffer drops what comes, and costs the relay the same.
-            let _ = to;
         }
     }
     let (cpu, counted) = (Vitals::of(server.id())?.cpu_s, relayed(server)?);

@@ -32,9 +32,9 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
         (200, true),
     ] {
         let rounds = if rtt == 200 {
-            context.rounds(5, 1)
+            context.rounds(3, 1)
         } else {
-            context.rounds(9, 2)
+            context.rounds(7, 2)
         };
         let delay = Duration::from_millis(rtt) / 4;
         let public = if between { Duration::ZERO } else { delay };
