@@ -21,6 +21,9 @@ struct Options {
     /// Only these rows (1 to 8); nothing is written to docs
     #[arg(long, value_name = "ROW", value_parser = clap::value_parser!(u8).range(1..=8))]
     only: Vec<u8>,
+    /// Measure these rows once more, in the place of what the last run found
+    #[arg(long, value_name = "ROW", value_parser = clap::value_parser!(u8).range(1..=8))]
+    again: Vec<u8>,
     /// Where cargo installed the programs that are compared
     #[arg(long, value_name = "DIR", default_value = "target/bench-tools")]
     tools: PathBuf,
@@ -87,10 +90,17 @@ pub(crate) fn main() -> Result<()> {
         versions: tools.versions(),
         rows: Vec::new(),
     };
+    if !options.again.is_empty() {
+        results = serde_json::from_str(&fs::read_to_string(&json)?)?;
+        results
+            .rows
+            .retain(|row| !options.again.contains(&row.number));
+    }
     let partial = options.quick || !options.only.is_empty() || options.other.is_some();
     let mut context = Context::new(tools, options.quick);
     for number in rows::ALL {
-        if !options.only.is_empty() && !options.only.contains(&number) {
+        let chosen = [&options.only[..], &options.again[..]].concat();
+        if !chosen.is_empty() && !chosen.contains(&number) {
             continue;
         }
         eprintln!("row {number} …");
@@ -98,6 +108,7 @@ pub(crate) fn main() -> Result<()> {
             Ok(row) => {
                 println!("{}", document::row(&row));
                 results.rows.push(row);
+                results.rows.sort_by_key(|row| row.number);
                 if !partial {
                     // What was measured is kept, whatever becomes of the rest.
                     fs::create_dir_all(options.docs.join("bench"))?;

@@ -64,7 +64,7 @@ impl Site {
 
     fn of(lab: Lab, hosts: [Host; 3], tools: &Tools) -> Result<Self> {
         let [ide, debuggee, public] = hosts;
-        let service = traffic::serve(&debuggee)?;
+        let service = traffic::serve(&debuggee, None)?;
         Ok(Self {
             service,
             ide,

@@ -129,7 +129,7 @@ pub(crate) fn judge(results: &Results) -> Vec<Judged> {
             AtMost(41.0),
         );
     }
-    let cost = results.median(7, RELAY_COST, "1,200 B, 1 session", "Gbit");
+    let cost = results.median(7, RELAY_COST, "1200 B, 1 session", "Gbit");
     value(
         "relay, 1,200 B: ≥ 2 Gbit/s per core",
         cost,

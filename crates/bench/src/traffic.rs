@@ -32,9 +32,14 @@ pub(crate) enum Way {
     Down,
 }
 
-/// Serves on every address of a node until the process ends; gives the port.
-pub(crate) fn serve(node: &Node) -> Result<u16> {
+/// Serves on every address of a node until the process ends; gives the port. With the congestion control of that name,
+/// or the kernel's own choice.
+pub(crate) fn serve(node: &Node, congestion: Option<&str>) -> Result<u16> {
     let listener = node.tcp_listener((Ipv4Addr::UNSPECIFIED, 0))?;
+    if let Some(name) = congestion {
+        // Connections inherit it.
+        socket2::SockRef::from(&listener).set_tcp_congestion(name.as_bytes())?;
+    }
     let port = listener.local_addr()?.port();
     std::thread::spawn(move || accept(&listener));
     Ok(port)

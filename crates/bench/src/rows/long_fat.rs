@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(super) fn run(context: &mut Context) -> Result<Row> {
-    let how = "one connection, from the debuggee's end, over shaped links; in turns";
+    let how = "one connection, from the debuggee's end, over shaped links; in turns. Raw TCP with cubic; ssh with the kernel's own choice";
     let mut row = Row::new(6, "Long, fat and lossy", how);
     let ms = Duration::from_millis;
     // The loss is on one of the two links, in both directions.
@@ -43,22 +43,21 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
         site.debuggee.link().impair(impairments)?;
         let kinds = [Kind::Raw, Kind::Ssh, Kind::Dumbpipe, Kind::Direct];
         let carriers = Carrier::all(&site, &kinds, site.service);
+        let cubic = traffic::serve(&site.debuggee, Some("cubic"))?;
+        // Where the kernel has it.
+        let bbr = &traffic::serve(&site.debuggee, Some("bbr"));
         for _ in 0..rounds {
             for carrier in &carriers {
-                let mut stream = carrier.connect(&site)?;
+                let mut stream = match carrier.kind {
+                    // The end that sends decides.
+                    Kind::Raw => site.connect(site.debuggee.ip(), cubic)?,
+                    _ => carrier.connect(&site)?,
+                };
                 measure(&mut row, name, carrier.kind.name(), &mut stream, length)?;
             }
-            site.debuggee
-                .sysctl("ipv4/tcp_congestion_control", "bbr")
-                .ok();
-            let current = site
-                .debuggee
-                .enter(|| std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control"))??;
-            if current.trim() == "bbr" {
-                let mut stream = carriers[0].connect(&site)?;
+            if let Ok(port) = bbr {
+                let mut stream = site.connect(site.debuggee.ip(), *port)?;
                 measure(&mut row, name, "raw TCP with BBR", &mut stream, length)?;
-                site.debuggee
-                    .sysctl("ipv4/tcp_congestion_control", "cubic")?;
             }
         }
     }

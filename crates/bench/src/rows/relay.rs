@@ -112,7 +112,7 @@ fn bind(relay: SocketAddr, grant: &LegGrant) -> Result<UdpSocket> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.set_read_timeout(Some(Duration::from_secs(5)))?;
     let ask = |frame: &RelayFrame| -> Result<RelayFrame> {
-        let mut buffer = [0; 128];
+        let mut buffer = [0; 2_048];
         socket.send_to(&frame.encode(), relay)?;
         let (length, _) = socket.recv_from(&mut buffer)?;
         RelayFrame::decode(&buffer[..length])
