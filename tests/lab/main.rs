@@ -12,6 +12,7 @@ mod matrix;
 mod narrow;
 mod proxy;
 mod reasons;
+mod shared_nat;
 mod udp_blocked;
 
 use std::time::Duration;

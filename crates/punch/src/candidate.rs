@@ -123,11 +123,14 @@ pub(crate) fn rank(technique: Technique) -> u8 {
 /// The peer's candidates that this end will check, in their order: usable, each once, at most `most`.
 ///
 /// An IPv6 link-local address is tried on every interface of ours that has one, since the peer's scope says nothing
-/// here. A loopback address is tried only if the driver named one of ours.
+/// here; these come last, so that a crowd of interfaces at either end pushes out nothing else. A loopback address is tried only if the driver named one of ours.
 pub(crate) fn accept(claimed: &[Candidate], local: &[LocalAddress], most: usize) -> Vec<Candidate> {
     let loopback_allowed = local.iter().any(|l| l.ip.is_loopback());
     let mut accepted: Vec<Candidate> = Vec::new();
-    for candidate in claimed {
+    let multiplies = |c: &Candidate| c.address.is_ipv6() && is_link_local(c.address.ip());
+    let (scoped, plain): (Vec<Candidate>, Vec<Candidate>) =
+        claimed.iter().copied().partition(multiplies);
+    for candidate in plain.into_iter().chain(scoped) {
         let address = canonical(candidate.address);
         if !is_usable(address) || (address.ip().is_loopback() && !loopback_allowed) {
             continue;
@@ -248,10 +251,24 @@ mod tests {
             addresses,
             [
                 "127.0.0.1:7".parse().unwrap(),
-                scoped,
-                "192.0.2.1:7".parse().unwrap()
+                "192.0.2.1:7".parse().unwrap(),
+                scoped
             ]
         );
+    }
+
+    #[test]
+    fn a_crowd_of_link_local_addresses_pushes_nothing_else_out() {
+        let scopes = (1..=10).map(|scope_id| LocalAddress {
+            ip: "fe80::1".parse().unwrap(),
+            scope_id,
+        });
+        let scopes: Vec<LocalAddress> = scopes.collect();
+        let crowd = (2..12).map(|n| claim(&format!("[fe80::{n}]:7")));
+        let claims: Vec<Candidate> = crowd.chain([claim("192.0.2.1:7")]).collect();
+        let accepted = accept(&claims, &scopes, 24);
+        assert_eq!(accepted.len(), 24);
+        assert_eq!(accepted[0], claim("192.0.2.1:7"));
     }
 
     #[test]

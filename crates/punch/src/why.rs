@@ -26,6 +26,8 @@ pub enum Obstacle {
     SymmetricHere,
     /// The NAT there gives every connection another port, and the search for it failed.
     SymmetricThere,
+    /// Both ends are behind one NAT, and neither that nor their own networks lead packets from one to the other.
+    NoHairpin,
     /// Both ends look easy and yet no check got through: a firewall, or a NAT that behaves otherwise towards peers.
     Filtered,
     /// The peer named no address that this end can reach.
@@ -55,6 +57,9 @@ impl Obstacle {
             }
             Self::SymmetricThere => {
                 "IPv6 at both ends, or UPnP or a forwarded UDP port on the peer's router"
+            }
+            Self::NoHairpin => {
+                "IPv6 at both ends, or both on one network where hosts reach each other, or one behind another NAT"
             }
             Self::Filtered => {
                 "a firewall rule that lets UDP in at either end, or IPv6 at both ends"
@@ -90,6 +95,9 @@ impl fmt::Display for Obstacle {
             Self::SymmetricThere => f.write_str(
                 "the peer's NAT uses another port for every connection, and it was not found",
             ),
+            Self::NoHairpin => f.write_str(
+                "both ends are behind one NAT, which leads no packets from one to the other (no hairpinning)",
+            ),
             Self::Filtered => f.write_str("no packet got through, though neither NAT looks hard"),
             Self::NoCommonFamily => f.write_str("one end has only IPv4 and the other only IPv6"),
             Self::TunnelFails => {
@@ -104,7 +112,7 @@ impl fmt::Display for Obstacle {
 mod tests {
     use super::*;
 
-    const ALL: [Obstacle; 13] = [
+    const ALL: [Obstacle; 14] = [
         Obstacle::WaitingForPeer,
         Obstacle::Gathering,
         Obstacle::Trying { attempt: 1 },
@@ -114,6 +122,7 @@ mod tests {
         Obstacle::BothSymmetric,
         Obstacle::SymmetricHere,
         Obstacle::SymmetricThere,
+        Obstacle::NoHairpin,
         Obstacle::Filtered,
         Obstacle::NoCommonFamily,
         Obstacle::TunnelFails,

@@ -459,6 +459,22 @@ fn two_homes_behind_one_carrier_meet_through_its_hairpin() {
 }
 
 #[test]
+fn two_homes_behind_one_carrier_that_does_not_hairpin_are_told_that_this_is_why() {
+    let nat = NatKind::PORT_RESTRICTED;
+    let mut simulation = Scenario::shared_carrier(nat, nat).build();
+    simulation.start();
+    assert!(!simulation.run_until(20 * S, Simulation::is_direct));
+    for n in 0..2 {
+        let why = simulation
+            .peer(n)
+            .engine
+            .why_relayed()
+            .expect("it is relayed");
+        assert!(why.to_string().contains("hairpin"), "{why}");
+    }
+}
+
+#[test]
 fn a_change_of_network_that_changes_nothing_keeps_the_path() {
     for which in 0..2 {
         let mut simulation = direct(&Scenario::new(

@@ -370,6 +370,8 @@ impl Engine {
         if !(here.answered && there.answered || here.answered_v6 && there.answered_v6) {
             return Obstacle::NoCommonFamily;
         }
+        let translated = ![here.mapping, there.mapping].contains(&Mapping::Untranslated);
+        let one_nat = translated && here.external.iter().any(|ip| there.external.contains(ip));
         match (
             here.mapping == Mapping::Dependent,
             there.mapping == Mapping::Dependent,
@@ -377,6 +379,7 @@ impl Engine {
             (true, true) => Obstacle::BothSymmetric,
             (true, false) => Obstacle::SymmetricHere,
             (false, true) => Obstacle::SymmetricThere,
+            (false, false) if one_nat => Obstacle::NoHairpin,
             (false, false) => Obstacle::Filtered,
         }
     }
