@@ -24,7 +24,11 @@ use quinn::{
 };
 use tokio::sync::mpsc;
 
-use super::detour::{Detour, Room};
+use super::{
+    clat::Clat,
+    detour::{Detour, Room},
+    nat64::Nat64,
+};
 
 /// A datagram that is not QUIC.
 #[derive(Debug)]
@@ -47,29 +51,36 @@ pub struct MuxSocket {
     /// The same socket once more, for its options.
     options: UdpSocket,
     others: mpsc::Sender<Datagram>,
+    /// Of a socket for IPv4: its IPv6 side, where IPv4 is reached through a NAT64.
+    clat: Option<Clat>,
     detour: Detour,
     /// Whose turn it is to be received from first: the detour's?
     detour_first: AtomicBool,
 }
 
 impl MuxSocket {
-    /// Wraps a bound socket. What is not QUIC goes to `others`, as long as an endpoint polls the socket.
+    /// Wraps a bound socket. What is not QUIC goes to `others`, as long as an endpoint polls the socket. Where IPv4 is
+    /// reached through a NAT64, a socket for IPv4 makes use of it.
     ///
     /// # Errors
     /// If the operating system refuses to register or to duplicate the socket.
     pub fn new(
         socket: UdpSocket,
         id: SocketId,
+        nat64: &Nat64,
         others: mpsc::Sender<Datagram>,
     ) -> io::Result<Arc<Self>> {
         socket.set_nonblocking(true)?;
         let options = socket.try_clone()?;
+        let is_v4 = socket.local_addr()?.is_ipv4();
+        let clat = is_v4.then(|| Clat::new(nat64.clone()));
         let quic = TokioRuntime.wrap_udp_socket(socket)?;
         Ok(Arc::new(Self {
             id,
             quic,
             options,
             others,
+            clat,
             detour: Detour::new(),
             detour_first: AtomicBool::new(false),
         }))
@@ -91,6 +102,9 @@ impl MuxSocket {
             segment_size: None,
             src_ip: None,
         };
+        if let Some(sent) = self.by_nat64(&transmit, ttl) {
+            return sent;
+        }
         let Some(ttl) = ttl else {
             return self.quic.try_send(&transmit);
         };
@@ -115,13 +129,22 @@ impl MuxSocket {
         &self.detour
     }
 
+    /// Sends what is to go through a NAT64; `None` for what is not.
+    fn by_nat64(&self, transmit: &Transmit<'_>, hops: Option<u8>) -> Option<io::Result<()>> {
+        self.clat.as_ref()?.send(transmit, hops)
+    }
+
     fn poll_udp(
         &self,
         cx: &mut Context<'_>,
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let received = ready!(self.quic.poll_recv(cx, bufs, meta))?;
+        let received = match (self.quic.poll_recv(cx, bufs, meta), &self.clat) {
+            (Poll::Ready(received), _) => received?,
+            (Poll::Pending, Some(clat)) => ready!(clat.poll_recv(cx, bufs, meta))?,
+            (Poll::Pending, None) => return Poll::Pending,
+        };
         for (batch, meta) in bufs.iter_mut().zip(meta.iter_mut()).take(received) {
             self.keep_quic(batch, meta);
         }
@@ -169,6 +192,7 @@ impl AsyncUdpSocket for MuxSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
         Box::pin(Writable {
             udp: Arc::clone(&self.quic).create_io_poller(),
+            clat: None,
             mux: self,
             room: None,
         })
@@ -178,7 +202,10 @@ impl AsyncUdpSocket for MuxSocket {
         if let Some(taken) = self.detour.take(transmit) {
             return taken;
         }
-        self.quic.try_send(transmit)
+        match self.by_nat64(transmit, None) {
+            Some(sent) => sent,
+            None => self.quic.try_send(transmit),
+        }
     }
 
     fn poll_recv(
@@ -222,6 +249,8 @@ impl AsyncUdpSocket for MuxSocket {
 struct Writable {
     mux: Arc<MuxSocket>,
     udp: Pin<Box<dyn UdpPoller>>,
+    /// Once the IPv6 side has been used.
+    clat: Option<Pin<Box<dyn UdpPoller>>>,
     room: Option<Room>,
 }
 
@@ -235,6 +264,14 @@ impl UdpPoller for Writable {
     fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         ready!(this.mux.detour.poll_room(cx, &mut this.room));
+        if let Some(clat) = this.mux.clat.as_ref().filter(|clat| clat.is_used()) {
+            if this.clat.is_none() {
+                this.clat = clat.poller();
+            }
+            if let Some(poller) = &mut this.clat {
+                return poller.as_mut().poll_writable(cx);
+            }
+        }
         this.udp.as_mut().poll_writable(cx)
     }
 }
@@ -258,7 +295,7 @@ mod tests {
         let (others, received) = mpsc::channel(8);
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         (
-            MuxSocket::new(socket, SocketId(0), others).unwrap(),
+            MuxSocket::new(socket, SocketId(0), &Nat64::default(), others).unwrap(),
             received,
         )
     }

@@ -9,6 +9,7 @@ use std::{
 use p2pdbg_punch::{Config, Engine, Event, Family, Input, Obstacle, Output, SocketId};
 use p2pdbg_wire::relay::is_relay_frame;
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     OverTcp, PathCommand, PathEvent, PathSocket, Search, permit::Permit, relaying::Relaying,
@@ -18,6 +19,7 @@ use crate::{
         changes::{Changes, Reason},
         interfaces::local_addresses,
         mux::Datagram,
+        nat64::Nat64,
     },
     portmap::PortMapper,
 };
@@ -41,6 +43,9 @@ pub(super) struct Driver {
     /// Whether the rendezvous is on this host, and the peer may be too.
     on_this_host: bool,
     changes: Changes,
+    nat64: Nat64,
+    /// Looks whether there is a NAT64.
+    looking: Option<AbortOnDropHandle<()>>,
     mapper: Option<PortMapper>,
     permit: Option<Permit>,
     /// Whether the gateway may be asked for a mapping.
@@ -63,6 +68,8 @@ impl Driver {
             others,
             report,
             seed,
+            nat64: over_tcp.route.nat64().clone(),
+            looking: None,
             relaying: Relaying::new(over_tcp),
             engine: None,
             peer_seen: Vec::new(),
@@ -82,6 +89,8 @@ impl Driver {
         mut commands: mpsc::Receiver<PathCommand>,
     ) {
         let mut changes = self.changes.subscribe();
+        let mut nat64 = self.nat64.subscribe();
+        self.look_for_nat64();
         loop {
             let timeout = self.poll_timeout();
             tokio::select! {
@@ -96,7 +105,12 @@ impl Driver {
                     self.tell_engine(Input::MappedPort { socket, external });
                 }
                 () = sleep_until(timeout) => self.handle_timeout(),
-                reason = changes.changed() => self.on_network_changed(reason),
+                reason = changes.changed() => {
+                    self.look_for_nat64();
+                    self.on_network_changed(reason);
+                }
+                // All of IPv4 is reached by another way than before.
+                Ok(()) = nat64.changed() => self.on_network_changed(Reason::Network),
             }
             if !self.flush().await {
                 break;
@@ -238,6 +252,12 @@ impl Driver {
         }
     }
 
+    fn look_for_nat64(&mut self) {
+        let nat64 = self.nat64.clone();
+        let looking = tokio::spawn(async move { nat64.look_again().await });
+        self.looking = Some(AbortOnDropHandle::new(looking));
+    }
+
     /// Whatever stood may not stand any more, with the same addresses too.
     fn on_network_changed(&mut self, reason: Reason) {
         tracing::debug!(?reason, "looking at all paths again");
@@ -337,7 +357,7 @@ impl Driver {
             Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
             Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
         };
-        match PathSocket::open(id, any, self.others.clone()) {
+        match PathSocket::open(id, any, &self.nat64, self.others.clone()) {
             Ok(socket) => {
                 let local = SocketAddr::new(any, socket.port);
                 self.sockets.insert(id, socket);

@@ -168,7 +168,7 @@ impl Paths {
     /// If this host has no UDP at all.
     pub fn open(seed: [u8; 32], changes: &Changes, over_tcp: OverTcp) -> std::io::Result<Self> {
         let (others, datagrams) = mpsc::channel(driver::DATAGRAMS);
-        let sockets = PathSocket::open_both(&others)?;
+        let sockets = PathSocket::open_both(over_tcp.route.nat64(), &others)?;
         let (commands, receiver) = mpsc::channel(QUEUE);
         let (report, events) = mpsc::channel(QUEUE);
         let changes = changes.clone();

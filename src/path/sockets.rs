@@ -2,22 +2,22 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
 use p2pdbg_punch::SocketId;
 use quinn::{Endpoint, ServerConfig, TokioRuntime};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
 use crate::{
-    net::mux::{Datagram, MuxSocket},
+    net::{
+        clat::bind,
+        mux::{Datagram, MuxSocket},
+        nat64::Nat64,
+    },
     tunnel::TunnelConfig,
 };
-
-/// The operating system gives less by default than a fast path has in flight, in bytes.
-const BUFFER: usize = 4 << 20;
 
 /// The socket for IPv4.
 pub(super) const V4: SocketId = SocketId(0);
@@ -43,22 +43,15 @@ impl PathSocket {
     ///
     /// # Errors
     /// If this host does not have the address family, or the operating system refuses.
-    pub fn open(id: SocketId, family: IpAddr, others: mpsc::Sender<Datagram>) -> io::Result<Self> {
-        let domain = match family {
-            IpAddr::V4(_) => Domain::IPV4,
-            IpAddr::V6(_) => Domain::IPV6,
-        };
-        let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
-        if family.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        // The kernel caps these; less only costs throughput.
-        let _ = socket.set_recv_buffer_size(BUFFER);
-        let _ = socket.set_send_buffer_size(BUFFER);
-        socket.bind(&SocketAddr::new(family, 0).into())?;
-        let socket = UdpSocket::from(socket);
+    pub fn open(
+        id: SocketId,
+        family: IpAddr,
+        nat64: &Nat64,
+        others: mpsc::Sender<Datagram>,
+    ) -> io::Result<Self> {
+        let socket = bind(family)?;
         let port = socket.local_addr()?.port();
-        let mux = MuxSocket::new(socket, id, others)?;
+        let mux = MuxSocket::new(socket, id, nat64, others)?;
         let endpoint = Endpoint::new_with_abstract_socket(
             TunnelConfig::endpoint(),
             None,
@@ -77,9 +70,9 @@ impl PathSocket {
     ///
     /// # Errors
     /// If this host has neither address family.
-    pub fn open_both(others: &mpsc::Sender<Datagram>) -> io::Result<Vec<Self>> {
-        let v4 = Self::open(V4, Ipv4Addr::UNSPECIFIED.into(), others.clone());
-        let v6 = Self::open(V6, Ipv6Addr::UNSPECIFIED.into(), others.clone());
+    pub fn open_both(nat64: &Nat64, others: &mpsc::Sender<Datagram>) -> io::Result<Vec<Self>> {
+        let v4 = Self::open(V4, Ipv4Addr::UNSPECIFIED.into(), nat64, others.clone());
+        let v6 = Self::open(V6, Ipv6Addr::UNSPECIFIED.into(), nat64, others.clone());
         match (v4, v6) {
             (Err(error), Err(_)) => Err(error),
             (v4, v6) => Ok(v4.into_iter().chain(v6).collect()),

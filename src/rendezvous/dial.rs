@@ -82,7 +82,8 @@ pub(super) async fn dial(
                 for &address in &addresses {
                     if let Some(config) = &config {
                         let (url, config) = (url.without_key(), config.clone());
-                        race.begin(delay, async move { quic::dial(&url, address, config).await });
+                        let nat64 = route.nat64().clone();
+                        race.begin(delay, async move { quic::dial(&url, address, &nat64, config).await });
                     }
                     if !route.has_proxy() {
                         race.begin_tcp(route, Some(address), by_tcp_after + delay);

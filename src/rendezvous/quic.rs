@@ -14,7 +14,7 @@ use quinn::{
 };
 
 use super::{LinkError, connection::Carrier, dial::HANDSHAKE};
-use crate::report::Untrusted;
+use crate::{net::nat64::Nat64, report::Untrusted};
 
 /// Before the first measurement: repeats a lost first packet after 0.3 s rather than after 1 s.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
@@ -46,21 +46,23 @@ pub(super) fn client_config(url: &RendezvousUrl) -> anyhow::Result<ClientConfig>
     Ok(config)
 }
 
-/// Shakes hands with what answers at an address.
+/// Shakes hands with what answers at an address, through a NAT64 if there is no other way to it.
 pub(super) async fn dial(
     url: &RendezvousUrl,
     address: SocketAddr,
+    nat64: &Nat64,
     config: ClientConfig,
 ) -> Result<(Carrier, Option<SocketAddr>), LinkError> {
     let authority = url.authority();
     let local = |e: &dyn std::fmt::Display| LinkError::Local(e.to_string());
-    let socket = bind(address).map_err(|e| local(&e))?;
+    let target = nat64.target(address).await;
+    let socket = bind(target).map_err(|e| local(&e))?;
     let mut endpoint_config = EndpointConfig::default();
     endpoint_config.grease_quic_bit(false);
     let endpoint = Endpoint::new(endpoint_config, None, socket, Arc::new(TokioRuntime))
         .map_err(|e| local(&e))?;
     let connecting = endpoint
-        .connect_with(config, address, &url.host)
+        .connect_with(config, target, &url.host)
         .map_err(|e| local(&e))?;
     match tokio::time::timeout(HANDSHAKE, connecting).await {
         Ok(Ok(connection)) => Ok((Carrier::Quic(connection, endpoint), Some(address))),

@@ -14,7 +14,7 @@ use super::{
     dial::HANDSHAKE,
     proxy::{NotAProxy, Proxy},
 };
-use crate::report::Untrusted;
+use crate::{net::nat64::Nat64, report::Untrusted};
 
 /// The system asks whether the other end is there after so much silence, and then in the same rhythm.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -33,6 +33,8 @@ pub struct TcpRoute {
     proxy: Option<Proxy>,
     /// What the environment names as a proxy and is none: told if the rendezvous is not reached without it either.
     unusable: Option<NotAProxy>,
+    /// How it is reached if it has IPv4 and this host has not, by UDP too.
+    nat64: Nat64,
 }
 
 impl TcpRoute {
@@ -47,7 +49,13 @@ impl TcpRoute {
             url,
             proxy,
             unusable,
+            nat64: Nat64::default(),
         }
+    }
+
+    /// How IPv4 is reached where this host has none.
+    pub(crate) fn nat64(&self) -> &Nat64 {
+        &self.nat64
     }
 
     /// Whether a proxy opens the connections, and resolves the name too.
@@ -93,7 +101,8 @@ impl TcpRoute {
             let stream = match (&self.proxy, address) {
                 (Some(proxy), _) => self.through(proxy).await?,
                 (None, Some(address)) => {
-                    let connected = TcpStream::connect(address).await;
+                    let target = self.nat64.target(address).await;
+                    let connected = TcpStream::connect(target).await;
                     connected.map_err(|_| self.unreachable())?
                 }
                 (None, None) => return Err(self.unreachable()),

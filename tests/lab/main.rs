@@ -10,6 +10,7 @@ mod doctor;
 mod harness;
 mod matrix;
 mod narrow;
+mod nat64;
 mod proxy;
 mod reasons;
 mod shared_nat;
