@@ -112,13 +112,21 @@ fn content_length(header: &[u8]) -> Option<u64> {
 pub(crate) struct Ended {
     kept: Vec<u8>,
     too_long: bool,
+    /// Whether the beginning of the message was not seen.
+    beheaded: bool,
 }
 
 impl Ended {
     /// The next message in `bytes`, whose front it takes off, without the byte that ends it; `None` when more is
     /// needed. Of one that is too long, the beginning.
     pub(crate) fn next(&mut self, by: u8, bytes: &mut &[u8]) -> Option<Vec<u8>> {
-        let end = bytes.iter().position(|byte| *byte == by);
+        let mut end = bytes.iter().position(|byte| *byte == by);
+        if self.beheaded {
+            *bytes = &bytes[end.map_or(bytes.len(), |end| end + 1)..];
+            end?;
+            self.beheaded = false;
+            end = bytes.iter().position(|byte| *byte == by);
+        }
         let part = &bytes[..end.unwrap_or(bytes.len())];
         let room = LONGEST.saturating_sub(self.kept.len());
         self.too_long |= part.len() > room;
@@ -137,6 +145,16 @@ impl Ended {
             message.kept.truncate(KEPT_OF_LONG);
         }
         Some(message.kept)
+    }
+}
+
+impl Ended {
+    /// Takes note that something was not seen: the message in which that ends is passed over.
+    pub(crate) fn pass_over(&mut self) {
+        *self = Self {
+            beheaded: true,
+            ..Self::default()
+        };
     }
 }
 
@@ -176,6 +194,16 @@ mod tests {
         assert_eq!(all(&mut framing, &chunk), Ok(vec![vec![]]));
         let next = all(&mut framing, b"Content-Length: 1\r\n\r\n1");
         assert_eq!(next, Ok(vec![b"1".to_vec()]));
+    }
+
+    #[test]
+    fn what_ends_a_gap_is_passed_over_and_the_next_message_is_read() {
+        let mut framing = Ended::default();
+        assert_eq!(framing.next(b'\n', &mut &b"beg"[..]), None);
+        framing.pass_over();
+        let mut bytes = &b"the end of another\nwhole\n"[..];
+        assert_eq!(framing.next(b'\n', &mut bytes), Some(b"whole".to_vec()));
+        assert_eq!(framing.next(b'\n', &mut bytes), None);
     }
 
     #[test]

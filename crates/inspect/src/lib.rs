@@ -226,11 +226,15 @@ impl Inspector {
         }
     }
 
-    /// Takes note that an end wrote so many bytes that were not seen. Inside a long message that does no harm; else
-    /// nothing more can be understood.
+    /// Takes note that an end wrote so many bytes that were not seen. Where messages can be told apart again, inside a
+    /// long one of DAP or at pydevd's next line, that does no harm; else nothing more can be understood.
     pub fn handle_gap(&mut self, from: End, length: u64) {
         let harmless = match &mut self.state {
             State::Dap(dap) => dap.handle_gap(from, length),
+            State::Pydevd(pydevd) => {
+                pydevd.handle_gap(from);
+                true
+            }
             State::Done => true,
             _ => false,
         };

@@ -68,6 +68,14 @@ impl Pydevd {
         }
     }
 
+    /// Passes over what was not seen, and the line in which that ends.
+    pub(crate) fn handle_gap(&mut self, from: End) {
+        match from {
+            End::Ide => self.from_ide.pass_over(),
+            End::Debuggee => self.from_debuggee.pass_over(),
+        }
+    }
+
     fn on_ide(
         &mut self,
         now: Instant,

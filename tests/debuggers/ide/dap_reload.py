@@ -65,6 +65,9 @@ def main() -> None:
                 program = args.root / "shop.py"
                 program.write_text(program.read_text() + "\n# Changed.\n")
                 worker.ended()
+        # As an IDE ends its sessions: the program is to go on.
+        for session in (worker, watcher):
+            session.client.request("disconnect", {"terminateDebuggee": False})
         run.equal("workers", len(set(pids)), 2)
         run.saw(workers=pids)
 
