@@ -51,13 +51,19 @@ fn every_command_line_that_is_shown_parses() {
     let mut seen = 0;
     for (path, text) in documents() {
         let mut fenced = false;
+        let mut shows_a_screen = false;
         for line in text.lines().map(str::trim) {
-            if line.starts_with("```") {
+            if let Some(kind) = line.strip_prefix("```") {
                 fenced = !fenced;
+                shows_a_screen = kind == "text";
             }
             let (line, _) = line.split_once(" #").unwrap_or((line, ""));
             let line = line.trim();
-            if !fenced || !line.starts_with("p2pdbg ") || line.contains(['…', '[', '|', '(']) {
+            if !fenced
+                || shows_a_screen
+                || !line.starts_with("p2pdbg ")
+                || line.contains(['…', '[', '|', '('])
+            {
                 continue;
             }
             seen += 1;
