@@ -201,7 +201,7 @@ fn a_web_application_starts_the_tunnel_itself_and_each_worker_of_its_reloader_at
             "P2PDBG_RENDEZVOUS",
             setting.rendezvous.url().without_key().to_string(),
         );
-    let mut shop = crate::harness::Process::start("shop", command, &setting.transcript);
+    let _shop = crate::harness::Process::start("shop", command, &setting.transcript);
     listener.forward(open);
     let (port, http) = (open.to_string(), http.to_string());
     let dir = fresh.0.path().to_str().unwrap();
@@ -215,10 +215,34 @@ fn a_web_application_starts_the_tunnel_itself_and_each_worker_of_its_reloader_at
     );
     if let Err(Missing(why)) = ide.seen() {
         skip(&why);
-        return;
     }
-    // The tunnel ends with the program that started it, and the other side is told.
-    shop.interrupt();
-    shop.wait();
+}
+
+#[test]
+fn a_tunnel_that_a_program_started_ends_with_it_and_the_other_side_is_told() {
+    let setting = Setting::loopback();
+    let Some(fresh) = python().and_then(|python| Fresh::new(&python)) else {
+        return;
+    };
+    let (open, target) = (setting.port(), setting.port());
+    let listener = setting
+        .listener()
+        .args(["-L", &format!("{open}:localhost:{target}")])
+        .start();
+    let mut command = setting.debuggee.command(fresh.python());
+    command
+        .args(["-c", "import p2pdbg; print(p2pdbg.start_tunnel())"])
+        .env("P2PDBG_CODE", listener.code().to_string())
+        .env("P2PDBG_STATE", fresh.0.path().join("state"))
+        .env(
+            "P2PDBG_RENDEZVOUS",
+            setting.rendezvous.url().without_key().to_string(),
+        );
+    let mut program = crate::harness::Process::start("program", command, &setting.transcript);
+    program.find("the endpoint", |lines| {
+        let said = format!("Endpoint(host='127.0.0.1', port={target}, mode='listen')");
+        lines.contains(&said).then_some(())
+    });
+    assert_eq!(program.exit_status(), 0);
     listener.closed();
 }
