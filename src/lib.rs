@@ -9,6 +9,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod control;
+mod deadline;
 pub mod doctor;
 pub mod facts;
 pub mod failure;

@@ -5,13 +5,15 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use p2pdbg_punch::candidate;
 use p2pdbg_wire::stun::{Attribute, Class, Encoder, Fingerprint, Message, TransactionId};
 use tokio::net::UdpSocket;
+
+use crate::net::route;
 
 /// Gaps between the transmissions of a question; what follows is silence.
 const GAPS: [Duration; 4] = [
@@ -72,11 +74,7 @@ impl Asker {
     /// # Errors
     /// The operating system's.
     pub(super) fn open(server: SocketAddr) -> io::Result<Self> {
-        let any: IpAddr = match server {
-            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        Self::of(std::net::UdpSocket::bind((any, 0))?)
+        Self::of(route::socket_for(server)?)
     }
 
     /// Takes a socket that is bound.

@@ -3,10 +3,7 @@
 //! The answers are short, so this is the way there alone. Three rounds, each with a socket for every length, since the
 //! sockets that set the bit would else hand in several short answers as one.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use tokio::task::JoinSet;
 
@@ -14,6 +11,7 @@ use super::{
     asker::{Asker, Question},
     findings::PathMtu,
 };
+use crate::net::route;
 
 /// IP packets of links that are common: Ethernet, PPPoE, tunnels of several kinds, the least of IPv6, and less.
 const USUAL: [usize; 14] = [
@@ -85,11 +83,7 @@ async fn passes(server: SocketAddr, bytes: usize) -> bool {
 
 /// A socket whose packets no router may cut up, nor this host.
 fn unfragmented(server: SocketAddr) -> Option<Asker> {
-    let any: IpAddr = match server {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0)).ok()?;
+    let socket = route::socket_for(server).ok()?;
     // quinn-udp sets the option as a side effect, on every system in its way.
     quinn::udp::UdpSocketState::new((&socket).into()).ok()?;
     Asker::of(socket).ok()

@@ -19,6 +19,7 @@ use super::{
     findings::{Filtering, Mapping, Nat, PortAllocation},
     kind::Kind,
 };
+use crate::net::route;
 
 /// Servers that the first socket asks.
 const SERVERS: usize = 6;
@@ -44,7 +45,7 @@ pub(super) async fn examine(servers: &[SocketAddr], local: &[LocalAddress]) -> O
         _ => survey::ports(&survey.fresh),
     };
     let first = survey.main.first()?.mapped;
-    let inside = inside_address(main);
+    let inside = route::source_towards(main);
     Some(Nat {
         inside,
         external,
@@ -197,18 +198,6 @@ async fn hairpin(main: SocketAddr) -> Option<bool> {
         () = heard => Some(true),
         () = knock => Some(false),
     }
-}
-
-/// The address that this host sends from towards `server`.
-fn inside_address(server: SocketAddr) -> Option<IpAddr> {
-    let any: IpAddr = match server {
-        SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = std::net::UdpSocket::bind((any, 0)).ok()?;
-    socket.connect(server).ok()?;
-    let ip = socket.local_addr().ok()?.ip();
-    (!ip.is_unspecified()).then_some(ip)
 }
 
 /// The row of the forecast that such a NAT stands in. What is uncertain is taken for the harder case, except that a

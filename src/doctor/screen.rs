@@ -11,7 +11,7 @@ use super::{
     },
     kind::{Kind, Outlook},
 };
-use crate::report::Untrusted;
+use crate::report::{Untrusted, milliseconds};
 
 /// What a line is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -431,13 +431,6 @@ fn in_short(outlook: Outlook) -> String {
             ..
         } => format!("direct: {percent} % at once, {percent_in_an_hour} % in 1 h"),
         Outlook::Relayed => "through the relay".to_owned(),
-    }
-}
-
-fn milliseconds(ms: f64) -> String {
-    match ms < 9.95 {
-        true => format!("{ms:.1} ms"),
-        false => format!("{ms:.0} ms"),
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Feed, PIECES, Report, Shown};
+use crate::deadline::sleep_until;
 
 /// The most streams of a session that are looked at at once; more go unseen.
 const STREAMS: usize = 64;
@@ -235,13 +236,6 @@ impl Watched {
         self.reported = self.inspector.revision();
         let debugger = self.inspector.debugger()?.clone();
         (news || !advice.is_empty()).then_some(Report { debugger, advice })
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     stun,
 };
 use crate::{
+    deadline::sleep_until,
     failure::{ErrorCode, Failure},
     pairing::{self, Attempts, KnownPeer},
     rendezvous::{Link, LinkConfig, LinkError, LinkEvent, is_unknown},
@@ -444,12 +445,5 @@ impl Driver {
     pub(super) async fn tell(&self, event: MeetingEvent) {
         // Without an owner the task ends at its next step.
         let _ = self.report.send(event).await;
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }

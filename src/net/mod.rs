@@ -6,6 +6,7 @@ pub(crate) mod detour;
 pub mod interfaces;
 pub mod mux;
 pub mod nat64;
+pub(crate) mod route;
 mod sleep;
 pub mod stun_servers;
 mod watcher;

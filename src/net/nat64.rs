@@ -9,7 +9,7 @@
 //! which the first is taken. A host with IPv4 routes, but none by default, counts as one without IPv4.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4},
     sync::Arc,
     time::Duration,
 };
@@ -18,6 +18,8 @@ use tokio::{
     sync::{Mutex, watch},
     time::{Instant, timeout},
 };
+
+use super::route;
 
 /// The name that has IPv4 addresses alone (RFC 7050 section 2.2).
 const NAME: &str = "ipv4only.arpa";
@@ -127,7 +129,7 @@ impl Nat64 {
         let SocketAddr::V4(v4) = to else {
             return to;
         };
-        if has_route(to) {
+        if route::leads_to(to) {
             return to;
         }
         self.look_within(FRESH).await;
@@ -167,7 +169,7 @@ impl Nat64 {
 
     async fn look_within(&self, fresh: Duration) {
         let mut answered = self.0.answered.lock().await;
-        if has_route((WELL_KNOWN[0], 9).into()) {
+        if route::leads_to((WELL_KNOWN[0], 9).into()) {
             self.learn(None);
             *answered = None;
             return;
@@ -207,12 +209,6 @@ impl Nat64 {
             _ => {}
         }
     }
-}
-
-/// Whether the system has a route to an IPv4 address. Nothing is sent: it is only looked up.
-fn has_route(to: SocketAddr) -> bool {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0));
-    socket.is_ok_and(|socket| socket.connect(to).is_ok())
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::{
     OverTcp, PathCommand, PathEvent, PathSocket, Search, permit::Permit, relaying::Relaying,
 };
 use crate::{
+    deadline::sleep_until,
     net::{
         changes::{Changes, Reason},
         interfaces::local_addresses,
@@ -399,13 +400,6 @@ fn send(
 async fn external_port(mapper: &mut Option<PortMapper>) -> Option<SocketAddr> {
     match mapper {
         Some(mapper) => mapper.external().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
 }

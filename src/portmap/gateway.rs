@@ -1,6 +1,8 @@
 //! The gateway of this host, and the address under which it knows this host.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::net::route;
 
 /// Whom to ask, and from which address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,15 +17,9 @@ impl Gateway {
     /// The gateway of the default route; none without one.
     pub(super) fn find() -> Option<Self> {
         let router = default_router()?;
-        // Connecting sends nothing; it has the system choose the source address.
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-        socket.connect((router, 9)).ok()?;
-        match socket.local_addr().ok()? {
-            SocketAddr::V4(local) => Some(Self {
-                router,
-                local: *local.ip(),
-            }),
-            SocketAddr::V6(_) => None,
+        match route::source_towards((router, 9).into())? {
+            IpAddr::V4(local) => Some(Self { router, local }),
+            IpAddr::V6(_) => None,
         }
     }
 }

@@ -1,9 +1,6 @@
 //! A control connection, whatever carries it: QUIC over UDP, or TLS over TCP.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use p2pdbg_wire::control::close;
 use quinn::{Connection as QuicConnection, Endpoint, VarInt};
@@ -15,6 +12,7 @@ use tokio::{
 use tokio_rustls::client::TlsStream;
 
 use super::{LinkError, quic};
+use crate::net::route;
 
 /// How long the rendezvous may take to read the last words.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -106,13 +104,7 @@ impl Rest {
         let Self::Quic(connection, _) = self else {
             return true;
         };
-        let remote = connection.remote_address();
-        let any: IpAddr = match remote {
-            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        // Nothing is sent: the system only looks the route up.
-        UdpSocket::bind((any, 0)).is_ok_and(|socket| socket.connect(remote).is_ok())
+        route::leads_to(connection.remote_address())
     }
 
     /// Ends it so that everything that was written is read.

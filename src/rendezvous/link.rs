@@ -24,7 +24,10 @@ use super::{
     connection::{Reader, Rest, Writer},
     dial::dial,
 };
-use crate::net::changes::{Changes, Listener};
+use crate::{
+    deadline::sleep_until,
+    net::changes::{Changes, Listener},
+};
 
 /// The first wait after a lost connection.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -380,13 +383,6 @@ impl Driver {
         };
         rest.abandon();
         Some(error)
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 

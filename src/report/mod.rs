@@ -30,3 +30,4 @@ pub use event::{
 pub use printer::{Format, LogWriter, Printer, Reporter};
 pub use status::{Activity, Status};
 pub use untrusted::Untrusted;
+pub(crate) use words::milliseconds;

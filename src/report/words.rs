@@ -374,7 +374,7 @@ fn debugger_connections(streams: usize) -> String {
 }
 
 /// `0.4 ms`, `40 ms`.
-pub(super) fn milliseconds(ms: f64) -> String {
+pub(crate) fn milliseconds(ms: f64) -> String {
     if ms < 9.95 {
         format!("{ms:.1} ms")
     } else {

@@ -16,15 +16,20 @@ fn flush(session: &Session, what: &str, nats: &[&Nat]) {
     });
 }
 
+/// Has either NAT, and then both, forget every mapping.
+fn flush_all_ways(session: &Session) {
+    let lab = &session.lab;
+    flush(session, "IDE's NAT flushed", &[&lab.nat_a]);
+    flush(session, "debuggee's NAT flushed", &[&lab.nat_b]);
+    flush(session, "both NATs flushed", &[&lab.nat_a, &lab.nat_b]);
+}
+
 #[test]
 fn nats_that_forget_every_mapping_are_asked_again() {
     let Some(session) = Session::direct("flush") else {
         return;
     };
-    let lab = &session.lab;
-    flush(&session, "IDE's NAT flushed", &[&lab.nat_a]);
-    flush(&session, "debuggee's NAT flushed", &[&lab.nat_b]);
-    flush(&session, "both NATs flushed", &[&lab.nat_a, &lab.nat_b]);
+    flush_all_ways(&session);
     session.finish();
 }
 
@@ -33,10 +38,7 @@ fn nats_that_forget_every_mapping_are_asked_again_by_a_relayed_session() {
     let Some(session) = Session::relayed("flush-r") else {
         return;
     };
-    let lab = &session.lab;
-    flush(&session, "IDE's NAT flushed", &[&lab.nat_a]);
-    flush(&session, "debuggee's NAT flushed", &[&lab.nat_b]);
-    flush(&session, "both NATs flushed", &[&lab.nat_a, &lab.nat_b]);
+    flush_all_ways(&session);
     session.finish();
 }
 
