@@ -145,6 +145,18 @@ fn a_path_that_does_not_exist_is_no_choice() {
     assert!(text.contains("direct, relay"), "{text}");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_tunnel_belongs_to_a_process_by_its_id_and_not_to_one_that_it_runs_itself() {
+    let connect = ["connect", "--rendezvous", "p2pdbg://192.0.2.1", "--pid"];
+    for id in ["0", "4294967296", "init"] {
+        let text = usage_error(&[&connect[..], &[id]].concat());
+        assert!(text.contains("--pid"), "{text}");
+    }
+    let text = usage_error(&[&connect[..], &["1", "--", "true"]].concat());
+    assert!(text.contains("COMMAND"), "{text}");
+}
+
 #[test]
 fn a_usage_error_is_an_event_where_events_are_asked_for() {
     let output = run(&["listen", "--json", "-R", "x"]);

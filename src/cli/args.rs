@@ -150,6 +150,12 @@ pub struct ConnectArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub accept_push: Option<PathBuf>,
 
+    /// End when the process with this id ends, however it ends: for a program that starts its own tunnel
+    #[cfg(unix)]
+    #[arg(long, value_name = "PID", conflicts_with = "command")]
+    #[arg(value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: Option<i32>,
+
     /// The program to run once the forwards stand, after --
     #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,

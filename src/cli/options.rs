@@ -34,6 +34,8 @@ pub struct ConnectOptions {
     pub session: SessionOptions,
     /// How the listener is found.
     pub meeting: Meeting,
+    /// The process with which it ends.
+    pub owner: Option<i32>,
     /// The program to run once the forwards stand, and its arguments; none to serve until ^C.
     pub command: Option<Command>,
 }

@@ -117,9 +117,14 @@ pub fn resolve_connect(
         (None, Some(code)) => Meeting::Code(code.parse().map_err(|fault| code_malformed(&fault))?),
         (None, None) => Meeting::Code(ask(environment.ask_code)?),
     };
+    #[cfg(unix)]
+    let owner = args.pid;
+    #[cfg(not(unix))]
+    let owner = None;
     Ok(ConnectOptions {
         session,
         meeting,
+        owner,
         command: parse_command(args.command),
     })
 }

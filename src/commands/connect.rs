@@ -1,7 +1,11 @@
 //! `p2pdbg connect`: on the debuggee's host, joins the listener and runs a COMMAND if there is one.
 
 use p2pdbg_wire::control::Role;
+#[cfg(unix)]
+use rustix::process::Pid;
 
+#[cfg(unix)]
+use super::owner::Owner;
 use super::{
     command::{Running, look_for},
     host::{Host, HostEvent},
@@ -16,12 +20,16 @@ use crate::{
     session::SessionEnd,
 };
 
-/// Runs until the session is over, the COMMAND has ended, or it is interrupted.
+/// Runs until the session is over, the COMMAND or the process that it belongs to has ended, or it is interrupted.
 ///
 /// # Errors
 /// When it cannot go on.
 pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome, Failure> {
-    let mut interrupt = Interrupt::new()?;
+    let mut stop = Stop {
+        interrupt: Interrupt::new()?,
+        #[cfg(unix)]
+        owner: options.owner.and_then(Pid::from_raw).map(Owner::watch),
+    };
     if let Some(command) = &options.command {
         look_for(command)?;
     }
@@ -43,22 +51,44 @@ pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome,
         },
     };
     host.meet(whom);
-    let result = serve(&mut host, options.command, &mut interrupt, &reporter).await;
+    let result = serve(&mut host, options.command, &mut stop, &reporter).await;
     host.close().await;
     result
+}
+
+/// What ends it from outside.
+struct Stop {
+    interrupt: Interrupt,
+    #[cfg(unix)]
+    owner: Option<Owner>,
+}
+
+impl Stop {
+    /// Waits for either. Cancelling it loses nothing.
+    async fn wait(&mut self) -> Outcome {
+        #[cfg(unix)]
+        if let Some(owner) = &self.owner {
+            return tokio::select! {
+                () = self.interrupt.wait() => Outcome::Interrupted,
+                () = owner.ended() => Outcome::Done,
+            };
+        }
+        self.interrupt.wait().await;
+        Outcome::Interrupted
+    }
 }
 
 async fn serve(
     host: &mut Host,
     mut command: Option<Command>,
-    interrupt: &mut Interrupt,
+    stop: &mut Stop,
     reporter: &Reporter,
 ) -> Result<Outcome, Failure> {
     let mut running: Option<Running> = None;
     loop {
         let event = tokio::select! {
             event = host.event() => event,
-            () = interrupt.wait(), if running.is_none() => return Ok(Outcome::Interrupted),
+            outcome = stop.wait(), if running.is_none() => return Ok(outcome),
             status = ended(&mut running) => {
                 let status = status?;
                 host.drain().await;

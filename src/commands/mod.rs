@@ -8,6 +8,8 @@ pub mod ide;
 mod inquiries;
 mod interrupt;
 pub mod listen;
+#[cfg(unix)]
+mod owner;
 pub mod pipe;
 pub mod sources;
 pub mod status;

@@ -6,9 +6,12 @@ use std::{
     sync::OnceLock,
 };
 
+use p2pdbg_wire::code::Code;
+use rustix::process::Signal;
+
 use crate::{
     command::run_in,
-    harness::{Setting, skip},
+    harness::{Setting, skip, traffic::say},
     scenario::python,
     script::{self, Missing, Script},
 };
@@ -218,6 +221,25 @@ fn a_web_application_starts_the_tunnel_itself_and_each_worker_of_its_reloader_at
     }
 }
 
+/// A program in the fresh environment that starts its own tunnel.
+fn with_its_own_tunnel(
+    setting: &Setting,
+    fresh: &Fresh,
+    code: &Code,
+    program: &str,
+) -> crate::harness::Process {
+    let mut command = setting.debuggee.command(fresh.python());
+    command
+        .args(["-c", program])
+        .env("P2PDBG_CODE", code.to_string())
+        .env("P2PDBG_STATE", fresh.0.path().join("state"))
+        .env(
+            "P2PDBG_RENDEZVOUS",
+            setting.rendezvous.url().without_key().to_string(),
+        );
+    crate::harness::Process::start("program", command, &setting.transcript)
+}
+
 #[test]
 fn a_tunnel_that_a_program_started_ends_with_it_and_the_other_side_is_told() {
     let setting = Setting::loopback();
@@ -229,20 +251,45 @@ fn a_tunnel_that_a_program_started_ends_with_it_and_the_other_side_is_told() {
         .listener()
         .args(["-L", &format!("{open}:localhost:{target}")])
         .start();
-    let mut command = setting.debuggee.command(fresh.python());
-    command
-        .args(["-c", "import p2pdbg; print(p2pdbg.start_tunnel())"])
-        .env("P2PDBG_CODE", listener.code().to_string())
-        .env("P2PDBG_STATE", fresh.0.path().join("state"))
-        .env(
-            "P2PDBG_RENDEZVOUS",
-            setting.rendezvous.url().without_key().to_string(),
-        );
-    let mut program = crate::harness::Process::start("program", command, &setting.transcript);
+    let start = "import p2pdbg; print(p2pdbg.start_tunnel())";
+    let mut program = with_its_own_tunnel(&setting, &fresh, &listener.code(), start);
     program.find("the endpoint", |lines| {
         let said = format!("Endpoint(host='127.0.0.1', port={target}, mode='listen')");
         lines.contains(&said).then_some(())
     });
     assert_eq!(program.exit_status(), 0);
+    listener.closed();
+}
+
+/// It leaves behind what it forked and what it started, as killed servers do; none of them keeps the tunnel. And it has
+/// replaced itself before, as some reloaders do, which the tunnel outlives.
+#[test]
+fn a_program_that_is_killed_leaves_no_tunnel_behind() {
+    let setting = Setting::loopback();
+    let Some(fresh) = python().and_then(|python| Fresh::new(&python)) else {
+        return;
+    };
+    let (open, target) = (setting.port(), setting.port());
+    let server = setting.debuggee.listen(target);
+    let listener = setting
+        .listener()
+        .args(["-L", &format!("{open}:localhost:{target}")])
+        .start();
+    let start = "
+import os, sys, time
+import p2pdbg
+p2pdbg.start_tunnel()
+if os.fork() == 0:
+    time.sleep(600)
+os.system('sleep 600 &')
+again = 'import p2pdbg, time; print(p2pdbg.endpoint(), flush=True); time.sleep(600)'
+os.execv(sys.executable, [sys.executable, '-c', again])
+";
+    let program = with_its_own_tunnel(&setting, &fresh, &listener.code(), start);
+    program.line("Endpoint");
+    let here = setting.ide.connect(open);
+    let (there, _) = server.accept().unwrap();
+    say(&here, &there, "hello");
+    program.signal(Signal::KILL);
     listener.closed();
 }

@@ -32,7 +32,8 @@ def start_tunnel(
     rendezvous: str | None = None,
     timeout: float | None = None,
 ) -> Endpoint:
-    """Connects to the IDE's host and waits until its forward stands; the tunnel lives as long as this process.
+    """Connects to the IDE's host and waits until its forward stands; the tunnel lives as long as this process, however
+    that ends (on Windows it stays behind if this process is killed outright).
 
     ``code`` is what ``p2pdbg listen`` printed (or ``P2PDBG_CODE``), ``peer`` the name of a host known from before (or
     ``P2PDBG_PEER``); ``rendezvous`` is its URL (or ``P2PDBG_RENDEZVOUS``). Secrets are handed on in the environment,
@@ -42,6 +43,10 @@ def start_tunnel(
     """
     environment = dict(os.environ)
     command = [executable(), "connect", "--json"]
+    if os.name == "posix":
+        # It ends with this process, and not with those that this one forks or becomes by exec: even one that is killed
+        # leaves no tunnel behind.
+        command += ["--pid", str(os.getpid())]
     peer = peer or (None if code else environment.get("P2PDBG_PEER"))
     if peer:
         command += ["--peer", peer]
@@ -54,7 +59,7 @@ def start_tunnel(
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    atexit.register(_stop, process)
+    atexit.register(_stop, process, os.getpid())
     late = threading.Event()
 
     def give_up() -> None:
@@ -126,8 +131,9 @@ def _drain(stream: IO[str], kept: list[str]) -> threading.Thread:
     return thread
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
-    if process.poll() is not None:
+def _stop(process: subprocess.Popen[str], owner: int) -> None:
+    # A forked process has inherited this call with the rest, but the tunnel is not its own.
+    if os.getpid() != owner or process.poll() is not None:
         return
     # As ^C does, so that the other side is told at once.
     process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
