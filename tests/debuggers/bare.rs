@@ -3,7 +3,7 @@
 
 use crate::scenario::{
     DEBUGPY, DEBUGPY_CONNECT, DEBUGPY_CONNECT_SUBPROCESSES, DEBUGPY_SUBPROCESSES, DELVE, GDB, JDWP,
-    JDWP_LISTEN, LLDB, NODE, RDBG, SETTRACE, SETTRACE_PROCESSES, XDEBUG,
+    JDWP_LISTEN, LLDB, NODE, PTVSD, RDBG, SETTRACE, SETTRACE_PROCESSES, XDEBUG,
 };
 
 #[test]
@@ -74,4 +74,9 @@ fn an_ide_attaches_to_rdbg() {
 #[test]
 fn xdebug_connects_to_an_ide() {
     XDEBUG.bare();
+}
+
+#[test]
+fn an_ide_attaches_to_ptvsd() {
+    PTVSD.bare();
 }

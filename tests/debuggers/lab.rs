@@ -8,8 +8,9 @@ use p2pdbg_natlab::{Lab, NatKind, TwoNats};
 use crate::{
     harness::{Pair, Place, Setting},
     scenario::{
-        DEBUGPY, DEBUGPY_CONNECT, DEBUGPY_CONNECT_SUBPROCESSES, DEBUGPY_SUBPROCESSES, First, GDB,
-        JDWP, JDWP_LISTEN, SETTRACE, SETTRACE_PROCESSES, Scenario,
+        DEBUGPY, DEBUGPY_CONNECT, DEBUGPY_CONNECT_SUBPROCESSES, DEBUGPY_SUBPROCESSES, DELVE, First,
+        GDB, JDWP, JDWP_LISTEN, LLDB, NODE, PTVSD, RDBG, SETTRACE, SETTRACE_PROCESSES, Scenario,
+        XDEBUG,
     },
 };
 
@@ -166,6 +167,36 @@ fn a_jvm_connects_to_jdb_directly() {
 #[test]
 fn a_jvm_connects_to_jdb_relayed() {
     relayed("jdn-r", &JDWP_LISTEN, First::Listener);
+}
+
+#[test]
+fn an_ide_attaches_to_ptvsd_directly() {
+    directly("ptv-d", &PTVSD, First::Listener);
+}
+
+#[test]
+fn delves_client_connects_to_delve_directly() {
+    directly("dlv-d", &DELVE, First::Listener);
+}
+
+#[test]
+fn lldb_connects_to_lldb_server_directly() {
+    directly("lldb-d", &LLDB, First::Listener);
+}
+
+#[test]
+fn an_ide_attaches_to_nodes_inspector_directly() {
+    directly("node-d", &NODE, First::Listener);
+}
+
+#[test]
+fn an_ide_attaches_to_rdbg_directly() {
+    directly("rdbg-d", &RDBG, First::Listener);
+}
+
+#[test]
+fn xdebug_connects_to_an_ide_directly() {
+    directly("xdb-d", &XDEBUG, First::Listener);
 }
 
 #[test]

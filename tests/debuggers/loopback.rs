@@ -4,7 +4,7 @@ use crate::{
     harness::{Setting, traffic::say},
     scenario::{
         DEBUGPY, DEBUGPY_CONNECT, DEBUGPY_CONNECT_SUBPROCESSES, DEBUGPY_SUBPROCESSES, DELVE, First,
-        GDB, JDWP, JDWP_LISTEN, LLDB, NODE, RDBG, SETTRACE, SETTRACE_PROCESSES, XDEBUG,
+        GDB, JDWP, JDWP_LISTEN, LLDB, NODE, PTVSD, RDBG, SETTRACE, SETTRACE_PROCESSES, XDEBUG,
     },
 };
 
@@ -153,4 +153,9 @@ fn xdebug_that_comes_before_the_ide_is_held() {
 #[test]
 fn an_ide_that_comes_before_nodes_inspector_is_held() {
     NODE.through(&Setting::loopback(), First::Connector);
+}
+
+#[test]
+fn an_ide_attaches_to_ptvsd() {
+    PTVSD.through(&Setting::loopback(), First::Listener);
 }

@@ -25,14 +25,21 @@ pub(crate) const DEBUGPY: Scenario = Scenario {
     connects: &["ide/dap_attach.py"],
 };
 
-/// The same, without a path mapping, so that no breakpoint is hit.
+/// An IDE attaches to ptvsd.
+pub(crate) const PTVSD: Scenario = Scenario {
+    preset: "ptvsd",
+    listens: &["debuggee/ptvsd_listen.py"],
+    connects: &["ide/dap_attach.py", "--ptvsd"],
+};
+
+/// An IDE attaches to debugpy without a path mapping, so that no breakpoint is hit.
 pub(crate) const DEBUGPY_UNMAPPED: Scenario = Scenario {
     preset: "debugpy",
     listens: &["debuggee/debugpy_listen.py"],
     connects: &["ide/dap_attach.py", "--unmapped"],
 };
 
-/// The same, with subprocesses on connections of their own.
+/// An IDE attaches to debugpy, with subprocesses on connections of their own.
 pub(crate) const DEBUGPY_SUBPROCESSES: Scenario = Scenario {
     preset: "debugpy",
     listens: &["debuggee/debugpy_listen.py", "--program", "spawning.py"],

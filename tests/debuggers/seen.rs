@@ -5,7 +5,9 @@ use p2pdbg::report::{DebuggerReport, Event, ProgramState, WarningCode};
 
 use crate::{
     harness::{Pair, Peer, Setting},
-    scenario::{DEBUGPY, DEBUGPY_CONNECT, DEBUGPY_UNMAPPED, First, GDB, JDWP, SETTRACE, Scenario},
+    scenario::{
+        DEBUGPY, DEBUGPY_CONNECT, DEBUGPY_UNMAPPED, First, GDB, JDWP, PTVSD, SETTRACE, Scenario,
+    },
 };
 
 /// All that was reported of the debugger by one end.
@@ -66,6 +68,16 @@ fn debugpy_is_named_with_its_version_its_process_and_where_it_stopped() {
             "{seen:#?}"
         );
     }
+}
+
+#[test]
+fn ptvsd_is_named_with_its_version_and_its_process() {
+    sees(&PTVSD, |seen| {
+        named(seen, "ptvsd")
+            && begins(seen.version.as_ref(), "4.")
+            && begins(seen.runtime.as_ref(), "Python 3.")
+            && seen.pid.is_some()
+    });
 }
 
 #[test]

@@ -291,12 +291,14 @@ fn says_that_a_file_is_missing(message: &str) -> bool {
     .any(|words| message.contains(words))
 }
 
-/// debugpy's telemetry: the package's version, under both of its names.
+/// The telemetry of debugpy, which tells its version under both of its names, and of the real ptvsd, which calls the
+/// version otherwise.
 fn on_output(message: &Message<'_>, knowledge: &mut Knowledge) {
     #[derive(Deserialize)]
     struct Data {
         #[serde(rename = "packageVersion")]
         package_version: Option<String>,
+        version: Option<String>,
     }
     #[derive(Deserialize)]
     struct Body {
@@ -308,19 +310,27 @@ fn on_output(message: &Message<'_>, knowledge: &mut Knowledge) {
         return;
     };
     let package = body.output.as_deref().map(str::trim).unwrap_or_default();
-    let version = body.data.and_then(|data| data.package_version);
-    if body.category.as_deref() == Some("telemetry")
-        && matches!(package, "debugpy" | "ptvsd")
-        && let Some(version) = version
-    {
-        knowledge.learn(|debugger| {
-            // debugpy calls itself by its old name too, and first.
-            if debugger.name.as_deref() != Some("debugpy") {
-                debugger.name = Some(package.to_owned());
-            }
-            debugger.version = Some(cut(&version));
-        });
+    if body.category.as_deref() != Some("telemetry") || !matches!(package, "debugpy" | "ptvsd") {
+        return;
     }
+    let (version, is_itself) = match body.data {
+        Some(Data {
+            package_version: Some(version),
+            ..
+        }) => (version, package == "debugpy"),
+        Some(Data {
+            version: Some(version),
+            ..
+        }) => (version, true),
+        _ => return,
+    };
+    knowledge.learn(|debugger| {
+        // debugpy calls itself by its old name too, and first.
+        if is_itself || debugger.name.as_deref() != Some("debugpy") {
+            debugger.name = Some(package.to_owned());
+        }
+        debugger.version = Some(cut(&version));
+    });
 }
 
 /// What pydevd inside debugpy says of where it runs.

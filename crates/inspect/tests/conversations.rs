@@ -104,6 +104,24 @@ fn debugpy_is_named_with_its_version_its_process_and_where_it_stopped() {
     );
 }
 
+/// It says so before the IDE says anything, or after the IDE has taken it for its successor.
+#[test]
+fn ptvsd_is_not_taken_for_debugpy() {
+    let initialize = INITIALIZE.replace("python", "debugpy");
+    let telemetry = r#"{"seq":0,"type":"event","event":"output","body":{"category":"telemetry","output":"ptvsd","data":{"version":"4.3.2"}}}"#;
+    for debuggee_first in [true, false] {
+        let mut talk = Talk::new();
+        if debuggee_first {
+            talk.debuggee(dap(telemetry)).ide(dap(&initialize));
+        } else {
+            talk.ide(dap(&initialize)).debuggee(dap(telemetry));
+        }
+        let debugger = talk.inspector.debugger().unwrap();
+        assert_eq!(debugger.name.as_deref(), Some("ptvsd"));
+        assert_eq!(debugger.version.as_deref(), Some("4.3.2"));
+    }
+}
+
 #[test]
 fn debugpy_that_connects_says_which_python_it_runs_in() {
     let mut talk = Talk::new();

@@ -5,7 +5,6 @@
 """
 
 import os
-import socket
 import sys
 from pathlib import Path
 
@@ -13,13 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fixture import paths, programs, scenario  # noqa: E402
 from fixture.children import Child, require  # noqa: E402
-from fixture.passive import is_listening, wait_until  # noqa: E402
-
-
-def free_port(host: str) -> int:
-    """lldb-server says the port that it took only to a pipe of its own kind."""
-    with socket.create_server((host, 0)) as free:
-        return free.getsockname()[1]
+from fixture.passive import is_listening, unused_port, wait_until  # noqa: E402
 
 
 def main() -> None:
@@ -29,7 +22,7 @@ def main() -> None:
     def body(run: scenario.Scenario) -> None:
         server = require("lldb-server", "lldb")
         binary = programs.compile_c(run, paths.scratch(run), paths.PROGRAMS / "steps.c")
-        port = args.port or free_port(args.host)
+        port = args.port or unused_port(args.host)
         # The program writes to a terminal of lldb's making; where its output goes is lldb's affair.
         child = Child(run, "lldb-server", [server, "gdbserver", f"{args.host}:{port}", "--", str(binary)],
                       cwd=os.path.dirname(binary))

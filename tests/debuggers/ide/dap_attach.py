@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""The IDE that attaches to `debugpy --listen`.
+"""The IDE that attaches to `debugpy --listen`, or to ptvsd.
 
     dap_attach.py --port P [--program steps.py|spawning.py] [--local-root DIR] [--remote-root DIR]
     dap_attach.py --port P --unmapped
+    dap_attach.py --port P --ptvsd
 
 steps.py: breakpoint through a path mapping, stack, variables, a 3 MB evaluate, steps, run to the end.
 --unmapped: without a path mapping the breakpoint is in a file that the debuggee does not have; run to the end.
+--ptvsd: steps.py again, with an evaluate of 60 kB.
 spawning.py: three subprocesses, each debugged on a connection of its own to the port that we named in `connect`.
 """
 
@@ -27,6 +29,7 @@ def main() -> None:
     parser.add_argument("--local-root", type=Path, help="the IDE's sources (default: a copy made for the occasion)")
     parser.add_argument("--remote-root", default=str(paths.PROGRAMS), help="the debuggee's sources")
     parser.add_argument("--unmapped", action="store_true", help="leave the path mapping out")
+    parser.add_argument("--ptvsd", action="store_true", help="the debuggee has ptvsd")
     args = parser.parse_args()
 
     def connect(run: scenario.Scenario, name: str, host: str, port: int) -> DapClient:
@@ -42,7 +45,7 @@ def main() -> None:
             session.ended()
         elif args.program == "steps.py":
             session.start(attach, {"steps.py": ["step"]})
-            walk_through(run, session)
+            walk_through(run, session, args.ptvsd)
         else:
             session.start(attach, {"worker.py": ["work"]})
 
