@@ -3,7 +3,7 @@
 
 use crate::scenario::{
     DEBUGPY, DEBUGPY_CONNECT, DEBUGPY_CONNECT_SUBPROCESSES, DEBUGPY_SUBPROCESSES, DELVE, GDB, JDWP,
-    JDWP_LISTEN, LLDB, NODE, PTVSD, RDBG, SETTRACE, SETTRACE_PROCESSES, XDEBUG,
+    JDWP_LISTEN, LLDB, NODE, NODE_BY_PACKAGE, PTVSD, RDBG, SETTRACE, SETTRACE_PROCESSES, XDEBUG,
 };
 
 #[test]
@@ -64,6 +64,11 @@ fn lldb_connects_to_lldb_server() {
 #[test]
 fn an_ide_attaches_to_nodes_inspector() {
     NODE.bare();
+}
+
+#[test]
+fn chrome_remote_interface_attaches_to_node() {
+    NODE_BY_PACKAGE.bare();
 }
 
 #[test]

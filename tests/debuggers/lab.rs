@@ -9,8 +9,8 @@ use crate::{
     harness::{Pair, Place, Setting},
     scenario::{
         DEBUGPY, DEBUGPY_CONNECT, DEBUGPY_CONNECT_SUBPROCESSES, DEBUGPY_SUBPROCESSES, DELVE, First,
-        GDB, JDWP, JDWP_LISTEN, LLDB, NODE, PTVSD, RDBG, SETTRACE, SETTRACE_PROCESSES, Scenario,
-        XDEBUG,
+        GDB, JDWP, JDWP_LISTEN, LLDB, NODE, NODE_BY_PACKAGE, PTVSD, RDBG, SETTRACE,
+        SETTRACE_PROCESSES, Scenario, XDEBUG,
     },
 };
 
@@ -187,6 +187,11 @@ fn lldb_connects_to_lldb_server_directly() {
 #[test]
 fn an_ide_attaches_to_nodes_inspector_directly() {
     directly("node-d", &NODE, First::Listener);
+}
+
+#[test]
+fn chrome_remote_interface_attaches_to_node_directly() {
+    directly("cri-d", &NODE_BY_PACKAGE, First::Listener);
 }
 
 #[test]

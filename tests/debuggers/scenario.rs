@@ -102,6 +102,13 @@ pub(crate) const NODE: Scenario = Scenario {
     connects: &["ide/cdp.py"],
 };
 
+/// A tool attaches to node's inspector by chrome-remote-interface.
+pub(crate) const NODE_BY_PACKAGE: Scenario = Scenario {
+    preset: "node",
+    listens: &["debuggee/node.py"],
+    connects: &["ide/chrome_remote_interface.py"],
+};
+
 /// An IDE attaches to rdbg.
 pub(crate) const RDBG: Scenario = Scenario {
     preset: "rdbg",

@@ -81,7 +81,7 @@ impl User {
     }
 }
 
-const EVERYTHING_OF_VSCODE: [Preset; 10] = [
+pub(crate) const EVERYTHING_OF_VSCODE: [Preset; 10] = [
     Preset::Debugpy,
     Preset::DebugpyConnect,
     Preset::Ptvsd,

@@ -10,3 +10,4 @@ mod nvim;
 mod schema;
 #[cfg(unix)]
 mod sources;
+mod vscode;
