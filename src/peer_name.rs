@@ -33,6 +33,17 @@ impl PeerName {
         Self(if name.is_empty() { "unnamed" } else { name }.to_owned())
     }
 
+    /// The same name with `-NUMBER` behind it, in the place of its end if it is long.
+    #[must_use]
+    pub fn numbered(&self, number: usize) -> Self {
+        let suffix = format!("-{number}");
+        let mut stem = self.as_str();
+        while stem.len() + suffix.len() > MAX_NAME {
+            stem = &stem[..stem.floor_char_boundary(stem.len() - 1)];
+        }
+        Self::nearest(&format!("{stem}{suffix}"))
+    }
+
     /// What this host is called, without its domain.
     pub fn of_this_host() -> Self {
         let host = gethostname::gethostname();

@@ -1,8 +1,9 @@
 //! The recent sessions of `p2pdbg listen` on this host, kept for `p2pdbg ide`: which ports, which direction, which
 //! peer, and where both ends run. No secrets.
 //!
-//! Several run at once, so there is one entry for each process, in one file of the state directory. A process that was
-//! killed leaves its entry as it was; whether it still runs is looked up when the file is read.
+//! Several run at once, so there is one entry for each process, or for each place of one that has several peers, in one
+//! file of the state directory. A process that was killed leaves its entries as they were; whether it still runs is
+//! looked up when the file is read.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,7 +20,7 @@ use crate::{
 const FILE: &str = "recent_sessions.json";
 
 /// How many sessions are kept; the one that began first makes room, one that is over before one that runs.
-const KEPT: usize = 16;
+const KEPT: usize = 48;
 
 /// What is kept of one run of `p2pdbg listen`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,9 @@ pub struct RecentSession {
     pub pid: u32,
     /// When it began, in Unix seconds.
     pub began: u64,
+    /// Which of its places for peers it is.
+    #[serde(default)]
+    pub place: usize,
     /// Whether it has ended in good order.
     #[serde(default)]
     pub ended: bool,
@@ -101,6 +105,7 @@ impl RecentSession {
         Self {
             pid: std::process::id(),
             began: now.map_or(0, |since| since.as_secs()),
+            place: 0,
             ended: false,
             here,
             forwards: forwards.iter().map(RecentForward::from).collect(),
@@ -122,22 +127,36 @@ impl RecentSession {
         !self.ended && is_alive(self.pid)
     }
 
-    /// Writes it to the state directory, in the place of what was written of it before.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write(&self, state: &StateDir) -> Result<(), StateError> {
-        let _lock = state.lock(FILE)?;
-        let mut all = read(state)?;
-        all.retain(|other| (other.pid, other.began) != (self.pid, self.began));
+    /// Whether it tells of the same as another, at another time.
+    fn is(&self, other: &Self) -> bool {
+        (self.pid, self.began, self.place) == (other.pid, other.began, other.place)
+    }
+}
+
+/// Writes sessions to the state directory, in the place of what was written of them before.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write<'a>(
+    sessions: impl Iterator<Item = &'a RecentSession>,
+    state: &StateDir,
+) -> Result<(), StateError> {
+    let mut sessions = sessions.peekable();
+    if sessions.peek().is_none() {
+        return Ok(());
+    }
+    let _lock = state.lock(FILE)?;
+    let mut all = read(state)?;
+    for session in sessions {
+        all.retain(|other| !other.is(session));
         while all.len() >= KEPT {
             let over = all.iter().position(|session| !session.is_running());
             all.remove(over.unwrap_or(0));
         }
-        all.push(self.clone());
-        let json = serde_json::to_vec_pretty(&all).unwrap_or_default();
-        state.write_atomically(FILE, &json)
+        all.push(session.clone());
     }
+    let json = serde_json::to_vec_pretty(&all).unwrap_or_default();
+    state.write_atomically(FILE, &json)
 }
 
 /// The recent sessions, in the order in which they were last written.
@@ -194,10 +213,11 @@ mod tests {
     fn a_session_is_written_over_its_own_entry_and_nobody_elses() {
         let (_dir, state) = state();
         let mut own = session(std::process::id());
-        own.write(&state).unwrap();
-        session(1).write(&state).unwrap();
+        let write_one = |session: &RecentSession| write(std::iter::once(session), &state).unwrap();
+        write_one(&own);
+        write_one(&session(1));
         own.set_peer(&"web-1".parse().unwrap());
-        own.write(&state).unwrap();
+        write_one(&own);
         let all = read(&state).unwrap();
         assert_eq!(all.len(), 2);
         assert_eq!(all[1], own);
@@ -210,11 +230,11 @@ mod tests {
     fn the_file_does_not_grow_and_those_that_run_stay() {
         let (_dir, state) = state();
         let own = session(std::process::id());
-        own.write(&state).unwrap();
-        for n in 0..40 {
+        write(std::iter::once(&own), &state).unwrap();
+        for n in 0..80 {
             let mut other = session(1_000_000_000 + n);
             other.ended = true;
-            other.write(&state).unwrap();
+            write(std::iter::once(&other), &state).unwrap();
         }
         let all = read(&state).unwrap();
         assert_eq!(all.len(), KEPT);

@@ -37,7 +37,12 @@ Examples:
   p2pdbg listen                           prints a code for the other side
   p2pdbg listen debugpy:5679              another port, at both ends
   p2pdbg listen pydevd -L 8000:localhost:8000
-  p2pdbg listen --peer web-1              a peer known from before: no code";
+  p2pdbg listen --peer web-1              a peer known from before: no code
+  p2pdbg listen --peers 3 --map db=5700   three at once, on ports 5678, 5679 and, for the
+                                          one that is called db, 5700
+
+Exit status: 130 on ^C, which is how it ends if all goes well. With several peers the end
+or failure of one is reported and ends nothing else.";
 
 const CONNECT_EXAMPLES: &str = "\
 Examples:
@@ -115,9 +120,18 @@ pub struct ListenArgs {
     #[command(flatten)]
     pub forwards: ForwardArgs,
 
-    /// Wait for the peer of this name, known from an earlier session, instead of making a code
+    /// Wait for the peer of this name, known from an earlier session, instead of making a code. Repeatable
     #[arg(long, value_name = "NAME")]
-    pub peer: Option<String>,
+    pub peer: Vec<String>,
+
+    /// Let in so many peers at once, up to 16: each by a code of its own, one shown after the other, or by --peer.
+    /// The forwards of each further one open the next free ports here [default: one, or as many as --peer names]
+    #[arg(long, value_name = "N")]
+    pub peers: Option<String>,
+
+    /// Open these ports here for the forwards of the peer of this name, in their order. Repeatable
+    #[arg(long, value_name = "NAME=PORT[,PORT...]")]
+    pub map: Vec<String>,
 
     /// What a forward does while nothing listens at its far end [default: hold; refuse for gdbserver and lldb]
     #[arg(long, value_enum, value_name = "HOW")]

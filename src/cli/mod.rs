@@ -10,8 +10,12 @@ mod duration;
 mod forward_args;
 pub mod generate;
 mod options;
+mod peers;
 mod resolve;
 
 pub use doctor::{DoctorArgs, DoctorOptions, resolve_doctor};
-pub use options::{Command, ConnectOptions, IdeOptions, ListenOptions, Meeting, SessionOptions};
+pub use options::{
+    Command, ConnectOptions, IdeOptions, ListenOptions, Meeting, PeersOptions, PortMap,
+    SessionOptions,
+};
 pub use resolve::{Environment, resolve_connect, resolve_ide, resolve_listen};

@@ -19,12 +19,46 @@ use crate::{
 pub struct ListenOptions {
     /// What both commands have.
     pub session: SessionOptions,
-    /// The known peer to wait for; without one a code is made.
-    pub peer: Option<PeerName>,
+    /// Who may come.
+    pub peers: PeersOptions,
     /// The forwards; never empty.
     pub forwards: Vec<ForwardSpec>,
     /// What every forward does while nothing listens at its far end; none for what suits its debugger.
     pub absent: Option<Absent>,
+}
+
+/// Who may have a session with a `listen`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeersOptions {
+    /// How many at once.
+    pub most: usize,
+    /// Known peers for whom it waits.
+    pub known: Vec<PeerName>,
+    /// Whether it makes codes for others.
+    pub makes_codes: bool,
+    /// The ports beside the IDE that some of them have.
+    pub maps: Vec<PortMap>,
+}
+
+impl PeersOptions {
+    /// One peer, as `connect` has.
+    pub fn one() -> Self {
+        Self {
+            most: 1,
+            known: Vec::new(),
+            makes_codes: false,
+            maps: Vec::new(),
+        }
+    }
+}
+
+/// The ports beside the IDE of one peer's forwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortMap {
+    /// The peer, as it is called here.
+    pub name: PeerName,
+    /// A port for each forward that opens one here, in their order; the further ones get ports that are free.
+    pub ports: Vec<u16>,
 }
 
 /// What `p2pdbg connect` was asked to do.

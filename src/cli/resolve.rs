@@ -14,6 +14,7 @@ use super::{
     args::{ConnectArgs, IdeArgs, ListenArgs, SessionArgs},
     duration,
     options::{Command, ConnectOptions, IdeOptions, ListenOptions, Meeting, SessionOptions},
+    peers,
 };
 use crate::{
     config::{self, Config},
@@ -71,10 +72,7 @@ pub fn resolve_listen(
     environment: Environment<'_>,
 ) -> Result<ListenOptions, Failure> {
     let config = environment.config;
-    let peer = args
-        .peer
-        .map(|name| parse_name("--peer", &name))
-        .transpose()?;
+    let peers = peers::resolve(&args.peer, args.peers.as_deref(), &args.map)?;
     let mut forwards = Vec::new();
     for written in args.forwards.in_order {
         forwards.push(written.parse().map_err(forward_malformed)?);
@@ -90,7 +88,7 @@ pub fn resolve_listen(
     refuse_duplicates(&forwards)?;
     Ok(ListenOptions {
         session: resolve_session(args.session, config)?,
-        peer,
+        peers,
         forwards,
         absent: args.absent,
     })
@@ -280,7 +278,7 @@ fn refuse_duplicates(forwards: &[ForwardSpec]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn parse_name(option: &str, text: &str) -> Result<PeerName, Failure> {
+pub(super) fn parse_name(option: &str, text: &str) -> Result<PeerName, Failure> {
     text.parse().map_err(|fault| {
         // The name is quoted so that nothing in it reaches the terminal.
         Failure::new(ErrorCode::Usage, format!("{option} {text:?}: {fault}"))

@@ -12,7 +12,7 @@ use super::{
     interrupt::Interrupt,
 };
 use crate::{
-    cli::{Command, ConnectOptions, Meeting},
+    cli::{Command, ConnectOptions, Meeting, PeersOptions},
     facts::HostFacts,
     failure::{ErrorCode, Failure, Outcome},
     meeting::Whom,
@@ -40,6 +40,7 @@ pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome,
         options.session,
         Vec::new(),
         None,
+        &PeersOptions::one(),
         facts,
         reporter.clone(),
     )?;
@@ -102,7 +103,7 @@ async fn serve(
                     running = Some(Running::start(&command, &forwards)?);
                 }
             }
-            Ok(HostEvent::Over(end)) => {
+            Ok(HostEvent::Over(end, _)) => {
                 reporter.emit(Event::Closed {
                     why: end.to_string(),
                 });

@@ -6,14 +6,11 @@ use p2pdbg_wire::control::Role;
 use tokio::sync::oneshot;
 
 use super::host::Host;
-use crate::{
-    control::snapshot::{ProcessSnapshot, ProcessState, SessionCommand, SessionSnapshot},
-    session::SessionInput,
-};
+use crate::control::snapshot::{ProcessSnapshot, ProcessState, SessionCommand};
 #[cfg(unix)]
 use crate::{
     control::{ControlSocket, Inquiry},
-    failure::{ErrorCode, Failure},
+    session::SessionInput,
 };
 
 /// How long a session may take to describe itself.
@@ -63,14 +60,10 @@ impl Host {
     pub(super) fn answer(&self, inquiry: Inquiry) {
         match inquiry {
             Inquiry::Status(answer) => self.describe(answer),
-            Inquiry::Pipe(request) if self.has_session() => {
-                self.tell_session(SessionInput::Pipe(request));
-            }
-            Inquiry::Pipe(request) => {
-                let failure = Failure::new(ErrorCode::NoSession, "the peer is not there yet")
-                    .hint("run p2pdbg connect on the debuggee's host, and this again");
-                let _ = request.opened.send(Err(failure));
-            }
+            Inquiry::Pipe(peer, request) => match self.session_with(peer.as_deref()) {
+                Ok(session) => session.input(SessionInput::Pipe(request)),
+                Err(failure) => drop(request.opened.send(Err(failure))),
+            },
         }
     }
 
@@ -92,17 +85,20 @@ impl Host {
             up_ms: u64::try_from(self.inquiries.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             rendezvous: self.rendezvous(),
             state: self.stage(),
+            places: self.places(),
             sessions: Vec::new(),
         };
-        if !self.has_session() {
+        let sessions = self.describe_sessions();
+        if sessions.is_empty() {
             return drop(answer.send(process));
         }
         process.state = ProcessState::InSession;
-        let (describe, described) = oneshot::channel::<SessionSnapshot>();
-        self.tell_session(SessionInput::Describe(describe));
         tokio::spawn(async move {
-            let described = tokio::time::timeout(PATIENCE, described).await;
-            process.sessions.extend(described.ok().and_then(Result::ok));
+            let deadline = tokio::time::Instant::now() + PATIENCE;
+            for described in sessions {
+                let described = tokio::time::timeout_at(deadline, described).await;
+                process.sessions.extend(described.ok().and_then(Result::ok));
+            }
             let _ = answer.send(process);
         });
     }

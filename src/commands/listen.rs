@@ -1,4 +1,4 @@
-//! `p2pdbg listen`: beside the IDE, waits for the debuggee's host.
+//! `p2pdbg listen`: beside the IDE, waits for the debuggee's host, or for several.
 
 use p2pdbg_wire::control::Role;
 
@@ -12,7 +12,7 @@ use crate::{
     failure::{Failure, Outcome},
     forward::Forward,
     listening,
-    meeting::Whom,
+    meeting::{Awaited, Whom},
     report::{Event, Reporter},
     session::SessionEnd,
 };
@@ -31,12 +31,21 @@ pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, 
         options.session,
         forwards,
         options.absent,
+        &options.peers,
         HostFacts::of_this_host(false, None),
         reporter.clone(),
     )?;
-    let whom = match &options.peer {
-        Some(name) => Whom::Known(host.known_peer(name)?),
-        None => Whom::CodeHolder,
+    let known = options.peers.known.iter();
+    let known: Vec<_> = known
+        .map(|name| host.known_peer(name))
+        .collect::<Result<_, _>>()?;
+    let whom = match &known[..] {
+        _ if host.is_for_several() => Whom::Several(Awaited {
+            known,
+            code: options.peers.makes_codes,
+        }),
+        [known] => Whom::Known(known.clone()),
+        _ => Whom::CodeHolder,
     };
     host.meet(whom);
     let result = loop {
@@ -50,12 +59,15 @@ pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, 
                 code: Some(code),
             }),
             Ok(HostEvent::Ready(_)) => {}
-            Ok(HostEvent::Over(SessionEnd::Failed(failure))) => break Err(failure),
-            Ok(HostEvent::Over(end)) => {
-                reporter.emit(Event::Closed {
+            // What becomes of one of several peers is nothing to the others.
+            Ok(HostEvent::Over(SessionEnd::Failed(failure), _)) if !host.is_for_several() => {
+                break Err(failure);
+            }
+            Ok(HostEvent::Over(end, of)) => {
+                of.emit(Event::Closed {
                     why: end.to_string(),
                 });
-                host.await_return();
+                host.await_return(&of);
             }
             Err(failure) => break Err(failure),
         }

@@ -25,8 +25,9 @@ pub async fn run(args: PipeArgs) -> Result<(), Failure> {
         let message = format!("{:?}: {fault}", args.target);
         Failure::new(ErrorCode::Usage, message).hint("write HOST:PORT, such as localhost:1234")
     })?;
-    let mut client = session::find(args.peer.as_deref()).await?;
-    let reply = client.ask_at_length(&Request::Open { to }).await;
+    let peer = args.peer;
+    let mut client = session::find(peer.as_deref()).await?;
+    let reply = client.ask_at_length(&Request::Open { to, peer }).await;
     match reply.map_err(|error| session::lost(&error))? {
         Reply::Opened => {}
         Reply::Refused(failure) => return Err(failure),
@@ -81,7 +82,7 @@ pub(super) mod session {
                 found.push((client, peers));
             }
         }
-        if found.len() > 1 {
+        if found.iter().map(|(_, peers)| peers.len()).sum::<usize>() > 1 {
             let names: Vec<String> = found.into_iter().flat_map(|(_, peers)| peers).collect();
             let message = format!(
                 "there are sessions with several peers: {}",

@@ -228,7 +228,8 @@ mod here {
     /// A conversation over the session of the process that runs here.
     async fn conversation(peer: Option<&str>) -> Result<UnixStream, Failure> {
         let mut client = session::find(peer).await?;
-        let reply = client.ask_at_length(&Request::Sources).await;
+        let peer = peer.map(str::to_owned);
+        let reply = client.ask_at_length(&Request::Sources { peer }).await;
         match reply.map_err(|error| session::lost(&error))? {
             Reply::Opened => {}
             Reply::Refused(failure) => return Err(failure),

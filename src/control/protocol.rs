@@ -36,12 +36,19 @@ pub enum Request {
     Status,
     /// A stream to whoever answers about source files at the other end of its session. After the reply it is as with
     /// `Open`.
-    Sources,
+    Sources {
+        /// The peer whose session it is, if there are several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peer: Option<String>,
+    },
     /// A stream to a target at the other end of its session. After the reply the connection belongs to the stream: what
     /// is written goes there as it is, and what comes back comes in frames.
     Open {
         /// What is dialled at the other end.
         to: HostPort,
+        /// The peer whose session it is, if there are several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peer: Option<String>,
     },
 }
 
@@ -111,6 +118,7 @@ mod tests {
         );
         let open = Request::Open {
             to: "localhost:1234".parse().unwrap(),
+            peer: None,
         };
         let text = line(open.clone());
         assert_eq!(

@@ -47,8 +47,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub enum Inquiry {
     /// What it is doing.
     Status(oneshot::Sender<ProcessSnapshot>),
-    /// A stream.
-    Pipe(PipeRequest),
+    /// A stream, over the session with the peer of this name, if several could be meant.
+    Pipe(Option<String>, PipeRequest),
 }
 
 /// A control socket that serves; dropped, it is removed.
@@ -117,13 +117,14 @@ async fn serve(connection: UnixStream, ask: mpsc::Sender<Inquiry>) {
     {
         let reply = match protocol::parse(&line) {
             Ok(Request::Status) => status(&ask).await,
-            Ok(request @ (Request::Open { .. } | Request::Sources)) => {
-                let to = match request {
-                    Request::Open { to } => PipeTarget::Port(to),
-                    _ => PipeTarget::Sources,
+            Ok(request @ (Request::Open { .. } | Request::Sources { .. })) => {
+                let (to, peer) = match request {
+                    Request::Open { to, peer } => (PipeTarget::Port(to), peer),
+                    Request::Sources { peer } => (PipeTarget::Sources, peer),
+                    Request::Status => continue,
                 };
                 if let Ok((request, ends)) = bridge::request(to)
-                    && ask.try_send(Inquiry::Pipe(request)).is_ok()
+                    && ask.try_send(Inquiry::Pipe(peer, request)).is_ok()
                 {
                     return ends.serve(read, write).await;
                 }

@@ -25,6 +25,9 @@ pub struct ProcessSnapshot {
     pub rendezvous: String,
     /// How far it has come.
     pub state: ProcessState,
+    /// How many peers it lets in at once, if more than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub places: Option<usize>,
     /// Its sessions.
     #[serde(default)]
     pub sessions: Vec<SessionSnapshot>,

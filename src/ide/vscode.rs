@@ -31,7 +31,7 @@ const TASK: &str = "p2pdbg tunnel";
 const BEGINS: &str = "^(waiting for|on the debuggee's host)";
 
 /// The line with which it says that a forward stands.
-const READY: &str = "^forward: .+ -> .+";
+const READY: &str = "^(\\S+: )?forward: .+ -> .+";
 
 /// The line with which it gives up.
 const PROBLEM: &str = "^error: (.*)$";

@@ -2,16 +2,19 @@
 
 use p2pdbg_wire::{
     control::{Handle, SessionId},
+    fingerprint::Fingerprint,
     frame,
-    signal::{PeerMessage, Signal},
+    signal::{PeerMessage, SessionTag, Signal},
 };
 
-use crate::pairing::{Opener, Paired, Sealer};
+use crate::pairing::{Opener, PairSecret, Paired, Sealer, SessionKeys};
 
 /// A channel to the peer of one session between two processes.
 pub(super) struct Channel {
     sealer: Sealer,
     opener: Opener,
+    /// The peer's certificate.
+    pub(super) peer: Fingerprint,
     /// Where both meet when they have lost each other at the rendezvous.
     pub(super) handle: Handle,
     /// The session at the rendezvous that carries the channel now.
@@ -20,13 +23,20 @@ pub(super) struct Channel {
 
 impl Channel {
     /// The channel that an exchange has set up, carried by the session in which it took place.
-    pub(super) fn new(sealer: Sealer, opener: Opener, handle: Handle, carrier: SessionId) -> Self {
+    fn new(paired: (Sealer, Opener, Fingerprint), handle: Handle, carrier: SessionId) -> Self {
+        let (sealer, opener, peer) = paired;
         Self {
             sealer,
             opener,
+            peer,
             handle,
             carried_by: Some(carrier),
         }
+    }
+
+    /// What tells it from others, between the two.
+    pub(super) fn tag(&self) -> SessionTag {
+        SessionTag::of(&self.handle)
     }
 
     /// The payload that carries a message, and the session to send it in.
@@ -74,18 +84,13 @@ pub(super) fn split(paired: Paired, carrier: SessionId) -> (Channel, Remains) {
         keys,
         pair_secret,
     } = paired;
-    let channel = Channel::new(sealer, opener, keys.resume.clone(), carrier);
-    let remains = Remains {
-        peer,
-        keys,
-        pair_secret,
-    };
+    let channel = Channel::new((sealer, opener, peer), keys.resume.clone(), carrier);
+    let remains = Remains { keys, pair_secret };
     (channel, remains)
 }
 
 /// What an exchange gave besides its channel.
 pub(super) struct Remains {
-    pub(super) peer: p2pdbg_wire::fingerprint::Fingerprint,
-    pub(super) keys: crate::pairing::SessionKeys,
-    pub(super) pair_secret: Option<crate::pairing::PairSecret>,
+    pub(super) keys: SessionKeys,
+    pub(super) pair_secret: Option<PairSecret>,
 }

@@ -14,15 +14,16 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    MeetingCommand, MeetingConfig, MeetingEvent, Whom,
+    Awaited, MeetingCommand, MeetingConfig, MeetingEvent, Whom,
     channel::{Channel, encode},
+    channels::Channels,
     exchanges::{Arriving, Pending},
     stun,
 };
 use crate::{
     deadline::sleep_until,
     failure::{ErrorCode, Failure},
-    pairing::{self, Attempts, KnownPeer},
+    pairing::{self, Attempts},
     rendezvous::{Link, LinkConfig, LinkError, LinkEvent, is_unknown},
 };
 
@@ -42,12 +43,14 @@ pub(super) struct Driver {
     pub(super) code: Option<ListenerCode>,
     /// How often the connector's code was tried.
     pub(super) attempts: Attempts,
-    /// The peer to meet when no session runs.
-    pub(super) known: Option<KnownPeer>,
+    /// Whether a nameplate has been asked for and none was given yet, on this connection.
+    pub(super) asked_for_code: bool,
+    /// The peers to meet.
+    pub(super) awaited: Awaited,
     pub(super) exchanges: HashMap<SessionId, Pending>,
-    /// A peer that has paired and has not introduced itself yet.
-    pub(super) arriving: Option<Arriving>,
-    pub(super) channel: Option<Channel>,
+    /// Peers that have paired and have not introduced themselves yet.
+    pub(super) arriving: HashMap<SessionId, Arriving>,
+    pub(super) channels: Channels,
     pub(super) retry_at: Option<Instant>,
     pub(super) over: bool,
 }
@@ -76,9 +79,17 @@ impl Driver {
             transports: config.transports,
         };
         let link = Link::open(link, credential, &config.changes);
-        let known = match &config.whom {
-            Whom::Known(peer) => Some(peer.clone()),
-            Whom::CodeHolder | Whom::CodeMaker(_) => None,
+        let awaited = match &config.whom {
+            Whom::Known(peer) => Awaited {
+                known: vec![peer.clone()],
+                code: false,
+            },
+            Whom::CodeHolder => Awaited {
+                known: Vec::new(),
+                code: true,
+            },
+            Whom::CodeMaker(_) => Awaited::default(),
+            Whom::Several(awaited) => awaited.clone(),
         };
         let driver = Self {
             config,
@@ -86,11 +97,12 @@ impl Driver {
             report,
             up: None,
             code: None,
+            asked_for_code: false,
             attempts: Attempts::default(),
-            known,
+            awaited,
             exchanges: HashMap::new(),
-            arriving: None,
-            channel: None,
+            arriving: HashMap::new(),
+            channels: Channels::default(),
             retry_at: None,
             over: false,
         };
@@ -134,7 +146,7 @@ impl Driver {
         if let Some(listening) = self.code.take() {
             self.unlisten(&listening, Fate::Withdrawn);
         }
-        if let Some(session) = self.channel.as_ref().and_then(|c| c.carried_by) {
+        for session in self.channels.iter().filter_map(|c| c.carried_by) {
             self.link.send(ToRendezvous::Leave { session });
         }
     }
@@ -156,6 +168,7 @@ impl Driver {
                     stun,
                     over_tcp,
                 });
+                self.asked_for_code = told.iter().any(is_request_for_code);
                 self.tell(MeetingEvent::LinkUp).await;
                 if told != self.registration() {
                     self.register();
@@ -164,10 +177,9 @@ impl Driver {
             LinkEvent::Down(error) => {
                 self.up = None;
                 self.exchanges.clear();
-                self.arriving = None;
-                if let Some(channel) = &mut self.channel {
-                    channel.carried_by = None;
-                }
+                self.arriving.clear();
+                self.asked_for_code = false;
+                self.channels.on_link_down();
                 self.link.begin_with(self.registration());
                 let lasting = !error.is_passing();
                 if lasting {
@@ -184,7 +196,14 @@ impl Driver {
     pub(super) fn register(&mut self) {
         let messages = self.registration();
         if self.up.is_some() {
-            messages.iter().for_each(|m| self.link.send(m.clone()));
+            for message in &messages {
+                if is_request_for_code(message) && std::mem::replace(&mut self.asked_for_code, true)
+                {
+                    // A second one would bring a second code.
+                    continue;
+                }
+                self.link.send(message.clone());
+            }
         }
         self.link.begin_with(messages);
     }
@@ -198,23 +217,24 @@ impl Driver {
             role,
             already,
         };
-        if let Some(channel) = &self.channel {
+        for channel in self.channels.iter() {
             messages.push(meet(channel.handle.clone(), channel.carried_by));
             if role == Role::Connector && channel.carried_by.is_some() {
                 return messages;
             }
         }
-        match (&self.known, &self.config.whom) {
-            (Some(peer), _) => messages.push(meet(peer.meeting_handle(), None)),
-            (None, _) if self.channel.is_some() => {}
-            (None, Whom::CodeMaker(code)) => {
-                let nameplate = code.nameplate;
-                messages.push(ToRendezvous::Join { nameplate });
-            }
-            (None, _) => {
-                let claim = self.code.as_ref().map(|listening| listening.claim.clone());
-                messages.push(ToRendezvous::Listen { claim });
-            }
+        for peer in &self.awaited.known {
+            messages.push(meet(peer.meeting_handle(), None));
+        }
+        if self.awaited.code {
+            let claim = self.code.as_ref().map(|listening| listening.claim.clone());
+            messages.push(ToRendezvous::Listen { claim });
+        }
+        if let Whom::CodeMaker(code) = &self.config.whom
+            && messages.is_empty()
+        {
+            let nameplate = code.nameplate;
+            messages.push(ToRendezvous::Join { nameplate });
         }
         messages
     }
@@ -251,21 +271,20 @@ impl Driver {
                 self.handle_signal(session, &payload).await;
             }
             FromRendezvous::PeerSeen { session, addresses } => {
-                let arriving = self.arriving.as_mut();
                 if let Some(pending) = self.exchanges.get_mut(&session) {
                     if let Some(approach) = &pending.approach {
                         approach.on_peer_seen(addresses.clone());
                     }
                     pending.introduction.peer_seen.extend(addresses);
                     pending.peer_bound = true;
-                } else if let Some(a) = arriving.filter(|a| a.introduction.session == session) {
+                } else if let Some(a) = self.arriving.get_mut(&session) {
                     if let Some(approach) = &a.approach {
                         approach.on_peer_seen(addresses.clone());
                     }
                     a.introduction.peer_seen.extend(addresses);
                     a.peer_bound = true;
-                } else if self.carries(session) {
-                    self.tell(MeetingEvent::PeerSeen(addresses)).await;
+                } else if let Some((channel, _)) = self.channels.carried_by(session) {
+                    self.tell(MeetingEvent::PeerSeen(channel, addresses)).await;
                 }
             }
             FromRendezvous::PeerLeft {
@@ -279,6 +298,12 @@ impl Driver {
     }
 
     pub(super) async fn on_listening(&mut self, claim: NameplateClaim) {
+        self.asked_for_code = false;
+        if !self.awaited.code {
+            let (nameplate, fate) = (claim.nameplate, Fate::Withdrawn);
+            self.link.send(ToRendezvous::Unlisten { nameplate, fate });
+            return;
+        }
         if let Some(listening) = &mut self.code
             && listening.code.nameplate == claim.nameplate
         {
@@ -307,6 +332,8 @@ impl Driver {
     }
 
     pub(super) async fn on_refused(&mut self, refusal: Refusal) {
+        // Refusals do not say what is refused.
+        self.asked_for_code = false;
         let by_nameplate = matches!(
             refusal,
             Refusal::NameplateUnknown
@@ -358,15 +385,14 @@ impl Driver {
 
     pub(super) fn handle_command(&mut self, command: MeetingCommand) {
         match command {
-            MeetingCommand::Message(message) => {
-                if let Some((session, payload)) =
-                    self.channel.as_mut().and_then(|c| c.seal(&message))
-                {
+            MeetingCommand::Message(channel, message) => {
+                let channel = self.channels.get_mut(channel);
+                if let Some((session, payload)) = channel.and_then(|c| c.seal(&message)) {
                     self.link.send(ToRendezvous::Signal { session, payload });
                 }
             }
-            MeetingCommand::SessionOver => {
-                if let Some(channel) = self.channel.take() {
+            MeetingCommand::SessionOver(channel) => {
+                if let Some(channel) = self.channels.remove(channel) {
                     self.unmeet(channel);
                 }
                 if self.config.role == Role::Listener {
@@ -377,13 +403,30 @@ impl Driver {
                 self.link.nudge();
                 self.look_again();
             }
-            MeetingCommand::Remember(peer) => {
-                self.known = Some(*peer);
-                if self.config.role == Role::Listener {
-                    self.register();
-                }
+            MeetingCommand::Await(awaited) => self.on_await(awaited),
+        }
+    }
+
+    fn on_await(&mut self, awaited: Awaited) {
+        let before = std::mem::replace(&mut self.awaited, awaited);
+        if self.config.role == Role::Connector {
+            return;
+        }
+        let role = self.config.role;
+        for peer in &before.known {
+            let is_it = |other: &crate::pairing::KnownPeer| other.secret == peer.secret;
+            if !self.awaited.known.iter().any(is_it) {
+                let handle = peer.meeting_handle();
+                self.link.send(ToRendezvous::Unmeet { handle, role });
             }
         }
+        if !self.awaited.code
+            && let Some(listening) = self.code.take()
+        {
+            self.unlisten(&listening, Fate::Withdrawn);
+            self.drop_exchanges_by_code();
+        }
+        self.register();
     }
 
     /// What failed before may work now, and what seems to stand may be gone.
@@ -392,14 +435,16 @@ impl Driver {
             self.retry_at = Some(Instant::now());
         }
         // Nothing but sending shows that the other end of the link is gone, or tells it this end's address.
-        if let (Some(_), Some(channel)) = (&self.up, &self.channel) {
-            self.meet(channel.handle.clone(), channel.carried_by);
+        if self.up.is_some() {
+            for channel in self.channels.iter() {
+                self.meet(channel.handle.clone(), channel.carried_by);
+            }
         }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         let exchanges = self.exchanges.values().map(|p| p.began + EXCHANGE);
-        let arriving = self.arriving.as_ref().map(|a| a.began + EXCHANGE);
+        let arriving = self.arriving.values().map(|a| a.began + EXCHANGE);
         exchanges.chain(arriving).chain(self.retry_at).min()
     }
 
@@ -409,22 +454,12 @@ impl Driver {
             self.retry_at = None;
             self.register();
         }
-        if self
-            .arriving
-            .as_ref()
-            .is_some_and(|a| a.began + EXCHANGE <= now)
-            && let Some(late) = self.arriving.take()
-        {
-            let session = late.introduction.session;
+        for session in late(&self.arriving, |arriving| arriving.began, now) {
+            self.arriving.remove(&session);
             self.link.send(ToRendezvous::Leave { session });
             self.retry_at = Some(now + RETRY);
         }
-        let late = self
-            .exchanges
-            .iter()
-            .filter(|(_, p)| p.began + EXCHANGE <= now);
-        let late: Vec<SessionId> = late.map(|(session, _)| *session).collect();
-        for session in late {
+        for session in late(&self.exchanges, |pending| pending.began, now) {
             self.link.send(ToRendezvous::Leave { session });
             self.on_exchange_failed(session, pairing::Failure::PeerLeft)
                 .await;
@@ -446,4 +481,19 @@ impl Driver {
         // Without an owner the task ends at its next step.
         let _ = self.report.send(event).await;
     }
+}
+
+/// The sessions in whose exchange nothing has come of it in time.
+fn late<T>(
+    table: &HashMap<SessionId, T>,
+    began: impl Fn(&T) -> Instant,
+    now: Instant,
+) -> Vec<SessionId> {
+    let late = table.iter().filter(|(_, one)| began(one) + EXCHANGE <= now);
+    late.map(|(session, _)| *session).collect()
+}
+
+/// Whether a message asks for a new nameplate.
+fn is_request_for_code(message: &ToRendezvous) -> bool {
+    matches!(message, ToRendezvous::Listen { claim: None })
 }

@@ -21,7 +21,8 @@ use crate::{
     same_host::host_tag,
 };
 
-/// Exchanges that may be under way at once; whoever comes then is told that the listener is busy.
+/// Exchanges that may be under way at once, besides one for each known peer; whoever comes then is told that the
+/// listener is busy.
 const EXCHANGES: usize = 4;
 
 /// An exchange that has not come to its end.
@@ -33,9 +34,17 @@ pub(super) struct Pending {
     pub(super) approach: Option<Approach>,
     /// Whether this side has said who it is.
     pub(super) introduced: bool,
+    /// Which session it said that there is with this peer.
+    pub(super) said: Option<SessionTag>,
     /// Whether the peer has bound its leg.
     pub(super) peer_bound: bool,
     pub(super) began: Instant,
+}
+
+impl Pending {
+    fn is_by_code(&self) -> bool {
+        matches!(self.introduction.place, Place::Nameplate(_))
+    }
 }
 
 /// A peer that has paired and has not introduced itself yet.
@@ -45,6 +54,8 @@ pub(super) struct Arriving {
     pub(super) introduction: Introduction,
     pub(super) approach: Option<Approach>,
     pub(super) code: Option<Code>,
+    /// Which session this side said that there is with this peer.
+    pub(super) said: Option<SessionTag>,
     pub(super) peer_bound: bool,
     pub(super) began: Instant,
 }
@@ -56,16 +67,16 @@ impl Driver {
             self.link.use_credential(voucher);
         }
         let session = introduction.session;
-        if let (Place::Handle(handle), Some(channel)) = (&introduction.place, &mut self.channel)
-            && *handle == channel.handle
+        if let Place::Handle(handle) = &introduction.place
+            && let Some((id, channel)) = self.channels.at(handle)
         {
             channel.carried_by = Some(session);
             if let Some(point) = self.point_of(&introduction) {
-                self.tell(MeetingEvent::Introduced(point)).await;
+                self.tell(MeetingEvent::Introduced(id, point)).await;
             }
             return;
         }
-        if self.exchanges.len() >= EXCHANGES {
+        if self.exchanges.len() >= EXCHANGES + self.awaited.known.len() {
             let reason = AbortReason::Busy;
             self.signal(session, &Signal::Abort { reason });
             self.link.send(ToRendezvous::Leave { session });
@@ -73,15 +84,16 @@ impl Driver {
         }
         let own = self.config.identity.fingerprint();
         let role = self.config.role;
-        let begun = match (&introduction.place, &self.known) {
-            (Place::Nameplate(nameplate), _) => self
+        let known = &self.awaited.known;
+        let begun = match &introduction.place {
+            Place::Nameplate(nameplate) => self
                 .own_code()
                 .filter(|code| code.nameplate == *nameplate)
                 .map(|code| Exchange::by_code(role, code, own)),
-            (Place::Handle(handle), Some(known)) if *handle == known.meeting_handle() => Some(
-                Exchange::by_secret(role, &known.secret, own, known.fingerprint),
-            ),
-            (Place::Handle(_), _) => None,
+            Place::Handle(handle) => known
+                .iter()
+                .find(|known| *handle == known.meeting_handle())
+                .map(|known| Exchange::by_secret(role, &known.secret, own, known.fingerprint)),
         };
         let Some((exchange, signal)) = begun else {
             self.link.send(ToRendezvous::Leave { session });
@@ -92,6 +104,7 @@ impl Driver {
             exchange: Some(exchange),
             approach: self.approach(&introduction),
             introduced: false,
+            said: None,
             introduction,
             peer_bound: false,
             began: Instant::now(),
@@ -126,23 +139,17 @@ impl Driver {
             }
             return;
         }
-        if let Some(arriving) = &mut self.arriving
-            && arriving.introduction.session == session
-        {
+        if let Some(arriving) = self.arriving.get_mut(&session) {
             if let Some(PeerMessage::Introduce(info)) = arriving.channel.open(payload) {
-                self.on_arrived(info).await;
+                self.on_arrived(session, info).await;
             }
             return;
         }
-        if self.carries(session)
-            && let Some(message) = self.channel.as_mut().and_then(|c| c.open(payload))
+        if let Some((id, channel)) = self.channels.carried_by(session)
+            && let Some(message) = channel.open(payload)
         {
-            self.tell(MeetingEvent::Message(message)).await;
+            self.tell(MeetingEvent::Message(id, message)).await;
         }
-    }
-
-    pub(super) fn carries(&self, session: SessionId) -> bool {
-        self.channel.as_ref().and_then(|c| c.carried_by) == Some(session)
     }
 
     /// Makes ready what can be for the session that may come.
@@ -191,7 +198,9 @@ impl Driver {
 
     /// Says under seal, at the connector, what needs not wait for the listener's confirmation.
     fn say_early(&mut self, session: SessionId) {
-        let introduce = self.introduction();
+        // A connector has one session, whoever its peer will turn out to be.
+        let said = self.channels.iter().next().map(Channel::tag);
+        let introduce = self.introduction(said);
         let Some(pending) = self.exchanges.get_mut(&session) else {
             return;
         };
@@ -203,6 +212,7 @@ impl Driver {
             && let Some(signal) = exchange.seal(&introduce)
         {
             pending.introduced = true;
+            pending.said = said;
             signals.push(signal);
         }
         if pending.introduced
@@ -216,13 +226,13 @@ impl Driver {
         }
     }
 
-    /// Who this side is.
-    fn introduction(&self) -> PeerMessage {
+    /// Who this side is, and which session there is with the peer.
+    fn introduction(&self, session: Option<SessionTag>) -> PeerMessage {
         PeerMessage::Introduce(PeerInfo {
             name: self.config.name.to_string(),
             agent: concat!("p2pdbg/", env!("CARGO_PKG_VERSION")).to_owned(),
             host: host_tag(),
-            session: self.channel.as_ref().map(|c| SessionTag::of(&c.handle)),
+            session,
         })
     }
 
@@ -231,13 +241,15 @@ impl Driver {
             return;
         };
         let (mut channel, remains) = split(paired, session);
-        if !pending.introduced
-            && let Some((session, payload)) = channel.seal(&self.introduction())
-        {
-            self.link.send(ToRendezvous::Signal { session, payload });
+        let mut said = pending.said;
+        if !pending.introduced {
+            said = self.channels.tag_with(channel.peer);
+            if let Some((session, payload)) = channel.seal(&self.introduction(said)) {
+                self.link.send(ToRendezvous::Signal { session, payload });
+            }
         }
-        let by_code = matches!(pending.introduction.place, Place::Nameplate(_));
-        let arriving = self.arriving.replace(Arriving {
+        let by_code = pending.is_by_code();
+        let arriving = Arriving {
             channel,
             remains,
             introduction: pending.introduction,
@@ -245,16 +257,14 @@ impl Driver {
             peer_bound: pending.peer_bound,
             began: Instant::now(),
             code: self.own_code().filter(|_| by_code).cloned(),
-        });
-        if let Some(displaced) = arriving {
-            let session = displaced.introduction.session;
-            self.link.send(ToRendezvous::Leave { session });
-        }
+            said,
+        };
+        self.arriving.insert(session, arriving);
     }
 
-    /// The peer has said who it is: a session can begin. One that was running is over.
-    pub(super) async fn on_arrived(&mut self, mut info: PeerInfo) {
-        let Some(arriving) = self.arriving.take() else {
+    /// The peer has said who it is: a session can begin.
+    pub(super) async fn on_arrived(&mut self, session: SessionId, mut info: PeerInfo) {
+        let Some(arriving) = self.arriving.remove(&session) else {
             return;
         };
         truncate(&mut info.name, MAX_NAME);
@@ -263,37 +273,39 @@ impl Driver {
             && let Some(listening) = self.code.take()
         {
             self.unlisten(&listening, Fate::Used);
+            self.awaited.code = false;
             self.drop_exchanges_by_code();
         }
         let Some(mut at) = self.point_of(&arriving.introduction) else {
             return;
         };
         at.peer_bound = arriving.peer_bound;
-        if let Some(channel) = &mut self.channel
-            && info.session == Some(SessionTag::of(&channel.handle))
+        let channel = arriving.channel;
+        if let Some(tag) = info.session.filter(|_| info.session == arriving.said)
+            && let Some((id, old)) = self.channels.tagged(channel.peer, tag)
         {
             // The same process, met at another place: what the two have goes on.
-            channel.carried_by = Some(arriving.introduction.session);
-            self.tell(MeetingEvent::Introduced(at)).await;
+            old.carried_by = Some(session);
+            self.tell(MeetingEvent::Introduced(id, at)).await;
             return;
         }
-        if let Some(old) = self.channel.take() {
-            self.unmeet(old);
+        if !self.channels.have_room() {
+            self.link.send(ToRendezvous::Leave { session });
+            return;
         }
-        let channel = arriving.channel;
         self.meet(channel.handle.clone(), channel.carried_by);
-        if let (Role::Connector, Some(known)) = (self.config.role, &self.known) {
+        if self.config.role == Role::Connector {
             // Only a listener waits for its peer's next process.
-            let (handle, role) = (known.meeting_handle(), Role::Connector);
-            self.link.send(ToRendezvous::Unmeet { handle, role });
+            for known in &self.awaited.known {
+                let (handle, role) = (known.meeting_handle(), Role::Connector);
+                self.link.send(ToRendezvous::Unmeet { handle, role });
+            }
         }
-        self.channel = Some(channel);
-        let Remains {
-            peer,
-            keys,
-            pair_secret,
-        } = arriving.remains;
+        let peer = channel.peer;
+        let channel = self.channels.add(channel);
+        let Remains { keys, pair_secret } = arriving.remains;
         let met = Met {
+            channel,
             peer,
             info,
             keys,
@@ -323,18 +335,14 @@ impl Driver {
                 .await;
             return;
         }
-        let arriving = |a: &Arriving| a.introduction.session == session;
-        if self.arriving.as_ref().is_some_and(arriving) {
-            self.arriving = None;
+        if self.arriving.remove(&session).is_some() {
             self.register();
         }
-        if self.carries(session)
-            && let Some(channel) = &mut self.channel
-        {
+        if let Some((id, channel)) = self.channels.carried_by(session) {
             // It comes back to the handle at which this side waits.
             channel.carried_by = None;
             if on_purpose {
-                self.tell(MeetingEvent::PeerLeft).await;
+                self.tell(MeetingEvent::PeerLeft(id)).await;
             }
         }
     }
@@ -350,7 +358,7 @@ impl Driver {
         if failure != pairing::Failure::PeerLeft {
             self.link.send(ToRendezvous::Leave { session });
         }
-        let by_code = matches!(pending.introduction.place, Place::Nameplate(_));
+        let by_code = pending.is_by_code();
         match (&mut self.code, &self.config.whom) {
             (Some(listening), _) if by_code => {
                 if listening.attempts.failed(&failure) == CodeFate::Burned {
@@ -375,6 +383,10 @@ impl Driver {
                     self.retry_at = Some(Instant::now() + RETRY);
                     self.tell(MeetingEvent::PairingFailed(failure)).await;
                 }
+                // Of several peers, one that is not what it should be does not end the others' sessions.
+                lasting if matches!(self.config.whom, Whom::Several(_)) => {
+                    self.tell(MeetingEvent::PairingFailed(lasting)).await;
+                }
                 lasting => self.fail(known_peer_failure(&lasting)).await,
             },
         }
@@ -392,14 +404,17 @@ impl Driver {
     /// A code is good for one pairing or one wrong guess; whoever else was trying it at the same time has lost.
     pub(super) fn drop_exchanges_by_code(&mut self) {
         let link = &self.link;
-        self.exchanges.retain(|session, pending| {
-            let by_code = matches!(pending.introduction.place, Place::Nameplate(_));
+        let keep = |session: &SessionId, by_code: bool| {
             if by_code {
                 let session = *session;
                 link.send(ToRendezvous::Leave { session });
             }
             !by_code
-        });
+        };
+        self.exchanges
+            .retain(|session, pending| keep(session, pending.is_by_code()));
+        self.arriving
+            .retain(|session, arriving| keep(session, arriving.code.is_some()));
     }
 }
 

@@ -1,10 +1,12 @@
-//! Meeting the peer at the rendezvous: by code or as a known peer, for the first time and again.
+//! Meeting peers at the rendezvous: by code or as known peers, for the first time and again.
 //!
-//! One task owns the [`Link`](crate::rendezvous::Link), the exchanges that are under way, and the sealed channel to
-//! the peer with which the last exchange succeeded. Its owner learns of new peers ([`MeetingEvent::Met`]) and of the
-//! same peer met again ([`MeetingEvent::Introduced`]), and talks to it without knowing how.
+//! One task owns the [`Link`](crate::rendezvous::Link), the exchanges that are under way, and a sealed channel to each
+//! peer with which an exchange has succeeded. Its owner learns of new peers ([`MeetingEvent::Met`]) and of the
+//! same peer met again ([`MeetingEvent::Introduced`]), and talks to them without knowing how. Whom to await, and how
+//! many, is the owner's affair ([`MeetingCommand::Await`]).
 
 mod channel;
+mod channels;
 mod driver;
 mod exchanges;
 mod stun;
@@ -78,20 +80,35 @@ pub enum Whom {
     CodeMaker(Code),
     /// A peer from an earlier pairing.
     Known(KnownPeer),
+    /// Several at a time: those that are known, and whoever has the code that this listener makes.
+    Several(Awaited),
 }
+
+/// Whom a listener awaits at a moment.
+#[derive(Debug, Clone, Default)]
+pub struct Awaited {
+    /// Peers from earlier pairings, those with which there is a session among them: each may come as a new process.
+    pub known: Vec<KnownPeer>,
+    /// Whether a code leads here. One code leads one peer here; the next is made when this is said again.
+    pub code: bool,
+}
+
+/// Names the sealed channel to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelId(pub(super) u64);
 
 /// What the owner tells the meeting.
 #[derive(Debug)]
 pub enum MeetingCommand {
-    /// Say this to the peer of the running session.
-    Message(PeerMessage),
-    /// The session is over: its channel is of no more use. A listener goes on to meet this peer, if one is named.
-    SessionOver,
+    /// Say this to the peer of a session.
+    Message(ChannelId, PeerMessage),
+    /// A session is over: its channel is of no more use.
+    SessionOver(ChannelId),
     /// The relay does not know this host, or the peer is not heard: what failed before may work now, and what seems to
     /// stand may be gone.
     Doubt,
-    /// From now on this is the peer to meet when no session runs.
-    Remember(Box<KnownPeer>),
+    /// From now on these are the peers to meet.
+    Await(Awaited),
 }
 
 /// Where the two peers of a session can reach each other, as the rendezvous sees it.
@@ -114,6 +131,8 @@ pub struct MeetingPoint {
 /// A peer that has been met, and with which a session can begin.
 #[derive(Debug)]
 pub struct Met {
+    /// The channel to it.
+    pub channel: ChannelId,
     /// Its certificate.
     pub peer: Fingerprint,
     /// What it says of itself.
@@ -147,14 +166,14 @@ pub enum MeetingEvent {
     PairingFailed(crate::pairing::Failure),
     /// A peer has been met.
     Met(Box<Met>),
-    /// The peer of the running session has been met again.
-    Introduced(MeetingPoint),
-    /// The rendezvous saw the peer of the running session bind its leg.
-    PeerSeen(Vec<IpAddr>),
-    /// The peer of the running session has left the rendezvous, which says that it did so on purpose.
-    PeerLeft,
-    /// The peer of the running session says this.
-    Message(PeerMessage),
+    /// The peer of a session has been met again.
+    Introduced(ChannelId, MeetingPoint),
+    /// The rendezvous saw the peer of a session bind its leg.
+    PeerSeen(ChannelId, Vec<IpAddr>),
+    /// The peer of a session has left the rendezvous, which says that it did so on purpose.
+    PeerLeft(ChannelId),
+    /// The peer of a session says this.
+    Message(ChannelId, PeerMessage),
     /// The meeting is over, for this reason.
     Failed(Failure),
 }

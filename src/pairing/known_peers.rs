@@ -15,9 +15,7 @@ use std::{
 use data_encoding::BASE64URL_NOPAD;
 use hmac::Mac;
 use p2pdbg_identity::{StateDir, StateError};
-use p2pdbg_wire::{
-    code::Code, control::Handle, fingerprint::Fingerprint, secret::Secret, signal::MAX_NAME,
-};
+use p2pdbg_wire::{code::Code, control::Handle, fingerprint::Fingerprint, secret::Secret};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -247,16 +245,8 @@ impl Book {
 
     /// `proposed`, or with the lowest number from 2 up behind it that makes it free.
     fn free_name(&self, proposed: &PeerName) -> PeerName {
-        let numbered = |number: usize| {
-            let suffix = format!("-{number}");
-            let mut stem = proposed.as_str();
-            while stem.len() + suffix.len() > MAX_NAME {
-                stem = &stem[..stem.floor_char_boundary(stem.len() - 1)];
-            }
-            PeerName::nearest(&format!("{stem}{suffix}"))
-        };
         std::iter::once(proposed.clone())
-            .chain((2..).map(numbered))
+            .chain((2..).map(|number| proposed.numbered(number)))
             .find(|name| !self.peers.contains_key(name))
             .expect("there are more numbers than peers")
     }

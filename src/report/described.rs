@@ -25,9 +25,12 @@ pub struct Described<'a>(pub &'a ProcessSnapshot);
 impl fmt::Display for Described<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines = vec![headline(self.0)];
+        let several = self.0.places.is_some();
         for session in &self.0.sessions {
             let details = session_lines(self.0.command, session);
-            lines.extend(details.into_iter().map(|line| format!("  {line}")));
+            let indent = if several { "    " } else { "  " };
+            lines.extend(several.then(|| format!("  {}:", session.peer)));
+            lines.extend(details.into_iter().map(|line| format!("{indent}{line}")));
         }
         for line in lines {
             writeln!(f, "{}", escape(line.chars()))?;
@@ -52,9 +55,17 @@ pub(crate) fn headline(process: &ProcessSnapshot) -> String {
                 .iter()
                 .map(|session| session.peer.as_str())
                 .collect();
+            let free = process
+                .places
+                .map_or(0, |places| places.saturating_sub(peers.len()));
+            let free = match free {
+                0 => String::new(),
+                1 => ", 1 more may come".to_owned(),
+                more => format!(", {more} more may come"),
+            };
             match peers.is_empty() {
                 true => "a session is beginning or ending".to_owned(),
-                false => format!("in session with {}", peers.join(", ")),
+                false => format!("in session with {}{free}", peers.join(", ")),
             }
         }
     };
@@ -257,6 +268,22 @@ mod tests {
   stream 1 to localhost:5678: open, 12 B sent, 3.5 kB received, 3 s
     debugpy, running, a step: 40 ms × 5 = 0.2 s
   waiting for a debuggee on localhost:5678
+";
+        assert_eq!(Described(&process).to_string(), expected);
+    }
+
+    #[test]
+    fn of_several_peers_each_has_its_name_above_it() {
+        let json = r#"{"pid":42,"command":"listen","version":"0.1.0","up_ms":12900,"rendezvous":"h:1",
+            "state":"in_session","places":3,"sessions":[
+            {"peer":"web","known":true,"age_ms":9000,"state":"connecting"},
+            {"peer":"db","known":true,"age_ms":9000,"state":"resuming","lost_ms":2000}]}"#;
+        let process: ProcessSnapshot = serde_json::from_str(json).unwrap();
+        let expected = "listen (pid 42), up 12 s: in session with web, db, 1 more may come
+  web:
+    looking for a path to the peer
+  db:
+    network lost 2 s ago, the connections are held
 ";
         assert_eq!(Described(&process).to_string(), expected);
     }

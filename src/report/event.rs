@@ -266,6 +266,10 @@ pub enum WarningCode {
     RendezvousLost,
     /// Another peer has the name that this one calls itself; it got another one here.
     NameTaken,
+    /// A peer came for whom there is no place, or that is not what it should be.
+    PeerTurnedAway,
+    /// Ports were given by `--map` to a name that no peer has.
+    MapUnused,
     /// The peer could not be noted in the state directory.
     PeerNotRemembered,
     /// The peer's streams are gone, because its process is.
@@ -408,7 +412,9 @@ mod tests {
         let examples = DOCS.lines().filter(|line| line.starts_with("{\"event\""));
         let mut seen = std::collections::BTreeSet::new();
         for line in examples {
-            let example: Value = serde_json::from_str(line).unwrap();
+            let mut example: Value = serde_json::from_str(line).unwrap();
+            // Of several sessions, a line says which it is of, whatever the event.
+            example.as_object_mut().unwrap().remove("session");
             let event: Event = serde_json::from_str(line).unwrap();
             assert_eq!(json_of(&event), example);
             seen.insert(example["event"].as_str().unwrap().to_owned());

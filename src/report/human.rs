@@ -1,6 +1,7 @@
 //! Reports for people: the code on standard output, all else on standard error.
 
 use std::{
+    collections::BTreeMap,
     io::{self, IsTerminal, Write},
     time::{Duration, Instant},
 };
@@ -10,6 +11,7 @@ use p2pdbg_wire::control::Role;
 
 use super::{
     Activity, Event, Status,
+    printer::{Of, Statuses},
     terminal::StatusTerminal,
     words::{Line, View, Weight},
 };
@@ -51,12 +53,18 @@ impl Screen {
     }
 }
 
-/// The reports of one session.
-pub(super) struct Human {
+/// What is shown of one session, or of what all have in common.
+struct Shown {
     view: View,
+    status: Option<Status>,
+}
+
+/// The reports of one process.
+pub(super) struct Human {
+    role: Role,
+    shown: BTreeMap<Of, Shown>,
     out: Box<dyn Write + Send>,
     screen: Screen,
-    status: Option<Status>,
     frame: usize,
     /// Whether a COMMAND has the terminal.
     released: bool,
@@ -65,16 +73,16 @@ pub(super) struct Human {
 impl Human {
     pub(super) fn new(role: Role, out: Box<dyn Write + Send>, screen: Screen) -> Self {
         Self {
-            view: View::new(role),
+            role,
+            shown: BTreeMap::new(),
             out,
             screen,
-            status: None,
             frame: 0,
             released: false,
         }
     }
 
-    pub(super) fn event(&mut self, event: &Event) {
+    pub(super) fn event(&mut self, of: Of, event: &Event) {
         if let Event::Ready {
             code: Some(code), ..
         } = event
@@ -82,7 +90,11 @@ impl Human {
             self.print_code(&code.to_string());
         }
         let resumed = matches!(event, Event::Resumed { .. });
-        for line in self.view.lines(event) {
+        let lines = self.shown(of.clone()).view.lines(event);
+        for mut line in lines {
+            if let Some(session) = &of {
+                line.text = format!("{session}: {}", line.text);
+            }
             let matters = resumed || matches!(line.weight, Weight::Warning | Weight::Error);
             if !self.released {
                 self.print(&line);
@@ -91,6 +103,14 @@ impl Human {
                 self.print(&Line { text, ..line });
             }
         }
+    }
+
+    fn shown(&mut self, of: Of) -> &mut Shown {
+        let role = self.role;
+        self.shown.entry(of).or_insert_with(|| Shown {
+            view: View::new(role),
+            status: None,
+        })
     }
 
     /// One log line, which comes with its line break.
@@ -107,30 +127,61 @@ impl Human {
         self.released = true;
     }
 
-    /// Takes over a new status, if there is one, and draws the line; on a plain screen there is none.
-    pub(super) fn draw(&mut self, status: Option<Status>) {
-        if status.is_some() {
-            self.status = status;
+    /// Takes over what is new of the status, and draws the line; on a plain screen there is none.
+    pub(super) fn draw(&mut self, statuses: Statuses) {
+        for (of, status) in statuses {
+            self.shown(of).status = status;
         }
-        let (Screen::Terminal { bar, colour }, Some(status), false) =
-            (&self.screen, &self.status, self.released)
-        else {
+        let (Screen::Terminal { bar, colour }, false) = (&self.screen, self.released) else {
             return;
         };
-        let mark = match status.activity {
-            Activity::Connected { .. } => paint(*colour, "32", "●"),
-            Activity::Resuming { .. } => paint(*colour, "33", "●"),
-            _ => SPINNER[self.frame % SPINNER.len()].to_owned(),
+        let activities = || self.statuses().map(|(_, _, status)| &status.activity);
+        let is_resuming = |activity: &Activity| matches!(activity, Activity::Resuming { .. });
+        let is_connected = |activity: &Activity| matches!(activity, Activity::Connected { .. });
+        let mark = match (
+            activities().any(is_resuming),
+            activities().any(is_connected),
+        ) {
+            (true, _) => paint(*colour, "33", "●"),
+            (false, true) => paint(*colour, "32", "●"),
+            (false, false) => SPINNER[self.frame % SPINNER.len()].to_owned(),
         };
         self.frame = self.frame.wrapping_add(1);
-        let line = self.view.status_line(status, Instant::now());
-        bar.set_message(format!("{mark} {line}"));
+        if let Some(line) = self.status_line(Instant::now()) {
+            bar.set_message(format!("{mark} {line}"));
+        }
+    }
+
+    /// Sessions first, in the order of their names.
+    fn statuses(&self) -> impl Iterator<Item = (&Of, &View, &Status)> {
+        let each = self.shown.iter().filter(|(of, _)| of.is_some());
+        let all = self.shown.get_key_value(&None);
+        each.chain(all)
+            .filter_map(|(of, shown)| Some((of, &shown.view, shown.status.as_ref()?)))
+    }
+
+    /// One session with all there is to say of it, or several in short.
+    fn status_line(&self, now: Instant) -> Option<String> {
+        let several = self.statuses().any(|(of, ..)| of.is_some());
+        let lines = self
+            .statuses()
+            .map(|(of, view, status)| match (of, several) {
+                (None, true) if status.activity == Activity::AwaitingPeer => {
+                    "waiting for another peer".to_owned()
+                }
+                (None, _) => view.status_line(status, now),
+                (Some(session), _) => view.short_status(session, status, now),
+            });
+        let lines: Vec<String> = lines.collect();
+        (!lines.is_empty()).then(|| lines.join(" · "))
     }
 
     pub(super) fn redraw_every(&self) -> Option<Duration> {
         let drawing = matches!(self.screen, Screen::Terminal { .. }) && !self.released;
-        let status = self.status.as_ref().filter(|_| drawing)?;
-        status.activity.redraw_every()
+        let statuses = self.statuses().filter(|_| drawing);
+        statuses
+            .filter_map(|(.., status)| status.activity.redraw_every())
+            .min()
     }
 
     pub(super) fn clear(&mut self) {
@@ -224,11 +275,14 @@ mod tests {
     #[test]
     fn the_code_alone_is_on_standard_output() {
         let (mut human, out, err) = plain();
-        human.event(&ready());
-        human.event(&Event::Paired {
-            peer: Untrusted::new("web-1"),
-            known: false,
-        });
+        human.event(None, &ready());
+        human.event(
+            None,
+            &Event::Paired {
+                peer: Untrusted::new("web-1"),
+                known: false,
+            },
+        );
         assert_eq!(out.text(), "482913-orbit-lemon-tiger\n");
         assert!(err.text().contains("p2pdbg connect 482913"));
         assert!(err.text().ends_with("paired with web-1\n"));
@@ -237,11 +291,14 @@ mod tests {
     #[test]
     fn a_screen_that_is_no_terminal_gets_lines_without_escapes_or_status() {
         let (mut human, _, err) = plain();
-        human.draw(Some(Status::new(Activity::Pairing)));
-        human.event(&Event::Warning(Warning::new(
-            WarningCode::OneFamily,
-            "::1 is taken",
-        )));
+        human.draw(Statuses::from([(
+            None,
+            Some(Status::new(Activity::Pairing)),
+        )]));
+        human.event(
+            None,
+            &Event::Warning(Warning::new(WarningCode::OneFamily, "::1 is taken")),
+        );
         assert_eq!(err.text(), "warning: ::1 is taken\n");
         assert_eq!(human.redraw_every(), None);
     }
@@ -250,16 +307,60 @@ mod tests {
     fn a_command_that_has_the_terminal_is_disturbed_by_what_matters_alone() {
         let (mut human, _, err) = plain();
         human.release_terminal();
-        human.event(&Event::Closed { why: "done".into() });
-        human.event(&Event::PeerLost { streams: 1 });
-        human.event(&Event::Resumed {
-            gap_ms: 900,
-            streams: 1,
-        });
+        human.event(None, &Event::Closed { why: "done".into() });
+        human.event(None, &Event::PeerLost { streams: 1 });
+        human.event(
+            None,
+            &Event::Resumed {
+                gap_ms: 900,
+                streams: 1,
+            },
+        );
         assert_eq!(
             err.text(),
             "p2pdbg: network lost, holding 1 debugger connection\n\
              p2pdbg: resumed after 0.9 s, nothing lost\n"
+        );
+    }
+
+    #[test]
+    fn of_several_sessions_every_line_says_which_it_is_of() {
+        let (mut human, _, err) = plain();
+        for name in ["web-1", "web-2"] {
+            human.event(
+                Some(name.into()),
+                &Event::Paired {
+                    peer: Untrusted::new(name),
+                    known: false,
+                },
+            );
+        }
+        human.event(Some("web-2".into()), &Event::PeerLost { streams: 1 });
+        assert_eq!(
+            err.text(),
+            "web-1: paired with web-1\nweb-2: paired with web-2\n\
+             web-2: network lost, holding 1 debugger connection\n"
+        );
+    }
+
+    #[test]
+    fn the_status_line_of_several_sessions_says_of_each_how_it_is_and_who_may_still_come() {
+        let (mut human, _, _) = plain();
+        let of = |name: &str| Some(name.into());
+        let connected = || Some(Status::new(Activity::Connected { searching: false }));
+        human.draw(Statuses::from([
+            (None, Some(Status::new(Activity::AwaitingPeer))),
+            (of("web-2"), connected()),
+            (of("web-1"), Some(Status::new(Activity::Connecting))),
+        ]));
+        assert_eq!(
+            human.status_line(Instant::now()).unwrap(),
+            "web-1: connecting · web-2: connected, no connections · waiting for another peer"
+        );
+        human.draw(Statuses::from([(None, None), (of("web-1"), None)]));
+        assert_eq!(
+            human.status_line(Instant::now()).unwrap(),
+            "web-2: connected, no connections"
         );
     }
 }

@@ -6,7 +6,7 @@
 //! latest is kept.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     io::{self, IsTerminal, Write},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -20,6 +20,10 @@ use super::{
     Event, Status, Warning, WarningCode,
     human::{Human, Screen},
 };
+use crate::peer_name::PeerName;
+
+/// Of which session something is told: the name of its peer, where there may be several.
+pub(super) type Of = Option<Arc<str>>;
 
 /// How many reports may wait to be written.
 const QUEUE: usize = 4096;
@@ -48,6 +52,7 @@ pub struct Reporter {
     shared: Arc<Shared>,
     started: Instant,
     format: Format,
+    of: Of,
 }
 
 impl Reporter {
@@ -86,18 +91,43 @@ impl Reporter {
             shared,
             started: Instant::now(),
             format,
+            of: None,
         };
         (reporter, printer)
     }
 
+    /// Reports from here on to the same place, marked as being of the session with this peer.
+    #[must_use]
+    pub fn of_session(&self, peer: &PeerName) -> Self {
+        Self {
+            of: Some(peer.as_str().into()),
+            ..self.clone()
+        }
+    }
+
+    /// The peer with whose session these reports are marked.
+    pub fn session(&self) -> Option<&str> {
+        self.of.as_deref()
+    }
+
     /// Reports an event.
     pub fn emit(&self, event: Event) {
-        self.shared.push(Item::Event(Box::new(event)));
+        self.shared
+            .push(Item::Event(self.of.clone(), Box::new(event)));
     }
 
     /// Replaces the snapshot from which the status line is drawn.
     pub fn status(&self, status: Status) {
-        self.shared.lock().status = Some(status);
+        self.replace_status(Some(status));
+    }
+
+    /// Takes this session's part out of the status line, or what is said there of all.
+    pub fn end_status(&self) {
+        self.replace_status(None);
+    }
+
+    fn replace_status(&self, status: Option<Status>) {
+        self.shared.lock().statuses.insert(self.of.clone(), status);
         self.shared.news.notify_one();
     }
 
@@ -192,7 +222,7 @@ impl MakeWriter<'_> for LogWriter {
 /// One thing to write.
 #[derive(Debug)]
 enum Item {
-    Event(Box<Event>),
+    Event(Of, Box<Event>),
     Log(Vec<u8>),
     ReleaseTerminal,
 }
@@ -201,7 +231,7 @@ impl Item {
     /// Whether it is of the kind of which there may be any number.
     fn is_chatter(&self) -> bool {
         match self {
-            Self::Event(event) => matches!(**event, Event::Stream { .. }),
+            Self::Event(_, event) => matches!(**event, Event::Stream { .. }),
             Self::Log(_) => true,
             Self::ReleaseTerminal => false,
         }
@@ -220,17 +250,20 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Item>,
-    status: Option<Status>,
+    statuses: Statuses,
     dropped: u64,
     closing: bool,
     finished: bool,
 }
 
+/// What is new of the status line: of each session, or of all together, its part or that it has none any more.
+pub(super) type Statuses = BTreeMap<Of, Option<Status>>;
+
 /// What the thread does next.
 enum Work {
     Items(VecDeque<Item>),
     Dropped(u64),
-    Draw(Option<Status>),
+    Draw(Statuses),
     Stop,
 }
 
@@ -269,10 +302,10 @@ impl Shared {
                         "{count} reports are missing here: they came faster than they could be written"
                     );
                     let warning = Warning::new(WarningCode::EventsDropped, missing);
-                    backend.write(Item::Event(Box::new(Event::Warning(warning))));
+                    backend.write(Item::Event(None, Box::new(Event::Warning(warning))));
                 }
-                Work::Draw(status) => {
-                    backend.draw(status);
+                Work::Draw(statuses) => {
+                    backend.draw(statuses);
                     last_drawn = Some(Instant::now());
                 }
                 Work::Stop => break,
@@ -296,9 +329,9 @@ impl Shared {
             if state.closing {
                 return Work::Stop;
             }
-            let pause = match (&state.status, redraw_every) {
-                (Some(_), _) => Some(FRAME),
-                (None, every) => every,
+            let pause = match state.statuses.is_empty() {
+                false => Some(FRAME),
+                true => redraw_every,
             };
             // The first status is drawn at once.
             let wait = pause.map(|pause| match last_drawn {
@@ -306,7 +339,7 @@ impl Shared {
                 None => Duration::ZERO,
             });
             state = match wait {
-                Some(Duration::ZERO) => return Work::Draw(state.status.take()),
+                Some(Duration::ZERO) => return Work::Draw(std::mem::take(&mut state.statuses)),
                 Some(wait) => match self.news.wait_timeout(state, wait) {
                     Ok((state, _)) => state,
                     Err(poisoned) => poisoned.into_inner().0,
@@ -329,17 +362,17 @@ enum Backend {
 impl Backend {
     fn write(&mut self, item: Item) {
         match (self, item) {
-            (Self::Json(json), Item::Event(event)) => json.write(&event),
+            (Self::Json(json), Item::Event(of, event)) => json.write(of.as_deref(), &event),
             (Self::Json(_), _) => {}
-            (Self::Human(human), Item::Event(event)) => human.event(&event),
+            (Self::Human(human), Item::Event(of, event)) => human.event(of, &event),
             (Self::Human(human), Item::Log(line)) => human.log(&line),
             (Self::Human(human), Item::ReleaseTerminal) => human.release_terminal(),
         }
     }
 
-    fn draw(&mut self, status: Option<Status>) {
+    fn draw(&mut self, statuses: Statuses) {
         if let Self::Human(human) = self {
-            human.draw(status);
+            human.draw(statuses);
         }
     }
 
@@ -357,6 +390,15 @@ impl Backend {
     }
 }
 
+/// An event with the session that it is of, where there may be several.
+#[derive(serde::Serialize)]
+struct OfSession<'a> {
+    #[serde(flatten)]
+    event: &'a Event,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a str>,
+}
+
 /// Events as lines of JSON, each flushed.
 struct JsonLines {
     out: Box<dyn Write + Send>,
@@ -371,19 +413,19 @@ impl JsonLines {
         }
     }
 
-    fn write(&mut self, event: &Event) {
+    fn write(&mut self, session: Option<&str>, event: &Event) {
         // Whoever read this has gone; the debugger's connections are worth more than the reports of them.
         if self.broken {
             return;
         }
-        if let Err(error) = self.try_write(event) {
+        if let Err(error) = self.try_write(session, event) {
             tracing::warn!(%error, "standard output cannot be written; no more events are reported");
             self.broken = true;
         }
     }
 
-    fn try_write(&mut self, event: &Event) -> io::Result<()> {
-        let mut line = serde_json::to_vec(event)?;
+    fn try_write(&mut self, session: Option<&str>, event: &Event) -> io::Result<()> {
+        let mut line = serde_json::to_vec(&OfSession { event, session })?;
         line.push(b'\n');
         self.out.write_all(&line)?;
         self.out.flush()
@@ -524,5 +566,22 @@ mod tests {
         reporter.emit(closed());
         printer.finish();
         assert_eq!(lines.try_iter().count(), 1);
+    }
+
+    #[test]
+    fn what_is_told_of_one_session_of_several_names_its_peer() {
+        let (written, lines) = mpsc::channel();
+        let (go, leave) = mpsc::channel();
+        drop(go);
+        let (reporter, printer) = Reporter::json_to(Slow { written, leave });
+        reporter
+            .of_session(&"web-1".parse().unwrap())
+            .emit(closed());
+        printer.finish();
+        let line = String::from_utf8(lines.recv().unwrap()).unwrap();
+        assert_eq!(
+            line,
+            "{\"event\":\"closed\",\"why\":\"done\",\"session\":\"web-1\"}\n"
+        );
     }
 }

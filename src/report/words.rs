@@ -157,6 +157,23 @@ impl View {
         escape(parts.join(", ").chars())
     }
 
+    /// What stays true of one session of several, in few words.
+    pub(super) fn short_status(&self, session: &str, status: &Status, now: Instant) -> String {
+        let mut parts = match &status.activity {
+            Activity::Connecting => vec![format!("{session}: connecting")],
+            Activity::Connected { .. } => {
+                let mut parts = self.connected(session, status.rtt, false);
+                parts.push(connections(status.streams));
+                parts
+            }
+            _ => vec![format!("{session}: {}", self.status_line(status, now))],
+        };
+        if matches!(status.activity, Activity::Connected { .. }) {
+            parts.extend(status.waiting.iter().map(waiting_in_short));
+        }
+        escape(parts.join(", ").chars())
+    }
+
     fn peer_name(&self) -> &str {
         self.peer.as_ref().map_or("the peer", Untrusted::as_str)
     }

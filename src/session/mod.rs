@@ -46,6 +46,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tracing::Instrument;
 
 use self::driver::{Begun, Driver};
 pub(crate) use self::forwards::refuses;
@@ -271,8 +272,14 @@ impl Session {
         };
         let (inputs, receiver) = mpsc::channel(QUEUE);
         let closing = CancellationToken::new();
+        // Of several sessions, the log says which it tells of.
+        let span = match config.reporter.session() {
+            Some(peer) => tracing::error_span!("session", peer),
+            None => tracing::Span::none(),
+        };
         let driver = Driver::new(config, tunnel_config, begun, outputs, closing.clone());
-        let task = AbortOnDropHandle::new(tokio::spawn(driver.run(receiver)));
+        let task = tokio::spawn(driver.run(receiver).instrument(span));
+        let task = AbortOnDropHandle::new(task);
         Ok(Self {
             inputs,
             closing,

@@ -23,7 +23,7 @@ mod transcript;
 pub use self::{
     clock::{PATIENCE, eventually},
     home::Home,
-    peer::{Peer, PeerCommand, json},
+    peer::{Peer, PeerCommand, json, session},
     place::{Place, Ports},
     process::Process,
     programs::{on_ci, rendezvous_program, skip},

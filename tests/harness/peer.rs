@@ -137,12 +137,21 @@ pub struct Peer {
 /// and nothing is lost on the way through it. `None` for what a COMMAND printed.
 #[track_caller]
 pub fn json(line: &str) -> Option<Event> {
-    let value: Value = serde_json::from_str(line).ok()?;
+    let mut value: Value = serde_json::from_str(line).ok()?;
     value.get("event")?.as_str()?;
+    if let Some(session) = value.as_object_mut()?.remove("session") {
+        assert!(session.is_string(), "{line}");
+    }
     let event: Event = serde_json::from_value(value.clone())
         .unwrap_or_else(|error| panic!("not of the schema: {line}: {error}"));
     assert_eq!(serde_json::to_value(&event).unwrap(), value, "{line}");
     Some(event)
+}
+
+/// The peer with whose session a line is marked.
+pub fn session(line: &str) -> Option<String> {
+    let value: Value = serde_json::from_str(line).ok()?;
+    Some(value.get("session")?.as_str()?.to_owned())
 }
 
 impl Peer {
@@ -152,13 +161,32 @@ impl Peer {
     /// When patience or the output ends first.
     #[track_caller]
     pub fn event<T>(&self, what: &str, mut look: impl FnMut(&Event) -> Option<T>) -> T {
+        self.line_with(what, |line| look(&json(line)?))
+    }
+
+    /// The same of one session of several.
+    #[track_caller]
+    pub fn event_of<T>(
+        &self,
+        peer: &str,
+        what: &str,
+        mut look: impl FnMut(&Event) -> Option<T>,
+    ) -> T {
+        self.line_with(&format!("{what} of {peer}"), |line| {
+            let is_its = session(line).is_some_and(|session| session == peer);
+            look(&json(line)?).filter(|_| is_its)
+        })
+    }
+
+    #[track_caller]
+    fn line_with<T>(&self, what: &str, mut look: impl FnMut(&str) -> Option<T>) -> T {
         let mut taken = self.taken.lock().unwrap();
         let mut seen = 0;
         let (index, found) = self.process.find(what, |lines| {
             let new = seen..lines.len();
             seen = lines.len();
             new.filter(|index| !taken.contains(index))
-                .find_map(|index| Some((index, look(&json(&lines[index])?)?)))
+                .find_map(|index| Some((index, look(&lines[index])?)))
         });
         taken.push(index);
         found

@@ -112,4 +112,18 @@ impl Ports {
         }
         panic!("no port is free");
     }
+
+    /// The first of so many in a row.
+    pub fn next_row(&self, length: u16) -> u16 {
+        let mut first = self.next();
+        let mut last = first;
+        while last - first + 1 < length {
+            let next = self.next();
+            if next != last.wrapping_add(1) {
+                first = next;
+            }
+            last = next;
+        }
+        first
+    }
 }

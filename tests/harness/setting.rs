@@ -92,6 +92,11 @@ impl Setting {
         self.ports.next()
     }
 
+    /// The first of so many such ports in a row.
+    pub fn ports(&self, length: u16) -> u16 {
+        self.ports.next_row(length)
+    }
+
     /// `p2pdbg listen`.
     pub fn listener(&self) -> PeerCommand {
         PeerCommand::new("listen", &self.ide, &self.transcript)

@@ -89,12 +89,12 @@ impl Friend {
         }));
         let (socket, listener) = loop {
             tokio::select! {
-                event = meeting.event() => if let Some(MeetingEvent::Message(PeerMessage::Punch(signal))) = event {
+                event = meeting.event() => if let Some(MeetingEvent::Message(_, PeerMessage::Punch(signal))) = event {
                     paths.command(PathCommand::PeerSignal(signal));
                 },
                 event = paths.event() => match event {
                     Some(PathEvent::Signal(signal)) => {
-                        meeting.command(MeetingCommand::Message(PeerMessage::Punch(signal)));
+                        meeting.command(MeetingCommand::Message(met.channel, PeerMessage::Punch(signal)));
                     }
                     Some(PathEvent::Direct { socket, path }) => break (socket, path.remote),
                     _ => {}

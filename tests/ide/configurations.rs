@@ -43,7 +43,7 @@ impl User {
             ..HostFacts::default()
         });
         let state = StateDir::open(Some(&home.state()), "p2pdbg").unwrap();
-        session.write(&state).unwrap();
+        p2pdbg::recent::write(std::iter::once(&session), &state).unwrap();
         Self { home, project }
     }
 

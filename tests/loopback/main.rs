@@ -10,5 +10,6 @@ mod control;
 mod ending;
 mod forwards;
 mod meeting;
+mod peers;
 mod proxy;
 mod streams;

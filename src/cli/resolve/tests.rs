@@ -63,7 +63,7 @@ fn everything_has_a_default_but_the_rendezvous() {
     assert_eq!(options.session.rendezvous.authority(), "192.0.2.1:4000");
     assert_eq!(options.forwards, [ForwardSpec::Auto { port: 5678 }]);
     assert_eq!(options.absent, None);
-    assert_eq!(options.peer, None);
+    assert_eq!(options.peers.known, []);
     assert_eq!(options.session.path, PathPolicy::Any);
     assert_eq!(options.session.resume_for, Duration::from_secs(43_200));
     assert_eq!(options.session.name, PeerName::of_this_host());
@@ -148,7 +148,7 @@ fn every_option_of_a_listen_arrives() {
             "-L localhost:8000:localhost:80"
         ]
     );
-    assert_eq!(options.peer.unwrap().as_str(), "web-1");
+    assert_eq!(options.peers.known[0].as_str(), "web-1");
     assert!(options.session.allow.permits(&"db:5432".parse().unwrap()));
     assert_eq!(options.session.path, PathPolicy::Relay);
     let stun = options.session.stun.iter();

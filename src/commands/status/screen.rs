@@ -87,7 +87,10 @@ fn session_lines(process: &ProcessSnapshot, session: &SessionSnapshot) -> Vec<Li
         SessionState::Connected => "●".green(),
         SessionState::Connecting | SessionState::Resuming => "●".yellow(),
     };
-    let path = described::path_line(session);
+    let path = match process.places {
+        Some(_) => format!("{}: {}", session.peer, described::path_line(session)),
+        None => described::path_line(session),
+    };
     let mut lines = vec![Line::from(vec![
         "  ".into(),
         mark,

@@ -1,0 +1,344 @@
+//! What the meeting tells: codes, peers that come, and how the rendezvous is reached.
+
+use std::time::SystemTime;
+
+use p2pdbg_wire::{control::Role, signal::PeerMessage};
+use tokio::sync::mpsc;
+
+use super::{Host, HostEvent, Running};
+use crate::{
+    control::snapshot::ProcessState,
+    failure::Failure,
+    meeting::{ChannelId, MeetingCommand, MeetingEvent, MeetingPoint, Met},
+    pairing::KnownPeer,
+    path::SEARCH_LOCK,
+    peer_name::PeerName,
+    report::{
+        Activity, Event, Reporter, Status, Untrusted, Waiting, WaitingFor, Warning, WarningCode,
+    },
+    same_host::host_tag,
+    session::{Session, SessionConfig, SessionInput},
+};
+
+/// How many of a session's outputs may wait.
+const OUTPUTS: usize = 256;
+
+impl Host {
+    pub(super) async fn handle_meeting(
+        &mut self,
+        event: Option<MeetingEvent>,
+    ) -> Result<Option<HostEvent>, Failure> {
+        let Some(event) = event else {
+            self.meeting = None;
+            return Ok(None);
+        };
+        match event {
+            MeetingEvent::LinkUp => {
+                self.reached = true;
+                self.stage = ProcessState::AwaitingPeer;
+                self.say_who_is_awaited(None);
+            }
+            MeetingEvent::LinkDown(error) if !self.reached => return Err(error.into()),
+            MeetingEvent::LinkDown(error) => {
+                self.stage = ProcessState::ReachingRendezvous;
+                if self.sessions.is_empty() {
+                    let authority = self.options.rendezvous.authority();
+                    self.reporter
+                        .status(Status::new(Activity::ReachingRendezvous(authority)));
+                    self.reporter.emit(Event::Waiting(Waiting {
+                        awaited: WaitingFor::Rendezvous,
+                        at: None,
+                    }));
+                }
+                let warning = Warning::new(WarningCode::RendezvousLost, error.to_string());
+                self.reporter.emit(Event::Warning(warning));
+            }
+            MeetingEvent::Code(code) => return Ok(Some(HostEvent::Code(code))),
+            MeetingEvent::CodeBurned => {
+                let message = "somebody tried the code with a wrong word, so it is burned";
+                let warning = Warning::new(WarningCode::CodeBurned, message)
+                    .hint("use the new code; if it was not a typing error, somebody is guessing");
+                self.reporter.emit(Event::Warning(warning));
+            }
+            MeetingEvent::Pairing => {
+                self.stage = ProcessState::Pairing;
+                if self.sessions.is_empty() {
+                    self.reporter.status(Status::new(Activity::Pairing));
+                }
+            }
+            MeetingEvent::PairingFailed(failure) => {
+                tracing::info!(%failure, "an exchange failed");
+                self.stage = ProcessState::AwaitingPeer;
+                self.say_who_is_awaited(None);
+            }
+            MeetingEvent::Met(met) => self.receive(*met).await?,
+            MeetingEvent::Introduced(channel, at) => self.tell(channel, introduced(at)),
+            MeetingEvent::PeerSeen(channel, addresses) => {
+                self.tell(channel, SessionInput::PeerSeen(addresses));
+            }
+            MeetingEvent::PeerLeft(channel) => self.tell(channel, SessionInput::PeerLeft),
+            MeetingEvent::Message(channel, message) => {
+                self.tell(channel, SessionInput::Message(message));
+            }
+            MeetingEvent::Failed(failure) => {
+                self.meeting = None;
+                if self.sessions.is_empty() {
+                    return Err(failure);
+                }
+                let mut warning =
+                    Warning::new(WarningCode::RendezvousLost, failure.message.clone());
+                warning.hint = failure.hint.clone();
+                self.reporter.emit(Event::Warning(warning));
+                self.parted = Some(failure);
+            }
+        }
+        Ok(None)
+    }
+
+    fn tell(&self, channel: ChannelId, input: SessionInput) {
+        let mut sessions = self.sessions.iter();
+        if let Some(running) = sessions.find(|running| running.channel == channel) {
+            running.session.input(input);
+        }
+    }
+
+    /// Says who may come, if somebody may, and `of` whom it is when it is one who was here before.
+    pub(super) fn say_who_is_awaited(&self, of: Option<&Reporter>) {
+        if self.is_for_several() {
+            // The sessions have lines of their own.
+            match self.awaits_more() {
+                true => self.reporter.status(Status::new(Activity::AwaitingPeer)),
+                false => self.reporter.end_status(),
+            }
+        } else if !self.sessions.is_empty() {
+            return;
+        } else {
+            self.reporter.status(Status::new(Activity::AwaitingPeer));
+        }
+        let single = !self.is_for_several();
+        let is_known = self.role == Role::Connector || !self.awaited().known.is_empty();
+        if (single && is_known) || (!self.makes_codes && self.awaits_more()) {
+            of.unwrap_or(&self.reporter).emit(Event::Waiting(Waiting {
+                awaited: WaitingFor::Peer,
+                at: None,
+            }));
+        }
+    }
+
+    /// Whether there is a place for one more peer.
+    fn awaits_more(&self) -> bool {
+        self.sessions.len() < self.places.most()
+    }
+
+    /// Begins a session with a peer that has come, in the place that is its own; one that it had is over.
+    async fn receive(&mut self, met: Met) -> Result<(), Failure> {
+        let returning = |running: &Running| {
+            !self.is_for_several()
+                || (running.fingerprint == met.peer && running.said == met.info.name)
+        };
+        if let Some(index) = self.sessions.iter().position(returning) {
+            let old = self.remove(index);
+            // The same peer, or in the only place another, has come with a new process: the connections of the old
+            // one are gone.
+            let warning = Warning::new(
+                WarningCode::PeerRestarted,
+                "the peer has come back as a new process; its old connections are reset",
+            );
+            old.reporter.emit(Event::Warning(warning));
+            old.session.replace().await;
+        }
+        let known = self.remember(&met);
+        let present: Vec<PeerName> = self.sessions.iter().map(|s| s.name.clone()).collect();
+        let name = match &known {
+            Some(known) => self.guests.name(known, &met.info.name, &present),
+            None => PeerName::nearest(&met.info.name),
+        };
+        let reporter = match self.is_for_several() {
+            true => self.reporter.of_session(&name),
+            false => self.reporter.clone(),
+        };
+        self.stage = ProcessState::AwaitingPeer;
+        let place = match self.places.take(&name) {
+            Ok(Some(place)) => place,
+            Ok(None) => {
+                self.turn_away(met.channel, &name, "every place is taken");
+                return Ok(());
+            }
+            Err(failure) if self.is_for_several() => {
+                self.turn_away(met.channel, &name, &failure.message);
+                return Ok(());
+            }
+            Err(failure) => return Err(failure),
+        };
+        let began = self.begin_session(met, place, name, reporter);
+        match began {
+            Ok(()) => {}
+            Err((channel, name, failure)) if self.is_for_several() => {
+                self.places.release(place);
+                self.turn_away(channel, &name, &failure.message);
+            }
+            Err((.., failure)) => return Err(failure),
+        }
+        self.await_peers();
+        if self.is_for_several() {
+            self.say_who_is_awaited(None);
+            self.warn_of_unused_maps();
+        }
+        Ok(())
+    }
+
+    fn begin_session(
+        &mut self,
+        met: Met,
+        place: usize,
+        name: PeerName,
+        reporter: Reporter,
+    ) -> Result<(), (ChannelId, PeerName, Failure)> {
+        let Met {
+            channel,
+            peer: fingerprint,
+            info,
+            keys,
+            pair_secret,
+            at,
+            approach,
+            ..
+        } = met;
+        let known = pair_secret.is_none();
+        let peer = Untrusted::new(name.as_str());
+        reporter.emit(Event::Paired {
+            peer: peer.clone(),
+            known,
+        });
+        let (forwards, ports) = match self.places.get(place) {
+            Some(place) => (place.forwards.clone(), place.ports.clone()),
+            None => (Vec::new(), Vec::new()),
+        };
+        let (report, outputs) = mpsc::channel(OUTPUTS);
+        let config = SessionConfig {
+            role: self.role,
+            identity: self.identity.clone(),
+            peer: fingerprint,
+            keys,
+            same_host: info.host == host_tag(),
+            forwards,
+            ports,
+            absent: self.absent,
+            allow: self.options.allow.clone(),
+            path: self.options.path,
+            traversal: self.options.traversal,
+            search_lock: self.state.path().join(SEARCH_LOCK),
+            resume_for: self.options.resume_for,
+            facts: self.facts.clone(),
+            route: self.route.clone(),
+            sources: self.options.sources.clone(),
+            changes: self.changes.clone(),
+            approach,
+            reporter: reporter.clone(),
+            inspect: self.options.inspect,
+            peer_name: peer,
+            known,
+        };
+        let session = match Session::start(config, report) {
+            Ok(session) => session,
+            Err(failure) => {
+                reporter.end_status();
+                return Err((channel, name, failure));
+            }
+        };
+        session.input(introduced(at));
+        self.note_peer(place, &name);
+        self.sessions.push(Running {
+            channel,
+            fingerprint,
+            said: info.name,
+            name,
+            place,
+            reporter,
+            session,
+            outputs,
+        });
+        Ok(())
+    }
+
+    /// Ends what has begun with a peer for whom there is no place.
+    fn turn_away(&self, channel: ChannelId, name: &PeerName, why: &str) {
+        self.tell_meeting(MeetingCommand::Message(channel, PeerMessage::Bye));
+        self.tell_meeting(MeetingCommand::SessionOver(channel));
+        let message = format!("{name} was turned away: {why}");
+        let warning = Warning::new(WarningCode::PeerTurnedAway, message)
+            .hint("let more peers in with a greater --peers N");
+        self.reporter.emit(Event::Warning(warning));
+    }
+
+    /// Says once all places are taken which names of `--map` were nobody's.
+    fn warn_of_unused_maps(&self) {
+        if self.awaits_more() {
+            return;
+        }
+        let unused: Vec<&str> = self.places.unused_maps().map(PeerName::as_str).collect();
+        if !unused.is_empty() {
+            let here: Vec<&str> = self.sessions.iter().map(|s| s.name.as_str()).collect();
+            let message = format!(
+                "--map names {}, and the peers are {}",
+                unused.join(", "),
+                here.join(", ")
+            );
+            let warning = Warning::new(WarningCode::MapUnused, message)
+                .hint("give ports to the names that the peers have here");
+            self.reporter.emit(Event::Warning(warning));
+        }
+    }
+
+    /// Keeps the peer for the next time; a state directory that cannot be written costs no more than that. `None` if
+    /// the peer is not known any more.
+    fn remember(&mut self, met: &Met) -> Option<KnownPeer> {
+        let now = SystemTime::now();
+        let Some(secret) = &met.pair_secret else {
+            let known = self.guests.known(met.peer).cloned()?;
+            if let Err(error) = self.known_peers.seen(&known.name, now) {
+                tracing::warn!(%error, "cannot note when the peer was met");
+            }
+            return Some(known);
+        };
+        let proposed = PeerName::nearest(&met.info.name);
+        let (known_peers, code) = (&mut self.known_peers, met.code.as_ref());
+        let name = match known_peers.remember(&proposed, met.peer, secret, code, now) {
+            Ok(remembered) => {
+                if remembered.name_was_taken {
+                    let message = format!(
+                        "the peer calls itself {proposed}, as another one does: here it is known as {}",
+                        remembered.name
+                    );
+                    let warning = Warning::new(WarningCode::NameTaken, message);
+                    self.reporter.emit(Event::Warning(warning));
+                }
+                remembered.name
+            }
+            Err(error) => {
+                let message = format!("the peer is not remembered: {error}");
+                let warning = Warning::new(WarningCode::PeerNotRemembered, message)
+                    .hint("a code is needed the next time too");
+                self.reporter.emit(Event::Warning(warning));
+                proposed
+            }
+        };
+        Some(KnownPeer {
+            name,
+            fingerprint: met.peer,
+            secret: secret.clone(),
+            last_seen: now,
+        })
+    }
+}
+
+fn introduced(at: MeetingPoint) -> SessionInput {
+    SessionInput::Introduced {
+        leg: at.leg,
+        rendezvous: at.rendezvous,
+        stun: at.stun,
+        peer_seen: at.peer_seen,
+        peer_bound: at.peer_bound,
+        over_tcp: at.over_tcp,
+    }
+}

@@ -1,0 +1,377 @@
+//! What `listen` and `connect` have in common: this host's identity and known peers, the meeting, and the sessions
+//! that come of it.
+//!
+//! A `connect` has one session, a `listen` as many as it has [`places`]; each has keys, paths and streams of its own,
+//! and what happens to one is nothing to the others. Here is what all share; `arrivals` is what the meeting tells,
+//! `running` what the sessions tell.
+
+mod arrivals;
+mod guests;
+mod places;
+mod running;
+
+use std::sync::Arc;
+
+use p2pdbg_identity::{Identity, StateDir, StateError};
+use p2pdbg_wire::control::Role;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+
+use self::{guests::Guests, places::Places, running::Running};
+use super::inquiries::Inquiries;
+use crate::{
+    cli::{PeersOptions, SessionOptions},
+    control::snapshot::{ProcessState, SessionSnapshot},
+    facts::HostFacts,
+    failure::{ErrorCode, Failure},
+    forward::{Direction, Forward},
+    meeting::{Awaited, Meeting, MeetingCommand, MeetingConfig, MeetingEvent, Whom},
+    net::{changes::Changes, stun_servers::FurtherServers},
+    pairing::{KnownPeer, KnownPeers},
+    path::SEARCH_LOCK,
+    peer_name::PeerName,
+    policy::{Absent, PathPolicy},
+    recent::{self, RecentSession},
+    rendezvous::{TcpRoute, Transports},
+    report::{Activity, Reporter, Status},
+    session::{SessionEnd, SessionInput},
+};
+
+/// This host in its part of sessions.
+pub(super) struct Host {
+    role: Role,
+    options: SessionOptions,
+    identity: Arc<Identity>,
+    known_peers: KnownPeers,
+    facts: HostFacts,
+    state: StateDir,
+    reporter: Reporter,
+    /// How the rendezvous is reached over TCP.
+    route: TcpRoute,
+    changes: Changes,
+    further_stun: Arc<FurtherServers>,
+    absent: Option<Absent>,
+    places: Places,
+    /// Whether a code is made for whoever has no place yet.
+    makes_codes: bool,
+    guests: Guests,
+    meeting: Option<Meeting>,
+    /// Why there is no meeting any more.
+    parted: Option<Failure>,
+    sessions: Vec<Running>,
+    reached: bool,
+    /// How far it has come while there is no session.
+    stage: ProcessState,
+    pub(super) inquiries: Inquiries,
+}
+
+/// What a command must decide itself.
+pub(super) enum HostEvent {
+    /// This code leads here now.
+    Code(p2pdbg_wire::code::Code),
+    /// The forwards stand.
+    Ready(Vec<Forward>),
+    /// A session is over.
+    Over(SessionEnd, Reporter),
+}
+
+impl Host {
+    /// Opens the state directory, and the ports beside the IDE.
+    pub(super) fn open(
+        role: Role,
+        options: SessionOptions,
+        forwards: Vec<Forward>,
+        absent: Option<Absent>,
+        peers: &PeersOptions,
+        facts: HostFacts,
+        reporter: Reporter,
+    ) -> Result<Self, Failure> {
+        // What the command line forbids itself is said before a code is shown.
+        for forward in &forwards {
+            if forward.direction == Direction::ToIde {
+                options.allow.require(&forward.target)?;
+            }
+        }
+        let state = StateDir::open(options.state.as_deref(), "p2pdbg").map_err(state_failure)?;
+        let identity = Arc::new(state.identity().map_err(state_failure)?);
+        let known_peers = KnownPeers::load(&state).map_err(state_failure)?;
+        let places = Places::open(forwards, absent, peers)?;
+        let further_stun = Arc::new(FurtherServers::look_up(&options.stun));
+        let route = TcpRoute::new(&options.rendezvous);
+        let mut host = Self {
+            role,
+            options,
+            identity,
+            known_peers,
+            facts,
+            state,
+            route,
+            reporter,
+            changes: Changes::of_this_host(),
+            further_stun,
+            absent,
+            places,
+            makes_codes: peers.makes_codes,
+            guests: Guests::default(),
+            meeting: None,
+            parted: None,
+            sessions: Vec::new(),
+            reached: false,
+            stage: ProcessState::ReachingRendezvous,
+            inquiries: Inquiries::open(),
+        };
+        host.begin_recent();
+        Ok(host)
+    }
+
+    /// The known peer of that name.
+    pub(super) fn known_peer(&self, name: &PeerName) -> Result<KnownPeer, Failure> {
+        self.known_peers.get(name).ok_or_else(|| {
+            let known: Vec<_> = self.known_peers.names().map(PeerName::to_string).collect();
+            let hint = match known.is_empty() {
+                true => "pair with it by code first; no peer is known yet".to_owned(),
+                false => format!(
+                    "pair with it by code first; known are: {}",
+                    known.join(", ")
+                ),
+            };
+            Failure::new(
+                ErrorCode::PeerUnknown,
+                format!("no peer called {name} is known"),
+            )
+            .hint(hint)
+        })
+    }
+
+    /// The peer that this code has led to before, if it has.
+    pub(super) fn peer_of_code(&self, code: &p2pdbg_wire::code::Code) -> Option<KnownPeer> {
+        self.known_peers.find_by_code(code)
+    }
+
+    /// Goes to the rendezvous to meet peers.
+    pub(super) fn meet(&mut self, whom: Whom) {
+        let known: Vec<KnownPeer> = match &whom {
+            Whom::Known(peer) => vec![peer.clone()],
+            Whom::Several(awaited) => awaited.known.clone(),
+            Whom::CodeHolder | Whom::CodeMaker(_) => Vec::new(),
+        };
+        if let ([peer], 1) = (&known[..], self.places.most()) {
+            self.note_peer(0, &peer.name);
+        }
+        for peer in known {
+            self.guests.expect(peer);
+        }
+        let authority = self.options.rendezvous.authority();
+        self.reporter
+            .status(Status::new(Activity::ReachingRendezvous(authority)));
+        self.meeting = Some(Meeting::start(MeetingConfig {
+            rendezvous: self.options.rendezvous.clone(),
+            role: self.role,
+            identity: Arc::clone(&self.identity),
+            name: self.options.name.clone(),
+            whom,
+            route: self.route.clone(),
+            transports: match self.options.path {
+                PathPolicy::RelayTcp => Transports::Tcp,
+                _ => Transports::Any,
+            },
+            changes: self.changes.clone(),
+            path: self.options.path,
+            traversal: self.options.traversal,
+            search_lock: self.state.path().join(SEARCH_LOCK),
+            further_stun: Arc::clone(&self.further_stun),
+        }));
+    }
+
+    /// Carries on until there is something to decide.
+    ///
+    /// # Errors
+    /// When there is no more to be done.
+    pub(super) async fn event(&mut self) -> Result<HostEvent, Failure> {
+        loop {
+            if self.sessions.is_empty()
+                && let Some(failure) = self.parted.take()
+            {
+                return Err(failure);
+            }
+            let event = tokio::select! {
+                event = next_meeting_event(&mut self.meeting) => self.handle_meeting(event).await?,
+                (index, output) = running::next_output(&mut self.sessions) => {
+                    self.handle_output(index, output)
+                }
+                inquiry = self.inquiries.next() => {
+                    self.answer(inquiry);
+                    None
+                }
+            };
+            if let Some(event) = event {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Whether there may be several sessions, so that each must be told from the others.
+    pub(super) fn is_for_several(&self) -> bool {
+        self.places.most() > 1
+    }
+
+    /// Lets the meeting know whom to await.
+    fn await_peers(&mut self) {
+        let awaited = self.awaited();
+        self.tell_meeting(MeetingCommand::Await(awaited));
+    }
+
+    /// Whom to await, as things stand.
+    fn awaited(&self) -> Awaited {
+        let has_session = |peer| self.sessions.iter().any(|s| s.fingerprint == peer);
+        let is_awaited = |name: &PeerName, peer| {
+            // One that is here may come as a new process.
+            has_session(peer) || self.places.has_room_for(name)
+        };
+        let single = !self.is_for_several();
+        let known = self
+            .guests
+            .awaited(|name, peer| single || is_awaited(name, peer));
+        let code = match single {
+            // The one place is its peer's from the pairing on.
+            true => self.makes_codes && known.is_empty(),
+            false => self.makes_codes && self.places.room() > 0,
+        };
+        Awaited { known, code }
+    }
+
+    /// Ends everything; the peers are told at once.
+    pub(super) async fn close(mut self) {
+        for recent in self.places.iter_mut().filter_map(|p| p.recent.as_mut()) {
+            recent.ended = true;
+        }
+        self.write_recent();
+        let (say, mut last_words) = mpsc::unbounded_channel();
+        let mut closing = JoinSet::new();
+        for running in std::mem::take(&mut self.sessions) {
+            closing.spawn(running.close(say.clone()));
+        }
+        drop(say);
+        while let Some((channel, message)) = last_words.recv().await {
+            self.tell_meeting(MeetingCommand::Message(channel, message));
+        }
+        while closing.join_next().await.is_some() {}
+        if let Some(meeting) = self.meeting.take() {
+            meeting.close().await;
+        }
+    }
+
+    /// Notes for `p2pdbg ide` which ports there are.
+    fn begin_recent(&mut self) {
+        if self.role == Role::Connector {
+            return;
+        }
+        let facts = &self.facts;
+        for (index, place) in self.places.iter_mut().enumerate() {
+            let mut recent = RecentSession::begin(facts.clone(), &place.forwards);
+            recent.place = index;
+            if let Some(owner) = place.owner() {
+                recent.set_peer(owner);
+            }
+            place.recent = Some(recent);
+        }
+        self.write_recent();
+    }
+
+    /// Notes for `p2pdbg ide` who has a place.
+    fn note_peer(&mut self, place: usize, name: &PeerName) {
+        let recent = self.places.get_mut(place).and_then(|p| p.recent.as_mut());
+        if let Some(recent) = recent {
+            recent.set_peer(name);
+            self.write_recent();
+        }
+    }
+
+    /// A file that cannot be written costs no session.
+    fn write_recent(&self) {
+        let recent = self.places.iter().filter_map(|p| p.recent.as_ref());
+        if let Err(error) = recent::write(recent, &self.state) {
+            tracing::warn!(%error, "cannot note the session for p2pdbg ide");
+        }
+    }
+
+    /// This host's part.
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Where the peers meet.
+    pub(super) fn rendezvous(&self) -> String {
+        self.options.rendezvous.authority()
+    }
+
+    /// How far it has come while there is no session.
+    pub(super) fn stage(&self) -> ProcessState {
+        self.stage
+    }
+
+    /// How many peers there may be at once, if there may be several.
+    pub(super) fn places(&self) -> Option<usize> {
+        self.is_for_several().then(|| self.places.most())
+    }
+
+    /// Has the sessions describe themselves, in the order of their places.
+    pub(super) fn describe_sessions(&self) -> Vec<oneshot::Receiver<SessionSnapshot>> {
+        let mut sessions: Vec<&Running> = self.sessions.iter().collect();
+        sessions.sort_by_key(|running| running.place);
+        let describe = |running: &Running| {
+            let (describe, described) = oneshot::channel();
+            running.session.input(SessionInput::Describe(describe));
+            described
+        };
+        sessions.into_iter().map(describe).collect()
+    }
+
+    /// The session that is meant: that with the peer of this name, or the only one.
+    #[cfg(unix)]
+    pub(super) fn session_with(
+        &self,
+        peer: Option<&str>,
+    ) -> Result<&crate::session::Session, Failure> {
+        let is_meant = |running: &&Running| peer.is_none_or(|peer| running.name.as_str() == peer);
+        let meant: Vec<&Running> = self.sessions.iter().filter(is_meant).collect();
+        let failure = match (&meant[..], peer) {
+            ([running], _) => return Ok(&running.session),
+            ([], Some(peer)) => {
+                let message = format!("there is no session with {peer:?}");
+                Failure::new(ErrorCode::NoSession, message)
+                    .hint("p2pdbg status tells which peers there are")
+            }
+            ([], None) => Failure::new(ErrorCode::NoSession, "the peer is not there yet")
+                .hint("run p2pdbg connect on the debuggee's host, and this again"),
+            (several, _) => {
+                let names: Vec<&str> = several.iter().map(|r| r.name.as_str()).collect();
+                let message = format!(
+                    "there are sessions with several peers: {}",
+                    names.join(", ")
+                );
+                Failure::new(ErrorCode::Usage, message).hint("choose one by --peer NAME")
+            }
+        };
+        Err(failure)
+    }
+
+    fn tell_meeting(&self, command: MeetingCommand) {
+        if let Some(meeting) = &self.meeting {
+            meeting.command(command);
+        }
+    }
+}
+
+async fn next_meeting_event(meeting: &mut Option<Meeting>) -> Option<MeetingEvent> {
+    match meeting {
+        Some(meeting) => meeting.event().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn state_failure(error: StateError) -> Failure {
+    Failure::new(ErrorCode::StateDir, error.to_string())
+}

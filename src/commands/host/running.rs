@@ -1,0 +1,133 @@
+//! The sessions that run, and what they tell.
+
+use std::task::Poll;
+
+use p2pdbg_wire::{fingerprint::Fingerprint, signal::PeerMessage};
+use tokio::sync::mpsc;
+
+use super::{Host, HostEvent};
+use crate::{
+    meeting::{ChannelId, MeetingCommand},
+    peer_name::PeerName,
+    report::{Event, Reporter},
+    session::{Session, SessionInput, SessionOutput},
+};
+
+/// A session that runs.
+pub(super) struct Running {
+    /// The channel to its peer.
+    pub(super) channel: ChannelId,
+    pub(super) fingerprint: Fingerprint,
+    /// What the peer calls itself.
+    pub(super) said: String,
+    /// What it is called here.
+    pub(super) name: PeerName,
+    /// Which place it has.
+    pub(super) place: usize,
+    /// Reports of this session alone.
+    pub(super) reporter: Reporter,
+    pub(super) session: Session,
+    pub(super) outputs: mpsc::Receiver<SessionOutput>,
+}
+
+impl Running {
+    /// Ends it. What it still says to its peer goes to `say`.
+    pub(super) async fn close(mut self, say: mpsc::UnboundedSender<(ChannelId, PeerMessage)>) {
+        let last_words = async {
+            while let Some(output) = self.outputs.recv().await {
+                if let SessionOutput::Message(message) = output {
+                    // Without an owner nobody is told.
+                    let _ = say.send((self.channel, message));
+                }
+            }
+        };
+        tokio::join!(self.session.close(), last_words);
+    }
+}
+
+/// The next that one of the sessions tells: which one, and `None` from one that has ended.
+pub(super) async fn next_output(sessions: &mut [Running]) -> (usize, Option<SessionOutput>) {
+    std::future::poll_fn(|cx| {
+        for (index, running) in sessions.iter_mut().enumerate() {
+            if let Poll::Ready(output) = running.outputs.poll_recv(cx) {
+                return Poll::Ready((index, output));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+impl Host {
+    pub(super) fn handle_output(
+        &mut self,
+        index: usize,
+        output: Option<SessionOutput>,
+    ) -> Option<HostEvent> {
+        let running = self.sessions.get(index)?;
+        match output {
+            Some(SessionOutput::Message(message)) => {
+                self.tell_meeting(MeetingCommand::Message(running.channel, message));
+                None
+            }
+            Some(SessionOutput::Facts(facts)) => {
+                let reporter = running.reporter.clone();
+                let place = self.places.get_mut(running.place);
+                if let Some(recent) = place.and_then(|place| place.recent.as_mut()) {
+                    recent.there = Some(facts.clone());
+                }
+                self.write_recent();
+                reporter.emit(Event::Facts(facts));
+                None
+            }
+            Some(SessionOutput::Ready(forwards)) => Some(HostEvent::Ready(forwards)),
+            Some(SessionOutput::Over(end)) => {
+                let running = self.remove(index);
+                Some(HostEvent::Over(end, running.reporter))
+            }
+            Some(SessionOutput::Doubt) => {
+                self.tell_meeting(MeetingCommand::Doubt);
+                None
+            }
+            Some(SessionOutput::Drained) => None,
+            None => {
+                self.remove(index);
+                None
+            }
+        }
+    }
+
+    /// Takes a session out; its place and its channel are free.
+    pub(super) fn remove(&mut self, index: usize) -> Running {
+        let running = self.sessions.remove(index);
+        self.places.release(running.place);
+        self.tell_meeting(MeetingCommand::SessionOver(running.channel));
+        running.reporter.end_status();
+        running
+    }
+
+    /// Waits for the peers that may come, after one has left.
+    pub(in crate::commands) fn await_return(&mut self, left: &Reporter) {
+        if self.is_for_several() {
+            self.await_peers();
+        }
+        self.say_who_is_awaited(Some(left));
+    }
+
+    /// Lets the streams deliver what is left of connections that have ended here.
+    pub(in crate::commands) async fn drain(&mut self) {
+        for index in 0..self.sessions.len() {
+            self.sessions[index].session.input(SessionInput::Drain);
+            loop {
+                match self.sessions[index].outputs.recv().await {
+                    Some(SessionOutput::Drained) | None => break,
+                    output => {
+                        if let Some(HostEvent::Over(..)) = self.handle_output(index, output) {
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
