@@ -17,14 +17,14 @@ use crate::{
 /// On each of the three links to the internet, so that the peers are 40 ms apart and back.
 const DELAY: Duration = Duration::from_millis(10);
 
-fn two_nats(name: &str) -> Option<TwoNats> {
+pub(crate) fn two_nats(name: &str) -> Option<TwoNats> {
     let lab = Lab::new_or_skip(name)?;
     let nat = NatKind::PORT_RESTRICTED;
     Some(TwoNats::new(lab, nat, nat, DELAY).unwrap())
 }
 
 /// A session of the two hosts behind NATs.
-fn setting(lab: &TwoNats) -> Setting {
+pub(crate) fn setting(lab: &TwoNats) -> Setting {
     let place = |host: &p2pdbg_natlab::Host| Place::Node((**host).clone());
     let address = lab.rdv.ip().into();
     Setting::of(

@@ -18,3 +18,4 @@ mod pipe;
 mod scenario;
 mod script;
 mod seen;
+mod watch;

@@ -76,6 +76,16 @@ impl Script {
         Ok(())
     }
 
+    /// Waits until the script stays stopped, in those that are told to.
+    #[track_caller]
+    pub(crate) fn stopped(&self) -> Result<(), Missing> {
+        let event = self.event(&["stopped", "done"]);
+        if event["event"] == "done" {
+            self.judge(&event)?;
+        }
+        Ok(())
+    }
+
     /// Waits for the end of the script and gives what it saw.
     ///
     /// # Panics

@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--remote-root", default=str(paths.PROGRAMS), help="the debuggee's sources")
     parser.add_argument("--unmapped", action="store_true", help="leave the path mapping out")
     parser.add_argument("--ptvsd", action="store_true", help="the debuggee has ptvsd")
+    parser.add_argument("--stay", type=Path, help="stay stopped after the steps until this file is there")
     args = parser.parse_args()
 
     def connect(run: scenario.Scenario, name: str, host: str, port: int) -> DapClient:
@@ -45,7 +46,7 @@ def main() -> None:
             session.ended()
         elif args.program == "steps.py":
             session.start(attach, {"steps.py": ["step"]})
-            walk_through(run, session, args.ptvsd)
+            walk_through(run, session, args.ptvsd, args.stay)
         else:
             session.start(attach, {"worker.py": ["work"]})
 
