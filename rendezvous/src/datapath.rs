@@ -22,13 +22,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use p2pdbg_wire::{control::SessionId, relay::LegGrant};
+use p2pdbg_wire::{
+    control::{Role, SessionId},
+    relay::LegGrant,
+};
 use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     counters::Tallies,
+    held::Held,
     hub::Event,
     leg::StreamInput,
     limits::Limits,
@@ -78,6 +82,7 @@ pub(crate) struct Port {
 pub(crate) struct Datapath {
     ports: Vec<Port>,
     relay: Relay,
+    held: Held,
     stun: StunServer,
     vantages: Arc<Vantages>,
     commands: mpsc::Receiver<Command>,
@@ -100,6 +105,7 @@ impl Datapath {
         Self {
             ports,
             relay: Relay::new(Instant::now(), limits),
+            held: Held::default(),
             stun: StunServer::new(limits),
             vantages,
             commands,
@@ -122,6 +128,7 @@ impl Datapath {
                 Some(command) = self.commands.recv() => self.apply(command),
                 _ = sweep.tick() => {
                     self.relay.expire(Instant::now());
+                    self.held.expire(Instant::now());
                     self.settle();
                 }
                 Some(input) = self.streams.recv() => self.serve_streams(input),
@@ -179,13 +186,18 @@ impl Datapath {
 
     fn on_stream(&mut self, now: Instant, input: StreamInput) {
         match input {
-            StreamInput::Datagrams(stream, batch) => match self.relay.forward_stream(now, stream) {
-                Forward::To(Route::Udp(route)) => {
-                    self.send(&route, &batch.bytes, batch.stride, None);
+            StreamInput::Datagrams(stream, batch) => {
+                match self.relay.forward_stream(now, stream, batch.bytes.len()) {
+                    Forward::To(Route::Udp(route)) => {
+                        self.send(&route, &batch.bytes, batch.stride, None);
+                    }
+                    Forward::To(Route::Stream(to)) => self.put(to, batch),
+                    Forward::NotYet(session, role) => {
+                        self.hold(now, (session, role), &batch.bytes, batch.stride);
+                    }
+                    Forward::NotALeg => self.tallies.dropped.add(batch.count()),
                 }
-                Forward::To(Route::Stream(to)) => self.put(to, batch),
-                Forward::Nowhere | Forward::NotALeg => self.tallies.dropped.add(batch.count()),
-            },
+            }
             StreamInput::Join {
                 stream,
                 ip,
@@ -201,7 +213,7 @@ impl Datapath {
                 self.settle();
                 // A connection that has ended meanwhile says so next.
                 let _ = reply.send(joined.reply);
-                self.on_seen(joined.seen);
+                self.on_seen(now, joined.seen);
             }
             StreamInput::Ended(stream) => {
                 self.outboxes.remove(&stream);
@@ -211,12 +223,35 @@ impl Datapath {
         }
     }
 
-    fn on_seen(&mut self, seen: Option<Seen>) {
+    fn on_seen(&mut self, now: Instant, seen: Option<Seen>) {
         if let Some(seen) = seen {
+            self.release(now, &seen);
             self.tallies.legs.set(self.relay.bound());
             // The hub never waits for us, and we do not wait for it: a full queue means that it is behind, and
             // the member will bind again.
             let _ = self.events.try_send(Event::Bound(seen));
+        }
+    }
+
+    /// Keeps datagrams for a member whose leg is not bound yet.
+    fn hold(&mut self, now: Instant, to: (SessionId, Role), datagrams: &[u8], stride: usize) {
+        if !self.held.keep(now, to, datagrams, stride) {
+            let count = datagrams.len().div_ceil(stride.max(1)) as u64;
+            self.tallies.dropped.add(count);
+        }
+    }
+
+    /// Sends what was kept for a member that has bound its leg.
+    fn release(&mut self, now: Instant, to: &Seen) {
+        let kept = self.held.take(now, (to.session, to.role));
+        let Some(route) = self.relay.route(to.session, to.role) else {
+            return;
+        };
+        for batch in kept {
+            match route {
+                Route::Udp(route) => self.send(&route, &batch.bytes, batch.stride, None),
+                Route::Stream(stream) => self.put(stream, batch),
+            }
         }
     }
 
@@ -342,7 +377,7 @@ impl Datapath {
             Some(reply) => self.reply(index, meta, &reply.encode()),
             None => self.tallies.dropped.add(1),
         }
-        self.on_seen(outcome.seen);
+        self.on_seen(now, outcome.seen);
     }
 
     fn on_quic(&mut self, now: Instant, index: usize, meta: &RecvMeta, datagrams: &[u8]) {
@@ -352,13 +387,16 @@ impl Datapath {
             self.tallies.dropped.add(count);
             return;
         };
-        match self.relay.forward(now, &source(index, meta.addr)) {
+        match self
+            .relay
+            .forward(now, &source(index, meta.addr), datagrams.len())
+        {
             Forward::To(Route::Udp(route)) => self.send(&route, datagrams, stride, meta.ecn),
             Forward::To(Route::Stream(to)) => {
                 let bytes = Bytes::copy_from_slice(datagrams);
                 self.put(to, Batch { bytes, stride });
             }
-            Forward::Nowhere => self.tallies.dropped.add(count),
+            Forward::NotYet(session, role) => self.hold(now, (session, role), datagrams, stride),
             Forward::NotALeg => {
                 for datagram in datagrams.chunks(stride) {
                     if datagram.len() > LONGEST_DATAGRAM {

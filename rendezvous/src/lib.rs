@@ -37,6 +37,7 @@ mod alternatives;
 mod control;
 mod counters;
 mod datapath;
+mod held;
 mod hub;
 mod leg;
 mod limits;

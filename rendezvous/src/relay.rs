@@ -3,8 +3,12 @@
 //!
 //! A session has two legs. A leg is *granted* when its session begins, *bound* to a [`Route`] once its member
 //! has shown that it receives there and holds the leg's key, and from then on whatever comes by that route
-//! goes to wherever the other leg is bound, and nowhere else. Nothing is stored for a source before it has
-//! proved itself: the cookie in the challenge carries all there is to know, under a key of this process.
+//! goes to wherever the other leg is bound, and nowhere else. The cookie in the challenge carries all there is to know of
+//! a source, under a key of this process.
+//!
+//! A source whose BIND has the leg's MAC holds the key, and may only be somebody else's address. A leg that is not bound
+//! yet begins with it: what the source sends is passed on, and it is sent three times as much as came from it (the measure
+//! of RFC 9000 section 8.1), until it has answered the challenge. So the first packets need not wait for that.
 //!
 //! A route is a UDP source or a *stream*: a connection over TLS on TCP whose member has joined its leg there
 //! ([`Relay::join`]). A leg has one route at a time, the one that was bound last. A stream that is not the route any more
@@ -19,7 +23,10 @@ use std::{
 use hmac::{Hmac, Mac};
 use p2pdbg_wire::{
     control::{Role, SessionId},
-    relay::{Cookie, LegGrant, LegId, RelayFrame, RelayRefusal, answer_is_genuine},
+    relay::{
+        Cookie, LegGrant, LegId, PADDED_LENGTH, RelayFrame, RelayRefusal, answer_is_genuine,
+        bind_is_genuine,
+    },
     relay_stream::Join,
     secret::Secret,
 };
@@ -29,6 +36,12 @@ use crate::limits::Limits;
 
 /// How long a challenge may take to be answered.
 const COOKIE_LIFETIME: Duration = Duration::from_secs(30);
+
+/// How many times as much as came from an address may be sent there before it is proved (RFC 9000 section 8.1).
+const UNPROVED: usize = 3;
+
+/// The most that may be sent there all the same, in bytes.
+const UNPROVED_MOST: usize = 16 * 1024;
 
 /// The cookie's first bytes: microseconds since the relay began.
 const COOKIE_TIME: usize = 8;
@@ -69,8 +82,8 @@ pub(crate) enum Route {
 pub(crate) enum Forward {
     /// Its source is no bound leg.
     NotALeg,
-    /// The other leg is not bound: drop it.
-    Nowhere,
+    /// The leg of this member, the other one, is not bound.
+    NotYet(SessionId, Role),
     /// Send it there as it is.
     To(Route),
 }
@@ -141,6 +154,8 @@ struct Leg {
 #[derive(Debug)]
 struct Bound {
     route: Route,
+    /// How many bytes may be sent to an address that is not proved yet; none for one that is.
+    credit: Option<usize>,
     last_datagram: Instant,
 }
 
@@ -212,33 +227,59 @@ impl Relay {
         }
     }
 
-    /// Where a datagram from `source` goes.
-    pub(crate) fn forward(&mut self, now: Instant, source: &Source) -> Forward {
+    /// Where so many bytes from `source` go.
+    pub(crate) fn forward(&mut self, now: Instant, source: &Source, bytes: usize) -> Forward {
         match self.sources.get(source) {
-            Some(&position) => self.forward_from(now, position),
+            Some(&position) => self.forward_from(now, position, bytes),
             None => Forward::NotALeg,
         }
     }
 
-    /// Where a datagram from a stream goes.
-    pub(crate) fn forward_stream(&mut self, now: Instant, stream: StreamId) -> Forward {
+    /// Where so many bytes from a stream go.
+    pub(crate) fn forward_stream(
+        &mut self,
+        now: Instant,
+        stream: StreamId,
+        bytes: usize,
+    ) -> Forward {
         match self.streams.get(&stream) {
-            Some(&position) => self.forward_from(now, position),
+            Some(&position) => self.forward_from(now, position, bytes),
             None => Forward::NotALeg,
         }
     }
 
-    fn forward_from(&mut self, now: Instant, position: Position) -> Forward {
+    fn forward_from(&mut self, now: Instant, position: Position, bytes: usize) -> Forward {
         let Some(legs) = self.sessions.get_mut(&position.session) else {
             return Forward::NotALeg;
         };
         if let Some(bound) = &mut legs[side(position.role)].bound {
             bound.last_datagram = now;
+            if let Some(credit) = &mut bound.credit {
+                *credit = credit.saturating_add(UNPROVED * bytes).min(UNPROVED_MOST);
+            }
         }
-        match &legs[side(position.role.other())].bound {
-            Some(bound) => Forward::To(bound.route),
-            None => Forward::Nowhere,
+        match &mut legs[side(position.role.other())].bound {
+            Some(Bound {
+                route,
+                credit: Some(credit),
+                ..
+            }) if *credit >= bytes => {
+                *credit -= bytes;
+                Forward::To(*route)
+            }
+            Some(Bound {
+                route,
+                credit: None,
+                ..
+            }) => Forward::To(*route),
+            _ => Forward::NotYet(position.session, position.role.other()),
         }
+    }
+
+    /// How a member is reached now.
+    pub(crate) fn route(&self, session: SessionId, role: Role) -> Option<Route> {
+        let leg = &self.sessions.get(&session)?[side(role)];
+        leg.bound.as_ref().map(|bound| bound.route)
     }
 
     /// Takes a datagram whose first byte marks it as a frame of the relay, and which came by `route`.
@@ -254,11 +295,12 @@ impl Relay {
         };
         let refuse = |leg, reason| reply(RelayFrame::Refused { leg, reason });
         match RelayFrame::decode(datagram) {
-            Ok(RelayFrame::Bind { leg }) if self.legs.contains_key(&leg) => {
+            Ok(RelayFrame::Bind { leg, mac }) if self.legs.contains_key(&leg) => {
+                self.begin(now, route, &leg, &mac);
                 let cookie = self.cookie(&leg, &route.source, self.clock(now));
                 reply(RelayFrame::Challenge { leg, cookie })
             }
-            Ok(RelayFrame::Bind { leg }) => refuse(leg, RelayRefusal::UnknownLeg),
+            Ok(RelayFrame::Bind { leg, .. }) => refuse(leg, RelayRefusal::UnknownLeg),
             Ok(RelayFrame::Answer { leg, cookie, mac }) => {
                 let Some(&position) = self.legs.get(&leg) else {
                     return refuse(leg, RelayRefusal::UnknownLeg);
@@ -310,6 +352,7 @@ impl Relay {
         let route = Route::Stream(stream);
         let replaced = found.bound.replace(Bound {
             route,
+            credit: None,
             last_datagram: now,
         });
         if let Some(Route::Udp(route)) = replaced.map(|bound| bound.route) {
@@ -391,6 +434,39 @@ impl Relay {
         self.streams.len()
     }
 
+    /// Begins with a leg that is not bound, from a source that is not proved to receive there; the newest one counts.
+    fn begin(&mut self, now: Instant, route: UdpRoute, leg: &LegId, mac: &[u8; 32]) {
+        let Some(&position) = self.legs.get(leg) else {
+            return;
+        };
+        let Some(legs) = self.sessions.get_mut(&position.session) else {
+            return;
+        };
+        let found = &mut legs[side(position.role)];
+        let proved = found.bound.as_ref().is_some_and(|b| b.credit.is_none());
+        // A source that sends for another leg goes on to until it has answered for this one.
+        let taken = self
+            .sources
+            .get(&route.source)
+            .is_some_and(|p| *p != position);
+        if proved || taken || !bind_is_genuine(&found.grant.key, leg, mac) {
+            return;
+        }
+        let before = found.bound.replace(Bound {
+            route: Route::Udp(route),
+            // The challenge is part of what is sent there.
+            credit: Some((UNPROVED - 1) * PADDED_LENGTH),
+            last_datagram: now,
+        });
+        match before.map(|bound| bound.route) {
+            Some(Route::Udp(before)) if before.source != route.source => {
+                self.sources.remove(&before.source);
+            }
+            _ => {}
+        }
+        self.sources.insert(route.source, position);
+    }
+
     /// Whether that is news, rather than the same answer once more.
     fn bind(&mut self, now: Instant, position: Position, route: UdpRoute, cookie: Cookie) -> bool {
         // A source sends for one leg at a time: its newest.
@@ -411,6 +487,7 @@ impl Relay {
         let news = leg.newest.replace(cookie) != Some(cookie);
         let replaced = leg.bound.replace(Bound {
             route: Route::Udp(route),
+            credit: None,
             last_datagram: now,
         });
         if let Some(Route::Udp(replaced)) = replaced.map(|bound| bound.route)

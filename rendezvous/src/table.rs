@@ -38,7 +38,7 @@ impl FilledTable {
     /// Whether a datagram from this source has somewhere to go; two sources belong to each session, from 0 on.
     pub fn forwards(&mut self, number: u32) -> bool {
         matches!(
-            self.relay.forward(self.now, &source(number)),
+            self.relay.forward(self.now, &source(number), 1_200),
             Forward::To(_)
         )
     }
@@ -65,7 +65,8 @@ fn bind(relay: &mut Relay, now: Instant, source: Source, grant: &LegGrant) {
         local: None,
     };
     let leg = grant.leg;
-    let challenge = relay.handle_frame(now, route, &RelayFrame::Bind { leg }.encode());
+    let challenge =
+        relay.handle_frame(now, route, &RelayFrame::Bind { leg, mac: [0; 32] }.encode());
     if let Some(RelayFrame::Challenge { cookie, .. }) = challenge.reply {
         let mac = answer_mac(grant, &cookie);
         let answer = RelayFrame::Answer { leg, cookie, mac };

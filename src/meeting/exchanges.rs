@@ -128,7 +128,8 @@ impl Driver {
                         if let (Some(approach), Some(claimed)) =
                             (&mut pending.approach, exchange.claimed())
                         {
-                            approach.expect(claimed, &self.config.identity);
+                            let key = exchange.tunnel_key();
+                            approach.expect(claimed, &self.config.identity, key);
                         }
                         pending.exchange = Some(exchange);
                     }

@@ -105,20 +105,23 @@ impl MuxSocket {
         if let Some(sent) = self.by_nat64(&transmit, ttl) {
             return sent;
         }
+        // Not by way of the runtime, which holds a socket that it has just been given for one that cannot send yet: the
+        // first questions would be lost, and repeated a tenth of a second later.
+        let send = || self.options.send_to(payload, to).map(drop);
         let Some(ttl) = ttl else {
-            return self.quic.try_send(&transmit);
+            return send();
         };
         let socket = socket2::SockRef::from(&self.options);
         if to.is_ipv4() {
             let usual = socket.ttl_v4()?;
             socket.set_ttl_v4(ttl.into())?;
-            let sent = self.quic.try_send(&transmit);
+            let sent = send();
             socket.set_ttl_v4(usual)?;
             sent
         } else {
             let usual = socket.unicast_hops_v6()?;
             socket.set_unicast_hops_v6(ttl.into())?;
-            let sent = self.quic.try_send(&transmit);
+            let sent = send();
             socket.set_unicast_hops_v6(usual)?;
             sent
         }

@@ -58,7 +58,7 @@ use spake2::{Ed25519Group, Identity, Password, Spake2};
 use zeroize::Zeroizing;
 
 use super::{
-    Opener, PairSecret, Sealer, SessionKeys,
+    Opener, PairSecret, Sealer, SessionKeys, TunnelKey,
     keys::{Schedule, Transcript},
 };
 
@@ -333,6 +333,17 @@ impl Exchange {
                 fits.then_some(presented)
             }
             Phase::Code { .. } | Phase::Secret { .. } => None,
+        }
+    }
+
+    /// The key of the tunnels to come, at a connector whose confirmation has left; the listener has not shown by then that
+    /// it has it too.
+    pub fn tunnel_key(&self) -> Option<TunnelKey> {
+        match &self.phase {
+            Phase::Confirm(unconfirmed) if self.role == Role::Connector => {
+                Some(unconfirmed.schedule.session_keys().tunnel)
+            }
+            _ => None,
         }
     }
 

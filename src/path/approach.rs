@@ -4,28 +4,34 @@
 //! has to do with who the peer is. No check goes to the peer's addresses: the engine knows of none before the peer has
 //! been heard under seal, and has no key that the peer would know.
 //!
-//! Once the connector has the peer's first message, it may begin the handshake of the first tunnel, pinned to the
-//! certificate that this message claims. What the tunnel carries waits for the confirmation, and so does the proof with
-//! which the tunnel begins; until then only somebody with the private key of the claimed certificate has seen this end's.
+//! Once an end has the peer's first message, the handshake of the first tunnel may begin, pinned to the certificate that
+//! this message claims: the listener calls through the relay, and the connector expects it (`tunnel::call`). What the
+//! tunnel carries waits for the confirmation at both ends.
 
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use p2pdbg_identity::Identity;
-use p2pdbg_punch::PunchKey;
-use p2pdbg_wire::{control::Role, fingerprint::Fingerprint, relay::LegGrant, secret::random_bytes};
+use p2pdbg_punch::{PunchKey, SocketId};
+use p2pdbg_wire::{
+    control::Role, fingerprint::Fingerprint, relay::LegGrant, secret::random_bytes,
+    tunnel::PathKind,
+};
+use quinn::Endpoint;
 
-use super::{Carrier, OverTcp, PathCommand, PathEvent, Paths, Search};
+use super::{OverTcp, PathCommand, PathEvent, PathSocket, Paths, Search};
 use crate::{
     net::changes::Changes,
+    pairing::TunnelKey,
     policy::PathPolicy,
     rendezvous::TcpRoute,
     traversal::Traversal,
-    tunnel::{self, BegunTunnel, TunnelConfig},
+    tunnel::{self, Call, Caller, ExpectedCall, TunnelConfig},
 };
 
 /// Things told that wait for the session; what comes then is told again when it matters.
@@ -56,6 +62,14 @@ pub struct Destination {
     pub peer_seen: Vec<IpAddr>,
 }
 
+/// What there is of the first tunnel before there is a session.
+pub enum FirstTunnel {
+    /// The listener has begun to dial it, from this endpoint.
+    Called(Endpoint, Call),
+    /// The connector answers the listener's call.
+    Expected(ExpectedCall),
+}
+
 /// The beginnings of a session.
 pub struct Approach {
     /// The sockets, bound and asked about.
@@ -64,9 +78,13 @@ pub struct Approach {
     pub(crate) searching: bool,
     /// What they have told and nobody has heard yet.
     pub(crate) told: Vec<PathEvent>,
-    /// The handshake of a tunnel over the relay.
-    pub(crate) tunnel: Option<BegunTunnel>,
+    /// The first tunnel, on its way.
+    pub(crate) tunnel: Option<FirstTunnel>,
     role: Role,
+    /// The relay, if it may be used, and how a tunnel over it is named.
+    relay: Option<(SocketAddr, PathKind)>,
+    /// Where the listener may call.
+    near: Option<(PathSocket, SocketAddr)>,
     pinned: Option<TunnelConfig>,
 }
 
@@ -115,12 +133,19 @@ impl Approach {
                 authenticated: false,
             }));
         }
+        let address = SocketAddr::new(rendezvous.ip().to_canonical(), rendezvous.port());
+        let named = match over_tcp || policy == PathPolicy::RelayTcp {
+            true => PathKind::RelayTcp,
+            false => PathKind::RelayUdp,
+        };
         Ok(Self {
             paths,
             searching,
             told: Vec::new(),
             tunnel: None,
             role,
+            relay: policy.allows_relay().then_some((address, named)),
+            near: None,
             pinned: None,
         })
     }
@@ -138,18 +163,49 @@ impl Approach {
         }
     }
 
-    /// Keeps what the paths tell for the session, and dials if that makes it possible.
+    /// Keeps what the paths tell for the session, and calls if that makes it possible.
     pub fn keep(&mut self, event: PathEvent) {
+        if let PathEvent::Near { socket, remote } | PathEvent::Relay { socket, remote, .. } = &event
+        {
+            self.near = Some((socket.clone(), *remote));
+        }
         if self.told.len() < WAITING {
             self.told.push(event);
         }
-        self.dial();
+        self.call();
     }
 
-    /// The peer claims this certificate: nobody else is let in from now on.
-    pub fn expect(&mut self, peer: Fingerprint, identity: &Identity) {
+    /// The peer claims this certificate: nobody else is let in from now on. A connector, which has confirmed, is given the
+    /// key of the tunnels too.
+    pub fn expect(&mut self, peer: Fingerprint, identity: &Arc<Identity>, key: Option<TunnelKey>) {
         self.pinned = TunnelConfig::new(identity, peer).ok();
-        self.dial();
+        match self.role {
+            Role::Listener => self.call(),
+            Role::Connector => self.tunnel = self.await_call(peer, identity, key),
+        }
+    }
+
+    fn await_call(
+        &self,
+        peer: Fingerprint,
+        identity: &Arc<Identity>,
+        key: Option<TunnelKey>,
+    ) -> Option<FirstTunnel> {
+        let (from, path) = self.relay?;
+        let id = match from {
+            SocketAddr::V4(_) => SocketId::V4,
+            SocketAddr::V6(_) => SocketId::V6,
+        };
+        let socket = self.paths.sockets().iter().find(|s| s.id == id)?;
+        let caller = Caller {
+            identity: Arc::clone(identity),
+            peer,
+            from,
+            path,
+            key: key?,
+        };
+        let expected = tunnel::expect_call(socket.endpoint.clone(), self.pinned.as_ref()?, caller);
+        Some(FirstTunnel::Expected(expected))
     }
 
     /// The signals for the peer's engine that wait.
@@ -166,24 +222,13 @@ impl Approach {
         signals
     }
 
-    fn dial(&mut self) {
-        let (Role::Connector, None, Some(config)) = (self.role, &self.tunnel, &self.pinned) else {
-            return;
-        };
-        let relay = self.told.iter().find_map(|event| match event {
-            PathEvent::Relay {
-                socket,
-                remote,
-                carrier: Carrier::Udp,
-            } => Some((socket, *remote)),
-            _ => None,
-        });
-        if let Some((socket, remote)) = relay {
-            self.tunnel = Some(tunnel::begin(
-                socket.endpoint.clone(),
-                config.clone(),
-                remote,
-            ));
+    fn call(&mut self) {
+        if let (Role::Listener, None, Some(config), Some((socket, remote))) =
+            (self.role, &self.tunnel, &self.pinned, &self.near)
+        {
+            let endpoint = socket.endpoint.clone();
+            let call = tunnel::call(endpoint.clone(), config.clone(), *remote);
+            self.tunnel = Some(FirstTunnel::Called(endpoint, call));
         }
     }
 }

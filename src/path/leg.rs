@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2pdbg_wire::relay::{LegGrant, RelayFrame, RelayRefusal, answer_mac};
+use p2pdbg_wire::relay::{LegGrant, RelayFrame, RelayRefusal, answer_mac, bind_mac};
 
 /// The first wait for an answer.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -74,6 +74,7 @@ impl Leg {
                 *wait = (*wait * 2).min(LONGEST_WAIT);
                 let frame = RelayFrame::Bind {
                     leg: self.grant.leg,
+                    mac: bind_mac(&self.grant),
                 };
                 Some(LegAction::Send(frame.encode()))
             }
@@ -145,7 +146,10 @@ mod tests {
         let (mut leg, grant, now) = leg();
         assert_eq!(
             sent(leg.handle_timeout(now)),
-            RelayFrame::Bind { leg: grant.leg }
+            RelayFrame::Bind {
+                leg: grant.leg,
+                mac: bind_mac(&grant),
+            }
         );
         let challenge = RelayFrame::Challenge {
             leg: grant.leg,

@@ -22,7 +22,7 @@ use p2pdbg_wire::{relay::LegGrant, tunnel::PathKind};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use approach::{Approach, Destination};
+pub use approach::{Approach, Destination, FirstTunnel};
 pub use permit::SEARCH_LOCK;
 pub use sockets::PathSocket;
 
@@ -98,6 +98,14 @@ pub enum PathEvent {
         remote: SocketAddr,
         /// What carries this end's leg.
         carrier: Carrier,
+    },
+    /// This end has begun to bind its leg over UDP: what is sent there now comes behind the BIND, and the relay passes the
+    /// first datagrams on, or keeps them for a moment if the peer has not begun yet.
+    Near {
+        /// From this socket.
+        socket: PathSocket,
+        /// At the relay's address.
+        remote: SocketAddr,
     },
     /// The relay knows the leg no longer; another introduction is needed.
     RelayGone,

@@ -71,6 +71,8 @@ pub(super) enum RelayAction {
     LeaveTcp,
     /// End the connection, or the attempt.
     HangUp,
+    /// BIND is on its way over UDP: what is sent to the relay now comes behind it.
+    Near,
     /// The peer can be dialled through the relay.
     Ready(Carrier),
     /// The relay knows the leg no longer.
@@ -223,6 +225,7 @@ impl Relay {
         {
             self.trial.on_asked();
             self.actions.push_back(RelayAction::Send(frame));
+            self.actions.push_back(RelayAction::Near);
         }
         match self.tcp {
             Tcp::At(at) if at <= now => {

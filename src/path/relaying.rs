@@ -239,6 +239,10 @@ impl Relaying {
                     self.previous = None;
                 }
                 RelayAction::HangUp => (self.stream, self.carries) = (None, false),
+                RelayAction::Near => news.push(PathEvent::Near {
+                    socket: socket.clone(),
+                    remote: relay.address,
+                }),
                 RelayAction::Ready(carrier) => {
                     if carrier == Carrier::Udp {
                         // Also of a leg before this one.

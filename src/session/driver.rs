@@ -21,12 +21,12 @@ use crate::{
     inspect::Watcher,
     net::changes::{Changes, Reason},
     pairing::SessionKeys,
-    path::{PathCommand, PathEvent, Paths, Search},
+    path::{FirstTunnel, PathCommand, PathEvent, Paths, Search},
     policy::PathPolicy,
     report::Untrusted,
     stream::Connection,
     traversal::Traversal,
-    tunnel::{BegunTunnel, TunnelConfig},
+    tunnel::TunnelConfig,
 };
 
 /// How many messages about streams may come before the forwards do.
@@ -63,7 +63,7 @@ const GOODBYE: Duration = Duration::from_millis(250);
 pub(super) struct Begun {
     pub(super) paths: Paths,
     pub(super) told: Vec<PathEvent>,
-    pub(super) tunnel: Option<BegunTunnel>,
+    pub(super) tunnel: Option<FirstTunnel>,
     pub(super) searching: bool,
 }
 
@@ -102,8 +102,10 @@ pub(super) struct Driver {
     changes: Changes,
     /// What the paths told before there was a session.
     told: Vec<PathEvent>,
-    /// The handshake of a tunnel over the relay, begun before there was a session.
-    pub(super) begun: Option<BegunTunnel>,
+    /// The first tunnel, begun before there was a session.
+    begun: Option<FirstTunnel>,
+    /// Whether the listener is expected to call.
+    pub(super) expects_call: bool,
     /// Whether the traversal runs already and waits for its key alone.
     prepared: bool,
     pub(super) searching: bool,
@@ -183,6 +185,7 @@ impl Driver {
             changes: config.changes,
             told,
             begun: tunnel,
+            expects_call: false,
             prepared,
             searching: false,
             streams_active: false,
@@ -205,6 +208,9 @@ impl Driver {
             if let Err(failure) = self.forwards.open_ports(&mut self.tasks).await {
                 self.over = Some(SessionEnd::Failed(failure));
             }
+        }
+        if let Some(begun) = self.begun.take() {
+            self.go_on_with(begun);
         }
         for event in std::mem::take(&mut self.told) {
             self.handle_path(event);
@@ -339,7 +345,11 @@ impl Driver {
                 self.on_relay(carrier);
                 let path = carrier.path();
                 if self.role == Role::Connector && !self.tunnels.serves(path) {
-                    self.dial(socket, remote, path);
+                    if std::mem::take(&mut self.expects_call) {
+                        self.await_call(socket, remote, path);
+                    } else {
+                        self.dial(socket, remote, path);
+                    }
                 }
             }
             PathEvent::Direct { socket, path } => {
@@ -349,6 +359,7 @@ impl Driver {
                     Role::Listener => self.accept_on(socket),
                 }
             }
+            PathEvent::Near { .. } => {}
             // A rendezvous that was restarted knows neither the leg nor the connection to it.
             PathEvent::RelayGone => self.tell(SessionOutput::Doubt),
             PathEvent::DirectLost(reason) => {
@@ -406,6 +417,11 @@ impl Driver {
             #[cfg(unix)]
             Event::Sources(told) => self.on_told(told),
             Event::Inspected(stream, report) => self.on_inspected(stream, *report),
+            Event::NotCalled(socket, remote, path) => {
+                if !self.tunnels.serves(path) {
+                    self.dial(socket, remote, path);
+                }
+            }
             Event::OpenToNetwork(address) => self.forwards.on_open_to_network(address),
             Event::StreamWaiting(stream, forward) => {
                 if let Some(target) = self.forwards.target(forward) {

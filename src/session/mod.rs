@@ -60,7 +60,7 @@ use crate::{
     inspect,
     net::changes::Changes,
     pairing::SessionKeys,
-    path::{Approach, OverTcp, Paths},
+    path::{Approach, OverTcp, PathSocket, Paths},
     policy::{Absent, PathPolicy},
     rendezvous::TcpRoute,
     report::{Reporter, Untrusted},
@@ -215,6 +215,7 @@ enum Event {
     TargetListening(u16, bool),
     StreamWaiting(StreamId, u16),
     OpenToNetwork(SocketAddr),
+    NotCalled(PathSocket, SocketAddr, PathKind),
     Inspected(StreamId, Box<inspect::Report>),
     #[cfg(unix)]
     Sources(crate::sources::Told),

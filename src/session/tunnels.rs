@@ -25,9 +25,9 @@ use super::{
 };
 use crate::{
     pairing::TunnelKey,
-    path::PathSocket,
+    path::{FirstTunnel, PathSocket},
     stream::{BestTunnel, send_frame},
-    tunnel::{self, BegunTunnel, ControlReader, Tunnel, TunnelConfig, TunnelError},
+    tunnel::{self, ControlReader, Tunnel, TunnelConfig, TunnelError},
 };
 
 /// Handshakes of one socket that may go on at once; more are refused.
@@ -191,7 +191,6 @@ impl Tunnels {
         endpoint: Endpoint,
         remote: SocketAddr,
         path: PathKind,
-        begun: Option<BegunTunnel>,
     ) -> Option<Dialing> {
         if self.role != Role::Connector || self.is_dialling(path) {
             return None;
@@ -200,8 +199,28 @@ impl Tunnels {
         let epoch = lock(&self.epochs).draw();
         let (config, key) = (self.config.clone(), self.key.clone());
         Some(Box::pin(async move {
-            tunnel::dial(&endpoint, &config, remote, path, epoch, &key, begun).await
+            tunnel::dial(&endpoint, &config, remote, path, epoch, &key).await
         }))
+    }
+
+    /// Goes on with the first tunnel, which was begun before there was a session.
+    pub(super) fn go_on_with(&mut self, begun: FirstTunnel) -> Dialing {
+        match begun {
+            FirstTunnel::Expected(call) => {
+                // The one that it has been told of.
+                let epoch = lock(&self.epochs).draw();
+                debug_assert_eq!(epoch, tunnel::FIRST_EPOCH);
+                Box::pin(async move {
+                    let ended = |e: tokio::task::JoinError| TunnelError::Lost(e.to_string());
+                    call.await.map_err(ended)?
+                })
+            }
+            FirstTunnel::Called(endpoint, call) => {
+                let (key, epochs) = (self.key.clone(), Arc::clone(&self.epochs));
+                let admit = move |epoch| lock(&epochs).accept(epoch).is_ok();
+                Box::pin(async move { tunnel::complete(&endpoint, call, &key, admit).await })
+            }
+        }
     }
 
     fn is_dialling(&self, path: PathKind) -> bool {

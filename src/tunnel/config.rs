@@ -74,7 +74,7 @@ impl TunnelConfig {
     }
 }
 
-fn transport() -> TransportConfig {
+pub(super) fn transport() -> TransportConfig {
     let mut acks = AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY))
         .max_ack_delay(Some(ACK_WITHIN));

@@ -6,9 +6,8 @@ use p2pdbg_wire::{
     control::Role,
     tunnel::{EXPORTER_LABEL, PathKind, TunnelMessage, close},
 };
-use quinn::{Connection, Endpoint, Incoming, VarInt};
+use quinn::{Connection, Endpoint, Incoming, VarInt, ZeroRttAccepted};
 use tokio::sync::mpsc;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     CONTROL_QUEUE, ControlReader, Tunnel, TunnelConfig,
@@ -48,30 +47,7 @@ impl TunnelError {
     }
 }
 
-/// The handshake of a tunnel to come, begun before it is known whether it may be used.
-pub type BegunTunnel = AbortOnDropHandle<Result<Connection, TunnelError>>;
-
-/// Begins the handshake of a tunnel, as the connector.
-///
-/// Nothing is said in it but what TLS says: the proof comes with [`dial`].
-pub fn begin(endpoint: Endpoint, config: TunnelConfig, remote: SocketAddr) -> BegunTunnel {
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        connect(&endpoint, &config, remote).await
-    }))
-}
-
-async fn connect(
-    endpoint: &Endpoint,
-    config: &TunnelConfig,
-    remote: SocketAddr,
-) -> Result<Connection, TunnelError> {
-    let connecting = endpoint
-        .connect_with(config.client.clone(), remote, SERVER_NAME)
-        .map_err(|e| TunnelError::lost(&e))?;
-    connecting.await.map_err(judge)
-}
-
-/// Dials a tunnel, as the connector; `begun` may be its handshake.
+/// Dials a tunnel, as the connector.
 ///
 /// # Errors
 /// Any of [`TunnelError`]; the connection is closed then.
@@ -82,40 +58,11 @@ pub async fn dial(
     path: PathKind,
     epoch: u64,
     key: &TunnelKey,
-    begun: Option<BegunTunnel>,
 ) -> Result<(Tunnel, ControlReader), TunnelError> {
     within_patience(async {
-        let connection = match begun {
-            Some(begun) => begun.await.map_err(|e| TunnelError::lost(&e))??,
-            None => connect(endpoint, config, remote).await?,
-        };
-        let closing = CloseOnError::new(&connection);
-        let (mut send, recv) = connection
-            .open_bi()
-            .await
-            .map_err(|e| TunnelError::lost(&e))?;
+        let connection = connect(endpoint, config, remote).await?;
         let exported = export(&connection)?;
-        let hello = TunnelMessage::Hello {
-            epoch,
-            path,
-            proof: key.prove(Role::Connector, epoch, path, &exported),
-        };
-        write(&mut send, &hello).await?;
-        let mut reader = ControlReader(recv);
-        match reader.read().await? {
-            TunnelMessage::Hello {
-                epoch: repeated,
-                path: named,
-                proof,
-            } if (repeated, named) == (epoch, path) => {
-                if !key.verify(Role::Listener, epoch, path, &exported, &proof) {
-                    return Err(TunnelError::Impostor("its proof is wrong".into()));
-                }
-            }
-            _ => return Err(TunnelError::Misbehaved),
-        }
-        closing.disarm();
-        Ok((start(connection, endpoint, send, epoch, path), reader))
+        lead(connection, endpoint, path, epoch, key, &exported, None).await
     })
     .await
 }
@@ -134,36 +81,101 @@ pub async fn accept(
     let connecting = incoming.accept_with(config.server.clone()).map_err(judge)?;
     within_patience(async {
         let connection = connecting.await.map_err(judge)?;
-        let closing = CloseOnError::new(&connection);
-        let (mut send, recv) = connection
-            .accept_bi()
-            .await
-            .map_err(|e| TunnelError::lost(&e))?;
-        let exported = export(&connection)?;
-        let mut reader = ControlReader(recv);
-        let TunnelMessage::Hello { epoch, path, proof } = reader.read().await? else {
-            return Err(TunnelError::Misbehaved);
-        };
-        if !key.verify(Role::Connector, epoch, path, &exported, &proof) {
-            return Err(TunnelError::Impostor("its proof is wrong".into()));
-        }
-        if !admit(epoch) {
-            connection.close(VarInt::from_u32(close::OLD_EPOCH), b"");
-            return Err(TunnelError::OldEpoch);
-        }
-        let hello = TunnelMessage::Hello {
-            epoch,
-            path,
-            proof: key.prove(Role::Listener, epoch, path, &exported),
-        };
-        write(&mut send, &hello).await?;
-        closing.disarm();
-        Ok((start(connection, endpoint, send, epoch, path), reader))
+        follow(connection, endpoint, key, admit).await
     })
     .await
 }
 
-async fn within_patience<T>(
+/// Completes the TLS handshake with the pinned peer, and says nothing.
+pub(super) async fn connect(
+    endpoint: &Endpoint,
+    config: &TunnelConfig,
+    remote: SocketAddr,
+) -> Result<Connection, TunnelError> {
+    let connecting = endpoint
+        .connect_with(config.client.clone(), remote, SERVER_NAME)
+        .map_err(|e| TunnelError::lost(&e))?;
+    connecting.await.map_err(judge)
+}
+
+/// The connector's part on a connection, whoever has dialled it: it says hello first, and hears nothing before the TLS
+/// handshake is complete.
+pub(super) async fn lead(
+    connection: Connection,
+    endpoint: &Endpoint,
+    path: PathKind,
+    epoch: u64,
+    key: &TunnelKey,
+    exported: &[u8; 32],
+    handshake: Option<ZeroRttAccepted>,
+) -> Result<(Tunnel, ControlReader), TunnelError> {
+    let closing = CloseOnError::new(&connection);
+    let (mut send, recv) = connection.open_bi().await.map_err(judge)?;
+    let hello = TunnelMessage::Hello {
+        epoch,
+        path,
+        proof: key.prove(Role::Connector, epoch, path, exported),
+    };
+    write(&mut send, &hello).await?;
+    if let Some(handshake) = handshake {
+        handshake.await;
+        if let Some(why) = connection.close_reason() {
+            return Err(judge(why));
+        }
+        // TLS gives it out once it knows who the client is.
+        if export(&connection)? != *exported {
+            return Err(TunnelError::Misbehaved);
+        }
+    }
+    let mut reader = ControlReader(recv);
+    match reader.read().await? {
+        TunnelMessage::Hello {
+            epoch: repeated,
+            path: named,
+            proof,
+        } if (repeated, named) == (epoch, path) => {
+            if !key.verify(Role::Listener, epoch, path, exported, &proof) {
+                return Err(TunnelError::Impostor("its proof is wrong".into()));
+            }
+        }
+        _ => return Err(TunnelError::Misbehaved),
+    }
+    closing.disarm();
+    Ok((start(connection, endpoint, send, epoch, path), reader))
+}
+
+/// The listener's part on a connection, whoever has dialled it: it answers the connector's hello.
+pub(super) async fn follow(
+    connection: Connection,
+    endpoint: &Endpoint,
+    key: &TunnelKey,
+    admit: impl FnOnce(u64) -> bool + Send,
+) -> Result<(Tunnel, ControlReader), TunnelError> {
+    let closing = CloseOnError::new(&connection);
+    let (mut send, recv) = connection.accept_bi().await.map_err(judge)?;
+    let exported = export(&connection)?;
+    let mut reader = ControlReader(recv);
+    let TunnelMessage::Hello { epoch, path, proof } = reader.read().await? else {
+        return Err(TunnelError::Misbehaved);
+    };
+    if !key.verify(Role::Connector, epoch, path, &exported, &proof) {
+        return Err(TunnelError::Impostor("its proof is wrong".into()));
+    }
+    if !admit(epoch) {
+        connection.close(VarInt::from_u32(close::OLD_EPOCH), b"");
+        return Err(TunnelError::OldEpoch);
+    }
+    let hello = TunnelMessage::Hello {
+        epoch,
+        path,
+        proof: key.prove(Role::Listener, epoch, path, &exported),
+    };
+    write(&mut send, &hello).await?;
+    closing.disarm();
+    Ok((start(connection, endpoint, send, epoch, path), reader))
+}
+
+pub(super) async fn within_patience<T>(
     work: impl Future<Output = Result<T, TunnelError>>,
 ) -> Result<T, TunnelError> {
     tokio::time::timeout(PATIENCE, work)
@@ -194,7 +206,7 @@ fn start(
     }
 }
 
-fn export(connection: &Connection) -> Result<[u8; 32], TunnelError> {
+pub(super) fn export(connection: &Connection) -> Result<[u8; 32], TunnelError> {
     let mut exported = [0; 32];
     connection
         .export_keying_material(&mut exported, EXPORTER_LABEL, b"")
@@ -203,7 +215,7 @@ fn export(connection: &Connection) -> Result<[u8; 32], TunnelError> {
 }
 
 /// What a failed TLS handshake means: a certificate that does not fit, or a path that does not carry.
-fn judge(error: quinn::ConnectionError) -> TunnelError {
+pub(super) fn judge(error: quinn::ConnectionError) -> TunnelError {
     use quinn::ConnectionError::{ConnectionClosed, TransportError};
     match error {
         TransportError(ref e) if (0x100..=0x1ff).contains(&u64::from(e.code)) => {

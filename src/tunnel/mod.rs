@@ -5,6 +5,7 @@
 //! and on top of it each side proves the session's key over this very connection and names its epoch, so a
 //! tunnel of another session, or an old one, takes over nothing.
 
+mod call;
 mod config;
 mod control;
 mod handshake;
@@ -15,9 +16,10 @@ use p2pdbg_wire::tunnel::{PathKind, TunnelMessage, close};
 use quinn::{Connection, VarInt};
 use tokio::sync::mpsc;
 
+pub use call::{Call, Caller, ExpectedCall, FIRST_EPOCH, call, complete, expect_call};
 pub use config::TunnelConfig;
 pub use control::{ControlReader, read_messages};
-pub use handshake::{BegunTunnel, TunnelError, accept, begin, dial};
+pub use handshake::{TunnelError, accept, dial};
 
 /// How many control messages may wait to be sent on a tunnel.
 const CONTROL_QUEUE: usize = 1024;

@@ -54,19 +54,21 @@ impl Friend {
             name: PeerName::nearest("friend"),
             whom: Whom::CodeMaker(code),
             changes: changes.clone(),
-            // Its own search begins below, so the meeting begins none.
-            path: PathPolicy::Relay,
+            // Nothing through the relay, where the listener would call.
+            path: PathPolicy::Direct,
             traversal: Traversal::default(),
             search_lock: "/nowhere/search.lock".into(),
             further_stun: Arc::new(FurtherServers::default()),
         });
-        let met = loop {
+        let mut met = loop {
             match meeting.event().await.expect("the meeting goes on") {
                 MeetingEvent::Met(met) => break *met,
                 MeetingEvent::Failed(failure) => panic!("{failure:?}"),
                 _ => {}
             }
         };
+        // What the meeting has made ready gives way to what is seen through from here.
+        met.approach = None;
         let mut paths = Paths::open([7; 32], &changes, over_tcp).unwrap();
         paths.command(PathCommand::Introduced {
             leg: None,

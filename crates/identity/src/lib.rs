@@ -9,6 +9,7 @@
 //! What pairs two hosts, and which hosts are known, is not decided here.
 
 mod error;
+mod exporter;
 mod identity;
 mod permissions;
 mod state_dir;

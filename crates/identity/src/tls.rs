@@ -28,7 +28,7 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier;
 
-use crate::Identity;
+use crate::{Identity, exporter::EarlyExporter};
 
 /// The name under which peers dial each other, and the only one in certificates that they make. Pinning does
 /// not look at it.
@@ -62,7 +62,7 @@ pub fn pinned_client_verifier(fingerprint: Fingerprint) -> Arc<dyn ClientCertVer
     Arc::new(Pinned::new(fingerprint))
 }
 
-/// For the connector's end of a tunnel to the peer of that fingerprint.
+/// For the end that dials a tunnel to the peer of that fingerprint.
 ///
 /// # Errors
 /// When the identity's key does not serve.
@@ -75,7 +75,7 @@ pub fn tunnel_client(identity: &Identity, peer: Fingerprint) -> Result<ClientCon
     Ok(finish_client(config, tunnel::ALPN))
 }
 
-/// For the listener's end of a tunnel to the peer of that fingerprint.
+/// For the end that accepts a tunnel to the peer of that fingerprint.
 ///
 /// # Errors
 /// When the identity's key does not serve.
@@ -85,6 +85,23 @@ pub fn tunnel_server(identity: &Identity, peer: Fingerprint) -> Result<ServerCon
         .with_client_cert_verifier(pinned_client_verifier(peer))
         .with_single_cert(identity.chain(), identity.key())?;
     Ok(finish_server(config, tunnel::ALPN))
+}
+
+/// The same for one connection of which the keying material is wanted before the client's part of the handshake has
+/// come: as soon as it is known, `tell` gets what [`tunnel::EXPORTER_LABEL`] gives with an empty context.
+///
+/// The client is not known by then. What is said to it must be fit for anybody who can dial.
+///
+/// # Errors
+/// When the identity's key does not serve.
+pub fn tunnel_server_early(
+    identity: &Identity,
+    peer: Fingerprint,
+    tell: impl Fn([u8; 32]) + Send + Sync + 'static,
+) -> Result<ServerConfig, Error> {
+    let mut config = tunnel_server(identity, peer)?;
+    config.key_log = Arc::new(EarlyExporter::new(tunnel::EXPORTER_LABEL, tell));
+    Ok(config)
 }
 
 /// For a peer's control connection: to the rendezvous of that fingerprint, or, without one, to one whose

@@ -5,12 +5,13 @@ use std::{io::Cursor, sync::Arc};
 use p2pdbg_identity::{Identity, tls};
 use p2pdbg_wire::fingerprint::Fingerprint;
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, ClientConnection, Connection, Error,
-    NamedGroup, ProtocolVersion, ServerConfig, ServerConnection,
+    AlertDescription, CertificateError, CipherSuite, ClientConfig, ClientConnection, Connection,
+    Error, NamedGroup, ProtocolVersion, ServerConfig, ServerConnection,
     client::ResolvesClientCert,
-    crypto::aws_lc_rs::sign::any_supported_type,
+    crypto::{CryptoProvider, aws_lc_rs::sign::any_supported_type},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
+    version::TLS13,
 };
 
 /// The result of a handshake at the client and at the server.
@@ -198,6 +199,66 @@ fn a_rendezvous_without_a_pin_must_be_certified_by_the_system() {
     let error = handshake(client, server).client.unwrap_err();
     assert!(matches!(error, Error::InvalidCertificate(_)), "{error}");
     assert!(!tls::is_pin_mismatch(&error));
+}
+
+#[test]
+fn a_servers_keying_material_is_known_before_the_client_and_the_same_as_later() {
+    let (a, b) = identities();
+    for suite in [
+        CipherSuite::TLS13_AES_128_GCM_SHA256,
+        CipherSuite::TLS13_AES_256_GCM_SHA384,
+    ] {
+        let mut client = tls::tunnel_client(&a, b.fingerprint()).unwrap();
+        let mut provider = (*tls::provider()).clone();
+        provider.cipher_suites.retain(|s| s.suite() == suite);
+        client = with_provider(provider, client, b.fingerprint(), &a);
+        let (tell, told) = std::sync::mpsc::channel();
+        let tell = move |exported| tell.send(exported).unwrap();
+        let server = tls::tunnel_server_early(&b, a.fingerprint(), tell).unwrap();
+
+        let name = tls::SERVER_NAME.try_into().unwrap();
+        let client = ClientConnection::new(Arc::new(client), name).unwrap();
+        let server = ServerConnection::new(Arc::new(server)).unwrap();
+        let (mut client, mut server) = (Connection::from(client), Connection::from(server));
+        pass(&mut client, &mut server, &mut None);
+        let early: [u8; 32] = told.try_recv().expect("one flight of the client is enough");
+        assert!(server.is_handshaking());
+        pass(&mut server, &mut client, &mut None);
+        pass(&mut client, &mut server, &mut None);
+        assert_eq!(client.negotiated_cipher_suite().unwrap().suite(), suite);
+        for end in [&client, &server] {
+            let exported = export(end);
+            assert_eq!(exported, early);
+        }
+    }
+}
+
+fn export(end: &Connection) -> [u8; 32] {
+    let (label, context) = (p2pdbg_wire::tunnel::EXPORTER_LABEL, Some(&b""[..]));
+    let exported = [0; 32];
+    match end {
+        Connection::Client(c) => c.export_keying_material(exported, label, context),
+        Connection::Server(s) => s.export_keying_material(exported, label, context),
+    }
+    .unwrap()
+}
+
+/// The same client with other cryptography.
+fn with_provider(
+    provider: CryptoProvider,
+    like: ClientConfig,
+    server: Fingerprint,
+    identity: &Identity,
+) -> ClientConfig {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(tls::pinned_server_verifier(server))
+        .with_client_auth_cert(identity.chain(), identity.key())
+        .unwrap();
+    config.alpn_protocols = like.alpn_protocols;
+    config
 }
 
 #[test]

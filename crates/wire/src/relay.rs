@@ -1,7 +1,7 @@
 //! The relay's frames over UDP: how a member of a session ties its source address to its leg.
 //!
 //! ```text
-//! member → relay   BIND       4 | version 1 | leg (16) | zeros to 1,200 bytes
+//! member → relay   BIND       4 | version 1 | leg (16) | mac (32) | zeros to 1,200 bytes
 //! relay → member   CHALLENGE  5 | version 1 | leg (16) | cookie (32) | zeros to 1,200 bytes
 //! member → relay   ANSWER     6 | version 1 | leg (16) | cookie (32) | mac (32)
 //! relay → member   BOUND      7 | version 1 | leg (16) | lifetime in seconds (u16)
@@ -10,7 +10,8 @@
 //!
 //! The cookie is the relay's MAC over the source address and the time, so the relay stores nothing until the
 //! member has shown that it receives at that address; the member's MAC shows that it holds the leg's key,
-//! which the rendezvous gave it over TLS. Both frames are as long as QUIC's first packets (RFC 9000 section 14.1), so that
+//! which the rendezvous gave it over TLS. BIND has such a MAC too, without a cookie: with it the relay may begin at once,
+//! as far as a spoofed source address could do no harm. Both frames are as long as QUIC's first packets (RFC 9000 section 14.1), so that
 //! a leg is not bound by a path that carries small datagrams only. A reply is never longer than the request that caused it. After
 //! BOUND, every datagram from that source whose first byte is 64 or more goes verbatim to the session's other
 //! member. The first byte of each frame lies in 4–15, which neither STUN (0–3) nor QUIC (64–255) uses.
@@ -77,6 +78,8 @@ pub enum RelayFrame {
     Bind {
         /// Its leg.
         leg: LegId,
+        /// [`bind_mac`]; with another one the frame is good for a challenge and nothing else.
+        mac: [u8; 32],
     },
     /// The relay asks for proof.
     Challenge {
@@ -139,8 +142,9 @@ impl RelayFrame {
             out
         };
         match self {
-            RelayFrame::Bind { leg } => {
+            RelayFrame::Bind { leg, mac } => {
                 let mut out = start(BIND, leg);
+                out.extend_from_slice(mac);
                 out.resize(PADDED_LENGTH, 0);
                 out
             }
@@ -182,7 +186,10 @@ impl RelayFrame {
         let leg = LegId(leg);
         let exactly = |bytes: &[u8]| Cookie::try_from(bytes).map_err(|_| NotARelayFrame);
         match kind {
-            BIND if datagram.len() == PADDED_LENGTH => Ok(RelayFrame::Bind { leg }),
+            BIND if datagram.len() == PADDED_LENGTH => {
+                let (&mac, _) = rest.split_first_chunk().ok_or(NotARelayFrame)?;
+                Ok(RelayFrame::Bind { leg, mac })
+            }
             CHALLENGE if datagram.len() == PADDED_LENGTH => {
                 let (&cookie, _) = rest.split_first_chunk().ok_or(NotARelayFrame)?;
                 Ok(RelayFrame::Challenge { leg, cookie })
@@ -224,6 +231,26 @@ pub fn answer_is_genuine(key: &Secret<32>, leg: &LegId, cookie: &Cookie, mac: &[
     mac_state(key, leg, cookie).verify_slice(mac).is_ok()
 }
 
+/// The member's MAC in BIND: HMAC-SHA256 under the leg's key over a label and the leg.
+pub fn bind_mac(grant: &LegGrant) -> [u8; 32] {
+    bind_mac_state(&grant.key, &grant.leg)
+        .finalize()
+        .into_bytes()
+        .into()
+}
+
+/// Whether `mac` is [`bind_mac`] of that leg; in constant time.
+pub fn bind_is_genuine(key: &Secret<32>, leg: &LegId, mac: &[u8; 32]) -> bool {
+    bind_mac_state(key, leg).verify_slice(mac).is_ok()
+}
+
+fn bind_mac_state(key: &Secret<32>, leg: &LegId) -> Hmac<Sha256> {
+    <Hmac<Sha256> as Mac>::new_from_slice(key.expose())
+        .expect("HMAC takes keys of any length")
+        .chain_update(b"p2pdbg relay bind 1")
+        .chain_update(leg.0)
+}
+
 fn mac_state(key: &Secret<32>, leg: &LegId, cookie: &Cookie) -> Hmac<Sha256> {
     <Hmac<Sha256> as Mac>::new_from_slice(key.expose())
         .expect("HMAC takes keys of any length")
@@ -240,7 +267,10 @@ mod tests {
 
     fn every_frame() -> [RelayFrame; 5] {
         [
-            RelayFrame::Bind { leg: LEG },
+            RelayFrame::Bind {
+                leg: LEG,
+                mac: [3; 32],
+            },
             RelayFrame::Challenge {
                 leg: LEG,
                 cookie: [1; 32],
@@ -287,6 +317,19 @@ mod tests {
         let [bind, challenge, answer, bound, refused] = every_frame().map(|f| f.encode().len());
         assert!(challenge <= bind && refused <= bind);
         assert!(bound <= answer && refused <= answer);
+    }
+
+    #[test]
+    fn a_bind_proves_key_and_leg_and_is_no_answer() {
+        let grant = LegGrant {
+            leg: LEG,
+            key: Secret::random(),
+        };
+        let mac = bind_mac(&grant);
+        assert!(bind_is_genuine(&grant.key, &LEG, &mac));
+        assert!(!bind_is_genuine(&grant.key, &LegId([8; 16]), &mac));
+        assert!(!bind_is_genuine(&Secret::random(), &LEG, &mac));
+        assert!(!answer_is_genuine(&grant.key, &LEG, &[0; 32], &mac));
     }
 
     #[test]

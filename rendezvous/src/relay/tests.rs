@@ -1,6 +1,9 @@
 //! The relay's table, driven without sockets.
 
-use p2pdbg_wire::{relay::answer_mac, secret::random_bytes};
+use p2pdbg_wire::{
+    relay::{answer_mac, bind_mac},
+    secret::random_bytes,
+};
 
 use super::*;
 
@@ -72,7 +75,10 @@ impl Bench {
 
     fn challenge(&mut self, role: Role, remote: &str) -> Cookie {
         let leg = self.grant(role).leg;
-        match self.frame(remote, &RelayFrame::Bind { leg }).reply {
+        match self
+            .frame(remote, &RelayFrame::Bind { leg, mac: [0; 32] })
+            .reply
+        {
             Some(RelayFrame::Challenge { cookie, .. }) => cookie,
             other => panic!("{other:?}"),
         }
@@ -94,8 +100,13 @@ impl Bench {
     }
 
     fn forward(&mut self, remote: &str) -> Forward {
-        self.relay.forward(self.now, &udp(remote).source)
+        self.relay.forward(self.now, &udp(remote).source, 1_200)
     }
+}
+
+/// Whether a datagram waits for the leg of that member.
+fn awaits(forward: Forward, member: Role) -> bool {
+    matches!(forward, Forward::NotYet(_, role) if role == member)
 }
 
 fn refused(outcome: &Outcome, why: RelayRefusal) -> bool {
@@ -115,7 +126,7 @@ fn two_bound_legs_reach_each_other_and_nobody_else() {
 fn a_leg_without_the_other_bound_leads_nowhere() {
     let mut bench = Bench::new();
     bench.bind(Role::Listener, LISTENER);
-    assert_eq!(bench.forward(LISTENER), Forward::Nowhere);
+    assert!(awaits(bench.forward(LISTENER), Role::Connector));
 }
 
 #[test]
@@ -221,6 +232,55 @@ fn a_replayed_answer_does_not_take_a_leg_back() {
     assert_eq!(bench.forward(LISTENER), Forward::NotALeg);
 }
 
+/// A BIND with the leg's MAC, which is not answered for yet.
+fn knock(bench: &mut Bench, role: Role, remote: &str) {
+    let grant = bench.grant(role).clone();
+    let (leg, mac) = (grant.leg, bind_mac(&grant));
+    bench.frame(remote, &RelayFrame::Bind { leg, mac });
+}
+
+#[test]
+fn a_leg_begins_with_its_first_bind_and_is_sent_three_times_what_came() {
+    let mut bench = Bench::new();
+    knock(&mut bench, Role::Listener, LISTENER);
+    assert!(awaits(bench.forward(LISTENER), Role::Connector));
+    bench.bind(Role::Connector, CONNECTOR);
+    // The challenge was one, and what has been sent meanwhile counts too.
+    for _ in 0..2 + 3 {
+        assert_eq!(bench.forward(CONNECTOR), Forward::To(route(LISTENER)));
+    }
+    assert!(awaits(bench.forward(CONNECTOR), Role::Listener));
+    assert_eq!(bench.forward(LISTENER), Forward::To(route(CONNECTOR)));
+    assert_eq!(bench.forward(CONNECTOR), Forward::To(route(LISTENER)));
+    bench.bind(Role::Listener, LISTENER);
+    for _ in 0..100 {
+        assert_eq!(bench.forward(CONNECTOR), Forward::To(route(LISTENER)));
+    }
+}
+
+#[test]
+fn a_bind_without_the_legs_key_begins_nothing() {
+    let mut bench = Bench::new();
+    let leg = bench.grant(Role::Listener).leg;
+    let mac = bind_mac(bench.grant(Role::Connector));
+    bench.frame(LISTENER, &RelayFrame::Bind { leg, mac });
+    assert_eq!(bench.forward(LISTENER), Forward::NotALeg);
+}
+
+#[test]
+fn a_bind_from_elsewhere_takes_no_leg_that_is_bound_and_no_source_of_another() {
+    let mut bench = Bench::both_bound();
+    knock(&mut bench, Role::Listener, ELSEWHERE);
+    assert_eq!(bench.forward(ELSEWHERE), Forward::NotALeg);
+    assert_eq!(bench.forward(CONNECTOR), Forward::To(route(LISTENER)));
+    let grants = [grant(), grant()];
+    bench.relay.open(SessionId([2; 16]), grants.clone());
+    let first = std::mem::replace(&mut bench.grants, grants);
+    knock(&mut bench, Role::Listener, CONNECTOR);
+    bench.grants = first;
+    assert_eq!(bench.forward(CONNECTOR), Forward::To(route(LISTENER)));
+}
+
 #[test]
 fn a_source_sends_for_its_newest_leg_only() {
     let mut bench = Bench::both_bound();
@@ -229,11 +289,11 @@ fn a_source_sends_for_its_newest_leg_only() {
     bench.relay.open(second, grants.clone());
     let first = std::mem::replace(&mut bench.grants, grants);
     bench.bind(Role::Listener, LISTENER);
-    assert_eq!(bench.forward(LISTENER), Forward::Nowhere);
+    assert!(awaits(bench.forward(LISTENER), Role::Connector));
     bench.grants = first;
-    assert_eq!(bench.forward(CONNECTOR), Forward::Nowhere);
+    assert!(awaits(bench.forward(CONNECTOR), Role::Listener));
     bench.relay.close(bench.session);
-    assert_eq!(bench.forward(LISTENER), Forward::Nowhere);
+    assert!(awaits(bench.forward(LISTENER), Role::Connector));
     bench.relay.close(second);
     assert_eq!(bench.forward(LISTENER), Forward::NotALeg);
     assert_eq!(bench.relay.bound(), 0);
@@ -247,7 +307,7 @@ fn an_idle_route_is_forgotten_and_can_be_bound_again() {
     bench.now += Duration::from_secs(200);
     bench.relay.expire(bench.now);
     assert_eq!(bench.forward(CONNECTOR), Forward::NotALeg);
-    assert_eq!(bench.forward(LISTENER), Forward::Nowhere);
+    assert!(awaits(bench.forward(LISTENER), Role::Connector));
     bench.bind(Role::Connector, CONNECTOR);
     assert_eq!(bench.forward(LISTENER), Forward::To(route(CONNECTOR)));
 }
@@ -258,7 +318,7 @@ fn closed_legs_are_unknown() {
     bench.relay.close(bench.session);
     assert_eq!(bench.forward(LISTENER), Forward::NotALeg);
     let leg = bench.grant(Role::Listener).leg;
-    let outcome = bench.frame(LISTENER, &RelayFrame::Bind { leg });
+    let outcome = bench.frame(LISTENER, &RelayFrame::Bind { leg, mac: [0; 32] });
     assert!(refused(&outcome, RelayRefusal::UnknownLeg));
     let answer = RelayFrame::Answer {
         leg,

@@ -44,7 +44,7 @@ fn garbage() -> Vec<Vec<u8>> {
         }
     }
     let leg = LegId(random_bytes());
-    all.push(RelayFrame::Bind { leg }.encode());
+    all.push(RelayFrame::Bind { leg, mac: [0; 32] }.encode());
     let answer = RelayFrame::Answer {
         leg,
         cookie: random_bytes(),

@@ -132,7 +132,7 @@ async fn the_alternative_port_binds_nobody() {
     let (listener, _connector) = rig.pair().await;
     let wire = Wire::new();
     let leg = listener.introduction.leg.leg;
-    let bind = RelayFrame::Bind { leg }.encode();
+    let bind = RelayFrame::Bind { leg, mac: [0; 32] }.encode();
     wire.send(rig.alternative(), &bind).await;
     wire.send(rig.alternative(), &stun_request(40)).await;
     let first = wire.receive_from(rig.alternative()).await;
@@ -243,7 +243,10 @@ async fn legs_close_when_a_member_leaves_or_says_goodbye() {
         let wire = Wire::new();
         let reply = loop {
             // The datapath may be told a moment later than the peer.
-            match wire.exchange(relay, &RelayFrame::Bind { leg }).await {
+            match wire
+                .exchange(relay, &RelayFrame::Bind { leg, mac: [0; 32] })
+                .await
+            {
                 RelayFrame::Challenge { .. } => continue,
                 other => break other,
             }

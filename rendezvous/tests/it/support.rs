@@ -360,7 +360,10 @@ impl Wire {
     }
 
     pub(crate) async fn challenge(&self, relay: SocketAddr, leg: LegId) -> Cookie {
-        match self.exchange(relay, &RelayFrame::Bind { leg }).await {
+        match self
+            .exchange(relay, &RelayFrame::Bind { leg, mac: [0; 32] })
+            .await
+        {
             RelayFrame::Challenge { cookie, .. } => cookie,
             other => panic!("{other:?}"),
         }

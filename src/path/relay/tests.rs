@@ -54,7 +54,7 @@ impl Bench {
         while let Some(action) = self.relay.poll_action(self.now) {
             match action {
                 RelayAction::Send(frame) if self.udp_passes => self.reply(&frame),
-                RelayAction::Send(_) => {}
+                RelayAction::Send(_) | RelayAction::Near => {}
                 RelayAction::Connect if self.tcp_passes => {
                     self.done.push(RelayAction::Connect);
                     self.relay.on_stream_bound(self.now);
@@ -232,6 +232,7 @@ fn an_attempt_over_tcp_that_udp_overtakes_is_given_up_and_the_leg_bound_once_mor
                 bench.reply(&frame);
                 bench.relay.handle_timeout(bench.now);
             }
+            RelayAction::Near => {}
             action => bench.done.push(action),
         }
     }

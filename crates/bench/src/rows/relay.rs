@@ -119,7 +119,7 @@ fn bind(relay: SocketAddr, grant: &LegGrant) -> Result<UdpSocket> {
             .with_context(|| format!("{:02x?}", &buffer[..length.min(20)]))
     };
     let leg = grant.leg;
-    let RelayFrame::Challenge { cookie, .. } = ask(&RelayFrame::Bind { leg })? else {
+    let RelayFrame::Challenge { cookie, .. } = ask(&RelayFrame::Bind { leg, mac: [0; 32] })? else {
         bail!("no challenge");
     };
     let mac = answer_mac(grant, &cookie);
