@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use p2pdbg::report::PathKind;
+use p2pdbg::report::{PathKind, WarningCode};
 use p2pdbg_natlab::{Lab, NatKind, TwoNats};
 
 use crate::{
     harness::{Pair, Place, Setting},
     scenario::{
-        DEBUGPY, DEBUGPY_CONNECT, DEBUGPY_CONNECT_SUBPROCESSES, DEBUGPY_SUBPROCESSES, DELVE, First,
-        GDB, JDWP, JDWP_LISTEN, LLDB, NODE, NODE_BY_PACKAGE, PTVSD, RDBG, SETTRACE,
-        SETTRACE_PROCESSES, Scenario, XDEBUG,
+        DEBUGPY, DEBUGPY_AS_DELVE, DEBUGPY_CONNECT, DEBUGPY_CONNECT_SUBPROCESSES,
+        DEBUGPY_SUBPROCESSES, DELVE, First, GDB, JDWP, JDWP_LISTEN, LLDB, NODE, NODE_BY_PACKAGE,
+        PTVSD, RDBG, SETTRACE, SETTRACE_PROCESSES, Scenario, XDEBUG,
     },
 };
 
@@ -172,6 +172,20 @@ fn a_jvm_connects_to_jdb_relayed() {
 #[test]
 fn an_ide_attaches_to_ptvsd_directly() {
     directly("ptv-d", &PTVSD, First::Listener);
+}
+
+/// It works all the same, and says what would be right.
+#[test]
+fn a_debugger_that_is_not_what_the_preset_says_is_told_of() {
+    let Some(lab) = two_nats("other") else { return };
+    let Some(pair) = DEBUGPY_AS_DELVE.through(&setting(&lab), First::Listener) else {
+        return;
+    };
+    let warning = pair.listener.warning(WarningCode::DebuggerMismatch);
+    assert!(warning.message.contains("for delve"), "{warning:?}");
+    assert!(warning.message.contains("debugpy"), "{warning:?}");
+    let hint = warning.hint.unwrap();
+    assert!(hint.contains("p2pdbg listen debugpy"), "{hint}");
 }
 
 #[test]

@@ -25,6 +25,12 @@ pub(crate) const DEBUGPY: Scenario = Scenario {
     connects: &["ide/dap_attach.py"],
 };
 
+/// An IDE attaches to debugpy by a forward that is meant for delve.
+pub(crate) const DEBUGPY_AS_DELVE: Scenario = Scenario {
+    preset: "delve",
+    ..DEBUGPY
+};
+
 /// An IDE attaches to ptvsd.
 pub(crate) const PTVSD: Scenario = Scenario {
     preset: "ptvsd",

@@ -158,6 +158,61 @@ fn without_a_session_it_says_what_to_do_first() {
     assert!(text.contains("p2pdbg listen"), "{text}");
 }
 
+#[test]
+fn of_two_sessions_that_run_the_one_of_the_project_is_taken_and_elsewhere_none() {
+    let setting = Setting::loopback();
+    let home = Home::new();
+    let project = |name: &str| {
+        let project = home.path().canonicalize().unwrap().join(name);
+        fs::create_dir_all(project.join(".git")).unwrap();
+        fs::write(project.join(".git/HEAD"), "").unwrap();
+        project
+    };
+    let [one, other, neither] = ["one", "other", "neither"].map(project);
+    let ports = [setting.port(), setting.port()];
+    let listening = [&one, &other].map(|project| {
+        let port = ports[usize::from(project == &other)];
+        let listener = setting
+            .listener()
+            .home(home.clone())
+            .in_directory(project)
+            .args([format!("debugpy:{port}")])
+            .start();
+        listener.code();
+        listener
+    });
+    let write = |project: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_p2pdbg"));
+        home.settle(&mut command);
+        command
+            .env("P2PDBG_STATE", home.state())
+            .current_dir(project)
+            .args(["ide", "vscode", "--write"])
+            .output()
+            .unwrap()
+    };
+    for (project, port) in [(&one, ports[0]), (&other, ports[1])] {
+        let written = write(project);
+        assert!(written.status.success(), "{written:?}");
+        let launch = fs::read_to_string(project.join(".vscode/launch.json")).unwrap();
+        let launch: Value = serde_json::from_str(&launch).unwrap();
+        assert_eq!(launch["configurations"][0]["connect"]["port"], port);
+    }
+    let refused = write(&neither);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let said = String::from_utf8(refused.stderr).unwrap();
+    for part in [
+        "several sessions run",
+        "--peer NAME",
+        &ports[0].to_string(),
+        &ports[1].to_string(),
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!neither.join(".vscode").exists());
+    drop(listening);
+}
+
 /// The mapping in the XML of a PyCharm configuration, and its port.
 fn pycharm(text: &str) -> (String, String) {
     let after = |anchor: &str| {

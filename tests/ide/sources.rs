@@ -278,3 +278,47 @@ fn a_push_goes_on_after_an_outage_where_it_was() {
     assert!(text(there.path(), "web/big.py") == big);
     assert_eq!(fs::read_dir(&web).unwrap().count(), 1);
 }
+
+#[test]
+fn links_in_circles_and_outside_and_directories_without_end_are_left_out() {
+    let setting = Setting::loopback();
+    let here = checkout(&[("app.py", "1"), ("a/b.py", "same")]);
+    let root = here.path();
+    symlink(root, root.join("a/up")).unwrap();
+    symlink("itself", root.join("itself")).unwrap();
+    symlink("there", root.join("back")).unwrap();
+    symlink("back", root.join("there")).unwrap();
+    let outside = checkout(&[("outside.py", "1")]);
+    symlink(outside.path(), root.join("out")).unwrap();
+    let deep = "deep/".repeat(200);
+    write(root, &format!("{deep}lost.py"), "1");
+    let there = checkout(&[("app.py", "2"), ("a/b.py", "same")]);
+    let pair = pair(&setting, &here, &there, &[]);
+    let report = compared(&pair.listener, &["app.py"]);
+    assert!(!report.partial, "{report:?}");
+    assert_eq!(
+        (report.same, report.only_here, report.only_there),
+        (1, 0, 0)
+    );
+    compared(&pair.connector, &["app.py"]);
+}
+
+/// With a million it is the same, but to make them takes a minute.
+#[test]
+fn of_a_tree_with_too_many_files_as_many_are_compared_as_there_may_be() {
+    let setting = Setting::loopback();
+    let here = checkout(&[]);
+    for n in 0..21_000 {
+        fs::File::create(here.path().join(format!("{n}.py"))).unwrap();
+    }
+    let there = checkout(&[("app.py", "2")]);
+    let pair = pair(&setting, &here, &there, &[]);
+    let report = compared(&pair.listener, &[]);
+    assert!(report.partial, "{report:?}");
+    assert_eq!((report.only_here, report.only_there), (20_000, 1));
+    assert!(compared(&pair.connector, &[]).partial);
+    let listed = beside(&pair.listener, here.path(), &["sources"]);
+    assert!(listed.status.success(), "{listed:?}");
+    let said = stderr(&listed);
+    assert!(said.contains("there are more"), "{said}");
+}

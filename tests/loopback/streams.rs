@@ -199,3 +199,28 @@ fn a_reader_that_takes_its_time_holds_the_writer_up_and_loses_nothing() {
         receive(&dialled, 1, LENGTH);
     });
 }
+
+/// A message of 100 MB that comes only in part, and a header without an end: nothing is waited for, and the bytes go
+/// through as they are.
+#[test]
+fn a_message_that_is_too_long_or_never_ends_goes_through_as_it_is() {
+    for beginning in [
+        "Content-Length: 104857600\r\n\r\n{\"seq\":1,\"type\":\"event\",\"event\":\"output\",\"body\":{\"output\":\"",
+        "Content-Length: 18446744073709551615\r\n\r\n",
+        "Content-Length: 5\r\nX-",
+    ] {
+        let forwarded = forwarded("-L");
+        let (ide, debuggee) = forwarded.connection();
+        say(
+            &ide,
+            &debuggee,
+            "Content-Length: 60\r\n\r\n{\"seq\":1,\"type\":\"request\",\"command\":\"initialize\",\"arguments\":{}}",
+        );
+        say(&debuggee, &ide, beginning);
+        exchange(&ide, &debuggee, 7, 5_000_000);
+        finish(&debuggee);
+        receive_end(&ide);
+        finish(&ide);
+        receive_end(&debuggee);
+    }
+}
