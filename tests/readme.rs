@@ -76,6 +76,42 @@ fn every_command_line_that_is_shown_parses() {
     assert!(seen > 20, "{seen}");
 }
 
+/// All Rust of a directory and those below it.
+fn sources(directory: &Path, text: &mut String) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            text.push_str(&std::fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+/// What stands for something else in a message is … there; what is left must be in the program.
+#[test]
+fn every_message_that_is_explained_is_one_of_the_programs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut program = String::new();
+    for directory in ["src", "crates/wire/src"] {
+        sources(&root.join(directory), &mut program);
+    }
+    let page = std::fs::read_to_string(root.join("docs/ide/what-goes-wrong.md")).unwrap();
+    let (_, says) = page.split_once("## p2pdbg says").unwrap();
+    let (says, _) = says.split_once("\n## ").unwrap();
+    let mut seen = 0;
+    for row in says.lines().filter(|line| line.starts_with("| \"")) {
+        let (messages, _) = row[2..].split_once(" |").unwrap();
+        let quoted = messages.split('"').skip(1).step_by(2);
+        for part in quoted.flat_map(|message| message.split('…')) {
+            let part = part.trim_matches([' ', ':']);
+            assert!(program.contains(part), "{row}: {part:?}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 15, "{seen}");
+}
+
 #[test]
 fn every_link_between_documents_leads_to_a_file() {
     for (path, text) in documents() {
