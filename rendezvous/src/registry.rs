@@ -8,6 +8,7 @@
 mod connection;
 mod handles;
 mod nameplates;
+mod prepared;
 mod sessions;
 
 use std::{
@@ -267,6 +268,7 @@ impl Registry {
             ToRendezvous::Signal { session, payload } => {
                 self.signal(now, id, session, payload, effects)
             }
+            ToRendezvous::Prepare { place, payload } => self.prepare(id, &place, payload),
             ToRendezvous::Ping => {
                 effects.push(Effect::Tell(id, FromRendezvous::Pong));
                 Ok(())

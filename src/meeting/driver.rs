@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Awaited, MeetingCommand, MeetingConfig, MeetingEvent, Whom,
+    ahead::Ahead,
     channel::{Channel, encode},
     channels::Channels,
     exchanges::{Arriving, Pending},
@@ -47,6 +48,8 @@ pub(super) struct Driver {
     pub(super) asked_for_code: bool,
     /// The peers to meet.
     pub(super) awaited: Awaited,
+    /// What the rendezvous may say for this end.
+    pub(super) ahead: Vec<Ahead>,
     pub(super) exchanges: HashMap<SessionId, Pending>,
     /// Peers that have paired and have not introduced themselves yet.
     pub(super) arriving: HashMap<SessionId, Arriving>,
@@ -91,7 +94,7 @@ impl Driver {
             Whom::CodeMaker(_) => Awaited::default(),
             Whom::Several(awaited) => awaited.clone(),
         };
-        let driver = Self {
+        let mut driver = Self {
             config,
             link,
             report,
@@ -100,12 +103,14 @@ impl Driver {
             asked_for_code: false,
             attempts: Attempts::default(),
             awaited,
+            ahead: Vec::new(),
             exchanges: HashMap::new(),
             arriving: HashMap::new(),
             channels: Channels::default(),
             retry_at: None,
             over: false,
         };
+        driver.prepare();
         driver.link.begin_with(driver.registration());
         driver
     }
@@ -180,6 +185,7 @@ impl Driver {
                 self.arriving.clear();
                 self.asked_for_code = false;
                 self.channels.on_link_down();
+                self.prepare();
                 self.link.begin_with(self.registration());
                 let lasting = !error.is_passing();
                 if lasting {
@@ -194,6 +200,7 @@ impl Driver {
 
     /// Tells the rendezvous all that it must know of this peer, on a new connection or when plans have changed.
     pub(super) fn register(&mut self) {
+        self.prepare();
         let messages = self.registration();
         if self.up.is_some() {
             for message in &messages {
@@ -236,7 +243,10 @@ impl Driver {
             let nameplate = code.nameplate;
             messages.push(ToRendezvous::Join { nameplate });
         }
-        messages
+        // Before anything that may lead to an introduction.
+        let mut all = self.preparations();
+        all.extend(messages);
+        all
     }
 
     pub(super) fn meet(&self, handle: Handle, already: Option<SessionId>) {
@@ -319,6 +329,7 @@ impl Driver {
             claim,
             attempts: Attempts::default(),
         });
+        self.prepare_anew();
         self.tell(MeetingEvent::Code(code)).await;
     }
 

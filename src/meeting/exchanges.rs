@@ -61,7 +61,7 @@ pub(super) struct Arriving {
 }
 
 impl Driver {
-    pub(super) async fn on_introduced(&mut self, introduction: Introduction) {
+    pub(super) async fn on_introduced(&mut self, mut introduction: Introduction) {
         let voucher = Credential::Voucher(introduction.voucher.clone());
         if self.config.rendezvous.access_key.is_none() {
             self.link.use_credential(voucher);
@@ -76,30 +76,37 @@ impl Driver {
             }
             return;
         }
+        let said = introduction.prepared.take();
+        let ahead = said
+            .as_ref()
+            .map(|said| self.take_ahead(&introduction.place, said));
+        if self.config.role == Role::Listener {
+            // For whoever comes next.
+            self.prepare_anew();
+        }
         if self.exchanges.len() >= EXCHANGES + self.awaited.known.len() {
             let reason = AbortReason::Busy;
             self.signal(session, &Signal::Abort { reason });
             self.link.send(ToRendezvous::Leave { session });
             return;
         }
-        let own = self.config.identity.fingerprint();
-        let role = self.config.role;
-        let known = &self.awaited.known;
-        let begun = match &introduction.place {
-            Place::Nameplate(nameplate) => self
-                .own_code()
-                .filter(|code| code.nameplate == *nameplate)
-                .map(|code| Exchange::by_code(role, code, own)),
-            Place::Handle(handle) => known
-                .iter()
-                .find(|known| *handle == known.meeting_handle())
-                .map(|known| Exchange::by_secret(role, &known.secret, own, known.fingerprint)),
+        let begun = match ahead {
+            Some(ahead) => ahead.map(|exchange| (exchange, None)),
+            None => self
+                .exchange_at(&introduction.place)
+                .map(|(exchange, signal)| (exchange, Some(signal))),
         };
         let Some((exchange, signal)) = begun else {
             self.link.send(ToRendezvous::Leave { session });
+            if said.is_some() && self.config.role == Role::Connector {
+                // It has been given what this end says no more.
+                self.retry_at = Some(Instant::now() + RETRY);
+            }
             return;
         };
-        self.signal(session, &signal);
+        if let Some(signal) = signal {
+            self.signal(session, &signal);
+        }
         let pending = Pending {
             exchange: Some(exchange),
             approach: self.approach(&introduction),
@@ -111,6 +118,23 @@ impl Driver {
         };
         self.exchanges.insert(session, pending);
         self.tell(MeetingEvent::Pairing).await;
+    }
+
+    /// Begins an exchange with whoever comes to this place; gives what this end says first.
+    pub(super) fn exchange_at(&self, place: &Place) -> Option<(Exchange, Signal)> {
+        let own = self.config.identity.fingerprint();
+        let role = self.config.role;
+        let known = &self.awaited.known;
+        match place {
+            Place::Nameplate(nameplate) => self
+                .own_code()
+                .filter(|code| code.nameplate == *nameplate)
+                .map(|code| Exchange::by_code(role, code, own)),
+            Place::Handle(handle) => known
+                .iter()
+                .find(|known| *handle == known.meeting_handle())
+                .map(|known| Exchange::by_secret(role, &known.secret, own, known.fingerprint)),
+        }
     }
 
     pub(super) async fn handle_signal(&mut self, session: SessionId, payload: &[u8]) {

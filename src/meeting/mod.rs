@@ -5,6 +5,7 @@
 //! same peer met again ([`MeetingEvent::Introduced`]), and talks to them without knowing how. Whom to await, and how
 //! many, is the owner's affair ([`MeetingCommand::Await`]).
 
+mod ahead;
 mod channel;
 mod channels;
 mod driver;

@@ -133,6 +133,14 @@ pub enum ToRendezvous {
     },
     /// Is the connection alive? The answer is `Pong`. Over QUIC, which asks by itself, it is not needed.
     Ping,
+    /// Say this to the next peer whom this one is introduced to at a place, if that peer has prepared something too: both
+    /// get the other's as a `Signal` right behind `Introduced`. It is said once, and replaced by another for the place.
+    Prepare {
+        /// The place.
+        place: Place,
+        /// Opaque to the rendezvous, at most 256 bytes.
+        payload: Vec<u8>,
+    },
 }
 
 /// What became of a nameplate that was given back.
@@ -220,6 +228,9 @@ pub struct Introduction {
     pub leg: LegGrant,
     /// Lets this peer wait at handles from now on without the access key.
     pub voucher: Voucher,
+    /// What this peer had prepared for the place, if the other member has been given it; a signal with what that one had
+    /// prepared follows.
+    pub prepared: Option<Vec<u8>>,
 }
 
 /// What brought two peers together.

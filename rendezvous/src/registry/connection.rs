@@ -4,7 +4,7 @@ use std::{collections::HashSet, net::IpAddr, time::Instant};
 
 use p2pdbg_wire::{code::Nameplate, control::SessionId};
 
-use super::{Arrival, handles::Meeting};
+use super::{Arrival, handles::Meeting, prepared::Prepared};
 use crate::{
     limits::{Bucket, Prefix},
     voucher::Account,
@@ -50,6 +50,8 @@ pub(super) struct Connection {
     pub(super) nameplates: HashSet<Nameplate>,
     /// Where it waits.
     pub(super) handles: HashSet<Meeting>,
+    /// What it says to the next whom it meets.
+    pub(super) prepared: Prepared,
     /// What it is a member of.
     pub(super) sessions: HashSet<SessionId>,
 }
@@ -65,6 +67,7 @@ impl Connection {
             signals: Bucket::default(),
             nameplates: HashSet::new(),
             handles: HashSet::new(),
+            prepared: Prepared::default(),
             sessions: HashSet::new(),
         }
     }

@@ -115,6 +115,7 @@ impl Registry {
             key: Secret::random(),
         });
         effects.push(Effect::OpenLegs(session, grants.clone()));
+        let prepared = self.take_prepared(&place, ids);
         let expires = now
             .unix_s
             .saturating_add(self.limits.voucher_lifetime.as_secs());
@@ -132,6 +133,7 @@ impl Registry {
                 peer_seen: seen[side(role.other())].into_iter().collect(),
                 leg,
                 voucher,
+                prepared: prepared[side(role)].clone(),
             };
             effects.push(Effect::Tell(id, FromRendezvous::Introduced(introduction)));
             if let Some(connection) = self.connections.get_mut(&id) {
@@ -140,6 +142,14 @@ impl Registry {
                     // It has a voucher as of now.
                     connection.standing = Standing::Vouched(account);
                 }
+            }
+        }
+        for (id, payload) in ids.into_iter().rev().zip(prepared) {
+            if let Some(payload) = payload {
+                effects.push(Effect::Tell(
+                    id,
+                    FromRendezvous::Signal { session, payload },
+                ));
             }
         }
         for member in &members {

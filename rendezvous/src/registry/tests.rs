@@ -3,6 +3,7 @@
 mod handles;
 mod limits;
 mod nameplates;
+mod prepared;
 mod walk;
 
 use std::{collections::HashSet, net::IpAddr};
