@@ -213,7 +213,10 @@ impl Datapath {
                 self.settle();
                 // A connection that has ended meanwhile says so next.
                 let _ = reply.send(joined.reply);
-                self.on_seen(now, joined.seen);
+                if let Some(seen) = &joined.seen {
+                    self.release(now, (seen.session, seen.role));
+                }
+                self.on_seen(joined.seen);
             }
             StreamInput::Ended(stream) => {
                 self.outboxes.remove(&stream);
@@ -223,9 +226,8 @@ impl Datapath {
         }
     }
 
-    fn on_seen(&mut self, now: Instant, seen: Option<Seen>) {
+    fn on_seen(&mut self, seen: Option<Seen>) {
         if let Some(seen) = seen {
-            self.release(now, &seen);
             self.tallies.legs.set(self.relay.bound());
             // The hub never waits for us, and we do not wait for it: a full queue means that it is behind, and
             // the member will bind again.
@@ -241,16 +243,16 @@ impl Datapath {
         }
     }
 
-    /// Sends what was kept for a member that has bound its leg.
-    fn release(&mut self, now: Instant, to: &Seen) {
-        let kept = self.held.take(now, (to.session, to.role));
-        let Some(route) = self.relay.route(to.session, to.role) else {
-            return;
-        };
-        for batch in kept {
-            match route {
-                Route::Udp(route) => self.send(&route, &batch.bytes, batch.stride, None),
-                Route::Stream(stream) => self.put(stream, batch),
+    /// Sends what was kept for a member that has bound its leg, or begun to, as far as that may be.
+    fn release(&mut self, now: Instant, to: (SessionId, Role)) {
+        for batch in self.held.take(now, to) {
+            match self.relay.forward_to(to.0, to.1, batch.bytes.len()) {
+                Forward::To(Route::Udp(route)) => {
+                    self.send(&route, &batch.bytes, batch.stride, None);
+                }
+                Forward::To(Route::Stream(stream)) => self.put(stream, batch),
+                Forward::NotYet(..) => self.hold(now, to, &batch.bytes, batch.stride),
+                Forward::NotALeg => self.tallies.dropped.add(batch.count()),
             }
         }
     }
@@ -377,7 +379,10 @@ impl Datapath {
             Some(reply) => self.reply(index, meta, &reply.encode()),
             None => self.tallies.dropped.add(1),
         }
-        self.on_seen(now, outcome.seen);
+        if let Some(member) = outcome.began {
+            self.release(now, member);
+        }
+        self.on_seen(outcome.seen);
     }
 
     fn on_quic(&mut self, now: Instant, index: usize, meta: &RecvMeta, datagrams: &[u8]) {

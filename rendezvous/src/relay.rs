@@ -106,6 +106,8 @@ pub(crate) struct Outcome {
     pub(crate) reply: Option<RelayFrame>,
     /// The registry wants to know.
     pub(crate) seen: Option<Seen>,
+    /// What waits for this member may be sent, as far as that may be.
+    pub(crate) began: Option<(SessionId, Role)>,
 }
 
 /// What came of a JOIN.
@@ -258,7 +260,15 @@ impl Relay {
                 *credit = credit.saturating_add(UNPROVED * bytes).min(UNPROVED_MOST);
             }
         }
-        match &mut legs[side(position.role.other())].bound {
+        self.forward_to(position.session, position.role.other(), bytes)
+    }
+
+    /// Where so many bytes for a member go.
+    pub(crate) fn forward_to(&mut self, session: SessionId, role: Role, bytes: usize) -> Forward {
+        let Some(legs) = self.sessions.get_mut(&session) else {
+            return Forward::NotALeg;
+        };
+        match &mut legs[side(role)].bound {
             Some(Bound {
                 route,
                 credit: Some(credit),
@@ -272,14 +282,8 @@ impl Relay {
                 credit: None,
                 ..
             }) => Forward::To(*route),
-            _ => Forward::NotYet(position.session, position.role.other()),
+            _ => Forward::NotYet(session, role),
         }
-    }
-
-    /// How a member is reached now.
-    pub(crate) fn route(&self, session: SessionId, role: Role) -> Option<Route> {
-        let leg = &self.sessions.get(&session)?[side(role)];
-        leg.bound.as_ref().map(|bound| bound.route)
     }
 
     /// Takes a datagram whose first byte marks it as a frame of the relay, and which came by `route`.
@@ -291,14 +295,17 @@ impl Relay {
     ) -> Outcome {
         let reply = |reply| Outcome {
             reply: Some(reply),
-            seen: None,
+            ..Outcome::default()
         };
         let refuse = |leg, reason| reply(RelayFrame::Refused { leg, reason });
         match RelayFrame::decode(datagram) {
             Ok(RelayFrame::Bind { leg, mac }) if self.legs.contains_key(&leg) => {
-                self.begin(now, route, &leg, &mac);
+                let began = self.begin(now, route, &leg, &mac);
                 let cookie = self.cookie(&leg, &route.source, self.clock(now));
-                reply(RelayFrame::Challenge { leg, cookie })
+                Outcome {
+                    began,
+                    ..reply(RelayFrame::Challenge { leg, cookie })
+                }
             }
             Ok(RelayFrame::Bind { leg, .. }) => refuse(leg, RelayRefusal::UnknownLeg),
             Ok(RelayFrame::Answer { leg, cookie, mac }) => {
@@ -318,6 +325,7 @@ impl Relay {
                 Outcome {
                     reply: Some(RelayFrame::Bound { leg, lifetime_s }),
                     seen,
+                    began: Some((position.session, position.role)),
                 }
             }
             // What only a relay says, and what is no frame at all, is dropped in silence.
@@ -435,13 +443,15 @@ impl Relay {
     }
 
     /// Begins with a leg that is not bound, from a source that is not proved to receive there; the newest one counts.
-    fn begin(&mut self, now: Instant, route: UdpRoute, leg: &LegId, mac: &[u8; 32]) {
-        let Some(&position) = self.legs.get(leg) else {
-            return;
-        };
-        let Some(legs) = self.sessions.get_mut(&position.session) else {
-            return;
-        };
+    fn begin(
+        &mut self,
+        now: Instant,
+        route: UdpRoute,
+        leg: &LegId,
+        mac: &[u8; 32],
+    ) -> Option<(SessionId, Role)> {
+        let position = *self.legs.get(leg)?;
+        let legs = self.sessions.get_mut(&position.session)?;
         let found = &mut legs[side(position.role)];
         let proved = found.bound.as_ref().is_some_and(|b| b.credit.is_none());
         // A source that sends for another leg goes on to until it has answered for this one.
@@ -450,7 +460,7 @@ impl Relay {
             .get(&route.source)
             .is_some_and(|p| *p != position);
         if proved || taken || !bind_is_genuine(&found.grant.key, leg, mac) {
-            return;
+            return None;
         }
         let before = found.bound.replace(Bound {
             route: Route::Udp(route),
@@ -465,6 +475,7 @@ impl Relay {
             _ => {}
         }
         self.sources.insert(route.source, position);
+        Some((position.session, position.role))
     }
 
     /// Whether that is news, rather than the same answer once more.
