@@ -105,6 +105,8 @@ pub enum ErrorCode {
     PushIncomplete,
     /// A file of a project cannot be read, understood or written.
     IdeFile,
+    /// The listener has as many peers as it lets in.
+    NoPlace,
     /// No p2pdbg that runs here has a session, or not one with that peer.
     NoSession,
     /// The control socket of a p2pdbg that runs here cannot be used.
@@ -153,6 +155,7 @@ impl ErrorCode {
             | Self::NothingForIde
             | Self::PushIncomplete
             | Self::IdeFile
+            | Self::NoPlace
             | Self::NoSession
             | Self::ControlSocket
             | Self::PipeBroken

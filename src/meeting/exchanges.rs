@@ -257,6 +257,7 @@ impl Driver {
             name: self.config.name.to_string(),
             agent: concat!("p2pdbg/", env!("CARGO_PKG_VERSION")).to_owned(),
             host: host_tag(),
+            process: self.config.process,
             session,
         })
     }

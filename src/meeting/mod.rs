@@ -54,6 +54,8 @@ pub struct MeetingConfig {
     pub identity: Arc<Identity>,
     /// What this host calls itself.
     pub name: PeerName,
+    /// Which of its processes this is, from 1.
+    pub process: u16,
     /// Whom.
     pub whom: Whom,
     /// How the rendezvous is reached over TCP.

@@ -5,10 +5,12 @@
 //! a host that is known. Who pairs again keeps the name it has here.
 //!
 //! Several processes may read and change the file at once. Each works on what it read at the start, and
-//! changes the file under its lock, on top of what the others wrote.
+//! changes the file under its lock, on top of what the others wrote. Of several `listen` or several `connect` that run at
+//! once, those beyond the first write to files of their own, `known_peers-2.toml` and so on: what one of them shares with
+//! a peer must not take the place of what another shares with it. All of them are read.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -19,10 +21,10 @@ use p2pdbg_wire::{code::Code, control::Handle, fingerprint::Fingerprint, secret:
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{PairSecret, keys::hmac};
+use super::{PairSecret, keys::hmac, process};
 use crate::peer_name::PeerName;
 
-/// The file in the state directory.
+/// The file in the state directory, of the first process.
 pub const KNOWN_PEERS_FILE: &str = "known_peers.toml";
 
 /// How many peers are remembered; the one that was not seen for the longest time makes room. A mebibyte, the
@@ -43,13 +45,32 @@ pub struct KnownPeer {
     pub name: PeerName,
     /// The certificate it had when it paired.
     pub fingerprint: Fingerprint,
+    /// Which of its processes it was, from 1.
+    pub process: u16,
     /// What the two share.
     pub secret: PairSecret,
     /// When it was last paired or met, to the second.
     pub last_seen: SystemTime,
 }
 
+/// Tells a peer from all others: its certificate, and which of the processes that have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerId {
+    /// The certificate.
+    pub fingerprint: Fingerprint,
+    /// Which process, from 1.
+    pub process: u16,
+}
+
 impl KnownPeer {
+    /// Which peer it is.
+    pub fn id(&self) -> PeerId {
+        PeerId {
+            fingerprint: self.fingerprint,
+            process: self.process,
+        }
+    }
+
     /// Where to meet it at the rendezvous.
     pub fn meeting_handle(&self) -> Handle {
         self.secret.meeting_handle()
@@ -69,7 +90,11 @@ pub struct Remembered {
 #[derive(Debug, Clone)]
 pub struct KnownPeers {
     dir: StateDir,
+    /// This process' own file.
+    file: String,
     book: Book,
+    /// What the other processes of this host know, in the order of their numbers.
+    others: Vec<Book>,
 }
 
 #[derive(Debug, Clone)]
@@ -82,6 +107,7 @@ struct Book {
 #[derive(Debug, Clone)]
 struct Entry {
     fingerprint: Fingerprint,
+    process: u16,
     secret: PairSecret,
     last_seen: u64,
     /// Tells the code with which the two paired, but not which one it is.
@@ -89,35 +115,51 @@ struct Entry {
 }
 
 impl KnownPeers {
-    /// Reads the known peers; there are none if there is no file.
+    /// Reads the known peers, for the process of that number; there are none if there is no file.
     ///
     /// # Errors
-    /// When the file cannot be read, is open to others, or is damaged.
-    pub fn load(dir: &StateDir) -> Result<Self, StateError> {
+    /// When a file cannot be read, is open to others, or is damaged.
+    pub fn load(dir: &StateDir, process: u16) -> Result<Self, StateError> {
+        let file = file_of(process);
+        let mut others = Vec::new();
+        for other in (1..=process::MOST).filter(|other| *other != process) {
+            others.extend(Book::read_if_there(dir, &file_of(other))?);
+        }
         Ok(Self {
             dir: dir.clone(),
-            book: Book::read(dir)?,
+            book: Book::read(dir, &file)?,
+            file,
+            others,
         })
     }
 
-    /// The peer of that name.
+    /// The peer of that name, as this process knows it or else another one of this host.
     pub fn get(&self, name: &PeerName) -> Option<KnownPeer> {
-        let entry = self.book.peers.get(name)?;
+        let mut books = self.books();
+        let entry = books.find_map(|book| book.peers.get(name))?;
         Some(entry.describe(name))
     }
 
     /// All names, in order.
     pub fn names(&self) -> impl Iterator<Item = &PeerName> {
-        self.book.peers.keys()
+        let names: BTreeSet<&PeerName> = self.books().flat_map(|book| book.peers.keys()).collect();
+        names.into_iter()
+    }
+
+    /// This process' own first.
+    fn books(&self) -> impl Iterator<Item = &Book> {
+        std::iter::once(&self.book).chain(&self.others)
     }
 
     /// The peer that was last paired with this very code, so that the code goes on leading to it after it is
     /// used up.
     pub fn find_by_code(&self, code: &Code) -> Option<KnownPeer> {
-        let tag = self.book.tag(code);
-        let mut peers = self.book.peers.iter();
-        let (name, entry) = peers.find(|(_, entry)| entry.code.as_ref() == Some(&tag))?;
-        Some(entry.describe(name))
+        self.books().find_map(|book| {
+            let tag = book.tag(code);
+            let mut peers = book.peers.iter();
+            let (name, entry) = peers.find(|(_, entry)| entry.code.as_ref() == Some(&tag))?;
+            Some(entry.describe(name))
+        })
     }
 
     /// Keeps a peer that has just paired, under the name it has here, or `proposed`, or the nearest to that
@@ -128,17 +170,28 @@ impl KnownPeers {
     pub fn remember(
         &mut self,
         proposed: &PeerName,
-        fingerprint: Fingerprint,
+        peer: PeerId,
         secret: &PairSecret,
         code: Option<&Code>,
         now: SystemTime,
     ) -> Result<Remembered, StateError> {
         self.update(|book| {
-            let known = book.name_of(fingerprint);
-            let name_was_taken = known.is_none() && book.peers.contains_key(proposed);
-            let name = known.unwrap_or_else(|| book.free_name(proposed));
+            let PeerId {
+                fingerprint,
+                process,
+            } = peer;
+            let known = book.name_of(peer);
+            let proposed = match process {
+                0 | 1 => proposed.clone(),
+                further => proposed.numbered(further.into()),
+            };
+            let holder = book.peers.get(&proposed);
+            let of_another = holder.is_some_and(|holder| holder.fingerprint != fingerprint);
+            let name_was_taken = known.is_none() && of_another;
+            let name = known.unwrap_or_else(|| book.free_name(&proposed));
             let entry = Entry {
                 fingerprint,
+                process,
                 secret: secret.clone(),
                 last_seen: seconds(now),
                 code: code.map(|code| book.tag(code)),
@@ -176,30 +229,36 @@ impl KnownPeers {
 
     /// Changes the file under its lock, on top of what other processes wrote since it was read.
     fn update<T>(&mut self, change: impl FnOnce(&mut Book) -> T) -> Result<T, StateError> {
-        let _lock = self.dir.lock(KNOWN_PEERS_FILE)?;
-        let mut book = Book::read(&self.dir)?;
+        let _lock = self.dir.lock(&self.file)?;
+        let mut book = Book::read(&self.dir, &self.file)?;
         let result = change(&mut book);
         self.dir
-            .write_atomically(KNOWN_PEERS_FILE, book.to_text().as_bytes())?;
+            .write_atomically(&self.file, book.to_text().as_bytes())?;
         self.book = book;
         Ok(result)
     }
 }
 
 impl Book {
-    fn read(dir: &StateDir) -> Result<Self, StateError> {
-        let Some(bytes) = dir.read(KNOWN_PEERS_FILE)? else {
-            return Ok(Self {
-                salt: Secret::random(),
-                peers: BTreeMap::new(),
-            });
+    fn read(dir: &StateDir, file: &str) -> Result<Self, StateError> {
+        let empty = || Self {
+            salt: Secret::random(),
+            peers: BTreeMap::new(),
+        };
+        Ok(Self::read_if_there(dir, file)?.unwrap_or_else(empty))
+    }
+
+    fn read_if_there(dir: &StateDir, file: &str) -> Result<Option<Self>, StateError> {
+        let Some(bytes) = dir.read(file)? else {
+            return Ok(None);
         };
         let bytes = Zeroizing::new(bytes);
-        Self::from_text(&bytes).map_err(|why| StateError::Damaged {
-            path: dir.path().join(KNOWN_PEERS_FILE),
+        let read = Self::from_text(&bytes).map_err(|why| StateError::Damaged {
+            path: dir.path().join(file),
             why,
             remedy: "put it right, or delete it and pair again",
-        })
+        });
+        read.map(Some)
     }
 
     fn from_text(text: &[u8]) -> Result<Self, String> {
@@ -237,9 +296,11 @@ impl Book {
         Zeroizing::new([HEADER, &Zeroizing::new(body)].concat())
     }
 
-    fn name_of(&self, fingerprint: Fingerprint) -> Option<PeerName> {
+    fn name_of(&self, peer: PeerId) -> Option<PeerName> {
         let mut peers = self.peers.iter();
-        let (name, _) = peers.find(|(_, entry)| entry.fingerprint == fingerprint)?;
+        let is_it =
+            |entry: &Entry| entry.fingerprint == peer.fingerprint && entry.process == peer.process;
+        let (name, _) = peers.find(|(_, entry)| is_it(entry))?;
         Some(name.clone())
     }
 
@@ -276,6 +337,7 @@ impl Entry {
         KnownPeer {
             name: name.clone(),
             fingerprint: self.fingerprint,
+            process: self.process,
             secret: self.secret.clone(),
             last_seen: UNIX_EPOCH
                 .checked_add(Duration::from_secs(self.last_seen))
@@ -290,6 +352,7 @@ impl Entry {
         };
         Some(Self {
             fingerprint: form.fingerprint.parse().ok()?,
+            process: form.process,
             secret: PairSecret::from_bytes(bytes_from_text(&form.pair_secret)?),
             last_seen: form.last_seen,
             code,
@@ -299,6 +362,7 @@ impl Entry {
     fn to_form(&self) -> EntryForm {
         EntryForm {
             fingerprint: self.fingerprint.to_string(),
+            process: self.process,
             pair_secret: bytes_to_text(self.secret.expose()),
             last_seen: self.last_seen,
             code_tag: self.code.as_ref().map(|tag| bytes_to_text(tag.expose())),
@@ -317,11 +381,29 @@ struct BookForm {
 #[derive(Serialize, Deserialize)]
 struct EntryForm {
     fingerprint: String,
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    process: u16,
     pair_secret: Zeroizing<String>,
     /// In seconds since 1970.
     last_seen: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     code_tag: Option<Zeroizing<String>>,
+}
+
+fn first() -> u16 {
+    1
+}
+
+fn is_first(process: &u16) -> bool {
+    *process == first()
+}
+
+/// The file of the process of that number.
+fn file_of(process: u16) -> String {
+    match process {
+        0 | 1 => KNOWN_PEERS_FILE.to_owned(),
+        further => format!("known_peers-{further}.toml"),
+    }
 }
 
 fn bytes_to_text(bytes: &[u8; 32]) -> Zeroizing<String> {

@@ -16,6 +16,7 @@ mod attempts;
 mod exchange;
 mod keys;
 mod known_peers;
+mod process;
 mod seal;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ mod tunnel_proof;
 pub use attempts::{Attempts, CodeFate};
 pub use exchange::{Exchange, Failure, Next, Paired, Step};
 pub use keys::{PairSecret, SessionKeys};
-pub use known_peers::{KNOWN_PEERS_FILE, KnownPeer, KnownPeers, Remembered};
+pub use known_peers::{KNOWN_PEERS_FILE, KnownPeer, KnownPeers, PeerId, Remembered};
+pub use process::ProcessNumber;
 pub use seal::{OpenError, Opener, SealError, Sealer};
 pub use tunnel_proof::TunnelKey;

@@ -317,7 +317,15 @@ impl Driver {
             SessionInput::Message(PeerMessage::Punch(signal)) => {
                 self.paths.command(PathCommand::PeerSignal(signal));
             }
-            SessionInput::Message(PeerMessage::Bye) => self.over = Some(SessionEnd::PeerClosed),
+            SessionInput::Message(PeerMessage::NoPlace) if self.role == Role::Connector => {
+                let failure =
+                    Failure::new(ErrorCode::NoPlace, "the listener lets no more peers in");
+                let hint = "start it with a greater --peers N, or end another p2pdbg connect to it";
+                self.over = Some(SessionEnd::Failed(failure.hint(hint)));
+            }
+            SessionInput::Message(PeerMessage::Bye | PeerMessage::NoPlace) => {
+                self.over = Some(SessionEnd::PeerClosed);
+            }
             SessionInput::Message(PeerMessage::Introduce(_)) => {}
             SessionInput::PeerLeft if self.tunnels.never_up() => {
                 self.over = Some(SessionEnd::PeerClosed);

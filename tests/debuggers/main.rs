@@ -18,4 +18,5 @@ mod pipe;
 mod scenario;
 mod script;
 mod seen;
+mod several;
 mod watch;

@@ -13,9 +13,9 @@ pub(crate) struct Scenario {
     /// The forward's name on the command line of `p2pdbg listen`.
     preset: &'static str,
     /// The end that listens, which also says where the forward's port is opened: at the other end.
-    listens: &'static [&'static str],
+    pub(crate) listens: &'static [&'static str],
     /// The end that connects.
-    connects: &'static [&'static str],
+    pub(crate) connects: &'static [&'static str],
 }
 
 /// An IDE attaches to `debugpy --listen`.

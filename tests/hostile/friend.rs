@@ -52,6 +52,7 @@ impl Friend {
             role: Role::Connector,
             identity: Arc::new(copy),
             name: PeerName::nearest("friend"),
+            process: 1,
             whom: Whom::CodeMaker(code),
             changes: changes.clone(),
             // Nothing through the relay, where the listener would call.

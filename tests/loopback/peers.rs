@@ -320,3 +320,123 @@ fn each_stream_of_a_forward_to_the_ide_says_which_peer_it_is_from() {
         (1, 0)
     );
 }
+
+#[test]
+fn two_debuggees_of_one_host_and_user_are_two_peers_and_each_comes_back_to_its_own_port() {
+    let two = Two::new();
+    let mut listener = two.listen(&["--peers", "2"]);
+    let target = two.setting.debuggee.listen(two.target);
+    let home = Home::new();
+    let first_code = listener.code();
+    let come = |code: &Code| {
+        let command = two.setting.connector_with(code).home(home.clone());
+        command.args(["--name", "web"]).start()
+    };
+    let mut first = come(&first_code);
+    assert_eq!(listener.paired(), ("web".to_owned(), false));
+    let second = come(&listener.code());
+    assert_eq!(listener.paired(), ("web-2".to_owned(), false));
+    let ports = [port_of(&listener, "web"), port_of(&listener, "web-2")];
+    assert_eq!(ports, [two.port, two.port + 1]);
+    let (to_second, of_second) = connect(&two.setting, ports[1], &target);
+
+    first.kill();
+    let mut first = come(&first_code);
+    assert_eq!(listener.paired(), ("web".to_owned(), true));
+    assert_eq!(port_of(&listener, "web"), ports[0]);
+    say(&to_second, &of_second, "undisturbed");
+    first.stop();
+    closed(&listener, "web");
+    listener.stop();
+    drop(second);
+}
+
+#[test]
+fn a_second_debuggee_of_a_host_that_is_known_needs_no_code_and_is_known_from_then_on() {
+    let two = Two::new();
+    let mut listener = two.listen(&["--peers", "2"]);
+    let mut first = two.come(&listener, "web");
+    let home = first.home();
+    let again = || {
+        let command = two.setting.connector().home(home.clone());
+        command.args(["--name", "web", "--peer", "laptop"]).start()
+    };
+    let mut second = again();
+    assert_eq!(listener.paired(), ("web-2".to_owned(), true));
+    assert_eq!(port_of(&listener, "web-2"), two.port + 1);
+    // There is no place for a third.
+    let mut third = again();
+    let warning = listener.warning(WarningCode::PeerTurnedAway);
+    assert!(warning.message.contains("web-3"), "{warning:?}");
+    third.fails(ErrorCode::NoPlace);
+    second.stop();
+    closed(&listener, "web-2");
+    listener.stop();
+    // Its session ended with the listener's process, and it with its session: its number is free.
+    assert_eq!(first.exit_status(), 0);
+
+    let forward = format!("{}:localhost:{}", two.port, two.target);
+    let named = ["--name", "laptop", "--peer", "web", "--peer", "web-2"];
+    let listener = two
+        .setting
+        .listener()
+        .home(listener.home())
+        .args(["-L", &forward])
+        .args(named)
+        .start();
+    let _both = [again(), again()];
+    let mut names = [listener.paired().0, listener.paired().0];
+    names.sort();
+    assert_eq!(names, ["web", "web-2"]);
+}
+
+#[test]
+fn two_listeners_of_one_host_have_a_debuggee_each_that_comes_back_to_its_own() {
+    let setting = Setting::loopback();
+    let (ide_home, debuggee_home) = (Home::new(), Home::new());
+    let (ports, targets) = (
+        [setting.port(), setting.port()],
+        [setting.port(), setting.port()],
+    );
+    let listening = targets.map(|target| setting.debuggee.listen(target));
+    let mut pairs = Vec::new();
+    for (port, target) in ports.iter().zip(targets) {
+        let listener = setting
+            .listener()
+            .called(&format!("listen {port}"))
+            .home(ide_home.clone())
+            .args([
+                "--name",
+                "laptop",
+                "-L",
+                &format!("{port}:localhost:{target}"),
+            ])
+            .start();
+        let code = listener.code();
+        let connector = setting
+            .connector_with(&code)
+            .home(debuggee_home.clone())
+            .args(["--name", "web"])
+            .start();
+        listener.paired();
+        pairs.push((listener, connector.paired().0, connector, code));
+    }
+    assert_eq!(
+        (pairs[0].1.as_str(), pairs[1].1.as_str()),
+        ("laptop", "laptop-2")
+    );
+    let (first, _, mut connector, code) = pairs.remove(0);
+    connector.kill();
+    let connector = setting
+        .connector_with(&code)
+        .home(debuggee_home.clone())
+        .args(["--name", "web"])
+        .start();
+    assert_eq!(connector.paired(), ("laptop".to_owned(), true));
+    assert!(first.paired().1);
+    for (port, target) in ports.iter().zip(&listening) {
+        let opened = setting.ide.connect(*port);
+        say(&opened, &accept(target), "still here");
+    }
+    drop(connector);
+}

@@ -181,6 +181,20 @@ impl StateDir {
         }
     }
 
+    /// Takes the lock of that name if nobody holds it.
+    ///
+    /// # Errors
+    /// As with [`Self::lock`].
+    pub fn try_lock(&self, name: &str) -> Result<Option<StateLock>, StateError> {
+        let path = self.file(&format!(".{name}.lock"));
+        let file = open_lock(&path).map_err(StateError::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(StateLock { _file: file })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(StateError::io("lock", &path)(error)),
+        }
+    }
+
     /// What the file of that name holds; if there is none, what `make` makes, which is then in the file.
     /// Processes that do this at once get the same bytes.
     pub(crate) fn read_or_make(

@@ -80,6 +80,8 @@ pub enum PeerMessage {
     Punch(Vec<u8>),
     /// The sender is ending the session.
     Bye,
+    /// The sender, a listener, has as many peers as it lets in: there is no session.
+    NoPlace,
 }
 
 /// What a peer tells about itself. Every text is the peer's claim, to be escaped before it is shown.
@@ -91,6 +93,9 @@ pub struct PeerInfo {
     pub agent: String,
     /// The same for peers on one host, where one port cannot be opened twice.
     pub host: [u8; 16],
+    /// Which of the processes with the sender's certificate and role it is, from 1: the lowest number that none of the
+    /// others has. One that is started again in the place of another has its number.
+    pub process: u16,
     /// The session that the sender still has with this peer. If the receiver has the same one, the two processes have
     /// only lost each other, and go on with it; else a new session begins.
     pub session: Option<SessionTag>,

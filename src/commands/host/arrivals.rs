@@ -10,7 +10,7 @@ use crate::{
     control::snapshot::ProcessState,
     failure::Failure,
     meeting::{ChannelId, MeetingCommand, MeetingEvent, MeetingPoint, Met},
-    pairing::KnownPeer,
+    pairing::{KnownPeer, PeerId},
     path::SEARCH_LOCK,
     peer_name::PeerName,
     report::{
@@ -132,10 +132,11 @@ impl Host {
 
     /// Begins a session with a peer that has come, in the place that is its own; one that it had is over.
     async fn receive(&mut self, met: Met) -> Result<(), Failure> {
-        let returning = |running: &Running| {
-            !self.is_for_several()
-                || (running.fingerprint == met.peer && running.said == met.info.name)
+        let peer = PeerId {
+            fingerprint: met.peer,
+            process: met.info.process,
         };
+        let returning = |running: &Running| !self.is_for_several() || running.peer == peer;
         if let Some(index) = self.sessions.iter().position(returning) {
             let old = self.remove(index);
             // The same peer, or in the only place another, has come with a new process: the connections of the old
@@ -147,10 +148,13 @@ impl Host {
             old.reporter.emit(Event::Warning(warning));
             old.session.replace().await;
         }
-        let known = self.remember(&met);
+        let known = self.remember(&met, peer);
         let present: Vec<PeerName> = self.sessions.iter().map(|s| s.name.clone()).collect();
         let name = match &known {
-            Some(known) => self.guests.name(known, &met.info.name, &present),
+            Some(known) if self.is_for_several() => {
+                self.guests.name(known, peer, &met.info.name, &present)
+            }
+            Some(known) => self.guests.only(known),
             None => PeerName::nearest(&met.info.name),
         };
         let reporter = match self.is_for_several() {
@@ -250,8 +254,10 @@ impl Host {
         self.note_peer(place, &name);
         self.sessions.push(Running {
             channel,
-            fingerprint,
-            said: info.name,
+            peer: PeerId {
+                fingerprint,
+                process: info.process,
+            },
             name,
             place,
             reporter,
@@ -263,7 +269,7 @@ impl Host {
 
     /// Ends what has begun with a peer for whom there is no place.
     fn turn_away(&self, channel: ChannelId, name: &PeerName, why: &str) {
-        self.tell_meeting(MeetingCommand::Message(channel, PeerMessage::Bye));
+        self.tell_meeting(MeetingCommand::Message(channel, PeerMessage::NoPlace));
         self.tell_meeting(MeetingCommand::SessionOver(channel));
         let message = format!("{name} was turned away: {why}");
         let warning = Warning::new(WarningCode::PeerTurnedAway, message)
@@ -292,18 +298,25 @@ impl Host {
 
     /// Keeps the peer for the next time; a state directory that cannot be written costs no more than that. `None` if
     /// the peer is not known any more.
-    fn remember(&mut self, met: &Met) -> Option<KnownPeer> {
+    fn remember(&mut self, met: &Met, peer: PeerId) -> Option<KnownPeer> {
         let now = SystemTime::now();
-        let Some(secret) = &met.pair_secret else {
-            let known = self.guests.known(met.peer).cloned()?;
-            if let Err(error) = self.known_peers.seen(&known.name, now) {
-                tracing::warn!(%error, "cannot note when the peer was met");
+        let secret = match &met.pair_secret {
+            Some(secret) => secret.clone(),
+            None => {
+                let known = self.guests.known(peer).cloned()?;
+                if known.id() == peer || !self.is_for_several() {
+                    if let Err(error) = self.known_peers.seen(&known.name, now) {
+                        tracing::warn!(%error, "cannot note when the peer was met");
+                    }
+                    return Some(known);
+                }
+                // Another process of a host that is known, met by the secret of that one.
+                known.secret
             }
-            return Some(known);
         };
         let proposed = PeerName::nearest(&met.info.name);
         let (known_peers, code) = (&mut self.known_peers, met.code.as_ref());
-        let name = match known_peers.remember(&proposed, met.peer, secret, code, now) {
+        let name = match known_peers.remember(&proposed, peer, &secret, code, now) {
             Ok(remembered) => {
                 if remembered.name_was_taken {
                     let message = format!(
@@ -325,8 +338,9 @@ impl Host {
         };
         Some(KnownPeer {
             name,
-            fingerprint: met.peer,
-            secret: secret.clone(),
+            fingerprint: peer.fingerprint,
+            process: peer.process,
+            secret,
             last_seen: now,
         })
     }

@@ -1,11 +1,14 @@
 //! The peers that have been here in this run, or are expected: who they are and what each is called.
 //!
-//! Two processes of one host have one identity, and tell themselves apart by what they call themselves. A name belongs
-//! to one of them for the whole run, so that what is said of `web-1` is said of one debuggee.
+//! Two processes of one host have one certificate, and tell which of its processes they are. A name belongs to one of
+//! them for the whole run, so that what is said of `web-1` is said of one debuggee.
 
 use p2pdbg_wire::fingerprint::Fingerprint;
 
-use crate::{pairing::KnownPeer, peer_name::PeerName};
+use crate::{
+    pairing::{KnownPeer, PeerId},
+    peer_name::PeerName,
+};
 
 /// How many are kept: the rendezvous lets one wait for no more than 64 peers, and some of these have sessions.
 const MOST: usize = 32;
@@ -13,10 +16,10 @@ const MOST: usize = 32;
 /// One peer.
 #[derive(Debug, Clone)]
 struct Guest {
-    /// What it calls itself; none before it has come.
-    said: Option<String>,
+    id: PeerId,
     /// What it is called here.
     name: PeerName,
+    /// By which secret it is met: its own, or that of another process of its host.
     known: KnownPeer,
 }
 
@@ -28,69 +31,74 @@ impl Guests {
     /// Expects a peer.
     pub(super) fn expect(&mut self, known: KnownPeer) {
         self.0.push(Guest {
-            said: None,
+            id: known.id(),
             name: known.name.clone(),
             known,
         });
     }
 
-    /// The peer of this certificate as it is known.
-    pub(super) fn known(&self, peer: Fingerprint) -> Option<&KnownPeer> {
-        let mut guests = self.0.iter();
-        let guest = guests.find(|guest| guest.known.fingerprint == peer)?;
+    /// Takes in the only peer that there may be, which has the name of its host whichever process it is.
+    pub(super) fn only(&mut self, known: &KnownPeer) -> PeerName {
+        self.0.clear();
+        self.expect(known.clone());
+        known.name.clone()
+    }
+
+    /// How a peer is known: itself, or else another process of its host.
+    pub(super) fn known(&self, peer: PeerId) -> Option<&KnownPeer> {
+        let own = self.0.iter().find(|guest| guest.id == peer);
+        let same_host = |guest: &&Guest| guest.id.fingerprint == peer.fingerprint;
+        let guest = own.or_else(|| self.0.iter().find(same_host))?;
         Some(&guest.known)
     }
 
-    /// Takes in a peer that has come, and says what it is called. `present` are the names of those that are here.
-    pub(super) fn name(&mut self, known: &KnownPeer, said: &str, present: &[PeerName]) -> PeerName {
-        for guest in &mut self.0 {
-            if guest.known.fingerprint == known.fingerprint {
-                // All processes of the host share the secret of its last pairing.
-                guest.known = known.clone();
-            }
-        }
-        let mut same_host = self
-            .0
-            .iter_mut()
-            .filter(|guest| guest.known.fingerprint == known.fingerprint);
-        let is_it = |guest: &&mut Guest| match &guest.said {
-            Some(before) => before == said,
-            None => guest.name == known.name,
-        };
-        if let Some(guest) = same_host.find(is_it) {
-            guest.said = Some(said.to_owned());
+    /// Takes in a peer that has come and says that it is called so, and tells what it is called here. `present` are the
+    /// names of those that are here.
+    pub(super) fn name(
+        &mut self,
+        known: &KnownPeer,
+        peer: PeerId,
+        said: &str,
+        present: &[PeerName],
+    ) -> PeerName {
+        if let Some(guest) = self.0.iter_mut().find(|guest| guest.id == peer) {
+            guest.known = known.clone();
             return guest.name.clone();
         }
-        let name = match present.contains(&known.name) {
-            false => known.name.clone(),
-            true => self.free_name(&PeerName::nearest(said)),
+        let name = match known.id() == peer {
+            true => self.free_name(&known.name),
+            false => {
+                let said = PeerName::nearest(said);
+                self.free_name(&match peer.process {
+                    0 | 1 => said,
+                    further => said.numbered(further.into()),
+                })
+            }
         };
-        self.0.retain(|guest| guest.name != name);
         while self.0.len() >= MOST {
-            let gone = self
-                .0
-                .iter()
-                .position(|guest| !present.contains(&guest.name));
+            let gone = |guest: &Guest| !present.contains(&guest.name);
+            let gone = self.0.iter().position(gone);
             self.0.remove(gone.unwrap_or(0));
         }
         self.0.push(Guest {
-            said: Some(said.to_owned()),
+            id: peer,
             name: name.clone(),
             known: known.clone(),
         });
         name
     }
 
-    /// Those for whom `wanted` holds, each certificate once.
+    /// Those for whom `wanted` holds, each secret once.
     pub(super) fn awaited(
         &self,
         wanted: impl Fn(&PeerName, Fingerprint) -> bool,
     ) -> Vec<KnownPeer> {
         let mut awaited: Vec<KnownPeer> = Vec::new();
         for guest in &self.0 {
-            let peer = guest.known.fingerprint;
-            let is_new = awaited.iter().all(|other| other.fingerprint != peer);
-            if is_new && wanted(&guest.name, peer) {
+            let is_new = awaited
+                .iter()
+                .all(|other| other.secret != guest.known.secret);
+            if is_new && wanted(&guest.name, guest.id.fingerprint) {
                 awaited.push(guest.known.clone());
             }
         }
@@ -118,58 +126,42 @@ mod tests {
         KnownPeer {
             name: name.parse().unwrap(),
             fingerprint: Fingerprint::of_certificate(&[seed]),
+            process: 1,
             secret: PairSecret::from_bytes([seed; 32]),
             last_seen: UNIX_EPOCH,
         }
     }
 
-    fn name(guests: &mut Guests, known: &KnownPeer, said: &str, present: &[&str]) -> String {
-        let present: Vec<PeerName> = present.iter().map(|name| name.parse().unwrap()).collect();
-        guests.name(known, said, &present).to_string()
+    fn process(of: &KnownPeer, process: u16) -> PeerId {
+        PeerId { process, ..of.id() }
     }
 
     #[test]
-    fn a_peer_has_its_known_name_and_a_second_process_of_its_host_the_one_it_says() {
+    fn a_second_process_of_a_host_has_a_name_of_its_own_and_keeps_it() {
         let mut guests = Guests::default();
         let web = known("web", 1);
-        assert_eq!(name(&mut guests, &web, "web", &[]), "web");
-        assert_eq!(name(&mut guests, &web, "worker", &["web"]), "worker");
-        // Whoever returns is who it was, whoever else is here.
-        assert_eq!(name(&mut guests, &web, "worker", &["web"]), "worker");
-        assert_eq!(name(&mut guests, &web, "web", &["worker"]), "web");
-        // Alone, it is the host whatever it says now.
-        let mut guests = Guests::default();
-        name(&mut guests, &web, "web", &[]);
-        assert_eq!(name(&mut guests, &web, "other", &[]), "web");
-    }
-
-    #[test]
-    fn two_of_one_name_are_told_apart() {
-        let mut guests = Guests::default();
-        assert_eq!(name(&mut guests, &known("web", 1), "web", &[]), "web");
-        // As where the state directory cannot be written.
-        assert_eq!(
-            name(&mut guests, &known("web", 2), "web", &["web"]),
-            "web-2"
-        );
-        assert_eq!(
-            name(&mut guests, &known("web", 3), "web", &["web", "web-2"]),
-            "web-3"
-        );
+        for (number, expected) in [(1, "web"), (2, "web-2"), (1, "web"), (2, "web-2")] {
+            let name = guests.name(&web, process(&web, number), "web", &[]);
+            assert_eq!(name.as_str(), expected);
+        }
+        let other = known("web-2", 2);
+        let name = guests.name(&other, other.id(), "web-2", &[]);
+        assert_eq!(name.as_str(), "web-2-2");
     }
 
     #[test]
     fn a_hostile_name_becomes_a_name_and_many_of_them_are_not_kept() {
         let mut guests = Guests::default();
         let web = known("web", 1);
-        name(&mut guests, &web, "web", &[]);
-        let evil = name(&mut guests, &web, "\u{1b}[2J../\u{202e}db\r\n", &["web"]);
-        assert_eq!(evil, "2J..-db");
-        for n in 0..1000 {
-            name(&mut guests, &web, &format!("p{n}"), &["web"]);
+        let present = [guests.name(&web, web.id(), "web", &[])];
+        let evil = "\u{1b}[2J../\u{202e}db\r\n";
+        let name = guests.name(&web, process(&web, 7), evil, &present);
+        assert_eq!(name.as_str(), "2J..-db-7");
+        for number in 8..1000 {
+            guests.name(&web, process(&web, number), "p", &present);
         }
         assert_eq!(guests.0.len(), MOST);
-        assert_eq!(name(&mut guests, &web, "web", &[]), "web");
+        assert_eq!(guests.name(&web, web.id(), "web", &[]), present[0]);
     }
 
     #[test]
@@ -180,8 +172,8 @@ mod tests {
             secret: PairSecret::from_bytes([9; 32]),
             ..known("web", 1)
         };
-        name(&mut guests, &anew, "web", &[]);
-        name(&mut guests, &anew, "worker", &["web"]);
+        guests.name(&anew, anew.id(), "web", &[]);
+        guests.name(&anew, process(&anew, 2), "web", &[]);
         assert_eq!(guests.awaited(|_, _| true), [anew]);
         assert_eq!(guests.awaited(|_, _| false), []);
     }

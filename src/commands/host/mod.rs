@@ -29,7 +29,7 @@ use crate::{
     forward::{Direction, Forward},
     meeting::{Awaited, Meeting, MeetingCommand, MeetingConfig, MeetingEvent, Whom},
     net::{changes::Changes, stun_servers::FurtherServers},
-    pairing::{KnownPeer, KnownPeers},
+    pairing::{KnownPeer, KnownPeers, ProcessNumber},
     path::SEARCH_LOCK,
     peer_name::PeerName,
     policy::{Absent, PathPolicy},
@@ -44,6 +44,8 @@ pub(super) struct Host {
     role: Role,
     options: SessionOptions,
     identity: Arc<Identity>,
+    /// Which of this host's processes this is.
+    process: ProcessNumber,
     known_peers: KnownPeers,
     facts: HostFacts,
     state: StateDir,
@@ -96,7 +98,8 @@ impl Host {
         }
         let state = StateDir::open(options.state.as_deref(), "p2pdbg").map_err(state_failure)?;
         let identity = Arc::new(state.identity().map_err(state_failure)?);
-        let known_peers = KnownPeers::load(&state).map_err(state_failure)?;
+        let process = ProcessNumber::take(&state, role);
+        let known_peers = KnownPeers::load(&state, process.get()).map_err(state_failure)?;
         let places = Places::open(forwards, absent, peers)?;
         let further_stun = Arc::new(FurtherServers::look_up(&options.stun));
         let route = TcpRoute::new(&options.rendezvous);
@@ -104,6 +107,7 @@ impl Host {
             role,
             options,
             identity,
+            process,
             known_peers,
             facts,
             state,
@@ -171,6 +175,7 @@ impl Host {
             role: self.role,
             identity: Arc::clone(&self.identity),
             name: self.options.name.clone(),
+            process: self.process.get(),
             whom,
             route: self.route.clone(),
             transports: match self.options.path {
@@ -225,7 +230,7 @@ impl Host {
 
     /// Whom to await, as things stand.
     fn awaited(&self) -> Awaited {
-        let has_session = |peer| self.sessions.iter().any(|s| s.fingerprint == peer);
+        let has_session = |peer| self.sessions.iter().any(|s| s.peer.fingerprint == peer);
         let is_awaited = |name: &PeerName, peer| {
             // One that is here may come as a new process.
             has_session(peer) || self.places.has_room_for(name)

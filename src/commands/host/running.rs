@@ -2,12 +2,13 @@
 
 use std::task::Poll;
 
-use p2pdbg_wire::{fingerprint::Fingerprint, signal::PeerMessage};
+use p2pdbg_wire::signal::PeerMessage;
 use tokio::sync::mpsc;
 
 use super::{Host, HostEvent};
 use crate::{
     meeting::{ChannelId, MeetingCommand},
+    pairing::PeerId,
     peer_name::PeerName,
     report::{Event, Reporter},
     session::{Session, SessionInput, SessionOutput},
@@ -17,9 +18,7 @@ use crate::{
 pub(super) struct Running {
     /// The channel to its peer.
     pub(super) channel: ChannelId,
-    pub(super) fingerprint: Fingerprint,
-    /// What the peer calls itself.
-    pub(super) said: String,
+    pub(super) peer: PeerId,
     /// What it is called here.
     pub(super) name: PeerName,
     /// Which place it has.

@@ -20,6 +20,14 @@ fn fingerprint(seed: impl AsRef<[u8]>) -> Fingerprint {
     Fingerprint::of_certificate(seed.as_ref())
 }
 
+/// The first process of the host whose certificate follows from `seed`.
+fn peer(seed: impl AsRef<[u8]>) -> PeerId {
+    PeerId {
+        fingerprint: fingerprint(seed),
+        process: 1,
+    }
+}
+
 fn secret(byte: u8) -> PairSecret {
     PairSecret::from_bytes([byte; 32])
 }
@@ -37,7 +45,7 @@ fn remember(peers: &mut KnownPeers, proposed: &str, seed: u8) -> Remembered {
     peers
         .remember(
             &name(proposed),
-            fingerprint([seed]),
+            peer([seed]),
             &secret(seed),
             None,
             at(u64::from(seed)),
@@ -52,12 +60,12 @@ fn names(peers: &KnownPeers) -> Vec<&str> {
 #[test]
 fn a_peer_is_found_again_by_the_next_process() {
     let (_temporary, dir) = fresh();
-    let mut peers = KnownPeers::load(&dir).unwrap();
+    let mut peers = KnownPeers::load(&dir, 1).unwrap();
     assert_eq!(names(&peers), [""; 0]);
     let remembered = remember(&mut peers, "サーバー.web-1", 7);
     assert_eq!(remembered.name, name("サーバー.web-1"));
     assert!(!remembered.name_was_taken);
-    let read = KnownPeers::load(&dir).unwrap();
+    let read = KnownPeers::load(&dir, 1).unwrap();
     for peers in [&peers, &read] {
         let peer = peers.get(&remembered.name).unwrap();
         assert_eq!(peer.fingerprint, fingerprint([7]));
@@ -70,7 +78,7 @@ fn a_peer_is_found_again_by_the_next_process() {
 #[test]
 fn two_hosts_of_one_name_do_not_take_each_others_place() {
     let (_temporary, dir) = fresh();
-    let mut peers = KnownPeers::load(&dir).unwrap();
+    let mut peers = KnownPeers::load(&dir, 1).unwrap();
     remember(&mut peers, "laptop", 1);
     for (seed, expected) in [(2, "laptop-2"), (3, "laptop-3")] {
         let second = remember(&mut peers, "laptop", seed);
@@ -85,11 +93,11 @@ fn two_hosts_of_one_name_do_not_take_each_others_place() {
 #[test]
 fn a_host_that_pairs_again_keeps_its_name_and_gets_the_new_secret() {
     let (_temporary, dir) = fresh();
-    let mut peers = KnownPeers::load(&dir).unwrap();
+    let mut peers = KnownPeers::load(&dir, 1).unwrap();
     remember(&mut peers, "laptop", 1);
     remember(&mut peers, "laptop", 2);
     let again = peers
-        .remember(&name("laptop"), fingerprint([2]), &secret(9), None, at(50))
+        .remember(&name("laptop"), peer([2]), &secret(9), None, at(50))
         .unwrap();
     let expected = Remembered {
         name: name("laptop-2"),
@@ -102,9 +110,55 @@ fn a_host_that_pairs_again_keeps_its_name_and_gets_the_new_secret() {
 }
 
 #[test]
+fn a_second_process_of_a_host_is_a_peer_of_its_own() {
+    let (_temporary, dir) = fresh();
+    let mut peers = KnownPeers::load(&dir, 1).unwrap();
+    let process = |process| PeerId {
+        process,
+        ..peer([1])
+    };
+    for (number, expected) in [(1, "web"), (2, "web-2"), (2, "web-2"), (1, "web")] {
+        let secret = secret(u8::try_from(number).unwrap());
+        let remembered = peers
+            .remember(&name("web"), process(number), &secret, None, at(1))
+            .unwrap();
+        assert_eq!(remembered.name, name(expected));
+        assert!(!remembered.name_was_taken);
+        assert_eq!(peers.get(&remembered.name).unwrap().secret, secret);
+    }
+    assert_eq!(names(&KnownPeers::load(&dir, 1).unwrap()), ["web", "web-2"]);
+}
+
+#[test]
+fn processes_of_one_host_that_run_at_once_do_not_take_each_others_secrets() {
+    let (_temporary, dir) = fresh();
+    let mut first = KnownPeers::load(&dir, 1).unwrap();
+    let mut second = KnownPeers::load(&dir, 2).unwrap();
+    let codes = [
+        code("482913-orbit-lemon-tiger"),
+        code("482913-orbit-lemon-apple"),
+    ];
+    for (peers, number) in [(&mut first, 1), (&mut second, 2)] {
+        let code = &codes[usize::from(number) - 1];
+        let remembered =
+            peers.remember(&name("web"), peer([7]), &secret(number), Some(code), at(1));
+        assert_eq!(remembered.unwrap().name, name("web"));
+    }
+    for (process, own) in [(1, 1), (2, 2), (3, 1)] {
+        let peers = KnownPeers::load(&dir, process).unwrap();
+        assert_eq!(peers.get(&name("web")).unwrap().secret, secret(own));
+        assert_eq!(names(&peers), ["web"]);
+        // A code leads to whom it led, whichever process is given it.
+        for (code, number) in codes.iter().zip([1, 2]) {
+            assert_eq!(peers.find_by_code(code).unwrap().secret, secret(number));
+        }
+    }
+}
+
+#[test]
 fn the_number_behind_a_long_name_replaces_its_end() {
     let (_temporary, dir) = fresh();
-    let mut peers = KnownPeers::load(&dir).unwrap();
+    let mut peers = KnownPeers::load(&dir, 1).unwrap();
     // 63 bytes in characters of three: the number fits only if a whole character goes.
     let long = "日".repeat(21);
     remember(&mut peers, &long, 1);
@@ -120,20 +174,14 @@ fn the_number_behind_a_long_name_replaces_its_end() {
 #[test]
 fn the_code_of_a_pairing_leads_to_the_peer_until_it_pairs_with_another() {
     let (_temporary, dir) = fresh();
-    let mut peers = KnownPeers::load(&dir).unwrap();
+    let mut peers = KnownPeers::load(&dir, 1).unwrap();
     let first = code("482913-orbit-lemon-tiger");
     let other = code("482913-orbit-lemon-apple");
     let mut pair = |code: &Code| {
         peers
-            .remember(
-                &name("web"),
-                fingerprint([1]),
-                &secret(1),
-                Some(code),
-                at(1),
-            )
+            .remember(&name("web"), peer([1]), &secret(1), Some(code), at(1))
             .unwrap();
-        KnownPeers::load(&dir).unwrap()
+        KnownPeers::load(&dir, 1).unwrap()
     };
     let peers = pair(&first);
     assert_eq!(peers.find_by_code(&first).unwrap().name, name("web"));
@@ -146,9 +194,9 @@ fn the_code_of_a_pairing_leads_to_the_peer_until_it_pairs_with_another() {
 #[test]
 fn a_code_leaves_no_word_in_the_file_and_another_trace_in_each() {
     let text = |dir: &StateDir| {
-        let mut peers = KnownPeers::load(dir).unwrap();
+        let mut peers = KnownPeers::load(dir, 1).unwrap();
         let code = code("482913-orbit-lemon-tiger");
-        let (host, peer) = (name("web"), fingerprint([1]));
+        let (host, peer) = (name("web"), peer([1]));
         peers
             .remember(&host, peer, &secret(1), Some(&code), at(1))
             .unwrap();
@@ -167,7 +215,7 @@ fn a_code_leaves_no_word_in_the_file_and_another_trace_in_each() {
 #[test]
 fn a_peer_met_again_was_seen_then_and_a_forgotten_one_stays_forgotten() {
     let (_temporary, dir) = fresh();
-    let mut peers = KnownPeers::load(&dir).unwrap();
+    let mut peers = KnownPeers::load(&dir, 1).unwrap();
     let mut elsewhere = peers.clone();
     let web = remember(&mut peers, "web", 1).name;
     peers.seen(&web, at(90)).unwrap();
@@ -177,7 +225,7 @@ fn a_peer_met_again_was_seen_then_and_a_forgotten_one_stays_forgotten() {
     assert!(!elsewhere.forget(&web).unwrap());
     peers.seen(&web, at(100)).unwrap();
     assert_eq!(peers.get(&web), None);
-    assert_eq!(names(&KnownPeers::load(&dir).unwrap()), [""; 0]);
+    assert_eq!(names(&KnownPeers::load(&dir, 1).unwrap()), [""; 0]);
 }
 
 #[test]
@@ -186,7 +234,7 @@ fn processes_that_pair_at_once_lose_nobody_and_agree_on_names() {
     thread::scope(|scope| {
         for worker in 0..4 {
             // Read before anybody has written.
-            let mut peers = KnownPeers::load(&dir).unwrap();
+            let mut peers = KnownPeers::load(&dir, 1).unwrap();
             scope.spawn(move || {
                 for n in 0..5 {
                     remember(&mut peers, "web", worker * 5 + n);
@@ -194,7 +242,7 @@ fn processes_that_pair_at_once_lose_nobody_and_agree_on_names() {
             });
         }
     });
-    let peers = KnownPeers::load(&dir).unwrap();
+    let peers = KnownPeers::load(&dir, 1).unwrap();
     assert_eq!(peers.names().count(), 20);
     let seeds: Vec<_> = (0..20).map(|seed| fingerprint([seed])).collect();
     for name in peers.names() {
@@ -205,10 +253,11 @@ fn processes_that_pair_at_once_lose_nobody_and_agree_on_names() {
 #[test]
 fn the_peer_that_was_not_seen_for_the_longest_time_makes_room() {
     let (_temporary, dir) = fresh();
-    let mut book = Book::read(&dir).unwrap();
+    let mut book = Book::read(&dir, KNOWN_PEERS_FILE).unwrap();
     for n in 0..MAX_PEERS {
         let entry = Entry {
             fingerprint: fingerprint(n.to_be_bytes()),
+            process: 1,
             secret: secret(0),
             last_seen: 1000 + n as u64,
             code: Some(Secret::random()),
@@ -217,9 +266,9 @@ fn the_peer_that_was_not_seen_for_the_longest_time_makes_room() {
     }
     dir.write_atomically(KNOWN_PEERS_FILE, book.to_text().as_bytes())
         .unwrap();
-    let mut peers = KnownPeers::load(&dir).unwrap();
+    let mut peers = KnownPeers::load(&dir, 1).unwrap();
     peers
-        .remember(&name("web"), fingerprint([1]), &secret(1), None, at(5000))
+        .remember(&name("web"), peer([1]), &secret(1), None, at(5000))
         .unwrap();
     assert_eq!(peers.names().count(), MAX_PEERS);
     assert_eq!(peers.get(&name(&format!("{:064}", 0))), None);
@@ -229,7 +278,7 @@ fn the_peer_that_was_not_seen_for_the_longest_time_makes_room() {
 #[test]
 fn a_damaged_file_is_refused_without_quoting_it_and_left_as_it_is() {
     let (_temporary, dir) = fresh();
-    let mut peers = KnownPeers::load(&dir).unwrap();
+    let mut peers = KnownPeers::load(&dir, 1).unwrap();
     remember(&mut peers, "web", 1);
     let sound = String::from_utf8(dir.read(KNOWN_PEERS_FILE).unwrap().unwrap()).unwrap();
     let pair_secret = bytes_to_text(&[1; 32]);
@@ -248,7 +297,7 @@ fn a_damaged_file_is_refused_without_quoting_it_and_left_as_it_is() {
         dir.write_atomically(KNOWN_PEERS_FILE, damaged.as_bytes())
             .unwrap();
         let errors = [
-            KnownPeers::load(&dir).unwrap_err(),
+            KnownPeers::load(&dir, 1).unwrap_err(),
             peers.seen(&name("web"), at(2)).unwrap_err(),
         ];
         for error in errors {
@@ -268,7 +317,7 @@ fn a_damaged_line_is_named() {
     let damaged = "salt = \"x\"\n\n[peers.web]\nlast_seen = -1\n";
     dir.write_atomically(KNOWN_PEERS_FILE, damaged.as_bytes())
         .unwrap();
-    let text = KnownPeers::load(&dir).unwrap_err().to_string();
+    let text = KnownPeers::load(&dir, 1).unwrap_err().to_string();
     assert!(
         text.contains("known_peers.toml is damaged (line 4: "),
         "{text}"
@@ -278,20 +327,20 @@ fn a_damaged_line_is_named() {
 #[test]
 fn what_a_later_version_adds_to_the_file_can_be_read() {
     let (_temporary, dir) = fresh();
-    let mut peers = KnownPeers::load(&dir).unwrap();
+    let mut peers = KnownPeers::load(&dir, 1).unwrap();
     remember(&mut peers, "web", 1);
     let text = String::from_utf8(dir.read(KNOWN_PEERS_FILE).unwrap().unwrap()).unwrap();
     let later = format!("{text}colour = \"green\"\n");
     dir.write_atomically(KNOWN_PEERS_FILE, later.as_bytes())
         .unwrap();
-    let read = KnownPeers::load(&dir).unwrap();
+    let read = KnownPeers::load(&dir, 1).unwrap();
     assert_eq!(read.get(&name("web")), peers.get(&name("web")));
 }
 
 #[test]
 fn debug_of_a_known_peer_shows_no_secret() {
     let (_temporary, dir) = fresh();
-    let mut peers = KnownPeers::load(&dir).unwrap();
+    let mut peers = KnownPeers::load(&dir, 1).unwrap();
     remember(&mut peers, "web", 1);
     let shown = format!("{:?} {peers:?}", peers.get(&name("web")));
     assert!(shown.contains("PairSecret(<secret>)"), "{shown}");
@@ -311,10 +360,10 @@ fn a_file_open_to_others_is_refused() {
     use std::{fs, os::unix::fs::PermissionsExt};
 
     let (_temporary, dir) = fresh();
-    let mut peers = KnownPeers::load(&dir).unwrap();
+    let mut peers = KnownPeers::load(&dir, 1).unwrap();
     remember(&mut peers, "web", 1);
     let path = dir.path().join(KNOWN_PEERS_FILE);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    let error = KnownPeers::load(&dir).unwrap_err();
+    let error = KnownPeers::load(&dir, 1).unwrap_err();
     assert!(matches!(error, StateError::LooseFile { .. }), "{error}");
 }
