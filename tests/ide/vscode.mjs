@@ -5,6 +5,7 @@
 //
 // Prints what does not conform and ends with status 1, if anything does not.
 
+import { webcrypto } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
@@ -12,6 +13,9 @@ import { pathToFileURL } from 'node:url';
 const [modules, launchFile, tasksFile] = process.argv.slice(2);
 const require = createRequire(`${modules}/`);
 const load = name => import(pathToFileURL(require.resolve(name)));
+
+// Written for browsers; node 18 has this under its own name alone.
+globalThis.crypto ??= webcrypto;
 
 const contrib = area => `@codingame/monaco-vscode-${area}-service-override/vscode/vs/workbench/contrib`;
 const { launchSchema } = await load(`${contrib('debug')}/debug/common/debugSchemas`);
