@@ -75,6 +75,11 @@ fn gdb_comes_by_a_pipe_to_a_gdbserver_that_knows_no_port() {
 }
 
 #[test]
+fn cpptools_come_by_a_pipe_to_a_gdb_at_the_other_end() {
+    crate::pipe::gdb_at_the_other_end(&Setting::loopback());
+}
+
+#[test]
 fn jdb_attaches_to_a_jvm() {
     JDWP.through(&Setting::loopback(), First::Listener);
 }

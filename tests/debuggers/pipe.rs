@@ -18,9 +18,9 @@ fn command(listener: &Peer, target: u16) -> String {
     )
 }
 
-/// gdb, started by its script.
-fn gdb_by(setting: &Setting, python: &std::path::Path, pipe: &str) -> Script {
-    let arguments = ["--pipe", pipe];
+/// gdb, started by its script; the option says what the pipe is to it.
+fn gdb_by(setting: &Setting, python: &std::path::Path, option: &str, pipe: &str) -> Script {
+    let arguments = [option, pipe];
     let script = "ide/gdb_remote.py";
     Script::start(
         &setting.ide,
@@ -60,29 +60,43 @@ pub(crate) fn gdb(setting: &Setting) {
     if let Err(Missing(why)) = server.port() {
         return skip(&why);
     }
-    if seen(gdb_by(setting, &python, &command(&pair.listener, target))) {
+    let pipe = command(&pair.listener, target);
+    if seen(gdb_by(setting, &python, "--pipe", &pipe)) {
         seen(server);
     }
 }
 
-/// gdb against a gdbserver that speaks on its standard input and output, as an inetd would start it.
+/// gdb against a gdbserver that speaks on its standard input and output.
 #[track_caller]
 pub(crate) fn gdb_to_standard_input(setting: &Setting) {
+    to_standard_input(setting, "--pipe", &["gdbserver", "--once", "-"]);
+}
+
+/// The machine interface of a gdb at the other end, as VS Code's cpptools speak it.
+#[track_caller]
+pub(crate) fn gdb_at_the_other_end(setting: &Setting) {
+    let gdb = ["gdb", "--quiet", "--nx", "--interpreter=mi"];
+    to_standard_input(setting, "--pipe-program", &gdb);
+}
+
+/// With a program that is started for the connection, as an inetd would, and given the path of programs/steps.c, built.
+#[track_caller]
+fn to_standard_input(setting: &Setting, option: &str, server: &[&str]) {
     let Some(python) = python() else { return };
     let Some(binary) = steps() else { return };
     let target = setting.port();
     let unused = format!("{}:localhost:{}", setting.port(), setting.port());
     let pair = setting.pair(["-L", &unused]);
     let listener: TcpListener = setting.debuggee.listen(target);
-    let gdb = gdb_by(setting, &python, &command(&pair.listener, target));
+    let gdb = gdb_by(setting, &python, option, &command(&pair.listener, target));
     if let Err(Missing(why)) = gdb.connecting() {
         return skip(&why);
     }
     let connection = accept(&listener);
-    let mut server = Place::Here.command("gdbserver");
     let (input, output) = (connection.try_clone().unwrap(), connection);
-    let mut server = server
-        .args(["--once", "-"])
+    let mut server = Place::Here
+        .command(server[0])
+        .args(&server[1..])
         .arg(binary.path().join("steps"))
         .stdin(Stdio::from(std::os::fd::OwnedFd::from(input)))
         .stdout(Stdio::from(std::os::fd::OwnedFd::from(output)))

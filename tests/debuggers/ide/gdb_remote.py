@@ -3,13 +3,18 @@
 
     gdb_remote.py --port P
     gdb_remote.py --pipe COMMAND
+    gdb_remote.py --pipe-program COMMAND
 
 `target remote`, a breakpoint, `continue`, a variable, `next` seven times, `continue` to the end. gdb runs with its
 machine interface, as IDEs run it, so that each answer is told from the next. `remotetimeout` stays what gdb makes it,
-and so does the sysroot: gdb fetches the program's libraries through the connection, which is a few megabytes. With --pipe gdb speaks to the
-standard input and output of a command (`target remote | COMMAND`), which a shell reads.
+and so does the sysroot: gdb fetches the program's libraries through the connection, which is a few megabytes. With --pipe
+gdb speaks to the standard input and output of a command (`target remote | COMMAND`), which a shell reads.
+
+With --pipe-program there is no gdb here: as VS Code's cpptools do with `pipeTransport`, the machine interface is spoken to
+a command, which is given the debugger's command line as further arguments, and gdb runs the program at the other end.
 """
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -44,25 +49,29 @@ class Gdb:
 def main() -> None:
     parser = scenario.arguments(__doc__, "the port beside gdb")
     parser.add_argument("--pipe", metavar="COMMAND", help="what joins gdb to gdbserver, instead of a port")
+    parser.add_argument("--pipe-program", metavar="COMMAND", help="what joins this to a gdb at the other end")
     args = parser.parse_args()
 
     def body(run: scenario.Scenario) -> None:
         gdb_path = require("gdb", "gdb")
-        directory = paths.scratch(run)
-        binary = programs.compile_c(run, directory, paths.PROGRAMS / "steps.c")
         line = Sources(paths.PROGRAMS, str(paths.PROGRAMS)).line("steps.c", "step")
-        gdb = Gdb(run, [gdb_path, "--quiet", "--nx", "--interpreter=mi2", str(binary)])
-        timeout = gdb.ask("-gdb-show remotetimeout")
-        run.equal("gdb's own remotetimeout", timeout, 'done,value="2"')
-
-        run.emit("connecting")
+        if args.pipe_program:
+            gdb = Gdb(run, [*shlex.split(args.pipe_program), gdb_path, "--interpreter=mi"])
+            run.emit("connecting")
+        else:
+            binary = programs.compile_c(run, paths.scratch(run), paths.PROGRAMS / "steps.c")
+            gdb = Gdb(run, [gdb_path, "--quiet", "--nx", "--interpreter=mi2", str(binary)])
+            timeout = gdb.ask("-gdb-show remotetimeout")
+            run.equal("gdb's own remotetimeout", timeout, 'done,value="2"')
+            run.emit("connecting")
         began = time.monotonic()
-        # gdb tries for 15 s while nobody listens (show tcp connect-timeout).
-        gdb.ask(f"-target-select remote | {args.pipe}" if args.pipe
-                else f"-target-select remote {args.host}:{args.port}")
-        connect_ms = round((time.monotonic() - began) * 1000, 1)
+        if not args.pipe_program:
+            # gdb tries for 15 s while nobody listens (show tcp connect-timeout).
+            gdb.ask(f"-target-select remote | {args.pipe}" if args.pipe
+                    else f"-target-select remote {args.host}:{args.port}")
         gdb.ask("-break-insert twice")
-        gdb.ask("-exec-continue")
+        connect_ms = round((time.monotonic() - began) * 1000, 1)
+        gdb.ask("-exec-run" if args.pipe_program else "-exec-continue")
         stop = gdb.stopped("at the breakpoint")
         run.check('reason="breakpoint-hit"' in stop and f'line="{line}"' in stop, f"gdb stopped elsewhere: {stop}")
         run.equal("print n", gdb.ask("-data-evaluate-expression n"), 'done,value="21"')
@@ -85,6 +94,7 @@ def main() -> None:
                                        "Bogus trace", "timed out") if text in gdb.child.output]
         run.equal("complaints of gdb about the connection", complaint, [])
         gdb.child.send("-gdb-exit")
+        gdb.child.close_input()
         gdb.child.wait()
         run.saw(breakpoint=f"steps.c:{line}", variable="n = 21", connect_ms=connect_ms,
                 step_ms=scenario.median_ms(times), steps_ms=[round(each * 1000, 1) for each in times])
