@@ -127,9 +127,14 @@ impl RecentSession {
         !self.ended && is_alive(self.pid)
     }
 
+    /// Which run of a process it is of.
+    pub fn process(&self) -> (u32, u64) {
+        (self.pid, self.began)
+    }
+
     /// Whether it tells of the same as another, at another time.
     fn is(&self, other: &Self) -> bool {
-        (self.pid, self.began, self.place) == (other.pid, other.began, other.place)
+        (self.process(), self.place) == (other.process(), other.place)
     }
 }
 

@@ -29,11 +29,13 @@ pub fn run(options: &IdeOptions) -> Result<(), Failure> {
         .map_err(|error| Failure::new(ErrorCode::StateDir, error.to_string()))?;
     let sessions = recent::read(&state)
         .map_err(|error| Failure::new(ErrorCode::StateDir, error.to_string()))?;
-    let session = choose(&sessions, options.peer.as_deref(), &project)?;
-    let facts = Facts {
-        session,
-        paths: PathMapping::of(&project, session.there.as_ref()),
-    };
+    let facts = choose(&sessions, options.peer.as_deref(), &project)?.into_iter();
+    let facts: Vec<Facts<'_>> = facts
+        .map(|session| Facts {
+            session,
+            paths: PathMapping::of(&project, session.there.as_ref()),
+        })
+        .collect();
     let read = |path: &Path| match options.write {
         true => read(&project.join(path)),
         false => Ok(None),
@@ -63,12 +65,13 @@ fn project(directory: Option<&Path>) -> Result<PathBuf, Failure> {
     })
 }
 
-/// The session that is meant: one that runs, and if several do, the one that was started in this project.
+/// The sessions that are meant: those of a `p2pdbg listen` that runs, and if several do, of the one that was started in
+/// this project.
 fn choose<'a>(
     sessions: &'a [RecentSession],
     peer: Option<&str>,
     project: &Path,
-) -> Result<&'a RecentSession, Failure> {
+) -> Result<Vec<&'a RecentSession>, Failure> {
     let of_peer = |session: &&RecentSession| peer.is_none() || session.peer.as_deref() == peer;
     let all: Vec<_> = sessions.iter().filter(of_peer).collect();
     let running: Vec<_> = all.iter().copied().filter(|s| s.is_running()).collect();
@@ -79,9 +82,21 @@ fn choose<'a>(
         })
     };
     let here: Vec<_> = running.iter().copied().filter(in_project).collect();
-    match (&here[..], &running[..], all.last()) {
-        ([session], _, _) | (_, [session], _) | (_, [], Some(session)) => Ok(session),
-        (_, [], None) => {
+    let of_one = [&here, &running]
+        .into_iter()
+        .find_map(|some| of_one_process(some));
+    if let Some(sessions) = of_one {
+        return Ok(sessions);
+    }
+    match (&running[..], all.last()) {
+        ([], Some(last)) => {
+            let same = all
+                .iter()
+                .copied()
+                .filter(|s| s.process() == last.process());
+            Ok(of_one_process(&same.collect::<Vec<_>>()).unwrap_or_default())
+        }
+        ([], None) => {
             let message = match peer {
                 Some(peer) => format!("no session with {peer:?} is known here"),
                 None => "no session is known here".to_owned(),
@@ -97,6 +112,20 @@ fn choose<'a>(
                 .hint("name one with --peer NAME, or run this in the directory where its p2pdbg listen runs"))
         }
     }
+}
+
+/// The sessions, if they are all of one process: those that have a peer, if some have, in the order of their places.
+fn of_one_process<'a>(sessions: &[&'a RecentSession]) -> Option<Vec<&'a RecentSession>> {
+    let first = sessions.first()?;
+    if sessions.iter().any(|s| s.process() != first.process()) {
+        return None;
+    }
+    let mut sessions = sessions.to_vec();
+    if sessions.iter().any(|session| session.peer.is_some()) {
+        sessions.retain(|session| session.peer.is_some());
+    }
+    sessions.sort_by_key(|session| session.place);
+    Some(sessions)
 }
 
 fn describe(session: &RecentSession) -> String {
@@ -216,6 +245,8 @@ mod tests {
         let mut session = RecentSession::begin(here, &[]);
         session.peer = Some(peer.to_owned());
         session.ended = !running;
+        // Each of a run of its own.
+        session.began = directory.len() as u64;
         session
     }
 
@@ -224,8 +255,25 @@ mod tests {
         peer: Option<&str>,
         project: &str,
     ) -> Result<String, ErrorCode> {
-        let session = choose(sessions, peer, Path::new(project));
-        session.map(|s| s.peer.clone().unwrap()).map_err(|f| f.code)
+        let chosen = choose(sessions, peer, Path::new(project));
+        let names = |s: Vec<&RecentSession>| {
+            let names: Vec<_> = s.iter().map(|s| s.peer.clone().unwrap()).collect();
+            names.join(" ")
+        };
+        chosen.map(names).map_err(|f| f.code)
+    }
+
+    #[test]
+    fn all_peers_of_one_listen_are_meant_or_the_one_that_is_named() {
+        let places = ["b", "a", ""].iter().enumerate().map(|(place, peer)| {
+            let mut session = session(peer, "/w", true);
+            session.place = place;
+            session.peer = session.peer.filter(|peer| !peer.is_empty());
+            session
+        });
+        let sessions: Vec<RecentSession> = places.rev().collect();
+        assert_eq!(chosen(&sessions, None, "/w").unwrap(), "b a");
+        assert_eq!(chosen(&sessions, Some("a"), "/w").unwrap(), "a");
     }
 
     #[test]

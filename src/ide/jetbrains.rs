@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Facts, Ide, Plan, PlannedFile, ReadFile, Wanted, no_use};
+use super::{Ide, Plan, PlannedFile, ReadFile, Sessions, Wanted, no_use};
 use crate::{
     failure::Failure,
     forward::{Direction, Preset},
@@ -16,7 +16,7 @@ use crate::{
 
 pub(super) fn plan(
     ide: Ide,
-    facts: &Facts<'_>,
+    facts: &Sessions<'_>,
     read: &ReadFile<'_>,
     plan: &mut Plan,
 ) -> Result<(), Failure> {
@@ -74,7 +74,7 @@ fn product(ide: Ide) -> &'static str {
     }
 }
 
-fn instead(ide: Ide, facts: &Facts<'_>, wanted: &Wanted<'_>) -> String {
+fn instead(ide: Ide, facts: &Sessions<'_>, wanted: &Wanted<'_>) -> String {
     match (ide, wanted.debugger) {
         (Ide::Pycharm, Preset::Debugpy | Preset::Ptvsd) => {
             let remote = facts.paths.remote.as_ref();
@@ -92,7 +92,7 @@ fn instead(ide: Ide, facts: &Facts<'_>, wanted: &Wanted<'_>) -> String {
     }
 }
 
-fn python_debug_server(facts: &Facts<'_>, name: &str, port: u16) -> String {
+fn python_debug_server(facts: &Sessions<'_>, name: &str, port: u16) -> String {
     let mapping = match &facts.paths.remote {
         Some(remote) => format!(
             "<list>\n          <mapping local-root=\"$PROJECT_DIR$\" remote-root=\"{}\" />\n        </list>",
@@ -158,7 +158,7 @@ fn up_to_date(
     text: &str,
     anchor: &str,
     port: u16,
-    facts: &Facts<'_>,
+    facts: &Sessions<'_>,
     path: &Path,
     notes: &mut Vec<String>,
 ) -> String {

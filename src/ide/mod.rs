@@ -52,6 +52,14 @@ pub struct Facts<'a> {
     pub paths: PathMapping,
 }
 
+/// The sessions of one `p2pdbg listen`, in the order of their places: one, but for one with several peers.
+#[derive(Debug)]
+struct Sessions<'a> {
+    all: &'a [Facts<'a>],
+    /// Which one of them is being written of.
+    at: usize,
+}
+
 /// A file of a project, and what it should hold.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PlannedFile {
@@ -79,23 +87,57 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
+impl Plan {
+    /// What a file holds once this is done.
+    fn read(&self, path: &Path, read: &ReadFile<'_>) -> Result<Option<String>, Failure> {
+        match self.files.iter().find(|file| file.path == path) {
+            Some(file) => Ok(Some(file.after.clone())),
+            None => read(path),
+        }
+    }
+
+    /// Adds what was planned on top of it.
+    fn go_on_with(&mut self, next: Self) {
+        for file in next.files {
+            match self.files.iter_mut().find(|own| own.path == file.path) {
+                Some(own) => own.after = file.after,
+                None => self.files.push(file),
+            }
+        }
+        for note in next.notes {
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
+    }
+}
+
 /// What a project's file holds now, by its path within the project; `None` if there is no such file.
 pub type ReadFile<'a> = dyn Fn(&Path) -> Result<Option<String>, Failure> + 'a;
 
-/// What is to be in the files of a project for an IDE.
+/// What is to be in the files of a project for an IDE, of one session or of all that a `p2pdbg listen` has.
 ///
 /// # Errors
 /// When a file that is there does not parse, with the place; or when no forward is of use to this IDE.
-pub fn plan(ide: Ide, facts: &Facts<'_>, read: &ReadFile<'_>) -> Result<Plan, Failure> {
-    let mut plan = Plan {
-        notes: facts.paths.notes(facts.session),
-        ..Plan::default()
-    };
-    match ide {
-        Ide::Vscode => vscode::plan(facts, read, &mut plan)?,
-        Ide::Zed => zed::plan(facts, read, &mut plan)?,
-        Ide::Nvim => nvim::plan(facts, read, &mut plan)?,
-        Ide::Pycharm | Ide::Goland | Ide::Idea => jetbrains::plan(ide, facts, read, &mut plan)?,
+pub fn plan(ide: Ide, all: &[Facts<'_>], read: &ReadFile<'_>) -> Result<Plan, Failure> {
+    let mut plan = Plan::default();
+    for at in 0..all.len() {
+        let sessions = Sessions { all, at };
+        let mut next = Plan {
+            notes: all[at].paths.notes(all[at].session),
+            ..Plan::default()
+        };
+        // Each goes on from what the one before it would write.
+        let read = |path: &Path| plan.read(path, read);
+        match ide {
+            Ide::Vscode => vscode::plan(&sessions, &read, &mut next)?,
+            Ide::Zed => zed::plan(&sessions, &read, &mut next)?,
+            Ide::Nvim => nvim::plan(&sessions, &read, &mut next)?,
+            Ide::Pycharm | Ide::Goland | Ide::Idea => {
+                jetbrains::plan(ide, &sessions, &read, &mut next)?;
+            }
+        }
+        plan.go_on_with(next);
     }
     if plan.files.is_empty() {
         let notes = plan.notes.join("; ");
@@ -121,7 +163,31 @@ impl Wanted<'_> {
     }
 }
 
-impl Facts<'_> {
+impl<'a> std::ops::Deref for Sessions<'a> {
+    type Target = Facts<'a>;
+
+    fn deref(&self) -> &Facts<'a> {
+        &self.all[self.at]
+    }
+}
+
+impl Sessions<'_> {
+    /// Whether there are several.
+    fn are_several(&self) -> bool {
+        self.all.len() > 1
+    }
+
+    /// Whether a debugger that comes to this forward's port beside the IDE may be of another session too: that port has
+    /// its configuration then.
+    fn is_written_of(&self, forward: &RecentForward) -> bool {
+        let same = |other: &RecentForward| {
+            other.direction == Direction::ToIde && other.ide_port() == forward.ide_port()
+        };
+        let before = self.all[..self.at].iter();
+        forward.direction == Direction::ToIde
+            && before.flat_map(|facts| &facts.session.forwards).any(same)
+    }
+
     /// The forwards with their debuggers. What has no name is taken for `fallback` of its direction if it is
     /// the only forward.
     fn wanted(
@@ -132,6 +198,9 @@ impl Facts<'_> {
         let forwards = &self.session.forwards;
         let mut wanted = Vec::new();
         for forward in forwards {
+            if self.is_written_of(forward) {
+                continue;
+            }
             let only = forwards.len() == 1;
             let guess = || fallback(forward.direction).filter(|_| only);
             match forward.debugger.or_else(guess) {
@@ -145,15 +214,21 @@ impl Facts<'_> {
         wanted
     }
 
-    /// The name of a forward's configuration: `p2pdbg debugpy`, with the port if there are several of its kind.
+    /// The name of a forward's configuration: `p2pdbg debugpy`, with the peer if there are several, and with the port if
+    /// there are several of its kind.
     fn name(&self, wanted: &Wanted<'_>) -> String {
-        let debugger = wanted.debugger.name();
+        let mut name = format!("p2pdbg {}", wanted.debugger.name());
+        let of_one = self.are_several() && wanted.forward.direction == Direction::ToDebuggee;
+        let peer = self.session.peer.as_ref().filter(|_| of_one);
         let same = |other: &&RecentForward| other.debugger == Some(wanted.debugger);
-        if self.session.forwards.iter().filter(same).count() > 1 {
-            format!("p2pdbg {debugger} {}", wanted.port())
-        } else {
-            format!("p2pdbg {debugger}")
+        let several = self.session.forwards.iter().filter(same).count() > 1;
+        if let Some(peer) = peer {
+            name.push_str(&format!(" {peer}"));
         }
+        if several || (of_one && peer.is_none()) {
+            name.push_str(&format!(" {}", wanted.port()));
+        }
+        name
     }
 }
 

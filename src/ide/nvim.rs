@@ -3,7 +3,7 @@
 
 use std::{fmt::Write, path::Path};
 
-use super::{Facts, Plan, PlannedFile, ReadFile, Wanted, no_use};
+use super::{Plan, PlannedFile, ReadFile, Sessions, Wanted, no_use};
 use crate::{
     failure::{ErrorCode, Failure},
     forward::{Direction, Preset},
@@ -28,12 +28,22 @@ local function put(filetypes, configuration)
 end
 "#;
 
-pub(super) fn plan(facts: &Facts<'_>, read: &ReadFile<'_>, plan: &mut Plan) -> Result<(), Failure> {
+pub(super) fn plan(
+    facts: &Sessions<'_>,
+    read: &ReadFile<'_>,
+    plan: &mut Plan,
+) -> Result<(), Failure> {
     let fallback = |direction| match direction {
         Direction::ToDebuggee => Some(Preset::Debugpy),
         Direction::ToIde => Some(Preset::DebugpyConnect),
     };
-    let mut lua = format!("{MARK}{HEAD}");
+    let path = Path::new(".p2pdbg/dap.lua");
+    let before = read(path)?;
+    let mut lua = match &before {
+        // What the session before this one has put into it.
+        Some(text) if facts.at > 0 && text.starts_with(MARK) => text.clone(),
+        _ => format!("{MARK}{HEAD}"),
+    };
     let mut any = false;
     for wanted in facts.wanted(fallback, &mut plan.notes) {
         match chunk(facts, &wanted) {
@@ -52,8 +62,6 @@ pub(super) fn plan(facts: &Facts<'_>, read: &ReadFile<'_>, plan: &mut Plan) -> R
     if !any {
         return Ok(());
     }
-    let path = Path::new(".p2pdbg/dap.lua");
-    let before = read(path)?;
     if before.as_ref().is_some_and(|text| !text.starts_with(MARK)) {
         let message = format!("{} is not a file that p2pdbg made", path.display());
         return Err(
@@ -68,7 +76,7 @@ pub(super) fn plan(facts: &Facts<'_>, read: &ReadFile<'_>, plan: &mut Plan) -> R
     Ok(())
 }
 
-fn chunk(facts: &Facts<'_>, wanted: &Wanted<'_>) -> Option<String> {
+fn chunk(facts: &Sessions<'_>, wanted: &Wanted<'_>) -> Option<String> {
     let port = wanted.port();
     let name = facts.name(wanted);
     let adapter = name.replace([' ', '-'], "_");

@@ -8,7 +8,7 @@ use std::path::Path;
 use jsonc_parser::cst::CstInputValue as Value;
 
 use super::{
-    Facts, Plan, PlannedFile, ReadFile, Wanted,
+    Plan, PlannedFile, ReadFile, Sessions, Wanted,
     entry::{Entry, number, object},
     jsonc::{self, Place},
     no_use,
@@ -24,6 +24,9 @@ const FOLDER: &str = "${workspaceFolder}";
 /// Where a debugger of this host is reached.
 const HOST: &str = "127.0.0.1";
 
+/// The configuration that starts those of all peers.
+const ALL: &str = "p2pdbg all";
+
 /// The task's label.
 const TASK: &str = "p2pdbg tunnel";
 
@@ -36,11 +39,11 @@ const READY: &str = "^(\\S+: )?forward: .+ -> .+";
 /// The line with which it gives up.
 const PROBLEM: &str = "^error: (.*)$";
 
-pub(super) fn plan(facts: &Facts<'_>, read: &ReadFile<'_>, plan: &mut Plan) -> Result<(), Failure> {
-    let fallback = |direction| match direction {
-        Direction::ToDebuggee => Some(Preset::Debugpy),
-        Direction::ToIde => Some(Preset::DebugpyConnect),
-    };
+pub(super) fn plan(
+    facts: &Sessions<'_>,
+    read: &ReadFile<'_>,
+    plan: &mut Plan,
+) -> Result<(), Failure> {
     let mut entries = Vec::new();
     for wanted in facts.wanted(fallback, &mut plan.notes) {
         let name = facts.name(&wanted);
@@ -58,16 +61,24 @@ pub(super) fn plan(facts: &Facts<'_>, read: &ReadFile<'_>, plan: &mut Plan) -> R
     if entries.is_empty() {
         return Ok(());
     }
+    let compounds = compounds(facts);
     let launch = Place::Key("configurations", "0.2.0");
     let tasks = Place::Key("tasks", "2.0.0");
-    let files: [(&str, Place, &[Entry]); 2] = [
-        (".vscode/launch.json", launch, &entries),
-        (".vscode/tasks.json", tasks, &[task(facts)]),
+    let all = Place::Key("compounds", "0.2.0");
+    let files: [(&str, &[(Place, &[Entry])]); 2] = [
+        (
+            ".vscode/launch.json",
+            &[(launch, &entries), (all, &compounds)],
+        ),
+        (".vscode/tasks.json", &[(tasks, &[task(facts)])]),
     ];
-    for (path, place, entries) in files {
+    for (path, lists) in files {
         let path = Path::new(path);
         let before = read(path)?;
-        let after = jsonc::with_entries(path, before.as_deref(), &place, entries)?;
+        let mut after = before.clone().unwrap_or_default();
+        for (place, entries) in lists.iter().filter(|(_, entries)| !entries.is_empty()) {
+            after = jsonc::with_entries(path, Some(&after), place, entries)?;
+        }
         plan.files.push(PlannedFile {
             path: path.to_owned(),
             before,
@@ -77,9 +88,45 @@ pub(super) fn plan(facts: &Facts<'_>, read: &ReadFile<'_>, plan: &mut Plan) -> R
     Ok(())
 }
 
+/// What starts the debuggers of all peers at once, if there are several: attached to a tunnel that runs, or with one.
+fn compounds(facts: &Sessions<'_>) -> Vec<Entry> {
+    if !facts.are_several() {
+        return Vec::new();
+    }
+    let mut names = Vec::new();
+    for at in 0..facts.all.len() {
+        let one = Sessions { at, ..*facts };
+        // What is left out was noted already.
+        for wanted in one.wanted(fallback, &mut Vec::new()) {
+            let name = one.name(&wanted);
+            if configuration(&one, &wanted, &name).is_ok() {
+                names.push(Value::from(name));
+            }
+        }
+    }
+    if names.len() < 2 {
+        return Vec::new();
+    }
+    let all = |name: &str| {
+        Entry::named("name", name)
+            .kept("configurations", Value::Array(names.clone()))
+            .proposed("stopAll", false)
+    };
+    let with_tunnel = all(&format!("{ALL}, with the tunnel")).kept("preLaunchTask", TASK);
+    vec![all(ALL), with_tunnel]
+}
+
+/// The debugger of a forward that has no name.
+fn fallback(direction: Direction) -> Option<Preset> {
+    match direction {
+        Direction::ToDebuggee => Some(Preset::Debugpy),
+        Direction::ToIde => Some(Preset::DebugpyConnect),
+    }
+}
+
 /// The configuration of a forward, or what to do instead.
 fn configuration(
-    facts: &Facts<'_>,
+    facts: &Sessions<'_>,
     wanted: &Wanted<'_>,
     name: &str,
 ) -> Result<Entry, &'static str> {
@@ -159,13 +206,25 @@ fn python_paths(remote: &str) -> Value {
 }
 
 /// The task that runs `p2pdbg listen` as the session was started, and by the peer's name if it is known.
-fn task(facts: &Facts<'_>) -> Entry {
+fn task(facts: &Sessions<'_>) -> Entry {
     let mut arguments = vec!["listen".to_owned()];
-    for forward in &facts.session.forwards {
+    // Further places have further ports by themselves.
+    for forward in &facts.all[0].session.forwards {
         arguments.extend(forward.to_arguments());
     }
-    if let Some(peer) = &facts.session.peer {
-        arguments.extend(["--peer".to_owned(), peer.clone()]);
+    let peers: Vec<&String> = facts
+        .all
+        .iter()
+        .filter_map(|f| f.session.peer.as_ref())
+        .collect();
+    if peers.len() == facts.all.len() {
+        arguments.extend(
+            peers
+                .into_iter()
+                .flat_map(|peer| ["--peer".to_owned(), peer.clone()]),
+        );
+    } else if facts.are_several() {
+        arguments.extend(["--peers".to_owned(), facts.all.len().to_string()]);
     }
     let matcher = object([
         ("owner", "p2pdbg".into()),

@@ -5,7 +5,7 @@ use std::path::Path;
 use jsonc_parser::cst::CstInputValue as Value;
 
 use super::{
-    Facts, Plan, PlannedFile, ReadFile, Wanted,
+    Plan, PlannedFile, ReadFile, Sessions, Wanted,
     entry::{Entry, number, object},
     jsonc::{self, Place},
     no_use,
@@ -18,7 +18,11 @@ use crate::{
 /// What stands for the project's directory.
 const ROOT: &str = "$ZED_WORKTREE_ROOT";
 
-pub(super) fn plan(facts: &Facts<'_>, read: &ReadFile<'_>, plan: &mut Plan) -> Result<(), Failure> {
+pub(super) fn plan(
+    facts: &Sessions<'_>,
+    read: &ReadFile<'_>,
+    plan: &mut Plan,
+) -> Result<(), Failure> {
     let fallback = |direction| (direction == Direction::ToDebuggee).then_some(Preset::Debugpy);
     let mut entries = Vec::new();
     for wanted in facts.wanted(fallback, &mut plan.notes) {
@@ -43,7 +47,7 @@ pub(super) fn plan(facts: &Facts<'_>, read: &ReadFile<'_>, plan: &mut Plan) -> R
     Ok(())
 }
 
-fn configuration(facts: &Facts<'_>, wanted: &Wanted<'_>) -> Option<Entry> {
+fn configuration(facts: &Sessions<'_>, wanted: &Wanted<'_>) -> Option<Entry> {
     let entry = |adapter: &str| {
         Entry::named("label", &facts.name(wanted))
             .kept("adapter", adapter)

@@ -8,12 +8,12 @@ use std::{
 
 use p2pdbg::{
     facts::HostFacts,
-    forward::{Forward, Preset},
+    forward::{Direction, Forward, Preset},
     recent::RecentSession,
 };
 use p2pdbg_identity::StateDir;
 use regex::Regex;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     harness::{Home, Setting, eventually},
@@ -42,9 +42,37 @@ impl User {
             directory: Some(remote.parse().unwrap()),
             ..HostFacts::default()
         });
-        let state = StateDir::open(Some(&home.state()), "p2pdbg").unwrap();
-        p2pdbg::recent::write(std::iter::once(&session), &state).unwrap();
-        Self { home, project }
+        let user = Self { home, project };
+        user.keep(&[session]);
+        user
+    }
+
+    /// Has these sessions kept.
+    fn keep(&self, sessions: &[RecentSession]) {
+        let state = StateDir::open(Some(&self.home.state()), "p2pdbg").unwrap();
+        p2pdbg::recent::write(sessions.iter(), &state).unwrap();
+    }
+
+    /// With a session of a `p2pdbg listen` that has two peers, `web` and `db`, on ports of their own.
+    fn with_two_peers(preset: Preset) -> Self {
+        let user = Self::with_session(&[Preset::Debugpy], "/srv/app");
+        let here = HostFacts::of_directory(Some(&user.project));
+        let sessions = ["web", "db"].iter().zip(0..).map(|(peer, place)| {
+            let mut forward = Forward::of_preset(preset, preset.default_port());
+            if forward.direction == Direction::ToDebuggee {
+                forward.bind.port += place;
+            }
+            let mut session = RecentSession::begin(here.clone(), &[forward]);
+            session.place = place.into();
+            session.set_peer(&peer.parse().unwrap());
+            session.there = Some(HostFacts {
+                directory: Some(format!("/srv/{peer}").parse().unwrap()),
+                ..HostFacts::default()
+            });
+            session
+        });
+        user.keep(&sessions.collect::<Vec<_>>());
+        user
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
@@ -115,6 +143,59 @@ fn what_is_written_for_vs_code_conforms_to_the_schemas() {
     let text = user.file(".vscode/launch.json");
     assert!(user.write("vscode").contains("nothing to change"));
     assert_eq!(user.file(".vscode/launch.json"), text);
+}
+
+#[test]
+fn two_peers_have_a_configuration_each_and_vs_code_one_that_starts_both() {
+    let user = User::with_two_peers(Preset::Debugpy);
+    user.write("vscode");
+    let launch = user.json(".vscode/launch.json");
+    conforms(&launch, include_str!("schemas/launch.json"));
+    let port = |name: &str| {
+        let configurations = launch["configurations"].as_array().unwrap();
+        let one = configurations.iter().find(|one| one["name"] == name);
+        let one = one.unwrap_or_else(|| panic!("no {name}: {launch}"));
+        let remote = one["pathMappings"][0]["remoteRoot"].as_str().unwrap();
+        (one["connect"]["port"].as_u64().unwrap(), remote.to_owned())
+    };
+    assert_eq!(port("p2pdbg debugpy web"), (5678, "/srv/web".to_owned()));
+    assert_eq!(port("p2pdbg debugpy db"), (5679, "/srv/db".to_owned()));
+    let all = &launch["compounds"][0];
+    assert_eq!(all["name"], "p2pdbg all");
+    assert_eq!(
+        all["configurations"],
+        json!(["p2pdbg debugpy web", "p2pdbg debugpy db"])
+    );
+    assert_eq!(launch["compounds"][1]["preLaunchTask"], "p2pdbg tunnel");
+    assert_eq!(
+        user.json(".vscode/tasks.json")["tasks"][0]["args"],
+        json!(["listen", "debugpy", "--peer", "web", "--peer", "db"])
+    );
+    assert!(user.write("vscode").contains("nothing to change"));
+    // One of them by its name, as when it were alone.
+    let output = user.run(&["vscode", "--peer", "db"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("\"p2pdbg debugpy\"") && !text.contains("compounds"));
+    for (ide, file) in [("zed", ".zed/debug.json"), ("nvim", ".p2pdbg/dap.lua")] {
+        user.write(ide);
+        let text = user.file(file);
+        for of_one in ["p2pdbg debugpy web", "p2pdbg debugpy db", "5679"] {
+            assert!(text.contains(of_one), "{ide}: {text}");
+        }
+        assert!(user.write(ide).contains("nothing to change"));
+    }
+}
+
+#[test]
+fn a_debug_server_to_which_all_peers_come_is_configured_once() {
+    let user = User::with_two_peers(Preset::Pydevd);
+    user.write("pycharm");
+    let directory = user.project.join(".idea/runConfigurations");
+    let files: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|file| file.unwrap().file_name())
+        .collect();
+    assert_eq!(files, ["p2pdbg_pydevd.xml"]);
 }
 
 #[test]
