@@ -17,7 +17,7 @@ use std::{
 };
 
 use p2pdbg_identity::Identity;
-use p2pdbg_punch::{PunchKey, SocketId};
+use p2pdbg_punch::PunchKey;
 use p2pdbg_wire::{
     control::Role, fingerprint::Fingerprint, relay::LegGrant, secret::random_bytes,
     tunnel::PathKind,
@@ -31,7 +31,7 @@ use crate::{
     policy::PathPolicy,
     rendezvous::TcpRoute,
     traversal::Traversal,
-    tunnel::{self, Call, Caller, ExpectedCall, TunnelConfig},
+    tunnel::{self, Call, Caller, Calls, TunnelConfig},
 };
 
 /// Things told that wait for the session; what comes then is told again when it matters.
@@ -66,8 +66,8 @@ pub struct Destination {
 pub enum FirstTunnel {
     /// The listener has begun to dial it, from this endpoint.
     Called(Endpoint, Call),
-    /// The connector answers the listener's call.
-    Expected(ExpectedCall),
+    /// The connector answers the listener's calls.
+    Expected(Calls),
 }
 
 /// The beginnings of a session.
@@ -191,21 +191,17 @@ impl Approach {
         identity: &Arc<Identity>,
         key: Option<TunnelKey>,
     ) -> Option<FirstTunnel> {
-        let (from, path) = self.relay?;
-        let id = match from {
-            SocketAddr::V4(_) => SocketId::V4,
-            SocketAddr::V6(_) => SocketId::V6,
-        };
-        let socket = self.paths.sockets().iter().find(|s| s.id == id)?;
-        let caller = Caller {
+        let (key, config) = (key?, self.pinned.as_ref()?);
+        let mut calls = Calls::expect(Caller {
             identity: Arc::clone(identity),
             peer,
-            from,
-            path,
-            key: key?,
-        };
-        let expected = tunnel::expect_call(socket.endpoint.clone(), self.pinned.as_ref()?, caller);
-        Some(FirstTunnel::Expected(expected))
+            relay: self.relay,
+            key,
+        });
+        for socket in self.paths.sockets() {
+            calls.answer_on(socket.id, socket.endpoint.clone(), config);
+        }
+        Some(FirstTunnel::Expected(calls))
     }
 
     /// The signals for the peer's engine that wait.

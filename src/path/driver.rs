@@ -335,6 +335,11 @@ impl Driver {
                 match event {
                     Event::AttemptBegan { .. } => self.allow_search(true),
                     Event::AttemptFailed { .. } => self.allow_search(false),
+                    Event::Heard { socket, remote } => {
+                        if let Some(socket) = self.sockets.get(&socket).cloned() {
+                            self.tell(PathEvent::Heard { socket, remote });
+                        }
+                    }
                     _ => {}
                 }
             }

@@ -109,6 +109,13 @@ pub enum PathEvent {
     },
     /// The relay knows the leg no longer; another introduction is needed.
     RelayGone,
+    /// The peer's checks come from there, which is not nominated yet: at the listener, and more than once.
+    Heard {
+        /// At this socket.
+        socket: PathSocket,
+        /// From there.
+        remote: SocketAddr,
+    },
     /// The peer can be dialled directly.
     Direct {
         /// From this socket.

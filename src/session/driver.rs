@@ -12,8 +12,9 @@ use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Event, QUEUE, SessionConfig, SessionEnd, SessionInput, SessionOutput, chart::Chart,
-    forwards::Forwards, status::StatusLine, streams::Streams, tunnels, tunnels::Tunnels,
+    Event, QUEUE, SessionConfig, SessionEnd, SessionInput, SessionOutput, calls::CallBook,
+    chart::Chart, forwards::Forwards, status::StatusLine, streams::Streams, tunnels,
+    tunnels::Tunnels,
 };
 use crate::{
     facts::HostFacts,
@@ -104,8 +105,8 @@ pub(super) struct Driver {
     told: Vec<PathEvent>,
     /// The first tunnel, begun before there was a session.
     begun: Option<FirstTunnel>,
-    /// Whether the listener is expected to call.
-    pub(super) expects_call: bool,
+    /// The listener's calls.
+    pub(super) calls: CallBook,
     /// Whether the traversal runs already and waits for its key alone.
     prepared: bool,
     pub(super) searching: bool,
@@ -185,7 +186,7 @@ impl Driver {
             changes: config.changes,
             told,
             begun: tunnel,
-            expects_call: false,
+            calls: CallBook::default(),
             prepared,
             searching: false,
             streams_active: false,
@@ -353,7 +354,7 @@ impl Driver {
                 self.on_relay(carrier);
                 let path = carrier.path();
                 if self.role == Role::Connector && !self.tunnels.serves(path) {
-                    if std::mem::take(&mut self.expects_call) {
+                    if std::mem::take(&mut self.calls.expects) {
                         self.await_call(socket, remote, path);
                     } else {
                         self.dial(socket, remote, path);
@@ -362,16 +363,15 @@ impl Driver {
             }
             PathEvent::Direct { socket, path } => {
                 self.status.on_direct(&path);
-                match self.role {
-                    Role::Connector => self.dial(socket, path.remote, PathKind::Direct),
-                    Role::Listener => self.accept_on(socket),
-                }
+                self.on_nominated(socket, path.remote);
             }
             PathEvent::Near { .. } => {}
+            PathEvent::Heard { socket, remote } => self.on_heard(&socket, remote),
             // A rendezvous that was restarted knows neither the leg nor the connection to it.
             PathEvent::RelayGone => self.tell(SessionOutput::Doubt),
             PathEvent::DirectLost(reason) => {
                 self.status.on_direct_lost(reason);
+                self.on_not_nominated();
                 self.tunnels.close_all(PathKind::Direct, close::REPLACED);
             }
             PathEvent::Signal(signal) => {
@@ -393,6 +393,7 @@ impl Driver {
             Event::DialFailed(path, error) => self.on_dial_failed(path, &error),
             Event::PathFailed(path) => self.on_path_failed(path),
             Event::Retire(epoch) => self.tunnels.close(epoch, close::REPLACED),
+            Event::Unused(epoch) => self.drop_call(epoch),
             Event::TunnelEnded(epoch, why) => {
                 if tunnels::is_goodbye(&why) {
                     self.over = Some(SessionEnd::PeerClosed);
@@ -425,11 +426,15 @@ impl Driver {
             #[cfg(unix)]
             Event::Sources(told) => self.on_told(told),
             Event::Inspected(stream, report) => self.on_inspected(stream, *report),
-            Event::NotCalled(socket, remote, path) => {
-                if !self.tunnels.serves(path) {
-                    self.dial(socket, remote, path);
+            Event::NotCalled(socket, remote, path) => self.on_not_called(socket, remote, path),
+            Event::Called(answered) => {
+                // As for those that are dialled.
+                while let Some(event) = self.paths.try_event() {
+                    self.handle_path(event);
                 }
+                self.on_called(answered);
             }
+            Event::NotCalling => self.on_not_calling(),
             Event::OpenToNetwork(address) => self.forwards.on_open_to_network(address),
             Event::StreamWaiting(stream, forward) => {
                 if let Some(target) = self.forwards.target(forward) {

@@ -5,6 +5,7 @@
 //! told what to do and tell what happened. Whatever else takes time (a handshake, reading a carrier's header,
 //! accepting a connection) runs in a task of its own and sends an `Event`.
 
+mod calls;
 mod chart;
 mod debuggers;
 mod describe;
@@ -66,7 +67,7 @@ use crate::{
     report::{Reporter, Untrusted},
     sources::SourcesOptions,
     traversal::Traversal,
-    tunnel::{ControlReader, Tunnel, TunnelConfig, TunnelError},
+    tunnel::{Answered, ControlReader, Tunnel, TunnelConfig, TunnelError},
 };
 
 /// How many events may wait for the session's task.
@@ -216,6 +217,9 @@ enum Event {
     StreamWaiting(StreamId, u16),
     OpenToNetwork(SocketAddr),
     NotCalled(PathSocket, SocketAddr, PathKind),
+    Called(Answered),
+    NotCalling,
+    Unused(u64),
     Inspected(StreamId, Box<inspect::Report>),
     #[cfg(unix)]
     Sources(crate::sources::Told),

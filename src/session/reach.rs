@@ -6,16 +6,12 @@ use p2pdbg_wire::tunnel::{PathKind, TunnelMessage};
 
 use super::{Event, driver::Driver, tunnels};
 use crate::{
-    path::{Carrier, FirstTunnel, PathCommand, PathSocket},
+    path::{Carrier, PathCommand, PathSocket},
     tunnel::{ControlReader, Tunnel, TunnelError},
 };
 
 /// The pause before a path is tried again on which no tunnel came up.
 const REDIAL: Duration = Duration::from_secs(1);
-
-/// How much later than it could itself the connector dials where the listener is to. Its handshake takes a little over
-/// two round trips by the relay, of which one has begun.
-const CALLED_WITHIN: Duration = Duration::from_millis(500);
 
 /// How long a tunnel stays up after a newer one on the same kind of path.
 const RETIRE: Duration = Duration::from_secs(5);
@@ -148,30 +144,6 @@ impl Driver {
                 Err(error) => Event::DialFailed(path, error),
             };
             let _ = events.send(event).await;
-        });
-    }
-
-    /// Goes on with the first tunnel. If nothing comes of it, the connector dials another.
-    pub(super) fn go_on_with(&mut self, begun: FirstTunnel) {
-        self.expects_call = matches!(begun, FirstTunnel::Expected(_));
-        let first = self.tunnels.go_on_with(begun);
-        let events = self.events.clone();
-        self.tasks.spawn(async move {
-            match first.await {
-                Ok((tunnel, control)) => {
-                    let _ = events.send(Event::TunnelUp(tunnel, control)).await;
-                }
-                Err(error) => tracing::info!(%error, "no first tunnel"),
-            }
-        });
-    }
-
-    /// Both legs of the relay are bound, so the listener's call is due. The connector dials by itself a little later.
-    pub(super) fn await_call(&mut self, socket: PathSocket, remote: SocketAddr, path: PathKind) {
-        let events = self.events.clone();
-        self.tasks.spawn(async move {
-            tokio::time::sleep(CALLED_WITHIN).await;
-            let _ = events.send(Event::NotCalled(socket, remote, path)).await;
         });
     }
 

@@ -25,9 +25,9 @@ use super::{
 };
 use crate::{
     pairing::TunnelKey,
-    path::{FirstTunnel, PathSocket},
+    path::PathSocket,
     stream::{BestTunnel, send_frame},
-    tunnel::{self, ControlReader, Tunnel, TunnelConfig, TunnelError},
+    tunnel::{self, Call, ControlReader, Tunnel, TunnelConfig, TunnelError},
 };
 
 /// Handshakes of one socket that may go on at once; more are refused.
@@ -203,24 +203,35 @@ impl Tunnels {
         }))
     }
 
-    /// Goes on with the first tunnel, which was begun before there was a session.
-    pub(super) fn go_on_with(&mut self, begun: FirstTunnel) -> Dialing {
-        match begun {
-            FirstTunnel::Expected(call) => {
-                // The one that it has been told of.
-                let epoch = lock(&self.epochs).draw();
-                debug_assert_eq!(epoch, tunnel::FIRST_EPOCH);
-                Box::pin(async move {
-                    let ended = |e: tokio::task::JoinError| TunnelError::Lost(e.to_string());
-                    call.await.map_err(ended)?
-                })
-            }
-            FirstTunnel::Called(endpoint, call) => {
-                let (key, epochs) = (self.key.clone(), Arc::clone(&self.epochs));
-                let admit = move |epoch| lock(&epochs).accept(epoch).is_ok();
-                Box::pin(async move { tunnel::complete(&endpoint, call, &key, admit).await })
-            }
-        }
+    /// Goes on with the call that was begun before there was a session.
+    pub(super) fn complete(&mut self, endpoint: Endpoint, call: Call) -> Dialing {
+        let (key, epochs) = (self.key.clone(), Arc::clone(&self.epochs));
+        let admit = move |epoch| lock(&epochs).accept(epoch).is_ok();
+        Box::pin(async move { tunnel::complete(&endpoint, call, &key, admit).await })
+    }
+
+    /// Calls the connector, as the listener.
+    pub(super) fn call(&mut self, endpoint: Endpoint, remote: SocketAddr) -> Dialing {
+        let call = tunnel::call(endpoint.clone(), self.config.clone(), remote);
+        self.complete(endpoint, call)
+    }
+
+    /// Numbers tunnels together with those that are called.
+    pub(super) fn share_epochs(&mut self, epochs: Arc<Mutex<Epochs>>) {
+        self.epochs = epochs;
+    }
+
+    /// Whether a direct tunnel to this address is up and answers.
+    pub(super) fn reaches(&self, remote: SocketAddr) -> bool {
+        let mut direct = self
+            .up
+            .iter()
+            .filter(|up| up.tunnel.path == PathKind::Direct);
+        direct.any(|up| {
+            let at = up.tunnel.connection.remote_address();
+            let at = SocketAddr::new(at.ip().to_canonical(), at.port());
+            at == remote && !up.pulse.is_suspect()
+        })
     }
 
     fn is_dialling(&self, path: PathKind) -> bool {

@@ -1,27 +1,40 @@
-//! The first tunnel of a session, which the listener dials while the two peers still authenticate each other.
+//! Tunnels that the listener dials: *calls*.
 //!
-//! The listener is the first of the two who knows the other, so it is the one who can use a connection as soon as its
-//! own part of the handshake is done. It *calls* the connector through the relay; the connector expects the call:
+//! The listener is the first of the two who knows the other, and the first who hears a check of theirs on a direct path;
+//! so it is the one who can use a connection as soon as its own part of the handshake is done. It calls the connector
+//! through the relay while the two still authenticate each other, and again on the direct path as soon as that is seen
+//! to pass, while it is being nominated:
 //!
 //! ```text
 //! listener                                      connector
-//!     call: TLS, pinned to the claim  ───────▶  expect_call: TLS, pinned to the claim
+//!     call: TLS, pinned to the claim  ───────▶  answer: TLS, pinned to the claim
 //!     has verified Confirm by now     ◀───────  hello with its proof, before the listener's certificate has come
 //!     complete: verifies, streams run ───────▶  verifies certificate and proof, streams run
 //! ```
 //!
-//! The connector's hello goes to whoever can dial through the relay, as its `Confirm` does through the rendezvous, and
-//! tells no more: it is a MAC under a key of the same exchange, over keying material of this connection alone. Nothing
-//! else is said to a listener whose certificate and proof have not been verified.
+//! The connector's hello goes to whoever can dial, as its `Confirm` goes to whoever the rendezvous passes it to, and tells
+//! no more: it is a MAC under a key of the same exchange, over keying material of this connection alone. Nothing else is
+//! said to a listener whose certificate and proof have not been verified.
 //!
-//! All tunnels after the first are dialled by the connector (`handshake`).
+//! Where no call comes the connector dials (`handshake`).
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use p2pdbg_identity::{Identity, tls};
+use p2pdbg_ledger::Epochs;
+use p2pdbg_punch::SocketId;
 use p2pdbg_wire::{fingerprint::Fingerprint, tunnel::PathKind};
 use quinn::{Connection, Endpoint, Incoming, ServerConfig, crypto::rustls::QuicServerConfig};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -31,23 +44,17 @@ use super::{
 };
 use crate::pairing::TunnelKey;
 
-/// The epoch of the tunnel that is called.
-pub const FIRST_EPOCH: u64 = 1;
-
-/// Calls that are answered at the same time; more are refused.
+/// Calls that are answered at the same time on one socket; more are refused.
 const CALLS: usize = 4;
 
 /// From so many on, a caller must show that it receives at its address before it begins another.
 const UNVALIDATED: usize = 2;
 
-/// For how long a call is expected. Whoever expects it dials by itself long before.
-const EXPECTED: Duration = Duration::from_secs(10);
+/// Tunnels that may wait for the session.
+const WAITING: usize = 8;
 
 /// A handshake that the listener has begun before it knows whether the connection may be used.
 pub type Call = AbortOnDropHandle<Result<Connection, TunnelError>>;
-
-/// A tunnel that the connector expects to be called for.
-pub type ExpectedCall = AbortOnDropHandle<Result<(Tunnel, ControlReader), TunnelError>>;
 
 /// Begins to dial, as the listener. Nothing is said but what TLS says.
 pub fn call(endpoint: Endpoint, config: TunnelConfig, remote: SocketAddr) -> Call {
@@ -79,22 +86,80 @@ pub struct Caller {
     pub identity: Arc<Identity>,
     /// The certificate that the caller must show.
     pub peer: Fingerprint,
-    /// Where the call comes from: the relay.
-    pub from: SocketAddr,
-    /// How it comes.
-    pub path: PathKind,
+    /// The relay, if it may be used, and how what comes from there is named.
+    pub relay: Option<(SocketAddr, PathKind)>,
     /// The key that both ends prove.
     pub key: TunnelKey,
 }
 
-/// Answers calls on a socket until one of them is a tunnel, as the connector.
-pub fn expect_call(endpoint: Endpoint, config: &TunnelConfig, caller: Caller) -> ExpectedCall {
-    let door = Door::open(endpoint, config);
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        tokio::time::timeout(EXPECTED, door.wait(Arc::new(caller)))
-            .await
-            .unwrap_or_else(|_| Err(TunnelError::Lost("nobody called".into())))
-    }))
+/// A call that has become a tunnel.
+#[derive(Debug)]
+pub struct Answered {
+    /// The socket on which it came.
+    pub socket: SocketId,
+    /// Where it came from.
+    pub remote: SocketAddr,
+    /// The tunnel.
+    pub tunnel: Tunnel,
+    /// What the listener says on it.
+    pub control: ControlReader,
+}
+
+/// Answers calls, as the connector, as long as it lives.
+pub struct Calls {
+    answered: mpsc::Receiver<Answered>,
+    tell: mpsc::Sender<Answered>,
+    desk: Arc<Desk>,
+    doors: Vec<AbortOnDropHandle<()>>,
+}
+
+/// What all answers share.
+struct Desk {
+    caller: Caller,
+    epochs: Arc<Mutex<Epochs>>,
+    /// Whether calls may come from anywhere but the relay.
+    direct: AtomicBool,
+}
+
+impl Calls {
+    /// Answers nobody yet.
+    pub fn expect(caller: Caller) -> Self {
+        let (tell, answered) = mpsc::channel(WAITING);
+        let desk = Arc::new(Desk {
+            caller,
+            epochs: Arc::default(),
+            direct: AtomicBool::new(false),
+        });
+        Self {
+            answered,
+            tell,
+            desk,
+            doors: Vec::new(),
+        }
+    }
+
+    /// Answers what comes on this socket.
+    pub fn answer_on(&mut self, socket: SocketId, endpoint: Endpoint, config: &TunnelConfig) {
+        let door = Door::open(endpoint, config);
+        let serving = door.serve(socket, Arc::clone(&self.desk), self.tell.clone());
+        let serving = tokio::spawn(serving);
+        self.doors.push(AbortOnDropHandle::new(serving));
+    }
+
+    /// Answers on direct paths too: the peers have authenticated each other.
+    pub fn answer_direct(&self) {
+        self.desk.direct.store(true, Ordering::Relaxed);
+    }
+
+    /// The epochs of the session's tunnels, of which each answer draws one.
+    pub fn epochs(&self) -> Arc<Mutex<Epochs>> {
+        Arc::clone(&self.desk.epochs)
+    }
+
+    /// The next tunnel.
+    pub async fn next(&mut self) -> Option<Answered> {
+        self.answered.recv().await
+    }
 }
 
 /// Lets connections in as long as it lives.
@@ -106,29 +171,36 @@ impl Door {
         Self(endpoint)
     }
 
-    async fn wait(self, caller: Arc<Caller>) -> Result<(Tunnel, ControlReader), TunnelError> {
+    async fn serve(self, socket: SocketId, desk: Arc<Desk>, tell: mpsc::Sender<Answered>) {
         let mut calls = JoinSet::new();
         loop {
             tokio::select! {
                 incoming = self.0.accept() => {
                     let Some(incoming) = incoming else {
-                        return Err(TunnelError::Lost("the socket is closed".into()));
+                        return;
                     };
                     let from = incoming.remote_address();
                     let from = SocketAddr::new(from.ip().to_canonical(), from.port());
-                    if from != caller.from || calls.len() >= CALLS {
+                    let Some(path) = desk.path_of(from).filter(|_| calls.len() < CALLS) else {
                         incoming.refuse();
-                    } else if calls.len() >= UNVALIDATED && incoming.may_retry() {
+                        continue;
+                    };
+                    if calls.len() >= UNVALIDATED && incoming.may_retry() {
                         let _ = incoming.retry();
-                    } else {
-                        calls.spawn(answer(self.0.clone(), incoming, Arc::clone(&caller)));
+                        continue;
                     }
+                    let (endpoint, desk, tell) = (self.0.clone(), Arc::clone(&desk), tell.clone());
+                    calls.spawn(async move {
+                        match answer(endpoint, incoming, path, &desk).await {
+                            Ok((tunnel, control)) => {
+                                let answered = Answered { socket, remote: from, tunnel, control };
+                                let _ = tell.send(answered).await;
+                            }
+                            Err(error) => tracing::debug!(%error, "refused a call"),
+                        }
+                    });
                 }
-                Some(call) = calls.join_next() => match call {
-                    Ok(Ok(tunnel)) => return Ok(tunnel),
-                    Ok(Err(error)) => tracing::debug!(%error, "refused a call"),
-                    Err(_) => {}
-                },
+                Some(_) = calls.join_next() => {}
             }
         }
     }
@@ -140,13 +212,27 @@ impl Drop for Door {
     }
 }
 
+impl Desk {
+    /// How what comes from there is named, if it may come.
+    fn path_of(&self, from: SocketAddr) -> Option<PathKind> {
+        match self.caller.relay {
+            Some((relay, path)) if relay == from => Some(path),
+            _ => self
+                .direct
+                .load(Ordering::Relaxed)
+                .then_some(PathKind::Direct),
+        }
+    }
+}
+
 async fn answer(
     endpoint: Endpoint,
     incoming: Incoming,
-    caller: Arc<Caller>,
+    path: PathKind,
+    desk: &Desk,
 ) -> Result<(Tunnel, ControlReader), TunnelError> {
     let (tell, mut exported) = watch::channel(None);
-    let config = early_server(&caller, move |bytes| {
+    let config = early_server(&desk.caller, move |bytes| {
         tell.send_replace(Some(bytes));
     })
     .map_err(|e| TunnelError::lost(&e))?;
@@ -164,18 +250,15 @@ async fn answer(
         let Some(early) = early else {
             return Err(judge(connection.closed().await));
         };
-        lead(
-            connection,
-            &endpoint,
-            caller.path,
-            FIRST_EPOCH,
-            &caller.key,
-            &early,
-            handshake,
-        )
-        .await
+        let epoch = draw(&desk.epochs);
+        let key = &desk.caller.key;
+        lead(connection, &endpoint, path, epoch, key, &early, handshake).await
     })
     .await
+}
+
+fn draw(epochs: &Mutex<Epochs>) -> u64 {
+    epochs.lock().unwrap_or_else(PoisonError::into_inner).draw()
 }
 
 /// For one connection, since what it exports is told to one answer.

@@ -16,7 +16,7 @@ use p2pdbg_wire::tunnel::{PathKind, TunnelMessage, close};
 use quinn::{Connection, VarInt};
 use tokio::sync::mpsc;
 
-pub use call::{Call, Caller, ExpectedCall, FIRST_EPOCH, call, complete, expect_call};
+pub use call::{Answered, Call, Caller, Calls, call, complete};
 pub use config::TunnelConfig;
 pub use control::{ControlReader, read_messages};
 pub use handshake::{TunnelError, accept, dial};

@@ -308,6 +308,13 @@ pub enum Event {
         /// Sockets that this end opens for it.
         sockets: usize,
     },
+    /// The controlled side hears an authenticated check on a pair while there is no path: that way at least it passes.
+    Heard {
+        /// This end's socket.
+        socket: SocketId,
+        /// The peer's address.
+        remote: SocketAddr,
+    },
     /// A pair answered a check.
     PairValid {
         /// This end's socket.

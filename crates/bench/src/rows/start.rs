@@ -19,6 +19,9 @@ use crate::{
     traffic,
 };
 
+/// The floor of a second connection.
+const RAW: &str = "raw TCP: a message on a connection that stands, as far";
+
 pub(super) fn run(context: &mut Context) -> Result<Row> {
     let how = "both peers behind port-restricted NATs, paired by code; the IDE's connection waits with its first byte. \
                The rendezvous is as far from each peer as they are from each other, or half as far (on the way between \
@@ -40,6 +43,11 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
         let public = if between { Duration::ZERO } else { delay };
         let site = Site::behind_nats(&context.tools, delay, public)?;
         let (_rendezvous, url) = site.rendezvous()?;
+        // As far from the IDE's host as the debuggee's, over links of the same kind: what a round trip takes in this lab.
+        let echo = match between {
+            true => None,
+            false => Some(traffic::serve(&site.public, None)?),
+        };
         let place = match (rtt, between) {
             (0, _) => "peer RTT 0 ms".to_owned(),
             (_, false) => format!("peer RTT {rtt} ms, rendezvous as far"),
@@ -51,9 +59,21 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
             row.add(STARTED, &place, AND_BACK, times.back);
             row.add(STARTED, &place, DIRECT_PATH, times.direct);
             row.add(SECOND, &place, "of the same session", times.second);
+            if let Some(port) = echo {
+                row.add(SECOND, &place, RAW, round_trip(&site, port)?);
+            }
         }
     }
     Ok(row)
+}
+
+/// Milliseconds that one message takes there and back over raw TCP, on a connection that stands.
+fn round_trip(site: &Site, port: u16) -> Result<f64> {
+    let mut standing = site.connect(site.public.ip(), port)?;
+    traffic::ping(&mut standing, 200, 3)?;
+    let began = Instant::now();
+    traffic::ping(&mut standing, 200, 1)?;
+    Ok(began.elapsed().as_secs_f64() * 1e3)
 }
 
 struct Times {

@@ -122,6 +122,10 @@ impl Engine {
         if !self.checks.add_unannounced(key, technique) {
             return;
         }
+        if !self.is_controlling() && self.direct.is_none() {
+            let (socket, remote) = key;
+            self.event(Event::Heard { socket, remote });
+        }
         if let (Some(nominated), false) = (nomination, self.is_controlling())
             && let Some(pair) = self.checks.get_mut(key)
             && pair
