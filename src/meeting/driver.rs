@@ -303,7 +303,8 @@ impl Driver {
             } => self.on_peer_left(session, on_purpose).await,
             FromRendezvous::Refused { refusal } => self.on_refused(refusal).await,
             FromRendezvous::Stopping => tracing::info!("the rendezvous is stopping"),
-            FromRendezvous::Welcome { .. } | FromRendezvous::Pong => {}
+            FromRendezvous::Pong => self.on_pong().await,
+            FromRendezvous::Welcome { .. } => {}
         }
     }
 

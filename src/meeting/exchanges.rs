@@ -21,6 +21,9 @@ use crate::{
     same_host::host_tag,
 };
 
+/// Messages of an arriving peer that wait until it is known to be here.
+const SAID_SINCE: usize = 16;
+
 /// Exchanges that may be under way at once, besides one for each known peer; whoever comes then is told that the
 /// listener is busy.
 const EXCHANGES: usize = 4;
@@ -56,6 +59,10 @@ pub(super) struct Arriving {
     pub(super) code: Option<Code>,
     /// Which session this side said that there is with this peer.
     pub(super) said: Option<SessionTag>,
+    /// What it says of itself, until it is known that it has not left.
+    pub(super) info: Option<PeerInfo>,
+    /// What it has said since.
+    pub(super) said_since: Vec<PeerMessage>,
     pub(super) peer_bound: bool,
     pub(super) began: Instant,
 }
@@ -165,7 +172,18 @@ impl Driver {
             return;
         }
         if let Some(arriving) = self.arriving.get_mut(&session) {
-            if let Some(PeerMessage::Introduce(info)) = arriving.channel.open(payload) {
+            let message = arriving.channel.open(payload);
+            if arriving.info.is_some() {
+                let room = arriving.said_since.len() < SAID_SINCE;
+                arriving.said_since.extend(message.filter(|_| room));
+            } else if let Some(PeerMessage::Introduce(info)) = message {
+                if arriving.code.is_some() && self.config.role == Role::Listener {
+                    // It may have said all this long ago, to a listener that was asleep, and have left. The answer comes
+                    // behind whatever the rendezvous has had to say until then.
+                    arriving.info = Some(info);
+                    self.link.send(ToRendezvous::Ping);
+                    return;
+                }
                 self.on_arrived(session, info).await;
             }
             return;
@@ -280,6 +298,8 @@ impl Driver {
             remains,
             introduction: pending.introduction,
             approach: pending.approach,
+            info: None,
+            said_since: Vec::new(),
             peer_bound: pending.peer_bound,
             began: Instant::now(),
             code: self.own_code().filter(|_| by_code).cloned(),
@@ -288,7 +308,16 @@ impl Driver {
         self.arriving.insert(session, arriving);
     }
 
-    /// The peer has said who it is: a session can begin.
+    /// The rendezvous has answered: those who have not left by then are here.
+    pub(super) async fn on_pong(&mut self) {
+        let here = self.arriving.iter_mut();
+        let here = here.filter_map(|(session, a)| Some((*session, a.info.take()?)));
+        for (session, info) in here.collect::<Vec<_>>() {
+            self.on_arrived(session, info).await;
+        }
+    }
+
+    /// The peer has said who it is, and is here: a session can begin.
     pub(super) async fn on_arrived(&mut self, session: SessionId, mut info: PeerInfo) {
         let Some(arriving) = self.arriving.remove(&session) else {
             return;
@@ -341,6 +370,9 @@ impl Driver {
             approach: arriving.approach,
         };
         self.tell(MeetingEvent::Met(Box::new(met))).await;
+        for message in arriving.said_since {
+            self.tell(MeetingEvent::Message(channel, message)).await;
+        }
     }
 
     pub(super) fn point_of(&self, introduction: &Introduction) -> Option<MeetingPoint> {

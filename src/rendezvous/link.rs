@@ -404,9 +404,6 @@ async fn listen(
             Err(error) => return error,
         };
         heard.send_replace(Instant::now());
-        if message == FromRendezvous::Pong {
-            continue;
-        }
         if report.send(LinkEvent::Message(message)).await.is_err() {
             return LinkError::Lost("nobody listens to it".into());
         }
