@@ -246,7 +246,7 @@ mod tests {
         session.peer = Some(peer.to_owned());
         session.ended = !running;
         // Each of a run of its own.
-        session.began = directory.len() as u64;
+        session.began = directory.bytes().map(u64::from).sum();
         session
     }
 

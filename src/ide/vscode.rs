@@ -63,14 +63,14 @@ pub(super) fn plan(
     }
     let compounds = compounds(facts);
     let launch = Place::Key("configurations", "0.2.0");
-    let tasks = Place::Key("tasks", "2.0.0");
     let all = Place::Key("compounds", "0.2.0");
-    let files: [(&str, &[(Place, &[Entry])]); 2] = [
+    let tasks = Place::Key("tasks", "2.0.0");
+    let files = [
         (
             ".vscode/launch.json",
-            &[(launch, &entries), (all, &compounds)],
+            vec![(launch, entries), (all, compounds)],
         ),
-        (".vscode/tasks.json", &[(tasks, &[task(facts)])]),
+        (".vscode/tasks.json", vec![(tasks, vec![task(facts)])]),
     ];
     for (path, lists) in files {
         let path = Path::new(path);
