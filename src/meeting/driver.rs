@@ -133,7 +133,7 @@ impl Driver {
                     None => break,
                 },
                 _ = changes.changed() => self.look_again(),
-                (session, event) = Self::approach_event(&mut self.exchanges) => {
+                (session, event) = Self::approach_event(&mut self.exchanges, &mut self.arriving) => {
                     self.on_approach(session, event);
                 }
                 () = sleep_until(deadline) => self.on_timeout().await,

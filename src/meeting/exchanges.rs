@@ -217,10 +217,13 @@ impl Driver {
     /// Hears what the approaches tell: to which session it belongs.
     pub(super) async fn approach_event(
         exchanges: &mut HashMap<SessionId, Pending>,
+        arriving: &mut HashMap<SessionId, Arriving>,
     ) -> (SessionId, PathEvent) {
         std::future::poll_fn(|cx| {
-            for (session, pending) in exchanges.iter_mut() {
-                if let Some(approach) = &mut pending.approach
+            let pending = exchanges.iter_mut().map(|(id, p)| (id, &mut p.approach));
+            let arriving = arriving.iter_mut().map(|(id, a)| (id, &mut a.approach));
+            for (session, approach) in pending.chain(arriving) {
+                if let Some(approach) = approach
                     && let Poll::Ready(event) = approach.poll_event(cx)
                 {
                     return Poll::Ready((*session, event));
@@ -232,11 +235,27 @@ impl Driver {
     }
 
     pub(super) fn on_approach(&mut self, session: SessionId, event: PathEvent) {
-        let pending = self.exchanges.get_mut(&session);
-        if let Some(approach) = pending.and_then(|pending| pending.approach.as_mut()) {
+        let pending = self.exchanges.get_mut(&session).map(|p| &mut p.approach);
+        let arriving = self.arriving.get_mut(&session).map(|a| &mut a.approach);
+        if let Some(Some(approach)) = pending.or(arriving) {
             approach.keep(event);
         }
         self.say_early(session);
+        self.say_candidates(session);
+    }
+
+    /// Says under seal, to a peer that has confirmed, where this side may be reached, before there is a session.
+    fn say_candidates(&mut self, session: SessionId) {
+        if let Some(arriving) = self.arriving.get_mut(&session)
+            && let Some(approach) = &mut arriving.approach
+        {
+            for signal in approach.take_signals() {
+                let sealed = arriving.channel.seal(&PeerMessage::Punch(signal));
+                if let Some((session, payload)) = sealed {
+                    self.link.send(ToRendezvous::Signal { session, payload });
+                }
+            }
+        }
     }
 
     /// Says under seal, at the connector, what needs not wait for the listener's confirmation.
@@ -306,6 +325,7 @@ impl Driver {
             said,
         };
         self.arriving.insert(session, arriving);
+        self.say_candidates(session);
     }
 
     /// The rendezvous has answered: those who have not left by then are here.
