@@ -10,6 +10,9 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{Bind, BindScope, Direction, Forward};
 use crate::failure::{ErrorCode, Failure};
 
+/// How many ports are tried for one that is free.
+const TRIES: usize = 1000;
+
 /// An open port: one listening socket, or one for each address family.
 #[derive(Debug)]
 pub struct OpenPort {
@@ -45,6 +48,21 @@ impl OpenPort {
             None => {}
         }
         Ok(port)
+    }
+
+    /// Opens the next port above that of `bind` that is free, of those that `may` be.
+    ///
+    /// # Errors
+    /// `AddrInUse` if none of the next thousand is free, or whatever else the operating system says.
+    pub fn open_above(bind: Bind, may: impl Fn(u16) -> bool) -> io::Result<Self> {
+        let above = (bind.port..=u16::MAX).skip(1).take(TRIES);
+        for port in above.filter(|port| may(*port)) {
+            match Self::open(Bind { port, ..bind }) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                result => return result,
+            }
+        }
+        Err(io::ErrorKind::AddrInUse.into())
     }
 
     /// The address of the port, the IPv4 one if there are two.

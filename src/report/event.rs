@@ -260,6 +260,8 @@ pub enum WarningCode {
     TargetNotAllowed,
     /// A forward could not be set up at one of the ends.
     ForwardFailed,
+    /// Another process of this host has the port, so the next one that is free is open in its place.
+    PortMoved,
     /// A forwarded port is reached over one address family only.
     OneFamily,
     /// The rendezvous is lost; what is connected goes on.

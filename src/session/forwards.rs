@@ -37,6 +37,7 @@ const MOST_ADDED: usize = 32;
 pub(super) struct Forwards {
     role: Role,
     same_host: bool,
+    further: bool,
     allow: AllowList,
     reporter: Reporter,
     events: mpsc::Sender<Event>,
@@ -74,6 +75,7 @@ impl Forwards {
         Self {
             role: config.role,
             same_host: config.same_host,
+            further: config.further,
             allow: config.allow.clone(),
             reporter: config.reporter.clone(),
             events,
@@ -240,7 +242,12 @@ impl Forwards {
         let warning = match state {
             ForwardState::Up { listen } => {
                 if !opens {
-                    self.report_forward(forward, listen.parse().ok());
+                    let listen: Option<HostPort> = listen.parse().ok();
+                    if let Some(listen) = &listen {
+                        // It may be another port than was asked for.
+                        entry.forward.bind.port = listen.port;
+                    }
+                    self.report_forward(forward, listen);
                 }
                 return;
             }
@@ -436,7 +443,31 @@ impl Forwards {
         let entry = &mut self.table[usize::from(forward)];
         let port = match entry.port.take() {
             Some(port) => port,
-            None => Arc::new(OpenPort::open(entry.forward.bind)?),
+            None => {
+                let bind = entry.forward.bind;
+                let opened = match OpenPort::open(bind) {
+                    // The next one is as good for a program that asks where to go.
+                    Err(error)
+                        if error.kind() == std::io::ErrorKind::AddrInUse
+                            && self.further
+                            && self.role == Role::Connector =>
+                    {
+                        OpenPort::open_above(bind, |_| true).inspect(|port| {
+                            let message = format!(
+                                "port {} is in use here, so {} is open in its place",
+                                bind.port,
+                                port.address().port()
+                            );
+                            let warning = Warning::new(WarningCode::PortMoved, message).hint(
+                                "let the debuggee connect there, as DEBUGGER_PORT tells a COMMAND",
+                            );
+                            self.reporter.emit(Report::Warning(warning));
+                        })
+                    }
+                    opened => opened,
+                };
+                Arc::new(opened?)
+            }
         };
         let address = port.address();
         if let Some(error) = port.missing_family() {

@@ -85,6 +85,8 @@ pub struct SessionConfig {
     pub keys: SessionKeys,
     /// Whether the peer is on this host, where one port cannot be opened twice.
     pub same_host: bool,
+    /// Whether another process of this host does the same, so that a port may be open for that one.
+    pub further: bool,
     /// The forwards; a connector learns them from the listener.
     pub forwards: Vec<Forward>,
     /// The listener's ports that are open already, in the order of the forwards.

@@ -288,37 +288,106 @@ fn each_line_for_people_says_which_peer_it_is_of() {
 #[test]
 fn each_stream_of_a_forward_to_the_ide_says_which_peer_it_is_from() {
     let setting = Setting::loopback();
-    let (ide, web) = (setting.port(), setting.port());
+    let (ide, asked) = (setting.port(), setting.ports(2));
     let ide_listens = setting.ide.listen(ide);
-    let forward = format!("{web}:localhost:{ide}");
+    let forward = format!("{asked}:localhost:{ide}");
     let listener = setting
         .listener()
         .args(["--name", "laptop", "--peers", "2", "-R", &forward])
         .start();
-    let first = setting
-        .connector_with(&listener.code())
-        .args(["--name", "web"])
-        .start();
-    first.forward(web);
-    let second = setting
-        .connector_with(&listener.code())
-        .args(["--name", "db"])
-        .start();
-    // Both debuggees are on one host here, where one port cannot be open twice.
-    second.warning(WarningCode::ForwardFailed);
-    let dialled = setting.debuggee.connect(web);
-    let accepted = accept(&ide_listens);
-    say(&dialled, &accepted, "it is me");
-    listener.event_of("web", "stream", |event| match event {
+    let home = Home::new();
+    let come = |name: &str, port: u16| {
+        let peer = setting
+            .connector_with(&listener.code())
+            .called(name)
+            .home(home.clone())
+            .args(["--name", "web"])
+            .start();
+        peer.forward(port);
+        assert_eq!(port_of(&listener, name), port);
+        peer
+    };
+    let _first = come("web", asked);
+    // On the same host, where the port is open for the first.
+    let second = come("web-2", asked + 1);
+    second.warning(WarningCode::PortMoved);
+    let dialled = [asked, asked + 1].map(|port| setting.debuggee.connect(port));
+    for (debuggee, name) in dialled.iter().zip(["web", "web-2"]) {
+        let accepted = accept(&ide_listens);
+        say(debuggee, &accepted, "it is me");
+        listener.event_of(name, "stream", |event| match event {
+            Event::Stream { .. } => Some(()),
+            _ => None,
+        });
+    }
+    for (session, n) in status(&listener.home()).sessions.iter().zip(0..) {
+        let forward = &session.forwards[0];
+        assert_eq!(forward.direction, Direction::ToIde);
+        assert_eq!(forward.listen.as_ref().unwrap().port, asked + n);
+        assert_eq!(session.streams.len(), 1);
+    }
+}
+
+#[test]
+fn a_wrong_word_burns_the_code_and_touches_no_session() {
+    let two = Two::new();
+    let target = two.setting.debuggee.listen(two.target);
+    let mut listener = two.listen(&["--peers", "2"]);
+    let _web = two.come(&listener, "web");
+    let (opened, dialled) = connect(&two.setting, port_of(&listener, "web"), &target);
+    let code = listener.code();
+    let wrong: Code = loop {
+        let words = p2pdbg_wire::code::Words::random();
+        if words != code.words {
+            break Code {
+                nameplate: code.nameplate,
+                words,
+            };
+        }
+    };
+    let mut guesser = two.setting.connector_with(&wrong).start();
+    guesser.fails(ErrorCode::CodeRefused);
+    listener.warning(WarningCode::CodeBurned);
+    let mut late = two.setting.connector_with(&code).start();
+    late.fails(ErrorCode::CodeExpired);
+    say(&opened, &dialled, "undisturbed");
+    let _db = two.come(&listener, "db");
+    port_of(&listener, "db");
+    say(&dialled, &opened, "still");
+    listener.stop();
+}
+
+#[test]
+fn a_pipe_takes_the_session_of_the_peer_that_is_named() {
+    let two = Two::new();
+    let target = two.setting.debuggee.listen(two.target);
+    let listener = two.listen(&["--peers", "2"]);
+    let _peers = [two.come(&listener, "web"), two.come(&listener, "db")];
+    port_of(&listener, "db");
+    let to = format!("localhost:{}", two.target);
+    let pipe = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_p2pdbg"));
+        listener.home().settle(&mut command);
+        command.arg("pipe").args(arguments).arg(&to);
+        command.stdin(std::process::Stdio::piped());
+        command.stderr(std::process::Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let output = pipe(&[]).wait_with_output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(
+        text.contains("web, db") && text.contains("--peer"),
+        "{text}"
+    );
+    let mut piped = pipe(&["--peer", "db"]);
+    let _dialled = accept(&target);
+    listener.event_of("db", "stream", |event| match event {
         Event::Stream { .. } => Some(()),
         _ => None,
     });
-    let forwards = status(&listener.home()).sessions;
-    assert_eq!(forwards[0].forwards[0].direction, Direction::ToIde);
-    assert_eq!(
-        (forwards[0].streams.len(), forwards[1].streams.len()),
-        (1, 0)
-    );
+    piped.kill().unwrap();
+    piped.wait().unwrap();
 }
 
 #[test]

@@ -225,6 +225,7 @@ impl Host {
             peer: fingerprint,
             keys,
             same_host: info.host == host_tag(),
+            further: self.process.get() > 1,
             forwards,
             ports,
             absent: self.absent,

@@ -17,9 +17,6 @@ use crate::{
     session::refuses,
 };
 
-/// How many ports are tried for one that is free.
-const TRIES: usize = 1000;
-
 /// One place.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -287,24 +284,22 @@ impl Places {
     fn open_next(&self, forward: &mut Forward) -> Result<Option<OpenPort>, Failure> {
         let spoken_for: HashSet<u16> = self.spoken_for().collect();
         let asked = forward.bind.port;
-        let candidates: Box<dyn Iterator<Item = u16>> = match asked {
-            0 => Box::new(std::iter::once(0)),
-            _ => Box::new((asked..=u16::MAX).skip(1).take(TRIES)),
+        let opened = match asked {
+            0 => OpenPort::open(forward.bind),
+            _ => OpenPort::open_above(forward.bind, |port| !spoken_for.contains(&port)),
         };
-        for port in candidates.filter(|port| !spoken_for.contains(port)) {
-            forward.bind.port = port;
-            match OpenPort::open(forward.bind) {
-                Ok(port) => {
-                    forward.bind.port = port.address().port();
-                    return Ok(Some(port));
-                }
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-                Err(error) => return Err(port_failure(forward, &error)),
+        match opened {
+            Ok(port) => {
+                forward.bind.port = port.address().port();
+                Ok(Some(port))
             }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let message = format!("no port above {asked} is free for a further peer");
+                Err(Failure::new(ErrorCode::PortInUse, message)
+                    .hint("forward another port, or give each peer its own by --map NAME=PORT"))
+            }
+            Err(error) => Err(port_failure(forward, &error)),
         }
-        let message = format!("no port above {asked} is free for a further peer");
-        Err(Failure::new(ErrorCode::PortInUse, message)
-            .hint("forward another port, or give each peer its own by --map NAME=PORT"))
     }
 
     /// The ports that have or will have an owner.
