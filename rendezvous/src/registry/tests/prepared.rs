@@ -8,8 +8,11 @@ fn prepare(bench: &mut Bench, id: ConnId, place: &Place, payload: &[u8]) -> Vec<
     bench.say(id, ToRendezvous::Prepare { place, payload })
 }
 
-/// What those who are introduced are told of what was prepared: their own and what follows, by role.
-fn told(effects: &[Effect]) -> [(Option<&[u8]>, Option<&[u8]>); 2] {
+/// What somebody has prepared and what the other has, as far as it is told.
+type Told<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+/// What those who are introduced are told of what was prepared, the listener first.
+fn told(effects: &[Effect]) -> [Told<'_>; 2] {
     [LISTENER, CONNECTOR].map(|id| {
         let (mut own, mut other) = (None, None);
         for effect in effects {
