@@ -69,6 +69,8 @@ pub(crate) fn server_config(
         .send_window(64 * 1024)
         // Messages are short: larger packets would gain nothing, and looking for them costs wake-ups.
         .mtu_discovery_config(None)
+        // With it each connection would keep a buffer for ten packets, of which it needs one.
+        .enable_segmentation_offload(false)
         .max_idle_timeout(limits.idle.try_into().ok());
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     config

@@ -9,8 +9,9 @@ use std::{
 use p2pdbg_identity::tls;
 use p2pdbg_wire::url::RendezvousUrl;
 use quinn::{
-    ClientConfig, Connection as QuicConnection, ConnectionError, Endpoint, EndpointConfig,
-    IdleTimeout, TokioRuntime, TransportConfig, VarInt, crypto::rustls::QuicClientConfig,
+    AckFrequencyConfig, ClientConfig, Connection as QuicConnection, ConnectionError, Endpoint,
+    EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt,
+    crypto::rustls::QuicClientConfig,
 };
 
 use super::{LinkError, connection::Carrier, dial::HANDSHAKE};
@@ -19,8 +20,8 @@ use crate::{net::nat64::Nat64, report::Untrusted};
 /// Before the first measurement: repeats a lost first packet after 0.3 s rather than after 1 s.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
-/// Half of the shortest mapping lifetime that is at all common, so the mapping at a NAT stays open.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Few NATs forget within this, and what listeners that wait cost the rendezvous is this and little else.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// A rendezvous that is silent for this long is lost.
 const SILENCE: Duration = Duration::from_secs(25);
@@ -34,8 +35,12 @@ const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
 /// If the system's roots cannot be read and the URL pins no certificate.
 pub(super) fn client_config(url: &RendezvousUrl) -> anyhow::Result<ClientConfig> {
     let tls = tls::control_client(url.fingerprint)?;
+    // What is asked is answered at once: an acknowledgement that waits for others costs the rendezvous a timer.
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(0));
     let mut transport = TransportConfig::default();
     transport
+        .ack_frequency_config(Some(acks))
         .initial_rtt(INITIAL_RTT)
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(IdleTimeout::try_from(SILENCE)?))

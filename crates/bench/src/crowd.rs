@@ -18,8 +18,9 @@ use p2pdbg_wire::{
     url::RendezvousUrl,
 };
 use quinn::{
-    ClientConfig, Connection, Endpoint, EndpointConfig, RecvStream, SendStream, TokioRuntime,
-    TransportConfig, crypto::rustls::QuicClientConfig,
+    AckFrequencyConfig, ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout,
+    RecvStream, SendStream, TokioRuntime, TransportConfig, VarInt,
+    crypto::rustls::QuicClientConfig,
 };
 use tokio::task::JoinSet;
 
@@ -29,8 +30,11 @@ const AT_ONCE: usize = 32;
 /// Sockets that the crowd shares.
 const SOCKETS: usize = 64;
 
-/// How often peers keep their connection alive.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How often peers keep their connection alive: as p2pdbg does.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// After how long a silence they give it up.
+const SILENCE: Duration = Duration::from_secs(25);
 
 /// Serves until it is killed. Says its URL, and then often what it has relayed.
 pub(crate) fn serve(bind: SocketAddr, state: PathBuf) -> Result<()> {
@@ -143,8 +147,13 @@ impl Strangers {
     /// To the rendezvous of this URL, whose host has to be an address.
     pub(crate) fn new(url: &RendezvousUrl) -> Result<Self> {
         let address = SocketAddr::new(url.host.parse()?, url.port);
+        let mut acks = AckFrequencyConfig::default();
+        acks.ack_eliciting_threshold(VarInt::from_u32(0));
         let mut transport = TransportConfig::default();
-        transport.keep_alive_interval(Some(KEEP_ALIVE));
+        transport
+            .ack_frequency_config(Some(acks))
+            .keep_alive_interval(Some(KEEP_ALIVE))
+            .max_idle_timeout(Some(IdleTimeout::try_from(SILENCE)?));
         let tls = tls::control_client(url.fingerprint)?;
         let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
         config.transport_config(Arc::new(transport));
