@@ -1,4 +1,4 @@
-//! What the relay's table costs: where a datagram goes, with few sessions and with many.
+//! What the relay's table costs: where a datagram goes, with few sessions and with many, and the binding of a leg.
 
 use std::hint::black_box;
 
@@ -24,5 +24,12 @@ fn forward(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, forward);
+fn bind(criterion: &mut Criterion) {
+    let mut table = FilledTable::with_sessions(1_000);
+    criterion.bench_function("a leg is bound", |bencher| {
+        bencher.iter(|| assert!(table.binds()));
+    });
+}
+
+criterion_group!(benches, forward, bind);
 criterion_main!(benches);

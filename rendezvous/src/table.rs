@@ -18,6 +18,8 @@ use crate::{
 pub struct FilledTable {
     relay: Relay,
     now: Instant,
+    /// A leg of the first session.
+    leg: LegGrant,
 }
 
 impl FilledTable {
@@ -25,14 +27,22 @@ impl FilledTable {
     pub fn with_sessions(count: u32) -> Self {
         let now = Instant::now();
         let mut relay = Relay::new(now, &Limits::default());
+        let leg = grant();
         for number in 0..count {
-            let grants = [grant(), grant()];
+            let first = if number == 0 { leg.clone() } else { grant() };
+            let grants = [first, grant()];
             relay.open(SessionId(random_bytes()), grants.clone());
             for (side, grant) in (0..).zip(&grants) {
                 bind(&mut relay, now, source(number * 2 + side), grant);
             }
         }
-        Self { relay, now }
+        Self { relay, now, leg }
+    }
+
+    /// Whether the first session's first leg can be bound again, as a peer does that has moved: BIND, CHALLENGE,
+    /// ANSWER, BOUND.
+    pub fn binds(&mut self) -> bool {
+        bind(&mut self.relay, self.now, source(0), &self.leg)
     }
 
     /// Whether a datagram from this source has somewhere to go; two sources belong to each session, from 0 on.
@@ -59,19 +69,21 @@ fn source(number: u32) -> Source {
     }
 }
 
-fn bind(relay: &mut Relay, now: Instant, source: Source, grant: &LegGrant) {
+fn bind(relay: &mut Relay, now: Instant, source: Source, grant: &LegGrant) -> bool {
     let route = UdpRoute {
         source,
         local: None,
     };
     let leg = grant.leg;
-    let challenge =
-        relay.handle_frame(now, route, &RelayFrame::Bind { leg, mac: [0; 32] }.encode());
-    if let Some(RelayFrame::Challenge { cookie, .. }) = challenge.reply {
-        let mac = answer_mac(grant, &cookie);
-        let answer = RelayFrame::Answer { leg, cookie, mac };
-        relay.handle_frame(now, route, &answer.encode());
-    }
+    let frame = RelayFrame::Bind { leg, mac: [0; 32] };
+    let challenge = relay.handle_frame(now, route, &frame.encode());
+    let Some(RelayFrame::Challenge { cookie, .. }) = challenge.reply else {
+        return false;
+    };
+    let mac = answer_mac(grant, &cookie);
+    let answer = RelayFrame::Answer { leg, cookie, mac };
+    let bound = relay.handle_frame(now, route, &answer.encode());
+    matches!(bound.reply, Some(RelayFrame::Bound { .. }))
 }
 
 #[cfg(test)]
@@ -83,5 +95,6 @@ mod tests {
         let mut table = FilledTable::with_sessions(3);
         assert!((0..6).all(|number| table.forwards(number)));
         assert!(!table.forwards(6));
+        assert!(table.binds() && table.binds());
     }
 }

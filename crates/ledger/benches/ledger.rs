@@ -76,5 +76,27 @@ fn go_back(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, pass_chunks, go_back);
+/// An acknowledgement on the control stream.
+fn frames(criterion: &mut Criterion) {
+    let mut ends = Ends::new();
+    let chunk = Bytes::from(vec![0x5a; 64 << 10]);
+    ends.sender.push(chunk).expect("there is room");
+    let transmit = ends.sender.poll_transmit().expect("a chunk was pushed");
+    ends.sender
+        .transmitted(transmit.carrier, transmit.data.len());
+    let new = ends.receiver.handle_data(CARRIER, transmit.data);
+    ends.receiver
+        .consumed(new.expect("in order").expect("new").len());
+    let ack = ends.receiver.poll_frame(true).expect("an ack is due");
+    let mut bytes = Vec::new();
+    criterion.bench_function("an acknowledgement is written and read", |bencher| {
+        bencher.iter(|| {
+            bytes.clear();
+            ack.encode(&mut bytes);
+            black_box(Frame::decode(black_box(&bytes)).expect("a frame"))
+        });
+    });
+}
+
+criterion_group!(benches, pass_chunks, go_back, frames);
 criterion_main!(benches);
