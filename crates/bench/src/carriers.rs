@@ -31,19 +31,22 @@ pub(crate) enum Kind {
     Direct,
     /// p2pdbg, by its rendezvous.
     Relay,
+    /// iroh, by its relay and nothing else.
+    Iroh,
     /// Another build of p2pdbg, directly.
     Other,
 }
 
 impl Kind {
     /// All of them, in the order of the tables.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Raw,
         Self::Ssh,
         Self::Bore,
         Self::Dumbpipe,
         Self::Direct,
         Self::Relay,
+        Self::Iroh,
     ];
 
     /// What is compared where one build of p2pdbg is held against another.
@@ -58,6 +61,7 @@ impl Kind {
             Self::Dumbpipe => "dumbpipe",
             Self::Direct => "p2pdbg, direct",
             Self::Relay => "p2pdbg, relay",
+            Self::Iroh => "iroh, relay",
             Self::Other => "p2pdbg, the other build",
         }
     }
@@ -113,6 +117,7 @@ impl Carrier {
                 p2pdbg(site, "direct", "direct", port, target, reverse)?,
             ),
             Kind::Relay => (port, p2pdbg(site, "relay", "relay", port, target, reverse)?),
+            Kind::Iroh => (port, iroh(site, port, target)?),
             Kind::Other => (
                 port,
                 p2pdbg(site, "other", "direct", port, target, reverse)?,
@@ -231,6 +236,32 @@ fn dumbpipe(site: &Site, port: u16, target: u16) -> Result<Vec<Process>> {
     let mut stream = site.connect_soon(Ipv4Addr::LOCALHOST, port)?;
     crate::traffic::ping(&mut stream, 200, 1)?;
     Ok(vec![listen, connect])
+}
+
+/// iroh's relay on the public host, and at either end a program that has no other path.
+fn iroh(site: &Site, port: u16, target: u16) -> Result<Vec<Process>> {
+    let (Some(relay), Some(pipe)) = (&site.tools.iroh_relay, &site.tools.iroh_pipe) else {
+        anyhow::bail!("it is not installed");
+    };
+    let public = site.public.ip();
+    let config = site.scratch.path().join("iroh-relay.toml");
+    let text = format!("http_bind_addr = \"{public}:3340\"\nenable_metrics = false\n");
+    fs::write(&config, text)?;
+    let mut command = site.public.command(relay);
+    command.args(["--dev", "--config-path"]).arg(&config);
+    let relay = Process::start("iroh-relay", command)?;
+    // Its clients would only try again a second later.
+    drop(site.connect_soon(public, 3340)?);
+    let url = format!("http://{public}:3340");
+    let mut command = site.debuggee.command(pipe);
+    command.args(["listen", &url, &format!("127.0.0.1:{target}")]);
+    let mut listen = Process::start("iroh-pipe listen", command)?;
+    let (_, id) = listen.find("id", |line| Some(line.strip_prefix("id ")?.to_owned()))?;
+    let mut command = site.ide.command(pipe);
+    command.args(["connect", &url, &id, &format!("127.0.0.1:{port}")]);
+    let mut connect = Process::start("iroh-pipe connect", command)?;
+    connect.find("listening", |line| (line == "listening").then_some(()))?;
+    Ok(vec![relay, listen, connect])
 }
 
 /// Waits until somebody listens on a TCP port of a host, as its kernel says.

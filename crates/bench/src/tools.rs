@@ -17,6 +17,8 @@ pub(crate) struct Tools {
     pub(crate) bore: Option<PathBuf>,
     pub(crate) dumbpipe: Option<PathBuf>,
     pub(crate) iroh_relay: Option<PathBuf>,
+    /// Ours: a TCP connection over iroh's relay.
+    pub(crate) iroh_pipe: Option<PathBuf>,
     pub(crate) ssh: Option<PathBuf>,
     pub(crate) sshd: Option<PathBuf>,
     /// With debugpy and pydevd-pycharm.
@@ -37,6 +39,7 @@ impl Tools {
             bore: bin("bore"),
             dumbpipe: bin("dumbpipe"),
             iroh_relay: bin("iroh-relay"),
+            iroh_pipe: bin("iroh-pipe"),
             ssh: system("/usr/bin/ssh"),
             sshd: system("/usr/sbin/sshd"),
             python: Some(venv.join("bin/python")).filter(|path| path.is_file()),

@@ -1,18 +1,24 @@
 //! What a process costs, as the kernel says.
 
-use std::fs;
+use std::{collections::HashMap, fs};
 
 use anyhow::{Context, Result};
 
 /// A look at a process.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Vitals {
     /// Memory in use, in KiB.
     pub(crate) rss_kib: f64,
-    /// Seconds on a processor so far.
-    pub(crate) cpu_s: f64,
-    /// How often its threads have gone to sleep so far, and so were woken.
-    pub(crate) sleeps: f64,
+    threads: HashMap<String, Thread>,
+}
+
+/// What a thread has done so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Thread {
+    /// Seconds on a processor.
+    cpu_s: f64,
+    /// How often it has gone to sleep, and so was woken.
+    sleeps: f64,
 }
 
 impl Vitals {
@@ -22,17 +28,41 @@ impl Vitals {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         vitals.rss_kib = field(&status, "VmRSS:").context("no VmRSS")?;
         for task in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
-            let schedstat = fs::read_to_string(task.path().join("schedstat"))?;
+            let read = |name: &str| fs::read_to_string(task.path().join(name));
+            // A thread may end between two of these lines.
+            let (Ok(schedstat), Ok(status)) = (read("schedstat"), read("status")) else {
+                continue;
+            };
             let on_cpu: f64 = schedstat
                 .split_whitespace()
                 .next()
                 .context("no schedstat")?
                 .parse()?;
-            vitals.cpu_s += on_cpu / 1e9;
-            let status = fs::read_to_string(task.path().join("status"))?;
-            vitals.sleeps += field(&status, "voluntary_ctxt_switches:").unwrap_or_default();
+            let thread = Thread {
+                cpu_s: on_cpu / 1e9,
+                sleeps: field(&status, "voluntary_ctxt_switches:").unwrap_or_default(),
+            };
+            let name = task.file_name().to_string_lossy().into_owned();
+            vitals.threads.insert(name, thread);
         }
         Ok(vitals)
+    }
+
+    /// Seconds on a processor since the look before, of the threads that are still there.
+    pub(crate) fn cpu_since(&self, before: &Self) -> f64 {
+        self.since(before, |thread| thread.cpu_s)
+    }
+
+    /// How often they have gone to sleep since then.
+    pub(crate) fn sleeps_since(&self, before: &Self) -> f64 {
+        self.since(before, |thread| thread.sleeps)
+    }
+
+    fn since(&self, before: &Self, of: impl Fn(&Thread) -> f64) -> f64 {
+        let grown = |(name, thread): (&String, &Thread)| {
+            of(thread) - before.threads.get(name).map_or(0.0, &of)
+        };
+        self.threads.iter().map(grown).sum()
     }
 }
 

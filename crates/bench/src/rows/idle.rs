@@ -21,16 +21,17 @@ use crate::{
 const OTHER: &str = "other";
 
 pub(super) fn run(context: &mut Context) -> Result<Row> {
-    let how = "peers: paired, direct, one forward open, nobody connected, 10 s; rendezvous: so many listeners registered \
-               and idle, 10 s, its limits for strangers raised (`p2pdbg-bench serve`); % of one core";
+    let how = "peers: paired, direct, one forward open, nobody connected, 40 s; rendezvous: so many listeners registered \
+               and idle, 20 s, its limits for strangers raised (`p2pdbg-bench serve`); % of one core";
     let mut row = Row::new(8, "Cost of being idle", how);
     let site = Site::near(&context.tools)?;
-    let window = if context.quick {
-        Duration::from_secs(5)
+    // More than once the longest pause between keep-alives.
+    let (rest, window) = if context.quick {
+        (Duration::from_secs(18), Duration::from_secs(10))
     } else {
-        Duration::from_secs(10)
+        (Duration::from_secs(40), Duration::from_secs(20))
     };
-    peers(&mut row, &site, window)?;
+    peers(&mut row, &site, rest)?;
     let crowds: &[usize] = if context.quick {
         &[100, 1_000]
     } else {
@@ -85,13 +86,13 @@ fn peers(row: &mut Row, site: &Site, window: Duration) -> Result<()> {
             IDLE_PEERS,
             name,
             "CPU, %",
-            (after.cpu_s - before.cpu_s) / seconds * 100.0,
+            after.cpu_since(&before) / seconds * 100.0,
         );
         row.add(
             IDLE_PEERS,
             name,
             "wake-ups a second",
-            (after.sleeps - before.sleeps) / seconds,
+            after.sleeps_since(&before) / seconds,
         );
     }
     Ok(())
@@ -123,7 +124,7 @@ fn crowd(row: &mut Row, site: &Site, count: usize, window: Duration) -> Result<(
     let each = (full.rss_kib - empty.rss_kib) / count as f64;
     row.add(CROWD, &line, "RSS, MiB", full.rss_kib / 1024.0);
     row.add(CROWD, &line, "KiB for each", each);
-    let cpu = (after.cpu_s - before.cpu_s) / window.as_secs_f64() * 100.0;
+    let cpu = after.cpu_since(&before) / window.as_secs_f64() * 100.0;
     row.add(CROWD, &line, "CPU, %", cpu);
     row.add(
         CROWD,
@@ -131,7 +132,7 @@ fn crowd(row: &mut Row, site: &Site, count: usize, window: Duration) -> Result<(
         "registrations a second",
         count as f64 / registered,
     );
-    let spent = (full.cpu_s - empty.cpu_s) * 1e3 / count as f64;
+    let spent = full.cpu_since(&empty) * 1e3 / count as f64;
     row.add(CROWD, &line, "CPU for a registration, ms", spent);
     row.add(CROWD, &line, "new sessions a second", pairs as f64 / joined);
     Ok(())

@@ -139,7 +139,7 @@ fn flood(
     let state = UdpSocketState::new((&legs.sockets[0][0]).into())?;
     let segments = state.max_gso_segments().min(10);
     let batch = vec![QUIC; size * segments];
-    let (cpu_before, relayed_before) = (Vitals::of(server.id())?.cpu_s, relayed(server)?);
+    let (before, relayed_before) = (Vitals::of(server.id())?, relayed(server)?);
     let until = Instant::now() + Duration::from_secs(1);
     while Instant::now() < until {
         for [from, _] in &legs.sockets {
@@ -157,9 +157,10 @@ fn flood(
             // Nobody reads: a full receive buffer drops what comes, and costs the relay the same.
         }
     }
-    let (cpu, counted) = (Vitals::of(server.id())?.cpu_s, relayed(server)?);
+    let (after, counted) = (Vitals::of(server.id())?, relayed(server)?);
     let bytes = counted.1 - relayed_before.1;
-    Ok((bytes, counted.0 - relayed_before.0, cpu - cpu_before))
+    let cpu = after.cpu_since(&before);
+    Ok((bytes, counted.0 - relayed_before.0, cpu))
 }
 
 /// Packets and bytes that the relay has passed on, as it says next.
