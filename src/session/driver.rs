@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Event, QUEUE, SessionConfig, SessionEnd, SessionInput, SessionOutput, calls::CallBook,
-    chart::Chart, forwards::Forwards, status::StatusLine, streams::Streams, tunnels,
-    tunnels::Tunnels,
+    chart::Chart, forwards::Forwards, rest, rest::Rest, status::StatusLine, streams::Streams,
+    tunnels, tunnels::Tunnels,
 };
 use crate::{
     facts::HostFacts,
@@ -48,9 +48,6 @@ const LATE: Duration = Duration::from_secs(1);
 /// How often it is said, at most, that a tunnel is silent.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// How often they are looked at otherwise.
-const IDLE_LOOK: Duration = Duration::from_secs(2);
-
 /// How long streams may take to deliver what is left, when the program that they belong to has ended.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -82,6 +79,7 @@ pub(super) struct Driver {
     pub(super) peer_facts: Option<HostFacts>,
     pub(super) paths: Paths,
     pub(super) tunnels: Tunnels,
+    rest: Rest,
     pub(super) streams: Streams,
     pub(super) forwards: Forwards,
     #[cfg(unix)]
@@ -168,6 +166,7 @@ impl Driver {
             peer_facts: None,
             paths,
             tunnels,
+            rest: Rest::new(config.role),
             streams,
             forwards,
             #[cfg(unix)]
@@ -217,6 +216,7 @@ impl Driver {
             self.handle_path(event);
         }
         let mut changes = self.changes.subscribe();
+        let refusals = self.tunnels.refusals().clone();
         let mut next_look = Instant::now();
         while self.over.is_none() {
             tokio::select! {
@@ -244,17 +244,32 @@ impl Driver {
                     if let Reason::Woke { .. } = reason {
                         self.tunnels.forgive();
                     }
+                    self.rest.on_network_changed();
                     // The peer may have given up what stands here.
                     self.tunnels.ask();
                     next_look = Instant::now() + QUICK_LOOK;
                 }
+                () = refusals.noted() => next_look = next_look.min(Instant::now() + rest::WAITING),
                 Some(_) = self.tasks.join_next() => {}
             }
+            if !self.is_settled() {
+                next_look = next_look.min(Instant::now() + rest::WAITING);
+            }
             if self.note_activity() {
-                next_look = next_look.min(Instant::now() + LOOK);
+                // Whatever has not been heard during the rest is asked.
+                next_look = Instant::now();
+                #[cfg(unix)]
+                self.sources.sources.on_use();
             }
         }
         self.say_goodbye().await;
+    }
+
+    /// Whether nothing is waited for that looks have to find out.
+    fn is_settled(&self) -> bool {
+        self.tunnels.current().is_some()
+            && self.out_of_reach_since.is_none()
+            && self.drain_until.is_none()
     }
 
     /// Has the paths watched closely while there are streams, whoever opened them. Whether there have been none before.
@@ -474,14 +489,15 @@ impl Driver {
             .hint("leave out --path direct, so that the relay may be used");
             self.over = Some(SessionEnd::Failed(failure));
         }
-        let look = self.tunnels.look();
+        let unheard = self.rest.unheard(self.streams.count() > 0);
+        let look = self.tunnels.look(unheard);
         if look.silent && self.silence_told.is_none_or(|at| at.elapsed() >= SILENCE) {
             self.silence_told = Some(Instant::now());
             self.paths.command(PathCommand::Silent);
             self.tell(SessionOutput::Doubt);
         }
-        for path in look.suspects {
-            self.status.on_silent(path);
+        for path in &look.suspects {
+            self.status.on_silent(*path);
             self.paths.command(PathCommand::Silent);
         }
         if let Some(warning) = self.tunnels.refusals().poll_warning() {
@@ -493,7 +509,10 @@ impl Driver {
         self.check_drained();
         self.update_status();
         match self.streams.count() {
-            0 => IDLE_LOOK,
+            0 => {
+                let settled = self.is_settled();
+                self.rest.after(&look, settled)
+            }
             _ if look.again_soon => QUICK_LOOK,
             _ if look.moved => LOOK,
             _ => CALM_LOOK,

@@ -18,6 +18,7 @@ mod ports;
 mod pulse;
 mod reach;
 mod refusals;
+mod rest;
 #[cfg(unix)]
 mod sources;
 mod status;

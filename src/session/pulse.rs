@@ -34,6 +34,8 @@ const LONGEST_PROBATION: Duration = Duration::from_secs(60);
 pub(super) struct Pulse {
     heard: u64,
     sent: u64,
+    /// The look that heard something last.
+    heard_at: Instant,
     /// Since when it has been sending without hearing anything.
     unanswered_since: Option<Instant>,
     suspect: Option<Suspicion>,
@@ -61,10 +63,11 @@ pub(super) enum Health {
 
 impl Pulse {
     /// A tunnel that has just come up.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             heard: 0,
             sent: 0,
+            heard_at: now,
             unanswered_since: None,
             suspect: None,
             probation: PROBATION,
@@ -91,6 +94,11 @@ impl Pulse {
         self.heard + self.sent
     }
 
+    /// For how long nothing has been heard, as far as looks can tell.
+    pub(super) fn unheard(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.heard_at)
+    }
+
     /// Whether it sends and has heard nothing since.
     pub(super) fn is_unanswered(&self) -> bool {
         self.unanswered_since.is_some()
@@ -111,6 +119,7 @@ impl Pulse {
     fn judge(&mut self, heard: u64, sent: u64, rtt: Duration, now: Instant) -> Health {
         if heard != self.heard {
             self.heard = heard;
+            self.heard_at = now;
             self.unanswered_since = None;
         } else if sent != self.sent {
             self.unanswered_since.get_or_insert(now);
@@ -161,9 +170,10 @@ mod tests {
 
     impl Watch {
         fn new() -> Self {
+            let now = Instant::now();
             Self {
-                pulse: Pulse::new(),
-                now: Instant::now(),
+                pulse: Pulse::new(now),
+                now,
                 heard: 0,
                 sent: 0,
             }
@@ -198,6 +208,8 @@ mod tests {
         watch.now += Duration::from_secs(600);
         let health = watch.pulse.judge(watch.heard, watch.sent, RTT, watch.now);
         assert_eq!(health, Health::Good);
+        let unheard = watch.pulse.unheard(watch.now);
+        assert_eq!(unheard, Duration::from_secs(600));
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use tokio::sync::Notify;
+
 use crate::report::{Warning, WarningCode};
 
 /// So many handshakes may come to nothing before it is worth a word.
@@ -42,6 +44,7 @@ struct Counts {
     next: AtomicU64,
     /// The same for handshakes that were not finished.
     next_unfinished: AtomicU64,
+    noted: Notify,
 }
 
 impl Refusals {
@@ -54,6 +57,12 @@ impl Refusals {
             Refusal::Unfinished => &self.0.unfinished,
         };
         count.fetch_add(1, Ordering::Relaxed);
+        self.0.noted.notify_one();
+    }
+
+    /// Waits until one has been counted; for the session's task alone.
+    pub(super) async fn noted(&self) {
+        self.0.noted.notified().await;
     }
 
     /// What a person should hear now, if there is news.

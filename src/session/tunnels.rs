@@ -71,6 +71,10 @@ pub(super) struct Look {
     pub(super) silent: bool,
     /// Whether to look again before long.
     pub(super) again_soon: bool,
+    /// Whether one is suspect.
+    pub(super) suspect: bool,
+    /// Whether one was asked, because nothing had been heard of it for long.
+    pub(super) asked: bool,
     /// Whether anything was sent or heard since the look before.
     pub(super) moved: bool,
     /// The kinds of path of those that have become suspect.
@@ -120,8 +124,9 @@ impl Tunnels {
     }
 
     /// Looks whether the tunnels are alive. When one is silent all are asked, so that it is known in time whether
-    /// another can take its place.
-    pub(super) fn look(&mut self) -> Look {
+    /// another can take its place. Those that are well and have not been heard for `unheard` are asked too, which keeps
+    /// the mappings of the NATs open.
+    pub(super) fn look(&mut self, unheard: Duration) -> Look {
         let now = Instant::now();
         let mut look = Look::default();
         let mut ask = false;
@@ -129,6 +134,10 @@ impl Tunnels {
             let was_suspect = pulse.is_suspect();
             let beats = pulse.beats();
             match pulse.look(&tunnel.connection.stats(), now) {
+                Health::Good if pulse.unheard(now) >= unheard => {
+                    tunnel.send(TunnelMessage::Ping);
+                    look.asked = true;
+                }
                 Health::Good => {}
                 Health::Asked => look.again_soon = true,
                 Health::Silent => {
@@ -138,6 +147,7 @@ impl Tunnels {
                 }
                 Health::Suspect => {
                     tunnel.send(TunnelMessage::Ping);
+                    look.suspect = true;
                     if !was_suspect {
                         look.suspects.push(tunnel.path);
                     }
@@ -278,7 +288,7 @@ impl Tunnels {
         let older = same.map(|up| up.tunnel.epoch).collect();
         self.dialling
             .retain(|dialling| !same_kind(*dialling, tunnel.path));
-        let pulse = Pulse::new();
+        let pulse = Pulse::new(Instant::now());
         self.up.push(Up {
             tunnel,
             pulse,

@@ -23,6 +23,12 @@ use super::{
 /// The shortest pause between two looks at the files.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// The pause while they stay as they are and nobody debugs.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// So many looks in a row find nothing new before the pauses grow.
+const STEADY: u32 = 3;
+
 /// The pause is so many times as long as the look took, so that looking costs half a percent of a processor at most.
 const PATIENCE: u32 = 200;
 
@@ -46,6 +52,27 @@ pub enum Told {
 #[derive(Debug, Clone)]
 pub struct Sources(Arc<Shared>);
 
+/// How long to leave the files alone: longer and longer while nothing changes, since each look wakes the disk too.
+#[derive(Debug)]
+struct Pauses {
+    unchanged: u32,
+}
+
+impl Pauses {
+    fn new() -> Self {
+        Self { unchanged: 0 }
+    }
+
+    /// After a look that took so long.
+    fn after(&mut self, took: Duration, unchanged: bool) -> Duration {
+        self.unchanged = if unchanged { self.unchanged + 1 } else { 0 };
+        let doublings = self.unchanged.saturating_sub(STEADY).min(8);
+        (PAUSE * (1 << doublings))
+            .min(LONGEST_PAUSE)
+            .max(took * PATIENCE)
+    }
+}
+
 /// Where things are told, whatever its owner's type for them is.
 struct Teller(Box<dyn Fn(Told) -> Telling + Send + Sync>);
 
@@ -67,6 +94,8 @@ struct Shared {
     conversations: Semaphore,
     /// Told when the peer's files have changed.
     peer_changed: Notify,
+    /// Told when somebody begins to debug.
+    in_use: Notify,
     told: Teller,
 }
 
@@ -89,6 +118,7 @@ impl Sources {
             copying: Semaphore::new(1),
             conversations: Semaphore::new(CONVERSATIONS),
             peer_changed: Notify::new(),
+            in_use: Notify::new(),
             told,
         }))
     }
@@ -103,16 +133,22 @@ impl Sources {
         self.0.peer_changed.notify_one();
     }
 
+    /// Notes that somebody begins to debug, so that what has changed meanwhile is to be known soon.
+    pub fn on_use(&self) {
+        self.0.in_use.notify_one();
+    }
+
     /// Looks again and again whether they have changed. With `opens`, this end opens the conversations.
     pub async fn keep(self, opens: bool) {
         let mut known = None;
+        let mut pauses = Pauses::new();
         loop {
             let began = Instant::now();
             let Some(scan) = self.scan().await else {
                 return;
             };
-            let pause = PAUSE.max(began.elapsed() * PATIENCE);
             let digest = Some(scan.summary().digest);
+            let pause = pauses.after(began.elapsed(), digest == known);
             if digest != known && !self.tell(Told::Changed).await {
                 return;
             }
@@ -122,12 +158,19 @@ impl Sources {
             known = digest;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = self.in_use(began) => pauses = Pauses::new(),
                 () = self.0.peer_changed.notified() => {
                     // Compared whatever is the matter here.
                     known = None;
                 }
             }
         }
+    }
+
+    /// Waits until somebody begins to debug, and no look has begun for the shortest pause.
+    async fn in_use(&self, began: Instant) {
+        self.0.in_use.notified().await;
+        tokio::time::sleep_until((began + PAUSE).into()).await;
     }
 
     async fn compare(&self, scan: &Scan) {

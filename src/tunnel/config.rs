@@ -10,11 +10,9 @@ use quinn::{
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 
-/// Well below the 20 s after which the shortest-lived NAT mappings in the field are forgotten.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
-
 /// A tunnel that is silent for this long is dead. Streams leave it much earlier if there is another; until then it is
-/// worth having, since an outage shorter than this costs no new handshake.
+/// worth having, since an outage shorter than this costs no new handshake. QUIC keeps none alive by itself: the session
+/// does, as often as its use takes.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// Before the first measurement: a guess between a LAN and a continent, so that a lost first packet is repeated
@@ -81,7 +79,6 @@ pub(super) fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .ack_frequency_config(Some(acks))
-        .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(IdleTimeout::try_from(SILENCE).ok())
         .initial_rtt(INITIAL_RTT)
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))

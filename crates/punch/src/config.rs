@@ -143,8 +143,11 @@ pub struct Timing {
     /// How often a mapping is refreshed while there is no direct path; halved, down to five seconds, each time that the
     /// mapping turns out to have expired before.
     pub keepalive: Duration,
-    /// Between two consent checks (RFC 7675 section 5.1), varied by a fifth.
+    /// Between two consent checks (RFC 7675 section 5.1), varied by a fifth, where a NAT on the path forgets within
+    /// [`Timing::consent_rest`]; half of it between those of which none has been answered.
     pub consent_interval: Duration,
+    /// Between two consent checks otherwise, while no stream is active: Tr of RFC 8445 section 11.
+    pub consent_rest: Duration,
     /// Without an answer for so long, consent has expired.
     pub consent_expiry: Duration,
     /// Between two checks of the nominated path while streams are active.
@@ -169,6 +172,7 @@ impl Default for Timing {
             gathering: Duration::from_millis(400),
             keepalive: Duration::from_secs(15),
             consent_interval: Duration::from_secs(5),
+            consent_rest: Duration::from_secs(15),
             consent_expiry: Duration::from_secs(30),
             liveness_interval: Duration::from_secs(1),
             liveness_expiry: Duration::from_secs(4),

@@ -1,5 +1,11 @@
 //! Consent: asking again and again whether the peer still wants packets on the nominated path (RFC 7675), and noticing
 //! soon when the path dies under a stream.
+//!
+//! While nothing moves the checks only keep the mappings of the NATs open and show that the path stands. Then they come
+//! as rarely as keep-alives may (RFC 8445 section 11), and one end asks for both: whoever is asked has heard the peer, and
+//! its answer keeps its own NAT open, so it puts its own check off. It no longer does so once a check of its own has gone
+//! unanswered, so a path that is dead in one direction is found out by the end that cannot be heard. A NAT that turns out
+//! to forget within such a rest has the checks come more often for good.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +17,12 @@ const DOUBT_INTERVAL: Duration = Duration::from_millis(200);
 /// Without an answer for so long, a path in doubt is lost.
 const DOUBT_EXPIRY: Duration = Duration::from_secs(3);
 
+/// When so many checks after a rest went unanswered it was not loss: a NAT has forgotten meanwhile, or there was an outage.
+const FORGOTTEN: u32 = 3;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// Nothing moves: RFC 7675's pace.
+    /// Nothing moves.
     Idle,
     /// Streams move, or the tunnel is being set up.
     Active,
@@ -30,10 +39,15 @@ pub(crate) struct Consent {
     expires_at: Instant,
     next_at: Instant,
     unanswered: u32,
+    /// Whether a NAT on the path forgets sooner than [`Timing::consent_rest`].
+    forgetful: bool,
+    /// Varies the pauses.
+    jitter: u8,
 }
 
 impl Consent {
-    pub(crate) fn new(timing: Timing, now: Instant, active: bool) -> Self {
+    /// Of a path that has just been confirmed. `forgetful` is what was learnt on one before.
+    pub(crate) fn new(timing: Timing, now: Instant, active: bool, forgetful: bool) -> Self {
         let mode = if active { Mode::Active } else { Mode::Idle };
         let mut consent = Self {
             timing,
@@ -43,6 +57,8 @@ impl Consent {
             expires_at: now,
             next_at: now,
             unanswered: 0,
+            forgetful,
+            jitter: 128,
         };
         consent.expires_at = now + consent.patience();
         consent.next_at = now + consent.interval();
@@ -90,9 +106,26 @@ impl Consent {
                 Mode::Idle
             };
             self.next_at = now + self.interval();
+        } else if self.mode == Mode::Idle {
+            self.next_at = now + self.varied_interval();
         }
         self.answered_at = now;
         self.expires_at = now + self.patience();
+    }
+
+    /// The peer has asked on this path, and is answered.
+    pub(crate) fn on_request(&mut self, now: Instant) {
+        if self.mode == Mode::Idle && self.unanswered == 0 {
+            self.answered_at = now;
+            self.expires_at = now + self.patience();
+            // Later than the peer asks again, however much it varies that.
+            self.next_at = now + self.interval() * 3 / 2;
+        }
+    }
+
+    /// Whether a NAT on the path has turned out to forget soon.
+    pub(crate) fn is_forgetful(&self) -> bool {
+        self.forgetful
     }
 
     /// Whether a check is due; the next one is then scheduled. `jitter` is 0..=255, for the fifth by which RFC 7675
@@ -101,9 +134,12 @@ impl Consent {
         if now < self.next_at {
             return false;
         }
-        let interval = self.interval();
-        self.next_at = now + interval * 4 / 5 + interval * 2 / 5 * u32::from(jitter) / 255;
+        self.jitter = jitter;
         self.unanswered += 1;
+        if self.mode == Mode::Idle && self.unanswered == FORGOTTEN {
+            self.forgetful = true;
+        }
+        self.next_at = now + self.varied_interval();
         true
     }
 
@@ -123,9 +159,16 @@ impl Consent {
         }
     }
 
+    fn varied_interval(&self) -> Duration {
+        let interval = self.interval();
+        interval * 4 / 5 + interval * 2 / 5 * u32::from(self.jitter) / 255
+    }
+
     fn interval(&self) -> Duration {
         match self.mode {
-            Mode::Idle => self.timing.consent_interval,
+            Mode::Idle if self.unanswered > 0 => self.timing.consent_interval / 2,
+            Mode::Idle if self.forgetful => self.timing.consent_interval,
+            Mode::Idle => self.timing.consent_rest,
             // A check that was lost is repeated sooner, so that loss alone does not end a path.
             Mode::Active if self.unanswered > 1 => self.timing.liveness_interval / 2,
             Mode::Active => self.timing.liveness_interval,
@@ -137,6 +180,10 @@ impl Consent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn idle(now: Instant) -> Consent {
+        Consent::new(Timing::default(), now, false, false)
+    }
 
     fn run(consent: &mut Consent, from: Instant, answer_until: Instant) -> (u32, Instant) {
         let mut now = from;
@@ -158,16 +205,17 @@ mod tests {
     #[test]
     fn an_idle_path_expires_after_thirty_seconds_of_silence() {
         let start = Instant::now();
-        let mut consent = Consent::new(Timing::default(), start, false);
+        let mut consent = idle(start);
         let (sent, lost) = run(&mut consent, start, start);
         assert_eq!(lost, start + Duration::from_secs(30));
+        // One after the rest, and then one every two and a half seconds.
         assert!((5..=7).contains(&sent), "{sent}");
     }
 
     #[test]
     fn a_path_under_a_stream_is_lost_within_five_seconds_of_its_last_answer() {
         let start = Instant::now();
-        let mut consent = Consent::new(Timing::default(), start, true);
+        let mut consent = Consent::new(Timing::default(), start, true, false);
         let silence = start + Duration::from_secs(20);
         let (_, lost) = run(&mut consent, start, silence);
         assert!(lost <= silence + Duration::from_secs(5));
@@ -176,7 +224,7 @@ mod tests {
     #[test]
     fn becoming_active_does_not_end_a_path_that_was_asked_five_seconds_ago() {
         let start = Instant::now();
-        let mut consent = Consent::new(Timing::default(), start, false);
+        let mut consent = idle(start);
         let later = start + Duration::from_millis(4900);
         consent.set_active(later, true);
         assert!(!consent.expired(later));
@@ -186,16 +234,73 @@ mod tests {
     #[test]
     fn doubt_ends_with_an_answer() {
         let start = Instant::now();
-        let mut consent = Consent::new(Timing::default(), start, false);
+        let mut consent = idle(start);
         consent.doubt(start);
         assert!(consent.poll(start, 0));
         consent.on_answer(start);
-        assert_eq!(
-            consent.next_at(),
-            start + Timing::default().consent_interval
-        );
+        assert_eq!(consent.next_at(), start + Timing::default().consent_rest);
         consent.doubt(start);
         let (_, lost) = run(&mut consent, start, start);
         assert_eq!(lost, start + DOUBT_EXPIRY);
+    }
+
+    #[test]
+    fn an_idle_path_is_checked_every_fifteen_seconds_or_so() {
+        let start = Instant::now();
+        let mut consent = idle(start);
+        let mut now = start;
+        for _ in 0..100 {
+            now = consent.next_at();
+            assert!(consent.poll(now, 128));
+            consent.on_answer(now);
+        }
+        let passed = (now - start).as_secs();
+        assert!((1_490..=1_510).contains(&passed), "{passed}");
+        assert!(!consent.is_forgetful());
+    }
+
+    #[test]
+    fn whoever_is_asked_does_not_ask() {
+        let start = Instant::now();
+        let mut consent = idle(start);
+        consent.on_request(start);
+        let mut now = start;
+        for _ in 0..100 {
+            // The peer's longest pause.
+            now += Timing::default().consent_rest * 6 / 5;
+            assert!(!consent.poll(now, 0) && !consent.expired(now));
+            consent.on_request(now);
+        }
+        let (sent, lost) = run(&mut consent, now, now);
+        assert!(sent > 0);
+        assert_eq!(lost, now + Timing::default().consent_expiry);
+    }
+
+    #[test]
+    fn being_asked_does_not_hide_that_ones_own_checks_go_unanswered() {
+        let start = Instant::now();
+        let mut consent = idle(start);
+        assert!(consent.poll(start + Timing::default().consent_rest, 128));
+        for second in 15..30 {
+            consent.on_request(start + Duration::from_secs(second));
+        }
+        assert!(consent.expired(start + Timing::default().consent_expiry));
+    }
+
+    #[test]
+    fn where_a_nat_forgets_within_the_rest_the_rests_are_shorter_from_then_on() {
+        let start = Instant::now();
+        let mut consent = idle(start);
+        let mut now = start;
+        for _ in 0..FORGOTTEN {
+            now = consent.next_at();
+            assert!(consent.poll(now, 128));
+        }
+        consent.on_answer(now);
+        assert!(consent.is_forgetful());
+        let shorter = consent.next_at() - now;
+        assert!(shorter <= Timing::default().consent_interval * 6 / 5);
+        let next = Consent::new(Timing::default(), now, false, consent.is_forgetful());
+        assert_eq!(next.next_at() - now, Timing::default().consent_interval);
     }
 }

@@ -102,6 +102,8 @@ pub struct Engine {
     /// Until when no path is looked for, because tunnels keep failing on them.
     held_until: Option<Instant>,
     streams_active: bool,
+    /// Whether a NAT between the peers has turned out to forget within a rest of the consent checks.
+    forgetful: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -174,6 +176,7 @@ impl Engine {
             tunnel_failures: 0,
             held_until: None,
             streams_active: false,
+            forgetful: false,
             random,
             config,
         }

@@ -31,9 +31,26 @@ fn an_idle_path_lives_on_behind_nats_that_forget_after_ten_seconds() {
     simulation.run_until(simulation.world.now() + 600 * S, |_| false);
     assert_eq!((losses(&simulation, 0), losses(&simulation, 1)), (0, 0));
     assert!(simulation.carries());
-    // A check and its answer every five seconds from either side.
+    // Once it was seen that fifteen seconds are too long: a check and its answer every five, from one side.
     let packets = simulation.world.packets_sent() - before;
-    assert!((450..550).contains(&packets), "{packets}");
+    assert!((225..300).contains(&packets), "{packets}");
+}
+
+#[test]
+fn an_idle_path_behind_nats_that_remember_for_half_a_minute_costs_one_check_in_fifteen_seconds() {
+    let kind = NatKind::PORT_RESTRICTED.with_timeout(30 * S);
+    let mut simulation = direct(&Scenario::new(kind, kind));
+    for n in 0..2 {
+        simulation.tell(n, Input::TunnelUp);
+    }
+    // What the beginning costs is over.
+    simulation.run_until(simulation.world.now() + 30 * S, |_| false);
+    let before = simulation.world.packets_sent();
+    simulation.run_until(simulation.world.now() + 600 * S, |_| false);
+    assert_eq!((losses(&simulation, 0), losses(&simulation, 1)), (0, 0));
+    assert!(simulation.carries());
+    let packets = simulation.world.packets_sent() - before;
+    assert!((75..110).contains(&packets), "{packets}");
 }
 
 #[test]

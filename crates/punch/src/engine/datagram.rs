@@ -119,6 +119,9 @@ impl Engine {
             // The peer comes from elsewhere than before: perhaps its NAT has forgotten the path that stands.
             direct.consent.doubt(self.now);
         }
+        if let Some(direct) = self.direct.as_mut().filter(|d| d.key() == key) {
+            direct.consent.on_request(self.now);
+        }
         if !self.checks.add_unannounced(key, technique) {
             return;
         }

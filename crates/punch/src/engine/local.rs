@@ -122,6 +122,8 @@ impl Engine {
         }
 
         self.held_until = None;
+        // The NATs may be others.
+        self.forgetful = false;
         if let Some(direct) = &mut self.direct {
             direct.consent.doubt(self.now);
         }

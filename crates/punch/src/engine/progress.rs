@@ -256,7 +256,7 @@ impl Engine {
         let watched = self.streams_active || !self.tunnel_up;
         self.direct = Some(Direct {
             path,
-            consent: Consent::new(self.config.timing, self.now, watched),
+            consent: Consent::new(self.config.timing, self.now, watched, self.forgetful),
         });
         self.stop_search();
         self.retire(before);
@@ -273,6 +273,7 @@ impl Engine {
         if direct.consent.expired(self.now) {
             self.lose_path(LossReason::ConsentExpired);
         } else if direct.consent.poll(self.now, jitter) {
+            self.forgetful |= direct.consent.is_forgetful();
             let key = direct.key();
             self.send_request(key, None, Purpose::CHECK);
         }
