@@ -106,7 +106,10 @@ fn run(
 }
 
 fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // One thread: a second costs more than it does for one session on a host that its debugger shares, and a message
+    // that wakes it waits. The operating system is asked between few tasks, so that bulk does not hold up what comes.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .event_interval(8)
         .enable_all()
         .build()
         .map_err(|error| {

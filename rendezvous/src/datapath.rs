@@ -44,9 +44,6 @@ use crate::{
     vantage::Vantages,
 };
 
-/// Batches read from one port before the others get their turn.
-const TURN: usize = 8;
-
 /// Messages of legs over TCP that are taken before the ports get their turn.
 const STREAM_TURN: usize = 32;
 
@@ -132,12 +129,17 @@ impl Datapath {
                     self.settle();
                 }
                 Some(input) = self.streams.recv() => self.serve_streams(input),
-                ready = readable(&self.ports, first) => {
+                (port, received) = receive(&self.ports, first, &mut buffers) => {
                     // The next search begins behind this one, so that a busy port does not hide the rest.
-                    first = ready + 1;
-                    if let Err(error) = self.serve(ready, &mut buffers) {
-                        tracing::warn!(%error, "cannot receive");
-                        tokio::time::sleep(PAUSE).await;
+                    first = port + 1;
+                    match received {
+                        Ok(count) => self.serve(port, count, &buffers),
+                        // Windows reports that an earlier datagram of ours was not wanted; that is no news of this one.
+                        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+                        Err(error) => {
+                            tracing::warn!(%error, "cannot receive");
+                            tokio::time::sleep(PAUSE).await;
+                        }
                     }
                 }
             }
@@ -287,32 +289,22 @@ impl Datapath {
         }
     }
 
-    /// Reads a port until it is empty or its turn is over.
-    fn serve(&mut self, index: usize, buffers: &mut ReceiveBuffers) -> io::Result<()> {
-        for _ in 0..TURN {
-            let count = match self.ports[index].udp.receive(buffers) {
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                // Windows reports that an earlier datagram of ours was not wanted; that is no news of this one.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => continue,
-                Err(error) => return Err(error),
-            };
-            // A member may bind as soon as it knows its leg, and it was told after the command was sent: so
-            // whatever this batch refers to has been commanded by now.
-            while let Ok(command) = self.commands.try_recv() {
-                self.apply(command);
-            }
-            let now = Instant::now();
-            for (meta, bytes) in buffers.metas.iter().zip(&buffers.bytes).take(count) {
-                let batch = &bytes[..meta.len.min(bytes.len())];
-                if answerable(meta.dst_ip) {
-                    self.on_batch(now, index, meta, batch);
-                } else {
-                    self.tallies.dropped.add(1);
-                }
+    /// Takes what a port has received.
+    fn serve(&mut self, index: usize, count: usize, buffers: &ReceiveBuffers) {
+        // A member may bind as soon as it knows its leg, and it was told after the command was sent: so whatever
+        // this batch refers to has been commanded by now.
+        while let Ok(command) = self.commands.try_recv() {
+            self.apply(command);
+        }
+        let now = Instant::now();
+        for (meta, bytes) in buffers.metas.iter().zip(&buffers.bytes).take(count) {
+            let batch = &bytes[..meta.len.min(bytes.len())];
+            if answerable(meta.dst_ip) {
+                self.on_batch(now, index, meta, batch);
+            } else {
+                self.tallies.dropped.add(1);
             }
         }
-        Ok(())
     }
 
     /// Takes datagrams of one sender, each `meta.stride` long but for the last.
@@ -441,14 +433,17 @@ fn source(socket: usize, remote: SocketAddr) -> Source {
     Source { socket, remote }
 }
 
-/// The first port, counted from `first` and round, that has something to read.
-async fn readable(ports: &[Port], first: usize) -> usize {
+/// What the first port, counted from `first` and round, has received that has something.
+async fn receive(
+    ports: &[Port],
+    first: usize,
+    buffers: &mut ReceiveBuffers,
+) -> (usize, io::Result<usize>) {
     poll_fn(|cx| {
         for offset in 0..ports.len() {
             let index = (first + offset) % ports.len();
-            // An error too is found by reading.
-            if ports[index].udp.poll_readable(cx).is_ready() {
-                return Poll::Ready(index);
+            if let Poll::Ready(received) = ports[index].udp.poll_receive(cx, buffers) {
+                return Poll::Ready((index, received));
             }
         }
         Poll::Pending

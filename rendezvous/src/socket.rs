@@ -10,9 +10,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use quinn::udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+use p2pdbg_udp::UdpIo;
+use quinn::udp::{BATCH_SIZE, RecvMeta, Transmit};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{io::Interest, net::UdpSocket};
 
 /// What the operating system is asked to buffer in either direction: 20 ms at 1.6 Gbit/s. It may give less.
 const BUFFER: usize = 4 << 20;
@@ -38,8 +38,7 @@ impl ReceiveBuffers {
 /// One bound UDP socket.
 #[derive(Debug)]
 pub(crate) struct UdpPort {
-    io: UdpSocket,
-    state: UdpSocketState,
+    io: UdpIo,
     local: SocketAddr,
     /// Whether the socket writes IPv4 addresses as IPv6 ones.
     dual_stack: bool,
@@ -65,17 +64,14 @@ impl UdpPort {
                 socket.set_only_v6(true)?;
             }
         }
-        socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         // The system's limits are the operator's to raise; a small buffer only costs speed.
         let _ = socket.set_recv_buffer_size(BUFFER);
         let _ = socket.set_send_buffer_size(BUFFER);
-        let io = UdpSocket::from_std(socket.into())?;
-        let state = UdpSocketState::new((&io).into())?;
-        let local = io.local_addr()?;
+        let io = UdpIo::new(socket.into())?;
+        let local = io.address()?;
         Ok(Self {
             io,
-            state,
             local,
             dual_stack,
         })
@@ -93,29 +89,25 @@ impl UdpPort {
 
     /// Whether datagrams may be cut up on their way.
     pub(crate) fn may_fragment(&self) -> bool {
-        self.state.may_fragment()
+        self.io.is_fragmenting()
     }
 
     /// How many datagrams one call may send.
     pub(crate) fn max_segments(&self) -> usize {
-        self.state.max_gso_segments()
+        self.io.max_segments()
     }
 
-    /// Waits until there is something to receive. One task only may do so.
-    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io.poll_recv_ready(cx)
-    }
-
-    /// Receives what is there, without waiting: how many entries of `buffers` hold something.
+    /// Receives as soon as there is something: how many entries of `buffers` hold something. One task only may do so.
     ///
     /// # Errors
-    /// `WouldBlock` when there is nothing, else the operating system's.
-    pub(crate) fn receive(&self, buffers: &mut ReceiveBuffers) -> io::Result<usize> {
+    /// The operating system's.
+    pub(crate) fn poll_receive(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut ReceiveBuffers,
+    ) -> Poll<io::Result<usize>> {
         let mut slices = buffers.bytes.each_mut().map(|bytes| IoSliceMut::new(bytes));
-        self.io.try_io(Interest::READABLE, || {
-            self.state
-                .recv((&self.io).into(), &mut slices, &mut buffers.metas)
-        })
+        self.io.poll_receive(cx, &mut slices, &mut buffers.metas)
     }
 
     /// Sends without waiting, for those who can wait: see [`Self::writable`].
@@ -123,14 +115,12 @@ impl UdpPort {
     /// # Errors
     /// `WouldBlock` when the system's buffer is full.
     pub(crate) fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.io.try_io(Interest::WRITABLE, || {
-            self.state.send((&self.io).into(), transmit)
-        })
+        self.io.send(transmit)
     }
 
     /// Waits until the system's buffer has room.
     pub(crate) async fn writable(&self) -> io::Result<()> {
-        self.io.writable().await
+        self.io.room().await
     }
 
     /// Sends datagrams, cut into calls that the system takes, or drops what it does not take now, as a router
@@ -143,7 +133,7 @@ impl UdpPort {
                 contents,
                 ..transmit.clone()
             };
-            self.state.send((&self.io).into(), &part).is_ok()
+            self.io.send(&part).is_ok()
         })
     }
 }

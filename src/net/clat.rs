@@ -14,8 +14,9 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
+use p2pdbg_udp::UdpIo;
 use quinn::{
-    AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller,
+    AsyncUdpSocket, UdpPoller,
     udp::{RecvMeta, Transmit},
 };
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -55,7 +56,7 @@ pub(super) struct Clat {
 }
 
 struct Opened {
-    udp: Arc<dyn AsyncUdpSocket>,
+    udp: Arc<UdpIo>,
     /// The same socket once more, for its options.
     options: UdpSocket,
 }
@@ -88,13 +89,13 @@ impl Clat {
             src_ip: None,
         };
         let Some(hops) = hops else {
-            return Some(opened.udp.try_send(&translated));
+            return Some(opened.udp.send(&translated));
         };
         let with_hops = || {
             let socket = SockRef::from(&opened.options);
             let usual = socket.unicast_hops_v6()?;
             socket.set_unicast_hops_v6(hops.into())?;
-            let sent = opened.udp.try_send(&translated);
+            let sent = opened.udp.send(&translated);
             socket.set_unicast_hops_v6(usual)?;
             sent
         };
@@ -115,7 +116,7 @@ impl Clat {
         let Some(Some(opened)) = self.opened.get() else {
             return Poll::Pending;
         };
-        let received = ready!(opened.udp.poll_recv(cx, bufs, meta))?;
+        let received = ready!(opened.udp.poll_receive(cx, bufs, meta))?;
         for meta in meta.iter_mut().take(received) {
             meta.dst_ip = None;
             match self.nat64.translate_back(meta.addr) {
@@ -162,9 +163,8 @@ impl fmt::Debug for Clat {
 
 impl Opened {
     fn new(socket: UdpSocket) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
         let options = socket.try_clone()?;
-        let udp = TokioRuntime.wrap_udp_socket(socket)?;
+        let udp = Arc::new(UdpIo::new(socket)?);
         Ok(Self { udp, options })
     }
 }

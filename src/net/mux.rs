@@ -18,8 +18,9 @@ use std::{
 };
 
 use p2pdbg_punch::SocketId;
+use p2pdbg_udp::UdpIo;
 use quinn::{
-    AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller,
+    AsyncUdpSocket, UdpPoller,
     udp::{RecvMeta, Transmit},
 };
 use tokio::sync::mpsc;
@@ -47,7 +48,7 @@ const LONGEST: usize = 1500;
 /// A UDP socket that quinn may use together with STUN and the relay's frames.
 pub struct MuxSocket {
     id: SocketId,
-    quic: Arc<dyn AsyncUdpSocket>,
+    quic: Arc<UdpIo>,
     /// The same socket once more, for its options.
     options: UdpSocket,
     others: mpsc::Sender<Datagram>,
@@ -70,11 +71,10 @@ impl MuxSocket {
         nat64: &Nat64,
         others: mpsc::Sender<Datagram>,
     ) -> io::Result<Arc<Self>> {
-        socket.set_nonblocking(true)?;
         let options = socket.try_clone()?;
         let is_v4 = socket.local_addr()?.is_ipv4();
         let clat = is_v4.then(|| Clat::new(nat64.clone()));
-        let quic = TokioRuntime.wrap_udp_socket(socket)?;
+        let quic = Arc::new(UdpIo::new(socket)?);
         Ok(Arc::new(Self {
             id,
             quic,
@@ -105,23 +105,20 @@ impl MuxSocket {
         if let Some(sent) = self.by_nat64(&transmit, ttl) {
             return sent;
         }
-        // Not by way of the runtime, which holds a socket that it has just been given for one that cannot send yet: the
-        // first questions would be lost, and repeated a tenth of a second later.
-        let send = || self.options.send_to(payload, to).map(drop);
         let Some(ttl) = ttl else {
-            return send();
+            return self.quic.send(&transmit);
         };
         let socket = socket2::SockRef::from(&self.options);
         if to.is_ipv4() {
             let usual = socket.ttl_v4()?;
             socket.set_ttl_v4(ttl.into())?;
-            let sent = send();
+            let sent = self.quic.send(&transmit);
             socket.set_ttl_v4(usual)?;
             sent
         } else {
             let usual = socket.unicast_hops_v6()?;
             socket.set_unicast_hops_v6(ttl.into())?;
-            let sent = send();
+            let sent = self.quic.send(&transmit);
             socket.set_unicast_hops_v6(usual)?;
             sent
         }
@@ -143,7 +140,7 @@ impl MuxSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let received = match (self.quic.poll_recv(cx, bufs, meta), &self.clat) {
+        let received = match (self.quic.poll_receive(cx, bufs, meta), &self.clat) {
             (Poll::Ready(received), _) => received?,
             (Poll::Pending, Some(clat)) => ready!(clat.poll_recv(cx, bufs, meta))?,
             (Poll::Pending, None) => return Poll::Pending,
@@ -207,7 +204,7 @@ impl AsyncUdpSocket for MuxSocket {
         }
         match self.by_nat64(transmit, None) {
             Some(sent) => sent,
-            None => self.quic.try_send(transmit),
+            None => self.quic.send(transmit),
         }
     }
 
@@ -232,11 +229,11 @@ impl AsyncUdpSocket for MuxSocket {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.quic.local_addr()
+        self.quic.address()
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.quic.max_transmit_segments()
+        self.quic.max_segments()
     }
 
     fn max_receive_segments(&self) -> usize {
@@ -244,7 +241,7 @@ impl AsyncUdpSocket for MuxSocket {
     }
 
     fn may_fragment(&self) -> bool {
-        self.quic.may_fragment()
+        self.quic.is_fragmenting()
     }
 }
 

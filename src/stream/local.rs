@@ -4,6 +4,10 @@
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -20,6 +24,9 @@ const READ: usize = 64 << 10;
 
 /// Chunks that are written by one call to the operating system.
 const SLICES: usize = 64;
+
+/// A program that has waited for an answer so often in a row sends each message in one piece.
+const TURNS: u32 = 32;
 
 /// How long a connection lingers whose program has not read everything yet.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(30);
@@ -68,11 +75,18 @@ pub(super) fn split(connection: Connection) -> io::Result<(LocalReader, LocalWri
             (ReadHalf::Unix(read), WriteHalf::Unix(write))
         }
     };
+    let written = Arc::<AtomicBool>::default();
     let reader = LocalReader {
         half: read,
         buffer: BytesMut::new(),
+        written: Arc::clone(&written),
+        turns: 0,
     };
-    Ok((reader, LocalWriter { half: write }))
+    let writer = LocalWriter {
+        half: write,
+        written,
+    };
+    Ok((reader, writer))
 }
 
 /// Breaks a connection: the local program sees a RST instead of a FIN. A Unix socket has none; the session tells.
@@ -99,6 +113,10 @@ pub(super) async fn linger(mut reader: LocalReader, writer: LocalWriter) {
 pub(super) struct LocalReader {
     half: ReadHalf,
     buffer: BytesMut,
+    /// Whether the program was written to since it was last read from.
+    written: Arc<AtomicBool>,
+    /// How often in a row reads and writes have taken turns.
+    turns: u32,
 }
 
 impl LocalReader {
@@ -106,7 +124,8 @@ impl LocalReader {
     ///
     /// What was read is acknowledged at once, and that is asked for anew each time, because the kernel switches it off
     /// by itself: pydevd writes a header and a body with Nagle's algorithm on, and each message would wait 40 ms for
-    /// a delayed acknowledgement.
+    /// a delayed acknowledgement. A program that has waited for an answer each time does not write like that; as long
+    /// as it goes on so, the answer brings the acknowledgement.
     ///
     /// # Errors
     /// If the connection was reset.
@@ -121,7 +140,13 @@ impl LocalReader {
             #[cfg(unix)]
             ReadHalf::Unix(half) => half.read_buf(&mut room).await?,
         };
-        self.acknowledge_at_once();
+        self.turns = match self.written.swap(false, Ordering::Relaxed) {
+            true => self.turns.saturating_add(1),
+            false => 0,
+        };
+        if self.turns < TURNS {
+            self.acknowledge_at_once();
+        }
         Ok((read > 0).then(|| self.buffer.split().freeze()))
     }
 
@@ -140,6 +165,7 @@ impl LocalReader {
 #[derive(Debug)]
 pub(super) struct LocalWriter {
     half: WriteHalf,
+    written: Arc<AtomicBool>,
 }
 
 impl LocalWriter {
@@ -167,6 +193,7 @@ impl LocalWriter {
                 WriteHalf::Unix(half) => half.write_vectored(slices).await?,
             }
         };
+        self.written.store(true, Ordering::Relaxed);
         let mut left = written;
         while left > 0
             && let Some(first) = data.front_mut()
@@ -191,5 +218,35 @@ impl LocalWriter {
             #[cfg(unix)]
             WriteHalf::Unix(half) => half.shutdown().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn joined() -> (TcpStream, LocalReader, LocalWriter) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let program = TcpStream::connect(listener.local_addr().unwrap());
+        let (program, accepted) = tokio::join!(program, listener.accept());
+        let (reader, writer) = split(Connection::Tcp(accepted.unwrap().0)).unwrap();
+        (program.unwrap(), reader, writer)
+    }
+
+    #[tokio::test]
+    async fn a_program_that_writes_twice_before_it_reads_is_acknowledged_at_once_again() {
+        let (mut program, mut reader, mut writer) = joined().await;
+        for _ in 0..=TURNS {
+            program.write_all(b"question").await.unwrap();
+            assert_eq!(reader.read(READ).await.unwrap().unwrap(), "question");
+            let mut answer = VecDeque::from([Bytes::from_static(b"answer")]);
+            writer.write(&mut answer, drop).await.unwrap();
+        }
+        assert!(reader.turns >= TURNS, "every answer was waited for");
+        for piece in ["header", "body"] {
+            program.write_all(piece.as_bytes()).await.unwrap();
+            assert_eq!(reader.read(READ).await.unwrap().unwrap(), piece);
+        }
+        assert_eq!(reader.turns, 0);
     }
 }

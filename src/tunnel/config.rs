@@ -10,6 +10,8 @@ use quinn::{
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 
+use super::congestion::ShortQueueConfig;
+
 /// A tunnel that is silent for this long is dead. Streams leave it much earlier if there is another; until then it is
 /// worth having, since an outage shorter than this costs no new handshake. QUIC keeps none alive by itself: the session
 /// does, as often as its use takes.
@@ -78,6 +80,7 @@ pub(super) fn transport() -> TransportConfig {
         .max_ack_delay(Some(ACK_WITHIN));
     let mut transport = TransportConfig::default();
     transport
+        .congestion_controller_factory(Arc::new(ShortQueueConfig::default()))
         .ack_frequency_config(Some(acks))
         .max_idle_timeout(IdleTimeout::try_from(SILENCE).ok())
         .initial_rtt(INITIAL_RTT)

@@ -7,6 +7,7 @@
 
 mod call;
 mod config;
+mod congestion;
 mod control;
 mod handshake;
 
