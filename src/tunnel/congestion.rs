@@ -22,7 +22,7 @@ use quinn_proto::RttEstimator;
 const SHORT: Duration = Duration::from_millis(5);
 
 /// How much longer than without load a round trip on a short path may take.
-const QUEUE: Duration = Duration::from_micros(200);
+const QUEUE: Duration = Duration::from_micros(250);
 
 /// The window is never bounded to less, in bytes: at 1 Gbit/s this is 1 ms.
 const LEAST: u64 = 128 << 10;
