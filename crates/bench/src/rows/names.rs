@@ -7,6 +7,8 @@ pub(crate) const UNDER_BULK: &str =
     "200 B there and back while another connection carries bulk, µs";
 pub(crate) const STEP: &str = "one step, ms";
 pub(crate) const STARTED: &str = "ms since the start of p2pdbg connect";
+/// What the links of the lab take, beside [`SECOND`].
+pub(crate) const ROUND_TRIP: &str = "raw TCP: a message on a connection that stands, as far";
 pub(crate) const SECOND: &str = "a second connection: ms until its first answer";
 pub(crate) const TO_DEBUGGEE: &str = "first byte at the debuggee";
 pub(crate) const AND_BACK: &str = "answered beside the IDE";

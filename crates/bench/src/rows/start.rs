@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use super::{
     Context,
-    names::{AND_BACK, DIRECT_PATH, SECOND, STARTED, TO_DEBUGGEE},
+    names::{AND_BACK, DIRECT_PATH, ROUND_TRIP, SECOND, STARTED, TO_DEBUGGEE},
 };
 use crate::{
     process::Process,
@@ -18,9 +18,6 @@ use crate::{
     site::{Site, code_of, is_path},
     traffic,
 };
-
-/// The floor of a second connection.
-const RAW: &str = "raw TCP: a message on a connection that stands, as far";
 
 pub(super) fn run(context: &mut Context) -> Result<Row> {
     let how = "both peers behind port-restricted NATs, paired by code; the IDE's connection waits with its first byte. \
@@ -60,7 +57,7 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
             row.add(STARTED, &place, DIRECT_PATH, times.direct);
             row.add(SECOND, &place, "of the same session", times.second);
             if let Some(port) = echo {
-                row.add(SECOND, &place, RAW, round_trip(&site, port)?);
+                row.add(SECOND, &place, ROUND_TRIP, round_trip(&site, port)?);
             }
         }
     }
