@@ -3,12 +3,11 @@
 
 use std::{
     fmt,
-    future::Future,
     io::{self, IoSliceMut},
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -62,10 +61,7 @@ impl fmt::Debug for QuicSocket {
 
 impl AsyncUdpSocket for QuicSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(Writable {
-            port: self.port.clone(),
-            wait: None,
-        })
+        self.port.poller()
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
@@ -109,32 +105,5 @@ impl AsyncUdpSocket for QuicSocket {
 
     fn may_fragment(&self) -> bool {
         self.port.may_fragment()
-    }
-}
-
-type Wait = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;
-
-/// Waits for room to send.
-struct Writable {
-    port: Arc<UdpPort>,
-    wait: Option<Wait>,
-}
-
-impl fmt::Debug for Writable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Writable({})", self.port.local())
-    }
-}
-
-impl UdpPoller for Writable {
-    fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let port = self.port.clone();
-        let wait = self
-            .wait
-            .get_or_insert_with(|| Box::pin(async move { port.writable().await }));
-        let result = ready!(wait.as_mut().poll(cx));
-        // A future is not to be polled again once it is ready.
-        self.wait = None;
-        Poll::Ready(result)
     }
 }

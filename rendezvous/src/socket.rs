@@ -7,11 +7,16 @@
 use std::{
     io::{self, IoSliceMut},
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use p2pdbg_udp::UdpIo;
-use quinn::udp::{BATCH_SIZE, RecvMeta, Transmit};
+use quinn::{
+    AsyncUdpSocket, UdpPoller,
+    udp::{BATCH_SIZE, RecvMeta, Transmit},
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// What the operating system is asked to buffer in either direction: 20 ms at 1.6 Gbit/s. It may give less.
@@ -38,7 +43,7 @@ impl ReceiveBuffers {
 /// One bound UDP socket.
 #[derive(Debug)]
 pub(crate) struct UdpPort {
-    io: UdpIo,
+    io: Arc<UdpIo>,
     local: SocketAddr,
     /// Whether the socket writes IPv4 addresses as IPv6 ones.
     dual_stack: bool,
@@ -68,8 +73,8 @@ impl UdpPort {
         // The system's limits are the operator's to raise; a small buffer only costs speed.
         let _ = socket.set_recv_buffer_size(BUFFER);
         let _ = socket.set_send_buffer_size(BUFFER);
-        let io = UdpIo::new(socket.into())?;
-        let local = io.address()?;
+        let io = Arc::new(UdpIo::new(socket.into())?);
+        let local = io.local_addr()?;
         Ok(Self {
             io,
             local,
@@ -89,12 +94,12 @@ impl UdpPort {
 
     /// Whether datagrams may be cut up on their way.
     pub(crate) fn may_fragment(&self) -> bool {
-        self.io.is_fragmenting()
+        self.io.may_fragment()
     }
 
     /// How many datagrams one call may send.
     pub(crate) fn max_segments(&self) -> usize {
-        self.io.max_segments()
+        self.io.max_transmit_segments()
     }
 
     /// Receives as soon as there is something: how many entries of `buffers` hold something. One task only may do so.
@@ -107,20 +112,20 @@ impl UdpPort {
         buffers: &mut ReceiveBuffers,
     ) -> Poll<io::Result<usize>> {
         let mut slices = buffers.bytes.each_mut().map(|bytes| IoSliceMut::new(bytes));
-        self.io.poll_receive(cx, &mut slices, &mut buffers.metas)
+        self.io.poll_recv(cx, &mut slices, &mut buffers.metas)
     }
 
-    /// Sends without waiting, for those who can wait: see [`Self::writable`].
+    /// Sends without waiting, for those who can wait: see [`Self::poller`].
     ///
     /// # Errors
     /// `WouldBlock` when the system's buffer is full.
     pub(crate) fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.io.send(transmit)
+        self.io.try_send(transmit)
     }
 
-    /// Waits until the system's buffer has room.
-    pub(crate) async fn writable(&self) -> io::Result<()> {
-        self.io.room().await
+    /// What waits until the system's buffer has room.
+    pub(crate) fn poller(&self) -> Pin<Box<dyn UdpPoller>> {
+        Arc::clone(&self.io).create_io_poller()
     }
 
     /// Sends datagrams, cut into calls that the system takes, or drops what it does not take now, as a router
@@ -133,7 +138,7 @@ impl UdpPort {
                 contents,
                 ..transmit.clone()
             };
-            self.io.send(&part).is_ok()
+            self.io.try_send(&part).is_ok()
         })
     }
 }

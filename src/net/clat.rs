@@ -50,15 +50,9 @@ pub(crate) fn bind(any: IpAddr) -> io::Result<UdpSocket> {
 pub(super) struct Clat {
     nat64: Nat64,
     /// None inside if it could not be opened.
-    opened: OnceLock<Option<Opened>>,
+    opened: OnceLock<Option<Arc<UdpIo>>>,
     /// Who waits for what comes, before it is opened.
     waiting: Mutex<Option<Waker>>,
-}
-
-struct Opened {
-    udp: Arc<UdpIo>,
-    /// The same socket once more, for its options.
-    options: UdpSocket,
 }
 
 impl Clat {
@@ -89,13 +83,13 @@ impl Clat {
             src_ip: None,
         };
         let Some(hops) = hops else {
-            return Some(opened.udp.send(&translated));
+            return Some(opened.try_send(&translated));
         };
         let with_hops = || {
-            let socket = SockRef::from(&opened.options);
+            let socket = SockRef::from(opened.socket());
             let usual = socket.unicast_hops_v6()?;
             socket.set_unicast_hops_v6(hops.into())?;
-            let sent = opened.udp.send(&translated);
+            let sent = opened.try_send(&translated);
             socket.set_unicast_hops_v6(usual)?;
             sent
         };
@@ -116,7 +110,7 @@ impl Clat {
         let Some(Some(opened)) = self.opened.get() else {
             return Poll::Pending;
         };
-        let received = ready!(opened.udp.poll_receive(cx, bufs, meta))?;
+        let received = ready!(opened.poll_recv(cx, bufs, meta))?;
         for meta in meta.iter_mut().take(received) {
             meta.dst_ip = None;
             match self.nat64.translate_back(meta.addr) {
@@ -130,7 +124,7 @@ impl Clat {
     /// What waits for room to send, while this side is used.
     pub(super) fn poller(&self) -> Option<Pin<Box<dyn UdpPoller>>> {
         let opened = self.opened.get()?.as_ref()?;
-        let poller = || Arc::clone(&opened.udp).create_io_poller();
+        let poller = || Arc::clone(opened).create_io_poller();
         self.is_used().then(poller)
     }
 
@@ -139,12 +133,14 @@ impl Clat {
         self.nat64.is_used()
     }
 
-    fn open(&self) -> Option<&Opened> {
+    fn open(&self) -> Option<&Arc<UdpIo>> {
         if let Some(opened) = self.opened.get() {
             return opened.as_ref();
         }
         let opened = self.opened.get_or_init(|| {
-            let opened = bind(Ipv6Addr::UNSPECIFIED.into()).and_then(Opened::new);
+            let opened = bind(Ipv6Addr::UNSPECIFIED.into())
+                .and_then(UdpIo::new)
+                .map(Arc::new);
             let failed = |error| tracing::warn!(%error, "cannot open a socket towards the NAT64");
             opened.map_err(failed).ok()
         });
@@ -158,14 +154,6 @@ impl Clat {
 impl fmt::Debug for Clat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Clat({:?})", self.nat64)
-    }
-}
-
-impl Opened {
-    fn new(socket: UdpSocket) -> io::Result<Self> {
-        let options = socket.try_clone()?;
-        let udp = Arc::new(UdpIo::new(socket)?);
-        Ok(Self { udp, options })
     }
 }
 

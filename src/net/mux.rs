@@ -49,8 +49,6 @@ const LONGEST: usize = 1500;
 pub struct MuxSocket {
     id: SocketId,
     quic: Arc<UdpIo>,
-    /// The same socket once more, for its options.
-    options: UdpSocket,
     others: mpsc::Sender<Datagram>,
     /// Of a socket for IPv4: its IPv6 side, where IPv4 is reached through a NAT64.
     clat: Option<Clat>,
@@ -64,21 +62,19 @@ impl MuxSocket {
     /// reached through a NAT64, a socket for IPv4 makes use of it.
     ///
     /// # Errors
-    /// If the operating system refuses to register or to duplicate the socket.
+    /// If the operating system refuses to register the socket.
     pub fn new(
         socket: UdpSocket,
         id: SocketId,
         nat64: &Nat64,
         others: mpsc::Sender<Datagram>,
     ) -> io::Result<Arc<Self>> {
-        let options = socket.try_clone()?;
         let is_v4 = socket.local_addr()?.is_ipv4();
         let clat = is_v4.then(|| Clat::new(nat64.clone()));
         let quic = Arc::new(UdpIo::new(socket)?);
         Ok(Arc::new(Self {
             id,
             quic,
-            options,
             others,
             clat,
             detour: Detour::new(),
@@ -106,19 +102,19 @@ impl MuxSocket {
             return sent;
         }
         let Some(ttl) = ttl else {
-            return self.quic.send(&transmit);
+            return self.quic.try_send(&transmit);
         };
-        let socket = socket2::SockRef::from(&self.options);
+        let socket = socket2::SockRef::from(self.quic.socket());
         if to.is_ipv4() {
             let usual = socket.ttl_v4()?;
             socket.set_ttl_v4(ttl.into())?;
-            let sent = self.quic.send(&transmit);
+            let sent = self.quic.try_send(&transmit);
             socket.set_ttl_v4(usual)?;
             sent
         } else {
             let usual = socket.unicast_hops_v6()?;
             socket.set_unicast_hops_v6(ttl.into())?;
-            let sent = self.quic.send(&transmit);
+            let sent = self.quic.try_send(&transmit);
             socket.set_unicast_hops_v6(usual)?;
             sent
         }
@@ -140,7 +136,7 @@ impl MuxSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let received = match (self.quic.poll_receive(cx, bufs, meta), &self.clat) {
+        let received = match (self.quic.poll_recv(cx, bufs, meta), &self.clat) {
             (Poll::Ready(received), _) => received?,
             (Poll::Pending, Some(clat)) => ready!(clat.poll_recv(cx, bufs, meta))?,
             (Poll::Pending, None) => return Poll::Pending,
@@ -184,7 +180,7 @@ impl MuxSocket {
 
 impl fmt::Debug for MuxSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MuxSocket({:?})", self.options.local_addr())
+        write!(f, "MuxSocket({:?})", self.quic.local_addr())
     }
 }
 
@@ -204,7 +200,7 @@ impl AsyncUdpSocket for MuxSocket {
         }
         match self.by_nat64(transmit, None) {
             Some(sent) => sent,
-            None => self.quic.send(transmit),
+            None => self.quic.try_send(transmit),
         }
     }
 
@@ -229,11 +225,11 @@ impl AsyncUdpSocket for MuxSocket {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.quic.address()
+        self.quic.local_addr()
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.quic.max_segments()
+        self.quic.max_transmit_segments()
     }
 
     fn max_receive_segments(&self) -> usize {
@@ -241,7 +237,7 @@ impl AsyncUdpSocket for MuxSocket {
     }
 
     fn may_fragment(&self) -> bool {
-        self.quic.is_fragmenting()
+        self.quic.may_fragment()
     }
 }
 

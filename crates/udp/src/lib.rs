@@ -54,67 +54,13 @@ impl UdpIo {
         })
     }
 
-    /// Receives what is there, or has the task woken when there is something. One task only may do so.
-    ///
-    /// # Errors
-    /// The operating system's.
-    pub fn poll_receive(
-        &self,
-        cx: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-        metas: &mut [RecvMeta],
-    ) -> Poll<io::Result<usize>> {
-        let most = buffers.len().min(metas.len()).min(BATCH_SIZE);
-        self.io.poll_receive(cx, most, |socket| {
-            self.state.recv(socket.into(), buffers, metas)
-        })
-    }
-
-    /// Sends without waiting.
-    ///
-    /// # Errors
-    /// `WouldBlock` when the system's buffer is full, after which [`Self::room`] waits; else the operating system's.
-    pub fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let sent = self.state.send(self.io.socket().into(), transmit);
-        if let Err(error) = &sent
-            && error.kind() == io::ErrorKind::WouldBlock
-        {
-            self.full.store(true, Ordering::Release);
-        }
-        sent
-    }
-
-    /// Waits until the system's buffer has room, if it had none.
-    ///
-    /// # Errors
-    /// If the operating system refuses to tell.
-    pub async fn room(&self) -> io::Result<()> {
-        if self.full.load(Ordering::Acquire) {
-            self.io.room().await?;
-            self.full.store(false, Ordering::Release);
-        }
-        Ok(())
-    }
-
-    /// Its own address.
-    ///
-    /// # Errors
-    /// If the operating system does not know the socket any more.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.io.socket().local_addr()
-    }
-
-    /// How many datagrams one call may send.
-    pub fn max_segments(&self) -> usize {
-        self.state.max_gso_segments()
-    }
-
-    /// Whether datagrams may be cut up on their way.
-    pub fn is_fragmenting(&self) -> bool {
-        self.state.may_fragment()
+    /// The socket, for its options.
+    pub fn socket(&self) -> &UdpSocket {
+        self.io.socket()
     }
 }
 
+/// One task only may receive.
 impl AsyncUdpSocket for UdpIo {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
         Box::pin(Room {
@@ -124,7 +70,13 @@ impl AsyncUdpSocket for UdpIo {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.send(transmit)
+        let sent = self.state.send(self.socket().into(), transmit);
+        if let Err(error) = &sent
+            && error.kind() == io::ErrorKind::WouldBlock
+        {
+            self.full.store(true, Ordering::Release);
+        }
+        sent
     }
 
     fn poll_recv(
@@ -133,15 +85,18 @@ impl AsyncUdpSocket for UdpIo {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        self.poll_receive(cx, bufs, meta)
+        let most = bufs.len().min(meta.len()).min(BATCH_SIZE);
+        self.io.poll_receive(cx, most, |socket| {
+            self.state.recv(socket.into(), bufs, meta)
+        })
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.address()
+        self.socket().local_addr()
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.max_segments()
+        self.state.max_gso_segments()
     }
 
     fn max_receive_segments(&self) -> usize {
@@ -149,7 +104,7 @@ impl AsyncUdpSocket for UdpIo {
     }
 
     fn may_fragment(&self) -> bool {
-        self.is_fragmenting()
+        self.state.may_fragment()
     }
 }
 
@@ -173,7 +128,11 @@ impl UdpPoller for Room {
         }
         let waiting = this.waiting.get_or_insert_with(|| {
             let io = Arc::clone(&this.io);
-            Box::pin(async move { io.room().await })
+            Box::pin(async move {
+                io.io.room().await?;
+                io.full.store(false, Ordering::Release);
+                Ok(())
+            })
         });
         let waited = ready!(waiting.as_mut().poll(cx));
         // A future is not to be polled again once it is ready.
@@ -190,7 +149,7 @@ mod tests {
 
     fn bound() -> (UdpIo, SocketAddr) {
         let io = UdpIo::new(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
-        let address = io.address().unwrap();
+        let address = io.local_addr().unwrap();
         (io, address)
     }
 
@@ -210,7 +169,7 @@ mod tests {
         let mut metas = vec![RecvMeta::default(); room];
         let count = std::future::poll_fn(|cx| {
             let mut slices: Vec<_> = buffers.iter_mut().map(|b| IoSliceMut::new(b)).collect();
-            io.poll_receive(cx, &mut slices, &mut metas)
+            io.poll_recv(cx, &mut slices, &mut metas)
         });
         let count = count.await.unwrap();
         let received = buffers.iter().zip(&metas).take(count);
@@ -222,7 +181,7 @@ mod tests {
         let ((one, _), (other, address)) = (bound(), bound());
         for round in 0..1_000_u16 {
             let sent = round.to_be_bytes();
-            one.send(&to(address, &sent)).unwrap();
+            one.try_send(&to(address, &sent)).unwrap();
             assert_eq!(receive(&other, 4).await, [sent]);
         }
     }
@@ -231,7 +190,7 @@ mod tests {
     async fn what_did_not_fit_in_one_call_is_received_by_the_next() {
         let ((one, _), (other, address)) = (bound(), bound());
         for byte in 0..5 {
-            one.send(&to(address, &[byte])).unwrap();
+            one.try_send(&to(address, &[byte])).unwrap();
         }
         let mut received = Vec::new();
         while received.len() < 5 {
@@ -246,7 +205,7 @@ mod tests {
         let ((), received) = tokio::join!(
             async {
                 tokio::task::yield_now().await;
-                one.send(&to(address, b"late")).unwrap();
+                one.try_send(&to(address, b"late")).unwrap();
             },
             receive(&other, 4),
         );
