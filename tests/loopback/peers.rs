@@ -311,15 +311,17 @@ fn each_stream_of_a_forward_to_the_ide_says_which_peer_it_is_from() {
     // On the same host, where the port is open for the first.
     let second = come("web-2", asked + 1);
     second.warning(WarningCode::PortMoved);
-    let dialled = [asked, asked + 1].map(|port| setting.debuggee.connect(port));
-    for (debuggee, name) in dialled.iter().zip(["web", "web-2"]) {
+    // One after the other: which of two that dial at once is accepted first is not settled.
+    let _streams = [(asked, "web"), (asked + 1, "web-2")].map(|(port, name)| {
+        let debuggee = setting.debuggee.connect(port);
         let accepted = accept(&ide_listens);
-        say(debuggee, &accepted, "it is me");
+        say(&debuggee, &accepted, "it is me");
         listener.event_of(name, "stream", |event| match event {
             Event::Stream { .. } => Some(()),
             _ => None,
         });
-    }
+        (debuggee, accepted)
+    });
     for (session, n) in status(&listener.home()).sessions.iter().zip(0..) {
         let forward = &session.forwards[0];
         assert_eq!(forward.direction, Direction::ToIde);
