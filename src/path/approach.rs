@@ -121,10 +121,7 @@ impl Approach {
         let searching = policy.allows_direct();
         if searching {
             paths.command(PathCommand::Search(Search {
-                role: match role {
-                    Role::Connector => p2pdbg_punch::Role::Controlling,
-                    Role::Listener => p2pdbg_punch::Role::Controlled,
-                },
+                role,
                 // Nobody else's, until the session has one.
                 key: PunchKey::new(random_bytes()),
                 stun,

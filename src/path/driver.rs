@@ -7,7 +7,7 @@ use std::{
 };
 
 use p2pdbg_punch::{Config, Engine, Event, Family, Input, Obstacle, Output, SocketId};
-use p2pdbg_wire::relay::is_relay_frame;
+use p2pdbg_wire::{control::Role, relay::is_relay_frame};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -218,6 +218,10 @@ impl Driver {
             authenticated,
         } = search;
         let now = Instant::now();
+        let role = match role {
+            Role::Connector => p2pdbg_punch::Role::Controlling,
+            Role::Listener => p2pdbg_punch::Role::Controlled,
+        };
         let mut config = Config::new(role, key, stun);
         config.budget = traversal.budget;
         let mut engine = Engine::new(config, self.seed, now);

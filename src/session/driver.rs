@@ -283,6 +283,13 @@ impl Driver {
         active
     }
 
+    /// Hears what the paths have told by now: how the path of a new tunnel was found, before that path is reported.
+    fn catch_up_with_paths(&mut self) {
+        while let Some(event) = self.paths.try_event() {
+            self.handle_path(event);
+        }
+    }
+
     fn tell_activity(&self) {
         let active = self.streams_active;
         self.paths.command(PathCommand::StreamsActive(active));
@@ -307,16 +314,12 @@ impl Driver {
                 });
                 if self.policy.allows_direct() && !self.searching {
                     self.searching = true;
-                    let role = match self.role {
-                        Role::Connector => p2pdbg_punch::Role::Controlling,
-                        Role::Listener => p2pdbg_punch::Role::Controlled,
-                    };
                     let key = self.keys.punch.clone();
                     let traversal = self.traversal;
                     self.paths.command(match self.prepared {
                         true => PathCommand::Authenticated(key),
                         false => PathCommand::Search(Search {
-                            role,
+                            role: self.role,
                             key,
                             stun,
                             traversal,
@@ -399,10 +402,7 @@ impl Driver {
     pub(super) async fn handle_event(&mut self, event: Event) {
         match event {
             Event::TunnelUp(tunnel, control) => {
-                // How its path was found was told before, and is to be known when the path is reported.
-                while let Some(event) = self.paths.try_event() {
-                    self.handle_path(event);
-                }
+                self.catch_up_with_paths();
                 self.on_tunnel_up(tunnel, control);
             }
             Event::DialFailed(path, error) => self.on_dial_failed(path, &error),
@@ -443,10 +443,7 @@ impl Driver {
             Event::Inspected(stream, report) => self.on_inspected(stream, *report),
             Event::NotCalled(socket, remote, path) => self.on_not_called(socket, remote, path),
             Event::Called(answered) => {
-                // As for those that are dialled.
-                while let Some(event) = self.paths.try_event() {
-                    self.handle_path(event);
-                }
+                self.catch_up_with_paths();
                 self.on_called(answered);
             }
             Event::NotCalling => self.on_not_calling(),

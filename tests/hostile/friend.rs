@@ -79,7 +79,7 @@ impl Friend {
             over_tcp: false,
         });
         paths.command(PathCommand::Search(Search {
-            role: p2pdbg_punch::Role::Controlling,
+            role: Role::Connector,
             key: met.keys.punch.clone(),
             stun: met.at.stun.clone(),
             traversal: Traversal {

@@ -39,6 +39,9 @@ use crate::{
     session::{SessionEnd, SessionInput},
 };
 
+/// What sessions that end may have to say to their peers and nobody has passed on yet.
+const LAST_WORDS: usize = 16;
+
 /// This host in its part of sessions.
 pub(super) struct Host {
     role: Role,
@@ -253,7 +256,7 @@ impl Host {
             recent.ended = true;
         }
         self.write_recent();
-        let (say, mut last_words) = mpsc::unbounded_channel();
+        let (say, mut last_words) = mpsc::channel(LAST_WORDS);
         let mut closing = JoinSet::new();
         for running in std::mem::take(&mut self.sessions) {
             closing.spawn(running.close(say.clone()));

@@ -31,12 +31,12 @@ pub(super) struct Running {
 
 impl Running {
     /// Ends it. What it still says to its peer goes to `say`.
-    pub(super) async fn close(mut self, say: mpsc::UnboundedSender<(ChannelId, PeerMessage)>) {
+    pub(super) async fn close(mut self, say: mpsc::Sender<(ChannelId, PeerMessage)>) {
         let last_words = async {
             while let Some(output) = self.outputs.recv().await {
                 if let SessionOutput::Message(message) = output {
                     // Without an owner nobody is told.
-                    let _ = say.send((self.channel, message));
+                    let _ = say.send((self.channel, message)).await;
                 }
             }
         };
