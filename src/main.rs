@@ -18,7 +18,7 @@ use p2pdbg::{
     failure::{ErrorCode, Failure, Outcome},
     report::{Event, Format, Reporter},
 };
-use p2pdbg_wire::control::Role;
+use p2pdbg_proto::control::Role;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 /// The variable that selects what is logged, in the notation of tracing's `EnvFilter`.

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use p2pdbg_wire::signal::MAX_NAME;
+use p2pdbg_proto::signal::MAX_NAME;
 
 /// A name that may stand in a file, on a command line and on a terminal: up to 64 bytes of letters, digits,
 /// `.`, `-`, `_` and `+`, of any language, beginning with a letter or digit.

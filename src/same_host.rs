@@ -27,7 +27,7 @@ fn parts() -> Vec<Vec<u8>> {
     match (boot, namespace) {
         (Ok(boot), Ok(namespace)) => vec![boot, namespace.into_os_string().into_vec()],
         // Without either, no two processes count as being on one host.
-        _ => vec![p2pdbg_wire::secret::random_bytes::<16>().to_vec()],
+        _ => vec![p2pdbg_proto::secret::random_bytes::<16>().to_vec()],
     }
 }
 

@@ -93,7 +93,7 @@ fn sources(directory: &Path, text: &mut String) {
 fn every_message_that_is_explained_is_one_of_the_programs() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut program = String::new();
-    for directory in ["src", "crates/wire/src"] {
+    for directory in ["src", "crates/proto/src"] {
         sources(&root.join(directory), &mut program);
     }
     let page = std::fs::read_to_string(root.join("docs/ide/what-goes-wrong.md")).unwrap();

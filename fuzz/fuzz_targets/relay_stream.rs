@@ -4,10 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use p2pdbg_wire::{
-    relay::RelayFrame,
-    relay_stream::{Join, MAX_PACKET, PREFIX, encode_packet, split_packet},
-};
+use p2pdbg_proto::{relay::RelayFrame, relay_stream::{Join, MAX_PACKET, PREFIX, encode_packet, split_packet}};
 
 /// What a reader takes of these pieces: its packets, how the stream broke if it did, and what is left over.
 struct Taken {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use clap::Parser;
+use p2pdbg_proto::url::DEFAULT_PORT;
 use p2pdbg_rendezvous::{DEFAULT_ALT_PORT, Limits, PublicAddress, Rate, ServerConfig};
-use p2pdbg_wire::url::DEFAULT_PORT;
 
 /// The one public host of p2pdbg: introduces an IDE's host and a debuggee's host to each other, tells them how
 /// their NATs make them appear, and relays what they cannot send directly, without being able to read it.

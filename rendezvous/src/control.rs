@@ -3,7 +3,7 @@
 
 use std::{future, io, time::Duration};
 
-use p2pdbg_wire::{control::MAX_SIGNAL, frame};
+use p2pdbg_proto::{control::MAX_SIGNAL, frame};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::mpsc,
@@ -117,7 +117,7 @@ async fn speak(writer: &mut (impl AsyncWrite + Unpin), mut inlet: Inlet) -> Endi
 
 #[cfg(test)]
 mod tests {
-    use p2pdbg_wire::control::{Credential, SessionId, ToRendezvous};
+    use p2pdbg_proto::control::{Credential, SessionId, ToRendezvous};
 
     use super::*;
     use crate::hub::outgoing_queue;

@@ -22,7 +22,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::{Role, SessionId},
     relay::LegGrant,
 };

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use p2pdbg_wire::control::{Role, SessionId};
+use p2pdbg_proto::control::{Role, SessionId};
 
 use crate::outbox::Batch;
 

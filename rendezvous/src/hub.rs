@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::{FromRendezvous, ToRendezvous},
     frame,
 };

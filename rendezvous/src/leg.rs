@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     relay::{LegId, RelayFrame, RelayRefusal},
     relay_stream::{self, Join, encode_packet, split_packet},
 };

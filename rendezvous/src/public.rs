@@ -5,7 +5,7 @@ use std::{
     str::FromStr,
 };
 
-use p2pdbg_wire::url::RendezvousUrl;
+use p2pdbg_proto::url::RendezvousUrl;
 
 /// Where peers reach the rendezvous, as far as the operator says: `HOST` or `HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]

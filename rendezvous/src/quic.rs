@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use hmac::{Hmac, Mac};
-use p2pdbg_wire::{control::close, secret::Secret};
+use p2pdbg_proto::{control::close, secret::Secret};
 use quinn::{
     Connection, ConnectionError, Endpoint, EndpointConfig, Incoming, RecvStream, SendStream,
     TransportConfig, VarInt,

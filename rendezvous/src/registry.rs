@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::{Credential, FromRendezvous, Refusal, SessionId, ToRendezvous, close},
     relay::LegGrant,
     url::AccessKey,

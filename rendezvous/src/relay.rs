@@ -21,7 +21,7 @@ use std::{
 };
 
 use hmac::{Hmac, Mac};
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::{Role, SessionId},
     relay::{
         Cookie, LegGrant, LegId, PADDED_LENGTH, RelayFrame, RelayRefusal, answer_is_genuine,

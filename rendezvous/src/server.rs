@@ -10,7 +10,7 @@ use std::{
 };
 
 use p2pdbg_identity::{StateDir, StateError, tls};
-use p2pdbg_wire::url::{DEFAULT_PORT, RendezvousUrl};
+use p2pdbg_proto::url::{DEFAULT_PORT, RendezvousUrl};
 use quinn::{Endpoint, TokioRuntime};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::timeout};
 use tokio_rustls::TlsAcceptor;
@@ -372,8 +372,8 @@ fn is_in_use(error: &StartError) -> bool {
 fn url(
     config: &ServerConfig,
     mains: &[UdpPort],
-    access_key: &p2pdbg_wire::url::AccessKey,
-    fingerprint: p2pdbg_wire::fingerprint::Fingerprint,
+    access_key: &p2pdbg_proto::url::AccessKey,
+    fingerprint: p2pdbg_proto::fingerprint::Fingerprint,
 ) -> (RendezvousUrl, bool) {
     let bound = mains
         .first()

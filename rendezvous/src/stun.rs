@@ -19,7 +19,7 @@ use std::{
     time::Instant,
 };
 
-use p2pdbg_wire::stun::{
+use p2pdbg_stun::{
     AddressFamily, Attribute, Class, Encoder, FINGERPRINT_LEN, Fingerprint, HEADER_LEN,
     METHOD_BINDING, Message, TransactionId, kind,
 };

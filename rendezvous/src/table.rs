@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Instant};
 
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::SessionId,
     relay::{LegGrant, LegId, RelayFrame, answer_mac},
     secret::{Secret, random_bytes},

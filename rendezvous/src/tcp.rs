@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use p2pdbg_wire::{control, relay_stream};
+use p2pdbg_proto::{control, relay_stream};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},

@@ -9,7 +9,7 @@
 //! outlives a change of the access key.
 
 use hmac::{Hmac, Mac};
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     code::Nameplate,
     control::Voucher,
     secret::{Secret, random_bytes},
@@ -122,7 +122,7 @@ fn mac(key: &Secret<32>) -> Hmac<Sha256> {
 
 #[cfg(test)]
 mod tests {
-    use p2pdbg_wire::control::MAX_VOUCHER;
+    use p2pdbg_proto::control::MAX_VOUCHER;
 
     use super::*;
 

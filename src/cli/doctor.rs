@@ -1,7 +1,7 @@
 //! The command line of `p2pdbg doctor`, and what it comes to.
 
 use clap::Args;
-use p2pdbg_wire::url::RendezvousUrl;
+use p2pdbg_proto::url::RendezvousUrl;
 
 use super::resolve::{forward_malformed, given, resolve_stun};
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use p2pdbg_wire::{code::Code, url::RendezvousUrl};
+use p2pdbg_proto::{code::Code, url::RendezvousUrl};
 
 use crate::{
     forward::{AllowList, ForwardSpec},

@@ -8,7 +8,7 @@ use std::{
     str::FromStr,
 };
 
-use p2pdbg_wire::{code::Code, url::RendezvousUrl};
+use p2pdbg_proto::{code::Code, url::RendezvousUrl};
 
 use super::{
     args::{ConnectArgs, IdeArgs, ListenArgs, SessionArgs},

@@ -3,7 +3,7 @@
 
 use std::{io, path::Path};
 
-use p2pdbg_wire::tunnel::Direction;
+use p2pdbg_proto::tunnel::Direction;
 use tokio::process::Child;
 
 use crate::{

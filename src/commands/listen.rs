@@ -1,6 +1,6 @@
 //! `p2pdbg listen`: beside the IDE, waits for the debuggee's host, or for several.
 
-use p2pdbg_wire::control::Role;
+use p2pdbg_proto::control::Role;
 
 use super::{
     host::{Host, HostEvent},

@@ -14,7 +14,7 @@ use std::{
 
 use etcetera::BaseStrategy;
 use p2pdbg_identity::{StateDir, StateError};
-use p2pdbg_wire::secret::random_bytes;
+use p2pdbg_proto::secret::random_bytes;
 
 /// What the names of sockets end with.
 const ENDING: &str = ".sock";

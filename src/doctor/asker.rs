@@ -10,7 +10,7 @@ use std::{
 };
 
 use p2pdbg_punch::candidate;
-use p2pdbg_wire::stun::{Attribute, Class, Encoder, Fingerprint, Message, TransactionId};
+use p2pdbg_stun::{Attribute, Class, Encoder, Fingerprint, Message, TransactionId};
 use tokio::net::UdpSocket;
 
 use crate::net::route;

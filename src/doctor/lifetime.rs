@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_wire::stun::Message;
+use p2pdbg_stun::Message;
 use tokio::task::JoinSet;
 
 use super::{

@@ -22,8 +22,8 @@ pub mod screen;
 
 use std::net::{IpAddr, SocketAddr};
 
+use p2pdbg_proto::url::RendezvousUrl;
 use p2pdbg_punch::candidate;
-use p2pdbg_wire::url::RendezvousUrl;
 
 use self::{
     asker::Reply,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_wire::{control::Credential, url::RendezvousUrl};
+use p2pdbg_proto::{control::Credential, url::RendezvousUrl};
 use tokio::net::TcpStream;
 
 use super::{

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use p2pdbg_wire::facts::{MAX_DEBUGGERS, MAX_TEXT};
+use p2pdbg_proto::facts::{MAX_DEBUGGERS, MAX_TEXT};
 
 /// Programs that debug or can be debugged as they are.
 const PROGRAMS: [&str; 6] = ["gdbserver", "lldb-server", "dlv", "node", "java", "rdbg"];

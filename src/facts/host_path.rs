@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path, str::FromStr};
 
-use p2pdbg_wire::facts::MAX_PATH;
+use p2pdbg_proto::facts::MAX_PATH;
 use serde::{Deserialize, Serialize};
 
 use crate::report::Untrusted;

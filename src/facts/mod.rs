@@ -11,7 +11,7 @@ mod host_path;
 
 use std::{env, ffi::OsStr, path::Path};
 
-use p2pdbg_wire::facts::{Facts, MAX_DEBUGGERS, MAX_TEXT};
+use p2pdbg_proto::facts::{Facts, MAX_DEBUGGERS, MAX_TEXT};
 use serde::{Deserialize, Serialize};
 
 pub use git::GitCheckout;

@@ -16,6 +16,6 @@ pub use allow::AllowList;
 pub use dial::dial;
 pub use host_port::{Bind, BindScope, Host, HostPort, NotAHostPort};
 pub use open::{OpenPort, port_failure};
-pub use p2pdbg_wire::tunnel::Direction;
+pub use p2pdbg_proto::tunnel::Direction;
 pub use preset::Preset;
 pub use spec::{DEFAULT_PORT, Forward, ForwardSpec, NotAForward, SpecFault};

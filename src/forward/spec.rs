@@ -5,7 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
-use p2pdbg_wire::tunnel::{Direction, ForwardOffer};
+use p2pdbg_proto::tunnel::{Direction, ForwardOffer};
 
 use super::{
     Bind, BindScope, HostPort, NotAHostPort, Preset,

@@ -11,7 +11,7 @@ use std::{
 
 use p2pdbg_inspect::{Context, End, Inspector, Mapping, Protocol};
 use p2pdbg_ledger::StreamId;
-use p2pdbg_wire::control::Role;
+use p2pdbg_proto::control::Role;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -291,7 +291,7 @@ mod tests {
             there.show(chunk.clone());
         }
         assert!(there.missed > 0);
-        assert!(watcher.queued.load(Ordering::Relaxed) <= super::super::BYTES);
+        assert!(watcher.queued.load(Ordering::Relaxed) <= BYTES);
         // Once there is room, the rest is understood.
         while watcher.queued.load(Ordering::Relaxed) > 0 {
             tokio::task::yield_now().await;

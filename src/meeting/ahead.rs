@@ -5,7 +5,7 @@
 //! exchange. The rendezvous may hand it to whom it likes and as often as it likes; it is finished once, and what came of
 //! it counts against the code as ever.
 
-use p2pdbg_wire::control::{Place, ToRendezvous};
+use p2pdbg_proto::control::{Place, ToRendezvous};
 
 use super::{Whom, channel::encode, driver::Driver};
 use crate::pairing::Exchange;

@@ -1,6 +1,6 @@
 //! The sealed channel to a peer through the rendezvous, which outlives the rendezvous' own sessions.
 
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::{Handle, SessionId},
     fingerprint::Fingerprint,
     frame,

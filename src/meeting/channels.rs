@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::{Handle, SessionId},
     fingerprint::Fingerprint,
     signal::SessionTag,

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     code::{Code, Words},
     control::{
         Credential, Fate, FromRendezvous, Handle, MAX_SIGNAL, NameplateClaim, Refusal, Role,

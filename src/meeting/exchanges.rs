@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, task::Poll};
 
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     code::Code,
     control::{Credential, Fate, Introduction, Place, Role, SessionId, ToRendezvous},
     signal::{AbortReason, MAX_NAME, PeerInfo, PeerMessage, SessionTag, Signal},

@@ -19,7 +19,7 @@ use std::{
 };
 
 use p2pdbg_identity::Identity;
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     code::Code,
     control::Role,
     fingerprint::Fingerprint,

@@ -42,7 +42,7 @@ impl Attempts {
 
 #[cfg(test)]
 mod tests {
-    use p2pdbg_wire::signal::AbortReason;
+    use p2pdbg_proto::signal::AbortReason;
 
     use super::*;
 

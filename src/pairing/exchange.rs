@@ -46,7 +46,7 @@
 
 use std::fmt;
 
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     code::{Code, Nameplate},
     control::Role,
     fingerprint::Fingerprint,

@@ -6,11 +6,11 @@
 
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
-use p2pdbg_punch::PunchKey;
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::{Handle, Role},
     secret::Secret,
 };
+use p2pdbg_punch::PunchKey;
 use sha2::{Digest, Sha256};
 
 use super::TunnelKey;
@@ -159,7 +159,7 @@ fn expand(hkdf: &Hkdf<Sha256>, purpose: &str) -> Secret<32> {
 #[cfg(test)]
 mod tests {
     use data_encoding::HEXLOWER;
-    use p2pdbg_wire::tunnel::PathKind;
+    use p2pdbg_proto::tunnel::PathKind;
 
     use super::*;
 

@@ -17,7 +17,7 @@ use std::{
 use data_encoding::BASE64URL_NOPAD;
 use hmac::Mac;
 use p2pdbg_identity::{StateDir, StateError};
-use p2pdbg_wire::{code::Code, control::Handle, fingerprint::Fingerprint, secret::Secret};
+use p2pdbg_proto::{code::Code, control::Handle, fingerprint::Fingerprint, secret::Secret};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 

@@ -5,7 +5,7 @@
 //! of its role has, and holds it by a lock that the operating system releases with the process, however that ends.
 
 use p2pdbg_identity::{StateDir, StateLock};
-use p2pdbg_wire::control::Role;
+use p2pdbg_proto::control::Role;
 
 /// How many processes are told apart; further ones share the last number.
 pub(super) const MOST: u16 = 64;

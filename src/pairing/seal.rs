@@ -9,7 +9,7 @@ use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
     aead::{Aead, Payload},
 };
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::{MAX_SIGNAL, Role},
     frame,
     secret::Secret,

@@ -1,7 +1,7 @@
 //! Whole exchanges, between honest sides and with somebody in the middle.
 
 use hmac::{Hmac, Mac};
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     code::Code,
     control::{MAX_SIGNAL, Role},
     fingerprint::Fingerprint,
@@ -833,7 +833,7 @@ proptest! {
         counter in any::<u64>(),
         ciphertext in prop::collection::vec(any::<u8>(), 0..MAX_SIGNAL),
     ) {
-        let key = p2pdbg_wire::secret::Secret::from_bytes([1; 32]);
+        let key = p2pdbg_proto::secret::Secret::from_bytes([1; 32]);
         let mut opener = Opener::new(Role::Listener, &key);
         prop_assert_eq!(opener.open(counter, &ciphertext), Err(OpenError::Forged));
     }

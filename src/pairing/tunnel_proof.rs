@@ -6,7 +6,7 @@
 //! names its role, the tunnel's epoch and its path in the proof.
 
 use hmac::{Hmac, Mac};
-use p2pdbg_wire::{control::Role, secret::Secret, tunnel::PathKind};
+use p2pdbg_proto::{control::Role, secret::Secret, tunnel::PathKind};
 use sha2::Sha256;
 
 use super::keys::hmac;
@@ -21,7 +21,7 @@ impl TunnelKey {
     }
 
     /// What the side of that role sends. `exported` is the connection's keying material under
-    /// [`p2pdbg_wire::tunnel::EXPORTER_LABEL`] with an empty context.
+    /// [`p2pdbg_proto::tunnel::EXPORTER_LABEL`] with an empty context.
     pub fn prove(&self, role: Role, epoch: u64, path: PathKind, exported: &[u8; 32]) -> [u8; 32] {
         self.mac(role, epoch, path, exported)
             .finalize()

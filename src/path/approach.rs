@@ -17,11 +17,11 @@ use std::{
 };
 
 use p2pdbg_identity::Identity;
-use p2pdbg_punch::PunchKey;
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::Role, fingerprint::Fingerprint, relay::LegGrant, secret::random_bytes,
     tunnel::PathKind,
 };
+use p2pdbg_punch::PunchKey;
 use quinn::Endpoint;
 
 use super::{OverTcp, PathCommand, PathEvent, PathSocket, Paths, Search};

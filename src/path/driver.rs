@@ -6,8 +6,8 @@ use std::{
     time::Instant,
 };
 
+use p2pdbg_proto::{control::Role, relay::is_relay_frame};
 use p2pdbg_punch::{Config, Engine, Event, Family, Input, Obstacle, Output, SocketId};
-use p2pdbg_wire::{control::Role, relay::is_relay_frame};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 

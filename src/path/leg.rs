@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2pdbg_wire::relay::{LegGrant, RelayFrame, RelayRefusal, answer_mac, bind_mac};
+use p2pdbg_proto::relay::{LegGrant, RelayFrame, RelayRefusal, answer_mac, bind_mac};
 
 /// The first wait for an answer.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -118,7 +118,7 @@ impl Leg {
 
 #[cfg(test)]
 mod tests {
-    use p2pdbg_wire::{
+    use p2pdbg_proto::{
         relay::{LegId, answer_is_genuine},
         secret::Secret,
     };

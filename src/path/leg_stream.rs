@@ -6,7 +6,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     relay::{LegGrant, RelayFrame, RelayRefusal},
     relay_stream::{EXPORTER_LABEL, Join, encode_packet, split_packet},
 };
@@ -199,7 +199,7 @@ fn take_packet(pending: &mut BytesMut) -> io::Result<Option<Bytes>> {
         Some((packet, _)) => packet.len(),
         None => return Ok(None),
     };
-    pending.advance(p2pdbg_wire::relay_stream::PREFIX);
+    pending.advance(p2pdbg_proto::relay_stream::PREFIX);
     Ok(Some(pending.split_to(length).freeze()))
 }
 

@@ -17,8 +17,8 @@ use std::{
     path::PathBuf,
 };
 
+use p2pdbg_proto::{control::Role, relay::LegGrant, tunnel::PathKind};
 use p2pdbg_punch::{LossReason, Obstacle, PunchKey};
-use p2pdbg_wire::{control::Role, relay::LegGrant, tunnel::PathKind};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 

@@ -12,8 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pdbg_proto::relay::{LegGrant, RelayFrame, RelayRefusal};
 use p2pdbg_punch::SocketId;
-use p2pdbg_wire::relay::{LegGrant, RelayFrame, RelayRefusal};
 
 use super::{
     Carrier,

@@ -6,8 +6,8 @@ use std::{
     time::Instant,
 };
 
+use p2pdbg_proto::relay::{LegGrant, RelayFrame};
 use p2pdbg_punch::SocketId;
-use p2pdbg_wire::relay::{LegGrant, RelayFrame};
 use tokio::sync::mpsc;
 
 use super::{

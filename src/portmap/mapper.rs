@@ -63,7 +63,7 @@ impl PortMapper {
             doubted,
             closing: closing.clone(),
             report,
-            nonce: p2pdbg_wire::secret::random_bytes(),
+            nonce: p2pdbg_proto::secret::random_bytes(),
         };
         Self {
             news,

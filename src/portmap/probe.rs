@@ -49,7 +49,7 @@ pub async fn probe() -> GatewayReport {
     if let Some(gateway) = gateway {
         let mut probes = JoinSet::new();
         for (index, protocol) in Protocol::ALL.into_iter().enumerate() {
-            let nonce = p2pdbg_wire::secret::random_bytes();
+            let nonce = p2pdbg_proto::secret::random_bytes();
             probes.spawn(async move { (index, client::greet(protocol, gateway, nonce).await) });
         }
         let deadline = tokio::time::Instant::now() + PATIENCE;

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use p2pdbg_wire::control::close;
+use p2pdbg_proto::control::close;
 use quinn::{Connection as QuicConnection, Endpoint, VarInt};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},

@@ -7,7 +7,7 @@
 
 use std::{collections::VecDeque, net::SocketAddr, pin::pin, time::Duration};
 
-use p2pdbg_wire::url::RendezvousUrl;
+use p2pdbg_proto::url::RendezvousUrl;
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{

@@ -1,6 +1,6 @@
 //! What can be wrong with the connection to the rendezvous, and whose fault it is.
 
-use p2pdbg_wire::control::Refusal;
+use p2pdbg_proto::control::Refusal;
 
 use crate::{
     failure::{ErrorCode, Failure},

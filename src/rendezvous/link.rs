@@ -7,7 +7,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::{Credential, FromRendezvous, Refusal, ToRendezvous},
     frame,
     url::RendezvousUrl,

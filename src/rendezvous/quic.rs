@@ -7,7 +7,7 @@ use std::{
 };
 
 use p2pdbg_identity::tls;
-use p2pdbg_wire::url::RendezvousUrl;
+use p2pdbg_proto::url::RendezvousUrl;
 use quinn::{
     AckFrequencyConfig, ClientConfig, Connection as QuicConnection, ConnectionError, Endpoint,
     EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt,

@@ -3,11 +3,11 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use p2pdbg_identity::{StateDir, tls};
-use p2pdbg_rendezvous::{Server, ServerConfig};
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::{Credential, FromRendezvous, ToRendezvous},
     url::RendezvousUrl,
 };
+use p2pdbg_rendezvous::{Server, ServerConfig};
 use tempfile::TempDir;
 use tokio::{
     io::AsyncWriteExt,

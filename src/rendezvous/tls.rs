@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use p2pdbg_identity::tls;
-use p2pdbg_wire::url::RendezvousUrl;
+use p2pdbg_proto::url::RendezvousUrl;
 use rustls::{AlertDescription, pki_types::ServerName};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, time::timeout};

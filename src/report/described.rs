@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use p2pdbg_wire::control::Role;
+use p2pdbg_proto::control::Role;
 
 pub(crate) use super::words::step_cost;
 use super::{

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use p2pdbg_wire::code::Code;
+use p2pdbg_proto::code::Code;
 use serde::{Deserialize, Serialize};
 
 use super::{DebuggerReport, Untrusted};

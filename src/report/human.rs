@@ -7,7 +7,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use p2pdbg_wire::control::Role;
+use p2pdbg_proto::control::Role;
 
 use super::{
     Activity, Event, Status,

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_wire::control::Role;
+use p2pdbg_proto::control::Role;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{

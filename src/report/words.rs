@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2pdbg_wire::control::Role;
+use p2pdbg_proto::control::Role;
 
 use super::{
     Activity, DebuggerReport, Event, PathKind, PathReport, SourcesReport, Status, Untrusted, Via,

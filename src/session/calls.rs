@@ -5,11 +5,11 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use p2pdbg_punch::SocketId;
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::Role,
     tunnel::{PathKind, close},
 };
+use p2pdbg_punch::SocketId;
 
 use super::{Event, driver::Driver};
 use crate::{

@@ -2,7 +2,7 @@
 
 use p2pdbg_inspect::{Activity, Advice, Debugger, Protocol};
 use p2pdbg_ledger::StreamId;
-use p2pdbg_wire::control::Role;
+use p2pdbg_proto::control::Role;
 
 use super::driver::Driver;
 use crate::{

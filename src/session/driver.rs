@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, path::PathBuf, time::Duration};
 
 use p2pdbg_ledger::ResetCode;
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::Role,
     signal::PeerMessage,
     tunnel::{PathKind, TunnelMessage, close},

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use p2pdbg_ledger::{ResetCode, StreamId};
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::Role,
     tunnel::{Direction, ForwardOffer, ForwardState, TunnelMessage},
 };

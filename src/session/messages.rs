@@ -1,7 +1,7 @@
 //! What comes over the tunnels: control messages, frames of the ledger, carriers, and what the streams tell.
 
 use p2pdbg_ledger::{Admission, CarrierHeader, Frame, StreamId, Violation};
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::Role,
     tunnel::{TunnelMessage, close},
 };
@@ -129,7 +129,7 @@ impl Driver {
         if let (Admission::New, Some(forward)) = (admission, opens) {
             let local = match forward {
                 #[cfg(unix)]
-                p2pdbg_wire::sources::FORWARD => self.answer_about_sources(),
+                p2pdbg_proto::sources::FORWARD => self.answer_about_sources(),
                 _ => self.forwards.dial(stream, forward),
             };
             let ide_port = self.forwards.ide_port(forward);

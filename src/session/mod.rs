@@ -35,7 +35,7 @@ use std::{
 
 use p2pdbg_identity::Identity;
 use p2pdbg_ledger::{CarrierHeader, StreamId};
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::Role,
     fingerprint::Fingerprint,
     relay::LegGrant,
@@ -267,7 +267,7 @@ impl Session {
                     route: config.route.clone(),
                     alone: config.path == PathPolicy::RelayTcp,
                 };
-                let seed = p2pdbg_wire::secret::random_bytes();
+                let seed = p2pdbg_proto::secret::random_bytes();
                 let paths = Paths::open(seed, &config.changes, over_tcp)
                     .map_err(|e| internal(&format!("cannot open a UDP socket: {e}")))?;
                 Begun {

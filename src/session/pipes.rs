@@ -4,7 +4,7 @@
 //! session began with, and the stream opens once the connector has agreed. The connector judges such a target as it
 //! does any other: loopback, or what it was told to allow.
 
-use p2pdbg_wire::{control::Role, tunnel::ForwardState};
+use p2pdbg_proto::{control::Role, tunnel::ForwardState};
 use tokio::{net::UnixStream, sync::oneshot};
 
 use super::driver::Driver;
@@ -74,7 +74,7 @@ impl Driver {
         // A program that has gone meanwhile needs no stream.
         if request.opened.send(Ok(())).is_ok() {
             let local = Connection::Unix(request.local);
-            let (forward, ended) = (p2pdbg_wire::sources::FORWARD, Some(request.ended));
+            let (forward, ended) = (p2pdbg_proto::sources::FORWARD, Some(request.ended));
             self.streams.open(forward, local, ended, &mut self.tasks);
         }
     }

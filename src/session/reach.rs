@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use p2pdbg_wire::tunnel::{PathKind, TunnelMessage};
+use p2pdbg_proto::tunnel::{PathKind, TunnelMessage};
 
 use super::{Event, driver::Driver, tunnels};
 use crate::{

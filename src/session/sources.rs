@@ -1,7 +1,7 @@
 //! The session's part in comparing and copying source files: it lends streams to the conversations, and reports.
 
 use p2pdbg_ledger::ResetCode;
-use p2pdbg_wire::{control::Role, sources::FORWARD, tunnel::TunnelMessage};
+use p2pdbg_proto::{control::Role, sources::FORWARD, tunnel::TunnelMessage};
 
 use super::driver::Driver;
 use crate::{
@@ -55,7 +55,7 @@ impl Driver {
             }
             Told::Compared(differences) => self.report_differences(differences),
             Told::Received(name) => {
-                let name = Untrusted::limited(&name, p2pdbg_wire::sources::MAX_NAME);
+                let name = Untrusted::limited(&name, p2pdbg_proto::sources::MAX_NAME);
                 self.sources.reporter.emit(Report::Received { name });
             }
         }
@@ -71,7 +71,7 @@ impl Driver {
         let named = differences.differ.iter().take(MOST_NAMED);
         let report = SourcesReport {
             differ: named
-                .map(|name| Untrusted::limited(name.as_str(), p2pdbg_wire::sources::MAX_NAME))
+                .map(|name| Untrusted::limited(name.as_str(), p2pdbg_proto::sources::MAX_NAME))
                 .collect(),
             more: differences.differ.len().saturating_sub(MOST_NAMED),
             same: differences.same,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use p2pdbg_proto::tunnel::PathKind;
 use p2pdbg_punch::{LossReason, Obstacle, Path};
-use p2pdbg_wire::tunnel::PathKind;
 use tokio::time::Instant;
 
 use crate::{

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 use p2pdbg_ledger::{
     Admission, Budget, CarrierHeader, Frame, Openings, ResetCode, Side, StreamId, Violation,
 };
-use p2pdbg_wire::control::Role;
+use p2pdbg_proto::control::Role;
 use quinn::RecvStream;
 use tokio::{
     sync::{
@@ -118,7 +118,7 @@ impl Streams {
     /// The streams that belong to forwards, and not to conversations about sources.
     fn of_programs(&self) -> impl Iterator<Item = (&StreamId, &Live)> {
         let live = self.live.iter();
-        live.filter(|(_, live)| live.forward != p2pdbg_wire::sources::FORWARD)
+        live.filter(|(_, live)| live.forward != p2pdbg_proto::sources::FORWARD)
     }
 
     /// The streams as they are, the oldest first, and no more than [`MOST_DESCRIBED`].
@@ -238,7 +238,7 @@ impl Streams {
 
     fn taps(&self, stream: StreamId, forward: u16, ide_port: Option<u16>) -> (Tap, Tap) {
         let watcher = self.watcher.as_ref();
-        let watcher = watcher.filter(|_| forward != p2pdbg_wire::sources::FORWARD);
+        let watcher = watcher.filter(|_| forward != p2pdbg_proto::sources::FORWARD);
         let feeds = watcher.and_then(|watcher| watcher.watch(stream, ide_port));
         match feeds {
             Some((here, there)) => (Tap(Some(here)), Tap(Some(there))),
@@ -422,7 +422,7 @@ impl Streams {
                         let _ = ended.send(state);
                     }
                 }
-                if self.forward_of(stream) != Some(p2pdbg_wire::sources::FORWARD) {
+                if self.forward_of(stream) != Some(p2pdbg_proto::sources::FORWARD) {
                     self.report_stream(stream, state, target);
                 }
             }

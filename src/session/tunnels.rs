@@ -7,11 +7,11 @@ use std::{
 };
 
 use p2pdbg_ledger::{CarrierHeader, Epochs, Frame};
-use p2pdbg_punch::SocketId;
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::Role,
     tunnel::{PathKind, TunnelMessage, close},
 };
+use p2pdbg_punch::SocketId;
 use quinn::{ConnectionError, Endpoint, Incoming, RecvStream, VarInt};
 use tokio::{
     sync::{mpsc, watch},

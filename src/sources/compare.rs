@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use p2pdbg_wire::sources::Sha256 as Digest;
+use p2pdbg_proto::sources::Sha256 as Digest;
 
 use super::{Scan, SourceName};
 

@@ -11,7 +11,7 @@ use std::{
     path::Path,
 };
 
-use p2pdbg_wire::sources::{Offer, Refusal, Sha256 as Digest};
+use p2pdbg_proto::sources::{Offer, Refusal, Sha256 as Digest};
 use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags},
     io::Errno,

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path, str::FromStr};
 
-use p2pdbg_wire::sources::MAX_NAME;
+use p2pdbg_proto::sources::MAX_NAME;
 
 use crate::report::Untrusted;
 

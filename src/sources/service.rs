@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_wire::sources::{Refusal, SourcesMessage};
+use p2pdbg_proto::sources::{Refusal, SourcesMessage};
 use tokio::{
     net::UnixStream,
     sync::{Notify, Semaphore, mpsc},
@@ -270,7 +270,7 @@ impl Sources {
 mod tests {
     use std::{fs, path::Path};
 
-    use p2pdbg_wire::sources::{FileDigest, Summary};
+    use p2pdbg_proto::sources::{FileDigest, Summary};
 
     use super::*;
     use crate::sources::SourceName;

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     frame,
     sources::{
         Answer, FileDigest, MAX_BATCH, MAX_DATA, Offer, Refusal, Sha256 as Digest, SourcesMessage,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use ignore::WalkBuilder;
-use p2pdbg_wire::sources::{Sha256 as Digest, Summary};
+use p2pdbg_proto::sources::{Sha256 as Digest, Summary};
 use sha2::{Digest as _, Sha256};
 
 use super::SourceName;

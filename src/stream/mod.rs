@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use p2pdbg_ledger::{
     Budget, CarrierHeader, EndKind, Frame, Limits, Receiver, ResetCode, Sender, StreamId, Violation,
 };
-use p2pdbg_wire::tunnel::TunnelMessage;
+use p2pdbg_proto::tunnel::TunnelMessage;
 use quinn::RecvStream;
 use tokio::{
     sync::{mpsc, watch},

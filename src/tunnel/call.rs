@@ -28,8 +28,8 @@ use std::{
 
 use p2pdbg_identity::{Identity, tls};
 use p2pdbg_ledger::Epochs;
+use p2pdbg_proto::{fingerprint::Fingerprint, tunnel::PathKind};
 use p2pdbg_punch::SocketId;
-use p2pdbg_wire::{fingerprint::Fingerprint, tunnel::PathKind};
 use quinn::{Connection, Endpoint, Incoming, ServerConfig, crypto::rustls::QuicServerConfig};
 use tokio::{
     sync::{mpsc, watch},

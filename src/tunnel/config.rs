@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use p2pdbg_identity::{Identity, tls};
-use p2pdbg_wire::fingerprint::Fingerprint;
+use p2pdbg_proto::fingerprint::Fingerprint;
 use quinn::{
     AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig,
     VarInt,

@@ -1,6 +1,6 @@
 //! The control stream of a tunnel: frames of [`TunnelMessage`] in both directions.
 
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     frame,
     tunnel::{TunnelMessage, close},
 };

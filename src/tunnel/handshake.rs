@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::Role,
     tunnel::{EXPORTER_LABEL, PathKind, TunnelMessage, close},
 };

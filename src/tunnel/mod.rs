@@ -13,7 +13,7 @@ mod handshake;
 
 use std::{net::SocketAddr, time::Duration};
 
-use p2pdbg_wire::tunnel::{PathKind, TunnelMessage, close};
+use p2pdbg_proto::tunnel::{PathKind, TunnelMessage, close};
 use quinn::{Connection, VarInt};
 use tokio::sync::mpsc;
 

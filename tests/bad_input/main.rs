@@ -22,7 +22,7 @@ use p2pdbg::{
     failure::ErrorCode,
     report::{Event, WarningCode},
 };
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     code::{Code, Nameplate, Words},
     fingerprint::Fingerprint,
     url::{AccessKey, RendezvousUrl},

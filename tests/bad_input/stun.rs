@@ -11,7 +11,7 @@ use std::{
 };
 
 use p2pdbg::report::PathKind;
-use p2pdbg_wire::stun::{Attribute, Class, Encoder, Message, TransactionId};
+use p2pdbg_stun::{Attribute, Class, Encoder, Message, TransactionId};
 
 use crate::harness::{
     Setting,

@@ -6,7 +6,7 @@ use std::{
     sync::OnceLock,
 };
 
-use p2pdbg_wire::code::Code;
+use p2pdbg_proto::code::Code;
 use rustix::process::Signal;
 
 use crate::{

@@ -10,7 +10,7 @@ use p2pdbg::{
     report::{Event, PathKind},
 };
 use p2pdbg_natlab::NatKind;
-use p2pdbg_wire::code::{Code, Words};
+use p2pdbg_proto::code::{Code, Words};
 
 use crate::{
     harness::Place,

@@ -13,7 +13,7 @@ use p2pdbg::{
     forward::HostPort,
     report::{Event, PathKind, PathReport, StreamState, WaitingFor, Warning, WarningCode},
 };
-use p2pdbg_wire::code::Code;
+use p2pdbg_proto::code::Code;
 use serde_json::Value;
 
 use super::{Home, Place, Process, Transcript, programs::P2PDBG};

@@ -44,7 +44,7 @@ fn is_up_to_date(program: &Path) -> bool {
         return false;
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let sources = ["rendezvous/src", "crates/wire/src", "crates/identity/src"];
+    let sources = ["rendezvous/src", "crates/proto/src", "crates/identity/src"];
     sources
         .iter()
         .all(|folder| newest(&root.join(folder)).is_none_or(|source| source <= built))

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, process::Command};
 
-use p2pdbg_wire::url::RendezvousUrl;
+use p2pdbg_proto::url::RendezvousUrl;
 
 use super::{Home, Place, Process, Transcript, rendezvous_program};
 

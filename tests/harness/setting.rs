@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use p2pdbg_wire::code::Code;
+use p2pdbg_proto::code::Code;
 
 use super::{Peer, PeerCommand, Place, Ports, Rendezvous, RendezvousCommand, Transcript};
 

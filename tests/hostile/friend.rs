@@ -13,7 +13,7 @@ use p2pdbg::{
 };
 use p2pdbg_identity::{Identity, tls};
 use p2pdbg_ledger::CarrierHeader;
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     code::Code,
     control::Role,
     frame,

@@ -7,7 +7,7 @@ use p2pdbg::{
     path::{PathCommand, PathEvent, Paths},
 };
 use p2pdbg_identity::Identity;
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::{Role, ToRendezvous},
     tunnel::close,
 };

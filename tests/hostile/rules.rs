@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 
 use p2pdbg_ledger::{Ack, CarrierHeader, Frame, Side, StreamId};
-use p2pdbg_wire::tunnel::{TunnelMessage, close};
+use p2pdbg_proto::tunnel::{TunnelMessage, close};
 use quinn::ConnectionError;
 
 use crate::{

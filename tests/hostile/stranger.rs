@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use p2pdbg_identity::tls;
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::{Credential, FromRendezvous, Introduction, ToRendezvous},
     frame,
     url::RendezvousUrl,

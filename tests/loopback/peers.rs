@@ -9,7 +9,7 @@ use p2pdbg::{
     report::{Event, WarningCode},
 };
 
-use p2pdbg_wire::code::Code;
+use p2pdbg_proto::code::Code;
 
 use crate::harness::{
     Home, Peer, Setting, eventually,
@@ -339,7 +339,7 @@ fn a_wrong_word_burns_the_code_and_touches_no_session() {
     let (opened, dialled) = connect(&two.setting, port_of(&listener, "web"), &target);
     let code = listener.code();
     let wrong: Code = loop {
-        let words = p2pdbg_wire::code::Words::random();
+        let words = p2pdbg_proto::code::Words::random();
         if words != code.words {
             break Code {
                 nameplate: code.nameplate,

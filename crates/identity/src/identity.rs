@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use p2pdbg_wire::fingerprint::Fingerprint;
+use p2pdbg_proto::fingerprint::Fingerprint;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},

@@ -11,7 +11,7 @@ use std::{
 };
 
 use etcetera::BaseStrategy;
-use p2pdbg_wire::secret::{Secret, random_bytes};
+use p2pdbg_proto::secret::{Secret, random_bytes};
 use zeroize::Zeroizing;
 
 use crate::{StateError, identity::Identity, permissions};

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use p2pdbg_wire::{control, fingerprint::Fingerprint, relay_stream, tunnel};
+use p2pdbg_proto::{control, fingerprint::Fingerprint, relay_stream, tunnel};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error,
     PeerIncompatible, ServerConfig, SignatureScheme,

@@ -3,7 +3,7 @@
 use std::{io::Cursor, sync::Arc};
 
 use p2pdbg_identity::{Identity, tls};
-use p2pdbg_wire::fingerprint::Fingerprint;
+use p2pdbg_proto::fingerprint::Fingerprint;
 use rustls::{
     AlertDescription, CertificateError, CipherSuite, ClientConfig, ClientConnection, Connection,
     Error, NamedGroup, ProtocolVersion, ServerConfig, ServerConnection,
@@ -117,7 +117,7 @@ fn peers_that_pin_each_other_get_a_hybrid_tls_1_3_tunnel() {
     assert_eq!(client.protocol_version(), Some(ProtocolVersion::TLSv1_3));
     let group = server.negotiated_key_exchange_group().unwrap();
     assert_eq!(group.name(), NamedGroup::X25519MLKEM768);
-    assert_eq!(client.alpn_protocol(), Some(p2pdbg_wire::tunnel::ALPN));
+    assert_eq!(client.alpn_protocol(), Some(p2pdbg_proto::tunnel::ALPN));
     assert_eq!(client.tls13_tickets_received(), 0);
     assert_eq!(client.peer_certificates().unwrap(), b.chain());
     assert_eq!(server.peer_certificates().unwrap(), a.chain());
@@ -145,7 +145,7 @@ fn a_connector_that_is_not_the_pinned_one_is_refused() {
 fn a_connector_without_a_certificate_is_refused() {
     let (a, b) = identities();
     let mut client = tls::control_client(Some(b.fingerprint())).unwrap();
-    client.alpn_protocols = vec![p2pdbg_wire::tunnel::ALPN.to_vec()];
+    client.alpn_protocols = vec![p2pdbg_proto::tunnel::ALPN.to_vec()];
     let server = tls::tunnel_server(&b, a.fingerprint()).unwrap();
     let result = handshake(client, server);
     assert_eq!(result.server.unwrap_err(), Error::NoCertificatesPresented);
@@ -182,7 +182,7 @@ fn a_peer_reaches_the_rendezvous_that_it_pins_and_no_other() {
         )
     };
     let (client, server) = connect(rendezvous.fingerprint()).succeeded();
-    assert_eq!(client.alpn_protocol(), Some(p2pdbg_wire::control::ALPN));
+    assert_eq!(client.alpn_protocol(), Some(p2pdbg_proto::control::ALPN));
     assert_eq!(server.peer_certificates(), None);
     let error = connect(other.fingerprint()).client.unwrap_err();
     assert!(tls::is_pin_mismatch(&error));
@@ -234,7 +234,7 @@ fn a_servers_keying_material_is_known_before_the_client_and_the_same_as_later() 
 }
 
 fn export(end: &Connection) -> [u8; 32] {
-    let (label, context) = (p2pdbg_wire::tunnel::EXPORTER_LABEL, Some(&b""[..]));
+    let (label, context) = (p2pdbg_proto::tunnel::EXPORTER_LABEL, Some(&b""[..]));
     let exported = [0; 32];
     match end {
         Connection::Client(c) => c.export_keying_material(exported, label, context),

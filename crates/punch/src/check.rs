@@ -10,7 +10,7 @@
 use std::net::SocketAddr;
 
 use hkdf::Hkdf;
-use p2pdbg_wire::stun::{
+use p2pdbg_stun::{
     Attribute, Class, EncodeError, Encoder, FINGERPRINT_LEN, Fingerprint, Integrity, Message,
     SHORTEST_INTEGRITY_TAG_LEN, TransactionId,
 };

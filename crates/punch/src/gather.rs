@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_wire::stun::{Attribute, Class, Encoder, TransactionId};
+use p2pdbg_stun::{Attribute, Class, Encoder, TransactionId};
 
 use crate::{Family, MAX_STUN_SERVERS, SocketId, Timing};
 
@@ -335,7 +335,7 @@ pub(crate) fn question(transaction: TransactionId, family: Family) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use p2pdbg_wire::stun::{AddressFamily, FINGERPRINT_LEN, HEADER_LEN};
+    use p2pdbg_stun::{AddressFamily, FINGERPRINT_LEN, HEADER_LEN};
 
     fn server(port: u16) -> SocketAddr {
         ([192, 0, 2, 1], port).into()

@@ -2,7 +2,7 @@
 //!
 //! Transaction ids must not be guessable, and a test must be able to repeat a run: a keyed generator gives both.
 
-use p2pdbg_wire::stun::TransactionId;
+use p2pdbg_stun::TransactionId;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_wire::stun::TransactionId;
+use p2pdbg_stun::TransactionId;
 
 use crate::{
     SocketId,

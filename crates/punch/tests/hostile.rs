@@ -10,7 +10,7 @@ use std::{
 use p2pdbg_punch::{
     Budget, Config, Engine, Event, Input, LocalAddress, Output, PunchKey, Role, SocketId,
 };
-use p2pdbg_wire::stun::{Attribute, Class, Encoder, Message, TransactionId};
+use p2pdbg_stun::{Attribute, Class, Encoder, Message, TransactionId};
 use proptest::prelude::*;
 
 const SERVER: &str = "198.51.100.1:3478";

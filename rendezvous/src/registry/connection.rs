@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, net::IpAddr, time::Instant};
 
-use p2pdbg_wire::{code::Nameplate, control::SessionId};
+use p2pdbg_proto::{code::Nameplate, control::SessionId};
 
 use super::{Arrival, handles::Meeting, prepared::Prepared};
 use crate::{

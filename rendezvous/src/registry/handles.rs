@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, fmt};
 
-use p2pdbg_wire::control::{Handle, Place, Refusal, Role, SessionId};
+use p2pdbg_proto::control::{Handle, Place, Refusal, Role, SessionId};
 use sha2::{Digest, Sha256};
 
 use super::{ConnId, Effect, Now, Registry, connection::Standing, limit};

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     code::Nameplate,
     control::{Fate, FromRendezvous, NameplateClaim, Place, Refusal, SessionId},
 };

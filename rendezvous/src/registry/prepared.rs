@@ -3,7 +3,7 @@
 //! Where two meet who have both said something, each gets the other's words right behind the introduction. They are said
 //! once: whoever wants to say something at the next meeting too prepares it anew.
 
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     code::Nameplate,
     control::{Place, Refusal},
 };

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     code::Nameplate,
     control::{FromRendezvous, Introduction, MAX_SIGNAL, Place, Refusal, Role, SessionId},
     relay::{LegGrant, LegId},

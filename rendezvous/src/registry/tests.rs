@@ -8,7 +8,7 @@ mod walk;
 
 use std::{collections::HashSet, net::IpAddr};
 
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     code::Nameplate,
     control::{Fate, Handle, Introduction, NameplateClaim, Role},
     secret::Secret,

@@ -1,6 +1,6 @@
 //! The relay's table, driven without sockets.
 
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     relay::{answer_mac, bind_mac},
     secret::random_bytes,
 };

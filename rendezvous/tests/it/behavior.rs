@@ -5,11 +5,9 @@ use std::{
     sync::Arc,
 };
 
+use p2pdbg_proto::control::{Credential, FromRendezvous};
 use p2pdbg_rendezvous::{Server, ServerConfig, StartError};
-use p2pdbg_wire::{
-    control::{Credential, FromRendezvous},
-    stun::{Attribute, Class, Encoder, Message, TransactionId},
-};
+use p2pdbg_stun::{Attribute, Class, Encoder, Message, TransactionId};
 use stun_client::{
     Client,
     nat_behavior_discovery::{

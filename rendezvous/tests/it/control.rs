@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     code::Nameplate,
     control::{Credential, Fate, FromRendezvous, Place, Refusal, Role, ToRendezvous, close},
     secret::Secret,
@@ -36,7 +36,7 @@ async fn a_listener_and_a_connector_are_introduced_and_signal_both_ways() {
     assert_eq!(one.hear().await, left);
 }
 
-async fn pass(from: &mut Peer, to: &mut Peer, session: p2pdbg_wire::control::SessionId) {
+async fn pass(from: &mut Peer, to: &mut Peer, session: p2pdbg_proto::control::SessionId) {
     for length in [0, 1, 1_000, 16 * 1024] {
         let payload = vec![7; length];
         let signal = ToRendezvous::Signal {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use p2pdbg_rendezvous::Limits;
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::{Credential, Refusal, SessionId, ToRendezvous, close},
     frame,
     relay::{LegId, RelayFrame},
     secret::random_bytes,
 };
+use p2pdbg_rendezvous::Limits;
 
 use crate::support::{Rig, Wire, dial, endpoint, soon, stun_request};
 
@@ -225,7 +225,7 @@ async fn a_peer_that_does_not_read_is_dropped_and_its_partner_is_told() {
     }
     assert!(matches!(
         talker.peer.hear().await,
-        p2pdbg_wire::control::FromRendezvous::PeerLeft {
+        p2pdbg_proto::control::FromRendezvous::PeerLeft {
             on_purpose: false,
             ..
         }

@@ -1,6 +1,6 @@
 //! The relay over UDP: who may use it, where it leads, and that it changes nothing on the way.
 
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::{FromRendezvous, ToRendezvous, close},
     relay::{LegGrant, RelayFrame, RelayRefusal, answer_mac},
 };

@@ -6,9 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use p2pdbg_wire::stun::{
-    self as wire, Attribute as WireAttribute, Encoder, Fingerprint, TransactionId,
-};
+use p2pdbg_stun::{self as wire, Attribute as WireAttribute, Encoder, Fingerprint, TransactionId};
 use stun_client::{Attribute, Class, Client};
 
 use crate::support::{Rig, Wire, soon};

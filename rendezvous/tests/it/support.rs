@@ -3,17 +3,17 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use p2pdbg_identity::tls;
-use p2pdbg_rendezvous::{Limits, Server, ServerConfig};
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::{
         Credential, FromRendezvous, Introduction, NameplateClaim, Refusal, Role, ToRendezvous,
     },
     fingerprint::Fingerprint,
     frame,
     relay::{Cookie, LegGrant, LegId, RelayFrame, answer_mac},
-    stun::{Attribute, Class, Encoder, TransactionId},
     url::AccessKey,
 };
+use p2pdbg_rendezvous::{Limits, Server, ServerConfig};
+use p2pdbg_stun::{Attribute, Class, Encoder, TransactionId};
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, RecvStream, SendStream,
     TokioRuntime, VarInt,

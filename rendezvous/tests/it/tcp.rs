@@ -3,14 +3,14 @@
 use std::{net::SocketAddr, time::Duration};
 
 use p2pdbg_identity::tls;
-use p2pdbg_rendezvous::Limits;
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::{Credential, FromRendezvous, Refusal, ToRendezvous},
     frame,
     relay::{LegGrant, LegId, RelayFrame, RelayRefusal},
     relay_stream::{self, Join, encode_packet},
     secret::Secret,
 };
+use p2pdbg_rendezvous::Limits;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -43,7 +43,7 @@ struct Talker(TlsStream<TcpStream>);
 
 impl Talker {
     async fn connect(rig: &Rig) -> Self {
-        let alpn = Some(p2pdbg_wire::control::ALPN);
+        let alpn = Some(p2pdbg_proto::control::ALPN);
         Self(connect(rig, alpn).await.unwrap())
     }
 

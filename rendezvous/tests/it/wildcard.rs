@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use p2pdbg_rendezvous::{Server, ServerConfig};
-use p2pdbg_wire::{
+use p2pdbg_proto::{
     control::{Credential, FromRendezvous, Role, ToRendezvous},
     secret::Secret,
-    stun::Message,
 };
+use p2pdbg_rendezvous::{Server, ServerConfig};
+use p2pdbg_stun::Message;
 
 use crate::support::{Peer, Wire, state_dir, stun_request};
 

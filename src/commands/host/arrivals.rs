@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use p2pdbg_wire::{control::Role, signal::PeerMessage};
+use p2pdbg_proto::{control::Role, signal::PeerMessage};
 use tokio::sync::mpsc;
 
 use super::{Host, HostEvent, Running};

@@ -3,7 +3,7 @@
 //! Two processes of one host have one certificate, and tell which of its processes they are. A name belongs to one of
 //! them for the whole run, so that what is said of `web-1` is said of one debuggee.
 
-use p2pdbg_wire::fingerprint::Fingerprint;
+use p2pdbg_proto::fingerprint::Fingerprint;
 
 use crate::{
     pairing::{KnownPeer, PeerId},

@@ -13,7 +13,7 @@ mod running;
 use std::sync::Arc;
 
 use p2pdbg_identity::{Identity, StateDir, StateError};
-use p2pdbg_wire::control::Role;
+use p2pdbg_proto::control::Role;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -75,7 +75,7 @@ pub(super) struct Host {
 /// What a command must decide itself.
 pub(super) enum HostEvent {
     /// This code leads here now.
-    Code(p2pdbg_wire::code::Code),
+    Code(p2pdbg_proto::code::Code),
     /// The forwards stand.
     Ready(Vec<Forward>),
     /// A session is over.
@@ -153,7 +153,7 @@ impl Host {
     }
 
     /// The peer that this code has led to before, if it has.
-    pub(super) fn peer_of_code(&self, code: &p2pdbg_wire::code::Code) -> Option<KnownPeer> {
+    pub(super) fn peer_of_code(&self, code: &p2pdbg_proto::code::Code) -> Option<KnownPeer> {
         self.known_peers.find_by_code(code)
     }
 

@@ -2,7 +2,7 @@
 
 use std::task::Poll;
 
-use p2pdbg_wire::signal::PeerMessage;
+use p2pdbg_proto::signal::PeerMessage;
 use tokio::sync::mpsc;
 
 use super::{Host, HostEvent};

@@ -1,6 +1,6 @@
 use std::thread;
 
-use p2pdbg_wire::signal::MAX_NAME;
+use p2pdbg_proto::signal::MAX_NAME;
 use tempfile::TempDir;
 
 use super::*;

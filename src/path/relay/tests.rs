@@ -1,6 +1,6 @@
 //! The leg's decisions, driven without sockets.
 
-use p2pdbg_wire::{relay::LegId, secret::Secret};
+use p2pdbg_proto::{relay::LegId, secret::Secret};
 
 use super::*;
 

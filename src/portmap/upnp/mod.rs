@@ -243,7 +243,7 @@ fn entry(external: u16) -> [(&'static str, String); 3] {
 
 /// A random one of the dynamic ports (RFC 6335 section 6).
 fn another_port() -> u16 {
-    let [a, b] = p2pdbg_wire::secret::random_bytes();
+    let [a, b] = p2pdbg_proto::secret::random_bytes();
     0xc000 | u16::from_be_bytes([a, b])
 }
 

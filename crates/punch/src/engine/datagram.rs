@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use p2pdbg_wire::stun::{Class, Fingerprint, Message};
+use p2pdbg_stun::{Class, Fingerprint, Message};
 
 use super::Engine;
 use crate::{

@@ -16,7 +16,7 @@ use std::{
 use p2pdbg_punch::{
     Budget, Config, Engine, Event, Family, Input, LocalAddress, Output, PunchKey, Role, SocketId,
 };
-use p2pdbg_wire::stun::{Attribute, Class, Encoder, Message};
+use p2pdbg_stun::{Attribute, Class, Encoder, Message};
 
 /// The two STUN ports; no other address may hear of an engine before the peer has spoken.
 const SERVERS: [SocketAddr; 2] = [

@@ -1,7 +1,7 @@
 //! Meeting at handles.
 
 use super::*;
-use p2pdbg_wire::control::Place;
+use p2pdbg_proto::control::Place;
 
 fn both_with_key() -> (Bench, Handle) {
     let mut bench = Bench::new();

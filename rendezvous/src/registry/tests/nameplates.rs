@@ -1,7 +1,7 @@
 //! Listening, joining, and what becomes of nameplates.
 
 use super::*;
-use p2pdbg_wire::control::Place;
+use p2pdbg_proto::control::Place;
 
 #[test]
 fn a_connector_without_a_key_joins_by_nameplate() {

@@ -1,0 +1,25 @@
+//! What p2pdbg's programs say to each other, as bytes and as types, and nothing else: no sockets, no clocks,
+//! no policy.
+//!
+//! - [`control`]: between a peer and the rendezvous; [`frame`]: how its messages lie on a stream.
+//! - [`signal`]: between two peers through the rendezvous.
+//! - [`tunnel`]: between two peers on their own QUIC connection; [`facts`]: what they tell of themselves there.
+//! - [`sources`]: what two peers say about source files.
+//! - [`relay`]: datagrams that bind a source address to a leg of the relay.
+//! - [`relay_stream`]: a leg of the relay over TCP.
+//! - [`code`], [`url`], [`fingerprint`], [`secret`]: what people copy and what programs keep.
+//!
+//! docs/PROTOCOL.md describes the same, byte by byte.
+
+pub mod code;
+pub mod control;
+pub mod facts;
+pub mod fingerprint;
+pub mod frame;
+pub mod relay;
+pub mod relay_stream;
+pub mod secret;
+pub mod signal;
+pub mod sources;
+pub mod tunnel;
+pub mod url;

@@ -1,0 +1,290 @@
+//! STUN messages (RFC 8489, with the attributes of RFC 5780 and RFC 8445 that p2pdbg uses).
+//!
+//! The same codec serves three places: the rendezvous answers Binding requests with it, the traversal engine asks
+//! STUN servers with it, and connectivity checks between the peers are Binding requests under a shared key. It judges
+//! syntax alone. What to answer, whom to believe and how large a reply may be are decisions of its callers; that is
+//! why [`Attribute::encoded_len`] and the constants here make the length of a message known before it is written.
+//!
+//! Left out: the SHA-1 MESSAGE-INTEGRITY (both ends of a check are ours and use the SHA-256 one), long-term
+//! credentials, TURN, and messages of the classic RFC 3489, which has no magic cookie and is not STUN for us.
+//!
+//! ```
+//! use crate::{Attribute, Class, Encoder, Message, TransactionId};
+//!
+//! let mut buffer = [0; 64];
+//! let mut request = Encoder::new(&mut buffer, Class::Request, TransactionId([7; 12]))?;
+//! request.push(Attribute::Software(b"example "))?;
+//! let bytes = request.finish_with_fingerprint()?;
+//! let message = Message::decode(bytes).expect("what we encode decodes");
+//! assert_eq!(message.class(), Class::Request);
+//! # Ok::<(), crate::EncodeError>(())
+//! ```
+
+mod address;
+mod attribute;
+mod crc32;
+mod encode;
+
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+pub use self::address::AddressFamily;
+pub use self::attribute::{Attribute, AttributeTypes, Attributes, kind};
+pub use self::encode::{EncodeError, Encoder};
+
+/// Length of the fixed header, in bytes.
+pub const HEADER_LEN: usize = 20;
+
+/// Length of an encoded FINGERPRINT attribute, in bytes.
+pub const FINGERPRINT_LEN: usize = 8;
+
+/// Length of an untruncated MESSAGE-INTEGRITY-SHA256 value, in bytes.
+pub const INTEGRITY_TAG_LEN: usize = 32;
+
+/// Length of the shortest MESSAGE-INTEGRITY-SHA256 value that RFC 8489 section 14.6 allows, in bytes.
+pub const SHORTEST_INTEGRITY_TAG_LEN: usize = 16;
+
+/// The number that tells STUN from everything else (RFC 8489 section 5).
+pub const MAGIC_COOKIE: u32 = 0x2112_A442;
+
+/// The Binding method, the only one p2pdbg speaks.
+pub const METHOD_BINDING: u16 = 0x001;
+
+const COOKIE_BYTES: [u8; 4] = MAGIC_COOKIE.to_be_bytes();
+const ATTRIBUTE_HEADER_LEN: usize = 4;
+const FINGERPRINT_XOR: u32 = 0x5354_554E;
+
+/// Whether a datagram starts as STUN does: two zero bits, a whole number of words, and the magic cookie.
+///
+/// Cheap enough for every packet; [`Message::decode`] is the judge.
+#[must_use]
+pub fn looks_like_stun(datagram: &[u8]) -> bool {
+    datagram.len() >= HEADER_LEN
+        && datagram[0] < 4
+        && datagram.len().is_multiple_of(4)
+        && datagram[4..8] == COOKIE_BYTES
+}
+
+/// What a message is: the two class bits of RFC 8489 section 5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Asks for a response.
+    Request,
+    /// Asks for nothing.
+    Indication,
+    /// Answers a request.
+    Success,
+    /// Refuses a request.
+    Error,
+}
+
+impl Class {
+    const fn bits(self) -> u16 {
+        match self {
+            Self::Request => 0x000,
+            Self::Indication => 0x010,
+            Self::Success => 0x100,
+            Self::Error => 0x110,
+        }
+    }
+}
+
+/// The 96 bits that tie a response to its request. They must not be guessable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TransactionId(pub [u8; 12]);
+
+/// Why bytes are not a STUN message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The datagram is something else: too short, top bits set, or no magic cookie.
+    #[error("not a STUN message")]
+    NotStun,
+    /// The length in the header is not the length of what follows it.
+    #[error("the STUN header gives a wrong length")]
+    WrongLength,
+    /// An attribute reaches past the end of the message.
+    #[error("STUN attribute {0:#06x} is cut off")]
+    Truncated(u16),
+    /// An attribute that we understand has a value that its definition forbids.
+    #[error("STUN attribute {0:#06x} is malformed")]
+    Malformed(u16),
+    /// Something follows the FINGERPRINT, which has to be last (RFC 8489 section 14.7).
+    #[error("the STUN fingerprint is not the last attribute")]
+    AfterFingerprint,
+}
+
+/// A decoded message that borrows the datagram it came in.
+///
+/// Every attribute has been checked once, so reading them cannot fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    bytes: &'a [u8],
+    class: Class,
+    method: u16,
+}
+
+/// What became of the check of a message's FINGERPRINT (RFC 8489 section 14.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fingerprint {
+    /// The message has none.
+    Absent,
+    /// It is right.
+    Valid,
+    /// It is wrong: damaged on the way, or not STUN after all.
+    Invalid,
+}
+
+/// What became of the check of a message's MESSAGE-INTEGRITY-SHA256 (RFC 8489 section 14.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Integrity {
+    /// The message has none.
+    Absent,
+    /// The sender knows the key.
+    Valid,
+    /// The sender does not know the key, or the message was altered.
+    Invalid,
+}
+
+impl<'a> Message<'a> {
+    /// Decodes a whole datagram.
+    ///
+    /// # Errors
+    /// When it is not STUN, when a length is wrong, or when an attribute that [`Attribute`] knows is malformed.
+    /// Unknown attributes are no error; see [`Message::unknown_required`].
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        if bytes.len() < HEADER_LEN || bytes[0] > 3 || bytes[4..8] != COOKIE_BYTES {
+            return Err(DecodeError::NotStun);
+        }
+        let length = usize::from(u16::from_be_bytes([bytes[2], bytes[3]]));
+        if length != bytes.len() - HEADER_LEN || !length.is_multiple_of(4) {
+            return Err(DecodeError::WrongLength);
+        }
+        let kind = u16::from_be_bytes([bytes[0], bytes[1]]);
+        let class = match kind & 0x110 {
+            0x000 => Class::Request,
+            0x010 => Class::Indication,
+            0x100 => Class::Success,
+            _ => Class::Error,
+        };
+        let method = (kind & 0x000F) | ((kind & 0x00E0) >> 1) | ((kind & 0x3E00) >> 2);
+        let message = Self {
+            bytes,
+            class,
+            method,
+        };
+        attribute::check_all(&message)?;
+        Ok(message)
+    }
+
+    /// The class of the message.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The method, [`METHOD_BINDING`] for all that p2pdbg sends.
+    #[must_use]
+    pub fn method(&self) -> u16 {
+        self.method
+    }
+
+    /// The transaction that the message belongs to.
+    #[must_use]
+    pub fn transaction(&self) -> TransactionId {
+        let mut id = [0; 12];
+        id.copy_from_slice(&self.bytes[8..HEADER_LEN]);
+        TransactionId(id)
+    }
+
+    /// The datagram that the message was decoded from.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The attributes in their order.
+    ///
+    /// Whatever stands between the message integrity and the FINGERPRINT is passed over, since nothing vouches for
+    /// it (RFC 8489 section 14.5).
+    #[must_use]
+    pub fn attributes(&self) -> Attributes<'a> {
+        Attributes::new(self)
+    }
+
+    /// The address that the server saw: XOR-MAPPED-ADDRESS, else MAPPED-ADDRESS.
+    #[must_use]
+    pub fn mapped_address(&self) -> Option<std::net::SocketAddr> {
+        let xored = self.attributes().find_map(|a| match a {
+            Attribute::XorMappedAddress(address) => Some(address),
+            _ => None,
+        });
+        xored.or_else(|| {
+            self.attributes().find_map(|a| match a {
+                Attribute::MappedAddress(address) => Some(address),
+                _ => None,
+            })
+        })
+    }
+
+    /// The types of the comprehension-required attributes (below 0x8000) that this codec does not know, which a
+    /// server answers with error 420 (RFC 8489 section 6.3.1).
+    pub fn unknown_required(&self) -> impl Iterator<Item = u16> + 'a {
+        self.attributes().filter_map(|a| match a {
+            // We do not check SHA-1 integrity, but we know what it is.
+            Attribute::Other {
+                kind: kind::MESSAGE_INTEGRITY,
+                ..
+            } => None,
+            Attribute::Other { kind, .. } if kind < 0x8000 => Some(kind),
+            _ => None,
+        })
+    }
+
+    /// Checks the FINGERPRINT, if there is one.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let Some(covered) = self
+            .bytes
+            .len()
+            .checked_sub(FINGERPRINT_LEN)
+            .filter(|&n| n >= HEADER_LEN)
+        else {
+            return Fingerprint::Absent;
+        };
+        match self.attributes().last() {
+            Some(Attribute::Fingerprint(value)) => {
+                if crc32::checksum(&self.bytes[..covered]) ^ FINGERPRINT_XOR == value {
+                    Fingerprint::Valid
+                } else {
+                    Fingerprint::Invalid
+                }
+            }
+            _ => Fingerprint::Absent,
+        }
+    }
+
+    /// Checks the MESSAGE-INTEGRITY-SHA256 under `key`, in constant time.
+    ///
+    /// Tags truncated to no less than [`SHORTEST_INTEGRITY_TAG_LEN`] are accepted, as section 14.6 says.
+    #[must_use]
+    pub fn integrity(&self, key: &[u8]) -> Integrity {
+        let Some((offset, tag)) = attribute::integrity_position(self) else {
+            return Integrity::Absent;
+        };
+        match integrity_mac(key, &self.bytes[..offset], tag.len()).verify_truncated_left(tag) {
+            Ok(()) => Integrity::Valid,
+            Err(_) => Integrity::Invalid,
+        }
+    }
+}
+
+/// The HMAC over everything before the integrity attribute, with the header's length as if the message ended with it.
+fn integrity_mac(key: &[u8], before: &[u8], tag_len: usize) -> Hmac<Sha256> {
+    let length = (before.len() - HEADER_LEN + ATTRIBUTE_HEADER_LEN + tag_len) as u16;
+    let mut mac =
+        <Hmac<Sha256> as Mac>::new_from_slice(key).expect("HMAC takes a key of any length");
+    mac.update(&before[..2]);
+    mac.update(&length.to_be_bytes());
+    mac.update(&before[4..]);
+    mac
+}
