@@ -2,19 +2,19 @@
 //! NATs make them appear, and relays what they cannot send directly, without being able to read it.
 //!
 //! ```text
-//!            UDP ports                        control connections
-//!   socket ── datapath ── quic_socket ── quic ── control ──┐
-//!              │ │  ├─ stun     (answers)            │      │ events
-//!              │ │  └─ relay    (forwards)           │      ▼
-//!              │ └────────────── commands ◀──────────│─ hub ── registry
-//!              │                                     │
-//!              └──── outbox ── leg ───────── tcp ────┘
-//!                                          TCP ports
+//!                  UDP ports                                    control connections
+//!   datapath::socket ── datapath ── datapath::quic_socket ── control::quic ── control ──┐
+//!                         │ │  ├─ stun     (answers)                             │      │ events
+//!                         │ │  └─ relay    (forwards)                            │      ▼
+//!                         │ └─────────────── commands ◀──────────────────────────│─ control::hub ── registry
+//!                         │                                                      │
+//!                         └──── relay::outbox ── relay::tcp_leg ─────── control::tcp
+//!                                                                          TCP ports
 //! ```
 //!
-//! The state machines (`stun`, `relay`, `registry`, `limits`, `voucher`, `admission`) do no I/O and
+//! The state machines (`stun`, `relay`, `registry`, `limits`, `registry::voucher`, `control::admission`) do no I/O and
 //! take the time as an argument. Two tasks own them: the datapath whatever a single datagram can touch, the hub
-//! whatever a peer says on its control connection. `socket` owns the UDP ports and `tcp` the TCP ones.
+//! whatever a peer says on its control connection. `datapath::socket` owns the UDP ports and `control::tcp` the TCP ones.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), p2pdbg_rendezvous::StartError> {
@@ -32,33 +32,19 @@
 //! # }
 //! ```
 
-mod admission;
-mod alternatives;
 mod control;
 mod counters;
 mod datapath;
-mod held;
-mod hub;
-mod leg;
 mod limits;
-mod lobby;
-mod outbox;
 mod public;
-mod quic;
-mod quic_socket;
 mod registry;
 mod relay;
 mod server;
-mod socket;
 mod stun;
-mod table;
-mod tcp;
-mod vantage;
-mod voucher;
 
 pub use counters::Counters;
 pub use limits::{Limits, Rate};
 pub use public::{NotAPublicAddress, PublicAddress};
-pub use server::{DEFAULT_ALT_PORT, Server, ServerConfig, StartError};
 #[doc(hidden)]
-pub use table::FilledTable;
+pub use relay::table::FilledTable;
+pub use server::{DEFAULT_ALT_PORT, Server, ServerConfig, StartError};

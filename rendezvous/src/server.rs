@@ -17,22 +17,23 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admission::Admission,
-    alternatives::{self, Alternatives},
+    control::{
+        acceptor::Lobby,
+        admission::Admission,
+        hub::Hub,
+        quic::{Entrance, accept, endpoint_config, server_config},
+        tcp::{self, TcpEntrance},
+    },
     counters::{self, Counters, Tallies},
-    datapath::{Datapath, Port},
-    hub::Hub,
-    leg::Legs,
+    datapath::{Datapath, Port, quic_socket::QuicSocket, socket::UdpPort},
     limits::Limits,
-    lobby::Lobby,
     public::{PublicAddress, guess, is_private},
-    quic::{Entrance, accept, endpoint_config, server_config},
-    quic_socket::QuicSocket,
-    registry::Registry,
-    socket::UdpPort,
-    tcp::{self, TcpEntrance},
-    vantage::StunPlaces,
-    voucher::Vouchers,
+    registry::{Registry, voucher::Vouchers},
+    relay::tcp_leg::Legs,
+    stun::{
+        alternatives::{self, Alternatives},
+        topology::StunPlaces,
+    },
 };
 
 /// The second port on which STUN is answered, unless told otherwise.

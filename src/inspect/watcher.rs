@@ -291,7 +291,7 @@ mod tests {
             there.show(chunk.clone());
         }
         assert!(there.missed > 0);
-        assert!(watcher.queued.load(Ordering::Relaxed) <= BYTES);
+        assert!(watcher.queued.load(Ordering::Relaxed) <= super::super::BYTES);
         // Once there is room, the rest is understood.
         while watcher.queued.load(Ordering::Relaxed) > 0 {
             tokio::task::yield_now().await;

@@ -9,7 +9,7 @@
 //! credentials, TURN, and messages of the classic RFC 3489, which has no magic cookie and is not STUN for us.
 //!
 //! ```
-//! use crate::{Attribute, Class, Encoder, Message, TransactionId};
+//! use p2pdbg_stun::{Attribute, Class, Encoder, Message, TransactionId};
 //!
 //! let mut buffer = [0; 64];
 //! let mut request = Encoder::new(&mut buffer, Class::Request, TransactionId([7; 12]))?;
@@ -17,7 +17,7 @@
 //! let bytes = request.finish_with_fingerprint()?;
 //! let message = Message::decode(bytes).expect("what we encode decodes");
 //! assert_eq!(message.class(), Class::Request);
-//! # Ok::<(), crate::EncodeError>(())
+//! # Ok::<(), p2pdbg_stun::EncodeError>(())
 //! ```
 
 mod address;

@@ -7,7 +7,7 @@ use p2pdbg_proto::{code::Nameplate, control::SessionId};
 use super::{Arrival, handles::Meeting, prepared::Prepared};
 use crate::{
     limits::{Bucket, Prefix},
-    voucher::Account,
+    registry::voucher::Account,
 };
 
 /// How a peer is let in.

@@ -13,7 +13,7 @@ use p2pdbg_proto::{
 use super::{ConnId, Effect, Now, Registry, connection::Standing, limit};
 use crate::{
     limits::Limits,
-    voucher::{Account, Purpose, new_account},
+    registry::voucher::{Account, Purpose, new_account},
 };
 
 /// How a nameplate ended.

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     limits::Tally,
+    registry::voucher::{Purpose, new_account},
     relay::side,
-    voucher::{Purpose, new_account},
 };
 
 #[derive(Debug)]

@@ -28,11 +28,15 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use crate::{
+    control::{
+        acceptor::Lobby,
+        tcp::{Patient, close_gently},
+    },
     counters::Tallies,
-    lobby::Lobby,
-    outbox::{Backlog, Batch, Outbox, outbox},
-    relay::StreamId,
-    tcp::{Patient, close_gently},
+    relay::{
+        StreamId,
+        outbox::{Backlog, Batch, Outbox, outbox},
+    },
 };
 
 /// What is read or written at once, in bytes.

@@ -11,9 +11,11 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
-    admission::Admission,
+    control::{
+        admission::Admission,
+        hub::{Event, Inlet, outgoing_queue},
+    },
     counters::Tallies,
-    hub::{Event, Inlet, outgoing_queue},
     limits::Limits,
     registry::{Arrival, ConnId},
 };

@@ -17,7 +17,7 @@ use quinn::{
 };
 use tokio::sync::mpsc;
 
-use crate::socket::UdpPort;
+use crate::datapath::socket::UdpPort;
 
 /// Datagrams that wait for quinn; what comes on top is dropped, as on a busy network.
 const QUEUE: usize = 1_024;

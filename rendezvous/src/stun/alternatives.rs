@@ -7,10 +7,10 @@ use std::{
 };
 
 use crate::{
+    datapath::socket::UdpPort,
     public::guess,
     server::{ServerConfig, StartError, bind_udp},
-    socket::UdpPort,
-    vantage::{SecondAddress, Side, Square, Vantages},
+    stun::topology::{SecondAddress, Side, Square, Vantages},
 };
 
 /// What was opened. In the numbering of [`Vantages`] the main ports come first, then these.

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use p2pdbg_proto::control::{Role, SessionId};
 
-use crate::outbox::Batch;
+use crate::relay::outbox::Batch;
 
 /// How long datagrams are kept: a round trip of the slower member.
 const KEPT: Duration = Duration::from_millis(500);

@@ -15,14 +15,16 @@ use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admission::{Established, Handshake, Verdict},
-    control::{Ending, converse},
-    hub::Event,
+    control::{
+        Ending,
+        acceptor::Lobby,
+        admission::{Established, Handshake, Verdict},
+        converse,
+        hub::Event,
+    },
+    datapath::{quic_socket::LONGEST_DATAGRAM, socket::canonical},
     limits::Limits,
-    lobby::Lobby,
-    quic_socket::LONGEST_DATAGRAM,
-    socket::canonical,
-    vantage::StunPlaces,
+    stun::topology::StunPlaces,
 };
 
 /// How long the last words of a connection may take to arrive.

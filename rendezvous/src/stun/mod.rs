@@ -8,11 +8,14 @@
 //! Requests that are as long as their answer are not limited; the peers pad theirs. What else an answer could say is
 //! said as far as the request has room for it: first FINGERPRINT, then OTHER-ADDRESS, then RESPONSE-ORIGIN.
 //!
-//! CHANGE-REQUEST is honoured as far as there is another port or address (see [`crate::vantage`]), and RESPONSE-PORT
+//! CHANGE-REQUEST is honoured as far as there is another port or address (see [`crate::stun::topology`]), and RESPONSE-PORT
 //! always, both at a limited rate ([`Limits::stun_elsewhere`]): one answer to the host that asked, whatever the port,
 //! gives a forger nothing that a plain request does not.
 //!
 //! Left out are authentication, which Binding does without, and the classic STUN of RFC 3489.
+
+pub(crate) mod alternatives;
+pub(crate) mod topology;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -26,7 +29,7 @@ use p2pdbg_stun::{
 
 use crate::{
     limits::{Bucket, HashedBuckets, Limits, Rate},
-    vantage::{Place, Vantage},
+    stun::topology::{Place, Vantage},
 };
 
 /// No answer is longer, in bytes.
@@ -248,7 +251,7 @@ fn not_understood<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vantage::{Side, Square, Vantages};
+    use crate::stun::topology::{Side, Square, Vantages};
 
     const V4: &str = "192.0.2.7:4000";
     const V6: &str = "[2001:db8::7]:4000";

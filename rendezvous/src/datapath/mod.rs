@@ -11,6 +11,9 @@
 //! datagram of a session costs two lookups. A batch that the kernel received as one leaves as one. Legs over TCP hand
 //! their datagrams in, and take what is theirs from a queue each.
 
+pub(crate) mod quic_socket;
+pub(crate) mod socket;
+
 use std::{
     collections::HashMap,
     future::poll_fn,
@@ -31,17 +34,20 @@ use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    control::hub::Event,
     counters::Tallies,
-    held::Held,
-    hub::Event,
-    leg::StreamInput,
+    datapath::{
+        quic_socket::{Datagram, LONGEST_DATAGRAM},
+        socket::{ReceiveBuffers, UdpPort, answerable, canonical},
+    },
     limits::Limits,
-    outbox::{Batch, Outbox},
-    quic_socket::{Datagram, LONGEST_DATAGRAM},
-    relay::{Forward, Relay, Route, Seen, Source, StreamId, UdpRoute},
-    socket::{ReceiveBuffers, UdpPort, answerable, canonical},
-    stun::{LONGEST_ANSWER, StunServer},
-    vantage::Vantages,
+    relay::{
+        Forward, Relay, Route, Seen, Source, StreamId, UdpRoute,
+        early::Held,
+        outbox::{Batch, Outbox},
+        tcp_leg::StreamInput,
+    },
+    stun::{LONGEST_ANSWER, StunServer, topology::Vantages},
 };
 
 /// Messages of legs over TCP that are taken before the ports get their turn.

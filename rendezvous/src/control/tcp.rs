@@ -23,13 +23,16 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admission::{Handshake, Verdict},
-    control::{Ending, converse},
-    hub::Event,
-    leg::{Legs, carry},
-    lobby::Lobby,
-    socket::canonical,
-    vantage::StunPlaces,
+    control::{
+        Ending,
+        acceptor::Lobby,
+        admission::{Handshake, Verdict},
+        converse,
+        hub::Event,
+    },
+    datapath::socket::canonical,
+    relay::tcp_leg::{Legs, carry},
+    stun::topology::StunPlaces,
 };
 
 /// Connections that the system may hold until they are accepted.

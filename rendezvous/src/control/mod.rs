@@ -1,6 +1,12 @@
 //! One control connection: frames in, frames out. Knows nothing of QUIC, so that the same conversation is held over
 //! TLS on TCP.
 
+pub(crate) mod acceptor;
+pub(crate) mod admission;
+pub(crate) mod hub;
+pub(crate) mod quic;
+pub(crate) mod tcp;
+
 use std::{future, io, time::Duration};
 
 use p2pdbg_proto::{control::MAX_SIGNAL, frame};
@@ -10,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    hub::{Event, Inlet, Outgoing},
+    control::hub::{Event, Inlet, Outgoing},
     registry::ConnId,
 };
 
@@ -120,7 +126,7 @@ mod tests {
     use p2pdbg_proto::control::{Credential, SessionId, ToRendezvous};
 
     use super::*;
-    use crate::hub::outgoing_queue;
+    use crate::control::hub::outgoing_queue;
 
     async fn events_of(bytes: &[u8]) -> Vec<Event> {
         let (sender, mut receiver) = mpsc::channel(16);

@@ -10,6 +10,7 @@ mod handles;
 mod nameplates;
 mod prepared;
 mod sessions;
+pub(crate) mod voucher;
 
 use std::{
     collections::HashMap,
@@ -31,8 +32,8 @@ use self::{
 };
 use crate::{
     limits::{AddressBuckets, Limits},
+    registry::voucher::{Purpose, Vouchers},
     relay::Seen,
-    voucher::{Purpose, Vouchers},
 };
 
 /// Names a control connection while it lasts.
