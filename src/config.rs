@@ -7,12 +7,9 @@ use std::{
 };
 
 use etcetera::BaseStrategy;
+use p2pdbg_base::{ErrorCode, Failure};
+use p2pdbg_path::traversal::TraversalTable;
 use serde::Deserialize;
-
-use crate::{
-    failure::{ErrorCode, Failure},
-    traversal::TraversalTable,
-};
 
 /// What the configuration file says. Values are parsed together with those of the command line.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]

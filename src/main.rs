@@ -15,9 +15,10 @@ use p2pdbg::{
     },
     commands,
     config::Config,
-    failure::{ErrorCode, Failure, Outcome},
-    report::{Event, Format, Reporter},
+    report::{Format, Printer},
 };
+use p2pdbg_base::{ErrorCode, Failure, Outcome};
+use p2pdbg_events::{Event, Reporter};
 use p2pdbg_proto::control::Role;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
@@ -91,8 +92,8 @@ fn run(
     verbose: u8,
     command: impl FnOnce(Reporter) -> Result<Outcome, Failure>,
 ) -> ExitCode {
-    let (reporter, printer) = Reporter::start(format, role);
-    start_logging(verbose, reporter.log_writer());
+    let (reporter, printer) = Printer::start(format, role);
+    start_logging(verbose, printer.log_writer());
     let status = match command(reporter.clone()) {
         Ok(outcome) => outcome.exit_status(),
         Err(failure) => {

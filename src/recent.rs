@@ -7,14 +7,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use p2pdbg_base::{HostPort, PeerName};
+use p2pdbg_facts::HostFacts;
+use p2pdbg_forward::{Direction, Forward, Preset};
 use p2pdbg_identity::{StateDir, StateError};
 use serde::{Deserialize, Serialize};
-
-use crate::{
-    facts::HostFacts,
-    forward::{Direction, Forward, HostPort, Preset},
-    peer_name::PeerName,
-};
 
 /// The file in the state directory.
 const FILE: &str = "recent_sessions.json";

@@ -3,10 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use p2pdbg::{
-    cli::args::Cli,
-    forward::{Direction, Preset},
-};
+use p2pdbg::cli::args::Cli;
+use p2pdbg_forward::{Direction, Preset};
 
 const README: &str = include_str!("../README.md");
 
@@ -93,7 +91,7 @@ fn sources(directory: &Path, text: &mut String) {
 fn every_message_that_is_explained_is_one_of_the_programs() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut program = String::new();
-    for directory in ["src", "crates/proto/src"] {
+    for directory in ["src", "crates"] {
         sources(&root.join(directory), &mut program);
     }
     let page = std::fs::read_to_string(root.join("docs/ide/what-goes-wrong.md")).unwrap();

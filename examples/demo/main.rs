@@ -18,7 +18,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use p2pdbg::report::PathKind;
+use p2pdbg_events::PathKind;
 
 use self::{
     cast::{Cast, Who},

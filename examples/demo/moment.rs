@@ -1,7 +1,7 @@
 //! What a program on stage says, as a type.
 
 use anyhow::{Context, Result};
-use p2pdbg::report::Event;
+use p2pdbg_events::Event;
 use serde::Deserialize;
 
 use crate::cast::Who;

@@ -1,6 +1,6 @@
 //! What has happened so far: the demo goes on when the next thing that it needs is here.
 
-use p2pdbg::report::{Event, PathKind};
+use p2pdbg_events::{Event, PathKind};
 
 use crate::{
     cast::Who,

@@ -3,7 +3,7 @@
 use std::{net::TcpListener, path::Path, process::Command};
 
 use anyhow::{Result, ensure};
-use p2pdbg::forward::Preset;
+use p2pdbg_forward::Preset;
 
 #[cfg(target_os = "linux")]
 use {

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use p2pdbg::report::{Event, PathKind, PathReport, WaitingFor};
+use p2pdbg_events::{Event, PathKind, PathReport, WaitingFor};
 
 use crate::{
     cast::Who,

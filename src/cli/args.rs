@@ -7,10 +7,10 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+use p2pdbg_base::{Absent, PathPolicy};
 
 use super::{doctor::DoctorArgs, forward_args::ForwardArgs};
 use crate::ide::Ide;
-use crate::policy::{Absent, PathPolicy};
 
 const ABOUT: &str = "Connects a debugger to a program on another host when both sit behind NATs";
 

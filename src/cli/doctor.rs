@@ -1,14 +1,11 @@
 //! The command line of `p2pdbg doctor`, and what it comes to.
 
 use clap::Args;
+use p2pdbg_base::{ErrorCode, Failure};
 use p2pdbg_proto::url::RendezvousUrl;
 
 use super::resolve::{forward_malformed, given, resolve_stun};
-use crate::{
-    config::Config,
-    doctor::Examination,
-    failure::{ErrorCode, Failure},
-};
+use crate::{config::Config, doctor::Examination};
 
 const EXAMPLES: &str = "\
 Examples:

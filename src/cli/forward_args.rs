@@ -4,8 +4,7 @@
 //! within one option. What is derived here is what may be written; the reading is done by hand.
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
-
-use crate::forward::{Direction, Forward, ForwardSpec, NotAForward};
+use p2pdbg_forward::{Direction, Forward, ForwardSpec, NotAForward};
 
 /// The forwards of a `listen`.
 #[derive(Debug)]

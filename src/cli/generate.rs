@@ -9,9 +9,9 @@ use std::{
 
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
+use p2pdbg_base::{ErrorCode, Failure};
 
 use super::args::Cli;
-use crate::failure::{ErrorCode, Failure};
 
 /// Prints the completion script for `shell`.
 ///

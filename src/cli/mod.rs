@@ -6,7 +6,6 @@
 
 pub mod args;
 mod doctor;
-mod duration;
 mod forward_args;
 pub mod generate;
 mod options;

@@ -2,17 +2,14 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
+use p2pdbg_base::{Absent, PathPolicy, PeerName};
+use p2pdbg_forward::{AllowList, ForwardSpec};
+use p2pdbg_net::stun_servers::StunServer;
+use p2pdbg_path::traversal::Traversal;
 use p2pdbg_proto::{code::Code, url::RendezvousUrl};
+use p2pdbg_sources::SourcesOptions;
 
-use crate::{
-    forward::{AllowList, ForwardSpec},
-    ide::Ide,
-    net::stun_servers::StunServer,
-    peer_name::PeerName,
-    policy::{Absent, PathPolicy},
-    sources::SourcesOptions,
-    traversal::Traversal,
-};
+use crate::ide::Ide;
 
 /// What `p2pdbg listen` was asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

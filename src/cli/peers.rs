@@ -1,12 +1,10 @@
 //! `--peer`, `--peers` and `--map` of `p2pdbg listen`: who may come, and on which ports they are reached.
 
+use p2pdbg_base::{ErrorCode, Failure, PeerName};
+
 use super::{
     options::{PeersOptions, PortMap},
     resolve::parse_name,
-};
-use crate::{
-    failure::{ErrorCode, Failure},
-    peer_name::PeerName,
 };
 
 /// How many peers there may be at once. Each waits at a handle of the rendezvous and has sockets of its own.

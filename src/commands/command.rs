@@ -3,14 +3,12 @@
 
 use std::{io, path::Path};
 
+use p2pdbg_base::{ErrorCode, Failure};
+use p2pdbg_forward::Forward;
 use p2pdbg_proto::tunnel::Direction;
 use tokio::process::Child;
 
-use crate::{
-    cli::Command,
-    failure::{ErrorCode, Failure},
-    forward::Forward,
-};
+use crate::cli::Command;
 
 /// Set to 1 so that a program knows it is to be debugged.
 const START: &str = "START_DEBUGGER";

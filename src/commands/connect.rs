@@ -6,19 +6,18 @@ use rustix::process::Pid;
 
 #[cfg(unix)]
 use super::owner::Owner;
+use p2pdbg_base::{ErrorCode, Failure, Outcome};
+use p2pdbg_events::{Event, Reporter};
+use p2pdbg_facts::HostFacts;
+use p2pdbg_meeting::Whom;
+use p2pdbg_session::SessionEnd;
+
 use super::{
     command::{Running, look_for},
     host::{Host, HostEvent},
     interrupt::Interrupt,
 };
-use crate::{
-    cli::{Command, ConnectOptions, Meeting, PeersOptions},
-    facts::HostFacts,
-    failure::{ErrorCode, Failure, Outcome},
-    meeting::Whom,
-    report::{Event, Reporter},
-    session::SessionEnd,
-};
+use crate::cli::{Command, ConnectOptions, Meeting, PeersOptions};
 
 /// Runs until the session is over, the COMMAND or the process that it belongs to has ended, or it is interrupted.
 ///

@@ -6,10 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pdbg_base::{ErrorCode, Failure};
+
 use crate::{
     cli::DoctorOptions,
     doctor::{self, Progress, findings::Findings, screen::Screen},
-    failure::{ErrorCode, Failure},
 };
 
 /// Where no terminal shows a line that changes, progress is told this often.

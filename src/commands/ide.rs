@@ -6,14 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use p2pdbg_base::{ErrorCode, Failure, Untrusted};
 use p2pdbg_identity::StateDir;
 
 use crate::{
     cli::IdeOptions,
-    failure::{ErrorCode, Failure},
     ide::{self, Facts, PathMapping, Plan, PlannedFile},
     recent::{self, RecentSession},
-    report::Untrusted,
 };
 
 /// The longest file of a project that is read, in bytes.
@@ -234,8 +233,9 @@ fn failure(what: &str, error: &io::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use p2pdbg_facts::HostFacts;
+
     use super::*;
-    use crate::facts::HostFacts;
 
     fn session(peer: &str, directory: &str, running: bool) -> RecentSession {
         let here = HostFacts {

@@ -6,12 +6,10 @@ use p2pdbg_proto::control::Role;
 use tokio::sync::oneshot;
 
 use super::host::Host;
-use crate::control::snapshot::{ProcessSnapshot, ProcessState, SessionCommand};
 #[cfg(unix)]
-use crate::{
-    control::{ControlSocket, Inquiry},
-    session::SessionInput,
-};
+use crate::control::{ControlSocket, Inquiry};
+use p2pdbg_events::snapshot::{ProcessSnapshot, ProcessState, SessionCommand};
+use p2pdbg_session::SessionInput;
 
 /// How long a session may take to describe itself.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -1,6 +1,6 @@
 //! ^C, and the system's request to stop.
 
-use crate::failure::{ErrorCode, Failure};
+use p2pdbg_base::{ErrorCode, Failure};
 
 /// The signals that end the program. They are caught from its creation on.
 pub(super) struct Interrupt {

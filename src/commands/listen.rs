@@ -1,21 +1,19 @@
 //! `p2pdbg listen`: beside the IDE, waits for the debuggee's host, or for several.
 
+use p2pdbg_base::{Failure, Outcome};
+use p2pdbg_events::{Event, Reporter};
+use p2pdbg_facts::HostFacts;
+use p2pdbg_forward::Forward;
+use p2pdbg_meeting::{Awaited, Whom};
+use p2pdbg_net::listening;
 use p2pdbg_proto::control::Role;
+use p2pdbg_session::SessionEnd;
 
 use super::{
     host::{Host, HostEvent},
     interrupt::Interrupt,
 };
-use crate::{
-    cli::ListenOptions,
-    facts::HostFacts,
-    failure::{Failure, Outcome},
-    forward::Forward,
-    listening,
-    meeting::{Awaited, Whom},
-    report::{Event, Reporter},
-    session::SessionEnd,
-};
+use crate::cli::ListenOptions;
 
 /// Runs until it is interrupted.
 ///
@@ -24,7 +22,7 @@ use crate::{
 pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, Failure> {
     let mut interrupt = Interrupt::new()?;
     let rendezvous = options.session.rendezvous.without_key();
-    let settle = |spec: crate::forward::ForwardSpec| spec.resolve(listening::seen_on);
+    let settle = |spec: p2pdbg_forward::ForwardSpec| spec.resolve(listening::seen_on);
     let forwards: Vec<Forward> = options.forwards.into_iter().map(settle).collect();
     let mut host = Host::open(
         Role::Listener,

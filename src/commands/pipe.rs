@@ -5,10 +5,9 @@
 //! the target has written its last; the program ends when both have. Standard output is not touched but for the
 //! target's bytes, since a debugger reads it.
 
-use crate::{
-    cli::args::PipeArgs,
-    failure::{ErrorCode, Failure},
-};
+use p2pdbg_base::{ErrorCode, Failure};
+
+use crate::cli::args::PipeArgs;
 
 /// Runs until both directions have ended.
 ///
@@ -16,10 +15,9 @@ use crate::{
 /// If there is no session, the other end refuses, or the stream breaks.
 #[cfg(unix)]
 pub async fn run(args: PipeArgs) -> Result<(), Failure> {
-    use crate::{
-        control::protocol::{Reply, Request},
-        forward::HostPort,
-    };
+    use p2pdbg_base::HostPort;
+
+    use crate::control::protocol::{Reply, Request};
 
     let to: HostPort = args.target.parse().map_err(|fault| {
         let message = format!("{:?}: {fault}", args.target);
@@ -53,10 +51,10 @@ pub async fn run(_args: PipeArgs) -> Result<(), Failure> {
 pub(super) mod session {
     use std::fmt::Display;
 
-    use crate::{
-        control::{self, Client, protocol, snapshot::SessionCommand},
-        failure::{ErrorCode, Failure},
-    };
+    use p2pdbg_base::{ErrorCode, Failure};
+    use p2pdbg_events::snapshot::SessionCommand;
+
+    use crate::control::{self, Client, protocol};
 
     /// Connects to the one listener that has a session, with that peer if one is named.
     pub(in crate::commands) async fn find(peer: Option<&str>) -> Result<Client, Failure> {
@@ -112,6 +110,7 @@ pub(super) mod session {
 mod joined {
     use std::io;
 
+    use p2pdbg_base::{ErrorCode, Failure};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, BufReader},
         net::unix::{OwnedReadHalf, OwnedWriteHalf},
@@ -119,10 +118,7 @@ mod joined {
     };
 
     use super::session::lost;
-    use crate::{
-        control::{Frame, read_frame},
-        failure::{ErrorCode, Failure},
-    };
+    use crate::control::{Frame, read_frame};
 
     /// Bytes that are read at once.
     const CHUNK: usize = 64 << 10;

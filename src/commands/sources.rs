@@ -1,10 +1,9 @@
 //! `p2pdbg sources` and `p2pdbg push`: over the session of the `p2pdbg listen` that runs here, the files of this host
 //! are compared with the debuggee's, or copied to it.
 
-use crate::{
-    cli::args::{PushArgs, SourcesArgs},
-    failure::Failure,
-};
+use p2pdbg_base::Failure;
+
+use crate::cli::args::{PushArgs, SourcesArgs};
 
 /// Lists what differs.
 ///
@@ -45,7 +44,7 @@ pub async fn push(_args: PushArgs) -> Result<(), Failure> {
 #[cfg(not(unix))]
 fn nothing_here() -> Failure {
     let message = "source files cannot be compared or copied on this system yet";
-    Failure::new(crate::failure::ErrorCode::ControlSocket, message)
+    Failure::new(p2pdbg_base::ErrorCode::ControlSocket, message)
 }
 
 #[cfg(unix)]
@@ -58,6 +57,11 @@ mod here {
     };
 
     use indicatif::{ProgressBar, ProgressStyle};
+    use p2pdbg_base::{ErrorCode, Failure};
+    use p2pdbg_sources::{
+        Differences, Limits, SourceName, Tree, default_root,
+        talk::{Outcome, Talk, TalkError, in_words},
+    };
     use tokio::{io::AsyncWriteExt, net::UnixStream};
 
     use super::super::pipe::session;
@@ -67,11 +71,6 @@ mod here {
             Frame,
             protocol::{Reply, Request},
             read_frame,
-        },
-        failure::{ErrorCode, Failure},
-        sources::{
-            Differences, Limits, SourceName, Tree, default_root,
-            talk::{Outcome, Talk, TalkError, in_words},
         },
     };
 

@@ -6,6 +6,9 @@
 
 use std::io;
 
+use p2pdbg_base::{ErrorCode, Failure};
+use p2pdbg_events::StreamState;
+use p2pdbg_session::{PipeRequest, PipeTarget};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{
@@ -16,11 +19,6 @@ use tokio::{
 };
 
 use super::{protocol::Reply, server};
-use crate::{
-    failure::{ErrorCode, Failure},
-    report::StreamState,
-    session::{PipeRequest, PipeTarget},
-};
 
 /// Bytes of one frame, at the most.
 const CHUNK: usize = 64 << 10;

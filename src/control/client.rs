@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use p2pdbg_base::{ErrorCode, Failure};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{
@@ -19,7 +20,6 @@ use super::{
     place,
     protocol::{self, MAX_REPLY, NotUnderstood, Reply, Request},
 };
-use crate::failure::{ErrorCode, Failure};
 
 /// How long a process may take to answer.
 const PATIENCE: Duration = Duration::from_secs(6);

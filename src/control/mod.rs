@@ -17,7 +17,6 @@ pub mod place;
 pub mod protocol;
 #[cfg(unix)]
 mod server;
-pub mod snapshot;
 
 #[cfg(unix)]
 pub use bridge::{Frame, read_frame};

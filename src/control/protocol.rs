@@ -4,10 +4,9 @@
 //! version spoken here; fields that are not known are passed over on both sides, so that a newer program may ask an
 //! older one.
 
+use p2pdbg_base::{Failure, HostPort};
+use p2pdbg_events::snapshot::ProcessSnapshot;
 use serde::{Deserialize, Serialize};
-
-use super::snapshot::ProcessSnapshot;
-use crate::{failure::Failure, forward::HostPort};
 
 /// The version that is spoken here.
 pub const VERSION: u32 = 1;
@@ -107,8 +106,9 @@ pub enum NotUnderstood {
 
 #[cfg(test)]
 mod tests {
+    use p2pdbg_base::ErrorCode;
+
     use super::*;
-    use crate::failure::ErrorCode;
 
     #[test]
     fn requests_are_short_lines_of_json() {

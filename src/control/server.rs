@@ -2,6 +2,9 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
+use p2pdbg_base::{ErrorCode, Failure};
+use p2pdbg_events::snapshot::ProcessSnapshot;
+use p2pdbg_session::{PipeRequest, PipeTarget};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{
@@ -17,11 +20,6 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     bridge, place,
     protocol::{self, MAX_REQUEST, Reply, Request},
-    snapshot::ProcessSnapshot,
-};
-use crate::{
-    failure::{ErrorCode, Failure},
-    session::{PipeRequest, PipeTarget},
 };
 
 /// Connections that are served at once; more are closed at once.

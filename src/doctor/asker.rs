@@ -9,11 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pdbg_net::route;
 use p2pdbg_punch::candidate;
 use p2pdbg_stun::{Attribute, Class, Encoder, Fingerprint, Message, TransactionId};
 use tokio::net::UdpSocket;
-
-use crate::net::route;
 
 /// Gaps between the transmissions of a question; what follows is silence.
 const GAPS: [Duration; 4] = [

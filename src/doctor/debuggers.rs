@@ -4,12 +4,9 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
+use p2pdbg_forward::{Direction, ForwardSpec, Preset};
+use p2pdbg_net::listening;
 use serde::Serialize;
-
-use crate::{
-    forward::{Direction, ForwardSpec, Preset},
-    listening,
-};
 
 /// A port that a debugger uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use p2pdbg_base::Failure;
 use p2pdbg_punch::observe::Ports;
 use serde::Serialize;
 
@@ -13,7 +14,6 @@ use super::{
     debuggers::DebugPort,
     kind::{Kind, Outlook},
 };
-use crate::failure::Failure;
 
 /// Everything.
 #[derive(Debug, Clone, Serialize)]

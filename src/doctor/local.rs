@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
+use p2pdbg_net::interfaces::local_addresses;
 use p2pdbg_punch::candidate;
+use p2pdbg_rendezvous_client::TcpRoute;
 
 use super::findings::Proxy;
-use crate::{net::interfaces::local_addresses, rendezvous::TcpRoute};
 
 /// A global IPv6 address of an interface, if there is one.
 pub(super) fn global_v6() -> Option<IpAddr> {

@@ -22,23 +22,22 @@ pub mod screen;
 
 use std::net::{IpAddr, SocketAddr};
 
+use p2pdbg_forward::ForwardSpec;
+use p2pdbg_net::{
+    interfaces::local_addresses,
+    stun_servers::{self, StunServer},
+};
+use p2pdbg_portmap as portmap;
+use p2pdbg_portmap::Answer;
 use p2pdbg_proto::url::RendezvousUrl;
 use p2pdbg_punch::candidate;
+use p2pdbg_rendezvous_client::TcpRoute;
 
 use self::{
     asker::Reply,
     findings::{Control, Findings, Forecast, Gateway, GatewayProtocol, Ipv6, Probe, Rendezvous},
     kind::Kind,
     reach::{Welcome, milliseconds},
-};
-use crate::{
-    forward::ForwardSpec,
-    net::{
-        interfaces::local_addresses,
-        stun_servers::{self, StunServer},
-    },
-    portmap::{self, Answer},
-    rendezvous::TcpRoute,
 };
 
 /// The longest that `--deep` waits.

@@ -5,13 +5,13 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use p2pdbg_net::route;
 use tokio::task::JoinSet;
 
 use super::{
     asker::{Asker, Question},
     findings::PathMtu,
 };
-use crate::net::route;
 
 /// IP packets of links that are common: Ethernet, PPPoE, tunnels of several kinds, the least of IPv6, and less.
 const USUAL: [usize; 14] = [

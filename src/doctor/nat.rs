@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use p2pdbg_net::route;
 use p2pdbg_punch::{
     LocalAddress, candidate,
     observe::{self, Ports},
@@ -19,7 +20,6 @@ use super::{
     findings::{Filtering, Mapping, Nat, PortAllocation},
     kind::Kind,
 };
-use crate::net::route;
 
 /// Servers that the first socket asks.
 const SERVERS: usize = 6;

@@ -5,18 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pdbg_base::{ErrorCode, Failure, Untrusted};
+use p2pdbg_net::changes::Changes;
 use p2pdbg_proto::{control::Credential, url::RendezvousUrl};
+use p2pdbg_rendezvous_client::{Link, LinkConfig, LinkError, LinkEvent, TcpRoute, Transports};
 use tokio::net::TcpStream;
 
 use super::{
     asker::{Asker, Question, Reply},
     findings::{Control, Probe},
-};
-use crate::{
-    failure::{ErrorCode, Failure},
-    net::changes::Changes,
-    rendezvous::{Link, LinkConfig, LinkError, LinkEvent, TcpRoute, Transports},
-    report::Untrusted,
 };
 
 /// How long the control connection may take.

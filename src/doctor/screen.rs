@@ -5,13 +5,15 @@
 
 use std::fmt::Write;
 
+use p2pdbg_base::Untrusted;
+
 use super::{
     findings::{
         Control, Filtering, Findings, Mapping, Nat, PortAllocation, Probe, Proxy, Rendezvous,
     },
     kind::{Kind, Outlook},
 };
-use crate::report::{Untrusted, milliseconds};
+use crate::report::milliseconds;
 
 /// What a line is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -436,14 +438,13 @@ fn in_short(outlook: Outlook) -> String {
 
 #[cfg(test)]
 mod tests {
+    use p2pdbg_base::{ErrorCode, Failure};
+
     use super::*;
-    use crate::{
-        doctor::{
-            debuggers,
-            findings::{Forecast, Gateway, GatewayProtocol, Ipv6, PathMtu},
-            kind,
-        },
-        failure::{ErrorCode, Failure},
+    use crate::doctor::{
+        debuggers,
+        findings::{Forecast, Gateway, GatewayProtocol, Ipv6, PathMtu},
+        kind,
     };
 
     /// A host behind the usual router, as `change` makes it.

@@ -8,11 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use p2pdbg_base::Failure;
+use p2pdbg_forward::{Direction, Preset};
+
 use super::{Ide, Plan, PlannedFile, ReadFile, Sessions, Wanted, no_use};
-use crate::{
-    failure::Failure,
-    forward::{Direction, Preset},
-};
 
 pub(super) fn plan(
     ide: Ide,

@@ -7,10 +7,10 @@ use jsonc_parser::{
     ParseOptions,
     cst::{CstArray, CstInputValue as Value, CstNode, CstObject, CstRootNode},
 };
+use p2pdbg_base::{ErrorCode, Failure};
 use serde_json::Value as Json;
 
 use super::entry::Entry;
-use crate::failure::{ErrorCode, Failure};
 
 /// What tells the elements of a list apart: the first of these that they have.
 const IDENTITIES: [&str; 5] = ["name", "label", "localRoot", "from", "text"];

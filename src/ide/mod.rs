@@ -20,11 +20,10 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 pub use self::paths::PathMapping;
-use crate::{
-    failure::{ErrorCode, Failure},
-    forward::{Direction, Preset},
-    recent::{RecentForward, RecentSession},
-};
+use p2pdbg_base::{ErrorCode, Failure};
+use p2pdbg_forward::{Direction, Preset};
+
+use crate::recent::{RecentForward, RecentSession};
 
 /// An IDE for which configurations are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

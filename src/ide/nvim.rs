@@ -3,11 +3,10 @@
 
 use std::{fmt::Write, path::Path};
 
+use p2pdbg_base::{ErrorCode, Failure};
+use p2pdbg_forward::{Direction, Preset};
+
 use super::{Plan, PlannedFile, ReadFile, Sessions, Wanted, no_use};
-use crate::{
-    failure::{ErrorCode, Failure},
-    forward::{Direction, Preset},
-};
 
 /// The first line, by which a file of ours is told from others.
 const MARK: &str =

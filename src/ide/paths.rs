@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{
-    facts::{HostFacts, HostPath},
-    recent::RecentSession,
-};
+use p2pdbg_facts::{HostFacts, HostPath};
+
+use crate::recent::RecentSession;
 
 /// Where the project is, here and there.
 #[derive(Debug, Clone, PartialEq, Eq)]

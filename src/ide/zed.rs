@@ -3,16 +3,14 @@
 use std::path::Path;
 
 use jsonc_parser::cst::CstInputValue as Value;
+use p2pdbg_base::Failure;
+use p2pdbg_forward::{Direction, Preset};
 
 use super::{
     Plan, PlannedFile, ReadFile, Sessions, Wanted,
     entry::{Entry, number, object},
     jsonc::{self, Place},
     no_use,
-};
-use crate::{
-    failure::Failure,
-    forward::{Direction, Preset},
 };
 
 /// What stands for the project's directory.

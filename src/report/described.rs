@@ -5,18 +5,16 @@ use std::{fmt, time::Duration};
 use p2pdbg_proto::control::Role;
 
 pub(crate) use super::words::step_cost;
-use super::{
-    StreamState, Waiting,
-    untrusted::escape,
-    words::{milliseconds, opening_role, seconds, waiting_in_short, way},
-};
-use crate::{
-    control::snapshot::{
+use p2pdbg_base::untrusted::escape;
+use p2pdbg_events::{
+    PathReport, StreamState, Waiting,
+    snapshot::{
         ForwardSnapshot, ForwardStanding, ProcessSnapshot, ProcessState, Sample, SessionCommand,
         SessionSnapshot, SessionState, StreamSnapshot,
     },
-    report::PathReport,
 };
+
+use super::words::{milliseconds, opening_role, seconds, waiting_in_short, way};
 
 /// A process, in a few lines.
 #[derive(Debug)]

@@ -7,11 +7,11 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use p2pdbg_events::{Activity, Event, Of, Status};
 use p2pdbg_proto::control::Role;
 
 use super::{
-    Activity, Event, Status,
-    printer::{Of, Statuses},
+    printer::Statuses,
     terminal::StatusTerminal,
     words::{Line, View, Weight},
 };
@@ -234,8 +234,10 @@ fn paint(colour: bool, sgr: &str, text: &str) -> String {
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use p2pdbg_base::Untrusted;
+    use p2pdbg_events::{Warning, WarningCode};
+
     use super::*;
-    use crate::report::{Untrusted, Warning, WarningCode};
 
     /// What was written, shared with the one who looks.
     #[derive(Clone, Default)]

@@ -1,6 +1,6 @@
 //! What the program tells people and other programs.
 //!
-//! The session [emits](Reporter::emit) an [`Event`] for everything that happens, and hands in a [`Status`]
+//! The session [emits](p2pdbg_events::Reporter::emit) an [`Event`](p2pdbg_events::Event) for everything that happens, and hands in a [`Status`](p2pdbg_events::Status)
 //! whenever its numbers change. Where both go is settled once, at the start:
 //!
 //! - `--json`: every event is one line of JSON on standard output (docs/JSON.md); the status goes nowhere.
@@ -8,26 +8,15 @@
 //!   below them one line that stays true: how the peers are connected, the RTT, what waits for what.
 //!
 //! A thread of its own writes, so that a slow terminal or a full pipe never holds up a session; see
-//! [`Reporter`] for what happens then. Logs are tracing's affair; [`Reporter::log_writer`] only keeps them
+//! [`Printer`] for what happens then. Logs are tracing's affair; [`Printer::log_writer`] only keeps them
 //! from tearing the status line.
 
-mod debugger;
 pub(crate) mod described;
-mod event;
 mod human;
 mod printer;
-mod status;
 mod terminal;
-mod untrusted;
 mod words;
 
-pub use debugger::{DebuggerReport, ProgramState};
 pub use described::Described;
-pub use event::{
-    Event, PathKind, PathReport, SourcesReport, StreamState, Via, Waiting, WaitingFor, Warning,
-    WarningCode,
-};
-pub use printer::{Format, LogWriter, Printer, Reporter};
-pub use status::{Activity, Status};
-pub use untrusted::Untrusted;
+pub use printer::{Format, LogWriter, Printer};
 pub(crate) use words::milliseconds;

@@ -1,4 +1,4 @@
-//! The handle by which a session reports, and the thread that writes.
+//! The thread that writes what is reported.
 //!
 //! Whoever reports only takes a lock for the time of a push, so no session ever waits for a terminal or a
 //! pipe. The queue between the two is bounded: if its reader stalls for so long that it fills, what does not
@@ -13,17 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pdbg_events::{Event, Of, Reporter, Sink, Status, Warning, WarningCode};
 use p2pdbg_proto::control::Role;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::{
-    Event, Status, Warning, WarningCode,
-    human::{Human, Screen},
-};
-use crate::peer_name::PeerName;
-
-/// Of which session something is told: the name of its peer, where there may be several.
-pub(super) type Of = Option<Arc<str>>;
+use super::human::{Human, Screen};
 
 /// How many reports may wait to be written.
 const QUEUE: usize = 4096;
@@ -46,21 +40,19 @@ pub enum Format {
     Human,
 }
 
-/// Reports what happens. Clones report to the same place; none of the methods blocks.
-#[derive(Clone)]
-pub struct Reporter {
+/// Owns the end of reporting: dropped, it waits until everything is written, though not for ever.
+#[must_use = "dropping it ends the reports"]
+#[derive(Debug)]
+pub struct Printer {
     shared: Arc<Shared>,
-    started: Instant,
     format: Format,
-    of: Of,
 }
 
-impl Reporter {
-    /// Begins to report on standard output and standard error; to be called as early as can be, because
-    /// [`Reporter::after_ms`] counts from here.
+impl Printer {
+    /// Begins to report on standard output and standard error.
     ///
     /// The role decides which end the lines for people call "here".
-    pub fn start(format: Format, role: Role) -> (Self, Printer) {
+    pub fn start(format: Format, role: Role) -> (Reporter, Self) {
         let backend = match format {
             Format::Json => Backend::Json(JsonLines::new(io::stdout())),
             Format::Human => {
@@ -71,12 +63,7 @@ impl Reporter {
         Self::spawn(format, backend)
     }
 
-    /// Reports as JSON lines to `out`: for tests of what a session reports.
-    pub fn json_to(out: impl Write + Send + 'static) -> (Self, Printer) {
-        Self::spawn(Format::Json, Backend::Json(JsonLines::new(out)))
-    }
-
-    fn spawn(format: Format, backend: Backend) -> (Self, Printer) {
+    fn spawn(format: Format, backend: Backend) -> (Reporter, Self) {
         let shared = Arc::new(Shared::default());
         let writer = Arc::clone(&shared);
         // Without a thread there is nobody to report to, and nothing better to do than to go on in silence.
@@ -86,64 +73,8 @@ impl Reporter {
         if spawned.is_err() {
             shared.lock().finished = true;
         }
-        let printer = Printer(Arc::clone(&shared));
-        let reporter = Self {
-            shared,
-            started: Instant::now(),
-            format,
-            of: None,
-        };
-        (reporter, printer)
-    }
-
-    /// Reports from here on to the same place, marked as being of the session with this peer.
-    #[must_use]
-    pub fn of_session(&self, peer: &PeerName) -> Self {
-        Self {
-            of: Some(peer.as_str().into()),
-            ..self.clone()
-        }
-    }
-
-    /// The peer with whose session these reports are marked.
-    pub fn session(&self) -> Option<&str> {
-        self.of.as_deref()
-    }
-
-    /// Reports an event.
-    pub fn emit(&self, event: Event) {
-        self.shared
-            .push(Item::Event(self.of.clone(), Box::new(event)));
-    }
-
-    /// Replaces the snapshot from which the status line is drawn.
-    pub fn status(&self, status: Status) {
-        self.replace_status(Some(status));
-    }
-
-    /// Takes this session's part out of the status line, or what is said there of all.
-    pub fn end_status(&self) {
-        self.replace_status(None);
-    }
-
-    fn replace_status(&self, status: Option<Status>) {
-        self.shared.lock().statuses.insert(self.of.clone(), status);
-        self.shared.news.notify_one();
-    }
-
-    /// Leaves the terminal to a COMMAND from now on: no status line, and only what a person must know.
-    pub fn release_terminal(&self) {
-        self.shared.push(Item::ReleaseTerminal);
-    }
-
-    /// Milliseconds since the program started.
-    pub fn after_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// For whom the reports are written.
-    pub fn format(&self) -> Format {
-        self.format
+        let reporter = Reporter::new(Arc::clone(&shared) as Arc<dyn Sink>);
+        (reporter, Self { shared, format })
     }
 
     /// Where logs go so that they do not tear the status line: above it on a terminal, else straight to
@@ -152,38 +83,23 @@ impl Reporter {
         let above_status = self.format == Format::Human && io::stderr().is_terminal();
         LogWriter(above_status.then(|| Arc::clone(&self.shared)))
     }
-}
 
-impl std::fmt::Debug for Reporter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reporter")
-            .field("format", &self.format)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Owns the end of reporting: dropped, it waits until everything is written, though not for ever.
-#[must_use = "dropping it ends the reports"]
-#[derive(Debug)]
-pub struct Printer(Arc<Shared>);
-
-impl Printer {
     /// Writes what is left and ends.
     pub fn finish(self) {}
 }
 
 impl Drop for Printer {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.shared.lock();
         state.closing = true;
-        self.0.news.notify_one();
+        self.shared.news.notify_one();
         let deadline = Instant::now() + LAST_WORDS;
         while !state.finished {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            state = match self.0.done.wait_timeout(state, left) {
+            state = match self.shared.done.wait_timeout(state, left) {
                 Ok((state, _)) => state,
                 Err(poisoned) => poisoned.into_inner().0,
             };
@@ -245,6 +161,21 @@ struct Shared {
     news: Condvar,
     /// Told when the thread has ended.
     done: Condvar,
+}
+
+impl Sink for Shared {
+    fn event(&self, of: &Of, event: Event) {
+        self.push(Item::Event(of.clone(), Box::new(event)));
+    }
+
+    fn status(&self, of: &Of, status: Option<Status>) {
+        self.lock().statuses.insert(of.clone(), status);
+        self.news.notify_one();
+    }
+
+    fn release_terminal(&self) {
+        self.push(Item::ReleaseTerminal);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -436,8 +367,13 @@ impl JsonLines {
 mod tests {
     use std::sync::mpsc;
 
+    use p2pdbg_events::StreamState;
+
     use super::*;
-    use crate::report::StreamState;
+
+    fn json_to(out: impl Write + Send + 'static) -> (Reporter, Printer) {
+        Printer::spawn(Format::Json, Backend::Json(JsonLines::new(out)))
+    }
 
     /// Hands each write to a channel, and waits for leave before it returns.
     struct Slow {
@@ -486,7 +422,7 @@ mod tests {
         let (written, lines) = mpsc::channel();
         let (go, leave) = mpsc::channel();
         drop(go);
-        let (reporter, printer) = Reporter::json_to(Slow { written, leave });
+        let (reporter, printer) = json_to(Slow { written, leave });
         for id in 0..100 {
             reporter.emit(stream(id));
         }
@@ -501,7 +437,7 @@ mod tests {
     fn an_event_does_not_stay_in_a_buffer_until_the_next_one() {
         let (out, lines, go) = slow();
         drop(go);
-        let (reporter, printer) = Reporter::json_to(io::BufWriter::new(out));
+        let (reporter, printer) = json_to(io::BufWriter::new(out));
         reporter.emit(closed());
         // Comes while the program still runs, or never.
         let line = lines.recv_timeout(Duration::from_secs(60)).unwrap();
@@ -512,7 +448,7 @@ mod tests {
     #[test]
     fn a_reader_that_stalls_holds_nobody_up_and_learns_how_much_it_missed() {
         let (out, lines, go) = slow();
-        let (reporter, printer) = Reporter::json_to(out);
+        let (reporter, printer) = json_to(out);
         reporter.emit(stream(0));
         // The thread is inside `write` now, and stays there.
         lines.recv().unwrap();
@@ -549,7 +485,7 @@ mod tests {
             }
         }
         let (tell, tried) = mpsc::channel();
-        let (reporter, printer) = Reporter::json_to(Gone(tell));
+        let (reporter, printer) = json_to(Gone(tell));
         reporter.emit(stream(1));
         reporter.emit(stream(2));
         printer.finish();
@@ -561,8 +497,8 @@ mod tests {
         let (written, lines) = mpsc::channel();
         let (go, leave) = mpsc::channel();
         drop(go);
-        let (reporter, printer) = Reporter::json_to(Slow { written, leave });
-        reporter.status(Status::new(crate::report::Activity::Pairing));
+        let (reporter, printer) = json_to(Slow { written, leave });
+        reporter.status(Status::new(p2pdbg_events::Activity::Pairing));
         reporter.emit(closed());
         printer.finish();
         assert_eq!(lines.try_iter().count(), 1);
@@ -573,7 +509,7 @@ mod tests {
         let (written, lines) = mpsc::channel();
         let (go, leave) = mpsc::channel();
         drop(go);
-        let (reporter, printer) = Reporter::json_to(Slow { written, leave });
+        let (reporter, printer) = json_to(Slow { written, leave });
         reporter
             .of_session(&"web-1".parse().unwrap())
             .emit(closed());

@@ -2,16 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use p2pdbg_base::{HostPort, Untrusted, untrusted::escape};
+use p2pdbg_events::{
+    Activity, DebuggerReport, Event, PathKind, PathReport, SourcesReport, Status, Via, Waiting,
+    WaitingFor,
+};
+use p2pdbg_facts::HostFacts;
+use p2pdbg_forward::Direction;
 use p2pdbg_proto::control::Role;
-
-use super::{
-    Activity, DebuggerReport, Event, PathKind, PathReport, SourcesReport, Status, Untrusted, Via,
-    Waiting, WaitingFor, untrusted::escape,
-};
-use crate::{
-    facts::HostFacts,
-    forward::{Direction, HostPort},
-};
 
 /// How much a line matters, which decides its colour and whether it is shown while a COMMAND has the
 /// terminal.
@@ -412,11 +410,10 @@ pub(super) fn seconds(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use p2pdbg_base::{ErrorCode, Failure};
+    use p2pdbg_events::{Warning, WarningCode};
+
     use super::*;
-    use crate::{
-        failure::{ErrorCode, Failure},
-        report::{Warning, WarningCode},
-    };
 
     fn paired(view: &mut View, name: &str) -> Vec<Line> {
         view.lines(&Event::Paired {

@@ -18,10 +18,8 @@ use harness::{
     Home, Peer, Place, RendezvousCommand, Setting, eventually,
     traffic::{accept, say},
 };
-use p2pdbg::{
-    failure::ErrorCode,
-    report::{Event, WarningCode},
-};
+use p2pdbg_base::ErrorCode;
+use p2pdbg_events::{Event, WarningCode};
 use p2pdbg_proto::{
     code::{Code, Nameplate, Words},
     fingerprint::Fingerprint,
@@ -231,7 +229,7 @@ fn garbage_at_the_peers_own_ports_disturbs_no_stream() {
     let debuggee = setting.debuggee.listen(target);
     let forward = format!("{port}:localhost:{target}");
     let pair = setting.pair_with_port(["-L", &forward], port);
-    let path = pair.listener.path(p2pdbg::report::PathKind::Direct);
+    let path = pair.listener.path(p2pdbg_events::PathKind::Direct);
     let ide = setting.ide.connect(port);
     let debuggee = accept(&debuggee);
     say(&ide, &debuggee, "before");

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use p2pdbg::report::PathKind;
+use p2pdbg_events::PathKind;
 use p2pdbg_stun::{Attribute, Class, Encoder, Message, TransactionId};
 
 use crate::harness::{

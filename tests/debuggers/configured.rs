@@ -40,7 +40,7 @@ fn the_configuration_for_vs_code_leads_to_a_hit_breakpoint() {
         .args(["--no-sources"])
         .start();
     listener.event("facts", |event| {
-        matches!(event, p2pdbg::report::Event::Facts(_)).then_some(())
+        matches!(event, p2pdbg_events::Event::Facts(_)).then_some(())
     });
     let written = Command::new(env!("CARGO_BIN_EXE_p2pdbg"))
         .args(["ide", "vscode", "--write", "--state"])

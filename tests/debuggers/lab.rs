@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use p2pdbg::report::{PathKind, WarningCode};
+use p2pdbg_events::{PathKind, WarningCode};
 use p2pdbg_natlab::{Lab, NatKind, TwoNats};
 
 use crate::{

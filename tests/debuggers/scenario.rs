@@ -1,6 +1,6 @@
 //! The debuggers, and how their two ends are brought together.
 
-use p2pdbg::report::WaitingFor;
+use p2pdbg_events::WaitingFor;
 
 use crate::{
     harness::{Pair, Place, Setting, Transcript, skip},

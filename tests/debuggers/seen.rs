@@ -1,7 +1,7 @@
 //! What p2pdbg sees of the debuggers while they are at work: their names and versions, where the program has stopped,
 //! what a step costs, and what keeps a breakpoint from being hit.
 
-use p2pdbg::report::{DebuggerReport, Event, ProgramState, WarningCode};
+use p2pdbg_events::{DebuggerReport, Event, ProgramState, WarningCode};
 
 use crate::{
     harness::{Pair, Peer, Setting},
@@ -40,12 +40,12 @@ fn named(seen: &DebuggerReport, name: &str) -> bool {
     seen.name.as_ref().is_some_and(|seen| seen.as_str() == name)
 }
 
-fn begins(text: Option<&p2pdbg::report::Untrusted>, with: &str) -> bool {
+fn begins(text: Option<&p2pdbg_base::Untrusted>, with: &str) -> bool {
     text.is_some_and(|text| text.as_str().starts_with(with))
 }
 
 fn stopped_in(seen: &DebuggerReport, file: &str) -> bool {
-    let is_it = |seen: &p2pdbg::report::Untrusted| seen.as_str().ends_with(file);
+    let is_it = |seen: &p2pdbg_base::Untrusted| seen.as_str().ends_with(file);
     seen.program == Some(ProgramState::Stopped)
         && seen.line.is_some()
         && seen.file.as_ref().is_some_and(is_it)

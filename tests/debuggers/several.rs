@@ -1,6 +1,6 @@
 //! Two debuggees of one `p2pdbg listen`, with a debugger each.
 
-use p2pdbg::report::{Event, StreamState};
+use p2pdbg_events::{Event, StreamState};
 
 use crate::{
     harness::{Peer, Setting, skip},

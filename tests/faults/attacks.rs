@@ -5,10 +5,8 @@ use std::{
     time::Instant,
 };
 
-use p2pdbg::{
-    failure::ErrorCode,
-    report::{Event, PathKind},
-};
+use p2pdbg_base::ErrorCode;
+use p2pdbg_events::{Event, PathKind};
 use p2pdbg_natlab::NatKind;
 use p2pdbg_proto::code::{Code, Words};
 

@@ -2,7 +2,7 @@
 
 use std::{io::Write, net::TcpStream, time::Duration};
 
-use p2pdbg::report::{StreamState, WarningCode};
+use p2pdbg_events::{StreamState, WarningCode};
 
 use crate::{
     harness::traffic::{finish, receive_end, receive_reset, reset, say},

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2pdbg::report::PathKind;
+use p2pdbg_events::PathKind;
 use p2pdbg_natlab::{Allocation, Flow, Nat, NatKind};
 
 use crate::session::{Session, setting, two_nats_of};

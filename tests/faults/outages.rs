@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use p2pdbg::report::Event;
+use p2pdbg_events::Event;
 
 use crate::session::{Session, both_at_once};
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2pdbg::report::{Event, PathKind, WarningCode};
+use p2pdbg_events::{Event, PathKind, WarningCode};
 use p2pdbg_natlab::{Flow, TwoNats};
 
 use crate::{

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg::report::{Event, PathKind, StreamState};
+use p2pdbg_events::{Event, PathKind, StreamState};
 use p2pdbg_natlab::{Host, Lab, NatKind, TwoNats};
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2pdbg::report::{Event, PathKind, Via};
+use p2pdbg_events::{Event, PathKind, Via};
 use p2pdbg_natlab::{Flow, Nat, NatKind};
 
 use crate::{harness::Peer, session::Session};

@@ -7,8 +7,11 @@ mod harness;
 
 use std::time::Duration;
 
-use harness::{Pair, Place, Setting, eventually, traffic::accept, traffic::say};
-use p2pdbg::report::PathKind;
+use harness::{
+    Pair, Place, Setting, eventually,
+    traffic::{accept, say},
+};
+use p2pdbg_events::PathKind;
 use p2pdbg_natlab::{Gateway, Host, Lab, Nat, NatKind, PortMapping};
 
 /// On each of the three links to the internet.

@@ -8,11 +8,8 @@ use std::{
     sync::Mutex,
 };
 
-use p2pdbg::{
-    failure::{ErrorCode, Failure},
-    forward::HostPort,
-    report::{Event, PathKind, PathReport, StreamState, WaitingFor, Warning, WarningCode},
-};
+use p2pdbg_base::{ErrorCode, Failure, HostPort};
+use p2pdbg_events::{Event, PathKind, PathReport, StreamState, WaitingFor, Warning, WarningCode};
 use p2pdbg_proto::code::Code;
 use serde_json::Value;
 

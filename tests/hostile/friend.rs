@@ -2,17 +2,14 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use p2pdbg::{
-    meeting::{Meeting, MeetingCommand, MeetingConfig, MeetingEvent, Met, Whom},
-    net::{changes::Changes, stun_servers::FurtherServers},
-    path::{OverTcp, PathCommand, PathEvent, PathSocket, Paths, Search},
-    peer_name::PeerName,
-    policy::PathPolicy,
-    rendezvous::{TcpRoute, Transports},
-    traversal::Traversal,
-};
+use p2pdbg_base::{PathPolicy, PeerName};
 use p2pdbg_identity::{Identity, tls};
 use p2pdbg_ledger::CarrierHeader;
+use p2pdbg_meeting::{Meeting, MeetingCommand, MeetingConfig, MeetingEvent, Met, Whom};
+use p2pdbg_net::{changes::Changes, stun_servers::FurtherServers};
+use p2pdbg_path::{
+    OverTcp, PathCommand, PathEvent, PathSocket, Paths, Search, traversal::Traversal,
+};
 use p2pdbg_proto::{
     code::Code,
     control::Role,
@@ -21,6 +18,7 @@ use p2pdbg_proto::{
     tunnel::{EXPORTER_LABEL, ForwardState, PathKind, TunnelMessage},
     url::RendezvousUrl,
 };
+use p2pdbg_rendezvous_client::{TcpRoute, Transports};
 use quinn::{
     ClientConfig, Connection, ConnectionError, RecvStream, SendStream,
     crypto::rustls::QuicClientConfig,

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use p2pdbg::{
-    net::changes::Changes,
-    path::{PathCommand, PathEvent, Paths},
-};
 use p2pdbg_identity::Identity;
+use p2pdbg_net::changes::Changes;
+use p2pdbg_path::{PathCommand, PathEvent, Paths};
 use p2pdbg_proto::{
     control::{Role, ToRendezvous},
     tunnel::close,

@@ -5,7 +5,7 @@ use std::{
     net::TcpStream,
 };
 
-use p2pdbg::report::{Event, StreamState, WarningCode};
+use p2pdbg_events::{Event, StreamState, WarningCode};
 
 use crate::{
     friend::{Friend, Stream, Talk},

@@ -6,11 +6,9 @@ use std::{
     process::{Command, Output},
 };
 
-use p2pdbg::{
-    facts::HostFacts,
-    forward::{Direction, Forward, Preset},
-    recent::RecentSession,
-};
+use p2pdbg::recent::RecentSession;
+use p2pdbg_facts::HostFacts;
+use p2pdbg_forward::{Direction, Forward, Preset};
 use p2pdbg_identity::StateDir;
 use regex::Regex;
 use serde_json::{Value, json};
@@ -433,7 +431,7 @@ fn the_path_mapping_comes_from_what_the_other_end_says() {
         .in_directory(there.path())
         .start();
     listener.event("facts", |event| {
-        matches!(event, p2pdbg::report::Event::Facts(_)).then_some(())
+        matches!(event, p2pdbg_events::Event::Facts(_)).then_some(())
     });
     let mut command = Command::new(env!("CARGO_BIN_EXE_p2pdbg"));
     listener.home().settle(&mut command);

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use p2pdbg::{facts::HostFacts, recent, report::Event};
+use p2pdbg::recent;
+use p2pdbg_events::Event;
+use p2pdbg_facts::HostFacts;
 use p2pdbg_identity::StateDir;
 
 use crate::harness::{Home, Peer, Setting};

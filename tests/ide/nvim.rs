@@ -3,7 +3,7 @@
 
 use std::{fs, process::Command};
 
-use p2pdbg::forward::Preset;
+use p2pdbg_forward::Preset;
 
 use crate::{configurations::User, harness::skip};
 

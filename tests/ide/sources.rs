@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-use p2pdbg::report::{Event, SourcesReport};
+use p2pdbg_events::{Event, SourcesReport};
 
 use crate::harness::{Home, Pair, Peer, Setting};
 

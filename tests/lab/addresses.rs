@@ -5,7 +5,7 @@ use std::{
     net::{Ipv6Addr, SocketAddr},
 };
 
-use p2pdbg::report::PathKind;
+use p2pdbg_events::PathKind;
 use p2pdbg_natlab::{Flow, Host, Lab, NatKind, Network, TwoNats};
 
 use crate::{

@@ -22,7 +22,7 @@ use harness::{
     Place, Setting,
     traffic::{accept, finish, receive, receive_end, say, send},
 };
-use p2pdbg::report::PathKind;
+use p2pdbg_events::PathKind;
 use p2pdbg_natlab::{Flow, Host, Lab, NatKind, TwoNats};
 
 /// On each of the three links to the internet, so that the peers are 40 ms apart and back.

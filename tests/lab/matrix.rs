@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
-use p2pdbg::report::PathKind;
+use p2pdbg_events::PathKind;
 use p2pdbg_natlab::{Lab, NatKind, TwoNats};
 
 use super::{DELAY, harness::eventually, setting};
@@ -51,7 +51,7 @@ fn meet(name: &str, a: NatKind, b: NatKind) -> Option<Meeting> {
         let direct = connector.paths().iter().any(|p| p.kind == PathKind::Direct);
         (direct || said.iter().any(failed)).then_some(())
     });
-    let direct = |path: &p2pdbg::report::PathReport| path.kind == PathKind::Direct;
+    let direct = |path: &p2pdbg_events::PathReport| path.kind == PathKind::Direct;
     let Some(path) = connector.paths().into_iter().find(direct) else {
         let after_ms = relay.after_ms;
         let technique = None;

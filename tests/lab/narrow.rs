@@ -1,7 +1,7 @@
 //! A direct path that loses large datagrams, on the way from one peer to the other alone: the session stays on the relay
 //! and says why, and as soon as QUIC's smallest datagrams fit, it goes direct.
 
-use p2pdbg::report::PathKind;
+use p2pdbg_events::PathKind;
 use p2pdbg_natlab::{Lab, NatKind, TwoNats};
 
 use super::{

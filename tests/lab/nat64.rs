@@ -16,7 +16,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use p2pdbg::report::{PathKind, PathReport, Via};
+use p2pdbg_events::{PathKind, PathReport, Via};
 use p2pdbg_natlab::{Flow, Host, Lab, Nat, NatKind, Node, TwoNats};
 
 use super::{

@@ -2,10 +2,8 @@
 
 use std::{fmt::Write as _, net::SocketAddr, path::Path, process::Command};
 
-use p2pdbg::{
-    failure::ErrorCode,
-    report::{PathKind, Via},
-};
+use p2pdbg_base::ErrorCode;
+use p2pdbg_events::{PathKind, Via};
 use p2pdbg_natlab::{Flow, Host, Lab, NatKind, TwoNats};
 use tempfile::TempDir;
 

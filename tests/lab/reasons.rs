@@ -1,6 +1,6 @@
 //! Why a session stays on the relay: told at both ends as soon as it is found out, with what would help.
 
-use p2pdbg::report::{Event, PathKind};
+use p2pdbg_events::{Event, PathKind};
 use p2pdbg_natlab::{Lab, NatKind, TwoNats};
 
 use super::{DELAY, harness::Peer, setting};

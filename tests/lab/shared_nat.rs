@@ -1,6 +1,6 @@
 //! More than one NAT in a row, and peers behind one and the same: homes of one carrier, two segments of one home.
 
-use p2pdbg::report::{Event, PathKind};
+use p2pdbg_events::{Event, PathKind};
 use p2pdbg_natlab::{Flow, Host, Lab, Nat, NatKind};
 
 use crate::{DELAY, addresses::meet, harness::Setting, place};

@@ -1,6 +1,6 @@
 //! Networks that let no UDP through, at one end or at both: everything works over TCP.
 
-use p2pdbg::report::{PathKind, Via};
+use p2pdbg_events::{PathKind, Via};
 use p2pdbg_natlab::{Flow, Lab, NatKind, TwoNats};
 
 use super::{

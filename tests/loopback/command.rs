@@ -2,7 +2,8 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use p2pdbg::{failure::ErrorCode, report::WaitingFor};
+use p2pdbg_base::ErrorCode;
+use p2pdbg_events::WaitingFor;
 use rustix::process::Signal;
 
 use crate::harness::{

@@ -7,11 +7,9 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use p2pdbg::{
-    control::snapshot::{
-        ForwardStanding, ProcessSnapshot, ProcessState, SessionCommand, SessionState,
-    },
-    report::{PathKind, StreamState},
+use p2pdbg_events::{
+    PathKind, StreamState,
+    snapshot::{ForwardStanding, ProcessSnapshot, ProcessState, SessionCommand, SessionState},
 };
 use rustix::process::Signal;
 

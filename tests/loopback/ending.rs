@@ -1,6 +1,6 @@
 //! ^C at every stage: exit status 130, and whoever is at the other end hears of it at once.
 
-use p2pdbg::report::{PathKind, StreamState, WaitingFor};
+use p2pdbg_events::{PathKind, StreamState, WaitingFor};
 use rustix::process::Signal;
 
 use crate::harness::{
@@ -44,7 +44,7 @@ fn a_listener_interrupted_before_anybody_came_takes_its_code_along() {
     listener.stop();
     let mut late = setting.connector_with(&code).start();
     let failure = late.event("error", |event| match event {
-        p2pdbg::report::Event::Error(failure) => Some(failure.clone()),
+        p2pdbg_events::Event::Error(failure) => Some(failure.clone()),
         _ => None,
     });
     assert_eq!(failure.exit_status(), 3, "{failure:?}");

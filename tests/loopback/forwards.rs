@@ -5,7 +5,7 @@ use std::{
     net::{TcpListener, TcpStream},
 };
 
-use p2pdbg::report::{StreamState, WaitingFor, WarningCode};
+use p2pdbg_events::{StreamState, WaitingFor, WarningCode};
 
 use crate::harness::{
     PATIENCE, Setting, eventually,

@@ -1,9 +1,7 @@
 //! Who meets whom, the first time and later.
 
-use p2pdbg::{
-    failure::ErrorCode,
-    report::{WaitingFor, WarningCode},
-};
+use p2pdbg_base::ErrorCode;
+use p2pdbg_events::{WaitingFor, WarningCode};
 
 use crate::harness::{
     Home, Setting,

@@ -2,13 +2,12 @@
 
 use std::net::TcpStream;
 
-use p2pdbg::{
-    control::snapshot::{ProcessSnapshot, ProcessState},
-    failure::ErrorCode,
-    forward::Direction,
-    report::{Event, WarningCode},
+use p2pdbg_base::ErrorCode;
+use p2pdbg_events::{
+    Event, WarningCode,
+    snapshot::{ProcessSnapshot, ProcessState},
 };
-
+use p2pdbg_forward::Direction;
 use p2pdbg_proto::code::Code;
 
 use crate::harness::{

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use p2pdbg::report::{PathKind, Via};
+use p2pdbg_events::{PathKind, Via};
 
 use crate::harness::{
     Setting,

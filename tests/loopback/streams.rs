@@ -2,7 +2,7 @@
 
 use std::{net::TcpStream, thread};
 
-use p2pdbg::report::{Event, StreamState};
+use p2pdbg_events::{Event, StreamState};
 
 use crate::harness::{
     Pair, Setting,

@@ -8,23 +8,20 @@ use std::{
     str::FromStr,
 };
 
+use p2pdbg_base::{ErrorCode, Failure, HostPort, PeerName, duration};
+use p2pdbg_forward::{Direction, Forward, ForwardSpec, NotAForward};
+use p2pdbg_net::stun_servers::{MAX_FURTHER, StunServer};
+use p2pdbg_path::traversal::Traversal;
 use p2pdbg_proto::{code::Code, url::RendezvousUrl};
+use p2pdbg_sources as sources;
+use p2pdbg_sources::SourcesOptions;
 
 use super::{
     args::{ConnectArgs, IdeArgs, ListenArgs, SessionArgs},
-    duration,
     options::{Command, ConnectOptions, IdeOptions, ListenOptions, Meeting, SessionOptions},
     peers,
 };
-use crate::{
-    config::{self, Config},
-    failure::{ErrorCode, Failure},
-    forward::{Direction, Forward, ForwardSpec, HostPort, NotAForward},
-    net::stun_servers::{MAX_FURTHER, StunServer},
-    peer_name::PeerName,
-    sources::{self, SourcesOptions},
-    traversal::Traversal,
-};
+use crate::config::{self, Config};
 
 /// How often a code is asked for before the program gives up.
 const QUESTIONS: usize = 3;
@@ -254,9 +251,7 @@ fn refuse_duplicates(forwards: &[ForwardSpec]) -> Result<(), Failure> {
     // `auto` may come to be either; it is told from a fixed one as the `-L` that it mostly is.
     let opened = |spec: &ForwardSpec| match spec {
         ForwardSpec::Fixed(forward) => (forward.direction, forward.bind),
-        ForwardSpec::Auto { port } => {
-            (Direction::ToDebuggee, crate::forward::Bind::loopback(*port))
-        }
+        ForwardSpec::Auto { port } => (Direction::ToDebuggee, p2pdbg_base::Bind::loopback(*port)),
     };
     for (index, spec) in forwards.iter().enumerate() {
         let (direction, bind) = opened(spec);

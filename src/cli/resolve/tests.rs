@@ -1,12 +1,10 @@
 use std::time::Duration;
 
 use clap::{Arg, CommandFactory, FromArgMatches, builder::Resettable};
+use p2pdbg_base::{Absent, PathPolicy};
 
 use super::*;
-use crate::{
-    cli::args::{Cli, CliCommand},
-    policy::{Absent, PathPolicy},
-};
+use crate::cli::args::{Cli, CliCommand};
 
 const URL: &str = "p2pdbg://192.0.2.1:4000";
 

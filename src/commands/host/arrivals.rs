@@ -2,23 +2,20 @@
 
 use std::time::SystemTime;
 
+use p2pdbg_base::{Failure, PeerName, Untrusted};
+use p2pdbg_events::{
+    Activity, Event, Reporter, Status, Waiting, WaitingFor, Warning, WarningCode,
+    snapshot::ProcessState,
+};
+use p2pdbg_meeting::{ChannelId, MeetingCommand, MeetingEvent, MeetingPoint, Met};
+use p2pdbg_net::same_host::host_tag;
+use p2pdbg_pairing::{KnownPeer, PeerId};
+use p2pdbg_path::SEARCH_LOCK;
 use p2pdbg_proto::{control::Role, signal::PeerMessage};
+use p2pdbg_session::{Session, SessionConfig, SessionInput};
 use tokio::sync::mpsc;
 
 use super::{Host, HostEvent, Running};
-use crate::{
-    control::snapshot::ProcessState,
-    failure::Failure,
-    meeting::{ChannelId, MeetingCommand, MeetingEvent, MeetingPoint, Met},
-    pairing::{KnownPeer, PeerId},
-    path::SEARCH_LOCK,
-    peer_name::PeerName,
-    report::{
-        Activity, Event, Reporter, Status, Untrusted, Waiting, WaitingFor, Warning, WarningCode,
-    },
-    same_host::host_tag,
-    session::{Session, SessionConfig, SessionInput},
-};
 
 /// How many of a session's outputs may wait.
 const OUTPUTS: usize = 256;

@@ -3,12 +3,9 @@
 //! Two processes of one host have one certificate, and tell which of its processes they are. A name belongs to one of
 //! them for the whole run, so that what is said of `web-1` is said of one debuggee.
 
+use p2pdbg_base::PeerName;
+use p2pdbg_pairing::{KnownPeer, PeerId};
 use p2pdbg_proto::fingerprint::Fingerprint;
-
-use crate::{
-    pairing::{KnownPeer, PeerId},
-    peer_name::PeerName,
-};
 
 /// How many are kept: the rendezvous lets one wait for no more than 64 peers, and some of these have sessions.
 const MOST: usize = 32;
@@ -119,8 +116,9 @@ impl Guests {
 mod tests {
     use std::time::UNIX_EPOCH;
 
+    use p2pdbg_pairing::PairSecret;
+
     use super::*;
-    use crate::pairing::PairSecret;
 
     fn known(name: &str, seed: u8) -> KnownPeer {
         KnownPeer {

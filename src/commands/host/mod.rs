@@ -12,8 +12,21 @@ mod running;
 
 use std::sync::Arc;
 
+use p2pdbg_base::{Absent, ErrorCode, Failure, PathPolicy, PeerName};
+use p2pdbg_events::{
+    Activity, Reporter, Status,
+    snapshot::{ProcessState, SessionSnapshot},
+};
+use p2pdbg_facts::HostFacts;
+use p2pdbg_forward::{Direction, Forward};
 use p2pdbg_identity::{Identity, StateDir, StateError};
+use p2pdbg_meeting::{Awaited, Meeting, MeetingCommand, MeetingConfig, MeetingEvent, Whom};
+use p2pdbg_net::{changes::Changes, stun_servers::FurtherServers};
+use p2pdbg_pairing::{KnownPeer, KnownPeers, ProcessNumber};
+use p2pdbg_path::SEARCH_LOCK;
 use p2pdbg_proto::control::Role;
+use p2pdbg_rendezvous_client::{TcpRoute, Transports};
+use p2pdbg_session::{SessionEnd, SessionInput};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -23,20 +36,7 @@ use self::{guests::Guests, places::Places, running::Running};
 use super::inquiries::Inquiries;
 use crate::{
     cli::{PeersOptions, SessionOptions},
-    control::snapshot::{ProcessState, SessionSnapshot},
-    facts::HostFacts,
-    failure::{ErrorCode, Failure},
-    forward::{Direction, Forward},
-    meeting::{Awaited, Meeting, MeetingCommand, MeetingConfig, MeetingEvent, Whom},
-    net::{changes::Changes, stun_servers::FurtherServers},
-    pairing::{KnownPeer, KnownPeers, ProcessNumber},
-    path::SEARCH_LOCK,
-    peer_name::PeerName,
-    policy::{Absent, PathPolicy},
     recent::{self, RecentSession},
-    rendezvous::{TcpRoute, Transports},
-    report::{Activity, Reporter, Status},
-    session::{SessionEnd, SessionInput},
 };
 
 /// What sessions that end may have to say to their peers and nobody has passed on yet.
@@ -342,7 +342,7 @@ impl Host {
     pub(super) fn session_with(
         &self,
         peer: Option<&str>,
-    ) -> Result<&crate::session::Session, Failure> {
+    ) -> Result<&p2pdbg_session::Session, Failure> {
         let is_meant = |running: &&Running| peer.is_none_or(|peer| running.name.as_str() == peer);
         let meant: Vec<&Running> = self.sessions.iter().filter(is_meant).collect();
         let failure = match (&meant[..], peer) {

@@ -2,17 +2,15 @@
 
 use std::task::Poll;
 
+use p2pdbg_base::PeerName;
+use p2pdbg_events::{Event, Reporter};
+use p2pdbg_meeting::{ChannelId, MeetingCommand};
+use p2pdbg_pairing::PeerId;
 use p2pdbg_proto::signal::PeerMessage;
+use p2pdbg_session::{Session, SessionInput, SessionOutput};
 use tokio::sync::mpsc;
 
 use super::{Host, HostEvent};
-use crate::{
-    meeting::{ChannelId, MeetingCommand},
-    pairing::PeerId,
-    peer_name::PeerName,
-    report::{Event, Reporter},
-    session::{Session, SessionInput, SessionOutput},
-};
 
 /// A session that runs.
 pub(super) struct Running {

@@ -5,10 +5,9 @@ mod screen;
 #[cfg(unix)]
 mod watch;
 
-use crate::{
-    cli::args::StatusArgs,
-    failure::{ErrorCode, Failure},
-};
+use p2pdbg_base::{ErrorCode, Failure};
+
+use crate::cli::args::StatusArgs;
 
 /// Prints what there is.
 ///
@@ -46,7 +45,7 @@ pub async fn run(args: StatusArgs) -> Result<(), Failure> {
 
 /// Asks every running process; one that does not answer is left out, and logged.
 #[cfg(unix)]
-pub(super) async fn snapshots() -> Result<Vec<crate::control::snapshot::ProcessSnapshot>, Failure> {
+pub(super) async fn snapshots() -> Result<Vec<p2pdbg_events::snapshot::ProcessSnapshot>, Failure> {
     use crate::control::{self, Client, protocol};
 
     let mut asked = tokio::task::JoinSet::new();

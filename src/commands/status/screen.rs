@@ -1,5 +1,9 @@
 //! What `p2pdbg status --watch` shows, as lines of text: the terminal's affairs are elsewhere.
 
+use p2pdbg_events::{
+    ProgramState, StreamState,
+    snapshot::{ProcessSnapshot, Sample, SessionSnapshot, SessionState, StreamSnapshot},
+};
 use ratatui::{
     Frame,
     layout::{Constraint, Layout},
@@ -8,10 +12,7 @@ use ratatui::{
     widgets::Paragraph,
 };
 
-use crate::{
-    control::snapshot::{ProcessSnapshot, Sample, SessionSnapshot, SessionState, StreamSnapshot},
-    report::{ProgramState, StreamState, described},
-};
+use crate::report::described;
 
 /// How many measurements are plotted; as many columns.
 const COLUMNS: usize = 50;

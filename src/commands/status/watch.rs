@@ -5,6 +5,7 @@
 
 use std::{io, time::Duration};
 
+use p2pdbg_base::{ErrorCode, Failure};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use tokio::{
     sync::mpsc,
@@ -12,10 +13,7 @@ use tokio::{
 };
 
 use super::{screen::Screen, snapshots};
-use crate::{
-    commands::interrupt::Interrupt,
-    failure::{ErrorCode, Failure},
-};
+use crate::commands::interrupt::Interrupt;
 
 /// How often the processes are asked.
 const PERIOD: Duration = Duration::from_millis(500);

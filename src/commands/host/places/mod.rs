@@ -7,14 +7,13 @@
 
 use std::{collections::HashSet, io, sync::Arc};
 
+use p2pdbg_base::{Absent, ErrorCode, Failure, PeerName};
+use p2pdbg_forward::{Direction, Forward, OpenPort, port_failure};
+use p2pdbg_session::refuses;
+
 use crate::{
     cli::{PeersOptions, PortMap},
-    failure::{ErrorCode, Failure},
-    forward::{Direction, Forward, OpenPort, port_failure},
-    peer_name::PeerName,
-    policy::Absent,
     recent::RecentSession,
-    session::refuses,
 };
 
 /// One place.

@@ -1,5 +1,7 @@
+use p2pdbg_base::{Bind, HostPort};
+use p2pdbg_forward::Preset;
+
 use super::*;
-use crate::forward::{Bind, HostPort, Preset};
 
 fn name(text: &str) -> PeerName {
     text.parse().unwrap()

@@ -1,0 +1,20 @@
+//! Small types that every part of p2pdbg uses, and that know nothing of any of them.
+//!
+//! - [`failure`]: how a run of the program ends badly; [`untrusted`]: text of strangers, made safe to show.
+//! - [`host_port`]: addresses as people write them; [`peer_name`]: what a host calls itself.
+//! - [`duration`]: lengths of time as people write them; [`policy`]: what a user may choose of a session.
+//!
+//! What it leaves out: sockets, clocks, files.
+
+pub mod duration;
+pub mod failure;
+pub mod host_port;
+pub mod peer_name;
+pub mod policy;
+pub mod untrusted;
+
+pub use failure::{ErrorCode, Failure, Outcome};
+pub use host_port::{Bind, BindScope, Host, HostPort, NotAHostPort};
+pub use peer_name::PeerName;
+pub use policy::{Absent, PathPolicy};
+pub use untrusted::Untrusted;

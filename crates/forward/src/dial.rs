@@ -1,0 +1,85 @@
+//! Dialling the target of a forward, for as long as it takes.
+
+use std::{io, time::Duration};
+
+use p2pdbg_base::{Host, HostPort};
+use p2pdbg_net::listening::{self, Presence};
+use tokio::net::TcpStream;
+
+/// Between two attempts at an address of this host.
+const LOCAL_PAUSE: Duration = Duration::from_millis(100);
+
+/// Between two attempts at another host.
+const REMOTE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long another host may take to answer.
+const REMOTE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Connects to the target, trying again until something listens there.
+///
+/// Only called when a debugger's connection waits at the other end: an attempt that is refused disturbs nobody, and
+/// the one that is accepted is used, so no debugger ever sees a connection without a session. `waiting` is called
+/// once, when the first attempt has failed.
+pub async fn dial(target: &HostPort, waiting: impl FnOnce(&io::Error)) -> TcpStream {
+    let mut waiting = Some(waiting);
+    loop {
+        let error = match dial_once(target).await {
+            Ok(connection) => return connection,
+            Err(error) => error,
+        };
+        if let Some(waiting) = waiting.take() {
+            waiting(&error);
+        }
+        let pause = if target.is_loopback() {
+            LOCAL_PAUSE
+        } else {
+            REMOTE_PAUSE
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn dial_once(target: &HostPort) -> io::Result<TcpStream> {
+    let addresses = match listening::look(target) {
+        Ok(Presence::Listening(listening)) => Some(vec![listening.dial]),
+        Ok(Presence::Absent) => return Err(io::ErrorKind::ConnectionRefused.into()),
+        Ok(Presence::Unknown) | Err(_) => target.addresses(),
+    };
+    let attempt = async {
+        match (&target.host, addresses) {
+            (_, Some(addresses)) => TcpStream::connect(&addresses[..]).await,
+            (Host::Name(name), None) => TcpStream::connect((name.as_str(), target.port)).await,
+            (_, None) => Err(io::ErrorKind::AddrNotAvailable.into()),
+        }
+    };
+    let connection = tokio::time::timeout(REMOTE_PATIENCE, attempt)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+    if connection.local_addr()? == connection.peer_addr()? {
+        // TCP lets a socket connect to itself (RFC 9293 section 3.5) if its own port happens to be the one it dials.
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn dialling_waits_until_something_listens() {
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let (told, heard) = tokio::sync::oneshot::channel();
+        let dialling = tokio::spawn(async move {
+            dial(&HostPort::from(address), |_| told.send(()).unwrap()).await
+        });
+        heard.await.unwrap();
+        let listener = TcpListener::bind(address).await.unwrap();
+        listener.accept().await.unwrap();
+        dialling.await.unwrap();
+    }
+}

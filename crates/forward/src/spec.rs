@@ -1,0 +1,429 @@
+//! The notation of forwards: `-L`, `-R`, presets and `auto`.
+//!
+//! `-L [BIND:]PORT:HOST:PORT` and `-R` mean what ssh users expect, seen from the IDE's side: `-L` opens a
+//! port beside the IDE and dials at the debuggee, `-R` opens it at the debuggee and dials beside the IDE.
+
+use std::{fmt, str::FromStr};
+
+use p2pdbg_base::{
+    Bind, BindScope, HostPort, NotAHostPort,
+    host_port::{Host, parse_port},
+};
+use p2pdbg_proto::tunnel::{Direction, ForwardOffer};
+
+use super::Preset;
+
+/// The port of `auto`, and of a session for which no forward was given: debugpy's.
+pub const DEFAULT_PORT: u16 = 5678;
+
+/// The option that asks for a forward of this direction.
+fn option(direction: Direction) -> &'static str {
+    match direction {
+        Direction::ToDebuggee => "-L",
+        Direction::ToIde => "-R",
+    }
+}
+
+/// A port that is opened at one end, and what is dialled at the other for each connection to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forward {
+    /// Which end opens and which dials.
+    pub direction: Direction,
+    /// Where the port is opened.
+    pub bind: Bind,
+    /// What is dialled.
+    pub target: HostPort,
+    /// The debugger it is meant for, where one was named.
+    pub preset: Option<Preset>,
+}
+
+impl Forward {
+    /// Reads the argument of `-L` or `-R`: `[BIND:]PORT:HOST:PORT`.
+    ///
+    /// # Errors
+    /// Says which part does not parse; the message carries the whole argument.
+    pub fn parse(direction: Direction, spec: &str) -> Result<Self, NotAForward> {
+        let fail = |fault| NotAForward::Spec {
+            option: option(direction),
+            spec: spec.to_owned(),
+            fault,
+        };
+        let fields = split_outside_brackets(spec);
+        let (scope, port, host, target_port) = match fields[..] {
+            [port, host, target_port] => (BindScope::Loopback, port, host, target_port),
+            [bind, port, host, target_port] => {
+                let scope = Bind::parse_scope(bind).map_err(|e| fail(SpecFault::Bind(e)))?;
+                (scope, port, host, target_port)
+            }
+            _ => return Err(fail(SpecFault::Shape)),
+        };
+        let port = parse_port(port).map_err(|e| fail(SpecFault::Bind(e)))?;
+        let host: Host = host.parse().map_err(|e| fail(SpecFault::Target(e)))?;
+        let target_port = parse_port(target_port).map_err(|e| fail(SpecFault::Target(e)))?;
+        Ok(Self {
+            direction,
+            bind: Bind { scope, port },
+            target: target(host, target_port).map_err(fail)?,
+            preset: None,
+        })
+    }
+
+    /// The forward of a preset: one port for both ends.
+    pub fn of_preset(preset: Preset, port: u16) -> Self {
+        Self {
+            preset: Some(preset),
+            ..Self::same_port(preset.direction(), port)
+        }
+    }
+
+    /// The command that starts the debuggee, where the debugger is known and its port is settled.
+    pub fn start_debuggee(&self) -> Option<String> {
+        let port = match self.direction {
+            Direction::ToDebuggee => self.target.port,
+            Direction::ToIde => self.bind.port,
+        };
+        let preset = self.preset.filter(|_| port != 0)?;
+        Some(preset.start_debuggee(port))
+    }
+
+    /// What the listener tells the connector of it, as number `forward` of the session.
+    pub fn to_offer(&self, forward: u16, refuse_while_absent: bool) -> ForwardOffer {
+        ForwardOffer {
+            forward,
+            direction: self.direction,
+            bind: match self.bind.scope {
+                BindScope::Loopback => String::new(),
+                BindScope::Everywhere => "*".to_owned(),
+                BindScope::Address(ip) => ip.to_string(),
+            },
+            port: self.bind.port,
+            target_host: self.target.host.to_string(),
+            target_port: self.target.port,
+            preset: self.preset.map_or("", Preset::name).to_owned(),
+            refuse_while_absent,
+        }
+    }
+
+    /// What the listener has told. A preset that this version does not know counts as none.
+    ///
+    /// # Errors
+    /// If one of the addresses does not parse, as for `-L` and `-R`.
+    pub fn from_offer(offer: &ForwardOffer) -> Result<Self, SpecFault> {
+        let scope = match offer.bind.as_str() {
+            "" => BindScope::Loopback,
+            bind => Bind::parse_scope(bind).map_err(SpecFault::Bind)?,
+        };
+        let host = offer.target_host.parse().map_err(SpecFault::Target)?;
+        Ok(Self {
+            direction: offer.direction,
+            bind: Bind {
+                scope,
+                port: offer.port,
+            },
+            target: target(host, offer.target_port)?,
+            preset: offer.preset.parse().ok(),
+        })
+    }
+
+    fn same_port(direction: Direction, port: u16) -> Self {
+        Self {
+            direction,
+            bind: Bind::loopback(port),
+            target: HostPort {
+                host: Host::Localhost,
+                port,
+            },
+            preset: None,
+        }
+    }
+}
+
+/// As it is written on the command line: `-L localhost:5678:localhost:5678`.
+impl fmt::Display for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {}:{}",
+            option(self.direction),
+            self.bind,
+            self.target
+        )
+    }
+}
+
+/// A forward as asked for, before this host was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ForwardSpec {
+    /// All is said.
+    Fixed(Forward),
+    /// `auto`: the direction follows from whether something beside the IDE listens on `port`.
+    Auto {
+        /// The port at both ends.
+        port: u16,
+    },
+}
+
+impl ForwardSpec {
+    /// Settles `auto`: `ToIde` if `listens_here(port)`, else `ToDebuggee`.
+    ///
+    /// `listens_here` must look without connecting; see [`listening`](p2pdbg_net::listening).
+    pub fn resolve(self, listens_here: impl FnOnce(u16) -> bool) -> Forward {
+        match self {
+            Self::Fixed(forward) => forward,
+            Self::Auto { port } if listens_here(port) => Forward::same_port(Direction::ToIde, port),
+            Self::Auto { port } => Forward::same_port(Direction::ToDebuggee, port),
+        }
+    }
+}
+
+impl Default for ForwardSpec {
+    fn default() -> Self {
+        Self::Auto { port: DEFAULT_PORT }
+    }
+}
+
+impl FromStr for ForwardSpec {
+    type Err = NotAForward;
+
+    /// Reads `PRESET[:PORT]` or `auto[:PORT]`.
+    fn from_str(text: &str) -> Result<Self, NotAForward> {
+        let (name, port) = match text.split_once(':') {
+            None => (text, None),
+            Some((name, port)) => match parse_port(port) {
+                Ok(port) if port != 0 => (name, Some(port)),
+                _ => return Err(NotAForward::PresetPort(text.to_owned())),
+            },
+        };
+        if name == "auto" {
+            let port = port.unwrap_or(DEFAULT_PORT);
+            return Ok(Self::Auto { port });
+        }
+        let preset: Preset = name
+            .parse()
+            .map_err(|_| NotAForward::UnknownPreset(name.to_owned()))?;
+        let port = port.unwrap_or(preset.default_port());
+        Ok(Self::Fixed(Forward::of_preset(preset, port)))
+    }
+}
+
+/// Why a text is not a forward.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAForward {
+    /// The argument of `-L` or `-R` does not parse.
+    #[error("{option} {spec}: {fault}")]
+    Spec {
+        /// `-L` or `-R`.
+        option: &'static str,
+        /// The argument.
+        spec: String,
+        /// What is wrong with it.
+        fault: SpecFault,
+    },
+    /// No debugger of that name is known.
+    #[error("no debugger preset is called {0:?}")]
+    UnknownPreset(String),
+    /// The port after a preset is not one.
+    #[error("{0:?}: what follows the preset is not a port from 1 to 65535")]
+    PresetPort(String),
+}
+
+impl NotAForward {
+    /// What to write instead.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Spec { option, .. } => format!(
+                "write {option} [BIND:]PORT:HOST:PORT, for example {option} 5678:localhost:5678"
+            ),
+            Self::UnknownPreset(_) | Self::PresetPort(_) => {
+                let names: Vec<&str> = Preset::ALL.iter().map(|preset| preset.name()).collect();
+                format!(
+                    "use auto, {}, each with an optional :PORT, or -L and -R",
+                    names.join(", ")
+                )
+            }
+        }
+    }
+}
+
+/// What is wrong with the argument of `-L` or `-R`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SpecFault {
+    /// It has not three or four fields.
+    #[error("it must have three or four parts between colons (an IPv6 address goes in brackets)")]
+    Shape,
+    /// The port to open, or the address to open it on.
+    #[error("the port to open: {0}")]
+    Bind(NotAHostPort),
+    /// The address to dial.
+    #[error("the address to dial: {0}")]
+    Target(NotAHostPort),
+    /// `0.0.0.0` or `::` as an address to dial.
+    #[error("the address to dial: 0.0.0.0 and :: are for listening; dial localhost instead")]
+    Unspecified,
+}
+
+/// The address to dial, if it can be one.
+fn target(host: Host, port: u16) -> Result<HostPort, SpecFault> {
+    if port == 0 {
+        return Err(SpecFault::Target(NotAHostPort::Port));
+    }
+    if matches!(&host, Host::Ip(ip) if ip.is_unspecified()) {
+        return Err(SpecFault::Unspecified);
+    }
+    Ok(HostPort { host, port })
+}
+
+/// The parts of `text` between colons, where colons in `[…]` do not count.
+fn split_outside_brackets(text: &str) -> Vec<&str> {
+    let mut inside = false;
+    text.split(|c| {
+        match c {
+            '[' => inside = true,
+            ']' => inside = false,
+            _ => {}
+        }
+        c == ':' && !inside
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left(spec: &str) -> Result<Forward, NotAForward> {
+        Forward::parse(Direction::ToDebuggee, spec)
+    }
+
+    #[test]
+    fn a_short_spec_opens_loopback() {
+        let forward = left("8000:db.internal:80").unwrap();
+        assert_eq!(forward.bind, Bind::loopback(8000));
+        assert_eq!(forward.target.to_string(), "db.internal:80");
+        assert_eq!(forward.to_string(), "-L localhost:8000:db.internal:80");
+    }
+
+    #[test]
+    fn a_bind_address_may_be_v4_v6_a_star_or_left_empty() {
+        let bind = |spec: &str| left(spec).unwrap().bind.to_string();
+        assert_eq!(bind("127.0.0.1:1:localhost:2"), "127.0.0.1:1");
+        assert_eq!(bind("[::1]:1:[::1]:2"), "[::1]:1");
+        assert_eq!(bind("*:1:localhost:2"), "*:1");
+        assert_eq!(bind(":1:localhost:2"), "*:1");
+        assert_eq!(bind("localhost:0:localhost:2"), "localhost:0");
+    }
+
+    #[test]
+    fn what_is_printed_parses_again() {
+        for spec in [
+            "[::1]:1:[2001:db8::1]:2",
+            "*:0:a.example:2",
+            "5:localhost:6",
+        ] {
+            let forward = left(spec).unwrap();
+            let printed = forward.to_string();
+            assert_eq!(left(printed.strip_prefix("-L ").unwrap()), Ok(forward));
+        }
+    }
+
+    #[test]
+    fn each_fault_of_a_spec_is_named() {
+        let fault = |spec: &str| match left(spec).unwrap_err() {
+            NotAForward::Spec { fault, .. } => fault,
+            other => panic!("{other}"),
+        };
+        assert_eq!(fault(""), SpecFault::Shape);
+        assert_eq!(fault("5678"), SpecFault::Shape);
+        assert_eq!(fault("5678:localhost"), SpecFault::Shape);
+        assert_eq!(fault("1:2:3:4:5"), SpecFault::Shape);
+        assert_eq!(fault("::1:1:localhost:2"), SpecFault::Shape);
+        assert_eq!(
+            fault("http:localhost:2"),
+            SpecFault::Bind(NotAHostPort::Port)
+        );
+        assert_eq!(
+            fault("web:1:localhost:2"),
+            SpecFault::Bind(NotAHostPort::BindName)
+        );
+        assert_eq!(
+            fault("1:localhost:0"),
+            SpecFault::Target(NotAHostPort::Port)
+        );
+        assert_eq!(
+            fault("1:localhost:70000"),
+            SpecFault::Target(NotAHostPort::Port)
+        );
+        assert_eq!(fault("1::2"), SpecFault::Target(NotAHostPort::NoHost));
+        assert_eq!(fault("1:[::1:2"), SpecFault::Shape);
+        assert_eq!(fault("1:0.0.0.0:2"), SpecFault::Unspecified);
+    }
+
+    #[test]
+    fn presets_take_their_own_port_or_the_one_given() {
+        let fixed = |text: &str| match text.parse().unwrap() {
+            ForwardSpec::Fixed(forward) => forward.to_string(),
+            ForwardSpec::Auto { port } => format!("auto {port}"),
+        };
+        assert_eq!(fixed("debugpy"), "-L localhost:5678:localhost:5678");
+        assert_eq!(fixed("debugpy:5679"), "-L localhost:5679:localhost:5679");
+        assert_eq!(fixed("xdebug"), "-R localhost:9003:localhost:9003");
+        assert_eq!(fixed("auto"), "auto 5678");
+        assert_eq!(fixed("auto:9000"), "auto 9000");
+        let wrong = |text: &str| text.parse::<ForwardSpec>().unwrap_err();
+        assert_eq!(wrong("gdb"), NotAForward::UnknownPreset("gdb".into()));
+        assert_eq!(wrong("node:0"), NotAForward::PresetPort("node:0".into()));
+        assert_eq!(wrong("auto:x"), NotAForward::PresetPort("auto:x".into()));
+    }
+
+    #[test]
+    fn a_forward_survives_being_offered_to_the_peer() {
+        for spec in [
+            "[::1]:1:[2001:db8::1]:2",
+            "*:0:a.example:2",
+            "5:localhost:6",
+        ] {
+            let forward = left(spec).unwrap();
+            assert_eq!(Forward::from_offer(&forward.to_offer(3, true)), Ok(forward));
+        }
+        let preset = Forward::of_preset(Preset::Xdebug, 9003);
+        assert_eq!(Forward::from_offer(&preset.to_offer(0, false)), Ok(preset));
+    }
+
+    #[test]
+    fn an_offer_with_a_malformed_address_is_refused() {
+        let sound = Forward::of_preset(Preset::Debugpy, 5678).to_offer(0, false);
+        let mut offer = sound.clone();
+        offer.target_host = "\u{1b}[2J".to_owned();
+        let name = SpecFault::Target(NotAHostPort::Name);
+        assert_eq!(Forward::from_offer(&offer), Err(name));
+        let mut offer = sound.clone();
+        offer.target_port = 0;
+        let port = SpecFault::Target(NotAHostPort::Port);
+        assert_eq!(Forward::from_offer(&offer), Err(port));
+        let mut offer = sound;
+        offer.bind = "web".to_owned();
+        let bind = SpecFault::Bind(NotAHostPort::BindName);
+        assert_eq!(Forward::from_offer(&offer), Err(bind));
+    }
+
+    #[test]
+    fn auto_goes_to_the_ide_only_if_something_listens_beside_it() {
+        let direction = |listens| ForwardSpec::default().resolve(|_| listens).direction;
+        assert_eq!(direction(true), Direction::ToIde);
+        assert_eq!(direction(false), Direction::ToDebuggee);
+    }
+
+    #[test]
+    fn the_start_command_names_the_port_at_the_debuggees_end() {
+        let mut forward = Forward::of_preset(Preset::Debugpy, 5678);
+        forward.bind.port = 7000;
+        assert!(forward.start_debuggee().unwrap().contains("127.0.0.1:5678"));
+        let reverse = Forward::of_preset(Preset::Xdebug, 9009);
+        assert!(
+            reverse
+                .start_debuggee()
+                .unwrap()
+                .contains("client_port=9009")
+        );
+    }
+}

@@ -1,0 +1,220 @@
+//! Meeting peers at the rendezvous: by code or as known peers, for the first time and again.
+//!
+//! One task owns the [`Link`](p2pdbg_rendezvous_client::Link), the exchanges that are under way, and a sealed channel to each
+//! peer with which an exchange has succeeded. Its owner learns of new peers ([`MeetingEvent::Met`]) and of the
+//! same peer met again ([`MeetingEvent::Introduced`]), and talks to them without knowing how. Whom to await, and how
+//! many, is the owner's affair ([`MeetingCommand::Await`]).
+
+mod ahead;
+mod channel;
+mod channels;
+mod driver;
+mod exchanges;
+mod stun;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use p2pdbg_base::{Failure, PathPolicy, PeerName};
+use p2pdbg_identity::Identity;
+use p2pdbg_net::{changes::Changes, stun_servers::FurtherServers};
+use p2pdbg_pairing::{KnownPeer, PairSecret, SessionKeys};
+use p2pdbg_path::{Approach, traversal::Traversal};
+use p2pdbg_proto::{
+    code::Code,
+    control::Role,
+    fingerprint::Fingerprint,
+    relay::LegGrant,
+    signal::{PeerInfo, PeerMessage},
+    url::RendezvousUrl,
+};
+use p2pdbg_rendezvous_client::{LinkError, TcpRoute, Transports};
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+/// How many commands or events may wait.
+const QUEUE: usize = 256;
+
+/// Whom to meet, and as whom.
+pub struct MeetingConfig {
+    /// Where.
+    pub rendezvous: RendezvousUrl,
+    /// This side's part.
+    pub role: Role,
+    /// This host's certificate.
+    pub identity: Arc<Identity>,
+    /// What this host calls itself.
+    pub name: PeerName,
+    /// Which of its processes this is, from 1.
+    pub process: u16,
+    /// Whom.
+    pub whom: Whom,
+    /// How the rendezvous is reached over TCP.
+    pub route: TcpRoute,
+    /// Which transports may be used to reach it.
+    pub transports: Transports,
+    /// Says when this host's network changes.
+    pub changes: Changes,
+    /// Which paths to a peer may be made ready.
+    pub path: PathPolicy,
+    /// What the user has settled about the search for a direct one.
+    pub traversal: Traversal,
+    /// The file that is locked by the one session of this host that searches.
+    pub search_lock: PathBuf,
+    /// STUN servers besides the rendezvous.
+    pub further_stun: Arc<FurtherServers>,
+}
+
+/// Whom to meet.
+#[derive(Debug, Clone)]
+pub enum Whom {
+    /// Whoever has the code that this listener makes.
+    CodeHolder,
+    /// The listener that made this code.
+    CodeMaker(Code),
+    /// A peer from an earlier pairing.
+    Known(KnownPeer),
+    /// Several at a time: those that are known, and whoever has the code that this listener makes.
+    Several(Awaited),
+}
+
+/// Whom a listener awaits at a moment.
+#[derive(Debug, Clone, Default)]
+pub struct Awaited {
+    /// Peers from earlier pairings, those with which there is a session among them: each may come as a new process.
+    pub known: Vec<KnownPeer>,
+    /// Whether a code leads here. One code leads one peer here; the next is made when this is said again.
+    pub code: bool,
+}
+
+/// Names the sealed channel to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelId(u64);
+
+/// What the owner tells the meeting.
+#[derive(Debug)]
+pub enum MeetingCommand {
+    /// Say this to the peer of a session.
+    Message(ChannelId, PeerMessage),
+    /// A session is over: its channel is of no more use.
+    SessionOver(ChannelId),
+    /// The relay does not know this host, or the peer is not heard: what failed before may work now, and what seems to
+    /// stand may be gone.
+    Doubt,
+    /// From now on these are the peers to meet.
+    Await(Awaited),
+}
+
+/// Where the two peers of a session can reach each other, as the rendezvous sees it.
+#[derive(Debug, Clone)]
+pub struct MeetingPoint {
+    /// This side's leg of the relay.
+    pub leg: LegGrant,
+    /// Where the relay is.
+    pub rendezvous: SocketAddr,
+    /// Where STUN is answered.
+    pub stun: Vec<SocketAddr>,
+    /// Where it saw the peer.
+    pub peer_seen: Vec<IpAddr>,
+    /// Whether the peer has bound its leg already.
+    pub peer_bound: bool,
+    /// Whether it took TCP to reach the rendezvous.
+    pub over_tcp: bool,
+}
+
+/// A peer that has been met, and with which a session can begin.
+#[derive(Debug)]
+pub struct Met {
+    /// The channel to it.
+    pub channel: ChannelId,
+    /// Its certificate.
+    pub peer: Fingerprint,
+    /// What it says of itself.
+    pub info: PeerInfo,
+    /// The keys of the session.
+    pub keys: SessionKeys,
+    /// To be remembered; none if the two knew each other.
+    pub pair_secret: Option<PairSecret>,
+    /// The code with which the two paired.
+    pub code: Option<Code>,
+    /// How to reach it.
+    pub at: MeetingPoint,
+    /// What was made ready meanwhile.
+    pub approach: Option<Approach>,
+}
+
+/// What the meeting tells its owner.
+#[derive(Debug)]
+pub enum MeetingEvent {
+    /// The rendezvous is reached.
+    LinkUp,
+    /// The rendezvous is not reached; another attempt follows.
+    LinkDown(LinkError),
+    /// This code leads here now.
+    Code(Code),
+    /// Somebody tried the last code with a wrong word; another follows.
+    CodeBurned,
+    /// Somebody is here, and keys are being exchanged.
+    Pairing,
+    /// That came to nothing.
+    PairingFailed(p2pdbg_pairing::Failure),
+    /// A peer has been met.
+    Met(Box<Met>),
+    /// The peer of a session has been met again.
+    Introduced(ChannelId, MeetingPoint),
+    /// The rendezvous saw the peer of a session bind its leg.
+    PeerSeen(ChannelId, Vec<IpAddr>),
+    /// The peer of a session has left the rendezvous, which says that it did so on purpose.
+    PeerLeft(ChannelId),
+    /// The peer of a session says this.
+    Message(ChannelId, PeerMessage),
+    /// The meeting is over, for this reason.
+    Failed(Failure),
+}
+
+/// A handle on the meeting's task; dropping it leaves the rendezvous.
+#[derive(Debug)]
+pub struct Meeting {
+    commands: mpsc::Sender<MeetingCommand>,
+    events: mpsc::Receiver<MeetingEvent>,
+    closing: CancellationToken,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Meeting {
+    /// Goes to the rendezvous.
+    pub fn start(config: MeetingConfig) -> Self {
+        let (commands, receiver) = mpsc::channel(QUEUE);
+        let (report, events) = mpsc::channel(QUEUE);
+        let closing = CancellationToken::new();
+        let driver = driver::Driver::new(config, report);
+        let task = driver.run(receiver, closing.clone());
+        Self {
+            commands,
+            events,
+            closing,
+            task: AbortOnDropHandle::new(tokio::spawn(task)),
+        }
+    }
+
+    /// Tells the meeting something.
+    pub fn command(&self, command: MeetingCommand) {
+        if self.commands.try_send(command).is_err() {
+            tracing::warn!("the meeting takes no more commands");
+        }
+    }
+
+    /// What happens next; `None` after [`MeetingEvent::Failed`].
+    pub async fn event(&mut self) -> Option<MeetingEvent> {
+        self.events.recv().await
+    }
+
+    /// Leaves the rendezvous, after what was to be said to the peer has been said.
+    pub async fn close(self) {
+        self.closing.cancel();
+        let _ = self.task.await;
+    }
+}

@@ -1,0 +1,15 @@
+//! This host's network: sockets where datagrams enter and leave, and the news that something has changed.
+
+pub mod changes;
+pub mod clat;
+pub mod deadline;
+pub mod detour;
+pub mod interfaces;
+pub mod listening;
+pub mod mux;
+pub mod nat64;
+pub mod route;
+pub mod same_host;
+mod sleep;
+pub mod stun_servers;
+mod watcher;

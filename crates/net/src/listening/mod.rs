@@ -1,0 +1,240 @@
+//! Whether something listens on a port, seen without touching it.
+//!
+//! A debug port must never be probed by connecting: a bare connect ends `gdbserver --once` and `dlv dap`, and
+//! PyCharm's debug server takes the first connection it accepts as *the* session. So this looks at the
+//! operating system's table of sockets instead. It takes 0.05 ms on Linux, so that it may be done every
+//! 100 ms while somebody waits; there is no event to wait for. It blocks, if only for that long.
+//!
+//! What it leaves out: targets on other hosts, of which this host's table says nothing ([`Presence::Unknown`]).
+
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
+#[cfg(target_os = "linux")]
+mod linux;
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+#[cfg(not(target_os = "linux"))]
+use elsewhere as table;
+#[cfg(target_os = "linux")]
+use linux as table;
+
+use p2pdbg_base::{Host, HostPort};
+
+/// What can be said about a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Something listens there.
+    Listening(Listening),
+    /// Nothing does.
+    Absent,
+    /// It cannot be seen from here: the target is on another host, or the system hides other users' sockets
+    /// (macOS, unless root). The only way to find out is to dial it once there is a connection to carry.
+    Unknown,
+}
+
+/// Something that listens at a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening {
+    /// The address it is bound to.
+    pub address: SocketAddr,
+    /// The address at which to dial it.
+    pub dial: SocketAddr,
+}
+
+impl Listening {
+    /// Whether other hosts can connect to it as well, as far as no firewall keeps them out.
+    ///
+    /// For a debug port that means: whoever can reach it can run code.
+    pub fn is_open_to_network(&self) -> bool {
+        !self.address.ip().to_canonical().is_loopback()
+    }
+}
+
+/// Looks whether something listens at `target`, on the loopback addresses that it stands for or on all.
+///
+/// For `localhost`, a listener on `127.0.0.1`, `::1`, `0.0.0.0` or `::` counts; for an address, one on that
+/// address or on all of its family, and for IPv4 also one on `::`, which usually serves both.
+///
+/// # Errors
+/// If the table of sockets cannot be read.
+pub fn look(target: &HostPort) -> io::Result<Presence> {
+    if !target.is_loopback() {
+        return Ok(Presence::Unknown);
+    }
+    let sockets = table::listening_on(target.port)?;
+    Ok(match best(target, &sockets) {
+        Some(listening) => Presence::Listening(listening),
+        None if table::SEES_EVERYTHING => Presence::Absent,
+        None => Presence::Unknown,
+    })
+}
+
+/// The addresses on which something listens on `port`, of all interfaces; none if that cannot be seen.
+pub fn on_port(port: u16) -> Option<Vec<SocketAddr>> {
+    match table::listening_on(port) {
+        Ok(sockets) if sockets.is_empty() && !table::SEES_EVERYTHING => None,
+        Ok(sockets) => Some(sockets),
+        Err(error) => {
+            tracing::warn!(%error, "cannot see which ports are listened on");
+            None
+        }
+    }
+}
+
+/// Whether something is seen to listen on `port` of this host's loopback: for [`ForwardSpec::resolve`].
+///
+/// What cannot be seen counts as not listening.
+///
+/// [`ForwardSpec::resolve`]: p2pdbg_forward::ForwardSpec::resolve
+pub fn seen_on(port: u16) -> bool {
+    let target = HostPort {
+        host: Host::Localhost,
+        port,
+    };
+    match look(&target) {
+        Ok(presence) => matches!(presence, Presence::Listening(_)),
+        Err(error) => {
+            tracing::warn!(%error, "cannot see which ports are listened on");
+            false
+        }
+    }
+}
+
+/// The listener at which `target` is dialled: rather one on its very address than one on all.
+fn best(target: &HostPort, sockets: &[SocketAddr]) -> Option<Listening> {
+    let candidates = sockets.iter().filter_map(|socket| {
+        let (rank, ip) = match_of(&target.host, socket.ip())?;
+        let listening = Listening {
+            address: *socket,
+            dial: SocketAddr::new(ip, socket.port()),
+        };
+        Some((rank, listening))
+    });
+    candidates
+        .min_by_key(|(rank, _)| *rank)
+        .map(|(_, listening)| listening)
+}
+
+/// How well a listener on `bound` serves `host` (0 is best), and the address to dial for it.
+fn match_of(host: &Host, bound: IpAddr) -> Option<(u8, IpAddr)> {
+    let bound = bound.to_canonical();
+    match (host, bound) {
+        (Host::Ip(ip), _) if *ip == bound => Some((0, *ip)),
+        (Host::Ip(ip @ IpAddr::V4(_)), IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => Some((1, *ip)),
+        (Host::Ip(ip), IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => Some((2, *ip)),
+        (Host::Localhost, IpAddr::V4(Ipv4Addr::LOCALHOST)) => Some((0, bound)),
+        (Host::Localhost, IpAddr::V6(Ipv6Addr::LOCALHOST)) => Some((1, bound)),
+        (Host::Localhost, IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => {
+            Some((2, Ipv4Addr::LOCALHOST.into()))
+        }
+        // A socket on :: answers at ::1 whether it serves IPv4 too or not.
+        (Host::Localhost, IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => {
+            Some((3, Ipv6Addr::LOCALHOST.into()))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn dialled(target: &str, sockets: &[&str]) -> Option<String> {
+        let sockets: Vec<SocketAddr> = sockets.iter().map(|s| s.parse().unwrap()).collect();
+        best(&target.parse().unwrap(), &sockets).map(|listening| listening.dial.to_string())
+    }
+
+    fn dials(target: &str, sockets: &[&str], expected: &str) {
+        assert_eq!(dialled(target, sockets).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn localhost_is_served_by_either_loopback_address_and_by_the_wildcards() {
+        dials("localhost:7", &["127.0.0.1:7"], "127.0.0.1:7");
+        dials("localhost:7", &["[::1]:7"], "[::1]:7");
+        dials("localhost:7", &["0.0.0.0:7"], "127.0.0.1:7");
+        dials("localhost:7", &["[::]:7"], "[::1]:7");
+        dials("localhost:7", &["[::ffff:127.0.0.1]:7"], "127.0.0.1:7");
+        assert_eq!(
+            dialled("localhost:7", &["192.0.2.1:7", "127.0.0.2:7"]),
+            None
+        );
+        assert_eq!(dialled("localhost:7", &[]), None);
+    }
+
+    #[test]
+    fn the_most_specific_listener_is_dialled() {
+        let sockets = ["[::]:7", "0.0.0.0:7", "[::1]:7"];
+        dials("localhost:7", &sockets, "[::1]:7");
+        dials("127.0.0.1:7", &sockets, "127.0.0.1:7");
+        dials("[::1]:7", &sockets, "[::1]:7");
+    }
+
+    #[test]
+    fn an_address_is_served_by_itself_and_its_wildcards_alone() {
+        dials("127.0.0.2:7", &["127.0.0.2:7"], "127.0.0.2:7");
+        dials("127.0.0.2:7", &["0.0.0.0:7"], "127.0.0.2:7");
+        dials("127.0.0.1:7", &["[::]:7"], "127.0.0.1:7");
+        assert_eq!(dialled("127.0.0.1:7", &["[::1]:7", "127.0.0.2:7"]), None);
+        assert_eq!(dialled("[::1]:7", &["0.0.0.0:7", "127.0.0.1:7"]), None);
+    }
+
+    #[test]
+    fn a_real_listener_comes_into_sight_and_goes_without_being_connected_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let target = HostPort::from(address);
+        let seen = Listening {
+            address,
+            dial: address,
+        };
+        assert_eq!(look(&target).unwrap(), Presence::Listening(seen));
+        assert!(seen_on(address.port()));
+        assert!(!seen.is_open_to_network());
+        let untouched = listener.accept().unwrap_err();
+        assert_eq!(untouched.kind(), io::ErrorKind::WouldBlock);
+        drop(listener);
+        assert!(!matches!(look(&target).unwrap(), Presence::Listening(_)));
+    }
+
+    #[test]
+    fn a_listener_on_every_address_counts_and_is_known_to_be_open() {
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        match look(&HostPort::loopback(port)).unwrap() {
+            Presence::Listening(listening) => {
+                assert!(listening.is_open_to_network());
+                assert_eq!(listening.dial, ([127, 0, 0, 1], port).into());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_socket_that_is_bound_or_connected_does_not_count_as_listening() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = std::net::TcpStream::connect(address).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        drop(listener);
+        // Both ends of the connection still have their ports in the table.
+        for end in [&client, &server] {
+            let target = HostPort::from(end.local_addr().unwrap());
+            assert!(!matches!(look(&target).unwrap(), Presence::Listening(_)));
+        }
+    }
+
+    #[test]
+    fn other_hosts_cannot_be_seen() {
+        for target in ["192.0.2.1:80", "db.internal:80"] {
+            assert_eq!(look(&target.parse().unwrap()).unwrap(), Presence::Unknown);
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! One UDP socket for everything that goes between two peers: STUN, the relay's bind frames and QUIC.
+//!
+//! The mapping that a hole punch opens belongs to the socket that punched, so QUIC must leave by the same one.
+//! [`MuxSocket`] is the socket that quinn uses; on the way in it takes out what is not QUIC (RFC 9443 section 3
+//! describes the first bytes) and hands it to whoever drives the traversal. The queue between the two is
+//! bounded: what does not fit is dropped, as by any network, and repeated by its sender's timers.
+
+use std::{
+    fmt,
+    io::{self, IoSliceMut},
+    net::{SocketAddr, UdpSocket},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use p2pdbg_punch::SocketId;
+use p2pdbg_udp::UdpIo;
+use quinn::{
+    AsyncUdpSocket, UdpPoller,
+    udp::{RecvMeta, Transmit},
+};
+use tokio::sync::mpsc;
+
+use super::{
+    clat::Clat,
+    detour::{Detour, Room},
+    nat64::Nat64,
+};
+
+/// A datagram that is not QUIC.
+#[derive(Debug)]
+pub struct Datagram {
+    /// The socket that received it.
+    pub socket: SocketId,
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// Its bytes; never empty, and the first is below 64.
+    pub payload: Vec<u8>,
+}
+
+/// Datagrams that are not QUIC are dropped when longer than this, in bytes: STUN and bind frames are short.
+const LONGEST: usize = 1500;
+
+/// A UDP socket that quinn may use together with STUN and the relay's frames.
+pub struct MuxSocket {
+    id: SocketId,
+    quic: Arc<UdpIo>,
+    others: mpsc::Sender<Datagram>,
+    /// Of a socket for IPv4: its IPv6 side, where IPv4 is reached through a NAT64.
+    clat: Option<Clat>,
+    detour: Detour,
+    /// Whose turn it is to be received from first: the detour's?
+    detour_first: AtomicBool,
+}
+
+impl MuxSocket {
+    /// Wraps a bound socket. What is not QUIC goes to `others`, as long as an endpoint polls the socket. Where IPv4 is
+    /// reached through a NAT64, a socket for IPv4 makes use of it.
+    ///
+    /// # Errors
+    /// If the operating system refuses to register the socket.
+    pub fn new(
+        socket: UdpSocket,
+        id: SocketId,
+        nat64: &Nat64,
+        others: mpsc::Sender<Datagram>,
+    ) -> io::Result<Arc<Self>> {
+        let is_v4 = socket.local_addr()?.is_ipv4();
+        let clat = is_v4.then(|| Clat::new(nat64.clone()));
+        let quic = Arc::new(UdpIo::new(socket)?);
+        Ok(Arc::new(Self {
+            id,
+            quic,
+            others,
+            clat,
+            detour: Detour::default(),
+            detour_first: AtomicBool::new(false),
+        }))
+    }
+
+    /// Sends one datagram that is not QUIC, with a lower time to live if one is given.
+    ///
+    /// The option belongs to the socket, not to the datagram: a QUIC packet that leaves in the same moment may
+    /// get the low value too and be lost, which its retransmission mends. This only happens in the first
+    /// moments of a hole punch.
+    ///
+    /// # Errors
+    /// Whatever the operating system says, `WouldBlock` included; the caller's timers repeat what matters.
+    pub fn send(&self, to: SocketAddr, payload: &[u8], ttl: Option<u8>) -> io::Result<()> {
+        let transmit = Transmit {
+            destination: to,
+            ecn: None,
+            contents: payload,
+            segment_size: None,
+            src_ip: None,
+        };
+        if let Some(sent) = self.by_nat64(&transmit, ttl) {
+            return sent;
+        }
+        let Some(ttl) = ttl else {
+            return self.quic.try_send(&transmit);
+        };
+        let socket = socket2::SockRef::from(self.quic.socket());
+        if to.is_ipv4() {
+            let usual = socket.ttl_v4()?;
+            socket.set_ttl_v4(ttl.into())?;
+            let sent = self.quic.try_send(&transmit);
+            socket.set_ttl_v4(usual)?;
+            sent
+        } else {
+            let usual = socket.unicast_hops_v6()?;
+            socket.set_unicast_hops_v6(ttl.into())?;
+            let sent = self.quic.try_send(&transmit);
+            socket.set_unicast_hops_v6(usual)?;
+            sent
+        }
+    }
+
+    /// The way by which QUIC's datagrams may leave and come instead.
+    pub fn detour(&self) -> &Detour {
+        &self.detour
+    }
+
+    /// Sends what is to go through a NAT64; `None` for what is not.
+    fn by_nat64(&self, transmit: &Transmit<'_>, hops: Option<u8>) -> Option<io::Result<()>> {
+        self.clat.as_ref()?.send(transmit, hops)
+    }
+
+    fn poll_udp(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let received = match (self.quic.poll_recv(cx, bufs, meta), &self.clat) {
+            (Poll::Ready(received), _) => received?,
+            (Poll::Pending, Some(clat)) => ready!(clat.poll_recv(cx, bufs, meta))?,
+            (Poll::Pending, None) => return Poll::Pending,
+        };
+        for (batch, meta) in bufs.iter_mut().zip(meta.iter_mut()).take(received) {
+            self.keep_quic(batch, meta);
+        }
+        Poll::Ready(Ok(received))
+    }
+
+    /// Takes what is not QUIC out of a received batch, which holds datagrams of `meta.stride` bytes back to back,
+    /// and closes the gaps.
+    fn keep_quic(&self, batch: &mut [u8], meta: &mut RecvMeta) {
+        let stride = meta.stride.max(1);
+        let is_quic = |datagram: &[u8]| datagram.first().is_some_and(|byte| *byte >= 64);
+        if batch[..meta.len].chunks(stride).all(is_quic) {
+            return;
+        }
+        let mut kept = 0;
+        let mut start = 0;
+        while start < meta.len {
+            let end = (start + stride).min(meta.len);
+            if is_quic(&batch[start..end]) {
+                batch.copy_within(start..end, kept);
+                kept += end - start;
+            } else if end > start && end - start <= LONGEST {
+                let datagram = Datagram {
+                    socket: self.id,
+                    from: meta.addr,
+                    payload: batch[start..end].to_vec(),
+                };
+                if self.others.try_send(datagram).is_err() {
+                    tracing::debug!("dropped a datagram: the traversal's queue is full");
+                }
+            }
+            start = end;
+        }
+        meta.len = kept;
+    }
+}
+
+impl fmt::Debug for MuxSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MuxSocket({:?})", self.quic.local_addr())
+    }
+}
+
+impl AsyncUdpSocket for MuxSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(Writable {
+            udp: Arc::clone(&self.quic).create_io_poller(),
+            clat: None,
+            mux: self,
+            room: None,
+        })
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        if let Some(taken) = self.detour.take(transmit) {
+            return taken;
+        }
+        match self.by_nat64(transmit, None) {
+            Some(sent) => sent,
+            None => self.quic.try_send(transmit),
+        }
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        // In turns, so that neither can keep the other waiting. Both are asked before there is nothing.
+        if self.detour_first.fetch_xor(true, Ordering::Relaxed) {
+            match self.detour.poll_recv(cx, bufs, meta) {
+                Poll::Ready(received) => Poll::Ready(Ok(received)),
+                Poll::Pending => self.poll_udp(cx, bufs, meta),
+            }
+        } else {
+            match self.poll_udp(cx, bufs, meta) {
+                Poll::Ready(received) => Poll::Ready(received),
+                Poll::Pending => self.detour.poll_recv(cx, bufs, meta).map(Ok),
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.quic.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.quic.max_transmit_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.quic.max_receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.quic.may_fragment()
+    }
+}
+
+/// Waits for room to send, by whichever way.
+struct Writable {
+    mux: Arc<MuxSocket>,
+    udp: Pin<Box<dyn UdpPoller>>,
+    /// Once the IPv6 side has been used.
+    clat: Option<Pin<Box<dyn UdpPoller>>>,
+    room: Option<Room>,
+}
+
+impl fmt::Debug for Writable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Writable({:?})", self.mux)
+    }
+}
+
+impl UdpPoller for Writable {
+    fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        ready!(this.mux.detour.poll_room(cx, &mut this.room));
+        if let Some(clat) = this.mux.clat.as_ref().filter(|clat| clat.is_used()) {
+            if this.clat.is_none() {
+                this.clat = clat.poller();
+            }
+            if let Some(poller) = &mut this.clat {
+                return poller.as_mut().poll_writable(cx);
+            }
+        }
+        this.udp.as_mut().poll_writable(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch_of(datagrams: &[&[u8]]) -> (Vec<u8>, RecvMeta) {
+        let batch = datagrams.concat();
+        let meta = RecvMeta {
+            addr: "127.0.0.1:9".parse().unwrap(),
+            stride: datagrams[0].len(),
+            len: batch.len(),
+            ..RecvMeta::default()
+        };
+        (batch, meta)
+    }
+
+    fn mux() -> (Arc<MuxSocket>, mpsc::Receiver<Datagram>) {
+        let (others, received) = mpsc::channel(8);
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        (
+            MuxSocket::new(socket, SocketId(0), &Nat64::default(), others).unwrap(),
+            received,
+        )
+    }
+
+    #[tokio::test]
+    async fn a_batch_of_quic_passes_untouched() {
+        let (mux, mut others) = mux();
+        let (mut batch, mut meta) = batch_of(&[&[64, 1], &[255, 2], &[128]]);
+        mux.keep_quic(&mut batch, &mut meta);
+        assert_eq!((meta.len, others.try_recv().is_err()), (5, true));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_quic_is_taken_out_of_a_mixed_batch() {
+        let (mux, mut others) = mux();
+        let (mut batch, mut meta) = batch_of(&[&[64, 1], &[1, 9], &[70, 2], &[5]]);
+        mux.keep_quic(&mut batch, &mut meta);
+        assert_eq!(batch[..meta.len], [64, 1, 70, 2]);
+        assert_eq!(others.try_recv().unwrap().payload, [1, 9]);
+        assert_eq!(others.try_recv().unwrap().payload, [5]);
+    }
+}

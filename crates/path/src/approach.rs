@@ -1,0 +1,234 @@
+//! What is made ready for a session while its exchange is still under way, so that no round trip is spent twice.
+//!
+//! From the introduction on this end binds its leg of the relay, and asks the STUN servers where it is seen. Neither
+//! has to do with who the peer is. No check goes to the peer's addresses: the engine knows of none before the peer has
+//! been heard under seal, and has no key that the peer would know.
+//!
+//! Once an end has the peer's first message, the handshake of the first tunnel may begin, pinned to the certificate that
+//! this message claims: the listener calls through the relay, and the connector expects it (`tunnel::call`). What the
+//! tunnel carries waits for the confirmation at both ends.
+
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use p2pdbg_base::PathPolicy;
+use p2pdbg_identity::Identity;
+use p2pdbg_net::changes::Changes;
+use p2pdbg_pairing::TunnelKey;
+use p2pdbg_proto::{
+    control::Role, fingerprint::Fingerprint, relay::LegGrant, secret::random_bytes,
+    tunnel::PathKind,
+};
+use p2pdbg_punch::PunchKey;
+use p2pdbg_rendezvous_client::TcpRoute;
+use p2pdbg_tunnel as tunnel;
+use p2pdbg_tunnel::{Call, Caller, Calls, TunnelConfig};
+use quinn::Endpoint;
+
+use super::{OverTcp, PathCommand, PathEvent, PathSocket, Paths, Search};
+use crate::traversal::Traversal;
+
+/// Things told that wait for the session; what comes then is told again when it matters.
+const WAITING: usize = 64;
+
+/// Where an approach sets out to.
+#[derive(Debug)]
+pub struct Destination {
+    /// This side's part.
+    pub role: Role,
+    /// Which paths may be used.
+    pub policy: PathPolicy,
+    /// This side's leg of the relay.
+    pub leg: LegGrant,
+    /// Where the relay is.
+    pub rendezvous: SocketAddr,
+    /// Whether it took TCP to reach the rendezvous.
+    pub over_tcp: bool,
+    /// How the relay is reached over TCP.
+    pub route: TcpRoute,
+    /// Addresses that answer STUN.
+    pub stun: Vec<SocketAddr>,
+    /// What the user has settled about the search for a direct path.
+    pub traversal: Traversal,
+    /// The file that is locked by the one session of this host that searches.
+    pub search_lock: PathBuf,
+    /// Where the rendezvous saw the peer.
+    pub peer_seen: Vec<IpAddr>,
+}
+
+/// What there is of the first tunnel before there is a session.
+pub enum FirstTunnel {
+    /// The listener has begun to dial it, from this endpoint.
+    Called(Endpoint, Call),
+    /// The connector answers the listener's calls.
+    Expected(Calls),
+}
+
+/// The beginnings of a session.
+pub struct Approach {
+    /// The sockets, bound and asked about.
+    pub paths: Paths,
+    /// Whether the search for a direct path has begun, and waits for its key.
+    pub searching: bool,
+    /// What they have told and nobody has heard yet.
+    pub told: Vec<PathEvent>,
+    /// The first tunnel, on its way.
+    pub tunnel: Option<FirstTunnel>,
+    role: Role,
+    /// The relay, if it may be used, and how a tunnel over it is named.
+    relay: Option<(SocketAddr, PathKind)>,
+    /// Where the listener may call.
+    near: Option<(PathSocket, SocketAddr)>,
+    pinned: Option<TunnelConfig>,
+}
+
+impl Approach {
+    /// Opens the sockets and sets out.
+    ///
+    /// # Errors
+    /// If this host has no UDP at all.
+    pub fn begin(to: Destination, changes: &Changes) -> io::Result<Self> {
+        let Destination {
+            role,
+            policy,
+            leg,
+            rendezvous,
+            over_tcp,
+            route,
+            stun,
+            traversal,
+            search_lock,
+            peer_seen,
+        } = to;
+        let relay = OverTcp {
+            route,
+            alone: policy == PathPolicy::RelayTcp,
+        };
+        let paths = Paths::open(random_bytes(), changes, relay)?;
+        paths.command(PathCommand::Introduced {
+            leg: Some(leg).filter(|_| policy.allows_relay()),
+            rendezvous,
+            peer_seen,
+            peer_bound: false,
+            over_tcp,
+        });
+        let searching = policy.allows_direct();
+        if searching {
+            paths.command(PathCommand::Search(Search {
+                role,
+                // Nobody else's, until the session has one.
+                key: PunchKey::new(random_bytes()),
+                stun,
+                traversal,
+                lock: search_lock,
+                authenticated: false,
+            }));
+        }
+        let address = SocketAddr::new(rendezvous.ip().to_canonical(), rendezvous.port());
+        let named = match over_tcp || policy == PathPolicy::RelayTcp {
+            true => PathKind::RelayTcp,
+            false => PathKind::RelayUdp,
+        };
+        Ok(Self {
+            paths,
+            searching,
+            told: Vec::new(),
+            tunnel: None,
+            role,
+            relay: policy.allows_relay().then_some((address, named)),
+            near: None,
+            pinned: None,
+        })
+    }
+
+    /// The rendezvous saw the peer bind its leg, from these addresses.
+    pub fn on_peer_seen(&self, addresses: Vec<IpAddr>) {
+        self.paths.command(PathCommand::PeerSeen(addresses));
+    }
+
+    /// What the paths tell next.
+    pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<PathEvent> {
+        match self.paths.poll_event(cx) {
+            Poll::Ready(Some(event)) => Poll::Ready(event),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Keeps what the paths tell for the session, and calls if that makes it possible.
+    pub fn keep(&mut self, event: PathEvent) {
+        if let PathEvent::Near { socket, remote } | PathEvent::Relay { socket, remote, .. } = &event
+        {
+            self.near = Some((socket.clone(), *remote));
+        }
+        if self.told.len() < WAITING {
+            self.told.push(event);
+        }
+        self.call();
+    }
+
+    /// The peer claims this certificate: nobody else is let in from now on. A connector, which has confirmed, is given the
+    /// key of the tunnels too.
+    pub fn expect(&mut self, peer: Fingerprint, identity: &Arc<Identity>, key: Option<TunnelKey>) {
+        self.pinned = TunnelConfig::new(identity, peer).ok();
+        match self.role {
+            Role::Listener => self.call(),
+            Role::Connector => self.tunnel = self.await_call(peer, identity, key),
+        }
+    }
+
+    fn await_call(
+        &self,
+        peer: Fingerprint,
+        identity: &Arc<Identity>,
+        key: Option<TunnelKey>,
+    ) -> Option<FirstTunnel> {
+        let (key, config) = (key?, self.pinned.as_ref()?);
+        let mut calls = Calls::expect(Caller {
+            identity: Arc::clone(identity),
+            peer,
+            relay: self.relay,
+            key,
+        });
+        for socket in self.paths.sockets() {
+            calls.answer_on(socket.id, socket.endpoint.clone(), config);
+        }
+        Some(FirstTunnel::Expected(calls))
+    }
+
+    /// The signals for the peer's engine that wait.
+    pub fn take_signals(&mut self) -> Vec<Vec<u8>> {
+        let mut signals = Vec::new();
+        let mut others = Vec::new();
+        for event in self.told.drain(..) {
+            match event {
+                PathEvent::Signal(signal) => signals.push(signal),
+                other => others.push(other),
+            }
+        }
+        self.told = others;
+        signals
+    }
+
+    fn call(&mut self) {
+        if let (Role::Listener, None, Some(config), Some((socket, remote))) =
+            (self.role, &self.tunnel, &self.pinned, &self.near)
+        {
+            let endpoint = socket.endpoint.clone();
+            let call = tunnel::call(endpoint.clone(), config.clone(), *remote);
+            self.tunnel = Some(FirstTunnel::Called(endpoint, call));
+        }
+    }
+}
+
+impl fmt::Debug for Approach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Approach")
+            .field("paths", &self.paths)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,412 @@
+//! The task that owns the sockets and drives leg and engine.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Instant,
+};
+
+use p2pdbg_net::{
+    changes::{Changes, Reason},
+    deadline::sleep_until,
+    interfaces::local_addresses,
+    mux::Datagram,
+    nat64::Nat64,
+};
+use p2pdbg_portmap::PortMapper;
+use p2pdbg_proto::{control::Role, relay::is_relay_frame};
+use p2pdbg_punch::{Config, Engine, Event, Family, Input, Obstacle, Output, SocketId};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    OverTcp, PathCommand, PathEvent, PathSocket, Search, permit::Permit, relaying::Relaying,
+};
+
+/// How many datagrams that are not QUIC may wait, of all sockets together.
+pub(super) const DATAGRAMS: usize = 1024;
+
+/// Addresses of the peer that are kept until there is an engine.
+const PEER_SEEN: usize = 32;
+
+pub(super) struct Driver {
+    sockets: HashMap<SocketId, PathSocket>,
+    others: mpsc::Sender<Datagram>,
+    report: mpsc::Sender<PathEvent>,
+    seed: [u8; 32],
+    relaying: Relaying,
+    engine: Option<Engine>,
+    /// What was learned before there was an engine.
+    peer_seen: Vec<IpAddr>,
+    obstacle: Option<Obstacle>,
+    /// Whether the rendezvous is on this host, and the peer may be too.
+    on_this_host: bool,
+    changes: Changes,
+    nat64: Nat64,
+    /// Looks whether there is a NAT64.
+    looking: Option<AbortOnDropHandle<()>>,
+    mapper: Option<PortMapper>,
+    permit: Option<Permit>,
+    /// Whether the gateway may be asked for a mapping.
+    port_mapping: bool,
+    /// What the session has not been told yet.
+    news: VecDeque<PathEvent>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        sockets: Vec<PathSocket>,
+        others: mpsc::Sender<Datagram>,
+        report: mpsc::Sender<PathEvent>,
+        seed: [u8; 32],
+        over_tcp: OverTcp,
+        changes: Changes,
+    ) -> Self {
+        Self {
+            sockets: sockets.into_iter().map(|s| (s.id, s)).collect(),
+            others,
+            report,
+            seed,
+            nat64: over_tcp.route.nat64().clone(),
+            looking: None,
+            relaying: Relaying::new(over_tcp),
+            engine: None,
+            peer_seen: Vec::new(),
+            obstacle: None,
+            on_this_host: false,
+            changes,
+            mapper: None,
+            permit: None,
+            port_mapping: false,
+            news: VecDeque::new(),
+        }
+    }
+
+    pub(super) async fn run(
+        mut self,
+        mut datagrams: mpsc::Receiver<Datagram>,
+        mut commands: mpsc::Receiver<PathCommand>,
+    ) {
+        let mut changes = self.changes.subscribe();
+        let mut nat64 = self.nat64.subscribe();
+        self.look_for_nat64();
+        loop {
+            let timeout = self.poll_timeout();
+            tokio::select! {
+                Some(datagram) = datagrams.recv() => self.handle_datagram(&datagram),
+                command = commands.recv() => match command {
+                    Some(command) => self.handle_command(command),
+                    None => break,
+                },
+                event = self.relaying.event() => self.relaying.handle_event(event, &self.sockets),
+                external = external_port(&mut self.mapper) => {
+                    let socket = SocketId::V4;
+                    self.tell_engine(Input::MappedPort { socket, external });
+                }
+                () = sleep_until(timeout) => self.handle_timeout(),
+                reason = changes.changed() => {
+                    self.look_for_nat64();
+                    self.on_network_changed(reason);
+                }
+                // All of IPv4 is reached by another way than before.
+                Ok(()) = nat64.changed() => self.on_network_changed(Reason::Network),
+            }
+            if !self.flush().await {
+                break;
+            }
+        }
+        if let Some(mapper) = self.mapper {
+            mapper.release().await;
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let relay = self.relaying.poll_timeout();
+        let engine = self.engine.as_ref().and_then(Engine::poll_timeout);
+        let permit = self.permit.as_ref().and_then(Permit::poll_timeout);
+        relay.into_iter().chain(engine).chain(permit).min()
+    }
+
+    fn handle_timeout(&mut self) {
+        let now = Instant::now();
+        self.relaying.handle_timeout();
+        if let Some(engine) = &mut self.engine {
+            if let Some(permit) = &mut self.permit
+                && let Some(allowed) = permit.handle_timeout(now)
+            {
+                engine.handle(now, Input::SearchAllowed(allowed));
+            }
+            engine.handle(now, Input::Timeout);
+        }
+    }
+
+    fn handle_datagram(&mut self, datagram: &Datagram) {
+        let Some(&first) = datagram.payload.first() else {
+            return;
+        };
+        if is_relay_frame(first) {
+            self.relaying.handle_frame(datagram);
+        } else if let Some(engine) = &mut self.engine {
+            let input = Input::Datagram {
+                socket: datagram.socket,
+                from: datagram.from,
+                payload: &datagram.payload,
+            };
+            engine.handle(Instant::now(), input);
+        }
+    }
+
+    fn handle_command(&mut self, command: PathCommand) {
+        match command {
+            PathCommand::Introduced {
+                leg,
+                rendezvous,
+                peer_seen,
+                peer_bound,
+                over_tcp,
+            } => {
+                self.on_peer_seen(&peer_seen);
+                self.on_this_host = rendezvous.ip().to_canonical().is_loopback();
+                if let Some(leg) = leg {
+                    self.relaying
+                        .begin(leg, rendezvous, over_tcp, peer_bound, &self.sockets);
+                }
+            }
+            PathCommand::PeerSeen(addresses) => {
+                self.on_peer_seen(&addresses);
+                self.relaying.on_peer_bound();
+            }
+            PathCommand::Search(search) => self.start_engine(search),
+            PathCommand::Authenticated(key) => {
+                if let Some(engine) = &mut self.engine {
+                    engine.authenticated(&key);
+                }
+                self.start_mapper();
+            }
+            PathCommand::PeerSignal(signal) => self.tell_engine(Input::PeerSignal(&signal)),
+            PathCommand::DirectUp => self.tell_engine(Input::TunnelUp),
+            PathCommand::DirectLost => self.tell_engine(Input::TunnelLost),
+            PathCommand::StreamsActive(active) => {
+                self.tell_engine(Input::StreamsActive(active));
+            }
+            PathCommand::Silent => {
+                self.tell_engine(Input::PathSilent);
+                self.relaying.rebind();
+            }
+            PathCommand::Returned => self.tell_engine(Input::NetworkChanged),
+            PathCommand::RelayLost => self.relaying.rebind(),
+        }
+    }
+
+    fn on_peer_seen(&mut self, addresses: &[IpAddr]) {
+        self.tell_engine(Input::PeerSeen(addresses));
+        if self.engine.is_none() {
+            self.peer_seen.extend_from_slice(addresses);
+            self.peer_seen.truncate(PEER_SEEN);
+        }
+    }
+
+    fn start_engine(&mut self, search: Search) {
+        let Search {
+            role,
+            key,
+            stun,
+            traversal,
+            lock,
+            authenticated,
+        } = search;
+        let now = Instant::now();
+        let role = match role {
+            Role::Connector => p2pdbg_punch::Role::Controlling,
+            Role::Listener => p2pdbg_punch::Role::Controlled,
+        };
+        let mut config = Config::new(role, key, stun);
+        config.budget = traversal.budget;
+        let mut engine = Engine::new(config, self.seed, now);
+        for socket in self.sockets.values() {
+            let any: IpAddr = match socket.id {
+                SocketId::V4 => Ipv4Addr::UNSPECIFIED.into(),
+                _ => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            let opened = Input::SocketOpened {
+                socket: socket.id,
+                local: SocketAddr::new(any, socket.port),
+            };
+            engine.handle(now, opened);
+        }
+        engine.handle(now, Input::PeerSeen(&self.peer_seen));
+        engine.handle(now, Input::SearchAllowed(false));
+        self.permit = Some(Permit::new(lock));
+        self.engine = Some(engine);
+        self.port_mapping = traversal.port_mapping;
+        if authenticated {
+            self.start_mapper();
+        }
+        self.tell_addresses();
+    }
+
+    /// Asks the gateway for a mapping, which is not done for strangers.
+    fn start_mapper(&mut self) {
+        if let Some(socket) = self.sockets.get(&SocketId::V4)
+            && self.port_mapping
+            && !self.on_this_host
+        {
+            self.mapper = Some(PortMapper::start(socket.port, &self.changes));
+        }
+    }
+
+    fn look_for_nat64(&mut self) {
+        let nat64 = self.nat64.clone();
+        let looking = tokio::spawn(async move { nat64.look_again().await });
+        self.looking = Some(AbortOnDropHandle::new(looking));
+    }
+
+    /// Whatever stood may not stand any more, with the same addresses too.
+    fn on_network_changed(&mut self, reason: Reason) {
+        tracing::debug!(?reason, "looking at all paths again");
+        self.tell_addresses();
+        self.tell_engine(Input::NetworkChanged);
+        self.relaying.on_network_changed();
+    }
+
+    fn tell_addresses(&mut self) {
+        let addresses = local_addresses(self.on_this_host);
+        self.tell_engine(Input::LocalAddresses(&addresses));
+    }
+
+    fn tell_engine(&mut self, input: Input<'_>) {
+        if let Some(engine) = &mut self.engine {
+            engine.handle(Instant::now(), input);
+        }
+    }
+
+    /// Carries out what leg and engine want; whether the session still listens.
+    async fn flush(&mut self) -> bool {
+        let news = self.relaying.flush(&self.sockets);
+        self.news.extend(news);
+        while let Some(output) = self.engine.as_mut().and_then(Engine::poll_output) {
+            self.act(output);
+        }
+        let obstacle = self.engine.as_ref().and_then(Engine::why_relayed);
+        if obstacle != self.obstacle {
+            self.obstacle = obstacle;
+            if let Some(obstacle) = obstacle {
+                self.tell(PathEvent::Obstacle(obstacle));
+            }
+        }
+        while let Some(event) = self.news.pop_front() {
+            if self.report.send(event).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn act(&mut self, output: Output) {
+        match output {
+            Output::Send {
+                socket,
+                to,
+                ttl,
+                payload,
+            } => {
+                if !send(&self.sockets, socket, to, &payload, ttl) {
+                    self.tell_engine(Input::SendFailed { socket, to });
+                }
+            }
+            Output::Signal(signal) => self.tell(PathEvent::Signal(signal)),
+            Output::OpenSocket { socket, family } => self.open_socket(socket, family),
+            Output::CloseSocket { socket } => {
+                self.sockets.remove(&socket);
+            }
+            Output::Nominated(path) => {
+                self.allow_search(false);
+                if let Some(socket) = self.sockets.get(&path.socket) {
+                    let socket = socket.clone();
+                    self.tell(PathEvent::Direct { socket, path });
+                }
+            }
+            Output::PathLost { reason } => {
+                if let Some(mapper) = &self.mapper {
+                    mapper.doubt();
+                }
+                self.tell(PathEvent::DirectLost(reason));
+            }
+            Output::Event(event) => {
+                tracing::debug!(?event, "traversal");
+                match event {
+                    Event::AttemptBegan { .. } => self.allow_search(true),
+                    Event::AttemptFailed { .. } => self.allow_search(false),
+                    Event::Heard { socket, remote } => {
+                        if let Some(socket) = self.sockets.get(&socket).cloned() {
+                            self.tell(PathEvent::Heard { socket, remote });
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// An attempt may search, if no other session of this host does; between attempts others may.
+    fn allow_search(&mut self, wanted: bool) {
+        let Some(permit) = &mut self.permit else {
+            return;
+        };
+        let allowed = wanted && permit.want(Instant::now());
+        if !wanted {
+            permit.release();
+        }
+        self.tell_engine(Input::SearchAllowed(allowed));
+    }
+
+    fn open_socket(&mut self, id: SocketId, family: Family) {
+        let any = match family {
+            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        match PathSocket::open(id, any, &self.nat64, self.others.clone()) {
+            Ok(socket) => {
+                let local = SocketAddr::new(any, socket.port);
+                self.sockets.insert(id, socket);
+                self.tell_engine(Input::SocketOpened { socket: id, local });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "cannot open a socket for the search");
+                self.tell_engine(Input::SocketFailed { socket: id });
+            }
+        }
+    }
+
+    fn tell(&mut self, event: PathEvent) {
+        self.news.push_back(event);
+    }
+}
+
+/// Sends a datagram that is not QUIC; whether the operating system took it or it may be repeated.
+fn send(
+    sockets: &HashMap<SocketId, PathSocket>,
+    socket: SocketId,
+    to: SocketAddr,
+    payload: &[u8],
+    ttl: Option<u8>,
+) -> bool {
+    let Some(socket) = sockets.get(&socket) else {
+        return false;
+    };
+    match socket.mux.send(to, payload, ttl) {
+        Ok(()) => true,
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => true,
+        Err(error) => {
+            tracing::debug!(%error, "cannot send");
+            false
+        }
+    }
+}
+
+async fn external_port(mapper: &mut Option<PortMapper>) -> Option<SocketAddr> {
+    match mapper {
+        Some(mapper) => mapper.external().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,240 @@
+//! Ways to the peer: the leg of the relay, and the direct path that the traversal engine finds.
+//!
+//! One task owns the session's UDP sockets, the `Leg` and the [`p2pdbg_punch::Engine`]; it moves datagrams
+//! and timers between them and tells the session what it may dial. It knows nothing of tunnels and streams.
+
+mod approach;
+mod driver;
+mod leg;
+mod leg_stream;
+mod permit;
+mod relay;
+mod relaying;
+mod sockets;
+pub mod traversal;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use p2pdbg_proto::{control::Role, relay::LegGrant, tunnel::PathKind};
+use p2pdbg_punch::{LossReason, Obstacle, PunchKey};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+pub use approach::{Approach, Destination, FirstTunnel};
+pub use permit::SEARCH_LOCK;
+pub use sockets::PathSocket;
+
+use p2pdbg_events::Via;
+use p2pdbg_net::changes::Changes;
+use p2pdbg_rendezvous_client::TcpRoute;
+
+use crate::traversal::Traversal;
+
+/// How many commands or events may wait.
+const QUEUE: usize = 256;
+
+/// What the session tells the paths.
+#[derive(Debug)]
+pub enum PathCommand {
+    /// The rendezvous introduced the peers, for the first time or again: bind this leg.
+    Introduced {
+        /// The leg; none if the relay must not be used.
+        leg: Option<LegGrant>,
+        /// Where the relay is.
+        rendezvous: SocketAddr,
+        /// Where it saw the peer.
+        peer_seen: Vec<IpAddr>,
+        /// Whether the peer has bound its leg already.
+        peer_bound: bool,
+        /// Whether it took TCP to reach the rendezvous.
+        over_tcp: bool,
+    },
+    /// The rendezvous saw the peer bind its leg, from these addresses.
+    PeerSeen(Vec<IpAddr>),
+    /// The peers have authenticated each other: look for a direct path.
+    Search(Search),
+    /// This is the key of the checks; before, there is none that the peer has.
+    Authenticated(PunchKey),
+    /// A message of the peer's engine.
+    PeerSignal(Vec<u8>),
+    /// A tunnel stands on the nominated path.
+    DirectUp,
+    /// The tunnel on the nominated path is gone.
+    DirectLost,
+    /// A tunnel sends and hears nothing: what silenced it may have given this end another address, which the relay and
+    /// the peer have to learn.
+    Silent,
+    /// The peer is heard again after it was lost: what stood in the way of a direct path may be gone too.
+    Returned,
+    /// The tunnel on the relay is gone: bind again.
+    RelayLost,
+    /// Whether streams move.
+    StreamsActive(bool),
+}
+
+/// What the search for a direct path needs to know.
+#[derive(Debug)]
+pub struct Search {
+    /// This side's part.
+    pub role: Role,
+    /// Authenticates the checks.
+    pub key: PunchKey,
+    /// Addresses that answer STUN.
+    pub stun: Vec<SocketAddr>,
+    /// What the user has settled.
+    pub traversal: Traversal,
+    /// The file that is locked by the one session of this host that searches.
+    pub lock: PathBuf,
+    /// Whether the key is the session's; else it follows, and until then the gateway is not asked for anything.
+    pub authenticated: bool,
+}
+
+/// What the paths tell the session.
+#[derive(Debug)]
+pub enum PathEvent {
+    /// Both legs are bound, as far as can be known: the peer can be dialled through the relay.
+    Relay {
+        /// From this socket.
+        socket: PathSocket,
+        /// At the relay's address.
+        remote: SocketAddr,
+        /// What carries this end's leg.
+        carrier: Carrier,
+    },
+    /// This end has begun to bind its leg over UDP: what is sent there now comes behind the BIND, and the relay passes the
+    /// first datagrams on, or keeps them for a moment if the peer has not begun yet.
+    Near {
+        /// From this socket.
+        socket: PathSocket,
+        /// At the relay's address.
+        remote: SocketAddr,
+    },
+    /// The relay knows the leg no longer; another introduction is needed.
+    RelayGone,
+    /// The peer's checks come from there, which is not nominated yet: at the listener, and more than once.
+    Heard {
+        /// At this socket.
+        socket: PathSocket,
+        /// From there.
+        remote: SocketAddr,
+    },
+    /// The peer can be dialled directly.
+    Direct {
+        /// From this socket.
+        socket: PathSocket,
+        /// What the engine found.
+        path: p2pdbg_punch::Path,
+    },
+    /// The direct path is no more.
+    DirectLost(LossReason),
+    /// A message for the peer's engine.
+    Signal(Vec<u8>),
+    /// What stands in the way of a direct path has changed.
+    Obstacle(Obstacle),
+}
+
+/// What carries a leg of the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// UDP.
+    Udp,
+    /// TLS over TCP.
+    Tcp,
+}
+
+impl Carrier {
+    /// How a tunnel is named that is dialled over it.
+    pub fn path(self) -> PathKind {
+        match self {
+            Self::Udp => PathKind::RelayUdp,
+            Self::Tcp => PathKind::RelayTcp,
+        }
+    }
+
+    /// What reports say.
+    pub fn via(self) -> Via {
+        match self {
+            Self::Udp => Via::Udp,
+            Self::Tcp => Via::Tcp,
+        }
+    }
+}
+
+/// How the relay is used over TCP.
+#[derive(Debug, Clone)]
+pub struct OverTcp {
+    /// How it is reached.
+    pub route: TcpRoute,
+    /// Whether UDP must not be used for it.
+    pub alone: bool,
+}
+
+/// A handle on the task that owns the sockets; dropping it closes them.
+#[derive(Debug)]
+pub struct Paths {
+    commands: mpsc::Sender<PathCommand>,
+    events: mpsc::Receiver<PathEvent>,
+    sockets: Vec<PathSocket>,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Paths {
+    /// Opens the sockets and starts the task.
+    ///
+    /// # Errors
+    /// If this host has no UDP at all.
+    pub fn open(seed: [u8; 32], changes: &Changes, over_tcp: OverTcp) -> std::io::Result<Self> {
+        let (others, datagrams) = mpsc::channel(driver::DATAGRAMS);
+        let sockets = PathSocket::open_both(over_tcp.route.nat64(), &others)?;
+        let (commands, receiver) = mpsc::channel(QUEUE);
+        let (report, events) = mpsc::channel(QUEUE);
+        let changes = changes.clone();
+        let driver = driver::Driver::new(sockets.clone(), others, report, seed, over_tcp, changes);
+        let task = AbortOnDropHandle::new(tokio::spawn(driver.run(datagrams, receiver)));
+        Ok(Self {
+            commands,
+            events,
+            sockets,
+            task,
+        })
+    }
+
+    /// The two sockets that every session starts with; the listener accepts on them.
+    pub fn sockets(&self) -> &[PathSocket] {
+        &self.sockets
+    }
+
+    /// Tells the task something.
+    pub fn command(&self, command: PathCommand) {
+        if self.commands.try_send(command).is_err() {
+            tracing::warn!("the paths take no more commands");
+        }
+    }
+
+    /// What the task has told already.
+    pub fn try_event(&mut self) -> Option<PathEvent> {
+        self.events.try_recv().ok()
+    }
+
+    /// What the task tells next, as a poll.
+    pub fn poll_event(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<PathEvent>> {
+        self.events.poll_recv(cx)
+    }
+
+    /// What the task tells next.
+    pub async fn event(&mut self) -> Option<PathEvent> {
+        self.events.recv().await
+    }
+
+    /// Ends the task, after it has taken back what it asked of the gateway; a second at the most.
+    pub async fn close(self) {
+        drop((self.commands, self.events));
+        let _ = self.task.await;
+    }
+}

@@ -1,0 +1,272 @@
+//! The relay as the paths' task uses it: carries out what [`Relay`] decides, with the sockets and the connection over TCP.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
+
+use p2pdbg_net::mux::Datagram;
+use p2pdbg_proto::relay::{LegGrant, RelayFrame};
+use p2pdbg_punch::SocketId;
+use p2pdbg_rendezvous_client::is_unknown;
+use tokio::sync::mpsc;
+
+use super::{
+    Carrier, OverTcp, PathEvent, PathSocket,
+    leg_stream::{LegStream, LegStreamConfig, StreamEvent},
+    relay::{Carriers, Relay, RelayAction},
+};
+
+/// How many events of connections over TCP may wait.
+const EVENTS: usize = 16;
+
+/// What the task has of the relay.
+pub(super) struct Relaying {
+    relay: Option<Relay>,
+    over_tcp: OverTcp,
+    /// The connection that carries the leg, or is to.
+    stream: Option<LegStream>,
+    /// Whether it carries the leg.
+    carries: bool,
+    /// The one before, which serves until another way does.
+    previous: Option<LegStream>,
+    /// Counts them, so that what an older one still says is known to be old.
+    streams: u64,
+    report: mpsc::Sender<(u64, StreamEvent)>,
+    events: mpsc::Receiver<(u64, StreamEvent)>,
+}
+
+impl Relaying {
+    pub(super) fn new(over_tcp: OverTcp) -> Self {
+        let (report, events) = mpsc::channel(EVENTS);
+        Self {
+            relay: None,
+            over_tcp,
+            stream: None,
+            carries: false,
+            previous: None,
+            streams: 0,
+            report,
+            events,
+        }
+    }
+
+    /// The rendezvous has granted a leg, in place of any before.
+    pub(super) fn begin(
+        &mut self,
+        grant: LegGrant,
+        rendezvous: SocketAddr,
+        over_tcp: bool,
+        peer_bound: bool,
+        sockets: &HashMap<SocketId, PathSocket>,
+    ) {
+        if let Some(relay) = self.relay.as_mut().filter(|r| r.grant.leg == grant.leg) {
+            // It is being bound already.
+            if peer_bound {
+                relay.on_peer_bound(Instant::now());
+            }
+            return;
+        }
+        let ip = rendezvous.ip().to_canonical();
+        let address = SocketAddr::new(ip, rendezvous.port());
+        let socket = match ip {
+            IpAddr::V4(_) => SocketId::V4,
+            IpAddr::V6(_) => SocketId::V6,
+        };
+        let carriers = if self.over_tcp.alone || is_unknown(address) {
+            Carriers::TcpAlone
+        } else if over_tcp {
+            Carriers::Both
+        } else {
+            Carriers::UdpFirst
+        };
+        match &self.relay {
+            // Whatever carried the old leg does so until the new one is bound.
+            Some(old) if old.socket == socket && old.address == address => self.put_aside(),
+            _ => self.end(sockets),
+        }
+        let now = Instant::now();
+        let relay = Relay::new(grant, address, socket, carriers, peer_bound, now);
+        self.relay = Some(relay);
+    }
+
+    fn put_aside(&mut self) {
+        if let Some(stream) = self.stream.take()
+            && std::mem::take(&mut self.carries)
+        {
+            self.previous = Some(stream);
+        }
+    }
+
+    fn end(&mut self, sockets: &HashMap<SocketId, PathSocket>) {
+        (self.stream, self.previous) = (None, None);
+        self.carries = false;
+        if let Some(relay) = self.relay.take()
+            && let Some(socket) = sockets.get(&relay.socket)
+        {
+            socket.mux.detour().close();
+        }
+    }
+
+    /// The next event of the connection over TCP; cancel-safe.
+    pub(super) async fn event(&mut self) -> (u64, StreamEvent) {
+        match self.events.recv().await {
+            Some(event) => event,
+            // Cannot be: one end of the channel is here.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes it.
+    pub(super) fn handle_event(
+        &mut self,
+        (id, event): (u64, StreamEvent),
+        sockets: &HashMap<SocketId, PathSocket>,
+    ) {
+        let now = Instant::now();
+        let Some(relay) = self.relay.as_mut().filter(|_| id == self.streams) else {
+            return;
+        };
+        if self.stream.is_none() {
+            return;
+        }
+        match event {
+            StreamEvent::Bound(outbox) => {
+                tracing::debug!("the leg of the relay is bound over TCP");
+                if let Some(socket) = sockets.get(&relay.socket) {
+                    socket.mux.detour().open(relay.address, outbox);
+                }
+                relay.on_stream_bound(now);
+                self.carries = true;
+                self.previous = None;
+            }
+            StreamEvent::Refused(reason) => {
+                tracing::debug!(?reason, "the relay refuses the leg over TCP");
+                (self.stream, self.carries) = (None, false);
+                relay.on_stream_refused(now, reason);
+            }
+            StreamEvent::Ended(why) => {
+                tracing::debug!(why, "no connection to the relay over TCP");
+                (self.stream, self.carries) = (None, false);
+                relay.on_stream_ended(now);
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.relay.as_ref().and_then(Relay::poll_timeout)
+    }
+
+    /// Does what is due.
+    pub(super) fn handle_timeout(&mut self) {
+        self.with(|relay| relay.handle_timeout(Instant::now()));
+    }
+
+    /// Takes a frame of the relay that came over UDP.
+    pub(super) fn handle_frame(&mut self, datagram: &Datagram) {
+        self.with(|relay| {
+            let from_relay = (datagram.socket, datagram.from) == (relay.socket, relay.address);
+            if from_relay && let Ok(frame) = RelayFrame::decode(&datagram.payload) {
+                relay.handle_frame(Instant::now(), &frame);
+            }
+        });
+    }
+
+    /// The relay is silent.
+    pub(super) fn rebind(&mut self) {
+        self.with(|relay| relay.rebind(Instant::now()));
+    }
+
+    /// The network is another.
+    pub(super) fn on_network_changed(&mut self) {
+        self.with(|relay| relay.on_network_changed(Instant::now()));
+    }
+
+    /// The peer has bound its leg.
+    pub(super) fn on_peer_bound(&mut self) {
+        self.with(|relay| relay.on_peer_bound(Instant::now()));
+    }
+
+    fn with(&mut self, work: impl FnOnce(&mut Relay)) {
+        if let Some(relay) = &mut self.relay {
+            work(relay);
+        }
+    }
+
+    /// Carries out what is to be done; gives what the session is to be told.
+    pub(super) fn flush(&mut self, sockets: &HashMap<SocketId, PathSocket>) -> Vec<PathEvent> {
+        let mut news = Vec::new();
+        let now = Instant::now();
+        while let Some(relay) = &mut self.relay
+            && let Some(action) = relay.poll_action(now)
+        {
+            let Some(socket) = sockets.get(&relay.socket) else {
+                // A host without the relay's address family, which no address of it was reached by.
+                tracing::warn!("no socket for the relay's address family");
+                self.relay = None;
+                break;
+            };
+            match action {
+                RelayAction::Send(frame) => {
+                    if let Err(error) = socket.mux.send(relay.address, &frame, None) {
+                        tracing::debug!(%error, "cannot send to the relay");
+                    }
+                }
+                RelayAction::Connect => {
+                    if let Some(stream) = self.stream.take()
+                        && std::mem::take(&mut self.carries)
+                    {
+                        self.previous = Some(stream);
+                    }
+                    self.streams += 1;
+                    self.stream = Some(LegStream::open(LegStreamConfig {
+                        id: self.streams,
+                        route: self.over_tcp.route.clone(),
+                        address: relay.address,
+                        grant: relay.grant.clone(),
+                        arrivals: socket.mux.detour().arrivals(),
+                        events: self.report.clone(),
+                    }));
+                }
+                RelayAction::Check => {
+                    if let Some(stream) = &self.stream {
+                        stream.check();
+                    }
+                }
+                RelayAction::LeaveTcp => {
+                    socket.mux.detour().close();
+                    self.previous = None;
+                }
+                RelayAction::HangUp => (self.stream, self.carries) = (None, false),
+                RelayAction::Near => news.push(PathEvent::Near {
+                    socket: socket.clone(),
+                    remote: relay.address,
+                }),
+                RelayAction::Ready(carrier) => {
+                    if carrier == Carrier::Udp {
+                        // Also of a leg before this one.
+                        socket.mux.detour().close();
+                        self.previous = None;
+                    }
+                    let (socket, remote) = (socket.clone(), relay.address);
+                    news.push(ready(socket, remote, carrier));
+                }
+                RelayAction::Gone => {
+                    self.end(sockets);
+                    news.push(PathEvent::RelayGone);
+                }
+            }
+        }
+        news
+    }
+}
+
+fn ready(socket: PathSocket, remote: SocketAddr, carrier: Carrier) -> PathEvent {
+    PathEvent::Relay {
+        socket,
+        remote,
+        carrier,
+    }
+}

@@ -1,0 +1,83 @@
+//! The UDP sockets of a session: one for IPv4 and one for IPv6, each with a QUIC endpoint on it.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
+
+use p2pdbg_net::{
+    clat::bind,
+    mux::{Datagram, MuxSocket},
+    nat64::Nat64,
+};
+use p2pdbg_punch::SocketId;
+use p2pdbg_tunnel::TunnelConfig;
+use quinn::{Endpoint, ServerConfig, TokioRuntime};
+use tokio::sync::mpsc;
+
+/// The socket for IPv4.
+pub(super) const V4: SocketId = SocketId(0);
+
+/// The socket for IPv6.
+pub(super) const V6: SocketId = SocketId(1);
+
+/// One socket of a session.
+#[derive(Debug, Clone)]
+pub struct PathSocket {
+    /// Names it in the traversal engine.
+    pub id: SocketId,
+    /// Sends what is not QUIC.
+    pub mux: Arc<MuxSocket>,
+    /// Dials and accepts QUIC on it.
+    pub endpoint: Endpoint,
+    /// The port it is bound to, at every local address of its family.
+    pub port: u16,
+}
+
+impl PathSocket {
+    /// Opens a socket on a free port. What is not QUIC goes to `others`.
+    ///
+    /// # Errors
+    /// If this host does not have the address family, or the operating system refuses.
+    pub fn open(
+        id: SocketId,
+        family: IpAddr,
+        nat64: &Nat64,
+        others: mpsc::Sender<Datagram>,
+    ) -> io::Result<Self> {
+        let socket = bind(family)?;
+        let port = socket.local_addr()?.port();
+        let mux = MuxSocket::new(socket, id, nat64, others)?;
+        let endpoint = Endpoint::new_with_abstract_socket(
+            TunnelConfig::endpoint(),
+            None,
+            Arc::clone(&mux) as Arc<dyn quinn::AsyncUdpSocket>,
+            Arc::new(TokioRuntime),
+        )?;
+        Ok(Self {
+            id,
+            mux,
+            endpoint,
+            port,
+        })
+    }
+
+    /// Opens the sockets that every session starts with.
+    ///
+    /// # Errors
+    /// If this host has neither address family.
+    pub fn open_both(nat64: &Nat64, others: &mpsc::Sender<Datagram>) -> io::Result<Vec<Self>> {
+        let v4 = Self::open(V4, Ipv4Addr::UNSPECIFIED.into(), nat64, others.clone());
+        let v6 = Self::open(V6, Ipv6Addr::UNSPECIFIED.into(), nat64, others.clone());
+        match (v4, v6) {
+            (Err(error), Err(_)) => Err(error),
+            (v4, v6) => Ok(v4.into_iter().chain(v6).collect()),
+        }
+    }
+
+    /// Accepts tunnels from now on, as the listener of a session does.
+    pub fn accept_with(&self, config: &ServerConfig) {
+        self.endpoint.set_server_config(Some(config.clone()));
+    }
+}

@@ -1,0 +1,396 @@
+//! The mapper against gateways that misbehave, each a small program on the router of a LAN of its own.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use p2pdbg_natlab::{Host, Lab, Nat, NatKind, Node};
+use p2pdbg_net::changes::Changes;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Answer, Protocol,
+    mapper::{Held, Task},
+    probe,
+};
+
+/// The port that is to be mapped.
+const PORT: u16 = 40_000;
+
+/// An external address that would do.
+const PUBLIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 77);
+
+const PCP: usize = 2;
+
+/// A LAN of one host, and its router.
+struct Home {
+    host: Host,
+    router: Nat,
+    said: Arc<Mutex<Vec<Vec<u8>>>>,
+    _lab: Lab,
+}
+
+impl Home {
+    fn new(name: &str) -> Option<Self> {
+        let lab = Lab::new_or_skip(name)?;
+        let router = lab
+            .internet()
+            .unwrap()
+            .nat("router", NatKind::PORT_RESTRICTED);
+        let router = router.unwrap();
+        Some(Self {
+            host: router.host("host").unwrap(),
+            router,
+            said: Arc::default(),
+            _lab: lab,
+        })
+    }
+
+    /// Has `answer` answer what comes to the port of PCP and NAT-PMP.
+    fn answer(&self, answer: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) {
+        let socket = self.router.udp_socket(any(5351)).unwrap();
+        let said = Arc::clone(&self.said);
+        serve(socket, move |question| {
+            said.lock().unwrap().push(question.to_vec());
+            answer(question)
+        });
+    }
+
+    /// Has the router be found by SSDP, and `answer` be its HTTP server.
+    fn serve_http(&self, answer: impl Fn(&str, &mut TcpStream) + Send + 'static) {
+        let listener = self.router.tcp_listener(any(0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let router = self.gateway();
+        let found = format!("HTTP/1.1 200 OK\r\nLOCATION: http://{router}:{port}/root.xml\r\n\r\n");
+        let socket = self.router.udp_socket(any(1900)).unwrap();
+        serve(socket, move |_| vec![found.clone().into_bytes()]);
+        let said = Arc::clone(&self.said);
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                let mut connection = connection.unwrap();
+                let request = read_request(&mut connection);
+                said.lock().unwrap().push(request.clone().into_bytes());
+                answer(&request, &mut connection);
+            }
+        });
+    }
+
+    /// Asks for a mapping once.
+    fn ask(&self) -> Option<Held> {
+        on(&self.host, async {
+            let (report, _news) = mpsc::channel(8);
+            let (_doubts, doubted) = mpsc::channel(1);
+            let mut task = Task {
+                port: PORT,
+                changes: Changes::silent().subscribe(),
+                doubted,
+                closing: CancellationToken::new(),
+                report,
+                nonce: [9; 12],
+            };
+            task.obtain().await
+        })
+    }
+
+    fn gateway(&self) -> Ipv4Addr {
+        let [a, b, c, _] = self.host.ip().octets();
+        Ipv4Addr::new(a, b, c, 1)
+    }
+
+    /// What was said to the router that begins so.
+    fn heard(&self, start: &[u8]) -> usize {
+        let said = self.said.lock().unwrap();
+        said.iter()
+            .filter(|message| message.starts_with(start))
+            .count()
+    }
+
+    fn heard_text(&self, text: &str) -> usize {
+        let said = self.said.lock().unwrap();
+        let texts = said.iter().map(|message| String::from_utf8_lossy(message));
+        texts.filter(|message| message.contains(text)).count()
+    }
+}
+
+fn any(port: u16) -> SocketAddr {
+    (Ipv4Addr::UNSPECIFIED, port).into()
+}
+
+/// Does something that needs a runtime on a node.
+fn on<T: Send>(node: &Node, work: impl Future<Output = T> + Send) -> T {
+    let work = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(work)
+    };
+    node.enter(work).unwrap()
+}
+
+fn serve(socket: UdpSocket, answer: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) {
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            for datagram in answer(&buffer[..length]) {
+                let _ = socket.send_to(&datagram, from);
+            }
+        }
+    });
+}
+
+/// A request, with as much of its body as belongs to it.
+fn read_request(connection: &mut TcpStream) -> String {
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let length = connection.read(&mut buffer).unwrap_or(0);
+        text.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        let body = text.split_once("\r\n\r\n").map(|(_, body)| body.len());
+        let wanted = text
+            .lines()
+            .find_map(|line| line.strip_prefix("Content-Length: "))
+            .and_then(|length| length.parse::<usize>().ok());
+        if length == 0 || body.is_some_and(|body| body >= wanted.unwrap_or(0)) {
+            return text;
+        }
+    }
+}
+
+fn reply(connection: &mut TcpStream, status: u16, body: &str) {
+    let length = body.len();
+    let _ = write!(
+        connection,
+        "HTTP/1.1 {status} -\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+}
+
+/// A PCP or NAT-PMP server that does what was asked, with this external address and lifetime.
+fn obliging(question: &[u8], ip: Ipv4Addr, lifetime: u32) -> Vec<u8> {
+    let mut answer = question.to_vec();
+    match (usize::from(question[0]), question[1]) {
+        (PCP, op) => {
+            answer[1] |= 0x80;
+            answer[3] = 0;
+            answer[4..8].copy_from_slice(&lifetime.to_be_bytes());
+            if op == 1 {
+                answer[44..60].copy_from_slice(&ip.to_ipv6_mapped().octets());
+            }
+        }
+        (_, 0) => {
+            answer = vec![0, 128, 0, 0, 0, 0, 0, 1];
+            answer.extend(ip.octets());
+        }
+        (_, _) => {
+            answer = vec![0, 129, 0, 0, 0, 0, 0, 1];
+            answer.extend(&question[4..6]);
+            answer.extend(&question[6..8]);
+            answer.extend(lifetime.to_be_bytes());
+        }
+    }
+    answer
+}
+
+fn speaks(question: &[u8], version: usize) -> bool {
+    usize::from(question[0]) == version
+}
+
+#[test]
+fn an_obliging_gateway_maps_by_the_preferred_protocol() {
+    let Some(home) = Home::new("gw-good") else {
+        return;
+    };
+    home.answer(|question| vec![obliging(question, PUBLIC, 3600)]);
+    let held = home.ask().unwrap();
+    assert_eq!(held.client.protocol(), Protocol::Pcp);
+    assert_eq!(
+        held.mapping.external,
+        std::net::SocketAddrV4::new(PUBLIC, PORT)
+    );
+    let report = on(&home.host, probe());
+    assert_eq!(report.gateway, Some(home.gateway()));
+    let answers = report.protocols.map(|p| p.answer);
+    let speaks = |external| Answer::Speaks { external };
+    assert_eq!(
+        answers,
+        [speaks(None), speaks(Some(PUBLIC)), Answer::Silent]
+    );
+}
+
+#[test]
+fn nothing_that_garbage_says_is_a_mapping() {
+    let Some(home) = Home::new("gw-garbage") else {
+        return;
+    };
+    home.answer(|question| {
+        let mut flood: Vec<Vec<u8>> = (0..50).map(|n| vec![n; usize::from(n) * 20]).collect();
+        flood.push(question.to_vec());
+        flood.push(obliging(question, PUBLIC, 3600)[..7].to_vec());
+        flood.push(Vec::new());
+        flood
+    });
+    home.serve_http(|_, connection| {
+        let _ = connection.write_all(&[0xff; 5000]);
+    });
+    assert!(home.ask().is_none());
+}
+
+#[test]
+fn an_answer_with_the_nonce_of_another_is_nobodys() {
+    let Some(home) = Home::new("gw-nonce") else {
+        return;
+    };
+    home.answer(|question| {
+        let mut answer = obliging(question, PUBLIC, 3600);
+        if answer.len() > 24 {
+            answer[24] ^= 1;
+        }
+        vec![answer; usize::from(speaks(question, PCP))]
+    });
+    assert!(home.ask().is_none());
+}
+
+#[test]
+fn a_mapping_at_an_address_behind_another_nat_is_given_back() {
+    let Some(home) = Home::new("gw-double") else {
+        return;
+    };
+    let carrier = Ipv4Addr::new(100, 64, 7, 7);
+    home.answer(move |question| vec![obliging(question, carrier, 3600)]);
+    assert!(home.ask().is_none());
+    // Lifetime 0, in both protocols.
+    assert!(home.heard(&[2, 1, 0, 0, 0, 0, 0, 0]) > 0);
+    let removals = home.said.lock().unwrap();
+    assert!(removals.iter().any(|m| m.len() == 12 && m[8..] == [0; 4]));
+}
+
+#[test]
+fn a_mapping_without_time_or_without_address_is_none() {
+    let Some(home) = Home::new("gw-zero") else {
+        return;
+    };
+    home.answer(|question| match speaks(question, PCP) {
+        true => vec![obliging(question, PUBLIC, 0)],
+        false => vec![obliging(question, Ipv4Addr::UNSPECIFIED, 3600)],
+    });
+    assert!(home.ask().is_none());
+}
+
+#[test]
+fn where_one_protocol_refuses_another_is_taken() {
+    let Some(home) = Home::new("gw-refuse") else {
+        return;
+    };
+    home.answer(|question| {
+        let mut answer = obliging(question, PUBLIC, 3600);
+        if speaks(question, PCP) && question[1] == 1 {
+            answer[3] = 8;
+        }
+        vec![answer]
+    });
+    let held = home.ask().unwrap();
+    assert_eq!(held.client.protocol(), Protocol::NatPmp);
+}
+
+const DESCRIPTION: &str = "<root><service><serviceType>urn:schemas-upnp-org:service:WANIPConnection:1\
+    </serviceType><controlURL>/ctl</controlURL></service></root>";
+
+/// What a UPnP gateway says, given who owns the mapping of a port.
+fn upnp(request: &str, connection: &mut TcpStream, owner: impl Fn(&str) -> Option<String>) {
+    let between = |start: &str, end: &str| {
+        let (_, after) = request.split_once(start)?;
+        after.split_once(end).map(|(text, _)| text.to_owned())
+    };
+    let external = between("<NewExternalPort>", "<").unwrap_or_default();
+    if request.starts_with("GET /root.xml") {
+        reply(connection, 200, DESCRIPTION);
+    } else if request.contains("#GetExternalIPAddress") {
+        let address = format!("<NewExternalIPAddress>{PUBLIC}</NewExternalIPAddress>");
+        reply(connection, 200, &address);
+    } else if request.contains("#GetSpecificPortMappingEntry") {
+        match owner(&external) {
+            Some(client) => reply(
+                connection,
+                200,
+                &format!(
+                    "<NewInternalPort>{PORT}</NewInternalPort>\
+                     <NewInternalClient>{client}</NewInternalClient>"
+                ),
+            ),
+            None => reply(connection, 500, "<errorCode>714</errorCode>"),
+        }
+    } else {
+        reply(connection, 200, "<ok/>");
+    }
+}
+
+#[test]
+fn a_port_that_is_mapped_to_somebody_else_is_left_alone() {
+    let Some(home) = Home::new("gw-other") else {
+        return;
+    };
+    let us = home.host.ip().to_string();
+    let added: Arc<Mutex<bool>> = Arc::default();
+    home.serve_http(move |request, connection| {
+        let mut added = added.lock().unwrap();
+        *added |= request.contains("#AddPortMapping");
+        let ours = added.then(|| us.clone());
+        upnp(request, connection, |port| match port == PORT.to_string() {
+            true => Some("192.168.77.77".to_owned()),
+            false => ours.clone(),
+        });
+    });
+    let held = home.ask().unwrap();
+    assert_ne!(held.mapping.external.port(), PORT);
+    assert_eq!(home.heard_text("#AddPortMapping"), 1);
+    assert_eq!(home.heard_text("#DeletePortMapping"), 0);
+}
+
+#[test]
+fn a_gateway_that_says_yes_and_serves_another_is_not_believed() {
+    let Some(home) = Home::new("gw-liar") else {
+        return;
+    };
+    let asked: Arc<Mutex<usize>> = Arc::default();
+    home.serve_http(move |request, connection| {
+        upnp(request, connection, |_| {
+            // Free before it is asked for, another's afterwards.
+            let mut asked = asked.lock().unwrap();
+            *asked += 1;
+            asked.is_multiple_of(2).then(|| "192.168.77.77".to_owned())
+        });
+    });
+    assert!(home.ask().is_none());
+    assert_eq!(home.heard_text("#DeletePortMapping"), 0);
+}
+
+#[test]
+fn a_description_without_end_is_not_read_to_its_end() {
+    let Some(home) = Home::new("gw-huge") else {
+        return;
+    };
+    let (ended, end) = std::sync::mpsc::channel();
+    home.serve_http(move |_, connection| {
+        let mut sent = 0;
+        let _ = connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n<root>");
+        while sent < 64 << 20 && connection.write_all(&[b'<'; 4096]).is_ok() {
+            sent += 4096;
+        }
+        let _ = ended.send(sent);
+    });
+    assert!(home.ask().is_none());
+    let sent = end.recv().unwrap();
+    assert!(sent < 64 << 20, "{sent} bytes were taken");
+}
+
+#[test]
+fn a_gateway_that_accepts_and_says_nothing_is_given_up() {
+    let Some(home) = Home::new("gw-slow") else {
+        return;
+    };
+    home.serve_http(|_, _| std::thread::sleep(Duration::from_secs(60)));
+    assert!(home.ask().is_none());
+}

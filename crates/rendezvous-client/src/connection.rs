@@ -1,0 +1,132 @@
+//! A control connection, whatever carries it: QUIC over UDP, or TLS over TCP.
+
+use std::{net::SocketAddr, time::Duration};
+
+use p2pdbg_net::route;
+use p2pdbg_proto::control::close;
+use quinn::{Connection as QuicConnection, Endpoint, VarInt};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::client::TlsStream;
+
+use super::{LinkError, quic};
+
+/// How long the rendezvous may take to read the last words.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Where messages come from.
+pub(super) type Reader = Box<dyn AsyncRead + Send + Unpin>;
+
+/// Where messages go.
+pub(super) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// A connection to the rendezvous on which the conversation can begin.
+pub(super) struct Connection {
+    /// Where the rendezvous is reached.
+    pub(super) remote: SocketAddr,
+    carrier: Carrier,
+}
+
+/// What carries a connection.
+pub(super) enum Carrier {
+    /// QUIC, and the endpoint that must live as long.
+    Quic(QuicConnection, Endpoint),
+    /// TLS over TCP.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What is left of a connection beside its reader and writer.
+pub(super) enum Rest {
+    /// QUIC watches over itself.
+    Quic(QuicConnection, Endpoint),
+    /// TCP has to be asked whether it lives.
+    Tls,
+}
+
+impl Connection {
+    /// Of this carrier.
+    pub(super) fn new(remote: SocketAddr, carrier: Carrier) -> Self {
+        Self { remote, carrier }
+    }
+
+    /// Whether TCP carries it.
+    pub(super) fn is_over_tcp(&self) -> bool {
+        matches!(self.carrier, Carrier::Tls(_))
+    }
+
+    /// Its two directions.
+    ///
+    /// # Errors
+    /// If it has ended meanwhile.
+    pub(super) async fn open(self) -> Result<(Reader, Writer, Rest), LinkError> {
+        match self.carrier {
+            Carrier::Quic(connection, endpoint) => {
+                let opened = connection.open_bi().await;
+                let (send, receive) = opened.map_err(|e| LinkError::lost(&e))?;
+                let rest = Rest::Quic(connection, endpoint);
+                Ok((Box::new(receive), Box::new(send), rest))
+            }
+            Carrier::Tls(stream) => {
+                let (reader, writer) = tokio::io::split(*stream);
+                Ok((Box::new(reader), Box::new(writer), Rest::Tls))
+            }
+        }
+    }
+}
+
+impl Rest {
+    /// Whether the link itself has to ask whether the connection lives.
+    pub(super) fn must_be_asked(&self) -> bool {
+        matches!(self, Self::Tls)
+    }
+
+    /// This host's network has changed. A connection over QUIC moves to a new socket; whether one over TCP still lives
+    /// has to be found out.
+    pub(super) fn on_network_changed(&self) {
+        if let Self::Quic(connection, endpoint) = self {
+            quic::move_to_new_socket(connection, endpoint);
+        }
+    }
+
+    /// How many datagrams have come, where it is QUIC that carries it.
+    pub(super) fn heard(&self) -> Option<u64> {
+        match self {
+            Self::Quic(connection, _) => Some(connection.stats().udp_rx.datagrams),
+            Self::Tls => None,
+        }
+    }
+
+    /// Whether this host has a route to where it leads: one that has moved from IPv4 to IPv6 alone has none any more.
+    pub(super) fn has_route(&self) -> bool {
+        let Self::Quic(connection, _) = self else {
+            return true;
+        };
+        route::leads_to(connection.remote_address())
+    }
+
+    /// Ends it so that everything that was written is read.
+    pub(super) async fn close(self, mut writer: Writer, read_to_end: impl Future<Output = ()>) {
+        let _ = timeout(LAST_WORDS, writer.shutdown()).await;
+        match self {
+            Self::Quic(connection, endpoint) => {
+                // It closes once it has read all of it. If this end closed first, what was not read would be lost.
+                let _ = timeout(LAST_WORDS, connection.closed()).await;
+                connection.close(VarInt::from_u32(close::DONE), b"");
+                let _ = timeout(Duration::from_millis(200), endpoint.wait_idle()).await;
+            }
+            Self::Tls => {
+                let _ = timeout(LAST_WORDS, read_to_end).await;
+            }
+        }
+    }
+
+    /// Drops it: it is lost.
+    pub(super) fn abandon(&self) {
+        if let Self::Quic(connection, _) = self {
+            connection.close(VarInt::from_u32(close::DONE), b"");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! One attempt to reach the rendezvous: every address of its name, over QUIC at once and over TCP a little later, raced
+//! (RFC 8305, with the transports in place of the families).
+//!
+//! TCP costs more round trips and is only there for networks that let no UDP through; where both work, QUIC has won
+//! before TCP begins. A connection that came up over TCP is kept for as long as it lives: what goes over it is little.
+//! The next attempt races anew, with both at once.
+
+use std::{collections::VecDeque, net::SocketAddr, pin::pin, time::Duration};
+
+use p2pdbg_proto::url::RendezvousUrl;
+use tokio::{task::JoinSet, time::Instant};
+
+use super::{
+    LinkError,
+    connection::{Carrier, Connection},
+    quic,
+    tls::TcpRoute,
+};
+
+/// How long an address may take to complete its handshake.
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(6);
+
+/// The next address is tried this much later (RFC 8305 section 5).
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// TCP begins this much later than QUIC.
+const TCP_LATER: Duration = Duration::from_millis(300);
+
+/// TCP is tried again this much later when it was refused, for as long as QUIC is waited for.
+const TCP_AGAIN: Duration = Duration::from_millis(500);
+
+/// An address that stands for none (RFC 7600): that of a rendezvous that only the proxy can resolve.
+const UNKNOWN: [u8; 4] = [192, 0, 0, 8];
+
+/// Which transports may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transports {
+    /// QUIC first, and TCP where it does not get through.
+    Any,
+    /// TCP alone.
+    Tcp,
+}
+
+/// Connects by whatever completes a handshake first. Where TCP was needed the last time it begins at once.
+pub(super) async fn dial(
+    url: &RendezvousUrl,
+    route: &TcpRoute,
+    transports: Transports,
+    needed_tcp: bool,
+) -> Result<Connection, LinkError> {
+    let unreachable = LinkError::Unreachable {
+        authority: url.authority(),
+    };
+    let mut race = Race {
+        transports,
+        attempts: JoinSet::new(),
+        worst: unreachable,
+    };
+    let by_tcp_after = match transports {
+        Transports::Any if !needed_tcp => TCP_LATER,
+        Transports::Any | Transports::Tcp => Duration::ZERO,
+    };
+    if route.has_proxy() {
+        race.begin_tcp(route, None, by_tcp_after);
+    }
+    let mut resolving = pin!(resolve(url));
+    let mut addresses = VecDeque::new();
+    let mut resolved = false;
+    loop {
+        tokio::select! {
+            found = &mut resolving, if !resolved => {
+                resolved = true;
+                match found {
+                    Ok(found) => addresses.extend(found),
+                    Err(error) => race.note(error),
+                }
+                let config = match transports {
+                    Transports::Any => Some(quic::client_config(url).map_err(|e| LinkError::Local(e.to_string()))?),
+                    Transports::Tcp => None,
+                };
+                let mut delay = Duration::ZERO;
+                for &address in &addresses {
+                    if let Some(config) = &config {
+                        let (url, config) = (url.without_key(), config.clone());
+                        let nat64 = route.nat64().clone();
+                        race.begin(delay, async move { quic::dial(&url, address, &nat64, config).await });
+                    }
+                    if !route.has_proxy() {
+                        race.begin_tcp(route, Some(address), by_tcp_after + delay);
+                    }
+                    delay += STAGGER;
+                }
+            }
+            Some(attempt) = race.attempts.join_next() => match attempt {
+                Ok(Ok((connection, address))) => {
+                    let known = address.or(addresses.front().copied());
+                    let remote = known.unwrap_or((UNKNOWN, url.port).into());
+                    return Ok(Connection::new(remote, connection));
+                }
+                Ok(Err(error)) => race.note(error),
+                Err(_) => {}
+            },
+            else => return Err(race.worst),
+        }
+    }
+}
+
+/// Whether this is the address of a rendezvous whose address is not known.
+pub fn is_unknown(address: SocketAddr) -> bool {
+    address.ip() == std::net::IpAddr::from(UNKNOWN)
+}
+
+struct Race {
+    transports: Transports,
+    attempts: JoinSet<Result<(Carrier, Option<SocketAddr>), LinkError>>,
+    /// What the person should hear if nothing comes of it.
+    worst: LinkError,
+}
+
+impl Race {
+    fn begin(
+        &mut self,
+        delay: Duration,
+        attempt: impl Future<Output = Result<(Carrier, Option<SocketAddr>), LinkError>> + Send + 'static,
+    ) {
+        self.attempts.spawn(async move {
+            tokio::time::sleep(delay).await;
+            attempt.await
+        });
+    }
+
+    fn begin_tcp(&mut self, route: &TcpRoute, address: Option<SocketAddr>, delay: Duration) {
+        let route = route.clone();
+        // A rendezvous that is just starting again refuses at once, while QUIC, which may be blocked, is still waiting.
+        let again_until = match self.transports {
+            Transports::Any => Instant::now() + HANDSHAKE,
+            Transports::Tcp => Instant::now(),
+        };
+        self.begin(delay, async move {
+            loop {
+                match route.control(address).await {
+                    Ok(stream) => return Ok((Carrier::Tls(Box::new(stream)), address)),
+                    Err(LinkError::Unreachable { .. })
+                        if Instant::now() + TCP_AGAIN < again_until =>
+                    {
+                        tokio::time::sleep(TCP_AGAIN).await;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        });
+    }
+
+    /// What says more than what is known already replaces it.
+    fn note(&mut self, error: LinkError) {
+        if error.says() > self.worst.says() {
+            self.worst = error;
+        }
+    }
+}
+
+async fn resolve(url: &RendezvousUrl) -> Result<Vec<SocketAddr>, LinkError> {
+    let failed = |why: String| LinkError::Resolve {
+        authority: url.authority(),
+        why,
+    };
+    let addresses: Vec<_> = tokio::net::lookup_host((url.host.as_str(), url.port))
+        .await
+        .map_err(|e| failed(e.to_string()))?
+        .take(8)
+        .collect();
+    if addresses.is_empty() {
+        return Err(failed("the name has no address".into()));
+    }
+    Ok(addresses)
+}

@@ -1,0 +1,173 @@
+//! What can be wrong with the connection to the rendezvous, and whose fault it is.
+
+use p2pdbg_base::{ErrorCode, Failure, Untrusted};
+use p2pdbg_proto::control::Refusal;
+
+/// Why there is no connection to the rendezvous.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LinkError {
+    /// The host's name has no address.
+    #[error("the rendezvous {authority} has no address: {why}")]
+    Resolve {
+        /// Host and port.
+        authority: String,
+        /// What the resolver said.
+        why: String,
+    },
+    /// Nothing answers there.
+    #[error("the rendezvous {authority} does not answer")]
+    Unreachable {
+        /// Host and port.
+        authority: String,
+    },
+    /// Something answers that does not speak this protocol, or no version of it that this program knows.
+    #[error("what answers at {authority} is no p2pdbg rendezvous, or one of another version")]
+    Version {
+        /// Host and port.
+        authority: String,
+    },
+    /// The certificate is not the pinned one, or no root that the system trusts vouches for it.
+    #[error("the rendezvous {authority} does not show the certificate that was expected: {why}")]
+    Identity {
+        /// Host and port.
+        authority: String,
+        /// What is wrong with it.
+        why: String,
+        /// Whether the URL says which certificate it must be.
+        pinned: bool,
+    },
+    /// Over UDP nothing answers, and over TCP something else than the rendezvous does: a portal that wants a login, say,
+    /// or a middlebox that opens TLS.
+    #[error("UDP to the rendezvous gets no answer, and over TCP {0}")]
+    InItsPlace(Box<LinkError>),
+    /// The proxy does not open a connection to the rendezvous.
+    #[error("the rendezvous is not reached over UDP, nor through the proxy {proxy}: {why}")]
+    Proxy {
+        /// Host and port.
+        proxy: String,
+        /// What is the matter.
+        why: String,
+    },
+    /// The rendezvous does not answer, and the environment names a proxy that is of no use.
+    #[error("the rendezvous does not answer, and {0}")]
+    NotAProxy(String),
+    /// The rendezvous said no.
+    #[error("the rendezvous {authority} refused: {refusal}")]
+    Refused {
+        /// Host and port.
+        authority: String,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A connection that was up is gone.
+    #[error("the connection to the rendezvous was lost: {0}")]
+    Lost(String),
+    /// This machine's fault.
+    #[error("cannot open a connection to the rendezvous: {0}")]
+    Local(String),
+}
+
+impl LinkError {
+    /// Reading or writing failed.
+    pub(super) fn broken(error: &std::io::Error) -> Self {
+        match error.kind() {
+            // Of TLS this is a whole sermon.
+            std::io::ErrorKind::UnexpectedEof => Self::Lost("it was closed".to_owned()),
+            _ => Self::lost(error),
+        }
+    }
+
+    /// A connection is gone, for this reason.
+    pub(super) fn lost(why: &dyn std::fmt::Display) -> Self {
+        Self::Lost(Untrusted::of_error(why).to_string())
+    }
+
+    /// How much an error says about what is wrong: of several, the person hears the one that says most.
+    pub(super) fn says(&self) -> u8 {
+        match self {
+            LinkError::Unreachable { .. } => 0,
+            LinkError::Local(_) | LinkError::Lost(_) | LinkError::NotAProxy(_) => 1,
+            LinkError::Proxy { .. } | LinkError::Resolve { .. } => 2,
+            LinkError::InItsPlace(_) => 3,
+            LinkError::Version { .. } | LinkError::Identity { .. } | LinkError::Refused { .. } => 4,
+        }
+    }
+
+    /// Whether trying again later could help without anybody's doing something.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            LinkError::Resolve { .. }
+            | LinkError::Unreachable { .. }
+            | LinkError::Lost(_)
+            | LinkError::InItsPlace(_)
+            | LinkError::Proxy { .. }
+            | LinkError::NotAProxy(_)
+            | LinkError::Local(_) => true,
+            LinkError::Version { .. } | LinkError::Identity { .. } => false,
+            LinkError::Refused { refusal, .. } => {
+                matches!(refusal, Refusal::Limit { .. } | Refusal::Full)
+            }
+        }
+    }
+}
+
+impl From<LinkError> for Failure {
+    fn from(error: LinkError) -> Self {
+        let (code, hint) = match &error {
+            LinkError::Resolve { .. } => (
+                ErrorCode::RendezvousUnreachable,
+                "check the host in the rendezvous URL, and this host's network",
+            ),
+            LinkError::Unreachable { .. } => (
+                ErrorCode::RendezvousUnreachable,
+                "check that p2pdbg-rendezvous runs there, and that UDP or TCP to that port is open on the way",
+            ),
+            LinkError::InItsPlace(spoken) => (
+                match **spoken {
+                    LinkError::Identity { .. } => ErrorCode::RendezvousIdentity,
+                    _ => ErrorCode::RendezvousVersion,
+                },
+                "this network may want a login in a browser first, or open TLS on the way; let UDP or TCP to the rendezvous pass as it is",
+            ),
+            LinkError::Proxy { .. } => (
+                ErrorCode::RendezvousUnreachable,
+                "check HTTPS_PROXY or ALL_PROXY (http://USER:PASSWORD@HOST:PORT), and what the proxy allows; \
+                 NO_PROXY names hosts that are reached without it",
+            ),
+            LinkError::NotAProxy(_) => (
+                ErrorCode::RendezvousUnreachable,
+                "set it to http://USER:PASSWORD@HOST:PORT, or unset it, and let UDP or TCP to the rendezvous pass",
+            ),
+            LinkError::Version { .. } => (
+                ErrorCode::RendezvousVersion,
+                "use the same version of p2pdbg and p2pdbg-rendezvous, and check the port in the URL",
+            ),
+            LinkError::Identity { pinned: false, .. } => (
+                ErrorCode::RendezvousIdentity,
+                "use the whole URL that p2pdbg-rendezvous printed, with # and the fingerprint at its end",
+            ),
+            LinkError::Identity { .. } => (
+                ErrorCode::RendezvousIdentity,
+                "if the rendezvous was set up anew, use the URL that it prints now; else somebody is in the middle",
+            ),
+            LinkError::Refused { refusal, .. } => (
+                ErrorCode::RendezvousRefused,
+                match refusal {
+                    Refusal::AccessKey => {
+                        "use the whole URL that p2pdbg-rendezvous printed, with the key before the @"
+                    }
+                    _ => "try again later, or ask whoever runs the rendezvous",
+                },
+            ),
+            LinkError::Lost(_) => (
+                ErrorCode::RendezvousUnreachable,
+                "check that p2pdbg-rendezvous still runs",
+            ),
+            LinkError::Local(_) => (
+                ErrorCode::RendezvousUnreachable,
+                "check this host's network",
+            ),
+        };
+        Failure::new(code, error.to_string()).hint(hint)
+    }
+}

@@ -1,0 +1,19 @@
+//! The client of the rendezvous: a control connection that is kept up, and what can be wrong with it.
+
+mod connection;
+mod dial;
+mod error;
+mod link;
+mod proxy;
+mod quic;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+pub use dial::Transports;
+pub use error::LinkError;
+pub use link::{Link, LinkConfig, LinkEvent};
+pub use tls::TcpRoute;
+
+pub use dial::is_unknown;
+pub use tls::Stream;

@@ -1,0 +1,436 @@
+//! The control connection, dialled again whenever it is lost.
+//!
+//! One task owns the connection. It says hello, then passes messages both ways, and reports when the connection
+//! comes up and goes down so that its owner registers again; the rendezvous keeps nothing for a peer that is
+//! gone. Between attempts it waits a little longer each time, up to [`LONGEST_WAIT`], or until it is nudged. When this
+//! host's network changes, it begins a new attempt at once, or carries the connection that it has over to a new socket.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use p2pdbg_net::{
+    changes::{Changes, Listener},
+    deadline::sleep_until,
+};
+use p2pdbg_proto::{
+    control::{Credential, FromRendezvous, Refusal, ToRendezvous},
+    frame,
+    url::RendezvousUrl,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::{Notify, mpsc, watch},
+    time::{Instant, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use super::{
+    LinkError, TcpRoute, Transports,
+    connection::{Reader, Rest, Writer},
+    dial::dial,
+};
+
+/// The first wait after a lost connection.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// The longest wait between two attempts.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// How long an attempt may take when there has been a connection before. What is lost is repeated later and later, so in
+/// an outage a new attempt finds the rendezvous sooner than an old one.
+const AGAIN: Duration = Duration::from_secs(3);
+
+/// A connection that has lasted for so long was a good one: the next wait is the first again.
+const STEADY: Duration = Duration::from_secs(2);
+
+/// An attempt that is older when the network changes is begun anew: its packets are repeated ever more rarely.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// How long the rendezvous may take to answer the hello.
+const GREETING: Duration = Duration::from_secs(6);
+
+/// How often a connection over TCP is asked whether it lives, as QUIC does by itself.
+const PING: Duration = Duration::from_secs(10);
+
+/// A connection over TCP that is silent for this long is lost.
+const SILENCE: Duration = Duration::from_secs(25);
+
+/// The same after this host's network has changed: TCP does not move to another address, and QUIC may have nowhere to
+/// move to.
+const DOUBT: Duration = Duration::from_secs(4);
+
+/// The same when there is no route left to the address at which the rendezvous was reached. It may have another one.
+const NO_ROUTE: Duration = Duration::from_secs(1);
+
+/// How many messages may wait in either direction.
+const QUEUE: usize = 256;
+
+/// What the link tells its owner.
+#[derive(Debug)]
+pub enum LinkEvent {
+    /// The connection stands, and the rendezvous knows nothing of this peer yet.
+    Up {
+        /// What it was told right after the hello, as [`Link::begin_with`] had it then.
+        told: Vec<ToRendezvous>,
+        /// This peer's address as the rendezvous sees it.
+        observed: SocketAddr,
+        /// Where the rendezvous is reached: the address of the relay too.
+        rendezvous: SocketAddr,
+        /// Where it answers STUN.
+        stun: Vec<SocketAddr>,
+        /// Whether it took TCP to reach it.
+        over_tcp: bool,
+    },
+    /// The rendezvous says something.
+    Message(FromRendezvous),
+    /// An attempt failed, or the connection was lost. The link tries again unless the error is final.
+    Down(LinkError),
+}
+
+/// Where the link leads, and how.
+#[derive(Debug, Clone)]
+pub struct LinkConfig {
+    /// The rendezvous.
+    pub url: RendezvousUrl,
+    /// How it is reached over TCP.
+    pub route: TcpRoute,
+    /// Which transports may be used.
+    pub transports: Transports,
+}
+
+/// A handle on the link; dropping it ends the connection.
+#[derive(Debug)]
+pub struct Link {
+    outgoing: mpsc::Sender<ToRendezvous>,
+    events: mpsc::Receiver<LinkEvent>,
+    credentials: tokio::sync::watch::Sender<Credential>,
+    first_words: tokio::sync::watch::Sender<Vec<ToRendezvous>>,
+    closing: CancellationToken,
+    nudged: Arc<Notify>,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Link {
+    /// Begins to connect, with what lets this peer in at first.
+    pub fn open(config: LinkConfig, credential: Credential, changes: &Changes) -> Self {
+        let (outgoing, to_send) = mpsc::channel(QUEUE);
+        let (report, events) = mpsc::channel(QUEUE);
+        let (credentials, credential) = tokio::sync::watch::channel(credential);
+        let (first_words, first) = tokio::sync::watch::channel(Vec::new());
+        let closing = CancellationToken::new();
+        let nudged = Arc::new(Notify::new());
+        let driver = Driver {
+            nudged: Arc::clone(&nudged),
+            changes: changes.subscribe(),
+            config,
+            needed_tcp: false,
+            was_up: false,
+            credential,
+            first_words: first,
+            to_send,
+            report,
+            closing: closing.clone(),
+        };
+        let task = AbortOnDropHandle::new(tokio::spawn(driver.run()));
+        Self {
+            outgoing,
+            events,
+            credentials,
+            first_words,
+            closing,
+            nudged,
+            task,
+        }
+    }
+
+    /// Tries again at once, if the link is waiting to.
+    pub fn nudge(&self) {
+        self.nudged.notify_waiters();
+    }
+
+    /// The next event; `None` when the link has given up after a final error.
+    pub async fn event(&mut self) -> Option<LinkEvent> {
+        self.events.recv().await
+    }
+
+    /// Queues a message. While the connection is down it goes nowhere: what matters is said again after
+    /// [`LinkEvent::Up`].
+    pub fn send(&self, message: ToRendezvous) {
+        if self.outgoing.try_send(message).is_err() {
+            tracing::debug!("dropped a message to the rendezvous: the queue is full");
+        }
+    }
+
+    /// What to say right after the hello, without a round trip between, at the next connection.
+    pub fn begin_with(&self, messages: Vec<ToRendezvous>) {
+        self.first_words.send_replace(messages);
+    }
+
+    /// What lets this peer in at the next connection.
+    pub fn use_credential(&self, credential: Credential) {
+        self.credentials.send_replace(credential);
+    }
+
+    /// Says goodbye after what is queued has been sent.
+    pub async fn close(self) {
+        self.closing.cancel();
+        // The driver bounds its own goodbye.
+        let _ = self.task.await;
+    }
+}
+
+struct Driver {
+    nudged: Arc<Notify>,
+    changes: Listener,
+    config: LinkConfig,
+    /// Whether the last connection came up over TCP.
+    needed_tcp: bool,
+    /// Whether there has been a connection: the rendezvous is there, and answers when it and the network do.
+    was_up: bool,
+    credential: tokio::sync::watch::Receiver<Credential>,
+    first_words: tokio::sync::watch::Receiver<Vec<ToRendezvous>>,
+    to_send: mpsc::Receiver<ToRendezvous>,
+    report: mpsc::Sender<LinkEvent>,
+    closing: CancellationToken,
+}
+
+impl Driver {
+    async fn run(mut self) {
+        let closing = self.closing.clone();
+        let mut wait = FIRST_WAIT;
+        loop {
+            let Some(attempt) = self.connect_anew().await else {
+                return;
+            };
+            self.changes.forget();
+            let error = match attempt {
+                Ok(connected) => {
+                    let began = Instant::now();
+                    match self.converse(connected).await {
+                        Some(error) => {
+                            if began.elapsed() >= STEADY {
+                                wait = FIRST_WAIT;
+                            }
+                            error
+                        }
+                        None => return,
+                    }
+                }
+                Err(error) => error,
+            };
+            let lasting = !error.is_passing();
+            let pause = match &error {
+                LinkError::Refused {
+                    refusal: Refusal::Limit { retry_after_s },
+                    ..
+                } => Duration::from_secs((*retry_after_s).into()).max(wait),
+                _ => wait,
+            };
+            if self.report.send(LinkEvent::Down(error)).await.is_err() || lasting {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.nudged.notified() => {}
+                _ = self.changes.changed() => wait = FIRST_WAIT,
+                () = closing.cancelled() => return,
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Connects, and begins once more when the network changes meanwhile; `None` if the owner closes the link.
+    async fn connect_anew(&mut self) -> Option<Result<Connected, LinkError>> {
+        let mut changes = self.changes.clone();
+        let closing = self.closing.clone();
+        loop {
+            let began = Instant::now();
+            let attempt = self.connect();
+            tokio::pin!(attempt);
+            let result = loop {
+                tokio::select! {
+                    result = &mut attempt => break Some(result),
+                    _ = changes.changed() => if began.elapsed() >= FRESH { break None },
+                    () = closing.cancelled() => return None,
+                }
+            };
+            if result.is_some() {
+                return result;
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Connected, LinkError> {
+        let LinkConfig {
+            url,
+            route,
+            transports,
+        } = &self.config;
+        let dialing = dial(url, route, *transports, self.needed_tcp);
+        let connection = match self.was_up {
+            true => timeout(AGAIN, dialing).await.unwrap_or_else(|_| {
+                let authority = url.authority();
+                Err(LinkError::Unreachable { authority })
+            }),
+            false => dialing.await,
+        }?;
+        let (rendezvous, over_tcp) = (connection.remote, connection.is_over_tcp());
+        self.needed_tcp = over_tcp;
+        self.was_up = true;
+        let (reader, writer, rest) = connection.open().await?;
+        let mut connected = Connected {
+            reader,
+            writer,
+            rest,
+        };
+        let hello = ToRendezvous::Hello {
+            credential: self.credential.borrow_and_update().clone(),
+            agent: concat!("p2pdbg/", env!("CARGO_PKG_VERSION")).to_owned(),
+        };
+        write(&mut connected.writer, &hello).await?;
+        let told = self.first_words.borrow_and_update().clone();
+        for message in &told {
+            write(&mut connected.writer, message).await?;
+        }
+        let authority = url.authority();
+        let answer = timeout(GREETING, read(&mut connected.reader))
+            .await
+            .map_err(|_| LinkError::Unreachable {
+                authority: authority.clone(),
+            })??;
+        match answer {
+            FromRendezvous::Welcome { observed, stun } => {
+                let up = LinkEvent::Up {
+                    told,
+                    observed,
+                    rendezvous,
+                    stun,
+                    over_tcp,
+                };
+                // What was queued for the connection before this one has lost its meaning.
+                while self.to_send.try_recv().is_ok() {}
+                let _ = self.report.send(up).await;
+                Ok(connected)
+            }
+            FromRendezvous::Refused { refusal } => Err(LinkError::Refused { authority, refusal }),
+            _ => Err(LinkError::Version { authority }),
+        }
+    }
+
+    /// Passes messages until the connection is lost (why) or the owner closes the link (`None`).
+    async fn converse(&mut self, connected: Connected) -> Option<LinkError> {
+        let Connected {
+            reader,
+            mut writer,
+            rest,
+        } = connected;
+        let (heard, mut last_heard) = watch::channel(Instant::now());
+        let listening = tokio::spawn(listen(reader, self.report.clone(), heard));
+        let mut listening = AbortOnDropHandle::new(listening);
+        let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
+        ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // When the network changed; what was heard before says nothing about now.
+        let mut changed_at: Option<Instant> = None;
+        // Until when QUIC has to be heard, and what had been heard of it before.
+        let mut doubt: Option<(Instant, u64)> = None;
+        let error = loop {
+            let heard_at = *last_heard.borrow_and_update();
+            let given_up = match changed_at.filter(|changed| *changed >= heard_at) {
+                Some(changed) => (changed + DOUBT).min(heard_at + SILENCE),
+                None => heard_at + SILENCE,
+            };
+            tokio::select! {
+                ended = &mut listening => {
+                    break ended.unwrap_or_else(|e| LinkError::lost(&e));
+                }
+                message = self.to_send.recv() => {
+                    let Some(message) = message else { break LinkError::Lost("closed".into()) };
+                    if let Err(error) = write(&mut writer, &message).await {
+                        break error;
+                    }
+                }
+                _ = self.changes.changed() => {
+                    rest.on_network_changed();
+                    changed_at = Some(Instant::now());
+                    ping.reset_immediately();
+                    let patience = if rest.has_route() { DOUBT } else { NO_ROUTE };
+                    doubt = rest.heard().map(|heard| (Instant::now() + patience, heard));
+                }
+                () = sleep_until(doubt.map(|(until, _)| until)) => {
+                    if doubt.take().map(|(_, heard)| heard) == rest.heard() {
+                        break LinkError::Lost("it is not heard since the network changed".into());
+                    }
+                }
+                Ok(()) = last_heard.changed() => {}
+                _ = ping.tick(), if rest.must_be_asked() => {
+                    if let Err(error) = write(&mut writer, &ToRendezvous::Ping).await {
+                        break error;
+                    }
+                }
+                () = tokio::time::sleep_until(given_up), if rest.must_be_asked() => {
+                    break LinkError::Lost("the rendezvous has gone silent".into());
+                }
+                () = self.closing.cancelled() => {
+                    while let Ok(message) = self.to_send.try_recv() {
+                        let _ = write(&mut writer, &message).await;
+                    }
+                    rest.close(writer, async {
+                        let _ = (&mut listening).await;
+                    })
+                    .await;
+                    return None;
+                }
+            }
+        };
+        rest.abandon();
+        Some(error)
+    }
+}
+
+struct Connected {
+    reader: Reader,
+    writer: Writer,
+    rest: Rest,
+}
+
+/// Passes on what the rendezvous says until there is no more; gives why.
+async fn listen(
+    mut reader: Reader,
+    report: mpsc::Sender<LinkEvent>,
+    heard: watch::Sender<Instant>,
+) -> LinkError {
+    loop {
+        let message = match read(&mut reader).await {
+            Ok(message) => message,
+            Err(error) => return error,
+        };
+        heard.send_replace(Instant::now());
+        if report.send(LinkEvent::Message(message)).await.is_err() {
+            return LinkError::Lost("nobody listens to it".into());
+        }
+    }
+}
+
+async fn write(writer: &mut Writer, message: &ToRendezvous) -> Result<(), LinkError> {
+    let mut bytes = Vec::new();
+    frame::encode(message, &mut bytes).map_err(|e| LinkError::Local(e.to_string()))?;
+    let written = async {
+        writer.write_all(&bytes).await?;
+        writer.flush().await
+    };
+    match timeout(SILENCE, written).await {
+        Ok(written) => written.map_err(|e| LinkError::broken(&e)),
+        Err(_) => Err(LinkError::Lost("the rendezvous takes nothing".into())),
+    }
+}
+
+async fn read(reader: &mut Reader) -> Result<FromRendezvous, LinkError> {
+    let lost = LinkError::lost;
+    let mut prefix = [0; frame::PREFIX];
+    let read = reader.read_exact(&mut prefix).await;
+    read.map_err(|e| LinkError::broken(&e))?;
+    let length = frame::body_length(prefix).map_err(|e| lost(&e))?;
+    let mut body = vec![0; length];
+    let read = reader.read_exact(&mut body).await;
+    read.map_err(|e| LinkError::broken(&e))?;
+    frame::decode(&body).map_err(|e| lost(&e))
+}

@@ -1,0 +1,118 @@
+//! The QUIC side of reaching the rendezvous: one attempt at one address.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use p2pdbg_base::Untrusted;
+use p2pdbg_identity::tls;
+use p2pdbg_net::nat64::Nat64;
+use p2pdbg_proto::url::RendezvousUrl;
+use quinn::{
+    AckFrequencyConfig, ClientConfig, Connection as QuicConnection, ConnectionError, Endpoint,
+    EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt,
+    crypto::rustls::QuicClientConfig,
+};
+
+use super::{LinkError, connection::Carrier, dial::HANDSHAKE};
+
+/// Before the first measurement: repeats a lost first packet after 0.3 s rather than after 1 s.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+
+/// Few NATs forget within this, and what listeners that wait cost the rendezvous is this and little else.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// A rendezvous that is silent for this long is lost.
+const SILENCE: Duration = Duration::from_secs(25);
+
+/// TLS alert `no_application_protocol` (RFC 7301 section 3.2) as a QUIC crypto error.
+const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
+
+/// How every attempt is made.
+///
+/// # Errors
+/// If the system's roots cannot be read and the URL pins no certificate.
+pub(super) fn client_config(url: &RendezvousUrl) -> anyhow::Result<ClientConfig> {
+    let tls = tls::control_client(url.fingerprint)?;
+    // What is asked is answered at once: an acknowledgement that waits for others costs the rendezvous a timer.
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(0));
+    let mut transport = TransportConfig::default();
+    transport
+        .ack_frequency_config(Some(acks))
+        .initial_rtt(INITIAL_RTT)
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(Some(IdleTimeout::try_from(SILENCE)?))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .max_concurrent_bidi_streams(VarInt::from_u32(0));
+    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
+    config.transport_config(Arc::new(transport));
+    Ok(config)
+}
+
+/// Shakes hands with what answers at an address, through a NAT64 if there is no other way to it.
+pub(super) async fn dial(
+    url: &RendezvousUrl,
+    address: SocketAddr,
+    nat64: &Nat64,
+    config: ClientConfig,
+) -> Result<(Carrier, Option<SocketAddr>), LinkError> {
+    let authority = url.authority();
+    let local = |e: &dyn std::fmt::Display| LinkError::Local(e.to_string());
+    let target = nat64.target(address).await;
+    let socket = bind(target).map_err(|e| local(&e))?;
+    let mut endpoint_config = EndpointConfig::default();
+    endpoint_config.grease_quic_bit(false);
+    let endpoint = Endpoint::new(endpoint_config, None, socket, Arc::new(TokioRuntime))
+        .map_err(|e| local(&e))?;
+    let connecting = endpoint
+        .connect_with(config, target, &url.host)
+        .map_err(|e| local(&e))?;
+    match tokio::time::timeout(HANDSHAKE, connecting).await {
+        Ok(Ok(connection)) => Ok((Carrier::Quic(connection, endpoint), Some(address))),
+        Ok(Err(error)) => Err(judge(error, authority, url.fingerprint.is_some())),
+        Err(_) => Err(LinkError::Unreachable { authority }),
+    }
+}
+
+/// Carries a connection over to another socket (RFC 9000 section 9): the address and the NAT's mapping of the old one may
+/// be gone. What this sends shows whether the rendezvous is still there, and it learns the new address.
+pub(super) fn move_to_new_socket(connection: &QuicConnection, endpoint: &Endpoint) {
+    let moved = bind(connection.remote_address()).and_then(|socket| endpoint.rebind(socket));
+    if let Err(error) = moved {
+        tracing::debug!(%error, "the connection to the rendezvous stays on its socket");
+    }
+}
+
+/// A socket from which `remote` can be reached.
+fn bind(remote: SocketAddr) -> std::io::Result<UdpSocket> {
+    UdpSocket::bind(match remote {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    })
+}
+
+/// What a failed handshake means.
+fn judge(error: ConnectionError, authority: String, pinned: bool) -> LinkError {
+    match error {
+        ConnectionError::VersionMismatch => LinkError::Version { authority },
+        ConnectionError::TransportError(error) => match u64::from(error.code) {
+            NO_APPLICATION_PROTOCOL => LinkError::Version { authority },
+            // The other crypto errors on this side are about the certificate.
+            0x100..=0x1ff => LinkError::Identity {
+                authority,
+                why: Untrusted::of_error(&error.reason).to_string(),
+                pinned,
+            },
+            _ => LinkError::Version { authority },
+        },
+        ConnectionError::ConnectionClosed(close) => match u64::from(close.error_code) {
+            NO_APPLICATION_PROTOCOL => LinkError::Version { authority },
+            _ => LinkError::lost(&close),
+        },
+        ConnectionError::TimedOut | ConnectionError::Reset => LinkError::Unreachable { authority },
+        other => LinkError::lost(&other),
+    }
+}

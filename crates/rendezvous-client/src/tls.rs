@@ -1,0 +1,179 @@
+//! The TCP side of reaching the rendezvous: TLS 1.3 at one address, or through the proxy that the environment names.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use p2pdbg_base::Untrusted;
+use p2pdbg_identity::tls;
+use p2pdbg_net::nat64::Nat64;
+use p2pdbg_proto::url::RendezvousUrl;
+use rustls::{AlertDescription, pki_types::ServerName};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::{
+    LinkError,
+    dial::HANDSHAKE,
+    proxy::{NotAProxy, Proxy},
+};
+
+/// The system asks whether the other end is there after so much silence, and then in the same rhythm.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// What the kernel may hold that is not sent yet, in bytes. More would be delay that nobody sees.
+#[cfg(target_os = "linux")]
+const NOT_SENT: u32 = 16 * 1024;
+
+/// A connection over TCP to the rendezvous, before anything was said on it.
+pub type Stream = TlsStream<TcpStream>;
+
+/// How the rendezvous is reached over TCP.
+#[derive(Clone, Debug)]
+pub struct TcpRoute {
+    url: RendezvousUrl,
+    proxy: Option<Proxy>,
+    /// What the environment names as a proxy and is none: told if the rendezvous is not reached without it either.
+    unusable: Option<NotAProxy>,
+    /// How it is reached if it has IPv4 and this host has not, by UDP too.
+    nat64: Nat64,
+}
+
+impl TcpRoute {
+    /// To that rendezvous, through the proxy that the environment names for it.
+    pub fn new(url: &RendezvousUrl) -> Self {
+        let (proxy, unusable) = match Proxy::from_environment(&url.host, url.port) {
+            Ok(proxy) => (proxy, None),
+            Err(unusable) => (None, Some(unusable)),
+        };
+        let url = url.without_key();
+        Self {
+            url,
+            proxy,
+            unusable,
+            nat64: Nat64::default(),
+        }
+    }
+
+    /// How IPv4 is reached where this host has none.
+    pub fn nat64(&self) -> &Nat64 {
+        &self.nat64
+    }
+
+    /// Whether a proxy opens the connections, and resolves the name too.
+    pub fn has_proxy(&self) -> bool {
+        self.proxy.is_some()
+    }
+
+    /// The proxy, without its password, if one is used.
+    ///
+    /// # Errors
+    /// What is wrong with what the environment names.
+    pub fn proxy(&self) -> Result<Option<String>, String> {
+        match self.unusable {
+            Some(unusable) => Err(unusable.to_string()),
+            None => Ok(self.proxy.as_ref().map(ToString::to_string)),
+        }
+    }
+
+    /// A connection for the control protocol, to that address unless a proxy opens it.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn control(&self, address: Option<SocketAddr>) -> Result<Stream, LinkError> {
+        let config = tls::control_client(self.url.fingerprint).map_err(|e| local(&e))?;
+        self.connect(address, config).await
+    }
+
+    /// A connection for a leg of the relay, to that address unless a proxy opens it.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn leg(&self, address: SocketAddr) -> Result<Stream, LinkError> {
+        let config = tls::relay_client(self.url.fingerprint).map_err(|e| local(&e))?;
+        self.connect(Some(address), config).await
+    }
+
+    async fn connect(
+        &self,
+        address: Option<SocketAddr>,
+        config: rustls::ClientConfig,
+    ) -> Result<Stream, LinkError> {
+        let connecting = async {
+            let stream = match (&self.proxy, address) {
+                (Some(proxy), _) => self.through(proxy).await?,
+                (None, Some(address)) => {
+                    let target = self.nat64.target(address).await;
+                    let connected = TcpStream::connect(target).await;
+                    connected.map_err(|_| self.unreachable())?
+                }
+                (None, None) => return Err(self.unreachable()),
+            };
+            set_up(&stream);
+            let name = ServerName::try_from(self.url.host.clone()).map_err(|e| local(&e))?;
+            let shaken = TlsConnector::from(Arc::new(config)).connect(name, stream);
+            shaken.await.map_err(|error| self.judge(&error))
+        };
+        timeout(HANDSHAKE, connecting)
+            .await
+            .unwrap_or_else(|_| Err(self.unreachable()))
+    }
+
+    async fn through(&self, proxy: &Proxy) -> Result<TcpStream, LinkError> {
+        let failed = |why: String| LinkError::Proxy {
+            proxy: proxy.to_string(),
+            why,
+        };
+        let connected = TcpStream::connect((proxy.host.as_str(), proxy.port)).await;
+        let mut stream = connected.map_err(|e| failed(Untrusted::of_error(&e).to_string()))?;
+        set_up(&stream);
+        let opened = proxy.open(&mut stream, &self.url.authority()).await;
+        opened.map_err(|refused| failed(refused.to_string()))?;
+        Ok(stream)
+    }
+
+    /// Nothing answers, or not in time.
+    fn unreachable(&self) -> LinkError {
+        match (self.unusable, &self.proxy) {
+            (Some(unusable), _) => LinkError::NotAProxy(unusable.to_string()),
+            (None, _) => LinkError::Unreachable {
+                authority: self.url.authority(),
+            },
+        }
+    }
+
+    /// What a failed handshake means.
+    fn judge(&self, error: &io::Error) -> LinkError {
+        let authority = self.url.authority();
+        let inner = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let spoken = match inner {
+            None => return self.unreachable(),
+            Some(rustls::Error::InvalidCertificate(_)) => LinkError::Identity {
+                authority,
+                why: Untrusted::of_error(error).to_string(),
+                pinned: self.url.fingerprint.is_some(),
+            },
+            Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) | _) => {
+                LinkError::Version { authority }
+            }
+        };
+        LinkError::InItsPlace(Box::new(spoken))
+    }
+}
+
+fn local(error: &dyn std::fmt::Display) -> LinkError {
+    LinkError::Local(error.to_string())
+}
+
+/// What the system may do for a connection; where it cannot, things are slower and not wrong.
+fn set_up(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_nodelay(true);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_notsent_lowat(NOT_SENT);
+}

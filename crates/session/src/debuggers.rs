@@ -1,0 +1,229 @@
+//! What is made of what was seen of the debuggers: the `stream` events, and warnings that say what to do.
+
+use p2pdbg_base::Untrusted;
+use p2pdbg_events::{DebuggerReport, Event, ProgramState, Warning, WarningCode};
+use p2pdbg_forward::Preset;
+use p2pdbg_inspect::{Activity, Advice, Debugger, Protocol};
+use p2pdbg_ledger::StreamId;
+use p2pdbg_proto::control::Role;
+
+use super::driver::Driver;
+use crate::watch::Report;
+
+/// How long a path may be in a message, in characters.
+const PATH: usize = 200;
+
+impl Driver {
+    /// Takes in what was learnt of a stream.
+    pub(super) fn on_inspected(&mut self, stream: StreamId, learnt: Report) {
+        let Some(forward) = self.streams.forward_of(stream) else {
+            return;
+        };
+        for advice in &learnt.advice {
+            self.streams.warn(warning(advice));
+        }
+        let preset = self.forwards.preset(forward);
+        if let Some(preset) = preset
+            && !speaks(preset, &learnt.debugger)
+            && self.streams.note_mismatch(stream)
+        {
+            self.streams.warn(mismatch(preset, &learnt.debugger));
+        }
+        if learnt.debugger.protocol != Protocol::Unknown {
+            let mut report = report_of(&learnt.debugger);
+            if self.role == Role::Connector {
+                report.step_round_trips = None;
+            }
+            let target = self.forwards.target(forward).cloned();
+            self.streams.on_debugger(stream, report, target);
+        }
+        self.update_status();
+    }
+
+    /// Tells the watcher of the debuggers where the same sources are at both ends.
+    pub(super) fn note_roots(&mut self) {
+        let Some(there) = &self.peer_facts else {
+            return;
+        };
+        let here = &self.facts;
+        let roots = match (&here.git_root, &there.git_root) {
+            (Some(here), Some(there)) => Some((here, there)),
+            _ => here.directory.as_ref().zip(there.directory.as_ref()),
+        };
+        if let Some((here, there)) = roots {
+            self.streams.set_roots(here.as_str(), there.as_str());
+        }
+    }
+}
+
+fn report_of(debugger: &Debugger) -> DebuggerReport {
+    let short = |text: &Option<String>| text.as_deref().map(Untrusted::new);
+    let (program, place) = match &debugger.activity {
+        None => (None, None),
+        Some(Activity::Running) => (Some(ProgramState::Running), None),
+        Some(Activity::Stopped(place)) => (Some(ProgramState::Stopped), place.as_ref()),
+        Some(Activity::Ended) => (Some(ProgramState::Ended), None),
+    };
+    DebuggerReport {
+        protocol: debugger.protocol.name().to_owned(),
+        name: short(&debugger.name),
+        version: short(&debugger.version),
+        runtime: short(&debugger.runtime),
+        pid: debugger.pid,
+        ide: short(&debugger.ide),
+        program,
+        file: place.map(|place| Untrusted::limited(&place.file, PATH)),
+        line: place.map(|place| place.line),
+        step_round_trips: debugger.step_round_trips,
+    }
+}
+
+fn warning(advice: &Advice) -> Warning {
+    match advice {
+        Advice::FileMissing { file, mapping } => {
+            let message = format!(
+                "the debuggee has no file {}, so breakpoints in it are never hit",
+                Untrusted::limited(file, PATH)
+            );
+            let hint = match mapping {
+                Some(mapping) => format!(
+                    "map {} to {} in the IDE's path mappings",
+                    Untrusted::limited(&mapping.ide, PATH),
+                    Untrusted::limited(&mapping.debuggee, PATH)
+                ),
+                None => "add a path mapping from the IDE's directory to the debuggee's".to_owned(),
+            };
+            Warning::new(WarningCode::FileMissing, message).hint(hint)
+        }
+        Advice::PydevdVersion { debuggee, ide } => {
+            let (debuggee, ide) = (Untrusted::new(debuggee), Untrusted::new(ide));
+            let message = format!(
+                "pydevd-pycharm {debuggee} on the debuggee's host does not fit PyCharm {ide}"
+            );
+            let ide = ide.as_str();
+            let build = ide.split_once('-').map_or(ide, |(_, build)| build);
+            Warning::new(WarningCode::DebuggerVersion, message)
+                .hint(format!("pip install pydevd-pycharm~={build}"))
+        }
+        // One that this version does not know says nothing.
+        other => Warning::new(WarningCode::DebuggerVersion, format!("{other:?}")),
+    }
+}
+
+fn mismatch(preset: Preset, debugger: &Debugger) -> Warning {
+    let named = debugger.name.as_deref().map(Untrusted::new);
+    let speaks = match named {
+        Some(name) => format!("{name}, which speaks {}", debugger.protocol.name()),
+        None => format!("something that speaks {}", debugger.protocol.name()),
+    };
+    let message = format!(
+        "the forward is for {}, and it carries {speaks}",
+        preset.name()
+    );
+    let fits = Preset::ALL
+        .into_iter()
+        .find(|other| other.direction() == preset.direction() && self::speaks(*other, debugger));
+    let hint = match fits {
+        Some(fits) => format!(
+            "is the port the right one? If so, run p2pdbg listen {}",
+            fits.name()
+        ),
+        None => "is the port the right one?".to_owned(),
+    };
+    Warning::new(WarningCode::DebuggerMismatch, message).hint(hint)
+}
+
+/// Whether what was seen can be the debugger that a preset is for.
+fn speaks(preset: Preset, debugger: &Debugger) -> bool {
+    use Protocol::{Cdp, Dap, Dbgp, Delve, GdbRemote, Jdwp, Pydevd, Rdbg};
+    // DAP alone does not say whose it is, until the debugger names itself.
+    let is_named = debugger.version.is_some();
+    let is_debugpy = matches!(debugger.name.as_deref(), Some("debugpy" | "ptvsd"));
+    match (preset, debugger.protocol) {
+        // What it is cannot be told.
+        (_, Protocol::Unknown | Protocol::Tls) => true,
+        (Preset::Debugpy | Preset::DebugpyConnect | Preset::Ptvsd, Dap) => is_debugpy || !is_named,
+        (Preset::Gdbserver | Preset::Lldb, GdbRemote) => true,
+        (Preset::Delve, Delve) => true,
+        (Preset::Delve | Preset::Rdbg | Preset::Lldb, Dap) => !(is_debugpy && is_named),
+        (Preset::Jdwp | Preset::JdwpListen, Jdwp) => true,
+        (Preset::Node, Cdp) => true,
+        (Preset::Rdbg, Rdbg | Cdp) => true,
+        (Preset::Pydevd, Pydevd) => true,
+        (Preset::Xdebug, Dbgp) => true,
+        _ => false,
+    }
+}
+
+impl super::streams::Streams {
+    fn warn(&self, warning: Warning) {
+        self.emit(Event::Warning(warning));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn debugger(protocol: Protocol, name: Option<&str>, version: Option<&str>) -> Debugger {
+        Debugger {
+            protocol,
+            name: name.map(str::to_owned),
+            version: version.map(str::to_owned),
+            runtime: None,
+            pid: None,
+            ide: None,
+            activity: None,
+            step_round_trips: None,
+        }
+    }
+
+    #[test]
+    fn each_preset_has_its_protocol_and_no_other() {
+        let pydevd = debugger(Protocol::Pydevd, Some("pydevd"), None);
+        let debugpy = debugger(Protocol::Dap, Some("debugpy"), Some("1.8.22"));
+        // VS Code calls the adapter so before it has said a word.
+        let unnamed = debugger(Protocol::Dap, Some("python"), None);
+        let unknown = debugger(Protocol::Unknown, None, None);
+        assert!(speaks(Preset::Debugpy, &debugpy) && speaks(Preset::Debugpy, &unnamed));
+        assert!(speaks(Preset::Pydevd, &pydevd) && !speaks(Preset::Pydevd, &debugpy));
+        assert!(!speaks(Preset::Delve, &debugpy) && speaks(Preset::Delve, &unnamed));
+        assert!(!speaks(Preset::Debugpy, &pydevd));
+        for preset in Preset::ALL {
+            assert!(speaks(preset, &unknown));
+        }
+        let warning = mismatch(Preset::Pydevd, &debugpy);
+        assert_eq!(
+            warning.message,
+            "the forward is for pydevd, and it carries debugpy, which speaks dap"
+        );
+        assert!(
+            warning
+                .hint
+                .unwrap()
+                .ends_with("p2pdbg listen debugpy-connect")
+        );
+    }
+
+    #[test]
+    fn advice_says_what_to_do() {
+        let missing = warning(&Advice::FileMissing {
+            file: "/home/me/a\u{1b}.py".into(),
+            mapping: Some(p2pdbg_inspect::Mapping {
+                ide: "/home/me".into(),
+                debuggee: "/srv/app".into(),
+            }),
+        });
+        assert!(missing.message.contains(r"/home/me/a\u{1b}.py"));
+        let hint = "map /home/me to /srv/app in the IDE's path mappings";
+        assert_eq!(missing.hint.as_deref(), Some(hint));
+        let version = warning(&Advice::PydevdVersion {
+            debuggee: "243.1.2".into(),
+            ide: "PY-263.7307.50".into(),
+        });
+        assert_eq!(
+            version.hint.as_deref(),
+            Some("pip install pydevd-pycharm~=263.7307.50")
+        );
+    }
+}

@@ -1,0 +1,41 @@
+//! A session as it is at this moment, for whoever asks by the control socket. Made in one step from what is at hand.
+
+use std::time::Instant;
+
+use p2pdbg_events::snapshot::{SessionSnapshot, SessionState};
+use p2pdbg_tunnel::Tunnel;
+
+use super::{
+    chart::whole_milliseconds, driver::Driver, status::milliseconds, streams::MOST_DESCRIBED,
+};
+
+impl Driver {
+    pub(super) fn describe(&mut self) -> SessionSnapshot {
+        let now = Instant::now();
+        let tunnel = self.tunnels.current();
+        self.chart.look(tunnel, now);
+        let state = match (tunnel, self.lost_since) {
+            (_, Some(_)) => SessionState::Resuming,
+            (Some(_), None) => SessionState::Connected,
+            (None, None) => SessionState::Connecting,
+        };
+        let forwards = &self.forwards;
+        let streams = self.streams.describe(|forward| forwards.target(forward));
+        SessionSnapshot {
+            peer: self.peer_name.clone(),
+            known: self.known,
+            age_ms: whole_milliseconds(self.began.elapsed()),
+            state,
+            lost_ms: self
+                .lost_since
+                .map(|since| whole_milliseconds(since.elapsed())),
+            paths: self.chart.paths(),
+            rtt_ms: tunnel.map(Tunnel::rtt).map(milliseconds),
+            samples: self.chart.samples(now),
+            forwards: forwards.describe(),
+            more_streams: self.streams.count().saturating_sub(MOST_DESCRIBED),
+            streams,
+            waiting: self.streams.waiting(),
+        }
+    }
+}

@@ -1,0 +1,555 @@
+//! The forwards of a session: which end opens the port, which one dials, and whether they stand.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use p2pdbg_base::{Absent, Bind, Failure, HostPort, Untrusted};
+use p2pdbg_events::{
+    Event as Report, Reporter, Warning, WarningCode,
+    snapshot::{ForwardSnapshot, ForwardStanding},
+};
+use p2pdbg_forward::{AllowList, Forward, OpenPort, Preset, SpecFault, dial, port_failure};
+use p2pdbg_ledger::{ResetCode, StreamId};
+use p2pdbg_net::listening::{self, Presence};
+use p2pdbg_proto::{
+    control::Role,
+    tunnel::{Direction, ForwardOffer, ForwardState, TunnelMessage},
+};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::{AbortHandle, JoinSet},
+};
+
+use super::{
+    Event, SessionConfig,
+    ports::{accept, look},
+};
+use crate::stream::{Connection, Local};
+
+/// The most forwards that a listener may ask for.
+const MOST: usize = 64;
+
+/// How many of them `p2pdbg pipe` may have added.
+const MOST_ADDED: usize = 32;
+
+pub(super) struct Forwards {
+    role: Role,
+    same_host: bool,
+    further: bool,
+    allow: AllowList,
+    reporter: Reporter,
+    events: mpsc::Sender<Event>,
+    table: Vec<Entry>,
+    told: bool,
+    /// Ports of which the person was told that other hosts can reach them.
+    open_to_network: Vec<SocketAddr>,
+}
+
+struct Entry {
+    forward: Forward,
+    refuse: bool,
+    /// The connector's state of it; at the listener, once it is known.
+    state: Option<ForwardState>,
+    /// The open port, if this end opens it and has.
+    port: Option<Arc<OpenPort>>,
+    /// The task that accepts on the open port, or looks whether the target listens.
+    task: Option<AbortHandle>,
+    /// Tells the task that accepts to take the connections that wait in the kernel.
+    sweep: Option<Arc<Notify>>,
+    /// Whether the target listens, as far as the dialling end knows.
+    listening: Option<bool>,
+    /// Whether it was added for a `p2pdbg pipe`, so that no port is opened for it.
+    added: bool,
+}
+
+impl Entry {
+    fn stands(&self) -> bool {
+        matches!(self.state, Some(ForwardState::Up { .. }))
+    }
+}
+
+impl Forwards {
+    pub(super) fn new(config: &SessionConfig, events: mpsc::Sender<Event>) -> Self {
+        Self {
+            role: config.role,
+            same_host: config.same_host,
+            further: config.further,
+            allow: config.allow.clone(),
+            reporter: config.reporter.clone(),
+            events,
+            table: config
+                .forwards
+                .iter()
+                .enumerate()
+                .map(|(index, forward)| Entry {
+                    port: config.ports.get(index).cloned().flatten(),
+                    ..Entry::new(forward.clone(), refuses(forward, config.absent))
+                })
+                .collect(),
+            told: false,
+            open_to_network: Vec::new(),
+        }
+    }
+
+    /// Warns, once, of a debug port that other hosts can reach.
+    pub(super) fn on_open_to_network(&mut self, address: SocketAddr) {
+        if !self.open_to_network.contains(&address) {
+            self.open_to_network.push(address);
+            let warning = Warning::open_debug_port(address);
+            self.reporter.emit(Report::Warning(warning));
+        }
+    }
+
+    /// Opens the listener's own ports, and begins to look at its own targets where that is wanted.
+    ///
+    /// # Errors
+    /// If a port cannot be opened: the person is there to choose another.
+    pub(super) async fn open_ports(&mut self, tasks: &mut JoinSet<()>) -> Result<(), Failure> {
+        for index in 0..self.table.len() {
+            let forward = number(index);
+            let target = &self.table[index].forward.target;
+            if !self.opens(forward) {
+                self.allow.require(target)?;
+            }
+            if self.opens(forward) && !self.table[index].refuse {
+                self.open(forward, tasks)
+                    .await
+                    .map_err(|error| port_failure(&self.table[index].forward, &error))?;
+            } else if !self.opens(forward) && self.table[index].refuse {
+                self.look_at_target(forward, tasks);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the other end must hear on each new tunnel.
+    pub(super) fn announcements(&self) -> Vec<TunnelMessage> {
+        let mut messages = Vec::new();
+        if self.role == Role::Listener {
+            let offers = (0..).zip(&self.table);
+            let offers = offers.map(|(n, entry)| entry.forward.to_offer(n, entry.refuse));
+            messages.push(TunnelMessage::Forwards(offers.collect()));
+        }
+        for (forward, entry) in (0..).zip(&self.table) {
+            if self.role == Role::Connector
+                && let Some(state) = entry.state.clone()
+            {
+                messages.push(TunnelMessage::ForwardState { forward, state });
+            }
+            if let (false, Some(listening)) = (self.opens(forward), entry.listening) {
+                messages.push(TunnelMessage::TargetListening { forward, listening });
+            }
+        }
+        messages
+    }
+
+    /// Takes the listener's offers, at the connector: opens ports, judges targets. Returns what to answer.
+    ///
+    /// The offers come again on every tunnel. A session's forwards do not change; but more may follow those that there
+    /// were, for the streams of `p2pdbg pipe`.
+    ///
+    /// # Errors
+    /// If an offer does not parse: the listener has misbehaved.
+    pub(super) async fn accept(
+        &mut self,
+        mut offers: Vec<ForwardOffer>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Vec<TunnelMessage>, SpecFault> {
+        offers.truncate(MOST);
+        let known = self.table.len();
+        if self.told && offers.len() <= known {
+            return Ok(Vec::new());
+        }
+        let entries = offers.iter().skip(known).map(|offer| {
+            Forward::from_offer(offer).map(|forward| Entry::new(forward, offer.refuse_while_absent))
+        });
+        let new: Vec<Entry> = entries.collect::<Result<_, _>>()?;
+        self.table.extend(new);
+        for index in known..self.table.len() {
+            let state = self.set_up(number(index), tasks).await;
+            self.table[index].state = Some(state);
+        }
+        Ok(self.announcements())
+    }
+
+    async fn set_up(&mut self, forward: u16, tasks: &mut JoinSet<()>) -> ForwardState {
+        let entry = &self.table[usize::from(forward)];
+        let Forward { bind, target, .. } = entry.forward.clone();
+        if self.same_host && target.is_loopback() && bind.port == target.port {
+            let port = target.port;
+            let why = format!(
+                "both ends are on one host, where port {port} cannot be opened twice; use two ports, as in \
+                 -L {}:localhost:{port}",
+                u32::from(port) + 10_000
+            );
+            return ForwardState::Failed(why);
+        }
+        if !self.opens(forward) {
+            if !self.allow.permits(&target) {
+                self.warn_not_allowed(&target);
+                return ForwardState::NotAllowed;
+            }
+            if entry.refuse {
+                self.look_at_target(forward, tasks);
+            }
+            self.report_forward(forward, None);
+            return ForwardState::Up {
+                listen: String::new(),
+            };
+        }
+        if !self.allow.permits_bind(&bind) {
+            self.warn_not_allowed(&bind);
+            return ForwardState::NotAllowed;
+        }
+        if entry.refuse {
+            return ForwardState::Up {
+                listen: String::new(),
+            };
+        }
+        match self.open(forward, tasks).await {
+            Ok(listen) => ForwardState::Up { listen },
+            Err(error) => {
+                let failure = port_failure(&self.table[usize::from(forward)].forward, &error);
+                let mut warning = Warning::new(WarningCode::ForwardFailed, failure.message);
+                warning.hint = failure.hint;
+                self.reporter.emit(Report::Warning(warning));
+                match error.kind() {
+                    std::io::ErrorKind::AddrInUse => ForwardState::PortInUse,
+                    _ => ForwardState::Failed(error.to_string()),
+                }
+            }
+        }
+    }
+
+    /// Hears, at the listener, what became of a forward at the connector.
+    pub(super) fn on_state(&mut self, forward: u16, state: ForwardState) {
+        let opens = self.opens(forward);
+        let Some(entry) = self.table.get_mut(usize::from(forward)) else {
+            return;
+        };
+        if entry.state.as_ref() == Some(&state) {
+            return;
+        }
+        entry.state = Some(state.clone());
+        if entry.added {
+            // Whoever asked for it is told.
+            return;
+        }
+        let Forward { bind, target, .. } = &entry.forward;
+        let (port, target) = (bind.port, target.clone());
+        let warning = match state {
+            ForwardState::Up { listen } => {
+                if !opens {
+                    let listen: Option<HostPort> = listen.parse().ok();
+                    if let Some(listen) = &listen {
+                        // It may be another port than was asked for.
+                        entry.forward.bind.port = listen.port;
+                    }
+                    self.report_forward(forward, listen);
+                }
+                return;
+            }
+            ForwardState::PortInUse => Warning::new(
+                WarningCode::ForwardFailed,
+                format!("port {port} is in use on the debuggee's host"),
+            )
+            .hint("end what listens there, or forward another port"),
+            ForwardState::NotAllowed => {
+                let what = if opens {
+                    target.to_string()
+                } else {
+                    format!("port {port}")
+                };
+                Warning::new(
+                    WarningCode::TargetNotAllowed,
+                    format!("the debuggee's host does not allow {what} to be used"),
+                )
+                .hint("only its loopback is, unless p2pdbg connect is run there with --allow HOST:PORT")
+            }
+            ForwardState::Failed(why) => Warning::new(
+                WarningCode::ForwardFailed,
+                format!(
+                    "the forward of port {port} failed there: {}",
+                    Untrusted::limited(&why, 300)
+                ),
+            ),
+        };
+        self.reporter.emit(Report::Warning(warning));
+    }
+
+    /// The forwards that stand, once, when the fate of all is known.
+    pub(super) fn newly_standing(&mut self) -> Option<Vec<Forward>> {
+        if self.told || self.table.iter().any(|entry| entry.state.is_none()) {
+            return None;
+        }
+        self.told = true;
+        let standing = self.table.iter().filter(|entry| entry.stands());
+        Some(standing.map(|entry| entry.forward.clone()).collect())
+    }
+
+    /// Whether this end knows the forwards: the connector learns them from the listener.
+    pub(super) fn are_known(&self) -> bool {
+        self.role == Role::Listener || self.told
+    }
+
+    /// Adds a forward to a target at the connector, for which no port is opened; its number, and whether it is new.
+    /// `None` if there are as many as there may be.
+    #[cfg(unix)]
+    pub(super) fn add(&mut self, target: &HostPort) -> Option<(u16, bool)> {
+        let is_it = |entry: &Entry| entry.added && entry.forward.target == *target;
+        if let Some(index) = self.table.iter().position(is_it) {
+            return Some((number(index), false));
+        }
+        let added = self.table.iter().filter(|entry| entry.added).count();
+        if self.table.len() >= MOST || added >= MOST_ADDED {
+            return None;
+        }
+        let forward = Forward {
+            direction: Direction::ToDebuggee,
+            bind: Bind::loopback(0),
+            target: target.clone(),
+            preset: None,
+        };
+        self.table.push(Entry {
+            added: true,
+            ..Entry::new(forward, false)
+        });
+        Some((number(self.table.len() - 1), true))
+    }
+
+    /// What the connector has made of a forward.
+    #[cfg(unix)]
+    pub(super) fn state(&self, forward: u16) -> Option<&ForwardState> {
+        self.table.get(usize::from(forward))?.state.as_ref()
+    }
+
+    /// The forwards as they are.
+    pub(super) fn describe(&self) -> Vec<ForwardSnapshot> {
+        let describe = |entry: &Entry| {
+            let port = entry.forward.bind.port;
+            ForwardSnapshot {
+                direction: entry.forward.direction,
+                listen: Some(HostPort::loopback(port)).filter(|_| port != 0),
+                to: entry.forward.target.clone(),
+                debugger: entry.forward.preset,
+                state: match entry.state {
+                    None => ForwardStanding::Asked,
+                    Some(ForwardState::Up { .. }) => ForwardStanding::Up,
+                    Some(_) => ForwardStanding::Failed,
+                },
+            }
+        };
+        self.table.iter().map(describe).collect()
+    }
+
+    /// The debugger that a forward is for.
+    pub(super) fn preset(&self, forward: u16) -> Option<Preset> {
+        self.table.get(usize::from(forward))?.forward.preset
+    }
+
+    /// The port of this host at which the IDE of a forward listens, if that is how it is.
+    pub(super) fn ide_port(&self, forward: u16) -> Option<u16> {
+        let target = self.target(forward)?;
+        let is_here = self.role == Role::Listener && !self.opens(forward);
+        (is_here && target.is_loopback()).then_some(target.port)
+    }
+
+    /// What a forward dials.
+    pub(super) fn target(&self, forward: u16) -> Option<&HostPort> {
+        let entry = self.table.get(usize::from(forward))?;
+        Some(&entry.forward.target)
+    }
+
+    /// The local end of a stream that the peer opened: the target is dialled for as long as it takes, if this end is
+    /// the one that dials for that forward.
+    pub(super) fn dial(&self, stream: StreamId, forward: u16) -> Local {
+        let entry = self.table.get(usize::from(forward));
+        let entry = entry.filter(|_| !self.opens(forward));
+        let allowed = |target: &HostPort| self.allow.permits(target);
+        let Some(target) = entry.map(|e| e.forward.target.clone()).filter(allowed) else {
+            return Local::Dialing(Box::pin(async { Err(ResetCode::NOT_ALLOWED) }));
+        };
+        let events = self.events.clone();
+        Local::Dialing(Box::pin(async move {
+            let waiting = |_: &std::io::Error| {
+                // If the session is that busy, nobody reads what is awaited.
+                let _ = events.try_send(Event::StreamWaiting(stream, forward));
+            };
+            let connection = dial(&target, waiting).await;
+            if let Ok(Presence::Listening(found)) = listening::look(&target)
+                && found.is_open_to_network()
+            {
+                let _ = events.try_send(Event::OpenToNetwork(found.address));
+            }
+            Ok(Connection::Tcp(connection))
+        }))
+    }
+
+    /// Opens or closes a port that is open only while its target listens.
+    pub(super) async fn on_target_listening(
+        &mut self,
+        forward: u16,
+        listening: bool,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let opens = self.opens(forward);
+        let Some(entry) = self.table.get_mut(usize::from(forward)) else {
+            return;
+        };
+        if !opens || !entry.refuse {
+            return;
+        }
+        match (listening, entry.task.is_some()) {
+            (true, false) => {
+                if let Err(error) = self.open(forward, tasks).await {
+                    let failure = port_failure(&self.table[usize::from(forward)].forward, &error);
+                    let warning = Warning::new(WarningCode::ForwardFailed, failure.message);
+                    self.reporter.emit(Report::Warning(warning));
+                }
+            }
+            (false, true) => {
+                if let Some(task) = entry.task.take() {
+                    task.abort();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes what the look at a target has shown.
+    pub(super) fn note_target(&mut self, forward: u16, listening: bool) {
+        if let Some(entry) = self.table.get_mut(usize::from(forward)) {
+            entry.listening = Some(listening);
+        }
+    }
+
+    /// Whether this end opens the port of a forward; the other end dials.
+    fn opens(&self, forward: u16) -> bool {
+        let direction = self
+            .table
+            .get(usize::from(forward))
+            .map(|entry| entry.forward.direction);
+        matches!(
+            (self.role, direction),
+            (Role::Listener, Some(Direction::ToDebuggee))
+                | (Role::Connector, Some(Direction::ToIde))
+        )
+    }
+
+    /// Opens the port of a forward and accepts on it from now on. Returns its address.
+    async fn open(&mut self, forward: u16, tasks: &mut JoinSet<()>) -> std::io::Result<String> {
+        let entry = &mut self.table[usize::from(forward)];
+        let port = match entry.port.take() {
+            Some(port) => port,
+            None => {
+                let bind = entry.forward.bind;
+                let opened = match OpenPort::open(bind) {
+                    // The next one is as good for a program that asks where to go.
+                    Err(error)
+                        if error.kind() == std::io::ErrorKind::AddrInUse
+                            && self.further
+                            && self.role == Role::Connector =>
+                    {
+                        OpenPort::open_above(bind, |_| true).inspect(|port| {
+                            let message = format!(
+                                "port {} is in use here, so {} is open in its place",
+                                bind.port,
+                                port.address().port()
+                            );
+                            let warning = Warning::new(WarningCode::PortMoved, message).hint(
+                                "let the debuggee connect there, as DEBUGGER_PORT tells a COMMAND",
+                            );
+                            self.reporter.emit(Report::Warning(warning));
+                        })
+                    }
+                    opened => opened,
+                };
+                Arc::new(opened?)
+            }
+        };
+        let address = port.address();
+        if let Some(error) = port.missing_family() {
+            let warning = Warning::new(
+                WarningCode::OneFamily,
+                format!("port {} is open for IPv4 only: {error}", address.port()),
+            );
+            self.reporter.emit(Report::Warning(warning));
+        }
+        entry.forward.bind.port = address.port();
+        let sweep = entry.sweep.insert(Arc::default()).clone();
+        entry.task = Some(tasks.spawn(accept(port, forward, sweep, self.events.clone())));
+        self.report_forward(forward, Some(HostPort::from(address)));
+        Ok(address.to_string())
+    }
+
+    /// Has the connections taken that wait in the kernel at the open ports; how many times [`Event::Swept`] follows.
+    pub(super) fn sweep(&self) -> usize {
+        let accepting = self.table.iter().filter_map(|entry| {
+            let runs = entry.task.as_ref().is_some_and(|task| !task.is_finished());
+            entry.sweep.as_ref().filter(|_| runs)
+        });
+        accepting.map(|sweep| sweep.notify_one()).count()
+    }
+
+    fn look_at_target(&mut self, forward: u16, tasks: &mut JoinSet<()>) {
+        let entry = &mut self.table[usize::from(forward)];
+        let target = entry.forward.target.clone();
+        entry.task = Some(tasks.spawn(look(target, forward, self.events.clone())));
+    }
+
+    fn report_forward(&self, forward: u16, listen: Option<HostPort>) {
+        let Some(entry) = self.table.get(usize::from(forward)) else {
+            return;
+        };
+        let listen = listen.unwrap_or_else(|| HostPort::loopback(entry.forward.bind.port));
+        if listen.port == 0 {
+            return;
+        }
+        self.reporter.emit(Report::Forward {
+            direction: entry.forward.direction,
+            listen,
+            to: entry.forward.target.clone(),
+            debugger: entry.forward.preset,
+            start: entry.forward.start_debuggee(),
+        });
+    }
+
+    fn warn_not_allowed(&self, what: &dyn std::fmt::Display) {
+        let what = what.to_string();
+        let warning = Warning::new(
+            WarningCode::TargetNotAllowed,
+            format!("the peer asked for {what}, which is not allowed here"),
+        )
+        .hint(format!(
+            "to allow it, run p2pdbg connect with --allow {what}"
+        ));
+        self.reporter.emit(Report::Warning(warning));
+    }
+}
+
+impl Entry {
+    fn new(forward: Forward, refuse: bool) -> Self {
+        Self {
+            forward,
+            refuse,
+            state: None,
+            port: None,
+            task: None,
+            sweep: None,
+            listening: None,
+            added: false,
+        }
+    }
+}
+
+/// Whether the port of a forward is open only while its target listens.
+pub fn refuses(forward: &Forward, asked: Option<Absent>) -> bool {
+    match asked {
+        Some(absent) => absent == Absent::Refuse,
+        None => forward.preset.is_some_and(Preset::must_not_be_held),
+    }
+}
+
+/// Forwards are numbered by their place; there are never more than [`MOST`].
+fn number(index: usize) -> u16 {
+    u16::try_from(index).unwrap_or(u16::MAX)
+}

@@ -1,0 +1,313 @@
+//! A session: everything between this host and one peer, for as long as both processes live.
+//!
+//! One task owns the session's state: the tunnels that are up (`tunnels`), the streams (`streams`), the forwards
+//! (`forwards`). Sockets and traversal belong to [`p2pdbg_path`], the rendezvous to `p2pdbg-meeting`; both are
+//! told what to do and tell what happened. Whatever else takes time (a handshake, reading a carrier's header,
+//! accepting a connection) runs in a task of its own and sends an `Event`.
+
+mod calls;
+mod chart;
+mod debuggers;
+mod describe;
+mod driver;
+mod forwards;
+mod messages;
+#[cfg(unix)]
+mod pipes;
+mod ports;
+mod pulse;
+mod reach;
+mod refusals;
+mod rest;
+#[cfg(unix)]
+mod sources;
+mod status;
+pub mod stream;
+mod streams;
+mod tunnels;
+pub mod watch;
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use p2pdbg_base::{Absent, ErrorCode, Failure, PathPolicy, Untrusted};
+use p2pdbg_events::{Reporter, snapshot::SessionSnapshot};
+use p2pdbg_facts::HostFacts;
+use p2pdbg_forward::{AllowList, Forward, OpenPort};
+use p2pdbg_identity::Identity;
+use p2pdbg_ledger::{CarrierHeader, StreamId};
+use p2pdbg_net::changes::Changes;
+use p2pdbg_pairing::SessionKeys;
+use p2pdbg_path::{Approach, OverTcp, PathSocket, Paths, traversal::Traversal};
+use p2pdbg_proto::{
+    control::Role,
+    fingerprint::Fingerprint,
+    relay::LegGrant,
+    signal::PeerMessage,
+    tunnel::{PathKind, TunnelMessage},
+};
+use p2pdbg_rendezvous_client::TcpRoute;
+use p2pdbg_sources::SourcesOptions;
+use p2pdbg_tunnel::{Answered, ControlReader, Tunnel, TunnelConfig, TunnelError};
+use quinn::RecvStream;
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, oneshot},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tracing::Instrument;
+
+use self::driver::{Begun, Driver};
+pub use self::forwards::refuses;
+#[cfg(unix)]
+pub use self::pipes::{PipeRequest, PipeTarget};
+use crate::watch as inspect;
+
+/// How many events may wait for the session's task.
+const QUEUE: usize = 1024;
+
+/// Everything that a session starts with.
+pub struct SessionConfig {
+    /// This side's part.
+    pub role: Role,
+    /// This host's certificate.
+    pub identity: Arc<Identity>,
+    /// The peer's certificate.
+    pub peer: Fingerprint,
+    /// The keys on which both agreed.
+    pub keys: SessionKeys,
+    /// Whether the peer is on this host, where one port cannot be opened twice.
+    pub same_host: bool,
+    /// Whether another process of this host does the same, so that a port may be open for that one.
+    pub further: bool,
+    /// The forwards; a connector learns them from the listener.
+    pub forwards: Vec<Forward>,
+    /// The listener's ports that are open already, in the order of the forwards.
+    pub ports: Vec<Option<Arc<OpenPort>>>,
+    /// What they do while nothing listens; none for what suits each.
+    pub absent: Option<Absent>,
+    /// What the peer may reach from here besides loopback.
+    pub allow: AllowList,
+    /// Which paths may be used.
+    pub path: PathPolicy,
+    /// How a direct one is looked for.
+    pub traversal: Traversal,
+    /// The file that is locked by the one session of this host that searches.
+    pub search_lock: PathBuf,
+    /// For how long the streams of a lost peer are held.
+    pub resume_for: Duration,
+    /// What the peer is told of where this side runs.
+    pub facts: HostFacts,
+    /// How the relay is reached over TCP.
+    pub route: TcpRoute,
+    /// What is done about source files.
+    pub sources: SourcesOptions,
+    /// Says when this host's network changes.
+    pub changes: Changes,
+    /// What was made ready while the peers authenticated each other.
+    pub approach: Option<Approach>,
+    /// Where to report.
+    pub reporter: Reporter,
+    /// Whether to look at what the debuggers say.
+    pub inspect: bool,
+    /// What the peer is called here.
+    pub peer_name: Untrusted,
+    /// Whether the two knew each other before.
+    pub known: bool,
+}
+
+/// What the owner of the session tells it.
+#[derive(Debug)]
+pub enum SessionInput {
+    /// The rendezvous introduced the peers, and they have recognised each other.
+    Introduced {
+        /// This side's leg of the relay.
+        leg: LegGrant,
+        /// Where the relay is.
+        rendezvous: SocketAddr,
+        /// Where the rendezvous answers STUN.
+        stun: Vec<SocketAddr>,
+        /// Where it saw the peer.
+        peer_seen: Vec<IpAddr>,
+        /// Whether the peer has bound its leg already.
+        peer_bound: bool,
+        /// Whether it took TCP to reach the rendezvous.
+        over_tcp: bool,
+    },
+    /// The rendezvous saw the peer bind its leg.
+    PeerSeen(Vec<IpAddr>),
+    /// The peer said something through the rendezvous.
+    Message(PeerMessage),
+    /// The rendezvous says that the peer has left on purpose. Its word ends nothing that ever worked without it.
+    PeerLeft,
+    /// The peer has come back as another process: this session is over.
+    Replaced,
+    /// Tell when everything that local programs wrote before they closed has been delivered, or cannot be soon.
+    Drain,
+    /// Tell what there is at this moment.
+    Describe(oneshot::Sender<SessionSnapshot>),
+    /// Open a stream for a local program to a target of its own.
+    #[cfg(unix)]
+    Pipe(PipeRequest),
+}
+
+/// What the session tells its owner.
+#[derive(Debug)]
+pub enum SessionOutput {
+    /// Say this to the peer through the rendezvous.
+    Message(PeerMessage),
+    /// Where the peer runs, as it says.
+    Facts(HostFacts),
+    /// The forwards stand, at both ends.
+    Ready(Vec<Forward>),
+    /// What was to be drained is.
+    Drained,
+    /// The relay does not know this host any more, or nothing is heard on the tunnels: the rendezvous may be out of
+    /// reach too, or know an address that this host has no more.
+    Doubt,
+    /// The session is over.
+    Over(SessionEnd),
+}
+
+/// Why a session is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// This side was told to end it.
+    Closed,
+    /// The peer ended it.
+    PeerClosed,
+    /// The peer came back as another process.
+    Replaced,
+    /// The peer was out of reach for longer than streams are held.
+    PeerGone,
+    /// It could not be set up.
+    Failed(Failure),
+}
+
+impl fmt::Display for SessionEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the session was ended here"),
+            Self::PeerClosed => f.write_str("the peer ended the session"),
+            Self::Replaced => f.write_str("the peer came back as another process"),
+            Self::PeerGone => f.write_str("the peer was out of reach for too long"),
+            Self::Failed(failure) => failure.fmt(f),
+        }
+    }
+}
+
+/// What happens within a session.
+#[derive(Debug)]
+enum Event {
+    TunnelUp(Tunnel, ControlReader),
+    DialFailed(PathKind, TunnelError),
+    PathFailed(PathKind),
+    Retire(u64),
+    TunnelEnded(u64, quinn::ConnectionError),
+    Control(u64, TunnelMessage),
+    Carrier(u64, CarrierHeader, RecvStream),
+    Accepted(u16, TcpStream),
+    Swept,
+    TargetListening(u16, bool),
+    StreamWaiting(StreamId, u16),
+    OpenToNetwork(SocketAddr),
+    NotCalled(PathSocket, SocketAddr, PathKind),
+    Called(Answered),
+    NotCalling,
+    Unused(u64),
+    Inspected(StreamId, Box<inspect::Report>),
+    #[cfg(unix)]
+    Sources(p2pdbg_sources::Told),
+}
+
+#[cfg(unix)]
+impl From<p2pdbg_sources::Told> for Event {
+    fn from(told: p2pdbg_sources::Told) -> Self {
+        Self::Sources(told)
+    }
+}
+
+/// A handle on a running session.
+#[derive(Debug)]
+pub struct Session {
+    inputs: mpsc::Sender<SessionInput>,
+    closing: CancellationToken,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Session {
+    /// Starts a session. What it tells comes out of `outputs`.
+    ///
+    /// # Errors
+    /// If this host has no UDP, or the identity is of no use.
+    pub fn start(
+        mut config: SessionConfig,
+        outputs: mpsc::Sender<SessionOutput>,
+    ) -> Result<Self, Failure> {
+        let internal = |e: &dyn std::fmt::Display| Failure::new(ErrorCode::Internal, e.to_string());
+        let tunnel_config =
+            TunnelConfig::new(&config.identity, config.peer).map_err(|e| internal(&e))?;
+        let begun = match config.approach.take() {
+            Some(approach) => Begun {
+                paths: approach.paths,
+                told: approach.told,
+                tunnel: approach.tunnel,
+                searching: approach.searching,
+            },
+            None => {
+                let over_tcp = OverTcp {
+                    route: config.route.clone(),
+                    alone: config.path == PathPolicy::RelayTcp,
+                };
+                let seed = p2pdbg_proto::secret::random_bytes();
+                let paths = Paths::open(seed, &config.changes, over_tcp)
+                    .map_err(|e| internal(&format!("cannot open a UDP socket: {e}")))?;
+                Begun {
+                    paths,
+                    told: Vec::new(),
+                    tunnel: None,
+                    searching: false,
+                }
+            }
+        };
+        let (inputs, receiver) = mpsc::channel(QUEUE);
+        let closing = CancellationToken::new();
+        // Of several sessions, the log says which it tells of.
+        let span = match config.reporter.session() {
+            Some(peer) => tracing::error_span!("session", peer),
+            None => tracing::Span::none(),
+        };
+        let driver = Driver::new(config, tunnel_config, begun, outputs, closing.clone());
+        let task = tokio::spawn(driver.run(receiver).instrument(span));
+        let task = AbortOnDropHandle::new(task);
+        Ok(Self {
+            inputs,
+            closing,
+            task,
+        })
+    }
+
+    /// Tells the session something.
+    pub fn input(&self, input: SessionInput) {
+        if self.inputs.try_send(input).is_err() {
+            tracing::warn!("the session takes no more");
+        }
+    }
+
+    /// Ends the session because its peer's process is gone; its ports are free afterwards.
+    pub async fn replace(self) {
+        self.input(SessionInput::Replaced);
+        let _ = self.task.await;
+    }
+
+    /// Ends the session: the peer is told at once, the streams are reset.
+    pub async fn close(self) {
+        self.closing.cancel();
+        let _ = self.task.await;
+    }
+}

@@ -1,0 +1,171 @@
+//! What comes over the tunnels: control messages, frames of the ledger, carriers, and what the streams tell.
+
+use p2pdbg_facts::HostFacts;
+use p2pdbg_ledger::{Admission, CarrierHeader, Frame, StreamId, Violation};
+use p2pdbg_proto::{
+    control::Role,
+    tunnel::{TunnelMessage, close},
+};
+use quinn::RecvStream;
+
+use super::{SessionOutput, driver::Driver, refusals::Refusal};
+use crate::stream::{StreamEvent, UNWANTED};
+
+impl Driver {
+    pub(super) async fn handle_control(&mut self, epoch: u64, message: TunnelMessage) {
+        match message {
+            TunnelMessage::Ledger(bytes) => match Frame::decode(&bytes) {
+                Ok(frame) => self.handle_frame(epoch, frame),
+                Err(error) => self.on_misbehaviour(epoch, &error),
+            },
+            TunnelMessage::Forwards(offers) if self.role == Role::Connector => {
+                match self.forwards.accept(offers, &mut self.tasks).await {
+                    Ok(answers) => answers
+                        .into_iter()
+                        .for_each(|answer| self.tunnels.send(answer)),
+                    Err(fault) => return self.on_misbehaviour(epoch, &fault),
+                }
+                if let Some(standing) = self.forwards.newly_standing() {
+                    self.tell(SessionOutput::Ready(standing));
+                }
+            }
+            TunnelMessage::ForwardState { forward, state } if self.role == Role::Listener => {
+                self.forwards.on_state(forward, state);
+                #[cfg(unix)]
+                self.settle_pipes();
+                if let Some(standing) = self.forwards.newly_standing() {
+                    self.tell(SessionOutput::Ready(standing));
+                }
+            }
+            TunnelMessage::TargetListening { forward, listening } => {
+                self.forwards
+                    .on_target_listening(forward, listening, &mut self.tasks)
+                    .await;
+            }
+            TunnelMessage::StreamWaiting {
+                stream,
+                waiting: false,
+            } => self.streams.on_waited(StreamId::from_u64(stream)),
+            TunnelMessage::StreamWaiting { stream, .. } => {
+                let stream = StreamId::from_u64(stream);
+                if let Some(target) = self
+                    .streams
+                    .forward_of(stream)
+                    .and_then(|f| self.forwards.target(f))
+                {
+                    self.streams.on_waiting(stream, target, self.role.other());
+                }
+            }
+            TunnelMessage::Ping => {}
+            #[cfg(unix)]
+            TunnelMessage::SourcesChanged if self.role == Role::Listener => {
+                self.sources.sources.on_peer_changed();
+            }
+            #[cfg(not(unix))]
+            TunnelMessage::SourcesChanged if self.role == Role::Listener => {}
+            TunnelMessage::Facts(said) => self.on_facts(HostFacts::accept(said)),
+            TunnelMessage::Hello { .. }
+            | TunnelMessage::Forwards(_)
+            | TunnelMessage::ForwardState { .. }
+            | TunnelMessage::SourcesChanged => {
+                self.on_misbehaviour(epoch, &"a message that does not belong here");
+            }
+        }
+    }
+
+    /// It comes on every tunnel, and is mostly known.
+    fn on_facts(&mut self, facts: HostFacts) {
+        if self.peer_facts.as_ref() != Some(&facts) {
+            self.peer_facts = Some(facts.clone());
+            self.note_roots();
+            self.tell(SessionOutput::Facts(facts));
+        }
+    }
+
+    pub(super) fn handle_frame(&mut self, epoch: u64, frame: Frame) {
+        let stream = frame.stream();
+        match self.admit(stream, frame.forward()) {
+            Ok(true) => {
+                let is_end = matches!(frame, Frame::End(_));
+                let via = self.tunnels.find(epoch).filter(|_| is_end).cloned();
+                if !self.streams.handle_frame(stream, frame, via) {
+                    self.tunnels.close(epoch, close::PROTOCOL);
+                }
+            }
+            Ok(false) => {
+                if let Some(reply) = frame.reply_if_closed() {
+                    self.tunnels.send_frame(epoch, reply);
+                }
+            }
+            Err(violation) => self.on_misbehaviour(epoch, &violation),
+        }
+    }
+
+    pub(super) fn handle_carrier(
+        &mut self,
+        epoch: u64,
+        header: CarrierHeader,
+        mut stream: RecvStream,
+    ) {
+        match self.admit(header.stream, Some(header.forward)) {
+            Ok(true) => self.streams.handle_carrier(epoch, &header, stream),
+            Ok(false) => {
+                let _ = stream.stop(UNWANTED);
+                self.tunnels.send_frame(epoch, header.reply_if_closed());
+            }
+            Err(violation) => self.on_misbehaviour(epoch, &violation),
+        }
+    }
+
+    /// Whether a stream lives; one that the peer opens with this message begins to.
+    pub(super) fn admit(
+        &mut self,
+        stream: StreamId,
+        opens: Option<u16>,
+    ) -> Result<bool, Violation> {
+        let admission = self.streams.admit(stream, opens.is_some())?;
+        if let (Admission::New, Some(forward)) = (admission, opens) {
+            let local = match forward {
+                #[cfg(unix)]
+                p2pdbg_proto::sources::FORWARD => self.answer_about_sources(),
+                _ => self.forwards.dial(stream, forward),
+            };
+            let ide_port = self.forwards.ide_port(forward);
+            self.streams
+                .start(stream, forward, local, ide_port, &mut self.tasks);
+        }
+        Ok(admission != Admission::Closed)
+    }
+
+    pub(super) fn handle_stream(&mut self, stream: StreamId, event: StreamEvent) {
+        if let StreamEvent::Violation(violation) = &event {
+            self.tunnels.refusals().note(Refusal::Violation);
+            tracing::warn!(%violation, "the peer broke the rules of a stream");
+        }
+        if self.streams.waits_here(stream, self.role) && !matches!(event, StreamEvent::Violation(_))
+        {
+            self.announce_waiting(stream, false);
+        }
+        let target = self
+            .streams
+            .forward_of(stream)
+            .and_then(|forward| self.forwards.target(forward))
+            .cloned();
+        self.streams.on_event(stream, event, target);
+        self.check_drained();
+        self.update_status();
+    }
+
+    /// Tells the other end whether a stream waits here until its target listens.
+    pub(super) fn announce_waiting(&self, stream: StreamId, waiting: bool) {
+        let stream = stream.to_u64();
+        self.tunnels
+            .send(TunnelMessage::StreamWaiting { stream, waiting });
+    }
+
+    pub(super) fn on_misbehaviour(&mut self, epoch: u64, what: &dyn std::fmt::Display) {
+        tracing::warn!(epoch, %what, "the peer broke the protocol");
+        self.tunnels.refusals().note(Refusal::Violation);
+        self.tunnels.close(epoch, close::PROTOCOL);
+    }
+}

@@ -1,0 +1,487 @@
+//! Streams: the debuggers' TCP connections, carried over whichever tunnel is best.
+//!
+//! One task drives one stream, both directions of it. It owns the local connection and the two halves of the
+//! ledger; what comes from elsewhere (carriers, control frames, the loss of tunnels) reaches it through one inbox,
+//! and which tunnel is best through a watch. It dies when both directions have ended and both ends know it.
+
+mod downlink;
+mod local;
+mod tap;
+mod uplink;
+
+use std::{sync::Arc, time::Duration};
+
+use p2pdbg_ledger::{
+    Budget, CarrierHeader, EndKind, Frame, Limits, Receiver, ResetCode, Sender, StreamId, Violation,
+};
+use p2pdbg_proto::tunnel::TunnelMessage;
+use quinn::RecvStream;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use self::{
+    downlink::{Downlink, DownlinkEvent},
+    local::{LocalReader, LocalWriter},
+    uplink::{Uplink, UplinkEvent},
+};
+pub use self::{
+    local::Connection,
+    tap::{Tap, Traffic},
+};
+use p2pdbg_events::StreamState;
+use p2pdbg_tunnel::Tunnel;
+
+/// How long an acknowledgement may wait for more to acknowledge.
+const ACK_DELAY: Duration = Duration::from_millis(200);
+
+/// With this code a carrier is stopped that brings nothing that is wanted.
+pub(crate) const UNWANTED: quinn::VarInt = quinn::VarInt::from_u32(1);
+
+/// How much may wait for a stream's task.
+pub const INBOX: usize = 64;
+
+/// The tunnel that streams should use, or none while the peer is out of reach.
+pub type BestTunnel = watch::Receiver<Option<Tunnel>>;
+
+/// What the session tells a stream.
+#[derive(Debug)]
+pub enum StreamInput {
+    /// The peer opened a carrier for it.
+    Carrier {
+        /// The tunnel's epoch.
+        epoch: u64,
+        /// What it began with.
+        header: CarrierHeader,
+        /// What follows its header.
+        stream: RecvStream,
+    },
+    /// The peer sent a frame about it.
+    Frame {
+        /// The frame.
+        frame: Frame,
+        /// The tunnel by which an end came: its confirmation goes back the same way, because the two sides may differ
+        /// about which tunnel is best.
+        via: Option<Tunnel>,
+    },
+    /// A tunnel is gone, and with it everything on it.
+    TunnelLost {
+        /// The tunnel's epoch.
+        epoch: u64,
+    },
+    /// A tunnel does not answer, and another one does.
+    TunnelSilent {
+        /// The epoch of the silent one.
+        epoch: u64,
+    },
+    /// End it now; the peer is told, if it can be.
+    Abort(ResetCode),
+}
+
+/// What a stream tells the session.
+#[derive(Debug)]
+pub enum StreamEvent {
+    /// Its state has changed.
+    State(StreamState),
+    /// The peer has everything that the local program wrote, and its end.
+    Delivered,
+    /// The peer broke the rules of the ledger.
+    Violation(Violation),
+    /// The task has ended; the id is free of it.
+    Ended,
+}
+
+/// A connection that is being dialled.
+pub type Dialing = std::pin::Pin<Box<dyn Future<Output = Result<Connection, ResetCode>> + Send>>;
+
+/// Where a stream's local connection comes from.
+pub enum Local {
+    /// It was accepted here.
+    Accepted(Connection),
+    /// It is being dialled; the future gives up by itself or goes on for ever.
+    Dialing(Dialing),
+}
+
+/// Everything that a stream's task starts with.
+pub struct Stream {
+    /// Its id in the session.
+    pub id: StreamId,
+    /// The forward it belongs to.
+    pub forward: u16,
+    /// The session's memory for what is not acknowledged.
+    pub budget: Budget,
+    /// Which tunnel is best.
+    pub best: BestTunnel,
+    /// What the session tells it.
+    pub inbox: mpsc::Receiver<StreamInput>,
+    /// What it tells the session.
+    pub report: mpsc::Sender<(StreamId, StreamEvent)>,
+    /// Where it counts what passes.
+    pub traffic: Arc<Traffic>,
+    /// Where it shows what the local program writes, and what it is given.
+    pub taps: (Tap, Tap),
+}
+
+impl Stream {
+    /// Drives the stream to its end.
+    pub async fn run(self, local: Local) {
+        let Self {
+            id,
+            forward,
+            budget,
+            best,
+            inbox,
+            report,
+            traffic,
+            taps: (written, given),
+        } = self;
+        let sender = Sender::new(id, forward, Limits::default(), &budget);
+        let (connection, dialing) = match local {
+            Local::Accepted(connection) => (Some(connection), None),
+            Local::Dialing(dialing) => (None, Some(dialing)),
+        };
+        let mut driver = Driver {
+            id,
+            uplink: Uplink::new(sender, Arc::clone(&traffic), written),
+            downlink: Downlink::new(Receiver::new(id, forward), traffic, given),
+            reader: None,
+            writer: None,
+            dialing,
+            best,
+            inbox,
+            report,
+            violation: None,
+            ack_at: None,
+            reported: None,
+            delivered: false,
+            fin_delivered: false,
+            end_came_by: None,
+        };
+        if let Some(connection) = connection {
+            driver.on_connected(connection);
+        }
+        driver.run().await;
+        driver.tell(StreamEvent::Ended).await;
+    }
+}
+
+struct Driver {
+    id: StreamId,
+    uplink: Uplink,
+    downlink: Downlink,
+    reader: Option<LocalReader>,
+    writer: Option<LocalWriter>,
+    dialing: Option<Dialing>,
+    best: BestTunnel,
+    inbox: mpsc::Receiver<StreamInput>,
+    report: mpsc::Sender<(StreamId, StreamEvent)>,
+    violation: Option<Violation>,
+    /// When an acknowledgement is due that waits for more.
+    ack_at: Option<Instant>,
+    reported: Option<StreamState>,
+    delivered: bool,
+    /// Whether the local program has been told that nothing more comes.
+    fin_delivered: bool,
+    end_came_by: Option<Tunnel>,
+}
+
+impl Driver {
+    async fn run(&mut self) {
+        self.route();
+        // One timer for the whole stream: to make one for each message would cost as much as the message.
+        let mut ack_timer = std::pin::pin!(tokio::time::sleep_until(Instant::now()));
+        while !self.is_over() {
+            if let Some(at) = self.ack_at
+                && ack_timer.deadline() != at
+            {
+                ack_timer.as_mut().reset(at);
+            }
+            let reads = !self.uplink.sender.is_closed();
+            tokio::select! {
+                input = self.inbox.recv() => match input {
+                    Some(input) => self.handle(input),
+                    None => return self.break_off().await,
+                },
+                changed = self.best.changed() => match changed {
+                    Ok(()) => self.on_best_changed(),
+                    Err(_) => return self.break_off().await,
+                },
+                event = self.uplink.step(self.reader.as_mut().filter(|_| reads)) => {
+                    self.on_uplink(event);
+                }
+                event = self.downlink.step(self.writer.as_mut()) => self.on_downlink(event),
+                dialled = dialled(&mut self.dialing) => self.on_dialled(dialled),
+                () = &mut ack_timer, if self.ack_at.is_some() => {
+                    self.ack_at = None;
+                    self.send_frames(true);
+                }
+            }
+            self.deliver_end().await;
+            self.send_frames(false);
+            self.tell_news().await;
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.uplink.sender.is_finished() && self.downlink.receiver.is_finished()
+    }
+
+    fn handle(&mut self, input: StreamInput) {
+        match input {
+            StreamInput::Carrier {
+                epoch,
+                header,
+                stream,
+            } => {
+                if let Err(violation) = self.downlink.open(epoch, &header, stream) {
+                    self.on_violation(violation);
+                }
+            }
+            StreamInput::Frame { frame, via } => {
+                if via.is_some() {
+                    self.end_came_by = via;
+                }
+                self.handle_frame(frame);
+            }
+            StreamInput::TunnelLost { epoch } => {
+                self.uplink.on_tunnel_lost(epoch);
+                self.downlink.on_tunnel_lost(epoch);
+                self.reannounce();
+            }
+            StreamInput::TunnelSilent { epoch } => {
+                self.uplink.on_tunnel_silent(epoch);
+                self.reannounce();
+            }
+            StreamInput::Abort(code) => self.abort(code),
+        }
+        self.route();
+    }
+
+    fn handle_frame(&mut self, frame: Frame) {
+        let (sender, receiver) = (&mut self.uplink.sender, &mut self.downlink.receiver);
+        let handled = match frame {
+            Frame::Ack(ack) => sender.handle_ack(ack).map(drop),
+            Frame::End(end) => {
+                let handled = receiver.handle_end(end);
+                // Whoever waited here has given up without having said a word: the debuggee had better not be told, for
+                // a connection that ends at once may be the only one that it takes.
+                let silent = matches!(end.kind, EndKind::Reset(_)) || end.offset == 0;
+                if self.dialing.is_some() && silent && handled.is_ok() {
+                    self.abort(ResetCode::CONNECTION);
+                    return;
+                }
+                handled
+            }
+            Frame::Stop(stop) => {
+                sender.handle_stop(stop);
+                // Whoever reads no more has gone: what the local program writes, it would write to nobody.
+                self.stop_reading(stop.code);
+                self.break_off_local();
+                Ok(())
+            }
+        };
+        if let Frame::Ack(_) = frame {
+            self.follow_path_window();
+        }
+        if let Err(violation) = handled {
+            self.on_violation(violation);
+        }
+    }
+
+    fn on_best_changed(&mut self) {
+        self.reannounce();
+        self.route();
+    }
+
+    fn reannounce(&mut self) {
+        self.uplink.sender.reannounce();
+        self.downlink.receiver.reannounce();
+    }
+
+    fn route(&mut self) {
+        self.uplink.route(self.best.borrow().as_ref());
+    }
+
+    /// Lets the ledger hold about as much as the path has in flight.
+    fn follow_path_window(&mut self) {
+        if let Some(tunnel) = self.best.borrow().as_ref() {
+            let window = tunnel.connection.stats().path.cwnd;
+            self.uplink.sender.handle_path_window(window);
+        }
+    }
+
+    fn on_uplink(&mut self, event: UplinkEvent) {
+        if event == UplinkEvent::Broken {
+            self.stop_reading(ResetCode::CONNECTION);
+            self.break_off_local();
+        }
+        if self.uplink.sender.wants_carrier() {
+            self.route();
+        }
+    }
+
+    /// Wants nothing more of what the peer's program wrote.
+    fn stop_reading(&mut self, code: ResetCode) {
+        self.downlink.receiver.stop(code);
+        self.downlink.stop();
+    }
+
+    fn on_downlink(&mut self, event: DownlinkEvent) {
+        match event {
+            DownlinkEvent::Progress => {}
+            DownlinkEvent::Broken => {
+                self.stop_reading(ResetCode::CONNECTION);
+                self.uplink
+                    .sender
+                    .close(EndKind::Reset(ResetCode::CONNECTION));
+                self.break_off_local();
+            }
+            DownlinkEvent::Violation(violation) => self.on_violation(violation),
+        }
+    }
+
+    /// Hands the end of the incoming direction to the local program when all before it has been written.
+    async fn deliver_end(&mut self) {
+        match self.downlink.receiver.poll_end() {
+            Some(EndKind::Fin) => {
+                self.fin_delivered = true;
+                if let Some(writer) = &mut self.writer {
+                    // If the connection is gone, reading says so.
+                    let _ = writer.finish().await;
+                }
+            }
+            Some(EndKind::Reset(code)) => {
+                self.uplink.sender.close(EndKind::Reset(code));
+                self.break_off_local();
+            }
+            None => {}
+        }
+    }
+
+    fn on_connected(&mut self, connection: Connection) {
+        match local::split(connection) {
+            Ok((reader, writer)) => {
+                self.reader = Some(reader);
+                self.writer = Some(writer);
+            }
+            Err(_) => self.abort(ResetCode::CONNECTION),
+        }
+    }
+
+    fn on_dialled(&mut self, dialled: Result<Connection, ResetCode>) {
+        self.dialing = None;
+        match dialled {
+            Ok(connection) => self.on_connected(connection),
+            Err(code) => self.abort(code),
+        }
+    }
+
+    fn on_violation(&mut self, violation: Violation) {
+        self.violation = Some(violation);
+        self.abort(ResetCode::VIOLATION);
+    }
+
+    /// Ends both directions; the local program sees a RST.
+    fn abort(&mut self, code: ResetCode) {
+        self.dialing = None;
+        self.uplink.sender.close(EndKind::Reset(code));
+        self.stop_reading(code);
+        self.break_off_local();
+    }
+
+    fn break_off_local(&mut self) {
+        if let (Some(reader), Some(writer)) = (self.reader.take(), self.writer.take()) {
+            if self.fin_delivered {
+                // A RST would take back what the local program has not read yet.
+                tokio::spawn(local::linger(reader, writer));
+            } else {
+                local::break_off(reader, writer);
+            }
+        }
+    }
+
+    /// The session is over: nobody is left to tell.
+    async fn break_off(&mut self) {
+        self.dialing = None;
+        self.break_off_local();
+        self.tell_news().await;
+    }
+
+    /// Sends the control frames that are due, on the best tunnel; without one they wait to be announced again.
+    fn send_frames(&mut self, timer_fired: bool) {
+        let best = self.best.borrow().clone();
+        let Some(tunnel) = best else {
+            return;
+        };
+        self.uplink.retire();
+        let receiver = &mut self.downlink.receiver;
+        let end_came_by = self.end_came_by.as_ref().filter(|tunnel| tunnel.is_open());
+        while let Some(frame) = receiver.poll_frame(timer_fired) {
+            let confirms = matches!(&frame, Frame::Ack(ack) if ack.ended);
+            let way = end_came_by.filter(|_| confirms).unwrap_or(&tunnel);
+            send_frame(way, frame);
+        }
+        while let Some(frame) = self.uplink.sender.poll_frame() {
+            send_frame(&tunnel, frame);
+        }
+        if !self.downlink.receiver.wants_timer() {
+            self.ack_at = None;
+        } else if self.ack_at.is_none() {
+            self.ack_at = Some(Instant::now() + ACK_DELAY);
+        }
+    }
+
+    /// Tells the session what has changed since it was told last.
+    async fn tell_news(&mut self) {
+        if let Some(violation) = self.violation.take() {
+            self.tell(StreamEvent::Violation(violation)).await;
+        }
+        if self.uplink.sender.is_finished() && !self.delivered {
+            self.delivered = true;
+            self.tell(StreamEvent::Delivered).await;
+        }
+        let Some(state) = self.state() else {
+            return;
+        };
+        if self.reported != Some(state) {
+            self.reported = Some(state);
+            self.tell(StreamEvent::State(state)).await;
+        }
+    }
+
+    /// The state of the local connection; `None` while it is being dialled.
+    fn state(&self) -> Option<StreamState> {
+        let (sender, receiver) = (&self.uplink.sender, &self.downlink.receiver);
+        if self.dialing.is_some() {
+            None
+        } else if self.reader.is_none() {
+            Some(StreamState::Reset)
+        } else if self.is_over() {
+            Some(StreamState::Closed)
+        } else if sender.is_closed() || receiver.is_finished() {
+            Some(StreamState::HalfClosed)
+        } else {
+            Some(StreamState::Open)
+        }
+    }
+
+    async fn tell(&mut self, event: StreamEvent) {
+        // The session that does not listen any more needs no telling.
+        let _ = self.report.send((self.id, event)).await;
+    }
+}
+
+/// Sends a frame of the ledger on a tunnel.
+pub(crate) fn send_frame(tunnel: &Tunnel, frame: Frame) {
+    let mut bytes = Vec::new();
+    frame.encode(&mut bytes);
+    tunnel.send(TunnelMessage::Ledger(bytes));
+}
+
+async fn dialled(dialing: &mut Option<Dialing>) -> Result<Connection, ResetCode> {
+    match dialing {
+        Some(dialing) => dialing.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,51 @@
+//! What passes through a stream, for whoever looks on.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use crate::watch::Feed;
+
+/// One direction of a stream, for whoever looks on.
+#[derive(Debug, Default)]
+pub struct Tap(pub Option<Feed>);
+
+impl Tap {
+    /// Shows what was forwarded.
+    pub(super) fn show(&mut self, bytes: &Bytes) {
+        if let Some(feed) = &mut self.0
+            && feed.is_wanted()
+        {
+            feed.show(bytes.clone());
+        }
+    }
+}
+
+/// How much has passed through a stream. The stream's task counts, the session's reads.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+impl Traffic {
+    /// Notes bytes that the local program wrote.
+    pub(super) fn on_sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Notes bytes that the local program was given.
+    pub(super) fn on_received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// How many bytes the local program wrote.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes the local program was given.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+}

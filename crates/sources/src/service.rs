@@ -1,0 +1,403 @@
+//! The sources of one end during a session: scanned now and then, compared when they have changed, and told to whoever
+//! opens a conversation.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use p2pdbg_proto::sources::{Refusal, SourcesMessage};
+use tokio::{
+    net::UnixStream,
+    sync::{Notify, Semaphore, mpsc},
+    task::spawn_blocking,
+};
+
+use super::{
+    Differences, Inbox, Limits, Scan, SourcesOptions, Tree,
+    talk::{Outcome, Talk, TalkError},
+};
+
+/// The shortest pause between two looks at the files.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// The pause while they stay as they are and nobody debugs.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// So many looks in a row find nothing new before the pauses grow.
+const STEADY: u32 = 3;
+
+/// The pause is so many times as long as the look took, so that looking costs half a percent of a processor at most.
+const PATIENCE: u32 = 200;
+
+/// Conversations of the peer's that are answered at once.
+const CONVERSATIONS: usize = 4;
+
+/// What the sources tell the session.
+#[derive(Debug)]
+pub enum Told {
+    /// They have changed here, or were looked at for the first time.
+    Changed,
+    /// A conversation is to be opened; this is the session's end of it.
+    Converse(UnixStream),
+    /// This is what differs now.
+    Compared(Differences),
+    /// A file was copied to here.
+    Received(String),
+}
+
+/// The sources of this end.
+#[derive(Debug, Clone)]
+pub struct Sources(Arc<Shared>);
+
+/// How long to leave the files alone: longer and longer while nothing changes, since each look wakes the disk too.
+#[derive(Debug)]
+struct Pauses {
+    unchanged: u32,
+}
+
+impl Pauses {
+    fn new() -> Self {
+        Self { unchanged: 0 }
+    }
+
+    /// After a look that took so long.
+    fn after(&mut self, took: Duration, unchanged: bool) -> Duration {
+        self.unchanged = if unchanged { self.unchanged + 1 } else { 0 };
+        let doublings = self.unchanged.saturating_sub(STEADY).min(8);
+        (PAUSE * (1 << doublings))
+            .min(LONGEST_PAUSE)
+            .max(took * PATIENCE)
+    }
+}
+
+/// Where things are told, whatever its owner's type for them is.
+struct Teller(Box<dyn Fn(Told) -> Telling + Send + Sync>);
+
+/// Whether somebody has heard it.
+type Telling = std::pin::Pin<Box<dyn Future<Output = bool> + Send>>;
+
+impl std::fmt::Debug for Teller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Teller")
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    tree: Option<Mutex<Tree>>,
+    inbox: Option<PathBuf>,
+    /// Held by the conversation that copies.
+    copying: Semaphore,
+    conversations: Semaphore,
+    /// Told when the peer's files have changed.
+    peer_changed: Notify,
+    /// Told when somebody begins to debug.
+    in_use: Notify,
+    told: Teller,
+}
+
+impl Sources {
+    /// Those that the options name. What happens is told to `told`.
+    pub fn new<T: From<Told> + Send + 'static>(
+        options: SourcesOptions,
+        told: mpsc::Sender<T>,
+    ) -> Self {
+        let told = Teller(Box::new(move |tell| {
+            let told = told.clone();
+            Box::pin(async move { told.send(tell.into()).await.is_ok() })
+        }));
+        let tree = options
+            .root
+            .map(|root| Mutex::new(Tree::new(root, Limits::DEFAULT)));
+        Self(Arc::new(Shared {
+            tree,
+            inbox: options.inbox,
+            copying: Semaphore::new(1),
+            conversations: Semaphore::new(CONVERSATIONS),
+            peer_changed: Notify::new(),
+            in_use: Notify::new(),
+            told,
+        }))
+    }
+
+    /// Whether any are compared.
+    pub fn are_compared(&self) -> bool {
+        self.0.tree.is_some()
+    }
+
+    /// Notes that the peer's have changed.
+    pub fn on_peer_changed(&self) {
+        self.0.peer_changed.notify_one();
+    }
+
+    /// Notes that somebody begins to debug, so that what has changed meanwhile is to be known soon.
+    pub fn on_use(&self) {
+        self.0.in_use.notify_one();
+    }
+
+    /// Looks again and again whether they have changed. With `opens`, this end opens the conversations.
+    pub async fn keep(self, opens: bool) {
+        let mut known = None;
+        let mut pauses = Pauses::new();
+        loop {
+            let began = Instant::now();
+            let Some(scan) = self.scan().await else {
+                return;
+            };
+            let digest = Some(scan.summary().digest);
+            let pause = pauses.after(began.elapsed(), digest == known);
+            if digest != known && !self.tell(Told::Changed).await {
+                return;
+            }
+            if opens && digest != known {
+                self.compare(&scan).await;
+            }
+            known = digest;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.in_use(began) => pauses = Pauses::new(),
+                () = self.0.peer_changed.notified() => {
+                    // Compared whatever is the matter here.
+                    known = None;
+                }
+            }
+        }
+    }
+
+    /// Waits until somebody begins to debug, and no look has begun for the shortest pause.
+    async fn in_use(&self, began: Instant) {
+        self.0.in_use.notified().await;
+        tokio::time::sleep_until((began + PAUSE).into()).await;
+    }
+
+    async fn compare(&self, scan: &Scan) {
+        let Ok((here, session)) = UnixStream::pair() else {
+            return;
+        };
+        if !self.tell(Told::Converse(session)).await {
+            return;
+        }
+        match Talk::over(here).compare(scan).await {
+            Ok(Some(differences)) => {
+                self.tell(Told::Compared(differences)).await;
+            }
+            Ok(None) => {}
+            Err(error) => tracing::info!(%error, "the sources were not compared"),
+        }
+    }
+
+    /// A conversation that the peer has opened: the session's end of it, and what answers in it. `None` if there are
+    /// too many.
+    pub fn answer(&self) -> Option<(UnixStream, impl Future<Output = ()> + Send + 'static)> {
+        let (here, session) = UnixStream::pair().ok()?;
+        let sources = self.clone();
+        if self.0.conversations.available_permits() == 0 {
+            return None;
+        }
+        let answering = async move {
+            let Ok(_permit) = sources.0.conversations.try_acquire() else {
+                return;
+            };
+            if let Err(error) = sources.converse(Talk::over(here)).await {
+                tracing::info!(%error, "a conversation about sources came to nothing");
+            }
+        };
+        Some((session, answering))
+    }
+
+    async fn converse(&self, mut talk: Talk<UnixStream>) -> Result<(), TalkError> {
+        let mut copying = None;
+        while let Some(message) = talk.receive().await? {
+            match message {
+                SourcesMessage::Compare(there) => {
+                    let scan = self.scan().await;
+                    if let Some(differences) = talk.compare_with(there, scan).await? {
+                        self.tell(Told::Compared(differences)).await;
+                    }
+                }
+                SourcesMessage::Offer(offer) => {
+                    let Some(path) = self.0.inbox.clone() else {
+                        talk.settle(Err(Refusal::NotAccepted)).await?;
+                        continue;
+                    };
+                    if copying.is_none() {
+                        copying = self.0.copying.try_acquire().ok();
+                    }
+                    if copying.is_none() {
+                        talk.settle(Err(Refusal::Busy)).await?;
+                        continue;
+                    }
+                    let opened = spawn_blocking(move || Inbox::open(&path)).await;
+                    let Ok(inbox) = opened.map_err(io::Error::other)? else {
+                        talk.settle(Err(Refusal::Disk)).await?;
+                        continue;
+                    };
+                    let name = offer.name.clone();
+                    if talk.take(&Arc::new(inbox), offer).await? == Outcome::Written {
+                        self.tell(Told::Received(name)).await;
+                    }
+                }
+                _ => return Err(TalkError::Misbehaved("a message that does not belong here")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there still is somebody who wants to know.
+    async fn tell(&self, told: Told) -> bool {
+        (self.0.told.0)(told).await
+    }
+
+    /// What there is now; `None` if nothing is compared.
+    async fn scan(&self) -> Option<Arc<Scan>> {
+        let shared = Arc::clone(&self.0);
+        let scan = spawn_blocking(move || {
+            let mut tree = shared
+                .tree
+                .as_ref()?
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            Some(Arc::new(tree.scan()))
+        });
+        scan.await.ok().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use p2pdbg_proto::sources::{FileDigest, Summary};
+
+    use super::*;
+    use crate::SourceName;
+
+    fn sources(root: Option<&Path>, inbox: Option<&Path>) -> (Sources, mpsc::Receiver<Told>) {
+        let (told, tells) = mpsc::channel(64);
+        let options = SourcesOptions {
+            root: root.map(Path::to_owned),
+            inbox: inbox.map(Path::to_owned),
+        };
+        (Sources::new(options, told), tells)
+    }
+
+    /// A conversation with an end that compares, and accepts copies into, the directory `there`.
+    fn talk(there: &Sources) -> Talk<UnixStream> {
+        let (session, answering) = there.answer().unwrap();
+        tokio::spawn(answering);
+        Talk::over(session)
+    }
+
+    fn scan(root: &Path) -> Scan {
+        Tree::new(root.to_owned(), Limits::DEFAULT).scan()
+    }
+
+    fn name(text: &str) -> SourceName {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn both_ends_learn_what_differs() {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for n in 0..1000 {
+            let long = format!("{n}{}", "x".repeat(200));
+            fs::write(here.path().join(&long), "same").unwrap();
+            fs::write(there.path().join(&long), "same").unwrap();
+        }
+        let (other, mut told) = sources(Some(there.path()), None);
+        let same = talk(&other)
+            .compare(&scan(here.path()))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(same.differ.is_empty() && same.same == 1000);
+        assert!(matches!(told.recv().await, Some(Told::Compared(d)) if d.differ.is_empty()));
+        fs::write(here.path().join("app.py"), "1").unwrap();
+        fs::write(there.path().join("app.py"), "2").unwrap();
+        let differences = talk(&other)
+            .compare(&scan(here.path()))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(differences.differ, [name("app.py")]);
+        assert!(
+            matches!(told.recv().await, Some(Told::Compared(d)) if d.differ == [name("app.py")])
+        );
+        let (none, _told) = sources(None, None);
+        assert_eq!(talk(&none).compare(&scan(here.path())).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_lists_names_that_lead_out_or_files_without_end_does_not_get_far() {
+        let dir = tempfile::tempdir().unwrap();
+        let (other, mut told) = sources(Some(dir.path()), None);
+        let summary = Summary {
+            compares: true,
+            ..Summary::default()
+        };
+        let digest = |name: &str| FileDigest {
+            name: name.to_owned(),
+            sha256: [1; 32],
+        };
+        let mut evil = talk(&other);
+        evil.send(&SourcesMessage::Compare(summary)).await.unwrap();
+        evil.receive().await.unwrap().unwrap();
+        let names = ["../x", "/etc/passwd", "a\0", "a\u{1b}[2J", "fine"].map(digest);
+        evil.send(&SourcesMessage::Files(names.into()))
+            .await
+            .unwrap();
+        evil.send(&SourcesMessage::Files(Vec::new())).await.unwrap();
+        let Some(Told::Compared(differences)) = told.recv().await else {
+            panic!()
+        };
+        assert_eq!(differences.only_there, 1);
+        let mut endless = talk(&other);
+        endless
+            .send(&SourcesMessage::Compare(summary))
+            .await
+            .unwrap();
+        let mut n = 0;
+        let failed = loop {
+            let batch = (n..n + 200).map(|n| digest(&format!("{n}"))).collect();
+            n += 200;
+            if endless.send(&SourcesMessage::Files(batch)).await.is_err() {
+                break n;
+            }
+        };
+        assert!(failed < 200_000, "{failed}");
+    }
+
+    #[tokio::test]
+    async fn a_file_is_copied_only_where_that_is_accepted() {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = here.path().join("big.py");
+        let text: Vec<u8> = (0..200_000u32).map(|n| n.to_le_bytes()[0]).collect();
+        fs::write(&path, &text).unwrap();
+        let (closed, _told) = sources(Some(there.path()), None);
+        let refused = talk(&closed)
+            .offer(&name("web/big.py"), &path, |_, _| {})
+            .await;
+        assert_eq!(
+            refused.unwrap().unwrap(),
+            Outcome::Refused(Refusal::NotAccepted)
+        );
+        let (open, mut told) = sources(None, Some(there.path()));
+        let mut copying = talk(&open);
+        let mut seen = Vec::new();
+        let copied = copying
+            .offer(&name("web/big.py"), &path, |at, of| seen.push((at, of)))
+            .await;
+        assert_eq!(copied.unwrap().unwrap(), Outcome::Written);
+        assert_eq!(fs::read(there.path().join("web/big.py")).unwrap(), text);
+        assert_eq!(seen.last(), Some(&(200_000, 200_000)));
+        assert!(matches!(told.recv().await, Some(Told::Received(name)) if name == "web/big.py"));
+        let again = copying.offer(&name("web/big.py"), &path, |_, _| {}).await;
+        assert_eq!(again.unwrap().unwrap(), Outcome::Same);
+        let mut second = talk(&open);
+        let busy = second.offer(&name("b"), &path, |_, _| {}).await;
+        assert_eq!(busy.unwrap().unwrap(), Outcome::Refused(Refusal::Busy));
+    }
+}
