@@ -1,19 +1,13 @@
 //! What was found out, as values: the one serializer writes them for programs (docs/JSON.md), the one renderer for
 //! people ([`super::screen`]). Fields are added, never renamed or removed.
 
-use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-};
+use std::net::{IpAddr, SocketAddr};
 
 use p2pdbg_base::Failure;
-use p2pdbg_punch::observe::Ports;
-use serde::Serialize;
+use p2pdbg_nat::{Class, Filtering, Mapping, Ports};
+use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{
-    debuggers::DebugPort,
-    kind::{Kind, Outlook},
-};
+use super::{debuggers::DebugPort, outlook::Outlook};
 
 /// Everything.
 #[derive(Debug, Clone, Serialize)]
@@ -49,7 +43,7 @@ pub struct Findings {
     pub proxy: Option<Proxy>,
     /// What kind of network this is to a peer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub kind: Option<Kind>,
+    pub kind: Option<Class>,
     /// With whom this host goes direct; empty if its kind is not known.
     pub forecast: Vec<Forecast>,
     /// What would help, a sentence each.
@@ -120,16 +114,21 @@ pub struct Nat {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mapped: Option<SocketAddr>,
     /// What an external port depends on (RFC 4787 section 4.1).
-    pub mapping: Mapping,
+    #[serde(serialize_with = "or_unknown")]
+    pub mapping: Option<Mapping>,
     /// Whether that is certain: not so if the servers have one address only.
     pub mapping_certain: bool,
     /// Who gets in (RFC 4787 section 5).
-    pub filtering: Filtering,
+    #[serde(serialize_with = "or_unknown")]
+    pub filtering: Option<Filtering>,
     /// Whether that is certain.
     pub filtering_certain: bool,
     /// How external ports are chosen; none where nothing is translated.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ports: Option<PortAllocation>,
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "ports_as_json"
+    )]
+    pub ports: Option<Ports>,
     /// Whether two hosts behind the NAT reach each other by their external addresses; none where nothing is
     /// translated, or nothing could be tried.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,82 +136,47 @@ pub struct Nat {
     /// The row of the forecast; none if the servers are on this host or in its own network, which says nothing of what
     /// lies between it and the peers.
     #[serde(skip)]
-    pub kind: Option<Kind>,
+    pub kind: Option<Class>,
 }
 
-/// RFC 4787 section 4.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mapping {
-    /// No translation.
-    None,
-    /// One port for all destinations.
-    EndpointIndependent,
-    /// One port for each destination address.
-    AddressDependent,
-    /// One port for each destination address and port.
-    AddressAndPortDependent,
-    /// Too few answers.
-    Unknown,
-}
-
-/// RFC 4787 section 5.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Filtering {
-    /// Everybody.
-    EndpointIndependent,
-    /// Addresses that were sent to.
-    AddressDependent,
-    /// Addresses and ports that were sent to.
-    AddressAndPortDependent,
-    /// The servers cannot answer from elsewhere.
-    Unknown,
-}
-
-/// How external ports are chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(tag = "allocation", rename_all = "kebab-case")]
-pub enum PortAllocation {
-    /// The inside port is kept.
-    Preserved,
-    /// Counted up or down.
-    Sequential {
-        /// By so many.
-        stride: i16,
-        /// Mappings of others in between, a second.
-        foreign_per_second: f64,
-    },
-    /// Out of a small range.
-    Block {
-        /// The lowest port, as inferred.
-        first: u16,
-        /// The highest.
-        last: u16,
-    },
-    /// From anywhere.
-    Random,
-    /// Too little was seen.
-    Unknown,
-}
-
-impl PortAllocation {
-    /// The same in the engine's words.
-    pub(super) fn of(ports: Ports) -> Self {
-        match ports {
-            Ports::Unknown => Self::Unknown,
-            Ports::Preserved => Self::Preserved,
-            Ports::Sequential {
-                stride,
-                foreign_per_kilosecond,
-            } => Self::Sequential {
-                stride,
-                foreign_per_second: f64::from(foreign_per_kilosecond) / 1e3,
-            },
-            Ports::Block { first, last } => Self::Block { first, last },
-            Ports::Random => Self::Random,
-        }
+/// A behaviour that may not have shown itself, in one word.
+fn or_unknown<T: Serialize, S: Serializer>(
+    seen: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match seen {
+        Some(seen) => seen.serialize(serializer),
+        None => serializer.serialize_str("unknown"),
     }
+}
+
+/// How ports are chosen: the word beside the figures, where the engine's own form nests them.
+fn ports_as_json<S: Serializer>(ports: &Option<Ports>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(None)?;
+    let word = match ports {
+        Some(Ports::Preserved) => "preserved",
+        Some(Ports::Sequential { .. }) => "sequential",
+        Some(Ports::Block { .. }) => "block",
+        Some(Ports::Random) => "random",
+        Some(Ports::Unknown) | None => "unknown",
+    };
+    map.serialize_entry("allocation", word)?;
+    match ports {
+        Some(Ports::Sequential {
+            stride,
+            foreign_per_kilosecond,
+        }) => {
+            map.serialize_entry("stride", stride)?;
+            let per_second = f64::from(*foreign_per_kilosecond) / 1e3;
+            map.serialize_entry("foreign_per_second", &per_second)?;
+        }
+        Some(Ports::Block { first, last }) => {
+            map.serialize_entry("first", first)?;
+            map.serialize_entry("last", last)?;
+        }
+        _ => {}
+    }
+    map.end()
 }
 
 /// How long the NAT keeps an idle mapping.
@@ -286,31 +250,8 @@ pub struct Proxy {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Forecast {
     /// The peer's network.
-    pub peer: Kind,
+    pub peer: Class,
     /// What to expect.
     #[serde(flatten)]
     pub outlook: Outlook,
-}
-
-impl fmt::Display for Mapping {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::EndpointIndependent => "endpoint-independent",
-            Self::AddressDependent => "address-dependent",
-            Self::AddressAndPortDependent => "address and port-dependent",
-            Self::Unknown => "unknown",
-        })
-    }
-}
-
-impl fmt::Display for Filtering {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::EndpointIndependent => "endpoint-independent",
-            Self::AddressDependent => "address-dependent",
-            Self::AddressAndPortDependent => "address and port-dependent",
-            Self::Unknown => "unknown",
-        })
-    }
 }

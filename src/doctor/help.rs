@@ -1,9 +1,10 @@
 //! What would help, and what somebody should see to: a sentence each, the most useful first.
 
+use p2pdbg_nat::Class;
+
 use super::{
     debuggers,
     findings::{Control, Findings, Nat},
-    kind::Kind,
 };
 
 /// Bytes of an IP packet that a path must carry: QUIC's least UDP payload (RFC 9000 section 14.1) and the headers of
@@ -76,8 +77,8 @@ fn with_nat(mut help: Vec<String>, findings: &Findings) -> Vec<String> {
         .protocols
         .iter()
         .any(|p| p.speaks && p.external.is_none_or(super::is_public));
-    let hard = matches!(kind, Kind::Sequential | Kind::Block | Kind::Random);
-    if maps && mapped_in_public && kind > Kind::FullCone && kind != Kind::UdpBlocked {
+    let hard = matches!(kind, Class::Sequential | Class::Block | Class::Random);
+    if maps && mapped_in_public && kind > Class::FullCone && kind != Class::UdpBlocked {
         help.push(
             "The gateway maps ports when asked, so most peers will be reached through a mapped port whatever the \
              table says."
@@ -98,7 +99,7 @@ fn with_nat(mut help: Vec<String>, findings: &Findings) -> Vec<String> {
     if hard && findings.ipv6.address.is_none() {
         help.push("IPv6 at both ends goes direct without any of this.".to_owned());
     }
-    if kind == Kind::Random {
+    if kind == Class::Random {
         help.push(
             "Another network at one end (a mobile phone's tethering is rarely better, a home connection mostly is)."
                 .to_owned(),

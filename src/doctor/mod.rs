@@ -12,17 +12,18 @@ mod asker;
 pub mod debuggers;
 pub mod findings;
 mod help;
-pub mod kind;
 mod lifetime;
 mod local;
 mod mtu;
 mod nat;
+pub mod outlook;
 mod reach;
 pub mod screen;
 
 use std::net::{IpAddr, SocketAddr};
 
 use p2pdbg_forward::ForwardSpec;
+use p2pdbg_nat::Class;
 use p2pdbg_net::{
     interfaces::local_addresses,
     stun_servers::{self, StunServer},
@@ -36,7 +37,6 @@ use p2pdbg_rendezvous_client::TcpRoute;
 use self::{
     asker::Reply,
     findings::{Control, Findings, Forecast, Gateway, GatewayProtocol, Ipv6, Probe, Rendezvous},
-    kind::Kind,
     reach::{Welcome, milliseconds},
 };
 
@@ -154,7 +154,7 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
     };
     let kind = match (&nat, udp) {
         (Some(nat), _) => nat.kind,
-        (None, Some(false)) => Some(Kind::UdpBlocked),
+        (None, Some(false)) => Some(Class::UdpBlocked),
         (None, _) => None,
     };
     let rendezvous = reachable.map(|(url, _)| Rendezvous {
@@ -300,15 +300,15 @@ async fn gateway() -> Gateway {
     }
 }
 
-fn forecast(kind: Option<Kind>) -> Vec<Forecast> {
+fn forecast(kind: Option<Class>) -> Vec<Forecast> {
     let Some(here) = kind else {
         return Vec::new();
     };
     let forecast = |peer| Forecast {
         peer,
-        outlook: kind::outlook(here, peer),
+        outlook: outlook::outlook(here, peer),
     };
-    Kind::ALL.into_iter().map(forecast).collect()
+    Class::ALL.into_iter().map(forecast).collect()
 }
 
 /// Whether an address means the same host everywhere.

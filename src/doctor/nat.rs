@@ -8,17 +8,16 @@ use std::{
     time::Duration,
 };
 
+use p2pdbg_nat::{Class, Filtering, Mapping, NatReport};
 use p2pdbg_net::route;
 use p2pdbg_punch::{
     LocalAddress, candidate,
-    observe::{self, Ports},
     survey::{self, FRESH_SOCKETS, Seen},
 };
 
 use super::{
     asker::{Asker, PATIENCE, Question, Reply},
-    findings::{Filtering, Mapping, Nat, PortAllocation},
-    kind::Kind,
+    findings::Nat,
 };
 
 /// Servers that the first socket asks.
@@ -37,12 +36,11 @@ pub(super) async fn examine(servers: &[SocketAddr], local: &[LocalAddress]) -> O
     let report = survey::report(&survey.main, &survey.fresh, local);
     let mut external = report.external.clone();
     external.sort_unstable();
-    let mapping = mapping_of(&survey.main, &report);
     let (filtering, filtering_certain) = filtering;
-    let translated = mapping.0 != Mapping::None;
-    let ports = match report.mapping {
-        observe::Mapping::Dependent => report.ports,
-        _ => survey::ports(&survey.fresh),
+    let translated = report.mapping != Some(Mapping::Untranslated);
+    let ports = match report.is_dependent() {
+        true => report.ports,
+        false => survey::ports(&survey.fresh),
     };
     let first = survey.main.first()?.mapped;
     let inside = route::source_towards(main);
@@ -50,14 +48,14 @@ pub(super) async fn examine(servers: &[SocketAddr], local: &[LocalAddress]) -> O
         inside,
         external,
         mapped: first,
-        mapping: mapping.0,
-        mapping_certain: mapping.1,
+        mapping: report.mapping,
+        mapping_certain: is_certain(&survey.main, &report),
         filtering,
         filtering_certain,
-        ports: translated.then(|| PortAllocation::of(ports)),
+        ports: translated.then_some(ports),
         hairpin: hairpin.filter(|_| translated),
         kind: (translated || inside.is_none_or(|ip| !candidate::is_private(ip)))
-            .then(|| kind(mapping.0, filtering, ports)),
+            .then(|| Class::of(report.mapping, filtering, ports)),
     })
 }
 
@@ -99,48 +97,40 @@ async fn seen_by(socket: u32, servers: &[SocketAddr]) -> Option<Vec<Seen>> {
     Some(servers.iter().zip(replies).map(seen).collect())
 }
 
-/// The mapping in the words of RFC 4787, and whether that is certain.
-fn mapping_of(main: &[Seen], report: &observe::NatReport) -> (Mapping, bool) {
-    let answered: Vec<(SocketAddr, SocketAddr)> = main
+/// Whether the servers that answered could tell the mapping from every other: one with a single address cannot show a
+/// mapping that depends on the address.
+fn is_certain(main: &[Seen], report: &NatReport) -> bool {
+    let answered: Vec<SocketAddr> = main
         .iter()
-        .filter_map(|seen| Some((seen.server, seen.mapped?)))
+        .filter(|seen| seen.mapped.is_some())
+        .map(|seen| seen.server)
         .collect();
-    let mut addresses: Vec<IpAddr> = answered.iter().map(|(server, _)| server.ip()).collect();
+    let mut addresses: Vec<IpAddr> = answered.iter().map(SocketAddr::ip).collect();
     addresses.sort_unstable();
     addresses.dedup();
     match report.mapping {
-        observe::Mapping::Untranslated => (Mapping::None, true),
-        observe::Mapping::Unknown => (Mapping::Unknown, false),
-        observe::Mapping::Independent => (Mapping::EndpointIndependent, addresses.len() > 1),
-        observe::Mapping::Dependent => {
-            let by_port = answered.iter().any(|(server, mapped)| {
-                answered
-                    .iter()
-                    .any(|(other, seen)| other.ip() == server.ip() && seen != mapped)
-            });
-            match by_port {
-                true => (Mapping::AddressAndPortDependent, true),
-                // Each address was asked at two ports at least once, or the port may count as well.
-                false => (Mapping::AddressDependent, answered.len() > addresses.len()),
-            }
-        }
+        None => false,
+        Some(Mapping::Untranslated | Mapping::AddressAndPortDependent) => true,
+        Some(Mapping::EndpointIndependent) => addresses.len() > 1,
+        // Each address was asked at two ports at least once, or the port may count as well.
+        Some(Mapping::AddressDependent) => answered.len() > addresses.len(),
     }
 }
 
 /// Who gets through to a socket that has sent to one server alone, and whether that is certain.
-async fn filtering(main: SocketAddr) -> (Filtering, bool) {
+async fn filtering(main: SocketAddr) -> (Option<Filtering>, bool) {
     let (both, port) = tokio::join!(
         answered_from(main, (true, true)),
         answered_from(main, (false, true))
     );
     match (both, port) {
-        (Heard::Yes, _) => (Filtering::EndpointIndependent, true),
-        (Heard::No, Heard::Yes) => (Filtering::AddressDependent, true),
-        (Heard::No, Heard::No) => (Filtering::AddressAndPortDependent, true),
+        (Heard::Yes, _) => (Some(Filtering::EndpointIndependent), true),
+        (Heard::No, Heard::Yes) => (Some(Filtering::AddressDependent), true),
+        (Heard::No, Heard::No) => (Some(Filtering::AddressAndPortDependent), true),
         // The server has one address only.
-        (Heard::Impossible, Heard::Yes) => (Filtering::AddressDependent, false),
-        (Heard::Impossible, Heard::No) => (Filtering::AddressAndPortDependent, true),
-        _ => (Filtering::Unknown, false),
+        (Heard::Impossible, Heard::Yes) => (Some(Filtering::AddressDependent), false),
+        (Heard::Impossible, Heard::No) => (Some(Filtering::AddressAndPortDependent), true),
+        _ => (None, false),
     }
 }
 
@@ -200,22 +190,6 @@ async fn hairpin(main: SocketAddr) -> Option<bool> {
     }
 }
 
-/// The row of the forecast that such a NAT stands in. What is uncertain is taken for the harder case, except that a
-/// mapping which looks independent is taken for that.
-fn kind(mapping: Mapping, filtering: Filtering, ports: Ports) -> Kind {
-    match (mapping, filtering) {
-        (Mapping::AddressDependent | Mapping::AddressAndPortDependent, _) => match ports {
-            Ports::Sequential { .. } => Kind::Sequential,
-            Ports::Block { .. } => Kind::Block,
-            _ => Kind::Random,
-        },
-        (Mapping::None, Filtering::EndpointIndependent) => Kind::Open,
-        (_, Filtering::EndpointIndependent) => Kind::FullCone,
-        (_, Filtering::AddressDependent) => Kind::AddressRestricted,
-        (_, Filtering::AddressAndPortDependent | Filtering::Unknown) => Kind::PortRestricted,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
@@ -223,7 +197,7 @@ mod tests {
     use super::*;
 
     /// The verdict on one socket that servers at these addresses see so.
-    fn verdict(seen: &[(&str, &str)]) -> (Mapping, bool) {
+    fn verdict(seen: &[(&str, &str)]) -> (Option<Mapping>, bool) {
         let now = Instant::now();
         let main: Vec<Seen> = seen
             .iter()
@@ -235,7 +209,8 @@ mod tests {
                 asked: now,
             })
             .collect();
-        mapping_of(&main, &survey::report(&main, &[], &[]))
+        let report = survey::report(&main, &[], &[]);
+        (report.mapping, is_certain(&main, &report))
     }
 
     #[test]
@@ -245,45 +220,19 @@ mod tests {
         use Mapping as M;
         assert_eq!(
             verdict(&[(a1, m), (a2, m)]),
-            (M::EndpointIndependent, false)
+            (Some(M::EndpointIndependent), false)
         );
         let three = [(a1, m), (a2, m), (b1, m)];
-        assert_eq!(verdict(&three), (M::EndpointIndependent, true));
+        assert_eq!(verdict(&three), (Some(M::EndpointIndependent), true));
         let three = [(a1, m), (a2, m), (b1, n)];
-        assert_eq!(verdict(&three), (M::AddressDependent, true));
-        assert_eq!(verdict(&[(a1, m), (b1, n)]), (M::AddressDependent, false));
+        assert_eq!(verdict(&three), (Some(M::AddressDependent), true));
+        assert_eq!(
+            verdict(&[(a1, m), (b1, n)]),
+            (Some(M::AddressDependent), false)
+        );
         let three = [(a1, m), (a2, n), (b1, o)];
-        assert_eq!(verdict(&three), (M::AddressAndPortDependent, true));
+        assert_eq!(verdict(&three), (Some(M::AddressAndPortDependent), true));
         let silent = [(a1, m), (a2, "-")];
-        assert_eq!(verdict(&silent), (M::Unknown, false));
-    }
-
-    #[test]
-    fn each_behaviour_has_its_row_in_the_forecast() {
-        use Filtering as F;
-        let easy = |mapping, filtering| kind(mapping, filtering, Ports::Preserved);
-        assert_eq!(easy(Mapping::None, F::EndpointIndependent), Kind::Open);
-        assert_eq!(
-            easy(Mapping::None, F::AddressAndPortDependent),
-            Kind::PortRestricted
-        );
-        assert_eq!(
-            easy(Mapping::EndpointIndependent, F::EndpointIndependent),
-            Kind::FullCone
-        );
-        assert_eq!(
-            easy(Mapping::EndpointIndependent, F::Unknown),
-            Kind::PortRestricted
-        );
-        let hard = |ports| {
-            kind(
-                Mapping::AddressAndPortDependent,
-                F::AddressAndPortDependent,
-                ports,
-            )
-        };
-        assert_eq!(hard(Ports::Random), Kind::Random);
-        assert_eq!(hard(Ports::Unknown), Kind::Random);
-        assert_eq!(hard(Ports::Block { first: 1, last: 2 }), Kind::Block);
+        assert_eq!(verdict(&silent), (None, false));
     }
 }

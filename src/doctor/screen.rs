@@ -6,12 +6,11 @@
 use std::fmt::Write;
 
 use p2pdbg_base::Untrusted;
+use p2pdbg_nat::{Class, Filtering, Mapping, Ports};
 
 use super::{
-    findings::{
-        Control, Filtering, Findings, Mapping, Nat, PortAllocation, Probe, Proxy, Rendezvous,
-    },
-    kind::{Kind, Outlook},
+    findings::{Control, Findings, Nat, Probe, Proxy, Rendezvous},
+    outlook::Outlook,
 };
 use crate::report::milliseconds;
 
@@ -196,11 +195,11 @@ impl Screen {
         let external: Vec<String> = nat.external.iter().map(ToString::to_string).collect();
         let seen = external.join(", ");
         let address = match (nat.inside, nat.mapping) {
-            (Some(inside), Mapping::None) if nat.kind.is_none() => format!(
+            (Some(inside), Some(Mapping::Untranslated)) if nat.kind.is_none() => format!(
                 "{inside}; the servers are in this host's own network, so nothing can be told of what lies between \
                  it and peers elsewhere"
             ),
-            (Some(inside), Mapping::None) => format!("{inside}, no NAT"),
+            (Some(inside), Some(Mapping::Untranslated)) => format!("{inside}, no NAT"),
             (Some(inside), _) => format!("{inside}, seen from outside as {seen}"),
             (None, _) => format!("seen from outside as {seen}"),
         };
@@ -211,7 +210,7 @@ impl Screen {
             self.row(Tone::Plain, "ports", &allocation(ports));
         }
         match (findings.lifetime, nat.mapping) {
-            (_, Mapping::None) => {}
+            (_, Some(Mapping::Untranslated)) => {}
             (Some(lifetime), _) => {
                 let text = match lifetime.less_than_s {
                     Some(gone) => {
@@ -275,7 +274,7 @@ impl Screen {
         if findings.forecast.is_empty() {
             return;
         }
-        let here = findings.kind.map_or("", Kind::of_this_host);
+        let here = findings.kind.map_or("", Class::of_this_host);
         self.heading(&format!("Forecast: {here}"));
         self.line(Tone::Plain, "  with a peer behind …");
         for forecast in &findings.forecast {
@@ -366,52 +365,58 @@ fn access(rendezvous: &Rendezvous) -> (Tone, &'static str) {
 
 fn mapping(nat: &Nat) -> String {
     let words = match (nat.mapping, nat.mapping_certain) {
-        (Mapping::None, _) => return "none: the address outside is this host's own".to_owned(),
-        (Mapping::EndpointIndependent, true) => "one outside port for all destinations",
-        (Mapping::EndpointIndependent, false) => {
+        (Some(Mapping::Untranslated), _) => "the address outside is this host's own",
+        (Some(Mapping::EndpointIndependent), true) => "one outside port for all destinations",
+        (Some(Mapping::EndpointIndependent), false) => {
             "one outside port for all ports of one server; for other addresses it cannot be told"
         }
-        (Mapping::AddressDependent, true) => "another outside port for every address",
-        (Mapping::AddressDependent, false) => "another outside port for every address, or port",
-        (Mapping::AddressAndPortDependent, _) => {
+        (Some(Mapping::AddressDependent), true) => "another outside port for every address",
+        (Some(Mapping::AddressDependent), false) => {
+            "another outside port for every address, or port"
+        }
+        (Some(Mapping::AddressAndPortDependent), _) => {
             "another outside port for every destination (\"symmetric\")"
         }
-        (Mapping::Unknown, _) => "fewer than two servers answered",
+        (None, _) => "fewer than two servers answered",
     };
-    format!("{}: {words}", nat.mapping)
+    format!("{}: {words}", nat.mapping.map_or("unknown", Mapping::word))
 }
 
 fn filtering(nat: &Nat) -> String {
     let words = match (nat.filtering, nat.filtering_certain) {
-        (Filtering::EndpointIndependent, _) => "lets everybody in who knows the port",
-        (Filtering::AddressDependent, true) => "lets in addresses that were sent to",
-        (Filtering::AddressDependent, false) => {
+        (Some(Filtering::EndpointIndependent), _) => "lets everybody in who knows the port",
+        (Some(Filtering::AddressDependent), true) => "lets in addresses that were sent to",
+        (Some(Filtering::AddressDependent), false) => {
             "lets in addresses that were sent to, at least; the rest cannot be told"
         }
-        (Filtering::AddressAndPortDependent, _) => "lets in only answers",
-        (Filtering::Unknown, _) => "the server cannot answer from elsewhere",
+        (Some(Filtering::AddressAndPortDependent), _) => "lets in only answers",
+        (None, _) => "the server cannot answer from elsewhere",
     };
-    format!("{}: {words}", nat.filtering)
+    format!(
+        "{}: {words}",
+        nat.filtering.map_or("unknown", Filtering::word)
+    )
 }
 
-fn allocation(ports: PortAllocation) -> String {
+fn allocation(ports: Ports) -> String {
     match ports {
-        PortAllocation::Preserved => "preserved: the same outside as inside".to_owned(),
-        PortAllocation::Sequential {
+        Ports::Preserved => "preserved: the same outside as inside".to_owned(),
+        Ports::Sequential {
             stride,
-            foreign_per_second,
+            foreign_per_kilosecond,
         } => {
+            let foreign_per_second = f64::from(foreign_per_kilosecond) / 1e3;
             let others = match foreign_per_second >= 0.5 {
                 true => format!(", {foreign_per_second:.0} a second taken by others"),
                 false => String::new(),
             };
             format!("sequential: counted by {stride}{others}")
         }
-        PortAllocation::Block { first, last } => {
+        Ports::Block { first, last } => {
             format!("out of a block: about {first} to {last}")
         }
-        PortAllocation::Random => "random".to_owned(),
-        PortAllocation::Unknown => "too little was seen".to_owned(),
+        Ports::Random => "random".to_owned(),
+        Ports::Unknown => "too little was seen".to_owned(),
     }
 }
 
@@ -444,7 +449,7 @@ mod tests {
     use crate::doctor::{
         debuggers,
         findings::{Forecast, Gateway, GatewayProtocol, Ipv6, PathMtu},
-        kind,
+        outlook,
     };
 
     /// A host behind the usual router, as `change` makes it.
@@ -453,22 +458,22 @@ mod tests {
             inside: "192.168.1.23".parse().ok(),
             external: vec!["198.51.100.20".parse().unwrap()],
             mapped: "198.51.100.20:40000".parse().ok(),
-            mapping: Mapping::EndpointIndependent,
+            mapping: Some(Mapping::EndpointIndependent),
             mapping_certain: true,
-            filtering: Filtering::AddressAndPortDependent,
+            filtering: Some(Filtering::AddressAndPortDependent),
             filtering_certain: true,
-            ports: Some(PortAllocation::Preserved),
+            ports: Some(Ports::Preserved),
             hairpin: Some(false),
-            kind: Some(Kind::PortRestricted),
+            kind: Some(Class::PortRestricted),
         };
         let answers = Probe {
             answers: true,
             rtt_ms: Some(40.2),
             why: None,
         };
-        let forecast = Kind::ALL.into_iter().map(|peer| Forecast {
+        let forecast = Class::ALL.into_iter().map(|peer| Forecast {
             peer,
-            outlook: kind::outlook(Kind::PortRestricted, peer),
+            outlook: outlook::outlook(Class::PortRestricted, peer),
         });
         let mut findings = Findings {
             version: "0.0.0",
@@ -496,7 +501,7 @@ mod tests {
                 protocols: Vec::new(),
             },
             proxy: None,
-            kind: Some(Kind::PortRestricted),
+            kind: Some(Class::PortRestricted),
             forecast: forecast.collect(),
             help: Vec::new(),
             debug_ports: Vec::new(),

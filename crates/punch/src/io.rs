@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{observe::NatReport, why::Obstacle};
+use p2pdbg_nat::NatReport;
+
+use crate::why::Obstacle;
 
 /// A UDP socket of this peer, in the engine's numbering.
 ///

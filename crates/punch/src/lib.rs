@@ -25,6 +25,7 @@ mod footprint;
 mod gather;
 mod io;
 mod nomination;
+mod observe;
 mod pace;
 mod pair;
 mod plan;
@@ -36,7 +37,6 @@ mod signal;
 mod transactions;
 
 pub mod candidate;
-pub mod observe;
 pub mod survey;
 pub mod why;
 

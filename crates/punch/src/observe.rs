@@ -8,67 +8,9 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use p2pdbg_nat::{MAX_EXTERNAL, Mapping, NatReport, Ports};
 
 use crate::{LocalAddress, footprint::Count, gather::Sample};
-
-/// A host's NAT towards IPv4, as far as it showed itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NatReport {
-    /// Whether anything answered over IPv4.
-    pub answered: bool,
-    /// Whether anything answered over IPv6.
-    pub answered_v6: bool,
-    /// What the mapping depends on.
-    pub mapping: Mapping,
-    /// How ports are given to new mappings.
-    pub ports: Ports,
-    /// The external addresses seen, at most [`MAX_EXTERNAL`]. More than one: they change between mappings.
-    pub external: Vec<IpAddr>,
-}
-
-/// External addresses that a report holds.
-pub const MAX_EXTERNAL: usize = 4;
-
-/// What an external address and port depend on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Mapping {
-    /// Fewer than two answers from one socket.
-    #[default]
-    Unknown,
-    /// The external address is the host's own: no translation.
-    Untranslated,
-    /// All servers saw the same address and port.
-    Independent,
-    /// Servers saw different addresses or ports.
-    Dependent,
-}
-
-/// How ports are given to new mappings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Ports {
-    /// Too little was seen.
-    #[default]
-    Unknown,
-    /// The inside port is kept.
-    Preserved,
-    /// Each new mapping gets a port at a fixed distance from the last one.
-    Sequential {
-        /// The distance, possibly negative.
-        stride: i16,
-        /// Mappings that others behind the same NAT make, a thousandfold: per 1,000 seconds.
-        foreign_per_kilosecond: u32,
-    },
-    /// Ports are drawn at random from a range that is far smaller than all ports.
-    Block {
-        /// The lowest port that belongs to the range, as inferred.
-        first: u16,
-        /// The highest.
-        last: u16,
-    },
-    /// Ports are drawn from all ports.
-    Random,
-}
 
 /// Makes a report of what servers saw. `port` is the inside port of the IPv4 socket, `sampled` what was seen from
 /// fresh sockets, `None` while that is still under way, and `counts` the same samples in the order of the mappings.
@@ -85,12 +27,16 @@ pub(crate) fn report(
         local.iter().any(|l| l.ip == mapped.ip()) && Some(mapped.port()) == port
     };
     let mapping = match mapped.as_slice() {
-        [] => Mapping::Unknown,
-        all if all.iter().all(own) => Mapping::Untranslated,
-        [_] => Mapping::Unknown,
-        [first, rest @ ..] if rest.iter().all(|other| other == first) => Mapping::Independent,
-        _ => Mapping::Dependent,
+        [] => None,
+        all if all.iter().all(own) => Some(Mapping::Untranslated),
+        [_] => None,
+        [first, rest @ ..] if rest.iter().all(|other| other == first) => {
+            Some(Mapping::EndpointIndependent)
+        }
+        _ if depends_on_port(&v4) => Some(Mapping::AddressAndPortDependent),
+        _ => Some(Mapping::AddressDependent),
     };
+    let dependent = mapping.is_some_and(Mapping::depends);
     let preserved = !mapped.is_empty() && mapped.iter().all(|mapped| Some(mapped.port()) == port);
     let all = v4.into_iter().chain(sampled.into_iter().flatten());
     let mut external: Vec<IpAddr> = Vec::new();
@@ -99,9 +45,9 @@ pub(crate) fn report(
             external.push(ip);
         }
     }
-    let ports = match (mapping, sampled) {
+    let ports = match sampled {
         _ if preserved => Ports::Preserved,
-        (Mapping::Dependent, Some(_)) => classify(counts),
+        Some(_) if dependent => classify(counts),
         _ => Ports::Unknown,
     };
     NatReport {
@@ -111,6 +57,12 @@ pub(crate) fn report(
         ports,
         external,
     }
+}
+
+/// Whether two ports of one address saw a socket differently. A server with one address shows no more than that.
+fn depends_on_port(seen: &[&Sample]) -> bool {
+    let differs = |a: &Sample, b: &Sample| a.server.ip() == b.server.ip() && a.mapped != b.mapped;
+    seen.iter().any(|a| seen.iter().any(|b| differs(a, b)))
 }
 
 /// Ports from which a NAT may choose, and the circle on which a sequential one counts.

@@ -5,36 +5,9 @@
 
 use std::time::Duration;
 
-use crate::{
-    Budget, Role,
-    observe::{Mapping, NatReport, Ports},
-    search::SearchPlan,
-};
+use p2pdbg_nat::{Class, NatReport};
 
-/// How a NAT looks to somebody who wants in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    /// One port for all destinations, as far as was seen.
-    Easy,
-    /// Another port for each, in a sequence.
-    Counts,
-    /// Another port for each, out of a small range.
-    Block,
-    /// Another port for each, out of all.
-    Random,
-    /// No UDP at all.
-    Blocked,
-}
-
-fn look(report: &NatReport) -> Look {
-    match (report.mapping, report.ports) {
-        _ if !report.answered => Look::Blocked,
-        (Mapping::Dependent, Ports::Sequential { .. }) => Look::Counts,
-        (Mapping::Dependent, Ports::Block { .. }) => Look::Block,
-        (Mapping::Dependent, Ports::Random | Ports::Unknown) => Look::Random,
-        _ => Look::Easy,
-    }
-}
+use crate::{Budget, Role, search::SearchPlan};
 
 /// What the attempts add to the plain checks, one after the other. After the last, the ladder begins again.
 pub(crate) fn ladder(controlling: &NatReport, controlled: &NatReport) -> Vec<Option<SearchPlan>> {
@@ -43,28 +16,30 @@ pub(crate) fn ladder(controlling: &NatReport, controlled: &NatReport) -> Vec<Opt
     let block = |hard| Some(SearchPlan::Block { hard });
     let birthday = |hard| Some(SearchPlan::Birthday { hard });
     let mutual = Some(SearchPlan::Mutual { round: 0 });
-    let one_hard = |how: Look, hard| match how {
-        Look::Counts => vec![bracket(hard), birthday(hard)],
-        Look::Block => vec![block(hard), birthday(hard), bracket(hard)],
+    let one_hard = |how: Class, hard| match how {
+        Class::Sequential => vec![bracket(hard), birthday(hard)],
+        Class::Block => vec![block(hard), birthday(hard), bracket(hard)],
         _ => vec![birthday(hard), birthday(hard), bracket(hard)],
     };
-    match (look(controlling), look(controlled)) {
-        (Look::Blocked, _) | (_, Look::Blocked) => vec![None],
+    match (controlling.class(), controlled.class()) {
+        (Class::UdpBlocked, _) | (_, Class::UdpBlocked) => vec![None],
         // Whatever keeps these apart does not show: perhaps a mapping that depends on the address alone.
-        (Look::Easy, Look::Easy) => {
+        (ours, theirs) if ours.is_easy() && theirs.is_easy() => {
             let mut all = vec![None, bracket(Controlled), bracket(Controlling)];
             // Where only one server answered, nothing is known of the mapping.
             for (report, hard) in [(controlled, Controlled), (controlling, Controlling)] {
-                if report.mapping == Mapping::Unknown {
+                if report.mapping.is_none() {
                     all.push(birthday(hard));
                 }
             }
             all
         }
-        (Look::Easy, how) => one_hard(how, Controlled),
-        (how, Look::Easy) => one_hard(how, Controlling),
-        (Look::Counts, Look::Counts) => vec![mutual],
-        (Look::Counts | Look::Block, Look::Counts | Look::Block) => vec![Some(SearchPlan::Scatter)],
+        (easy, how) if easy.is_easy() => one_hard(how, Controlled),
+        (how, easy) if easy.is_easy() => one_hard(how, Controlling),
+        (Class::Sequential, Class::Sequential) => vec![mutual],
+        (Class::Sequential | Class::Block, Class::Sequential | Class::Block) => {
+            vec![Some(SearchPlan::Scatter)]
+        }
         // Two NATs of which one draws from all ports: 54,000 probes for an even chance. Leave it to the relay.
         _ => vec![None],
     }
@@ -116,12 +91,14 @@ pub(crate) fn is_costly(plan: SearchPlan) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use p2pdbg_nat::{Mapping, Ports};
+
     use super::*;
 
     fn report(mapping: Mapping, ports: Ports) -> NatReport {
         NatReport {
             answered: true,
-            mapping,
+            mapping: Some(mapping),
             ports,
             ..NatReport::default()
         }
@@ -129,7 +106,7 @@ mod tests {
 
     #[test]
     fn an_easy_pair_begins_with_plain_checks_and_still_tries_the_rest() {
-        let easy = report(Mapping::Independent, Ports::Preserved);
+        let easy = report(Mapping::EndpointIndependent, Ports::Preserved);
         let ladder = ladder(&easy, &easy);
         assert_eq!(step(&ladder, 0), (None, true));
         assert!(ladder.len() > 1 && ladder[1..].iter().all(Option::is_some));
@@ -138,10 +115,10 @@ mod tests {
 
     #[test]
     fn the_hard_side_opens_and_the_kind_of_its_ports_says_how() {
-        let easy = report(Mapping::Independent, Ports::Preserved);
-        let random = report(Mapping::Dependent, Ports::Random);
+        let easy = report(Mapping::EndpointIndependent, Ports::Preserved);
+        let random = report(Mapping::AddressAndPortDependent, Ports::Random);
         let block = report(
-            Mapping::Dependent,
+            Mapping::AddressAndPortDependent,
             Ports::Block {
                 first: 2000,
                 last: 3000,

@@ -2,16 +2,16 @@
 //!
 //! Every signal is a whole picture of its sender: a later one replaces an earlier one, so losing count is impossible.
 
+use p2pdbg_nat::NatReport;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     candidate::Candidate,
-    observe::NatReport,
     search::{Hints, SearchPlan},
 };
 
 /// The version of the format, its first byte.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// The longest signal that is read, in bytes. Ours are below 2 KiB.
 const LONGEST: usize = 8 * 1024;
@@ -128,7 +128,7 @@ mod tests {
     fn another_version_a_tail_and_a_cut_are_refused() {
         let bytes = example().encode();
         let mut other = bytes.clone();
-        other[0] = 2;
+        other[0] = 1;
         assert_eq!(Signal::decode(&other), Err(SignalError::Version));
         assert_eq!(
             Signal::decode(&vec![VERSION; LONGEST + 1]),

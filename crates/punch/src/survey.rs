@@ -3,11 +3,13 @@
 
 use std::{net::SocketAddr, time::Instant};
 
+use p2pdbg_nat::{NatReport, Ports};
+
 use crate::{
     LocalAddress, SocketId,
     footprint::{Count, Footprint},
     gather::Sample,
-    observe::{self, NatReport, Ports},
+    observe,
 };
 
 /// Fresh sockets that the engine samples a NAT with, each asking two servers.
@@ -97,8 +99,9 @@ fn counts(seen: &[Seen]) -> Vec<Count> {
 mod tests {
     use std::time::Duration;
 
+    use p2pdbg_nat::Mapping;
+
     use super::*;
-    use crate::observe::Mapping;
 
     /// Each socket asks ports 1 and 2 of one server, and the NAT gives it these ports.
     fn seen(first: u32, outside: &[[u16; 2]]) -> Vec<Seen> {
@@ -127,12 +130,12 @@ mod tests {
             (report.mapping, report.ports)
         };
         let easy = report_of(&same, &fresh);
-        assert_eq!(easy, (Mapping::Independent, Ports::Preserved));
+        assert_eq!(easy, (Some(Mapping::EndpointIndependent), Ports::Preserved));
         let (mapping, ports) = report_of(
             &seen(0, &[[4000, 4001]]),
             &seen(1, &[[4002, 4003], [4004, 4005], [4006, 4007]]),
         );
-        assert_eq!(mapping, Mapping::Dependent);
+        assert_eq!(mapping, Some(Mapping::AddressAndPortDependent));
         assert!(matches!(
             ports,
             Ports::Sequential {
@@ -145,7 +148,7 @@ mod tests {
             &[],
             &["198.51.100.1".parse::<std::net::IpAddr>().unwrap().into()],
         );
-        assert_eq!(untranslated.mapping, Mapping::Untranslated);
+        assert_eq!(untranslated.mapping, Some(Mapping::Untranslated));
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::{
     time::Duration,
 };
 
+use p2pdbg_nat::Ports;
+
 use super::{Engine, peer::Remote};
 use crate::{
     Family, Role, SocketId, candidate,
-    observe::Ports,
     search::{
         Search, SearchPlan, aims,
         opener::{Opener, Shape},

@@ -17,6 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pdbg_nat::NatReport;
+
 use self::{peer::Remote, progress::Phase};
 use crate::{
     Config, Event, Family, Input, LocalAddress, Obstacle, Output, Path, PunchKey, Role, SocketId,
@@ -27,7 +29,6 @@ use crate::{
     footprint::{Count, Footprint},
     gather::{Gathering, Sample},
     nomination::Nomination,
-    observe::NatReport,
     pace::{self, Pacer},
     pair::PairKey,
     random::Random,

@@ -2,11 +2,12 @@
 
 use std::{net::SocketAddr, time::Instant};
 
+use p2pdbg_nat::NatReport;
+
 use super::{Engine, progress::Phase};
 use crate::{
     Event, Family, Output, SocketId,
     candidate::{self, Candidate},
-    observe::NatReport,
     search::Hints,
     signal::{Plan, Signal},
 };

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use p2pdbg_nat::Mapping;
+
 use super::{Direct, Engine};
 use crate::{
     Event, Family, LossReason, Obstacle, Output, Path, SocketId, Technique, check::Length,
-    consent::Consent, nomination::Step, observe::Mapping, pair::PairKey, plan, signal::Plan,
-    transactions::Purpose,
+    consent::Consent, nomination::Step, pair::PairKey, plan, signal::Plan, transactions::Purpose,
 };
 
 /// The pause after a failed attempt while another technique is left.
@@ -371,12 +372,9 @@ impl Engine {
         if !(here.answered && there.answered || here.answered_v6 && there.answered_v6) {
             return Obstacle::NoCommonFamily;
         }
-        let translated = ![here.mapping, there.mapping].contains(&Mapping::Untranslated);
+        let translated = ![here.mapping, there.mapping].contains(&Some(Mapping::Untranslated));
         let one_nat = translated && here.external.iter().any(|ip| there.external.contains(ip));
-        match (
-            here.mapping == Mapping::Dependent,
-            there.mapping == Mapping::Dependent,
-        ) {
+        match (here.is_dependent(), there.is_dependent()) {
             (true, true) => Obstacle::BothSymmetric,
             (true, false) => Obstacle::SymmetricHere,
             (false, true) => Obstacle::SymmetricThere,

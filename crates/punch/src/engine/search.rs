@@ -5,12 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pdbg_nat::{NatReport, Ports};
+
 use super::{Engine, progress::Phase};
 use crate::{
     Event, Family, Obstacle, Output, SocketId, Technique,
     candidate::{self, Candidate, Kind},
     footprint::Count,
-    observe::{self, Mapping, Ports},
+    observe,
     pair::PairKey,
     plan,
     sampling::{self, Sampling},
@@ -30,7 +32,7 @@ const SAMPLING_WAIT: Duration = Duration::from_millis(900);
 impl Engine {
     /// Takes a sample of a NAT whose ports depend on the destination, once for each generation.
     pub(super) fn sample_if_needed(&mut self) {
-        if self.report.mapping != Mapping::Dependent
+        if !self.report.is_dependent()
             || self.sampling.is_some()
             || self.sampled.is_some()
             || !self.gathering.is_settled()
@@ -86,9 +88,7 @@ impl Engine {
         }
         let Some(remote) = &self.remote else { return };
         let waited = self.now >= began + SAMPLING_WAIT;
-        let unclear = |r: &crate::observe::NatReport| {
-            r.mapping == Mapping::Dependent && r.ports == Ports::Unknown
-        };
+        let unclear = |r: &NatReport| r.is_dependent() && r.ports == Ports::Unknown;
         let open = !self.gathering.is_settled() || unclear(&self.report) || unclear(&remote.report);
         if open && !waited {
             return;

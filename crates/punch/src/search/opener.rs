@@ -6,12 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pdbg_nat::Ports;
+
 use super::{Hints, MAX_HINTS, Shot};
-use crate::{
-    SocketId,
-    footprint::Count,
-    observe::{self, Ports},
-};
+use crate::{SocketId, footprint::Count, observe};
 
 /// How long sockets that should send in order are waited for.
 const OPENING: Duration = Duration::from_millis(300);

@@ -1,80 +1,13 @@
-//! The kinds of networks that the forecast tells apart, and how often each pair of them goes direct.
+//! The forecast: how often a pair of networks goes direct, how soon, and how.
 //!
 //! The figures are those of docs/TRAVERSAL.md (200 seeded runs of the engine each, 40 ms, no loss, within 20 s); a test
 //! holds the table here against the page.
 
 use std::fmt;
 
+use p2pdbg_nat::Class;
 use p2pdbg_punch::Technique;
 use serde::Serialize;
-
-/// A network, by what stands in the way of a direct path. From the easiest to the hardest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// No NAT, and nothing that filters.
-    Open,
-    /// Independent mapping and filtering: whoever knows the port gets in.
-    FullCone,
-    /// Independent mapping, filtering by address.
-    AddressRestricted,
-    /// Independent mapping, filtering by address and port: most home routers.
-    PortRestricted,
-    /// Another port for every destination, counted up.
-    Sequential,
-    /// Another port for every destination, out of a small block.
-    Block,
-    /// Another port for every destination, from anywhere.
-    Random,
-    /// No UDP at all.
-    UdpBlocked,
-}
-
-impl Kind {
-    /// All, from the easiest to the hardest.
-    pub const ALL: [Self; 8] = [
-        Self::Open,
-        Self::FullCone,
-        Self::AddressRestricted,
-        Self::PortRestricted,
-        Self::Sequential,
-        Self::Block,
-        Self::Random,
-        Self::UdpBlocked,
-    ];
-
-    /// What a peer in such a network is behind, in few words.
-    pub fn in_words(self) -> &'static str {
-        match self {
-            Self::Open => "a public address",
-            Self::FullCone => "an open NAT (full cone)",
-            Self::AddressRestricted => "an easy NAT (address-restricted)",
-            Self::PortRestricted => "most home routers (port-restricted)",
-            Self::Sequential => "a symmetric NAT that counts its ports",
-            Self::Block => "a symmetric NAT with a small port block",
-            Self::Random => "a symmetric NAT with random ports",
-            Self::UdpBlocked => "a firewall that blocks UDP",
-        }
-    }
-
-    /// What a host in such a network is told of itself.
-    pub fn of_this_host(self) -> &'static str {
-        match self {
-            Self::Open => "nothing stands in the way of this host",
-            Self::FullCone => "the NAT here is an open one (full cone)",
-            Self::AddressRestricted => "the NAT here is an easy one (address-restricted)",
-            Self::PortRestricted => "here it is as with most home routers (port-restricted)",
-            Self::Sequential => "the NAT here is symmetric and counts its ports",
-            Self::Block => "the NAT here is symmetric, with a small port block",
-            Self::Random => "the NAT here is symmetric, with random ports",
-            Self::UdpBlocked => "UDP is blocked here",
-        }
-    }
-
-    fn index(self) -> usize {
-        self as usize
-    }
-}
 
 /// How two such networks get along.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -126,7 +59,7 @@ impl fmt::Display for Outlook {
 }
 
 /// Median seconds of the pairs that nearly always go direct: connector down, listener across, in the order of
-/// [`Kind::ALL`]. Above 9 are pairs that [`outlook`] treats apart.
+/// [`Class::ALL`]. Above 9 are pairs that [`outlook`] treats apart.
 #[rustfmt::skip]
 const SECONDS: [[f32; 7]; 7] = [
     [0.09, 0.09, 0.09, 0.09, 0.11, 0.11, 0.11],
@@ -139,37 +72,37 @@ const SECONDS: [[f32; 7]; 7] = [
 ];
 
 /// What to expect of a session between two such networks.
-pub fn outlook(here: Kind, there: Kind) -> Outlook {
-    use Kind as K;
+pub fn outlook(here: Class, there: Class) -> Outlook {
+    use Class as C;
     let (easy, hard) = (here.min(there), here.max(there));
     let technique = match (easy, hard) {
-        (_, K::UdpBlocked) | (K::Sequential | K::Block | K::Random, K::Random) => {
+        (_, C::UdpBlocked) | (C::Sequential | C::Block | C::Random, C::Random) => {
             return Outlook::Relayed;
         }
-        (K::Sequential, K::Block) => {
+        (C::Sequential, C::Block) => {
             return Outlook::Sometimes {
                 percent: 22,
                 percent_in_an_hour: 97,
                 technique: Technique::BlockSearch,
             };
         }
-        (K::Block, K::Block) => {
+        (C::Block, C::Block) => {
             return Outlook::Sometimes {
                 percent: 4,
                 percent_in_an_hour: 58,
                 technique: Technique::BlockSearch,
             };
         }
-        (K::Sequential, _) => Technique::MutualPrediction,
-        (K::Open, _) => Technique::PublicAddress,
-        (K::PortRestricted, K::Sequential) => Technique::PortPrediction,
-        (K::PortRestricted, K::Block) => Technique::BlockSearch,
-        (K::PortRestricted, K::Random) => Technique::BirthdaySearch,
-        (_, K::Sequential | K::Block | K::Random) => Technique::PeerReflexive,
+        (C::Sequential, _) => Technique::MutualPrediction,
+        (C::Open, _) => Technique::PublicAddress,
+        (C::PortRestricted, C::Sequential) => Technique::PortPrediction,
+        (C::PortRestricted, C::Block) => Technique::BlockSearch,
+        (C::PortRestricted, C::Random) => Technique::BirthdaySearch,
+        (_, C::Sequential | C::Block | C::Random) => Technique::PeerReflexive,
         _ => Technique::HolePunch,
     };
     Outlook::Direct {
-        seconds: SECONDS[easy.index()][hard.index()],
+        seconds: SECONDS[easy as usize][hard as usize],
         technique,
     }
 }
@@ -181,16 +114,16 @@ mod tests {
     const PAGE: &str = include_str!("../../docs/TRAVERSAL.md");
 
     /// The kind that a heading of the page's matrix names, of those that the forecast tells apart.
-    fn kind(heading: &str) -> Option<Kind> {
+    fn kind(heading: &str) -> Option<Class> {
         Some(match heading.trim().trim_matches('*') {
-            "none" => Kind::Open,
-            "full cone" => Kind::FullCone,
-            "addr.-restr." => Kind::AddressRestricted,
-            "port-restr." => Kind::PortRestricted,
-            "sequential" => Kind::Sequential,
-            "block of 1,000" => Kind::Block,
-            "random" => Kind::Random,
-            "UDP blocked" => Kind::UdpBlocked,
+            "none" => Class::Open,
+            "full cone" => Class::FullCone,
+            "addr.-restr." => Class::AddressRestricted,
+            "port-restr." => Class::PortRestricted,
+            "sequential" => Class::Sequential,
+            "block of 1,000" => Class::Block,
+            "random" => Class::Random,
+            "UDP blocked" => Class::UdpBlocked,
             _ => return None,
         })
     }
@@ -201,7 +134,7 @@ mod tests {
     }
 
     /// What the page measured for each pair: the share in percent, and the median in seconds.
-    fn measured() -> Vec<(Kind, Kind, f32, Option<f32>)> {
+    fn measured() -> Vec<(Class, Class, f32, Option<f32>)> {
         let (_, table) = PAGE.split_once("### RTT 40 ms, 0 % loss").unwrap();
         let mut rows = table.lines().skip_while(|line| !line.starts_with('|'));
         let heads = cells(rows.next().unwrap());
@@ -226,7 +159,7 @@ mod tests {
     #[test]
     fn the_forecast_says_what_the_page_measured() {
         let measured = measured();
-        assert_eq!(measured.len(), Kind::ALL.len() * Kind::ALL.len());
+        assert_eq!(measured.len(), Class::ALL.len() * Class::ALL.len());
         for (here, there, share, seconds) in measured {
             let pair = (here, there);
             match outlook(here, there) {
@@ -255,13 +188,13 @@ mod tests {
         for (pair, here, there) in [
             (
                 "| sequential ↔ block of 1,000 |",
-                Kind::Sequential,
-                Kind::Block,
+                Class::Sequential,
+                Class::Block,
             ),
             (
                 "| block of 1,000 ↔ block of 1,000 |",
-                Kind::Block,
-                Kind::Block,
+                Class::Block,
+                Class::Block,
             ),
         ] {
             let (_, table) = PAGE.split_once("| pair | direct after 20 s |").unwrap();
@@ -282,8 +215,8 @@ mod tests {
 
     #[test]
     fn a_pair_is_the_same_from_either_end() {
-        for here in Kind::ALL {
-            for there in Kind::ALL {
+        for here in Class::ALL {
+            for there in Class::ALL {
                 assert_eq!(outlook(here, there), outlook(there, here));
             }
         }

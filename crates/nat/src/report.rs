@@ -1,0 +1,72 @@
+//! What was seen of a NAT from behind it.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Class, Mapping};
+
+/// A host's NAT towards IPv4, as far as it showed itself to the host.
+///
+/// An observation may be wrong, and servers may lie: it orders what is tried and rules nothing out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NatReport {
+    /// Whether anything answered over IPv4.
+    pub answered: bool,
+    /// Whether anything answered over IPv6.
+    pub answered_v6: bool,
+    /// What the mapping depends on; none as long as fewer than two servers answered one socket. Servers at one address
+    /// cannot tell a mapping that depends on the address alone from one that depends on nothing.
+    pub mapping: Option<Mapping>,
+    /// How ports are given to new mappings.
+    pub ports: Ports,
+    /// The external addresses seen, at most [`MAX_EXTERNAL`]. More than one: they change between mappings.
+    pub external: Vec<IpAddr>,
+}
+
+/// External addresses that a report holds.
+pub const MAX_EXTERNAL: usize = 4;
+
+impl NatReport {
+    /// Whether the NAT was seen to give an inside socket another port for another destination.
+    #[must_use]
+    pub fn is_dependent(&self) -> bool {
+        self.mapping.is_some_and(Mapping::depends)
+    }
+
+    /// How hard it is to get in, as far as was seen. Filtering does not show in a report and is taken for the usual one.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self.answered {
+            true => Class::of(self.mapping, None, self.ports),
+            false => Class::UdpBlocked,
+        }
+    }
+}
+
+/// How the ports of new mappings were seen to be chosen: what an [`Allocation`](crate::Allocation) looks like from
+/// outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Ports {
+    /// Too little was seen.
+    #[default]
+    Unknown,
+    /// The inside port is kept.
+    Preserved,
+    /// Each new mapping gets a port at a fixed distance from the last one.
+    Sequential {
+        /// The distance, possibly negative.
+        stride: i16,
+        /// Mappings that others behind the same NAT make, a thousandfold: per 1,000 seconds.
+        foreign_per_kilosecond: u32,
+    },
+    /// Ports are drawn at random from a range that is far smaller than all ports.
+    Block {
+        /// The lowest port that belongs to the range, as inferred.
+        first: u16,
+        /// The highest.
+        last: u16,
+    },
+    /// Ports are drawn from all ports.
+    Random,
+}
