@@ -130,93 +130,11 @@ pub(super) fn warning(port: &DebugPort) -> Option<String> {
 
 /// What a debugger is known to stumble over.
 fn traps(preset: Preset) -> impl Iterator<Item = Trap> {
-    let debugger = preset.name();
-    let known: &'static [(&'static str, &'static str)] = match preset {
-        Preset::Debugpy => &[
-            (
-                "breakpoints stay grey: \"file that does not exist\"",
-                "map the paths: p2pdbg ide vscode --write fills pathMappings in",
-            ),
-            (
-                "subprocesses are not debugged",
-                "keep one port number at both ends, since they dial the number that the IDE used",
-            ),
-        ],
-        Preset::DebugpyConnect => &[(
-            "the program gives up after 10 s",
-            "start p2pdbg at both ends before it; connections are held from then on",
-        )],
-        Preset::Pydevd => &[
-            (
-                "settrace() got an unexpected keyword argument 'stdoutToServer'",
-                "it is stdout_to_server now, and stderr_to_server",
-            ),
-            (
-                "a warning about versions, or the IDE never shows the program",
-                "install the pydevd-pycharm that PyCharm's dialogue names, of the IDE's own build",
-            ),
-            (
-                "PyCharm waits on another port each time",
-                "set a single fixed port in the Python Debug Server configuration: the forward's",
-            ),
-        ],
-        Preset::Gdbserver => &[
-            (
-                "\"Ignoring packet error\", or answers to other questions",
-                "set remotetimeout 60, before target remote: gdb repeats what waits for 2 s",
-            ),
-            (
-                "connecting takes long",
-                "set sysroot / if both hosts have the same libraries, else a copy of them; gdb fetches them",
-            ),
-            (
-                "listens on 0.0.0.0 although told 127.0.0.1",
-                "close the port in the debuggee's firewall",
-            ),
-        ],
-        Preset::Lldb => &[
-            (
-                "the connection is lost after a pause of some seconds",
-                "settings set plugin.process.gdb-remote.packet-timeout 60",
-            ),
-            (
-                "platform mode opens ports that are not forwarded",
-                "use lldb-server gdbserver, or forward a range with --min- and --max-gdbserver-port",
-            ),
-        ],
-        Preset::Delve => &[(
-            "delve ends when the IDE detaches, or at the first connection",
-            "start it with --headless --accept-multiclient",
-        )],
-        Preset::Jdwp => &[(
-            "address=5005 is open to everybody before Java 9",
-            "write address=127.0.0.1:5005",
-        )],
-        Preset::JdwpListen => &[(
-            "the JVM ends at once if nobody listens",
-            "start p2pdbg at both ends first; connections are held from then on",
-        )],
-        Preset::Node => &[(
-            "--inspect=0.0.0.0 is open to everybody",
-            "write --inspect=127.0.0.1:9229, and --inspect-brk to wait for the IDE",
-        )],
-        Preset::Xdebug => &[(
-            "nothing happens",
-            "Xdebug 3 dials port 9003 (Xdebug 2: 9000), and only with xdebug.mode=debug",
-        )],
-        Preset::Rdbg => &[(
-            "rdbg --open listens on a Unix socket",
-            "give it --host 127.0.0.1 --port 12345",
-        )],
-        Preset::Ptvsd => &[(
-            "ptvsd is no longer maintained",
-            "use debugpy where its Python can run it (3.8 and later)",
-        )],
-    };
-    known.iter().map(move |&(symptom, fix)| Trap {
-        debugger,
-        symptom,
-        fix,
+    let debugger = preset.debugger();
+    debugger.traps.iter().map(|trap| Trap {
+        debugger: debugger.name,
+        symptom: trap.symptom,
+        fix: trap.fix,
     })
 }
 
@@ -263,18 +181,5 @@ mod tests {
         drop(listener);
         let found = asked(&[format!("debugpy:{}", address.port())]).remove(0);
         assert_eq!(found.listening, Some(Vec::new()), "asked for, so told");
-    }
-
-    #[test]
-    fn every_debugger_has_its_traps_in_words_that_fit_a_line() {
-        for preset in Preset::ALL {
-            assert!(traps(preset).count() > 0, "{preset:?}");
-            for trap in traps(preset) {
-                assert!(
-                    trap.symptom.len() <= 72 && trap.fix.len() <= 100,
-                    "{trap:?}"
-                );
-            }
-        }
     }
 }

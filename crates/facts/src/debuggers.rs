@@ -7,17 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use p2pdbg_debugger::{Presence, Preset};
 use p2pdbg_proto::facts::{MAX_DEBUGGERS, MAX_TEXT};
-
-/// Programs that debug or can be debugged as they are.
-const PROGRAMS: [&str; 6] = ["gdbserver", "lldb-server", "dlv", "node", "java", "rdbg"];
-
-/// Python packages, in the spelling of their metadata directories.
-const PACKAGES: [(&str, &str); 3] = [
-    ("debugpy", "debugpy"),
-    ("pydevd_pycharm", "pydevd-pycharm"),
-    ("ptvsd", "ptvsd"),
-];
 
 /// How many entries of a directory with packages are looked at.
 const MAX_ENTRIES: usize = 10_000;
@@ -41,10 +32,14 @@ pub(super) fn found(command: Option<&OsStr>) -> Vec<String> {
             break;
         }
     }
-    let programs = PROGRAMS
-        .iter()
-        .filter(|name| on_path(name.as_ref()).is_some());
-    found.extend(programs.map(|name| (*name).to_owned()));
+    for preset in Preset::ALL {
+        if let Presence::Program(name) = preset.debugger().presence
+            && !found.iter().any(|known| known == name)
+            && on_path(name.as_ref()).is_some()
+        {
+            found.push(name.to_owned());
+        }
+    }
     found.truncate(MAX_DEBUGGERS);
     found
 }
@@ -94,8 +89,10 @@ fn packages_of(interpreter: &Path) -> Vec<String> {
 /// `debugpy 1.8.22` of `debugpy-1.8.22.dist-info`.
 fn package(entry: &str) -> Option<String> {
     let (name, version) = entry.strip_suffix(".dist-info")?.split_once('-')?;
-    let (_, shown) = PACKAGES.iter().find(|(package, _)| *package == name)?;
-    let text = format!("{shown} {version}");
+    let is_it = |preset: &Preset| matches!(preset.debugger().presence, Presence::PythonPackage(package) if package == name);
+    Preset::ALL.into_iter().find(is_it)?;
+    // A metadata directory has underscores where the package's name has hyphens.
+    let text = format!("{} {version}", name.replace('_', "-"));
     (text.len() <= MAX_TEXT && version.chars().all(|c| c.is_ascii_graphic())).then_some(text)
 }
 

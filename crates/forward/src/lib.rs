@@ -8,12 +8,11 @@
 mod allow;
 mod dial;
 mod open;
-mod preset;
 mod spec;
 
 pub use allow::AllowList;
 pub use dial::dial;
 pub use open::{OpenPort, port_failure};
+pub use p2pdbg_debugger::Preset;
 pub use p2pdbg_proto::tunnel::Direction;
-pub use preset::Preset;
 pub use spec::{DEFAULT_PORT, Forward, ForwardSpec, NotAForward, SpecFault};

@@ -24,7 +24,7 @@ impl Driver {
         }
         let preset = self.forwards.preset(forward);
         if let Some(preset) = preset
-            && !speaks(preset, &learnt.debugger)
+            && !preset.debugger().can_be(&learnt.debugger)
             && self.streams.note_mismatch(stream)
         {
             self.streams.warn(mismatch(preset, &learnt.debugger));
@@ -122,7 +122,7 @@ fn mismatch(preset: Preset, debugger: &Debugger) -> Warning {
     );
     let fits = Preset::ALL
         .into_iter()
-        .find(|other| other.direction() == preset.direction() && self::speaks(*other, debugger));
+        .find(|other| other.direction() == preset.direction() && other.debugger().can_be(debugger));
     let hint = match fits {
         Some(fits) => format!(
             "is the port the right one? If so, run p2pdbg listen {}",
@@ -131,28 +131,6 @@ fn mismatch(preset: Preset, debugger: &Debugger) -> Warning {
         None => "is the port the right one?".to_owned(),
     };
     Warning::new(WarningCode::DebuggerMismatch, message).hint(hint)
-}
-
-/// Whether what was seen can be the debugger that a preset is for.
-fn speaks(preset: Preset, debugger: &Debugger) -> bool {
-    use Protocol::{Cdp, Dap, Dbgp, Delve, GdbRemote, Jdwp, Pydevd, Rdbg};
-    // DAP alone does not say whose it is, until the debugger names itself.
-    let is_named = debugger.version.is_some();
-    let is_debugpy = matches!(debugger.name.as_deref(), Some("debugpy" | "ptvsd"));
-    match (preset, debugger.protocol) {
-        // What it is cannot be told.
-        (_, Protocol::Unknown | Protocol::Tls) => true,
-        (Preset::Debugpy | Preset::DebugpyConnect | Preset::Ptvsd, Dap) => is_debugpy || !is_named,
-        (Preset::Gdbserver | Preset::Lldb, GdbRemote) => true,
-        (Preset::Delve, Delve) => true,
-        (Preset::Delve | Preset::Rdbg | Preset::Lldb, Dap) => !(is_debugpy && is_named),
-        (Preset::Jdwp | Preset::JdwpListen, Jdwp) => true,
-        (Preset::Node, Cdp) => true,
-        (Preset::Rdbg, Rdbg | Cdp) => true,
-        (Preset::Pydevd, Pydevd) => true,
-        (Preset::Xdebug, Dbgp) => true,
-        _ => false,
-    }
 }
 
 impl super::streams::Streams {
@@ -179,19 +157,8 @@ mod tests {
     }
 
     #[test]
-    fn each_preset_has_its_protocol_and_no_other() {
-        let pydevd = debugger(Protocol::Pydevd, Some("pydevd"), None);
+    fn mismatch_names_the_preset_that_fits() {
         let debugpy = debugger(Protocol::Dap, Some("debugpy"), Some("1.8.22"));
-        // VS Code calls the adapter so before it has said a word.
-        let unnamed = debugger(Protocol::Dap, Some("python"), None);
-        let unknown = debugger(Protocol::Unknown, None, None);
-        assert!(speaks(Preset::Debugpy, &debugpy) && speaks(Preset::Debugpy, &unnamed));
-        assert!(speaks(Preset::Pydevd, &pydevd) && !speaks(Preset::Pydevd, &debugpy));
-        assert!(!speaks(Preset::Delve, &debugpy) && speaks(Preset::Delve, &unnamed));
-        assert!(!speaks(Preset::Debugpy, &pydevd));
-        for preset in Preset::ALL {
-            assert!(speaks(preset, &unknown));
-        }
         let warning = mismatch(Preset::Pydevd, &debugpy);
         assert_eq!(
             warning.message,

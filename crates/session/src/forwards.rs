@@ -545,7 +545,9 @@ impl Entry {
 pub fn refuses(forward: &Forward, asked: Option<Absent>) -> bool {
     match asked {
         Some(absent) => absent == Absent::Refuse,
-        None => forward.preset.is_some_and(Preset::must_not_be_held),
+        None => forward
+            .preset
+            .is_some_and(|preset| preset.debugger().while_absent.policy() == Absent::Refuse),
     }
 }
 

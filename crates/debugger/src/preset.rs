@@ -1,0 +1,122 @@
+//! The debuggers that p2pdbg knows by name.
+//!
+//! A preset is notation for a forward with the same port at both ends, since debuggers tell each other port
+//! numbers (debugpy's subprocesses dial the port that the client named).
+
+use std::str::FromStr;
+
+use p2pdbg_proto::tunnel::Direction;
+use serde::{Deserialize, Serialize};
+
+use crate::table::{Debugger, row};
+
+/// A debugger's way of connecting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// debugpy with `--listen`: VS Code, Visual Studio, nvim-dap, Zed, PyCharm over DAP.
+    Debugpy,
+    /// ptvsd, debugpy's predecessor.
+    Ptvsd,
+    /// gdbserver.
+    Gdbserver,
+    /// lldb-server in its gdbserver mode.
+    Lldb,
+    /// delve, for Go.
+    Delve,
+    /// A JVM with `server=y`.
+    Jdwp,
+    /// node with `--inspect`.
+    Node,
+    /// Ruby's rdbg.
+    Rdbg,
+    /// pydevd-pycharm: PyCharm's Python Debug Server.
+    Pydevd,
+    /// debugpy with `--connect`.
+    DebugpyConnect,
+    /// A JVM with `server=n`.
+    JdwpListen,
+    /// PHP's Xdebug.
+    Xdebug,
+}
+
+impl Preset {
+    /// Every preset, in the order of the help text.
+    pub const ALL: [Preset; 12] = [
+        Preset::Debugpy,
+        Preset::Ptvsd,
+        Preset::Gdbserver,
+        Preset::Lldb,
+        Preset::Delve,
+        Preset::Jdwp,
+        Preset::Node,
+        Preset::Rdbg,
+        Preset::Pydevd,
+        Preset::DebugpyConnect,
+        Preset::JdwpListen,
+        Preset::Xdebug,
+    ];
+
+    /// What is known of the debugger.
+    pub fn debugger(self) -> &'static Debugger {
+        row(self)
+    }
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        self.debugger().name
+    }
+
+    /// Which way the connections go.
+    pub fn direction(self) -> Direction {
+        self.debugger().direction
+    }
+
+    /// The port used when none is given: the debugger's own, or a customary one where it has none.
+    pub fn default_port(self) -> u16 {
+        self.debugger().port
+    }
+
+    /// The command, or the line of code, that starts the debuggee so that it uses `port`. A hint for people; nothing
+    /// runs it.
+    pub fn start_debuggee(self, port: u16) -> String {
+        self.debugger().start.replace("PORT", &port.to_string())
+    }
+}
+
+/// A text that names no preset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotAPreset;
+
+impl FromStr for Preset {
+    type Err = NotAPreset;
+
+    fn from_str(text: &str) -> Result<Self, NotAPreset> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|preset| preset.name() == text).ok_or(NotAPreset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preset_name_parses_and_is_the_name_in_json() {
+        for preset in Preset::ALL {
+            assert_eq!(preset.name().parse(), Ok(preset));
+            let json = serde_json::to_string(&preset).unwrap();
+            assert_eq!(json, format!("{:?}", preset.name()));
+        }
+    }
+
+    #[test]
+    fn preset_start_command_carries_the_port_once_and_loopback_alone() {
+        for preset in Preset::ALL {
+            let command = preset.start_debuggee(40_123);
+            assert_eq!(command.matches("40123").count(), 1, "{command}");
+            assert_eq!(command.matches("127.0.0.1").count(), 1, "{command}");
+            assert!(!command.contains("PORT"), "{command}");
+        }
+    }
+}
