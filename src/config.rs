@@ -1,6 +1,7 @@
 //! The configuration file: what would otherwise be typed each time. docs/CONFIGURATION.md describes it.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::ErrorKind,
     path::{Path, PathBuf},
@@ -9,7 +10,8 @@ use std::{
 use etcetera::BaseStrategy;
 use p2pdbg_base::{ErrorCode, Failure};
 use p2pdbg_path::traversal::TraversalTable;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
+use toml::Spanned;
 
 /// What the configuration file says. Values are parsed together with those of the command line.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
@@ -30,6 +32,59 @@ pub struct Config {
     /// How a direct path is looked for.
     #[serde(default)]
     pub traversal: TraversalTable,
+    /// Where all this stands; none if there is no file.
+    #[serde(skip)]
+    pub origin: Option<Origin>,
+}
+
+/// The file that was read, and where its keys are in it, so that what is wrong with a value can be found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    path: PathBuf,
+    /// The lines of the keys, from 1; those of a table are `TABLE.KEY`.
+    lines: BTreeMap<String, usize>,
+    /// The mode of a file that holds an access key and that others can read or change.
+    pub open_to_others: Option<u32>,
+}
+
+impl Origin {
+    fn of(path: &Path, text: &str) -> Self {
+        type Keys = BTreeMap<String, Spanned<IgnoredAny>>;
+        #[derive(Default, Deserialize)]
+        struct Tables {
+            #[serde(default)]
+            traversal: Keys,
+        }
+        let line = |value: &Spanned<IgnoredAny>| line_of(text, value.span().start);
+        let keys: Keys = toml::from_str(text).unwrap_or_default();
+        let tables: Tables = toml::from_str(text).unwrap_or_default();
+        let mut lines: BTreeMap<_, _> = keys.iter().map(|(k, v)| (k.clone(), line(v))).collect();
+        let within = tables.traversal.iter();
+        lines.extend(within.map(|(k, v)| (format!("traversal.{k}"), line(v))));
+        Self {
+            path: path.to_owned(),
+            lines,
+            open_to_others: None,
+        }
+    }
+
+    /// The file and the line of a key, and the key, for people.
+    pub fn place(&self, key: &str) -> String {
+        let path = self.path.display();
+        match self.lines.get(key) {
+            Some(line) => format!("{key} in {path}, line {line}"),
+            None => format!("{key} in {path}"),
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|b| *b == b'\n').count()
 }
 
 /// Without the URL, whose access key is nobody's business.
@@ -67,17 +122,61 @@ impl Config {
                 return Err(Failure::new(ErrorCode::Configuration, message));
             }
         };
-        toml::from_str(&text).map_err(|error| {
+        let mut config: Self = toml::from_str(&text).map_err(|error| {
             // The error's own `Display` quotes the line, which may hold the access key.
             let at = error.span().map_or(0, |span| span.start);
-            let line = 1 + text.bytes().take(at).filter(|b| *b == b'\n').count();
+            let line = line_of(&text, at);
             let (path, what) = (path.display(), error.message().replace('\n', ", "));
             Failure::new(
                 ErrorCode::Configuration,
                 format!("the configuration file does not parse: {path}, line {line}: {what}"),
             )
             .hint("its keys are rendezvous, name, state, forwards, stun and the table [traversal]; see docs/CONFIGURATION.md")
-        })
+        })?;
+        let mut origin = Origin::of(path, &text);
+        if config
+            .rendezvous
+            .as_deref()
+            .is_some_and(|url| url.contains('@'))
+        {
+            origin.open_to_others = mode_for_others(path);
+        }
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        // The working directory has nothing to do with where the state is.
+        config.state = config.state.map(|state| directory.join(at_home(state)));
+        config.origin = Some(origin);
+        Ok(config)
+    }
+
+    /// Where the value of a key stands, for people.
+    pub fn place(&self, key: &str) -> String {
+        match &self.origin {
+            Some(origin) => origin.place(key),
+            None => format!("{key} in the configuration file"),
+        }
+    }
+}
+
+/// The mode of a file that others than its owner can read or change.
+#[cfg(unix)]
+fn mode_for_others(path: &Path) -> Option<u32> {
+    let metadata = fs::metadata(path).ok()?;
+    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
+    (mode & 0o066 != 0).then_some(mode)
+}
+
+/// On Windows the user's profile, where the file lies, is closed to others by its access list.
+#[cfg(not(unix))]
+fn mode_for_others(_path: &Path) -> Option<u32> {
+    None
+}
+
+/// A path in which a leading `~` is the home directory, as a shell has it: where no shell has seen the path, nobody
+/// wants a directory of that name.
+pub fn at_home(path: PathBuf) -> PathBuf {
+    match (path.strip_prefix("~"), etcetera::home_dir()) {
+        (Ok(below), Ok(home)) => home.join(below),
+        _ => path,
     }
 }
 
@@ -111,8 +210,12 @@ mod tests {
             forwards: vec!["node".to_owned(), "-L 1:localhost:2".to_owned()],
             ..Config::default()
         };
-        assert_eq!(config, Ok(expected));
-        assert_eq!(read(""), Ok(Config::default()));
+        let plain = |config: Result<Config, Failure>| Config {
+            origin: None,
+            ..config.unwrap()
+        };
+        assert_eq!(plain(config), expected);
+        assert_eq!(plain(read("")), Config::default());
     }
 
     #[test]
@@ -148,6 +251,48 @@ mod tests {
         let config = read(example).unwrap();
         assert!(config.rendezvous.is_some() && config.name.is_some() && config.state.is_some());
         assert_eq!((config.forwards.len(), config.stun.len()), (3, 2));
+    }
+
+    #[test]
+    fn a_state_directory_is_the_same_one_wherever_the_program_is_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        let state = |text: &str| {
+            fs::write(&path, format!("state = '{text}'")).unwrap();
+            Config::read(&path).unwrap().state.unwrap()
+        };
+        let home = etcetera::home_dir().unwrap();
+        assert_eq!(state("~/st"), home.join("st"));
+        assert_eq!(state("~"), home);
+        assert_eq!(state("/var/st"), Path::new("/var/st"));
+        assert_eq!(state("st"), dir.path().join("st"));
+        assert_eq!(state("~st"), dir.path().join("~st"));
+    }
+
+    #[test]
+    fn each_key_is_found_again_with_its_line() {
+        let config = read("# first\nname = 'a'\n\n[traversal]\n# x\nburst = 4\n").unwrap();
+        assert!(config.place("name").ends_with("config.toml, line 2"));
+        let place = config.place("traversal.burst");
+        assert!(place.starts_with("traversal.burst in /") && place.ends_with("line 6"));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_file_with_an_access_key_that_others_can_read_is_noticed() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        let open = |text: &str, mode: u32| {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            Config::read(&path).unwrap().origin.unwrap().open_to_others
+        };
+        assert_eq!(open("rendezvous = 'p2pdbg://K@b'", 0o644), Some(0o644));
+        assert_eq!(open("rendezvous = 'p2pdbg://K@b'", 0o620), Some(0o620));
+        assert_eq!(open("rendezvous = 'p2pdbg://K@b'", 0o600), None);
+        assert_eq!(open("rendezvous = 'p2pdbg://b'", 0o644), None);
     }
 
     #[test]

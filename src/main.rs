@@ -18,7 +18,7 @@ use p2pdbg::{
     report::{Format, Printer},
 };
 use p2pdbg_base::{ErrorCode, Failure, Outcome};
-use p2pdbg_events::{Event, Reporter};
+use p2pdbg_events::{Event, Reporter, Warning, WarningCode};
 use p2pdbg_proto::control::Role;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
@@ -31,14 +31,20 @@ fn main() -> ExitCode {
         CliCommand::Listen(args) => {
             let format = format(args.session.json);
             run(format, Role::Listener, verbose, |reporter| {
-                let options = cli::resolve_listen(args, Environment::of_process(&mut ask_code)?)?;
+                let mut ask = ask_code;
+                let environment = Environment::of_process(&mut ask)?;
+                warn_of_open_file(&environment, &reporter);
+                let options = cli::resolve_listen(args, environment)?;
                 block_on(commands::listen::run(options, reporter))
             })
         }
         CliCommand::Connect(args) => {
             let format = format(args.session.json);
             run(format, Role::Connector, verbose, |reporter| {
-                let options = cli::resolve_connect(args, Environment::of_process(&mut ask_code)?)?;
+                let mut ask = ask_code;
+                let environment = Environment::of_process(&mut ask)?;
+                warn_of_open_file(&environment, &reporter);
+                let options = cli::resolve_connect(args, environment)?;
                 block_on(commands::connect::run(options, reporter))
             })
         }
@@ -64,6 +70,22 @@ fn main() -> ExitCode {
         }
         CliCommand::Completions { shell } => status(generate::completions(shell)),
         CliCommand::Man { dir } => status(generate::man(dir.as_deref())),
+    }
+}
+
+/// Says that others can read the access key, or write another rendezvous' URL.
+fn warn_of_open_file(environment: &Environment<'_>, reporter: &Reporter) {
+    if let Some(origin) = &environment.config.origin
+        && let Some(mode) = origin.open_to_others
+    {
+        let path = origin.path().display();
+        let message = format!(
+            "{path} holds the access key and is open to other users of this host (mode {mode:03o})"
+        );
+        let warning = Warning::new(WarningCode::ConfigurationOpen, message);
+        reporter.emit(Event::Warning(
+            warning.hint(format!("run chmod 600 {path}")),
+        ));
     }
 }
 

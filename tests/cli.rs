@@ -184,6 +184,64 @@ fn a_configuration_file_at_fault_is_named_with_its_line() {
 }
 
 #[test]
+fn a_value_at_fault_is_told_with_the_place_where_it_stands() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("config").join("p2pdbg");
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = dir.join("config.toml");
+    let said = |config: &str, variable: Option<(&str, &str)>, arguments: &[&str]| {
+        std::fs::write(&file, config).unwrap();
+        let mut command = p2pdbg(home.path());
+        command.arg("listen").args(arguments).envs(variable);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let text = stderr(&output);
+        assert!(!text.contains("KEYKEY"), "{text}");
+        text
+    };
+    let url = "p2pdbg://KEYKEY@host";
+    let rendezvous = ("P2PDBG_RENDEZVOUS", url);
+    let text = said("", Some(rendezvous), &[]);
+    assert!(text.contains("error: P2PDBG_RENDEZVOUS: "), "{text}");
+    let text = said("", Some(rendezvous), &["--rendezvous", "p2pdbg://::1"]);
+    assert!(
+        text.contains("error: --rendezvous: ") && text.contains("p2pdbg://[::1]"),
+        "{text}"
+    );
+    for (config, place) in [
+        (format!("\nrendezvous = '{url}'"), "rendezvous in "),
+        (
+            "rendezvous = 'p2pdbg://h'\nname = 'a b'".to_owned(),
+            "name in ",
+        ),
+        (
+            "rendezvous = 'p2pdbg://h'\nforwards = ['gdb']".to_owned(),
+            "forwards in ",
+        ),
+        (
+            "rendezvous = 'p2pdbg://h'\nstun = ['stun:h']".to_owned(),
+            "stun in ",
+        ),
+    ] {
+        let text = said(&config, None, &[]);
+        assert!(text.contains(&format!("error: {place}")), "{text}");
+        assert!(
+            text.contains("config.toml, line 2: ") || text.contains("line 2 \""),
+            "{text}"
+        );
+    }
+    let text = said(
+        "rendezvous = 'p2pdbg://h'\n[traversal]\nburst = 0",
+        None,
+        &[],
+    );
+    assert!(
+        text.contains("error: traversal.burst in ") && text.contains("line 3"),
+        "{text}"
+    );
+}
+
+#[test]
 fn every_shell_gets_completions() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let output = run(&["completions", shell]);

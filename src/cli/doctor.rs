@@ -1,10 +1,9 @@
 //! The command line of `p2pdbg doctor`, and what it comes to.
 
 use clap::Args;
-use p2pdbg_base::{ErrorCode, Failure};
-use p2pdbg_proto::url::RendezvousUrl;
+use p2pdbg_base::Failure;
 
-use super::resolve::{forward_malformed, given, resolve_stun};
+use super::resolve::{RENDEZVOUS, forward_malformed, found, parse_url, resolve_stun};
 use crate::{config::Config, doctor::Examination};
 
 const EXAMPLES: &str = "\
@@ -62,13 +61,9 @@ pub struct DoctorOptions {
 /// # Errors
 /// Says what does not parse, and what to write instead. Exit status 2.
 pub fn resolve_doctor(args: DoctorArgs, config: Config) -> Result<DoctorOptions, Failure> {
-    let url = given(args.rendezvous).or(given(config.rendezvous));
-    let rendezvous = url.map(|url| url.parse()).transpose().map_err(
-        |fault: <RendezvousUrl as std::str::FromStr>::Err| {
-            Failure::new(ErrorCode::RendezvousUrl, fault.to_string())
-                .hint("copy the whole URL that p2pdbg-rendezvous printed")
-        },
-    )?;
+    let configured = config.rendezvous.clone();
+    let url = found(RENDEZVOUS, args.rendezvous, &config, configured);
+    let rendezvous = url.map(parse_url).transpose()?;
     let forwards = args.forwards.iter().map(|text| text.parse());
     let forwards = forwards
         .collect::<Result<_, _>>()
@@ -76,7 +71,7 @@ pub fn resolve_doctor(args: DoctorArgs, config: Config) -> Result<DoctorOptions,
     Ok(DoctorOptions {
         examination: Examination {
             rendezvous,
-            stun: resolve_stun(&args.stun, &config.stun)?,
+            stun: resolve_stun(&args.stun, &config)?,
             forwards,
             deep: args.deep,
         },

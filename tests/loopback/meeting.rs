@@ -147,3 +147,35 @@ fn a_connector_that_was_killed_comes_again_with_the_same_code() {
     let dialled = accept(&target);
     say(&opened, &dialled, "hello again");
 }
+
+/// A container with a random user and nothing to write to. Even root can make no directory in `/proc`.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_connect_that_can_keep_nothing_pairs_by_code_and_carries_streams() {
+    let setting = Setting::loopback();
+    let (port, target) = (setting.port(), setting.port());
+    let listener = setting
+        .listener()
+        .args(["-L", &format!("{port}:localhost:{target}")])
+        .start();
+    let mut connector = setting
+        .connector_with(&listener.code())
+        .env("P2PDBG_STATE", "");
+    for variable in [
+        "HOME",
+        "XDG_STATE_HOME",
+        "XDG_CONFIG_HOME",
+        "XDG_RUNTIME_DIR",
+    ] {
+        connector = connector.env(variable, "/proc");
+    }
+    let connector = connector.start();
+    let warning = connector.warning(WarningCode::NothingKept);
+    assert!(warning.hint.unwrap().contains("--state DIR"));
+    listener.forward(port);
+    let debuggee = setting.debuggee.listen(target);
+    let ide = setting.ide.connect(port);
+    let served = accept(&debuggee);
+    say(&ide, &served, "hello");
+    say(&served, &ide, "hello yourself");
+}

@@ -270,6 +270,10 @@ pub enum WarningCode {
     MapUnused,
     /// The peer could not be noted in the state directory.
     PeerNotRemembered,
+    /// There is no directory for state, so nobody is known here from one run to the next.
+    NothingKept,
+    /// The configuration file holds the access key and is not closed to other users.
+    ConfigurationOpen,
     /// The peer's streams are gone, because its process is.
     PeerRestarted,
     /// Tunnels or messages were refused: somebody knocks at the session's port, or the peer breaks the protocol.

@@ -104,6 +104,22 @@ pub enum StateError {
 }
 
 impl StateError {
+    /// Whether there is nowhere to write, rather than something in the way of it that somebody should look at: a
+    /// directory of another user's, or one that is open to others.
+    pub fn is_for_want_of_a_place(&self) -> bool {
+        match self {
+            Self::NoHome | Self::Create { .. } | Self::NotWritable { .. } => true,
+            Self::Io { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::ReadOnlyFilesystem
+                    | io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+            ),
+            _ => false,
+        }
+    }
+
     /// For `map_err`: an operation on `path` that failed.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -5,9 +5,11 @@
 //! What several processes may change at once is changed under a [`StateLock`].
 
 use std::{
+    collections::HashMap,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, ErrorKind, Read, Write},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use etcetera::BaseStrategy;
@@ -26,6 +28,25 @@ const MAX_FILE: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct StateDir {
     path: PathBuf,
+    /// The files, of one that is in memory alone.
+    memory: Option<Arc<Memory>>,
+}
+
+/// Files of which nothing outlives the process. Their names are known, and there are few.
+#[derive(Default)]
+struct Memory(Mutex<HashMap<String, Zeroizing<Vec<u8>>>>);
+
+impl Memory {
+    fn files(&self) -> MutexGuard<'_, HashMap<String, Zeroizing<Vec<u8>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Without what the files hold: a private key is among them.
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Memory")
+    }
 }
 
 impl StateDir {
@@ -55,9 +76,23 @@ impl StateDir {
             return Err(StateError::NotADirectory(path));
         }
         permissions::check_directory(&path, &metadata)?;
-        let dir = Self { path };
+        let dir = Self { path, memory: None };
         dir.check_writable()?;
         Ok(dir)
+    }
+
+    /// One that is in the memory of this process and nowhere else, for a host where nothing can be written:
+    /// with it this host is a stranger to everybody each time.
+    pub fn in_memory() -> Self {
+        Self {
+            path: PathBuf::new(),
+            memory: Some(Arc::default()),
+        }
+    }
+
+    /// Whether it outlives the process.
+    pub fn is_kept(&self) -> bool {
+        self.memory.is_none()
     }
 
     /// Where it is.
@@ -107,6 +142,9 @@ impl StateDir {
     /// # Errors
     /// When the file cannot be read, is longer than a mebibyte, is open to others or another user's.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
+        if let Some(memory) = &self.memory {
+            return Ok(memory.files().get(name).map(|bytes| bytes.to_vec()));
+        }
         let path = self.file(name);
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -134,6 +172,11 @@ impl StateDir {
     /// # Errors
     /// When the disk is full or the directory can no longer be written to; the file is as it was, then.
     pub fn write_atomically(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
+        if let Some(memory) = &self.memory {
+            let bytes = Zeroizing::new(bytes.to_vec());
+            memory.files().insert(name.to_owned(), bytes);
+            return Ok(());
+        }
         let path = self.file(name);
         let temporary = self.file(&format!(
             ".{name}.{:016x}.new",
@@ -153,6 +196,10 @@ impl StateDir {
     /// # Errors
     /// When the directory can no longer be written to.
     pub fn remove(&self, name: &str) -> Result<(), StateError> {
+        if let Some(memory) = &self.memory {
+            memory.files().remove(name);
+            return Ok(());
+        }
         let path = self.file(name);
         match fs::remove_file(&path) {
             Ok(()) => self.sync_names(),
@@ -170,11 +217,15 @@ impl StateDir {
     /// # Errors
     /// When the lock's file cannot be made, or the file system knows no locks.
     pub fn lock(&self, name: &str) -> Result<StateLock, StateError> {
+        if self.memory.is_some() {
+            // No other process sees it, and this one changes it from one task.
+            return Ok(StateLock { _file: None });
+        }
         let path = self.file(&format!(".{name}.lock"));
         let file = open_lock(&path).map_err(StateError::io("open", &path))?;
         loop {
             match file.lock() {
-                Ok(()) => return Ok(StateLock { _file: file }),
+                Ok(()) => return Ok(StateLock { _file: Some(file) }),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(StateError::io("lock", &path)(error)),
             }
@@ -186,10 +237,13 @@ impl StateDir {
     /// # Errors
     /// As with [`Self::lock`].
     pub fn try_lock(&self, name: &str) -> Result<Option<StateLock>, StateError> {
+        if self.memory.is_some() {
+            return Ok(Some(StateLock { _file: None }));
+        }
         let path = self.file(&format!(".{name}.lock"));
         let file = open_lock(&path).map_err(StateError::io("open", &path))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(StateLock { _file: file })),
+            Ok(()) => Ok(Some(StateLock { _file: Some(file) })),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(StateError::io("lock", &path)(error)),
         }
@@ -248,7 +302,7 @@ impl StateDir {
 #[derive(Debug)]
 #[must_use = "the lock is released when this is dropped"]
 pub struct StateLock {
-    _file: File,
+    _file: Option<File>,
 }
 
 fn default_path(program: &str) -> Result<PathBuf, StateError> {

@@ -282,3 +282,21 @@ mod permissions {
         assert!(open(&link).is_err());
     }
 }
+
+#[test]
+fn a_state_in_memory_keeps_what_it_is_given_and_is_nowhere_else() {
+    let dir = StateDir::in_memory();
+    assert!(!dir.is_kept());
+    let identity = dir.identity().unwrap();
+    assert_eq!(
+        dir.identity().unwrap().fingerprint(),
+        identity.fingerprint()
+    );
+    assert_eq!(dir.read("x").unwrap(), None);
+    dir.write_atomically("x", b"1").unwrap();
+    assert_eq!(dir.read("x").unwrap().as_deref(), Some(&b"1"[..]));
+    dir.remove("x").unwrap();
+    assert_eq!(dir.read("x").unwrap(), None);
+    let other = StateDir::in_memory().identity().unwrap();
+    assert_ne!(other.fingerprint(), identity.fingerprint());
+}

@@ -41,11 +41,13 @@ pub struct TraversalTable {
 }
 
 impl TraversalTable {
-    /// Checks every value against its bounds.
+    /// Checks every value against its bounds; `place` says where the value of a key stands.
     ///
     /// # Errors
     /// If one is beyond them.
-    pub fn resolve(&self) -> Result<Traversal, Failure> {
+    pub fn resolve(&self, place: &dyn Fn(&str) -> String) -> Result<Traversal, Failure> {
+        let bounded = |key: &str, given, usual, bounds| bounded((key, place), given, usual, bounds);
+        let size = |key: &str, given, usual, bounds| size((key, place), given, usual, bounds);
         let usual = Budget::default();
         let budget = Budget {
             packets_per_second: bounded(
@@ -99,8 +101,11 @@ impl TraversalTable {
     }
 }
 
+/// A key, and what says where it stands.
+type Key<'a> = (&'a str, &'a dyn Fn(&str) -> String);
+
 fn bounded(
-    key: &str,
+    (key, place): Key<'_>,
     given: Option<u32>,
     usual: u32,
     (least, most): (u32, u32),
@@ -109,12 +114,20 @@ fn bounded(
     if (least..=most).contains(&value) {
         return Ok(value);
     }
-    let message = format!("traversal.{key} = {value} in the configuration file is out of bounds");
+    let message = format!(
+        "{}: {value} is out of bounds",
+        place(&format!("traversal.{key}"))
+    );
     let hint = format!("write a number from {least} to {most}, or leave it out for {usual}");
     Err(Failure::new(ErrorCode::Configuration, message).hint(hint))
 }
 
-fn size(key: &str, given: Option<u32>, usual: usize, bounds: (u32, u32)) -> Result<usize, Failure> {
+fn size(
+    key: Key<'_>,
+    given: Option<u32>,
+    usual: usize,
+    bounds: (u32, u32),
+) -> Result<usize, Failure> {
     let usual = u32::try_from(usual).unwrap_or(u32::MAX);
     Ok(bounded(key, given, usual, bounds)? as usize)
 }
@@ -129,8 +142,11 @@ mod tests {
 
     #[test]
     fn what_is_left_out_has_its_default() {
-        assert_eq!(table("").resolve().unwrap(), Traversal::default());
-        let settled = table("port_mapping = false\nsearch_sockets = 8").resolve();
+        assert_eq!(
+            table("").resolve(&str::to_owned).unwrap(),
+            Traversal::default()
+        );
+        let settled = table("port_mapping = false\nsearch_sockets = 8").resolve(&str::to_owned);
         let settled = settled.unwrap();
         assert!(!settled.port_mapping);
         assert_eq!(settled.budget.search_sockets, 8);
@@ -154,12 +170,14 @@ mod tests {
             peer_candidates: 5,
             peer_reflexive: 6,
         };
-        assert_eq!(settled.resolve().unwrap().budget, budget);
+        assert_eq!(settled.resolve(&str::to_owned).unwrap().budget, budget);
     }
 
     #[test]
     fn what_would_make_the_host_a_nuisance_is_refused() {
-        let failure = table("packets_per_second = 100000").resolve().unwrap_err();
+        let failure = table("packets_per_second = 100000")
+            .resolve(&str::to_owned)
+            .unwrap_err();
         assert_eq!(failure.code, ErrorCode::Configuration);
         assert!(failure.message.contains("traversal.packets_per_second"));
         assert!(failure.hint.unwrap().contains("from 20 to 2000"));
@@ -168,7 +186,7 @@ mod tests {
             "search_sockets = 5000",
             "block_share_percent = 90",
         ] {
-            assert!(table(text).resolve().is_err(), "{text}");
+            assert!(table(text).resolve(&str::to_owned).is_err(), "{text}");
         }
         assert!(toml::from_str::<TraversalTable>("packets = 1").is_err());
     }

@@ -77,6 +77,9 @@ pub enum NotARendezvousUrl {
     /// There is no host, or it has characters that no host name has.
     #[error("the host in the rendezvous URL is missing or malformed")]
     Host,
+    /// The host is an IPv6 address without brackets, so that nobody can tell where it ends and the port begins.
+    #[error("an IPv6 address stands in brackets in a URL: {0}")]
+    Brackets(String),
     /// The port is not a number from 1 to 65535.
     #[error("the port in the rendezvous URL is not a number from 1 to 65535")]
     Port,
@@ -140,6 +143,9 @@ fn parse_authority(authority: &str) -> Result<(String, u16), NotARendezvousUrl> 
         };
         return Ok((host.to_string(), port));
     }
+    if let Some(meant) = with_brackets(authority) {
+        return Err(NotARendezvousUrl::Brackets(meant));
+    }
     let (host, port) = match authority.split_once(':') {
         Some((host, port)) => (host, parse_port(port)?),
         None => (authority, DEFAULT_PORT),
@@ -149,6 +155,25 @@ fn parse_authority(authority: &str) -> Result<(String, u16), NotARendezvousUrl> 
         return Err(NotARendezvousUrl::Host);
     }
     Ok((host.to_owned(), port))
+}
+
+/// What somebody meant who wrote an IPv6 address as if it were a name: the end of it may be the port.
+fn with_brackets(authority: &str) -> Option<String> {
+    let bare = |text: &str| {
+        let text = text.split('%').next().unwrap_or_default();
+        text.parse::<Ipv6Addr>().ok()
+    };
+    let whole = bare(authority).map(|address| format!("p2pdbg://[{address}]"));
+    let with_port = authority.rsplit_once(':').and_then(|(host, port)| {
+        let port = parse_port(port).ok()?;
+        // What is short may as well be a group of the address.
+        let address = bare(host).filter(|_| whole.is_none() || port >= 1000)?;
+        Some(format!("p2pdbg://[{address}]:{port}"))
+    });
+    match (with_port, whole) {
+        (Some(one), Some(other)) => Some(format!("{one}, or {other}")),
+        (one, other) => one.or(other),
+    }
 }
 
 fn parse_port(text: &str) -> Result<u16, NotARendezvousUrl> {
@@ -207,5 +232,25 @@ mod tests {
         assert_eq!(wrong("p2pdbg://key@a"), NotARendezvousUrl::AccessKey);
         assert_eq!(wrong("p2pdbg://a#print"), NotARendezvousUrl::Fingerprint);
         assert_eq!(wrong("p2pdbg://[::1"), NotARendezvousUrl::Host);
+    }
+
+    #[test]
+    fn an_ipv6_address_without_brackets_is_shown_with_them() {
+        for (text, address) in [
+            ("p2pdbg://2001:db8::1", "[2001:db8::1]"),
+            ("p2pdbg://::1", "[::1]"),
+            ("p2pdbg://fe80::1%eth0", "[fe80::1]"),
+            ("p2pdbg://2001:db8::1:3478", "[2001:db8::1]:3478"),
+            (
+                "p2pdbg://2001:db8:1:2:3:4:5:6:40000",
+                "[2001:db8:1:2:3:4:5:6]:40000",
+            ),
+        ] {
+            let fault = text.parse::<RendezvousUrl>().unwrap_err().to_string();
+            assert!(
+                fault.contains(&format!("p2pdbg://{address}")),
+                "{text}: {fault}"
+            );
+        }
     }
 }

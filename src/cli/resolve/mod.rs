@@ -21,7 +21,7 @@ use super::{
     options::{Command, ConnectOptions, IdeOptions, ListenOptions, Meeting, SessionOptions},
     peers,
 };
-use crate::config::{self, Config};
+use crate::config::{self, Config, at_home};
 
 /// How often a code is asked for before the program gives up.
 const QUESTIONS: usize = 3;
@@ -76,7 +76,8 @@ pub fn resolve_listen(
     }
     if forwards.is_empty() {
         for text in &config.forwards {
-            forwards.push(parse_configured(text).map_err(forward_malformed)?);
+            let stands = |fault| at(&config.place("forwards"), forward_malformed(fault));
+            forwards.push(parse_configured(text).map_err(stands)?);
         }
     }
     if forwards.is_empty() {
@@ -104,12 +105,19 @@ pub fn resolve_connect(
     if let Some(directory) = &args.accept_push {
         session.sources.inbox = Some(existing("--accept-push", directory)?);
     }
+    let given_here = !args.code.is_empty();
     let meeting = match (
         args.peer,
         given(args.code.join("-")).or(given(environment.code)),
     ) {
         (Some(name), _) => Meeting::Known(parse_name("--peer", &name)?),
-        (None, Some(code)) => Meeting::Code(code.parse().map_err(|fault| code_malformed(&fault))?),
+        (None, Some(code)) => {
+            let malformed = |fault| match given_here {
+                true => code_malformed(&fault),
+                false => at("P2PDBG_CODE", code_malformed(&fault)),
+            };
+            Meeting::Code(code.parse().map_err(malformed)?)
+        }
         (None, None) => Meeting::Code(ask(environment.ask_code)?),
     };
     #[cfg(unix)]
@@ -129,7 +137,7 @@ pub fn resolve_ide(args: IdeArgs, config: Config) -> IdeOptions {
     IdeOptions {
         ide: args.ide,
         write: args.write,
-        directory: args.dir,
+        directory: args.dir.map(at_home),
         peer: given(args.peer),
         state: state(args.state, config.state),
     }
@@ -150,7 +158,7 @@ fn resolve_sources(named: Option<PathBuf>, none: bool) -> Result<SourcesOptions,
 
 /// A directory that is there, as the system calls it.
 fn existing(option: &str, directory: &Path) -> Result<PathBuf, Failure> {
-    let found = directory
+    let found = at_home(directory.to_owned())
         .canonicalize()
         .and_then(|found| match found.is_dir() {
             true => Ok(found),
@@ -162,22 +170,66 @@ fn existing(option: &str, directory: &Path) -> Result<PathBuf, Failure> {
 
 /// The state directory that is asked for on the command line, in a variable or in the file.
 fn state(asked: Option<OsString>, configured: Option<PathBuf>) -> Option<PathBuf> {
-    let mut states = asked.map(PathBuf::from).into_iter().chain(configured);
+    let asked = asked.map(|dir| at_home(PathBuf::from(dir)));
+    let mut states = asked.into_iter().chain(configured);
     states.find(|dir| !dir.as_os_str().is_empty())
 }
 
+/// A failure with the place where the value at fault stands.
+pub(super) fn at(place: &str, failure: Failure) -> Failure {
+    Failure {
+        message: format!("{place}: {}", failure.message),
+        ..failure
+    }
+}
+
+/// A value and where it stands: of the command line, of a variable, or of the file.
+pub(super) fn found(
+    (option, variable, key): (&str, &str, &str),
+    asked: Option<String>,
+    config: &Config,
+    configured: Option<String>,
+) -> Option<(String, String)> {
+    if let Some(value) = given(asked) {
+        // clap has taken the variable where there was no option.
+        let is_option = |word: OsString| {
+            let word = word.to_string_lossy();
+            word == option || word.starts_with(&format!("{option}="))
+        };
+        let place = match env::args_os().any(is_option) || env::var(variable).as_ref() != Ok(&value)
+        {
+            true => option.to_owned(),
+            false => variable.to_owned(),
+        };
+        return Some((value, place));
+    }
+    given(configured).map(|value| (value, config.place(key)))
+}
+
+/// Parses the rendezvous' URL.
+pub(super) fn parse_url((url, place): (String, String)) -> Result<RendezvousUrl, Failure> {
+    let fault = |fault: <RendezvousUrl as FromStr>::Err| {
+        let failure = Failure::new(ErrorCode::RendezvousUrl, fault.to_string());
+        at(
+            &place,
+            failure.hint("copy the whole URL that p2pdbg-rendezvous printed"),
+        )
+    };
+    url.parse().map_err(fault)
+}
+
+/// The keys of the rendezvous' URL on the command line, among the variables and in the file.
+pub(super) const RENDEZVOUS: (&str, &str, &str) =
+    ("--rendezvous", "P2PDBG_RENDEZVOUS", "rendezvous");
+
 fn resolve_session(args: SessionArgs, config: Config) -> Result<SessionOptions, Failure> {
-    let rendezvous = match given(args.rendezvous).or(given(config.rendezvous)) {
-        Some(url) => url
-            .parse()
-            .map_err(|fault: <RendezvousUrl as FromStr>::Err| {
-                Failure::new(ErrorCode::RendezvousUrl, fault.to_string())
-                    .hint("copy the whole URL that p2pdbg-rendezvous printed")
-            })?,
+    let (url, name) = (config.rendezvous.clone(), config.name.clone());
+    let rendezvous = match found(RENDEZVOUS, args.rendezvous, &config, url) {
+        Some(url) => parse_url(url)?,
         None => return Err(rendezvous_missing()),
     };
-    let name = match given(args.name).or(given(config.name)) {
-        Some(name) => parse_name("--name", &name)?,
+    let name = match found(("--name", "P2PDBG_NAME", "name"), args.name, &config, name) {
+        Some((name, place)) => parse_name(&place, &name)?,
         None => PeerName::of_this_host(),
     };
     let allow = args.allow.iter().map(|text| {
@@ -186,13 +238,13 @@ fn resolve_session(args: SessionArgs, config: Config) -> Result<SessionOptions, 
             Failure::new(ErrorCode::Usage, message).hint("write --allow HOST:PORT")
         })
     });
-    let stun = resolve_stun(&args.stun, &config.stun)?;
+    let stun = resolve_stun(&args.stun, &config)?;
     let resume_for = duration::parse(&args.resume_for).map_err(|fault| {
         let message = format!("--resume-for {}: {fault}", args.resume_for);
         Failure::new(ErrorCode::Usage, message)
     })?;
+    let traversal = config.traversal.resolve(&|key| config.place(key))?;
     let state = state(args.state, config.state);
-    let traversal = config.traversal.resolve()?;
     let sources = resolve_sources(args.sources, args.no_sources)?;
     Ok(SessionOptions {
         sources,
@@ -212,19 +264,22 @@ fn resolve_session(args: SessionArgs, config: Config) -> Result<SessionOptions, 
 }
 
 /// The STUN servers of the command line, or of the file if it names none.
-pub(super) fn resolve_stun(args: &[String], config: &[String]) -> Result<Vec<StunServer>, Failure> {
-    let servers = if args.is_empty() { config } else { args };
+pub(super) fn resolve_stun(args: &[String], config: &Config) -> Result<Vec<StunServer>, Failure> {
+    let (servers, place) = match args.is_empty() {
+        true => (&config.stun[..], config.place("stun")),
+        false => (args, "--stun".to_owned()),
+    };
     if servers.len() > MAX_FURTHER {
         let message = format!(
-            "{} STUN servers are named, and at most {MAX_FURTHER} are asked",
+            "{place}: {} STUN servers are named, and at most {MAX_FURTHER} are asked",
             servers.len()
         );
         return Err(Failure::new(ErrorCode::Usage, message));
     }
     let parse = |text: &String| {
         text.trim().parse().map_err(|fault| {
-            let message = format!("--stun {text:?}: {fault}");
-            Failure::new(ErrorCode::Usage, message).hint("write --stun HOST or --stun HOST:PORT")
+            let message = format!("{place} {text:?}: {fault}");
+            Failure::new(ErrorCode::Usage, message).hint("write HOST or HOST:PORT")
         })
     };
     servers.iter().map(parse).collect()

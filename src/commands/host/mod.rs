@@ -10,11 +10,11 @@ mod guests;
 mod places;
 mod running;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use p2pdbg_base::{Absent, ErrorCode, Failure, PathPolicy, PeerName};
 use p2pdbg_events::{
-    Activity, Reporter, Status,
+    Activity, Event, Reporter, Status, Warning, WarningCode,
     snapshot::{ProcessState, SessionSnapshot},
 };
 use p2pdbg_facts::HostFacts;
@@ -99,7 +99,7 @@ impl Host {
                 options.allow.require(&forward.target)?;
             }
         }
-        let state = StateDir::open(options.state.as_deref(), "p2pdbg").map_err(state_failure)?;
+        let state = open_state(options.state.as_deref(), &reporter)?;
         let identity = Arc::new(state.identity().map_err(state_failure)?);
         let process = ProcessNumber::take(&state, role);
         let known_peers = KnownPeers::load(&state, process.get()).map_err(state_failure)?;
@@ -380,6 +380,26 @@ async fn next_meeting_event(meeting: &mut Option<Meeting>) -> Option<MeetingEven
     }
 }
 
+/// The state directory. Where none can be had and none was asked for, as in a container with a random user and nothing
+/// to write to, what is known lives as long as the process: a code needs no more.
+fn open_state(asked: Option<&Path>, reporter: &Reporter) -> Result<StateDir, Failure> {
+    match StateDir::open(asked, "p2pdbg") {
+        Err(error) if asked.is_none() && error.is_for_want_of_a_place() => {
+            let message =
+                format!("nothing can be kept here, so a code is needed each time: {error}");
+            reporter.emit(Event::Warning(
+                Warning::new(WarningCode::NothingKept, message).hint(
+                    "to be known again, name a directory that can be written with --state DIR",
+                ),
+            ));
+            Ok(StateDir::in_memory())
+        }
+        result => result.map_err(state_failure),
+    }
+}
+
 fn state_failure(error: StateError) -> Failure {
-    Failure::new(ErrorCode::StateDir, error.to_string())
+    Failure::new(ErrorCode::StateDir, error.to_string()).hint(
+        "--state DIR, P2PDBG_STATE or state in the configuration file names another directory",
+    )
 }
