@@ -5,6 +5,8 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::Budget;
+
 /// Which side decides (RFC 8445 section 6.1.1). The roles are given, never negotiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Role {
@@ -78,47 +80,6 @@ impl Config {
             stun_servers,
             budget: Budget::default(),
             timing: Timing::default(),
-        }
-    }
-}
-
-/// Caps on what an engine may spend. They hold whatever the peer, a server or a forger says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
-    /// Datagrams a second, of all kinds together.
-    ///
-    /// 250 of about 100 bytes are 0.2 Mbit/s, and let a search of 1,000 probes end in four seconds.
-    pub packets_per_second: u32,
-    /// Datagrams that may leave in one go after a silence. The first checks and the bursts of a port prediction
-    /// must be close together.
-    pub burst: u32,
-    /// Datagrams of one attempt, answers to the peer's checks not counted.
-    pub packets_per_attempt: u32,
-    /// Sockets that a search may open on top of the session's two. Home routers hold some thousand mappings, office
-    /// gear some ten thousand for everybody.
-    pub search_sockets: usize,
-    /// Of an inferred port block, the share in percent that a search may occupy: the subscriber's other programs
-    /// live on the rest.
-    pub block_share_percent: u32,
-    /// Ports that a search probes at one address.
-    pub search_ports: u32,
-    /// Candidates of the peer that are checked; what it names beyond is ignored.
-    pub peer_candidates: usize,
-    /// Addresses that are checked because an authenticated check came from them unannounced.
-    pub peer_reflexive: usize,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self {
-            packets_per_second: 250,
-            burst: 20,
-            packets_per_attempt: 4000,
-            search_sockets: 256,
-            block_share_percent: 25,
-            search_ports: 2048,
-            peer_candidates: 24,
-            peer_reflexive: 32,
         }
     }
 }

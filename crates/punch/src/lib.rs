@@ -16,6 +16,7 @@
 //! Left out: sockets, the mux that tells STUN from QUIC, sealing of signals, the port-mapping protocols (their result
 //! comes in as [`Input::MappedPort`]), and everything about the relay.
 
+mod budget;
 mod check;
 mod checklist;
 mod config;
@@ -24,11 +25,11 @@ mod engine;
 mod footprint;
 mod gather;
 mod io;
+mod ladder;
 mod nomination;
 mod observe;
 mod pace;
 mod pair;
-mod plan;
 mod ports;
 mod random;
 mod sampling;
@@ -40,7 +41,8 @@ pub mod candidate;
 pub mod survey;
 pub mod why;
 
-pub use self::config::{Budget, Config, MAX_STUN_SERVERS, PunchKey, Role, Timing};
+pub use self::budget::Budget;
+pub use self::config::{Config, MAX_STUN_SERVERS, PunchKey, Role, Timing};
 pub use self::engine::Engine;
 pub use self::io::{
     Event, Family, Input, LocalAddress, LossReason, Output, Path, SocketId, Technique,

@@ -18,7 +18,7 @@ pub(crate) struct Pacer {
 
 impl Pacer {
     pub(crate) fn new(budget: &Budget, now: Instant) -> Self {
-        let interval = Duration::from_secs(1) / budget.packets_per_second.max(1);
+        let interval = budget.interval();
         Self {
             interval,
             tolerance: interval * budget.burst.saturating_sub(1),

@@ -8,13 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{SocketId, gather::Sample};
-
-/// Fresh sockets. With two servers each they make eight mappings.
-pub(crate) const SOCKETS: u32 = 4;
-
-/// Servers asked from each socket.
-const SERVERS: usize = 2;
+use crate::{
+    SocketId,
+    budget::{SAMPLING_SERVERS, SAMPLING_SOCKETS},
+    gather::Sample,
+};
 
 /// Until a question is asked again.
 const RETRY: Duration = Duration::from_millis(150);
@@ -44,8 +42,10 @@ pub(crate) struct Sampling {
 impl Sampling {
     /// Begins with sockets numbered from `first` on, which the caller opens.
     pub(crate) fn new(now: Instant, first: SocketId, servers: &[SocketAddr]) -> Self {
-        let sockets: Vec<SocketId> = (first.0..first.0 + SOCKETS).map(SocketId).collect();
-        let servers = servers.iter().take(SERVERS);
+        let sockets: Vec<SocketId> = (first.0..first.0 + SAMPLING_SOCKETS)
+            .map(SocketId)
+            .collect();
+        let servers = servers.iter().take(SAMPLING_SERVERS);
         let probe = |socket, server: &SocketAddr| Probe {
             socket,
             server: *server,

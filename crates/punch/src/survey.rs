@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Fresh sockets that the engine samples a NAT with, each asking two servers.
-pub const FRESH_SOCKETS: u32 = crate::sampling::SOCKETS;
+pub const FRESH_SOCKETS: u32 = crate::budget::SAMPLING_SOCKETS;
 
 /// A question to a STUN server over IPv4, and what it saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

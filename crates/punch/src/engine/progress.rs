@@ -6,8 +6,8 @@ use p2pdbg_nat::Mapping;
 
 use super::{Direct, Engine};
 use crate::{
-    Event, Family, LossReason, Obstacle, Output, Path, SocketId, Technique, check::Length,
-    consent::Consent, nomination::Step, pair::PairKey, plan, signal::Plan, transactions::Purpose,
+    Event, Family, LossReason, Obstacle, Output, Path, SocketId, Technique, budget, check::Length,
+    consent::Consent, ladder, nomination::Step, pair::PairKey, signal::Plan, transactions::Purpose,
 };
 
 /// The pause after a failed attempt while another technique is left.
@@ -176,18 +176,18 @@ impl Engine {
     fn pause_after(&self, attempt: u32) -> Duration {
         let timing = &self.config.timing;
         let ladder = match &self.remote {
-            Some(remote) if self.is_controlling() => plan::ladder(&self.report, &remote.report),
-            Some(remote) => plan::ladder(&remote.report, &self.report),
+            Some(remote) if self.is_controlling() => ladder::ladder(&self.report, &remote.report),
+            Some(remote) => ladder::ladder(&remote.report, &self.report),
             None => Vec::new(),
         };
-        let (search, more) = plan::step(&ladder, attempt);
+        let (search, more) = ladder::step(&ladder, attempt);
         if more && !self.checks.any_narrow() {
             return SHORT_PAUSE;
         }
         let round = (attempt + 1).saturating_sub(ladder.len() as u32).min(16);
         let pause = timing.first_pause.saturating_mul(1 << round);
         pause
-            .max(plan::least_pause(search))
+            .max(budget::least_pause(search))
             .min(timing.longest_pause)
     }
 

@@ -9,22 +9,18 @@ use p2pdbg_nat::{NatReport, Ports};
 
 use super::{Engine, progress::Phase};
 use crate::{
-    Event, Family, Obstacle, Output, SocketId, Technique,
+    Event, Family, Obstacle, Output, SocketId, Technique, budget,
     candidate::{self, Candidate, Kind},
     footprint::Count,
-    observe,
+    ladder, observe,
     pair::PairKey,
-    plan,
-    sampling::{self, Sampling},
+    sampling::Sampling,
     search::{Hints, SearchPlan, Shot},
     transactions::{Purpose, Sent},
 };
 
 /// How long the socket of a path outlives the path.
 const RETIREMENT: Duration = Duration::from_secs(10);
-
-/// How long a costly search waits at least and at most for the plain checks to succeed.
-const HEAD_START: (Duration, Duration) = (Duration::from_millis(60), Duration::from_millis(700));
 
 /// How long the controlling side waits for either NAT to be sampled before it plans without.
 const SAMPLING_WAIT: Duration = Duration::from_millis(900);
@@ -40,7 +36,7 @@ impl Engine {
             return;
         }
         let servers = self.gathering.servers(Family::V4);
-        let first = self.reserve_sockets(sampling::SOCKETS);
+        let first = self.reserve_sockets(budget::SAMPLING_SOCKETS);
         let sampling = Sampling::new(self.now, first, &servers);
         let sockets = sampling.sockets().to_vec();
         self.sampling = Some(sampling);
@@ -93,12 +89,12 @@ impl Engine {
         if open && !waited {
             return;
         }
-        let ladder = plan::ladder(&self.report, &remote.report);
-        let (search, _) = plan::step(&ladder, attempt);
+        let ladder = ladder::ladder(&self.report, &remote.report);
+        let (search, _) = ladder::step(&ladder, attempt);
         // Where the last attempt found a path that is too narrow, this one probably will, too.
         let narrow = self.obstacle == Some(Obstacle::TunnelFails);
         if let Some(search) = search
-            && (plan::is_costly(search) || narrow)
+            && (budget::is_costly(search) || narrow)
             && self.now < began + self.head_start()
         {
             return;
@@ -126,7 +122,7 @@ impl Engine {
         let theirs = self.remote.as_ref().map_or(0, |r| r.server_rtt_ms);
         let ours = self.server_rtt.unwrap_or_default();
         let round_trip = ours + Duration::from_millis(u64::from(theirs));
-        (round_trip * 3 / 2).clamp(HEAD_START.0, HEAD_START.1)
+        budget::head_start(round_trip)
     }
 
     /// Something came to be known that may make a search, or another one, possible in this attempt after all.
@@ -168,7 +164,7 @@ impl Engine {
         {
             return;
         }
-        let ends = self.now + plan::duration(plan, &self.config.budget);
+        let ends = self.now + self.config.budget.duration(plan);
         let Some(search) = self.build_search(plan, attempt) else {
             return;
         };
@@ -239,7 +235,7 @@ impl Engine {
 
     fn end_round(&mut self) {
         let next = match self.search.as_ref().map(|s| s.plan) {
-            Some(SearchPlan::Mutual { round }) if round + 1 < plan::MUTUAL_ROUNDS => {
+            Some(SearchPlan::Mutual { round }) if round + 1 < budget::MUTUAL_ROUNDS => {
                 Some(SearchPlan::Mutual { round: round + 1 })
             }
             _ => None,

@@ -49,9 +49,6 @@ impl SearchPlan {
     }
 }
 
-/// Ports in one side's hints.
-pub(crate) const MAX_HINTS: usize = 256;
-
 /// What one side tells the other about its NAT in the middle of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hints {
@@ -59,7 +56,7 @@ pub(crate) struct Hints {
     pub(crate) attempt: u32,
     /// The round within it, for [`SearchPlan::Mutual`].
     pub(crate) round: u8,
-    /// Ports that the sender's mappings probably have, the likeliest first; at most [`MAX_HINTS`] count.
+    /// Ports that the sender's mappings probably have, the likeliest first; at most [`MAX_HINTS`](crate::budget::MAX_HINTS) count.
     pub(crate) ports: Vec<u16>,
     /// The range that they lie in.
     pub(crate) range: Option<(u16, u16)>,

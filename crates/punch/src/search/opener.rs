@@ -8,20 +8,19 @@ use std::{
 
 use p2pdbg_nat::Ports;
 
-use super::{Hints, MAX_HINTS, Shot};
-use crate::{SocketId, footprint::Count, observe};
+use super::{Hints, Shot};
+use crate::{
+    SocketId,
+    budget::{BEYOND_BRACKET, BRACKET_GAP, MAX_HINTS},
+    footprint::Count,
+    observe,
+};
 
 /// How long sockets that should send in order are waited for.
 const OPENING: Duration = Duration::from_millis(300);
 
 /// Until an unanswered question to the server is repeated, or its answer done without.
 const ASK_RETRY: Duration = Duration::from_millis(150);
-
-/// Mappings behind the last one that was bracketed on one side only.
-const BEYOND_LAST: u32 = 6;
-
-/// Ports between two known ones that are worth probing.
-const MAX_GAP: u32 = 48;
 
 /// What a search by many sockets looks like.
 #[derive(Clone, Copy, Debug)]
@@ -274,9 +273,9 @@ impl Opener {
             let next = known[n + 1..].iter().flatten().next().copied();
             let steps = match next {
                 Some(next) => steps_between(port, next, self.stride)
-                    .unwrap_or(MAX_GAP)
-                    .min(MAX_GAP),
-                None => BEYOND_LAST + 1,
+                    .unwrap_or(BRACKET_GAP)
+                    .min(BRACKET_GAP),
+                None => BEYOND_BRACKET + 1,
             };
             runs.push((1..steps).map(|k| step(port, self.stride, k)).collect());
         }
@@ -315,7 +314,7 @@ pub(crate) fn step(port: u16, stride: i16, k: u32) -> u16 {
 
 /// How many strides lead from one port to another, if they do.
 fn steps_between(from: u16, to: u16, stride: i16) -> Option<u32> {
-    (1..=MAX_GAP).find(|&k| step(from, stride, k) == to)
+    (1..=BRACKET_GAP).find(|&k| step(from, stride, k) == to)
 }
 
 #[cfg(test)]

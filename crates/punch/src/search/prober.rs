@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Hints, MAX_HINTS, Shot};
-use crate::{SocketId, ports::PortSet, random::Random};
+use super::{Hints, Shot};
+use crate::{SocketId, budget::MAX_HINTS, ports::PortSet, random::Random};
 
 /// Until all hinted ports are probed again.
 const AGAIN: Duration = Duration::from_millis(200);

@@ -22,13 +22,7 @@ use std::{
 };
 
 use super::{Hints, Shot, opener::step};
-use crate::{SocketId, ports::PortSet, random::Random};
-
-/// Packets in a volley at a NAT that counts, when ours counts, too.
-pub(crate) const MUTUAL_SIZE: u32 = 56;
-
-/// How often the volley is fired: first with a short life, to open our NAT and not to annoy the other, then for good.
-const PASSES: u32 = 3;
+use crate::{SocketId, budget::VOLLEY_PASSES, ports::PortSet, random::Random};
 
 /// Between the beginnings of two passes, at least.
 const PASS_INTERVAL: Duration = Duration::from_millis(240);
@@ -165,7 +159,7 @@ impl Volley {
         }
         let size = self.loaded.len() as u32;
         let (pass, i) = (self.fired / size, self.fired % size);
-        if pass >= PASSES {
+        if pass >= VOLLEY_PASSES {
             return None;
         }
         if i == 0 {
@@ -228,7 +222,7 @@ impl Volley {
 
     pub(crate) fn next_at(&self) -> Option<Instant> {
         let size = self.loaded.len() as u32;
-        let more = self.ready() && (size == 0 || self.fired < size * PASSES);
+        let more = self.ready() && (size == 0 || self.fired < size * VOLLEY_PASSES);
         [self.ask_at, more.then_some(self.pass_at)]
             .into_iter()
             .flatten()
@@ -265,6 +259,7 @@ fn sweep(count: u32, expected: impl Fn(u32) -> f64) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::MUTUAL_PACKETS;
     use std::collections::BTreeSet;
 
     /// Whether a volley meets the other side's when others have made `e` mappings in all.
@@ -275,11 +270,11 @@ mod tests {
     #[test]
     fn no_place_is_aimed_at_twice_and_every_likely_guess_is_tried() {
         for expected in [0.0, 4.0, 20.0] {
-            let aims = sweep(MUTUAL_SIZE, |_| expected);
-            assert_eq!(aims.len() as u32, MUTUAL_SIZE);
+            let aims = sweep(MUTUAL_PACKETS, |_| expected);
+            assert_eq!(aims.len() as u32, MUTUAL_PACKETS);
             assert_eq!(
                 aims.iter().collect::<BTreeSet<_>>().len() as u32,
-                MUTUAL_SIZE
+                MUTUAL_PACKETS
             );
             let middle = expected as u32;
             let spread = (2.0 * expected.sqrt()) as u32;

@@ -3,11 +3,9 @@
 //! Where an attempt failed, the same again mostly fails again (97.6 % of the successes of libp2p's hole punching come
 //! at the first attempt), so every attempt of a ladder does something else.
 
-use std::time::Duration;
-
 use p2pdbg_nat::{Class, NatReport};
 
-use crate::{Budget, Role, search::SearchPlan};
+use crate::{Role, search::SearchPlan};
 
 /// What the attempts add to the plain checks, one after the other. After the last, the ladder begins again.
 pub(crate) fn ladder(controlling: &NatReport, controlled: &NatReport) -> Vec<Option<SearchPlan>> {
@@ -51,42 +49,6 @@ pub(crate) fn step(ladder: &[Option<SearchPlan>], attempt: u32) -> (Option<Searc
     let first_time = (attempt as usize) < ladder.len();
     let plan = ladder.get(position).copied().flatten();
     (plan, first_time && position + 1 < ladder.len())
-}
-
-/// Rounds of [`SearchPlan::Mutual`] in one attempt.
-pub(crate) const MUTUAL_ROUNDS: u8 = 5;
-
-/// How long one round of a search may take.
-pub(crate) fn duration(plan: SearchPlan, budget: &Budget) -> Duration {
-    match plan {
-        SearchPlan::Bracket { .. } => Duration::from_secs(3),
-        SearchPlan::Block { .. } => Duration::from_secs(4),
-        SearchPlan::Birthday { .. } => {
-            // All the probes that the budget allows, and a while for the last ones to arrive.
-            let probes =
-                Duration::from_secs(1) * budget.search_ports / budget.packets_per_second.max(1);
-            (probes + Duration::from_secs(1)).min(Duration::from_secs(30))
-        }
-        SearchPlan::Mutual { .. } => Duration::from_millis(1300),
-        SearchPlan::Scatter => Duration::from_secs(5),
-    }
-}
-
-/// The least pause after an attempt with this search. What it occupies of a port block has to expire before it may
-/// occupy as much again; RFC 4787 REQ-5 has mappings live for two minutes.
-pub(crate) fn least_pause(plan: Option<SearchPlan>) -> Duration {
-    match plan {
-        Some(SearchPlan::Scatter | SearchPlan::Block { .. }) => Duration::from_secs(130),
-        _ => Duration::ZERO,
-    }
-}
-
-/// Whether the search opens so many sockets that the plain checks deserve their chance first.
-pub(crate) fn is_costly(plan: SearchPlan) -> bool {
-    matches!(
-        plan,
-        SearchPlan::Block { .. } | SearchPlan::Birthday { .. } | SearchPlan::Scatter
-    )
 }
 
 #[cfg(test)]
