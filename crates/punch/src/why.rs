@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use p2pdbg_nat::{Mapping, NatReport};
+
 /// What stands between the peers and a direct path now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Obstacle {
@@ -36,6 +38,45 @@ pub enum Obstacle {
     TunnelFails,
     /// There was a direct path and it was lost; the search for another has begun.
     Lost,
+}
+
+/// What is known when an attempt has failed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Evidence<'a> {
+    pub(crate) here: &'a NatReport,
+    pub(crate) there: &'a NatReport,
+    /// Whether this end asked any STUN server.
+    pub(crate) asked: bool,
+    /// Whether a pair carries checks and not what is as long as a tunnel's datagrams.
+    pub(crate) narrow: bool,
+}
+
+/// What kept the attempt from a path.
+pub(crate) fn diagnose(evidence: &Evidence<'_>) -> Obstacle {
+    let (here, there) = (evidence.here, evidence.there);
+    if evidence.narrow {
+        return Obstacle::TunnelFails;
+    }
+    let blocked_here = evidence.asked && !here.answered && !here.answered_v6;
+    let blocked_there = !there.answered && !there.answered_v6;
+    match (blocked_here, blocked_there) {
+        (true, true) => return Obstacle::UdpBlockedBoth,
+        (true, false) => return Obstacle::UdpBlockedHere,
+        (false, true) => return Obstacle::UdpBlockedThere,
+        (false, false) => {}
+    }
+    if !(here.answered && there.answered || here.answered_v6 && there.answered_v6) {
+        return Obstacle::NoCommonFamily;
+    }
+    let translated = ![here.mapping, there.mapping].contains(&Some(Mapping::Untranslated));
+    let one_nat = translated && here.external.iter().any(|ip| there.external.contains(ip));
+    match (here.is_dependent(), there.is_dependent()) {
+        (true, true) => Obstacle::BothSymmetric,
+        (true, false) => Obstacle::SymmetricHere,
+        (false, true) => Obstacle::SymmetricThere,
+        (false, false) if one_nat => Obstacle::NoHairpin,
+        (false, false) => Obstacle::Filtered,
+    }
 }
 
 impl Obstacle {

@@ -21,11 +21,15 @@ impl Engine {
         };
         let family = Family::of(from.ip());
         if !candidate::is_usable(from)
-            || self.sockets.get(&socket).is_none_or(|s| s.family != family)
+            || self
+                .host
+                .sockets
+                .get(&socket)
+                .is_none_or(|s| s.family != family)
         {
             return;
         }
-        let sent = self.transactions.peek(message.transaction()).copied();
+        let sent = self.out.transactions.peek(message.transaction()).copied();
         if let Some(
             sent @ Sent {
                 purpose: Purpose::Server,
@@ -38,13 +42,13 @@ impl Engine {
             }
             return;
         }
-        match check::read(&self.keys, &message) {
+        match check::read(&self.out.keys, &message) {
             Some(FromPeer::Request {
                 transaction,
                 nomination,
             }) => {
-                let payload = check::response(&self.keys, transaction, from, Length::of(payload));
-                self.send((socket, from), None, payload);
+                let length = Length::of(payload);
+                self.out.answer((socket, from), transaction, length);
                 self.on_check((socket, from), nomination);
             }
             Some(FromPeer::Response {
@@ -52,6 +56,7 @@ impl Engine {
                 mapped,
             }) => {
                 if let Some(sent) = self
+                    .out
                     .transactions
                     .take(transaction)
                     .filter(|sent| sent.socket == socket)
@@ -68,8 +73,8 @@ impl Engine {
     /// let the peer in, from wherever it came.
     fn on_seen_at(&mut self, key: (SocketId, SocketAddr), seen: Option<SocketAddr>) {
         if let Some(seen) = seen.map(candidate::canonical)
-            && self.mapped.get(&key.0) == Some(&seen)
-            && let Some(pair) = self.checks.get_mut(key)
+            && self.host.mapped.get(&key.0) == Some(&seen)
+            && let Some(pair) = self.attempts.checks.get_mut(key)
             && pair.technique == Technique::PeerReflexive
         {
             pair.technique = Technique::PortMapping;
@@ -86,20 +91,21 @@ impl Engine {
         if !candidate::is_usable(mapped) || mapped.is_ipv6() != sent.to.is_ipv6() {
             return;
         }
-        self.transactions.take(message.transaction());
+        self.out.transactions.take(message.transaction());
         if sent.socket > SocketId::V6 {
             self.on_search_mapped(sent, mapped);
             return;
         }
         let rtt = self.now.duration_since(sent.at);
-        self.server_rtt = Some(self.server_rtt.map_or(rtt, |least| least.min(rtt)));
+        self.host.server_rtt = Some(self.host.server_rtt.map_or(rtt, |least| least.min(rtt)));
         match self
+            .host
             .gathering
             .on_answer(self.now, sent.socket, sent.to, mapped)
         {
             Answer::New(address) => {
-                self.signal_due = true;
-                self.event(Event::Gathered {
+                self.host.signal_due = true;
+                self.out.event(Event::Gathered {
                     kind: Kind::ServerReflexive,
                     address,
                 });
@@ -113,31 +119,31 @@ impl Engine {
     /// The peer checks a pair: it is alive at that address, whatever it had announced.
     fn on_check(&mut self, key: (SocketId, SocketAddr), nomination: Option<Nominated>) {
         let technique = self.revealed_by(key);
-        if self.checks.get(key).is_none()
-            && let Some(direct) = &mut self.direct
+        if self.attempts.checks.get(key).is_none()
+            && let Some(direct) = &mut self.path.direct
         {
             // The peer comes from elsewhere than before: perhaps its NAT has forgotten the path that stands.
             direct.consent.doubt(self.now);
         }
-        if let Some(direct) = self.direct.as_mut().filter(|d| d.key() == key) {
+        if let Some(direct) = self.path.direct.as_mut().filter(|d| d.key() == key) {
             direct.consent.on_request(self.now);
         }
-        if !self.checks.add_unannounced(key, technique) {
+        if !self.attempts.checks.add_unannounced(key, technique) {
             return;
         }
-        if !self.is_controlling() && self.direct.is_none() {
+        if !self.is_controlling() && self.path.direct.is_none() {
             let (socket, remote) = key;
-            self.event(Event::Heard { socket, remote });
+            self.out.event(Event::Heard { socket, remote });
         }
         if let (Some(nominated), false) = (nomination, self.is_controlling())
-            && let Some(pair) = self.checks.get_mut(key)
+            && let Some(pair) = self.attempts.checks.get_mut(key)
             && pair
                 .wanted
                 .is_none_or(|wanted| wanted.number < nominated.number)
         {
             pair.wanted = Some(nominated);
         }
-        self.checks.trigger(self.now, key);
+        self.attempts.checks.trigger(self.now, key);
     }
 
     fn on_check_answered(&mut self, sent: Sent, from: SocketAddr, length: Length) {
@@ -149,19 +155,19 @@ impl Engine {
         }
         let rtt = self.now.duration_since(sent.at);
         let technique = self.revealed_by(key);
-        if !self.checks.add_unannounced(key, technique) {
+        if !self.attempts.checks.add_unannounced(key, technique) {
             return;
         }
-        let was_valid = self.checks.get(key).is_some_and(|p| p.is_valid());
-        self.checks.on_valid(self.now, key, rtt, length);
+        let was_valid = self.attempts.checks.get(key).is_some_and(|p| p.is_valid());
+        self.attempts.checks.on_valid(self.now, key, rtt, length);
         if !was_valid {
-            self.event(Event::PairValid {
+            self.out.event(Event::PairValid {
                 socket: key.0,
                 remote: key.1,
                 rtt,
             });
         }
-        if let Some(direct) = self.direct.as_mut().filter(|d| d.key() == key) {
+        if let Some(direct) = self.path.direct.as_mut().filter(|d| d.key() == key) {
             direct.consent.on_answer(self.now);
         }
         if let Purpose::Check {
@@ -169,9 +175,9 @@ impl Engine {
             ..
         } = sent.purpose
             && length == Length::Wide
-            && self.nomination.on_confirmed(nominated.number)
+            && self.path.nomination.on_confirmed(nominated.number)
         {
-            self.nominate_anew = false;
+            self.path.nominate_anew = false;
             self.establish(key, nominated.technique, rtt);
         }
     }

@@ -1,129 +1,44 @@
 //! The engine's outside: inputs in, outputs and the next deadline out.
 //!
-//! What it does inside stands by subject in the modules below: [`datagram`] reads what comes from the network, [`peer`]
-//! what comes from the peer's engine, [`local`] what the driver tells of this host; [`progress`] does what is due, and
-//! [`search`] runs what [`build`] builds.
+//! Each part of the state stands with its owner in a module below; what concerns several parts is a method of [`Engine`]
+//! in the module that decides it. [`host`] is what the driver tells of this host, [`nat_view`] what servers show of its
+//! NAT, [`peer`] what the peer's engine says and [`datagram`] what comes from the network. [`attempts`] begins and ends
+//! attempts, [`port_search`] runs the searches that [`search_setup`] builds, and [`path`] agrees on a path and keeps it.
 
-mod build;
+mod attempts;
 mod datagram;
-mod local;
+mod host;
+mod nat_view;
+mod outbox;
+mod path;
 mod peer;
-mod progress;
-mod search;
+mod port_search;
+mod search_setup;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    net::{IpAddr, SocketAddr},
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
 use p2pdbg_nat::NatReport;
 
-use self::{peer::Remote, progress::Phase};
-use crate::{
-    Config, Event, Family, Input, LocalAddress, Obstacle, Output, Path, PunchKey, Role, SocketId,
-    candidate,
-    check::Keys,
-    checklist::Checklist,
-    consent::Consent,
-    footprint::{Count, Footprint},
-    gather::{Gathering, Sample},
-    nomination::Nomination,
-    pace::{self, Pacer},
-    pair::PairKey,
-    random::Random,
-    sampling::Sampling,
-    search::{Hints, Search},
-    signal::{Plan, Signal},
-    transactions::{Purpose, Sent, Transactions},
+use self::{
+    attempts::Attempts, host::LocalHost, nat_view::NatView, outbox::Outbox, path::Agreement,
+    peer::Peer, port_search::PortSearch,
 };
-
-/// Addresses that [`Input::PeerSeen`] may name in all.
-const MAX_SEEN: usize = 8;
+use crate::{
+    Config, Input, Obstacle, Output, Path, PunchKey, Role, candidate, check::Keys, pair::PairKey,
+};
 
 /// The traversal engine of one session at one peer. See the crate's documentation for the calling order.
 #[derive(Debug)]
 pub struct Engine {
     config: Config,
-    keys: Keys,
-    random: Random,
     now: Instant,
-    outputs: VecDeque<Output>,
-
-    sockets: BTreeMap<SocketId, Socket>,
-    local: Vec<LocalAddress>,
-    local_known: bool,
-    mapped: BTreeMap<SocketId, SocketAddr>,
-    gathering: Gathering,
-    report: NatReport,
-    /// Names this end's network situation; the peer begins anew when it changes.
-    generation: u32,
-    signal_due: bool,
-    moved_at: Option<Instant>,
-    generation_began: Option<Instant>,
-
-    remote: Option<Remote>,
-    seen: BTreeSet<IpAddr>,
-    plan: Option<Plan>,
-    /// The peer's latest signal, while it waits for its turn.
-    deferred: Option<Signal>,
-    restarts: Pacer,
-
-    transactions: Transactions,
-    pacer: Pacer,
-    checks: Checklist,
-    phase: Phase,
-    obstacle: Option<Obstacle>,
-
-    nomination: Nomination,
-    /// The controlling side owes the peer a nomination, even of a path that stands.
-    nominate_anew: bool,
-    /// Whether the controlling side has decided what this attempt adds to the plain checks.
-    search_planned: bool,
-    search: Option<Search>,
-    search_ends: Instant,
-    search_allowed: bool,
-    hints: Option<Hints>,
-    next_socket: u32,
-    sampling: Option<Sampling>,
-    sampled: Option<Vec<Sample>>,
-    server_rtt: Option<Duration>,
-    footprint: Footprint,
-    /// Sockets of former paths, and when they close.
-    retired: Vec<(SocketId, Instant)>,
-    /// The earliest and the latest place to which a NAT that counts had counted.
-    counted: Option<(Count, Count)>,
-
-    /// The number of the nomination that the controlled side followed last.
-    followed: Option<u32>,
-    direct: Option<Direct>,
-    tunnel_up: bool,
-    /// Paths in a row that were nominated and on which no tunnel came up.
-    tunnel_failures: u32,
-    /// Until when no path is looked for, because tunnels keep failing on them.
-    held_until: Option<Instant>,
-    streams_active: bool,
-    /// Whether a NAT between the peers has turned out to forget within a rest of the consent checks.
-    forgetful: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Socket {
-    port: u16,
-    family: Family,
-}
-
-/// The path that both sides agreed on.
-#[derive(Debug)]
-struct Direct {
-    path: Path,
-    consent: Consent,
-}
-
-impl Direct {
-    fn key(&self) -> PairKey {
-        (self.path.socket, self.path.remote)
-    }
+    out: Outbox,
+    host: LocalHost,
+    nat: NatView,
+    peer: Peer,
+    attempts: Attempts,
+    search: PortSearch,
+    path: Agreement,
 }
 
 impl Engine {
@@ -131,54 +46,18 @@ impl Engine {
     /// of tests: transaction ids, which must not be guessable, are drawn from it.
     #[must_use]
     pub fn new(config: Config, seed: [u8; 32], now: Instant) -> Self {
-        let mut random = Random::new(seed);
-        let timing = config.timing;
+        let mut out = Outbox::new(&config, seed);
+        // Half of the numbers, so that counting up does not come around to the peer's last one soon.
+        let generation = out.random.u32() >> 1;
         Self {
-            keys: Keys::new(&config.key, config.role),
             now,
-            outputs: VecDeque::new(),
-            sockets: BTreeMap::new(),
-            local: Vec::new(),
-            local_known: false,
-            mapped: BTreeMap::new(),
-            gathering: Gathering::new(&config.stun_servers, &timing, now),
-            report: NatReport::default(),
-            generation: random.u32() >> 1,
-            signal_due: true,
-            moved_at: None,
-            generation_began: None,
-            remote: None,
-            seen: BTreeSet::new(),
-            plan: None,
-            deferred: None,
-            restarts: pace::restarts(now),
-            transactions: Transactions::default(),
-            pacer: Pacer::new(&config.budget, now),
-            checks: Checklist::new(timing, &config.budget, config.role),
-            phase: Phase::Waiting,
-            obstacle: None,
-            nomination: Nomination::new(timing),
-            nominate_anew: false,
-            search_planned: false,
-            search: None,
-            search_ends: now,
-            search_allowed: true,
-            hints: None,
-            next_socket: SocketId::V6.0 + 1,
-            sampling: None,
-            sampled: None,
-            server_rtt: None,
-            footprint: Footprint::default(),
-            counted: None,
-            retired: Vec::new(),
-            followed: None,
-            direct: None,
-            tunnel_up: false,
-            tunnel_failures: 0,
-            held_until: None,
-            streams_active: false,
-            forgetful: false,
-            random,
+            out,
+            host: LocalHost::new(&config, generation, now),
+            nat: NatView::default(),
+            peer: Peer::new(now),
+            attempts: Attempts::new(&config, now),
+            search: PortSearch::new(now),
+            path: Agreement::new(config.timing),
             config,
         }
     }
@@ -187,7 +66,7 @@ impl Engine {
     /// to gather candidates while the peers still authenticate each other is born with a random key, under which the
     /// peer's checks and its own come to nothing.
     pub fn authenticated(&mut self, key: &PunchKey) {
-        self.keys = Keys::new(key, self.config.role);
+        self.out.keys = Keys::new(key, self.config.role);
     }
 
     /// Takes one input and does whatever is due at `now`.
@@ -203,25 +82,27 @@ impl Engine {
             Input::SocketFailed { socket } => self.on_socket_failed(socket),
             Input::LocalAddresses(addresses) => self.on_local_addresses(addresses),
             Input::PeerSignal(bytes) => self.on_peer_signal(bytes),
-            Input::PeerSeen(addresses) => self.on_peer_seen(addresses),
+            Input::PeerSeen(addresses) => {
+                if self.peer.on_seen(addresses) {
+                    self.reconsider_search();
+                }
+            }
             Input::SendFailed { socket, to } => {
                 self.on_send_failed((socket, candidate::canonical(to)))
             }
             Input::MappedPort { socket, external } => self.on_mapped_port(socket, external),
             Input::NetworkChanged => self.on_network_changed(),
-            Input::TunnelUp => self.set_activity(true, self.streams_active),
+            Input::TunnelUp => {
+                let active = self.path.streams_active;
+                self.path.set_activity(self.now, true, active);
+            }
             Input::TunnelLost => self.on_tunnel_lost(),
             Input::PathSilent => self.on_path_silent(),
-            Input::StreamsActive(active) => self.set_activity(self.tunnel_up, active),
-            Input::SearchAllowed(allowed) => {
-                let before = std::mem::replace(&mut self.search_allowed, allowed);
-                match (before, allowed) {
-                    (_, false) => self.stop_search(),
-                    // The attempt may have planned one in vain.
-                    (false, true) => self.reconsider_search(),
-                    (true, true) => {}
-                }
+            Input::StreamsActive(active) => {
+                let tunnel_up = self.path.tunnel_up;
+                self.path.set_activity(self.now, tunnel_up, active);
             }
+            Input::SearchAllowed(allowed) => self.allow_search(allowed),
             Input::Timeout => {}
         }
         self.advance();
@@ -229,7 +110,7 @@ impl Engine {
 
     /// The next thing to do, if any.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.out.pop()
     }
 
     /// When to hand in [`Input::Timeout`] at the latest.
@@ -241,60 +122,29 @@ impl Engine {
     /// The path that both peers agree on, if there is one.
     #[must_use]
     pub fn nominated(&self) -> Option<&Path> {
-        self.direct.as_ref().map(|direct| &direct.path)
+        self.path.direct.as_ref().map(|direct| &direct.path)
     }
 
     /// Why the session is not direct now; `None` when it is.
     #[must_use]
     pub fn why_relayed(&self) -> Option<Obstacle> {
-        if self.direct.is_some() {
-            return None;
+        match (&self.path.direct, &self.peer.remote) {
+            (Some(_), _) => None,
+            (None, None) => Some(Obstacle::WaitingForPeer),
+            (None, Some(_)) => Some(self.attempts.why()),
         }
-        Some(match self.phase {
-            _ if self.remote.is_none() => Obstacle::WaitingForPeer,
-            Phase::Waiting => self.obstacle.unwrap_or(Obstacle::Gathering),
-            Phase::Running { attempt, .. } => self.obstacle.unwrap_or(Obstacle::Trying { attempt }),
-            Phase::Resting { .. } => self.obstacle.unwrap_or(Obstacle::Filtered),
-        })
     }
 
     /// What the NAT in front of this host looks like so far.
     #[must_use]
     pub fn nat_report(&self) -> &NatReport {
-        &self.report
-    }
-
-    fn set_activity(&mut self, tunnel_up: bool, streams_active: bool) {
-        self.tunnel_up = tunnel_up;
-        if tunnel_up {
-            self.tunnel_failures = 0;
-        }
-        self.streams_active = streams_active;
-        if let Some(direct) = &mut self.direct {
-            direct
-                .consent
-                .set_active(self.now, streams_active || !tunnel_up);
-        }
-    }
-
-    fn on_peer_seen(&mut self, addresses: &[IpAddr]) {
-        let before = self.seen.len();
-        for ip in addresses {
-            let ip = ip.to_canonical();
-            // Any port will do to tell whether this can be a host's address.
-            if self.seen.len() < MAX_SEEN && candidate::is_usable(SocketAddr::new(ip, 1)) {
-                self.seen.insert(ip);
-            }
-        }
-        if self.seen.len() > before {
-            self.reconsider_search();
-        }
+        &self.nat.report
     }
 
     fn on_send_failed(&mut self, key: PairKey) {
-        self.checks.on_send_failed(key);
-        self.gathering.on_send_failed(key.0, key.1);
-        if let Some(direct) = self.direct.as_mut().filter(|d| d.key() == key) {
+        self.attempts.checks.on_send_failed(key);
+        self.host.gathering.on_send_failed(key.0, key.1);
+        if let Some(direct) = self.path.direct.as_mut().filter(|d| d.key() == key) {
             direct.consent.doubt(self.now);
         }
     }
@@ -303,37 +153,38 @@ impl Engine {
         self.config.role == Role::Controlling
     }
 
-    fn event(&mut self, event: Event) {
-        tracing::debug!(?event);
-        self.outputs.push_back(Output::Event(event));
+    /// Does all that is due at `self.now`, in the order in which one thing makes the next possible.
+    fn advance(&mut self) {
+        self.take_deferred_signal();
+        self.ask_servers();
+        self.begin_when_ready();
+        self.decide();
+        self.sample_if_needed();
+        self.continue_sampling();
+        self.plan_search();
+        self.send_checks();
+        self.continue_search();
+        self.keep_consent();
+        self.close_retired();
+        self.end_attempt_when_over();
+        self.signal_if_due();
     }
 
-    /// Sends a request and remembers it.
-    fn send_request(&mut self, key: PairKey, ttl: Option<u8>, purpose: Purpose) {
-        let transaction = self.random.transaction();
-        let payload = match purpose {
-            Purpose::Server => crate::gather::question(transaction, Family::of(key.1.ip())),
-            Purpose::Check { nomination, length } => {
-                crate::check::request(&self.keys, transaction, nomination, length)
-            }
-        };
-        let sent = Sent {
-            socket: key.0,
-            to: key.1,
-            at: self.now,
-            purpose,
-        };
-        self.transactions.insert(transaction, sent);
-        self.send(key, ttl, payload);
-    }
-
-    fn send(&mut self, (socket, to): PairKey, ttl: Option<u8>, payload: Vec<u8>) {
-        self.footprint.on_sent(socket, to);
-        self.outputs.push_back(Output::Send {
-            socket,
-            to,
-            ttl,
-            payload,
-        });
+    fn next_deadline(&self) -> Option<Instant> {
+        let nominates = self.is_controlling() && !self.attempts.is_held(self.now);
+        let sampling = self.nat.sampling.as_ref();
+        [
+            self.host.gathering.next_at(),
+            self.attempts.next_at(),
+            self.path.nomination.next_at().filter(|_| nominates),
+            self.peer.next_at(),
+            self.path.next_at(),
+            sampling.map(|s| s.next_at().max(self.attempts.pacer.next_at())),
+            self.plan_search_at(),
+            self.search_next_at(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 }

@@ -1,16 +1,24 @@
 //! What comes from the peer's engine, and what this one tells it.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
 
 use p2pdbg_nat::NatReport;
 
-use super::{Engine, progress::Phase};
+use super::{Engine, attempts::Phase};
 use crate::{
     Event, Family, Output, SocketId,
     candidate::{self, Candidate},
+    pace::{self, Pacer},
     search::Hints,
     signal::{Plan, Signal},
 };
+
+/// Addresses that [`Input::PeerSeen`](crate::Input::PeerSeen) may name in all.
+const MAX_SEEN: usize = 8;
 
 /// The peer as it described itself last.
 #[derive(Debug)]
@@ -24,55 +32,95 @@ pub(super) struct Remote {
     pub(super) since: Instant,
 }
 
+/// What the peer and the rendezvous told of the peer.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) remote: Option<Remote>,
+    /// Where the rendezvous itself saw it: the only addresses at which many ports are tried.
+    pub(super) seen: BTreeSet<IpAddr>,
+    /// The attempt that both make, as the controlling side announced it.
+    pub(super) plan: Option<Plan>,
+    /// The peer's latest signal, while it waits for its turn.
+    deferred: Option<Signal>,
+    /// How often it may have this end begin anew.
+    restarts: Pacer,
+}
+
+impl Peer {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            remote: None,
+            seen: BTreeSet::new(),
+            plan: None,
+            deferred: None,
+            restarts: pace::restarts(now),
+        }
+    }
+
+    /// The rendezvous saw the peer at these addresses. True if one of them is new.
+    pub(super) fn on_seen(&mut self, addresses: &[IpAddr]) -> bool {
+        let before = self.seen.len();
+        for ip in addresses {
+            let ip = ip.to_canonical();
+            // Any port will do to tell whether this can be a host's address.
+            if self.seen.len() < MAX_SEEN && candidate::is_usable(SocketAddr::new(ip, 1)) {
+                self.seen.insert(ip);
+            }
+        }
+        self.seen.len() > before
+    }
+
+    /// When a signal that was put off may be acted on.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.deferred.as_ref().map(|_| self.restarts.next_at())
+    }
+}
+
 impl Engine {
     pub(super) fn on_peer_signal(&mut self, bytes: &[u8]) {
         match Signal::decode(bytes) {
             Ok(signal) => {
                 // Each signal is a whole picture, so the latest is all that counts.
-                self.deferred = Some(signal);
+                self.peer.deferred = Some(signal);
                 self.take_deferred_signal();
             }
             Err(error) => {
                 tracing::debug!(%error, "dropped");
-                self.event(Event::BadSignal);
+                self.out.event(Event::BadSignal);
             }
         }
     }
 
     /// Acts on the latest signal, unless the peer begins anew too often.
     pub(super) fn take_deferred_signal(&mut self) {
-        let Some(signal) = self.deferred.take() else {
+        let Some(signal) = self.peer.deferred.take() else {
             return;
         };
-        if self.begins_something(&signal) && !self.restarts.take(self.now) {
-            self.deferred = Some(signal);
+        if self.begins_something(&signal) && !self.peer.restarts.take(self.now) {
+            self.peer.deferred = Some(signal);
             return;
         }
         self.act_on(signal);
     }
 
-    /// When a signal that was put off may be acted on.
-    pub(super) fn deferred_at(&self) -> Option<Instant> {
-        self.deferred.as_ref().map(|_| self.restarts.next_at())
-    }
-
     fn begins_something(&self, signal: &Signal) -> bool {
-        let generation = self.remote.as_ref().map(|r| r.generation);
+        let generation = self.peer.remote.as_ref().map(|r| r.generation);
         let new_plan = signal
             .plan
-            .is_some_and(|plan| !self.is_controlling() && self.plan != Some(plan));
+            .is_some_and(|plan| !self.is_controlling() && self.peer.plan != Some(plan));
         generation != Some(signal.generation) || new_plan
     }
 
     fn act_on(&mut self, signal: Signal) {
         let known = self
+            .peer
             .remote
             .as_ref()
             .filter(|r| r.generation == signal.generation);
         let since = known.map_or(self.now, |r| r.since);
         let anew = known.is_none();
         let other_report = known.is_some_and(|r| r.report != signal.report);
-        self.remote = Some(Remote {
+        self.peer.remote = Some(Remote {
             generation: signal.generation,
             candidates: signal.candidates,
             report: signal.report,
@@ -86,23 +134,24 @@ impl Engine {
             self.reconsider_search();
         }
         self.add_pairs();
-        self.event(Event::PeerCandidates {
+        self.out.event(Event::PeerCandidates {
             generation: signal.generation,
-            usable: self.checks.usable(),
+            usable: self.attempts.checks.usable(),
         });
         if let Some(plan) = signal.plan
             && !self.is_controlling()
-            && plan.for_generation == self.generation
+            && plan.for_generation == self.host.generation
         {
             self.follow_plan(plan);
         }
-        if let Some(hints) = self.remote.as_ref().and_then(|r| r.hints.clone()) {
+        if let Some(hints) = self.peer.remote.as_ref().and_then(|r| r.hints.clone()) {
             self.on_peer_hints(&hints);
         }
     }
 
     fn follow_plan(&mut self, plan: Plan) {
         let Some(before) = self
+            .peer
             .plan
             .replace(plan)
             .map_or(Some(None), |b| (b != plan).then_some(Some(b)))
@@ -110,11 +159,11 @@ impl Engine {
             return;
         };
         // The first attempt began by itself when the candidates were known.
-        let began = matches!(self.phase, Phase::Running { attempt, .. } if attempt == plan.attempt)
+        let began = matches!(self.attempts.phase, Phase::Running { attempt, .. } if attempt == plan.attempt)
             && before.is_none_or(|b| {
                 (b.attempt, b.for_generation) == (plan.attempt, plan.for_generation)
             });
-        self.held_until = None;
+        self.attempts.held_until = None;
         if !began {
             self.begin_attempt(plan.attempt);
         }
@@ -125,52 +174,58 @@ impl Engine {
 
     /// The peer began anew: its addresses may all be others, and it may have given up the path that stands.
     fn on_new_peer_generation(&mut self) {
-        self.checks.clear();
-        self.nomination.reset();
-        self.nominate_anew = true;
-        self.followed = None;
-        self.plan = None;
-        self.obstacle = None;
-        self.phase = Phase::Waiting;
-        self.signal_due = true;
-        if let Some(direct) = &mut self.direct {
-            direct.consent.doubt(self.now);
-        }
+        self.attempts.checks.clear();
+        self.path.nomination.reset();
+        self.path.nominate_anew = true;
+        self.path.followed = None;
+        self.peer.plan = None;
+        self.attempts.obstacle = None;
+        self.attempts.phase = Phase::Waiting;
+        self.host.signal_due = true;
+        self.path.doubt(self.now);
     }
 
     /// Pairs every candidate of the peer with the socket that can reach it.
     pub(super) fn add_pairs(&mut self) {
-        let Some(remote) = &self.remote else { return };
+        let Some(remote) = &self.peer.remote else {
+            return;
+        };
         let most = self.config.budget.peer_candidates;
-        for candidate in candidate::accept(&remote.candidates, &self.local, most) {
+        for candidate in candidate::accept(&remote.candidates, &self.host.addresses, most) {
             let socket = socket_for(candidate.address);
-            if self.sockets.contains_key(&socket) {
-                let technique = candidate::technique(candidate, &self.local);
-                self.checks.add((socket, candidate.address), technique);
+            if self.host.sockets.contains_key(&socket) {
+                let technique = candidate::technique(candidate, &self.host.addresses);
+                self.attempts
+                    .checks
+                    .add((socket, candidate.address), technique);
             }
         }
-        if matches!(self.phase, Phase::Running { .. }) {
-            self.checks.start_idle(self.now);
+        if matches!(self.attempts.phase, Phase::Running { .. }) {
+            self.attempts.checks.start_idle(self.now);
         }
     }
 
     /// Tells the peer how things stand, if that changed and enough is known.
     pub(super) fn signal_if_due(&mut self) {
-        if !self.signal_due || !self.gathering.is_settled() || self.sockets.is_empty() {
+        if !self.host.signal_due
+            || !self.host.gathering.is_settled()
+            || self.host.sockets.is_empty()
+        {
             return;
         }
-        self.signal_due = false;
+        self.host.signal_due = false;
         let signal = Signal {
-            generation: self.generation,
-            candidates: self.local_candidates(),
-            report: self.report.clone(),
+            generation: self.host.generation,
+            candidates: self.host.candidates(),
+            report: self.nat.report.clone(),
             server_rtt_ms: self
+                .host
                 .server_rtt
                 .map_or(0, |rtt| rtt.as_millis().try_into().unwrap_or(u16::MAX)),
-            plan: self.plan.filter(|_| self.is_controlling()),
-            hints: self.hints.clone(),
+            plan: self.peer.plan.filter(|_| self.is_controlling()),
+            hints: self.search.hints.clone(),
         };
-        self.outputs.push_back(Output::Signal(signal.encode()));
+        self.out.push(Output::Signal(signal.encode()));
     }
 }
 

@@ -6,7 +6,7 @@ use p2pdbg_nat::Ports;
 
 use super::{Engine, peer::Remote};
 use crate::{
-    Budget, Family, Role, SocketId,
+    Budget, Family, Role,
     budget::OPENER_TARGETS,
     candidate,
     search::{
@@ -21,8 +21,8 @@ impl Engine {
     /// This side's part of a search; `None` when it has none, for instance because the rendezvous saw the peer at no
     /// address that could be aimed at.
     pub(super) fn build_search(&mut self, plan: SearchPlan, attempt: u32) -> Option<Search> {
-        let remote = self.remote.as_ref()?;
-        let addresses = aims(&remote.report.external, self.seen.iter().copied());
+        let remote = self.peer.remote.as_ref()?;
+        let addresses = aims(&remote.report.external, self.peer.seen.iter().copied());
         addresses.first()?;
         let theirs = remote.report.ports;
         let hard = match plan {
@@ -39,12 +39,12 @@ impl Engine {
             targets.first()?;
             let first_ttl = self.config.timing.first_ttl;
             let budget = &self.config.budget;
-            let shape = budget.opener(plan, self.report.ports, first_ttl);
-            let stride = match self.report.ports {
+            let shape = budget.opener(plan, self.nat.report.ports, first_ttl);
+            let stride = match self.nat.report.ports {
                 Ports::Sequential { stride, .. } => stride,
                 _ => 1,
             };
-            let first = self.reserve_sockets(shape.sockets);
+            let first = self.search.reserve_sockets(shape.sockets);
             let server = self.main_server();
             let opener = Opener::new(self.now, attempt, shape, first, targets, server, stride);
             Some(Search::open(plan, opener))
@@ -64,8 +64,9 @@ impl Engine {
             .candidates
             .iter()
             .map(|c| candidate::canonical(c.address));
-        let seen =
-            |a: &SocketAddr| a.is_ipv4() && self.seen.contains(&a.ip()) && candidate::is_usable(*a);
+        let seen = |a: &SocketAddr| {
+            a.is_ipv4() && self.peer.seen.contains(&a.ip()) && candidate::is_usable(*a)
+        };
         named.filter(seen).take(OPENER_TARGETS).collect()
     }
 
@@ -92,23 +93,16 @@ impl Engine {
             attempt,
             round,
             server: self.main_server()?,
-            socket: self.reserve_sockets(1),
+            socket: self.search.reserve_sockets(1),
             addresses,
             aim,
-            size: budget.volley(plan, self.report.ports),
+            size: budget.volley(plan, self.nat.report.ports),
             first_ttl: self.config.timing.first_ttl,
             interval: budget.interval(),
         })
     }
 
     fn main_server(&self) -> Option<SocketAddr> {
-        self.gathering.servers(Family::V4).first().copied()
-    }
-
-    /// Numbers for sockets that are about to be opened.
-    pub(super) fn reserve_sockets(&mut self, count: u32) -> SocketId {
-        let first = SocketId(self.next_socket);
-        self.next_socket += count;
-        first
+        self.host.gathering.servers(Family::V4).first().copied()
     }
 }

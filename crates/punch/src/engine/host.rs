@@ -1,0 +1,213 @@
+//! This host: its sockets and addresses, and what servers and gateways say of them.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use super::Engine;
+use crate::{
+    Config, Event, Family, LocalAddress, LossReason, Output, SocketId,
+    candidate::{self, Candidate, Kind},
+    gather::Gathering,
+    signal::MAX_CANDIDATES,
+};
+
+/// Interface addresses that are considered.
+const MAX_LOCAL: usize = 64;
+
+/// News within this time are of the same change.
+const SAME_CHANGE: Duration = Duration::from_millis(100);
+
+/// The shortest time between two moves that are followed.
+const MOVED_AGAIN: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Socket {
+    pub(super) port: u16,
+    pub(super) family: Family,
+}
+
+/// What the driver and the servers told of this host.
+#[derive(Debug)]
+pub(super) struct LocalHost {
+    pub(super) sockets: BTreeMap<SocketId, Socket>,
+    pub(super) addresses: Vec<LocalAddress>,
+    /// Whether the driver has named the addresses at all: none and not yet told are not the same.
+    known: bool,
+    /// What a gateway maps.
+    pub(super) mapped: BTreeMap<SocketId, SocketAddr>,
+    pub(super) gathering: Gathering,
+    /// Names this end's network situation; the peer begins anew when it changes.
+    pub(super) generation: u32,
+    generation_began: Option<Instant>,
+    /// Whether the peer is to be told how things stand.
+    pub(super) signal_due: bool,
+    moved_at: Option<Instant>,
+    /// The shortest round trip to a server.
+    pub(super) server_rtt: Option<Duration>,
+}
+
+impl LocalHost {
+    pub(super) fn new(config: &Config, generation: u32, now: Instant) -> Self {
+        Self {
+            sockets: BTreeMap::new(),
+            addresses: Vec::new(),
+            known: false,
+            mapped: BTreeMap::new(),
+            gathering: Gathering::new(&config.stun_servers, &config.timing, now),
+            generation,
+            generation_began: None,
+            signal_due: true,
+            moved_at: None,
+            server_rtt: None,
+        }
+    }
+
+    /// The local port of a socket that is open.
+    pub(super) fn port(&self, socket: SocketId) -> Option<u16> {
+        self.sockets.get(&socket).map(|s| s.port)
+    }
+
+    /// Our network situation is a new one: a new number for it, and the servers are asked again.
+    pub(super) fn begin_generation(&mut self, now: Instant) {
+        self.generation = self.generation.wrapping_add(1);
+        self.generation_began = Some(now);
+        self.signal_due = true;
+        self.gathering.set_refreshing(now, true);
+        let main = [SocketId::V4, SocketId::V6];
+        let sockets = main
+            .into_iter()
+            .filter_map(|id| Some((id, self.sockets.get(&id)?.family)));
+        self.gathering.restart(now, sockets);
+    }
+
+    /// All that the peer may be told to send to.
+    pub(super) fn candidates(&self) -> Vec<Candidate> {
+        let (v4, v6) = (self.port(SocketId::V4), self.port(SocketId::V6));
+        let mut all = candidate::host(&self.addresses, v4, v6);
+        // Reflexive and mapped ones first: a crowd of interfaces must not push them out.
+        all.truncate(MAX_CANDIDATES / 2);
+        let mapped = self.mapped.values().map(|&address| Candidate {
+            kind: Kind::Mapped,
+            address,
+        });
+        let samples = self.gathering.samples();
+        let reflexive = samples
+            .filter(|s| s.socket <= SocketId::V6)
+            .map(|s| Candidate {
+                kind: Kind::ServerReflexive,
+                address: s.mapped,
+            });
+        for candidate in mapped.chain(reflexive) {
+            if all.len() < MAX_CANDIDATES && !all.iter().any(|c| c.address == candidate.address) {
+                all.push(candidate);
+            }
+        }
+        all
+    }
+}
+
+impl Engine {
+    pub(super) fn on_socket_opened(&mut self, socket: SocketId, local: SocketAddr) {
+        if !self.is_expected(socket) {
+            // The search that wanted it is over.
+            self.out.push(Output::CloseSocket { socket });
+            return;
+        }
+        let opened = Socket {
+            port: local.port(),
+            family: Family::of(local.ip()),
+        };
+        let before = self.host.sockets.insert(socket, opened);
+        if socket > SocketId::V6 {
+            self.on_search_socket(socket);
+            return;
+        }
+        self.host
+            .gathering
+            .add_socket(self.now, socket, opened.family);
+        if before.is_some_and(|b| b.port != opened.port) {
+            self.begin_generation();
+        }
+        self.add_pairs();
+        self.host.signal_due = true;
+    }
+
+    pub(super) fn on_socket_failed(&mut self, socket: SocketId) {
+        if self.path.socket() == Some(socket) {
+            self.lose_path(LossReason::SocketFailed);
+        }
+        self.on_search_socket_failed(socket);
+        self.host.sockets.remove(&socket);
+        self.host.mapped.remove(&socket);
+        self.host.gathering.remove_socket(socket);
+        self.attempts.checks.remove_socket(socket);
+    }
+
+    pub(super) fn on_local_addresses(&mut self, addresses: &[LocalAddress]) {
+        let mut local: Vec<LocalAddress> = addresses.iter().take(MAX_LOCAL).copied().collect();
+        local.sort_unstable();
+        local.dedup();
+        if local == self.host.addresses && self.host.known {
+            return;
+        }
+        let first = !std::mem::replace(&mut self.host.known, true);
+        self.host.addresses = local;
+        self.host.signal_due = true;
+        if first {
+            self.add_pairs();
+        } else {
+            self.on_network_changed();
+        }
+    }
+
+    pub(super) fn on_mapped_port(&mut self, socket: SocketId, external: Option<SocketAddr>) {
+        let external = external
+            .map(candidate::canonical)
+            .filter(|&e| candidate::is_usable(e));
+        let changed = match external {
+            Some(address) => self.host.mapped.insert(socket, address) != Some(address),
+            None => self.host.mapped.remove(&socket).is_some(),
+        };
+        if let (true, Some(address)) = (changed, external) {
+            self.out.event(Event::Gathered {
+                kind: Kind::Mapped,
+                address,
+            });
+        }
+        self.host.signal_due |= changed;
+    }
+
+    /// A server sees our socket elsewhere than before: the network has changed and the system did not say so. A server
+    /// that says so all the time is not followed each time.
+    pub(super) fn on_moved(&mut self) {
+        self.host.signal_due = true;
+        if self
+            .host
+            .moved_at
+            .is_none_or(|at| self.now >= at + MOVED_AGAIN)
+        {
+            self.host.moved_at = Some(self.now);
+            self.begin_generation();
+        }
+    }
+
+    /// Begins anew, unless this has just been done: drivers learn of one change in several ways.
+    pub(super) fn on_network_changed(&mut self) {
+        if self
+            .host
+            .generation_began
+            .is_some_and(|at| self.now < at + SAME_CHANGE)
+        {
+            return;
+        }
+
+        self.attempts.held_until = None;
+        // The NATs may be others.
+        self.path.forgetful = false;
+        self.path.doubt(self.now);
+        self.begin_generation();
+    }
+}

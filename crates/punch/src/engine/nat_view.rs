@@ -1,0 +1,162 @@
+//! The NAT in front of this host, as far as servers showed it: the report, and the sample that refines it.
+
+use std::net::SocketAddr;
+
+use p2pdbg_nat::{NatReport, Ports};
+
+use super::{Engine, host::LocalHost};
+use crate::{
+    Event, Family, SocketId, budget,
+    footprint::{Count, Footprint},
+    gather::Sample,
+    observe,
+    sampling::Sampling,
+    transactions::{Purpose, Sent},
+};
+
+/// What is known of our NAT, of this generation of the network.
+#[derive(Debug, Default)]
+pub(super) struct NatView {
+    pub(super) report: NatReport,
+    /// The sample being taken.
+    pub(super) sampling: Option<Sampling>,
+    /// What it showed; taken once a generation.
+    sampled: Option<Vec<Sample>>,
+    /// The earliest and the latest place to which a NAT that counts had counted.
+    counted: Option<(Count, Count)>,
+}
+
+impl NatView {
+    /// Judges anew. True if the judgement is another one.
+    fn refresh(&mut self, host: &LocalHost, footprint: &Footprint) -> bool {
+        let samples: Vec<_> = host.gathering.samples().collect();
+        let all = samples.iter().chain(self.sampled.iter().flatten());
+        let counts = counts(all, footprint);
+        if let ([first, .., last], Some(_)) = (counts.as_slice(), &self.sampled) {
+            self.counted = Some((*first, *last));
+        }
+        let report = observe::report(
+            &samples,
+            self.sampled.as_deref(),
+            &counts,
+            &host.addresses,
+            host.port(SocketId::V4),
+        );
+        let changed = report != self.report;
+        self.report = report;
+        changed
+    }
+
+    /// Forgets the sample; the sockets of one under way are to be closed.
+    pub(super) fn forget_sample(&mut self) -> Vec<SocketId> {
+        self.sampled = None;
+        let sampling = self.sampling.take();
+        sampling.map(|s| s.sockets().to_vec()).unwrap_or_default()
+    }
+
+    /// What others make behind the same NAT, from the first mapping that a server saw to this one; per 1,000 seconds.
+    pub(super) fn foreign(&mut self, footprint: &Footprint, sent: Sent, mapped: SocketAddr) -> u32 {
+        let Ports::Sequential {
+            stride,
+            foreign_per_kilosecond,
+        } = self.report.ports
+        else {
+            return 0;
+        };
+        let place = footprint.place(sent.socket, sent.to);
+        let (Some((first, last)), Some(place)) = (&mut self.counted, place) else {
+            return foreign_per_kilosecond;
+        };
+        let count = Count {
+            at: sent.at,
+            place,
+            port: mapped.port(),
+        };
+        if count.place > last.place {
+            *last = count;
+        }
+        observe::foreign(first, last, stride)
+    }
+}
+
+/// The IPv4 samples in the order in which the NAT made the mappings.
+fn counts<'a>(samples: impl Iterator<Item = &'a Sample>, footprint: &Footprint) -> Vec<Count> {
+    let count = |s: &Sample| {
+        Some(Count {
+            at: s.asked,
+            place: footprint.place(s.socket, s.server)?,
+            port: s.mapped.port(),
+        })
+    };
+    let mut counts: Vec<Count> = samples
+        .filter(|s| s.mapped.is_ipv4())
+        .filter_map(count)
+        .collect();
+    counts.sort_by_key(|c| c.place);
+    counts
+}
+
+impl Engine {
+    pub(super) fn ask_servers(&mut self) {
+        while let Some(question) = self.host.gathering.poll(self.now) {
+            self.out.request(self.now, question, None, Purpose::Server);
+        }
+        if self.host.sockets.is_empty() {
+            return;
+        }
+        let before = self.host.gathering.is_settled();
+        if self.host.gathering.check_settled(self.now) && !before {
+            self.update_report();
+            for family in [Family::V4, Family::V6] {
+                if self.host.gathering.answered(family) == Some(false) {
+                    self.out.event(Event::StunSilent(family));
+                }
+            }
+        }
+    }
+
+    pub(super) fn update_report(&mut self) {
+        if self.nat.refresh(&self.host, &self.out.footprint) {
+            self.host.signal_due = true;
+            if self.is_controlling() {
+                self.reconsider_search();
+            }
+            self.out.event(Event::Nat(self.nat.report.clone()));
+        }
+    }
+
+    /// Takes a sample of a NAT whose ports depend on the destination, once for each generation.
+    pub(super) fn sample_if_needed(&mut self) {
+        if !self.nat.report.is_dependent()
+            || self.nat.sampling.is_some()
+            || self.nat.sampled.is_some()
+            || !self.host.gathering.is_settled()
+        {
+            return;
+        }
+        let servers = self.host.gathering.servers(Family::V4);
+        let first = self.search.reserve_sockets(budget::SAMPLING_SOCKETS);
+        let sampling = Sampling::new(self.now, first, &servers);
+        self.out.open_sockets(sampling.sockets());
+        self.nat.sampling = Some(sampling);
+    }
+
+    pub(super) fn continue_sampling(&mut self) {
+        let Some(sampling) = &mut self.nat.sampling else {
+            return;
+        };
+        let pacer = &mut self.attempts.pacer;
+        while pacer.next_at() <= self.now
+            && let Some(question) = sampling.poll(self.now)
+        {
+            pacer.take(self.now);
+            self.out.request(self.now, question, None, Purpose::Server);
+        }
+        if let Some(samples) = sampling.finished(self.now) {
+            let sockets = self.nat.forget_sample();
+            self.close_sockets(&sockets, None);
+            self.nat.sampled = Some(samples);
+            self.update_report();
+        }
+    }
+}

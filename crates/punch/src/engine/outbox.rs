@@ -1,0 +1,101 @@
+//! What leaves the engine: outputs in their order, and the books of what was sent.
+
+use std::{collections::VecDeque, net::SocketAddr, time::Instant};
+
+use p2pdbg_stun::TransactionId;
+
+use crate::{
+    Config, Event, Family, Output, SocketId,
+    check::{self, Keys, Length},
+    footprint::Footprint,
+    gather,
+    pair::PairKey,
+    random::Random,
+    transactions::{Purpose, Sent, Transactions},
+};
+
+/// Everything goes through here, so that no datagram leaves without its place in the footprint and no request without
+/// being remembered.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    pub(super) keys: Keys,
+    pub(super) random: Random,
+    pub(super) transactions: Transactions,
+    pub(super) footprint: Footprint,
+    queue: VecDeque<Output>,
+}
+
+impl Outbox {
+    pub(super) fn new(config: &Config, seed: [u8; 32]) -> Self {
+        Self {
+            keys: Keys::new(&config.key, config.role),
+            random: Random::new(seed),
+            transactions: Transactions::default(),
+            footprint: Footprint::default(),
+            queue: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Output> {
+        self.queue.pop_front()
+    }
+
+    pub(super) fn push(&mut self, output: Output) {
+        self.queue.push_back(output);
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        tracing::debug!(?event);
+        self.push(Output::Event(event));
+    }
+
+    /// Sends a request and remembers it, so that its answer is known for one.
+    pub(super) fn request(
+        &mut self,
+        now: Instant,
+        key: PairKey,
+        ttl: Option<u8>,
+        purpose: Purpose,
+    ) {
+        let transaction = self.random.transaction();
+        let payload = match purpose {
+            Purpose::Server => gather::question(transaction, Family::of(key.1.ip())),
+            Purpose::Check { nomination, length } => {
+                check::request(&self.keys, transaction, nomination, length)
+            }
+        };
+        let sent = Sent {
+            socket: key.0,
+            to: key.1,
+            at: now,
+            purpose,
+        };
+        self.transactions.insert(transaction, sent);
+        self.send(key, ttl, payload);
+    }
+
+    /// Answers a check of this length, where it came from.
+    pub(super) fn answer(&mut self, key: PairKey, transaction: TransactionId, length: Length) {
+        let payload = check::response(&self.keys, transaction, key.1, length);
+        self.send(key, None, payload);
+    }
+
+    fn send(&mut self, (socket, to): (SocketId, SocketAddr), ttl: Option<u8>, payload: Vec<u8>) {
+        self.footprint.on_sent(socket, to);
+        self.push(Output::Send {
+            socket,
+            to,
+            ttl,
+            payload,
+        });
+    }
+
+    /// Has fresh IPv4 sockets opened; only IPv4 has NATs that are searched.
+    pub(super) fn open_sockets(&mut self, sockets: &[SocketId]) {
+        let open = |&socket: &SocketId| Output::OpenSocket {
+            socket,
+            family: Family::V4,
+        };
+        self.queue.extend(sockets.iter().map(open));
+    }
+}

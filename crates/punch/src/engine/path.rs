@@ -1,0 +1,242 @@
+//! The path that both ends agree on: nomination, consent, and the tunnel that may or may not come up on it.
+
+use std::time::{Duration, Instant};
+
+use super::{Engine, attempts::Phase};
+use crate::{
+    LossReason, Obstacle, Output, Path, SocketId, Technique, Timing,
+    check::Length,
+    consent::Consent,
+    nomination::{Nomination, Step},
+    pair::PairKey,
+    transactions::Purpose,
+};
+
+/// How long the socket of a path outlives the path: what is on its way still arrives, and the driver has time to move
+/// its streams.
+const RETIREMENT: Duration = Duration::from_secs(10);
+
+/// The path that both sides agreed on.
+#[derive(Debug)]
+pub(super) struct Direct {
+    pub(super) path: Path,
+    pub(super) consent: Consent,
+}
+
+impl Direct {
+    pub(super) fn key(&self) -> PairKey {
+        (self.path.socket, self.path.remote)
+    }
+}
+
+/// The agreement on a path, and what is known of the tunnel on it.
+#[derive(Debug)]
+pub(super) struct Agreement {
+    pub(super) nomination: Nomination,
+    /// The controlling side owes the peer a nomination, even of a path that stands.
+    pub(super) nominate_anew: bool,
+    /// The number of the nomination that the controlled side followed last.
+    pub(super) followed: Option<u32>,
+    pub(super) direct: Option<Direct>,
+    pub(super) tunnel_up: bool,
+    /// Paths in a row that were nominated and on which no tunnel came up.
+    tunnel_failures: u32,
+    pub(super) streams_active: bool,
+    /// Whether a NAT between the peers has turned out to forget within a rest of the consent checks.
+    pub(super) forgetful: bool,
+    /// Sockets of former paths, and when they close.
+    retired: Vec<(SocketId, Instant)>,
+}
+
+impl Agreement {
+    pub(super) fn new(timing: Timing) -> Self {
+        Self {
+            nomination: Nomination::new(timing),
+            nominate_anew: false,
+            followed: None,
+            direct: None,
+            tunnel_up: false,
+            tunnel_failures: 0,
+            streams_active: false,
+            forgetful: false,
+            retired: Vec::new(),
+        }
+    }
+
+    /// The socket of the path, which outlives whatever opened it.
+    pub(super) fn socket(&self) -> Option<SocketId> {
+        self.direct.as_ref().map(|d| d.path.socket)
+    }
+
+    /// Asks the path at once and often, until it answers or is lost.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        if let Some(direct) = &mut self.direct {
+            direct.consent.doubt(now);
+        }
+    }
+
+    /// The path is watched closely while streams move on it, or no tunnel is up yet.
+    pub(super) fn set_activity(&mut self, now: Instant, tunnel_up: bool, streams_active: bool) {
+        self.tunnel_up = tunnel_up;
+        if tunnel_up {
+            self.tunnel_failures = 0;
+        }
+        self.streams_active = streams_active;
+        if let Some(direct) = &mut self.direct {
+            direct.consent.set_active(now, streams_active || !tunnel_up);
+        }
+    }
+
+    /// Has a former path's socket close in a while; the session's own two stay.
+    fn retire(&mut self, now: Instant, socket: Option<SocketId>) {
+        if let Some(socket) = socket.filter(|&s| s > SocketId::V6) {
+            self.retired.push((socket, now + RETIREMENT));
+        }
+    }
+
+    /// When consent, or the closing of a former path's socket, is due.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        let consent = self.direct.as_ref().map(|d| d.consent.next_at());
+        let retired = self.retired.first().map(|r| r.1);
+        [consent, retired].into_iter().flatten().min()
+    }
+}
+
+impl Engine {
+    pub(super) fn decide(&mut self) {
+        if self.attempts.is_held(self.now) {
+            return;
+        }
+        if self.is_controlling() {
+            let current = self
+                .path
+                .direct
+                .as_ref()
+                .map(|d| d.path.technique)
+                .filter(|_| !self.path.nominate_anew);
+            match self
+                .path
+                .nomination
+                .poll(self.now, &self.attempts.checks, current)
+            {
+                Some(Step::Ask { key, nominated }) => {
+                    let nomination = Some(nominated);
+                    let length = Length::Wide;
+                    self.out
+                        .request(self.now, key, None, Purpose::Check { nomination, length });
+                }
+                Some(Step::GiveUp { key }) => self.attempts.checks.on_narrow(key),
+                None => {}
+            }
+        } else if let Some((key, wanted, rtt)) =
+            self.attempts.checks.wanted_and_valid(self.path.followed)
+        {
+            self.path.followed = Some(wanted.number);
+            self.establish(key, wanted.technique, rtt);
+        }
+    }
+
+    /// Both sides agree on a pair.
+    pub(super) fn establish(&mut self, key: PairKey, technique: Technique, rtt: Duration) {
+        let since = self.peer.remote.as_ref().map_or(self.now, |r| r.since);
+        let path = Path {
+            socket: key.0,
+            remote: key.1,
+            technique,
+            rtt,
+            after: self.now.duration_since(since),
+        };
+        let same = self.path.direct.as_ref().is_some_and(|d| d.key() == key);
+        if !same {
+            self.path.tunnel_up = false;
+        }
+        let before = self
+            .path
+            .direct
+            .take()
+            .map(|d| d.path.socket)
+            .filter(|&s| s != key.0);
+        let watched = self.path.streams_active || !self.path.tunnel_up;
+        self.path.direct = Some(Direct {
+            path,
+            consent: Consent::new(self.config.timing, self.now, watched, self.path.forgetful),
+        });
+        self.stop_search();
+        self.path.retire(self.now, before);
+        self.attempts.obstacle = None;
+        self.host.gathering.set_refreshing(self.now, false);
+        self.out.push(Output::Nominated(path));
+    }
+
+    pub(super) fn keep_consent(&mut self) {
+        let jitter = self.out.random.u32() as u8;
+        let Some(direct) = &mut self.path.direct else {
+            return;
+        };
+        if direct.consent.expired(self.now) {
+            self.lose_path(LossReason::ConsentExpired);
+        } else if direct.consent.poll(self.now, jitter) {
+            self.path.forgetful |= direct.consent.is_forgetful();
+            let key = direct.key();
+            self.out.request(self.now, key, None, Purpose::CHECK);
+        }
+    }
+
+    /// The driver lost its tunnel. If it never had one here, the checks get through and the tunnel does not; trying the
+    /// same again and again at once would go on for ever.
+    pub(super) fn on_tunnel_lost(&mut self) {
+        if self.path.direct.is_none() {
+            return;
+        }
+        self.path.tunnel_failures += u32::from(!self.path.tunnel_up);
+        if self.path.tunnel_up || self.path.tunnel_failures < 2 {
+            self.lose_path(LossReason::TunnelLost);
+            return;
+        }
+        let timing = &self.config.timing;
+        let pause = timing
+            .first_pause
+            .saturating_mul(1 << self.path.tunnel_failures.min(16));
+        self.attempts.held_until = Some(self.now + pause.min(timing.longest_pause));
+        self.drop_path(LossReason::TunnelLost);
+        self.attempts.checks.stop_all();
+        self.path.nomination.reset();
+        self.path.nominate_anew = true;
+        self.attempts.obstacle = Some(Obstacle::TunnelFails);
+        self.attempts.phase = Phase::Waiting;
+    }
+
+    fn drop_path(&mut self, reason: LossReason) {
+        if let Some(direct) = self.path.direct.take() {
+            self.path.tunnel_up = false;
+            self.attempts.checks.fail(direct.key());
+            self.path.retire(self.now, Some(direct.path.socket));
+            self.host.gathering.set_refreshing(self.now, true);
+            self.out.push(Output::PathLost { reason });
+        }
+    }
+
+    pub(super) fn lose_path(&mut self, reason: LossReason) {
+        if self.path.direct.is_some() {
+            self.drop_path(reason);
+            self.begin_generation();
+            self.attempts.obstacle = Some(Obstacle::Lost);
+        }
+    }
+
+    /// Asks the path at once and often, and a server of each family whether this host is still where it was.
+    pub(super) fn on_path_silent(&mut self) {
+        self.path.doubt(self.now);
+        self.host.gathering.ask_again(self.now);
+    }
+
+    pub(super) fn close_retired(&mut self) {
+        while let Some(&(socket, at)) = self.path.retired.first()
+            && at <= self.now
+        {
+            self.path.retired.remove(0);
+            let keep = self.path.socket();
+            self.close_sockets(&[socket], keep);
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Running searches: when one begins, what it may cost, and cleaning up after it.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use p2pdbg_nat::{NatReport, Ports};
+
+use super::{Engine, attempts::Phase};
+use crate::{
+    Event, Obstacle, Output, SocketId, Technique, budget,
+    candidate::{self, Candidate, Kind},
+    ladder,
+    pair::PairKey,
+    search::{Hints, Search, SearchPlan, Shot},
+    transactions::{Purpose, Sent},
+};
+
+/// How long the controlling side waits for either NAT to be sampled before it plans without.
+const SAMPLING_WAIT: Duration = Duration::from_millis(900);
+
+/// The search of this attempt, if there is one.
+#[derive(Debug)]
+pub(super) struct PortSearch {
+    pub(super) running: Option<Search>,
+    /// When its round ends.
+    ends: Instant,
+    /// Whether the controlling side has decided what this attempt adds to the plain checks.
+    pub(super) planned: bool,
+    /// Whether this host may search now: one session at a time does.
+    pub(super) allowed: bool,
+    /// What it found out about our NAT, for the peer.
+    pub(super) hints: Option<Hints>,
+    next_socket: u32,
+}
+
+impl PortSearch {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            running: None,
+            ends: now,
+            planned: false,
+            allowed: true,
+            hints: None,
+            next_socket: SocketId::V6.0 + 1,
+        }
+    }
+
+    /// Numbers for sockets that are about to be opened, from the one given back on.
+    pub(super) fn reserve_sockets(&mut self, count: u32) -> SocketId {
+        let first = SocketId(self.next_socket);
+        self.next_socket += count;
+        first
+    }
+
+    /// Whether a socket belongs to the search under way.
+    fn owns(&self, socket: SocketId) -> bool {
+        let running = self.running.as_ref();
+        running.is_some_and(|s| s.sockets().contains(&socket))
+    }
+}
+
+impl Engine {
+    /// The controlling side adds a search to the attempt, as soon as enough is known of both NATs.
+    pub(super) fn plan_search(&mut self) {
+        let Phase::Running { attempt, began, .. } = self.attempts.phase else {
+            return;
+        };
+        if !self.is_controlling()
+            || self.search.planned
+            || self.path.direct.is_some()
+            || self.attempts.checks.any_answered()
+        {
+            return;
+        }
+        let Some(remote) = &self.peer.remote else {
+            return;
+        };
+        let waited = self.now >= began + SAMPLING_WAIT;
+        let unclear = |r: &NatReport| r.is_dependent() && r.ports == Ports::Unknown;
+        let open = !self.host.gathering.is_settled()
+            || unclear(&self.nat.report)
+            || unclear(&remote.report);
+        if open && !waited {
+            return;
+        }
+        let (search, _) = ladder::step(&self.ladder(), attempt);
+        // Where the last attempt found a path that is too narrow, this one probably will, too.
+        let narrow = self.attempts.obstacle == Some(Obstacle::TunnelFails);
+        if let Some(search) = search
+            && (budget::is_costly(search) || narrow)
+            && self.now < began + self.head_start()
+        {
+            return;
+        }
+        self.search.planned = true;
+        if let Some(search) = search {
+            self.announce_search(search);
+        }
+    }
+
+    /// When [`Engine::plan_search`] has something to decide.
+    pub(super) fn plan_search_at(&self) -> Option<Instant> {
+        let Phase::Running { began, .. } = self.attempts.phase else {
+            return None;
+        };
+        let open = self.is_controlling()
+            && !self.search.planned
+            && self.path.direct.is_none()
+            && !self.attempts.checks.any_answered();
+        let later = [began + self.head_start(), began + SAMPLING_WAIT];
+        later.into_iter().filter(|&at| open && at > self.now).min()
+    }
+
+    fn head_start(&self) -> Duration {
+        let theirs = self.peer.remote.as_ref().map_or(0, |r| r.server_rtt_ms);
+        let ours = self.host.server_rtt.unwrap_or_default();
+        let round_trip = ours + Duration::from_millis(u64::from(theirs));
+        budget::head_start(round_trip)
+    }
+
+    /// Something came to be known that may make a search, or another one, possible in this attempt after all.
+    pub(super) fn reconsider_search(&mut self) {
+        if self.search.running.is_some() {
+            return;
+        }
+        if self.is_controlling() {
+            self.search.planned = false;
+        } else if let (Phase::Running { .. }, Some(search)) =
+            (self.attempts.phase, self.peer.plan.and_then(|p| p.search))
+        {
+            self.start_search(search);
+        }
+    }
+
+    fn announce_search(&mut self, search: SearchPlan) {
+        if let Some(plan) = &mut self.peer.plan {
+            plan.search = Some(search);
+            self.host.signal_due = true;
+        }
+        self.start_search(search);
+    }
+
+    /// Begins this side's part of a search, in place of any other.
+    pub(super) fn start_search(&mut self, plan: SearchPlan) {
+        self.stop_search();
+        let Phase::Running {
+            attempt,
+            until,
+            began,
+        } = self.attempts.phase
+        else {
+            return;
+        };
+        if !self.search.allowed
+            || self.path.direct.is_some()
+            || !self.host.sockets.contains_key(&SocketId::V4)
+        {
+            return;
+        }
+        let ends = self.now + self.config.budget.duration(plan);
+        let Some(search) = self.build_search(plan, attempt) else {
+            return;
+        };
+        self.attempts.phase = Phase::Running {
+            attempt,
+            began,
+            until: until.max(ends),
+        };
+        self.search.ends = ends;
+        let sockets = search.sockets();
+        self.search.running = Some(search);
+        self.out.event(Event::SearchBegan {
+            technique: plan.technique(),
+            sockets: sockets.len(),
+        });
+        self.out.open_sockets(&sockets);
+        let hints = self.peer.remote.as_ref().and_then(|r| r.hints.clone());
+        if let (Some(search), Some(hints)) = (&mut self.search.running, hints) {
+            search.on_hints(self.now, &hints);
+        }
+    }
+
+    /// Sends what the search wants sent, at the pace, as long as no pair is valid.
+    pub(super) fn continue_search(&mut self) {
+        let quiet = self.attempts.checks.any_answered();
+        loop {
+            if quiet || self.attempts.pacer.next_at() > self.now || self.attempts.pacer.exhausted()
+            {
+                break;
+            }
+            let Some(search) = &mut self.search.running else {
+                return;
+            };
+            let Some(shot) = search.poll(self.now, &mut self.out.random) else {
+                break;
+            };
+            self.attempts.pacer.take(self.now);
+            match shot {
+                Shot::Ask { socket, server } => {
+                    self.out
+                        .request(self.now, (socket, server), None, Purpose::Server)
+                }
+                Shot::Check { socket, to, ttl } => {
+                    self.out
+                        .request(self.now, (socket, to), ttl, Purpose::CHECK);
+                }
+            }
+            if self.attempts.pacer.exhausted() {
+                self.out.event(Event::BudgetSpent);
+            }
+        }
+        if let Some(hints) = self
+            .search
+            .running
+            .as_mut()
+            .and_then(|s| s.poll_hints(self.now))
+        {
+            self.search.hints = Some(hints);
+            self.host.signal_due = true;
+        }
+        if self.search.running.is_some() && self.now >= self.search.ends && !quiet {
+            self.end_round();
+        }
+    }
+
+    pub(super) fn search_next_at(&self) -> Option<Instant> {
+        let search = self.search.running.as_ref()?;
+        let quiet = self.attempts.checks.any_answered() || self.attempts.pacer.exhausted();
+        let shot = search
+            .next_at()
+            .filter(|_| !quiet)
+            .map(|at| at.max(self.attempts.pacer.next_at()));
+        let end = Some(self.search.ends).filter(|_| !self.attempts.checks.any_answered());
+        [shot, end].into_iter().flatten().min()
+    }
+
+    fn end_round(&mut self) {
+        let next = match self.search.running.as_ref().map(|s| s.plan) {
+            Some(SearchPlan::Mutual { round }) if round + 1 < budget::MUTUAL_ROUNDS => {
+                Some(SearchPlan::Mutual { round: round + 1 })
+            }
+            _ => None,
+        };
+        self.stop_search();
+        if let Some(next) = next.filter(|_| self.is_controlling()) {
+            self.announce_search(next);
+        }
+    }
+
+    pub(super) fn on_search_socket(&mut self, socket: SocketId) {
+        if let Some(sampling) = &mut self.nat.sampling {
+            sampling.on_opened(socket);
+        }
+        if let Some(search) = &mut self.search.running {
+            search.on_opened(self.now, socket);
+        }
+    }
+
+    pub(super) fn on_search_socket_failed(&mut self, socket: SocketId) {
+        if let Some(sampling) = &mut self.nat.sampling {
+            sampling.on_failed(socket);
+        }
+        if let Some(search) = &mut self.search.running {
+            search.on_failed(socket);
+        }
+    }
+
+    pub(super) fn on_search_mapped(&mut self, sent: Sent, mapped: SocketAddr) {
+        if let Some(sampling) = &mut self.nat.sampling {
+            sampling.on_answer(sent.socket, sent.to, mapped);
+        }
+        let foreign = self.nat.foreign(&self.out.footprint, sent, mapped);
+        if let Some(search) = &mut self.search.running {
+            search.on_mapped(self.now, sent.socket, mapped, foreign);
+        }
+    }
+
+    pub(super) fn on_peer_hints(&mut self, hints: &Hints) {
+        if let Some(search) = &mut self.search.running {
+            search.on_hints(self.now, hints);
+        }
+    }
+
+    /// What made a pair show itself.
+    pub(super) fn revealed_by(&self, key: PairKey) -> Technique {
+        match &self.search.running {
+            Some(search) if search.explains(key.0, key.1) => search.plan.technique(),
+            _ => {
+                let kind = Kind::PeerReflexive;
+                candidate::technique(
+                    Candidate {
+                        kind,
+                        address: key.1,
+                    },
+                    &self.host.addresses,
+                )
+            }
+        }
+    }
+
+    /// Whether this host may search now. One that is under way when it may no longer ends.
+    pub(super) fn allow_search(&mut self, allowed: bool) {
+        let before = std::mem::replace(&mut self.search.allowed, allowed);
+        match (before, allowed) {
+            (_, false) => self.stop_search(),
+            // The attempt may have planned one in vain.
+            (false, true) => self.reconsider_search(),
+            (true, true) => {}
+        }
+    }
+
+    /// Ends the search and closes its sockets, except that of the path.
+    pub(super) fn stop_search(&mut self) {
+        if let Some(search) = self.search.running.take() {
+            let keep = self.path.socket();
+            self.close_sockets(&search.sockets(), keep);
+        }
+    }
+
+    pub(super) fn close_sockets(&mut self, sockets: &[SocketId], keep: Option<SocketId>) {
+        for &socket in sockets
+            .iter()
+            .filter(|&&s| s > SocketId::V6 && Some(s) != keep)
+        {
+            self.host.sockets.remove(&socket);
+            self.attempts.checks.remove_socket(socket);
+            self.out.push(Output::CloseSocket { socket });
+        }
+    }
+
+    /// Whether a socket that was opened is still wanted.
+    pub(super) fn is_expected(&self, socket: SocketId) -> bool {
+        socket <= SocketId::V6
+            || self
+                .nat
+                .sampling
+                .as_ref()
+                .is_some_and(|s| s.sockets().contains(&socket))
+            || self.search.owns(socket)
+            || self.path.socket() == Some(socket)
+    }
+}
