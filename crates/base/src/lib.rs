@@ -2,10 +2,12 @@
 //!
 //! - [`failure`]: how a run of the program ends badly; [`untrusted`]: text of strangers, made safe to show.
 //! - [`host_port`]: addresses as people write them; [`peer_name`]: what a host calls itself.
+//! - [`backoff`]: how long to wait before something is tried again.
 //! - [`duration`]: lengths of time as people write them; [`policy`]: what a user may choose of a session.
 //!
 //! What it leaves out: sockets, clocks, files.
 
+pub mod backoff;
 pub mod duration;
 pub mod failure;
 pub mod host_port;
@@ -13,6 +15,7 @@ pub mod peer_name;
 pub mod policy;
 pub mod untrusted;
 
+pub use backoff::Backoff;
 pub use failure::{ErrorCode, Failure, Outcome};
 pub use host_port::{Bind, BindScope, Host, HostPort, NotAHostPort};
 pub use peer_name::PeerName;
