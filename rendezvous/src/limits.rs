@@ -68,9 +68,13 @@ pub struct Limits {
     pub pairing_within: Duration,
     /// Nameplates whose end is remembered, so that a late join is told what became of them.
     pub ended_nameplates: usize,
-    /// How long after its start a rendezvous that has served before takes an unknown nameplate for one whose listener has not come back
-    /// yet. Listeners notice a restart when they send next, which they do every 10 s.
+    /// How long after its start a rendezvous that has served before takes an unknown nameplate for one whose listener has
+    /// not come back yet, and how long one whose listener was lost. Listeners send every 20 s, notice after 25 s of silence
+    /// at the latest, and then dial.
     pub return_within: Duration,
+    /// How many peers are told to come back in a second when the rendezvous stops: about half of what a core can shake
+    /// hands with.
+    pub returns_per_second: u32,
     /// Peers waiting at handles, in all.
     pub waiting: usize,
     /// Handles at which one connection waits.
@@ -122,7 +126,8 @@ impl Default for Limits {
             nameplate_lifetime: day,
             pairing_within: Duration::from_secs(60),
             ended_nameplates: 65_536,
-            return_within: Duration::from_secs(20),
+            return_within: Duration::from_secs(60),
+            returns_per_second: 500,
             waiting: 65_536,
             waiting_per_connection: 64,
             voucher_lifetime: day * 365,

@@ -233,9 +233,7 @@ impl Server {
         }));
         let vouchers = Vouchers::new(&secret, &access_key);
         let mut registry = Registry::new(config.limits.clone(), access_key, config.open, vouchers);
-        if has_served {
-            registry.await_return(Instant::now());
-        }
+        registry.begin(Instant::now(), has_served);
         let hub = Hub::new(registry, hub_events, commands, tallies.clone());
         core.spawn(hub.run(stop.clone()));
         let datapath = Datapath::new(

@@ -33,6 +33,10 @@ const EXCHANGE: Duration = Duration::from_secs(20);
 /// The pause before a connector looks again for a listener that is not there yet.
 pub(super) const RETRY: Duration = Duration::from_secs(2);
 
+/// A listener is back at a rendezvous that was started again within this: it sends every 20 s, gives up after 25 s of
+/// silence, and then dials.
+const RETURN: Duration = Duration::from_secs(60);
+
 pub(super) struct Driver {
     pub(super) config: MeetingConfig,
     pub(super) link: Link,
@@ -61,6 +65,8 @@ pub(super) struct Rendezvous {
     pub(super) address: SocketAddr,
     pub(super) stun: Vec<SocketAddr>,
     pub(super) over_tcp: bool,
+    /// Until when a listener that the process before this one knew may come back.
+    pub(super) returns_until: Instant,
 }
 
 pub(super) struct ListenerCode {
@@ -122,6 +128,7 @@ impl Driver {
         let mut changes = self.config.changes.subscribe();
         while !self.over {
             let deadline = self.deadline();
+            self.link.is_awaited(self.person_waits());
             tokio::select! {
                 event = self.link.event() => match event {
                     Some(event) => self.handle_link(event).await,
@@ -146,6 +153,12 @@ impl Driver {
         self.link.close().await;
     }
 
+    /// Whether a person sits before `connect` and no session has begun. A listener waits for hours, and a session says
+    /// itself when it needs the rendezvous.
+    fn person_waits(&self) -> bool {
+        self.config.role == Role::Connector && self.channels.iter().next().is_none()
+    }
+
     pub(super) fn leave(&mut self) {
         if let Some(listening) = self.code.take() {
             self.unlisten(&listening, Fate::Withdrawn);
@@ -162,6 +175,7 @@ impl Driver {
                 rendezvous,
                 stun,
                 over_tcp,
+                up_for,
                 ..
             } => {
                 let host = &self.config.rendezvous.host;
@@ -171,6 +185,7 @@ impl Driver {
                     address: rendezvous,
                     stun,
                     over_tcp,
+                    returns_until: Instant::now() + RETURN.saturating_sub(up_for),
                 });
                 self.asked_for_code = told.iter().any(is_request_for_code);
                 self.tell(MeetingEvent::LinkUp).await;
@@ -301,7 +316,7 @@ impl Driver {
                 on_purpose,
             } => self.on_peer_left(session, on_purpose).await,
             FromRendezvous::Refused { refusal } => self.on_refused(refusal).await,
-            FromRendezvous::Stopping => tracing::info!("the rendezvous is stopping"),
+            FromRendezvous::Stopping { .. } => tracing::info!("the rendezvous is stopping"),
             FromRendezvous::Pong => self.on_pong().await,
             FromRendezvous::Welcome { .. } => {}
         }
@@ -359,6 +374,11 @@ impl Driver {
             return;
         }
         let code = match refusal {
+            // The listener may not have noticed yet that it has to register anew.
+            Refusal::NameplateUnknown if self.may_return() => {
+                self.retry_at = Some(Instant::now() + RETRY);
+                return;
+            }
             Refusal::NameplateUnknown => ErrorCode::NameplateUnknown,
             Refusal::NameplateUsed | Refusal::NameplateBurned | Refusal::NameplateExpired => {
                 ErrorCode::CodeExpired
@@ -392,6 +412,12 @@ impl Driver {
         };
         self.fail(Failure::new(code, refusal.to_string()).hint(hint))
             .await;
+    }
+
+    /// Whether the rendezvous has served for so short a time that listeners are still coming back to it.
+    fn may_return(&self) -> bool {
+        let up = self.up.as_ref();
+        up.is_some_and(|up| Instant::now() < up.returns_until)
     }
 
     pub(super) fn handle_command(&mut self, command: MeetingCommand) {

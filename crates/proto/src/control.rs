@@ -174,6 +174,9 @@ pub enum FromRendezvous {
         /// unspecified address (0.0.0.0 or ::) stands for the one by which the peer reached the rendezvous. Both
         /// ports of its other address follow, if it has one.
         stun: Vec<SocketAddr>,
+        /// For how many seconds this process has served. While that is less than a listener needs to notice that the
+        /// one before it is gone, a nameplate that nobody has may still come back.
+        up_s: u32,
     },
     /// The answer to `Listen`.
     Listening(NameplateClaim),
@@ -207,7 +210,11 @@ pub enum FromRendezvous {
         refusal: Refusal,
     },
     /// The rendezvous is about to stop, to be started again perhaps. Direct paths go on without it.
-    Stopping,
+    Stopping {
+        /// When this peer may dial again, in milliseconds from now. Different for each peer, so that they do not all
+        /// come at once: those in a session first, the others spread over as long as the rendezvous needs for them.
+        after_ms: u32,
+    },
     /// The answer to `Ping`.
     Pong,
 }

@@ -41,12 +41,14 @@ pub enum Transports {
     Tcp,
 }
 
-/// Connects by whatever completes a handshake first. Where TCP was needed the last time it begins at once.
+/// Connects by whatever completes a handshake first. Where TCP was needed the last time it begins at once. QUIC goes on
+/// for `patience` at least.
 pub(super) async fn dial(
     url: &RendezvousUrl,
     route: &TcpRoute,
     transports: Transports,
     needed_tcp: bool,
+    patience: Duration,
 ) -> Result<Connection, LinkError> {
     let unreachable = LinkError::Unreachable {
         authority: url.authority(),
@@ -82,8 +84,10 @@ pub(super) async fn dial(
                 for &address in &addresses {
                     if let Some(config) = &config {
                         let (url, config) = (url.without_key(), config.clone());
-                        let nat64 = route.nat64().clone();
-                        race.begin(delay, async move { quic::dial(&url, address, &nat64, config).await });
+                        let (route, within) = (route.clone(), patience.max(HANDSHAKE));
+                        race.begin(delay, async move {
+                            quic::dial(&url, address, &route, config, within).await
+                        });
                     }
                     if !route.has_proxy() {
                         race.begin_tcp(route, Some(address), by_tcp_after + delay);
@@ -97,6 +101,8 @@ pub(super) async fn dial(
                     let remote = known.unwrap_or((UNKNOWN, url.port).into());
                     return Ok(Connection::new(remote, connection));
                 }
+                // Who is too many over QUIC would be so over TCP too, and cost more there.
+                Ok(Err(error @ LinkError::Busy { .. })) => return Err(error),
                 Ok(Err(error)) => race.note(error),
                 Err(_) => {}
             },

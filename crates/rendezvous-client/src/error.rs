@@ -20,6 +20,12 @@ pub enum LinkError {
         /// Host and port.
         authority: String,
     },
+    /// It takes nobody on at this moment: it is about to stop, or too many come at once.
+    #[error("the rendezvous {authority} takes no connections at this moment")]
+    Busy {
+        /// Host and port.
+        authority: String,
+    },
     /// Something answers that does not speak this protocol, or no version of it that this program knows.
     #[error("what answers at {authority} is no p2pdbg rendezvous, or one of another version")]
     Version {
@@ -87,7 +93,7 @@ impl LinkError {
         match self {
             LinkError::Unreachable { .. } => 0,
             LinkError::Local(_) | LinkError::Lost(_) | LinkError::NotAProxy(_) => 1,
-            LinkError::Proxy { .. } | LinkError::Resolve { .. } => 2,
+            LinkError::Proxy { .. } | LinkError::Resolve { .. } | LinkError::Busy { .. } => 2,
             LinkError::InItsPlace(_) => 3,
             LinkError::Version { .. } | LinkError::Identity { .. } | LinkError::Refused { .. } => 4,
         }
@@ -98,6 +104,7 @@ impl LinkError {
         match self {
             LinkError::Resolve { .. }
             | LinkError::Unreachable { .. }
+            | LinkError::Busy { .. }
             | LinkError::Lost(_)
             | LinkError::InItsPlace(_)
             | LinkError::Proxy { .. }
@@ -121,6 +128,10 @@ impl From<LinkError> for Failure {
             LinkError::Unreachable { .. } => (
                 ErrorCode::RendezvousUnreachable,
                 "check that p2pdbg-rendezvous runs there, and that UDP or TCP to that port is open on the way",
+            ),
+            LinkError::Busy { .. } => (
+                ErrorCode::RendezvousUnreachable,
+                "it is about to stop or has too much to do: try again in a moment",
             ),
             LinkError::InItsPlace(spoken) => (
                 match **spoken {

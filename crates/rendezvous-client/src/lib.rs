@@ -6,6 +6,7 @@ mod error;
 mod link;
 mod proxy;
 mod quic;
+mod reconnection;
 #[cfg(test)]
 mod tests;
 mod tls;

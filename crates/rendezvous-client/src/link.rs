@@ -2,10 +2,11 @@
 //!
 //! One task owns the connection. It says hello, then passes messages both ways, and reports when the connection
 //! comes up and goes down so that its owner registers again; the rendezvous keeps nothing for a peer that is
-//! gone. Between attempts it waits a little longer each time, up to [`LONGEST_WAIT`], or until it is nudged. When this
-//! host's network changes, it begins a new attempt at once, or carries the connection that it has over to a new socket.
+//! gone. When it dials again, and how patiently, is [`Reconnection`]'s to say; a nudge says that the owner needs it now.
+//! When this host's network changes, it begins a new attempt at once, or carries the connection that it has over to a new
+//! socket.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use p2pdbg_net::{
     changes::{Changes, Listener},
@@ -18,7 +19,7 @@ use p2pdbg_proto::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    sync::{Notify, mpsc, watch},
+    sync::{mpsc, watch},
     time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -27,20 +28,11 @@ use super::{
     LinkError, TcpRoute, Transports,
     connection::{Reader, Rest, Writer},
     dial::dial,
+    reconnection::Reconnection,
 };
 
-/// The first wait after a lost connection.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-
-/// The longest wait between two attempts.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
-
-/// How long an attempt may take when there has been a connection before. What is lost is repeated later and later, so in
-/// an outage a new attempt finds the rendezvous sooner than an old one.
-const AGAIN: Duration = Duration::from_secs(3);
-
-/// A connection that has lasted for so long was a good one: the next wait is the first again.
-const STEADY: Duration = Duration::from_secs(2);
+/// A nudge that came so long before the connection was lost meant its loss.
+const IN_NEED: Duration = Duration::from_secs(10);
 
 /// An attempt that is older when the network changes is begun anew: its packets are repeated ever more rarely.
 const FRESH: Duration = Duration::from_millis(500);
@@ -79,6 +71,8 @@ pub enum LinkEvent {
         stun: Vec<SocketAddr>,
         /// Whether it took TCP to reach it.
         over_tcp: bool,
+        /// For how long it had served then.
+        up_for: Duration,
     },
     /// The rendezvous says something.
     Message(FromRendezvous),
@@ -105,7 +99,9 @@ pub struct Link {
     credentials: tokio::sync::watch::Sender<Credential>,
     first_words: tokio::sync::watch::Sender<Vec<ToRendezvous>>,
     closing: CancellationToken,
-    nudged: Arc<Notify>,
+    /// When the owner last needed the rendezvous at once.
+    nudged: watch::Sender<Option<Instant>>,
+    awaited: watch::Sender<bool>,
     task: AbortOnDropHandle<()>,
 }
 
@@ -117,9 +113,13 @@ impl Link {
         let (credentials, credential) = tokio::sync::watch::channel(credential);
         let (first_words, first) = tokio::sync::watch::channel(Vec::new());
         let closing = CancellationToken::new();
-        let nudged = Arc::new(Notify::new());
+        let (nudged, nudges) = watch::channel(None);
+        let (awaited, is_awaited) = watch::channel(false);
         let driver = Driver {
-            nudged: Arc::clone(&nudged),
+            nudged: nudges,
+            hurries: false,
+            awaited: is_awaited,
+            policy: Reconnection::new(),
             changes: changes.subscribe(),
             config,
             needed_tcp: false,
@@ -138,13 +138,22 @@ impl Link {
             first_words,
             closing,
             nudged,
+            awaited,
             task,
         }
     }
 
-    /// Tries again at once, if the link is waiting to.
+    /// Whether a person waits for the rendezvous, and not only a peer for others to come: then the link hurries whenever
+    /// it is lost.
+    pub fn is_awaited(&self, awaited: bool) {
+        self.awaited
+            .send_if_modified(|before| std::mem::replace(before, awaited) != awaited);
+    }
+
+    /// The owner needs the rendezvous now: a link that waits tries at once, and one that is lost, or is so within 10 s,
+    /// hurries until it is up again.
     pub fn nudge(&self) {
-        self.nudged.notify_waiters();
+        self.nudged.send_replace(Some(Instant::now()));
     }
 
     /// The next event; `None` when the link has given up after a final error.
@@ -179,7 +188,11 @@ impl Link {
 }
 
 struct Driver {
-    nudged: Arc<Notify>,
+    nudged: watch::Receiver<Option<Instant>>,
+    /// Whether the owner has needed the rendezvous since it was lost.
+    hurries: bool,
+    awaited: watch::Receiver<bool>,
+    policy: Reconnection,
     changes: Listener,
     config: LinkConfig,
     /// Whether the last connection came up over TCP.
@@ -196,7 +209,6 @@ struct Driver {
 impl Driver {
     async fn run(mut self) {
         let closing = self.closing.clone();
-        let mut wait = FIRST_WAIT;
         loop {
             let Some(attempt) = self.connect_anew().await else {
                 return;
@@ -205,19 +217,21 @@ impl Driver {
             let error = match attempt {
                 Ok(connected) => {
                     let began = Instant::now();
-                    match self.converse(connected).await {
-                        Some(error) => {
-                            if began.elapsed() >= STEADY {
-                                wait = FIRST_WAIT;
-                            }
-                            error
-                        }
+                    let (error, asked) = match self.converse(connected).await {
+                        Some(end) => end,
                         None => return,
-                    }
+                    };
+                    self.policy.on_lost(began.elapsed(), asked);
+                    error
                 }
-                Err(error) => error,
+                Err(error) => {
+                    self.policy.on_failed();
+                    error
+                }
             };
             let lasting = !error.is_passing();
+            let in_need = self.is_in_need();
+            let wait = self.policy.next_wait(in_need);
             let pause = match &error {
                 LinkError::Refused {
                     refusal: Refusal::Limit { retry_after_s },
@@ -230,26 +244,37 @@ impl Driver {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.nudged.notified() => {}
-                _ = self.changes.changed() => wait = FIRST_WAIT,
+                Ok(()) = self.nudged.changed() => {}
+                _ = self.changes.changed() => self.policy.begin_anew(),
                 () = closing.cancelled() => return,
             }
-            wait = (wait * 2).min(LONGEST_WAIT);
         }
+    }
+
+    /// Whether somebody waits for the connection: the owner said so, or there has been none yet.
+    fn is_in_need(&mut self) -> bool {
+        let nudged = *self.nudged.borrow_and_update();
+        self.hurries |= nudged.is_some_and(|at| at.elapsed() < IN_NEED);
+        !self.was_up || self.hurries || *self.awaited.borrow()
     }
 
     /// Connects, and begins once more when the network changes meanwhile; `None` if the owner closes the link.
     async fn connect_anew(&mut self) -> Option<Result<Connected, LinkError>> {
         let mut changes = self.changes.clone();
+        let mut nudged = self.nudged.clone();
         let closing = self.closing.clone();
         loop {
             let began = Instant::now();
-            let attempt = self.connect();
+            let in_need = self.is_in_need();
+            nudged.mark_unchanged();
+            let attempt = self.connect(in_need);
             tokio::pin!(attempt);
             let result = loop {
                 tokio::select! {
                     result = &mut attempt => break Some(result),
                     _ = changes.changed() => if began.elapsed() >= FRESH { break None },
+                    // A patient attempt repeats itself too rarely for one who is in need now.
+                    Ok(()) = nudged.changed(), if !in_need => if began.elapsed() >= FRESH { break None },
                     () = closing.cancelled() => return None,
                 }
             };
@@ -259,15 +284,16 @@ impl Driver {
         }
     }
 
-    async fn connect(&mut self) -> Result<Connected, LinkError> {
+    async fn connect(&mut self, in_need: bool) -> Result<Connected, LinkError> {
         let LinkConfig {
             url,
             route,
             transports,
         } = &self.config;
-        let dialing = dial(url, route, *transports, self.needed_tcp);
+        let patience = self.policy.patience(in_need);
+        let dialing = dial(url, route, *transports, self.needed_tcp, patience);
         let connection = match self.was_up {
-            true => timeout(AGAIN, dialing).await.unwrap_or_else(|_| {
+            true => timeout(patience, dialing).await.unwrap_or_else(|_| {
                 let authority = url.authority();
                 Err(LinkError::Unreachable { authority })
             }),
@@ -276,6 +302,7 @@ impl Driver {
         let (rendezvous, over_tcp) = (connection.remote, connection.is_over_tcp());
         self.needed_tcp = over_tcp;
         self.was_up = true;
+        self.hurries = false;
         let (reader, writer, rest) = connection.open().await?;
         let mut connected = Connected {
             reader,
@@ -298,13 +325,18 @@ impl Driver {
                 authority: authority.clone(),
             })??;
         match answer {
-            FromRendezvous::Welcome { observed, stun } => {
+            FromRendezvous::Welcome {
+                observed,
+                stun,
+                up_s,
+            } => {
                 let up = LinkEvent::Up {
                     told,
                     observed,
                     rendezvous,
                     stun,
                     over_tcp,
+                    up_for: Duration::from_secs(up_s.into()),
                 };
                 // What was queued for the connection before this one has lost its meaning.
                 while self.to_send.try_recv().is_ok() {}
@@ -316,15 +348,17 @@ impl Driver {
         }
     }
 
-    /// Passes messages until the connection is lost (why) or the owner closes the link (`None`).
-    async fn converse(&mut self, connected: Connected) -> Option<LinkError> {
+    /// Passes messages until the connection is lost (why, and for how long the rendezvous has asked to be left alone) or
+    /// the owner closes the link (`None`).
+    async fn converse(&mut self, connected: Connected) -> Option<(LinkError, Option<Duration>)> {
         let Connected {
             reader,
             mut writer,
             rest,
         } = connected;
         let (heard, mut last_heard) = watch::channel(Instant::now());
-        let listening = tokio::spawn(listen(reader, self.report.clone(), heard));
+        let (asked, asked_to_stay_away) = watch::channel(None);
+        let listening = tokio::spawn(listen(reader, self.report.clone(), heard, asked));
         let mut listening = AbortOnDropHandle::new(listening);
         let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -382,7 +416,8 @@ impl Driver {
             }
         };
         rest.abandon();
-        Some(error)
+        let asked = *asked_to_stay_away.borrow();
+        Some((error, asked))
     }
 }
 
@@ -397,6 +432,7 @@ async fn listen(
     mut reader: Reader,
     report: mpsc::Sender<LinkEvent>,
     heard: watch::Sender<Instant>,
+    asked: watch::Sender<Option<Duration>>,
 ) -> LinkError {
     loop {
         let message = match read(&mut reader).await {
@@ -404,6 +440,9 @@ async fn listen(
             Err(error) => return error,
         };
         heard.send_replace(Instant::now());
+        if let FromRendezvous::Stopping { after_ms } = message {
+            asked.send_replace(Some(Duration::from_millis(after_ms.into())));
+        }
         if report.send(LinkEvent::Message(message)).await.is_err() {
             return LinkError::Lost("nobody listens to it".into());
         }

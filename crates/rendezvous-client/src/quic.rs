@@ -1,14 +1,13 @@
 //! The QUIC side of reaching the rendezvous: one attempt at one address.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::Arc,
     time::Duration,
 };
 
 use p2pdbg_base::Untrusted;
 use p2pdbg_identity::tls;
-use p2pdbg_net::nat64::Nat64;
 use p2pdbg_proto::url::RendezvousUrl;
 use quinn::{
     AckFrequencyConfig, ClientConfig, Connection as QuicConnection, ConnectionError, Endpoint,
@@ -16,7 +15,7 @@ use quinn::{
     crypto::rustls::QuicClientConfig,
 };
 
-use super::{LinkError, connection::Carrier, dial::HANDSHAKE};
+use super::{LinkError, TcpRoute, connection::Carrier};
 
 /// Before the first measurement: repeats a lost first packet after 0.3 s rather than after 1 s.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
@@ -29,6 +28,9 @@ const SILENCE: Duration = Duration::from_secs(25);
 
 /// TLS alert `no_application_protocol` (RFC 7301 section 3.2) as a QUIC crypto error.
 const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
+
+/// QUIC's own code for a connection that is not taken on (RFC 9000 section 20.1).
+const CONNECTION_REFUSED: u64 = 2;
 
 /// How every attempt is made.
 ///
@@ -56,13 +58,14 @@ pub(super) fn client_config(url: &RendezvousUrl) -> anyhow::Result<ClientConfig>
 pub(super) async fn dial(
     url: &RendezvousUrl,
     address: SocketAddr,
-    nat64: &Nat64,
+    route: &TcpRoute,
     config: ClientConfig,
+    within: Duration,
 ) -> Result<(Carrier, Option<SocketAddr>), LinkError> {
     let authority = url.authority();
     let local = |e: &dyn std::fmt::Display| LinkError::Local(e.to_string());
-    let target = nat64.target(address).await;
-    let socket = bind(target).map_err(|e| local(&e))?;
+    let target = route.nat64().target(address).await;
+    let socket = bind(target, route.local()).map_err(|e| local(&e))?;
     let mut endpoint_config = EndpointConfig::default();
     endpoint_config.grease_quic_bit(false);
     let endpoint = Endpoint::new(endpoint_config, None, socket, Arc::new(TokioRuntime))
@@ -70,7 +73,7 @@ pub(super) async fn dial(
     let connecting = endpoint
         .connect_with(config, target, &url.host)
         .map_err(|e| local(&e))?;
-    match tokio::time::timeout(HANDSHAKE, connecting).await {
+    match tokio::time::timeout(within, connecting).await {
         Ok(Ok(connection)) => Ok((Carrier::Quic(connection, endpoint), Some(address))),
         Ok(Err(error)) => Err(judge(error, authority, url.fingerprint.is_some())),
         Err(_) => Err(LinkError::Unreachable { authority }),
@@ -80,18 +83,19 @@ pub(super) async fn dial(
 /// Carries a connection over to another socket (RFC 9000 section 9): the address and the NAT's mapping of the old one may
 /// be gone. What this sends shows whether the rendezvous is still there, and it learns the new address.
 pub(super) fn move_to_new_socket(connection: &QuicConnection, endpoint: &Endpoint) {
-    let moved = bind(connection.remote_address()).and_then(|socket| endpoint.rebind(socket));
+    let moved = bind(connection.remote_address(), None).and_then(|socket| endpoint.rebind(socket));
     if let Err(error) = moved {
         tracing::debug!(%error, "the connection to the rendezvous stays on its socket");
     }
 }
 
-/// A socket from which `remote` can be reached.
-fn bind(remote: SocketAddr) -> std::io::Result<UdpSocket> {
-    UdpSocket::bind(match remote {
-        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-    })
+/// A socket from which `remote` can be reached, at `local` if that is given.
+fn bind(remote: SocketAddr, local: Option<IpAddr>) -> std::io::Result<UdpSocket> {
+    let any = match remote {
+        SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    };
+    UdpSocket::bind((local.unwrap_or(any), 0))
 }
 
 /// What a failed handshake means.
@@ -110,6 +114,7 @@ fn judge(error: ConnectionError, authority: String, pinned: bool) -> LinkError {
         },
         ConnectionError::ConnectionClosed(close) => match u64::from(close.error_code) {
             NO_APPLICATION_PROTOCOL => LinkError::Version { authority },
+            CONNECTION_REFUSED => LinkError::Busy { authority },
             _ => LinkError::lost(&close),
         },
         ConnectionError::TimedOut | ConnectionError::Reset => LinkError::Unreachable { authority },

@@ -1,6 +1,11 @@
 //! The TCP side of reaching the rendezvous: TLS 1.3 at one address, or through the proxy that the environment names.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use p2pdbg_base::Untrusted;
 use p2pdbg_identity::tls;
@@ -8,7 +13,10 @@ use p2pdbg_net::nat64::Nat64;
 use p2pdbg_proto::url::RendezvousUrl;
 use rustls::{AlertDescription, pki_types::ServerName};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
@@ -36,6 +44,8 @@ pub struct TcpRoute {
     unusable: Option<NotAProxy>,
     /// How it is reached if it has IPv4 and this host has not, by UDP too.
     nat64: Nat64,
+    /// The address that sockets are bound to.
+    local: Option<IpAddr>,
 }
 
 impl TcpRoute {
@@ -51,7 +61,19 @@ impl TcpRoute {
             proxy,
             unusable,
             nat64: Nat64::default(),
+            local: None,
         }
+    }
+
+    /// From this address of this host's, over UDP too: for measurements with many peers on one host.
+    pub fn from_address(mut self, local: IpAddr) -> Self {
+        self.local = Some(local);
+        self
+    }
+
+    /// The address that sockets are bound to, unless the system chooses.
+    pub(super) fn local(&self) -> Option<IpAddr> {
+        self.local
     }
 
     /// How IPv4 is reached where this host has none.
@@ -103,7 +125,7 @@ impl TcpRoute {
                 (Some(proxy), _) => self.through(proxy).await?,
                 (None, Some(address)) => {
                     let target = self.nat64.target(address).await;
-                    let connected = TcpStream::connect(target).await;
+                    let connected = self.connect_from(target).await;
                     connected.map_err(|_| self.unreachable())?
                 }
                 (None, None) => return Err(self.unreachable()),
@@ -116,6 +138,18 @@ impl TcpRoute {
         timeout(HANDSHAKE, connecting)
             .await
             .unwrap_or_else(|_| Err(self.unreachable()))
+    }
+
+    async fn connect_from(&self, target: SocketAddr) -> io::Result<TcpStream> {
+        let Some(local) = self.local else {
+            return TcpStream::connect(target).await;
+        };
+        let socket = match target {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.bind((local, 0).into())?;
+        socket.connect(target).await
     }
 
     async fn through(&self, proxy: &Proxy) -> Result<TcpStream, LinkError> {

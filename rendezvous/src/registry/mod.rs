@@ -36,6 +36,12 @@ use crate::{
     relay::Seen,
 };
 
+/// When the first peer comes back after a stop: a process that is started again at once needs about as long.
+const SOONEST_RETURN: Duration = Duration::from_millis(200);
+
+/// When the last one does, however many there are.
+const LATEST_RETURN: Duration = Duration::from_secs(120);
+
 /// Names a control connection while it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ConnId(pub(crate) u64);
@@ -91,6 +97,8 @@ pub(crate) struct Registry {
     joins: AddressBuckets,
     /// Connections that have said hello.
     peers: usize,
+    /// When this process began to serve.
+    began: Option<Instant>,
     /// Until when listeners may come back that a process before this one knew.
     returning_until: Option<Instant>,
 }
@@ -114,13 +122,15 @@ impl Registry {
             joins: AddressBuckets::new(limits.connections.saturating_mul(4)),
             limits,
             peers: 0,
+            began: None,
             returning_until: None,
         }
     }
 
-    /// Takes it from now on, for a while, that listeners come back whom a process before this one knew.
-    pub(crate) fn await_return(&mut self, now: Instant) {
-        self.returning_until = Some(now + self.limits.return_within);
+    /// Serves from now on. If a process before this one has served, its listeners may come back for a while.
+    pub(crate) fn begin(&mut self, now: Instant, has_served: bool) {
+        self.began = Some(now);
+        self.returning_until = has_served.then(|| now + self.limits.return_within);
     }
 
     /// How many connections have said hello.
@@ -225,19 +235,26 @@ impl Registry {
         effects
     }
 
-    /// The rendezvous is about to stop: tells everybody.
+    /// The rendezvous is about to stop: tells everybody, and each when to come back.
     pub(crate) fn stop(&mut self) -> Vec<Effect> {
         self.peers = 0;
-        let everybody: Vec<ConnId> = self.connections.drain().map(|(id, _)| id).collect();
-        everybody
-            .into_iter()
-            .flat_map(|id| {
-                [
-                    Effect::Tell(id, FromRendezvous::Stopping),
-                    Effect::Close(id, close::STOPPING),
-                ]
-            })
-            .collect()
+        let mut everybody: Vec<(ConnId, bool)> = self
+            .connections
+            .drain()
+            .map(|(id, connection)| (id, connection.sessions.is_empty()))
+            .collect();
+        // Who is in a session may need the relay; who waits can wait.
+        everybody.sort_unstable_by_key(|(_, idle)| *idle);
+        let slot = Duration::from_secs(1) / self.limits.returns_per_second.max(1);
+        let mut after = SOONEST_RETURN;
+        let mut effects = Vec::with_capacity(2 * everybody.len());
+        for (id, _) in everybody {
+            let after_ms = u32::try_from(after.min(LATEST_RETURN).as_millis()).unwrap_or(u32::MAX);
+            effects.push(Effect::Tell(id, FromRendezvous::Stopping { after_ms }));
+            effects.push(Effect::Close(id, close::STOPPING));
+            after += slot;
+        }
+        effects
     }
 
     fn dispatch(
@@ -319,9 +336,13 @@ impl Registry {
         };
         self.peers += 1;
         tracing::info!(id = id.0, agent, "a peer said hello");
+        let up = self
+            .began
+            .map_or(Duration::ZERO, |began| now.instant - began);
         let welcome = FromRendezvous::Welcome {
             observed: connection.arrival.observed,
             stun: connection.arrival.stun.clone(),
+            up_s: u32::try_from(up.as_secs()).unwrap_or(u32::MAX),
         };
         effects.push(Effect::Tell(id, welcome));
         Ok(())

@@ -50,6 +50,7 @@ pub(super) struct Nameplates {
     memory: usize,
     remember: Duration,
     pairing_within: Duration,
+    return_within: Duration,
 }
 
 impl Nameplates {
@@ -62,6 +63,7 @@ impl Nameplates {
             memory: limits.ended_nameplates,
             remember: limits.nameplate_lifetime,
             pairing_within: limits.pairing_within,
+            return_within: limits.return_within,
         }
     }
 
@@ -135,6 +137,10 @@ impl Nameplates {
         Err(match self.ended.get(&nameplate) {
             Some((End::Used, _)) => Refusal::NameplateUsed,
             Some((End::Burned, _)) => Refusal::NameplateBurned,
+            // Only its connection is gone: the listener may be dialling right now.
+            Some((End::Lost, forget)) if now + self.remember < *forget + self.return_within => {
+                Refusal::NobodyThere
+            }
             Some((End::Withdrawn | End::Lost | End::Expired, _)) => Refusal::NameplateExpired,
             None => Refusal::NameplateUnknown,
         })
@@ -308,7 +314,8 @@ impl Registry {
                 return Err(Refusal::NobodyThere);
             }
             Err(refusal) => {
-                if refusal != Refusal::NameplateBusy {
+                // Neither tells a guesser more than that somebody had the nameplate.
+                if !matches!(refusal, Refusal::NameplateBusy | Refusal::NobodyThere) {
                     let more = self.limits.join_miss_cost.saturating_sub(1);
                     self.joins.charge(ip, rate, now.instant, more);
                 }

@@ -58,7 +58,7 @@ impl Open {
             )
             .collect();
         match peer.hear().await {
-            FromRendezvous::Welcome { observed, stun } => {
+            FromRendezvous::Welcome { observed, stun, .. } => {
                 assert_eq!(observed, peer.local);
                 let ports: Vec<u16> = stun.iter().map(SocketAddr::port).collect();
                 assert_eq!(ports, expected);

@@ -55,7 +55,7 @@ impl Bench {
         let vouchers = Vouchers::new(&self.secret, &self.key);
         let (limits, key) = (self.limits.clone(), self.key.clone());
         self.registry = Registry::new(limits, key, false, vouchers);
-        self.registry.await_return(self.now.instant);
+        self.registry.begin(self.now.instant, true);
     }
 
     fn pass(&mut self, time: Duration) {
@@ -376,11 +376,47 @@ fn stopping_tells_everybody_and_leaves_nobody() {
     bench.pair();
     let effects = bench.registry.stop();
     for id in [LISTENER, CONNECTOR] {
-        let told = Effect::Tell(id, FromRendezvous::Stopping);
-        let position = effects.iter().position(|e| *e == told).unwrap();
+        let told = |effect: &Effect| matches!(effect, Effect::Tell(to, FromRendezvous::Stopping { .. }) if *to == id);
+        let position = effects.iter().position(told).unwrap();
         assert_eq!(effects[position + 1], Effect::Close(id, close::STOPPING));
     }
     assert_eq!(bench.registry.peers(), 0);
+}
+
+#[test]
+fn stopping_tells_members_of_sessions_first_and_everybody_another_moment() {
+    let mut bench = Bench::new();
+    for n in 10..110 {
+        bench.arrive(ConnId(n), bench.key());
+    }
+    bench.pair();
+    let effects = bench.registry.stop();
+    let moments: Vec<(ConnId, u32)> = effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Tell(id, FromRendezvous::Stopping { after_ms }) => Some((*id, *after_ms)),
+            _ => None,
+        })
+        .collect();
+    let first: HashSet<ConnId> = moments[..2].iter().map(|(id, _)| *id).collect();
+    assert_eq!(first, HashSet::from([LISTENER, CONNECTOR]));
+    let slot = 1_000 / bench.limits.returns_per_second;
+    let expected: Vec<u32> = (0..102).map(|n| 200 + n * slot).collect();
+    assert_eq!(
+        moments.iter().map(|(_, at)| *at).collect::<Vec<_>>(),
+        expected
+    );
+}
+
+#[test]
+fn a_peer_is_told_for_how_long_the_rendezvous_has_served() {
+    let mut bench = Bench::new();
+    bench.restart();
+    bench.pass(Duration::from_secs(75));
+    bench.connect(OTHER);
+    let effects = bench.hello(OTHER, Credential::None);
+    let welcomed = |up| matches!(&effects[..], [Effect::Tell(_, FromRendezvous::Welcome { up_s, .. })] if *up_s == up);
+    assert!(welcomed(75), "{effects:?}");
 }
 
 #[test]

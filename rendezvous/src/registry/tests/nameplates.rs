@@ -138,6 +138,13 @@ fn a_listener_that_was_lost_claims_its_nameplate_back() {
     let mut bench = Bench::new();
     let claim = bench.listener_and_connector();
     bench.lose(LISTENER);
+    // It may be on its way back, so the connector is to wait; as often as it asks, that costs it no more than asking.
+    for _ in 0..10 {
+        let gone = bench.join(CONNECTOR, claim.nameplate);
+        assert_eq!(refusal(&gone), Some(Refusal::NobodyThere));
+        bench.pass(Duration::from_secs(2));
+    }
+    bench.pass(bench.limits.return_within);
     let gone = bench.join(CONNECTOR, claim.nameplate);
     assert_eq!(refusal(&gone), Some(Refusal::NameplateExpired));
     bench.arrive(OTHER, bench.key());

@@ -89,7 +89,7 @@ impl Model {
             }
             FromRendezvous::Welcome { .. }
             | FromRendezvous::Refused { .. }
-            | FromRendezvous::Stopping
+            | FromRendezvous::Stopping { .. }
             | FromRendezvous::Pong => {}
         }
     }

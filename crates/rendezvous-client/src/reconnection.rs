@@ -1,0 +1,135 @@
+//! When the rendezvous is dialled again, and how long an attempt may take.
+//!
+//! Two kinds of peers come back. One that *needs* the rendezvous now (a person waits, or a session has no path) dials at
+//! once and often. One that merely waits for others to come takes its time: after an outage there are thousands of them,
+//! and a handshake that is given up was paid for by the rendezvous already. So its waits and its patience grow.
+
+use std::time::Duration;
+
+use p2pdbg_base::Backoff;
+
+/// The shortest wait after a lost connection.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// The longest wait of a peer that needs the rendezvous now.
+const LONGEST_WAIT_IN_NEED: Duration = Duration::from_secs(1);
+
+/// The longest wait of one that is idle.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+/// How long an attempt may take when there has been a connection before. What is lost is repeated later and later, so in
+/// an outage a new attempt finds the rendezvous sooner than an old one.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often the patience of an idle peer doubles: 3, 6, 12 s.
+const DOUBLINGS: u32 = 2;
+
+/// A connection that has lasted for so long was a good one: waits and patience begin anew.
+const STEADY: Duration = Duration::from_secs(2);
+
+/// The policy of one link. It keeps no time.
+#[derive(Debug)]
+pub(super) struct Reconnection {
+    idle: Backoff,
+    in_need: Backoff,
+    failures: u32,
+    asked: Option<Duration>,
+}
+
+impl Reconnection {
+    pub(super) fn new() -> Self {
+        Self {
+            idle: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
+            in_need: Backoff::new(FIRST_WAIT, LONGEST_WAIT_IN_NEED),
+            failures: 0,
+            asked: None,
+        }
+    }
+
+    /// How long the next attempt may take.
+    pub(super) fn patience(&self, in_need: bool) -> Duration {
+        match in_need {
+            true => PATIENCE,
+            false => PATIENCE * 2_u32.pow(self.failures.min(DOUBLINGS)),
+        }
+    }
+
+    /// An attempt came to nothing.
+    pub(super) fn on_failed(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// A connection has ended. If the rendezvous had announced that, it had said `asked` for how long to stay away.
+    pub(super) fn on_lost(&mut self, lasted: Duration, asked: Option<Duration>) {
+        if lasted >= STEADY {
+            self.begin_anew();
+        }
+        self.asked = asked;
+    }
+
+    /// This host's network has changed: what failed before says nothing about now.
+    pub(super) fn begin_anew(&mut self) {
+        self.idle.reset();
+        self.in_need.reset();
+        self.failures = 0;
+    }
+
+    /// How long to wait before the next attempt.
+    pub(super) fn next_wait(&mut self, in_need: bool) -> Duration {
+        let asked = self.asked.take();
+        match (in_need, asked) {
+            (true, _) => self.in_need.next_wait(),
+            (false, Some(asked)) => asked,
+            (false, None) => self.idle.next_wait(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reconnection_of_an_idle_peer_waits_longer_and_more_patiently_each_time() {
+        let mut policy = Reconnection::new();
+        let mut patience = Vec::new();
+        for _ in 0..4 {
+            patience.push(policy.patience(false).as_secs());
+            policy.on_failed();
+        }
+        assert_eq!(patience, [3, 6, 12, 12]);
+        let waits: Duration = (0..30).map(|_| policy.next_wait(false)).sum();
+        assert!(waits > Duration::from_secs(30));
+    }
+
+    #[test]
+    fn reconnection_in_need_is_soon_however_often_it_failed() {
+        let mut policy = Reconnection::new();
+        for _ in 0..20 {
+            policy.on_failed();
+            assert!(policy.next_wait(true) <= LONGEST_WAIT_IN_NEED);
+        }
+        assert_eq!(policy.patience(true), PATIENCE);
+    }
+
+    #[test]
+    fn reconnection_after_a_stop_comes_when_it_was_asked_to_and_once() {
+        let mut policy = Reconnection::new();
+        let asked = Duration::from_secs(9);
+        policy.on_lost(Duration::from_secs(60), Some(asked));
+        assert_eq!(policy.next_wait(false), asked);
+        assert!(policy.next_wait(false) <= FIRST_WAIT * 3);
+    }
+
+    #[test]
+    fn reconnection_is_hasty_again_only_after_a_connection_that_lasted() {
+        let mut policy = Reconnection::new();
+        for _ in 0..3 {
+            policy.on_failed();
+        }
+        policy.on_lost(Duration::from_millis(100), None);
+        assert_eq!(policy.patience(false).as_secs(), 12);
+        policy.on_lost(STEADY, None);
+        assert_eq!(policy.patience(false), PATIENCE);
+    }
+}
