@@ -342,6 +342,9 @@ impl Driver {
                             self.tell(PathEvent::Heard { socket, remote });
                         }
                     }
+                    Event::Unused { technique, rtt, .. } => {
+                        self.tell(PathEvent::Unused { technique, rtt });
+                    }
                     _ => {}
                 }
             }

@@ -132,6 +132,13 @@ pub enum PathEvent {
     DirectLost(LossReason),
     /// A message for the peer's engine.
     Signal(Vec<u8>),
+    /// There is another direct way, which is not used since it is slower.
+    Unused {
+        /// How it works.
+        technique: p2pdbg_punch::Technique,
+        /// Its round trip.
+        rtt: std::time::Duration,
+    },
     /// What stands in the way of a direct path has changed.
     Obstacle(Obstacle),
 }

@@ -1,12 +1,13 @@
 //! The checklist: every pair of a socket of ours and an address of the peer's, and when it is checked next.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
 use crate::{
-    Budget, Role, SocketId, Technique, Timing,
+    Budget, Path, Role, SocketId, Technique, Timing,
     candidate::rank,
     check::{Length, Nominated},
     pair::{Pair, PairKey, State, leaves_the_site},
@@ -15,14 +16,42 @@ use crate::{
 /// How many times as many candidates as a signal may hold a peer may name within one generation.
 const RENAMED: usize = 3;
 
-/// Round trips that differ by less are the same.
-const SAME_RTT: Duration = Duration::from_millis(2);
+/// A round trip that was measured longer ago displaces no path: both may have waited behind the same data since.
+const FRESH: Duration = Duration::from_secs(6);
 
 /// Failed sends after which a pair is given up for this attempt.
 const MAX_SEND_FAILURES: u8 = 3;
 
 /// Wide checks of a valid pair before it counts as too narrow.
 const WIDE_CHECKS: u32 = 10;
+
+/// What is known of a pair that works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Measured {
+    pub(crate) key: PairKey,
+    pub(crate) technique: Technique,
+    /// The shortest of the last round trips.
+    pub(crate) rtt: Duration,
+}
+
+impl Measured {
+    /// Whether a change to this pair pays: it is faster by more than chance, or about as fast and by a better technique.
+    /// Of two pairs at most one displaces the other, so nothing goes to and fro.
+    pub(crate) fn displaces(&self, path: &Self) -> bool {
+        let much = about(path.rtt).max(WORTH_A_CHANGE);
+        self.key != path.key
+            && (self.rtt + much < path.rtt
+                || rank(self.technique) > rank(path.technique) && self.rtt <= path.rtt + much)
+    }
+}
+
+/// By how much round trips like this differ without meaning anything.
+fn about(rtt: Duration) -> Duration {
+    (rtt / 4).max(Duration::from_millis(2))
+}
+
+/// No change of paths is made for less.
+const WORTH_A_CHANGE: Duration = Duration::from_millis(5);
 
 /// A check to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +153,7 @@ impl Checklist {
                 pair.state = State::Failed;
             }
             pair.widening = None;
+            pair.look_at = None;
         }
     }
 
@@ -131,6 +161,7 @@ impl Checklist {
     pub(crate) fn stop_all(&mut self) {
         for pair in self.pairs.values_mut() {
             pair.state = State::Failed;
+            pair.look_at = None;
         }
     }
 
@@ -200,7 +231,7 @@ impl Checklist {
             .pairs
             .iter_mut()
             .filter(|(_, pair)| due(pair).is_some())
-            .min_by_key(|(_, pair)| (std::cmp::Reverse(rank(pair.technique)), due(pair)))?;
+            .min_by_key(|(_, pair)| (Reverse(rank(pair.technique)), due(pair)))?;
         let mut length = Length::Short;
         let (ttl, next) = match pair.state {
             State::Opening { .. } => {
@@ -215,13 +246,24 @@ impl Checklist {
                 (None, self.timing.after_check(now, step))
             }
             State::Valid { rtt } => {
-                let (sent, _) = pair.widening?;
+                let Some((sent, _)) = pair.widening else {
+                    pair.look_at = None;
+                    return Some(Due {
+                        key,
+                        ttl: None,
+                        length,
+                    });
+                };
                 let gap = self.timing.check_interval.max(rtt / 2);
                 pair.widening = Some((sent + 1, now + gap));
                 length = Length::Wide;
                 (None, pair.state)
             }
-            State::Idle | State::Narrow | State::Failed => return None,
+            State::Failed => {
+                pair.look_at = None;
+                (None, State::Failed)
+            }
+            State::Idle | State::Narrow => return None,
         };
         pair.state = next;
         Some(Due { key, ttl, length })
@@ -231,23 +273,51 @@ impl Checklist {
         self.pairs.values().filter_map(Pair::due_at).min()
     }
 
-    /// The best valid pair: of the best technique, then of the shortest round trip. A technique is no better where it
-    /// takes twice as long, as a VPN's address does that looks like a LAN's.
-    pub(crate) fn best_valid(&self) -> Option<(PairKey, Duration)> {
-        let valid = self
-            .pairs
+    /// The best valid pair: of those that take about as long as the fastest, the one of the best technique.
+    pub(crate) fn best_valid(&self) -> Option<Measured> {
+        let fastest = self.valid().map(|m| m.rtt).min()?;
+        self.valid()
+            .filter(|m| m.rtt <= fastest + about(fastest))
+            .min_by_key(|m| (Reverse(rank(m.technique)), m.rtt))
+    }
+
+    fn valid(&self) -> impl Iterator<Item = Measured> {
+        self.pairs
             .iter()
-            .filter_map(|(key, pair)| match pair.state {
-                State::Valid { rtt } => Some((*key, pair.technique, rtt)),
+            .filter_map(|(&key, pair)| match pair.state {
+                State::Valid { rtt } => Some(Measured {
+                    key,
+                    technique: pair.technique,
+                    rtt,
+                }),
                 _ => None,
-            });
-        let valid: Vec<(PairKey, Technique, Duration)> = valid.collect();
-        let fastest = valid.iter().map(|&(_, _, rtt)| rtt).min()?;
-        valid
-            .into_iter()
-            .filter(|&(_, _, rtt)| rtt <= fastest * 2 + SAME_RTT)
-            .min_by_key(|&(_, technique, rtt)| (std::cmp::Reverse(rank(technique)), rtt))
-            .map(|(key, _, rtt)| (key, rtt))
+            })
+    }
+
+    /// The best valid pair that works by another technique than the path, and is so much slower that somebody who counts
+    /// on it should know why it is not used.
+    pub(crate) fn best_slower(&self, path: &Path) -> Option<Measured> {
+        let key = (path.socket, path.remote);
+        let rtt = self.rtt(key).unwrap_or(path.rtt);
+        self.valid()
+            .filter(|m| m.key != key && m.technique != path.technique)
+            .filter(|m| m.rtt > rtt + about(rtt).max(WORTH_A_CHANGE))
+            .min_by_key(|m| m.rtt)
+    }
+
+    /// Whether a pair's round trip was measured just now.
+    pub(crate) fn is_fresh(&self, now: Instant, key: PairKey) -> bool {
+        let measured = self.pairs.get(&key).and_then(|p| p.measured_at);
+        measured.is_some_and(|at| now < at + FRESH)
+    }
+
+    /// Has every pair looked at once, beside the path: one that works by now, or is faster than it was, may be better.
+    pub(crate) fn look_again(&mut self, now: Instant, path: PairKey) {
+        for (key, pair) in &mut self.pairs {
+            if *key != path && pair.announced {
+                pair.look_at = Some(now);
+            }
+        }
     }
 
     /// Until when a pair of a better technique may still answer its first check, if it is no slower than a path with
@@ -392,19 +462,69 @@ mod tests {
         assert_eq!(list.get(LAN).unwrap().state, State::Failed);
     }
 
+    fn measured(technique: Technique, ms: u64) -> Measured {
+        Measured {
+            key: (SocketId::V4, ([192, 0, 2, 1], 1000 + ms as u16).into()),
+            technique,
+            rtt: Duration::from_millis(ms),
+        }
+    }
+
     #[test]
-    fn a_better_technique_that_takes_twice_as_long_is_not_better() {
+    fn best_valid_pair_is_the_fastest_and_among_equals_the_one_of_the_best_technique() {
         let mut list = checklist();
         let now = Instant::now();
         list.on_valid(now, PUBLIC, Duration::from_millis(10), Length::Short);
-        for (lan, best) in [(11, LAN), (21, LAN), (40, PUBLIC)] {
+        for (lan, best) in [(11, LAN), (12, LAN), (13, PUBLIC), (19, PUBLIC)] {
+            list.fail(LAN);
+            list.get_mut(LAN).unwrap().begin(now, false);
             list.on_valid(now, LAN, Duration::from_millis(lan), Length::Short);
-            assert_eq!(
-                list.best_valid().map(|(key, _)| key),
-                Some(best),
-                "{lan} ms"
-            );
+            let found = list.best_valid().map(|m| m.key);
+            assert_eq!(found, Some(best), "{lan} ms");
         }
+    }
+
+    #[test]
+    fn path_is_displaced_by_what_is_faster_and_not_by_a_slow_vpn_nor_to_and_fro() {
+        let punched = measured(Technique::HolePunch, 40);
+        let vpn = measured(Technique::Vpn, 80);
+        assert!(!vpn.displaces(&punched) && punched.displaces(&vpn));
+        assert!(measured(Technique::Lan, 1).displaces(&measured(Technique::HolePunch, 2)));
+        assert!(measured(Technique::Ipv6, 45).displaces(&punched));
+        for a in Technique::ALL {
+            for b in Technique::ALL {
+                for (ours, theirs) in [(1, 2), (7, 9), (40, 49), (40, 51), (80, 40), (200, 210)] {
+                    let (a, b) = (measured(a, ours), measured(b, theirs));
+                    assert!(!(a.displaces(&b) && b.displaces(&a)), "{a:?} {b:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn private_address_that_is_far_away_is_a_vpns() {
+        let mut list = checklist();
+        let now = Instant::now();
+        list.on_valid(now, LAN, Duration::from_millis(80), Length::Short);
+        assert_eq!(list.get(LAN).unwrap().technique, Technique::Vpn);
+        // The first answer had waited for something else.
+        list.on_valid(now, LAN, Duration::from_millis(1), Length::Short);
+        assert_eq!(list.get(LAN).unwrap().technique, Technique::Lan);
+    }
+
+    #[test]
+    fn round_trip_of_a_pair_is_the_shortest_of_the_last_few() {
+        let mut list = checklist();
+        let now = Instant::now();
+        let rtt_after = |list: &mut Checklist, ms| {
+            list.on_valid(now, PUBLIC, Duration::from_millis(ms), Length::Short);
+            list.rtt(PUBLIC).unwrap().as_millis()
+        };
+        assert_eq!(rtt_after(&mut list, 40), 40);
+        for _ in 0..3 {
+            assert_eq!(rtt_after(&mut list, 90), 40);
+        }
+        assert_eq!(rtt_after(&mut list, 90), 90);
     }
 
     #[test]

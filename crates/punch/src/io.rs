@@ -194,7 +194,7 @@ pub enum LossReason {
 pub enum Technique {
     /// Both peers on one host.
     SameHost,
-    /// Straight to an interface's private address: the same LAN, or a VPN.
+    /// Straight to an interface's private address on the same LAN.
     Lan,
     /// IPv6 to a global address.
     Ipv6,
@@ -214,10 +214,12 @@ pub enum Technique {
     BlockSearch,
     /// Many sockets behind a NAT with random ports, many probes at it.
     BirthdaySearch,
+    /// Straight to an interface's private address, from too far away for it to be of the same LAN.
+    Vpn,
 }
 
 impl Technique {
-    const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::SameHost,
         Self::Lan,
         Self::Ipv6,
@@ -229,6 +231,7 @@ impl Technique {
         Self::MutualPrediction,
         Self::BlockSearch,
         Self::BirthdaySearch,
+        Self::Vpn,
     ];
 
     /// Its number on the wire.
@@ -255,6 +258,7 @@ impl Technique {
             Self::MutualPrediction => "mutual-prediction",
             Self::BlockSearch => "block-search",
             Self::BirthdaySearch => "birthday-search",
+            Self::Vpn => "vpn",
         }
     }
 }
@@ -273,6 +277,7 @@ impl std::fmt::Display for Technique {
             Self::MutualPrediction => "punched with both ports predicted",
             Self::BlockSearch => "punched by a search in a port block",
             Self::BirthdaySearch => "punched by a search over many ports",
+            Self::Vpn => "over a VPN",
         })
     }
 }
@@ -323,8 +328,20 @@ pub enum Event {
         socket: SocketId,
         /// The peer's address.
         remote: SocketAddr,
+        /// What made it work.
+        technique: Technique,
         /// The check's round trip.
         rtt: Duration,
+    },
+    /// There is another way than the path, by another technique, and it is not used since it is slower: the best of these.
+    /// Told again when its figure, or the technique, has changed by much.
+    Unused {
+        /// How it works.
+        technique: Technique,
+        /// Its round trip.
+        rtt: Duration,
+        /// The path's.
+        path_rtt: Duration,
     },
     /// An attempt ended without a path; the next begins after a pause.
     AttemptFailed {

@@ -3,7 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Technique, Timing, check::Nominated, checklist::Checklist, pair::PairKey};
+use crate::{
+    Path, Timing,
+    check::Nominated,
+    checklist::{Checklist, Measured},
+    pair::PairKey,
+};
 
 /// Transmissions of a nomination before the pair is given up.
 const MAX_TRIES: u32 = 12;
@@ -52,13 +57,13 @@ impl Nomination {
         self.state = State::Open;
     }
 
-    /// Looks at the valid pairs. `current` is the technique of the path that stands, to be replaced only by a better
-    /// one; `None` when any pair will do.
+    /// Looks at the valid pairs. `current` is the path that stands, to be replaced only by one that is better by what was
+    /// measured; `None` when any pair will do.
     pub(crate) fn poll(
         &mut self,
         now: Instant,
         checks: &Checklist,
-        current: Option<Technique>,
+        current: Option<&Path>,
     ) -> Option<Step> {
         if let State::Asking {
             key,
@@ -82,7 +87,12 @@ impl Nomination {
             };
             return Some(Step::Ask { key, nominated });
         }
-        let Some((key, rtt, technique)) = best(checks, current) else {
+        let Some(Measured {
+            key,
+            technique,
+            rtt,
+        }) = best(now, checks, current)
+        else {
             self.state = State::Open;
             return None;
         };
@@ -137,10 +147,17 @@ impl Nomination {
     }
 }
 
-fn best(checks: &Checklist, current: Option<Technique>) -> Option<(PairKey, Duration, Technique)> {
-    let (key, rtt) = checks.best_valid()?;
-    let technique = checks.get(key)?.technique;
-    let wanted = current
-        .is_none_or(|current| crate::candidate::rank(technique) > crate::candidate::rank(current));
-    wanted.then_some((key, rtt, technique))
+/// The pair to nominate: the best, or the best that displaces the path and was measured just now.
+fn best(now: Instant, checks: &Checklist, current: Option<&Path>) -> Option<Measured> {
+    let best = checks.best_valid()?;
+    let Some(path) = current else {
+        return Some(best);
+    };
+    let key = (path.socket, path.remote);
+    let path = Measured {
+        key,
+        technique: path.technique,
+        rtt: checks.rtt(key).unwrap_or(path.rtt),
+    };
+    (best.displaces(&path) && checks.is_fresh(now, best.key)).then_some(best)
 }

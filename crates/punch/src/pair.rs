@@ -33,6 +33,14 @@ pub(crate) enum State {
     Failed,
 }
 
+/// No round trip on a LAN is longer, also when a sleeping radio has to wake; a private address that takes longer is a
+/// VPN's, whose other end may be anywhere.
+const LONGEST_LAN: Duration = Duration::from_millis(20);
+
+/// Answers whose shortest round trip is the pair's. One alone may have waited behind a stream's data; over many, a path
+/// that has become slower would still look fast.
+const RECENT: usize = 4;
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pair {
     pub(crate) technique: Technique,
@@ -48,6 +56,11 @@ pub(crate) struct Pair {
     pub(crate) wide: bool,
     /// Wide checks without an answer, and when the next one is due.
     pub(crate) widening: Option<(u32, Instant)>,
+    /// When a single check is due that looks whether the pair works, or how fast it is, beside a path that stands.
+    pub(crate) look_at: Option<Instant>,
+    /// The last round trips, and when the last one was measured.
+    recent: [Duration; RECENT],
+    pub(crate) measured_at: Option<Instant>,
 }
 
 impl Pair {
@@ -61,6 +74,9 @@ impl Pair {
             checked_at: None,
             wide: false,
             widening: None,
+            look_at: None,
+            recent: [Duration::MAX; RECENT],
+            measured_at: None,
         }
     }
 
@@ -74,6 +90,8 @@ impl Pair {
         self.checked_at = None;
         self.wide = false;
         self.widening = None;
+        self.look_at = None;
+        self.recent = [Duration::MAX; RECENT];
         self.state = if open_first {
             State::Opening { at: now }
         } else {
@@ -84,14 +102,24 @@ impl Pair {
     pub(crate) fn due_at(&self) -> Option<Instant> {
         match self.state {
             State::Opening { at } | State::Checking { at, .. } => Some(at),
-            State::Valid { .. } => self.widening.map(|(_, at)| at),
-            State::Idle | State::Narrow | State::Failed => None,
+            State::Valid { .. } => self.widening.map(|(_, at)| at).or(self.look_at),
+            State::Failed => self.look_at,
+            State::Idle | State::Narrow => None,
         }
     }
 
     /// A check was answered, at this length. `widen` has a wide one follow if this was none.
     pub(crate) fn on_answer(&mut self, now: Instant, rtt: Duration, length: Length, widen: bool) {
         self.send_failures = 0;
+        self.recent.rotate_right(1);
+        self.recent[0] = rtt;
+        self.measured_at = Some(now);
+        let rtt = self.recent.into_iter().min().unwrap_or(rtt);
+        self.technique = match (self.technique, rtt > LONGEST_LAN) {
+            (Technique::Lan, true) => Technique::Vpn,
+            (Technique::Vpn, false) => Technique::Lan,
+            (technique, _) => technique,
+        };
         if length == Length::Wide {
             (self.wide, self.widening) = (true, None);
         } else if self.state == State::Narrow {

@@ -394,6 +394,7 @@ impl Driver {
             PathEvent::Signal(signal) => {
                 self.tell(SessionOutput::Message(PeerMessage::Punch(signal)))
             }
+            PathEvent::Unused { technique, rtt } => self.status.on_unused(technique, rtt),
             PathEvent::Obstacle(obstacle) => self.status.on_obstacle(obstacle),
         }
     }

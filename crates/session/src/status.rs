@@ -9,7 +9,7 @@ use p2pdbg_events::{
 };
 use p2pdbg_path::Carrier;
 use p2pdbg_proto::tunnel::PathKind;
-use p2pdbg_punch::{LossReason, Obstacle, Path};
+use p2pdbg_punch::{LossReason, Obstacle, Path, Technique};
 use p2pdbg_rendezvous_client::is_unknown;
 use p2pdbg_tunnel::Tunnel;
 use tokio::time::Instant;
@@ -18,6 +18,8 @@ pub(super) struct StatusLine {
     reporter: Reporter,
     /// The direct path that the traversal found last.
     direct: Option<Path>,
+    /// The other direct way, in words with its figure.
+    unused: Option<String>,
     obstacle: Option<Obstacle>,
     /// Why the last tunnel in use was left.
     left_because: Option<String>,
@@ -35,6 +37,7 @@ impl StatusLine {
             reporter,
             policy,
             direct: None,
+            unused: None,
             obstacle: None,
             left_because: None,
             was_direct: false,
@@ -45,6 +48,30 @@ impl StatusLine {
 
     pub(super) fn on_direct(&mut self, path: &Path) {
         self.direct = Some(*path);
+        self.unused = None;
+    }
+
+    /// Notes which other direct way is not used, and tells whoever is on the direct path.
+    pub(super) fn on_unused(&mut self, technique: Technique, rtt: Duration) {
+        self.unused = Some(format!("{} ms {technique} not used", rtt.as_millis()));
+        let Some(why) = self.direct.as_ref().map(|path| self.why_direct(path)) else {
+            return;
+        };
+        let after_ms = self.reporter.after_ms();
+        let told = self.told.as_mut();
+        if let Some(told) = told.filter(|told| told.kind == ReportedKind::Direct) {
+            told.why = why;
+            told.after_ms = after_ms;
+            self.reporter.emit(Report::Path(told.clone()));
+        }
+    }
+
+    /// What made the direct path work, and what is not used beside it.
+    fn why_direct(&self, path: &Path) -> String {
+        match &self.unused {
+            Some(unused) => format!("{}; {unused}", path.technique),
+            None => path.technique.to_string(),
+        }
     }
 
     pub(super) fn on_direct_lost(&mut self, reason: LossReason) {
@@ -96,7 +123,7 @@ impl StatusLine {
         };
         let path = self.direct.filter(|_| is_direct);
         let why = match (path, self.left_because.take()) {
-            (Some(path), _) => path.technique.to_string(),
+            (Some(path), _) => self.why_direct(&path),
             (None, Some(why)) if self.was_direct => why,
             (None, _) => self.why_relayed(),
         };

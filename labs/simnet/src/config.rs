@@ -15,6 +15,41 @@ pub struct NatConfig {
     pub unsolicited: Unsolicited,
     /// External addresses of the box; a new mapping gets any of them.
     pub external_addresses: usize,
+    /// What the box takes for a flood, if it looks for one.
+    pub guard: Option<FloodGuard>,
+    /// How many flows its table holds, if that can run out.
+    pub table: Option<Table>,
+    /// How long a mapping lives whatever passes, if not for ever.
+    pub lifetime: Option<Duration>,
+    /// Bits a second that pass, each way; what is beyond is dropped.
+    pub policer: Option<u64>,
+}
+
+/// A guard against floods, as gateways and endpoint protection have them: too many new flows, and no UDP leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FloodGuard {
+    /// New flows in one second that are no flood yet.
+    pub flows_per_second: usize,
+    /// For how long nothing leaves afterwards.
+    pub ban: Duration,
+}
+
+/// A table of flows that can run out. A flow is an inside endpoint and a destination, as connection tracking counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Flows that fit, of all hosts behind the box.
+    pub flows: usize,
+    /// What becomes of one more.
+    pub overflow: Overflow,
+}
+
+/// What a full table does about a new flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// The flow that was idle for longest has to go.
+    Evicts,
+    /// The new one does not get through.
+    Refuses,
 }
 
 /// What a box does about a packet that its filter stops.
@@ -33,6 +68,10 @@ impl From<NatKind> for NatConfig {
             foreign_per_second: 0.0,
             unsolicited: Unsolicited::Dropped,
             external_addresses: 1,
+            guard: None,
+            table: None,
+            lifetime: None,
+            policer: None,
         }
     }
 }
@@ -43,6 +82,45 @@ impl NatConfig {
     pub fn with_foreign(self, foreign_per_second: f64) -> Self {
         Self {
             foreign_per_second,
+            ..self
+        }
+    }
+
+    /// The same box with a guard against floods.
+    #[must_use]
+    pub fn with_guard(self, flows_per_second: usize, ban: Duration) -> Self {
+        Self {
+            guard: Some(FloodGuard {
+                flows_per_second,
+                ban,
+            }),
+            ..self
+        }
+    }
+
+    /// The same box with a table of so many flows.
+    #[must_use]
+    pub fn with_table(self, flows: usize, overflow: Overflow) -> Self {
+        Self {
+            table: Some(Table { flows, overflow }),
+            ..self
+        }
+    }
+
+    /// The same box with mappings that end after so long, in use or not.
+    #[must_use]
+    pub fn with_lifetime(self, lifetime: Duration) -> Self {
+        Self {
+            lifetime: Some(lifetime),
+            ..self
+        }
+    }
+
+    /// The same box, passing so many bits a second each way.
+    #[must_use]
+    pub fn with_policer(self, bits_per_second: u64) -> Self {
+        Self {
+            policer: Some(bits_per_second),
             ..self
         }
     }

@@ -19,6 +19,7 @@
 //! Left out: TCP, the relay's data path, fragmentation and ICMP.
 
 mod config;
+mod flows;
 mod nat;
 mod peer;
 mod random;
@@ -34,8 +35,8 @@ pub mod survey;
 pub use p2pdbg_nat::{Allocation, Filtering, Mapping, NatKind};
 
 pub use self::{
-    config::{NatConfig, Unsolicited},
-    nat::Nat,
+    config::{FloodGuard, NatConfig, Overflow, Table, Unsolicited},
+    nat::{Direction, Nat},
     peer::Peer,
     random::Random,
     scenario::{Scenario, Site},

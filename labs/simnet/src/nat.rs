@@ -13,6 +13,7 @@ use p2pdbg_nat::{Allocation, Filtering, Mapping, NatKind};
 
 use crate::{
     config::{NatConfig, Unsolicited},
+    flows::{Flow, Flows, Verdict},
     random::Random,
 };
 
@@ -36,6 +37,7 @@ struct Entry {
     external: SocketAddr,
     toward: Toward,
     last_used: Duration,
+    made: Duration,
     sent_to: HashSet<SocketAddr>,
     sent_to_addresses: HashSet<IpAddr>,
 }
@@ -53,7 +55,24 @@ pub struct Nat {
     counter: u16,
     counted_at: Duration,
     blocks: HashMap<IpAddr, u16>,
+    flows: Flows,
+    /// Until when the policer has given its bits away, each way.
+    policed: [Duration; 2],
+    /// Whether it drops what comes in, and what goes out, whatever the rest says.
+    deaf: Option<Direction>,
 }
+
+/// A way through a box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From outside.
+    In,
+    /// From inside.
+    Out,
+}
+
+/// What a policer lets through at once after a silence, in time at its rate.
+const POLICER_BURST: Duration = Duration::from_millis(250);
 
 impl Nat {
     /// A box with these external addresses and nothing in its table.
@@ -69,6 +88,9 @@ impl Nat {
             counter: FIRST_PORT + random.below(PORTS) as u16,
             counted_at: Duration::ZERO,
             blocks: HashMap::new(),
+            flows: Flows::default(),
+            policed: [Duration::ZERO; 2],
+            deaf: None,
         }
     }
 
@@ -100,6 +122,69 @@ impl Nat {
     #[must_use]
     pub fn mappings(&self, now: Duration) -> usize {
         self.entries.values().filter(|e| self.lives(e, now)).count()
+    }
+
+    /// Drops everything in one direction from now on, or nothing any more.
+    pub fn set_deaf(&mut self, direction: Option<Direction>) {
+        self.deaf = direction;
+    }
+
+    /// The most flows that the box has held at once; only counted for boxes with a guard or a table.
+    #[must_use]
+    pub fn most_flows(&self) -> usize {
+        self.flows.most()
+    }
+
+    /// Flows that had to go for others.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.flows.evicted()
+    }
+
+    /// How often the guard has stopped everything.
+    #[must_use]
+    pub fn bans(&self) -> u64 {
+        self.flows.bans()
+    }
+
+    /// Whether a packet of so many bytes passes the box's policer and is not lost one way.
+    pub(crate) fn lets_through(&mut self, now: Duration, bytes: usize, way: Direction) -> bool {
+        if self.deaf == Some(way) {
+            return false;
+        }
+        let Some(rate) = self.config.policer else {
+            return true;
+        };
+        let spent = &mut self.policed[way as usize];
+        if *spent > now + POLICER_BURST {
+            return false;
+        }
+        let takes = Duration::from_secs_f64(bytes as f64 * 8.0 / rate as f64);
+        *spent = now.max(*spent) + takes;
+        true
+    }
+
+    /// Takes a flow into account; whether it passes.
+    fn admit(&mut self, now: Duration, flow: Flow) -> bool {
+        let NatConfig { guard, table, .. } = self.config;
+        if guard.is_none() && table.is_none() {
+            return true;
+        }
+        let timeout = self.config.kind.timeout;
+        match self.flows.outbound(now, flow, timeout, guard, table) {
+            Verdict::Passes => true,
+            Verdict::Dropped => false,
+            Verdict::Evicts((inside, to)) => {
+                for entry in self.entries.values_mut().filter(|e| e.inside == inside) {
+                    entry.sent_to.remove(&to);
+                    entry.sent_to_addresses.remove(&to.ip());
+                }
+                self.entries.retain(|_, e| !e.sent_to.is_empty());
+                self.by_inside
+                    .retain(|_, external| self.entries.contains_key(external));
+                true
+            }
+        }
     }
 
     /// Forgets all mappings, as after a restart.
@@ -162,6 +247,9 @@ impl Nat {
         } else {
             toward
         };
+        if !self.admit(now, (source, to)) {
+            return None;
+        }
         let external = self
             .forwarding(now, source, to, toward)
             .or_else(|| self.live_mapping(now, source, toward))
@@ -171,6 +259,20 @@ impl Nat {
         entry.sent_to.insert(to);
         entry.sent_to_addresses.insert(to.ip());
         Some(external)
+    }
+
+    /// The source with which a packet to this destination would leave, if its mapping is there.
+    pub(crate) fn existing(
+        &self,
+        now: Duration,
+        source: SocketAddr,
+        to: SocketAddr,
+    ) -> Option<SocketAddr> {
+        let entry = self
+            .entries
+            .values()
+            .find(|e| e.inside == source && self.lives(e, now) && e.sent_to.contains(&to));
+        entry.map(|e| e.external)
     }
 
     /// A packet from outside: the inside endpoint that it is for, or `None` if it is dropped.
@@ -200,10 +302,14 @@ impl Nat {
             return Some(to);
         }
         let timeout = self.config.kind.timeout;
+        let lifetime = self.config.lifetime.unwrap_or(Duration::MAX);
         let passes = self
             .entries
             .get_mut(&to)
-            .filter(|e| now <= e.last_used + timeout || self.forwarded.get(&e.inside) == Some(&to))
+            .filter(|e| {
+                let kept = now <= e.last_used + timeout && now - e.made <= lifetime;
+                kept || self.forwarded.get(&e.inside) == Some(&to)
+            })
             .and_then(|entry| {
                 let asked = match filtering {
                     _ if self.forwarded.get(&entry.inside) == Some(&to) => {
@@ -219,6 +325,9 @@ impl Nat {
                     entry.inside
                 })
             });
+        if let Some(inside) = passes {
+            self.flows.inbound(now, (inside, source));
+        }
         if passes.is_none()
             && let Unsolicited::Punished(how_long) = self.config.unsolicited
         {
@@ -228,7 +337,9 @@ impl Nat {
     }
 
     fn lives(&self, entry: &Entry, now: Duration) -> bool {
-        now <= entry.last_used + self.config.kind.timeout || self.is_forwarded(entry)
+        let lifetime = self.config.lifetime.unwrap_or(Duration::MAX);
+        now <= entry.last_used + self.config.kind.timeout && now - entry.made <= lifetime
+            || self.is_forwarded(entry)
     }
 
     fn is_forwarded(&self, entry: &Entry) -> bool {
@@ -294,6 +405,7 @@ impl Nat {
             external,
             toward,
             last_used: now,
+            made: now,
             sent_to: HashSet::new(),
             sent_to_addresses: HashSet::new(),
         };

@@ -75,6 +75,12 @@ impl Peer {
         Some(SocketAddr::new(world.ip(self.host), port))
     }
 
+    /// The local port of a socket that is open.
+    #[must_use]
+    pub fn port(&self, socket: SocketId) -> Option<u16> {
+        self.sockets.get(&socket).copied()
+    }
+
     /// When the engine wants to be woken, in virtual time.
     #[must_use]
     pub fn next_at(&self) -> Option<Duration> {

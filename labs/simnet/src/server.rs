@@ -1,6 +1,6 @@
 //! A STUN server host: a main and an alternative port, on one address or two.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use p2pdbg_stun::{Attribute, Class, Encoder, Message};
 
@@ -19,6 +19,10 @@ pub struct StunServer {
     addresses: Vec<SocketAddr>,
     /// What a port says instead of the truth.
     lie: Option<(u16, SocketAddr)>,
+    /// A port that is closed in the server's own firewall.
+    closed: Option<u16>,
+    /// What rewrites all sources before the server sees them: a proxy or a load balancer in front of it.
+    rewritten: Option<IpAddr>,
 }
 
 impl StunServer {
@@ -40,6 +44,8 @@ impl StunServer {
             hosts,
             addresses: all,
             lie: None,
+            closed: None,
+            rewritten: None,
         }
     }
 
@@ -54,6 +60,17 @@ impl StunServer {
         self.lie = Some((port, mapped));
     }
 
+    /// Closes a port of the server's in its own firewall.
+    pub fn close(&mut self, port: u16) {
+        self.closed = Some(port);
+    }
+
+    /// Puts something in front of the server that gives every flow a source of its own at this address, as container
+    /// proxies and load balancers do. Answers find their way back.
+    pub fn rewrite_sources(&mut self, ip: IpAddr) {
+        self.rewritten = Some(ip);
+    }
+
     /// Answers what came to one of its hosts. True if the delivery was for it.
     pub fn handle(&self, world: &mut World, delivery: &Delivery) -> bool {
         if !self.hosts.contains(&delivery.host) {
@@ -64,12 +81,13 @@ impl StunServer {
         };
         if request.class() != Class::Request
             || ![MAIN_PORT, ALTERNATIVE_PORT].contains(&delivery.port)
+            || self.closed == Some(delivery.port)
         {
             return true;
         }
         let mapped = match self.lie {
             Some((port, mapped)) if port == delivery.port => mapped,
-            _ => delivery.from,
+            _ => self.sees(delivery),
         };
         let mut buffer = [0; 64];
         let answer = Encoder::new(&mut buffer, Class::Success, request.transaction()).and_then(
@@ -88,5 +106,14 @@ impl StunServer {
             );
         }
         true
+    }
+
+    /// The source of a packet as the server sees it. A proxy's port differs for each flow and tells nothing.
+    fn sees(&self, delivery: &Delivery) -> SocketAddr {
+        let Some(ip) = self.rewritten else {
+            return delivery.from;
+        };
+        let mixed = u32::from(delivery.from.port()).wrapping_mul(40_503) ^ u32::from(delivery.port);
+        SocketAddr::new(ip, 32_768 + (mixed % 28_000) as u16)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -260,6 +261,24 @@ impl Simulation {
             inbox.into_iter().flatten().any(|(socket, from, _)| {
                 let is_of = |path: &Path| (path.socket, path.remote) == (socket, from);
                 paths.iter().flatten().any(is_of)
+            })
+        })
+    }
+
+    /// Whether the two peers have the same path now, and the boxes on it would let a packet through each way.
+    ///
+    /// Nothing is sent: looking does not keep mappings alive.
+    #[must_use]
+    pub fn carries_now(&self) -> bool {
+        (0..2).all(|n| {
+            let Some(path) = self.path(n) else {
+                return false;
+            };
+            let from = self.peers[n].as_ref().and_then(|p| p.port(path.socket));
+            from.is_some_and(|port| {
+                let source = SocketAddr::new(self.world.ip(self.hosts[n]), port);
+                self.world.would_reach(self.hosts[n], source, path.remote)
+                    == Some(self.hosts[1 - n])
             })
         })
     }

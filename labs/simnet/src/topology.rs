@@ -92,6 +92,27 @@ impl World {
         self.hosts[host.0].addresses[0]
     }
 
+    /// Joins hosts by a VPN, whose hub makes `link` of the way between any two of them. Each gets an address of it.
+    pub fn join_overlay(&mut self, hosts: &[HostId], link: Link) {
+        self.overlay.0 = link;
+        for &host in hosts {
+            let ip: IpAddr = Ipv4Addr::new(100, 64, 0, 1 + host.0 as u8).into();
+            self.overlay.1.push((host, ip));
+            self.hosts[host.0].addresses.push(ip);
+        }
+    }
+
+    /// Moves a host's default route to another network, reached over `link`: a VPN comes up, a laptop is docked. The old
+    /// address stays on its interface, and what is sent there does not arrive any more.
+    pub fn move_route(&mut self, host: HostId, network: NetworkId, link: Link) {
+        let ip = self.next_address(network);
+        let host_ref = &mut self.hosts[host.0];
+        host_ref.network = network;
+        host_ref.link = link;
+        host_ref.addresses.insert(0, ip);
+        self.route(network, ip, Owner::Host(host));
+    }
+
     /// The box, to look into or to change.
     pub fn nat(&mut self, id: NatId) -> &mut Nat {
         &mut self.boxes[id.0].nat

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use crate::{nat::Nat, random::Random};
+use crate::{
+    nat::{Direction, Nat},
+    random::Random,
+};
 
 /// The time to live that a packet starts with unless its sender says otherwise.
 const DEFAULT_TTL: u8 = 64;
@@ -152,6 +155,8 @@ pub struct World {
     pub(crate) public_addresses: u32,
     /// Packets that hosts have sent.
     sent: u64,
+    /// A VPN: the link between any two members by way of its hub, and the members' addresses on it.
+    pub(crate) overlay: (Link, Vec<(HostId, IpAddr)>),
 }
 
 impl World {
@@ -175,6 +180,7 @@ impl World {
             hosts: Vec::new(),
             public_addresses: 0,
             sent: 0,
+            overlay: (Link::default(), Vec::new()),
         }
     }
 
@@ -216,6 +222,18 @@ impl World {
         if !sender.up {
             return;
         }
+        if let Some((overlay, member)) = self.overlay_towards(host, to.ip()) {
+            // Encrypted and sent by way of a hub: to the two ends it is one link.
+            let packet = Packet {
+                source: SocketAddr::new(overlay.1, port),
+                to,
+                ttl: ttl.unwrap_or(DEFAULT_TTL),
+                payload,
+            };
+            self.travel(overlay.0, Place::Host(member), packet);
+            return;
+        }
+        let sender = &self.hosts[host.0];
         let (network, link) = (sender.network, sender.link);
         let packet = Packet {
             source: SocketAddr::new(ip, port),
@@ -224,6 +242,39 @@ impl World {
             payload,
         };
         self.travel(link, Place::Network(network), packet);
+    }
+
+    /// The link of the overlay and a host's address on it, and the member that has the other one, if both are on it.
+    fn overlay_towards(&self, host: HostId, to: IpAddr) -> Option<((Link, IpAddr), HostId)> {
+        let (link, members) = &self.overlay;
+        let ours = members.iter().find(|(member, _)| *member == host)?.1;
+        let member = members.iter().find(|(_, ip)| *ip == to)?.0;
+        Some(((*link, ours), member))
+    }
+
+    /// The host that a packet would reach, by mappings that are there already; overlays and hairpins aside.
+    pub(crate) fn would_reach(
+        &self,
+        host: HostId,
+        mut source: SocketAddr,
+        mut to: SocketAddr,
+    ) -> Option<HostId> {
+        let mut network = self.hosts[host.0].network;
+        loop {
+            match self.networks[network.0].owners.get(&to.ip()).copied() {
+                Some(Owner::Host(host)) => return Some(host),
+                Some(Owner::Box(id)) => {
+                    let gateway = &self.boxes[id.0];
+                    to = gateway.nat.clone().inbound(self.now, source, to)?;
+                    network = gateway.inside;
+                }
+                None => {
+                    let gateway = &self.boxes[self.networks[network.0].gateway?.0];
+                    source = gateway.nat.existing(self.now, source, to)?;
+                    network = gateway.outside;
+                }
+            }
+        }
     }
 
     /// When something happens next.
@@ -271,6 +322,10 @@ impl World {
             Place::Box(id) => {
                 packet.ttl = packet.ttl.checked_sub(1).filter(|&ttl| ttl > 0)?;
                 let gateway = &mut self.boxes[id.0];
+                let passes = gateway
+                    .nat
+                    .lets_through(self.now, packet.len(), Direction::In);
+                passes.then_some(())?;
                 packet.to = gateway.nat.inbound(self.now, packet.source, packet.to)?;
                 let inside = gateway.inside;
                 self.arrive(Place::Network(inside), packet)
@@ -292,6 +347,10 @@ impl World {
         let id = self.networks[network.0].gateway?;
         packet.ttl = packet.ttl.checked_sub(1).filter(|&ttl| ttl > 0)?;
         let gateway = &mut self.boxes[id.0];
+        let passes = gateway
+            .nat
+            .lets_through(self.now, packet.len(), Direction::Out);
+        passes.then_some(())?;
         packet.source =
             gateway
                 .nat

@@ -164,6 +164,11 @@ impl Engine {
             self.out.event(Event::PairValid {
                 socket: key.0,
                 remote: key.1,
+                technique: self
+                    .attempts
+                    .checks
+                    .get(key)
+                    .map_or(technique, |p| p.technique),
                 rtt,
             });
         }
@@ -179,6 +184,8 @@ impl Engine {
         {
             self.path.nominate_anew = false;
             self.establish(key, nominated.technique, rtt);
+        } else {
+            self.tell_unused();
         }
     }
 }

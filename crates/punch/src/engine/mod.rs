@@ -166,6 +166,7 @@ impl Engine {
         self.continue_search();
         self.keep_consent();
         self.close_retired();
+        self.look_again();
         self.end_attempt_when_over();
         self.signal_if_due();
     }
@@ -179,6 +180,7 @@ impl Engine {
             self.path.nomination.next_at().filter(|_| nominates),
             self.peer.next_at(),
             self.path.next_at(),
+            self.look_again_at(),
             sampling.map(|s| s.next_at().max(self.attempts.pacer.next_at())),
             self.plan_search_at(),
             self.search_next_at(),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Engine, attempts::Phase};
 use crate::{
-    LossReason, Obstacle, Output, Path, SocketId, Technique, Timing,
+    Event, LossReason, Obstacle, Output, Path, SocketId, Technique, Timing,
     check::Length,
     consent::Consent,
     nomination::{Nomination, Step},
@@ -16,11 +16,19 @@ use crate::{
 /// its streams.
 const RETIREMENT: Duration = Duration::from_secs(10);
 
+/// Between two looks at the pairs beside a path on which streams move. NATs remember a packet for at least this long
+/// (RFC 4787 REQ-5 and its exceptions), so the two ends need not look at the same time.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
 /// The path that both sides agreed on.
 #[derive(Debug)]
 pub(super) struct Direct {
     pub(super) path: Path,
     pub(super) consent: Consent,
+    /// The other way that was told of last.
+    unused: Option<(Technique, Duration)>,
+    /// When the other pairs are looked at next.
+    look_again_at: Instant,
 }
 
 impl Direct {
@@ -108,12 +116,8 @@ impl Engine {
             return;
         }
         if self.is_controlling() {
-            let current = self
-                .path
-                .direct
-                .as_ref()
-                .map(|d| d.path.technique)
-                .filter(|_| !self.path.nominate_anew);
+            let direct = self.path.direct.as_ref();
+            let current = direct.map(|d| &d.path).filter(|_| !self.path.nominate_anew);
             match self
                 .path
                 .nomination
@@ -160,12 +164,61 @@ impl Engine {
         self.path.direct = Some(Direct {
             path,
             consent: Consent::new(self.config.timing, self.now, watched, self.path.forgetful),
+            unused: None,
+            look_again_at: self.now + LOOK_AGAIN,
         });
         self.stop_search();
         self.path.retire(self.now, before);
         self.attempts.obstacle = None;
         self.host.gathering.set_refreshing(self.now, false);
         self.out.push(Output::Nominated(path));
+        self.tell_unused();
+    }
+
+    /// Tells of the best other way beside the path, if that is news.
+    pub(super) fn tell_unused(&mut self) {
+        let Some(direct) = &mut self.path.direct else {
+            return;
+        };
+        let checks = &self.attempts.checks;
+        let Some(other) = checks.best_slower(&direct.path) else {
+            return;
+        };
+        let known = direct.unused.is_some_and(|(technique, rtt)| {
+            technique == other.technique && rtt.abs_diff(other.rtt) <= rtt / 4
+        });
+        if !known {
+            direct.unused = Some((other.technique, other.rtt));
+            let path_rtt = checks.rtt(direct.key()).unwrap_or(direct.path.rtt);
+            self.out.event(Event::Unused {
+                technique: other.technique,
+                rtt: other.rtt,
+                path_rtt,
+            });
+        }
+    }
+
+    /// Looks now and then at all other pairs beside a path that streams move on: one of them may be the better one by
+    /// now. Nothing of an idle session is worth the packets.
+    pub(super) fn look_again(&mut self) {
+        let Some(at) = self.look_again_at() else {
+            return;
+        };
+        if let Some(direct) = &mut self.path.direct
+            && self.now >= at
+        {
+            direct.look_again_at = self.now + LOOK_AGAIN;
+            // Each look is paid for anew, or after some hours none would be left.
+            self.attempts.pacer.begin_attempt();
+            let key = direct.key();
+            self.attempts.checks.look_again(self.now, key);
+        }
+    }
+
+    pub(super) fn look_again_at(&self) -> Option<Instant> {
+        let direct = self.path.direct.as_ref()?;
+        let resting = matches!(self.attempts.phase, Phase::Resting { .. });
+        (resting && self.path.streams_active).then_some(direct.look_again_at)
     }
 
     pub(super) fn keep_consent(&mut self) {

@@ -1,0 +1,135 @@
+//! Networks that do more than translate: overlays, guards against floods, tables that run out, mappings with a life of
+//! their own, servers with a poor view. One network, one test, or one for each end.
+
+use std::time::Duration;
+
+use p2pdbg_punch::{Event, Input, Path, Technique};
+use p2pdbg_simnet::{Direction, Link, NatConfig, NatKind, Scenario, Simulation};
+
+const S: Duration = Duration::from_secs(1);
+const MS: Duration = Duration::from_millis(1);
+
+const PR: NatKind = NatKind::PORT_RESTRICTED;
+
+/// Two peers 40 ms apart and joined by a VPN that takes so long for a round trip.
+fn with_vpn(rtt: Duration) -> Simulation {
+    let mut simulation = Scenario::new(PR, PR).seed(3).build();
+    let hosts = simulation.hosts;
+    let link = Link::with_delay(rtt / 2);
+    simulation.world.join_overlay(&hosts, link);
+    simulation
+}
+
+fn run(simulation: &mut Simulation, time: Duration) {
+    simulation.run_until(simulation.world.now() + time, |_| false);
+}
+
+fn path(simulation: &Simulation, n: usize) -> Option<Path> {
+    simulation.peer(n).engine.nominated().copied()
+}
+
+/// The other way that a peer told of last: technique, its round trip and the path's.
+fn unused(simulation: &Simulation, n: usize) -> Option<(Technique, Duration, Duration)> {
+    let told = |(_, event): (Duration, &Event)| match *event {
+        Event::Unused {
+            technique,
+            rtt,
+            path_rtt,
+        } => Some((technique, rtt, path_rtt)),
+        _ => None,
+    };
+    simulation.peer(n).events().filter_map(told).last()
+}
+
+fn use_path(simulation: &mut Simulation) {
+    for n in 0..2 {
+        simulation.tell(n, Input::TunnelUp);
+        simulation.tell(n, Input::StreamsActive(true));
+    }
+}
+
+#[test]
+fn vpn_of_80_ms_does_not_displace_a_punched_path_of_40_ms_and_both_ends_tell_the_figures() {
+    let mut simulation = with_vpn(80 * MS);
+    simulation.start();
+    assert!(simulation.run_until(5 * S, Simulation::is_direct));
+    use_path(&mut simulation);
+    run(&mut simulation, 120 * S);
+    for n in 0..2 {
+        let nominated: Vec<Technique> = simulation
+            .peer(n)
+            .nominations()
+            .map(|(_, path)| path.technique)
+            .collect();
+        assert_eq!(nominated, [Technique::HolePunch], "peer {n}");
+        let (technique, rtt, path_rtt) = unused(&simulation, n).expect("the VPN is told of");
+        assert_eq!(technique, Technique::Vpn);
+        assert_eq!(rtt, 80 * MS);
+        assert!((40 * MS..45 * MS).contains(&path_rtt), "{path_rtt:?}");
+    }
+    assert!(simulation.carries());
+}
+
+#[test]
+fn vpn_that_is_faster_than_the_punched_path_is_used() {
+    let mut simulation = with_vpn(24 * MS);
+    simulation.start();
+    run(&mut simulation, 5 * S);
+    for n in 0..2 {
+        let path = path(&simulation, n).expect("a path");
+        assert_eq!(path.technique, Technique::Vpn);
+        let (technique, rtt, path_rtt) = unused(&simulation, n).expect("the other is told of");
+        assert_eq!(technique, Technique::HolePunch);
+        assert!(path_rtt < rtt, "{path_rtt:?} {rtt:?}");
+    }
+}
+
+#[test]
+fn slow_vpn_is_left_for_a_punched_path_that_works_later() {
+    let mut simulation = with_vpn(200 * MS);
+    simulation.start();
+    let knows = |s: &Simulation| (0..2).all(|n| s.peer(n).knows_peer().is_some());
+    assert!(simulation.run_until(S, knows));
+    let nat = simulation.boxes[1][0];
+    simulation.world.nat(nat).set_deaf(Some(Direction::In));
+    assert!(simulation.run_until(5 * S, Simulation::is_direct));
+    use_path(&mut simulation);
+    run(&mut simulation, 60 * S);
+    let by_vpn = |n| path(&simulation, n).map(|p| p.technique);
+    assert_eq!([by_vpn(0), by_vpn(1)], [Some(Technique::Vpn); 2]);
+    simulation.world.nat(nat).set_deaf(None);
+    let punched = |s: &Simulation| {
+        (0..2).all(|n| path(s, n).is_some_and(|path| path.technique != Technique::Vpn))
+    };
+    let limit = simulation.world.now() + 65 * S;
+    assert!(simulation.run_until(limit, punched));
+    assert!(simulation.carries());
+}
+
+#[test]
+fn mapping_that_lives_for_60_s_whatever_passes_is_replaced_and_the_path_stands_nearly_all_the_time()
+{
+    let random = PR.with_allocation(p2pdbg_simnet::Allocation::Random);
+    let short_lived = NatConfig::from(random).with_lifetime(60 * S);
+    for (a, b) in [(short_lived, PR.into()), (PR.into(), short_lived)] {
+        let mut simulation = Scenario::new(a, b).seed(5).build();
+        simulation.start();
+        assert!(simulation.run_until(5 * S, Simulation::is_direct));
+        let (mut direct, mut silent) = (0, 0);
+        for _ in 0..6000 {
+            if simulation.is_direct() {
+                use_path(&mut simulation);
+            }
+            run(&mut simulation, 100 * MS);
+            let carries = simulation.carries_now();
+            direct += u32::from(carries);
+            silent = if carries { 0 } else { silent + 1 };
+            // A tunnel notices after 0.12 s and two round trips that it is not heard.
+            if silent == 3 {
+                simulation.tell(0, Input::PathSilent);
+                simulation.tell(1, Input::PathSilent);
+            }
+        }
+        assert!(direct >= 5700, "carried in {direct} of 6000 looks");
+    }
+}
