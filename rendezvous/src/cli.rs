@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::Parser;
+use p2pdbg_base::duration;
 use p2pdbg_proto::url::DEFAULT_PORT;
 use p2pdbg_rendezvous::{DEFAULT_ALT_PORT, Limits, PublicAddress, Rate, ServerConfig};
 
@@ -79,15 +80,15 @@ struct LimitArgs {
     joins_per_minute: u32,
 
     /// How long a code is valid
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration::parse_above_zero)]
     code_lifetime: Duration,
 
     /// How long a peer may be silent before it counts as lost
-    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = duration::parse_above_zero)]
     idle: Duration,
 
     /// How long the relay knows where a peer is that sends nothing through it; peers send every 5 s
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration::parse_above_zero)]
     relay_idle: Duration,
 }
 
@@ -168,27 +169,6 @@ fn second_address(text: &str) -> Result<(IpAddr, Option<IpAddr>), String> {
     }
 }
 
-/// A number with s, m, h or d behind it.
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "expected a time above zero, as in 90s, 15m, 24h or 7d".to_owned();
-    let (number, unit) = text
-        .split_at_checked(text.len().saturating_sub(1))
-        .ok_or_else(wrong)?;
-    let seconds: u64 = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    // A year is longer than any of these need to be, and short enough to be added to any clock.
-    let total = number
-        .checked_mul(seconds)
-        .filter(|total| (1..=31_536_000).contains(total));
-    total.map(Duration::from_secs).ok_or_else(wrong)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -264,20 +244,11 @@ mod tests {
 
     #[test]
     fn times_have_a_unit() {
-        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("7d"), Ok(Duration::from_secs(604_800)));
-        for text in [
-            "",
-            "s",
-            "5",
-            "0s",
-            "-1s",
-            "1w",
-            "99999999999999999999d",
-            "400d",
-            "1é",
-        ] {
-            assert!(duration(text).is_err(), "{text}");
+        let idle = |text| config(&["--idle", text]).map(|config| config.limits.idle);
+        assert_eq!(idle("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(idle("1h30m"), Ok(Duration::from_secs(5_400)));
+        for text in ["", "5", "0s", "400d"] {
+            assert!(idle(text).is_err(), "{text}");
         }
     }
 

@@ -10,6 +10,25 @@ const MAX: u64 = 365 * 86_400;
 #[error("a length of time is a number and a unit, as in 90s, 30m, 12h or 2d, and at most 365d")]
 pub struct NotADuration;
 
+/// A text that is no length of time above zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAboveZero {
+    /// No length of time at all.
+    #[error(transparent)]
+    NotADuration(#[from] NotADuration),
+    /// No time.
+    #[error("a time above zero is needed, as in 90s, 30m, 12h or 2d")]
+    Zero,
+}
+
+/// As [`parse`], for what cannot be done in no time.
+pub fn parse_above_zero(text: &str) -> Result<Duration, NotAboveZero> {
+    match parse(text)? {
+        Duration::ZERO => Err(NotAboveZero::Zero),
+        time => Ok(time),
+    }
+}
+
 /// Reads numbers that are each followed by `s`, `m`, `h` or `d`.
 pub fn parse(text: &str) -> Result<Duration, NotADuration> {
     let mut total = 0_u64;
@@ -52,6 +71,15 @@ mod tests {
         assert_eq!(seconds("12h"), 43_200);
         assert_eq!(seconds("1h30m"), 5_400);
         assert_eq!(seconds("365d"), MAX);
+    }
+
+    #[test]
+    fn zero_is_a_time_but_not_one_above_zero() {
+        assert_eq!(parse("0s"), Ok(Duration::ZERO));
+        assert_eq!(parse_above_zero("0h0s"), Err(NotAboveZero::Zero));
+        assert_eq!(parse_above_zero("1s"), Ok(Duration::from_secs(1)));
+        let fault = NotAboveZero::NotADuration(NotADuration);
+        assert_eq!(parse_above_zero("1"), Err(fault));
     }
 
     #[test]
