@@ -71,9 +71,14 @@ struct LimitArgs {
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().sessions)]
     max_sessions: usize,
 
-    /// Sessions at once of all who hold the access key
+    /// Sessions at once of all who hold one access key
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().sessions_per_key)]
     max_sessions_per_key: usize,
+
+    /// What all sessions together may send through the relay, in megabits a second; when they want more, each gets a
+    /// fair share [default: what the host can]
+    #[arg(long, value_name = "MBIT", value_parser = clap::value_parser!(u64).range(1..))]
+    relay_mbit: Option<u64>,
 
     /// Codes tried in a minute from one address; one that does not exist counts five times
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().joins.per_minute)]
@@ -122,6 +127,7 @@ impl Cli {
                 burst: defaults.joins.burst,
             },
             nameplate_lifetime: args.code_lifetime,
+            relay_mbit: args.relay_mbit,
             idle: args.idle,
             leg_idle: args.relay_idle,
             ..defaults

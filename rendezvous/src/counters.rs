@@ -58,6 +58,8 @@ counters! {
     relayed,
     /// Their bytes.
     relayed_bytes,
+    /// Datagrams that were dropped because their leg, its key or the host had sent as much as they may.
+    policed,
     /// Datagrams that were dropped: not understood, not allowed, or for want of room.
     dropped,
 }

@@ -12,7 +12,7 @@
 //!                                                                          TCP ports
 //! ```
 //!
-//! The state machines (`stun`, `relay`, `registry`, `limits`, `registry::voucher`, `control::admission`) do no I/O and
+//! The state machines (`stun`, `relay`, `fair`, `keys`, `registry`, `limits`, `registry::voucher`, `control::admission`) do no I/O and
 //! take the time as an argument. Two tasks own them: the datapath whatever a single datagram can touch, the hub
 //! whatever a peer says on its control connection. `datapath::socket` owns the UDP ports and `control::tcp` the TCP ones.
 //!
@@ -35,6 +35,8 @@
 mod control;
 mod counters;
 mod datapath;
+mod fair;
+mod keys;
 mod limits;
 mod public;
 mod registry;
@@ -42,7 +44,12 @@ mod relay;
 mod server;
 mod stun;
 
+pub use control::report::{KeyReport, Report};
 pub use counters::Counters;
+pub use keys::{
+    DEFAULT, KeyError, KeyFault, KeyFile, KeyId, KeyLimits, KeyName, KeyStore, NamedKey, NotAKeyId,
+    NotAKeyName,
+};
 pub use limits::{Limits, Rate};
 pub use public::{NotAPublicAddress, PublicAddress};
 #[doc(hidden)]

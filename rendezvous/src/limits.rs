@@ -85,10 +85,13 @@ pub struct Limits {
     pub sessions: usize,
     /// Sessions of one connection.
     pub sessions_per_connection: usize,
-    /// Sessions of all who hold the access key together.
+    /// Sessions of all who hold one access key together; a key may have a lower limit of its own.
     pub sessions_per_key: usize,
     /// Sessions of one voucher, or of peers without either from one address (one /64 of IPv6).
     pub sessions_per_voucher: usize,
+    /// What all sessions together may send through the relay, in megabits a second. When they want more, each gets a
+    /// fair share.
+    pub relay_mbit: Option<u64>,
     /// How long a leg of the relay stays bound without a datagram from its member.
     pub leg_idle: Duration,
     /// How long the legs of a session outlive it when a member was lost rather than left: its datagrams may
@@ -135,6 +138,7 @@ impl Default for Limits {
             sessions_per_connection: 64,
             sessions_per_key: 8_192,
             sessions_per_voucher: 64,
+            relay_mbit: None,
             leg_idle: Duration::from_secs(300),
             leg_linger: Duration::from_secs(300),
             leg_queue_bytes: 128 * 1024,

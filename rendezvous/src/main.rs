@@ -110,7 +110,7 @@ fn fail(cli: &Cli, code: &str, message: &str) -> ExitCode {
 
 fn code_of(error: &StartError) -> &'static str {
     match error {
-        StartError::State(_) => "state",
+        StartError::State(_) | StartError::Keys(_) | StartError::AlreadyServing(_) => "state",
         StartError::Bind { .. } | StartError::SecondAddress { .. } => "bind",
         StartError::Certificate(_) => "certificate",
         StartError::Other(_) => "internal",

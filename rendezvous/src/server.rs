@@ -5,14 +5,18 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-    time::Instant,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use p2pdbg_identity::{StateDir, StateError, tls};
+use p2pdbg_identity::{StateDir, StateError, StateLock, tls};
 use p2pdbg_proto::url::{DEFAULT_PORT, RendezvousUrl};
 use quinn::{Endpoint, TokioRuntime};
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::timeout,
+};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -20,12 +24,15 @@ use crate::{
     control::{
         acceptor::Lobby,
         admission::Admission,
-        hub::Hub,
+        hub::{Event, Hub},
         quic::{Entrance, accept, endpoint_config, server_config},
+        report::Report,
         tcp::{self, TcpEntrance},
     },
     counters::{self, Counters, Tallies},
     datapath::{Datapath, Port, quic_socket::QuicSocket, socket::UdpPort},
+    fair::Book,
+    keys::{KeyError, KeyRing, KeyStore, UsageFile},
     limits::Limits,
     public::{PublicAddress, guess, is_private},
     registry::{Registry, voucher::Vouchers},
@@ -107,6 +114,15 @@ pub enum StartError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The keys cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// Another process serves with this state directory.
+    #[error(
+        "another p2pdbg-rendezvous serves with the state directory {}; stop that one, or name another with --state",
+        .0.display()
+    )]
+    AlreadyServing(PathBuf),
     /// The certificate does not serve.
     #[error(
         "the certificate in the state directory does not serve: {0}; delete it and a new one is made"
@@ -143,6 +159,11 @@ pub struct Server {
     alternatives: Vec<SocketAddr>,
     unreachable: bool,
     tallies: Arc<Tallies>,
+    store: KeyStore,
+    open: bool,
+    hub: mpsc::Sender<Event>,
+    /// Nobody else serves with this state directory.
+    _lock: StateLock,
     stop: CancellationToken,
     stop_datapath: CancellationToken,
     entrances: JoinSet<()>,
@@ -157,7 +178,12 @@ impl Server {
     pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
         let state = StateDir::open(config.state.as_deref(), PROGRAM)?;
         let identity = state.identity()?;
-        let access_key = state.secret16("access-key")?;
+        let lock = state
+            .try_lock("serving")?
+            .ok_or_else(|| StartError::AlreadyServing(state.path().to_owned()))?;
+        let store = KeyStore::new(state.clone());
+        let keys = store.load_or_make(unix_s())?;
+        let access_key = store.default_secret(&keys)?;
         let has_served = state.read(SECRET)?.is_some();
         let secret = state.secret32(SECRET)?;
         let (mains, listeners): (Vec<_>, Vec<_>) = bind_mains(&config.bind)?.into_iter().unzip();
@@ -182,7 +208,8 @@ impl Server {
         let tls = TlsAcceptor::from(Arc::new(tls::stream_server(&identity)?));
         let quic = server_config(tls::control_server(&identity)?, &config.limits)
             .map_err(|error| StartError::Other(error.to_string()))?;
-        let (url, unreachable) = url(&config, &mains, &access_key, identity.fingerprint());
+        let key = access_key.filter(|_| !config.open);
+        let (url, unreachable) = url(&config, &mains, key, identity.fingerprint());
 
         let stop = CancellationToken::new();
         let stop_datapath = CancellationToken::new();
@@ -231,10 +258,17 @@ impl Server {
             udp: Arc::new(alternative),
             quic: None,
         }));
-        let vouchers = Vouchers::new(&secret, &access_key);
-        let mut registry = Registry::new(config.limits.clone(), access_key, config.open, vouchers);
+        let ring = KeyRing::new(&keys, config.open);
+        let usage = UsageFile::new(state);
+        let mut book = Book::new(Instant::now(), unix_s(), config.limits.relay_mbit);
+        book.set_keys(&ring, unix_s());
+        if let Some((month, used)) = usage.read() {
+            book.restore(month, used);
+        }
+        let vouchers = Vouchers::new(&secret);
+        let mut registry = Registry::new(config.limits.clone(), ring, vouchers);
         registry.begin(Instant::now(), has_served);
-        let hub = Hub::new(registry, hub_events, commands, tallies.clone());
+        let hub = Hub::new(registry, book, usage, hub_events, commands, tallies.clone());
         core.spawn(hub.run(stop.clone()));
         let datapath = Datapath::new(
             ports,
@@ -242,7 +276,7 @@ impl Server {
             &config.limits,
             datapath_commands,
             datapath_streams,
-            events,
+            events.clone(),
             tallies.clone(),
         );
         core.spawn(datapath.run(stop_datapath.clone()));
@@ -256,6 +290,10 @@ impl Server {
             alternatives: alternative_addresses,
             unreachable,
             tallies,
+            store,
+            open: config.open,
+            hub: events,
+            _lock: lock,
             stop,
             stop_datapath,
             entrances,
@@ -281,6 +319,26 @@ impl Server {
     /// Whether the host in the URL was guessed, and is one that hosts elsewhere cannot reach.
     pub fn is_guess_private(&self) -> bool {
         self.unreachable
+    }
+
+    /// Reads the keys again, and lets them hold from now on: whoever is there by one that has ended, is shut out, and
+    /// nobody else notices.
+    ///
+    /// # Errors
+    /// When they cannot be read; those from before hold on, then.
+    pub async fn reload(&self) -> Result<(), KeyError> {
+        let keys = self.store.load_or_make(unix_s())?;
+        let ring = KeyRing::new(&keys, self.open);
+        // The hub ends with the server alone.
+        let _ = self.hub.send(Event::Keys(ring)).await;
+        Ok(())
+    }
+
+    /// How things are; `None` while it stops.
+    pub async fn report(&self) -> Option<Report> {
+        let (reply, report) = oneshot::channel();
+        self.hub.send(Event::Report(reply)).await.ok()?;
+        report.await.ok()
     }
 
     /// What has been done so far.
@@ -363,6 +421,12 @@ fn bind_everywhere(port: u16) -> Result<Vec<Main>, StartError> {
     }
 }
 
+/// A clock before 1970 makes everything fresh, which is the lesser evil.
+pub(crate) fn unix_s() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}
+
 fn is_in_use(error: &StartError) -> bool {
     matches!(error, StartError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
 }
@@ -371,7 +435,7 @@ fn is_in_use(error: &StartError) -> bool {
 fn url(
     config: &ServerConfig,
     mains: &[UdpPort],
-    access_key: &p2pdbg_proto::url::AccessKey,
+    access_key: Option<p2pdbg_proto::url::AccessKey>,
     fingerprint: p2pdbg_proto::fingerprint::Fingerprint,
 ) -> (RendezvousUrl, bool) {
     let bound = mains
@@ -387,7 +451,7 @@ fn url(
         }
     };
     let url = RendezvousUrl {
-        access_key: (!config.open).then(|| access_key.clone()),
+        access_key,
         host,
         port: port.unwrap_or(bound.port()),
         fingerprint: Some(fingerprint),

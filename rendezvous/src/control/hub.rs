@@ -18,14 +18,20 @@ use p2pdbg_proto::{
     frame,
 };
 use tokio::{
-    sync::mpsc::{self, error::TrySendError},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
     time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    control::report::{Report, report},
     counters::Tallies,
     datapath::Command,
+    fair::{Book, Notice},
+    keys::{KeyRing, UsageFile},
     registry::{Arrival, ConnId, Effect, Now, Registry},
     relay::Seen,
 };
@@ -34,6 +40,12 @@ use crate::{
 const QUEUE: usize = 256;
 
 const TICK: Duration = Duration::from_secs(1);
+
+/// How often the relay's books are settled: so long a leg that begins may have more than its share.
+const SETTLE: Duration = Duration::from_millis(250);
+
+/// How often what the keys have used is written down: a crash forgets no more than that.
+const WRITE_DOWN: Duration = Duration::from_secs(60);
 
 /// What happens.
 #[derive(Debug)]
@@ -53,6 +65,10 @@ pub(crate) enum Event {
     },
     /// A member bound its leg of the relay.
     Bound(Seen),
+    /// Other keys hold from now on.
+    Keys(KeyRing),
+    /// Somebody wants to know how things are.
+    Report(oneshot::Sender<Report>),
 }
 
 /// What goes out on a connection.
@@ -133,6 +149,8 @@ impl Outgoing {
 #[derive(Debug)]
 pub(crate) struct Hub {
     registry: Registry,
+    book: Book,
+    usage: UsageFile,
     outlets: HashMap<ConnId, Outlet>,
     events: mpsc::Receiver<Event>,
     datapath: mpsc::Sender<Command>,
@@ -142,12 +160,16 @@ pub(crate) struct Hub {
 impl Hub {
     pub(crate) fn new(
         registry: Registry,
+        book: Book,
+        usage: UsageFile,
         events: mpsc::Receiver<Event>,
         datapath: mpsc::Sender<Command>,
         tallies: Arc<Tallies>,
     ) -> Self {
         Self {
             registry,
+            book,
+            usage,
             outlets: HashMap::new(),
             events,
             datapath,
@@ -159,10 +181,22 @@ impl Hub {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut settle = tokio::time::interval(SETTLE);
+        settle.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut write_down = tokio::time::interval(WRITE_DOWN);
+        write_down.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let effects = tokio::select! {
                 () = stop.cancelled() => break,
                 _ = tick.tick() => self.registry.expire(now()),
+                _ = settle.tick() => {
+                    self.settle();
+                    Vec::new()
+                }
+                _ = write_down.tick() => {
+                    self.usage.write_down(self.book.used());
+                    Vec::new()
+                }
                 event = self.events.recv() => match event {
                     Some(event) => self.on_event(event),
                     None => break,
@@ -172,6 +206,8 @@ impl Hub {
         }
         let farewell = self.registry.stop();
         self.carry_out(farewell).await;
+        self.settle();
+        self.usage.write_down_at_once(self.book.used());
     }
 
     fn on_event(&mut self, event: Event) -> Vec<Effect> {
@@ -188,6 +224,36 @@ impl Hub {
                 self.registry.on_lost(now(), id, on_purpose)
             }
             Event::Bound(bound) => self.registry.on_bound(now(), bound),
+            Event::Keys(keys) => {
+                let now = now();
+                self.book.set_keys(&keys, now.unix_s);
+                self.registry.set_keys(now, keys)
+            }
+            Event::Report(reply) => {
+                // Who asked may have gone.
+                let _ = reply.send(report(&self.registry, &self.book, now().unix_s));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Settles the books of the relay, and tells the operator what they say.
+    fn settle(&mut self) {
+        let now = now();
+        self.book.settle(now.instant, now.unix_s);
+        while let Some(notice) = self.book.poll_notice() {
+            let name = |key| self.registry.keys().name(key);
+            match notice {
+                Notice::Nearly(key) => {
+                    tracing::warn!(key = name(key), "four fifths of the month's bytes are used");
+                }
+                Notice::UsedUp(key) => {
+                    tracing::warn!(
+                        key = name(key),
+                        "the month's bytes are used up: new relays are slow"
+                    );
+                }
+            }
         }
     }
 
@@ -209,8 +275,10 @@ impl Hub {
                     effects.extend(self.registry.on_lost(now(), id, false));
                 }
                 // The datapath never waits for the hub, so this cannot wait for ever.
-                Effect::OpenLegs(session, grants) => {
-                    let _ = self.datapath.send(Command::Open(session, grants)).await;
+                Effect::OpenLegs(session, grants, keys) => {
+                    let meters = self.book.open(keys);
+                    let open = Command::Open(session, grants, meters);
+                    let _ = self.datapath.send(open).await;
                 }
                 Effect::CloseLegs { session, linger } => {
                     let _ = self.datapath.send(Command::Close { session, linger }).await;

@@ -5,6 +5,7 @@ pub(crate) mod acceptor;
 pub(crate) mod admission;
 pub(crate) mod hub;
 pub(crate) mod quic;
+pub(crate) mod report;
 pub(crate) mod tcp;
 
 use std::{future, io, time::Duration};

@@ -40,6 +40,7 @@ use crate::{
         quic_socket::{Datagram, LONGEST_DATAGRAM},
         socket::{ReceiveBuffers, UdpPort, answerable, canonical},
     },
+    fair::LegMeter,
     limits::Limits,
     relay::{
         Forward, Relay, Route, Seen, Source, StreamId, UdpRoute,
@@ -62,8 +63,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What the hub tells the datapath.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Open a session's legs, the listener's first.
-    Open(SessionId, [LegGrant; 2]),
+    /// Open a session's legs, the listener's first, each with what measures it.
+    Open(SessionId, [LegGrant; 2], [Arc<LegMeter>; 2]),
     /// Close them, now or in a while.
     Close {
         /// The session.
@@ -154,7 +155,7 @@ impl Datapath {
 
     fn apply(&mut self, command: Command) {
         match command {
-            Command::Open(session, grants) => self.relay.open(session, grants),
+            Command::Open(session, grants, meters) => self.relay.open(session, grants, meters),
             Command::Close {
                 session,
                 linger: true,
@@ -204,6 +205,7 @@ impl Datapath {
                         self.hold(now, (session, role), &batch.bytes, batch.stride);
                     }
                     Forward::NotALeg => self.tallies.dropped.add(batch.count()),
+                    Forward::TooMuch => self.tallies.policed.add(batch.count()),
                 }
             }
             StreamInput::Join {
@@ -261,6 +263,7 @@ impl Datapath {
                 Forward::To(Route::Stream(stream)) => self.put(stream, batch),
                 Forward::NotYet(..) => self.hold(now, to, &batch.bytes, batch.stride),
                 Forward::NotALeg => self.tallies.dropped.add(batch.count()),
+                Forward::TooMuch => self.tallies.policed.add(batch.count()),
             }
         }
     }
@@ -400,6 +403,7 @@ impl Datapath {
                 self.put(to, Batch { bytes, stride });
             }
             Forward::NotYet(session, role) => self.hold(now, (session, role), datagrams, stride),
+            Forward::TooMuch => self.tallies.policed.add(count),
             Forward::NotALeg => {
                 for datagram in datagrams.chunks(stride) {
                     if datagram.len() > LONGEST_DATAGRAM {

@@ -6,6 +6,7 @@ use p2pdbg_proto::{code::Nameplate, control::SessionId};
 
 use super::{Arrival, handles::Meeting, prepared::Prepared};
 use crate::{
+    keys::KeyId,
     limits::{Bucket, Prefix},
     registry::voucher::Account,
 };
@@ -20,16 +21,16 @@ pub(super) enum Standing {
     },
     /// It has shown nothing.
     Keyless,
-    /// It has a voucher for waiting at handles.
-    Vouched(Account),
-    /// It has the access key, or none is needed.
-    Full,
+    /// It has a voucher for waiting at handles, granted under this key.
+    Vouched(KeyId, Account),
+    /// It has this key, or none is needed.
+    Full(KeyId),
 }
 
 /// Whose sessions are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Holder {
-    Key,
+    Key(KeyId),
     Voucher(Account),
     Address(Prefix),
 }
@@ -42,6 +43,8 @@ pub(super) struct Connection {
     pub(super) arrival: Arrival,
     /// How it is let in.
     pub(super) standing: Standing,
+    /// Until when it may say hello.
+    pub(super) greet_by: Instant,
     /// What it may say yet.
     pub(super) messages: Bucket,
     /// What of that may be signals.
@@ -63,6 +66,7 @@ impl Connection {
             ip: arrival.observed.ip().to_canonical(),
             arrival,
             standing: Standing::Stranger { greet_by },
+            greet_by,
             messages: Bucket::default(),
             signals: Bucket::default(),
             nameplates: HashSet::new(),
@@ -72,11 +76,19 @@ impl Connection {
         }
     }
 
+    /// By which key it is let in.
+    pub(super) fn key(&self) -> Option<KeyId> {
+        match self.standing {
+            Standing::Full(key) | Standing::Vouched(key, _) => Some(key),
+            Standing::Keyless | Standing::Stranger { .. } => None,
+        }
+    }
+
     /// Whose sessions its own count as.
     pub(super) fn holder(&self) -> Holder {
         match self.standing {
-            Standing::Full => Holder::Key,
-            Standing::Vouched(account) => Holder::Voucher(account),
+            Standing::Full(key) => Holder::Key(key),
+            Standing::Vouched(_, account) => Holder::Voucher(account),
             Standing::Keyless | Standing::Stranger { .. } => Holder::Address(Prefix::of(self.ip)),
         }
     }

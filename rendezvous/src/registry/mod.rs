@@ -5,6 +5,7 @@
 //! other). Where two meet a *session* begins, through which they signal until one of them leaves or is lost.
 //! Nothing here is written to the disk: what must outlive a restart is in the peers' [vouchers](Vouchers).
 
+mod by_key;
 mod connection;
 mod handles;
 mod nameplates;
@@ -21,7 +22,6 @@ use std::{
 use p2pdbg_proto::{
     control::{Credential, FromRendezvous, Refusal, SessionId, ToRendezvous, close},
     relay::LegGrant,
-    url::AccessKey,
 };
 
 use self::{
@@ -31,6 +31,7 @@ use self::{
     sessions::Sessions,
 };
 use crate::{
+    keys::{KeyId, KeyRing},
     limits::{AddressBuckets, Limits},
     registry::voucher::{Purpose, Vouchers},
     relay::Seen,
@@ -71,8 +72,9 @@ pub(crate) enum Effect {
     Tell(ConnId, FromRendezvous),
     /// Close the connection with this code once what it was told has been sent.
     Close(ConnId, u32),
-    /// Open a session's legs at the relay, the listener's first. Comes before the members are told of them.
-    OpenLegs(SessionId, [LegGrant; 2]),
+    /// Open a session's legs at the relay, the listener's first, on the accounts of these keys. Comes before the members
+    /// are told of them.
+    OpenLegs(SessionId, [LegGrant; 2], [KeyId; 2]),
     /// Close them, at once or after they have lingered.
     CloseLegs {
         /// The session.
@@ -87,8 +89,7 @@ pub(crate) enum Effect {
 #[derive(Debug)]
 pub(crate) struct Registry {
     limits: Limits,
-    access_key: AccessKey,
-    open: bool,
+    keys: KeyRing,
     vouchers: Vouchers,
     connections: HashMap<ConnId, Connection>,
     nameplates: Nameplates,
@@ -104,16 +105,10 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// An empty registry. An `open` one asks nobody for the access key.
-    pub(crate) fn new(
-        limits: Limits,
-        access_key: AccessKey,
-        open: bool,
-        vouchers: Vouchers,
-    ) -> Self {
+    /// An empty registry that lets in who has one of these keys.
+    pub(crate) fn new(limits: Limits, keys: KeyRing, vouchers: Vouchers) -> Self {
         Self {
-            access_key,
-            open,
+            keys,
             vouchers,
             connections: HashMap::new(),
             nameplates: Nameplates::new(&limits),
@@ -232,6 +227,7 @@ impl Registry {
             effects.push(Effect::Close(id, close::IDLE));
             self.forget(now, id, false, &mut effects);
         }
+        self.end_keys(now, &mut effects);
         effects
     }
 
@@ -316,26 +312,29 @@ impl Registry {
             return Ok(());
         };
         connection.standing = match credential {
-            _ if self.open => Standing::Full,
-            Credential::None => Standing::Keyless,
-            // The comparison is in constant time.
-            Credential::AccessKey(key) if key == self.access_key => Standing::Full,
-            Credential::AccessKey(_) => {
-                let cost = self.limits.join_miss_cost;
-                let rate = self.limits.joins;
-                self.joins.charge(connection.ip, rate, now.instant, cost);
-                return Err(Refusal::AccessKey);
+            Credential::AccessKey(secret) => {
+                let known = self.keys.authenticate(&secret, now.unix_s);
+                match known.or(self.keys.without_key()) {
+                    Some(key) => Standing::Full(key),
+                    None => {
+                        let cost = self.limits.join_miss_cost;
+                        let rate = self.limits.joins;
+                        self.joins.charge(connection.ip, rate, now.instant, cost);
+                        return Err(Refusal::AccessKey);
+                    }
+                }
             }
+            _ if let Some(key) = self.keys.without_key() => Standing::Full(key),
+            Credential::None => Standing::Keyless,
             // An old voucher is worth nothing, but does not keep its bearer from joining by nameplate.
             Credential::Voucher(voucher) => self
                 .vouchers
                 .check(Purpose::Waiting, &voucher, now.unix_s)
+                .filter(|granted| self.keys.is_live(granted.key, now.unix_s))
                 .map_or(Standing::Keyless, |granted| {
-                    Standing::Vouched(granted.account)
+                    Standing::Vouched(granted.key, granted.account)
                 }),
         };
-        self.peers += 1;
-        tracing::info!(id = id.0, agent, "a peer said hello");
         let up = self
             .began
             .map_or(Duration::ZERO, |began| now.instant - began);
@@ -344,6 +343,9 @@ impl Registry {
             stun: connection.arrival.stun.clone(),
             up_s: u32::try_from(up.as_secs()).unwrap_or(u32::MAX),
         };
+        self.may_come(id)?;
+        self.peers += 1;
+        tracing::debug!(id = id.0, agent, "a peer said hello");
         effects.push(Effect::Tell(id, welcome));
         Ok(())
     }

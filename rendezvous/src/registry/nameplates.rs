@@ -226,12 +226,16 @@ impl Registry {
         let Some(connection) = self.connections.get(&id) else {
             return Ok(());
         };
-        if connection.standing != Standing::Full {
+        let Standing::Full(key) = connection.standing else {
             return Err(Refusal::AccessKey);
-        }
+        };
         let granted = claim.and_then(|claim| {
             let purpose = Purpose::Nameplate(claim.nameplate);
             let granted = self.vouchers.check(purpose, &claim.voucher, now.unix_s)?;
+            let granted = self
+                .keys
+                .is_live(granted.key, now.unix_s)
+                .then_some(granted)?;
             Some((claim, granted))
         });
         if let Some((claim, granted)) = granted {
@@ -252,12 +256,13 @@ impl Registry {
         if self.connections[&id].nameplates.len() >= self.limits.nameplates_per_connection {
             return Err(limit(Duration::from_secs(60)));
         }
+        self.key_may_have_a_code(key)?;
         let lifetime = self.limits.nameplate_lifetime;
         let nameplate = self.nameplates.draw().ok_or(Refusal::Full)?;
         let purpose = Purpose::Nameplate(nameplate);
         let account = new_account();
         let expires = now.unix_s.saturating_add(lifetime.as_secs());
-        let voucher = self.vouchers.issue(purpose, account, expires);
+        let voucher = self.vouchers.issue(purpose, key, account, expires);
         self.nameplates
             .register(nameplate, id, account, now.instant + lifetime);
         self.hold(id, nameplate);

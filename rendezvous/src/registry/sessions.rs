@@ -15,6 +15,7 @@ use super::{
     limit,
 };
 use crate::{
+    keys::KeyId,
     limits::Tally,
     registry::voucher::{Purpose, new_account},
     relay::side,
@@ -31,6 +32,8 @@ struct Session {
 struct Member {
     conn: ConnId,
     holder: Holder,
+    /// On whose account it is.
+    key: KeyId,
 }
 
 /// The table of sessions.
@@ -75,6 +78,14 @@ impl Sessions {
         })
     }
 
+    /// How many there are on this key's account.
+    pub(super) fn of_key(&self, key: KeyId) -> usize {
+        let sessions = self.table.values();
+        sessions
+            .filter(|session| session.members.iter().any(|member| member.key == key))
+            .count()
+    }
+
     /// The member that plays this part, and the other one.
     pub(super) fn members(&self, session: SessionId, role: Role) -> Option<(ConnId, ConnId)> {
         let members = &self.table.get(&session)?.members;
@@ -106,15 +117,31 @@ impl Registry {
         let seen = ids.map(|id| self.connections.get(&id).map(|c| c.ip));
         let members = ids.map(|conn| {
             let connection = self.connections.get(&conn);
-            let holder = connection.map_or(Holder::Key, Connection::holder);
-            Member { conn, holder }
+            let holder = connection.map_or(Holder::Key(KeyId::NOBODY), Connection::holder);
+            // Who has no key is there on the account of the one whom it meets.
+            let other = if conn == listener {
+                connector
+            } else {
+                listener
+            };
+            let other = self.connections.get(&other).and_then(Connection::key);
+            let key = connection.and_then(Connection::key).or(other);
+            Member {
+                conn,
+                holder,
+                key: key.unwrap_or(KeyId::NOBODY),
+            }
         });
+        let keys = [members[0].key, members[1].key];
+        for key in keys {
+            self.key_may_have_a_session(key)?;
+        }
         let session = SessionId(random_bytes());
         let grants = ids.map(|_| LegGrant {
             leg: LegId(random_bytes()),
             key: Secret::random(),
         });
-        effects.push(Effect::OpenLegs(session, grants.clone()));
+        effects.push(Effect::OpenLegs(session, grants.clone(), keys));
         let prepared = self.take_prepared(&place, ids);
         let expires = now
             .unix_s
@@ -122,10 +149,11 @@ impl Registry {
         for (role, leg) in [Role::Listener, Role::Connector].into_iter().zip(grants) {
             let id = ids[side(role)];
             let account = match self.connections.get(&id).map(|c| c.standing) {
-                Some(Standing::Vouched(account)) => account,
+                Some(Standing::Vouched(_, account)) => account,
                 _ => new_account(),
             };
-            let voucher = self.vouchers.issue(Purpose::Waiting, account, expires);
+            let key = keys[side(role)];
+            let voucher = self.vouchers.issue(Purpose::Waiting, key, account, expires);
             let introduction = Introduction {
                 session,
                 place: place.clone(),
@@ -140,7 +168,7 @@ impl Registry {
                 connection.sessions.insert(session);
                 if connection.standing == Standing::Keyless {
                     // It has a voucher as of now.
-                    connection.standing = Standing::Vouched(account);
+                    connection.standing = Standing::Vouched(key, account);
                 }
             }
         }
@@ -171,7 +199,7 @@ impl Registry {
         };
         let holder = connection.holder();
         let allowed = match holder {
-            Holder::Key => self.limits.sessions_per_key,
+            Holder::Key(_) => self.limits.sessions_per_key,
             Holder::Voucher(_) | Holder::Address(_) => self.limits.sessions_per_voucher,
         };
         let own = connection.sessions.len() < self.limits.sessions_per_connection;

@@ -1,24 +1,25 @@
 //! Vouchers: what the rendezvous granted, signed so that it need not remember it.
 //!
 //! ```text
-//! version 1 | purpose (1) | account (16) | expires, Unix seconds (u64) | tag (32)
+//! version 2 | purpose (1) | key (8) | account (16) | expires, Unix seconds (u64) | tag (32)
 //! ```
 //!
 //! The tag is an HMAC-SHA256 over all that stands before it and over what the voucher is for. Its key is
-//! derived from a secret in the state directory and the access key, so vouchers outlive a restart, and none
-//! outlives a change of the access key.
+//! derived from a secret in the state directory, so vouchers outlive a restart. Each names the key under which it was
+//! granted; whoever checks one asks whether that key still holds, so none outlives its key.
 
 use hmac::{Hmac, Mac};
 use p2pdbg_proto::{
     code::Nameplate,
     control::Voucher,
     secret::{Secret, random_bytes},
-    url::AccessKey,
 };
 use sha2::Sha256;
 
-const VERSION: u8 = 1;
-const BODY: usize = 2 + 16 + 8;
+use crate::keys::KeyId;
+
+const VERSION: u8 = 2;
+const BODY: usize = 2 + 8 + 16 + 8;
 
 /// A random number that stands for the holder of a voucher when limits are counted. A voucher that takes the
 /// place of another keeps its account.
@@ -58,6 +59,8 @@ impl Purpose {
 /// A voucher that holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Granted {
+    /// Under which key it was granted.
+    pub(crate) key: KeyId,
     /// Whose limits it counts against.
     pub(crate) account: Account,
     /// When it ends, in Unix seconds.
@@ -71,10 +74,9 @@ pub(crate) struct Vouchers {
 }
 
 impl Vouchers {
-    pub(crate) fn new(secret: &Secret<32>, access_key: &AccessKey) -> Self {
+    pub(crate) fn new(secret: &Secret<32>) -> Self {
         let key = mac(secret)
-            .chain_update(b"p2pdbg voucher key 1")
-            .chain_update(access_key.expose())
+            .chain_update(b"p2pdbg voucher key 2")
             .finalize()
             .into_bytes();
         Self {
@@ -82,10 +84,17 @@ impl Vouchers {
         }
     }
 
-    /// A voucher for `account`.
-    pub(crate) fn issue(&self, purpose: Purpose, account: Account, expires_unix_s: u64) -> Voucher {
+    /// A voucher for `account`, under `key`.
+    pub(crate) fn issue(
+        &self,
+        purpose: Purpose,
+        key: KeyId,
+        account: Account,
+        expires_unix_s: u64,
+    ) -> Voucher {
         let mut voucher = Vec::with_capacity(BODY + 32);
         voucher.extend_from_slice(&[VERSION, purpose.code()]);
+        voucher.extend_from_slice(&key.0);
         voucher.extend_from_slice(&account);
         voucher.extend_from_slice(&expires_unix_s.to_be_bytes());
         let tag = self.tag(purpose, &voucher).finalize().into_bytes();
@@ -93,14 +102,16 @@ impl Vouchers {
         voucher
     }
 
-    /// What `voucher` grants of `purpose` now, if anything.
+    /// What `voucher` grants of `purpose` now, if anything, and if its key still holds.
     pub(crate) fn check(&self, purpose: Purpose, voucher: &[u8], unix_s: u64) -> Option<Granted> {
         let (body, tag) = voucher.split_at_checked(BODY)?;
         self.tag(purpose, body).verify_slice(tag).ok()?;
         let (_, rest) = body.split_first_chunk::<2>()?;
+        let (key, rest) = rest.split_first_chunk()?;
         let (account, expires) = rest.split_first_chunk()?;
         let expires_unix_s = u64::from_be_bytes(expires.try_into().ok()?);
         (unix_s < expires_unix_s).then_some(Granted {
+            key: KeyId(*key),
             account: *account,
             expires_unix_s,
         })
@@ -126,18 +137,21 @@ mod tests {
 
     use super::*;
 
+    const KEY: KeyId = KeyId([7; 8]);
+
     #[test]
     fn a_voucher_holds_for_its_purpose_until_it_expires() {
-        let vouchers = Vouchers::new(&Secret::random(), &AccessKey::random());
+        let vouchers = Vouchers::new(&Secret::random());
         let [one, other] =
             [123_456, 123_457].map(|n| Purpose::Nameplate(Nameplate::new(n).unwrap()));
         let account = new_account();
-        let voucher = vouchers.issue(one, account, 1_000);
+        let voucher = vouchers.issue(one, KEY, account, 1_000);
         assert!(voucher.len() <= MAX_VOUCHER);
         let granted = vouchers.check(one, &voucher, 999);
         assert_eq!(
             granted,
             Some(Granted {
+                key: KEY,
                 account,
                 expires_unix_s: 1_000
             })
@@ -149,8 +163,8 @@ mod tests {
 
     #[test]
     fn a_voucher_that_was_changed_anywhere_is_void() {
-        let vouchers = Vouchers::new(&Secret::random(), &AccessKey::random());
-        let voucher = vouchers.issue(Purpose::Waiting, new_account(), u64::MAX);
+        let vouchers = Vouchers::new(&Secret::random());
+        let voucher = vouchers.issue(Purpose::Waiting, KEY, new_account(), u64::MAX);
         for index in 0..voucher.len() {
             let mut changed = voucher.clone();
             changed[index] ^= 1;
@@ -160,14 +174,12 @@ mod tests {
     }
 
     #[test]
-    fn vouchers_outlive_a_restart_but_not_a_change_of_the_access_key() {
+    fn vouchers_outlive_a_restart_but_not_a_change_of_the_secret() {
         let secret = Secret::random();
-        let access_key = AccessKey::random();
-        let vouchers = Vouchers::new(&secret, &access_key);
-        let voucher = vouchers.issue(Purpose::Waiting, new_account(), 10);
-        let again = Vouchers::new(&secret, &access_key);
+        let voucher = Vouchers::new(&secret).issue(Purpose::Waiting, KEY, new_account(), 10);
+        let again = Vouchers::new(&secret);
         assert!(again.check(Purpose::Waiting, &voucher, 0).is_some());
-        let rekeyed = Vouchers::new(&secret, &AccessKey::random());
-        assert!(rekeyed.check(Purpose::Waiting, &voucher, 0).is_none());
+        let other = Vouchers::new(&Secret::random());
+        assert!(other.check(Purpose::Waiting, &voucher, 0).is_none());
     }
 }

@@ -22,6 +22,7 @@ pub(crate) mod tcp_leg;
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -37,7 +38,7 @@ use p2pdbg_proto::{
 };
 use sha2::Sha256;
 
-use crate::limits::Limits;
+use crate::{fair::LegMeter, limits::Limits};
 
 /// How long a challenge may take to be answered.
 const COOKIE_LIFETIME: Duration = Duration::from_secs(30);
@@ -89,6 +90,8 @@ pub(crate) enum Forward {
     NotALeg,
     /// The leg of this member, the other one, is not bound.
     NotYet(SessionId, Role),
+    /// Drop it: its leg has sent as much as it may.
+    TooMuch,
     /// Send it there as it is.
     To(Route),
 }
@@ -151,6 +154,8 @@ struct Position {
 #[derive(Debug)]
 struct Leg {
     grant: LegGrant,
+    /// Says whether the member may send.
+    meter: Arc<LegMeter>,
     bound: Option<Bound>,
     /// The member's connection over TCP, whether or not it is the route.
     stream: Option<StreamId>,
@@ -193,7 +198,12 @@ impl Relay {
 
     /// Opens a session's legs, the listener's first. The registry bounds how many sessions there are; if those
     /// that linger fill the table up, the one that has lingered longest makes room.
-    pub(crate) fn open(&mut self, session: SessionId, grants: [LegGrant; 2]) {
+    pub(crate) fn open(
+        &mut self,
+        session: SessionId,
+        grants: [LegGrant; 2],
+        meters: [Arc<LegMeter>; 2],
+    ) {
         if self.sessions.len() >= self.capacity {
             let oldest = self.lingering.iter().min_by_key(|(_, until)| **until);
             if let Some((&oldest, _)) = oldest {
@@ -203,8 +213,12 @@ impl Relay {
         for (grant, role) in grants.iter().zip([Role::Listener, Role::Connector]) {
             self.legs.insert(grant.leg, Position { session, role });
         }
-        let legs = grants.map(|grant| Leg {
+        let [listener, connector] = grants;
+        let [listeners, connectors] = meters;
+        let legs = [(listener, listeners), (connector, connectors)];
+        let legs = legs.map(|(grant, meter)| Leg {
             grant,
+            meter,
             bound: None,
             stream: None,
             newest: None,
@@ -256,14 +270,20 @@ impl Relay {
     }
 
     fn forward_from(&mut self, now: Instant, position: Position, bytes: usize) -> Forward {
+        let now_ns = u64::try_from(now.saturating_duration_since(self.began).as_nanos());
         let Some(legs) = self.sessions.get_mut(&position.session) else {
             return Forward::NotALeg;
         };
-        if let Some(bound) = &mut legs[side(position.role)].bound {
+        let leg = &mut legs[side(position.role)];
+        let admitted = leg.meter.admits(now_ns.unwrap_or(u64::MAX), bytes);
+        if let Some(bound) = &mut leg.bound {
             bound.last_datagram = now;
             if let Some(credit) = &mut bound.credit {
                 *credit = credit.saturating_add(UNPROVED * bytes).min(UNPROVED_MOST);
             }
+        }
+        if !admitted {
+            return Forward::TooMuch;
         }
         self.forward_to(position.session, position.role.other(), bytes)
     }

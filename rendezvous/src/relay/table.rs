@@ -1,6 +1,6 @@
 //! The relay's table by itself, filled, for its micro-benchmark: the table is private to the server.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use p2pdbg_proto::{
     control::SessionId,
@@ -9,6 +9,7 @@ use p2pdbg_proto::{
 };
 
 use crate::{
+    fair::LegMeter,
     limits::Limits,
     relay::{Forward, Relay, Source, UdpRoute},
 };
@@ -31,7 +32,7 @@ impl FilledTable {
         for number in 0..count {
             let first = if number == 0 { leg.clone() } else { grant() };
             let grants = [first, grant()];
-            relay.open(SessionId(random_bytes()), grants.clone());
+            relay.open(SessionId(random_bytes()), grants.clone(), meters());
             for (side, grant) in (0..).zip(&grants) {
                 bind(&mut relay, now, source(number * 2 + side), grant);
             }
@@ -52,6 +53,10 @@ impl FilledTable {
             Forward::To(_)
         )
     }
+}
+
+fn meters() -> [Arc<LegMeter>; 2] {
+    [LegMeter::unbounded(), LegMeter::unbounded()]
 }
 
 fn grant() -> LegGrant {

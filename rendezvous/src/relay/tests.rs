@@ -49,7 +49,9 @@ impl Bench {
             session: SessionId([1; 16]),
             grants: [grant(), grant()],
         };
-        bench.relay.open(bench.session, bench.grants.clone());
+        bench
+            .relay
+            .open(bench.session, bench.grants.clone(), meters());
         bench
     }
 
@@ -274,7 +276,9 @@ fn a_bind_from_elsewhere_takes_no_leg_that_is_bound_and_no_source_of_another() {
     assert_eq!(bench.forward(ELSEWHERE), Forward::NotALeg);
     assert_eq!(bench.forward(CONNECTOR), Forward::To(route(LISTENER)));
     let grants = [grant(), grant()];
-    bench.relay.open(SessionId([2; 16]), grants.clone());
+    bench
+        .relay
+        .open(SessionId([2; 16]), grants.clone(), meters());
     let first = std::mem::replace(&mut bench.grants, grants);
     knock(&mut bench, Role::Listener, CONNECTOR);
     bench.grants = first;
@@ -286,7 +290,7 @@ fn a_source_sends_for_its_newest_leg_only() {
     let mut bench = Bench::both_bound();
     let second = SessionId([2; 16]);
     let grants = [grant(), grant()];
-    bench.relay.open(second, grants.clone());
+    bench.relay.open(second, grants.clone(), meters());
     let first = std::mem::replace(&mut bench.grants, grants);
     bench.bind(Role::Listener, LISTENER);
     assert!(awaits(bench.forward(LISTENER), Role::Connector));
@@ -356,7 +360,7 @@ fn lingering_sessions_make_room_when_the_table_is_full() {
     let mut relay = Relay::new(now, &limits);
     for n in 0..10u8 {
         let session = SessionId([n; 16]);
-        relay.open(session, [grant(), grant()]);
+        relay.open(session, [grant(), grant()], meters());
         relay.linger(now + Duration::from_secs(n.into()), session);
     }
     assert_eq!(relay.sessions.len(), 2);
@@ -381,4 +385,8 @@ fn garbage_is_dropped_in_silence() {
         lifetime_s: 1,
     };
     assert_eq!(bench.frame(ELSEWHERE, &bound), Outcome::default());
+}
+
+fn meters() -> [Arc<LegMeter>; 2] {
+    [LegMeter::unbounded(), LegMeter::unbounded()]
 }

@@ -1,5 +1,6 @@
 //! The registry, driven without sockets and with a clock of the tests' own.
 
+mod by_key;
 mod handles;
 mod limits;
 mod nameplates;
@@ -15,7 +16,11 @@ use p2pdbg_proto::{
 };
 
 use super::*;
-use crate::limits::Rate;
+use crate::{
+    keys::{KeyFile, KeyLimits},
+    limits::Rate,
+};
+use p2pdbg_proto::url::AccessKey;
 
 const LISTENER: ConnId = ConnId(1);
 const CONNECTOR: ConnId = ConnId(2);
@@ -24,9 +29,15 @@ const OTHER: ConnId = ConnId(3);
 struct Bench {
     registry: Registry,
     now: Now,
+    file: KeyFile,
     key: AccessKey,
     secret: Secret<32>,
     limits: Limits,
+}
+
+fn add(file: &mut KeyFile, name: &str, secret: &AccessKey, limits: KeyLimits) {
+    let name = name.parse().unwrap();
+    file.add(name, secret, limits, 0, None).unwrap();
 }
 
 impl Bench {
@@ -37,9 +48,12 @@ impl Bench {
     fn with(limits: Limits, open: bool) -> Self {
         let key = AccessKey::random();
         let secret = Secret::random();
-        let vouchers = Vouchers::new(&secret, &key);
+        let mut file = KeyFile::default();
+        add(&mut file, "default", &key, KeyLimits::default());
+        let ring = KeyRing::new(&file, open);
         Self {
-            registry: Registry::new(limits.clone(), key.clone(), open, vouchers),
+            registry: Registry::new(limits.clone(), ring, Vouchers::new(&secret)),
+            file,
             now: Now {
                 instant: Instant::now(),
                 unix_s: 1_000_000,
@@ -52,9 +66,9 @@ impl Bench {
 
     /// As if the process had been started again with the same state directory.
     fn restart(&mut self) {
-        let vouchers = Vouchers::new(&self.secret, &self.key);
-        let (limits, key) = (self.limits.clone(), self.key.clone());
-        self.registry = Registry::new(limits, key, false, vouchers);
+        let ring = KeyRing::new(&self.file, false);
+        let vouchers = Vouchers::new(&self.secret);
+        self.registry = Registry::new(self.limits.clone(), ring, vouchers);
         self.registry.begin(self.now.instant, true);
     }
 
@@ -160,7 +174,7 @@ fn refusal(effects: &[Effect]) -> Option<Refusal> {
 fn introductions(effects: &[Effect]) -> (Introduction, Introduction) {
     match effects {
         [
-            Effect::OpenLegs(session, [first, second]),
+            Effect::OpenLegs(session, [first, second], _),
             Effect::Tell(_, FromRendezvous::Introduced(listener)),
             Effect::Tell(_, FromRendezvous::Introduced(connector)),
         ] => {

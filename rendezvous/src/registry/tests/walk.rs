@@ -57,7 +57,7 @@ impl Model {
     fn take_note(&mut self, effects: &[Effect]) {
         for effect in effects {
             match effect {
-                Effect::OpenLegs(session, _) => assert!(self.legs.insert(*session)),
+                Effect::OpenLegs(session, ..) => assert!(self.legs.insert(*session)),
                 Effect::CloseLegs { session, .. } => assert!(self.legs.remove(session)),
                 Effect::Close(id, _) => assert!(self.connected.contains(id)),
                 Effect::Tell(id, message) => {

@@ -1,0 +1,58 @@
+//! How things are, for the operator: what the hub says when it is asked.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{fair::Book, registry::Registry};
+
+/// How a rendezvous is at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Peers that are connected and have said hello.
+    pub peers: usize,
+    /// Sessions.
+    pub sessions: usize,
+    /// What each key takes, by name.
+    pub keys: Vec<KeyReport>,
+}
+
+/// What one key takes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KeyReport {
+    /// Its name; `-` stands for those who come without a key to an open rendezvous.
+    pub name: String,
+    /// Peers that have it, or a voucher under it.
+    pub peers: usize,
+    /// Sessions on its account.
+    pub sessions: usize,
+    /// Codes that wait.
+    pub codes: usize,
+    /// Bytes that its sessions have relayed this month (UTC).
+    pub relay_bytes_month: u64,
+    /// Bytes a second, lately.
+    pub relay_bytes_per_second: u64,
+}
+
+/// What the hub's parts say together.
+pub(crate) fn report(registry: &Registry, book: &Book, unix_s: u64) -> Report {
+    let keys = registry.keys();
+    let live = keys.ids().filter(|key| keys.is_live(*key, unix_s));
+    let mut rows: Vec<KeyReport> = live
+        .map(|key| {
+            let (taken, usage) = (registry.taken(key), book.usage(key));
+            KeyReport {
+                name: keys.name(key).to_owned(),
+                peers: taken.peers,
+                sessions: taken.sessions,
+                codes: taken.codes,
+                relay_bytes_month: usage.month_bytes,
+                relay_bytes_per_second: usage.rate,
+            }
+        })
+        .collect();
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    Report {
+        peers: registry.peers(),
+        sessions: registry.sessions(),
+        keys: rows,
+    }
+}

@@ -1,0 +1,259 @@
+//! Who may send how much through the relay: a token bucket for each leg and each key, shares of what the host has, and
+//! the bytes of a month. No sockets, no clock.
+//!
+//! Three bounds, of which none refuses a session:
+//!
+//! - *A key's bandwidth* is a bucket that all its legs draw from, and they get fair shares of it.
+//! - *The host's ceiling* is shared among all legs that want something: while they want less together, nobody is held;
+//!   else each gets the same, and whoever wants less loses nothing.
+//! - *A key's bytes of a month*, once used up, slow the legs that are opened from then on. Those that run go on.
+//!
+//! [`Book`] is the owner's side, for one task: [`Book::open`] for each session, [`Book::settle`] about four times a
+//! second. [`LegMeter`] is the other side, asked once a batch from whichever thread forwards it. A leg that nobody holds
+//! a meter of any more has ended; the book finds out by itself.
+
+mod bucket;
+mod meter;
+mod month;
+mod share;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use self::{bucket::UNBOUNDED, meter::KeyMeter, share::Shares};
+pub(crate) use self::{meter::LegMeter, month::Month};
+use crate::keys::{KeyId, KeyRing};
+
+/// Bytes a second in a megabit a second.
+const MBIT: u64 = 125_000;
+
+/// Bytes in the unit in which those of a month are given.
+const GIB: u64 = 1 << 30;
+
+/// What a leg gets that was opened after its key had used up the month: enough to step and to look at variables.
+const SLOW: u64 = MBIT;
+
+/// What a key has relayed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Bytes of this month.
+    pub(crate) month_bytes: u64,
+    /// Bytes a second, lately.
+    pub(crate) rate: u64,
+}
+
+/// Something that the operator should know once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// A key has used four fifths of the month's bytes.
+    Nearly(KeyId),
+    /// A key has used all of them.
+    UsedUp(KeyId),
+}
+
+#[derive(Debug)]
+struct Account {
+    meter: Arc<KeyMeter>,
+    rate: u64,
+    month_most: Option<u64>,
+    usage: Usage,
+    noticed: Option<Notice>,
+}
+
+#[derive(Debug)]
+struct Leg {
+    key: KeyId,
+    meter: Weak<LegMeter>,
+    /// Bytes a second that it would send, smoothed.
+    wants: u64,
+}
+
+/// The books of the relay.
+#[derive(Debug)]
+pub(crate) struct Book {
+    host: u64,
+    accounts: HashMap<KeyId, Account>,
+    legs: Vec<Leg>,
+    month: Month,
+    settled: Instant,
+    notices: Vec<Notice>,
+}
+
+impl Book {
+    /// Books for a host that relays so many megabits a second, or whatever it can.
+    pub(crate) fn new(now: Instant, unix_s: u64, host_mbit: Option<u64>) -> Self {
+        Self {
+            host: rate(host_mbit),
+            accounts: HashMap::new(),
+            legs: Vec::new(),
+            month: Month::of(unix_s),
+            settled: now,
+            notices: Vec::new(),
+        }
+    }
+
+    /// Takes over what was used before this process, if it was in the month that it is.
+    pub(crate) fn restore(&mut self, month: Month, used: impl IntoIterator<Item = (KeyId, u64)>) {
+        if month == self.month {
+            for (key, bytes) in used {
+                self.account(key).usage.month_bytes = bytes;
+            }
+        }
+    }
+
+    /// Other keys, or other limits of them. Legs of keys that are no more send nothing from now on.
+    pub(crate) fn set_keys(&mut self, keys: &KeyRing, unix_s: u64) {
+        for key in keys.ids() {
+            let limits = keys.limits(key);
+            let account = self.account(key);
+            account.rate = rate(limits.relay_mbit);
+            account.meter.set_rate(account.rate);
+            account.month_most = limits.relay_gib_month.map(|gib| gib.saturating_mul(GIB));
+        }
+        self.accounts.retain(|key, _| keys.is_live(*key, unix_s));
+        for leg in &self.legs {
+            if !self.accounts.contains_key(&leg.key)
+                && let Some(meter) = leg.meter.upgrade()
+            {
+                meter.set_share(0);
+            }
+        }
+    }
+
+    /// Meters for a session's legs, of which each sends on the account of its key.
+    pub(crate) fn open(&mut self, keys: [KeyId; 2]) -> [Arc<LegMeter>; 2] {
+        keys.map(|key| {
+            let host = self.host;
+            let account = self.account(key);
+            let most = account.month_most;
+            let used_up = most.is_some_and(|most| account.usage.month_bytes >= most);
+            let own = if used_up { SLOW } else { UNBOUNDED };
+            // Until the books are settled next, which is soon.
+            let share = account.rate.min(host);
+            let meter = Arc::new(LegMeter::new(own, share, account.meter.clone()));
+            self.legs.push(Leg {
+                key,
+                meter: Arc::downgrade(&meter),
+                wants: 0,
+            });
+            meter
+        })
+    }
+
+    /// Adds up what was sent, and shares out what may be.
+    pub(crate) fn settle(&mut self, now: Instant, unix_s: u64) {
+        let elapsed = now.saturating_duration_since(self.settled);
+        if elapsed.is_zero() {
+            return;
+        }
+        self.settled = now;
+        let month = Month::of(unix_s);
+        // A clock that was set back must not begin the month anew.
+        if month > self.month {
+            self.month = month;
+            for account in self.accounts.values_mut() {
+                account.usage.month_bytes = 0;
+                account.noticed = None;
+            }
+        }
+        self.collect(elapsed);
+        self.share_out();
+    }
+
+    fn collect(&mut self, elapsed: Duration) {
+        let mut passed: HashMap<KeyId, u64> = HashMap::new();
+        self.legs.retain_mut(|leg| {
+            // What a leg sent between the last look and its end is not counted; it is a quarter of a second's.
+            let Some(meter) = leg.meter.upgrade() else {
+                return false;
+            };
+            let drawn = meter.draw();
+            leg.wants = leg.wants.midpoint(per_second(drawn.wanted, elapsed));
+            *passed.entry(leg.key).or_default() += drawn.passed;
+            true
+        });
+        for (key, account) in &mut self.accounts {
+            let bytes = passed.get(key).copied().unwrap_or_default();
+            let usage = &mut account.usage;
+            usage.rate = usage.rate.midpoint(per_second(bytes, elapsed));
+            usage.month_bytes = usage.month_bytes.saturating_add(bytes);
+            let Some(most) = account.month_most else {
+                continue;
+            };
+            let notice = match usage.month_bytes {
+                used if used >= most => Notice::UsedUp(*key),
+                used if used >= most / 5 * 4 => Notice::Nearly(*key),
+                _ => continue,
+            };
+            if account.noticed.replace(notice) != Some(notice) {
+                self.notices.push(notice);
+            }
+        }
+    }
+
+    fn share_out(&mut self) {
+        let all = self.legs.iter().map(|leg| leg.wants).collect();
+        let host = Shares::of(self.host, all);
+        let mut keys: HashMap<KeyId, Shares> = HashMap::new();
+        for (key, account) in &self.accounts {
+            if account.rate != UNBOUNDED {
+                let own = self.legs.iter().filter(|leg| leg.key == *key);
+                let wants = own.map(|leg| leg.wants).collect();
+                keys.insert(*key, Shares::of(account.rate, wants));
+            }
+        }
+        for leg in &self.legs {
+            // One whose key is gone stays at nothing.
+            if let Some(meter) = leg.meter.upgrade()
+                && self.accounts.contains_key(&leg.key)
+            {
+                let by_key = keys.get(&leg.key);
+                let by_key = by_key.map_or(UNBOUNDED, |shares| shares.share(leg.wants));
+                meter.set_share(host.share(leg.wants).min(by_key));
+            }
+        }
+    }
+
+    /// What a key has used.
+    pub(crate) fn usage(&self, key: KeyId) -> Usage {
+        let account = self.accounts.get(&key);
+        account.map_or_else(Usage::default, |account| account.usage)
+    }
+
+    /// What each key has used of this month.
+    pub(crate) fn used(&self) -> (Month, Vec<(KeyId, u64)>) {
+        let used = self.accounts.iter();
+        let used = used.map(|(key, account)| (*key, account.usage.month_bytes));
+        (self.month, used.filter(|(_, bytes)| *bytes > 0).collect())
+    }
+
+    /// The next thing to tell the operator.
+    pub(crate) fn poll_notice(&mut self) -> Option<Notice> {
+        self.notices.pop()
+    }
+
+    fn account(&mut self, key: KeyId) -> &mut Account {
+        self.accounts.entry(key).or_insert_with(|| Account {
+            meter: Arc::new(KeyMeter::new(UNBOUNDED)),
+            rate: UNBOUNDED,
+            month_most: None,
+            usage: Usage::default(),
+            noticed: None,
+        })
+    }
+}
+
+fn rate(mbit: Option<u64>) -> u64 {
+    mbit.map_or(UNBOUNDED, |mbit| mbit.saturating_mul(MBIT))
+}
+
+fn per_second(bytes: u64, elapsed: Duration) -> u64 {
+    let rate = u128::from(bytes) * 1_000_000 / elapsed.as_micros().max(1);
+    u64::try_from(rate).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! The books, with senders that send whatever they like.
+
+use super::*;
+use crate::keys::KeyLimits;
+
+const SECOND: u64 = 1_000_000_000;
+const TICK: Duration = Duration::from_millis(250);
+const ONE: KeyId = KeyId([1; 8]);
+const OTHER: KeyId = KeyId([2; 8]);
+
+/// A host, and legs that each offer so many bytes a second in batches of 1,000 bytes.
+struct Scene {
+    book: Book,
+    began: Instant,
+    ticks: u32,
+    unix_s: u64,
+}
+
+impl Scene {
+    fn new(host_mbit: Option<u64>, keys: &[(KeyId, KeyLimits)]) -> Self {
+        let began = Instant::now();
+        let mut book = Book::new(began, 0, host_mbit);
+        book.set_keys(&KeyRing::of(keys), 0);
+        Self {
+            book,
+            began,
+            ticks: 0,
+            unix_s: 0,
+        }
+    }
+
+    fn leg(&mut self, key: KeyId) -> Arc<LegMeter> {
+        self.book.open([key; 2])[0].clone()
+    }
+
+    /// Lets the legs send for so many seconds; what got through of each, in bytes a second.
+    fn send<const N: usize>(&mut self, seconds: u64, legs: [(&LegMeter, u64); N]) -> [u64; N] {
+        let mut passed = [0; N];
+        for _ in 0..seconds * 4 {
+            let from = u64::from(self.ticks) * SECOND / 4;
+            let mut batches: Vec<(u64, usize)> = Vec::new();
+            for (at, (_, rate)) in legs.iter().enumerate() {
+                let count = rate / 4 / 1_000;
+                batches.extend((0..count).map(|n| (from + n * SECOND / 4 / count, at)));
+            }
+            batches.sort_unstable();
+            for (when, at) in batches {
+                if legs[at].0.admits(when, 1_000) {
+                    passed[at] += 1_000;
+                }
+            }
+            self.ticks += 1;
+            let now = self.began + TICK * self.ticks;
+            self.book.settle(now, self.unix_s);
+        }
+        passed.map(|bytes| bytes / seconds)
+    }
+}
+
+fn mbit(count: u64) -> KeyLimits {
+    KeyLimits {
+        relay_mbit: Some(count),
+        ..KeyLimits::default()
+    }
+}
+
+/// Whether it is as much as was expected, give or take a twentieth.
+fn near(is: u64, expected: u64) -> bool {
+    is.abs_diff(expected) <= expected / 20
+}
+
+#[test]
+fn without_limits_everything_passes_and_is_counted() {
+    let mut scene = Scene::new(None, &[(ONE, KeyLimits::default())]);
+    let leg = scene.leg(ONE);
+    assert_eq!(scene.send(4, [(&leg, 50_000_000)]), [50_000_000]);
+    assert_eq!(scene.book.usage(ONE).month_bytes, 200_000_000);
+    assert!(near(scene.book.usage(ONE).rate, 50_000_000));
+}
+
+#[test]
+fn a_full_host_gives_fair_shares_and_the_sparse_lose_nothing() {
+    let free = KeyLimits::default();
+    let mut scene = Scene::new(Some(80), &[(ONE, free), (OTHER, free)]);
+    let [greedy, flood, sparse] = [ONE, OTHER, OTHER].map(|key| scene.leg(key));
+    let load = [
+        (&*greedy, 20_000_000),
+        (&*flood, 100_000_000),
+        (&*sparse, 200_000),
+    ];
+    // Two seconds are given to finding the level.
+    scene.send(2, load);
+    let [a, b, c] = scene.send(8, load);
+    assert!(near(a, 4_900_000) && near(b, 4_900_000), "{a} {b}");
+    assert_eq!(c, 200_000);
+}
+
+#[test]
+fn one_that_begins_on_a_full_host_gets_its_share_and_gives_it_back() {
+    let mut scene = Scene::new(Some(80), &[(ONE, KeyLimits::default())]);
+    let [first, second] = [ONE, ONE].map(|key| scene.leg(key));
+    let alone = [(&*first, 50_000_000)];
+    let both = [(&*first, 50_000_000), (&*second, 50_000_000)];
+    scene.send(2, alone);
+    assert!(near(scene.send(4, alone)[0], 10_000_000));
+    scene.send(2, both);
+    let [a, b] = scene.send(8, both);
+    assert!(near(a, 5_000_000) && near(b, 5_000_000), "{a} {b}");
+    scene.send(4, alone);
+    assert!(near(scene.send(4, alone)[0], 10_000_000));
+}
+
+#[test]
+fn a_key_gets_no_more_than_its_bandwidth_and_others_do_not_feel_it() {
+    let mut scene = Scene::new(None, &[(ONE, mbit(8)), (OTHER, KeyLimits::default())]);
+    let [one, two, other] = [ONE, ONE, OTHER].map(|key| scene.leg(key));
+    let load = [(&*one, 8_000_000), (&*two, 8_000_000), (&*other, 8_000_000)];
+    scene.send(2, load);
+    let [a, b, c] = scene.send(8, load);
+    assert!(near(a, 500_000) && near(b, 500_000), "{a} {b}");
+    assert_eq!(c, 8_000_000);
+}
+
+#[test]
+fn a_month_that_is_used_up_slows_new_legs_and_leaves_those_that_run() {
+    let limits = KeyLimits {
+        relay_gib_month: Some(1),
+        ..KeyLimits::default()
+    };
+    let mut scene = Scene::new(None, &[(ONE, limits)]);
+    let running = scene.leg(ONE);
+    scene.send(9, [(&running, 100_000_000)]);
+    assert_eq!(scene.book.poll_notice(), Some(Notice::Nearly(ONE)));
+    scene.send(3, [(&running, 100_000_000)]);
+    assert_eq!(scene.book.poll_notice(), Some(Notice::UsedUp(ONE)));
+    assert_eq!(scene.book.poll_notice(), None);
+    let late = scene.leg(ONE);
+    let [a, b] = scene.send(20, [(&running, 1_000_000), (&late, 1_000_000)]);
+    assert_eq!(a, 1_000_000);
+    assert!(near(b, SLOW), "{b}");
+    scene.unix_s = 40 * 86_400;
+    scene.send(1, [(&running, 1_000_000)]);
+    let next_month = scene.leg(ONE);
+    assert_eq!(scene.send(4, [(&next_month, 1_000_000)]), [1_000_000]);
+}
+
+#[test]
+fn a_month_goes_on_after_a_restart_and_when_the_clock_is_set_back() {
+    let keys = [(ONE, KeyLimits::default())];
+    let mut scene = Scene::new(None, &keys);
+    scene.book.restore(Month::of(0), [(ONE, 7_000)]);
+    let leg = scene.leg(ONE);
+    scene.send(1, [(&leg, 4_000)]);
+    assert_eq!(scene.book.used(), (Month::of(0), vec![(ONE, 11_000)]));
+    let february = 40 * 86_400;
+    let mut later = Book::new(scene.began, february, None);
+    later.set_keys(&KeyRing::of(&keys), 0);
+    later.restore(Month::of(0), [(ONE, 7_000)]);
+    assert_eq!(later.used().1, []);
+    later.restore(Month::of(february), [(ONE, 7_000)]);
+    later.settle(scene.began + TICK, 0);
+    assert_eq!(later.used().1, [(ONE, 7_000)]);
+}
+
+#[test]
+fn legs_of_a_key_that_is_no_more_send_nothing_and_others_go_on() {
+    let keys = [(ONE, KeyLimits::default()), (OTHER, KeyLimits::default())];
+    let mut scene = Scene::new(None, &keys);
+    let [one, other] = [ONE, OTHER].map(|key| scene.leg(key));
+    scene.book.set_keys(&KeyRing::of(&keys[1..]), 0);
+    let passed = scene.send(1, [(&one, 1_000_000), (&other, 1_000_000)]);
+    assert_eq!(passed, [0, 1_000_000]);
+}
+
+#[test]
+fn a_leg_that_nobody_holds_is_forgotten() {
+    let mut scene = Scene::new(None, &[(ONE, KeyLimits::default())]);
+    let meters = scene.book.open([ONE; 2]);
+    assert_eq!(scene.book.legs.len(), 2);
+    drop(meters);
+    scene.send(1, []);
+    assert!(scene.book.legs.is_empty());
+}

@@ -1,0 +1,80 @@
+//! Keys with names: who may register, within which limits, until when.
+//!
+//! [`KeyFile`] is `keys.toml` as people read it and `p2pdbg-rendezvous keys` changes it; [`KeyStore`] is where it lies.
+//! [`KeyRing`] is what a running rendezvous asks. A secret is in neither, only its SHA-256: it is shown once, when it
+//! is made. The one exception is the key `default`, whose secret lies in the file `access-key` beside, because the
+//! URL that the program prints at each start holds it.
+
+mod file;
+mod name;
+mod ring;
+mod store;
+mod usage;
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    file::{KeyFault, KeyFile, NamedKey},
+    name::{KeyName, NotAKeyName},
+    store::{DEFAULT, KeyError, KeyStore},
+};
+pub(crate) use self::{ring::KeyRing, usage::UsageFile};
+
+/// What a key is known by in vouchers and in accounts, whatever its name and secret become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyId(pub(crate) [u8; 8]);
+
+impl KeyId {
+    /// Whose account it is if a rendezvous asks for no key.
+    pub(crate) const NOBODY: Self = Self([0; 8]);
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&file::hex(&self.0))
+    }
+}
+
+/// A text that is no key's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a key's id is 16 hexadecimal digits")]
+pub struct NotAKeyId;
+
+impl FromStr for KeyId {
+    type Err = NotAKeyId;
+
+    fn from_str(text: &str) -> Result<Self, NotAKeyId> {
+        file::unhex(text).map(Self).ok_or(NotAKeyId)
+    }
+}
+
+/// What one key may take, below what the rendezvous gives to all together. Nothing means no limit of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct KeyLimits {
+    /// Peers connected at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peers: Option<usize>,
+    /// Sessions at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<usize>,
+    /// Codes that wait at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub codes: Option<usize>,
+    /// What its sessions may send through the relay, in megabits a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay_mbit: Option<u64>,
+    /// What they may send through it in a calendar month (UTC), in GiB, before new ones are slowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay_gib_month: Option<u64>,
+}
+
+impl KeyLimits {
+    /// Whether there are none.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}

@@ -1,0 +1,127 @@
+//! Where the keys lie: `keys.toml` and `access-key` in the state directory.
+
+use std::path::PathBuf;
+
+use p2pdbg_identity::{StateDir, StateError};
+use p2pdbg_proto::url::AccessKey;
+
+use super::file::{KeyFault, KeyFile, digest};
+
+/// The name of the key whose secret stays at hand, for the URL.
+pub const DEFAULT: &str = "default";
+
+const FILE: &str = "keys.toml";
+
+/// The secret of the key `default`.
+const SECRET: &str = "access-key";
+
+/// Why the keys cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The directory or a file in it cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The file is not one of keys.
+    #[error("cannot read the keys in {}: {fault}; put it right, or put a backup in its place", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: KeyFault,
+    },
+    /// What was asked for cannot be done.
+    #[error(transparent)]
+    Refused(#[from] KeyFault),
+}
+
+/// The keys of a state directory.
+#[derive(Clone, Debug)]
+pub struct KeyStore {
+    state: StateDir,
+}
+
+impl KeyStore {
+    /// Those of this directory.
+    pub fn new(state: StateDir) -> Self {
+        Self { state }
+    }
+
+    /// The keys. Where there are none yet, the key `default` is made, with the secret that is in `access-key` if
+    /// there is one.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn load_or_make(&self, unix_s: u64) -> Result<KeyFile, KeyError> {
+        let _lock = self.state.lock(FILE)?;
+        if let Some(file) = self.read()? {
+            return Ok(file);
+        }
+        let secret = self.state.secret16(SECRET)?;
+        let mut file = KeyFile::default();
+        let name = DEFAULT.parse().expect("a plain name");
+        file.add(name, &secret, super::KeyLimits::default(), unix_s, None)?;
+        self.state.write_atomically(FILE, file.text().as_bytes())?;
+        Ok(file)
+    }
+
+    /// Changes the keys in one step, whatever other processes do meanwhile.
+    ///
+    /// # Errors
+    /// [`KeyError`]; the file is as it was, then.
+    pub fn change<T>(
+        &self,
+        unix_s: u64,
+        change: impl FnOnce(&mut KeyFile) -> Result<T, KeyFault>,
+    ) -> Result<T, KeyError> {
+        // The one that is there from the start is not lost because the first command comes before the first start.
+        self.load_or_make(unix_s)?;
+        let _lock = self.state.lock(FILE)?;
+        let mut file = self.read()?.unwrap_or_default();
+        let done = change(&mut file)?;
+        self.state.write_atomically(FILE, file.text().as_bytes())?;
+        Ok(done)
+    }
+
+    /// Keeps the secret of the key `default`, for the URL.
+    ///
+    /// # Errors
+    /// As the state directory has them.
+    pub fn keep_default(&self, secret: &AccessKey) -> Result<(), KeyError> {
+        Ok(self.state.write_atomically(SECRET, secret.expose())?)
+    }
+
+    /// Removes it.
+    ///
+    /// # Errors
+    /// As the state directory has them.
+    pub fn drop_default(&self) -> Result<(), KeyError> {
+        Ok(self.state.remove(SECRET)?)
+    }
+
+    /// The secret of the key `default`, if it is the one that `file` knows: a backup may have brought back one of the
+    /// two files without the other.
+    ///
+    /// # Errors
+    /// As the state directory has them.
+    pub fn default_secret(&self, file: &KeyFile) -> Result<Option<AccessKey>, KeyError> {
+        if self.state.read(SECRET)?.is_none() {
+            return Ok(None);
+        }
+        let secret = self.state.secret16(SECRET)?;
+        let key = file.find(&DEFAULT.parse().expect("a plain name"));
+        let known = key.is_some_and(|key| key.sha256 == digest(&secret));
+        Ok(known.then_some(secret))
+    }
+
+    fn read(&self) -> Result<Option<KeyFile>, KeyError> {
+        let Some(bytes) = self.state.read(FILE)? else {
+            return Ok(None);
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let parsed = KeyFile::parse(&text).map_err(|fault| KeyError::Damaged {
+            path: self.state.path().join(FILE),
+            fault,
+        });
+        parsed.map(Some)
+    }
+}

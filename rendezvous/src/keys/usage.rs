@@ -1,0 +1,120 @@
+//! `usage.toml`: what the keys have relayed this month, so that a restart does not give it back to them.
+//!
+//! It is written by a thread of its own, since a disk may take its time, and what cannot be written is kept in memory:
+//! a full disk is no reason not to serve.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use p2pdbg_identity::StateDir;
+use serde::{Deserialize, Serialize};
+
+use super::KeyId;
+use crate::fair::Month;
+
+const FILE: &str = "usage.toml";
+
+/// The file, in its directory.
+#[derive(Clone, Debug)]
+pub(crate) struct UsageFile {
+    state: StateDir,
+    /// Whether a write is on its way.
+    busy: Arc<AtomicBool>,
+}
+
+/// What the keys have relayed in a month.
+type Used = (Month, Vec<(KeyId, u64)>);
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    /// Counted from January of the year 0.
+    month: Month,
+    #[serde(default)]
+    key: Vec<WrittenKey>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenKey {
+    id: String,
+    relay_bytes: u64,
+}
+
+impl UsageFile {
+    pub(crate) fn new(state: StateDir) -> Self {
+        Self {
+            state,
+            busy: Arc::default(),
+        }
+    }
+
+    /// What was written last. One that is not there or cannot be read counts nothing: that costs the operator some
+    /// bytes, and not serving would cost more.
+    pub(crate) fn read(&self) -> Option<Used> {
+        let bytes = match self.state.read(FILE) {
+            Ok(bytes) => bytes?,
+            Err(error) => {
+                tracing::warn!(%error, "cannot read what the keys have used; counting from nothing");
+                return None;
+            }
+        };
+        let written: Result<Written, _> = toml::from_str(&String::from_utf8_lossy(&bytes));
+        let Ok(written) = written else {
+            tracing::warn!("{FILE} is damaged; counting what the keys use from nothing");
+            return None;
+        };
+        let keys = written.key.into_iter();
+        let keys = keys.filter_map(|key| Some((key.id.parse().ok()?, key.relay_bytes)));
+        Some((written.month, keys.collect()))
+    }
+
+    /// Writes it down, beside what else is done. One that is asked for while another is written is left out.
+    pub(crate) fn write_down(&self, used: Used) {
+        if self.busy.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let file = self.clone();
+        tokio::task::spawn_blocking(move || {
+            file.write_down_at_once(used);
+            file.busy.store(false, Ordering::Release);
+        });
+    }
+
+    /// Writes it down before anything else is done.
+    pub(crate) fn write_down_at_once(&self, (month, used): Used) {
+        let key = used.into_iter().map(|(id, relay_bytes)| WrittenKey {
+            id: id.to_string(),
+            relay_bytes,
+        });
+        let written = Written {
+            month,
+            key: key.collect(),
+        };
+        // Numbers and hexadecimal digits always make TOML.
+        let text = toml::to_string(&written).unwrap_or_default();
+        if let Err(error) = self.state.write_atomically(FILE, text.as_bytes()) {
+            tracing::warn!(%error, "cannot write down what the keys have used");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_down_is_read_again_and_what_is_damaged_counts_nothing() {
+        let state = StateDir::in_memory();
+        let file = UsageFile::new(state.clone());
+        assert_eq!(file.read(), None);
+        let used = (
+            Month::of(1_767_225_600),
+            vec![(KeyId([3; 8]), u64::MAX >> 1)],
+        );
+        file.write_down_at_once(used.clone());
+        assert_eq!(file.read(), Some(used));
+        state.write_atomically(FILE, b"month = \"May\"").unwrap();
+        assert_eq!(file.read(), None);
+    }
+}

@@ -1,0 +1,111 @@
+//! What belongs to a key: its limits, and its end.
+
+use std::time::Duration;
+
+use p2pdbg_proto::control::Refusal;
+
+use super::{
+    ConnId, Effect, Now, Registry,
+    connection::{Connection, Standing},
+    limit,
+};
+use crate::keys::{KeyId, KeyRing};
+
+/// What a key takes at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// Peers that have it, or a voucher under it.
+    pub(crate) peers: usize,
+    /// Sessions on its account.
+    pub(crate) sessions: usize,
+    /// Codes that wait.
+    pub(crate) codes: usize,
+}
+
+impl Registry {
+    /// Other keys from now on. Whoever is there by one that is no more, is shut out.
+    pub(crate) fn set_keys(&mut self, now: Now, keys: KeyRing) -> Vec<Effect> {
+        self.keys = keys;
+        let mut effects = Vec::new();
+        self.end_keys(now, &mut effects);
+        effects
+    }
+
+    /// The keys that are taken.
+    pub(crate) fn keys(&self) -> &KeyRing {
+        &self.keys
+    }
+
+    /// What a key takes.
+    pub(crate) fn taken(&self, key: KeyId) -> Taken {
+        Taken {
+            peers: self.of_key(key).count(),
+            sessions: self.sessions.of_key(key),
+            codes: self.codes_of(key),
+        }
+    }
+
+    /// Shuts out who is there by a key that has been revoked or has expired.
+    pub(super) fn end_keys(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let connections = self.connections.iter();
+        let ended: Vec<ConnId> = connections
+            .filter(|(_, connection)| {
+                let key = connection.key();
+                key.is_some_and(|key| !self.keys.is_live(key, now.unix_s))
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ended {
+            self.refuse(id, Refusal::AccessKey, effects);
+            let sessions = self.connections.get(&id).map(|c| c.sessions.clone());
+            self.forget(now, id, false, effects);
+            // They do not linger: that would be time on the relay for who has lost the right to it.
+            for session in sessions.into_iter().flatten() {
+                let linger = false;
+                effects.push(Effect::CloseLegs { session, linger });
+            }
+        }
+    }
+
+    /// Whether a peer that has just said hello is not one too many of its key.
+    pub(super) fn may_come(&mut self, id: ConnId) -> Result<(), Refusal> {
+        let key = self.connections.get(&id).and_then(Connection::key);
+        let most = key.and_then(|key| Some((key, self.keys.limits(key).peers?)));
+        match most {
+            Some((key, most)) if self.of_key(key).count() > most => {
+                // It has not been let in, and is not counted as if it had.
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    let greet_by = connection.greet_by;
+                    connection.standing = Standing::Stranger { greet_by };
+                }
+                Err(Refusal::Full)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there may be another session on the account of this key.
+    pub(super) fn key_may_have_a_session(&self, key: KeyId) -> Result<(), Refusal> {
+        match self.keys.limits(key).sessions {
+            Some(most) if self.sessions.of_key(key) >= most => Err(limit(Duration::from_secs(60))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether another code may wait on the account of this key.
+    pub(super) fn key_may_have_a_code(&self, key: KeyId) -> Result<(), Refusal> {
+        match self.keys.limits(key).codes {
+            Some(most) if self.codes_of(key) >= most => Err(limit(Duration::from_secs(60))),
+            _ => Ok(()),
+        }
+    }
+
+    fn of_key(&self, key: KeyId) -> impl Iterator<Item = &Connection> {
+        let connections = self.connections.values();
+        connections.filter(move |connection| connection.key() == Some(key))
+    }
+
+    fn codes_of(&self, key: KeyId) -> usize {
+        self.of_key(key).map(|c| c.nameplates.len()).sum()
+    }
+}

@@ -1,0 +1,144 @@
+//! Keys with names: each has its limits and its end, and nobody else's.
+
+use super::*;
+use crate::keys::KeyName;
+
+/// A rendezvous with two keys, `default` and another.
+fn two_keys(limits: KeyLimits) -> (Bench, Credential) {
+    let mut bench = Bench::new();
+    let other = AccessKey::random();
+    add(&mut bench.file, "other", &other, limits);
+    bench.apply();
+    (bench, Credential::AccessKey(other))
+}
+
+impl Bench {
+    /// Lets the keys hold that are in the file now.
+    fn apply(&mut self) -> Vec<Effect> {
+        let ring = KeyRing::new(&self.file, false);
+        self.registry.set_keys(self.now, ring)
+    }
+
+    fn revoke(&mut self, name: &str) -> Vec<Effect> {
+        let name: KeyName = name.parse().unwrap();
+        self.file.revoke(&name, self.now.unix_s).unwrap();
+        self.apply()
+    }
+}
+
+fn shut_out(effects: &[Effect]) -> HashSet<ConnId> {
+    let closed = effects.iter().filter_map(|effect| match effect {
+        Effect::Close(id, close::REFUSED) => Some(*id),
+        _ => None,
+    });
+    closed.collect()
+}
+
+#[test]
+fn revoking_a_key_ends_its_peers_and_their_relay_at_once_and_nobody_else() {
+    let (mut bench, other) = two_keys(KeyLimits::default());
+    let session = bench.pair();
+    bench.arrive(OTHER, other);
+    bench.listen(OTHER, None);
+    let effects = bench.revoke("default");
+    assert_eq!(refusal(&effects), Some(Refusal::AccessKey));
+    // The connector came by a code of that key, and has a voucher under it since.
+    assert_eq!(shut_out(&effects), HashSet::from([LISTENER, CONNECTOR]));
+    let linger = false;
+    assert!(effects.contains(&Effect::CloseLegs { session, linger }));
+    bench.listen(OTHER, None);
+    assert_eq!(bench.registry.sessions(), 0);
+    assert_eq!(bench.registry.peers(), 1);
+}
+
+#[test]
+fn vouchers_of_a_revoked_key_are_void_and_those_of_another_hold() {
+    let (mut bench, other) = two_keys(KeyLimits::default());
+    let claim = bench.listener_and_connector();
+    let (_, connector) = introductions(&bench.join(CONNECTOR, claim.nameplate));
+    bench.arrive(OTHER, other.clone());
+    let others = bench.listen(OTHER, None);
+    bench.revoke("default");
+    bench.arrive(ConnId(5), Credential::Voucher(connector.voucher));
+    let handle = Handle::random();
+    let effects = bench.meet(ConnId(5), &handle, Role::Connector);
+    assert_eq!(refusal(&effects), Some(Refusal::NobodyThere));
+    bench.arrive(ConnId(6), other);
+    assert_eq!(bench.listen(ConnId(6), Some(others.clone())), others);
+    // The nameplate of the revoked key is not given to whoever shows its voucher.
+    assert_ne!(bench.listen(ConnId(6), Some(claim.clone())), claim);
+}
+
+#[test]
+fn a_key_that_expires_while_it_is_in_use_shuts_its_peers_out() {
+    let mut bench = Bench::new();
+    let brief = AccessKey::random();
+    let name: KeyName = "brief".parse().unwrap();
+    let until = bench.now.unix_s + 60;
+    let limits = KeyLimits::default();
+    bench
+        .file
+        .add(name, &brief, limits, 0, Some(until))
+        .unwrap();
+    bench.apply();
+    bench.arrive(LISTENER, Credential::AccessKey(brief.clone()));
+    bench.arrive(OTHER, bench.key());
+    bench.pass(Duration::from_secs(59));
+    assert_eq!(bench.registry.expire(bench.now), []);
+    bench.pass(Duration::from_secs(1));
+    let effects = bench.registry.expire(bench.now);
+    assert_eq!(shut_out(&effects), HashSet::from([LISTENER]));
+    bench.connect(LISTENER);
+    let again = bench.hello(LISTENER, Credential::AccessKey(brief));
+    assert_eq!(refusal(&again), Some(Refusal::AccessKey));
+}
+
+#[test]
+fn a_rotated_key_lets_its_peers_stay_and_its_vouchers_hold() {
+    let mut bench = Bench::new();
+    let claim = bench.listener_and_connector();
+    let name: KeyName = "default".parse().unwrap();
+    let until = bench.now.unix_s + 60;
+    let fresh = AccessKey::random();
+    bench.file.rotate(&name, &fresh, Some(until)).unwrap();
+    assert_eq!(bench.apply(), []);
+    bench.arrive(OTHER, bench.key());
+    bench.pass(Duration::from_secs(60));
+    assert_eq!(bench.registry.expire(bench.now), []);
+    bench.connect(ConnId(5));
+    let late = bench.hello(ConnId(5), bench.key());
+    assert_eq!(refusal(&late), Some(Refusal::AccessKey));
+    bench.arrive(ConnId(6), Credential::AccessKey(fresh));
+    assert_eq!(bench.listen(ConnId(6), Some(claim.clone())), claim);
+}
+
+#[test]
+fn a_key_has_its_own_number_of_peers_sessions_and_codes() {
+    let limits = KeyLimits {
+        peers: Some(3),
+        sessions: Some(1),
+        codes: Some(2),
+        ..KeyLimits::default()
+    };
+    let (mut bench, other) = two_keys(limits);
+    bench.arrive(LISTENER, other.clone());
+    let codes = [(); 2].map(|()| bench.listen(LISTENER, None).nameplate);
+    let third = bench.say(LISTENER, ToRendezvous::Listen { claim: None });
+    assert!(matches!(refusal(&third), Some(Refusal::Limit { .. })));
+    for (id, expected) in [(10, true), (11, false)] {
+        bench.arrive(ConnId(id), Credential::None);
+        let joined = bench.join(ConnId(id), codes[0]);
+        let other = bench.join(ConnId(id), codes[1]);
+        assert_eq!(refusal(&joined).is_none(), expected);
+        assert!(matches!(refusal(&other), Some(Refusal::Limit { .. })));
+    }
+    bench.arrive(ConnId(12), other.clone());
+    bench.connect(ConnId(13));
+    let fourth = bench.hello(ConnId(13), other);
+    assert_eq!(refusal(&fourth), Some(Refusal::Full));
+    // The limits of one key are not another's.
+    bench.arrive(ConnId(14), bench.key());
+    for _ in 0..3 {
+        bench.listen(ConnId(14), None);
+    }
+}
