@@ -7,9 +7,7 @@ use p2pdbg_identity::{Identity, tls};
 use p2pdbg_ledger::CarrierHeader;
 use p2pdbg_meeting::{Meeting, MeetingCommand, MeetingConfig, MeetingEvent, Met, Whom};
 use p2pdbg_net::{changes::Changes, stun_servers::FurtherServers};
-use p2pdbg_path::{
-    OverTcp, PathCommand, PathEvent, PathSocket, Paths, Search, traversal::Traversal,
-};
+use p2pdbg_path::{PathCommand, PathContext, PathEvent, PathSocket, Paths, traversal::Traversal};
 use p2pdbg_proto::{
     code::Code,
     control::Role,
@@ -41,22 +39,16 @@ impl Friend {
     pub(crate) async fn pair(url: RendezvousUrl, code: Code) -> Self {
         let identity = Identity::ephemeral().unwrap();
         let copy = Identity::from_pem(pem(&identity).as_bytes()).unwrap();
-        let changes = Changes::silent();
-        let over_tcp = over_tcp(&url);
+        // Nothing through the relay, where the listener would call.
+        let context = context(&url, PathPolicy::Direct);
         let mut meeting = Meeting::start(MeetingConfig {
-            route: TcpRoute::new(&url),
             transports: Transports::Any,
             rendezvous: url,
-            role: Role::Connector,
             identity: Arc::new(copy),
             name: PeerName::nearest("friend"),
             process: 1,
             whom: Whom::CodeMaker(code),
-            changes: changes.clone(),
-            // Nothing through the relay, where the listener would call.
-            path: PathPolicy::Direct,
-            traversal: Traversal::default(),
-            search_lock: "/nowhere/search.lock".into(),
+            paths: context.clone(),
             further_stun: Arc::new(FurtherServers::default()),
         });
         let mut met = loop {
@@ -68,26 +60,9 @@ impl Friend {
         };
         // What the meeting has made ready gives way to what is seen through from here.
         met.approach = None;
-        let mut paths = Paths::open([7; 32], &changes, over_tcp).unwrap();
-        paths.command(PathCommand::Introduced {
-            leg: None,
-            rendezvous: met.at.rendezvous,
-            peer_seen: met.at.peer_seen.clone(),
-            peer_bound: met.at.peer_bound,
-            over_tcp: false,
-        });
-        paths.command(PathCommand::Search(Search {
-            role: Role::Connector,
-            key: met.keys.punch.clone(),
-            stun: met.at.stun.clone(),
-            traversal: Traversal {
-                port_mapping: false,
-                ..Traversal::default()
-            },
-            // There is no such directory, so nobody else holds it.
-            lock: "/nowhere/search.lock".into(),
-            authenticated: true,
-        }));
+        let mut paths = Paths::open(context).unwrap();
+        paths.command(PathCommand::Introduced(met.at.clone()));
+        paths.command(PathCommand::Authenticated(met.keys.punch.clone()));
         let (socket, listener) = loop {
             tokio::select! {
                 event = meeting.event() => if let Some(MeetingEvent::Message(_, PeerMessage::Punch(signal))) = event {
@@ -167,11 +142,19 @@ impl Friend {
     }
 }
 
-/// The way to the relay over TCP, which nobody here needs.
-pub(crate) fn over_tcp(url: &RendezvousUrl) -> OverTcp {
-    OverTcp {
+/// What holds for the paths of a peer within the test.
+pub(crate) fn context(url: &RendezvousUrl, policy: PathPolicy) -> PathContext {
+    PathContext {
+        role: Role::Connector,
+        policy,
+        traversal: Traversal {
+            port_mapping: false,
+            ..Traversal::default()
+        },
+        // There is no such directory, so nobody else holds it.
+        search_lock: "/nowhere/search.lock".into(),
         route: TcpRoute::new(url),
-        alone: false,
+        changes: Changes::silent(),
     }
 }
 

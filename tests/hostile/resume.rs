@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use p2pdbg_base::PathPolicy;
 use p2pdbg_identity::Identity;
-use p2pdbg_net::changes::Changes;
-use p2pdbg_path::{PathCommand, PathEvent, Paths};
+use p2pdbg_path::{Introduction, PathCommand, PathEvent, Paths};
 use p2pdbg_proto::{
     control::{Role, ToRendezvous},
     tunnel::close,
@@ -12,7 +12,7 @@ use p2pdbg_proto::{
 use quinn::{Connection, ConnectionError};
 
 use crate::{
-    friend::{Talk, dials_as, over_tcp},
+    friend::{Talk, context, dials_as},
     harness::PATIENCE,
     scene::{EPOCH, Scene},
     stranger::{Guest, endpoint},
@@ -92,15 +92,16 @@ async fn somebody_else_whom_the_rendezvous_introduces_opens_nothing() {
     for payload in [b"no signal".to_vec(), vec![0; 64], Vec::new()] {
         guest.say(&ToRendezvous::Signal { session, payload }).await;
     }
-    let over_tcp = over_tcp(scene.setting.rendezvous.url());
-    let mut paths = Paths::open([9; 32], &Changes::silent(), over_tcp).unwrap();
-    paths.command(PathCommand::Introduced {
-        leg: Some(introduction.leg),
+    let context = context(scene.setting.rendezvous.url(), PathPolicy::Relay);
+    let mut paths = Paths::open(context).unwrap();
+    paths.command(PathCommand::Introduced(Introduction {
+        leg: introduction.leg,
         rendezvous: scene.friend.met.at.rendezvous,
+        stun: Vec::new(),
         peer_seen: Vec::new(),
         peer_bound: true,
         over_tcp: false,
-    });
+    }));
     let (socket, relay) = loop {
         if let Some(PathEvent::Relay { socket, remote, .. }) = paths.event().await {
             break (socket, remote);

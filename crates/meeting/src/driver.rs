@@ -83,10 +83,10 @@ impl Driver {
         };
         let link = LinkConfig {
             url: config.rendezvous.clone(),
-            route: config.route.clone(),
+            route: config.paths.route.clone(),
             transports: config.transports,
         };
-        let link = Link::open(link, credential, &config.changes);
+        let link = Link::open(link, credential, &config.paths.changes);
         let awaited = match &config.whom {
             Whom::Known(peer) => Awaited {
                 known: vec![peer.clone()],
@@ -125,7 +125,7 @@ impl Driver {
         mut commands: mpsc::Receiver<MeetingCommand>,
         closing: CancellationToken,
     ) {
-        let mut changes = self.config.changes.subscribe();
+        let mut changes = self.config.paths.changes.subscribe();
         while !self.over {
             let deadline = self.deadline();
             self.link.is_awaited(self.person_waits());
@@ -156,7 +156,7 @@ impl Driver {
     /// Whether a person sits before `connect` and no session has begun. A listener waits for hours, and a session says
     /// itself when it needs the rendezvous.
     fn person_waits(&self) -> bool {
-        self.config.role == Role::Connector && self.channels.iter().next().is_none()
+        self.config.paths.role == Role::Connector && self.channels.iter().next().is_none()
     }
 
     pub(super) fn leave(&mut self) {
@@ -232,7 +232,7 @@ impl Driver {
     /// What the rendezvous must know of this peer.
     fn registration(&self) -> Vec<ToRendezvous> {
         let mut messages = Vec::new();
-        let role = self.config.role;
+        let role = self.config.paths.role;
         let meet = |handle, already| ToRendezvous::Meet {
             handle,
             role,
@@ -264,7 +264,7 @@ impl Driver {
     }
 
     pub(super) fn meet(&self, handle: Handle, already: Option<SessionId>) {
-        let role = self.config.role;
+        let role = self.config.paths.role;
         self.link.send(ToRendezvous::Meet {
             handle,
             role,
@@ -274,7 +274,7 @@ impl Driver {
 
     /// Waits for the peer of a channel no more.
     pub(super) fn unmeet(&self, channel: Channel) {
-        let role = self.config.role;
+        let role = self.config.paths.role;
         let handle = channel.handle;
         self.link.send(ToRendezvous::Unmeet { handle, role });
         if let Some(session) = channel.carried_by {
@@ -299,14 +299,14 @@ impl Driver {
                     if let Some(approach) = &pending.approach {
                         approach.on_peer_seen(addresses.clone());
                     }
-                    pending.introduction.peer_seen.extend(addresses);
-                    pending.peer_bound = true;
+                    pending.at.peer_seen.extend(addresses);
+                    pending.at.peer_bound = true;
                 } else if let Some(a) = self.arriving.get_mut(&session) {
                     if let Some(approach) = &a.approach {
                         approach.on_peer_seen(addresses.clone());
                     }
-                    a.introduction.peer_seen.extend(addresses);
-                    a.peer_bound = true;
+                    a.at.peer_seen.extend(addresses);
+                    a.at.peer_bound = true;
                 } else if let Some((channel, _)) = self.channels.carried_by(session) {
                     self.tell(MeetingEvent::PeerSeen(channel, addresses)).await;
                 }
@@ -367,7 +367,7 @@ impl Driver {
                 | Refusal::NameplateBurned
                 | Refusal::NameplateExpired
         );
-        if by_nameplate && self.config.role == Role::Listener {
+        if by_nameplate && self.config.paths.role == Role::Listener {
             // Its own code has waited for too long: another takes its place.
             self.code = None;
             self.register();
@@ -432,7 +432,7 @@ impl Driver {
                 if let Some(channel) = self.channels.remove(channel) {
                     self.unmeet(channel);
                 }
-                if self.config.role == Role::Listener {
+                if self.config.paths.role == Role::Listener {
                     self.register();
                 }
             }
@@ -446,10 +446,10 @@ impl Driver {
 
     fn on_await(&mut self, awaited: Awaited) {
         let before = std::mem::replace(&mut self.awaited, awaited);
-        if self.config.role == Role::Connector {
+        if self.config.paths.role == Role::Connector {
             return;
         }
-        let role = self.config.role;
+        let role = self.config.paths.role;
         for peer in &before.known {
             let is_it = |other: &p2pdbg_pairing::KnownPeer| other.secret == peer.secret;
             if !self.awaited.known.iter().any(is_it) {

@@ -6,16 +6,16 @@ use p2pdbg_base::{ErrorCode, Failure};
 use p2pdbg_net::same_host::host_tag;
 use p2pdbg_pairing as pairing;
 use p2pdbg_pairing::{CodeFate, Exchange, Next};
-use p2pdbg_path::{Approach, Destination, PathEvent};
+use p2pdbg_path::{Approach, Introduction, PathEvent};
 use p2pdbg_proto::{
     code::Code,
-    control::{Credential, Fate, Introduction, Place, Role, SessionId, ToRendezvous},
+    control::{self, Credential, Fate, Place, Role, SessionId, ToRendezvous},
     signal::{AbortReason, MAX_NAME, PeerInfo, PeerMessage, SessionTag, Signal},
 };
 use tokio::time::Instant;
 
 use super::{
-    MeetingEvent, MeetingPoint, Met, Whom,
+    MeetingEvent, Met, Whom,
     channel::{Channel, Remains, split},
     driver::{Driver, RETRY},
 };
@@ -31,21 +31,21 @@ const EXCHANGES: usize = 4;
 pub(super) struct Pending {
     /// Taken out while a signal is handled.
     pub(super) exchange: Option<Exchange>,
-    pub(super) introduction: Introduction,
+    /// What brought the two together.
+    pub(super) place: Place,
+    pub(super) at: Introduction,
     /// What is made ready meanwhile.
     pub(super) approach: Option<Approach>,
     /// Whether this side has said who it is.
     pub(super) introduced: bool,
     /// Which session it said that there is with this peer.
     pub(super) said: Option<SessionTag>,
-    /// Whether the peer has bound its leg.
-    pub(super) peer_bound: bool,
     pub(super) began: Instant,
 }
 
 impl Pending {
     fn is_by_code(&self) -> bool {
-        matches!(self.introduction.place, Place::Nameplate(_))
+        matches!(self.place, Place::Nameplate(_))
     }
 }
 
@@ -53,7 +53,7 @@ impl Pending {
 pub(super) struct Arriving {
     pub(super) channel: Channel,
     pub(super) remains: Remains,
-    pub(super) introduction: Introduction,
+    pub(super) at: Introduction,
     pub(super) approach: Option<Approach>,
     pub(super) code: Option<Code>,
     /// Which session this side said that there is with this peer.
@@ -62,31 +62,31 @@ pub(super) struct Arriving {
     pub(super) info: Option<PeerInfo>,
     /// What it has said since.
     pub(super) said_since: Vec<PeerMessage>,
-    pub(super) peer_bound: bool,
     pub(super) began: Instant,
 }
 
 impl Driver {
-    pub(super) async fn on_introduced(&mut self, mut introduction: Introduction) {
+    pub(super) async fn on_introduced(&mut self, mut introduction: control::Introduction) {
         let voucher = Credential::Voucher(introduction.voucher.clone());
         if self.config.rendezvous.access_key.is_none() {
             self.link.use_credential(voucher);
         }
         let session = introduction.session;
+        let Some(at) = self.seen_from_here(&introduction) else {
+            return;
+        };
         if let Place::Handle(handle) = &introduction.place
             && let Some((id, channel)) = self.channels.at(handle)
         {
             channel.carried_by = Some(session);
-            if let Some(point) = self.point_of(&introduction) {
-                self.tell(MeetingEvent::Introduced(id, point)).await;
-            }
+            self.tell(MeetingEvent::Introduced(id, at)).await;
             return;
         }
         let said = introduction.prepared.take();
         let ahead = said
             .as_ref()
             .map(|said| self.take_ahead(&introduction.place, said));
-        if self.config.role == Role::Listener {
+        if self.config.paths.role == Role::Listener {
             // For whoever comes next.
             self.prepare_anew();
         }
@@ -104,7 +104,7 @@ impl Driver {
         };
         let Some((exchange, signal)) = begun else {
             self.link.send(ToRendezvous::Leave { session });
-            if said.is_some() && self.config.role == Role::Connector {
+            if said.is_some() && self.config.paths.role == Role::Connector {
                 // It has been given what this end says no more.
                 self.retry_at = Some(Instant::now() + RETRY);
             }
@@ -115,11 +115,12 @@ impl Driver {
         }
         let pending = Pending {
             exchange: Some(exchange),
-            approach: self.approach(&introduction),
+            // Without UDP the session finds the same, and says it.
+            approach: Approach::begin(self.config.paths.clone(), at.clone()).ok(),
             introduced: false,
             said: None,
-            introduction,
-            peer_bound: false,
+            place: introduction.place,
+            at,
             began: Instant::now(),
         };
         self.exchanges.insert(session, pending);
@@ -129,7 +130,7 @@ impl Driver {
     /// Begins an exchange with whoever comes to this place; gives what this end says first.
     pub(super) fn exchange_at(&self, place: &Place) -> Option<(Exchange, Signal)> {
         let own = self.config.identity.fingerprint();
-        let role = self.config.role;
+        let role = self.config.paths.role;
         let known = &self.awaited.known;
         match place {
             Place::Nameplate(nameplate) => self
@@ -176,7 +177,7 @@ impl Driver {
                 let room = arriving.said_since.len() < SAID_SINCE;
                 arriving.said_since.extend(message.filter(|_| room));
             } else if let Some(PeerMessage::Introduce(info)) = message {
-                if arriving.code.is_some() && self.config.role == Role::Listener {
+                if arriving.code.is_some() && self.config.paths.role == Role::Listener {
                     // It may have said all this long ago, to a listener that was asleep, and have left. The answer comes
                     // behind whatever the rendezvous has had to say until then.
                     arriving.info = Some(info);
@@ -192,25 +193,6 @@ impl Driver {
         {
             self.tell(MeetingEvent::Message(id, message)).await;
         }
-    }
-
-    /// Makes ready what can be for the session that may come.
-    fn approach(&self, introduction: &Introduction) -> Option<Approach> {
-        let at = self.point_of(introduction)?;
-        let to = Destination {
-            role: self.config.role,
-            policy: self.config.path,
-            leg: at.leg,
-            rendezvous: at.rendezvous,
-            over_tcp: at.over_tcp,
-            route: self.config.route.clone(),
-            stun: at.stun,
-            traversal: self.config.traversal,
-            search_lock: self.config.search_lock.clone(),
-            peer_seen: at.peer_seen,
-        };
-        // Without UDP the session finds the same, and says it.
-        Approach::begin(to, &self.config.changes).ok()
     }
 
     /// Hears what the approaches tell: to which session it belongs.
@@ -314,11 +296,10 @@ impl Driver {
         let arriving = Arriving {
             channel,
             remains,
-            introduction: pending.introduction,
+            at: pending.at,
             approach: pending.approach,
             info: None,
             said_since: Vec::new(),
-            peer_bound: pending.peer_bound,
             began: Instant::now(),
             code: self.own_code().filter(|_| by_code).cloned(),
             said,
@@ -350,11 +331,7 @@ impl Driver {
             self.awaited.code = false;
             self.drop_exchanges_by_code();
         }
-        let Some(mut at) = self.point_of(&arriving.introduction) else {
-            return;
-        };
-        at.peer_bound = arriving.peer_bound;
-        let channel = arriving.channel;
+        let (at, channel) = (arriving.at, arriving.channel);
         if let Some(tag) = info.session.filter(|_| info.session == arriving.said)
             && let Some((id, old)) = self.channels.tagged(channel.peer, tag)
         {
@@ -368,7 +345,7 @@ impl Driver {
             return;
         }
         self.meet(channel.handle.clone(), channel.carried_by);
-        if self.config.role == Role::Connector {
+        if self.config.paths.role == Role::Connector {
             // Only a listener waits for its peer's next process.
             for known in &self.awaited.known {
                 let (handle, role) = (known.meeting_handle(), Role::Connector);
@@ -394,9 +371,10 @@ impl Driver {
         }
     }
 
-    pub(super) fn point_of(&self, introduction: &Introduction) -> Option<MeetingPoint> {
+    /// An introduction with what this end's connection to the rendezvous adds; none while there is no connection.
+    fn seen_from_here(&self, introduction: &control::Introduction) -> Option<Introduction> {
         let up = self.up.as_ref()?;
-        Some(MeetingPoint {
+        Some(Introduction {
             leg: introduction.leg.clone(),
             rendezvous: up.address,
             stun: self.config.further_stun.beside(up.stun.clone()),

@@ -12,26 +12,20 @@ mod driver;
 mod exchanges;
 mod stun;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{net::IpAddr, sync::Arc};
 
-use p2pdbg_base::{Failure, PathPolicy, PeerName};
+use p2pdbg_base::{Failure, PeerName};
 use p2pdbg_identity::Identity;
-use p2pdbg_net::{changes::Changes, stun_servers::FurtherServers};
+use p2pdbg_net::stun_servers::FurtherServers;
 use p2pdbg_pairing::{KnownPeer, PairSecret, SessionKeys};
-use p2pdbg_path::{Approach, traversal::Traversal};
+use p2pdbg_path::{Approach, Introduction, PathContext};
 use p2pdbg_proto::{
     code::Code,
-    control::Role,
     fingerprint::Fingerprint,
-    relay::LegGrant,
     signal::{PeerInfo, PeerMessage},
     url::RendezvousUrl,
 };
-use p2pdbg_rendezvous_client::{LinkError, TcpRoute, Transports};
+use p2pdbg_rendezvous_client::{LinkError, Transports};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -42,8 +36,6 @@ const QUEUE: usize = 256;
 pub struct MeetingConfig {
     /// Where.
     pub rendezvous: RendezvousUrl,
-    /// This side's part.
-    pub role: Role,
     /// This host's certificate.
     pub identity: Arc<Identity>,
     /// What this host calls itself.
@@ -52,18 +44,10 @@ pub struct MeetingConfig {
     pub process: u16,
     /// Whom.
     pub whom: Whom,
-    /// How the rendezvous is reached over TCP.
-    pub route: TcpRoute,
     /// Which transports may be used to reach it.
     pub transports: Transports,
-    /// Says when this host's network changes.
-    pub changes: Changes,
-    /// Which paths to a peer may be made ready.
-    pub path: PathPolicy,
-    /// What the user has settled about the search for a direct one.
-    pub traversal: Traversal,
-    /// The file that is locked by the one session of this host that searches.
-    pub search_lock: PathBuf,
+    /// What holds for the paths to all peers; the way to the rendezvous over TCP is the relay's.
+    pub paths: PathContext,
     /// STUN servers besides the rendezvous.
     pub further_stun: Arc<FurtherServers>,
 }
@@ -108,23 +92,6 @@ pub enum MeetingCommand {
     Await(Awaited),
 }
 
-/// Where the two peers of a session can reach each other, as the rendezvous sees it.
-#[derive(Debug, Clone)]
-pub struct MeetingPoint {
-    /// This side's leg of the relay.
-    pub leg: LegGrant,
-    /// Where the relay is.
-    pub rendezvous: SocketAddr,
-    /// Where STUN is answered.
-    pub stun: Vec<SocketAddr>,
-    /// Where it saw the peer.
-    pub peer_seen: Vec<IpAddr>,
-    /// Whether the peer has bound its leg already.
-    pub peer_bound: bool,
-    /// Whether it took TCP to reach the rendezvous.
-    pub over_tcp: bool,
-}
-
 /// A peer that has been met, and with which a session can begin.
 #[derive(Debug)]
 pub struct Met {
@@ -141,7 +108,7 @@ pub struct Met {
     /// The code with which the two paired.
     pub code: Option<Code>,
     /// How to reach it.
-    pub at: MeetingPoint,
+    pub at: Introduction,
     /// What was made ready meanwhile.
     pub approach: Option<Approach>,
 }
@@ -164,7 +131,7 @@ pub enum MeetingEvent {
     /// A peer has been met.
     Met(Box<Met>),
     /// The peer of a session has been met again.
-    Introduced(ChannelId, MeetingPoint),
+    Introduced(ChannelId, Introduction),
     /// The rendezvous saw the peer of a session bind its leg.
     PeerSeen(ChannelId, Vec<IpAddr>),
     /// The peer of a session has left the rendezvous, which says that it did so on purpose.

@@ -11,55 +11,22 @@
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use p2pdbg_base::PathPolicy;
 use p2pdbg_identity::Identity;
-use p2pdbg_net::changes::Changes;
 use p2pdbg_pairing::TunnelKey;
-use p2pdbg_proto::{
-    control::Role, fingerprint::Fingerprint, relay::LegGrant, secret::random_bytes,
-    tunnel::PathKind,
-};
-use p2pdbg_punch::PunchKey;
-use p2pdbg_rendezvous_client::TcpRoute;
+use p2pdbg_proto::{control::Role, fingerprint::Fingerprint, tunnel::PathKind};
 use p2pdbg_tunnel as tunnel;
 use p2pdbg_tunnel::{Call, Caller, Calls, TunnelConfig};
 use quinn::Endpoint;
 
-use super::{OverTcp, PathCommand, PathEvent, PathSocket, Paths, Search};
-use crate::traversal::Traversal;
+use super::{Introduction, PathCommand, PathContext, PathEvent, PathSocket, Paths};
 
 /// Things told that wait for the session; what comes then is told again when it matters.
 const WAITING: usize = 64;
-
-/// Where an approach sets out to.
-#[derive(Debug)]
-pub struct Destination {
-    /// This side's part.
-    pub role: Role,
-    /// Which paths may be used.
-    pub policy: PathPolicy,
-    /// This side's leg of the relay.
-    pub leg: LegGrant,
-    /// Where the relay is.
-    pub rendezvous: SocketAddr,
-    /// Whether it took TCP to reach the rendezvous.
-    pub over_tcp: bool,
-    /// How the relay is reached over TCP.
-    pub route: TcpRoute,
-    /// Addresses that answer STUN.
-    pub stun: Vec<SocketAddr>,
-    /// What the user has settled about the search for a direct path.
-    pub traversal: Traversal,
-    /// The file that is locked by the one session of this host that searches.
-    pub search_lock: PathBuf,
-    /// Where the rendezvous saw the peer.
-    pub peer_seen: Vec<IpAddr>,
-}
 
 /// What there is of the first tunnel before there is a session.
 pub enum FirstTunnel {
@@ -73,8 +40,6 @@ pub enum FirstTunnel {
 pub struct Approach {
     /// The sockets, bound and asked about.
     pub paths: Paths,
-    /// Whether the search for a direct path has begun, and waits for its key.
-    pub searching: bool,
     /// What they have told and nobody has heard yet.
     pub told: Vec<PathEvent>,
     /// The first tunnel, on its way.
@@ -92,51 +57,18 @@ impl Approach {
     ///
     /// # Errors
     /// If this host has no UDP at all.
-    pub fn begin(to: Destination, changes: &Changes) -> io::Result<Self> {
-        let Destination {
-            role,
-            policy,
-            leg,
-            rendezvous,
-            over_tcp,
-            route,
-            stun,
-            traversal,
-            search_lock,
-            peer_seen,
-        } = to;
-        let relay = OverTcp {
-            route,
-            alone: policy == PathPolicy::RelayTcp,
-        };
-        let paths = Paths::open(random_bytes(), changes, relay)?;
-        paths.command(PathCommand::Introduced {
-            leg: Some(leg).filter(|_| policy.allows_relay()),
-            rendezvous,
-            peer_seen,
-            peer_bound: false,
-            over_tcp,
-        });
-        let searching = policy.allows_direct();
-        if searching {
-            paths.command(PathCommand::Search(Search {
-                role,
-                // Nobody else's, until the session has one.
-                key: PunchKey::new(random_bytes()),
-                stun,
-                traversal,
-                lock: search_lock,
-                authenticated: false,
-            }));
-        }
+    pub fn begin(context: PathContext, introduction: Introduction) -> io::Result<Self> {
+        let (role, policy) = (context.role, context.policy);
+        let rendezvous = introduction.rendezvous;
         let address = SocketAddr::new(rendezvous.ip().to_canonical(), rendezvous.port());
-        let named = match over_tcp || policy == PathPolicy::RelayTcp {
+        let named = match introduction.over_tcp || policy == PathPolicy::RelayTcp {
             true => PathKind::RelayTcp,
             false => PathKind::RelayUdp,
         };
+        let paths = Paths::open(context)?;
+        paths.command(PathCommand::Introduced(introduction));
         Ok(Self {
             paths,
-            searching,
             told: Vec::new(),
             tunnel: None,
             role,

@@ -7,20 +7,17 @@ use std::{
 };
 
 use p2pdbg_net::{
-    changes::{Changes, Reason},
-    deadline::sleep_until,
-    interfaces::local_addresses,
-    mux::Datagram,
-    nat64::Nat64,
+    changes::Reason, deadline::sleep_until, interfaces::local_addresses, mux::Datagram,
 };
 use p2pdbg_portmap::PortMapper;
-use p2pdbg_proto::{control::Role, relay::is_relay_frame};
-use p2pdbg_punch::{Config, Engine, Event, Family, Input, Obstacle, Output, SocketId};
+use p2pdbg_proto::{control::Role, relay::is_relay_frame, secret::random_bytes};
+use p2pdbg_punch::{Config, Engine, Event, Family, Input, Obstacle, Output, PunchKey, SocketId};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    OverTcp, PathCommand, PathEvent, PathSocket, Search, permit::Permit, relaying::Relaying,
+    Introduction, PathCommand, PathContext, PathEvent, PathSocket, permit::Permit,
+    relaying::Relaying,
 };
 
 /// How many datagrams that are not QUIC may wait, of all sockets together.
@@ -30,10 +27,10 @@ pub(super) const DATAGRAMS: usize = 1024;
 const PEER_SEEN: usize = 32;
 
 pub(super) struct Driver {
+    context: PathContext,
     sockets: HashMap<SocketId, PathSocket>,
     others: mpsc::Sender<Datagram>,
     report: mpsc::Sender<PathEvent>,
-    seed: [u8; 32],
     relaying: Relaying,
     engine: Option<Engine>,
     /// What was learned before there was an engine.
@@ -41,44 +38,35 @@ pub(super) struct Driver {
     obstacle: Option<Obstacle>,
     /// Whether the rendezvous is on this host, and the peer may be too.
     on_this_host: bool,
-    changes: Changes,
-    nat64: Nat64,
     /// Looks whether there is a NAT64.
     looking: Option<AbortOnDropHandle<()>>,
     mapper: Option<PortMapper>,
     permit: Option<Permit>,
-    /// Whether the gateway may be asked for a mapping.
-    port_mapping: bool,
     /// What the session has not been told yet.
     news: VecDeque<PathEvent>,
 }
 
 impl Driver {
     pub(super) fn new(
+        context: PathContext,
         sockets: Vec<PathSocket>,
         others: mpsc::Sender<Datagram>,
         report: mpsc::Sender<PathEvent>,
-        seed: [u8; 32],
-        over_tcp: OverTcp,
-        changes: Changes,
     ) -> Self {
         Self {
             sockets: sockets.into_iter().map(|s| (s.id, s)).collect(),
             others,
             report,
-            seed,
-            nat64: over_tcp.route.nat64().clone(),
             looking: None,
-            relaying: Relaying::new(over_tcp),
+            relaying: Relaying::new(&context),
             engine: None,
             peer_seen: Vec::new(),
             obstacle: None,
             on_this_host: false,
-            changes,
             mapper: None,
             permit: None,
-            port_mapping: false,
             news: VecDeque::new(),
+            context,
         }
     }
 
@@ -87,8 +75,8 @@ impl Driver {
         mut datagrams: mpsc::Receiver<Datagram>,
         mut commands: mpsc::Receiver<PathCommand>,
     ) {
-        let mut changes = self.changes.subscribe();
-        let mut nat64 = self.nat64.subscribe();
+        let mut changes = self.context.changes.subscribe();
+        let mut nat64 = self.context.route.nat64().subscribe();
         self.look_for_nat64();
         loop {
             let timeout = self.poll_timeout();
@@ -158,30 +146,16 @@ impl Driver {
 
     fn handle_command(&mut self, command: PathCommand) {
         match command {
-            PathCommand::Introduced {
-                leg,
-                rendezvous,
-                peer_seen,
-                peer_bound,
-                over_tcp,
-            } => {
-                self.on_peer_seen(&peer_seen);
-                self.on_this_host = rendezvous.ip().to_canonical().is_loopback();
-                if let Some(leg) = leg {
-                    self.relaying
-                        .begin(leg, rendezvous, over_tcp, peer_bound, &self.sockets);
-                }
-            }
+            PathCommand::Introduced(introduction) => self.on_introduced(introduction),
             PathCommand::PeerSeen(addresses) => {
                 self.on_peer_seen(&addresses);
                 self.relaying.on_peer_bound();
             }
-            PathCommand::Search(search) => self.start_engine(search),
             PathCommand::Authenticated(key) => {
                 if let Some(engine) = &mut self.engine {
                     engine.authenticated(&key);
+                    self.start_mapper();
                 }
-                self.start_mapper();
             }
             PathCommand::PeerSignal(signal) => self.tell_engine(Input::PeerSignal(&signal)),
             PathCommand::DirectUp => self.tell_engine(Input::TunnelUp),
@@ -206,23 +180,29 @@ impl Driver {
         }
     }
 
-    fn start_engine(&mut self, search: Search) {
-        let Search {
-            role,
-            key,
-            stun,
-            traversal,
-            lock,
-            authenticated,
-        } = search;
+    fn on_introduced(&mut self, introduction: Introduction) {
+        self.on_peer_seen(&introduction.peer_seen);
+        self.on_this_host = introduction.rendezvous.ip().to_canonical().is_loopback();
+        if self.context.policy.allows_relay() {
+            self.relaying.begin(&introduction, &self.sockets);
+        }
+        // One that runs looks on by itself; it has the peer's new addresses.
+        if self.context.policy.allows_direct() && self.engine.is_none() {
+            self.start_engine(introduction.stun);
+        }
+    }
+
+    fn start_engine(&mut self, stun: Vec<SocketAddr>) {
         let now = Instant::now();
-        let role = match role {
+        let role = match self.context.role {
             Role::Connector => p2pdbg_punch::Role::Controlling,
             Role::Listener => p2pdbg_punch::Role::Controlled,
         };
+        // Nobody else's, until the peers have authenticated each other.
+        let key = PunchKey::new(random_bytes());
         let mut config = Config::new(role, key, stun);
-        config.budget = traversal.budget;
-        let mut engine = Engine::new(config, self.seed, now);
+        config.budget = self.context.traversal.budget;
+        let mut engine = Engine::new(config, random_bytes(), now);
         for socket in self.sockets.values() {
             let any: IpAddr = match socket.id {
                 SocketId::V4 => Ipv4Addr::UNSPECIFIED.into(),
@@ -236,27 +216,23 @@ impl Driver {
         }
         engine.handle(now, Input::PeerSeen(&self.peer_seen));
         engine.handle(now, Input::SearchAllowed(false));
-        self.permit = Some(Permit::new(lock));
+        self.permit = Some(Permit::new(self.context.search_lock.clone()));
         self.engine = Some(engine);
-        self.port_mapping = traversal.port_mapping;
-        if authenticated {
-            self.start_mapper();
-        }
         self.tell_addresses();
     }
 
     /// Asks the gateway for a mapping, which is not done for strangers.
     fn start_mapper(&mut self) {
         if let Some(socket) = self.sockets.get(&SocketId::V4)
-            && self.port_mapping
+            && self.context.traversal.port_mapping
             && !self.on_this_host
         {
-            self.mapper = Some(PortMapper::start(socket.port, &self.changes));
+            self.mapper = Some(PortMapper::start(socket.port, &self.context.changes));
         }
     }
 
     fn look_for_nat64(&mut self) {
-        let nat64 = self.nat64.clone();
+        let nat64 = self.context.route.nat64().clone();
         let looking = tokio::spawn(async move { nat64.look_again().await });
         self.looking = Some(AbortOnDropHandle::new(looking));
     }
@@ -368,7 +344,7 @@ impl Driver {
             Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
             Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
         };
-        match PathSocket::open(id, any, &self.nat64, self.others.clone()) {
+        match PathSocket::open(id, any, self.context.route.nat64(), self.others.clone()) {
             Ok(socket) => {
                 let local = SocketAddr::new(any, socket.port);
                 self.sockets.insert(id, socket);

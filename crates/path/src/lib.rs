@@ -18,12 +18,13 @@ use std::{
     path::PathBuf,
 };
 
+use p2pdbg_base::PathPolicy;
 use p2pdbg_proto::{control::Role, relay::LegGrant, tunnel::PathKind};
 use p2pdbg_punch::{LossReason, Obstacle, PunchKey};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use approach::{Approach, Destination, FirstTunnel};
+pub use approach::{Approach, FirstTunnel};
 pub use permit::SEARCH_LOCK;
 pub use sockets::PathSocket;
 
@@ -36,27 +37,53 @@ use crate::traversal::Traversal;
 /// How many commands or events may wait.
 const QUEUE: usize = 256;
 
+/// Where two peers that have been introduced can reach each other, as the rendezvous and this end's connection to it say.
+///
+/// It is made once, when the rendezvous introduces the two ([`p2pdbg_proto::control::Introduction`] is what it says), and
+/// goes as it is from the meeting to the session and its paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Introduction {
+    /// This side's leg of the relay.
+    pub leg: LegGrant,
+    /// Where the relay is: the address at which this end reached the rendezvous.
+    pub rendezvous: SocketAddr,
+    /// Addresses that answer STUN, the rendezvous' first.
+    pub stun: Vec<SocketAddr>,
+    /// Where the rendezvous saw the peer: the only addresses at which many ports may be searched.
+    pub peer_seen: Vec<IpAddr>,
+    /// Whether the peer has bound its leg already, so that it can be dialled as soon as this end has.
+    pub peer_bound: bool,
+    /// Whether it took TCP to reach the rendezvous, so that the leg is tried over TCP at once.
+    pub over_tcp: bool,
+}
+
+/// What a process settles for the paths of all its sessions. A new option of theirs is a field here, read where it is used.
+#[derive(Debug, Clone)]
+pub struct PathContext {
+    /// This side's part in every session.
+    pub role: Role,
+    /// Which paths may be used.
+    pub policy: PathPolicy,
+    /// How a direct one is looked for.
+    pub traversal: Traversal,
+    /// The file that is locked by the one session of this host that searches.
+    pub search_lock: PathBuf,
+    /// How rendezvous and relay are reached over TCP.
+    pub route: TcpRoute,
+    /// Says when this host's network changes.
+    pub changes: Changes,
+}
+
 /// What the session tells the paths.
 #[derive(Debug)]
 pub enum PathCommand {
-    /// The rendezvous introduced the peers, for the first time or again: bind this leg.
-    Introduced {
-        /// The leg; none if the relay must not be used.
-        leg: Option<LegGrant>,
-        /// Where the relay is.
-        rendezvous: SocketAddr,
-        /// Where it saw the peer.
-        peer_seen: Vec<IpAddr>,
-        /// Whether the peer has bound its leg already.
-        peer_bound: bool,
-        /// Whether it took TCP to reach the rendezvous.
-        over_tcp: bool,
-    },
+    /// The rendezvous introduced the peers, for the first time or again: bind this leg, and look for a direct path, each
+    /// as far as the policy allows it.
+    Introduced(Introduction),
     /// The rendezvous saw the peer bind its leg, from these addresses.
     PeerSeen(Vec<IpAddr>),
-    /// The peers have authenticated each other: look for a direct path.
-    Search(Search),
-    /// This is the key of the checks; before, there is none that the peer has.
+    /// The peers have authenticated each other, and this is the key of their checks. Before, the search has a key that
+    /// nobody else knows, so that its checks open this end's NATs and convince nobody; and the gateway is asked for nothing.
     Authenticated(PunchKey),
     /// A message of the peer's engine.
     PeerSignal(Vec<u8>),
@@ -73,23 +100,6 @@ pub enum PathCommand {
     RelayLost,
     /// Whether streams move.
     StreamsActive(bool),
-}
-
-/// What the search for a direct path needs to know.
-#[derive(Debug)]
-pub struct Search {
-    /// This side's part.
-    pub role: Role,
-    /// Authenticates the checks.
-    pub key: PunchKey,
-    /// Addresses that answer STUN.
-    pub stun: Vec<SocketAddr>,
-    /// What the user has settled.
-    pub traversal: Traversal,
-    /// The file that is locked by the one session of this host that searches.
-    pub lock: PathBuf,
-    /// Whether the key is the session's; else it follows, and until then the gateway is not asked for anything.
-    pub authenticated: bool,
 }
 
 /// What the paths tell the session.
@@ -170,15 +180,6 @@ impl Carrier {
     }
 }
 
-/// How the relay is used over TCP.
-#[derive(Debug, Clone)]
-pub struct OverTcp {
-    /// How it is reached.
-    pub route: TcpRoute,
-    /// Whether UDP must not be used for it.
-    pub alone: bool,
-}
-
 /// A handle on the task that owns the sockets; dropping it closes them.
 #[derive(Debug)]
 pub struct Paths {
@@ -193,13 +194,12 @@ impl Paths {
     ///
     /// # Errors
     /// If this host has no UDP at all.
-    pub fn open(seed: [u8; 32], changes: &Changes, over_tcp: OverTcp) -> std::io::Result<Self> {
+    pub fn open(context: PathContext) -> std::io::Result<Self> {
         let (others, datagrams) = mpsc::channel(driver::DATAGRAMS);
-        let sockets = PathSocket::open_both(over_tcp.route.nat64(), &others)?;
+        let sockets = PathSocket::open_both(context.route.nat64(), &others)?;
         let (commands, receiver) = mpsc::channel(QUEUE);
         let (report, events) = mpsc::channel(QUEUE);
-        let changes = changes.clone();
-        let driver = driver::Driver::new(sockets.clone(), others, report, seed, over_tcp, changes);
+        let driver = driver::Driver::new(context, sockets.clone(), others, report);
         let task = AbortOnDropHandle::new(tokio::spawn(driver.run(datagrams, receiver)));
         Ok(Self {
             commands,

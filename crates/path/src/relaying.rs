@@ -6,14 +6,15 @@ use std::{
     time::Instant,
 };
 
+use p2pdbg_base::PathPolicy;
 use p2pdbg_net::mux::Datagram;
-use p2pdbg_proto::relay::{LegGrant, RelayFrame};
+use p2pdbg_proto::relay::RelayFrame;
 use p2pdbg_punch::SocketId;
-use p2pdbg_rendezvous_client::is_unknown;
+use p2pdbg_rendezvous_client::{TcpRoute, is_unknown};
 use tokio::sync::mpsc;
 
 use super::{
-    Carrier, OverTcp, PathEvent, PathSocket,
+    Carrier, Introduction, PathContext, PathEvent, PathSocket,
     leg_stream::{LegStream, LegStreamConfig, StreamEvent},
     relay::{Carriers, Relay, RelayAction},
 };
@@ -24,7 +25,10 @@ const EVENTS: usize = 16;
 /// What the task has of the relay.
 pub(super) struct Relaying {
     relay: Option<Relay>,
-    over_tcp: OverTcp,
+    /// How it is reached over TCP.
+    route: TcpRoute,
+    /// Whether it must not be reached otherwise.
+    tcp_alone: bool,
     /// The connection that carries the leg, or is to.
     stream: Option<LegStream>,
     /// Whether it carries the leg.
@@ -38,11 +42,12 @@ pub(super) struct Relaying {
 }
 
 impl Relaying {
-    pub(super) fn new(over_tcp: OverTcp) -> Self {
+    pub(super) fn new(context: &PathContext) -> Self {
         let (report, events) = mpsc::channel(EVENTS);
         Self {
             relay: None,
-            over_tcp,
+            route: context.route.clone(),
+            tcp_alone: context.policy == PathPolicy::RelayTcp,
             stream: None,
             carries: false,
             previous: None,
@@ -55,12 +60,10 @@ impl Relaying {
     /// The rendezvous has granted a leg, in place of any before.
     pub(super) fn begin(
         &mut self,
-        grant: LegGrant,
-        rendezvous: SocketAddr,
-        over_tcp: bool,
-        peer_bound: bool,
+        introduction: &Introduction,
         sockets: &HashMap<SocketId, PathSocket>,
     ) {
+        let (grant, peer_bound) = (introduction.leg.clone(), introduction.peer_bound);
         if let Some(relay) = self.relay.as_mut().filter(|r| r.grant.leg == grant.leg) {
             // It is being bound already.
             if peer_bound {
@@ -68,15 +71,15 @@ impl Relaying {
             }
             return;
         }
-        let ip = rendezvous.ip().to_canonical();
-        let address = SocketAddr::new(ip, rendezvous.port());
+        let ip = introduction.rendezvous.ip().to_canonical();
+        let address = SocketAddr::new(ip, introduction.rendezvous.port());
         let socket = match ip {
             IpAddr::V4(_) => SocketId::V4,
             IpAddr::V6(_) => SocketId::V6,
         };
-        let carriers = if self.over_tcp.alone || is_unknown(address) {
+        let carriers = if self.tcp_alone || is_unknown(address) {
             Carriers::TcpAlone
-        } else if over_tcp {
+        } else if introduction.over_tcp {
             Carriers::Both
         } else {
             Carriers::UdpFirst
@@ -223,7 +226,7 @@ impl Relaying {
                     self.streams += 1;
                     self.stream = Some(LegStream::open(LegStreamConfig {
                         id: self.streams,
-                        route: self.over_tcp.route.clone(),
+                        route: self.route.clone(),
                         address: relay.address,
                         grant: relay.grant.clone(),
                         arrivals: socket.mux.detour().arrivals(),

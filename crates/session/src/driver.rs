@@ -1,13 +1,13 @@
 //! The task of a session: what it owns, and the loop in which everything that happens is handled.
 
-use std::{collections::VecDeque, path::PathBuf, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use p2pdbg_base::{ErrorCode, Failure, PathPolicy, Untrusted};
 use p2pdbg_facts::HostFacts;
 use p2pdbg_ledger::ResetCode;
 use p2pdbg_net::changes::{Changes, Reason};
 use p2pdbg_pairing::SessionKeys;
-use p2pdbg_path::{FirstTunnel, PathCommand, PathEvent, Paths, Search, traversal::Traversal};
+use p2pdbg_path::{FirstTunnel, PathCommand, PathEvent, Paths};
 use p2pdbg_proto::{
     control::Role,
     signal::PeerMessage,
@@ -61,7 +61,6 @@ pub(super) struct Begun {
     pub(super) paths: Paths,
     pub(super) told: Vec<PathEvent>,
     pub(super) tunnel: Option<FirstTunnel>,
-    pub(super) searching: bool,
 }
 
 /// The state of a session, owned by its task.
@@ -69,8 +68,6 @@ pub(super) struct Driver {
     pub(super) role: Role,
     pub(super) policy: PathPolicy,
     pub(super) resume_for: Duration,
-    pub(super) traversal: Traversal,
-    search_lock: PathBuf,
     pub(super) keys: SessionKeys,
     /// What the peer is told of this host.
     pub(super) facts: HostFacts,
@@ -104,8 +101,6 @@ pub(super) struct Driver {
     begun: Option<FirstTunnel>,
     /// The listener's calls.
     pub(super) calls: CallBook,
-    /// Whether the traversal runs already and waits for its key alone.
-    prepared: bool,
     pub(super) searching: bool,
     /// What the traversal was told last: whether there are streams.
     streams_active: bool,
@@ -137,35 +132,33 @@ impl Driver {
             paths,
             told,
             tunnel,
-            searching: prepared,
         } = begun;
         let (events, received) = mpsc::channel(QUEUE);
-        let tunnels = Tunnels::new(config.role, tunnel_config, config.keys.tunnel.clone());
+        let (role, policy) = (config.paths.role, config.paths.policy);
+        let tunnels = Tunnels::new(role, tunnel_config, config.keys.tunnel.clone());
         let watcher = config.inspect.then(|| {
             let wrap = |stream, report| Event::Inspected(stream, Box::new(report));
-            Watcher::start(config.role, events.clone(), wrap)
+            Watcher::start(role, events.clone(), wrap)
         });
         let reporter = config.reporter.clone();
-        let streams = Streams::new(config.role, tunnels.best(), reporter, watcher);
+        let streams = Streams::new(role, tunnels.best(), reporter, watcher);
         let forwards = Forwards::new(&config, events.clone());
         #[cfg(unix)]
         let sources = {
             let sources = p2pdbg_sources::Sources::new(config.sources, events.clone());
             super::sources::SourcesPart::new(sources, config.reporter.clone())
         };
-        let status = StatusLine::new(config.reporter, config.path);
+        let status = StatusLine::new(config.reporter, policy);
         Self {
-            role: config.role,
-            policy: config.path,
+            role,
+            policy,
             resume_for: config.resume_for,
-            traversal: config.traversal,
-            search_lock: config.search_lock,
             keys: config.keys,
             facts: config.facts,
             peer_facts: None,
             paths,
             tunnels,
-            rest: Rest::new(config.role),
+            rest: Rest::new(role),
             streams,
             forwards,
             #[cfg(unix)]
@@ -181,11 +174,10 @@ impl Driver {
             tasks: JoinSet::new(),
             early: VecDeque::new(),
             closing,
-            changes: config.changes,
+            changes: config.paths.changes,
             told,
             begun: tunnel,
             calls: CallBook::default(),
-            prepared,
             searching: false,
             streams_active: false,
             silence_told: None,
@@ -296,36 +288,12 @@ impl Driver {
 
     pub(super) fn handle_input(&mut self, input: SessionInput) {
         match input {
-            SessionInput::Introduced {
-                leg,
-                rendezvous,
-                stun,
-                peer_seen,
-                peer_bound,
-                over_tcp,
-            } => {
-                self.paths.command(PathCommand::Introduced {
-                    leg: Some(leg).filter(|_| self.policy.allows_relay()),
-                    rendezvous,
-                    peer_seen,
-                    peer_bound,
-                    over_tcp,
-                });
+            SessionInput::Introduced(introduction) => {
+                self.paths.command(PathCommand::Introduced(introduction));
                 if self.policy.allows_direct() && !self.searching {
                     self.searching = true;
                     let key = self.keys.punch.clone();
-                    let traversal = self.traversal;
-                    self.paths.command(match self.prepared {
-                        true => PathCommand::Authenticated(key),
-                        false => PathCommand::Search(Search {
-                            role: self.role,
-                            key,
-                            stun,
-                            traversal,
-                            lock: self.search_lock.clone(),
-                            authenticated: true,
-                        }),
-                    });
+                    self.paths.command(PathCommand::Authenticated(key));
                     self.tell_activity();
                 }
             }

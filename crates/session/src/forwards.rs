@@ -70,7 +70,7 @@ impl Entry {
 impl Forwards {
     pub(super) fn new(config: &SessionConfig, events: mpsc::Sender<Event>) -> Self {
         Self {
-            role: config.role,
+            role: config.paths.role,
             same_host: config.same_host,
             further: config.further,
             allow: config.allow.clone(),

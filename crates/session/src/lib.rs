@@ -30,28 +30,23 @@ pub mod watch;
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
-use p2pdbg_base::{Absent, ErrorCode, Failure, PathPolicy, Untrusted};
+use p2pdbg_base::{Absent, ErrorCode, Failure, Untrusted};
 use p2pdbg_events::{Reporter, snapshot::SessionSnapshot};
 use p2pdbg_facts::HostFacts;
 use p2pdbg_forward::{AllowList, Forward, OpenPort};
 use p2pdbg_identity::Identity;
 use p2pdbg_ledger::{CarrierHeader, StreamId};
-use p2pdbg_net::changes::Changes;
 use p2pdbg_pairing::SessionKeys;
-use p2pdbg_path::{Approach, OverTcp, PathSocket, Paths, traversal::Traversal};
+use p2pdbg_path::{Approach, Introduction, PathContext, PathSocket, Paths};
 use p2pdbg_proto::{
-    control::Role,
     fingerprint::Fingerprint,
-    relay::LegGrant,
     signal::PeerMessage,
     tunnel::{PathKind, TunnelMessage},
 };
-use p2pdbg_rendezvous_client::TcpRoute;
 use p2pdbg_sources::SourcesOptions;
 use p2pdbg_tunnel::{Answered, ControlReader, Tunnel, TunnelConfig, TunnelError};
 use quinn::RecvStream;
@@ -73,8 +68,6 @@ const QUEUE: usize = 1024;
 
 /// Everything that a session starts with.
 pub struct SessionConfig {
-    /// This side's part.
-    pub role: Role,
     /// This host's certificate.
     pub identity: Arc<Identity>,
     /// The peer's certificate.
@@ -93,22 +86,14 @@ pub struct SessionConfig {
     pub absent: Option<Absent>,
     /// What the peer may reach from here besides loopback.
     pub allow: AllowList,
-    /// Which paths may be used.
-    pub path: PathPolicy,
-    /// How a direct one is looked for.
-    pub traversal: Traversal,
-    /// The file that is locked by the one session of this host that searches.
-    pub search_lock: PathBuf,
+    /// What holds for the paths to all peers.
+    pub paths: PathContext,
     /// For how long the streams of a lost peer are held.
     pub resume_for: Duration,
     /// What the peer is told of where this side runs.
     pub facts: HostFacts,
-    /// How the relay is reached over TCP.
-    pub route: TcpRoute,
     /// What is done about source files.
     pub sources: SourcesOptions,
-    /// Says when this host's network changes.
-    pub changes: Changes,
     /// What was made ready while the peers authenticated each other.
     pub approach: Option<Approach>,
     /// Where to report.
@@ -125,20 +110,7 @@ pub struct SessionConfig {
 #[derive(Debug)]
 pub enum SessionInput {
     /// The rendezvous introduced the peers, and they have recognised each other.
-    Introduced {
-        /// This side's leg of the relay.
-        leg: LegGrant,
-        /// Where the relay is.
-        rendezvous: SocketAddr,
-        /// Where the rendezvous answers STUN.
-        stun: Vec<SocketAddr>,
-        /// Where it saw the peer.
-        peer_seen: Vec<IpAddr>,
-        /// Whether the peer has bound its leg already.
-        peer_bound: bool,
-        /// Whether it took TCP to reach the rendezvous.
-        over_tcp: bool,
-    },
+    Introduced(Introduction),
     /// The rendezvous saw the peer bind its leg.
     PeerSeen(Vec<IpAddr>),
     /// The peer said something through the rendezvous.
@@ -257,21 +229,14 @@ impl Session {
                 paths: approach.paths,
                 told: approach.told,
                 tunnel: approach.tunnel,
-                searching: approach.searching,
             },
             None => {
-                let over_tcp = OverTcp {
-                    route: config.route.clone(),
-                    alone: config.path == PathPolicy::RelayTcp,
-                };
-                let seed = p2pdbg_proto::secret::random_bytes();
-                let paths = Paths::open(seed, &config.changes, over_tcp)
+                let paths = Paths::open(config.paths.clone())
                     .map_err(|e| internal(&format!("cannot open a UDP socket: {e}")))?;
                 Begun {
                     paths,
                     told: Vec::new(),
                     tunnel: None,
-                    searching: false,
                 }
             }
         };

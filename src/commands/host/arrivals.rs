@@ -7,10 +7,9 @@ use p2pdbg_events::{
     Activity, Event, Reporter, Status, Waiting, WaitingFor, Warning, WarningCode,
     snapshot::ProcessState,
 };
-use p2pdbg_meeting::{ChannelId, MeetingCommand, MeetingEvent, MeetingPoint, Met};
+use p2pdbg_meeting::{ChannelId, MeetingCommand, MeetingEvent, Met};
 use p2pdbg_net::same_host::host_tag;
 use p2pdbg_pairing::{KnownPeer, PeerId};
-use p2pdbg_path::SEARCH_LOCK;
 use p2pdbg_proto::{control::Role, signal::PeerMessage};
 use p2pdbg_session::{Session, SessionConfig, SessionInput};
 use tokio::sync::mpsc;
@@ -69,7 +68,9 @@ impl Host {
                 self.say_who_is_awaited(None);
             }
             MeetingEvent::Met(met) => self.receive(*met).await?,
-            MeetingEvent::Introduced(channel, at) => self.tell(channel, introduced(at)),
+            MeetingEvent::Introduced(channel, at) => {
+                self.tell(channel, SessionInput::Introduced(at));
+            }
             MeetingEvent::PeerSeen(channel, addresses) => {
                 self.tell(channel, SessionInput::PeerSeen(addresses));
             }
@@ -217,7 +218,6 @@ impl Host {
         };
         let (report, outputs) = mpsc::channel(OUTPUTS);
         let config = SessionConfig {
-            role: self.role,
             identity: self.identity.clone(),
             peer: fingerprint,
             keys,
@@ -227,14 +227,10 @@ impl Host {
             ports,
             absent: self.absent,
             allow: self.options.allow.clone(),
-            path: self.options.path,
-            traversal: self.options.traversal,
-            search_lock: self.state.path().join(SEARCH_LOCK),
+            paths: self.paths(),
             resume_for: self.options.resume_for,
             facts: self.facts.clone(),
-            route: self.route.clone(),
             sources: self.options.sources.clone(),
-            changes: self.changes.clone(),
             approach,
             reporter: reporter.clone(),
             inspect: self.options.inspect,
@@ -248,7 +244,7 @@ impl Host {
                 return Err((channel, name, failure));
             }
         };
-        session.input(introduced(at));
+        session.input(SessionInput::Introduced(at));
         self.note_peer(place, &name);
         self.sessions.push(Running {
             channel,
@@ -341,16 +337,5 @@ impl Host {
             secret,
             last_seen: now,
         })
-    }
-}
-
-fn introduced(at: MeetingPoint) -> SessionInput {
-    SessionInput::Introduced {
-        leg: at.leg,
-        rendezvous: at.rendezvous,
-        stun: at.stun,
-        peer_seen: at.peer_seen,
-        peer_bound: at.peer_bound,
-        over_tcp: at.over_tcp,
     }
 }

@@ -23,7 +23,7 @@ use p2pdbg_identity::{Identity, StateDir, StateError};
 use p2pdbg_meeting::{Awaited, Meeting, MeetingCommand, MeetingConfig, MeetingEvent, Whom};
 use p2pdbg_net::{changes::Changes, stun_servers::FurtherServers};
 use p2pdbg_pairing::{KnownPeer, KnownPeers, ProcessNumber};
-use p2pdbg_path::SEARCH_LOCK;
+use p2pdbg_path::{PathContext, SEARCH_LOCK};
 use p2pdbg_proto::control::Role;
 use p2pdbg_rendezvous_client::{TcpRoute, Transports};
 use p2pdbg_session::{SessionEnd, SessionInput};
@@ -175,22 +175,29 @@ impl Host {
             .status(Status::new(Activity::ReachingRendezvous(authority)));
         self.meeting = Some(Meeting::start(MeetingConfig {
             rendezvous: self.options.rendezvous.clone(),
-            role: self.role,
             identity: Arc::clone(&self.identity),
             name: self.options.name.clone(),
             process: self.process.get(),
             whom,
-            route: self.route.clone(),
             transports: match self.options.path {
                 PathPolicy::RelayTcp => Transports::Tcp,
                 _ => Transports::Any,
             },
-            changes: self.changes.clone(),
-            path: self.options.path,
-            traversal: self.options.traversal,
-            search_lock: self.state.path().join(SEARCH_LOCK),
+            paths: self.paths(),
             further_stun: Arc::clone(&self.further_stun),
         }));
+    }
+
+    /// What holds for the paths to all peers.
+    fn paths(&self) -> PathContext {
+        PathContext {
+            role: self.role,
+            policy: self.options.path,
+            traversal: self.options.traversal,
+            search_lock: self.state.path().join(SEARCH_LOCK),
+            route: self.route.clone(),
+            changes: self.changes.clone(),
+        }
     }
 
     /// Carries on until there is something to decide.
