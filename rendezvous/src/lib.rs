@@ -32,6 +32,7 @@
 //! # }
 //! ```
 
+mod bind;
 mod control;
 mod counters;
 mod datapath;
@@ -43,6 +44,7 @@ mod registry;
 mod relay;
 mod server;
 mod stun;
+mod succession;
 
 pub use control::report::{KeyReport, Report};
 pub use counters::Counters;
@@ -55,3 +57,4 @@ pub use public::{NotAPublicAddress, PublicAddress};
 #[doc(hidden)]
 pub use relay::table::FilledTable;
 pub use server::{DEFAULT_ALT_PORT, Server, ServerConfig, StartError};
+pub use succession::{Handover, Inheritance};

@@ -2,18 +2,23 @@
 //! person or a supervisor needs to know.
 
 mod cli;
+mod signals;
 
 use std::{
     io::{self, Write},
     net::SocketAddr,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
-use p2pdbg_rendezvous::{Server, StartError};
+use p2pdbg_rendezvous::{Inheritance, Server, StartError};
 use serde::Serialize;
 
-use crate::cli::Cli;
+use crate::{
+    cli::Cli,
+    signals::{Signal, Signals},
+};
 
 /// What `--json` prints, one object a line.
 #[derive(Serialize)]
@@ -50,8 +55,8 @@ async fn main() -> ExitCode {
     };
     log_to_stderr(cli.verbose);
     // Watched from the start, so that a signal during start-up is not lost.
-    let stop = match stop_signal() {
-        Ok(stop) => stop,
+    let mut signals = match Signals::watch() {
+        Ok(signals) => signals,
         Err(error) => {
             return fail(
                 &cli,
@@ -60,19 +65,75 @@ async fn main() -> ExitCode {
             );
         }
     };
-    let server = match Server::start(config).await {
+    let inheritance = Inheritance::from_environment().unwrap_or_else(|error| {
+        tracing::warn!(%error, "what the process before this one left cannot be taken over");
+        Inheritance::none()
+    });
+    let server = match Server::start_with(config, inheritance).await {
         Ok(server) => server,
         Err(error) => return fail(&cli, code_of(&error), &error.to_string()),
     };
     announce(&cli, &server);
-    stop.await;
+    loop {
+        match signals.next().await {
+            Signal::Stop => return stop(&cli, server, signals).await,
+            Signal::Upgrade => match successor().await {
+                Ok(program) => return become_successor(&cli, server, &program).await,
+                Err(why) => eprintln!("p2pdbg-rendezvous: not upgraded: {why}"),
+            },
+        }
+    }
+}
+
+/// Stops gracefully, or at once if it is told to once more.
+async fn stop(cli: &Cli, server: Server, mut signals: Signals) -> ExitCode {
     if cli.json {
         print_event(&Event::Stopping);
     } else {
         eprintln!("p2pdbg-rendezvous: stopping");
     }
-    server.shutdown().await;
+    tokio::select! {
+        () = server.shutdown() => {}
+        () = signals.stop() => {}
+    }
     ExitCode::SUCCESS
+}
+
+/// The program that this process was started from, as it is now, if it runs.
+async fn successor() -> Result<PathBuf, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    // Where the file was replaced, Linux names the old one.
+    let program = match program
+        .to_str()
+        .and_then(|path| path.strip_suffix(" (deleted)"))
+    {
+        Some(path) => PathBuf::from(path),
+        None => program,
+    };
+    let ran = tokio::process::Command::new(&program)
+        .arg("--version")
+        .output()
+        .await;
+    match ran {
+        Ok(output) if output.status.success() => Ok(program),
+        Ok(output) => Err(format!(
+            "{} --version: {}",
+            program.display(),
+            output.status
+        )),
+        Err(error) => Err(format!("{}: {error}", program.display())),
+    }
+}
+
+/// Goes on as the program that lies where this one was started from. Comes back only if that fails.
+async fn become_successor(cli: &Cli, server: Server, program: &Path) -> ExitCode {
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    let error = server.hand_over().await.execute(program, &args);
+    fail(
+        cli,
+        "internal",
+        &format!("cannot run {}: {error}", program.display()),
+    )
 }
 
 fn announce(cli: &Cli, server: &Server) {
@@ -142,34 +203,4 @@ fn log_to_stderr(verbose: u8) {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .init();
-}
-
-/// Resolves on SIGTERM, SIGINT or ^C.
-#[cfg(unix)]
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
-}
-
-/// Resolves on ^C and when the console closes.
-#[cfg(windows)]
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    use tokio::signal::windows::{ctrl_c, ctrl_close};
-
-    let mut interrupt = ctrl_c()?;
-    let mut close = ctrl_close()?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = close.recv() => {}
-        }
-    })
 }

@@ -2,25 +2,25 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use p2pdbg_identity::{StateDir, StateError, StateLock, tls};
-use p2pdbg_proto::url::{DEFAULT_PORT, RendezvousUrl};
+use p2pdbg_proto::url::RendezvousUrl;
 use quinn::{Endpoint, TokioRuntime};
 use tokio::{
-    net::TcpListener,
     sync::{mpsc, oneshot},
     task::JoinSet,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
+    bind,
     control::{
         acceptor::Lobby,
         admission::Admission,
@@ -36,11 +36,12 @@ use crate::{
     limits::Limits,
     public::{PublicAddress, guess, is_private},
     registry::{Registry, voucher::Vouchers},
-    relay::tcp_leg::Legs,
+    relay::{Relay, tcp_leg::Legs},
     stun::{
         alternatives::{self, Alternatives},
         topology::StunPlaces,
     },
+    succession::{Handover, Inheritance, state::Carried},
 };
 
 /// The second port on which STUN is answered, unless told otherwise.
@@ -166,8 +167,13 @@ pub struct Server {
     _lock: StateLock,
     stop: CancellationToken,
     stop_datapath: CancellationToken,
+    /// The sockets once more, for a successor.
+    #[cfg(unix)]
+    sockets: Vec<std::os::fd::OwnedFd>,
     entrances: JoinSet<()>,
-    core: JoinSet<()>,
+    hub_task: AbortOnDropHandle<Registry>,
+    datapath: AbortOnDropHandle<Relay>,
+    log: AbortOnDropHandle<()>,
 }
 
 impl Server {
@@ -176,6 +182,17 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
+        Self::start_with(config, Inheritance::none()).await
+    }
+
+    /// The same with the sockets, and from the state, of a process before this one.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_with(
+        config: ServerConfig,
+        mut inheritance: Inheritance,
+    ) -> Result<Self, StartError> {
         let state = StateDir::open(config.state.as_deref(), PROGRAM)?;
         let identity = state.identity()?;
         let lock = state
@@ -186,11 +203,13 @@ impl Server {
         let access_key = store.default_secret(&keys)?;
         let has_served = state.read(SECRET)?.is_some();
         let secret = state.secret32(SECRET)?;
-        let (mains, listeners): (Vec<_>, Vec<_>) = bind_mains(&config.bind)?.into_iter().unzip();
+        let (mains, listeners): (Vec<_>, Vec<_>) = bind::mains(&config.bind, &mut inheritance)?
+            .into_iter()
+            .unzip();
         let Alternatives {
             ports: alternatives,
             vantages,
-        } = alternatives::open(&config, &mains)?;
+        } = alternatives::open(&config, &mains, &mut inheritance)?;
         let vantages = Arc::new(vantages);
 
         let tallies = Arc::new(Tallies::default());
@@ -214,7 +233,9 @@ impl Server {
         let stop = CancellationToken::new();
         let stop_datapath = CancellationToken::new();
         let mut entrances = JoinSet::new();
-        let mut core = JoinSet::new();
+        #[cfg(unix)]
+        let sockets = duplicates(&mains, &listeners, &alternatives)
+            .map_err(|error| StartError::Other(error.to_string()))?;
         let mut ports = Vec::new();
         let mut addresses = Vec::new();
         for (index, (main, listener)) in mains.into_iter().zip(listeners).enumerate() {
@@ -253,24 +274,31 @@ impl Server {
             let entrance = Entrance { endpoint, stun };
             entrances.spawn(accept(entrance, lobby.clone(), stop.clone()));
         }
-        let alternative_addresses = alternatives.iter().map(UdpPort::local).collect();
+        let alternative_addresses: Vec<SocketAddr> =
+            alternatives.iter().map(UdpPort::local).collect();
         ports.extend(alternatives.into_iter().map(|alternative| Port {
             udp: Arc::new(alternative),
             quic: None,
         }));
+        let now = Instant::now();
         let ring = KeyRing::new(&keys, config.open);
         let usage = UsageFile::new(state);
-        let mut book = Book::new(Instant::now(), unix_s(), config.limits.relay_mbit);
+        let mut book = Book::new(now, unix_s(), config.limits.relay_mbit);
         book.set_keys(&ring, unix_s());
         if let Some((month, used)) = usage.read() {
             book.restore(month, used);
         }
         let vouchers = Vouchers::new(&secret);
         let mut registry = Registry::new(config.limits.clone(), ring, vouchers);
-        registry.begin(Instant::now(), has_served);
+        registry.begin(now, has_served);
+        let numbered = [&addresses[..], &alternative_addresses].concat();
+        let inherited = carried(&mut inheritance).map(|carried| {
+            registry.inherit(now, carried.nameplates);
+            Relay::inherit(now, &config.limits, carried.relay, &numbered)
+        });
         let hub = Hub::new(registry, book, usage, hub_events, commands, tallies.clone());
-        core.spawn(hub.run(stop.clone()));
-        let datapath = Datapath::new(
+        let hub = tokio::spawn(hub.run(stop.clone()));
+        let mut datapath = Datapath::new(
             ports,
             vantages,
             &config.limits,
@@ -279,11 +307,11 @@ impl Server {
             events.clone(),
             tallies.clone(),
         );
-        core.spawn(datapath.run(stop_datapath.clone()));
-        let (log, until) = (counters::log(tallies.clone()), stop.clone());
-        core.spawn(async move {
-            until.run_until_cancelled(log).await;
-        });
+        if let Some(relay) = inherited {
+            datapath = datapath.with_relay(relay);
+        }
+        let datapath = tokio::spawn(datapath.run(stop_datapath.clone()));
+        let log = tokio::spawn(counters::log(tallies.clone()));
         Ok(Self {
             url,
             addresses,
@@ -296,8 +324,12 @@ impl Server {
             _lock: lock,
             stop,
             stop_datapath,
+            #[cfg(unix)]
+            sockets,
             entrances,
-            core,
+            hub_task: AbortOnDropHandle::new(hub),
+            datapath: AbortOnDropHandle::new(datapath),
+            log: AbortOnDropHandle::new(log),
         })
     }
 
@@ -348,87 +380,76 @@ impl Server {
 
     /// Tells the peers, closes their connections, and stops. Takes three seconds at most.
     pub async fn shutdown(mut self) {
+        #[cfg(unix)]
+        self.sockets.clear();
+        self.take_leave().await;
+        self.stop_datapath.cancel();
+        let _ = (&mut self.hub_task).await;
+        let _ = (&mut self.datapath).await;
+    }
+
+    /// The same for a successor: the relay goes on until the last moment, and sockets and state are left.
+    pub async fn hand_over(mut self) -> Handover {
+        self.take_leave().await;
+        let registry = (&mut self.hub_task).await.ok();
+        self.stop_datapath.cancel();
+        let relay = (&mut self.datapath).await.ok();
+        let now = Instant::now();
+        let numbered = [&self.addresses[..], &self.alternatives].concat();
+        let state = Carried {
+            relay: relay.map_or_else(Default::default, |relay| relay.carry(now, &numbered)),
+            nameplates: registry.map_or_else(Vec::new, |registry| registry.carry(now)),
+        };
+        Handover {
+            #[cfg(unix)]
+            sockets: std::mem::take(&mut self.sockets),
+            state: state.encode(),
+        }
+    }
+
+    async fn take_leave(&mut self) {
+        self.log.abort();
         self.stop.cancel();
         let farewell = async { while self.entrances.join_next().await.is_some() {} };
         if timeout(FAREWELL, farewell).await.is_err() {
             tracing::info!("some peers did not take leave in time");
         }
         self.entrances.shutdown().await;
-        self.stop_datapath.cancel();
-        while self.core.join_next().await.is_some() {}
     }
 }
 
-/// A main port: the same number over UDP and over TCP.
-type Main = (UdpPort, TcpListener);
-
-/// How many numbers are tried when the system may choose one that is free over both.
-const DRAWS: usize = 32;
-
-pub(crate) fn bind_udp(address: SocketAddr, only_v6: bool) -> Result<UdpPort, StartError> {
-    let protocol = "UDP";
-    UdpPort::bind(address, only_v6).map_err(|source| StartError::Bind {
-        protocol,
-        address,
-        source,
-    })
-}
-
-fn bind_main(address: SocketAddr, only_v6: bool) -> Result<Main, StartError> {
-    let mut draws = if address.port() == 0 { DRAWS } else { 1 };
-    loop {
-        let udp = bind_udp(address, only_v6)?;
-        match tcp::listen(udp.local(), udp.is_dual_stack()) {
-            Ok(listener) => return Ok((udp, listener)),
-            Err(source) => {
-                draws -= 1;
-                if draws == 0 || source.kind() != io::ErrorKind::AddrInUse {
-                    return Err(StartError::Bind {
-                        protocol: "TCP",
-                        address: udp.local(),
-                        source,
-                    });
-                }
-            }
+/// What the process before this one has left, if this program can read it.
+fn carried(inheritance: &mut Inheritance) -> Option<Carried> {
+    let state = inheritance.take_state()?;
+    match Carried::decode(&state) {
+        Ok(carried) => Some(carried),
+        Err(why) => {
+            tracing::warn!(%why, "the state of the process before this one is left alone; relayed sessions begin anew");
+            None
         }
     }
 }
 
-fn bind_mains(wanted: &[SocketAddr]) -> Result<Vec<Main>, StartError> {
-    if wanted.is_empty() {
-        return bind_everywhere(DEFAULT_PORT);
-    }
-    wanted
-        .iter()
-        .map(|address| {
-            // Two wildcards on one port: to each its own family.
-            let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
-            bind_main(*address, wanted.contains(&v4))
-        })
-        .collect()
-}
+/// Second handles of all sockets.
+#[cfg(unix)]
+fn duplicates(
+    mains: &[UdpPort],
+    listeners: &[tokio::net::TcpListener],
+    alternatives: &[UdpPort],
+) -> io::Result<Vec<std::os::fd::OwnedFd>> {
+    use std::os::fd::AsFd;
 
-/// Every address of both families, with one socket where the system can.
-fn bind_everywhere(port: u16) -> Result<Vec<Main>, StartError> {
-    let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
-    let v6 = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
-    match bind_main(v6, false) {
-        Ok(both) if both.0.is_dual_stack() => Ok(vec![both]),
-        Ok(only_v6) => Ok(vec![only_v6, bind_main(v4, false)?]),
-        Err(in_use) if is_in_use(&in_use) => Err(in_use),
-        // A host without IPv6.
-        Err(_) => Ok(vec![bind_main(v4, false)?]),
-    }
+    let udp = mains.iter().chain(alternatives).map(UdpPort::duplicate);
+    let tcp = listeners
+        .iter()
+        .map(|listener| listener.as_fd().try_clone_to_owned());
+    udp.chain(tcp).collect()
 }
 
 /// A clock before 1970 makes everything fresh, which is the lesser evil.
 pub(crate) fn unix_s() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.unwrap_or_default().as_secs()
-}
-
-fn is_in_use(error: &StartError) -> bool {
-    matches!(error, StartError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
 }
 
 /// The URL, and whether its host is a guess that is of no use elsewhere.

@@ -178,7 +178,7 @@ impl Hub {
     }
 
     /// Serves until `stop`, and then tells every peer that the rendezvous is stopping.
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Registry {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut settle = tokio::time::interval(SETTLE);
@@ -208,6 +208,7 @@ impl Hub {
         self.carry_out(farewell).await;
         self.settle();
         self.usage.write_down_at_once(self.book.used());
+        self.registry
     }
 
     fn on_event(&mut self, event: Event) -> Vec<Effect> {

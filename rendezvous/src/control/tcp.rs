@@ -83,6 +83,15 @@ pub(crate) fn listen(address: SocketAddr, dual_stack: bool) -> io::Result<TcpLis
     TcpListener::from_std(socket.into())
 }
 
+/// Takes a listener over that listens already. Must be called within a tokio runtime.
+///
+/// # Errors
+/// The operating system's.
+pub(crate) fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
 /// Accepts connections until `stop`, then waits for those that there are to end.
 pub(crate) async fn accept(entrance: TcpEntrance, lobby: Arc<Lobby>, stop: CancellationToken) {
     let entrance = Arc::new(entrance);

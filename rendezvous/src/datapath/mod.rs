@@ -120,15 +120,20 @@ impl Datapath {
         }
     }
 
-    /// Serves until `stop`.
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
+    /// Begins with the table of the process before this one.
+    pub(crate) fn with_relay(self, relay: Relay) -> Self {
+        Self { relay, ..self }
+    }
+
+    /// Serves until `stop`, and gives the table back.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Relay {
         let mut buffers = ReceiveBuffers::new();
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut first = 0;
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return self.relay,
                 Some(command) = self.commands.recv() => self.apply(command),
                 _ = sweep.tick() => {
                     self.relay.expire(Instant::now());

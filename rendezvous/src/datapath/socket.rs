@@ -17,7 +17,7 @@ use quinn::{
     AsyncUdpSocket, UdpPoller,
     udp::{BATCH_SIZE, RecvMeta, Transmit},
 };
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// What the operating system is asked to buffer in either direction: 20 ms at 1.6 Gbit/s. It may give less.
 const BUFFER: usize = 4 << 20;
@@ -70,16 +70,41 @@ impl UdpPort {
             }
         }
         socket.bind(&address.into())?;
+        Self::set_up(socket.into(), dual_stack)
+    }
+
+    /// Takes a socket over that is bound already. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(crate) fn from_socket(socket: std::net::UdpSocket) -> io::Result<Self> {
+        let local = socket.local_addr()?;
+        let wildcard_v6 = local.is_ipv6() && local.ip().is_unspecified();
+        let dual_stack = wildcard_v6 && !SockRef::from(&socket).only_v6()?;
+        Self::set_up(socket, dual_stack)
+    }
+
+    fn set_up(socket: std::net::UdpSocket, dual_stack: bool) -> io::Result<Self> {
+        let options = SockRef::from(&socket);
         // The system's limits are the operator's to raise; a small buffer only costs speed.
-        let _ = socket.set_recv_buffer_size(BUFFER);
-        let _ = socket.set_send_buffer_size(BUFFER);
-        let io = Arc::new(UdpIo::new(socket.into())?);
+        let _ = options.set_recv_buffer_size(BUFFER);
+        let _ = options.set_send_buffer_size(BUFFER);
+        let io = Arc::new(UdpIo::new(socket)?);
         let local = io.local_addr()?;
         Ok(Self {
             io,
             local,
             dual_stack,
         })
+    }
+
+    /// A second handle of the socket.
+    ///
+    /// # Errors
+    /// When this process has no descriptor left.
+    #[cfg(unix)]
+    pub(crate) fn duplicate(&self) -> io::Result<std::os::fd::OwnedFd> {
+        self.io.socket().try_clone().map(Into::into)
     }
 
     /// What it is bound to.

@@ -24,10 +24,11 @@ use p2pdbg_proto::{
     relay::LegGrant,
 };
 
+pub(crate) use self::nameplates::End;
 use self::{
     connection::{Connection, Standing},
     handles::{Handles, Meeting},
-    nameplates::{End, Nameplates},
+    nameplates::Nameplates,
     sessions::Sessions,
 };
 use crate::{
@@ -35,6 +36,7 @@ use crate::{
     limits::{AddressBuckets, Limits},
     registry::voucher::{Purpose, Vouchers},
     relay::Seen,
+    succession::state::CarriedNameplate,
 };
 
 /// When the first peer comes back after a stop: a process that is started again at once needs about as long.
@@ -126,6 +128,16 @@ impl Registry {
     pub(crate) fn begin(&mut self, now: Instant, has_served: bool) {
         self.began = Some(now);
         self.returning_until = has_served.then(|| now + self.limits.return_within);
+    }
+
+    /// The nameplates for a successor.
+    pub(crate) fn carry(&self, now: Instant) -> Vec<CarriedNameplate> {
+        self.nameplates.carry(now)
+    }
+
+    /// Takes over the nameplates of the process before this one.
+    pub(crate) fn inherit(&mut self, now: Instant, nameplates: Vec<CarriedNameplate>) {
+        self.nameplates.inherit(now, nameplates);
     }
 
     /// How many connections have said hello.

@@ -10,15 +10,18 @@ use p2pdbg_proto::{
     control::{Fate, FromRendezvous, NameplateClaim, Place, Refusal, SessionId},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{ConnId, Effect, Now, Registry, connection::Standing, limit};
 use crate::{
     limits::Limits,
     registry::voucher::{Account, Purpose, new_account},
+    succession::state::CarriedNameplate,
 };
 
 /// How a nameplate ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum End {
     /// Two peers paired with it.
     Used,
     /// A wrong word was tried with it.
@@ -190,6 +193,47 @@ impl Nameplates {
             self.forget_oldest();
         }
         expired
+    }
+
+    /// All of them for a successor, in the order in which they are forgotten. Those in use count as lost: their listeners'
+    /// connections end with the process.
+    pub(super) fn carry(&self, now: Instant) -> Vec<CarriedNameplate> {
+        let ended = self.forget.iter().filter_map(|(nameplate, until)| {
+            let (end, then) = self.ended.get(nameplate)?;
+            (then == until).then_some((*nameplate, *end, *until))
+        });
+        let live = self
+            .live
+            .keys()
+            .map(|live| (*live, End::Lost, now + self.remember));
+        ended
+            .chain(live)
+            .map(|(nameplate, end, until)| {
+                let left = until.saturating_duration_since(now).as_millis();
+                CarriedNameplate {
+                    nameplate,
+                    end,
+                    left_ms: u64::try_from(left).unwrap_or(u64::MAX),
+                }
+            })
+            .collect()
+    }
+
+    /// Takes them over.
+    pub(super) fn inherit(&mut self, now: Instant, carried: Vec<CarriedNameplate>) {
+        for CarriedNameplate {
+            nameplate,
+            end,
+            left_ms,
+        } in carried
+        {
+            let until = now + Duration::from_millis(left_ms).min(self.remember);
+            self.ended.insert(nameplate, (end, until));
+            self.forget.push_back((nameplate, until));
+            while self.forget.len() > self.memory {
+                self.forget_oldest();
+            }
+        }
     }
 
     fn forget_oldest(&mut self) {

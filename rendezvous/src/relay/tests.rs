@@ -390,3 +390,59 @@ fn garbage_is_dropped_in_silence() {
 fn meters() -> [Arc<LegMeter>; 2] {
     [LegMeter::unbounded(), LegMeter::unbounded()]
 }
+
+const PORT: &str = "192.0.2.100:3478";
+
+impl Bench {
+    /// As if another process had taken over, with these sockets.
+    fn hand_over(&mut self, ports: &[&str]) {
+        let carried = self.relay.carry(self.now, &[PORT.parse().unwrap()]);
+        let bytes = postcard::to_stdvec(&carried).unwrap();
+        let carried = postcard::from_bytes(&bytes).unwrap();
+        let ports: Vec<SocketAddr> = ports.iter().map(|port| port.parse().unwrap()).collect();
+        self.relay = Relay::inherit(self.now, &Limits::default(), carried, &ports);
+    }
+}
+
+#[test]
+fn a_carried_table_forwards_as_before_and_takes_answers_to_its_old_challenges() {
+    let mut bench = Bench::both_bound();
+    bench.now += Duration::from_secs(100);
+    let leg = bench.grant(Role::Listener).leg;
+    let cookie = bench.challenge(Role::Listener, ELSEWHERE);
+    bench.hand_over(&[PORT]);
+    let forward =
+        |bench: &mut Bench, from: &str| bench.relay.forward(bench.now, &udp(from).source, 100);
+    assert_eq!(forward(&mut bench, LISTENER), Forward::To(route(CONNECTOR)));
+    assert_eq!(forward(&mut bench, CONNECTOR), Forward::To(route(LISTENER)));
+    let mac = answer_mac(bench.grant(Role::Listener), &cookie);
+    let outcome = bench.frame(ELSEWHERE, &RelayFrame::Answer { leg, cookie, mac });
+    assert!(
+        matches!(outcome.reply, Some(RelayFrame::Bound { .. })),
+        "{outcome:?}"
+    );
+    assert_eq!(
+        forward(&mut bench, CONNECTOR),
+        Forward::To(route(ELSEWHERE))
+    );
+}
+
+#[test]
+fn a_carried_session_lingers_and_then_goes() {
+    let mut bench = Bench::both_bound();
+    bench.hand_over(&[PORT]);
+    bench.now += Limits::default().leg_linger;
+    bench.relay.expire(bench.now);
+    let leg = bench.grant(Role::Listener).leg;
+    let outcome = bench.frame(LISTENER, &RelayFrame::Bind { leg, mac: [0; 32] });
+    assert!(matches!(outcome.reply, Some(RelayFrame::Refused { .. })));
+}
+
+#[test]
+fn a_carried_route_of_a_socket_that_is_gone_is_bound_anew() {
+    let mut bench = Bench::both_bound();
+    bench.hand_over(&["192.0.2.100:9999"]);
+    let forward = bench.relay.forward(bench.now, &udp(LISTENER).source, 100);
+    assert_eq!(forward, Forward::NotALeg);
+    bench.bind(Role::Listener, LISTENER);
+}

@@ -7,10 +7,12 @@ use std::{
 };
 
 use crate::{
+    bind,
     datapath::socket::UdpPort,
     public::guess,
-    server::{ServerConfig, StartError, bind_udp},
+    server::{ServerConfig, StartError},
     stun::topology::{SecondAddress, Side, Square, Vantages},
+    succession::Inheritance,
 };
 
 /// What was opened. In the numbering of [`Vantages`] the main ports come first, then these.
@@ -23,9 +25,13 @@ pub(crate) struct Alternatives {
 }
 
 /// Opens them beside these main ports.
-pub(crate) fn open(config: &ServerConfig, mains: &[UdpPort]) -> Result<Alternatives, StartError> {
+pub(crate) fn open(
+    config: &ServerConfig,
+    mains: &[UdpPort],
+    inheritance: &mut Inheritance,
+) -> Result<Alternatives, StartError> {
     let mut opened = Alternatives {
-        ports: bind_alternatives(mains, config.alt_port)?,
+        ports: bind_alternatives(mains, config.alt_port, inheritance)?,
         vantages: Vantages::default(),
     };
     let mut seen = BTreeSet::new();
@@ -45,7 +51,7 @@ pub(crate) fn open(config: &ServerConfig, mains: &[UdpPort]) -> Result<Alternati
             bound: *bound,
             told: told.unwrap_or(*bound),
         };
-        add_second(&mut opened, mains, second)?;
+        add_second(&mut opened, mains, second, inheritance)?;
     }
     Ok(opened)
 }
@@ -55,7 +61,11 @@ fn serves(main: &UdpPort, v4: bool) -> bool {
 }
 
 /// One alternative port for each address that has a main one.
-fn bind_alternatives(mains: &[UdpPort], port: u16) -> Result<Vec<UdpPort>, StartError> {
+fn bind_alternatives(
+    mains: &[UdpPort],
+    port: u16,
+    inheritance: &mut Inheritance,
+) -> Result<Vec<UdpPort>, StartError> {
     let mut seen = BTreeSet::new();
     mains
         .iter()
@@ -63,7 +73,7 @@ fn bind_alternatives(mains: &[UdpPort], port: u16) -> Result<Vec<UdpPort>, Start
         .map(|main| {
             let mut address = main.local();
             address.set_port(port);
-            bind_udp(address, !main.is_dual_stack())
+            bind::udp(address, !main.is_dual_stack(), inheritance)
         })
         .collect()
 }
@@ -120,6 +130,7 @@ fn add_second(
     opened: &mut Alternatives,
     mains: &[UdpPort],
     second: SecondAddress,
+    inheritance: &mut Inheritance,
 ) -> Result<(), StartError> {
     let address = second.bound;
     let refuse = |why| StartError::SecondAddress { address, why };
@@ -149,7 +160,11 @@ fn add_second(
             let all = mains.iter().chain(ports.iter());
             let port = all.map(|port| port.local().port()).nth(index).unwrap_or(0);
             *slot = Some(mains.len() + ports.len());
-            ports.push(bind_udp(SocketAddr::new(address, port), true)?);
+            ports.push(bind::udp(
+                SocketAddr::new(address, port),
+                true,
+                inheritance,
+            )?);
         }
         sockets
     };

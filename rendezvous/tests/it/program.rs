@@ -10,7 +10,7 @@ use std::{
 };
 
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, ToRendezvous, close},
+    control::{Credential, Fate, FromRendezvous, Refusal, ToRendezvous, close},
     url::RendezvousUrl,
 };
 use quinn::ConnectionError;
@@ -156,6 +156,50 @@ async fn peers_of_one_that_was_killed_learn_it_from_the_next_at_their_first_word
     let _again = Running::start(state.path(), &["--bind", &address]);
     peer.say(&ToRendezvous::Listen { claim: None }).await;
     assert_eq!(soon(peer.connection.closed()).await, ConnectionError::Reset);
+}
+
+#[tokio::test]
+async fn an_upgrade_keeps_process_ports_and_the_ends_of_codes() {
+    let state = state_dir();
+    let mut running = Running::start(state.path(), &ANY);
+    let mut listener = running.peer().await;
+    let used = listener.listen(None).await.nameplate;
+    let fate = Fate::Used;
+    listener
+        .say(&ToRendezvous::Unlisten {
+            nameplate: used,
+            fate,
+        })
+        .await;
+    let live = listener.listen(None).await;
+    running.signal(Signal::USR2);
+    assert!(matches!(
+        listener.hear().await,
+        FromRendezvous::Stopping { .. }
+    ));
+    assert_eq!(listener.closed().await, close::STOPPING);
+    let mut url = String::new();
+    running.stdout.read_line(&mut url).unwrap();
+    assert_eq!(url.trim_end(), running.first_line);
+    assert!(running.child.try_wait().unwrap().is_none());
+    let mut connector = running.peer().await;
+    for (nameplate, refusal) in [
+        (used, Refusal::NameplateUsed),
+        (live.nameplate, Refusal::NobodyThere),
+    ] {
+        connector.say(&ToRendezvous::Join { nameplate }).await;
+        assert_eq!(connector.refused().await, refusal);
+    }
+    let mut listener = running.peer().await;
+    assert_eq!(listener.listen(Some(live.clone())).await, live);
+    // And once more: what was inherited is handed on.
+    running.signal(Signal::USR2);
+    running.stdout.read_line(&mut url).unwrap();
+    let mut connector = running.peer().await;
+    connector.say(&ToRendezvous::Join { nameplate: used }).await;
+    assert_eq!(connector.refused().await, Refusal::NameplateUsed);
+    running.signal(Signal::TERM);
+    assert_eq!(running.end().0, Some(0));
 }
 
 #[test]

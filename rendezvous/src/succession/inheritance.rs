@@ -1,0 +1,116 @@
+//! What a process finds when it starts: sockets that are open already, and the state of the process before it.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, UdpSocket},
+};
+
+/// Sockets and state of the process before this one. Each socket is taken by the address that it is bound to; what nobody
+/// takes is closed.
+#[derive(Debug, Default)]
+pub struct Inheritance {
+    pub(super) udp: Vec<UdpSocket>,
+    pub(super) tcp: Vec<TcpListener>,
+    pub(super) state: Option<Vec<u8>>,
+}
+
+impl Inheritance {
+    /// Nothing: everything is opened anew.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// What the process before this one, or the service manager, has left to this process.
+    ///
+    /// # Errors
+    /// When there should be something and it cannot be taken: then all begins anew.
+    #[cfg(unix)]
+    pub fn from_environment() -> io::Result<Self> {
+        let mut inheritance = Self::default();
+        let mut activated = listenfd::ListenFd::from_env();
+        for index in 0..activated.len() {
+            // The wrong kind is left in its place for the next look.
+            if let Ok(Some(udp)) = activated.take_udp_socket(index) {
+                inheritance.udp.push(udp);
+            } else if let Ok(Some(tcp)) = activated.take_tcp_listener(index) {
+                inheritance.tcp.push(tcp);
+            }
+        }
+        super::handover::receive(&mut inheritance)?;
+        Ok(inheritance)
+    }
+
+    /// Nothing, on this platform.
+    ///
+    /// # Errors
+    /// None.
+    #[cfg(not(unix))]
+    pub fn from_environment() -> io::Result<Self> {
+        Ok(Self::default())
+    }
+
+    /// The encoded state of the process before this one.
+    pub(crate) fn take_state(&mut self) -> Option<Vec<u8>> {
+        self.state.take()
+    }
+
+    /// The UDP socket at this address. Port 0 takes any port of it: first one that has a TCP listener beside it.
+    pub(crate) fn take_udp(&mut self, address: SocketAddr) -> Option<UdpSocket> {
+        let is_main = |socket: &UdpSocket| {
+            let local = socket.local_addr().ok();
+            self.tcp.iter().any(|tcp| tcp.local_addr().ok() == local)
+        };
+        let fits = |socket: &&UdpSocket| {
+            let local = socket.local_addr().ok();
+            local.is_some_and(|local| matches(local, address))
+        };
+        let candidates = || self.udp.iter().filter(fits);
+        let chosen = candidates()
+            .find(|udp| is_main(udp))
+            .or(candidates().next())?;
+        let local = chosen.local_addr().ok();
+        let index = self
+            .udp
+            .iter()
+            .position(|udp| udp.local_addr().ok() == local)?;
+        Some(self.udp.swap_remove(index))
+    }
+
+    /// The TCP listener at this address.
+    pub(crate) fn take_tcp(&mut self, address: SocketAddr) -> Option<TcpListener> {
+        let fits = |tcp: &TcpListener| tcp.local_addr().is_ok_and(|local| local == address);
+        let index = self.tcp.iter().position(fits)?;
+        Some(self.tcp.swap_remove(index))
+    }
+}
+
+fn matches(local: SocketAddr, wanted: SocketAddr) -> bool {
+    local.ip() == wanted.ip() && (wanted.port() == 0 || local.port() == wanted.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inherited_sockets_are_taken_by_address_and_once() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let (alternative, main) = (UdpSocket::bind(any).unwrap(), UdpSocket::bind(any).unwrap());
+        let at = main.local_addr().unwrap();
+        let mut inheritance = Inheritance {
+            tcp: vec![TcpListener::bind(at).unwrap()],
+            udp: vec![alternative, main],
+            state: None,
+        };
+        let elsewhere = "127.0.0.2:0".parse().unwrap();
+        assert!(inheritance.take_udp(elsewhere).is_none());
+        // Whoever takes any port gets the one that serves TCP too.
+        let taken = inheritance.take_udp(any).unwrap();
+        assert_eq!(taken.local_addr().unwrap(), at);
+        assert!(inheritance.take_udp(at).is_none());
+        assert!(inheritance.take_tcp(at).is_some());
+        assert!(inheritance.take_tcp(at).is_none());
+        assert!(inheritance.take_udp(any).is_some());
+        assert!(inheritance.take_udp(any).is_none());
+    }
+}
