@@ -22,11 +22,17 @@ const PORT: &str = "DEBUGGER_PORT";
 /// What the debuggee does there: `listen`, or `connect` where the IDE listens.
 const MODE: &str = "DEBUGGER_MODE";
 
+/// The variables that must not reach it.
+const SECRETS: [&str; 2] = ["P2PDBG_RENDEZVOUS", "P2PDBG_CODE"];
+
 /// A COMMAND that runs.
 pub(super) struct Running {
     child: Child,
     #[cfg(unix)]
     signals: passed_on::Signals,
+    /// Tells of ended processes, where this one has to reap those whose parents are gone.
+    #[cfg(unix)]
+    orphans: Option<tokio::signal::unix::Signal>,
 }
 
 /// Says early that a COMMAND does not exist: before a code has been used up for it.
@@ -48,11 +54,17 @@ pub(super) fn look_for(command: &Command) -> Result<(), Failure> {
 }
 
 impl Running {
-    /// Starts it. The first forward that stands is the one that the environment names.
+    /// Starts it. Of the forwards that stand, the environment names the first that is a debugger's, or else the first.
+    ///
+    /// What lets whoever has it into a session (the rendezvous with its key, the code) is no affair of the program's.
     pub(super) fn start(command: &Command, forwards: &[Forward]) -> Result<Self, Failure> {
         let mut process = tokio::process::Command::new(&command.program);
         process.args(&command.arguments).kill_on_drop(true);
-        if let Some(forward) = forwards.first() {
+        for secret in SECRETS {
+            process.env_remove(secret);
+        }
+        let of_a_debugger = forwards.iter().find(|forward| forward.preset.is_some());
+        if let Some(forward) = of_a_debugger.or(forwards.first()) {
             let (port, mode) = match forward.direction {
                 Direction::ToIde => (forward.bind.port, "connect"),
                 Direction::ToDebuggee => (forward.target.port, "listen"),
@@ -66,11 +78,15 @@ impl Running {
         let failed = |error: io::Error| not_started(command, &error);
         #[cfg(unix)]
         let signals = passed_on::Signals::catch().map_err(failed)?;
+        #[cfg(unix)]
+        let orphans = orphans::watch().map_err(failed)?;
         let child = process.spawn().map_err(failed)?;
         Ok(Self {
             child,
             #[cfg(unix)]
             signals,
+            #[cfg(unix)]
+            orphans,
         })
     }
 
@@ -86,6 +102,7 @@ impl Running {
                     let status = status.code().or(status.signal().map(|signal| 128 + signal));
                     return Ok(status.and_then(|s| u8::try_from(s).ok()).unwrap_or(1));
                 }
+                () = orphans::ended(&mut self.orphans) => orphans::reap(self.child.id()),
                 signal = self.signals.next() => {
                     if let Some(pid) = self.child.id() {
                         passed_on::send(pid, signal);
@@ -123,6 +140,72 @@ fn lost(error: io::Error) -> Failure {
     )
 }
 
+/// Processes that the COMMAND left behind in a container whose first process this is.
+///
+/// The kernel gives a process whose parent has ended to the first one, which has to take its exit status; until then it
+/// stays as a zombie.
+#[cfg(unix)]
+mod orphans {
+    use std::{fs, io};
+
+    use rustix::process::{Pid, WaitOptions, waitpid};
+    use tokio::signal::unix::{Signal, SignalKind, signal};
+
+    /// Tells of ended processes, if this is the first process of a container.
+    pub(super) fn watch() -> io::Result<Option<Signal>> {
+        match std::process::id() {
+            1 => signal(SignalKind::child()).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Waits until a process has ended. Cancelling it loses nothing.
+    pub(super) async fn ended(signal: &mut Option<Signal>) {
+        match signal {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes the exit status of every ended process that is given to this one, but for the COMMAND's own.
+    pub(super) fn reap(command: Option<u32>) {
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        for id in ids.filter(|id| Some(*id) != command) {
+            let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+            let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
+            if is_zombie_of_the_first(&stat)
+                && let Some(pid) = pid
+            {
+                let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+            }
+        }
+    }
+
+    /// Whether a line of `/proc/PID/stat` is of an ended process whose parent is process 1.
+    fn is_zombie_of_the_first(stat: &str) -> bool {
+        // The name stands in brackets and may hold anything, brackets too.
+        let Some((_, fields)) = stat.rsplit_once(')') else {
+            return false;
+        };
+        let mut fields = fields.split_ascii_whitespace();
+        fields.next() == Some("Z") && fields.next() == Some("1")
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn orphan_is_a_zombie_whose_parent_is_the_first_process() {
+            assert!(is_zombie_of_the_first("7 (a) Z 3 b) Z 1 5 5"));
+            assert!(!is_zombie_of_the_first("7 (app) Z 12 5 5"));
+            assert!(!is_zombie_of_the_first("7 (app) S 1 5 5"));
+            assert!(!is_zombie_of_the_first(""));
+        }
+    }
+}
+
 /// Signals that are passed on to the COMMAND.
 #[cfg(unix)]
 mod passed_on {
@@ -131,11 +214,14 @@ mod passed_on {
     use rustix::process::{Pid, Signal, kill_process};
     use tokio::signal::unix::{self, SignalKind};
 
+    use super::super::interrupt::{hangup, received};
+
     /// The signals that were sent to p2pdbg and are meant for the COMMAND.
     pub(super) struct Signals {
         interrupt: unix::Signal,
         terminate: unix::Signal,
-        hangup: unix::Signal,
+        /// None if it is ignored, as `nohup` wants it: then it is so for the COMMAND too.
+        hangup: Option<unix::Signal>,
         quit: unix::Signal,
         user1: unix::Signal,
         user2: unix::Signal,
@@ -148,7 +234,7 @@ mod passed_on {
             Ok(Self {
                 interrupt: unix::signal(SignalKind::interrupt())?,
                 terminate: unix::signal(SignalKind::terminate())?,
-                hangup: unix::signal(SignalKind::hangup())?,
+                hangup: hangup()?,
                 quit: unix::signal(SignalKind::quit())?,
                 user1: unix::signal(SignalKind::user_defined1())?,
                 user2: unix::signal(SignalKind::user_defined2())?,
@@ -163,7 +249,7 @@ mod passed_on {
                     _ = self.interrupt.recv() => (Signal::INT, true),
                     _ = self.quit.recv() => (Signal::QUIT, true),
                     _ = self.terminate.recv() => (Signal::TERM, false),
-                    _ = self.hangup.recv() => (Signal::HUP, false),
+                    () = received(&mut self.hangup) => (Signal::HUP, false),
                     _ = self.user1.recv() => (Signal::USR1, false),
                     _ = self.user2.recv() => (Signal::USR2, false),
                 };

@@ -5,7 +5,9 @@ use p2pdbg_base::{ErrorCode, Failure};
 /// The signals that end the program. They are caught from its creation on.
 pub(super) struct Interrupt {
     #[cfg(unix)]
-    signals: [tokio::signal::unix::Signal; 3],
+    signals: [tokio::signal::unix::Signal; 2],
+    #[cfg(unix)]
+    hangup: Option<tokio::signal::unix::Signal>,
     #[cfg(windows)]
     signals: tokio::signal::windows::CtrlC,
 }
@@ -27,9 +29,9 @@ impl Interrupt {
         let signals = [
             signal(SignalKind::interrupt())?,
             signal(SignalKind::terminate())?,
-            signal(SignalKind::hangup())?,
         ];
-        Ok(Self { signals })
+        let hangup = hangup()?;
+        Ok(Self { signals, hangup })
     }
 
     #[cfg(windows)]
@@ -41,11 +43,11 @@ impl Interrupt {
     /// Waits for one of them.
     #[cfg(unix)]
     pub(super) async fn wait(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.signals;
+        let [interrupt, terminate] = &mut self.signals;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+            () = received(&mut self.hangup) => {}
         }
     }
 
@@ -54,4 +56,35 @@ impl Interrupt {
     pub(super) async fn wait(&mut self) {
         self.signals.recv().await;
     }
+}
+
+/// Catches the hangup of the terminal, unless it was ignored when the program started: `nohup` asks for that, and to catch
+/// it would undo it, for a COMMAND too.
+#[cfg(unix)]
+pub(super) fn hangup() -> std::io::Result<Option<tokio::signal::unix::Signal>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    if is_ignored(rustix::process::Signal::HUP) {
+        return Ok(None);
+    }
+    signal(SignalKind::hangup()).map(Some)
+}
+
+/// Waits for a signal that may not be caught at all. Cancelling it loses nothing.
+#[cfg(unix)]
+pub(super) async fn received(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether a signal is ignored, as far as that can be seen: `/proc` tells without the system call that needs `unsafe`.
+#[cfg(unix)]
+fn is_ignored(signal: rustix::process::Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal.as_raw() - 1) & 1 == 1)
 }

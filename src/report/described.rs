@@ -190,6 +190,7 @@ pub(crate) fn stream_state(state: Option<StreamState>) -> &'static str {
         Some(StreamState::HalfClosed) => "half closed",
         Some(StreamState::Closed) => "closed",
         Some(StreamState::Reset) => "reset",
+        Some(StreamState::GaveUp) => "gave up",
     }
 }
 

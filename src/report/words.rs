@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use p2pdbg_base::{HostPort, Untrusted, untrusted::escape};
 use p2pdbg_events::{
-    Activity, DebuggerReport, Event, PathKind, PathReport, SourcesReport, Status, Via, Waiting,
-    WaitingFor,
+    Activity, DebuggerReport, Event, PathKind, PathReport, SourcesReport, Status, StreamState, Via,
+    Waiting, WaitingFor,
 };
 use p2pdbg_facts::HostFacts;
 use p2pdbg_forward::Direction;
@@ -96,6 +96,13 @@ impl View {
                 self.path = Some(path.clone());
                 vec![path_line(path)]
             }
+            Event::Stream {
+                state: StreamState::GaveUp,
+                to: Some(to),
+                ..
+            } => vec![plain(format!(
+                "a connection to {to} was given up before anything answered there; nothing of it is delivered"
+            ))],
             Event::Stream { .. } => Vec::new(),
             Event::Waiting(waiting) => vec![plain(self.waiting(waiting))],
             Event::PeerLost { streams } => vec![warning(format!(

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod doctor;
+mod first_word;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod matrix;

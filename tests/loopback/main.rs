@@ -9,6 +9,7 @@ mod command;
 mod control;
 mod ending;
 mod forwards;
+mod given_up;
 mod meeting;
 mod peers;
 mod proxy;

@@ -38,4 +38,6 @@ pub enum Absent {
     Hold,
     /// Listen only while the far end listens: a program that comes early is refused at once
     Refuse,
+    /// Hold connections until the far end was reached once, and refuse them while it is absent from then on
+    HoldOnce,
 }

@@ -36,6 +36,9 @@ pub struct Debugger {
 pub enum WhileAbsent {
     /// It is accepted and held until something listens.
     Hold,
+    /// It is held until the other end was reached once: a program that is started to be debugged waits for its IDE. From
+    /// then on it is refused: one that only tries whether somebody debugs goes on.
+    HoldOnce,
     /// It is refused, for this reason.
     Refuse {
         /// Why holding harms, for the documents and for whoever changes the row.
@@ -48,6 +51,7 @@ impl WhileAbsent {
     pub fn policy(self) -> Absent {
         match self {
             Self::Hold => Absent::Hold,
+            Self::HoldOnce => Absent::HoldOnce,
             Self::Refuse { .. } => Absent::Refuse,
         }
     }
@@ -285,7 +289,7 @@ const PYDEVD: Debugger = Debugger {
     direction: ToIde,
     port: 5678,
     start: "import pydevd_pycharm; pydevd_pycharm.settrace('127.0.0.1', port=PORT)",
-    while_absent: WhileAbsent::Hold,
+    while_absent: WhileAbsent::HoldOnce,
     first_word: FirstWord::Client,
     speaks: &[Protocol::Pydevd],
     is_debugpy: false,
@@ -343,7 +347,9 @@ const XDEBUG: Debugger = Debugger {
     direction: ToIde,
     port: 9003,
     start: "php -d xdebug.mode=debug -d xdebug.start_with_request=yes -d xdebug.client_host=127.0.0.1 -d xdebug.client_port=PORT app.php",
-    while_absent: WhileAbsent::Hold,
+    while_absent: WhileAbsent::Refuse {
+        why: "each request of a web server tries, and would hang until an IDE listens",
+    },
     first_word: FirstWord::Client,
     speaks: &[Protocol::Dbgp],
     is_debugpy: false,

@@ -178,6 +178,8 @@ pub enum StreamState {
     Closed,
     /// One end broke the connection, or the peer's process is gone.
     Reset,
+    /// The program that connected left before anything came back for it; nothing of it is delivered.
+    GaveUp,
 }
 
 /// What is awaited.
@@ -284,6 +286,10 @@ pub enum WarningCode {
     DebuggerVersion,
     /// A forward carries another debugger than the one it was asked for.
     DebuggerMismatch,
+    /// What listens at a forward's target takes connections and closes them without a word.
+    TargetHangsUp,
+    /// A web page, or another client that speaks HTTP, tried a port that is for a debugger.
+    WebPage,
     /// More happened than could be written; that many events are missing here.
     EventsDropped,
 }

@@ -9,7 +9,7 @@ use p2pdbg_base::{
     Bind, BindScope, HostPort, NotAHostPort,
     host_port::{Host, parse_port},
 };
-use p2pdbg_proto::tunnel::{Direction, ForwardOffer};
+use p2pdbg_proto::tunnel::{Direction, ForwardOffer, WhileAbsent};
 
 use super::Preset;
 
@@ -87,7 +87,7 @@ impl Forward {
     }
 
     /// What the listener tells the connector of it, as number `forward` of the session.
-    pub fn to_offer(&self, forward: u16, refuse_while_absent: bool) -> ForwardOffer {
+    pub fn to_offer(&self, forward: u16, while_absent: WhileAbsent) -> ForwardOffer {
         ForwardOffer {
             forward,
             direction: self.direction,
@@ -100,7 +100,7 @@ impl Forward {
             target_host: self.target.host.to_string(),
             target_port: self.target.port,
             preset: self.preset.map_or("", Preset::name).to_owned(),
-            refuse_while_absent,
+            while_absent,
         }
     }
 
@@ -383,15 +383,21 @@ mod tests {
             "5:localhost:6",
         ] {
             let forward = left(spec).unwrap();
-            assert_eq!(Forward::from_offer(&forward.to_offer(3, true)), Ok(forward));
+            assert_eq!(
+                Forward::from_offer(&forward.to_offer(3, WhileAbsent::Refuse)),
+                Ok(forward)
+            );
         }
         let preset = Forward::of_preset(Preset::Xdebug, 9003);
-        assert_eq!(Forward::from_offer(&preset.to_offer(0, false)), Ok(preset));
+        assert_eq!(
+            Forward::from_offer(&preset.to_offer(0, WhileAbsent::Hold)),
+            Ok(preset)
+        );
     }
 
     #[test]
     fn an_offer_with_a_malformed_address_is_refused() {
-        let sound = Forward::of_preset(Preset::Debugpy, 5678).to_offer(0, false);
+        let sound = Forward::of_preset(Preset::Debugpy, 5678).to_offer(0, WhileAbsent::Hold);
         let mut offer = sound.clone();
         offer.target_host = "\u{1b}[2J".to_owned();
         let name = SpecFault::Target(NotAHostPort::Name);

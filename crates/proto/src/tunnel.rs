@@ -71,6 +71,17 @@ pub enum TunnelMessage {
     SourcesChanged,
 }
 
+/// What becomes of a connection while nothing listens at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WhileAbsent {
+    /// It is accepted and held.
+    Hold,
+    /// It is refused.
+    Refuse,
+    /// It is held until the target was reached once, and refused from then on.
+    HoldOnce,
+}
+
 /// A forward as the listener offers it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForwardOffer {
@@ -88,8 +99,8 @@ pub struct ForwardOffer {
     pub target_port: u16,
     /// The debugger it is for, or empty.
     pub preset: String,
-    /// Listen only while the target listens, rather than hold connections until it does.
-    pub refuse_while_absent: bool,
+    /// What becomes of connections while nothing listens at the target.
+    pub while_absent: WhileAbsent,
 }
 
 /// Which end of a forward opens the local port.

@@ -24,7 +24,7 @@ use super::{
     forwards::Forwards,
     rest::{self, Rest},
     status::StatusLine,
-    streams::Streams,
+    streams::{Opened, Streams},
     tunnels::{self, Tunnels},
 };
 use crate::{stream::Connection, watch::Watcher};
@@ -399,6 +399,10 @@ impl Driver {
             }
             Event::Accepted(forward, connection) => {
                 let local = Connection::Tcp(connection);
+                let forward = Opened {
+                    forward,
+                    is_client: self.forwards.screen(forward).is_some(),
+                };
                 self.streams.open(forward, local, None, &mut self.tasks);
             }
             Event::TargetListening(forward, listening) => {
@@ -416,9 +420,13 @@ impl Driver {
             }
             Event::NotCalling => self.on_not_calling(),
             Event::OpenToNetwork(address) => self.forwards.on_open_to_network(address),
+            Event::TurnedAway(forward) => self.forwards.on_turned_away(forward),
+            Event::HungUp(forward) => self.forwards.on_hung_up(forward),
+            Event::Reached(forward) => self.forwards.on_reached(forward, &mut self.tasks),
             Event::StreamWaiting(stream, forward) => {
-                if let Some(target) = self.forwards.target(forward) {
-                    self.streams.on_waiting(stream, target, self.role);
+                if let Some(target) = self.forwards.target(forward)
+                    && self.streams.on_waiting(stream, target, self.role)
+                {
                     self.announce_waiting(stream, true);
                 }
             }

@@ -12,7 +12,7 @@ use p2pdbg_ledger::{ResetCode, StreamId};
 use p2pdbg_net::listening::{self, Presence};
 use p2pdbg_proto::{
     control::Role,
-    tunnel::{Direction, ForwardOffer, ForwardState, TunnelMessage},
+    tunnel::{Direction, ForwardOffer, ForwardState, TunnelMessage, WhileAbsent},
 };
 use tokio::{
     sync::{Notify, mpsc},
@@ -21,9 +21,10 @@ use tokio::{
 
 use super::{
     Event, SessionConfig,
+    first_word::Screen,
     ports::{accept, look},
 };
-use crate::stream::{Connection, Local};
+use crate::stream::{Connection, Dialing, Local};
 
 /// The most forwards that a listener may ask for.
 const MOST: usize = 64;
@@ -46,7 +47,7 @@ pub(super) struct Forwards {
 
 struct Entry {
     forward: Forward,
-    refuse: bool,
+    while_absent: WhileAbsent,
     /// The connector's state of it; at the listener, once it is known.
     state: Option<ForwardState>,
     /// The open port, if this end opens it and has.
@@ -59,9 +60,16 @@ struct Entry {
     listening: Option<bool>,
     /// Whether it was added for a `p2pdbg pipe`, so that no port is opened for it.
     added: bool,
+    /// Whether it was told that its target hangs up, or that a web page was turned away.
+    told: bool,
 }
 
 impl Entry {
+    /// Whether its port is open only while its target listens.
+    fn refuses(&self) -> bool {
+        self.while_absent == WhileAbsent::Refuse
+    }
+
     fn stands(&self) -> bool {
         matches!(self.state, Some(ForwardState::Up { .. }))
     }
@@ -82,7 +90,7 @@ impl Forwards {
                 .enumerate()
                 .map(|(index, forward)| Entry {
                     port: config.ports.get(index).cloned().flatten(),
-                    ..Entry::new(forward.clone(), refuses(forward, config.absent))
+                    ..Entry::new(forward.clone(), while_absent(forward, config.absent))
                 })
                 .collect(),
             told: false,
@@ -110,11 +118,11 @@ impl Forwards {
             if !self.opens(forward) {
                 self.allow.require(target)?;
             }
-            if self.opens(forward) && !self.table[index].refuse {
+            if self.opens(forward) && !self.table[index].refuses() {
                 self.open(forward, tasks)
                     .await
                     .map_err(|error| port_failure(&self.table[index].forward, &error))?;
-            } else if !self.opens(forward) && self.table[index].refuse {
+            } else if !self.opens(forward) && self.table[index].refuses() {
                 self.look_at_target(forward, tasks);
             }
         }
@@ -126,7 +134,7 @@ impl Forwards {
         let mut messages = Vec::new();
         if self.role == Role::Listener {
             let offers = (0..).zip(&self.table);
-            let offers = offers.map(|(n, entry)| entry.forward.to_offer(n, entry.refuse));
+            let offers = offers.map(|(n, entry)| entry.forward.to_offer(n, entry.while_absent));
             messages.push(TunnelMessage::Forwards(offers.collect()));
         }
         for (forward, entry) in (0..).zip(&self.table) {
@@ -160,7 +168,7 @@ impl Forwards {
             return Ok(Vec::new());
         }
         let entries = offers.iter().skip(known).map(|offer| {
-            Forward::from_offer(offer).map(|forward| Entry::new(forward, offer.refuse_while_absent))
+            Forward::from_offer(offer).map(|forward| Entry::new(forward, offer.while_absent))
         });
         let new: Vec<Entry> = entries.collect::<Result<_, _>>()?;
         self.table.extend(new);
@@ -188,7 +196,7 @@ impl Forwards {
                 self.warn_not_allowed(&target);
                 return ForwardState::NotAllowed;
             }
-            if entry.refuse {
+            if entry.refuses() {
                 self.look_at_target(forward, tasks);
             }
             self.report_forward(forward, None);
@@ -200,7 +208,7 @@ impl Forwards {
             self.warn_not_allowed(&bind);
             return ForwardState::NotAllowed;
         }
-        if entry.refuse {
+        if entry.refuses() {
             return ForwardState::Up {
                 listen: String::new(),
             };
@@ -311,7 +319,7 @@ impl Forwards {
         };
         self.table.push(Entry {
             added: true,
-            ..Entry::new(forward, false)
+            ..Entry::new(forward, WhileAbsent::Hold)
         });
         Some((number(self.table.len() - 1), true))
     }
@@ -368,20 +376,99 @@ impl Forwards {
         let Some(target) = entry.map(|e| e.forward.target.clone()).filter(allowed) else {
             return Local::Dialing(Box::pin(async { Err(ResetCode::NOT_ALLOWED) }));
         };
+        let preset = self.preset(forward);
+        let answers = preset.is_some_and(|preset| Screen::of(preset.debugger()).is_some());
         let events = self.events.clone();
-        Local::Dialing(Box::pin(async move {
+        if !answers {
+            return Local::Dialing(Self::dial_target(stream, forward, target, events));
+        }
+        Local::Debuggee(Box::new(move |pause| {
+            let (target, events) = (target.clone(), events.clone());
+            Box::pin(async move {
+                if let Some(pause) = pause {
+                    let _ = events.try_send(Event::HungUp(forward));
+                    let _ = events.try_send(Event::StreamWaiting(stream, forward));
+                    tokio::time::sleep(pause).await;
+                }
+                Self::dial_target(stream, forward, target, events).await
+            })
+        }))
+    }
+
+    fn dial_target(
+        stream: StreamId,
+        forward: u16,
+        target: HostPort,
+        events: mpsc::Sender<Event>,
+    ) -> Dialing {
+        Box::pin(async move {
             let waiting = |_: &std::io::Error| {
                 // If the session is that busy, nobody reads what is awaited.
                 let _ = events.try_send(Event::StreamWaiting(stream, forward));
             };
             let connection = dial(&target, waiting).await;
+            let _ = events.try_send(Event::Reached(forward));
             if let Ok(Presence::Listening(found)) = listening::look(&target)
                 && found.is_open_to_network()
             {
                 let _ = events.try_send(Event::OpenToNetwork(found.address));
             }
             Ok(Connection::Tcp(connection))
-        }))
+        })
+    }
+
+    /// What the connections to the port of a forward are asked for, if this end opens it for a debugger's clients.
+    pub(super) fn screen(&self, forward: u16) -> Option<Screen> {
+        let preset = self.preset(forward).filter(|_| self.opens(forward))?;
+        Screen::of(preset.debugger())
+    }
+
+    /// Tells, once for each forward, that something speaks HTTP to a debugger.
+    pub(super) fn on_turned_away(&mut self, forward: u16) {
+        if let Some(entry) = self.tell_once(forward) {
+            let debugger = entry.forward.preset.map_or("a debugger", Preset::name);
+            let message = format!(
+                "something spoke HTTP to port {}, as a web page does that tries the ports of this computer; it was \
+                 turned away",
+                entry.forward.bind.port
+            );
+            let hint = format!(
+                "if no page that is open here may do so, close it; {debugger} is not meant for browsers"
+            );
+            let warning = Warning::new(WarningCode::WebPage, message).hint(hint);
+            self.reporter.emit(Report::Warning(warning));
+        }
+    }
+
+    /// Tells, once for each forward, that its target takes connections and closes them.
+    pub(super) fn on_hung_up(&mut self, forward: u16) {
+        if let Some(entry) = self.tell_once(forward) {
+            let message = format!(
+                "{} takes connections and closes them without a word: what listens there is not the debugger",
+                entry.forward.target
+            );
+            let warning = Warning::new(WarningCode::TargetHangsUp, message).hint(
+                "docker-proxy, kubectl port-forward and ssh -L do so while nothing listens behind them; start the \
+                 debuggee there, the connection is held and tried again",
+            );
+            self.reporter.emit(Report::Warning(warning));
+        }
+    }
+
+    /// Begins to look whether a target listens that was reached and is refused from now on while it does not.
+    pub(super) fn on_reached(&mut self, forward: u16, tasks: &mut JoinSet<()>) {
+        let entry = self.table.get(usize::from(forward));
+        let begins = entry.is_some_and(|entry| {
+            entry.while_absent == WhileAbsent::HoldOnce && entry.task.is_none()
+        });
+        if begins && !self.opens(forward) {
+            self.look_at_target(forward, tasks);
+        }
+    }
+
+    fn tell_once(&mut self, forward: u16) -> Option<&Entry> {
+        let entry = self.table.get_mut(usize::from(forward))?;
+        (!std::mem::replace(&mut entry.told, true)).then_some(entry)
     }
 
     /// Opens or closes a port that is open only while its target listens.
@@ -395,7 +482,7 @@ impl Forwards {
         let Some(entry) = self.table.get_mut(usize::from(forward)) else {
             return;
         };
-        if !opens || !entry.refuse {
+        if !opens || entry.while_absent == WhileAbsent::Hold {
             return;
         }
         match (listening, entry.task.is_some()) {
@@ -437,6 +524,7 @@ impl Forwards {
 
     /// Opens the port of a forward and accepts on it from now on. Returns its address.
     async fn open(&mut self, forward: u16, tasks: &mut JoinSet<()>) -> std::io::Result<String> {
+        let screen = self.screen(forward);
         let entry = &mut self.table[usize::from(forward)];
         let port = match entry.port.take() {
             Some(port) => port,
@@ -476,7 +564,7 @@ impl Forwards {
         }
         entry.forward.bind.port = address.port();
         let sweep = entry.sweep.insert(Arc::default()).clone();
-        entry.task = Some(tasks.spawn(accept(port, forward, sweep, self.events.clone())));
+        entry.task = Some(tasks.spawn(accept(port, forward, screen, sweep, self.events.clone())));
         self.report_forward(forward, Some(HostPort::from(address)));
         Ok(address.to_string())
     }
@@ -527,27 +615,32 @@ impl Forwards {
 }
 
 impl Entry {
-    fn new(forward: Forward, refuse: bool) -> Self {
+    fn new(forward: Forward, while_absent: WhileAbsent) -> Self {
         Self {
             forward,
-            refuse,
+            while_absent,
             state: None,
             port: None,
             task: None,
             sweep: None,
             listening: None,
             added: false,
+            told: false,
         }
     }
 }
 
-/// Whether the port of a forward is open only while its target listens.
-pub fn refuses(forward: &Forward, asked: Option<Absent>) -> bool {
-    match asked {
-        Some(absent) => absent == Absent::Refuse,
-        None => forward
+/// What becomes of the connections to a forward while nothing listens at its target.
+pub fn while_absent(forward: &Forward, asked: Option<Absent>) -> WhileAbsent {
+    let usual = || {
+        forward
             .preset
-            .is_some_and(|preset| preset.debugger().while_absent.policy() == Absent::Refuse),
+            .map(|preset| preset.debugger().while_absent.policy())
+    };
+    match asked.or_else(usual) {
+        None | Some(Absent::Hold) => WhileAbsent::Hold,
+        Some(Absent::Refuse) => WhileAbsent::Refuse,
+        Some(Absent::HoldOnce) => WhileAbsent::HoldOnce,
     }
 }
 

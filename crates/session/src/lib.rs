@@ -10,6 +10,7 @@ mod chart;
 mod debuggers;
 mod describe;
 mod driver;
+mod first_word;
 mod forwards;
 mod messages;
 #[cfg(unix)]
@@ -58,7 +59,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument;
 
 use self::driver::{Begun, Driver};
-pub use self::forwards::refuses;
+pub use self::forwards::while_absent;
 #[cfg(unix)]
 pub use self::pipes::{PipeRequest, PipeTarget};
 use crate::watch as inspect;
@@ -188,6 +189,12 @@ enum Event {
     TargetListening(u16, bool),
     StreamWaiting(StreamId, u16),
     OpenToNetwork(SocketAddr),
+    /// A web page was turned away from the port of a forward.
+    TurnedAway(u16),
+    /// What listens at the target of a forward has closed a connection without a word.
+    HungUp(u16),
+    /// A connection to the target of a forward stands.
+    Reached(u16),
     NotCalled(PathSocket, SocketAddr, PathKind),
     Called(Answered),
     NotCalling,

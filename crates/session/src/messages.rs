@@ -53,7 +53,7 @@ impl Driver {
                     .forward_of(stream)
                     .and_then(|f| self.forwards.target(f))
                 {
-                    self.streams.on_waiting(stream, target, self.role.other());
+                    let _is_news = self.streams.on_waiting(stream, target, self.role.other());
                 }
             }
             TunnelMessage::Ping => {}

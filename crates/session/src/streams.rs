@@ -52,6 +52,24 @@ pub(super) struct Streams {
     watcher: Option<Watcher>,
 }
 
+/// A plain forward, or none.
+impl From<u16> for Opened {
+    fn from(forward: u16) -> Self {
+        Self {
+            forward,
+            is_client: false,
+        }
+    }
+}
+
+/// The forward of a connection that was accepted here.
+pub(super) struct Opened {
+    /// Its number.
+    pub(super) forward: u16,
+    /// Whether those who connect are a debugger's clients, which wait for an answer before they end.
+    pub(super) is_client: bool,
+}
+
 struct Live {
     forward: u16,
     inbox: mpsc::Sender<StreamInput>,
@@ -72,6 +90,15 @@ struct Live {
 }
 
 impl Live {
+    /// Tells the stream's task whether the other end holds it. A
+    /// task that is far behind hears of it when it has room.
+    fn tell_held(&self, held: bool) {
+        let inbox = self.inbox.clone();
+        if let Err(TrySendError::Full(input)) = inbox.try_send(StreamInput::Held(held)) {
+            tokio::spawn(async move { inbox.send(input).await });
+        }
+    }
+
     fn waits_at(&self, role: Role) -> bool {
         let awaited = self.waiting.as_ref().map(|waiting| waiting.awaited);
         awaited == Some(awaited_by(role))
@@ -173,7 +200,7 @@ impl Streams {
     /// Opens a stream for a connection that was accepted here.
     pub(super) fn open(
         &mut self,
-        forward: u16,
+        forward: impl Into<Opened>,
         connection: Connection,
         ended: Option<oneshot::Sender<StreamState>>,
         tasks: &mut JoinSet<()>,
@@ -187,19 +214,33 @@ impl Streams {
             }
             return;
         };
-        self.start(stream, forward, Local::Accepted(connection), None, tasks);
+        let Opened { forward, is_client } = forward.into();
+        let local = Local::Accepted(connection);
+        self.begin(stream, forward, local, None, is_client, tasks);
         if let Some(live) = self.live.get_mut(&stream) {
             live.ended = ended;
         }
     }
 
-    /// Starts the task of a stream.
+    /// Starts the task of a stream that the peer opened.
     pub(super) fn start(
         &mut self,
         stream: StreamId,
         forward: u16,
         local: Local,
         ide_port: Option<u16>,
+        tasks: &mut JoinSet<()>,
+    ) {
+        self.begin(stream, forward, local, ide_port, false, tasks);
+    }
+
+    fn begin(
+        &mut self,
+        stream: StreamId,
+        forward: u16,
+        local: Local,
+        ide_port: Option<u16>,
+        is_client: bool,
         tasks: &mut JoinSet<()>,
     ) {
         let (inbox, inputs) = mpsc::channel(INBOX);
@@ -213,6 +254,7 @@ impl Streams {
             report: self.report.clone(),
             traffic: Arc::clone(&traffic),
             taps: self.taps(stream, forward, ide_port),
+            is_client,
         };
         let live = Live {
             forward,
@@ -369,18 +411,28 @@ impl Streams {
         }
     }
 
-    /// Notes that a stream waits, at the end of that role, until its target listens.
-    pub(super) fn on_waiting(&mut self, stream: StreamId, target: &HostPort, dialler: Role) {
+    /// Notes that a stream waits, at the end of that role, until its target listens; whether that is news.
+    pub(super) fn on_waiting(
+        &mut self,
+        stream: StreamId,
+        target: &HostPort,
+        dialler: Role,
+    ) -> bool {
         let Some(live) = self.live.get_mut(&stream) else {
-            return;
+            return false;
         };
         let waiting = Waiting {
             awaited: awaited_by(dialler),
             at: Some(target.clone()),
         };
+        if live.waiting.as_ref() == Some(&waiting) {
+            return false;
+        }
         live.waiting = Some(waiting.clone());
+        live.tell_held(true);
         self.report_stream(stream, StreamState::Waiting, Some(target.clone()));
         self.reporter.emit(Report::Waiting(waiting));
+        true
     }
 
     /// Notes that the other end waits no longer for the target of a stream.
@@ -389,6 +441,7 @@ impl Streams {
             return;
         };
         if let Some(Waiting { at, .. }) = live.waiting.take() {
+            live.tell_held(false);
             self.report_stream(stream, StreamState::Open, at);
         }
     }
@@ -417,7 +470,10 @@ impl Streams {
                 if let Some(live) = self.live.get_mut(&stream) {
                     live.waiting = None;
                     live.state = Some(state);
-                    live.over = matches!(state, StreamState::Closed | StreamState::Reset);
+                    live.over = matches!(
+                        state,
+                        StreamState::Closed | StreamState::Reset | StreamState::GaveUp
+                    );
                     if let Some(ended) = live.ended.take_if(|_| live.over) {
                         let _ = ended.send(state);
                     }

@@ -204,7 +204,7 @@ fn stream_lines(stream: &StreamSnapshot, rtt: Option<f64>) -> Vec<Line<'static>>
     let state = described::stream_state(stream.state);
     let state = match stream.state {
         Some(StreamState::Open) => state.green(),
-        Some(StreamState::Closed | StreamState::Reset) => state.dim(),
+        Some(StreamState::Closed | StreamState::Reset | StreamState::GaveUp) => state.dim(),
         _ => state.yellow(),
     };
     let mut lines = vec![Line::from(vec![

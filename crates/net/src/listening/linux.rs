@@ -15,12 +15,17 @@ use netlink_packet_core::{
 use netlink_packet_sock_diag::{
     SockDiagMessage,
     constants::{AF_INET, AF_INET6, IPPROTO_TCP},
-    inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
+    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags},
 };
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 
+use super::Client;
+
 /// Sockets of every user are seen.
 pub(super) const SEES_EVERYTHING: bool = true;
+
+/// Whether the ends of connections are seen.
+pub(super) const SEES_CLIENTS: bool = true;
 
 /// The addresses of the TCP sockets that listen on `port`.
 pub(super) fn listening_on(port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -47,14 +52,48 @@ fn from_sock_diag(port: u16) -> io::Result<Vec<SocketAddr>> {
             states: StateFlags::LISTEN,
             socket_id,
         };
-        dump(request, &mut found)?;
+        dump(request, |response| {
+            let id = &response.header.socket_id;
+            found.push(SocketAddr::new(id.source_address, id.source_port));
+        })?;
     }
     // The kernel filters by port; asking again costs nothing.
     found.retain(|socket| socket.port() == port);
     Ok(found)
 }
 
-fn dump(request: InetRequest, found: &mut Vec<SocketAddr>) -> io::Result<()> {
+/// What the kernel says of the socket at the other end of a connection within this host.
+pub(super) fn client(client: SocketAddr, server: SocketAddr) -> io::Result<Option<Client>> {
+    let mut found = None;
+    let (family, mut socket_id) = match client {
+        SocketAddr::V4(_) => (AF_INET, SocketId::new_v4()),
+        SocketAddr::V6(_) => (AF_INET6, SocketId::new_v6()),
+    };
+    socket_id.source_port = client.port();
+    socket_id.destination_port = server.port();
+    let request = InetRequest {
+        family,
+        protocol: IPPROTO_TCP,
+        extensions: ExtensionFlags::empty(),
+        states: StateFlags::all() - StateFlags::LISTEN,
+        socket_id,
+    };
+    dump(request, |response| {
+        let id = &response.header.socket_id;
+        let source = SocketAddr::new(id.source_address, id.source_port);
+        let destination = SocketAddr::new(id.destination_address, id.destination_port);
+        if source == client && destination == server {
+            found = Some(Client {
+                // A socket that its program has closed belongs to no file any more, and so has no inode.
+                is_closed: response.header.inode == 0,
+                uid: Some(response.header.uid),
+            });
+        }
+    })?;
+    Ok(found)
+}
+
+fn dump(request: InetRequest, mut found: impl FnMut(&InetResponse)) -> io::Result<()> {
     let socket = Socket::new(NETLINK_SOCK_DIAG)?;
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
@@ -76,8 +115,7 @@ fn dump(request: InetRequest, found: &mut Vec<SocketAddr>) -> io::Result<()> {
                 NetlinkMessage::<SockDiagMessage>::deserialize(rest).map_err(io::Error::other)?;
             match message.payload {
                 NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                    let id = &response.header.socket_id;
-                    found.push(SocketAddr::new(id.source_address, id.source_port));
+                    found(&response);
                 }
                 NetlinkPayload::Done(_) => return Ok(()),
                 NetlinkPayload::Error(error) => return Err(error.to_io()),

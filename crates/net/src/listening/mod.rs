@@ -85,6 +85,38 @@ pub fn on_port(port: u16) -> Option<Vec<SocketAddr>> {
     }
 }
 
+/// The socket at the other end of a connection that was accepted here, if its program runs on this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Client {
+    /// Whether its program has closed it: nobody is left who could read an answer. A program that has only ended what
+    /// it writes still has it open.
+    pub is_closed: bool,
+    /// The user whose program it is, if the system still tells.
+    pub uid: Option<u32>,
+}
+
+/// Looks at the socket at the other end of the connection from `client` to `server`, which was accepted here.
+///
+/// `None` if it cannot be seen: it is on another host or in another network namespace, or the system does not tell.
+/// The kernel forgets a closed socket some time after the other end has closed too; so a connection within the loopback
+/// whose client is not in the table counts as closed.
+pub fn client(client: SocketAddr, server: SocketAddr) -> Option<Client> {
+    let canonical =
+        |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let (client, server) = (canonical(client), canonical(server));
+    match table::client(client, server) {
+        Ok(None) if table::SEES_CLIENTS && client.ip().is_loopback() => Some(Client {
+            is_closed: true,
+            uid: None,
+        }),
+        Ok(found) => found,
+        Err(error) => {
+            tracing::debug!(%error, "cannot see the other end of a connection");
+            None
+        }
+    }
+}
+
 /// Whether something is seen to listen on `port` of this host's loopback: for [`ForwardSpec::resolve`].
 ///
 /// What cannot be seen counts as not listening.
@@ -229,6 +261,24 @@ mod tests {
             let target = HostPort::from(end.local_addr().unwrap());
             assert!(!matches!(look(&target).unwrap(), Presence::Listening(_)));
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn client_that_closed_is_told_from_one_that_ended_its_writing() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connect = || {
+            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (server, from) = listener.accept().unwrap();
+            (client, from, server)
+        };
+        let (alive, from, server) = connect();
+        let at = server.local_addr().unwrap();
+        assert_eq!(client(from, at).map(|client| client.is_closed), Some(false));
+        alive.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(client(from, at).map(|client| client.is_closed), Some(false));
+        drop(alive);
+        assert_eq!(client(from, at).map(|client| client.is_closed), Some(true));
     }
 
     #[test]

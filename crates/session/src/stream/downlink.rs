@@ -9,6 +9,7 @@ use quinn::RecvStream;
 use super::{
     UNWANTED,
     local::LocalWriter,
+    redial::Redial,
     tap::{Tap, Traffic},
 };
 
@@ -23,6 +24,10 @@ pub(super) struct Downlink {
     next_carrier: u64,
     /// What the ledger has given out and the local program has not taken.
     unwritten: VecDeque<Bytes>,
+    /// How much of that, from the front, an earlier connection took already, in bytes.
+    repeated: usize,
+    /// How to dial the local program again, until it has answered.
+    pub(super) redial: Option<Redial>,
     traffic: Arc<Traffic>,
     tap: Tap,
 }
@@ -51,6 +56,8 @@ impl Downlink {
             carriers: Vec::new(),
             next_carrier: 0,
             unwritten: VecDeque::new(),
+            repeated: 0,
+            redial: None,
             traffic,
             tap,
         }
@@ -83,14 +90,18 @@ impl Downlink {
             return std::future::pending().await;
         };
         if !self.unwritten.is_empty() {
-            let tap = &mut self.tap;
-            return match writer
-                .write(&mut self.unwritten, |chunk| tap.show(&chunk))
-                .await
-            {
+            let (tap, redial) = (&mut self.tap, &mut self.redial);
+            let taken = |chunk: Bytes| {
+                tap.show(&chunk);
+                // More than is kept cannot be repeated, so a connection that ends has ended.
+                redial.take_if(|redial| !redial.keep(chunk));
+            };
+            return match writer.write(&mut self.unwritten, taken).await {
                 Ok(written) => {
-                    self.traffic.on_received(written);
-                    self.receiver.consumed(written);
+                    let again = written.min(self.repeated);
+                    self.repeated -= again;
+                    self.traffic.on_received(written - again);
+                    self.receiver.consumed(written - again);
                     DownlinkEvent::Progress
                 }
                 Err(error) => {
@@ -135,6 +146,13 @@ impl Downlink {
             Poll::Pending
         })
         .await
+    }
+
+    /// Gives out again what an earlier connection to the local program took.
+    pub(super) fn repeat(&mut self, mut written: VecDeque<Bytes>) {
+        self.repeated += written.iter().map(Bytes::len).sum::<usize>();
+        written.append(&mut self.unwritten);
+        self.unwritten = written;
     }
 
     /// Reports a tunnel as lost.

@@ -11,6 +11,9 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
+use p2pdbg_net::listening;
+#[cfg(unix)]
+use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::SockRef;
 #[cfg(unix)]
 use tokio::net::{UnixStream, unix};
@@ -148,6 +151,27 @@ impl LocalReader {
             self.acknowledge_at_once();
         }
         Ok((read > 0).then(|| self.buffer.split().freeze()))
+    }
+
+    /// Whether the local program has closed its connection, and not only ended what it writes. `false` where that
+    /// cannot be seen.
+    pub(super) fn program_has_left(&self) -> bool {
+        match &self.half {
+            ReadHalf::Tcp(half) => {
+                let (program, here) = (half.peer_addr(), half.local_addr());
+                let (Ok(program), Ok(here)) = (program, here) else {
+                    return true;
+                };
+                listening::client(program, here).is_some_and(|client| client.is_closed)
+            }
+            // A socket pair hangs up only when the other end is closed.
+            #[cfg(unix)]
+            ReadHalf::Unix(half) => {
+                let mut look = [PollFd::new(half.as_ref(), PollFlags::empty())];
+                let seen = rustix::event::poll(&mut look, Some(&Timespec::default()));
+                seen.is_ok() && look[0].revents().contains(PollFlags::HUP)
+            }
+        }
     }
 
     fn acknowledge_at_once(&self) {

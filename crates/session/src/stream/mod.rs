@@ -5,7 +5,9 @@
 //! and which tunnel is best through a watch. It dies when both directions have ended and both ends know it.
 
 mod downlink;
+mod leaving;
 mod local;
+mod redial;
 mod tap;
 mod uplink;
 
@@ -23,14 +25,18 @@ use tokio::{
 
 use self::{
     downlink::{Downlink, DownlinkEvent},
+    leaving::{Leaving, Verdict},
     local::{LocalReader, LocalWriter},
+    redial::Redial,
     uplink::{Uplink, UplinkEvent},
 };
 pub use self::{
     local::Connection,
+    redial::Dial,
     tap::{Tap, Traffic},
 };
 use p2pdbg_events::StreamState;
+use p2pdbg_net::deadline::sleep_until;
 use p2pdbg_tunnel::Tunnel;
 
 /// How long an acknowledgement may wait for more to acknowledge.
@@ -75,6 +81,8 @@ pub enum StreamInput {
         /// The epoch of the silent one.
         epoch: u64,
     },
+    /// The other end holds it, since nothing listens there, or does so no longer.
+    Held(bool),
     /// End it now; the peer is told, if it can be.
     Abort(ResetCode),
 }
@@ -101,6 +109,8 @@ pub enum Local {
     Accepted(Connection),
     /// It is being dialled; the future gives up by itself or goes on for ever.
     Dialing(Dialing),
+    /// It is the debuggee's, whose debugger answers whoever speaks to it; dialled again if it closes without a word.
+    Debuggee(Dial),
 }
 
 /// Everything that a stream's task starts with.
@@ -121,6 +131,8 @@ pub struct Stream {
     pub traffic: Arc<Traffic>,
     /// Where it shows what the local program writes, and what it is given.
     pub taps: (Tap, Tap),
+    /// Whether the local program is a debugger's client, which waits for an answer before it ends its writing.
+    pub is_client: bool,
 }
 
 impl Stream {
@@ -135,16 +147,26 @@ impl Stream {
             report,
             traffic,
             taps: (written, given),
+            is_client,
         } = self;
         let sender = Sender::new(id, forward, Limits::default(), &budget);
+        let mut downlink = Downlink::new(Receiver::new(id, forward), Arc::clone(&traffic), given);
         let (connection, dialing) = match local {
             Local::Accepted(connection) => (Some(connection), None),
             Local::Dialing(dialing) => (None, Some(dialing)),
+            Local::Debuggee(mut dial) => {
+                let dialing = dial(None);
+                downlink.redial = Some(Redial::new(dial));
+                (None, Some(dialing))
+            }
         };
         let mut driver = Driver {
             id,
             uplink: Uplink::new(sender, Arc::clone(&traffic), written),
-            downlink: Downlink::new(Receiver::new(id, forward), traffic, given),
+            downlink,
+            traffic,
+            leaving: Leaving::new(dialing.is_none(), is_client),
+            gave_up: false,
             reader: None,
             writer: None,
             dialing,
@@ -170,6 +192,10 @@ struct Driver {
     id: StreamId,
     uplink: Uplink,
     downlink: Downlink,
+    traffic: Arc<Traffic>,
+    leaving: Leaving,
+    /// Whether the local program has left before anything came back for it.
+    gave_up: bool,
     reader: Option<LocalReader>,
     writer: Option<LocalWriter>,
     dialing: Option<Dialing>,
@@ -197,7 +223,7 @@ impl Driver {
             {
                 ack_timer.as_mut().reset(at);
             }
-            let reads = !self.uplink.sender.is_closed();
+            let reads = !self.uplink.sender.is_closed() && !self.leaving.has_ended();
             tokio::select! {
                 input = self.inbox.recv() => match input {
                     Some(input) => self.handle(input),
@@ -212,6 +238,7 @@ impl Driver {
                 }
                 event = self.downlink.step(self.writer.as_mut()) => self.on_downlink(event),
                 dialled = dialled(&mut self.dialing) => self.on_dialled(dialled),
+                () = sleep_until(self.leaving.look_at()) => self.look_for_program(),
                 () = &mut ack_timer, if self.ack_at.is_some() => {
                     self.ack_at = None;
                     self.send_frames(true);
@@ -253,6 +280,7 @@ impl Driver {
                 self.uplink.on_tunnel_silent(epoch);
                 self.reannounce();
             }
+            StreamInput::Held(held) => self.leaving.on_held(held, Instant::now()),
             StreamInput::Abort(code) => self.abort(code),
         }
         self.route();
@@ -275,6 +303,11 @@ impl Driver {
             }
             Frame::Stop(stop) => {
                 sender.handle_stop(stop);
+                if self.dialing.is_some() {
+                    // Whoever waited here has left.
+                    self.abort(stop.code);
+                    return;
+                }
                 // Whoever reads no more has gone: what the local program writes, it would write to nobody.
                 self.stop_reading(stop.code);
                 self.break_off_local();
@@ -312,13 +345,72 @@ impl Driver {
     }
 
     fn on_uplink(&mut self, event: UplinkEvent) {
-        if event == UplinkEvent::Broken {
-            self.stop_reading(ResetCode::CONNECTION);
-            self.break_off_local();
+        if self.traffic.sent() > 0 {
+            self.downlink.redial = None;
+        }
+        match event {
+            UplinkEvent::Progress => {}
+            UplinkEvent::Ended | UplinkEvent::Broken if self.dial_again() => {}
+            UplinkEvent::Ended => {
+                let answered = self.traffic.received() > 0;
+                let has_left = || {
+                    self.reader
+                        .as_ref()
+                        .is_some_and(LocalReader::program_has_left)
+                };
+                let verdict = self.leaving.on_ended(answered, has_left, Instant::now());
+                self.on_verdict(verdict);
+            }
+            UplinkEvent::Broken => {
+                self.uplink
+                    .sender
+                    .close(EndKind::Reset(ResetCode::CONNECTION));
+                self.stop_reading(ResetCode::CONNECTION);
+                self.break_off_local();
+            }
         }
         if self.uplink.sender.wants_carrier() {
             self.route();
         }
+    }
+
+    /// Looks whether a local program that writes no more is still there.
+    fn look_for_program(&mut self) {
+        let answered = self.traffic.received() > 0;
+        let has_left = || {
+            self.reader
+                .as_ref()
+                .is_some_and(LocalReader::program_has_left)
+        };
+        let verdict = self.leaving.on_look(answered, has_left, Instant::now());
+        self.on_verdict(verdict);
+    }
+
+    fn on_verdict(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Wait => {}
+            Verdict::End => self.uplink.sender.close(EndKind::Fin),
+            Verdict::Left => {
+                self.gave_up = true;
+                self.abort(ResetCode::CONNECTION);
+            }
+        }
+    }
+
+    /// Dials the debuggee again if it has closed the connection without a word; whether it does.
+    fn dial_again(&mut self) -> bool {
+        if self.fin_delivered || self.uplink.sender.is_closed() {
+            return false;
+        }
+        let Some(redial) = &mut self.downlink.redial else {
+            return false;
+        };
+        let (dialing, written) = redial.again();
+        self.downlink.repeat(written);
+        self.dialing = Some(dialing);
+        self.reported = None;
+        self.break_off_local();
+        true
     }
 
     /// Wants nothing more of what the peer's program wrote.
@@ -330,6 +422,7 @@ impl Driver {
     fn on_downlink(&mut self, event: DownlinkEvent) {
         match event {
             DownlinkEvent::Progress => {}
+            DownlinkEvent::Broken if self.dial_again() => {}
             DownlinkEvent::Broken => {
                 self.stop_reading(ResetCode::CONNECTION);
                 self.uplink
@@ -385,6 +478,7 @@ impl Driver {
     /// Ends both directions; the local program sees a RST.
     fn abort(&mut self, code: ResetCode) {
         self.dialing = None;
+        self.downlink.redial = None;
         self.uplink.sender.close(EndKind::Reset(code));
         self.stop_reading(code);
         self.break_off_local();
@@ -453,8 +547,16 @@ impl Driver {
     /// The state of the local connection; `None` while it is being dialled.
     fn state(&self) -> Option<StreamState> {
         let (sender, receiver) = (&self.uplink.sender, &self.downlink.receiver);
-        if self.dialing.is_some() {
+        // A connection that was closed before may be closed again; only an answer says that it is open.
+        let doubtful = self
+            .downlink
+            .redial
+            .as_ref()
+            .is_some_and(Redial::is_repeated);
+        if self.dialing.is_some() || doubtful {
             None
+        } else if self.gave_up {
+            Some(StreamState::GaveUp)
         } else if self.reader.is_none() {
             Some(StreamState::Reset)
         } else if self.is_over() {

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, pin::Pin, sync::Arc};
 
 use bytes::{Buf, Bytes};
-use p2pdbg_ledger::{CarrierId, EndKind, ResetCode, Retire, Sender};
+use p2pdbg_ledger::{CarrierId, Retire, Sender};
 use p2pdbg_tunnel::Tunnel;
 use quinn::{SendStream, VarInt};
 use tokio::io;
@@ -46,7 +46,7 @@ struct Carrier {
 pub(super) enum UplinkEvent {
     /// Something moved.
     Progress,
-    /// The local program has ended its direction.
+    /// The local program writes no more; what that means is for the stream to judge.
     Ended,
     /// The local connection is broken.
     Broken,
@@ -182,13 +182,9 @@ impl Uplink {
                 }
                 UplinkEvent::Progress
             }
-            Ok(None) => {
-                self.sender.close(EndKind::Fin);
-                UplinkEvent::Ended
-            }
+            Ok(None) => UplinkEvent::Ended,
             Err(error) => {
                 tracing::debug!(%error, "the local connection broke");
-                self.sender.close(EndKind::Reset(ResetCode::CONNECTION));
                 UplinkEvent::Broken
             }
         }

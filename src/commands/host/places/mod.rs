@@ -9,7 +9,8 @@ use std::{collections::HashSet, io, sync::Arc};
 
 use p2pdbg_base::{Absent, ErrorCode, Failure, PeerName};
 use p2pdbg_forward::{Direction, Forward, OpenPort, port_failure};
-use p2pdbg_session::refuses;
+use p2pdbg_proto::tunnel::WhileAbsent;
+use p2pdbg_session::while_absent;
 
 use crate::{
     cli::{PeersOptions, PortMap},
@@ -221,7 +222,7 @@ impl Places {
                 open.push(None);
                 continue;
             }
-            let refuse = refuses(forward, self.absent);
+            let refuse = while_absent(forward, self.absent) == WhileAbsent::Refuse;
             let asked = match (&ports, mapped.next()) {
                 (Ports::Asked, _) => Some(forward.bind.port),
                 (_, mapped) => mapped.copied(),

@@ -1,0 +1,251 @@
+//! Who is at a port beside the IDE, judged by the first word.
+//!
+//! Of the debuggers that the IDE dials, the IDE speaks first. So a connection is nobody's until it has said something:
+//! a port scan, a health check or `nc -z` reaches no debuggee (which `gdbserver --once` and `dlv exec` would not survive),
+//! and a thousand silent connections cost the other end nothing. What then speaks HTTP to a debugger that does not is a
+//! web page, which can reach every port of the loopback from the user's own browser; of HTTP itself, what a browser says
+//! of the page is judged, as debuggers that speak HTTP are told to do.
+
+use std::{io, net::IpAddr, time::Duration};
+
+use p2pdbg_debugger::{Debugger, FirstWord};
+use p2pdbg_inspect::Protocol;
+use p2pdbg_proto::tunnel::Direction;
+use tokio::{net::TcpStream, time::Instant};
+
+/// How much of the first word is looked at, in bytes.
+const LOOKED_AT: usize = 8 << 10;
+
+/// The most header fields of a request. Browsers send about fifteen.
+const FIELDS: usize = 64;
+
+/// How long a first word that does not say yet what it is may take to go on.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Between two looks at a first word that is not whole.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// The methods of HTTP (RFC 9110 section 9, RFC 5789), as a request line begins.
+const METHODS: [&[u8]; 9] = [
+    b"GET ",
+    b"POST ",
+    b"PUT ",
+    b"HEAD ",
+    b"OPTIONS ",
+    b"DELETE ",
+    b"PATCH ",
+    b"TRACE ",
+    b"CONNECT ",
+];
+
+/// What is asked of a connection before it goes to the debuggee.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Screen {
+    speaks_http: bool,
+}
+
+/// What a connection turned out to be.
+#[derive(Debug)]
+pub(super) enum Screened {
+    /// It has said something that a debugger's client may say; none of it is taken from the socket.
+    Client(TcpStream),
+    /// It ended before it said anything.
+    Silent,
+    /// It speaks as no client of this debugger does.
+    WebPage(TcpStream),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Judgement {
+    Client,
+    WebPage,
+    More,
+}
+
+impl Screen {
+    /// What is asked of the connections to a port that is for this debugger; nothing if its clients may wait for its word.
+    pub(super) fn of(debugger: &Debugger) -> Option<Self> {
+        let asked =
+            debugger.direction == Direction::ToDebuggee && debugger.first_word == FirstWord::Client;
+        asked.then(|| Self {
+            speaks_http: debugger.speaks.contains(&Protocol::Cdp),
+        })
+    }
+
+    /// Waits for the first word and judges it.
+    pub(super) async fn judge(self, connection: TcpStream) -> Screened {
+        match self.first_word(&connection).await {
+            Ok(Some(Judgement::WebPage)) => Screened::WebPage(connection),
+            Ok(Some(_)) => Screened::Client(connection),
+            Ok(None) | Err(_) => Screened::Silent,
+        }
+    }
+
+    async fn first_word(self, connection: &TcpStream) -> io::Result<Option<Judgement>> {
+        let mut word = vec![0; 256];
+        let mut until = None;
+        loop {
+            let length = connection.peek(&mut word).await?;
+            if length == 0 {
+                return Ok(None);
+            }
+            let judgement = self.judge_word(&word[..length]);
+            let until = *until.get_or_insert_with(|| Instant::now() + PATIENCE);
+            if judgement != Judgement::More {
+                return Ok(Some(judgement));
+            }
+            if Instant::now() >= until || length >= LOOKED_AT {
+                // A request that does not say where it comes from is not let in; anything else is not HTTP.
+                let is_http = METHODS.iter().any(|method| word.starts_with(method));
+                let judged = if is_http {
+                    Judgement::WebPage
+                } else {
+                    Judgement::Client
+                };
+                return Ok(Some(judged));
+            }
+            word.resize(LOOKED_AT, 0);
+            // The kernel says only that there is something, not that there is more.
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    fn judge_word(self, word: &[u8]) -> Judgement {
+        if METHODS
+            .iter()
+            .any(|method| method.len() > word.len() && method.starts_with(word))
+        {
+            return Judgement::More;
+        }
+        if !METHODS.iter().any(|method| word.starts_with(method)) {
+            return Judgement::Client;
+        }
+        if !self.speaks_http {
+            return Judgement::WebPage;
+        }
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+        let mut request = httparse::Request::new(&mut fields);
+        match request.parse(word) {
+            Ok(httparse::Status::Complete(_)) if comes_from_a_page(&request) => Judgement::WebPage,
+            Ok(httparse::Status::Complete(_)) => Judgement::Client,
+            Ok(httparse::Status::Partial) => Judgement::More,
+            Err(_) => Judgement::WebPage,
+        }
+    }
+}
+
+/// Whether a browser says that a page made the request: by `Origin` (RFC 6454), by `Sec-Fetch-Site` (W3C Fetch Metadata),
+/// or by a `Host` that is a name, which only a page that had its own name resolve to this host would use.
+fn comes_from_a_page(request: &httparse::Request<'_, '_>) -> bool {
+    let field = |name: &str| {
+        let mut fields = request.headers.iter();
+        let found = fields.find(|field| field.name.eq_ignore_ascii_case(name))?;
+        Some(
+            String::from_utf8_lossy(found.value)
+                .trim()
+                .to_ascii_lowercase(),
+        )
+    };
+    // Tools have an origin of their own kind, such as devtools:// or none.
+    let of_a_page = |origin: String| {
+        origin == "null"
+            || ["http:", "https:", "file:"]
+                .iter()
+                .any(|kind| origin.starts_with(kind))
+    };
+    field("origin").is_some_and(of_a_page)
+        || field("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site")
+        || field("host").is_some_and(|host| !is_local(&host))
+}
+
+/// Whether a `Host` is an address or localhost.
+fn is_local(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name == "localhost" || name.ends_with(".localhost") || name.parse::<IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use p2pdbg_debugger::Preset;
+
+    use super::*;
+
+    fn judged(preset: Preset, word: &str) -> Judgement {
+        Screen::of(preset.debugger())
+            .unwrap()
+            .judge_word(word.as_bytes())
+    }
+
+    #[test]
+    fn first_word_of_each_debuggers_client_is_let_in() {
+        for (preset, word) in [
+            (Preset::Debugpy, "Content-Length: 119\r\n\r\n{"),
+            (Preset::Gdbserver, "+$qSupported:multiprocess+"),
+            (Preset::Gdbserver, "+"),
+            (Preset::Lldb, "+$QStartNoAckMode#b0"),
+            (Preset::Jdwp, "JDWP-Handshake"),
+            (Preset::Delve, "{\"method\":\"RPCServer."),
+            (Preset::Delve, "Content-Length: 20"),
+            (Preset::Rdbg, "version: 1.4.0 width: 80"),
+            (
+                Preset::Node,
+                "GET /json HTTP/1.1\r\nHost: 127.0.0.1:9229\r\n\r\n",
+            ),
+            (
+                Preset::Node,
+                "GET /json HTTP/1.1\r\nHost: [::1]:9229\r\n\r\n",
+            ),
+            (
+                Preset::Node,
+                "GET /x HTTP/1.1\r\nHost: localhost:9229\r\nOrigin: devtools://devtools\r\n\r\n",
+            ),
+        ] {
+            assert_eq!(judged(preset, word), Judgement::Client, "{preset:?} {word}");
+        }
+    }
+
+    #[test]
+    fn first_word_of_a_web_page_is_turned_away() {
+        let from =
+            |field: &str| format!("GET /json HTTP/1.1\r\nHost: 127.0.0.1\r\n{field}\r\n\r\n");
+        for (preset, word) in [
+            (
+                Preset::Gdbserver,
+                "POST / HTTP/1.1\r\nHost: 127.0.0.1:1234\r\n".to_owned(),
+            ),
+            (Preset::Debugpy, "GET / HTTP/1.1\r\n".to_owned()),
+            (Preset::Node, from("Origin: https://evil.example")),
+            (Preset::Node, from("oRiGin: null")),
+            (Preset::Node, from("Sec-Fetch-Site: cross-site")),
+            (
+                Preset::Node,
+                "GET / HTTP/1.1\r\nHost: evil.example:9229\r\n\r\n".to_owned(),
+            ),
+            (Preset::Node, "GET / HTTP/9.9\r\n\r\n".to_owned()),
+        ] {
+            assert_eq!(
+                judged(preset, &word),
+                Judgement::WebPage,
+                "{preset:?} {word}"
+            );
+        }
+    }
+
+    #[test]
+    fn first_word_that_is_cut_short_waits_for_more() {
+        assert_eq!(judged(Preset::Gdbserver, "PO"), Judgement::More);
+        assert_eq!(
+            judged(Preset::Node, "GET /json HTTP/1.1\r\nHo"),
+            Judgement::More
+        );
+    }
+
+    #[test]
+    fn first_word_is_not_asked_where_the_debuggee_connects() {
+        assert_eq!(Screen::of(Preset::Pydevd.debugger()), None);
+        assert_eq!(Screen::of(Preset::DebugpyConnect.debugger()), None);
+    }
+}
