@@ -8,7 +8,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use p2pdbg_base::{HostPort, PeerName};
-use p2pdbg_facts::HostFacts;
+use p2pdbg_facts::{HostFacts, SourceRoots};
 use p2pdbg_forward::{Direction, Forward, Preset};
 use p2pdbg_identity::{StateDir, StateError};
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,15 @@ pub struct RecentSession {
     /// Where the peer runs, as it says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub there: Option<HostFacts>,
+    /// Which directories hold the same files at both ends, once comparing them has told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roots: Option<SourceRoots>,
+    /// The other options of this `p2pdbg listen` that were given on its command line, as `OPTION` or `OPTION=VALUE`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+    /// Whether the rendezvous was named on the command line, with a key that is nobody's business.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rendezvous_given: bool,
 }
 
 /// A forward of a recent session.
@@ -108,6 +117,9 @@ impl RecentSession {
             forwards: forwards.iter().map(RecentForward::from).collect(),
             peer: None,
             there: None,
+            roots: None,
+            options: Vec::new(),
+            rendezvous_given: false,
         }
     }
 
@@ -116,7 +128,23 @@ impl RecentSession {
         if self.peer.as_deref() != Some(name.as_str()) {
             self.peer = Some(name.to_string());
             self.there = None;
+            self.roots = None;
         }
+    }
+
+    /// The other options with which it was started, with their values.
+    pub fn options(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.options
+            .iter()
+            .map(|option| match option.split_once('=') {
+                Some((option, value)) => (option, Some(value)),
+                None => (option.as_str(), None),
+            })
+    }
+
+    /// The value of an option with which it was started.
+    pub fn option(&self, name: &str) -> Option<&str> {
+        self.options().find(|(option, _)| *option == name)?.1
     }
 
     /// Whether its process is still there.

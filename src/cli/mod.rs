@@ -8,11 +8,13 @@ pub mod args;
 mod doctor;
 mod forward_args;
 pub mod generate;
+mod given;
 mod options;
 mod peers;
 mod resolve;
 
 pub use doctor::{DoctorArgs, DoctorOptions, resolve_doctor};
+pub use given::Given;
 pub use options::{
     Command, ConnectOptions, IdeOptions, ListenOptions, Meeting, PeersOptions, PortMap,
     SessionOptions,

@@ -22,6 +22,8 @@ pub struct ListenOptions {
     pub forwards: Vec<ForwardSpec>,
     /// What every forward does while nothing listens at its far end; none for what suits its debugger.
     pub absent: Option<Absent>,
+    /// How it was started, but for what else is here.
+    pub given: super::given::Given,
 }
 
 /// Who may have a session with a `listen`.

@@ -33,7 +33,8 @@ pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome,
         look_for(command)?;
     }
     let program = options.command.as_ref().map(|c| c.program.as_os_str());
-    let facts = HostFacts::of_this_host(true, program);
+    let root = options.session.sources.root.as_deref();
+    let facts = HostFacts::of_this_host(true, program).with_root(root);
     let mut host = Host::open(
         Role::Connector,
         options.session,

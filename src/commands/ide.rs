@@ -7,11 +7,11 @@ use std::{
 };
 
 use p2pdbg_base::{ErrorCode, Failure, Untrusted};
-use p2pdbg_identity::StateDir;
+use p2pdbg_identity::{StateDir, StateError};
 
 use crate::{
     cli::IdeOptions,
-    ide::{self, Facts, PathMapping, Plan, PlannedFile},
+    ide::{self, Facts, PathMapping, Plan, PlannedFile, Written},
     recent::{self, RecentSession},
 };
 
@@ -24,24 +24,30 @@ const MAX_FILE: u64 = 4 << 20;
 /// When no session is known, several could be meant, or a file of the project cannot be read, understood or written.
 pub fn run(options: &IdeOptions) -> Result<(), Failure> {
     let project = project(options.directory.as_deref())?;
-    let state = StateDir::open(options.state.as_deref(), "p2pdbg")
-        .map_err(|error| Failure::new(ErrorCode::StateDir, error.to_string()))?;
-    let sessions = recent::read(&state)
-        .map_err(|error| Failure::new(ErrorCode::StateDir, error.to_string()))?;
+    let state = StateDir::open(options.state.as_deref(), "p2pdbg");
+    let state = state.map_err(|error| state_failure(&error))?;
+    let sessions = recent::read(&state).map_err(|error| state_failure(&error))?;
     let facts = choose(&sessions, options.peer.as_deref(), &project)?.into_iter();
     let facts: Vec<Facts<'_>> = facts
         .map(|session| Facts {
             session,
-            paths: PathMapping::of(&project, session.there.as_ref()),
+            paths: PathMapping::of(&project, session),
         })
         .collect();
     let read = |path: &Path| match options.write {
         true => read(&project.join(path)),
         false => Ok(None),
     };
-    let plan = ide::plan(options.ide, &facts, &read)?;
+    let mut written = match options.write {
+        true => Written::read(&state).map_err(|error| state_failure(&error))?,
+        false => Written::default(),
+    };
+    let plan = ide::plan(options.ide, &facts, &read, &mut written)?;
     let done = match options.write {
-        true => write(&project, &plan),
+        true => write(&project, &plan).and_then(|()| {
+            let kept = written.keep(&state);
+            kept.map_err(|error| state_failure(&error))
+        }),
         false => print(&plan),
     };
     for note in &plan.notes {
@@ -203,7 +209,7 @@ fn replace(path: &Path, file: &PlannedFile) -> io::Result<()> {
         Err(_) => path.to_owned(),
     };
     let directory = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(directory)?;
+    make_directory(directory)?;
     let name = path
         .file_name()
         .unwrap_or_default()
@@ -216,8 +222,14 @@ fn replace(path: &Path, file: &PlannedFile) -> io::Result<()> {
             .create_new(true)
             .open(&temporary)?;
         new.write_all(file.after.as_bytes())?;
-        if let Ok(metadata) = fs::metadata(&path) {
-            new.set_permissions(metadata.permissions())?;
+        let old = fs::metadata(&path).ok();
+        if !take_owner(&new, old.as_ref(), directory)? {
+            // It is another user's, who lets this one write to it: a file in its place would not be theirs.
+            fs::write(&path, &file.after)?;
+            return fs::remove_file(&temporary);
+        }
+        if let Some(old) = old {
+            new.set_permissions(old.permissions())?;
         }
         new.sync_all()?;
         fs::rename(&temporary, &path)
@@ -225,6 +237,47 @@ fn replace(path: &Path, file: &PlannedFile) -> io::Result<()> {
     write().inspect_err(|_| {
         let _ = fs::remove_file(&temporary);
     })
+}
+
+/// Makes a directory and those above it, as the one does in which they are made: for the same user.
+fn make_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let parent = directory.parent().unwrap_or(Path::new("."));
+    make_directory(parent)?;
+    fs::create_dir(directory)?;
+    take_owner(&fs::File::open(directory)?, None, parent).map(|_| ())
+}
+
+/// Gives a file that was made to the user and group of the `old` one, or of the directory that it is in. `false` if this
+/// user cannot, and the old one was another user's.
+#[cfg(unix)]
+fn take_owner(new: &fs::File, old: Option<&fs::Metadata>, directory: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+
+    let own = new.metadata()?;
+    let wanted = match old {
+        Some(old) => (old.uid(), old.gid()),
+        None => fs::metadata(directory).map(|of| (of.uid(), of.gid()))?,
+    };
+    if (own.uid(), own.gid()) == wanted || fchown(new, Some(wanted.0), Some(wanted.1)).is_ok() {
+        return Ok(true);
+    }
+    // The group may be one of this user's all the same.
+    let _ = fchown(new, None, Some(wanted.1));
+    Ok(old.is_none() || own.uid() == wanted.0)
+}
+
+/// The access lists of the directory say whose a file is.
+#[cfg(not(unix))]
+fn take_owner(_: &fs::File, _: Option<&fs::Metadata>, _: &Path) -> io::Result<bool> {
+    Ok(true)
+}
+
+fn state_failure(error: &StateError) -> Failure {
+    Failure::new(ErrorCode::StateDir, error.to_string())
+        .hint("name the directory in which p2pdbg listen keeps its state with --state DIR")
 }
 
 fn failure(what: &str, error: &io::Error) -> Failure {

@@ -59,7 +59,7 @@ mod here {
     use indicatif::{ProgressBar, ProgressStyle};
     use p2pdbg_base::{ErrorCode, Failure};
     use p2pdbg_sources::{
-        Differences, Limits, SourceName, Tree, default_root,
+        Differences, Limits, SourceName, Tree,
         talk::{Outcome, Talk, TalkError, in_words},
     };
     use tokio::{io::AsyncWriteExt, net::UnixStream};
@@ -186,7 +186,10 @@ mod here {
     fn root(args: &SourcesArgs) -> Result<PathBuf, Failure> {
         let found = match &args.sources {
             Some(directory) => directory.canonicalize().ok(),
-            None => env::current_dir().ok().as_deref().and_then(default_root),
+            None => env::current_dir()
+                .ok()
+                .as_deref()
+                .map(p2pdbg_facts::default_root),
         };
         found.filter(|root| root.is_dir()).ok_or_else(|| {
             Failure::new(ErrorCode::Usage, "there is no directory to compare")

@@ -11,7 +11,10 @@ use std::{
 use p2pdbg_base::Failure;
 use p2pdbg_forward::{Direction, Preset};
 
-use super::{Ide, Plan, PlannedFile, ReadFile, Sessions, Wanted, no_use};
+use super::{Ide, Plan, PlannedFile, ReadFile, Sessions, no_use};
+
+/// What stands for the project's directory.
+const FOLDER: &str = "$PROJECT_DIR$";
 
 pub(super) fn plan(
     ide: Ide,
@@ -38,12 +41,13 @@ pub(super) fn plan(
                 let server = wanted.debugger == Preset::JdwpListen;
                 (remote_jvm(&name, port, server), "name=\"PORT\" value=\"")
             }
+            (Ide::Pycharm, Preset::Debugpy | Preset::Ptvsd) => (
+                attach_to_dap(facts, &name, port),
+                "name=\"remoteAddress\" value=\"127.0.0.1:",
+            ),
             _ => {
-                plan.notes.push(no_use(
-                    product(ide),
-                    wanted.debugger,
-                    &instead(ide, facts, &wanted),
-                ));
+                plan.notes
+                    .push(no_use(ide.product(), wanted.debugger, instead(ide)));
                 continue;
             }
         };
@@ -65,39 +69,36 @@ pub(super) fn plan(
     Ok(())
 }
 
-fn product(ide: Ide) -> &'static str {
+fn instead(ide: Ide) -> &'static str {
     match ide {
-        Ide::Goland => "GoLand",
-        Ide::Idea => "IntelliJ IDEA",
-        _ => "PyCharm",
+        Ide::Pycharm => "; use p2pdbg listen pydevd or debugpy",
+        Ide::Goland => "; use p2pdbg listen delve",
+        _ => "; use p2pdbg listen jdwp",
     }
 }
 
-fn instead(ide: Ide, facts: &Sessions<'_>, wanted: &Wanted<'_>) -> String {
-    match (ide, wanted.debugger) {
-        (Ide::Pycharm, Preset::Debugpy | Preset::Ptvsd) => {
-            let remote = facts.paths.remote.as_ref();
-            let remote = remote.map_or(String::new(), |path| {
-                format!(", remote project path {path}")
-            });
-            format!(
-                " as a file; choose Run | Edit Configurations | Add | Attach to DAP: remote address 127.0.0.1:{}{remote}",
-                wanted.port()
-            )
-        }
-        (Ide::Pycharm, _) => "; use p2pdbg listen pydevd".to_owned(),
-        (Ide::Goland, _) => "; use p2pdbg listen delve".to_owned(),
-        _ => "; use p2pdbg listen jdwp".to_owned(),
-    }
+/// PyCharm's client of the Debug Adapter Protocol, of 2025.3 and later.
+fn attach_to_dap(facts: &Sessions<'_>, name: &str, port: u16) -> String {
+    let roots = facts.paths.remote.first().map_or(String::new(), |remote| {
+        format!(
+            "    <option name=\"localRoot\" value=\"{}\" />\n    <option name=\"remoteRoot\" value=\"{}\" />\n",
+            escape(&facts.paths.local_for(FOLDER)),
+            escape(remote.as_str())
+        )
+    });
+    configuration(
+        &format!(
+            "name=\"{}\" type=\"PythonDapAttachConfiguration\"",
+            escape(name)
+        ),
+        &format!("    <option name=\"remoteAddress\" value=\"127.0.0.1:{port}\" />\n{roots}"),
+    )
 }
 
 fn python_debug_server(facts: &Sessions<'_>, name: &str, port: u16) -> String {
-    let mapping = match &facts.paths.remote {
-        Some(remote) => format!(
-            "<list>\n          <mapping local-root=\"$PROJECT_DIR$\" remote-root=\"{}\" />\n        </list>",
-            escape(remote.as_str())
-        ),
-        None => "<list />".to_owned(),
+    let mapping = match facts.paths.remote.is_empty() {
+        true => "<list />".to_owned(),
+        false => mappings(facts),
     };
     configuration(
         &format!(
@@ -168,19 +169,31 @@ fn up_to_date(
         ));
         return text.to_owned();
     };
-    if let Some(remote) = &facts.paths.remote {
+    if let Some(remote) = facts.paths.remote.first() {
         let remote = escape(remote.as_str());
-        let mapping = "local-root=\"$PROJECT_DIR$\" remote-root=\"";
+        let local = escape(&facts.paths.local_for(FOLDER));
+        let mapping = format!("local-root=\"{local}\" remote-root=\"");
         let none = "<list />";
-        if let Some(mapped) = with_value(&text, mapping, &remote) {
+        let option = "name=\"remoteRoot\" value=\"";
+        if let Some(mapped) = with_value(&text, &mapping, &remote) {
             text = mapped;
+        } else if let Some(mapped) = with_value(&text, option, &remote) {
+            text = with_value(&mapped, "name=\"localRoot\" value=\"", &local).unwrap_or(mapped);
         } else if text.contains("\"pathMappings\"") && text.contains(none) {
-            let list =
-                format!("<list>\n          <mapping {mapping}{remote}\" />\n        </list>");
-            text = text.replacen(none, &list, 1);
+            text = text.replacen(none, &mappings(facts), 1);
         }
     }
     text
+}
+
+/// The list of the project's directory and those that it stands for.
+fn mappings(facts: &Sessions<'_>) -> String {
+    let local = escape(&facts.paths.local_for(FOLDER));
+    let remotes = facts.paths.remote.iter().map(|remote| {
+        let remote = escape(remote.as_str());
+        format!("          <mapping local-root=\"{local}\" remote-root=\"{remote}\" />\n")
+    });
+    format!("<list>\n{}        </list>", remotes.collect::<String>())
 }
 
 /// The text with another value after `anchor`, up to the quotation mark.

@@ -5,15 +5,16 @@ use std::path::Path;
 
 use jsonc_parser::{
     ParseOptions,
-    cst::{CstArray, CstInputValue as Value, CstNode, CstObject, CstRootNode},
+    cst::{CstArray, CstInputValue as Value, CstNode, CstObject, CstObjectProp, CstRootNode},
 };
 use p2pdbg_base::{ErrorCode, Failure};
 use serde_json::Value as Json;
 
-use super::entry::Entry;
-
-/// What tells the elements of a list apart: the first of these that they have.
-const IDENTITIES: [&str; 5] = ["name", "label", "localRoot", "from", "text"];
+use super::{
+    entry::Entry,
+    lists::{self, IDENTITIES},
+    written::Lists,
+};
 
 /// What VS Code and Zed accept: comments and trailing commas besides JSON.
 const DIALECT: ParseOptions = ParseOptions {
@@ -46,18 +47,11 @@ pub(super) fn with_entries(
     text: Option<&str>,
     place: &Place,
     entries: &[Entry],
+    written: &mut Lists,
 ) -> Result<String, Failure> {
-    let text = text.unwrap_or_default();
-    let (mark, text) = match text.strip_prefix('\u{feff}') {
-        Some(rest) => ("\u{feff}", rest),
-        None => ("", text),
-    };
+    let (mark, text) = without_mark(text.unwrap_or_default());
     let is_new = text.trim().is_empty();
-    let root = CstRootNode::parse(text, &DIALECT).map_err(|error| {
-        let (line, column) = (error.line_display(), error.column_display());
-        let message = format!("line {line}, column {column}: {}", error.kind());
-        not_usable(path, &message)
-    })?;
+    let root = parse(path, text)?;
     let list = match place {
         Place::Root => match root.value() {
             Some(value) => value
@@ -72,10 +66,10 @@ pub(super) fn with_entries(
                     .ok_or_else(|| not_usable(path, "it is not an object"))?,
                 None => root.object_value_or_set(),
             };
-            if object.get("version").is_none() {
+            if last(&object, "version").is_none() {
                 object.insert(0, "version", Value::from(*version));
             }
-            match object.get(key) {
+            match last(&object, key) {
                 Some(property) => property
                     .array_value()
                     .ok_or_else(|| not_usable(path, &format!("{key:?} is not a list")))?,
@@ -84,7 +78,7 @@ pub(super) fn with_entries(
         }
     };
     for entry in entries {
-        put(&list, &entry.whole(), &entry.kept_up_to_date());
+        put(&list, entry, written);
     }
     let mut after = format!("{mark}{root}");
     if is_new && !after.ends_with('\n') {
@@ -93,63 +87,114 @@ pub(super) fn with_entries(
     Ok(after)
 }
 
-/// Adds `whole` to a list, or brings the element that is it already up to date.
-fn put(list: &CstArray, whole: &Value, kept: &Value) {
-    let wanted = to_json(whole);
-    let identity = IDENTITIES
+/// The version that a file's object says it has.
+///
+/// # Errors
+/// When the text does not parse.
+pub(super) fn version(path: &Path, text: Option<&str>) -> Result<Option<Json>, Failure> {
+    let (_, text) = without_mark(text.unwrap_or_default());
+    let object = parse(path, text)?.value().and_then(|root| root.as_object());
+    let version = object.and_then(|object| last(&object, "version")?.value());
+    Ok(version.and_then(|version| version.to_serde_value()))
+}
+
+/// A text without the byte order mark with which some editors begin it.
+fn without_mark(text: &str) -> (&str, &str) {
+    match text.strip_prefix('\u{feff}') {
+        Some(rest) => ("\u{feff}", rest),
+        None => ("", text),
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<CstRootNode, Failure> {
+    CstRootNode::parse(text, &DIALECT).map_err(|error| {
+        let (line, column) = (error.line_display(), error.column_display());
+        let message = format!("line {line}, column {column}: {}", error.kind());
+        not_usable(path, &message)
+    })
+}
+
+/// The property of that name; of several the last one, which is the one that IDEs read.
+fn last(object: &CstObject, name: &str) -> Option<CstObjectProp> {
+    let is_it = |property: &CstObjectProp| property.decoded_name().as_deref() == Some(name);
+    object.properties().into_iter().rev().find(is_it)
+}
+
+/// Adds an entry to a list, or brings the element that is it already up to date.
+fn put(list: &CstArray, entry: &Entry, written: &mut Lists) {
+    let whole = entry.whole();
+    let wanted = to_json(&whole);
+    let Some((key, name)) = IDENTITIES
         .iter()
-        .find_map(|key| Some((key, wanted.get(key)?)));
+        .find_map(|key| Some((key, wanted.get(key)?)))
+    else {
+        return;
+    };
     let is_it = |node: &CstNode| {
         let element = node.to_serde_value();
-        identity.is_some_and(|(key, name)| element.as_ref().and_then(|e| e.get(key)) == Some(name))
+        element.as_ref().and_then(|element| element.get(key)) == Some(name)
     };
-    match list
-        .elements()
-        .into_iter()
-        .find(is_it)
-        .and_then(|node| node.as_object())
-    {
-        Some(object) => merge(&object, kept),
+    let of_entry = name.as_str().unwrap_or_default();
+    let there = list.elements().into_iter().find(is_it);
+    match there.and_then(|node| node.as_object()) {
+        Some(object) => merge(&object, &entry.kept_up_to_date(), of_entry, written),
         None => {
             list.ensure_multiline();
-            list.append(whole.clone());
+            list.append(whole);
+            note(&entry.kept_up_to_date(), of_entry, written);
         }
     }
 }
 
-/// Sets what differs, and leaves everything else.
-fn merge(object: &CstObject, wanted: &Value) {
+/// Sets what differs, and leaves everything else. `within` is what the object is called among what was written.
+pub(super) fn merge(object: &CstObject, wanted: &Value, within: &str, written: &mut Lists) {
     let Value::Object(fields) = wanted else {
         return;
     };
     for (key, value) in fields {
-        let Some(property) = object.get(key) else {
+        let name = format!("{within}/{key}");
+        let Some(property) = last(object, key) else {
             object.append(key, value.clone());
+            note(value, &name, written);
             continue;
         };
         match (property.value(), value) {
             (Some(node), Value::Object(_)) if node.as_object().is_some() => {
                 if let Some(object) = node.as_object() {
-                    merge(&object, value);
+                    merge(&object, value, &name, written);
                 }
             }
-            (Some(node), Value::Array(elements))
-                if node.as_array().is_some()
-                    && elements.iter().all(|e| matches!(e, Value::Object(_))) =>
-            {
+            (Some(node), Value::Array(elements)) if node.as_array().is_some() => {
                 if let Some(list) = node.as_array() {
-                    elements
-                        .iter()
-                        .for_each(|element| put(&list, element, element));
+                    lists::update(&list, elements, written.get(&name).map(Vec::as_slice));
                 }
+                note(value, &name, written);
             }
             (Some(node), _) if node.to_serde_value() == Some(to_json(value)) => {}
-            _ => property.set_value(value.clone()),
+            _ => {
+                property.set_value(value.clone());
+                note(value, &name, written);
+            }
         }
     }
 }
 
-fn to_json(value: &Value) -> Json {
+/// Notes the lists that were written.
+fn note(value: &Value, name: &str, written: &mut Lists) {
+    match value {
+        Value::Array(elements) => {
+            written.insert(name.to_owned(), elements.iter().map(to_json).collect());
+        }
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                note(value, &format!("{name}/{key}"), written);
+            }
+        }
+        _ => {}
+    }
+}
+
+pub(super) fn to_json(value: &Value) -> Json {
     match value {
         Value::Null => Json::Null,
         Value::Bool(value) => Json::Bool(*value),
@@ -191,13 +236,20 @@ mod tests {
     }
 
     fn merged(text: &str, port: u16) -> String {
-        let once =
-            with_entries(Path::new("launch.json"), Some(text), &PLACE, &[entry(port)]).unwrap();
+        let once = with_entries(
+            Path::new("launch.json"),
+            Some(text),
+            &PLACE,
+            &[entry(port)],
+            &mut Lists::new(),
+        )
+        .unwrap();
         let twice = with_entries(
             Path::new("launch.json"),
             Some(&once),
             &PLACE,
             &[entry(port)],
+            &mut Lists::new(),
         )
         .unwrap();
         assert_eq!(once, twice, "a second time changes nothing");
@@ -206,7 +258,14 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_made_whole() {
-        let text = with_entries(Path::new("launch.json"), None, &PLACE, &[entry(5678)]).unwrap();
+        let text = with_entries(
+            Path::new("launch.json"),
+            None,
+            &PLACE,
+            &[entry(5678)],
+            &mut Lists::new(),
+        )
+        .unwrap();
         let json: Json = serde_json::from_str(&text).unwrap();
         assert_eq!(json["version"], "0.2.0");
         assert_eq!(json["configurations"][0]["connect"]["port"], 5678);
@@ -268,7 +327,13 @@ mod tests {
     #[test]
     fn a_file_that_does_not_parse_is_told_with_its_place() {
         let fault = |text: &str| {
-            let result = with_entries(Path::new("launch.json"), Some(text), &PLACE, &[entry(1)]);
+            let result = with_entries(
+                Path::new("launch.json"),
+                Some(text),
+                &PLACE,
+                &[entry(1)],
+                &mut Lists::new(),
+            );
             result.unwrap_err()
         };
         let failure = fault(

@@ -10,16 +10,18 @@
 mod entry;
 mod jetbrains;
 mod jsonc;
+mod lists;
 mod nvim;
 mod paths;
 mod vscode;
+mod written;
 mod zed;
 
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-pub use self::paths::PathMapping;
+pub use self::{paths::PathMapping, written::Written};
 use p2pdbg_base::{ErrorCode, Failure};
 use p2pdbg_forward::{Direction, Preset};
 
@@ -30,7 +32,7 @@ use crate::recent::{RecentForward, RecentSession};
 pub enum Ide {
     /// .vscode/launch.json and tasks.json
     Vscode,
-    /// .idea/runConfigurations: Python Debug Server
+    /// .idea/runConfigurations: Python Debug Server, Attach to DAP
     Pycharm,
     /// .p2pdbg/dap.lua, for nvim-dap
     Nvim,
@@ -42,8 +44,22 @@ pub enum Ide {
     Idea,
 }
 
+impl Ide {
+    /// What its makers call it.
+    fn product(self) -> &'static str {
+        match self {
+            Self::Vscode => "VS Code",
+            Self::Pycharm => "PyCharm",
+            Self::Nvim => "nvim-dap",
+            Self::Zed => "Zed",
+            Self::Goland => "GoLand",
+            Self::Idea => "IntelliJ IDEA",
+        }
+    }
+}
+
 /// What the configurations are made from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Facts<'a> {
     /// The running session, or the last one.
     pub session: &'a RecentSession,
@@ -118,19 +134,32 @@ pub type ReadFile<'a> = dyn Fn(&Path) -> Result<Option<String>, Failure> + 'a;
 ///
 /// # Errors
 /// When a file that is there does not parse, with the place; or when no forward is of use to this IDE.
-pub fn plan(ide: Ide, all: &[Facts<'_>], read: &ReadFile<'_>) -> Result<Plan, Failure> {
+pub fn plan(
+    ide: Ide,
+    all: &[Facts<'_>],
+    read: &ReadFile<'_>,
+    written: &mut Written,
+) -> Result<Plan, Failure> {
     let mut plan = Plan::default();
-    for at in 0..all.len() {
-        let sessions = Sessions { all, at };
+    let (usable, notes): (Vec<Facts<'_>>, Vec<_>) = all
+        .iter()
+        .map(|facts| {
+            let (paths, notes) = facts.paths.for_ide(ide);
+            (Facts { paths, ..*facts }, notes)
+        })
+        .unzip();
+    for (at, mut notes) in notes.into_iter().enumerate() {
+        let sessions = Sessions { all: &usable, at };
+        notes.extend(sessions.paths.notes(sessions.session));
         let mut next = Plan {
-            notes: all[at].paths.notes(all[at].session),
+            notes,
             ..Plan::default()
         };
         // Each goes on from what the one before it would write.
         let read = |path: &Path| plan.read(path, read);
         match ide {
-            Ide::Vscode => vscode::plan(&sessions, &read, &mut next)?,
-            Ide::Zed => zed::plan(&sessions, &read, &mut next)?,
+            Ide::Vscode => vscode::plan(&sessions, &read, written, &mut next)?,
+            Ide::Zed => zed::plan(&sessions, &read, written, &mut next)?,
             Ide::Nvim => nvim::plan(&sessions, &read, &mut next)?,
             Ide::Pycharm | Ide::Goland | Ide::Idea => {
                 jetbrains::plan(ide, &sessions, &read, &mut next)?;
@@ -174,6 +203,11 @@ impl Sessions<'_> {
     /// Whether there are several.
     fn are_several(&self) -> bool {
         self.all.len() > 1
+    }
+
+    /// The path of one of the project's files.
+    fn whole_path(&self, path: &Path) -> String {
+        self.paths.local.join(path).to_string_lossy().into_owned()
     }
 
     /// Whether a debugger that comes to this forward's port beside the IDE may be of another session too: that port has

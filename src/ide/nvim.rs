@@ -79,8 +79,14 @@ fn chunk(facts: &Sessions<'_>, wanted: &Wanted<'_>) -> Option<String> {
     let port = wanted.port();
     let name = facts.name(wanted);
     let adapter = name.replace([' ', '-'], "_");
-    let local = facts.paths.local.to_str().map(quote)?;
-    let remote = facts.paths.remote.as_ref().map(|path| quote(path.as_str()));
+    let local = facts.paths.local_path().to_str().map(quote)?;
+    let remotes: Vec<_> = facts
+        .paths
+        .remote
+        .iter()
+        .map(|path| quote(path.as_str()))
+        .collect();
+    let remote = remotes.first();
     let server = format!(
         "{{ type = \"server\", host = \"127.0.0.1\", port = {port}, options = {{ initialize_timeout_sec = 60 }} }}"
     );
@@ -88,9 +94,12 @@ fn chunk(facts: &Sessions<'_>, wanted: &Wanted<'_>) -> Option<String> {
         format!("{{ type = \"executable\", command = \"{command}\", args = {{ {arguments} }} }}")
     };
     let pairs = |from: &str, to: &str| {
-        remote.as_ref().map_or(String::new(), |remote| {
-            format!("{{ {{ {from} = {local}, {to} = {remote} }} }}")
-        })
+        let pair = |remote: &String| format!("{{ {from} = {local}, {to} = {remote} }}");
+        let pairs: Vec<_> = remotes.iter().map(pair).collect();
+        match pairs.is_empty() {
+            true => String::new(),
+            false => format!("{{ {} }}", pairs.join(", ")),
+        }
     };
     let field = |name: &str, value: &str| match value {
         "" => String::new(),
@@ -132,21 +141,12 @@ fn chunk(facts: &Sessions<'_>, wanted: &Wanted<'_>) -> Option<String> {
             ) + &field("program", program)
                 + &field(
                     "sourceMap",
-                    &remote.as_ref().map_or(String::new(), |remote| {
+                    &remote.map_or(String::new(), |remote| {
                         format!("{{ {{ {remote}, {local} }} }}")
                     }),
                 ),
         ),
-        Preset::Rdbg => (
-            server,
-            "ruby",
-            field(
-                "localfsMap",
-                &remote.as_ref().map_or(String::new(), |remote| {
-                    format!("{remote} .. \":\" .. {local}")
-                }),
-            ),
-        ),
+        Preset::Rdbg => (server, "ruby", field("localfsMap", &local_map(facts))),
         _ => return None,
     };
     let filetypes: Vec<String> = filetypes.split(", ").map(quote).collect();
@@ -155,6 +155,13 @@ fn chunk(facts: &Sessions<'_>, wanted: &Wanted<'_>) -> Option<String> {
         filetypes.join(", "),
         quote(&name)
     ))
+}
+
+/// rdbg's list of pairs, with the project's whole path.
+fn local_map(facts: &Sessions<'_>) -> String {
+    let project = facts.paths.local.to_str();
+    let list = project.and_then(|project| facts.paths.list_of_rdbg(project));
+    list.map_or(String::new(), |list| quote(&list))
 }
 
 /// A text as a Lua string.

@@ -10,7 +10,7 @@ use p2pdbg_base::Failure;
 use p2pdbg_forward::{Direction, Preset};
 
 use super::{
-    Plan, PlannedFile, ReadFile, Sessions, Wanted,
+    Plan, PlannedFile, ReadFile, Sessions, Wanted, Written,
     entry::{Entry, number, object},
     jsonc::{self, Place},
     no_use,
@@ -24,6 +24,12 @@ const HOST: &str = "127.0.0.1";
 
 /// The configuration that starts those of all peers.
 const ALL: &str = "p2pdbg all";
+
+/// Where the task is.
+const TASKS_FILE: &str = ".vscode/tasks.json";
+
+/// The version of the file that has tasks of this kind.
+const TASKS_VERSION: &str = "2.0.0";
 
 /// The task's label.
 const TASK: &str = "p2pdbg tunnel";
@@ -40,8 +46,14 @@ const PROBLEM: &str = "^error: (.*)$";
 pub(super) fn plan(
     facts: &Sessions<'_>,
     read: &ReadFile<'_>,
+    written: &mut Written,
     plan: &mut Plan,
 ) -> Result<(), Failure> {
+    let tasks_file = Path::new(TASKS_FILE);
+    let version = jsonc::version(tasks_file, read(tasks_file)?.as_deref())?;
+    let has_tasks = version
+        .as_ref()
+        .is_none_or(|version| version == TASKS_VERSION);
     let mut entries = Vec::new();
     for wanted in facts.wanted(fallback, &mut plan.notes) {
         let name = facts.name(&wanted);
@@ -53,29 +65,41 @@ pub(super) fn plan(
                 continue;
             }
         }
+        if !has_tasks {
+            continue;
+        }
         let started = configuration(facts, &wanted, &with_tunnel);
         entries.extend(started.ok().map(|entry| entry.kept("preLaunchTask", TASK)));
     }
     if entries.is_empty() {
         return Ok(());
     }
-    let compounds = compounds(facts);
+    let compounds = compounds(facts, has_tasks);
     let launch = Place::Key("configurations", "0.2.0");
     let all = Place::Key("compounds", "0.2.0");
-    let tasks = Place::Key("tasks", "2.0.0");
-    let files = [
-        (
-            ".vscode/launch.json",
-            vec![(launch, entries), (all, compounds)],
-        ),
-        (".vscode/tasks.json", vec![(tasks, vec![task(facts)])]),
-    ];
+    let tasks = Place::Key("tasks", TASKS_VERSION);
+    let mut files = vec![(
+        ".vscode/launch.json",
+        vec![(launch, entries), (all, compounds)],
+    )];
+    if has_tasks {
+        files.push((
+            TASKS_FILE,
+            vec![(tasks, vec![task(facts, &mut plan.notes)])],
+        ));
+    } else {
+        plan.notes.push(format!(
+            "left {TASKS_FILE} as it is: its tasks are not of version {TASKS_VERSION}, so no configuration starts the \
+             tunnel by itself"
+        ));
+    }
     for (path, lists) in files {
         let path = Path::new(path);
         let before = read(path)?;
         let mut after = before.clone().unwrap_or_default();
         for (place, entries) in lists.iter().filter(|(_, entries)| !entries.is_empty()) {
-            after = jsonc::with_entries(path, Some(&after), place, entries)?;
+            let lists = written.of(&facts.whole_path(path));
+            after = jsonc::with_entries(path, Some(&after), place, entries, lists)?;
         }
         plan.files.push(PlannedFile {
             path: path.to_owned(),
@@ -87,7 +111,7 @@ pub(super) fn plan(
 }
 
 /// What starts the debuggers of all peers at once, if there are several: attached to a tunnel that runs, or with one.
-fn compounds(facts: &Sessions<'_>) -> Vec<Entry> {
+fn compounds(facts: &Sessions<'_>, has_tasks: bool) -> Vec<Entry> {
     if !facts.are_several() {
         return Vec::new();
     }
@@ -110,8 +134,10 @@ fn compounds(facts: &Sessions<'_>) -> Vec<Entry> {
             .kept("configurations", Value::Array(names.clone()))
             .proposed("stopAll", false)
     };
-    let with_tunnel = all(&format!("{ALL}, with the tunnel")).kept("preLaunchTask", TASK);
-    vec![all(ALL), with_tunnel]
+    let with_tunnel = || all(&format!("{ALL}, with the tunnel")).kept("preLaunchTask", TASK);
+    let mut compounds = vec![all(ALL)];
+    compounds.extend(has_tasks.then(with_tunnel));
+    compounds
 }
 
 /// The debugger of a forward that has no name.
@@ -134,13 +160,25 @@ fn configuration(
             .kept("request", request)
     };
     let port = wanted.port();
-    let remote = facts.paths.remote.as_ref().map(|path| path.as_str());
-    let by_remote = remote.map(|remote| object([(remote, FOLDER.into())]));
+    let folder = facts.paths.local_for(FOLDER);
+    let folder = folder.as_str();
+    let remotes = &facts.paths.remote;
+    let remote = remotes.first().map(|path| path.as_str());
+    let pairs = |make: &dyn Fn(&str) -> Value| -> Option<Value> {
+        let pairs = remotes.iter().map(|path| make(path.as_str()));
+        (!remotes.is_empty()).then(|| Value::Array(pairs.collect()))
+    };
+    let by_remote = remote.map(|_| {
+        let pairs = remotes.iter().map(|path| (path.to_string(), folder.into()));
+        Value::Object(pairs.collect())
+    });
     let at = || object([("host", HOST.into()), ("port", number(port))]);
-    let python = |entry: Entry| match remote {
-        Some(remote) => entry.kept("pathMappings", python_paths(remote)),
+    let python_pair =
+        |remote: &str| object([("localRoot", folder.into()), ("remoteRoot", remote.into())]);
+    let python = |entry: Entry| match pairs(&python_pair) {
+        Some(pairs) => entry.kept("pathMappings", pairs),
         // The directory in which the program is started.
-        None => entry.proposed("pathMappings", python_paths(".")),
+        None => entry.proposed("pathMappings", Value::Array(vec![python_pair(".")])),
     };
     Ok(match wanted.debugger {
         Preset::Debugpy | Preset::Ptvsd => python(entry("debugpy", "attach").kept("connect", at())),
@@ -166,12 +204,8 @@ fn configuration(
             )
             .kept_if_known("sourceMap", by_remote),
         Preset::Delve => {
-            let substitute = remote.map(|remote| {
-                Value::Array(vec![object([
-                    ("from", FOLDER.into()),
-                    ("to", remote.into()),
-                ])])
-            });
+            let substitute =
+                pairs(&|remote| object([("from", folder.into()), ("to", remote.into())]));
             entry("go", "attach")
                 .kept("mode", "remote")
                 .kept("host", HOST)
@@ -184,11 +218,14 @@ fn configuration(
         Preset::Node => entry("node", "attach")
             .kept("address", HOST)
             .kept("port", number(port))
-            .kept("localRoot", FOLDER)
+            .kept("localRoot", folder)
             .kept_if_known("remoteRoot", remote.map(Value::from)),
         Preset::Rdbg => entry("rdbg", "attach")
             .kept("debugPort", format!("{HOST}:{port}"))
-            .kept_if_known("localfsMap", remote.map(|r| format!("{r}:{FOLDER}").into())),
+            .kept_if_known(
+                "localfsMap",
+                facts.paths.list_of_rdbg(FOLDER).map(Value::from),
+            ),
         Preset::Xdebug => entry("php", "launch")
             .kept("hostname", HOST)
             .kept("port", number(port))
@@ -198,16 +235,12 @@ fn configuration(
     })
 }
 
-fn python_paths(remote: &str) -> Value {
-    let mapping = object([("localRoot", FOLDER.into()), ("remoteRoot", remote.into())]);
-    Value::Array(vec![mapping])
-}
-
 /// The task that runs `p2pdbg listen` as the session was started, and by the peer's name if it is known.
-fn task(facts: &Sessions<'_>) -> Entry {
+fn task(facts: &Sessions<'_>, notes: &mut Vec<String>) -> Entry {
+    let session = facts.all[0].session;
     let mut arguments = vec!["listen".to_owned()];
     // Further places have further ports by themselves.
-    for forward in &facts.all[0].session.forwards {
+    for forward in &session.forwards {
         arguments.extend(forward.to_arguments());
     }
     let peers: Vec<&String> = facts
@@ -215,14 +248,39 @@ fn task(facts: &Sessions<'_>) -> Entry {
         .iter()
         .filter_map(|f| f.session.peer.as_ref())
         .collect();
-    if peers.len() == facts.all.len() {
-        arguments.extend(
-            peers
-                .into_iter()
-                .flat_map(|peer| ["--peer".to_owned(), peer.clone()]),
+    let named = peers.len() == facts.all.len();
+    if named {
+        let named = peers
+            .iter()
+            .flat_map(|peer| ["--peer".to_owned(), (*peer).clone()]);
+        arguments.extend(named);
+    }
+    let places = session.option("--peers").and_then(|n| n.parse().ok());
+    let places: usize = places.unwrap_or(1).max(facts.all.len());
+    if places > if named { peers.len() } else { 1 } {
+        arguments.extend(["--peers".to_owned(), places.to_string()]);
+    }
+    for (option, value) in session.options() {
+        if option == "--peers" {
+            continue;
+        }
+        match value
+            .map(|value| in_folder(option, value, &facts.paths.local))
+            .transpose()
+        {
+            Ok(value) => {
+                arguments.push(option.to_owned());
+                arguments.extend(value);
+            }
+            Err(note) => notes.push(note),
+        }
+    }
+    if session.rendezvous_given {
+        notes.push(
+            "p2pdbg listen was given --rendezvous with an access key, which does not belong in the task: set \
+             P2PDBG_RENDEZVOUS or the configuration file"
+                .to_owned(),
         );
-    } else if facts.are_several() {
-        arguments.extend(["--peers".to_owned(), facts.all.len().to_string()]);
     }
     let matcher = object([
         ("owner", "p2pdbg".into()),
@@ -267,4 +325,23 @@ fn task(facts: &Sessions<'_>) -> Entry {
             object([("panel", "dedicated".into()), ("reveal", "always".into())]),
         )
         .kept("problemMatcher", matcher)
+}
+
+/// The value of an option as it stands in the task, which runs in the project's directory: a directory within that by
+/// what stands for it.
+fn in_folder(option: &str, value: &str, project: &Path) -> Result<String, String> {
+    if value.contains("${") {
+        return Err(format!(
+            "left {option} out of the task: VS Code would put something else for its ${{…}}"
+        ));
+    }
+    let below = Path::new(value).strip_prefix(project).ok();
+    let is_directory = matches!(option, "--sources" | "--state");
+    Ok(
+        match below.and_then(Path::to_str).filter(|_| is_directory) {
+            Some("") => FOLDER.to_owned(),
+            Some(below) => format!("{FOLDER}/{below}"),
+            None => value.to_owned(),
+        },
+    )
 }

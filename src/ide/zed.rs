@@ -7,7 +7,7 @@ use p2pdbg_base::Failure;
 use p2pdbg_forward::{Direction, Preset};
 
 use super::{
-    Plan, PlannedFile, ReadFile, Sessions, Wanted,
+    Plan, PlannedFile, ReadFile, Sessions, Wanted, Written,
     entry::{Entry, number, object},
     jsonc::{self, Place},
     no_use,
@@ -19,6 +19,7 @@ const ROOT: &str = "$ZED_WORKTREE_ROOT";
 pub(super) fn plan(
     facts: &Sessions<'_>,
     read: &ReadFile<'_>,
+    written: &mut Written,
     plan: &mut Plan,
 ) -> Result<(), Failure> {
     let fallback = |direction| (direction == Direction::ToDebuggee).then_some(Preset::Debugpy);
@@ -36,7 +37,8 @@ pub(super) fn plan(
     }
     let path = Path::new(".zed/debug.json");
     let before = read(path)?;
-    let after = jsonc::with_entries(path, before.as_deref(), &Place::Root, &entries)?;
+    let lists = written.of(&facts.whole_path(path));
+    let after = jsonc::with_entries(path, before.as_deref(), &Place::Root, &entries, lists)?;
     plan.files.push(PlannedFile {
         path: path.to_owned(),
         before,
@@ -55,12 +57,14 @@ fn configuration(facts: &Sessions<'_>, wanted: &Wanted<'_>) -> Option<Entry> {
         ("host", "127.0.0.1".into()),
         ("port", number(wanted.port())),
     ]);
-    let remote = facts.paths.remote.as_ref().map(|path| path.as_str());
+    let folder = facts.paths.local_for(ROOT);
+    let folder = folder.as_str();
+    let remote = facts.paths.remote.first().map(|path| path.as_str());
     let pair = |local: &str, there: &str| {
-        let pair = |remote: &str| {
-            Value::Array(vec![object([(local, ROOT.into()), (there, remote.into())])])
-        };
-        remote.map(pair)
+        let remotes = facts.paths.remote.iter();
+        let pairs =
+            remotes.map(|remote| object([(local, folder.into()), (there, remote.as_str().into())]));
+        remote.map(|_| Value::Array(pairs.collect()))
     };
     Some(match wanted.debugger {
         Preset::Debugpy | Preset::Ptvsd => entry("Debugpy")
@@ -74,7 +78,7 @@ fn configuration(facts: &Sessions<'_>, wanted: &Wanted<'_>) -> Option<Entry> {
             .kept("type", "pwa-node")
             .kept("address", "127.0.0.1")
             .kept("port", number(wanted.port()))
-            .kept("localRoot", ROOT)
+            .kept("localRoot", folder)
             .kept_if_known("remoteRoot", remote.map(Value::from)),
         Preset::Lldb => entry("CodeLLDB")
             .proposed(
@@ -89,7 +93,7 @@ fn configuration(facts: &Sessions<'_>, wanted: &Wanted<'_>) -> Option<Entry> {
             )
             .kept_if_known(
                 "sourceMap",
-                remote.map(|remote| object([(remote, ROOT.into())])),
+                remote.map(|remote| object([(remote, folder.into())])),
             ),
         _ => return None,
     })

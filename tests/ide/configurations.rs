@@ -464,3 +464,227 @@ fn checkout() -> Home {
     fs::write(home.path().join(".git/HEAD"), "").unwrap();
     home
 }
+
+/// A directory at the debuggee whose name is a variable, a command or a macro of an IDE is not taken for a path of it.
+#[test]
+fn a_directory_that_an_ide_would_expand_gives_no_mapping_and_a_note() {
+    let all = [
+        Preset::Debugpy,
+        Preset::Delve,
+        Preset::Node,
+        Preset::Lldb,
+        Preset::Pydevd,
+    ];
+    for (ide, remote) in [
+        ("vscode", "/srv/${env:HOME}"),
+        ("vscode", "/srv/${command:workbench.action.quit}/app"),
+        ("nvim", "/srv/${env:HOME}"),
+        ("zed", "/srv/$ZED_WORKTREE_ROOT"),
+        ("zed", "/srv/${env:HOME}"),
+        ("pycharm", "/srv/$USER_HOME$"),
+    ] {
+        let user = User::with_session(&all, remote);
+        let said = user.write(ide);
+        assert!(said.contains("no path mapping"), "{ide}: {said}");
+        let files = walkdir(&user.project);
+        assert!(!files.is_empty(), "{ide}");
+        for (path, text) in files {
+            assert!(!text.contains("/srv"), "{ide}: {path:?}: {text}");
+        }
+    }
+    let user = User::with_session(&[Preset::Rdbg], "/srv/a:b");
+    assert!(user.write("vscode").contains("no path mapping"));
+    assert!(!user.file(".vscode/launch.json").contains("/srv"));
+}
+
+fn walkdir(directory: &Path) -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        let path = entry.path();
+        match path.is_dir() {
+            true => files.extend(walkdir(&path)),
+            false => files.push((path.clone(), fs::read_to_string(&path).unwrap())),
+        }
+    }
+    files
+}
+
+#[test]
+fn what_the_user_added_to_our_lists_stays_and_what_is_wanted_no_more_goes() {
+    let user = User::with_session(&[Preset::Debugpy], "/srv/app");
+    user.write("vscode");
+    let tasks = user.file(".vscode/tasks.json");
+    let anchor = "\"web-1\"";
+    let own = tasks.replacen(
+        anchor,
+        "\"web-1\", // my peer\n\t\t\t\t\"-L\",\n\t\t\t\t\"8000:localhost:80\",\n\t\t\t\t\"-v\" // more\n",
+        1,
+    );
+    assert_ne!(own, tasks);
+    user.put(".vscode/tasks.json", &own);
+    user.write("vscode");
+    assert_eq!(user.file(".vscode/tasks.json"), own);
+    // Another session: what it does not have goes, the user's stays.
+    let mut session = RecentSession::begin(
+        HostFacts::of_directory(Some(&user.project)),
+        &[Forward::of_preset(Preset::Node, 9229)],
+    );
+    session.ended = true;
+    session.began += 1;
+    session.options = vec!["--no-inspect".to_owned(), "--name=laptop".to_owned()];
+    session
+        .options
+        .push(format!("--sources={}", user.project.join("web").display()));
+    user.keep(&[session]);
+    user.write("vscode");
+    let text = user.file(".vscode/tasks.json");
+    let after: Value = json5(&text);
+    assert_eq!(
+        after["tasks"][0]["args"],
+        json!([
+            "listen",
+            "node",
+            "--no-inspect",
+            "--name",
+            "laptop",
+            "--sources",
+            "${workspaceFolder}/web",
+            "-L",
+            "8000:localhost:80",
+            "-v"
+        ]),
+        "{text}"
+    );
+    assert!(text.contains("// more"), "{text}");
+    assert!(user.write("vscode").contains("nothing to change"));
+}
+
+/// What a file with line comments holds.
+fn json5(text: &str) -> Value {
+    let lines = text.lines().map(|line| match line.find(" //") {
+        Some(at) => &line[..at],
+        None => line,
+    });
+    serde_json::from_str(&lines.collect::<Vec<_>>().join("\n")).unwrap()
+}
+
+#[test]
+fn a_configuration_that_the_user_added_to_the_compound_stays_also_where_nothing_is_known_of_it() {
+    for forgets in [false, true] {
+        let user = User::with_two_peers(Preset::Debugpy);
+        user.write("vscode");
+        let text = user.file(".vscode/launch.json");
+        let own = text.replacen(
+            "\"p2pdbg debugpy db\"\n",
+            "\"p2pdbg debugpy db\",\n        \"my tests\" // mine\n",
+            1,
+        );
+        let own = match own == text {
+            true => {
+                let at = text.rfind("\"p2pdbg debugpy db\"").unwrap();
+                let at = text[..at]
+                    .rfind("\"p2pdbg debugpy db\"")
+                    .map_or(at, |other| other.max(at));
+                let end = at + "\"p2pdbg debugpy db\"".len();
+                format!("{}, \"my tests\"{}", &text[..end], &text[end..])
+            }
+            false => own,
+        };
+        user.put(".vscode/launch.json", &own);
+        if forgets {
+            fs::remove_file(user.home.state().join("ide_written.json")).unwrap();
+        }
+        user.write("vscode");
+        assert_eq!(user.file(".vscode/launch.json"), own, "{forgets}");
+    }
+}
+
+#[test]
+fn tasks_of_another_version_are_left_alone_and_no_configuration_needs_them() {
+    let user = User::with_session(&[Preset::Debugpy], "/srv/app");
+    let old = "{\n  \"version\": \"0.1.0\",\n  \"command\": \"tsc\"\n}\n";
+    user.put(".vscode/tasks.json", old);
+    let said = user.write("vscode");
+    assert!(said.contains("left .vscode/tasks.json as it is"), "{said}");
+    assert_eq!(user.file(".vscode/tasks.json"), old);
+    assert!(!user.file(".vscode/launch.json").contains("preLaunchTask"));
+}
+
+/// Like JSON.parse and VS Code's own parser, which let the last one win.
+#[test]
+fn of_two_keys_of_one_name_the_last_one_is_changed() {
+    let user = User::with_session(&[Preset::Debugpy], "/srv/app");
+    user.put(
+        ".vscode/launch.json",
+        "{\n  \"configurations\": [],\n  \"version\": \"0.2.0\",\n  \"configurations\": [\n    { \"name\": \"app\" }\n  ]\n}\n",
+    );
+    user.write("vscode");
+    let launch = user.json(".vscode/launch.json");
+    let names: Vec<_> = launch["configurations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["name"].clone())
+        .collect();
+    assert_eq!(
+        names,
+        ["app", "p2pdbg debugpy", "p2pdbg debugpy, with the tunnel"]
+    );
+    assert!(
+        user.file(".vscode/launch.json")
+            .starts_with("{\n  \"configurations\": [],\n")
+    );
+    assert!(user.write("vscode").contains("nothing to change"));
+}
+
+#[test]
+fn pycharm_gets_a_client_of_dap_for_debugpy() {
+    let user = User::with_session(&[Preset::Debugpy], "/srv/app");
+    user.write("pycharm");
+    let path = ".idea/runConfigurations/p2pdbg_debugpy.xml";
+    let text = user.file(path);
+    for part in [
+        "type=\"PythonDapAttachConfiguration\"",
+        "name=\"remoteAddress\" value=\"127.0.0.1:5678\"",
+        "name=\"localRoot\" value=\"$PROJECT_DIR$\"",
+        "name=\"remoteRoot\" value=\"/srv/app\"",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    user.put(
+        path,
+        &text.replace(":5678", ":1").replace("/srv/app", "/old"),
+    );
+    user.write("pycharm");
+    assert_eq!(user.file(path), text);
+}
+
+/// As root, in the project of another user.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_files_of_a_project_stay_the_users_also_when_root_writes_them() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+
+    let user = User::with_session(&[Preset::Debugpy], "/srv/app");
+    if chown(&user.project, Some(1234), Some(1235)).is_err() {
+        crate::harness::skip("only root can give files away");
+        return;
+    }
+    let launch = user.project.join(".vscode/launch.json");
+    user.put(".vscode/launch.json", "{}");
+    chown(&launch, Some(1236), Some(1237)).unwrap();
+    fs::set_permissions(&launch, fs::Permissions::from_mode(0o640)).unwrap();
+    fs::remove_dir_all(user.project.join(".zed")).ok();
+    user.write("vscode");
+    user.write("zed");
+    let of = |path: &str| {
+        let metadata = fs::metadata(user.project.join(path)).unwrap();
+        (metadata.uid(), metadata.gid(), metadata.mode() & 0o777)
+    };
+    assert_eq!(of(".vscode/launch.json"), (1236, 1237, 0o640));
+    assert_eq!((of(".zed").0, of(".zed").1), (1234, 1235));
+    assert_eq!(
+        (of(".zed/debug.json").0, of(".zed/debug.json").1),
+        (1234, 1235)
+    );
+}

@@ -54,6 +54,7 @@ fn each_end_learns_where_the_other_runs_and_listen_keeps_it() {
             directory: path(directory),
             git_root: path(root),
             git_commit: Some(COMMIT.to_owned()),
+            root: path(root),
             ..HostFacts::of_directory(None)
         }
     };

@@ -8,6 +8,7 @@
 mod debuggers;
 mod git;
 mod host_path;
+mod roots;
 
 use std::{env, ffi::OsStr, path::Path};
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use git::GitCheckout;
 pub use host_path::{HostPath, NotAHostPath};
+pub use roots::{SourceRoots, by_its_name, default_root, holds_home, working_directory};
 
 use p2pdbg_base::Untrusted;
 
@@ -35,6 +37,13 @@ pub struct HostFacts {
     /// The commit that is checked out there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git_commit: Option<String>,
+    /// The directory whose files are meant: the one that was named, or else the root of the Git work tree if that is not
+    /// a home directory, or else the working directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<HostPath>,
+    /// The real path of that, if a link leads there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_resolved: Option<HostPath>,
     /// The debuggers that were found there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub debuggers: Vec<String>,
@@ -61,13 +70,15 @@ impl HostFacts {
             directory: path(said.directory),
             git_root: path(said.git_root),
             git_commit: said.git_commit.filter(|commit| git::is_commit(commit)),
+            root: path(said.root),
+            root_resolved: path(said.root_resolved),
             debuggers,
         }
     }
 
     /// What is to be said of this host: of its working directory and, at the debuggee, of the debuggers for `command`.
     pub fn of_this_host(looks_for_debuggers: bool, command: Option<&OsStr>) -> Self {
-        let directory = env::current_dir().ok();
+        let directory = working_directory();
         let mut facts = Self::of_directory(directory.as_deref());
         if looks_for_debuggers {
             facts.debuggers = debuggers::found(command);
@@ -78,7 +89,7 @@ impl HostFacts {
     /// What is to be said of a directory of this host.
     pub fn of_directory(directory: Option<&Path>) -> Self {
         let checkout = directory.and_then(GitCheckout::around);
-        Self {
+        let facts = Self {
             os: env::consts::OS.to_owned(),
             arch: env::consts::ARCH.to_owned(),
             directory: directory.and_then(|path| HostPath::of(path).ok()),
@@ -86,8 +97,24 @@ impl HostFacts {
                 .as_ref()
                 .and_then(|checkout| HostPath::of(&checkout.root).ok()),
             git_commit: checkout.and_then(|checkout| checkout.commit),
+            root: None,
+            root_resolved: None,
             debuggers: Vec::new(),
-        }
+        };
+        facts.with_root(directory.map(default_root).as_deref())
+    }
+
+    /// With this for the directory whose files are meant.
+    #[must_use]
+    pub fn with_root(mut self, root: Option<&Path>) -> Self {
+        let Some(root) = root else {
+            return self;
+        };
+        let real = root.canonicalize().ok();
+        let real = real.and_then(|real| HostPath::of(&real).ok());
+        self.root = HostPath::of(root).ok();
+        self.root_resolved = real.filter(|real| Some(real) != self.root.as_ref());
+        self
     }
 
     /// The same as it is said.
@@ -99,13 +126,21 @@ impl HostFacts {
             directory: path(&self.directory),
             git_root: path(&self.git_root),
             git_commit: self.git_commit.clone(),
+            root: path(&self.root),
+            root_resolved: path(&self.root_resolved),
             debuggers: self.debuggers.clone(),
         }
     }
 
-    /// The directory that holds the sources, as far as it is known: the Git root, or else the working directory.
+    /// The directory that holds the sources, as far as it is known.
     pub fn source_root(&self) -> Option<&HostPath> {
-        self.git_root.as_ref().or(self.directory.as_ref())
+        self.root.as_ref().or(self.directory.as_ref())
+    }
+
+    /// The same by all its names, the one that its user sees first.
+    pub fn roots(&self) -> Vec<HostPath> {
+        let names = [self.source_root(), self.root_resolved.as_ref()];
+        names.into_iter().flatten().cloned().collect()
     }
 }
 
@@ -128,6 +163,8 @@ mod tests {
             directory: Some("/srv/../etc".to_owned()),
             git_root: Some("/srv/app".to_owned()),
             git_commit: Some("zz".repeat(20)),
+            root: Some("srv/app".to_owned()),
+            root_resolved: Some("/srv\n".to_owned()),
             debuggers: vec!["debugpy 1.8.22".to_owned(), "a\nb".to_owned()],
         };
         let expected = HostFacts {

@@ -26,6 +26,10 @@ pub struct Facts {
     pub git_root: Option<String>,
     /// The commit that is checked out there, in hexadecimal.
     pub git_commit: Option<String>,
+    /// The directory whose files are meant: one that was named, the root of the work tree, or the working directory.
+    pub root: Option<String>,
+    /// The real path of that, if a link leads there.
+    pub root_resolved: Option<String>,
     /// The debuggers that were found on the host, with their versions where these stand in a file's name.
     pub debuggers: Vec<String>,
 }

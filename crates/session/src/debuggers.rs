@@ -46,10 +46,7 @@ impl Driver {
             return;
         };
         let here = &self.facts;
-        let roots = match (&here.git_root, &there.git_root) {
-            (Some(here), Some(there)) => Some((here, there)),
-            _ => here.directory.as_ref().zip(there.directory.as_ref()),
-        };
+        let roots = here.source_root().zip(there.source_root());
         if let Some((here, there)) = roots {
             self.streams.set_roots(here.as_str(), there.as_str());
         }

@@ -110,8 +110,8 @@ impl Sources {
             Box::pin(async move { told.send(tell.into()).await.is_ok() })
         }));
         let tree = options
-            .root
-            .map(|root| Mutex::new(Tree::new(root, Limits::DEFAULT)));
+            .compared()
+            .map(|root| Mutex::new(Tree::new(root.to_owned(), Limits::DEFAULT)));
         Self(Arc::new(Shared {
             tree,
             inbox: options.inbox,

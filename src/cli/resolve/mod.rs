@@ -13,11 +13,13 @@ use p2pdbg_forward::{Direction, Forward, ForwardSpec, NotAForward};
 use p2pdbg_net::stun_servers::{MAX_FURTHER, StunServer};
 use p2pdbg_path::traversal::Traversal;
 use p2pdbg_proto::{code::Code, url::RendezvousUrl};
-use p2pdbg_sources as sources;
+
+use p2pdbg_facts::{by_its_name, default_root, working_directory};
 use p2pdbg_sources::SourcesOptions;
 
 use super::{
     args::{ConnectArgs, IdeArgs, ListenArgs, SessionArgs},
+    given::{Given, is_on_line},
     options::{Command, ConnectOptions, IdeOptions, ListenOptions, Meeting, SessionOptions},
     peers,
 };
@@ -69,6 +71,7 @@ pub fn resolve_listen(
     environment: Environment<'_>,
 ) -> Result<ListenOptions, Failure> {
     let config = environment.config;
+    let given = Given::of(&args);
     let peers = peers::resolve(&args.peer, args.peers.as_deref(), &args.map)?;
     let mut forwards = Vec::new();
     for written in args.forwards.in_order {
@@ -84,8 +87,14 @@ pub fn resolve_listen(
         forwards.push(ForwardSpec::default());
     }
     refuse_duplicates(&forwards)?;
+    let session = resolve_session(args.session, config)?;
     Ok(ListenOptions {
-        session: resolve_session(args.session, config)?,
+        session: SessionOptions {
+            // Nobody means all of their home, and its names are nobody else's business.
+            sources: session.sources.unless_home(),
+            ..session
+        },
+        given,
         peers,
         forwards,
         absent: args.absent,
@@ -103,7 +112,14 @@ pub fn resolve_connect(
     // Before the code is asked for, which is the last thing to bother the user with.
     let mut session = resolve_session(args.session, environment.config)?;
     if let Some(directory) = &args.accept_push {
-        session.sources.inbox = Some(existing("--accept-push", directory)?);
+        let inbox = existing("--accept-push", directory)?;
+        session.sources = session.sources.with_inbox(inbox).map_err(|root| {
+            let message = format!(
+                "--accept-push {directory:?} is neither within --sources {root:?} nor around it, so no file could be \
+                 put in its place"
+            );
+            Failure::new(ErrorCode::Usage, message)
+        })?;
     }
     let given_here = !args.code.is_empty();
     let meeting = match (
@@ -143,27 +159,28 @@ pub fn resolve_ide(args: IdeArgs, config: Config) -> IdeOptions {
     }
 }
 
-/// The directory whose files are compared: the one that is named, or else the Git work tree around the working directory.
+/// The directory whose files are meant: the one that is named, or else the one around the working directory.
 fn resolve_sources(named: Option<PathBuf>, none: bool) -> Result<SourcesOptions, Failure> {
+    let is_named = named.is_some();
     let root = match named {
         Some(directory) => Some(existing("--sources", &directory)?),
-        None if none => None,
-        None => env::current_dir()
-            .ok()
-            .as_deref()
-            .and_then(sources::default_root),
+        None => working_directory().as_deref().map(default_root),
     };
-    Ok(SourcesOptions { root, inbox: None })
+    Ok(SourcesOptions {
+        root,
+        compares: !none,
+        is_named,
+        inbox: None,
+    })
 }
 
-/// A directory that is there, as the system calls it.
+/// A directory that is there, by the name that it was given.
 fn existing(option: &str, directory: &Path) -> Result<PathBuf, Failure> {
-    let found = at_home(directory.to_owned())
-        .canonicalize()
-        .and_then(|found| match found.is_dir() {
-            true => Ok(found),
-            false => Err(std::io::ErrorKind::NotADirectory.into()),
-        });
+    let directory = at_home(directory.to_owned());
+    let found = by_its_name(&directory).and_then(|found| match found.is_dir() {
+        true => Ok(found),
+        false => Err(std::io::ErrorKind::NotADirectory.into()),
+    });
     found
         .map_err(|error| Failure::new(ErrorCode::Usage, format!("{option} {directory:?}: {error}")))
 }
@@ -192,12 +209,7 @@ pub(super) fn found(
 ) -> Option<(String, String)> {
     if let Some(value) = given(asked) {
         // clap has taken the variable where there was no option.
-        let is_option = |word: OsString| {
-            let word = word.to_string_lossy();
-            word == option || word.starts_with(&format!("{option}="))
-        };
-        let place = match env::args_os().any(is_option) || env::var(variable).as_ref() != Ok(&value)
-        {
+        let place = match is_on_line(option) || env::var(variable).as_ref() != Ok(&value) {
             true => option.to_owned(),
             false => variable.to_owned(),
         };

@@ -35,7 +35,7 @@ use tokio::{
 use self::{guests::Guests, places::Places, running::Running};
 use super::inquiries::Inquiries;
 use crate::{
-    cli::{PeersOptions, SessionOptions},
+    cli::{Given, PeersOptions, SessionOptions},
     recent::{self, RecentSession},
 };
 
@@ -291,6 +291,15 @@ impl Host {
                 recent.set_peer(owner);
             }
             place.recent = Some(recent);
+        }
+        self.write_recent();
+    }
+
+    /// Notes for `p2pdbg ide` how this process was started.
+    pub(in crate::commands) fn note_options(&mut self, given: Given) {
+        for recent in self.places.iter_mut().filter_map(|p| p.recent.as_mut()) {
+            recent.options.clone_from(&given.options);
+            recent.rendezvous_given = given.rendezvous;
         }
         self.write_recent();
     }
