@@ -52,13 +52,20 @@ pub(super) mod session {
     use std::fmt::Display;
 
     use p2pdbg_base::{ErrorCode, Failure};
-    use p2pdbg_events::snapshot::SessionCommand;
+    use p2pdbg_events::snapshot::{SessionCommand, SessionSnapshot};
 
     use crate::control::{self, Client, protocol};
 
     /// Connects to the one listener that has a session, with that peer if one is named.
     pub(in crate::commands) async fn find(peer: Option<&str>) -> Result<Client, Failure> {
-        let mut found: Vec<(Client, Vec<String>)> = Vec::new();
+        look(peer).await.map(|(client, _)| client)
+    }
+
+    /// The same, with how the session is.
+    pub(in crate::commands) async fn look(
+        peer: Option<&str>,
+    ) -> Result<(Client, SessionSnapshot), Failure> {
+        let mut found: Vec<(Client, Vec<SessionSnapshot>)> = Vec::new();
         let mut listens = false;
         for socket in control::running()? {
             let Ok(mut client) = Client::connect(&socket).await else {
@@ -72,23 +79,30 @@ pub(super) mod session {
                 continue;
             }
             listens = true;
-            let peers = process.sessions.iter().map(|s| s.peer.to_string());
-            let peers: Vec<String> = peers
-                .filter(|name| peer.is_none_or(|peer| peer == name))
-                .collect();
-            if !peers.is_empty() {
-                found.push((client, peers));
+            let is_meant = |s: &SessionSnapshot| peer.is_none_or(|peer| peer == s.peer.to_string());
+            let sessions: Vec<_> = process.sessions.into_iter().filter(is_meant).collect();
+            if !sessions.is_empty() {
+                found.push((client, sessions));
             }
         }
-        if found.iter().map(|(_, peers)| peers.len()).sum::<usize>() > 1 {
-            let names: Vec<String> = found.into_iter().flat_map(|(_, peers)| peers).collect();
+        if found
+            .iter()
+            .map(|(_, sessions)| sessions.len())
+            .sum::<usize>()
+            > 1
+        {
+            let sessions = found.iter().flat_map(|(_, sessions)| sessions);
+            let names: Vec<String> = sessions.map(|s| s.peer.to_string()).collect();
             let message = format!(
                 "there are sessions with several peers: {}",
                 names.join(", ")
             );
             return Err(Failure::new(ErrorCode::Usage, message).hint("choose one by --peer NAME"));
         }
-        found.pop().map(|(client, _)| client).ok_or_else(|| {
+        let found = found
+            .pop()
+            .and_then(|(client, mut s)| Some((client, s.pop()?)));
+        found.ok_or_else(|| {
             let message = match (listens, peer) {
                 (false, _) => "no p2pdbg listen of yours runs on this host".to_owned(),
                 (true, None) => "the p2pdbg listen that runs here has no session yet".to_owned(),

@@ -50,23 +50,27 @@ fn nothing_here() -> Failure {
 #[cfg(unix)]
 mod here {
     use std::{
-        env,
+        collections::{BTreeSet, HashMap},
         io::{self, IsTerminal, Write},
         path::{Path, PathBuf},
+        pin::{Pin, pin},
         time::Duration,
     };
 
     use indicatif::{ProgressBar, ProgressStyle};
-    use p2pdbg_base::{ErrorCode, Failure};
+    use p2pdbg_base::{ErrorCode, Failure, Untrusted};
+    use p2pdbg_events::snapshot::SessionState;
+    use p2pdbg_facts::{by_its_name, default_root, working_directory};
     use p2pdbg_sources::{
-        Differences, Limits, SourceName, Tree,
+        Differences, Limits, Scan, SourceName, Tree,
         talk::{Outcome, Talk, TalkError, in_words},
     };
-    use tokio::{io::AsyncWriteExt, net::UnixStream};
+    use tokio::{io::AsyncWriteExt, net::UnixStream, time::timeout};
 
     use super::super::pipe::session;
     use crate::{
         cli::args::{PushArgs, SourcesArgs},
+        config::at_home,
         control::{
             Frame,
             protocol::{Reply, Request},
@@ -74,10 +78,12 @@ mod here {
         },
     };
 
+    /// After so long without an answer it is looked whether there still is somebody.
+    const PATIENCE: Duration = Duration::from_secs(1);
+
     pub(super) async fn list(args: SourcesArgs) -> Result<(), Failure> {
-        let mut tree = Tree::new(root(&args)?, Limits::DEFAULT);
-        let mut talk = Talk::over(conversation(args.peer.as_deref()).await?);
-        let differences = compare(&mut talk, &mut tree).await?;
+        let session = Session::find(&args).await?;
+        let (_, differences) = session.compare().await?;
         let mut out = io::stdout().lock();
         let mut write = || {
             for name in &differences.differ {
@@ -92,139 +98,355 @@ mod here {
                 Failure::new(ErrorCode::Output, message)
             })?,
         }
+        say(&session.root, &differences);
+        Ok(())
+    }
+
+    /// What is to be known besides the names.
+    fn say(root: &Path, differences: &Differences) {
         let Differences {
             differ,
             same,
             only_here,
             only_there,
-            partial,
+            ends,
+            left_out,
+            prefixes,
         } = differences;
         eprintln!(
             "{} differ, {same} are the same, {only_here} are here alone, {only_there} at the debuggee alone",
             differ.len()
         );
-        if partial {
+        if !prefixes.here.is_empty() || !prefixes.there.is_empty() {
+            let there = match prefixes.there.as_str() {
+                "" => "the debuggee's own directory".to_owned(),
+                there => format!("{there} there"),
+            };
+            eprintln!("{} is {there}", root.join(&prefixes.here).display());
+        }
+        for name in ends {
+            eprintln!("note: {name} differs in its line ends alone, which moves no breakpoint");
+        }
+        if *left_out > 0 {
             eprintln!(
-                "note: there are more files than are compared; name a smaller directory with --sources"
+                "note: {left_out} files were left out (more than are compared, longer than 8 MiB, or of names that cannot \
+                 be shown); name a smaller directory with --sources to have others compared"
             );
         }
-        Ok(())
+        if differences.is_of_strangers() {
+            eprintln!(
+                "warning: {} and the debuggee's directory have no file in common; name the one with the sources with \
+                 --sources DIR, here or at p2pdbg connect",
+                root.display()
+            );
+        }
+    }
+
+    /// The session that is meant, and the directory whose files are.
+    struct Session<'a> {
+        peer: Option<&'a str>,
+        root: PathBuf,
+    }
+
+    impl<'a> Session<'a> {
+        async fn find(args: &'a SourcesArgs) -> Result<Self, Failure> {
+            let peer = args.peer.as_deref();
+            let (_, snapshot) = session::look(peer).await?;
+            let of_session = || snapshot.sources.map(|root| PathBuf::from(root.as_str()));
+            let root = match &args.sources {
+                Some(directory) => by_its_name(&at_home(directory.clone())).ok(),
+                None => of_session().or_else(|| working_directory().as_deref().map(default_root)),
+            };
+            let root = root.filter(|root| root.is_dir()).ok_or_else(|| {
+                Failure::new(ErrorCode::Usage, "there is no directory to compare")
+                    .hint("name the directory with --sources DIR")
+            })?;
+            Ok(Self { peer, root })
+        }
+
+        async fn compare(&self) -> Result<(Scan, Differences), Failure> {
+            let mut talk = Talk::over(conversation(self.peer).await?);
+            let root = self.root.clone();
+            let scan = tokio::task::spawn_blocking(move || Tree::new(root, Limits::DEFAULT).scan());
+            let scan = scan.await.map_err(|error| {
+                Failure::new(
+                    ErrorCode::Internal,
+                    format!("the files cannot be read: {error}"),
+                )
+            })?;
+            let compared = self.unless_away(talk.compare(&scan, false)).await?;
+            let differences = compared.map_err(|error| failed(&error))?.ok_or_else(|| {
+                Failure::new(
+                    ErrorCode::NoSession,
+                    "the debuggee's end compares no source files",
+                )
+                .hint("run p2pdbg connect there without --no-sources")
+            })?;
+            Ok((scan, differences))
+        }
+
+        /// What comes of it, unless the peer is lost before.
+        async fn unless_away<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+            let mut work = pin!(work);
+            loop {
+                if let Ok(done) = timeout(PATIENCE, &mut work).await {
+                    return Ok(done);
+                }
+                if let Some(away) = self.away().await {
+                    return Err(away);
+                }
+            }
+        }
+
+        /// Why nobody answers, if the peer is lost.
+        async fn away(&self) -> Option<Failure> {
+            match session::look(self.peer).await {
+                Ok((_, snapshot)) if snapshot.state == SessionState::Resuming => {
+                    let since = snapshot.lost_ms.unwrap_or(0) / 1000;
+                    let message = format!("the debuggee's host is out of reach, for {since} s now");
+                    let hint = "p2pdbg status says when it is back; what has come there goes on the next time";
+                    Some(Failure::new(ErrorCode::PeerGone, message).hint(hint))
+                }
+                Ok(_) => None,
+                Err(failure) => Some(failure),
+            }
+        }
     }
 
     pub(super) async fn push(args: PushArgs) -> Result<(), Failure> {
-        let mut tree = Tree::new(root(&args.sources)?, Limits::DEFAULT);
-        let named = match &args.paths[..] {
-            [] => None,
-            paths => Some(names_of(paths, &mut tree)?),
-        };
-        let peer = args.sources.peer.as_deref();
-        let names = match named {
-            Some(names) => names,
-            None => {
-                let mut talk = Talk::over(conversation(peer).await?);
-                compare(&mut talk, &mut tree).await?.differ
+        let session = Session::find(&args.sources).await?;
+        // Paths that make no sense are told before anything else.
+        let named = args.paths.iter().map(|path| Named::of(path, &session.root));
+        let named: Vec<Named> = named.collect::<Result<_, _>>()?;
+        let (scan, differences) = session.compare().await?;
+        let names = match named.is_empty() {
+            true if differences.is_of_strangers() => {
+                let message = format!(
+                    "{} and the debuggee's directory have no file in common, so nothing says which is to be copied",
+                    session.root.display()
+                );
+                return Err(Failure::new(ErrorCode::PushIncomplete, message).hint(
+                    "name the directory with the sources with --sources DIR, here or at p2pdbg connect; or name files",
+                ));
             }
+            true => differences.differ.clone(),
+            false => names_of(&named, &scan, &differences)?,
         };
-        let mut talk = Talk::over(conversation(peer).await?);
-        let bar = progress();
-        let (mut written, mut same, mut refused) = (0_usize, 0_usize, 0_usize);
-        for (index, name) in names.iter().enumerate() {
+        let small = |name: &SourceName| name.as_str().to_ascii_lowercase();
+        let mut twins: HashMap<String, usize> = HashMap::new();
+        scan.files
+            .keys()
+            .for_each(|name| *twins.entry(small(name)).or_default() += 1);
+        let mut talk = Talk::over(conversation(session.peer).await?);
+        let mut copying = Copying::new(names.len());
+        for name in &names {
+            let exact = twins.get(&small(name)).is_some_and(|count| *count > 1);
             let path = name
                 .parts()
-                .fold(tree.root().to_owned(), |path, part| path.join(part));
-            let shown = |at: u64, of: u64| {
+                .fold(session.root.clone(), |path, part| path.join(part));
+            let there = differences.prefixes.there(name).ok_or_else(|| {
+                let message = format!("{name} is outside of what both ends have in common");
+                Failure::new(ErrorCode::Usage, message)
+            })?;
+            let shown = copying.progress(name);
+            let offer = pin!(talk.offer(&there, exact, &path, shown));
+            // A copy that is under way waits for the peer to come back, and goes on.
+            let outcome = session.patiently(offer, &copying.bar).await?;
+            copying.settle(name, &there, outcome.map_err(|error| failed(&error))?);
+        }
+        copying.finish()
+    }
+
+    impl Session<'_> {
+        /// What comes of a copy. Says once that the peer is away.
+        async fn patiently<T>(
+            &self,
+            mut work: Pin<&mut (impl Future<Output = T> + ?Sized)>,
+            bar: &ProgressBar,
+        ) -> Result<T, Failure> {
+            let mut has_said = false;
+            loop {
+                if let Ok(done) = timeout(PATIENCE, &mut work).await {
+                    return Ok(done);
+                }
+                if let Some(away) = self.away().await.filter(|_| !has_said) {
+                    if away.code != ErrorCode::PeerGone {
+                        return Err(away);
+                    }
+                    has_said = true;
+                    bar.suspend(|| {
+                        eprintln!("note: {}; waiting for it, ^C ends this", away.message)
+                    });
+                }
+            }
+        }
+    }
+
+    /// How far the copying is.
+    struct Copying {
+        bar: ProgressBar,
+        files: usize,
+        begun: usize,
+        written: usize,
+        same: usize,
+        refused: usize,
+    }
+
+    impl Copying {
+        fn new(files: usize) -> Self {
+            Self {
+                bar: progress(),
+                files,
+                begun: 0,
+                written: 0,
+                same: 0,
+                refused: 0,
+            }
+        }
+
+        fn progress(&mut self, name: &SourceName) -> impl FnMut(u64, u64) + use<> {
+            self.begun += 1;
+            let (bar, message) = (
+                self.bar.clone(),
+                format!("{}/{} {name}", self.begun, self.files),
+            );
+            move |at, of| {
                 bar.set_length(of);
                 bar.set_position(at);
-                bar.set_message(format!("{}/{} {name}", index + 1, names.len()));
-            };
-            let outcome = talk
-                .offer(name, &path, shown)
-                .await
-                .map_err(|error| failed(&error))?;
+                bar.set_message(message.clone());
+            }
+        }
+
+        fn settle(&mut self, name: &SourceName, there: &SourceName, outcome: io::Result<Outcome>) {
             let line = match outcome {
-                Ok(Outcome::Written) => {
-                    written += 1;
-                    format!("{name}: copied")
+                Ok(Outcome::Written(written)) => {
+                    self.written += 1;
+                    let mut line = match name == there {
+                        true => format!("{name}: copied"),
+                        false => format!("{name}: copied to {there} there"),
+                    };
+                    if written.converted {
+                        line.push_str(", with the line ends that it has there");
+                    }
+                    if let Some(kept) = written.kept {
+                        let kept = Untrusted::limited(&kept, 300);
+                        line.push_str(&format!(
+                            "; what was changed there is kept beside it as {kept}"
+                        ));
+                    }
+                    line
                 }
                 Ok(Outcome::Same) => {
-                    same += 1;
-                    continue;
+                    self.same += 1;
+                    return;
                 }
                 Ok(Outcome::Refused(refusal)) => {
-                    refused += 1;
+                    self.refused += 1;
                     format!("{name}: not taken: {}", in_words(refusal))
                 }
                 Err(error) => {
-                    refused += 1;
+                    self.refused += 1;
                     format!("{name}: cannot be read: {error}")
                 }
             };
-            bar.suspend(|| eprintln!("{line}"));
+            self.bar.suspend(|| eprintln!("{line}"));
         }
-        bar.finish_and_clear();
-        eprintln!("{written} copied, {same} the same already, {refused} not taken");
-        if refused > 0 {
-            let message = format!("{refused} of {} files were not copied", names.len());
-            return Err(Failure::new(ErrorCode::PushIncomplete, message));
+
+        fn finish(self) -> Result<(), Failure> {
+            let Self {
+                written,
+                same,
+                refused,
+                files,
+                ..
+            } = self;
+            self.bar.finish_and_clear();
+            eprintln!("{written} copied, {same} the same already, {refused} not taken");
+            if refused > 0 {
+                let message = format!("{refused} of {files} files were not copied");
+                return Err(Failure::new(ErrorCode::PushIncomplete, message));
+            }
+            Ok(())
         }
-        Ok(())
     }
 
-    async fn compare(talk: &mut Talk<UnixStream>, tree: &mut Tree) -> Result<Differences, Failure> {
-        let scan = tree.scan();
-        let compared = talk.compare(&scan).await.map_err(|error| failed(&error))?;
-        compared.ok_or_else(|| {
-            Failure::new(
-                ErrorCode::NoSession,
-                "the debuggee's end compares no source files",
-            )
-            .hint("run p2pdbg connect there in a Git work tree, or with --sources DIR")
-        })
+    /// A path that was given, below the root.
+    struct Named {
+        given: PathBuf,
+        below: PathBuf,
+        is_directory: bool,
     }
 
-    /// The directory whose files are meant.
-    fn root(args: &SourcesArgs) -> Result<PathBuf, Failure> {
-        let found = match &args.sources {
-            Some(directory) => directory.canonicalize().ok(),
-            None => env::current_dir()
-                .ok()
-                .as_deref()
-                .map(p2pdbg_facts::default_root),
-        };
-        found.filter(|root| root.is_dir()).ok_or_else(|| {
-            Failure::new(ErrorCode::Usage, "there is no directory to compare")
-                .hint("run this in a Git work tree, or name the directory with --sources DIR")
-        })
-    }
-
-    /// The names of files, and of those within directories, below the root.
-    fn names_of(paths: &[PathBuf], tree: &mut Tree) -> Result<Vec<SourceName>, Failure> {
-        let fault = |path: &Path, why: &str| {
-            Failure::new(ErrorCode::Usage, format!("{path:?} {why}"))
-                .hint("give files and directories below the one that is compared (--sources DIR)")
-        };
-        let mut names = Vec::new();
-        for path in paths {
+    impl Named {
+        fn of(path: &Path, root: &Path) -> Result<Self, Failure> {
+            let fault = |why: &str| {
+                Failure::new(ErrorCode::Usage, format!("{path:?} {why}")).hint(
+                    "give files and directories below the one that is compared (--sources DIR)",
+                )
+            };
             let found = path
                 .canonicalize()
-                .map_err(|error| fault(path, &format!("cannot be used: {error}")))?;
-            let below = found.strip_prefix(tree.root());
-            let below =
-                below.map_err(|_| fault(path, "is not below the directory that is compared"))?;
-            if !found.is_dir() {
-                names.push(SourceName::of(below).map_err(|error| fault(path, &error.to_string()))?);
+                .map_err(|error| fault(&format!("cannot be used: {error}")))?;
+            let real = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+            let below = found.strip_prefix(&real);
+            let below = below.map_err(|_| {
+                fault(&format!(
+                    "is not below {}, which is compared",
+                    root.display()
+                ))
+            })?;
+            Ok(Self {
+                given: path.to_owned(),
+                below: below.to_owned(),
+                is_directory: found.is_dir(),
+            })
+        }
+    }
+
+    /// The names of files, and of those within directories.
+    fn names_of(
+        named: &[Named],
+        scan: &Scan,
+        differences: &Differences,
+    ) -> Result<Vec<SourceName>, Failure> {
+        let mut names = BTreeSet::new();
+        for path in named {
+            let given = &path.given;
+            if !path.is_directory {
+                let name = SourceName::of(&path.below);
+                names.insert(name.map_err(|error| {
+                    Failure::new(ErrorCode::Usage, format!("{given:?}: {error}"))
+                })?);
                 continue;
             }
-            let prefix: Vec<_> = below.iter().collect();
-            let within = |name: &&SourceName| {
-                let parts: Vec<_> = name.parts().map(std::ffi::OsStr::new).collect();
-                parts.starts_with(&prefix)
+            let parts: Vec<_> = path.below.iter().collect();
+            let is_within = |name: &&SourceName| {
+                name.parts()
+                    .map(std::ffi::OsStr::new)
+                    .collect::<Vec<_>>()
+                    .starts_with(&parts)
             };
-            names.extend(tree.scan().files.keys().filter(within).cloned());
+            let before = names.len();
+            names.extend(scan.files.keys().filter(is_within).cloned());
+            if names.len() == before && !scan.files.keys().any(|name| is_within(&name)) {
+                let message = format!(
+                    "{given:?} has no file that is compared: an ignore file leaves it out, or it is empty"
+                );
+                return Err(Failure::new(ErrorCode::PushIncomplete, message)
+                    .hint("name its files one by one to copy them all the same"));
+            }
         }
-        names.sort();
-        names.dedup();
-        Ok(names)
+        let is_outside = |name: &&SourceName| differences.prefixes.there(name).is_none();
+        match names.iter().find(is_outside) {
+            Some(name) => {
+                let message = format!(
+                    "{name} is outside of {}, which is all that the debuggee has of it",
+                    differences.prefixes.here
+                );
+                Err(Failure::new(ErrorCode::PushIncomplete, message))
+            }
+            None => Ok(names.into_iter().collect()),
+        }
     }
 
     /// A conversation over the session of the process that runs here.

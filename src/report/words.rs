@@ -187,16 +187,25 @@ impl View {
     fn sources(&self, sources: &SourcesReport) -> Vec<Line> {
         let peer = self.peer_name();
         let differing = sources.differ.len() + sources.more;
-        let part = if sources.partial {
-            " of those that were compared; there are more"
-        } else {
-            ""
+        let left_out = (sources.left_out > 0).then(|| {
+            format!(
+                "{} files were left out of comparing: name a smaller directory with --sources",
+                sources.left_out
+            )
+        });
+        let ends = (!sources.line_ends.is_empty()).then(|| {
+            let files = sources.line_ends.len();
+            format!("{files} files differ in their line ends alone, which moves no breakpoint")
+        });
+        let plain = |text| Line {
+            weight: Weight::Plain,
+            text,
         };
         if differing == 0 {
-            let files = sources.same;
-            return vec![good(format!(
-                "sources: {files} files are the same as at {peer}{part}"
-            ))];
+            let files = sources.same + sources.line_ends.len();
+            let same = good(format!("sources: {files} files are the same as at {peer}"));
+            let more = [ends, left_out].into_iter().flatten();
+            return std::iter::once(same).chain(more.map(plain)).collect();
         }
         // The IDE's user sets the breakpoints; the debuggee's may have a COMMAND on the terminal.
         let weight = match self.role {
@@ -211,11 +220,7 @@ impl View {
         let left = differing.saturating_sub(MOST_NAMED);
         let rest =
             (left > 0).then(|| format!("and {left} more files differ: p2pdbg sources lists them"));
-        let partial = sources.partial.then(|| {
-            "there are more files than are compared: name a smaller directory with --sources"
-                .to_owned()
-        });
-        let texts = named.chain(rest).chain(partial);
+        let texts = named.chain(rest).chain(ends).chain(left_out);
         texts.map(|text| Line { weight, text }).collect()
     }
 

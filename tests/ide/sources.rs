@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-use p2pdbg_events::{Event, SourcesReport};
+use p2pdbg_events::{Event, SourcesReport, WarningCode};
 
 use crate::harness::{Home, Pair, Peer, Setting};
 
@@ -183,7 +183,7 @@ fn a_push_does_not_go_through_links_and_takes_nothing_from_outside() {
     symlink(outside.path(), there.path().join("web")).unwrap();
     let accepted = there.path().to_str().unwrap();
     let pair = pair(&setting, &here, &there, &["--accept-push", accepted]);
-    compared(&pair.listener, &[]);
+    pair.listener.warning(WarningCode::NothingInCommon);
     let pushed = beside(&pair.listener, here.path(), &["push", "web", "ok.py"]);
     assert_eq!(pushed.status.code(), Some(1), "{pushed:?}");
     assert!(
@@ -311,14 +311,14 @@ fn of_a_tree_with_too_many_files_as_many_are_compared_as_there_may_be() {
     for n in 0..21_000 {
         fs::File::create(here.path().join(format!("{n}.py"))).unwrap();
     }
-    let there = checkout(&[("app.py", "2")]);
+    let there = checkout(&[("1.py", "")]);
     let pair = pair(&setting, &here, &there, &[]);
     let report = compared(&pair.listener, &[]);
-    assert!(report.partial, "{report:?}");
-    assert_eq!((report.only_here, report.only_there), (20_000, 1));
+    assert_eq!((report.left_out, report.partial), (1_000, true));
+    assert_eq!((report.same, report.only_here), (1, 19_999));
     assert!(compared(&pair.connector, &[]).partial);
     let listed = beside(&pair.listener, here.path(), &["sources"]);
     assert!(listed.status.success(), "{listed:?}");
     let said = stderr(&listed);
-    assert!(said.contains("there are more"), "{said}");
+    assert!(said.contains("1000 files were left out"), "{said}");
 }

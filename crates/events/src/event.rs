@@ -110,9 +110,21 @@ pub struct SourcesReport {
     pub only_here: usize,
     /// How many are at the peer alone.
     pub only_there: usize,
-    /// Whether there are more files than are compared.
+    /// Files that are at both ends and differ in their line ends alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub line_ends: Vec<Untrusted>,
+    /// How many were left out at either end: beyond a limit, too long, or of a name that cannot be said.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: usize,
+    /// Whether any were.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
+    /// The directory here whose files are those of `there`, as far as it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub here: Option<Untrusted>,
+    /// The directory at the peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub there: Option<Untrusted>,
 }
 
 fn is_zero(n: &usize) -> bool {
@@ -282,6 +294,10 @@ pub enum WarningCode {
     Refused,
     /// The debuggee does not have a file in which the IDE set a breakpoint.
     FileMissing,
+    /// The directories that are compared have no file in common.
+    NothingInCommon,
+    /// The program has stopped in a file that no path mapping of the IDE covers.
+    StopUnmapped,
     /// The debugger on the debuggee's host is not of the version that the IDE needs.
     DebuggerVersion,
     /// A forward carries another debugger than the one it was asked for.

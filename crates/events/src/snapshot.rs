@@ -67,6 +67,9 @@ pub struct SessionSnapshot {
     pub age_ms: u64,
     /// Whether the peer can be reached.
     pub state: SessionState,
+    /// The directory here whose files are compared with the peer's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sources: Option<Untrusted>,
     /// For how long the peer has been out of reach, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_ms: Option<u64>,

@@ -4,10 +4,13 @@
 //! Left out: references in the format `reftable`; the commit is unknown there.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
 };
+
+use super::index::{self, BlobId};
 
 /// The most bytes of a file that are read: a `packed-refs` of some ten thousand references.
 const MAX_FILE: u64 = 4 << 20;
@@ -22,6 +25,8 @@ pub struct GitCheckout {
     pub root: PathBuf,
     /// The commit that is checked out.
     pub commit: Option<String>,
+    /// Its repository.
+    git: PathBuf,
 }
 
 impl GitCheckout {
@@ -33,7 +38,13 @@ impl GitCheckout {
         Some(Self {
             root: root.to_owned(),
             commit: head(&git),
+            git,
         })
+    }
+
+    /// The files that are tracked, by their paths below the root, with what was in them when they were last added.
+    pub fn tracked(&self) -> BTreeMap<String, BlobId> {
+        index::tracked(&self.root, &self.git)
     }
 }
 
@@ -43,7 +54,7 @@ pub(super) fn is_commit(text: &str) -> bool {
 }
 
 /// The directory with the repository of a work tree: `.git`, or what the file `.git` leads to.
-fn git_directory(root: &Path) -> Option<PathBuf> {
+pub(super) fn git_directory(root: &Path) -> Option<PathBuf> {
     let git = root.join(".git");
     let metadata = fs::metadata(&git).ok()?;
     if metadata.is_dir() {

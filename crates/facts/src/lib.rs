@@ -8,6 +8,7 @@
 mod debuggers;
 mod git;
 mod host_path;
+mod index;
 mod roots;
 
 use std::{env, ffi::OsStr, path::Path};
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use git::GitCheckout;
 pub use host_path::{HostPath, NotAHostPath};
+pub use index::BlobId;
 pub use roots::{SourceRoots, by_its_name, default_root, holds_home, working_directory};
 
 use p2pdbg_base::Untrusted;

@@ -28,9 +28,12 @@ pub enum SourcesMessage {
     Compare(Summary),
     /// The answer to it.
     Summary(Summary),
-    /// Some of the sender's files, after both summaries if these differ: first the opener's, then the other's. An
-    /// empty one ends the list.
+    /// Some of the opener's files, after both summaries. An empty one ends the list.
     Files(Vec<FileDigest>),
+    /// What the other end has found of them, after the list.
+    Verdict(Verdict),
+    /// Some of those that differ, after the verdict. An empty one ends the list.
+    Differ(Vec<DifferentFile>),
     /// A file that the opener wants to have there; its first message, and again after each that is settled.
     Offer(Offer),
     /// What becomes of it, and at last of the bytes.
@@ -44,12 +47,10 @@ pub enum SourcesMessage {
 pub struct Summary {
     /// Whether this end compares any.
     pub compares: bool,
-    /// How many files there are.
-    pub files: u32,
-    /// Whether there are more than are compared.
-    pub partial: bool,
-    /// SHA-256 over the list of names and digests; equal if the lists are.
-    pub digest: Sha256,
+    /// Whether it is the session that asks, which will ask again when something changes, rather than a person.
+    pub keeps: bool,
+    /// How many files were left out here.
+    pub left_out: u32,
 }
 
 /// A file and what it holds.
@@ -57,34 +58,89 @@ pub struct Summary {
 pub struct FileDigest {
     /// Its path below the root, with `/` between the parts.
     pub name: String,
-    /// The SHA-256 of what it holds.
+    /// The SHA-256 of what it holds, with LF in the place of CRLF if it is text.
     pub sha256: Sha256,
+    /// How its lines end.
+    pub ends: LineEnds,
+}
+
+/// How the lines of a file end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LineEnds {
+    /// There are none, or it is no text.
+    None,
+    /// With LF.
+    Lf,
+    /// With CRLF.
+    Crlf,
+    /// With both; the beginning of the SHA-256 of its bytes as they are.
+    Mixed([u8; 16]),
+}
+
+/// What comparing has found, but for the names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The directory below the opener's root whose files are below `answerer` at the other end; both are empty or end
+    /// with `/`.
+    pub opener: String,
+    /// The directory below the other end's root.
+    pub answerer: String,
+    /// How many files are the same.
+    pub same: u32,
+    /// How many the opener does not have.
+    pub only_there: u32,
+    /// How many were left out at the other end.
+    pub left_out: u32,
+}
+
+/// A file that is at both ends, and not the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DifferentFile {
+    /// Its name at the opener.
+    pub name: String,
+    /// Whether it differs in its line ends alone.
+    pub ends_only: bool,
 }
 
 /// A file that is to be copied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
-    /// Its path below the root, with `/` between the parts.
+    /// Its path below the root of the end that takes it, with `/` between the parts.
     pub name: String,
+    /// Whether a file whose name differs in case is another one.
+    pub exact: bool,
     /// Its length in bytes.
     pub size: u64,
     /// The SHA-256 of what it holds.
     pub sha256: Sha256,
+    /// The same with LF in the place of CRLF, if it is text.
+    pub text: Sha256,
+    /// How its lines end.
+    pub ends: LineEnds,
     /// Whether it may be run.
     pub executable: bool,
 }
 
 /// What becomes of an offered file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// Its bytes are wanted, from this one on: those before have come earlier.
     Wanted(u64),
     /// The file there is the same.
     Same,
     /// The file is there now.
-    Written,
+    Written(Written),
     /// It is not taken.
     Refused(Refusal),
+}
+
+/// How a file was put in its place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Under which name what was there before is kept beside it, if nobody else has that.
+    pub kept: Option<String>,
+    /// Whether it got the line ends of the file that was there.
+    pub converted: bool,
 }
 
 /// Why a file is not taken.
@@ -102,8 +158,14 @@ pub enum Refusal {
     Limit,
     /// What came is not what was offered.
     Content,
-    /// The disk is full, or the directory cannot be written to.
+    /// It cannot be written.
     Disk,
     /// Another copy is under way.
     Busy,
+    /// Its place is not in the directory that was named for copies.
+    Outside,
+    /// The disk is full.
+    Full,
+    /// The directory, or a file of another user's, may not be written to.
+    Permission,
 }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use p2pdbg_base::Untrusted;
 use p2pdbg_events::snapshot::{SessionSnapshot, SessionState};
 use p2pdbg_tunnel::Tunnel;
 
@@ -26,6 +27,10 @@ impl Driver {
             known: self.known,
             age_ms: whole_milliseconds(self.began.elapsed()),
             state,
+            sources: self
+                .facts
+                .source_root()
+                .map(|root| Untrusted::limited(root.as_str(), p2pdbg_proto::facts::MAX_PATH)),
             lost_ms: self
                 .lost_since
                 .map(|since| whole_milliseconds(since.elapsed())),

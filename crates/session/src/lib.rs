@@ -37,7 +37,7 @@ use std::{
 
 use p2pdbg_base::{Absent, ErrorCode, Failure, Untrusted};
 use p2pdbg_events::{Reporter, snapshot::SessionSnapshot};
-use p2pdbg_facts::HostFacts;
+use p2pdbg_facts::{HostFacts, SourceRoots};
 use p2pdbg_forward::{AllowList, Forward, OpenPort};
 use p2pdbg_identity::Identity;
 use p2pdbg_ledger::{CarrierHeader, StreamId};
@@ -136,6 +136,8 @@ pub enum SessionOutput {
     Message(PeerMessage),
     /// Where the peer runs, as it says.
     Facts(HostFacts),
+    /// Which directories hold the same files at both ends.
+    Roots(SourceRoots),
     /// The forwards stand, at both ends.
     Ready(Vec<Forward>),
     /// What was to be drained is.

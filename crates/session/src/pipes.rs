@@ -68,6 +68,13 @@ impl Driver {
     }
 
     fn open_conversation(&mut self, request: PipeRequest) {
+        // Nobody waits for hours for what they are asking now.
+        if self.lost_since.is_some() || self.tunnels.out_of_reach_since().is_some() {
+            let message = "the debuggee's host is out of reach";
+            let failure = Failure::new(ErrorCode::PeerGone, message)
+                .hint("p2pdbg status says since when; try again when it is back");
+            return drop(request.opened.send(Err(failure)));
+        }
         // A program that has gone meanwhile needs no stream.
         if request.opened.send(Ok(())).is_ok() {
             let local = Connection::Unix(request.local);

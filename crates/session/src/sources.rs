@@ -1,12 +1,15 @@
 //! The session's part in comparing and copying source files: it lends streams to the conversations, and reports.
 
+use std::path::Path;
+
 use p2pdbg_base::Untrusted;
-use p2pdbg_events::{Event as Report, Reporter, SourcesReport};
+use p2pdbg_events::{Event as Report, Reporter, SourcesReport, Warning, WarningCode};
+use p2pdbg_facts::{HostFacts, HostPath, SourceRoots};
 use p2pdbg_ledger::ResetCode;
 use p2pdbg_proto::{control::Role, sources::FORWARD, tunnel::TunnelMessage};
-use p2pdbg_sources::{Differences, Sources, Told};
+use p2pdbg_sources::{Differences, Prefixes, SourceName, Sources, Told};
 
-use super::driver::Driver;
+use super::{SessionOutput, driver::Driver};
 use crate::stream::{Connection, Local};
 
 /// The most files that are named in one report.
@@ -18,6 +21,8 @@ pub(super) struct SourcesPart {
     reporter: Reporter,
     begun: bool,
     reported: Option<Differences>,
+    /// Which directories hold the same files, once comparing has told.
+    pub(super) roots: Option<SourceRoots>,
 }
 
 impl SourcesPart {
@@ -27,6 +32,7 @@ impl SourcesPart {
             reporter,
             begun: false,
             reported: None,
+            roots: None,
         }
     }
 }
@@ -61,25 +67,92 @@ impl Driver {
     }
 
     fn report_differences(&mut self, differences: Differences) {
-        let same = |old: &Differences| {
-            (&old.differ, old.partial) == (&differences.differ, differences.partial)
+        if differences.in_common() > 0 {
+            self.on_roots(&differences.prefixes);
+        }
+        let told = |old: &Differences| {
+            let in_short = |of: &Differences| (of.left_out > 0, of.in_common() > 0);
+            (&old.differ, &old.ends, &old.prefixes, in_short(old))
+                == (
+                    &differences.differ,
+                    &differences.ends,
+                    &differences.prefixes,
+                    in_short(&differences),
+                )
         };
-        if self.sources.reported.as_ref().is_some_and(same) {
+        if self.sources.reported.as_ref().is_some_and(told) {
             return;
         }
-        let named = differences.differ.iter().take(MOST_NAMED);
+        let name = |text: &str| Untrusted::limited(text, p2pdbg_proto::sources::MAX_NAME);
+        let names = |list: &[SourceName]| -> Vec<Untrusted> {
+            list.iter()
+                .take(MOST_NAMED)
+                .map(|one| name(one.as_str()))
+                .collect()
+        };
+        let roots = self.sources.roots.as_ref();
         let report = SourcesReport {
-            differ: named
-                .map(|name| Untrusted::limited(name.as_str(), p2pdbg_proto::sources::MAX_NAME))
-                .collect(),
+            differ: names(&differences.differ),
             more: differences.differ.len().saturating_sub(MOST_NAMED),
             same: differences.same,
             only_here: differences.only_here,
             only_there: differences.only_there,
-            partial: differences.partial,
+            line_ends: names(&differences.ends),
+            left_out: differences.left_out,
+            partial: differences.left_out > 0,
+            here: roots.map(|roots| name(roots.here.as_str())),
+            there: roots.map(|roots| name(roots.there.as_str())),
         };
-        self.sources.reporter.emit(Report::Sources(report));
+        let reporter = &self.sources.reporter;
+        if differences.is_of_strangers() {
+            reporter.emit(Report::Warning(self.nothing_in_common()));
+        } else {
+            reporter.emit(Report::Sources(report));
+        }
         self.sources.reported = Some(differences);
+    }
+
+    fn nothing_in_common(&self) -> Warning {
+        let root = |facts: Option<&HostFacts>| {
+            let root = facts.and_then(HostFacts::source_root);
+            root.map_or_else(
+                || "?".to_owned(),
+                |root| Untrusted::limited(root.as_str(), 300).to_string(),
+            )
+        };
+        let message = format!(
+            "{} here and {} at the peer have no file in common, so nothing is compared and no path mapping is known",
+            root(Some(&self.facts)),
+            root(self.peer_facts.as_ref())
+        );
+        Warning::new(WarningCode::NothingInCommon, message)
+            .hint("name the directory with the sources with --sources DIR at the end where it is another one")
+    }
+
+    /// Learns which directories hold the same files.
+    fn on_roots(&mut self, prefixes: &Prefixes) {
+        let Some(there) = &self.peer_facts else {
+            return;
+        };
+        let below = |root: &HostPath, prefix: &str| root.join(Path::new(prefix));
+        let here = self.facts.source_root();
+        let here = here.and_then(|root| below(root, &prefixes.here));
+        let resolved = there.root_resolved.as_ref();
+        let resolved = resolved.and_then(|root| below(root, &prefixes.there));
+        let there = there.source_root();
+        let there = there.and_then(|root| below(root, &prefixes.there));
+        if let (Some(here), Some(there)) = (here, there) {
+            let roots = SourceRoots {
+                here,
+                there,
+                resolved,
+            };
+            if self.sources.roots.as_ref() != Some(&roots) {
+                self.sources.roots = Some(roots.clone());
+                self.note_roots();
+                self.tell(SessionOutput::Roots(roots));
+            }
+        }
     }
 
     /// The local end of a conversation that the listener opens.

@@ -2,26 +2,38 @@
 //!
 //! Every part of a path is opened below the one before it, and never through a link, so that no name and no link leads
 //! out, whatever is changed meanwhile. A file is written beside its place under a name of our own and renamed when all
-//! of it is there and is what was offered. What was interrupted is kept there and goes on the next time.
+//! of it is there and is what was offered. What was interrupted is kept there and goes on the next time, until it is of
+//! no use: another version comes, the file is there already, or a day has passed.
 
 use std::{
+    collections::HashMap,
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
     os::fd::OwnedFd,
-    path::Path,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
-use p2pdbg_proto::sources::{Offer, Refusal, Sha256 as Digest};
+use p2pdbg_facts::GitCheckout;
+use p2pdbg_proto::sources::{LineEnds, Offer, Refusal, Sha256 as Digest, Written};
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid},
     io::Errno,
 };
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
-use super::SourceName;
+use super::{
+    SourceName,
+    content::{Content, ContentHash, Converter},
+    parts,
+};
 
 /// The longest file that is taken, in bytes.
 const MAX_FILE: u64 = 256 << 20;
+
+/// How many files are remembered for what was in them.
+const MOST_SEEN: usize = 20_000;
 
 /// How a directory on the way is opened.
 const DIRECTORY: OFlags = OFlags::RDONLY
@@ -29,16 +41,38 @@ const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
+/// What was in files here that is at the other end too, or was: nothing is lost when it is overwritten.
+#[derive(Debug, Default)]
+pub struct Seen(Mutex<HashMap<SourceName, Digest>>);
+
+impl Seen {
+    /// Notes what the text of a file is at both ends.
+    pub(super) fn note(&self, name: &SourceName, text: Digest) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() < MOST_SEEN || seen.contains_key(name) {
+            seen.insert(name.clone(), text);
+        }
+    }
+
+    fn has(&self, name: &SourceName, text: Digest) -> bool {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(name) == Some(&text)
+    }
+}
+
 /// A directory for copies.
 #[derive(Debug)]
 pub struct Inbox {
-    root: OwnedFd,
+    directory: OwnedFd,
+    /// The real path of the root below which names are, and of the directory.
+    root: PathBuf,
+    path: PathBuf,
 }
 
 /// What becomes of an offered file.
 #[derive(Debug)]
 pub enum Begun {
-    /// The file there is the same.
+    /// The file there is the same, perhaps but for its line ends.
     Same,
     /// Its bytes are wanted.
     Wanted(Box<Incoming>),
@@ -51,29 +85,43 @@ pub struct Incoming {
     name: String,
     part: String,
     file: File,
+    old: Option<Old>,
     mode: Mode,
     hash: Sha256,
     have: u64,
     size: u64,
     sha256: Digest,
+    convert: Option<(LineEnds, LineEnds)>,
+}
+
+/// The file that is to be replaced.
+#[derive(Debug)]
+struct Old {
+    stat: Stat,
+    content: Option<Content>,
+    /// Whether nobody but this end has what is in it.
+    is_unique: bool,
 }
 
 impl Inbox {
-    /// Opens the directory.
+    /// Opens the directory `path`. Names are those below `root`.
     ///
     /// # Errors
     /// If there is none, or it may not be read.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path, root: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Self { root })
+        Ok(Self {
+            directory: rustix::fs::open(path, flags, Mode::empty())?,
+            root: root.canonicalize()?,
+            path: path.canonicalize()?,
+        })
     }
 
     /// Looks what is there of an offered file. Blocks for as long as it takes to read it.
     ///
     /// # Errors
     /// If the file is not taken.
-    pub fn begin(&self, offer: &Offer) -> Result<Begun, Refusal> {
+    pub fn begin(&self, offer: &Offer, seen: &Seen) -> Result<Begun, Refusal> {
         let name: SourceName = offer.name.parse().map_err(|_| Refusal::Name)?;
         // What Git runs by itself is not for others to write.
         if name.parts().any(|part| part.eq_ignore_ascii_case(".git")) {
@@ -82,40 +130,95 @@ impl Inbox {
         if offer.size > MAX_FILE {
             return Err(Refusal::Limit);
         }
-        let mut directory = self.root.try_clone().map_err(|_| Refusal::Disk)?;
-        let mut parts = name.parts().peekable();
+        let place = self.root.join(name.as_str());
+        let place = below_as_written(&place, &self.path, offer.exact).ok_or(Refusal::Outside)?;
+        let place = SourceName::of(place).map_err(|_| Refusal::Outside)?;
+        let mut directory = self.directory.try_clone().map_err(|_| Refusal::Disk)?;
+        let mut parts = place.parts().peekable();
         let leaf = loop {
             let part = parts.next().ok_or(Refusal::Name)?;
+            let part = match offer.exact {
+                true => part.to_owned(),
+                false => as_it_is_there(&directory, part),
+            };
             if parts.peek().is_none() {
                 break part;
             }
-            directory = below(&directory, part)?;
+            directory = below(&directory, &part)?;
         };
-        let mode = match rustix::fs::statat(&directory, leaf, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => Some(Mode::from_raw_mode(stat.st_mode)),
-                FileType::Symlink => return Err(Refusal::Path),
-                _ => return Err(Refusal::NotAFile),
-            },
-            Err(Errno::NOENT) => None,
-            Err(error) => return Err(refusal(error)),
-        };
-        if mode.is_some() && holds(&directory, leaf, offer.sha256) {
+        let old = self.old(&directory, &leaf, &name, seen)?;
+        parts::remove_useless(&directory, &leaf, offer.sha256);
+        if let Some(Old {
+            stat,
+            content: Some(content),
+            ..
+        }) = &old
+            && content.text == offer.text
+        {
+            parts::remove_all_of(&directory, &leaf);
+            let mode = Mode::from_raw_mode(stat.st_mode);
+            let wanted = with_execution(mode, offer.executable);
+            if wanted != mode {
+                rustix::fs::chmodat(&directory, leaf.as_str(), wanted, AtFlags::empty())
+                    .map_err(refusal)?;
+            }
+            seen.note(&name, content.text);
             return Ok(Begun::Same);
         }
-        let fresh = if offer.executable { 0o755 } else { 0o644 };
-        let mode = mode.unwrap_or(Mode::from_raw_mode(fresh));
-        Incoming::open(directory, leaf, mode, offer)
+        let room = rustix::fs::fstatvfs(&directory).map_err(refusal)?;
+        if room.f_bavail.saturating_mul(room.f_frsize) < offer.size {
+            return Err(Refusal::Full);
+        }
+        Incoming::open(directory, &leaf, old, offer)
             .map(|incoming| Begun::Wanted(Box::new(incoming)))
+    }
+
+    /// The file that has the name.
+    fn old(
+        &self,
+        directory: &OwnedFd,
+        leaf: &str,
+        name: &SourceName,
+        seen: &Seen,
+    ) -> Result<Option<Old>, Refusal> {
+        let stat = match rustix::fs::statat(directory, leaf, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(refusal(error)),
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {}
+            FileType::Symlink => return Err(Refusal::Path),
+            _ => return Err(Refusal::NotAFile),
+        }
+        let (content, blob) = look(directory, leaf).unzip();
+        let is_known = content.is_some_and(|content: Content| seen.has(name, content.text));
+        let is_committed = || {
+            let checkout = GitCheckout::around(&self.root)?;
+            let below = self
+                .root
+                .strip_prefix(checkout.root.canonicalize().ok()?)
+                .ok()?;
+            let name = below.join(name.as_str());
+            Some(checkout.tracked().get(name.to_str()?).copied() == blob)
+        };
+        let is_unique = stat.st_size > 0 && !is_known && is_committed() != Some(true);
+        Ok(Some(Old {
+            stat,
+            content,
+            is_unique,
+        }))
     }
 }
 
 impl Incoming {
-    fn open(directory: OwnedFd, name: &str, mode: Mode, offer: &Offer) -> Result<Self, Refusal> {
-        let mut tag = Sha256::new_with_prefix(name);
-        tag.update(offer.sha256);
-        let tag = data_encoding::HEXLOWER.encode(&tag.finalize()[..12]);
-        let part = format!(".p2pdbg-{tag}.part");
+    fn open(
+        directory: OwnedFd,
+        name: &str,
+        old: Option<Old>,
+        offer: &Offer,
+    ) -> Result<Self, Refusal> {
+        let part = parts::name_of(name, offer.sha256);
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&directory, &part, flags, Mode::RUSR | Mode::WUSR)
@@ -126,18 +229,28 @@ impl Incoming {
         if !is_file || stat.st_nlink != 1 || stat.st_uid != rustix::process::geteuid().as_raw() {
             return Err(Refusal::Path);
         }
+        let there = old
+            .as_ref()
+            .and_then(|old| old.content)
+            .map(|content| content.ends);
+        let fresh = Mode::from_raw_mode(0o644);
+        let mode = old
+            .as_ref()
+            .map(|old| Mode::from_raw_mode(old.stat.st_mode));
         let mut incoming = Self {
             directory,
             name: name.to_owned(),
             part,
             file: File::from(file),
-            mode,
+            mode: with_execution(mode.unwrap_or(fresh), offer.executable),
+            old,
             hash: Sha256::new(),
             have: 0,
             size: offer.size,
             sha256: offer.sha256,
+            convert: there.map(|there| (offer.ends, there)),
         };
-        incoming.take_up().map_err(|_| Refusal::Disk)?;
+        incoming.take_up().map_err(|error| full_or(&error))?;
         Ok(incoming)
     }
 
@@ -168,38 +281,193 @@ impl Incoming {
     /// Adds the next bytes.
     ///
     /// # Errors
-    /// If there are more than were offered, or they cannot be written.
+    /// If there are more than were offered, or they cannot be written; what has come is thrown away, then.
     pub fn add(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         let have = self.have + bytes.len() as u64;
         if have > self.size {
             return Err(Refusal::Content);
         }
-        self.file.write_all(bytes).map_err(|_| Refusal::Disk)?;
+        // On a full disk the part would keep it full.
+        if let Err(error) = self.file.write_all(bytes) {
+            self.throw_away();
+            return Err(full_or(&error));
+        }
         self.hash.update(bytes);
         self.have = have;
         Ok(())
     }
 
+    fn throw_away(&self) {
+        let _ = rustix::fs::unlinkat(&self.directory, &self.part, AtFlags::empty());
+    }
+
     /// Puts the file in its place, if it is what was offered.
     ///
     /// # Errors
-    /// If it is not; it is thrown away, then. Or if the directory cannot be written to.
-    pub fn finish(self) -> Result<(), Refusal> {
+    /// If it is not, or the directory cannot be written to. It is thrown away, then.
+    pub fn finish(mut self) -> Result<Written, Refusal> {
+        let put = self.put();
+        if put.is_err() {
+            self.throw_away();
+        }
+        put
+    }
+
+    fn put(&mut self) -> Result<Written, Refusal> {
         let digest: Digest = self.hash.clone().finalize().into();
         if !self.is_complete() || digest != self.sha256 {
-            let _ = rustix::fs::unlinkat(&self.directory, &self.part, AtFlags::empty());
             return Err(Refusal::Content);
         }
+        let converted = self.convert().map_err(|error| full_or(&error))?;
+        let takes_its_place = self.take_owner()?;
         rustix::fs::fchmod(&self.file, self.mode).map_err(refusal)?;
-        self.file.sync_all().map_err(|_| Refusal::Disk)?;
-        // A link that has come in between is replaced, not followed.
-        rustix::fs::renameat(&self.directory, &self.part, &self.directory, &self.name)
-            .map_err(refusal)?;
-        rustix::fs::fsync(&self.directory).map_err(refusal)
+        self.file.sync_all().map_err(|error| full_or(&error))?;
+        let kept = self.keep_aside(takes_its_place)?;
+        if takes_its_place {
+            // A link that has come in between is replaced, not followed.
+            rustix::fs::renameat(&self.directory, &self.part, &self.directory, &self.name)
+                .map_err(refusal)?;
+        } else {
+            self.write_over().map_err(|error| full_or(&error))?;
+            self.throw_away();
+        }
+        rustix::fs::fsync(&self.directory).map_err(refusal)?;
+        Ok(Written { kept, converted })
+    }
+
+    /// Gives the text the line ends of the file that is there.
+    fn convert(&mut self) -> io::Result<bool> {
+        let between = self
+            .convert
+            .and_then(|(from, to)| Converter::between(from, to));
+        let Some(mut converter) = between else {
+            return Ok(false);
+        };
+        let (mut text, mut out) = (Vec::new(), Vec::new());
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.read_to_end(&mut text)?;
+        converter.convert(&text, &mut out);
+        converter.finish(&mut out);
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(&out)?;
+        Ok(true)
+    }
+
+    /// Makes the file that of the user and group whose the old one was, or the directory. `false` if that cannot be: then
+    /// the old one is written over, in whose place no other may be put.
+    fn take_owner(&self) -> Result<bool, Refusal> {
+        let own = rustix::fs::fstat(&self.file).map_err(refusal)?;
+        let wanted = match &self.old {
+            Some(old) => old.stat,
+            None => rustix::fs::fstat(&self.directory).map_err(refusal)?,
+        };
+        if (own.st_uid, own.st_gid) == (wanted.st_uid, wanted.st_gid) {
+            return Ok(true);
+        }
+        let (user, group) = (Uid::from_raw(wanted.st_uid), Gid::from_raw(wanted.st_gid));
+        if rustix::fs::fchown(&self.file, Some(user), Some(group)).is_ok() {
+            return Ok(true);
+        }
+        let has_group = own.st_gid == wanted.st_gid
+            || rustix::fs::fchown(&self.file, None, Some(group)).is_ok();
+        Ok(self.old.is_none() || (has_group && own.st_uid == wanted.st_uid))
+    }
+
+    /// Keeps what is there beside it, if nobody else has it.
+    fn keep_aside(&self, takes_its_place: bool) -> Result<Option<String>, Refusal> {
+        let Some(old) = self.old.as_ref().filter(|old| old.is_unique) else {
+            return Ok(None);
+        };
+        let text = old.content.map_or([0; 32], |content| content.text);
+        let tag = data_encoding::HEXLOWER.encode(&text[..4]);
+        let kept = format!(".{}.{tag}.before", self.name);
+        let made = match takes_its_place {
+            true => rustix::fs::linkat(
+                &self.directory,
+                self.name.as_str(),
+                &self.directory,
+                kept.as_str(),
+                AtFlags::empty(),
+            ),
+            false => self.copy_to(&kept),
+        };
+        match made {
+            Ok(()) | Err(Errno::EXIST) => Ok(Some(kept)),
+            // A file system without hard links.
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK | Errno::XDEV) => {
+                let copied = self.copy_to(&kept);
+                copied.map(|()| Some(kept)).map_err(refusal)
+            }
+            Err(error) => Err(refusal(error)),
+        }
+    }
+
+    fn copy_to(&self, kept: &str) -> rustix::io::Result<()> {
+        let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let from = rustix::fs::openat(&self.directory, self.name.as_str(), read, Mode::empty())?;
+        let to = match rustix::fs::openat(&self.directory, kept, write, Mode::RUSR | Mode::WUSR) {
+            Err(Errno::EXIST) => return Ok(()),
+            to => to?,
+        };
+        let copied = io::copy(&mut File::from(from), &mut File::from(to));
+        copied
+            .map(drop)
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    }
+
+    /// Writes the text into the file that is there.
+    fn write_over(&mut self) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let to = rustix::fs::openat(&self.directory, self.name.as_str(), flags, Mode::empty())?;
+        let mut to = File::from(to);
+        self.file.seek(SeekFrom::Start(0))?;
+        to.set_len(0)?;
+        io::copy(&mut self.file, &mut to)?;
+        to.sync_all()
     }
 }
 
-/// A directory within another one, made if there is none.
+/// What of a path is below a directory, whose name may differ in case unless it must be exact.
+fn below_as_written<'a>(path: &'a Path, directory: &Path, exact: bool) -> Option<&'a Path> {
+    let mut parts = path.components();
+    for part in directory.components() {
+        let own = parts.next()?.as_os_str();
+        if own != part.as_os_str() && (exact || !own.eq_ignore_ascii_case(part.as_os_str())) {
+            return None;
+        }
+    }
+    Some(parts.as_path())
+}
+
+/// The name that is in the directory and differs from this one in case at the most, if there is just one.
+fn as_it_is_there(directory: &OwnedFd, name: &str) -> String {
+    let is_there = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    let Some(entries) = rustix::fs::Dir::read_from(directory)
+        .ok()
+        .filter(|_| !is_there)
+    else {
+        return name.to_owned();
+    };
+    let names = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
+    let mut alike = names.filter(|other| other.eq_ignore_ascii_case(name));
+    match (alike.next(), alike.next()) {
+        (Some(one), None) => one,
+        _ => name.to_owned(),
+    }
+}
+
+/// A mode in which whoever may read may run as well, if that is asked for.
+fn with_execution(mode: Mode, executable: bool) -> Mode {
+    let bits = mode.as_raw_mode() & 0o7777;
+    let run = if executable { (bits & 0o444) >> 2 } else { 0 };
+    Mode::from_raw_mode(bits | run)
+}
+
+/// A directory within another one, made if there is none: for the same user.
 fn below(directory: &OwnedFd, name: &str) -> Result<OwnedFd, Refusal> {
     let open = || rustix::fs::openat(directory, name, DIRECTORY, Mode::empty());
     match open() {
@@ -208,21 +476,39 @@ fn below(directory: &OwnedFd, name: &str) -> Result<OwnedFd, Refusal> {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(refusal(error)),
             }
-            open().map_err(refusal)
+            let made = open().map_err(refusal)?;
+            if let Ok(above) = rustix::fs::fstat(directory) {
+                let (user, group) = (Uid::from_raw(above.st_uid), Gid::from_raw(above.st_gid));
+                // Only root can, and only as root it is another's.
+                let _ = rustix::fs::fchown(&made, Some(user), Some(group));
+            }
+            Ok(made)
         }
         result => result.map_err(refusal),
     }
 }
 
-/// Whether a file holds this already.
-fn holds(directory: &OwnedFd, name: &str, sha256: Digest) -> bool {
+/// What a file holds, and its name as a blob of Git.
+fn look(directory: &OwnedFd, name: &str) -> Option<(Content, [u8; 20])> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let Ok(file) = rustix::fs::openat(directory, name, flags, Mode::empty()) else {
-        return false;
-    };
-    let mut hash = Sha256::new();
-    let copied = io::copy(&mut File::from(file).take(MAX_FILE), &mut hash);
-    copied.is_ok() && <Digest>::from(hash.finalize()) == sha256
+    let file = File::from(rustix::fs::openat(directory, name, flags, Mode::empty()).ok()?);
+    let length = file.metadata().ok()?.len();
+    let (mut content, mut blob) = (ContentHash::new(), Sha1::new());
+    blob.update(format!("blob {length}\0"));
+    let mut file = file.take(MAX_FILE);
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let read = file.read(&mut buffer).ok()?;
+        if read == 0 {
+            return Some((content.finish(), blob.finalize().into()));
+        }
+        content.update(&buffer[..read]);
+        blob.update(&buffer[..read]);
+    }
+}
+
+fn full_or(error: &io::Error) -> Refusal {
+    Errno::from_io_error(error).map_or(Refusal::Disk, refusal)
 }
 
 fn refusal(error: Errno) -> Refusal {
@@ -230,6 +516,8 @@ fn refusal(error: Errno) -> Refusal {
         Errno::LOOP | Errno::NOTDIR | Errno::MLINK => Refusal::Path,
         Errno::ISDIR => Refusal::NotAFile,
         Errno::NAMETOOLONG => Refusal::Name,
+        Errno::NOSPC | Errno::DQUOT => Refusal::Full,
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => Refusal::Permission,
         _ => Refusal::Disk,
     }
 }
@@ -244,20 +532,43 @@ mod tests {
     use super::*;
 
     fn offer(name: &str, text: &str) -> Offer {
+        let mut hash = ContentHash::new();
+        hash.update(text.as_bytes());
+        let content = hash.finish();
         Offer {
             name: name.to_owned(),
+            exact: false,
             size: text.len() as u64,
             sha256: Sha256::digest(text).into(),
+            text: content.text,
+            ends: content.ends,
             executable: false,
         }
     }
 
+    fn open(path: &Path) -> Inbox {
+        Inbox::open(path, path).unwrap()
+    }
+
+    fn begin(inbox: &Inbox, offer: &Offer) -> Result<Begun, Refusal> {
+        inbox.begin(offer, &Seen::default())
+    }
+
     #[track_caller]
     fn wanted(inbox: &Inbox, offer: &Offer) -> Box<Incoming> {
-        match inbox.begin(offer) {
+        match begin(inbox, offer) {
             Ok(Begun::Wanted(incoming)) => incoming,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[track_caller]
+    fn put_as(inbox: &Inbox, seen: &Seen, offer: &Offer, text: &str) -> Written {
+        let Ok(Begun::Wanted(mut incoming)) = inbox.begin(offer, seen) else {
+            panic!("{offer:?}")
+        };
+        incoming.add(text.as_bytes()).unwrap();
+        incoming.finish().unwrap()
     }
 
     #[track_caller]
@@ -270,25 +581,31 @@ mod tests {
     #[test]
     fn a_file_is_put_in_its_place_with_the_directories_to_it_and_keeps_its_mode() {
         let dir = tempfile::tempdir().unwrap();
-        let inbox = Inbox::open(dir.path()).unwrap();
+        let inbox = open(dir.path());
         put(&inbox, "web/api/a.py", "new");
         let path = dir.path().join("web/api/a.py");
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        put(&inbox, "web/api/a.py", "newer");
+        let written = put_as(
+            &inbox,
+            &Seen::default(),
+            &offer("web/api/a.py", "newer"),
+            "newer",
+        );
+        assert!(written.kept.is_some(), "nobody else has it");
         assert_eq!(fs::read_to_string(&path).unwrap(), "newer");
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
         assert!(matches!(
-            inbox.begin(&offer("web/api/a.py", "newer")),
+            begin(&inbox, &offer("web/api/a.py", "newer")),
             Ok(Begun::Same)
         ));
         assert_eq!(
             fs::read_dir(path.parent().unwrap()).unwrap().count(),
-            1,
-            "nothing is left over"
+            2,
+            "nothing else is left over"
         );
     }
 
@@ -304,7 +621,7 @@ mod tests {
         symlink(&outside, root.join("out")).unwrap();
         symlink(outside.join("victim"), root.join("link")).unwrap();
         symlink("..", root.join("d/up")).unwrap();
-        let inbox = Inbox::open(&root).unwrap();
+        let inbox = open(&root);
         for (name, expected) in [
             ("../outside/victim", Refusal::Name),
             ("/etc/passwd", Refusal::Name),
@@ -318,7 +635,7 @@ mod tests {
             ("link", Refusal::Path),
             ("d", Refusal::NotAFile),
         ] {
-            let refused = inbox.begin(&offer(name, "evil")).unwrap_err();
+            let refused = begin(&inbox, &offer(name, "evil")).unwrap_err();
             assert_eq!(refused, expected, "{name:?}");
         }
         assert_eq!(fs::read_to_string(outside.join("victim")).unwrap(), "old");
@@ -327,29 +644,35 @@ mod tests {
             size: MAX_FILE + 1,
             ..offer("a", "")
         };
-        assert_eq!(inbox.begin(&large).unwrap_err(), Refusal::Limit);
+        assert_eq!(begin(&inbox, &large).unwrap_err(), Refusal::Limit);
     }
 
     #[test]
     fn a_link_that_is_waiting_under_the_name_of_the_part_is_not_written_through() {
         let dir = tempfile::tempdir().unwrap();
-        let inbox = Inbox::open(dir.path()).unwrap();
+        let inbox = open(dir.path());
         let part = wanted(&inbox, &offer("a", "text")).part;
         let victim = dir.path().join("victim");
         fs::write(&victim, "old").unwrap();
         fs::remove_file(dir.path().join(&part)).unwrap();
         symlink(&victim, dir.path().join(&part)).unwrap();
-        assert_eq!(inbox.begin(&offer("a", "text")).unwrap_err(), Refusal::Path);
+        assert_eq!(
+            begin(&inbox, &offer("a", "text")).unwrap_err(),
+            Refusal::Path
+        );
         fs::remove_file(dir.path().join(&part)).unwrap();
         fs::hard_link(&victim, dir.path().join(&part)).unwrap();
-        assert_eq!(inbox.begin(&offer("a", "text")).unwrap_err(), Refusal::Path);
+        assert_eq!(
+            begin(&inbox, &offer("a", "text")).unwrap_err(),
+            Refusal::Path
+        );
         assert_eq!(fs::read_to_string(&victim).unwrap(), "old");
     }
 
     #[test]
     fn what_was_interrupted_goes_on_and_the_old_file_stays_until_all_is_there() {
         let dir = tempfile::tempdir().unwrap();
-        let inbox = Inbox::open(dir.path()).unwrap();
+        let inbox = open(dir.path());
         fs::write(dir.path().join("a"), "old").unwrap();
         let offer = offer("a", "0123456789");
         wanted(&inbox, &offer).add(b"01234").unwrap();
@@ -367,7 +690,7 @@ mod tests {
     #[test]
     fn what_is_not_what_was_offered_is_thrown_away() {
         let dir = tempfile::tempdir().unwrap();
-        let inbox = Inbox::open(dir.path()).unwrap();
+        let inbox = open(dir.path());
         fs::write(dir.path().join("a"), "old").unwrap();
         let offer = offer("a", "good");
         let mut incoming = wanted(&inbox, &offer);
@@ -376,5 +699,120 @@ mod tests {
         assert_eq!(incoming.finish(), Err(Refusal::Content));
         assert_eq!(fs::read_to_string(dir.path().join("a")).unwrap(), "old");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_is_put_where_the_name_below_the_root_means_and_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("backend/Api")).unwrap();
+        fs::write(dir.path().join("backend/app.py"), "old").unwrap();
+        let inbox = Inbox::open(&dir.path().join("backend"), dir.path()).unwrap();
+        put(&inbox, "backend/app.py", "new");
+        assert_eq!(
+            fs::read_to_string(dir.path().join("backend/app.py")).unwrap(),
+            "new"
+        );
+        assert_eq!(
+            begin(&inbox, &offer("app.py", "x")).unwrap_err(),
+            Refusal::Outside
+        );
+        // What differs in case is the same, unless the other end has both.
+        put(&inbox, "Backend/app.PY", "newer");
+        assert_eq!(
+            fs::read_to_string(dir.path().join("backend/app.py")).unwrap(),
+            "newer"
+        );
+        let both = Offer {
+            exact: true,
+            ..offer("backend/APP.py", "other")
+        };
+        put_as(&inbox, &Seen::default(), &both, "other");
+        assert_eq!(
+            fs::read_to_string(dir.path().join("backend/APP.py")).unwrap(),
+            "other"
+        );
+    }
+
+    #[test]
+    fn what_nobody_else_has_is_kept_aside_and_what_is_known_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inbox, seen) = (open(dir.path()), Seen::default());
+        fs::write(dir.path().join("a.py"), "mine").unwrap();
+        let kept = put_as(&inbox, &seen, &offer("a.py", "one"), "one")
+            .kept
+            .unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join(&kept)).unwrap(), "mine");
+        let name: SourceName = "a.py".parse().unwrap();
+        seen.note(&name, offer("a.py", "one").text);
+        assert_eq!(
+            put_as(&inbox, &seen, &offer("a.py", "two"), "two").kept,
+            None
+        );
+        fs::write(dir.path().join("a.py"), "mine again").unwrap();
+        let again = put_as(&inbox, &seen, &offer("a.py", "three"), "three")
+            .kept
+            .unwrap();
+        assert_ne!(again, kept);
+        assert_eq!(
+            fs::read_to_string(dir.path().join(&again)).unwrap(),
+            "mine again"
+        );
+    }
+
+    #[test]
+    fn the_line_ends_of_the_file_that_is_there_stay_and_what_may_run_may_run_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let inbox = open(dir.path());
+        let path = dir.path().join("run.sh");
+        fs::write(&path, "#!/bin/sh\necho old\n").unwrap();
+        let text = "#!/bin/sh\r\necho new\r\n";
+        let script = Offer {
+            executable: true,
+            ..offer("run.sh", text)
+        };
+        let written = put_as(&inbox, &Seen::default(), &script, text);
+        assert!(written.converted);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "#!/bin/sh\necho new\n");
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o111,
+            0o111
+        );
+        assert!(
+            matches!(begin(&inbox, &script), Ok(Begun::Same)),
+            "but for its line ends"
+        );
+    }
+
+    #[test]
+    fn parts_that_are_of_no_use_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let inbox = open(dir.path());
+        let count = || fs::read_dir(dir.path()).unwrap().count();
+        wanted(&inbox, &offer("a", "0123456789"))
+            .add(b"01")
+            .unwrap();
+        wanted(&inbox, &offer("b", "0123456789"))
+            .add(b"01")
+            .unwrap();
+        assert_eq!(count(), 2);
+        wanted(&inbox, &offer("a", "another")).add(b"an").unwrap();
+        assert_eq!(count(), 2, "the one of another version has gone");
+        fs::write(dir.path().join("a"), "another").unwrap();
+        assert!(matches!(
+            begin(&inbox, &offer("a", "another")),
+            Ok(Begun::Same)
+        ));
+        assert_eq!(count(), 2, "the file, and the part of the other");
+        let long_ago = std::time::SystemTime::UNIX_EPOCH;
+        for entry in fs::read_dir(dir.path()).unwrap().flatten() {
+            File::options()
+                .write(true)
+                .open(entry.path())
+                .unwrap()
+                .set_modified(long_ago)
+                .unwrap();
+        }
+        wanted(&inbox, &offer("c", "x"));
+        assert_eq!(count(), 2, "the file, and the part of the newest");
     }
 }

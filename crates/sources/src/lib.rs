@@ -1,19 +1,27 @@
 //! Whether the source files are the same at both ends, and copying those of the IDE's end to the debuggee.
 //!
-//! Where they differ, breakpoints land on the wrong line. Each end scans a directory (`Tree`): names and SHA-256, within
-//! `Limits`, what the ignore files name left out, links never followed. Both tell each other in a conversation
-//! (`talk`), which is a stream of the session, and each says what differs (`Differences`). Nothing is copied unless
-//! `p2pdbg push` asks for it, and only into the directory that `connect --accept-push` named (`Inbox`).
+//! Where they differ, breakpoints land on the wrong line. The IDE's end scans a directory (`Tree`): names and what the
+//! files hold, within `Limits`, links never followed. In a conversation (`talk`), which is a stream of the session, it
+//! tells its names, and the debuggee's end looks for just these (`compare`): first which directory below its root holds
+//! what which directory below the other root does (`align`), since one may be a part of the other. Both say what differs
+//! (`Differences`). Nothing is copied unless `p2pdbg push` asks for it, and only into the directory that
+//! `connect --accept-push` named (`Inbox`), where the file is that is meant.
 //!
 //! Left out: what is missing at one end, which moves no breakpoint; deleting, which nobody asks for; and Windows, where
 //! neither the control socket nor the safe opening of files is written yet.
 
 #[cfg(unix)]
+mod align;
+#[cfg(unix)]
 mod compare;
+#[cfg(unix)]
+mod content;
 #[cfg(unix)]
 mod inbox;
 #[cfg(unix)]
 mod name;
+#[cfg(unix)]
+mod parts;
 #[cfg(unix)]
 mod service;
 #[cfg(unix)]
@@ -25,8 +33,10 @@ use std::path::{Path, PathBuf};
 
 #[cfg(unix)]
 pub use self::{
+    align::Prefixes,
     compare::Differences,
-    inbox::{Begun, Inbox, Incoming},
+    content::Content,
+    inbox::{Begun, Inbox, Incoming, Seen},
     name::{NotAName, SourceName},
     service::{Sources, Told},
     tree::{Limits, Scan, Tree},

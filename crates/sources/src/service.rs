@@ -2,13 +2,14 @@
 //! opens a conversation.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use p2pdbg_proto::sources::{Refusal, SourcesMessage};
+use p2pdbg_proto::sources::{Refusal, SourcesMessage, Summary};
 use tokio::{
     net::UnixStream,
     sync::{Notify, Semaphore, mpsc},
@@ -16,7 +17,9 @@ use tokio::{
 };
 
 use super::{
-    Differences, Inbox, Limits, Scan, SourcesOptions, Tree,
+    Differences, Inbox, Limits, Scan, Seen, SourceName, SourcesOptions, Tree,
+    compare::{self, Found},
+    content::Content,
     talk::{Outcome, Talk, TalkError},
 };
 
@@ -88,7 +91,11 @@ impl std::fmt::Debug for Teller {
 #[derive(Debug)]
 struct Shared {
     tree: Option<Mutex<Tree>>,
-    inbox: Option<PathBuf>,
+    /// The files that the session of the peer asked for, with what they held.
+    asked: Mutex<Option<BTreeMap<SourceName, Option<Content>>>>,
+    seen: Arc<Seen>,
+    /// The directory for copies, and the root below which their names are.
+    inbox: Option<(PathBuf, PathBuf)>,
     /// Held by the conversation that copies.
     copying: Semaphore,
     conversations: Semaphore,
@@ -114,7 +121,11 @@ impl Sources {
             .map(|root| Mutex::new(Tree::new(root.to_owned(), Limits::DEFAULT)));
         Self(Arc::new(Shared {
             tree,
-            inbox: options.inbox,
+            asked: Mutex::default(),
+            seen: Arc::default(),
+            inbox: options
+                .inbox
+                .map(|inbox| (inbox.clone(), options.root.unwrap_or(inbox))),
             copying: Semaphore::new(1),
             conversations: Semaphore::new(CONVERSATIONS),
             peer_changed: Notify::new(),
@@ -138,24 +149,34 @@ impl Sources {
         self.0.in_use.notify_one();
     }
 
-    /// Looks again and again whether they have changed. With `opens`, this end opens the conversations.
+    /// Looks again and again whether they have changed. The end that `opens` the conversations looks at all that it has,
+    /// the other at what it was asked for.
     pub async fn keep(self, opens: bool) {
         let mut known = None;
         let mut pauses = Pauses::new();
         loop {
             let began = Instant::now();
-            let Some(scan) = self.scan().await else {
-                return;
+            let is_same = match opens {
+                true => {
+                    let Some(scan) = self.scan().await else {
+                        return;
+                    };
+                    let is_same = known.as_ref() == Some(&scan);
+                    if !is_same {
+                        self.compare(&scan).await;
+                    }
+                    known = Some(scan);
+                    is_same
+                }
+                false => {
+                    let is_same = self.are_as_they_were().await;
+                    if !is_same && !self.tell(Told::Changed).await {
+                        return;
+                    }
+                    is_same
+                }
             };
-            let digest = Some(scan.summary().digest);
-            let pause = pauses.after(began.elapsed(), digest == known);
-            if digest != known && !self.tell(Told::Changed).await {
-                return;
-            }
-            if opens && digest != known {
-                self.compare(&scan).await;
-            }
-            known = digest;
+            let pause = pauses.after(began.elapsed(), is_same);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.in_use(began) => pauses = Pauses::new(),
@@ -165,6 +186,56 @@ impl Sources {
                 }
             }
         }
+    }
+
+    /// Whether the files that the peer has asked for are what they were then.
+    async fn are_as_they_were(&self) -> bool {
+        let shared = Arc::clone(&self.0);
+        let look = spawn_blocking(move || {
+            let Some(tree) = shared.tree.as_ref() else {
+                return true;
+            };
+            let mut tree = tree.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut asked = shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut is_same = true;
+            for (name, held) in asked.iter_mut().flatten() {
+                let holds = tree.look(name, &mut 0);
+                is_same &= std::mem::replace(held, holds) == holds;
+            }
+            is_same
+        });
+        look.await.unwrap_or(true)
+    }
+
+    /// Looks for the files that the peer has.
+    async fn find(
+        &self,
+        theirs: BTreeMap<SourceName, Content>,
+        left_out: usize,
+        keeps: bool,
+    ) -> Option<Found> {
+        let shared = Arc::clone(&self.0);
+        let found = spawn_blocking(move || {
+            let tree = shared.tree.as_ref()?;
+            let mut tree = tree.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = compare::find(&mut tree, &theirs, left_out);
+            let differ = [&found.differences.differ, &found.differences.ends];
+            let looked_at = found.looked_at.iter().map(|name| {
+                let holds = tree.look(name, &mut 0);
+                let differs = differ.iter().any(|list| list.binary_search(name).is_ok());
+                if let Some(content) = holds.filter(|_| !differs) {
+                    shared.seen.note(name, content.text);
+                }
+                (name.clone(), holds)
+            });
+            let looked_at = looked_at.collect();
+            if keeps {
+                let mut asked = shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
+                *asked = Some(looked_at);
+            }
+            Some(found)
+        });
+        found.await.ok().flatten()
     }
 
     /// Waits until somebody begins to debug, and no look has begun for the shortest pause.
@@ -180,7 +251,7 @@ impl Sources {
         if !self.tell(Told::Converse(session)).await {
             return;
         }
-        match Talk::over(here).compare(scan).await {
+        match Talk::over(here).compare(scan, true).await {
             Ok(Some(differences)) => {
                 self.tell(Told::Compared(differences)).await;
             }
@@ -212,14 +283,9 @@ impl Sources {
         let mut copying = None;
         while let Some(message) = talk.receive().await? {
             match message {
-                SourcesMessage::Compare(there) => {
-                    let scan = self.scan().await;
-                    if let Some(differences) = talk.compare_with(there, scan).await? {
-                        self.tell(Told::Compared(differences)).await;
-                    }
-                }
+                SourcesMessage::Compare(there) => self.answer_comparison(&mut talk, there).await?,
                 SourcesMessage::Offer(offer) => {
-                    let Some(path) = self.0.inbox.clone() else {
+                    let Some((path, root)) = self.0.inbox.clone() else {
                         talk.settle(Err(Refusal::NotAccepted)).await?;
                         continue;
                     };
@@ -230,18 +296,45 @@ impl Sources {
                         talk.settle(Err(Refusal::Busy)).await?;
                         continue;
                     }
-                    let opened = spawn_blocking(move || Inbox::open(&path)).await;
+                    let opened = spawn_blocking(move || Inbox::open(&path, &root)).await;
                     let Ok(inbox) = opened.map_err(io::Error::other)? else {
                         talk.settle(Err(Refusal::Disk)).await?;
                         continue;
                     };
                     let name = offer.name.clone();
-                    if talk.take(&Arc::new(inbox), offer).await? == Outcome::Written {
+                    let outcome = talk.take(inbox, offer, &self.0.seen).await?;
+                    if matches!(outcome, Outcome::Written(_)) {
                         self.tell(Told::Received(name)).await;
                     }
                 }
                 _ => return Err(TalkError::Misbehaved("a message that does not belong here")),
             }
+        }
+        Ok(())
+    }
+
+    async fn answer_comparison(
+        &self,
+        talk: &mut Talk<UnixStream>,
+        there: Summary,
+    ) -> Result<(), TalkError> {
+        let compares = self.are_compared();
+        let summary = Summary {
+            compares,
+            ..Summary::default()
+        };
+        talk.send(&SourcesMessage::Summary(summary)).await?;
+        if !compares || !there.compares {
+            return Ok(());
+        }
+        let theirs = talk.receive_files().await?;
+        let left_out = usize::try_from(there.left_out).unwrap_or(usize::MAX);
+        let Some(found) = self.find(theirs, left_out, there.keeps).await else {
+            return Err(TalkError::Lost(io::ErrorKind::Other.into()));
+        };
+        talk.tell(&found).await?;
+        if there.keeps {
+            self.tell(Told::Compared(found.differences)).await;
         }
         Ok(())
     }
@@ -270,16 +363,17 @@ impl Sources {
 mod tests {
     use std::{fs, path::Path};
 
-    use p2pdbg_proto::sources::{FileDigest, Summary};
+    use p2pdbg_proto::sources::{FileDigest, LineEnds, Written};
 
     use super::*;
-    use crate::SourceName;
 
     fn sources(root: Option<&Path>, inbox: Option<&Path>) -> (Sources, mpsc::Receiver<Told>) {
         let (told, tells) = mpsc::channel(64);
         let options = SourcesOptions {
             root: root.map(Path::to_owned),
+            compares: root.is_some(),
             inbox: inbox.map(Path::to_owned),
+            ..SourcesOptions::default()
         };
         (Sources::new(options, told), tells)
     }
@@ -309,7 +403,7 @@ mod tests {
         }
         let (other, mut told) = sources(Some(there.path()), None);
         let same = talk(&other)
-            .compare(&scan(here.path()))
+            .compare(&scan(here.path()), true)
             .await
             .unwrap()
             .unwrap();
@@ -318,7 +412,7 @@ mod tests {
         fs::write(here.path().join("app.py"), "1").unwrap();
         fs::write(there.path().join("app.py"), "2").unwrap();
         let differences = talk(&other)
-            .compare(&scan(here.path()))
+            .compare(&scan(here.path()), true)
             .await
             .unwrap()
             .unwrap();
@@ -327,7 +421,10 @@ mod tests {
             matches!(told.recv().await, Some(Told::Compared(d)) if d.differ == [name("app.py")])
         );
         let (none, _told) = sources(None, None);
-        assert_eq!(talk(&none).compare(&scan(here.path())).await.unwrap(), None);
+        assert_eq!(
+            talk(&none).compare(&scan(here.path()), true).await.unwrap(),
+            None
+        );
     }
 
     #[tokio::test]
@@ -336,11 +433,13 @@ mod tests {
         let (other, mut told) = sources(Some(dir.path()), None);
         let summary = Summary {
             compares: true,
+            keeps: true,
             ..Summary::default()
         };
         let digest = |name: &str| FileDigest {
             name: name.to_owned(),
             sha256: [1; 32],
+            ends: LineEnds::Lf,
         };
         let mut evil = talk(&other);
         evil.send(&SourcesMessage::Compare(summary)).await.unwrap();
@@ -353,7 +452,7 @@ mod tests {
         let Some(Told::Compared(differences)) = told.recv().await else {
             panic!()
         };
-        assert_eq!(differences.only_there, 1);
+        assert_eq!(differences.only_there, 1, "only what is a name");
         let mut endless = talk(&other);
         endless
             .send(&SourcesMessage::Compare(summary))
@@ -378,7 +477,7 @@ mod tests {
         fs::write(&path, &text).unwrap();
         let (closed, _told) = sources(Some(there.path()), None);
         let refused = talk(&closed)
-            .offer(&name("web/big.py"), &path, |_, _| {})
+            .offer(&name("web/big.py"), false, &path, |_, _| {})
             .await;
         assert_eq!(
             refused.unwrap().unwrap(),
@@ -388,16 +487,23 @@ mod tests {
         let mut copying = talk(&open);
         let mut seen = Vec::new();
         let copied = copying
-            .offer(&name("web/big.py"), &path, |at, of| seen.push((at, of)))
+            .offer(&name("web/big.py"), false, &path, |at, of| {
+                seen.push((at, of))
+            })
             .await;
-        assert_eq!(copied.unwrap().unwrap(), Outcome::Written);
+        assert_eq!(
+            copied.unwrap().unwrap(),
+            Outcome::Written(Written::default())
+        );
         assert_eq!(fs::read(there.path().join("web/big.py")).unwrap(), text);
         assert_eq!(seen.last(), Some(&(200_000, 200_000)));
         assert!(matches!(told.recv().await, Some(Told::Received(name)) if name == "web/big.py"));
-        let again = copying.offer(&name("web/big.py"), &path, |_, _| {}).await;
+        let again = copying
+            .offer(&name("web/big.py"), false, &path, |_, _| {})
+            .await;
         assert_eq!(again.unwrap().unwrap(), Outcome::Same);
         let mut second = talk(&open);
-        let busy = second.offer(&name("b"), &path, |_, _| {}).await;
+        let busy = second.offer(&name("b"), false, &path, |_, _| {}).await;
         assert_eq!(busy.unwrap().unwrap(), Outcome::Refused(Refusal::Busy));
     }
 }

@@ -3,13 +3,18 @@
 //! The opener decides what a conversation is about: [`Talk::compare`] or [`Talk::offer`]. The other end answers in the service.
 //! Neither side writes while the other does, so that no pipe between them fills at both ends.
 
-use std::{collections::BTreeMap, io, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+    sync::Arc,
+};
 
 use p2pdbg_proto::{
     frame,
     sources::{
-        Answer, FileDigest, MAX_BATCH, MAX_DATA, Offer, Refusal, Sha256 as Digest, SourcesMessage,
-        Summary,
+        Answer, DifferentFile, FileDigest, MAX_BATCH, MAX_DATA, Offer, Refusal, SourcesMessage,
+        Summary, Verdict, Written,
     },
 };
 use tokio::{
@@ -17,7 +22,9 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use super::{Begun, Differences, Inbox, Limits, Scan, SourceName, tree};
+use super::{
+    Begun, Content, Differences, Inbox, Limits, Scan, Seen, SourceName, compare::Found, tree,
+};
 
 /// The most bytes of names and digests in one message.
 const MAX_BATCH_BYTES: usize = 32 << 10;
@@ -37,10 +44,10 @@ pub enum TalkError {
 }
 
 /// What became of one file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It is there now.
-    Written,
+    Written(Written),
     /// It was there.
     Same,
     /// It was not taken.
@@ -84,8 +91,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     pub(super) async fn send_files(&mut self, scan: &Scan) -> Result<(), TalkError> {
         let mut batch = Vec::new();
         let mut bytes = 0;
-        for (name, sha256) in &scan.files {
-            let length = name.as_str().len() + size_of::<Digest>() + 4;
+        for (name, content) in &scan.files {
+            let length = name.as_str().len() + size_of::<Content>() + 4;
             if batch.len() == MAX_BATCH || bytes + length > MAX_BATCH_BYTES {
                 self.send(&SourcesMessage::Files(std::mem::take(&mut batch)))
                     .await?;
@@ -94,7 +101,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
             bytes += length;
             batch.push(FileDigest {
                 name: name.to_string(),
-                sha256: *sha256,
+                sha256: content.text,
+                ends: content.ends,
             });
         }
         if !batch.is_empty() {
@@ -106,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     /// The other end's files. Names that are none are passed over, and there are no more than are compared.
     pub(super) async fn receive_files(
         &mut self,
-    ) -> Result<BTreeMap<SourceName, Digest>, TalkError> {
+    ) -> Result<BTreeMap<SourceName, Content>, TalkError> {
         let mut files = BTreeMap::new();
         loop {
             let SourcesMessage::Files(batch) = self.expect().await? else {
@@ -117,7 +125,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
             }
             for file in batch {
                 if let Ok(name) = file.name.parse() {
-                    files.insert(name, file.sha256);
+                    let content = Content {
+                        text: file.sha256,
+                        ends: file.ends,
+                    };
+                    files.insert(name, content);
                 }
             }
             if files.len() > Limits::DEFAULT.files {
@@ -126,47 +138,96 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         }
     }
 
-    /// Compares, as the opener. `None` if the other end compares nothing.
+    /// Compares, as the opener. `None` if the other end compares nothing. With `keeps` it is the session that asks.
     ///
     /// # Errors
     /// If the stream ends, or the other end breaks the protocol.
-    pub async fn compare(&mut self, here: &Scan) -> Result<Option<Differences>, TalkError> {
-        let summary = here.summary();
-        self.send(&SourcesMessage::Compare(summary)).await?;
+    pub async fn compare(
+        &mut self,
+        here: &Scan,
+        keeps: bool,
+    ) -> Result<Option<Differences>, TalkError> {
+        self.send(&SourcesMessage::Compare(Summary {
+            compares: true,
+            keeps,
+            left_out: here.left_out.try_into().unwrap_or(u32::MAX),
+        }))
+        .await?;
         let SourcesMessage::Summary(there) = self.expect().await? else {
             return Err(TalkError::Misbehaved("no summary"));
         };
         if !there.compares {
             return Ok(None);
         }
-        if there.digest == summary.digest {
-            return Ok(Some(Differences::none(here)));
-        }
         self.send_files(here).await?;
-        let files = self.receive_files().await?;
-        Ok(Some(Differences::between(here, &files, there.partial)))
-    }
-
-    /// Goes on with a comparison that the opener has begun. `None` if an end compares nothing.
-    pub(super) async fn compare_with(
-        &mut self,
-        there: Summary,
-        here: Option<Arc<Scan>>,
-    ) -> Result<Option<Differences>, TalkError> {
-        let summary = here.as_ref().map(|scan| scan.summary()).unwrap_or_default();
-        self.send(&SourcesMessage::Summary(summary)).await?;
-        let Some(here) = here.filter(|_| there.compares) else {
-            return Ok(None);
+        let SourcesMessage::Verdict(verdict) = self.expect().await? else {
+            return Err(TalkError::Misbehaved("no verdict"));
         };
-        if there.digest == summary.digest {
-            return Ok(Some(Differences::none(&here)));
+        let is_directory = |text: &str| {
+            let name = text.strip_suffix('/').map(str::parse::<SourceName>);
+            text.is_empty() || name.is_some_and(|name| name.is_ok())
+        };
+        if !is_directory(&verdict.opener) || !is_directory(&verdict.answerer) {
+            return Err(TalkError::Misbehaved("a directory that is none"));
         }
-        let files = self.receive_files().await?;
-        self.send_files(&here).await?;
-        Ok(Some(Differences::between(&here, &files, there.partial)))
+        let mut differences = Differences::of_verdict(&verdict, here);
+        self.receive_differing(here, &mut differences).await?;
+        let in_common = differences.in_common();
+        differences.only_here = here.files.len().saturating_sub(in_common);
+        Ok(Some(differences))
     }
 
-    /// Offers a file and sends what is wanted of it, as the opener. `progress` is told the bytes that are there, and of
+    async fn receive_differing(
+        &mut self,
+        here: &Scan,
+        differences: &mut Differences,
+    ) -> Result<(), TalkError> {
+        let (mut differ, mut ends) = (BTreeSet::new(), BTreeSet::new());
+        loop {
+            let SourcesMessage::Differ(batch) = self.expect().await? else {
+                return Err(TalkError::Misbehaved("no list of differing files"));
+            };
+            if batch.is_empty() {
+                break;
+            }
+            for file in batch {
+                // What this end does not have cannot differ.
+                let name = file.name.parse().ok();
+                let Some(name) = name.filter(|name| here.files.contains_key(name)) else {
+                    return Err(TalkError::Misbehaved("a file differs that was not named"));
+                };
+                match file.ends_only {
+                    true => ends.insert(name),
+                    false => differ.insert(name),
+                };
+            }
+        }
+        differences.differ = differ.into_iter().collect();
+        differences.ends = ends.into_iter().collect();
+        Ok(())
+    }
+
+    /// Tells the opener what was found of its files.
+    pub(super) async fn tell(&mut self, found: &Found) -> Result<(), TalkError> {
+        let verdict: Verdict = found.differences.verdict(found.left_out);
+        self.send(&SourcesMessage::Verdict(verdict)).await?;
+        let file = |name: &SourceName, ends_only| DifferentFile {
+            name: name.to_string(),
+            ends_only,
+        };
+        let differ = found.differ.iter().map(|name| file(name, false));
+        let files: Vec<_> = differ
+            .chain(found.ends.iter().map(|name| file(name, true)))
+            .collect();
+        // As many of the longest names as fit into a frame.
+        for batch in files.chunks(MAX_BATCH_BYTES / (p2pdbg_proto::sources::MAX_NAME + 8)) {
+            self.send(&SourcesMessage::Differ(batch.to_vec())).await?;
+        }
+        self.send(&SourcesMessage::Differ(Vec::new())).await
+    }
+
+    /// Offers a file and sends what is wanted of it, as the opener. The name is the one that it has below the other end's
+    /// root; with `exact` it is not a file whose name differs in case. `progress` is told the bytes that are there, and of
     /// how many.
     ///
     /// # Errors
@@ -174,17 +235,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     pub async fn offer(
         &mut self,
         name: &SourceName,
+        exact: bool,
         path: &Path,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<io::Result<Outcome>, TalkError> {
         let read = |path: &Path| -> io::Result<(std::fs::File, Offer)> {
-            let sha256 = tree::digest_of(path, MAX_FILE)?;
+            let (sha256, content) = tree::digest_of(path, MAX_FILE)?;
             let file = tree::open(path)?;
             let metadata = file.metadata()?;
             let offer = Offer {
                 name: name.to_string(),
+                exact,
                 size: metadata.len(),
                 sha256,
+                text: content.text,
+                ends: content.ends,
                 executable: std::os::unix::fs::PermissionsExt::mode(&metadata.permissions())
                     & 0o100
                     != 0,
@@ -235,11 +300,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     /// Takes an offered file, or refuses it.
     pub(super) async fn take(
         &mut self,
-        inbox: &Arc<Inbox>,
+        inbox: Inbox,
         offer: Offer,
+        seen: &Arc<Seen>,
     ) -> Result<Outcome, TalkError> {
-        let (size, inbox) = (offer.size, Arc::clone(inbox));
-        let begun = blocking(move || inbox.begin(&offer)).await?;
+        let (size, name, text) = (offer.size, offer.name.clone(), offer.text);
+        let known = Arc::clone(seen);
+        let begun = blocking(move || inbox.begin(&offer, &known)).await?;
         let mut incoming = match begun {
             Ok(Begun::Wanted(incoming)) => incoming,
             Ok(Begun::Same) => return self.settle(Ok(Answer::Same)).await,
@@ -272,7 +339,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
             Some(fault) => Err(fault),
             None => blocking(move || incoming.finish()).await?,
         };
-        self.settle(finished.map(|()| Answer::Written)).await
+        if let (Ok(_), Ok(name)) = (&finished, name.parse()) {
+            seen.note(&name, text);
+        }
+        self.settle(finished.map(Answer::Written)).await
     }
 
     pub(super) async fn settle(
@@ -280,14 +350,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         answer: Result<Answer, Refusal>,
     ) -> Result<Outcome, TalkError> {
         let answer = answer.unwrap_or_else(Answer::Refused);
-        self.send(&SourcesMessage::Answer(answer)).await?;
+        self.send(&SourcesMessage::Answer(answer.clone())).await?;
         outcome(answer)
     }
 }
 
 fn outcome(answer: Answer) -> Result<Outcome, TalkError> {
     match answer {
-        Answer::Written => Ok(Outcome::Written),
+        Answer::Written(written) => Ok(Outcome::Written(written)),
         Answer::Same => Ok(Outcome::Same),
         Answer::Refused(refusal) => Ok(Outcome::Refused(refusal)),
         Answer::Wanted(_) => Err(TalkError::Misbehaved("the same bytes are wanted twice")),
@@ -313,5 +383,10 @@ pub fn in_words(refusal: Refusal) -> &'static str {
         Refusal::Content => "it was changed while it was copied; try again",
         Refusal::Disk => "it cannot be written there",
         Refusal::Busy => "another copy is under way there",
+        Refusal::Outside => {
+            "its place there is not in the directory that p2pdbg connect --accept-push names"
+        }
+        Refusal::Full => "the disk there is full",
+        Refusal::Permission => "p2pdbg connect may not write it there: it is another user's",
     }
 }

@@ -1,27 +1,36 @@
-//! The source files below a directory, with what they hold.
+//! The source files below a directory: which there are, and what they hold.
+//!
+//! Meant are the files that Git tracks, whatever ignore files say, and those that the work tree's own ignore files leave.
+//! What stands above the work tree, or is another tool's (`.ignore`), says nothing. The order is always the same, with
+//! what was installed beside the sources at the end, so that a limit cuts there.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File, Metadata},
     io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
 
 use ignore::WalkBuilder;
-use p2pdbg_proto::sources::{Sha256 as Digest, Summary};
+use p2pdbg_facts::{GitCheckout, holds_home};
+use p2pdbg_proto::sources::Sha256 as Digest;
 use sha2::{Digest as _, Sha256};
 
-use super::SourceName;
+use super::{
+    SourceName,
+    content::{Content, ContentHash},
+};
 
 /// How much of a directory is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Files.
+    /// Files that are compared.
     pub files: usize,
     /// Entries of any kind, files that are passed over among them.
     pub entries: usize,
-    /// Bytes of a file; a longer one is passed over.
+    /// Bytes of a file; a longer one is left out.
     pub file: u64,
     /// Bytes that are read in one scan.
     pub bytes: u64,
@@ -35,7 +44,7 @@ impl Limits {
     /// Those that are kept to.
     pub const DEFAULT: Self = Self {
         files: 20_000,
-        entries: 200_000,
+        entries: 400_000,
         file: 8 << 20,
         bytes: 256 << 20,
         depth: 32,
@@ -43,36 +52,71 @@ impl Limits {
     };
 }
 
+/// A file that was changed so lately may be changed again and have the same times.
+const RACY: Duration = Duration::from_secs(2);
+
+/// Directories of what was installed, which is not what somebody wrote here.
+const INSTALLED: [&str; 5] = [
+    "node_modules",
+    "site-packages",
+    "__pycache__",
+    "venv",
+    "dist-packages",
+];
+
 /// A directory that is scanned again and again; what has not been touched is not read again.
 #[derive(Debug)]
 pub struct Tree {
     root: PathBuf,
     limits: Limits,
-    known: HashMap<SourceName, (Stamp, Digest)>,
+    known: HashMap<SourceName, (Stamp, Content)>,
 }
 
 /// What a scan found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scan {
     /// The files, by their names.
-    pub files: BTreeMap<SourceName, Digest>,
-    /// Whether there are more: a limit was met.
-    pub partial: bool,
+    pub files: BTreeMap<SourceName, Content>,
+    /// How many more there are: beyond a limit, too long, or of a name that cannot be said.
+    pub left_out: usize,
 }
 
-/// By what a file that was changed is told from one that was not.
+/// The names of a directory's files.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// In their order: what was installed comes last.
+    pub(super) names: Vec<SourceName>,
+    /// How many are of a name that cannot be said, and whether there are more than were looked at.
+    pub(super) left_out: usize,
+}
+
+/// By what a file that was changed is told from one that was not: also one that was written anew with its old time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
-    modified: Option<SystemTime>,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    inode: (u64, u64),
     length: u64,
 }
 
 impl Stamp {
     fn of(metadata: &Metadata) -> Self {
         Self {
-            modified: metadata.modified().ok(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            inode: (metadata.dev(), metadata.ino()),
             length: metadata.len(),
         }
+    }
+
+    /// Whether it is so young that a change after it may leave no trace.
+    fn is_racy(&self) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_secs();
+        let age = i64::try_from(now)
+            .unwrap_or(i64::MAX)
+            .saturating_sub(self.changed.0);
+        age <= RACY.as_secs().try_into().unwrap_or(i64::MAX)
     }
 }
 
@@ -93,23 +137,100 @@ impl Tree {
 
     /// Looks at all of it. Takes up to [`Limits::time`] and blocks.
     pub fn scan(&mut self) -> Scan {
-        let limits = self.limits;
         let began = Instant::now();
-        let mut scan = Scan::default();
-        let mut known = HashMap::with_capacity(self.known.len());
+        let listing = self.list();
+        let mut scan = Scan {
+            left_out: listing.left_out,
+            ..Scan::default()
+        };
         let mut read = 0;
-        // Links are not followed, so that there are no loops and nothing outside is seen. Hidden files are left out.
-        let walk = WalkBuilder::new(&self.root)
+        for name in listing.names {
+            if scan.files.len() >= self.limits.files || began.elapsed() >= self.limits.time {
+                scan.left_out += 1;
+                continue;
+            }
+            match self.look(&name, &mut read) {
+                Some(content) => {
+                    scan.files.insert(name, content);
+                }
+                None => scan.left_out += usize::from(self.path_of(&name).exists()),
+            }
+        }
+        self.known.retain(|name, _| scan.files.contains_key(name));
+        scan
+    }
+
+    /// The names of its files.
+    pub(super) fn list(&self) -> Listing {
+        let checkout = GitCheckout::around(&self.root).filter(|git| !holds_home(&git.root));
+        let mut listing = self.walk(checkout.as_ref().map(|git| git.root.as_path()));
+        let mut names: BTreeSet<SourceName> = listing.names.drain(..).collect();
+        if let Some(checkout) = &checkout {
+            let below = self
+                .root
+                .strip_prefix(&checkout.root)
+                .unwrap_or(Path::new(""));
+            for tracked in checkout.tracked().keys() {
+                let name = Path::new(tracked).strip_prefix(below).ok();
+                let name = name.and_then(|name| SourceName::of(name).ok());
+                let is_there = |name: &SourceName| {
+                    fs::symlink_metadata(self.path_of(name)).is_ok_and(|m| m.is_file())
+                };
+                names.extend(name.filter(|name| names.contains(name) || is_there(name)));
+            }
+        }
+        listing.names = names.into_iter().collect();
+        let environments: Vec<String> = listing
+            .names
+            .iter()
+            .filter_map(|name| name.as_str().strip_suffix("pyvenv.cfg").map(str::to_owned))
+            .filter(|directory| !directory.is_empty())
+            .collect();
+        listing.names.sort_by_cached_key(|name| {
+            let installed = name.parts().any(|part| INSTALLED.contains(&part))
+                || environments
+                    .iter()
+                    .any(|dir| name.as_str().starts_with(dir.as_str()));
+            (installed, name.clone())
+        });
+        listing
+    }
+
+    /// What the ignore files of the work tree leave, hidden files left out. Links are not followed, so that there are no
+    /// loops and nothing outside is seen.
+    fn walk(&self, work_tree: Option<&Path>) -> Listing {
+        // The rules of the directories between the work tree's root and this one count too.
+        let from = work_tree
+            .filter(|top| self.root.starts_with(top))
+            .unwrap_or(&self.root);
+        let listing = self.walk_from(from);
+        match listing.names.is_empty() && from != self.root {
+            // It is ignored itself, and somebody has named it all the same.
+            true => self.walk_from(&self.root),
+            false => listing,
+        }
+    }
+
+    fn walk_from(&self, from: &Path) -> Listing {
+        let began = Instant::now();
+        let (root, limits) = (self.root.clone(), self.limits);
+        let above = root.components().count() - from.components().count();
+        let walk = WalkBuilder::new(from)
             .follow_links(false)
             .require_git(false)
-            .max_depth(Some(limits.depth))
+            .parents(false)
+            .ignore(false)
+            .git_global(false)
+            .max_depth(Some(limits.depth + above))
+            .sort_by_file_name(std::ffi::OsStr::cmp)
+            .filter_entry(move |entry| {
+                entry.path().starts_with(&root) || root.starts_with(entry.path())
+            })
             .build();
+        let mut listing = Listing::default();
         for (seen, entry) in walk.enumerate() {
-            if seen >= limits.entries
-                || scan.files.len() >= limits.files
-                || began.elapsed() >= limits.time
-            {
-                scan.partial = true;
+            if seen >= limits.entries || began.elapsed() >= limits.time {
+                listing.left_out += 1;
                 break;
             }
             let Ok(entry) = entry else {
@@ -118,82 +239,143 @@ impl Tree {
             if !entry.file_type().is_some_and(|kind| kind.is_file()) {
                 continue;
             }
-            let relative = entry.path().strip_prefix(&self.root);
-            let Some(name) = relative.ok().and_then(|path| SourceName::of(path).ok()) else {
+            let Ok(relative) = entry.path().strip_prefix(&self.root) else {
                 continue;
             };
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            let stamp = Stamp::of(&metadata);
-            if stamp.length > limits.file {
-                continue;
+            match SourceName::of(relative) {
+                Ok(name) => listing.names.push(name),
+                Err(_) => listing.left_out += 1,
             }
-            let digest = match self.known.get(&name) {
-                Some((old, digest)) if *old == stamp => *digest,
-                _ if read + stamp.length > limits.bytes => {
-                    scan.partial = true;
-                    break;
-                }
-                _ => {
-                    read += stamp.length;
-                    // One that has just gone, or that this user may not read.
-                    let Ok(digest) = digest_of(entry.path(), limits.file) else {
-                        continue;
-                    };
-                    digest
-                }
-            };
-            known.insert(name.clone(), (stamp, digest));
-            scan.files.insert(name, digest);
         }
-        self.known = known;
-        scan
+        listing
+    }
+
+    /// The names of all files that are not hidden, whatever ignore files say, those nearest to the root first: for a
+    /// program that was started somewhere above its sources.
+    pub(super) fn list_all(&self) -> Vec<SourceName> {
+        let began = Instant::now();
+        let device = fs::metadata(&self.root).map(|metadata| metadata.dev()).ok();
+        let (mut names, mut level) = (Vec::new(), vec![self.root.clone()]);
+        let mut seen = 0;
+        for _ in 0..self.limits.depth {
+            let mut next = Vec::new();
+            for entry in level.iter().flat_map(fs::read_dir).flatten().flatten() {
+                seen += 1;
+                if seen >= self.limits.entries || began.elapsed() >= self.limits.time / 4 {
+                    return names;
+                }
+                let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+                let Ok(metadata) = entry.metadata() else {
+                    continue;
+                };
+                if is_hidden || Some(metadata.dev()) != device {
+                    continue;
+                }
+                let path = entry.path();
+                if metadata.is_dir() {
+                    next.push(path);
+                } else if metadata.is_file() {
+                    let name = path.strip_prefix(&self.root).ok();
+                    names.extend(name.and_then(|name| SourceName::of(name).ok()));
+                }
+            }
+            next.sort();
+            level = next;
+        }
+        names
+    }
+
+    /// What a file holds; `None` if there is none, it is behind a link, too long, or more than may be read. `read` counts
+    /// the bytes that were.
+    pub(super) fn look(&mut self, name: &SourceName, read: &mut u64) -> Option<Content> {
+        let path = self.path_of(name);
+        let metadata = fs::symlink_metadata(&path).ok().filter(Metadata::is_file)?;
+        if name.parts().count() > 1 && self.is_behind_link(&path) {
+            return None;
+        }
+        let stamp = Stamp::of(&metadata);
+        if stamp.length > self.limits.file {
+            return None;
+        }
+        if let Some((old, content)) = self.known.get(name)
+            && *old == stamp
+        {
+            return Some(*content);
+        }
+        if *read + stamp.length > self.limits.bytes {
+            return None;
+        }
+        *read += stamp.length;
+        let content = content_of(&path, self.limits.file).ok()?;
+        match stamp.is_racy() {
+            true => drop(self.known.remove(name)),
+            false => drop(self.known.insert(name.clone(), (stamp, content))),
+        }
+        Some(content)
+    }
+
+    /// Whether a directory on the way to a file is a link.
+    fn is_behind_link(&self, path: &Path) -> bool {
+        let below =
+            |directory: &&Path| *directory != self.root && directory.starts_with(&self.root);
+        let mut directories = path.ancestors().skip(1).take_while(below);
+        directories.any(|directory| fs::symlink_metadata(directory).is_ok_and(|m| m.is_symlink()))
+    }
+
+    /// The path of a file.
+    pub fn path_of(&self, name: &SourceName) -> PathBuf {
+        name.parts()
+            .fold(self.root.clone(), |path, part| path.join(part))
     }
 }
 
-impl Scan {
-    /// It in short.
-    pub fn summary(&self) -> Summary {
-        let mut hash = Sha256::new();
-        for (name, digest) in &self.files {
-            hash.update((name.as_str().len() as u64).to_be_bytes());
-            hash.update(name.as_str());
-            hash.update(digest);
-        }
-        Summary {
-            compares: true,
-            files: u32::try_from(self.files.len()).unwrap_or(u32::MAX),
-            partial: self.partial,
-            digest: hash.finalize().into(),
-        }
-    }
-}
-
-/// The SHA-256 of a file of at most `limit` bytes.
+/// What a file of at most `limit` bytes holds.
 ///
 /// # Errors
 /// If it cannot be read, is a link, or has grown beyond the limit.
-pub(super) fn digest_of(path: &Path, limit: u64) -> io::Result<Digest> {
-    let mut file = open(path)?;
-    let mut hash = Sha256::new();
-    let copied = io::copy(&mut Read::by_ref(&mut file).take(limit + 1), &mut hash)?;
-    if copied > limit {
-        return Err(io::ErrorKind::FileTooLarge.into());
+pub(super) fn content_of(path: &Path, limit: u64) -> io::Result<Content> {
+    let mut hash = ContentHash::new();
+    read_through(path, limit, |bytes| hash.update(bytes))?;
+    Ok(hash.finish())
+}
+
+/// The SHA-256 of a file's bytes as they are, and what it holds.
+///
+/// # Errors
+/// As [`content_of`].
+pub(super) fn digest_of(path: &Path, limit: u64) -> io::Result<(Digest, Content)> {
+    let (mut raw, mut content) = (Sha256::new(), ContentHash::new());
+    read_through(path, limit, |bytes| {
+        raw.update(bytes);
+        content.update(bytes);
+    })?;
+    Ok((raw.finalize().into(), content.finish()))
+}
+
+fn read_through(path: &Path, limit: u64, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut file = open(path)?.take(limit + 1);
+    let mut buffer = vec![0; 64 << 10];
+    let mut length = 0;
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(());
+        }
+        length += read as u64;
+        if length > limit {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        each(&buffer[..read]);
     }
-    Ok(hash.finalize().into())
 }
 
 /// Opens a regular file, and neither follows a link nor waits for a pipe.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let mut options = fs::OpenOptions::new();
     options.read(true);
-    #[cfg(unix)]
-    {
-        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        let bits = i32::try_from(flags.bits()).unwrap_or(0);
-        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, bits);
-    }
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let bits = i32::try_from(flags.bits()).unwrap_or(0);
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, bits);
     let file = options.open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -203,6 +385,8 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     fn write(root: &Path, name: &str, text: &str) {
@@ -230,63 +414,127 @@ mod tests {
         write(&root, ".gitignore", "build/\n*.log\n");
         write(&root, "x.log", "4");
         write(dir.path(), "outside.py", "5");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::symlink;
-            symlink(dir.path().join("outside.py"), root.join("linked.py")).unwrap();
-            symlink(&root, root.join("web/loop")).unwrap();
-            symlink(dir.path(), root.join("up")).unwrap();
-        }
-        let scan = tree(&root).scan();
+        symlink(dir.path().join("outside.py"), root.join("linked.py")).unwrap();
+        symlink(&root, root.join("web/loop")).unwrap();
+        symlink(dir.path(), root.join("up")).unwrap();
+        let mut tree = tree(&root);
+        let scan = tree.scan();
         assert_eq!(names(&scan), ["app.py", "web/api.py"]);
-        assert!(!scan.partial);
+        assert_eq!(scan.left_out, 0);
+        assert!(
+            tree.look(&"web/loop/app.py".parse().unwrap(), &mut 0)
+                .is_none()
+        );
+        assert_eq!(
+            tree.list_all().len(),
+            4,
+            "hidden ones alone are left out of all"
+        );
     }
 
     #[test]
-    fn a_change_is_seen_and_gives_another_summary() {
+    fn rules_above_the_work_tree_and_of_other_tools_say_nothing_and_tracked_files_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("app");
+        write(dir.path(), ".gitignore", "*\n");
+        write(&root, ".ignore", "*\n");
+        write(&root, ".gitignore", "*.gen.py\n/web/skipped\n");
+        for name in [
+            "app.py",
+            "a.gen.py",
+            "b.gen.py",
+            "web/c.py",
+            "web/skipped/d.py",
+        ] {
+            write(&root, name, "1");
+        }
+        let git = |arguments: &[&str]| {
+            let mut command = std::process::Command::new("git");
+            assert!(
+                command
+                    .current_dir(&root)
+                    .args(arguments)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        };
+        assert_eq!(names(&tree(&root).scan()), ["app.py", "web/c.py"]);
+        git(&["init", "-q"]);
+        git(&["add", "-f", "a.gen.py", "web/skipped/d.py"]);
+        assert_eq!(
+            names(&tree(&root).scan()),
+            ["a.gen.py", "app.py", "web/c.py", "web/skipped/d.py"]
+        );
+        // The work tree's rules count below it too.
+        write(&root, "web/e.gen.py", "1");
+        assert_eq!(
+            names(&tree(&root.join("web")).scan()),
+            ["c.py", "skipped/d.py"]
+        );
+        assert_eq!(names(&tree(&root.join("web/skipped")).scan()), ["d.py"]);
+    }
+
+    #[test]
+    fn a_change_is_seen_also_of_the_same_length_and_time() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "app.py", "1");
+        let path = dir.path().join("app.py");
+        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let set = |path: &Path| {
+            File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_modified(long_ago)
+                .unwrap()
+        };
+        set(&path);
         let mut tree = tree(dir.path());
         let first = tree.scan();
         assert_eq!(tree.scan(), first);
-        assert_eq!(tree.scan().summary(), first.summary());
-        write(dir.path(), "app.py", "12");
+        fs::write(&path, "2").unwrap();
+        set(&path);
         let second = tree.scan();
-        assert_ne!(second.summary().digest, first.summary().digest);
-        assert_eq!(second.files.len(), 1);
+        assert_ne!(second, first);
+        // Also put in its place.
+        fs::write(dir.path().join("new"), "3").unwrap();
+        set(&dir.path().join("new"));
+        fs::rename(dir.path().join("new"), &path).unwrap();
+        assert_ne!(tree.scan(), second);
     }
 
     #[test]
-    fn limits_end_a_scan_and_are_told() {
+    fn limits_cut_the_same_files_each_time_and_what_was_installed_first() {
         let dir = tempfile::tempdir().unwrap();
         for n in 0..50 {
-            write(dir.path(), &format!("d/{n}.py"), "12345");
+            write(dir.path(), &format!("d/{n:02}.py"), "12345");
+            write(dir.path(), &format!("env/lib/{n}.py"), "12345");
         }
+        write(dir.path(), "env/pyvenv.cfg", "12345");
+        write(dir.path(), "zz.py", "12345");
         let scan = |limits: Limits| Tree::new(dir.path().to_owned(), limits).scan();
         let few = scan(Limits {
-            files: 10,
+            files: 51,
             ..Limits::DEFAULT
         });
-        assert!(few.partial && few.files.len() == 10);
-        let entries = scan(Limits {
-            entries: 10,
-            ..Limits::DEFAULT
-        });
-        assert!(entries.partial && entries.files.len() < 10);
+        assert_eq!((few.files.len(), few.left_out), (51, 51));
+        assert!(names(&few).iter().all(|name| !name.starts_with("env")));
         let bytes = scan(Limits {
             bytes: 52,
             ..Limits::DEFAULT
         });
-        assert!(bytes.partial && bytes.files.len() == 10);
+        assert_eq!((bytes.files.len(), bytes.left_out), (10, 92));
+        assert_eq!(names(&bytes)[9], "d/09.py");
         let late = scan(Limits {
             time: Duration::ZERO,
             ..Limits::DEFAULT
         });
-        assert!(late.partial && late.files.is_empty());
+        assert!(late.left_out > 0 && late.files.is_empty());
         let long = scan(Limits {
             file: 4,
             ..Limits::DEFAULT
         });
-        assert!(!long.partial && long.files.is_empty());
+        assert_eq!((long.files.len(), long.left_out), (0, 102));
     }
 }

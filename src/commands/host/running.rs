@@ -77,6 +77,14 @@ impl Host {
                 reporter.emit(Event::Facts(facts));
                 None
             }
+            Some(SessionOutput::Roots(roots)) => {
+                let place = self.places.get_mut(running.place);
+                if let Some(recent) = place.and_then(|place| place.recent.as_mut()) {
+                    recent.roots = Some(roots);
+                }
+                self.write_recent();
+                None
+            }
             Some(SessionOutput::Ready(forwards)) => Some(HostEvent::Ready(forwards)),
             Some(SessionOutput::Over(end)) => {
                 let running = self.remove(index);
