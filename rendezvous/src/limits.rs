@@ -52,6 +52,8 @@ pub struct Limits {
     pub messages: Rate,
     /// Signals from one connection.
     pub signals: Rate,
+    /// Bytes that one member of a session may say to the other before both have confirmed.
+    pub unconfirmed_bytes: usize,
     /// Bytes waiting to be sent on one control connection; a peer that reads more slowly is dropped.
     pub outgoing_bytes: usize,
     /// Greetings with a wrong access key and joins, per address (one /64 of IPv6).
@@ -64,7 +66,8 @@ pub struct Limits {
     pub nameplates_per_connection: usize,
     /// How long a nameplate is valid.
     pub nameplate_lifetime: Duration,
-    /// How long a nameplate at which somebody joined is kept for that pairing alone.
+    /// How long a nameplate at which somebody joined is kept for that pairing alone, and how long a session lasts whose
+    /// members have not confirmed it.
     pub pairing_within: Duration,
     /// Nameplates whose end is remembered, so that a late join is told what became of them.
     pub ended_nameplates: usize,
@@ -79,7 +82,7 @@ pub struct Limits {
     pub waiting: usize,
     /// Handles at which one connection waits.
     pub waiting_per_connection: usize,
-    /// How long a voucher lets its holder wait at handles. Each introduction brings a new one.
+    /// How long a voucher lets its holder wait at handles. Each session that both members confirm brings a new one.
     pub voucher_lifetime: Duration,
     /// Sessions in all.
     pub sessions: usize,
@@ -109,6 +112,12 @@ pub struct Limits {
     pub stun_elsewhere: Rate,
 }
 
+/// How much of a resource those without the access key may take together: the last quarter is kept for those who have it.
+/// Of three or fewer nothing is.
+pub(crate) fn unreserved(whole: usize) -> usize {
+    whole - whole / 4
+}
+
 impl Default for Limits {
     fn default() -> Self {
         let day = Duration::from_secs(24 * 60 * 60);
@@ -121,6 +130,7 @@ impl Default for Limits {
             idle: Duration::from_secs(120),
             messages: Rate::new(512, 6_000),
             signals: Rate::new(256, 3_000),
+            unconfirmed_bytes: 48 * 1024,
             outgoing_bytes: 128 * 1024,
             joins: Rate::new(15, 30),
             join_miss_cost: 5,
@@ -133,7 +143,7 @@ impl Default for Limits {
             returns_per_second: 500,
             waiting: 65_536,
             waiting_per_connection: 64,
-            voucher_lifetime: day * 365,
+            voucher_lifetime: day * 30,
             sessions: 16_384,
             sessions_per_connection: 64,
             sessions_per_key: 8_192,

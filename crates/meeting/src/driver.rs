@@ -1,20 +1,24 @@
 //! The task that meets peers.
 
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
-use p2pdbg_base::{ErrorCode, Failure};
+use p2pdbg_base::Failure;
 use p2pdbg_net::deadline::sleep_until;
 use p2pdbg_pairing as pairing;
 use p2pdbg_pairing::Attempts;
 use p2pdbg_proto::{
     code::{Code, Words},
     control::{
-        Credential, Fate, FromRendezvous, Handle, MAX_SIGNAL, NameplateClaim, Refusal, Role,
-        SessionId, ToRendezvous,
+        Credential, Fate, FromRendezvous, Handle, MAX_SIGNAL, NameplateClaim, Role, SessionId,
+        ToRendezvous, Voucher,
     },
     signal::Signal,
 };
-use p2pdbg_rendezvous_client::{Link, LinkConfig, LinkError, LinkEvent, is_unknown};
+use p2pdbg_rendezvous_client::{Link, LinkConfig, LinkEvent, is_unknown};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -294,28 +298,19 @@ impl Driver {
             FromRendezvous::Signal { session, payload } => {
                 self.handle_signal(session, &payload).await;
             }
-            FromRendezvous::PeerSeen { session, addresses } => {
-                if let Some(pending) = self.exchanges.get_mut(&session) {
-                    if let Some(approach) = &pending.approach {
-                        approach.on_peer_seen(addresses.clone());
-                    }
-                    pending.at.peer_seen.extend(addresses);
-                    pending.at.peer_bound = true;
-                } else if let Some(a) = self.arriving.get_mut(&session) {
-                    if let Some(approach) = &a.approach {
-                        approach.on_peer_seen(addresses.clone());
-                    }
-                    a.at.peer_seen.extend(addresses);
-                    a.at.peer_bound = true;
-                } else if let Some((channel, _)) = self.channels.carried_by(session) {
-                    self.tell(MeetingEvent::PeerSeen(channel, addresses)).await;
-                }
-            }
+            FromRendezvous::PeerSeen {
+                session,
+                addresses,
+                bound,
+            } => self.on_peer_seen(session, addresses, bound).await,
             FromRendezvous::PeerLeft {
                 session,
                 on_purpose,
             } => self.on_peer_left(session, on_purpose).await,
-            FromRendezvous::Refused { refusal } => self.on_refused(refusal).await,
+            FromRendezvous::Refused { request, refusal } => {
+                self.on_refused(request, refusal).await;
+            }
+            FromRendezvous::Vouched { voucher } => self.on_vouched(voucher),
             FromRendezvous::Stopping { .. } => tracing::info!("the rendezvous is stopping"),
             FromRendezvous::Pong => self.on_pong().await,
             FromRendezvous::Welcome { .. } => {}
@@ -357,65 +352,34 @@ impl Driver {
         }
     }
 
-    pub(super) async fn on_refused(&mut self, refusal: Refusal) {
-        // Refusals do not say what is refused.
-        self.asked_for_code = false;
-        let by_nameplate = matches!(
-            refusal,
-            Refusal::NameplateUnknown
-                | Refusal::NameplateUsed
-                | Refusal::NameplateBurned
-                | Refusal::NameplateExpired
-        );
-        if by_nameplate && self.config.paths.role == Role::Listener {
-            // Its own code has waited for too long: another takes its place.
-            self.code = None;
-            self.register();
-            return;
+    async fn on_peer_seen(&mut self, session: SessionId, addresses: Vec<IpAddr>, bound: bool) {
+        if let Some(pending) = self.exchanges.get_mut(&session) {
+            if let Some(approach) = &pending.approach {
+                approach.on_peer_seen(addresses.clone(), bound);
+            }
+            pending.at.peer_seen.extend(addresses);
+            pending.at.peer_bound |= bound;
+        } else if let Some(arriving) = self.arriving.get_mut(&session) {
+            if let Some(approach) = &arriving.approach {
+                approach.on_peer_seen(addresses.clone(), bound);
+            }
+            arriving.at.peer_seen.extend(addresses);
+            arriving.at.peer_bound |= bound;
+        } else if let Some((channel, _)) = self.channels.carried_by(session) {
+            let seen = MeetingEvent::PeerSeen(channel, addresses, bound);
+            self.tell(seen).await;
         }
-        let code = match refusal {
-            // The listener may not have noticed yet that it has to register anew.
-            Refusal::NameplateUnknown if self.may_return() => {
-                self.retry_at = Some(Instant::now() + RETRY);
-                return;
-            }
-            Refusal::NameplateUnknown => ErrorCode::NameplateUnknown,
-            Refusal::NameplateUsed | Refusal::NameplateBurned | Refusal::NameplateExpired => {
-                ErrorCode::CodeExpired
-            }
-            Refusal::NameplateBusy => {
-                self.retry_at = Some(Instant::now() + RETRY);
-                return;
-            }
-            Refusal::NobodyThere => {
-                self.retry_at = Some(Instant::now() + RETRY);
-                return;
-            }
-            Refusal::Limit { retry_after_s } => {
-                let pause = Duration::from_secs(u64::from(retry_after_s).clamp(1, 60));
-                self.retry_at = Some(Instant::now() + pause);
-                return;
-            }
-            Refusal::NoSuchSession => return,
-            Refusal::AccessKey | Refusal::Full | Refusal::Protocol => {
-                let authority = self.config.rendezvous.authority();
-                self.fail(LinkError::Refused { authority, refusal }.into())
-                    .await;
-                return;
-            }
-        };
-        let hint = match refusal {
-            Refusal::NameplateUnknown => {
-                "check the code's number, and that p2pdbg listen still runs with the same rendezvous"
-            }
-            _ => "ask for the code that p2pdbg listen shows now",
-        };
-        self.fail(Failure::new(code, refusal.to_string()).hint(hint))
-            .await;
+    }
+
+    /// Lets this peer in without the access key from the next connection on.
+    fn on_vouched(&mut self, voucher: Voucher) {
+        if self.config.rendezvous.access_key.is_none() {
+            self.link.use_credential(Credential::Voucher(voucher));
+        }
     }
 
     /// Whether the rendezvous has served for so short a time that listeners are still coming back to it.
-    fn may_return(&self) -> bool {
+    pub(super) fn may_return(&self) -> bool {
         let up = self.up.as_ref();
         up.is_some_and(|up| Instant::now() < up.returns_until)
     }

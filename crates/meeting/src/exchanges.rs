@@ -9,7 +9,7 @@ use p2pdbg_pairing::{CodeFate, Exchange, Next};
 use p2pdbg_path::{Approach, Introduction, PathEvent};
 use p2pdbg_proto::{
     code::Code,
-    control::{self, Credential, Fate, Place, Role, SessionId, ToRendezvous},
+    control::{self, Fate, Place, Role, SessionId, ToRendezvous},
     signal::{AbortReason, MAX_NAME, PeerInfo, PeerMessage, SessionTag, Signal},
 };
 use tokio::time::Instant;
@@ -67,10 +67,6 @@ pub(super) struct Arriving {
 
 impl Driver {
     pub(super) async fn on_introduced(&mut self, mut introduction: control::Introduction) {
-        let voucher = Credential::Voucher(introduction.voucher.clone());
-        if self.config.rendezvous.access_key.is_none() {
-            self.link.use_credential(voucher);
-        }
         let session = introduction.session;
         let Some(at) = self.seen_from_here(&introduction) else {
             return;
@@ -79,6 +75,8 @@ impl Driver {
             && let Some((id, channel)) = self.channels.at(handle)
         {
             channel.carried_by = Some(session);
+            // Nobody else knows the handle, and what is said there is sealed.
+            self.link.send(ToRendezvous::Confirmed { session });
             self.tell(MeetingEvent::Introduced(id, at)).await;
             return;
         }
@@ -150,6 +148,10 @@ impl Driver {
                 return;
             };
             let step = exchange.handle_payload(payload);
+            if matches!(step.next, Next::Paired(_)) {
+                // Before the reply, on which the peer's follows: the second of the two is what brings the voucher.
+                self.link.send(ToRendezvous::Confirmed { session });
+            }
             if let Some(reply) = &step.reply {
                 self.signal(session, reply);
             }

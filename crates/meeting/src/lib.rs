@@ -10,6 +10,7 @@ mod channel;
 mod channels;
 mod driver;
 mod exchanges;
+mod refusals;
 mod stun;
 
 use std::{net::IpAddr, sync::Arc};
@@ -132,8 +133,8 @@ pub enum MeetingEvent {
     Met(Box<Met>),
     /// The peer of a session has been met again.
     Introduced(ChannelId, Introduction),
-    /// The rendezvous saw the peer of a session bind its leg.
-    PeerSeen(ChannelId, Vec<IpAddr>),
+    /// The rendezvous sees the peer of a session there too, and perhaps saw it bind its leg.
+    PeerSeen(ChannelId, Vec<IpAddr>, bool),
     /// The peer of a session has left the rendezvous, which says that it did so on purpose.
     PeerLeft(ChannelId),
     /// The peer of a session says this.

@@ -78,9 +78,10 @@ impl Approach {
         })
     }
 
-    /// The rendezvous saw the peer bind its leg, from these addresses.
-    pub fn on_peer_seen(&self, addresses: Vec<IpAddr>) {
-        self.paths.command(PathCommand::PeerSeen(addresses));
+    /// The rendezvous sees the peer at these addresses, and perhaps saw it bind its leg.
+    pub fn on_peer_seen(&self, addresses: Vec<IpAddr>, bound: bool) {
+        self.paths
+            .command(PathCommand::PeerSeen { addresses, bound });
     }
 
     /// What the paths tell next.

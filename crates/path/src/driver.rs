@@ -147,9 +147,11 @@ impl Driver {
     fn handle_command(&mut self, command: PathCommand) {
         match command {
             PathCommand::Introduced(introduction) => self.on_introduced(introduction),
-            PathCommand::PeerSeen(addresses) => {
+            PathCommand::PeerSeen { addresses, bound } => {
                 self.on_peer_seen(&addresses);
-                self.relaying.on_peer_bound();
+                if bound {
+                    self.relaying.on_peer_bound();
+                }
             }
             PathCommand::Authenticated(key) => {
                 if let Some(engine) = &mut self.engine {

@@ -80,8 +80,13 @@ pub enum PathCommand {
     /// The rendezvous introduced the peers, for the first time or again: bind this leg, and look for a direct path, each
     /// as far as the policy allows it.
     Introduced(Introduction),
-    /// The rendezvous saw the peer bind its leg, from these addresses.
-    PeerSeen(Vec<IpAddr>),
+    /// The rendezvous sees the peer there too.
+    PeerSeen {
+        /// At these addresses.
+        addresses: Vec<IpAddr>,
+        /// Whether it saw it bind its leg.
+        bound: bool,
+    },
     /// The peers have authenticated each other, and this is the key of their checks. Before, the search has a key that
     /// nobody else knows, so that its checks open this end's NATs and convince nobody; and the gateway is asked for nothing.
     Authenticated(PunchKey),

@@ -3,7 +3,8 @@
 //! A peer opens one QUIC connection with ALPN [`ALPN`] and on it one bidirectional stream; each direction
 //! carries [`crate::frame`]s, the peer's of type [`ToRendezvous`], the rendezvous' of type
 //! [`FromRendezvous`]. The protocol's version is the ALPN's: ends that have none in common do not get past
-//! the TLS handshake.
+//! the TLS handshake. Behind a message its frame may carry additions that one end does not know
+//! ([`crate::frame::decode_extensible`]).
 //!
 //! The rendezvous *introduces* a listener and a connector to each other, either because the connector knows
 //! the listener's nameplate or because both name the same [`Handle`]; from then on they share a *session*
@@ -18,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{code::Nameplate, relay::LegGrant, secret::Secret, url::AccessKey};
 
-/// The ALPN of the control protocol, version 1.
-pub const ALPN: &[u8] = b"p2pdbg-rdv/1";
+/// The ALPN of the control protocol, version 2.
+pub const ALPN: &[u8] = b"p2pdbg-rdv/2";
 
 /// The longest payload of a signal, in bytes.
 pub const MAX_SIGNAL: usize = 16 * 1024;
@@ -71,7 +72,7 @@ pub enum Credential {
     None,
     /// The rendezvous' access key.
     AccessKey(AccessKey),
-    /// From an [`Introduction`] in the past: lets a connector wait at a handle.
+    /// From a `Vouched` in the past: lets its bearer wait at handles for a peer that has the access key.
     Voucher(Voucher),
 }
 
@@ -141,6 +142,49 @@ pub enum ToRendezvous {
         /// Opaque to the rendezvous, at most 256 bytes.
         payload: Vec<u8>,
     },
+    /// The session's other member is the one whom this peer would meet: the exchange has shown it. When both have said so
+    /// the session lasts, each is told where the other is seen, and a member without the access key gets a voucher on the
+    /// account of the other's.
+    Confirmed {
+        /// The session.
+        session: SessionId,
+    },
+}
+
+impl ToRendezvous {
+    /// What a refusal of this message names.
+    pub fn request(&self) -> Request {
+        match self {
+            Self::Hello { .. } => Request::Hello,
+            Self::Listen { claim } => Request::Listen(claim.as_ref().map(|c| c.nameplate)),
+            Self::Join { nameplate } => Request::Join(*nameplate),
+            Self::Meet { handle, role, .. } => Request::Meet(handle.clone(), *role),
+            Self::Signal { session, .. }
+            | Self::Leave { session }
+            | Self::Confirmed { session } => Request::Session(*session),
+            Self::Prepare { place, .. } => Request::Prepare(place.clone()),
+            Self::Unlisten { .. } | Self::Unmeet { .. } | Self::Ping => Request::Other,
+        }
+    }
+}
+
+/// Which request a refusal answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// None of those below, or what was no message at all.
+    Other,
+    /// `Hello`: the connection is closed.
+    Hello,
+    /// `Listen`, for this nameplate or any. It comes unasked when the nameplate expires.
+    Listen(Option<Nameplate>),
+    /// `Join` at this nameplate.
+    Join(Nameplate),
+    /// `Meet` at this handle, in this part.
+    Meet(Handle, Role),
+    /// What was to be said or done in this session.
+    Session(SessionId),
+    /// `Prepare` for this place.
+    Prepare(Place),
 }
 
 /// What became of a nameplate that was given back.
@@ -182,13 +226,15 @@ pub enum FromRendezvous {
     Listening(NameplateClaim),
     /// The answer to `Join` and `Meet`; to a listener it comes unasked.
     Introduced(Introduction),
-    /// The session's other member has bound its leg of the relay from these addresses, besides those of the
-    /// introduction.
+    /// The rendezvous sees the session's other member at these addresses too, besides those of the introduction. Of one
+    /// that has been met at a nameplate it says none until both have confirmed.
     PeerSeen {
         /// The session.
         session: SessionId,
         /// The addresses.
         addresses: Vec<IpAddr>,
+        /// Whether it is said because that member has bound its leg of the relay.
+        bound: bool,
     },
     /// A message from the session's other member.
     Signal {
@@ -204,8 +250,10 @@ pub enum FromRendezvous {
         /// Whether it said so, rather than being lost.
         on_purpose: bool,
     },
-    /// A request was refused. The connection stays open unless [`Refusal::is_final`].
+    /// A request was refused. The connection stays open unless [`Refusal::is_final`], or it was the `Hello`.
     Refused {
+        /// Which.
+        request: Request,
         /// Why.
         refusal: Refusal,
     },
@@ -217,6 +265,12 @@ pub enum FromRendezvous {
     },
     /// The answer to `Ping`.
     Pong,
+    /// Both members of a session have confirmed, and the other one has the access key: this lets the receiver wait at
+    /// handles from now on without it, for peers that have it.
+    Vouched {
+        /// The rendezvous' proof.
+        voucher: Voucher,
+    },
 }
 
 /// Two peers made known to each other.
@@ -229,12 +283,10 @@ pub struct Introduction {
     /// This peer's part in the session.
     pub role: Role,
     /// Addresses that the rendezvous sees the other member use: the only ones at which many ports may be
-    /// searched.
+    /// searched. Empty at a nameplate: whoever joined has shown nothing yet.
     pub peer_seen: Vec<IpAddr>,
     /// This peer's leg of the relay.
     pub leg: LegGrant,
-    /// Lets this peer wait at handles from now on without the access key.
-    pub voucher: Voucher,
     /// What this peer had prepared for the place, if the other member has been given it; a signal with what that one had
     /// prepared follows.
     pub prepared: Option<Vec<u8>>,
@@ -286,7 +338,7 @@ pub enum Refusal {
     #[error("the rendezvous did not understand this peer")]
     Protocol,
     /// Nobody is there yet: the rendezvous has just started, and the listener of the nameplate may be on its way back; or
-    /// nobody waits at the handle, and without the access key or a voucher one may not be the first there.
+    /// nobody who has the access key waits at the handle, and this peer has neither that nor a voucher.
     #[error("the peer is not there")]
     NobodyThere,
 }
@@ -294,7 +346,7 @@ pub enum Refusal {
 impl Refusal {
     /// Whether the rendezvous closes the connection after saying so.
     pub fn is_final(self) -> bool {
-        matches!(self, Refusal::AccessKey | Refusal::Full | Refusal::Protocol)
+        matches!(self, Refusal::AccessKey | Refusal::Protocol)
     }
 }
 

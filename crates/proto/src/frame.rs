@@ -69,6 +69,27 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Malformed> {
     }
 }
 
+/// The most additions that may follow a message.
+const ADDITIONS: usize = 16;
+
+/// Reads the message in a body, behind which *additions* may follow: each a tag (`u16`) and bytes, as postcard has them.
+/// A receiver passes over those whose tag it does not know, which today is all of them, so that a later version of either
+/// end may say more without another protocol.
+///
+/// # Errors
+/// [`Malformed::Body`], also where what follows the message is no list of at most sixteen additions.
+pub fn decode_extensible<T: DeserializeOwned>(body: &[u8]) -> Result<T, Malformed> {
+    let (message, mut rest) = postcard::take_from_bytes(body).map_err(|_| Malformed::Body)?;
+    for _ in 0..ADDITIONS {
+        if rest.is_empty() {
+            break;
+        }
+        let addition = postcard::take_from_bytes::<(u16, &[u8])>(rest);
+        (_, rest) = addition.map_err(|_| Malformed::Body)?;
+    }
+    rest.is_empty().then_some(message).ok_or(Malformed::Body)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +107,18 @@ mod tests {
     fn bytes_left_over_and_bytes_missing_are_malformed() {
         assert_eq!(decode::<u8>(&[1, 2]), Err(Malformed::Body));
         assert_eq!(decode::<u32>(&[]), Err(Malformed::Body));
+    }
+
+    #[test]
+    fn additions_behind_a_message_are_passed_over_and_anything_else_is_malformed() {
+        let with = |more: &[u8]| decode_extensible::<u8>(&[&[7], more].concat());
+        assert_eq!(with(&[]), Ok(7));
+        assert_eq!(with(&[9, 2, 0xaa, 0xbb, 200, 1, 0]), Ok(7));
+        for cut in [&[9][..], &[9, 2, 0xaa], &[0xff], &[9, 0xff, 0xff]] {
+            assert_eq!(with(cut), Err(Malformed::Body), "{cut:?}");
+        }
+        assert_eq!(with(&[1, 0].repeat(16)), Ok(7));
+        assert_eq!(with(&[1, 0].repeat(17)), Err(Malformed::Body));
     }
 
     #[test]

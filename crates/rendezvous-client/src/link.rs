@@ -343,7 +343,9 @@ impl Driver {
                 let _ = self.report.send(up).await;
                 Ok(connected)
             }
-            FromRendezvous::Refused { refusal } => Err(LinkError::Refused { authority, refusal }),
+            FromRendezvous::Refused { refusal, .. } => {
+                Err(LinkError::Refused { authority, refusal })
+            }
             _ => Err(LinkError::Version { authority }),
         }
     }
@@ -471,5 +473,5 @@ async fn read(reader: &mut Reader) -> Result<FromRendezvous, LinkError> {
     let mut body = vec![0; length];
     let read = reader.read_exact(&mut body).await;
     read.map_err(|e| LinkError::broken(&e))?;
-    frame::decode(&body).map_err(|e| lost(&e))
+    frame::decode_extensible(&body).map_err(|e| lost(&e))
 }

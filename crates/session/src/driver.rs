@@ -297,8 +297,9 @@ impl Driver {
                     self.tell_activity();
                 }
             }
-            SessionInput::PeerSeen(addresses) => {
-                self.paths.command(PathCommand::PeerSeen(addresses));
+            SessionInput::PeerSeen { addresses, bound } => {
+                self.paths
+                    .command(PathCommand::PeerSeen { addresses, bound });
             }
             SessionInput::Message(PeerMessage::Punch(signal)) => {
                 self.paths.command(PathCommand::PeerSignal(signal));

@@ -112,8 +112,13 @@ pub struct SessionConfig {
 pub enum SessionInput {
     /// The rendezvous introduced the peers, and they have recognised each other.
     Introduced(Introduction),
-    /// The rendezvous saw the peer bind its leg.
-    PeerSeen(Vec<IpAddr>),
+    /// The rendezvous sees the peer there too.
+    PeerSeen {
+        /// At these addresses.
+        addresses: Vec<IpAddr>,
+        /// Whether it saw it bind its leg.
+        bound: bool,
+    },
     /// The peer said something through the rendezvous.
     Message(PeerMessage),
     /// The rendezvous says that the peer has left on purpose. Its word ends nothing that ever worked without it.

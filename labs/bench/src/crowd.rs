@@ -230,7 +230,7 @@ impl Stranger {
         loop {
             match self.hear().await? {
                 FromRendezvous::Introduced(introduction) => return Ok(introduction),
-                FromRendezvous::Refused { refusal } => bail!("refused: {refusal:?}"),
+                FromRendezvous::Refused { refusal, .. } => bail!("refused: {refusal:?}"),
                 _ => {}
             }
         }

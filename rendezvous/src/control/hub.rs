@@ -14,7 +14,7 @@ use std::{
 };
 
 use p2pdbg_proto::{
-    control::{FromRendezvous, ToRendezvous},
+    control::{FromRendezvous, SessionId, ToRendezvous},
     frame,
 };
 use tokio::{
@@ -36,8 +36,15 @@ use crate::{
     relay::Seen,
 };
 
-/// Frames that wait to be sent on one connection; their bytes are bounded too.
-const QUEUE: usize = 256;
+/// Frames that wait to be sent on one connection. Their bytes are what bounds them, with [`OVERHEAD`] for each.
+const QUEUE: usize = 16 * 1_024;
+
+/// What a frame costs in a queue beyond its bytes.
+const OVERHEAD: usize = 128;
+
+/// What may wait for one member of what the other says in one session, in bytes: two of the longest signals, or some forty
+/// of the usual ones.
+const LANE: usize = 40 * 1_024;
 
 const TICK: Duration = Duration::from_secs(1);
 
@@ -74,10 +81,25 @@ pub(crate) enum Event {
 /// What goes out on a connection.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
-    /// A whole frame.
-    Frame(Vec<u8>),
+    /// A whole frame, and what counts those of its session.
+    Frame(Vec<u8>, Option<Lane>),
     /// Nothing more: close with this code.
     Close(u32),
+}
+
+/// Counts the bytes of one session that wait for one of its members.
+pub(crate) type Lane = Arc<AtomicUsize>;
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Pushed {
+    /// It waits to be sent.
+    Queued,
+    /// Too much waits in its session.
+    LaneFull,
+    /// The peer does not keep up.
+    Full,
 }
 
 /// The hub's end of a connection's queue.
@@ -112,18 +134,30 @@ pub(crate) fn outgoing_queue(most: usize) -> (Outlet, Inlet) {
 }
 
 impl Outlet {
-    /// Whether there was room.
+    /// Whether there was room. What is said in a session has room of its own there, so that whoever talks in one takes none
+    /// from another, nor from what the rendezvous itself has to say.
     ///
     /// A connection that has ended has room for anything: what its peer said before must be heard first, and then
     /// [`Event::Lost`] tells of the end.
-    pub(crate) fn push(&self, outgoing: Outgoing) -> bool {
-        let length = outgoing.length();
-        let waiting = self.waiting.fetch_add(length, Ordering::Relaxed);
+    pub(crate) fn push(&self, outgoing: Outgoing) -> Pushed {
         if self.queue.is_closed() {
-            return true;
+            return Pushed::Queued;
         }
-        waiting.saturating_add(length) <= self.most
-            && !matches!(self.queue.try_send(outgoing), Err(TrySendError::Full(_)))
+        let length = outgoing.length();
+        let (counter, most, refused) = match &outgoing {
+            Outgoing::Frame(_, Some(lane)) => (lane, LANE, Pushed::LaneFull),
+            Outgoing::Frame(_, None) | Outgoing::Close(_) => {
+                (&self.waiting, self.most, Pushed::Full)
+            }
+        };
+        if counter.load(Ordering::Relaxed).saturating_add(length) > most {
+            return refused;
+        }
+        counter.fetch_add(length, Ordering::Relaxed);
+        match self.queue.try_send(outgoing) {
+            Err(TrySendError::Full(_)) => Pushed::Full,
+            Ok(()) | Err(TrySendError::Closed(_)) => Pushed::Queued,
+        }
     }
 }
 
@@ -131,7 +165,11 @@ impl Inlet {
     /// The next thing to send; `None` when the hub has dropped the connection.
     pub(crate) async fn next(&mut self) -> Option<Outgoing> {
         let outgoing = self.queue.recv().await?;
-        self.waiting.fetch_sub(outgoing.length(), Ordering::Relaxed);
+        let counter = match &outgoing {
+            Outgoing::Frame(_, Some(lane)) => lane,
+            Outgoing::Frame(_, None) | Outgoing::Close(_) => &self.waiting,
+        };
+        counter.fetch_sub(outgoing.length(), Ordering::Relaxed);
         Some(outgoing)
     }
 }
@@ -139,7 +177,7 @@ impl Inlet {
 impl Outgoing {
     fn length(&self) -> usize {
         match self {
-            Outgoing::Frame(frame) => frame.len(),
+            Outgoing::Frame(frame, _) => frame.len().saturating_add(OVERHEAD),
             Outgoing::Close(_) => 0,
         }
     }
@@ -152,6 +190,8 @@ pub(crate) struct Hub {
     book: Book,
     usage: UsageFile,
     outlets: HashMap<ConnId, Outlet>,
+    /// What waits of each session for its members; they last as long as it does.
+    lanes: HashMap<SessionId, HashMap<ConnId, Lane>>,
     events: mpsc::Receiver<Event>,
     datapath: mpsc::Sender<Command>,
     tallies: Arc<Tallies>,
@@ -171,6 +211,7 @@ impl Hub {
             book,
             usage,
             outlets: HashMap::new(),
+            lanes: HashMap::new(),
             events,
             datapath,
             tallies,
@@ -262,16 +303,22 @@ impl Hub {
         let mut effects = VecDeque::from(effects);
         while let Some(effect) = effects.pop_front() {
             match effect {
-                Effect::Tell(id, message) => {
-                    if !self.tell(id, &message) {
+                Effect::Tell(id, message) => match self.tell(id, &message) {
+                    Pushed::Queued => {}
+                    Pushed::LaneFull => {
+                        if let FromRendezvous::Signal { session, .. } = message {
+                            effects.extend(self.registry.on_overflow(session));
+                        }
+                    }
+                    Pushed::Full => {
                         // Dropping the outlet ends the connection.
                         self.outlets.remove(&id);
                         effects.extend(self.registry.on_lost(now(), id, false));
                     }
-                }
+                },
                 Effect::Close(id, code) => {
                     if let Some(outlet) = self.outlets.remove(&id) {
-                        outlet.push(Outgoing::Close(code));
+                        let _ = outlet.push(Outgoing::Close(code));
                     }
                     effects.extend(self.registry.on_lost(now(), id, false));
                 }
@@ -282,6 +329,7 @@ impl Hub {
                     let _ = self.datapath.send(open).await;
                 }
                 Effect::CloseLegs { session, linger } => {
+                    self.lanes.remove(&session);
                     let _ = self.datapath.send(Command::Close { session, linger }).await;
                 }
             }
@@ -291,17 +339,24 @@ impl Hub {
     }
 
     /// Whether the peer keeps up.
-    fn tell(&self, id: ConnId, message: &FromRendezvous) -> bool {
+    fn tell(&mut self, id: ConnId, message: &FromRendezvous) -> Pushed {
         let Some(outlet) = self.outlets.get(&id) else {
-            return true;
+            return Pushed::Queued;
+        };
+        let lane = match message {
+            FromRendezvous::Signal { session, .. } => {
+                let lanes = self.lanes.entry(*session).or_default();
+                Some(Arc::clone(lanes.entry(id).or_default()))
+            }
+            _ => None,
         };
         let mut bytes = Vec::new();
         match frame::encode(message, &mut bytes) {
-            Ok(()) => outlet.push(Outgoing::Frame(bytes)),
+            Ok(()) => outlet.push(Outgoing::Frame(bytes, lane)),
             Err(error) => {
                 // Only a signal is long, and the longest fits.
                 tracing::error!(%error, "a message of ours does not fit into a frame");
-                true
+                Pushed::Queued
             }
         }
     }

@@ -60,7 +60,7 @@ async fn listen(
 ) -> Ending {
     loop {
         let event = match read_frame(reader).await {
-            Ok(Some(body)) => match frame::decode(&body) {
+            Ok(Some(body)) => match frame::decode_extensible(&body) {
                 Ok(message) => Event::Message(id, message),
                 Err(_) => Event::Malformed(id),
             },
@@ -101,7 +101,7 @@ async fn read_frame(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<
 async fn speak(writer: &mut (impl AsyncWrite + Unpin), mut inlet: Inlet) -> Ending {
     loop {
         match inlet.next().await {
-            Some(Outgoing::Frame(bytes)) => {
+            Some(Outgoing::Frame(bytes, _)) => {
                 let write = async {
                     writer.write_all(&bytes).await?;
                     writer.flush().await
@@ -127,7 +127,9 @@ mod tests {
     use p2pdbg_proto::control::{Credential, SessionId, ToRendezvous};
 
     use super::*;
-    use crate::control::hub::outgoing_queue;
+    use std::sync::Arc;
+
+    use crate::control::hub::{Lane, Pushed, outgoing_queue};
 
     async fn events_of(bytes: &[u8]) -> Vec<Event> {
         let (sender, mut receiver) = mpsc::channel(16);
@@ -195,8 +197,9 @@ mod tests {
     async fn closing_comes_after_what_was_said_before() {
         let (hub, _events) = mpsc::channel(1);
         let (outlet, inlet) = outgoing_queue(1_000);
-        assert!(outlet.push(Outgoing::Frame(b"said".to_vec())));
-        assert!(outlet.push(Outgoing::Close(3)));
+        let said = outlet.push(Outgoing::Frame(b"said".to_vec(), None));
+        assert_eq!(said, Pushed::Queued);
+        assert_eq!(outlet.push(Outgoing::Close(3)), Pushed::Queued);
         let (mut silent, _open) = tokio::io::duplex(1);
         let mut written = Vec::new();
         let ending = converse(ConnId(1), &mut silent, &mut written, &hub, inlet).await;
@@ -206,16 +209,36 @@ mod tests {
 
     #[tokio::test]
     async fn a_queue_that_runs_full_says_so() {
-        let (outlet, mut inlet) = outgoing_queue(10);
-        assert!(outlet.push(Outgoing::Frame(vec![0; 6])));
-        assert!(!outlet.push(Outgoing::Frame(vec![0; 6])));
-        assert!(matches!(inlet.next().await, Some(Outgoing::Frame(_))));
+        let (outlet, mut inlet) = outgoing_queue(200);
+        let frame = || Outgoing::Frame(vec![0; 6], None);
+        assert_eq!(outlet.push(frame()), Pushed::Queued);
+        assert_eq!(outlet.push(frame()), Pushed::Full);
+        assert!(matches!(inlet.next().await, Some(Outgoing::Frame(..))));
+        assert_eq!(outlet.push(frame()), Pushed::Queued);
+    }
+
+    #[tokio::test]
+    async fn a_session_that_fills_its_lane_takes_no_room_from_others() {
+        let (outlet, mut inlet) = outgoing_queue(200);
+        let (busy, other) = (Lane::default(), Lane::default());
+        let signal = |lane: &Lane| Outgoing::Frame(vec![0; 16_000], Some(Arc::clone(lane)));
+        assert_eq!(outlet.push(signal(&busy)), Pushed::Queued);
+        assert_eq!(outlet.push(signal(&busy)), Pushed::Queued);
+        assert_eq!(outlet.push(signal(&busy)), Pushed::LaneFull);
+        assert_eq!(outlet.push(signal(&other)), Pushed::Queued);
+        assert_eq!(
+            outlet.push(Outgoing::Frame(vec![0; 6], None)),
+            Pushed::Queued
+        );
+        inlet.next().await;
+        assert_eq!(outlet.push(signal(&busy)), Pushed::Queued);
     }
 
     #[tokio::test]
     async fn the_queue_of_a_connection_that_has_ended_is_never_full() {
         let (outlet, inlet) = outgoing_queue(10);
         drop(inlet);
-        assert!(outlet.push(Outgoing::Frame(vec![0; 60])));
+        let frame = Outgoing::Frame(vec![0; 60], None);
+        assert_eq!(outlet.push(frame), Pushed::Queued);
     }
 }

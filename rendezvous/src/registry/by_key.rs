@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use p2pdbg_proto::control::Refusal;
+use p2pdbg_proto::control::{Refusal, Request};
 
 use super::{
     ConnId, Effect, Now, Registry,
@@ -56,7 +56,7 @@ impl Registry {
             .map(|(id, _)| *id)
             .collect();
         for id in ended {
-            self.refuse(id, Refusal::AccessKey, effects);
+            self.refuse(id, Request::Other, Refusal::AccessKey, effects);
             let sessions = self.connections.get(&id).map(|c| c.sessions.clone());
             self.forget(now, id, false, effects);
             // They do not linger: that would be time on the relay for who has lost the right to it.

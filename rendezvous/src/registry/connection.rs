@@ -76,6 +76,11 @@ impl Connection {
         }
     }
 
+    /// Whether it has a key of its own, rather than a voucher or nothing.
+    pub(super) fn has_key(&self) -> bool {
+        matches!(self.standing, Standing::Full(_))
+    }
+
     /// By which key it is let in.
     pub(super) fn key(&self) -> Option<KeyId> {
         match self.standing {

@@ -3,13 +3,17 @@
 //! A handle is a secret between its two peers, so the table holds its hash, which also spares lookups from
 //! comparing secrets.
 
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, fmt, time::Duration};
 
 use p2pdbg_proto::control::{Handle, Place, Refusal, Role, SessionId};
 use sha2::{Digest, Sha256};
 
-use super::{ConnId, Effect, Now, Registry, connection::Standing, limit};
-use std::time::Duration;
+use super::{
+    ConnId, Effect, Now, Registry,
+    connection::{Connection, Holder, Standing},
+    limit,
+};
+use crate::limits::{Tally, unreserved};
 
 /// One side of a handle.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,27 +45,67 @@ impl fmt::Debug for Meeting {
 }
 
 /// Who waits where: the newest registration of each side of a handle.
-#[derive(Debug, Default)]
-pub(super) struct Handles(HashMap<Meeting, ConnId>);
+#[derive(Debug)]
+pub(super) struct Handles {
+    waiting: HashMap<Meeting, (ConnId, Holder)>,
+    /// How many each account without the access key has there.
+    held: Tally<Holder>,
+    /// How many those have together.
+    without_key: usize,
+}
 
 impl Handles {
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: HashMap::new(),
+            held: Tally::new(),
+            without_key: 0,
+        }
+    }
+
+    fn at(&self, meeting: &Meeting) -> Option<ConnId> {
+        self.waiting.get(meeting).map(|(conn, _)| *conn)
+    }
+
+    /// Lets a connection wait; whose place it takes.
+    fn wait(&mut self, meeting: Meeting, conn: ConnId, holder: Holder) -> Option<ConnId> {
+        let replaced = self.waiting.insert(meeting, (conn, holder));
+        if !matches!(holder, Holder::Key(_)) {
+            self.held.add(holder);
+            self.without_key += 1;
+        }
+        let (replaced, holder) = replaced?;
+        self.release(holder);
+        Some(replaced)
+    }
+
     /// Stops waiting, if it is this connection that waits.
     pub(super) fn leave(&mut self, meeting: &Meeting, conn: ConnId) {
-        if self.0.get(meeting) == Some(&conn) {
-            self.0.remove(meeting);
+        if self.at(meeting) == Some(conn)
+            && let Some((_, holder)) = self.waiting.remove(meeting)
+        {
+            self.release(holder);
+        }
+    }
+
+    fn release(&mut self, holder: Holder) {
+        if !matches!(holder, Holder::Key(_)) {
+            self.held.remove(&holder);
+            self.without_key -= 1;
         }
     }
 
     /// Whether nobody waits.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.waiting.is_empty() && self.held.is_empty() && self.without_key == 0
     }
 }
 
 impl Registry {
-    /// Introduces the peer to who waits on the other side of the handle, if somebody does and the two do not share the
-    /// session `already`, and lets it wait on its own side, for the next time too.
+    /// Introduces the peer to who waits on the other side of the handle, if somebody does, one of the two has the access key,
+    /// and they do not share the session `already`; and lets it wait on its own side, for the next time too, if it has the
+    /// key or a voucher.
     pub(super) fn meet(
         &mut self,
         now: Now,
@@ -72,20 +116,20 @@ impl Registry {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         let meeting = Meeting::new(&handle, role);
-        let waiting = self.handles.0.get(&meeting.other_side()).copied();
-        let waiting = waiting.filter(|other| *other != id);
+        let waiting = self.handles.at(&meeting.other_side());
+        let waiting = waiting.filter(|other| *other != id && self.may_share([id, *other]));
         let Some(connection) = self.connections.get(&id) else {
             return Ok(());
         };
-        if waiting.is_none() && connection.standing == Standing::Keyless {
+        let (holder, keyless) = (
+            connection.holder(),
+            connection.standing == Standing::Keyless,
+        );
+        if waiting.is_none() && keyless {
             return Err(Refusal::NobodyThere);
         }
-        let new = !connection.handles.contains(&meeting);
-        if new && connection.handles.len() >= self.limits.waiting_per_connection {
-            return Err(limit(Duration::from_secs(60)));
-        }
-        if !self.handles.0.contains_key(&meeting) && self.handles.0.len() >= self.limits.waiting {
-            return Err(Refusal::Full);
+        if !keyless {
+            self.may_wait(connection, &meeting)?;
         }
         let together = |other| already.is_some_and(|s| self.sessions.joins(s, id, other));
         if let Some(waiting) = waiting.filter(|other| !together(*other)) {
@@ -95,7 +139,11 @@ impl Registry {
             };
             self.introduce(now, Place::Handle(handle), listener, connector, effects)?;
         }
-        if let Some(replaced) = self.handles.0.insert(meeting, id)
+        if keyless {
+            // It has shown nothing yet that lasts longer than this session.
+            return Ok(());
+        }
+        if let Some(replaced) = self.handles.wait(meeting, id, holder)
             && replaced != id
             && let Some(replaced) = self.connections.get_mut(&replaced)
         {
@@ -105,6 +153,23 @@ impl Registry {
             connection.handles.insert(meeting);
         }
         Ok(())
+    }
+
+    /// Whether there is room for a connection to wait, if it does not wait there already.
+    fn may_wait(&self, connection: &Connection, meeting: &Meeting) -> Result<(), Refusal> {
+        let (handles, most) = (&self.handles, self.limits.waiting);
+        let own = self.limits.waiting_per_connection;
+        let holder = connection.holder();
+        let without_key = !connection.has_key();
+        if connection.handles.contains(meeting) {
+            return Ok(());
+        }
+        if connection.handles.len() >= own || without_key && handles.held.of(&holder) >= own {
+            return Err(limit(Duration::from_secs(60)));
+        }
+        let full = handles.waiting.len() >= most && !handles.waiting.contains_key(meeting)
+            || without_key && handles.without_key >= unreserved(most);
+        if full { Err(Refusal::Full) } else { Ok(()) }
     }
 
     /// Stops waiting.

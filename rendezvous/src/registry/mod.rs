@@ -20,7 +20,7 @@ use std::{
 };
 
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Refusal, SessionId, ToRendezvous, close},
+    control::{Credential, FromRendezvous, Refusal, Request, SessionId, ToRendezvous, close},
     relay::LegGrant,
 };
 
@@ -29,11 +29,11 @@ use self::{
     connection::{Connection, Standing},
     handles::{Handles, Meeting},
     nameplates::Nameplates,
-    sessions::Sessions,
+    sessions::{Ended, Sessions},
 };
 use crate::{
     keys::{KeyId, KeyRing},
-    limits::{AddressBuckets, Limits},
+    limits::{AddressBuckets, Limits, unreserved},
     registry::voucher::{Purpose, Vouchers},
     relay::Seen,
     succession::state::CarriedNameplate,
@@ -98,10 +98,14 @@ pub(crate) struct Registry {
     handles: Handles,
     sessions: Sessions,
     joins: AddressBuckets,
+    /// Those of peers who have the access key, which a crowd without it cannot fill up.
+    joins_with_key: AddressBuckets,
     /// Connections that have said hello.
     peers: usize,
     /// When this process began to serve.
     began: Option<Instant>,
+    /// How many of them have not shown the access key.
+    without_key: usize,
     /// Until when listeners may come back that a process before this one knew.
     returning_until: Option<Instant>,
 }
@@ -114,12 +118,14 @@ impl Registry {
             vouchers,
             connections: HashMap::new(),
             nameplates: Nameplates::new(&limits),
-            handles: Handles::default(),
+            handles: Handles::new(),
             sessions: Sessions::new(),
             joins: AddressBuckets::new(limits.connections.saturating_mul(4)),
+            joins_with_key: AddressBuckets::new(limits.connections),
             limits,
             peers: 0,
             began: None,
+            without_key: 0,
             returning_until: None,
         }
     }
@@ -169,13 +175,14 @@ impl Registry {
             .is_ok();
         let stranger = matches!(connection.standing, Standing::Stranger { .. });
         let hello = matches!(message, ToRendezvous::Hello { .. });
+        let request = message.request();
         let result = if stranger != hello || !within_rate {
             Err(Refusal::Protocol)
         } else {
             self.dispatch(now, id, message, &mut effects)
         };
         if let Err(refusal) = result {
-            self.refuse(id, refusal, &mut effects);
+            self.refuse(id, request, refusal, &mut effects);
         }
         effects
     }
@@ -184,7 +191,7 @@ impl Registry {
     pub(crate) fn on_malformed(&mut self, id: ConnId) -> Vec<Effect> {
         let mut effects = Vec::new();
         if self.connections.contains_key(&id) {
-            self.refuse(id, Refusal::Protocol, &mut effects);
+            self.refuse(id, Request::Other, Refusal::Protocol, &mut effects);
         }
         effects
     }
@@ -201,6 +208,7 @@ impl Registry {
         let Some((member, other)) = self.sessions.members(bound.session, bound.role) else {
             return Vec::new();
         };
+        let addresses = self.sessions.see(bound);
         // It counts as a signal, since it reaches the other member like one: who binds without end is not heard.
         let heard = self.connections.get_mut(&member).is_some_and(|member| {
             let rate = self.limits.signals;
@@ -208,7 +216,8 @@ impl Registry {
         });
         let news = FromRendezvous::PeerSeen {
             session: bound.session,
-            addresses: vec![bound.ip],
+            addresses,
+            bound: true,
         };
         heard
             .then_some(Effect::Tell(other, news))
@@ -223,8 +232,14 @@ impl Registry {
             if let Some(connection) = self.connections.get_mut(&id) {
                 connection.nameplates.remove(&nameplate);
             }
-            let refusal = Refusal::NameplateExpired;
-            effects.push(Effect::Tell(id, FromRendezvous::Refused { refusal }));
+            let expired = FromRendezvous::Refused {
+                request: Request::Listen(Some(nameplate)),
+                refusal: Refusal::NameplateExpired,
+            };
+            effects.push(Effect::Tell(id, expired));
+        }
+        for session in self.sessions.unconfirmed_at(now.instant) {
+            self.end_session(session, Ended::Cut, &mut effects);
         }
         let silent: Vec<ConnId> = self
             .connections
@@ -245,7 +260,7 @@ impl Registry {
 
     /// The rendezvous is about to stop: tells everybody, and each when to come back.
     pub(crate) fn stop(&mut self) -> Vec<Effect> {
-        self.peers = 0;
+        (self.peers, self.without_key) = (0, 0);
         let mut everybody: Vec<(ConnId, bool)> = self
             .connections
             .drain()
@@ -301,10 +316,11 @@ impl Registry {
             }
             ToRendezvous::Leave { session } => {
                 if self.sessions.role_of(session, id).is_some() {
-                    self.end_session(session, id, true, effects);
+                    self.end_session(session, Ended::Left(id), effects);
                 }
                 Ok(())
             }
+            ToRendezvous::Confirmed { session } => self.confirmed(now, id, session, effects),
         }
     }
 
@@ -323,7 +339,7 @@ impl Registry {
         let Some(connection) = self.connections.get_mut(&id) else {
             return Ok(());
         };
-        connection.standing = match credential {
+        let standing = match credential {
             Credential::AccessKey(secret) => {
                 let known = self.keys.authenticate(&secret, now.unix_s);
                 match known.or(self.keys.without_key()) {
@@ -347,6 +363,12 @@ impl Registry {
                     Standing::Vouched(granted.key, granted.account)
                 }),
         };
+        let has_key = matches!(standing, Standing::Full(_));
+        // The rest is kept for those who have a key.
+        if !has_key && self.without_key >= unreserved(self.limits.connections) {
+            return Err(Refusal::Full);
+        }
+        connection.standing = standing;
         let up = self
             .began
             .map_or(Duration::ZERO, |began| now.instant - began);
@@ -357,14 +379,23 @@ impl Registry {
         };
         self.may_come(id)?;
         self.peers += 1;
+        self.without_key += usize::from(!has_key);
         tracing::debug!(id = id.0, agent, "a peer said hello");
         effects.push(Effect::Tell(id, welcome));
         Ok(())
     }
 
-    fn refuse(&mut self, id: ConnId, refusal: Refusal, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Tell(id, FromRendezvous::Refused { refusal }));
-        if refusal.is_final() {
+    fn refuse(
+        &mut self,
+        id: ConnId,
+        request: Request,
+        refusal: Refusal,
+        effects: &mut Vec<Effect>,
+    ) {
+        let ends = refusal.is_final() || request == Request::Hello;
+        let refused = FromRendezvous::Refused { request, refusal };
+        effects.push(Effect::Tell(id, refused));
+        if ends {
             let code = match refusal {
                 Refusal::Protocol => close::PROTOCOL,
                 _ => close::REFUSED,
@@ -379,6 +410,7 @@ impl Registry {
         };
         if !matches!(connection.standing, Standing::Stranger { .. }) {
             self.peers -= 1;
+            self.without_key -= usize::from(!connection.has_key());
         }
         for nameplate in connection.nameplates {
             // Even one who closes the connection may come back on another: giving up is said in so many words.
@@ -388,7 +420,11 @@ impl Registry {
             self.handles.leave(meeting, id);
         }
         for session in connection.sessions {
-            self.end_session(session, id, on_purpose, effects);
+            let how = match on_purpose {
+                true => Ended::Left(id),
+                false => Ended::Lost(id),
+            };
+            self.end_session(session, how, effects);
         }
     }
 }

@@ -349,7 +349,11 @@ impl Registry {
             return Ok(());
         };
         let (ip, rate) = (connection.ip, self.limits.joins);
-        self.joins.take(ip, rate, now.instant, 1).map_err(limit)?;
+        let joins = match connection.standing {
+            Standing::Full(_) => &mut self.joins_with_key,
+            _ => &mut self.joins,
+        };
+        joins.take(ip, rate, now.instant, 1).map_err(limit)?;
         let listener = match self.nameplates.listener(now.instant, nameplate) {
             // Nobody pairs with itself.
             Ok(listener) if listener == id => return Err(Refusal::Protocol),
@@ -366,7 +370,7 @@ impl Registry {
                 // Neither tells a guesser more than that somebody had the nameplate.
                 if !matches!(refusal, Refusal::NameplateBusy | Refusal::NobodyThere) {
                     let more = self.limits.join_miss_cost.saturating_sub(1);
-                    self.joins.charge(ip, rate, now.instant, more);
+                    joins.charge(ip, rate, now.instant, more);
                 }
                 return Err(refusal);
             }

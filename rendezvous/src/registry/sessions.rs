@@ -1,6 +1,10 @@
 //! Sessions: two peers that have been introduced to each other.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use p2pdbg_proto::{
     code::Nameplate,
@@ -16,9 +20,9 @@ use super::{
 };
 use crate::{
     keys::KeyId,
-    limits::Tally,
+    limits::{Tally, unreserved},
     registry::voucher::{Purpose, new_account},
-    relay::side,
+    relay::{Seen, side},
 };
 
 #[derive(Debug)]
@@ -26,6 +30,19 @@ struct Session {
     nameplate: Option<Nameplate>,
     /// The listener first.
     members: [Member; 2],
+    /// Until when both have to confirm, if one of them has shown nothing of its own yet.
+    confirm_by: Option<Instant>,
+}
+
+impl Session {
+    fn is_confirmed(&self) -> bool {
+        self.members.iter().all(|member| member.confirmed)
+    }
+
+    /// Whether each may know already where the other is: who names a handle knows the other's secret.
+    fn shows_addresses(&self) -> bool {
+        self.nameplate.is_none() || self.is_confirmed()
+    }
 }
 
 #[derive(Debug)]
@@ -34,6 +51,29 @@ struct Member {
     holder: Holder,
     /// On whose account it is.
     key: KeyId,
+    confirmed: bool,
+    /// Where it has been seen.
+    seen: Vec<IpAddr>,
+    /// What it may still say before both have confirmed, in bytes.
+    allowance: usize,
+}
+
+/// Where one member has been seen, at the most: its connection, and its leg over both families, each from a network before
+/// and one after a change.
+const SEEN: usize = 6;
+
+/// What a signal costs beyond its bytes.
+const OVERHEAD: usize = 64;
+
+/// How a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// A member left on purpose.
+    Left(ConnId),
+    /// A member was lost.
+    Lost(ConnId),
+    /// The rendezvous ends it, and tells both.
+    Cut,
 }
 
 /// The table of sessions.
@@ -41,6 +81,8 @@ struct Member {
 pub(super) struct Sessions {
     table: HashMap<SessionId, Session>,
     held: Tally<Holder>,
+    /// Those in which somebody has shown nothing.
+    unconfirmed: usize,
 }
 
 impl Sessions {
@@ -48,6 +90,7 @@ impl Sessions {
         Self {
             table: HashMap::new(),
             held: Tally::new(),
+            unconfirmed: 0,
         }
     }
 
@@ -58,7 +101,7 @@ impl Sessions {
     /// Whether no account holds any.
     #[cfg(test)]
     pub(super) fn nobody_holds_any(&self) -> bool {
-        self.held.is_empty()
+        self.held.is_empty() && self.unconfirmed == 0
     }
 
     /// The part that a connection plays in a session, if it is a member.
@@ -86,6 +129,26 @@ impl Sessions {
             .count()
     }
 
+    /// Takes note of where a member bound its leg; what the other one may be told of it.
+    pub(super) fn see(&mut self, bound: Seen) -> Vec<IpAddr> {
+        let Some(session) = self.table.get_mut(&bound.session) else {
+            return Vec::new();
+        };
+        let shows = session.shows_addresses();
+        let seen = &mut session.members[side(bound.role)].seen;
+        if !seen.contains(&bound.ip) && seen.len() < SEEN {
+            seen.push(bound.ip);
+        }
+        shows.then_some(bound.ip).into_iter().collect()
+    }
+
+    /// Those that should have been confirmed by now.
+    pub(super) fn unconfirmed_at(&self, now: Instant) -> Vec<SessionId> {
+        let late = |session: &&Session| session.confirm_by.is_some_and(|by| by <= now);
+        let all = self.table.iter().filter(|(_, session)| late(session));
+        all.map(|(id, _)| *id).collect()
+    }
+
     /// The member that plays this part, and the other one.
     pub(super) fn members(&self, session: SessionId, role: Role) -> Option<(ConnId, ConnId)> {
         let members = &self.table.get(&session)?.members;
@@ -95,7 +158,8 @@ impl Sessions {
 }
 
 impl Registry {
-    /// Begins a session between two connections and tells both.
+    /// Begins a session between two connections and tells both. One of them has the access key: what two without it could
+    /// do with a session is not the business of this host.
     ///
     /// # Errors
     /// Why there cannot be another session; nobody has been told anything then.
@@ -107,69 +171,59 @@ impl Registry {
         connector: ConnId,
         effects: &mut Vec<Effect>,
     ) -> Result<SessionId, Refusal> {
-        if self.sessions.len() >= self.limits.sessions {
+        let ids = [listener, connector];
+        if !self.may_share(ids) {
+            return Err(Refusal::NobodyThere);
+        }
+        let unknown = ids.iter().any(|id| self.is_keyless(*id));
+        if self.sessions.len() >= self.limits.sessions
+            || unknown && self.sessions.unconfirmed >= unreserved(self.limits.sessions)
+        {
             return Err(Refusal::Full);
         }
-        let ids = [listener, connector];
         for id in ids {
             self.may_hold_another(id)?;
         }
-        let seen = ids.map(|id| self.connections.get(&id).map(|c| c.ip));
-        let members = ids.map(|conn| {
-            let connection = self.connections.get(&conn);
-            let holder = connection.map_or(Holder::Key(KeyId::NOBODY), Connection::holder);
-            // Who has no key is there on the account of the one whom it meets.
-            let other = if conn == listener {
-                connector
-            } else {
-                listener
-            };
-            let other = self.connections.get(&other).and_then(Connection::key);
-            let key = connection.and_then(Connection::key).or(other);
-            Member {
-                conn,
-                holder,
-                key: key.unwrap_or(KeyId::NOBODY),
-            }
-        });
-        let keys = [members[0].key, members[1].key];
+        let session = SessionId(random_bytes());
+        let began = Session {
+            nameplate: match place {
+                Place::Nameplate(nameplate) => Some(nameplate),
+                Place::Handle(_) => None,
+            },
+            members: [
+                self.member(listener, connector),
+                self.member(connector, listener),
+            ],
+            confirm_by: unknown.then(|| now.instant + self.limits.pairing_within),
+        };
+        let keys = began.members.each_ref().map(|member| member.key);
         for key in keys {
             self.key_may_have_a_session(key)?;
         }
-        let session = SessionId(random_bytes());
+        let shows = began.shows_addresses();
+        let seen = began.members.each_ref().map(|member| {
+            let seen = member.seen.first().copied();
+            seen.filter(|_| shows).into_iter().collect::<Vec<_>>()
+        });
         let grants = ids.map(|_| LegGrant {
             leg: LegId(random_bytes()),
             key: Secret::random(),
         });
         effects.push(Effect::OpenLegs(session, grants.clone(), keys));
         let prepared = self.take_prepared(&place, ids);
-        let expires = now
-            .unix_s
-            .saturating_add(self.limits.voucher_lifetime.as_secs());
         for (role, leg) in [Role::Listener, Role::Connector].into_iter().zip(grants) {
             let id = ids[side(role)];
-            let account = match self.connections.get(&id).map(|c| c.standing) {
-                Some(Standing::Vouched(_, account)) => account,
-                _ => new_account(),
-            };
-            let key = keys[side(role)];
-            let voucher = self.vouchers.issue(Purpose::Waiting, key, account, expires);
             let introduction = Introduction {
                 session,
                 place: place.clone(),
                 role,
-                peer_seen: seen[side(role.other())].into_iter().collect(),
+                peer_seen: seen[side(role.other())].clone(),
                 leg,
-                voucher,
                 prepared: prepared[side(role)].clone(),
             };
             effects.push(Effect::Tell(id, FromRendezvous::Introduced(introduction)));
             if let Some(connection) = self.connections.get_mut(&id) {
                 connection.sessions.insert(session);
-                if connection.standing == Standing::Keyless {
-                    // It has a voucher as of now.
-                    connection.standing = Standing::Vouched(key, account);
-                }
             }
         }
         for (id, payload) in ids.into_iter().rev().zip(prepared) {
@@ -180,17 +234,96 @@ impl Registry {
                 ));
             }
         }
-        for member in &members {
+        for member in &began.members {
             self.sessions.held.add(member.holder);
         }
-        let nameplate = match place {
-            Place::Nameplate(nameplate) => Some(nameplate),
-            Place::Handle(_) => None,
-        };
-        self.sessions
-            .table
-            .insert(session, Session { nameplate, members });
+        self.sessions.unconfirmed += usize::from(unknown);
+        self.sessions.table.insert(session, began);
         Ok(session)
+    }
+
+    /// Whether one of the two has a key.
+    pub(super) fn may_share(&self, ids: [ConnId; 2]) -> bool {
+        ids.iter()
+            .any(|id| self.connections.get(id).is_some_and(Connection::has_key))
+    }
+
+    fn is_keyless(&self, id: ConnId) -> bool {
+        let connection = self.connections.get(&id);
+        connection.is_some_and(|c| c.standing == Standing::Keyless)
+    }
+
+    /// A member, which without a key or voucher is there on the account of the one whom it meets.
+    fn member(&self, conn: ConnId, other: ConnId) -> Member {
+        let connection = self.connections.get(&conn);
+        let key_of = |id| self.connections.get(&id).and_then(Connection::key);
+        Member {
+            conn,
+            holder: connection.map_or(Holder::Key(KeyId::NOBODY), Connection::holder),
+            key: key_of(conn).or(key_of(other)).unwrap_or(KeyId::NOBODY),
+            confirmed: false,
+            seen: connection.map(|c| c.ip).into_iter().collect(),
+            allowance: self.limits.unconfirmed_bytes,
+        }
+    }
+
+    /// A member says that the other one is who it should be.
+    pub(super) fn confirmed(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        session: SessionId,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let role = self.sessions.role_of(session, id);
+        let role = role.ok_or(Refusal::NoSuchSession)?;
+        let Some(found) = self.sessions.table.get_mut(&session) else {
+            return Ok(());
+        };
+        let before = found.is_confirmed();
+        found.members[side(role)].confirmed = true;
+        if before || !found.is_confirmed() {
+            return Ok(());
+        }
+        let was_unknown = found.confirm_by.take().is_some();
+        self.sessions.unconfirmed -= usize::from(was_unknown);
+        let ids = found.members.each_ref().map(|member| member.conn);
+        if found.nameplate.is_some() {
+            for role in [Role::Listener, Role::Connector] {
+                let seen = FromRendezvous::PeerSeen {
+                    session,
+                    addresses: found.members[side(role.other())].seen.clone(),
+                    bound: false,
+                };
+                effects.push(Effect::Tell(ids[side(role)], seen));
+            }
+        }
+        let [listener, connector] = ids;
+        for (id, other) in [(listener, connector), (connector, listener)] {
+            self.vouch(now, id, other, effects);
+        }
+        Ok(())
+    }
+
+    /// Gives a member without a key a voucher, on the account of the other's.
+    fn vouch(&mut self, now: Now, id: ConnId, other: ConnId, effects: &mut Vec<Effect>) {
+        let sponsor = self.connections.get(&other).filter(|c| c.has_key());
+        let Some(key) = sponsor.and_then(Connection::key) else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let account = match connection.standing {
+            Standing::Vouched(_, account) => account,
+            Standing::Keyless => new_account(),
+            Standing::Full(_) | Standing::Stranger { .. } => return,
+        };
+        connection.standing = Standing::Vouched(key, account);
+        let lifetime = self.limits.voucher_lifetime.as_secs();
+        let expires = now.unix_s.saturating_add(lifetime);
+        let voucher = self.vouchers.issue(Purpose::Waiting, key, account, expires);
+        effects.push(Effect::Tell(id, FromRendezvous::Vouched { voucher }));
     }
 
     fn may_hold_another(&self, id: ConnId) -> Result<(), Refusal> {
@@ -231,8 +364,17 @@ impl Registry {
             .map_err(limit)?;
         let role = self.sessions.role_of(session, id);
         let role = role.ok_or(Refusal::NoSuchSession)?;
-        if let Some(found) = self.sessions.table.get(&session) {
+        if let Some(found) = self.sessions.table.get_mut(&session) {
             let other = found.members[side(role.other())].conn;
+            if !found.is_confirmed() {
+                let member = &mut found.members[side(role)];
+                let cost = payload.len().saturating_add(OVERHEAD);
+                let Some(rest) = member.allowance.checked_sub(cost) else {
+                    self.end_session(session, Ended::Cut, effects);
+                    return Err(limit(Duration::from_secs(60)));
+                };
+                member.allowance = rest;
+            }
             effects.push(Effect::Tell(
                 other,
                 FromRendezvous::Signal { session, payload },
@@ -241,23 +383,36 @@ impl Registry {
         Ok(())
     }
 
-    /// Ends a session; `by` is the member that ends it, and the other one is told.
+    /// A member takes in what it is told in this session more slowly than the other one says it: the session ends, rather
+    /// than the connection that serves the member's other sessions too.
+    pub(crate) fn on_overflow(&mut self, session: SessionId) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.end_session(session, Ended::Cut, &mut effects);
+        effects
+    }
+
+    /// Ends a session and tells those who do not know.
     pub(super) fn end_session(
         &mut self,
         session: SessionId,
-        by: ConnId,
-        on_purpose: bool,
+        how: Ended,
         effects: &mut Vec<Effect>,
     ) {
         let Some(ended) = self.sessions.table.remove(&session) else {
             return;
+        };
+        self.sessions.unconfirmed -= usize::from(ended.confirm_by.is_some());
+        let (by, on_purpose) = match how {
+            Ended::Left(by) => (Some(by), true),
+            Ended::Lost(by) => (Some(by), false),
+            Ended::Cut => (None, false),
         };
         for member in &ended.members {
             self.sessions.held.remove(&member.holder);
             if let Some(connection) = self.connections.get_mut(&member.conn) {
                 connection.sessions.remove(&session);
             }
-            if member.conn != by {
+            if Some(member.conn) != by {
                 let left = FromRendezvous::PeerLeft {
                     session,
                     on_purpose,
@@ -268,7 +423,8 @@ impl Registry {
         if let Some(nameplate) = ended.nameplate {
             self.nameplates.end_pairing(nameplate, session);
         }
-        let linger = !on_purpose;
+        // Only those who know each other may find each other through legs that are left.
+        let linger = matches!(how, Ended::Lost(_)) && ended.is_confirmed();
         effects.push(Effect::CloseLegs { session, linger });
     }
 }

@@ -1,6 +1,6 @@
 //! What peers say to the rendezvous, and what it says to them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use p2pdbg_proto::{
     code::Nameplate,
@@ -19,10 +19,6 @@ async fn a_listener_and_a_connector_are_introduced_and_signal_both_ways() {
     let session = listener.introduction.session;
     assert_eq!(session, connector.introduction.session);
     assert!(matches!(listener.introduction.place, Place::Nameplate(_)));
-    let loopback: IpAddr = [127, 0, 0, 1].into();
-    for member in [&listener, &connector] {
-        assert_eq!(member.introduction.peer_seen, [loopback]);
-    }
     let members = [&mut listener, &mut connector];
     let [one, two] = members.map(|member| &mut member.peer);
     pass(one, two, session).await;

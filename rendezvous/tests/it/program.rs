@@ -21,14 +21,14 @@ use crate::support::{Peer, soon, state_dir};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_p2pdbg-rendezvous");
 
 /// A running rendezvous, killed when the test is over.
-struct Running {
-    child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     stdout: BufReader<ChildStdout>,
     first_line: String,
 }
 
 impl Running {
-    fn start(state: &Path, args: &[&str]) -> Self {
+    pub(crate) fn start(state: &Path, args: &[&str]) -> Self {
         let mut child = Command::new(PROGRAM)
             .arg("--state")
             .arg(state)
@@ -48,17 +48,25 @@ impl Running {
         }
     }
 
-    fn url(&self) -> RendezvousUrl {
+    pub(crate) fn url(&self) -> RendezvousUrl {
         self.first_line.parse().unwrap()
     }
 
     async fn peer(&self) -> Peer {
+        self.peer_with(self.key()).await
+    }
+
+    /// What the URL lets its bearer in with.
+    pub(crate) fn key(&self) -> Credential {
+        let key = self.url().access_key;
+        key.map_or(Credential::None, Credential::AccessKey)
+    }
+
+    /// Somebody who was welcomed.
+    pub(crate) async fn peer_with(&self, credential: Credential) -> Peer {
         let url = self.url();
         let address = url.authority().parse().unwrap();
         let mut peer = Peer::connect(address, url.fingerprint.unwrap()).await;
-        let credential = url
-            .access_key
-            .map_or(Credential::None, Credential::AccessKey);
         peer.hello(credential).await;
         assert!(matches!(peer.hear().await, FromRendezvous::Welcome { .. }));
         peer

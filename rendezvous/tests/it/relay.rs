@@ -215,7 +215,15 @@ async fn the_other_member_hears_of_an_address_that_the_relay_saw() {
     let seen = connector.peer.hear().await;
     let session = listener.introduction.session;
     let addresses = vec![wire.local().ip()];
-    assert_eq!(seen, FromRendezvous::PeerSeen { session, addresses });
+    let bound = true;
+    assert_eq!(
+        seen,
+        FromRendezvous::PeerSeen {
+            session,
+            addresses,
+            bound
+        }
+    );
 }
 
 #[tokio::test]

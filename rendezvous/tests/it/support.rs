@@ -9,7 +9,7 @@ use p2pdbg_proto::{
     },
     fingerprint::Fingerprint,
     frame,
-    relay::{Cookie, LegGrant, LegId, RelayFrame, answer_mac},
+    relay::{Cookie, LegGrant, LegId, RelayFrame, RelayRefusal, answer_mac},
     url::AccessKey,
 };
 use p2pdbg_rendezvous::{Limits, Server, ServerConfig};
@@ -92,8 +92,8 @@ impl Rig {
         (listener, claim)
     }
 
-    /// Two peers in a session.
-    pub(crate) async fn pair(&self) -> (Member, Member) {
+    /// Two peers that have been introduced and have not confirmed yet.
+    pub(crate) async fn introduced(&self) -> (Member, Member) {
         let (mut listener, claim) = self.listener().await;
         let nameplate = claim.nameplate;
         let mut connector = self.peer(Credential::None).await;
@@ -108,6 +108,28 @@ impl Rig {
         };
         assert_eq!(listener.introduction.role, Role::Listener);
         assert_eq!(connector.introduction.role, Role::Connector);
+        (listener, connector)
+    }
+
+    /// Two peers in a session that both have confirmed.
+    pub(crate) async fn pair(&self) -> (Member, Member) {
+        let (mut listener, mut connector) = self.introduced().await;
+        let session = listener.introduction.session;
+        for member in [&mut listener, &mut connector] {
+            let confirmed = ToRendezvous::Confirmed { session };
+            member.peer.say(&confirmed).await;
+        }
+        for member in [&mut listener, &mut connector] {
+            let seen = FromRendezvous::PeerSeen {
+                session,
+                addresses: vec![[127, 0, 0, 1].into()],
+                bound: false,
+            };
+            assert!(member.introduction.peer_seen.is_empty());
+            assert_eq!(member.peer.hear().await, seen);
+        }
+        let vouched = connector.peer.hear().await;
+        assert!(matches!(vouched, FromRendezvous::Vouched { .. }));
         (listener, connector)
     }
 }
@@ -207,7 +229,7 @@ impl Peer {
 
     pub(crate) async fn refused(&mut self) -> Refusal {
         match self.hear().await {
-            FromRendezvous::Refused { refusal } => refusal,
+            FromRendezvous::Refused { refusal, .. } => refusal,
             other => panic!("{other:?}"),
         }
     }
@@ -367,6 +389,14 @@ impl Wire {
             RelayFrame::Challenge { cookie, .. } => cookie,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Waits until the relay does not know a leg any more; it may learn that a moment later than the peers.
+    pub(crate) async fn leg_is_gone(&self, relay: SocketAddr, leg: LegId) {
+        let reason = RelayRefusal::UnknownLeg;
+        let gone = RelayFrame::Refused { leg, reason };
+        let bind = RelayFrame::Bind { leg, mac: [0; 32] };
+        soon(async { while self.exchange(relay, &bind).await != gone {} }).await;
     }
 
     pub(crate) async fn bind_leg(&self, relay: SocketAddr, grant: &LegGrant) {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use p2pdbg_identity::tls;
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Refusal, ToRendezvous},
+    control::{Credential, FromRendezvous, Refusal, Request, ToRendezvous},
     frame,
     relay::{LegGrant, LegId, RelayFrame, RelayRefusal},
     relay_stream::{self, Join, encode_packet},
@@ -562,10 +562,10 @@ async fn a_hello_is_refused_over_tcp_as_over_quic() {
     let credential = Credential::AccessKey(Secret::random());
     let agent = "test 1.0".into();
     talker.say(&ToRendezvous::Hello { credential, agent }).await;
-    let refusal = Refusal::AccessKey;
+    let (request, refusal) = (Request::Hello, Refusal::AccessKey);
     assert_eq!(
         talker.hear().await,
-        Some(FromRendezvous::Refused { refusal })
+        Some(FromRendezvous::Refused { request, refusal })
     );
     assert!(talker.is_closed().await);
 }

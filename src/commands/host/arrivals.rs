@@ -71,8 +71,8 @@ impl Host {
             MeetingEvent::Introduced(channel, at) => {
                 self.tell(channel, SessionInput::Introduced(at));
             }
-            MeetingEvent::PeerSeen(channel, addresses) => {
-                self.tell(channel, SessionInput::PeerSeen(addresses));
+            MeetingEvent::PeerSeen(channel, addresses, bound) => {
+                self.tell(channel, SessionInput::PeerSeen { addresses, bound });
             }
             MeetingEvent::PeerLeft(channel) => self.tell(channel, SessionInput::PeerLeft),
             MeetingEvent::Message(channel, message) => {

@@ -38,6 +38,7 @@ fn shut_out(effects: &[Effect]) -> HashSet<ConnId> {
 fn revoking_a_key_ends_its_peers_and_their_relay_at_once_and_nobody_else() {
     let (mut bench, other) = two_keys(KeyLimits::default());
     let session = bench.pair();
+    bench.confirm(session, [LISTENER, CONNECTOR]);
     bench.arrive(OTHER, other);
     bench.listen(OTHER, None);
     let effects = bench.revoke("default");
@@ -55,11 +56,11 @@ fn revoking_a_key_ends_its_peers_and_their_relay_at_once_and_nobody_else() {
 fn vouchers_of_a_revoked_key_are_void_and_those_of_another_hold() {
     let (mut bench, other) = two_keys(KeyLimits::default());
     let claim = bench.listener_and_connector();
-    let (_, connector) = introductions(&bench.join(CONNECTOR, claim.nameplate));
+    let voucher = bench.voucher(CONNECTOR, claim.nameplate);
     bench.arrive(OTHER, other.clone());
     let others = bench.listen(OTHER, None);
     bench.revoke("default");
-    bench.arrive(ConnId(5), Credential::Voucher(connector.voucher));
+    bench.arrive(ConnId(5), Credential::Voucher(voucher));
     let handle = Handle::random();
     let effects = bench.meet(ConnId(5), &handle, Role::Connector);
     assert_eq!(refusal(&effects), Some(Refusal::NobodyThere));
@@ -132,7 +133,9 @@ fn a_key_has_its_own_number_of_peers_sessions_and_codes() {
         assert_eq!(refusal(&joined).is_none(), expected);
         assert!(matches!(refusal(&other), Some(Refusal::Limit { .. })));
     }
-    bench.arrive(ConnId(12), other.clone());
+    for id in [12, 15] {
+        bench.arrive(ConnId(id), other.clone());
+    }
     bench.connect(ConnId(13));
     let fourth = bench.hello(ConnId(13), other);
     assert_eq!(refusal(&fourth), Some(Refusal::Full));

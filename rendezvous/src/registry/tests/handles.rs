@@ -101,20 +101,79 @@ fn a_connector_without_a_key_is_served_only_if_the_listener_is_there() {
 
     bench.arrive(LISTENER, bench.key());
     bench.meet(LISTENER, &handle, Role::Listener);
-    bench.arrive(OTHER, Credential::None);
-    introductions(&bench.meet(OTHER, &handle, Role::Connector));
+    let session = introductions(&bench.meet(CONNECTOR, &handle, Role::Connector))
+        .0
+        .session;
+    // It has met somebody, which is not enough to wait for the next.
+    bench.meet(LISTENER, &Secret::random(), Role::Listener);
+    bench.lose(LISTENER);
+    bench.arrive(LISTENER, bench.key());
+    assert_eq!(bench.meet(LISTENER, &handle, Role::Listener), []);
+    let again = introductions(&bench.meet(CONNECTOR, &handle, Role::Connector))
+        .0
+        .session;
+    assert_ne!(session, again);
+    bench.confirm(again, [LISTENER, CONNECTOR]);
     // It has a voucher now, and waits like the others.
+    let already = Some(again);
+    let role = Role::Connector;
+    let handle_ = handle.clone();
+    let meet = ToRendezvous::Meet {
+        handle: handle_,
+        role,
+        already,
+    };
+    assert_eq!(bench.say(CONNECTOR, meet), []);
     bench.lose(LISTENER);
     bench.arrive(LISTENER, bench.key());
     introductions(&bench.meet(LISTENER, &handle, Role::Listener));
 }
 
 #[test]
-fn a_voucher_from_an_introduction_lets_its_bearer_wait_even_after_a_restart() {
+fn a_voucher_takes_both_confirmations_and_a_member_with_the_key() {
+    let mut bench = Bench::new();
+    let session = bench.pair();
+    let confirmed = ToRendezvous::Confirmed { session };
+    assert_eq!(bench.say(CONNECTOR, confirmed.clone()), []);
+    assert_eq!(bench.say(CONNECTOR, confirmed.clone()), []);
+    bench.arrive(OTHER, Credential::None);
+    let stranger = bench.say(OTHER, confirmed.clone());
+    assert_eq!(refusal(&stranger), Some(Refusal::NoSuchSession));
+    let effects = bench.say(LISTENER, confirmed);
+    let to = effects.iter().find_map(|effect| match effect {
+        Effect::Tell(to, FromRendezvous::Vouched { .. }) => Some(*to),
+        _ => None,
+    });
+    assert_eq!(to, Some(CONNECTOR));
+}
+
+#[test]
+fn two_without_the_key_do_not_meet_whatever_vouchers_they_have() {
+    let mut bench = Bench::new();
+    bench.arrive(LISTENER, bench.key());
+    let handle = Secret::random();
+    let roles = [Role::Listener, Role::Connector];
+    for (n, role) in [10, 11].into_iter().zip(roles) {
+        let nameplate = bench.listen(LISTENER, None).nameplate;
+        bench.arrive(CONNECTOR, Credential::None);
+        let voucher = bench.voucher(CONNECTOR, nameplate);
+        bench.lose(CONNECTOR);
+        bench.arrive(ConnId(n), Credential::Voucher(voucher));
+        assert_eq!(bench.meet(ConnId(n), &handle, role), []);
+    }
+    bench.arrive(OTHER, Credential::None);
+    for role in roles {
+        let effects = bench.meet(OTHER, &handle, role);
+        assert_eq!(refusal(&effects), Some(Refusal::NobodyThere));
+    }
+    introductions(&bench.meet(LISTENER, &handle, Role::Listener));
+}
+
+#[test]
+fn a_voucher_lets_its_bearer_wait_even_after_a_restart() {
     let mut bench = Bench::new();
     let claim = bench.listener_and_connector();
-    let effects = bench.join(CONNECTOR, claim.nameplate);
-    let voucher = introductions(&effects).1.voucher;
+    let voucher = bench.voucher(CONNECTOR, claim.nameplate);
     bench.restart();
     let handle = Secret::random();
     bench.arrive(CONNECTOR, Credential::Voucher(voucher.clone()));
@@ -130,9 +189,7 @@ fn a_voucher_from_an_introduction_lets_its_bearer_wait_even_after_a_restart() {
 fn a_voucher_that_is_forged_or_old_is_worth_nothing() {
     let mut bench = Bench::new();
     let claim = bench.listener_and_connector();
-    let voucher = introductions(&bench.join(CONNECTOR, claim.nameplate))
-        .1
-        .voucher;
+    let voucher = bench.voucher(CONNECTOR, claim.nameplate);
     let mut forged = voucher.clone();
     forged[20] ^= 1;
     let handle = Secret::random();

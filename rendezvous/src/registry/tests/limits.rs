@@ -147,8 +147,7 @@ fn sessions_are_limited_by_connection_by_key_by_voucher_and_in_all() {
         bench.meet(LISTENER, &handle, Role::Listener);
         let nameplate = bench.listen(LISTENER, None).nameplate;
         bench.arrive(OTHER, Credential::None);
-        let first = bench.join(OTHER, nameplate);
-        let voucher = introductions(&first).1.voucher;
+        let voucher = bench.voucher(OTHER, nameplate);
         bench.arrive(CONNECTOR, Credential::Voucher(voucher));
         let mut count = 1;
         loop {
@@ -222,6 +221,7 @@ fn signals_have_a_rate_and_a_length() {
         false,
     );
     let session = bench.pair();
+    bench.confirm(session, [LISTENER, CONNECTOR]);
     let signal = |length| ToRendezvous::Signal {
         session,
         payload: vec![0; length],
@@ -279,15 +279,15 @@ fn a_voucher_that_is_renewed_does_not_begin_to_count_anew() {
         false,
     );
     let claim = bench.listener_and_connector();
-    let mut voucher = introductions(&bench.join(CONNECTOR, claim.nameplate))
-        .1
-        .voucher;
+    let mut voucher = bench.voucher(CONNECTOR, claim.nameplate);
     let handle = Secret::random();
     bench.meet(LISTENER, &handle, Role::Listener);
     for n in 10..13 {
         bench.arrive(ConnId(n), Credential::Voucher(voucher));
         let effects = bench.meet(ConnId(n), &handle, Role::Connector);
-        voucher = introductions(&effects).1.voucher;
+        let session = introductions(&effects).0.session;
+        let effects = bench.confirm(session, [LISTENER, ConnId(n)]);
+        voucher = vouched(&effects).expect("another voucher");
     }
     bench.arrive(ConnId(13), Credential::Voucher(voucher));
     assert!(is_limit(&bench.meet(ConnId(13), &handle, Role::Connector)));

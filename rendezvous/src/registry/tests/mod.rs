@@ -154,17 +154,38 @@ impl Bench {
         self.registry.on_bound(self.now, Seen { session, role, ip })
     }
 
-    /// Two peers in a session.
+    /// Two peers in a session that has begun.
     fn pair(&mut self) -> SessionId {
         let claim = self.listener_and_connector();
         let effects = self.join(CONNECTOR, claim.nameplate);
         introductions(&effects).0.session
     }
+
+    /// Both members say that the other is who it should be; what the rendezvous says to that.
+    fn confirm(&mut self, session: SessionId, [listener, connector]: [ConnId; 2]) -> Vec<Effect> {
+        assert_eq!(self.say(listener, ToRendezvous::Confirmed { session }), []);
+        self.say(connector, ToRendezvous::Confirmed { session })
+    }
+
+    /// The voucher of a connector that has paired with the listener, at this nameplate.
+    fn voucher(&mut self, connector: ConnId, nameplate: Nameplate) -> Vec<u8> {
+        let session = introductions(&self.join(connector, nameplate)).0.session;
+        let effects = self.confirm(session, [LISTENER, connector]);
+        vouched(&effects).expect("a voucher")
+    }
 }
 
 fn refusal(effects: &[Effect]) -> Option<Refusal> {
     effects.iter().find_map(|effect| match effect {
-        Effect::Tell(_, FromRendezvous::Refused { refusal }) => Some(*refusal),
+        Effect::Tell(_, FromRendezvous::Refused { refusal, .. }) => Some(*refusal),
+        _ => None,
+    })
+}
+
+/// The voucher that somebody was given.
+fn vouched(effects: &[Effect]) -> Option<Vec<u8>> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Tell(_, FromRendezvous::Vouched { voucher }) => Some(voucher.clone()),
         _ => None,
     })
 }
@@ -317,6 +338,7 @@ fn who_leaves_a_session_ends_it_for_both() {
 fn a_member_that_is_lost_leaves_legs_behind_for_a_while() {
     let mut bench = Bench::new();
     let session = bench.pair();
+    bench.confirm(session, [LISTENER, CONNECTOR]);
     let on_purpose = false;
     assert_eq!(
         bench.lose(CONNECTOR),
@@ -349,17 +371,123 @@ fn strangers_cannot_end_a_session() {
 fn the_other_member_hears_from_where_a_leg_was_bound() {
     let mut bench = Bench::new();
     let session = bench.pair();
+    bench.confirm(session, [LISTENER, CONNECTOR]);
     for ip in [[192, 0, 2, 1], [203, 0, 113, 1]] {
         let ip: IpAddr = ip.into();
-        let news = Effect::Tell(
-            CONNECTOR,
-            FromRendezvous::PeerSeen {
-                session,
-                addresses: vec![ip],
-            },
-        );
+        let news = seen(CONNECTOR, session, &[ip], true);
         assert_eq!(bench.bound(session, Role::Listener, ip), [news]);
     }
+}
+
+fn seen(to: ConnId, session: SessionId, addresses: &[IpAddr], bound: bool) -> Effect {
+    let addresses = addresses.to_vec();
+    let news = FromRendezvous::PeerSeen {
+        session,
+        addresses,
+        bound,
+    };
+    Effect::Tell(to, news)
+}
+
+#[test]
+fn nobody_at_a_nameplate_is_told_where_the_other_is_before_both_have_confirmed() {
+    let mut bench = Bench::new();
+    let claim = bench.listener_and_connector();
+    let (listener, connector) = introductions(&bench.join(CONNECTOR, claim.nameplate));
+    assert_eq!((listener.peer_seen, connector.peer_seen), (vec![], vec![]));
+    let session = listener.session;
+    let elsewhere: IpAddr = [203, 0, 113, 1].into();
+    let bound = bench.bound(session, Role::Listener, elsewhere);
+    assert_eq!(bound, [seen(CONNECTOR, session, &[], true)]);
+    let told = bench.confirm(session, [LISTENER, CONNECTOR]);
+    let at = |n| IpAddr::from([192, 0, 2, n]);
+    assert_eq!(
+        told[..2],
+        [
+            seen(LISTENER, session, &[at(2)], false),
+            seen(CONNECTOR, session, &[at(1), elsewhere], false)
+        ]
+    );
+    // It is said once.
+    let again = bench.say(CONNECTOR, ToRendezvous::Confirmed { session });
+    assert_eq!(again, []);
+}
+
+#[test]
+fn a_session_that_is_not_confirmed_in_time_ends_for_both_and_leaves_no_legs() {
+    let mut bench = Bench::new();
+    let session = bench.pair();
+    bench.say(LISTENER, ToRendezvous::Confirmed { session });
+    assert_eq!(bench.registry.expire(bench.now), []);
+    bench.pass(bench.limits.pairing_within);
+    let left = |id| {
+        let on_purpose = false;
+        let left = FromRendezvous::PeerLeft {
+            session,
+            on_purpose,
+        };
+        Effect::Tell(id, left)
+    };
+    let linger = false;
+    let ended = [
+        left(LISTENER),
+        left(CONNECTOR),
+        Effect::CloseLegs { session, linger },
+    ];
+    assert_eq!(bench.registry.expire(bench.now), ended);
+    assert!(bench.registry.sessions.nobody_holds_any());
+}
+
+#[test]
+fn a_joiner_says_so_much_before_it_is_confirmed_and_anything_after() {
+    let mut bench = Bench::new();
+    let session = bench.pair();
+    let signal = || ToRendezvous::Signal {
+        session,
+        payload: vec![0; 16_000],
+    };
+    for _ in 0..3 {
+        assert!(matches!(
+            bench.say(CONNECTOR, signal())[..],
+            [Effect::Tell(LISTENER, _)]
+        ));
+    }
+    let effects = bench.say(CONNECTOR, signal());
+    assert!(matches!(refusal(&effects), Some(Refusal::Limit { .. })));
+    assert_eq!((bench.registry.sessions(), closed(&effects)), (0, None));
+
+    let session = introductions(&{
+        let nameplate = bench.listen(LISTENER, None).nameplate;
+        bench.join(CONNECTOR, nameplate)
+    })
+    .0
+    .session;
+    bench.confirm(session, [LISTENER, CONNECTOR]);
+    for _ in 0..10 {
+        let payload = vec![0; 16_000];
+        let signal = ToRendezvous::Signal { session, payload };
+        assert_eq!(refusal(&bench.say(CONNECTOR, signal)), None);
+    }
+}
+
+#[test]
+fn those_without_the_key_leave_a_quarter_of_the_places_to_those_who_have_it() {
+    let limits = Limits {
+        connections: 8,
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(limits, false);
+    for n in 0..6 {
+        bench.arrive(ConnId(10 + n), Credential::None);
+    }
+    bench.connect(OTHER);
+    let effects = bench.hello(OTHER, Credential::None);
+    assert_eq!(refusal(&effects), Some(Refusal::Full));
+    assert_eq!(closed(&effects), Some(close::REFUSED));
+    bench.lose(OTHER);
+    bench.arrive(LISTENER, bench.key());
+    bench.lose(ConnId(10));
+    bench.arrive(OTHER, Credential::None);
 }
 
 #[test]

@@ -91,10 +91,10 @@ fn little_is_kept_and_for_few_places() {
     prepare(&mut bench, CONNECTOR, &place, b"connector");
     let effects = bench.join(CONNECTOR, nameplate);
     assert_eq!(told(&effects), [(None, None), (None, None)]);
-    let refusal = Refusal::Protocol;
+    let (request, refusal) = (Request::Prepare(place.clone()), Refusal::Protocol);
     let effects = prepare(&mut bench, CONNECTOR, &place, &[0; 257]);
     assert_eq!(
         effects[0],
-        Effect::Tell(CONNECTOR, FromRendezvous::Refused { refusal })
+        Effect::Tell(CONNECTOR, FromRendezvous::Refused { request, refusal })
     );
 }

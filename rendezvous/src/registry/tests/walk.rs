@@ -18,6 +18,7 @@ enum Step {
     Unmeet(u64, u8, bool),
     Signal(u64, usize),
     Leave(u64, usize),
+    Confirmed(u64, usize),
     Seen(usize, bool, u8),
     Lose(u64, bool),
     Pass(u64),
@@ -35,6 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (peer.clone(), 0..2u8, any::<bool>()).prop_map(|(p, h, r)| Step::Unmeet(p, h, r)),
         3 => (peer.clone(), some.clone()).prop_map(|(p, s)| Step::Signal(p, s)),
         2 => (peer.clone(), some.clone()).prop_map(|(p, s)| Step::Leave(p, s)),
+        4 => (peer.clone(), some.clone()).prop_map(|(p, s)| Step::Confirmed(p, s)),
         1 => (some, any::<bool>(), any::<u8>()).prop_map(|(s, r, ip)| Step::Seen(s, r, ip)),
         2 => (peer, any::<bool>()).prop_map(|(p, on_purpose)| Step::Lose(p, on_purpose)),
         1 => (0..40_000u64).prop_map(Step::Pass),
@@ -75,7 +77,6 @@ impl Model {
             FromRendezvous::Introduced(introduction) => {
                 let session = introduction.session;
                 assert!(self.legs.contains(&session), "told before the legs open");
-                self.vouchers.push(introduction.voucher.clone());
                 let members = self.members.entry(session).or_insert([id; 2]);
                 members[crate::relay::side(introduction.role)] = id;
                 self.sessions.push(session);
@@ -87,6 +88,7 @@ impl Model {
             FromRendezvous::PeerSeen { session, .. } | FromRendezvous::PeerLeft { session, .. } => {
                 assert!(of(session));
             }
+            FromRendezvous::Vouched { voucher } => self.vouchers.push(voucher.clone()),
             FromRendezvous::Welcome { .. }
             | FromRendezvous::Refused { .. }
             | FromRendezvous::Stopping { .. }
@@ -166,6 +168,8 @@ fn walk(steps: Vec<Step>) {
             }),
             Step::Leave(peer, number) => pick(&model.sessions, number)
                 .map(|session| (ConnId(peer), ToRendezvous::Leave { session })),
+            Step::Confirmed(peer, number) => pick(&model.sessions, number)
+                .map(|session| (ConnId(peer), ToRendezvous::Confirmed { session })),
             Step::Seen(number, listener, ip) => {
                 if let Some(session) = pick(&model.sessions, number) {
                     let ip = [203, 0, 113, ip].into();

@@ -1,0 +1,123 @@
+//! What strangers without a key may cost others, at the program as an operator runs it.
+#![cfg(unix)]
+
+use p2pdbg_proto::{
+    control::{Credential, FromRendezvous, Handle, Refusal, Role, SessionId, ToRendezvous},
+    secret::Secret,
+};
+
+use crate::{
+    program::Running,
+    support::{Peer, Wire, state_dir},
+};
+
+const ANY: [&str; 2] = ["--bind", "127.0.0.1:0"];
+
+fn meet(handle: &Handle, role: Role) -> ToRendezvous {
+    let handle = handle.clone();
+    ToRendezvous::Meet {
+        handle,
+        role,
+        already: None,
+    }
+}
+
+/// A listener with the key, a joiner without, and the session between them.
+async fn join(running: &Running) -> (Peer, Peer, SessionId) {
+    let mut listener = running.peer_with(running.key()).await;
+    let nameplate = listener.listen(None).await.nameplate;
+    let mut joiner = running.peer_with(Credential::None).await;
+    joiner.say(&ToRendezvous::Join { nameplate }).await;
+    let session = joiner.introduced().await.session;
+    listener.introduced().await;
+    (listener, joiner, session)
+}
+
+/// What a peer is told until its ping is answered.
+async fn told(peer: &mut Peer) -> Vec<FromRendezvous> {
+    peer.say(&ToRendezvous::Ping).await;
+    let mut all = Vec::new();
+    loop {
+        match peer.hear().await {
+            FromRendezvous::Pong => return all,
+            message => all.push(message),
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_strangers_who_joined_a_code_without_its_words_get_no_voucher_and_meet_nowhere() {
+    let state = state_dir();
+    let running = Running::start(state.path(), &ANY);
+    let handle = Secret::random();
+    let mut strangers = Vec::new();
+    for role in [Role::Listener, Role::Connector] {
+        let (listener, mut joiner, session) = join(&running).await;
+        // It claims to have paired, which the listener does not say.
+        joiner.say(&ToRendezvous::Confirmed { session }).await;
+        let heard = told(&mut joiner).await;
+        let vouched = |m: &FromRendezvous| matches!(m, FromRendezvous::Vouched { .. });
+        assert!(!heard.iter().any(vouched), "{heard:?}");
+        joiner.say(&ToRendezvous::Leave { session }).await;
+        strangers.push((joiner, role, listener));
+    }
+    for (stranger, role, _) in &mut strangers {
+        stranger.say(&meet(&handle, *role)).await;
+        assert_eq!(stranger.refused().await, Refusal::NobodyThere);
+    }
+}
+
+#[tokio::test]
+async fn two_strangers_with_vouchers_wait_at_one_handle_and_are_not_introduced() {
+    let state = state_dir();
+    let running = Running::start(state.path(), &ANY);
+    let handle = Secret::random();
+    let mut bearers = Vec::new();
+    for role in [Role::Listener, Role::Connector] {
+        let (mut listener, mut joiner, session) = join(&running).await;
+        for peer in [&mut listener, &mut joiner] {
+            peer.say(&ToRendezvous::Confirmed { session }).await;
+        }
+        let voucher = loop {
+            if let FromRendezvous::Vouched { voucher } = joiner.hear().await {
+                break voucher;
+            }
+        };
+        let mut bearer = running.peer_with(Credential::Voucher(voucher)).await;
+        bearer.say(&meet(&handle, role)).await;
+        assert_eq!(told(&mut bearer).await, []);
+        bearers.push(bearer);
+    }
+    // They are there: somebody with the key meets either.
+    let mut friend = running.peer_with(running.key()).await;
+    friend.say(&meet(&handle, Role::Listener)).await;
+    friend.introduced().await;
+}
+
+#[tokio::test]
+async fn the_legs_of_a_stranger_are_gone_with_its_session_however_it_ends() {
+    for close in [true, false] {
+        let state = state_dir();
+        let running = Running::start(state.path(), &ANY);
+        let mut listener = running.peer_with(running.key()).await;
+        let nameplate = listener.listen(None).await.nameplate;
+        let mut joiner = running.peer_with(Credential::None).await;
+        joiner.say(&ToRendezvous::Join { nameplate }).await;
+        let introduction = joiner.introduced().await;
+        listener.introduced().await;
+        let relay = running.url().authority().parse().unwrap();
+        let wire = Wire::new();
+        wire.bind_leg(relay, &introduction.leg).await;
+        if close {
+            joiner.close(0);
+        } else {
+            drop(joiner);
+        }
+        loop {
+            if let FromRendezvous::PeerLeft { .. } = listener.hear().await {
+                break;
+            }
+        }
+        wire.leg_is_gone(relay, introduction.leg.leg).await;
+    }
+}
