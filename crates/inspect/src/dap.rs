@@ -132,6 +132,7 @@ impl Dap {
                     });
                 }
             }
+            "attach" | "launch" => on_mappings(message, knowledge),
             "setBreakpoints" => {
                 #[derive(Deserialize)]
                 struct Arguments {
@@ -141,6 +142,7 @@ impl Dap {
                     (message.seq, message.arguments::<Arguments>())
                     && let Some(path) = arguments.source.path
                 {
+                    knowledge.files.on_ide_file(&path);
                     if self.pending.len() == MOST_PENDING {
                         self.pending.pop_front();
                     }
@@ -244,6 +246,9 @@ impl Dap {
                 file: cut(file),
                 line: *line,
             }));
+            if let Some(path) = &source.path {
+                knowledge.on_stop_in(path);
+            }
         }
         for frame in body.frames.into_iter().take(MOST_LISTED) {
             if let Some(path) = frame.source.and_then(|source| source.path) {
@@ -273,8 +278,59 @@ impl Dap {
         };
         let body = message.body::<Body>();
         if body.is_some_and(|body| body.breakpoints.iter().take(MOST_LISTED).any(missing)) {
-            knowledge.on_missing_file(&path);
+            knowledge.on_missing_file(&path, false);
         }
+    }
+}
+
+/// The path mappings that the IDE tells its debugger, as they stand in the configuration that it starts: a list for
+/// debugpy and for delve, an object for others, or one pair.
+fn on_mappings(message: &Message<'_>, knowledge: &mut Knowledge) {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Pair {
+        #[serde(alias = "from")]
+        local_root: String,
+        #[serde(alias = "to")]
+        remote_root: String,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Pairs {
+        List(Vec<Pair>),
+        ByRemote(std::collections::BTreeMap<String, String>),
+        Other(serde::de::IgnoredAny),
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Arguments {
+        path_mappings: Option<Pairs>,
+        substitute_path: Option<Pairs>,
+        local_root: Option<String>,
+        remote_root: Option<String>,
+    }
+    let Some(arguments) = message.arguments::<Arguments>() else {
+        return;
+    };
+    let files = &mut knowledge.files;
+    for pairs in [arguments.path_mappings, arguments.substitute_path]
+        .into_iter()
+        .flatten()
+    {
+        match pairs {
+            Pairs::List(list) => {
+                let list = list.iter().take(MOST_LISTED);
+                list.for_each(|pair| files.on_mapping(&pair.local_root, &pair.remote_root));
+            }
+            Pairs::ByRemote(map) => {
+                let map = map.iter().take(MOST_LISTED);
+                map.for_each(|(remote, local)| files.on_mapping(local, remote));
+            }
+            Pairs::Other(_) => {}
+        }
+    }
+    if let (Some(local), Some(remote)) = (arguments.local_root, arguments.remote_root) {
+        files.on_mapping(&local, &remote);
     }
 }
 

@@ -128,7 +128,7 @@ impl Dbgp {
         for file in self.breakpoints.drain(..) {
             if file != *script && name(&file) == name(script) {
                 knowledge.on_debuggee_file(script);
-                knowledge.on_missing_file(&file);
+                knowledge.on_missing_file(&file, false);
             }
         }
     }

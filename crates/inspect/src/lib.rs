@@ -135,8 +135,21 @@ pub enum Advice {
     FileMissing {
         /// The file, as the IDE named it.
         file: String,
-        /// The path mapping that would help, if enough is known.
+        /// Where the path mapping that is in force leads to.
+        tried: Option<String>,
+        /// The debuggee's file that seems to be meant.
+        there: Option<String>,
+        /// The path mapping that would help, if enough is known: never the one that has just failed.
         mapping: Option<Mapping>,
+    },
+    /// The program has stopped in a file that no path mapping makes one of the IDE's.
+    StopUnmapped {
+        /// The file, as the debugger names it.
+        file: String,
+        /// The IDE's file that seems to be meant.
+        here: Option<String>,
+        /// The path mapping that would help.
+        mapping: Mapping,
     },
     /// pydevd-pycharm is not the one that the IDE was built with.
     PydevdVersion {
@@ -375,17 +388,30 @@ impl Knowledge {
         self.advise_on_files();
     }
 
-    /// A file that the IDE named and the debuggee does not have.
-    fn on_missing_file(&mut self, path: &str) {
-        self.files.on_missing(path);
+    /// A file that the IDE named and the debuggee does not have; `translated` if it is by the debuggee's path.
+    fn on_missing_file(&mut self, path: &str, translated: bool) {
+        self.files.on_missing(path, translated);
         self.advise_on_files();
     }
 
+    /// The program has stopped in a file.
+    fn on_stop_in(&mut self, path: &str) {
+        if let Some(told) = self.files.on_stop(path, self.context.roots.as_ref()) {
+            self.advise(Advice::StopUnmapped {
+                file: cut(path),
+                here: told.here.as_deref().map(cut),
+                mapping: told.mapping,
+            });
+        }
+    }
+
     fn advise_on_files(&mut self) {
-        while let Some((file, mapping)) = self.files.poll(self.context.roots.as_ref()) {
+        while let Some(missing) = self.files.poll(self.context.roots.as_ref()) {
             self.advise(Advice::FileMissing {
-                file: cut(&file),
-                mapping,
+                file: cut(&missing.file),
+                tried: missing.tried,
+                there: missing.there,
+                mapping: missing.mapping,
             });
         }
     }

@@ -9,6 +9,9 @@ const MOST_FILES: usize = 128;
 /// Missing files that wait for more to be known.
 const MOST_MISSING: usize = 8;
 
+/// Mappings of the IDE's that are remembered.
+const MOST_MAPPINGS: usize = 32;
+
 /// The longest path that is looked at, in bytes.
 const LONGEST: usize = 1024;
 
@@ -21,58 +24,187 @@ pub struct Mapping {
     pub debuggee: String,
 }
 
-/// The files that both ends have named.
+/// A file of the IDE's that the debuggee does not have, with what would help.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) file: String,
+    /// Where the path mapping that is in force leads to.
+    pub(crate) tried: Option<String>,
+    /// The debuggee's file that seems to be meant.
+    pub(crate) there: Option<String>,
+    /// The mapping with which it would be found: never the one that has just failed.
+    pub(crate) mapping: Option<Mapping>,
+}
+
+/// A file of the debuggee's in which the program has stopped, and that no mapping makes one of the IDE's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Uncovered {
+    /// The IDE's file that seems to be meant.
+    pub(crate) here: Option<String>,
+    pub(crate) mapping: Mapping,
+}
+
+/// The files that both ends have named, and the mappings between them.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     of_debuggee: Vec<String>,
-    /// Missing files, and whether each was told.
-    missing: Vec<(String, bool)>,
+    /// Those in which the IDE sets breakpoints.
+    of_ide: Vec<String>,
+    /// What the IDE has told the debugger.
+    in_force: Vec<Mapping>,
+    /// Missing files, whether they are by the debuggee's paths already, and whether each was told.
+    missing: Vec<(String, bool, bool)>,
+    /// Files of stops that were told of.
+    uncovered: Vec<String>,
 }
 
 impl Files {
+    /// The IDE has a mapping.
+    pub(crate) fn on_mapping(&mut self, ide: &str, debuggee: &str) {
+        let fits = ide.len().max(debuggee.len()) <= LONGEST && self.in_force.len() < MOST_MAPPINGS;
+        if fits && is_absolute(ide) && is_absolute(debuggee) {
+            self.in_force.push(Mapping {
+                ide: ide.to_owned(),
+                debuggee: debuggee.to_owned(),
+            });
+        }
+    }
+
+    /// The IDE sets breakpoints in a file.
+    pub(crate) fn on_ide_file(&mut self, path: &str) {
+        let new = !self.of_ide.iter().any(|known| known == path);
+        if new && path.len() <= LONGEST && self.of_ide.len() < MOST_FILES {
+            self.of_ide.push(path.to_owned());
+        }
+    }
+
     pub(crate) fn on_debuggee_file(&mut self, path: &str) {
         let new = !self.of_debuggee.iter().any(|known| known == path);
         let fits = path.len() <= LONGEST && self.of_debuggee.len() < MOST_FILES;
-        if new && fits && is_absolute(path) {
+        // What a mapping covers is shown by the IDE's path.
+        let is_own = !self.in_force.iter().any(|m| below(path, &m.ide).is_some());
+        if new && fits && is_own && is_absolute(path) {
             self.of_debuggee.push(path.to_owned());
         }
     }
 
-    pub(crate) fn on_missing(&mut self, path: &str) {
-        let new = !self.missing.iter().any(|(known, _)| known == path);
+    /// The debuggee has no such file. With `translated` the path is the one that the IDE's mapping has made.
+    pub(crate) fn on_missing(&mut self, path: &str, translated: bool) {
+        let new = !self.missing.iter().any(|(known, ..)| known == path);
         if new && path.len() <= LONGEST && self.missing.len() < MOST_MISSING {
-            self.missing.push((path.to_owned(), false));
+            self.missing.push((path.to_owned(), translated, false));
         }
     }
 
     /// The next missing file that was not told of, and what would help, once something is known that may.
-    pub(crate) fn poll(&mut self, roots: Option<&Mapping>) -> Option<(String, Option<Mapping>)> {
+    pub(crate) fn poll(&mut self, roots: Option<&Mapping>) -> Option<Missing> {
         let known = &self.of_debuggee;
-        let (path, told) = self.missing.iter_mut().find(|(_, told)| !told)?;
-        let mapping = best(path, known).or_else(|| by_roots(path, roots?));
+        let at = self.missing.iter().position(|(.., told)| !told)?;
+        let (path, translated, _) = &self.missing[at];
+        let tried =
+            match *translated && roots.is_some_and(|roots| below(path, &roots.ide).is_none()) {
+                true => Some(path.clone()),
+                false => self.in_force.iter().find_map(|mapping| mapping.apply(path)),
+            };
+        let leads_elsewhere = |mapping: &Mapping| {
+            mapping
+                .apply(path)
+                .is_some_and(|there| Some(&there) != tried.as_ref())
+        };
+        let mapping = best(path, known).filter(leads_elsewhere);
+        let mapping = mapping.or_else(|| by_roots(path, roots?).filter(leads_elsewhere));
         if mapping.is_none() && known.is_empty() {
             // The debuggee has not said yet which files it has.
             return None;
         }
-        *told = true;
-        Some((path.clone(), mapping))
+        let missing = Missing {
+            file: path.clone(),
+            there: mapping.as_ref().and_then(|mapping| mapping.apply(path)),
+            tried,
+            mapping,
+        };
+        self.missing[at].2 = true;
+        Some(missing)
     }
+
+    /// What is to be said of a stop in a file, if nothing maps it and it seems to be one of the IDE's.
+    pub(crate) fn on_stop(&mut self, path: &str, roots: Option<&Mapping>) -> Option<Uncovered> {
+        let is_covered = self.of_ide.iter().any(|file| file == path)
+            || self
+                .in_force
+                .iter()
+                .any(|mapping| below(path, &mapping.ide).is_some());
+        let is_told =
+            self.uncovered.len() >= MOST_MISSING || self.uncovered.iter().any(|told| told == path);
+        if is_covered || is_told || !is_absolute(path) || is_library(path) {
+            return None;
+        }
+        let by_file = best(path, &self.of_ide).map(|mapping| Mapping {
+            ide: mapping.debuggee,
+            debuggee: mapping.ide,
+        });
+        let by_roots = || {
+            let roots = roots.filter(|roots| roots.ide != roots.debuggee)?;
+            below(path, &roots.debuggee).map(|_| roots.clone())
+        };
+        let mapping = by_file.or_else(by_roots)?;
+        self.uncovered.push(path.to_owned());
+        let back = Mapping {
+            ide: mapping.debuggee.clone(),
+            debuggee: mapping.ide.clone(),
+        };
+        let here = back.apply(path).filter(|here| self.of_ide.contains(here));
+        Some(Uncovered { here, mapping })
+    }
+}
+
+impl Mapping {
+    /// The debuggee's path for one of the IDE's.
+    fn apply(&self, path: &str) -> Option<String> {
+        let below = below(path, &self.ide)?;
+        let separator = if self.debuggee.starts_with('/') {
+            '/'
+        } else {
+            '\\'
+        };
+        let mut there = self.debuggee.trim_end_matches(['/', '\\']).to_owned();
+        for part in components(below).filter(|part| !part.is_empty()) {
+            there.push(separator);
+            there.push_str(part);
+        }
+        Some(there)
+    }
+}
+
+/// What of a path is below a directory.
+fn below<'a>(path: &'a str, directory: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(directory.trim_end_matches(['/', '\\']))?;
+    rest.starts_with(['/', '\\']).then_some(rest)
 }
 
 fn is_absolute(path: &str) -> bool {
     path.starts_with(['/', '\\']) || path.as_bytes().get(1) == Some(&b':')
 }
 
-/// The mapping by the file that has the longest end in common.
+/// Whether a file was installed, rather than written by whoever debugs.
+fn is_library(path: &str) -> bool {
+    let of_python = |part: &str| part.starts_with("python3.") || part.starts_with("python2.");
+    components(path).any(|part| {
+        matches!(part, "site-packages" | "dist-packages" | "node_modules") || of_python(part)
+    })
+}
+
+/// The mapping by the file that has the longest end in common; none if that cannot be told.
 fn best(path: &str, files: &[String]) -> Option<Mapping> {
-    let common = |file: &String| common_end(path, file);
-    let file = files.iter().max_by_key(|file| common(file))?;
-    let length = common(file);
+    let files = || files.iter().filter(|file| !is_library(file));
+    let length = files().map(|file| common_end(path, file)).max()?;
+    let mut alike = files().filter(|file| common_end(path, file) == length);
+    let file = alike.next()?;
     // Every package has files of these names.
     let common = ["__init__.py", "__main__.py"]
         .iter()
         .any(|name| path.ends_with(name));
-    if length == 0 || file == path || (common && length == 1) {
+    if length == 0 || file == path || (common && length == 1) || alike.next().is_some() {
         return None;
     }
     Some(Mapping {
@@ -81,22 +213,22 @@ fn best(path: &str, files: &[String]) -> Option<Mapping> {
     })
 }
 
-/// The mapping by what the tunnel knows of both working directories.
+/// The mapping by what the tunnel knows of the sources at both ends.
 fn by_roots(path: &str, roots: &Mapping) -> Option<Mapping> {
-    let under = path.strip_prefix(roots.ide.trim_end_matches(['/', '\\']))?;
-    (under.starts_with(['/', '\\']) && roots.ide != roots.debuggee).then(|| roots.clone())
+    below(path, &roots.ide)?;
+    (roots.ide != roots.debuggee).then(|| roots.clone())
 }
 
 fn components(path: &str) -> impl DoubleEndedIterator<Item = &str> {
     path.split(['/', '\\'])
 }
 
-/// How many components the ends of two paths have in common.
+/// How many components the ends of two paths have in common, whatever their case.
 fn common_end(one: &str, other: &str) -> usize {
     components(one)
         .rev()
         .zip(components(other).rev())
-        .take_while(|(a, b)| a == b && !a.is_empty())
+        .take_while(|(a, b)| a.eq_ignore_ascii_case(b) && !a.is_empty())
         .count()
 }
 
@@ -118,8 +250,8 @@ mod tests {
     fn mapping(missing: &str, files: &[&str]) -> Option<Mapping> {
         let mut known = Files::default();
         files.iter().for_each(|file| known.on_debuggee_file(file));
-        known.on_missing(missing);
-        known.poll(None).unwrap().1
+        known.on_missing(missing, false);
+        known.poll(None).unwrap().mapping
     }
 
     #[test]
@@ -150,7 +282,7 @@ mod tests {
         assert_eq!(mapping("/home/me/app.py", &["/srv/other.py"]), None);
         assert_eq!(mapping("/srv/app.py", &["/srv/app.py"]), None);
         let mut files = Files::default();
-        files.on_missing("/home/me/app.py");
+        files.on_missing("/home/me/app.py", false);
         assert_eq!(files.poll(None), None);
         files.on_debuggee_file("relative/app.py");
         assert_eq!(files.poll(None), None);
@@ -163,10 +295,66 @@ mod tests {
             debuggee: "/srv/app".into(),
         };
         let mut files = Files::default();
-        files.on_missing("/home/me/project/a.py");
-        files.on_missing("/home/me/projects/a.py");
+        files.on_missing("/home/me/project/a.py", false);
+        files.on_missing("/home/me/projects/a.py", false);
         let told = files.poll(Some(&roots)).unwrap();
-        assert_eq!(told, ("/home/me/project/a.py".into(), Some(roots.clone())));
+        assert_eq!(told.mapping, Some(roots.clone()));
+        assert_eq!(told.there.as_deref(), Some("/srv/app/a.py"));
         assert_eq!(files.poll(Some(&roots)), None);
+    }
+
+    #[test]
+    fn the_mapping_that_has_just_failed_is_never_proposed() {
+        let roots = Mapping {
+            ide: "/home/me/p".into(),
+            debuggee: "/app".into(),
+        };
+        let mut files = Files::default();
+        files.on_mapping("/home/me/p", "/app");
+        files.on_missing("/home/me/p/backend/app.py", false);
+        assert_eq!(files.poll(Some(&roots)), None, "nothing is known yet");
+        // Shown by the IDE's path, since the mapping covers it.
+        files.on_debuggee_file("/home/me/p/backend/app.py");
+        assert_eq!(files.poll(Some(&roots)), None);
+        files.on_debuggee_file("/app/app.py");
+        let told = files.poll(Some(&roots)).unwrap();
+        assert_eq!(told.tried.as_deref(), Some("/app/backend/app.py"));
+        assert_eq!(told.there.as_deref(), Some("/app/app.py"));
+        assert_eq!(told.mapping.unwrap().ide, "/home/me/p/backend");
+        files.on_missing("/home/me/p/other.py", false);
+        let told = files.poll(Some(&roots)).unwrap();
+        assert_eq!(
+            (told.mapping, told.tried.as_deref()),
+            (None, Some("/app/other.py"))
+        );
+    }
+
+    #[test]
+    fn files_of_libraries_and_those_of_which_there_are_two_are_no_evidence() {
+        let lib = "/usr/lib/python3.11/site-packages/x/app.py";
+        assert_eq!(mapping("/home/me/app.py", &[lib, "/srv/b.py"]), None);
+        assert_eq!(
+            mapping("/home/me/app.py", &["/srv/1/app.py", "/srv/2/app.py"]),
+            None
+        );
+        let case = mapping("/home/me/Web/App.py", &["/srv/web/app.py"]).unwrap();
+        assert_eq!(
+            (case.ide.as_str(), case.debuggee.as_str()),
+            ("/home/me", "/srv")
+        );
+    }
+
+    #[test]
+    fn a_stop_in_a_file_that_nothing_maps_is_told_once() {
+        let mut files = Files::default();
+        files.on_mapping("/home/me/p", "/srv/releases/5");
+        files.on_ide_file("/home/me/p/app.py");
+        assert_eq!(files.on_stop("/home/me/p/app.py", None), None);
+        assert_eq!(files.on_stop("/usr/lib/python3.11/json/app.py", None), None);
+        assert_eq!(files.on_stop("/srv/current/other.py", None), None);
+        let told = files.on_stop("/srv/current/app.py", None).unwrap();
+        assert_eq!(told.here.as_deref(), Some("/home/me/p/app.py"));
+        assert_eq!(told.mapping.debuggee, "/srv/current");
+        assert_eq!(files.on_stop("/srv/current/app.py", None), None);
     }
 }

@@ -159,7 +159,8 @@ impl Pydevd {
         for line in lines.split('\n') {
             if let Some((_, file)) = line.split_once(MISSING) {
                 let file = file.split(" (will have").next().unwrap_or(file);
-                knowledge.on_missing_file(file.trim());
+                // PyCharm maps by itself, and says the debuggee's path.
+                knowledge.on_missing_file(file.trim(), true);
             }
         }
         if last.len() <= LONGEST_LINE {

@@ -188,6 +188,8 @@ fn a_breakpoint_in_a_file_that_does_not_exist_becomes_the_mapping_that_would_fix
     talk.debuggee(&process);
     let expected = Advice::FileMissing {
         file: "/home/me/project/web/app.py".into(),
+        tried: None,
+        there: Some("/srv/app/web/app.py".into()),
         mapping: Some(Mapping {
             ide: "/home/me/project".into(),
             debuggee: "/srv/app".into(),
@@ -266,6 +268,63 @@ fn a_pydevd_of_another_build_than_the_ides_is_told_of() {
     assert_eq!(talk.advice().len(), 1);
 }
 
+/// What the IDE's configuration says stands in its `attach`.
+#[test]
+fn the_mapping_in_force_is_read_and_never_proposed_again() {
+    let attach = |mappings: &str| {
+        dap(&format!(
+            r#"{{"seq":2,"type":"request","command":"attach","arguments":{{{mappings}}}}}"#
+        ))
+    };
+    let stop = |path: &str| {
+        dap(&format!(
+            r#"{{"seq":9,"type":"event","event":"module","body":{{"module":{{"path":"{path}"}}}}}}"#
+        ))
+    };
+    for mappings in [
+        r#""pathMappings":[{"localRoot":"/home/me/p","remoteRoot":"/app"}]"#,
+        r#""substitutePath":[{"from":"/home/me/p","to":"/app"}]"#,
+        r#""pathMappings":{"/app":"/home/me/p"}"#,
+        r#""localRoot":"/home/me/p","remoteRoot":"/app""#,
+    ] {
+        let mut talk = Talk::new();
+        talk.ide(dap(INITIALIZE)).ide(attach(mappings));
+        unresolved(&mut talk, "/home/me/p/web/app.py");
+        talk.debuggee(stop("/app/web/other.py"));
+        let [Advice::FileMissing { tried, mapping, .. }] = &talk.advice()[..] else {
+            panic!("{mappings}")
+        };
+        assert_eq!(tried.as_deref(), Some("/app/web/app.py"), "{mappings}");
+        assert_eq!(*mapping, None, "{mappings}");
+    }
+}
+
+#[test]
+fn a_stop_in_a_file_that_no_mapping_covers_is_told_with_the_file_that_is_meant() {
+    let mut talk = Talk::new();
+    talk.ide(dap(INITIALIZE)).ide(dap(
+        r#"{"seq":2,"type":"request","command":"attach","arguments":{"pathMappings":[{"localRoot":"/home/me/p","remoteRoot":"/srv/releases/5"}]}}"#,
+    ));
+    talk.ide(dap(
+        r#"{"seq":3,"type":"request","command":"setBreakpoints","arguments":{"source":{"path":"/home/me/p/app.py"},"breakpoints":[{"line":1}]}}"#,
+    ));
+    talk.debuggee(dap(
+        r#"{"seq":5,"type":"event","event":"stopped","body":{"reason":"breakpoint","threadId":1}}"#,
+    ));
+    talk.debuggee(dap(
+        r#"{"seq":6,"type":"response","request_seq":4,"success":true,"command":"stackTrace","body":{"stackFrames":[{"id":1,"line":1,"source":{"path":"/srv/current/app.py"}}]}}"#,
+    ));
+    let expected = Advice::StopUnmapped {
+        file: "/srv/current/app.py".into(),
+        here: Some("/home/me/p/app.py".into()),
+        mapping: Mapping {
+            ide: "/home/me/p".into(),
+            debuggee: "/srv/current".into(),
+        },
+    };
+    assert_eq!(talk.advice(), [expected]);
+}
+
 #[test]
 fn what_pydevd_prints_of_a_missing_file_becomes_a_mapping() {
     let mut talk = Talk::new();
@@ -280,8 +339,13 @@ fn what_pydevd_prints_of_a_missing_file_becomes_a_mapping() {
         ide: "/home/me".into(),
         debuggee: "/srv/app".into(),
     });
-    let file = "/home/me/app.py".into();
-    assert_eq!(talk.advice(), [Advice::FileMissing { file, mapping }]);
+    let expected = Advice::FileMissing {
+        file: "/home/me/app.py".into(),
+        tried: None,
+        there: Some("/srv/app/app.py".into()),
+        mapping,
+    };
+    assert_eq!(talk.advice(), [expected]);
 }
 
 const INIT: &str = r#"<?xml version="1.0" encoding="iso-8859-1"?>
@@ -315,8 +379,13 @@ fn a_breakpoint_for_the_script_by_another_path_becomes_a_mapping() {
         ide: "/home/me".into(),
         debuggee: "/srv".into(),
     });
-    let file = "/home/me/www/app.php".into();
-    assert_eq!(talk.advice(), [Advice::FileMissing { file, mapping }]);
+    let expected = Advice::FileMissing {
+        file: "/home/me/www/app.php".into(),
+        tried: None,
+        there: Some("/srv/www/app.php".into()),
+        mapping,
+    };
+    assert_eq!(talk.advice(), [expected]);
     let mut talk = Talk::new();
     talk.debuggee(dbgp(INIT))
         .ide("breakpoint_set -i 3 -t line -f \"file:///srv/www/app.php\" -n 5\0")

@@ -42,12 +42,21 @@ impl Driver {
 
     /// Tells the watcher of the debuggers where the same sources are at both ends.
     pub(super) fn note_roots(&mut self) {
-        let Some(there) = &self.peer_facts else {
+        // What comparing has found is evidence; what both call their directory may be two different ones.
+        if let Some(roots) = &self.sources.roots {
+            self.streams
+                .set_roots(roots.here.as_str(), roots.there.as_str());
             return;
+        }
+        let is_same_commit = |there: &p2pdbg_facts::HostFacts| {
+            self.facts.git_commit.is_some() && self.facts.git_commit == there.git_commit
         };
-        let here = &self.facts;
-        let roots = here.source_root().zip(there.source_root());
-        if let Some((here, there)) = roots {
+        if let Some(there) = self
+            .peer_facts
+            .as_ref()
+            .filter(|there| is_same_commit(there))
+            && let (Some(here), Some(there)) = (&self.facts.git_root, &there.git_root)
+        {
             self.streams.set_roots(here.as_str(), there.as_str());
         }
     }
@@ -77,20 +86,60 @@ fn report_of(debugger: &Debugger) -> DebuggerReport {
 
 fn warning(advice: &Advice) -> Warning {
     match advice {
-        Advice::FileMissing { file, mapping } => {
+        Advice::FileMissing {
+            file,
+            tried,
+            there,
+            mapping,
+        } => {
+            let path = |text: &str| Untrusted::limited(text, PATH);
             let message = format!(
                 "the debuggee has no file {}, so breakpoints in it are never hit",
-                Untrusted::limited(file, PATH)
+                path(file)
             );
-            let hint = match mapping {
-                Some(mapping) => format!(
-                    "map {} to {} in the IDE's path mappings",
-                    Untrusted::limited(&mapping.ide, PATH),
-                    Untrusted::limited(&mapping.debuggee, PATH)
+            let hint = match (mapping, there, tried) {
+                // PyCharm has mapped it already.
+                (Some(mapping), Some(there), Some(tried)) if tried == file => format!(
+                    "the IDE's path mapping leads to {}, and the program has {}: map to {} in the place of {}",
+                    path(tried),
+                    path(there),
+                    path(&mapping.debuggee),
+                    path(&mapping.ide)
                 ),
-                None => "add a path mapping from the IDE's directory to the debuggee's".to_owned(),
+                (Some(mapping), Some(there), _) => format!(
+                    "map {} to {} in the IDE's path mappings: {} here is {} there",
+                    path(&mapping.ide),
+                    path(&mapping.debuggee),
+                    path(file),
+                    path(there)
+                ),
+                (_, _, Some(tried)) => format!(
+                    "the IDE's path mapping leads to {}, which is not there: is it the right directory, or was the file \
+                     not copied yet?",
+                    path(tried)
+                ),
+                _ => "add a path mapping from the IDE's directory to the debuggee's".to_owned(),
             };
             Warning::new(WarningCode::FileMissing, message).hint(hint)
+        }
+        Advice::StopUnmapped {
+            file,
+            here,
+            mapping,
+        } => {
+            let path = |text: &str| Untrusted::limited(text, PATH);
+            let message = format!(
+                "the program has stopped in {}, which no path mapping of the IDE covers",
+                path(file)
+            );
+            let meant = here.as_ref().map_or(String::new(), |here| {
+                format!(": {} here is {} there", path(here), path(file))
+            });
+            Warning::new(WarningCode::StopUnmapped, message).hint(format!(
+                "map {} to {} too{meant}",
+                path(&mapping.ide),
+                path(&mapping.debuggee)
+            ))
         }
         Advice::PydevdVersion { debuggee, ide } => {
             let (debuggee, ide) = (Untrusted::new(debuggee), Untrusted::new(ide));
@@ -173,14 +222,16 @@ mod tests {
     fn advice_says_what_to_do() {
         let missing = warning(&Advice::FileMissing {
             file: "/home/me/a\u{1b}.py".into(),
+            tried: None,
+            there: Some("/srv/app/a\u{1b}.py".into()),
             mapping: Some(p2pdbg_inspect::Mapping {
                 ide: "/home/me".into(),
                 debuggee: "/srv/app".into(),
             }),
         });
         assert!(missing.message.contains(r"/home/me/a\u{1b}.py"));
-        let hint = "map /home/me to /srv/app in the IDE's path mappings";
-        assert_eq!(missing.hint.as_deref(), Some(hint));
+        let hint = "map /home/me to /srv/app in the IDE's path mappings: /home/me/a";
+        assert!(missing.hint.unwrap().starts_with(hint));
         let version = warning(&Advice::PydevdVersion {
             debuggee: "243.1.2".into(),
             ide: "PY-263.7307.50".into(),
