@@ -35,6 +35,7 @@ pub struct TraversalTable {
     packets_per_attempt: Option<u32>,
     search_sockets: Option<u32>,
     search_ports: Option<u32>,
+    search_flows: Option<u32>,
     block_share_percent: Option<u32>,
     peer_candidates: Option<u32>,
     unannounced_addresses: Option<u32>,
@@ -73,6 +74,12 @@ impl TraversalTable {
                 "search_ports",
                 self.search_ports,
                 usual.search_ports,
+                (64, 16_384),
+            )?,
+            search_flows: bounded(
+                "search_flows",
+                self.search_flows,
+                usual.search_flows,
                 (64, 16_384),
             )?,
             block_share_percent: bounded(
@@ -157,7 +164,7 @@ mod tests {
     fn every_cap_can_be_set() {
         let settled = table(
             "packets_per_second = 20\nburst = 4\npackets_per_attempt = 100\nsearch_sockets = 9\n\
-             search_ports = 70\nblock_share_percent = 3\npeer_candidates = 5\n\
+             search_ports = 70\nsearch_flows = 90\nblock_share_percent = 3\npeer_candidates = 5\n\
              unannounced_addresses = 6",
         );
         let budget = Budget {
@@ -167,6 +174,7 @@ mod tests {
             search_sockets: 9,
             block_share_percent: 3,
             search_ports: 70,
+            search_flows: 90,
             peer_candidates: 5,
             peer_reflexive: 6,
         };

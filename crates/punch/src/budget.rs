@@ -77,6 +77,9 @@ pub struct Budget {
     pub block_share_percent: u32,
     /// Ports that a search probes at one address.
     pub search_ports: u32,
+    /// Flows (a socket and a destination each) that searches may have living in the NATs at a time, of all attempts
+    /// together. A subscriber of Starlink has 1,200, and the other programs of the house live on the rest.
+    pub search_flows: u32,
     /// Candidates of the peer that are checked; what it names beyond is ignored.
     pub peer_candidates: usize,
     /// Addresses that are checked because an authenticated check came from them unannounced.
@@ -89,9 +92,10 @@ impl Default for Budget {
             packets_per_second: 250,
             burst: 20,
             packets_per_attempt: 4000,
-            search_sockets: 256,
+            search_sockets: 512,
             block_share_percent: 25,
             search_ports: 2048,
+            search_flows: 800,
             peer_candidates: 24,
             peer_reflexive: 32,
         }
@@ -120,7 +124,7 @@ impl Budget {
                 repeat: Duration::from_millis(500),
             },
             _ => Shape {
-                sockets: most,
+                sockets: most.min(self.block_share(ports)).max(4),
                 asking: 0,
                 in_order: false,
                 first_ttl,
@@ -160,19 +164,24 @@ impl Budget {
         }
     }
 
-    /// How long one round of a search may take.
-    pub(crate) fn duration(&self, plan: SearchPlan) -> Duration {
-        match plan {
-            SearchPlan::Bracket { .. } => Duration::from_secs(3),
-            SearchPlan::Block { .. } => Duration::from_secs(4),
+    /// How long one round of a search may take, with so much time between two new flows if it is a careful one.
+    pub(crate) fn duration(&self, plan: SearchPlan, careful: Option<Duration>) -> Duration {
+        let (flows, usual) = match plan {
+            SearchPlan::Bracket { .. } => (120, Duration::from_secs(3)),
+            SearchPlan::Block { .. } => (400, Duration::from_secs(4)),
             SearchPlan::Birthday { .. } => {
                 // All the probes that the budget allows, and a while for the last ones to arrive.
                 let probes = self.interval() * self.search_ports;
-                (probes + Duration::from_secs(1)).min(Duration::from_secs(30))
+                let flows = self.search_ports.min(self.search_flows);
+                (flows, probes + Duration::from_secs(1))
             }
-            SearchPlan::Mutual { .. } => Duration::from_millis(1300),
-            SearchPlan::Scatter => Duration::from_secs(5),
-        }
+            SearchPlan::Mutual { .. } => (MUTUAL_PACKETS, Duration::from_millis(1300)),
+            SearchPlan::Scatter => (SCATTER_PACKETS, Duration::from_secs(5)),
+        };
+        let slow = careful.map_or(Duration::ZERO, |interval| {
+            interval * flows + Duration::from_secs(1)
+        });
+        usual.max(slow).min(Duration::from_secs(30))
     }
 
     /// Time between two packets at the pace.

@@ -20,6 +20,10 @@ const RETRIES: [Duration; 6] = [
     Duration::from_millis(1500),
 ];
 
+/// Questions without an answer after which a server that answered before has fallen silent: the fifth is asked 1.1 s after
+/// the first.
+const FALLEN_SILENT: usize = 5;
+
 /// The longest wait for any answer before the first signal leaves without one.
 const PATIENCE: Duration = Duration::from_millis(1200);
 
@@ -186,6 +190,13 @@ impl Gathering {
                 query.next_at = Some(now);
             }
         }
+    }
+
+    /// Whether a server that had answered, and was asked whether the mapping still stands, has left so many questions in a
+    /// row open that it was not loss.
+    pub(crate) fn has_fallen_silent(&self) -> bool {
+        let silent = |q: &Query| q.doubted && q.answer.is_some() && q.tries >= FALLEN_SILENT;
+        self.queries.iter().any(silent)
     }
 
     /// The next question that is due; asking it is up to the caller.

@@ -110,8 +110,9 @@ pub enum Input<'a> {
     TunnelUp,
     /// The tunnel on the nominated path was lost; the path is given up and looked for anew.
     TunnelLost,
-    /// The tunnel on the nominated path sends and hears nothing: ask the path itself, and the servers whether this host
-    /// has another address now, which nothing else would tell.
+    /// A tunnel, on the nominated path or on the relay, sends and hears nothing: ask the path itself, and the servers
+    /// whether this host has another address now, which nothing else would tell. A search makes no new flow until one of
+    /// them has answered, since it may be what has silenced the tunnel.
     PathSilent,
     /// Whether streams move now: the nominated path is then watched more closely.
     StreamsActive(bool),
@@ -314,6 +315,21 @@ pub enum Event {
         technique: Technique,
         /// Sockets that this end opens for it.
         sockets: usize,
+    },
+    /// A search is over, found or not.
+    SearchEnded {
+        /// Its technique.
+        technique: Technique,
+        /// Flows that it leaves behind in the NATs of this end, until they forget them.
+        flows: u32,
+    },
+    /// Right after a search made flows, servers that had answered did not any more, or this end's mapping was gone: the
+    /// network is taken to be easily harmed.
+    SearchHarmful {
+        /// Flows that were made just before.
+        flows: u32,
+        /// Until there may be another search, smaller and slower; none: never on this network.
+        again: Option<Duration>,
     },
     /// The controlled side hears an authenticated check on a pair while there is no path: that way at least it passes.
     Heard {

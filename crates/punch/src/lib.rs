@@ -17,11 +17,13 @@
 //! comes in as [`Input::MappedPort`]), and everything about the relay.
 
 mod budget;
+mod caution;
 mod check;
 mod checklist;
 mod config;
 mod consent;
 mod engine;
+mod flows;
 mod footprint;
 mod gather;
 mod io;

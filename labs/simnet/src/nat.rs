@@ -60,6 +60,8 @@ pub struct Nat {
     policed: [Duration; 2],
     /// Whether it drops what comes in, and what goes out, whatever the rest says.
     deaf: Option<Direction>,
+    /// Whether only servers get in.
+    hidden: bool,
 }
 
 /// A way through a box.
@@ -91,6 +93,7 @@ impl Nat {
             flows: Flows::default(),
             policed: [Duration::ZERO; 2],
             deaf: None,
+            hidden: false,
         }
     }
 
@@ -127,6 +130,11 @@ impl Nat {
     /// Drops everything in one direction from now on, or nothing any more.
     pub fn set_deaf(&mut self, direction: Option<Direction>) {
         self.deaf = direction;
+    }
+
+    /// Drops what comes from anywhere but a STUN server: peers look for each other and never meet.
+    pub fn hide_from_peers(&mut self) {
+        self.hidden = true;
     }
 
     /// The most flows that the box has held at once; only counted for boxes with a guard or a table.
@@ -282,7 +290,8 @@ impl Nat {
         source: SocketAddr,
         to: SocketAddr,
     ) -> Option<SocketAddr> {
-        if self.config.kind.blocks_udp {
+        let served = [crate::MAIN_PORT, crate::ALTERNATIVE_PORT].contains(&source.port());
+        if self.config.kind.blocks_udp || self.hidden && !served {
             return None;
         }
         if let Some(&until) = self.punished.get(&(to, source))

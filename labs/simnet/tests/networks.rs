@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use p2pdbg_punch::{Event, Input, Path, Technique};
-use p2pdbg_simnet::{Direction, Link, NatConfig, NatKind, Scenario, Simulation};
+use p2pdbg_simnet::{Direction, Link, NatConfig, NatKind, Overflow, Scenario, Simulation};
 
 const S: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
@@ -131,5 +131,110 @@ fn mapping_that_lives_for_60_s_whatever_passes_is_replaced_and_the_path_stands_n
             }
         }
         assert!(direct >= 5700, "carried in {direct} of 6000 looks");
+    }
+}
+
+/// The box with a guard that takes more than sixty new flows in a second for a flood and stops all UDP for a minute.
+fn guarded(kind: NatKind) -> NatConfig {
+    NatConfig::from(kind).with_guard(60, 60 * S)
+}
+
+fn bans(simulation: &mut Simulation) -> u64 {
+    let boxes = simulation.boxes.clone();
+    let all = boxes.iter().flatten();
+    all.map(|&id| simulation.world.nat(id).bans()).sum()
+}
+
+/// What a peer said of harm that its searches did, and when.
+fn harms(simulation: &Simulation, n: usize) -> Vec<(Duration, Option<Duration>)> {
+    let told = |(at, event): (Duration, &Event)| match *event {
+        Event::SearchHarmful { again, .. } => Some((at, again)),
+        _ => None,
+    };
+    simulation.peer(n).events().filter_map(told).collect()
+}
+
+#[test]
+fn search_beside_streams_on_the_relay_never_trips_a_guard_of_sixty_new_flows_a_second() {
+    let (random, counts) = (NatKind::SYMMETRIC_RANDOM, NatKind::SYMMETRIC_SEQUENTIAL);
+    let block = NatKind::SYMMETRIC_BLOCK;
+    for (a, b, meets) in [
+        (PR, random, true),
+        (random, PR, true),
+        (counts, PR, true),
+        (PR, block, true),
+        (counts, counts, true),
+        (counts, block, false),
+        (block, block, false),
+        (random, random, false),
+    ] {
+        let mut simulation = Scenario::new(guarded(a), guarded(b)).seed(7).build();
+        simulation.start();
+        for n in 0..2 {
+            simulation.tell(n, Input::StreamsActive(true));
+        }
+        run(&mut simulation, 360 * S);
+        assert_eq!(bans(&mut simulation), 0, "{a} / {b}");
+        assert!(simulation.is_direct() || !meets, "{a} / {b}");
+    }
+}
+
+#[test]
+fn search_that_trips_a_guard_is_noticed_within_seconds_told_and_followed_by_a_careful_one() {
+    let mut simulation = Scenario::new(guarded(PR), NatKind::SYMMETRIC_RANDOM)
+        .seed(8)
+        .build();
+    simulation.start();
+    run(&mut simulation, 10 * S);
+    assert_eq!(bans(&mut simulation), 1);
+    let told = harms(&simulation, 0);
+    assert!(
+        matches!(told[..], [(at, Some(_))] if at < 5 * S),
+        "{told:?}"
+    );
+    run(&mut simulation, 1800 * S);
+    assert_eq!(bans(&mut simulation), 1, "the next search is careful");
+    assert_eq!(harms(&simulation, 0).len(), 1);
+}
+
+#[test]
+fn searches_of_an_hour_fit_beside_what_a_subscriber_with_1200_sessions_has_open() {
+    for (a, b) in [
+        (PR, NatKind::SYMMETRIC_RANDOM),
+        (NatKind::SYMMETRIC_RANDOM, NatKind::SYMMETRIC_SEQUENTIAL),
+        (NatKind::SYMMETRIC_BLOCK, NatKind::SYMMETRIC_BLOCK),
+    ] {
+        // What is left to a search when a household has 350 connections.
+        let left = |kind| NatConfig::from(kind).with_table(850, Overflow::Evicts);
+        let mut simulation = Scenario::new(left(a), left(b)).seed(9).build();
+        // Nothing is ever found: every attempt of the hour is made.
+        for n in 0..2 {
+            let nat = simulation.boxes[n][0];
+            simulation.world.nat(nat).hide_from_peers();
+        }
+        simulation.start();
+        run(&mut simulation, 3600 * S);
+        for n in 0..2 {
+            let nat = simulation.boxes[n][0];
+            assert_eq!(simulation.world.nat(nat).evicted(), 0, "{a} / {b}");
+        }
+    }
+}
+
+#[test]
+fn what_a_search_leaves_behind_is_counted() {
+    let mut simulation = Scenario::new(PR, NatKind::SYMMETRIC_RANDOM).seed(2).build();
+    simulation.start();
+    assert!(simulation.run_until(20 * S, Simulation::is_direct));
+    for n in 0..2 {
+        let left = simulation
+            .peer(n)
+            .events()
+            .find_map(|(_, event)| match *event {
+                Event::SearchEnded { flows, .. } => Some(flows),
+                _ => None,
+            });
+        let left = left.expect("the search is over");
+        assert!((20..=800).contains(&left), "peer {n}: {left}");
     }
 }

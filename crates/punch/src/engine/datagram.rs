@@ -48,7 +48,8 @@ impl Engine {
                 nomination,
             }) => {
                 let length = Length::of(payload);
-                self.out.answer((socket, from), transaction, length);
+                self.out
+                    .answer(self.now, (socket, from), transaction, length);
                 self.on_check((socket, from), nomination);
             }
             Some(FromPeer::Response {
@@ -98,6 +99,7 @@ impl Engine {
         }
         let rtt = self.now.duration_since(sent.at);
         self.host.server_rtt = Some(self.host.server_rtt.map_or(rtt, |least| least.min(rtt)));
+        self.on_server_alive();
         match self
             .host
             .gathering
@@ -110,7 +112,11 @@ impl Engine {
                     address,
                 });
             }
-            Answer::Moved(_) => self.on_moved(),
+            Answer::Moved(_) => {
+                // A mapping that is gone right after a search had to make room for it.
+                self.on_harm();
+                self.on_moved();
+            }
             Answer::Same | Answer::Unasked => {}
         }
         self.update_report();

@@ -10,6 +10,7 @@ use super::Engine;
 use crate::{
     Config, Event, Family, LocalAddress, LossReason, Output, SocketId,
     candidate::{self, Candidate, Kind},
+    caution::{CAREFUL_INTERVAL, Caution},
     gather::Gathering,
     signal::MAX_CANDIDATES,
 };
@@ -207,6 +208,8 @@ impl Engine {
         self.attempts.held_until = None;
         // The NATs may be others.
         self.path.forgetful = false;
+        self.search.caution = Caution::default();
+        self.out.flows.set_interval(CAREFUL_INTERVAL);
         self.path.doubt(self.now);
         self.begin_generation();
     }

@@ -46,7 +46,7 @@ impl Engine {
     /// of tests: transaction ids, which must not be guessable, are drawn from it.
     #[must_use]
     pub fn new(config: Config, seed: [u8; 32], now: Instant) -> Self {
-        let mut out = Outbox::new(&config, seed);
+        let mut out = Outbox::new(&config, seed, now);
         // Half of the numbers, so that counting up does not come around to the peer's last one soon.
         let generation = out.random.u32() >> 1;
         Self {
@@ -163,6 +163,7 @@ impl Engine {
         self.continue_sampling();
         self.plan_search();
         self.send_checks();
+        self.look_for_harm();
         self.continue_search();
         self.keep_consent();
         self.close_retired();
@@ -184,6 +185,7 @@ impl Engine {
             sampling.map(|s| s.next_at().max(self.attempts.pacer.next_at())),
             self.plan_search_at(),
             self.search_next_at(),
+            self.look_for_harm_at(),
         ]
         .into_iter()
         .flatten()

@@ -6,7 +6,9 @@ use p2pdbg_stun::TransactionId;
 
 use crate::{
     Config, Event, Family, Output, SocketId,
+    caution::CAREFUL_INTERVAL,
     check::{self, Keys, Length},
+    flows::Flows,
     footprint::Footprint,
     gather,
     pair::PairKey,
@@ -22,16 +24,18 @@ pub(super) struct Outbox {
     pub(super) random: Random,
     pub(super) transactions: Transactions,
     pub(super) footprint: Footprint,
+    pub(super) flows: Flows,
     queue: VecDeque<Output>,
 }
 
 impl Outbox {
-    pub(super) fn new(config: &Config, seed: [u8; 32]) -> Self {
+    pub(super) fn new(config: &Config, seed: [u8; 32], now: Instant) -> Self {
         Self {
             keys: Keys::new(&config.key, config.role),
             random: Random::new(seed),
             transactions: Transactions::default(),
             footprint: Footprint::default(),
+            flows: Flows::new(now, CAREFUL_INTERVAL),
             queue: VecDeque::new(),
         }
     }
@@ -71,17 +75,30 @@ impl Outbox {
             purpose,
         };
         self.transactions.insert(transaction, sent);
-        self.send(key, ttl, payload);
+        self.send(now, key, ttl, payload);
     }
 
     /// Answers a check of this length, where it came from.
-    pub(super) fn answer(&mut self, key: PairKey, transaction: TransactionId, length: Length) {
+    pub(super) fn answer(
+        &mut self,
+        now: Instant,
+        key: PairKey,
+        transaction: TransactionId,
+        length: Length,
+    ) {
         let payload = check::response(&self.keys, transaction, key.1, length);
-        self.send(key, None, payload);
+        self.send(now, key, None, payload);
     }
 
-    fn send(&mut self, (socket, to): (SocketId, SocketAddr), ttl: Option<u8>, payload: Vec<u8>) {
+    fn send(
+        &mut self,
+        now: Instant,
+        (socket, to): (SocketId, SocketAddr),
+        ttl: Option<u8>,
+        payload: Vec<u8>,
+    ) {
         self.footprint.on_sent(socket, to);
+        self.flows.on_sent(now, socket, to);
         self.push(Output::Send {
             socket,
             to,

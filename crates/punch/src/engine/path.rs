@@ -281,6 +281,7 @@ impl Engine {
     pub(super) fn on_path_silent(&mut self) {
         self.path.doubt(self.now);
         self.host.gathering.ask_again(self.now);
+        self.suspend_search();
     }
 
     pub(super) fn close_retired(&mut self) {

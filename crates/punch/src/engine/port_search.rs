@@ -11,6 +11,7 @@ use super::{Engine, attempts::Phase};
 use crate::{
     Event, Obstacle, Output, SocketId, Technique, budget,
     candidate::{self, Candidate, Kind},
+    caution::Caution,
     ladder,
     pair::PairKey,
     search::{Hints, Search, SearchPlan, Shot},
@@ -19,6 +20,18 @@ use crate::{
 
 /// How long the controlling side waits for either NAT to be sampled before it plans without.
 const SAMPLING_WAIT: Duration = Duration::from_millis(900);
+
+/// How often a server is asked whether it still answers while a search makes flows.
+const CANARY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// For how long afterwards.
+const CANARY_AFTER: Duration = Duration::from_secs(3);
+
+/// Flows that were made in this time before the harm may have done it, if there were so many of them.
+const HARM_WITHIN: Duration = Duration::from_secs(10);
+
+/// See [`HARM_WITHIN`]: the touchiest table or guard known bears more.
+const HARMFUL: u32 = 20;
 
 /// The search of this attempt, if there is one.
 #[derive(Debug)]
@@ -33,6 +46,15 @@ pub(super) struct PortSearch {
     /// What it found out about our NAT, for the peer.
     pub(super) hints: Option<Hints>,
     next_socket: u32,
+    /// A shot that waits until it may make a flow.
+    held: Option<Shot>,
+    /// Flows that the search under way has made.
+    flows: u32,
+    pub(super) caution: Caution,
+    /// Since when no new flow is made because a tunnel has gone silent.
+    suspended: Option<Instant>,
+    /// When servers are asked next whether all is still well, and until when.
+    canary: Option<(Instant, Instant)>,
 }
 
 impl PortSearch {
@@ -44,6 +66,11 @@ impl PortSearch {
             allowed: true,
             hints: None,
             next_socket: SocketId::V6.0 + 1,
+            held: None,
+            flows: 0,
+            caution: Caution::default(),
+            suspended: None,
+            canary: None,
         }
     }
 
@@ -155,11 +182,13 @@ impl Engine {
         };
         if !self.search.allowed
             || self.path.direct.is_some()
+            || !self.search.caution.allows(self.now)
             || !self.host.sockets.contains_key(&SocketId::V4)
         {
             return;
         }
-        let ends = self.now + self.config.budget.duration(plan);
+        let budget = self.search.caution.budget(&self.config.budget);
+        let ends = self.now + budget.duration(plan, self.careful_interval());
         let Some(search) = self.build_search(plan, attempt) else {
             return;
         };
@@ -171,6 +200,7 @@ impl Engine {
         self.search.ends = ends;
         let sockets = search.sockets();
         self.search.running = Some(search);
+        self.search.canary = Some((self.now + CANARY_INTERVAL, ends + CANARY_AFTER));
         self.out.event(Event::SearchBegan {
             technique: plan.technique(),
             sockets: sockets.len(),
@@ -190,13 +220,11 @@ impl Engine {
             {
                 break;
             }
-            let Some(search) = &mut self.search.running else {
-                return;
-            };
-            let Some(shot) = search.poll(self.now, &mut self.out.random) else {
+            let Some(shot) = self.next_shot() else {
                 break;
             };
             self.attempts.pacer.take(self.now);
+            self.search.flows += u32::from(self.is_new_flow(shot));
             match shot {
                 Shot::Ask { socket, server } => {
                     self.out
@@ -225,11 +253,98 @@ impl Engine {
         }
     }
 
+    /// What the search sends next, if that may leave now: a new flow may have to wait for room, or for its turn.
+    fn next_shot(&mut self) -> Option<Shot> {
+        let search = self.search.running.as_mut()?;
+        let held = self.search.held.take();
+        let shot = held.or_else(|| search.poll(self.now, &mut self.out.random))?;
+        if self.is_new_flow(shot) && self.next_flow_at().is_none_or(|at| at > self.now) {
+            self.search.held = Some(shot);
+            return None;
+        }
+        Some(shot)
+    }
+
+    fn is_new_flow(&self, shot: Shot) -> bool {
+        let (socket, to) = match shot {
+            Shot::Ask { socket, server } => (socket, server),
+            Shot::Check { socket, to, .. } => (socket, to),
+        };
+        self.out.flows.is_new(self.now, socket, to)
+    }
+
+    /// When a search may begin another flow; `None` while it is not known whether the last ones have done harm.
+    fn next_flow_at(&self) -> Option<Instant> {
+        let most = self.search.caution.budget(&self.config.budget).search_flows;
+        let careful = self.careful_interval().is_some();
+        let at = self.out.flows.next_at(self.now, most, careful);
+        self.search.suspended.is_none().then_some(at)
+    }
+
+    /// The time between two new flows where something depends on the network, or it has been harmed before.
+    pub(super) fn careful_interval(&self) -> Option<Duration> {
+        let caution = &self.search.caution;
+        (self.path.streams_active || caution.is_wary()).then(|| caution.interval())
+    }
+
+    /// A tunnel has gone silent, which may be the search's doing.
+    pub(super) fn suspend_search(&mut self) {
+        if self.search.running.is_some() {
+            self.search.suspended.get_or_insert(self.now);
+            self.search.canary = Some((self.now, self.now + CANARY_AFTER));
+        }
+    }
+
+    /// A server has answered: whatever was silent, UDP gets through.
+    pub(super) fn on_server_alive(&mut self) {
+        self.search.suspended = None;
+    }
+
+    /// While a search makes flows, and shortly afterwards, asks a server again and again whether it still answers. One
+    /// that falls silent then, several times in a row, was silenced by the search for all that can be known from here.
+    pub(super) fn look_for_harm(&mut self) {
+        if self.host.gathering.has_fallen_silent() && self.search.canary.is_some() {
+            self.on_harm();
+        }
+        let Some((at, until)) = self.search.canary else {
+            return;
+        };
+        if self.now >= until {
+            self.search.canary = None;
+            self.search.suspended = None;
+        } else if self.now >= at {
+            self.host.gathering.ask_again(self.now);
+            self.search.canary = Some((self.now + CANARY_INTERVAL, until));
+        }
+    }
+
+    pub(super) fn look_for_harm_at(&self) -> Option<Instant> {
+        self.search.canary.map(|(at, until)| at.min(until))
+    }
+
+    /// UDP stopped, or our mapping vanished, right after a search: ends it, and has the next one be less, if any.
+    pub(super) fn on_harm(&mut self) {
+        let recently = self.now.checked_sub(HARM_WITHIN).unwrap_or(self.now);
+        let flows = self.out.flows.since(recently);
+        if self.search.canary.take().is_none() || flows < HARMFUL {
+            return;
+        }
+        self.search.suspended = None;
+        self.stop_search();
+        let again = self.search.caution.on_harm(self.now);
+        self.search.canary = None;
+        self.out.flows.set_interval(self.search.caution.interval());
+        self.out.event(Event::SearchHarmful { flows, again });
+    }
+
     pub(super) fn search_next_at(&self) -> Option<Instant> {
         let search = self.search.running.as_ref()?;
         let quiet = self.attempts.checks.any_answered() || self.attempts.pacer.exhausted();
-        let shot = search
-            .next_at()
+        let due = match self.search.held {
+            Some(_) => self.next_flow_at(),
+            None => search.next_at(),
+        };
+        let shot = due
             .filter(|_| !quiet)
             .map(|at| at.max(self.attempts.pacer.next_at()));
         let end = Some(self.search.ends).filter(|_| !self.attempts.checks.any_answered());
@@ -314,6 +429,12 @@ impl Engine {
     /// Ends the search and closes its sockets, except that of the path.
     pub(super) fn stop_search(&mut self) {
         if let Some(search) = self.search.running.take() {
+            self.search.held = None;
+            self.out.event(Event::SearchEnded {
+                technique: search.plan.technique(),
+                flows: std::mem::take(&mut self.search.flows),
+            });
+            self.search.canary = Some((self.now, self.now + CANARY_AFTER));
             let keep = self.path.socket();
             self.close_sockets(&search.sockets(), keep);
         }

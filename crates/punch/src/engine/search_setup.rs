@@ -38,7 +38,7 @@ impl Engine {
             let targets = self.targets(remote);
             targets.first()?;
             let first_ttl = self.config.timing.first_ttl;
-            let budget = &self.config.budget;
+            let budget = self.search.caution.budget(&self.config.budget);
             let shape = budget.opener(plan, self.nat.report.ports, first_ttl);
             let stride = match self.nat.report.ports {
                 Ports::Sequential { stride, .. } => stride,
@@ -50,7 +50,7 @@ impl Engine {
             Some(Search::open(plan, opener))
         } else {
             let range = Budget::probed(plan, theirs);
-            let most = self.config.budget.search_ports;
+            let most = self.search.caution.budget(&self.config.budget).search_ports;
             Some(Search::probe(
                 plan,
                 Prober::new(self.now, attempt, addresses, range, most),
@@ -77,7 +77,7 @@ impl Engine {
         addresses: Vec<IpAddr>,
         theirs: Ports,
     ) -> Option<Orders> {
-        let budget = self.config.budget;
+        let budget = self.search.caution.budget(&self.config.budget);
         let round = match plan {
             SearchPlan::Mutual { round } => round,
             _ => 0,
@@ -98,7 +98,7 @@ impl Engine {
             aim,
             size: budget.volley(plan, self.nat.report.ports),
             first_ttl: self.config.timing.first_ttl,
-            interval: budget.interval(),
+            interval: self.careful_interval().unwrap_or(budget.interval()),
         })
     }
 
