@@ -40,14 +40,16 @@ impl Class {
         Self::UdpBlocked,
     ];
 
-    /// The class of a NAT that lets UDP out. What is not known is taken for the harder case, except that a mapping which
-    /// was not seen to depend on the destination is taken for an independent one.
+    /// The class of a NAT that lets UDP out. What is not known is taken for the harder case: where too few servers answered
+    /// to tell the mapping, ports that are counted or drawn speak for one that depends on the destination. Where nothing
+    /// was seen of the ports either it is taken for an independent one.
     #[must_use]
     pub fn of(mapping: Option<Mapping>, filtering: Option<Filtering>, ports: Ports) -> Self {
-        if mapping.is_some_and(Mapping::depends) {
+        if mapping.is_none_or(Mapping::depends) {
             match ports {
                 Ports::Sequential { .. } => return Self::Sequential,
                 Ports::Block { .. } => return Self::Block,
+                Ports::Unknown if mapping.is_none() => {}
                 Ports::Random | Ports::Unknown => return Self::Random,
                 // The address varies and the port does not, so the peer can be told it.
                 Ports::Preserved => {}

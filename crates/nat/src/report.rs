@@ -20,6 +20,9 @@ pub struct NatReport {
     pub mapping: Option<Mapping>,
     /// How ports are given to new mappings.
     pub ports: Ports,
+    /// Whether servers on the internet see this host at a private address alone: something in front of them rewrites
+    /// sources, and what they say tells nothing of the NAT. They count as having answered.
+    pub poor_view: bool,
     /// The external addresses seen, at most [`MAX_EXTERNAL`]. More than one: they change between mappings.
     pub external: Vec<IpAddr>,
 }
@@ -32,6 +35,13 @@ impl NatReport {
     #[must_use]
     pub fn is_dependent(&self) -> bool {
         self.mapping.is_some_and(Mapping::depends)
+    }
+
+    /// Whether it is still open how ports are given out, though that would matter.
+    #[must_use]
+    pub fn is_unclear(&self) -> bool {
+        let may_depend = self.mapping.is_none_or(Mapping::depends);
+        self.answered && !self.poor_view && may_depend && self.ports == Ports::Unknown
     }
 
     /// How hard it is to get in, as far as was seen. Filtering does not show in a report and is taken for the usual one.

@@ -8,7 +8,7 @@ use std::{
 
 use p2pdbg_stun::{Attribute, Class, Encoder, TransactionId};
 
-use crate::{Family, MAX_STUN_SERVERS, SocketId, Timing};
+use crate::{Family, MAX_STUN_SERVERS, SocketId, Timing, candidate, observe};
 
 /// Gaps between the transmissions of one question; after the last the server counts as silent.
 const RETRIES: [Duration; 6] = [
@@ -23,6 +23,10 @@ const RETRIES: [Duration; 6] = [
 /// Questions without an answer after which a server that answered before has fallen silent: the fifth is asked 1.1 s after
 /// the first.
 const FALLEN_SILENT: usize = 5;
+
+/// What an answer may take longer than the first one, besides half as long again: two servers at one address answer at
+/// the same time.
+const SLACK: Duration = Duration::from_millis(30);
 
 /// The longest wait for any answer before the first signal leaves without one.
 const PATIENCE: Duration = Duration::from_millis(1200);
@@ -40,6 +44,20 @@ struct Query {
     answer: Option<SocketAddr>,
     /// Whether the answer is in doubt: it is asked for even while mappings are not watched.
     doubted: bool,
+}
+
+impl Query {
+    fn new(now: Instant, socket: SocketId, server: SocketAddr) -> Self {
+        Self {
+            socket,
+            server,
+            tries: 0,
+            next_at: Some(now),
+            asked: now,
+            answer: None,
+            doubted: false,
+        }
+    }
 }
 
 /// A mapping as a server saw it.
@@ -77,7 +95,18 @@ pub(crate) struct Gathering {
     wait: Duration,
     settled: bool,
     refreshing: bool,
+    /// When the first answer of this generation came, and how long it took.
+    first_answer: Option<(Instant, Duration)>,
+    /// Whether a server that had answered leaves all questions open now, and none answers.
+    fallen_silent: bool,
+    /// Servers that the peer lent.
+    lent: usize,
+    /// Whether any server has answered since the network last changed.
+    ever_answered: bool,
 }
+
+/// Servers that the peer may add.
+const MAX_LENT: usize = 4;
 
 impl Gathering {
     pub(crate) fn new(servers: &[SocketAddr], timing: &Timing, now: Instant) -> Self {
@@ -93,7 +122,56 @@ impl Gathering {
             wait: timing.gathering,
             settled: false,
             refreshing: true,
+            first_answer: None,
+            fallen_silent: false,
+            lent: 0,
+            ever_answered: false,
         }
+    }
+
+    /// Adds servers that the peer lends, of those that see it well; asked from these sockets. A few, and on the internet:
+    /// it must not have this host ask around in its own network.
+    pub(crate) fn lend(
+        &mut self,
+        now: Instant,
+        servers: &[SocketAddr],
+        sockets: &[(SocketId, Family)],
+    ) {
+        for &server in servers.iter().take(MAX_LENT) {
+            let server = candidate::canonical(server);
+            let unfit = !candidate::is_usable(server) || candidate::is_private(server.ip());
+            if unfit || self.servers.contains(&server) || self.lent >= MAX_LENT {
+                continue;
+            }
+            self.lent += 1;
+            self.servers.push(server);
+            let family = Family::of(server.ip());
+            for &(socket, _) in sockets.iter().filter(|(_, f)| *f == family) {
+                self.queries.push(Query::new(now, socket, server));
+            }
+        }
+    }
+
+    /// The IPv4 servers that answered with a view worth having, in the order in which they are asked.
+    pub(crate) fn seeing(&self) -> Vec<SocketAddr> {
+        let seen: Vec<SocketAddr> = self
+            .samples()
+            .filter(|s| s.mapped.is_ipv4() && !observe::is_poor_view(s))
+            .map(|s| s.server)
+            .collect();
+        let of = |server: &&SocketAddr| seen.contains(server);
+        self.servers.iter().filter(of).copied().collect()
+    }
+
+    /// Whether servers answered on this network, and none does any more: an outage, and no fault of either NAT.
+    pub(crate) fn is_out(&self) -> bool {
+        self.fallen_silent || self.ever_answered && !self.queries.iter().any(|q| q.answer.is_some())
+    }
+
+    /// Another network: what answered on the last one says nothing of it.
+    pub(crate) fn on_network_changed(&mut self) {
+        self.ever_answered = false;
+        self.fallen_silent = false;
     }
 
     /// The servers of a family, the main one first.
@@ -112,6 +190,7 @@ impl Gathering {
         sockets: impl Iterator<Item = (SocketId, Family)>,
     ) {
         self.queries.clear();
+        self.first_answer = None;
         self.began = now;
         self.settled = false;
         for (socket, family) in sockets {
@@ -127,15 +206,8 @@ impl Gathering {
             self.settled = false;
         }
         let servers = self.servers.iter().filter(|s| Family::of(s.ip()) == family);
-        self.queries.extend(servers.map(|&server| Query {
-            socket,
-            server,
-            tries: 0,
-            next_at: Some(now),
-            asked: now,
-            answer: None,
-            doubted: false,
-        }));
+        self.queries
+            .extend(servers.map(|&server| Query::new(now, socket, server)));
     }
 
     pub(crate) fn remove_socket(&mut self, socket: SocketId) {
@@ -192,11 +264,10 @@ impl Gathering {
         }
     }
 
-    /// Whether a server that had answered, and was asked whether the mapping still stands, has left so many questions in a
-    /// row open that it was not loss.
+    /// Whether a server that had answered has left so many questions in a row open that it was not loss, and no other
+    /// answers.
     pub(crate) fn has_fallen_silent(&self) -> bool {
-        let silent = |q: &Query| q.doubted && q.answer.is_some() && q.tries >= FALLEN_SILENT;
-        self.queries.iter().any(silent)
+        self.fallen_silent
     }
 
     /// The next question that is due; asking it is up to the caller.
@@ -215,6 +286,7 @@ impl Gathering {
             }
             query.next_at = RETRIES.get(query.tries).map(|&gap| now + gap);
             query.tries += 1;
+            self.fallen_silent |= query.answer.is_some() && query.tries >= FALLEN_SILENT;
             if query.next_at.is_some() {
                 return Some((query.socket, query.server));
             }
@@ -246,6 +318,10 @@ impl Gathering {
         else {
             return Answer::Unasked;
         };
+        self.ever_answered = true;
+        self.fallen_silent = false;
+        self.first_answer
+            .get_or_insert((now, now.saturating_duration_since(query.asked)));
         query.tries = 0;
         let doubted = std::mem::replace(&mut query.doubted, false);
         let before = query.answer.replace(mapped);
@@ -269,9 +345,18 @@ impl Gathering {
             .queries
             .iter()
             .any(|q| q.answer.is_none() && q.next_at.is_some());
-        let wait = if answered { self.wait } else { PATIENCE };
-        self.settled |= !open || now >= self.began + wait;
+        self.settled |= !open || now >= self.settles_at(answered);
         self.settled
+    }
+
+    /// When it is enough without those that have not answered: soon after the first answer, since a port that is closed
+    /// never will, and whatever comes later is told to the peer then.
+    fn settles_at(&self, answered: bool) -> Instant {
+        let patience = self.began + if answered { self.wait } else { PATIENCE };
+        match self.first_answer.filter(|_| answered) {
+            Some((at, took)) => patience.min(at + took / 2 + SLACK),
+            None => patience,
+        }
     }
 
     pub(crate) fn is_settled(&self) -> bool {
@@ -310,10 +395,8 @@ impl Gathering {
     /// When something is due next.
     pub(crate) fn next_at(&self) -> Option<Instant> {
         let queries = self.queries.iter().filter_map(|q| q.next_at);
-        let settling = (!self.settled && !self.queries.is_empty()).then(|| {
-            let answered = self.queries.iter().any(|q| q.answer.is_some());
-            self.began + if answered { self.wait } else { PATIENCE }
-        });
+        let settling = (!self.settled && !self.queries.is_empty())
+            .then(|| self.settles_at(self.queries.iter().any(|q| q.answer.is_some())));
         queries.chain(settling).min()
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use p2pdbg_nat::{MAX_EXTERNAL, Mapping, NatReport, Ports};
 
-use crate::{LocalAddress, footprint::Count, gather::Sample};
+use crate::{LocalAddress, candidate, footprint::Count, gather::Sample};
 
 /// Makes a report of what servers saw. `port` is the inside port of the IPv4 socket, `sampled` what was seen from
 /// fresh sockets, `None` while that is still under way, and `counts` the same samples in the order of the mappings.
@@ -47,16 +47,23 @@ pub(crate) fn report(
     }
     let ports = match sampled {
         _ if preserved => Ports::Preserved,
-        Some(_) if dependent => classify(counts),
+        Some(_) if dependent || mapping.is_none() => classify(counts),
         _ => Ports::Unknown,
     };
     NatReport {
         answered: !mapped.is_empty(),
         answered_v6: main.iter().any(|s| s.mapped.is_ipv6()),
+        poor_view: false,
         mapping,
         ports,
         external,
     }
+}
+
+/// Whether an answer says nothing of the NAT: a server on the internet that sees a private address does not see the
+/// packets as they came to it. Behind a container's proxy or a load balancer all peers have one address.
+pub(crate) fn is_poor_view(sample: &Sample) -> bool {
+    candidate::is_private(sample.mapped.ip()) && !candidate::is_private(sample.server.ip())
 }
 
 /// Whether two ports of one address saw a socket differently. A server with one address shows no more than that.

@@ -2,6 +2,8 @@
 //!
 //! Every signal is a whole picture of its sender: a later one replaces an earlier one, so losing count is impossible.
 
+use std::net::SocketAddr;
+
 use p2pdbg_nat::NatReport;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,9 @@ const LONGEST: usize = 8 * 1024;
 /// Candidates in one of our signals.
 pub(crate) const MAX_CANDIDATES: usize = 24;
 
+/// STUN servers in one of our signals.
+pub(crate) const MAX_SERVERS: usize = 4;
+
 /// A whole picture of one side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Signal {
@@ -28,6 +33,8 @@ pub(crate) struct Signal {
     pub(crate) candidates: Vec<Candidate>,
     /// What the sender's NAT looks like.
     pub(crate) report: NatReport,
+    /// STUN servers that see the sender well, for a peer whose own do not; at most [`MAX_SERVERS`].
+    pub(crate) servers: Vec<SocketAddr>,
     /// The round trip between the sender and its STUN server, in milliseconds; 0 if unknown.
     pub(crate) server_rtt_ms: u16,
     /// What the controlling side wants both to do now; never from the controlled side.
@@ -102,6 +109,7 @@ mod tests {
                 external: vec!["192.0.2.1".parse().unwrap()],
                 ..NatReport::default()
             },
+            servers: vec!["192.0.2.7:3478".parse().unwrap()],
             server_rtt_ms: 20,
             plan: Some(Plan {
                 attempt: 1,

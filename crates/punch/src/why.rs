@@ -20,8 +20,12 @@ pub enum Obstacle {
     UdpBlockedHere,
     /// No STUN server answers the peer: UDP seems to be blocked there.
     UdpBlockedThere,
-    /// Neither end gets UDP out.
+    /// No STUN server answers either end: the rendezvous' port is closed, or UDP gets out of neither network.
     UdpBlockedBoth,
+    /// The rendezvous sees the peers at a private address: something in front of it rewrites sources.
+    PoorView,
+    /// Servers that had answered do not any more: nothing gets through to anybody.
+    Outage,
     /// Both NATs give every connection another port and at least one of them unpredictably.
     BothSymmetric,
     /// The NAT here gives every connection another port, and the search for it failed.
@@ -47,6 +51,10 @@ pub(crate) struct Evidence<'a> {
     pub(crate) there: &'a NatReport,
     /// Whether this end asked any STUN server.
     pub(crate) asked: bool,
+    /// Whether servers had answered this end and do not any more.
+    pub(crate) out: bool,
+    /// Whether there was a path to where the peer still says that it is.
+    pub(crate) had_path: bool,
     /// Whether a pair carries checks and not what is as long as a tunnel's datagrams.
     pub(crate) narrow: bool,
 }
@@ -56,6 +64,9 @@ pub(crate) fn diagnose(evidence: &Evidence<'_>) -> Obstacle {
     let (here, there) = (evidence.here, evidence.there);
     if evidence.narrow {
         return Obstacle::TunnelFails;
+    }
+    if evidence.out {
+        return Obstacle::Outage;
     }
     let blocked_here = evidence.asked && !here.answered && !here.answered_v6;
     let blocked_there = !there.answered && !there.answered_v6;
@@ -68,12 +79,17 @@ pub(crate) fn diagnose(evidence: &Evidence<'_>) -> Obstacle {
     if !(here.answered && there.answered || here.answered_v6 && there.answered_v6) {
         return Obstacle::NoCommonFamily;
     }
+    if here.poor_view || there.poor_view {
+        return Obstacle::PoorView;
+    }
     let translated = ![here.mapping, there.mapping].contains(&Some(Mapping::Untranslated));
     let one_nat = translated && here.external.iter().any(|ip| there.external.contains(ip));
-    match (here.is_dependent(), there.is_dependent()) {
+    match (!here.class().is_easy(), !there.class().is_easy()) {
         (true, true) => Obstacle::BothSymmetric,
         (true, false) => Obstacle::SymmetricHere,
         (false, true) => Obstacle::SymmetricThere,
+        // What let packets through before does so again, or the peer's network is out and cannot say so.
+        (false, false) if evidence.had_path => Obstacle::Lost,
         (false, false) if one_nat => Obstacle::NoHairpin,
         (false, false) => Obstacle::Filtered,
     }
@@ -84,12 +100,21 @@ impl Obstacle {
     #[must_use]
     pub fn help(self) -> Option<&'static str> {
         Some(match self {
-            Self::WaitingForPeer | Self::Gathering | Self::Trying { .. } | Self::Lost => {
+            Self::WaitingForPeer
+            | Self::Gathering
+            | Self::Trying { .. }
+            | Self::Lost
+            | Self::Outage => {
                 return None;
             }
             Self::UdpBlockedHere => "allow outgoing UDP from this host",
             Self::UdpBlockedThere => "allow outgoing UDP from the peer's host",
-            Self::UdpBlockedBoth => "allow outgoing UDP at both ends",
+            Self::UdpBlockedBoth => {
+                "open port 3478/UDP in the firewall of the rendezvous, or allow outgoing UDP at both ends"
+            }
+            Self::PoorView => {
+                "let the rendezvous see source addresses (in a container: the host's network), or --stun HOST at either end"
+            }
             Self::BothSymmetric => {
                 "IPv6 at both ends, or UPnP or a forwarded UDP port on either router, or another network at one end"
             }
@@ -126,7 +151,15 @@ impl fmt::Display for Obstacle {
             }
             Self::UdpBlockedHere => f.write_str("UDP does not get out of this network"),
             Self::UdpBlockedThere => f.write_str("UDP does not get out of the peer's network"),
-            Self::UdpBlockedBoth => f.write_str("UDP gets out of neither network"),
+            Self::UdpBlockedBoth => f.write_str(
+                "the rendezvous answers neither end over UDP: its UDP port is closed, or UDP gets out of neither network",
+            ),
+            Self::PoorView => f.write_str(
+                "the rendezvous sees the peers at a private address, so something in front of it rewrites sources",
+            ),
+            Self::Outage => {
+                f.write_str("an outage: no server that had answered over UDP answers any more")
+            }
             Self::BothSymmetric => {
                 f.write_str("both NATs use another port for every connection, and not foreseeably")
             }
@@ -153,13 +186,15 @@ impl fmt::Display for Obstacle {
 mod tests {
     use super::*;
 
-    const ALL: [Obstacle; 14] = [
+    const ALL: [Obstacle; 16] = [
         Obstacle::WaitingForPeer,
         Obstacle::Gathering,
         Obstacle::Trying { attempt: 1 },
         Obstacle::UdpBlockedHere,
         Obstacle::UdpBlockedThere,
         Obstacle::UdpBlockedBoth,
+        Obstacle::PoorView,
+        Obstacle::Outage,
         Obstacle::BothSymmetric,
         Obstacle::SymmetricHere,
         Obstacle::SymmetricThere,
@@ -179,6 +214,7 @@ mod tests {
                     | Obstacle::Gathering
                     | Obstacle::Trying { .. }
                     | Obstacle::Lost
+                    | Obstacle::Outage
             );
             assert_eq!(obstacle.help().is_none(), passes, "{obstacle:?}");
             let words = [

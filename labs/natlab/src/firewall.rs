@@ -8,6 +8,8 @@ pub struct Flow {
     protocol: Option<&'static str>,
     between: Option<(IpAddr, IpAddr)>,
     port: Option<u16>,
+    one_way: bool,
+    marked: bool,
 }
 
 impl Flow {
@@ -15,6 +17,8 @@ impl Flow {
         protocol: None,
         between: None,
         port: None,
+        one_way: false,
+        marked: false,
     };
 
     /// All UDP.
@@ -38,6 +42,23 @@ impl Flow {
         Self {
             between: Some((a.into(), b.into())),
             ..Self::ANY
+        }
+    }
+
+    /// Everything from one address to another of its family, and nothing of what comes back.
+    pub fn one_way(from: impl Into<IpAddr>, to: impl Into<IpAddr>) -> Self {
+        Self {
+            one_way: true,
+            ..Self::between(from, to)
+        }
+    }
+
+    /// The same flow, but only those packets that are marked as capable of ECN, as QUIC's are and STUN's are not.
+    #[must_use]
+    pub const fn marked(self) -> Self {
+        Self {
+            marked: true,
+            ..self
         }
     }
 
@@ -81,6 +102,9 @@ impl Flow {
                     format!("{family} saddr {a} {family} daddr {b} "),
                     format!("{family} saddr {b} {family} daddr {a} "),
                 ]
+                .into_iter()
+                .take(if self.one_way { 1 } else { 2 })
+                .collect()
             }
             None => vec![String::new()],
         };
@@ -88,12 +112,19 @@ impl Flow {
             Some(port) => vec![format!("th sport {port} "), format!("th dport {port} ")],
             None => vec![String::new()],
         };
-        for address in &addresses {
+        let marks = match self.marked {
+            true => vec!["ip ecn != not-ect ", "ip6 ecn != not-ect "],
+            false => vec![""],
+        };
+        for (address, mark) in addresses
+            .iter()
+            .flat_map(|a| marks.iter().map(move |m| (a, m)))
+        {
             for port in &ports {
                 for chain in ["incoming", "outgoing"] {
                     let _ = writeln!(
                         rules,
-                        "add rule inet blocked {chain} {address}{protocol}{port}counter drop"
+                        "add rule inet blocked {chain} {address}{mark}{protocol}{port}counter drop"
                     );
                 }
             }

@@ -34,6 +34,7 @@ mod error;
 mod firewall;
 mod frame;
 mod gateway;
+mod guard;
 mod host;
 mod impairments;
 mod lab;

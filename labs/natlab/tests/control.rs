@@ -162,3 +162,87 @@ fn ipv6_is_routed_through_the_boxes_behind_a_firewall() -> Result<(), Error> {
     client.seen_by(&server, rdv_ip);
     Ok(())
 }
+
+#[test]
+fn ecn_black_hole_drops_marked_udp_and_nothing_else() -> Result<(), Error> {
+    let Some(lab) = two_nats(NatKind::PORT_RESTRICTED)? else {
+        return Ok(());
+    };
+    let (server, ide) = (Udp::new(&lab.rdv)?, Udp::new(&lab.ide)?);
+    let to = (lab.rdv.ip(), server.port());
+    lab.nat_a.block(Flow::udp().marked())?;
+    ide.set_marked(true);
+    ide.send(b"marked", to);
+    ide.set_marked(false);
+    ide.send(b"plain", to);
+    assert_eq!(server.recv().0, b"plain");
+    assert_eq!(server.arrived(), []);
+    lab.nat_a.unblock(Flow::udp().marked())?;
+    ide.set_marked(true);
+    ide.send(b"marked", to);
+    assert_eq!(server.recv().0, b"marked");
+    Ok(())
+}
+
+#[test]
+fn one_way_loss_takes_what_goes_and_leaves_what_comes() -> Result<(), Error> {
+    let Some(lab) = two_nats(NatKind::FULL_CONE)? else {
+        return Ok(());
+    };
+    let (server, ide) = (Udp::new(&lab.rdv)?, Udp::new(&lab.ide)?);
+    let external = ide.seen_by(&server, lab.rdv.ip());
+    lab.nat_a.block(Flow::one_way(lab.ide.ip(), lab.rdv.ip()))?;
+    ide.send(b"lost", (lab.rdv.ip(), server.port()));
+    server.send(b"heard", external);
+    assert_eq!(ide.recv().0, b"heard");
+    assert_eq!(server.arrived(), []);
+    Ok(())
+}
+
+#[test]
+fn flood_guard_bans_a_host_that_makes_too_many_flows_and_not_one_that_makes_few()
+-> Result<(), Error> {
+    let Some(lab) = two_nats(NatKind::PORT_RESTRICTED)? else {
+        return Ok(());
+    };
+    lab.nat_a.guard(20, Duration::from_secs(60))?;
+    let (server, ide) = (Udp::new(&lab.rdv)?, Udp::new(&lab.ide)?);
+    let to = (lab.rdv.ip(), server.port());
+    for port in 1..10 {
+        ide.send(b"few", (lab.rdv.ip(), 20_000 + port));
+    }
+    ide.send(b"passes", to);
+    assert_eq!(server.recv().0, b"passes");
+    for port in 1..200 {
+        ide.send(b"many", (lab.rdv.ip(), 30_000 + port));
+    }
+    ide.send(b"banned", to);
+    // Another host's packet comes later, and alone.
+    let other = Udp::new(&lab.debuggee)?;
+    other.send(b"of another", to);
+    assert_eq!(server.recv().0, b"of another");
+    assert_eq!(server.arrived(), []);
+    Ok(())
+}
+
+#[test]
+fn policer_passes_a_little_udp_and_drops_the_rest() -> Result<(), Error> {
+    let Some(lab) = two_nats(NatKind::PORT_RESTRICTED)? else {
+        return Ok(());
+    };
+    lab.nat_a.police_udp(12_500)?;
+    let (server, ide) = (Udp::new(&lab.rdv)?, Udp::new(&lab.ide)?);
+    let to = (lab.rdv.ip(), server.port());
+    for _ in 0..100 {
+        ide.send(&[0; 1000], to);
+    }
+    // Of another host, whose box polices nothing: behind all that has passed.
+    let other = Udp::new(&lab.debuggee)?;
+    other.send(b"end", to);
+    let mut passed = 0;
+    while server.recv().0 != b"end" {
+        passed += 1;
+    }
+    assert!((1..50).contains(&passed), "{passed} of 100");
+    Ok(())
+}

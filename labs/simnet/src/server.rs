@@ -19,8 +19,8 @@ pub struct StunServer {
     addresses: Vec<SocketAddr>,
     /// What a port says instead of the truth.
     lie: Option<(u16, SocketAddr)>,
-    /// A port that is closed in the server's own firewall.
-    closed: Option<u16>,
+    /// Ports that are closed in the server's own firewall.
+    closed: Vec<u16>,
     /// What rewrites all sources before the server sees them: a proxy or a load balancer in front of it.
     rewritten: Option<IpAddr>,
 }
@@ -44,7 +44,7 @@ impl StunServer {
             hosts,
             addresses: all,
             lie: None,
-            closed: None,
+            closed: Vec::new(),
             rewritten: None,
         }
     }
@@ -62,7 +62,7 @@ impl StunServer {
 
     /// Closes a port of the server's in its own firewall.
     pub fn close(&mut self, port: u16) {
-        self.closed = Some(port);
+        self.closed.push(port);
     }
 
     /// Puts something in front of the server that gives every flow a source of its own at this address, as container
@@ -81,7 +81,7 @@ impl StunServer {
         };
         if request.class() != Class::Request
             || ![MAIN_PORT, ALTERNATIVE_PORT].contains(&delivery.port)
-            || self.closed == Some(delivery.port)
+            || self.closed.contains(&delivery.port)
         {
             return true;
         }

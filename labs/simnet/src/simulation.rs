@@ -11,7 +11,7 @@ use p2pdbg_punch::{Config, Input, Output, Path, PunchKey, Role, SocketId, Techni
 use crate::{
     peer::Peer,
     server::StunServer,
-    world::{HostId, NatId, World},
+    world::{HostId, Link, NatId, World},
 };
 
 /// How a run ended.
@@ -61,6 +61,8 @@ pub struct Simulation {
     signal_delay: Duration,
     adjust: fn(&mut Config),
     hidden: bool,
+    /// A STUN server of one peer's own, besides the rendezvous'.
+    own_server: Option<(usize, StunServer)>,
     strays: u64,
 }
 
@@ -86,6 +88,7 @@ impl Simulation {
             signal_delay,
             adjust,
             hidden: false,
+            own_server: None,
             strays: 0,
         }
     }
@@ -93,6 +96,12 @@ impl Simulation {
     /// Has the rendezvous not say where it sees the peers.
     pub fn hide_peers(&mut self) {
         self.hidden = true;
+    }
+
+    /// Gives one peer a STUN server that the other one does not know of, as by `--stun`.
+    pub fn add_stun_server(&mut self, n: usize) {
+        let server = StunServer::new(&mut self.world, 1, Link::default());
+        self.own_server = Some((n, server));
     }
 
     /// Starts both peers, within 200 ms of each other.
@@ -106,7 +115,10 @@ impl Simulation {
 
     /// Starts one peer.
     pub fn start_peer(&mut self, n: usize) {
-        let servers = self.server.addresses().to_vec();
+        let mut servers = self.server.addresses().to_vec();
+        if let Some((_, own)) = self.own_server.as_ref().filter(|(whose, _)| *whose == n) {
+            servers.extend_from_slice(own.addresses());
+        }
         let mut config = Config::new(self.roles[n], PunchKey::new(self.secret), servers);
         (self.adjust)(&mut config);
         let mut peer = Peer::new(&mut self.world, self.hosts[n], config, self.epoch);
@@ -186,7 +198,9 @@ impl Simulation {
             };
             assert!(spins < 100_000, "an engine spins at {:?}", self.world.now());
             if let Some(delivery) = self.world.run_until(next) {
-                if !self.server.handle(&mut self.world, &delivery) {
+                let own = self.own_server.as_ref();
+                let own = own.is_some_and(|(_, own)| own.handle(&mut self.world, &delivery));
+                if !own && !self.server.handle(&mut self.world, &delivery) {
                     self.strays += u64::from(!self.hosts.contains(&delivery.host));
                     for n in 0..2 {
                         if let Some(peer) = &mut self.peers[n]

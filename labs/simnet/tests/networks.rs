@@ -238,3 +238,95 @@ fn what_a_search_leaves_behind_is_counted() {
         assert!((20..=800).contains(&left), "peer {n}: {left}");
     }
 }
+
+fn why(simulation: &Simulation, n: usize) -> String {
+    let obstacle = simulation.peer(n).engine.why_relayed();
+    obstacle.map_or_else(String::new, |obstacle| obstacle.to_string())
+}
+
+#[test]
+fn server_behind_a_proxy_that_rewrites_sources_is_named_and_not_the_networks() {
+    let mut simulation = Scenario::new(PR, PR).seed(11).build();
+    simulation.server.rewrite_sources([172, 18, 0, 1].into());
+    simulation.start();
+    run(&mut simulation, 20 * S);
+    for n in 0..2 {
+        let why = why(&simulation, n);
+        assert!(why.contains("rewrites sources"), "{why}");
+        let report = simulation.peer(n).engine.nat_report();
+        assert!(report.poor_view && report.external.is_empty(), "{report:?}");
+    }
+}
+
+#[test]
+fn stun_server_of_one_side_is_lent_to_the_other_whose_rendezvous_has_a_poor_view() {
+    for lender in 0..2 {
+        for hard in [PR, NatKind::FULL_CONE] {
+            let mut simulation = Scenario::new(PR, hard).seed(12).build();
+            simulation.server.rewrite_sources([172, 18, 0, 1].into());
+            simulation.add_stun_server(lender);
+            simulation.start();
+            assert!(simulation.run_until(5 * S, Simulation::is_direct), "{hard}");
+            assert!(simulation.carries());
+        }
+    }
+}
+
+#[test]
+fn alternative_port_that_is_closed_costs_one_round_trip() {
+    let random = NatKind::SYMMETRIC_RANDOM;
+    for (a, b, limit) in [
+        (PR, PR, 150 * MS),
+        (PR, NatKind::SYMMETRIC_SEQUENTIAL, 400 * MS),
+        (NatKind::SYMMETRIC_SEQUENTIAL, PR, 400 * MS),
+        (PR, random, 6 * S),
+    ] {
+        for seed in 0..10 {
+            let mut simulation = Scenario::new(a, b).seed(seed).build();
+            simulation.server.close(p2pdbg_simnet::ALTERNATIVE_PORT);
+            simulation.start();
+            simulation.run_until(20 * S, Simulation::is_direct);
+            let outcome = simulation.outcome();
+            let after = outcome.direct.unwrap_or(Duration::MAX);
+            assert!(after <= limit, "{a} / {b}, seed {seed}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn rendezvous_whose_udp_port_is_closed_is_named_beside_the_networks() {
+    let mut simulation = Scenario::new(PR, PR).seed(13).build();
+    simulation.server.close(p2pdbg_simnet::MAIN_PORT);
+    simulation.server.close(p2pdbg_simnet::ALTERNATIVE_PORT);
+    simulation.start();
+    run(&mut simulation, 20 * S);
+    for n in 0..2 {
+        let obstacle = simulation.peer(n).engine.why_relayed().expect("relayed");
+        assert!(obstacle.to_string().contains("its UDP port is closed"));
+        assert!(
+            obstacle
+                .help()
+                .is_some_and(|help| help.contains("3478/UDP"))
+        );
+    }
+}
+
+#[test]
+fn outage_is_called_one_at_the_end_that_has_it() {
+    let mut simulation = Scenario::new(PR, PR).seed(14).build();
+    simulation.start();
+    assert!(simulation.run_until(5 * S, Simulation::is_direct));
+    use_path(&mut simulation);
+    let host = simulation.hosts[0];
+    simulation.world.set_up(host, false);
+    run(&mut simulation, 40 * S);
+    assert!(
+        why(&simulation, 0).contains("an outage"),
+        "{}",
+        why(&simulation, 0)
+    );
+    simulation.world.set_up(host, true);
+    let limit = simulation.world.now() + 60 * S;
+    simulation.tell(0, Input::NetworkChanged);
+    assert!(simulation.run_until(limit, Simulation::is_direct));
+}

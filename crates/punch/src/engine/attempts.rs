@@ -234,6 +234,8 @@ impl Engine {
             here: &self.nat.report,
             there: &remote.report,
             asked: !self.config.stun_servers.is_empty(),
+            had_path: self.path.worked_with == Some(remote.generation),
+            out: self.host.gathering.is_out(),
             narrow: self.attempts.checks.any_narrow(),
         })
     }

@@ -12,6 +12,7 @@ use crate::{
     candidate::{self, Candidate, Kind},
     caution::{CAREFUL_INTERVAL, Caution},
     gather::Gathering,
+    observe,
     signal::MAX_CANDIDATES,
 };
 
@@ -77,11 +78,15 @@ impl LocalHost {
         self.generation_began = Some(now);
         self.signal_due = true;
         self.gathering.set_refreshing(now, true);
+        let sockets: Vec<_> = self.main_sockets().collect();
+        self.gathering.restart(now, sockets.into_iter());
+    }
+
+    /// The session's own sockets that are open.
+    pub(super) fn main_sockets(&self) -> impl Iterator<Item = (SocketId, Family)> {
         let main = [SocketId::V4, SocketId::V6];
-        let sockets = main
-            .into_iter()
-            .filter_map(|id| Some((id, self.sockets.get(&id)?.family)));
-        self.gathering.restart(now, sockets);
+        main.into_iter()
+            .filter_map(|id| Some((id, self.sockets.get(&id)?.family)))
     }
 
     /// All that the peer may be told to send to.
@@ -96,7 +101,7 @@ impl LocalHost {
         });
         let samples = self.gathering.samples();
         let reflexive = samples
-            .filter(|s| s.socket <= SocketId::V6)
+            .filter(|s| s.socket <= SocketId::V6 && !observe::is_poor_view(s))
             .map(|s| Candidate {
                 kind: Kind::ServerReflexive,
                 address: s.mapped,
@@ -209,6 +214,7 @@ impl Engine {
         // The NATs may be others.
         self.path.forgetful = false;
         self.search.caution = Caution::default();
+        self.host.gathering.on_network_changed();
         self.out.flows.set_interval(CAREFUL_INTERVAL);
         self.path.doubt(self.now);
         self.begin_generation();

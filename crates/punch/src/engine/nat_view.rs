@@ -29,19 +29,24 @@ pub(super) struct NatView {
 impl NatView {
     /// Judges anew. True if the judgement is another one.
     fn refresh(&mut self, host: &LocalHost, footprint: &Footprint) -> bool {
-        let samples: Vec<_> = host.gathering.samples().collect();
+        let (poor, samples): (Vec<_>, Vec<_>) =
+            host.gathering.samples().partition(observe::is_poor_view);
         let all = samples.iter().chain(self.sampled.iter().flatten());
         let counts = counts(all, footprint);
         if let ([first, .., last], Some(_)) = (counts.as_slice(), &self.sampled) {
             self.counted = Some((*first, *last));
         }
-        let report = observe::report(
+        let mut report = observe::report(
             &samples,
             self.sampled.as_deref(),
             &counts,
             &host.addresses,
             host.port(SocketId::V4),
         );
+        // UDP does get out, which is all that a poor view shows.
+        report.answered |= poor.iter().any(|s| s.mapped.is_ipv4());
+        report.answered_v6 |= poor.iter().any(|s| s.mapped.is_ipv6());
+        report.poor_view = samples.is_empty() && !poor.is_empty();
         let changed = report != self.report;
         self.report = report;
         changed
@@ -125,16 +130,17 @@ impl Engine {
         }
     }
 
-    /// Takes a sample of a NAT whose ports depend on the destination, once for each generation.
+    /// Takes a sample of a NAT whose ports depend on the destination, or may do so, once for each generation.
     pub(super) fn sample_if_needed(&mut self) {
-        if !self.nat.report.is_dependent()
+        if !self.nat.report.is_unclear()
             || self.nat.sampling.is_some()
             || self.nat.sampled.is_some()
             || !self.host.gathering.is_settled()
         {
             return;
         }
-        let servers = self.host.gathering.servers(Family::V4);
+        // Where a single port answers, fresh sockets at that port show at least how ports are given out.
+        let servers = self.host.gathering.seeing();
         let first = self.search.reserve_sockets(budget::SAMPLING_SOCKETS);
         let sampling = Sampling::new(self.now, first, &servers);
         self.out.open_sockets(sampling.sockets());

@@ -52,6 +52,8 @@ pub(super) struct Agreement {
     pub(super) streams_active: bool,
     /// Whether a NAT between the peers has turned out to forget within a rest of the consent checks.
     pub(super) forgetful: bool,
+    /// The peer's generation in which there was a path.
+    pub(super) worked_with: Option<u32>,
     /// Sockets of former paths, and when they close.
     retired: Vec<(SocketId, Instant)>,
 }
@@ -67,6 +69,7 @@ impl Agreement {
             tunnel_failures: 0,
             streams_active: false,
             forgetful: false,
+            worked_with: None,
             retired: Vec::new(),
         }
     }
@@ -167,6 +170,7 @@ impl Engine {
             unused: None,
             look_again_at: self.now + LOOK_AGAIN,
         });
+        self.path.worked_with = self.peer.remote.as_ref().map(|r| r.generation);
         self.stop_search();
         self.path.retire(self.now, before);
         self.attempts.obstacle = None;

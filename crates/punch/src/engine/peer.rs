@@ -14,7 +14,7 @@ use crate::{
     candidate::{self, Candidate},
     pace::{self, Pacer},
     search::Hints,
-    signal::{Plan, Signal},
+    signal::{MAX_SERVERS, Plan, Signal},
 };
 
 /// Addresses that [`Input::PeerSeen`](crate::Input::PeerSeen) may name in all.
@@ -27,6 +27,8 @@ pub(super) struct Remote {
     pub(super) candidates: Vec<Candidate>,
     pub(super) report: NatReport,
     pub(super) server_rtt_ms: u16,
+    /// STUN servers that see it well.
+    servers: Vec<SocketAddr>,
     pub(super) hints: Option<Hints>,
     /// Since when its candidates of this generation are known here.
     pub(super) since: Instant,
@@ -125,6 +127,7 @@ impl Engine {
             candidates: signal.candidates,
             report: signal.report,
             server_rtt_ms: signal.server_rtt_ms,
+            servers: signal.servers,
             hints: signal.hints,
             since,
         });
@@ -132,6 +135,12 @@ impl Engine {
             self.on_new_peer_generation();
         } else if other_report && self.is_controlling() {
             self.reconsider_search();
+        }
+        if self.host.gathering.seeing().is_empty() {
+            let servers = self.peer.remote.as_ref().map(|r| r.servers.clone());
+            let sockets: Vec<_> = self.host.main_sockets().collect();
+            let servers = servers.unwrap_or_default();
+            self.host.gathering.lend(self.now, &servers, &sockets);
         }
         self.add_pairs();
         self.out.event(Event::PeerCandidates {
@@ -205,6 +214,14 @@ impl Engine {
         }
     }
 
+    /// The servers that see this end well, for a peer whose own do not.
+    fn lent_servers(&self) -> Vec<SocketAddr> {
+        let mut servers = self.host.gathering.seeing();
+        servers.retain(|s| !candidate::is_private(s.ip()));
+        servers.truncate(MAX_SERVERS);
+        servers
+    }
+
     /// Tells the peer how things stand, if that changed and enough is known.
     pub(super) fn signal_if_due(&mut self) {
         if !self.host.signal_due
@@ -218,6 +235,7 @@ impl Engine {
             generation: self.host.generation,
             candidates: self.host.candidates(),
             report: self.nat.report.clone(),
+            servers: self.lent_servers(),
             server_rtt_ms: self
                 .host
                 .server_rtt

@@ -5,8 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_nat::{NatReport, Ports};
-
 use super::{Engine, attempts::Phase};
 use crate::{
     Event, Obstacle, Output, SocketId, Technique, budget,
@@ -105,10 +103,9 @@ impl Engine {
             return;
         };
         let waited = self.now >= began + SAMPLING_WAIT;
-        let unclear = |r: &NatReport| r.is_dependent() && r.ports == Ports::Unknown;
         let open = !self.host.gathering.is_settled()
-            || unclear(&self.nat.report)
-            || unclear(&remote.report);
+            || self.nat.report.is_unclear()
+            || remote.report.is_unclear();
         if open && !waited {
             return;
         }
@@ -183,6 +180,8 @@ impl Engine {
         if !self.search.allowed
             || self.path.direct.is_some()
             || !self.search.caution.allows(self.now)
+            // What is silent already could not show harm, nor be searched.
+            || self.host.gathering.has_fallen_silent()
             || !self.host.sockets.contains_key(&SocketId::V4)
         {
             return;

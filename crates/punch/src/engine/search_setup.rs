@@ -22,7 +22,15 @@ impl Engine {
     /// address that could be aimed at.
     pub(super) fn build_search(&mut self, plan: SearchPlan, attempt: u32) -> Option<Search> {
         let remote = self.peer.remote.as_ref()?;
-        let addresses = aims(&remote.report.external, self.peer.seen.iter().copied());
+        // A rendezvous with a poor view sees its own proxy: nothing is to be searched there.
+        let seen = self.peer.seen.iter().copied();
+        let inside = remote
+            .report
+            .external
+            .iter()
+            .any(|ip| candidate::is_private(*ip));
+        let seen = seen.filter(|ip| inside || !candidate::is_private(*ip));
+        let addresses = aims(&remote.report.external, seen);
         addresses.first()?;
         let theirs = remote.report.ports;
         let hard = match plan {
@@ -103,6 +111,9 @@ impl Engine {
     }
 
     fn main_server(&self) -> Option<SocketAddr> {
-        self.host.gathering.servers(Family::V4).first().copied()
+        // One that is silent, or sees a proxy in place of us, would have a search hint at nothing.
+        let seeing = self.host.gathering.seeing();
+        let any = || self.host.gathering.servers(Family::V4);
+        seeing.first().copied().or_else(|| any().first().copied())
     }
 }

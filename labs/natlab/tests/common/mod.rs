@@ -50,6 +50,12 @@ impl Udp {
         self.socket.set_ttl(ttl).unwrap();
     }
 
+    /// Marks the next packets as capable of ECN, or not.
+    pub(crate) fn set_marked(&self, marked: bool) {
+        let socket = socket2::SockRef::from(&self.socket);
+        socket.set_tos_v4(if marked { 2 } else { 0 }).unwrap();
+    }
+
     /// Sends; a refusal by the node's own kernel is a loss like any other.
     pub(crate) fn send(&self, payload: &[u8], to: impl Into<SocketAddr>) {
         let _ = self.socket.send_to(payload, to.into());
