@@ -37,6 +37,7 @@ mod control;
 mod counters;
 mod datapath;
 mod fair;
+mod in_memory;
 mod keys;
 mod limits;
 mod public;
@@ -48,6 +49,8 @@ mod succession;
 
 pub use control::report::{KeyReport, Report};
 pub use counters::Counters;
+#[doc(hidden)]
+pub use in_memory::{InMemory, Told};
 pub use keys::{
     DEFAULT, KeyError, KeyFault, KeyFile, KeyId, KeyLimits, KeyName, KeyStore, NamedKey, NotAKeyId,
     NotAKeyName,

@@ -1,17 +1,24 @@
 //! Meeting peers at the rendezvous: by code or as known peers, for the first time and again.
 //!
-//! One task owns the [`Link`](p2pdbg_rendezvous_client::Link), the exchanges that are under way, and a sealed channel to each
-//! peer with which an exchange has succeeded. Its owner learns of new peers ([`MeetingEvent::Met`]) and of the
+//! What is decided is sans-IO (`meetings`): whom to await and by what, the exchanges that are under way, a sealed channel to
+//! each peer with which one has succeeded. One task (`driver`) moves messages and time between it and the
+//! [`Link`](p2pdbg_rendezvous_client::Link), and keeps the paths that are made ready meanwhile. Its owner learns of new peers ([`MeetingEvent::Met`]) and of the
 //! same peer met again ([`MeetingEvent::Introduced`]), and talks to them without knowing how. Whom to await, and how
 //! many, is the owner's affair ([`MeetingCommand::Await`]).
 
-mod ahead;
 mod channel;
 mod channels;
 mod driver;
-mod exchanges;
+mod encounter;
+mod failures;
+mod io;
+mod meetings;
+mod own_code;
 mod refusals;
+mod registration;
 mod stun;
+#[cfg(test)]
+mod tests;
 
 use std::{net::IpAddr, sync::Arc};
 

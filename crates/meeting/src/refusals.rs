@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use p2pdbg_base::{ErrorCode, Failure};
-use p2pdbg_proto::control::{Refusal, Request, Role};
-use p2pdbg_rendezvous_client::LinkError;
-use tokio::time::Instant;
+use p2pdbg_proto::{
+    code::Nameplate,
+    control::{Refusal, Request, Role, SessionId},
+};
 
-use super::driver::{Driver, RETRY};
+use super::meetings::RETRY;
 
 /// The pause before a rendezvous that is full is asked again: short beside a session, long beside a request.
 const FULL: Duration = Duration::from_secs(5);
@@ -16,62 +17,62 @@ const FULL: Duration = Duration::from_secs(5);
 /// The longest pause that a rendezvous may ask for.
 const LONGEST: Duration = Duration::from_secs(60);
 
-impl Driver {
-    pub(super) async fn on_refused(&mut self, request: Request, refusal: Refusal) {
-        if matches!(request, Request::Listen(_)) {
-            self.asked_for_code = false;
-        }
-        match refusal {
+/// What follows from a refusal.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// Nothing.
+    Nothing,
+    /// Everything is asked for again after this pause, or sooner if that was planned already.
+    RetryWithin(Duration),
+    /// The listener's nameplate, this one or the one that was asked for, is no longer valid.
+    CodeOver(Option<Nameplate>),
+    /// The session at the rendezvous is over.
+    SessionOver(SessionId),
+    /// The meeting is over.
+    Over(Failure),
+    /// The meeting is over: the rendezvous does not let this host in.
+    NotLetIn,
+}
+
+/// What a refusal means at an end of this role. `may_return` says whether the rendezvous has served for so short a time
+/// that listeners are still coming back to it.
+pub(super) fn meaning(
+    role: Role,
+    request: &Request,
+    refusal: Refusal,
+    may_return: bool,
+) -> Meaning {
+    match (refusal, request) {
+        (
             Refusal::NameplateUnknown
             | Refusal::NameplateUsed
             | Refusal::NameplateBurned
-            | Refusal::NameplateExpired => match request {
-                Request::Listen(_) => self.on_code_over(&request),
-                // The listener may not have noticed yet that it has to register anew.
-                _ if refusal == Refusal::NameplateUnknown && self.may_return() => {
-                    self.retry_within(RETRY);
-                }
-                _ if self.config.paths.role == Role::Connector => {
-                    self.fail(no_such_code(refusal)).await;
-                }
-                _ => {}
-            },
-            Refusal::NameplateBusy | Refusal::NobodyThere => self.retry_within(RETRY),
-            Refusal::Full => self.retry_within(FULL),
-            Refusal::Limit { retry_after_s } => match request {
-                // What was to be said there is lost, and the peers say it again.
-                Request::Session(_) => {}
-                _ => {
-                    let asked = Duration::from_secs(retry_after_s.into());
-                    self.retry_within(asked.clamp(Duration::from_secs(1), LONGEST));
-                }
-            },
-            Refusal::NoSuchSession => {
-                if let Request::Session(session) = request {
-                    self.on_peer_left(session, false).await;
-                }
-            }
-            Refusal::AccessKey | Refusal::Protocol => {
-                let authority = self.config.rendezvous.authority();
-                self.fail(LinkError::Refused { authority, refusal }.into())
-                    .await;
-            }
+            | Refusal::NameplateExpired,
+            Request::Listen(nameplate),
+        ) => Meaning::CodeOver(*nameplate),
+        // The listener may not have noticed yet that it has to register anew.
+        (Refusal::NameplateUnknown, _) if may_return => Meaning::RetryWithin(RETRY),
+        (
+            Refusal::NameplateUnknown
+            | Refusal::NameplateUsed
+            | Refusal::NameplateBurned
+            | Refusal::NameplateExpired,
+            _,
+        ) => match role {
+            Role::Connector => Meaning::Over(no_such_code(refusal)),
+            Role::Listener => Meaning::Nothing,
+        },
+        (Refusal::NameplateBusy | Refusal::NobodyThere, _) => Meaning::RetryWithin(RETRY),
+        (Refusal::Full, _) => Meaning::RetryWithin(FULL),
+        // What was to be said there is lost, and the peers say it again.
+        (Refusal::Limit { .. }, Request::Session(_)) => Meaning::Nothing,
+        (Refusal::Limit { retry_after_s }, _) => {
+            let asked = Duration::from_secs(retry_after_s.into());
+            Meaning::RetryWithin(asked.clamp(Duration::from_secs(1), LONGEST))
         }
-    }
-
-    /// Asks for everything again after this pause, or sooner if that was planned already.
-    fn retry_within(&mut self, pause: Duration) {
-        let at = Instant::now() + pause;
-        self.retry_at = Some(self.retry_at.map_or(at, |planned| planned.min(at)));
-    }
-
-    /// This listener's code has waited for too long: another takes its place.
-    fn on_code_over(&mut self, request: &Request) {
-        let own = self.code.as_ref().map(|listening| listening.code.nameplate);
-        if matches!(request, Request::Listen(nameplate) if *nameplate == own) {
-            self.code = None;
-            self.register();
-        }
+        (Refusal::NoSuchSession, Request::Session(session)) => Meaning::SessionOver(*session),
+        (Refusal::NoSuchSession, _) => Meaning::Nothing,
+        (Refusal::AccessKey | Refusal::Protocol, _) => Meaning::NotLetIn,
     }
 }
 
@@ -88,4 +89,76 @@ fn no_such_code(refusal: Refusal) -> Failure {
         ),
     };
     Failure::new(code, refusal.to_string()).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use p2pdbg_proto::control::Place;
+
+    use super::*;
+
+    fn nameplate() -> Nameplate {
+        Nameplate::new(100_007).unwrap()
+    }
+
+    #[test]
+    fn refused_nameplate_of_a_listener_is_replaced_and_of_a_connector_ends_it() {
+        let own = Some(nameplate());
+        let over = meaning(
+            Role::Listener,
+            &Request::Listen(own),
+            Refusal::NameplateExpired,
+            false,
+        );
+        assert_eq!(over, Meaning::CodeOver(own));
+        let join = Request::Join(nameplate());
+        for (refusal, code) in [
+            (Refusal::NameplateUnknown, ErrorCode::NameplateUnknown),
+            (Refusal::NameplateUsed, ErrorCode::CodeExpired),
+            (Refusal::NameplateBurned, ErrorCode::CodeExpired),
+            (Refusal::NameplateExpired, ErrorCode::CodeExpired),
+        ] {
+            match meaning(Role::Connector, &join, refusal, false) {
+                Meaning::Over(failure) => assert_eq!(failure.code, code),
+                other => panic!("{refusal:?}: {other:?}"),
+            }
+            let prepare = Request::Prepare(Place::Nameplate(nameplate()));
+            let ignored = meaning(Role::Listener, &prepare, refusal, false);
+            assert_eq!(ignored, Meaning::Nothing);
+        }
+    }
+
+    #[test]
+    fn unknown_nameplate_at_a_rendezvous_just_started_is_asked_for_again() {
+        let join = Request::Join(nameplate());
+        let again = meaning(Role::Connector, &join, Refusal::NameplateUnknown, true);
+        assert_eq!(again, Meaning::RetryWithin(RETRY));
+    }
+
+    #[test]
+    fn refusal_for_now_is_asked_again_within_bounds_and_one_for_good_is_not() {
+        let join = Request::Join(nameplate());
+        let limit = |retry_after_s| {
+            let refusal = Refusal::Limit { retry_after_s };
+            meaning(Role::Connector, &join, refusal, false)
+        };
+        assert_eq!(limit(0), Meaning::RetryWithin(Duration::from_secs(1)));
+        assert_eq!(limit(7), Meaning::RetryWithin(Duration::from_secs(7)));
+        assert_eq!(limit(u32::MAX), Meaning::RetryWithin(LONGEST));
+        let of = |refusal| meaning(Role::Connector, &join, refusal, false);
+        assert_eq!(of(Refusal::NameplateBusy), Meaning::RetryWithin(RETRY));
+        assert_eq!(of(Refusal::NobodyThere), Meaning::RetryWithin(RETRY));
+        assert_eq!(of(Refusal::Full), Meaning::RetryWithin(FULL));
+        assert_eq!(of(Refusal::NoSuchSession), Meaning::Nothing);
+        assert_eq!(of(Refusal::AccessKey), Meaning::NotLetIn);
+        assert_eq!(of(Refusal::Protocol), Meaning::NotLetIn);
+    }
+
+    #[test]
+    fn refusal_within_a_session_ends_that_session_at_the_most() {
+        let session = SessionId([3; 16]);
+        let of = |refusal| meaning(Role::Listener, &Request::Session(session), refusal, false);
+        assert_eq!(of(Refusal::NoSuchSession), Meaning::SessionOver(session));
+        assert_eq!(of(Refusal::Limit { retry_after_s: 9 }), Meaning::Nothing);
+    }
 }

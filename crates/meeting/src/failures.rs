@@ -1,0 +1,33 @@
+//! What a failed exchange means for the person at this end.
+
+use p2pdbg_base::{ErrorCode, Failure};
+use p2pdbg_pairing as pairing;
+
+/// By code, for the person who typed it.
+pub(super) fn code_failure(failure: &pairing::Failure) -> Failure {
+    let (code, hint) = match failure {
+        pairing::Failure::Version { .. } => (
+            ErrorCode::PeerVersion,
+            "use the same version of p2pdbg at both ends",
+        ),
+        pairing::Failure::Protocol | pairing::Failure::Aborted(_) => (
+            ErrorCode::PeerMisbehaved,
+            "use the same version of p2pdbg at both ends, and try again",
+        ),
+        _ => (
+            ErrorCode::CodeRefused,
+            "the code is burned: use the one that p2pdbg listen shows now",
+        ),
+    };
+    Failure::new(code, failure.to_string()).hint(hint)
+}
+
+/// Between known peers.
+pub(super) fn known_peer_failure(failure: &pairing::Failure) -> Failure {
+    let code = match failure {
+        pairing::Failure::Version { .. } => ErrorCode::PeerVersion,
+        pairing::Failure::Protocol => ErrorCode::PeerMisbehaved,
+        _ => ErrorCode::PeerIdentity,
+    };
+    Failure::new(code, failure.to_string()).hint("pair the two hosts again with a new code")
+}

@@ -1,0 +1,660 @@
+//! What a meeting decides; no sockets, no clock, no randomness but the operating system's (which the exchanges draw from).
+//!
+//! [`Meetings::handle`] takes what has happened. Then [`Meetings::poll_output`] gives what is to be done, until there is no
+//! more, and [`Meetings::poll_timeout`] says when [`Input::Timeout`] is due. A peer comes in four steps: the rendezvous
+//! introduces it, an exchange gives both keys, it says who it is, and its owner is told that it has been met. Up to there
+//! it is an [`Encounter`]; afterwards there is a sealed [`Channel`](super::channel::Channel) to it.
+
+use std::{
+    collections::VecDeque,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use p2pdbg_base::Failure;
+use p2pdbg_net::stun_servers::FurtherServers;
+use p2pdbg_pairing as pairing;
+use p2pdbg_pairing::{CodeFate, Next};
+use p2pdbg_path::Introduction;
+use p2pdbg_proto::{
+    control::{
+        self, Credential, Fate, FromRendezvous, MAX_SIGNAL, NameplateClaim, Place, Refusal,
+        Request, Role, SessionId, ToRendezvous,
+    },
+    signal::{AbortReason, MAX_NAME, PeerInfo, Signal},
+};
+use p2pdbg_rendezvous_client::LinkError;
+
+use super::{
+    Awaited, MeetingCommand, MeetingConfig, MeetingEvent, Met,
+    channel::{Remains, encode},
+    channels::Channels,
+    encounter::{Encounter, Encounters, Keyed, PATIENCE, Stage},
+    failures::{code_failure, known_peer_failure},
+    io::{Input, Output, Reached},
+    refusals::{Meaning, meaning},
+    registration::Registration,
+};
+
+/// The pause before a peer that was not there, or was lost while the two paired, is looked for again.
+pub(super) const RETRY: Duration = Duration::from_secs(2);
+
+/// Exchanges that may be under way at once, besides one for each known peer; whoever comes then is told that the
+/// listener is busy.
+const EXCHANGES: usize = 4;
+
+/// The state of a meeting.
+pub(super) struct Meetings {
+    registration: Registration,
+    further_stun: std::sync::Arc<FurtherServers>,
+    /// None while there is no connection to the rendezvous.
+    reached: Option<Reached>,
+    encounters: Encounters,
+    channels: Channels,
+    /// When everything is asked for again.
+    retry_at: Option<Instant>,
+    over: bool,
+    outputs: VecDeque<Output>,
+}
+
+impl Meetings {
+    /// The meeting of this configuration; its first outputs say what the rendezvous is to be told.
+    pub(super) fn new(config: &MeetingConfig) -> Self {
+        let mut meetings = Self {
+            registration: Registration::new(config),
+            further_stun: std::sync::Arc::clone(&config.further_stun),
+            reached: None,
+            encounters: Encounters::default(),
+            channels: Channels::default(),
+            retry_at: None,
+            over: false,
+            outputs: VecDeque::new(),
+        };
+        meetings.begin_with();
+        meetings
+    }
+
+    /// Takes what has happened.
+    pub(super) fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::LinkUp { told, reached } => self.on_link_up(&told, reached),
+            Input::LinkDown(error) => self.on_link_down(error),
+            Input::Rendezvous(message) => self.on_message(now, message),
+            Input::Owner(command) => self.on_command(now, command),
+            Input::PathSignal(session, signal) => {
+                if let Some(mut encounter) = self.encounters.take(session) {
+                    encounter.keep_for_peer(signal);
+                    self.go_on(session, encounter);
+                }
+            }
+            Input::NetworkChanged => self.look_again(now),
+            Input::Timeout => self.on_timeout(now),
+            Input::Close => self.leave(),
+        }
+    }
+
+    /// The next thing to do.
+    pub(super) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Input::Timeout`] is due.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let encounters = self.encounters.poll_timeout();
+        encounters.into_iter().chain(self.retry_at).min()
+    }
+
+    /// Whether the paths made ready for this encounter are still of use.
+    pub(super) fn awaits(&self, session: SessionId) -> bool {
+        self.encounters.contains(session)
+    }
+
+    /// Whether there is no more to be done.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Whether a person sits before `connect` and no session has begun. A listener waits for hours, and a session says
+    /// itself when it needs the rendezvous.
+    pub(super) fn does_a_person_wait(&self) -> bool {
+        self.role() == Role::Connector && self.channels.iter().next().is_none()
+    }
+
+    fn role(&self) -> Role {
+        self.registration.host.role
+    }
+
+    fn on_link_up(&mut self, told: &[ToRendezvous], reached: Reached) {
+        self.reached = Some(reached);
+        self.registration.code.on_link_up(told);
+        self.tell(MeetingEvent::LinkUp);
+        // Plans may have changed while it was being dialled.
+        if told != self.registration.messages(&self.channels) {
+            self.register();
+        }
+    }
+
+    fn on_link_down(&mut self, error: LinkError) {
+        self.reached = None;
+        self.encounters.clear();
+        self.registration.code.on_answered();
+        self.channels.on_link_down();
+        self.begin_with();
+        if error.is_passing() {
+            self.tell(MeetingEvent::LinkDown(error));
+        } else {
+            self.fail(error.into());
+        }
+    }
+
+    fn begin_with(&mut self) {
+        self.registration.prepare(&self.channels);
+        let messages = self.registration.messages(&self.channels);
+        self.outputs.push_back(Output::BeginWith(messages));
+    }
+
+    /// Tells the rendezvous all that it must know of this end, now and on the next connection.
+    fn register(&mut self) {
+        self.registration.prepare(&self.channels);
+        if self.reached.is_some() {
+            for message in self.registration.messages(&self.channels) {
+                if !self.registration.code.is_asked_twice(&message) {
+                    self.send(message);
+                }
+            }
+        }
+        self.begin_with();
+    }
+
+    /// Begins the exchanges that are missing, and tells the rendezvous of them.
+    fn prepare_anew(&mut self) {
+        let before = self.registration.preparations();
+        self.registration.prepare(&self.channels);
+        if self.reached.is_some() {
+            for message in self.registration.preparations() {
+                if !before.contains(&message) {
+                    self.send(message);
+                }
+            }
+        }
+    }
+
+    fn on_message(&mut self, now: Instant, message: FromRendezvous) {
+        match message {
+            FromRendezvous::Listening(claim) => self.on_listening(claim),
+            FromRendezvous::Introduced(introduction) => self.on_introduced(now, introduction),
+            FromRendezvous::Signal { session, payload } => self.on_signal(now, session, &payload),
+            FromRendezvous::PeerSeen {
+                session,
+                addresses,
+                bound,
+            } => self.on_peer_seen(session, addresses, bound),
+            FromRendezvous::PeerLeft {
+                session,
+                on_purpose,
+            } => self.on_peer_left(now, session, on_purpose),
+            FromRendezvous::Refused { request, refusal } => self.on_refused(now, &request, refusal),
+            FromRendezvous::Vouched { voucher } => {
+                if !self.registration.host.has_key {
+                    let credential = Credential::Voucher(voucher);
+                    self.outputs.push_back(Output::UseCredential(credential));
+                }
+            }
+            FromRendezvous::Pong => self.on_pong(),
+            FromRendezvous::Stopping { .. } => tracing::info!("the rendezvous is stopping"),
+            FromRendezvous::Welcome { .. } => {}
+        }
+    }
+
+    fn on_listening(&mut self, claim: NameplateClaim) {
+        self.registration.code.on_answered();
+        if !self.registration.awaited.code {
+            let (nameplate, fate) = (claim.nameplate, Fate::Withdrawn);
+            self.send(ToRendezvous::Unlisten { nameplate, fate });
+        } else if let Some(code) = self.registration.code.on_listening(claim) {
+            self.prepare_anew();
+            self.tell(MeetingEvent::Code(code));
+        }
+    }
+
+    fn on_introduced(&mut self, now: Instant, introduction: control::Introduction) {
+        let session = introduction.session;
+        let Some(at) = self.seen_from_here(&introduction) else {
+            return;
+        };
+        if let Place::Handle(handle) = &introduction.place
+            && let Some((id, channel)) = self.channels.at(handle)
+        {
+            channel.carried_by = Some(session);
+            // Nobody else knows the handle, and what is said there is sealed.
+            self.send(ToRendezvous::Confirmed { session });
+            self.tell(MeetingEvent::Introduced(id, at));
+            return;
+        }
+        let (place, said) = (introduction.place, introduction.prepared);
+        let prepared = said
+            .as_deref()
+            .map(|said| self.registration.take_prepared(&place, said));
+        if self.role() == Role::Listener {
+            // For whoever comes next.
+            self.prepare_anew();
+        }
+        let most = EXCHANGES + self.registration.awaited.known.len();
+        if self.encounters.exchanging() >= most {
+            let reason = AbortReason::Busy;
+            self.signal(session, &Signal::Abort { reason });
+            self.send(ToRendezvous::Leave { session });
+            return;
+        }
+        let begun = match prepared {
+            Some(prepared) => prepared.map(|exchange| (exchange, None)),
+            None => self
+                .registration
+                .exchange_at(&place)
+                .map(|(exchange, signal)| (exchange, Some(signal))),
+        };
+        let Some((exchange, signal)) = begun else {
+            self.send(ToRendezvous::Leave { session });
+            if said.is_some() && self.role() == Role::Connector {
+                // It has been given what this end says no more.
+                self.retry_at = Some(now + RETRY);
+            }
+            return;
+        };
+        if let Some(signal) = signal {
+            self.signal(session, &signal);
+        }
+        self.outputs
+            .push_back(Output::MakeReady(session, at.clone()));
+        let encounter = Encounter::new(exchange, place, at, now);
+        self.encounters.insert(session, encounter);
+        self.tell(MeetingEvent::Pairing);
+    }
+
+    /// An introduction with what this end's connection to the rendezvous adds; none while there is no connection.
+    fn seen_from_here(&self, introduction: &control::Introduction) -> Option<Introduction> {
+        let reached = self.reached.as_ref()?;
+        Some(Introduction {
+            leg: introduction.leg.clone(),
+            rendezvous: reached.address,
+            stun: self.further_stun.beside(reached.stun.clone()),
+            peer_seen: introduction.peer_seen.clone(),
+            peer_bound: false,
+            over_tcp: reached.over_tcp,
+        })
+    }
+
+    fn on_signal(&mut self, now: Instant, session: SessionId, payload: &[u8]) {
+        if let Some(encounter) = self.encounters.take(session) {
+            match encounter.is_exchanging() {
+                true => self.on_exchange_signal(now, session, encounter, payload),
+                false => self.on_keyed_signal(session, encounter, payload),
+            }
+        } else if let Some((id, channel)) = self.channels.carried_by(session)
+            && let Some(message) = channel.open(payload)
+        {
+            self.tell(MeetingEvent::Message(id, message));
+        }
+    }
+
+    fn on_exchange_signal(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        mut encounter: Encounter,
+        payload: &[u8],
+    ) {
+        let by_code = encounter.is_by_code();
+        let Stage::Exchanging(exchange) = encounter.stage else {
+            return;
+        };
+        let step = exchange.handle_payload(payload);
+        if matches!(step.next, Next::Paired(_)) {
+            // Before the reply, on which the peer's follows: the second of the two is what brings the voucher.
+            self.send(ToRendezvous::Confirmed { session });
+        }
+        if let Some(reply) = &step.reply {
+            self.signal(session, reply);
+        }
+        match step.next {
+            Next::Wait(exchange) => {
+                if let Some(peer) = exchange.claimed() {
+                    let key = exchange.tunnel_key();
+                    let expect = Output::ExpectTunnel { session, peer, key };
+                    self.outputs.push_back(expect);
+                }
+                encounter.stage = Stage::Exchanging(exchange);
+                self.go_on(session, encounter);
+            }
+            Next::Paired(paired) => {
+                let code = self.registration.code.get().filter(|_| by_code).cloned();
+                encounter.stage = Stage::keyed(*paired, session, code);
+                encounter.until = now + PATIENCE;
+                self.go_on(session, encounter);
+            }
+            Next::Failed(failure) => self.on_exchange_failed(now, session, by_code, failure),
+        }
+    }
+
+    fn on_keyed_signal(&mut self, session: SessionId, mut encounter: Encounter, payload: &[u8]) {
+        let Stage::Keyed(keyed) = &mut encounter.stage else {
+            return;
+        };
+        let is_introduced = keyed.hear(payload);
+        let may_have_left = keyed.code.is_some() && self.role() == Role::Listener;
+        match (is_introduced, may_have_left) {
+            (true, false) => self.on_arrived(session, encounter),
+            (true, true) => {
+                // It may have said all this long ago, to a listener that was asleep, and have left. The answer comes
+                // behind whatever the rendezvous has had to say until then.
+                self.encounters.insert(session, encounter);
+                self.send(ToRendezvous::Ping);
+            }
+            (false, _) => self.encounters.insert(session, encounter),
+        }
+    }
+
+    /// Puts an encounter back that goes on, after it has said what it can say now.
+    fn go_on(&mut self, session: SessionId, mut encounter: Encounter) {
+        let host = &self.registration.host;
+        for payload in encounter.speak(&self.channels, |tag| host.introduce(tag)) {
+            self.outputs
+                .push_back(Output::Send(ToRendezvous::Signal { session, payload }));
+        }
+        self.encounters.insert(session, encounter);
+    }
+
+    /// The rendezvous has answered: those who have not left by then are here.
+    fn on_pong(&mut self) {
+        let is_introduced =
+            |one: &Encounter| matches!(&one.stage, Stage::Keyed(k) if k.info.is_some());
+        for session in self.encounters.sessions(is_introduced) {
+            if let Some(encounter) = self.encounters.take(session) {
+                self.on_arrived(session, encounter);
+            }
+        }
+    }
+
+    /// The peer has said who it is, and is here: a session can begin, or go on.
+    fn on_arrived(&mut self, session: SessionId, encounter: Encounter) {
+        let said = encounter.said();
+        let (at, Stage::Keyed(keyed)) = (encounter.at, encounter.stage) else {
+            return;
+        };
+        let Keyed {
+            channel,
+            remains,
+            code,
+            info: Some(mut info),
+            said_since,
+        } = *keyed
+        else {
+            return;
+        };
+        truncate(&mut info);
+        if code.is_some() && self.end_code(Fate::Used) {
+            self.registration.awaited.code = false;
+        }
+        if let Some(tag) = info.session.filter(|_| info.session == said)
+            && let Some((id, old)) = self.channels.tagged(channel.peer, tag)
+        {
+            // The same process, met at another place: what the two have goes on.
+            old.carried_by = Some(session);
+            self.tell(MeetingEvent::Introduced(id, at));
+            return;
+        }
+        if !self.channels.have_room() {
+            self.send(ToRendezvous::Leave { session });
+            return;
+        }
+        self.send(channel.meet(self.role()));
+        if self.role() == Role::Connector {
+            // Only a listener waits for its peer's next process.
+            for message in self.registration.unmeet_known() {
+                self.send(message);
+            }
+        }
+        let peer = channel.peer;
+        let channel = self.channels.add(channel);
+        let Remains { keys, pair_secret } = remains;
+        let met = Met {
+            channel,
+            peer,
+            info,
+            keys,
+            pair_secret,
+            code,
+            at,
+            approach: None,
+        };
+        self.outputs.push_back(Output::Met(session, Box::new(met)));
+        for message in said_since {
+            self.tell(MeetingEvent::Message(channel, message));
+        }
+    }
+
+    fn on_peer_seen(&mut self, session: SessionId, addresses: Vec<IpAddr>, bound: bool) {
+        if let Some(encounter) = self.encounters.get_mut(session) {
+            encounter.on_peer_seen(addresses.clone(), bound);
+            let seen = Output::PeerSeen(session, addresses, bound);
+            self.outputs.push_back(seen);
+        } else if let Some((channel, _)) = self.channels.carried_by(session) {
+            self.tell(MeetingEvent::PeerSeen(channel, addresses, bound));
+        }
+    }
+
+    fn on_peer_left(&mut self, now: Instant, session: SessionId, on_purpose: bool) {
+        if let Some(encounter) = self.encounters.take(session) {
+            match encounter.is_exchanging() {
+                true => {
+                    let by_code = encounter.is_by_code();
+                    let left = pairing::Failure::PeerLeft;
+                    self.on_exchange_failed(now, session, by_code, left);
+                }
+                false => self.register(),
+            }
+        } else if let Some((id, channel)) = self.channels.carried_by(session) {
+            // It comes back to the handle at which this side waits.
+            channel.carried_by = None;
+            if on_purpose {
+                self.tell(MeetingEvent::PeerLeft(id));
+            }
+        }
+    }
+
+    /// An encounter has ended without keys; it is out of the table already.
+    fn on_exchange_failed(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        by_code: bool,
+        failure: pairing::Failure,
+    ) {
+        if failure != pairing::Failure::PeerLeft {
+            self.send(ToRendezvous::Leave { session });
+        }
+        let left = failure == pairing::Failure::PeerLeft;
+        let several = self.registration.host.is_for_several;
+        if by_code && self.registration.code.get().is_some() {
+            let fate = self.registration.code.failed(&failure);
+            match (self.role(), fate) {
+                (Role::Listener, CodeFate::Burned) => {
+                    self.end_code(Fate::Burned);
+                    self.tell(MeetingEvent::CodeBurned);
+                    self.register();
+                }
+                (Role::Connector, CodeFate::Good) if left => self.pair_again(now, failure),
+                (Role::Connector, _) => self.fail(code_failure(&failure)),
+                (Role::Listener, CodeFate::Good) => self.tell(MeetingEvent::PairingFailed(failure)),
+            }
+            return;
+        }
+        match failure {
+            pairing::Failure::PeerLeft
+            | pairing::Failure::Aborted(AbortReason::Busy | AbortReason::Protocol) => {
+                self.pair_again(now, failure);
+            }
+            // Of several peers, one that is not what it should be does not end the others' sessions.
+            lasting if several => self.tell(MeetingEvent::PairingFailed(lasting)),
+            lasting => self.fail(known_peer_failure(&lasting)),
+        }
+    }
+
+    fn pair_again(&mut self, now: Instant, failure: pairing::Failure) {
+        self.retry_at = Some(now + RETRY);
+        self.tell(MeetingEvent::PairingFailed(failure));
+    }
+
+    /// The listener's code leads here no more. It is good for one pairing or one wrong guess; whoever else was trying it at
+    /// the same time has lost. Whether there was one.
+    fn end_code(&mut self, fate: Fate) -> bool {
+        let Some(nameplate) = self.registration.code.take() else {
+            return false;
+        };
+        self.send(ToRendezvous::Unlisten { nameplate, fate });
+        for session in self.encounters.sessions(Encounter::is_by_code) {
+            self.encounters.take(session);
+            self.send(ToRendezvous::Leave { session });
+        }
+        true
+    }
+
+    fn on_refused(&mut self, now: Instant, request: &Request, refusal: Refusal) {
+        if matches!(request, Request::Listen(_)) {
+            self.registration.code.on_answered();
+        }
+        let may_return = self.reached.as_ref().is_some_and(|r| now < r.returns_until);
+        match meaning(self.role(), request, refusal, may_return) {
+            Meaning::Nothing => {}
+            Meaning::RetryWithin(pause) => {
+                let at = now + pause;
+                self.retry_at = Some(self.retry_at.map_or(at, |planned| planned.min(at)));
+            }
+            Meaning::CodeOver(nameplate) => {
+                // This listener's code has waited for too long: another takes its place.
+                if nameplate == self.registration.code.nameplate() {
+                    self.registration.code.take();
+                    self.register();
+                }
+            }
+            Meaning::SessionOver(session) => self.on_peer_left(now, session, false),
+            Meaning::Over(failure) => self.fail(failure),
+            Meaning::NotLetIn => {
+                let authority = self.registration.host.authority.clone();
+                self.fail(LinkError::Refused { authority, refusal }.into());
+            }
+        }
+    }
+
+    fn on_command(&mut self, now: Instant, command: MeetingCommand) {
+        match command {
+            MeetingCommand::Message(channel, message) => {
+                let channel = self.channels.get_mut(channel);
+                if let Some((session, payload)) = channel.and_then(|c| c.seal(&message)) {
+                    self.send(ToRendezvous::Signal { session, payload });
+                }
+            }
+            MeetingCommand::SessionOver(channel) => {
+                if let Some(channel) = self.channels.remove(channel) {
+                    let (handle, role) = (channel.handle, self.role());
+                    self.send(ToRendezvous::Unmeet { handle, role });
+                    if let Some(session) = channel.carried_by {
+                        self.send(ToRendezvous::Leave { session });
+                    }
+                }
+                if self.role() == Role::Listener {
+                    self.register();
+                }
+            }
+            MeetingCommand::Doubt => {
+                self.outputs.push_back(Output::Redial);
+                self.look_again(now);
+            }
+            MeetingCommand::Await(awaited) => self.on_await(awaited),
+        }
+    }
+
+    fn on_await(&mut self, awaited: Awaited) {
+        let gone = self.registration.await_others(awaited);
+        if self.role() == Role::Connector {
+            return;
+        }
+        for message in gone {
+            self.send(message);
+        }
+        if !self.registration.awaited.code {
+            self.end_code(Fate::Withdrawn);
+        }
+        self.register();
+    }
+
+    /// What failed before may work now, and what seems to stand may be gone.
+    fn look_again(&mut self, now: Instant) {
+        if self.retry_at.is_some() {
+            self.retry_at = Some(now);
+        }
+        // Nothing but sending shows that the other end of the link is gone, or tells it this end's address.
+        if self.reached.is_some() {
+            let role = self.role();
+            let meet = self.channels.iter().map(|channel| channel.meet(role));
+            self.outputs.extend(meet.map(Output::Send));
+        }
+    }
+
+    fn on_timeout(&mut self, now: Instant) {
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
+            self.register();
+        }
+        for session in self.encounters.sessions(|one| one.until <= now) {
+            let Some(encounter) = self.encounters.take(session) else {
+                continue;
+            };
+            self.send(ToRendezvous::Leave { session });
+            match encounter.is_exchanging() {
+                true => {
+                    let by_code = encounter.is_by_code();
+                    let left = pairing::Failure::PeerLeft;
+                    self.on_exchange_failed(now, session, by_code, left);
+                }
+                false => self.retry_at = Some(now + RETRY),
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        self.end_code(Fate::Withdrawn);
+        let carried: Vec<_> = self.channels.iter().filter_map(|c| c.carried_by).collect();
+        for session in carried {
+            self.send(ToRendezvous::Leave { session });
+        }
+    }
+
+    fn signal(&mut self, session: SessionId, signal: &Signal) {
+        if let Some(payload) = encode(signal).filter(|payload| payload.len() <= MAX_SIGNAL) {
+            self.send(ToRendezvous::Signal { session, payload });
+        }
+    }
+
+    fn send(&mut self, message: ToRendezvous) {
+        self.outputs.push_back(Output::Send(message));
+    }
+
+    fn tell(&mut self, event: MeetingEvent) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.over = true;
+        self.tell(MeetingEvent::Failed(failure));
+    }
+}
+
+/// What a peer says of itself is shown and kept: no more of it than the protocol lets it say.
+fn truncate(info: &mut PeerInfo) {
+    for text in [&mut info.name, &mut info.agent] {
+        while text.len() > MAX_NAME {
+            text.pop();
+        }
+    }
+}
