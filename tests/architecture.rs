@@ -107,3 +107,30 @@ fn floor_plan_crates_import_only_from_below() {
         }
     }
 }
+
+#[test]
+fn every_crate_says_in_a_readme_what_it_is() {
+    for manifest in manifests()
+        .values()
+        .filter(|manifest| manifest.folder != "src")
+    {
+        let readme = root().join(&manifest.folder).join("README.md");
+        let text = std::fs::read_to_string(&readme).unwrap_or_default();
+        assert!(text.contains("Tests: "), "{}", readme.display());
+    }
+}
+
+#[test]
+fn every_document_has_its_place_in_the_site() {
+    let summary = std::fs::read_to_string(root().join("docs/SUMMARY.md")).unwrap();
+    for folder in ["docs", "docs/ide"] {
+        for entry in std::fs::read_dir(root().join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let page = format!("{folder}/{name}");
+            let page = page.strip_prefix("docs/").unwrap();
+            if page.ends_with(".md") && page != "SUMMARY.md" {
+                assert!(summary.contains(&format!("({page})")), "{page}");
+            }
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use clap::Args;
 use p2pdbg_base::Failure;
 
-use super::resolve::{RENDEZVOUS, forward_malformed, found, parse_url, resolve_stun};
+use super::values::{RENDEZVOUS, forward_malformed, found, parse_url, resolve_stun};
 use crate::{config::Config, doctor::Examination};
 
 const EXAMPLES: &str = "\

@@ -12,6 +12,7 @@ mod given;
 mod options;
 mod peers;
 mod resolve;
+mod values;
 
 pub use doctor::{DoctorArgs, DoctorOptions, resolve_doctor};
 pub use given::Given;

@@ -4,7 +4,7 @@ use p2pdbg_base::{ErrorCode, Failure, PeerName};
 
 use super::{
     options::{PeersOptions, PortMap},
-    resolve::parse_name,
+    values::parse_name,
 };
 
 /// How many peers there may be at once. Each waits at a handle of the rendezvous and has sockets of its own.

@@ -58,8 +58,8 @@ impl Interrupt {
     }
 }
 
-/// Catches the hangup of the terminal, unless it was ignored when the program started: `nohup` asks for that, and to catch
-/// it would undo it, for a COMMAND too.
+/// Catches the hangup of the terminal, unless it was ignored when the program started: `nohup` asks for that, and to
+/// catch it would undo it, for a COMMAND too.
 #[cfg(unix)]
 pub(super) fn hangup() -> std::io::Result<Option<tokio::signal::unix::Signal>> {
     use tokio::signal::unix::{SignalKind, signal};

@@ -5,7 +5,6 @@ pub mod connect;
 pub mod doctor;
 mod host;
 pub mod ide;
-mod inquiries;
 mod interrupt;
 pub mod listen;
 #[cfg(unix)]

@@ -1,8 +1,8 @@
 //! The process that a tunnel belongs to: when it ends, killed outright or otherwise, the tunnel is to end as well.
 //!
 //! Linux tells of the end of a process by a file descriptor (pidfd). Elsewhere, and where a sandbox forbids that, the
-//! process is looked for once a second. A pipe that the owner holds open would tell too, but each process that inherits it
-//! would hold it as well.
+//! process is looked for once a second. A pipe that the owner holds open would tell too, but each process that inherits
+//! it would hold it as well.
 
 use std::time::Duration;
 

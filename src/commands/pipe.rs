@@ -1,8 +1,8 @@
 //! `p2pdbg pipe`: standard input and output, joined to a target at the debuggee over the session of a running
 //! `p2pdbg listen`.
 //!
-//! Both directions end on their own: the end of standard input is told to the target, and standard output is closed when
-//! the target has written its last; the program ends when both have. Standard output is not touched but for the
+//! Both directions end on their own: the end of standard input is told to the target, and standard output is closed
+//! when the target has written its last; the program ends when both have. Standard output is not touched but for the
 //! target's bytes, since a debugger reads it.
 
 use p2pdbg_base::{ErrorCode, Failure};

@@ -18,7 +18,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{protocol::Reply, server};
+use super::{protocol::Reply, reply};
 
 /// Bytes of one frame, at the most.
 const CHUNK: usize = 64 << 10;
@@ -100,7 +100,7 @@ impl Ends {
             Ok(()) => Reply::Opened,
             Err(failure) => Reply::Refused(failure.clone()),
         };
-        if server::send(&mut write, &reply).await.is_err() || opened.is_err() {
+        if reply::send(&mut write, &reply).await.is_err() || opened.is_err() {
             return;
         }
         let (from_stream, mut to_stream) = self.stream.into_split();

@@ -16,6 +16,8 @@ mod client;
 pub mod place;
 pub mod protocol;
 #[cfg(unix)]
+mod reply;
+#[cfg(unix)]
 mod server;
 
 #[cfg(unix)]

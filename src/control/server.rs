@@ -6,11 +6,8 @@ use p2pdbg_base::{ErrorCode, Failure};
 use p2pdbg_events::snapshot::ProcessSnapshot;
 use p2pdbg_session::{PipeRequest, PipeTarget};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{
-        UnixListener, UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    net::{UnixListener, UnixStream, unix::OwnedReadHalf},
     sync::{mpsc, oneshot},
     task::JoinSet,
     time::timeout,
@@ -20,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     bridge, place,
     protocol::{self, MAX_REQUEST, Reply, Request},
+    reply,
 };
 
 /// Connections that are served at once; more are closed at once.
@@ -33,9 +31,6 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// How long the owner of the state may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
-
-/// How long a reader may take to read a reply before it is dropped.
-const DAWDLING: Duration = Duration::from_secs(2);
 
 /// The pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -133,7 +128,7 @@ async fn serve(connection: UnixStream, ask: mpsc::Sender<Inquiry>) {
                 Reply::Refused(failure)
             }
         };
-        if send(&mut write, &reply).await.is_err() {
+        if reply::send(&mut write, &reply).await.is_err() {
             return;
         }
     }
@@ -162,11 +157,6 @@ async fn status(ask: &mpsc::Sender<Inquiry>) -> Reply {
     }
 }
 
-pub(super) async fn send(write: &mut OwnedWriteHalf, reply: &Reply) -> io::Result<()> {
-    let line = protocol::line(reply);
-    timeout(DAWDLING, write.write_all(&line)).await?
-}
-
 fn busy() -> Failure {
     Failure::new(
         ErrorCode::ControlSocket,
@@ -176,6 +166,8 @@ fn busy() -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     /// A server whose owner answers nothing by itself.

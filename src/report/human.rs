@@ -11,7 +11,7 @@ use p2pdbg_events::{Activity, Event, Of, Status};
 use p2pdbg_proto::control::Role;
 
 use super::{
-    printer::Statuses,
+    Statuses,
     terminal::StatusTerminal,
     words::{Line, View, Weight},
 };

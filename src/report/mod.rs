@@ -1,7 +1,8 @@
 //! What the program tells people and other programs.
 //!
-//! The session [emits](p2pdbg_events::Reporter::emit) an [`Event`](p2pdbg_events::Event) for everything that happens, and hands in a [`Status`](p2pdbg_events::Status)
-//! whenever its numbers change. Where both go is settled once, at the start:
+//! The session [emits](p2pdbg_events::Reporter::emit) an [`Event`](p2pdbg_events::Event) for everything that happens,
+//! and hands in a [`Status`](p2pdbg_events::Status) whenever its numbers change. Where both go is settled once, at the
+//! start:
 //!
 //! - `--json`: every event is one line of JSON on standard output (docs/JSON.md); the status goes nowhere.
 //! - For people: the code on standard output, and on standard error a line for each event and, on a terminal,
@@ -17,6 +18,13 @@ mod printer;
 mod terminal;
 mod words;
 
+use std::collections::BTreeMap;
+
+use p2pdbg_events::{Of, Status};
+
 pub use described::Described;
 pub use printer::{Format, LogWriter, Printer};
 pub(crate) use words::milliseconds;
+
+/// What is new of the status line: of each session, or of all together, its part or that it has none any more.
+type Statuses = BTreeMap<Of, Option<Status>>;

@@ -6,7 +6,7 @@
 //! latest is kept.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     io::{self, IsTerminal, Write},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -17,7 +17,10 @@ use p2pdbg_events::{Event, Of, Reporter, Sink, Status, Warning, WarningCode};
 use p2pdbg_proto::control::Role;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::human::{Human, Screen};
+use super::{
+    Statuses,
+    human::{Human, Screen},
+};
 
 /// How many reports may wait to be written.
 const QUEUE: usize = 4096;
@@ -186,9 +189,6 @@ struct State {
     closing: bool,
     finished: bool,
 }
-
-/// What is new of the status line: of each session, or of all together, its part or that it has none any more.
-pub(super) type Statuses = BTreeMap<Of, Option<Status>>;
 
 /// What the thread does next.
 enum Work {

@@ -9,19 +9,20 @@ use std::{
 };
 
 use p2pdbg_base::{ErrorCode, Failure, HostPort, PeerName, duration};
-use p2pdbg_forward::{Direction, Forward, ForwardSpec, NotAForward};
-use p2pdbg_net::stun_servers::{MAX_FURTHER, StunServer};
-use p2pdbg_path::traversal::Traversal;
-use p2pdbg_proto::{code::Code, url::RendezvousUrl};
-
 use p2pdbg_facts::{by_its_name, default_root, working_directory};
+use p2pdbg_forward::{Direction, Forward, ForwardSpec, NotAForward};
+use p2pdbg_path::traversal::Traversal;
+use p2pdbg_proto::code::Code;
 use p2pdbg_sources::SourcesOptions;
 
 use super::{
     args::{ConnectArgs, IdeArgs, ListenArgs, SessionArgs},
-    given::{Given, is_on_line},
+    given::Given,
     options::{Command, ConnectOptions, IdeOptions, ListenOptions, Meeting, SessionOptions},
     peers,
+    values::{
+        RENDEZVOUS, at, forward_malformed, found, given, parse_name, parse_url, resolve_stun,
+    },
 };
 use crate::config::{self, Config, at_home};
 
@@ -192,48 +193,6 @@ fn state(asked: Option<OsString>, configured: Option<PathBuf>) -> Option<PathBuf
     states.find(|dir| !dir.as_os_str().is_empty())
 }
 
-/// A failure with the place where the value at fault stands.
-pub(super) fn at(place: &str, failure: Failure) -> Failure {
-    Failure {
-        message: format!("{place}: {}", failure.message),
-        ..failure
-    }
-}
-
-/// A value and where it stands: of the command line, of a variable, or of the file.
-pub(super) fn found(
-    (option, variable, key): (&str, &str, &str),
-    asked: Option<String>,
-    config: &Config,
-    configured: Option<String>,
-) -> Option<(String, String)> {
-    if let Some(value) = given(asked) {
-        // clap has taken the variable where there was no option.
-        let place = match is_on_line(option) || env::var(variable).as_ref() != Ok(&value) {
-            true => option.to_owned(),
-            false => variable.to_owned(),
-        };
-        return Some((value, place));
-    }
-    given(configured).map(|value| (value, config.place(key)))
-}
-
-/// Parses the rendezvous' URL.
-pub(super) fn parse_url((url, place): (String, String)) -> Result<RendezvousUrl, Failure> {
-    let fault = |fault: <RendezvousUrl as FromStr>::Err| {
-        let failure = Failure::new(ErrorCode::RendezvousUrl, fault.to_string());
-        at(
-            &place,
-            failure.hint("copy the whole URL that p2pdbg-rendezvous printed"),
-        )
-    };
-    url.parse().map_err(fault)
-}
-
-/// The keys of the rendezvous' URL on the command line, among the variables and in the file.
-pub(super) const RENDEZVOUS: (&str, &str, &str) =
-    ("--rendezvous", "P2PDBG_RENDEZVOUS", "rendezvous");
-
 fn resolve_session(args: SessionArgs, config: Config) -> Result<SessionOptions, Failure> {
     let (url, name) = (config.rendezvous.clone(), config.name.clone());
     let rendezvous = match found(RENDEZVOUS, args.rendezvous, &config, url) {
@@ -275,33 +234,6 @@ fn resolve_session(args: SessionArgs, config: Config) -> Result<SessionOptions, 
     })
 }
 
-/// The STUN servers of the command line, or of the file if it names none.
-pub(super) fn resolve_stun(args: &[String], config: &Config) -> Result<Vec<StunServer>, Failure> {
-    let (servers, place) = match args.is_empty() {
-        true => (&config.stun[..], config.place("stun")),
-        false => (args, "--stun".to_owned()),
-    };
-    if servers.len() > MAX_FURTHER {
-        let message = format!(
-            "{place}: {} STUN servers are named, and at most {MAX_FURTHER} are asked",
-            servers.len()
-        );
-        return Err(Failure::new(ErrorCode::Usage, message));
-    }
-    let parse = |text: &String| {
-        text.trim().parse().map_err(|fault| {
-            let message = format!("{place} {text:?}: {fault}");
-            Failure::new(ErrorCode::Usage, message).hint("write HOST or HOST:PORT")
-        })
-    };
-    servers.iter().map(parse).collect()
-}
-
-/// A variable or a key that is set to nothing counts as not set.
-pub(super) fn given(value: impl Into<Option<String>>) -> Option<String> {
-    value.into().filter(|value| !value.trim().is_empty())
-}
-
 /// A forward of the configuration file: a preset, or `-L SPEC`.
 fn parse_configured(text: &str) -> Result<ForwardSpec, NotAForward> {
     let text = text.trim();
@@ -340,13 +272,6 @@ fn refuse_duplicates(forwards: &[ForwardSpec]) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn parse_name(option: &str, text: &str) -> Result<PeerName, Failure> {
-    text.parse().map_err(|fault| {
-        // The name is quoted so that nothing in it reaches the terminal.
-        Failure::new(ErrorCode::Usage, format!("{option} {text:?}: {fault}"))
-    })
-}
-
 fn parse_command(words: Vec<OsString>) -> Option<Command> {
     let mut words = words.into_iter();
     let program = words.next()?;
@@ -378,10 +303,6 @@ fn ask(ask_code: &mut dyn FnMut(Option<&str>) -> Option<String>) -> Result<Code,
 fn code_malformed(fault: &<Code as FromStr>::Err) -> Failure {
     Failure::new(ErrorCode::CodeMalformed, fault.to_string())
         .hint("copy the code that p2pdbg listen printed beside the IDE")
-}
-
-pub(super) fn forward_malformed(fault: NotAForward) -> Failure {
-    Failure::new(ErrorCode::ForwardMalformed, fault.to_string()).hint(fault.hint())
 }
 
 fn rendezvous_missing() -> Failure {

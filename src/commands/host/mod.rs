@@ -7,6 +7,7 @@
 
 mod arrivals;
 mod guests;
+mod inquiries;
 mod places;
 mod running;
 
@@ -32,8 +33,8 @@ use tokio::{
     task::JoinSet,
 };
 
+use self::inquiries::Inquiries;
 use self::{guests::Guests, places::Places, running::Running};
-use super::inquiries::Inquiries;
 use crate::{
     cli::{Given, PeersOptions, SessionOptions},
     recent::{self, RecentSession},
@@ -69,7 +70,7 @@ pub(super) struct Host {
     reached: bool,
     /// How far it has come while there is no session.
     stage: ProcessState,
-    pub(super) inquiries: Inquiries,
+    inquiries: Inquiries,
 }
 
 /// What a command must decide itself.

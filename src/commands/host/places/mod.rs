@@ -1,9 +1,9 @@
 //! The places of a listener: how many peers may have a session at once, and which ports beside the IDE are whose.
 //!
-//! The ports of all places are open from the start to the end, whichever sessions there are meanwhile: an IDE that comes
-//! early is held, and a port does not change hands between two sessions. The first place has the ports that were asked
-//! for; each further one the next ports that are free, or those that `--map` gives to the peer of that name. A peer that
-//! returns gets the place that it had.
+//! The ports of all places are open from the start to the end, whichever sessions there are meanwhile: an IDE that
+//! comes early is held, and a port does not change hands between two sessions. The first place has the ports that were
+//! asked for; each further one the next ports that are free, or those that `--map` gives to the peer of that name. A
+//! peer that returns gets the place that it had.
 
 use std::{collections::HashSet, io, sync::Arc};
 
@@ -105,8 +105,8 @@ impl Places {
         Ok(places)
     }
 
-    /// A place for a peer of that name, which has none now: its own if it has had one or was named, else one that nobody
-    /// has had or, at last, the one that is free for the longest time. `None` if as many are taken as may be.
+    /// A place for a peer of that name, which has none now: its own if it has had one or was named, else one that
+    /// nobody has had or, at last, the one that is free for the longest time. `None` if as many are taken as may be.
     ///
     /// # Errors
     /// When a further place is needed and its ports cannot be opened.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use p2pdbg_proto::control::Role;
 use tokio::sync::oneshot;
 
-use super::host::Host;
+use super::Host;
 #[cfg(unix)]
 use crate::control::{ControlSocket, Inquiry};
 use p2pdbg_events::snapshot::{ProcessSnapshot, ProcessState, SessionCommand};

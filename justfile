@@ -1,0 +1,32 @@
+# What people type often. `just` lists it.
+default:
+    @just --list
+
+# The tests in memory
+test:
+    cargo test --locked --workspace --lib
+
+# Every test; as root on a Debian for all of them
+test-all:
+    scripts/test
+
+# All that a change must pass
+ci:
+    .ci/run
+
+# The main job on a real debugger
+demo:
+    scripts/demo
+
+# Format and lint
+lint:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Beside ssh, bore and dumbpipe
+bench *ARGS:
+    scripts/bench {{ARGS}}
+
+# The documents as a site, in target/book
+book:
+    mdbook build docs

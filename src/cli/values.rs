@@ -1,0 +1,91 @@
+//! Single values, from wherever they may be given: the command line, a variable, the configuration file.
+
+use std::{env, str::FromStr};
+
+use p2pdbg_base::{ErrorCode, Failure, PeerName};
+use p2pdbg_forward::NotAForward;
+use p2pdbg_net::stun_servers::{MAX_FURTHER, StunServer};
+use p2pdbg_proto::url::RendezvousUrl;
+
+use super::given::is_on_line;
+use crate::config::Config;
+
+/// The keys of the rendezvous' URL on the command line, among the variables and in the file.
+pub(super) const RENDEZVOUS: (&str, &str, &str) =
+    ("--rendezvous", "P2PDBG_RENDEZVOUS", "rendezvous");
+
+/// A failure with the place where the value at fault stands.
+pub(super) fn at(place: &str, failure: Failure) -> Failure {
+    Failure {
+        message: format!("{place}: {}", failure.message),
+        ..failure
+    }
+}
+
+/// A value and where it stands: of the command line, of a variable, or of the file.
+pub(super) fn found(
+    (option, variable, key): (&str, &str, &str),
+    asked: Option<String>,
+    config: &Config,
+    configured: Option<String>,
+) -> Option<(String, String)> {
+    if let Some(value) = given(asked) {
+        // clap has taken the variable where there was no option.
+        let place = match is_on_line(option) || env::var(variable).as_ref() != Ok(&value) {
+            true => option.to_owned(),
+            false => variable.to_owned(),
+        };
+        return Some((value, place));
+    }
+    given(configured).map(|value| (value, config.place(key)))
+}
+
+/// Parses the rendezvous' URL.
+pub(super) fn parse_url((url, place): (String, String)) -> Result<RendezvousUrl, Failure> {
+    let fault = |fault: <RendezvousUrl as FromStr>::Err| {
+        let failure = Failure::new(ErrorCode::RendezvousUrl, fault.to_string());
+        at(
+            &place,
+            failure.hint("copy the whole URL that p2pdbg-rendezvous printed"),
+        )
+    };
+    url.parse().map_err(fault)
+}
+
+/// The STUN servers of the command line, or of the file if it names none.
+pub(super) fn resolve_stun(args: &[String], config: &Config) -> Result<Vec<StunServer>, Failure> {
+    let (servers, place) = match args.is_empty() {
+        true => (&config.stun[..], config.place("stun")),
+        false => (args, "--stun".to_owned()),
+    };
+    if servers.len() > MAX_FURTHER {
+        let message = format!(
+            "{place}: {} STUN servers are named, and at most {MAX_FURTHER} are asked",
+            servers.len()
+        );
+        return Err(Failure::new(ErrorCode::Usage, message));
+    }
+    let parse = |text: &String| {
+        text.trim().parse().map_err(|fault| {
+            let message = format!("{place} {text:?}: {fault}");
+            Failure::new(ErrorCode::Usage, message).hint("write HOST or HOST:PORT")
+        })
+    };
+    servers.iter().map(parse).collect()
+}
+
+/// A variable or a key that is set to nothing counts as not set.
+pub(super) fn given(value: impl Into<Option<String>>) -> Option<String> {
+    value.into().filter(|value| !value.trim().is_empty())
+}
+
+pub(super) fn parse_name(option: &str, text: &str) -> Result<PeerName, Failure> {
+    text.parse().map_err(|fault| {
+        // The name is quoted so that nothing in it reaches the terminal.
+        Failure::new(ErrorCode::Usage, format!("{option} {text:?}: {fault}"))
+    })
+}
+
+pub(super) fn forward_malformed(fault: NotAForward) -> Failure {
+    Failure::new(ErrorCode::ForwardMalformed, fault.to_string()).hint(fault.hint())
+}
