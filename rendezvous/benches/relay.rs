@@ -17,6 +17,19 @@ fn forward(criterion: &mut Criterion) {
             });
         });
     }
+    for count in [1, 1_000, 10_000] {
+        let table = FilledTable::with_sessions(count);
+        let mut next = 0;
+        group.bench_function(
+            BenchmarkId::new("sessions, by a worker", count),
+            |bencher| {
+                bencher.iter(|| {
+                    next = (next + 7) % (count * 2);
+                    assert!(table.finds(black_box(next)));
+                });
+            },
+        );
+    }
     let mut table = FilledTable::with_sessions(1_000);
     group.bench_function("a stranger", |bencher| {
         bencher.iter(|| assert!(!table.forwards(black_box(1 << 20))));

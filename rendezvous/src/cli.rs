@@ -9,7 +9,9 @@ use std::{
 use clap::Parser;
 use p2pdbg_base::duration;
 use p2pdbg_proto::url::DEFAULT_PORT;
-use p2pdbg_rendezvous::{DEFAULT_ALT_PORT, Limits, PublicAddress, Rate, ServerConfig};
+use p2pdbg_rendezvous::{
+    DEFAULT_ALT_PORT, Limits, MOST_RELAY_WORKERS, PublicAddress, Rate, ServerConfig,
+};
 
 /// The one public host of p2pdbg: introduces an IDE's host and a debuggee's host to each other, tells them how
 /// their NATs make them appear, and relays what they cannot send directly, without being able to read it.
@@ -43,6 +45,11 @@ pub(crate) struct Cli {
     /// Let anybody register, without the access key
     #[arg(long)]
     open: bool,
+
+    /// Workers that read each main port over UDP and relay what comes there; 0 is one for each core. On systems other
+    /// than Linux there is one
+    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = relay_workers)]
+    relay_workers: usize,
 
     /// Print one JSON object a line instead of the URL alone
     #[arg(long)]
@@ -139,6 +146,7 @@ impl Cli {
             public: self.public.clone(),
             state: self.state.clone(),
             open: self.open,
+            relay_workers: self.relay_workers,
             limits,
         })
     }
@@ -152,6 +160,13 @@ fn bind_address(text: &str) -> Result<SocketAddr, String> {
         .parse()
         .map(|ip: IpAddr| SocketAddr::new(ip, DEFAULT_PORT))
         .map_err(|_| "expected ADDR:PORT, as in 0.0.0.0:3478, 192.0.2.7:443 or [::]:3478".into())
+}
+
+fn relay_workers(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok();
+    count
+        .filter(|count| *count <= MOST_RELAY_WORKERS)
+        .ok_or_else(|| format!("expected a number from 0 to {MOST_RELAY_WORKERS}"))
 }
 
 fn second_address(text: &str) -> Result<(IpAddr, Option<IpAddr>), String> {

@@ -13,8 +13,9 @@
 //! ```
 //!
 //! The state machines (`stun`, `relay`, `fair`, `keys`, `registry`, `limits`, `registry::voucher`, `control::admission`) do no I/O and
-//! take the time as an argument. Two tasks own them: the datapath whatever a single datagram can touch, the hub
-//! whatever a peer says on its control connection. `datapath::socket` owns the UDP ports and `control::tcp` the TCP ones.
+//! take the time as an argument. The datapath owns whatever a single datagram can touch: a worker for each core reads the
+//! main ports, finds the way of a bound leg's datagrams in a table shared for reading, and takes one lock for the rest. The
+//! hub owns whatever a peer says on its control connection. `datapath::socket` owns the UDP ports and `control::tcp` the TCP ones.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), p2pdbg_rendezvous::StartError> {
@@ -59,5 +60,7 @@ pub use limits::{Limits, Rate};
 pub use public::{NotAPublicAddress, PublicAddress};
 #[doc(hidden)]
 pub use relay::table::FilledTable;
-pub use server::{DEFAULT_ALT_PORT, Server, ServerConfig, StartError};
+pub use server::{
+    DEFAULT_ALT_PORT, MOST_RELAY_WORKERS, ReceiveBuffer, Server, ServerConfig, StartError,
+};
 pub use succession::{Handover, Inheritance};

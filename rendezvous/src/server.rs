@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZero,
     path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -30,7 +31,12 @@ use crate::{
         tcp::{self, TcpEntrance},
     },
     counters::{self, Counters, Tallies},
-    datapath::{Datapath, Port, quic_socket::QuicSocket, socket::UdpPort},
+    datapath::{
+        Channels, Datapath,
+        ports::{Port, Ports},
+        quic_socket::QuicSocket,
+        socket::{BUFFER, UdpPort},
+    },
     fair::Book,
     keys::{KeyError, KeyRing, KeyStore, UsageFile},
     limits::Limits,
@@ -72,6 +78,9 @@ pub struct ServerConfig {
     pub state: Option<PathBuf>,
     /// Asks nobody for the access key.
     pub open: bool,
+    /// How many workers read each main port over UDP and relay what comes there; 0 means one for each core. Where the
+    /// system cannot share a port out evenly there is one.
+    pub relay_workers: usize,
     /// The limits.
     pub limits: Limits,
 }
@@ -85,6 +94,7 @@ impl Default for ServerConfig {
             public: None,
             state: None,
             open: false,
+            relay_workers: 0,
             limits: Limits::default(),
         }
     }
@@ -152,6 +162,18 @@ fn why_not(error: &io::Error) -> String {
 /// The file with the secret behind vouchers and resets.
 const SECRET: &str = "server-secret";
 
+/// What the operating system buffers for each main port over UDP, in bytes. What comes on top is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiveBuffer {
+    /// What it was asked for.
+    pub asked: usize,
+    /// The least that it has granted to any; on Linux `net.core.rmem_max` is the bound.
+    pub granted: usize,
+}
+
+/// The most workers.
+pub const MOST_RELAY_WORKERS: usize = 256;
+
 /// A running rendezvous. Dropping it ends everything at once; peers see their connections close.
 #[derive(Debug)]
 pub struct Server {
@@ -159,6 +181,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     alternatives: Vec<SocketAddr>,
     unreachable: bool,
+    receive_buffer: ReceiveBuffer,
     tallies: Arc<Tallies>,
     store: KeyStore,
     open: bool,
@@ -172,7 +195,7 @@ pub struct Server {
     sockets: Vec<std::os::fd::OwnedFd>,
     entrances: JoinSet<()>,
     hub_task: AbortOnDropHandle<Registry>,
-    datapath: AbortOnDropHandle<Relay>,
+    datapath: AbortOnDropHandle<Option<Relay>>,
     log: AbortOnDropHandle<()>,
 }
 
@@ -236,16 +259,27 @@ impl Server {
         #[cfg(unix)]
         let sockets = duplicates(&mains, &listeners, &alternatives)
             .map_err(|error| StartError::Other(error.to_string()))?;
-        let mut ports = Vec::new();
+        let mut workers = vec![Vec::new(); workers(config.relay_workers)];
+        let mut receive_buffer = ReceiveBuffer {
+            asked: BUFFER,
+            granted: BUFFER,
+        };
         let mut addresses = Vec::new();
         for (index, (main, listener)) in mains.into_iter().zip(listeners).enumerate() {
             let main = Arc::new(main);
             addresses.push(main.local());
             let (socket, feed) = QuicSocket::new(main.clone());
-            ports.push(Port {
-                udp: main.clone(),
-                quic: Some(feed),
-            });
+            let shares = share_out(main.clone(), workers.len());
+            workers.truncate(shares.len());
+            for (udp, ports) in shares.into_iter().zip(&mut workers) {
+                let granted = udp.receive_buffer().unwrap_or(BUFFER);
+                receive_buffer.granted = receive_buffer.granted.min(granted);
+                ports.push(Port {
+                    udp,
+                    quic: Some(feed.clone()),
+                    read: true,
+                });
+            }
             let endpoint = Endpoint::new_with_abstract_socket(
                 endpoint_config(&secret),
                 Some(quic.clone()),
@@ -276,10 +310,15 @@ impl Server {
         }
         let alternative_addresses: Vec<SocketAddr> =
             alternatives.iter().map(UdpPort::local).collect();
-        ports.extend(alternatives.into_iter().map(|alternative| Port {
-            udp: Arc::new(alternative),
-            quic: None,
-        }));
+        for alternative in alternatives.into_iter().map(Arc::new) {
+            for (worker, ports) in workers.iter_mut().enumerate() {
+                ports.push(Port {
+                    udp: alternative.clone(),
+                    quic: None,
+                    read: worker == 0,
+                });
+            }
+        }
         let now = Instant::now();
         let ring = KeyRing::new(&keys, config.open);
         let usage = UsageFile::new(state);
@@ -298,18 +337,19 @@ impl Server {
         });
         let hub = Hub::new(registry, book, usage, hub_events, commands, tallies.clone());
         let hub = tokio::spawn(hub.run(stop.clone()));
-        let mut datapath = Datapath::new(
-            ports,
-            vantages,
-            &config.limits,
-            datapath_commands,
-            datapath_streams,
-            events.clone(),
-            tallies.clone(),
-        );
-        if let Some(relay) = inherited {
-            datapath = datapath.with_relay(relay);
-        }
+        let channels = Channels {
+            commands: datapath_commands,
+            streams: datapath_streams,
+            events: events.clone(),
+        };
+        let workers = workers
+            .into_iter()
+            .map(|all| Ports {
+                all,
+                tallies: tallies.clone(),
+            })
+            .collect();
+        let datapath = Datapath::new(workers, vantages, &config.limits, channels, inherited);
         let datapath = tokio::spawn(datapath.run(stop_datapath.clone()));
         let log = tokio::spawn(counters::log(tallies.clone()));
         Ok(Self {
@@ -317,6 +357,7 @@ impl Server {
             addresses,
             alternatives: alternative_addresses,
             unreachable,
+            receive_buffer,
             tallies,
             store,
             open: config.open,
@@ -373,6 +414,11 @@ impl Server {
         report.await.ok()
     }
 
+    /// What the operating system buffers of what the main ports receive.
+    pub fn receive_buffer(&self) -> ReceiveBuffer {
+        self.receive_buffer
+    }
+
     /// What has been done so far.
     pub fn counters(&self) -> Counters {
         self.tallies.snapshot()
@@ -393,7 +439,7 @@ impl Server {
         self.take_leave().await;
         let registry = (&mut self.hub_task).await.ok();
         self.stop_datapath.cancel();
-        let relay = (&mut self.datapath).await.ok();
+        let relay = (&mut self.datapath).await.ok().flatten();
         let now = Instant::now();
         let numbered = [&self.addresses[..], &self.alternatives].concat();
         let state = Carried {
@@ -416,6 +462,28 @@ impl Server {
         }
         self.entrances.shutdown().await;
     }
+}
+
+/// How many workers are meant.
+fn workers(wanted: usize) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    let wanted = if wanted == 0 { cores() } else { wanted };
+    wanted.clamp(1, MOST_RELAY_WORKERS)
+}
+
+/// A socket on the port for each worker, this the first: fewer where the system does not share a port.
+fn share_out(first: Arc<UdpPort>, workers: usize) -> Vec<Arc<UdpPort>> {
+    let mut shares = vec![first.clone()];
+    while shares.len() < workers {
+        match first.sibling() {
+            Ok(sibling) => shares.push(Arc::new(sibling)),
+            Err(error) => {
+                tracing::info!(%error, workers = shares.len(), "the port is not shared out further");
+                break;
+            }
+        }
+    }
+    shares
 }
 
 /// What the process before this one has left, if this program can read it.

@@ -20,7 +20,7 @@ use quinn::{
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// What the operating system is asked to buffer in either direction: 20 ms at 1.6 Gbit/s. It may give less.
-const BUFFER: usize = 4 << 20;
+pub(crate) const BUFFER: usize = 4 << 20;
 
 /// A batch of datagrams of one sender fits, in bytes.
 pub(crate) const BATCH_BYTES: usize = 65_536;
@@ -56,11 +56,7 @@ impl UdpPort {
     /// # Errors
     /// The operating system's.
     pub(crate) fn bind(address: SocketAddr, only_v6: bool) -> io::Result<Self> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::DGRAM,
-            Some(Protocol::UDP),
-        )?;
+        let socket = open(address)?;
         let mut dual_stack = false;
         if address.is_ipv6() {
             let both = address.ip().is_unspecified() && !only_v6;
@@ -95,6 +91,48 @@ impl UdpPort {
             io,
             local,
             dual_stack,
+        })
+    }
+
+    /// Another socket on the same port, between which and this one the system spreads flows, each always to the same:
+    /// on Linux (3.9 and later), and only by the user who opened the first.
+    ///
+    /// The first socket was bound without `SO_REUSEPORT`, so that a port that another program uses is still an error.
+    ///
+    /// # Errors
+    /// The operating system's.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn sibling(&self) -> io::Result<Self> {
+        SockRef::from(self.io.socket()).set_reuse_port(true)?;
+        let socket = open(self.local)?;
+        if self.local.is_ipv6() {
+            socket.set_only_v6(!self.dual_stack)?;
+        }
+        socket.set_reuse_port(true)?;
+        socket.bind(&self.local.into())?;
+        Self::set_up(socket.into(), self.dual_stack)
+    }
+
+    /// Elsewhere such sockets share nothing evenly, or a flow does not keep to one.
+    ///
+    /// # Errors
+    /// Always.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn sibling(&self) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// How many bytes the system buffers of what has been received and not read yet, by its own account.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(crate) fn receive_buffer(&self) -> io::Result<usize> {
+        let said = SockRef::from(self.io.socket()).recv_buffer_size()?;
+        // Linux says twice what it was asked for, to account for its own structures (socket(7)).
+        Ok(if cfg!(target_os = "linux") {
+            said / 2
+        } else {
+            said
         })
     }
 
@@ -166,6 +204,11 @@ impl UdpPort {
             self.io.try_send(&part).is_ok()
         })
     }
+}
+
+fn open(address: SocketAddr) -> io::Result<Socket> {
+    let domain = Domain::for_address(address);
+    Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))
 }
 
 /// Whether a datagram to this address of ours can be answered from it: one to a broadcast or multicast address

@@ -16,7 +16,7 @@ use p2pdbg_proto::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Bound, Leg, Position, Relay, Route, Source, UdpRoute, side};
+use super::{Bound, Leg, Position, Relay, Route, Source, UdpRoute, routes::Heard, side};
 use crate::{fair::LegMeter, limits::Limits};
 
 /// A whole table.
@@ -57,7 +57,9 @@ impl Relay {
     pub(crate) fn carry(&self, now: Instant, ports: &[SocketAddr]) -> CarriedRelay {
         let sessions = self.sessions.iter().map(|(session, legs)| CarriedSession {
             session: *session,
-            legs: legs.each_ref().map(|leg| carry_leg(leg, now, ports)),
+            legs: legs
+                .each_ref()
+                .map(|leg| carry_leg(leg, self.clock(now), ports)),
             left_ms: self
                 .lingering
                 .get(session)
@@ -90,14 +92,14 @@ impl Relay {
                 .left_ms
                 .map_or(limits.leg_linger, Duration::from_millis);
             relay.lingering.insert(carried.session, now + left);
-            relay.inherit_session(now, carried, &numbers);
+            relay.inherit_session(relay.clock(now), carried, &numbers);
         }
         relay
     }
 
     fn inherit_session(
         &mut self,
-        now: Instant,
+        clock: u64,
         carried: CarriedSession,
         numbers: &HashMap<SocketAddr, usize>,
     ) {
@@ -112,11 +114,11 @@ impl Relay {
         }
         let legs = carried.legs.map(|leg| Leg {
             bound: leg.route.and_then(|route| {
-                let silent = Duration::from_millis(route.silent_ms);
+                let silent = route.silent_ms.saturating_mul(1_000);
                 Some(Bound {
                     route: Route::Udp(route.resolve(numbers)?),
                     credit: None,
-                    last_datagram: now.checked_sub(silent).unwrap_or(now),
+                    heard: Heard::at(clock.saturating_sub(silent)),
                 })
             }),
             grant: leg.grant,
@@ -127,6 +129,7 @@ impl Relay {
             newest: leg.newest,
         });
         self.sessions.insert(session, legs);
+        self.touch(session);
     }
 }
 
@@ -146,7 +149,7 @@ impl CarriedRoute {
     }
 }
 
-fn carry_leg(leg: &Leg, now: Instant, ports: &[SocketAddr]) -> CarriedLeg {
+fn carry_leg(leg: &Leg, clock: u64, ports: &[SocketAddr]) -> CarriedLeg {
     // An address that is not proved proves itself anew; a stream ends with the process.
     let proved = leg.bound.as_ref().filter(|bound| bound.credit.is_none());
     let route = proved.and_then(|bound| match bound.route {
@@ -158,7 +161,7 @@ fn carry_leg(leg: &Leg, now: Instant, ports: &[SocketAddr]) -> CarriedLeg {
                 SocketAddr::V6(remote) => remote.scope_id(),
             },
             local: route.local,
-            silent_ms: millis(now.saturating_duration_since(bound.last_datagram)),
+            silent_ms: clock.saturating_sub(bound.heard.get()) / 1_000,
         }),
         Route::Stream(_) => None,
     });

@@ -17,6 +17,7 @@
 pub(crate) mod carried;
 pub(crate) mod early;
 pub(crate) mod outbox;
+pub(crate) mod routes;
 pub(crate) mod table;
 pub(crate) mod tcp_leg;
 
@@ -39,7 +40,11 @@ use p2pdbg_proto::{
 };
 use sha2::Sha256;
 
-use crate::{fair::LegMeter, limits::Limits};
+use crate::{
+    fair::LegMeter,
+    limits::Limits,
+    relay::routes::{Heard, Path, Routes, micros_since},
+};
 
 /// How long a challenge may take to be answered.
 const COOKIE_LIFETIME: Duration = Duration::from_secs(30);
@@ -128,7 +133,10 @@ pub(crate) struct Joined {
     pub(crate) seen: Option<Seen>,
 }
 
-/// The table. Two hash lookups and no allocation per datagram.
+/// The table, which decides and has one writer at a time. What needs no decision is in [`Routes`], for the workers.
+///
+/// It is plain values but for [`Heard`] and the meters, and names no socket but by its port's index: `Routes` is made of it
+/// anew by [`Relay::publish`].
 #[derive(Debug)]
 pub(crate) struct Relay {
     cookie_key: Secret<32>,
@@ -143,6 +151,8 @@ pub(crate) struct Relay {
     lingering: HashMap<SessionId, Instant>,
     /// Streams that have lost their leg.
     orphans: Vec<StreamId>,
+    /// Sources whose path may be another now than the one that was published.
+    changed: Vec<Source>,
 }
 
 /// A leg's place in the table.
@@ -169,7 +179,7 @@ struct Bound {
     route: Route,
     /// How many bytes may be sent to an address that is not proved yet; none for one that is.
     credit: Option<usize>,
-    last_datagram: Instant,
+    heard: Heard,
 }
 
 /// Where a member's leg stands in a session's pair.
@@ -194,6 +204,7 @@ impl Relay {
             streams: HashMap::new(),
             lingering: HashMap::new(),
             orphans: Vec::new(),
+            changed: Vec::new(),
         }
     }
 
@@ -227,13 +238,18 @@ impl Relay {
         self.sessions.insert(session, legs);
     }
 
+    /// When its clock began.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
     /// Closes a session's legs.
     pub(crate) fn close(&mut self, session: SessionId) {
         self.lingering.remove(&session);
         for leg in self.sessions.remove(&session).into_iter().flatten() {
             self.legs.remove(&leg.grant.leg);
             if let Some(Route::Udp(route)) = leg.bound.map(|bound| bound.route) {
-                self.sources.remove(&route.source);
+                self.forget(route.source);
             }
             if let Some(stream) = leg.stream {
                 self.streams.remove(&stream);
@@ -278,7 +294,7 @@ impl Relay {
         let leg = &mut legs[side(position.role)];
         let admitted = leg.meter.admits(now_ns.unwrap_or(u64::MAX), bytes);
         if let Some(bound) = &mut leg.bound {
-            bound.last_datagram = now;
+            bound.heard.set(micros_since(self.began, now));
             if let Some(credit) = &mut bound.credit {
                 *credit = credit.saturating_add(UNPROVED * bytes).min(UNPROVED_MOST);
             }
@@ -387,16 +403,18 @@ impl Relay {
         let replaced = found.bound.replace(Bound {
             route,
             credit: None,
-            last_datagram: now,
+            heard: Heard::at(micros_since(self.began, now)),
         });
+        let older = found.stream.replace(stream);
         if let Some(Route::Udp(route)) = replaced.map(|bound| bound.route) {
-            self.sources.remove(&route.source);
+            self.forget(route.source);
         }
-        if let Some(older) = found.stream.replace(stream) {
+        if let Some(older) = older {
             self.streams.remove(&older);
             self.orphans.push(older);
         }
         self.streams.insert(stream, position);
+        self.touch(position.session);
         let seen = Seen {
             session: position.session,
             role: position.role,
@@ -421,6 +439,7 @@ impl Relay {
             leg.stream = None;
             leg.bound
                 .take_if(|bound| bound.route == Route::Stream(stream));
+            self.touch(position.session);
         }
     }
 
@@ -435,17 +454,26 @@ impl Relay {
 
     /// Forgets routes that are idle and sessions that have lingered long enough.
     pub(crate) fn expire(&mut self, now: Instant) {
-        for legs in self.sessions.values_mut() {
+        let clock = self.clock(now);
+        let patience = u64::try_from(self.leg_idle.as_micros()).unwrap_or(u64::MAX);
+        let mut idle = Vec::new();
+        for (session, legs) in &mut self.sessions {
             for leg in legs {
                 // A stream shows by other means that its member is there, and tells when it is not.
-                let idle = |bound: &mut Bound| {
+                let is_idle = |bound: &mut Bound| {
                     matches!(bound.route, Route::Udp(_))
-                        && now.saturating_duration_since(bound.last_datagram) >= self.leg_idle
+                        && clock.saturating_sub(bound.heard.get()) >= patience
                 };
-                if let Some(Route::Udp(route)) = leg.bound.take_if(idle).map(|bound| bound.route) {
-                    self.sources.remove(&route.source);
+                if let Some(bound) = leg.bound.take_if(is_idle) {
+                    idle.push((*session, bound.route));
                 }
             }
+        }
+        for (session, route) in idle {
+            if let Route::Udp(route) = route {
+                self.forget(route.source);
+            }
+            self.touch(session);
         }
         let over: Vec<SessionId> = self
             .lingering
@@ -492,15 +520,16 @@ impl Relay {
             route: Route::Udp(route),
             // The challenge is part of what is sent there.
             credit: Some((UNPROVED - 1) * PADDED_LENGTH),
-            last_datagram: now,
+            heard: Heard::at(micros_since(self.began, now)),
         });
         match before.map(|bound| bound.route) {
             Some(Route::Udp(before)) if before.source != route.source => {
-                self.sources.remove(&before.source);
+                self.forget(before.source);
             }
             _ => {}
         }
         self.sources.insert(route.source, position);
+        self.touch(position.session);
         Some((position.session, position.role))
     }
 
@@ -516,6 +545,7 @@ impl Relay {
             legs[side(previous.role)]
                 .bound
                 .take_if(|bound| same_source(bound.route, was));
+            self.touch(previous.session);
         }
         let Some(legs) = self.sessions.get_mut(&position.session) else {
             return false;
@@ -525,13 +555,14 @@ impl Relay {
         let replaced = leg.bound.replace(Bound {
             route: Route::Udp(route),
             credit: None,
-            last_datagram: now,
+            heard: Heard::at(micros_since(self.began, now)),
         });
         if let Some(Route::Udp(replaced)) = replaced.map(|bound| bound.route)
             && replaced.source != route.source
         {
-            self.sources.remove(&replaced.source);
+            self.forget(replaced.source);
         }
+        self.touch(position.session);
         news
     }
 
@@ -566,8 +597,49 @@ impl Relay {
 
     /// Microseconds since the relay began.
     fn clock(&self, now: Instant) -> u64 {
-        let elapsed = now.saturating_duration_since(self.began).as_micros();
-        u64::try_from(elapsed).unwrap_or(u64::MAX)
+        micros_since(self.began, now)
+    }
+
+    /// A source sends for no leg any more.
+    fn forget(&mut self, source: Source) {
+        self.sources.remove(&source);
+        self.changed.push(source);
+    }
+
+    /// Where the datagrams of a session's members go may have changed.
+    fn touch(&mut self, session: SessionId) {
+        let legs = self.sessions.get(&session).into_iter().flatten();
+        let bound = legs.filter_map(|leg| leg.bound.as_ref());
+        self.changed
+            .extend(bound.filter_map(|bound| match bound.route {
+                Route::Udp(route) => Some(route.source),
+                Route::Stream(_) => None,
+            }));
+    }
+
+    /// Tells the workers what has changed since the last time. Whatever is to reach a member before the datagrams that
+    /// find their way alone from now on has to be sent before.
+    pub(crate) fn publish(&mut self, routes: &Routes) {
+        while let Some(source) = self.changed.pop() {
+            routes.set(source, self.path(&source));
+        }
+    }
+
+    /// Where a source's datagrams go, if both legs are proved and over UDP.
+    fn path(&self, source: &Source) -> Option<Path> {
+        let position = self.sources.get(source)?;
+        let legs = self.sessions.get(&position.session)?;
+        let own = legs[side(position.role)].bound.as_ref()?;
+        let other = legs[side(position.role.other())].bound.as_ref()?;
+        let proved = own.credit.is_none() && other.credit.is_none();
+        match other.route {
+            Route::Udp(to) if proved => Some(Path {
+                to,
+                heard: own.heard.clone(),
+                meter: legs[side(position.role)].meter.clone(),
+            }),
+            _ => None,
+        }
     }
 
     /// The time, and a MAC over the time, the leg and the source.

@@ -11,13 +11,17 @@ use p2pdbg_proto::{
 use crate::{
     fair::LegMeter,
     limits::Limits,
-    relay::{Forward, Relay, Source, UdpRoute},
+    relay::{
+        Forward, Relay, Source, UdpRoute,
+        routes::{Found, Routes},
+    },
 };
 
 /// A table with sessions whose legs are all bound.
 #[derive(Debug)]
 pub struct FilledTable {
     relay: Relay,
+    routes: Routes,
     now: Instant,
     /// A leg of the first session.
     leg: LegGrant,
@@ -37,7 +41,14 @@ impl FilledTable {
                 bind(&mut relay, now, source(number * 2 + side), grant);
             }
         }
-        Self { relay, now, leg }
+        let routes = Routes::new(now);
+        relay.publish(&routes);
+        Self {
+            relay,
+            routes,
+            now,
+            leg,
+        }
     }
 
     /// Whether the first session's first leg can be bound again, as a peer does that has moved: BIND, CHALLENGE,
@@ -52,6 +63,14 @@ impl FilledTable {
             self.relay.forward(self.now, &source(number), 1_200),
             Forward::To(_)
         )
+    }
+}
+
+impl FilledTable {
+    /// The same as a worker finds it, without the relay.
+    pub fn finds(&self, number: u32) -> bool {
+        let found = self.routes.find(self.now, &source(number), 1_200);
+        matches!(found, Some(Found::To(_)))
     }
 }
 
@@ -100,6 +119,8 @@ mod tests {
         let mut table = FilledTable::with_sessions(3);
         assert!((0..6).all(|number| table.forwards(number)));
         assert!(!table.forwards(6));
+        assert!((0..6).all(|number| table.finds(number)));
+        assert!(!table.finds(6));
         assert!(table.binds() && table.binds());
     }
 }

@@ -5,7 +5,7 @@ use p2pdbg_proto::{
     secret::random_bytes,
 };
 
-use super::*;
+use super::{routes::Found, *};
 
 const LISTENER: &str = "192.0.2.1:1000";
 const CONNECTOR: &str = "198.51.100.2:2000";
@@ -13,6 +13,7 @@ const ELSEWHERE: &str = "203.0.113.9:3000";
 
 struct Bench {
     relay: Relay,
+    routes: Routes,
     now: Instant,
     session: SessionId,
     grants: [LegGrant; 2],
@@ -45,6 +46,7 @@ impl Bench {
         let now = Instant::now();
         let mut bench = Self {
             relay: Relay::new(now, &Limits::default()),
+            routes: Routes::new(now),
             now,
             session: SessionId([1; 16]),
             grants: [grant(), grant()],
@@ -102,7 +104,29 @@ impl Bench {
     }
 
     fn forward(&mut self, remote: &str) -> Forward {
-        self.relay.forward(self.now, &udp(remote).source, 1_200)
+        self.relay.publish(&self.routes);
+        let source = udp(remote).source;
+        let found = self.routes.find(self.now, &source, 1_200);
+        let decided = self.relay.forward(self.now, &source, 1_200);
+        // What the workers find by themselves is what the relay would have said, and is found whenever it may be.
+        match found {
+            Some(Found::To(to)) => assert_eq!(decided, Forward::To(Route::Udp(to))),
+            Some(Found::TooMuch) => assert_eq!(decided, Forward::TooMuch),
+            None => assert!(!self.both_proved(&source), "{remote} is not published"),
+        }
+        decided
+    }
+
+    /// Whether datagrams of this source need nobody's decision.
+    fn both_proved(&self, source: &Source) -> bool {
+        let Some(position) = self.relay.sources.get(source) else {
+            return false;
+        };
+        self.relay.sessions[&position.session].iter().all(|leg| {
+            leg.bound
+                .as_ref()
+                .is_some_and(|b| b.credit.is_none() && matches!(b.route, Route::Udp(_)))
+        })
     }
 }
 
@@ -317,6 +341,40 @@ fn an_idle_route_is_forgotten_and_can_be_bound_again() {
 }
 
 #[test]
+fn a_leg_whose_datagrams_the_workers_pass_on_alone_is_not_idle() {
+    let mut bench = Bench::both_bound();
+    bench.relay.publish(&bench.routes);
+    for _ in 0..3 {
+        bench.now += Duration::from_secs(200);
+        for remote in [LISTENER, CONNECTOR] {
+            let found = bench.routes.find(bench.now, &udp(remote).source, 100);
+            assert!(found.is_some());
+        }
+        bench.relay.expire(bench.now);
+    }
+    assert_eq!(bench.forward(LISTENER), Forward::To(route(CONNECTOR)));
+}
+
+#[test]
+fn a_stream_that_takes_a_leg_over_or_ends_takes_the_path_of_the_workers_away() {
+    let mut bench = Bench::both_bound();
+    assert_eq!(bench.forward(LISTENER), Forward::To(route(CONNECTOR)));
+    let exported = [7; 32];
+    let join = Join::new(bench.grant(Role::Connector), &exported);
+    let stream = StreamId(1);
+    let ip = "198.51.100.2".parse().unwrap();
+    let joined = bench.relay.join(bench.now, stream, ip, &join, &exported);
+    assert!(joined.seen.is_some());
+    let by_stream = Forward::To(Route::Stream(stream));
+    assert_eq!(bench.forward(LISTENER), by_stream);
+    assert_eq!(bench.forward(CONNECTOR), Forward::NotALeg);
+    bench.relay.on_stream_ended(stream);
+    assert!(awaits(bench.forward(LISTENER), Role::Connector));
+    bench.bind(Role::Connector, CONNECTOR);
+    assert_eq!(bench.forward(LISTENER), Forward::To(route(CONNECTOR)));
+}
+
+#[test]
 fn closed_legs_are_unknown() {
     let mut bench = Bench::both_bound();
     bench.relay.close(bench.session);
@@ -401,6 +459,7 @@ impl Bench {
         let carried = postcard::from_bytes(&bytes).unwrap();
         let ports: Vec<SocketAddr> = ports.iter().map(|port| port.parse().unwrap()).collect();
         self.relay = Relay::inherit(self.now, &Limits::default(), carried, &ports);
+        self.routes = Routes::new(self.relay.began());
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    net::UdpSocket,
+    net::{SocketAddr, UdpSocket},
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, ChildStdout, Command, Output, Stdio},
@@ -16,7 +16,7 @@ use p2pdbg_proto::{
 use quinn::ConnectionError;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Peer, soon, state_dir};
+use crate::support::{Peer, Wire, soon, state_dir};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_p2pdbg-rendezvous");
 
@@ -302,4 +302,93 @@ fn a_command_line_that_makes_no_sense_is_a_usage_error() {
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(output.stdout.is_empty());
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn every_flow_through_two_relay_workers_arrives_whole_and_in_order() {
+    const SESSIONS: usize = 12;
+    const ROUNDS: u32 = 100;
+    /// In flight for each flow: so few that no buffer of the system overflows.
+    const WINDOW: u32 = 3;
+    let state = state_dir();
+    let args = ["--bind", "127.0.0.1:0", "--relay-workers", "2"];
+    let running = Running::start(state.path(), &args);
+    let relay: SocketAddr = running.url().authority().parse().unwrap();
+    assert_eq!(sockets_on(relay.port()), 2);
+
+    let mut peers = Vec::new();
+    let mut flows = Vec::new();
+    for _ in 0..SESSIONS {
+        let mut listener = running.peer().await;
+        let nameplate = listener.listen(None).await.nameplate;
+        let mut connector = running.peer().await;
+        connector.say(&ToRendezvous::Join { nameplate }).await;
+        let ours = listener.introduced().await.leg;
+        let theirs = connector.introduced().await.leg;
+        let wires = [Wire::new(), Wire::new()];
+        for (wire, leg) in wires.iter().zip([ours, theirs]) {
+            wire.bind_leg(relay, &leg).await;
+        }
+        peers.push([listener, connector]);
+        flows.push(wires);
+    }
+
+    for round in 0..ROUNDS {
+        let numbers = round * WINDOW..(round + 1) * WINDOW;
+        for number in numbers.clone() {
+            for wire in flows.iter().flatten() {
+                wire.send(relay, &numbered(number, wire.local())).await;
+            }
+        }
+        for [one, other] in &flows {
+            for (from, to) in [(one, other), (other, one)] {
+                for number in numbers.clone() {
+                    let received = to.receive_from(relay).await;
+                    assert_eq!(received, numbered(number, from.local()), "round {round}");
+                }
+            }
+        }
+    }
+    assert!(flows.iter().flatten().all(Wire::is_silent));
+}
+
+/// A datagram that could be QUIC, of one of several lengths.
+#[cfg(target_os = "linux")]
+fn numbered(number: u32, from: SocketAddr) -> Vec<u8> {
+    let mut datagram = vec![0x40; [200, 200, 90, 201][number as usize % 4]];
+    datagram[1..5].copy_from_slice(&number.to_be_bytes());
+    datagram[5..7].copy_from_slice(&from.port().to_be_bytes());
+    datagram
+}
+
+/// How many UDP sockets of this network namespace are bound to a port of IPv4 (proc_net_udp).
+#[cfg(target_os = "linux")]
+fn sockets_on(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/udp").unwrap();
+    let local = format!(":{port:04X}");
+    let lines = table.lines().skip(1);
+    lines
+        .filter(|line| {
+            line.split_whitespace()
+                .nth(1)
+                .is_some_and(|at| at.ends_with(&local))
+        })
+        .count()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_port_that_relay_workers_share_is_not_shared_with_a_second_program() {
+    let state = state_dir();
+    let args = ["--bind", "127.0.0.1:0", "--relay-workers", "2"];
+    let running = Running::start(state.path(), &args);
+    let url = running.url();
+    let again = run(
+        state_dir().path(),
+        &["--bind", url.authority().as_str(), "--relay-workers", "2"],
+    );
+    assert!(!again.status.success());
+    let said = String::from_utf8(again.stderr).unwrap();
+    assert!(said.contains("cannot open UDP port"), "{said}");
 }
