@@ -9,7 +9,7 @@ use std::{
 
 use p2pdbg_events::{Event, SourcesReport, WarningCode};
 
-use crate::harness::{Home, Pair, Peer, Setting};
+use crate::harness::{Home, Pair, Peer, Setting, eventually};
 
 /// A Git work tree with these files.
 fn checkout(files: &[(&str, &str)]) -> Home {
@@ -220,7 +220,7 @@ fn an_end_that_compares_nothing_is_told_of_nothing() {
 fn a_push_goes_on_after_an_outage_where_it_was() {
     use p2pdbg_natlab::{Host, Lab, NatKind, TwoNats};
 
-    use crate::harness::{Place, Process, eventually};
+    use crate::harness::{Place, Process};
 
     let Some(lab) = Lab::new_or_skip("push") else {
         return;
@@ -321,4 +321,304 @@ fn of_a_tree_with_too_many_files_as_many_are_compared_as_there_may_be() {
     assert!(listed.status.success(), "{listed:?}");
     let said = stderr(&listed);
     assert!(said.contains("1000 files were left out"), "{said}");
+}
+
+/// Not a Git work tree.
+fn plain(files: &[(&str, &str)]) -> Home {
+    let home = Home::new();
+    for (name, text) in files {
+        write(home.path(), name, text);
+    }
+    home
+}
+
+/// A pair of which the debuggee's end is started in a directory below.
+fn pair_in(setting: &Setting, here: &Home, there: &Path, options: &[&str]) -> Pair {
+    let listener = setting
+        .listener()
+        .in_directory(here.path())
+        .args([format!("debugpy:{}", setting.port())])
+        .start();
+    let connector = setting
+        .connector_with(&listener.code())
+        .in_directory(there)
+        .args(options.iter().copied())
+        .start();
+    Pair {
+        listener,
+        connector,
+    }
+}
+
+fn mapping(listener: &Peer, project: &Path) -> String {
+    let state = listener.home().state();
+    let state = state.to_str().unwrap();
+    let output = beside(listener, project, &["ide", "vscode", "--state", state]);
+    assert!(output.status.success(), "{output:?}");
+    let text = stdout(&output);
+    let value = |key: &str| {
+        let (_, rest) = text.split_once(&format!("\"{key}\": \"")).unwrap();
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    format!("{} = {}", value("localRoot"), value("remoteRoot"))
+}
+
+/// One pair of directories is what is compared, where copies go, and what is mapped.
+#[track_caller]
+fn is_one_pair(
+    (here, there): (&Home, &Home),
+    (below, options): (&str, &[&str]),
+    (file, its_place): (&str, &str),
+    mapped: &str,
+) {
+    let setting = Setting::loopback();
+    let accepted = there.path().to_str().unwrap();
+    let options = [&["--accept-push", accepted], options].concat();
+    let pair = pair_in(&setting, here, &there.path().join(below), &options);
+    compared(&pair.listener, &[file]);
+    // In this order: the one word is the end of the other.
+    let expected = mapped.replace("THERE", accepted);
+    let expected = expected.replace("HERE", "${workspaceFolder}");
+    // What was found is kept for `ide` a moment after it is told.
+    eventually(&expected, || {
+        (mapping(&pair.listener, here.path()) == expected).then_some(())
+    });
+    let listed = beside(&pair.listener, here.path(), &["sources"]);
+    assert_eq!(stdout(&listed), format!("{file}\n"), "{listed:?}");
+    let pushed = beside(&pair.listener, here.path(), &["push"]);
+    assert!(stderr(&pushed).contains("1 copied"), "{pushed:?}");
+    assert_eq!(text(there.path(), its_place), text(here.path(), file));
+    // By its name too.
+    write(here.path(), file, "newer\n");
+    let pushed = beside(&pair.listener, here.path(), &["push", file]);
+    assert!(stderr(&pushed).contains("1 copied"), "{pushed:?}");
+    assert_eq!(text(there.path(), its_place), "newer\n");
+}
+
+#[test]
+fn a_push_finds_the_file_of_a_connect_that_was_started_below_the_root() {
+    let here = checkout(&[("backend/app.py", "new\n"), ("web/x.js", "same\n")]);
+    let there = checkout(&[("backend/app.py", "old\n"), ("web/x.js", "same\n")]);
+    let file = ("backend/app.py", "backend/app.py");
+    is_one_pair((&here, &there), ("backend", &[]), file, "HERE = THERE");
+    assert!(!there.path().join("backend/backend").exists());
+}
+
+#[test]
+fn a_copy_of_a_part_of_the_work_tree_is_the_same_files_without_git_there() {
+    let here = checkout(&[
+        ("README.md", "x\n"),
+        ("backend/app.py", "new\n"),
+        ("backend/db/models.py", "same\n"),
+    ]);
+    let there = plain(&[("app.py", "old\n"), ("db/models.py", "same\n")]);
+    let file = ("backend/app.py", "app.py");
+    is_one_pair((&here, &there), ("", &[]), file, "HERE/backend = THERE");
+    assert!(!there.path().join("backend").exists());
+}
+
+#[test]
+fn a_source_layout_a_directory_above_and_names_in_another_case_are_found() {
+    let here = plain(&[
+        ("src/Shop/App.py", "new\n"),
+        ("src/Shop/db.py", "same\n"),
+        ("tests/t.py", "1"),
+    ]);
+    let there = plain(&[
+        ("srv/lib/shop/app.py", "old\n"),
+        ("srv/lib/shop/db.py", "same\n"),
+    ]);
+    let file = ("src/Shop/App.py", "srv/lib/shop/app.py");
+    is_one_pair((&here, &there), ("", &[]), file, "HERE/src = THERE/srv/lib");
+    assert_eq!(
+        fs::read_dir(there.path().join("srv/lib")).unwrap().count(),
+        1
+    );
+}
+
+#[test]
+fn a_deployment_behind_a_link_keeps_the_name_of_the_link() {
+    let here = plain(&[("app.py", "new\n"), ("db.py", "same\n")]);
+    let there = plain(&[
+        ("releases/5/app.py", "old\n"),
+        ("releases/5/db.py", "same\n"),
+    ]);
+    symlink("releases/5", there.path().join("current")).unwrap();
+    let current = there.path().join("current");
+    let options = ["--sources", current.to_str().unwrap()];
+    let file = ("app.py", "releases/5/app.py");
+    is_one_pair(
+        (&here, &there),
+        ("", &options),
+        file,
+        "HERE = THERE/current",
+    );
+}
+
+#[test]
+fn a_repository_that_is_the_home_says_nothing_of_what_is_in_it() {
+    let setting = Setting::loopback();
+    let here = plain(&[("app.py", "1\n")]);
+    let home = checkout(&[("app/app.py", "2\n"), (".bashrc", "x")]);
+    let listener = setting
+        .listener()
+        .in_directory(here.path())
+        .args([format!("debugpy:{}", setting.port())])
+        .start();
+    let connector = setting
+        .connector_with(&listener.code())
+        .home(home.clone())
+        .in_directory(&home.path().join("app"))
+        .start();
+    compared(&listener, &["app.py"]);
+    let expected = format!("${{workspaceFolder}} = {}/app", home.path().display());
+    eventually(&expected, || {
+        (mapping(&listener, here.path()) == expected).then_some(())
+    });
+    drop(connector);
+}
+
+#[test]
+fn line_ends_are_told_apart_and_are_those_of_the_debuggee_when_copied() {
+    let setting = Setting::loopback();
+    let here = plain(&[
+        ("run.sh", "#!/bin/sh\r\nexit 0\r\n"),
+        ("app.py", "1\r\n2\r\n"),
+    ]);
+    let there = plain(&[("run.sh", "#!/bin/sh\nexit 1\n"), ("app.py", "1\n2\n")]);
+    let accepted = there.path().to_str().unwrap();
+    let pair = pair(&setting, &here, &there, &["--accept-push", accepted]);
+    let report = compared(&pair.listener, &["run.sh"]);
+    let ends: Vec<_> = report.line_ends.iter().map(ToString::to_string).collect();
+    assert_eq!(ends, ["app.py"]);
+    let pushed = beside(&pair.listener, here.path(), &["push", "run.sh", "app.py"]);
+    assert!(
+        stderr(&pushed).contains("1 copied, 1 the same already"),
+        "{pushed:?}"
+    );
+    assert_eq!(text(there.path(), "run.sh"), "#!/bin/sh\nexit 0\n");
+    assert_eq!(text(there.path(), "app.py"), "1\n2\n");
+}
+
+#[test]
+fn trees_with_nothing_in_common_are_a_warning_and_copy_nothing() {
+    let setting = Setting::loopback();
+    let (here, there) = (plain(&[("app.py", "1")]), plain(&[("main.go", "2")]));
+    let accepted = there.path().to_str().unwrap();
+    let pair = pair(&setting, &here, &there, &["--accept-push", accepted]);
+    for peer in [&pair.listener, &pair.connector] {
+        let warning = peer.warning(WarningCode::NothingInCommon);
+        assert!(warning.hint.unwrap().contains("--sources"));
+    }
+    let listed = beside(&pair.listener, here.path(), &["sources"]);
+    assert!(stderr(&listed).contains("no file in common"), "{listed:?}");
+    let pushed = beside(&pair.listener, here.path(), &["push"]);
+    assert_eq!(pushed.status.code(), Some(1), "{pushed:?}");
+    assert_eq!(fs::read_dir(there.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_directory_that_is_ignored_is_told_of_and_fails() {
+    let setting = Setting::loopback();
+    let here = checkout(&[
+        (".gitignore", "build/\n"),
+        ("app.py", "1"),
+        ("build/out.py", "2"),
+    ]);
+    let there = checkout(&[("app.py", "1")]);
+    let accepted = there.path().to_str().unwrap();
+    let pair = pair(&setting, &here, &there, &["--accept-push", accepted]);
+    compared(&pair.listener, &[]);
+    let pushed = beside(&pair.listener, here.path(), &["push", "build"]);
+    assert_eq!(pushed.status.code(), Some(1), "{pushed:?}");
+    assert!(
+        stderr(&pushed).contains("an ignore file leaves it out"),
+        "{pushed:?}"
+    );
+    let pushed = beside(&pair.listener, here.path(), &["push", "build/out.py"]);
+    assert!(pushed.status.success(), "{pushed:?}");
+    assert_eq!(text(there.path(), "build/out.py"), "2");
+}
+
+#[test]
+fn nobody_waits_for_a_peer_that_was_killed() {
+    let setting = Setting::loopback();
+    let (here, there) = (plain(&[("app.py", "1")]), plain(&[("app.py", "2")]));
+    let mut pair = pair(&setting, &here, &there, &[]);
+    compared(&pair.listener, &["app.py"]);
+    pair.connector.kill();
+    for command in ["push", "sources"] {
+        let output = beside(&pair.listener, here.path(), &[command]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(stderr(&output).contains("out of reach"), "{output:?}");
+    }
+}
+
+/// A small file system, which is gone with the value.
+#[cfg(target_os = "linux")]
+struct Disk<'a>(&'a Path);
+
+#[cfg(target_os = "linux")]
+impl<'a> Disk<'a> {
+    fn mount(at: &'a Path) -> Option<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m", "none"]).arg(at);
+        mount.status().ok()?.success().then_some(Self(at))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+/// As root, in the directory of another user.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_told_and_left_as_it_was_and_owner_and_mode_stay() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+
+    let there = Home::new();
+    let disk = there.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let Some(_mounted) = Disk::mount(&disk) else {
+        crate::harness::skip("only root can mount a file system");
+        return;
+    };
+    let setting = Setting::loopback();
+    let big = "0123456789abcdef".repeat(100_000);
+    let here = plain(&[("app.py", "new"), ("big.py", &big), ("fresh/x.sh", "#!")]);
+    let script = here.path().join("fresh/x.sh");
+    fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
+    write(&disk, "app.py", "old");
+    write(&disk, "big.py", "small");
+    fs::set_permissions(disk.join("app.py"), fs::Permissions::from_mode(0o640)).unwrap();
+    chown(disk.join("app.py"), Some(1000), Some(1001)).unwrap();
+    chown(&disk, Some(1000), Some(1002)).unwrap();
+    let accepted = disk.to_str().unwrap();
+    let pair = pair_in(&setting, &here, &disk, &["--accept-push", accepted]);
+    compared(&pair.listener, &["app.py", "big.py"]);
+    let pushed = beside(&pair.listener, here.path(), &["push", "big.py"]);
+    assert_eq!(pushed.status.code(), Some(1), "{pushed:?}");
+    assert!(
+        stderr(&pushed).contains("the disk there is full"),
+        "{pushed:?}"
+    );
+    assert_eq!(fs::read_dir(&disk).unwrap().count(), 2, "no part is left");
+    assert_eq!(text(&disk, "big.py"), "small");
+    let pushed = beside(&pair.listener, here.path(), &["push", "app.py", "fresh"]);
+    assert!(pushed.status.success(), "{pushed:?}");
+    assert!(
+        stderr(&pushed).contains("kept beside it as .app.py."),
+        "{pushed:?}"
+    );
+    let of = |name: &str| {
+        let metadata = fs::metadata(disk.join(name)).unwrap();
+        (metadata.uid(), metadata.gid(), metadata.mode() & 0o777)
+    };
+    assert_eq!(of("app.py"), (1000, 1001, 0o640));
+    assert_eq!((of("fresh").0, of("fresh").1), (1000, 1002));
+    assert_eq!(of("fresh/x.sh"), (1000, 1002, 0o755));
 }
