@@ -13,6 +13,8 @@ use p2pdbg_rendezvous::{
     DEFAULT_ALT_PORT, Limits, MOST_RELAY_WORKERS, PublicAddress, Rate, ServerConfig,
 };
 
+use crate::service;
+
 /// The one public host of p2pdbg: introduces an IDE's host and a debuggee's host to each other, tells them how
 /// their NATs make them appear, and relays what they cannot send directly, without being able to read it.
 ///
@@ -144,7 +146,7 @@ impl Cli {
             alt_port: self.alt_port,
             alt_ips: self.alt_ip.clone(),
             public: self.public.clone(),
-            state: self.state.clone(),
+            state: self.state.clone().or_else(service::state_directory),
             open: self.open,
             relay_workers: self.relay_workers,
             limits,

@@ -54,6 +54,8 @@ counters! {
     tcp_legs,
     /// STUN requests that were answered.
     stun_answered,
+    /// Those of them at ports that answer STUN alone.
+    stun_alternative,
     /// Datagrams that the relay passed on.
     relayed,
     /// Their bytes.

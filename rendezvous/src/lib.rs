@@ -44,6 +44,7 @@ mod limits;
 mod public;
 mod registry;
 mod relay;
+mod self_check;
 mod server;
 mod stun;
 mod succession;
@@ -60,6 +61,7 @@ pub use limits::{Limits, Rate};
 pub use public::{NotAPublicAddress, PublicAddress};
 #[doc(hidden)]
 pub use relay::table::FilledTable;
+pub use self_check::Finding;
 pub use server::{
     DEFAULT_ALT_PORT, MOST_RELAY_WORKERS, ReceiveBuffer, Server, ServerConfig, StartError,
 };

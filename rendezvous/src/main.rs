@@ -2,6 +2,7 @@
 //! person or a supervisor needs to know.
 
 mod cli;
+mod service;
 mod signals;
 
 use std::{
@@ -17,6 +18,7 @@ use serde::Serialize;
 
 use crate::{
     cli::Cli,
+    service::News,
     signals::{Signal, Signals},
 };
 
@@ -74,8 +76,13 @@ async fn main() -> ExitCode {
         Err(error) => return fail(&cli, code_of(&error), &error.to_string()),
     };
     announce(&cli, &server);
+    service::tell(News::Ready);
     loop {
-        match signals.next().await {
+        let signal = tokio::select! {
+            signal = signals.next() => signal,
+            () = service::be_watched(&server) => continue,
+        };
+        match signal {
             Signal::Stop => return stop(&cli, server, signals).await,
             Signal::Upgrade => match successor().await {
                 Ok(program) => return become_successor(&cli, server, &program).await,
@@ -87,6 +94,7 @@ async fn main() -> ExitCode {
 
 /// Stops gracefully, or at once if it is told to once more.
 async fn stop(cli: &Cli, server: Server, mut signals: Signals) -> ExitCode {
+    service::tell(News::Stopping);
     if cli.json {
         print_event(&Event::Stopping);
     } else {
@@ -127,6 +135,7 @@ async fn successor() -> Result<PathBuf, String> {
 
 /// Goes on as the program that lies where this one was started from. Comes back only if that fails.
 async fn become_successor(cli: &Cli, server: Server, program: &Path) -> ExitCode {
+    service::tell(News::Reloading);
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     let error = server.hand_over().await.execute(program, &args);
     fail(
@@ -153,6 +162,14 @@ fn announce(cli: &Cli, server: &Server) {
             "p2pdbg-rendezvous: {} is reachable from this host or network only; if peers come from elsewhere, \
              give the address they use with --public HOST",
             url.host
+        );
+    }
+    let buffer = server.receive_buffer();
+    if buffer.granted < buffer.asked {
+        eprintln!(
+            "p2pdbg-rendezvous: the system grants {} KiB of UDP buffer instead of 4 MiB, so bursts are lost on the relay; \
+             set net.core.rmem_max and net.core.wmem_max to 8388608 (packaging/sysctl)",
+            buffer.granted / 1_024
         );
     }
     if url.access_key.is_none() {

@@ -43,6 +43,7 @@ use crate::{
     public::{PublicAddress, guess, is_private},
     registry::{Registry, voucher::Vouchers},
     relay::{Relay, tcp_leg::Legs},
+    self_check::SelfCheck,
     stun::{
         alternatives::{self, Alternatives},
         topology::StunPlaces,
@@ -150,7 +151,9 @@ fn why_not(error: &io::Error) -> String {
              stop that one, or choose another port with --bind and --alt-port"
             .into(),
         io::ErrorKind::PermissionDenied => {
-            "it takes more privileges; choose a port above 1023 with --bind and --alt-port".into()
+            "ports below 1024 take more privileges: start it with the socket unit of packaging/systemd, or allow it by \
+             `setcap cap_net_bind_service=+ep`; or choose a port above 1023 with --bind and --alt-port"
+                .into()
         }
         io::ErrorKind::AddrNotAvailable => {
             "this host does not have that address; choose another with --bind".into()
@@ -226,6 +229,7 @@ impl Server {
         let access_key = store.default_secret(&keys)?;
         let has_served = state.read(SECRET)?.is_some();
         let secret = state.secret32(SECRET)?;
+        let clock_behind = age(&state.path().join(SECRET)).err().unwrap_or_default();
         let (mains, listeners): (Vec<_>, Vec<_>) = bind::mains(&config.bind, &mut inheritance)?
             .into_iter()
             .unzip();
@@ -335,7 +339,15 @@ impl Server {
             registry.inherit(now, carried.nameplates);
             Relay::inherit(now, &config.limits, carried.relay, &numbered)
         });
-        let hub = Hub::new(registry, book, usage, hub_events, commands, tallies.clone());
+        let hub = Hub::new(
+            registry,
+            book,
+            usage,
+            hub_events,
+            commands,
+            tallies.clone(),
+            SelfCheck::new(clock_behind),
+        );
         let hub = tokio::spawn(hub.run(stop.clone()));
         let channels = Channels {
             commands: datapath_commands,
@@ -512,6 +524,14 @@ fn duplicates(
         .iter()
         .map(|listener| listener.as_fd().try_clone_to_owned());
     udp.chain(tcp).collect()
+}
+
+/// How old a file is, or by how much the clock is behind it.
+fn age(file: &std::path::Path) -> Result<Duration, Duration> {
+    let written = std::fs::metadata(file).and_then(|metadata| metadata.modified());
+    let written = written.map_err(|_| Duration::ZERO)?;
+    let age = SystemTime::now().duration_since(written);
+    age.map_err(|ahead| ahead.duration())
 }
 
 /// A clock before 1970 makes everything fresh, which is the lesser evil.

@@ -34,6 +34,7 @@ use crate::{
     keys::{KeyRing, UsageFile},
     registry::{Arrival, ConnId, Effect, Now, Registry},
     relay::Seen,
+    self_check::{Counted, SelfCheck},
 };
 
 /// Frames that wait to be sent on one connection. Their bytes are what bounds them, with [`OVERHEAD`] for each.
@@ -195,6 +196,7 @@ pub(crate) struct Hub {
     events: mpsc::Receiver<Event>,
     datapath: mpsc::Sender<Command>,
     tallies: Arc<Tallies>,
+    self_check: SelfCheck,
 }
 
 impl Hub {
@@ -205,6 +207,7 @@ impl Hub {
         events: mpsc::Receiver<Event>,
         datapath: mpsc::Sender<Command>,
         tallies: Arc<Tallies>,
+        self_check: SelfCheck,
     ) -> Self {
         Self {
             registry,
@@ -215,6 +218,7 @@ impl Hub {
             events,
             datapath,
             tallies,
+            self_check,
         }
     }
 
@@ -229,7 +233,10 @@ impl Hub {
         loop {
             let effects = tokio::select! {
                 () = stop.cancelled() => break,
-                _ = tick.tick() => self.registry.expire(now()),
+                _ = tick.tick() => {
+                    self.check();
+                    self.registry.expire(now())
+                }
                 _ = settle.tick() => {
                     self.settle();
                     Vec::new()
@@ -252,10 +259,25 @@ impl Hub {
         self.registry
     }
 
+    /// Says once what the operator should mend.
+    fn check(&mut self) {
+        let tallies = self.tallies.snapshot();
+        let counted = Counted {
+            connections: tallies.connections,
+            tcp_connections: tallies.tcp_connections,
+            stun: tallies.stun_answered,
+            stun_alternative: tallies.stun_alternative,
+        };
+        for finding in self.self_check.look(counted) {
+            tracing::warn!("{finding}");
+        }
+    }
+
     fn on_event(&mut self, event: Event) -> Vec<Effect> {
         match event {
             Event::Connected(id, arrival, outlet) => {
                 self.outlets.insert(id, outlet);
+                self.self_check.on_peer(arrival.observed.ip());
                 self.registry.on_connected(now(), id, arrival);
                 Vec::new()
             }
@@ -273,7 +295,11 @@ impl Hub {
             }
             Event::Report(reply) => {
                 // Who asked may have gone.
-                let _ = reply.send(report(&self.registry, &self.book, now().unix_s));
+                let findings = self.self_check.findings().to_vec();
+                let _ = reply.send(Report {
+                    findings,
+                    ..report(&self.registry, &self.book, now().unix_s)
+                });
                 Vec::new()
             }
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{fair::Book, registry::Registry};
+use crate::{fair::Book, registry::Registry, self_check::Finding};
 
 /// How a rendezvous is at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -13,6 +13,8 @@ pub struct Report {
     pub sessions: usize,
     /// What each key takes, by name.
     pub keys: Vec<KeyReport>,
+    /// What the operator should mend, as far as the rendezvous can tell.
+    pub findings: Vec<Finding>,
 }
 
 /// What one key takes.
@@ -54,5 +56,6 @@ pub(crate) fn report(registry: &Registry, book: &Book, unix_s: u64) -> Report {
         peers: registry.peers(),
         sessions: registry.sessions(),
         keys: rows,
+        findings: Vec::new(),
     }
 }

@@ -160,6 +160,9 @@ impl Worker {
             .udp
             .send_or_drop(&transmit);
         self.ports.tallies.stun_answered.add(1);
+        if self.ports.all[index].quic.is_none() {
+            self.ports.tallies.stun_alternative.add(1);
+        }
     }
 
     fn on_relay_frame(&self, now: Instant, index: usize, meta: &RecvMeta, frame: &[u8]) {

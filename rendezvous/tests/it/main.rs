@@ -5,6 +5,7 @@ mod control;
 mod hostile;
 mod program;
 mod relay;
+mod service;
 mod strangers;
 mod stun;
 mod support;

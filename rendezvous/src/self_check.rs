@@ -1,0 +1,216 @@
+//! Whether this rendezvous is set up so that it can do its work, as far as it can tell from who comes and how.
+//!
+//! What it looks for are the mistakes that leave everything running and make it worthless: no UDP on the way, a bridge or
+//! a balancer that hides where peers are, a second port that is closed, a clock that is off. No sockets and no clock; each
+//! finding is given once to be logged, and kept to be shown.
+
+use std::{fmt, net::IpAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::public::is_private;
+
+/// Connections before anything is said of all of them.
+const ENOUGH: u64 = 5;
+
+/// STUN requests before the second port is missed: a peer asks both ports within a second.
+const ENOUGH_STUN: u64 = 40;
+
+/// A clock that is behind by less is nobody's trouble.
+const CLOCK: Duration = Duration::from_secs(60 * 60);
+
+/// Something that the operator should mend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "finding", rename_all = "snake_case")]
+pub enum Finding {
+    /// Every connection came over TCP.
+    NobodyOverUdp,
+    /// Every connection came from this one address, which is private.
+    OneSource {
+        /// The address.
+        address: IpAddr,
+    },
+    /// STUN is asked for at the main port and never at the second one.
+    SecondPortUnreached,
+    /// The clock shows a time before this process's own files were written.
+    ClockBehind {
+        /// By how many seconds.
+        seconds: u64,
+    },
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NobodyOverUdp => f.write_str(
+                "every peer came over TCP, none over UDP: open the UDP port in the firewall, or direct paths are not found",
+            ),
+            Self::OneSource { address } => write!(
+                f,
+                "every peer comes from {address}, a private address: a container's bridge or a balancer hides where they \
+                 are, so direct paths are not found; use the host's network, or a balancer that keeps sources",
+            ),
+            Self::SecondPortUnreached => f.write_str(
+                "STUN is asked at the main port and never at the second one (--alt-port, 3479/udp): open it in the \
+                 firewall, so that peers learn how their NATs map",
+            ),
+            Self::ClockBehind { seconds } => write!(
+                f,
+                "the clock is behind its own files by {} h: set it, or vouchers and expiry of keys are judged wrongly",
+                seconds / 3_600
+            ),
+        }
+    }
+}
+
+/// What has been counted so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counted {
+    /// Connections over QUIC and TCP.
+    pub(crate) connections: u64,
+    /// Those over TCP.
+    pub(crate) tcp_connections: u64,
+    /// STUN answers, of all ports.
+    pub(crate) stun: u64,
+    /// Those of them at ports that answer STUN alone.
+    pub(crate) stun_alternative: u64,
+}
+
+/// Watches who comes.
+#[derive(Debug, Default)]
+pub(crate) struct SelfCheck {
+    source: Source,
+    clock: Option<Finding>,
+    findings: Vec<Finding>,
+}
+
+#[derive(Debug, Default)]
+enum Source {
+    #[default]
+    None,
+    One(IpAddr),
+    Several,
+}
+
+impl SelfCheck {
+    /// `clock_behind` is by how much the time is before that of the newest file of the state.
+    pub(crate) fn new(clock_behind: Duration) -> Self {
+        let seconds = clock_behind.as_secs();
+        Self {
+            clock: (clock_behind > CLOCK).then_some(Finding::ClockBehind { seconds }),
+            ..Self::default()
+        }
+    }
+
+    /// A connection came from there.
+    pub(crate) fn on_peer(&mut self, ip: IpAddr) {
+        let ip = ip.to_canonical();
+        self.source = match self.source {
+            Source::None => Source::One(ip),
+            Source::One(one) if one == ip => Source::One(one),
+            Source::One(_) | Source::Several => Source::Several,
+        };
+    }
+
+    /// What has come to light since the last look.
+    pub(crate) fn look(&mut self, counted: Counted) -> Vec<Finding> {
+        let enough = counted.connections >= ENOUGH;
+        let mut found: Vec<Finding> = self.clock.into_iter().collect();
+        if enough && counted.tcp_connections >= counted.connections {
+            found.push(Finding::NobodyOverUdp);
+        }
+        if let Source::One(address) = self.source
+            && enough
+            && is_private(address)
+            && !address.is_loopback()
+        {
+            found.push(Finding::OneSource { address });
+        }
+        if counted.stun >= ENOUGH_STUN && counted.stun_alternative == 0 {
+            found.push(Finding::SecondPortUnreached);
+        }
+        let before = std::mem::replace(&mut self.findings, found);
+        let new = self
+            .findings
+            .iter()
+            .filter(|finding| !before.contains(finding));
+        new.copied().collect()
+    }
+
+    /// What holds as of the last look; what later comers disprove is gone.
+    pub(crate) fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(ips: &[&str]) -> SelfCheck {
+        let mut check = SelfCheck::new(Duration::ZERO);
+        for ip in ips {
+            check.on_peer(ip.parse().unwrap());
+        }
+        check
+    }
+
+    fn counted(connections: u64, tcp_connections: u64) -> Counted {
+        Counted {
+            connections,
+            tcp_connections,
+            ..Counted::default()
+        }
+    }
+
+    #[test]
+    fn self_check_misses_udp_when_everybody_came_over_tcp_and_only_then() {
+        let mut all_tcp = check(&["192.0.2.1", "192.0.2.2"]);
+        assert_eq!(all_tcp.look(counted(4, 4)), []);
+        assert_eq!(all_tcp.look(counted(5, 5)), [Finding::NobodyOverUdp]);
+        // It is said once, shown as long as it holds, and gone when somebody has come over UDP.
+        assert_eq!(all_tcp.look(counted(6, 6)), []);
+        assert_eq!(all_tcp.findings(), [Finding::NobodyOverUdp]);
+        assert_eq!(all_tcp.look(counted(7, 6)), []);
+        assert_eq!(all_tcp.findings(), []);
+    }
+
+    #[test]
+    fn self_check_knows_a_bridge_by_its_one_private_address() {
+        let address = "172.17.0.1".parse().unwrap();
+        let found = check(&["172.17.0.1", "::ffff:172.17.0.1"]).look(counted(5, 0));
+        assert_eq!(found, [Finding::OneSource { address }]);
+        for ips in [
+            &["172.17.0.1", "172.17.0.2"][..],
+            // An office behind one NAT.
+            &["203.0.113.7", "203.0.113.7"],
+            // Somebody who tries it out.
+            &["127.0.0.1", "127.0.0.1"],
+        ] {
+            assert_eq!(check(ips).look(counted(5, 0)), [], "{ips:?}");
+        }
+    }
+
+    #[test]
+    fn self_check_misses_the_second_port() {
+        let stun = |stun, stun_alternative| Counted {
+            stun,
+            stun_alternative,
+            ..Counted::default()
+        };
+        assert_eq!(check(&[]).look(stun(39, 0)), []);
+        assert_eq!(check(&[]).look(stun(40, 0)), [Finding::SecondPortUnreached]);
+        assert_eq!(check(&[]).look(stun(40, 1)), []);
+    }
+
+    #[test]
+    fn self_check_sees_a_clock_that_is_behind_its_own_files() {
+        let mut late = SelfCheck::new(Duration::from_secs(7_300));
+        let found = [Finding::ClockBehind { seconds: 7_300 }];
+        assert_eq!(late.look(Counted::default()), found);
+        assert_eq!(late.look(Counted::default()), []);
+        assert_eq!(late.findings(), found);
+        let mut fine = SelfCheck::new(Duration::from_secs(30));
+        assert_eq!(fine.look(Counted::default()), []);
+    }
+}
