@@ -73,6 +73,11 @@ impl Reporter {
         self.sink.release_terminal();
     }
 
+    /// When the program started, as far as reports are concerned.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
     /// Milliseconds since the program started.
     pub fn after_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)

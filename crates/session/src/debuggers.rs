@@ -49,13 +49,14 @@ impl Driver {
             return;
         }
         let is_same_commit = |there: &p2pdbg_facts::HostFacts| {
-            self.facts.git_commit.is_some() && self.facts.git_commit == there.git_commit
+            self.peers.here.git_commit.is_some() && self.peers.here.git_commit == there.git_commit
         };
         if let Some(there) = self
-            .peer_facts
+            .peers
+            .there
             .as_ref()
             .filter(|there| is_same_commit(there))
-            && let (Some(here), Some(there)) = (&self.facts.git_root, &there.git_root)
+            && let (Some(here), Some(there)) = (&self.peers.here.git_root, &there.git_root)
         {
             self.streams.set_roots(here.as_str(), there.as_str());
         }

@@ -7,36 +7,39 @@ use p2pdbg_events::snapshot::{SessionSnapshot, SessionState};
 use p2pdbg_tunnel::Tunnel;
 
 use super::{
-    chart::whole_milliseconds, driver::Driver, status::milliseconds, streams::MOST_DESCRIBED,
+    decisions::{milliseconds, whole_milliseconds},
+    driver::Driver,
+    streams::MOST_DESCRIBED,
 };
 
 impl Driver {
     pub(super) fn describe(&mut self) -> SessionSnapshot {
         let now = Instant::now();
-        let tunnel = self.tunnels.current();
-        self.chart.look(tunnel, now);
-        let state = match (tunnel, self.lost_since) {
+        let tunnel = self.connections.current();
+        let lost_since = self.decisions.lost_since();
+        let state = match (tunnel, lost_since) {
             (_, Some(_)) => SessionState::Resuming,
             (Some(_), None) => SessionState::Connected,
             (None, None) => SessionState::Connecting,
         };
+        let counters = self.connections.counters();
+        let history = self.decisions.history(&counters, now);
         let forwards = &self.forwards;
         let streams = self.streams.describe(|forward| forwards.target(forward));
         SessionSnapshot {
-            peer: self.peer_name.clone(),
-            known: self.known,
-            age_ms: whole_milliseconds(self.began.elapsed()),
+            peer: self.peers.name.clone(),
+            known: self.peers.known,
+            age_ms: whole_milliseconds(self.peers.began.elapsed()),
             state,
             sources: self
-                .facts
+                .peers
+                .here
                 .source_root()
                 .map(|root| Untrusted::limited(root.as_str(), p2pdbg_proto::facts::MAX_PATH)),
-            lost_ms: self
-                .lost_since
-                .map(|since| whole_milliseconds(since.elapsed())),
-            paths: self.chart.paths(),
+            lost_ms: lost_since.map(|since| whole_milliseconds(since.elapsed())),
+            paths: history.paths(),
             rtt_ms: tunnel.map(Tunnel::rtt).map(milliseconds),
-            samples: self.chart.samples(now),
+            samples: history.samples(now),
             forwards: forwards.describe(),
             more_streams: self.streams.count().saturating_sub(MOST_DESCRIBED),
             streams,

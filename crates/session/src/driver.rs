@@ -1,57 +1,42 @@
-//! The task of a session: what it owns, and the loop in which everything that happens is handled.
+//! The task of a session: it owns the connections, the streams and the forwards, moves what happens into the decisions,
+//! and carries out what they want.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use p2pdbg_base::{ErrorCode, Failure, PathPolicy, Untrusted};
+use p2pdbg_events::{Event as Report, Reporter, Status};
 use p2pdbg_facts::HostFacts;
 use p2pdbg_ledger::ResetCode;
-use p2pdbg_net::changes::{Changes, Reason};
-use p2pdbg_pairing::SessionKeys;
-use p2pdbg_path::{FirstTunnel, PathCommand, PathEvent, Paths};
+use p2pdbg_net::{
+    changes::{Changes, Reason},
+    deadline::sleep_until,
+};
+use p2pdbg_path::{FirstTunnel, PathCommand, PathEvent, PathSocket, Paths};
 use p2pdbg_proto::{
     control::Role,
     signal::PeerMessage,
-    tunnel::{PathKind, TunnelMessage, close},
+    tunnel::{PathKind, TunnelMessage},
 };
-use p2pdbg_tunnel::TunnelConfig;
-use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use p2pdbg_punch::{PunchKey, SocketId};
+use p2pdbg_tunnel::{Answered, TunnelConfig};
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Event, QUEUE, SessionConfig, SessionEnd, SessionInput, SessionOutput,
-    calls::CallBook,
-    chart::Chart,
+    connections::{self, Connections},
+    decisions::{Decisions, Input, Output, Settings},
     forwards::Forwards,
-    rest::{self, Rest},
-    status::StatusLine,
     streams::{Opened, Streams},
-    tunnels::{self, Tunnels},
 };
 use crate::{stream::Connection, watch::Watcher};
 
 /// How many messages about streams may come before the forwards do.
 const EARLY: usize = 256;
-
-/// How often the tunnels are looked at while streams move.
-const LOOK: Duration = Duration::from_millis(250);
-
-/// How often they are looked at while there are streams of which none moves.
-const CALM_LOOK: Duration = Duration::from_secs(1);
-
-/// How often they are looked at while one has not answered.
-const QUICK_LOOK: Duration = Duration::from_millis(100);
-
-/// How late a look is that was held up: this process was stopped, or had no processor.
-const LATE: Duration = Duration::from_secs(1);
-
-/// How often it is said, at most, that a tunnel is silent.
-const SILENCE: Duration = Duration::from_secs(2);
-
-/// How long streams may take to deliver what is left, when the program that they belong to has ended.
-const DRAIN: Duration = Duration::from_secs(5);
-
-/// How long a session without any path is tried with `--path direct`.
-const NO_PATH: Duration = Duration::from_secs(60);
 
 /// How long the goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(250);
@@ -63,19 +48,37 @@ pub(super) struct Begun {
     pub(super) tunnel: Option<FirstTunnel>,
 }
 
+/// What the two ends are, for each other and for a person.
+pub(super) struct Peers {
+    pub(super) name: Untrusted,
+    /// Whether the two knew each other before.
+    pub(super) known: bool,
+    /// What the peer is told of this host.
+    pub(super) here: HostFacts,
+    /// What the peer told last of its own.
+    pub(super) there: Option<HostFacts>,
+    pub(super) began: Instant,
+}
+
+/// Sockets that belong to no session from its beginning, but to one path that was found: kept while it matters, since a
+/// clone of a socket keeps it open.
+#[derive(Default)]
+struct FoundSockets {
+    heard: Option<PathSocket>,
+    nominated: Option<PathSocket>,
+}
+
 /// The state of a session, owned by its task.
 pub(super) struct Driver {
     pub(super) role: Role,
-    pub(super) policy: PathPolicy,
-    pub(super) resume_for: Duration,
-    pub(super) keys: SessionKeys,
-    /// What the peer is told of this host.
-    pub(super) facts: HostFacts,
-    /// What the peer told last of its own.
-    pub(super) peer_facts: Option<HostFacts>,
-    pub(super) paths: Paths,
-    pub(super) tunnels: Tunnels,
-    rest: Rest,
+    pub(super) decisions: Decisions,
+    pub(super) connections: Connections,
+    paths: Paths,
+    found: FoundSockets,
+    /// Authenticates the checks of the direct paths.
+    punch_key: PunchKey,
+    policy: PathPolicy,
+    pub(super) peers: Peers,
     pub(super) streams: Streams,
     pub(super) forwards: Forwards,
     #[cfg(unix)]
@@ -83,138 +86,110 @@ pub(super) struct Driver {
     /// Streams of `p2pdbg pipe` whose forwards the connector has not judged yet.
     #[cfg(unix)]
     pub(super) pipes: Vec<(u16, super::PipeRequest)>,
-    pub(super) peer_name: Untrusted,
-    pub(super) known: bool,
-    pub(super) chart: Chart,
-    pub(super) status: StatusLine,
-    pub(super) outputs: mpsc::Sender<SessionOutput>,
+    reporter: Reporter,
+    outputs: mpsc::Sender<SessionOutput>,
     pub(super) events: mpsc::Sender<Event>,
+    received: mpsc::Receiver<Event>,
     /// Tasks that end with the session.
     pub(super) tasks: JoinSet<()>,
     /// What came about streams before the forwards were known: QUIC delivers its streams in any order.
-    pub(super) early: VecDeque<Event>,
-    pub(super) closing: CancellationToken,
-    changes: Changes,
-    /// What the paths told before there was a session.
-    told: Vec<PathEvent>,
-    /// The first tunnel, begun before there was a session.
-    begun: Option<FirstTunnel>,
-    /// The listener's calls.
-    pub(super) calls: CallBook,
-    pub(super) searching: bool,
-    /// What the traversal was told last: whether there are streams.
-    streams_active: bool,
-    /// When the paths and the rendezvous were told last that a tunnel is silent.
-    silence_told: Option<Instant>,
-    /// Since when no tunnel is heard.
-    pub(super) out_of_reach_since: Option<Instant>,
-    /// The same, once it has been told.
-    pub(super) lost_since: Option<Instant>,
-    /// Whether the streams use another tunnel than when the path was told last.
-    pub(super) path_untold: bool,
-    pub(super) drain_until: Option<Instant>,
-    /// Open ports whose waiting connections have not been taken yet since then.
-    unswept: usize,
-    pub(super) began: Instant,
-    pub(super) over: Option<SessionEnd>,
-    pub(super) received: mpsc::Receiver<Event>,
+    early: VecDeque<Event>,
+    over: Option<SessionEnd>,
 }
 
 impl Driver {
     pub(super) fn new(
         config: SessionConfig,
         tunnel_config: TunnelConfig,
-        begun: Begun,
+        paths: Paths,
         outputs: mpsc::Sender<SessionOutput>,
-        closing: CancellationToken,
     ) -> Self {
-        let Begun {
-            paths,
-            told,
-            tunnel,
-        } = begun;
-        let (events, received) = mpsc::channel(QUEUE);
+        let now = Instant::now();
         let (role, policy) = (config.paths.role, config.paths.policy);
-        let tunnels = Tunnels::new(role, tunnel_config, config.keys.tunnel.clone());
+        let (events, received) = mpsc::channel(QUEUE);
+        let key = config.keys.tunnel.clone();
+        let connections = Connections::new(role, tunnel_config, key, events.clone());
         let watcher = config.inspect.then(|| {
             let wrap = |stream, report| Event::Inspected(stream, Box::new(report));
             Watcher::start(role, events.clone(), wrap)
         });
         let reporter = config.reporter.clone();
-        let streams = Streams::new(role, tunnels.best(), reporter, watcher);
+        let streams = Streams::new(role, connections.best(), reporter, watcher);
         let forwards = Forwards::new(&config, events.clone());
         #[cfg(unix)]
         let sources = {
             let sources = p2pdbg_sources::Sources::new(config.sources, events.clone());
             super::sources::SourcesPart::new(sources, config.reporter.clone())
         };
-        let status = StatusLine::new(config.reporter, policy);
-        Self {
+        let settings = Settings {
             role,
             policy,
             resume_for: config.resume_for,
-            keys: config.keys,
-            facts: config.facts,
-            peer_facts: None,
+            started: config.reporter.started(),
+        };
+        Self {
+            role,
+            decisions: Decisions::new(settings, now),
+            connections,
             paths,
-            tunnels,
-            rest: Rest::new(role),
+            found: FoundSockets::default(),
+            punch_key: config.keys.punch,
+            policy,
+            peers: Peers {
+                name: config.peer_name,
+                known: config.known,
+                here: config.facts,
+                there: None,
+                began: now,
+            },
             streams,
             forwards,
             #[cfg(unix)]
             sources,
             #[cfg(unix)]
             pipes: Vec::new(),
-            peer_name: config.peer_name,
-            known: config.known,
-            chart: Chart::default(),
-            status,
+            reporter: config.reporter,
             outputs,
             events,
+            received,
             tasks: JoinSet::new(),
             early: VecDeque::new(),
-            closing,
-            changes: config.paths.changes,
-            told,
-            begun: tunnel,
-            calls: CallBook::default(),
-            searching: false,
-            streams_active: false,
-            silence_told: None,
-            out_of_reach_since: None,
-            lost_since: None,
-            path_untold: false,
-            drain_until: None,
-            unswept: 0,
-            began: Instant::now(),
             over: None,
-            received,
         }
     }
 
-    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<SessionInput>) {
-        let closing = self.closing.clone();
+    /// Runs the session to its end. `told` is what the paths have told already, `first` the tunnel that was begun.
+    pub(super) async fn run(
+        mut self,
+        mut inputs: mpsc::Receiver<SessionInput>,
+        told: Vec<PathEvent>,
+        first: Option<FirstTunnel>,
+        changes: Changes,
+        closing: CancellationToken,
+    ) {
         if self.role == Role::Listener {
-            self.accept_tunnels();
+            for socket in self.paths.sockets().to_vec() {
+                self.accept_on(&socket);
+            }
             if let Err(failure) = self.forwards.open_ports(&mut self.tasks).await {
-                self.over = Some(SessionEnd::Failed(failure));
+                self.end(SessionEnd::Failed(failure));
             }
         }
-        if let Some(begun) = self.begun.take() {
-            self.go_on_with(begun);
+        if let Some(first) = first {
+            self.go_on_with(first);
         }
-        for event in std::mem::take(&mut self.told) {
+        for event in told {
             self.handle_path(event);
         }
-        let mut changes = self.changes.subscribe();
-        let refusals = self.tunnels.refusals().clone();
-        let mut next_look = Instant::now();
+        let mut changes = changes.subscribe();
+        let rejections = self.connections.rejections().clone();
         while self.over.is_none() {
+            let timeout = self.decisions.poll_timeout();
             tokio::select! {
-                () = closing.cancelled() => self.over = Some(SessionEnd::Closed),
+                () = closing.cancelled() => self.end(SessionEnd::Closed),
                 input = inputs.recv() => match input {
                     Some(input) => self.handle_input(input),
-                    None => self.over = Some(SessionEnd::Closed),
+                    None => self.end(SessionEnd::Closed),
                 },
                 Some(event) = self.paths.event() => self.handle_path(event),
                 Some(event) = self.received.recv() => {
@@ -225,77 +200,93 @@ impl Driver {
                     }
                 }
                 Some((stream, event)) = self.streams.event() => self.handle_stream(stream, event),
-                () = tokio::time::sleep_until(next_look) => {
-                    if next_look.elapsed() >= LATE {
-                        self.tunnels.forgive();
-                    }
-                    next_look = Instant::now() + self.on_tick();
-                }
+                () = sleep_until(timeout) => self.on_timeout(),
                 reason = changes.changed() => {
-                    if let Reason::Woke { .. } = reason {
-                        self.tunnels.forgive();
-                    }
-                    self.rest.on_network_changed();
-                    // The peer may have given up what stands here.
-                    self.tunnels.ask();
-                    next_look = Instant::now() + QUICK_LOOK;
+                    let woke = matches!(reason, Reason::Woke { .. });
+                    self.decide(Input::NetworkChanged { woke });
                 }
-                () = refusals.noted() => next_look = next_look.min(Instant::now() + rest::WAITING),
+                () = rejections.noted() => self.decide(Input::Rejected),
                 Some(_) = self.tasks.join_next() => {}
             }
-            if !self.is_settled() {
-                next_look = next_look.min(Instant::now() + rest::WAITING);
-            }
-            if self.note_activity() {
-                // Whatever has not been heard during the rest is asked.
-                next_look = Instant::now();
-                #[cfg(unix)]
-                self.sources.sources.on_use();
-            }
+            self.tell_streams();
         }
         self.say_goodbye().await;
     }
 
-    /// Whether nothing is waited for that looks have to find out.
-    fn is_settled(&self) -> bool {
-        self.tunnels.current().is_some()
-            && self.out_of_reach_since.is_none()
-            && self.drain_until.is_none()
+    /// Tells the decisions how the streams are doing.
+    fn tell_streams(&mut self) {
+        let (live, delivered) = (self.streams.count(), self.streams.all_delivered());
+        self.decide(Input::Streams { live, delivered });
     }
 
-    /// Has the paths watched closely while there are streams, whoever opened them. Whether there have been none before.
-    fn note_activity(&mut self) -> bool {
-        let active = self.streams.count() > 0;
-        if active == self.streams_active {
-            return false;
-        }
-        self.streams_active = active;
-        self.tell_activity();
-        active
-    }
-
-    /// Hears what the paths have told by now: how the path of a new tunnel was found, before that path is reported.
-    fn catch_up_with_paths(&mut self) {
-        while let Some(event) = self.paths.try_event() {
-            self.handle_path(event);
+    fn on_timeout(&mut self) {
+        let counters = self.connections.counters();
+        self.decide(Input::Timeout(&counters));
+        if let Some(warning) = self.connections.rejections().poll_warning() {
+            self.reporter.emit(Report::Warning(warning));
         }
     }
 
-    fn tell_activity(&self) {
-        let active = self.streams_active;
-        self.paths.command(PathCommand::StreamsActive(active));
+    /// Has something decided, and carries it out.
+    pub(super) fn decide(&mut self, input: Input<'_>) {
+        self.decisions.handle(Instant::now(), input);
+        while let Some(output) = self.decisions.poll_output() {
+            self.carry_out(output);
+        }
     }
 
-    pub(super) fn handle_input(&mut self, input: SessionInput) {
+    fn end(&mut self, why: SessionEnd) {
+        self.decide(Input::End(&why));
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Dial {
+                socket,
+                remote,
+                path,
+            } => self.dial(socket, remote, path),
+            Output::Call { socket, remote } => self.call(socket, remote),
+            Output::Accept(socket) => {
+                if let Some(socket) = self.socket(socket) {
+                    self.accept_on(&socket);
+                }
+            }
+            Output::Adopt(epoch) => self.adopt(epoch),
+            Output::Close { epoch, code } => self.connections.close(epoch, code),
+            Output::Ping(epoch) => {
+                if let Some(tunnel) = self.connections.find(epoch) {
+                    tunnel.send(TunnelMessage::Ping);
+                }
+            }
+            Output::Use(epoch) => self.connections.use_for_streams(epoch),
+            Output::Leave(epoch) => self.streams.on_tunnel_silent(epoch),
+            Output::Lost(epoch) => {
+                self.connections.remove(epoch);
+                self.streams.on_tunnel_lost(epoch);
+            }
+            Output::Search => {
+                let key = self.punch_key.clone();
+                self.paths.command(PathCommand::Authenticated(key));
+            }
+            Output::Path(command) => self.paths.command(command),
+            Output::Doubt => self.tell(SessionOutput::Doubt),
+            #[cfg(unix)]
+            Output::InUse => self.sources.sources.on_use(),
+            #[cfg(not(unix))]
+            Output::InUse => {}
+            Output::Drained => self.tell(SessionOutput::Drained),
+            Output::Report(report) => self.reporter.emit(report),
+            Output::Status => self.update_status(),
+            Output::Over(why) => self.over = Some(why),
+        }
+    }
+
+    fn handle_input(&mut self, input: SessionInput) {
         match input {
             SessionInput::Introduced(introduction) => {
                 self.paths.command(PathCommand::Introduced(introduction));
-                if self.policy.allows_direct() && !self.searching {
-                    self.searching = true;
-                    let key = self.keys.punch.clone();
-                    self.paths.command(PathCommand::Authenticated(key));
-                    self.tell_activity();
-                }
+                self.decide(Input::Introduced);
             }
             SessionInput::PeerSeen { addresses, bound } => {
                 self.paths
@@ -308,82 +299,97 @@ impl Driver {
                 let failure =
                     Failure::new(ErrorCode::NoPlace, "the listener lets no more peers in");
                 let hint = "start it with a greater --peers N, or end another p2pdbg connect to it";
-                self.over = Some(SessionEnd::Failed(failure.hint(hint)));
+                self.end(SessionEnd::Failed(failure.hint(hint)));
             }
             SessionInput::Message(PeerMessage::Bye | PeerMessage::NoPlace) => {
-                self.over = Some(SessionEnd::PeerClosed);
+                self.end(SessionEnd::PeerClosed);
             }
             SessionInput::Message(PeerMessage::Introduce(_)) => {}
-            SessionInput::PeerLeft if self.tunnels.never_up() => {
-                self.over = Some(SessionEnd::PeerClosed);
-            }
-            SessionInput::PeerLeft => {}
-            SessionInput::Replaced => self.over = Some(SessionEnd::Replaced),
+            SessionInput::PeerLeft => self.decide(Input::PeerLeft),
+            SessionInput::Replaced => self.end(SessionEnd::Replaced),
             SessionInput::Describe(answer) => drop(answer.send(self.describe())),
             #[cfg(unix)]
             SessionInput::Pipe(request) => self.open_pipe(request),
             SessionInput::Drain => {
-                self.drain_until = Some(Instant::now() + DRAIN);
-                self.unswept = self.forwards.sweep();
-                self.check_drained();
+                let ports = self.forwards.sweep();
+                self.decide(Input::Drain { ports });
             }
         }
     }
 
-    pub(super) fn handle_path(&mut self, event: PathEvent) {
+    fn handle_path(&mut self, event: PathEvent) {
         match event {
             PathEvent::Relay {
                 socket,
                 remote,
                 carrier,
-            } => {
-                self.on_relay(carrier);
-                let path = carrier.path();
-                if self.role == Role::Connector && !self.tunnels.serves(path) {
-                    if std::mem::take(&mut self.calls.expects) {
-                        self.await_call(socket, remote, path);
-                    } else {
-                        self.dial(socket, remote, path);
-                    }
-                }
-            }
+            } => self.decide(Input::Relay {
+                socket: socket.id,
+                remote,
+                carrier,
+            }),
             PathEvent::Direct { socket, path } => {
-                self.status.on_direct(&path);
-                self.on_nominated(socket, path.remote);
+                self.found.nominated = Some(socket);
+                self.decide(Input::Nominated(path));
             }
             PathEvent::Near { .. } => {}
-            PathEvent::Heard { socket, remote } => self.on_heard(&socket, remote),
+            PathEvent::Heard { socket, remote } => {
+                let id = socket.id;
+                self.found.heard = Some(socket);
+                self.decide(Input::Heard { socket: id, remote });
+                self.found.heard = None;
+            }
             // A rendezvous that was restarted knows neither the leg nor the connection to it.
             PathEvent::RelayGone => self.tell(SessionOutput::Doubt),
             PathEvent::DirectLost(reason) => {
-                self.status.on_direct_lost(reason);
-                self.on_not_nominated();
-                self.tunnels.close_all(PathKind::Direct, close::REPLACED);
+                self.found.nominated = None;
+                self.decide(Input::DirectLost(reason));
             }
             PathEvent::Signal(signal) => {
                 self.tell(SessionOutput::Message(PeerMessage::Punch(signal)))
             }
-            PathEvent::Unused { technique, rtt } => self.status.on_unused(technique, rtt),
-            PathEvent::Obstacle(obstacle) => self.status.on_obstacle(obstacle),
+            PathEvent::Unused { technique, rtt } => self.decide(Input::Unused { technique, rtt }),
+            PathEvent::Obstacle(obstacle) => self.decide(Input::Obstacle(obstacle)),
         }
     }
 
-    pub(super) async fn handle_event(&mut self, event: Event) {
+    /// Hears what the paths have told by now: how the path of a new tunnel was found, before that path is reported.
+    fn catch_up_with_paths(&mut self) {
+        while let Some(event) = self.paths.try_event() {
+            self.handle_path(event);
+        }
+    }
+
+    async fn handle_event(&mut self, event: Event) {
         match event {
             Event::TunnelUp(tunnel, control) => {
                 self.catch_up_with_paths();
-                self.on_tunnel_up(tunnel, control);
+                let facts = self.connections.insert(tunnel, control);
+                self.decide(Input::TunnelUp(facts));
             }
-            Event::DialFailed(path, error) => self.on_dial_failed(path, &error),
-            Event::PathFailed(path) => self.on_path_failed(path),
-            Event::Retire(epoch) => self.tunnels.close(epoch, close::REPLACED),
-            Event::Unused(epoch) => self.drop_call(epoch),
-            Event::TunnelEnded(epoch, why) => {
-                if tunnels::is_goodbye(&why) {
-                    self.over = Some(SessionEnd::PeerClosed);
-                } else {
-                    self.on_tunnel_ended(epoch, Untrusted::of_error(&why).as_str());
-                }
+            Event::Called(Answered {
+                socket,
+                remote,
+                tunnel,
+                control,
+            }) => {
+                self.catch_up_with_paths();
+                let tunnel = self.connections.insert(tunnel, control);
+                self.decide(Input::CallUp {
+                    socket,
+                    remote,
+                    tunnel,
+                });
+            }
+            Event::DialFailed(path, error) => {
+                tracing::info!(%error, ?path, "no tunnel");
+                self.decide(Input::DialFailed(path));
+            }
+            Event::CallFailed => self.decide(Input::CallFailed),
+            Event::TunnelEnded(epoch, error) => {
+                let why = Untrusted::of_error(&error);
+                let why = connections::end_of(&error, why.as_str());
+                self.decide(Input::TunnelEnded { epoch, why });
             }
             event @ (Event::Control(_, TunnelMessage::Ledger(_)) | Event::Carrier(..))
                 if !self.forwards.are_known() =>
@@ -394,10 +400,7 @@ impl Driver {
             }
             Event::Control(epoch, message) => self.handle_control(epoch, message).await,
             Event::Carrier(epoch, header, stream) => self.handle_carrier(epoch, header, stream),
-            Event::Swept => {
-                self.unswept = self.unswept.saturating_sub(1);
-                self.check_drained();
-            }
+            Event::Swept => self.decide(Input::Swept),
             Event::Accepted(forward, connection) => {
                 let local = Connection::Tcp(connection);
                 let forward = Opened {
@@ -408,18 +411,12 @@ impl Driver {
             }
             Event::TargetListening(forward, listening) => {
                 self.forwards.note_target(forward, listening);
-                self.tunnels
+                self.connections
                     .send(TunnelMessage::TargetListening { forward, listening });
             }
             #[cfg(unix)]
             Event::Sources(told) => self.on_told(told),
             Event::Inspected(stream, report) => self.on_inspected(stream, *report),
-            Event::NotCalled(socket, remote, path) => self.on_not_called(socket, remote, path),
-            Event::Called(answered) => {
-                self.catch_up_with_paths();
-                self.on_called(answered);
-            }
-            Event::NotCalling => self.on_not_calling(),
             Event::OpenToNetwork(address) => self.forwards.on_open_to_network(address),
             Event::TurnedAway(forward) => self.forwards.on_turned_away(forward),
             Event::HungUp(forward) => self.forwards.on_hung_up(forward),
@@ -434,73 +431,115 @@ impl Driver {
         }
     }
 
-    pub(super) fn check_drained(&mut self) {
-        let late = self
-            .drain_until
-            .is_some_and(|until| until <= Instant::now());
-        let done = self.unswept == 0 && self.streams.all_delivered();
-        if late || (self.drain_until.is_some() && done) {
-            self.drain_until = None;
-            self.tell(SessionOutput::Drained);
+    /// Goes on with the tunnel that was begun before there was a session.
+    fn go_on_with(&mut self, first: FirstTunnel) {
+        let events = self.events.clone();
+        match first {
+            FirstTunnel::Expected(mut calls) => {
+                self.decide(Input::CallExpected);
+                self.connections.share_epochs(calls.epochs());
+                if self.policy.allows_direct() {
+                    calls.answer_direct();
+                }
+                self.tasks.spawn(async move {
+                    while let Some(answered) = calls.next().await {
+                        let _ = events.send(Event::Called(answered)).await;
+                    }
+                });
+            }
+            FirstTunnel::Called(endpoint, call) => {
+                let first = self.connections.complete(endpoint, call);
+                self.tasks.spawn(async move {
+                    match first.await {
+                        Ok((tunnel, control)) => {
+                            let _ = events.send(Event::TunnelUp(tunnel, control)).await;
+                        }
+                        Err(error) => tracing::info!(%error, "no first tunnel"),
+                    }
+                });
+            }
         }
     }
 
-    /// Looks at everything; gives the time until the next look.
-    pub(super) fn on_tick(&mut self) -> Duration {
-        if let Some(since) = self.lost_since
-            && since.elapsed() >= self.resume_for
-        {
-            self.over = Some(SessionEnd::PeerGone);
+    fn socket(&self, id: SocketId) -> Option<PathSocket> {
+        let found = self.found.heard.iter().chain(&self.found.nominated);
+        let mut sockets = found.chain(self.paths.sockets());
+        sockets.find(|socket| socket.id == id).cloned()
+    }
+
+    fn dial(&mut self, socket: SocketId, remote: SocketAddr, path: PathKind) {
+        let dialing = self
+            .socket(socket)
+            .map(|socket| self.connections.dial(socket.endpoint, remote, path));
+        let events = self.events.clone();
+        self.tasks.spawn(async move {
+            let dialled = match dialing {
+                Some(dialing) => dialing.await,
+                None => Err(p2pdbg_tunnel::TunnelError::Lost(
+                    "its socket is gone".into(),
+                )),
+            };
+            let event = match dialled {
+                Ok((tunnel, control)) => Event::TunnelUp(tunnel, control),
+                Err(error) => Event::DialFailed(path, error),
+            };
+            let _ = events.send(event).await;
+        });
+    }
+
+    fn call(&mut self, socket: SocketId, remote: SocketAddr) {
+        let Some(endpoint) = self.socket(socket).map(|socket| socket.endpoint) else {
+            return self.decide(Input::CallFailed);
+        };
+        let call = self.connections.call(endpoint, remote);
+        let events = self.events.clone();
+        self.tasks.spawn(async move {
+            let event = match call.await {
+                Ok((tunnel, control)) => Event::Called(Answered {
+                    socket,
+                    remote,
+                    tunnel,
+                    control,
+                }),
+                Err(error) => {
+                    tracing::debug!(%error, "the call came to nothing");
+                    Event::CallFailed
+                }
+            };
+            let _ = events.send(event).await;
+        });
+    }
+
+    fn accept_on(&mut self, socket: &PathSocket) {
+        if let Some(accepting) = self.connections.accept_on(socket) {
+            self.tasks.spawn(accepting);
         }
-        if self.policy == PathPolicy::Direct
-            && self.tunnels.never_up()
-            && self.began.elapsed() >= NO_PATH
-        {
-            let failure = Failure::new(
-                ErrorCode::NoPath,
-                format!("there is no direct path: {}", self.status.why_relayed()),
-            )
-            .hint("leave out --path direct, so that the relay may be used");
-            self.over = Some(SessionEnd::Failed(failure));
+    }
+
+    /// Uses a tunnel from now on, and says what every new tunnel begins with.
+    fn adopt(&mut self, epoch: u64) {
+        let Some(tunnel) = self.connections.adopt(epoch, &mut self.tasks) else {
+            return;
+        };
+        tunnel.send(TunnelMessage::Facts(self.peers.here.to_wire()));
+        for message in self.forwards.announcements() {
+            tunnel.send(message);
         }
-        let unheard = self.rest.unheard(self.streams.count() > 0);
-        let look = self.tunnels.look(unheard);
-        if look.silent && self.silence_told.is_none_or(|at| at.elapsed() >= SILENCE) {
-            self.silence_told = Some(Instant::now());
-            self.paths.command(PathCommand::Silent);
-            self.tell(SessionOutput::Doubt);
+        for stream in self.streams.waiting_here(self.role) {
+            let (stream, waiting) = (stream.to_u64(), true);
+            tunnel.send(TunnelMessage::StreamWaiting { stream, waiting });
         }
-        for path in &look.suspects {
-            self.status.on_silent(*path);
-            self.paths.command(PathCommand::Silent);
-        }
-        if let Some(warning) = self.tunnels.refusals().poll_warning() {
-            self.status.on_refused(warning);
-        }
-        self.on_best_changed();
-        self.chart
-            .look(self.tunnels.current(), std::time::Instant::now());
-        self.check_drained();
-        self.update_status();
-        match self.streams.count() {
-            0 => {
-                let settled = self.is_settled();
-                self.rest.after(&look, settled)
-            }
-            _ if look.again_soon => QUICK_LOOK,
-            _ if look.moved => LOOK,
-            _ => CALM_LOOK,
-        }
+        #[cfg(unix)]
+        self.begin_sources();
     }
 
     pub(super) fn update_status(&mut self) {
-        self.status.update(
-            self.tunnels.current(),
-            self.lost_since,
-            self.streams.count(),
-            self.streams.waiting(),
-            self.streams.debugger(),
-        );
+        let mut status = Status::new(self.decisions.activity());
+        status.rtt = self.connections.current().map(p2pdbg_tunnel::Tunnel::rtt);
+        status.streams = self.streams.count();
+        status.waiting = self.streams.waiting();
+        status.debugger = self.streams.debugger();
+        self.reporter.status(status);
     }
 
     pub(super) fn tell(&self, output: SessionOutput) {
@@ -510,19 +549,20 @@ impl Driver {
     }
 
     /// Ends everything, so that the peer hears of it at once, on whatever path there is.
-    pub(super) async fn say_goodbye(mut self) {
+    async fn say_goodbye(mut self) {
         let end = self.over.take().unwrap_or(SessionEnd::Closed);
         if !matches!(end, SessionEnd::PeerClosed | SessionEnd::Replaced) {
             self.tell(SessionOutput::Message(PeerMessage::Bye));
         }
         self.streams.abort_all(ResetCode::SESSION);
         let _ = tokio::time::timeout(GOODBYE, self.streams.broken_off()).await;
-        self.tunnels
+        self.connections
             .close_everything(GOODBYE, self.paths.sockets())
             .await;
         // The next session may want the same ports.
         tokio::join!(self.tasks.shutdown(), self.paths.close());
-        self.status.on_over();
+        self.reporter
+            .status(Status::new(p2pdbg_events::Activity::Closing));
         let _ = self.outputs.send(SessionOutput::Over(end)).await;
     }
 }

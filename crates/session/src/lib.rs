@@ -1,13 +1,13 @@
 //! A session: everything between this host and one peer, for as long as both processes live.
 //!
-//! One task owns the session's state: the tunnels that are up (`tunnels`), the streams (`streams`), the forwards
-//! (`forwards`). Sockets and traversal belong to [`p2pdbg_path`], the rendezvous to `p2pdbg-meeting`; both are
+//! What it decides is in [`decisions`], which does no I/O. One task carries it out and owns the rest: the tunnels'
+//! connections (`connections`), the streams (`streams`), the forwards (`forwards`). Sockets and traversal belong to [`p2pdbg_path`], the rendezvous to `p2pdbg-meeting`; both are
 //! told what to do and tell what happened. Whatever else takes time (a handshake, reading a carrier's header,
 //! accepting a connection) runs in a task of its own and sends an `Event`.
 
-mod calls;
-mod chart;
+mod connections;
 mod debuggers;
+pub mod decisions;
 mod describe;
 mod driver;
 mod first_word;
@@ -16,16 +16,11 @@ mod messages;
 #[cfg(unix)]
 mod pipes;
 mod ports;
-mod pulse;
-mod reach;
-mod refusals;
-mod rest;
+mod rejections;
 #[cfg(unix)]
 mod sources;
-mod status;
 pub mod stream;
 mod streams;
-mod tunnels;
 pub mod watch;
 
 use std::{
@@ -42,7 +37,7 @@ use p2pdbg_forward::{AllowList, Forward, OpenPort};
 use p2pdbg_identity::Identity;
 use p2pdbg_ledger::{CarrierHeader, StreamId};
 use p2pdbg_pairing::SessionKeys;
-use p2pdbg_path::{Approach, Introduction, PathContext, PathSocket, Paths};
+use p2pdbg_path::{Approach, Introduction, PathContext, Paths};
 use p2pdbg_proto::{
     fingerprint::Fingerprint,
     signal::PeerMessage,
@@ -186,8 +181,6 @@ impl fmt::Display for SessionEnd {
 enum Event {
     TunnelUp(Tunnel, ControlReader),
     DialFailed(PathKind, TunnelError),
-    PathFailed(PathKind),
-    Retire(u64),
     TunnelEnded(u64, quinn::ConnectionError),
     Control(u64, TunnelMessage),
     Carrier(u64, CarrierHeader, RecvStream),
@@ -202,10 +195,8 @@ enum Event {
     HungUp(u16),
     /// A connection to the target of a forward stands.
     Reached(u16),
-    NotCalled(PathSocket, SocketAddr, PathKind),
     Called(Answered),
-    NotCalling,
-    Unused(u64),
+    CallFailed,
     Inspected(StreamId, Box<inspect::Report>),
     #[cfg(unix)]
     Sources(p2pdbg_sources::Told),
@@ -261,8 +252,15 @@ impl Session {
             Some(peer) => tracing::error_span!("session", peer),
             None => tracing::Span::none(),
         };
-        let driver = Driver::new(config, tunnel_config, begun, outputs, closing.clone());
-        let task = tokio::spawn(driver.run(receiver).instrument(span));
+        let Begun {
+            paths,
+            told,
+            tunnel,
+        } = begun;
+        let changes = config.paths.changes.clone();
+        let driver = Driver::new(config, tunnel_config, paths, outputs);
+        let run = driver.run(receiver, told, tunnel, changes, closing.clone());
+        let task = tokio::spawn(run.instrument(span));
         let task = AbortOnDropHandle::new(task);
         Ok(Self {
             inputs,

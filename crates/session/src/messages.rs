@@ -8,7 +8,7 @@ use p2pdbg_proto::{
 };
 use quinn::RecvStream;
 
-use super::{SessionOutput, driver::Driver, refusals::Refusal};
+use super::{SessionOutput, driver::Driver, rejections::Rejection};
 use crate::stream::{StreamEvent, UNWANTED};
 
 impl Driver {
@@ -22,7 +22,7 @@ impl Driver {
                 match self.forwards.accept(offers, &mut self.tasks).await {
                     Ok(answers) => answers
                         .into_iter()
-                        .for_each(|answer| self.tunnels.send(answer)),
+                        .for_each(|answer| self.connections.send(answer)),
                     Err(fault) => return self.on_misbehaviour(epoch, &fault),
                 }
                 if let Some(standing) = self.forwards.newly_standing() {
@@ -75,8 +75,8 @@ impl Driver {
 
     /// It comes on every tunnel, and is mostly known.
     fn on_facts(&mut self, facts: HostFacts) {
-        if self.peer_facts.as_ref() != Some(&facts) {
-            self.peer_facts = Some(facts.clone());
+        if self.peers.there.as_ref() != Some(&facts) {
+            self.peers.there = Some(facts.clone());
             self.note_roots();
             self.tell(SessionOutput::Facts(facts));
         }
@@ -87,14 +87,14 @@ impl Driver {
         match self.admit(stream, frame.forward()) {
             Ok(true) => {
                 let is_end = matches!(frame, Frame::End(_));
-                let via = self.tunnels.find(epoch).filter(|_| is_end).cloned();
+                let via = self.connections.find(epoch).filter(|_| is_end).cloned();
                 if !self.streams.handle_frame(stream, frame, via) {
-                    self.tunnels.close(epoch, close::PROTOCOL);
+                    self.connections.close(epoch, close::PROTOCOL);
                 }
             }
             Ok(false) => {
                 if let Some(reply) = frame.reply_if_closed() {
-                    self.tunnels.send_frame(epoch, reply);
+                    self.connections.send_frame(epoch, reply);
                 }
             }
             Err(violation) => self.on_misbehaviour(epoch, &violation),
@@ -111,7 +111,7 @@ impl Driver {
             Ok(true) => self.streams.handle_carrier(epoch, &header, stream),
             Ok(false) => {
                 let _ = stream.stop(UNWANTED);
-                self.tunnels.send_frame(epoch, header.reply_if_closed());
+                self.connections.send_frame(epoch, header.reply_if_closed());
             }
             Err(violation) => self.on_misbehaviour(epoch, &violation),
         }
@@ -139,7 +139,7 @@ impl Driver {
 
     pub(super) fn handle_stream(&mut self, stream: StreamId, event: StreamEvent) {
         if let StreamEvent::Violation(violation) = &event {
-            self.tunnels.refusals().note(Refusal::Violation);
+            self.connections.rejections().note(Rejection::Violation);
             tracing::warn!(%violation, "the peer broke the rules of a stream");
         }
         if self.streams.waits_here(stream, self.role) && !matches!(event, StreamEvent::Violation(_))
@@ -152,20 +152,19 @@ impl Driver {
             .and_then(|forward| self.forwards.target(forward))
             .cloned();
         self.streams.on_event(stream, event, target);
-        self.check_drained();
         self.update_status();
     }
 
     /// Tells the other end whether a stream waits here until its target listens.
     pub(super) fn announce_waiting(&self, stream: StreamId, waiting: bool) {
         let stream = stream.to_u64();
-        self.tunnels
+        self.connections
             .send(TunnelMessage::StreamWaiting { stream, waiting });
     }
 
     pub(super) fn on_misbehaviour(&mut self, epoch: u64, what: &dyn std::fmt::Display) {
         tracing::warn!(epoch, %what, "the peer broke the protocol");
-        self.tunnels.refusals().note(Refusal::Violation);
-        self.tunnels.close(epoch, close::PROTOCOL);
+        self.connections.rejections().note(Rejection::Violation);
+        self.connections.close(epoch, close::PROTOCOL);
     }
 }

@@ -60,7 +60,7 @@ impl Driver {
         if is_new {
             // Those on which it is lost will hear it when the next tunnel comes up.
             for message in self.forwards.announcements() {
-                self.tunnels.send(message);
+                self.connections.send(message);
             }
         }
         self.pipes.push((forward, request));
@@ -69,7 +69,7 @@ impl Driver {
 
     fn open_conversation(&mut self, request: PipeRequest) {
         // Nobody waits for hours for what they are asking now.
-        if self.lost_since.is_some() || self.tunnels.out_of_reach_since().is_some() {
+        if self.decisions.is_out_of_reach() {
             let message = "the debuggee's host is out of reach";
             let failure = Failure::new(ErrorCode::PeerGone, message)
                 .hint("p2pdbg status says since when; try again when it is back");

@@ -51,7 +51,7 @@ impl Driver {
     pub(super) fn on_told(&mut self, told: Told) {
         match told {
             Told::Changed if self.role == Role::Connector => {
-                self.tunnels.send(TunnelMessage::SourcesChanged);
+                self.connections.send(TunnelMessage::SourcesChanged);
             }
             Told::Changed => {}
             Told::Converse(connection) => {
@@ -122,8 +122,8 @@ impl Driver {
         };
         let message = format!(
             "{} here and {} at the peer have no file in common, so nothing is compared and no path mapping is known",
-            root(Some(&self.facts)),
-            root(self.peer_facts.as_ref())
+            root(Some(&self.peers.here)),
+            root(self.peers.there.as_ref())
         );
         Warning::new(WarningCode::NothingInCommon, message)
             .hint("name the directory with the sources with --sources DIR at the end where it is another one")
@@ -131,11 +131,11 @@ impl Driver {
 
     /// Learns which directories hold the same files.
     fn on_roots(&mut self, prefixes: &Prefixes) {
-        let Some(there) = &self.peer_facts else {
+        let Some(there) = &self.peers.there else {
             return;
         };
         let below = |root: &HostPath, prefix: &str| root.join(Path::new(prefix));
-        let here = self.facts.source_root();
+        let here = self.peers.here.source_root();
         let here = here.and_then(|root| below(root, &prefixes.here));
         let resolved = there.root_resolved.as_ref();
         let resolved = resolved.and_then(|root| below(root, &prefixes.there));

@@ -21,7 +21,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::chart::whole_milliseconds;
+use super::decisions::whole_milliseconds;
 use crate::{
     stream::{
         BestTunnel, Connection, INBOX, Local, Stream, StreamEvent, StreamInput, Tap, Traffic,

@@ -6,11 +6,11 @@
 //! stays so it is *suspect*, and its streams go elsewhere. It is trusted again once it has been heard for as long as it
 //! must, twice as long after each relapse, so that a path that comes and goes does not make the streams do the same.
 //!
-//! Time in which this process did not run does not count as the peer's silence: see [`Pulse::forgive`].
+//! Time in which this process did not run does not count as the peer's silence: see [`TunnelHealth::forgive`].
 
 use std::time::{Duration, Instant};
 
-use quinn::ConnectionStats;
+use super::io::Counters;
 
 /// Sending without hearing anything for so long makes a tunnel silent, besides two round trips: QUIC acknowledges
 /// within 25 ms.
@@ -31,7 +31,7 @@ const LONGEST_PROBATION: Duration = Duration::from_secs(60);
 
 /// What was seen of a tunnel.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(super) struct TunnelHealth {
     heard: u64,
     sent: u64,
     /// The look that heard something last.
@@ -61,7 +61,7 @@ pub(super) enum Health {
     Suspect,
 }
 
-impl Pulse {
+impl TunnelHealth {
     /// A tunnel that has just come up.
     pub(super) fn new(now: Instant) -> Self {
         Self {
@@ -75,13 +75,8 @@ impl Pulse {
     }
 
     /// Looks at a tunnel's counters; to be called a few times a second while anything depends on it.
-    pub(super) fn look(&mut self, stats: &ConnectionStats, now: Instant) -> Health {
-        self.judge(
-            stats.udp_rx.datagrams,
-            stats.udp_tx.datagrams,
-            stats.path.rtt,
-            now,
-        )
+    pub(super) fn look(&mut self, counters: &Counters, now: Instant) -> Health {
+        self.judge(counters.heard, counters.sent, counters.rtt, now)
     }
 
     /// Whether the last look found it suspect.
@@ -90,7 +85,7 @@ impl Pulse {
     }
 
     /// How many datagrams it had heard and sent at the last look, together.
-    pub(super) fn beats(&self) -> u64 {
+    pub(super) fn total(&self) -> u64 {
         self.heard + self.sent
     }
 
@@ -162,7 +157,7 @@ mod tests {
     const RTT: Duration = Duration::from_millis(40);
 
     struct Watch {
-        pulse: Pulse,
+        health: TunnelHealth,
         now: Instant,
         heard: u64,
         sent: u64,
@@ -172,7 +167,7 @@ mod tests {
         fn new() -> Self {
             let now = Instant::now();
             Self {
-                pulse: Pulse::new(now),
+                health: TunnelHealth::new(now),
                 now,
                 heard: 0,
                 sent: 0,
@@ -192,7 +187,7 @@ mod tests {
             self.now += Duration::from_millis(250);
             self.sent += 1;
             self.heard += u64::from(answered);
-            self.pulse.judge(self.heard, self.sent, RTT, self.now)
+            self.health.judge(self.heard, self.sent, RTT, self.now)
         }
     }
 
@@ -206,9 +201,9 @@ mod tests {
         let mut watch = Watch::new();
         watch.pass(1, true);
         watch.now += Duration::from_secs(600);
-        let health = watch.pulse.judge(watch.heard, watch.sent, RTT, watch.now);
+        let health = watch.health.judge(watch.heard, watch.sent, RTT, watch.now);
         assert_eq!(health, Health::Good);
-        let unheard = watch.pulse.unheard(watch.now);
+        let unheard = watch.health.unheard(watch.now);
         assert_eq!(unheard, Duration::from_secs(600));
     }
 
@@ -227,7 +222,7 @@ mod tests {
         watch.pass(1, true);
         watch.look(false);
         watch.now += Duration::from_secs(60);
-        watch.pulse.forgive(watch.now);
+        watch.health.forgive(watch.now);
         assert_eq!(watch.look(false), Health::Silent);
         assert_eq!(watch.pass(2, false), Health::Suspect);
     }

@@ -1,21 +1,19 @@
-//! What a session tells about its paths: events when something changes, and the status line.
+//! What a person is told about the paths, and why this one is used and not a better one.
 
 use std::time::Duration;
 
 use p2pdbg_base::PathPolicy;
-use p2pdbg_events::{
-    Activity, DebuggerReport, Event as Report, PathKind as ReportedKind, PathReport, Reporter,
-    Status, Via, Waiting, Warning,
-};
+use p2pdbg_events::{PathKind as ReportedKind, PathReport, Via};
 use p2pdbg_path::Carrier;
 use p2pdbg_proto::tunnel::PathKind;
 use p2pdbg_punch::{LossReason, Obstacle, Path, Technique};
 use p2pdbg_rendezvous_client::is_unknown;
-use p2pdbg_tunnel::Tunnel;
-use tokio::time::Instant;
 
-pub(super) struct StatusLine {
-    reporter: Reporter,
+use super::io::TunnelFacts;
+
+/// What was told of the paths last, and what has been learnt since.
+#[derive(Debug)]
+pub(super) struct PathStatus {
     /// The direct path that the traversal found last.
     direct: Option<Path>,
     /// The other direct way, in words with its figure.
@@ -31,10 +29,9 @@ pub(super) struct StatusLine {
     policy: PathPolicy,
 }
 
-impl StatusLine {
-    pub(super) fn new(reporter: Reporter, policy: PathPolicy) -> Self {
+impl PathStatus {
+    pub(super) fn new(policy: PathPolicy) -> Self {
         Self {
-            reporter,
             policy,
             direct: None,
             unused: None,
@@ -51,19 +48,20 @@ impl StatusLine {
         self.unused = None;
     }
 
-    /// Notes which other direct way is not used, and tells whoever is on the direct path.
-    pub(super) fn on_unused(&mut self, technique: Technique, rtt: Duration) {
+    /// Notes which other direct way is not used; the report that whoever is on the direct path is told with.
+    pub(super) fn on_unused(
+        &mut self,
+        technique: Technique,
+        rtt: Duration,
+        after_ms: u64,
+    ) -> Option<PathReport> {
         self.unused = Some(format!("{} ms {technique} not used", rtt.as_millis()));
-        let Some(why) = self.direct.as_ref().map(|path| self.why_direct(path)) else {
-            return;
-        };
-        let after_ms = self.reporter.after_ms();
-        let told = self.told.as_mut();
-        if let Some(told) = told.filter(|told| told.kind == ReportedKind::Direct) {
-            told.why = why;
-            told.after_ms = after_ms;
-            self.reporter.emit(Report::Path(told.clone()));
-        }
+        let why = self.why_direct(self.direct.as_ref()?);
+        let direct = |told: &&mut PathReport| told.kind == ReportedKind::Direct;
+        let told = self.told.as_mut().filter(direct)?;
+        told.why = why;
+        told.after_ms = after_ms;
+        Some(told.clone())
     }
 
     /// What made the direct path work, and what is not used beside it.
@@ -83,20 +81,18 @@ impl StatusLine {
     }
 
     /// Notes what stands in the way of a direct path. Once it is more than that one is being looked for, whoever is on
-    /// the relay is told why.
-    pub(super) fn on_obstacle(&mut self, obstacle: Obstacle) {
+    /// the relay is told why by the report that this gives.
+    pub(super) fn on_obstacle(&mut self, obstacle: Obstacle, after_ms: u64) -> Option<PathReport> {
         self.obstacle = Some(obstacle);
         if is_passing(obstacle) {
-            return;
+            return None;
         }
         let why = self.why_relayed();
-        let after_ms = self.reporter.after_ms();
         let relayed = |told: &&mut PathReport| told.kind == ReportedKind::Relay && told.why != why;
-        if let Some(told) = self.told.as_mut().filter(relayed) {
-            told.why = why;
-            told.after_ms = after_ms;
-            self.reporter.emit(Report::Path(told.clone()));
-        }
+        let told = self.told.as_mut().filter(relayed)?;
+        told.why = why;
+        told.after_ms = after_ms;
+        Some(told.clone())
     }
 
     pub(super) fn on_lost(&mut self, path: PathKind, why: &str) {
@@ -113,8 +109,8 @@ impl StatusLine {
         std::mem::replace(&mut self.carrier, carrier) != carrier
     }
 
-    /// Reports the path that streams use from now on, and gives what was reported.
-    pub(super) fn on_path(&mut self, tunnel: &Tunnel) -> Option<PathReport> {
+    /// The report of the path that streams use from now on; none if that one was told last.
+    pub(super) fn on_path(&mut self, tunnel: &TunnelFacts, after_ms: u64) -> Option<PathReport> {
         let is_direct = tunnel.path == PathKind::Direct;
         let (kind, via) = match is_direct {
             true => (ReportedKind::Direct, Via::Udp),
@@ -132,10 +128,10 @@ impl StatusLine {
             kind,
             via,
             local: tunnel.local,
-            remote: Some(tunnel.connection.remote_address()).filter(|remote| !is_unknown(*remote)),
+            remote: Some(tunnel.remote).filter(|remote| !is_unknown(*remote)),
             technique: path.map(|path| path.technique.name().to_owned()),
-            rtt_ms: Some(milliseconds(tunnel.rtt())),
-            after_ms: self.reporter.after_ms(),
+            rtt_ms: Some(milliseconds(tunnel.rtt)),
+            after_ms,
             why,
         };
         let way = |path: &PathReport| (path.kind, path.via, path.remote);
@@ -145,7 +141,6 @@ impl StatusLine {
             self.told = before;
             return None;
         }
-        self.reporter.emit(Report::Path(report.clone()));
         Some(report)
     }
 
@@ -170,49 +165,6 @@ impl StatusLine {
             None => obstacle.to_string(),
         }
     }
-
-    pub(super) fn on_refused(&self, warning: Warning) {
-        self.reporter.emit(Report::Warning(warning));
-    }
-
-    pub(super) fn on_peer_lost(&self, streams: usize) {
-        self.reporter.emit(Report::PeerLost { streams });
-    }
-
-    pub(super) fn on_resumed(&self, gap: Duration, streams: usize) {
-        let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
-        self.reporter.emit(Report::Resumed { gap_ms, streams });
-    }
-
-    /// Redraws the status line.
-    pub(super) fn update(
-        &self,
-        tunnel: Option<&Tunnel>,
-        lost_since: Option<Instant>,
-        streams: usize,
-        waiting: Vec<Waiting>,
-        debugger: Option<Box<DebuggerReport>>,
-    ) {
-        let activity = match (tunnel, lost_since) {
-            (Some(tunnel), None) => Activity::Connected {
-                searching: tunnel.path != PathKind::Direct && self.policy == PathPolicy::Any,
-            },
-            (_, Some(since)) => Activity::Resuming {
-                since: since.into_std(),
-            },
-            (None, None) => Activity::Connecting,
-        };
-        let mut status = Status::new(activity);
-        status.rtt = tunnel.map(Tunnel::rtt);
-        status.streams = streams;
-        status.waiting = waiting;
-        status.debugger = debugger;
-        self.reporter.status(status);
-    }
-
-    pub(super) fn on_over(&self) {
-        self.reporter.status(Status::new(Activity::Closing));
-    }
 }
 
 fn name(path: PathKind) -> &'static str {
@@ -230,6 +182,7 @@ fn is_passing(obstacle: Obstacle) -> bool {
     )
 }
 
-pub(super) fn milliseconds(duration: Duration) -> f64 {
+/// A time in milliseconds, to the microsecond, as reports have it.
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

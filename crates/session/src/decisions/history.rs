@@ -1,14 +1,12 @@
-//! What was measured of the paths of late, and which there were: what a person looks at who asks why it is slow.
+//! What was measured of the paths of late, and which there were, for a person who asks why the session is slow.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
+use super::{io::Counters, path_status::milliseconds};
 use p2pdbg_events::{PathReport, snapshot::Sample};
-use p2pdbg_tunnel::Tunnel;
-
-use super::status::milliseconds;
 
 /// How many looks are kept.
 const SAMPLES: usize = 120;
@@ -21,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(400);
 
 /// The measurements and paths of a session.
 #[derive(Debug, Default)]
-pub(super) struct Chart {
+pub(crate) struct History {
     looks: VecDeque<Look>,
     paths: VecDeque<PathReport>,
     /// The tunnel that was looked at last, and its counts of packets sent and lost then.
@@ -36,24 +34,21 @@ struct Look {
     lost: u64,
 }
 
-impl Chart {
+impl History {
     /// Notes how the tunnel in use is doing; none while the peer is out of reach.
-    pub(super) fn look(&mut self, tunnel: Option<&Tunnel>, now: Instant) {
+    pub(crate) fn look(&mut self, tunnel: Option<&Counters>, now: Instant) {
         let last = self.looks.back();
         if last.is_some_and(|last| now.saturating_duration_since(last.at) < PAUSE) {
             return;
         }
-        let counts = tunnel.map(|tunnel| {
-            let path = tunnel.connection.stats().path;
-            (tunnel.epoch, path.sent_packets, path.lost_packets)
-        });
+        let counts = tunnel.map(|at| (at.epoch, at.packets_sent, at.packets_lost));
         let (sent, lost) = self.count(counts);
         if self.looks.len() == SAMPLES {
             self.looks.pop_front();
         }
         self.looks.push_back(Look {
             at: now,
-            rtt: tunnel.map(Tunnel::rtt),
+            rtt: tunnel.map(|counters| counters.rtt),
             sent,
             lost,
         });
@@ -80,11 +75,13 @@ impl Chart {
         self.paths.push_back(path);
     }
 
-    pub(super) fn paths(&self) -> Vec<PathReport> {
+    /// The paths that were used, the latest last.
+    pub(crate) fn paths(&self) -> Vec<PathReport> {
         self.paths.iter().cloned().collect()
     }
 
-    pub(super) fn samples(&self, now: Instant) -> Vec<Sample> {
+    /// The measurements, the latest last.
+    pub(crate) fn samples(&self, now: Instant) -> Vec<Sample> {
         let sample = |look: &Look| Sample {
             ago_ms: whole_milliseconds(now.saturating_duration_since(look.at)),
             rtt_ms: look.rtt.map(milliseconds),
@@ -95,7 +92,8 @@ impl Chart {
     }
 }
 
-pub(super) fn whole_milliseconds(time: Duration) -> u64 {
+/// A time in whole milliseconds, as reports and snapshots have it.
+pub(crate) fn whole_milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -105,22 +103,22 @@ mod tests {
 
     #[test]
     fn packets_are_counted_from_look_to_look_and_anew_for_each_tunnel() {
-        let mut chart = Chart::default();
-        assert_eq!(chart.count(Some((1, 10, 1))), (10, 1));
-        assert_eq!(chart.count(Some((1, 25, 1))), (15, 0));
-        assert_eq!(chart.count(Some((2, 4, 2))), (4, 2));
-        assert_eq!(chart.count(None), (0, 0));
-        assert_eq!(chart.count(Some((2, 9, 2))), (9, 2));
+        let mut history = History::default();
+        assert_eq!(history.count(Some((1, 10, 1))), (10, 1));
+        assert_eq!(history.count(Some((1, 25, 1))), (15, 0));
+        assert_eq!(history.count(Some((2, 4, 2))), (4, 2));
+        assert_eq!(history.count(None), (0, 0));
+        assert_eq!(history.count(Some((2, 9, 2))), (9, 2));
     }
 
     #[test]
     fn no_more_is_kept_than_can_be_shown_and_looks_keep_their_distance() {
-        let mut chart = Chart::default();
+        let mut history = History::default();
         let start = Instant::now();
         for tick in 0..1000 {
-            chart.look(None, start + Duration::from_millis(100 * tick));
+            history.look(None, start + Duration::from_millis(100 * tick));
         }
-        let samples = chart.samples(start + Duration::from_secs(100));
+        let samples = history.samples(start + Duration::from_secs(100));
         assert_eq!(samples.len(), SAMPLES);
         let apart = |pair: &[Sample]| pair[0].ago_ms - pair[1].ago_ms;
         assert!(samples.windows(2).all(|pair| apart(pair) == 400));

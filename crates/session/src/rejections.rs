@@ -1,4 +1,4 @@
-//! What a session has refused, and when a person should hear of it.
+//! Tunnels and messages that a session has rejected, and when a person should hear of it.
 //!
 //! Whoever knows where a session's socket is can knock there, and the peer itself may break the rules. None of it
 //! reaches a stream. It is counted, and said when it happens first and each time it has become ten times as much, so
@@ -18,7 +18,7 @@ const UNFINISHED: u64 = 100;
 
 /// What was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum Rejection {
     /// A tunnel with another certificate than the peer's, or without a proof of the session's key.
     Impostor,
     /// A tunnel of an epoch that had been accepted before or was long past.
@@ -31,7 +31,7 @@ pub(super) enum Refusal {
 
 /// The counts. Clones are the same ones.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Refusals(Arc<Counts>);
+pub(super) struct Rejections(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -46,14 +46,14 @@ struct Counts {
     noted: Notify,
 }
 
-impl Refusals {
+impl Rejections {
     /// Counts one.
-    pub(super) fn note(&self, refusal: Refusal) {
+    pub(super) fn note(&self, refusal: Rejection) {
         let count = match refusal {
-            Refusal::Impostor => &self.0.impostors,
-            Refusal::OldEpoch => &self.0.old_epochs,
-            Refusal::Violation => &self.0.violations,
-            Refusal::Unfinished => &self.0.unfinished,
+            Rejection::Impostor => &self.0.impostors,
+            Rejection::OldEpoch => &self.0.old_epochs,
+            Rejection::Violation => &self.0.violations,
+            Rejection::Unfinished => &self.0.unfinished,
         };
         count.fetch_add(1, Ordering::Relaxed);
         self.0.noted.notify_one();
@@ -115,11 +115,11 @@ mod tests {
 
     #[test]
     fn the_first_is_told_and_then_each_tenfold() {
-        let refusals = Refusals::default();
+        let rejections = Rejections::default();
         let mut told = Vec::new();
         for count in 1..=2_000 {
-            refusals.note(Refusal::Impostor);
-            if refusals.poll_warning().is_some() {
+            rejections.note(Rejection::Impostor);
+            if rejections.poll_warning().is_some() {
                 told.push(count);
             }
         }
@@ -128,24 +128,24 @@ mod tests {
 
     #[test]
     fn many_between_two_looks_are_one_word() {
-        let refusals = Refusals::default();
+        let rejections = Rejections::default();
         for _ in 0..1_234 {
-            refusals.note(Refusal::OldEpoch);
+            rejections.note(Rejection::OldEpoch);
         }
-        let warning = refusals.poll_warning().unwrap();
+        let warning = rejections.poll_warning().unwrap();
         assert_eq!(warning.message, "refused so far: 1234 of an earlier tunnel");
-        refusals.note(Refusal::OldEpoch);
-        assert_eq!(refusals.poll_warning(), None);
+        rejections.note(Rejection::OldEpoch);
+        assert_eq!(rejections.poll_warning(), None);
     }
 
     #[test]
     fn a_few_handshakes_that_were_not_finished_are_the_network_and_many_are_not() {
-        let refusals = Refusals::default();
+        let rejections = Rejections::default();
         for _ in 0..99 {
-            refusals.note(Refusal::Unfinished);
+            rejections.note(Rejection::Unfinished);
         }
-        assert_eq!(refusals.poll_warning(), None);
-        refusals.note(Refusal::Unfinished);
-        assert!(refusals.poll_warning().is_some());
+        assert_eq!(rejections.poll_warning(), None);
+        rejections.note(Rejection::Unfinished);
+        assert!(rejections.poll_warning().is_some());
     }
 }

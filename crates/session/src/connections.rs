@@ -1,0 +1,372 @@
+//! The QUIC connections of a session: dialled, accepted, watched, by the epochs of their tunnels.
+//!
+//! Which of them is used, and when one is dialled, is decided in [`crate::decisions`].
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use p2pdbg_ledger::{CarrierHeader, Epochs, Frame};
+use p2pdbg_pairing::TunnelKey;
+use p2pdbg_path::PathSocket;
+use p2pdbg_proto::{
+    control::Role,
+    tunnel::{PathKind, TunnelMessage, close},
+};
+use p2pdbg_punch::SocketId;
+use p2pdbg_tunnel as tunnel;
+use p2pdbg_tunnel::{Call, ControlReader, Tunnel, TunnelConfig, TunnelError};
+use quinn::{ConnectionError, Endpoint, Incoming, RecvStream, VarInt};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use super::{
+    Event,
+    decisions::{Counters, TunnelEnd, TunnelFacts},
+    rejections::{Rejection, Rejections},
+};
+use crate::stream::{BestTunnel, send_frame};
+
+/// Handshakes of one socket that may go on at once; more are refused.
+const HANDSHAKES: usize = 8;
+
+/// From so many handshakes on, a peer must show that it receives at its address before it begins another.
+const UNVALIDATED: usize = 2;
+
+/// What a dialled tunnel becomes.
+type Dialing =
+    std::pin::Pin<Box<dyn Future<Output = Result<(Tunnel, ControlReader), TunnelError>> + Send>>;
+
+/// The connections of a session's tunnels.
+pub(super) struct Connections {
+    role: Role,
+    config: TunnelConfig,
+    key: TunnelKey,
+    /// Shared with the handshakes in flight, which accept an epoch at the moment when its proof has verified.
+    epochs: Arc<Mutex<Epochs>>,
+    /// By epoch, from the moment at which its proofs have verified until it has ended.
+    tunnels: HashMap<u64, Connected>,
+    best: watch::Sender<Option<Tunnel>>,
+    /// Sockets on which tunnels are accepted, with their ports, since a number may be given again.
+    accepting: Vec<(SocketId, u16)>,
+    rejections: Rejections,
+    events: mpsc::Sender<Event>,
+}
+
+struct Connected {
+    tunnel: Tunnel,
+    /// What the peer says on it, until it is adopted.
+    control: Option<ControlReader>,
+}
+
+impl Connections {
+    pub(super) fn new(
+        role: Role,
+        config: TunnelConfig,
+        key: TunnelKey,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        Self {
+            role,
+            config,
+            key,
+            epochs: Arc::default(),
+            tunnels: HashMap::new(),
+            best: watch::Sender::new(None),
+            accepting: Vec::new(),
+            rejections: Rejections::default(),
+            events,
+        }
+    }
+
+    /// What has been rejected so far.
+    pub(super) fn rejections(&self) -> &Rejections {
+        &self.rejections
+    }
+
+    /// Follows the tunnel that streams should use.
+    pub(super) fn best(&self) -> BestTunnel {
+        self.best.subscribe()
+    }
+
+    /// The tunnel that streams use now.
+    pub(super) fn current(&self) -> Option<&Tunnel> {
+        let epoch = self.best.borrow().as_ref().map(|tunnel| tunnel.epoch)?;
+        self.find(epoch)
+    }
+
+    pub(super) fn find(&self, epoch: u64) -> Option<&Tunnel> {
+        self.tunnels.get(&epoch).map(|connected| &connected.tunnel)
+    }
+
+    /// Has streams use this tunnel from now on.
+    pub(super) fn use_for_streams(&self, epoch: Option<u64>) {
+        let tunnel = epoch.and_then(|epoch| self.find(epoch)).cloned();
+        self.best.send_replace(tunnel);
+    }
+
+    /// What QUIC has counted on the tunnels that are adopted.
+    pub(super) fn counters(&self) -> Vec<Counters> {
+        let adopted = self.tunnels.values().filter(|c| c.control.is_none());
+        adopted
+            .map(|connected| counters(&connected.tunnel))
+            .collect()
+    }
+
+    /// Keeps a tunnel that came up, until it is adopted or closed.
+    pub(super) fn insert(&mut self, tunnel: Tunnel, control: ControlReader) -> TunnelFacts {
+        let facts = TunnelFacts {
+            epoch: tunnel.epoch,
+            path: tunnel.path,
+            local: tunnel.local,
+            remote: tunnel.connection.remote_address(),
+            rtt: tunnel.rtt(),
+        };
+        let control = Some(control);
+        let connected = Connected { tunnel, control };
+        self.tunnels.insert(facts.epoch, connected);
+        facts
+    }
+
+    /// Watches a tunnel from now on: its control messages, its carriers, its end.
+    pub(super) fn adopt(&mut self, epoch: u64, tasks: &mut JoinSet<()>) -> Option<&Tunnel> {
+        let connected = self.tunnels.get_mut(&epoch)?;
+        let control = connected.control.take()?;
+        watch(&connected.tunnel, control, &self.events, tasks);
+        Some(&connected.tunnel)
+    }
+
+    /// Forgets a tunnel that has ended.
+    pub(super) fn remove(&mut self, epoch: u64) {
+        self.tunnels.remove(&epoch);
+    }
+
+    /// Dials a tunnel, as the connector.
+    pub(super) fn dial(&self, endpoint: Endpoint, remote: SocketAddr, path: PathKind) -> Dialing {
+        let epoch = lock(&self.epochs).draw();
+        let (config, key) = (self.config.clone(), self.key.clone());
+        Box::pin(async move { tunnel::dial(&endpoint, &config, remote, path, epoch, &key).await })
+    }
+
+    /// Goes on with the call that was begun before there was a session.
+    pub(super) fn complete(&self, endpoint: Endpoint, call: Call) -> Dialing {
+        let (key, epochs) = (self.key.clone(), Arc::clone(&self.epochs));
+        let admit = move |epoch| lock(&epochs).accept(epoch).is_ok();
+        Box::pin(async move { tunnel::complete(&endpoint, call, &key, admit).await })
+    }
+
+    /// Calls the connector, as the listener.
+    pub(super) fn call(&self, endpoint: Endpoint, remote: SocketAddr) -> Dialing {
+        let call = tunnel::call(endpoint.clone(), self.config.clone(), remote);
+        self.complete(endpoint, call)
+    }
+
+    /// Numbers tunnels together with those that are called.
+    pub(super) fn share_epochs(&mut self, epochs: Arc<Mutex<Epochs>>) {
+        self.epochs = epochs;
+    }
+
+    /// Accepts tunnels on a socket from now on; the future runs until the socket is closed.
+    pub(super) fn accept_on(
+        &mut self,
+        socket: &PathSocket,
+    ) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let name = (socket.id, socket.port);
+        if self.role != Role::Listener || self.accepting.contains(&name) {
+            return None;
+        }
+        self.accepting.push(name);
+        socket.accept_with(&self.config.server);
+        let endpoint = socket.endpoint.clone();
+        let (config, key) = (self.config.clone(), self.key.clone());
+        let acceptor = TunnelAcceptor {
+            epochs: Arc::clone(&self.epochs),
+            rejections: self.rejections.clone(),
+            endpoint,
+            config,
+            key,
+            events: self.events.clone(),
+        };
+        Some(acceptor.accept_all())
+    }
+
+    /// Says something on the tunnel in use. Without one it is not said: every new tunnel begins with all that matters.
+    pub(super) fn send(&self, message: TunnelMessage) {
+        if let Some(tunnel) = self.current() {
+            tunnel.send(message);
+        }
+    }
+
+    /// Sends a frame of the ledger on one tunnel.
+    pub(super) fn send_frame(&self, epoch: u64, frame: Frame) {
+        if let Some(tunnel) = self.find(epoch) {
+            send_frame(tunnel, frame);
+        }
+    }
+
+    /// Ends one tunnel, with one of the codes of [`close`]. One that was not adopted is forgotten at once, since nobody
+    /// tells of its end.
+    pub(super) fn close(&mut self, epoch: u64, code: u32) {
+        if let Some(connected) = self.tunnels.get(&epoch) {
+            connected.tunnel.close(code);
+            if connected.control.is_some() {
+                self.tunnels.remove(&epoch);
+            }
+        }
+    }
+
+    /// Ends all tunnels, by which the peer knows that the session is over, and waits until the sockets are quiet.
+    pub(super) async fn close_everything(&mut self, patience: Duration, sockets: &[PathSocket]) {
+        for (_, Connected { tunnel, .. }) in self.tunnels.drain() {
+            tunnel.close(close::DONE);
+        }
+        let quiet = async {
+            for socket in sockets {
+                socket.endpoint.wait_idle().await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, quiet).await;
+    }
+}
+
+/// Why a connection ended, for the decisions; `why` is [`ConnectionError`] in words that are safe to show.
+pub(super) fn end_of<'a>(error: &ConnectionError, why: &'a str) -> TunnelEnd<'a> {
+    let done = VarInt::from_u32(close::DONE);
+    match error {
+        ConnectionError::ApplicationClosed(close) if close.error_code == done => TunnelEnd::Goodbye,
+        _ => TunnelEnd::Lost(why),
+    }
+}
+
+fn counters(tunnel: &Tunnel) -> Counters {
+    let stats = tunnel.connection.stats();
+    Counters {
+        epoch: tunnel.epoch,
+        open: tunnel.is_open(),
+        heard: stats.udp_rx.datagrams,
+        sent: stats.udp_tx.datagrams,
+        packets_sent: stats.path.sent_packets,
+        packets_lost: stats.path.lost_packets,
+        remote: tunnel.connection.remote_address(),
+        rtt: stats.path.rtt,
+    }
+}
+
+/// Watches a tunnel: its control messages, the carriers that the peer opens, and its end.
+fn watch(
+    tunnel: &Tunnel,
+    control: ControlReader,
+    events: &mpsc::Sender<Event>,
+    tasks: &mut JoinSet<()>,
+) {
+    let epoch = tunnel.epoch;
+    let (connection, to) = (tunnel.connection.clone(), events.clone());
+    tasks.spawn(async move {
+        let wrap = |message| Event::Control(epoch, message);
+        tunnel::read_messages(connection, control, to, wrap).await;
+    });
+    let (connection, to) = (tunnel.connection.clone(), events.clone());
+    tasks.spawn(async move {
+        let mut headers = JoinSet::new();
+        loop {
+            tokio::select! {
+                carrier = connection.accept_uni() => match carrier {
+                    Ok(carrier) => {
+                        headers.spawn(read_header(epoch, carrier, to.clone()));
+                    }
+                    Err(_) => break,
+                },
+                Some(_) = headers.join_next() => {}
+            }
+        }
+        let why = connection.closed().await;
+        let _ = to.send(Event::TunnelEnded(epoch, why)).await;
+    });
+}
+
+async fn read_header(epoch: u64, mut carrier: RecvStream, events: mpsc::Sender<Event>) {
+    let mut bytes = [0; CarrierHeader::LEN];
+    // A carrier that was reset before it began is nobody's business. QUIC's limit bounds how many may dawdle.
+    if carrier.read_exact(&mut bytes).await.is_err() {
+        return;
+    }
+    match CarrierHeader::decode(&bytes) {
+        Ok(header) => {
+            let _ = events.send(Event::Carrier(epoch, header, carrier)).await;
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the peer opened a carrier with a bad header");
+            let _ = carrier.stop(crate::stream::UNWANTED);
+        }
+    }
+}
+
+/// Accepts the tunnels that the peer dials to one socket, and rejects whatever else comes there.
+struct TunnelAcceptor {
+    endpoint: Endpoint,
+    config: TunnelConfig,
+    key: TunnelKey,
+    epochs: Arc<Mutex<Epochs>>,
+    rejections: Rejections,
+    events: mpsc::Sender<Event>,
+}
+
+impl TunnelAcceptor {
+    async fn accept_all(self) {
+        let mut handshakes = JoinSet::new();
+        loop {
+            tokio::select! {
+                incoming = self.endpoint.accept() => {
+                    let Some(incoming) = incoming else {
+                        return;
+                    };
+                    if handshakes.len() >= HANDSHAKES {
+                        self.rejections.note(Rejection::Unfinished);
+                        incoming.refuse();
+                        continue;
+                    }
+                    if handshakes.len() >= UNVALIDATED && incoming.may_retry() {
+                        // Whoever forges its address gets no further than this (RFC 9000 section 8.1.2).
+                        self.rejections.note(Rejection::Unfinished);
+                        let _ = incoming.retry();
+                        continue;
+                    }
+                    handshakes.spawn(self.shake_hands(incoming));
+                }
+                Some(_) = handshakes.join_next() => {}
+            }
+        }
+    }
+
+    fn shake_hands(&self, incoming: Incoming) -> impl Future<Output = ()> + Send + use<> {
+        let (config, key) = (self.config.clone(), self.key.clone());
+        let (epochs, events) = (Arc::clone(&self.epochs), self.events.clone());
+        let (endpoint, rejections) = (self.endpoint.clone(), self.rejections.clone());
+        async move {
+            let admit = move |epoch| lock(&epochs).accept(epoch).is_ok();
+            let error = match tunnel::accept(&endpoint, incoming, &config, &key, admit).await {
+                Ok((tunnel, control)) => {
+                    let _ = events.send(Event::TunnelUp(tunnel, control)).await;
+                    return;
+                }
+                Err(error) => error,
+            };
+            tracing::info!(%error, "refused a tunnel");
+            rejections.note(match error {
+                TunnelError::Lost(_) => Rejection::Unfinished,
+                TunnelError::Impostor(_) => Rejection::Impostor,
+                TunnelError::Misbehaved => Rejection::Violation,
+                TunnelError::OldEpoch => Rejection::OldEpoch,
+            });
+        }
+    }
+}
+
+fn lock(epochs: &Mutex<Epochs>) -> std::sync::MutexGuard<'_, Epochs> {
+    epochs.lock().unwrap_or_else(PoisonError::into_inner)
+}

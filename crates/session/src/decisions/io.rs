@@ -1,0 +1,270 @@
+//! What the decisions are told, and what they want done.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use p2pdbg_events::Event as Report;
+use p2pdbg_path::{Carrier, PathCommand};
+use p2pdbg_proto::tunnel::PathKind;
+use p2pdbg_punch::{LossReason, Obstacle, Path, SocketId, Technique};
+
+use crate::SessionEnd;
+
+/// A tunnel that has come up: its proofs have verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TunnelFacts {
+    /// Numbers it among the tunnels of the session; a newer one is higher.
+    pub epoch: u64,
+    /// How its datagrams travel.
+    pub path: PathKind,
+    /// This end's address, if the operating system tells it.
+    pub local: Option<SocketAddr>,
+    /// The other end's address: the peer's, or the relay's.
+    pub remote: SocketAddr,
+    /// Its smoothed round-trip time.
+    pub rtt: Duration,
+}
+
+/// What QUIC has counted on one tunnel, from its beginning on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counters {
+    /// Which tunnel.
+    pub epoch: u64,
+    /// Whether the connection has not ended.
+    pub open: bool,
+    /// UDP datagrams received.
+    pub heard: u64,
+    /// UDP datagrams sent.
+    pub sent: u64,
+    /// QUIC packets sent, several of which may share a datagram.
+    pub packets_sent: u64,
+    /// QUIC packets that QUIC takes for lost.
+    pub packets_lost: u64,
+    /// Where the peer is now: a NAT on its side may have given it another address.
+    pub remote: SocketAddr,
+    /// The smoothed round-trip time.
+    pub rtt: Duration,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// The time that `poll_timeout` gave has come. The counters are those of every tunnel that was adopted and has not
+    /// been reported as ended.
+    Timeout(&'a [Counters]),
+    /// The listener's first call was prepared while the peers authenticated each other, so the connector need not dial
+    /// as soon as it can. To be told before anything else.
+    CallExpected,
+    /// The rendezvous introduced the peers, the first time or again.
+    Introduced,
+    /// The peer can be reached through the relay.
+    Relay {
+        /// From this socket.
+        socket: SocketId,
+        /// At the relay's address.
+        remote: SocketAddr,
+        /// What carries this end's leg.
+        carrier: Carrier,
+    },
+    /// The peer's checks come from there, which is not nominated yet.
+    Heard {
+        /// At this socket.
+        socket: SocketId,
+        /// From this address.
+        remote: SocketAddr,
+    },
+    /// The traversal engine has nominated a direct path.
+    Nominated(Path),
+    /// The nominated path is gone.
+    DirectLost(LossReason),
+    /// There is another direct way, which is not used since it is slower.
+    Unused {
+        /// How it works.
+        technique: Technique,
+        /// Its round-trip time.
+        rtt: Duration,
+    },
+    /// What stands in the way of a direct path has changed.
+    Obstacle(Obstacle),
+    /// A tunnel came up that this end accepted, or that it was asked to dial.
+    TunnelUp(TunnelFacts),
+    /// A tunnel came up that the listener dialled. At the connector, whatever it answered.
+    CallUp {
+        /// On this socket of this end.
+        socket: SocketId,
+        /// From or to this address.
+        remote: SocketAddr,
+        /// The tunnel.
+        tunnel: TunnelFacts,
+    },
+    /// What [`Output::Call`] asked for came to nothing.
+    CallFailed,
+    /// What [`Output::Dial`] asked for came to nothing.
+    DialFailed(PathKind),
+    /// An adopted tunnel ended.
+    TunnelEnded {
+        /// Which tunnel.
+        epoch: u64,
+        /// What ended it.
+        why: TunnelEnd<'a>,
+    },
+    /// How many streams of local programs live, and whether the peer has confirmed all that they brought and their ends.
+    Streams {
+        /// Streams that belong to forwards.
+        live: usize,
+        /// Whether nothing is left to deliver.
+        delivered: bool,
+    },
+    /// The local program has ended: tell when its last bytes have been delivered. `ports` ports are asked for the
+    /// connections that still wait in the kernel.
+    Drain {
+        /// How many [`Input::Swept`] follow.
+        ports: usize,
+    },
+    /// One port has handed over the connections that waited.
+    Swept,
+    /// A tunnel or a message was rejected: a person may have to hear of it soon.
+    Rejected,
+    /// This host's addresses or routes changed.
+    NetworkChanged {
+        /// Whether that is because it slept.
+        woke: bool,
+    },
+    /// The rendezvous says that the peer has left.
+    PeerLeft,
+    /// Ends the session for this reason.
+    End(&'a SessionEnd),
+}
+
+/// Why a tunnel ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TunnelEnd<'a> {
+    /// The peer closed it and said that the session is over.
+    Goodbye,
+    /// Anything else, in words; whatever the peer said in it is escaped.
+    Lost(&'a str),
+}
+
+/// Something to be done. The order matters.
+#[derive(Debug)]
+pub enum Output {
+    /// Dial a tunnel, and answer with [`Input::TunnelUp`] or [`Input::DialFailed`].
+    Dial {
+        /// From this socket.
+        socket: SocketId,
+        /// To this address.
+        remote: SocketAddr,
+        /// How its datagrams will travel.
+        path: PathKind,
+    },
+    /// Dial the connector, as the listener, on a direct path that may be nominated. Answer with [`Input::CallUp`] or
+    /// [`Input::CallFailed`].
+    Call {
+        /// From this socket.
+        socket: SocketId,
+        /// To this address.
+        remote: SocketAddr,
+    },
+    /// Accept tunnels on this socket, if that is not done already.
+    Accept(SocketId),
+    /// Use a tunnel that came up from now on: read what it brings, say on it what every new tunnel begins with.
+    Adopt(u64),
+    /// Close a tunnel, adopted or not, with a code of [`p2pdbg_proto::tunnel::close`].
+    Close {
+        /// Which tunnel.
+        epoch: u64,
+        /// Why.
+        code: u32,
+    },
+    /// Ask for a sign of life on a tunnel.
+    Ping(u64),
+    /// Streams use this tunnel from now on, or none.
+    Use(Option<u64>),
+    /// The streams must not count on this tunnel any more, though it may come back: it does not answer, another does.
+    Leave(u64),
+    /// A tunnel and all that was on it is lost to the streams.
+    Lost(u64),
+    /// Give the checks of direct paths their key, so that one may be found; once a session.
+    Search,
+    /// Tell the paths.
+    Path(PathCommand),
+    /// The rendezvous may not know this end any more, or know an address that it has no more.
+    Doubt,
+    /// Streams have come where there were none.
+    InUse,
+    /// Everything was delivered, or the time for it is over.
+    Drained,
+    /// Report this.
+    Report(Report),
+    /// What [`Decisions::activity`](super::Decisions::activity) tells may have changed, or the round-trip time.
+    Status,
+    /// The session is over. Nothing follows.
+    Over(SessionEnd),
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// When to look at the counters of the tunnels.
+    Look,
+    /// When to close a tunnel in whose place a newer one has come.
+    Retire(u64),
+    /// When to have a path looked for again on which no tunnel came up.
+    Redial(PathKind),
+    /// When the connector dials itself, because the listener has not called there.
+    CallDue {
+        socket: SocketId,
+        remote: SocketAddr,
+        path: PathKind,
+    },
+    /// When to close a tunnel of the listener's whose path was not nominated.
+    CallUnused(u64),
+    /// When to give up a peer that is out of reach.
+    ResumeExpired,
+    /// When to give up a session that may only use a direct path and has none.
+    NoPath,
+    /// When to give up delivering what is left.
+    DrainExpired,
+}
+
+/// What is waited for, and until when. At most a few for each tunnel.
+#[derive(Debug, Default)]
+pub(super) struct Timers(Vec<(Instant, Timer)>);
+
+impl Timers {
+    /// Waits until then, and not until whatever this timer was set to.
+    pub(super) fn set(&mut self, timer: Timer, at: Instant) {
+        self.clear(timer);
+        self.0.push((at, timer));
+    }
+
+    /// Waits until then, or less long if it was set to less.
+    pub(super) fn set_sooner(&mut self, timer: Timer, at: Instant) {
+        let sooner = self.at(timer).map_or(at, |set| set.min(at));
+        self.set(timer, sooner);
+    }
+
+    /// Waits no more.
+    pub(super) fn clear(&mut self, timer: Timer) {
+        self.0.retain(|(_, set)| *set != timer);
+    }
+
+    /// When a timer fires.
+    pub(super) fn at(&self, timer: Timer) -> Option<Instant> {
+        let set = self.0.iter().find(|(_, set)| *set == timer);
+        set.map(|(at, _)| *at)
+    }
+
+    /// When the first fires.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.0.iter().map(|(at, _)| *at).min()
+    }
+
+    /// Takes out the first of those that are due, and when it was.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, Timer)> {
+        let first = (0..self.0.len()).min_by_key(|index| self.0[*index].0)?;
+        (self.0[first].0 <= now).then(|| self.0.remove(first))
+    }
+}

@@ -1,0 +1,591 @@
+//! What a session decides, without I/O: which tunnel the streams use, who dials whom and when, what is silent or lost,
+//! when the session is over, and what a person is told of it.
+//!
+//! A tunnel is known here by its epoch alone, a socket by its id. Handshakes, proofs and the admission of epochs belong to
+//! [`p2pdbg_tunnel`] and [`p2pdbg_ledger`]; bytes to the streams; candidates and checks to [`p2pdbg_punch`].
+//!
+//! # Order of calls
+//!
+//! 1. [`Decisions::new`], and [`Input::CallExpected`] if the first tunnel was prepared before there was a session.
+//! 2. Whenever something happens: [`Decisions::handle`] with the time and the input.
+//! 3. After each input, [`Decisions::poll_output`] until it gives nothing, carrying out each output before the next: a
+//!    tunnel that is adopted must be known to whoever is then told to use it.
+//! 4. [`Decisions::poll_timeout`] gives the time at which [`Input::Timeout`] is due, with the counters of all adopted
+//!    tunnels. It may come late, which tells that this process was held up; and it may come early, without harm.
+//! 5. After [`Output::Over`] nothing is taken in any more.
+//!
+//! The same `now` may be given several times, but it never goes back.
+
+mod drain;
+mod health;
+mod history;
+mod io;
+mod keep_alive;
+mod listener_dial;
+mod path_status;
+mod reachability;
+mod tunnels;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use p2pdbg_base::{ErrorCode, Failure, PathPolicy};
+use p2pdbg_events::{Activity, Event as Report, PathReport};
+use p2pdbg_path::PathCommand;
+use p2pdbg_proto::{
+    control::Role,
+    tunnel::{PathKind, close},
+};
+use p2pdbg_punch::{Path, SocketId};
+
+pub use self::io::{Counters, Input, Output, TunnelEnd, TunnelFacts};
+use self::{
+    drain::Drain,
+    io::{Timer, Timers},
+    keep_alive::KeepAlive,
+    listener_dial::{CallUse, Ends, ListenerDial, Nominated},
+    path_status::PathStatus,
+    reachability::{Reachability, Turn},
+    tunnels::TunnelTable,
+};
+pub(crate) use self::{
+    history::{History, whole_milliseconds},
+    path_status::milliseconds,
+};
+use crate::SessionEnd;
+
+/// How often the tunnels are looked at while streams move.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How often they are looked at while there are streams of which none moves.
+const CALM_LOOK: Duration = Duration::from_secs(1);
+
+/// How often they are looked at while one has not answered.
+const QUICK_LOOK: Duration = Duration::from_millis(100);
+
+/// How late a look is that was held up: this process was stopped, or had no processor.
+const LATE: Duration = Duration::from_secs(1);
+
+/// The pause before a path is tried again on which no tunnel came up.
+const REDIAL: Duration = Duration::from_secs(1);
+
+/// How long a tunnel stays up after a newer one on the same kind of path: what is in flight on it arrives, or is sent
+/// again.
+const RETIRE: Duration = Duration::from_secs(5);
+
+/// How long streams may take to deliver what is left, when the program that they belong to has ended.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long a session without any path is tried with `--path direct`.
+const NO_PATH: Duration = Duration::from_secs(60);
+
+/// What the decisions depend on and that does not change.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// This end's part: the connector dials, the listener accepts and calls.
+    pub role: Role,
+    /// Which paths may be used.
+    pub policy: PathPolicy,
+    /// For how long the streams of a peer that is out of reach are held.
+    pub resume_for: Duration,
+    /// When this program started: reports count from then.
+    pub started: Instant,
+}
+
+/// How the streams of local programs are doing, as was told last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Streams {
+    live: usize,
+    delivered: bool,
+}
+
+/// The decisions of one session, at one end.
+#[derive(Debug)]
+pub struct Decisions {
+    settings: Settings,
+    tunnels: TunnelTable,
+    reachability: Reachability,
+    listener_dial: ListenerDial,
+    keep_alive: KeepAlive,
+    drain: Drain,
+    path_status: PathStatus,
+    history: History,
+    streams: Streams,
+    timers: Timers,
+    outputs: VecDeque<Output>,
+    /// Whether the search for a direct path has begun.
+    searching: bool,
+    /// Whether the streams use another tunnel than when the path was told last.
+    path_untold: bool,
+    over: bool,
+}
+
+impl Decisions {
+    /// A session that begins now.
+    pub fn new(settings: Settings, now: Instant) -> Self {
+        let mut timers = Timers::default();
+        timers.set(Timer::Look, now);
+        if settings.policy == PathPolicy::Direct {
+            timers.set(Timer::NoPath, now + NO_PATH);
+        }
+        Self {
+            tunnels: TunnelTable::default(),
+            reachability: Reachability::default(),
+            listener_dial: ListenerDial::new(settings.role),
+            keep_alive: KeepAlive::new(settings.role),
+            drain: Drain::default(),
+            path_status: PathStatus::new(settings.policy),
+            history: History::default(),
+            streams: Streams {
+                live: 0,
+                delivered: true,
+            },
+            timers,
+            outputs: VecDeque::new(),
+            searching: false,
+            path_untold: false,
+            over: false,
+            settings,
+        }
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        if self.over {
+            return;
+        }
+        match input {
+            Input::Timeout(counters) => self.on_timeout(counters, now),
+            Input::CallExpected => self.listener_dial.on_expected(),
+            Input::Introduced => self.begin_search(),
+            Input::Relay {
+                socket,
+                remote,
+                carrier,
+            } => {
+                let changed = self.path_status.on_relay(carrier);
+                let used = self.tunnels.used();
+                if changed && used.is_some_and(|used| used.path != PathKind::Direct) {
+                    self.tell_path(now);
+                }
+                self.on_relay((socket, remote), carrier.path(), now);
+            }
+            Input::Heard { socket, remote } => {
+                if self.listener_dial.on_heard() {
+                    self.put(Output::Call { socket, remote });
+                }
+            }
+            Input::Nominated(path) => self.on_nominated(&path, now),
+            Input::DirectLost(reason) => {
+                self.path_status.on_direct_lost(reason);
+                self.listener_dial.on_not_nominated();
+                for epoch in self.tunnels.direct() {
+                    self.close(epoch);
+                }
+            }
+            Input::Unused { technique, rtt } => {
+                let after_ms = self.after_ms(now);
+                let report = self.path_status.on_unused(technique, rtt, after_ms);
+                self.report_path(report);
+            }
+            Input::Obstacle(obstacle) => {
+                let after_ms = self.after_ms(now);
+                let report = self.path_status.on_obstacle(obstacle, after_ms);
+                self.report_path(report);
+            }
+            Input::TunnelUp(tunnel) => self.adopt(tunnel, now),
+            Input::CallUp {
+                socket,
+                remote,
+                tunnel,
+            } => self.on_call_up((socket, remote), tunnel, now),
+            Input::CallFailed => self.listener_dial.on_failed(),
+            Input::DialFailed(path) => {
+                self.tunnels.end_dial(path);
+                // Whoever stands on the path may have caused it, an impostor's certificate too: that ends no session.
+                self.timers.set(Timer::Redial(path), now + REDIAL);
+            }
+            Input::TunnelEnded { epoch, why } => self.on_tunnel_ended(epoch, why, now),
+            Input::Streams { live, delivered } => self.on_streams(Streams { live, delivered }, now),
+            Input::Drain { ports } => {
+                self.timers.set(Timer::DrainExpired, now + DRAIN);
+                self.drain.begin(ports);
+                self.check_drained(false);
+            }
+            Input::Swept => {
+                self.drain.on_swept();
+                self.check_drained(false);
+            }
+            Input::Rejected => self
+                .timers
+                .set_sooner(Timer::Look, now + keep_alive::WAITING),
+            Input::NetworkChanged { woke } => {
+                if woke {
+                    self.tunnels.forgive(now);
+                }
+                self.keep_alive.on_network_changed();
+                // The peer may have given up what stands here.
+                let asked = self.tunnels.trusted().map(Output::Ping);
+                self.outputs.extend(asked);
+                self.timers.set(Timer::Look, now + QUICK_LOOK);
+            }
+            // The rendezvous ends nothing that ever worked without it.
+            Input::PeerLeft if self.tunnels.never_up() => self.end(SessionEnd::PeerClosed),
+            Input::PeerLeft => {}
+            Input::End(why) => self.end(why.clone()),
+        }
+        if !self.is_settled() {
+            self.timers
+                .set_sooner(Timer::Look, now + keep_alive::WAITING);
+        }
+    }
+
+    /// The next thing to be done.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Input::Timeout`] is due; never after the end.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next().filter(|_| !self.over)
+    }
+
+    /// The epoch of the tunnel that streams use.
+    pub fn used(&self) -> Option<u64> {
+        self.tunnels.used().map(|tunnel| tunnel.epoch)
+    }
+
+    /// Whether no tunnel answers, once a person was told: since when.
+    pub fn lost_since(&self) -> Option<Instant> {
+        self.reachability.lost_since()
+    }
+
+    /// Whether no tunnel answers, told or not.
+    pub fn is_out_of_reach(&self) -> bool {
+        self.reachability.is_out()
+    }
+
+    /// What the session is doing, for a person.
+    pub fn activity(&self) -> Activity {
+        match (self.tunnels.used(), self.reachability.lost_since()) {
+            (_, Some(since)) => Activity::Resuming { since },
+            (Some(tunnel), None) => Activity::Connected {
+                searching: tunnel.path != PathKind::Direct
+                    && self.settings.policy == PathPolicy::Any,
+            },
+            (None, None) => Activity::Connecting,
+        }
+    }
+
+    /// What was measured of late, with a look at the tunnels' counters as they are now.
+    pub(crate) fn history(&mut self, counters: &[Counters], now: Instant) -> &History {
+        self.tunnels.take_in(counters);
+        self.history.look(self.tunnels.used_counters(), now);
+        &self.history
+    }
+
+    fn put(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    fn after_ms(&self, now: Instant) -> u64 {
+        whole_milliseconds(now.saturating_duration_since(self.settings.started))
+    }
+
+    fn end(&mut self, why: SessionEnd) {
+        self.over = true;
+        self.put(Output::Over(why));
+    }
+
+    /// Whether nothing is waited for that looks have to find out.
+    fn is_settled(&self) -> bool {
+        self.tunnels.used().is_some() && !self.reachability.is_out() && !self.drain.is_wanted()
+    }
+
+    fn on_timeout(&mut self, counters: &[Counters], now: Instant) {
+        self.tunnels.take_in(counters);
+        while !self.over
+            && let Some((due, timer)) = self.timers.pop_due(now)
+        {
+            match timer {
+                Timer::Look => {
+                    if now.saturating_duration_since(due) >= LATE {
+                        self.tunnels.forgive(now);
+                    }
+                    self.look(now);
+                }
+                Timer::Retire(epoch) => self.close(epoch),
+                Timer::Redial(path) => self.look_for_path(path),
+                Timer::CallDue {
+                    socket,
+                    remote,
+                    path,
+                } => self.on_call_due((socket, remote), path),
+                Timer::CallUnused(epoch) => {
+                    if self.listener_dial.give_up(epoch) {
+                        self.close(epoch);
+                    }
+                }
+                Timer::ResumeExpired => self.end(SessionEnd::PeerGone),
+                Timer::NoPath => self.on_no_path(),
+                Timer::DrainExpired => self.check_drained(true),
+            }
+        }
+    }
+
+    /// Judges the tunnels by their counters, and settles when to do so again.
+    fn look(&mut self, now: Instant) {
+        let has_streams = self.streams.live > 0;
+        let unheard = self.keep_alive.unheard(has_streams);
+        let look = self.tunnels.look(unheard, now);
+        self.outputs
+            .extend(look.ask.iter().copied().map(Output::Ping));
+        if look.silent && self.reachability.tells_silence(now) {
+            self.put(Output::Path(PathCommand::Silent));
+            self.put(Output::Doubt);
+        }
+        for path in &look.suspects {
+            self.path_status.on_silent(*path);
+            self.put(Output::Path(PathCommand::Silent));
+        }
+        self.choose(now);
+        self.history.look(self.tunnels.used_counters(), now);
+        let pause = match has_streams {
+            false => {
+                let settled = self.is_settled();
+                self.keep_alive.after(&look, settled)
+            }
+            true if look.again_soon => QUICK_LOOK,
+            true if look.moved => LOOK,
+            true => CALM_LOOK,
+        };
+        self.timers.set(Timer::Look, now + pause);
+    }
+
+    fn begin_search(&mut self) {
+        if self.settings.policy.allows_direct() && !self.searching {
+            self.searching = true;
+            self.put(Output::Search);
+            self.tell_activity();
+        }
+    }
+
+    fn tell_activity(&mut self) {
+        let active = self.streams.live > 0;
+        self.put(Output::Path(PathCommand::StreamsActive(active)));
+    }
+
+    fn on_streams(&mut self, streams: Streams, now: Instant) {
+        let before = std::mem::replace(&mut self.streams, streams);
+        if (before.live > 0) != (streams.live > 0) {
+            // The paths are watched closely while there are streams, whoever opened them.
+            self.tell_activity();
+            if streams.live > 0 {
+                self.put(Output::InUse);
+                // Whatever has not been heard during the pause is asked.
+                self.timers.set(Timer::Look, now);
+            }
+        }
+        self.check_drained(false);
+        if before != streams {
+            self.put(Output::Status);
+        }
+    }
+
+    fn check_drained(&mut self, expired: bool) {
+        if self.drain.poll_done(self.streams.delivered, expired) {
+            self.timers.clear(Timer::DrainExpired);
+            self.put(Output::Drained);
+        }
+    }
+
+    fn on_no_path(&mut self) {
+        if self.tunnels.never_up() {
+            let failure = Failure::new(
+                ErrorCode::NoPath,
+                format!(
+                    "there is no direct path: {}",
+                    self.path_status.why_relayed()
+                ),
+            )
+            .hint("leave out --path direct, so that the relay may be used");
+            self.end(SessionEnd::Failed(failure));
+        }
+    }
+
+    fn on_relay(&mut self, ends: Ends, path: PathKind, now: Instant) {
+        if self.settings.role != Role::Connector || self.tunnels.serves(path) {
+            return;
+        }
+        match self.listener_dial.take_expected() {
+            true => self.await_call(ends, path, now),
+            false => self.dial(ends, path),
+        }
+    }
+
+    fn on_nominated(&mut self, path: &Path, now: Instant) {
+        self.path_status.on_direct(path);
+        let ends = (path.socket, path.remote);
+        let (next, unused) = self.listener_dial.on_nominated(ends);
+        if let Some(epoch) = unused {
+            self.close(epoch);
+        }
+        match next {
+            Nominated::Use(tunnel) => self.adopt(tunnel, now),
+            Nominated::Await => self.await_call(ends, PathKind::Direct, now),
+            Nominated::Dial => self.dial(ends, PathKind::Direct),
+            Nominated::Accept => self.put(Output::Accept(path.socket)),
+        }
+    }
+
+    fn await_call(&mut self, (socket, remote): Ends, path: PathKind, now: Instant) {
+        let due = Timer::CallDue {
+            socket,
+            remote,
+            path,
+        };
+        self.timers.set(due, now + ListenerDial::patience(path));
+    }
+
+    fn on_call_due(&mut self, ends: Ends, path: PathKind) {
+        let (serves, due) = match path {
+            PathKind::Direct => (
+                self.tunnels.reaches(ends.1),
+                self.listener_dial.is_nominated(ends),
+            ),
+            PathKind::RelayUdp | PathKind::RelayTcp => (self.tunnels.serves(path), true),
+        };
+        if due && !serves {
+            self.dial(ends, path);
+        }
+    }
+
+    fn dial(&mut self, (socket, remote): (SocketId, SocketAddr), path: PathKind) {
+        if self.settings.role == Role::Connector && self.tunnels.begin_dial(path) {
+            self.put(Output::Dial {
+                socket,
+                remote,
+                path,
+            });
+        }
+    }
+
+    fn on_call_up(&mut self, ends: Ends, tunnel: TunnelFacts, now: Instant) {
+        match self.listener_dial.on_up(ends, tunnel) {
+            CallUse::Now => self.adopt(tunnel, now),
+            CallUse::Later(older) => {
+                let unused = Timer::CallUnused(tunnel.epoch);
+                self.timers.set(unused, now + listener_dial::UNUSED);
+                if let Some(older) = older {
+                    self.timers.clear(Timer::CallUnused(older));
+                    self.close(older);
+                }
+            }
+        }
+    }
+
+    fn adopt(&mut self, tunnel: TunnelFacts, now: Instant) {
+        if tunnel.path == PathKind::Direct {
+            self.put(Output::Path(PathCommand::DirectUp));
+        }
+        self.timers.clear(Timer::NoPath);
+        self.put(Output::Adopt(tunnel.epoch));
+        for older in self.tunnels.insert(tunnel, now) {
+            self.timers.set_sooner(Timer::Retire(older), now + RETIRE);
+        }
+        self.choose(now);
+    }
+
+    fn on_tunnel_ended(&mut self, epoch: u64, why: TunnelEnd<'_>, now: Instant) {
+        let why = match why {
+            TunnelEnd::Goodbye => return self.end(SessionEnd::PeerClosed),
+            TunnelEnd::Lost(why) => why,
+        };
+        let Some(path) = self.tunnels.remove(epoch) else {
+            return;
+        };
+        tracing::info!(epoch, ?path, why, "a tunnel ended");
+        self.timers.clear(Timer::Retire(epoch));
+        self.put(Output::Lost(epoch));
+        self.look_for_path(path);
+        self.path_status.on_lost(path, why);
+        self.choose(now);
+    }
+
+    /// Has a path looked for anew after its tunnel was lost or did not come up.
+    fn look_for_path(&mut self, path: PathKind) {
+        if !self.tunnels.has(path) {
+            self.put(Output::Path(match path {
+                PathKind::Direct => PathCommand::DirectLost,
+                PathKind::RelayUdp | PathKind::RelayTcp => PathCommand::RelayLost,
+            }));
+        }
+    }
+
+    /// Closes a tunnel that another one replaces.
+    fn close(&mut self, epoch: u64) {
+        self.tunnels.on_closed(epoch);
+        let code = close::REPLACED;
+        self.put(Output::Close { epoch, code });
+    }
+
+    /// Settles which tunnel the streams use, and tells what has changed when they move to another one or have none.
+    fn choose(&mut self, now: Instant) {
+        let changed = self.tunnels.choose();
+        if changed {
+            self.put(Output::Use(self.used()));
+        }
+        while let Some(epoch) = self.tunnels.poll_leave() {
+            self.put(Output::Leave(epoch));
+        }
+        let out_since = self.tunnels.out_of_reach_since(now);
+        match self.reachability.update(out_since, now) {
+            Some(Turn::Lost(since)) => {
+                let expires = since + self.settings.resume_for;
+                self.timers.set(Timer::ResumeExpired, expires);
+                let streams = self.streams.live;
+                self.put(Output::Report(Report::PeerLost { streams }));
+            }
+            Some(Turn::Resumed(gap)) => {
+                self.timers.clear(Timer::ResumeExpired);
+                let used = self.tunnels.used();
+                if used.is_none_or(|used| used.path != PathKind::Direct) {
+                    self.put(Output::Path(PathCommand::Returned));
+                }
+                let (gap_ms, streams) = (whole_milliseconds(gap), self.streams.live);
+                self.put(Output::Report(Report::Resumed { gap_ms, streams }));
+            }
+            None => {}
+        }
+        self.path_untold |= changed;
+        // Which of several silent tunnels will be the first to be heard is no news.
+        if self.path_untold && !self.reachability.is_out() && self.tunnels.used().is_some() {
+            self.path_untold = false;
+            self.tell_path(now);
+        }
+        self.put(Output::Status);
+    }
+
+    fn report_path(&mut self, report: Option<PathReport>) {
+        let report = report.map(|report| Output::Report(Report::Path(report)));
+        self.outputs.extend(report);
+    }
+
+    fn tell_path(&mut self, now: Instant) {
+        let after_ms = self.after_ms(now);
+        let report: Option<PathReport> = match self.tunnels.used() {
+            Some(tunnel) => self.path_status.on_path(tunnel, after_ms),
+            None => None,
+        };
+        if let Some(report) = &report {
+            self.history.on_path(report.clone());
+        }
+        self.report_path(report);
+    }
+}

@@ -1,0 +1,452 @@
+//! The decisions as a whole, told what happens and asked what they want.
+
+use std::net::SocketAddr;
+
+use p2pdbg_path::Carrier;
+use p2pdbg_punch::{LossReason, Technique};
+
+use super::*;
+
+const RTT: Duration = Duration::from_millis(20);
+
+struct Bench {
+    decisions: Decisions,
+    now: Instant,
+    counters: Vec<Counters>,
+    /// The tunnels that hear something whenever they send.
+    heard: Vec<u64>,
+}
+
+impl Bench {
+    fn new(role: Role) -> Self {
+        Self::with_policy(role, PathPolicy::Any)
+    }
+
+    fn with_policy(role: Role, policy: PathPolicy) -> Self {
+        let now = Instant::now();
+        let settings = Settings {
+            role,
+            policy,
+            resume_for: Duration::from_secs(30),
+            started: now,
+        };
+        Self {
+            decisions: Decisions::new(settings, now),
+            now,
+            counters: Vec::new(),
+            heard: Vec::new(),
+        }
+    }
+
+    fn tell(&mut self, input: Input<'_>) -> Vec<Output> {
+        self.decisions.handle(self.now, input);
+        let outputs: Vec<Output> = std::iter::from_fn(|| self.decisions.poll_output()).collect();
+        for output in &outputs {
+            match output {
+                Output::Adopt(epoch) => self.counters.push(Counters {
+                    epoch: *epoch,
+                    open: true,
+                    heard: 1,
+                    sent: 1,
+                    packets_sent: 1,
+                    packets_lost: 0,
+                    remote: peer(*epoch),
+                    rtt: RTT,
+                }),
+                Output::Close { epoch, .. } | Output::Lost(epoch) => {
+                    self.counters.retain(|counters| counters.epoch != *epoch);
+                }
+                Output::Ping(epoch) => {
+                    for counters in self.counters.iter_mut().filter(|c| c.epoch == *epoch) {
+                        counters.sent += 1;
+                        counters.heard += u64::from(self.heard.contains(epoch));
+                    }
+                }
+                _ => {}
+            }
+        }
+        outputs
+    }
+
+    fn up(&mut self, epoch: u64, path: PathKind) -> Vec<Output> {
+        self.heard.push(epoch);
+        self.tell(Input::TunnelUp(facts(epoch, path)))
+    }
+
+    fn streams(&mut self, live: usize) -> Vec<Output> {
+        self.tell(Input::Streams {
+            live,
+            delivered: live == 0,
+        })
+    }
+
+    /// Lets time pass; each tunnel sends all the time.
+    fn pass(&mut self, time: Duration) -> Vec<Output> {
+        let end = self.now + time;
+        let mut outputs = Vec::new();
+        while let Some(at) = self.decisions.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            for counters in &mut self.counters {
+                counters.sent += 1;
+                counters.heard += u64::from(self.heard.contains(&counters.epoch));
+            }
+            let counters = self.counters.clone();
+            outputs.extend(self.tell(Input::Timeout(&counters)));
+        }
+        self.now = end;
+        outputs
+    }
+}
+
+fn peer(epoch: u64) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1], 1000 + u16::try_from(epoch).unwrap()))
+}
+
+fn facts(epoch: u64, path: PathKind) -> TunnelFacts {
+    TunnelFacts {
+        epoch,
+        path,
+        local: None,
+        remote: peer(epoch),
+        rtt: RTT,
+    }
+}
+
+fn path(epoch: u64) -> Path {
+    Path {
+        socket: SocketId::V4,
+        remote: peer(epoch),
+        technique: Technique::Lan,
+        rtt: RTT,
+        after: Duration::ZERO,
+    }
+}
+
+fn relay() -> Input<'static> {
+    Input::Relay {
+        socket: SocketId::V4,
+        remote: peer(0),
+        carrier: Carrier::Udp,
+    }
+}
+
+fn dials(outputs: &[Output]) -> Vec<PathKind> {
+    let dials = outputs.iter().filter_map(|output| match output {
+        Output::Dial { path, .. } => Some(*path),
+        _ => None,
+    });
+    dials.collect()
+}
+
+fn has(outputs: &[Output], wanted: impl Fn(&Output) -> bool) -> bool {
+    outputs.iter().any(wanted)
+}
+
+fn path_reports(outputs: &[Output]) -> Vec<PathReport> {
+    let reports = outputs.iter().filter_map(|output| match output {
+        Output::Report(Report::Path(report)) => Some(report.clone()),
+        _ => None,
+    });
+    reports.collect()
+}
+
+#[test]
+fn connector_dials_the_relay_and_again_a_second_after_it_failed() {
+    let mut bench = Bench::new(Role::Connector);
+    assert_eq!(dials(&bench.tell(relay())), [PathKind::RelayUdp]);
+    assert!(dials(&bench.tell(relay())).is_empty(), "it dials already");
+    bench.tell(Input::DialFailed(PathKind::RelayUdp));
+    let rebind = |output: &Output| matches!(output, Output::Path(PathCommand::RelayLost));
+    assert!(!has(&bench.pass(REDIAL / 2), rebind));
+    assert!(has(&bench.pass(REDIAL), rebind));
+    assert_eq!(dials(&bench.tell(relay())), [PathKind::RelayUdp]);
+}
+
+#[test]
+fn connector_waits_for_the_first_call_and_dials_when_it_does_not_come() {
+    let mut bench = Bench::new(Role::Connector);
+    bench.tell(Input::CallExpected);
+    assert!(dials(&bench.tell(relay())).is_empty());
+    assert!(dials(&bench.pass(Duration::from_millis(499))).is_empty());
+    let dialled = dials(&bench.pass(Duration::from_millis(2)));
+    assert_eq!(dialled, [PathKind::RelayUdp]);
+}
+
+#[test]
+fn connector_that_was_called_in_time_does_not_dial() {
+    let mut bench = Bench::new(Role::Connector);
+    bench.tell(Input::CallExpected);
+    bench.tell(relay());
+    bench.tell(Input::CallUp {
+        socket: SocketId::V4,
+        remote: peer(0),
+        tunnel: facts(1, PathKind::RelayUdp),
+    });
+    bench.heard.push(1);
+    assert!(dials(&bench.pass(Duration::from_secs(5))).is_empty());
+    assert_eq!(bench.decisions.used(), Some(1));
+}
+
+#[test]
+fn listener_never_dials_and_calls_where_it_is_heard() {
+    let mut bench = Bench::new(Role::Listener);
+    assert!(dials(&bench.tell(relay())).is_empty());
+    let heard = Input::Heard {
+        socket: SocketId::V4,
+        remote: peer(1),
+    };
+    let call = |output: &Output| matches!(output, Output::Call { .. });
+    assert!(has(&bench.tell(heard), call));
+    assert!(!has(&bench.tell(heard), call), "one at a time");
+    bench.tell(Input::CallFailed);
+    assert!(has(&bench.tell(heard), call));
+    let accepts = bench.tell(Input::Nominated(path(1)));
+    assert!(has(&accepts, |o| matches!(o, Output::Accept(_))));
+}
+
+#[test]
+fn call_on_a_path_that_is_never_nominated_is_closed() {
+    let mut bench = Bench::new(Role::Listener);
+    bench.tell(Input::CallUp {
+        socket: SocketId::V4,
+        remote: peer(1),
+        tunnel: facts(1, PathKind::Direct),
+    });
+    assert_eq!(bench.decisions.used(), None);
+    let closed = |output: &Output| matches!(output, Output::Close { epoch: 1, .. });
+    assert!(has(&bench.pass(Duration::from_secs(6)), closed));
+}
+
+#[test]
+fn direct_tunnel_is_used_reported_and_the_relay_stays() {
+    let mut bench = Bench::new(Role::Connector);
+    let relayed = path_reports(&bench.up(1, PathKind::RelayUdp));
+    assert_eq!(relayed.len(), 1);
+    assert!(matches!(
+        bench.decisions.activity(),
+        Activity::Connected { searching: true }
+    ));
+    assert_eq!(
+        dials(&bench.tell(Input::Nominated(path(2)))),
+        [PathKind::Direct]
+    );
+    let outputs = bench.up(2, PathKind::Direct);
+    assert!(has(&outputs, |o| matches!(o, Output::Use(Some(2)))));
+    assert_eq!(path_reports(&outputs)[0].why, Technique::Lan.to_string());
+    let later = bench.pass(Duration::from_secs(60));
+    assert!(!has(&later, |o| matches!(o, Output::Close { .. })));
+}
+
+#[test]
+fn newer_tunnel_of_the_same_kind_retires_the_older_after_five_seconds() {
+    let mut bench = Bench::new(Role::Listener);
+    bench.up(1, PathKind::RelayUdp);
+    bench.up(2, PathKind::RelayTcp);
+    let closed = |output: &Output| matches!(output, Output::Close { epoch: 1, .. });
+    assert!(!has(&bench.pass(Duration::from_secs(4)), closed));
+    assert!(has(&bench.pass(Duration::from_secs(2)), closed));
+}
+
+#[test]
+fn silent_direct_path_is_left_for_the_relay_within_a_second_and_a_half() {
+    let mut bench = Bench::new(Role::Connector);
+    bench.up(1, PathKind::RelayUdp);
+    bench.up(2, PathKind::Direct);
+    bench.streams(1);
+    bench.pass(Duration::from_secs(2));
+    bench.heard = vec![1];
+    let outputs = bench.pass(Duration::from_millis(1500));
+    let silent = |output: &Output| matches!(output, Output::Path(PathCommand::Silent));
+    assert!(has(&outputs, silent));
+    assert!(has(&outputs, |o| matches!(o, Output::Doubt)));
+    assert!(has(&outputs, |o| matches!(o, Output::Use(Some(1)))));
+    assert!(has(&outputs, |o| matches!(o, Output::Leave(2))));
+    let reports = path_reports(&outputs);
+    assert_eq!(reports[0].why, "the direct path has gone silent");
+    let lost = |output: &Output| matches!(output, Output::Report(Report::PeerLost { .. }));
+    assert!(!has(&outputs, lost));
+}
+
+#[test]
+fn peer_that_is_not_heard_is_lost_then_back_with_the_gap() {
+    let mut bench = Bench::new(Role::Connector);
+    bench.up(1, PathKind::RelayUdp);
+    bench.streams(2);
+    bench.pass(Duration::from_secs(1));
+    bench.heard.clear();
+    let outputs = bench.pass(Duration::from_secs(4));
+    let lost = |o: &Output| matches!(o, Output::Report(Report::PeerLost { streams: 2 }));
+    assert_eq!(outputs.iter().filter(|output| lost(output)).count(), 1);
+    assert!(matches!(
+        bench.decisions.activity(),
+        Activity::Resuming { .. }
+    ));
+    bench.heard = vec![1];
+    let outputs = bench.pass(Duration::from_secs(1));
+    let back = |o: &Output| matches!(o, Output::Report(Report::Resumed { gap_ms, streams: 2 }) if *gap_ms > 2000);
+    assert!(has(&outputs, back));
+    let again = |output: &Output| matches!(output, Output::Path(PathCommand::Returned));
+    assert!(has(&outputs, again));
+    assert!(bench.decisions.lost_since().is_none());
+}
+
+#[test]
+fn session_ends_when_the_peer_is_lost_for_longer_than_streams_are_held() {
+    let mut bench = Bench::new(Role::Listener);
+    bench.up(1, PathKind::RelayUdp);
+    bench.streams(1);
+    bench.pass(Duration::from_secs(1));
+    let why = TunnelEnd::Lost("timed out");
+    let outputs = bench.tell(Input::TunnelEnded { epoch: 1, why });
+    assert!(has(&outputs, |o| matches!(o, Output::Lost(1))));
+    assert!(has(&outputs, |o| matches!(o, Output::Use(None))));
+    let gone = |output: &Output| matches!(output, Output::Over(SessionEnd::PeerGone));
+    assert!(!has(&bench.pass(Duration::from_secs(29)), gone));
+    assert!(has(&bench.pass(Duration::from_secs(2)), gone));
+    assert_eq!(bench.decisions.poll_timeout(), None);
+    assert!(
+        bench.up(2, PathKind::RelayUdp).is_empty(),
+        "nothing follows"
+    );
+}
+
+#[test]
+fn time_in_which_the_process_was_stopped_is_not_held_against_the_peer() {
+    let mut bench = Bench::new(Role::Connector);
+    bench.up(1, PathKind::RelayUdp);
+    bench.streams(1);
+    bench.pass(Duration::from_secs(2));
+    bench.heard.clear();
+    bench.pass(Duration::from_millis(400));
+    // Stopped for a minute; what comes after is the answer to nothing yet.
+    bench.now += Duration::from_secs(60);
+    let outputs = bench.pass(Duration::from_millis(700));
+    assert!(!has(&outputs, |o| matches!(o, Output::Report(_))));
+    assert!(bench.decisions.lost_since().is_none());
+}
+
+#[test]
+fn lost_direct_path_closes_its_tunnels_and_is_looked_for_again() {
+    let mut bench = Bench::new(Role::Connector);
+    bench.up(1, PathKind::RelayUdp);
+    bench.up(2, PathKind::Direct);
+    let outputs = bench.tell(Input::DirectLost(LossReason::ConsentExpired));
+    let closed = |output: &Output| matches!(output, Output::Close { epoch: 2, .. });
+    assert!(has(&outputs, closed));
+    let why = TunnelEnd::Lost("closed here");
+    let outputs = bench.tell(Input::TunnelEnded { epoch: 2, why });
+    assert!(has(&outputs, |o| matches!(o, Output::Use(Some(1)))));
+    let search = |output: &Output| matches!(output, Output::Path(PathCommand::DirectLost));
+    assert!(has(&outputs, search));
+    assert_eq!(bench.decisions.used(), Some(1));
+}
+
+#[test]
+fn search_begins_once_and_not_where_only_the_relay_may_be_used() {
+    let search = |output: &Output| matches!(output, Output::Search);
+    let mut bench = Bench::new(Role::Connector);
+    assert!(has(&bench.tell(Input::Introduced), search));
+    assert!(!has(&bench.tell(Input::Introduced), search));
+    let mut bench = Bench::with_policy(Role::Connector, PathPolicy::Relay);
+    assert!(!has(&bench.tell(Input::Introduced), search));
+}
+
+#[test]
+fn direct_only_session_without_a_path_ends_after_a_minute() {
+    let over = |output: &Output| matches!(output, Output::Over(SessionEnd::Failed(_)));
+    let mut bench = Bench::with_policy(Role::Connector, PathPolicy::Direct);
+    assert!(!has(&bench.pass(Duration::from_secs(59)), over));
+    assert!(has(&bench.pass(Duration::from_secs(2)), over));
+    let mut bench = Bench::with_policy(Role::Connector, PathPolicy::Direct);
+    bench.up(1, PathKind::Direct);
+    assert!(!has(&bench.pass(Duration::from_secs(120)), over));
+}
+
+#[test]
+fn goodbye_on_a_tunnel_ends_the_session_and_the_rendezvous_word_only_before_the_first() {
+    let over = |output: &Output| matches!(output, Output::Over(SessionEnd::PeerClosed));
+    let mut bench = Bench::new(Role::Connector);
+    assert!(has(&bench.tell(Input::PeerLeft), over));
+    let mut bench = Bench::new(Role::Connector);
+    bench.up(1, PathKind::RelayUdp);
+    assert!(!has(&bench.tell(Input::PeerLeft), over));
+    let why = TunnelEnd::Goodbye;
+    assert!(has(&bench.tell(Input::TunnelEnded { epoch: 1, why }), over));
+}
+
+#[test]
+fn drain_is_told_when_streams_are_delivered_or_after_five_seconds() {
+    let drained = |output: &Output| matches!(output, Output::Drained);
+    let mut bench = Bench::new(Role::Listener);
+    bench.up(1, PathKind::RelayUdp);
+    bench.streams(1);
+    assert!(!has(&bench.tell(Input::Drain { ports: 1 }), drained));
+    assert!(!has(&bench.tell(Input::Swept), drained));
+    assert!(has(&bench.streams(0), drained));
+    bench.streams(1);
+    bench.tell(Input::Drain { ports: 1 });
+    assert!(!has(&bench.pass(Duration::from_secs(4)), drained));
+    assert!(has(&bench.pass(Duration::from_secs(2)), drained));
+}
+
+#[test]
+fn first_stream_has_the_paths_watched_and_the_tunnels_looked_at() {
+    let mut bench = Bench::new(Role::Connector);
+    bench.up(1, PathKind::RelayUdp);
+    bench.pass(Duration::from_secs(60));
+    let outputs = bench.streams(1);
+    let watched = |o: &Output| matches!(o, Output::Path(PathCommand::StreamsActive(true)));
+    assert!(has(&outputs, watched));
+    assert!(has(&outputs, |o| matches!(o, Output::InUse)));
+    assert_eq!(bench.decisions.poll_timeout(), Some(bench.now));
+    let ended = |o: &Output| matches!(o, Output::Path(PathCommand::StreamsActive(false)));
+    assert!(has(&bench.streams(0), ended));
+}
+
+#[test]
+fn changed_network_has_every_tunnel_asked() {
+    let mut bench = Bench::new(Role::Connector);
+    bench.up(1, PathKind::RelayUdp);
+    bench.up(2, PathKind::Direct);
+    let outputs = bench.tell(Input::NetworkChanged { woke: false });
+    for epoch in [1, 2] {
+        assert!(has(
+            &outputs,
+            |o| matches!(o, Output::Ping(asked) if *asked == epoch)
+        ));
+    }
+    assert_eq!(bench.decisions.poll_timeout(), Some(bench.now + QUICK_LOOK));
+}
+
+#[test]
+fn idle_session_wakes_no_more_than_ten_times_a_minute() {
+    for role in [Role::Connector, Role::Listener] {
+        let mut bench = Bench::new(role);
+        bench.up(1, PathKind::RelayUdp);
+        bench.pass(Duration::from_secs(60));
+        let mut wakes = 0;
+        let end = bench.now + Duration::from_secs(60);
+        while let Some(at) = bench.decisions.poll_timeout().filter(|at| *at <= end) {
+            bench.now = at;
+            let counters = bench.counters.clone();
+            bench.tell(Input::Timeout(&counters));
+            wakes += 1;
+        }
+        assert!(wakes <= 10, "{role:?}: {wakes}");
+    }
+}
+
+#[test]
+fn slower_direct_way_is_told_on_the_direct_path_alone() {
+    let slower = Input::Unused {
+        technique: Technique::HolePunch,
+        rtt: Duration::from_millis(80),
+    };
+    let mut bench = Bench::new(Role::Connector);
+    bench.up(1, PathKind::RelayUdp);
+    assert!(path_reports(&bench.tell(slower)).is_empty());
+    bench.tell(Input::Nominated(path(2)));
+    bench.up(2, PathKind::Direct);
+    let told = path_reports(&bench.tell(slower));
+    assert!(told[0].why.contains("80 ms"), "{}", told[0].why);
+}

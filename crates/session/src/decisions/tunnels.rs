@@ -1,0 +1,430 @@
+//! The table of tunnels that are up or being dialled: how each is doing, and which one the streams use.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use p2pdbg_proto::tunnel::PathKind;
+
+use super::{
+    health::{Health, TunnelHealth},
+    io::{Counters, TunnelFacts},
+};
+
+/// The tunnels of a session, in the order in which they came up.
+#[derive(Debug, Default)]
+pub(super) struct TunnelTable {
+    up: Vec<Up>,
+    /// Kinds of path on which this end dials.
+    dialling: Vec<PathKind>,
+    /// The epoch of the one that streams use.
+    used: Option<u64>,
+    was_up: bool,
+}
+
+#[derive(Debug)]
+struct Up {
+    facts: TunnelFacts,
+    counters: Option<Counters>,
+    health: TunnelHealth,
+    /// Whether the streams were told to leave it, and have not used it since.
+    left: bool,
+    /// Whether it can carry anything: neither closed here nor seen to have ended.
+    open: bool,
+}
+
+/// What a look at the tunnels has shown.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// Whether one does not answer, and may be on its way to become suspect.
+    pub(super) silent: bool,
+    /// Whether to look again before long.
+    pub(super) again_soon: bool,
+    /// Whether one is suspect.
+    pub(super) suspect: bool,
+    /// Whether one was asked, because nothing had been heard of it for long.
+    pub(super) asked: bool,
+    /// Whether anything was sent or heard since the look before.
+    pub(super) moved: bool,
+    /// The kinds of path of those that have become suspect.
+    pub(super) suspects: Vec<PathKind>,
+    /// The epochs of those that are to be asked for a sign of life.
+    pub(super) ask: Vec<u64>,
+}
+
+impl TunnelTable {
+    /// Takes in what QUIC has counted.
+    pub(super) fn take_in(&mut self, counters: &[Counters]) {
+        for counters in counters {
+            if let Some(up) = self.find_mut(counters.epoch) {
+                up.counters = Some(*counters);
+                up.facts.rtt = counters.rtt;
+                up.facts.remote = counters.remote;
+                up.open &= counters.open;
+            }
+        }
+    }
+
+    /// Judges how each tunnel is doing by the counters that were taken in. One on which nothing was heard for
+    /// `unheard` is asked, and so are all when one is silent.
+    pub(super) fn look(&mut self, unheard: Duration, now: Instant) -> Look {
+        let mut look = Look::default();
+        for up in &mut self.up {
+            let Some(counters) = &up.counters else {
+                continue;
+            };
+            let was_suspect = up.health.is_suspect();
+            let total = up.health.total();
+            match up.health.look(counters, now) {
+                Health::Good if up.health.unheard(now) >= unheard => {
+                    look.ask.push(up.facts.epoch);
+                    look.asked = true;
+                }
+                Health::Good => {}
+                Health::Asked => look.again_soon = true,
+                Health::Silent => {
+                    look.again_soon = true;
+                    look.silent = true;
+                }
+                Health::Suspect => {
+                    look.ask.push(up.facts.epoch);
+                    look.suspect = true;
+                    if !was_suspect {
+                        look.suspects.push(up.facts.path);
+                    }
+                }
+            }
+            look.moved |= up.health.total() != total;
+        }
+        if look.silent {
+            let asked = look.ask.clone();
+            look.ask
+                .extend(self.trusted().filter(|epoch| !asked.contains(epoch)));
+        }
+        look
+    }
+
+    /// The tunnels that are not suspect; those are asked at every look anyway.
+    pub(super) fn trusted(&self) -> impl Iterator<Item = u64> + '_ {
+        let trusted = self.up.iter().filter(|up| !up.health.is_suspect());
+        trusted.map(|up| up.facts.epoch)
+    }
+
+    /// Takes back what the last looks held against the tunnels: this process did not run in the meantime.
+    pub(super) fn forgive(&mut self, now: Instant) {
+        self.up.iter_mut().for_each(|up| up.health.forgive(now));
+    }
+
+    /// The tunnel that streams use.
+    pub(super) fn used(&self) -> Option<&TunnelFacts> {
+        self.find(self.used?).map(|up| &up.facts)
+    }
+
+    /// What was counted on the tunnel that streams use, as of the last time that somebody looked.
+    pub(super) fn used_counters(&self) -> Option<&Counters> {
+        self.find(self.used?)?.counters.as_ref()
+    }
+
+    /// Whether no tunnel has come up so far.
+    pub(super) fn never_up(&self) -> bool {
+        !self.was_up
+    }
+
+    /// Since when nothing has come from the peer, if that is so: there is no tunnel, or the one in use does not answer,
+    /// and it is only in use because no other does.
+    pub(super) fn out_of_reach_since(&self, now: Instant) -> Option<Instant> {
+        match self.used.and_then(|used| self.find(used)) {
+            Some(up) => up.health.silent_since(),
+            None => self.was_up.then_some(now),
+        }
+    }
+
+    /// Whether a tunnel of this kind is up and answers, or is being dialled.
+    pub(super) fn has(&self, path: PathKind) -> bool {
+        self.is_dialling(path) || self.serves(path)
+    }
+
+    /// Whether a tunnel of this kind is up and answers.
+    pub(super) fn serves(&self, path: PathKind) -> bool {
+        let mut same = self.up.iter().filter(|up| same_kind(up.facts.path, path));
+        same.any(|up| !up.health.is_suspect())
+    }
+
+    /// Whether a direct tunnel to this address is up and answers.
+    pub(super) fn reaches(&self, remote: SocketAddr) -> bool {
+        let mut direct = self
+            .up
+            .iter()
+            .filter(|up| up.facts.path == PathKind::Direct);
+        direct.any(|up| {
+            let at = up.facts.remote;
+            let at = SocketAddr::new(at.ip().to_canonical(), at.port());
+            at == remote && !up.health.is_suspect()
+        })
+    }
+
+    /// Begins to dial, unless this kind of path is being dialled already; whether it does.
+    pub(super) fn begin_dial(&mut self, path: PathKind) -> bool {
+        let free = !self.is_dialling(path);
+        if free {
+            self.dialling.push(path);
+        }
+        free
+    }
+
+    /// What was dialled on this kind of path has come to an end, whatever came of it.
+    pub(super) fn end_dial(&mut self, path: PathKind) {
+        self.dialling.retain(|dialling| !same_kind(*dialling, path));
+    }
+
+    fn is_dialling(&self, path: PathKind) -> bool {
+        let mut dialling = self.dialling.iter();
+        dialling.any(|dialling| same_kind(*dialling, path))
+    }
+
+    /// Adds a tunnel that came up; returns the older ones of the same kind, which have had their time.
+    pub(super) fn insert(&mut self, facts: TunnelFacts, now: Instant) -> Vec<u64> {
+        let older = self.of_kind(facts.path);
+        self.end_dial(facts.path);
+        self.up.push(Up {
+            facts,
+            counters: None,
+            health: TunnelHealth::new(now),
+            left: false,
+            open: true,
+        });
+        self.was_up = true;
+        older
+    }
+
+    fn of_kind(&self, path: PathKind) -> Vec<u64> {
+        let same = self.up.iter().filter(|up| same_kind(up.facts.path, path));
+        same.map(|up| up.facts.epoch).collect()
+    }
+
+    /// Removes a tunnel that ended; returns its kind of path if it was there.
+    pub(super) fn remove(&mut self, epoch: u64) -> Option<PathKind> {
+        let index = self.up.iter().position(|up| up.facts.epoch == epoch)?;
+        Some(self.up.remove(index).facts.path)
+    }
+
+    /// Notes that this end closes a tunnel.
+    pub(super) fn on_closed(&mut self, epoch: u64) {
+        if let Some(up) = self.find_mut(epoch) {
+            up.open = false;
+        }
+    }
+
+    /// The direct tunnels.
+    pub(super) fn direct(&self) -> Vec<u64> {
+        self.of_kind(PathKind::Direct)
+    }
+
+    /// Settles which tunnel streams should use; whether it is another one than before.
+    ///
+    /// One that answers before one that is suspect, direct before the relay, newer before older.
+    pub(super) fn choose(&mut self) -> bool {
+        // Which of UDP and TCP carries the relay's leg may change under a tunnel, so it makes no difference here.
+        let rank = |path| path == PathKind::Direct;
+        let open = self.up.iter().filter(|up| up.open);
+        let best = open.max_by_key(|up| {
+            // Nobody changes to a tunnel that has been asked and has not answered either: then the peer is away, or
+            // this host's network, and no other way would be better.
+            let waits = up.health.is_unanswered() && self.used != Some(up.facts.epoch);
+            let trusted = !up.health.is_suspect() && !waits;
+            (trusted, rank(up.facts.path), up.facts.epoch)
+        });
+        let best = best.map(|up| up.facts.epoch);
+        std::mem::replace(&mut self.used, best) != best
+    }
+
+    /// The next tunnel that does not answer while the one in use does. Each is given once; what the streams had on it
+    /// must not wait until it answers again or ends.
+    pub(super) fn poll_leave(&mut self) -> Option<u64> {
+        let used = self.used?;
+        if let Some(current) = self.find_mut(used) {
+            current.left = false;
+            if current.health.is_suspect() {
+                return None;
+            }
+        }
+        let silent = |up: &&mut Up| up.health.is_suspect() && !up.left && up.facts.epoch != used;
+        let silent = self.up.iter_mut().find(silent)?;
+        silent.left = true;
+        Some(silent.facts.epoch)
+    }
+
+    fn find(&self, epoch: u64) -> Option<&Up> {
+        self.up.iter().find(|up| up.facts.epoch == epoch)
+    }
+
+    fn find_mut(&mut self, epoch: u64) -> Option<&mut Up> {
+        self.up.iter_mut().find(|up| up.facts.epoch == epoch)
+    }
+}
+
+/// Whether both are direct, or both lead over the relay.
+fn same_kind(one: PathKind, other: PathKind) -> bool {
+    (one == PathKind::Direct) == (other == PathKind::Direct)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: Duration = Duration::from_millis(250);
+
+    struct Bench {
+        table: TunnelTable,
+        now: Instant,
+        counters: Vec<Counters>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            Self {
+                table: TunnelTable::default(),
+                now: Instant::now(),
+                counters: Vec::new(),
+            }
+        }
+
+        fn up(&mut self, epoch: u64, path: PathKind) -> Vec<u64> {
+            let remote = SocketAddr::from(([192, 0, 2, 1], 1000));
+            let rtt = Duration::from_millis(20);
+            self.counters.push(Counters {
+                epoch,
+                open: true,
+                heard: 0,
+                sent: 0,
+                packets_sent: 0,
+                packets_lost: 0,
+                remote,
+                rtt,
+            });
+            let facts = TunnelFacts {
+                epoch,
+                path,
+                local: None,
+                remote,
+                rtt,
+            };
+            self.table.insert(facts, self.now)
+        }
+
+        /// Lets time pass in which all tunnels send and only these hear.
+        fn pass(&mut self, time: Duration, heard: &[u64]) -> Look {
+            let mut look = Look::default();
+            for _ in 0..time.as_millis() / STEP.as_millis() {
+                self.now += STEP;
+                for counters in &mut self.counters {
+                    counters.sent += 1;
+                    counters.heard += u64::from(heard.contains(&counters.epoch));
+                }
+                self.table.take_in(&self.counters);
+                look = self.table.look(Duration::MAX, self.now);
+                self.table.choose();
+            }
+            look
+        }
+
+        fn used(&mut self) -> Option<u64> {
+            self.table.choose();
+            self.table.used().map(|facts| facts.epoch)
+        }
+    }
+
+    #[test]
+    fn direct_tunnel_is_used_before_a_newer_relayed_one() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.used(), None);
+        bench.up(1, PathKind::Direct);
+        bench.up(2, PathKind::RelayUdp);
+        assert_eq!(bench.used(), Some(1));
+    }
+
+    #[test]
+    fn newer_tunnel_of_a_kind_retires_the_older_ones_of_that_kind_alone() {
+        let mut bench = Bench::new();
+        bench.up(1, PathKind::RelayUdp);
+        bench.up(2, PathKind::Direct);
+        assert_eq!(bench.up(3, PathKind::RelayTcp), [1]);
+        assert_eq!(bench.up(4, PathKind::Direct), [2]);
+        assert_eq!(bench.used(), Some(4));
+    }
+
+    #[test]
+    fn suspect_tunnel_is_left_for_one_that_answers_and_told_once() {
+        let mut bench = Bench::new();
+        bench.up(1, PathKind::RelayUdp);
+        bench.up(2, PathKind::Direct);
+        bench.pass(Duration::from_secs(1), &[1, 2]);
+        bench.pass(Duration::from_secs(2), &[1]);
+        assert_eq!(bench.used(), Some(1));
+        assert_eq!(bench.table.poll_leave(), Some(2));
+        assert_eq!(bench.table.poll_leave(), None);
+        assert!(!bench.table.serves(PathKind::Direct));
+        assert_eq!(bench.table.out_of_reach_since(bench.now), None);
+    }
+
+    #[test]
+    fn silent_tunnel_is_kept_where_no_other_answers() {
+        let mut bench = Bench::new();
+        bench.up(1, PathKind::RelayUdp);
+        bench.up(2, PathKind::Direct);
+        bench.pass(Duration::from_secs(1), &[1, 2]);
+        let look = bench.pass(Duration::from_secs(2), &[]);
+        assert_eq!(look.ask, [1, 2]);
+        assert_eq!(bench.used(), Some(2));
+        assert_eq!(bench.table.poll_leave(), None);
+        assert!(bench.table.out_of_reach_since(bench.now).is_some());
+    }
+
+    #[test]
+    fn silence_of_one_tunnel_has_the_others_asked() {
+        let mut bench = Bench::new();
+        bench.up(1, PathKind::RelayUdp);
+        bench.up(2, PathKind::Direct);
+        bench.pass(Duration::from_secs(1), &[1, 2]);
+        let look = bench.pass(2 * STEP, &[1]);
+        assert!(look.silent && look.again_soon);
+        assert_eq!(look.ask, [1, 2]);
+    }
+
+    #[test]
+    fn tunnel_closed_here_or_ended_is_not_used() {
+        let mut bench = Bench::new();
+        bench.up(1, PathKind::RelayUdp);
+        bench.up(2, PathKind::Direct);
+        bench.table.on_closed(2);
+        assert_eq!(bench.used(), Some(1));
+        bench.counters[0].open = false;
+        bench.table.take_in(&bench.counters);
+        assert_eq!(bench.used(), None);
+        assert_eq!(bench.table.remove(1), Some(PathKind::RelayUdp));
+        assert_eq!(bench.table.remove(1), None);
+    }
+
+    #[test]
+    fn one_dial_of_a_kind_goes_on_at_once() {
+        let mut table = TunnelTable::default();
+        assert!(table.begin_dial(PathKind::RelayUdp));
+        assert!(!table.begin_dial(PathKind::RelayTcp));
+        assert!(table.has(PathKind::RelayTcp));
+        assert!(table.begin_dial(PathKind::Direct));
+        table.end_dial(PathKind::RelayTcp);
+        assert!(table.begin_dial(PathKind::RelayUdp));
+    }
+
+    #[test]
+    fn tunnel_is_known_by_the_address_that_its_peer_has_now() {
+        let mut bench = Bench::new();
+        bench.up(1, PathKind::Direct);
+        let rebound = SocketAddr::from(([192, 0, 2, 1], 2000));
+        assert!(!bench.table.reaches(rebound));
+        bench.counters[0].remote = rebound;
+        bench.table.take_in(&bench.counters);
+        assert!(bench.table.reaches(rebound));
+    }
+}
