@@ -1,0 +1,88 @@
+//! Two peers on a virtual clock, and an oracle of what their users may observe.
+//!
+//! What runs is real where it decides: [`p2pdbg_session::decisions`] at both ends, and [`p2pdbg_ledger`] with its epochs.
+//! What carries bytes is modelled: a tunnel repeats what is lost and ends after 30 s of silence, as QUIC does; the relay
+//! needs its rendezvous; a direct path is found some time after it is possible, and given up when it is silent.
+//!
+//! A run is a function of its [`Script`], so a seed or a fuzzer's bytes repeat it exactly.
+
+mod end;
+mod network;
+mod oracle;
+mod script;
+mod stream;
+mod world;
+
+pub use oracle::Violation;
+pub use script::{Fault, Script, Timed};
+
+/// One of the two ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum End {
+    /// The peer that accepts tunnels and calls.
+    Listener,
+    /// The peer that dials.
+    Connector,
+}
+
+impl End {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Listener, Self::Connector];
+
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Listener => Self::Connector,
+            Self::Connector => Self::Listener,
+        }
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// A mistake put in on purpose, to see that the oracle finds it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mutant {
+    /// None.
+    #[default]
+    None,
+    /// The listener accepts a tunnel of any epoch.
+    EpochUnchecked,
+    /// The end of a direction is handed to the local program each time that the peer says it.
+    FinRepeated,
+    /// What was sent on a tunnel that was lost does not go again.
+    LossForgotten,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Streams that were opened.
+    pub streams: usize,
+    /// Bytes that reached local programs.
+    pub bytes: u64,
+    /// Tunnels that were adopted, at both ends.
+    pub tunnels: usize,
+    /// How often a person was told that the peer is lost.
+    pub lost: usize,
+    /// Tunnels whose epoch was refused.
+    pub refused: usize,
+}
+
+/// Runs a script drawn from a seed.
+///
+/// # Errors
+/// If a user observed what must not be.
+pub fn run_seed(seed: u64, mutant: Mutant) -> Result<Summary, Violation> {
+    run(&Script::draw(seed), mutant)
+}
+
+/// Runs a script.
+///
+/// # Errors
+/// If a user observed what must not be.
+pub fn run(script: &Script, mutant: Mutant) -> Result<Summary, Violation> {
+    world::World::new(script, mutant).run(script)
+}

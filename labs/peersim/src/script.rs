@@ -1,0 +1,117 @@
+//! What happens in a run.
+
+use std::time::Duration;
+
+use crate::End;
+
+/// Something that goes wrong, or that somebody does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// What `from` sends on the direct path, or else by the relay, is lost for a time.
+    Silence {
+        /// Whether it is the direct path.
+        direct: bool,
+        /// Whose datagrams are lost; both if none.
+        from: Option<End>,
+        /// For how long.
+        time: Duration,
+    },
+    /// A NAT maps the direct path anew: what stood on it stands no more.
+    Rebind,
+    /// The rendezvous is away for a time, and its relay with it.
+    RendezvousAway(Duration),
+    /// A process is stopped for a time.
+    Stop(End, Duration),
+    /// The opening of a tunnel arrives again: this one, counted from the first.
+    Replay(usize),
+    /// A host's addresses change.
+    NetworkChanged(End),
+    /// The relay becomes so slow.
+    RelayDelay(Duration),
+    /// A local program at this end breaks off one of the streams.
+    BreakOff(End, usize),
+    /// A process dies and its host says nothing; the peer learns it later from the next one.
+    Restart(End),
+    /// A user ends the session.
+    Close(End),
+}
+
+/// A fault and when it happens, from the beginning of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timed {
+    /// When.
+    pub at: Duration,
+    /// What.
+    pub fault: Fault,
+}
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    /// Draws delays and what the local programs do.
+    pub seed: u64,
+    /// Whether the connector may be called before it dials.
+    pub calls: bool,
+    /// Whether a direct path can be found.
+    pub direct: bool,
+    /// How many streams are opened.
+    pub streams: usize,
+    /// What goes wrong.
+    pub faults: Vec<Timed>,
+}
+
+impl Script {
+    /// A run of a minute with up to a dozen faults.
+    pub fn draw(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let count = random.usize(0..12);
+        let mut faults: Vec<Timed> = (0..count).map(|_| Timed::draw(&mut random)).collect();
+        faults.sort_by_key(|timed| timed.at);
+        // What ends a session comes last, and not always.
+        let last = Duration::from_secs(60);
+        match random.u8(0..10) {
+            0 => faults.push(Timed {
+                at: last,
+                fault: Fault::Restart(end(&mut random)),
+            }),
+            1 => faults.push(Timed {
+                at: last,
+                fault: Fault::Close(end(&mut random)),
+            }),
+            _ => {}
+        }
+        Self {
+            seed,
+            calls: random.bool(),
+            direct: random.u8(0..4) > 0,
+            streams: random.usize(1..6),
+            faults,
+        }
+    }
+}
+
+impl Timed {
+    fn draw(random: &mut fastrand::Rng) -> Self {
+        let at = Duration::from_millis(random.u64(0..60_000));
+        let time = Duration::from_millis(random.u64(10..15_000));
+        let fault = match random.u8(0..16) {
+            0..=4 => Fault::Silence {
+                direct: random.bool(),
+                from: random.bool().then(|| end(random)),
+                time,
+            },
+            5 | 6 => Fault::Rebind,
+            7 | 8 => Fault::RendezvousAway(time),
+            9 | 10 => Fault::Stop(end(random), time),
+            11 | 12 => Fault::Replay(random.usize(0..8)),
+            13 => Fault::NetworkChanged(end(random)),
+            14 => Fault::RelayDelay(Duration::from_millis(random.u64(1..300))),
+            _ => Fault::BreakOff(end(random), random.usize(0..6)),
+        };
+        Self { at, fault }
+    }
+}
+
+fn end(random: &mut fastrand::Rng) -> End {
+    End::BOTH[random.usize(0..2)]
+}

@@ -1,0 +1,846 @@
+//! The run: virtual time, both peers, what is between them, and the faults.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use p2pdbg_ledger::{Admission, Frame, ResetCode, StreamId};
+use p2pdbg_path::{Carrier, PathCommand};
+use p2pdbg_proto::tunnel::{PathKind, close};
+use p2pdbg_punch::{LossReason, Path, SocketId, Technique};
+use p2pdbg_session::{
+    SessionEnd,
+    decisions::{Counters, Input, Output, TunnelEnd as Ended, TunnelFacts},
+};
+
+use crate::{
+    End, Fault, Mutant, Script, Summary, Violation,
+    end::Peer,
+    network::{IDLE, Link, Packet, Tunnel},
+    oracle::Oracle,
+    stream::{Sent, StreamEnd},
+};
+
+/// How long faults may last from the beginning on.
+const FAULTY: Duration = Duration::from_secs(80);
+
+/// How long the rest takes at the most: after the last fault everything is delivered by then.
+const END: Duration = Duration::from_secs(240);
+
+/// How often the direct path is checked, and a leg that is not bound is tried.
+const CHECK: Duration = Duration::from_millis(200);
+
+/// A direct path that is silent for so long is given up.
+const CONSENT: Duration = Duration::from_secs(6);
+
+/// How long a handshake may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A program writes so often.
+const WRITE: Duration = Duration::from_millis(400);
+
+/// The opening of a tunnel on its way.
+#[derive(Debug, Clone, Copy)]
+struct Opening {
+    epoch: u64,
+    direct: bool,
+    mapping: u32,
+    /// Whether the listener dialled.
+    called: bool,
+    until: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Fault(Fault),
+    /// The connector's proof arrives at the listener.
+    Hello(Opening),
+    /// The listener's proof arrives at the connector.
+    Answer(Opening),
+    /// The listener's call arrives at the connector.
+    Called(Opening),
+    Arrive(usize, End),
+    Closed(usize, End, bool),
+    Idle(usize, End),
+    Check,
+    Write,
+    Open,
+    Replaced(End),
+}
+
+pub(crate) struct World {
+    base: Instant,
+    now: Duration,
+    random: fastrand::Rng,
+    mutant: Mutant,
+    oracle: Oracle,
+    peers: [Peer; 2],
+    /// The relay and the direct path.
+    links: [Link; 2],
+    direct_possible: bool,
+    answers_calls: bool,
+    tunnels: Vec<Tunnel>,
+    openings: Vec<Opening>,
+    events: BTreeMap<(Duration, u64), Event>,
+    order: u64,
+    silent_since: Option<Duration>,
+    summary: Summary,
+}
+
+impl World {
+    pub(crate) fn new(script: &Script, mutant: Mutant) -> Self {
+        let base = Instant::now();
+        let mut random = fastrand::Rng::with_seed(script.seed);
+        let mut delay = |least, most| Duration::from_millis(random.u64(least..most));
+        let links = [Link::new(delay(1, 120)), Link::new(delay(1, 60))];
+        Self {
+            base,
+            now: Duration::ZERO,
+            random,
+            mutant,
+            oracle: Oracle::default(),
+            peers: [
+                Peer::new(End::Listener, base),
+                Peer::new(End::Connector, base),
+            ],
+            links,
+            direct_possible: script.direct,
+            answers_calls: script.calls,
+            tunnels: Vec::new(),
+            openings: Vec::new(),
+            events: BTreeMap::new(),
+            order: 0,
+            silent_since: None,
+            summary: Summary::default(),
+        }
+    }
+
+    pub(crate) fn run(mut self, script: &Script) -> Result<Summary, Violation> {
+        self.begin(script);
+        while self.now < END && self.oracle.found.is_none() {
+            let timer = End::BOTH
+                .into_iter()
+                .filter_map(|end| Some((self.due(end)?, end)))
+                .min();
+            let next = self.events.first_key_value().map(|(key, _)| key.0);
+            match (timer, next) {
+                (Some((at, end)), next) if next.is_none_or(|next| at <= next) => {
+                    self.pass_to(at);
+                    let counters = self.counters(end);
+                    self.tell(end, Input::Timeout(&counters));
+                }
+                (_, Some(_)) => {
+                    let Some(((at, _), event)) = self.events.pop_first() else {
+                        break;
+                    };
+                    self.pass_to(at);
+                    self.handle(event);
+                }
+                _ => break,
+            }
+            self.pump_all();
+        }
+        let over = self.peers.iter().any(|peer| peer.over);
+        if self.oracle.found.is_none() {
+            self.oracle.on_finished(over);
+        }
+        self.summary.bytes = self.oracle.bytes();
+        self.summary.tunnels = self.oracle.adopted();
+        self.summary.lost = self.oracle.lost_told;
+        match self.oracle.found {
+            Some(violation) => Err(violation),
+            None => Ok(self.summary),
+        }
+    }
+
+    fn begin(&mut self, script: &Script) {
+        for timed in &script.faults {
+            self.at(timed.at.min(FAULTY), Event::Fault(timed.fault));
+        }
+        for _ in 0..script.streams.min(64) {
+            let at = Duration::from_millis(self.random.u64(0..20_000));
+            self.at(at, Event::Open);
+        }
+        for end in End::BOTH {
+            if script.calls {
+                self.tell(end, Input::CallExpected);
+            }
+            self.tell(end, Input::Introduced);
+        }
+        if script.calls {
+            let relay = self.opening(false, true);
+            self.after(self.links[0].delay, Event::Called(relay));
+        }
+        self.at(Duration::ZERO, Event::Check);
+        self.at(Duration::ZERO, Event::Write);
+    }
+
+    fn pass_to(&mut self, at: Duration) {
+        self.now = self.now.max(at);
+        self.oracle.now = self.now;
+    }
+
+    fn at(&mut self, at: Duration, event: Event) {
+        self.order += 1;
+        self.events.insert((at, self.order), event);
+    }
+
+    fn after(&mut self, pause: Duration, event: Event) {
+        self.at(self.now + pause, event);
+    }
+
+    fn peer(&mut self, end: End) -> &mut Peer {
+        &mut self.peers[end.index()]
+    }
+
+    /// When an end's timer is handled: a stopped process is late.
+    fn due(&self, end: End) -> Option<Duration> {
+        let peer = &self.peers[end.index()];
+        let at = peer.decisions.poll_timeout()?;
+        let at = at.saturating_duration_since(self.base);
+        (!peer.over).then_some(at.max(peer.stopped_until).max(self.now))
+    }
+
+    fn runs(&self, end: End) -> bool {
+        let peer = &self.peers[end.index()];
+        !peer.over && self.now >= peer.stopped_until
+    }
+
+    fn counters(&self, end: End) -> Vec<Counters> {
+        let adopted = self
+            .tunnels
+            .iter()
+            .filter(|tunnel| tunnel.ends[end.index()].up && tunnel.ends[end.index()].adopted);
+        adopted
+            .map(|tunnel| {
+                let at = &tunnel.ends[end.index()];
+                Counters {
+                    epoch: tunnel.epoch,
+                    open: true,
+                    heard: at.heard,
+                    sent: at.sent,
+                    packets_sent: at.sent,
+                    packets_lost: 0,
+                    remote: address(tunnel.direct, tunnel.mapping),
+                    rtt: 2 * self.links[usize::from(tunnel.direct)].delay,
+                }
+            })
+            .collect()
+    }
+
+    /// Tells one end's decisions something, and carries out what they want.
+    fn tell(&mut self, end: End, input: Input<'_>) {
+        if self.peers[end.index()].over {
+            return;
+        }
+        let now = self.base + self.now;
+        self.peer(end).decisions.handle(now, input);
+        while let Some(output) = self.peer(end).decisions.poll_output() {
+            self.carry_out(end, output);
+        }
+    }
+
+    fn carry_out(&mut self, end: End, output: Output) {
+        match output {
+            Output::Dial { path, .. } => {
+                let opening = self.opening(path == PathKind::Direct, false);
+                let epoch = self.peer(End::Connector).epochs.draw();
+                let opening = Opening { epoch, ..opening };
+                self.openings.push(opening);
+                self.after(3 * self.delay(opening), Event::Hello(opening));
+            }
+            Output::Call { .. } => {
+                let opening = self.opening(true, true);
+                self.after(self.delay(opening), Event::Called(opening));
+            }
+            Output::Adopt(epoch) => {
+                self.oracle.on_adopted(end, epoch);
+                let end = end.index();
+                for tunnel in self.tunnels.iter_mut().filter(|t| t.epoch == epoch) {
+                    tunnel.ends[end].adopted = true;
+                }
+            }
+            Output::Close { epoch, code } => self.close(end, epoch, code == close::DONE),
+            Output::Ping(epoch) => self.send(end, epoch, Packet::Ping),
+            Output::Use(epoch) => {
+                self.oracle.on_used(end, epoch);
+                self.peer(end).used = epoch;
+                for stream in self.peer(end).streams.values_mut() {
+                    stream.reannounce();
+                }
+            }
+            Output::Leave(epoch) => {
+                let streams = self.peer(end).streams.values_mut();
+                let sent: Sent = streams.flat_map(|s| s.on_tunnel_left(epoch)).collect();
+                self.send_all(end, sent);
+            }
+            Output::Lost(epoch) => {
+                let mutant = self.mutant;
+                for stream in self.peer(end).streams.values_mut() {
+                    stream.on_tunnel_lost(epoch, mutant);
+                }
+            }
+            Output::Search => self.peer(end).searching = true,
+            Output::Path(PathCommand::RelayLost | PathCommand::Silent) => {
+                self.peer(end).binding = true;
+            }
+            Output::Path(PathCommand::DirectLost) => {
+                for end in End::BOTH {
+                    self.denominate(end, LossReason::TunnelLost);
+                }
+            }
+            Output::Report(report) => self.oracle.on_report(end, &report),
+            Output::Over(_) => {
+                self.oracle.on_over(end);
+                let (oracle, peer) = (&mut self.oracle, &mut self.peers[end.index()]);
+                peer.break_off_all(oracle);
+                self.break_off_everywhere();
+            }
+            Output::Accept(_)
+            | Output::Path(_)
+            | Output::Doubt
+            | Output::InUse
+            | Output::Drained
+            | Output::Status => {}
+        }
+    }
+
+    /// Since one session is over, bytes may be missing at both ends.
+    fn break_off_everywhere(&mut self) {
+        let all = self.peers.iter().flat_map(|peer| peer.streams.keys());
+        for stream in all.copied().collect::<Vec<_>>() {
+            self.oracle.on_broken(stream);
+        }
+    }
+
+    fn delay(&self, opening: Opening) -> Duration {
+        self.links[usize::from(opening.direct)].delay
+    }
+
+    fn opening(&self, direct: bool, called: bool) -> Opening {
+        Opening {
+            epoch: 0,
+            direct,
+            mapping: self.links[usize::from(direct)].mapping,
+            called,
+            until: self.now + PATIENCE,
+        }
+    }
+
+    /// Whether what `from` sends on the way of an opening arrives.
+    fn carries(&self, direct: bool, mapping: u32, from: End) -> bool {
+        let link = &self.links[usize::from(direct)];
+        link.mapping == mapping && link.passes(from, self.now) && self.runs(from.other())
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Fault(fault) => self.fault(fault),
+            Event::Called(opening) => self.on_called(opening),
+            Event::Hello(opening) => self.on_hello(opening),
+            Event::Answer(opening) => self.on_answer(opening),
+            Event::Arrive(tunnel, to) => self.arrive(tunnel, to),
+            Event::Closed(tunnel, at, goodbye) => {
+                let Tunnel {
+                    direct, mapping, ..
+                } = self.tunnels[tunnel];
+                if self.carries(direct, mapping, at.other()) {
+                    self.end_tunnel(tunnel, at, goodbye);
+                }
+            }
+            Event::Idle(tunnel, at) => self.on_idle(tunnel, at),
+            Event::Check => {
+                self.check_paths();
+                self.after(CHECK, Event::Check);
+            }
+            Event::Write => {
+                let oracle = &mut self.oracle;
+                for peer in self.peers.iter_mut().filter(|peer| !peer.over) {
+                    peer.streams.values_mut().for_each(|s| s.write(oracle));
+                }
+                self.after(WRITE, Event::Write);
+            }
+            Event::Open => {
+                let end = End::BOTH[self.random.usize(0..2)];
+                if !self.peers[end.index()].over
+                    && let Some(stream) = self.peer(end).openings.draw()
+                {
+                    self.summary.streams += 1;
+                    self.start_stream(end, stream);
+                }
+            }
+            Event::Replaced(end) => {
+                self.tell(end, Input::End(&SessionEnd::Replaced));
+            }
+        }
+    }
+
+    fn start_stream(&mut self, end: End, stream: StreamId) {
+        let writes = self.random.usize(0..60_000);
+        let started = StreamEnd::new(stream, end, writes);
+        self.peer(end).streams.insert(stream, started);
+    }
+
+    fn on_called(&mut self, opening: Opening) {
+        let answers = self.answers_calls && self.runs(End::Connector);
+        let arrives = self.carries(opening.direct, opening.mapping, End::Listener);
+        if answers && arrives && self.carries(opening.direct, opening.mapping, End::Connector) {
+            let epoch = self.peer(End::Connector).epochs.draw();
+            let opening = Opening { epoch, ..opening };
+            self.openings.push(opening);
+            self.after(2 * self.delay(opening), Event::Hello(opening));
+        } else if self.now < opening.until {
+            self.after(Duration::from_millis(300), Event::Called(opening));
+        } else if opening.direct {
+            self.tell(End::Listener, Input::CallFailed);
+        }
+    }
+
+    fn on_hello(&mut self, opening: Opening) {
+        let Opening {
+            epoch,
+            direct,
+            mapping,
+            called,
+            until,
+        } = opening;
+        if !self.carries(direct, mapping, End::Connector) {
+            if self.now < until {
+                self.after(Duration::from_millis(300), Event::Hello(opening));
+            } else {
+                self.on_opening_failed(opening);
+            }
+            return;
+        }
+        let admitted = self.peer(End::Listener).epochs.accept(epoch).is_ok();
+        if !admitted && self.mutant != Mutant::EpochUnchecked {
+            self.summary.refused += 1;
+            return;
+        }
+        let index = self.tunnels.len();
+        self.tunnels.push(Tunnel {
+            epoch,
+            direct,
+            mapping,
+            ends: Default::default(),
+        });
+        self.come_up(index, End::Listener, called && direct);
+        self.after(self.delay(opening), Event::Answer(opening));
+    }
+
+    fn on_answer(&mut self, opening: Opening) {
+        let is_it = |tunnel: &Tunnel| tunnel.epoch == opening.epoch;
+        let Some(index) = self.tunnels.iter().position(is_it) else {
+            return;
+        };
+        if self.tunnels[index].ends[End::Connector.index()].heard > 0 {
+            return;
+        }
+        if self.carries(opening.direct, opening.mapping, End::Listener) {
+            self.come_up(index, End::Connector, opening.called);
+        } else if self.now < opening.until {
+            self.after(Duration::from_millis(200), Event::Answer(opening));
+        } else {
+            self.on_opening_failed(opening);
+        }
+    }
+
+    fn on_opening_failed(&mut self, opening: Opening) {
+        match opening.called {
+            true if opening.direct => self.tell(End::Listener, Input::CallFailed),
+            true => {}
+            false => self.tell(End::Connector, Input::DialFailed(kind(opening.direct))),
+        }
+    }
+
+    fn come_up(&mut self, index: usize, end: End, called: bool) {
+        let tunnel = &mut self.tunnels[index];
+        let at = &mut tunnel.ends[end.index()];
+        at.up = true;
+        (at.heard, at.sent, at.heard_at) = (1, 1, self.now);
+        let remote = address(tunnel.direct, tunnel.mapping);
+        let facts = TunnelFacts {
+            epoch: tunnel.epoch,
+            path: kind(tunnel.direct),
+            local: None,
+            remote,
+            rtt: 2 * self.links[usize::from(tunnel.direct)].delay,
+        };
+        self.after(IDLE, Event::Idle(index, end));
+        match called {
+            true => self.tell(
+                end,
+                Input::CallUp {
+                    socket: SocketId::V4,
+                    remote,
+                    tunnel: facts,
+                },
+            ),
+            false => self.tell(end, Input::TunnelUp(facts)),
+        }
+    }
+
+    fn on_idle(&mut self, index: usize, end: End) {
+        let at = &self.tunnels[index].ends[end.index()];
+        let due = at.heard_at + IDLE;
+        if !at.up {
+        } else if self.now >= due {
+            self.end_tunnel(index, end, false);
+        } else {
+            self.at(due, Event::Idle(index, end));
+        }
+    }
+
+    /// Closes a tunnel of an end, and tells the other end, if the datagram arrives.
+    fn close(&mut self, end: End, epoch: u64, goodbye: bool) {
+        let up = |tunnel: &Tunnel| tunnel.epoch == epoch && tunnel.ends[end.index()].up;
+        if let Some(index) = self.tunnels.iter().position(up) {
+            let delay = self.links[usize::from(self.tunnels[index].direct)].delay;
+            self.after(delay, Event::Closed(index, end.other(), goodbye));
+            self.end_tunnel(index, end, false);
+        }
+    }
+
+    fn end_tunnel(&mut self, index: usize, end: End, goodbye: bool) {
+        let tunnel = &mut self.tunnels[index];
+        let epoch = tunnel.epoch;
+        let at = &mut tunnel.ends[end.index()];
+        if !std::mem::take(&mut at.up) {
+            return;
+        }
+        at.inbox.clear();
+        if std::mem::take(&mut at.adopted) {
+            let why = match goodbye {
+                true => Ended::Goodbye,
+                false => Ended::Lost("it ended"),
+            };
+            self.tell(end, Input::TunnelEnded { epoch, why });
+            self.oracle.on_tunnel_ended(end, epoch);
+        }
+    }
+
+    fn send_all(&mut self, end: End, sent: Sent) {
+        for (epoch, packet) in sent {
+            self.send(end, epoch, packet);
+        }
+    }
+
+    fn send(&mut self, from: End, epoch: u64, packet: Packet) {
+        let up = |tunnel: &Tunnel| tunnel.epoch == epoch && tunnel.ends[from.index()].up;
+        let Some(index) = self.tunnels.iter().position(up) else {
+            return;
+        };
+        let tunnel = &mut self.tunnels[index];
+        tunnel.ends[from.index()].sent += 1;
+        let delay = self.links[usize::from(tunnel.direct)].delay;
+        let there = &mut tunnel.ends[from.other().index()];
+        there.inbox.push_back(packet);
+        if !std::mem::replace(&mut there.scheduled, true) {
+            self.after(delay, Event::Arrive(index, from.other()));
+        }
+    }
+
+    /// What waits for an end arrives there, or is repeated later.
+    fn arrive(&mut self, index: usize, to: End) {
+        let from = to.other();
+        let Tunnel {
+            direct, mapping, ..
+        } = self.tunnels[index];
+        let passes = self.carries(direct, mapping, from);
+        let returns = self.carries(direct, mapping, to);
+        let now = self.now;
+        let [here, there] = {
+            let [listener, connector] = &mut self.tunnels[index].ends;
+            match to {
+                End::Listener => [listener, connector],
+                End::Connector => [connector, listener],
+            }
+        };
+        here.scheduled = false;
+        if !there.up || (here.inbox.is_empty() && !there.unacknowledged) {
+            return;
+        }
+        let mut packets = Vec::new();
+        if passes && here.up {
+            packets.extend(here.inbox.drain(..));
+            here.heard += 1;
+            here.sent += 1;
+            here.heard_at = now;
+        }
+        // A connection that this end does not have any more acknowledges nothing.
+        let acknowledged = passes && here.up && returns;
+        there.unacknowledged = !acknowledged;
+        if acknowledged {
+            there.heard += 1;
+            there.heard_at = now;
+            there.pause = Duration::ZERO;
+        } else {
+            there.sent += 1;
+            here.scheduled = true;
+            let pause = there.next_pause();
+            self.after(pause, Event::Arrive(index, to));
+        }
+        for packet in packets {
+            self.on_packet(to, index, packet);
+        }
+    }
+
+    fn on_packet(&mut self, to: End, index: usize, packet: Packet) {
+        let epoch = self.tunnels[index].epoch;
+        if !self.tunnels[index].ends[to.index()].up {
+            return;
+        }
+        let handled = match packet {
+            Packet::Ping => Ok(()),
+            Packet::Open { number, header } => match self.admit(to, header.stream, true) {
+                Some(stream) => stream
+                    .on_open(epoch, number, &header)
+                    .map(|sent| self.send_all(to, sent)),
+                None => {
+                    let stream = header.stream;
+                    self.send(to, epoch, Packet::Stopped { stream, number });
+                    let reply = header.reply_if_closed();
+                    self.send(to, epoch, Packet::Frame(reply));
+                    Ok(())
+                }
+            },
+            Packet::Frame(frame) => self.on_frame(to, epoch, frame),
+            Packet::Data {
+                stream,
+                number,
+                bytes,
+            } => {
+                self.with_stream(to, stream, |s| s.on_data(epoch, number, bytes));
+                Ok(())
+            }
+            Packet::Finish { stream, number } => {
+                self.with_stream(to, stream, |s| s.on_carrier_end(epoch, number, false));
+                Ok(())
+            }
+            Packet::Reset { stream, number } => {
+                self.with_stream(to, stream, |s| s.on_carrier_end(epoch, number, true));
+                Ok(())
+            }
+            Packet::Stopped { stream, number } => {
+                self.with_stream(to, stream, |s| s.on_stopped(number));
+                Ok(())
+            }
+        };
+        if let Err(violation) = handled {
+            self.report(format!(
+                "{to:?}: an honest peer broke the rules: {violation}"
+            ));
+        }
+    }
+
+    fn on_frame(
+        &mut self,
+        to: End,
+        epoch: u64,
+        frame: Frame,
+    ) -> Result<(), p2pdbg_ledger::Violation> {
+        let mutant = self.mutant;
+        let opens = frame.forward().is_some();
+        if self.admit(to, frame.stream(), opens).is_none() {
+            if let Some(reply) = frame.reply_if_closed() {
+                self.send(to, epoch, Packet::Frame(reply));
+            }
+            return Ok(());
+        }
+        let (oracle, peer) = (&mut self.oracle, &mut self.peers[to.index()]);
+        match peer.streams.get_mut(&frame.stream()) {
+            Some(stream) => stream.on_frame(epoch, frame, mutant, oracle),
+            None => Ok(()),
+        }
+    }
+
+    /// The stream that an id belongs to at an end, which may begin with it; none if it is closed there.
+    fn admit(&mut self, to: End, stream: StreamId, opens: bool) -> Option<&mut StreamEnd> {
+        match self.peer(to).openings.admit(stream, opens) {
+            Ok(Admission::New) => self.start_stream(to, stream),
+            Ok(Admission::Live) => {}
+            Ok(Admission::Closed) => return None,
+            Err(violation) => {
+                self.report(format!("{to:?}: {violation}"));
+                return None;
+            }
+        }
+        self.peer(to).streams.get_mut(&stream)
+    }
+
+    fn with_stream(&mut self, to: End, stream: StreamId, act: impl FnOnce(&mut StreamEnd)) {
+        if let Some(stream) = self.peer(to).streams.get_mut(&stream) {
+            act(stream);
+        }
+    }
+
+    fn report(&mut self, what: String) {
+        let at = self.now;
+        self.oracle.found.get_or_insert(Violation { at, what });
+    }
+
+    /// Moves what the streams can move, and tells the decisions how they are doing.
+    fn pump_all(&mut self) {
+        for end in End::BOTH {
+            if !self.runs(end) {
+                continue;
+            }
+            let peer = &mut self.peers[end.index()];
+            let up: Vec<u64> = self
+                .tunnels
+                .iter()
+                .filter(|tunnel| tunnel.ends[end.index()].up)
+                .map(|tunnel| tunnel.epoch)
+                .collect();
+            let mut sent = Vec::new();
+            let mut broken = None;
+            for stream in peer.streams.values_mut() {
+                match stream.pump(peer.used, |epoch| up.contains(&epoch), &mut self.oracle) {
+                    Ok(more) => sent.extend(more),
+                    Err(violation) => broken = Some(violation),
+                }
+            }
+            peer.forget_finished();
+            let (live, delivered) = (peer.streams.len(), peer.all_delivered());
+            self.send_all(end, sent);
+            self.tell(end, Input::Streams { live, delivered });
+            if let Some(violation) = broken {
+                self.report(format!("{end:?}: {violation}"));
+            }
+        }
+    }
+
+    /// Binds legs that are to be bound, and finds or gives up the direct path.
+    fn check_paths(&mut self) {
+        let relay = self.links[0].passes_both_ways(self.now);
+        for end in End::BOTH {
+            if relay && self.runs(end) && std::mem::take(&mut self.peer(end).binding) {
+                self.tell(
+                    end,
+                    Input::Relay {
+                        socket: SocketId::V4,
+                        remote: address(false, 0),
+                        carrier: Carrier::Udp,
+                    },
+                );
+            }
+        }
+        let run = End::BOTH.into_iter().all(|end| self.runs(end));
+        let passes = run && self.direct_possible && self.links[1].passes_both_ways(self.now);
+        let since = match passes {
+            true => None,
+            false => Some(self.silent_since.unwrap_or(self.now)),
+        };
+        self.silent_since = since;
+        if since.is_some_and(|since| self.now >= since + CONSENT) {
+            for end in End::BOTH {
+                self.denominate(end, LossReason::ConsentExpired);
+            }
+        }
+        let searched = self.peers.iter().all(|peer| peer.searching);
+        let nominated = self.peers.iter().all(|peer| peer.nominated);
+        if passes && searched && !nominated && self.random.u8(0..4) == 0 {
+            self.nominate();
+        }
+    }
+
+    fn nominate(&mut self) {
+        let remote = address(true, self.links[1].mapping);
+        let socket = SocketId::V4;
+        self.tell(End::Listener, Input::Heard { socket, remote });
+        for end in End::BOTH {
+            if !std::mem::replace(&mut self.peer(end).nominated, true) {
+                let path = Path {
+                    socket,
+                    remote,
+                    technique: Technique::HolePunch,
+                    rtt: 2 * self.links[1].delay,
+                    after: Duration::ZERO,
+                };
+                self.tell(end, Input::Nominated(path));
+            }
+        }
+    }
+
+    fn denominate(&mut self, end: End, reason: LossReason) {
+        if std::mem::take(&mut self.peer(end).nominated) {
+            self.tell(end, Input::DirectLost(reason));
+        }
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        let until = |time: Duration| (self.now + time).min(FAULTY);
+        match fault {
+            Fault::Silence { direct, from, time } => {
+                let (until, link) = (until(time), &mut self.links[usize::from(direct)]);
+                for end in End::BOTH {
+                    if from.is_none_or(|from| from == end) {
+                        link.silence(end, until);
+                    }
+                }
+            }
+            Fault::Rebind => {
+                self.links[1].mapping += 1;
+                for end in End::BOTH {
+                    self.denominate(end, LossReason::ConsentExpired);
+                }
+            }
+            Fault::RendezvousAway(time) => {
+                let until = until(time);
+                self.links[0].leave(until);
+                for end in End::BOTH {
+                    self.tell(end, Input::PeerLeft);
+                }
+            }
+            Fault::Stop(end, time) => {
+                let until = until(time);
+                let stopped = &mut self.peer(end).stopped_until;
+                *stopped = until.max(*stopped);
+            }
+            Fault::Replay(which) => {
+                if let Some(opening) = self.openings.get(which).copied() {
+                    self.after(self.delay(opening), Event::Hello(opening));
+                }
+            }
+            Fault::NetworkChanged(end) => {
+                self.tell(end, Input::NetworkChanged { woke: false });
+            }
+            Fault::RelayDelay(delay) => self.links[0].delay = delay.min(Duration::from_secs(1)),
+            Fault::BreakOff(end, which) => {
+                let (oracle, peer) = (&mut self.oracle, &mut self.peers[end.index()]);
+                if let Some(stream) = peer.streams.values_mut().nth(which) {
+                    stream.break_off(ResetCode::CONNECTION, oracle);
+                }
+            }
+            Fault::Restart(end) => {
+                let (oracle, peer) = (&mut self.oracle, &mut self.peers[end.index()]);
+                peer.break_off_all(oracle);
+                self.break_off_everywhere();
+                self.after(Duration::from_secs(3), Event::Replaced(end.other()));
+            }
+            Fault::Close(end) => {
+                let up: Vec<u64> = self.counters(end).iter().map(|c| c.epoch).collect();
+                self.tell(end, Input::End(&SessionEnd::Closed));
+                for epoch in up {
+                    self.close(end, epoch, true);
+                }
+            }
+        }
+    }
+}
+
+fn kind(direct: bool) -> PathKind {
+    match direct {
+        true => PathKind::Direct,
+        false => PathKind::RelayUdp,
+    }
+}
+
+/// The address under which a path's other end is known, another one for each mapping.
+fn address(direct: bool, mapping: u32) -> SocketAddr {
+    let port = 1000 + u16::try_from(mapping % 60_000).unwrap_or(0);
+    let host = if direct { 1 } else { 2 };
+    SocketAddr::from(([192, 0, 2, host], port))
+}

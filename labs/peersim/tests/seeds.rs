@@ -1,0 +1,127 @@
+//! Runs of both peers through seeded faults, and mistakes that the oracle must find.
+
+use p2pdbg_peersim::{End, Fault, Mutant, Script, Summary, Timed, run, run_seed};
+use std::time::Duration;
+
+/// How many seeds a test runs.
+const SEEDS: u64 = 150;
+
+fn must(seed: u64) -> Summary {
+    run_seed(seed, Mutant::None)
+        .unwrap_or_else(|violation| panic!("seed {seed}: {violation}\n{:#?}", Script::draw(seed)))
+}
+
+/// The first seed whose run shows a mistake.
+fn found_by(mutant: Mutant) -> u64 {
+    let shows = |seed: &u64| match run_seed(*seed, mutant) {
+        Ok(_) => false,
+        Err(violation) => {
+            println!("{mutant:?}: seed {seed}: {violation}");
+            true
+        }
+    };
+    (0..SEEDS)
+        .find(shows)
+        .unwrap_or_else(|| panic!("no seed below {SEEDS} shows {mutant:?}"))
+}
+
+#[test]
+fn seeded_faults_lose_no_byte_and_tell_no_lie() {
+    let mut total = Summary::default();
+    for seed in 0..SEEDS {
+        let summary = must(seed);
+        total.streams += summary.streams;
+        total.bytes += summary.bytes;
+        total.tunnels += summary.tunnels;
+        total.lost += summary.lost;
+        total.refused += summary.refused;
+    }
+    println!("{SEEDS} seeds: {total:?}");
+    assert!(total.lost > 0 && total.refused > 0, "{total:?}");
+    assert!(total.tunnels as u64 > 3 * SEEDS, "{total:?}");
+}
+
+/// `PEERSIM_SEED=42 cargo test -p p2pdbg-peersim one_seed -- --nocapture`
+#[test]
+fn one_seed_runs_the_same_way_twice() {
+    let seed = std::env::var("PEERSIM_SEED").map_or(7, |seed| seed.parse().unwrap());
+    println!("{:#?}", Script::draw(seed));
+    assert_eq!(must(seed), must(seed));
+}
+
+#[test]
+fn unchecked_epoch_is_found() {
+    found_by(Mutant::EpochUnchecked);
+}
+
+#[test]
+fn repeated_fin_is_found() {
+    found_by(Mutant::FinRepeated);
+}
+
+#[test]
+fn forgotten_loss_is_found() {
+    found_by(Mutant::LossForgotten);
+}
+
+fn script(faults: &[(u64, Fault)]) -> Script {
+    let timed = |(at, fault): &(u64, Fault)| Timed {
+        at: Duration::from_millis(*at),
+        fault: *fault,
+    };
+    Script {
+        seed: 1,
+        calls: true,
+        direct: true,
+        streams: 4,
+        faults: faults.iter().map(timed).collect(),
+    }
+}
+
+#[test]
+fn quiet_run_has_two_tunnels_at_each_end_and_no_loss() {
+    let summary = run(&script(&[]), Mutant::None).unwrap();
+    assert_eq!((summary.tunnels, summary.lost), (4, 0), "{summary:?}");
+    assert!(summary.bytes > 0);
+}
+
+#[test]
+fn both_paths_silent_for_ten_seconds_are_told_once_at_each_end() {
+    let silence = |direct| Fault::Silence {
+        direct,
+        from: None,
+        time: Duration::from_secs(10),
+    };
+    let faults = [(5000, silence(true)), (5000, silence(false))];
+    let summary = run(&script(&faults), Mutant::None).unwrap();
+    assert_eq!(summary.lost, 2, "{summary:?}");
+}
+
+#[test]
+fn direct_path_silent_one_way_moves_the_streams_to_the_relay() {
+    for from in End::BOTH {
+        let silence = Fault::Silence {
+            direct: true,
+            from: Some(from),
+            time: Duration::from_secs(15),
+        };
+        let summary = run(&script(&[(5000, silence)]), Mutant::None).unwrap();
+        assert_eq!(summary.lost, 0, "{from:?}: {summary:?}");
+    }
+}
+
+#[test]
+fn replayed_opening_is_refused() {
+    let faults = [(10_000, Fault::Replay(0)), (11_000, Fault::Replay(1))];
+    let summary = run(&script(&faults), Mutant::None).unwrap();
+    assert_eq!((summary.refused, summary.tunnels), (2, 4), "{summary:?}");
+}
+
+#[test]
+fn peer_that_restarts_ends_the_session_with_resets() {
+    let summary = run(
+        &script(&[(2000, Fault::Restart(End::Connector))]),
+        Mutant::None,
+    );
+    assert!(summary.unwrap().bytes > 0);
+}
