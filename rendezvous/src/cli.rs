@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
-use clap::Parser;
+use clap::{Parser, Subcommand, ValueEnum};
 use p2pdbg_base::duration;
 use p2pdbg_proto::url::DEFAULT_PORT;
 use p2pdbg_rendezvous::{
-    DEFAULT_ALT_PORT, Limits, MOST_RELAY_WORKERS, PublicAddress, Rate, ServerConfig,
+    DEFAULT_ALT_PORT, KeyLimits, KeyName, Limits, MOST_RELAY_WORKERS, PublicAddress, Rate,
+    ServerConfig,
 };
 
 use crate::service;
@@ -21,8 +22,16 @@ use crate::service;
 /// Prints its URL as the first line on stdout once it serves: give it to the peers with --rendezvous or
 /// P2PDBG_RENDEZVOUS. Whoever has the URL may register; keep it as you would keep a password.
 #[derive(Debug, Parser)]
-#[command(name = "p2pdbg-rendezvous", version)]
+#[command(
+    name = "p2pdbg-rendezvous",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 pub(crate) struct Cli {
+    /// What to do instead of serving
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// Serve at this address, over UDP and TCP; can be given several times [default: port 3478 of every address]
     #[arg(long, value_name = "ADDR:PORT", value_parser = bind_address)]
     bind: Vec<SocketAddr>,
@@ -40,13 +49,13 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "HOST[:PORT]")]
     public: Option<PublicAddress>,
 
-    /// Where the certificate and the access key are kept [default: the platform's directory for state]
+    /// Where the certificate and the keys are kept [default: the platform's directory for state]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
 
     /// Let anybody register, without the access key
     #[arg(long)]
-    open: bool,
+    pub(crate) open: bool,
 
     /// Workers that read each main port over UDP and relay what comes there; 0 is one for each core. On systems other
     /// than Linux there is one
@@ -57,12 +66,168 @@ pub(crate) struct Cli {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Say more on stderr; twice for debugging, which shows peers' addresses
+    /// How the log on stderr is written; colours are used on a terminal alone
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = LogForm::Text)]
+    pub(crate) log: LogForm,
+
+    /// Say more on stderr: once, a line for each session; twice, for debugging, which shows peers' addresses
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 
     #[command(flatten)]
     limits: LimitArgs,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogForm {
+    /// Lines for people
+    Text,
+    /// One JSON object a line, for collectors
+    Json,
+}
+
+/// What the program does beside serving.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Add, list, revoke and rotate the keys with which peers register
+    #[command(subcommand)]
+    Keys(KeysCommand),
+
+    /// Print the URL with the key `default` in it, as it was printed at the start
+    Url {
+        #[command(flatten)]
+        state: StateArg,
+    },
+
+    /// Show what the rendezvous is doing that serves with the state directory
+    #[cfg(unix)]
+    Status {
+        #[command(flatten)]
+        state: StateArg,
+
+        /// Show it again every two seconds
+        #[arg(long)]
+        watch: bool,
+
+        /// Print it as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// Have the rendezvous that serves read its keys again, as SIGHUP does; nothing ends by it but what has a key that
+    /// has ended
+    #[cfg(unix)]
+    Reload {
+        #[command(flatten)]
+        state: StateArg,
+    },
+
+    /// Print the completion script for a shell
+    Completions {
+        /// Which
+        shell: clap_complete::Shell,
+    },
+
+    /// Print the manual page
+    Man,
+}
+
+/// Whose keys, and which rendezvous.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StateArg {
+    /// The state directory of the rendezvous [default: the platform's directory for state]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+}
+
+/// What is done with keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a key, and print the URL with it: that is the one time it can be seen
+    Add {
+        /// What to call it
+        name: KeyName,
+
+        #[command(flatten)]
+        limits: KeyLimitArgs,
+
+        /// How long it is good for [default: for ever]
+        #[arg(long, value_name = "TIME", value_parser = duration::parse_above_zero)]
+        expires: Option<Duration>,
+
+        #[command(flatten)]
+        state: StateArg,
+    },
+
+    /// Show the keys, their limits and what they use
+    List {
+        /// Print them as one JSON object
+        #[arg(long)]
+        json: bool,
+
+        #[command(flatten)]
+        state: StateArg,
+    },
+
+    /// End a key: its peers are shut out at once, and what was granted under it is void
+    Revoke {
+        /// Which
+        name: KeyName,
+
+        #[command(flatten)]
+        state: StateArg,
+    },
+
+    /// Give a key another secret, and print the URL with it; peers that are there stay
+    Rotate {
+        /// Which
+        name: KeyName,
+
+        /// How long the secret before is taken too [default: no longer]
+        #[arg(long, value_name = "TIME", value_parser = duration::parse_above_zero)]
+        grace: Option<Duration>,
+
+        #[command(flatten)]
+        state: StateArg,
+    },
+}
+
+/// The limits of one key.
+#[derive(Debug, clap::Args)]
+pub(crate) struct KeyLimitArgs {
+    /// Peers connected at once
+    #[arg(long, value_name = "COUNT")]
+    peers: Option<usize>,
+
+    /// Sessions at once
+    #[arg(long, value_name = "COUNT")]
+    sessions: Option<usize>,
+
+    /// Codes that wait at once
+    #[arg(long, value_name = "COUNT")]
+    codes: Option<usize>,
+
+    /// What its sessions may send through the relay together, in megabits a second
+    #[arg(long, value_name = "MBIT", value_parser = clap::value_parser!(u64).range(1..))]
+    relay_mbit: Option<u64>,
+
+    /// What they may send through it in a calendar month (UTC), in GiB; new sessions are slow from then on
+    #[arg(long, value_name = "GIB", value_parser = clap::value_parser!(u64).range(1..))]
+    relay_gib_month: Option<u64>,
+}
+
+impl KeyLimitArgs {
+    /// As the library has them.
+    pub(crate) fn limits(&self) -> KeyLimits {
+        let mut limits = KeyLimits::default();
+        limits.peers = self.peers;
+        limits.sessions = self.sessions;
+        limits.codes = self.codes;
+        limits.relay_mbit = self.relay_mbit;
+        limits.relay_gib_month = self.relay_gib_month;
+        limits
+    }
 }
 
 #[derive(Debug, clap::Args)]

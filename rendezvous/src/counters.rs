@@ -8,6 +8,10 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
+use crate::operate::Beats;
+
 /// How often they are written into the log.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
@@ -17,10 +21,13 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(crate) struct Tallies {
             $(pub(crate) $name: Tally,)*
+            /// When its parts were last seen alive.
+            pub(crate) beats: Beats,
         }
 
         /// The numbers at one moment.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default)]
         #[non_exhaustive]
         pub struct Counters {
             $($(#[$doc])* pub $name: u64,)*

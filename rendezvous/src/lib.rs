@@ -41,6 +41,7 @@ mod fair;
 mod in_memory;
 mod keys;
 mod limits;
+pub mod operate;
 mod public;
 mod registry;
 mod relay;
@@ -63,6 +64,7 @@ pub use public::{NotAPublicAddress, PublicAddress};
 pub use relay::table::FilledTable;
 pub use self_check::Finding;
 pub use server::{
-    DEFAULT_ALT_PORT, MOST_RELAY_WORKERS, ReceiveBuffer, Server, ServerConfig, StartError,
+    DEFAULT_ALT_PORT, LAST_URL, MOST_RELAY_WORKERS, PROGRAM, ReceiveBuffer, Server, ServerConfig,
+    StartError,
 };
 pub use succession::{Handover, Inheritance};

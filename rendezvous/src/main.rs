@@ -2,6 +2,9 @@
 //! person or a supervisor needs to know.
 
 mod cli;
+mod commands;
+mod journal;
+mod logging;
 mod service;
 mod signals;
 
@@ -13,6 +16,8 @@ use std::{
 };
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
+#[cfg(unix)]
+use p2pdbg_rendezvous::operate::Operator;
 use p2pdbg_rendezvous::{Inheritance, Server, StartError};
 use serde::Serialize;
 
@@ -50,12 +55,22 @@ enum Event<'a> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    if let Some(command) = cli.command.take() {
+        return match commands::run(command).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("p2pdbg-rendezvous: {why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let config = match cli.config() {
         Ok(config) => config,
         Err(why) => Cli::command().error(ErrorKind::ValueValidation, why).exit(),
     };
-    log_to_stderr(cli.verbose);
+    let quiet = logging::begin(cli.verbose, cli.log);
+    tokio::spawn(quiet.confess());
     // Watched from the start, so that a signal during start-up is not lost.
     let mut signals = match Signals::watch() {
         Ok(signals) => signals,
@@ -75,6 +90,10 @@ async fn main() -> ExitCode {
         Ok(server) => server,
         Err(error) => return fail(&cli, code_of(&error), &error.to_string()),
     };
+    #[cfg(unix)]
+    if let Err(error) = reload_on_hangup(server.operator().clone()) {
+        tracing::warn!(%error, "cannot watch for SIGHUP");
+    }
     announce(&cli, &server);
     service::tell(News::Ready);
     loop {
@@ -145,17 +164,44 @@ async fn become_successor(cli: &Cli, server: Server, program: &Path) -> ExitCode
     )
 }
 
+/// Reads the keys again at each SIGHUP.
+#[cfg(unix)]
+fn reload_on_hangup(operator: Operator) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            match operator.reload().await {
+                Ok(keys) => tracing::info!(keys, "the keys are read again"),
+                Err(error) => tracing::warn!(%error, "the keys from before hold on"),
+            }
+        }
+    });
+    Ok(())
+}
+
 fn announce(cli: &Cli, server: &Server) {
     let url = server.url();
+    // A journal is kept for months and read by others than who runs this.
+    let shown = if journal::holds(&io::stdout()) {
+        eprintln!(
+            "p2pdbg-rendezvous: stdout is the journal, which is not told the key; \
+             `p2pdbg-rendezvous url` prints the URL with it"
+        );
+        url.without_key()
+    } else {
+        url.clone()
+    };
     if cli.json {
         print_event(&Event::Serving {
-            url: url.to_string(),
+            url: shown.to_string(),
             url_without_key: url.without_key().to_string(),
             addresses: server.addresses(),
             stun_alternatives: server.alternatives(),
         });
     } else {
-        print_line(&url.to_string());
+        print_line(&shown.to_string());
     }
     if server.is_guess_private() {
         eprintln!(
@@ -172,7 +218,13 @@ fn announce(cli: &Cli, server: &Server) {
             buffer.granted / 1_024
         );
     }
-    if url.access_key.is_none() {
+    if url.access_key.is_none() && !cli.open {
+        eprintln!(
+            "p2pdbg-rendezvous: the URL has no key in it: the key `default` is revoked, or its secret in the state \
+             directory is not the one that keys.toml knows; `p2pdbg-rendezvous keys` helps"
+        );
+    }
+    if cli.open {
         eprintln!("p2pdbg-rendezvous: open: whoever reaches this host can use it");
     }
 }
@@ -206,18 +258,4 @@ fn print_event(event: &Event<'_>) {
 fn print_line(line: &str) {
     let mut stdout = io::stdout().lock();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
-}
-
-fn log_to_stderr(verbose: u8) {
-    let filter = match verbose {
-        // quinn_udp's warnings show where a datagram was to go, which is for those who ask for it.
-        0 => "warn,quinn_udp=error",
-        1 => "warn,quinn_udp=error,p2pdbg_rendezvous=info",
-        2 => "warn,p2pdbg_rendezvous=debug",
-        _ => "debug",
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .init();
 }

@@ -12,11 +12,7 @@ use std::{
 use p2pdbg_identity::{StateDir, StateError, StateLock, tls};
 use p2pdbg_proto::url::RendezvousUrl;
 use quinn::{Endpoint, TokioRuntime};
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -25,9 +21,8 @@ use crate::{
     control::{
         acceptor::Lobby,
         admission::Admission,
-        hub::{Event, Hub},
+        hub::Hub,
         quic::{Entrance, accept, endpoint_config, server_config},
-        report::Report,
         tcp::{self, TcpEntrance},
     },
     counters::{self, Counters, Tallies},
@@ -40,6 +35,7 @@ use crate::{
     fair::Book,
     keys::{KeyError, KeyRing, KeyStore, UsageFile},
     limits::Limits,
+    operate::Operator,
     public::{PublicAddress, guess, is_private},
     registry::{Registry, voucher::Vouchers},
     relay::{Relay, tcp_leg::Legs},
@@ -51,11 +47,14 @@ use crate::{
     succession::{Handover, Inheritance, state::Carried},
 };
 
+#[cfg(unix)]
+use crate::operate::admin::AdminSocket;
+
 /// The second port on which STUN is answered, unless told otherwise.
 pub const DEFAULT_ALT_PORT: u16 = 3479;
 
 /// The name of the directory that the state lies in, unless told otherwise.
-const PROGRAM: &str = "p2pdbg-rendezvous";
+pub const PROGRAM: &str = "p2pdbg-rendezvous";
 
 /// How long peers may take to say goodbye.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -186,9 +185,7 @@ pub struct Server {
     unreachable: bool,
     receive_buffer: ReceiveBuffer,
     tallies: Arc<Tallies>,
-    store: KeyStore,
-    open: bool,
-    hub: mpsc::Sender<Event>,
+    operator: Operator,
     /// Nobody else serves with this state directory.
     _lock: StateLock,
     stop: CancellationToken,
@@ -199,7 +196,8 @@ pub struct Server {
     entrances: JoinSet<()>,
     hub_task: AbortOnDropHandle<Registry>,
     datapath: AbortOnDropHandle<Option<Relay>>,
-    log: AbortOnDropHandle<()>,
+    /// What ends with it: the log, the control socket.
+    aside: JoinSet<()>,
 }
 
 impl Server {
@@ -325,7 +323,7 @@ impl Server {
         }
         let now = Instant::now();
         let ring = KeyRing::new(&keys, config.open);
-        let usage = UsageFile::new(state);
+        let usage = UsageFile::new(state.clone());
         let mut book = Book::new(now, unix_s(), config.limits.relay_mbit);
         book.set_keys(&ring, unix_s());
         if let Some((month, used)) = usage.read() {
@@ -363,7 +361,19 @@ impl Server {
             .collect();
         let datapath = Datapath::new(workers, vantages, &config.limits, channels, inherited);
         let datapath = tokio::spawn(datapath.run(stop_datapath.clone()));
-        let log = tokio::spawn(counters::log(tallies.clone()));
+        let mut aside = JoinSet::new();
+        aside.spawn(counters::log(tallies.clone()));
+        let operator = Operator {
+            hub: events,
+            store,
+            open: config.open,
+            tallies: tallies.clone(),
+            began: now,
+            url_without_key: url.without_key().to_string(),
+        };
+        remember_url(&state, &operator.url_without_key);
+        #[cfg(unix)]
+        serve_operator(&state, &operator, &mut aside);
         Ok(Self {
             url,
             addresses,
@@ -371,9 +381,7 @@ impl Server {
             unreachable,
             receive_buffer,
             tallies,
-            store,
-            open: config.open,
-            hub: events,
+            operator,
             _lock: lock,
             stop,
             stop_datapath,
@@ -382,7 +390,7 @@ impl Server {
             entrances,
             hub_task: AbortOnDropHandle::new(hub),
             datapath: AbortOnDropHandle::new(datapath),
-            log: AbortOnDropHandle::new(log),
+            aside,
         })
     }
 
@@ -406,24 +414,9 @@ impl Server {
         self.unreachable
     }
 
-    /// Reads the keys again, and lets them hold from now on: whoever is there by one that has ended, is shut out, and
-    /// nobody else notices.
-    ///
-    /// # Errors
-    /// When they cannot be read; those from before hold on, then.
-    pub async fn reload(&self) -> Result<(), KeyError> {
-        let keys = self.store.load_or_make(unix_s())?;
-        let ring = KeyRing::new(&keys, self.open);
-        // The hub ends with the server alone.
-        let _ = self.hub.send(Event::Keys(ring)).await;
-        Ok(())
-    }
-
-    /// How things are; `None` while it stops.
-    pub async fn report(&self) -> Option<Report> {
-        let (reply, report) = oneshot::channel();
-        self.hub.send(Event::Report(reply)).await.ok()?;
-        report.await.ok()
+    /// By which an operator asks it.
+    pub fn operator(&self) -> &Operator {
+        &self.operator
     }
 
     /// What the operating system buffers of what the main ports receive.
@@ -466,7 +459,7 @@ impl Server {
     }
 
     async fn take_leave(&mut self) {
-        self.log.abort();
+        self.aside.abort_all();
         self.stop.cancel();
         let farewell = async { while self.entrances.join_next().await.is_some() {} };
         if timeout(FAREWELL, farewell).await.is_err() {
@@ -532,6 +525,29 @@ fn age(file: &std::path::Path) -> Result<Duration, Duration> {
     let written = written.map_err(|_| Duration::ZERO)?;
     let age = SystemTime::now().duration_since(written);
     age.map_err(|ahead| ahead.duration())
+}
+
+/// The file with the URL, without a key, under which the rendezvous served last: `keys` and `url` complete it.
+pub const LAST_URL: &str = "url";
+
+/// Keeps the URL for commands that run while the rendezvous does not.
+fn remember_url(state: &StateDir, url_without_key: &str) {
+    if let Err(error) = state.write_atomically(LAST_URL, url_without_key.as_bytes()) {
+        tracing::warn!(%error, "cannot keep the URL for `p2pdbg-rendezvous url`");
+    }
+}
+
+/// Opens the control socket. A rendezvous without one still serves.
+#[cfg(unix)]
+fn serve_operator(state: &StateDir, operator: &Operator, aside: &mut JoinSet<()>) {
+    match AdminSocket::open(state.path()) {
+        Ok(socket) => {
+            aside.spawn(socket.serve(operator.clone()));
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no control socket: status and keys cannot ask this process")
+        }
+    }
 }
 
 /// A clock before 1970 makes everything fresh, which is the lesser evil.

@@ -82,7 +82,7 @@ pub(crate) async fn be_watched(server: &Server) {
     loop {
         tokio::time::sleep(every).await;
         // A process that runs and does not serve is to be started again.
-        if tokio::time::timeout(every, server.report()).await.is_ok() {
+        if server.operator().status().await.is_some() {
             tell(News::Alive);
         }
     }

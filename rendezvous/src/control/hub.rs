@@ -32,6 +32,7 @@ use crate::{
     datapath::Command,
     fair::{Book, Notice},
     keys::{KeyRing, UsageFile},
+    operate::Part,
     registry::{Arrival, ConnId, Effect, Now, Registry},
     relay::Seen,
     self_check::{Counted, SelfCheck},
@@ -308,6 +309,7 @@ impl Hub {
     /// Settles the books of the relay, and tells the operator what they say.
     fn settle(&mut self) {
         let now = now();
+        self.tallies.beats.beat(Part::Hub, now.instant);
         self.book.settle(now.instant, now.unix_s);
         while let Some(notice) = self.book.poll_notice() {
             let name = |key| self.registry.keys().name(key);

@@ -13,6 +13,7 @@ use quinn_proto::HashedConnectionIdGenerator;
 use sha2::Sha256;
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::{
     control::{
@@ -151,7 +152,9 @@ async fn serve(
     };
     tracing::debug!(id = id.0, %observed, "connected over QUIC");
     let Visitor { receive, send, .. } = &mut visitor;
-    let ending = converse(id, receive, send, &lobby.hub, inlet).await;
+    let span = tracing::debug_span!("connection", id = id.0);
+    let conversation = converse(id, receive, send, &lobby.hub, inlet);
+    let ending = conversation.instrument(span).await;
     if let Ending::Close(_) = ending {
         // Closing would overtake what is still on its way.
         let _ = timeout(LAST_WORDS, visitor.send.stopped()).await;

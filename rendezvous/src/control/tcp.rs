@@ -21,6 +21,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::{
     control::{
@@ -181,7 +182,9 @@ async fn hold_conversation(
     tracing::debug!(id = id.0, %observed, "connected over TCP");
     let (reader, mut writer) = tokio::io::split(tls);
     let mut reader = Patient::new(reader, lobby.limits.idle);
-    let ending = converse(id, &mut reader, &mut writer, &lobby.hub, inlet).await;
+    let span = tracing::debug_span!("connection", id = id.0);
+    let conversation = converse(id, &mut reader, &mut writer, &lobby.hub, inlet);
+    let ending = conversation.instrument(span).await;
     let on_purpose = ending == Ending::Finished;
     if ending != Ending::Lost {
         close_gently(reader, writer).await;

@@ -43,6 +43,7 @@ use crate::{
     },
     fair::LegMeter,
     limits::Limits,
+    operate::Part,
     relay::{Relay, early::Held, routes::Routes, tcp_leg::StreamInput},
     stun::{StunServer, topology::Vantages},
 };
@@ -152,7 +153,11 @@ async fn keep(
         tokio::select! {
             () = stop.cancelled() => return,
             Some(command) = command => shared.with_core(|core| core.apply(ports, command)),
-            _ = sweep.tick() => shared.with_core(|core| core.expire(ports, Instant::now())),
+            _ = sweep.tick() => {
+                let now = Instant::now();
+                ports.tallies.beats.beat(Part::Datapath, now);
+                shared.with_core(|core| core.expire(ports, now));
+            }
             Some(first) = streams.recv() => {
                 let now = Instant::now();
                 shared.with_core(|core| {

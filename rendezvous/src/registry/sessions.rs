@@ -407,6 +407,14 @@ impl Registry {
             Ended::Lost(by) => (Some(by), false),
             Ended::Cut => (None, false),
         };
+        let keys = ended.members.each_ref().map(|m| self.keys.name(m.key));
+        tracing::info!(
+            ?session,
+            key = keys[0],
+            other_key = (keys[1] != keys[0]).then_some(keys[1]),
+            by_code = ended.nameplate.is_some(),
+            "a session has ended"
+        );
         for member in &ended.members {
             self.sessions.held.remove(&member.holder);
             if let Some(connection) = self.connections.get_mut(&member.conn) {

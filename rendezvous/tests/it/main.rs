@@ -3,6 +3,7 @@
 mod behavior;
 mod control;
 mod hostile;
+mod operator;
 mod program;
 mod relay;
 mod service;

@@ -18,13 +18,13 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Peer, Wire, soon, state_dir};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_p2pdbg-rendezvous");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_p2pdbg-rendezvous");
 
 /// A running rendezvous, killed when the test is over.
 pub(crate) struct Running {
     pub(crate) child: Child,
     stdout: BufReader<ChildStdout>,
-    first_line: String,
+    pub(crate) first_line: String,
 }
 
 impl Running {
@@ -52,7 +52,7 @@ impl Running {
         self.first_line.parse().unwrap()
     }
 
-    async fn peer(&self) -> Peer {
+    pub(crate) async fn peer(&self) -> Peer {
         self.peer_with(self.key()).await
     }
 
@@ -72,12 +72,12 @@ impl Running {
         peer
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Waits for the end: the exit status and the rest of stdout.
-    fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).unwrap();
         (self.child.wait().unwrap().code(), rest)
@@ -92,7 +92,7 @@ impl Drop for Running {
 }
 
 /// Runs the program to its end, which is near.
-fn run(state: &Path, args: &[&str]) -> Output {
+pub(crate) fn run(state: &Path, args: &[&str]) -> Output {
     Command::new(PROGRAM)
         .arg("--state")
         .arg(state)
@@ -103,14 +103,14 @@ fn run(state: &Path, args: &[&str]) -> Output {
 }
 
 /// The one line that says why it does not serve.
-fn complaint(output: &Output) -> String {
+pub(crate) fn complaint(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let stderr = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
     stderr
 }
 
-const ANY: [&str; 2] = ["--bind", "127.0.0.1:0"];
+pub(crate) const ANY: [&str; 2] = ["--bind", "127.0.0.1:0"];
 
 #[tokio::test]
 async fn the_first_line_is_the_url_and_peers_can_use_it() {

@@ -1,0 +1,43 @@
+//! What the program does beside serving.
+
+mod generate;
+mod keys;
+mod place;
+#[cfg(unix)]
+mod status;
+mod table;
+
+use std::io::{self, Write};
+
+use crate::cli::Command;
+
+/// Does it.
+///
+/// # Errors
+/// Why not, in a sentence.
+pub(crate) async fn run(command: Command) -> Result<(), String> {
+    match command {
+        Command::Keys(command) => keys::run(command).await,
+        Command::Url { state } => keys::print_url(state),
+        #[cfg(unix)]
+        Command::Status { state, watch, json } => status::run(state, watch, json).await,
+        #[cfg(unix)]
+        Command::Reload { state } => status::reload(state).await,
+        Command::Completions { shell } => print(&generate::completions(shell)),
+        Command::Man => print(&generate::man()?),
+    }
+}
+
+/// Prints, whole or with a reason.
+fn print(bytes: &[u8]) -> Result<(), String> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        // A pager or `head` has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|error| format!("cannot write to standard output: {error}")),
+    }
+}
+
+fn print_json(value: &serde_json::Value) -> Result<(), String> {
+    print(format!("{value}\n").as_bytes())
+}

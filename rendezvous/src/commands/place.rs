@@ -1,0 +1,27 @@
+//! The state directory that a command is about.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use p2pdbg_identity::StateDir;
+use p2pdbg_rendezvous::{KeyStore, PROGRAM};
+
+use crate::cli::StateArg;
+
+/// The state directory.
+///
+/// # Errors
+/// Why it cannot be used.
+pub(super) fn open(arg: &StateArg) -> Result<StateDir, String> {
+    StateDir::open(arg.state.as_deref(), PROGRAM).map_err(|error| error.to_string())
+}
+
+/// The keys in it.
+pub(super) fn keys(state: &StateDir) -> KeyStore {
+    KeyStore::new(state.clone())
+}
+
+/// Now, in Unix seconds.
+pub(super) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}

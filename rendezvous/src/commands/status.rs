@@ -1,0 +1,116 @@
+//! `status` and `reload`: what the rendezvous is asked that serves with a state directory.
+
+use std::{io::IsTerminal, time::Duration};
+
+use p2pdbg_rendezvous::operate::{
+    Status,
+    admin::{Reply, Request, ask},
+};
+
+use super::{
+    place, print,
+    table::{bytes, rate, table, time},
+};
+use crate::cli::StateArg;
+
+/// How often `--watch` asks.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Clears a terminal and goes to its beginning.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// `status`.
+pub(super) async fn run(state: StateArg, watch: bool, json: bool) -> Result<(), String> {
+    let state = place::open(&state)?;
+    let clear = watch && !json && std::io::stdout().is_terminal();
+    loop {
+        let reply = ask(state.path(), Request::Status).await;
+        let Reply::Status(status) = reply.map_err(|error| error.to_string())? else {
+            return Err("the answer is not the one to the question".into());
+        };
+        let text = if json {
+            serde_json::to_string(&status).map_err(|e| e.to_string())? + "\n"
+        } else {
+            show(&status)
+        };
+        print(format!("{}{text}", if clear { CLEAR } else { "" }).as_bytes())?;
+        if !watch {
+            return Ok(());
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// `reload`.
+pub(super) async fn reload(state: StateArg) -> Result<(), String> {
+    let state = place::open(&state)?;
+    match ask(state.path(), Request::Reload).await {
+        Ok(Reply::Reloaded { keys }) => {
+            eprintln!("p2pdbg-rendezvous: the keys are read again; {keys} let somebody in");
+            Ok(())
+        }
+        Ok(_) => Err("the answer is not the one to the question".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn show(status: &Status) -> String {
+    let (report, counters) = (&status.report, &status.counters);
+    let health = if status.healthy { "well" } else { "STUCK" };
+    let row = |what: &str, value: String| vec![what.to_owned(), value];
+    let mut text = table(&[
+        row("rendezvous", status.url_without_key.clone()),
+        row(
+            "version",
+            format!("{}, {health}, up {}", status.version, time(status.uptime_s)),
+        ),
+        row(
+            "peers",
+            format!(
+                "{}, {} of them over TCP so far",
+                report.peers, counters.tcp_connections
+            ),
+        ),
+        row(
+            "sessions",
+            format!(
+                "{}, {} legs bound, {} of them over TCP",
+                report.sessions, counters.legs, counters.tcp_legs
+            ),
+        ),
+        row(
+            "relayed",
+            format!(
+                "{} in {} datagrams",
+                bytes(counters.relayed_bytes),
+                counters.relayed
+            ),
+        ),
+        row(
+            "dropped",
+            format!(
+                "{}, and {} for too much",
+                counters.dropped, counters.policed
+            ),
+        ),
+        row(
+            "refused",
+            format!("{} connections", counters.connections_refused),
+        ),
+    ]);
+    let head = ["KEY", "PEERS", "SESSIONS", "CODES", "RELAY", "MONTH"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for key in &report.keys {
+        rows.push(vec![
+            key.name.clone(),
+            key.peers.to_string(),
+            key.sessions.to_string(),
+            key.codes.to_string(),
+            rate(key.relay_bytes_per_second),
+            bytes(key.relay_bytes_month),
+        ]);
+    }
+    text.push('\n');
+    text.push_str(&table(&rows));
+    text
+}

@@ -1,0 +1,156 @@
+//! The log on stderr: without colours in files, as JSON for collectors, and never more than a few lines of one kind.
+
+use std::{
+    collections::HashMap,
+    io::{self, IsTerminal},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tracing::{Event, Level, Metadata, callsite::Identifier};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    layer::{Context, Filter, SubscriberExt},
+    util::SubscriberInitExt,
+};
+
+use crate::cli::LogForm;
+
+/// Warnings of one kind that are written in one [`PERIOD`].
+const MOST: u64 = 10;
+
+/// How long a period is, after which the log says what was left out.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// Begins to log; what it gives counts what is left out.
+pub(crate) fn begin(verbose: u8, form: LogForm) -> Quiet {
+    let filter = match verbose {
+        // quinn_udp's warnings show where a datagram was to go, which is for those who ask for it.
+        0 => "warn,quinn_udp=error",
+        1 => "warn,quinn_udp=error,p2pdbg_rendezvous=info",
+        2 => "warn,p2pdbg_rendezvous=debug",
+        _ => "debug",
+    };
+    let quiet = Quiet::default();
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colours = io::stderr().is_terminal() && !no_color;
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(colours)
+        .with_writer(io::stderr);
+    let layer: Box<dyn Layer<Registry> + Send + Sync> = match form {
+        LogForm::Text => layer.boxed(),
+        LogForm::Json => layer.json().boxed(),
+    };
+    let layer = layer
+        .with_filter(quiet.clone())
+        .with_filter(EnvFilter::new(filter));
+    tracing_subscriber::registry().with(layer).init();
+    quiet
+}
+
+/// Leaves out warnings that come too often, and counts them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Quiet(Arc<Mutex<HashMap<Identifier, Kind>>>);
+
+/// What is said at one place of the program. There are as many as the program has places.
+#[derive(Debug)]
+struct Kind {
+    place: &'static Metadata<'static>,
+    since: Instant,
+    said: u64,
+    left_out: u64,
+}
+
+impl Quiet {
+    /// Whether one more is written.
+    fn admits(&self, place: &'static Metadata<'static>, now: Instant) -> bool {
+        // Less than a warning was asked for.
+        if *place.level() > Level::WARN {
+            return true;
+        }
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = kinds.entry(place.callsite()).or_insert(Kind {
+            place,
+            since: now,
+            said: 0,
+            left_out: 0,
+        });
+        if now.saturating_duration_since(kind.since) >= PERIOD {
+            kind.since = now;
+            kind.said = 0;
+        }
+        kind.said += 1;
+        let admitted = kind.said <= MOST;
+        kind.left_out += u64::from(!admitted);
+        admitted
+    }
+
+    /// What was left out since this was asked last, and where it is said.
+    fn take_left_out(&self) -> Vec<(&'static Metadata<'static>, u64)> {
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = kinds
+            .values_mut()
+            .map(|kind| (kind.place, std::mem::take(&mut kind.left_out)));
+        taken.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Says now and then what was left out, for as long as it is polled.
+    pub(crate) async fn confess(self) {
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            for (place, left_out) in self.take_left_out() {
+                let (file, line) = (
+                    place.file().unwrap_or_default(),
+                    place.line().unwrap_or_default(),
+                );
+                // At the level below, so that this is not counted in turn.
+                tracing::warn!(left_out, file, line, "warnings of one kind were left out");
+            }
+        }
+    }
+}
+
+impl<S> Filter<S> for Quiet {
+    fn enabled(&self, _place: &Metadata<'_>, _context: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _context: &Context<'_, S>) -> bool {
+        self.admits(event.metadata(), Instant::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_one_warning_is_counted_and_others_are_written() {
+        static PLACES: Mutex<Vec<&'static Metadata<'static>>> = Mutex::new(Vec::new());
+        struct Keep;
+        impl<S: tracing::Subscriber> Layer<S> for Keep {
+            fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+                PLACES.lock().unwrap().push(event.metadata());
+            }
+        }
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(Keep), || {
+            tracing::warn!("one");
+            tracing::warn!("another");
+            tracing::info!("less");
+        });
+        let places = PLACES.lock().unwrap().clone();
+        let (quiet, now) = (Quiet::default(), Instant::now());
+        let said = |place, now| (0..100).filter(|_| quiet.admits(place, now)).count();
+        assert_eq!(said(places[0], now), 10);
+        assert_eq!(said(places[1], now), 10);
+        assert_eq!(said(places[2], now), 100);
+        let counts: Vec<u64> = quiet
+            .take_left_out()
+            .iter()
+            .map(|(_, count)| *count)
+            .collect();
+        assert_eq!(counts, [90, 90]);
+        assert!(quiet.take_left_out().is_empty());
+        assert_eq!(said(places[0], now + PERIOD), 10);
+    }
+}

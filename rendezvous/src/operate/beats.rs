@@ -1,0 +1,83 @@
+//! Whether the parts of a rendezvous still go their rounds.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+/// How long a part may take for a round. The slowest goes one every two seconds.
+const STUCK: Duration = Duration::from_secs(5);
+
+/// What goes rounds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    /// Who is here.
+    Hub,
+    /// The relay.
+    Datapath,
+}
+
+/// When each part was last on its round, in milliseconds since the rendezvous began.
+#[derive(Debug)]
+pub(crate) struct Beats {
+    began: Instant,
+    last: [AtomicU64; 2],
+}
+
+impl Default for Beats {
+    fn default() -> Self {
+        Self::new(Instant::now())
+    }
+}
+
+impl Beats {
+    /// Of a rendezvous that begins now: each part is given until [`STUCK`] for its first round.
+    pub(crate) fn new(began: Instant) -> Self {
+        Self {
+            began,
+            last: Default::default(),
+        }
+    }
+
+    /// A part is on its round.
+    pub(crate) fn beat(&self, part: Part, now: Instant) {
+        self.last[part as usize].store(self.clock(now), Ordering::Relaxed);
+    }
+
+    /// How long ago a part was on its round.
+    pub(crate) fn age(&self, part: Part, now: Instant) -> Duration {
+        let last = self.last[part as usize].load(Ordering::Relaxed);
+        Duration::from_millis(self.clock(now).saturating_sub(last))
+    }
+
+    /// Whether each was, lately.
+    pub(crate) fn are_fresh(&self, now: Instant) -> bool {
+        [Part::Hub, Part::Datapath]
+            .into_iter()
+            .all(|part| self.age(part, now) < STUCK)
+    }
+
+    fn clock(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.began).as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_part_that_is_stuck_is_enough() {
+        let began = Instant::now();
+        let beats = Beats::new(began);
+        let at = |seconds| began + Duration::from_secs(seconds);
+        assert!(beats.are_fresh(at(4)));
+        assert!(!beats.are_fresh(at(5)));
+        beats.beat(Part::Hub, at(6));
+        assert!(!beats.are_fresh(at(6)));
+        beats.beat(Part::Datapath, at(7));
+        assert!(beats.are_fresh(at(10)));
+        assert!(!beats.are_fresh(at(11)));
+    }
+}

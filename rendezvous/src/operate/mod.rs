@@ -1,0 +1,100 @@
+//! What an operator asks of a running rendezvous: how it is, and to read its keys again.
+//!
+//! [`Operator`] is the one handle behind every way to ask: the control socket ([`admin`]), SIGHUP and the HTTP port.
+
+#[cfg(unix)]
+pub mod admin;
+mod beats;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+pub(crate) use self::beats::{Beats, Part};
+use crate::{
+    control::{hub::Event, report::Report},
+    counters::{Counters, Tallies},
+    keys::{KeyError, KeyRing, KeyStore},
+    server::unix_s,
+};
+
+/// How long the hub may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a rendezvous is at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// Where peers reach it, without a key.
+    pub url_without_key: String,
+    /// Seconds since it began to serve.
+    pub uptime_s: u64,
+    /// Whether each of its parts has done its round lately.
+    pub healthy: bool,
+    /// Who is there.
+    #[serde(flatten)]
+    pub report: Report,
+    /// What has been done.
+    pub counters: Counters,
+}
+
+/// Asks a running rendezvous; cheap to clone, and good as long as that runs.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    pub(crate) hub: mpsc::Sender<Event>,
+    pub(crate) store: KeyStore,
+    pub(crate) open: bool,
+    pub(crate) tallies: Arc<Tallies>,
+    pub(crate) began: Instant,
+    pub(crate) url_without_key: String,
+}
+
+impl Operator {
+    /// Reads the keys again, and lets them hold from now on: whoever is there by one that has ended is shut out, and
+    /// nobody else notices. Says how many there are that let somebody in.
+    ///
+    /// # Errors
+    /// When they cannot be read; those from before hold on, then.
+    pub async fn reload(&self) -> Result<usize, KeyError> {
+        let file = self.store.load_or_make(unix_s())?;
+        let live = file.keys().iter().filter(|key| key.is_live(unix_s()));
+        let count = live.count();
+        let ring = KeyRing::new(&file, self.open);
+        // The hub ends with the server alone.
+        let _ = self.hub.send(Event::Keys(ring)).await;
+        Ok(count)
+    }
+
+    /// How things are; `None` while it stops, or if it is too busy to say.
+    pub async fn status(&self) -> Option<Status> {
+        let (reply, report) = oneshot::channel();
+        let ask = async {
+            self.hub.send(Event::Report(reply)).await.ok()?;
+            report.await.ok()
+        };
+        let report = tokio::time::timeout(PATIENCE, ask).await.ok()??;
+        Some(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            url_without_key: self.url_without_key.clone(),
+            uptime_s: self.began.elapsed().as_secs(),
+            healthy: self.is_healthy(),
+            report,
+            counters: self.tallies.snapshot(),
+        })
+    }
+
+    /// Whether each part has done its round lately. Asks nobody, and so answers whatever is stuck.
+    pub fn is_healthy(&self) -> bool {
+        self.tallies.beats.are_fresh(Instant::now())
+    }
+
+    /// Whether it takes new peers.
+    pub fn is_ready(&self) -> bool {
+        self.is_healthy() && !self.hub.is_closed()
+    }
+}
