@@ -62,6 +62,11 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = relay_workers)]
     relay_workers: usize,
 
+    /// Answer over HTTP at this address: OpenMetrics at /metrics, /healthz, /readyz, and a status page. Whoever reaches
+    /// it can read them, so keep it to loopback, 127.0.0.1:9478 say [default: nowhere]
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<SocketAddr>,
+
     /// Print one JSON object a line instead of the URL alone
     #[arg(long)]
     pub(crate) json: bool,
@@ -312,6 +317,7 @@ impl Cli {
             alt_ips: self.alt_ip.clone(),
             public: self.public.clone(),
             state: self.state.clone().or_else(service::state_directory),
+            metrics: self.metrics,
             open: self.open,
             relay_workers: self.relay_workers,
             limits,

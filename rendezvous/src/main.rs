@@ -41,6 +41,9 @@ enum Event<'a> {
         addresses: &'a [SocketAddr],
         /// The ports that answer STUN alone.
         stun_alternatives: &'a [SocketAddr],
+        /// Where metrics, health and the status page are.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        metrics: Option<SocketAddr>,
     },
     /// It cannot serve; the last.
     Error {
@@ -199,9 +202,18 @@ fn announce(cli: &Cli, server: &Server) {
             url_without_key: url.without_key().to_string(),
             addresses: server.addresses(),
             stun_alternatives: server.alternatives(),
+            metrics: server.metrics(),
         });
     } else {
         print_line(&shown.to_string());
+    }
+    if let Some(metrics) = server.metrics() {
+        eprintln!("p2pdbg-rendezvous: metrics, health and a page at http://{metrics}/");
+        if !metrics.ip().is_loopback() {
+            eprintln!(
+                "p2pdbg-rendezvous: whoever reaches {metrics} can read them; 127.0.0.1 is for this host alone"
+            );
+        }
     }
     if server.is_guess_private() {
         eprintln!(
@@ -241,7 +253,9 @@ fn fail(cli: &Cli, code: &str, message: &str) -> ExitCode {
 fn code_of(error: &StartError) -> &'static str {
     match error {
         StartError::State(_) | StartError::Keys(_) | StartError::AlreadyServing(_) => "state",
-        StartError::Bind { .. } | StartError::SecondAddress { .. } => "bind",
+        StartError::Bind { .. } | StartError::Metrics { .. } | StartError::SecondAddress { .. } => {
+            "bind"
+        }
         StartError::Certificate(_) => "certificate",
         StartError::Other(_) => "internal",
     }

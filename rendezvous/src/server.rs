@@ -35,7 +35,7 @@ use crate::{
     fair::Book,
     keys::{KeyError, KeyRing, KeyStore, UsageFile},
     limits::Limits,
-    operate::Operator,
+    operate::{Operator, http::HttpPort},
     public::{PublicAddress, guess, is_private},
     registry::{Registry, voucher::Vouchers},
     relay::{Relay, tcp_leg::Legs},
@@ -76,6 +76,8 @@ pub struct ServerConfig {
     pub public: Option<PublicAddress>,
     /// The state directory; none means the platform's.
     pub state: Option<PathBuf>,
+    /// Where to answer over HTTP what an operator asks: metrics, health and a page. None means nowhere.
+    pub metrics: Option<SocketAddr>,
     /// Asks nobody for the access key.
     pub open: bool,
     /// How many workers read each main port over UDP and relay what comes there; 0 means one for each core. Where the
@@ -93,6 +95,7 @@ impl Default for ServerConfig {
             alt_ips: Vec::new(),
             public: None,
             state: None,
+            metrics: None,
             open: false,
             relay_workers: 0,
             limits: Limits::default(),
@@ -111,6 +114,17 @@ pub enum StartError {
     Bind {
         /// `UDP` or `TCP`.
         protocol: &'static str,
+        /// What was to be bound.
+        address: SocketAddr,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The HTTP port cannot be opened.
+    #[error(
+        "cannot answer over HTTP at {address}: {source}; choose another address with --metrics"
+    )]
+    Metrics {
         /// What was to be bound.
         address: SocketAddr,
         /// What the operating system says.
@@ -184,7 +198,7 @@ pub struct Server {
     alternatives: Vec<SocketAddr>,
     unreachable: bool,
     receive_buffer: ReceiveBuffer,
-    tallies: Arc<Tallies>,
+    metrics: Option<SocketAddr>,
     operator: Operator,
     /// Nobody else serves with this state directory.
     _lock: StateLock,
@@ -372,6 +386,7 @@ impl Server {
             url_without_key: url.without_key().to_string(),
         };
         remember_url(&state, &operator.url_without_key);
+        let metrics = serve_http(config.metrics, &operator, &mut aside).await?;
         #[cfg(unix)]
         serve_operator(&state, &operator, &mut aside);
         Ok(Self {
@@ -380,7 +395,7 @@ impl Server {
             alternatives: alternative_addresses,
             unreachable,
             receive_buffer,
-            tallies,
+            metrics,
             operator,
             _lock: lock,
             stop,
@@ -414,6 +429,11 @@ impl Server {
         self.unreachable
     }
 
+    /// Where it answers over HTTP, if it does.
+    pub fn metrics(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
     /// By which an operator asks it.
     pub fn operator(&self) -> &Operator {
         &self.operator
@@ -426,7 +446,7 @@ impl Server {
 
     /// What has been done so far.
     pub fn counters(&self) -> Counters {
-        self.tallies.snapshot()
+        self.operator.tallies.snapshot()
     }
 
     /// Tells the peers, closes their connections, and stops. Takes three seconds at most.
@@ -535,6 +555,22 @@ fn remember_url(state: &StateDir, url_without_key: &str) {
     if let Err(error) = state.write_atomically(LAST_URL, url_without_key.as_bytes()) {
         tracing::warn!(%error, "cannot keep the URL for `p2pdbg-rendezvous url`");
     }
+}
+
+/// Opens the HTTP port, if there is to be one.
+async fn serve_http(
+    address: Option<SocketAddr>,
+    operator: &Operator,
+    aside: &mut JoinSet<()>,
+) -> Result<Option<SocketAddr>, StartError> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let port = HttpPort::bind(address).await;
+    let port = port.map_err(|source| StartError::Metrics { address, source })?;
+    let local = port.local();
+    aside.spawn(port.serve(operator.clone()));
+    Ok(Some(local))
 }
 
 /// Opens the control socket. A rendezvous without one still serves.

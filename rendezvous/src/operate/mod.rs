@@ -5,6 +5,7 @@
 #[cfg(unix)]
 pub mod admin;
 mod beats;
+pub(crate) mod http;
 
 use std::{
     sync::Arc,

@@ -3,6 +3,7 @@
 mod behavior;
 mod control;
 mod hostile;
+mod http;
 mod operator;
 mod program;
 mod relay;
