@@ -51,6 +51,8 @@ counters! {
     tcp_connections,
     /// Connections over TCP that came to nothing: no TLS, another protocol, too slow, or a leg that was refused.
     tcp_failed,
+    /// Connections over TCP that the system could not hand over, for want of file descriptors say.
+    tcp_not_accepted,
     /// Peers that are connected and have said hello; goes up and down.
     peers,
     /// Sessions; goes up and down.
@@ -93,6 +95,11 @@ pub(crate) struct Tally(AtomicU64);
 impl Tally {
     pub(crate) fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The number with this added.
+    pub(crate) fn add_and_read(&self, count: u64) -> u64 {
+        self.0.fetch_add(count, Ordering::Relaxed) + count
     }
 
     pub(crate) fn set(&self, count: usize) {

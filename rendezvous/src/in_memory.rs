@@ -62,6 +62,7 @@ impl InMemory {
     pub fn connect(&mut self, now: Instant, observed: SocketAddr) -> u64 {
         self.connections += 1;
         let arrival = Arrival {
+            over_tcp: false,
             observed,
             stun: vec![SocketAddr::from(([192, 0, 2, 1], 3478))],
         };

@@ -36,13 +36,21 @@ impl Rate {
 pub struct Limits {
     /// Control connections in all.
     pub connections: usize,
-    /// Control connections from one address (one /64 of IPv6). An office or a carrier's NAT is one address.
+    /// Of those, and of legs over TCP, as many as there are file descriptors for. QUIC needs none.
+    pub tcp_connections: usize,
+    /// Control connections from one address (one /64 of IPv6; twice as many from a /56, four times from a /48). An office or a
+    /// carrier's NAT is one address.
     pub connections_per_address: usize,
-    /// Handshakes in flight; further ones are refused.
+    /// Handshakes in flight over QUIC, and as many over TCP, up to the hello; further ones are refused, or take the place of
+    /// one that is silent.
     pub handshakes: usize,
+    /// Of those, from one address that is proved (one /64 of IPv6; twice as many from a /56, four times from a /48).
+    pub handshakes_per_address: usize,
     /// Handshakes in flight above which a newcomer must first prove its address (QUIC Retry), which costs it
     /// a round trip and the rendezvous nothing.
     pub handshakes_unproven: usize,
+    /// How long a connection over TCP may take to say its first byte.
+    pub first_byte_within: Duration,
     /// How long a handshake may take, and after it the greeting.
     pub greeting_within: Duration,
     /// How long a connection lasts in silence, of the control protocol or a leg over TCP. Peers keep theirs alive every 15 s or so; a shorter
@@ -123,9 +131,12 @@ impl Default for Limits {
         let day = Duration::from_secs(24 * 60 * 60);
         Self {
             connections: 16_384,
+            tcp_connections: usize::MAX,
             connections_per_address: 256,
             handshakes: 512,
+            handshakes_per_address: 32,
             handshakes_unproven: 64,
+            first_byte_within: Duration::from_secs(2),
             greeting_within: Duration::from_secs(10),
             idle: Duration::from_secs(120),
             messages: Rate::new(512, 6_000),

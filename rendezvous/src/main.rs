@@ -3,6 +3,8 @@
 
 mod cli;
 mod commands;
+#[cfg(unix)]
+mod descriptors;
 mod journal;
 mod logging;
 mod service;
@@ -68,12 +70,17 @@ async fn main() -> ExitCode {
             }
         };
     }
-    let config = match cli.config() {
+    #[cfg_attr(not(unix), expect(unused_mut))]
+    let mut config = match cli.config() {
         Ok(config) => config,
         Err(why) => Cli::command().error(ErrorKind::ValueValidation, why).exit(),
     };
     let quiet = logging::begin(cli.verbose, cli.log);
     tokio::spawn(quiet.confess());
+    #[cfg(unix)]
+    {
+        config.limits.tcp_connections = descriptors::take_all();
+    }
     // Watched from the start, so that a signal during start-up is not lost.
     let mut signals = match Signals::watch() {
         Ok(signals) => signals,

@@ -47,6 +47,7 @@ pub(crate) fn serve(bind: SocketAddr, state: PathBuf) -> Result<()> {
         let limits = Limits {
             connections: 100_000,
             connections_per_address: 100_000,
+            handshakes_per_address: 100_000,
             handshakes_unproven: 100_000,
             joins: unlimited,
             messages: unlimited,

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     control::{
-        admission::Admission,
+        admission::{Admission, Transport},
         hub::{Event, Inlet, outgoing_queue},
     },
     counters::Tallies,
@@ -41,10 +41,15 @@ impl Lobby {
         &self,
         observed: SocketAddr,
         stun: Vec<SocketAddr>,
+        transport: Transport,
     ) -> Option<(ConnId, Inlet)> {
         self.tallies.connections.add(1);
         let id = ConnId(self.next.fetch_add(1, Ordering::Relaxed));
-        let arrival = Arrival { observed, stun };
+        let arrival = Arrival {
+            observed,
+            stun,
+            over_tcp: transport == Transport::Tcp,
+        };
         let (outlet, inlet) = outgoing_queue(self.limits.outgoing_bytes);
         let connected = Event::Connected(id, arrival, outlet);
         self.hub.send(connected).await.ok()?;

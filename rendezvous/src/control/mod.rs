@@ -17,7 +17,10 @@ use tokio::{
 };
 
 use crate::{
-    control::hub::{Event, Inlet, Outgoing},
+    control::{
+        admission::Established,
+        hub::{Event, Inlet, Outgoing},
+    },
     registry::ConnId,
 };
 
@@ -39,17 +42,19 @@ pub(crate) enum Ending {
     Close(u32),
 }
 
-/// Holds the conversation of `id` until either side ends it.
+/// Holds the conversation of `id` until either side ends it, or until it has to make room before the peer has said hello.
 pub(crate) async fn converse(
     id: ConnId,
     reader: &mut (impl AsyncRead + Unpin),
     writer: &mut (impl AsyncWrite + Unpin),
     hub: &mpsc::Sender<Event>,
     inlet: Inlet,
+    place: &Established,
 ) -> Ending {
     tokio::select! {
-        ending = listen(id, reader, hub) => ending,
+        ending = listen(id, reader, hub, place) => ending,
         ending = speak(writer, inlet) => ending,
+        () = place.crowded_out() => Ending::Lost,
     }
 }
 
@@ -57,11 +62,16 @@ async fn listen(
     id: ConnId,
     reader: &mut (impl AsyncRead + Unpin),
     hub: &mpsc::Sender<Event>,
+    place: &Established,
 ) -> Ending {
     loop {
         let event = match read_frame(reader).await {
             Ok(Some(body)) => match frame::decode_extensible(&body) {
-                Ok(message) => Event::Message(id, message),
+                Ok(message) => {
+                    // The registry takes nothing but a hello for the first.
+                    place.greeted();
+                    Event::Message(id, message)
+                }
                 Err(_) => Event::Malformed(id),
             },
             Ok(None) => Event::Malformed(id),
@@ -127,15 +137,22 @@ mod tests {
     use p2pdbg_proto::control::{Credential, SessionId, ToRendezvous};
 
     use super::*;
-    use std::sync::Arc;
+    use std::{sync::Arc, time::Instant};
 
-    use crate::control::hub::{Lane, Pushed, outgoing_queue};
+    use crate::{
+        control::{
+            admission::{Admission, Transport, Verdict},
+            hub::{Lane, Pushed, outgoing_queue},
+        },
+        limits::Limits,
+    };
 
     async fn events_of(bytes: &[u8]) -> Vec<Event> {
         let (sender, mut receiver) = mpsc::channel(16);
         let (_outlet, inlet) = outgoing_queue(1_000);
         let (mut reader, mut writer) = (bytes, tokio::io::sink());
-        let conversation = converse(ConnId(1), &mut reader, &mut writer, &sender, inlet);
+        let place = place();
+        let conversation = converse(ConnId(1), &mut reader, &mut writer, &sender, inlet, &place);
         let collect = async {
             let mut events = Vec::new();
             while let Some(event) = receiver.recv().await {
@@ -160,6 +177,16 @@ mod tests {
         let mut bytes = Vec::new();
         frame::encode(message, &mut bytes).unwrap();
         bytes
+    }
+
+    /// A place among the connections.
+    fn place() -> Established {
+        let admission = Admission::new(&Limits::default());
+        let ip = [192, 0, 2, 1].into();
+        match admission.judge(Instant::now(), Transport::Quic, ip, true) {
+            Verdict::Accept(handshake) => handshake.complete().expect("a place"),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[tokio::test]
@@ -202,7 +229,7 @@ mod tests {
         assert_eq!(outlet.push(Outgoing::Close(3)), Pushed::Queued);
         let (mut silent, _open) = tokio::io::duplex(1);
         let mut written = Vec::new();
-        let ending = converse(ConnId(1), &mut silent, &mut written, &hub, inlet).await;
+        let ending = converse(ConnId(1), &mut silent, &mut written, &hub, inlet, &place()).await;
         assert_eq!(ending, Ending::Close(3));
         assert_eq!(written, b"said");
     }

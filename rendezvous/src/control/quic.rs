@@ -1,6 +1,9 @@
 //! Control connections over QUIC: the transport's configuration, who is let in, and how a connection ends.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hmac::{Hmac, Mac};
 use p2pdbg_proto::{control::close, secret::Secret};
@@ -19,7 +22,7 @@ use crate::{
     control::{
         Ending,
         acceptor::Lobby,
-        admission::{Established, Handshake, Verdict},
+        admission::{Established, Handshake, Transport, Verdict},
         converse,
         hub::Event,
     },
@@ -101,7 +104,8 @@ pub(crate) async fn accept(entrance: Entrance, lobby: Arc<Lobby>, stop: Cancella
             incoming = entrance.endpoint.accept() => {
                 let Some(incoming) = incoming else { break };
                 let ip = incoming.remote_address().ip();
-                match lobby.admission.judge(ip, incoming.remote_address_validated()) {
+                let proven = incoming.remote_address_validated();
+                match lobby.admission.judge(Instant::now(), Transport::Quic, ip, proven) {
                     Verdict::Accept(handshake) => {
                         let (entrance, lobby) = (entrance.clone(), lobby.clone());
                         connections.spawn(serve(incoming, handshake, entrance, lobby, stop.clone()));
@@ -147,13 +151,18 @@ async fn serve(
         return;
     };
     let stun = entrance.stun.as_seen(observed, local);
-    let Some((id, inlet)) = lobby.enter(observed, stun).await else {
+    let Some((id, inlet)) = lobby.enter(observed, stun, Transport::Quic).await else {
         return close_with(&visitor.connection, close::STOPPING);
     };
     tracing::debug!(id = id.0, %observed, "connected over QUIC");
-    let Visitor { receive, send, .. } = &mut visitor;
+    let Visitor {
+        receive,
+        send,
+        place,
+        ..
+    } = &mut visitor;
     let span = tracing::debug_span!("connection", id = id.0);
-    let conversation = converse(id, receive, send, &lobby.hub, inlet);
+    let conversation = converse(id, receive, send, &lobby.hub, inlet, place);
     let ending = conversation.instrument(span).await;
     if let Ending::Close(_) = ending {
         // Closing would overtake what is still on its way.
@@ -175,14 +184,21 @@ struct Visitor {
     connection: Connection,
     send: SendStream,
     receive: RecvStream,
-    _place: Established,
+    place: Established,
 }
 
 async fn shake_hands(incoming: Incoming, handshake: Handshake, lobby: &Lobby) -> Option<Visitor> {
     let observed = incoming.remote_address();
     let within = lobby.limits.greeting_within;
     let connecting = incoming.accept().ok()?;
-    let connection = match timeout(within, connecting).await {
+    let crowded_out = handshake.crowded_out();
+    let shaking = async {
+        tokio::select! {
+            connected = timeout(within, connecting) => Some(connected),
+            () = crowded_out => None,
+        }
+    };
+    let connection = match shaking.await? {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
             tracing::debug!(%observed, %error, "a handshake failed");
@@ -199,7 +215,11 @@ async fn shake_hands(incoming: Incoming, handshake: Handshake, lobby: &Lobby) ->
         connection.close(VarInt::from_u32(close::REFUSED), reason);
         return None;
     };
-    let Ok(Ok((send, receive))) = timeout(within, connection.accept_bi()).await else {
+    let opened = tokio::select! {
+        opened = timeout(within, connection.accept_bi()) => opened,
+        () = place.crowded_out() => return None,
+    };
+    let Ok(Ok((send, receive))) = opened else {
         close_with(&connection, close::IDLE);
         return None;
     };
@@ -207,7 +227,7 @@ async fn shake_hands(incoming: Incoming, handshake: Handshake, lobby: &Lobby) ->
         connection,
         send,
         receive,
-        _place: place,
+        place,
     })
 }
 

@@ -27,11 +27,12 @@ use crate::{
     control::{
         Ending,
         acceptor::Lobby,
-        admission::{Handshake, Verdict},
+        admission::{Established, Handshake, Transport, Verdict},
         converse,
         hub::Event,
     },
     datapath::socket::canonical,
+    limits::Limits,
     relay::tcp_leg::{Legs, carry},
     stun::topology::StunPlaces,
 };
@@ -104,7 +105,8 @@ pub(crate) async fn accept(entrance: TcpEntrance, lobby: Arc<Lobby>, stop: Cance
             accepted = entrance.listener.accept() => match accepted {
                 Ok((stream, remote)) => {
                     // Whoever has got so far receives at its address.
-                    match lobby.admission.judge(remote.ip(), true) {
+                    let now = std::time::Instant::now();
+                    match lobby.admission.judge(now, Transport::Tcp, remote.ip(), true) {
                         Verdict::Accept(handshake) => {
                             let (entrance, lobby) = (entrance.clone(), lobby.clone());
                             let remote = canonical(remote);
@@ -116,7 +118,12 @@ pub(crate) async fn accept(entrance: TcpEntrance, lobby: Arc<Lobby>, stop: Cance
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept connections over TCP");
+                    lobby.admission.shed_tcp(std::time::Instant::now());
+                    let failures = lobby.tallies.tcp_not_accepted.add_and_read(1);
+                    // Said at the first and at each tenfold: whoever causes it could fill the log.
+                    if 10_u64.pow(failures.ilog10()) == failures {
+                        tracing::warn!(%error, failures, "cannot accept connections over TCP");
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -137,28 +144,31 @@ async fn serve(
     stop: CancellationToken,
 ) {
     set_up(&stream);
-    let greeting = timeout(lobby.limits.greeting_within, entrance.tls.accept(stream));
-    let tls = match stop.run_until_cancelled(greeting).await {
-        Some(Ok(Ok(tls))) => tls,
-        Some(Ok(Err(error))) => {
-            tracing::debug!(%remote, %error, "a handshake over TCP failed");
-            return lobby.tallies.tcp_failed.add(1);
-        }
-        Some(Err(_)) => {
-            tracing::debug!(%remote, "a handshake over TCP took too long");
-            return lobby.tallies.tcp_failed.add(1);
-        }
-        None => return,
+    let greeting = shake_hands(stream, &handshake, &entrance.tls, &lobby.limits);
+    let tls = tokio::select! {
+        tls = greeting => match tls {
+            Ok(tls) => tls,
+            Err(error) => {
+                tracing::debug!(%remote, %error, "a handshake over TCP failed");
+                return lobby.tallies.tcp_failed.add(1);
+            }
+        },
+        () = handshake.crowded_out() => return lobby.tallies.connections_refused.add(1),
+        () = stop.cancelled() => return,
     };
-    let Some(_place) = handshake.complete() else {
+    let Some(place) = handshake.complete() else {
         return lobby.tallies.connections_refused.add(1);
     };
     let alpn = tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
     match alpn.as_deref() {
-        Some(control::ALPN) => hold_conversation(tls, remote, &entrance, &lobby).await,
+        Some(control::ALPN) => hold_conversation(tls, remote, &place, &entrance, &lobby).await,
         Some(relay_stream::ALPN) => {
-            let carrying = carry(tls, remote.ip(), &entrance.legs, &lobby);
-            stop.run_until_cancelled(carrying).await;
+            let carrying = carry(tls, remote.ip(), &place, &entrance.legs, &lobby);
+            tokio::select! {
+                () = carrying => {}
+                () = place.crowded_out() => lobby.tallies.connections_refused.add(1),
+                () = stop.cancelled() => {}
+            }
         }
         _ => {
             tracing::debug!(%remote, "a connection over TCP names no protocol");
@@ -167,15 +177,34 @@ async fn serve(
     }
 }
 
+/// Waits for a first byte, and then for the rest of the handshake.
+async fn shake_hands(
+    stream: TcpStream,
+    handshake: &Handshake,
+    tls: &TlsAcceptor,
+    limits: &Limits,
+) -> io::Result<TlsStream<TcpStream>> {
+    let silent = |_| io::Error::from(io::ErrorKind::TimedOut);
+    let mut first = [0];
+    let peeked = timeout(limits.first_byte_within, stream.peek(&mut first));
+    if peeked.await.map_err(silent)?? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    handshake.spoke();
+    let accepted = timeout(limits.greeting_within, tls.accept(stream));
+    accepted.await.map_err(silent)?
+}
+
 async fn hold_conversation(
     tls: TlsStream<TcpStream>,
     observed: SocketAddr,
+    place: &Established,
     entrance: &TcpEntrance,
     lobby: &Lobby,
 ) {
     let local = tls.get_ref().0.local_addr().ok().map(|local| local.ip());
     let stun = entrance.stun.as_seen(observed, local);
-    let Some((id, inlet)) = lobby.enter(observed, stun).await else {
+    let Some((id, inlet)) = lobby.enter(observed, stun, Transport::Tcp).await else {
         return;
     };
     lobby.tallies.tcp_connections.add(1);
@@ -183,7 +212,7 @@ async fn hold_conversation(
     let (reader, mut writer) = tokio::io::split(tls);
     let mut reader = Patient::new(reader, lobby.limits.idle);
     let span = tracing::debug_span!("connection", id = id.0);
-    let conversation = converse(id, &mut reader, &mut writer, &lobby.hub, inlet);
+    let conversation = converse(id, &mut reader, &mut writer, &lobby.hub, inlet, place);
     let ending = conversation.instrument(span).await;
     let on_purpose = ending == Ending::Finished;
     if ending != Ending::Lost {

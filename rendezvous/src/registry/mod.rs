@@ -65,6 +65,8 @@ pub(crate) struct Arrival {
     pub(crate) observed: SocketAddr,
     /// Where STUN is answered for it.
     pub(crate) stun: Vec<SocketAddr>,
+    /// Whether it came over TCP, and so takes a file descriptor.
+    pub(crate) over_tcp: bool,
 }
 
 /// What is to be done.
@@ -106,6 +108,8 @@ pub(crate) struct Registry {
     began: Option<Instant>,
     /// How many of them have not shown the access key.
     without_key: usize,
+    /// And how many of those came over TCP.
+    without_key_over_tcp: usize,
     /// Until when listeners may come back that a process before this one knew.
     returning_until: Option<Instant>,
 }
@@ -126,6 +130,7 @@ impl Registry {
             peers: 0,
             began: None,
             without_key: 0,
+            without_key_over_tcp: 0,
             returning_until: None,
         }
     }
@@ -260,7 +265,7 @@ impl Registry {
 
     /// The rendezvous is about to stop: tells everybody, and each when to come back.
     pub(crate) fn stop(&mut self) -> Vec<Effect> {
-        (self.peers, self.without_key) = (0, 0);
+        (self.peers, self.without_key, self.without_key_over_tcp) = (0, 0, 0);
         let mut everybody: Vec<(ConnId, bool)> = self
             .connections
             .drain()
@@ -365,7 +370,12 @@ impl Registry {
         };
         let has_key = matches!(standing, Standing::Full(_));
         // The rest is kept for those who have a key.
-        if !has_key && self.without_key >= unreserved(self.limits.connections) {
+        let over_tcp = usize::from(connection.arrival.over_tcp);
+        let by_tcp = self.without_key_over_tcp + over_tcp;
+        if !has_key
+            && (self.without_key >= unreserved(self.limits.connections)
+                || by_tcp > unreserved(self.limits.tcp_connections))
+        {
             return Err(Refusal::Full);
         }
         connection.standing = standing;
@@ -379,7 +389,10 @@ impl Registry {
         };
         self.may_come(id)?;
         self.peers += 1;
-        self.without_key += usize::from(!has_key);
+        if !has_key {
+            self.without_key += 1;
+            self.without_key_over_tcp += over_tcp;
+        }
         tracing::debug!(id = id.0, agent, "a peer said hello");
         effects.push(Effect::Tell(id, welcome));
         Ok(())
@@ -410,7 +423,10 @@ impl Registry {
         };
         if !matches!(connection.standing, Standing::Stranger { .. }) {
             self.peers -= 1;
-            self.without_key -= usize::from(!connection.has_key());
+            if !connection.has_key() {
+                self.without_key -= 1;
+                self.without_key_over_tcp -= usize::from(connection.arrival.over_tcp);
+            }
         }
         for nameplate in connection.nameplates {
             // Even one who closes the connection may come back on another: giving up is said in so many words.

@@ -30,6 +30,7 @@ use tokio_rustls::server::TlsStream;
 use crate::{
     control::{
         acceptor::Lobby,
+        admission::Established,
         tcp::{Patient, close_gently},
     },
     counters::Tallies,
@@ -103,7 +104,13 @@ impl Registered<'_> {
 }
 
 /// Carries a leg until either side ends it.
-pub(crate) async fn carry(tls: TlsStream<TcpStream>, ip: IpAddr, legs: &Legs, lobby: &Lobby) {
+pub(crate) async fn carry(
+    tls: TlsStream<TcpStream>,
+    ip: IpAddr,
+    place: &Established,
+    legs: &Legs,
+    lobby: &Lobby,
+) {
     let stream = StreamId(legs.next.fetch_add(1, Ordering::Relaxed));
     let exported =
         tls.get_ref()
@@ -135,6 +142,9 @@ pub(crate) async fn carry(tls: TlsStream<TcpStream>, ip: IpAddr, legs: &Legs, lo
         return;
     };
     let bound = matches!(answer, RelayFrame::Bound { .. });
+    if bound {
+        place.greeted();
+    }
     if bound && write_frame(&mut writer, &answer).await.is_ok() {
         tracing::debug!(stream = stream.0, "a leg is bound over TCP");
         let asked = Notify::new();

@@ -2,6 +2,7 @@
 
 mod behavior;
 mod control;
+mod crowds;
 mod hostile;
 mod http;
 mod operator;

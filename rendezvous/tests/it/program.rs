@@ -29,7 +29,26 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(state: &Path, args: &[&str]) -> Self {
-        let mut child = Command::new(PROGRAM)
+        Self::run(Command::new(PROGRAM), state, args)
+    }
+
+    /// The same with so many file descriptors at the most.
+    pub(crate) fn start_with_descriptors(count: u32, state: &Path, args: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        let script = format!("ulimit -n {count}; exec \"$0\" \"$@\"");
+        shell.args(["-c", &script, PROGRAM]);
+        Self::run(shell, state, args)
+    }
+
+    /// The same with what it says on stderr to be read.
+    pub(crate) fn start_piped(state: &Path, args: &[&str]) -> Self {
+        let mut command = Command::new(PROGRAM);
+        command.stderr(Stdio::piped());
+        Self::run(command, state, args)
+    }
+
+    fn run(mut command: Command, state: &Path, args: &[&str]) -> Self {
+        let mut child = command
             .arg("--state")
             .arg(state)
             .args(["--alt-port", "0"])

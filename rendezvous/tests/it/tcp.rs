@@ -1,19 +1,24 @@
 //! The same rendezvous over TLS on TCP: the conversation, and legs of the relay.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use p2pdbg_identity::tls;
 use p2pdbg_proto::{
     control::{Credential, FromRendezvous, Refusal, Request, ToRendezvous},
+    fingerprint::Fingerprint,
     frame,
     relay::{LegGrant, LegId, RelayFrame, RelayRefusal},
     relay_stream::{self, Join, encode_packet},
     secret::Secret,
+    url::RendezvousUrl,
 };
 use p2pdbg_rendezvous::Limits;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -23,15 +28,15 @@ use crate::support::{Member, Rig, Wire, soon};
 async fn connect(rig: &Rig, alpn: Option<&[u8]>) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = soon(TcpStream::connect(rig.main())).await?;
     stream.set_nodelay(true)?;
-    shake_hands(rig, stream, alpn).await
+    shake_hands(stream, rig.server.url().fingerprint, alpn).await
 }
 
 async fn shake_hands(
-    rig: &Rig,
     stream: TcpStream,
+    fingerprint: Option<Fingerprint>,
     alpn: Option<&[u8]>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let mut config = tls::control_client(rig.server.url().fingerprint).unwrap();
+    let mut config = tls::control_client(fingerprint).unwrap();
     config.alpn_protocols = alpn.into_iter().map(<[u8]>::to_vec).collect();
     let name = tls::SERVER_NAME.try_into().unwrap();
     let connector = TlsConnector::from(std::sync::Arc::new(config));
@@ -39,7 +44,7 @@ async fn shake_hands(
 }
 
 /// A control connection over TCP.
-struct Talker(TlsStream<TcpStream>);
+pub(crate) struct Talker(TlsStream<TcpStream>);
 
 impl Talker {
     async fn connect(rig: &Rig) -> Self {
@@ -62,7 +67,28 @@ impl Talker {
         talker
     }
 
-    async fn say(&mut self, message: &ToRendezvous) {
+    /// A connection from this address of this host, welcomed; `None` if it is refused on the way.
+    pub(crate) async fn from(
+        source: IpAddr,
+        url: &RendezvousUrl,
+        credential: Credential,
+    ) -> Option<Self> {
+        let address: SocketAddr = url.authority().parse().unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(source, 0)).unwrap();
+        let stream = soon(socket.connect(address)).await.ok()?;
+        let alpn = Some(p2pdbg_proto::control::ALPN);
+        let mut talker = Self(shake_hands(stream, url.fingerprint, alpn).await.ok()?);
+        let agent = "test 1.0".into();
+        let mut hello = Vec::new();
+        frame::encode(&ToRendezvous::Hello { credential, agent }, &mut hello).unwrap();
+        soon(talker.0.write_all(&hello)).await.ok()?;
+        soon(talker.0.flush()).await.ok()?;
+        let answer = talker.hear().await?;
+        matches!(answer, FromRendezvous::Welcome { .. }).then_some(talker)
+    }
+
+    pub(crate) async fn say(&mut self, message: &ToRendezvous) {
         let mut bytes = Vec::new();
         frame::encode(message, &mut bytes).unwrap();
         soon(self.0.write_all(&bytes)).await.unwrap();
@@ -70,7 +96,7 @@ impl Talker {
     }
 
     /// The next message, or the end.
-    async fn hear(&mut self) -> Option<FromRendezvous> {
+    pub(crate) async fn hear(&mut self) -> Option<FromRendezvous> {
         let mut prefix = [0; frame::PREFIX];
         soon(self.0.read_exact(&mut prefix)).await.ok()?;
         let mut body = vec![0; frame::body_length(prefix).unwrap()];

@@ -86,6 +86,7 @@ impl Bench {
         let arrival = Arrival {
             observed: SocketAddr::new(ip, 4_000),
             stun: Vec::new(),
+            over_tcp: false,
         };
         self.registry.on_connected(self.now, id, arrival);
     }

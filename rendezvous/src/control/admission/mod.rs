@@ -1,0 +1,317 @@
+//! Who may open a connection: the limits that hold before a peer has said anything that counts.
+//!
+//! An *attempt* lasts from the first packet until the peer has said hello (or, over TCP, has bound a leg). Attempts are
+//! bounded for each network that the peer's address is in and for each transport, so that a crowd from one place, or over
+//! TCP, leaves room to others. Where there is no room, an attempt that has been silent gives way to the newcomer: a peer
+//! that means to talk does so within a round trip, and one that is crowded out dials again.
+//!
+//! The source of a first datagram can be forged, so limits per address count only peers that have proved
+//! theirs, by completing a handshake or by answering a Retry.
+
+mod networks;
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use self::networks::{Network, networks};
+use crate::limits::{Limits, Tally};
+
+/// An attempt that has said something and gets no further for so long may be crowded out too.
+const STALLED: Duration = Duration::from_secs(2);
+
+/// What carries a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Quic,
+    Tcp,
+}
+
+/// What becomes of a connection attempt.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// Shake hands.
+    Accept(Handshake),
+    /// Let it prove its address first.
+    Retry,
+    /// No.
+    Refuse,
+}
+
+/// Counts connections; shared by all who accept them, and locked twice or three times for each.
+#[derive(Clone, Debug)]
+pub(crate) struct Admission {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    bounds: Bounds,
+    /// Attempts, the oldest first.
+    attempts: BTreeMap<u64, Attempt>,
+    next: u64,
+    /// Established connections over QUIC and over TCP, those that have said nothing yet included.
+    established: [usize; 2],
+    by_network: Tally<Network>,
+}
+
+#[derive(Debug)]
+struct Bounds {
+    connections: usize,
+    tcp_connections: usize,
+    connections_per_address: usize,
+    handshakes: usize,
+    handshakes_unproven: usize,
+    handshakes_per_address: usize,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    transport: Transport,
+    ip: IpAddr,
+    proven: bool,
+    began: Instant,
+    /// Whether nothing has come of it, as far as can be told: over QUIC what comes belongs to the handshake.
+    silent: bool,
+    /// Whether its connection is established, and counted there.
+    complete: bool,
+    crowded_out: CancellationToken,
+}
+
+/// An attempt; counted until dropped, completed or crowded out.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    admission: Admission,
+    id: u64,
+    ip: IpAddr,
+    transport: Transport,
+    crowded_out: CancellationToken,
+}
+
+/// An established connection; counted until dropped, and as an attempt too until [`Established::greeted`].
+#[derive(Debug)]
+pub(crate) struct Established {
+    attempt: Handshake,
+}
+
+impl Attempt {
+    fn is_in(&self, network: Network) -> bool {
+        self.proven && networks(self.ip).any(|(own, _)| own == network)
+    }
+
+    /// Whether it may be crowded out.
+    fn may_go(&self, now: Instant) -> bool {
+        let stalled = now.saturating_duration_since(self.began) >= STALLED;
+        stalled || self.silent && self.transport == Transport::Tcp
+    }
+}
+
+impl Admission {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let bounds = Bounds {
+            connections: limits.connections,
+            tcp_connections: limits.tcp_connections,
+            connections_per_address: limits.connections_per_address,
+            handshakes: limits.handshakes,
+            handshakes_unproven: limits.handshakes_unproven,
+            handshakes_per_address: limits.handshakes_per_address,
+        };
+        let state = State {
+            bounds,
+            attempts: BTreeMap::new(),
+            next: 0,
+            established: [0; 2],
+            by_network: Tally::new(),
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+        }
+    }
+
+    /// Judges an attempt from `ip`, which is `proven` if an answer has reached it already.
+    pub(crate) fn judge(
+        &self,
+        now: Instant,
+        transport: Transport,
+        ip: IpAddr,
+        proven: bool,
+    ) -> Verdict {
+        let mut state = self.lock();
+        if proven && state.has_its_share(ip) || !state.make_room(now, transport, ip, proven) {
+            return Verdict::Refuse;
+        }
+        if !proven && state.in_flight(transport) >= state.bounds.handshakes_unproven {
+            return Verdict::Retry;
+        }
+        let id = state.next;
+        state.next += 1;
+        let crowded_out = CancellationToken::new();
+        let attempt = Attempt {
+            transport,
+            ip,
+            proven,
+            began: now,
+            silent: true,
+            complete: false,
+            crowded_out: crowded_out.clone(),
+        };
+        state.attempts.insert(id, attempt);
+        Verdict::Accept(Handshake {
+            admission: self.clone(),
+            id,
+            ip,
+            transport,
+            crowded_out,
+        })
+    }
+
+    /// Lets the oldest attempt over TCP go, for want of file descriptors.
+    pub(crate) fn shed_tcp(&self, now: Instant) {
+        let of_tcp = |attempt: &Attempt| attempt.transport == Transport::Tcp;
+        self.lock().crowd_out(now, of_tcp);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether one of an address' networks has as many established connections as it may.
+    fn has_its_share(&self, ip: IpAddr) -> bool {
+        networks(ip).any(|(network, times)| {
+            let most = self.bounds.connections_per_address.saturating_mul(times);
+            self.by_network.of(&network) >= most
+        })
+    }
+
+    fn in_flight(&self, transport: Transport) -> usize {
+        let all = self.attempts.values();
+        all.filter(|attempt| attempt.transport == transport).count()
+    }
+
+    /// Whether there is room for another attempt, once one that may go has gone if need be.
+    fn make_room(&mut self, now: Instant, transport: Transport, ip: IpAddr, proven: bool) -> bool {
+        for (network, times) in networks(ip).filter(|_| proven) {
+            let most = self.bounds.handshakes_per_address.saturating_mul(times);
+            let own = |a: &Attempt| a.transport == transport && a.is_in(network);
+            let held = self.attempts.values().filter(|a| own(a)).count();
+            if held >= most && !self.crowd_out(now, own) {
+                return false;
+            }
+        }
+        let own = |attempt: &Attempt| attempt.transport == transport;
+        if self.in_flight(transport) >= self.bounds.handshakes && !self.crowd_out(now, own) {
+            return false;
+        }
+        let full = |state: &Self| match transport {
+            Transport::Tcp => state.total(Some(Transport::Tcp)) >= state.bounds.tcp_connections,
+            Transport::Quic => false,
+        };
+        if full(self) && !self.crowd_out(now, own) {
+            return false;
+        }
+        self.total(None) < self.bounds.connections || self.crowd_out(now, |_| true)
+    }
+
+    /// Connections that are established, and attempts that are not yet.
+    fn total(&self, transport: Option<Transport>) -> usize {
+        let counts = |of: Transport| transport.is_none_or(|transport| transport == of);
+        let attempts = self.attempts.values();
+        let shaking = attempts.filter(|a| !a.complete && counts(a.transport));
+        let established = [Transport::Quic, Transport::Tcp].into_iter();
+        let established = established.filter(|of| counts(*of));
+        established
+            .map(|of| self.established[of as usize])
+            .sum::<usize>()
+            + shaking.count()
+    }
+
+    /// Lets the oldest of these attempts go that may, silent ones first; whether there was one.
+    fn crowd_out(&mut self, now: Instant, of: impl Fn(&Attempt) -> bool) -> bool {
+        let may_go = |attempt: &&Attempt| of(attempt) && attempt.may_go(now);
+        let oldest = |silent: bool| {
+            let mut all = self.attempts.iter();
+            all.find(|(_, a)| a.silent >= silent && may_go(a))
+                .map(|(id, _)| *id)
+        };
+        let Some(attempt) = oldest(true)
+            .or_else(|| oldest(false))
+            .and_then(|id| self.attempts.remove(&id))
+        else {
+            return false;
+        };
+        attempt.crowded_out.cancel();
+        true
+    }
+}
+
+impl Handshake {
+    /// Something has come: it is silent no more.
+    pub(crate) fn spoke(&self) {
+        if let Some(attempt) = self.admission.lock().attempts.get_mut(&self.id) {
+            attempt.silent = false;
+        }
+    }
+
+    /// Resolves when the attempt has to make room for another.
+    pub(crate) async fn crowded_out(&self) {
+        self.crowded_out.cancelled().await;
+    }
+
+    /// The handshake is complete; `None` if its address has as many connections as it may, or it was crowded out.
+    pub(crate) fn complete(self) -> Option<Established> {
+        let mut state = self.admission.lock();
+        if state.has_its_share(self.ip) {
+            return None;
+        }
+        let attempt = state.attempts.get_mut(&self.id)?;
+        attempt.complete = true;
+        // From now on it counts for its address, whatever its first packet proved.
+        attempt.proven = true;
+        state.established[self.transport as usize] += 1;
+        for (network, _) in networks(self.ip) {
+            state.by_network.add(network);
+        }
+        drop(state);
+        Some(Established { attempt: self })
+    }
+}
+
+impl Established {
+    /// The peer has said what it is here for, and is an attempt no more.
+    pub(crate) fn greeted(&self) {
+        let attempt = &self.attempt;
+        attempt.admission.lock().attempts.remove(&attempt.id);
+    }
+
+    /// Resolves when a peer that has said nothing has to make room for another.
+    pub(crate) async fn crowded_out(&self) {
+        self.attempt.crowded_out().await;
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.admission.lock().attempts.remove(&self.id);
+    }
+}
+
+impl Drop for Established {
+    fn drop(&mut self) {
+        let attempt = &self.attempt;
+        let mut state = attempt.admission.lock();
+        state.established[attempt.transport as usize] -= 1;
+        for (network, _) in networks(attempt.ip) {
+            state.by_network.remove(&network);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
