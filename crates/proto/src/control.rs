@@ -219,7 +219,7 @@ pub enum FromRendezvous {
         /// ports of its other address follow, if it has one.
         stun: Vec<SocketAddr>,
         /// For how many seconds this process has served. While that is less than a listener needs to notice that the
-        /// one before it is gone, a nameplate that nobody has may still come back.
+        /// one before it is gone, a nameplate that nobody has may still come back. `u32::MAX` if there was none before it.
         up_s: u32,
     },
     /// The answer to `Listen`.

@@ -379,9 +379,11 @@ impl Registry {
             return Err(Refusal::Full);
         }
         connection.standing = standing;
-        let up = self
-            .began
-            .map_or(Duration::ZERO, |began| now.instant - began);
+        // Of the first process ever there is none before it whose listeners could come back.
+        let up = match (self.began, self.returning_until) {
+            (Some(began), Some(_)) => now.instant - began,
+            _ => Duration::MAX,
+        };
         let welcome = FromRendezvous::Welcome {
             observed: connection.arrival.observed,
             stun: connection.arrival.stun.clone(),
