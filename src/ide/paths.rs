@@ -38,7 +38,7 @@ impl PathMapping {
             mapped(directory, here, &roots.there())
         });
         let named = || {
-            let there = session.there.as_ref()?.roots();
+            let there = session.there.as_ref()?.roots_beside(&session.here);
             let here = session.here.source_root();
             let by_session =
                 here.and_then(|here| mapped(directory, Path::new(here.as_str()), &there));

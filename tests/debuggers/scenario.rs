@@ -196,8 +196,11 @@ impl Scenario {
                     .into_iter()
                     .chain(["--absent".into(), "refuse".into()]),
             )
-        } else if forward[0].starts_with("gdbserver:") || forward[0].starts_with("lldb:") {
-            // This preset opens the port only once gdbserver or lldb-server listens.
+        } else if ["gdbserver:", "lldb:", "xdebug:"]
+            .iter()
+            .any(|refused| forward[0].starts_with(refused))
+        {
+            // This preset opens the port only once the other end listens.
             setting.pair(forward)
         } else {
             setting.pair_with_port(forward, open)
@@ -211,9 +214,13 @@ impl Scenario {
         let ends = match first {
             First::Listener => {
                 let listening = start(self.listens, dialler, target);
-                listening
-                    .port()
-                    .map(|_| [start(self.connects, opener, open), listening])
+                listening.port().map(|_| {
+                    if self.preset == "xdebug" {
+                        // It dials once, and goes on without a debugger where it is refused.
+                        pair.connector.forward(open);
+                    }
+                    [start(self.connects, opener, open), listening]
+                })
             }
             First::Connector => {
                 let connecting = start(self.connects, opener, open);

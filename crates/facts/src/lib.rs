@@ -139,6 +139,16 @@ impl HostFacts {
         self.root.as_ref().or(self.directory.as_ref())
     }
 
+    /// The directory that holds the same sources as `other`'s, by all its names, as long as no comparison has found it: a
+    /// work tree is none of the other end's if that has no Git, unless it was named.
+    pub fn roots_beside(&self, other: &Self) -> Vec<HostPath> {
+        let is_work_tree = self.git_root.is_some() && self.root == self.git_root;
+        match &self.directory {
+            Some(directory) if is_work_tree && other.git_root.is_none() => vec![directory.clone()],
+            _ => self.roots(),
+        }
+    }
+
     /// The same by all its names, the one that its user sees first.
     pub fn roots(&self) -> Vec<HostPath> {
         let names = [self.source_root(), self.root_resolved.as_ref()];
