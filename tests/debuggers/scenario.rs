@@ -215,7 +215,7 @@ impl Scenario {
             First::Listener => {
                 let listening = start(self.listens, dialler, target);
                 listening.port().map(|_| {
-                    if self.preset == "xdebug" {
+                    if self.preset == "xdebug" && !matches!(setting.ide, Place::Here) {
                         // It dials once, and goes on without a debugger where it is refused.
                         pair.connector.forward(open);
                     }
