@@ -17,6 +17,8 @@
 
 mod client;
 mod exchange;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod mapper;
 mod natpmp;

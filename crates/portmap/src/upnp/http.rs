@@ -143,7 +143,7 @@ fn is_complete(bytes: &[u8]) -> bool {
         || (is_chunked(head) && body.ends_with(b"0\r\n\r\n"))
 }
 
-fn parse(bytes: &[u8]) -> Option<Response> {
+pub(super) fn parse(bytes: &[u8]) -> Option<Response> {
     let (head, body) = split_head(bytes)?;
     let mut status_line = head.lines().next()?.split_ascii_whitespace();
     if !status_line.next()?.starts_with("HTTP/1.") {

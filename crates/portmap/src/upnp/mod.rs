@@ -68,23 +68,44 @@ pub(super) async fn discover(gateway: Gateway) -> Result<Control, Fault> {
 async fn describe(local: Ipv4Addr, location: &http::Url) -> Result<Control, Fault> {
     let description = http::get(location).await?;
     let useless = || Fault::Useless("the device maps no ports".to_owned());
-    let services = xml::elements(&description.body, "service");
-    let (service, path) = services
-        .filter_map(|element| {
-            let kind = xml::text(element, "serviceType")?;
-            let rank = SERVICES.iter().position(|service| *service == kind)?;
-            Some((rank, xml::text(element, "controlURL")?))
-        })
-        .min_by_key(|(rank, _)| *rank)
-        .map(|(rank, url)| (SERVICES[rank], url))
-        .ok_or_else(useless)?;
-    let path = http::path_at(location, &xml::unescape(path)).ok_or_else(useless)?;
+    let (service, path) = service_in(location, &description.body).ok_or_else(useless)?;
     Ok(Control {
         server: location.server,
         path,
         service,
         local,
     })
+}
+
+/// The newest service in a description that maps ports, and the path of its control URL, if that is on the same server.
+fn service_in(location: &http::Url, description: &str) -> Option<(&'static str, String)> {
+    let services = xml::elements(description, "service");
+    let (rank, url) = services
+        .filter_map(|element| {
+            let kind = xml::text(element, "serviceType")?;
+            let rank = SERVICES.iter().position(|service| *service == kind)?;
+            Some((rank, xml::text(element, "controlURL")?))
+        })
+        .min_by_key(|(rank, _)| *rank)?;
+    let path = http::path_at(location, &xml::unescape(url))?;
+    Some((SERVICES[rank], path))
+}
+
+/// Reads a datagram as an answer to a search; for the fuzz target alone.
+pub(super) fn read_answer(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = ssdp::read(text);
+    }
+}
+
+/// Reads what came on a connection as a device's description; for the fuzz target alone.
+pub(super) fn read_document(bytes: &[u8]) {
+    let location = http::Url::parse("http://192.0.2.1/root.xml");
+    if let (Some(location), Some(response)) = (location, http::parse(bytes))
+        && let Some((_, path)) = service_in(&location, &response.body)
+    {
+        assert!(path.starts_with('/') && !path.contains(['\r', '\n', ' ']));
+    }
 }
 
 impl Control {

@@ -116,7 +116,7 @@ impl Search {
 }
 
 /// The location in an answer to a search.
-fn read(answer: &str) -> Option<Url> {
+pub(super) fn read(answer: &str) -> Option<Url> {
     let mut lines = answer.lines();
     if !lines.next()?.starts_with("HTTP/1.1 200") {
         return None;
