@@ -1,7 +1,7 @@
 //! What the program tells people and other programs.
 //!
 //! The session [emits](p2pdbg_events::Reporter::emit) an [`Event`](p2pdbg_events::Event) for everything that happens,
-//! and hands in a [`Status`](p2pdbg_events::Status) whenever its numbers change. Where both go is settled once, at the
+//! and hands in a [`Status`] whenever its numbers change. Where both go is settled once, at the
 //! start:
 //!
 //! - `--json`: every event is one line of JSON on standard output (docs/JSON.md); the status goes nowhere.
