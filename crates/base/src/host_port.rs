@@ -1,6 +1,6 @@
 //! Addresses as people write them: `HOST:PORT` to dial and `[BIND:]PORT` to open.
 //!
-//! Parsing settles every doubt about what an address means, because [`AllowList`](p2pdbg_forward::AllowList) compares
+//! Parsing settles every doubt about what an address means, because `AllowList` compares
 //! what was parsed with what will be dialled: IPv4-mapped IPv6 addresses become IPv4, names are lower-cased,
 //! and spellings that resolvers read as addresses although they do not look like one (`127.1`, `0x7f.1`) are
 //! refused. Nothing here asks a resolver.

@@ -2,7 +2,7 @@
 //!
 //! A peer's name with terminal escapes in it could move the cursor, rewrite what was printed or set the
 //! window's title; with bidirectional overrides it could read differently from what it is. [`Untrusted`] is
-//! the only way in which such text enters an [`Event`](p2pdbg_events::Event).
+//! the only way in which such text enters an `Event`.
 
 use std::fmt::{self, Write};
 

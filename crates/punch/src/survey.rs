@@ -1,5 +1,5 @@
 //! A survey of the NAT in front of this host without a peer: for whoever asks STUN servers by himself and wants to know
-//! what the engine would make of the answers. The judgement is [`observe`]'s, the same that orders the techniques.
+//! what the engine would make of the answers. The judgement is `observe`'s, the same that orders the techniques.
 
 use std::{net::SocketAddr, time::Instant};
 

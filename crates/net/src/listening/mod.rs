@@ -117,11 +117,9 @@ pub fn client(client: SocketAddr, server: SocketAddr) -> Option<Client> {
     }
 }
 
-/// Whether something is seen to listen on `port` of this host's loopback: for [`ForwardSpec::resolve`].
+/// Whether something is seen to listen on `port` of this host's loopback: for the forward `auto`.
 ///
 /// What cannot be seen counts as not listening.
-///
-/// [`ForwardSpec::resolve`]: p2pdbg_forward::ForwardSpec::resolve
 pub fn seen_on(port: u16) -> bool {
     let target = HostPort {
         host: Host::Localhost,
