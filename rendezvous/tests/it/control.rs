@@ -55,7 +55,7 @@ async fn a_peer_is_welcomed_with_its_address_and_where_to_ask_for_it() {
         FromRendezvous::Welcome {
             observed: peer.local,
             stun: vec![unspecified(rig.main()), unspecified(rig.alternative())],
-            up_s: 0,
+            up_s: u32::MAX,
         }
     );
 }
