@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use p2pdbg_events::{Event, PathKind, WarningCode};
 use p2pdbg_natlab::{Flow, TwoNats};
+use rustix::process::Signal;
 
 use crate::{
     harness::Setting,
@@ -125,4 +126,40 @@ fn a_code_is_good_at_any_moment_after_the_rendezvous_was_killed() {
         _ => false,
     };
     assert!(!listener.events().iter().any(burned));
+}
+
+#[test]
+fn a_relayed_session_goes_on_while_its_rendezvous_is_upgraded() {
+    let Some(lab) = two_nats("rdv-up") else {
+        return;
+    };
+    // Who says hello is told at this level alone.
+    let setting = setting_with(&lab, ["-vv"]).with_path("relay");
+    let mut session = Session::begin("rdv-up", lab, setting, PathKind::Relay);
+    let said_hello = |session: &mut Session| {
+        let stderr = session.setting.rendezvous.process().stderr();
+        let hellos = stderr.iter().filter(|line| line.contains("said hello"));
+        hellos.count()
+    };
+    let before = said_hello(&mut session);
+    let began = session.fault("rendezvous upgraded");
+    session.setting.rendezvous.process().signal(Signal::USR2);
+    let served_again = |lines: &[String]| (lines.len() == 2).then(Instant::now);
+    let process = session.setting.rendezvous.process();
+    let mended = process.find("URL of the successor", served_again);
+    // Both come back, and are given new legs, while bytes flow.
+    let patience = Instant::now() + Duration::from_secs(60);
+    while said_hello(&mut session) < before + 2 {
+        assert!(Instant::now() < patience, "the peers do not come back");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let back = mended.max(Instant::now());
+    session.resumes(
+        "rendezvous upgraded",
+        began,
+        back,
+        "longest silence ≤ 0.2 s",
+    );
+    assert_eq!(session.lost(), 0);
+    session.finish();
 }
