@@ -11,7 +11,7 @@ use p2pdbg::{
     cli::{
         self, Environment,
         args::{Cli, CliCommand},
-        generate,
+        completion, generate,
     },
     commands,
     config::Config,
@@ -26,6 +26,7 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 const LOG_VARIABLE: &str = "P2PDBG_LOG";
 
 fn main() -> ExitCode {
+    completion::answer_shell();
     let Cli { verbose, command } = Cli::parse();
     match command {
         CliCommand::Listen(args) => {

@@ -247,12 +247,52 @@ fn every_shell_gets_completions() {
         let output = run(&["completions", shell]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let script = stdout(&output);
-        assert!(
-            script.contains("p2pdbg") && script.contains("listen"),
-            "{shell}"
-        );
+        assert!(script.contains("P2PDBG_COMPLETE"), "{shell}: {script}");
     }
     assert!(usage_error(&["completions", "tcsh"]).contains("bash"));
+}
+
+/// What bash offers behind `words`, the last of which is not finished, by the script that is printed for it.
+#[cfg(unix)]
+fn offered_by_bash(home: &Path, words: &[&str]) -> Vec<String> {
+    let script = format!(
+        "PATH={}:$PATH; source <(p2pdbg completions bash); COMP_WORDS=({}); COMP_CWORD={}; COMP_TYPE=9
+         _clap_complete_p2pdbg p2pdbg {}; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        Path::new(env!("CARGO_BIN_EXE_p2pdbg")).parent().unwrap().display(),
+        words.join(" "),
+        words.len() - 1,
+        words.last().unwrap(),
+    );
+    let output = Command::new("bash")
+        .args(["--norc", "-c", &script])
+        .env("HOME", home)
+        .env("XDG_STATE_HOME", home.join("state"))
+        .env_remove("P2PDBG_STATE")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    stdout(&output)
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect()
+}
+
+#[test]
+#[cfg(unix)]
+fn bash_offers_debuggers_words_of_a_code_and_known_peers() {
+    let home = tempfile::tempdir().unwrap();
+    let offered = |words: &[&str]| offered_by_bash(home.path(), words);
+    assert!(offered(&["p2pdbg", "li"]).contains(&"listen".to_owned()));
+    assert_eq!(offered(&["p2pdbg", "listen", "gdb"]), ["gdbserver"]);
+    assert_eq!(
+        offered(&["p2pdbg", "connect", "482913-orbit-lem"]),
+        ["482913-orbit-lemon"]
+    );
+    assert_eq!(offered(&["p2pdbg", "connect", "--peer", "x"]), [""]);
+    assert!(
+        !home.path().join("state").exists(),
+        "asking left something behind"
+    );
 }
 
 #[test]

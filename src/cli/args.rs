@@ -6,10 +6,13 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
-use clap_complete::Shell;
+use clap_complete::{
+    Shell,
+    engine::{ArgValueCandidates, ArgValueCompleter},
+};
 use p2pdbg_base::{Absent, PathPolicy};
 
-use super::{doctor::DoctorArgs, forward_args::ForwardArgs};
+use super::{completion, doctor::DoctorArgs, forward_args::ForwardArgs};
 use crate::ide::Ide;
 
 const ABOUT: &str = "Connects a debugger to a program on another host when both sit behind NATs";
@@ -121,7 +124,7 @@ pub struct ListenArgs {
     pub forwards: ForwardArgs,
 
     /// Wait for the peer of this name, known from an earlier session, instead of making a code. Repeatable
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::peers))]
     pub peer: Vec<String>,
 
     /// Let in so many peers at once, up to 16: each by a code of its own, one shown after the other, or by --peer.
@@ -148,12 +151,17 @@ pub struct ListenArgs {
 pub struct ConnectArgs {
     /// The code that `p2pdbg listen` printed; it works once. Taken from P2PDBG_CODE if not given here,
     /// where other users of this host could see it, and else asked for
-    // In as many words as it has parts, for those who type it with blanks.
-    #[arg(value_name = "CODE", num_args = 0..=4, conflicts_with = "peer")]
+    // In as many words as it has parts, for those who type it with blanks; what else stands there gets a line that helps.
+    #[arg(value_name = "CODE", num_args = 0.., conflicts_with = "peer")]
+    #[arg(add = ArgValueCompleter::new(completion::code_words))]
     pub code: Vec<String>,
 
+    /// Forwards, which belong to the other end: taken to say so.
+    #[arg(short = 'L', short_alias = 'R', value_name = "SPEC", hide = true)]
+    pub forwards: Vec<String>,
+
     /// Connect to the peer of this name, known from an earlier session, without a code
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::peers))]
     pub peer: Option<String>,
 
     /// What both commands have.
@@ -192,7 +200,7 @@ pub struct IdeArgs {
     pub dir: Option<PathBuf>,
 
     /// Take the session with the peer of this name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::peers))]
     pub peer: Option<String>,
 
     /// Where p2pdbg listen keeps its state [default: p2pdbg in the user's state directory]
@@ -214,7 +222,7 @@ pub struct SourcesArgs {
     pub sources: Option<PathBuf>,
 
     /// The peer, if there are sessions with several
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::peers))]
     pub peer: Option<String>,
 }
 
@@ -270,7 +278,7 @@ pub struct PipeArgs {
     pub target: String,
 
     /// The peer whose session it takes, if there are several
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::peers))]
     pub peer: Option<String>,
 
     /// More arguments, which are ignored: IDEs append the command that they would run at the other end

@@ -4,7 +4,10 @@
 //! within one option. What is derived here is what may be written; the reading is done by hand.
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
+use clap_complete::engine::ArgValueCandidates;
 use p2pdbg_forward::{Direction, Forward, ForwardSpec, NotAForward};
+
+use super::completion;
 
 /// The forwards of a `listen`.
 #[derive(Debug)]
@@ -41,7 +44,7 @@ impl ForwardArg {
 #[derive(Args)]
 struct Written {
     /// Debuggers to forward for, as listed below [default: auto]
-    #[arg(value_name = "FORWARD")]
+    #[arg(value_name = "FORWARD", add = ArgValueCandidates::new(completion::forwards))]
     forwards: Vec<String>,
 
     /// Open PORT beside the IDE and dial HOST:PORT at the debuggee (PORT 0: any; BIND *: all addresses)

@@ -11,7 +11,7 @@ use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use p2pdbg_base::{ErrorCode, Failure};
 
-use super::args::Cli;
+use super::{args::Cli, completion};
 
 /// Prints the completion script for `shell`.
 ///
@@ -19,7 +19,8 @@ use super::args::Cli;
 /// If standard output cannot be written.
 pub fn completions(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "p2pdbg", &mut script);
+    completion::write_script(shell, &mut script)
+        .map_err(|error| failure("make the completion script", &error))?;
     print(&script)
 }
 

@@ -490,8 +490,12 @@ mod here {
             return ProgressBar::hidden();
         }
         let bar = ProgressBar::new(0);
-        if let Ok(style) = ProgressStyle::with_template("{bar:20} {bytes}/{total_bytes} {wide_msg}")
-        {
+        // In a narrow terminal the name says more than the bar.
+        let template = match console::Term::stderr().size() {
+            (_, columns) if columns < 60 => "{percent}% {wide_msg}",
+            _ => "{bar:20} {bytes}/{total_bytes} {wide_msg}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(200));

@@ -26,6 +26,7 @@ pub(super) fn plan(
         (Ide::Pycharm, Direction::ToIde) => Some(Preset::Pydevd),
         _ => None,
     };
+    let instead = format!("; use p2pdbg listen {}", ide.customary_debuggers());
     for wanted in facts.wanted(fallback, &mut plan.notes) {
         let name = facts.name(&wanted);
         let port = wanted.port();
@@ -47,7 +48,7 @@ pub(super) fn plan(
             ),
             _ => {
                 plan.notes
-                    .push(no_use(ide.product(), wanted.debugger, instead(ide)));
+                    .push(no_use(ide.product(), wanted.debugger, &instead));
                 continue;
             }
         };
@@ -67,14 +68,6 @@ pub(super) fn plan(
         });
     }
     Ok(())
-}
-
-fn instead(ide: Ide) -> &'static str {
-    match ide {
-        Ide::Pycharm => "; use p2pdbg listen pydevd or debugpy",
-        Ide::Goland => "; use p2pdbg listen delve",
-        _ => "; use p2pdbg listen jdwp",
-    }
 }
 
 /// PyCharm's client of the Debug Adapter Protocol, of 2025.3 and later.

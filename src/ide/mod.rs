@@ -56,6 +56,16 @@ impl Ide {
             Self::Idea => "IntelliJ IDEA",
         }
     }
+
+    /// The debuggers that it is most used with, as they follow `p2pdbg listen`.
+    fn customary_debuggers(self) -> &'static str {
+        match self {
+            Self::Vscode | Self::Nvim | Self::Zed => "debugpy",
+            Self::Pycharm => "pydevd or debugpy",
+            Self::Goland => "delve",
+            Self::Idea => "jdwp",
+        }
+    }
 }
 
 /// What the configurations are made from.
@@ -173,7 +183,10 @@ pub fn plan(
             ErrorCode::NothingForIde,
             format!("no forward of the session is one for this IDE: {notes}"),
         )
-        .hint("run p2pdbg listen with the debugger's name, such as p2pdbg listen debugpy"));
+        .hint(format!(
+            "run p2pdbg listen with the debugger's name, for this IDE {}",
+            ide.customary_debuggers()
+        )));
     }
     Ok(plan)
 }

@@ -259,7 +259,9 @@ impl View {
         match waiting.awaited {
             WaitingFor::Peer => {
                 let peer = self.peer.as_ref().map_or("the peer", Untrusted::as_str);
-                format!("waiting for {peer}")
+                let run = waiting.run.as_ref();
+                let run = run.map_or(String::new(), |command| format!("; there: {command}"));
+                format!("waiting for {peer}{run}")
             }
             WaitingFor::Rendezvous => "waiting for the rendezvous to answer".to_owned(),
             WaitingFor::Debuggee => format!(
@@ -483,6 +485,7 @@ mod tests {
         status.waiting.push(Waiting {
             awaited: WaitingFor::Debuggee,
             at: Some("localhost:5678".parse().unwrap()),
+            run: None,
         });
         assert_eq!(
             view.status_line(&status, now),

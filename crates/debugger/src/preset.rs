@@ -5,7 +5,7 @@
 
 use std::str::FromStr;
 
-use p2pdbg_proto::tunnel::Direction;
+use p2pdbg_proto::{spelling::nearest, tunnel::Direction};
 use serde::{Deserialize, Serialize};
 
 use crate::table::{Debugger, row};
@@ -67,6 +67,20 @@ impl Preset {
         self.debugger().name
     }
 
+    /// The presets that `word` may mean which names none: those that go by it, or else the one whose name is nearest.
+    pub fn meant_by(word: &str) -> Vec<Preset> {
+        let word = word.to_lowercase();
+        let goes_by_it = |preset: &Preset| preset.debugger().also_called.contains(&word.as_str());
+        let called: Vec<_> = Self::ALL.into_iter().filter(goes_by_it).collect();
+        if !called.is_empty() {
+            return called;
+        }
+        let near = nearest(&word, Self::ALL.map(Self::name));
+        near.and_then(|name| name.parse().ok())
+            .into_iter()
+            .collect()
+    }
+
     /// Which way the connections go.
     pub fn direction(self) -> Direction {
         self.debugger().direction
@@ -100,6 +114,29 @@ impl FromStr for Preset {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_language_an_ide_or_a_mistyped_name_leads_to_presets() {
+        use Preset::{Debugpy, Delve, Gdbserver, Lldb, Pydevd};
+        for (word, meant) in [
+            ("gdb", &[Gdbserver][..]),
+            ("Go", &[Delve]),
+            ("rust", &[Gdbserver, Lldb]),
+            ("pycharm", &[Debugpy, Pydevd]),
+            ("debugpi", &[Debugpy]),
+            ("fortran", &[]),
+        ] {
+            assert_eq!(Preset::meant_by(word), meant, "{word}");
+        }
+    }
+
+    #[test]
+    fn no_preset_goes_by_a_presets_name() {
+        for preset in Preset::ALL {
+            let called = preset.debugger().also_called;
+            assert!(called.iter().all(|word| word.parse::<Preset>().is_err()));
+        }
+    }
 
     #[test]
     fn preset_name_parses_and_is_the_name_in_json() {

@@ -11,6 +11,8 @@ use crate::Preset;
 pub struct Debugger {
     /// Its name on the command line, in JSON and in the documents.
     pub name: &'static str,
+    /// What people call it, its language or its IDE where they are asked for its name. One word may be said of several.
+    pub also_called: &'static [&'static str],
     /// Which way its connections go: who listens is at the end of the arrow.
     pub direction: Direction,
     /// The port used when none is given: the debugger's own, or a customary one where it has none.
@@ -136,6 +138,9 @@ pub(crate) fn row(preset: Preset) -> &'static Debugger {
 
 const DEBUGPY: Debugger = Debugger {
     name: "debugpy",
+    also_called: &[
+        "python", "python3", "py", "vscode", "code", "pycharm", "pdb",
+    ],
     direction: ToDebuggee,
     port: 5678,
     start: "python -m debugpy --listen 127.0.0.1:PORT --wait-for-client app.py",
@@ -158,6 +163,7 @@ const DEBUGPY: Debugger = Debugger {
 
 const PTVSD: Debugger = Debugger {
     name: "ptvsd",
+    also_called: &[],
     direction: ToDebuggee,
     port: 5678,
     start: "python -m ptvsd --host 127.0.0.1 --port PORT --wait app.py",
@@ -174,6 +180,7 @@ const PTVSD: Debugger = Debugger {
 
 const GDBSERVER: Debugger = Debugger {
     name: "gdbserver",
+    also_called: &["gdb", "c", "cpp", "c++", "rust", "clion"],
     direction: ToDebuggee,
     port: 1234,
     start: "gdbserver 127.0.0.1:PORT ./app",
@@ -200,6 +207,7 @@ const GDBSERVER: Debugger = Debugger {
 
 const LLDB: Debugger = Debugger {
     name: "lldb",
+    also_called: &["lldb-server", "codelldb", "rust", "swift"],
     direction: ToDebuggee,
     port: 1234,
     start: "lldb-server gdbserver 127.0.0.1:PORT -- ./app",
@@ -222,6 +230,7 @@ const LLDB: Debugger = Debugger {
 
 const DELVE: Debugger = Debugger {
     name: "delve",
+    also_called: &["dlv", "go", "golang", "goland"],
     direction: ToDebuggee,
     port: 2345,
     start: "dlv exec --headless --accept-multiclient --listen=127.0.0.1:PORT ./app",
@@ -238,6 +247,7 @@ const DELVE: Debugger = Debugger {
 
 const JDWP: Debugger = Debugger {
     name: "jdwp",
+    also_called: &["java", "jvm", "jdb", "kotlin", "idea", "intellij"],
     direction: ToDebuggee,
     port: 5005,
     start: "java -agentlib:jdwp=transport=dt_socket,server=y,suspend=y,address=127.0.0.1:PORT -jar app.jar",
@@ -254,6 +264,7 @@ const JDWP: Debugger = Debugger {
 
 const NODE: Debugger = Debugger {
     name: "node",
+    also_called: &["nodejs", "js", "javascript", "typescript", "ts", "chrome"],
     direction: ToDebuggee,
     port: 9229,
     start: "node --inspect-brk=127.0.0.1:PORT app.js",
@@ -270,6 +281,7 @@ const NODE: Debugger = Debugger {
 
 const RDBG: Debugger = Debugger {
     name: "rdbg",
+    also_called: &["ruby", "rails", "debug"],
     direction: ToDebuggee,
     port: 12345,
     start: "rdbg --open --host 127.0.0.1 --port PORT app.rb",
@@ -286,6 +298,7 @@ const RDBG: Debugger = Debugger {
 
 const PYDEVD: Debugger = Debugger {
     name: "pydevd",
+    also_called: &["pycharm", "pydevd-pycharm", "pydevd_pycharm", "settrace"],
     direction: ToIde,
     port: 5678,
     start: "import pydevd_pycharm; pydevd_pycharm.settrace('127.0.0.1', port=PORT)",
@@ -312,6 +325,7 @@ const PYDEVD: Debugger = Debugger {
 
 const DEBUGPY_CONNECT: Debugger = Debugger {
     name: "debugpy-connect",
+    also_called: &[],
     direction: ToIde,
     port: 5678,
     start: "python -m debugpy --connect 127.0.0.1:PORT app.py",
@@ -328,6 +342,7 @@ const DEBUGPY_CONNECT: Debugger = Debugger {
 
 const JDWP_LISTEN: Debugger = Debugger {
     name: "jdwp-listen",
+    also_called: &[],
     direction: ToIde,
     port: 5005,
     start: "java -agentlib:jdwp=transport=dt_socket,server=n,suspend=y,address=127.0.0.1:PORT -jar app.jar",
@@ -344,6 +359,7 @@ const JDWP_LISTEN: Debugger = Debugger {
 
 const XDEBUG: Debugger = Debugger {
     name: "xdebug",
+    also_called: &["php", "phpstorm"],
     direction: ToIde,
     port: 9003,
     start: "php -d xdebug.mode=debug -d xdebug.start_with_request=yes -d xdebug.client_host=127.0.0.1 -d xdebug.client_port=PORT app.php",

@@ -203,6 +203,9 @@ pub struct Waiting {
     /// Where it must listen, for `debuggee` and `ide`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<HostPort>,
+    /// The command that makes it come, to be run on its host, where there is one to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
 }
 
 /// What must come before things can go on.
@@ -374,6 +377,7 @@ mod tests {
         let waiting = Event::Waiting(Waiting {
             awaited: WaitingFor::Debuggee,
             at: Some("localhost:5678".parse().unwrap()),
+            run: None,
         });
         assert_eq!(
             json_of(&waiting),

@@ -5,6 +5,7 @@
 //! what a peer may ask of this host ([`AllowList`]); and its two TCP ends: [`OpenPort`] and [`dial`]. Moving bytes
 //! is not here.
 
+mod advice;
 mod allow;
 mod dial;
 mod open;

@@ -11,7 +11,10 @@ use p2pdbg_base::{
 };
 use p2pdbg_proto::tunnel::{Direction, ForwardOffer, WhileAbsent};
 
-use super::Preset;
+use super::{
+    Preset,
+    advice::{all_presets, instead_of, is_code},
+};
 
 /// The port of `auto`, and of a session for which no forward was given: debugpy's.
 pub const DEFAULT_PORT: u16 = 5678;
@@ -187,22 +190,29 @@ impl FromStr for ForwardSpec {
 
     /// Reads `PRESET[:PORT]` or `auto[:PORT]`.
     fn from_str(text: &str) -> Result<Self, NotAForward> {
+        if is_code(text) {
+            return Err(NotAForward::Code);
+        }
         let (name, port) = match text.split_once(':') {
             None => (text, None),
-            Some((name, port)) => match parse_port(port) {
-                Ok(port) if port != 0 => (name, Some(port)),
-                _ => return Err(NotAForward::PresetPort(text.to_owned())),
-            },
+            Some((name, port)) => (name, Some(port)),
         };
-        if name == "auto" {
-            let port = port.unwrap_or(DEFAULT_PORT);
-            return Ok(Self::Auto { port });
-        }
-        let preset: Preset = name
-            .parse()
-            .map_err(|_| NotAForward::UnknownPreset(name.to_owned()))?;
-        let port = port.unwrap_or(preset.default_port());
-        Ok(Self::Fixed(Forward::of_preset(preset, port)))
+        let preset: Option<Preset> = match name {
+            "auto" => None,
+            name => Some(
+                name.parse()
+                    .map_err(|_| NotAForward::UnknownPreset(text.to_owned()))?,
+            ),
+        };
+        let port = match port.map(parse_port) {
+            None => preset.map_or(DEFAULT_PORT, Preset::default_port),
+            Some(Ok(port)) if port != 0 => port,
+            Some(_) => return Err(NotAForward::PresetPort(text.to_owned())),
+        };
+        Ok(match preset {
+            Some(preset) => Self::Fixed(Forward::of_preset(preset, port)),
+            None => Self::Auto { port },
+        })
     }
 }
 
@@ -219,6 +229,9 @@ pub enum NotAForward {
         /// What is wrong with it.
         fault: SpecFault,
     },
+    /// It is a code. The message does not repeat it, since its words are a secret.
+    #[error("a code is for the other end")]
+    Code,
     /// No debugger of that name is known.
     #[error("no debugger preset is called {0:?}")]
     UnknownPreset(String),
@@ -234,13 +247,10 @@ impl NotAForward {
             Self::Spec { option, .. } => format!(
                 "write {option} [BIND:]PORT:HOST:PORT, for example {option} 5678:localhost:5678"
             ),
-            Self::UnknownPreset(_) | Self::PresetPort(_) => {
-                let names: Vec<&str> = Preset::ALL.iter().map(|preset| preset.name()).collect();
-                format!(
-                    "use auto, {}, each with an optional :PORT, or -L and -R",
-                    names.join(", ")
-                )
-            }
+            Self::Code => "run p2pdbg connect CODE on the debuggee's host; p2pdbg listen makes a code of its own"
+                .to_owned(),
+            Self::UnknownPreset(text) => instead_of(text),
+            Self::PresetPort(_) => all_presets(),
         }
     }
 }

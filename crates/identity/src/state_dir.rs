@@ -81,6 +81,13 @@ impl StateDir {
         Ok(dir)
     }
 
+    /// Opens it as [`open`](Self::open) does, but makes none; nothing if there is none, or it cannot be used.
+    pub fn open_if_there(path: Option<&Path>, program: &str) -> Option<Self> {
+        let path = path.map_or_else(|| default_path(program), |path| Ok(path.to_owned()));
+        let path = path.ok().filter(|path| path.is_dir())?;
+        Self::open(Some(&path), program).ok()
+    }
+
     /// One that is in the memory of this process and nowhere else, for a host where nothing can be written:
     /// with it this host is a stranger to everybody each time.
     pub fn in_memory() -> Self {

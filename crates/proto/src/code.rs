@@ -10,7 +10,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::secret::random_bytes;
+use crate::{secret::random_bytes, spelling::nearest};
 
 /// How many words a code has.
 pub const WORDS: usize = 3;
@@ -98,7 +98,8 @@ impl fmt::Display for Code {
     }
 }
 
-/// Why a text is not a code. The messages never repeat a word that might be right.
+/// Why a text is not a code. The messages never repeat a word that might be right; the word that a wrong one is nearest
+/// to is told, since the code stands on the same person's screen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotACode {
     /// It does not have four parts.
@@ -108,21 +109,34 @@ pub enum NotACode {
     #[error("a code begins with a number of six digits, as in 482913-orbit-lemon-tiger")]
     Nameplate,
     /// A word is not in the list; the position counts from 1.
-    #[error("word {position} of the code is not one that p2pdbg uses: check its spelling")]
+    #[error("word {position} of the code is not one that p2pdbg uses: {}", advice(*nearest))]
     Word {
         /// Which word, counted from 1.
         position: usize,
+        /// The word of the list that it is nearest to, if it is near to one alone.
+        nearest: Option<&'static str>,
     },
 }
+
+fn advice(nearest: Option<&str>) -> String {
+    nearest.map_or("check its spelling".to_owned(), |word| {
+        format!("did you mean {word}?")
+    })
+}
+
+/// What stands before a code in the line that `p2pdbg listen` shows, and people paste with it.
+const BEFORE_A_CODE: [&str; 5] = ["$", ">", "p2pdbg", "p2pdbg.exe", "connect"];
 
 impl FromStr for Code {
     type Err = NotACode;
 
-    /// Reads a code as people type it: any case, dashes or blanks, words cut to their first four letters.
+    /// Reads a code as people type it: any case, dashes or blanks, words cut to their first four letters, and pasted
+    /// with the command before it.
     fn from_str(text: &str) -> Result<Self, NotACode> {
         let mut parts = text
             .split(|c: char| c == '-' || c.is_whitespace())
-            .filter(|part| !part.is_empty());
+            .filter(|part| !part.is_empty())
+            .skip_while(|part| BEFORE_A_CODE.contains(part));
         let number = parts.next().ok_or(NotACode::Shape)?;
         let nameplate = number
             .parse()
@@ -134,8 +148,9 @@ impl FromStr for Code {
             if index == WORDS {
                 return Err(NotACode::Shape);
             }
-            words.push(whole_word(part).ok_or(NotACode::Word {
+            words.push(whole_word(part).ok_or_else(|| NotACode::Word {
                 position: index + 1,
+                nearest: nearest(part, bip39::Language::English.word_list().iter().copied()),
             })?);
         }
         if words.len() != WORDS {
@@ -144,6 +159,23 @@ impl FromStr for Code {
         let words = Words(words.join("-"));
         Ok(Self { nameplate, words })
     }
+}
+
+/// What `typed`, the beginning of a code, may go on as: with each of the words that its last part begins, which may not
+/// be empty.
+pub fn completions(typed: &str) -> Vec<String> {
+    let Some((before, last)) = typed.rsplit_once('-') else {
+        return Vec::new();
+    };
+    let number = before.split('-').next().unwrap_or_default();
+    let is_code = number.parse().ok().and_then(Nameplate::new).is_some();
+    if !is_code || last.is_empty() || before.split('-').count() > WORDS {
+        return Vec::new();
+    }
+    let last = last.to_ascii_lowercase();
+    let words = bip39::Language::English.word_list().iter();
+    let begun = words.filter(|word| word.starts_with(&last));
+    begun.map(|word| format!("{before}-{word}")).collect()
 }
 
 /// The word of the list that `typed` is, or begins, in no doubt.
@@ -183,6 +215,34 @@ mod tests {
     }
 
     #[test]
+    fn completions_are_the_words_that_the_last_part_begins() {
+        assert_eq!(completions("482913-orb"), ["482913-orbit"]);
+        assert_eq!(completions("482913-orbit-LEM"), ["482913-orbit-lemon"]);
+        assert!(completions("482913-orbit-lemon-t").len() > 20);
+        for nothing in [
+            "482913",
+            "482913-",
+            "12-orb",
+            "482913-orbit-lemon-tiger-t",
+            "--",
+        ] {
+            assert!(completions(nothing).is_empty(), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_code_may_be_pasted_with_the_command_before_it() {
+        let code: Code = "482913-orbit-lemon-tiger".parse().unwrap();
+        for text in [
+            "p2pdbg connect 482913-orbit-lemon-tiger",
+            "$ p2pdbg connect 482913-orbit-lemon-tiger\n",
+            "connect 482913 orbit lemon tiger",
+        ] {
+            assert_eq!(text.parse(), Ok(code.clone()), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_not_a_code_says_which_part_is_wrong() {
         let wrong = |text: &str| text.parse::<Code>().unwrap_err();
         assert_eq!(wrong(""), NotACode::Shape);
@@ -192,11 +252,17 @@ mod tests {
         assert_eq!(wrong("orbit-lemon-tiger"), NotACode::Nameplate);
         assert_eq!(
             wrong("482913-orbit-lemmon-tiger"),
-            NotACode::Word { position: 2 }
+            NotACode::Word {
+                position: 2,
+                nearest: Some("lemon")
+            }
         );
         assert_eq!(
             wrong("482913-orbit-lemon-t"),
-            NotACode::Word { position: 3 }
+            NotACode::Word {
+                position: 3,
+                nearest: None
+            }
         );
     }
 

@@ -422,6 +422,7 @@ impl Streams {
             return false;
         };
         let waiting = Waiting {
+            run: None,
             awaited: awaited_by(dialler),
             at: Some(target.clone()),
         };

@@ -52,4 +52,7 @@ def _attach(where: Endpoint, timeout: float | None) -> bool:
     global _debugger
     if _debugger is None:
         _debugger, where = _debuggers.choose(where)
+    # Whoever looks at a program that stands still is to see what it waits for, and where.
+    how = "to attach to" if where.mode == "listen" else "to listen behind"
+    print(f"p2pdbg: waiting for the IDE {how} {where.host}:{where.port}", file=sys.stderr, flush=True)
     return _debugger.attach(where, timeout)

@@ -110,6 +110,11 @@ pub fn resolve_connect(
     args: ConnectArgs,
     environment: Environment<'_>,
 ) -> Result<ConnectOptions, Failure> {
+    if !args.forwards.is_empty() {
+        return Err(forwards_at_the_wrong_end("-L and -R"));
+    }
+    let typed = args.code.join(" ");
+    refuse_more_than_a_code(&args.code)?;
     // Before the code is asked for, which is the last thing to bother the user with.
     let mut session = resolve_session(args.session, environment.config)?;
     if let Some(directory) = &args.accept_push {
@@ -123,10 +128,7 @@ pub fn resolve_connect(
         })?;
     }
     let given_here = !args.code.is_empty();
-    let meeting = match (
-        args.peer,
-        given(args.code.join("-")).or(given(environment.code)),
-    ) {
+    let meeting = match (args.peer, given(typed).or(given(environment.code))) {
         (Some(name), _) => Meeting::Known(parse_name("--peer", &name)?),
         (None, Some(code)) => {
             let malformed = |fault| match given_here {
@@ -147,6 +149,30 @@ pub fn resolve_connect(
         owner,
         command: parse_command(args.command),
     })
+}
+
+/// What stands after a code and is none of it: what was meant, as far as it can be told.
+fn refuse_more_than_a_code(words: &[String]) -> Result<(), Failure> {
+    let is_code = |words: &[String]| words.join(" ").parse::<Code>().is_ok();
+    let whole = (1..words.len()).find(|&end| is_code(&words[..end]));
+    let Some(end) = whole.filter(|_| !is_code(words)) else {
+        return Ok(());
+    };
+    let rest = &words[end..];
+    if rest.iter().all(|word| word.parse::<ForwardSpec>().is_ok()) {
+        return Err(forwards_at_the_wrong_end("debuggers"));
+    }
+    // Neither the code nor what may hold a password is repeated.
+    let message = "what stands after the code is no part of it";
+    Err(Failure::new(ErrorCode::Usage, message)
+        .hint("to run a program, put -- before it: p2pdbg connect CODE -- python app.py"))
+}
+
+fn forwards_at_the_wrong_end(what: &str) -> Failure {
+    let message = format!("{what} are given to p2pdbg listen, beside the IDE");
+    Failure::new(ErrorCode::Usage, message).hint(
+        "run p2pdbg listen there with them, and p2pdbg connect CODE here with the code that it shows",
+    )
 }
 
 /// The options of an `ide`.

@@ -258,3 +258,50 @@ fn a_command_keeps_its_arguments_whatever_they_look_like() {
     let options = connect(&["--", "app"], Some(code), &mut |_| None).unwrap();
     assert_eq!(options.command.unwrap().program, "app");
 }
+
+#[test]
+fn what_stands_after_a_code_is_told_where_it_belongs() {
+    const CODE: &str = "482913-orbit-lemon-tiger";
+    let told = |line: &[&str]| {
+        let failure = connect(line, None, &mut |_| None).unwrap_err();
+        let hint = failure.hint.clone().unwrap_or_default();
+        let told = format!("{failure} {hint}");
+        assert_eq!(failure.exit_status(), 2);
+        assert!(!told.contains("orbit"), "{told}");
+        told
+    };
+    for program in [
+        &[CODE, "python", "app.py"][..],
+        &["482913", "orbit", "lemon", "tiger", "node", "app.js"],
+        &[CODE, "./app"],
+    ] {
+        assert!(
+            told(program).contains("p2pdbg connect CODE -- python app.py"),
+            "{program:?}"
+        );
+    }
+    for forwards in [
+        &[CODE, "debugpy"][..],
+        &[CODE, "gdbserver:1234", "auto"],
+        &[CODE, "-L", "8000:localhost:8000"],
+        &["-R", "8000:localhost:8000", CODE],
+    ] {
+        assert!(
+            told(forwards).contains("are given to p2pdbg listen"),
+            "{forwards:?}"
+        );
+    }
+}
+
+#[test]
+fn a_code_may_be_pasted_with_its_command_as_one_word_or_several() {
+    for line in [
+        &["p2pdbg connect 482913-orbit-lemon-tiger"][..],
+        &["p2pdbg", "connect", "482913-orbit-lemon-tiger"],
+        &["482913", "orbit", "lemon", "tiger"],
+    ] {
+        let options = connect(line, None, &mut |_| None).unwrap();
+        let expected = "482913-orbit-lemon-tiger".parse().unwrap();
+        assert_eq!(options.meeting, Meeting::Code(expected), "{line:?}");
+    }
+}

@@ -44,6 +44,7 @@ impl Host {
                     self.reporter.emit(Event::Waiting(Waiting {
                         awaited: WaitingFor::Rendezvous,
                         at: None,
+                        run: None,
                     }));
                 }
                 let warning = Warning::new(WarningCode::RendezvousLost, error.to_string());
@@ -119,7 +120,17 @@ impl Host {
             of.unwrap_or(&self.reporter).emit(Event::Waiting(Waiting {
                 awaited: WaitingFor::Peer,
                 at: None,
+                run: Some(self.other_ends_command()),
             }));
+        }
+    }
+
+    /// What makes a known peer come that is not there: this host is called there as it introduced itself.
+    fn other_ends_command(&self) -> String {
+        let name = &self.options.name;
+        match self.role {
+            Role::Listener => format!("p2pdbg connect --peer {name}"),
+            Role::Connector => format!("p2pdbg listen --peer {name}"),
         }
     }
 

@@ -1,0 +1,58 @@
+//! The word that somebody meant who mistyped it.
+
+/// How many letters may be wrong, missing, too many or swapped with the next one.
+const MOST_WRONG: usize = 2;
+
+/// Longer texts are no mistyped words.
+const LONGEST: usize = 32;
+
+/// The nearest of `words` to `typed`, if it is near and no other one is as near. Capital letters do not count.
+pub fn nearest<'a>(typed: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if typed.len() > LONGEST {
+        return None;
+    }
+    let typed = typed.to_lowercase();
+    let mut best: Option<(usize, &str)> = None;
+    let mut is_alone = false;
+    for word in words {
+        // Of a word of three letters, two wrong ones leave nothing to go by.
+        let most = MOST_WRONG.min(word.len().saturating_sub(2));
+        let wrong = strsim::damerau_levenshtein(&typed, word);
+        match best {
+            Some((least, _)) if wrong > least => {}
+            Some((least, _)) if wrong == least => is_alone = false,
+            _ if wrong <= most => (best, is_alone) = (Some((wrong, word)), true),
+            _ => {}
+        }
+    }
+    best.filter(|_| is_alone).map(|(_, word)| word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_word_is_found_only_where_it_is_near_and_alone() {
+        let words = ["lemon", "orbit", "node", "lldb", "absent", "absorb"];
+        for (typed, meant) in [
+            ("lemmon", Some("lemon")),
+            ("LEMNO", Some("lemon")),
+            ("obrit", Some("orbit")),
+            ("nod", Some("node")),
+            // Both are two letters off.
+            ("absont", Some("absent")),
+            ("absob", Some("absorb")),
+            ("ab", None),
+            ("zebra", None),
+        ] {
+            assert_eq!(nearest(typed, words), meant, "{typed}");
+        }
+        assert_eq!(nearest("cat", ["car", "cap"]), None);
+    }
+
+    #[test]
+    fn a_long_text_is_near_to_nothing() {
+        assert_eq!(nearest(&"x".repeat(1 << 10), ["orbit"]), None);
+    }
+}
