@@ -6,12 +6,16 @@ use std::{
 };
 
 use p2pdbg_proto::url::DEFAULT_PORT;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-use crate::{control::tcp, datapath::socket::UdpPort, server::StartError, succession::Inheritance};
+use crate::{config::StartError, datapath::socket::UdpPort, succession::Inheritance};
 
 /// A main port: the same number over UDP and over TCP.
 pub(crate) type Main = (UdpPort, TcpListener);
+
+/// Connections that the system may hold until they are accepted.
+const BACKLOG: i32 = 1_024;
 
 /// How many numbers are tried when the system may choose one that is free over both.
 const DRAWS: usize = 32;
@@ -42,8 +46,8 @@ fn main_port(
     loop {
         let udp = udp(address, only_v6, inheritance)?;
         let listener = match inheritance.take_tcp(udp.local()) {
-            Some(listener) => tcp::adopt(listener),
-            None => tcp::listen(udp.local(), udp.is_dual_stack()),
+            Some(listener) => adopt(listener),
+            None => listen(udp.local(), udp.is_dual_stack()),
         };
         match listener {
             Ok(listener) => return Ok((udp, listener)),
@@ -94,4 +98,32 @@ fn everywhere(port: u16, inheritance: &mut Inheritance) -> Result<Vec<Main>, Sta
 
 fn is_in_use(error: &StartError) -> bool {
     matches!(error, StartError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+}
+
+/// Listens at `address`; an IPv6 wildcard takes IPv4 too if `dual_stack`. Must be called within a tokio runtime.
+///
+/// # Errors
+/// The operating system's.
+fn listen(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!dual_stack)?;
+    }
+    // A restart need not wait for the connections of before. (On Windows the option would let two programs listen.)
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Takes a listener over that listens already. Must be called within a tokio runtime.
+///
+/// # Errors
+/// The operating system's.
+fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }

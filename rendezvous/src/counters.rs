@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::operate::Beats;
+use crate::operate::beats::Beats;
 
 /// How often they are written into the log.
 const LOG_EVERY: Duration = Duration::from_secs(60);

@@ -34,6 +34,7 @@
 //! ```
 
 mod bind;
+mod config;
 mod control;
 mod counters;
 mod datapath;
@@ -50,6 +51,7 @@ mod server;
 mod stun;
 mod succession;
 
+pub use config::{DEFAULT_ALT_PORT, ServerConfig, StartError};
 pub use control::report::{KeyReport, Report};
 pub use counters::Counters;
 #[doc(hidden)]
@@ -63,8 +65,5 @@ pub use public::{NotAPublicAddress, PublicAddress};
 #[doc(hidden)]
 pub use relay::table::FilledTable;
 pub use self_check::Finding;
-pub use server::{
-    DEFAULT_ALT_PORT, LAST_URL, MOST_RELAY_WORKERS, PROGRAM, ReceiveBuffer, Server, ServerConfig,
-    StartError,
-};
+pub use server::{LAST_URL, MOST_RELAY_WORKERS, PROGRAM, ReceiveBuffer, Server};
 pub use succession::{Handover, Inheritance};

@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 use crate::{
     control::{
         admission::{Admission, Transport},
-        hub::{Event, Inlet, outgoing_queue},
+        event::Event,
+        outgoing::{Inlet, outgoing_queue},
     },
     counters::Tallies,
     limits::Limits,

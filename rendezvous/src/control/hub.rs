@@ -6,47 +6,31 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use p2pdbg_proto::{
-    control::{FromRendezvous, SessionId, ToRendezvous},
+    control::{FromRendezvous, SessionId},
     frame,
 };
-use tokio::{
-    sync::{
-        mpsc::{self, error::TrySendError},
-        oneshot,
-    },
-    time::MissedTickBehavior,
-};
+use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    control::report::{Report, report},
+    control::{
+        event::Event,
+        outgoing::{Lane, Outgoing, Outlet, Pushed},
+        report::{Report, report},
+    },
     counters::Tallies,
     datapath::Command,
     fair::{Book, Notice},
-    keys::{KeyRing, UsageFile},
-    operate::Part,
-    registry::{Arrival, ConnId, Effect, Now, Registry},
-    relay::Seen,
+    keys::{UsageFile, unix_s},
+    operate::beats::Part,
+    registry::{ConnId, Effect, Now, Registry},
     self_check::{Counted, SelfCheck},
 };
-
-/// Frames that wait to be sent on one connection. Their bytes are what bounds them, with [`OVERHEAD`] for each.
-const QUEUE: usize = 16 * 1_024;
-
-/// What a frame costs in a queue beyond its bytes.
-const OVERHEAD: usize = 128;
-
-/// What may wait for one member of what the other says in one session, in bytes: two of the longest signals, or some forty
-/// of the usual ones.
-const LANE: usize = 40 * 1_024;
 
 const TICK: Duration = Duration::from_secs(1);
 
@@ -55,135 +39,6 @@ const SETTLE: Duration = Duration::from_millis(250);
 
 /// How often what the keys have used is written down: a crash forgets no more than that.
 const WRITE_DOWN: Duration = Duration::from_secs(60);
-
-/// What happens.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// A connection has been made.
-    Connected(ConnId, Arrival, Outlet),
-    /// A peer has said something.
-    Message(ConnId, ToRendezvous),
-    /// A peer has sent what is no message.
-    Malformed(ConnId),
-    /// A connection is gone.
-    Lost {
-        /// Which.
-        id: ConnId,
-        /// Whether the peer closed it.
-        on_purpose: bool,
-    },
-    /// A member bound its leg of the relay.
-    Bound(Seen),
-    /// Other keys hold from now on.
-    Keys(KeyRing),
-    /// Somebody wants to know how things are.
-    Report(oneshot::Sender<Report>),
-}
-
-/// What goes out on a connection.
-#[derive(Debug)]
-pub(crate) enum Outgoing {
-    /// A whole frame, and what counts those of its session.
-    Frame(Vec<u8>, Option<Lane>),
-    /// Nothing more: close with this code.
-    Close(u32),
-}
-
-/// Counts the bytes of one session that wait for one of its members.
-pub(crate) type Lane = Arc<AtomicUsize>;
-
-/// What became of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub(crate) enum Pushed {
-    /// It waits to be sent.
-    Queued,
-    /// Too much waits in its session.
-    LaneFull,
-    /// The peer does not keep up.
-    Full,
-}
-
-/// The hub's end of a connection's queue.
-#[derive(Debug)]
-pub(crate) struct Outlet {
-    queue: mpsc::Sender<Outgoing>,
-    waiting: Arc<AtomicUsize>,
-    most: usize,
-}
-
-/// The connection's end of its queue.
-#[derive(Debug)]
-pub(crate) struct Inlet {
-    queue: mpsc::Receiver<Outgoing>,
-    waiting: Arc<AtomicUsize>,
-}
-
-/// A connection's queue of at most `most` bytes.
-pub(crate) fn outgoing_queue(most: usize) -> (Outlet, Inlet) {
-    let (sender, receiver) = mpsc::channel(QUEUE);
-    let waiting = Arc::new(AtomicUsize::new(0));
-    let outlet = Outlet {
-        queue: sender,
-        waiting: waiting.clone(),
-        most,
-    };
-    let inlet = Inlet {
-        queue: receiver,
-        waiting,
-    };
-    (outlet, inlet)
-}
-
-impl Outlet {
-    /// Whether there was room. What is said in a session has room of its own there, so that whoever talks in one takes none
-    /// from another, nor from what the rendezvous itself has to say.
-    ///
-    /// A connection that has ended has room for anything: what its peer said before must be heard first, and then
-    /// [`Event::Lost`] tells of the end.
-    pub(crate) fn push(&self, outgoing: Outgoing) -> Pushed {
-        if self.queue.is_closed() {
-            return Pushed::Queued;
-        }
-        let length = outgoing.length();
-        let (counter, most, refused) = match &outgoing {
-            Outgoing::Frame(_, Some(lane)) => (lane, LANE, Pushed::LaneFull),
-            Outgoing::Frame(_, None) | Outgoing::Close(_) => {
-                (&self.waiting, self.most, Pushed::Full)
-            }
-        };
-        if counter.load(Ordering::Relaxed).saturating_add(length) > most {
-            return refused;
-        }
-        counter.fetch_add(length, Ordering::Relaxed);
-        match self.queue.try_send(outgoing) {
-            Err(TrySendError::Full(_)) => Pushed::Full,
-            Ok(()) | Err(TrySendError::Closed(_)) => Pushed::Queued,
-        }
-    }
-}
-
-impl Inlet {
-    /// The next thing to send; `None` when the hub has dropped the connection.
-    pub(crate) async fn next(&mut self) -> Option<Outgoing> {
-        let outgoing = self.queue.recv().await?;
-        let counter = match &outgoing {
-            Outgoing::Frame(_, Some(lane)) => lane,
-            Outgoing::Frame(_, None) | Outgoing::Close(_) => &self.waiting,
-        };
-        counter.fetch_sub(outgoing.length(), Ordering::Relaxed);
-        Some(outgoing)
-    }
-}
-
-impl Outgoing {
-    fn length(&self) -> usize {
-        match self {
-            Outgoing::Frame(frame, _) => frame.len().saturating_add(OVERHEAD),
-            Outgoing::Close(_) => 0,
-        }
-    }
-}
 
 /// The task's state.
 #[derive(Debug)]
@@ -391,10 +246,8 @@ impl Hub {
 }
 
 fn now() -> Now {
-    // A clock before 1970 makes every voucher fresh, which is the lesser evil.
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH);
     Now {
         instant: Instant::now(),
-        unix_s: unix.unwrap_or_default().as_secs(),
+        unix_s: unix_s(),
     }
 }

@@ -3,9 +3,12 @@
 
 pub(crate) mod acceptor;
 pub(crate) mod admission;
+pub(crate) mod event;
 pub(crate) mod hub;
+pub(crate) mod outgoing;
 pub(crate) mod quic;
 pub(crate) mod report;
+pub(crate) mod stream_io;
 pub(crate) mod tcp;
 
 use std::{future, io, time::Duration};
@@ -19,7 +22,8 @@ use tokio::{
 use crate::{
     control::{
         admission::Established,
-        hub::{Event, Inlet, Outgoing},
+        event::Event,
+        outgoing::{Inlet, Outgoing},
     },
     registry::ConnId,
 };
@@ -142,7 +146,7 @@ mod tests {
     use crate::{
         control::{
             admission::{Admission, Transport, Verdict},
-            hub::{Lane, Pushed, outgoing_queue},
+            outgoing::{Lane, Pushed, outgoing_queue},
         },
         limits::Limits,
     };

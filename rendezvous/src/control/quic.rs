@@ -24,7 +24,7 @@ use crate::{
         acceptor::Lobby,
         admission::{Established, Handshake, Transport, Verdict},
         converse,
-        hub::Event,
+        event::Event,
     },
     datapath::{quic_socket::LONGEST_DATAGRAM, socket::canonical},
     limits::Limits,

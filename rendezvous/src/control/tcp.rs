@@ -2,22 +2,14 @@
 //! patience that QUIC has. What the client names in its ALPN decides what follows: the control protocol, or a leg of
 //! the relay. Anything else is hung up on.
 
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use p2pdbg_proto::{control, relay_stream};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream},
     task::JoinSet,
-    time::{Instant, Sleep, sleep_until, timeout},
+    time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
@@ -29,7 +21,8 @@ use crate::{
         acceptor::Lobby,
         admission::{Established, Handshake, Transport, Verdict},
         converse,
-        hub::Event,
+        event::Event,
+        stream_io::{Patient, close_gently},
     },
     datapath::socket::canonical,
     limits::Limits,
@@ -37,14 +30,8 @@ use crate::{
     stun::topology::StunPlaces,
 };
 
-/// Connections that the system may hold until they are accepted.
-const BACKLOG: i32 = 1_024;
-
 /// How long accepting pauses when it fails, for want of file descriptors say.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// How long the last words of a connection may take to arrive.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The first keepalive after so much silence, and the next ones in the same rhythm. The protocols ask too; this finds
 /// out about peers that are gone without waiting for them.
@@ -64,34 +51,6 @@ pub(crate) struct TcpEntrance {
     pub(crate) stun: StunPlaces,
     /// The way to the relay.
     pub(crate) legs: Legs,
-}
-
-/// Listens at `address`; an IPv6 wildcard takes IPv4 too if `dual_stack`. Must be called within a tokio runtime.
-///
-/// # Errors
-/// The operating system's.
-pub(crate) fn listen(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener> {
-    let domain = Domain::for_address(address);
-    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(!dual_stack)?;
-    }
-    // A restart need not wait for the connections of before. (On Windows the option would let two programs listen.)
-    #[cfg(unix)]
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
-/// Takes a listener over that listens already. Must be called within a tokio runtime.
-///
-/// # Errors
-/// The operating system's.
-pub(crate) fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
 }
 
 /// Accepts connections until `stop`, then waits for those that there are to end.
@@ -232,60 +191,4 @@ fn set_up(stream: &TcpStream) {
     let _ = socket.set_tcp_keepalive(&keepalive);
     #[cfg(target_os = "linux")]
     let _ = socket.set_tcp_notsent_lowat(NOT_SENT);
-}
-
-/// A reader that gives up after a silence, and takes an end that TLS did not announce for the breach that it is: a peer
-/// that is done says so.
-pub(crate) struct Patient<R> {
-    inner: R,
-    patience: Duration,
-    deadline: Pin<Box<Sleep>>,
-}
-
-impl<R: AsyncRead + Unpin> Patient<R> {
-    pub(crate) fn new(inner: R, patience: Duration) -> Self {
-        Self {
-            inner,
-            patience,
-            deadline: Box::pin(sleep_until(Instant::now() + patience)),
-        }
-    }
-}
-
-impl<R: AsyncRead + Unpin> AsyncRead for Patient<R> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.inner).poll_read(cx, buf) {
-            Poll::Ready(Ok(())) => {
-                let deadline = Instant::now() + self.patience;
-                self.deadline.as_mut().reset(deadline);
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => self
-                .deadline
-                .as_mut()
-                .poll(cx)
-                .map(|()| Err(io::ErrorKind::TimedOut.into())),
-        }
-    }
-}
-
-/// Ends a connection so that what was written last arrives: closing with something unread would overtake it.
-pub(crate) async fn close_gently(
-    mut reader: impl AsyncRead + Unpin,
-    mut writer: impl AsyncWrite + Unpin,
-) {
-    let closing = async {
-        let _ = writer.shutdown().await;
-        let mut rest = [0; 4_096];
-        while matches!(reader.read(&mut rest).await, Ok(1..)) {}
-    };
-    let _ = timeout(LAST_WORDS, closing).await;
 }

@@ -15,7 +15,7 @@ use quinn::udp::RecvMeta;
 use tokio::sync::mpsc;
 
 use crate::{
-    control::hub::Event,
+    control::event::Event,
     datapath::{Command, ports::Ports},
     relay::{
         Forward, Relay, Route, Seen, Source, StreamId, UdpRoute,

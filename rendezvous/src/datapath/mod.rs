@@ -35,7 +35,7 @@ use tokio::{sync::mpsc, task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    control::hub::Event,
+    control::event::Event,
     datapath::{
         core::Core,
         ports::Ports,
@@ -43,7 +43,7 @@ use crate::{
     },
     fair::LegMeter,
     limits::Limits,
-    operate::Part,
+    operate::beats::Part,
     relay::{Relay, early::Held, routes::Routes, tcp_leg::StreamInput},
     stun::{StunServer, topology::Vantages},
 };

@@ -11,7 +11,11 @@ mod ring;
 mod store;
 mod usage;
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    str::FromStr,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +25,12 @@ pub use self::{
     store::{DEFAULT, KeyError, KeyStore},
 };
 pub(crate) use self::{ring::KeyRing, usage::UsageFile};
+
+/// The time by which keys and vouchers end. A clock before 1970 makes everything fresh, which is the lesser evil.
+pub(crate) fn unix_s() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}
 
 /// What a key is known by in vouchers and in accounts, whatever its name and secret become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,7 +4,7 @@
 
 #[cfg(unix)]
 pub mod admin;
-mod beats;
+pub(crate) mod beats;
 pub(crate) mod http;
 
 use std::{
@@ -15,12 +15,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use self::beats::{Beats, Part};
 use crate::{
-    control::{hub::Event, report::Report},
+    control::{event::Event, report::Report},
     counters::{Counters, Tallies},
-    keys::{KeyError, KeyRing, KeyStore},
-    server::unix_s,
+    keys::{KeyError, KeyRing, KeyStore, unix_s},
 };
 
 /// How long the hub may take to answer.

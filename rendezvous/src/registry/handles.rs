@@ -3,46 +3,17 @@
 //! A handle is a secret between its two peers, so the table holds its hash, which also spares lookups from
 //! comparing secrets.
 
-use std::{collections::HashMap, fmt, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use p2pdbg_proto::control::{Handle, Place, Refusal, Role, SessionId};
-use sha2::{Digest, Sha256};
 
 use super::{
     ConnId, Effect, Now, Registry,
     connection::{Connection, Holder, Standing},
     limit,
+    meeting::Meeting,
 };
 use crate::limits::{Tally, unreserved};
-
-/// One side of a handle.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Meeting {
-    digest: [u8; 32],
-    role: Role,
-}
-
-impl Meeting {
-    pub(super) fn new(handle: &Handle, role: Role) -> Self {
-        Self {
-            digest: Sha256::digest(handle.expose()).into(),
-            role,
-        }
-    }
-
-    fn other_side(&self) -> Self {
-        Self {
-            role: self.role.other(),
-            ..*self
-        }
-    }
-}
-
-impl fmt::Debug for Meeting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<handle>/{:?}", self.role)
-    }
-}
 
 /// Who waits where: the newest registration of each side of a handle.
 #[derive(Debug)]

@@ -6,8 +6,10 @@
 //! Nothing here is written to the disk: what must outlive a restart is in the peers' [vouchers](Vouchers).
 
 mod by_key;
+pub(crate) mod carried;
 mod connection;
 mod handles;
+mod meeting;
 mod nameplates;
 mod prepared;
 mod sessions;
@@ -26,8 +28,10 @@ use p2pdbg_proto::{
 
 pub(crate) use self::nameplates::End;
 use self::{
+    carried::CarriedNameplate,
     connection::{Connection, Standing},
-    handles::{Handles, Meeting},
+    handles::Handles,
+    meeting::Meeting,
     nameplates::Nameplates,
     sessions::{Ended, Sessions},
 };
@@ -36,7 +40,6 @@ use crate::{
     limits::{AddressBuckets, Limits, unreserved},
     registry::voucher::{Purpose, Vouchers},
     relay::Seen,
-    succession::state::CarriedNameplate,
 };
 
 /// When the first peer comes back after a stop: a process that is started again at once needs about as long.

@@ -12,11 +12,12 @@ use p2pdbg_proto::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConnId, Effect, Now, Registry, connection::Standing, limit};
+use super::{
+    ConnId, Effect, Now, Registry, carried::CarriedNameplate, connection::Standing, limit,
+};
 use crate::{
     limits::Limits,
     registry::voucher::{Account, Purpose, new_account},
-    succession::state::CarriedNameplate,
 };
 
 /// How a nameplate ended.

@@ -31,7 +31,7 @@ use crate::{
     control::{
         acceptor::Lobby,
         admission::Established,
-        tcp::{Patient, close_gently},
+        stream_io::{Patient, close_gently},
     },
     counters::Tallies,
     relay::{

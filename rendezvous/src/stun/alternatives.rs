@@ -8,9 +8,9 @@ use std::{
 
 use crate::{
     bind,
+    config::{ServerConfig, StartError},
     datapath::socket::UdpPort,
     public::guess,
-    server::{ServerConfig, StartError},
     stun::topology::{SecondAddress, Side, Square, Vantages},
     succession::Inheritance,
 };

@@ -7,11 +7,10 @@
 //! Another version is not read: the successor starts empty, as after a crash, which everybody survives. So nothing is
 //! carried that the peers could not say again, and there is no code that converts old states.
 
-use p2pdbg_proto::code::Nameplate;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::{registry::End, relay::carried::CarriedRelay};
+use crate::{registry::carried::CarriedNameplate, relay::carried::CarriedRelay};
 
 /// Changes whenever one of the types below does.
 const VERSION: u32 = 1;
@@ -23,17 +22,6 @@ pub(crate) struct Carried {
     pub(crate) relay: CarriedRelay,
     /// Nameplates that are in use or whose end is remembered.
     pub(crate) nameplates: Vec<CarriedNameplate>,
-}
-
-/// One nameplate.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct CarriedNameplate {
-    /// Which.
-    pub(crate) nameplate: Nameplate,
-    /// What became of it. One in use is lost with its listener's connection, who comes back and claims it.
-    pub(crate) end: End,
-    /// For how many milliseconds that is to be remembered yet.
-    pub(crate) left_ms: u64,
 }
 
 /// Why a state is of no use.
@@ -66,7 +54,10 @@ impl Carried {
 
 #[cfg(test)]
 mod tests {
+    use p2pdbg_proto::code::Nameplate;
+
     use super::*;
+    use crate::registry::End;
 
     fn carried() -> Carried {
         Carried {

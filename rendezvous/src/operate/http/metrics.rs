@@ -9,7 +9,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::operate::{Operator, Part, Status};
+use crate::operate::{Operator, Status, beats::Part};
 
 /// What the text is, for a scraper.
 pub(super) const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,0 +1,127 @@
+//! How to serve, and why a rendezvous cannot.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use p2pdbg_identity::StateError;
+
+use crate::{keys::KeyError, limits::Limits, public::PublicAddress};
+
+/// The second port on which STUN is answered, unless told otherwise.
+pub const DEFAULT_ALT_PORT: u16 = 3479;
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// The main ports, of UDP and TCP; none means port 3478 of every address, over IPv6 and IPv4.
+    pub bind: Vec<SocketAddr>,
+    /// The port, at each of those addresses, that answers STUN too; 0 takes any that is free.
+    pub alt_port: u16,
+    /// Second addresses of this host's that answer STUN at the same ports, one of each family at the most, each with
+    /// the address by which others reach it if that is another.
+    pub alt_ips: Vec<(IpAddr, Option<IpAddr>)>,
+    /// What the URL says; without it, the best guess.
+    pub public: Option<PublicAddress>,
+    /// The state directory; none means the platform's.
+    pub state: Option<PathBuf>,
+    /// Where to answer over HTTP what an operator asks: metrics, health and a page. None means nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// Asks nobody for the access key.
+    pub open: bool,
+    /// How many workers read each main port over UDP and relay what comes there; 0 means one for each core. Where the
+    /// system cannot share a port out evenly there is one.
+    pub relay_workers: usize,
+    /// The limits.
+    pub limits: Limits,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            bind: Vec::new(),
+            alt_port: DEFAULT_ALT_PORT,
+            alt_ips: Vec::new(),
+            public: None,
+            state: None,
+            metrics: None,
+            open: false,
+            relay_workers: 0,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Why the rendezvous cannot serve: what happened, why, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory cannot be used.
+    #[error("{0}")]
+    State(#[from] StateError),
+    /// A port cannot be opened.
+    #[error("cannot open {protocol} port {} on {}: {}", address.port(), address.ip(), why_not(source))]
+    Bind {
+        /// `UDP` or `TCP`.
+        protocol: &'static str,
+        /// What was to be bound.
+        address: SocketAddr,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The HTTP port cannot be opened.
+    #[error(
+        "cannot answer over HTTP at {address}: {source}; choose another address with --metrics"
+    )]
+    Metrics {
+        /// What was to be bound.
+        address: SocketAddr,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A second address for STUN cannot be used.
+    #[error("cannot use {address} as a second address for STUN: {why}")]
+    SecondAddress {
+        /// The address.
+        address: IpAddr,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The keys cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// Another process serves with this state directory.
+    #[error(
+        "another p2pdbg-rendezvous serves with the state directory {}; stop that one, or name another with --state",
+        .0.display()
+    )]
+    AlreadyServing(PathBuf),
+    /// The certificate does not serve.
+    #[error(
+        "the certificate in the state directory does not serve: {0}; delete it and a new one is made"
+    )]
+    Certificate(#[from] rustls::Error),
+    /// The operating system or the libraries refuse otherwise.
+    #[error("cannot serve: {0}")]
+    Other(String),
+}
+
+fn why_not(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another program uses it (another p2pdbg-rendezvous?); \
+             stop that one, or choose another port with --bind and --alt-port"
+            .into(),
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 take more privileges: start it with the socket unit of packaging/systemd, or allow it by \
+             `setcap cap_net_bind_service=+ep`; or choose a port above 1023 with --bind and --alt-port"
+                .into()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this host does not have that address; choose another with --bind".into()
+        }
+        _ => format!("{error}; choose another address with --bind"),
+    }
+}

@@ -1,0 +1,35 @@
+//! What the hub is told.
+
+use p2pdbg_proto::control::ToRendezvous;
+use tokio::sync::oneshot;
+
+use crate::{
+    control::{outgoing::Outlet, report::Report},
+    keys::KeyRing,
+    registry::{Arrival, ConnId},
+    relay::Seen,
+};
+
+/// What happens.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A connection has been made.
+    Connected(ConnId, Arrival, Outlet),
+    /// A peer has said something.
+    Message(ConnId, ToRendezvous),
+    /// A peer has sent what is no message.
+    Malformed(ConnId),
+    /// A connection is gone.
+    Lost {
+        /// Which.
+        id: ConnId,
+        /// Whether the peer closed it.
+        on_purpose: bool,
+    },
+    /// A member bound its leg of the relay.
+    Bound(Seen),
+    /// Other keys hold from now on.
+    Keys(KeyRing),
+    /// Somebody wants to know how things are.
+    Report(oneshot::Sender<Report>),
+}
