@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use p2pdbg_identity::{StateDir, StateLock, tls};
+use p2pdbg_identity::{Identity, StateDir, StateLock, tls};
 use p2pdbg_proto::url::RendezvousUrl;
 use quinn::{Endpoint, TokioRuntime};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
@@ -115,7 +115,7 @@ impl Server {
         mut inheritance: Inheritance,
     ) -> Result<Self, StartError> {
         let state = StateDir::open(config.state.as_deref(), PROGRAM)?;
-        let identity = state.identity()?;
+        let identity = Identity::load_or_make(&state)?;
         let lock = state
             .try_lock("serving")?
             .ok_or_else(|| StartError::AlreadyServing(state.path().to_owned()))?;

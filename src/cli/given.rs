@@ -1,11 +1,11 @@
 //! The options of a `p2pdbg listen` as they were given, for the task with which an IDE starts the same one again.
 
-use std::{env, ffi::OsString, path::Path};
+use std::path::Path;
 
 use clap::ValueEnum;
 use p2pdbg_facts::by_its_name;
 
-use super::args::ListenArgs;
+use super::{args::ListenArgs, values::is_on_line};
 
 /// How a `p2pdbg listen` was started, but for its forwards and the peers that it names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,14 +83,4 @@ fn whole(directory: &Path) -> Option<String> {
     let directory = crate::config::at_home(directory.to_owned());
     let whole = by_its_name(&directory).or_else(|_| std::path::absolute(&directory));
     Some(whole.ok()?.to_str()?.to_owned())
-}
-
-/// Whether an option stands on this process' command line.
-pub(super) fn is_on_line(option: &str) -> bool {
-    let is_option = |word: OsString| {
-        let word = word.to_string_lossy();
-        let rest = word.strip_prefix(option);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
-    };
-    env::args_os().any(is_option)
 }

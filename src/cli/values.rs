@@ -1,13 +1,12 @@
 //! Single values, from wherever they may be given: the command line, a variable, the configuration file.
 
-use std::{env, str::FromStr};
+use std::{env, ffi::OsString, str::FromStr};
 
 use p2pdbg_base::{ErrorCode, Failure, PeerName};
 use p2pdbg_forward::NotAForward;
 use p2pdbg_net::stun_servers::{MAX_FURTHER, StunServer};
 use p2pdbg_proto::url::RendezvousUrl;
 
-use super::given::is_on_line;
 use crate::config::Config;
 
 /// The keys of the rendezvous' URL on the command line, among the variables and in the file.
@@ -38,6 +37,16 @@ pub(super) fn found(
         return Some((value, place));
     }
     given(configured).map(|value| (value, config.place(key)))
+}
+
+/// Whether an option stands on this process' command line.
+pub(super) fn is_on_line(option: &str) -> bool {
+    let is_option = |word: OsString| {
+        let word = word.to_string_lossy();
+        let rest = word.strip_prefix(option);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    env::args_os().any(is_option)
 }
 
 /// Parses the rendezvous' URL.

@@ -5,15 +5,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::Read,
     path::{Path, PathBuf},
 };
 
-use super::index::{self, BlobId};
-
-/// The most bytes of a file that are read: a `packed-refs` of some ten thousand references.
-const MAX_FILE: u64 = 4 << 20;
+use super::{
+    git_directory::{git_directory, read},
+    index::{self, BlobId},
+};
 
 /// How many symbolic references may follow each other.
 const MAX_HOPS: usize = 5;
@@ -53,18 +51,6 @@ pub(super) fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The directory with the repository of a work tree: `.git`, or what the file `.git` leads to.
-pub(super) fn git_directory(root: &Path) -> Option<PathBuf> {
-    let git = root.join(".git");
-    let metadata = fs::metadata(&git).ok()?;
-    if metadata.is_dir() {
-        return git.join("HEAD").exists().then_some(git);
-    }
-    let text = read(&git)?;
-    let path = text.strip_prefix("gitdir:")?.trim();
-    Some(root.join(path))
-}
-
 fn head(git: &Path) -> Option<String> {
     // A linked work tree has a HEAD of its own, and its references in the common directory.
     let common = match read(&git.join("commondir")) {
@@ -96,18 +82,10 @@ fn packed(common: &Path, name: &str) -> Option<String> {
         .map(|(commit, _)| commit.to_owned())
 }
 
-fn read(path: &Path) -> Option<String> {
-    let mut text = String::new();
-    File::open(path)
-        .ok()?
-        .take(MAX_FILE)
-        .read_to_string(&mut text)
-        .ok()?;
-    Some(text)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";

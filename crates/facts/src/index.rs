@@ -12,6 +12,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::git_directory::git_directory;
+
 /// The most bytes of an index that are read: some hundred thousand files.
 const MAX_INDEX: u64 = 64 << 20;
 
@@ -47,7 +49,7 @@ fn collect(
             }
             MODULE if depth > 0 => {
                 let below: PathBuf = root.join(&entry.path);
-                if let Some(git) = super::git::git_directory(&below) {
+                if let Some(git) = git_directory(&below) {
                     collect(&below, &git, &format!("{name}/"), depth - 1, files);
                 }
             }

@@ -7,6 +7,7 @@
 
 mod debuggers;
 mod git;
+mod git_directory;
 mod host_path;
 mod index;
 mod roots;

@@ -5,8 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::NotAnIdentity;
-
 /// Why the state directory, or a file in it, cannot be used. Each message says what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -160,3 +158,8 @@ mod tests {
         assert!(remedy("/a b/it's").ends_with(r"run `chmod 700 '/a b/it'\''s'`"));
     }
 }
+
+/// Why a PEM text is not an identity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotAnIdentity(pub(crate) String);

@@ -16,7 +16,11 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
-use crate::{StateDir, StateError, tls};
+use crate::{NotAnIdentity, StateDir, StateError, provider::provider};
+
+/// The name under which peers dial each other, and the only one in certificates that they make. Pinning does
+/// not look at it.
+pub const SERVER_NAME: &str = "p2pdbg";
 
 /// The file in the state directory that holds the identity.
 pub const IDENTITY_FILE: &str = "identity.pem";
@@ -52,7 +56,7 @@ impl Identity {
         let fingerprint = Fingerprint::of_certificate(leaf);
         let key = PrivateKeyDer::from_pem_slice(pem)
             .map_err(|error| NotAnIdentity(format!("no private key can be read: {error}")))?;
-        CertifiedKey::from_der(chain.clone(), key.clone_key(), &tls::provider())
+        CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider())
             .map_err(|error| NotAnIdentity(format!("certificate and key do not fit: {error}")))?;
         Ok(Self {
             chain,
@@ -61,7 +65,11 @@ impl Identity {
         })
     }
 
-    pub(crate) fn load_or_make(dir: &StateDir) -> Result<Self, StateError> {
+    /// The certificate and key of the directory's owner, made if there are none.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written, is open to others, or does not hold a certificate and its key.
+    pub fn load_or_make(dir: &StateDir) -> Result<Self, StateError> {
         let pem = dir.read_or_make(IDENTITY_FILE, make_pem)?;
         Self::from_pem(&pem).map_err(|why| StateError::Damaged {
             path: dir.file(IDENTITY_FILE),
@@ -100,19 +108,14 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Why a PEM text is not an identity.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NotAnIdentity(String);
-
 fn make_pem() -> Result<Zeroizing<Vec<u8>>, StateError> {
     let key = KeyPair::generate()?;
-    let mut params = CertificateParams::new([tls::SERVER_NAME.to_owned()])?;
+    let mut params = CertificateParams::new([SERVER_NAME.to_owned()])?;
     // The same in every certificate: it goes over the wire of whoever asks, and tells nothing about its owner.
     params.distinguished_name = DistinguishedName::new();
     params
         .distinguished_name
-        .push(DnType::CommonName, tls::SERVER_NAME);
+        .push(DnType::CommonName, SERVER_NAME);
     let certificate = params.self_signed(&key)?;
     let private = Zeroizing::new(key.serialize_pem());
     tracing::info!("made a new certificate");

@@ -12,9 +12,10 @@ mod error;
 mod exporter;
 mod identity;
 mod permissions;
+mod provider;
 mod state_dir;
 pub mod tls;
 
-pub use error::StateError;
-pub use identity::{IDENTITY_FILE, Identity, NotAnIdentity};
+pub use error::{NotAnIdentity, StateError};
+pub use identity::{IDENTITY_FILE, Identity};
 pub use state_dir::{StateDir, StateLock};

@@ -16,7 +16,7 @@ use etcetera::BaseStrategy;
 use p2pdbg_proto::secret::{Secret, random_bytes};
 use zeroize::Zeroizing;
 
-use crate::{StateError, identity::Identity, permissions};
+use crate::{StateError, permissions};
 
 /// The longest file that is read, in bytes: a thousand known peers fit, and a disk image does not.
 const MAX_FILE: u64 = 1 << 20;
@@ -105,14 +105,6 @@ impl StateDir {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The certificate and key of this directory's owner, made if there are none.
-    ///
-    /// # Errors
-    /// When the file cannot be read or written, is open to others, or does not hold a certificate and its key.
-    pub fn identity(&self) -> Result<Identity, StateError> {
-        Identity::load_or_make(self)
     }
 
     /// The secret of that name, drawn if there is none: 32 bytes.

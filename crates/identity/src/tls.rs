@@ -18,7 +18,7 @@ use rustls::{
         Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
-    crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature},
+    crypto::{CryptoProvider, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
     server::{
         NoServerSessionStorage,
@@ -29,10 +29,7 @@ use rustls::{
 use rustls_platform_verifier::Verifier;
 
 use crate::{Identity, exporter::EarlyExporter};
-
-/// The name under which peers dial each other, and the only one in certificates that they make. Pinning does
-/// not look at it.
-pub const SERVER_NAME: &str = "p2pdbg";
+pub use crate::{identity::SERVER_NAME, provider::provider};
 
 /// The code of a QUIC connection that ended because a certificate was not the pinned one: the TLS alert
 /// `access_denied` as RFC 9001 section 4.8 maps it. An end that gives it itself did not accept the other's
@@ -45,11 +42,6 @@ pub fn is_pin_mismatch(error: &Error) -> bool {
         error,
         Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
     )
-}
-
-/// The cryptography of every connection.
-pub fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
 }
 
 /// Accepts a server with the certificate of that fingerprint and no other.

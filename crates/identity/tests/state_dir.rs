@@ -19,13 +19,16 @@ fn fresh() -> (TempDir, StateDir) {
 #[test]
 fn an_identity_stays_the_same_from_one_start_to_the_next() {
     let (_temporary, dir) = fresh();
-    let first = dir.identity().unwrap();
-    let second = open(dir.path()).unwrap().identity().unwrap();
+    let first = Identity::load_or_make(&dir).unwrap();
+    let second = Identity::load_or_make(&open(dir.path()).unwrap()).unwrap();
     assert_eq!(first.fingerprint(), second.fingerprint());
     assert_eq!(first.certificate(), second.certificate());
     assert_eq!(first.key(), second.key());
     let (_temporary, other) = fresh();
-    assert_ne!(other.identity().unwrap().fingerprint(), first.fingerprint());
+    assert_ne!(
+        Identity::load_or_make(&other).unwrap().fingerprint(),
+        first.fingerprint()
+    );
 }
 
 #[test]
@@ -105,7 +108,7 @@ fn an_identity_that_is_damaged_says_what_to_do_and_is_not_overwritten() {
         b"-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n",
     ] {
         dir.write_atomically(IDENTITY_FILE, damage).unwrap();
-        let error = dir.identity().unwrap_err();
+        let error = Identity::load_or_make(&dir).unwrap_err();
         assert!(matches!(error, StateError::Damaged { .. }), "{error}");
         assert!(error.to_string().contains("paired with it again"));
         assert_eq!(dir.read(IDENTITY_FILE).unwrap().unwrap(), damage);
@@ -116,7 +119,7 @@ fn an_identity_that_is_damaged_says_what_to_do_and_is_not_overwritten() {
 fn a_certificate_with_another_ones_key_is_refused() {
     let ((_a, ours), (_b, theirs)) = (fresh(), fresh());
     let pem = |dir: &StateDir| {
-        dir.identity().unwrap();
+        Identity::load_or_make(dir).unwrap();
         String::from_utf8(dir.read(IDENTITY_FILE).unwrap().unwrap()).unwrap()
     };
     let (ours, theirs) = (pem(&ours), pem(&theirs));
@@ -154,7 +157,7 @@ const CHILD: &str = "P2PDBG_TEST_STATE_DIR";
 #[test]
 fn child_that_prints_the_fingerprint_of_a_state_directory() {
     if let Some(path) = std::env::var_os(CHILD) {
-        let identity = open(path.as_ref()).unwrap().identity().unwrap();
+        let identity = Identity::load_or_make(&open(path.as_ref()).unwrap()).unwrap();
         println!("fingerprint={}", identity.fingerprint());
     }
 }
@@ -183,7 +186,9 @@ fn processes_that_start_at_once_agree_on_one_identity() {
         })
         .collect();
     seen.dedup();
-    let kept = open(&path).unwrap().identity().unwrap().fingerprint();
+    let kept = Identity::load_or_make(&open(&path).unwrap())
+        .unwrap()
+        .fingerprint();
     assert_eq!(seen, [kept.to_string()]);
 }
 
@@ -204,7 +209,7 @@ mod permissions {
     #[test]
     fn directory_and_files_are_made_for_their_owner_alone() {
         let (_temporary, dir) = fresh();
-        dir.identity().unwrap();
+        Identity::load_or_make(&dir).unwrap();
         dir.secret16("access.key").unwrap();
         assert_eq!(mode(dir.path()), 0o700);
         for entry in fs::read_dir(dir.path()).unwrap() {
@@ -242,10 +247,10 @@ mod permissions {
     #[test]
     fn a_key_open_to_others_is_refused_with_the_command_that_closes_it() {
         let (_temporary, dir) = fresh();
-        dir.identity().unwrap();
+        Identity::load_or_make(&dir).unwrap();
         let path = dir.path().join(IDENTITY_FILE);
         set_mode(&path, 0o640);
-        let error = dir.identity().unwrap_err();
+        let error = Identity::load_or_make(&dir).unwrap_err();
         assert!(matches!(error, StateError::LooseFile { .. }), "{error}");
         let remedy = format!("chmod 600 {}", path.display());
         assert!(error.to_string().contains(&remedy), "{error}");
@@ -273,10 +278,10 @@ mod permissions {
         let (temporary, dir) = fresh();
         let link = temporary.path().join("link");
         symlink(dir.path(), &link).unwrap();
-        let identity = open(&link).unwrap().identity().unwrap();
+        let identity = Identity::load_or_make(&open(&link).unwrap()).unwrap();
         assert_eq!(
             identity.fingerprint(),
-            dir.identity().unwrap().fingerprint()
+            Identity::load_or_make(&dir).unwrap().fingerprint()
         );
         set_mode(dir.path(), 0o755);
         assert!(open(&link).is_err());
@@ -287,9 +292,9 @@ mod permissions {
 fn a_state_in_memory_keeps_what_it_is_given_and_is_nowhere_else() {
     let dir = StateDir::in_memory();
     assert!(!dir.is_kept());
-    let identity = dir.identity().unwrap();
+    let identity = Identity::load_or_make(&dir).unwrap();
     assert_eq!(
-        dir.identity().unwrap().fingerprint(),
+        Identity::load_or_make(&dir).unwrap().fingerprint(),
         identity.fingerprint()
     );
     assert_eq!(dir.read("x").unwrap(), None);
@@ -297,6 +302,6 @@ fn a_state_in_memory_keeps_what_it_is_given_and_is_nowhere_else() {
     assert_eq!(dir.read("x").unwrap().as_deref(), Some(&b"1"[..]));
     dir.remove("x").unwrap();
     assert_eq!(dir.read("x").unwrap(), None);
-    let other = StateDir::in_memory().identity().unwrap();
+    let other = Identity::load_or_make(&StateDir::in_memory()).unwrap();
     assert_ne!(other.fingerprint(), identity.fingerprint());
 }

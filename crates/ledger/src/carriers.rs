@@ -2,7 +2,16 @@
 
 use std::collections::VecDeque;
 
-use crate::{CarrierId, MAX_CARRIERS, Retire};
+use crate::{CarrierId, MAX_CARRIERS};
+
+/// What to do with a carrier that the sender no longer feeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retire {
+    /// Finish the QUIC stream; what it has taken must still arrive.
+    Finish(CarrierId),
+    /// Reset the QUIC stream; what it has taken is sent again elsewhere, and must not hold up flow control.
+    Reset(CarrierId),
+}
 
 /// The carriers that matter, in the order of their ranges.
 ///

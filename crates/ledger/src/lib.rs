@@ -52,12 +52,13 @@ mod sender;
 mod violation;
 
 pub use budget::{Budget, Limits};
+pub use carriers::Retire;
 pub use epochs::Epochs;
 pub use frame::{Ack, CarrierHeader, End, EndKind, Frame, FrameError, ResetCode, Stop};
 pub use ids::{CarrierId, Side, StreamId};
 pub use openings::{Admission, Openings};
 pub use receiver::{Opened, Receiver};
-pub use sender::{AckOutcome, PushError, Retire, Sender, Transmit};
+pub use sender::{AckOutcome, PushError, Sender, Transmit};
 pub use violation::{Scope, Violation};
 
 /// The most bytes that a sender may hold unacknowledged, whatever its settings: 32 MiB.

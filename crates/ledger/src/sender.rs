@@ -8,7 +8,8 @@ use crate::frame::MAX_OFFSET;
 use crate::growth::Growth;
 use crate::retention::{CHUNK_OVERHEAD, Retention};
 use crate::{
-    Ack, Budget, CarrierHeader, CarrierId, End, EndKind, Frame, Limits, Stop, StreamId, Violation,
+    Ack, Budget, CarrierHeader, CarrierId, End, EndKind, Frame, Limits, Retire, Stop, StreamId,
+    Violation,
 };
 
 /// Room below this is reported as none, so that a full sender does not trickle: 4 KiB.
@@ -54,15 +55,6 @@ pub struct Transmit {
     pub carrier: CarrierId,
     /// The bytes, never empty.
     pub data: Bytes,
-}
-
-/// What to do with a carrier that the sender no longer feeds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retire {
-    /// Finish the QUIC stream; what it has taken must still arrive.
-    Finish(CarrierId),
-    /// Reset the QUIC stream; what it has taken is sent again elsewhere, and must not hold up flow control.
-    Reset(CarrierId),
 }
 
 /// What an acknowledgement achieved.

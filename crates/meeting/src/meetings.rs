@@ -5,11 +5,7 @@
 //! introduces it, an exchange gives both keys, it says who it is, and its owner is told that it has been met. Up to there
 //! it is an [`Encounter`]; afterwards there is a sealed [`Channel`](super::channel::Channel) to it.
 
-use std::{
-    collections::VecDeque,
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, net::IpAddr, time::Instant};
 
 use p2pdbg_base::Failure;
 use p2pdbg_net::stun_servers::FurtherServers;
@@ -32,12 +28,9 @@ use super::{
     encounter::{Encounter, Encounters, Keyed, PATIENCE, Stage},
     failures::{code_failure, known_peer_failure},
     io::{Input, Output, Reached},
-    refusals::{Meaning, meaning},
+    refusals::{Meaning, RETRY, meaning},
     registration::Registration,
 };
-
-/// The pause before a peer that was not there, or was lost while the two paired, is looked for again.
-pub(super) const RETRY: Duration = Duration::from_secs(2);
 
 /// Exchanges that may be under way at once, besides one for each known peer; whoever comes then is told that the
 /// listener is busy.

@@ -9,7 +9,8 @@ use p2pdbg_proto::{
     control::{Refusal, Request, Role, SessionId},
 };
 
-use super::meetings::RETRY;
+/// The pause before a peer that was not there, or was lost while the two paired, is looked for again.
+pub(super) const RETRY: Duration = Duration::from_secs(2);
 
 /// The pause before a rendezvous that is full is asked again: short beside a session, long beside a request.
 const FULL: Duration = Duration::from_secs(5);

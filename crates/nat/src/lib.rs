@@ -10,12 +10,14 @@
 
 mod class;
 mod kind;
+mod ports;
 mod report;
 mod words;
 
 pub use self::{
     class::Class,
     kind::{Allocation, NatKind},
-    report::{MAX_EXTERNAL, NatReport, Ports},
+    ports::Ports,
+    report::{MAX_EXTERNAL, NatReport},
     words::{Filtering, Mapping},
 };

@@ -10,6 +10,4 @@ pub mod mux;
 pub mod nat64;
 pub mod route;
 pub mod same_host;
-mod sleep;
 pub mod stun_servers;
-mod watcher;

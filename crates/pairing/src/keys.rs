@@ -13,7 +13,7 @@ use p2pdbg_proto::{
 use p2pdbg_punch::PunchKey;
 use sha2::{Digest, Sha256};
 
-use super::TunnelKey;
+use super::{TunnelKey, mac::hmac};
 
 /// The keys of one session, one for each purpose. They live as long as the two processes do.
 #[derive(Debug, Clone)]
@@ -142,11 +142,6 @@ impl Schedule {
         let hkdf = Hkdf::from_prk(self.prk.expose()).expect("the key is as long as the hash");
         expand(&hkdf, purpose)
     }
-}
-
-/// An HMAC-SHA256 (RFC 2104) that has taken nothing yet.
-pub(super) fn hmac(key: &[u8; 32]) -> Hmac<Sha256> {
-    <Hmac<Sha256> as Mac>::new_from_slice(key).expect("HMAC takes a key of any length")
 }
 
 fn expand(hkdf: &Hkdf<Sha256>, purpose: &str) -> Secret<32> {

@@ -16,6 +16,7 @@ mod attempts;
 mod exchange;
 mod keys;
 mod known_peers;
+mod mac;
 mod process;
 mod seal;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use hmac::{Hmac, Mac};
 use p2pdbg_proto::{control::Role, secret::Secret, tunnel::PathKind};
 use sha2::Sha256;
 
-use super::keys::hmac;
+use super::mac::hmac;
 
 /// What each side of a tunnel proves to have.
 #[derive(Debug, Clone)]

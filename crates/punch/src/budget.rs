@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use p2pdbg_nat::Ports;
 
-use crate::search::{SearchPlan, opener::Shape};
+use crate::search::SearchPlan;
 
 /// Fresh sockets that sample a NAT whose ports depend on the destination. With two servers each they make eight
 /// mappings, the fewest that tell a sequence with its stride, a block and chance apart.
@@ -84,6 +84,21 @@ pub struct Budget {
     pub peer_candidates: usize,
     /// Addresses that are checked because an authenticated check came from them unannounced.
     pub peer_reflexive: usize,
+}
+
+/// What a search by many sockets looks like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// Sockets to open.
+    pub(crate) sockets: u32,
+    /// How many of them ask the STUN server before they send to the peer.
+    pub(crate) asking: u32,
+    /// Whether they must send in order, so that their ports bracket each other.
+    pub(crate) in_order: bool,
+    /// Time to live of each socket's first packet to the peer.
+    pub(crate) first_ttl: Option<u8>,
+    /// Until a socket sends to the peer again.
+    pub(crate) repeat: Duration,
 }
 
 impl Default for Budget {

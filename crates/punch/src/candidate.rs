@@ -5,7 +5,22 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LocalAddress, Technique};
+use crate::Technique;
+
+/// An address of one of this host's interfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LocalAddress {
+    /// The address.
+    pub ip: IpAddr,
+    /// The interface's index where `ip` is an IPv6 link-local address, else 0.
+    pub scope_id: u32,
+}
+
+impl From<IpAddr> for LocalAddress {
+    fn from(ip: IpAddr) -> Self {
+        Self { ip, scope_id: 0 }
+    }
+}
 
 /// How an address became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

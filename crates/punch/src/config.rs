@@ -2,30 +2,9 @@
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::Budget;
-
-/// Which side decides (RFC 8445 section 6.1.1). The roles are given, never negotiated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Role {
-    /// Nominates pairs and plans the attempts: the connector.
-    Controlling,
-    /// Follows: the listener.
-    Controlled,
-}
-
-impl Role {
-    /// The other side's role.
-    #[must_use]
-    pub fn other(self) -> Self {
-        match self {
-            Self::Controlling => Self::Controlled,
-            Self::Controlled => Self::Controlling,
-        }
-    }
-}
+use crate::{Budget, Role};
 
 /// 32 secret bytes that both peers derived from their session key for this purpose alone.
 ///

@@ -8,7 +8,10 @@ use std::{
 
 use p2pdbg_stun::{Attribute, Class, Encoder, TransactionId};
 
-use crate::{Family, MAX_STUN_SERVERS, SocketId, Timing, candidate, observe};
+use crate::{
+    Family, MAX_STUN_SERVERS, SocketId, Timing, candidate,
+    observe::{self, Sample},
+};
 
 /// Gaps between the transmissions of one question; after the last the server counts as silent.
 const RETRIES: [Duration; 6] = [
@@ -58,16 +61,6 @@ impl Query {
             doubted: false,
         }
     }
-}
-
-/// A mapping as a server saw it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sample {
-    pub(crate) socket: SocketId,
-    pub(crate) server: SocketAddr,
-    pub(crate) mapped: SocketAddr,
-    /// When the NAT made it, by our clock.
-    pub(crate) asked: Instant,
 }
 
 /// No mapping is refreshed more often, however soon its NAT forgets it.

@@ -34,9 +34,11 @@ mod pace;
 mod pair;
 mod ports;
 mod random;
+mod role;
 mod sampling;
 mod search;
 mod signal;
+mod technique;
 mod transactions;
 
 pub mod candidate;
@@ -44,9 +46,10 @@ pub mod survey;
 pub mod why;
 
 pub use self::budget::Budget;
-pub use self::config::{Config, MAX_STUN_SERVERS, PunchKey, Role, Timing};
+pub use self::candidate::LocalAddress;
+pub use self::config::{Config, MAX_STUN_SERVERS, PunchKey, Timing};
 pub use self::engine::Engine;
-pub use self::io::{
-    Event, Family, Input, LocalAddress, LossReason, Output, Path, SocketId, Technique,
-};
+pub use self::io::{Event, Family, Input, LossReason, Output, Path, SocketId};
+pub use self::role::Role;
+pub use self::technique::Technique;
 pub use self::why::Obstacle;

@@ -5,12 +5,22 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use p2pdbg_nat::{MAX_EXTERNAL, Mapping, NatReport, Ports};
 
-use crate::{LocalAddress, candidate, footprint::Count, gather::Sample};
+use crate::{LocalAddress, SocketId, candidate, footprint::Count};
+
+/// A mapping as a server saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sample {
+    pub(crate) socket: SocketId,
+    pub(crate) server: SocketAddr,
+    pub(crate) mapped: SocketAddr,
+    /// When the NAT made it, by our clock.
+    pub(crate) asked: Instant,
+}
 
 /// Makes a report of what servers saw. `port` is the inside port of the IPv4 socket, `sampled` what was seen from
 /// fresh sockets, `None` while that is still under way, and `counts` the same samples in the order of the mappings.

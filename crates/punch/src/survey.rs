@@ -8,8 +8,7 @@ use p2pdbg_nat::{NatReport, Ports};
 use crate::{
     LocalAddress, SocketId,
     footprint::{Count, Footprint},
-    gather::Sample,
-    observe,
+    observe::{self, Sample},
 };
 
 /// Fresh sockets that the engine samples a NAT with, each asking two servers.

@@ -14,11 +14,8 @@ use super::{
     LinkError,
     connection::{Carrier, Connection},
     quic,
-    tls::TcpRoute,
+    tls::{HANDSHAKE, TcpRoute},
 };
-
-/// How long an address may take to complete its handshake.
-pub(super) const HANDSHAKE: Duration = Duration::from_secs(6);
 
 /// The next address is tried this much later (RFC 8305 section 5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -86,7 +83,9 @@ pub(super) async fn dial(
                         let (url, config) = (url.without_key(), config.clone());
                         let (route, within) = (route.clone(), patience.max(HANDSHAKE));
                         race.begin(delay, async move {
-                            quic::dial(&url, address, &route, config, within).await
+                            let dialled = quic::dial(&url, address, &route, config, within);
+                            let (connection, endpoint) = dialled.await?;
+                            Ok((Carrier::Quic(connection, endpoint), Some(address)))
                         });
                     }
                     if !route.has_proxy() {

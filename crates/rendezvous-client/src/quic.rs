@@ -15,7 +15,7 @@ use quinn::{
     crypto::rustls::QuicClientConfig,
 };
 
-use super::{LinkError, TcpRoute, connection::Carrier};
+use super::{LinkError, TcpRoute};
 
 /// Before the first measurement: repeats a lost first packet after 0.3 s rather than after 1 s.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
@@ -54,14 +54,15 @@ pub(super) fn client_config(url: &RendezvousUrl) -> anyhow::Result<ClientConfig>
     Ok(config)
 }
 
-/// Shakes hands with what answers at an address, through a NAT64 if there is no other way to it.
+/// Shakes hands with what answers at an address, through a NAT64 if there is no other way to it. The endpoint must live
+/// as long as the connection.
 pub(super) async fn dial(
     url: &RendezvousUrl,
     address: SocketAddr,
     route: &TcpRoute,
     config: ClientConfig,
     within: Duration,
-) -> Result<(Carrier, Option<SocketAddr>), LinkError> {
+) -> Result<(QuicConnection, Endpoint), LinkError> {
     let authority = url.authority();
     let local = |e: &dyn std::fmt::Display| LinkError::Local(e.to_string());
     let target = route.nat64().target(address).await;
@@ -74,7 +75,7 @@ pub(super) async fn dial(
         .connect_with(config, target, &url.host)
         .map_err(|e| local(&e))?;
     match tokio::time::timeout(within, connecting).await {
-        Ok(Ok(connection)) => Ok((Carrier::Quic(connection, endpoint), Some(address))),
+        Ok(Ok(connection)) => Ok((connection, endpoint)),
         Ok(Err(error)) => Err(judge(error, authority, url.fingerprint.is_some())),
         Err(_) => Err(LinkError::Unreachable { authority }),
     }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use p2pdbg_identity::{StateDir, tls};
+use p2pdbg_identity::{Identity, StateDir, tls};
 use p2pdbg_net::changes::{Changes, Reason};
 use p2pdbg_proto::{
     control::{Credential, FromRendezvous, ToRendezvous},
@@ -210,10 +210,8 @@ async fn a_connection_over_tcp_that_is_dead_after_a_change_of_the_network_is_mad
 /// Serves TLS with a certificate of its own.
 async fn impostor(listener: TcpListener) {
     let state = state();
-    let identity = StateDir::open(Some(state.path()), "impostor")
-        .unwrap()
-        .identity()
-        .unwrap();
+    let dir = StateDir::open(Some(state.path()), "impostor").unwrap();
+    let identity = Identity::load_or_make(&dir).unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(tls::stream_server(&identity).unwrap()));
     while let Ok((stream, _)) = listener.accept().await {
         let _ = acceptor.accept(stream).await;

@@ -21,9 +21,11 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     LinkError,
-    dial::HANDSHAKE,
     proxy::{NotAProxy, Proxy},
 };
+
+/// How long an address may take to complete its handshake, over QUIC too.
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(6);
 
 /// The system asks whether the other end is there after so much silence, and then in the same rhythm.
 const KEEPALIVE: Duration = Duration::from_secs(15);

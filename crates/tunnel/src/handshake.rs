@@ -2,7 +2,6 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use p2pdbg_base::Untrusted;
 use p2pdbg_pairing::TunnelKey;
 use p2pdbg_proto::{
     control::Role,
@@ -12,7 +11,7 @@ use quinn::{Connection, Endpoint, Incoming, VarInt, ZeroRttAccepted};
 use tokio::sync::mpsc;
 
 use super::{
-    CONTROL_QUEUE, ControlReader, Tunnel, TunnelConfig,
+    CONTROL_QUEUE, ControlReader, Tunnel, TunnelConfig, TunnelError,
     config::SERVER_NAME,
     control::{write, write_queued},
 };
@@ -20,33 +19,6 @@ use super::{
 /// How long a tunnel may take to come up: a few repetitions over the worst of paths. After an outage QUIC would repeat its
 /// first packet only when it has waited as long again, and a new attempt is sooner.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Why there is no tunnel.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum TunnelError {
-    /// The path did not carry it, or carries it no longer.
-    #[error("the tunnel was lost: {0}")]
-    Lost(String),
-    /// The peer's certificate or proof is wrong.
-    #[error("the other end is not the peer of this session: {0}")]
-    Impostor(String),
-    /// The peer broke the protocol.
-    #[error("the peer broke the protocol of tunnels")]
-    Misbehaved,
-    /// The epoch is not higher than one that was accepted before.
-    #[error("the tunnel is older than one that was already up")]
-    OldEpoch,
-}
-
-impl TunnelError {
-    pub(super) fn lost(why: &dyn std::fmt::Display) -> Self {
-        Self::Lost(Untrusted::of_error(why).to_string())
-    }
-
-    fn impostor(why: &dyn std::fmt::Display) -> Self {
-        Self::Impostor(Untrusted::of_error(why).to_string())
-    }
-}
 
 /// Dials a tunnel, as the connector.
 ///

@@ -9,6 +9,7 @@ mod call;
 mod config;
 mod congestion;
 mod control;
+mod error;
 mod handshake;
 
 use std::{net::SocketAddr, time::Duration};
@@ -20,7 +21,8 @@ use tokio::sync::mpsc;
 pub use call::{Answered, Call, Caller, Calls, call, complete};
 pub use config::TunnelConfig;
 pub use control::{ControlReader, read_messages};
-pub use handshake::{TunnelError, accept, dial};
+pub use error::TunnelError;
+pub use handshake::{accept, dial};
 
 /// How many control messages may wait to be sent on a tunnel.
 const CONTROL_QUEUE: usize = 1024;

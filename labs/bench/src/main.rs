@@ -10,6 +10,7 @@ mod crowd;
 #[cfg(target_os = "linux")]
 mod document;
 #[cfg(target_os = "linux")]
+mod number;
 mod plot;
 #[cfg(target_os = "linux")]
 mod process;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::{document::number, results::Row};
+use crate::{number::number, results::Row};
 
 const WIDTH: f64 = 640.0;
 const LABEL: f64 = 190.0;

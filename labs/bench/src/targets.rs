@@ -1,7 +1,7 @@
 //! What was aimed at, held against what was measured.
 
 use crate::{
-    document::number,
+    number::number,
     results::Results,
     rows::names::{
         AND_BACK, BULK, CROWD, DIRECT_PATH, FAR, HALF, IDLE_PEERS, LATENCY, LONG_FAT, LOSSY,

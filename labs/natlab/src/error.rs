@@ -4,7 +4,24 @@ use std::{io, process::ExitStatus};
 
 use p2pdbg_nat::NatKind;
 
-use crate::Missing;
+/// What this machine lacks; displayed as one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum Missing {
+    /// Namespaces need root.
+    #[error("network namespaces need root")]
+    Root,
+    /// A program is not installed.
+    #[error("`{tool}` is not installed (Debian package {package})")]
+    Tool {
+        /// The program.
+        tool: &'static str,
+        /// The Debian package that holds it.
+        package: &'static str,
+    },
+    /// Shaped links need TAP devices.
+    #[error("/dev/net/tun cannot be opened: {0}")]
+    Tun(io::Error),
+}
 
 /// Why a lab could not be built or changed.
 #[derive(Debug, thiserror::Error)]

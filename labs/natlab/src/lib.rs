@@ -49,7 +49,7 @@ mod shaper;
 mod tool;
 mod two_nats;
 
-pub use error::Error;
+pub use error::{Error, Missing};
 pub use firewall::Flow;
 pub use gateway::{Gateway, PortMapping};
 pub use host::Host;
@@ -60,6 +60,6 @@ pub use nat::Nat;
 pub use network::Network;
 pub use node::Node;
 pub use p2pdbg_nat::{Allocation, Filtering, Mapping, NatKind};
-pub use requirements::{Missing, requirements};
+pub use requirements::requirements;
 pub use shaper::Counters;
 pub use two_nats::TwoNats;

@@ -1,8 +1,8 @@
 //! Whether this machine can hold a lab.
 
-use std::{fs::OpenOptions, io};
+use std::fs::OpenOptions;
 
-use crate::tool;
+use crate::{Missing, tool};
 
 /// The programs that the lab runs, with the Debian packages that hold them.
 const TOOLS: [(&str, &str); 3] = [
@@ -10,25 +10,6 @@ const TOOLS: [(&str, &str); 3] = [
     ("nft", "nftables"),
     ("conntrack", "conntrack"),
 ];
-
-/// What this machine lacks; displayed as one sentence.
-#[derive(Debug, thiserror::Error)]
-pub enum Missing {
-    /// Namespaces need root.
-    #[error("network namespaces need root")]
-    Root,
-    /// A program is not installed.
-    #[error("`{tool}` is not installed (Debian package {package})")]
-    Tool {
-        /// The program.
-        tool: &'static str,
-        /// The Debian package that holds it.
-        package: &'static str,
-    },
-    /// Shaped links need TAP devices.
-    #[error("/dev/net/tun cannot be opened: {0}")]
-    Tun(io::Error),
-}
 
 /// Tells whether this machine can hold a lab, or else the first thing that it lacks.
 pub fn requirements() -> Result<(), Missing> {

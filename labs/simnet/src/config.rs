@@ -4,6 +4,12 @@ use std::time::Duration;
 
 use p2pdbg_nat::NatKind;
 
+/// The main port of a STUN server.
+pub const MAIN_PORT: u16 = 3478;
+
+/// Its alternative port.
+pub const ALTERNATIVE_PORT: u16 = 3479;
+
 /// A NAT's kind and its surroundings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NatConfig {

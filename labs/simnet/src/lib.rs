@@ -35,12 +35,12 @@ pub mod survey;
 pub use p2pdbg_nat::{Allocation, Filtering, Mapping, NatKind};
 
 pub use self::{
-    config::{FloodGuard, NatConfig, Overflow, Table, Unsolicited},
+    config::{ALTERNATIVE_PORT, FloodGuard, MAIN_PORT, NatConfig, Overflow, Table, Unsolicited},
     nat::{Direction, Nat},
     peer::Peer,
     random::Random,
     scenario::{Scenario, Site},
-    server::{ALTERNATIVE_PORT, MAIN_PORT, StunServer},
+    server::StunServer,
     simulation::{Outcome, Simulation},
     world::{Delivery, HostId, Link, NatId, NetworkId, World},
 };

@@ -4,13 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use p2pdbg_stun::{Attribute, Class, Encoder, Message};
 
-use crate::world::{Delivery, HostId, Link, NetworkId, World};
-
-/// The main port.
-pub const MAIN_PORT: u16 = 3478;
-
-/// The alternative port.
-pub const ALTERNATIVE_PORT: u16 = 3479;
+use crate::{
+    ALTERNATIVE_PORT, MAIN_PORT,
+    world::{Delivery, HostId, Link, NetworkId, World},
+};
 
 /// A STUN server.
 #[derive(Clone, Debug)]

@@ -1,9 +1,22 @@
-//! What a process tells its successor of the nameplates.
+//! How nameplates end, and what a process tells its successor of them.
 
 use p2pdbg_proto::code::Nameplate;
 use serde::{Deserialize, Serialize};
 
-use super::End;
+/// How a nameplate ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum End {
+    /// Two peers paired with it.
+    Used,
+    /// A wrong word was tried with it.
+    Burned,
+    /// Its listener went away.
+    Withdrawn,
+    /// Its listener was lost, and may come back and claim it.
+    Lost,
+    /// It was not used in time.
+    Expired,
+}
 
 /// One nameplate.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -26,9 +26,8 @@ use p2pdbg_proto::{
     relay::LegGrant,
 };
 
-pub(crate) use self::nameplates::End;
 use self::{
-    carried::CarriedNameplate,
+    carried::{CarriedNameplate, End},
     connection::{Connection, Standing},
     handles::Handles,
     meeting::Meeting,

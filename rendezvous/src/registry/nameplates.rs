@@ -10,30 +10,16 @@ use p2pdbg_proto::{
     control::{Fate, FromRendezvous, NameplateClaim, Place, Refusal, SessionId},
 };
 
-use serde::{Deserialize, Serialize};
-
 use super::{
-    ConnId, Effect, Now, Registry, carried::CarriedNameplate, connection::Standing, limit,
+    ConnId, Effect, Now, Registry,
+    carried::{CarriedNameplate, End},
+    connection::Standing,
+    limit,
 };
 use crate::{
     limits::Limits,
     registry::voucher::{Account, Purpose, new_account},
 };
-
-/// How a nameplate ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum End {
-    /// Two peers paired with it.
-    Used,
-    /// A wrong word was tried with it.
-    Burned,
-    /// Its listener went away.
-    Withdrawn,
-    /// Its listener was lost, and may come back and claim it.
-    Lost,
-    /// It was not used in time.
-    Expired,
-}
 
 #[derive(Debug)]
 struct Live {

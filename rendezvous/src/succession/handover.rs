@@ -2,9 +2,9 @@
 
 use std::{io, path::Path};
 
+#[cfg(unix)]
+use socket2::Socket;
 use zeroize::Zeroizing;
-
-use super::Inheritance;
 
 /// Set to the process's id for its successor, which has the same one: whose standard input brings the inheritance.
 const HEIR: &str = "P2PDBG_RENDEZVOUS_HEIR";
@@ -78,9 +78,17 @@ impl Handover {
     }
 }
 
+/// What a process has left to its successor.
+#[cfg(unix)]
+#[derive(Default)]
+pub(super) struct Left {
+    pub(super) sockets: Vec<Socket>,
+    pub(super) state: Option<Vec<u8>>,
+}
+
 /// Takes what a process that executed this program has left, if one did.
 #[cfg(target_os = "linux")]
-pub(super) fn receive(into: &mut Inheritance) -> io::Result<()> {
+pub(super) fn receive() -> io::Result<Left> {
     use std::{
         fs::File,
         io::{Read, Seek},
@@ -88,11 +96,10 @@ pub(super) fn receive(into: &mut Inheritance) -> io::Result<()> {
     };
 
     use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-    use socket2::{Socket, Type};
 
     let heir = std::env::var(HEIR).ok();
     if heir != Some(std::process::id().to_string()) {
-        return Ok(());
+        return Ok(Left::default());
     }
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -108,23 +115,19 @@ pub(super) fn receive(into: &mut Inheritance) -> io::Result<()> {
     let state = descriptors
         .next()
         .ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?;
-    for socket in descriptors.map(Socket::from) {
-        match socket.r#type() {
-            Ok(Type::DGRAM) => into.udp.push(socket.into()),
-            Ok(Type::STREAM) => into.tcp.push(socket.into()),
-            _ => {}
-        }
-    }
+    let sockets = descriptors.map(Socket::from).collect();
     let mut state = File::from(state);
     let mut bytes = Vec::new();
     state.rewind()?;
     state.read_to_end(&mut bytes)?;
-    into.state = Some(bytes);
-    Ok(())
+    Ok(Left {
+        sockets,
+        state: Some(bytes),
+    })
 }
 
 /// There is never anything on this platform.
 #[cfg(all(unix, not(target_os = "linux")))]
-pub(super) fn receive(_into: &mut Inheritance) -> io::Result<()> {
-    Ok(())
+pub(super) fn receive() -> io::Result<Left> {
+    Ok(Left::default())
 }

@@ -5,13 +5,19 @@ use std::{
     net::{SocketAddr, TcpListener, UdpSocket},
 };
 
+#[cfg(unix)]
+use socket2::Type;
+
+#[cfg(unix)]
+use super::handover;
+
 /// Sockets and state of the process before this one. Each socket is taken by the address that it is bound to; what nobody
 /// takes is closed.
 #[derive(Debug, Default)]
 pub struct Inheritance {
-    pub(super) udp: Vec<UdpSocket>,
-    pub(super) tcp: Vec<TcpListener>,
-    pub(super) state: Option<Vec<u8>>,
+    udp: Vec<UdpSocket>,
+    tcp: Vec<TcpListener>,
+    state: Option<Vec<u8>>,
 }
 
 impl Inheritance {
@@ -36,7 +42,15 @@ impl Inheritance {
                 inheritance.tcp.push(tcp);
             }
         }
-        super::handover::receive(&mut inheritance)?;
+        let left = handover::receive()?;
+        for socket in left.sockets {
+            match socket.r#type() {
+                Ok(Type::DGRAM) => inheritance.udp.push(socket.into()),
+                Ok(Type::STREAM) => inheritance.tcp.push(socket.into()),
+                _ => {}
+            }
+        }
+        inheritance.state = left.state;
         Ok(inheritance)
     }
 

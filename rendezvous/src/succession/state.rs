@@ -57,7 +57,7 @@ mod tests {
     use p2pdbg_proto::code::Nameplate;
 
     use super::*;
-    use crate::registry::End;
+    use crate::registry::carried::End;
 
     fn carried() -> Carried {
         Carried {

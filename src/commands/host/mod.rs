@@ -101,7 +101,7 @@ impl Host {
             }
         }
         let state = open_state(options.state.as_deref(), &reporter)?;
-        let identity = Arc::new(state.identity().map_err(state_failure)?);
+        let identity = Arc::new(Identity::load_or_make(&state).map_err(state_failure)?);
         let process = ProcessNumber::take(&state, role);
         let known_peers = KnownPeers::load(&state, process.get()).map_err(state_failure)?;
         let places = Places::open(forwards, absent, peers)?;

@@ -22,7 +22,7 @@ use p2pdbg_proto::{code::Code, control::Handle, fingerprint::Fingerprint, secret
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{PairSecret, keys::hmac, process};
+use super::{PairSecret, mac::hmac, process};
 
 /// The file in the state directory, of the first process.
 pub const KNOWN_PEERS_FILE: &str = "known_peers.toml";

@@ -8,8 +8,7 @@ use super::{Engine, host::LocalHost};
 use crate::{
     Event, Family, SocketId, budget,
     footprint::{Count, Footprint},
-    gather::Sample,
-    observe,
+    observe::{self, Sample},
     sampling::Sampling,
     transactions::{Purpose, Sent},
 };

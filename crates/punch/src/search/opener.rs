@@ -11,7 +11,7 @@ use p2pdbg_nat::Ports;
 use super::{Hints, Shot};
 use crate::{
     SocketId,
-    budget::{BEYOND_BRACKET, BRACKET_GAP, MAX_HINTS},
+    budget::{BEYOND_BRACKET, BRACKET_GAP, MAX_HINTS, Shape},
     footprint::Count,
     observe,
 };
@@ -21,21 +21,6 @@ const OPENING: Duration = Duration::from_millis(300);
 
 /// Until an unanswered question to the server is repeated, or its answer done without.
 const ASK_RETRY: Duration = Duration::from_millis(150);
-
-/// What a search by many sockets looks like.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
-    /// Sockets to open.
-    pub(crate) sockets: u32,
-    /// How many of them ask the STUN server before they send to the peer.
-    pub(crate) asking: u32,
-    /// Whether they must send in order, so that their ports bracket each other.
-    pub(crate) in_order: bool,
-    /// Time to live of each socket's first packet to the peer.
-    pub(crate) first_ttl: Option<u8>,
-    /// Until a socket sends to the peer again.
-    pub(crate) repeat: Duration,
-}
 
 #[derive(Debug)]
 struct Opened {

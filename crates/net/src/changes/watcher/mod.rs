@@ -9,10 +9,8 @@ mod linux;
 
 use std::time::Duration;
 
-use super::{
-    changes::{Changes, Reason},
-    interfaces::local_addresses,
-};
+use super::{Changes, Reason};
+use crate::interfaces::local_addresses;
 
 /// How often the addresses are looked at where the system does not tell.
 const LOOK: Duration = Duration::from_secs(3);

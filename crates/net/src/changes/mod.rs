@@ -5,12 +5,13 @@
 //! attempts, the paths, the meeting) listens. The signal carries no picture of the network: each looks for itself at
 //! what it needs. Announcements that come faster than somebody looks are one announcement to him.
 
+mod sleep;
+mod watcher;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
-
-use super::{sleep, watcher};
 
 /// Why to look again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

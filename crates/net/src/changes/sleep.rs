@@ -10,7 +10,7 @@
 
 use std::{io, time::Duration};
 
-use super::changes::{Changes, Reason};
+use super::{Changes, Reason};
 
 /// Between two looks. Each is a wake-up of this process, also when nothing happens for hours.
 const LOOK: Duration = Duration::from_secs(10);
