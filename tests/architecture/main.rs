@@ -1,4 +1,6 @@
-//! docs/ARCHITECTURE.md held against the manifests: imports run one way.
+//! docs/ARCHITECTURE.md held against the manifests and the sources: imports run one way, between crates and within.
+
+mod circles;
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +9,7 @@ use std::{
 
 use toml::{Table, Value};
 
-const PAGE: &str = include_str!("../docs/ARCHITECTURE.md");
+const PAGE: &str = include_str!("../../docs/ARCHITECTURE.md");
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
@@ -105,6 +107,29 @@ fn floor_plan_crates_import_only_from_below() {
                 "{package} (floor {floor}) imports {dependency} (floor {below:?})"
             );
         }
+    }
+}
+
+/// The rows of "Where is it decided?": a file, and the function in it.
+fn decided() -> Vec<(&'static str, &'static str)> {
+    let (_, table) = PAGE.split_once("<!-- decided").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let rows = table.lines().filter_map(|line| {
+        let mut quoted = line.split('`').skip(1).step_by(2);
+        Some((quoted.next()?, quoted.next()?))
+    });
+    rows.collect()
+}
+
+#[test]
+fn table_of_decisions_names_functions_that_are_in_their_files() {
+    let decided = decided();
+    assert!(decided.len() >= 20, "{decided:?}");
+    for (file, function) in decided {
+        let text = std::fs::read_to_string(root().join(file)).unwrap_or_default();
+        let defined = [format!("fn {function}("), format!("fn {function}<")];
+        let is_there = defined.iter().any(|definition| text.contains(definition));
+        assert!(is_there, "{file} does not hold {function}");
     }
 }
 
