@@ -69,6 +69,8 @@ fn main() -> ExitCode {
             start_logging(verbose, io::stderr);
             status(block_on(commands::sources::push(args)))
         }
+        #[cfg(unix)]
+        CliCommand::Unit(args) => status(commands::unit::run(args)),
         CliCommand::Completions { shell } => status(generate::completions(shell)),
         CliCommand::Man { dir } => status(generate::man(dir.as_deref())),
     }

@@ -296,6 +296,51 @@ fn bash_offers_debuggers_words_of_a_code_and_known_peers() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_unit_that_is_printed_is_one_that_systemd_takes() {
+    let home = tempfile::tempdir().unwrap();
+    for system in [&[][..], &["--system"]] {
+        let arguments = [
+            &["unit", "--peer", "laptop"],
+            system,
+            &["--", "/bin/echo", "50% of \"$HOME\"", "a;b"],
+        ]
+        .concat();
+        let output = run(&arguments);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let unit = stdout(&output);
+        assert!(unit.contains(r#""50%% of \"$$HOME\"" "a;b""#), "{unit}");
+        let file = home.path().join("p2pdbg.service");
+        std::fs::write(&file, unit).unwrap();
+        let Ok(verified) = Command::new("systemd-analyze")
+            .args(["verify", "--man=no"])
+            .args(if system.is_empty() {
+                &["--user"][..]
+            } else {
+                &[]
+            })
+            .arg(&file)
+            .env("XDG_RUNTIME_DIR", home.path())
+            .output()
+        else {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "there is no systemd-analyze"
+            );
+            eprintln!("skipped: systemd-analyze is not there");
+            return;
+        };
+        let said = String::from_utf8_lossy(&verified.stderr);
+        assert!(verified.status.success(), "{said}");
+        assert!(!said.contains("p2pdbg.service:"), "{said}");
+    }
+    assert!(usage_error(&["unit", "--peer", "a/b"]).contains("--peer"));
+    assert!(
+        usage_error(&["unit", "--peer", "laptop", "--", "a\nb"]).contains("control characters")
+    );
+}
+
+#[test]
 fn manual_pages_are_printed_or_written() {
     let output = run(&["man"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");

@@ -31,7 +31,7 @@ fn every_preset_has_its_row_with_the_command_that_starts_the_debuggee() {
 fn documents() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut paths = vec![root.join("README.md"), root.join("python/README.md")];
-    for folder in ["docs", "docs/ide"] {
+    for folder in ["docs", "docs/ide", "docs/use"] {
         let entries = std::fs::read_dir(root.join(folder)).unwrap();
         let entries = entries.map(|entry| entry.unwrap().path());
         paths.extend(entries.filter(|path| path.extension().is_some_and(|e| e == "md")));
@@ -65,6 +65,7 @@ fn every_command_line_that_is_shown_parses() {
                 continue;
             }
             seen += 1;
+            let (line, _) = line.split_once(" > ").unwrap_or((line, ""));
             let words = line.split_whitespace().map(|word| word.trim_matches('\''));
             if let Err(error) = Cli::try_parse_from(words) {
                 panic!("{}: {line}: {error}", path.display());

@@ -99,6 +99,9 @@ pub enum CliCommand {
     Sources(SourcesArgs),
     /// Copy source files to the debuggee's host, where p2pdbg connect --accept-push runs
     Push(PushArgs),
+    /// Print a systemd unit that keeps this host reachable for a known peer, from the boot on
+    #[cfg(unix)]
+    Unit(UnitArgs),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  p2pdbg completions bash > ~/.local/share/bash-completion/completions/p2pdbg"
@@ -258,6 +261,31 @@ pub struct StatusArgs {
     /// Write one JSON object a line on standard output, one for each process
     #[arg(long)]
     pub json: bool,
+}
+
+const UNIT_EXAMPLES: &str = "\
+The two hosts have to know each other from an earlier session, by a code.
+
+Examples:
+  p2pdbg unit --peer laptop > ~/.config/systemd/user/p2pdbg.service
+  p2pdbg unit --peer laptop -- python -m debugpy --listen 127.0.0.1:5678 app.py";
+
+/// The arguments of `p2pdbg unit`.
+#[cfg(unix)]
+#[derive(Debug, Args)]
+#[command(after_help = UNIT_EXAMPLES)]
+pub struct UnitArgs {
+    /// The peer beside whose IDE p2pdbg listen runs
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::peers))]
+    pub peer: String,
+
+    /// For the host, with a user of its own, rather than for your user
+    #[arg(long)]
+    pub system: bool,
+
+    /// The program to run once the forwards stand, after --
+    #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
 }
 
 const PIPE_EXAMPLES: &str = "\

@@ -12,3 +12,5 @@ mod owner;
 pub mod pipe;
 pub mod sources;
 pub mod status;
+#[cfg(unix)]
+pub mod unit;

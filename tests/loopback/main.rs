@@ -13,4 +13,6 @@ mod given_up;
 mod meeting;
 mod peers;
 mod proxy;
+#[cfg(unix)]
+mod ssh;
 mod streams;
