@@ -47,7 +47,7 @@ use crate::{
 };
 
 #[cfg(unix)]
-use crate::operate::admin::AdminSocket;
+use crate::{operate::admin::AdminSocket, succession::MOST_SOCKETS};
 
 /// The name of the directory that the state lies in, unless told otherwise.
 pub const PROGRAM: &str = "p2pdbg-rendezvous";
@@ -156,7 +156,7 @@ impl Server {
         let stop_datapath = CancellationToken::new();
         let mut entrances = JoinSet::new();
         #[cfg(unix)]
-        let sockets = duplicates(&mains, &listeners, &alternatives)
+        let mut sockets = duplicates(&mains, &listeners, &alternatives)
             .map_err(|error| StartError::Other(error.to_string()))?;
         let mut workers = vec![Vec::new(); workers(config.relay_workers)];
         let mut receive_buffer = ReceiveBuffer {
@@ -168,7 +168,12 @@ impl Server {
             let main = Arc::new(main);
             addresses.push(main.local());
             let (socket, feed) = QuicSocket::new(main.clone());
-            let shares = share_out(main.clone(), workers.len());
+            let shares = share_out(main.clone(), workers.len(), &mut inheritance);
+            #[cfg(unix)]
+            sockets.extend(siblings(
+                &shares,
+                MOST_SOCKETS.saturating_sub(sockets.len()),
+            ));
             workers.truncate(shares.len());
             for (udp, ports) in shares.into_iter().zip(&mut workers) {
                 let granted = udp.receive_buffer().unwrap_or(BUFFER);
@@ -232,7 +237,8 @@ impl Server {
         let numbered = [&addresses[..], &alternative_addresses].concat();
         let inherited = carried(&mut inheritance).map(|carried| {
             registry.inherit(now, carried.nameplates);
-            Relay::inherit(now, &config.limits, carried.relay, &numbered)
+            let meter = |terms| book.reopen(terms);
+            Relay::inherit(now, &config.limits, carried.relay, &numbered, meter)
         });
         let hub = Hub::new(
             registry,
@@ -380,10 +386,18 @@ fn workers(wanted: usize) -> usize {
 }
 
 /// A socket on the port for each worker, this the first: fewer where the system does not share a port.
-fn share_out(first: Arc<UdpPort>, workers: usize) -> Vec<Arc<UdpPort>> {
+fn share_out(
+    first: Arc<UdpPort>,
+    workers: usize,
+    inheritance: &mut Inheritance,
+) -> Vec<Arc<UdpPort>> {
     let mut shares = vec![first.clone()];
     while shares.len() < workers {
-        match first.sibling() {
+        let sibling = match inheritance.take_sibling(first.local()) {
+            Some(open) => UdpPort::from_socket(open),
+            None => first.sibling(),
+        };
+        match sibling {
             Ok(sibling) => shares.push(Arc::new(sibling)),
             Err(error) => {
                 tracing::info!(%error, workers = shares.len(), "the port is not shared out further");
@@ -420,6 +434,14 @@ fn duplicates(
         .iter()
         .map(|listener| listener.as_fd().try_clone_to_owned());
     udp.chain(tcp).collect()
+}
+
+/// Second handles of the sockets of all workers but the first, as many as there is room for.
+#[cfg(unix)]
+fn siblings(shares: &[Arc<UdpPort>], room: usize) -> Vec<std::os::fd::OwnedFd> {
+    let others = shares.iter().skip(1).take(room);
+    // One that is not handed over is opened anew, and only what waits in its buffer is lost.
+    others.filter_map(|share| share.duplicate().ok()).collect()
 }
 
 /// How old a file is, or by how much the clock is behind it.

@@ -9,6 +9,7 @@ use std::sync::{
 };
 
 use super::bucket::{Bucket, UNBOUNDED};
+use crate::keys::KeyId;
 
 /// The meter of one leg.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(crate) struct LegMeter {
 /// What the legs of one key draw from together.
 #[derive(Debug)]
 pub(super) struct KeyMeter {
+    id: KeyId,
     /// Bytes a second.
     rate: AtomicU64,
     bucket: Bucket,
@@ -40,8 +42,9 @@ pub(super) struct Drawn {
 }
 
 impl KeyMeter {
-    pub(super) fn new(rate: u64) -> Self {
+    pub(super) fn new(id: KeyId, rate: u64) -> Self {
         Self {
+            id,
             rate: AtomicU64::new(rate),
             bucket: Bucket::default(),
         }
@@ -69,8 +72,13 @@ impl LegMeter {
         Arc::new(Self::new(
             UNBOUNDED,
             UNBOUNDED,
-            Arc::new(KeyMeter::new(UNBOUNDED)),
+            Arc::new(KeyMeter::new(KeyId::NOBODY, UNBOUNDED)),
         ))
+    }
+
+    /// On whose account it is, and within which bound of its own, in bytes a second: what a successor goes on with.
+    pub(crate) fn terms(&self) -> (KeyId, u64) {
+        (self.key.id, self.own)
     }
 
     /// Whether the leg may send so many bytes at `now_ns`, in nanoseconds of a clock that only runs forward.

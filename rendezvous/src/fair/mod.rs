@@ -126,21 +126,35 @@ impl Book {
     /// Meters for a session's legs, of which each sends on the account of its key.
     pub(crate) fn open(&mut self, keys: [KeyId; 2]) -> [Arc<LegMeter>; 2] {
         keys.map(|key| {
-            let host = self.host;
             let account = self.account(key);
             let most = account.month_most;
             let used_up = most.is_some_and(|most| account.usage.month_bytes >= most);
-            let own = if used_up { SLOW } else { UNBOUNDED };
-            // Until the books are settled next, which is soon.
-            let share = account.rate.min(host);
-            let meter = Arc::new(LegMeter::new(own, share, account.meter.clone()));
-            self.legs.push(Leg {
-                key,
-                meter: Arc::downgrade(&meter),
-                wants: 0,
-            });
-            meter
+            self.meter(key, if used_up { SLOW } else { UNBOUNDED })
         })
+    }
+
+    /// A meter for a leg that was opened on these terms by the process before this one ([`LegMeter::terms`]). To be called
+    /// once the keys are set: a leg whose key is no more sends nothing.
+    pub(crate) fn reopen(&mut self, (key, own): (KeyId, u64)) -> Arc<LegMeter> {
+        if self.accounts.contains_key(&key) {
+            self.meter(key, own)
+        } else {
+            Arc::new(LegMeter::new(0, 0, Arc::new(KeyMeter::new(key, 0))))
+        }
+    }
+
+    fn meter(&mut self, key: KeyId, own: u64) -> Arc<LegMeter> {
+        let host = self.host;
+        let account = self.account(key);
+        // Until the books are settled next, which is soon.
+        let share = account.rate.min(host);
+        let meter = Arc::new(LegMeter::new(own, share, account.meter.clone()));
+        self.legs.push(Leg {
+            key,
+            meter: Arc::downgrade(&meter),
+            wants: 0,
+        });
+        meter
     }
 
     /// Adds up what was sent, and shares out what may be.
@@ -237,7 +251,7 @@ impl Book {
 
     fn account(&mut self, key: KeyId) -> &mut Account {
         self.accounts.entry(key).or_insert_with(|| Account {
-            meter: Arc::new(KeyMeter::new(UNBOUNDED)),
+            meter: Arc::new(KeyMeter::new(key, UNBOUNDED)),
             rate: UNBOUNDED,
             month_most: None,
             usage: Usage::default(),

@@ -33,7 +33,7 @@ pub(crate) fn unix_s() -> u64 {
 }
 
 /// What a key is known by in vouchers and in accounts, whatever its name and secret become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct KeyId(pub(crate) [u8; 8]);
 
 impl KeyId {

@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,7 +18,7 @@ use p2pdbg_proto::{
 use serde::{Deserialize, Serialize};
 
 use super::{Bound, Leg, Position, Relay, Route, Source, UdpRoute, routes::Heard, side};
-use crate::{fair::LegMeter, limits::Limits};
+use crate::{fair::LegMeter, keys::KeyId, limits::Limits};
 
 /// A whole table.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -38,6 +39,8 @@ struct CarriedSession {
 #[derive(Debug, Serialize, Deserialize)]
 struct CarriedLeg {
     grant: LegGrant,
+    /// See [`LegMeter::terms`].
+    terms: (KeyId, u64),
     newest: Option<Cookie>,
     route: Option<CarriedRoute>,
 }
@@ -71,13 +74,14 @@ impl Relay {
         }
     }
 
-    /// Takes over such a table. Its sessions linger: their members' control connections have ended with the process, and
-    /// the next introduction brings new legs.
+    /// Takes over such a table; `meter` gives a meter for the terms of each leg. Its sessions linger: their members' control
+    /// connections have ended with the process, and the next introduction brings new legs.
     pub(crate) fn inherit(
         now: Instant,
         limits: &Limits,
         carried: CarriedRelay,
         ports: &[SocketAddr],
+        mut meter: impl FnMut((KeyId, u64)) -> Arc<LegMeter>,
     ) -> Self {
         let mut relay = Self::new(now, limits);
         if let Some((key, age)) = carried.cookies
@@ -92,7 +96,7 @@ impl Relay {
                 .left_ms
                 .map_or(limits.leg_linger, Duration::from_millis);
             relay.lingering.insert(carried.session, now + left);
-            relay.inherit_session(relay.clock(now), carried, &numbers);
+            relay.inherit_session(relay.clock(now), carried, &numbers, &mut meter);
         }
         relay
     }
@@ -102,6 +106,7 @@ impl Relay {
         clock: u64,
         carried: CarriedSession,
         numbers: &HashMap<SocketAddr, usize>,
+        meter: &mut impl FnMut((KeyId, u64)) -> Arc<LegMeter>,
     ) {
         let session = carried.session;
         for (leg, role) in carried.legs.iter().zip([Role::Listener, Role::Connector]) {
@@ -122,9 +127,7 @@ impl Relay {
                 })
             }),
             grant: leg.grant,
-            // Whose limits hold was known to the registry of the process before. That is so until the members are
-            // introduced anew, or the legs have lingered.
-            meter: LegMeter::unbounded(),
+            meter: meter(leg.terms),
             stream: None,
             newest: leg.newest,
         });
@@ -167,6 +170,7 @@ fn carry_leg(leg: &Leg, clock: u64, ports: &[SocketAddr]) -> CarriedLeg {
     });
     CarriedLeg {
         grant: leg.grant.clone(),
+        terms: leg.meter.terms(),
         newest: leg.newest,
         route,
     }

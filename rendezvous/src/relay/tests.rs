@@ -6,6 +6,10 @@ use p2pdbg_proto::{
 };
 
 use super::{routes::Found, *};
+use crate::{
+    fair::Book,
+    keys::{KeyId, KeyLimits, KeyRing},
+};
 
 const LISTENER: &str = "192.0.2.1:1000";
 const CONNECTOR: &str = "198.51.100.2:2000";
@@ -451,14 +455,25 @@ fn meters() -> [Arc<LegMeter>; 2] {
 
 const PORT: &str = "192.0.2.100:3478";
 
+fn book(keys: &[(KeyId, KeyLimits)]) -> Book {
+    let mut book = Book::new(Instant::now(), 0, None);
+    book.set_keys(&KeyRing::of(keys), 0);
+    book
+}
+
 impl Bench {
     /// As if another process had taken over, with these sockets.
     fn hand_over(&mut self, ports: &[&str]) {
+        self.hand_over_to(ports, &mut book(&[(KeyId::NOBODY, KeyLimits::default())]));
+    }
+
+    fn hand_over_to(&mut self, ports: &[&str], book: &mut Book) {
         let carried = self.relay.carry(self.now, &[PORT.parse().unwrap()]);
         let bytes = postcard::to_stdvec(&carried).unwrap();
         let carried = postcard::from_bytes(&bytes).unwrap();
         let ports: Vec<SocketAddr> = ports.iter().map(|port| port.parse().unwrap()).collect();
-        self.relay = Relay::inherit(self.now, &Limits::default(), carried, &ports);
+        let meter = |terms| book.reopen(terms);
+        self.relay = Relay::inherit(self.now, &Limits::default(), carried, &ports, meter);
         self.routes = Routes::new(self.relay.began());
     }
 }
@@ -504,4 +519,33 @@ fn a_carried_route_of_a_socket_that_is_gone_is_bound_anew() {
     let forward = bench.relay.forward(bench.now, &udp(LISTENER).source, 100);
     assert_eq!(forward, Forward::NotALeg);
     bench.bind(Role::Listener, LISTENER);
+}
+
+#[test]
+fn carried_legs_keep_to_the_bandwidth_of_their_key_and_send_nothing_once_it_is_gone() {
+    const KEY: KeyId = KeyId([1; 8]);
+    let limits = KeyLimits {
+        relay_mbit: Some(1),
+        ..KeyLimits::default()
+    };
+    let keys = [(KEY, limits)];
+    let mut bench = Bench::new();
+    bench.relay.close(bench.session);
+    let meters = book(&keys).open([KEY; 2]);
+    let grants = bench.grants.clone();
+    bench.relay.open(bench.session, grants, meters);
+    bench.bind(Role::Listener, LISTENER);
+    bench.bind(Role::Connector, CONNECTOR);
+    let send = |bench: &mut Bench| {
+        let source = udp(LISTENER).source;
+        bench.relay.forward(bench.now, &source, 64 * 1024)
+    };
+    let mut limited = book(&keys);
+    bench.hand_over_to(&[PORT], &mut limited);
+    assert_eq!(send(&mut bench), Forward::To(route(CONNECTOR)));
+    assert_eq!(send(&mut bench), Forward::TooMuch);
+    let mut without_the_key = book(&[]);
+    bench.hand_over_to(&[PORT], &mut without_the_key);
+    bench.now += Duration::from_secs(1);
+    assert_eq!(send(&mut bench), Forward::TooMuch);
 }

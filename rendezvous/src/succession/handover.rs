@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 const HEIR: &str = "P2PDBG_RENDEZVOUS_HEIR";
 
 /// The most descriptors that Linux passes in one message, less the one of the state.
-const MOST_SOCKETS: usize = 252;
+pub(crate) const MOST_SOCKETS: usize = 252;
 
 /// Open sockets and state, ready for a successor.
 #[derive(Debug)]

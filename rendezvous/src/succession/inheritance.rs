@@ -16,6 +16,8 @@ use super::handover;
 #[derive(Debug, Default)]
 pub struct Inheritance {
     udp: Vec<UdpSocket>,
+    /// Those at addresses of which the first has been taken.
+    siblings: Vec<UdpSocket>,
     tcp: Vec<TcpListener>,
     state: Option<Vec<u8>>,
 }
@@ -87,7 +89,17 @@ impl Inheritance {
             .udp
             .iter()
             .position(|udp| udp.local_addr().ok() == local)?;
-        Some(self.udp.swap_remove(index))
+        let taken = self.udp.swap_remove(index);
+        let is_sibling = |socket: &mut UdpSocket| socket.local_addr().ok() == local;
+        self.siblings.extend(self.udp.extract_if(.., is_sibling));
+        Some(taken)
+    }
+
+    /// One more of those that share the port of one that was taken.
+    pub(crate) fn take_sibling(&mut self, address: SocketAddr) -> Option<UdpSocket> {
+        let fits = |udp: &UdpSocket| udp.local_addr().is_ok_and(|local| local == address);
+        let index = self.siblings.iter().position(fits)?;
+        Some(self.siblings.swap_remove(index))
     }
 
     /// The TCP listener at this address.
@@ -114,7 +126,7 @@ mod tests {
         let mut inheritance = Inheritance {
             tcp: vec![TcpListener::bind(at).unwrap()],
             udp: vec![alternative, main],
-            state: None,
+            ..Inheritance::none()
         };
         let elsewhere = "127.0.0.2:0".parse().unwrap();
         assert!(inheritance.take_udp(elsewhere).is_none());
@@ -126,5 +138,36 @@ mod tests {
         assert!(inheritance.take_tcp(at).is_none());
         assert!(inheritance.take_udp(any).is_some());
         assert!(inheritance.take_udp(any).is_none());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn inherited_sockets_that_share_a_port_are_taken_for_that_port_alone() {
+        use socket2::{Domain, Socket, Type};
+
+        let shared = |at: SocketAddr| {
+            let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+            socket.set_reuse_port(true).unwrap();
+            socket.bind(&at.into()).unwrap();
+            UdpSocket::from(socket)
+        };
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let first = shared(any);
+        let at = first.local_addr().unwrap();
+        let mut inheritance = Inheritance {
+            udp: vec![first, shared(at), shared(at)],
+            ..Inheritance::none()
+        };
+        assert!(inheritance.take_sibling(at).is_none());
+        assert!(inheritance.take_udp(at).is_some());
+        // An alternative port that takes any must not get one of them.
+        assert!(inheritance.take_udp(any).is_none());
+        for _ in 0..2 {
+            assert_eq!(
+                inheritance.take_sibling(at).unwrap().local_addr().unwrap(),
+                at
+            );
+        }
+        assert!(inheritance.take_sibling(at).is_none());
     }
 }

@@ -21,4 +21,6 @@ mod inheritance;
 pub(crate) mod state;
 
 pub use handover::Handover;
+#[cfg(unix)]
+pub(crate) use handover::MOST_SOCKETS;
 pub use inheritance::Inheritance;

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::{registry::carried::CarriedNameplate, relay::carried::CarriedRelay};
 
 /// Changes whenever one of the types below does.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// All of it.
 #[derive(Debug, Serialize, Deserialize)]
