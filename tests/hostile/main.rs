@@ -10,6 +10,7 @@
 mod harness;
 
 mod friend;
+mod guesser;
 mod scene;
 mod stranger;
 

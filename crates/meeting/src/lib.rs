@@ -132,6 +132,8 @@ pub enum MeetingEvent {
     Code(Code),
     /// Somebody tried the last code with a wrong word; another follows.
     CodeBurned,
+    /// So were several in a row, and no other follows; the sessions that there are go on.
+    CodesOver(Failure),
     /// Somebody is here, and keys are being exchanged.
     Pairing,
     /// That came to nothing.

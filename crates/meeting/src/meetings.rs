@@ -26,7 +26,7 @@ use super::{
     channel::{Remains, encode},
     channels::Channels,
     encounter::{Encounter, Encounters, Keyed, PATIENCE, Stage},
-    failures::{code_failure, known_peer_failure},
+    failures::{code_failure, codes_guessed, guessed, known_peer_failure},
     io::{Input, Output, Reached},
     refusals::{Meaning, RETRY, meaning},
     registration::Registration,
@@ -93,8 +93,10 @@ impl Meetings {
 
     /// When [`Input::Timeout`] is due.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let encounters = self.encounters.poll_timeout();
-        encounters.into_iter().chain(self.retry_at).min()
+        let encounters = self.encounters.poll_timeout().into_iter();
+        let pauses = self.retry_at.into_iter();
+        let pauses = pauses.chain(self.registration.code.poll_timeout());
+        encounters.chain(pauses).min()
     }
 
     /// Whether the paths made ready for this encounter are still of use.
@@ -201,7 +203,7 @@ impl Meetings {
 
     fn on_listening(&mut self, claim: NameplateClaim) {
         self.registration.code.on_answered();
-        if !self.registration.awaited.code {
+        if !self.registration.awaited.code || !self.registration.code.may_ask() {
             let (nameplate, fate) = (claim.nameplate, Fate::Withdrawn);
             self.send(ToRendezvous::Unlisten { nameplate, fate });
         } else if let Some(code) = self.registration.code.on_listening(claim) {
@@ -302,6 +304,16 @@ impl Meetings {
             return;
         };
         let step = exchange.handle_payload(payload);
+        // Counted before it leaves: what becomes of the link afterwards may be the guesser's choice.
+        if by_code
+            && self.role() == Role::Connector
+            && matches!(step.reply, Some(Signal::Confirm { .. }))
+            && !self.registration.code.confirm()
+        {
+            self.send(ToRendezvous::Leave { session });
+            self.fail(guessed());
+            return;
+        }
         if matches!(step.next, Next::Paired(_)) {
             // Before the reply, on which the peer's follows: the second of the two is what brings the voucher.
             self.send(ToRendezvous::Confirmed { session });
@@ -386,6 +398,7 @@ impl Meetings {
         };
         truncate(&mut info);
         if code.is_some() && self.end_code(Fate::Used) {
+            self.registration.code.on_paired();
             self.registration.awaited.code = false;
         }
         if let Some(tag) = info.session.filter(|_| info.session == said)
@@ -471,11 +484,7 @@ impl Meetings {
         if by_code && self.registration.code.get().is_some() {
             let fate = self.registration.code.failed(&failure);
             match (self.role(), fate) {
-                (Role::Listener, CodeFate::Burned) => {
-                    self.end_code(Fate::Burned);
-                    self.tell(MeetingEvent::CodeBurned);
-                    self.register();
-                }
+                (Role::Listener, CodeFate::Burned) => self.on_burned(now),
                 (Role::Connector, CodeFate::Good) if left => self.pair_again(now, failure),
                 (Role::Connector, _) => self.fail(code_failure(&failure)),
                 (Role::Listener, CodeFate::Good) => self.tell(MeetingEvent::PairingFailed(failure)),
@@ -491,6 +500,21 @@ impl Meetings {
             lasting if several => self.tell(MeetingEvent::PairingFailed(lasting)),
             lasting => self.fail(known_peer_failure(&lasting)),
         }
+    }
+
+    /// The listener's code was guessed at: the next comes later, and after several in a row none does.
+    fn on_burned(&mut self, now: Instant) {
+        self.end_code(Fate::Burned);
+        if self.registration.code.on_burned(now) {
+            self.tell(MeetingEvent::CodeBurned);
+        } else if self.channels.iter().next().is_some() {
+            // What there is with peers goes on.
+            self.tell(MeetingEvent::CodesOver(codes_guessed()));
+        } else {
+            self.fail(codes_guessed());
+            return;
+        }
+        self.register();
     }
 
     fn pair_again(&mut self, now: Instant, failure: pairing::Failure) {
@@ -595,8 +619,8 @@ impl Meetings {
     }
 
     fn on_timeout(&mut self, now: Instant) {
-        if self.retry_at.is_some_and(|at| at <= now) {
-            self.retry_at = None;
+        let retries = self.retry_at.take_if(|at| *at <= now).is_some();
+        if self.registration.code.on_timeout(now) || retries {
             self.register();
         }
         for session in self.encounters.sessions(|one| one.until <= now) {

@@ -1,6 +1,8 @@
 //! The code by which this end pairs: a listener's, which it makes, or a connector's, which a person typed.
 
-use p2pdbg_pairing::{Attempts, CodeFate, Failure};
+use std::time::Instant;
+
+use p2pdbg_pairing::{Attempts, Burns, CodeFate, Failure};
 use p2pdbg_proto::{
     code::{Code, Nameplate, Words},
     control::{NameplateClaim, ToRendezvous},
@@ -15,6 +17,10 @@ pub(super) struct OwnCode {
     /// Proves to the rendezvous that the nameplate is this listener's; a connector has none.
     claim: Option<NameplateClaim>,
     attempts: Attempts,
+    /// How often a listener's codes were burned.
+    burns: Burns,
+    /// Until when it makes no other.
+    not_before: Option<Instant>,
     /// Whether a nameplate has been asked for on this connection and was neither given nor refused yet.
     asked: bool,
 }
@@ -38,6 +44,11 @@ impl OwnCode {
 
     pub(super) fn nameplate(&self) -> Option<Nameplate> {
         self.code.as_ref().map(|code| code.nameplate)
+    }
+
+    /// Whether a listener may ask for a nameplate now: for its own again, or for one for another code.
+    pub(super) fn may_ask(&self) -> bool {
+        self.code.is_some() || (self.not_before.is_none() && !self.burns.is_over())
     }
 
     /// What a listener asks the rendezvous for: its nameplate again, or any.
@@ -69,6 +80,34 @@ impl OwnCode {
     /// An exchange by this code has failed; what becomes of it.
     pub(super) fn failed(&mut self, failure: &Failure) -> CodeFate {
         self.attempts.failed(failure)
+    }
+
+    /// A connector's confirmation is about to leave, which is a guess for whoever answers in the listener's place; whether
+    /// it may.
+    pub(super) fn confirm(&mut self) -> bool {
+        self.attempts.confirm()
+    }
+
+    /// The code was burned: another is made after a pause; false if none is made any more.
+    pub(super) fn on_burned(&mut self, now: Instant) -> bool {
+        let pause = self.burns.burned();
+        self.not_before = pause.map(|pause| now + pause);
+        pause.is_some()
+    }
+
+    /// Somebody has paired, who knew the words.
+    pub(super) fn on_paired(&mut self) {
+        self.burns.paired();
+    }
+
+    /// When the pause after a burned code is over.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.not_before
+    }
+
+    /// Whether that pause has just ended.
+    pub(super) fn on_timeout(&mut self, now: Instant) -> bool {
+        self.not_before.take_if(|at| *at <= now).is_some()
     }
 
     /// These messages are about to be sent: leaves out a second request for a new nameplate, which would bring a second one.

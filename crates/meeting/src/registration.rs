@@ -173,7 +173,7 @@ impl Registration {
                 already: None,
             });
         }
-        if self.awaited.code {
+        if self.awaited.code && self.code.may_ask() {
             requests.push(self.code.request());
         }
         if role == Role::Connector

@@ -1,17 +1,20 @@
-//! How many exchanges a code is good for.
+//! How many exchanges a code is good for, and how many codes in a row.
+
+use std::time::Duration;
 
 use super::Failure;
 
-/// Counts the exchanges that were begun with one code and failed. Both ends keep one, for as long as they
-/// keep the code.
+/// Counts the exchanges that were begun with one code. Both ends keep one, for as long as they keep the code.
 ///
 /// One wrong confirmation burns the code: it was a guess, or somebody in the middle. Exchanges that end
 /// before that tell neither side anything about the words, since the listener confirms only what it has
 /// verified. But they do not come from somebody who has the code, they keep the listener from its peer, and
 /// at the connector each may have been a guess by a listener that is none, which sees the first confirmation.
-/// So there are few of them, too.
+/// So there are few of them, too, and the connector's confirmations are counted before they leave: what becomes of the
+/// connection afterwards is in the hands of whoever may be guessing.
 #[derive(Debug, Default)]
 pub struct Attempts {
+    confirmations: u32,
     unfinished: u32,
 }
 
@@ -26,17 +29,53 @@ pub enum CodeFate {
 }
 
 impl Attempts {
-    /// How many exchanges may be begun and not finished before the code burns.
-    pub const MAX_UNFINISHED: u32 = 5;
+    /// How many confirmations a connector sends, and how many exchanges may be begun and not finished before the code burns.
+    pub const MOST: u32 = 5;
+
+    /// Takes note that a connector's confirmation is about to leave; whether it may.
+    pub fn confirm(&mut self) -> bool {
+        let may = self.confirmations < Self::MOST;
+        self.confirmations += u32::from(may);
+        may
+    }
 
     /// Takes note of an exchange that failed, and tells what becomes of the code.
     pub fn failed(&mut self, failure: &Failure) -> CodeFate {
         self.unfinished = self.unfinished.saturating_add(1);
-        if *failure == Failure::WrongWord || self.unfinished >= Self::MAX_UNFINISHED {
+        let spent = self.confirmations.max(self.unfinished) >= Self::MOST;
+        if *failure == Failure::WrongWord || spent {
             CodeFate::Burned
         } else {
             CodeFate::Good
         }
+    }
+}
+
+/// Counts the codes of a listener that were burned with no pairing between them.
+#[derive(Debug, Default)]
+pub struct Burns(u32);
+
+impl Burns {
+    /// How many in a row there are at the most: each is a guess at the words of one code, for whoever is at the rendezvous.
+    pub const MOST: u32 = 5;
+
+    /// The pause after the first.
+    const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+    /// Another code is burned: how long to wait before the next is made, or `None` if none is to be.
+    pub fn burned(&mut self) -> Option<Duration> {
+        self.0 = self.0.saturating_add(1);
+        (self.0 < Self::MOST).then(|| Self::FIRST_PAUSE * 2_u32.pow(self.0 - 1))
+    }
+
+    /// Somebody has paired, who knew the words.
+    pub fn paired(&mut self) {
+        self.0 = 0;
+    }
+
+    /// Whether no further code is to be made.
+    pub fn is_over(&self) -> bool {
+        self.0 >= Self::MOST
     }
 }
 
@@ -65,5 +104,26 @@ mod tests {
             assert_eq!(attempts.failed(failure), CodeFate::Good);
         }
         assert_eq!(attempts.failed(&Failure::PeerLeft), CodeFate::Burned);
+    }
+
+    #[test]
+    fn five_confirmations_leave_and_no_sixth_whatever_becomes_of_them() {
+        let mut attempts = Attempts::default();
+        assert!((0..5).all(|_| attempts.confirm()));
+        assert!(!attempts.confirm());
+        assert_eq!(attempts.failed(&Failure::PeerLeft), CodeFate::Burned);
+    }
+
+    #[test]
+    fn codes_that_burn_in_a_row_come_later_each_time_and_then_no_more() {
+        let mut burns = Burns::default();
+        let pauses: Vec<_> = (0..6).map(|_| burns.burned()).collect();
+        let ms = |ms| Some(Duration::from_millis(ms));
+        assert_eq!(
+            pauses,
+            [ms(500), ms(1_000), ms(2_000), ms(4_000), None, None]
+        );
+        burns.paired();
+        assert_eq!(burns.burned(), ms(500));
     }
 }

@@ -23,7 +23,7 @@ mod seal;
 mod tests;
 mod tunnel_proof;
 
-pub use attempts::{Attempts, CodeFate};
+pub use attempts::{Attempts, Burns, CodeFate};
 pub use exchange::{Exchange, Failure, Next, Paired, Step};
 pub use keys::{PairSecret, SessionKeys};
 pub use known_peers::{KNOWN_PEERS_FILE, KnownPeer, KnownPeers, PeerId, Remembered};

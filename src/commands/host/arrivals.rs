@@ -57,6 +57,11 @@ impl Host {
                     .hint("use the new code; if it was not a typing error, somebody is guessing");
                 self.reporter.emit(Event::Warning(warning));
             }
+            MeetingEvent::CodesOver(failure) => {
+                let mut warning = Warning::new(WarningCode::CodeBurned, failure.message);
+                warning.hint = failure.hint;
+                self.reporter.emit(Event::Warning(warning));
+            }
             MeetingEvent::Pairing => {
                 self.stage = ProcessState::Pairing;
                 if self.sessions.is_empty() {

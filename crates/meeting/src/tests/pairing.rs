@@ -3,17 +3,23 @@
 use std::time::Duration;
 
 use p2pdbg_base::ErrorCode;
-use p2pdbg_pairing::{Failure, PairSecret};
+use p2pdbg_pairing::{Exchange, Failure, PairSecret};
 use p2pdbg_proto::{
-    code::{Code, Words},
-    control::Role,
-    signal::PeerMessage,
+    code::{Code, Nameplate, Words},
+    control::{FromRendezvous, NameplateClaim, Place, Role, SessionId, ToRendezvous},
+    fingerprint::Fingerprint,
+    frame,
+    signal::{PeerMessage, Signal},
 };
+use p2pdbg_rendezvous_client::LinkError;
 
-use super::world::{Who, World};
+use super::{
+    strangers::introduction,
+    world::{Who, World},
+};
 use crate::{
     Awaited, MeetingCommand, MeetingEvent, Whom,
-    io::{Input, Output},
+    io::{Input, Output, Reached},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -81,7 +87,7 @@ fn pairing_with_a_wrong_word_burns_the_code_and_ends_the_connector() {
     let mut world = World::new();
     let (listener, code) = listener_with_code(&mut world);
     let guesser = world.start(Role::Connector, Whom::CodeMaker(guess(&code)));
-    world.run(SECOND);
+    world.run(2 * SECOND);
     assert_eq!(
         failure_of(world.events(guesser)),
         Some(ErrorCode::CodeRefused)
@@ -245,4 +251,86 @@ fn code_that_waits_too_long_is_replaced_by_another() {
     world.run(Duration::from_secs(48 * 3600));
     let next = world.code(listener);
     assert_ne!(next.nameplate, code.nameplate);
+}
+
+#[test]
+fn codes_that_are_guessed_at_come_later_each_time_and_after_the_fifth_no_more() {
+    let mut world = World::new();
+    let (listener, mut code) = listener_with_code(&mut world);
+    for pause_ms in [500, 1_000, 2_000, 4_000] {
+        world.start(Role::Connector, Whom::CodeMaker(guess(&code)));
+        let step = Duration::from_millis(5);
+        let mut events = Vec::new();
+        while !events.iter().any(|e| matches!(e, MeetingEvent::CodeBurned)) {
+            world.run(step);
+            events.extend(world.events(listener));
+        }
+        world.run(Duration::from_millis(pause_ms) - step);
+        assert!(world.events(listener).is_empty(), "within {pause_ms} ms");
+        world.run(SECOND / 4);
+        code = world.code(listener);
+    }
+    world.start(Role::Connector, Whom::CodeMaker(guess(&code)));
+    world.run(SECOND);
+    let failure = failure_of(world.events(listener));
+    assert_eq!(failure, Some(ErrorCode::CodeRefused));
+}
+
+#[test]
+fn nameplate_that_comes_unasked_after_a_burned_code_makes_no_code() {
+    let mut world = World::new();
+    let (listener, code) = listener_with_code(&mut world);
+    world.start(Role::Connector, Whom::CodeMaker(guess(&code)));
+    world.run(SECOND / 4);
+    let events = world.events(listener);
+    assert!(events.iter().any(|e| matches!(e, MeetingEvent::CodeBurned)));
+    let claim = NameplateClaim {
+        nameplate: Nameplate::random(),
+        voucher: vec![1],
+    };
+    let unasked = FromRendezvous::Listening(claim);
+    world.input(listener, Input::Rendezvous(unasked));
+    assert!(world.events(listener).is_empty());
+}
+
+#[test]
+fn connector_whose_links_break_after_it_confirmed_confirms_five_times_and_ends() {
+    let mut world = World::new();
+    let code = Code {
+        nameplate: Nameplate::random(),
+        words: Words::random(),
+    };
+    let connector = world.start(Role::Connector, Whom::CodeMaker(code.clone()));
+    let now = world.now;
+    let meetings = &mut world.peers[connector].meetings;
+    let mut confirmations = 0;
+    for number in 0..6 {
+        let reached = Reached {
+            address: "192.0.2.1:3478".parse().unwrap(),
+            stun: Vec::new(),
+            over_tcp: false,
+            returns_until: now,
+        };
+        let told = Vec::new();
+        meetings.handle(now, Input::LinkUp { told, reached });
+        let session = SessionId([number; 16]);
+        let introduced = introduction(number, Place::Nameplate(code.nameplate));
+        meetings.handle(now, Input::Rendezvous(introduced));
+        let own = Fingerprint::from_bytes([7; 32]);
+        let (_, first) = Exchange::by_code(Role::Listener, &guess(&code), own);
+        let payload = frame::encode_body(&first).unwrap();
+        let said = FromRendezvous::Signal { session, payload };
+        meetings.handle(now, Input::Rendezvous(said));
+        while let Some(output) = meetings.poll_output() {
+            if let Output::Send(ToRendezvous::Signal { payload, .. }) = output
+                && matches!(frame::decode(&payload), Ok(Signal::Confirm { .. }))
+            {
+                confirmations += 1;
+            }
+        }
+        assert_eq!(meetings.is_over(), number == 5);
+        let broken = LinkError::Lost("broken".into());
+        meetings.handle(now, Input::LinkDown(broken));
+    }
+    assert_eq!(confirmations, 5);
 }

@@ -18,7 +18,7 @@ use crate::{Awaited, MeetingEvent, Whom, io::Input};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn introduction(session: u8, place: Place) -> FromRendezvous {
+pub(super) fn introduction(session: u8, place: Place) -> FromRendezvous {
     FromRendezvous::Introduced(Introduction {
         session: SessionId([session; 16]),
         place,
