@@ -11,6 +11,7 @@ mod harness;
 mod bare;
 mod command;
 mod configured;
+mod elsewhere;
 mod lab;
 mod loopback;
 mod package;

@@ -12,4 +12,4 @@ mod preset;
 pub mod table;
 
 pub use preset::{NotAPreset, Preset};
-pub use table::{Debugger, FirstWord, Presence, Trap, WhileAbsent};
+pub use table::{Debugger, FirstWord, ListeningPort, Listens, Presence, Trap, WhileAbsent};

@@ -29,8 +29,65 @@ pub struct Debugger {
     pub is_debugpy: bool,
     /// By which files its presence on a host is seen.
     pub presence: Presence,
+    /// How a process of it that listens is recognised.
+    pub listens: Option<Listens>,
     /// What people stumble over.
     pub traps: &'static [Trap],
+}
+
+/// How a process that listens for its IDE is told from other processes, by its command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listens {
+    /// How the file name of its program begins.
+    pub program: &'static str,
+    /// What one of its arguments contains; nothing where the program is the debugger itself.
+    pub argument: &'static str,
+    /// Which of the ports on which it listens is the debugger's.
+    pub port: ListeningPort,
+}
+
+/// Which of the ports on which a process listens is its debugger's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListeningPort {
+    /// Any: the process does nothing else.
+    Any,
+    /// One whose number stands in the command line.
+    InCommandLine,
+    /// One whose number stands in the argument that contains [`Listens::argument`].
+    InArgument,
+    /// The same, or one of so many from the debugger's own port on: processes that it starts count up from there.
+    InArgumentOrOwn(u16),
+}
+
+impl Debugger {
+    /// Whether a process with this command line, which listens on `port`, does so for this debugger's IDE.
+    pub fn listens_as(&self, command_line: &[String], port: u16) -> bool {
+        let Some(listens) = self.listens else {
+            return false;
+        };
+        let mut words = command_line.iter();
+        let program = words.next().map_or("", String::as_str);
+        let program = program.rsplit('/').next().unwrap_or_default();
+        if !program.starts_with(listens.program) {
+            return false;
+        }
+        let says = |word: &&String| word.contains(listens.argument);
+        let names = |word: &String| {
+            let mut numbers = word.split(|c: char| !c.is_ascii_digit());
+            numbers.any(|number| number.parse() == Ok(port))
+        };
+        match listens.port {
+            ListeningPort::Any => true,
+            ListeningPort::InCommandLine => {
+                words.clone().any(|word| says(&word)) && words.any(names)
+            }
+            ListeningPort::InArgument => words.filter(says).any(names),
+            ListeningPort::InArgumentOrOwn(count) => {
+                let own = self.port..self.port.saturating_add(count);
+                own.contains(&port) || words.filter(says).any(names)
+            }
+        }
+    }
 }
 
 /// What becomes of a connection while nothing listens at the other end, unless the user says otherwise.
@@ -149,6 +206,11 @@ const DEBUGPY: Debugger = Debugger {
     speaks: &[Protocol::Dap],
     is_debugpy: true,
     presence: Presence::PythonPackage("debugpy"),
+    listens: Some(Listens {
+        program: "python",
+        argument: "debugpy",
+        port: ListeningPort::InCommandLine,
+    }),
     traps: &[
         trap(
             "breakpoints stay grey: \"file that does not exist\"",
@@ -172,6 +234,11 @@ const PTVSD: Debugger = Debugger {
     speaks: &[Protocol::Dap],
     is_debugpy: true,
     presence: Presence::PythonPackage("ptvsd"),
+    listens: Some(Listens {
+        program: "python",
+        argument: "ptvsd",
+        port: ListeningPort::InCommandLine,
+    }),
     traps: &[trap(
         "ptvsd is no longer maintained",
         "use debugpy where its Python can run it (3.8 and later)",
@@ -189,6 +256,11 @@ const GDBSERVER: Debugger = Debugger {
     speaks: &[Protocol::GdbRemote],
     is_debugpy: false,
     presence: Presence::Program("gdbserver"),
+    listens: Some(Listens {
+        program: "gdbserver",
+        argument: "",
+        port: ListeningPort::Any,
+    }),
     traps: &[
         trap(
             "\"Ignoring packet error\", or answers to other questions",
@@ -216,14 +288,19 @@ const LLDB: Debugger = Debugger {
     speaks: &[Protocol::GdbRemote, Protocol::Dap],
     is_debugpy: false,
     presence: Presence::Program("lldb-server"),
+    listens: Some(Listens {
+        program: "lldb-server",
+        argument: "",
+        port: ListeningPort::Any,
+    }),
     traps: &[
         trap(
             "the connection is lost after a pause of some seconds",
             "settings set plugin.process.gdb-remote.packet-timeout 60",
         ),
         trap(
-            "platform mode opens ports that are not forwarded",
-            "use lldb-server gdbserver, or forward a range with --min- and --max-gdbserver-port",
+            "platform mode opens a second port that is not forwarded",
+            "give it --gdbserver-port 1235, and forward both: p2pdbg listen lldb lldb:1235",
         ),
     ],
 };
@@ -239,6 +316,11 @@ const DELVE: Debugger = Debugger {
     speaks: &[Protocol::Delve, Protocol::Dap],
     is_debugpy: false,
     presence: Presence::Program("dlv"),
+    listens: Some(Listens {
+        program: "dlv",
+        argument: "",
+        port: ListeningPort::Any,
+    }),
     traps: &[trap(
         "delve ends when the IDE detaches, or at the first connection",
         "start it with --headless --accept-multiclient",
@@ -256,6 +338,11 @@ const JDWP: Debugger = Debugger {
     speaks: &[Protocol::Jdwp],
     is_debugpy: false,
     presence: Presence::Program("java"),
+    listens: Some(Listens {
+        program: "java",
+        argument: "jdwp",
+        port: ListeningPort::InArgument,
+    }),
     traps: &[trap(
         "address=5005 is open to everybody before Java 9",
         "write address=127.0.0.1:5005",
@@ -273,6 +360,11 @@ const NODE: Debugger = Debugger {
     speaks: &[Protocol::Cdp],
     is_debugpy: false,
     presence: Presence::Program("node"),
+    listens: Some(Listens {
+        program: "node",
+        argument: "inspect",
+        port: ListeningPort::InArgumentOrOwn(100),
+    }),
     traps: &[trap(
         "--inspect=0.0.0.0 is open to everybody",
         "write --inspect=127.0.0.1:9229, and --inspect-brk to wait for the IDE",
@@ -290,6 +382,11 @@ const RDBG: Debugger = Debugger {
     speaks: &[Protocol::Rdbg, Protocol::Cdp, Protocol::Dap],
     is_debugpy: false,
     presence: Presence::Program("rdbg"),
+    listens: Some(Listens {
+        program: "ruby",
+        argument: "rdbg",
+        port: ListeningPort::InCommandLine,
+    }),
     traps: &[trap(
         "rdbg --open listens on a Unix socket",
         "give it --host 127.0.0.1 --port 12345",
@@ -307,6 +404,7 @@ const PYDEVD: Debugger = Debugger {
     speaks: &[Protocol::Pydevd],
     is_debugpy: false,
     presence: Presence::PythonPackage("pydevd_pycharm"),
+    listens: None,
     traps: &[
         trap(
             "settrace() got an unexpected keyword argument 'stdoutToServer'",
@@ -334,6 +432,7 @@ const DEBUGPY_CONNECT: Debugger = Debugger {
     speaks: &[Protocol::Dap],
     is_debugpy: true,
     presence: Presence::PythonPackage("debugpy"),
+    listens: None,
     traps: &[trap(
         "the program gives up after 10 s",
         "start p2pdbg at both ends before it; connections are held from then on",
@@ -351,6 +450,7 @@ const JDWP_LISTEN: Debugger = Debugger {
     speaks: &[Protocol::Jdwp],
     is_debugpy: false,
     presence: Presence::Program("java"),
+    listens: None,
     traps: &[trap(
         "the JVM ends at once if nobody listens",
         "start p2pdbg at both ends first; connections are held from then on",
@@ -370,6 +470,7 @@ const XDEBUG: Debugger = Debugger {
     speaks: &[Protocol::Dbgp],
     is_debugpy: false,
     presence: Presence::Unseen,
+    listens: None,
     traps: &[trap(
         "nothing happens",
         "Xdebug 3 dials port 9003 (Xdebug 2: 9000), and only with xdebug.mode=debug",
@@ -407,6 +508,28 @@ mod tests {
         for preset in Preset::ALL {
             assert!(row(preset).can_be(&unknown));
         }
+    }
+
+    #[test]
+    fn process_that_listens_for_its_ide_is_known_by_its_command_line() {
+        let line = |text: &str| -> Vec<String> { text.split(' ').map(str::to_owned).collect() };
+        let adapter = line(
+            "/usr/bin/python3.11 /v/site-packages/debugpy/adapter --for-server 41231 --host 127.0.0.1 --port 5679",
+        );
+        assert!(DEBUGPY.listens_as(&adapter, 5679));
+        // That for the program's own processes.
+        assert!(!DEBUGPY.listens_as(&adapter, 40_001) && !DEBUGPY.listens_as(&adapter, 567));
+        let server = line("python app.py --port 5679");
+        assert!(!DEBUGPY.listens_as(&server, 5679));
+        let worker = line("/usr/bin/node --inspect=127.0.0.1:9229 --inspect-port=9230 app.js");
+        assert!(NODE.listens_as(&worker, 9230) && !NODE.listens_as(&worker, 3000));
+        assert!(NODE.listens_as(&line("node server.js 3000"), 9231));
+        assert!(!NODE.listens_as(&line("node server.js 3000"), 3000));
+        let jvm =
+            line("java -agentlib:jdwp=transport=dt_socket,server=y,address=*:5006 -Dport=8080");
+        assert!(JDWP.listens_as(&jvm, 5006) && !JDWP.listens_as(&jvm, 8080));
+        assert!(GDBSERVER.listens_as(&line("gdbserver :2000 ./app"), 2000));
+        assert!(!GDBSERVER.listens_as(&[], 2000));
     }
 
     #[test]

@@ -305,6 +305,8 @@ pub enum WarningCode {
     DebuggerVersion,
     /// A forward carries another debugger than the one it was asked for.
     DebuggerMismatch,
+    /// A debugger listens where no forward leads: on another port or address, or one more than the forwards are for.
+    DebuggerElsewhere,
     /// What listens at a forward's target takes connections and closes them without a word.
     TargetHangsUp,
     /// A web page, or another client that speaks HTTP, tried a port that is for a debugger.

@@ -5,6 +5,8 @@
 //! proves the session key over this very TLS connection, and names the epoch of the tunnel. Nothing else on
 //! the connection counts before both proofs verify.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Facts;
@@ -69,6 +71,23 @@ pub enum TunnelMessage {
     Facts(Facts),
     /// Source files have changed at the connector; the listener may compare again.
     SourcesChanged,
+    /// A debugger listens where no forward leads; from the connector, on every tunnel.
+    Elsewhere(Elsewhere),
+}
+
+/// A debugger that listens where no forward leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elsewhere {
+    /// The forward that may be meant for it.
+    pub forward: u16,
+    /// Its preset's name.
+    pub debugger: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its process.
+    pub pid: u32,
+    /// Whether something listens at the target of that forward, so that this is one more.
+    pub further: bool,
 }
 
 /// What becomes of a connection while nothing listens at the other end.

@@ -418,6 +418,11 @@ impl Driver {
             Event::Sources(told) => self.on_told(told),
             Event::Inspected(stream, report) => self.on_inspected(stream, *report),
             Event::OpenToNetwork(address) => self.forwards.on_open_to_network(address),
+            Event::Listening(seen) => {
+                for message in self.forwards.on_listening(&seen) {
+                    self.connections.send(message);
+                }
+            }
             Event::TurnedAway(forward) => self.forwards.on_turned_away(forward),
             Event::HungUp(forward) => self.forwards.on_hung_up(forward),
             Event::Reached(forward) => self.forwards.on_reached(forward, &mut self.tasks),

@@ -12,7 +12,7 @@ use p2pdbg_ledger::{ResetCode, StreamId};
 use p2pdbg_net::listening::{self, Presence};
 use p2pdbg_proto::{
     control::Role,
-    tunnel::{Direction, ForwardOffer, ForwardState, TunnelMessage, WhileAbsent},
+    tunnel::{Direction, Elsewhere, ForwardOffer, ForwardState, TunnelMessage, WhileAbsent},
 };
 use tokio::{
     sync::{Notify, mpsc},
@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    Event, SessionConfig,
+    Event, SessionConfig, elsewhere,
     first_word::Screen,
     ports::{accept, look},
 };
@@ -43,6 +43,8 @@ pub(super) struct Forwards {
     told: bool,
     /// Ports of which the person was told that other hosts can reach them.
     open_to_network: Vec<SocketAddr>,
+    /// Debuggers of which the person was told that no forward leads to them.
+    elsewhere: elsewhere::Told,
 }
 
 struct Entry {
@@ -95,6 +97,35 @@ impl Forwards {
                 .collect(),
             told: false,
             open_to_network: Vec::new(),
+            elsewhere: elsewhere::Told::default(),
+        }
+    }
+
+    /// Tells of debuggers to which no forward leads, at the end that dials; returns what the other end must hear.
+    pub(super) fn on_listening(&mut self, seen: &elsewhere::Seen) -> Vec<TunnelMessage> {
+        let dialled = (0..)
+            .zip(&self.table)
+            .filter(|(number, entry)| !entry.added && !self.opens(*number));
+        let dialled = dialled.map(|(number, entry)| (number, &entry.forward));
+        let mut found = elsewhere::elsewhere(dialled, seen);
+        found.retain(|one| self.elsewhere.note(one));
+        for one in &found {
+            if let Some(target) = self.target(one.forward) {
+                elsewhere::report(&self.reporter, self.role, target, one);
+            }
+        }
+        found.into_iter().map(TunnelMessage::Elsewhere).collect()
+    }
+
+    /// Tells of a debugger that the other end has seen.
+    pub(super) fn on_elsewhere(&mut self, one: &Elsewhere) {
+        let entry = self.table.get(usize::from(one.forward));
+        let forward = entry.map(|entry| &entry.forward);
+        if elsewhere::is_sound(one, forward)
+            && self.elsewhere.note(one)
+            && let Some(target) = self.target(one.forward)
+        {
+            elsewhere::report(&self.reporter, self.role, target, one);
         }
     }
 
@@ -147,6 +178,9 @@ impl Forwards {
                 messages.push(TunnelMessage::TargetListening { forward, listening });
             }
         }
+        if self.role == Role::Connector {
+            messages.extend(self.elsewhere.announcements());
+        }
         messages
     }
 
@@ -175,6 +209,14 @@ impl Forwards {
         for index in known..self.table.len() {
             let state = self.set_up(number(index), tasks).await;
             self.table[index].state = Some(state);
+        }
+        if !self.told
+            && self
+                .table
+                .iter()
+                .any(|entry| entry.forward.direction == Direction::ToDebuggee)
+        {
+            tasks.spawn(elsewhere::watch(self.events.clone()));
         }
         Ok(self.announcements())
     }

@@ -10,6 +10,7 @@ mod debuggers;
 pub mod decisions;
 mod describe;
 mod driver;
+mod elsewhere;
 mod first_word;
 mod forwards;
 mod messages;
@@ -189,6 +190,8 @@ enum Event {
     TargetListening(u16, bool),
     StreamWaiting(StreamId, u16),
     OpenToNetwork(SocketAddr),
+    /// What listens on this host, whenever that has changed.
+    Listening(elsewhere::Seen),
     /// A web page was turned away from the port of a forward.
     TurnedAway(u16),
     /// What listens at the target of a forward has closed a connection without a word.

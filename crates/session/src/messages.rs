@@ -63,11 +63,15 @@ impl Driver {
             }
             #[cfg(not(unix))]
             TunnelMessage::SourcesChanged if self.role == Role::Listener => {}
+            TunnelMessage::Elsewhere(one) if self.role == Role::Listener => {
+                self.forwards.on_elsewhere(&one);
+            }
             TunnelMessage::Facts(said) => self.on_facts(HostFacts::accept(said)),
             TunnelMessage::Hello { .. }
             | TunnelMessage::Forwards(_)
             | TunnelMessage::ForwardState { .. }
-            | TunnelMessage::SourcesChanged => {
+            | TunnelMessage::SourcesChanged
+            | TunnelMessage::Elsewhere(_) => {
                 self.on_misbehaviour(epoch, &"a message that does not belong here");
             }
         }

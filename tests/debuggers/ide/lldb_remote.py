@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """lldb against `lldb-server gdbserver`.
 
-    lldb_remote.py --port P
+    lldb_remote.py --port P [--platform]
 
-`gdb-remote`, a breakpoint, `continue`, a variable, `next` seven times, `continue` to the end.
+With `--platform`, by `platform connect` and `process launch`. `gdb-remote`, a breakpoint, `continue`, a variable, `next` seven times, `continue` to the end.
 """
 
 import sys
@@ -19,6 +19,7 @@ from fixture.sources import STEPS, Sources  # noqa: E402
 
 def main() -> None:
     parser = scenario.arguments(__doc__, "the port beside lldb")
+    parser.add_argument("--platform", action="store_true", help="to lldb-server platform")
     args = parser.parse_args()
 
     def body(run: scenario.Scenario) -> None:
@@ -29,9 +30,16 @@ def main() -> None:
         lldb.send("breakpoint set --name twice")
         lldb.expect(r"Breakpoint 1: ")
         run.emit("connecting")
-        lldb.send(f"gdb-remote {args.host}:{args.port}")
-        lldb.expect(r"Process \d+ stopped")
-        lldb.send("continue")
+        if args.platform:
+            lldb.send("platform select remote-linux")
+            lldb.send(f"platform connect connect://{args.host}:{args.port}")
+            lldb.expect(r"Connected: yes")
+            # Else what is typed may become the program's own input.
+            lldb.send("process launch --no-stdio")
+        else:
+            lldb.send(f"gdb-remote {args.host}:{args.port}")
+            lldb.expect(r"Process \d+ stopped")
+            lldb.send("continue")
         lldb.expect(rf"steps\.c:{line}:")
         lldb.send("frame variable n")
         lldb.expect(r"\(int\) n = 21")

@@ -19,7 +19,7 @@ use netlink_packet_sock_diag::{
 };
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 
-use super::Client;
+use super::{Client, ListeningSocket};
 
 /// Sockets of every user are seen.
 pub(super) const SEES_EVERYTHING: bool = true;
@@ -38,8 +38,32 @@ pub(super) fn listening_on(port: u16) -> io::Result<Vec<SocketAddr>> {
     }
 }
 
+/// All TCP sockets that listen.
+pub(super) fn all() -> io::Result<Vec<ListeningSocket>> {
+    let mut found = Vec::new();
+    // To the kernel, port 0 stands for every one.
+    listeners(0, |response| {
+        let id = &response.header.socket_id;
+        found.push(ListeningSocket {
+            address: SocketAddr::new(id.source_address, id.source_port),
+            inode: response.header.inode.into(),
+        });
+    })?;
+    Ok(found)
+}
+
 fn from_sock_diag(port: u16) -> io::Result<Vec<SocketAddr>> {
     let mut found = Vec::new();
+    listeners(port, |response| {
+        let id = &response.header.socket_id;
+        found.push(SocketAddr::new(id.source_address, id.source_port));
+    })?;
+    // The kernel filters by port; asking again costs nothing.
+    found.retain(|socket| socket.port() == port);
+    Ok(found)
+}
+
+fn listeners(port: u16, mut found: impl FnMut(&InetResponse)) -> io::Result<()> {
     for (family, mut socket_id) in [
         (AF_INET, SocketId::new_v4()),
         (AF_INET6, SocketId::new_v6()),
@@ -52,14 +76,9 @@ fn from_sock_diag(port: u16) -> io::Result<Vec<SocketAddr>> {
             states: StateFlags::LISTEN,
             socket_id,
         };
-        dump(request, |response| {
-            let id = &response.header.socket_id;
-            found.push(SocketAddr::new(id.source_address, id.source_port));
-        })?;
+        dump(request, &mut found)?;
     }
-    // The kernel filters by port; asking again costs nothing.
-    found.retain(|socket| socket.port() == port);
-    Ok(found)
+    Ok(())
 }
 
 /// What the kernel says of the socket at the other end of a connection within this host.

@@ -85,6 +85,34 @@ pub fn on_port(port: u16) -> Option<Vec<SocketAddr>> {
     }
 }
 
+/// A socket that listens, by which its process can be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ListeningSocket {
+    /// The address it is bound to.
+    pub address: SocketAddr,
+    /// Its number: `/proc/PID/fd` of its process has a link to `socket:[INODE]`.
+    pub inode: u64,
+}
+
+/// All sockets of this network namespace that listen, in order; none where the system does not tell (Linux does).
+pub fn all() -> Vec<ListeningSocket> {
+    match table::all() {
+        Ok(mut sockets) => {
+            sockets.sort_unstable();
+            sockets
+        }
+        Err(error) => {
+            tracing::debug!(%error, "cannot see the listening sockets");
+            Vec::new()
+        }
+    }
+}
+
+/// Whether whoever dials `target` reaches a socket that listens at `address`.
+pub fn serves(target: &HostPort, address: SocketAddr) -> bool {
+    target.port == address.port() && match_of(&target.host, address.ip()).is_some()
+}
+
 /// The socket at the other end of a connection that was accepted here, if its program runs on this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Client {
@@ -245,6 +273,20 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn every_socket_that_listens_is_seen_with_its_number() {
+        use std::os::fd::AsRawFd;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let link = format!("/proc/self/fd/{}", listener.as_raw_fd());
+        let link = std::fs::read_link(link).unwrap();
+        let address = listener.local_addr().unwrap();
+        let ours = |socket: &&ListeningSocket| socket.address == address;
+        let seen = all();
+        let inode = seen.iter().find(ours).unwrap().inode;
+        assert_eq!(link.to_str().unwrap(), format!("socket:[{inode}]"));
     }
 
     #[test]

@@ -1,0 +1,272 @@
+//! Debuggers that listen where no forward leads: on another port than the one that is dialled, or another address.
+//!
+//! The end that dials sees them in its tables of sockets and processes; both ends tell their users. Those that come later
+//! than the debugger itself, one for each process that a program starts (the cluster of node), are told of as well.
+
+use std::{net::SocketAddr, time::Duration};
+
+use p2pdbg_attach::ListeningDebugger;
+use p2pdbg_base::HostPort;
+use p2pdbg_events::{Event as Report, Reporter, Warning, WarningCode};
+use p2pdbg_forward::{Forward, Preset};
+use p2pdbg_net::listening::{self, ListeningSocket};
+use p2pdbg_proto::{
+    control::Role,
+    tunnel::{Direction, Elsewhere, TunnelMessage},
+};
+use tokio::sync::mpsc;
+
+use super::Event;
+
+/// Between two looks at the sockets that listen.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The most that are told of in a session.
+const MOST: usize = 16;
+
+/// How far above a debugger's own port those of the processes are that its program starts.
+const WORKERS: u16 = 100;
+
+/// Looks which debuggers listen, and tells whenever that has changed.
+pub(super) async fn watch(events: mpsc::Sender<Event>) {
+    let mut known: Vec<ListeningSocket> = Vec::new();
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        // Some 0.05 ms; the processes take longer, and are looked at when there is something new.
+        let sockets = listening::all();
+        if sockets == known {
+            continue;
+        }
+        known.clone_from(&sockets);
+        let look = tokio::task::spawn_blocking(move || {
+            let debuggers = p2pdbg_attach::debuggers(&sockets);
+            (sockets, debuggers)
+        });
+        let Ok((sockets, debuggers)) = look.await else {
+            return;
+        };
+        let event = Event::Listening(Seen { sockets, debuggers });
+        if events.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What listens on this host.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    pub(super) sockets: Vec<ListeningSocket>,
+    pub(super) debuggers: Vec<ListeningDebugger>,
+}
+
+/// What was told of such debuggers.
+#[derive(Debug, Default)]
+pub(super) struct Told(Vec<Elsewhere>);
+
+impl Told {
+    /// What there is to tell the other end on a new tunnel.
+    pub(super) fn announcements(&self) -> impl Iterator<Item = TunnelMessage> {
+        self.0.iter().cloned().map(TunnelMessage::Elsewhere)
+    }
+
+    /// Takes one in; false if it was told already, or one too many.
+    pub(super) fn note(&mut self, one: &Elsewhere) -> bool {
+        let is_new = self.0.len() < MOST && !self.0.contains(one);
+        if is_new {
+            self.0.push(one.clone());
+        }
+        is_new
+    }
+}
+
+/// The debuggers that listen where none of these forwards, all of which this end dials, leads.
+pub(super) fn elsewhere<'a>(
+    forwards: impl Iterator<Item = (u16, &'a Forward)> + Clone,
+    seen: &Seen,
+) -> Vec<Elsewhere> {
+    let covered = |address: SocketAddr| {
+        let mut all = forwards.clone();
+        all.any(|(_, forward)| listening::serves(&forward.target, address))
+    };
+    let mut found = Vec::new();
+    for debugger in seen.debuggers.iter().filter(|one| !covered(one.address)) {
+        let mut fits = forwards
+            .clone()
+            .filter(|(_, f)| is_for(f, debugger.debugger));
+        let Some((forward, meant)) = fits.next() else {
+            continue;
+        };
+        let is_served = seen
+            .sockets
+            .iter()
+            .any(|socket| listening::serves(&meant.target, socket.address));
+        let above = debugger.address.port().checked_sub(meant.target.port);
+        let is_worker = debugger.debugger == Preset::Node
+            && above.is_some_and(|above| (1..WORKERS).contains(&above));
+        if !is_served || is_worker {
+            found.push(Elsewhere {
+                forward,
+                debugger: debugger.debugger.name().to_owned(),
+                address: debugger.address,
+                pid: debugger.pid,
+                further: is_served,
+            });
+        }
+    }
+    found
+}
+
+/// Whether a debugger may be the one that a forward is for.
+fn is_for(forward: &Forward, debugger: Preset) -> bool {
+    match forward.preset {
+        Some(preset) => {
+            preset == debugger || (preset.debugger().is_debugpy && debugger.debugger().is_debugpy)
+        }
+        // `auto` names none; its port does.
+        None => debugger.default_port() == forward.target.port,
+    }
+}
+
+/// Tells this end's user of one.
+pub(super) fn report(reporter: &Reporter, role: Role, target: &HostPort, one: &Elsewhere) {
+    let (place, from) = match role {
+        Role::Connector => ("here", "beside the IDE"),
+        Role::Listener => ("at the debuggee", "here"),
+    };
+    let Elsewhere { address, pid, .. } = one;
+    let debugger = one.debugger.parse().map_or("a debugger", Preset::name);
+    let port = address.port();
+    let message = match one.further {
+        true => format!(
+            "{debugger} (process {pid}) listens on {address} {place} too, to which no forward leads"
+        ),
+        false => format!(
+            "{debugger} (process {pid}) listens on {address} {place}, and the forward leads to {target}"
+        ),
+    };
+    let is_loopback = address.ip().to_canonical().is_loopback();
+    let elsewhere = HostPort::from(*address);
+    let hint = if one.further {
+        format!("to debug that one as well, run p2pdbg listen {debugger} {debugger}:{port} {from}")
+    } else if port == target.port {
+        let allow = match is_loopback {
+            true => String::new(),
+            false => format!(", and p2pdbg connect with --allow {elsewhere}"),
+        };
+        format!(
+            "let it listen on 127.0.0.1, or run p2pdbg listen -L {port}:{elsewhere} {from}{allow}"
+        )
+    } else {
+        format!(
+            "let it listen on {}, or run p2pdbg listen {debugger}:{port} {from}",
+            target.port
+        )
+    };
+    let warning = Warning::new(WarningCode::DebuggerElsewhere, message).hint(hint);
+    reporter.emit(Report::Warning(warning));
+}
+
+/// Whether what the peer says of a debugger can be: of a forward that it dials.
+pub(super) fn is_sound(one: &Elsewhere, forward: Option<&Forward>) -> bool {
+    forward.is_some_and(|forward| forward.direction == Direction::ToDebuggee)
+        && one.debugger.parse::<Preset>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use p2pdbg_forward::ForwardSpec;
+
+    use super::*;
+
+    fn forward(text: &str) -> Forward {
+        text.parse::<ForwardSpec>().unwrap().resolve(|_| false)
+    }
+
+    fn seen(listening: &[(Preset, &str)], others: &[&str]) -> Seen {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let socket = |address| ListeningSocket { address, inode: 0 };
+        let debuggers = listening
+            .iter()
+            .map(|(debugger, address)| ListeningDebugger {
+                debugger: *debugger,
+                address: at(address),
+                pid: 7,
+            });
+        let debuggers: Vec<_> = debuggers.collect();
+        let sockets = debuggers.iter().map(|debugger| socket(debugger.address));
+        let others = others.iter().map(|address| socket(at(address)));
+        Seen {
+            sockets: sockets.chain(others).collect(),
+            debuggers,
+        }
+    }
+
+    fn told(forwards: &[&str], seen: &Seen) -> Vec<(u16, String, bool)> {
+        let forwards: Vec<Forward> = forwards.iter().map(|text| forward(text)).collect();
+        elsewhere((0..).zip(&forwards), seen)
+            .into_iter()
+            .map(|one| (one.forward, one.address.to_string(), one.further))
+            .collect()
+    }
+
+    #[test]
+    fn debugger_on_another_port_or_address_is_told_while_nothing_serves_the_forward() {
+        let other_port = seen(&[(Preset::Debugpy, "127.0.0.1:5679")], &[]);
+        let found = (0, "127.0.0.1:5679".to_owned(), false);
+        assert_eq!(told(&["debugpy"], &other_port), [found.clone()]);
+        assert_eq!(told(&["auto"], &other_port), [found.clone()]);
+        assert_eq!(told(&["ptvsd"], &other_port), [found]);
+        assert_eq!(told(&["delve"], &other_port), []);
+        let address = seen(&[(Preset::Delve, "192.0.2.1:2345")], &[]);
+        let found = (1, "192.0.2.1:2345".to_owned(), false);
+        assert_eq!(told(&["debugpy", "delve"], &address), [found]);
+    }
+
+    #[test]
+    fn debugger_to_which_a_forward_leads_is_not_told_nor_one_beside_it() {
+        let both = seen(
+            &[
+                (Preset::Debugpy, "[::1]:5678"),
+                (Preset::Debugpy, "127.0.0.1:5690"),
+            ],
+            &[],
+        );
+        assert_eq!(told(&["debugpy"], &both), []);
+        // Somebody else's program serves the forward.
+        let other = seen(&[(Preset::Debugpy, "127.0.0.1:5679")], &["0.0.0.0:5678"]);
+        assert_eq!(told(&["debugpy"], &other), []);
+        assert_eq!(told(&["debugpy", "debugpy:5690"], &both), []);
+    }
+
+    #[test]
+    fn workers_of_node_are_told_beside_the_first_of_them() {
+        let cluster = seen(
+            &[
+                (Preset::Node, "127.0.0.1:9229"),
+                (Preset::Node, "127.0.0.1:9230"),
+                (Preset::Node, "127.0.0.1:9231"),
+            ],
+            &[],
+        );
+        let found = |port: u16| (0, format!("127.0.0.1:{port}"), true);
+        assert_eq!(told(&["node"], &cluster), [found(9230), found(9231)]);
+        assert_eq!(told(&["node", "node:9231"], &cluster), [found(9230)]);
+    }
+
+    #[test]
+    fn no_more_are_told_in_a_session_than_a_person_can_read() {
+        let mut told = Told::default();
+        let one = |port: u16| Elsewhere {
+            forward: 0,
+            debugger: "node".into(),
+            address: ([127, 0, 0, 1], port).into(),
+            pid: 1,
+            further: true,
+        };
+        assert!(told.note(&one(1)) && !told.note(&one(1)));
+        let new = (2..1000).filter(|port| told.note(&one(*port))).count();
+        assert_eq!((new, told.announcements().count()), (MOST - 1, MOST));
+    }
+}

@@ -1,0 +1,99 @@
+//! Debuggers that listen where no forward leads: both ends say so, and what to do.
+
+use p2pdbg_events::{Warning, WarningCode};
+
+use crate::{
+    harness::{Pair, Process, skip},
+    lab::{setting, two_nats},
+    scenario::python,
+    script::{Missing, Script, file},
+};
+
+/// What each end says of the next such debugger, whose port this is.
+#[track_caller]
+fn told(pair: &Pair, port: u16) -> [Warning; 2] {
+    let port = format!(":{port}");
+    [&pair.listener, &pair.connector].map(|peer| {
+        let warning = peer.warning(WarningCode::DebuggerElsewhere);
+        assert!(warning.message.contains(&port), "{warning:?}");
+        warning
+    })
+}
+
+#[test]
+fn debugpy_on_another_port_than_the_forward_dials_is_told_at_both_ends() {
+    let Some(lab) = two_nats("else-py") else {
+        return;
+    };
+    let Some(python) = python() else { return };
+    let setting = setting(&lab);
+    let (dialled, other) = (setting.port(), setting.port());
+    let pair = setting.pair_with_port([format!("debugpy:{dialled}")], dialled);
+    let port = other.to_string();
+    let script = "debuggee/debugpy_listen.py";
+    let arguments = ["--port", &port];
+    let place = &setting.debuggee;
+    let debuggee = Script::start(place, &python, script, &arguments, &setting.transcript);
+    if let Err(Missing(why)) = debuggee.port() {
+        return skip(&why);
+    }
+    let [beside_ide, at_debuggee] = told(&pair, other);
+    let goes = format!("and the forward leads to localhost:{dialled}");
+    for warning in [&beside_ide, &at_debuggee] {
+        assert!(
+            warning.message.starts_with("debugpy (process "),
+            "{warning:?}"
+        );
+        assert!(warning.message.ends_with(&goes), "{warning:?}");
+    }
+    let mended = format!("p2pdbg listen debugpy:{other}");
+    assert!(beside_ide.hint.unwrap().contains(&mended));
+}
+
+#[test]
+fn workers_of_nodes_cluster_are_told_at_both_ends_as_they_come() {
+    let Some(lab) = two_nats("else-js") else {
+        return;
+    };
+    let setting = setting(&lab);
+    let pair = setting.pair_with_port(["node"], 9229);
+    let mut command = setting.debuggee.command("node");
+    let program = file("programs/cluster.js");
+    command.arg("--inspect=127.0.0.1:9229").arg(program);
+    let _cluster = Process::start("node", command, &setting.transcript);
+    for port in [9230, 9231] {
+        for warning in told(&pair, port) {
+            let hint = warning.hint.unwrap();
+            assert!(
+                hint.contains(&format!("p2pdbg listen node node:{port}")),
+                "{hint}"
+            );
+        }
+    }
+}
+
+#[test]
+fn lldbs_platform_runs_a_program_over_two_forwards() {
+    let Some(lab) = two_nats("platform") else {
+        return;
+    };
+    let Some(python) = python() else { return };
+    let setting = setting(&lab);
+    let port = setting.ports(2);
+    let forwards = [port, port + 1].map(|port| format!("lldb:{port}"));
+    let pair = setting.pair(forwards);
+    let start = |place, script| {
+        let arguments = ["--platform", "--port", &port.to_string()];
+        Script::start(place, &python, script, &arguments, &setting.transcript)
+    };
+    let server = start(&setting.debuggee, "debuggee/lldb_server.py");
+    if let Err(Missing(why)) = server.port() {
+        return skip(&why);
+    }
+    // It is open beside lldb only while the platform listens.
+    pair.listener.forward(port);
+    // The server goes on until it is dropped.
+    if let Err(Missing(why)) = start(&setting.ide, "ide/lldb_remote.py").seen() {
+        skip(&why);
+    }
+}
