@@ -62,3 +62,26 @@ fn held_client_that_closes_after_it_ended_its_writing_is_not_delivered() {
     let opened = setting.ide.connect(port);
     say(&opened, &accept(&listener), "the first that is delivered");
 }
+
+#[test]
+fn thousand_held_clients_that_gave_up_cost_the_session_nothing() {
+    const CLIENTS: usize = 1_100;
+    let setting = Setting::loopback();
+    let (port, target) = (setting.port(), setting.port());
+    let forward = format!("{port}:localhost:{target}");
+    let pair = setting.pair_with_port(["-L", &forward], port);
+    for _ in 0..CLIENTS {
+        // As chrome://inspect does once a second.
+        let mut client = setting.ide.connect(port);
+        client
+            .write_all(b"GET /json/list HTTP/1.1\r\n\r\n")
+            .unwrap();
+    }
+    pair.connector.find("end of them all", |lines| {
+        let ended = |line: &&String| line.contains("\"reset\"");
+        (lines.iter().filter(ended).count() >= CLIENTS).then_some(())
+    });
+    let listener = setting.debuggee.listen(target);
+    let opened = setting.ide.connect(port);
+    say(&opened, &accept(&listener), "the first that is delivered");
+}

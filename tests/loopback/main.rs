@@ -12,6 +12,7 @@ mod forwards;
 mod given_up;
 mod meeting;
 mod peers;
+mod place;
 mod proxy;
 #[cfg(unix)]
 mod ssh;

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use p2pdbg_base::{Host, HostPort};
 use p2pdbg_net::listening::{self, Presence};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::Semaphore};
 
 /// Between two attempts at an address of this host.
 const LOCAL_PAUSE: Duration = Duration::from_millis(100);
@@ -15,20 +15,31 @@ const REMOTE_PAUSE: Duration = Duration::from_secs(1);
 /// How long another host may take to answer.
 const REMOTE_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Those who wait for one target: one of them tries at a time, so that a thousand cost no more than one.
+#[derive(Debug)]
+pub struct Turns(Semaphore);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Semaphore::new(1))
+    }
+}
+
 /// Connects to the target, trying again until something listens there.
 ///
 /// Only called when a debugger's connection waits at the other end: an attempt that is refused disturbs nobody, and
 /// the one that is accepted is used, so no debugger ever sees a connection without a session. `waiting` is called
 /// once, when the first attempt has failed.
-pub async fn dial(target: &HostPort, waiting: impl FnOnce(&io::Error)) -> TcpStream {
-    let mut waiting = Some(waiting);
+pub async fn dial(target: &HostPort, turns: &Turns, waiting: impl FnOnce(&io::Error)) -> TcpStream {
+    match dial_once(target).await {
+        Ok(connection) => return connection,
+        Err(error) => waiting(&error),
+    }
+    // It is never closed.
+    let _turn = turns.0.acquire().await.ok();
     loop {
-        let error = match dial_once(target).await {
-            Ok(connection) => return connection,
-            Err(error) => error,
-        };
-        if let Some(waiting) = waiting.take() {
-            waiting(&error);
+        if let Ok(connection) = dial_once(target).await {
+            return connection;
         }
         let pause = if target.is_loopback() {
             LOCAL_PAUSE
@@ -76,11 +87,40 @@ mod tests {
         drop(free);
         let (told, heard) = tokio::sync::oneshot::channel();
         let dialling = tokio::spawn(async move {
-            dial(&HostPort::from(address), |_| told.send(()).unwrap()).await
+            let turns = Turns::default();
+            dial(&HostPort::from(address), &turns, |_| {
+                told.send(()).unwrap();
+            })
+            .await
         });
         heard.await.unwrap();
         let listener = TcpListener::bind(address).await.unwrap();
         listener.accept().await.unwrap();
         dialling.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn dialling_goes_on_for_those_who_wait_when_the_one_that_tries_is_gone() {
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let target = HostPort::from(address);
+        let turns = std::sync::Arc::new(Turns::default());
+        let mut waiting = Vec::new();
+        for _ in 0..3 {
+            let (told, heard) = tokio::sync::oneshot::channel();
+            let (turns, target) = (turns.clone(), target.clone());
+            waiting.push(tokio::spawn(async move {
+                dial(&target, &turns, |_| told.send(()).unwrap()).await
+            }));
+            heard.await.unwrap();
+        }
+        // It is its turn, and its client gives up.
+        waiting.remove(0).abort();
+        let listener = TcpListener::bind(address).await.unwrap();
+        for dialling in waiting {
+            listener.accept().await.unwrap();
+            dialling.await.unwrap();
+        }
     }
 }

@@ -12,7 +12,7 @@ mod open;
 mod spec;
 
 pub use allow::AllowList;
-pub use dial::dial;
+pub use dial::{Turns, dial};
 pub use open::{OpenPort, port_failure};
 pub use p2pdbg_debugger::Preset;
 pub use p2pdbg_proto::tunnel::Direction;

@@ -86,7 +86,7 @@ fn no_such_code(refusal: Refusal) -> Failure {
         ),
         _ => (
             ErrorCode::CodeExpired,
-            "ask for the code that p2pdbg listen shows now",
+            "ask for the code that p2pdbg listen shows now; it needs none for a host that has kept its state directory",
         ),
     };
     Failure::new(code, refusal.to_string()).hint(hint)

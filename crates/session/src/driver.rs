@@ -276,7 +276,14 @@ impl Driver {
             #[cfg(not(unix))]
             Output::InUse => {}
             Output::Drained => self.tell(SessionOutput::Drained),
-            Output::Report(report) => self.reporter.emit(report),
+            Output::Report(report) => {
+                match report {
+                    Report::PeerLost { .. } => self.tell(SessionOutput::Away(true)),
+                    Report::Resumed { .. } => self.tell(SessionOutput::Away(false)),
+                    _ => {}
+                }
+                self.reporter.emit(report);
+            }
             Output::Status => self.update_status(),
             Output::Over(why) => self.over = Some(why),
         }
@@ -296,9 +303,9 @@ impl Driver {
                 self.paths.command(PathCommand::PeerSignal(signal));
             }
             SessionInput::Message(PeerMessage::NoPlace) if self.role == Role::Connector => {
-                let failure =
-                    Failure::new(ErrorCode::NoPlace, "the listener lets no more peers in");
-                let hint = "start it with a greater --peers N, or end another p2pdbg connect to it";
+                let message = "the listener has its session with another p2pdbg connect, and lets no more peers in";
+                let failure = Failure::new(ErrorCode::NoPlace, message);
+                let hint = "end that one (p2pdbg status shows those of this host), or start listen with a greater --peers N";
                 self.end(SessionEnd::Failed(failure.hint(hint)));
             }
             SessionInput::Message(PeerMessage::Bye | PeerMessage::NoPlace) => {

@@ -215,9 +215,9 @@ mod tests {
     fn debugger_on_another_port_or_address_is_told_while_nothing_serves_the_forward() {
         let other_port = seen(&[(Preset::Debugpy, "127.0.0.1:5679")], &[]);
         let found = (0, "127.0.0.1:5679".to_owned(), false);
-        assert_eq!(told(&["debugpy"], &other_port), [found.clone()]);
-        assert_eq!(told(&["auto"], &other_port), [found.clone()]);
-        assert_eq!(told(&["ptvsd"], &other_port), [found]);
+        for forward in ["debugpy", "auto", "ptvsd"] {
+            assert_eq!(told(&[forward], &other_port), std::slice::from_ref(&found));
+        }
         assert_eq!(told(&["delve"], &other_port), []);
         let address = seen(&[(Preset::Delve, "192.0.2.1:2345")], &[]);
         let found = (1, "192.0.2.1:2345".to_owned(), false);

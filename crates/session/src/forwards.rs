@@ -7,7 +7,7 @@ use p2pdbg_events::{
     Event as Report, Reporter, Warning, WarningCode,
     snapshot::{ForwardSnapshot, ForwardStanding},
 };
-use p2pdbg_forward::{AllowList, Forward, OpenPort, Preset, SpecFault, dial, port_failure};
+use p2pdbg_forward::{AllowList, Forward, OpenPort, Preset, SpecFault, Turns, dial, port_failure};
 use p2pdbg_ledger::{ResetCode, StreamId};
 use p2pdbg_net::listening::{self, Presence};
 use p2pdbg_proto::{
@@ -58,6 +58,8 @@ struct Entry {
     task: Option<AbortHandle>,
     /// Tells the task that accepts to take the connections that wait in the kernel.
     sweep: Option<Arc<Notify>>,
+    /// Of those who wait for the target.
+    turns: Arc<Turns>,
     /// Whether the target listens, as far as the dialling end knows.
     listening: Option<bool>,
     /// Whether it was added for a `p2pdbg pipe`, so that no port is opened for it.
@@ -415,48 +417,33 @@ impl Forwards {
         let entry = self.table.get(usize::from(forward));
         let entry = entry.filter(|_| !self.opens(forward));
         let allowed = |target: &HostPort| self.allow.permits(target);
-        let Some(target) = entry.map(|e| e.forward.target.clone()).filter(allowed) else {
+        let dialled = entry.filter(|entry| allowed(&entry.forward.target));
+        let Some(entry) = dialled else {
             return Local::Dialing(Box::pin(async { Err(ResetCode::NOT_ALLOWED) }));
+        };
+        let far = Far {
+            stream,
+            forward,
+            target: entry.forward.target.clone(),
+            turns: Arc::clone(&entry.turns),
+            events: self.events.clone(),
         };
         let preset = self.preset(forward);
         let answers = preset.is_some_and(|preset| Screen::of(preset.debugger()).is_some());
-        let events = self.events.clone();
         if !answers {
-            return Local::Dialing(Self::dial_target(stream, forward, target, events));
+            return Local::Dialing(far.dial());
         }
         Local::Debuggee(Box::new(move |pause| {
-            let (target, events) = (target.clone(), events.clone());
+            let far = far.clone();
             Box::pin(async move {
                 if let Some(pause) = pause {
-                    let _ = events.try_send(Event::HungUp(forward));
-                    let _ = events.try_send(Event::StreamWaiting(stream, forward));
+                    let _ = far.events.try_send(Event::HungUp(forward));
+                    let _ = far.events.try_send(Event::StreamWaiting(stream, forward));
                     tokio::time::sleep(pause).await;
                 }
-                Self::dial_target(stream, forward, target, events).await
+                far.dial().await
             })
         }))
-    }
-
-    fn dial_target(
-        stream: StreamId,
-        forward: u16,
-        target: HostPort,
-        events: mpsc::Sender<Event>,
-    ) -> Dialing {
-        Box::pin(async move {
-            let waiting = |_: &std::io::Error| {
-                // If the session is that busy, nobody reads what is awaited.
-                let _ = events.try_send(Event::StreamWaiting(stream, forward));
-            };
-            let connection = dial(&target, waiting).await;
-            let _ = events.try_send(Event::Reached(forward));
-            if let Ok(Presence::Listening(found)) = listening::look(&target)
-                && found.is_open_to_network()
-            {
-                let _ = events.try_send(Event::OpenToNetwork(found.address));
-            }
-            Ok(Connection::Tcp(connection))
-        })
     }
 
     /// What the connections to the port of a forward are asked for, if this end opens it for a debugger's clients.
@@ -656,6 +643,36 @@ impl Forwards {
     }
 }
 
+/// What is dialled for a stream.
+#[derive(Clone)]
+struct Far {
+    stream: StreamId,
+    forward: u16,
+    target: HostPort,
+    turns: Arc<Turns>,
+    events: mpsc::Sender<Event>,
+}
+
+impl Far {
+    fn dial(self) -> Dialing {
+        Box::pin(async move {
+            let (forward, events) = (self.forward, self.events);
+            let waiting = |_: &std::io::Error| {
+                // If the session is that busy, nobody reads what is awaited.
+                let _ = events.try_send(Event::StreamWaiting(self.stream, forward));
+            };
+            let connection = dial(&self.target, &self.turns, waiting).await;
+            let _ = events.try_send(Event::Reached(forward));
+            if let Ok(Presence::Listening(found)) = listening::look(&self.target)
+                && found.is_open_to_network()
+            {
+                let _ = events.try_send(Event::OpenToNetwork(found.address));
+            }
+            Ok(Connection::Tcp(connection))
+        })
+    }
+}
+
 impl Entry {
     fn new(forward: Forward, while_absent: WhileAbsent) -> Self {
         Self {
@@ -665,6 +682,7 @@ impl Entry {
             port: None,
             task: None,
             sweep: None,
+            turns: Arc::default(),
             listening: None,
             added: false,
             told: false,

@@ -141,6 +141,8 @@ pub enum SessionOutput {
     Roots(SourceRoots),
     /// The forwards stand, at both ends.
     Ready(Vec<Forward>),
+    /// Whether no path to the peer is left, whenever that has changed.
+    Away(bool),
     /// What was to be drained is.
     Drained,
     /// The relay does not know this host any more, or nothing is heard on the tunnels: the rendezvous may be out of

@@ -1,6 +1,6 @@
 //! What the meeting tells: codes, peers that come, and how the rendezvous is reached.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use p2pdbg_base::{Failure, PeerName, Untrusted};
 use p2pdbg_events::{
@@ -14,7 +14,7 @@ use p2pdbg_proto::{control::Role, signal::PeerMessage};
 use p2pdbg_session::{Session, SessionConfig, SessionInput};
 use tokio::sync::mpsc;
 
-use super::{Host, HostEvent, Running};
+use super::{Host, HostEvent, Running, absence::Absence};
 
 /// How many of a session's outputs may wait.
 const OUTPUTS: usize = 256;
@@ -32,11 +32,13 @@ impl Host {
             MeetingEvent::LinkUp => {
                 self.reached = true;
                 self.stage = ProcessState::AwaitingPeer;
+                self.on_link(true);
                 self.say_who_is_awaited(None);
             }
             MeetingEvent::LinkDown(error) if !self.reached => return Err(error.into()),
             MeetingEvent::LinkDown(error) => {
                 self.stage = ProcessState::ReachingRendezvous;
+                self.on_link(false);
                 if self.sessions.is_empty() {
                     let authority = self.options.rendezvous.authority();
                     self.reporter
@@ -99,6 +101,12 @@ impl Host {
         Ok(None)
     }
 
+    fn on_link(&mut self, up: bool) {
+        let now = Instant::now();
+        let sessions = self.sessions.iter_mut();
+        sessions.for_each(|running| running.absence.on_link(up, now));
+    }
+
     fn tell(&self, channel: ChannelId, input: SessionInput) {
         let mut sessions = self.sessions.iter();
         if let Some(running) = sessions.find(|running| running.channel == channel) {
@@ -150,7 +158,19 @@ impl Host {
             fingerprint: met.peer,
             process: met.info.process,
         };
-        let returning = |running: &Running| !self.is_for_several() || running.peer == peer;
+        let single = !self.is_for_several();
+        let returning =
+            |running: &Running| running.peer == peer || (single && running.absence.is_away());
+        if single && !self.sessions.iter().all(returning) {
+            // Two of one host, say, with the same code: the first has a program that is being debugged.
+            let name = PeerName::nearest(&met.info.name);
+            let why = match self.sessions.iter().any(|s| s.peer.fingerprint == met.peer) {
+                true => "it is a second p2pdbg connect there, and the session of the first goes on",
+                false => "another peer has the session",
+            };
+            self.turn_away(met.channel, &name, why);
+            return Ok(());
+        }
         if let Some(index) = self.sessions.iter().position(returning) {
             let old = self.remove(index);
             // The same peer, or in the only place another, has come with a new process: the connections of the old
@@ -270,6 +290,7 @@ impl Host {
             },
             name,
             place,
+            absence: Absence::default(),
             reporter,
             session,
             outputs,

@@ -5,13 +5,14 @@
 //! and what happens to one is nothing to the others. Here is what all share; `arrivals` is what the meeting tells,
 //! `running` what the sessions tell.
 
+mod absence;
 mod arrivals;
 mod guests;
 mod inquiries;
 mod places;
 mod running;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use p2pdbg_base::{Absent, ErrorCode, Failure, PathPolicy, PeerName};
 use p2pdbg_events::{
@@ -22,7 +23,7 @@ use p2pdbg_facts::HostFacts;
 use p2pdbg_forward::{Direction, Forward};
 use p2pdbg_identity::{Identity, StateDir, StateError};
 use p2pdbg_meeting::{Awaited, Meeting, MeetingCommand, MeetingConfig, MeetingEvent, Whom};
-use p2pdbg_net::{changes::Changes, stun_servers::FurtherServers};
+use p2pdbg_net::{changes::Changes, deadline::sleep_until, stun_servers::FurtherServers};
 use p2pdbg_pairing::{KnownPeer, KnownPeers, ProcessNumber};
 use p2pdbg_path::{PathContext, SEARCH_LOCK};
 use p2pdbg_proto::control::Role;
@@ -34,7 +35,7 @@ use tokio::{
 };
 
 use self::inquiries::Inquiries;
-use self::{guests::Guests, places::Places, running::Running};
+use self::{absence::Absence, guests::Guests, places::Places, running::Running};
 use crate::{
     cli::{Given, PeersOptions, SessionOptions},
     recent::{self, RecentSession},
@@ -212,10 +213,15 @@ impl Host {
             {
                 return Err(failure);
             }
+            let offer_due = self.offer_due();
             let event = tokio::select! {
                 event = next_meeting_event(&mut self.meeting) => self.handle_meeting(event).await?,
                 (index, output) = running::next_output(&mut self.sessions) => {
                     self.handle_output(index, output)
+                }
+                () = sleep_until(offer_due) => {
+                    self.offer_places();
+                    None
                 }
                 inquiry = self.inquiries.next() => {
                     self.answer(inquiry);
@@ -239,6 +245,28 @@ impl Host {
         self.tell_meeting(MeetingCommand::Await(awaited));
     }
 
+    /// When the place of a peer that is away is to be offered to others.
+    fn offer_due(&self) -> Option<Instant> {
+        let due = |running: &Running| running.absence.due();
+        let single = !self.is_for_several() && self.makes_codes;
+        self.sessions
+            .iter()
+            .filter(|_| single)
+            .filter_map(due)
+            .min()
+    }
+
+    /// Offers the places of those that have been away for long enough.
+    fn offer_places(&mut self) {
+        let now = Instant::now();
+        for running in &mut self.sessions {
+            if running.absence.due().is_some_and(|due| due <= now) {
+                running.absence = Absence::Offered;
+            }
+        }
+        self.await_peers();
+    }
+
     /// Whom to await, as things stand.
     fn awaited(&self) -> Awaited {
         let has_session = |peer| self.sessions.iter().any(|s| s.peer.fingerprint == peer);
@@ -250,12 +278,16 @@ impl Host {
         let known = self
             .guests
             .awaited(|name, peer| single || is_awaited(name, peer));
-        let code = match single {
-            // The one place is its peer's from the pairing on.
-            true => self.makes_codes && known.is_empty(),
-            false => self.makes_codes && self.places.room() > 0,
+        // Who was here finds its way back without a code, if it has kept what it is known by.
+        let is_offered = |running: &Running| running.absence.is_offered();
+        let has_room = match single {
+            true => self.sessions.iter().all(is_offered),
+            false => self.places.room() > 0,
         };
-        Awaited { known, code }
+        Awaited {
+            known,
+            code: self.makes_codes && has_room,
+        }
     }
 
     /// Ends everything; the peers are told at once.

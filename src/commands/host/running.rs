@@ -1,16 +1,16 @@
 //! The sessions that run, and what they tell.
 
-use std::task::Poll;
+use std::{task::Poll, time::Instant};
 
 use p2pdbg_base::PeerName;
-use p2pdbg_events::{Event, Reporter};
+use p2pdbg_events::{Event, Reporter, snapshot::ProcessState};
 use p2pdbg_meeting::{ChannelId, MeetingCommand};
 use p2pdbg_pairing::PeerId;
 use p2pdbg_proto::signal::PeerMessage;
 use p2pdbg_session::{Session, SessionInput, SessionOutput};
 use tokio::sync::mpsc;
 
-use super::{Host, HostEvent};
+use super::{Host, HostEvent, absence::Absence};
 
 /// A session that runs.
 pub(super) struct Running {
@@ -21,6 +21,8 @@ pub(super) struct Running {
     pub(super) name: PeerName,
     /// Which place it has.
     pub(super) place: usize,
+    /// Whether the peer is away.
+    pub(super) absence: Absence,
     /// Reports of this session alone.
     pub(super) reporter: Reporter,
     pub(super) session: Session,
@@ -94,11 +96,28 @@ impl Host {
                 self.tell_meeting(MeetingCommand::Doubt);
                 None
             }
+            Some(SessionOutput::Away(away)) => {
+                self.on_away(index, away);
+                None
+            }
             Some(SessionOutput::Drained) => None,
             None => {
                 self.remove(index);
                 None
             }
+        }
+    }
+
+    fn on_away(&mut self, index: usize, away: bool) {
+        let reachable = self.stage() != ProcessState::ReachingRendezvous;
+        let Some(running) = self.sessions.get_mut(index) else {
+            return;
+        };
+        let was_offered = running.absence.is_offered();
+        running.absence.note(away, reachable, Instant::now());
+        if was_offered && !away {
+            // It is back: the code is nobody's any more.
+            self.await_peers();
         }
     }
 
@@ -113,9 +132,7 @@ impl Host {
 
     /// Waits for the peers that may come, after one has left.
     pub(in crate::commands) fn await_return(&mut self, left: &Reporter) {
-        if self.is_for_several() {
-            self.await_peers();
-        }
+        self.await_peers();
         self.say_who_is_awaited(Some(left));
     }
 
