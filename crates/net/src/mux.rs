@@ -195,6 +195,13 @@ impl AsyncUdpSocket for MuxSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        // QUIC answers from the address that it was spoken to at, which leaves by a route that may be dead since the
+        // default route has moved. What leaves here goes where the checks went, and they are what found the path.
+        let transmit = &Transmit {
+            src_ip: None,
+            ecn: transmit.ecn,
+            ..*transmit
+        };
         if let Some(taken) = self.detour.take(transmit) {
             return taken;
         }

@@ -320,6 +320,7 @@ impl Driver {
                             self.tell(PathEvent::Heard { socket, remote });
                         }
                     }
+                    Event::PathAnswers { after } => self.tell(PathEvent::Answers { after }),
                     Event::Unused { technique, rtt, .. } => {
                         self.tell(PathEvent::Unused { technique, rtt });
                     }

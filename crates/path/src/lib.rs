@@ -143,6 +143,11 @@ pub enum PathEvent {
         /// What the engine found.
         path: p2pdbg_punch::Path,
     },
+    /// The direct path was in doubt, and a check has been answered on it.
+    Answers {
+        /// For how long it was in doubt.
+        after: std::time::Duration,
+    },
     /// The direct path is no more.
     DirectLost(LossReason),
     /// A message for the peer's engine.

@@ -65,8 +65,12 @@ pub enum TunnelMessage {
         /// Whether it waits.
         waiting: bool,
     },
-    /// Means nothing; sent on a tunnel that is silent, to be acknowledged by QUIC.
-    Ping,
+    /// A sign of life, to be acknowledged by QUIC; and how well the sender hears, which the other end cannot know.
+    Ping {
+        /// For how many milliseconds the sender has been sending on this tunnel without hearing anything; 0 if it is
+        /// answered.
+        unanswered_ms: u32,
+    },
     /// Where the sender runs; each side says it on every tunnel.
     Facts(Facts),
     /// Source files have changed at the connector; the listener may compare again.

@@ -36,6 +36,7 @@ pub(crate) struct Consent {
     mode: Mode,
     active: bool,
     answered_at: Instant,
+    doubted_at: Option<Instant>,
     expires_at: Instant,
     next_at: Instant,
     unanswered: u32,
@@ -54,6 +55,7 @@ impl Consent {
             mode,
             active,
             answered_at: now,
+            doubted_at: None,
             expires_at: now,
             next_at: now,
             unanswered: 0,
@@ -78,6 +80,7 @@ impl Consent {
             return;
         }
         self.enter(now, Mode::Doubt);
+        self.doubted_at = Some(now);
         self.next_at = now;
     }
 
@@ -97,8 +100,10 @@ impl Consent {
         self.next_at = self.next_at.min(now + self.interval());
     }
 
-    pub(crate) fn on_answer(&mut self, now: Instant) {
+    /// A check was answered; for how long the path was in doubt until now, if it was.
+    pub(crate) fn on_answer(&mut self, now: Instant) -> Option<Duration> {
         self.unanswered = 0;
+        let doubted = self.doubted_at.take();
         if self.mode == Mode::Doubt {
             self.mode = if self.active {
                 Mode::Active
@@ -111,6 +116,7 @@ impl Consent {
         }
         self.answered_at = now;
         self.expires_at = now + self.patience();
+        doubted.map(|at| now.saturating_duration_since(at))
     }
 
     /// The peer has asked on this path, and is answered.
@@ -196,7 +202,7 @@ mod tests {
             if consent.poll(now, 128) {
                 sent += 1;
                 if now < answer_until {
-                    consent.on_answer(now);
+                    let _ = consent.on_answer(now);
                 }
             }
         }
@@ -237,7 +243,7 @@ mod tests {
         let mut consent = idle(start);
         consent.doubt(start);
         assert!(consent.poll(start, 0));
-        consent.on_answer(start);
+        assert_eq!(consent.on_answer(start), Some(Duration::ZERO));
         assert_eq!(consent.next_at(), start + Timing::default().consent_rest);
         consent.doubt(start);
         let (_, lost) = run(&mut consent, start, start);
@@ -252,7 +258,7 @@ mod tests {
         for _ in 0..100 {
             now = consent.next_at();
             assert!(consent.poll(now, 128));
-            consent.on_answer(now);
+            assert_eq!(consent.on_answer(now), None);
         }
         let passed = (now - start).as_secs();
         assert!((1_490..=1_510).contains(&passed), "{passed}");
@@ -296,7 +302,7 @@ mod tests {
             now = consent.next_at();
             assert!(consent.poll(now, 128));
         }
-        consent.on_answer(now);
+        assert_eq!(consent.on_answer(now), None);
         assert!(consent.is_forgetful());
         let shorter = consent.next_at() - now;
         assert!(shorter <= Timing::default().consent_interval * 6 / 5);

@@ -201,6 +201,11 @@ pub enum Event {
         /// Its number since the last restart, from 0.
         attempt: u32,
     },
+    /// The nominated path was in doubt, and a check has been answered on it.
+    PathAnswers {
+        /// For how long it was in doubt.
+        after: Duration,
+    },
     /// A search began.
     SearchBegan {
         /// Its technique.

@@ -19,7 +19,7 @@ use p2pdbg_proto::{
 use p2pdbg_punch::SocketId;
 use p2pdbg_tunnel as tunnel;
 use p2pdbg_tunnel::{Call, ControlReader, Tunnel, TunnelConfig, TunnelError};
-use quinn::{ConnectionError, Endpoint, Incoming, RecvStream, VarInt};
+use quinn::{ConnectionError, Endpoint, Incoming, RecvStream};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -234,12 +234,20 @@ impl Connections {
     }
 }
 
-/// Why a connection ended, for the decisions; `why` is [`ConnectionError`] in words that are safe to show.
-pub(super) fn end_of<'a>(error: &ConnectionError, why: &'a str) -> TunnelEnd<'a> {
-    let done = VarInt::from_u32(close::DONE);
-    match error {
-        ConnectionError::ApplicationClosed(close) if close.error_code == done => TunnelEnd::Goodbye,
-        _ => TunnelEnd::Lost(why),
+/// Why a connection ended, for the decisions: in words for a person, who has no use for QUIC's codes.
+pub(super) fn end_of(error: &ConnectionError) -> TunnelEnd<'static> {
+    let code = match error {
+        ConnectionError::ApplicationClosed(close) => u32::try_from(close.error_code.into_inner()),
+        ConnectionError::LocallyClosed => return TunnelEnd::Replaced,
+        ConnectionError::TimedOut => return TunnelEnd::Lost("nothing was heard for 30 s"),
+        ConnectionError::Reset => return TunnelEnd::Lost("the peer knows it no longer"),
+        _ => return TunnelEnd::Lost("the connection failed"),
+    };
+    match code {
+        Ok(close::DONE) => TunnelEnd::Goodbye,
+        Ok(close::REPLACED | close::OLD_EPOCH) => TunnelEnd::Replaced,
+        Ok(close::UNKNOWN_SESSION) => TunnelEnd::Lost("the peer knows nothing of the session"),
+        _ => TunnelEnd::Lost("the peer found a fault in it"),
     }
 }
 

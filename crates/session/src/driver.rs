@@ -254,9 +254,10 @@ impl Driver {
             }
             Output::Adopt(epoch) => self.adopt(epoch),
             Output::Close { epoch, code } => self.connections.close(epoch, code),
-            Output::Ping(epoch) => {
+            Output::Ping { epoch, unanswered } => {
+                let unanswered_ms = u32::try_from(unanswered.as_millis()).unwrap_or(u32::MAX);
                 if let Some(tunnel) = self.connections.find(epoch) {
-                    tunnel.send(TunnelMessage::Ping);
+                    tunnel.send(TunnelMessage::Ping { unanswered_ms });
                 }
             }
             Output::Use(epoch) => self.connections.use_for_streams(epoch),
@@ -339,6 +340,7 @@ impl Driver {
                 self.found.nominated = Some(socket);
                 self.decide(Input::Nominated(path));
             }
+            PathEvent::Answers { after } => self.decide(Input::PathAnswers { after }),
             PathEvent::Near { .. } => {}
             PathEvent::Heard { socket, remote } => {
                 let id = socket.id;
@@ -388,14 +390,19 @@ impl Driver {
                     tunnel,
                 });
             }
-            Event::DialFailed(path, error) => {
+            Event::DialFailed {
+                path,
+                remote,
+                error,
+            } => {
                 tracing::info!(%error, ?path, "no tunnel");
-                self.decide(Input::DialFailed(path));
+                self.decide(Input::DialFailed { path, remote });
             }
             Event::CallFailed => self.decide(Input::CallFailed),
             Event::TunnelEnded(epoch, error) => {
-                let why = Untrusted::of_error(&error);
-                let why = connections::end_of(&error, why.as_str());
+                let words = Untrusted::of_error(&error);
+                tracing::info!(epoch, why = words.as_str(), "a tunnel ended");
+                let why = connections::end_of(&error);
                 self.decide(Input::TunnelEnded { epoch, why });
             }
             event @ (Event::Control(_, TunnelMessage::Ledger(_)) | Event::Carrier(..))
@@ -493,7 +500,11 @@ impl Driver {
             };
             let event = match dialled {
                 Ok((tunnel, control)) => Event::TunnelUp(tunnel, control),
-                Err(error) => Event::DialFailed(path, error),
+                Err(error) => Event::DialFailed {
+                    path,
+                    remote,
+                    error,
+                },
             };
             let _ = events.send(event).await;
         });

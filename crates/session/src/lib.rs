@@ -183,7 +183,11 @@ impl fmt::Display for SessionEnd {
 #[derive(Debug)]
 enum Event {
     TunnelUp(Tunnel, ControlReader),
-    DialFailed(PathKind, TunnelError),
+    DialFailed {
+        path: PathKind,
+        remote: SocketAddr,
+        error: TunnelError,
+    },
     TunnelEnded(u64, quinn::ConnectionError),
     Control(u64, TunnelMessage),
     Carrier(u64, CarrierHeader, RecvStream),

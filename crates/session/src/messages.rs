@@ -1,5 +1,7 @@
 //! What comes over the tunnels: control messages, frames of the ledger, carriers, and what the streams tell.
 
+use std::time::Duration;
+
 use p2pdbg_facts::HostFacts;
 use p2pdbg_ledger::{Admission, CarrierHeader, Frame, StreamId, Violation};
 use p2pdbg_proto::{
@@ -8,7 +10,7 @@ use p2pdbg_proto::{
 };
 use quinn::RecvStream;
 
-use super::{SessionOutput, driver::Driver, rejections::Rejection};
+use super::{SessionOutput, decisions::Input, driver::Driver, rejections::Rejection};
 use crate::stream::{StreamEvent, UNWANTED};
 
 impl Driver {
@@ -56,7 +58,10 @@ impl Driver {
                     let _is_news = self.streams.on_waiting(stream, target, self.role.other());
                 }
             }
-            TunnelMessage::Ping => {}
+            TunnelMessage::Ping { unanswered_ms } => {
+                let unanswered = Duration::from_millis(unanswered_ms.into());
+                self.decide(Input::Pulse { epoch, unanswered });
+            }
             #[cfg(unix)]
             TunnelMessage::SourcesChanged if self.role == Role::Listener => {
                 self.sources.sources.on_peer_changed();

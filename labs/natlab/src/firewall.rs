@@ -7,6 +7,8 @@ use std::{fmt::Write, net::IpAddr};
 pub struct Flow {
     protocol: Option<&'static str>,
     between: Option<(IpAddr, IpAddr)>,
+    from: Option<IpAddr>,
+    to: Option<IpAddr>,
     port: Option<u16>,
     one_way: bool,
     marked: bool,
@@ -16,6 +18,8 @@ impl Flow {
     const ANY: Self = Self {
         protocol: None,
         between: None,
+        from: None,
+        to: None,
         port: None,
         one_way: false,
         marked: false,
@@ -50,6 +54,24 @@ impl Flow {
         Self {
             one_way: true,
             ..Self::between(from, to)
+        }
+    }
+
+    /// The same flow, but only what comes from this address.
+    #[must_use]
+    pub fn from(self, address: impl Into<IpAddr>) -> Self {
+        Self {
+            from: Some(address.into()),
+            ..self
+        }
+    }
+
+    /// The same flow, but only what goes to this address.
+    #[must_use]
+    pub fn to(self, address: impl Into<IpAddr>) -> Self {
+        Self {
+            to: Some(address.into()),
+            ..self
         }
     }
 
@@ -108,6 +130,12 @@ impl Flow {
             }
             None => vec![String::new()],
         };
+        let end = |side: &str, address: Option<IpAddr>| match address {
+            Some(address) if address.is_ipv4() => format!("ip {side} {address} "),
+            Some(address) => format!("ip6 {side} {address} "),
+            None => String::new(),
+        };
+        let ends = end("saddr", self.from) + &end("daddr", self.to);
         let ports = match self.port {
             Some(port) => vec![format!("th sport {port} "), format!("th dport {port} ")],
             None => vec![String::new()],
@@ -124,7 +152,7 @@ impl Flow {
                 for chain in ["incoming", "outgoing"] {
                     let _ = writeln!(
                         rules,
-                        "add rule inet blocked {chain} {address}{mark}{protocol}{port}counter drop"
+                        "add rule inet blocked {chain} {address}{ends}{mark}{protocol}{port}counter drop"
                     );
                 }
             }

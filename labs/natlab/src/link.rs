@@ -309,6 +309,21 @@ impl Link {
         node.ip(&script)
     }
 
+    /// Moves the node's default route to this link. The addresses on the other links stay, as when a VPN comes up or a
+    /// laptop is docked.
+    pub fn prefer(&self) -> Result<(), Error> {
+        let LinkState {
+            node,
+            interface,
+            network,
+            ..
+        } = &*self.state;
+        let gateway = network.plan().gateway().v4;
+        node.ip(&format!(
+            "route replace default via {gateway} dev {interface} metric 10 onlink\n"
+        ))
+    }
+
     /// Makes sure that packets pass from now on. The kernel starts an interface's queue some time
     /// after the other end has come up, and drops what is sent before; to be asked about the
     /// interface makes it do so at once.

@@ -30,14 +30,17 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(end: End, base: Instant) -> Self {
+    pub(crate) fn new(end: End, base: Instant, relay: bool) -> Self {
         let (role, side) = match end {
             End::Listener => (Role::Listener, Side::Listener),
             End::Connector => (Role::Connector, Side::Connector),
         };
         let settings = Settings {
             role,
-            policy: PathPolicy::Any,
+            policy: match relay {
+                true => PathPolicy::Any,
+                false => PathPolicy::Direct,
+            },
             resume_for: Duration::from_secs(600),
             started: base,
         };

@@ -6,6 +6,8 @@
 //!
 //! A run is a function of its [`Script`], so a seed or a fuzzer's bytes repeat it exactly.
 
+use std::time::Duration;
+
 mod end;
 mod network;
 mod oracle;
@@ -69,6 +71,8 @@ pub struct Summary {
     pub lost: usize,
     /// Tunnels whose epoch was refused.
     pub refused: usize,
+    /// From the last [`Fault::Forget`] until both ends use a direct tunnel that it did not kill.
+    pub renewed_after: Option<Duration>,
 }
 
 /// Runs a script drawn from a seed.

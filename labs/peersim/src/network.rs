@@ -32,8 +32,8 @@ pub(crate) enum Packet {
     Stopped { stream: StreamId, number: u64 },
     /// A frame of the ledger.
     Frame(Frame),
-    /// A request for a sign of life.
-    Ping,
+    /// A request for a sign of life, and for how long its sender has not been answered.
+    Ping(Duration),
 }
 
 /// One way between the ends.
@@ -45,6 +45,8 @@ pub(crate) struct Link {
     away_until: Duration,
     /// Counts the mappings of its NATs: a tunnel on an older one is dead.
     pub(crate) mapping: u32,
+    /// Under which number each end is seen by the other.
+    pub(crate) seen: [u32; 2],
     /// From end to end.
     pub(crate) delay: Duration,
 }
@@ -55,6 +57,7 @@ impl Link {
             silent_until: [Duration::ZERO; 2],
             away_until: Duration::ZERO,
             mapping: 0,
+            seen: [0; 2],
             delay,
         }
     }
@@ -73,6 +76,12 @@ impl Link {
         now >= self.silent_until[from.index()] && now >= self.away_until
     }
 
+    /// A NAT maps this end anew: whatever stood stands no more, and the other end is where it was.
+    pub(crate) fn forget(&mut self, at: End) {
+        self.mapping += 1;
+        self.seen[at.index()] = self.mapping;
+    }
+
     pub(crate) fn passes_both_ways(&self, now: Duration) -> bool {
         End::BOTH.into_iter().all(|from| self.passes(from, now))
     }
@@ -84,6 +93,8 @@ pub(crate) struct Tunnel {
     pub(crate) epoch: u64,
     pub(crate) direct: bool,
     pub(crate) mapping: u32,
+    /// Under which number each end is seen by the other.
+    pub(crate) seen: [u32; 2],
     pub(crate) ends: [TunnelEnd; 2],
 }
 

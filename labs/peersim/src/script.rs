@@ -18,6 +18,9 @@ pub enum Fault {
     },
     /// A NAT maps the direct path anew: what stood on it stands no more.
     Rebind,
+    /// The NAT of this end maps it anew, and the path is found to stand a moment later, under the same address as before as
+    /// this end sees it. What stood on it stands no more.
+    Forget(End),
     /// The rendezvous is away for a time, and its relay with it.
     RendezvousAway(Duration),
     /// A process is stopped for a time.
@@ -54,6 +57,8 @@ pub struct Script {
     pub calls: bool,
     /// Whether a direct path can be found.
     pub direct: bool,
+    /// Whether the relay may be used.
+    pub relay: bool,
     /// How many streams are opened.
     pub streams: usize,
     /// What goes wrong.
@@ -84,6 +89,7 @@ impl Script {
             seed,
             calls: random.bool(),
             direct: random.u8(0..4) > 0,
+            relay: true,
             streams: random.usize(1..6),
             faults,
         }
@@ -100,7 +106,8 @@ impl Timed {
                 from: random.bool().then(|| end(random)),
                 time,
             },
-            5 | 6 => Fault::Rebind,
+            5 => Fault::Rebind,
+            6 => Fault::Forget(end(random)),
             7 | 8 => Fault::RendezvousAway(time),
             9 | 10 => Fault::Stop(end(random), time),
             11 | 12 => Fault::Replay(random.usize(0..8)),

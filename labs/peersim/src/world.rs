@@ -38,6 +38,9 @@ const CONSENT: Duration = Duration::from_secs(6);
 /// How long a handshake may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long it takes to find out where a NAT has mapped a path anew.
+const FOUND: Duration = Duration::from_millis(250);
+
 /// A program writes so often.
 const WRITE: Duration = Duration::from_millis(400);
 
@@ -49,6 +52,8 @@ struct Opening {
     mapping: u32,
     /// Whether the listener dialled.
     called: bool,
+    /// Where the connector has dialled.
+    remote: SocketAddr,
     until: Duration,
 }
 
@@ -64,6 +69,10 @@ enum Event {
     Arrive(usize, End),
     Closed(usize, End, bool),
     Idle(usize, End),
+    /// A check is answered on the direct path that was in doubt.
+    Answers(End),
+    /// A path is found to stand after a NAT has mapped it anew.
+    Confirmed,
     Check,
     Write,
     Open,
@@ -86,6 +95,7 @@ pub(crate) struct World {
     events: BTreeMap<(Duration, u64), Event>,
     order: u64,
     silent_since: Option<Duration>,
+    forgot_at: Option<Duration>,
     summary: Summary,
 }
 
@@ -94,7 +104,10 @@ impl World {
         let base = Instant::now();
         let mut random = fastrand::Rng::with_seed(script.seed);
         let mut delay = |least, most| Duration::from_millis(random.u64(least..most));
-        let links = [Link::new(delay(1, 120)), Link::new(delay(1, 60))];
+        let mut links = [Link::new(delay(1, 120)), Link::new(delay(1, 60))];
+        if !script.relay {
+            links[0].leave(Duration::MAX);
+        }
         Self {
             base,
             now: Duration::ZERO,
@@ -102,8 +115,8 @@ impl World {
             mutant,
             oracle: Oracle::default(),
             peers: [
-                Peer::new(End::Listener, base),
-                Peer::new(End::Connector, base),
+                Peer::new(End::Listener, base, script.relay),
+                Peer::new(End::Connector, base, script.relay),
             ],
             links,
             direct_possible: script.direct,
@@ -113,6 +126,7 @@ impl World {
             events: BTreeMap::new(),
             order: 0,
             silent_since: None,
+            forgot_at: None,
             summary: Summary::default(),
         }
     }
@@ -141,6 +155,7 @@ impl World {
                 _ => break,
             }
             self.pump_all();
+            self.note_renewal();
         }
         let over = self.peers.iter().any(|peer| peer.over);
         if self.oracle.found.is_none() {
@@ -152,6 +167,21 @@ impl World {
         match self.oracle.found {
             Some(violation) => Err(violation),
             None => Ok(self.summary),
+        }
+    }
+
+    /// Notes when both ends use a direct tunnel that lives, after a NAT has forgotten the one before.
+    fn note_renewal(&mut self) {
+        let Some(forgot_at) = self.forgot_at else {
+            return;
+        };
+        let lives = |peer: &Peer| {
+            let mut direct = self.tunnels.iter().filter(|tunnel| tunnel.direct);
+            direct.any(|t| Some(t.epoch) == peer.used && t.mapping == self.links[1].mapping)
+        };
+        if self.peers.iter().all(lives) {
+            self.forgot_at = None;
+            self.summary.renewed_after = Some(self.now - forgot_at);
         }
     }
 
@@ -223,7 +253,7 @@ impl World {
                     sent: at.sent,
                     packets_sent: at.sent,
                     packets_lost: 0,
-                    remote: address(tunnel.direct, tunnel.mapping),
+                    remote: address(tunnel.direct, tunnel.seen[end.other().index()]),
                     rtt: 2 * self.links[usize::from(tunnel.direct)].delay,
                 }
             })
@@ -244,10 +274,14 @@ impl World {
 
     fn carry_out(&mut self, end: End, output: Output) {
         match output {
-            Output::Dial { path, .. } => {
+            Output::Dial { path, remote, .. } => {
                 let opening = self.opening(path == PathKind::Direct, false);
                 let epoch = self.peer(End::Connector).epochs.draw();
-                let opening = Opening { epoch, ..opening };
+                let opening = Opening {
+                    epoch,
+                    remote,
+                    ..opening
+                };
                 self.openings.push(opening);
                 self.after(3 * self.delay(opening), Event::Hello(opening));
             }
@@ -263,7 +297,9 @@ impl World {
                 }
             }
             Output::Close { epoch, code } => self.close(end, epoch, code == close::DONE),
-            Output::Ping(epoch) => self.send(end, epoch, Packet::Ping),
+            Output::Ping { epoch, unanswered } => {
+                self.send(end, epoch, Packet::Ping(unanswered));
+            }
             Output::Use(epoch) => {
                 self.oracle.on_used(end, epoch);
                 self.peer(end).used = epoch;
@@ -283,8 +319,10 @@ impl World {
                 }
             }
             Output::Search => self.peer(end).searching = true,
-            Output::Path(PathCommand::RelayLost | PathCommand::Silent) => {
+            Output::Path(PathCommand::RelayLost) => self.peer(end).binding = true,
+            Output::Path(PathCommand::Silent) => {
                 self.peer(end).binding = true;
+                self.after(self.links[1].delay * 2, Event::Answers(end));
             }
             Output::Path(PathCommand::DirectLost) => {
                 for end in End::BOTH {
@@ -325,6 +363,7 @@ impl World {
             direct,
             mapping: self.links[usize::from(direct)].mapping,
             called,
+            remote: address(direct, 0),
             until: self.now + PATIENCE,
         }
     }
@@ -351,6 +390,18 @@ impl World {
                 }
             }
             Event::Idle(tunnel, at) => self.on_idle(tunnel, at),
+            Event::Answers(end) => {
+                let passes = self.links[1].passes_both_ways(self.now);
+                if passes && self.peer(end).nominated && self.runs(end.other()) {
+                    let after = self.links[1].delay * 2;
+                    self.tell(end, Input::PathAnswers { after });
+                }
+            }
+            Event::Confirmed => {
+                if End::BOTH.iter().all(|end| self.peer(*end).nominated) {
+                    self.confirm();
+                }
+            }
             Event::Check => {
                 self.check_paths();
                 self.after(CHECK, Event::Check);
@@ -405,6 +456,7 @@ impl World {
             mapping,
             called,
             until,
+            ..
         } = opening;
         if !self.carries(direct, mapping, End::Connector) {
             if self.now < until {
@@ -424,6 +476,7 @@ impl World {
             epoch,
             direct,
             mapping,
+            seen: self.links[usize::from(direct)].seen,
             ends: Default::default(),
         });
         self.come_up(index, End::Listener, called && direct);
@@ -451,7 +504,13 @@ impl World {
         match opening.called {
             true if opening.direct => self.tell(End::Listener, Input::CallFailed),
             true => {}
-            false => self.tell(End::Connector, Input::DialFailed(kind(opening.direct))),
+            false => self.tell(
+                End::Connector,
+                Input::DialFailed {
+                    path: kind(opening.direct),
+                    remote: opening.remote,
+                },
+            ),
         }
     }
 
@@ -460,7 +519,7 @@ impl World {
         let at = &mut tunnel.ends[end.index()];
         at.up = true;
         (at.heard, at.sent, at.heard_at) = (1, 1, self.now);
-        let remote = address(tunnel.direct, tunnel.mapping);
+        let remote = address(tunnel.direct, tunnel.seen[end.other().index()]);
         let facts = TunnelFacts {
             epoch: tunnel.epoch,
             path: kind(tunnel.direct),
@@ -593,7 +652,10 @@ impl World {
             return;
         }
         let handled = match packet {
-            Packet::Ping => Ok(()),
+            Packet::Ping(unanswered) => {
+                self.tell(to, Input::Pulse { epoch, unanswered });
+                Ok(())
+            }
             Packet::Open { number, header } => match self.admit(to, header.stream, true) {
                 Some(stream) => stream
                     .on_open(epoch, number, &header)
@@ -747,21 +809,32 @@ impl World {
     }
 
     fn nominate(&mut self) {
-        let remote = address(true, self.links[1].mapping);
+        let remote = address(true, self.links[1].seen[End::Connector.index()]);
         let socket = SocketId::V4;
         self.tell(End::Listener, Input::Heard { socket, remote });
         for end in End::BOTH {
             if !std::mem::replace(&mut self.peer(end).nominated, true) {
-                let path = Path {
-                    socket,
-                    remote,
-                    technique: Technique::HolePunch,
-                    rtt: 2 * self.links[1].delay,
-                    after: Duration::ZERO,
-                };
-                self.tell(end, Input::Nominated(path));
+                self.tell_nominated(end);
             }
         }
+    }
+
+    /// Both ends confirm the path that stands.
+    fn confirm(&mut self) {
+        for end in End::BOTH {
+            self.tell_nominated(end);
+        }
+    }
+
+    fn tell_nominated(&mut self, end: End) {
+        let path = Path {
+            socket: SocketId::V4,
+            remote: address(true, self.links[1].seen[end.other().index()]),
+            technique: Technique::HolePunch,
+            rtt: 2 * self.links[1].delay,
+            after: Duration::ZERO,
+        };
+        self.tell(end, Input::Nominated(path));
     }
 
     fn denominate(&mut self, end: End, reason: LossReason) {
@@ -782,10 +855,15 @@ impl World {
                 }
             }
             Fault::Rebind => {
-                self.links[1].mapping += 1;
                 for end in End::BOTH {
+                    self.links[1].forget(end);
                     self.denominate(end, LossReason::ConsentExpired);
                 }
+            }
+            Fault::Forget(end) => {
+                self.links[1].forget(end);
+                self.forgot_at = Some(self.now);
+                self.after(FOUND, Event::Confirmed);
             }
             Fault::RendezvousAway(time) => {
                 let until = until(time);

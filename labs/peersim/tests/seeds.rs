@@ -73,6 +73,7 @@ fn script(faults: &[(u64, Fault)]) -> Script {
         seed: 1,
         calls: true,
         direct: true,
+        relay: true,
         streams: 4,
         faults: faults.iter().map(timed).collect(),
     }
@@ -107,6 +108,27 @@ fn direct_path_silent_one_way_moves_the_streams_to_the_relay() {
         };
         let summary = run(&script(&[(5000, silence)]), Mutant::None).unwrap();
         assert_eq!(summary.lost, 0, "{from:?}: {summary:?}");
+    }
+}
+
+#[test]
+fn nat_that_forgets_either_end_costs_a_direct_tunnel_a_second_and_a_half_with_and_without_a_relay()
+{
+    for (end, relay) in [
+        (End::Listener, true),
+        (End::Listener, false),
+        (End::Connector, true),
+        (End::Connector, false),
+    ] {
+        let script = Script {
+            relay,
+            ..script(&[(5000, Fault::Forget(end))])
+        };
+        let summary = run(&script, Mutant::None).unwrap();
+        println!("{end:?}, relay {relay}: {summary:?}");
+        let after = summary.renewed_after.expect("a direct tunnel");
+        assert!(after <= Duration::from_millis(1500), "{end:?}: {after:?}");
+        assert_eq!(summary.lost, 0, "{end:?}: {summary:?}");
     }
 }
 

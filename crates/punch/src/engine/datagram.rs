@@ -178,8 +178,10 @@ impl Engine {
                 rtt,
             });
         }
-        if let Some(direct) = self.path.direct.as_mut().filter(|d| d.key() == key) {
-            direct.consent.on_answer(self.now);
+        if let Some(direct) = self.path.direct.as_mut().filter(|d| d.key() == key)
+            && let Some(after) = direct.consent.on_answer(self.now)
+        {
+            self.out.event(Event::PathAnswers { after });
         }
         if let Purpose::Check {
             nomination: Some(nominated),

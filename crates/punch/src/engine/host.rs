@@ -13,6 +13,7 @@ use crate::{
     caution::{CAREFUL_INTERVAL, Caution},
     gather::Gathering,
     observe,
+    pace::{self, Pacer},
     signal::MAX_CANDIDATES,
 };
 
@@ -21,9 +22,6 @@ const MAX_LOCAL: usize = 64;
 
 /// News within this time are of the same change.
 const SAME_CHANGE: Duration = Duration::from_millis(100);
-
-/// The shortest time between two moves that are followed.
-const MOVED_AGAIN: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Socket {
@@ -46,7 +44,8 @@ pub(super) struct LocalHost {
     generation_began: Option<Instant>,
     /// Whether the peer is to be told how things stand.
     pub(super) signal_due: bool,
-    moved_at: Option<Instant>,
+    /// How often a move is followed.
+    moves: Pacer,
     /// The shortest round trip to a server.
     pub(super) server_rtt: Option<Duration>,
 }
@@ -62,7 +61,7 @@ impl LocalHost {
             generation,
             generation_began: None,
             signal_due: true,
-            moved_at: None,
+            moves: pace::moves(now),
             server_rtt: None,
         }
     }
@@ -190,12 +189,7 @@ impl Engine {
     /// that says so all the time is not followed each time.
     pub(super) fn on_moved(&mut self) {
         self.host.signal_due = true;
-        if self
-            .host
-            .moved_at
-            .is_none_or(|at| self.now >= at + MOVED_AGAIN)
-        {
-            self.host.moved_at = Some(self.now);
+        if self.host.moves.take(self.now) {
             self.begin_generation();
         }
     }

@@ -6,6 +6,10 @@
 //! stays so it is *suspect*, and its streams go elsewhere. It is trusted again once it has been heard for as long as it
 //! must, twice as long after each relapse, so that a path that comes and goes does not make the streams do the same.
 //!
+//! To hear is not to be heard: where datagrams are lost in one direction alone, the end that sends them hears the other
+//! one repeat itself, and finds nothing wrong. So each end says on the tunnel for how long it has not been answered
+//! ([`TunnelHealth::on_pulse`]), and whoever hears that takes the other's silence for its own.
+//!
 //! Time in which this process did not run does not count as the peer's silence: see [`TunnelHealth::forgive`].
 
 use std::time::{Duration, Instant};
@@ -19,6 +23,12 @@ const ANSWER: Duration = Duration::from_millis(120);
 /// Sending without hearing anything for so long makes a tunnel suspect, besides three round trips. In that time QUIC
 /// repeats itself three times and is asked eight times more; a fifth of all datagrams lost does not silence that.
 const PATIENCE: Duration = Duration::from_millis(800);
+
+/// What the other end said of its silence holds for so long, unless it says something else.
+const PULSE_HOLDS: Duration = Duration::from_secs(3);
+
+/// More than this the other end need not say of its silence.
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
 /// The longest round trip that is taken into account.
 const LONGEST_ROUND_TRIP: Duration = Duration::from_millis(1200);
@@ -38,6 +48,10 @@ pub(super) struct TunnelHealth {
     heard_at: Instant,
     /// Since when it has been sending without hearing anything.
     unanswered_since: Option<Instant>,
+    /// Since when the other end has been sending without hearing anything, and when it said so.
+    unheard_there: Option<(Instant, Instant)>,
+    /// Whether the other end was told last that nothing is heard here.
+    complained: bool,
     suspect: Option<Suspicion>,
     probation: Duration,
 }
@@ -69,6 +83,8 @@ impl TunnelHealth {
             sent: 0,
             heard_at: now,
             unanswered_since: None,
+            unheard_there: None,
+            complained: false,
             suspect: None,
             probation: PROBATION,
         }
@@ -94,9 +110,41 @@ impl TunnelHealth {
         now.saturating_duration_since(self.heard_at)
     }
 
-    /// Whether it sends and has heard nothing since.
+    /// Whether it sends and has heard nothing since, or is not heard.
     pub(super) fn is_unanswered(&self) -> bool {
-        self.unanswered_since.is_some()
+        self.silent_from().is_some()
+    }
+
+    /// Since when it was silent, at this end or the other, if the last look found it so.
+    pub(super) fn mute_since(&self, rtt: Duration, now: Instant) -> Option<Instant> {
+        let silent = |since: &Instant| now.saturating_duration_since(*since) >= silence(rtt);
+        self.silent_from().filter(silent)
+    }
+
+    fn silent_from(&self) -> Option<Instant> {
+        let there = self.unheard_there.map(|(since, _)| since);
+        self.unanswered_since.into_iter().chain(there).min()
+    }
+
+    /// For how long this end has been sending without hearing anything: what the other end is told.
+    pub(super) fn unanswered(&mut self, now: Instant) -> Duration {
+        let since = self.unanswered_since;
+        let silence = since.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        self.complained = silence >= ANSWER;
+        silence
+    }
+
+    /// Whether the other end is to be told that it is heard again.
+    pub(super) fn owes_pulse(&self) -> bool {
+        self.complained && self.unanswered_since.is_none()
+    }
+
+    /// The other end says for how long it has not been answered.
+    pub(super) fn on_pulse(&mut self, unanswered: Duration, now: Instant) {
+        // What is shorter may be answered by now. The peer may say what it likes, and harms its own streams.
+        let unanswered = unanswered.min(LONGEST_SILENCE);
+        let since = now.checked_sub(unanswered).filter(|_| unanswered >= ANSWER);
+        self.unheard_there = since.map(|since| (since, now));
     }
 
     /// Takes back what was held against it: this process did not run in the meantime, so it could not hear anything.
@@ -104,11 +152,19 @@ impl TunnelHealth {
         if let Some(since) = &mut self.unanswered_since {
             *since = now;
         }
+        self.unheard_there = None;
+    }
+
+    /// Takes back so much of its silence: this process was late by that.
+    pub(super) fn excuse(&mut self, late: Duration, now: Instant) {
+        if let Some(since) = &mut self.unanswered_since {
+            *since = (*since + late).min(now);
+        }
     }
 
     /// Since when it has not answered, if it is suspect and still does not.
     pub(super) fn silent_since(&self) -> Option<Instant> {
-        self.unanswered_since.filter(|_| self.is_suspect())
+        self.silent_from().filter(|_| self.is_suspect())
     }
 
     fn judge(&mut self, heard: u64, sent: u64, rtt: Duration, now: Instant) -> Health {
@@ -120,17 +176,19 @@ impl TunnelHealth {
             self.unanswered_since.get_or_insert(now);
         }
         self.sent = sent;
-        let rtt = rtt.min(LONGEST_ROUND_TRIP);
-        let limit = PATIENCE + 3 * rtt;
-        let silence = self
-            .unanswered_since
+        let holds =
+            |(_, said): &(Instant, Instant)| now.saturating_duration_since(*said) < PULSE_HOLDS;
+        self.unheard_there = self.unheard_there.filter(holds);
+        let limit = PATIENCE + 3 * rtt.min(LONGEST_ROUND_TRIP);
+        let unanswered = self
+            .silent_from()
             .map(|since| now.saturating_duration_since(since));
-        match (&mut self.suspect, silence) {
-            (None, Some(silence)) if silence >= limit => {
+        match (&mut self.suspect, unanswered) {
+            (None, Some(unanswered)) if unanswered >= limit => {
                 self.suspect = Some(Suspicion { heard_since: None });
                 Health::Suspect
             }
-            (None, Some(silence)) if silence >= ANSWER + 2 * rtt => Health::Silent,
+            (None, Some(unanswered)) if unanswered >= silence(rtt) => Health::Silent,
             (None, Some(_)) => Health::Asked,
             (None, None) => Health::Good,
             (Some(suspicion), Some(_)) => {
@@ -148,6 +206,11 @@ impl TunnelHealth {
             }
         }
     }
+}
+
+/// For how long a tunnel must have sent without an answer to be silent.
+fn silence(rtt: Duration) -> Duration {
+    ANSWER + 2 * rtt.min(LONGEST_ROUND_TRIP)
 }
 
 #[cfg(test)]
@@ -225,6 +288,61 @@ mod tests {
         watch.health.forgive(watch.now);
         assert_eq!(watch.look(false), Health::Silent);
         assert_eq!(watch.pass(2, false), Health::Suspect);
+    }
+
+    #[test]
+    fn tunnel_that_is_heard_and_that_the_peer_does_not_hear_is_silent_and_then_suspect() {
+        let mut watch = Watch::new();
+        watch.pass(1, true);
+        watch.health.on_pulse(ANSWER + 2 * RTT, watch.now);
+        assert_eq!(watch.look(true), Health::Silent);
+        watch.health.on_pulse(PATIENCE + 3 * RTT, watch.now);
+        assert_eq!(watch.look(true), Health::Suspect);
+        assert!(watch.health.is_unanswered());
+        watch.health.on_pulse(Duration::ZERO, watch.now);
+        assert!(!watch.health.is_unanswered());
+        assert_eq!(watch.pass(4, true), Health::Good);
+    }
+
+    #[test]
+    fn what_the_peer_said_of_its_silence_does_not_hold_for_ever() {
+        let mut watch = Watch::new();
+        watch.pass(1, true);
+        watch.health.on_pulse(ANSWER + 2 * RTT, watch.now);
+        watch.now += PULSE_HOLDS;
+        assert_eq!(watch.look(true), Health::Good);
+    }
+
+    #[test]
+    fn peer_that_was_told_of_silence_is_told_when_it_is_over() {
+        let mut watch = Watch::new();
+        watch.pass(1, true);
+        watch.look(false);
+        watch.look(false);
+        assert_eq!(
+            watch.health.unanswered(watch.now),
+            Duration::from_millis(250)
+        );
+        assert!(!watch.health.owes_pulse());
+        watch.look(true);
+        assert!(watch.health.owes_pulse());
+        assert_eq!(watch.health.unanswered(watch.now), Duration::ZERO);
+        assert!(!watch.health.owes_pulse());
+    }
+
+    #[test]
+    fn delay_of_this_process_is_taken_off_the_silence() {
+        let mut watch = Watch::new();
+        watch.pass(1, true);
+        for _ in 0..8 {
+            watch.look(false);
+            watch.now += Duration::from_millis(500);
+            watch.health.excuse(Duration::from_millis(500), watch.now);
+        }
+        assert_eq!(
+            watch.health.unanswered(watch.now),
+            Duration::from_millis(1750)
+        );
     }
 
     #[test]

@@ -102,7 +102,24 @@ pub enum Input<'a> {
     /// What [`Output::Call`] asked for came to nothing.
     CallFailed,
     /// What [`Output::Dial`] asked for came to nothing.
-    DialFailed(PathKind),
+    DialFailed {
+        /// On this kind of path.
+        path: PathKind,
+        /// At this address.
+        remote: SocketAddr,
+    },
+    /// The nominated path was in doubt, and a check has been answered on it.
+    PathAnswers {
+        /// For how long it was in doubt.
+        after: Duration,
+    },
+    /// The peer says on a tunnel for how long nothing has answered it there.
+    Pulse {
+        /// On which tunnel.
+        epoch: u64,
+        /// For how long; zero if it is answered.
+        unanswered: Duration,
+    },
     /// An adopted tunnel ended.
     TunnelEnded {
         /// Which tunnel.
@@ -143,6 +160,8 @@ pub enum Input<'a> {
 pub enum TunnelEnd<'a> {
     /// The peer closed it and said that the session is over.
     Goodbye,
+    /// One of the ends closed it because there is another, which is no news to anybody.
+    Replaced,
     /// Anything else, in words; whatever the peer said in it is escaped.
     Lost(&'a str),
 }
@@ -178,8 +197,13 @@ pub enum Output {
         /// Why.
         code: u32,
     },
-    /// Ask for a sign of life on a tunnel.
-    Ping(u64),
+    /// Ask for a sign of life on a tunnel, and say there for how long nothing has answered.
+    Ping {
+        /// On which tunnel.
+        epoch: u64,
+        /// For how long.
+        unanswered: Duration,
+    },
     /// Streams use this tunnel from now on, or none.
     Use(Option<u64>),
     /// The streams must not count on this tunnel any more, though it may come back: it does not answer, another does.

@@ -3,7 +3,10 @@
 //! A call through the relay is used as soon as it is a tunnel. One on a direct path is made while that path is being
 //! nominated, and used once it is: what is nominated in the end may be another path.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use p2pdbg_proto::{control::Role, tunnel::PathKind};
 use p2pdbg_punch::SocketId;
@@ -20,6 +23,16 @@ const DIRECTLY: Duration = Duration::from_millis(30);
 /// How long a call may stay unused, its path not nominated.
 pub(super) const UNUSED: Duration = Duration::from_secs(5);
 
+/// A path that was in doubt for longer was away itself, and not its tunnels alone.
+const AWAY: Duration = Duration::from_millis(500);
+
+/// How long the tunnels of a path that was away may take to come back with it.
+const RETURNS: Duration = Duration::from_millis(300);
+
+/// The same where streams have another tunnel: as long as a tunnel must be heard after a silence before it is trusted, so
+/// that a path that comes and goes does not make the streams do the same.
+const PROVES_ITSELF: Duration = Duration::from_secs(3);
+
 /// Where a tunnel begins and ends: a socket of this host, an address of the other end.
 pub(super) type Ends = (SocketId, SocketAddr);
 
@@ -31,8 +44,10 @@ pub(super) struct ListenerDial {
     expected: bool,
     /// At the connector, whether it answers calls at all; at the listener, whether it makes one now.
     active: bool,
-    /// The direct path that is nominated.
-    nominated: Option<Ends>,
+    /// The direct path that is nominated, and when it was seen to work last.
+    nominated: Option<(Ends, Instant)>,
+    /// Until when the tunnels there are not given up.
+    give_time_until: Instant,
     /// A tunnel on a direct path that is not nominated.
     ready: Option<(Ends, TunnelFacts)>,
 }
@@ -61,12 +76,13 @@ pub(super) enum Nominated {
 
 impl ListenerDial {
     /// No calls yet.
-    pub(super) fn new(role: Role) -> Self {
+    pub(super) fn new(role: Role, now: Instant) -> Self {
         Self {
             role,
             expected: false,
             active: false,
             nominated: None,
+            give_time_until: now,
             ready: None,
         }
     }
@@ -105,7 +121,7 @@ impl ListenerDial {
         if self.role == Role::Listener {
             self.active = false;
         }
-        if tunnel.path != PathKind::Direct || self.nominated == Some(ends) {
+        if tunnel.path != PathKind::Direct || self.is_nominated(ends) {
             return CallUse::Now;
         }
         let older = self.ready.replace((ends, tunnel));
@@ -120,8 +136,8 @@ impl ListenerDial {
     }
 
     /// A direct path is nominated. Besides what follows, the tunnel of the given epoch is not needed.
-    pub(super) fn on_nominated(&mut self, ends: Ends) -> (Nominated, Option<u64>) {
-        self.nominated = Some(ends);
+    pub(super) fn on_nominated(&mut self, ends: Ends, now: Instant) -> (Nominated, Option<u64>) {
+        self.nominated = Some((ends, now));
         let unused = match self.ready.take() {
             Some((at, tunnel)) if at == ends => return (Nominated::Use(tunnel), None),
             Some((_, tunnel)) => Some(tunnel.epoch),
@@ -140,9 +156,33 @@ impl ListenerDial {
         self.nominated = None;
     }
 
+    /// The nominated path was in doubt for so long, and a check has been answered on it. `serves` is whether the streams
+    /// have another tunnel that answers.
+    pub(super) fn on_answers(&mut self, after: Duration, serves: bool, now: Instant) {
+        self.give_time_until = match (after < AWAY, serves) {
+            (true, _) => now,
+            (false, false) => now + RETURNS,
+            (false, true) => now + PROVES_ITSELF,
+        };
+        if let Some((_, confirmed)) = &mut self.nominated {
+            *confirmed = now;
+        }
+    }
+
+    /// Whether the tunnels on the path may still come back by themselves: the path was away too.
+    pub(super) fn gives_time(&self, now: Instant) -> bool {
+        now < self.give_time_until
+    }
+
+    /// The path that is nominated, and when it was seen to work last.
+    pub(super) fn confirmed(&self) -> Option<(Ends, Instant)> {
+        self.nominated
+    }
+
     /// Whether this path is the one that is nominated.
     pub(super) fn is_nominated(&self, ends: Ends) -> bool {
-        self.nominated == Some(ends)
+        self.nominated
+            .is_some_and(|(nominated, _)| nominated == ends)
     }
 }
 
@@ -170,26 +210,29 @@ mod tests {
 
     #[test]
     fn call_through_the_relay_is_used_at_once() {
-        let mut dial = ListenerDial::new(Role::Connector);
+        let mut dial = ListenerDial::new(Role::Connector, Instant::now());
         let relayed = tunnel(1, PathKind::RelayUdp);
         assert_eq!(dial.on_up(ENDS, relayed), CallUse::Now);
     }
 
     #[test]
     fn direct_call_is_used_when_its_path_is_nominated() {
-        let mut dial = ListenerDial::new(Role::Connector);
+        let mut dial = ListenerDial::new(Role::Connector, Instant::now());
         let direct = tunnel(1, PathKind::Direct);
         assert_eq!(dial.on_up(ENDS, direct), CallUse::Later(None));
         let used = (Nominated::Use(direct), None);
-        assert_eq!(dial.on_nominated(ENDS), used);
+        assert_eq!(dial.on_nominated(ENDS, Instant::now()), used);
         assert_eq!(dial.on_up(ENDS, tunnel(2, PathKind::Direct)), CallUse::Now);
     }
 
     #[test]
     fn direct_call_on_another_path_than_the_nominated_is_closed() {
-        let mut dial = ListenerDial::new(Role::Connector);
+        let mut dial = ListenerDial::new(Role::Connector, Instant::now());
         dial.on_up(ELSEWHERE, tunnel(1, PathKind::Direct));
-        assert_eq!(dial.on_nominated(ENDS), (Nominated::Dial, Some(1)));
+        assert_eq!(
+            dial.on_nominated(ENDS, Instant::now()),
+            (Nominated::Dial, Some(1))
+        );
         assert!(dial.is_nominated(ENDS));
         dial.on_not_nominated();
         assert!(!dial.is_nominated(ENDS));
@@ -197,7 +240,7 @@ mod tests {
 
     #[test]
     fn newer_direct_call_takes_the_place_of_one_that_waits() {
-        let mut dial = ListenerDial::new(Role::Listener);
+        let mut dial = ListenerDial::new(Role::Listener, Instant::now());
         dial.on_up(ENDS, tunnel(1, PathKind::Direct));
         let newer = dial.on_up(ENDS, tunnel(2, PathKind::Direct));
         assert_eq!(newer, CallUse::Later(Some(1)));
@@ -208,22 +251,25 @@ mod tests {
 
     #[test]
     fn listener_makes_one_call_at_a_time() {
-        let mut dial = ListenerDial::new(Role::Listener);
+        let mut dial = ListenerDial::new(Role::Listener, Instant::now());
         assert!(dial.on_heard());
         assert!(!dial.on_heard());
         dial.on_failed();
         assert!(dial.on_heard());
         dial.on_up(ENDS, tunnel(1, PathKind::Direct));
         assert!(dial.on_heard());
-        assert!(!ListenerDial::new(Role::Connector).on_heard());
+        assert!(!ListenerDial::new(Role::Connector, Instant::now()).on_heard());
     }
 
     #[test]
     fn connector_that_answers_calls_waits_before_it_dials() {
-        let mut dial = ListenerDial::new(Role::Connector);
+        let mut dial = ListenerDial::new(Role::Connector, Instant::now());
         dial.on_expected();
         assert!(dial.take_expected());
         assert!(!dial.take_expected());
-        assert_eq!(dial.on_nominated(ENDS), (Nominated::Await, None));
+        assert_eq!(
+            dial.on_nominated(ENDS, Instant::now()),
+            (Nominated::Await, None)
+        );
     }
 }

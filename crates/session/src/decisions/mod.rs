@@ -16,6 +16,7 @@
 //!
 //! The same `now` may be given several times, but it never goes back.
 
+mod dialling;
 mod drain;
 mod health;
 mod history;
@@ -31,7 +32,6 @@ mod tests;
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -42,14 +42,13 @@ use p2pdbg_proto::{
     control::Role,
     tunnel::{PathKind, close},
 };
-use p2pdbg_punch::{Path, SocketId};
 
 pub use self::io::{Counters, Input, Output, TunnelEnd, TunnelFacts};
 use self::{
     drain::Drain,
     io::{Timer, Timers},
     keep_alive::KeepAlive,
-    listener_dial::{CallUse, Ends, ListenerDial, Nominated},
+    listener_dial::ListenerDial,
     path_status::PathStatus,
     reachability::{Reachability, Turn},
     tunnels::TunnelTable,
@@ -61,7 +60,7 @@ pub(crate) use self::{
 use crate::SessionEnd;
 
 /// How often the tunnels are looked at while streams move.
-const LOOK: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_millis(150);
 
 /// How often they are looked at while there are streams of which none moves.
 const CALM_LOOK: Duration = Duration::from_secs(1);
@@ -71,6 +70,9 @@ const QUICK_LOOK: Duration = Duration::from_millis(100);
 
 /// How late a look is that was held up: this process was stopped, or had no processor.
 const LATE: Duration = Duration::from_secs(1);
+
+/// How late a look is on a host that has too much to do: what the peer said meanwhile may not have been read.
+const BUSY: Duration = Duration::from_millis(50);
 
 /// The pause before a path is tried again on which no tunnel came up.
 const REDIAL: Duration = Duration::from_secs(1);
@@ -137,7 +139,7 @@ impl Decisions {
         Self {
             tunnels: TunnelTable::default(),
             reachability: Reachability::default(),
-            listener_dial: ListenerDial::new(settings.role),
+            listener_dial: ListenerDial::new(settings.role, now),
             keep_alive: KeepAlive::new(settings.role),
             drain: Drain::default(),
             path_status: PathStatus::new(settings.policy),
@@ -206,8 +208,8 @@ impl Decisions {
                 tunnel,
             } => self.on_call_up((socket, remote), tunnel, now),
             Input::CallFailed => self.listener_dial.on_failed(),
-            Input::DialFailed(path) => {
-                self.tunnels.end_dial(path);
+            Input::DialFailed { path, remote } => {
+                self.tunnels.end_dial(path, remote);
                 // Whoever stands on the path may have caused it, an impostor's certificate too: that ends no session.
                 self.timers.set(Timer::Redial(path), now + REDIAL);
             }
@@ -222,6 +224,17 @@ impl Decisions {
                 self.drain.on_swept();
                 self.check_drained(false);
             }
+            Input::PathAnswers { after } => {
+                let serves = self.tunnels.serves_streams();
+                self.listener_dial.on_answers(after, serves, now);
+                self.on_confirmed(now);
+            }
+            Input::Pulse { epoch, unanswered } => {
+                self.tunnels.on_pulse(epoch, unanswered, now);
+                if !unanswered.is_zero() {
+                    self.timers.set_sooner(Timer::Look, now);
+                }
+            }
             Input::Rejected => self
                 .timers
                 .set_sooner(Timer::Look, now + keep_alive::WAITING),
@@ -231,8 +244,8 @@ impl Decisions {
                 }
                 self.keep_alive.on_network_changed();
                 // The peer may have given up what stands here.
-                let asked = self.tunnels.trusted().map(Output::Ping);
-                self.outputs.extend(asked);
+                let asked: Vec<u64> = self.tunnels.trusted().collect();
+                self.ask(&asked, now);
                 self.timers.set(Timer::Look, now + QUICK_LOOK);
             }
             // The rendezvous ends nothing that ever worked without it.
@@ -315,8 +328,10 @@ impl Decisions {
         {
             match timer {
                 Timer::Look => {
-                    if now.saturating_duration_since(due) >= LATE {
-                        self.tunnels.forgive(now);
+                    match now.saturating_duration_since(due) {
+                        late if late >= LATE => self.tunnels.forgive(now),
+                        late if late >= BUSY => self.tunnels.excuse(late, now),
+                        _ => {}
                     }
                     self.look(now);
                 }
@@ -344,9 +359,8 @@ impl Decisions {
         let has_streams = self.streams.live > 0;
         let unheard = self.keep_alive.unheard(has_streams);
         let look = self.tunnels.look(unheard, now);
-        self.outputs
-            .extend(look.ask.iter().copied().map(Output::Ping));
-        if look.silent && self.reachability.tells_silence(now) {
+        self.ask(&look.ask, now);
+        if self.reachability.tells_silence(look.silent, now) {
             self.put(Output::Path(PathCommand::Silent));
             self.put(Output::Doubt);
         }
@@ -354,6 +368,7 @@ impl Decisions {
             self.path_status.on_silent(*path);
             self.put(Output::Path(PathCommand::Silent));
         }
+        self.renew(now);
         self.choose(now);
         self.history.look(self.tunnels.used_counters(), now);
         let pause = match has_streams {
@@ -366,6 +381,14 @@ impl Decisions {
             true => CALM_LOOK,
         };
         self.timers.set(Timer::Look, now + pause);
+    }
+
+    /// Asks for a sign of life on these tunnels, and says how well this end hears there.
+    fn ask(&mut self, epochs: &[u64], now: Instant) {
+        for &epoch in epochs {
+            let unanswered = self.tunnels.unanswered(epoch, now);
+            self.put(Output::Ping { epoch, unanswered });
+        }
     }
 
     fn begin_search(&mut self) {
@@ -419,77 +442,6 @@ impl Decisions {
         }
     }
 
-    fn on_relay(&mut self, ends: Ends, path: PathKind, now: Instant) {
-        if self.settings.role != Role::Connector || self.tunnels.serves(path) {
-            return;
-        }
-        match self.listener_dial.take_expected() {
-            true => self.await_call(ends, path, now),
-            false => self.dial(ends, path),
-        }
-    }
-
-    fn on_nominated(&mut self, path: &Path, now: Instant) {
-        self.path_status.on_direct(path);
-        let ends = (path.socket, path.remote);
-        let (next, unused) = self.listener_dial.on_nominated(ends);
-        if let Some(epoch) = unused {
-            self.close(epoch);
-        }
-        match next {
-            Nominated::Use(tunnel) => self.adopt(tunnel, now),
-            Nominated::Await => self.await_call(ends, PathKind::Direct, now),
-            Nominated::Dial => self.dial(ends, PathKind::Direct),
-            Nominated::Accept => self.put(Output::Accept(path.socket)),
-        }
-    }
-
-    fn await_call(&mut self, (socket, remote): Ends, path: PathKind, now: Instant) {
-        let due = Timer::CallDue {
-            socket,
-            remote,
-            path,
-        };
-        self.timers.set(due, now + ListenerDial::patience(path));
-    }
-
-    fn on_call_due(&mut self, ends: Ends, path: PathKind) {
-        let (serves, due) = match path {
-            PathKind::Direct => (
-                self.tunnels.reaches(ends.1),
-                self.listener_dial.is_nominated(ends),
-            ),
-            PathKind::RelayUdp | PathKind::RelayTcp => (self.tunnels.serves(path), true),
-        };
-        if due && !serves {
-            self.dial(ends, path);
-        }
-    }
-
-    fn dial(&mut self, (socket, remote): (SocketId, SocketAddr), path: PathKind) {
-        if self.settings.role == Role::Connector && self.tunnels.begin_dial(path) {
-            self.put(Output::Dial {
-                socket,
-                remote,
-                path,
-            });
-        }
-    }
-
-    fn on_call_up(&mut self, ends: Ends, tunnel: TunnelFacts, now: Instant) {
-        match self.listener_dial.on_up(ends, tunnel) {
-            CallUse::Now => self.adopt(tunnel, now),
-            CallUse::Later(older) => {
-                let unused = Timer::CallUnused(tunnel.epoch);
-                self.timers.set(unused, now + listener_dial::UNUSED);
-                if let Some(older) = older {
-                    self.timers.clear(Timer::CallUnused(older));
-                    self.close(older);
-                }
-            }
-        }
-    }
-
     fn adopt(&mut self, tunnel: TunnelFacts, now: Instant) {
         if tunnel.path == PathKind::Direct {
             self.put(Output::Path(PathCommand::DirectUp));
@@ -505,7 +457,8 @@ impl Decisions {
     fn on_tunnel_ended(&mut self, epoch: u64, why: TunnelEnd<'_>, now: Instant) {
         let why = match why {
             TunnelEnd::Goodbye => return self.end(SessionEnd::PeerClosed),
-            TunnelEnd::Lost(why) => why,
+            TunnelEnd::Replaced => None,
+            TunnelEnd::Lost(why) => Some(why),
         };
         let Some(path) = self.tunnels.remove(epoch) else {
             return;
@@ -514,7 +467,9 @@ impl Decisions {
         self.timers.clear(Timer::Retire(epoch));
         self.put(Output::Lost(epoch));
         self.look_for_path(path);
-        self.path_status.on_lost(path, why);
+        if let Some(why) = why {
+            self.path_status.on_lost(path, why);
+        }
         self.choose(now);
     }
 

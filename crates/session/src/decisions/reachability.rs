@@ -15,6 +15,9 @@ pub(super) const HICCUP: Duration = Duration::from_secs(2);
 /// again while it is, so every look would find it so.
 const SILENCE: Duration = Duration::from_secs(2);
 
+/// The same for one that has been heard in between: each silence is asked about, but not each lost datagram.
+const SILENT_AGAIN: Duration = Duration::from_millis(500);
+
 /// Since when the peer is out of reach, and who knows.
 #[derive(Debug, Default)]
 pub(super) struct Reachability {
@@ -24,6 +27,8 @@ pub(super) struct Reachability {
     lost_since: Option<Instant>,
     /// When the others were told last that a tunnel is silent.
     silence_told: Option<Instant>,
+    /// Whether no tunnel has been silent since.
+    quiet_since: bool,
 }
 
 /// What has become of the peer.
@@ -66,12 +71,19 @@ impl Reachability {
         self.lost_since
     }
 
-    /// A tunnel is silent: whether the paths and the rendezvous are told now.
-    pub(super) fn tells_silence(&mut self, now: Instant) -> bool {
+    /// A look has found a tunnel silent, or none: whether the paths and the rendezvous are told now that one is.
+    pub(super) fn tells_silence(&mut self, silent: bool, now: Instant) -> bool {
+        self.quiet_since |= !silent;
+        let pause = if self.quiet_since {
+            SILENT_AGAIN
+        } else {
+            SILENCE
+        };
         let told = self.silence_told;
-        let due = told.is_none_or(|at| now.saturating_duration_since(at) >= SILENCE);
+        let due = silent && told.is_none_or(|at| now.saturating_duration_since(at) >= pause);
         if due {
             self.silence_told = Some(now);
+            self.quiet_since = false;
         }
         due
     }
@@ -109,8 +121,19 @@ mod tests {
     fn silence_is_passed_on_every_two_seconds_at_most() {
         let start = Instant::now();
         let mut reach = Reachability::default();
-        assert!(reach.tells_silence(start));
-        assert!(!reach.tells_silence(start + SILENCE / 2));
-        assert!(reach.tells_silence(start + SILENCE));
+        assert!(reach.tells_silence(true, start));
+        assert!(!reach.tells_silence(true, start + SILENCE / 2));
+        assert!(reach.tells_silence(true, start + SILENCE));
+    }
+
+    #[test]
+    fn new_silence_is_passed_on_sooner_than_one_that_lasts() {
+        let start = Instant::now();
+        let mut reach = Reachability::default();
+        assert!(reach.tells_silence(true, start));
+        assert!(!reach.tells_silence(false, start + SILENT_AGAIN / 2));
+        assert!(!reach.tells_silence(true, start + SILENT_AGAIN / 2));
+        assert!(reach.tells_silence(true, start + SILENT_AGAIN));
+        assert!(!reach.tells_silence(true, start + 2 * SILENT_AGAIN));
     }
 }

@@ -3,11 +3,14 @@
 use std::net::SocketAddr;
 
 use p2pdbg_path::Carrier;
-use p2pdbg_punch::{LossReason, Technique};
+use p2pdbg_punch::{LossReason, Path, SocketId, Technique};
 
 use super::*;
 
 const RTT: Duration = Duration::from_millis(20);
+
+/// The nominated path is seen to work, and was not away.
+const ANSWERS: Input<'_> = Input::PathAnswers { after: RTT };
 
 struct Bench {
     decisions: Decisions,
@@ -56,7 +59,7 @@ impl Bench {
                 Output::Close { epoch, .. } | Output::Lost(epoch) => {
                     self.counters.retain(|counters| counters.epoch != *epoch);
                 }
-                Output::Ping(epoch) => {
+                Output::Ping { epoch, .. } => {
                     for counters in self.counters.iter_mut().filter(|c| c.epoch == *epoch) {
                         counters.sent += 1;
                         counters.heard += u64::from(self.heard.contains(epoch));
@@ -155,7 +158,10 @@ fn connector_dials_the_relay_and_again_a_second_after_it_failed() {
     let mut bench = Bench::new(Role::Connector);
     assert_eq!(dials(&bench.tell(relay())), [PathKind::RelayUdp]);
     assert!(dials(&bench.tell(relay())).is_empty(), "it dials already");
-    bench.tell(Input::DialFailed(PathKind::RelayUdp));
+    bench.tell(Input::DialFailed {
+        path: PathKind::RelayUdp,
+        remote: peer(0),
+    });
     let rebind = |output: &Output| matches!(output, Output::Path(PathCommand::RelayLost));
     assert!(!has(&bench.pass(REDIAL / 2), rebind));
     assert!(has(&bench.pass(REDIAL), rebind));
@@ -412,7 +418,7 @@ fn changed_network_has_every_tunnel_asked() {
     for epoch in [1, 2] {
         assert!(has(
             &outputs,
-            |o| matches!(o, Output::Ping(asked) if *asked == epoch)
+            |o| matches!(o, Output::Ping { epoch: asked, .. } if *asked == epoch)
         ));
     }
     assert_eq!(bench.decisions.poll_timeout(), Some(bench.now + QUICK_LOOK));
@@ -449,4 +455,172 @@ fn slower_direct_way_is_told_on_the_direct_path_alone() {
     bench.up(2, PathKind::Direct);
     let told = path_reports(&bench.tell(slower));
     assert!(told[0].why.contains("80 ms"), "{}", told[0].why);
+}
+
+/// A session on a direct path with a stream, whose tunnel stops to answer while the path's checks are answered.
+fn dead_tunnel_on_a_path_that_works(policy: PathPolicy) -> Bench {
+    let mut bench = Bench::with_policy(Role::Connector, policy);
+    bench.tell(Input::Nominated(path(1)));
+    bench.up(1, PathKind::Direct);
+    bench.streams(1);
+    bench.pass(Duration::from_secs(2));
+    bench.heard.clear();
+    bench
+}
+
+#[test]
+fn path_that_answers_while_its_tunnel_does_not_gets_a_new_tunnel_within_a_second() {
+    for policy in [PathPolicy::Any, PathPolicy::Direct] {
+        let mut bench = dead_tunnel_on_a_path_that_works(policy);
+        let mut outputs = bench.pass(Duration::from_millis(700));
+        let doubt = |output: &Output| matches!(output, Output::Path(PathCommand::Silent));
+        assert!(has(&outputs, doubt));
+        assert!(dials(&outputs).is_empty(), "the path may be dead too");
+        outputs = bench.tell(ANSWERS);
+        assert_eq!(dials(&outputs), [PathKind::Direct]);
+        assert!(dials(&bench.tell(ANSWERS)).is_empty(), "one at a time");
+        let outputs = bench.up(2, PathKind::Direct);
+        assert!(has(&outputs, |o| matches!(o, Output::Use(Some(2)))));
+    }
+}
+
+#[test]
+fn path_that_is_nominated_anew_before_its_tunnel_is_found_dead_gets_a_new_tunnel() {
+    let mut bench = dead_tunnel_on_a_path_that_works(PathPolicy::Direct);
+    let mut outputs = bench.tell(Input::Nominated(path(1)));
+    outputs.extend(bench.pass(Duration::from_millis(700)));
+    assert!(
+        dials(&outputs).is_empty(),
+        "it may be the tunnel's last answer"
+    );
+    assert_eq!(dials(&bench.tell(ANSWERS)), [PathKind::Direct]);
+}
+
+#[test]
+fn tunnel_of_a_path_that_was_away_is_given_time_to_come_back() {
+    let away = Input::PathAnswers {
+        after: Duration::from_secs(2),
+    };
+    let mut bench = dead_tunnel_on_a_path_that_works(PathPolicy::Direct);
+    bench.pass(Duration::from_secs(2));
+    assert!(dials(&bench.tell(away)).is_empty());
+    assert_eq!(
+        dials(&bench.pass(Duration::from_secs(1))),
+        [PathKind::Direct]
+    );
+    // With a relay that serves meanwhile it is given longer.
+    let mut bench = dead_tunnel_on_a_path_that_works(PathPolicy::Any);
+    bench.up(2, PathKind::RelayUdp);
+    bench.pass(Duration::from_secs(2));
+    assert!(dials(&bench.tell(away)).is_empty());
+    assert!(dials(&bench.pass(Duration::from_secs(2))).is_empty());
+    assert_eq!(
+        dials(&bench.pass(Duration::from_secs(2))),
+        [PathKind::Direct]
+    );
+}
+
+#[test]
+fn path_whose_tunnel_answers_gets_no_second_one_however_often_it_is_confirmed() {
+    let mut bench = dead_tunnel_on_a_path_that_works(PathPolicy::Any);
+    bench.heard = vec![1];
+    for _ in 0..10 {
+        bench.pass(Duration::from_millis(300));
+        assert!(dials(&bench.tell(ANSWERS)).is_empty());
+        assert!(dials(&bench.tell(Input::Nominated(path(1)))).is_empty());
+    }
+}
+
+#[test]
+fn peer_that_has_moved_is_dialled_while_its_old_address_still_is() {
+    let mut bench = Bench::new(Role::Connector);
+    assert_eq!(
+        dials(&bench.tell(Input::Nominated(path(1)))),
+        [PathKind::Direct]
+    );
+    assert!(dials(&bench.tell(Input::Nominated(path(1)))).is_empty());
+    assert_eq!(
+        dials(&bench.tell(Input::Nominated(path(2)))),
+        [PathKind::Direct]
+    );
+}
+
+#[test]
+fn tunnel_that_the_peer_does_not_hear_is_left_though_it_is_heard() {
+    let mut bench = Bench::new(Role::Listener);
+    bench.up(1, PathKind::RelayUdp);
+    bench.up(2, PathKind::Direct);
+    bench.streams(1);
+    bench.pass(Duration::from_secs(2));
+    let mut outputs = Vec::new();
+    for tenths in 3..12 {
+        let unanswered = Duration::from_millis(100 * tenths);
+        outputs.extend(bench.tell(Input::Pulse {
+            epoch: 2,
+            unanswered,
+        }));
+        outputs.extend(bench.pass(Duration::from_millis(100)));
+    }
+    let silent = |output: &Output| matches!(output, Output::Path(PathCommand::Silent));
+    assert!(has(&outputs, silent));
+    assert!(has(&outputs, |o| matches!(o, Output::Use(Some(1)))));
+    assert_eq!(
+        path_reports(&outputs)[0].kind,
+        p2pdbg_events::PathKind::Relay
+    );
+}
+
+#[test]
+fn peer_is_told_for_how_long_it_is_not_heard_and_when_it_is_again() {
+    let mut bench = Bench::new(Role::Listener);
+    bench.up(1, PathKind::Direct);
+    bench.streams(1);
+    bench.pass(Duration::from_secs(1));
+    let told = |outputs: &[Output]| {
+        let told = outputs.iter().filter_map(|output| match output {
+            Output::Ping { unanswered, .. } => Some(*unanswered),
+            _ => None,
+        });
+        told.collect::<Vec<_>>()
+    };
+    bench.heard.clear();
+    let silence = told(&bench.pass(Duration::from_millis(900)));
+    assert!(
+        silence.is_sorted() && silence[0] > Duration::ZERO,
+        "{silence:?}"
+    );
+    bench.heard = vec![1];
+    let over = told(&bench.pass(Duration::from_millis(300)));
+    assert!(over.contains(&Duration::ZERO), "{over:?}");
+}
+
+#[test]
+fn tunnel_that_was_replaced_is_no_reason_that_a_person_is_told() {
+    let mut bench = Bench::new(Role::Connector);
+    bench.up(1, PathKind::RelayUdp);
+    bench.up(2, PathKind::Direct);
+    let why = TunnelEnd::Replaced;
+    let outputs = bench.tell(Input::TunnelEnded { epoch: 2, why });
+    let reports = path_reports(&outputs);
+    assert_eq!(reports[0].why, "a direct path is being looked for");
+}
+
+#[test]
+fn relay_that_answers_again_serves_before_a_direct_path_that_does_not() {
+    let mut bench = Bench::new(Role::Connector);
+    bench.up(1, PathKind::RelayUdp);
+    bench.up(2, PathKind::Direct);
+    bench.streams(1);
+    bench.pass(Duration::from_secs(1));
+    bench.heard.clear();
+    bench.pass(Duration::from_secs(2));
+    assert_eq!(bench.decisions.used(), Some(2), "neither answers");
+    bench.heard = vec![1];
+    bench.pass(Duration::from_millis(200));
+    assert_eq!(bench.decisions.used(), Some(1));
+    bench.heard = vec![1, 2];
+    bench.pass(Duration::from_millis(500));
+    assert_eq!(bench.decisions.used(), Some(1), "nothing goes to and fro");
+    bench.pass(Duration::from_secs(4));
+    assert_eq!(bench.decisions.used(), Some(2));
 }

@@ -12,12 +12,15 @@ use super::{
     io::{Counters, TunnelFacts},
 };
 
+/// How many addresses of the peer may be dialled at once.
+const DIALS: usize = 4;
+
 /// The tunnels of a session, in the order in which they came up.
 #[derive(Debug, Default)]
 pub(super) struct TunnelTable {
     up: Vec<Up>,
-    /// Kinds of path on which this end dials.
-    dialling: Vec<PathKind>,
+    /// Where this end dials, and on which kinds of path.
+    dialling: Vec<(PathKind, SocketAddr)>,
     /// The epoch of the one that streams use.
     used: Option<u64>,
     was_up: bool,
@@ -77,6 +80,7 @@ impl TunnelTable {
             let was_suspect = up.health.is_suspect();
             let total = up.health.total();
             match up.health.look(counters, now) {
+                Health::Good if up.health.owes_pulse() => look.ask.push(up.facts.epoch),
                 Health::Good if up.health.unheard(now) >= unheard => {
                     look.ask.push(up.facts.epoch);
                     look.asked = true;
@@ -116,6 +120,26 @@ impl TunnelTable {
         self.up.iter_mut().for_each(|up| up.health.forgive(now));
     }
 
+    /// Takes back so much of the silence of each: this process was late by that.
+    pub(super) fn excuse(&mut self, late: Duration, now: Instant) {
+        self.up
+            .iter_mut()
+            .for_each(|up| up.health.excuse(late, now));
+    }
+
+    /// For how long nothing has answered on a tunnel, as the other end is told.
+    pub(super) fn unanswered(&mut self, epoch: u64, now: Instant) -> Duration {
+        self.find_mut(epoch)
+            .map_or(Duration::ZERO, |up| up.health.unanswered(now))
+    }
+
+    /// The other end says for how long it has not been answered on a tunnel.
+    pub(super) fn on_pulse(&mut self, epoch: u64, unanswered: Duration, now: Instant) {
+        if let Some(up) = self.find_mut(epoch) {
+            up.health.on_pulse(unanswered, now);
+        }
+    }
+
     /// The tunnel that streams use.
     pub(super) fn used(&self) -> Option<&TunnelFacts> {
         self.find(self.used?).map(|up| &up.facts)
@@ -151,42 +175,74 @@ impl TunnelTable {
         same.any(|up| !up.health.is_suspect())
     }
 
+    /// Whether the streams have a tunnel that answers.
+    pub(super) fn serves_streams(&self) -> bool {
+        let used = self.used.and_then(|used| self.find(used));
+        used.is_some_and(|up| !up.health.is_unanswered())
+    }
+
     /// Whether a direct tunnel to this address is up and answers.
     pub(super) fn reaches(&self, remote: SocketAddr) -> bool {
-        let mut direct = self
+        self.directly_at(remote).any(|up| !up.health.is_suspect())
+    }
+
+    /// Whether there are direct tunnels to this address and none of them answers, nor did when the path itself was
+    /// confirmed last: the path is alive, and the tunnels on it are dead.
+    pub(super) fn are_dead_at(&self, remote: SocketAddr, confirmed: Instant, now: Instant) -> bool {
+        let dead = |up: &Up| {
+            let mute = up.health.mute_since(up.facts.rtt, now);
+            mute.is_some_and(|since| since <= confirmed)
+        };
+        self.directly_at(remote).next().is_some() && self.directly_at(remote).all(dead)
+    }
+
+    /// The direct tunnels to this address that are not suspect; those are asked at every look anyway.
+    pub(super) fn trusted_at(&self, remote: SocketAddr) -> Vec<u64> {
+        let trusted = self
+            .directly_at(remote)
+            .filter(|up| !up.health.is_suspect());
+        trusted.map(|up| up.facts.epoch).collect()
+    }
+
+    fn directly_at(&self, remote: SocketAddr) -> impl Iterator<Item = &Up> {
+        let direct = self
             .up
             .iter()
-            .filter(|up| up.facts.path == PathKind::Direct);
-        direct.any(|up| {
+            .filter(|up| up.open && up.facts.path == PathKind::Direct);
+        direct.filter(move |up| {
             let at = up.facts.remote;
-            let at = SocketAddr::new(at.ip().to_canonical(), at.port());
-            at == remote && !up.health.is_suspect()
+            SocketAddr::new(at.ip().to_canonical(), at.port()) == remote
         })
     }
 
-    /// Begins to dial, unless this kind of path is being dialled already; whether it does.
-    pub(super) fn begin_dial(&mut self, path: PathKind) -> bool {
-        let free = !self.is_dialling(path);
+    /// Begins to dial, unless that address, or the relay, is being dialled already; whether it does. What is dialled
+    /// where the peer is no more must not keep it from being dialled where it is now.
+    pub(super) fn begin_dial(&mut self, path: PathKind, remote: SocketAddr) -> bool {
+        let same = |(at, to): &&(PathKind, SocketAddr)| same_kind(*at, path) && *to == remote;
+        let of_kind = self.dialling.iter().filter(|(at, _)| same_kind(*at, path));
+        let free = !self.dialling.iter().any(|dialling| same(&dialling)) && of_kind.count() < DIALS;
         if free {
-            self.dialling.push(path);
+            self.dialling.push((path, remote));
         }
         free
     }
 
-    /// What was dialled on this kind of path has come to an end, whatever came of it.
-    pub(super) fn end_dial(&mut self, path: PathKind) {
-        self.dialling.retain(|dialling| !same_kind(*dialling, path));
+    /// What was dialled there has come to nothing.
+    pub(super) fn end_dial(&mut self, path: PathKind, remote: SocketAddr) {
+        self.dialling
+            .retain(|(at, to)| !same_kind(*at, path) || *to != remote);
     }
 
     fn is_dialling(&self, path: PathKind) -> bool {
         let mut dialling = self.dialling.iter();
-        dialling.any(|dialling| same_kind(*dialling, path))
+        dialling.any(|(at, _)| same_kind(*at, path))
     }
 
     /// Adds a tunnel that came up; returns the older ones of the same kind, which have had their time.
     pub(super) fn insert(&mut self, facts: TunnelFacts, now: Instant) -> Vec<u64> {
         let older = self.of_kind(facts.path);
-        self.end_dial(facts.path);
+        // Whatever else is being dialled on this kind of path is as good as answered.
+        self.dialling.retain(|(at, _)| !same_kind(*at, facts.path));
         self.up.push(Up {
             facts,
             counters: None,
@@ -223,7 +279,8 @@ impl TunnelTable {
 
     /// Settles which tunnel streams should use; whether it is another one than before.
     ///
-    /// One that answers before one that is suspect, direct before the relay, newer before older.
+    /// One that answers before one that is suspect, direct before the relay, newer before older. Where all are suspect,
+    /// whichever answers again serves until one is trusted.
     pub(super) fn choose(&mut self) -> bool {
         // Which of UDP and TCP carries the relay's leg may change under a tunnel, so it makes no difference here.
         let rank = |path| path == PathKind::Direct;
@@ -232,8 +289,13 @@ impl TunnelTable {
             // Nobody changes to a tunnel that has been asked and has not answered either: then the peer is away, or
             // this host's network, and no other way would be better.
             let waits = up.health.is_unanswered() && self.used != Some(up.facts.epoch);
-            let trusted = !up.health.is_suspect() && !waits;
-            (trusted, rank(up.facts.path), up.facts.epoch)
+            let answers = match (up.health.is_suspect(), up.health.is_unanswered()) {
+                (false, _) if !waits => 2,
+                (true, false) => 1,
+                _ => 0,
+            };
+            let stays = answers == 1 && self.used == Some(up.facts.epoch);
+            (answers, stays, rank(up.facts.path), up.facts.epoch)
         });
         let best = best.map(|up| up.facts.epoch);
         std::mem::replace(&mut self.used, best) != best
@@ -407,14 +469,20 @@ mod tests {
     }
 
     #[test]
-    fn one_dial_of_a_kind_goes_on_at_once() {
+    fn one_dial_to_an_address_goes_on_at_once() {
         let mut table = TunnelTable::default();
-        assert!(table.begin_dial(PathKind::RelayUdp));
-        assert!(!table.begin_dial(PathKind::RelayTcp));
+        let [here, there] = [1, 2].map(|port| SocketAddr::from(([192, 0, 2, 1], port)));
+        assert!(table.begin_dial(PathKind::RelayUdp, here));
+        assert!(!table.begin_dial(PathKind::RelayTcp, here));
         assert!(table.has(PathKind::RelayTcp));
-        assert!(table.begin_dial(PathKind::Direct));
-        table.end_dial(PathKind::RelayTcp);
-        assert!(table.begin_dial(PathKind::RelayUdp));
+        assert!(table.begin_dial(PathKind::Direct, here));
+        assert!(!table.begin_dial(PathKind::Direct, here));
+        assert!(
+            table.begin_dial(PathKind::Direct, there),
+            "the peer has moved"
+        );
+        table.end_dial(PathKind::RelayTcp, here);
+        assert!(table.begin_dial(PathKind::RelayUdp, here));
     }
 
     #[test]

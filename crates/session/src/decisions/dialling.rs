@@ -1,0 +1,114 @@
+//! When this end dials, calls or waits for the other end's call.
+
+use std::time::Instant;
+
+use p2pdbg_proto::{control::Role, tunnel::PathKind};
+use p2pdbg_punch::Path;
+
+use super::{
+    Decisions, Output, QUICK_LOOK,
+    io::{Timer, TunnelFacts},
+    listener_dial::{self, CallUse, Ends, ListenerDial, Nominated},
+};
+
+impl Decisions {
+    pub(super) fn on_relay(&mut self, ends: Ends, path: PathKind, now: Instant) {
+        if self.settings.role != Role::Connector || self.tunnels.serves(path) {
+            return;
+        }
+        match self.listener_dial.take_expected() {
+            true => self.await_call(ends, path, now),
+            false => self.dial(ends, path),
+        }
+    }
+
+    pub(super) fn on_nominated(&mut self, path: &Path, now: Instant) {
+        self.path_status.on_direct(path);
+        let ends = (path.socket, path.remote);
+        let (next, unused) = self.listener_dial.on_nominated(ends, now);
+        if let Some(epoch) = unused {
+            self.close(epoch);
+        }
+        match next {
+            Nominated::Use(tunnel) => self.adopt(tunnel, now),
+            Nominated::Await => self.await_call(ends, PathKind::Direct, now),
+            // Confirmed anew: whether the tunnel there still works is seen below.
+            Nominated::Dial if self.tunnels.reaches(path.remote) => {}
+            Nominated::Dial => self.dial(ends, PathKind::Direct),
+            Nominated::Accept => self.put(Output::Accept(path.socket)),
+        }
+        self.on_confirmed(now);
+    }
+
+    /// The nominated path works. Whether the tunnel on it does is asked, if it has not been asked already.
+    pub(super) fn on_confirmed(&mut self, now: Instant) {
+        self.renew(now);
+        if let Some((ends, _)) = self.listener_dial.confirmed() {
+            let there = self.tunnels.trusted_at(ends.1);
+            if !there.is_empty() {
+                self.ask(&there, now);
+                self.timers.set_sooner(Timer::Look, now + QUICK_LOOK);
+            }
+        }
+    }
+
+    /// Dials anew, at once, where the nominated path works and the tunnels on it do not: a NAT, or this host, has come to
+    /// send from elsewhere, which the checks have followed and a QUIC connection cannot, or not at both ends.
+    pub(super) fn renew(&mut self, now: Instant) {
+        let Some((ends, confirmed)) = self.listener_dial.confirmed() else {
+            return;
+        };
+        if self.listener_dial.gives_time(now) {
+            return;
+        }
+        if self.tunnels.are_dead_at(ends.1, confirmed, now) {
+            self.dial(ends, PathKind::Direct);
+        }
+    }
+
+    fn await_call(&mut self, (socket, remote): Ends, path: PathKind, now: Instant) {
+        let due = Timer::CallDue {
+            socket,
+            remote,
+            path,
+        };
+        self.timers.set(due, now + ListenerDial::patience(path));
+    }
+
+    pub(super) fn on_call_due(&mut self, ends: Ends, path: PathKind) {
+        let (serves, due) = match path {
+            PathKind::Direct => (
+                self.tunnels.reaches(ends.1),
+                self.listener_dial.is_nominated(ends),
+            ),
+            PathKind::RelayUdp | PathKind::RelayTcp => (self.tunnels.serves(path), true),
+        };
+        if due && !serves {
+            self.dial(ends, path);
+        }
+    }
+
+    fn dial(&mut self, (socket, remote): Ends, path: PathKind) {
+        if self.settings.role == Role::Connector && self.tunnels.begin_dial(path, remote) {
+            self.put(Output::Dial {
+                socket,
+                remote,
+                path,
+            });
+        }
+    }
+
+    pub(super) fn on_call_up(&mut self, ends: Ends, tunnel: TunnelFacts, now: Instant) {
+        match self.listener_dial.on_up(ends, tunnel) {
+            CallUse::Now => self.adopt(tunnel, now),
+            CallUse::Later(older) => {
+                let unused = Timer::CallUnused(tunnel.epoch);
+                self.timers.set(unused, now + listener_dial::UNUSED);
+                if let Some(older) = older {
+                    self.timers.clear(Timer::CallUnused(older));
+                    self.close(older);
+                }
+            }
+        }
+    }
+}
