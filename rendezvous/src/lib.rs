@@ -50,6 +50,7 @@ mod self_check;
 mod server;
 mod stun;
 mod succession;
+mod wire;
 
 pub use config::{DEFAULT_ALT_PORT, ServerConfig, StartError};
 pub use control::report::{KeyReport, Report};

@@ -31,6 +31,7 @@ use crate::{
         ports::{Port, Ports},
         quic_socket::QuicSocket,
         socket::{BUFFER, UdpPort},
+        unproved::Unproved,
     },
     fair::Book,
     keys::{KeyRing, KeyStore, UsageFile, unix_s},
@@ -167,7 +168,8 @@ impl Server {
         for (index, (main, listener)) in mains.into_iter().zip(listeners).enumerate() {
             let main = Arc::new(main);
             addresses.push(main.local());
-            let (socket, feed) = QuicSocket::new(main.clone());
+            let unproved = Unproved::new(&config.limits);
+            let (socket, feed) = QuicSocket::new(main.clone(), unproved.clone());
             let shares = share_out(main.clone(), workers.len(), &mut inheritance);
             #[cfg(unix)]
             sockets.extend(siblings(
@@ -209,7 +211,11 @@ impl Server {
                 legs: legs.clone(),
             };
             entrances.spawn(tcp::accept(by_tcp, lobby.clone(), stop.clone()));
-            let entrance = Entrance { endpoint, stun };
+            let entrance = Entrance {
+                endpoint,
+                stun,
+                unproved,
+            };
             entrances.spawn(accept(entrance, lobby.clone(), stop.clone()));
         }
         let alternative_addresses: Vec<SocketAddr> =

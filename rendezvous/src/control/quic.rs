@@ -26,7 +26,7 @@ use crate::{
         converse,
         event::Event,
     },
-    datapath::{quic_socket::LONGEST_DATAGRAM, socket::canonical},
+    datapath::{quic_socket::LONGEST_DATAGRAM, socket::canonical, unproved::Unproved},
     limits::Limits,
     stun::topology::StunPlaces,
 };
@@ -46,6 +46,8 @@ pub(crate) struct Entrance {
     pub(crate) endpoint: Endpoint,
     /// Where STUN is answered.
     pub(crate) stun: StunPlaces,
+    /// Holds attempts to what their addresses may be sent.
+    pub(crate) unproved: Unproved,
 }
 
 /// What an endpoint is made of besides its socket. The keys behind connection ids and resets are derived from
@@ -146,7 +148,7 @@ async fn serve(
     // peer's claim.
     let observed = canonical(incoming.remote_address());
     let local = incoming.local_ip();
-    let greeting = shake_hands(incoming, handshake, &lobby);
+    let greeting = shake_hands(incoming, handshake, &entrance, &lobby);
     let Some(Some(mut visitor)) = stop.run_until_cancelled(greeting).await else {
         return;
     };
@@ -187,8 +189,15 @@ struct Visitor {
     place: Established,
 }
 
-async fn shake_hands(incoming: Incoming, handshake: Handshake, lobby: &Lobby) -> Option<Visitor> {
+async fn shake_hands(
+    incoming: Incoming,
+    handshake: Handshake,
+    entrance: &Entrance,
+    lobby: &Lobby,
+) -> Option<Visitor> {
     let observed = incoming.remote_address();
+    let unproved = (!incoming.remote_address_validated())
+        .then(|| entrance.unproved.begin(Instant::now(), observed));
     let within = lobby.limits.greeting_within;
     let connecting = incoming.accept().ok()?;
     let crowded_out = handshake.crowded_out();
@@ -209,6 +218,9 @@ async fn shake_hands(incoming: Incoming, handshake: Handshake, lobby: &Lobby) ->
             return None;
         }
     };
+    if let Some(attempt) = unproved {
+        attempt.prove();
+    }
     let Some(place) = handshake.complete() else {
         lobby.tallies.connections_refused.add(1);
         let reason = b"too many connections from this address";

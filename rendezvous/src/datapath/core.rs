@@ -24,6 +24,7 @@ use crate::{
         routes::Routes,
         tcp_leg::StreamInput,
     },
+    wire::Load,
 };
 
 /// See the module.
@@ -83,7 +84,7 @@ impl Core {
     pub(crate) fn on_stream(&mut self, ports: &Ports, now: Instant, input: StreamInput) {
         match input {
             StreamInput::Datagrams(stream, batch) => {
-                let forward = self.relay.forward_stream(now, stream, batch.bytes.len());
+                let forward = self.relay.forward_stream(now, stream, batch.load());
                 self.pass(ports, now, forward, batch);
             }
             StreamInput::Join {
@@ -144,7 +145,7 @@ impl Core {
         datagrams: &[u8],
     ) -> bool {
         let stride = meta.stride.max(1);
-        match self.relay.forward(now, source, datagrams.len()) {
+        match self.relay.forward(now, source, Load::of(datagrams, stride)) {
             Forward::NotALeg => return false,
             Forward::To(Route::Udp(route)) => ports.send(&route, datagrams, stride, meta.ecn),
             forward => {
@@ -184,7 +185,7 @@ impl Core {
     /// Sends what was kept for a member that has bound its leg, or begun to, as far as that may be.
     fn release(&mut self, ports: &Ports, now: Instant, to: (SessionId, Role)) {
         for batch in self.held.take(now, to) {
-            let forward = self.relay.forward_to(to.0, to.1, batch.bytes.len());
+            let forward = self.relay.forward_to(to.0, to.1, batch.load());
             self.pass(ports, now, forward, batch);
         }
     }

@@ -21,6 +21,7 @@ pub(crate) mod gather;
 pub(crate) mod ports;
 pub(crate) mod quic_socket;
 pub(crate) mod socket;
+pub(crate) mod unproved;
 pub(crate) mod worker;
 
 use std::{

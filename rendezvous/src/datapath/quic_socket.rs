@@ -17,7 +17,7 @@ use quinn::{
 };
 use tokio::sync::mpsc;
 
-use crate::datapath::socket::UdpPort;
+use crate::datapath::{socket::UdpPort, unproved::Unproved};
 
 /// Datagrams that wait for quinn; what comes on top is dropped, as on a busy network.
 const QUEUE: usize = 1_024;
@@ -37,16 +37,21 @@ pub(crate) struct Datagram {
 /// quinn's end of a port.
 pub(crate) struct QuicSocket {
     port: Arc<UdpPort>,
+    unproved: Unproved,
     /// Only quinn's one driver ever locks it.
     queue: Mutex<mpsc::Receiver<Datagram>>,
 }
 
 impl QuicSocket {
     /// The socket for quinn, and where the datapath puts what is quinn's.
-    pub(crate) fn new(port: Arc<UdpPort>) -> (Arc<Self>, mpsc::Sender<Datagram>) {
+    pub(crate) fn new(
+        port: Arc<UdpPort>,
+        unproved: Unproved,
+    ) -> (Arc<Self>, mpsc::Sender<Datagram>) {
         let (feed, queue) = mpsc::channel(QUEUE);
         let socket = Self {
             port,
+            unproved,
             queue: Mutex::new(queue),
         };
         (Arc::new(socket), feed)
@@ -65,6 +70,13 @@ impl AsyncUdpSocket for QuicSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        // One datagram at a time: batches are not asked for.
+        if !self
+            .unproved
+            .may_send(transmit.destination, transmit.contents.len())
+        {
+            return Ok(());
+        }
         self.port.try_send(transmit)
     }
 
@@ -84,6 +96,7 @@ impl AsyncUdpSocket for QuicSocket {
                 _ => break,
             };
             let length = datagram.bytes.len().min(buf.len());
+            self.unproved.received(datagram.meta.addr, length);
             buf[..length].copy_from_slice(&datagram.bytes[..length]);
             *meta = RecvMeta {
                 len: length,

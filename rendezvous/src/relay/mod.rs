@@ -44,6 +44,7 @@ use crate::{
     fair::LegMeter,
     limits::Limits,
     relay::routes::{Heard, Path, Routes, micros_since},
+    wire::Load,
 };
 
 /// How long a challenge may take to be answered.
@@ -177,7 +178,7 @@ struct Leg {
 #[derive(Debug)]
 struct Bound {
     route: Route,
-    /// How many bytes may be sent to an address that is not proved yet; none for one that is.
+    /// How many bytes on the wire may be sent to an address that is not proved yet; none for one that is.
     credit: Option<usize>,
     heard: Heard,
 }
@@ -265,48 +266,44 @@ impl Relay {
         }
     }
 
-    /// Where so many bytes from `source` go.
-    pub(crate) fn forward(&mut self, now: Instant, source: &Source, bytes: usize) -> Forward {
+    /// Where datagrams from `source` go.
+    pub(crate) fn forward(&mut self, now: Instant, source: &Source, load: Load) -> Forward {
         match self.sources.get(source) {
-            Some(&position) => self.forward_from(now, position, bytes),
+            Some(&position) => self.forward_from(now, position, load),
             None => Forward::NotALeg,
         }
     }
 
-    /// Where so many bytes from a stream go.
-    pub(crate) fn forward_stream(
-        &mut self,
-        now: Instant,
-        stream: StreamId,
-        bytes: usize,
-    ) -> Forward {
+    /// Where datagrams from a stream go.
+    pub(crate) fn forward_stream(&mut self, now: Instant, stream: StreamId, load: Load) -> Forward {
         match self.streams.get(&stream) {
-            Some(&position) => self.forward_from(now, position, bytes),
+            Some(&position) => self.forward_from(now, position, load),
             None => Forward::NotALeg,
         }
     }
 
-    fn forward_from(&mut self, now: Instant, position: Position, bytes: usize) -> Forward {
+    fn forward_from(&mut self, now: Instant, position: Position, load: Load) -> Forward {
         let now_ns = u64::try_from(now.saturating_duration_since(self.began).as_nanos());
         let Some(legs) = self.sessions.get_mut(&position.session) else {
             return Forward::NotALeg;
         };
         let leg = &mut legs[side(position.role)];
-        let admitted = leg.meter.admits(now_ns.unwrap_or(u64::MAX), bytes);
+        let admitted = leg.meter.admits(now_ns.unwrap_or(u64::MAX), load.bytes);
         if let Some(bound) = &mut leg.bound {
             bound.heard.set(micros_since(self.began, now));
             if let Some(credit) = &mut bound.credit {
-                *credit = credit.saturating_add(UNPROVED * bytes).min(UNPROVED_MOST);
+                let more = UNPROVED * on_wire(load, bound.route);
+                *credit = credit.saturating_add(more).min(UNPROVED_MOST);
             }
         }
         if !admitted {
             return Forward::TooMuch;
         }
-        self.forward_to(position.session, position.role.other(), bytes)
+        self.forward_to(position.session, position.role.other(), load)
     }
 
-    /// Where so many bytes for a member go.
-    pub(crate) fn forward_to(&mut self, session: SessionId, role: Role, bytes: usize) -> Forward {
+    /// Where datagrams for a member go.
+    pub(crate) fn forward_to(&mut self, session: SessionId, role: Role, load: Load) -> Forward {
         let Some(legs) = self.sessions.get_mut(&session) else {
             return Forward::NotALeg;
         };
@@ -315,8 +312,8 @@ impl Relay {
                 route,
                 credit: Some(credit),
                 ..
-            }) if *credit >= bytes => {
-                *credit -= bytes;
+            }) if *credit >= on_wire(load, *route) => {
+                *credit -= on_wire(load, *route);
                 Forward::To(*route)
             }
             Some(Bound {
@@ -519,7 +516,7 @@ impl Relay {
         let before = found.bound.replace(Bound {
             route: Route::Udp(route),
             // The challenge is part of what is sent there.
-            credit: Some((UNPROVED - 1) * PADDED_LENGTH),
+            credit: Some((UNPROVED - 1) * Load::one(PADDED_LENGTH).on_wire(route.source.remote)),
             heard: Heard::at(micros_since(self.began, now)),
         });
         match before.map(|bound| bound.route) {
@@ -669,6 +666,14 @@ impl Relay {
         let room = cookie.len() - COOKIE_TIME;
         cookie[COOKIE_TIME..].copy_from_slice(&tag[..room]);
         cookie
+    }
+}
+
+/// What datagrams cost on this route. Over TCP there is no address that is not proved.
+fn on_wire(load: Load, route: Route) -> usize {
+    match route {
+        Route::Udp(route) => load.on_wire(route.source.remote),
+        Route::Stream(_) => load.bytes,
     }
 }
 

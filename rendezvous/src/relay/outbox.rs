@@ -14,6 +14,8 @@ use std::sync::{
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::wire::Load;
+
 /// What waits may be split into so many batches at most.
 const BATCHES: usize = 512;
 
@@ -30,6 +32,11 @@ impl Batch {
     /// How many datagrams there are.
     pub(crate) fn count(&self) -> u64 {
         self.bytes.len().div_ceil(self.stride.max(1)) as u64
+    }
+
+    /// What they amount to.
+    pub(crate) fn load(&self) -> Load {
+        Load::of(&self.bytes, self.stride)
     }
 
     /// Each of them.

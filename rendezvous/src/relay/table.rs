@@ -15,6 +15,7 @@ use crate::{
         Forward, Relay, Source, UdpRoute,
         routes::{Found, Routes},
     },
+    wire::Load,
 };
 
 /// A table with sessions whose legs are all bound.
@@ -60,7 +61,8 @@ impl FilledTable {
     /// Whether a datagram from this source has somewhere to go; two sources belong to each session, from 0 on.
     pub fn forwards(&mut self, number: u32) -> bool {
         matches!(
-            self.relay.forward(self.now, &source(number), 1_200),
+            self.relay
+                .forward(self.now, &source(number), Load::one(1_200)),
             Forward::To(_)
         )
     }

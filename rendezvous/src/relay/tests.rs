@@ -111,7 +111,7 @@ impl Bench {
         self.relay.publish(&self.routes);
         let source = udp(remote).source;
         let found = self.routes.find(self.now, &source, 1_200);
-        let decided = self.relay.forward(self.now, &source, 1_200);
+        let decided = self.relay.forward(self.now, &source, Load::one(1_200));
         // What the workers find by themselves is what the relay would have said, and is found whenever it may be.
         match found {
             Some(Found::To(to)) => assert_eq!(decided, Forward::To(Route::Udp(to))),
@@ -286,6 +286,25 @@ fn a_leg_begins_with_its_first_bind_and_is_sent_three_times_what_came() {
     for _ in 0..100 {
         assert_eq!(bench.forward(CONNECTOR), Forward::To(route(LISTENER)));
     }
+}
+
+#[test]
+fn a_leg_that_has_only_begun_is_sent_three_times_what_came_in_small_datagrams_too() {
+    let mut bench = Bench::new();
+    bench.bind(Role::Connector, CONNECTOR);
+    knock(&mut bench, Role::Listener, LISTENER);
+    let small = Load {
+        bytes: 10,
+        count: 10,
+    };
+    let source = udp(CONNECTOR).source;
+    let passes = |bench: &mut Bench| {
+        bench.relay.forward(bench.now, &source, small)
+            != Forward::NotYet(bench.session, Role::Listener)
+    };
+    let passed = (0..100).filter(|_| passes(&mut bench)).count();
+    // The challenge was a third of what may be sent, and each of these is 29 bytes on the wire.
+    assert_eq!(passed, 2 * (PADDED_LENGTH + 28) / (10 * 29));
 }
 
 #[test]
@@ -485,8 +504,11 @@ fn a_carried_table_forwards_as_before_and_takes_answers_to_its_old_challenges() 
     let leg = bench.grant(Role::Listener).leg;
     let cookie = bench.challenge(Role::Listener, ELSEWHERE);
     bench.hand_over(&[PORT]);
-    let forward =
-        |bench: &mut Bench, from: &str| bench.relay.forward(bench.now, &udp(from).source, 100);
+    let forward = |bench: &mut Bench, from: &str| {
+        bench
+            .relay
+            .forward(bench.now, &udp(from).source, Load::one(100))
+    };
     assert_eq!(forward(&mut bench, LISTENER), Forward::To(route(CONNECTOR)));
     assert_eq!(forward(&mut bench, CONNECTOR), Forward::To(route(LISTENER)));
     let mac = answer_mac(bench.grant(Role::Listener), &cookie);
@@ -516,7 +538,9 @@ fn a_carried_session_lingers_and_then_goes() {
 fn a_carried_route_of_a_socket_that_is_gone_is_bound_anew() {
     let mut bench = Bench::both_bound();
     bench.hand_over(&["192.0.2.100:9999"]);
-    let forward = bench.relay.forward(bench.now, &udp(LISTENER).source, 100);
+    let forward = bench
+        .relay
+        .forward(bench.now, &udp(LISTENER).source, Load::one(100));
     assert_eq!(forward, Forward::NotALeg);
     bench.bind(Role::Listener, LISTENER);
 }
@@ -538,7 +562,9 @@ fn carried_legs_keep_to_the_bandwidth_of_their_key_and_send_nothing_once_it_is_g
     bench.bind(Role::Connector, CONNECTOR);
     let send = |bench: &mut Bench| {
         let source = udp(LISTENER).source;
-        bench.relay.forward(bench.now, &source, 64 * 1024)
+        bench
+            .relay
+            .forward(bench.now, &source, Load::one(64 * 1024))
     };
     let mut limited = book(&keys);
     bench.hand_over_to(&[PORT], &mut limited);

@@ -1,5 +1,6 @@
 //! The rendezvous over real sockets on loopback: as peers use it, as strangers abuse it, as operators run it.
 
+mod amplification;
 mod behavior;
 mod control;
 mod crowds;
