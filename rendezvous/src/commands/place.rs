@@ -5,14 +5,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use p2pdbg_identity::StateDir;
 use p2pdbg_rendezvous::{KeyStore, PROGRAM};
 
-use crate::cli::StateArg;
+use crate::{cli::StateArg, service};
 
 /// The state directory.
 ///
 /// # Errors
 /// Why it cannot be used.
 pub(super) fn open(arg: &StateArg) -> Result<StateDir, String> {
-    StateDir::open(arg.state.as_deref(), PROGRAM).map_err(|error| error.to_string())
+    // As for the one that serves: what runs beside it in its unit means the same directory.
+    let state = arg.state.clone().or_else(service::state_directory);
+    StateDir::open(state.as_deref(), PROGRAM).map_err(|error| error.to_string())
 }
 
 /// The keys in it.

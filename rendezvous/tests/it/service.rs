@@ -85,7 +85,15 @@ fn service_takes_a_state_directory_as_systemd_makes_it() {
         .spawn()
         .unwrap();
     let mut service = Service(child);
-    assert!(first_line(&mut service.0).starts_with("p2pdbg://"));
+    let url = first_line(&mut service.0);
+    assert!(url.starts_with("p2pdbg://"));
+    // What is asked beside it, in the same unit, means the same one.
+    let beside = Command::new(PROGRAM)
+        .arg("url")
+        .env("STATE_DIRECTORY", state.path())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(beside.stdout).unwrap(), url);
     let mode = std::fs::metadata(state.path())
         .unwrap()
         .permissions()
