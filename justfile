@@ -18,6 +18,10 @@ ci:
 demo:
     scripts/demo
 
+# The extension for VS Code, in a real one
+test-vscode *ARGS:
+    scripts/test-vscode {{ARGS}}
+
 # Format and lint
 lint:
     cargo fmt --all

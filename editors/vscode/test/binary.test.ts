@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict';
+import { chmodSync, mkdtempSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+
+import { NoBinary, type Places, candidates, find, judge, parseVersion } from '../src/binary';
+import type { TunnelEvent } from '../src/events';
+import { Tunnel } from '../src/tunnel';
+
+const root = mkdtempSync(join(tmpdir(), 'p2pdbg-binary-'));
+after(() => rmSync(root, { recursive: true }));
+
+/** A directory with a program of this name in it that does this. */
+function program(directory: string, script: string, mode = 0o755): string {
+    const path = join(root, directory, 'p2pdbg');
+    mkdirSync(join(root, directory), { recursive: true });
+    writeFileSync(path, `#!/bin/sh\n${script}\n`);
+    chmodSync(path, mode);
+    return path;
+}
+
+const places = (changes: Partial<Places>): Places => ({
+    setting: '', environmentPath: '', home: join(root, 'home'), extension: join(root, 'extension'), isWindows: false, ...changes,
+});
+
+const SAYS = 'echo "p2pdbg 0.1.0"';
+
+test('the setting, then the PATH, then cargo\'s, then the bundled one', () => {
+    const all = candidates(places({ environmentPath: '/a:relative::/b' }));
+    assert.deepEqual(all, ['/a/p2pdbg', '/b/p2pdbg', join(root, 'home/.cargo/bin/p2pdbg'), join(root, 'extension/bin/p2pdbg')]);
+    assert.deepEqual(candidates(places({ setting: '~/x' })), [join(root, 'home/x')]);
+    assert.match(candidates(places({ isWindows: true }))[0] ?? '', /p2pdbg\.exe$/);
+});
+
+test('a file that cannot be run is passed over', async () => {
+    program('not-executable', SAYS, 0o644);
+    const bundled = program('extension/bin', SAYS);
+    const found = await find(places({ environmentPath: join(root, 'not-executable') }));
+    assert.deepEqual(found, { path: bundled, version: '0.1.0' });
+    rmSync(bundled);
+});
+
+test('nothing anywhere is said with what was looked at', async () => {
+    await assert.rejects(find(places({})), /not on the PATH, not in ~\/\.cargo\/bin/);
+    await assert.rejects(find(places({ setting: '/nowhere/p2pdbg' })), /no program at \/nowhere\/p2pdbg.*p2pdbg\.path/);
+});
+
+test('another program, one that fails, and versions that do not fit are refused', async () => {
+    for (const [script, expected] of [
+        ['echo hello', /is not a p2pdbg that runs here: it says "hello/],
+        ['exit 3', /is not a p2pdbg that runs here/],
+        ['echo "p2pdbg 0.0.9"', /is version 0\.0\.9.*update p2pdbg/],
+        ['echo "p2pdbg 1.0.0"', /is version 1\.0\.0.*update the extension/],
+    ] as const) {
+        const path = program('other', script);
+        await assert.rejects(find(places({ setting: path })), (error: Error) => error instanceof NoBinary && expected.test(error.message));
+    }
+});
+
+test('a version may have more behind it', () => {
+    assert.equal(parseVersion('p2pdbg 0.1.0 (4a1f6c0 x86_64-unknown-linux-musl)\n'), '0.1.0');
+    assert.equal(parseVersion('p2pdbg 0.1.0.5'), undefined);
+    assert.equal(judge('0.9.12'), undefined);
+});
+
+/** Runs a program in place of p2pdbg until it has ended. */
+function tunnel(path: string): Promise<Tunnel> {
+    return new Promise(resolve => {
+        const start = { program: path, arguments: ['listen'], directory: root, environment: process.env };
+        const it: Tunnel = new Tunnel(start, {
+            changed: (state, _event: TunnelEvent | undefined) => state.phase === 'ended' && setImmediate(() => resolve(it)),
+            log: () => {},
+        });
+    });
+}
+
+test('a program that ends without a word of its own is a failure with its status and what it said', async () => {
+    const path = program('silent', 'echo "cannot do it" >&2; exit 7');
+    assert.equal((await tunnel(path)).state.failure?.message, 'p2pdbg listen has ended with status 7: cannot do it');
+});
+
+test('a program that was killed is a failure that names the signal', async () => {
+    const path = program('killed', 'kill -KILL $$');
+    assert.equal((await tunnel(path)).state.failure?.message, 'p2pdbg listen has ended by SIGKILL');
+});
+
+test('a program that is gone is a failure, not an exception', async () => {
+    assert.match((await tunnel(join(root, 'gone'))).state.failure?.message ?? '', /cannot run .*gone/);
+});
+
+test('the failure that p2pdbg tells is the one that is shown', async () => {
+    const path = program('told', `echo '{"event":"error","code":"port_in_use","message":"m","hint":"h"}'; exit 1`);
+    assert.equal((await tunnel(path)).state.failure?.code, 'port_in_use');
+});
+
+test('stopping is by ^C, which is no failure', async () => {
+    const path = program('stopped', `trap 'exit 130' INT; echo '{"event":"waiting","for":"peer"}'; while :; do sleep 0.1; done`);
+    const started = await new Promise<Tunnel>(resolve => {
+        const start = { program: path, arguments: ['listen'], directory: root, environment: process.env };
+        const it: Tunnel = new Tunnel(start, { changed: state => state.phase === 'waiting' && resolve(it), log: () => {} });
+    });
+    await started.stop();
+    assert.equal(started.state.phase, 'ended');
+    assert.equal(started.state.failure, undefined);
+});
