@@ -24,7 +24,7 @@ use crate::service;
 #[derive(Debug, Parser)]
 #[command(
     name = "p2pdbg-rendezvous",
-    version,
+    version = p2pdbg_base::version::FULL,
     args_conflicts_with_subcommands = true
 )]
 pub(crate) struct Cli {

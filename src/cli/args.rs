@@ -10,7 +10,7 @@ use clap_complete::{
     Shell,
     engine::{ArgValueCandidates, ArgValueCompleter},
 };
-use p2pdbg_base::{Absent, PathPolicy};
+use p2pdbg_base::{Absent, PathPolicy, version::FULL};
 
 use super::{completion, doctor::DoctorArgs, forward_args::ForwardArgs};
 use crate::ide::Ide;
@@ -68,7 +68,7 @@ Examples:
 
 /// The whole command line.
 #[derive(Debug, Parser)]
-#[command(name = "p2pdbg", version, about = ABOUT, after_help = EXAMPLES)]
+#[command(name = "p2pdbg", version = FULL, about = ABOUT, after_help = EXAMPLES)]
 #[command(max_term_width = 100)]
 pub struct Cli {
     /// Log more to standard error: -v what is done, -vv why, -vvv everything (or set P2PDBG_LOG)

@@ -4,6 +4,7 @@
 //! - [`host_port`]: addresses as people write them; [`peer_name`]: what a host calls itself.
 //! - [`backoff`]: how long to wait before something is tried again.
 //! - [`duration`]: lengths of time as people write them; [`policy`]: what a user may choose of a session.
+//! - [`version`]: which build a program is.
 //!
 //! What it leaves out: sockets, clocks, files.
 
@@ -14,6 +15,7 @@ pub mod host_port;
 pub mod peer_name;
 pub mod policy;
 pub mod untrusted;
+pub mod version;
 
 pub use backoff::Backoff;
 pub use failure::{ErrorCode, Failure, Outcome};
