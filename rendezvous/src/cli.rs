@@ -67,6 +67,12 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
 
+    /// Hand out the programs of this directory, over plain HTTP at the TCP ports, to hosts where p2pdbg is not installed:
+    /// `p2pdbg listen` then shows a line for those too. A release has it as offer/, and its package in
+    /// /usr/share/p2pdbg/offer [default: nothing]
+    #[arg(long, value_name = "DIR")]
+    offer: Option<PathBuf>,
+
     /// Print one JSON object a line instead of the URL alone
     #[arg(long)]
     pub(crate) json: bool,
@@ -319,6 +325,7 @@ impl Cli {
             public: self.public.clone(),
             state: self.state.clone().or_else(service::state_directory),
             metrics: self.metrics,
+            offer: self.offer.clone(),
             open: self.open,
             relay_workers: self.relay_workers,
             limits,

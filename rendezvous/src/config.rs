@@ -29,6 +29,9 @@ pub struct ServerConfig {
     pub state: Option<PathBuf>,
     /// Where to answer over HTTP what an operator asks: metrics, health and a page. None means nowhere.
     pub metrics: Option<SocketAddr>,
+    /// The directory of what is handed out over plain HTTP to hosts where p2pdbg is not installed, as `scripts/release`
+    /// makes it; none offers nothing.
+    pub offer: Option<PathBuf>,
     /// Asks nobody for the access key.
     pub open: bool,
     /// How many workers read each main port over UDP and relay what comes there; 0 means one for each core. Where the
@@ -47,6 +50,7 @@ impl Default for ServerConfig {
             public: None,
             state: None,
             metrics: None,
+            offer: None,
             open: false,
             relay_workers: 0,
             limits: Limits::default(),
@@ -78,6 +82,18 @@ pub enum StartError {
     Metrics {
         /// What was to be bound.
         address: SocketAddr,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// There is nothing to offer.
+    #[error(
+        "cannot offer what is in {}: its run.sh cannot be read ({source}); name a directory offer/ of a release with --offer",
+        directory.display()
+    )]
+    Offer {
+        /// What was named.
+        directory: PathBuf,
         /// What the operating system says.
         #[source]
         source: io::Error,

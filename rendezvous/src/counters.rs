@@ -53,6 +53,8 @@ counters! {
     tcp_failed,
     /// Connections over TCP that the system could not hand over, for want of file descriptors say.
     tcp_not_accepted,
+    /// Connections over TCP that asked for something of the offer.
+    downloads,
     /// Peers that are connected and have said hello; goes up and down.
     peers,
     /// Sessions; goes up and down.

@@ -42,6 +42,7 @@ mod fair;
 mod in_memory;
 mod keys;
 mod limits;
+mod offer;
 pub mod operate;
 mod public;
 mod registry;

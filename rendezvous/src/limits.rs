@@ -110,6 +110,10 @@ pub struct Limits {
     pub leg_linger: Duration,
     /// Bytes waiting for a member of the relay who is reached over TCP; what comes on top is dropped, as by a router.
     pub leg_queue_bytes: usize,
+    /// Files of an offer that one address (one /64 of IPv6) may fetch: a host takes two, and an office is one address.
+    pub downloads: Rate,
+    /// Files of an offer that are being fetched at once, by all.
+    pub downloads_at_once: usize,
     /// STUN answers that are longer than their request, per address (one /64 of IPv6): a request with next to
     /// no attributes gets one, and then the shortest there is.
     pub stun_bare: Rate,
@@ -163,6 +167,8 @@ impl Default for Limits {
             leg_idle: Duration::from_secs(300),
             leg_linger: Duration::from_secs(300),
             leg_queue_bytes: 128 * 1024,
+            downloads: Rate::new(20, 12),
+            downloads_at_once: 32,
             stun_bare: Rate::new(8, 60),
             stun_bare_total: Rate::new(400, 6_000),
             stun_elsewhere: Rate::new(40, 300),

@@ -263,6 +263,7 @@ fn code_of(error: &StartError) -> &'static str {
         StartError::Bind { .. } | StartError::Metrics { .. } | StartError::SecondAddress { .. } => {
             "bind"
         }
+        StartError::Offer { .. } => "offer",
         StartError::Certificate(_) => "certificate",
         StartError::Other(_) => "internal",
     }

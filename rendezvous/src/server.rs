@@ -35,6 +35,7 @@ use crate::{
     },
     fair::Book,
     keys::{KeyRing, KeyStore, UsageFile, unix_s},
+    offer::Offer,
     operate::{Operator, http::HttpPort},
     public::{guess, is_private},
     registry::{Registry, voucher::Vouchers},
@@ -117,6 +118,7 @@ impl Server {
     ) -> Result<Self, StartError> {
         let state = StateDir::open(config.state.as_deref(), PROGRAM)?;
         let identity = Identity::load_or_make(&state)?;
+        let offer = open_offer(&config)?;
         let lock = state
             .try_lock("serving")?
             .ok_or_else(|| StartError::AlreadyServing(state.path().to_owned()))?;
@@ -209,6 +211,7 @@ impl Server {
                 tls: tls.clone(),
                 stun: stun.clone(),
                 legs: legs.clone(),
+                offer: offer.clone(),
             };
             entrances.spawn(tcp::accept(by_tcp, lobby.clone(), stop.clone()));
             let entrance = Entrance {
@@ -240,6 +243,7 @@ impl Server {
         let vouchers = Vouchers::new(&secret);
         let mut registry = Registry::new(config.limits.clone(), ring, vouchers);
         registry.begin(now, has_served);
+        registry.announce_offer(offer.as_deref().map(Offer::script));
         let numbered = [&addresses[..], &alternative_addresses].concat();
         let inherited = carried(&mut inheritance).map(|carried| {
             registry.inherit(now, carried.nameplates);
@@ -465,6 +469,20 @@ pub const LAST_URL: &str = "url";
 fn remember_url(state: &StateDir, url_without_key: &str) {
     if let Err(error) = state.write_atomically(LAST_URL, url_without_key.as_bytes()) {
         tracing::warn!(%error, "cannot keep the URL for `p2pdbg-rendezvous url`");
+    }
+}
+
+/// Reads what is to be handed out, if something is.
+fn open_offer(config: &ServerConfig) -> Result<Option<Arc<Offer>>, StartError> {
+    let Some(directory) = &config.offer else {
+        return Ok(None);
+    };
+    match Offer::open(directory, &config.limits) {
+        Ok(offer) => Ok(Some(Arc::new(offer))),
+        Err(source) => Err(StartError::Offer {
+            directory: directory.clone(),
+            source,
+        }),
     }
 }
 

@@ -112,7 +112,7 @@ async fn serve(
                     return outcome(end, command.is_some());
                 }
             }
-            Ok(HostEvent::Code(_)) => {}
+            Ok(HostEvent::Offered(_) | HostEvent::Code(_)) => {}
             Err(failure) if running.is_none() => return Err(failure),
             Err(failure) => reporter.emit(Event::Error(failure)),
         }

@@ -12,6 +12,7 @@ use p2pdbg_session::SessionEnd;
 use super::{
     host::{Host, HostEvent},
     interrupt::Interrupt,
+    offer,
 };
 use crate::cli::ListenOptions;
 
@@ -49,16 +50,23 @@ pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, 
         _ => Whom::CodeHolder,
     };
     host.meet(whom);
+    let mut offer = None;
     let result = loop {
         let event = tokio::select! {
             event = host.event() => event,
             () = interrupt.wait() => break Ok(Outcome::Interrupted),
         };
         match event {
-            Ok(HostEvent::Code(code)) => reporter.emit(Event::Ready {
-                command: format!("p2pdbg connect {code} --rendezvous '{rendezvous}'"),
-                code: Some(code),
-            }),
+            Ok(HostEvent::Offered(script)) => offer = offer::known(script),
+            Ok(HostEvent::Code(code)) => {
+                let command = format!("p2pdbg connect {code} --rendezvous '{rendezvous}'");
+                let offer = offer.as_ref();
+                reporter.emit(Event::Ready {
+                    without_install: offer.map(|script| offer::line(&rendezvous, script, &command)),
+                    command,
+                    code: Some(code),
+                });
+            }
             Ok(HostEvent::Ready(_)) => {}
             // What becomes of one of several peers is nothing to the others.
             Ok(HostEvent::Over(SessionEnd::Failed(failure), _)) if !host.is_for_several() => {

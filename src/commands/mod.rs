@@ -7,6 +7,7 @@ mod host;
 pub mod ide;
 mod interrupt;
 pub mod listen;
+mod offer;
 #[cfg(unix)]
 mod owner;
 pub mod pipe;

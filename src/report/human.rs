@@ -271,6 +271,7 @@ mod tests {
         Event::Ready {
             code: Some("482913-orbit-lemon-tiger".parse().unwrap()),
             command: "p2pdbg connect 482913-orbit-lemon-tiger".to_owned(),
+            without_install: None,
         }
     }
 

@@ -32,6 +32,19 @@ pub(super) struct Line {
     pub(super) text: String,
 }
 
+/// What to run on the other host.
+fn ready(command: &str, without_install: Option<&str>) -> Vec<Line> {
+    let mut lines = vec![
+        plain("on the debuggee's host, run:"),
+        plain(format!("    {command}")),
+    ];
+    if let Some(line) = without_install {
+        lines.push(plain("or, in a shell of Linux without p2pdbg:"));
+        lines.push(plain(format!("    {line}")));
+    }
+    lines
+}
+
 /// How many files that differ are named.
 const MOST_NAMED: usize = 10;
 
@@ -55,10 +68,11 @@ impl View {
     /// The lines that tell of `event`; the view takes in what it says.
     pub(super) fn lines(&mut self, event: &Event) -> Vec<Line> {
         let lines = match event {
-            Event::Ready { command, .. } => vec![
-                plain("on the debuggee's host, run:"),
-                plain(format!("    {command}")),
-            ],
+            Event::Ready {
+                command,
+                without_install,
+                ..
+            } => ready(command, without_install.as_deref()),
             Event::Paired { peer, known } => {
                 self.peer = Some(peer.clone());
                 let how = if *known { ", a known peer" } else { "" };

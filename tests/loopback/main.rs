@@ -11,6 +11,7 @@ mod ending;
 mod forwards;
 mod given_up;
 mod meeting;
+mod offer;
 mod peers;
 mod place;
 mod proxy;

@@ -24,6 +24,10 @@ pub enum Event {
         code: Option<Code>,
         /// What to run on the debuggee's host.
         command: String,
+        /// What to run there in a shell of Linux if p2pdbg is not installed; none if the rendezvous does not hand it out,
+        /// or hands out what this end cannot vouch for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        without_install: Option<String>,
     },
     /// The peers have authenticated each other.
     Paired {
@@ -354,6 +358,7 @@ mod tests {
         let ready = Event::Ready {
             code: Some("482913-orbit-lemon-tiger".parse().unwrap()),
             command: "p2pdbg connect".into(),
+            without_install: None,
         };
         assert_eq!(
             json_of(&ready),
@@ -410,6 +415,7 @@ mod tests {
         let ready = Event::Ready {
             code: Some("482913-orbit-lemon-tiger".parse().unwrap()),
             command: String::new(),
+            without_install: None,
         };
         assert!(!format!("{ready:?}").contains("orbit"));
     }

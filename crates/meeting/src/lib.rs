@@ -128,6 +128,8 @@ pub enum MeetingEvent {
     LinkUp,
     /// The rendezvous is not reached; another attempt follows.
     LinkDown(LinkError),
+    /// The rendezvous hands out the program, by a script with this SHA-256. Comes before the code.
+    Offered([u8; 32]),
     /// This code leads here now.
     Code(Code),
     /// Somebody tried the last code with a wrong word; another follows.

@@ -197,6 +197,7 @@ impl Meetings {
             }
             FromRendezvous::Pong => self.on_pong(),
             FromRendezvous::Stopping { .. } => tracing::info!("the rendezvous is stopping"),
+            FromRendezvous::Offer { script } => self.tell(MeetingEvent::Offered(script)),
             FromRendezvous::Welcome { .. } => {}
         }
     }

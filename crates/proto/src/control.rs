@@ -271,6 +271,13 @@ pub enum FromRendezvous {
         /// The rendezvous' proof.
         voucher: Voucher,
     },
+    /// Right before `Listening`, from a rendezvous that hands out the program: a host where it is not installed can fetch
+    /// `/offer/run.sh` over HTTP at the TCP port. It is worth something only to a listener that knows the script from
+    /// elsewhere, since the rendezvous could offer anything.
+    Offer {
+        /// The SHA-256 of the script.
+        script: [u8; 32],
+    },
 }
 
 /// Two peers made known to each other.

@@ -1,8 +1,13 @@
 //! The TCP ports: TLS 1.3 for peers whose network lets no UDP through, with the certificate, the limits and the
 //! patience that QUIC has. What the client names in its ALPN decides what follows: the control protocol, or a leg of
-//! the relay. Anything else is hung up on.
+//! the relay. Who begins with plain HTTP instead is served from the offer, if there is one. Anything else is hung up on.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use p2pdbg_proto::{control, relay_stream};
 use socket2::{SockRef, TcpKeepalive};
@@ -25,7 +30,7 @@ use crate::{
         stream_io::{Patient, close_gently},
     },
     datapath::socket::canonical,
-    limits::Limits,
+    offer::{self, Offer},
     relay::tcp_leg::{Legs, carry},
     stun::topology::StunPlaces,
 };
@@ -51,6 +56,8 @@ pub(crate) struct TcpEntrance {
     pub(crate) stun: StunPlaces,
     /// The way to the relay.
     pub(crate) legs: Legs,
+    /// What is handed out over plain HTTP.
+    pub(crate) offer: Option<Arc<Offer>>,
 }
 
 /// Accepts connections until `stop`, then waits for those that there are to end.
@@ -103,10 +110,11 @@ async fn serve(
     stop: CancellationToken,
 ) {
     set_up(&stream);
-    let greeting = shake_hands(stream, &handshake, &entrance.tls, &lobby.limits);
+    let greeting = shake_hands(stream, remote.ip(), &handshake, &entrance, &lobby);
     let tls = tokio::select! {
         tls = greeting => match tls {
-            Ok(tls) => tls,
+            Ok(Some(tls)) => tls,
+            Ok(None) => return,
             Err(error) => {
                 tracing::debug!(%remote, %error, "a handshake over TCP failed");
                 return lobby.tallies.tcp_failed.add(1);
@@ -136,22 +144,31 @@ async fn serve(
     }
 }
 
-/// Waits for a first byte, and then for the rest of the handshake.
+/// Waits for a first byte, and then for the rest of the handshake. Nothing is left where the offer was asked for.
 async fn shake_hands(
     stream: TcpStream,
+    from: IpAddr,
     handshake: &Handshake,
-    tls: &TlsAcceptor,
-    limits: &Limits,
-) -> io::Result<TlsStream<TcpStream>> {
+    entrance: &TcpEntrance,
+    lobby: &Lobby,
+) -> io::Result<Option<TlsStream<TcpStream>>> {
     let silent = |_| io::Error::from(io::ErrorKind::TimedOut);
     let mut first = [0];
-    let peeked = timeout(limits.first_byte_within, stream.peek(&mut first));
+    let peeked = timeout(lobby.limits.first_byte_within, stream.peek(&mut first));
     if peeked.await.map_err(silent)?? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     handshake.spoke();
-    let accepted = timeout(limits.greeting_within, tls.accept(stream));
-    accepted.await.map_err(silent)?
+    // A method of HTTP; TLS begins with the number of its record, 22.
+    if let Some(offer) = &entrance.offer
+        && first[0].is_ascii_uppercase()
+    {
+        lobby.tallies.downloads.add(1);
+        offer::serve(stream, from, offer).await;
+        return Ok(None);
+    }
+    let accepted = timeout(lobby.limits.greeting_within, entrance.tls.accept(stream));
+    accepted.await.map_err(silent)?.map(Some)
 }
 
 async fn hold_conversation(

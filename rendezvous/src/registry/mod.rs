@@ -114,6 +114,8 @@ pub(crate) struct Registry {
     without_key_over_tcp: usize,
     /// Until when listeners may come back that a process before this one knew.
     returning_until: Option<Instant>,
+    /// The SHA-256 of the script that hosts can fetch from here where p2pdbg is not installed.
+    offer: Option<[u8; 32]>,
 }
 
 impl Registry {
@@ -134,6 +136,7 @@ impl Registry {
             without_key: 0,
             without_key_over_tcp: 0,
             returning_until: None,
+            offer: None,
         }
     }
 
@@ -141,6 +144,11 @@ impl Registry {
     pub(crate) fn begin(&mut self, now: Instant, has_served: bool) {
         self.began = Some(now);
         self.returning_until = has_served.then(|| now + self.limits.return_within);
+    }
+
+    /// Has listeners told of what is offered, by the SHA-256 of its script.
+    pub(crate) fn announce_offer(&mut self, script: Option<[u8; 32]>) {
+        self.offer = script;
     }
 
     /// The nameplates for a successor.

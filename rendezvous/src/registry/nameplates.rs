@@ -280,6 +280,7 @@ impl Registry {
                     previous.nameplates.remove(&claim.nameplate);
                 }
                 self.hold(id, claim.nameplate);
+                self.tell_of_offer(id, effects);
                 effects.push(Effect::Tell(id, FromRendezvous::Listening(claim)));
                 return Ok(());
             }
@@ -298,8 +299,15 @@ impl Registry {
             .register(nameplate, id, account, now.instant + lifetime);
         self.hold(id, nameplate);
         let claim = NameplateClaim { nameplate, voucher };
+        self.tell_of_offer(id, effects);
         effects.push(Effect::Tell(id, FromRendezvous::Listening(claim)));
         Ok(())
+    }
+
+    /// Before the nameplate, so that the listener can show both at once.
+    fn tell_of_offer(&self, id: ConnId, effects: &mut Vec<Effect>) {
+        let offer = self.offer.map(|script| FromRendezvous::Offer { script });
+        effects.extend(offer.map(|offer| Effect::Tell(id, offer)));
     }
 
     fn hold(&mut self, id: ConnId, nameplate: Nameplate) {

@@ -52,6 +52,7 @@ impl Host {
                 let warning = Warning::new(WarningCode::RendezvousLost, error.to_string());
                 self.reporter.emit(Event::Warning(warning));
             }
+            MeetingEvent::Offered(script) => return Ok(Some(HostEvent::Offered(script))),
             MeetingEvent::Code(code) => return Ok(Some(HostEvent::Code(code))),
             MeetingEvent::CodeBurned => {
                 let message = "somebody tried the code with a wrong word, so it is burned";

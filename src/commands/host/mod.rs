@@ -76,6 +76,8 @@ pub(super) struct Host {
 
 /// What a command must decide itself.
 pub(super) enum HostEvent {
+    /// The rendezvous hands out the program, by a script with this SHA-256. Comes before the code.
+    Offered([u8; 32]),
     /// This code leads here now.
     Code(p2pdbg_proto::code::Code),
     /// The forwards stand.

@@ -105,6 +105,11 @@ fn counters(registry: &mut Registry, status: &Status) {
             counters.tcp_failed,
         ),
         (
+            "downloads",
+            "Connections that asked for something of the offer",
+            counters.downloads,
+        ),
+        (
             "stun_answered",
             "STUN requests answered",
             counters.stun_answered,

@@ -92,6 +92,7 @@ impl Model {
             FromRendezvous::Welcome { .. }
             | FromRendezvous::Refused { .. }
             | FromRendezvous::Stopping { .. }
+            | FromRendezvous::Offer { .. }
             | FromRendezvous::Pong => {}
         }
     }
