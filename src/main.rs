@@ -49,6 +49,7 @@ fn main() -> ExitCode {
                 block_on(commands::connect::run(options, reporter))
             })
         }
+        CliCommand::Setup { url } => status(setup(url)),
         CliCommand::Doctor(args) => doctor(args, verbose),
         CliCommand::Ide(args) => status(
             Config::load().and_then(|config| commands::ide::run(&cli::resolve_ide(args, config))),
@@ -90,6 +91,21 @@ fn warn_of_open_file(environment: &Environment<'_>, reporter: &Reporter) {
             warning.hint(format!("run chmod 600 {path}")),
         ));
     }
+}
+
+/// Stores the rendezvous' URL, and says where.
+fn setup(url: Option<String>) -> Result<(), Failure> {
+    let path = commands::setup::run(url, || {
+        if io::stdin().is_terminal() {
+            eprint!("the URL that p2pdbg-rendezvous printed: ");
+        }
+        io::stdin().lock().lines().next().transpose()
+    })?;
+    eprintln!(
+        "kept in {}; p2pdbg doctor says whether it is reached from here",
+        path.display()
+    );
+    Ok(())
 }
 
 fn format(json: bool) -> Format {

@@ -87,6 +87,12 @@ pub enum CliCommand {
     Listen(ListenArgs),
     /// Run on the debuggee's host: connects to the peer that printed the code
     Connect(ConnectArgs),
+    /// Keep the rendezvous' URL in the configuration file, so that it is given once
+    Setup {
+        /// What p2pdbg-rendezvous printed. Asked for if not given here, where other users of this host could see the key in
+        /// it while the command runs
+        url: Option<String>,
+    },
     /// Examine this host's network: what it does to connections, and what to expect of it
     Doctor(DoctorArgs),
     /// Print the configuration that fits the running or last session, or merge it into a project

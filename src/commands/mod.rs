@@ -11,6 +11,7 @@ mod offer;
 #[cfg(unix)]
 mod owner;
 pub mod pipe;
+pub mod setup;
 pub mod sources;
 pub mod status;
 #[cfg(unix)]

@@ -336,7 +336,7 @@ fn rendezvous_missing() -> Failure {
         path.display().to_string()
     });
     Failure::new(ErrorCode::RendezvousMissing, "no rendezvous is configured").hint(format!(
-        "set P2PDBG_RENDEZVOUS to the URL that p2pdbg-rendezvous printed, or write rendezvous = \"URL\" in {file}"
+        "run p2pdbg setup, which keeps the URL that p2pdbg-rendezvous printed in {file}; or set P2PDBG_RENDEZVOUS"
     ))
 }
 
