@@ -62,6 +62,10 @@ fn main() -> ExitCode {
             start_logging(verbose, io::stderr);
             status(block_on(commands::pipe::run(args)))
         }
+        CliCommand::Attach(args) => {
+            start_logging(verbose, io::stderr);
+            status(block_on(commands::attach::run(args)))
+        }
         CliCommand::Sources(args) => {
             start_logging(verbose, io::stderr);
             status(block_on(commands::sources::list(args)))

@@ -5,7 +5,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::{
     Shell,
     engine::{ArgValueCandidates, ArgValueCompleter},
@@ -101,6 +101,8 @@ pub enum CliCommand {
     Status(StatusArgs),
     /// Join standard input and output to a target at the debuggee, for IDEs that debug through a program
     Pipe(PipeArgs),
+    /// Have a debugger attach to a program that runs at the debuggee, or list those that there are
+    Attach(AttachArgs),
     /// List the source files that differ from the debuggee's
     Sources(SourcesArgs),
     /// Copy source files to the debuggee's host, where p2pdbg connect --accept-push runs
@@ -181,6 +183,11 @@ pub struct ConnectArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub accept_push: Option<PathBuf>,
 
+    /// Let the peer's p2pdbg attach have debuggers attach to programs of this user that run here
+    #[cfg(unix)]
+    #[arg(long)]
+    pub accept_attach: bool,
+
     /// End when the process with this id ends, however it ends: for a program that starts its own tunnel
     #[cfg(unix)]
     #[arg(long, value_name = "PID", conflicts_with = "command")]
@@ -233,6 +240,51 @@ pub struct SourcesArgs {
     /// The peer, if there are sessions with several
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::peers))]
     pub peer: Option<String>,
+}
+
+const ATTACH_EXAMPLES: &str = "\
+It goes over the session of the p2pdbg listen that runs here, to a p2pdbg connect --accept-attach.
+python -m debugpy --pid, node's inspector (SIGUSR1), dlv attach, gdbserver --attach, or, of a JVM
+that was started with onjcmd=y, jcmd: whichever suits the program.
+
+Examples:
+  p2pdbg attach                           the programs of connect's user there
+  p2pdbg attach 4242                      the program with this process id
+  p2pdbg attach app.py                    the one with this in its command line
+  p2pdbg attach 4242 --with gdbserver     by another debugger than suits it best
+
+Exit status: 0 when the debugger awaits its IDE, at the port that is named, 1 otherwise.";
+
+/// The arguments of `p2pdbg attach`.
+#[derive(Debug, Args)]
+#[command(after_help = ATTACH_EXAMPLES)]
+pub struct AttachArgs {
+    /// The program: its process id, or what stands in its command line alone [default: list them]
+    #[arg(value_name = "PID|NAME")]
+    pub program: Option<String>,
+
+    /// Attach this debugger [default: the one that suits the program]
+    #[arg(long, value_enum, value_name = "DEBUGGER", requires = "program")]
+    pub with: Option<AttachBy>,
+
+    /// The peer, if there are sessions with several
+    #[arg(long, value_name = "NAME")]
+    pub peer: Option<String>,
+}
+
+/// A debugger that can attach to what runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AttachBy {
+    /// To Python: python -m debugpy --pid
+    Debugpy,
+    /// To Node.js: its own inspector
+    Node,
+    /// To a JVM that was started with onjcmd=y
+    Jdwp,
+    /// To Go: dlv attach
+    Delve,
+    /// To any program: gdbserver --attach, for each gdb that comes
+    Gdbserver,
 }
 
 const PUSH_EXAMPLES: &str = "\

@@ -109,6 +109,8 @@ pub struct SessionOptions {
     pub stun: Vec<StunServer>,
     /// The state directory; none for the platform's own.
     pub state: Option<PathBuf>,
+    /// Whether the peer may have debuggers attach to programs that run here.
+    pub accepts_attach: bool,
     /// What is done about source files.
     pub sources: SourcesOptions,
 }

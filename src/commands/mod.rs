@@ -1,7 +1,10 @@
 //! What the program does for each command of its command line that takes part in a session.
 
+pub mod attach;
 mod command;
 pub mod connect;
+#[cfg(unix)]
+mod conversation;
 pub mod doctor;
 mod host;
 pub mod ide;

@@ -29,7 +29,9 @@ pub async fn run(args: PipeArgs) -> Result<(), Failure> {
     match reply.map_err(|error| session::lost(&error))? {
         Reply::Opened => {}
         Reply::Refused(failure) => return Err(failure),
-        Reply::Status(_) => return Err(session::lost(&"it answers what was not asked")),
+        Reply::Status(_) | Reply::Forwarded { .. } => {
+            return Err(session::lost(&"it answers what was not asked"));
+        }
     }
     let (read, write) = client.into_stream();
     joined::run(read, write).await

@@ -65,17 +65,13 @@ mod here {
         Differences, Limits, Scan, SourceName, Tree,
         talk::{Outcome, Talk, TalkError, in_words},
     };
-    use tokio::{io::AsyncWriteExt, net::UnixStream, time::timeout};
+    use tokio::{net::UnixStream, time::timeout};
 
     use super::super::pipe::session;
     use crate::{
         cli::args::{PushArgs, SourcesArgs},
         config::at_home,
-        control::{
-            Frame,
-            protocol::{Reply, Request},
-            read_frame,
-        },
+        control::protocol::Request,
     };
 
     /// After so long without an answer it is looked whether there still is somebody.
@@ -449,31 +445,11 @@ mod here {
         }
     }
 
-    /// A conversation over the session of the process that runs here.
     async fn conversation(peer: Option<&str>) -> Result<UnixStream, Failure> {
-        let mut client = session::find(peer).await?;
-        let peer = peer.map(str::to_owned);
-        let reply = client.ask_at_length(&Request::Sources { peer }).await;
-        match reply.map_err(|error| session::lost(&error))? {
-            Reply::Opened => {}
-            Reply::Refused(failure) => return Err(failure),
-            Reply::Status(_) => return Err(session::lost(&"it answers what was not asked")),
-        }
-        let (mut from, mut to) = client.into_stream();
-        let (here, there) = UnixStream::pair().map_err(|error| session::lost(&error))?;
-        let (mut read, mut write) = there.into_split();
-        tokio::spawn(async move {
-            let _ = tokio::io::copy(&mut read, &mut to).await;
-            let _ = to.shutdown().await;
-        });
-        tokio::spawn(async move {
-            while let Ok(Frame::Data(bytes)) = read_frame(&mut from).await {
-                if write.write_all(&bytes).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(here)
+        let request = Request::Sources {
+            peer: peer.map(str::to_owned),
+        };
+        super::super::conversation::conversation(peer, &request).await
     }
 
     fn failed(error: &TalkError) -> Failure {

@@ -6,6 +6,7 @@
 
 use p2pdbg_base::{Failure, HostPort};
 use p2pdbg_events::snapshot::ProcessSnapshot;
+use p2pdbg_forward::Preset;
 use serde::{Deserialize, Serialize};
 
 /// The version that is spoken here.
@@ -40,6 +41,23 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         peer: Option<String>,
     },
+    /// A stream to whoever answers about programs that run at the other end of its session. After the reply it is as with
+    /// `Open`.
+    Programs {
+        /// The peer whose session it is, if there are several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peer: Option<String>,
+    },
+    /// A port here that leads to a debugger at the other end of its session.
+    Forward {
+        /// The port of the loopback there.
+        port: u16,
+        /// The debugger.
+        debugger: Preset,
+        /// The peer whose session it is, if there are several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peer: Option<String>,
+    },
     /// A stream to a target at the other end of its session. After the reply the connection belongs to the stream: what
     /// is written goes there as it is, and what comes back comes in frames.
     Open {
@@ -59,6 +77,11 @@ pub enum Reply {
     Status(Box<ProcessSnapshot>),
     /// The stream is open.
     Opened,
+    /// The port is open.
+    Forwarded {
+        /// Where.
+        listen: HostPort,
+    },
     /// It cannot, and why.
     Refused(Failure),
 }

@@ -4,7 +4,8 @@ use std::{io, path::PathBuf, time::Duration};
 
 use p2pdbg_base::{ErrorCode, Failure};
 use p2pdbg_events::snapshot::ProcessSnapshot;
-use p2pdbg_session::{PipeRequest, PipeTarget};
+use p2pdbg_forward::Preset;
+use p2pdbg_session::{ForwardRequest, PipeRequest, PipeTarget};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     net::{UnixListener, UnixStream, unix::OwnedReadHalf},
@@ -42,6 +43,8 @@ pub enum Inquiry {
     Status(oneshot::Sender<ProcessSnapshot>),
     /// A stream, over the session with the peer of this name, if several could be meant.
     Pipe(Option<String>, PipeRequest),
+    /// A port, over the session with the peer of this name, if several could be meant.
+    Forward(Option<String>, ForwardRequest),
 }
 
 /// A control socket that serves; dropped, it is removed.
@@ -110,11 +113,21 @@ async fn serve(connection: UnixStream, ask: mpsc::Sender<Inquiry>) {
     {
         let reply = match protocol::parse(&line) {
             Ok(Request::Status) => status(&ask).await,
-            Ok(request @ (Request::Open { .. } | Request::Sources { .. })) => {
+            Ok(Request::Forward {
+                port,
+                debugger,
+                peer,
+            }) => forward(&ask, peer, port, debugger).await,
+            Ok(
+                request @ (Request::Open { .. }
+                | Request::Sources { .. }
+                | Request::Programs { .. }),
+            ) => {
                 let (to, peer) = match request {
                     Request::Open { to, peer } => (PipeTarget::Port(to), peer),
                     Request::Sources { peer } => (PipeTarget::Sources, peer),
-                    Request::Status => continue,
+                    Request::Programs { peer } => (PipeTarget::Programs, peer),
+                    Request::Status | Request::Forward { .. } => continue,
                 };
                 if let Ok((request, ends)) = bridge::request(to)
                     && ask.try_send(Inquiry::Pipe(peer, request)).is_ok()
@@ -154,6 +167,29 @@ async fn status(ask: &mpsc::Sender<Inquiry>) -> Reply {
     match timeout(ANSWER, answered).await {
         Ok(Ok(snapshot)) => Reply::Status(Box::new(snapshot)),
         _ => Reply::Refused(busy()),
+    }
+}
+
+/// Has a port opened, which takes as long as the other end does to agree.
+async fn forward(
+    ask: &mpsc::Sender<Inquiry>,
+    peer: Option<String>,
+    port: u16,
+    debugger: Preset,
+) -> Reply {
+    let (opened, settled) = oneshot::channel();
+    let request = ForwardRequest {
+        port,
+        debugger,
+        opened,
+    };
+    if ask.try_send(Inquiry::Forward(peer, request)).is_err() {
+        return Reply::Refused(busy());
+    }
+    match settled.await {
+        Ok(Ok(listen)) => Reply::Forwarded { listen },
+        Ok(Err(failure)) => Reply::Refused(failure),
+        Err(_) => Reply::Refused(busy()),
     }
 }
 

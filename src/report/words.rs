@@ -84,6 +84,16 @@ impl View {
                 "{name} was copied here from {}",
                 self.peer_name()
             ))],
+            Event::Attached {
+                pid,
+                command,
+                debugger,
+                port,
+            } => vec![warning(format!(
+                "{} has had {} attach to process {pid} ({command}), on port {port}",
+                self.peer_name(),
+                debugger.name()
+            ))],
             Event::Forward {
                 direction,
                 listen,

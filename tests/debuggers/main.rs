@@ -8,6 +8,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod attach;
 mod bare;
 mod command;
 mod configured;

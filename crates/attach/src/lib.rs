@@ -1,9 +1,96 @@
-//! What runs on this host and may be debugged: which debuggers listen, and where.
+//! What runs on this host and may be debugged: which debuggers listen where, and having one attach to a program.
 //!
-//! It looks at the process table (`/proc` of Linux) and runs nothing. Elsewhere than on Linux nothing is seen.
+//! It looks at the table of processes (`/proc` of Linux). What it runs are the debuggers' own tools, by their arguments and
+//! never by a shell; a process is named by number and start, so that no other takes its place. Only what belongs to this
+//! process' own user is listed or attached to. Elsewhere than on Linux nothing is seen, and nothing attached to.
 
+#[cfg(target_os = "linux")]
+mod catalogue;
+#[cfg(target_os = "linux")]
+mod elf;
 mod listening;
 #[cfg(target_os = "linux")]
 mod process;
+#[cfg(target_os = "linux")]
+mod rights;
+#[cfg(unix)]
+mod service;
+mod talk;
+#[cfg(target_os = "linux")]
+mod tools;
+
+#[cfg(unix)]
+use std::pin::Pin;
+
+use p2pdbg_debugger::Preset;
+use p2pdbg_proto::attach::Tool;
+#[cfg(unix)]
+use p2pdbg_proto::attach::{Program, Refusal, Wanted};
 
 pub use listening::{ListeningDebugger, debuggers};
+#[cfg(unix)]
+pub use service::Programs;
+pub use talk::Talk;
+
+/// A debugger that has attached, or will when its IDE connects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attached {
+    /// To which process.
+    pub pid: u32,
+    /// Its command line.
+    pub command: String,
+    /// Which debugger.
+    pub debugger: Preset,
+    /// The port of the loopback at which it awaits its IDE.
+    pub port: u16,
+}
+
+/// What has to go on while a debugger is attached; dropped, the debugger lets the program go.
+#[cfg(unix)]
+type GoesOn = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The debugger by whose forward the IDE of a tool comes.
+pub fn preset(tool: Tool) -> Preset {
+    match tool {
+        Tool::Debugpy => Preset::Debugpy,
+        Tool::Node => Preset::Node,
+        Tool::Jdwp => Preset::Jdwp,
+        Tool::Delve => Preset::Delve,
+        Tool::Gdbserver => Preset::Gdbserver,
+    }
+}
+
+/// The programs that may be debugged, and how many more there are.
+#[cfg(target_os = "linux")]
+fn programs(meant: &str) -> Result<(Vec<Program>, usize), Refusal> {
+    Ok(catalogue::list(meant))
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn programs(_meant: &str) -> Result<(Vec<Program>, usize), Refusal> {
+    Err(Refusal::System)
+}
+
+/// Has a debugger attach.
+#[cfg(target_os = "linux")]
+async fn attach(wanted: &Wanted) -> Result<(Attached, Option<GoesOn>), Refusal> {
+    let process = process::find(wanted.pid).filter(|process| {
+        process.started() == Some(wanted.started)
+            && process.user() == process::user()
+            && !process.is_self()
+    });
+    let process = process.ok_or(Refusal::Gone)?;
+    let (port, running) = tools::attach(&process, wanted.tool, wanted.port).await?;
+    let attached = Attached {
+        pid: wanted.pid,
+        command: process.command_line().join(" "),
+        debugger: preset(wanted.tool),
+        port,
+    };
+    Ok((attached, running.goes_on(process)))
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+async fn attach(_wanted: &Wanted) -> Result<(Attached, Option<GoesOn>), Refusal> {
+    Err(Refusal::System)
+}

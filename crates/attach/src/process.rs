@@ -1,9 +1,10 @@
 //! The processes of this host, as `/proc` shows them. Any of them may end at any moment, so what is asked of one that is
 //! gone, or of which this user is told nothing, is empty.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fs, path::PathBuf};
 
 use procfs::process::{self, FDTarget};
+use rustix::process::Signal;
 
 /// The longest word of a command line that is kept, in bytes.
 const MAX_WORD: usize = 4096;
@@ -20,6 +21,20 @@ pub(crate) fn all() -> impl Iterator<Item = Process> {
     let all = all.inspect_err(|error| tracing::debug!(%error, "cannot see the processes"));
     all.into_iter().flatten().flatten().map(Process)
 }
+
+/// That of this number.
+pub(crate) fn find(pid: u32) -> Option<Process> {
+    let pid = i32::try_from(pid).ok()?;
+    process::Process::new(pid).ok().map(Process)
+}
+
+/// The user of this process.
+pub(crate) fn user() -> Option<u32> {
+    Some(rustix::process::geteuid().as_raw())
+}
+
+/// What the kernel adds to the name of an executable file that was replaced or removed.
+const DELETED: &str = " (deleted)";
 
 impl Process {
     pub(crate) fn pid(&self) -> u32 {
@@ -44,5 +59,75 @@ impl Process {
         descriptors
             .filter_map(|descriptor| socket(descriptor.target))
             .collect()
+    }
+
+    /// As whom it acts.
+    pub(crate) fn user(&self) -> Option<u32> {
+        self.0.status().ok().map(|status| status.euid)
+    }
+
+    /// Whether it is this very process.
+    pub(crate) fn is_self(&self) -> bool {
+        self.pid() == std::process::id()
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_still_there(&self) -> bool {
+        self.0.is_alive()
+    }
+
+    /// When it was started, in ticks since the host was.
+    pub(crate) fn started(&self) -> Option<u64> {
+        self.0.stat().ok().map(|stat| stat.starttime)
+    }
+
+    /// The executable file, by its path in the process' own view.
+    pub(crate) fn executable(&self) -> Option<PathBuf> {
+        let path = self.0.exe().ok()?;
+        match path.to_str().and_then(|text| text.strip_suffix(DELETED)) {
+            Some(text) => Some(PathBuf::from(text)),
+            None => Some(path),
+        }
+    }
+
+    /// The executable file itself, wherever it is.
+    pub(crate) fn executable_link(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/exe", self.0.pid))
+    }
+
+    /// Its working directory.
+    pub(crate) fn directory(&self) -> Option<PathBuf> {
+        self.0.cwd().ok()
+    }
+
+    /// A variable that it was started with.
+    pub(crate) fn variable(&self, name: &str) -> Option<std::ffi::OsString> {
+        self.0.environ().ok()?.remove(std::ffi::OsStr::new(name))
+    }
+
+    /// Who traces it.
+    pub(crate) fn tracer(&self) -> Option<u32> {
+        let tracer = self.0.status().ok()?.tracerpid;
+        u32::try_from(tracer).ok().filter(|tracer| *tracer != 0)
+    }
+
+    /// Whether it handles a signal.
+    pub(crate) fn catches(&self, signal: Signal) -> bool {
+        let bit = u64::from(signal.as_raw().unsigned_abs()).saturating_sub(1);
+        let caught = self.0.status().map_or(0, |status| status.sigcgt);
+        caught >> bit & 1 == 1
+    }
+
+    /// Whether it sees other files than this process does.
+    pub(crate) fn is_in_container(&self) -> bool {
+        let view = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+        let (own, its) = (view("self"), view(&self.0.pid.to_string()));
+        its.is_some() && its != own
+    }
+
+    /// The capabilities that this very process has.
+    pub(crate) fn own_capabilities() -> u64 {
+        let own = process::Process::myself().and_then(|own| own.status());
+        own.map_or(0, |status| status.capeff)
     }
 }

@@ -102,6 +102,8 @@ pub enum ErrorCode {
     NothingForIde,
     /// Not all files could be copied to the debuggee's host.
     PushIncomplete,
+    /// No debugger could attach to the program.
+    NotAttached,
     /// A file of a project cannot be read, understood or written.
     IdeFile,
     /// The listener has as many peers as it lets in.
@@ -153,6 +155,7 @@ impl ErrorCode {
             | Self::SessionUnknown
             | Self::NothingForIde
             | Self::PushIncomplete
+            | Self::NotAttached
             | Self::IdeFile
             | Self::NoPlace
             | Self::NoSession

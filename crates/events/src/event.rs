@@ -60,6 +60,17 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         start: Option<String>,
     },
+    /// The peer has had a debugger attach to a program here.
+    Attached {
+        /// The process.
+        pid: u32,
+        /// Its command line.
+        command: Untrusted,
+        /// The debugger.
+        debugger: Preset,
+        /// The port of the loopback at which it awaits its IDE.
+        port: u16,
+    },
     /// Streams travel another way than before.
     Path(PathReport),
     /// A debugger's connection changed its state.

@@ -55,7 +55,7 @@ fn active_environment() -> Option<PathBuf> {
 }
 
 /// Where a program is, by its path or in `PATH`.
-fn on_path(program: &OsStr) -> Option<PathBuf> {
+pub fn on_path(program: &OsStr) -> Option<PathBuf> {
     let name = Path::new(program);
     if name.components().count() > 1 {
         return name.is_file().then(|| name.to_owned());
@@ -64,6 +64,12 @@ fn on_path(program: &OsStr) -> Option<PathBuf> {
     env::split_paths(&path)
         .map(|dir| dir.join(name))
         .find(|file| file.is_file() || file.with_extension("exe").is_file())
+}
+
+/// Whether a Python interpreter has this debugger among its packages.
+pub fn python_package(interpreter: &Path, package: &str) -> bool {
+    let is_it = |found: &String| found.split(' ').next() == Some(package);
+    packages_of(interpreter).iter().any(is_it)
 }
 
 /// The debuggers among the packages of a Python interpreter, which lie beside it in `lib`.

@@ -11,6 +11,7 @@
 //!
 //! docs/PROTOCOL.md describes the same, byte by byte.
 
+pub mod attach;
 pub mod code;
 pub mod control;
 pub mod facts;

@@ -83,10 +83,13 @@ pub(super) struct Driver {
     pub(super) forwards: Forwards,
     #[cfg(unix)]
     pub(super) sources: super::sources::SourcesPart,
+    /// What debuggers may attach to here.
+    #[cfg(unix)]
+    pub(super) programs: p2pdbg_attach::Programs,
     /// Streams of `p2pdbg pipe` whose forwards the connector has not judged yet.
     #[cfg(unix)]
     pub(super) pipes: Vec<(u16, super::PipeRequest)>,
-    reporter: Reporter,
+    pub(super) reporter: Reporter,
     outputs: mpsc::Sender<SessionOutput>,
     pub(super) events: mpsc::Sender<Event>,
     received: mpsc::Receiver<Event>,
@@ -121,6 +124,13 @@ impl Driver {
             let sources = p2pdbg_sources::Sources::new(config.sources, events.clone());
             super::sources::SourcesPart::new(sources, config.reporter.clone())
         };
+        #[cfg(unix)]
+        let programs = {
+            let events = events.clone();
+            // If the session is that busy, its log says it.
+            let told = move |attached| drop(events.try_send(Event::Attached(attached)));
+            p2pdbg_attach::Programs::new(config.accepts_attach, told)
+        };
         let settings = Settings {
             role,
             policy,
@@ -146,6 +156,8 @@ impl Driver {
             forwards,
             #[cfg(unix)]
             sources,
+            #[cfg(unix)]
+            programs,
             #[cfg(unix)]
             pipes: Vec::new(),
             reporter: config.reporter,
@@ -318,6 +330,8 @@ impl Driver {
             SessionInput::Describe(answer) => drop(answer.send(self.describe())),
             #[cfg(unix)]
             SessionInput::Pipe(request) => self.open_pipe(request),
+            #[cfg(unix)]
+            SessionInput::Forward(request) => self.add_forward(request),
             SessionInput::Drain => {
                 let ports = self.forwards.sweep();
                 self.decide(Input::Drain { ports });
@@ -430,6 +444,8 @@ impl Driver {
             }
             #[cfg(unix)]
             Event::Sources(told) => self.on_told(told),
+            #[cfg(unix)]
+            Event::Attached(attached) => self.on_attached(attached),
             Event::Inspected(stream, report) => self.on_inspected(stream, *report),
             Event::OpenToNetwork(address) => self.forwards.on_open_to_network(address),
             Event::Listening(seen) => {

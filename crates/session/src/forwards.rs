@@ -19,6 +19,8 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
+#[cfg(unix)]
+use super::asked::{ForwardRequest, refusal};
 use super::{
     Event, SessionConfig, elsewhere,
     first_word::Screen,
@@ -64,6 +66,9 @@ struct Entry {
     listening: Option<bool>,
     /// Whether it was added for a `p2pdbg pipe`, so that no port is opened for it.
     added: bool,
+    /// Who asked for it while the session ran, until the connector has judged it.
+    #[cfg(unix)]
+    asked: Option<ForwardRequest>,
     /// Whether it was told that its target hangs up, or that a web page was turned away.
     told: bool,
 }
@@ -366,6 +371,58 @@ impl Forwards {
             ..Entry::new(forward, WhileAbsent::Hold)
         });
         Some((number(self.table.len() - 1), true))
+    }
+
+    /// Adds a forward to a debugger of the connector's, with a port here that opens once the connector has agreed; false
+    /// if that cannot be, which is told.
+    #[cfg(unix)]
+    pub(super) fn ask(&mut self, request: ForwardRequest) -> bool {
+        let bind = Bind::loopback(request.port);
+        let opened = match self.table.len() < MOST {
+            true => OpenPort::open(bind).or_else(|_| OpenPort::open_above(bind, |_| true)),
+            false => Err(std::io::Error::other("the session has too many forwards")),
+        };
+        let forward = Forward::of_preset(request.debugger, request.port);
+        match opened {
+            Ok(port) => {
+                let bind = Bind::loopback(port.address().port());
+                let entry = Entry::new(Forward { bind, ..forward }, WhileAbsent::Hold);
+                self.table.push(Entry {
+                    port: Some(Arc::new(port)),
+                    asked: Some(request),
+                    ..entry
+                });
+                true
+            }
+            Err(error) => {
+                let failure = port_failure(&forward, &error);
+                drop(request.opened.send(Err(failure)));
+                false
+            }
+        }
+    }
+
+    /// Opens the port of a forward that was asked for, if that is what was settled, and tells who asked.
+    #[cfg(unix)]
+    pub(super) async fn settle_asked(&mut self, forward: u16, tasks: &mut JoinSet<()>) {
+        let entry = self.table.get_mut(usize::from(forward));
+        let asked = entry.and_then(|entry| Some((entry.asked.take()?, entry.state.clone()?)));
+        let Some((request, state)) = asked else {
+            return;
+        };
+        let answer = match state {
+            ForwardState::Up { .. } => match self.open(forward, tasks).await {
+                Ok(listen) => listen
+                    .parse()
+                    .map_err(|_| Failure::new(p2pdbg_base::ErrorCode::Internal, listen)),
+                Err(error) => Err(port_failure(
+                    &self.table[usize::from(forward)].forward,
+                    &error,
+                )),
+            },
+            state => Err(refusal(&state, &HostPort::loopback(request.port))),
+        };
+        let _ = request.opened.send(answer);
     }
 
     /// What the connector has made of a forward.
@@ -685,6 +742,8 @@ impl Entry {
             turns: Arc::default(),
             listening: None,
             added: false,
+            #[cfg(unix)]
+            asked: None,
             told: false,
         }
     }

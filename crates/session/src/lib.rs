@@ -5,6 +5,8 @@
 //! told what to do and tell what happened. Whatever else takes time (a handshake, reading a carrier's header,
 //! accepting a connection) runs in a task of its own and sends an `Event`.
 
+#[cfg(unix)]
+mod asked;
 mod connections;
 mod debuggers;
 pub mod decisions;
@@ -54,6 +56,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument;
 
+#[cfg(unix)]
+pub use self::asked::ForwardRequest;
 use self::driver::{Begun, Driver};
 pub use self::forwards::while_absent;
 #[cfg(unix)]
@@ -89,6 +93,8 @@ pub struct SessionConfig {
     pub resume_for: Duration,
     /// What the peer is told of where this side runs.
     pub facts: HostFacts,
+    /// Whether the peer may have debuggers attach to programs that run here.
+    pub accepts_attach: bool,
     /// What is done about source files.
     pub sources: SourcesOptions,
     /// What was made ready while the peers authenticated each other.
@@ -128,6 +134,9 @@ pub enum SessionInput {
     /// Open a stream for a local program to a target of its own.
     #[cfg(unix)]
     Pipe(PipeRequest),
+    /// Open a port here for a debugger at the other end.
+    #[cfg(unix)]
+    Forward(ForwardRequest),
 }
 
 /// What the session tells its owner.
@@ -209,6 +218,8 @@ enum Event {
     Inspected(StreamId, Box<inspect::Report>),
     #[cfg(unix)]
     Sources(p2pdbg_sources::Told),
+    #[cfg(unix)]
+    Attached(p2pdbg_attach::Attached),
 }
 
 #[cfg(unix)]

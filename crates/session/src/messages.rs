@@ -34,6 +34,8 @@ impl Driver {
             TunnelMessage::ForwardState { forward, state } if self.role == Role::Listener => {
                 self.forwards.on_state(forward, state);
                 #[cfg(unix)]
+                self.forwards.settle_asked(forward, &mut self.tasks).await;
+                #[cfg(unix)]
                 self.settle_pipes();
                 if let Some(standing) = self.forwards.newly_standing() {
                     self.tell(SessionOutput::Ready(standing));
@@ -137,6 +139,8 @@ impl Driver {
             let local = match forward {
                 #[cfg(unix)]
                 p2pdbg_proto::sources::FORWARD => self.answer_about_sources(),
+                #[cfg(unix)]
+                p2pdbg_proto::attach::FORWARD => self.answer_about_programs(),
                 _ => self.forwards.dial(stream, forward),
             };
             let ide_port = self.forwards.ide_port(forward);

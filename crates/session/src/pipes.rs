@@ -4,13 +4,18 @@
 //! session began with, and the stream opens once the connector has agreed. The connector judges such a target as it
 //! does any other: loopback, or what it was told to allow.
 
+use p2pdbg_attach::Attached;
 use p2pdbg_base::{ErrorCode, Failure, HostPort, Untrusted};
-use p2pdbg_events::StreamState;
-use p2pdbg_proto::{control::Role, tunnel::ForwardState};
+use p2pdbg_events::{Event as Report, StreamState};
+use p2pdbg_ledger::ResetCode;
+use p2pdbg_proto::{attach::MAX_COMMAND, control::Role, tunnel::ForwardState};
 use tokio::{net::UnixStream, sync::oneshot};
 
-use super::driver::Driver;
-use crate::stream::Connection;
+use super::{
+    asked::{ForwardRequest, refusal},
+    driver::Driver,
+};
+use crate::stream::{Connection, Local};
 
 /// Streams that may wait for the connector's word.
 const MOST_WAITING: usize = 64;
@@ -22,6 +27,19 @@ pub enum PipeTarget {
     Port(HostPort),
     /// To whoever answers there about source files.
     Sources,
+    /// To whoever answers there about programs that run.
+    Programs,
+}
+
+impl PipeTarget {
+    /// The forward that stands for a conversation.
+    fn conversation(&self) -> Option<u16> {
+        match self {
+            Self::Port(_) => None,
+            Self::Sources => Some(p2pdbg_proto::sources::FORWARD),
+            Self::Programs => Some(p2pdbg_proto::attach::FORWARD),
+        }
+    }
 }
 
 /// A stream that a local program asks for.
@@ -45,10 +63,10 @@ impl Driver {
                 .hint("run p2pdbg pipe beside the IDE, where p2pdbg listen runs");
             return drop(request.opened.send(Err(failure)));
         }
-        let to = match &request.to {
-            PipeTarget::Port(to) => to.clone(),
-            PipeTarget::Sources => return self.open_conversation(request),
+        let PipeTarget::Port(to) = &request.to else {
+            return self.open_conversation(request);
         };
+        let to = to.clone();
         self.pipes
             .retain(|(_, waiting)| !waiting.opened.is_closed());
         let full = self.pipes.len() >= MOST_WAITING;
@@ -78,9 +96,50 @@ impl Driver {
         // A program that has gone meanwhile needs no stream.
         if request.opened.send(Ok(())).is_ok() {
             let local = Connection::Unix(request.local);
-            let (forward, ended) = (p2pdbg_proto::sources::FORWARD, Some(request.ended));
-            self.streams.open(forward, local, ended, &mut self.tasks);
+            let ended = Some(request.ended);
+            if let Some(forward) = request.to.conversation() {
+                self.streams.open(forward, local, ended, &mut self.tasks);
+            }
         }
+    }
+
+    /// Opens a port for a debugger at the other end, once the connector has agreed.
+    pub(super) fn add_forward(&mut self, request: ForwardRequest) {
+        if self.role == Role::Connector {
+            let message = "this is the debuggee's end of the session";
+            let failure = Failure::new(ErrorCode::NoSession, message);
+            return drop(request.opened.send(Err(failure)));
+        }
+        if self.forwards.ask(request) {
+            for message in self.forwards.announcements() {
+                self.connections.send(message);
+            }
+        }
+    }
+
+    /// The local end of a conversation about programs that the listener opens.
+    pub(super) fn answer_about_programs(&mut self) -> Local {
+        let answered = match self.role {
+            Role::Connector => self.programs.answer(),
+            Role::Listener => None,
+        };
+        match answered {
+            Some((session, answering)) => {
+                self.tasks.spawn(answering);
+                Local::Accepted(Connection::Unix(session))
+            }
+            None => Local::Dialing(Box::pin(async { Err(ResetCode::NOT_ALLOWED) })),
+        }
+    }
+
+    /// Tells the user of this host what the peer has had attached to.
+    pub(super) fn on_attached(&mut self, attached: Attached) {
+        self.reporter.emit(Report::Attached {
+            pid: attached.pid,
+            command: Untrusted::limited(&attached.command, MAX_COMMAND),
+            debugger: attached.debugger,
+            port: attached.port,
+        });
     }
 
     /// Opens the streams whose forwards the connector has judged by now.
@@ -94,7 +153,7 @@ impl Driver {
                 Some(ForwardState::Up { .. }) => Ok(()),
                 Some(state) => Err(match &request.to {
                     PipeTarget::Port(to) => refusal(state, to),
-                    PipeTarget::Sources => continue,
+                    PipeTarget::Sources | PipeTarget::Programs => continue,
                 }),
             };
             let open = verdict.is_ok();
@@ -104,25 +163,6 @@ impl Driver {
                 let ended = Some(request.ended);
                 self.streams.open(forward, local, ended, &mut self.tasks);
             }
-        }
-    }
-}
-
-fn refusal(state: &ForwardState, target: &HostPort) -> Failure {
-    match state {
-        ForwardState::NotAllowed => Failure::new(
-            ErrorCode::TargetNotAllowed,
-            format!("the debuggee's host does not allow {target} to be used"),
-        )
-        .hint(format!(
-            "only its loopback is, unless p2pdbg connect is run there with --allow {target}"
-        )),
-        ForwardState::Failed(why) => Failure::new(
-            ErrorCode::NoSession,
-            format!("{target} failed there: {}", Untrusted::limited(why, 300)),
-        ),
-        ForwardState::Up { .. } | ForwardState::PortInUse => {
-            Failure::new(ErrorCode::NoSession, format!("{target} failed there"))
         }
     }
 }

@@ -145,7 +145,7 @@ impl Streams {
     /// The streams that belong to forwards, and not to conversations about sources.
     fn of_programs(&self) -> impl Iterator<Item = (&StreamId, &Live)> {
         let live = self.live.iter();
-        live.filter(|(_, live)| live.forward != p2pdbg_proto::sources::FORWARD)
+        live.filter(|(_, live)| !is_conversation(live.forward))
     }
 
     /// The streams as they are, the oldest first, and no more than [`MOST_DESCRIBED`].
@@ -280,7 +280,7 @@ impl Streams {
 
     fn taps(&self, stream: StreamId, forward: u16, ide_port: Option<u16>) -> (Tap, Tap) {
         let watcher = self.watcher.as_ref();
-        let watcher = watcher.filter(|_| forward != p2pdbg_proto::sources::FORWARD);
+        let watcher = watcher.filter(|_| !is_conversation(forward));
         let feeds = watcher.and_then(|watcher| watcher.watch(stream, ide_port));
         match feeds {
             Some((here, there)) => (Tap(Some(here)), Tap(Some(there))),
@@ -479,7 +479,7 @@ impl Streams {
                         let _ = ended.send(state);
                     }
                 }
-                if self.forward_of(stream) != Some(p2pdbg_proto::sources::FORWARD) {
+                if !self.forward_of(stream).is_some_and(is_conversation) {
                     self.report_stream(stream, state, target);
                 }
             }
@@ -505,4 +505,13 @@ impl Streams {
             self.on_event(stream, event, None);
         }
     }
+}
+
+/// Whether a forward stands for conversations of the two ends themselves, of which no debugger is a part.
+fn is_conversation(forward: u16) -> bool {
+    [
+        p2pdbg_proto::sources::FORWARD,
+        p2pdbg_proto::attach::FORWARD,
+    ]
+    .contains(&forward)
 }

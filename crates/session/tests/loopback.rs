@@ -193,6 +193,7 @@ async fn start(
         },
         resume_for: Duration::from_secs(60),
         facts: HostFacts::default(),
+        accepts_attach: false,
         sources: SourcesOptions::default(),
         approach: None,
         reporter: Reporter::new(Arc::new(Reports(sink))),

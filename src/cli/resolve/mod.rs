@@ -117,6 +117,10 @@ pub fn resolve_connect(
     refuse_more_than_a_code(&args.code)?;
     // Before the code is asked for, which is the last thing to bother the user with.
     let mut session = resolve_session(args.session, environment.config)?;
+    #[cfg(unix)]
+    {
+        session.accepts_attach = args.accept_attach;
+    }
     if let Some(directory) = &args.accept_push {
         let inbox = existing("--accept-push", directory)?;
         session.sources = session.sources.with_inbox(inbox).map_err(|root| {
@@ -244,6 +248,7 @@ fn resolve_session(args: SessionArgs, config: Config) -> Result<SessionOptions, 
     let state = state(args.state, config.state);
     let sources = resolve_sources(args.sources, args.no_sources)?;
     Ok(SessionOptions {
+        accepts_attach: false,
         sources,
         rendezvous,
         name,

@@ -267,6 +267,7 @@ impl Host {
             paths: self.paths(),
             resume_for: self.options.resume_for,
             facts: self.facts.clone(),
+            accepts_attach: self.options.accepts_attach,
             sources: self.options.sources.clone(),
             approach,
             reporter: reporter.clone(),

@@ -58,6 +58,10 @@ impl Host {
     pub(super) fn answer(&self, inquiry: Inquiry) {
         match inquiry {
             Inquiry::Status(answer) => self.describe(answer),
+            Inquiry::Forward(peer, request) => match self.session_with(peer.as_deref()) {
+                Ok(session) => session.input(SessionInput::Forward(request)),
+                Err(failure) => drop(request.opened.send(Err(failure))),
+            },
             Inquiry::Pipe(peer, request) => match self.session_with(peer.as_deref()) {
                 Ok(session) => session.input(SessionInput::Pipe(request)),
                 Err(failure) => drop(request.opened.send(Err(failure))),

@@ -1,0 +1,165 @@
+//! Which programs of this user run here and may be debugged.
+
+use std::path::Path;
+
+use p2pdbg_debugger::Preset;
+use p2pdbg_net::listening::{self, ListeningSocket};
+use p2pdbg_proto::attach::{MAX_COMMAND, MAX_LISTED, Program, Tool};
+
+use crate::{
+    elf::is_go,
+    preset,
+    process::{self, Process},
+};
+
+/// The programs that are meant by a process id or a part of the command line (all by none), those that are best debugged
+/// first, and how many more there are.
+pub(crate) fn list(meant: &str) -> (Vec<Program>, usize) {
+    let sockets = listening::all();
+    let own = process::user();
+    let mut programs: Vec<Program> = process::all()
+        .filter(|process| process.user() == own && !process.is_self())
+        .filter(|process| is_meant(process, meant))
+        .filter_map(|process| program(&process, &sockets))
+        .collect();
+    programs.sort_by_key(|program| (program.tool == Tool::Gdbserver, program.pid));
+    let more = programs.len().saturating_sub(MAX_LISTED);
+    programs.truncate(MAX_LISTED);
+    (programs, more)
+}
+
+fn is_meant(process: &Process, meant: &str) -> bool {
+    match meant.parse::<u32>() {
+        Ok(pid) => process.pid() == pid,
+        Err(_) => process.command_line().join(" ").contains(meant),
+    }
+}
+
+/// A process as it is listed, unless it is the kernel's, a debugger, or gone.
+fn program(process: &Process, sockets: &[ListeningSocket]) -> Option<Program> {
+    let command_line = process.command_line();
+    let executable = process.executable()?;
+    let name = executable.file_name()?.to_str()?;
+    if command_line.is_empty() || is_debugger(name, &command_line) {
+        return None;
+    }
+    let tool = tool_for(name, &process.executable_link());
+    let preset = preset(tool);
+    let port = port_of(process, preset, sockets);
+    Some(Program {
+        pid: process.pid(),
+        started: process.started()?,
+        tool,
+        command: shortened(&command_line.join(" ")),
+        port,
+    })
+}
+
+/// The debugger that suits a program by the name of its executable file.
+fn tool_for(name: &str, executable: &Path) -> Tool {
+    let versioned = |of: &str| {
+        name.strip_prefix(of)
+            .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '.'))
+    };
+    if versioned("python") {
+        Tool::Debugpy
+    } else if matches!(name, "node" | "nodejs") {
+        Tool::Node
+    } else if name == "java" {
+        Tool::Jdwp
+    } else if is_go(executable) {
+        Tool::Delve
+    } else {
+        Tool::Gdbserver
+    }
+}
+
+fn is_debugger(name: &str, command_line: &[String]) -> bool {
+    let has = |part: &str| command_line.iter().any(|word| word.ends_with(part));
+    matches!(
+        name,
+        "gdbserver" | "lldb-server" | "dlv" | "gdb" | "lldb" | "p2pdbg"
+    ) || has("debugpy/adapter")
+}
+
+/// The port at which a process itself awaits a debugger's IDE.
+pub(crate) fn port_of(
+    process: &Process,
+    preset: Preset,
+    sockets: &[ListeningSocket],
+) -> Option<u16> {
+    let command_line = process.command_line();
+    let debugger = preset.debugger();
+    let fits =
+        |socket: &&ListeningSocket| debugger.listens_as(&command_line, socket.address.port());
+    let mut fitting = sockets.iter().filter(fits).peekable();
+    fitting.peek()?;
+    let inodes = process.sockets();
+    let found = fitting.find(|socket| inodes.contains(&socket.inode))?;
+    Some(found.address.port())
+}
+
+/// No more of a command line than is listed, cut between characters.
+fn shortened(command: &str) -> String {
+    let mut end = command.len().min(MAX_COMMAND);
+    while !command.is_char_boundary(end) {
+        end -= 1;
+    }
+    command[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tool_follows_from_the_name_of_the_executable() {
+        let none = Path::new("/nowhere");
+        for (name, tool) in [
+            ("python", Tool::Debugpy),
+            ("python3.11", Tool::Debugpy),
+            ("python-config", Tool::Gdbserver),
+            ("node", Tool::Node),
+            ("java", Tool::Jdwp),
+            ("nginx", Tool::Gdbserver),
+        ] {
+            assert_eq!(tool_for(name, none), tool, "{name}");
+        }
+    }
+
+    #[test]
+    fn program_of_this_user_is_listed_with_its_command_line_and_this_one_is_not() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("613")
+            .spawn()
+            .unwrap();
+        // It is the same process that becomes `sleep`.
+        while process::find(child.id()).unwrap().command_line() != ["sleep", "613"] {
+            std::thread::yield_now();
+        }
+        let process = process::find(child.id()).unwrap();
+        let listed = program(&process, &[]).unwrap();
+        let (programs, _) = list("");
+        let (meant, _) = list(&child.id().to_string());
+        let (none, more) = list("no program is called so");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!((listed.command.as_str(), listed.port), ("sleep 613", None));
+        assert_eq!(listed.tool, Tool::Gdbserver);
+        assert_eq!(meant, [listed]);
+        assert_eq!((none.len(), more), (0, 0));
+        assert!(programs.len() <= MAX_LISTED);
+        assert!(
+            programs
+                .iter()
+                .all(|program| program.pid != std::process::id())
+        );
+    }
+
+    #[test]
+    fn command_line_is_cut_between_characters() {
+        let long = "é".repeat(MAX_COMMAND);
+        let cut = shortened(&long);
+        assert!(cut.len() <= MAX_COMMAND && cut.chars().all(|c| c == 'é'));
+    }
+}

@@ -1,0 +1,126 @@
+//! Answers the listener's conversations about programs, at the connector.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use p2pdbg_net::listening;
+use p2pdbg_proto::attach::{AttachMessage, MAX_COMMAND, Refusal, Tool, Wanted};
+use tokio::{
+    net::UnixStream,
+    sync::Semaphore,
+    task::{JoinSet, spawn_blocking},
+};
+
+use crate::{Attached, talk::Talk};
+
+/// Conversations that are answered at once.
+const CONVERSATIONS: usize = 4;
+
+/// The programs of this host, for the peer to have debuggers attached to.
+#[derive(Clone)]
+pub struct Programs(Arc<Shared>);
+
+impl std::fmt::Debug for Programs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Programs")
+            .field("accepts", &self.0.accepts)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    accepts: bool,
+    conversations: Semaphore,
+    /// One debugger attaches at a time.
+    attaching: Semaphore,
+    /// At which port the debugger awaits its IDE that has attached to a process, by its number and start.
+    attached: Mutex<HashMap<(u32, u64, Tool), u16>>,
+    /// What goes on for the debuggers that have attached; it ends with the session.
+    running: Mutex<JoinSet<()>>,
+    told: Box<dyn Fn(Attached) + Send + Sync>,
+}
+
+impl Programs {
+    /// Those of this host; `accepts` says whether its user lets the peer attach. What was attached to is told to `told`.
+    pub fn new(accepts: bool, told: impl Fn(Attached) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Shared {
+            accepts,
+            conversations: Semaphore::new(CONVERSATIONS),
+            attaching: Semaphore::new(1),
+            attached: Mutex::default(),
+            running: Mutex::default(),
+            told: Box::new(told),
+        }))
+    }
+
+    /// Answers one conversation: the session's end of it, and what is to be run. None while there are too many.
+    pub fn answer(&self) -> Option<(UnixStream, impl Future<Output = ()> + Send + 'static)> {
+        let (here, session) = UnixStream::pair().ok()?;
+        if self.0.conversations.available_permits() == 0 {
+            return None;
+        }
+        let programs = self.clone();
+        let answering = async move {
+            let Ok(_permit) = programs.0.conversations.try_acquire() else {
+                return;
+            };
+            if let Err(error) = programs.converse(Talk::over(here)).await {
+                tracing::info!(%error, "a conversation about programs came to nothing");
+            }
+        };
+        Some((session, answering))
+    }
+
+    async fn converse(&self, mut talk: Talk<UnixStream>) -> io::Result<()> {
+        while let Some(message) = talk.receive().await? {
+            let answer = match message {
+                AttachMessage::List { .. } | AttachMessage::Attach(_) if !self.0.accepts => {
+                    Err(Refusal::NotAccepted)
+                }
+                AttachMessage::List { meant } => self.list(meant).await,
+                AttachMessage::Attach(wanted) => self.attach(wanted).await,
+                _ => return Err(io::ErrorKind::InvalidData.into()),
+            };
+            talk.send(&answer.unwrap_or_else(AttachMessage::Refused))
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn list(&self, meant: String) -> Result<AttachMessage, Refusal> {
+        if meant.len() > MAX_COMMAND {
+            return Err(Refusal::Gone);
+        }
+        let listed = spawn_blocking(move || crate::programs(&meant)).await;
+        let (programs, more) = listed.map_err(|_| Refusal::System)??;
+        Ok(AttachMessage::Listed {
+            programs,
+            more: u32::try_from(more).unwrap_or(u32::MAX),
+        })
+    }
+
+    async fn attach(&self, wanted: Wanted) -> Result<AttachMessage, Refusal> {
+        // It is never closed.
+        let _turn = self.0.attaching.acquire().await.ok();
+        let name = (wanted.pid, wanted.started, wanted.tool);
+        let known = lock(&self.0.attached).get(&name).copied();
+        if let Some(port) = known.filter(|port| listening::seen_on(*port)) {
+            return Ok(AttachMessage::Attached { port });
+        }
+        let (attached, goes_on) = crate::attach(&wanted).await?;
+        if let Some(goes_on) = goes_on {
+            lock(&self.0.running).spawn(goes_on);
+        }
+        let port = attached.port;
+        lock(&self.0.attached).insert(name, port);
+        (self.0.told)(attached);
+        Ok(AttachMessage::Attached { port })
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,362 @@
+//! Having a debugger attach to a process: each tool is run as its manual says, by its arguments and never by a shell.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use p2pdbg_facts::{on_path, python_package};
+use p2pdbg_net::listening;
+use p2pdbg_proto::attach::{MAX_WHY, Refusal, Tool};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command},
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{GoesOn, catalogue::port_of, preset, process::Process, rights::may_trace};
+
+/// How long a tool may take. debugpy has gdb load a library into the program, which takes seconds on a busy host.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a program may take to open the port of its own debugger.
+const OPENING: Duration = Duration::from_secs(10);
+
+/// Between two looks whether a port is open.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The first Python that lets debugpy in by itself (PEP 768); others need gdb.
+const REMOTE_EXEC: (u32, u32) = (3, 14);
+
+/// What goes on after a debugger has attached.
+pub(crate) enum Running {
+    /// Nothing of ours: it is in the program.
+    Within,
+    /// `dlv`.
+    Delve(Delve),
+    /// The port at which a gdbserver is started for each gdb that comes.
+    Gdbserver(TcpListener),
+}
+
+impl Running {
+    /// What has to go on.
+    pub(crate) fn goes_on(self, process: Process) -> Option<GoesOn> {
+        match self {
+            Self::Within => None,
+            Self::Delve(mut delve) => Some(Box::pin(async move {
+                let _ = delve.0.wait().await;
+            })),
+            Self::Gdbserver(listener) => Some(Box::pin(serve_gdbs(listener, process))),
+        }
+    }
+}
+
+/// A `dlv` that has attached. Dropped, it takes its breakpoints out and lets the program go.
+pub(crate) struct Delve(Child);
+
+impl Drop for Delve {
+    fn drop(&mut self) {
+        // None once it has ended.
+        let pid = self.0.id().and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = pid.and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::INT);
+        }
+    }
+}
+
+/// Has a debugger attach; at which port it awaits its IDE.
+pub(crate) async fn attach(
+    process: &Process,
+    tool: Tool,
+    port: u16,
+) -> Result<(u16, Running), Refusal> {
+    match tool {
+        Tool::Debugpy => debugpy(process, port).await,
+        Tool::Node => node(process).await,
+        Tool::Jdwp => jdwp(process).await,
+        Tool::Delve => delve(process, port).await,
+        Tool::Gdbserver => gdbserver(process, port).await,
+    }
+}
+
+async fn debugpy(process: &Process, port: u16) -> Result<(u16, Running), Refusal> {
+    if let Some(port) = listens(process, Tool::Debugpy) {
+        return Ok((port, Running::Within));
+    }
+    may_trace(process)?;
+    let has_debugpy = |python: &PathBuf| python_package(python, "debugpy");
+    let mut pythons = pythons_of(process).into_iter();
+    let python = pythons.find(has_debugpy);
+    let python = python.ok_or_else(|| missing("debugpy, in the program's Python"))?;
+    if !has_remote_exec(process) && on_path("gdb".as_ref()).is_none() {
+        return Err(missing(
+            "gdb, by which debugpy gets into a Python before 3.14",
+        ));
+    }
+    let port = free(port).await?;
+    let mut command = command(&python);
+    command.args(["-m", "debugpy", "--listen"]);
+    command.arg(format!("127.0.0.1:{port}"));
+    command.args(["--pid", &process.pid().to_string()]);
+    finish(command).await?;
+    opened(|| is_open(port)).await?;
+    Ok((port, Running::Within))
+}
+
+async fn node(process: &Process) -> Result<(u16, Running), Refusal> {
+    if let Some(port) = listens(process, Tool::Node) {
+        return Ok((port, Running::Within));
+    }
+    // The signal would end a program that does not wait for it.
+    if !process.catches(Signal::USR1) {
+        let way = "node's own signal handler; it was started with --disable-sigusr1, or is no node";
+        return Err(Refusal::StartedWithout(way.to_owned()));
+    }
+    let pid = pid_of(process)?;
+    kill_process(pid, Signal::USR1).map_err(|error| failed(&error))?;
+    let port = listening_soon(process, Tool::Node).await?;
+    Ok((port, Running::Within))
+}
+
+async fn jdwp(process: &Process) -> Result<(u16, Running), Refusal> {
+    if let Some(port) = listens(process, Tool::Jdwp) {
+        return Ok((port, Running::Within));
+    }
+    let command_line = process.command_line();
+    let waits = |word: &String| word.contains("jdwp") && word.contains("onjcmd=y");
+    if !command_line.iter().any(waits) {
+        let way = "-agentlib:jdwp=transport=dt_socket,server=y,address=127.0.0.1:5005,onjcmd=y";
+        return Err(Refusal::StartedWithout(way.to_owned()));
+    }
+    // That of the same Java, if it has one.
+    let beside = process.executable().map(|java| java.with_file_name("jcmd"));
+    let beside = beside.filter(|jcmd| jcmd.is_file());
+    let jcmd = beside.or_else(|| on_path("jcmd".as_ref()));
+    let mut command = command(&jcmd.ok_or_else(|| missing("jcmd, of a JDK"))?);
+    command.args([&process.pid().to_string(), "VM.start_java_debugging"]);
+    finish(command).await?;
+    let port = listening_soon(process, Tool::Jdwp).await?;
+    Ok((port, Running::Within))
+}
+
+async fn delve(process: &Process, port: u16) -> Result<(u16, Running), Refusal> {
+    may_trace(process)?;
+    let dlv = on_path("dlv".as_ref()).ok_or_else(|| missing("dlv"))?;
+    let port = free(port).await?;
+    let mut command = command(&dlv);
+    command.args(["attach", &process.pid().to_string()]);
+    command.args(["--headless", "--accept-multiclient", "--continue"]);
+    command.args(["--api-version=2", &format!("--listen=127.0.0.1:{port}")]);
+    // Killed outright it would leave its breakpoints in the program.
+    command.kill_on_drop(false);
+    let mut delve = Delve(command.spawn().map_err(|error| failed(&error))?);
+    let stderr = delve.0.stderr.take();
+    let mut said = tokio::spawn(last_words(stderr));
+    let until = Instant::now() + PATIENCE;
+    while !is_open(port) {
+        let ended = delve
+            .0
+            .try_wait()
+            .map_err(|error| failed(&error))?
+            .is_some();
+        if ended {
+            let said = (&mut said).await.unwrap_or_default();
+            return Err(failed(&said));
+        }
+        if Instant::now() >= until {
+            return Err(failed(&"dlv does not listen"));
+        }
+        sleep(LOOK).await;
+    }
+    Ok((port, Running::Delve(delve)))
+}
+
+async fn gdbserver(process: &Process, port: u16) -> Result<(u16, Running), Refusal> {
+    may_trace(process)?;
+    on_path("gdbserver".as_ref()).ok_or_else(|| missing("gdbserver"))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .await
+        .map_err(|error| taken(port, &error))?;
+    let port = listener
+        .local_addr()
+        .map_err(|error| failed(&error))?
+        .port();
+    Ok((port, Running::Gdbserver(listener)))
+}
+
+/// Starts a gdbserver for each gdb that comes, on its standard input and output: at a port of its own it would listen on
+/// all addresses, whatever it is told (seen with gdbserver 13.1), and stop the program before anybody is there. It lets
+/// the program go when its gdb has gone.
+async fn serve_gdbs(listener: TcpListener, process: Process) {
+    loop {
+        match listener.accept().await {
+            Ok((gdb, _)) => {
+                if !process.is_still_there() {
+                    return;
+                }
+                if let Err(error) = serve_gdb(gdb, process.pid()).await {
+                    tracing::warn!(%error, "cannot start a gdbserver");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a gdb");
+                sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+async fn serve_gdb(gdb: TcpStream, pid: u32) -> io::Result<()> {
+    let gdb = gdb.into_std()?;
+    // gdbserver reads as from a terminal: blocking.
+    gdb.set_nonblocking(false)?;
+    let input = std::os::fd::OwnedFd::from(gdb.try_clone()?);
+    let mut command = command(Path::new("gdbserver"));
+    // It ends by itself when its gdb has gone, and takes its breakpoints out before: so it is not killed.
+    command.kill_on_drop(false);
+    command.args(["--once", "--attach", "-", &pid.to_string()]);
+    command.stdin(input).stdout(std::os::fd::OwnedFd::from(gdb));
+    let mut child = command.spawn()?;
+    let said = last_words(child.stderr.take()).await;
+    let status = child.wait().await?;
+    tracing::info!(%status, said, "a gdbserver has ended");
+    Ok(())
+}
+
+/// A tool, with none of what is this program's alone.
+fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for variable in ["P2PDBG_RENDEZVOUS", "P2PDBG_CODE"] {
+        command.env_remove(variable);
+    }
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs a tool to its end.
+async fn finish(mut command: Command) -> Result<(), Refusal> {
+    let mut child = command.spawn().map_err(|error| failed(&error))?;
+    let stderr = child.stderr.take();
+    let run = async { tokio::join!(child.wait(), last_words(stderr)) };
+    match timeout(PATIENCE, run).await {
+        Ok((Ok(status), _)) if status.success() => Ok(()),
+        Ok((Ok(_), said)) => Err(failed(&said)),
+        Ok((Err(error), _)) => Err(failed(&error)),
+        Err(_) => Err(failed(&"it took too long")),
+    }
+}
+
+/// The end of what a tool says on standard error.
+async fn last_words(stderr: Option<impl AsyncRead + Unpin>) -> String {
+    let Some(mut stderr) = stderr else {
+        return String::new();
+    };
+    let (mut said, mut chunk) = (Vec::new(), vec![0; 4096]);
+    while let Ok(length @ 1..) = stderr.read(&mut chunk).await {
+        said.extend_from_slice(&chunk[..length]);
+        let too_much = said.len().saturating_sub(MAX_WHY);
+        said.drain(..too_much);
+    }
+    let said = String::from_utf8_lossy(&said);
+    let lines: Vec<&str> = said.trim().lines().rev().take(3).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("; ")
+}
+
+/// The Pythons that may be the program's, that of its environment first, and one of this host's at last.
+fn pythons_of(process: &Process) -> Vec<PathBuf> {
+    let command_line = process.command_line();
+    let first = command_line.first().map(PathBuf::from);
+    let named = first.filter(|path| path.components().count() > 1);
+    let directory = process.directory();
+    let named = named.and_then(|path| Some(directory?.join(path)));
+    let environment = process.variable("VIRTUAL_ENV");
+    let environment = environment.map(|path| PathBuf::from(path).join("bin/python"));
+    let here = ["python3", "python"].map(|name| on_path(name.as_ref()));
+    let all = [named, environment, process.executable()];
+    all.into_iter().chain(here).flatten().collect()
+}
+
+fn has_remote_exec(process: &Process) -> bool {
+    let executable = process.executable();
+    let name = executable.as_deref().and_then(Path::file_name);
+    let version = name.and_then(|name| name.to_str()?.strip_prefix("python"));
+    let version = version.and_then(|version| {
+        let (major, minor) = version.split_once('.')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    });
+    version.is_some_and(|version: (u32, u32)| version >= REMOTE_EXEC)
+}
+
+/// The port, if nothing has it, or one that nothing has.
+async fn free(port: u16) -> Result<u16, Refusal> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
+    let address: io::Result<SocketAddr> = listener.and_then(|listener| listener.local_addr());
+    address
+        .map(|address| address.port())
+        .map_err(|error| taken(port, &error))
+}
+
+fn taken(port: u16, error: &io::Error) -> Refusal {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => Refusal::PortTaken(port),
+        _ => failed(error),
+    }
+}
+
+fn is_open(port: u16) -> bool {
+    listening::seen_on(port)
+}
+
+/// The port at which a process awaits the IDE of its debugger.
+fn listens(process: &Process, tool: Tool) -> Option<u16> {
+    port_of(process, preset(tool), &listening::all())
+}
+
+async fn listening_soon(process: &Process, tool: Tool) -> Result<u16, Refusal> {
+    let mut port = None;
+    let looked = opened(|| {
+        port = listens(process, tool);
+        port.is_some()
+    });
+    looked.await?;
+    port.ok_or_else(|| failed(&"it does not listen"))
+}
+
+/// Waits until it is seen that something is open.
+async fn opened(mut look: impl FnMut() -> bool) -> Result<(), Refusal> {
+    let until = Instant::now() + OPENING;
+    while !look() {
+        if Instant::now() >= until {
+            let why = "it opened no port; what it says of that is in the program's own output";
+            return Err(failed(&why));
+        }
+        sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+fn pid_of(process: &Process) -> Result<Pid, Refusal> {
+    let pid = i32::try_from(process.pid()).ok();
+    pid.and_then(Pid::from_raw).ok_or(Refusal::Gone)
+}
+
+fn missing(what: &str) -> Refusal {
+    Refusal::Missing(what.to_owned())
+}
+
+fn failed(why: &dyn std::fmt::Display) -> Refusal {
+    let mut why = why.to_string();
+    while why.len() > MAX_WHY {
+        why.pop();
+    }
+    Refusal::Failed(why)
+}

@@ -1,0 +1,255 @@
+//! `p2pdbg attach`: debuggers attach to programs that run already, and their IDEs come by a forward that leads there.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Command, Output},
+};
+
+use p2pdbg_events::Event;
+
+use crate::{
+    harness::{Pair, Process, Setting, eventually, skip},
+    scenario::python,
+    script::{Missing, Script, file},
+};
+
+/// What `p2pdbg attach` beside this listener says.
+fn attach(pair: &Pair, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_p2pdbg"));
+    pair.listener.home().settle(&mut command);
+    command.arg("attach").args(arguments).output().unwrap()
+}
+
+/// The same, which succeeds; its standard output.
+#[track_caller]
+fn attached(pair: &Pair, arguments: &[&str]) -> String {
+    let output = attach(pair, arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The port beside the IDE that it names.
+#[track_caller]
+fn port(said: &str) -> String {
+    let (_, port) = said.trim_end().rsplit_once(':').unwrap();
+    port.to_owned()
+}
+
+/// A session whose debuggee's end accepts attaching, with a forward that is for no debugger.
+fn accepting(setting: &Setting) -> Pair {
+    let unused = format!("{}:localhost:{}", setting.port(), setting.port());
+    let listener = setting.listener().args(["-L", &unused]).start();
+    let connector = setting
+        .connector_with(&listener.code())
+        .args(["--accept-attach"])
+        .start();
+    listener.paired();
+    connector.paired();
+    Pair {
+        listener,
+        connector,
+    }
+}
+
+/// A program at the debuggee that runs until it is dropped, started with a mark of its own.
+#[track_caller]
+fn program(setting: &Setting, program: &str, source: &str, mark: &str) -> Process {
+    let mut command = setting.debuggee.command(program);
+    command.arg(file(source)).arg(mark);
+    let process = Process::start(source, command, &setting.transcript);
+    process.line("running");
+    process
+}
+
+/// Waits until the debuggee's end has told its user.
+#[track_caller]
+fn told(pair: &Pair, process: &Process, debugger: &str) {
+    pair.connector.event("attached", |event| match event {
+        Event::Attached {
+            pid, debugger: by, ..
+        } if *pid == process.id() => {
+            assert_eq!(by.name(), debugger);
+            Some(())
+        }
+        _ => None,
+    });
+}
+
+#[track_caller]
+fn seen(script: Script) {
+    if let Err(Missing(why)) = script.seen() {
+        skip(&why);
+    }
+}
+
+#[test]
+fn debugpy_attaches_to_a_python_program_that_runs_and_its_ide_comes_twice() {
+    let Some(python) = python() else { return };
+    let setting = Setting::loopback();
+    let pair = accepting(&setting);
+    let process = program(
+        &setting,
+        python.to_str().unwrap(),
+        "programs/endless.py",
+        "for-debugpy",
+    );
+    let listed = attached(&pair, &[]);
+    let pid = process.id().to_string();
+    let line = listed.lines().find(|line| line.trim().starts_with(&pid));
+    assert!(
+        line.is_some_and(|line| line.contains("debugpy")),
+        "{listed}"
+    );
+    let port = port(&attached(&pair, &[&pid]));
+    told(&pair, &process, "debugpy");
+    for _ in 0..2 {
+        let arguments = ["--port", &port];
+        let ide = "ide/dap_running.py";
+        seen(Script::start(
+            &setting.ide,
+            &python,
+            ide,
+            &arguments,
+            &setting.transcript,
+        ));
+    }
+    // The same place again, for an IDE that has forgotten it.
+    assert_eq!(self::port(&attached(&pair, &["for-debugpy"])), port);
+}
+
+#[test]
+fn gdbserver_attaches_to_a_program_whenever_its_gdb_comes_and_lets_it_go() {
+    let Some(python) = python() else { return };
+    let setting = Setting::loopback();
+    let pair = accepting(&setting);
+    let process = program(
+        &setting,
+        python.to_str().unwrap(),
+        "programs/endless.py",
+        "for-gdb",
+    );
+    let pid = process.id().to_string();
+    let port = port(&attached(&pair, &[&pid, "--with", "gdbserver"]));
+    told(&pair, &process, "gdbserver");
+    let target = format!("target remote localhost:{port}");
+    for _ in 0..2 {
+        let gdb = Command::new("gdb")
+            .args(["--batch", "--nx", "-ex", "set sysroot /", "-ex", &target])
+            .args(["-ex", "info inferiors", "-ex", "detach"])
+            .output();
+        let Ok(gdb) = gdb else {
+            return skip("there is no gdb");
+        };
+        let said = String::from_utf8_lossy(&gdb.stdout);
+        assert!(said.contains(&format!("process {pid}")), "{said}");
+        assert!(said.contains("detached"), "{said}");
+    }
+    // It has gone on.
+    let lines = process.stdout().len();
+    process.find("more", |now| (now.len() > lines).then_some(()));
+}
+
+#[test]
+fn nodes_inspector_is_started_in_a_program_that_runs() {
+    let Some(python) = python() else { return };
+    let setting = Setting::loopback();
+    let pair = accepting(&setting);
+    let mut command = setting.debuggee.command("node");
+    // Its own port is another test's.
+    let inspector = format!("--inspect-port={}", setting.port());
+    command.arg(inspector).arg(file("programs/endless.js"));
+    let process = Process::start("endless.js", command, &setting.transcript);
+    process.line("running");
+    let pid = process.id().to_string();
+    let port = port(&attached(&pair, &[&pid]));
+    told(&pair, &process, "node");
+    let ide = "ide/cdp_running.py";
+    let arguments = ["--port", port.as_str()];
+    seen(Script::start(
+        &setting.ide,
+        &python,
+        ide,
+        &arguments,
+        &setting.transcript,
+    ));
+}
+
+#[test]
+fn attaching_is_refused_where_connect_was_not_asked_for_it() {
+    let setting = Setting::loopback();
+    let unused = format!("{}:localhost:{}", setting.port(), setting.port());
+    let pair = setting.pair(["-L", &unused]);
+    let output = attach(&pair, &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.contains("connect there with --accept-attach"),
+        "{said}"
+    );
+}
+
+#[test]
+fn program_that_takes_no_debugger_is_refused_with_what_it_needs() {
+    let setting = Setting::loopback();
+    let pair = accepting(&setting);
+    let mut command = setting.debuggee.command("sh");
+    command.args(["-c", "echo running; exec sleep 600"]);
+    let process = Process::start("sleep", command, &setting.transcript);
+    process.line("running");
+    let pid = process.id().to_string();
+    for (tool, needs) in [("node", "signal handler"), ("jdwp", "onjcmd=y")] {
+        let output = attach(&pair, &[&pid, "--with", tool]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(needs), "{said}");
+    }
+    let none = attach(&pair, &["no such program; $(reboot)"]);
+    assert_eq!(none.status.code(), Some(2));
+}
+
+/// What delve's server says of the program, as JSON-RPC over a connection of its own.
+#[track_caller]
+fn state(setting: &Setting, port: &str) -> serde_json::Value {
+    let connection = setting.ide.connect(port.parse().unwrap());
+    let question = br#"{"method":"RPCServer.State","params":[{"NonBlocking":true}],"id":1}"#;
+    (&connection).write_all(question).unwrap();
+    let mut answer = String::new();
+    BufReader::new(&connection).read_line(&mut answer).unwrap();
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    answer["result"]["State"].clone()
+}
+
+#[test]
+fn delve_attaches_to_a_program_of_go_and_lets_it_go_when_the_session_ends() {
+    let setting = Setting::loopback();
+    let directory = tempfile::tempdir().unwrap();
+    let binary = directory.path().join("endless");
+    let built = Command::new("go")
+        .args(["build", "-o"])
+        .arg(&binary)
+        .arg(file("programs/endless.go"))
+        .output();
+    match built {
+        Ok(built) if built.status.success() => {}
+        _ => return skip("there is no Go"),
+    }
+    let mut pair = accepting(&setting);
+    let mut process = program(&setting, "env", binary.to_str().unwrap(), "for-delve");
+    let pid = process.id().to_string();
+    let port = port(&attached(&pair, &[&pid]));
+    told(&pair, &process, "delve");
+    // It lets the program go on as soon as it is there, and takes one client after the other.
+    eventually("the program to run under delve", || {
+        (state(&setting, &port)["Running"] == true).then_some(())
+    });
+    assert_eq!(state(&setting, &port)["Running"], true);
+    pair.connector.stop();
+    // Nobody traces it any more, and it goes on.
+    eventually("end of delve", || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        status.contains("TracerPid:\t0\n").then_some(())
+    });
+    let lines = process.stdout().len();
+    process.find("more", |now| (now.len() > lines).then_some(()));
+    assert!(process.is_running());
+}
