@@ -411,6 +411,10 @@ pub struct SessionArgs {
     #[arg(long)]
     pub no_port_mapping: bool,
 
+    /// Let nobody but this user's programs, and root's, connect to the ports that are opened here (Linux)
+    #[arg(long)]
+    pub same_user: bool,
+
     /// Hold the connections of a peer that is lost for this long: 90s, 30m, 12h, 2d
     #[arg(long, value_name = "TIME", default_value = "12h")]
     pub resume_for: String,

@@ -109,6 +109,8 @@ pub struct SessionOptions {
     pub stun: Vec<StunServer>,
     /// The state directory; none for the platform's own.
     pub state: Option<PathBuf>,
+    /// Whether the ports that are opened here are for this user's programs alone.
+    pub same_user: bool,
     /// Whether the peer may have debuggers attach to programs that run here.
     pub accepts_attach: bool,
     /// What is done about source files.

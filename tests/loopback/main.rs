@@ -15,6 +15,8 @@ mod offer;
 mod peers;
 mod place;
 mod proxy;
+#[cfg(target_os = "linux")]
+mod same_user;
 #[cfg(unix)]
 mod ssh;
 mod streams;

@@ -324,6 +324,8 @@ pub enum WarningCode {
     DebuggerElsewhere,
     /// What listens at a forward's target takes connections and closes them without a word.
     TargetHangsUp,
+    /// A program of another user of this host tried a port, and `--same-user` was given.
+    OtherUser,
     /// A web page, or another client that speaks HTTP, tried a port that is for a debugger.
     WebPage,
     /// More happened than could be written; that many events are missing here.

@@ -454,6 +454,7 @@ impl Driver {
                 }
             }
             Event::TurnedAway(forward) => self.forwards.on_turned_away(forward),
+            Event::OtherUser(forward, uid) => self.forwards.on_other_user(forward, uid),
             Event::HungUp(forward) => self.forwards.on_hung_up(forward),
             Event::Reached(forward) => self.forwards.on_reached(forward, &mut self.tasks),
             Event::StreamWaiting(stream, forward) => {

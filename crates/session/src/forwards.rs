@@ -24,7 +24,7 @@ use super::asked::{ForwardRequest, refusal};
 use super::{
     Event, SessionConfig, elsewhere,
     first_word::Screen,
-    ports::{accept, look},
+    ports::{Gate, accept, look},
 };
 use crate::stream::{Connection, Dialing, Local};
 
@@ -37,6 +37,7 @@ const MOST_ADDED: usize = 32;
 pub(super) struct Forwards {
     role: Role,
     same_host: bool,
+    same_user: bool,
     further: bool,
     allow: AllowList,
     reporter: Reporter,
@@ -89,6 +90,7 @@ impl Forwards {
         Self {
             role: config.paths.role,
             same_host: config.same_host,
+            same_user: config.same_user,
             further: config.further,
             allow: config.allow.clone(),
             reporter: config.reporter.clone(),
@@ -526,6 +528,21 @@ impl Forwards {
         }
     }
 
+    /// Tells, once for each forward, that another user of this host tried its port.
+    pub(super) fn on_other_user(&mut self, forward: u16, uid: Option<u32>) {
+        if let Some(entry) = self.tell_once(forward) {
+            let who = match uid {
+                Some(uid) => format!("a program of user {uid}"),
+                None => "a program of which the system does not tell whose it is".to_owned(),
+            };
+            let port = entry.forward.bind.port;
+            let message = format!("{who} tried port {port} and was turned away");
+            let warning = Warning::new(WarningCode::OtherUser, message)
+                .hint("that is what --same-user is for; without it everybody on this host may");
+            self.reporter.emit(Report::Warning(warning));
+        }
+    }
+
     /// Tells, once for each forward, that its target takes connections and closes them.
     pub(super) fn on_hung_up(&mut self, forward: u16) {
         if let Some(entry) = self.tell_once(forward) {
@@ -610,7 +627,10 @@ impl Forwards {
 
     /// Opens the port of a forward and accepts on it from now on. Returns its address.
     async fn open(&mut self, forward: u16, tasks: &mut JoinSet<()>) -> std::io::Result<String> {
-        let screen = self.screen(forward);
+        let gate = Gate {
+            screen: self.screen(forward),
+            same_user: self.same_user,
+        };
         let entry = &mut self.table[usize::from(forward)];
         let port = match entry.port.take() {
             Some(port) => port,
@@ -650,7 +670,7 @@ impl Forwards {
         }
         entry.forward.bind.port = address.port();
         let sweep = entry.sweep.insert(Arc::default()).clone();
-        entry.task = Some(tasks.spawn(accept(port, forward, screen, sweep, self.events.clone())));
+        entry.task = Some(tasks.spawn(accept(port, forward, gate, sweep, self.events.clone())));
         self.report_forward(forward, Some(HostPort::from(address)));
         Ok(address.to_string())
     }

@@ -93,6 +93,8 @@ pub struct SessionConfig {
     pub resume_for: Duration,
     /// What the peer is told of where this side runs.
     pub facts: HostFacts,
+    /// Whether the ports that this end opens are for programs of its own user alone.
+    pub same_user: bool,
     /// Whether the peer may have debuggers attach to programs that run here.
     pub accepts_attach: bool,
     /// What is done about source files.
@@ -209,6 +211,8 @@ enum Event {
     Listening(elsewhere::Seen),
     /// A web page was turned away from the port of a forward.
     TurnedAway(u16),
+    /// A program of this other user was turned away from the port of a forward.
+    OtherUser(u16, Option<u32>),
     /// What listens at the target of a forward has closed a connection without a word.
     HungUp(u16),
     /// A connection to the target of a forward stands.

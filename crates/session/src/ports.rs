@@ -23,6 +23,56 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Connections to one port that may have said nothing yet.
 const MOST_SILENT: usize = 1024;
 
+/// Who may come in at a port.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gate {
+    /// What is asked of a connection's first word.
+    pub(super) screen: Option<Screen>,
+    /// Whether its program must be this user's.
+    pub(super) same_user: bool,
+}
+
+/// Whose program is at the other end of a connection.
+enum Whose {
+    Ours,
+    /// Nobody's any more: it has closed.
+    Gone,
+    Others(Option<u32>),
+}
+
+impl Gate {
+    /// Root may do whatever it likes anyway.
+    fn whose(self, connection: &TcpStream) -> Whose {
+        if !self.same_user {
+            return Whose::Ours;
+        }
+        let ends = (connection.peer_addr(), connection.local_addr());
+        let client = match ends {
+            (Ok(client), Ok(server)) => listening::client(client, server),
+            _ => return Whose::Gone,
+        };
+        match client {
+            Some(client) if client.is_closed => Whose::Gone,
+            Some(client) => match client.uid {
+                Some(0) => Whose::Ours,
+                Some(uid) if own_user() == Some(uid) => Whose::Ours,
+                uid => Whose::Others(uid),
+            },
+            None => Whose::Others(None),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn own_user() -> Option<u32> {
+    Some(rustix::process::geteuid().as_raw())
+}
+
+#[cfg(not(unix))]
+fn own_user() -> Option<u32> {
+    None
+}
+
 /// Accepts connections of a port; those that are to be screened count from their first word on.
 ///
 /// Told to by `sweep`, it takes those that the kernel holds already and then says so: a program may have connected,
@@ -30,7 +80,7 @@ const MOST_SILENT: usize = 1024;
 pub(super) async fn accept(
     port: Arc<OpenPort>,
     forward: u16,
-    screen: Option<Screen>,
+    gate: Gate,
     sweep: Arc<Notify>,
     events: mpsc::Sender<Event>,
 ) {
@@ -46,7 +96,8 @@ pub(super) async fn accept(
                 }
                 Ok(Screened::Silent) | Err(_) => continue,
             },
-            accepted = port.accept() => match (accepted, screen) {
+            accepted = port.accept() => match (accepted, gate.screen) {
+                (Ok(connection), _) if !is_let_in(gate, forward, &connection, &events) => continue,
                 (Ok(connection), Some(_)) if silent.len() >= MOST_SILENT => {
                     tracing::debug!("too many connections say nothing: one more is reset");
                     reset(&connection);
@@ -66,6 +117,9 @@ pub(super) async fn accept(
             },
             () = sweep.notified() => {
                 while let Some(connection) = port.accept_now() {
+                    if !is_let_in(gate, forward, &connection, &events) {
+                        continue;
+                    }
                     if events.send(Event::Accepted(forward, connection)).await.is_err() {
                         return;
                     }
@@ -75,6 +129,25 @@ pub(super) async fn accept(
         };
         if events.send(event).await.is_err() {
             return;
+        }
+    }
+}
+
+/// Whether a connection may come in by whose program it is; one that may not is reset.
+fn is_let_in(
+    gate: Gate,
+    forward: u16,
+    connection: &TcpStream,
+    events: &mpsc::Sender<Event>,
+) -> bool {
+    match gate.whose(connection) {
+        Whose::Ours => true,
+        Whose::Gone => false,
+        Whose::Others(uid) => {
+            reset(connection);
+            // If the session is that busy, it is told of the next.
+            let _ = events.try_send(Event::OtherUser(forward, uid));
+            false
         }
     }
 }

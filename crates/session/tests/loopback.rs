@@ -193,6 +193,7 @@ async fn start(
         },
         resume_for: Duration::from_secs(60),
         facts: HostFacts::default(),
+        same_user: false,
         accepts_attach: false,
         sources: SourcesOptions::default(),
         approach: None,

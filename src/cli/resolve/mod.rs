@@ -223,6 +223,15 @@ fn state(asked: Option<OsString>, configured: Option<PathBuf>) -> Option<PathBuf
     states.find(|dir| !dir.as_os_str().is_empty())
 }
 
+/// Whether only this user's programs are let in, which only Linux tells from others'.
+fn same_user(asked: bool) -> Result<bool, Failure> {
+    if asked && !cfg!(target_os = "linux") {
+        let message = "--same-user is there on Linux alone";
+        return Err(Failure::new(ErrorCode::Usage, message));
+    }
+    Ok(asked)
+}
+
 fn resolve_session(args: SessionArgs, config: Config) -> Result<SessionOptions, Failure> {
     let (url, name) = (config.rendezvous.clone(), config.name.clone());
     let rendezvous = match found(RENDEZVOUS, args.rendezvous, &config, url) {
@@ -249,6 +258,7 @@ fn resolve_session(args: SessionArgs, config: Config) -> Result<SessionOptions, 
     let sources = resolve_sources(args.sources, args.no_sources)?;
     Ok(SessionOptions {
         accepts_attach: false,
+        same_user: same_user(args.same_user)?,
         sources,
         rendezvous,
         name,

@@ -267,6 +267,7 @@ impl Host {
             paths: self.paths(),
             resume_for: self.options.resume_for,
             facts: self.facts.clone(),
+            same_user: self.options.same_user,
             accepts_attach: self.options.accepts_attach,
             sources: self.options.sources.clone(),
             approach,
