@@ -2,7 +2,7 @@
 //!
 //! - [`failure`]: how a run of the program ends badly; [`untrusted`]: text of strangers, made safe to show.
 //! - [`host_port`]: addresses as people write them; [`peer_name`]: what a host calls itself.
-//! - [`backoff`]: how long to wait before something is tried again.
+//! - [`backoff`]: how long to wait before something is tried again; [`probation`]: for how long it must then go well.
 //! - [`duration`]: lengths of time as people write them; [`policy`]: what a user may choose of a session.
 //! - [`version`]: which build a program is.
 //!
@@ -14,6 +14,7 @@ pub mod failure;
 pub mod host_port;
 pub mod peer_name;
 pub mod policy;
+pub mod probation;
 pub mod untrusted;
 pub mod version;
 
@@ -22,4 +23,5 @@ pub use failure::{ErrorCode, Failure, Outcome};
 pub use host_port::{Bind, BindScope, Host, HostPort, NotAHostPort};
 pub use peer_name::PeerName;
 pub use policy::{Absent, PathPolicy};
+pub use probation::Probation;
 pub use untrusted::Untrusted;

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pdbg_base::Probation;
 use p2pdbg_proto::relay::{LegGrant, RelayFrame, RelayRefusal};
 use p2pdbg_punch::SocketId;
 
@@ -34,12 +35,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A connection that has lasted for so long is made again without a pause.
 const LASTED: Duration = Duration::from_secs(3);
-
-/// How long UDP must be heard after it has failed, the first time.
-const PROBATION: Duration = Duration::from_secs(3);
-
-/// The longest probation.
-const LONGEST_PROBATION: Duration = Duration::from_secs(60);
 
 /// UDP that has carried the leg for so long is as good as new.
 const FORGIVEN: Duration = Duration::from_secs(300);
@@ -120,7 +115,7 @@ enum Tcp {
 #[derive(Debug)]
 struct Trial {
     /// For how long it must be heard.
-    lasts: Duration,
+    probation: Probation,
     /// Whether it has failed before, so that it is on trial at all.
     on: bool,
     heard_since: Option<Instant>,
@@ -131,7 +126,7 @@ struct Trial {
 impl Trial {
     fn new() -> Self {
         Self {
-            lasts: PROBATION,
+            probation: Probation::default(),
             on: false,
             heard_since: None,
             answered: true,
@@ -141,7 +136,7 @@ impl Trial {
     /// UDP carried the leg and has failed.
     fn begin(&mut self) {
         if self.on {
-            self.lasts = (self.lasts * 2).min(LONGEST_PROBATION);
+            self.probation = self.probation.longer();
         }
         self.on = true;
         self.heard_since = None;
@@ -159,7 +154,7 @@ impl Trial {
     fn on_answered(&mut self, now: Instant) -> bool {
         self.answered = true;
         let since = *self.heard_since.get_or_insert(now);
-        !self.on || now.saturating_duration_since(since) >= self.lasts
+        !self.on || now.saturating_duration_since(since) >= self.probation.lasts()
     }
 }
 

@@ -152,18 +152,18 @@ fn a_peer_that_falls_silent_costs_no_connection_over_tcp() {
 fn udp_that_has_failed_must_be_heard_for_a_while_and_longer_each_time() {
     let mut bench = Bench::new(Carriers::UdpFirst);
     bench.pass(Duration::from_secs(1)).done();
-    let mut shortest = PROBATION;
+    let mut probation = Probation::default();
     for _ in 0..6 {
         bench.udp_passes = false;
         bench.relay.rebind(bench.now);
         bench.pass(Duration::from_secs(20));
         assert_eq!(bench.done(), [Connect, Ready(Carrier::Tcp)]);
         bench.udp_passes = true;
-        bench.pass(shortest - millis(1));
-        assert_eq!(bench.done(), [], "{shortest:?}");
+        bench.pass(probation.lasts() - millis(1));
+        assert_eq!(bench.done(), [], "{probation:?}");
         bench.pass(Duration::from_secs(11));
         assert_eq!(bench.done()[..2], [LeaveTcp, Ready(Carrier::Udp)]);
-        shortest = (shortest * 2).min(LONGEST_PROBATION);
+        probation = probation.longer();
     }
 }
 
@@ -174,7 +174,7 @@ fn udp_that_comes_and_goes_within_its_probation_does_not_take_the_leg() {
     bench.udp_passes = false;
     bench.relay.rebind(bench.now);
     bench.pass(Duration::from_secs(5)).done();
-    bench.relay.trial.lasts = Duration::from_secs(12);
+    bench.relay.trial.probation = Probation::default().longer().longer();
     for _ in 0..20 {
         bench.udp_passes = true;
         bench.pass(Duration::from_secs(6));

@@ -14,6 +14,8 @@
 
 use std::time::{Duration, Instant};
 
+use p2pdbg_base::Probation;
+
 use super::io::Counters;
 
 /// Sending without hearing anything for so long makes a tunnel silent, besides two round trips: QUIC acknowledges
@@ -33,12 +35,6 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 /// The longest round trip that is taken into account.
 const LONGEST_ROUND_TRIP: Duration = Duration::from_millis(1200);
 
-/// A suspect tunnel must be heard for so long before it is trusted, the first time.
-const PROBATION: Duration = Duration::from_secs(3);
-
-/// The longest probation.
-const LONGEST_PROBATION: Duration = Duration::from_secs(60);
-
 /// What was seen of a tunnel.
 #[derive(Debug)]
 pub(super) struct TunnelHealth {
@@ -53,7 +49,8 @@ pub(super) struct TunnelHealth {
     /// Whether the other end was told last that nothing is heard here.
     complained: bool,
     suspect: Option<Suspicion>,
-    probation: Duration,
+    /// For how long it must be heard before it is trusted again.
+    probation: Probation,
 }
 
 #[derive(Debug)]
@@ -86,7 +83,7 @@ impl TunnelHealth {
             unheard_there: None,
             complained: false,
             suspect: None,
-            probation: PROBATION,
+            probation: Probation::default(),
         }
     }
 
@@ -197,11 +194,11 @@ impl TunnelHealth {
             }
             (Some(suspicion), None) => {
                 let since = *suspicion.heard_since.get_or_insert(now);
-                if now.saturating_duration_since(since) < self.probation {
+                if now.saturating_duration_since(since) < self.probation.lasts() {
                     return Health::Suspect;
                 }
                 self.suspect = None;
-                self.probation = (self.probation * 2).min(LONGEST_PROBATION);
+                self.probation = self.probation.longer();
                 Health::Good
             }
         }

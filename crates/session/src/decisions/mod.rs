@@ -16,6 +16,7 @@
 //!
 //! The same `now` may be given several times, but it never goes back.
 
+mod comebacks;
 mod dialling;
 mod drain;
 mod health;
@@ -318,7 +319,8 @@ impl Decisions {
 
     /// Whether nothing is waited for that looks have to find out.
     fn is_settled(&self) -> bool {
-        self.tunnels.used().is_some() && !self.reachability.is_out() && !self.drain.is_wanted()
+        let waits = self.tunnels.has_trial() || self.reachability.is_out();
+        self.tunnels.used().is_some() && !waits && !self.drain.is_wanted()
     }
 
     fn on_timeout(&mut self, counters: &[Counters], now: Instant) {
@@ -460,7 +462,7 @@ impl Decisions {
             TunnelEnd::Replaced => None,
             TunnelEnd::Lost(why) => Some(why),
         };
-        let Some(path) = self.tunnels.remove(epoch) else {
+        let Some(path) = self.tunnels.remove(epoch, now) else {
             return;
         };
         tracing::info!(epoch, ?path, why, "a tunnel ended");

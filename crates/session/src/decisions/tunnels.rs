@@ -8,6 +8,7 @@ use std::{
 use p2pdbg_proto::tunnel::PathKind;
 
 use super::{
+    comebacks::Comebacks,
     health::{Health, TunnelHealth},
     io::{Counters, TunnelFacts},
 };
@@ -24,6 +25,8 @@ pub(super) struct TunnelTable {
     /// The epoch of the one that streams use.
     used: Option<u64>,
     was_up: bool,
+    /// How the direct path has come and gone.
+    comebacks: Comebacks,
 }
 
 #[derive(Debug)]
@@ -35,6 +38,8 @@ struct Up {
     left: bool,
     /// Whether it can carry anything: neither closed here nor seen to have ended.
     open: bool,
+    /// Until when it must go on answering before streams leave another one for it.
+    trial_until: Option<Instant>,
 }
 
 /// What a look at the tunnels has shown.
@@ -77,10 +82,13 @@ impl TunnelTable {
             let Some(counters) = &up.counters else {
                 continue;
             };
+            up.trial_until = up.trial_until.filter(|until| now < *until);
             let was_suspect = up.health.is_suspect();
             let total = up.health.total();
             match up.health.look(counters, now) {
                 Health::Good if up.health.owes_pulse() => look.ask.push(up.facts.epoch),
+                // Nobody uses it meanwhile, so it answers only if it is asked.
+                Health::Good if up.trial_until.is_some() => look.ask.push(up.facts.epoch),
                 Health::Good if up.health.unheard(now) >= unheard => {
                     look.ask.push(up.facts.epoch);
                     look.asked = true;
@@ -243,12 +251,15 @@ impl TunnelTable {
         let older = self.of_kind(facts.path);
         // Whatever else is being dialled on this kind of path is as good as answered.
         self.dialling.retain(|(at, _)| !same_kind(*at, facts.path));
+        let is_direct = facts.path == PathKind::Direct;
+        let trial = self.comebacks.trial().filter(|_| is_direct);
         self.up.push(Up {
             facts,
             counters: None,
             health: TunnelHealth::new(now),
             left: false,
             open: true,
+            trial_until: trial.map(|trial| now + trial),
         });
         self.was_up = true;
         older
@@ -260,9 +271,18 @@ impl TunnelTable {
     }
 
     /// Removes a tunnel that ended; returns its kind of path if it was there.
-    pub(super) fn remove(&mut self, epoch: u64) -> Option<PathKind> {
+    pub(super) fn remove(&mut self, epoch: u64, now: Instant) -> Option<PathKind> {
         let index = self.up.iter().position(|up| up.facts.epoch == epoch)?;
-        Some(self.up.remove(index).facts.path)
+        let path = self.up.remove(index).facts.path;
+        if path == PathKind::Direct && self.direct().is_empty() {
+            self.comebacks.on_lost(now);
+        }
+        Some(path)
+    }
+
+    /// Whether one still has to show that it goes on answering.
+    pub(super) fn has_trial(&self) -> bool {
+        self.up.iter().any(|up| up.trial_until.is_some())
     }
 
     /// Notes that this end closes a tunnel.
@@ -279,8 +299,8 @@ impl TunnelTable {
 
     /// Settles which tunnel streams should use; whether it is another one than before.
     ///
-    /// One that answers before one that is suspect, direct before the relay, newer before older. Where all are suspect,
-    /// whichever answers again serves until one is trusted.
+    /// One that answers before one that is suspect, one that stayed before one that comes and goes, direct before the
+    /// relay, newer before older. Where all are suspect, whichever answers again serves until one is trusted.
     pub(super) fn choose(&mut self) -> bool {
         // Which of UDP and TCP carries the relay's leg may change under a tunnel, so it makes no difference here.
         let rank = |path| path == PathKind::Direct;
@@ -294,8 +314,9 @@ impl TunnelTable {
                 (true, false) => 1,
                 _ => 0,
             };
+            let lasts = up.trial_until.is_none();
             let stays = answers == 1 && self.used == Some(up.facts.epoch);
-            (answers, stays, rank(up.facts.path), up.facts.epoch)
+            (answers, lasts, stays, rank(up.facts.path), up.facts.epoch)
         });
         let best = best.map(|up| up.facts.epoch);
         std::mem::replace(&mut self.used, best) != best
@@ -398,6 +419,42 @@ mod tests {
     }
 
     #[test]
+    fn direct_path_that_is_lost_twice_is_taken_back_only_when_it_stays() {
+        let mut bench = Bench::new();
+        bench.up(1, PathKind::RelayUdp);
+        for epoch in [2, 3] {
+            bench.up(epoch, PathKind::Direct);
+            assert_eq!(
+                bench.used(),
+                Some(epoch),
+                "found for the first time, or again"
+            );
+            bench.table.remove(epoch, bench.now);
+            assert_eq!(bench.used(), Some(1));
+        }
+        bench.up(4, PathKind::Direct);
+        let look = bench.pass(Duration::from_secs(2), &[1, 4]);
+        assert!(look.ask.contains(&4), "it shows that it answers: {look:?}");
+        assert_eq!(bench.used(), Some(1));
+        assert!(
+            bench.table.serves(PathKind::Direct),
+            "it is no reason to look for another"
+        );
+        bench.pass(Duration::from_secs(2), &[1, 4]);
+        assert_eq!(bench.used(), Some(4));
+    }
+
+    #[test]
+    fn direct_path_on_trial_is_used_where_there_is_no_other() {
+        let mut bench = Bench::new();
+        for epoch in [1, 2, 3] {
+            bench.up(epoch, PathKind::Direct);
+            assert_eq!(bench.used(), Some(epoch));
+            bench.table.remove(epoch, bench.now);
+        }
+    }
+
+    #[test]
     fn direct_tunnel_is_used_before_a_newer_relayed_one() {
         let mut bench = Bench::new();
         assert_eq!(bench.used(), None);
@@ -464,8 +521,8 @@ mod tests {
         bench.counters[0].open = false;
         bench.table.take_in(&bench.counters);
         assert_eq!(bench.used(), None);
-        assert_eq!(bench.table.remove(1), Some(PathKind::RelayUdp));
-        assert_eq!(bench.table.remove(1), None);
+        assert_eq!(bench.table.remove(1, bench.now), Some(PathKind::RelayUdp));
+        assert_eq!(bench.table.remove(1, bench.now), None);
     }
 
     #[test]
