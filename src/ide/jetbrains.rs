@@ -46,7 +46,22 @@ pub(super) fn plan(
                 attach_to_dap(facts, &name, port),
                 "name=\"remoteAddress\" value=\"127.0.0.1:",
             ),
-            _ => {
+            // Each by its name, so that a new one is thought of here too.
+            (
+                _,
+                Preset::Debugpy
+                | Preset::Ptvsd
+                | Preset::Gdbserver
+                | Preset::Lldb
+                | Preset::Delve
+                | Preset::Jdwp
+                | Preset::Node
+                | Preset::Rdbg
+                | Preset::Pydevd
+                | Preset::DebugpyConnect
+                | Preset::JdwpListen
+                | Preset::Xdebug,
+            ) => {
                 plan.notes
                     .push(no_use(ide.product(), wanted.debugger, &instead));
                 continue;

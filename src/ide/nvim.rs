@@ -147,7 +147,9 @@ fn chunk(facts: &Sessions<'_>, wanted: &Wanted<'_>) -> Option<String> {
                 ),
         ),
         Preset::Rdbg => (server, "ruby", field("localfsMap", &local_map(facts))),
-        _ => return None,
+        Preset::Jdwp | Preset::JdwpListen | Preset::Node | Preset::Pydevd | Preset::Xdebug => {
+            return None;
+        }
     };
     let filetypes: Vec<String> = filetypes.split(", ").map(quote).collect();
     Some(format!(

@@ -95,6 +95,12 @@ fn configuration(facts: &Sessions<'_>, wanted: &Wanted<'_>) -> Option<Entry> {
                 "sourceMap",
                 remote.map(|remote| object([(remote, folder.into())])),
             ),
-        _ => return None,
+        Preset::DebugpyConnect
+        | Preset::Gdbserver
+        | Preset::Jdwp
+        | Preset::JdwpListen
+        | Preset::Pydevd
+        | Preset::Rdbg
+        | Preset::Xdebug => return None,
     })
 }

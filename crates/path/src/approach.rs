@@ -133,20 +133,6 @@ impl Approach {
         Some(FirstTunnel::Expected(calls))
     }
 
-    /// The signals for the peer's engine that wait.
-    pub fn take_signals(&mut self) -> Vec<Vec<u8>> {
-        let mut signals = Vec::new();
-        let mut others = Vec::new();
-        for event in self.told.drain(..) {
-            match event {
-                PathEvent::Signal(signal) => signals.push(signal),
-                other => others.push(other),
-            }
-        }
-        self.told = others;
-        signals
-    }
-
     fn call(&mut self) {
         if let (Role::Listener, None, Some(config), Some((socket, remote))) =
             (self.role, &self.tunnel, &self.pinned, &self.near)

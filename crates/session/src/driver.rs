@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_base::{ErrorCode, Failure, PathPolicy, Untrusted};
+use p2pdbg_base::{ErrorCode, Failure, Untrusted};
 use p2pdbg_events::{Event as Report, Reporter, Status};
 use p2pdbg_facts::HostFacts;
 use p2pdbg_ledger::ResetCode;
@@ -21,7 +21,7 @@ use p2pdbg_proto::{
     signal::PeerMessage,
     tunnel::{PathKind, TunnelMessage},
 };
-use p2pdbg_punch::{PunchKey, SocketId};
+use p2pdbg_punch::SocketId;
 use p2pdbg_tunnel::{Answered, TunnelConfig};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,7 @@ use super::{
     decisions::{Decisions, Input, Output, Settings},
     forwards::Forwards,
     streams::{Opened, Streams},
+    ways::Ways,
 };
 use crate::{stream::Connection, watch::Watcher};
 
@@ -60,24 +61,12 @@ pub(super) struct Peers {
     pub(super) began: Instant,
 }
 
-/// Sockets that belong to no session from its beginning, but to one path that was found: kept while it matters, since a
-/// clone of a socket keeps it open.
-#[derive(Default)]
-struct FoundSockets {
-    heard: Option<PathSocket>,
-    nominated: Option<PathSocket>,
-}
-
 /// The state of a session, owned by its task.
 pub(super) struct Driver {
     pub(super) role: Role,
     pub(super) decisions: Decisions,
     pub(super) connections: Connections,
-    paths: Paths,
-    found: FoundSockets,
-    /// Authenticates the checks of the direct paths.
-    punch_key: PunchKey,
-    policy: PathPolicy,
+    ways: Ways,
     pub(super) peers: Peers,
     pub(super) streams: Streams,
     pub(super) forwards: Forwards,
@@ -92,7 +81,6 @@ pub(super) struct Driver {
     pub(super) reporter: Reporter,
     outputs: mpsc::Sender<SessionOutput>,
     pub(super) events: mpsc::Sender<Event>,
-    received: mpsc::Receiver<Event>,
     /// Tasks that end with the session.
     pub(super) tasks: JoinSet<()>,
     /// What came about streams before the forwards were known: QUIC delivers its streams in any order.
@@ -106,7 +94,7 @@ impl Driver {
         tunnel_config: TunnelConfig,
         paths: Paths,
         outputs: mpsc::Sender<SessionOutput>,
-    ) -> Self {
+    ) -> (Self, mpsc::Receiver<Event>) {
         let now = Instant::now();
         let (role, policy) = (config.paths.role, config.paths.policy);
         let (events, received) = mpsc::channel(QUEUE);
@@ -137,14 +125,11 @@ impl Driver {
             resume_for: config.resume_for,
             started: config.reporter.started(),
         };
-        Self {
+        let driver = Self {
             role,
             decisions: Decisions::new(settings, now),
             connections,
-            paths,
-            found: FoundSockets::default(),
-            punch_key: config.keys.punch,
-            policy,
+            ways: Ways::new(paths, config.keys.punch, policy),
             peers: Peers {
                 name: config.peer_name,
                 known: config.known,
@@ -163,24 +148,25 @@ impl Driver {
             reporter: config.reporter,
             outputs,
             events,
-            received,
             tasks: JoinSet::new(),
             early: VecDeque::new(),
             over: None,
-        }
+        };
+        (driver, received)
     }
 
     /// Runs the session to its end. `told` is what the paths have told already, `first` the tunnel that was begun.
     pub(super) async fn run(
         mut self,
         mut inputs: mpsc::Receiver<SessionInput>,
+        mut received: mpsc::Receiver<Event>,
         told: Vec<PathEvent>,
         first: Option<FirstTunnel>,
         changes: Changes,
         closing: CancellationToken,
     ) {
         if self.role == Role::Listener {
-            for socket in self.paths.sockets().to_vec() {
+            for socket in self.ways.sockets().to_vec() {
                 self.accept_on(&socket);
             }
             if let Err(failure) = self.forwards.open_ports(&mut self.tasks).await {
@@ -203,8 +189,8 @@ impl Driver {
                     Some(input) => self.handle_input(input),
                     None => self.end(SessionEnd::Closed),
                 },
-                Some(event) = self.paths.event() => self.handle_path(event),
-                Some(event) = self.received.recv() => {
+                Some(event) = self.ways.event() => self.handle_path(event),
+                Some(event) = received.recv() => {
                     self.handle_event(event).await;
                     // What came before the forwards did can be understood now.
                     while self.forwards.are_known() && let Some(event) = self.early.pop_front() {
@@ -260,7 +246,7 @@ impl Driver {
             } => self.dial(socket, remote, path),
             Output::Call { socket, remote } => self.call(socket, remote),
             Output::Accept(socket) => {
-                if let Some(socket) = self.socket(socket) {
+                if let Some(socket) = self.ways.socket(socket) {
                     self.accept_on(&socket);
                 }
             }
@@ -279,10 +265,9 @@ impl Driver {
                 self.streams.on_tunnel_lost(epoch);
             }
             Output::Search => {
-                let key = self.punch_key.clone();
-                self.paths.command(PathCommand::Authenticated(key));
+                self.ways.search();
             }
-            Output::Path(command) => self.paths.command(command),
+            Output::Path(command) => self.ways.command(command),
             Output::Doubt => self.tell(SessionOutput::Doubt),
             #[cfg(unix)]
             Output::InUse => self.sources.sources.on_use(),
@@ -305,15 +290,15 @@ impl Driver {
     fn handle_input(&mut self, input: SessionInput) {
         match input {
             SessionInput::Introduced(introduction) => {
-                self.paths.command(PathCommand::Introduced(introduction));
+                self.ways.command(PathCommand::Introduced(introduction));
                 self.decide(Input::Introduced);
             }
             SessionInput::PeerSeen { addresses, bound } => {
-                self.paths
+                self.ways
                     .command(PathCommand::PeerSeen { addresses, bound });
             }
             SessionInput::Message(PeerMessage::Punch(signal)) => {
-                self.paths.command(PathCommand::PeerSignal(signal));
+                self.ways.command(PathCommand::PeerSignal(signal));
             }
             SessionInput::Message(PeerMessage::NoPlace) if self.role == Role::Connector => {
                 let message = "the listener has its session with another p2pdbg connect, and lets no more peers in";
@@ -351,21 +336,21 @@ impl Driver {
                 carrier,
             }),
             PathEvent::Direct { socket, path } => {
-                self.found.nominated = Some(socket);
+                self.ways.on_nominated(Some(socket));
                 self.decide(Input::Nominated(path));
             }
             PathEvent::Answers { after } => self.decide(Input::PathAnswers { after }),
             PathEvent::Near { .. } => {}
             PathEvent::Heard { socket, remote } => {
                 let id = socket.id;
-                self.found.heard = Some(socket);
+                self.ways.on_heard(Some(socket));
                 self.decide(Input::Heard { socket: id, remote });
-                self.found.heard = None;
+                self.ways.on_heard(None);
             }
             // A rendezvous that was restarted knows neither the leg nor the connection to it.
             PathEvent::RelayGone => self.tell(SessionOutput::Doubt),
             PathEvent::DirectLost(reason) => {
-                self.found.nominated = None;
+                self.ways.on_nominated(None);
                 self.decide(Input::DirectLost(reason));
             }
             PathEvent::Signal(signal) => {
@@ -378,7 +363,7 @@ impl Driver {
 
     /// Hears what the paths have told by now: how the path of a new tunnel was found, before that path is reported.
     fn catch_up_with_paths(&mut self) {
-        while let Some(event) = self.paths.try_event() {
+        while let Some(event) = self.ways.try_event() {
             self.handle_path(event);
         }
     }
@@ -474,7 +459,7 @@ impl Driver {
             FirstTunnel::Expected(mut calls) => {
                 self.decide(Input::CallExpected);
                 self.connections.share_epochs(calls.epochs());
-                if self.policy.allows_direct() {
+                if self.ways.allow_direct() {
                     calls.answer_direct();
                 }
                 self.tasks.spawn(async move {
@@ -497,14 +482,9 @@ impl Driver {
         }
     }
 
-    fn socket(&self, id: SocketId) -> Option<PathSocket> {
-        let found = self.found.heard.iter().chain(&self.found.nominated);
-        let mut sockets = found.chain(self.paths.sockets());
-        sockets.find(|socket| socket.id == id).cloned()
-    }
-
     fn dial(&mut self, socket: SocketId, remote: SocketAddr, path: PathKind) {
         let dialing = self
+            .ways
             .socket(socket)
             .map(|socket| self.connections.dial(socket.endpoint, remote, path));
         let events = self.events.clone();
@@ -528,7 +508,7 @@ impl Driver {
     }
 
     fn call(&mut self, socket: SocketId, remote: SocketAddr) {
-        let Some(endpoint) = self.socket(socket).map(|socket| socket.endpoint) else {
+        let Some(endpoint) = self.ways.socket(socket).map(|socket| socket.endpoint) else {
             return self.decide(Input::CallFailed);
         };
         let call = self.connections.call(endpoint, remote);
@@ -597,10 +577,10 @@ impl Driver {
         self.streams.abort_all(ResetCode::SESSION);
         let _ = tokio::time::timeout(GOODBYE, self.streams.broken_off()).await;
         self.connections
-            .close_everything(GOODBYE, self.paths.sockets())
+            .close_everything(GOODBYE, self.ways.sockets())
             .await;
         // The next session may want the same ports.
-        tokio::join!(self.tasks.shutdown(), self.paths.close());
+        tokio::join!(self.tasks.shutdown(), self.ways.close());
         self.reporter
             .status(Status::new(p2pdbg_events::Activity::Closing));
         let _ = self.outputs.send(SessionOutput::Over(end)).await;

@@ -25,6 +25,7 @@ mod sources;
 pub mod stream;
 mod streams;
 pub mod watch;
+mod ways;
 
 use std::{
     fmt,
@@ -282,8 +283,8 @@ impl Session {
             tunnel,
         } = begun;
         let changes = config.paths.changes.clone();
-        let driver = Driver::new(config, tunnel_config, paths, outputs);
-        let run = driver.run(receiver, told, tunnel, changes, closing.clone());
+        let (driver, events) = Driver::new(config, tunnel_config, paths, outputs);
+        let run = driver.run(receiver, events, told, tunnel, changes, closing.clone());
         let task = tokio::spawn(run.instrument(span));
         let task = AbortOnDropHandle::new(task);
         Ok(Self {

@@ -1,0 +1,85 @@
+//! The ways to the peer, as the session's task uses them: the paths, and the sockets that a path was found on.
+
+use p2pdbg_base::PathPolicy;
+use p2pdbg_path::{PathCommand, PathEvent, PathSocket, Paths};
+use p2pdbg_punch::{PunchKey, SocketId};
+
+/// What leads to the peer.
+pub(super) struct Ways {
+    paths: Paths,
+    found: FoundSockets,
+    /// Authenticates the checks of the direct paths.
+    punch_key: PunchKey,
+    policy: PathPolicy,
+}
+
+/// Sockets that belong to no session from its beginning, but to one path that was found: kept while it matters, since a
+/// clone of a socket keeps it open.
+#[derive(Default)]
+struct FoundSockets {
+    heard: Option<PathSocket>,
+    nominated: Option<PathSocket>,
+}
+
+impl Ways {
+    pub(super) fn new(paths: Paths, punch_key: PunchKey, policy: PathPolicy) -> Self {
+        Self {
+            paths,
+            found: FoundSockets::default(),
+            punch_key,
+            policy,
+        }
+    }
+
+    /// Whether the user lets streams take a direct path.
+    pub(super) fn allow_direct(&self) -> bool {
+        self.policy.allows_direct()
+    }
+
+    /// What the paths tell next. May be cancelled at any time.
+    pub(super) async fn event(&mut self) -> Option<PathEvent> {
+        self.paths.event().await
+    }
+
+    /// What they have told by now.
+    pub(super) fn try_event(&mut self) -> Option<PathEvent> {
+        self.paths.try_event()
+    }
+
+    pub(super) fn command(&self, command: PathCommand) {
+        self.paths.command(command);
+    }
+
+    /// Begins to look for direct paths: both peers have proven who they are.
+    pub(super) fn search(&self) {
+        let key = self.punch_key.clone();
+        self.command(PathCommand::Authenticated(key));
+    }
+
+    /// The socket of a path on which the peer was heard, while that is decided upon.
+    pub(super) fn on_heard(&mut self, socket: Option<PathSocket>) {
+        self.found.heard = socket;
+    }
+
+    /// The socket of the nominated path, as long as there is one.
+    pub(super) fn on_nominated(&mut self, socket: Option<PathSocket>) {
+        self.found.nominated = socket;
+    }
+
+    /// The sockets that the session has from its beginning.
+    pub(super) fn sockets(&self) -> &[PathSocket] {
+        self.paths.sockets()
+    }
+
+    /// Any of its sockets.
+    pub(super) fn socket(&self, id: SocketId) -> Option<PathSocket> {
+        let found = self.found.heard.iter().chain(&self.found.nominated);
+        let mut sockets = found.chain(self.paths.sockets());
+        sockets.find(|socket| socket.id == id).cloned()
+    }
+
+    /// Closes the sockets.
+    pub(super) async fn close(self) {
+        self.paths.close().await;
+    }
+}
