@@ -15,6 +15,7 @@ mod configured;
 mod elsewhere;
 mod lab;
 mod loopback;
+mod neovim;
 mod package;
 mod pipe;
 mod scenario;
