@@ -15,6 +15,7 @@ mod harness;
 
 mod attacks;
 mod debugger;
+mod ecn;
 mod ends;
 mod flow;
 mod impairments;

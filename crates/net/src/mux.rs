@@ -15,6 +15,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use p2pdbg_punch::SocketId;
@@ -28,6 +29,7 @@ use tokio::sync::mpsc;
 use super::{
     clat::Clat,
     detour::{Detour, Room},
+    marks::Marks,
     nat64::Nat64,
 };
 
@@ -53,6 +55,8 @@ pub struct MuxSocket {
     /// Of a socket for IPv4: its IPv6 side, where IPv4 is reached through a NAT64.
     clat: Option<Clat>,
     detour: Detour,
+    /// Of what leaves by the socket.
+    marks: Marks,
     /// Whose turn it is to be received from first: the detour's?
     detour_first: AtomicBool,
 }
@@ -78,6 +82,7 @@ impl MuxSocket {
             others,
             clat,
             detour: Detour::default(),
+            marks: Marks::default(),
             detour_first: AtomicBool::new(false),
         }))
     }
@@ -125,6 +130,11 @@ impl MuxSocket {
         &self.detour
     }
 
+    /// The network is another: what was learnt of the one before counts no more.
+    pub fn on_network_changed(&self) {
+        self.marks.forget();
+    }
+
     /// Sends what is to go through a NAT64; `None` for what is not.
     fn by_nat64(&self, transmit: &Transmit<'_>, hops: Option<u8>) -> Option<io::Result<()>> {
         self.clat.as_ref()?.send(transmit, hops)
@@ -141,8 +151,12 @@ impl MuxSocket {
             (Poll::Pending, Some(clat)) => ready!(clat.poll_recv(cx, bufs, meta))?,
             (Poll::Pending, None) => return Poll::Pending,
         };
+        let now = Instant::now();
         for (batch, meta) in bufs.iter_mut().zip(meta.iter_mut()).take(received) {
             self.keep_quic(batch, meta);
+            if meta.len > 0 {
+                self.marks.on_heard(meta.addr, meta.ecn, now);
+            }
         }
         Poll::Ready(Ok(received))
     }
@@ -205,6 +219,11 @@ impl AsyncUdpSocket for MuxSocket {
         if let Some(taken) = self.detour.take(transmit) {
             return taken;
         }
+        let to = transmit.destination;
+        let transmit = &Transmit {
+            ecn: self.marks.outgoing(to, transmit.ecn, Instant::now()),
+            ..*transmit
+        };
         match self.by_nat64(transmit, None) {
             Some(sent) => sent,
             None => self.quic.try_send(transmit),

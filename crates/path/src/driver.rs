@@ -242,6 +242,9 @@ impl Driver {
     /// Whatever stood may not stand any more, with the same addresses too.
     fn on_network_changed(&mut self, reason: Reason) {
         tracing::debug!(?reason, "looking at all paths again");
+        self.sockets
+            .values()
+            .for_each(|socket| socket.mux.on_network_changed());
         self.tell_addresses();
         self.tell_engine(Input::NetworkChanged);
         self.relaying.on_network_changed();

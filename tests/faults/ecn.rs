@@ -1,0 +1,81 @@
+//! Networks that drop UDP which is marked for ECN, as QUIC's is and STUN's is not.
+
+use std::time::Instant;
+
+use p2pdbg_events::PathKind;
+use p2pdbg_natlab::{Flow, Nat, TwoNats};
+
+use crate::{
+    harness::traffic::{accept, say},
+    session::{Session, both_at_once, setting, two_nats},
+};
+
+/// From the start of `connect` to the first byte, where a NAT drops what is marked.
+#[track_caller]
+fn begins(name: &'static str, nat: impl Fn(&TwoNats) -> &Nat) {
+    let Some(lab) = two_nats(name) else {
+        return;
+    };
+    nat(&lab).block(Flow::udp().marked()).unwrap();
+    let setting = setting(&lab);
+    let port = setting.port();
+    let target = setting.debuggee.listen(port);
+    let listener = setting
+        .listener()
+        .args(["-L", &format!("{port}:localhost:{port}")])
+        .start();
+    let code = listener.code();
+    let ide = setting.ide.connect(port);
+    let began = Instant::now();
+    let connector = setting.connector_with(&code).start();
+    say(&ide, &accept(&target), "first byte");
+    println!(
+        "{name}: first byte {:.2} s after the start of connect; target: 2 s",
+        began.elapsed().as_secs_f64()
+    );
+    for peer in [&listener, &connector] {
+        peer.path(PathKind::Direct);
+    }
+    println!(
+        "{name}: direct {:.2} s after the start of connect",
+        began.elapsed().as_secs_f64()
+    );
+}
+
+#[test]
+fn session_begins_where_a_nat_drops_udp_that_is_marked_for_ecn() {
+    both_at_once(
+        || begins("ecn-a", |lab| &lab.nat_a),
+        || begins("ecn-b", |lab| &lab.nat_b),
+    );
+}
+
+/// A NAT that begins to drop what is marked.
+#[track_caller]
+fn goes_on(session: Option<Session>, nat: impl Fn(&Session) -> &Nat) {
+    let Some(session) = session else {
+        return;
+    };
+    let nat = nat(&session);
+    let what = format!("{} drops what is marked for ECN", nat.name());
+    session.blow(&what, "longest silence ≤ 5 s", || {
+        nat.block(Flow::udp().marked()).unwrap()
+    });
+    session.finish();
+}
+
+#[test]
+fn direct_session_goes_on_where_a_nat_begins_to_drop_udp_that_is_marked_for_ecn() {
+    both_at_once(
+        || goes_on(Session::direct("ecn-da"), |session| &session.lab.nat_a),
+        || goes_on(Session::direct("ecn-db"), |session| &session.lab.nat_b),
+    );
+}
+
+#[test]
+fn relayed_session_goes_on_where_a_nat_begins_to_drop_udp_that_is_marked_for_ecn() {
+    both_at_once(
+        || goes_on(Session::relayed("ecn-ra"), |session| &session.lab.nat_a),
+        || goes_on(Session::relayed("ecn-rb"), |session| &session.lab.nat_b),
+    );
+}
