@@ -11,6 +11,7 @@ mod harness;
 
 mod friend;
 mod guesser;
+mod joiner;
 mod scene;
 mod stranger;
 

@@ -30,6 +30,11 @@ pub(crate) struct Guest {
 
 impl Guest {
     pub(crate) async fn hello(url: &RendezvousUrl) -> Self {
+        let key = url.access_key.clone().unwrap();
+        Self::hello_with(url, Credential::AccessKey(key)).await
+    }
+
+    pub(crate) async fn hello_with(url: &RendezvousUrl, credential: Credential) -> Self {
         let tls = tls::control_client(url.fingerprint).unwrap();
         let quic = QuicClientConfig::try_from(tls).unwrap();
         let config = ClientConfig::new(std::sync::Arc::new(quic));
@@ -44,7 +49,7 @@ impl Guest {
         };
         guest
             .say(&ToRendezvous::Hello {
-                credential: Credential::AccessKey(url.access_key.clone().unwrap()),
+                credential,
                 agent: "stranger".into(),
             })
             .await;
@@ -60,13 +65,26 @@ impl Guest {
     /// Waits until the rendezvous introduces somebody.
     pub(crate) async fn introduced(&mut self) -> Introduction {
         loop {
-            let mut prefix = [0; frame::PREFIX];
-            self.recv.read_exact(&mut prefix).await.unwrap();
-            let mut body = vec![0; frame::body_length(prefix).unwrap()];
-            self.recv.read_exact(&mut body).await.unwrap();
-            if let FromRendezvous::Introduced(introduction) = frame::decode(&body).unwrap() {
+            if let FromRendezvous::Introduced(introduction) = self.hear().await {
                 return introduction;
             }
         }
+    }
+
+    /// Waits until the other says something.
+    pub(crate) async fn told(&mut self) -> Vec<u8> {
+        loop {
+            if let FromRendezvous::Signal { payload, .. } = self.hear().await {
+                return payload;
+            }
+        }
+    }
+
+    async fn hear(&mut self) -> FromRendezvous {
+        let mut prefix = [0; frame::PREFIX];
+        self.recv.read_exact(&mut prefix).await.unwrap();
+        let mut body = vec![0; frame::body_length(prefix).unwrap()];
+        self.recv.read_exact(&mut body).await.unwrap();
+        frame::decode(&body).unwrap()
     }
 }

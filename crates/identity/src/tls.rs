@@ -8,7 +8,7 @@
 //! names and dates. The signature that proves possession of its key is verified as for any certificate, by
 //! the provider's algorithms.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use p2pdbg_proto::{control, fingerprint::Fingerprint, relay_stream, tunnel};
 use rustls::{
@@ -65,6 +65,25 @@ pub fn tunnel_client(identity: &Identity, peer: Fingerprint) -> Result<ClientCon
         .with_custom_certificate_verifier(pinned_server_verifier(peer))
         .with_client_auth_cert(identity.chain(), identity.key())?;
     Ok(finish_client(config, tunnel::ALPN))
+}
+
+/// The same for a handshake that begins before the peer may see this end's certificate: the handshake fails, and this end
+/// shows nothing of itself, if `may_show` says no when the peer's part of it has come.
+///
+/// # Errors
+/// When the identity's key does not serve.
+pub fn tunnel_client_when(
+    identity: &Identity,
+    peer: Fingerprint,
+    may_show: impl Fn() -> bool + Send + Sync + 'static,
+) -> Result<ClientConfig, Error> {
+    let mut config = tunnel_client(identity, peer)?;
+    let pinned = pinned_server_verifier(peer);
+    let guarded = Guarded { pinned, may_show };
+    config
+        .dangerous()
+        .set_certificate_verifier(Arc::new(guarded));
+    Ok(config)
 }
 
 /// For the end that accepts a tunnel to the peer of that fingerprint.
@@ -163,6 +182,57 @@ fn finish_server(mut config: ServerConfig, alpn: &[u8]) -> ServerConfig {
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
     config
+}
+
+/// A verifier that comes before this end's own certificate leaves.
+struct Guarded<F> {
+    pinned: Arc<dyn ServerCertVerifier>,
+    may_show: F,
+}
+
+impl<F> fmt::Debug for Guarded<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guarded").finish_non_exhaustive()
+    }
+}
+
+impl<F: Fn() -> bool + Send + Sync> ServerCertVerifier for Guarded<F> {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if !(self.may_show)() {
+            return Err(Error::General("the peer has not confirmed yet".into()));
+        }
+        let pinned = &self.pinned;
+        pinned.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.pinned.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.pinned.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.pinned.supported_verify_schemes()
+    }
 }
 
 /// The verifier of both ends.

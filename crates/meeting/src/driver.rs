@@ -156,6 +156,11 @@ impl Driver {
                         approach.expect(peer, &identity, key);
                     }
                 }
+                Output::Confirmed(session) => {
+                    if let Some(approach) = self.approach(session) {
+                        approach.confirmed();
+                    }
+                }
                 Output::PeerSeen(session, addresses, bound) => {
                     if let Some(approach) = self.approach(session) {
                         approach.on_peer_seen(addresses, bound);

@@ -79,6 +79,8 @@ pub(super) enum Output {
         /// The key of the tunnels, at a connector, which has confirmed.
         key: Option<TunnelKey>,
     },
+    /// The peer of an encounter has confirmed: what was made ready for it may show who this end is.
+    Confirmed(SessionId),
     /// The rendezvous sees the peer of an encounter there too; and whether it saw it bind its leg.
     PeerSeen(SessionId, Vec<IpAddr>, bool),
     /// Tell the owner, together with what was made ready for this encounter.

@@ -318,6 +318,7 @@ impl Meetings {
         if matches!(step.next, Next::Paired(_)) {
             // Before the reply, on which the peer's follows: the second of the two is what brings the voucher.
             self.send(ToRendezvous::Confirmed { session });
+            self.outputs.push_back(Output::Confirmed(session));
         }
         if let Some(reply) = &step.reply {
             self.signal(session, reply);

@@ -5,8 +5,8 @@
 //! been heard under seal, and has no key that the peer would know.
 //!
 //! Once an end has the peer's first message, the handshake of the first tunnel may begin, pinned to the certificate that
-//! this message claims: the listener calls through the relay, and the connector expects it (`tunnel::call`). What the
-//! tunnel carries waits for the confirmation at both ends.
+//! this message claims: the listener calls through the relay, and the connector expects it (`tunnel::call`). The
+//! listener's certificate, and what the tunnel carries, wait for the confirmation.
 
 use std::{
     fmt, io,
@@ -20,7 +20,7 @@ use p2pdbg_identity::Identity;
 use p2pdbg_pairing::TunnelKey;
 use p2pdbg_proto::{control::Role, fingerprint::Fingerprint, tunnel::PathKind};
 use p2pdbg_tunnel as tunnel;
-use p2pdbg_tunnel::{Call, Caller, Calls, TunnelConfig};
+use p2pdbg_tunnel::{Call, Caller, Calls, Gate, TunnelConfig};
 use quinn::Endpoint;
 
 use super::{Introduction, PathCommand, PathContext, PathEvent, PathSocket, Paths};
@@ -50,6 +50,8 @@ pub struct Approach {
     /// Where the listener may call.
     near: Option<(PathSocket, SocketAddr)>,
     pinned: Option<TunnelConfig>,
+    /// Whether the peer has confirmed.
+    gate: Gate,
 }
 
 impl Approach {
@@ -75,6 +77,7 @@ impl Approach {
             relay: policy.allows_relay().then_some((address, named)),
             near: None,
             pinned: None,
+            gate: Gate::shut(),
         })
     }
 
@@ -107,11 +110,16 @@ impl Approach {
     /// The peer claims this certificate: nobody else is let in from now on. A connector, which has confirmed, is given the
     /// key of the tunnels too.
     pub fn expect(&mut self, peer: Fingerprint, identity: &Arc<Identity>, key: Option<TunnelKey>) {
-        self.pinned = TunnelConfig::new(identity, peer).ok();
+        self.pinned = TunnelConfig::behind(&self.gate, identity, peer).ok();
         match self.role {
             Role::Listener => self.call(),
             Role::Connector => self.tunnel = self.await_call(peer, identity, key),
         }
+    }
+
+    /// The peer has confirmed: it may be shown this end's certificate.
+    pub fn confirmed(&self) {
+        self.gate.open();
     }
 
     fn await_call(
@@ -138,7 +146,8 @@ impl Approach {
             (self.role, &self.tunnel, &self.pinned, &self.near)
         {
             let endpoint = socket.endpoint.clone();
-            let call = tunnel::call(endpoint.clone(), config.clone(), *remote);
+            let (gate, config) = (self.gate.clone(), config.clone());
+            let call = tunnel::call_early(endpoint.clone(), config, *remote, gate);
             self.tunnel = Some(FirstTunnel::Called(endpoint, call));
         }
     }

@@ -12,6 +12,9 @@
 //!     complete: verifies, streams run ───────▶  verifies certificate and proof, streams run
 //! ```
 //!
+//! If the listener has not verified `Confirm` by then, it ends the handshake before it shows its certificate, and calls
+//! again once it has (`gate`): who only knows the nameplate is not shown it.
+//!
 //! The connector's hello goes to whoever can dial, as its `Confirm` goes to whoever the rendezvous passes it to, and tells
 //! no more: it is a MAC under a key of the same exchange, over keying material of this connection alone. Nothing else is
 //! said to a listener whose certificate and proof have not been verified.
@@ -41,6 +44,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     ControlReader, Tunnel, TunnelConfig, TunnelError,
     config::transport,
+    gate::Gate,
     handshake::{connect, follow, judge, lead, within_patience},
 };
 
@@ -60,6 +64,25 @@ pub type Call = AbortOnDropHandle<Result<Connection, TunnelError>>;
 pub fn call(endpoint: Endpoint, config: TunnelConfig, remote: SocketAddr) -> Call {
     AbortOnDropHandle::new(tokio::spawn(async move {
         connect(&endpoint, &config, remote).await
+    }))
+}
+
+/// Begins to dial before the connector has confirmed, with a configuration that is [behind](TunnelConfig::behind) this gate:
+/// whoever has not confirmed by the time that it answers learns nothing of this end, and is called again once it has.
+pub fn call_early(
+    endpoint: Endpoint,
+    config: TunnelConfig,
+    remote: SocketAddr,
+    gate: Gate,
+) -> Call {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        match connect(&endpoint, &config, remote).await {
+            Ok(connection) => Ok(connection),
+            Err(_) => {
+                gate.opened().await;
+                connect(&endpoint, &config, remote).await
+            }
+        }
     }))
 }
 

@@ -10,7 +10,7 @@ use quinn::{
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 
-use super::congestion::ShortQueueConfig;
+use super::{congestion::ShortQueueConfig, gate::Gate};
 
 /// A tunnel that is silent for this long is dead. Streams leave it much earlier if there is another; until then it is
 /// worth having, since an outage shorter than this costs no new handshake. QUIC keeps none alive by itself: the session
@@ -54,8 +54,26 @@ impl TunnelConfig {
     /// # Errors
     /// If the identity's key is of no use for TLS.
     pub fn new(identity: &Identity, peer: Fingerprint) -> anyhow::Result<Self> {
+        Self::with(identity, peer, tls::tunnel_client(identity, peer)?)
+    }
+
+    /// The same where the peer has only claimed that certificate: when this end dials, it keeps its own back until the
+    /// gate is open.
+    ///
+    /// # Errors
+    /// If the identity's key is of no use for TLS.
+    pub fn behind(gate: &Gate, identity: &Identity, peer: Fingerprint) -> anyhow::Result<Self> {
+        let gate = gate.clone();
+        let client = tls::tunnel_client_when(identity, peer, move || gate.is_open())?;
+        Self::with(identity, peer, client)
+    }
+
+    fn with(
+        identity: &Identity,
+        peer: Fingerprint,
+        client_tls: rustls::ClientConfig,
+    ) -> anyhow::Result<Self> {
         let transport = Arc::new(transport());
-        let client_tls = tls::tunnel_client(identity, peer)?;
         let mut client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(client_tls)?));
         client.transport_config(Arc::clone(&transport));
         let server_tls = tls::tunnel_server(identity, peer)?;

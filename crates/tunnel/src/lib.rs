@@ -10,6 +10,7 @@ mod config;
 mod congestion;
 mod control;
 mod error;
+mod gate;
 mod handshake;
 
 use std::{net::SocketAddr, time::Duration};
@@ -18,10 +19,11 @@ use p2pdbg_proto::tunnel::{PathKind, TunnelMessage, close};
 use quinn::{Connection, VarInt};
 use tokio::sync::mpsc;
 
-pub use call::{Answered, Call, Caller, Calls, call, complete};
+pub use call::{Answered, Call, Caller, Calls, call, call_early, complete};
 pub use config::TunnelConfig;
 pub use control::{ControlReader, read_messages};
 pub use error::TunnelError;
+pub use gate::Gate;
 pub use handshake::{accept, dial};
 
 /// How many control messages may wait to be sent on a tunnel.
