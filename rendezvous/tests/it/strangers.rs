@@ -95,6 +95,48 @@ async fn two_strangers_with_vouchers_wait_at_one_handle_and_are_not_introduced()
 }
 
 #[tokio::test]
+async fn a_member_that_floods_its_session_starves_no_other_session_of_the_same_listener() {
+    let state = state_dir();
+    let running = Running::start(state.path(), &ANY);
+    let mut listener = running.peer_with(running.key()).await;
+    let mut members = Vec::new();
+    for _ in 0..2 {
+        let nameplate = listener.listen(None).await.nameplate;
+        let mut member = running.peer_with(Credential::None).await;
+        member.say(&ToRendezvous::Join { nameplate }).await;
+        let session = member.introduced().await.session;
+        listener.introduced().await;
+        for peer in [&mut listener, &mut member] {
+            peer.say(&ToRendezvous::Confirmed { session }).await;
+            told(peer).await;
+        }
+        // What the other's confirmation brought.
+        told(&mut listener).await;
+        members.push((member, session));
+    }
+    let (mut quiet, spared) = members.pop().unwrap();
+    let (mut loud, flooded) = members.pop().unwrap();
+    // More than waits for one session, while the listener reads nothing.
+    for number in 0..100 {
+        let (session, payload) = (spared, vec![number]);
+        quiet.say(&ToRendezvous::Signal { session, payload }).await;
+        let (session, payload) = (flooded, vec![0; 16_000]);
+        loud.say(&ToRendezvous::Signal { session, payload }).await;
+    }
+    let mut heard = Vec::new();
+    while heard.len() < 100 {
+        match listener.hear().await {
+            FromRendezvous::Signal { session, payload } if session == spared => {
+                heard.extend(payload);
+            }
+            FromRendezvous::PeerLeft { session, .. } => assert_ne!(session, spared),
+            _ => {}
+        }
+    }
+    assert_eq!(heard, Vec::from_iter(0..100));
+}
+
+#[tokio::test]
 async fn the_legs_of_a_stranger_are_gone_with_its_session_however_it_ends() {
     for close in [true, false] {
         let state = state_dir();
