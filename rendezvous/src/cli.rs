@@ -134,6 +134,25 @@ pub(crate) enum Command {
         state: StateArg,
     },
 
+    /// Have the rendezvous that serves give no new codes and sessions, and end as soon as the last session has ended.
+    /// Relayed sessions run on until then
+    #[cfg(unix)]
+    Drain {
+        /// End after this time all the same [default: 10m; a drain that has begun keeps its own]
+        #[arg(long = "for", value_name = "TIME", value_parser = duration::parse_above_zero)]
+        most: Option<Duration>,
+
+        #[command(flatten)]
+        state: StateArg,
+    },
+
+    /// Have a rendezvous that drains give codes and sessions again
+    #[cfg(unix)]
+    Undrain {
+        #[command(flatten)]
+        state: StateArg,
+    },
+
     /// Print the completion script for a shell
     Completions {
         /// Which

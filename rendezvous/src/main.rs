@@ -106,10 +106,14 @@ async fn main() -> ExitCode {
     }
     announce(&cli, &server);
     service::tell(News::Ready);
+    // Kept while the watchdog is fed, which is more often than it looks.
+    let operator = server.operator().clone();
+    let mut drained = std::pin::pin!(operator.drained());
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
             () = service::be_watched(&server) => continue,
+            () = &mut drained => Signal::Stop,
         };
         match signal {
             Signal::Stop => return stop(&cli, server, signals).await,

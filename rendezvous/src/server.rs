@@ -36,7 +36,7 @@ use crate::{
     fair::Book,
     keys::{KeyRing, KeyStore, UsageFile, unix_s},
     offer::Offer,
-    operate::{Operator, http::HttpPort},
+    operate::{Operator, drain::Drain, http::HttpPort},
     public::{guess, is_private},
     registry::{Registry, voucher::Vouchers},
     relay::{Relay, tcp_leg::Legs},
@@ -283,6 +283,7 @@ impl Server {
             tallies: tallies.clone(),
             began: now,
             url_without_key: url.without_key().to_string(),
+            drain: Drain::new(tallies.clone()),
         };
         remember_url(&state, &operator.url_without_key);
         let metrics = serve_http(config.metrics, &operator, &mut aside).await?;

@@ -23,6 +23,10 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
         Command::Status { state, watch, json } => status::run(state, watch, json).await,
         #[cfg(unix)]
         Command::Reload { state } => status::reload(state).await,
+        #[cfg(unix)]
+        Command::Drain { most, state } => status::drain(state, most).await,
+        #[cfg(unix)]
+        Command::Undrain { state } => status::undrain(state).await,
         Command::Completions { shell } => print(&generate::completions(shell)),
         Command::Man => print(&generate::man()?),
     }

@@ -1,4 +1,4 @@
-//! `status` and `reload`: what the rendezvous is asked that serves with a state directory.
+//! `status`, `reload`, `drain` and `undrain`: what the rendezvous is asked that serves with a state directory.
 
 use std::{io::IsTerminal, time::Duration};
 
@@ -54,6 +54,41 @@ pub(super) async fn reload(state: StateArg) -> Result<(), String> {
     }
 }
 
+/// `drain`.
+pub(super) async fn drain(state: StateArg, most: Option<Duration>) -> Result<(), String> {
+    let state = place::open(&state)?;
+    let for_s = most.map(|most| most.as_secs().max(1));
+    match ask(state.path(), Request::Drain { for_s }).await {
+        Ok(Reply::Draining { left_s }) => {
+            eprintln!(
+                "p2pdbg-rendezvous: it gives no new codes and sessions, and ends with the last session, in {} at the \
+                 latest; `p2pdbg-rendezvous undrain` takes that back",
+                time(left_s)
+            );
+            Ok(())
+        }
+        Ok(_) => Err("the answer is not the one to the question".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// `undrain`.
+pub(super) async fn undrain(state: StateArg) -> Result<(), String> {
+    let state = place::open(&state)?;
+    match ask(state.path(), Request::Undrain).await {
+        Ok(Reply::Serving { drained: true }) => {
+            eprintln!("p2pdbg-rendezvous: it gives codes and sessions again");
+            Ok(())
+        }
+        Ok(Reply::Serving { drained: false }) => {
+            eprintln!("p2pdbg-rendezvous: it was not draining");
+            Ok(())
+        }
+        Ok(_) => Err("the answer is not the one to the question".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn show(status: &Status) -> String {
     let (report, counters) = (&status.report, &status.counters);
     let health = if status.healthy { "well" } else { "STUCK" };
@@ -62,7 +97,12 @@ fn show(status: &Status) -> String {
         row("rendezvous", status.url_without_key.clone()),
         row(
             "version",
-            format!("{}, {health}, up {}", status.version, time(status.uptime_s)),
+            format!(
+                "{}, {health}, up {}{}",
+                status.version,
+                time(status.uptime_s),
+                draining(status)
+            ),
         ),
         row(
             "peers",
@@ -113,4 +153,11 @@ fn show(status: &Status) -> String {
     text.push('\n');
     text.push_str(&table(&rows));
     text
+}
+
+fn draining(status: &Status) -> String {
+    let left = status.draining_s.map(time);
+    left.map_or_else(String::new, |left| {
+        format!(", drains for {left} at the most")
+    })
 }

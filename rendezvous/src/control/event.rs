@@ -30,6 +30,8 @@ pub(crate) enum Event {
     Bound(Seen),
     /// Other keys hold from now on.
     Keys(KeyRing),
+    /// Begin or stop draining.
+    Drain(bool),
     /// Somebody wants to know how things are.
     Report(oneshot::Sender<Report>),
 }

@@ -149,6 +149,10 @@ impl Hub {
                 self.book.set_keys(&keys, now.unix_s);
                 self.registry.set_keys(now, keys)
             }
+            Event::Drain(begins) => {
+                self.registry.drain(begins);
+                Vec::new()
+            }
             Event::Report(reply) => {
                 // Who asked may have gone.
                 let findings = self.self_check.findings().to_vec();

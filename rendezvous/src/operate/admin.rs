@@ -1,4 +1,4 @@
-//! The control socket: how `p2pdbg-rendezvous status`, `keys` and `reload` ask the one that runs.
+//! The control socket: how `p2pdbg-rendezvous status`, `keys`, `reload` and `drain` ask the one that runs.
 //!
 //! A Unix domain socket in the state directory, which nobody else may enter. Whoever connects writes one line of JSON
 //! and gets one back. A connection lasts for one question and a few seconds.
@@ -43,6 +43,13 @@ pub enum Request {
     Status,
     /// To read the keys again.
     Reload,
+    /// To give no new codes and sessions, for so many seconds at the most.
+    Drain {
+        /// Without it the deadline is the usual one, or the one that there is.
+        for_s: Option<u64>,
+    },
+    /// To give them again.
+    Undrain,
 }
 
 /// What is answered.
@@ -55,6 +62,16 @@ pub enum Reply {
     Reloaded {
         /// How many let somebody in.
         keys: usize,
+    },
+    /// It drains.
+    Draining {
+        /// For how many seconds at the most.
+        left_s: u64,
+    },
+    /// It does not drain.
+    Serving {
+        /// Whether it did.
+        drained: bool,
     },
     /// It could not be done.
     Refused {
@@ -155,6 +172,15 @@ async fn answer(mut connection: UnixStream, operator: Operator) -> io::Result<()
         Ok(Request::Reload) => match operator.reload().await {
             Ok(keys) => Reply::Reloaded { keys },
             Err(error) => refused(error),
+        },
+        Ok(Request::Drain { for_s }) => {
+            let left = operator.drain(for_s.map(Duration::from_secs)).await;
+            Reply::Draining {
+                left_s: left.as_secs(),
+            }
+        }
+        Ok(Request::Undrain) => Reply::Serving {
+            drained: operator.undrain().await,
         },
         Err(_) => refused("it does not understand the question; ask with the version that runs"),
     };

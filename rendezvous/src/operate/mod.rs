@@ -5,6 +5,7 @@
 #[cfg(unix)]
 pub mod admin;
 pub(crate) mod beats;
+pub(crate) mod drain;
 pub(crate) mod http;
 
 use std::{
@@ -21,6 +22,9 @@ use crate::{
     keys::{KeyError, KeyRing, KeyStore, unix_s},
 };
 
+pub use self::drain::DRAIN_FOR;
+use self::drain::Drain;
+
 /// How long the hub may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -35,6 +39,8 @@ pub struct Status {
     pub uptime_s: u64,
     /// Whether each of its parts has done its round lately.
     pub healthy: bool,
+    /// Seconds for which it drains at the most, if it does.
+    pub draining_s: Option<u64>,
     /// Who is there.
     #[serde(flatten)]
     pub report: Report,
@@ -51,6 +57,7 @@ pub struct Operator {
     pub(crate) tallies: Arc<Tallies>,
     pub(crate) began: Instant,
     pub(crate) url_without_key: String,
+    pub(crate) drain: Drain,
 }
 
 impl Operator {
@@ -69,6 +76,26 @@ impl Operator {
         Ok(count)
     }
 
+    /// Gives no new codes and sessions from now on, until the last session or this time is over; how long that may take.
+    /// Nothing ends by it that there is.
+    pub async fn drain(&self, most: Option<Duration>) -> Duration {
+        let left = self.drain.begin(Instant::now(), most);
+        let _ = self.hub.send(Event::Drain(true)).await;
+        left
+    }
+
+    /// Takes that back; whether there was something to take back.
+    pub async fn undrain(&self) -> bool {
+        let was = self.drain.take_back();
+        let _ = self.hub.send(Event::Drain(false)).await;
+        was
+    }
+
+    /// Waits until it has been told to drain, and has.
+    pub async fn drained(&self) {
+        self.drain.ended().await;
+    }
+
     /// How things are; `None` while it stops, or if it is too busy to say.
     pub async fn status(&self) -> Option<Status> {
         let (reply, report) = oneshot::channel();
@@ -82,6 +109,7 @@ impl Operator {
             url_without_key: self.url_without_key.clone(),
             uptime_s: self.began.elapsed().as_secs(),
             healthy: self.is_healthy(),
+            draining_s: self.drain.left(Instant::now()).map(|left| left.as_secs()),
             report,
             counters: self.tallies.snapshot(),
         })
@@ -94,6 +122,6 @@ impl Operator {
 
     /// Whether it takes new peers.
     pub fn is_ready(&self) -> bool {
-        self.is_healthy() && !self.hub.is_closed()
+        self.is_healthy() && !self.hub.is_closed() && self.drain.left(Instant::now()).is_none()
     }
 }

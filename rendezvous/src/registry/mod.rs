@@ -151,6 +151,12 @@ impl Registry {
         self.offer = script;
     }
 
+    /// Gives no new codes and sessions, or gives them again. Who asks is told what they are told of a rendezvous that is full:
+    /// to try again in a while.
+    pub(crate) fn drain(&mut self, begins: bool) {
+        self.sessions.draining = begins;
+    }
+
     /// The nameplates for a successor.
     pub(crate) fn carry(&self, now: Instant) -> Vec<CarriedNameplate> {
         self.nameplates.carry(now)

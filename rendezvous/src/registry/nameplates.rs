@@ -285,6 +285,9 @@ impl Registry {
                 return Ok(());
             }
         }
+        if self.sessions.draining {
+            return Err(Refusal::Full);
+        }
         if self.connections[&id].nameplates.len() >= self.limits.nameplates_per_connection {
             return Err(limit(Duration::from_secs(60)));
         }

@@ -83,6 +83,8 @@ pub(super) struct Sessions {
     held: Tally<Holder>,
     /// Those in which somebody has shown nothing.
     unconfirmed: usize,
+    /// Whether there are to be no new ones, and no new codes that lead to some.
+    pub(super) draining: bool,
 }
 
 impl Sessions {
@@ -91,6 +93,7 @@ impl Sessions {
             table: HashMap::new(),
             held: Tally::new(),
             unconfirmed: 0,
+            draining: false,
         }
     }
 
@@ -176,7 +179,8 @@ impl Registry {
             return Err(Refusal::NobodyThere);
         }
         let unknown = ids.iter().any(|id| self.is_keyless(*id));
-        if self.sessions.len() >= self.limits.sessions
+        if self.sessions.draining
+            || self.sessions.len() >= self.limits.sessions
             || unknown && self.sessions.unconfirmed >= unreserved(self.limits.sessions)
         {
             return Err(Refusal::Full);

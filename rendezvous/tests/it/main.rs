@@ -4,6 +4,7 @@ mod amplification;
 mod behavior;
 mod control;
 mod crowds;
+mod drain;
 mod hostile;
 mod http;
 mod operator;

@@ -48,6 +48,11 @@ fn gauges(registry: &mut Registry, status: &Status, operator: &Operator) {
         "1 if every part goes its rounds",
         u64::from(status.healthy),
     );
+    gauge(
+        "draining",
+        "1 while it gives no new codes and sessions",
+        u64::from(status.draining_s.is_some()),
+    );
     let legs = Family::<Vec<(&str, &str)>, Gauge>::default();
     for (transport, count) in [
         ("udp", counters.legs.saturating_sub(counters.tcp_legs)),

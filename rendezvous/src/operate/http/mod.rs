@@ -6,7 +6,7 @@
 //! | `/` | the status page, with plots; it asks `/status.json` every two seconds |
 //! | `/metrics` | OpenMetrics text |
 //! | `/healthz` | 200 if every part goes its rounds, else 503: restart it |
-//! | `/readyz` | 200 if it takes new peers, else 503: send none |
+//! | `/readyz` | 200 if it takes new peers and does not drain, else 503: send none |
 //!
 //! Whoever connects may be anybody on this host: there are few connections at once, each with one deadline for all, and
 //! one that does not read is dropped at that. A page elsewhere in the Web that has its name resolved to loopback is told
