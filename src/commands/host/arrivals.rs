@@ -134,18 +134,20 @@ impl Host {
             of.unwrap_or(&self.reporter).emit(Event::Waiting(Waiting {
                 awaited: WaitingFor::Peer,
                 at: None,
-                run: Some(self.other_ends_command()),
+                run: self.other_ends_command(),
             }));
         }
     }
 
-    /// What makes a known peer come that is not there: this host is called there as it introduced itself.
-    fn other_ends_command(&self) -> String {
+    /// What makes a known peer come that is not there: this host is called there as it introduced itself. Who came with
+    /// a code is no more than one who made it.
+    fn other_ends_command(&self) -> Option<String> {
         let name = &self.options.name;
-        match self.role {
+        let command = match self.role {
             Role::Listener => format!("p2pdbg connect --peer {name}"),
             Role::Connector => format!("p2pdbg listen --peer {name}"),
-        }
+        };
+        (!self.awaited().known.is_empty()).then_some(command)
     }
 
     /// Whether there is a place for one more peer.
