@@ -1,5 +1,5 @@
-//! Any bytes as a frame of the control connection, of a tunnel's control stream, or of a signal: whatever reads as a message
-//! is written as one that reads the same, and nothing is allocated for a length beyond the bound.
+//! Any bytes as a frame of the control connection, of a tunnel's control stream, or of a signal: whatever reads as a
+//! message is written as one that reads the same, and nothing is allocated for a length beyond the bound.
 //!
 //! The first byte says which type; the rest is the frame, prefix and all.
 

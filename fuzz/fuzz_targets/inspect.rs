@@ -1,7 +1,7 @@
 //! Any bytes from both ends, in any pieces: nothing panics, and the pieces make no difference.
 //!
-//! An input is a row of pieces: a byte whose lowest bit says whose it is (1: the IDE's), a length (`u16`, big-endian), and
-//! so many bytes or what is left. `fuzz/seeds/inspect` holds conversations to begin with.
+//! An input is a row of pieces: a byte whose lowest bit says whose it is (1: the IDE's), a length (`u16`, big-endian),
+//! and so many bytes or what is left. `fuzz/seeds/inspect` holds conversations to begin with.
 
 #![no_main]
 

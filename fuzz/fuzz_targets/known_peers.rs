@@ -1,5 +1,5 @@
-//! Any bytes as the file of known peers, which a person may have edited and a full disk cut short: nothing panics, and a
-//! file that is damaged is said to be rather than taken for empty.
+//! Any bytes as the file of known peers, which a person may have edited and a full disk cut short: nothing panics, and
+//! a file that is damaged is said to be rather than taken for empty.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Any signals at an exchange, by code and by secret, at either end: nothing panics, nobody without the code or the secret
-//! gets to the keys, and what the real peer says is understood when nothing was put in between.
+//! Any signals at an exchange, by code and by secret, at either end: nothing panics, nobody without the code or the
+//! secret gets to the keys, and what the real peer says is understood when nothing was put in between.
 //!
 //! An input is a row of signals, each from the stranger or, where it says so, from the real peer.
 

@@ -1,4 +1,5 @@
-//! Any answers of a gateway, by PCP, NAT-PMP, SSDP and HTTP: nothing panics, and what is found in them stays within them.
+//! Any answers of a gateway, by PCP, NAT-PMP, SSDP and HTTP: nothing panics, and what is found in them stays within
+//! them.
 
 #![no_main]
 

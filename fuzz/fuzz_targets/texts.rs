@@ -1,5 +1,5 @@
-//! Any text as a code, a rendezvous' URL, a peer's name, or an address with a port: nothing panics, and what reads as one is
-//! shown as one that reads the same.
+//! Any text as a code, a rendezvous' URL, a peer's name, or an address with a port: nothing panics, and what reads as
+//! one is shown as one that reads the same.
 
 #![no_main]
 

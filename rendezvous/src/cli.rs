@@ -67,8 +67,8 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
 
-    /// Hand out the programs of this directory, over plain HTTP at the TCP ports, to hosts where p2pdbg is not installed:
-    /// `p2pdbg listen` then shows a line for those too. A release has it as offer/, and its package in
+    /// Hand out the programs of this directory, over plain HTTP at the TCP ports, to hosts where p2pdbg is not
+    /// installed: `p2pdbg listen` then shows a line for those too. A release has it as offer/, and its package in
     /// /usr/share/p2pdbg/offer [default: nothing]
     #[arg(long, value_name = "DIR")]
     offer: Option<PathBuf>,

@@ -12,10 +12,11 @@
 //!                                                                          TCP ports
 //! ```
 //!
-//! The state machines (`stun`, `relay`, `fair`, `keys`, `registry`, `limits`, `registry::voucher`, `control::admission`) do no I/O and
-//! take the time as an argument. The datapath owns whatever a single datagram can touch: a worker for each core reads the
-//! main ports, finds the way of a bound leg's datagrams in a table shared for reading, and takes one lock for the rest. The
-//! hub owns whatever a peer says on its control connection. `datapath::socket` owns the UDP ports and `control::tcp` the TCP ones.
+//! The state machines (`stun`, `relay`, `fair`, `keys`, `registry`, `limits`, `registry::voucher`,
+//! `control::admission`) do no I/O and take the time as an argument. The datapath owns whatever a single datagram can
+//! touch: a worker for each core reads the main ports, finds the way of a bound leg's datagrams in a table shared for
+//! reading, and takes one lock for the rest. The hub owns whatever a peer says on its control connection.
+//! `datapath::socket` owns the UDP ports and `control::tcp` the TCP ones.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), p2pdbg_rendezvous::StartError> {

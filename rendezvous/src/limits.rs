@@ -38,11 +38,11 @@ pub struct Limits {
     pub connections: usize,
     /// Of those, and of legs over TCP, as many as there are file descriptors for. QUIC needs none.
     pub tcp_connections: usize,
-    /// Control connections from one address (one /64 of IPv6; twice as many from a /56, four times from a /48). An office or a
-    /// carrier's NAT is one address.
+    /// Control connections from one address (one /64 of IPv6; twice as many from a /56, four times from a /48). An
+    /// office or a carrier's NAT is one address.
     pub connections_per_address: usize,
-    /// Handshakes in flight over QUIC, and as many over TCP, up to the hello; further ones are refused, or take the place of
-    /// one that is silent.
+    /// Handshakes in flight over QUIC, and as many over TCP, up to the hello; further ones are refused, or take the
+    /// place of one that is silent.
     pub handshakes: usize,
     /// Of those, from one address that is proved (one /64 of IPv6; twice as many from a /56, four times from a /48).
     pub handshakes_per_address: usize,
@@ -53,8 +53,9 @@ pub struct Limits {
     pub first_byte_within: Duration,
     /// How long a handshake may take, and after it the greeting.
     pub greeting_within: Duration,
-    /// How long a connection lasts in silence, of the control protocol or a leg over TCP. Peers keep theirs alive every 15 s or so; a shorter
-    /// limit finds lost peers sooner, a longer one spares them a new registration after an outage.
+    /// How long a connection lasts in silence, of the control protocol or a leg over TCP. Peers keep theirs alive every
+    /// 15 s or so; a shorter limit finds lost peers sooner, a longer one spares them a new registration after an
+    /// outage.
     pub idle: Duration,
     /// Messages from one connection.
     pub messages: Rate,
@@ -79,9 +80,9 @@ pub struct Limits {
     pub pairing_within: Duration,
     /// Nameplates whose end is remembered, so that a late join is told what became of them.
     pub ended_nameplates: usize,
-    /// How long after its start a rendezvous that has served before takes an unknown nameplate for one whose listener has
-    /// not come back yet, and how long one whose listener was lost. Listeners send every 20 s, notice after 25 s of silence
-    /// at the latest, and then dial.
+    /// How long after its start a rendezvous that has served before takes an unknown nameplate for one whose listener
+    /// has not come back yet, and how long one whose listener was lost. Listeners send every 20 s, notice after 25 s of
+    /// silence at the latest, and then dial.
     pub return_within: Duration,
     /// How many peers are told to come back in a second when the rendezvous stops: about half of what a core can shake
     /// hands with.
@@ -124,8 +125,8 @@ pub struct Limits {
     pub stun_elsewhere: Rate,
 }
 
-/// How much of a resource those without the access key may take together: the last quarter is kept for those who have it.
-/// Of three or fewer nothing is.
+/// How much of a resource those without the access key may take together: the last quarter is kept for those who have
+/// it. Of three or fewer nothing is.
 pub(crate) fn unreserved(whole: usize) -> usize {
     whole - whole / 4
 }

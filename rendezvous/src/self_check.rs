@@ -1,8 +1,8 @@
 //! Whether this rendezvous is set up so that it can do its work, as far as it can tell from who comes and how.
 //!
-//! What it looks for are the mistakes that leave everything running and make it worthless: no UDP on the way, a bridge or
-//! a balancer that hides where peers are, a second port that is closed, a clock that is off. No sockets and no clock; each
-//! finding is given once to be logged, and kept to be shown.
+//! What it looks for are the mistakes that leave everything running and make it worthless: no UDP on the way, a bridge
+//! or a balancer that hides where peers are, a second port that is closed, a clock that is off. No sockets and no
+//! clock; each finding is given once to be logged, and kept to be shown.
 
 use std::{fmt, net::IpAddr, time::Duration};
 

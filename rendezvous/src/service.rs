@@ -1,5 +1,5 @@
-//! What a service manager is told and asks for: systemd's notifications, its watchdog, and its state directory. Without one
-//! all of it does nothing.
+//! What a service manager is told and asks for: systemd's notifications, its watchdog, and its state directory. Without
+//! one all of it does nothing.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,8 +8,8 @@ use std::{
 
 use p2pdbg_rendezvous::Server;
 
-/// The directory that systemd has made for this service's state (`StateDirectory=`), closed to others as our own would be:
-/// systemd makes it readable by everybody.
+/// The directory that systemd has made for this service's state (`StateDirectory=`), closed to others as our own would
+/// be: systemd makes it readable by everybody.
 pub(crate) fn state_directory() -> Option<PathBuf> {
     let all = std::env::var_os("STATE_DIRECTORY")?;
     let first = std::env::split_paths(&all).next()?;

@@ -89,8 +89,8 @@ pub enum CliCommand {
     Connect(ConnectArgs),
     /// Keep the rendezvous' URL in the configuration file, so that it is given once
     Setup {
-        /// What p2pdbg-rendezvous printed. Asked for if not given here, where other users of this host could see the key in
-        /// it while the command runs
+        /// What p2pdbg-rendezvous printed. Asked for if not given here, where other users of this host could see the
+        /// key in it while the command runs
         url: Option<String>,
     },
     /// Examine this host's network: what it does to connections, and what to expect of it
@@ -162,7 +162,8 @@ pub struct ListenArgs {
 pub struct ConnectArgs {
     /// The code that `p2pdbg listen` printed; it works once. Taken from P2PDBG_CODE if not given here,
     /// where other users of this host could see it, and else asked for
-    // In as many words as it has parts, for those who type it with blanks; what else stands there gets a line that helps.
+    // In as many words as it has parts, for those who type it with blanks; what else stands there gets a line that
+    // helps.
     #[arg(value_name = "CODE", num_args = 0.., conflicts_with = "peer")]
     #[arg(add = ArgValueCompleter::new(completion::code_words))]
     pub code: Vec<String>,

@@ -250,8 +250,8 @@ fn make_directory(directory: &Path) -> io::Result<()> {
     take_owner(&fs::File::open(directory)?, None, parent).map(|_| ())
 }
 
-/// Gives a file that was made to the user and group of the `old` one, or of the directory that it is in. `false` if this
-/// user cannot, and the old one was another user's.
+/// Gives a file that was made to the user and group of the `old` one, or of the directory that it is in. `false` if
+/// this user cannot, and the old one was another user's.
 #[cfg(unix)]
 fn take_owner(new: &fs::File, old: Option<&fs::Metadata>, directory: &Path) -> io::Result<bool> {
     use std::os::unix::fs::{MetadataExt, fchown};

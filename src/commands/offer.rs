@@ -1,9 +1,9 @@
 //! The line for a debuggee's host where p2pdbg is not installed.
 //!
 //! The rendezvous hands out a script and the programs (`--offer`). What is run there has to be what this program's own
-//! package promises: a release puts the SHA-256 of the script into `share/p2pdbg/offer.sha256` beside `bin`, the line has
-//! it in it, and the script has those of the programs. A rendezvous that offers another script is not trusted, so no line
-//! is shown.
+//! package promises: a release puts the SHA-256 of the script into `share/p2pdbg/offer.sha256` beside `bin`, the line
+//! has it in it, and the script has those of the programs. A rendezvous that offers another script is not trusted, so
+//! no line is shown.
 
 use std::path::Path;
 
@@ -39,8 +39,8 @@ fn known_beside(directory: &Path, offered: [u8; 32]) -> Option<Script> {
     None
 }
 
-/// A line for sh that fetches the script by what is there, checks it, and has it run `command`. More arguments may follow.
-/// There is no backslash in it, which the terminal's printer would double.
+/// A line for sh that fetches the script by what is there, checks it, and has it run `command`. More arguments may
+/// follow. There is no backslash in it, which the terminal's printer would double.
 pub(super) fn line(rendezvous: &RendezvousUrl, script: &Script, command: &str) -> String {
     let authority = rendezvous.authority();
     let Script(hash) = script;

@@ -1,7 +1,7 @@
 //! `p2pdbg setup`: puts the rendezvous' URL into the configuration file, so that it is given once.
 //!
-//! The URL may hold the access key. So the file is written closed to others (mode 0600), whole or not at all, and what else
-//! stands in it stays: comments, other keys, their order.
+//! The URL may hold the access key. So the file is written closed to others (mode 0600), whole or not at all, and what
+//! else stands in it stays: comments, other keys, their order.
 
 use std::{
     fs,

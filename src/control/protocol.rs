@@ -41,8 +41,8 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         peer: Option<String>,
     },
-    /// A stream to whoever answers about programs that run at the other end of its session. After the reply it is as with
-    /// `Open`.
+    /// A stream to whoever answers about programs that run at the other end of its session. After the reply it is as
+    /// with `Open`.
     Programs {
         /// The peer whose session it is, if there are several.
         #[serde(default, skip_serializing_if = "Option::is_none")]

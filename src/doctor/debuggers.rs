@@ -1,4 +1,5 @@
-//! The debuggers' side: what listens on their ports, seen without touching them, and what each is known to stumble over.
+//! The debuggers' side: what listens on their ports, seen without touching them, and what each is known to stumble
+//! over.
 //!
 //! Nothing is connected to and nothing is run: a bare connection ends some debuggers and starts a session with others.
 

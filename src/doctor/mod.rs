@@ -1,11 +1,11 @@
 //! `p2pdbg doctor`: what this host's network is like, and what to expect of it.
 //!
-//! Each measurement is a module of its own and gives a value; [`examine`] runs them side by side, and [`findings`] holds
-//! what they gave. [`screen`] is the one renderer for people; the one for programs is serde's (docs/JSON.md).
+//! Each measurement is a module of its own and gives a value; [`examine`] runs them side by side, and [`findings`]
+//! holds what they gave. [`screen`] is the one renderer for people; the one for programs is serde's (docs/JSON.md).
 //!
 //! Everything is bounded: the whole takes some six seconds, whoever does not answer, unless `--deep` asks for the
-//! lifetime of mappings too, which takes as long as the NAT remembers and five minutes at the most. Nothing is sent
-//! but STUN questions, one hello to the rendezvous, one TLS handshake, a connection to the proxy and what the gateway is
+//! lifetime of mappings too, which takes as long as the NAT remembers and five minutes at the most. Nothing is sent but
+//! STUN questions, one hello to the rendezvous, one TLS handshake, a connection to the proxy and what the gateway is
 //! asked. Debug ports are looked at without touching them.
 
 mod asker;

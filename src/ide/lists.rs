@@ -1,5 +1,5 @@
-//! Lists within our entries, to which the user may have added: what was written the last time and is wanted no more goes,
-//! what is wanted comes, and everything else stays where it is, comments and all.
+//! Lists within our entries, to which the user may have added: what was written the last time and is wanted no more
+//! goes, what is wanted comes, and everything else stays where it is, comments and all.
 
 use jsonc_parser::cst::{CstArray, CstInputValue as Value, CstNode};
 use p2pdbg_forward::{ForwardSpec, Preset};

@@ -260,8 +260,8 @@ impl Sessions<'_> {
         wanted
     }
 
-    /// The name of a forward's configuration: `p2pdbg debugpy`, with the peer if there are several, and with the port if
-    /// there are several of its kind.
+    /// The name of a forward's configuration: `p2pdbg debugpy`, with the peer if there are several, and with the port
+    /// if there are several of its kind.
     fn name(&self, wanted: &Wanted<'_>) -> String {
         let mut name = format!("p2pdbg {}", wanted.debugger.name());
         let of_one = self.are_several() && wanted.forward.direction == Direction::ToDebuggee;

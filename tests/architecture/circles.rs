@@ -1,7 +1,8 @@
 //! Circles of imports between the files of a crate.
 //!
-//! Two files that import each other are one idea in two places: neither is understood, moved or tested alone. A file and
-//! those in its folder are one part here, whose `mod.rs` says what the part is; so imports between them do not count.
+//! Two files that import each other are one idea in two places: neither is understood, moved or tested alone. A file
+//! and those in its folder are one part here, whose `mod.rs` says what the part is; so imports between them do not
+//! count.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

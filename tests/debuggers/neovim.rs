@@ -1,5 +1,5 @@
-//! The plugin of `editors/nvim` in a real neovim: its reading of events, and a tunnel that it starts through two NATs to a
-//! breakpoint in debugpy. What stands in for nvim-dap is in `editors/nvim/test/run.lua`.
+//! The plugin of `editors/nvim` in a real neovim: its reading of events, and a tunnel that it starts through two NATs
+//! to a breakpoint in debugpy. What stands in for nvim-dap is in `editors/nvim/test/run.lua`.
 
 use std::{
     env, fs,

@@ -1,7 +1,7 @@
 //! A rendezvous that guesses at the words of those who come to it, as often as they let it.
 //!
-//! It answers in the other peer's place, with words of its own, begins four exchanges at once, and breaks the link as soon
-//! as it has what it wants to see: a confirmation, which tells whether the guess was right.
+//! It answers in the other peer's place, with words of its own, begins four exchanges at once, and breaks the link as
+//! soon as it has what it wants to see: a confirmation, which tells whether the guess was right.
 
 use std::{
     collections::HashMap,

@@ -1,5 +1,5 @@
-//! The Lua for nvim-dap, run by neovim. The plugin itself comes from nowhere that tests may fetch from, so another module
-//! stands in its place, which holds all that it is given to what nvim-dap's manual says.
+//! The Lua for nvim-dap, run by neovim. The plugin itself comes from nowhere that tests may fetch from, so another
+//! module stands in its place, which holds all that it is given to what nvim-dap's manual says.
 
 use std::{fs, process::Command};
 

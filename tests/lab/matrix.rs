@@ -1,8 +1,8 @@
 //! The kernel's own kinds of NAT against each other: the three programs behind each pair of them.
 //!
 //! The suite tries the pairs that the other tests leave out, once. `scripts/lab-matrix` has all of them tried several
-//! times, and the table in docs/TRAVERSAL.md written anew. A run takes some seconds of real time, so what needs many runs
-//! is measured in the simulator.
+//! times, and the table in docs/TRAVERSAL.md written anew. A run takes some seconds of real time, so what needs many
+//! runs is measured in the simulator.
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 

@@ -1,5 +1,5 @@
-//! A direct path that loses large datagrams, on the way from one peer to the other alone: the session stays on the relay
-//! and says why, and as soon as QUIC's smallest datagrams fit, it goes direct.
+//! A direct path that loses large datagrams, on the way from one peer to the other alone: the session stays on the
+//! relay and says why, and as soon as QUIC's smallest datagrams fit, it goes direct.
 
 use p2pdbg_events::PathKind;
 use p2pdbg_natlab::{Lab, NatKind, TwoNats};
@@ -13,8 +13,8 @@ use super::{
     setting, through_the_rendezvous,
 };
 
-/// Two port-restricted NATs, and a router between them that drops what is longer on its way from the IDE to the debuggee
-/// than `longest` bytes with its headers. What goes through the rendezvous may be as long as it likes.
+/// Two port-restricted NATs, and a router between them that drops what is longer on its way from the IDE to the
+/// debuggee than `longest` bytes with its headers. What goes through the rendezvous may be as long as it likes.
 fn lab(name: &str, longest: u16) -> Option<TwoNats> {
     let lab = Lab::new_or_skip(name)?;
     let nat = NatKind::PORT_RESTRICTED;

@@ -1,8 +1,8 @@
 //! A host on a network with IPv6 alone, whose NAT64 leads to a rendezvous and a peer with IPv4 alone. The rendezvous is
 //! named by its IPv4 address, so that the resolver's own translation of names helps nobody.
 //!
-//! The NAT64 is `tayga`, which translates addresses one to one, with the box's NAT of IPv4 behind it. The DNS64 knows the
-//! one name by which its prefix is found.
+//! The NAT64 is `tayga`, which translates addresses one to one, with the box's NAT of IPv4 behind it. The DNS64 knows
+//! the one name by which its prefix is found.
 
 use std::{
     fs,
@@ -36,8 +36,8 @@ const DEVICE: &str = "nat64";
 /// `2001:db8:64::/96` with an address of `ipv4only.arpa` in it.
 const ANSWER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x64, 0, 0, 0, 0xc000, 0xaa);
 
-/// A port-restricted NAT in front of the debuggee, and one that is a NAT64 too in front of the IDE. To be dropped before
-/// the lab's namespaces are.
+/// A port-restricted NAT in front of the debuggee, and one that is a NAT64 too in front of the IDE. To be dropped
+/// before the lab's namespaces are.
 struct Rig {
     _nat64: Translator,
     dns64: Dns64,

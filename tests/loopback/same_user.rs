@@ -7,8 +7,8 @@ use crate::harness::{
     traffic::{accept, say},
 };
 
-/// Connects to the port that is its argument and says whether it was let in: whether something came back. A shell, since
-/// other users may not run what a test's own user has installed.
+/// Connects to the port that is its argument and says whether it was let in: whether something came back. A shell,
+/// since other users may not run what a test's own user has installed.
 const CLIENT: &str = "exec 3<>/dev/tcp/127.0.0.1/$0; printf hello >&3; \
                       if read -r -t 20 -n 1 answer <&3; then echo in; else echo out; fi";
 

@@ -169,8 +169,8 @@ impl Ide {
         }
     }
 
-    /// Waits for what the driver says of an event. The driver keeps its own deadline, since starting VS Code takes longer
-    /// than anything else that tests wait for.
+    /// Waits for what the driver says of an event. The driver keeps its own deadline, since starting VS Code takes
+    /// longer than anything else that tests wait for.
     #[track_caller]
     fn event(&mut self, wanted: &str) -> Value {
         loop {

@@ -12,8 +12,8 @@ use crate::{
     process::{self, Process},
 };
 
-/// The programs that are meant by a process id or a part of the command line (all by none), those that are best debugged
-/// first, and how many more there are.
+/// The programs that are meant by a process id or a part of the command line (all by none), those that are best
+/// debugged first, and how many more there are.
 pub(crate) fn list(meant: &str) -> (Vec<Program>, usize) {
     let sockets = listening::all();
     let own = process::user();

@@ -1,8 +1,8 @@
 //! What runs on this host and may be debugged: which debuggers listen where, and having one attach to a program.
 //!
-//! It looks at the table of processes (`/proc` of Linux). What it runs are the debuggers' own tools, by their arguments and
-//! never by a shell; a process is named by number and start, so that no other takes its place. Only what belongs to this
-//! process' own user is listed or attached to. Elsewhere than on Linux nothing is seen, and nothing attached to.
+//! It looks at the table of processes (`/proc` of Linux). What it runs are the debuggers' own tools, by their arguments
+//! and never by a shell; a process is named by number and start, so that no other takes its place. Only what belongs to
+//! this process' own user is listed or attached to. Elsewhere than on Linux nothing is seen, and nothing attached to.
 
 #[cfg(target_os = "linux")]
 mod catalogue;

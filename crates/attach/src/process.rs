@@ -1,5 +1,5 @@
-//! The processes of this host, as `/proc` shows them. Any of them may end at any moment, so what is asked of one that is
-//! gone, or of which this user is told nothing, is empty.
+//! The processes of this host, as `/proc` shows them. Any of them may end at any moment, so what is asked of one that
+//! is gone, or of which this user is told nothing, is empty.
 
 use std::{collections::HashSet, fs, path::PathBuf};
 

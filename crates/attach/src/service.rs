@@ -44,7 +44,8 @@ struct Shared {
 }
 
 impl Programs {
-    /// Those of this host; `accepts` says whether its user lets the peer attach. What was attached to is told to `told`.
+    /// Those of this host; `accepts` says whether its user lets the peer attach. What was attached to is told to
+    /// `told`.
     pub fn new(accepts: bool, told: impl Fn(Attached) + Send + Sync + 'static) -> Self {
         Self(Arc::new(Shared {
             accepts,

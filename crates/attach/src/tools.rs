@@ -189,9 +189,9 @@ async fn gdbserver(process: &Process, port: u16) -> Result<(u16, Running), Refus
     Ok((port, Running::Gdbserver(listener)))
 }
 
-/// Starts a gdbserver for each gdb that comes, on its standard input and output: at a port of its own it would listen on
-/// all addresses, whatever it is told (seen with gdbserver 13.1), and stop the program before anybody is there. It lets
-/// the program go when its gdb has gone.
+/// Starts a gdbserver for each gdb that comes, on its standard input and output: at a port of its own it would listen
+/// on all addresses, whatever it is told (seen with gdbserver 13.1), and stop the program before anybody is there. It
+/// lets the program go when its gdb has gone.
 async fn serve_gdbs(listener: TcpListener, process: Process) {
     loop {
         match listener.accept().await {

@@ -1,8 +1,8 @@
 //! How long to wait before something is tried again.
 //!
-//! Many who lose the same thing at the same moment must not all come back at the same moment, and again after each failure.
-//! So each wait is drawn: between the first one and three times the last one ("decorrelated jitter", in Amazon's
-//! "Exponential Backoff and Jitter").
+//! Many who lose the same thing at the same moment must not all come back at the same moment, and again after each
+//! failure. So each wait is drawn: between the first one and three times the last one ("decorrelated jitter", in
+//! Amazon's "Exponential Backoff and Jitter").
 
 use std::time::Duration;
 

@@ -95,8 +95,8 @@ impl Debugger {
 pub enum WhileAbsent {
     /// It is accepted and held until something listens.
     Hold,
-    /// It is held until the other end was reached once: a program that is started to be debugged waits for its IDE. From
-    /// then on it is refused: one that only tries whether somebody debugs goes on.
+    /// It is held until the other end was reached once: a program that is started to be debugged waits for its IDE.
+    /// From then on it is refused: one that only tries whether somebody debugs goes on.
     HoldOnce,
     /// It is refused, for this reason.
     Refuse {

@@ -24,8 +24,8 @@ pub enum Event {
         code: Option<Code>,
         /// What to run on the debuggee's host.
         command: String,
-        /// What to run there in a shell of Linux if p2pdbg is not installed; none if the rendezvous does not hand it out,
-        /// or hands out what this end cannot vouch for.
+        /// What to run there in a shell of Linux if p2pdbg is not installed; none if the rendezvous does not hand it
+        /// out, or hands out what this end cannot vouch for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         without_install: Option<String>,
     },

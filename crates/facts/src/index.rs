@@ -1,9 +1,9 @@
-//! The files that a Git work tree tracks, read from its index: no `git` is run, since a repository's own configuration can
-//! name programs for it to run.
+//! The files that a Git work tree tracks, read from its index: no `git` is run, since a repository's own configuration
+//! can name programs for it to run.
 //!
-//! The format is that of Git's `index-format`, versions 2 to 4, with SHA-1. The crates that read it bring a dozen others
-//! for what are four fields here. Left out: repositories with SHA-256, split and sparse indexes; nothing is known of
-//! these.
+//! The format is that of Git's `index-format`, versions 2 to 4, with SHA-1. The crates that read it bring a dozen
+//! others for what are four fields here. Left out: repositories with SHA-256, split and sparse indexes; nothing is
+//! known of these.
 
 use std::{
     collections::BTreeMap,

@@ -41,8 +41,8 @@ pub struct HostFacts {
     /// The commit that is checked out there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git_commit: Option<String>,
-    /// The directory whose files are meant: the one that was named, or else the root of the Git work tree if that is not
-    /// a home directory, or else the working directory.
+    /// The directory whose files are meant: the one that was named, or else the root of the Git work tree if that is
+    /// not a home directory, or else the working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<HostPath>,
     /// The real path of that, if a link leads there.
@@ -141,8 +141,8 @@ impl HostFacts {
         self.root.as_ref().or(self.directory.as_ref())
     }
 
-    /// The directory that holds the same sources as `other`'s, by all its names, as long as no comparison has found it: a
-    /// work tree is none of the other end's if that has no Git, unless it was named.
+    /// The directory that holds the same sources as `other`'s, by all its names, as long as no comparison has found it:
+    /// a work tree is none of the other end's if that has no Git, unless it was named.
     pub fn roots_beside(&self, other: &Self) -> Vec<HostPath> {
         let is_work_tree = self.git_root.is_some() && self.root == self.git_root;
         match &self.directory {

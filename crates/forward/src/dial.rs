@@ -53,8 +53,8 @@ pub async fn dial(target: &HostPort, turns: &Turns, waiting: impl FnOnce(&io::Er
 async fn dial_once(target: &HostPort) -> io::Result<TcpStream> {
     let addresses = match listening::look(target) {
         Ok(Presence::Listening(listening)) => Some(vec![listening.dial]),
-        // A connection waits, so an attempt disturbs nobody; and what no socket of this namespace shows may be there all the
-        // same, where the kernel sends it on (Docker, podman, hostPort).
+        // A connection waits, so an attempt disturbs nobody; and what no socket of this namespace shows may be there
+        // all the same, where the kernel sends it on (Docker, podman, hostPort).
         Ok(Presence::Absent | Presence::Unknown) | Err(_) => target.addresses(),
     };
     let attempt = async {

@@ -1,9 +1,9 @@
 //! Forwards: a port opened at one end and the address dialled at the other.
 //!
-//! This module holds what a forward *is*: its addresses ([`HostPort`](p2pdbg_base::HostPort), [`Bind`](p2pdbg_base::Bind)), its direction, the
-//! notation of `-L` and `-R` ([`ForwardSpec`]), the debuggers known by name ([`Preset`]), and the rule for
-//! what a peer may ask of this host ([`AllowList`]); and its two TCP ends: [`OpenPort`] and [`dial`]. Moving bytes
-//! is not here.
+//! This module holds what a forward *is*: its addresses ([`HostPort`](p2pdbg_base::HostPort),
+//! [`Bind`](p2pdbg_base::Bind)), its direction, the notation of `-L` and `-R` ([`ForwardSpec`]), the debuggers known by
+//! name ([`Preset`]), and the rule for what a peer may ask of this host ([`AllowList`]); and its two TCP ends:
+//! [`OpenPort`] and [`dial`]. Moving bytes is not here.
 
 mod advice;
 mod allow;

@@ -1,8 +1,8 @@
 //! Keying material of a server's connection before its client has finished.
 //!
 //! TLS 1.3 settles the secret behind all exporters when the server finishes (RFC 8446 section 7.1), a round trip before
-//! it knows the client. rustls gives keying material out after that round trip only, but shows the secret itself to a key
-//! log at once. So one key log for one connection exports here what both ends will export later, and keeps nothing.
+//! it knows the client. rustls gives keying material out after that round trip only, but shows the secret itself to a
+//! key log at once. So one key log for one connection exports here what both ends will export later, and keeps nothing.
 
 use std::fmt;
 

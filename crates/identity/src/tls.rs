@@ -67,8 +67,8 @@ pub fn tunnel_client(identity: &Identity, peer: Fingerprint) -> Result<ClientCon
     Ok(finish_client(config, tunnel::ALPN))
 }
 
-/// The same for a handshake that begins before the peer may see this end's certificate: the handshake fails, and this end
-/// shows nothing of itself, if `may_show` says no when the peer's part of it has come.
+/// The same for a handshake that begins before the peer may see this end's certificate: the handshake fails, and this
+/// end shows nothing of itself, if `may_show` says no when the peer's part of it has come.
 ///
 /// # Errors
 /// When the identity's key does not serve.

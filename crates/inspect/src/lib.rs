@@ -7,9 +7,10 @@
 //! [`Inspector::debugger`], and with [`Inspector::poll_advice`] what a person should do.
 //!
 //! By its first bytes a debugger is recognised, whichever it is. The messages are read of the Debug Adapter Protocol,
-//! of pydevd and of DBGp, and a little of the GDB remote protocol and of JDWP. Both ends may lie, and may write anything
-//! for any length of time: a message that is longer than 256 KiB is passed over, what is kept of the others is bounded,
-//! and so is the work for each byte. Strings that are given out are cut in length, but not made fit for a terminal.
+//! of pydevd and of DBGp, and a little of the GDB remote protocol and of JDWP. Both ends may lie, and may write
+//! anything for any length of time: a message that is longer than 256 KiB is passed over, what is kept of the others is
+//! bounded, and so is the work for each byte. Strings that are given out are cut in length, but not made fit for a
+//! terminal.
 
 mod dap;
 mod dbgp;

@@ -1,5 +1,5 @@
-//! How many round trips a step takes: a request that the IDE makes after it has heard something is one, whatever else it
-//! asks together with it.
+//! How many round trips a step takes: a request that the IDE makes after it has heard something is one, whatever else
+//! it asks together with it.
 //!
 //! A step begins with the request to step and ends with the next one, or when the IDE is silent for a second after the
 //! last answer: what comes then is the person's doing.

@@ -1,7 +1,7 @@
 //! How much a sender may hold: a limit of its own, inside a budget that the session's streams share.
 //!
-//! A stream's first [`Limits::guaranteed`] bytes are outside the budget, so no stream can be starved by the others, and an
-//! interactive stream never touches the shared counter. Beyond that a stream leases from the budget in steps, as its
+//! A stream's first [`Limits::guaranteed`] bytes are outside the budget, so no stream can be starved by the others, and
+//! an interactive stream never touches the shared counter. Beyond that a stream leases from the budget in steps, as its
 //! unacknowledged bytes grow, and gives back as they shrink: an idle stream holds nothing.
 
 use std::sync::Arc;

@@ -1,9 +1,10 @@
 //! Which tunnel is newer, and which was there before.
 //!
-//! The connector numbers every tunnel that it makes in a session, upwards. The number is part of the proof that opens the
-//! tunnel, so a replayed or long delayed opening is told by it and refused, and both ends agree which of two tunnels is
-//! newer. Tunnels that are dialled at the same time over paths of different length may come up in another order than they
-//! were numbered in, so a number that is a little lower is accepted too, once (a sliding window as in RFC 4303 section
+//! The connector numbers every tunnel that it makes in a session, upwards. The number is part of the proof that opens
+//! the tunnel, so a replayed or long delayed opening is told by it and refused, and both ends agree which of two
+//! tunnels is newer. Tunnels that are dialled at the same time over paths of different length may come up in another
+//! order than they were numbered in, so a number that is a little lower is accepted too, once (a sliding window as in
+//! RFC 4303 section
 //! 3.4.3).
 
 use crate::Violation;

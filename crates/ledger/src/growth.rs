@@ -4,8 +4,8 @@ use crate::Limits;
 
 /// The growth of the limit.
 ///
-/// The limit doubles when it was what held the sender up: over the acknowledgement of a whole limit's worth of bytes, at
-/// least half arrived while the sender had no room although everything it held had been put on a carrier.
+/// The limit doubles when it was what held the sender up: over the acknowledgement of a whole limit's worth of bytes,
+/// at least half arrived while the sender had no room although everything it held had been put on a carrier.
 #[derive(Debug)]
 pub(crate) struct Growth {
     pub(crate) limit: usize,

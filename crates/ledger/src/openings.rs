@@ -1,8 +1,9 @@
 //! Which streams there are: new, live or closed already.
 //!
-//! Each end numbers the streams that it opens, upwards and without a gap, and announces every one of them, at the least by
-//! its end. Announcements travel on several tunnels and QUIC streams, so they arrive out of order, and may arrive again
-//! when the stream is long closed. A floor below which every id has been seen, and the few seen above it, tell which.
+//! Each end numbers the streams that it opens, upwards and without a gap, and announces every one of them, at the least
+//! by its end. Announcements travel on several tunnels and QUIC streams, so they arrive out of order, and may arrive
+//! again when the stream is long closed. A floor below which every id has been seen, and the few seen above it, tell
+//! which.
 
 use std::collections::BTreeSet;
 
@@ -71,8 +72,8 @@ impl Openings {
 
     /// Says what an id that came from the peer belongs to, and registers it if it is new.
     ///
-    /// `opens` tells whether what came can open a stream, which a carrier's header can, and a frame that names a forward
-    /// ([`Frame::forward`](crate::Frame::forward)); for others an id that was never seen is a violation.
+    /// `opens` tells whether what came can open a stream, which a carrier's header can, and a frame that names a
+    /// forward ([`Frame::forward`](crate::Frame::forward)); for others an id that was never seen is a violation.
     pub fn admit(&mut self, stream: StreamId, opens: bool) -> Result<Admission, Violation> {
         let counter = stream.counter();
         if stream.opener() == self.side {

@@ -10,8 +10,8 @@ use crate::{
 /// The bookkeeping of the bytes that come in.
 ///
 /// Several carriers may be open at once, each at its own position; one may be read when its position is not beyond the
-/// next byte that is expected. Nothing is buffered here: what is new is handed on, what is not is dropped, and what lies
-/// ahead stays unread in QUIC.
+/// next byte that is expected. Nothing is buffered here: what is new is handed on, what is not is dropped, and what
+/// lies ahead stays unread in QUIC.
 #[derive(Debug)]
 pub struct Receiver {
     stream: StreamId,
@@ -207,8 +207,8 @@ impl Receiver {
         Some(kind)
     }
 
-    /// Wants no more: the local program closed its reading half or is gone. Carriers are to be stopped, and the sender is
-    /// told; the end will not be delivered any more, only awaited.
+    /// Wants no more: the local program closed its reading half or is gone. Carriers are to be stopped, and the sender
+    /// is told; the end will not be delivered any more, only awaited.
     pub fn stop(&mut self, code: ResetCode) {
         if self.stopped.is_none() && !self.end_delivered {
             self.stopped = Some(Stopping {
@@ -263,8 +263,9 @@ impl Receiver {
         Ok(())
     }
 
-    /// A frame to send to the peer; call until there is none. An acknowledgement is among them when 64 KiB were consumed
-    /// since the last, when the end was delivered, and, if `timer_fired`, when there is anything to acknowledge.
+    /// A frame to send to the peer; call until there is none. An acknowledgement is among them when 64 KiB were
+    /// consumed since the last, when the end was delivered, and, if `timer_fired`, when there is anything to
+    /// acknowledge.
     pub fn poll_frame(&mut self, timer_fired: bool) -> Option<Frame> {
         let stream = self.stream;
         if let Some(Stopping { code, announced }) = &mut self.stopped

@@ -1,7 +1,7 @@
 //! The bytes that a sender holds: pushed, not yet acknowledged, and how far they have been sent.
 //!
-//! A queue of chunks as they were pushed, never copied or joined, with a cursor at the first unsent byte. Pushing, sending
-//! a whole chunk and releasing it cost O(1); only going back walks the queue.
+//! A queue of chunks as they were pushed, never copied or joined, with a cursor at the first unsent byte. Pushing,
+//! sending a whole chunk and releasing it cost O(1); only going back walks the queue.
 
 use std::collections::VecDeque;
 

@@ -20,9 +20,9 @@ const MOST_ROOM: usize = KEPT - CHUNK_OVERHEAD;
 
 /// The bookkeeping of the bytes that go out.
 ///
-/// Bytes are held from [`push`](Self::push) until they are acknowledged. At most one carrier is *current* and is fed; older
-/// ones may still drain. Together they cover, without a gap, what was sent and is not acknowledged. When one is lost, it
-/// and those that began after it are given up, and the next carrier begins where the lost one began or at the
+/// Bytes are held from [`push`](Self::push) until they are acknowledged. At most one carrier is *current* and is fed;
+/// older ones may still drain. Together they cover, without a gap, what was sent and is not acknowledged. When one is
+/// lost, it and those that began after it are given up, and the next carrier begins where the lost one began or at the
 /// acknowledged offset, whichever is later.
 #[derive(Debug)]
 pub struct Sender {
@@ -249,8 +249,8 @@ impl Sender {
         (filled > 0).then_some((carrier, filled))
     }
 
-    /// Reports that a carrier took `count` bytes of what was handed out last. Ignored if it is not current any more: what
-    /// it took is sent again by another, and dropped by the receiver.
+    /// Reports that a carrier took `count` bytes of what was handed out last. Ignored if it is not current any more:
+    /// what it took is sent again by another, and dropped by the receiver.
     pub fn transmitted(&mut self, carrier: CarrierId, count: usize) {
         if self.current() == Some(carrier) {
             self.retention.advance(count);
@@ -299,7 +299,8 @@ impl Sender {
             Ending::Confirmed => return Ok(AckOutcome::default()),
         };
         if ended {
-            // An ended acknowledgement may cover bytes that were never sent: the receiver's last word if it wants no more.
+            // An ended acknowledgement may cover bytes that were never sent: the receiver's last word if it wants no
+            // more.
             if !closed || offset != self.retention.end() {
                 return Err(Violation::AckedNoEnd { acked: offset });
             }
@@ -320,8 +321,8 @@ impl Sender {
         })
     }
 
-    /// Handles the receiver's wish to get no more. What is held is dropped; the sequence ends where it is, by a reset if
-    /// it has not ended before.
+    /// Handles the receiver's wish to get no more. What is held is dropped; the sequence ends where it is, by a reset
+    /// if it has not ended before.
     pub fn handle_stop(&mut self, stop: Stop) {
         match &mut self.end {
             Ending::Confirmed => return,

@@ -43,8 +43,8 @@ pub enum Violation {
     /// Two of its carriers have the same ordinal.
     #[error("the peer opened two carriers with the ordinal {0}")]
     RepeatedCarrier(u32),
-    /// A carrier was read before its turn. The one breach that is the driver's own: the bytes are lost unless the tunnel
-    /// is given up.
+    /// A carrier was read before its turn. The one breach that is the driver's own: the bytes are lost unless the
+    /// tunnel is given up.
     #[error("a carrier at byte {offset} was read when {expected} was expected")]
     ReadAhead {
         /// Where the carrier stands.

@@ -1,5 +1,5 @@
-//! The task of a meeting: moves messages and time between the link, the owner and [`Meetings`], and keeps the paths that
-//! are made ready.
+//! The task of a meeting: moves messages and time between the link, the owner and [`Meetings`], and keeps the paths
+//! that are made ready.
 
 use std::{sync::Arc, task::Poll, time::Instant};
 

@@ -120,8 +120,8 @@ impl Encounter {
         }
     }
 
-    /// What can be said under seal now: who this side is, once, and then what waits for the peer's engine. A connector can
-    /// seal as soon as it has confirmed, a listener when it has verified that.
+    /// What can be said under seal now: who this side is, once, and then what waits for the peer's engine. A connector
+    /// can seal as soon as it has confirmed, a listener when it has verified that.
     pub(super) fn speak(
         &mut self,
         channels: &Channels,
@@ -171,7 +171,8 @@ impl Keyed {
     }
 }
 
-/// The encounters under way, by the rendezvous' session. There are few: the meeting bounds how many exchanges it begins.
+/// The encounters under way, by the rendezvous' session. There are few: the meeting bounds how many exchanges it
+/// begins.
 #[derive(Default)]
 pub(super) struct Encounters(Vec<(SessionId, Encounter)>);
 

@@ -1,10 +1,10 @@
 //! Meeting peers at the rendezvous: by code or as known peers, for the first time and again.
 //!
-//! What is decided is sans-IO (`meetings`): whom to await and by what, the exchanges that are under way, a sealed channel to
-//! each peer with which one has succeeded. One task (`driver`) moves messages and time between it and the
-//! [`Link`](p2pdbg_rendezvous_client::Link), and keeps the paths that are made ready meanwhile. Its owner learns of new peers ([`MeetingEvent::Met`]) and of the
-//! same peer met again ([`MeetingEvent::Introduced`]), and talks to them without knowing how. Whom to await, and how
-//! many, is the owner's affair ([`MeetingCommand::Await`]).
+//! What is decided is sans-IO (`meetings`): whom to await and by what, the exchanges that are under way, a sealed
+//! channel to each peer with which one has succeeded. One task (`driver`) moves messages and time between it and the
+//! [`Link`](p2pdbg_rendezvous_client::Link), and keeps the paths that are made ready meanwhile. Its owner learns of new
+//! peers ([`MeetingEvent::Met`]) and of the same peer met again ([`MeetingEvent::Introduced`]), and talks to them
+//! without knowing how. Whom to await, and how many, is the owner's affair ([`MeetingCommand::Await`]).
 
 mod channel;
 mod channels;

@@ -1,9 +1,10 @@
-//! What a meeting decides; no sockets, no clock, no randomness but the operating system's (which the exchanges draw from).
+//! What a meeting decides; no sockets, no clock, no randomness but the operating system's (which the exchanges draw
+//! from).
 //!
-//! [`Meetings::handle`] takes what has happened. Then [`Meetings::poll_output`] gives what is to be done, until there is no
-//! more, and [`Meetings::poll_timeout`] says when [`Input::Timeout`] is due. A peer comes in four steps: the rendezvous
-//! introduces it, an exchange gives both keys, it says who it is, and its owner is told that it has been met. Up to there
-//! it is an [`Encounter`]; afterwards there is a sealed [`Channel`](super::channel::Channel) to it.
+//! [`Meetings::handle`] takes what has happened. Then [`Meetings::poll_output`] gives what is to be done, until there
+//! is no more, and [`Meetings::poll_timeout`] says when [`Input::Timeout`] is due. A peer comes in four steps: the
+//! rendezvous introduces it, an exchange gives both keys, it says who it is, and its owner is told that it has been
+//! met. Up to there it is an [`Encounter`]; afterwards there is a sealed [`Channel`](super::channel::Channel) to it.
 
 use std::{collections::VecDeque, net::IpAddr, time::Instant};
 
@@ -524,8 +525,8 @@ impl Meetings {
         self.tell(MeetingEvent::PairingFailed(failure));
     }
 
-    /// The listener's code leads here no more. It is good for one pairing or one wrong guess; whoever else was trying it at
-    /// the same time has lost. Whether there was one.
+    /// The listener's code leads here no more. It is good for one pairing or one wrong guess; whoever else was trying
+    /// it at the same time has lost. Whether there was one.
     fn end_code(&mut self, fate: Fate) -> bool {
         let Some(nameplate) = self.registration.code.take() else {
             return false;

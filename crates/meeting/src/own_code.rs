@@ -82,8 +82,8 @@ impl OwnCode {
         self.attempts.failed(failure)
     }
 
-    /// A connector's confirmation is about to leave, which is a guess for whoever answers in the listener's place; whether
-    /// it may.
+    /// A connector's confirmation is about to leave, which is a guess for whoever answers in the listener's place;
+    /// whether it may.
     pub(super) fn confirm(&mut self) -> bool {
         self.attempts.confirm()
     }
@@ -110,7 +110,8 @@ impl OwnCode {
         self.not_before.take_if(|at| *at <= now).is_some()
     }
 
-    /// These messages are about to be sent: leaves out a second request for a new nameplate, which would bring a second one.
+    /// These messages are about to be sent: leaves out a second request for a new nameplate, which would bring a second
+    /// one.
     pub(super) fn is_asked_twice(&mut self, message: &ToRendezvous) -> bool {
         is_for_new(message) && std::mem::replace(&mut self.asked, true)
     }

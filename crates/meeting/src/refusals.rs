@@ -1,5 +1,5 @@
-//! What a refusal of the rendezvous means for the request that it answers: what is refused for now is asked for again after
-//! a pause, what is refused for good ends the meeting.
+//! What a refusal of the rendezvous means for the request that it answers: what is refused for now is asked for again
+//! after a pause, what is refused for good ends the meeting.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
 //! What this end has the rendezvous know: where it waits, for whom, and what it says there first.
 //!
-//! The first messages of both sides of an exchange depend on nothing but the code or the pair secret, so they are said in
-//! advance: the rendezvous passes them on as it introduces the two, and neither waits for the other's. Each is one side's
-//! part of one exchange. The rendezvous may hand it to whom it likes and as often as it likes; it is finished once, and
-//! what came of it counts against the code as ever.
+//! The first messages of both sides of an exchange depend on nothing but the code or the pair secret, so they are said
+//! in advance: the rendezvous passes them on as it introduces the two, and neither waits for the other's. Each is one
+//! side's part of one exchange. The rendezvous may hand it to whom it likes and as often as it likes; it is finished
+//! once, and what came of it counts against the code as ever.
 
 use p2pdbg_base::PeerName;
 use p2pdbg_net::same_host::host_tag;
@@ -96,7 +96,8 @@ impl Registration {
         }
     }
 
-    /// Begins an exchange with whoever comes to this place; gives what this end says first. None where it awaits nobody.
+    /// Begins an exchange with whoever comes to this place; gives what this end says first. None where it awaits
+    /// nobody.
     pub(super) fn exchange_at(&self, place: &Place) -> Option<(Exchange, Signal)> {
         let (role, own) = (self.host.role, self.host.fingerprint);
         match place {

@@ -1,7 +1,7 @@
 //! Where the rendezvous answers STUN, as seen from here.
 //!
-//! A rendezvous that serves all addresses of its host names its STUN ports without an address. One is known: that of the
-//! control connection. But a host with both families that has come by IPv6 has to learn its IPv4 mapping too, or it
+//! A rendezvous that serves all addresses of its host names its STUN ports without an address. One is known: that of
+//! the control connection. But a host with both families that has come by IPv6 has to learn its IPv4 mapping too, or it
 //! shows a peer that has IPv4 alone nothing that this could reach. So the other family's address is looked up.
 
 use std::{

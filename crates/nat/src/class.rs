@@ -40,9 +40,9 @@ impl Class {
         Self::UdpBlocked,
     ];
 
-    /// The class of a NAT that lets UDP out. What is not known is taken for the harder case: where too few servers answered
-    /// to tell the mapping, ports that are counted or drawn speak for one that depends on the destination. Where nothing
-    /// was seen of the ports either it is taken for an independent one.
+    /// The class of a NAT that lets UDP out. What is not known is taken for the harder case: where too few servers
+    /// answered to tell the mapping, ports that are counted or drawn speak for one that depends on the destination.
+    /// Where nothing was seen of the ports either it is taken for an independent one.
     #[must_use]
     pub fn of(mapping: Option<Mapping>, filtering: Option<Filtering>, ports: Ports) -> Self {
         if mapping.is_none_or(Mapping::depends) {

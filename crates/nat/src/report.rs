@@ -44,7 +44,8 @@ impl NatReport {
         self.answered && !self.poor_view && may_depend && self.ports == Ports::Unknown
     }
 
-    /// How hard it is to get in, as far as was seen. Filtering does not show in a report and is taken for the usual one.
+    /// How hard it is to get in, as far as was seen. Filtering does not show in a report and is taken for the usual
+    /// one.
     #[must_use]
     pub fn class(&self) -> Class {
         match self.answered {

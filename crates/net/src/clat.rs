@@ -1,9 +1,9 @@
-//! The IPv6 side of an IPv4 socket, for a host whose network has IPv6 alone and a NAT64 (as a CLAT is, RFC 6877, but for
-//! one socket and without packets of its own).
+//! The IPv6 side of an IPv4 socket, for a host whose network has IPv6 alone and a NAT64 (as a CLAT is, RFC 6877, but
+//! for one socket and without packets of its own).
 //!
-//! What the socket is to send to an IPv4 address leaves from here, to the IPv6 address that stands for it; what comes from
-//! such an address is received as from the IPv4 one. Whoever uses the socket sees IPv4 alone. The second socket is opened
-//! when it is first needed, and the first stays, so that both serve as the network comes and goes.
+//! What the socket is to send to an IPv4 address leaves from here, to the IPv6 address that stands for it; what comes
+//! from such an address is received as from the IPv4 one. Whoever uses the socket sees IPv4 alone. The second socket is
+//! opened when it is first needed, and the first stays, so that both serve as the network comes and goes.
 
 use std::{
     fmt,

@@ -4,9 +4,9 @@
 //! That is how a leg of the relay over TCP serves QUIC: the endpoint, its connections and the relay's address stay what
 //! they are, and only the carrier changes underneath, there and back, in the middle of a connection.
 //!
-//! The queue towards TCP is short, since what waits in it is delay. While TCP takes from it, a full queue has QUIC wait,
-//! as a full socket would: nothing need be lost that TCP will carry. When TCP takes nothing, waiting would hold up the
-//! other paths of the same socket too, so then it drops.
+//! The queue towards TCP is short, since what waits in it is delay. While TCP takes from it, a full queue has QUIC
+//! wait, as a full socket would: nothing need be lost that TCP will carry. When TCP takes nothing, waiting would hold
+//! up the other paths of the same socket too, so then it drops.
 
 use std::{
     io::{self, IoSliceMut},

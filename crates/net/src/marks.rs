@@ -1,10 +1,10 @@
 //! Whether QUIC's datagrams to an address go out marked as capable of ECN (RFC 3168); no I/O.
 //!
-//! STUN and the relay's frames are not marked and QUIC is, so a box that drops marked datagrams lets a path be found that
-//! carries no tunnel, and QUIC would repeat itself with marks for ever. So marks are left out towards whoever has not
-//! been heard for a while since the first marked datagram went there, and towards whoever sends without marks: that one
-//! has found out already, or the marks do not come through. Nothing is lost by it but the warnings of a full queue, which
-//! then come as losses. A change of the network has marks tried again.
+//! STUN and the relay's frames are not marked and QUIC is, so a box that drops marked datagrams lets a path be found
+//! that carries no tunnel, and QUIC would repeat itself with marks for ever. So marks are left out towards whoever has
+//! not been heard for a while since the first marked datagram went there, and towards whoever sends without marks: that
+//! one has found out already, or the marks do not come through. Nothing is lost by it but the warnings of a full queue,
+//! which then come as losses. A change of the network has marks tried again.
 
 use std::{
     net::SocketAddr,

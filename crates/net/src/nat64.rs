@@ -1,12 +1,12 @@
 //! How IPv4 is reached from a network that has none: by the addresses that its NAT64 (RFC 6146) translates.
 //!
-//! Such a network's DNS64 answers for a name that has IPv4 alone with an IPv6 address that holds the IPv4 one (RFC 6052).
-//! Addresses that come without a name (a peer's, a STUN server's, a literal in a URL) have to be put together here. The
-//! prefix that this takes is read from what the resolver says of `ipv4only.arpa` (RFC 7050): looked up only by a host
-//! that has no route to IPv4, when it first needs one and whenever its network has changed.
+//! Such a network's DNS64 answers for a name that has IPv4 alone with an IPv6 address that holds the IPv4 one (RFC
+//! 6052). Addresses that come without a name (a peer's, a STUN server's, a literal in a URL) have to be put together
+//! here. The prefix that this takes is read from what the resolver says of `ipv4only.arpa` (RFC 7050): looked up only
+//! by a host that has no route to IPv4, when it first needs one and whenever its network has changed.
 //!
-//! Left out: the prefix in router advertisements (RFC 8781), which only the system sees; and several prefixes at once, of
-//! which the first is taken. A host with IPv4 routes, but none by default, counts as one without IPv4.
+//! Left out: the prefix in router advertisements (RFC 8781), which only the system sees; and several prefixes at once,
+//! of which the first is taken. A host with IPv4 routes, but none by default, counts as one without IPv4.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4},

@@ -2,7 +2,8 @@
 //!
 //! They help where the rendezvous has one address only, or sits in the same network as this host. They are believed as
 //! little as anybody: what they say becomes a candidate among others, and orders the techniques of the traversal
-//! without forbidding one. Names are looked up while the session is set up; one that has no answer by then is not asked.
+//! without forbidding one. Names are looked up while the session is set up; one that has no answer by then is not
+//! asked.
 
 use std::{
     fmt,

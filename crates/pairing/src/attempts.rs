@@ -29,7 +29,8 @@ pub enum CodeFate {
 }
 
 impl Attempts {
-    /// How many confirmations a connector sends, and how many exchanges may be begun and not finished before the code burns.
+    /// How many confirmations a connector sends, and how many exchanges may be begun and not finished before the code
+    /// burns.
     pub const MOST: u32 = 5;
 
     /// Takes note that a connector's confirmation is about to leave; whether it may.
@@ -56,7 +57,8 @@ impl Attempts {
 pub struct Burns(u32);
 
 impl Burns {
-    /// How many in a row there are at the most: each is a guess at the words of one code, for whoever is at the rendezvous.
+    /// How many in a row there are at the most: each is a guess at the words of one code, for whoever is at the
+    /// rendezvous.
     pub const MOST: u32 = 5;
 
     /// The pause after the first.

@@ -336,8 +336,8 @@ impl Exchange {
         }
     }
 
-    /// The key of the tunnels to come, at a connector whose confirmation has left; the listener has not shown by then that
-    /// it has it too.
+    /// The key of the tunnels to come, at a connector whose confirmation has left; the listener has not shown by then
+    /// that it has it too.
     pub fn tunnel_key(&self) -> Option<TunnelKey> {
         match &self.phase {
             Phase::Confirm(unconfirmed) if self.role == Role::Connector => {
@@ -347,8 +347,8 @@ impl Exchange {
         }
     }
 
-    /// Seals a message that follows the connector's confirmation without waiting for the listener's; `None` if it is too
-    /// early for that, or the role is not the connector's.
+    /// Seals a message that follows the connector's confirmation without waiting for the listener's; `None` if it is
+    /// too early for that, or the role is not the connector's.
     ///
     /// Only who has the key can open it, and that is the peer if anybody: somebody else in its place has guessed a word
     /// wrongly, and has another key. So this gives away no more than the confirmation itself does.

@@ -1,8 +1,9 @@
 //! Which of several processes of one host a `listen` or a `connect` is.
 //!
-//! All that use one state directory have one certificate. A peer that has sessions with two of them must tell them apart,
-//! and know which one has come back when one is started again. So each takes the lowest number that none of the others
-//! of its role has, and holds it by a lock that the operating system releases with the process, however that ends.
+//! All that use one state directory have one certificate. A peer that has sessions with two of them must tell them
+//! apart, and know which one has come back when one is started again. So each takes the lowest number that none of the
+//! others of its role has, and holds it by a lock that the operating system releases with the process, however that
+//! ends.
 
 use p2pdbg_identity::{StateDir, StateLock};
 use p2pdbg_proto::control::Role;

@@ -4,8 +4,8 @@
 //! has to do with who the peer is. No check goes to the peer's addresses: the engine knows of none before the peer has
 //! been heard under seal, and has no key that the peer would know.
 //!
-//! Once an end has the peer's first message, the handshake of the first tunnel may begin, pinned to the certificate that
-//! this message claims: the listener calls through the relay, and the connector expects it (`tunnel::call`). The
+//! Once an end has the peer's first message, the handshake of the first tunnel may begin, pinned to the certificate
+//! that this message claims: the listener calls through the relay, and the connector expects it (`tunnel::call`). The
 //! listener's certificate, and what the tunnel carries, wait for the confirmation.
 
 use std::{
@@ -107,8 +107,8 @@ impl Approach {
         self.call();
     }
 
-    /// The peer claims this certificate: nobody else is let in from now on. A connector, which has confirmed, is given the
-    /// key of the tunnels too.
+    /// The peer claims this certificate: nobody else is let in from now on. A connector, which has confirmed, is given
+    /// the key of the tunnels too.
     pub fn expect(&mut self, peer: Fingerprint, identity: &Arc<Identity>, key: Option<TunnelKey>) {
         self.pinned = TunnelConfig::behind(&self.gate, identity, peer).ok();
         match self.role {

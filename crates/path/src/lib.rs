@@ -37,10 +37,11 @@ use crate::traversal::Traversal;
 /// How many commands or events may wait.
 const QUEUE: usize = 256;
 
-/// Where two peers that have been introduced can reach each other, as the rendezvous and this end's connection to it say.
+/// Where two peers that have been introduced can reach each other, as the rendezvous and this end's connection to it
+/// say.
 ///
-/// It is made once, when the rendezvous introduces the two ([`p2pdbg_proto::control::Introduction`] is what it says), and
-/// goes as it is from the meeting to the session and its paths.
+/// It is made once, when the rendezvous introduces the two ([`p2pdbg_proto::control::Introduction`] is what it says),
+/// and goes as it is from the meeting to the session and its paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Introduction {
     /// This side's leg of the relay.
@@ -57,7 +58,8 @@ pub struct Introduction {
     pub over_tcp: bool,
 }
 
-/// What a process settles for the paths of all its sessions. A new option of theirs is a field here, read where it is used.
+/// What a process settles for the paths of all its sessions. A new option of theirs is a field here, read where it is
+/// used.
 #[derive(Debug, Clone)]
 pub struct PathContext {
     /// This side's part in every session.
@@ -77,8 +79,8 @@ pub struct PathContext {
 /// What the session tells the paths.
 #[derive(Debug)]
 pub enum PathCommand {
-    /// The rendezvous introduced the peers, for the first time or again: bind this leg, and look for a direct path, each
-    /// as far as the policy allows it.
+    /// The rendezvous introduced the peers, for the first time or again: bind this leg, and look for a direct path,
+    /// each as far as the policy allows it.
     Introduced(Introduction),
     /// The rendezvous sees the peer there too.
     PeerSeen {
@@ -88,7 +90,8 @@ pub enum PathCommand {
         bound: bool,
     },
     /// The peers have authenticated each other, and this is the key of their checks. Before, the search has a key that
-    /// nobody else knows, so that its checks open this end's NATs and convince nobody; and the gateway is asked for nothing.
+    /// nobody else knows, so that its checks open this end's NATs and convince nobody; and the gateway is asked for
+    /// nothing.
     Authenticated(PunchKey),
     /// A message of the peer's engine.
     PeerSignal(Vec<u8>),
@@ -119,8 +122,8 @@ pub enum PathEvent {
         /// What carries this end's leg.
         carrier: Carrier,
     },
-    /// This end has begun to bind its leg over UDP: what is sent there now comes behind the BIND, and the relay passes the
-    /// first datagrams on, or keeps them for a moment if the peer has not begun yet.
+    /// This end has begun to bind its leg over UDP: what is sent there now comes behind the BIND, and the relay passes
+    /// the first datagrams on, or keeps them for a moment if the peer has not begun yet.
     Near {
         /// From this socket.
         socket: PathSocket,

@@ -1,4 +1,5 @@
-//! The relay as the paths' task uses it: carries out what [`Relay`] decides, with the sockets and the connection over TCP.
+//! The relay as the paths' task uses it: carries out what [`Relay`] decides, with the sockets and the connection over
+//! TCP.
 
 use std::{
     collections::HashMap,

@@ -1,8 +1,8 @@
 //! What is said about programs that run at the debuggee's host: which there are, and that a debugger is to attach.
 //!
 //! A conversation is a stream of the session, opened by the listener, that belongs to the forward [`FORWARD`], as those
-//! about sources do ([`crate::sources`]). It consists of [`crate::frame`]s of [`AttachMessage`]; the opener asks, and each
-//! question has one answer.
+//! about sources do ([`crate::sources`]). It consists of [`crate::frame`]s of [`AttachMessage`]; the opener asks, and
+//! each question has one answer.
 
 use serde::{Deserialize, Serialize};
 

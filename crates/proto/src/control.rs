@@ -134,17 +134,18 @@ pub enum ToRendezvous {
     },
     /// Is the connection alive? The answer is `Pong`. Over QUIC, which asks by itself, it is not needed.
     Ping,
-    /// Say this to the next peer whom this one is introduced to at a place, if that peer has prepared something too: both
-    /// get the other's as a `Signal` right behind `Introduced`. It is said once, and replaced by another for the place.
+    /// Say this to the next peer whom this one is introduced to at a place, if that peer has prepared something too:
+    /// both get the other's as a `Signal` right behind `Introduced`. It is said once, and replaced by another for the
+    /// place.
     Prepare {
         /// The place.
         place: Place,
         /// Opaque to the rendezvous, at most 256 bytes.
         payload: Vec<u8>,
     },
-    /// The session's other member is the one whom this peer would meet: the exchange has shown it. When both have said so
-    /// the session lasts, each is told where the other is seen, and a member without the access key gets a voucher on the
-    /// account of the other's.
+    /// The session's other member is the one whom this peer would meet: the exchange has shown it. When both have said
+    /// so the session lasts, each is told where the other is seen, and a member without the access key gets a voucher
+    /// on the account of the other's.
     Confirmed {
         /// The session.
         session: SessionId,
@@ -219,7 +220,8 @@ pub enum FromRendezvous {
         /// ports of its other address follow, if it has one.
         stun: Vec<SocketAddr>,
         /// For how many seconds this process has served. While that is less than a listener needs to notice that the
-        /// one before it is gone, a nameplate that nobody has may still come back. `u32::MAX` if there was none before it.
+        /// one before it is gone, a nameplate that nobody has may still come back. `u32::MAX` if there was none before
+        /// it.
         up_s: u32,
     },
     /// The answer to `Listen`.
@@ -271,9 +273,9 @@ pub enum FromRendezvous {
         /// The rendezvous' proof.
         voucher: Voucher,
     },
-    /// Right before `Listening`, from a rendezvous that hands out the program: a host where it is not installed can fetch
-    /// `/offer/run.sh` over HTTP at the TCP port. It is worth something only to a listener that knows the script from
-    /// elsewhere, since the rendezvous could offer anything.
+    /// Right before `Listening`, from a rendezvous that hands out the program: a host where it is not installed can
+    /// fetch `/offer/run.sh` over HTTP at the TCP port. It is worth something only to a listener that knows the script
+    /// from elsewhere, since the rendezvous could offer anything.
     Offer {
         /// The SHA-256 of the script.
         script: [u8; 32],
@@ -294,8 +296,8 @@ pub struct Introduction {
     pub peer_seen: Vec<IpAddr>,
     /// This peer's leg of the relay.
     pub leg: LegGrant,
-    /// What this peer had prepared for the place, if the other member has been given it; a signal with what that one had
-    /// prepared follows.
+    /// What this peer had prepared for the place, if the other member has been given it; a signal with what that one
+    /// had prepared follows.
     pub prepared: Option<Vec<u8>>,
 }
 
@@ -344,8 +346,8 @@ pub enum Refusal {
     /// The peer broke the protocol.
     #[error("the rendezvous did not understand this peer")]
     Protocol,
-    /// Nobody is there yet: the rendezvous has just started, and the listener of the nameplate may be on its way back; or
-    /// nobody who has the access key waits at the handle, and this peer has neither that nor a voucher.
+    /// Nobody is there yet: the rendezvous has just started, and the listener of the nameplate may be on its way back;
+    /// or nobody who has the access key waits at the handle, and this peer has neither that nor a voucher.
     #[error("the peer is not there")]
     NobodyThere,
 }
@@ -357,8 +359,8 @@ impl Refusal {
     }
 }
 
-/// Codes with which either end closes the QUIC control connection. Over TCP there are none: what matters was said before
-/// the end.
+/// Codes with which either end closes the QUIC control connection. Over TCP there are none: what matters was said
+/// before the end.
 pub mod close {
     /// Done; nothing is wrong.
     pub const DONE: u32 = 0;

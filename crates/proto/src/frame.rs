@@ -72,9 +72,9 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Malformed> {
 /// The most additions that may follow a message.
 const ADDITIONS: usize = 16;
 
-/// Reads the message in a body, behind which *additions* may follow: each a tag (`u16`) and bytes, as postcard has them.
-/// A receiver passes over those whose tag it does not know, which today is all of them, so that a later version of either
-/// end may say more without another protocol.
+/// Reads the message in a body, behind which *additions* may follow: each a tag (`u16`) and bytes, as postcard has
+/// them. A receiver passes over those whose tag it does not know, which today is all of them, so that a later version
+/// of either end may say more without another protocol.
 ///
 /// # Errors
 /// [`Malformed::Body`], also where what follows the message is no list of at most sixteen additions.

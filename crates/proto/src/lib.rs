@@ -7,7 +7,8 @@
 //! - [`sources`]: what two peers say about source files.
 //! - [`relay`]: datagrams that bind a source address to a leg of the relay.
 //! - [`relay_stream`]: a leg of the relay over TCP.
-//! - [`code`], [`url`], [`fingerprint`], [`secret`]: what people copy and what programs keep; [`spelling`]: what they meant.
+//! - [`code`], [`url`], [`fingerprint`], [`secret`]: what people copy and what programs keep; [`spelling`]: what they
+//!   meant.
 //!
 //! docs/PROTOCOL.md describes the same, byte by byte.
 

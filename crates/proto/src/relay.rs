@@ -8,13 +8,13 @@
 //! relay → member   REFUSED    8 | version 1 | leg (16) | reason (1)
 //! ```
 //!
-//! The cookie is the relay's MAC over the source address and the time, so the relay stores nothing until the
-//! member has shown that it receives at that address; the member's MAC shows that it holds the leg's key,
-//! which the rendezvous gave it over TLS. BIND has such a MAC too, without a cookie: with it the relay may begin at once,
-//! as far as a spoofed source address could do no harm. Both frames are as long as QUIC's first packets (RFC 9000 section 14.1), so that
-//! a leg is not bound by a path that carries small datagrams only. A reply is never longer than the request that caused it. After
-//! BOUND, every datagram from that source whose first byte is 64 or more goes verbatim to the session's other
-//! member. The first byte of each frame lies in 4–15, which neither STUN (0–3) nor QUIC (64–255) uses.
+//! The cookie is the relay's MAC over the source address and the time, so the relay stores nothing until the member has
+//! shown that it receives at that address; the member's MAC shows that it holds the leg's key, which the rendezvous
+//! gave it over TLS. BIND has such a MAC too, without a cookie: with it the relay may begin at once, as far as a
+//! spoofed source address could do no harm. Both frames are as long as QUIC's first packets (RFC 9000 section 14.1), so
+//! that a leg is not bound by a path that carries small datagrams only. A reply is never longer than the request that
+//! caused it. After BOUND, every datagram from that source whose first byte is 64 or more goes verbatim to the
+//! session's other member. The first byte of each frame lies in 4–15, which neither STUN (0–3) nor QUIC (64–255) uses.
 //! A member that changes its address, or hears nothing of its leg, binds again.
 
 use hmac::{Hmac, Mac};

@@ -118,8 +118,8 @@ pub(crate) fn technique(remote: Candidate, local: &[LocalAddress]) -> Technique 
     }
 }
 
-/// How much is to be said for a technique where round trips are about the same: fewer boxes in between come first, and a
-/// VPN last, which has another tunnel underneath.
+/// How much is to be said for a technique where round trips are about the same: fewer boxes in between come first, and
+/// a VPN last, which has another tunnel underneath.
 pub(crate) fn rank(technique: Technique) -> u8 {
     match technique {
         Technique::SameHost => 5,
@@ -140,7 +140,8 @@ pub(crate) fn rank(technique: Technique) -> u8 {
 /// The peer's candidates that this end will check, in their order: usable, each once, at most `most`.
 ///
 /// An IPv6 link-local address is tried on every interface of ours that has one, since the peer's scope says nothing
-/// here; these come last, so that a crowd of interfaces at either end pushes out nothing else. A loopback address is tried only if the driver named one of ours.
+/// here; these come last, so that a crowd of interfaces at either end pushes out nothing else. A loopback address is
+/// tried only if the driver named one of ours.
 pub(crate) fn accept(claimed: &[Candidate], local: &[LocalAddress], most: usize) -> Vec<Candidate> {
     let loopback_allowed = local.iter().any(|l| l.ip.is_loopback());
     let mut accepted: Vec<Candidate> = Vec::new();

@@ -23,8 +23,8 @@ use crate::{PunchKey, Role, Technique};
 /// The number that WebRTC's renomination uses.
 const NOMINATION: u16 = 0xC001;
 
-/// Length in bytes of a check that proves that a path carries the tunnel's datagrams: the least that QUIC does with (RFC
-/// 9000 section 14).
+/// Length in bytes of a check that proves that a path carries the tunnel's datagrams: the least that QUIC does with
+/// (RFC 9000 section 14).
 pub(crate) const WIDE: usize = 1200;
 
 /// Length of the longest message that this module writes without padding, in bytes.

@@ -35,8 +35,8 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    /// Whether a change to this pair pays: it is faster by more than chance, or about as fast and by a better technique.
-    /// Of two pairs at most one displaces the other, so nothing goes to and fro.
+    /// Whether a change to this pair pays: it is faster by more than chance, or about as fast and by a better
+    /// technique. Of two pairs at most one displaces the other, so nothing goes to and fro.
     pub(crate) fn displaces(&self, path: &Self) -> bool {
         let much = about(path.rtt).max(WORTH_A_CHANGE);
         self.key != path.key
@@ -294,8 +294,8 @@ impl Checklist {
             })
     }
 
-    /// The best valid pair that works by another technique than the path, and is so much slower that somebody who counts
-    /// on it should know why it is not used.
+    /// The best valid pair that works by another technique than the path, and is so much slower that somebody who
+    /// counts on it should know why it is not used.
     pub(crate) fn best_slower(&self, path: &Path) -> Option<Measured> {
         let key = (path.socket, path.remote);
         let rtt = self.rtt(key).unwrap_or(path.rtt);

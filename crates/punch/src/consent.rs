@@ -2,10 +2,10 @@
 //! soon when the path dies under a stream.
 //!
 //! While nothing moves the checks only keep the mappings of the NATs open and show that the path stands. Then they come
-//! as rarely as keep-alives may (RFC 8445 section 11), and one end asks for both: whoever is asked has heard the peer, and
-//! its answer keeps its own NAT open, so it puts its own check off. It no longer does so once a check of its own has gone
-//! unanswered, so a path that is dead in one direction is found out by the end that cannot be heard. A NAT that turns out
-//! to forget within such a rest has the checks come more often for good.
+//! as rarely as keep-alives may (RFC 8445 section 11), and one end asks for both: whoever is asked has heard the peer,
+//! and its answer keeps its own NAT open, so it puts its own check off. It no longer does so once a check of its own
+//! has gone unanswered, so a path that is dead in one direction is found out by the end that cannot be heard. A NAT
+//! that turns out to forget within such a rest has the checks come more often for good.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,8 @@ const DOUBT_INTERVAL: Duration = Duration::from_millis(200);
 /// Without an answer for so long, a path in doubt is lost.
 const DOUBT_EXPIRY: Duration = Duration::from_secs(3);
 
-/// When so many checks after a rest went unanswered it was not loss: a NAT has forgotten meanwhile, or there was an outage.
+/// When so many checks after a rest went unanswered it was not loss: a NAT has forgotten meanwhile, or there was an
+/// outage.
 const FORGOTTEN: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! The flows that this end makes: how many live in the NATs now, and how fast new ones may follow.
 //!
-//! A flow is a socket and a destination, which is what firewalls and NATs keep a row for. Some count them: a subscriber of
-//! a satellite network has 1,200 and loses the oldest, a gateway takes more than sixty new ones in a second for a flood
-//! and stops all UDP for a minute. So the rows that a search leaves behind are its price, more than its packets.
+//! A flow is a socket and a destination, which is what firewalls and NATs keep a row for. Some count them: a subscriber
+//! of a satellite network has 1,200 and loses the oldest, a gateway takes more than sixty new ones in a second for a
+//! flood and stops all UDP for a minute. So the rows that a search leaves behind are its price, more than its packets.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,8 +12,8 @@ use std::{
 
 use crate::SocketId;
 
-/// How long a flow is taken to live after its first packet: two minutes after its last one (RFC 4787 REQ-5), and a search
-/// repeats itself for half a minute.
+/// How long a flow is taken to live after its first packet: two minutes after its last one (RFC 4787 REQ-5), and a
+/// search repeats itself for half a minute.
 const LIFE: Duration = Duration::from_secs(155);
 
 /// No NAT is taken to forget a flow sooner.
@@ -56,8 +56,8 @@ impl Flows {
         self.interval = interval;
     }
 
-    /// Whether a packet would begin a flow: none was sent that way lately. A NAT that forgets soon has a flow begin that
-    /// another one still has.
+    /// Whether a packet would begin a flow: none was sent that way lately. A NAT that forgets soon has a flow begin
+    /// that another one still has.
     pub(crate) fn is_new(&self, now: Instant, socket: SocketId, to: SocketAddr) -> bool {
         let sent = self.sent.get(&(socket, to));
         to.is_ipv4() && sent.is_none_or(|&at| at + SHORTEST_LIFE < now)

@@ -23,8 +23,8 @@ const RETRIES: [Duration; 6] = [
     Duration::from_millis(1500),
 ];
 
-/// Questions without an answer after which a server that answered before has fallen silent: the fifth is asked 1.1 s after
-/// the first.
+/// Questions without an answer after which a server that answered before has fallen silent: the fifth is asked 1.1 s
+/// after the first.
 const FALLEN_SILENT: usize = 5;
 
 /// What an answer may take longer than the first one, besides half as long again: two servers at one address answer at
@@ -122,8 +122,8 @@ impl Gathering {
         }
     }
 
-    /// Adds servers that the peer lends, of those that see it well; asked from these sockets. A few, and on the internet:
-    /// it must not have this host ask around in its own network.
+    /// Adds servers that the peer lends, of those that see it well; asked from these sockets. A few, and on the
+    /// internet: it must not have this host ask around in its own network.
     pub(crate) fn lend(
         &mut self,
         now: Instant,

@@ -96,8 +96,8 @@ pub enum Input<'a> {
     /// The tunnel on the nominated path was lost; the path is given up and looked for anew.
     TunnelLost,
     /// A tunnel, on the nominated path or on the relay, sends and hears nothing: ask the path itself, and the servers
-    /// whether this host has another address now, which nothing else would tell. A search makes no new flow until one of
-    /// them has answered, since it may be what has silenced the tunnel.
+    /// whether this host has another address now, which nothing else would tell. A search makes no new flow until one
+    /// of them has answered, since it may be what has silenced the tunnel.
     PathSilent,
     /// Whether streams move now: the nominated path is then watched more closely.
     StreamsActive(bool),
@@ -246,8 +246,8 @@ pub enum Event {
         /// The check's round trip.
         rtt: Duration,
     },
-    /// There is another way than the path, by another technique, and it is not used since it is slower: the best of these.
-    /// Told again when its figure, or the technique, has changed by much.
+    /// There is another way than the path, by another technique, and it is not used since it is slower: the best of
+    /// these. Told again when its figure, or the technique, has changed by much.
     Unused {
         /// How it works.
         technique: Technique,

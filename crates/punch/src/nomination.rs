@@ -57,8 +57,8 @@ impl Nomination {
         self.state = State::Open;
     }
 
-    /// Looks at the valid pairs. `current` is the path that stands, to be replaced only by one that is better by what was
-    /// measured; `None` when any pair will do.
+    /// Looks at the valid pairs. `current` is the path that stands, to be replaced only by one that is better by what
+    /// was measured; `None` when any pair will do.
     pub(crate) fn poll(
         &mut self,
         now: Instant,

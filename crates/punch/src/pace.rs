@@ -72,8 +72,8 @@ pub(crate) fn restarts(now: Instant) -> Pacer {
     }
 }
 
-/// The pace at which moves of this host are followed that a server tells of: a few at once, since a NAT that is restarted
-/// may do so twice, and of a server that says so all the time one in ten seconds.
+/// The pace at which moves of this host are followed that a server tells of: a few at once, since a NAT that is
+/// restarted may do so twice, and of a server that says so all the time one in ten seconds.
 pub(crate) fn moves(now: Instant) -> Pacer {
     let interval = Duration::from_secs(10);
     Pacer {

@@ -1,5 +1,5 @@
-//! What must hold whatever happens to an engine, with random sequences of events; the fuzz target `punch_engine` runs the
-//! same with better ones.
+//! What must hold whatever happens to an engine, with random sequences of events; the fuzz target `punch_engine` runs
+//! the same with better ones.
 
 mod ordeal;
 

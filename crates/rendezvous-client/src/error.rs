@@ -42,8 +42,8 @@ pub enum LinkError {
         /// Whether the URL says which certificate it must be.
         pinned: bool,
     },
-    /// Over UDP nothing answers, and over TCP something else than the rendezvous does: a portal that wants a login, say,
-    /// or a middlebox that opens TLS.
+    /// Over UDP nothing answers, and over TCP something else than the rendezvous does: a portal that wants a login,
+    /// say, or a middlebox that opens TLS.
     #[error("UDP to the rendezvous gets no answer, and over TCP {0}")]
     InItsPlace(Box<LinkError>),
     /// The proxy does not open a connection to the rendezvous.

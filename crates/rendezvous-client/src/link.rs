@@ -1,10 +1,9 @@
 //! The control connection, dialled again whenever it is lost.
 //!
-//! One task owns the connection. It says hello, then passes messages both ways, and reports when the connection
-//! comes up and goes down so that its owner registers again; the rendezvous keeps nothing for a peer that is
-//! gone. When it dials again, and how patiently, is [`Reconnection`]'s to say; a nudge says that the owner needs it now.
-//! When this host's network changes, it begins a new attempt at once, or carries the connection that it has over to a new
-//! socket.
+//! One task owns the connection. It says hello, then passes messages both ways, and reports when the connection comes
+//! up and goes down so that its owner registers again; the rendezvous keeps nothing for a peer that is gone. When it
+//! dials again, and how patiently, is [`Reconnection`]'s to say; a nudge says that the owner needs it now. When this
+//! host's network changes, it begins a new attempt at once, or carries the connection that it has over to a new socket.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -143,8 +142,8 @@ impl Link {
         }
     }
 
-    /// Whether a person waits for the rendezvous, and not only a peer for others to come: then the link hurries whenever
-    /// it is lost.
+    /// Whether a person waits for the rendezvous, and not only a peer for others to come: then the link hurries
+    /// whenever it is lost.
     pub fn is_awaited(&self, awaited: bool) {
         self.awaited
             .send_if_modified(|before| std::mem::replace(before, awaited) != awaited);
@@ -350,8 +349,8 @@ impl Driver {
         }
     }
 
-    /// Passes messages until the connection is lost (why, and for how long the rendezvous has asked to be left alone) or
-    /// the owner closes the link (`None`).
+    /// Passes messages until the connection is lost (why, and for how long the rendezvous has asked to be left alone)
+    /// or the owner closes the link (`None`).
     async fn converse(&mut self, connected: Connected) -> Option<(LinkError, Option<Duration>)> {
         let Connected {
             reader,

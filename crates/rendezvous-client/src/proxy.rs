@@ -2,7 +2,8 @@
 //! environment names it.
 //!
 //! `HTTPS_PROXY` counts before `ALL_PROXY`, each in lower case before upper case, and `NO_PROXY` lists hosts that are
-//! reached without; a rendezvous on this very host always is. User and password are for the proxy alone: no message and no log repeats them.
+//! reached without; a rendezvous on this very host always is. User and password are for the proxy alone: no message and
+//! no log repeats them.
 
 use std::{fmt, net::IpAddr, time::Duration};
 

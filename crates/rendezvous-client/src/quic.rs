@@ -81,8 +81,8 @@ pub(super) async fn dial(
     }
 }
 
-/// Carries a connection over to another socket (RFC 9000 section 9): the address and the NAT's mapping of the old one may
-/// be gone. What this sends shows whether the rendezvous is still there, and it learns the new address.
+/// Carries a connection over to another socket (RFC 9000 section 9): the address and the NAT's mapping of the old one
+/// may be gone. What this sends shows whether the rendezvous is still there, and it learns the new address.
 pub(super) fn move_to_new_socket(connection: &QuicConnection, endpoint: &Endpoint) {
     // quinn-proto 0.11.19 panics if a connection that has drained, after a stateless reset say, is told to move.
     if connection.close_reason().is_some() {

@@ -1,8 +1,8 @@
 //! When the rendezvous is dialled again, and how long an attempt may take.
 //!
-//! Two kinds of peers come back. One that *needs* the rendezvous now (a person waits, or a session has no path) dials at
-//! once and often. One that merely waits for others to come takes its time: after an outage there are thousands of them,
-//! and a handshake that is given up was paid for by the rendezvous already. So its waits and its patience grow.
+//! Two kinds of peers come back. One that *needs* the rendezvous now (a person waits, or a session has no path) dials
+//! at once and often. One that merely waits for others to come takes its time: after an outage there are thousands of
+//! them, and a handshake that is given up was paid for by the rendezvous already. So its waits and its patience grow.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ const LONGEST_WAIT_IN_NEED: Duration = Duration::from_secs(1);
 /// The longest wait of one that is idle.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
-/// How long an attempt may take when there has been a connection before. What is lost is repeated later and later, so in
-/// an outage a new attempt finds the rendezvous sooner than an old one.
+/// How long an attempt may take when there has been a connection before. What is lost is repeated later and later, so
+/// in an outage a new attempt finds the rendezvous sooner than an old one.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How often the patience of an idle peer doubles: 3, 6, 12 s.

@@ -1,7 +1,8 @@
 //! Debuggers that listen where no forward leads: on another port than the one that is dialled, or another address.
 //!
-//! The end that dials sees them in its tables of sockets and processes; both ends tell their users. Those that come later
-//! than the debugger itself, one for each process that a program starts (the cluster of node), are told of as well.
+//! The end that dials sees them in its tables of sockets and processes; both ends tell their users. Those that come
+//! later than the debugger itself, one for each process that a program starts (the cluster of node), are told of as
+//! well.
 
 use std::{net::SocketAddr, time::Duration};
 

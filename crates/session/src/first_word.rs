@@ -1,10 +1,10 @@
 //! Who is at a port beside the IDE, judged by the first word.
 //!
 //! Of the debuggers that the IDE dials, the IDE speaks first. So a connection is nobody's until it has said something:
-//! a port scan, a health check or `nc -z` reaches no debuggee (which `gdbserver --once` and `dlv exec` would not survive),
-//! and a thousand silent connections cost the other end nothing. What then speaks HTTP to a debugger that does not is a
-//! web page, which can reach every port of the loopback from the user's own browser; of HTTP itself, what a browser says
-//! of the page is judged, as debuggers that speak HTTP are told to do.
+//! a port scan, a health check or `nc -z` reaches no debuggee (which `gdbserver --once` and `dlv exec` would not
+//! survive), and a thousand silent connections cost the other end nothing. What then speaks HTTP to a debugger that
+//! does not is a web page, which can reach every port of the loopback from the user's own browser; of HTTP itself, what
+//! a browser says of the page is judged, as debuggers that speak HTTP are told to do.
 
 use std::{io, net::IpAddr, time::Duration};
 
@@ -63,7 +63,8 @@ enum Judgement {
 }
 
 impl Screen {
-    /// What is asked of the connections to a port that is for this debugger; nothing if its clients may wait for its word.
+    /// What is asked of the connections to a port that is for this debugger; nothing if its clients may wait for its
+    /// word.
     pub(super) fn of(debugger: &Debugger) -> Option<Self> {
         let asked =
             debugger.direction == Direction::ToDebuggee && debugger.first_word == FirstWord::Client;
@@ -134,8 +135,8 @@ impl Screen {
     }
 }
 
-/// Whether a browser says that a page made the request: by `Origin` (RFC 6454), by `Sec-Fetch-Site` (W3C Fetch Metadata),
-/// or by a `Host` that is a name, which only a page that had its own name resolve to this host would use.
+/// Whether a browser says that a page made the request: by `Origin` (RFC 6454), by `Sec-Fetch-Site` (W3C Fetch
+/// Metadata), or by a `Host` that is a name, which only a page that had its own name resolve to this host would use.
 fn comes_from_a_page(request: &httparse::Request<'_, '_>) -> bool {
     let field = |name: &str| {
         let mut fields = request.headers.iter();

@@ -375,8 +375,8 @@ impl Forwards {
         Some((number(self.table.len() - 1), true))
     }
 
-    /// Adds a forward to a debugger of the connector's, with a port here that opens once the connector has agreed; false
-    /// if that cannot be, which is told.
+    /// Adds a forward to a debugger of the connector's, with a port here that opens once the connector has agreed;
+    /// false if that cannot be, which is told.
     #[cfg(unix)]
     pub(super) fn ask(&mut self, request: ForwardRequest) -> bool {
         let bind = Bind::loopback(request.port);

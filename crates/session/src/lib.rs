@@ -1,9 +1,10 @@
 //! A session: everything between this host and one peer, for as long as both processes live.
 //!
 //! What it decides is in [`decisions`], which does no I/O. One task carries it out and owns the rest: the tunnels'
-//! connections (`connections`), the streams (`streams`), the forwards (`forwards`). Sockets and traversal belong to [`p2pdbg_path`], the rendezvous to `p2pdbg-meeting`; both are
-//! told what to do and tell what happened. Whatever else takes time (a handshake, reading a carrier's header,
-//! accepting a connection) runs in a task of its own and sends an `Event`.
+//! connections (`connections`), the streams (`streams`), the forwards (`forwards`). Sockets and traversal belong to
+//! [`p2pdbg_path`], the rendezvous to `p2pdbg-meeting`; both are told what to do and tell what happened. Whatever else
+//! takes time (a handshake, reading a carrier's header, accepting a connection) runs in a task of its own and sends an
+//! `Event`.
 
 #[cfg(unix)]
 mod asked;

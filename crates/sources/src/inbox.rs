@@ -354,8 +354,8 @@ impl Incoming {
         Ok(true)
     }
 
-    /// Makes the file that of the user and group whose the old one was, or the directory. `false` if that cannot be: then
-    /// the old one is written over, in whose place no other may be put.
+    /// Makes the file that of the user and group whose the old one was, or the directory. `false` if that cannot be:
+    /// then the old one is written over, in whose place no other may be put.
     fn take_owner(&self) -> Result<bool, Refusal> {
         let own = rustix::fs::fstat(&self.file).map_err(refusal)?;
         let wanted = match &self.old {

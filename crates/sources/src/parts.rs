@@ -1,5 +1,5 @@
-//! Parts of files that have not come whole yet, each beside its place: hidden, and called after the file and what it is to
-//! hold, so that an interrupted copy goes on.
+//! Parts of files that have not come whole yet, each beside its place: hidden, and called after the file and what it is
+//! to hold, so that an interrupted copy goes on.
 
 use std::{os::fd::OwnedFd, time::SystemTime};
 

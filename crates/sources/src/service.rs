@@ -149,8 +149,8 @@ impl Sources {
         self.0.in_use.notify_one();
     }
 
-    /// Looks again and again whether they have changed. The end that `opens` the conversations looks at all that it has,
-    /// the other at what it was asked for.
+    /// Looks again and again whether they have changed. The end that `opens` the conversations looks at all that it
+    /// has, the other at what it was asked for.
     pub async fn keep(self, opens: bool) {
         let mut known = None;
         let mut pauses = Pauses::new();

@@ -1,7 +1,7 @@
 //! Conversations about sources, over anything that bytes go through in both directions.
 //!
-//! The opener decides what a conversation is about: [`Talk::compare`] or [`Talk::offer`]. The other end answers in the service.
-//! Neither side writes while the other does, so that no pipe between them fills at both ends.
+//! The opener decides what a conversation is about: [`Talk::compare`] or [`Talk::offer`]. The other end answers in the
+//! service. Neither side writes while the other does, so that no pipe between them fills at both ends.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -226,9 +226,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         self.send(&SourcesMessage::Differ(Vec::new())).await
     }
 
-    /// Offers a file and sends what is wanted of it, as the opener. The name is the one that it has below the other end's
-    /// root; with `exact` it is not a file whose name differs in case. `progress` is told the bytes that are there, and of
-    /// how many.
+    /// Offers a file and sends what is wanted of it, as the opener. The name is the one that it has below the other
+    /// end's root; with `exact` it is not a file whose name differs in case. `progress` is told the bytes that are
+    /// there, and of how many.
     ///
     /// # Errors
     /// If the stream ends, or the other end breaks the protocol.

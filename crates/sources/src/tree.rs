@@ -1,8 +1,8 @@
 //! The source files below a directory: which there are, and what they hold.
 //!
-//! Meant are the files that Git tracks, whatever ignore files say, and those that the work tree's own ignore files leave.
-//! What stands above the work tree, or is another tool's (`.ignore`), says nothing. The order is always the same, with
-//! what was installed beside the sources at the end, so that a limit cuts there.
+//! Meant are the files that Git tracks, whatever ignore files say, and those that the work tree's own ignore files
+//! leave. What stands above the work tree, or is another tool's (`.ignore`), says nothing. The order is always the
+//! same, with what was installed beside the sources at the end, so that a limit cuts there.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -196,8 +196,8 @@ impl Tree {
         listing
     }
 
-    /// What the ignore files of the work tree leave, hidden files left out. Links are not followed, so that there are no
-    /// loops and nothing outside is seen.
+    /// What the ignore files of the work tree leave, hidden files left out. Links are not followed, so that there are
+    /// no loops and nothing outside is seen.
     fn walk(&self, work_tree: Option<&Path>) -> Listing {
         // The rules of the directories between the work tree's root and this one count too.
         let from = work_tree
@@ -285,8 +285,8 @@ impl Tree {
         names
     }
 
-    /// What a file holds; `None` if there is none, it is behind a link, too long, or more than may be read. `read` counts
-    /// the bytes that were.
+    /// What a file holds; `None` if there is none, it is behind a link, too long, or more than may be read. `read`
+    /// counts the bytes that were.
     pub(super) fn look(&mut self, name: &SourceName, read: &mut u64) -> Option<Content> {
         let path = self.path_of(name);
         let metadata = fs::symlink_metadata(&path).ok().filter(Metadata::is_file)?;

@@ -1,9 +1,9 @@
 //! Tunnels that the listener dials: *calls*.
 //!
-//! The listener is the first of the two who knows the other, and the first who hears a check of theirs on a direct path;
-//! so it is the one who can use a connection as soon as its own part of the handshake is done. It calls the connector
-//! through the relay while the two still authenticate each other, and again on the direct path as soon as that is seen
-//! to pass, while it is being nominated:
+//! The listener is the first of the two who knows the other, and the first who hears a check of theirs on a direct
+//! path; so it is the one who can use a connection as soon as its own part of the handshake is done. It calls the
+//! connector through the relay while the two still authenticate each other, and again on the direct path as soon as
+//! that is seen to pass, while it is being nominated:
 //!
 //! ```text
 //! listener                                      connector
@@ -15,9 +15,9 @@
 //! If the listener has not verified `Confirm` by then, it ends the handshake before it shows its certificate, and calls
 //! again once it has (`gate`): who only knows the nameplate is not shown it.
 //!
-//! The connector's hello goes to whoever can dial, as its `Confirm` goes to whoever the rendezvous passes it to, and tells
-//! no more: it is a MAC under a key of the same exchange, over keying material of this connection alone. Nothing else is
-//! said to a listener whose certificate and proof have not been verified.
+//! The connector's hello goes to whoever can dial, as its `Confirm` goes to whoever the rendezvous passes it to, and
+//! tells no more: it is a MAC under a key of the same exchange, over keying material of this connection alone. Nothing
+//! else is said to a listener whose certificate and proof have not been verified.
 //!
 //! Where no call comes the connector dials (`handshake`).
 
@@ -67,8 +67,9 @@ pub fn call(endpoint: Endpoint, config: TunnelConfig, remote: SocketAddr) -> Cal
     }))
 }
 
-/// Begins to dial before the connector has confirmed, with a configuration that is [behind](TunnelConfig::behind) this gate:
-/// whoever has not confirmed by the time that it answers learns nothing of this end, and is called again once it has.
+/// Begins to dial before the connector has confirmed, with a configuration that is [behind](TunnelConfig::behind) this
+/// gate: whoever has not confirmed by the time that it answers learns nothing of this end, and is called again once it
+/// has.
 pub fn call_early(
     endpoint: Endpoint,
     config: TunnelConfig,

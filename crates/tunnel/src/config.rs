@@ -30,8 +30,8 @@ const TUNNEL_WINDOW: u32 = 32 << 20;
 /// Each forwarded connection takes one carrier a direction, and briefly two when tunnels change.
 const CARRIERS: u32 = 4096;
 
-/// How many packets may pass before one is acknowledged (draft-ietf-quic-ack-frequency): each acknowledgement costs both
-/// ends about as much as a packet of data.
+/// How many packets may pass before one is acknowledged (draft-ietf-quic-ack-frequency): each acknowledgement costs
+/// both ends about as much as a packet of data.
 const ACK_EVERY: u32 = 20;
 
 /// How long fewer packets may wait for it.

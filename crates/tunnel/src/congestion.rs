@@ -1,10 +1,10 @@
 //! CUBIC (RFC 9438) that makes no queue on a short path.
 //!
-//! Between two hosts of one network, or two containers of one host, nothing is lost: what bounds bulk there is how fast the
-//! receiver takes it, and CUBIC fills whatever buffer lies before it, until each small message waits behind milliseconds
-//! of bulk. Where the round trip is short the window is therefore bounded to what makes it longer by [`QUEUE`], in the
-//! manner of FAST TCP (Wei et al., "FAST TCP: motivation, architecture, algorithms, performance", 2006): the window times
-//! the round trip that is aimed at, over the one that was measured.
+//! Between two hosts of one network, or two containers of one host, nothing is lost: what bounds bulk there is how fast
+//! the receiver takes it, and CUBIC fills whatever buffer lies before it, until each small message waits behind
+//! milliseconds of bulk. Where the round trip is short the window is therefore bounded to what makes it longer by
+//! [`QUEUE`], in the manner of FAST TCP (Wei et al., "FAST TCP: motivation, architecture, algorithms, performance",
+//! 2006): the window times the round trip that is aimed at, over the one that was measured.
 //!
 //! On longer paths it is plain CUBIC: the queues there are shared with others, who would take what such a window left
 //! them.

@@ -16,8 +16,8 @@ use super::{
     control::{write, write_queued},
 };
 
-/// How long a tunnel may take to come up: a few repetitions over the worst of paths. After an outage QUIC would repeat its
-/// first packet only when it has waited as long again, and a new attempt is sooner.
+/// How long a tunnel may take to come up: a few repetitions over the worst of paths. After an outage QUIC would repeat
+/// its first packet only when it has waited as long again, and a new attempt is sooner.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Dials a tunnel, as the connector.

@@ -90,8 +90,8 @@ impl Herd {
         Ok(herd)
     }
 
-    /// Ends the rendezvous by this signal, starts it again, and waits until all peers are back, while codes of theirs are
-    /// tried.
+    /// Ends the rendezvous by this signal, starts it again, and waits until all peers are back, while codes of theirs
+    /// are tried.
     ///
     /// # Errors
     /// If they are not all back in time, or the rendezvous is not.

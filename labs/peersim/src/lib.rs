@@ -1,8 +1,9 @@
 //! Two peers on a virtual clock, and an oracle of what their users may observe.
 //!
-//! What runs is real where it decides: [`p2pdbg_session::decisions`] at both ends, and [`p2pdbg_ledger`] with its epochs.
-//! What carries bytes is modelled: a tunnel repeats what is lost and ends after 30 s of silence, as QUIC does; the relay
-//! needs its rendezvous; a direct path is found some time after it is possible, and given up when it is silent.
+//! What runs is real where it decides: [`p2pdbg_session::decisions`] at both ends, and [`p2pdbg_ledger`] with its
+//! epochs. What carries bytes is modelled: a tunnel repeats what is lost and ends after 30 s of silence, as QUIC does;
+//! the relay needs its rendezvous; a direct path is found some time after it is possible, and given up when it is
+//! silent.
 //!
 //! A run is a function of its [`Script`], so a seed or a fuzzer's bytes repeat it exactly.
 

@@ -18,8 +18,8 @@ pub enum Fault {
     },
     /// A NAT maps the direct path anew: what stood on it stands no more.
     Rebind,
-    /// The NAT of this end maps it anew, and the path is found to stand a moment later, under the same address as before as
-    /// this end sees it. What stood on it stands no more.
+    /// The NAT of this end maps it anew, and the path is found to stand a moment later, under the same address as
+    /// before as this end sees it. What stood on it stands no more.
     Forget(End),
     /// The rendezvous is away for a time, and its relay with it.
     RendezvousAway(Duration),

@@ -355,8 +355,8 @@ impl Nat {
         self.forwarded.get(&entry.inside) == Some(&entry.external)
     }
 
-    /// The mapped port from which an endpoint answers what came to that port, unless it had sent there before: a flow keeps
-    /// the port that it began with.
+    /// The mapped port from which an endpoint answers what came to that port, unless it had sent there before: a flow
+    /// keeps the port that it began with.
     fn forwarding(
         &self,
         now: Duration,

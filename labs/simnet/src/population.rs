@@ -1,8 +1,8 @@
 //! A population of hosts: what kind of network each end of a pair sits in, drawn from shares.
 //!
 //! The shares are those that somebody measured, where somebody has; `docs/TRAVERSAL.md` names who, and which ones are
-//! assumptions. [`Mix::PESSIMISTIC`] and [`Mix::OPTIMISTIC`] move everything that is uncertain to one side, so that one sees
-//! how much hangs on it.
+//! assumptions. [`Mix::PESSIMISTIC`] and [`Mix::OPTIMISTIC`] move everything that is uncertain to one side, so that one
+//! sees how much hangs on it.
 //!
 //! Left out: two ends in one network, which meet over it; NAT64; subscribers with several port blocks; and boxes that
 //! change their mind while a session lives.
@@ -65,8 +65,8 @@ pub struct Mix {
     pub hard_mobile_carrier: f64,
     /// Office firewalls that do.
     pub hard_office: f64,
-    /// Data centres' gateways: hosts with an address that anybody may send UDP to, hosts behind a stateful firewall; the
-    /// rest is behind a gateway that gives each destination another port.
+    /// Data centres' gateways: hosts with an address that anybody may send UDP to, hosts behind a stateful firewall;
+    /// the rest is behind a gateway that gives each destination another port.
     pub cloud: [f64; 2],
     /// How hard NATs choose ports: counting, from a block; the rest draws from all.
     pub counting_and_block: [f64; 2],

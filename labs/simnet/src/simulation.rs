@@ -250,8 +250,8 @@ impl Simulation {
         }
     }
 
-    /// Sends a packet each way on the nominated paths and says whether both arrived on the other's path, be it the one that
-    /// the other had then or a better one that it has by now.
+    /// Sends a packet each way on the nominated paths and says whether both arrived on the other's path, be it the one
+    /// that the other had then or a better one that it has by now.
     pub fn carries(&mut self) -> bool {
         if !self.is_direct() {
             return false;

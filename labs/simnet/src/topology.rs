@@ -102,8 +102,8 @@ impl World {
         }
     }
 
-    /// Moves a host's default route to another network, reached over `link`: a VPN comes up, a laptop is docked. The old
-    /// address stays on its interface, and what is sent there does not arrive any more.
+    /// Moves a host's default route to another network, reached over `link`: a VPN comes up, a laptop is docked. The
+    /// old address stays on its interface, and what is sent there does not arrive any more.
     pub fn move_route(&mut self, host: HostId, network: NetworkId, link: Link) {
         let ip = self.next_address(network);
         let host_ref = &mut self.hosts[host.0];

@@ -264,8 +264,8 @@ impl Bench for Kernel {
     fn knock(&mut self, socket: u16, servers: &[Server], at: SocketAddr) -> Vec<Server> {
         let inside = self.socket(socket);
         let mut got = Vec::new();
-        // The last one's packet is the sign that the others' would have come. On several processors it may overtake them:
-        // what was late in the first round comes in the second.
+        // The last one's packet is the sign that the others' would have come. On several processors it may overtake
+        // them: what was late in the first round comes in the second.
         for _ in 0..2 {
             for &server in servers {
                 self.server(server).1.send_to(LAST, at).unwrap();

@@ -46,7 +46,8 @@ pub(crate) enum Ending {
     Close(u32),
 }
 
-/// Holds the conversation of `id` until either side ends it, or until it has to make room before the peer has said hello.
+/// Holds the conversation of `id` until either side ends it, or until it has to make room before the peer has said
+/// hello.
 pub(crate) async fn converse(
     id: ConnId,
     reader: &mut (impl AsyncRead + Unpin),

@@ -13,8 +13,8 @@ const QUEUE: usize = 16 * 1_024;
 /// What a frame costs in a queue beyond its bytes.
 const OVERHEAD: usize = 128;
 
-/// What may wait for one member of what the other says in one session, in bytes: two of the longest signals, or some forty
-/// of the usual ones.
+/// What may wait for one member of what the other says in one session, in bytes: two of the longest signals, or some
+/// forty of the usual ones.
 const LANE: usize = 40 * 1_024;
 
 /// What goes out on a connection.
@@ -73,8 +73,8 @@ pub(crate) fn outgoing_queue(most: usize) -> (Outlet, Inlet) {
 }
 
 impl Outlet {
-    /// Whether there was room. What is said in a session has room of its own there, so that whoever talks in one takes none
-    /// from another, nor from what the rendezvous itself has to say.
+    /// Whether there was room. What is said in a session has room of its own there, so that whoever talks in one takes
+    /// none from another, nor from what the rendezvous itself has to say.
     ///
     /// A connection that has ended has room for anything: what its peer said before must be heard first, and then
     /// [`Event::Lost`](super::event::Event::Lost) tells of the end.

@@ -1,6 +1,7 @@
 //! The TCP ports: TLS 1.3 for peers whose network lets no UDP through, with the certificate, the limits and the
 //! patience that QUIC has. What the client names in its ALPN decides what follows: the control protocol, or a leg of
-//! the relay. Who begins with plain HTTP instead is served from the offer, if there is one. Anything else is hung up on.
+//! the relay. Who begins with plain HTTP instead is served from the offer, if there is one. Anything else is hung up
+//! on.
 
 use std::{
     io,

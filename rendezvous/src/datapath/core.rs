@@ -1,8 +1,8 @@
 //! What all workers share and write: the relay's table, what waits for a leg, and the queues of legs over TCP.
 //!
 //! One lock guards it. The datagrams of two bound legs over UDP never take it (see [`crate::relay::routes`]); frames by
-//! which legs are bound, first packets that wait, and datagrams from or to TCP do. It is held for as long as one of them
-//! takes, and never across an await.
+//! which legs are bound, first packets that wait, and datagrams from or to TCP do. It is held for as long as one of
+//! them takes, and never across an await.
 
 use std::{collections::HashMap, time::Instant};
 
@@ -66,8 +66,8 @@ impl Core {
         self.settle(ports);
     }
 
-    /// Lets the workers know what has changed. Called before the lock is left, and behind all that was to be sent first,
-    /// so that nothing overtakes what was held.
+    /// Lets the workers know what has changed. Called before the lock is left, and behind all that was to be sent
+    /// first, so that nothing overtakes what was held.
     pub(crate) fn publish(&mut self, routes: &Routes) {
         self.relay.publish(routes);
     }

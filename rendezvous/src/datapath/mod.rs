@@ -9,9 +9,9 @@
 //!
 //! As many workers as there are cores read the main ports, each by a socket of its own (`SO_REUSEPORT`). The system
 //! gives a flow's datagrams always to the same socket, and a worker sends what it receives on its own socket before it
-//! receives more: so no flow is reordered, and no datagram goes from one worker to another. A datagram of two bound legs
-//! costs one lookup in a table that is shared for reading ([`crate::relay::routes`]); everything else takes the lock of
-//! [`core::Core`]. What one receive brought for one receiver leaves in one call ([`gather`]).
+//! receives more: so no flow is reordered, and no datagram goes from one worker to another. A datagram of two bound
+//! legs costs one lookup in a table that is shared for reading ([`crate::relay::routes`]); everything else takes the
+//! lock of [`core::Core`]. What one receive brought for one receiver leaves in one call ([`gather`]).
 //!
 //! quinn has one endpoint for each main port, fed by all workers. Legs over TCP hand their datagrams to the task in
 //! this file, and take what is theirs from a queue each. The first worker reads the alternative ports.
@@ -87,8 +87,8 @@ pub(crate) struct Datapath {
 }
 
 impl Datapath {
-    /// With a worker for each set of ports, of which there is at least one, and perhaps with the table of the process before
-    /// this one.
+    /// With a worker for each set of ports, of which there is at least one, and perhaps with the table of the process
+    /// before this one.
     pub(crate) fn new(
         workers: Vec<Ports>,
         vantages: Arc<Vantages>,

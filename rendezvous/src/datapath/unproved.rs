@@ -1,9 +1,9 @@
 //! Keeps QUIC's handshakes to three times what came, in bytes on the wire, while a peer's address is not proved.
 //!
 //! RFC 9000 section 8.1 counts the bytes of UDP's payload, and quinn finishes a datagram that it has begun: with the
-//! headers of IP and UDP, and when nothing is answered, that was more than three times what came. Here each datagram counts
-//! with its headers, and one that does not fit is dropped. To quinn it was lost on its way, and goes again when the peer has
-//! said more.
+//! headers of IP and UDP, and when nothing is answered, that was more than three times what came. Here each datagram
+//! counts with its headers, and one that does not fit is dropped. To quinn it was lost on its way, and goes again when
+//! the peer has said more.
 
 use std::{
     collections::HashMap,

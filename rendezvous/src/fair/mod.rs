@@ -9,8 +9,8 @@
 //! - *A key's bytes of a month*, once used up, slow the legs that are opened from then on. Those that run go on.
 //!
 //! [`Book`] is the owner's side, for one task: [`Book::open`] for each session, [`Book::settle`] about four times a
-//! second. [`LegMeter`] is the other side, asked once a batch from whichever thread forwards it. A leg that nobody holds
-//! a meter of any more has ended; the book finds out by itself.
+//! second. [`LegMeter`] is the other side, asked once a batch from whichever thread forwards it. A leg that nobody
+//! holds a meter of any more has ended; the book finds out by itself.
 
 mod bucket;
 mod meter;
@@ -133,8 +133,8 @@ impl Book {
         })
     }
 
-    /// A meter for a leg that was opened on these terms by the process before this one ([`LegMeter::terms`]). To be called
-    /// once the keys are set: a leg whose key is no more sends nothing.
+    /// A meter for a leg that was opened on these terms by the process before this one ([`LegMeter::terms`]). To be
+    /// called once the keys are set: a leg whose key is no more sends nothing.
     pub(crate) fn reopen(&mut self, (key, own): (KeyId, u64)) -> Arc<LegMeter> {
         if self.accounts.contains_key(&key) {
             self.meter(key, own)

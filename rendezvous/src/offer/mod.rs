@@ -1,13 +1,13 @@
 //! The program for hosts where it is not installed: `--offer DIR`, over plain HTTP at the TCP ports.
 //!
-//! `p2pdbg listen` shows a line that fetches the script `run.sh` from here, which fetches the program. It is plain HTTP on
-//! purpose. What is fetched is public, and is trusted for its SHA-256 alone: the line holds that of the script, which
-//! `listen` knows from its own package, and the script those of the programs. So neither this host nor anybody on the way
-//! can put in something else, and busybox' wget, which knows neither TLS 1.3 nor pins, serves as well as curl.
+//! `p2pdbg listen` shows a line that fetches the script `run.sh` from here, which fetches the program. It is plain HTTP
+//! on purpose. What is fetched is public, and is trusted for its SHA-256 alone: the line holds that of the script,
+//! which `listen` knows from its own package, and the script those of the programs. So neither this host nor anybody on
+//! the way can put in something else, and busybox' wget, which knows neither TLS 1.3 nor pins, serves as well as curl.
 //!
 //! Strangers may fetch: no key is asked for. An address may do it so often a minute, few at once in all, each has its
-//! time, and a download is an attempt that never gets through for [`Admission`](crate::control::admission::Admission): it
-//! counts for its address, and gives way to peers when there is a crowd.
+//! time, and a download is an attempt that never gets through for [`Admission`](crate::control::admission::Admission):
+//! it counts for its address, and gives way to peers when there is a crowd.
 
 mod http;
 

@@ -1,7 +1,7 @@
 //! Draining: no new codes and sessions, while those that there are go on until they end, or until a deadline.
 //!
-//! The operator begins it and may take it back; who runs the server awaits its end ([`Drain::ended`]) and stops then. What
-//! is refused meanwhile is the registry's affair, which is told by the hub.
+//! The operator begins it and may take it back; who runs the server awaits its end ([`Drain::ended`]) and stops then.
+//! What is refused meanwhile is the registry's affair, which is told by the hub.
 
 use std::{
     sync::Arc,
@@ -34,7 +34,8 @@ impl Drain {
         }
     }
 
-    /// Begins, or goes on as before: only a time that is given changes a deadline that there is. Says how long it may last.
+    /// Begins, or goes on as before: only a time that is given changes a deadline that there is. Says how long it may
+    /// last.
     pub(crate) fn begin(&self, now: Instant, most: Option<Duration>) -> Duration {
         let mut left = Duration::ZERO;
         self.until.send_modify(|until| {

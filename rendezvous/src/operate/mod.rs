@@ -76,8 +76,8 @@ impl Operator {
         Ok(count)
     }
 
-    /// Gives no new codes and sessions from now on, until the last session or this time is over; how long that may take.
-    /// Nothing ends by it that there is.
+    /// Gives no new codes and sessions from now on, until the last session or this time is over; how long that may
+    /// take. Nothing ends by it that there is.
     pub async fn drain(&self, most: Option<Duration>) -> Duration {
         let left = self.drain.begin(Instant::now(), most);
         let _ = self.hub.send(Event::Drain(true)).await;

@@ -74,9 +74,9 @@ impl Handles {
 }
 
 impl Registry {
-    /// Introduces the peer to who waits on the other side of the handle, if somebody does, one of the two has the access key,
-    /// and they do not share the session `already`; and lets it wait on its own side, for the next time too, if it has the
-    /// key or a voucher.
+    /// Introduces the peer to who waits on the other side of the handle, if somebody does, one of the two has the
+    /// access key, and they do not share the session `already`; and lets it wait on its own side, for the next time
+    /// too, if it has the key or a voucher.
     pub(super) fn meet(
         &mut self,
         now: Now,

@@ -78,8 +78,8 @@ pub(crate) enum Effect {
     Tell(ConnId, FromRendezvous),
     /// Close the connection with this code once what it was told has been sent.
     Close(ConnId, u32),
-    /// Open a session's legs at the relay, the listener's first, on the accounts of these keys. Comes before the members
-    /// are told of them.
+    /// Open a session's legs at the relay, the listener's first, on the accounts of these keys. Comes before the
+    /// members are told of them.
     OpenLegs(SessionId, [LegGrant; 2], [KeyId; 2]),
     /// Close them, at once or after they have lingered.
     CloseLegs {
@@ -151,8 +151,8 @@ impl Registry {
         self.offer = script;
     }
 
-    /// Gives no new codes and sessions, or gives them again. Who asks is told what they are told of a rendezvous that is full:
-    /// to try again in a while.
+    /// Gives no new codes and sessions, or gives them again. Who asks is told what they are told of a rendezvous that
+    /// is full: to try again in a while.
     pub(crate) fn drain(&mut self, begins: bool) {
         self.sessions.draining = begins;
     }

@@ -182,8 +182,8 @@ impl Nameplates {
         expired
     }
 
-    /// All of them for a successor, in the order in which they are forgotten. Those in use count as lost: their listeners'
-    /// connections end with the process.
+    /// All of them for a successor, in the order in which they are forgotten. Those in use count as lost: their
+    /// listeners' connections end with the process.
     pub(super) fn carry(&self, now: Instant) -> Vec<CarriedNameplate> {
         let ended = self.forget.iter().filter_map(|(nameplate, until)| {
             let (end, then) = self.ended.get(nameplate)?;

@@ -1,7 +1,7 @@
 //! What peers have said for whoever they meet next at a place.
 //!
-//! Where two meet who have both said something, each gets the other's words right behind the introduction. They are said
-//! once: whoever wants to say something at the next meeting too prepares it anew.
+//! Where two meet who have both said something, each gets the other's words right behind the introduction. They are
+//! said once: whoever wants to say something at the next meeting too prepares it anew.
 
 use p2pdbg_proto::{
     code::Nameplate,

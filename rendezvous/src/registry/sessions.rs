@@ -58,8 +58,8 @@ struct Member {
     allowance: usize,
 }
 
-/// Where one member has been seen, at the most: its connection, and its leg over both families, each from a network before
-/// and one after a change.
+/// Where one member has been seen, at the most: its connection, and its leg over both families, each from a network
+/// before and one after a change.
 const SEEN: usize = 6;
 
 /// What a signal costs beyond its bytes.
@@ -161,8 +161,8 @@ impl Sessions {
 }
 
 impl Registry {
-    /// Begins a session between two connections and tells both. One of them has the access key: what two without it could
-    /// do with a session is not the business of this host.
+    /// Begins a session between two connections and tells both. One of them has the access key: what two without it
+    /// could do with a session is not the business of this host.
     ///
     /// # Errors
     /// Why there cannot be another session; nobody has been told anything then.
@@ -387,8 +387,8 @@ impl Registry {
         Ok(())
     }
 
-    /// A member takes in what it is told in this session more slowly than the other one says it: the session ends, rather
-    /// than the connection that serves the member's other sessions too.
+    /// A member takes in what it is told in this session more slowly than the other one says it: the session ends,
+    /// rather than the connection that serves the member's other sessions too.
     pub(crate) fn on_overflow(&mut self, session: SessionId) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.end_session(session, Ended::Cut, &mut effects);

@@ -74,8 +74,8 @@ impl Relay {
         }
     }
 
-    /// Takes over such a table; `meter` gives a meter for the terms of each leg. Its sessions linger: their members' control
-    /// connections have ended with the process, and the next introduction brings new legs.
+    /// Takes over such a table; `meter` gives a meter for the terms of each leg. Its sessions linger: their members'
+    /// control connections have ended with the process, and the next introduction brings new legs.
     pub(crate) fn inherit(
         now: Instant,
         limits: &Limits,

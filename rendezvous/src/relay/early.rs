@@ -1,8 +1,9 @@
 //! Datagrams for a leg that is not bound yet.
 //!
-//! Both members of a session bind their legs at the same time, and one is a little earlier than the other. What it sends
-//! right behind its proof is kept here for a moment, rather than lost and repeated by QUIC a third of a second later:
-//! the first packets of a handshake, and no more. Only a member who has begun to bind its own leg gets something kept.
+//! Both members of a session bind their legs at the same time, and one is a little earlier than the other. What it
+//! sends right behind its proof is kept here for a moment, rather than lost and repeated by QUIC a third of a second
+//! later: the first packets of a handshake, and no more. Only a member who has begun to bind its own leg gets something
+//! kept.
 
 use std::{
     collections::HashMap,

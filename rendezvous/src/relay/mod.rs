@@ -1,18 +1,19 @@
 //! The relay's table: which source may send to which member, and the frames by which a member binds its
 //! source to its leg. No sockets, no clock.
 //!
-//! A session has two legs. A leg is *granted* when its session begins, *bound* to a [`Route`] once its member
-//! has shown that it receives there and holds the leg's key, and from then on whatever comes by that route
-//! goes to wherever the other leg is bound, and nowhere else. The cookie in the challenge carries all there is to know of
-//! a source, under a key of this process.
+//! A session has two legs. A leg is *granted* when its session begins, *bound* to a [`Route`] once its member has shown
+//! that it receives there and holds the leg's key, and from then on whatever comes by that route goes to wherever the
+//! other leg is bound, and nowhere else. The cookie in the challenge carries all there is to know of a source, under a
+//! key of this process.
 //!
-//! A source whose BIND has the leg's MAC holds the key, and may only be somebody else's address. A leg that is not bound
-//! yet begins with it: what the source sends is passed on, and it is sent three times as much as came from it (the measure
-//! of RFC 9000 section 8.1), until it has answered the challenge. So the first packets need not wait for that.
+//! A source whose BIND has the leg's MAC holds the key, and may only be somebody else's address. A leg that is not
+//! bound yet begins with it: what the source sends is passed on, and it is sent three times as much as came from it
+//! (the measure of RFC 9000 section 8.1), until it has answered the challenge. So the first packets need not wait for
+//! that.
 //!
 //! A route is a UDP source or a *stream*: a connection over TLS on TCP whose member has joined its leg there
-//! ([`Relay::join`]). A leg has one route at a time, the one that was bound last. A stream that is not the route any more
-//! may go on to send until it ends, so that nothing in flight is lost when a member changes over.
+//! ([`Relay::join`]). A leg has one route at a time, the one that was bound last. A stream that is not the route any
+//! more may go on to send until it ends, so that nothing in flight is lost when a member changes over.
 
 pub(crate) mod carried;
 pub(crate) mod early;
@@ -136,8 +137,8 @@ pub(crate) struct Joined {
 
 /// The table, which decides and has one writer at a time. What needs no decision is in [`Routes`], for the workers.
 ///
-/// It is plain values but for [`Heard`] and the meters, and names no socket but by its port's index: `Routes` is made of it
-/// anew by [`Relay::publish`].
+/// It is plain values but for [`Heard`] and the meters, and names no socket but by its port's index: `Routes` is made
+/// of it anew by [`Relay::publish`].
 #[derive(Debug)]
 pub(crate) struct Relay {
     cookie_key: Secret<32>,

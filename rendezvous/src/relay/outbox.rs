@@ -1,10 +1,10 @@
 //! Datagrams that wait for a member of the relay who is reached over TCP.
 //!
 //! TCP does not lose what it is given, so a queue before it could grow into seconds of delay without the congestion
-//! control of the QUIC inside ever noticing. This one behaves like the buffer of a router instead: it is short, and what
-//! does not fit is dropped. What is in it is not dropped any more, however late it gets: TCP stands still now and then, and
-//! losing all that waits behind it would look like a congestion that lasts. Nobody ever waits for room: the datapath
-//! serves everybody else.
+//! control of the QUIC inside ever noticing. This one behaves like the buffer of a router instead: it is short, and
+//! what does not fit is dropped. What is in it is not dropped any more, however late it gets: TCP stands still now and
+//! then, and losing all that waits behind it would look like a congestion that lasts. Nobody ever waits for room: the
+//! datapath serves everybody else.
 
 use std::sync::{
     Arc,

@@ -1,8 +1,8 @@
 //! A leg of the relay over TCP: a connection that carries one member's datagrams.
 //!
-//! The connection's task proves nothing and decides nothing: JOIN goes to the datapath, which owns the relay's table, and
-//! so do the datagrams. What comes back waits in an [`Outbox`], which the datapath drops when the leg has gone. Reading
-//! stops while the datapath is busy, so that TCP slows the member down; writing never slows anybody else.
+//! The connection's task proves nothing and decides nothing: JOIN goes to the datapath, which owns the relay's table,
+//! and so do the datagrams. What comes back waits in an [`Outbox`], which the datapath drops when the leg has gone.
+//! Reading stops while the datapath is busy, so that TCP slows the member down; writing never slows anybody else.
 
 use std::{
     io,

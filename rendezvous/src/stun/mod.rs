@@ -8,9 +8,9 @@
 //! Requests that are as long as their answer are not limited; the peers pad theirs. What else an answer could say is
 //! said as far as the request has room for it: first FINGERPRINT, then OTHER-ADDRESS, then RESPONSE-ORIGIN.
 //!
-//! CHANGE-REQUEST is honoured as far as there is another port or address (see [`crate::stun::topology`]), and RESPONSE-PORT
-//! always, both at a limited rate ([`Limits::stun_elsewhere`]): one answer to the host that asked, whatever the port,
-//! gives a forger nothing that a plain request does not.
+//! CHANGE-REQUEST is honoured as far as there is another port or address (see [`crate::stun::topology`]), and
+//! RESPONSE-PORT always, both at a limited rate ([`Limits::stun_elsewhere`]): one answer to the host that asked,
+//! whatever the port, gives a forger nothing that a plain request does not.
 //!
 //! Left out are authentication, which Binding does without, and the classic STUN of RFC 3489.
 

@@ -11,8 +11,8 @@ use socket2::Type;
 #[cfg(unix)]
 use super::handover;
 
-/// Sockets and state of the process before this one. Each socket is taken by the address that it is bound to; what nobody
-/// takes is closed.
+/// Sockets and state of the process before this one. Each socket is taken by the address that it is bound to; what
+/// nobody takes is closed.
 #[derive(Debug, Default)]
 pub struct Inheritance {
     udp: Vec<UdpSocket>,

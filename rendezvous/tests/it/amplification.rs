@@ -1,5 +1,5 @@
-//! Strangers with forged sources: what the program sends to an address that has proved nothing, in bytes on the wire, against
-//! what came from there.
+//! Strangers with forged sources: what the program sends to an address that has proved nothing, in bytes on the wire,
+//! against what came from there.
 #![cfg(unix)]
 
 use std::{

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-/// For how long a peer has to be away while the rendezvous is in reach. What is shorter is mostly a network that changes,
-/// or a host that wakes up; a code each time would only be in the way.
+/// For how long a peer has to be away while the rendezvous is in reach. What is shorter is mostly a network that
+/// changes, or a host that wakes up; a code each time would only be in the way.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether the peer of a session is away.

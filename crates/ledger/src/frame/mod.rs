@@ -1,7 +1,7 @@
 //! What is said about streams on a tunnel, byte by byte.
 //!
-//! Every number is big-endian and of fixed width. Offsets are below 2^62. Whatever is not exactly as described here is an
-//! error; judging what a well-formed frame *means* is the ledger's part.
+//! Every number is big-endian and of fixed width. Offsets are below 2^62. Whatever is not exactly as described here is
+//! an error; judging what a well-formed frame *means* is the ledger's part.
 //!
 //! # Carrier header
 //!
@@ -19,8 +19,8 @@
 //!
 //! # Frames
 //!
-//! Each is the whole of one message on the tunnel's control stream, which adds the length. Types `0x40` to `0x4f` are kept
-//! for streams ([`Frame::is_type`]); the driver's own messages use others.
+//! Each is the whole of one message on the tunnel's control stream, which adds the length. Types `0x40` to `0x4f` are
+//! kept for streams ([`Frame::is_type`]); the driver's own messages use others.
 //!
 //! **Ack** (18 bytes), from the receiver: bytes before `offset` are written to the local socket.
 //!
@@ -48,8 +48,8 @@
 //! |---:|------:|-------|
 //! | 20 | 1 | code, see [`ResetCode`] |
 //!
-//! **Stop** (12 bytes), from the receiver: it wants no more bytes. The sender drops what it holds and answers with an End,
-//! until when it is repeated. It may overtake the first carrier too.
+//! **Stop** (12 bytes), from the receiver: it wants no more bytes. The sender drops what it holds and answers with an
+//! End, until when it is repeated. It may overtake the first carrier too.
 //!
 //! | at | bytes | field |
 //! |---:|------:|-------|
@@ -250,7 +250,8 @@ impl Frame {
         }
     }
 
-    /// Whether it is meant for the stream's [`Receiver`](crate::Receiver); if not, it is for the [`Sender`](crate::Sender).
+    /// Whether it is meant for the stream's [`Receiver`](crate::Receiver); if not, it is for the
+    /// [`Sender`](crate::Sender).
     pub fn is_for_receiver(&self) -> bool {
         matches!(self, Self::End(_))
     }

@@ -1,9 +1,9 @@
 //! Two ends of one direction of a stream, and tunnels between them that die, delay and reorder.
 //!
 //! What a tunnel does is what QUIC does: each carrier is a byte sequence of which a prefix has arrived, carriers arrive
-//! independently of each other, the control stream is a queue of frames each way, and death takes everything that has not
-//! arrived with it. Either end notices the death later, or never as long as it does not ask. The driver's part is played
-//! by the book (the crate's first page), and what must hold at every moment is checked after every step.
+//! independently of each other, the control stream is a queue of frames each way, and death takes everything that has
+//! not arrived with it. Either end notices the death later, or never as long as it does not ask. The driver's part is
+//! played by the book (the crate's first page), and what must hold at every moment is checked after every step.
 
 mod receiving;
 mod sending;

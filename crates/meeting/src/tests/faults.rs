@@ -79,8 +79,8 @@ fn peer_that_is_lost_in_the_middle_of_the_exchange_is_met_after_all_or_told_why_
             let met = [listener, connector].map(|who| world.peers[who].met.is_some());
             match met {
                 [true, true] => {}
-                // The connector has heard the listener, which was lost before it could know that the connector is here. A
-                // next process pairs all the same.
+                // The connector has heard the listener, which was lost before it could know that the connector is here.
+                // A next process pairs all the same.
                 [false, true] => {
                     assert_eq!(lost, 0);
                     world.kill(connector);

@@ -86,8 +86,8 @@ impl Listener {
         self.0.mark_unchanged();
     }
 
-    /// Waits for the next announcement, or for ever when nobody is left to make one. Of several since the last call, the
-    /// last one is told. May be cancelled at any time.
+    /// Waits for the next announcement, or for ever when nobody is left to make one. Of several since the last call,
+    /// the last one is told. May be cancelled at any time.
     pub async fn changed(&mut self) -> Reason {
         loop {
             if self.0.changed().await.is_err() {

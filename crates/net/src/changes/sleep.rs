@@ -3,8 +3,8 @@
 //! A laptop that wakes is often on another network, and in any case its NAT has forgotten it and its peer has given it
 //! up. No interface needs to change for that. What tells is a clock: while the host sleeps, the time since it was
 //! started goes on (`CLOCK_BOOTTIME`), and the time for which it has been running does not (`CLOCK_MONOTONIC`). Where
-//! the system has no such pair, the time of day stands in for the first. Of a process that was stopped (SIGSTOP, a frozen
-//! container) another thing tells: it looks much later than it meant to.
+//! the system has no such pair, the time of day stands in for the first. Of a process that was stopped (SIGSTOP, a
+//! frozen container) another thing tells: it looks much later than it meant to.
 //!
 //! On Linux the timer between two looks runs by the clock that goes on, so it is due the moment the host wakes.
 
@@ -38,8 +38,8 @@ impl Sleep {
         Self { before: now }
     }
 
-    /// For how long this host slept or this process stood still since the look before, which was `LOOK` ago by intention;
-    /// `None` if it did neither for long.
+    /// For how long this host slept or this process stood still since the look before, which was `LOOK` ago by
+    /// intention; `None` if it did neither for long.
     fn look(&mut self, now: Reading) -> Option<Duration> {
         let before = std::mem::replace(&mut self.before, now);
         let awake = now.awake.saturating_sub(before.awake);

@@ -4,10 +4,10 @@
 //! a second host that proposes the same name is kept under another, so that nobody steps into the place of
 //! a host that is known. Who pairs again keeps the name it has here.
 //!
-//! Several processes may read and change the file at once. Each works on what it read at the start, and
-//! changes the file under its lock, on top of what the others wrote. Of several `listen` or several `connect` that run at
-//! once, those beyond the first write to files of their own, `known_peers-2.toml` and so on: what one of them shares with
-//! a peer must not take the place of what another shares with it. All of them are read.
+//! Several processes may read and change the file at once. Each works on what it read at the start, and changes the
+//! file under its lock, on top of what the others wrote. Of several `listen` or several `connect` that run at once,
+//! those beyond the first write to files of their own, `known_peers-2.toml` and so on: what one of them shares with a
+//! peer must not take the place of what another shares with it. All of them are read.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,10 +1,10 @@
 //! This end's leg of the relay: bound over UDP, and over TCP where UDP does not get through; sans-IO.
 //!
 //! UDP is tried first, with frames as long as QUIC's first packets, so that a leg that is bound is known to carry QUIC.
-//! TCP is tried when that takes too long, or at once when the rendezvous could be reached over TCP only. The relay sends
-//! to wherever the leg was bound last. So while TCP carries it, BIND still goes out over UDP now and then, and once it is
-//! answered the leg moves there. After UDP has failed once it must be heard for a while first, longer each time, so that
-//! a network that comes and goes does not make the leg do the same.
+//! TCP is tried when that takes too long, or at once when the rendezvous could be reached over TCP only. The relay
+//! sends to wherever the leg was bound last. So while TCP carries it, BIND still goes out over UDP now and then, and
+//! once it is answered the leg moves there. After UDP has failed once it must be heard for a while first, longer each
+//! time, so that a network that comes and goes does not make the leg do the same.
 
 use std::{
     collections::VecDeque,

@@ -1,7 +1,7 @@
 //! Finding the few elements that matter in a gateway's XML.
 //!
-//! This is no parser: it looks for tags, with any namespace prefix, and takes what is between them. What a gateway sends
-//! that is no XML gives nothing, in time that grows with its length alone.
+//! This is no parser: it looks for tags, with any namespace prefix, and takes what is between them. What a gateway
+//! sends that is no XML gives nothing, in time that grows with its length alone.
 
 /// The text within the first element of this name that has text alone.
 pub(super) fn text<'a>(xml: &'a str, name: &str) -> Option<&'a str> {

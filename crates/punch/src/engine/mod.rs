@@ -1,9 +1,10 @@
 //! The engine's outside: inputs in, outputs and the next deadline out.
 //!
-//! Each part of the state stands with its owner in a module below; what concerns several parts is a method of [`Engine`]
-//! in the module that decides it. [`host`] is what the driver tells of this host, [`nat_view`] what servers show of its
-//! NAT, [`peer`] what the peer's engine says and [`datagram`] what comes from the network. [`attempts`] begins and ends
-//! attempts, [`port_search`] runs the searches that [`search_setup`] builds, and [`path`] agrees on a path and keeps it.
+//! Each part of the state stands with its owner in a module below; what concerns several parts is a method of
+//! [`Engine`] in the module that decides it. [`host`] is what the driver tells of this host, [`nat_view`] what servers
+//! show of its NAT, [`peer`] what the peer's engine says and [`datagram`] what comes from the network. [`attempts`]
+//! begins and ends attempts, [`port_search`] runs the searches that [`search_setup`] builds, and [`path`] agrees on a
+//! path and keeps it.
 
 mod attempts;
 mod datagram;
@@ -62,8 +63,8 @@ impl Engine {
         }
     }
 
-    /// Takes the key on which both peers have agreed in place of the one that the engine was born with. An engine that is
-    /// to gather candidates while the peers still authenticate each other is born with a random key, under which the
+    /// Takes the key on which both peers have agreed in place of the one that the engine was born with. An engine that
+    /// is to gather candidates while the peers still authenticate each other is born with a random key, under which the
     /// peer's checks and its own come to nothing.
     pub fn authenticated(&mut self, key: &PunchKey) {
         self.out.keys = Keys::new(key, self.config.role);

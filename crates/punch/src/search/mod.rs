@@ -56,7 +56,8 @@ pub(crate) struct Hints {
     pub(crate) attempt: u32,
     /// The round within it, for [`SearchPlan::Mutual`].
     pub(crate) round: u8,
-    /// Ports that the sender's mappings probably have, the likeliest first; at most [`MAX_HINTS`](crate::budget::MAX_HINTS) count.
+    /// Ports that the sender's mappings probably have, the likeliest first; at most
+    /// [`MAX_HINTS`](crate::budget::MAX_HINTS) count.
     pub(crate) ports: Vec<u16>,
     /// The range that they lie in.
     pub(crate) range: Option<(u16, u16)>,

@@ -230,8 +230,8 @@ impl Volley {
     }
 }
 
-/// How many strides ahead each packet of the sweeper's aims: the i-th at `i` and a guess at what others will have made by
-/// then. No place is aimed at twice, since a packet to a known destination makes no mapping and would put all later
+/// How many strides ahead each packet of the sweeper's aims: the i-th at `i` and a guess at what others will have made
+/// by then. No place is aimed at twice, since a packet to a known destination makes no mapping and would put all later
 /// ones out of step; among the guesses that are left, those tried least come first, and of these the likeliest.
 fn sweep(count: u32, expected: impl Fn(u32) -> f64) -> Vec<u32> {
     let mut aims: Vec<u32> = Vec::new();

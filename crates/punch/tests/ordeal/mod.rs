@@ -1,11 +1,11 @@
 //! Two engines, what lies between them, and a string of bytes that says what happens: anything that peers, servers,
 //! strangers, operating systems and clocks may do, in any order.
 //!
-//! What must hold whatever happens is asserted at every step, see [`End::take_outputs`] and [`End::check_pace`]. Both the
-//! test suite and the fuzzer run it, the one with random bytes, the other with bytes that reach new code.
+//! What must hold whatever happens is asserted at every step, see [`End::take_outputs`] and [`End::check_pace`]. Both
+//! the test suite and the fuzzer run it, the one with random bytes, the other with bytes that reach new code.
 //!
-//! The engines are real on both sides, so that valid checks, nominations and signals are at hand; the bytes say which of
-//! them arrive, where they seem to come from, and how they are damaged.
+//! The engines are real on both sides, so that valid checks, nominations and signals are at hand; the bytes say which
+//! of them arrive, where they seem to come from, and how they are damaged.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

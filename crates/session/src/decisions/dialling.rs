@@ -52,8 +52,8 @@ impl Decisions {
         }
     }
 
-    /// Dials anew, at once, where the nominated path works and the tunnels on it do not: a NAT, or this host, has come to
-    /// send from elsewhere, which the checks have followed and a QUIC connection cannot, or not at both ends.
+    /// Dials anew, at once, where the nominated path works and the tunnels on it do not: a NAT, or this host, has come
+    /// to send from elsewhere, which the checks have followed and a QUIC connection cannot, or not at both ends.
     pub(super) fn renew(&mut self, now: Instant) {
         let Some((ends, confirmed)) = self.listener_dial.confirmed() else {
             return;

@@ -127,7 +127,8 @@ pub enum Input<'a> {
         /// What ended it.
         why: TunnelEnd<'a>,
     },
-    /// How many streams of local programs live, and whether the peer has confirmed all that they brought and their ends.
+    /// How many streams of local programs live, and whether the peer has confirmed all that they brought and their
+    /// ends.
     Streams {
         /// Streams that belong to forwards.
         live: usize,

@@ -29,8 +29,8 @@ const AWAY: Duration = Duration::from_millis(500);
 /// How long the tunnels of a path that was away may take to come back with it.
 const RETURNS: Duration = Duration::from_millis(300);
 
-/// The same where streams have another tunnel: as long as a tunnel must be heard after a silence before it is trusted, so
-/// that a path that comes and goes does not make the streams do the same.
+/// The same where streams have another tunnel: as long as a tunnel must be heard after a silence before it is trusted,
+/// so that a path that comes and goes does not make the streams do the same.
 const PROVES_ITSELF: Duration = Duration::from_secs(3);
 
 /// Where a tunnel begins and ends: a socket of this host, an address of the other end.
@@ -156,8 +156,8 @@ impl ListenerDial {
         self.nominated = None;
     }
 
-    /// The nominated path was in doubt for so long, and a check has been answered on it. `serves` is whether the streams
-    /// have another tunnel that answers.
+    /// The nominated path was in doubt for so long, and a check has been answered on it. `serves` is whether the
+    /// streams have another tunnel that answers.
     pub(super) fn on_answers(&mut self, after: Duration, serves: bool, now: Instant) {
         self.give_time_until = match (after < AWAY, serves) {
             (true, _) => now,

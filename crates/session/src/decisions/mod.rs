@@ -1,8 +1,8 @@
 //! What a session decides, without I/O: which tunnel the streams use, who dials whom and when, what is silent or lost,
 //! when the session is over, and what a person is told of it.
 //!
-//! A tunnel is known here by its epoch alone, a socket by its id. Handshakes, proofs and the admission of epochs belong to
-//! [`p2pdbg_tunnel`] and [`p2pdbg_ledger`]; bytes to the streams; candidates and checks to [`p2pdbg_punch`].
+//! A tunnel is known here by its epoch alone, a socket by its id. Handshakes, proofs and the admission of epochs belong
+//! to [`p2pdbg_tunnel`] and [`p2pdbg_ledger`]; bytes to the streams; candidates and checks to [`p2pdbg_punch`].
 //!
 //! # Order of calls
 //!

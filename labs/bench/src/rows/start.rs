@@ -40,7 +40,8 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
         let public = if between { Duration::ZERO } else { delay };
         let site = Site::behind_nats(&context.tools, delay, public)?;
         let (_rendezvous, url) = site.rendezvous()?;
-        // As far from the IDE's host as the debuggee's, over links of the same kind: what a round trip takes in this lab.
+        // As far from the IDE's host as the debuggee's, over links of the same kind: what a round trip takes in this
+        // lab.
         let echo = match between {
             true => None,
             false => Some(traffic::serve(&site.public, None)?),

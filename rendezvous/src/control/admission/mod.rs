@@ -1,9 +1,9 @@
 //! Who may open a connection: the limits that hold before a peer has said anything that counts.
 //!
 //! An *attempt* lasts from the first packet until the peer has said hello (or, over TCP, has bound a leg). Attempts are
-//! bounded for each network that the peer's address is in and for each transport, so that a crowd from one place, or over
-//! TCP, leaves room to others. Where there is no room, an attempt that has been silent gives way to the newcomer: a peer
-//! that means to talk does so within a round trip, and one that is crowded out dials again.
+//! bounded for each network that the peer's address is in and for each transport, so that a crowd from one place, or
+//! over TCP, leaves room to others. Where there is no room, an attempt that has been silent gives way to the newcomer:
+//! a peer that means to talk does so within a round trip, and one that is crowded out dials again.
 //!
 //! The source of a first datagram can be forged, so limits per address count only peers that have proved
 //! theirs, by completing a handshake or by answering a Retry.

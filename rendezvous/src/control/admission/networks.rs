@@ -1,5 +1,5 @@
-//! The networks that an address is counted with: whoever commands one address of IPv4, or a /64, /56 or /48 of IPv6, may
-//! send from all of it. Providers give a household a /56 or so, and an enterprise a /48.
+//! The networks that an address is counted with: whoever commands one address of IPv4, or a /64, /56 or /48 of IPv6,
+//! may send from all of it. Providers give a household a /56 or so, and an enterprise a /48.
 
 use std::net::{IpAddr, Ipv6Addr};
 

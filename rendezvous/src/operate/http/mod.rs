@@ -9,8 +9,8 @@
 //! | `/readyz` | 200 if it takes new peers and does not drain, else 503: send none |
 //!
 //! Whoever connects may be anybody on this host: there are few connections at once, each with one deadline for all, and
-//! one that does not read is dropped at that. A page elsewhere in the Web that has its name resolved to loopback is told
-//! nothing: the Host that it names is not one of ours.
+//! one that does not read is dropped at that. A page elsewhere in the Web that has its name resolved to loopback is
+//! told nothing: the Host that it names is not one of ours.
 
 mod metrics;
 

@@ -1,8 +1,8 @@
 //! Notices that the network of this host changes.
 //!
-//! On Linux the kernel tells at once, by routing netlink. Elsewhere, and where the kernel does not (gVisor, some seccomp
-//! filters), the addresses are looked at every few seconds; a link that comes back with the same address is then
-//! noticed only by what runs over it.
+//! On Linux the kernel tells at once, by routing netlink. Elsewhere, and where the kernel does not (gVisor, some
+//! seccomp filters), the addresses are looked at every few seconds; a link that comes back with the same address is
+//! then noticed only by what runs over it.
 
 #[cfg(target_os = "linux")]
 mod linux;
