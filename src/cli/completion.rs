@@ -1,4 +1,4 @@
-//! What a shell offers behind <TAB>: debuggers, known peers, and the words of a code.
+//! What a shell offers behind the tab key: debuggers, known peers, and the words of a code.
 //!
 //! The script that `p2pdbg completions` prints asks this program each time, by a variable of its own; what is there
 //! when the script is made would be out of date the next day.

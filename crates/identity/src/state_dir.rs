@@ -210,8 +210,8 @@ impl StateDir {
     /// Waits until no other process (and no other holder in this one) holds the lock of that name, and takes
     /// it, so that reading a file, changing it and writing it back is one step to all who do the same.
     ///
-    /// [`Self::identity`] and the secrets take the lock of their file's name: who holds that already must not
-    /// call them. The lock of a process that dies is released.
+    /// The identity and the secrets take the lock of their file's name: who holds that already must not ask
+    /// for them. The lock of a process that dies is released.
     ///
     /// # Errors
     /// When the lock's file cannot be made, or the file system knows no locks.
