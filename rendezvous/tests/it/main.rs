@@ -7,6 +7,7 @@ mod crowds;
 mod drain;
 mod hostile;
 mod http;
+mod noise;
 mod operator;
 mod program;
 mod relay;
