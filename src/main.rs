@@ -11,7 +11,7 @@ use p2pdbg::{
     cli::{
         self, Environment,
         args::{Cli, CliCommand},
-        completion, generate,
+        generate,
     },
     commands,
     config::Config,
@@ -26,7 +26,7 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 const LOG_VARIABLE: &str = "P2PDBG_LOG";
 
 fn main() -> ExitCode {
-    completion::answer_shell();
+    generate::answer_shell();
     let Cli { verbose, command } = Cli::parse();
     match command {
         CliCommand::Listen(args) => {

@@ -1,40 +1,17 @@
 //! What a shell offers behind the tab key: debuggers, known peers, and the words of a code.
 //!
-//! The script that `p2pdbg completions` prints asks this program each time, by a variable of its own; what is there
-//! when the script is made would be out of date the next day.
+//! It is asked for each time, by the script of [`generate`](super::generate::completions): what is known when a script
+//! is made would be out of date the next day.
 
-use std::{env, ffi::OsStr, io, path::PathBuf};
+use std::{env, ffi::OsStr, path::PathBuf};
 
-use clap::CommandFactory;
-use clap_complete::{CompleteEnv, Shell, engine::CompletionCandidate, env::Shells};
+use clap_complete::engine::CompletionCandidate;
 use p2pdbg_forward::Preset;
 use p2pdbg_identity::StateDir;
 use p2pdbg_pairing::KnownPeers;
 use p2pdbg_proto::code;
 
-use super::args::Cli;
 use crate::config::{Config, at_home};
-
-/// The variable by which a shell asks for completions.
-const VARIABLE: &str = "P2PDBG_COMPLETE";
-
-/// Answers a shell that asks for completions, and ends the process; otherwise does nothing.
-pub fn answer_shell() {
-    CompleteEnv::with_factory(Cli::command)
-        .var(VARIABLE)
-        .complete();
-}
-
-/// Writes the script by which `shell` asks.
-///
-/// # Errors
-/// If `out` cannot be written.
-pub fn write_script(shell: Shell, out: &mut dyn io::Write) -> io::Result<()> {
-    let known = Shells::builtins();
-    let completer = known.completer(&shell.to_string());
-    let completer = completer.ok_or(io::ErrorKind::Unsupported)?;
-    completer.write_registration(VARIABLE, "p2pdbg", "p2pdbg", "p2pdbg", out)
-}
 
 /// The debuggers, each with how its debuggee is started.
 pub(super) fn forwards() -> Vec<CompletionCandidate> {

@@ -8,18 +8,34 @@ use std::{
 };
 
 use clap::{Command, CommandFactory};
-use clap_complete::Shell;
+use clap_complete::{CompleteEnv, Shell, env::Shells};
 use p2pdbg_base::{ErrorCode, Failure};
 
-use super::{args::Cli, completion};
+use super::args::Cli;
 
-/// Prints the completion script for `shell`.
+/// The variable by which a shell asks for completions.
+const VARIABLE: &str = "P2PDBG_COMPLETE";
+
+/// Answers a shell that asks for completions, and ends the process; otherwise does nothing.
+pub fn answer_shell() {
+    CompleteEnv::with_factory(Cli::command)
+        .var(VARIABLE)
+        .complete();
+}
+
+/// Prints the script by which `shell` asks for completions.
 ///
 /// # Errors
 /// If standard output cannot be written.
 pub fn completions(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
-    completion::write_script(shell, &mut script)
+    let shells = Shells::builtins();
+    let completer = shells.completer(&shell.to_string());
+    completer
+        .ok_or(io::ErrorKind::Unsupported.into())
+        .and_then(|shell| {
+            shell.write_registration(VARIABLE, "p2pdbg", "p2pdbg", "p2pdbg", &mut script)
+        })
         .map_err(|error| failure("make the completion script", &error))?;
     print(&script)
 }

@@ -5,7 +5,7 @@
 //! with variables and the configuration file taken into account.
 
 pub mod args;
-pub mod completion;
+mod completion;
 mod doctor;
 mod forward_args;
 pub mod generate;
