@@ -291,7 +291,14 @@ mod tests {
 
     #[test]
     fn a_socket_that_is_bound_or_connected_does_not_count_as_listening() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // Once the listener is gone its port may be given to another test's: a connection that was accepted does not
+        // keep it (SO_REUSEADDR). Linux has addresses that no other test listens on.
+        let own = if cfg!(target_os = "linux") {
+            "127.77.0.1:0"
+        } else {
+            "127.0.0.1:0"
+        };
+        let listener = TcpListener::bind(own).unwrap();
         let address = listener.local_addr().unwrap();
         let client = std::net::TcpStream::connect(address).unwrap();
         let (server, _) = listener.accept().unwrap();
