@@ -324,7 +324,7 @@ fn f5_alone_leads_to_a_breakpoint_in_debugpy_and_a_killed_p2pdbg_is_said() {
     let debuggee = Debuggee::start(&setting, &code, &[]);
     let listen = ["-m", "debugpy", "--listen", "127.0.0.1:5678"];
     let arguments = [&listen[..], &["--wait-for-client", "app.py"]].concat();
-    let _program = debuggee.program(&setting, &python, &arguments);
+    let program = debuggee.program(&setting, &python, &arguments);
     ide.event("paused");
     ide.event("kill");
     let sessions = fs::read_to_string(ide.user.state().join("recent_sessions.json")).unwrap();
@@ -335,6 +335,9 @@ fn f5_alone_leads_to_a_breakpoint_in_debugpy_and_a_killed_p2pdbg_is_said() {
     let again = ide.event("code_again");
     assert_ne!(again["status"].as_str().unwrap(), code.to_string());
     ide.event("done");
+    // debugpy's adapter is in a session of its own and keeps the program's output for as long as its IDE is held.
+    drop(debuggee);
+    drop(program);
 }
 
 #[test]
