@@ -59,12 +59,7 @@ pub fn pinned_client_verifier(fingerprint: Fingerprint) -> Arc<dyn ClientCertVer
 /// # Errors
 /// When the identity's key does not serve.
 pub fn tunnel_client(identity: &Identity, peer: Fingerprint) -> Result<ClientConfig, Error> {
-    let config = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(pinned_server_verifier(peer))
-        .with_client_auth_cert(identity.chain(), identity.key())?;
-    Ok(finish_client(config, tunnel::ALPN))
+    tunnel_client_when(identity, peer, || true)
 }
 
 /// The same for a handshake that begins before the peer may see this end's certificate: the handshake fails, and this
@@ -77,13 +72,16 @@ pub fn tunnel_client_when(
     peer: Fingerprint,
     may_show: impl Fn() -> bool + Send + Sync + 'static,
 ) -> Result<ClientConfig, Error> {
-    let mut config = tunnel_client(identity, peer)?;
-    let pinned = pinned_server_verifier(peer);
-    let guarded = Guarded { pinned, may_show };
-    config
+    let verifier = Pinned {
+        may_show: Box::new(may_show),
+        ..Pinned::new(peer)
+    };
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
         .dangerous()
-        .set_certificate_verifier(Arc::new(guarded));
-    Ok(config)
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_auth_cert(identity.chain(), identity.key())?;
+    Ok(finish_client(config, tunnel::ALPN))
 }
 
 /// For the end that accepts a tunnel to the peer of that fingerprint.
@@ -184,62 +182,20 @@ fn finish_server(mut config: ServerConfig, alpn: &[u8]) -> ServerConfig {
     config
 }
 
-/// A verifier that comes before this end's own certificate leaves.
-struct Guarded<F> {
-    pinned: Arc<dyn ServerCertVerifier>,
-    may_show: F,
-}
-
-impl<F> fmt::Debug for Guarded<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guarded").finish_non_exhaustive()
-    }
-}
-
-impl<F: Fn() -> bool + Send + Sync> ServerCertVerifier for Guarded<F> {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        if !(self.may_show)() {
-            return Err(Error::General("the peer has not confirmed yet".into()));
-        }
-        let pinned = &self.pinned;
-        pinned.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.pinned.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.pinned.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.pinned.supported_verify_schemes()
-    }
-}
-
 /// The verifier of both ends.
-#[derive(Debug)]
 struct Pinned {
     fingerprint: Fingerprint,
     provider: Arc<CryptoProvider>,
+    /// Whether a server's certificate may be answered with this end's own, which leaves after it was verified.
+    may_show: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for Pinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pinned")
+            .field("fingerprint", &self.fingerprint)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Pinned {
@@ -248,6 +204,7 @@ impl Pinned {
         Self {
             fingerprint,
             provider,
+            may_show: Box::new(|| true),
         }
     }
 
@@ -286,6 +243,9 @@ impl ServerCertVerifier for Pinned {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        if !(self.may_show)() {
+            return Err(Error::General("the peer has not confirmed yet".into()));
+        }
         self.check(end_entity)?;
         Ok(ServerCertVerified::assertion())
     }
