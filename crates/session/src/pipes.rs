@@ -123,6 +123,14 @@ impl Driver {
             Role::Connector => self.programs.answer(),
             Role::Listener => None,
         };
+        self.converse(answered)
+    }
+
+    /// The local end of a conversation whose other end is answered by a task; none is refused.
+    pub(super) fn converse(
+        &mut self,
+        answered: Option<(UnixStream, impl Future<Output = ()> + Send + 'static)>,
+    ) -> Local {
         match answered {
             Some((session, answering)) => {
                 self.tasks.spawn(answering);

@@ -5,7 +5,6 @@ use std::path::Path;
 use p2pdbg_base::Untrusted;
 use p2pdbg_events::{Event as Report, Reporter, SourcesReport, Warning, WarningCode};
 use p2pdbg_facts::{HostFacts, HostPath, SourceRoots};
-use p2pdbg_ledger::ResetCode;
 use p2pdbg_proto::{control::Role, sources::FORWARD, tunnel::TunnelMessage};
 use p2pdbg_sources::{Differences, Prefixes, SourceName, Sources, Told};
 
@@ -161,12 +160,6 @@ impl Driver {
             Role::Connector => self.sources.sources.answer(),
             Role::Listener => None,
         };
-        match answered {
-            Some((session, answering)) => {
-                self.tasks.spawn(answering);
-                Local::Accepted(Connection::Unix(session))
-            }
-            None => Local::Dialing(Box::pin(async { Err(ResetCode::NOT_ALLOWED) })),
-        }
+        self.converse(answered)
     }
 }
