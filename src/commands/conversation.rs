@@ -5,26 +5,14 @@ use p2pdbg_base::Failure;
 use tokio::{io::AsyncWriteExt, net::UnixStream};
 
 use super::pipe::session;
-use crate::control::{
-    Frame,
-    protocol::{Reply, Request},
-    read_frame,
-};
+use crate::control::{Frame, protocol::Request, read_frame};
 
 /// Has one opened, over the session with that peer if there are several.
 pub(super) async fn conversation(
     peer: Option<&str>,
     request: &Request,
 ) -> Result<UnixStream, Failure> {
-    let mut client = session::find(peer).await?;
-    let reply = client.ask_at_length(request).await;
-    match reply.map_err(|error| session::lost(&error))? {
-        Reply::Opened => {}
-        Reply::Refused(failure) => return Err(failure),
-        Reply::Status(_) | Reply::Forwarded { .. } => {
-            return Err(session::lost(&"it answers what was not asked"));
-        }
-    }
+    let client = session::open(peer, request).await?;
     let (mut from, mut to) = client.into_stream();
     let (here, there) = UnixStream::pair().map_err(|error| session::lost(&error))?;
     let (mut read, mut write) = there.into_split();

@@ -17,22 +17,14 @@ use crate::cli::args::PipeArgs;
 pub async fn run(args: PipeArgs) -> Result<(), Failure> {
     use p2pdbg_base::HostPort;
 
-    use crate::control::protocol::{Reply, Request};
+    use crate::control::protocol::Request;
 
     let to: HostPort = args.target.parse().map_err(|fault| {
         let message = format!("{:?}: {fault}", args.target);
         Failure::new(ErrorCode::Usage, message).hint("write HOST:PORT, such as localhost:1234")
     })?;
-    let peer = args.peer;
-    let mut client = session::find(peer.as_deref()).await?;
-    let reply = client.ask_at_length(&Request::Open { to, peer }).await;
-    match reply.map_err(|error| session::lost(&error))? {
-        Reply::Opened => {}
-        Reply::Refused(failure) => return Err(failure),
-        Reply::Status(_) | Reply::Forwarded { .. } => {
-            return Err(session::lost(&"it answers what was not asked"));
-        }
-    }
+    let peer = args.peer.clone();
+    let client = session::open(args.peer.as_deref(), &Request::Open { to, peer }).await?;
     let (read, write) = client.into_stream();
     joined::run(read, write).await
 }
@@ -63,7 +55,23 @@ pub(super) mod session {
         look(peer).await.map(|(client, _)| client)
     }
 
-    /// The same, with how the session is.
+    /// Connects to it, and has it open a stream of that session, which then goes on where its answers came.
+    pub(in crate::commands) async fn open(
+        peer: Option<&str>,
+        request: &protocol::Request,
+    ) -> Result<Client, Failure> {
+        let mut client = find(peer).await?;
+        let reply = client.ask_at_length(request).await;
+        match reply.map_err(|error| lost(&error))? {
+            protocol::Reply::Opened => Ok(client),
+            protocol::Reply::Refused(failure) => Err(failure),
+            protocol::Reply::Status(_) | protocol::Reply::Forwarded { .. } => {
+                Err(lost(&"it answers what was not asked"))
+            }
+        }
+    }
+
+    /// The same as [`find`], with how the session is.
     pub(in crate::commands) async fn look(
         peer: Option<&str>,
     ) -> Result<(Client, SessionSnapshot), Failure> {
