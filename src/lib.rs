@@ -13,3 +13,4 @@ pub mod doctor;
 pub mod ide;
 pub mod recent;
 pub mod report;
+mod stdout;

@@ -12,6 +12,7 @@ use clap_complete::{CompleteEnv, Shell, env::Shells};
 use p2pdbg_base::{ErrorCode, Failure};
 
 use super::args::Cli;
+use crate::stdout::print;
 
 /// The variable by which a shell asks for completions.
 const VARIABLE: &str = "P2PDBG_COMPLETE";
@@ -37,7 +38,7 @@ pub fn completions(shell: Shell) -> Result<(), Failure> {
             shell.write_registration(VARIABLE, "p2pdbg", "p2pdbg", "p2pdbg", &mut script)
         })
         .map_err(|error| failure("make the completion script", &error))?;
-    print(&script)
+    print(|out| out.write_all(&script))
 }
 
 /// Prints the manual page of p2pdbg, or writes those of all commands to `dir`, which is made if need be.
@@ -52,7 +53,7 @@ pub fn man(dir: Option<&Path>) -> Result<(), Failure> {
     root.build();
     let Some(dir) = dir else {
         let (_, page) = page(&root).map_err(|error| failure("make the manual page", &error))?;
-        return print(&page);
+        return print(|out| out.write_all(&page));
     };
     let write = || {
         fs::create_dir_all(dir)?;
@@ -89,15 +90,6 @@ fn page(command: &Command) -> io::Result<(String, Vec<u8>)> {
         page.extend_from_slice(b".fi\n");
     }
     Ok((man.get_filename(), page))
-}
-
-fn print(bytes: &[u8]) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        // A pager or `head` has read enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(|error| failure("write to standard output", &error)),
-    }
 }
 
 fn failure(what: &str, error: &io::Error) -> Failure {

@@ -26,7 +26,7 @@ pub async fn run(_args: AttachArgs) -> Result<(), Failure> {
 
 #[cfg(unix)]
 mod here {
-    use std::io::{self, Write};
+    use std::io;
 
     use p2pdbg_attach::{Talk, preset};
     use p2pdbg_base::{ErrorCode, Failure, HostPort, Untrusted};
@@ -41,6 +41,7 @@ mod here {
     use crate::{
         cli::args::{AttachArgs, AttachBy},
         control::protocol::{Reply, Request},
+        stdout,
     };
 
     pub(super) async fn run(args: AttachArgs) -> Result<(), Failure> {
@@ -155,20 +156,10 @@ mod here {
     }
 
     fn show(programs: &[Program], more: u32) -> Result<(), Failure> {
-        let mut out = io::stdout().lock();
-        let mut write = || {
-            for program in programs {
-                writeln!(out, "{}", line(program))?;
-            }
-            out.flush()
-        };
-        match write() {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-            result => result.map_err(|error| {
-                let message = format!("cannot write to standard output: {error}");
-                Failure::new(ErrorCode::Output, message)
-            })?,
-        }
+        stdout::print(|out| {
+            let mut programs = programs.iter();
+            programs.try_for_each(|program| writeln!(out, "{}", line(program)))
+        })?;
         if more > 0 {
             eprintln!("note: there are {more} more");
         }

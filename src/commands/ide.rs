@@ -13,6 +13,7 @@ use crate::{
     cli::IdeOptions,
     ide::{self, Facts, PathMapping, Plan, PlannedFile, Written},
     recent::{self, RecentSession},
+    stdout,
 };
 
 /// The longest file of a project that is read, in bytes.
@@ -149,8 +150,7 @@ fn describe(session: &RecentSession) -> String {
 }
 
 fn print(plan: &Plan) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    let mut write = || {
+    stdout::print(|out| {
         for (index, file) in plan.files.iter().enumerate() {
             if plan.files.len() > 1 {
                 let gap = if index > 0 { "\n" } else { "" };
@@ -158,12 +158,8 @@ fn print(plan: &Plan) -> Result<(), Failure> {
             }
             out.write_all(file.after.as_bytes())?;
         }
-        out.flush()
-    };
-    match write() {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(|error| failure("write to standard output", &error)),
-    }
+        Ok(())
+    })
 }
 
 fn write(project: &Path, plan: &Plan) -> Result<(), Failure> {

@@ -51,7 +51,7 @@ fn nothing_here() -> Failure {
 mod here {
     use std::{
         collections::{BTreeSet, HashMap},
-        io::{self, IsTerminal, Write},
+        io::{self, IsTerminal},
         path::{Path, PathBuf},
         pin::{Pin, pin},
         time::Duration,
@@ -72,6 +72,7 @@ mod here {
         cli::args::{PushArgs, SourcesArgs},
         config::at_home,
         control::protocol::Request,
+        stdout,
     };
 
     /// After so long without an answer it is looked whether there still is somebody.
@@ -80,20 +81,10 @@ mod here {
     pub(super) async fn list(args: SourcesArgs) -> Result<(), Failure> {
         let session = Session::find(&args).await?;
         let (_, differences) = session.compare().await?;
-        let mut out = io::stdout().lock();
-        let mut write = || {
-            for name in &differences.differ {
-                writeln!(out, "{name}")?;
-            }
-            out.flush()
-        };
-        match write() {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-            result => result.map_err(|error| {
-                let message = format!("cannot write to standard output: {error}");
-                Failure::new(ErrorCode::Output, message)
-            })?,
-        }
+        stdout::print(|out| {
+            let mut names = differences.differ.iter();
+            names.try_for_each(|name| writeln!(out, "{name}"))
+        })?;
         say(&session.root, &differences);
         Ok(())
     }

@@ -2,16 +2,11 @@
 //!
 //! It is printed, and whoever wants it puts it in its place: where that is depends on whose service it is to be.
 
-use std::{
-    env,
-    io::{self, Write},
-    os::unix::ffi::OsStrExt,
-    path::Path,
-};
+use std::{env, os::unix::ffi::OsStrExt, path::Path};
 
 use p2pdbg_base::{ErrorCode, Failure, PeerName};
 
-use crate::cli::args::UnitArgs;
+use crate::{cli::args::UnitArgs, stdout};
 
 /// Prints the unit.
 ///
@@ -34,13 +29,7 @@ pub fn run(args: UnitArgs) -> Result<(), Failure> {
     words.extend(args.command.iter().map(|word| word.as_bytes().to_vec()));
     let words: Result<Vec<String>, Failure> = words.iter().map(|word| quoted(word)).collect();
     let unit = unit(&peer, &words?.join(" "), &path(&directory)?, args.system);
-    let mut out = io::stdout().lock();
-    out.write_all(unit.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| {
-            let message = format!("cannot write to standard output: {error}");
-            Failure::new(ErrorCode::Output, message)
-        })
+    stdout::print(|out| out.write_all(unit.as_bytes()))
 }
 
 fn unit(peer: &PeerName, command: &str, directory: &str, is_systems: bool) -> String {
