@@ -2,8 +2,8 @@
 
 use std::io;
 
-use p2pdbg_proto::{attach::AttachMessage, frame};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use p2pdbg_proto::attach::AttachMessage;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A conversation.
 #[derive(Debug)]
@@ -20,9 +20,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     /// # Errors
     /// If the stream broke.
     pub async fn send(&mut self, message: &AttachMessage) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        frame::encode(message, &mut bytes).map_err(io::Error::other)?;
-        self.0.write_all(&bytes).await
+        p2pdbg_frames::write(&mut self.0, message).await
     }
 
     /// What the other end says; `None` when it has said all.
@@ -30,15 +28,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     /// # Errors
     /// If the stream broke, or what comes is no such message.
     pub async fn receive(&mut self) -> io::Result<Option<AttachMessage>> {
-        let mut prefix = [0; frame::PREFIX];
-        match self.0.read_exact(&mut prefix).await {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            result => result?,
-        };
-        let malformed = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-        let mut body = vec![0; frame::body_length(prefix).map_err(malformed)?];
-        self.0.read_exact(&mut body).await?;
-        frame::decode(&body).map(Some).map_err(malformed)
+        Ok(p2pdbg_frames::read(&mut self.0).await?)
     }
 
     /// Asks, and waits for the answer.

@@ -5,8 +5,9 @@
 //! dials again, and how patiently, is [`Reconnection`]'s to say; a nudge says that the owner needs it now. When this
 //! host's network changes, it begins a new attempt at once, or carries the connection that it has over to a new socket.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
+use p2pdbg_frames::ReadError;
 use p2pdbg_net::{
     changes::{Changes, Listener},
     deadline::sleep_until,
@@ -17,7 +18,6 @@ use p2pdbg_proto::{
     url::RendezvousUrl,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     sync::{mpsc, watch},
     time::{Instant, timeout},
 };
@@ -451,26 +451,21 @@ async fn listen(
 }
 
 async fn write(writer: &mut Writer, message: &ToRendezvous) -> Result<(), LinkError> {
-    let mut bytes = Vec::new();
-    frame::encode(message, &mut bytes).map_err(|e| LinkError::Local(e.to_string()))?;
-    let written = async {
-        writer.write_all(&bytes).await?;
-        writer.flush().await
-    };
-    match timeout(SILENCE, written).await {
+    match timeout(SILENCE, p2pdbg_frames::write(writer, message)).await {
+        Ok(Err(e)) if e.kind() == io::ErrorKind::InvalidInput => {
+            Err(LinkError::Local(e.to_string()))
+        }
         Ok(written) => written.map_err(|e| LinkError::broken(&e)),
         Err(_) => Err(LinkError::Lost("the rendezvous takes nothing".into())),
     }
 }
 
 async fn read(reader: &mut Reader) -> Result<FromRendezvous, LinkError> {
-    let lost = LinkError::lost;
-    let mut prefix = [0; frame::PREFIX];
-    let read = reader.read_exact(&mut prefix).await;
-    read.map_err(|e| LinkError::broken(&e))?;
-    let length = frame::body_length(prefix).map_err(|e| lost(&e))?;
-    let mut body = vec![0; length];
-    let read = reader.read_exact(&mut body).await;
-    read.map_err(|e| LinkError::broken(&e))?;
-    frame::decode_extensible(&body).map_err(|e| lost(&e))
+    let body = match p2pdbg_frames::read_body(reader, frame::MAX_BODY).await {
+        Ok(Some(body)) => body,
+        Ok(None) => return Err(LinkError::broken(&io::ErrorKind::UnexpectedEof.into())),
+        Err(ReadError::Stream(e)) => return Err(LinkError::broken(&e)),
+        Err(ReadError::Malformed(e)) => return Err(LinkError::lost(&e)),
+    };
+    frame::decode_extensible(&body).map_err(|e| LinkError::lost(&e))
 }

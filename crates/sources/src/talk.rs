@@ -10,15 +10,13 @@ use std::{
     sync::Arc,
 };
 
-use p2pdbg_proto::{
-    frame,
-    sources::{
-        Answer, DifferentFile, FileDigest, MAX_BATCH, MAX_DATA, Offer, Refusal, SourcesMessage,
-        Summary, Verdict, Written,
-    },
+use p2pdbg_frames::ReadError;
+use p2pdbg_proto::sources::{
+    Answer, DifferentFile, FileDigest, MAX_BATCH, MAX_DATA, Offer, Refusal, SourcesMessage,
+    Summary, Verdict, Written,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite},
     task::spawn_blocking,
 };
 
@@ -65,22 +63,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     }
 
     pub(super) async fn send(&mut self, message: &SourcesMessage) -> Result<(), TalkError> {
-        let mut bytes = Vec::new();
-        frame::encode(message, &mut bytes).map_err(io::Error::other)?;
-        Ok(self.0.write_all(&bytes).await?)
+        Ok(p2pdbg_frames::write(&mut self.0, message).await?)
     }
 
     /// The next message; `None` when the other end has said all.
     pub(super) async fn receive(&mut self) -> Result<Option<SourcesMessage>, TalkError> {
-        let mut prefix = [0; frame::PREFIX];
-        match self.0.read_exact(&mut prefix).await {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            result => result?,
-        };
-        let malformed = |_| TalkError::Misbehaved("no frame");
-        let mut body = vec![0; frame::body_length(prefix).map_err(malformed)?];
-        self.0.read_exact(&mut body).await?;
-        frame::decode(&body).map(Some).map_err(malformed)
+        let read = p2pdbg_frames::read(&mut self.0).await;
+        read.map_err(|error| match error {
+            ReadError::Stream(error) => TalkError::Lost(error),
+            ReadError::Malformed(_) => TalkError::Misbehaved("no frame"),
+        })
     }
 
     async fn expect(&mut self) -> Result<SourcesMessage, TalkError> {

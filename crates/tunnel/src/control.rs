@@ -1,5 +1,6 @@
 //! The control stream of a tunnel: frames of [`TunnelMessage`] in both directions.
 
+use p2pdbg_frames::ReadError;
 use p2pdbg_proto::{
     frame,
     tunnel::{TunnelMessage, close},
@@ -19,13 +20,12 @@ impl ControlReader {
     /// # Errors
     /// [`TunnelError::Lost`] when the tunnel is gone, [`TunnelError::Misbehaved`] when the peer sent no message.
     pub async fn read(&mut self) -> Result<TunnelMessage, TunnelError> {
-        let lost = TunnelError::lost;
-        let mut prefix = [0; frame::PREFIX];
-        self.0.read_exact(&mut prefix).await.map_err(|e| lost(&e))?;
-        let length = frame::body_length(prefix).map_err(|_| TunnelError::Misbehaved)?;
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body).await.map_err(|e| lost(&e))?;
-        frame::decode(&body).map_err(|_| TunnelError::Misbehaved)
+        match p2pdbg_frames::read(&mut self.0).await {
+            Ok(Some(message)) => Ok(message),
+            Ok(None) => Err(TunnelError::lost(&"the peer ended its control stream")),
+            Err(ReadError::Stream(error)) => Err(TunnelError::lost(&error)),
+            Err(ReadError::Malformed(_)) => Err(TunnelError::Misbehaved),
+        }
     }
 }
 
@@ -34,11 +34,8 @@ pub(super) async fn write(
     send: &mut SendStream,
     message: &TunnelMessage,
 ) -> Result<(), TunnelError> {
-    let mut bytes = Vec::new();
-    frame::encode(message, &mut bytes).map_err(|_| TunnelError::Misbehaved)?;
-    send.write_all(&bytes)
-        .await
-        .map_err(|e| TunnelError::lost(&e))
+    let written = p2pdbg_frames::write(send, message).await;
+    written.map_err(|e| TunnelError::lost(&e))
 }
 
 /// Writes queued messages until the queue or the tunnel ends; several that wait share a write.

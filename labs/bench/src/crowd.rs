@@ -13,7 +13,6 @@ use p2pdbg_identity::tls;
 use p2pdbg_proto::{
     code::Nameplate,
     control::{Credential, FromRendezvous, Introduction, ToRendezvous},
-    frame,
     url::RendezvousUrl,
 };
 use p2pdbg_rendezvous::{Limits, Rate, Server, ServerConfig};
@@ -203,17 +202,12 @@ pub(crate) struct Stranger {
 impl Stranger {
     /// Says something.
     pub(crate) async fn say(&mut self, message: &ToRendezvous) -> Result<()> {
-        let mut bytes = Vec::new();
-        frame::encode(message, &mut bytes)?;
-        Ok(self.send.write_all(&bytes).await?)
+        Ok(p2pdbg_frames::write(&mut self.send, message).await?)
     }
 
     async fn hear(&mut self) -> Result<FromRendezvous> {
-        let mut prefix = [0; frame::PREFIX];
-        self.receive.read_exact(&mut prefix).await?;
-        let mut body = vec![0; frame::body_length(prefix)?];
-        self.receive.read_exact(&mut body).await?;
-        Ok(frame::decode(&body)?)
+        let message = p2pdbg_frames::read(&mut self.receive).await?;
+        message.context("the rendezvous ended the conversation")
     }
 
     /// A nameplate.

@@ -13,9 +13,10 @@ pub(crate) mod tcp;
 
 use std::{future, io, time::Duration};
 
+use p2pdbg_frames::ReadError;
 use p2pdbg_proto::{control::MAX_SIGNAL, frame};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::mpsc,
 };
 
@@ -70,7 +71,7 @@ async fn listen(
     place: &Established,
 ) -> Ending {
     loop {
-        let event = match read_frame(reader).await {
+        let event = match p2pdbg_frames::read_body(reader, LONGEST_BODY).await {
             Ok(Some(body)) => match frame::decode_extensible(&body) {
                 Ok(message) => {
                     // The registry takes nothing but a hello for the first.
@@ -79,11 +80,12 @@ async fn listen(
                 }
                 Err(_) => Event::Malformed(id),
             },
-            Ok(None) => Event::Malformed(id),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Err(ReadError::Malformed(_)) => Event::Malformed(id),
+            Ok(None) => return Ending::Finished,
+            Err(ReadError::Stream(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Ending::Finished;
             }
-            Err(_) => return Ending::Lost,
+            Err(ReadError::Stream(_)) => return Ending::Lost,
         };
         let malformed = matches!(event, Event::Malformed(_));
         if hub.send(event).await.is_err() || malformed {
@@ -91,26 +93,6 @@ async fn listen(
             return future::pending().await;
         }
     }
-}
-
-/// The body of the next frame, or `None` if it is longer than any message.
-async fn read_frame(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Vec<u8>>> {
-    let mut prefix = [0; frame::PREFIX];
-    reader.read_exact(&mut prefix).await?;
-    let Some(length) = frame::body_length(prefix)
-        .ok()
-        .filter(|length| *length <= LONGEST_BODY)
-    else {
-        return Ok(None);
-    };
-    // Grows as bytes arrive: announcing a long frame costs us nothing.
-    let mut body = Vec::new();
-    let mut rest = reader.take(length as u64);
-    rest.read_to_end(&mut body).await?;
-    if body.len() < length {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    Ok(Some(body))
 }
 
 async fn speak(writer: &mut (impl AsyncWrite + Unpin), mut inlet: Inlet) -> Ending {

@@ -205,11 +205,7 @@ impl Peer {
     }
 
     async fn read(&mut self) -> Option<FromRendezvous> {
-        let mut prefix = [0; frame::PREFIX];
-        self.receive.read_exact(&mut prefix).await.ok()?;
-        let mut body = vec![0; frame::body_length(prefix).unwrap()];
-        self.receive.read_exact(&mut body).await.ok()?;
-        Some(frame::decode(&body).unwrap())
+        p2pdbg_frames::read(&mut self.receive).await.ok()?
     }
 
     pub(crate) async fn listen(&mut self, claim: Option<NameplateClaim>) -> NameplateClaim {

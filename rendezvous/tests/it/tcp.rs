@@ -89,19 +89,14 @@ impl Talker {
     }
 
     pub(crate) async fn say(&mut self, message: &ToRendezvous) {
-        let mut bytes = Vec::new();
-        frame::encode(message, &mut bytes).unwrap();
-        soon(self.0.write_all(&bytes)).await.unwrap();
-        soon(self.0.flush()).await.unwrap();
+        soon(p2pdbg_frames::write(&mut self.0, message))
+            .await
+            .unwrap();
     }
 
     /// The next message, or the end.
     pub(crate) async fn hear(&mut self) -> Option<FromRendezvous> {
-        let mut prefix = [0; frame::PREFIX];
-        soon(self.0.read_exact(&mut prefix)).await.ok()?;
-        let mut body = vec![0; frame::body_length(prefix).unwrap()];
-        soon(self.0.read_exact(&mut body)).await.ok()?;
-        Some(frame::decode(&body).unwrap())
+        soon(p2pdbg_frames::read(&mut self.0)).await.ok()?
     }
 
     async fn is_closed(&mut self) -> bool {

@@ -119,8 +119,6 @@ impl ResetCode {
     pub const NOT_REACHED: Self = Self(1);
     /// The end that was to dial does not allow it.
     pub const NOT_ALLOWED: Self = Self(2);
-    /// Too many streams are open.
-    pub const TOO_MANY: Self = Self(3);
     /// The session ended or was given up.
     pub const SESSION: Self = Self(4);
     /// The peer broke the protocol.
