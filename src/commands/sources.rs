@@ -50,14 +50,15 @@ fn nothing_here() -> Failure {
 #[cfg(unix)]
 mod here {
     use std::{
+        cell::RefCell,
         collections::{BTreeSet, HashMap},
         io::{self, IsTerminal},
         path::{Path, PathBuf},
         pin::{Pin, pin},
+        rc::Rc,
         time::Duration,
     };
 
-    use indicatif::{ProgressBar, ProgressStyle};
     use p2pdbg_base::{ErrorCode, Failure, Untrusted};
     use p2pdbg_events::snapshot::SessionState;
     use p2pdbg_facts::{by_its_name, default_root, working_directory};
@@ -72,6 +73,7 @@ mod here {
         cli::args::{PushArgs, SourcesArgs},
         config::at_home,
         control::protocol::Request,
+        report::{described, status_line::StatusLine},
         stdout,
     };
 
@@ -238,7 +240,7 @@ mod here {
             let shown = copying.progress(name);
             let offer = pin!(talk.offer(&there, exact, &path, shown));
             // A copy that is under way waits for the peer to come back, and goes on.
-            let outcome = session.patiently(offer, &copying.bar).await?;
+            let outcome = session.patiently(offer, &copying.line).await?;
             copying.settle(name, &there, outcome.map_err(|error| failed(&error))?);
         }
         copying.finish()
@@ -249,7 +251,7 @@ mod here {
         async fn patiently<T>(
             &self,
             mut work: Pin<&mut (impl Future<Output = T> + ?Sized)>,
-            bar: &ProgressBar,
+            line: &ProgressLine,
         ) -> Result<T, Failure> {
             let mut has_said = false;
             loop {
@@ -261,9 +263,8 @@ mod here {
                         return Err(away);
                     }
                     has_said = true;
-                    bar.suspend(|| {
-                        eprintln!("note: {}; waiting for it, ^C ends this", away.message)
-                    });
+                    let message = away.message;
+                    line.say(&format!("note: {message}; waiting for it, ^C ends this"));
                 }
             }
         }
@@ -271,7 +272,7 @@ mod here {
 
     /// How far the copying is.
     struct Copying {
-        bar: ProgressBar,
+        line: ProgressLine,
         files: usize,
         begun: usize,
         written: usize,
@@ -282,7 +283,7 @@ mod here {
     impl Copying {
         fn new(files: usize) -> Self {
             Self {
-                bar: progress(),
+                line: ProgressLine::of_stderr(),
                 files,
                 begun: 0,
                 written: 0,
@@ -293,15 +294,9 @@ mod here {
 
         fn progress(&mut self, name: &SourceName) -> impl FnMut(u64, u64) + use<> {
             self.begun += 1;
-            let (bar, message) = (
-                self.bar.clone(),
-                format!("{}/{} {name}", self.begun, self.files),
-            );
-            move |at, of| {
-                bar.set_length(of);
-                bar.set_position(at);
-                bar.set_message(message.clone());
-            }
+            let line = self.line.clone();
+            let file = format!("{}/{} {name}", self.begun, self.files);
+            move |at, of| line.show(at, of, &file)
         }
 
         fn settle(&mut self, name: &SourceName, there: &SourceName, outcome: io::Result<Outcome>) {
@@ -336,7 +331,7 @@ mod here {
                     format!("{name}: cannot be read: {error}")
                 }
             };
-            self.bar.suspend(|| eprintln!("{line}"));
+            self.line.say(&line);
         }
 
         fn finish(self) -> Result<(), Failure> {
@@ -347,7 +342,7 @@ mod here {
                 files,
                 ..
             } = self;
-            self.bar.finish_and_clear();
+            self.line.clear();
             eprintln!("{written} copied, {same} the same already, {refused} not taken");
             if refused > 0 {
                 let message = format!("{refused} of {files} files were not copied");
@@ -451,21 +446,37 @@ mod here {
         Failure::new(code, error.to_string())
     }
 
-    /// A bar on a terminal, and nothing elsewhere.
-    fn progress() -> ProgressBar {
-        if !io::stderr().is_terminal() {
-            return ProgressBar::hidden();
+    /// How far a copy is, on a terminal; elsewhere nothing but what is said.
+    #[derive(Clone)]
+    struct ProgressLine(Option<Rc<RefCell<StatusLine>>>);
+
+    impl ProgressLine {
+        fn of_stderr() -> Self {
+            Self(io::stderr().is_terminal().then(Rc::default))
         }
-        let bar = ProgressBar::new(0);
-        // In a narrow terminal the name says more than the bar.
-        let template = match console::Term::stderr().size() {
-            (_, columns) if columns < 60 => "{percent}% {wide_msg}",
-            _ => "{bar:20} {bytes}/{total_bytes} {wide_msg}",
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+
+        /// Shows that so many of so many bytes of a file are there.
+        fn show(&self, at: u64, of: u64, file: &str) {
+            if let Some(line) = &self.0 {
+                let percent = (at * 100).checked_div(of).unwrap_or(100);
+                let (at, of) = (described::bytes(at), described::bytes(of));
+                let text = format!("{percent:3} %, {at} of {of}  {file}");
+                line.borrow_mut().set("↑", &text);
+            }
         }
-        bar.enable_steady_tick(Duration::from_millis(200));
-        bar
+
+        /// A line that stays.
+        fn say(&self, text: &str) {
+            match &self.0 {
+                Some(line) => line.borrow_mut().print_above(|| eprintln!("{text}")),
+                None => eprintln!("{text}"),
+            }
+        }
+
+        fn clear(&self) {
+            if let Some(line) = &self.0 {
+                line.borrow_mut().clear();
+            }
+        }
     }
 }

@@ -6,13 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use p2pdbg_events::{Activity, Event, Of, Status};
 use p2pdbg_proto::control::Role;
 
 use super::{
     Statuses,
-    terminal::StatusTerminal,
+    status_line::StatusLine,
     words::{Line, View, Weight},
 };
 
@@ -23,8 +22,8 @@ const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "�
 pub(super) enum Screen {
     /// A terminal, with the status line below everything.
     Terminal {
-        /// Draws the status line and keeps it below what is printed.
-        bar: ProgressBar,
+        /// What stays below everything that is printed.
+        line: StatusLine,
         /// Whether colours are welcome (<https://no-color.org>).
         colour: bool,
     },
@@ -40,14 +39,8 @@ impl Screen {
         if !io::stderr().is_terminal() || dumb {
             return Self::Plain(Box::new(io::stderr()));
         }
-        // Drawn at most every 100 ms, and then always: the limit of indicatif must not hold a line back.
-        let target = ProgressDrawTarget::term_like_with_hz(Box::new(StatusTerminal::stderr()), 100);
-        let bar = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
-            bar.set_style(style);
-        }
         Self::Terminal {
-            bar,
+            line: StatusLine::default(),
             colour: !set("NO_COLOR"),
         }
     }
@@ -117,7 +110,9 @@ impl Human {
     pub(super) fn log(&mut self, line: &[u8]) {
         // A log that cannot be written cannot be reported either.
         let _ = match &mut self.screen {
-            Screen::Terminal { bar, .. } => bar.suspend(|| io::stderr().write_all(line)),
+            Screen::Terminal { line: status, .. } => {
+                status.print_above(|| io::stderr().write_all(line))
+            }
             Screen::Plain(err) => err.write_all(line),
         };
     }
@@ -132,7 +127,7 @@ impl Human {
         for (of, status) in statuses {
             self.shown(of).status = status;
         }
-        let (Screen::Terminal { bar, colour }, false) = (&self.screen, self.released) else {
+        let (Screen::Terminal { colour, .. }, false) = (&self.screen, self.released) else {
             return;
         };
         let activities = || self.statuses().map(|(_, _, status)| &status.activity);
@@ -147,8 +142,9 @@ impl Human {
             (false, false) => SPINNER[self.frame % SPINNER.len()].to_owned(),
         };
         self.frame = self.frame.wrapping_add(1);
-        if let Some(line) = self.status_line(Instant::now()) {
-            bar.set_message(format!("{mark} {line}"));
+        let text = self.status_line(Instant::now());
+        if let (Some(text), Screen::Terminal { line, .. }) = (text, &mut self.screen) {
+            line.set(&mark, &text);
         }
     }
 
@@ -185,16 +181,16 @@ impl Human {
     }
 
     pub(super) fn clear(&mut self) {
-        if let Screen::Terminal { bar, .. } = &self.screen {
-            bar.finish_and_clear();
+        if let Screen::Terminal { line, .. } = &mut self.screen {
+            line.clear();
         }
     }
 
     /// The code stands alone on its line of standard output, for a person to copy or a script to read.
     fn print_code(&mut self, code: &str) {
         let mut print = || writeln!(self.out, "{code}").and_then(|()| self.out.flush());
-        let result = match &self.screen {
-            Screen::Terminal { bar, .. } => bar.suspend(print),
+        let result = match &mut self.screen {
+            Screen::Terminal { line, .. } => line.print_above(print),
             Screen::Plain(_) => print(),
         };
         if let Err(error) = result {
@@ -204,7 +200,10 @@ impl Human {
 
     fn print(&mut self, line: &Line) {
         match &mut self.screen {
-            Screen::Terminal { bar, colour } => {
+            Screen::Terminal {
+                line: status,
+                colour,
+            } => {
                 let sgr = match line.weight {
                     Weight::Plain => "",
                     Weight::Good => "32",
@@ -213,7 +212,7 @@ impl Human {
                 };
                 let text = paint(*colour && !sgr.is_empty(), sgr, &line.text);
                 // Nowhere is left to complain to.
-                let _ = bar.suspend(|| writeln!(io::stderr(), "{text}"));
+                let _ = status.print_above(|| writeln!(io::stderr(), "{text}"));
             }
             Screen::Plain(err) => {
                 let _ = writeln!(err, "{}", line.text).and_then(|()| err.flush());

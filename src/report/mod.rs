@@ -15,7 +15,7 @@
 pub(crate) mod described;
 mod human;
 mod printer;
-mod terminal;
+pub(crate) mod status_line;
 mod words;
 
 use std::collections::BTreeMap;

@@ -3,10 +3,22 @@
 //! The terminal is put back as it was however the program ends, by a panic too. Keys are read by a thread, since the
 //! terminal has no other way; it ends with the program.
 
-use std::{io, time::Duration};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
+use crossterm::{
+    cursor::{Hide, MoveTo, Show},
+    event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
+    execute, queue,
+    style::PrintStyledContent,
+    terminal::{
+        self, BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate,
+        EnterAlternateScreen, LeaveAlternateScreen,
+    },
+};
 use p2pdbg_base::{ErrorCode, Failure};
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval},
@@ -31,9 +43,7 @@ pub(super) async fn run() -> Result<(), Failure> {
             .hint("without --watch it prints what there is, with --json for programs"));
     }
     let mut interrupt = Interrupt::new()?;
-    // Puts the terminal back before a panic's message too.
-    let mut terminal = ratatui::try_init().map_err(|error| failed(&error))?;
-    let _restored = Restored;
+    let _borrowed = Borrowed::begin().map_err(|error| failed(&error))?;
     let mut keys = keys();
     let mut screen = Screen::default();
     let mut ticks = interval(PERIOD);
@@ -51,19 +61,61 @@ pub(super) async fn run() -> Result<(), Failure> {
             },
             () = interrupt.wait() => return Ok(()),
         }
-        terminal
-            .draw(|frame| screen.draw(frame))
-            .map_err(|error| failed(&error))?;
+        draw(&mut screen).map_err(|error| failed(&error))?;
     }
 }
 
-/// Puts the terminal back as it was.
-struct Restored;
-
-impl Drop for Restored {
-    fn drop(&mut self) {
-        ratatui::restore();
+fn draw(screen: &mut Screen) -> io::Result<()> {
+    let (width, height) = terminal::size()?;
+    let rows = screen.rows(width.into(), height.into());
+    // All at once, so that no half of a screen is seen.
+    let mut bytes = Vec::new();
+    queue!(bytes, BeginSynchronizedUpdate)?;
+    let mut free = 0;
+    for row in rows {
+        // Cleared first: behind a full row the cursor is still on its last column.
+        queue!(bytes, MoveTo(0, free), Clear(ClearType::UntilNewLine))?;
+        for piece in row {
+            queue!(bytes, PrintStyledContent(piece))?;
+        }
+        free += 1;
     }
+    if free < height {
+        queue!(bytes, MoveTo(0, free), Clear(ClearType::FromCursorDown))?;
+    }
+    queue!(bytes, EndSynchronizedUpdate)?;
+    io::stdout().write_all(&bytes)?;
+    io::stdout().flush()
+}
+
+/// The terminal while the screen has it; put back as it was when dropped.
+struct Borrowed;
+
+impl Borrowed {
+    fn begin() -> io::Result<Self> {
+        terminal::enable_raw_mode()?;
+        let borrowed = Self;
+        // A panic's message is for the terminal as it was.
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            give_back();
+            hook(panic);
+        }));
+        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
+        Ok(borrowed)
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+fn give_back() {
+    // Nobody is before a terminal that is gone.
+    let _ = execute!(io::stdout(), Show, LeaveAlternateScreen);
+    let _ = terminal::disable_raw_mode();
 }
 
 /// What a key, or a change of the terminal's size, asks for.
@@ -121,7 +173,7 @@ fn failed(error: &io::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use ratatui::crossterm::event::KeyEvent;
+    use crossterm::event::KeyEvent;
 
     use super::*;
 
