@@ -33,4 +33,4 @@ bench *ARGS:
 
 # The documents as a site, in target/book
 book:
-    mdbook build docs
+    scripts/book
