@@ -69,6 +69,12 @@ pub struct Rendezvous {
     pub control: Control,
     /// How many addresses of one IP protocol it answers STUN at: with two, NATs are told apart exactly.
     pub stun_addresses: usize,
+    /// Where it should answer STUN over IPv4 and does not, although it does elsewhere: a port that its firewall drops.
+    pub silent: Vec<SocketAddr>,
+    /// The private address at which it sees this host, although it is itself on the internet: something in front of it
+    /// rewrites sources, so that what it sees is worthless.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub poor_view: Option<IpAddr>,
 }
 
 /// Whether something answers.

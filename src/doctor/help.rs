@@ -4,7 +4,7 @@ use p2pdbg_nat::Class;
 
 use super::{
     debuggers,
-    findings::{Control, Findings, Nat},
+    findings::{Control, Findings, Nat, Rendezvous},
 };
 
 /// Bytes of an IP packet that a path must carry: QUIC's least UDP payload (RFC 9000 section 14.1) and the headers of
@@ -36,7 +36,13 @@ fn help(findings: &Findings) -> Vec<String> {
     if findings.udp == Some(false) && rendezvous.tcp.answers {
         help.push(
             "Allow outgoing UDP from this network, to any port: without it every session stays on the relay, over \
-             TCP."
+             TCP. If --stun HOST answers, it is the rendezvous whose UDP port is closed."
+                .to_owned(),
+        );
+    } else if findings.udp == Some(true) && !rendezvous.udp.answers && rendezvous.tcp.answers {
+        help.push(
+            "Have the operator of the rendezvous open its UDP port in the firewall: UDP gets out of this network, and \
+             the rendezvous answers over TCP alone."
                 .to_owned(),
         );
     } else if !rendezvous.udp.answers && !rendezvous.tcp.answers {
@@ -45,6 +51,7 @@ fn help(findings: &Findings) -> Vec<String> {
                 .to_owned(),
         );
     }
+    help.extend(with_its_view(rendezvous));
     if rendezvous.control == Control::WelcomeWithoutKey {
         help.push(
             "To run p2pdbg listen here, use the whole URL, with the access key before the @; connect needs none."
@@ -62,6 +69,25 @@ fn help(findings: &Findings) -> Vec<String> {
              the NAT depends on for certain."
                 .to_owned(),
         );
+    }
+    help
+}
+
+/// What the operator of the rendezvous could do, so that it sees its peers as they are.
+fn with_its_view(rendezvous: &Rendezvous) -> Vec<String> {
+    let mut help = Vec::new();
+    if let Some(seen) = rendezvous.poor_view {
+        help.push(format!(
+            "The rendezvous sees this host at {seen}, a private address: something in front of it rewrites sources (a \
+             container's proxy or bridge, a load balancer). Have its operator give it the host's network; until then, \
+             --stun HOST at either end finds direct paths."
+        ));
+    }
+    if let Some(silent) = rendezvous.silent.first() {
+        help.push(format!(
+            "Have the operator of the rendezvous open UDP {silent} too: it does not answer, so that NATs are told \
+             apart more slowly and hard ones are not recognised."
+        ));
     }
     help
 }

@@ -31,7 +31,7 @@ use p2pdbg_net::{
 use p2pdbg_portmap as portmap;
 use p2pdbg_portmap::Answer;
 use p2pdbg_proto::url::RendezvousUrl;
-use p2pdbg_punch::candidate;
+use p2pdbg_punch::{candidate, survey::Seen};
 use p2pdbg_rendezvous_client::TcpRoute;
 
 use self::{
@@ -127,20 +127,28 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
                 None => None,
             }
         };
-        let (nat, mtu) = tokio::join!(nat::examine(&servers, &local), mtu);
-        (welcome, v4, v6, servers, nat, mtu)
+        let network = async {
+            let views = nat::views(&servers).await;
+            let nat = nat::examine(&views, &local).await;
+            (views, nat)
+        };
+        let ((views, nat), mtu) = tokio::join!(network, mtu);
+        (welcome, v4, v6, views, nat, mtu)
     };
-    let ((gateway, tcp), (welcome, v4, v6, servers, nat, path_mtu)) = tokio::join!(aside, inquiry);
+    let ((gateway, tcp), (welcome, v4, v6, views, nat, path_mtu)) = tokio::join!(aside, inquiry);
     let answered = |asked: &Asked| matches!(asked, Some((_, Some(_))));
-    let asked = v4.is_some() || v6.is_some() || !servers.is_empty();
+    let asked = v4.is_some() || v6.is_some() || !views.is_empty();
     let heard = answered(&v4) || answered(&v6) || nat.is_some();
     // Where nobody answers over TCP either, it need not be UDP that is at fault.
     let alive = tcp.as_ref().is_some_and(|tcp| tcp.answers);
     let udp = (asked && (heard || alive)).then_some(heard);
-    let lifetime = match servers.first() {
-        Some(server) if examination.deep && nat.is_some() => {
+    let server = views
+        .iter()
+        .find(|s| s.mapped.is_some() && !s.is_poor_view());
+    let lifetime = match server {
+        Some(seen) if examination.deep && nat.is_some() => {
             let alive = std::cell::Cell::new(0);
-            let measuring = lifetime::measure(*server, |alive_s| alive.set(alive_s));
+            let measuring = lifetime::measure(seen.server, |alive_s| alive.set(alive_s));
             let mut measuring = std::pin::pin!(measuring);
             let mut tick = tokio::time::interval(TICK);
             loop {
@@ -167,6 +175,12 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
         }),
         control: welcome.as_ref().map_or(Control::Unreachable, |w| w.control),
         stun_addresses: stun_addresses(v4.as_ref(), welcome.as_ref()),
+        silent: silent(&views, &servers(v4.as_ref(), welcome.as_ref(), &[])),
+        poor_view: views
+            .iter()
+            .find(|seen| seen.is_poor_view())
+            .and_then(|seen| seen.mapped)
+            .map(|seen| seen.ip()),
         addresses: addresses.clone(),
     });
     let error = match welcome {
@@ -245,6 +259,18 @@ fn stun_addresses(v4: Option<&(SocketAddr, Option<Reply>)>, welcome: Option<&Wel
     ips.sort_unstable();
     ips.dedup();
     ips.len()
+}
+
+/// Where the rendezvous does not answer STUN although it should; none if it answers nowhere.
+fn silent(views: &[Seen], of_rendezvous: &[SocketAddr]) -> Vec<SocketAddr> {
+    let own = views
+        .iter()
+        .filter(|seen| of_rendezvous.contains(&seen.server));
+    let (heard, silent): (Vec<&Seen>, Vec<&Seen>) = own.partition(|seen| seen.mapped.is_some());
+    match heard.is_empty() {
+        true => Vec::new(),
+        false => silent.iter().map(|seen| seen.server).collect(),
+    }
 }
 
 fn udp_probe(answers: &[&Asked]) -> Probe {

@@ -26,13 +26,27 @@ const SERVERS: usize = 6;
 /// Until a datagram to this host's own external address counts as lost.
 const HAIRPIN: Duration = Duration::from_millis(700);
 
-/// Looks at everything but the lifetime. `servers` answer STUN over IPv4, the rendezvous' main port first, then its
-/// alternative, then others.
-pub(super) async fn examine(servers: &[SocketAddr], local: &[LocalAddress]) -> Option<Nat> {
-    let main = *servers.first()?;
-    let (mapping, filtering, hairpin) =
-        tokio::join!(survey_of(servers), filtering(main), hairpin(main));
-    let survey = mapping?;
+/// What the servers saw of one socket of this host's, in the order in which they were asked. `servers` answer STUN over
+/// IPv4, the rendezvous' main port first, then its alternative, then others.
+pub(super) async fn views(servers: &[SocketAddr]) -> Vec<Seen> {
+    let servers: Vec<SocketAddr> = servers.iter().take(SERVERS).copied().collect();
+    seen_by(0, &servers).await.unwrap_or_default()
+}
+
+/// Looks at everything but the lifetime, by servers that saw this host as it is seen.
+pub(super) async fn examine(views: &[Seen], local: &[LocalAddress]) -> Option<Nat> {
+    let honest: Vec<Seen> = views
+        .iter()
+        .filter(|s| !s.is_poor_view())
+        .copied()
+        .collect();
+    let main = honest.iter().find(|seen| seen.mapped.is_some())?.server;
+    let (fresh, filtering, hairpin) =
+        tokio::join!(fresh_views(&honest), filtering(main), hairpin(main));
+    let survey = Survey {
+        main: honest,
+        fresh,
+    };
     let report = survey::report(&survey.main, &survey.fresh, local);
     let mut external = report.external.clone();
     external.sort_unstable();
@@ -42,7 +56,7 @@ pub(super) async fn examine(servers: &[SocketAddr], local: &[LocalAddress]) -> O
         true => report.ports,
         false => survey::ports(&survey.fresh),
     };
-    let first = survey.main.first()?.mapped;
+    let first = survey.main.iter().find_map(|seen| seen.mapped);
     let inside = route::source_towards(main);
     Some(Nat {
         inside,
@@ -65,21 +79,17 @@ struct Survey {
     fresh: Vec<Seen>,
 }
 
-async fn survey_of(servers: &[SocketAddr]) -> Option<Survey> {
-    let servers: Vec<SocketAddr> = servers.iter().take(SERVERS).copied().collect();
-    let main = seen_by(0, &servers).await?;
-    if main.iter().all(|seen| seen.mapped.is_none()) {
-        return None;
-    }
+/// What servers saw of fresh sockets.
+async fn fresh_views(honest: &[Seen]) -> Vec<Seen> {
     // Two that answer, at one address if possible, as the engine does.
-    let answering = main.iter().filter(|seen| seen.mapped.is_some());
+    let answering = honest.iter().filter(|seen| seen.mapped.is_some());
     let two: Vec<SocketAddr> = answering.map(|seen| seen.server).take(2).collect();
     let mut fresh = Vec::new();
     // One after the other: the order of the mappings is what a sequence shows in.
     for socket in 1..=FRESH_SOCKETS {
         fresh.extend(seen_by(socket, &two).await.into_iter().flatten());
     }
-    Some(Survey { main, fresh })
+    fresh
 }
 
 async fn seen_by(socket: u32, servers: &[SocketAddr]) -> Option<Vec<Seen>> {

@@ -131,6 +131,16 @@ impl Screen {
         self.heading(&format!("Rendezvous {}", rendezvous.authority));
         self.probe("UDP", "answers", &rendezvous.udp);
         self.probe("TCP", "answers, with TLS", &rendezvous.tcp);
+        for silent in &rendezvous.silent {
+            let text = format!("no answer at {silent}");
+            self.row(Tone::Warning, "", &text);
+        }
+        if let Some(seen) = rendezvous.poor_view {
+            let text = format!(
+                "sees this host at {seen}, which is private: sources are rewritten before it"
+            );
+            self.row(Tone::Warning, "view", &text);
+        }
         let (tone, access) = access(rendezvous);
         self.row(tone, "access", access);
         if let Some(mtu) = findings.path_mtu {
@@ -169,6 +179,18 @@ impl Screen {
         self.heading("This network, over IPv4");
         match (&findings.nat, findings.udp) {
             (Some(nat), _) => self.nat(nat, findings),
+            (None, Some(true))
+                if findings
+                    .rendezvous
+                    .as_ref()
+                    .is_some_and(|r| r.poor_view.is_some()) =>
+            {
+                self.row(
+                    Tone::Plain,
+                    "NAT",
+                    "cannot be told, since no server sees the packets as they leave this network",
+                )
+            }
             (None, Some(false)) => self.row(
                 Tone::Bad,
                 "UDP",
@@ -486,6 +508,8 @@ mod tests {
                 tcp: answers,
                 control: Control::Welcome,
                 stun_addresses: 2,
+                silent: Vec::new(),
+                poor_view: None,
             }),
             udp: Some(true),
             nat: Some(nat),

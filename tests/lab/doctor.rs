@@ -15,7 +15,7 @@ use super::{
 struct Clinic {
     rendezvous: Rendezvous,
     net: Network,
-    _rdv: Host,
+    rdv: Host,
     _lab: Lab,
 }
 
@@ -36,7 +36,7 @@ impl Clinic {
         Some(Self {
             rendezvous,
             net,
-            _rdv: rdv,
+            rdv,
             _lab: lab,
         })
     }
@@ -52,6 +52,16 @@ impl Clinic {
                 .unwrap();
         }
         (nat, host)
+    }
+
+    /// A host that answers STUN and is not the rendezvous in question, with its address.
+    fn another_stun_server(&self) -> (Host, Rendezvous, String) {
+        let host = self.net.host("stun").unwrap();
+        let address = host.ip().to_string();
+        let transcript = Transcript::new();
+        let bind = format!("{address}:3478");
+        let server = RendezvousCommand::new(&place(&host), &bind, &address, &transcript).start();
+        (host, server, address)
     }
 
     /// Runs the doctor there; what it says, and its exit status.
@@ -230,6 +240,81 @@ fn where_udp_is_blocked_the_doctor_says_so_and_that_tcp_gets_through() {
         help.iter()
             .any(|line| line.as_str().unwrap().contains("Allow outgoing UDP"))
     );
+}
+
+/// Whether one of the sentences of help has this in it.
+fn helps(findings: &Value, part: &str) -> bool {
+    let help = findings["help"].as_array().unwrap();
+    help.iter()
+        .any(|line| line.as_str().unwrap().contains(part))
+}
+
+#[test]
+fn a_rendezvous_with_a_poor_view_is_named_and_another_server_shows_the_nat() {
+    let Some(clinic) = Clinic::open("doc-view", 1) else {
+        return;
+    };
+    // As a container's proxy or a load balancer does: whoever comes seems to come from it.
+    let rewrite = "add table ip view
+        add chain ip view in { type nat hook input priority 100; }
+        add rule ip view in meta l4proto udp snat to 172.18.0.1";
+    clinic.rdv.nft(rewrite).unwrap();
+    let (_nat, host) = clinic.home("home", NatKind::PORT_RESTRICTED);
+    let (findings, status) = clinic.examine(&host, &[]);
+    assert_eq!(
+        findings["rendezvous"]["poor_view"], "172.18.0.1",
+        "{findings:#}"
+    );
+    assert_eq!(findings["rendezvous"]["udp"]["answers"], true);
+    assert_eq!(findings["nat"], Value::Null, "{findings:#}");
+    assert_eq!(findings["forecast"], serde_json::json!([]), "{findings:#}");
+    assert!(helps(&findings, "rewrites sources"), "{findings:#}");
+    assert_eq!(status, Some(0));
+
+    let (_stun, _server, address) = clinic.another_stun_server();
+    let (findings, _) = clinic.examine(&host, &["--stun", &address]);
+    assert_eq!(
+        findings["rendezvous"]["poor_view"], "172.18.0.1",
+        "{findings:#}"
+    );
+    assert_eq!(findings["kind"], "port-restricted", "{findings:#}");
+}
+
+#[test]
+fn ports_of_the_rendezvous_that_a_firewall_drops_are_told_from_a_network_without_udp() {
+    let Some(clinic) = Clinic::open("doc-ports", 1) else {
+        return;
+    };
+    let (_nat, host) = clinic.home("home", NatKind::PORT_RESTRICTED);
+    let drops = |which: &str| {
+        format!(
+            "add table ip closed
+            flush table ip closed
+            add chain ip closed in {{ type filter hook input priority 0; }}
+            add rule ip closed in {which} drop"
+        )
+    };
+    clinic.rdv.nft(&drops("udp dport != 3478")).unwrap();
+    let (findings, _) = clinic.examine(&host, &[]);
+    // The harness has it take any free port for its second.
+    let silent = findings["rendezvous"]["silent"].as_array().unwrap();
+    assert_eq!(silent.len(), 1, "{findings:#}");
+    let silent = silent[0].as_str().unwrap();
+    assert_eq!(findings["kind"], "port-restricted", "{findings:#}");
+    assert!(
+        helps(&findings, &format!("open UDP {silent} too")),
+        "{findings:#}"
+    );
+
+    // With another server that answers it is the rendezvous' port, and not this network.
+    clinic.rdv.nft(&drops("meta l4proto udp")).unwrap();
+    let (findings, _) = clinic.examine(&host, &[]);
+    assert!(helps(&findings, "Allow outgoing UDP"), "{findings:#}");
+    let (_stun, _server, address) = clinic.another_stun_server();
+    let (findings, _) = clinic.examine(&host, &["--stun", &address]);
+    assert_eq!(findings["udp"], true, "{findings:#}");
+    assert!(helps(&findings, "open its UDP port"), "{findings:#}");
+    assert!(!helps(&findings, "Allow outgoing UDP"), "{findings:#}");
 }
 
 #[test]

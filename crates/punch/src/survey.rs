@@ -29,6 +29,15 @@ pub struct Seen {
     pub asked: Instant,
 }
 
+impl Seen {
+    /// Whether the server saw the packet otherwise than it came: one on the internet that names a private address has
+    /// something in front of it that rewrites sources, and its answer says nothing of this host's NAT.
+    #[must_use]
+    pub fn is_poor_view(&self) -> bool {
+        sample(self).is_some_and(|sample| observe::is_poor_view(&sample))
+    }
+}
+
 /// What the engine would report: `main` is what one socket saw, `fresh` what others did. Both in the order in which
 /// they were asked, the main one first.
 #[must_use]
