@@ -7,6 +7,8 @@ use p2pdbg_punch::{LossReason, Path, SocketId, Technique};
 
 use super::*;
 
+mod properties;
+
 const RTT: Duration = Duration::from_millis(20);
 
 /// The nominated path is seen to work, and was not away.
