@@ -2,8 +2,9 @@
 //!
 //! What runs is real where it decides: [`p2pdbg_session::decisions`] at both ends, and [`p2pdbg_ledger`] with its
 //! epochs. What carries bytes is modelled: a tunnel repeats what is lost and ends after 30 s of silence, as QUIC does;
-//! the relay needs its rendezvous; a direct path is found some time after it is possible, and given up when it is
-//! silent.
+//! the relay needs its rendezvous. A direct path is looked for by the engines that ship ([`p2pdbg_punch`]), behind the
+//! NATs of [`p2pdbg_simnet`], if the script has NATs; else it is found some time after it is possible, and given up
+//! when it is silent, which is quicker to run.
 //!
 //! A run is a function of its [`Script`], so a seed or a fuzzer's bytes repeat it exactly.
 
@@ -13,10 +14,12 @@ mod end;
 mod network;
 mod oracle;
 mod script;
+mod search;
 mod stream;
 mod world;
 
 pub use oracle::Violation;
+pub use p2pdbg_nat::NatKind;
 pub use script::{Fault, Script, Timed};
 
 /// One of the two ends.
@@ -72,6 +75,8 @@ pub struct Summary {
     pub lost: usize,
     /// Tunnels whose epoch was refused.
     pub refused: usize,
+    /// Whether the last that the persons at both ends were told of the path is that it is direct.
+    pub direct: bool,
     /// From the last [`Fault::Forget`] until both ends use a direct tunnel that it did not kill.
     pub renewed_after: Option<Duration>,
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt, time::Duration};
 
-use p2pdbg_events::Event as Report;
+use p2pdbg_events::{Event as Report, PathKind};
 use p2pdbg_ledger::{EndKind, StreamId};
 
 use crate::End;
@@ -42,6 +42,8 @@ pub(crate) struct Oracle {
     /// Whether each end's person was told that the peer is lost.
     lost: [bool; 2],
     over: [bool; 2],
+    /// Whether the last path that was told to each is the direct one.
+    direct: [bool; 2],
     adopted: [Vec<u64>; 2],
     ended: [Vec<u64>; 2],
     pub(crate) found: Option<Violation>,
@@ -140,9 +142,12 @@ impl Oracle {
                 });
                 self.lost[end.index()] = false;
             }
-            Report::Path(_) => self.must(!lost, || {
-                format!("{end:?}: a path was told while the peer is lost")
-            }),
+            Report::Path(path) => {
+                self.must(!lost, || {
+                    format!("{end:?}: a path was told while the peer is lost")
+                });
+                self.direct[end.index()] = path.kind == PathKind::Direct;
+            }
             _ => {}
         }
     }
@@ -194,6 +199,10 @@ impl Oracle {
         });
         let lost = self.lost.iter().any(|lost| *lost);
         self.must(over || !lost, || "never told as resumed".to_owned());
+    }
+
+    pub(crate) fn is_direct(&self) -> bool {
+        self.direct == [true; 2]
     }
 
     pub(crate) fn bytes(&self) -> u64 {

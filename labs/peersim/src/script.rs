@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use p2pdbg_nat::NatKind;
+
 use crate::End;
 
 /// Something that goes wrong, or that somebody does.
@@ -57,6 +59,9 @@ pub struct Script {
     pub calls: bool,
     /// Whether a direct path can be found.
     pub direct: bool,
+    /// The NATs of the listener and of the connector, behind which the engines look for it; none to find it without
+    /// them.
+    pub nats: Option<[NatKind; 2]>,
     /// Whether the relay may be used.
     pub relay: bool,
     /// How many streams are opened.
@@ -89,9 +94,31 @@ impl Script {
             seed,
             calls: random.bool(),
             direct: random.u8(0..4) > 0,
+            nats: None,
             relay: true,
             streams: random.usize(1..6),
             faults,
+        }
+    }
+}
+
+/// The kinds of NAT through which the engines find a path without trying many ports.
+const EASY: [NatKind; 4] = [
+    NatKind::NONE,
+    NatKind::FULL_CONE,
+    NatKind::ADDRESS_RESTRICTED,
+    NatKind::PORT_RESTRICTED,
+];
+
+impl Script {
+    /// The same run with the engines and two NATs drawn from the seed.
+    pub fn draw_with_engines(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(!seed);
+        let nats = [(); 2].map(|()| EASY[random.usize(0..EASY.len())]);
+        Self {
+            direct: true,
+            nats: Some(nats),
+            ..Self::draw(seed)
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     end::Peer,
     network::{IDLE, Link, Packet, Tunnel},
     oracle::Oracle,
+    search::{News, Search},
     stream::{Sent, StreamEnd},
 };
 
@@ -89,6 +90,8 @@ pub(crate) struct World {
     /// The relay and the direct path.
     links: [Link; 2],
     direct_possible: bool,
+    /// The engines; none if a direct path is found without them.
+    search: Option<Search>,
     answers_calls: bool,
     tunnels: Vec<Tunnel>,
     openings: Vec<Opening>,
@@ -108,6 +111,7 @@ impl World {
         if !script.relay {
             links[0].leave(Duration::MAX);
         }
+        let nats = script.nats.filter(|_| script.direct);
         Self {
             base,
             now: Duration::ZERO,
@@ -118,6 +122,7 @@ impl World {
                 Peer::new(End::Listener, base, script.relay),
                 Peer::new(End::Connector, base, script.relay),
             ],
+            search: nats.map(|nats| Search::new(nats, links[1].delay, script.seed)),
             links,
             direct_possible: script.direct,
             answers_calls: script.calls,
@@ -139,7 +144,9 @@ impl World {
                 .filter_map(|end| Some((self.due(end)?, end)))
                 .min();
             let next = self.events.first_key_value().map(|(key, _)| key.0);
+            let first = [timer.map(|(at, _)| at), next].into_iter().flatten().min();
             match (timer, next) {
+                _ if self.search_until(first) => {}
                 (Some((at, end)), next) if next.is_none_or(|next| at <= next) => {
                     self.pass_to(at);
                     let counters = self.counters(end);
@@ -164,6 +171,7 @@ impl World {
         self.summary.bytes = self.oracle.bytes();
         self.summary.tunnels = self.oracle.adopted();
         self.summary.lost = self.oracle.lost_told;
+        self.summary.direct = self.oracle.is_direct();
         match self.oracle.found {
             Some(violation) => Err(violation),
             None => Ok(self.summary),
@@ -207,9 +215,73 @@ impl World {
         self.at(Duration::ZERO, Event::Write);
     }
 
+    /// Lets the engines do what comes before anything else; whether they did something.
+    fn search_until(&mut self, first: Option<Duration>) -> bool {
+        let at = self.search.as_ref().and_then(Search::next_at);
+        let at = at.filter(|at| *at < END && first.is_none_or(|first| *at <= first));
+        if let Some(at) = at {
+            self.pass_to(at);
+        }
+        at.is_some()
+    }
+
+    /// Tells the ends what their engines have said; those that are stopped hear it later.
+    fn hear_engines(&mut self) {
+        for end in End::BOTH {
+            if !self.runs(end) {
+                continue;
+            }
+            let news = self.search.as_mut().map(|search| search.news(end));
+            for news in news.into_iter().flatten() {
+                self.on_news(end, news);
+            }
+        }
+    }
+
+    fn on_news(&mut self, end: End, news: News) {
+        match news {
+            News::Nominated { technique, rtt } => {
+                self.peer(end).nominated = true;
+                let path = self.path_of(end, technique, rtt);
+                self.tell(end, Input::Nominated(path));
+            }
+            News::Lost(reason) => self.denominate(end, reason),
+            News::Answers(after) => self.tell(end, Input::PathAnswers { after }),
+            News::Heard => {
+                let remote = address(true, self.links[1].seen[end.other().index()]);
+                let socket = SocketId::V4;
+                self.tell(end, Input::Heard { socket, remote });
+            }
+            News::Unused { technique, rtt } => self.tell(end, Input::Unused { technique, rtt }),
+        }
+    }
+
+    /// Tells the engine of an end what its decisions say of the path.
+    fn tell_engine(&mut self, end: End, command: &PathCommand) {
+        use p2pdbg_punch::Input as ToEngine;
+        let Some(search) = &mut self.search else {
+            return;
+        };
+        match command {
+            PathCommand::DirectUp => search.tell(end, ToEngine::TunnelUp),
+            PathCommand::DirectLost => search.tell(end, ToEngine::TunnelLost),
+            PathCommand::Silent => search.tell(end, ToEngine::PathSilent),
+            PathCommand::Returned => search.tell(end, ToEngine::NetworkChanged),
+            PathCommand::StreamsActive(active) => {
+                search.tell(end, ToEngine::StreamsActive(*active));
+            }
+            _ => {}
+        }
+    }
+
     fn pass_to(&mut self, at: Duration) {
         self.now = self.now.max(at);
         self.oracle.now = self.now;
+        if let Some(search) = &mut self.search {
+            let (link, now) = (&self.links[1], self.now);
+            search.pass_to(now, |end| !link.passes(end, now));
+            self.hear_engines();
+        }
     }
 
     fn at(&mut self, at: Duration, event: Event) {
@@ -318,17 +390,13 @@ impl World {
                     stream.on_tunnel_lost(epoch, mutant);
                 }
             }
-            Output::Search => self.peer(end).searching = true,
-            Output::Path(PathCommand::RelayLost) => self.peer(end).binding = true,
-            Output::Path(PathCommand::Silent) => {
-                self.peer(end).binding = true;
-                self.after(self.links[1].delay * 2, Event::Answers(end));
-            }
-            Output::Path(PathCommand::DirectLost) => {
-                for end in End::BOTH {
-                    self.denominate(end, LossReason::TunnelLost);
+            Output::Search => {
+                self.peer(end).searching = true;
+                if let Some(search) = &mut self.search {
+                    search.begin(end);
                 }
             }
+            Output::Path(command) => self.on_path_command(end, &command),
             Output::Report(report) => self.oracle.on_report(end, &report),
             Output::Over(_) => {
                 self.oracle.on_over(end);
@@ -337,11 +405,29 @@ impl World {
                 self.break_off_everywhere();
             }
             Output::Accept(_)
-            | Output::Path(_)
             | Output::Doubt
             | Output::InUse
             | Output::Drained
             | Output::Status => {}
+        }
+    }
+
+    fn on_path_command(&mut self, end: End, command: &PathCommand) {
+        self.tell_engine(end, command);
+        match command {
+            PathCommand::RelayLost => self.peer(end).binding = true,
+            PathCommand::Silent => {
+                self.peer(end).binding = true;
+                if self.search.is_none() {
+                    self.after(self.links[1].delay * 2, Event::Answers(end));
+                }
+            }
+            PathCommand::DirectLost if self.search.is_none() => {
+                for end in End::BOTH {
+                    self.denominate(end, LossReason::TunnelLost);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -789,6 +875,9 @@ impl World {
                 );
             }
         }
+        if self.search.is_some() {
+            return;
+        }
         let run = End::BOTH.into_iter().all(|end| self.runs(end));
         let passes = run && self.direct_possible && self.links[1].passes_both_ways(self.now);
         let since = match passes {
@@ -827,14 +916,28 @@ impl World {
     }
 
     fn tell_nominated(&mut self, end: End) {
-        let path = Path {
+        let rtt = 2 * self.links[1].delay;
+        let path = self.path_of(end, Technique::HolePunch, rtt);
+        self.tell(end, Input::Nominated(path));
+    }
+
+    /// The direct path as an end knows it now.
+    fn path_of(&self, end: End, technique: Technique, rtt: Duration) -> Path {
+        Path {
             socket: SocketId::V4,
             remote: address(true, self.links[1].seen[end.other().index()]),
-            technique: Technique::HolePunch,
-            rtt: 2 * self.links[1].delay,
+            technique,
+            rtt,
             after: Duration::ZERO,
-        };
-        self.tell(end, Input::Nominated(path));
+        }
+    }
+
+    /// The NAT of an end maps the direct path anew.
+    fn forget(&mut self, end: End) {
+        self.links[1].forget(end);
+        if let Some(search) = &mut self.search {
+            search.forget(end);
+        }
     }
 
     fn denominate(&mut self, end: End, reason: LossReason) {
@@ -856,14 +959,18 @@ impl World {
             }
             Fault::Rebind => {
                 for end in End::BOTH {
-                    self.links[1].forget(end);
-                    self.denominate(end, LossReason::ConsentExpired);
+                    self.forget(end);
+                    if self.search.is_none() {
+                        self.denominate(end, LossReason::ConsentExpired);
+                    }
                 }
             }
             Fault::Forget(end) => {
-                self.links[1].forget(end);
+                self.forget(end);
                 self.forgot_at = Some(self.now);
-                self.after(FOUND, Event::Confirmed);
+                if self.search.is_none() {
+                    self.after(FOUND, Event::Confirmed);
+                }
             }
             Fault::RendezvousAway(time) => {
                 let until = until(time);
@@ -883,6 +990,7 @@ impl World {
                 }
             }
             Fault::NetworkChanged(end) => {
+                self.tell_engine(end, &PathCommand::Returned);
                 self.tell(end, Input::NetworkChanged { woke: false });
             }
             Fault::RelayDelay(delay) => self.links[0].delay = delay.min(Duration::from_secs(1)),

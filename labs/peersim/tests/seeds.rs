@@ -1,10 +1,14 @@
 //! Runs of both peers through seeded faults, and mistakes that the oracle must find.
 
-use p2pdbg_peersim::{End, Fault, Mutant, Script, Summary, Timed, run, run_seed};
 use std::time::Duration;
+
+use p2pdbg_peersim::{End, Fault, Mutant, NatKind, Script, Summary, Timed, run, run_seed};
 
 /// How many seeds a test runs.
 const SEEDS: u64 = 150;
+
+/// How many a test runs in which the engines take part, which is slower.
+const ENGINE_SEEDS: u64 = 40;
 
 fn must(seed: u64) -> Summary {
     run_seed(seed, Mutant::None)
@@ -41,6 +45,68 @@ fn seeded_faults_lose_no_byte_and_tell_no_lie() {
     assert!(total.tunnels as u64 > 3 * SEEDS, "{total:?}");
 }
 
+/// With the engines that ship, behind NATs: the same holds, and once nothing goes wrong any more the persons at both
+/// ends are told of a direct path.
+#[test]
+fn seeded_faults_with_engines_behind_nats_end_on_a_direct_path() {
+    let mut total = Summary::default();
+    for seed in 0..ENGINE_SEEDS {
+        let script = Script::draw_with_engines(seed);
+        let summary = run(&script, Mutant::None)
+            .unwrap_or_else(|violation| panic!("seed {seed}: {violation}\n{script:#?}"));
+        let ends = |timed: &Timed| matches!(timed.fault, Fault::Restart(_) | Fault::Close(_));
+        let is_over = script.faults.iter().any(ends);
+        assert!(
+            summary.direct || is_over,
+            "seed {seed}: {summary:?}\n{script:#?}"
+        );
+        total.bytes += summary.bytes;
+        total.tunnels += summary.tunnels;
+        total.lost += summary.lost;
+    }
+    println!("{ENGINE_SEEDS} seeds with engines: {total:?}");
+    assert!(
+        total.lost > 0 && total.tunnels as u64 > 3 * ENGINE_SEEDS,
+        "{total:?}"
+    );
+}
+
+#[test]
+fn engines_behind_port_restricted_nats_bring_the_streams_to_a_direct_path() {
+    let script = Script {
+        nats: Some([NatKind::PORT_RESTRICTED; 2]),
+        ..script(&[])
+    };
+    let summary = run(&script, Mutant::None).unwrap();
+    assert!(summary.direct, "{summary:?}");
+    assert_eq!(summary.lost, 0, "{summary:?}");
+}
+
+#[test]
+fn blocked_udp_leaves_the_streams_on_the_relay() {
+    let script = Script {
+        nats: Some([NatKind::UDP_BLOCKED, NatKind::NONE]),
+        ..script(&[])
+    };
+    let summary = run(&script, Mutant::None).unwrap();
+    assert_eq!((summary.direct, summary.lost), (false, 0), "{summary:?}");
+    assert!(summary.bytes > 0);
+}
+
+#[test]
+fn nat_that_forgets_is_found_out_by_the_engines_and_the_streams_are_direct_again() {
+    for end in End::BOTH {
+        let script = Script {
+            nats: Some([NatKind::PORT_RESTRICTED; 2]),
+            ..script(&[(8000, Fault::Forget(end))])
+        };
+        let summary = run(&script, Mutant::None).unwrap();
+        println!("{end:?}: {summary:?}");
+        assert!(summary.renewed_after.is_some(), "{end:?}: {summary:?}");
+        assert_eq!(summary.lost, 0, "{end:?}: {summary:?}");
+    }
+}
+
 /// `PEERSIM_SEED=42 cargo test -p p2pdbg-peersim one_seed -- --nocapture`
 #[test]
 fn one_seed_runs_the_same_way_twice() {
@@ -73,6 +139,7 @@ fn script(faults: &[(u64, Fault)]) -> Script {
         seed: 1,
         calls: true,
         direct: true,
+        nats: None,
         relay: true,
         streams: 4,
         faults: faults.iter().map(timed).collect(),

@@ -170,6 +170,16 @@ impl Simulation {
             .all(|p| p.as_ref().is_some_and(|p| p.engine.nominated().is_some()))
     }
 
+    /// When something happens next.
+    #[must_use]
+    pub fn next_at(&self) -> Option<Duration> {
+        let wakes = self.peers.iter().flatten().filter_map(Peer::next_at).min();
+        let started = |s: &&(Duration, usize, Vec<u8>)| self.peers[s.1].is_some();
+        let signal = self.signals.iter().filter(started).map(|s| s.0).min();
+        let next = [wakes, signal, self.world.next_at()];
+        next.into_iter().flatten().min()
+    }
+
     /// Runs until `done`, or up to `deadline` of virtual time. True if `done` came true.
     ///
     /// # Panics
@@ -180,14 +190,7 @@ impl Simulation {
             if done(self) {
                 return true;
             }
-            let wakes = self.peers.iter().flatten().filter_map(Peer::next_at).min();
-            let started = |s: &&(Duration, usize, Vec<u8>)| self.peers[s.1].is_some();
-            let signal = self.signals.iter().filter(started).map(|s| s.0).min();
-            let next = [wakes, signal, self.world.next_at()]
-                .into_iter()
-                .flatten()
-                .min();
-            let Some(next) = next.filter(|&next| next <= deadline) else {
+            let Some(next) = self.next_at().filter(|&next| next <= deadline) else {
                 self.world.run_until(deadline);
                 return done(self);
             };
