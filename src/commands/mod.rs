@@ -17,5 +17,7 @@ pub mod pipe;
 pub mod setup;
 pub mod sources;
 pub mod status;
+#[cfg(test)]
+mod tests;
 #[cfg(unix)]
 pub mod unit;
