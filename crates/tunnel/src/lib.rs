@@ -12,6 +12,8 @@ mod control;
 mod error;
 mod gate;
 mod handshake;
+#[cfg(test)]
+mod tests;
 
 use std::{net::SocketAddr, time::Duration};
 
