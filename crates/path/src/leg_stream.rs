@@ -160,7 +160,7 @@ async fn fill(reader: &mut (impl AsyncRead + Unpin), pending: &mut BytesMut) -> 
 }
 
 /// Passes on what the relay sends, until it takes the leg back.
-async fn receive(
+pub(super) async fn receive(
     mut reader: impl AsyncRead + Unpin,
     mut pending: BytesMut,
     config: &LegStreamConfig,
@@ -201,7 +201,7 @@ fn take_packet(pending: &mut BytesMut) -> io::Result<Option<Bytes>> {
 }
 
 /// Writes what waits, as much at once as fits, until nobody puts anything in any more.
-async fn send(
+pub(super) async fn send(
     mut writer: impl AsyncWrite + Unpin,
     mut backlog: Backlog,
     ask: &Notify,
@@ -236,7 +236,7 @@ async fn send(
 }
 
 /// Asks now and then, and at once when there is doubt; ends when there is no answer.
-async fn watch_over(mut heard: watch::Receiver<Instant>, doubt: &Notify, ask: &Notify) {
+pub(super) async fn watch_over(mut heard: watch::Receiver<Instant>, doubt: &Notify, ask: &Notify) {
     let mut rhythm = tokio::time::interval_at(Instant::now() + ASK, ASK);
     let mut doubted_at: Option<Instant> = None;
     loop {

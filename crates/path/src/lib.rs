@@ -11,6 +11,8 @@ mod permit;
 mod relay;
 mod relaying;
 mod sockets;
+#[cfg(test)]
+mod tests;
 pub mod traversal;
 
 use std::{

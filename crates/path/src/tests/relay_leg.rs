@@ -1,0 +1,229 @@
+//! What the paths' task says to the relay, and what it makes of the answers.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use p2pdbg_net::changes::Reason;
+use p2pdbg_proto::{
+    relay::{LegId, RelayFrame, RelayRefusal, answer_is_genuine},
+    secret::Secret,
+};
+use tokio::net::UdpSocket;
+
+use crate::{traversal::Traversal, *};
+
+/// A guard against a test that hangs, and no measure of anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const LEG: LegId = LegId([7; 16]);
+
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .expect("it hangs")
+}
+
+/// Paths that may use the relay alone, and the relay.
+struct World {
+    paths: Paths,
+    relay: UdpSocket,
+    grant: LegGrant,
+    changes: Changes,
+    _directory: tempfile::TempDir,
+}
+
+impl World {
+    async fn introduced(peer_bound: bool) -> Self {
+        let relay = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let url = "p2pdbg://127.0.0.1:9".parse().unwrap();
+        let changes = Changes::silent();
+        let paths = Paths::open(PathContext {
+            role: Role::Connector,
+            policy: PathPolicy::Relay,
+            traversal: Traversal::default(),
+            search_lock: directory.path().join("lock"),
+            route: TcpRoute::new(&url),
+            changes: changes.clone(),
+        })
+        .unwrap();
+        let key = [3; 32];
+        let grant = |key| LegGrant {
+            leg: LEG,
+            key: Secret::from_bytes(key),
+        };
+        paths.command(PathCommand::Introduced(Introduction {
+            leg: grant(key),
+            rendezvous: relay.local_addr().unwrap(),
+            stun: Vec::new(),
+            peer_seen: Vec::new(),
+            peer_bound,
+            over_tcp: false,
+        }));
+        Self {
+            paths,
+            relay,
+            grant: grant(key),
+            changes,
+            _directory: directory,
+        }
+    }
+
+    /// The next frame for the relay of which `pick` makes something, and where it came from.
+    async fn hear<T>(&self, pick: impl Fn(RelayFrame) -> Option<T>) -> (T, SocketAddr) {
+        let mut buffer = [0; 2048];
+        in_time(async {
+            loop {
+                let (length, from) = self.relay.recv_from(&mut buffer).await.unwrap();
+                let frame = RelayFrame::decode(&buffer[..length]).unwrap();
+                if let Some(picked) = pick(frame) {
+                    return (picked, from);
+                }
+            }
+        })
+        .await
+    }
+
+    async fn say(&self, frame: RelayFrame, to: SocketAddr) {
+        self.relay.send_to(&frame.encode(), to).await.unwrap();
+    }
+
+    /// Where a BIND of the leg comes from.
+    async fn bind(&self) -> SocketAddr {
+        let is_bind = |frame| matches!(frame, RelayFrame::Bind { leg: LEG, .. }).then_some(());
+        self.hear(is_bind).await.1
+    }
+
+    /// Binds the leg as a relay does; where it is bound to.
+    async fn bound(&self) -> SocketAddr {
+        let from = self.bind().await;
+        let cookie = [9; 32];
+        self.say(RelayFrame::Challenge { leg: LEG, cookie }, from)
+            .await;
+        let answer = |frame| match frame {
+            RelayFrame::Answer { cookie, mac, .. } => Some((cookie, mac)),
+            _ => None,
+        };
+        let ((returned, mac), from) = self.hear(answer).await;
+        assert_eq!(returned, cookie);
+        assert!(answer_is_genuine(&self.grant.key, &LEG, &cookie, &mac));
+        let bound = RelayFrame::Bound {
+            leg: LEG,
+            lifetime_s: 60,
+        };
+        self.say(bound, from).await;
+        from
+    }
+
+    async fn event<T>(&mut self, pick: impl Fn(PathEvent) -> Option<T>) -> T {
+        in_time(async {
+            loop {
+                let event = self.paths.event().await.expect("the task lives");
+                if let Some(picked) = pick(event) {
+                    return picked;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Where the peer can be dialled through the relay.
+    async fn relay_is_ready(&mut self) -> (SocketAddr, Carrier) {
+        self.event(|event| match event {
+            PathEvent::Relay {
+                remote, carrier, ..
+            } => Some((remote, carrier)),
+            _ => None,
+        })
+        .await
+    }
+}
+
+#[tokio::test]
+async fn leg_is_bound_and_the_relay_is_told_as_ready_once_the_peer_has_bound_too() {
+    let mut world = World::introduced(false).await;
+    world.bound().await;
+    world.paths.command(PathCommand::PeerSeen {
+        addresses: vec![Ipv4Addr::LOCALHOST.into()],
+        bound: true,
+    });
+    let at = world.relay.local_addr().unwrap();
+    assert_eq!(world.relay_is_ready().await, (at, Carrier::Udp));
+}
+
+#[tokio::test]
+async fn leg_is_bound_again_when_its_tunnel_is_lost_or_silent_or_the_network_changes() {
+    let mut world = World::introduced(true).await;
+    world.bound().await;
+    world.relay_is_ready().await;
+    for command in [PathCommand::RelayLost, PathCommand::Silent] {
+        world.paths.command(command);
+        world.bound().await;
+        world.relay_is_ready().await;
+    }
+    world.changes.announce(Reason::Network);
+    world.bound().await;
+    world.relay_is_ready().await;
+}
+
+#[tokio::test]
+async fn relay_that_does_not_know_the_leg_any_more_is_told() {
+    let mut world = World::introduced(true).await;
+    let from = world.bound().await;
+    world.relay_is_ready().await;
+    world.paths.command(PathCommand::RelayLost);
+    world.bind().await;
+    let refused = RelayFrame::Refused {
+        leg: LEG,
+        reason: RelayRefusal::UnknownLeg,
+    };
+    world.say(refused, from).await;
+    world
+        .event(|event| matches!(event, PathEvent::RelayGone).then_some(()))
+        .await;
+}
+
+#[tokio::test]
+async fn frames_of_another_host_than_the_relay_bind_nothing() {
+    let mut world = World::introduced(false).await;
+    let from = world.bind().await;
+    let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let bound = RelayFrame::Bound {
+        leg: LEG,
+        lifetime_s: 60,
+    };
+    stranger.send_to(&bound.encode(), from).await.unwrap();
+    stranger.send_to(&[4, 0], from).await.unwrap();
+    world.paths.command(PathCommand::PeerSeen {
+        addresses: Vec::new(),
+        bound: true,
+    });
+    // It goes on asking for its leg.
+    world.bind().await;
+    assert!(
+        !std::iter::from_fn(|| world.paths.try_event())
+            .any(|event| matches!(event, PathEvent::Relay { .. }))
+    );
+    world.bound().await;
+    world.relay_is_ready().await;
+}
+
+#[tokio::test]
+async fn second_introduction_moves_the_leg_to_its_grant() {
+    let world = World::introduced(false).await;
+    world.bound().await;
+    let another = LegId([8; 16]);
+    world.paths.command(PathCommand::Introduced(Introduction {
+        leg: LegGrant {
+            leg: another,
+            key: Secret::from_bytes([4; 32]),
+        },
+        rendezvous: world.relay.local_addr().unwrap(),
+        stun: Vec::new(),
+        peer_seen: Vec::new(),
+        peer_bound: true,
+        over_tcp: false,
+    }));
+    let is_it =
+        |frame| matches!(frame, RelayFrame::Bind { leg, .. } if leg == another).then_some(());
+    world.hear(is_it).await;
+}
