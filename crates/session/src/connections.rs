@@ -378,3 +378,42 @@ impl TunnelAcceptor {
 fn lock(epochs: &Mutex<Epochs>) -> std::sync::MutexGuard<'_, Epochs> {
     epochs.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use quinn::{ApplicationClose, VarInt};
+
+    use super::*;
+
+    fn closed(code: u32) -> TunnelEnd<'static> {
+        end_of(&ConnectionError::ApplicationClosed(ApplicationClose {
+            error_code: VarInt::from_u32(code),
+            reason: "\u{1b}[2J".into(),
+        }))
+    }
+
+    #[test]
+    fn goodbye_alone_ends_the_session_and_nothing_of_the_peers_words_is_told() {
+        assert_eq!(closed(close::DONE), TunnelEnd::Goodbye);
+        for code in [close::REPLACED, close::OLD_EPOCH] {
+            assert_eq!(closed(code), TunnelEnd::Replaced);
+        }
+        let fault = TunnelEnd::Lost("the peer found a fault in it");
+        assert_eq!(closed(close::PROTOCOL), fault);
+        assert_eq!(closed(77), fault);
+        let unknown = TunnelEnd::Lost("the peer knows nothing of the session");
+        assert_eq!(closed(close::UNKNOWN_SESSION), unknown);
+    }
+
+    #[test]
+    fn tunnel_that_this_end_closed_was_replaced_and_a_silent_one_is_lost() {
+        assert_eq!(end_of(&ConnectionError::LocallyClosed), TunnelEnd::Replaced);
+        for (error, words) in [
+            (ConnectionError::TimedOut, "nothing was heard for 30 s"),
+            (ConnectionError::Reset, "the peer knows it no longer"),
+            (ConnectionError::VersionMismatch, "the connection failed"),
+        ] {
+            assert_eq!(end_of(&error), TunnelEnd::Lost(words));
+        }
+    }
+}

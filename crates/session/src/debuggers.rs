@@ -220,6 +220,85 @@ mod tests {
     }
 
     #[test]
+    fn mismatch_with_what_no_preset_is_for_asks_for_the_port() {
+        let unknown = debugger(Protocol::Unknown, None, None);
+        let warning = mismatch(Preset::Debugpy, &unknown);
+        assert!(warning.message.contains("something that speaks"));
+        assert!(
+            warning
+                .hint
+                .unwrap()
+                .starts_with("is the port the right one?")
+        );
+    }
+
+    #[test]
+    fn report_tells_what_the_program_does_and_where_it_stopped() {
+        let mut seen = debugger(Protocol::Dap, Some("debugpy"), Some("1.8"));
+        assert_eq!(report_of(&seen).program, None);
+        seen.activity = Some(Activity::Running);
+        assert_eq!(report_of(&seen).program, Some(ProgramState::Running));
+        seen.activity = Some(Activity::Stopped(Some(p2pdbg_inspect::Location {
+            file: "/srv/a\u{1b}.py".into(),
+            line: 7,
+        })));
+        let report = report_of(&seen);
+        assert_eq!(
+            (report.program, report.line),
+            (Some(ProgramState::Stopped), Some(7))
+        );
+        assert_eq!(report.file.unwrap().as_str(), r"/srv/a\u{1b}.py");
+        seen.activity = Some(Activity::Ended);
+        assert_eq!(report_of(&seen).program, Some(ProgramState::Ended));
+    }
+
+    #[test]
+    fn advice_on_a_mapping_that_leads_astray_names_both_sides_of_it() {
+        let mapping = || p2pdbg_inspect::Mapping {
+            ide: "/home/me".into(),
+            debuggee: "/srv/app".into(),
+        };
+        let missing = |tried: Option<&str>, there: Option<&str>, mapping| {
+            let advice = warning(&Advice::FileMissing {
+                file: "/home/me/a.py".into(),
+                tried: tried.map(str::to_owned),
+                there: there.map(str::to_owned),
+                mapping,
+            });
+            assert_eq!(advice.code, WarningCode::FileMissing);
+            advice.hint.unwrap()
+        };
+        let hint = missing(
+            Some("/home/me/a.py"),
+            Some("/srv/app/a.py"),
+            Some(mapping()),
+        );
+        assert!(
+            hint.ends_with("map to /srv/app in the place of /home/me"),
+            "{hint}"
+        );
+        let hint = missing(Some("/opt/a.py"), None, None);
+        assert!(
+            hint.contains("leads to /opt/a.py, which is not there"),
+            "{hint}"
+        );
+        assert!(missing(None, None, None).starts_with("add a path mapping"));
+        let stopped = |here: Option<&str>| {
+            let advice = warning(&Advice::StopUnmapped {
+                file: "/srv/app/b.py".into(),
+                here: here.map(str::to_owned),
+                mapping: mapping(),
+            });
+            assert_eq!(advice.code, WarningCode::StopUnmapped);
+            advice.hint.unwrap()
+        };
+        assert_eq!(stopped(None), "map /home/me to /srv/app too");
+        assert!(
+            stopped(Some("/home/me/b.py")).ends_with("/home/me/b.py here is /srv/app/b.py there")
+        );
+    }
+
+    #[test]
     fn advice_says_what_to_do() {
         let missing = warning(&Advice::FileMissing {
             file: "/home/me/a\u{1b}.py".into(),

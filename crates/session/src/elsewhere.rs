@@ -256,6 +256,90 @@ mod tests {
         assert_eq!(told(&["node", "node:9231"], &cluster), [found(9230)]);
     }
 
+    /// Keeps what is reported.
+    #[derive(Debug, Default)]
+    struct Reports(std::sync::Mutex<Vec<Report>>);
+
+    impl p2pdbg_events::Sink for Reports {
+        fn event(&self, _: &p2pdbg_events::Of, event: Report) {
+            self.0.lock().unwrap().push(event);
+        }
+
+        fn status(&self, _: &p2pdbg_events::Of, _: Option<p2pdbg_events::Status>) {}
+
+        fn release_terminal(&self) {}
+    }
+
+    /// What the user of an end reads of a debugger at `address`, where the forward leads to port 5678.
+    fn words(role: Role, address: &str, further: bool) -> (String, String) {
+        let reports = std::sync::Arc::new(Reports::default());
+        let one = Elsewhere {
+            forward: 0,
+            debugger: "debugpy".into(),
+            address: address.parse().unwrap(),
+            pid: 7,
+            further,
+        };
+        let target = HostPort::loopback(5678);
+        report(&Reporter::new(reports.clone()), role, &target, &one);
+        let told = reports.0.lock().unwrap().pop();
+        let Some(Report::Warning(warning)) = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(warning.code, WarningCode::DebuggerElsewhere);
+        (warning.message, warning.hint.unwrap())
+    }
+
+    #[test]
+    fn hint_names_what_to_run_and_where_for_each_way_to_be_elsewhere() {
+        let (message, hint) = words(Role::Listener, "127.0.0.1:5690", false);
+        let listens = "debugpy (process 7) listens on 127.0.0.1:5690 at the debuggee";
+        assert!(message.starts_with(listens), "{message}");
+        assert_eq!(
+            hint,
+            "let it listen on 5678, or run p2pdbg listen debugpy:5690 here"
+        );
+        let (message, hint) = words(Role::Connector, "127.0.0.1:5690", true);
+        assert!(
+            message.ends_with("here too, to which no forward leads"),
+            "{message}"
+        );
+        assert!(
+            hint.ends_with("p2pdbg listen debugpy debugpy:5690 beside the IDE"),
+            "{hint}"
+        );
+        let (_, hint) = words(Role::Connector, "192.0.2.1:5678", false);
+        assert!(
+            hint.contains("-L 5678:192.0.2.1:5678 beside the IDE"),
+            "{hint}"
+        );
+        assert!(hint.ends_with("with --allow 192.0.2.1:5678"), "{hint}");
+        let (_, hint) = words(Role::Connector, "127.0.0.2:5678", false);
+        assert!(!hint.contains("--allow"), "{hint}");
+    }
+
+    #[test]
+    fn what_the_peer_says_of_a_debugger_must_be_of_a_forward_that_it_dials() {
+        let one = Elsewhere {
+            forward: 0,
+            debugger: "debugpy".into(),
+            address: ([127, 0, 0, 1], 1).into(),
+            pid: 1,
+            further: false,
+        };
+        assert!(is_sound(&one, Some(&forward("debugpy"))));
+        assert!(
+            !is_sound(&one, Some(&forward("pydevd"))),
+            "that one connects"
+        );
+        assert!(!is_sound(&one, None));
+        let unknown = Elsewhere {
+            debugger: "\u{1b}[2J".into(),
+            ..one
+        };
+        assert!(!is_sound(&unknown, Some(&forward("debugpy"))));
+    }
+
     #[test]
     fn no_more_are_told_in_a_session_than_a_person_can_read() {
         let mut told = Told::default();
