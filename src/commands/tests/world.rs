@@ -156,7 +156,7 @@ impl Peer {
         let picked = tokio::time::timeout(PATIENCE, next).await;
         match picked {
             Ok(Some(picked)) => picked,
-            Ok(None) => panic!("it has ended: {:#?}", self.passed),
+            Ok(None) => panic!("it has ended: {:?}", (&mut self.task).await),
             Err(_) => panic!("it does not come: {:#?}", self.passed),
         }
     }
@@ -247,11 +247,14 @@ fn environment(ask_code: &mut dyn FnMut(Option<&str>) -> Option<String>) -> Envi
 fn line(command: &str, url: &str, state: &Path, options: &[&str]) -> Vec<String> {
     let state = state.to_str().expect("a path of ASCII");
     let common = ["--rendezvous", url, "--state", state];
-    let apart = ["--no-sources", "--no-port-mapping"];
+    let apart: &[&str] = match options.contains(&"--sources") {
+        true => &["--no-port-mapping"],
+        false => &["--no-port-mapping", "--no-sources"],
+    };
     ["p2pdbg", command]
         .iter()
         .chain(&common)
-        .chain(&apart)
+        .chain(apart)
         .chain(options)
         .map(|part| (*part).to_owned())
         .collect()

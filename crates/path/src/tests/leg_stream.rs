@@ -1,6 +1,6 @@
 //! The leg over TCP: what comes, what goes, and what ends it.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, time::Duration};
 
 use bytes::BytesMut;
 use p2pdbg_proto::{
