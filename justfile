@@ -27,6 +27,10 @@ lint:
     cargo fmt --all
     cargo clippy --workspace --all-targets --locked -- -D warnings
 
+# How much of each part the tests in memory reach
+coverage *ARGS:
+    scripts/coverage {{ARGS}}
+
 # Beside ssh, bore and dumbpipe
 bench *ARGS:
     scripts/bench {{ARGS}}
