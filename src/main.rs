@@ -20,6 +20,7 @@ use p2pdbg::{
 use p2pdbg_base::{ErrorCode, Failure, Outcome};
 use p2pdbg_events::{Event, Reporter, Warning, WarningCode};
 use p2pdbg_proto::control::Role;
+use p2pdbg_udp::drivers;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 /// The variable that selects what is logged, in the notation of tracing's `EnvFilter`.
@@ -27,6 +28,7 @@ const LOG_VARIABLE: &str = "P2PDBG_LOG";
 
 fn main() -> ExitCode {
     generate::answer_shell();
+    drivers::end_with_them("p2pdbg");
     let Cli { verbose, command } = Cli::parse();
     match command {
         CliCommand::Listen(args) => {

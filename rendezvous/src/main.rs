@@ -21,6 +21,7 @@ use clap::{CommandFactory, Parser, error::ErrorKind};
 #[cfg(unix)]
 use p2pdbg_rendezvous::operate::Operator;
 use p2pdbg_rendezvous::{Inheritance, Server, StartError};
+use p2pdbg_udp::drivers;
 use serde::Serialize;
 
 use crate::{
@@ -60,6 +61,7 @@ enum Event<'a> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    drivers::end_with_them("p2pdbg-rendezvous");
     let mut cli = Cli::parse();
     if let Some(command) = cli.command.take() {
         return match commands::run(command).await {
@@ -76,7 +78,7 @@ async fn main() -> ExitCode {
         Err(why) => Cli::command().error(ErrorKind::ValueValidation, why).exit(),
     };
     let quiet = logging::begin(cli.verbose, cli.log);
-    tokio::spawn(quiet.confess());
+    tokio::spawn(quiet.clone().confess());
     #[cfg(unix)]
     {
         config.limits.tcp_connections = descriptors::take_all();
@@ -96,7 +98,7 @@ async fn main() -> ExitCode {
         tracing::warn!(%error, "what the process before this one left cannot be taken over");
         Inheritance::none()
     });
-    let server = match Server::start_with(config, inheritance).await {
+    let mut server = match Server::start_with(config, inheritance).await {
         Ok(server) => server,
         Err(error) => return fail(&cli, code_of(&error), &error.to_string()),
     };
@@ -112,17 +114,30 @@ async fn main() -> ExitCode {
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
-            () = service::be_watched(&server) => continue,
+            () = service::be_watched(&operator) => continue,
+            part = server.failed() => broken(&cli, part),
             () = &mut drained => Signal::Stop,
         };
         match signal {
-            Signal::Stop => return stop(&cli, server, signals).await,
+            Signal::Stop => {
+                let status = stop(&cli, server, signals).await;
+                quiet.say_what_was_left_out();
+                return status;
+            }
             Signal::Upgrade => match successor().await {
                 Ok(program) => return become_successor(&cli, server, &program).await,
                 Err(why) => eprintln!("p2pdbg-rendezvous: not upgraded: {why}"),
             },
         }
     }
+}
+
+/// Ends at once: with what has broken not even a farewell can be relied on.
+fn broken(cli: &Cli, part: &str) -> ! {
+    let message =
+        format!("{part} has ended by a fault of this program, which can be started again");
+    let _ = fail(cli, "internal", &message);
+    std::process::exit(drivers::BROKEN)
 }
 
 /// Stops gracefully, or at once if it is told to once more.
@@ -135,7 +150,9 @@ async fn stop(cli: &Cli, server: Server, mut signals: Signals) -> ExitCode {
     }
     tokio::select! {
         () = server.shutdown() => {}
-        () = signals.stop() => {}
+        () = signals.stop() => {
+            eprintln!("p2pdbg-rendezvous: ended at once, before all peers had taken leave");
+        }
     }
     ExitCode::SUCCESS
 }

@@ -10,7 +10,8 @@ use std::{
 
 use p2pdbg_identity::{Identity, StateDir, StateLock, tls};
 use p2pdbg_proto::url::RendezvousUrl;
-use quinn::{Endpoint, TokioRuntime};
+use p2pdbg_udp::drivers::WatchedRuntime;
+use quinn::Endpoint;
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -127,7 +128,7 @@ impl Server {
         let access_key = store.default_secret(&keys)?;
         let has_served = state.read(SECRET)?.is_some();
         let secret = state.secret32(SECRET)?;
-        let clock_behind = age(&state.path().join(SECRET)).err().unwrap_or_default();
+        let clock_behind = clock_behind(state.path(), SystemTime::now());
         let (mains, listeners): (Vec<_>, Vec<_>) = bind::mains(&config.bind, &mut inheritance)?
             .into_iter()
             .unzip();
@@ -192,7 +193,7 @@ impl Server {
                 endpoint_config(&secret),
                 Some(quic.clone()),
                 socket,
-                Arc::new(TokioRuntime),
+                Arc::new(WatchedRuntime),
             )
             .map_err(|error| StartError::Other(error.to_string()))?;
             let public_port = config.public.as_ref().and_then(|public| public.port);
@@ -349,6 +350,16 @@ impl Server {
         self.operator.tallies.snapshot()
     }
 
+    /// Waits until a part ends that should not, for it has panicked, and says which: a rendezvous without it is deaf or dumb.
+    /// Nothing can be done with the server afterwards.
+    pub async fn failed(&mut self) -> &'static str {
+        tokio::select! {
+            _ = &mut self.hub_task => "the registry",
+            _ = &mut self.datapath => "the relay",
+            Some(_) = self.entrances.join_next() => "the entrance of a port",
+        }
+    }
+
     /// Tells the peers, closes their connections, and stops. Takes three seconds at most.
     pub async fn shutdown(mut self) {
         #[cfg(unix)]
@@ -455,12 +466,12 @@ fn siblings(shares: &[Arc<UdpPort>], room: usize) -> Vec<std::os::fd::OwnedFd> {
     others.filter_map(|share| share.duplicate().ok()).collect()
 }
 
-/// How old a file is, or by how much the clock is behind it.
-fn age(file: &std::path::Path) -> Result<Duration, Duration> {
-    let written = std::fs::metadata(file).and_then(|metadata| metadata.modified());
-    let written = written.map_err(|_| Duration::ZERO)?;
-    let age = SystemTime::now().duration_since(written);
-    age.map_err(|ahead| ahead.duration())
+/// By how much the clock is behind the newest file of this directory, which it cannot be.
+fn clock_behind(directory: &std::path::Path, now: SystemTime) -> Duration {
+    let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let written = files.filter_map(|file| file.metadata().ok()?.modified().ok());
+    let newest = written.max().unwrap_or(now);
+    newest.duration_since(now).unwrap_or_default()
 }
 
 /// The file with the URL, without a key, under which the rendezvous served last: `keys` and `url` complete it.
@@ -542,4 +553,35 @@ fn url(
         fingerprint: Some(fingerprint),
     };
     (url, unreachable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn server_of_which_a_part_ends_says_so() {
+        for (part, name) in ["the registry", "the relay", "the entrance of a port"]
+            .into_iter()
+            .enumerate()
+        {
+            let mut state = tempfile::Builder::new();
+            #[cfg(unix)]
+            state.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+            let state = state.tempdir().unwrap();
+            let config = ServerConfig {
+                bind: vec!["127.0.0.1:0".parse().unwrap()],
+                alt_port: 0,
+                state: Some(state.path().into()),
+                ..ServerConfig::default()
+            };
+            let mut server = Server::start(config).await.unwrap();
+            match part {
+                0 => server.hub_task.abort(),
+                1 => server.datapath.abort(),
+                _ => server.entrances.abort_all(),
+            }
+            assert_eq!(server.failed().await, name);
+        }
+    }
 }

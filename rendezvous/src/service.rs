@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use p2pdbg_rendezvous::Server;
+use p2pdbg_rendezvous::operate::Operator;
 
 /// The directory that systemd has made for this service's state (`StateDirectory=`), closed to others as our own would
 /// be: systemd makes it readable by everybody.
@@ -75,14 +75,14 @@ pub(crate) fn watchdog() -> Option<Duration> {
 }
 
 /// Says that this process lives, for as long as the server answers; never ends.
-pub(crate) async fn be_watched(server: &Server) {
+pub(crate) async fn be_watched(operator: &Operator) {
     let Some(every) = watchdog() else {
         return std::future::pending().await;
     };
     loop {
         tokio::time::sleep(every).await;
         // A process that runs and does not serve is to be started again.
-        if server.operator().status().await.is_some() {
+        if operator.status().await.is_some() {
             tell(News::Alive);
         }
     }

@@ -13,7 +13,8 @@ use p2pdbg_net::{
 };
 use p2pdbg_punch::SocketId;
 use p2pdbg_tunnel::TunnelConfig;
-use quinn::{Endpoint, ServerConfig, TokioRuntime};
+use p2pdbg_udp::drivers::WatchedRuntime;
+use quinn::{Endpoint, ServerConfig};
 use tokio::sync::mpsc;
 
 /// The socket for IPv4.
@@ -53,7 +54,7 @@ impl PathSocket {
             TunnelConfig::endpoint(),
             None,
             Arc::clone(&mux) as Arc<dyn quinn::AsyncUdpSocket>,
-            Arc::new(TokioRuntime),
+            Arc::new(WatchedRuntime),
         )?;
         Ok(Self {
             id,

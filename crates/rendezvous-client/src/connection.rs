@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use p2pdbg_net::route;
 use p2pdbg_proto::control::close;
-use quinn::{Connection as QuicConnection, Endpoint, VarInt};
+use quinn::{Connection as QuicConnection, VarInt};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -12,7 +12,10 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use super::{LinkError, quic};
+use super::{
+    LinkError,
+    quic::{self, Footing},
+};
 
 /// How long the rendezvous may take to read the last words.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -32,8 +35,8 @@ pub(super) struct Connection {
 
 /// What carries a connection.
 pub(super) enum Carrier {
-    /// QUIC, and the endpoint that must live as long.
-    Quic(QuicConnection, Endpoint),
+    /// QUIC, and what must live as long.
+    Quic(QuicConnection, Footing),
     /// TLS over TCP.
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -41,7 +44,7 @@ pub(super) enum Carrier {
 /// What is left of a connection beside its reader and writer.
 pub(super) enum Rest {
     /// QUIC watches over itself.
-    Quic(QuicConnection, Endpoint),
+    Quic(QuicConnection, Footing),
     /// TCP has to be asked whether it lives.
     Tls,
 }
@@ -63,10 +66,10 @@ impl Connection {
     /// If it has ended meanwhile.
     pub(super) async fn open(self) -> Result<(Reader, Writer, Rest), LinkError> {
         match self.carrier {
-            Carrier::Quic(connection, endpoint) => {
+            Carrier::Quic(connection, footing) => {
                 let opened = connection.open_bi().await;
                 let (send, receive) = opened.map_err(|e| LinkError::lost(&e))?;
-                let rest = Rest::Quic(connection, endpoint);
+                let rest = Rest::Quic(connection, footing);
                 Ok((Box::new(receive), Box::new(send), rest))
             }
             Carrier::Tls(stream) => {
@@ -86,8 +89,8 @@ impl Rest {
     /// This host's network has changed. A connection over QUIC moves to a new socket; whether one over TCP still lives
     /// has to be found out.
     pub(super) fn on_network_changed(&self) {
-        if let Self::Quic(connection, endpoint) = self {
-            quic::move_to_new_socket(connection, endpoint);
+        if let Self::Quic(connection, footing) = self {
+            quic::move_to_new_socket(connection, footing);
         }
     }
 
@@ -111,11 +114,11 @@ impl Rest {
     pub(super) async fn close(self, mut writer: Writer, read_to_end: impl Future<Output = ()>) {
         let _ = timeout(LAST_WORDS, writer.shutdown()).await;
         match self {
-            Self::Quic(connection, endpoint) => {
+            Self::Quic(connection, footing) => {
                 // It closes once it has read all of it. If this end closed first, what was not read would be lost.
                 let _ = timeout(LAST_WORDS, connection.closed()).await;
                 connection.close(VarInt::from_u32(close::DONE), b"");
-                let _ = timeout(Duration::from_millis(200), endpoint.wait_idle()).await;
+                let _ = timeout(Duration::from_millis(200), footing.endpoint.wait_idle()).await;
             }
             Self::Tls => {
                 let _ = timeout(LAST_WORDS, read_to_end).await;

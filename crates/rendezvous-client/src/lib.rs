@@ -7,6 +7,7 @@ mod link;
 mod proxy;
 mod quic;
 mod reconnection;
+mod socket;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -9,13 +9,13 @@ use std::{
 use p2pdbg_base::Untrusted;
 use p2pdbg_identity::tls;
 use p2pdbg_proto::url::RendezvousUrl;
+use p2pdbg_udp::drivers::WatchedRuntime;
 use quinn::{
     AckFrequencyConfig, ClientConfig, Connection as QuicConnection, ConnectionError, Endpoint,
-    EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt,
-    crypto::rustls::QuicClientConfig,
+    EndpointConfig, IdleTimeout, TransportConfig, VarInt, crypto::rustls::QuicClientConfig,
 };
 
-use super::{LinkError, TcpRoute};
+use super::{LinkError, TcpRoute, socket::Movable};
 
 /// Before the first measurement: repeats a lost first packet after 0.3 s rather than after 1 s.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
@@ -54,41 +54,51 @@ pub(super) fn client_config(url: &RendezvousUrl) -> anyhow::Result<ClientConfig>
     Ok(config)
 }
 
-/// Shakes hands with what answers at an address, through a NAT64 if there is no other way to it. The endpoint must live
-/// as long as the connection.
+/// What a connection over QUIC stands on, and has to live as long as it does.
+#[derive(Debug)]
+pub(super) struct Footing {
+    /// quinn's.
+    pub(super) endpoint: Endpoint,
+    socket: Arc<Movable>,
+}
+
+/// Shakes hands with what answers at an address, through a NAT64 if there is no other way to it.
 pub(super) async fn dial(
     url: &RendezvousUrl,
     address: SocketAddr,
     route: &TcpRoute,
     config: ClientConfig,
     within: Duration,
-) -> Result<(QuicConnection, Endpoint), LinkError> {
+) -> Result<(QuicConnection, Footing), LinkError> {
     let authority = url.authority();
     let local = |e: &dyn std::fmt::Display| LinkError::Local(e.to_string());
     let target = route.nat64().target(address).await;
-    let socket = bind(target, route.local()).map_err(|e| local(&e))?;
+    let socket = bind(target, route.local()).and_then(Movable::new);
+    let socket = socket.map_err(|e| local(&e))?;
     let mut endpoint_config = EndpointConfig::default();
     endpoint_config.grease_quic_bit(false);
-    let endpoint = Endpoint::new(endpoint_config, None, socket, Arc::new(TokioRuntime))
-        .map_err(|e| local(&e))?;
+    let endpoint = Endpoint::new_with_abstract_socket(
+        endpoint_config,
+        None,
+        Arc::clone(&socket) as Arc<dyn quinn::AsyncUdpSocket>,
+        Arc::new(WatchedRuntime),
+    )
+    .map_err(|e| local(&e))?;
     let connecting = endpoint
         .connect_with(config, target, &url.host)
         .map_err(|e| local(&e))?;
     match tokio::time::timeout(within, connecting).await {
-        Ok(Ok(connection)) => Ok((connection, endpoint)),
+        Ok(Ok(connection)) => Ok((connection, Footing { endpoint, socket })),
         Ok(Err(error)) => Err(judge(error, authority, url.fingerprint.is_some())),
         Err(_) => Err(LinkError::Unreachable { authority }),
     }
 }
 
 /// Carries a connection over to another socket (RFC 9000 section 9): the address and the NAT's mapping of the old one
-/// may be gone. What this sends shows whether the rendezvous is still there, and it learns the new address.
-pub(super) fn move_to_new_socket(connection: &QuicConnection, endpoint: &Endpoint) {
-    // quinn-proto 0.11.19 panics if a connection that has drained, after a stateless reset say, is told to move.
-    if connection.close_reason().is_some() {
-        return;
-    }
-    let moved = bind(connection.remote_address(), None).and_then(|socket| endpoint.rebind(socket));
+/// may be gone. The rendezvous learns the new address by what is said next.
+pub(super) fn move_to_new_socket(connection: &QuicConnection, footing: &Footing) {
+    let socket = bind(connection.remote_address(), None);
+    let moved = socket.and_then(|socket| footing.socket.move_to(socket));
     if let Err(error) = moved {
         tracing::debug!(%error, "the connection to the rendezvous stays on its socket");
     }

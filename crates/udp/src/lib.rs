@@ -6,6 +6,7 @@
 //! asks no second time after a call that has emptied the socket. Datagrams come and go in batches where the system can
 //! (GRO and GSO, by quinn-udp).
 
+pub mod drivers;
 #[cfg_attr(not(unix), path = "both.rs")]
 #[cfg_attr(unix, path = "read.rs")]
 mod registered;

@@ -130,7 +130,12 @@ impl Datapath {
             let shared = self.shared.clone();
             tasks.spawn(Worker { ports, shared }.run(stop.clone()));
         }
-        while tasks.join_next().await.is_some() {}
+        while tasks.join_next().await.is_some() {
+            // One that has panicked leaves a port that nobody reads.
+            if !stop.is_cancelled() {
+                return None;
+            }
+        }
         let core = Arc::into_inner(self.shared)?.core.into_inner();
         Some(core.unwrap_or_else(PoisonError::into_inner).relay)
     }
