@@ -20,9 +20,6 @@ use super::{
 /// The next address is tried this much later (RFC 8305 section 5).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// TCP begins this much later than QUIC.
-const TCP_LATER: Duration = Duration::from_millis(300);
-
 /// TCP is tried again this much later when it was refused, for as long as QUIC is waited for.
 const TCP_AGAIN: Duration = Duration::from_millis(500);
 
@@ -38,13 +35,13 @@ pub enum Transports {
     Tcp,
 }
 
-/// Connects by whatever completes a handshake first. Where TCP was needed the last time it begins at once. QUIC goes on
-/// for `patience` at least.
+/// Connects by whatever completes a handshake first; TCP begins `tcp_later` than QUIC. QUIC goes on for `patience` at
+/// least.
 pub(super) async fn dial(
     url: &RendezvousUrl,
     route: &TcpRoute,
     transports: Transports,
-    needed_tcp: bool,
+    tcp_later: Duration,
     patience: Duration,
 ) -> Result<Connection, LinkError> {
     let unreachable = LinkError::Unreachable {
@@ -56,8 +53,8 @@ pub(super) async fn dial(
         worst: unreachable,
     };
     let by_tcp_after = match transports {
-        Transports::Any if !needed_tcp => TCP_LATER,
-        Transports::Any | Transports::Tcp => Duration::ZERO,
+        Transports::Any => tcp_later,
+        Transports::Tcp => Duration::ZERO,
     };
     if route.has_proxy() {
         race.begin_tcp(route, None, by_tcp_after);
@@ -84,8 +81,8 @@ pub(super) async fn dial(
                         let (route, within) = (route.clone(), patience.max(HANDSHAKE));
                         race.begin(delay, async move {
                             let dialled = quic::dial(&url, address, &route, config, within);
-                            let (connection, endpoint) = dialled.await?;
-                            Ok((Carrier::Quic(connection, endpoint), Some(address)))
+                            let (connection, footing) = dialled.await?;
+                            Ok((Carrier::Quic(connection, footing), Some(address)))
                         });
                     }
                     if !route.has_proxy() {

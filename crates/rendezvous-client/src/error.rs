@@ -112,7 +112,10 @@ impl LinkError {
             | LinkError::Local(_) => true,
             LinkError::Version { .. } | LinkError::Identity { .. } => false,
             LinkError::Refused { refusal, .. } => {
-                matches!(refusal, Refusal::Limit { .. } | Refusal::Full)
+                matches!(
+                    refusal,
+                    Refusal::Limit { .. } | Refusal::Full | Refusal::Draining
+                )
             }
         }
     }

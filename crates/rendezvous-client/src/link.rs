@@ -5,7 +5,11 @@
 //! dials again, and how patiently, is [`Reconnection`]'s to say; a nudge says that the owner needs it now. When this
 //! host's network changes, it begins a new attempt at once, or carries the connection that it has over to a new socket.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
 
 use p2pdbg_frames::ReadError;
 use p2pdbg_net::{
@@ -224,7 +228,8 @@ impl Driver {
                     error
                 }
                 Err(error) => {
-                    self.policy.on_failed();
+                    self.policy
+                        .on_failed(matches!(error, LinkError::Busy { .. }));
                     error
                 }
             };
@@ -290,7 +295,11 @@ impl Driver {
             transports,
         } = &self.config;
         let patience = self.policy.patience(in_need);
-        let dialing = dial(url, route, *transports, self.needed_tcp, patience);
+        let tcp_later = match self.needed_tcp {
+            true => Duration::ZERO,
+            false => self.policy.tcp_later(in_need, self.was_up),
+        };
+        let dialing = dial(url, route, *transports, tcp_later, patience);
         let connection = match self.was_up {
             true => timeout(patience, dialing).await.unwrap_or_else(|_| {
                 let authority = url.authority();
@@ -337,6 +346,17 @@ impl Driver {
                     over_tcp,
                     up_for: Duration::from_secs(up_s.into()),
                 };
+                if matches!(
+                    hello,
+                    ToRendezvous::Hello {
+                        credential: Credential::AccessKey(_),
+                        ..
+                    }
+                ) && let Ok(since) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)
+                {
+                    let unix_s = since.as_secs();
+                    write(&mut connected.writer, &ToRendezvous::Clock { unix_s }).await?;
+                }
                 // What was queued for the connection before this one has lost its meaning.
                 while self.to_send.try_recv().is_ok() {}
                 let _ = self.report.send(up).await;
@@ -386,7 +406,11 @@ impl Driver {
                 _ = self.changes.changed() => {
                     rest.on_network_changed();
                     changed_at = Some(Instant::now());
-                    ping.reset_immediately();
+                    // By an answer it is known to be there still, and by what asks it learns where this host is now.
+                    ping.reset();
+                    if let Err(error) = write(&mut writer, &ToRendezvous::Ping).await {
+                        break error;
+                    }
                     let patience = if rest.has_route() { DOUBT } else { NO_ROUTE };
                     doubt = rest.heard().map(|heard| (Instant::now() + patience, heard));
                 }

@@ -25,8 +25,9 @@ use crate::{Program, Report};
 /// Addresses of the loopback network that the peers share. The rendezvous lets 256 come from each.
 const ADDRESSES: usize = 64;
 
-/// Peers that arrive in a second.
-const ARRIVALS: usize = 400;
+/// Over how long peers arrive: that of their keep-alives, so that those are spread evenly, as they are of peers that came
+/// in the course of a day.
+const ARRIVALS: Duration = Duration::from_secs(20);
 
 /// Between two codes that are tried while the peers come back.
 const CODE_EVERY: Duration = Duration::from_secs(1);
@@ -67,7 +68,7 @@ impl Herd {
         for index in 0..count {
             let link = open(url, index, &changes);
             let report = report.clone();
-            let delay = Duration::from_secs(1).mul_f64(index as f64 / ARRIVALS as f64);
+            let delay = ARRIVALS.mul_f64(index as f64 / count as f64);
             peers.spawn(async move {
                 tokio::time::sleep(delay).await;
                 live(link(), index, report).await;
@@ -101,6 +102,7 @@ impl Herd {
         tokio::task::block_in_place(|| program.restart(signal))?;
         let mut report = Report {
             peers: count,
+            served: began.elapsed(),
             told: 0,
             dials: 0,
             refused: 0,

@@ -12,3 +12,4 @@ mod report;
 pub use herd::{Herd, run};
 pub use program::{Program, raise_descriptors};
 pub use report::Report;
+pub use rustix::process::Signal;

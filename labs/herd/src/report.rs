@@ -7,6 +7,8 @@ use std::{fmt, time::Duration};
 pub struct Report {
     /// How many peers there are.
     pub peers: usize,
+    /// When the rendezvous served again.
+    pub served: Duration,
     /// Those that heard of the end from the rendezvous, this one or the next, rather than from its silence.
     pub told: usize,
     /// Attempts to connect, those that went well among them.
@@ -44,9 +46,10 @@ impl fmt::Display for Report {
         let [half, most, all] = [50, 95, 100].map(|percent| self.back(percent).as_secs_f64());
         write!(
             f,
-            "{} peers: back 50 % {half:.1} s, 95 % {most:.1} s, all {all:.1} s; told {}; {:.2} dials a peer, {} refused, \
-             {} unanswered; rendezvous {:.1} s of processor; {} codes tried, {} denied",
+            "{} peers: served again after {:.1} s; back 50 % {half:.1} s, 95 % {most:.1} s, all {all:.1} s; told {}; \
+             {:.2} dials a peer, {} refused, {} unanswered; rendezvous {:.1} s of processor; {} codes tried, {} denied",
             self.peers,
+            self.served.as_secs_f64(),
             self.told,
             self.dials_per_peer(),
             self.refused,

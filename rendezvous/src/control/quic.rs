@@ -34,6 +34,10 @@ use crate::{
 /// How long the last words of a connection may take to arrive.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// How long those that were told of the end are waited for. Who has not heard it is reset by the next process, and the
+/// waits of quinn's own grow with the round trips, to seconds where many come and go.
+const FAREWELL_IDLE: Duration = Duration::from_millis(300);
+
 /// The time between two stateless resets. They go out only for connection ids of ours, are shorter than what drew them,
 /// and bring peers back after a crash: as many a second as there can be handshakes. With quinn's 20 ms, 3,000 peers
 /// needed a minute.
@@ -133,7 +137,7 @@ pub(crate) async fn accept(entrance: Entrance, lobby: Arc<Lobby>, stop: Cancella
     entrance
         .endpoint
         .close(VarInt::from_u32(close::STOPPING), b"");
-    entrance.endpoint.wait_idle().await;
+    let _ = timeout(FAREWELL_IDLE, entrance.endpoint.wait_idle()).await;
 }
 
 /// Shakes hands and holds the conversation.
@@ -153,19 +157,17 @@ async fn serve(
         return;
     };
     let stun = entrance.stun.as_seen(observed, local);
-    let Some((id, inlet)) = lobby.enter(observed, stun, Transport::Quic).await else {
+    let Some((id, inlet, span)) = lobby.enter(observed, stun, Transport::Quic).await else {
         return close_with(&visitor.connection, close::STOPPING);
     };
-    tracing::debug!(id = id.0, %observed, "connected over QUIC");
     let Visitor {
         receive,
         send,
         place,
         ..
     } = &mut visitor;
-    let span = tracing::debug_span!("connection", id = id.0);
     let conversation = converse(id, receive, send, &lobby.hub, inlet, place);
-    let ending = conversation.instrument(span).await;
+    let ending = conversation.instrument(span.clone()).await;
     if let Ending::Close(_) = ending {
         // Closing would overtake what is still on its way.
         let _ = timeout(LAST_WORDS, visitor.send.stopped()).await;
@@ -177,7 +179,7 @@ async fn serve(
         Ending::Lost => close::IDLE,
     };
     close_with(&visitor.connection, code);
-    tracing::debug!(id = id.0, ?ending, on_purpose, "disconnected");
+    span.in_scope(|| tracing::debug!(?ending, on_purpose, "disconnected"));
     let _ = lobby.hub.send(Event::Lost { id, on_purpose }).await;
 }
 
