@@ -4,7 +4,7 @@
 //! or a balancer that hides where peers are, a second port that is closed, a clock that is off. No sockets and no
 //! clock; each finding is given once to be logged, and kept to be shown.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{collections::VecDeque, fmt, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,16 @@ const ENOUGH_STUN: u64 = 40;
 
 /// A clock that is behind by less is nobody's trouble.
 const CLOCK: Duration = Duration::from_secs(60 * 60);
+
+/// Peers at so many addresses have to say what their clocks show before this one is doubted.
+const CLOCKS: usize = 5;
+
+/// The last so many are kept.
+const CLOCKS_KEPT: usize = 31;
+
+/// Clocks that agree are not further apart, in seconds; and this one is off if it is further from them than five times
+/// that.
+const AGREED: u64 = 120;
 
 /// Something that the operator should mend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +46,11 @@ pub enum Finding {
     ClockBehind {
         /// By how many seconds.
         seconds: u64,
+    },
+    /// Most peers that have a key agree on another time.
+    ClockDiffers {
+        /// By how many seconds the clock is ahead of theirs; negative if it is behind.
+        ahead_s: i64,
     },
 }
 
@@ -59,6 +74,12 @@ impl fmt::Display for Finding {
                 "the clock is behind its own files by {} h: set it, or vouchers and expiry of keys are judged wrongly",
                 seconds / 3_600
             ),
+            Self::ClockDiffers { ahead_s } => write!(
+                f,
+                "the clock is {} min {} those of most peers: set it, or vouchers and expiry of keys are judged wrongly",
+                ahead_s.unsigned_abs() / 60,
+                if *ahead_s > 0 { "ahead of" } else { "behind" },
+            ),
         }
     }
 }
@@ -81,6 +102,9 @@ pub(crate) struct Counted {
 pub(crate) struct SelfCheck {
     source: Source,
     clock: Option<Finding>,
+    /// By how many seconds the clock was ahead of those of peers when they said so, one for each address, the last one
+    /// last.
+    ahead: VecDeque<(IpAddr, i64)>,
     findings: Vec<Finding>,
 }
 
@@ -112,10 +136,41 @@ impl SelfCheck {
         };
     }
 
+    /// A peer that has a key and is there says that its clock shows `theirs`, while this one shows `ours`.
+    pub(crate) fn on_clock(&mut self, ip: IpAddr, theirs: u64, ours: u64) {
+        let ahead = i64::try_from(i128::from(ours) - i128::from(theirs)).unwrap_or(i64::MIN);
+        self.ahead.retain(|(other, _)| *other != ip);
+        self.ahead.push_back((ip, ahead));
+        if self.ahead.len() > CLOCKS_KEPT {
+            self.ahead.pop_front();
+        }
+    }
+
+    /// By how much the clock is ahead of what most peers agree on, if that is too much.
+    fn clock_ahead(&self) -> Option<i64> {
+        let mut all: Vec<i64> = self.ahead.iter().map(|(_, ahead)| *ahead).collect();
+        all.sort_unstable();
+        let median = *all.get(all.len() / 2)?;
+        let agree = all
+            .iter()
+            .filter(|one| one.abs_diff(median) <= AGREED)
+            .count();
+        let agreed = all.len() >= CLOCKS && agree * 2 > all.len();
+        (agreed && median.unsigned_abs() > 5 * AGREED).then_some(median)
+    }
+
     /// What has come to light since the last look.
     pub(crate) fn look(&mut self, counted: Counted) -> Vec<Finding> {
         let enough = counted.connections >= ENOUGH;
         let mut found: Vec<Finding> = self.clock.into_iter().collect();
+        // What the own files prove is not said twice.
+        if found.is_empty()
+            && let Some(ahead_s) = self.clock_ahead()
+        {
+            // Told in whole ten minutes, so that it is not news whenever another peer comes.
+            let ahead_s = ahead_s / 600 * 600;
+            found.push(Finding::ClockDiffers { ahead_s });
+        }
         if enough && counted.tcp_connections >= counted.connections {
             found.push(Finding::NobodyOverUdp);
         }
@@ -201,6 +256,37 @@ mod tests {
         assert_eq!(check(&[]).look(stun(39, 0)), []);
         assert_eq!(check(&[]).look(stun(40, 0)), [Finding::SecondPortUnreached]);
         assert_eq!(check(&[]).look(stun(40, 1)), []);
+    }
+
+    fn clocks(theirs: &[(u8, u64)], ours: u64) -> Vec<Finding> {
+        let mut check = SelfCheck::new(Duration::ZERO);
+        for (host, shown) in theirs {
+            check.on_clock([192, 0, 2, *host].into(), *shown, ours);
+        }
+        check.look(Counted::default())
+    }
+
+    #[test]
+    fn self_check_holds_the_clock_against_what_most_peers_agree_on() {
+        let ours = 1_000_000;
+        let agreed = |shown: u64| {
+            (1..=5)
+                .map(|n| (n, shown + u64::from(n)))
+                .collect::<Vec<_>>()
+        };
+        let ahead = clocks(&agreed(ours - 7_200), ours);
+        assert_eq!(ahead, [Finding::ClockDiffers { ahead_s: 6_600 }]);
+        let behind = clocks(&agreed(ours + 7_200), ours);
+        assert_eq!(behind, [Finding::ClockDiffers { ahead_s: -7_200 }]);
+        assert_eq!(clocks(&agreed(ours - 300), ours), []);
+        // Too few, one who says it again and again, and peers who do not agree.
+        assert_eq!(clocks(&agreed(0)[..4], ours), []);
+        assert_eq!(clocks(&[(1, 0); 9], ours), []);
+        let apart: Vec<_> = (1..=9).map(|n| (n, u64::from(n) * 1_000)).collect();
+        assert_eq!(clocks(&apart, ours), []);
+        // Two that lie change nothing, whatever they say.
+        let liars = [agreed(ours), vec![(8, 0), (9, u64::MAX)]].concat();
+        assert_eq!(clocks(&liars, ours), []);
     }
 
     #[test]

@@ -294,6 +294,8 @@ pub enum WarningCode {
     OneFamily,
     /// The rendezvous is lost; what is connected goes on.
     RendezvousLost,
+    /// The rendezvous goes out of service soon: nobody new is introduced, and what is relayed ends with it.
+    RendezvousDraining,
     /// Another peer has the name that this one calls itself; it got another one here.
     NameTaken,
     /// A peer came for whom there is no place, or that is not what it should be.

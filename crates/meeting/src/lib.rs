@@ -20,7 +20,7 @@ mod stun;
 #[cfg(test)]
 mod tests;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use p2pdbg_base::{Failure, PeerName};
 use p2pdbg_identity::Identity;
@@ -130,6 +130,8 @@ pub enum MeetingEvent {
     LinkDown(LinkError),
     /// The rendezvous hands out the program, by a script with this SHA-256. Comes before the code.
     Offered([u8; 32]),
+    /// The rendezvous goes out of service within this time, or stays after all.
+    Draining(Option<Duration>),
     /// This code leads here now.
     Code(Code),
     /// Somebody tried the last code with a wrong word; another follows.

@@ -6,7 +6,11 @@
 //! rendezvous introduces it, an exchange gives both keys, it says who it is, and its owner is told that it has been
 //! met. Up to there it is an [`Encounter`]; afterwards there is a sealed [`Channel`](super::channel::Channel) to it.
 
-use std::{collections::VecDeque, net::IpAddr, time::Instant};
+use std::{
+    collections::VecDeque,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use p2pdbg_base::Failure;
 use p2pdbg_net::stun_servers::FurtherServers;
@@ -198,6 +202,10 @@ impl Meetings {
             }
             FromRendezvous::Pong => self.on_pong(),
             FromRendezvous::Stopping { .. } => tracing::info!("the rendezvous is stopping"),
+            FromRendezvous::Draining { left_s } => {
+                let left = left_s.map(|seconds| Duration::from_secs(seconds.into()));
+                self.tell(MeetingEvent::Draining(left));
+            }
             FromRendezvous::Offer { script } => self.tell(MeetingEvent::Offered(script)),
             FromRendezvous::Welcome { .. } => {}
         }

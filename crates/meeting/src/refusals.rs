@@ -12,7 +12,7 @@ use p2pdbg_proto::{
 /// The pause before a peer that was not there, or was lost while the two paired, is looked for again.
 pub(super) const RETRY: Duration = Duration::from_secs(2);
 
-/// The pause before a rendezvous that is full is asked again: short beside a session, long beside a request.
+/// The pause before a rendezvous that is full, or goes out of service, is asked again: short beside a session, long beside a request.
 const FULL: Duration = Duration::from_secs(5);
 
 /// The longest pause that a rendezvous may ask for.
@@ -64,7 +64,7 @@ pub(super) fn meaning(
             Role::Listener => Meaning::Nothing,
         },
         (Refusal::NameplateBusy | Refusal::NobodyThere, _) => Meaning::RetryWithin(RETRY),
-        (Refusal::Full, _) => Meaning::RetryWithin(FULL),
+        (Refusal::Full | Refusal::Draining, _) => Meaning::RetryWithin(FULL),
         // What was to be said there is lost, and the peers say it again.
         (Refusal::Limit { .. }, Request::Session(_)) => Meaning::Nothing,
         (Refusal::Limit { retry_after_s }, _) => {
@@ -150,6 +150,7 @@ mod tests {
         assert_eq!(of(Refusal::NameplateBusy), Meaning::RetryWithin(RETRY));
         assert_eq!(of(Refusal::NobodyThere), Meaning::RetryWithin(RETRY));
         assert_eq!(of(Refusal::Full), Meaning::RetryWithin(FULL));
+        assert_eq!(of(Refusal::Draining), Meaning::RetryWithin(FULL));
         assert_eq!(of(Refusal::NoSuchSession), Meaning::Nothing);
         assert_eq!(of(Refusal::AccessKey), Meaning::NotLetIn);
         assert_eq!(of(Refusal::Protocol), Meaning::NotLetIn);

@@ -150,6 +150,12 @@ pub enum ToRendezvous {
         /// The session.
         session: SessionId,
     },
+    /// What this peer's clock shows; there is no answer. Those who have the access key say it, since the rendezvous has no
+    /// other clock to hold its own against.
+    Clock {
+        /// Seconds since 1970, UTC.
+        unix_s: u64,
+    },
 }
 
 impl ToRendezvous {
@@ -164,7 +170,9 @@ impl ToRendezvous {
             | Self::Leave { session }
             | Self::Confirmed { session } => Request::Session(*session),
             Self::Prepare { place, .. } => Request::Prepare(place.clone()),
-            Self::Unlisten { .. } | Self::Unmeet { .. } | Self::Ping => Request::Other,
+            Self::Unlisten { .. } | Self::Unmeet { .. } | Self::Ping | Self::Clock { .. } => {
+                Request::Other
+            }
         }
     }
 }
@@ -280,6 +288,12 @@ pub enum FromRendezvous {
         /// The SHA-256 of the script.
         script: [u8; 32],
     },
+    /// The rendezvous goes out of service: it gives no new codes and sessions, and those that there are may go on for a
+    /// while. Its end is announced by `Stopping`. Said when it begins, to whoever comes meanwhile, and when it changes.
+    Draining {
+        /// For how many seconds at the most; `None` if it stays in service after all.
+        left_s: Option<u32>,
+    },
 }
 
 /// Two peers made known to each other.
@@ -350,6 +364,9 @@ pub enum Refusal {
     /// or nobody who has the access key waits at the handle, and this peer has neither that nor a voucher.
     #[error("the peer is not there")]
     NobodyThere,
+    /// The rendezvous goes out of service, and gives no new codes and sessions.
+    #[error("the rendezvous is going out of service")]
+    Draining,
 }
 
 impl Refusal {

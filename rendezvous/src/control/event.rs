@@ -1,5 +1,7 @@
 //! What the hub is told.
 
+use std::time::Instant;
+
 use p2pdbg_proto::control::ToRendezvous;
 use tokio::sync::oneshot;
 
@@ -30,8 +32,8 @@ pub(crate) enum Event {
     Bound(Seen),
     /// Other keys hold from now on.
     Keys(KeyRing),
-    /// Begin or stop draining.
-    Drain(bool),
+    /// Drain until then, or no more.
+    Drain(Option<Instant>),
     /// Somebody wants to know how things are.
     Report(oneshot::Sender<Report>),
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use p2pdbg_proto::{
-    control::{FromRendezvous, SessionId},
+    control::{FromRendezvous, SessionId, ToRendezvous},
     frame,
 };
 use tokio::{sync::mpsc, time::MissedTickBehavior};
@@ -137,7 +137,15 @@ impl Hub {
                 self.registry.on_connected(now(), id, arrival);
                 Vec::new()
             }
-            Event::Message(id, message) => self.registry.handle(now(), id, message),
+            Event::Message(id, message) => {
+                let now = now();
+                if let ToRendezvous::Clock { unix_s } = message
+                    && let Some(ip) = self.registry.key_holder_at(id)
+                {
+                    self.self_check.on_clock(ip, unix_s, now.unix_s);
+                }
+                self.registry.handle(now, id, message)
+            }
             Event::Malformed(id) => self.registry.on_malformed(id),
             Event::Lost { id, on_purpose } => {
                 self.outlets.remove(&id);
@@ -149,10 +157,7 @@ impl Hub {
                 self.book.set_keys(&keys, now.unix_s);
                 self.registry.set_keys(now, keys)
             }
-            Event::Drain(begins) => {
-                self.registry.drain(begins);
-                Vec::new()
-            }
+            Event::Drain(until) => self.registry.drain(now(), until),
             Event::Report(reply) => {
                 // Who asked may have gone.
                 let findings = self.self_check.findings().to_vec();

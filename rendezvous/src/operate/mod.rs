@@ -79,15 +79,16 @@ impl Operator {
     /// Gives no new codes and sessions from now on, until the last session or this time is over; how long that may
     /// take. Nothing ends by it that there is.
     pub async fn drain(&self, most: Option<Duration>) -> Duration {
-        let left = self.drain.begin(Instant::now(), most);
-        let _ = self.hub.send(Event::Drain(true)).await;
+        let now = Instant::now();
+        let left = self.drain.begin(now, most);
+        let _ = self.hub.send(Event::Drain(Some(now + left))).await;
         left
     }
 
     /// Takes that back; whether there was something to take back.
     pub async fn undrain(&self) -> bool {
         let was = self.drain.take_back();
-        let _ = self.hub.send(Event::Drain(false)).await;
+        let _ = self.hub.send(Event::Drain(None)).await;
         was
     }
 

@@ -17,7 +17,7 @@ pub(crate) mod voucher;
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -25,6 +25,8 @@ use p2pdbg_proto::{
     control::{Credential, FromRendezvous, Refusal, Request, SessionId, ToRendezvous, close},
     relay::LegGrant,
 };
+
+use tracing::Span;
 
 use self::{
     carried::{CarriedNameplate, End},
@@ -41,11 +43,14 @@ use crate::{
     relay::Seen,
 };
 
-/// When the first peer comes back after a stop: a process that is started again at once needs about as long.
+/// When the first peer in a session comes back after a stop: a process that is started again at once needs about as long.
 const SOONEST_RETURN: Duration = Duration::from_millis(200);
 
-/// When the last one does, however many there are.
-const LATEST_RETURN: Duration = Duration::from_secs(120);
+/// When the first idle one does: until the others have taken leave it would only be refused.
+const SOONEST_IDLE_RETURN: Duration = Duration::from_secs(2);
+
+/// So long before codes whose listener is not back are given up, the last one is to be back, however many there are.
+const TO_SPARE: Duration = Duration::from_secs(10);
 
 /// Names a control connection while it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,6 +74,8 @@ pub(crate) struct Arrival {
     pub(crate) stun: Vec<SocketAddr>,
     /// Whether it came over TCP, and so takes a file descriptor.
     pub(crate) over_tcp: bool,
+    /// What is logged of it lies in this. It gets the name of the peer's key, in the field `key`.
+    pub(crate) span: Span,
 }
 
 /// What is to be done.
@@ -151,10 +158,20 @@ impl Registry {
         self.offer = script;
     }
 
-    /// Gives no new codes and sessions, or gives them again. Who asks is told what they are told of a rendezvous that
-    /// is full: to try again in a while.
-    pub(crate) fn drain(&mut self, begins: bool) {
-        self.sessions.draining = begins;
+    /// Gives no new codes and sessions from now on until it stops, at that time at the latest, or gives them again. Every
+    /// peer is told, and so is whoever comes.
+    pub(crate) fn drain(&mut self, now: Now, until: Option<Instant>) -> Vec<Effect> {
+        if std::mem::replace(&mut self.sessions.draining, until) == until {
+            return Vec::new();
+        }
+        let left_s = until.map(|until| left_s(now, until));
+        let greeted = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| !matches!(connection.standing, Standing::Stranger { .. }));
+        greeted
+            .map(|(id, _)| Effect::Tell(*id, FromRendezvous::Draining { left_s }))
+            .collect()
     }
 
     /// The nameplates for a successor.
@@ -170,6 +187,12 @@ impl Registry {
     /// How many connections have said hello.
     pub(crate) fn peers(&self) -> usize {
         self.peers
+    }
+
+    /// Where a peer is, if it has a key.
+    pub(crate) fn key_holder_at(&self, id: ConnId) -> Option<IpAddr> {
+        let connection = self.connections.get(&id)?;
+        connection.has_key().then_some(connection.ip)
     }
 
     /// How many sessions there are.
@@ -190,6 +213,8 @@ impl Registry {
         let Some(connection) = self.connections.get_mut(&id) else {
             return effects;
         };
+        let span = connection.arrival.span.clone();
+        let _within = span.enter();
         let within_rate = connection
             .messages
             .take(self.limits.messages, now.instant, 1)
@@ -289,11 +314,16 @@ impl Registry {
             .collect();
         // Who is in a session may need the relay; who waits can wait.
         everybody.sort_unstable_by_key(|(_, idle)| *idle);
-        let slot = Duration::from_secs(1) / self.limits.returns_per_second.max(1);
+        let count = u32::try_from(everybody.len()).unwrap_or(u32::MAX).max(1);
+        let most = self.limits.return_within.saturating_sub(TO_SPARE) / count;
+        let slot = most.min(Duration::from_secs(1) / self.limits.returns_per_second.max(1));
         let mut after = SOONEST_RETURN;
         let mut effects = Vec::with_capacity(2 * everybody.len());
-        for (id, _) in everybody {
-            let after_ms = u32::try_from(after.min(LATEST_RETURN).as_millis()).unwrap_or(u32::MAX);
+        for (id, idle) in everybody {
+            if idle {
+                after = after.max(SOONEST_IDLE_RETURN);
+            }
+            let after_ms = u32::try_from(after.as_millis()).unwrap_or(u32::MAX);
             effects.push(Effect::Tell(id, FromRendezvous::Stopping { after_ms }));
             effects.push(Effect::Close(id, close::STOPPING));
             after += slot;
@@ -342,6 +372,8 @@ impl Registry {
                 Ok(())
             }
             ToRendezvous::Confirmed { session } => self.confirmed(now, id, session, effects),
+            // For the hub, which has heard it.
+            ToRendezvous::Clock { .. } => Ok(()),
         }
     }
 
@@ -366,6 +398,7 @@ impl Registry {
                 match known.or(self.keys.without_key()) {
                     Some(key) => Standing::Full(key),
                     None => {
+                        tracing::warn!("a peer is refused: its key is unknown, revoked or expired");
                         let cost = self.limits.join_miss_cost;
                         let rate = self.limits.joins;
                         self.joins.charge(connection.ip, rate, now.instant, cost);
@@ -395,6 +428,9 @@ impl Registry {
             return Err(Refusal::Full);
         }
         connection.standing = standing;
+        if let Some(key) = connection.key() {
+            connection.arrival.span.record("key", self.keys.name(key));
+        }
         // Of the first process ever there is none before it whose listeners could come back.
         let up = match (self.began, self.returning_until) {
             (Some(began), Some(_)) => now.instant - began,
@@ -411,8 +447,12 @@ impl Registry {
             self.without_key += 1;
             self.without_key_over_tcp += over_tcp;
         }
-        tracing::debug!(id = id.0, agent, "a peer said hello");
+        tracing::debug!(agent, "a peer said hello");
         effects.push(Effect::Tell(id, welcome));
+        if let Some(until) = self.sessions.draining {
+            let left_s = Some(left_s(now, until));
+            effects.push(Effect::Tell(id, FromRendezvous::Draining { left_s }));
+        }
         Ok(())
     }
 
@@ -461,6 +501,12 @@ impl Registry {
             self.end_session(session, how, effects);
         }
     }
+}
+
+/// How many seconds there are until then.
+fn left_s(now: Now, until: Instant) -> u32 {
+    let left = until.saturating_duration_since(now.instant);
+    u32::try_from(left.as_secs()).unwrap_or(u32::MAX)
 }
 
 fn limit(retry_after: Duration) -> Refusal {

@@ -285,8 +285,8 @@ impl Registry {
                 return Ok(());
             }
         }
-        if self.sessions.draining {
-            return Err(Refusal::Full);
+        if self.sessions.draining.is_some() {
+            return Err(Refusal::Draining);
         }
         if self.connections[&id].nameplates.len() >= self.limits.nameplates_per_connection {
             return Err(limit(Duration::from_secs(60)));

@@ -13,6 +13,8 @@ use p2pdbg_proto::{
     secret::{Secret, random_bytes},
 };
 
+use tracing::Span;
+
 use super::{
     ConnId, Effect, Now, Registry,
     connection::{Connection, Holder, Standing},
@@ -32,6 +34,8 @@ struct Session {
     members: [Member; 2],
     /// Until when both have to confirm, if one of them has shown nothing of its own yet.
     confirm_by: Option<Instant>,
+    /// What is logged of it lies in this.
+    span: Span,
 }
 
 impl Session {
@@ -83,8 +87,8 @@ pub(super) struct Sessions {
     held: Tally<Holder>,
     /// Those in which somebody has shown nothing.
     unconfirmed: usize,
-    /// Whether there are to be no new ones, and no new codes that lead to some.
-    pub(super) draining: bool,
+    /// While there are to be no new ones, and no new codes that lead to some: when the rendezvous stops, at the latest.
+    pub(super) draining: Option<Instant>,
 }
 
 impl Sessions {
@@ -93,7 +97,7 @@ impl Sessions {
             table: HashMap::new(),
             held: Tally::new(),
             unconfirmed: 0,
-            draining: false,
+            draining: None,
         }
     }
 
@@ -138,6 +142,9 @@ impl Sessions {
             return Vec::new();
         };
         let shows = session.shows_addresses();
+        let within = session.span.enter();
+        tracing::debug!(role = ?bound.role, ip = %bound.ip, "a member has bound its leg");
+        drop(within);
         let seen = &mut session.members[side(bound.role)].seen;
         if !seen.contains(&bound.ip) && seen.len() < SEEN {
             seen.push(bound.ip);
@@ -179,8 +186,10 @@ impl Registry {
             return Err(Refusal::NobodyThere);
         }
         let unknown = ids.iter().any(|id| self.is_keyless(*id));
-        if self.sessions.draining
-            || self.sessions.len() >= self.limits.sessions
+        if self.sessions.draining.is_some() {
+            return Err(Refusal::Draining);
+        }
+        if self.sessions.len() >= self.limits.sessions
             || unknown && self.sessions.unconfirmed >= unreserved(self.limits.sessions)
         {
             return Err(Refusal::Full);
@@ -189,15 +198,18 @@ impl Registry {
             self.may_hold_another(id)?;
         }
         let session = SessionId(random_bytes());
+        let members = [
+            self.member(listener, connector),
+            self.member(connector, listener),
+        ];
+        let key = self.keys.name(members[0].key);
         let began = Session {
+            span: tracing::info_span!(parent: None, "session", id = ?session, key),
             nameplate: match place {
                 Place::Nameplate(nameplate) => Some(nameplate),
                 Place::Handle(_) => None,
             },
-            members: [
-                self.member(listener, connector),
-                self.member(connector, listener),
-            ],
+            members,
             confirm_by: unknown.then(|| now.instant + self.limits.pairing_within),
         };
         let keys = began.members.each_ref().map(|member| member.key);
@@ -289,6 +301,9 @@ impl Registry {
         if before || !found.is_confirmed() {
             return Ok(());
         }
+        found
+            .span
+            .in_scope(|| tracing::debug!("both members have confirmed"));
         let was_unknown = found.confirm_by.take().is_some();
         self.sessions.unconfirmed -= usize::from(was_unknown);
         let ids = found.members.each_ref().map(|member| member.conn);
@@ -412,13 +427,14 @@ impl Registry {
             Ended::Cut => (None, false),
         };
         let keys = ended.members.each_ref().map(|m| self.keys.name(m.key));
-        tracing::info!(
-            ?session,
-            key = keys[0],
-            other_key = (keys[1] != keys[0]).then_some(keys[1]),
-            by_code = ended.nameplate.is_some(),
-            "a session has ended"
-        );
+        ended.span.in_scope(|| {
+            tracing::info!(
+                other_key = (keys[1] != keys[0]).then_some(keys[1]),
+                by_code = ended.nameplate.is_some(),
+                confirmed = ended.is_confirmed(),
+                "a session has ended"
+            );
+        });
         for member in &ended.members {
             self.sessions.held.remove(&member.holder);
             if let Some(connection) = self.connections.get_mut(&member.conn) {

@@ -45,10 +45,17 @@ async fn session(running: &Running) -> [(Peer, Introduction); 2] {
 }
 
 /// What somebody is told who asks for a code.
-async fn asks_for_a_code(running: &Running) -> FromRendezvous {
-    let mut peer = running.peer().await;
+async fn asks_for_a_code(peer: &mut Peer) -> FromRendezvous {
     peer.say(&ToRendezvous::Listen { claim: None }).await;
     peer.hear().await
+}
+
+/// How long the rendezvous may be there yet, which is what it says next.
+async fn hears_of_the_drain(peer: &mut Peer) -> Option<u32> {
+    match peer.hear().await {
+        FromRendezvous::Draining { left_s } => left_s,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// The status of the answer.
@@ -80,16 +87,25 @@ async fn a_drain_refuses_new_codes_and_sessions_keeps_those_that_run_and_is_take
     assert_eq!(ready(metrics), "200");
 
     assert!(tell(state.path(), &["drain", "--for", "1h"]).contains("no new codes"));
-    let full = |told: &FromRendezvous| matches!(told, FromRendezvous::Refused { refusal, .. } if *refusal == Refusal::Full);
-    let told = asks_for_a_code(&running).await;
-    assert!(full(&told), "{told:?}");
-    let mut late = running.peer_with(Credential::None).await;
+    // Who is here is told at once, and who comes when it comes.
+    let hour = 3_500..=3_600;
+    let left = hears_of_the_drain(&mut waiting).await;
+    assert!(left.is_some_and(|left| hour.contains(&left)), "{left:?}");
+    let mut late = running.peer().await;
+    let left = hears_of_the_drain(&mut late).await;
+    assert!(left.is_some_and(|left| hour.contains(&left)), "{left:?}");
+    let told = asks_for_a_code(&mut late).await;
+    let draining = |told: &FromRendezvous| matches!(told, FromRendezvous::Refused { refusal, .. } if *refusal == Refusal::Draining);
+    assert!(draining(&told), "{told:?}");
     late.say(&ToRendezvous::Join { nameplate }).await;
-    assert_eq!(late.refused().await, Refusal::Full);
+    assert_eq!(late.refused().await, Refusal::Draining);
     assert_eq!(ready(metrics), "503");
-    // A second one, without a time, changes nothing.
+    // A second one, without a time, changes nothing; one with another time is told.
     tell(state.path(), &["drain"]);
     assert!(status(state.path())["draining_s"].as_u64().unwrap() > 600);
+    tell(state.path(), &["drain", "--for", "2h"]);
+    let left = hears_of_the_drain(&mut waiting).await;
+    assert!(left.is_some_and(|left| left > 7_000), "{left:?}");
 
     let relay: SocketAddr = running.url().authority().parse().unwrap();
     let wires = [Wire::new(), Wire::new()];
@@ -104,7 +120,8 @@ async fn a_drain_refuses_new_codes_and_sessions_keeps_those_that_run_and_is_take
     assert!(tell(state.path(), &["undrain"]).contains("not draining"));
     assert_eq!(status(state.path())["draining_s"], Value::Null);
     assert_eq!(ready(metrics), "200");
-    let told = asks_for_a_code(&running).await;
+    assert_eq!(hears_of_the_drain(&mut waiting).await, None);
+    let told = asks_for_a_code(&mut running.peer().await).await;
     assert!(matches!(told, FromRendezvous::Listening(_)), "{told:?}");
 }
 
@@ -118,6 +135,7 @@ async fn a_drain_ends_the_process_with_the_last_session_and_tells_who_waits_when
     let session = introduction.session;
     let mut listener = listener;
     listener.say(&ToRendezvous::Leave { session }).await;
+    assert!(hears_of_the_drain(&mut waiting).await.is_some());
     let told = waiting.hear().await;
     assert!(matches!(told, FromRendezvous::Stopping { .. }), "{told:?}");
     drop(connector);

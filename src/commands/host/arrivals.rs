@@ -1,6 +1,6 @@
 //! What the meeting tells: codes, peers that come, and how the rendezvous is reached.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use p2pdbg_base::{Failure, PeerName, Untrusted};
 use p2pdbg_events::{
@@ -51,6 +51,11 @@ impl Host {
                 }
                 let warning = Warning::new(WarningCode::RendezvousLost, error.to_string());
                 self.reporter.emit(Event::Warning(warning));
+            }
+            MeetingEvent::Draining(left) => {
+                if let Some(warning) = draining(left) {
+                    self.reporter.emit(Event::Warning(warning));
+                }
             }
             MeetingEvent::Offered(script) => return Ok(Some(HostEvent::Offered(script))),
             MeetingEvent::Code(code) => return Ok(Some(HostEvent::Code(code))),
@@ -380,4 +385,16 @@ impl Host {
             last_seen: now,
         })
     }
+}
+
+/// What the person is told of a rendezvous that goes out of service within this time.
+fn draining(left: Option<Duration>) -> Option<Warning> {
+    let left = left?;
+    let message = format!(
+        "the rendezvous goes out of service within {} min: until it is back it introduces nobody new",
+        left.as_secs().div_ceil(60)
+    );
+    let hint =
+        "direct sessions go on; one that it relays pauses until it, or another, is there again";
+    Some(Warning::new(WarningCode::RendezvousDraining, message).hint(hint))
 }

@@ -125,6 +125,7 @@ fn message() -> impl Strategy<Value = FromRendezvous> {
         Just(Refusal::NameplateUnknown),
         Just(Refusal::NameplateBusy),
         Just(Refusal::Full),
+        Just(Refusal::Draining),
         Just(Refusal::NoSuchSession),
         Just(Refusal::NobodyThere),
         any::<u32>().prop_map(|retry_after_s| Refusal::Limit { retry_after_s }),
@@ -162,6 +163,7 @@ fn message() -> impl Strategy<Value = FromRendezvous> {
             voucher: Vec::new(),
         })),
         Just(FromRendezvous::Pong),
+        Just(FromRendezvous::Draining { left_s: Some(600) }),
         proptest::collection::vec(any::<u8>(), 0..64)
             .prop_map(|voucher| FromRendezvous::Vouched { voucher }),
     ]

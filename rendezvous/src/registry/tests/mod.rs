@@ -87,6 +87,7 @@ impl Bench {
             observed: SocketAddr::new(ip, 4_000),
             stun: Vec::new(),
             over_tcp: false,
+            span: tracing::Span::none(),
         };
         self.registry.on_connected(self.now, id, arrival);
     }
@@ -543,12 +544,38 @@ fn stopping_tells_members_of_sessions_first_and_everybody_another_moment() {
         .collect();
     let first: HashSet<ConnId> = moments[..2].iter().map(|(id, _)| *id).collect();
     assert_eq!(first, HashSet::from([LISTENER, CONNECTOR]));
-    let slot = 1_000 / bench.limits.returns_per_second;
-    let expected: Vec<u32> = (0..102).map(|n| 200 + n * slot).collect();
+    let slot = Duration::from_secs(1) / bench.limits.returns_per_second;
+    let slots = |from: u64, n| (Duration::from_millis(from) + slot * n).as_millis();
+    let in_session = (0..2).map(|n| slots(200, n));
+    // By then the others have taken leave.
+    let idle = (0..100).map(|n| slots(2_000, n));
+    let expected: Vec<u128> = in_session.chain(idle).collect();
     assert_eq!(
-        moments.iter().map(|(_, at)| *at).collect::<Vec<_>>(),
+        moments
+            .iter()
+            .map(|(_, at)| u128::from(*at))
+            .collect::<Vec<_>>(),
         expected
     );
+}
+
+#[test]
+fn stopping_calls_everybody_back_while_a_code_is_still_waited_for() {
+    let limits = Limits {
+        returns_per_second: 1,
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(limits, false);
+    for n in 10..210 {
+        bench.arrive(ConnId(n), bench.key());
+    }
+    let effects = bench.registry.stop();
+    let latest = effects.iter().filter_map(|effect| match effect {
+        Effect::Tell(_, FromRendezvous::Stopping { after_ms }) => Some(*after_ms),
+        _ => None,
+    });
+    let latest = Duration::from_millis(latest.max().unwrap().into());
+    assert!(latest < bench.limits.return_within, "{latest:?}");
 }
 
 #[test]

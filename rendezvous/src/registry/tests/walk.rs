@@ -92,6 +92,7 @@ impl Model {
             FromRendezvous::Welcome { .. }
             | FromRendezvous::Refused { .. }
             | FromRendezvous::Stopping { .. }
+            | FromRendezvous::Draining { .. }
             | FromRendezvous::Offer { .. }
             | FromRendezvous::Pong => {}
         }
