@@ -63,6 +63,7 @@ impl InMemory {
         self.connections += 1;
         let arrival = Arrival {
             over_tcp: false,
+            span: tracing::Span::none(),
             observed,
             stun: vec![SocketAddr::from(([192, 0, 2, 1], 3478))],
         };

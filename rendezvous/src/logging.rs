@@ -98,14 +98,18 @@ impl Quiet {
     pub(crate) async fn confess(self) {
         loop {
             tokio::time::sleep(PERIOD).await;
-            for (place, left_out) in self.take_left_out() {
-                let (file, line) = (
-                    place.file().unwrap_or_default(),
-                    place.line().unwrap_or_default(),
-                );
-                // At the level below, so that this is not counted in turn.
-                tracing::warn!(left_out, file, line, "warnings of one kind were left out");
-            }
+            self.say_what_was_left_out();
+        }
+    }
+
+    /// Says it now.
+    pub(crate) fn say_what_was_left_out(&self) {
+        for (place, left_out) in self.take_left_out() {
+            let (file, line) = (
+                place.file().unwrap_or_default(),
+                place.line().unwrap_or_default(),
+            );
+            tracing::warn!(left_out, file, line, "warnings of one kind were left out");
         }
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use tokio::sync::mpsc;
+use tracing::{Span, field::Empty};
 
 use crate::{
     control::{
@@ -37,23 +38,29 @@ pub(crate) struct Lobby {
 }
 
 impl Lobby {
-    /// Makes a control connection known to the hub: its name, and where it may ask STUN. `None` if the hub has gone.
+    /// Makes a control connection known to the hub: its name, and where it may ask STUN. What is logged of it lies in the
+    /// span. `None` if the hub has gone.
     pub(crate) async fn enter(
         &self,
         observed: SocketAddr,
         stun: Vec<SocketAddr>,
         transport: Transport,
-    ) -> Option<(ConnId, Inlet)> {
+    ) -> Option<(ConnId, Inlet, Span)> {
         self.tallies.connections.add(1);
         let id = ConnId(self.next.fetch_add(1, Ordering::Relaxed));
+        let span =
+            tracing::info_span!(parent: None, "connection", id = id.0, ?transport, key = Empty);
+        // Where peers are is for those who ask for it.
+        span.in_scope(|| tracing::debug!(%observed, "connected"));
         let arrival = Arrival {
             observed,
             stun,
             over_tcp: transport == Transport::Tcp,
+            span: span.clone(),
         };
         let (outlet, inlet) = outgoing_queue(self.limits.outgoing_bytes);
         let connected = Event::Connected(id, arrival, outlet);
         self.hub.send(connected).await.ok()?;
-        Some((id, inlet))
+        Some((id, inlet, span))
     }
 }

@@ -181,21 +181,19 @@ async fn hold_conversation(
 ) {
     let local = tls.get_ref().0.local_addr().ok().map(|local| local.ip());
     let stun = entrance.stun.as_seen(observed, local);
-    let Some((id, inlet)) = lobby.enter(observed, stun, Transport::Tcp).await else {
+    let Some((id, inlet, span)) = lobby.enter(observed, stun, Transport::Tcp).await else {
         return;
     };
     lobby.tallies.tcp_connections.add(1);
-    tracing::debug!(id = id.0, %observed, "connected over TCP");
     let (reader, mut writer) = tokio::io::split(tls);
     let mut reader = Patient::new(reader, lobby.limits.idle);
-    let span = tracing::debug_span!("connection", id = id.0);
     let conversation = converse(id, &mut reader, &mut writer, &lobby.hub, inlet, place);
-    let ending = conversation.instrument(span).await;
+    let ending = conversation.instrument(span.clone()).await;
     let on_purpose = ending == Ending::Finished;
     if ending != Ending::Lost {
         close_gently(reader, writer).await;
     }
-    tracing::debug!(id = id.0, ?ending, "disconnected");
+    span.in_scope(|| tracing::debug!(?ending, "disconnected"));
     let _ = lobby.hub.send(Event::Lost { id, on_purpose }).await;
 }
 

@@ -1,5 +1,6 @@
 //! The rendezvous over real sockets on loopback: as peers use it, as strangers abuse it, as operators run it.
 
+mod adverse;
 mod amplification;
 mod behavior;
 mod control;
@@ -7,6 +8,7 @@ mod crowds;
 mod drain;
 mod hostile;
 mod http;
+mod log;
 mod noise;
 mod operator;
 mod program;

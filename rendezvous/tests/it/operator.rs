@@ -30,13 +30,13 @@ fn command(state: &Path, words: &[&str]) -> Command {
     command
 }
 
-fn ask(state: &Path, words: &[&str]) -> String {
+pub(crate) fn ask(state: &Path, words: &[&str]) -> String {
     let output = command(state, words).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn ask_json(state: &Path, words: &[&str]) -> Value {
+pub(crate) fn ask_json(state: &Path, words: &[&str]) -> Value {
     serde_json::from_str(&ask(state, words)).unwrap()
 }
 
@@ -48,7 +48,8 @@ fn used(state: &Path, name: &str, what: &str) -> u64 {
     key[what].as_u64().unwrap()
 }
 
-async fn peer(url: &str) -> Peer {
+/// A peer with the key of that URL.
+pub(crate) async fn peer(url: &str) -> Peer {
     let url: RendezvousUrl = url.trim().parse().unwrap();
     let address = url.authority().parse().unwrap();
     let mut peer = Peer::connect(address, url.fingerprint.unwrap()).await;
@@ -58,7 +59,7 @@ async fn peer(url: &str) -> Peer {
     peer
 }
 
-async fn shut_out(peer: &mut Peer) {
+pub(crate) async fn shut_out(peer: &mut Peer) {
     assert_eq!(peer.refused().await, Refusal::AccessKey);
     assert_eq!(peer.closed().await, close::REFUSED);
 }

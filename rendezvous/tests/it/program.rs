@@ -40,6 +40,18 @@ impl Running {
         Self::run(shell, state, args)
     }
 
+    /// The same of a copy of the program.
+    pub(crate) fn of_program(program: &Path, state: &Path, args: &[&str]) -> Self {
+        Self::run(Command::new(program), state, args)
+    }
+
+    /// What it says next on stdout.
+    pub(crate) fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
     /// The same with what it says on stderr to be read.
     pub(crate) fn start_piped(state: &Path, args: &[&str]) -> Self {
         let mut command = Command::new(PROGRAM);
@@ -227,6 +239,27 @@ async fn an_upgrade_keeps_process_ports_and_the_ends_of_codes() {
     assert_eq!(connector.refused().await, Refusal::NameplateUsed);
     running.signal(Signal::TERM);
     assert_eq!(running.end().0, Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_before_its_peers_have_taken_leave() {
+    let state = state_dir();
+    let mut running = Running::start_piped(state.path(), &[&ANY[..], &["--json"]].concat());
+    let mut stderr = running.child.stderr.take().unwrap();
+    let serving: serde_json::Value = serde_json::from_str(&running.first_line).unwrap();
+    let url: RendezvousUrl = serving["url"].as_str().unwrap().parse().unwrap();
+    let address = url.authority().parse().unwrap();
+    let mut peer = Peer::connect(address, url.fingerprint.unwrap()).await;
+    peer.hello(Credential::None).await;
+    peer.hear().await;
+    // From here on this test waits without its runtime, so its peer answers nothing.
+    running.signal(Signal::TERM);
+    assert!(running.next_line().contains("stopping"));
+    running.signal(Signal::TERM);
+    assert_eq!(running.end().0, Some(0));
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert!(said.contains("ended at once"), "{said}");
 }
 
 #[test]
