@@ -346,16 +346,8 @@ impl Driver {
                     over_tcp,
                     up_for: Duration::from_secs(up_s.into()),
                 };
-                if matches!(
-                    hello,
-                    ToRendezvous::Hello {
-                        credential: Credential::AccessKey(_),
-                        ..
-                    }
-                ) && let Ok(since) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)
-                {
-                    let unix_s = since.as_secs();
-                    write(&mut connected.writer, &ToRendezvous::Clock { unix_s }).await?;
+                if let Some(clock) = clock(&hello) {
+                    write(&mut connected.writer, &clock).await?;
                 }
                 // What was queued for the connection before this one has lost its meaning.
                 while self.to_send.try_recv().is_ok() {}
@@ -444,6 +436,22 @@ impl Driver {
         let asked = *asked_to_stay_away.borrow();
         Some((error, asked))
     }
+}
+
+/// What who has shown the access key says of its clock, so that the rendezvous can doubt its own.
+fn clock(hello: &ToRendezvous) -> Option<ToRendezvous> {
+    let ToRendezvous::Hello {
+        credential: Credential::AccessKey(_),
+        ..
+    } = hello
+    else {
+        return None;
+    };
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .ok()?;
+    let unix_s = since.as_secs();
+    Some(ToRendezvous::Clock { unix_s })
 }
 
 struct Connected {
