@@ -84,8 +84,8 @@ pub struct Limits {
     /// has not come back yet, and how long one whose listener was lost. Listeners send every 20 s, notice after 25 s of
     /// silence at the latest, and then dial.
     pub return_within: Duration,
-    /// How many peers are told to come back in a second when the rendezvous stops: about a third of what a core can shake
-    /// hands with, and so many that all that there may be are back within `return_within`.
+    /// How many peers are told to come back in a second when the rendezvous stops: about a third of what a core can
+    /// shake hands with, and so many that all that there may be are back within `return_within`.
     pub returns_per_second: u32,
     /// Peers waiting at handles, in all.
     pub waiting: usize,

@@ -350,8 +350,8 @@ impl Server {
         self.operator.tallies.snapshot()
     }
 
-    /// Waits until a part ends that should not, for it has panicked, and says which: a rendezvous without it is deaf or dumb.
-    /// Nothing can be done with the server afterwards.
+    /// Waits until a part ends that should not, for it has panicked, and says which: a rendezvous without it is deaf or
+    /// dumb. Nothing can be done with the server afterwards.
     pub async fn failed(&mut self) -> &'static str {
         tokio::select! {
             _ = &mut self.hub_task => "the registry",

@@ -1,5 +1,5 @@
-//! Two thousand idle peers whose rendezvous goes away, twice. Here what does not depend on the machine is held; how long it
-//! takes, and with more peers, tells `cargo run --release -p p2pdbg-herd -- --end kill --peers 3000`.
+//! Two thousand idle peers whose rendezvous goes away, twice. Here what does not depend on the machine is held; how
+//! long it takes, and with more peers, tells `cargo run --release -p p2pdbg-herd -- --end kill --peers 3000`.
 #![cfg(target_os = "linux")]
 
 use std::path::Path;

@@ -12,7 +12,8 @@ use p2pdbg_proto::{
 /// The pause before a peer that was not there, or was lost while the two paired, is looked for again.
 pub(super) const RETRY: Duration = Duration::from_secs(2);
 
-/// The pause before a rendezvous that is full, or goes out of service, is asked again: short beside a session, long beside a request.
+/// The pause before a rendezvous that is full, or goes out of service, is asked again: short beside a session, long
+/// beside a request.
 const FULL: Duration = Duration::from_secs(5);
 
 /// The longest pause that a rendezvous may ask for.

@@ -150,8 +150,8 @@ pub enum ToRendezvous {
         /// The session.
         session: SessionId,
     },
-    /// What this peer's clock shows; there is no answer. Those who have the access key say it, since the rendezvous has no
-    /// other clock to hold its own against.
+    /// What this peer's clock shows; there is no answer. Those who have the access key say it, since the rendezvous has
+    /// no other clock to hold its own against.
     Clock {
         /// Seconds since 1970, UTC.
         unix_s: u64,

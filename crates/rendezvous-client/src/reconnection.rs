@@ -66,9 +66,9 @@ impl Reconnection {
         }
     }
 
-    /// How much later than QUIC the attempt may use TCP. Where QUIC got through the last time (`had_quic`), an idle peer
-    /// that hears nothing has met a crowd rather than a network that lets no UDP through, and a second handshake would
-    /// only make the crowd larger.
+    /// How much later than QUIC the attempt may use TCP. Where QUIC got through the last time (`had_quic`), an idle
+    /// peer that hears nothing has met a crowd rather than a network that lets no UDP through, and a second handshake
+    /// would only make the crowd larger.
     pub(super) fn tcp_later(&self, in_need: bool, had_quic: bool) -> Duration {
         match had_quic && !in_need {
             true => self.patience(in_need) / 2,

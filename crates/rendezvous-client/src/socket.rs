@@ -1,7 +1,7 @@
 //! The UDP socket of a control connection, which can be replaced under quinn's feet.
 //!
-//! quinn has a way of its own, `Endpoint::rebind`, and it breaks: a connection that was reset, by a rendezvous that has been
-//! started again say, and is told of another socket before its own task has run, makes the endpoint's task panic
+//! quinn has a way of its own, `Endpoint::rebind`, and it breaks: a connection that was reset, by a rendezvous that has
+//! been started again say, and is told of another socket before its own task has run, makes the endpoint's task panic
 //! (quinn-proto 0.11: "invalid key"). A host that wakes from sleep in another network meets just that.
 
 use std::{

@@ -2,12 +2,12 @@
 //!
 //! A task of quinn's drives each endpoint. If it panics it holds a lock, and whatever comes by afterwards, destructors
 //! first, panics for that: the process ends in the midst of an unwinding, with pages of words that tell nobody
-//! anything. There is nothing to be saved at that point. So it ends at once instead, with one line and a status of its own, by which a
-//! service manager starts it again.
+//! anything. There is nothing to be saved at that point. So it ends at once instead, with one line and a status of its
+//! own, by which a service manager starts it again.
 //!
-//! One cause is known: quinn-proto 0.11 indexes its table of connections with one that has drained, "invalid key", when a
-//! connection that was reset is told of another socket before its own task has run. Sockets are therefore replaced under quinn's
-//! feet, and [`Endpoint::rebind`](quinn::Endpoint::rebind) is not used.
+//! One cause is known: quinn-proto 0.11 indexes its table of connections with one that has drained, "invalid key", when
+//! a connection that was reset is told of another socket before its own task has run. Sockets are therefore replaced
+//! under quinn's feet, and [`Endpoint::rebind`](quinn::Endpoint::rebind) is not used.
 
 use std::{
     cell::Cell,

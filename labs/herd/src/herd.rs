@@ -25,8 +25,8 @@ use crate::{Program, Report};
 /// Addresses of the loopback network that the peers share. The rendezvous lets 256 come from each.
 const ADDRESSES: usize = 64;
 
-/// Over how long peers arrive: that of their keep-alives, so that those are spread evenly, as they are of peers that came
-/// in the course of a day.
+/// Over how long peers arrive: that of their keep-alives, so that those are spread evenly, as they are of peers that
+/// came in the course of a day.
 const ARRIVALS: Duration = Duration::from_secs(20);
 
 /// Between two codes that are tried while the peers come back.

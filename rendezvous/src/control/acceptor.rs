@@ -38,8 +38,8 @@ pub(crate) struct Lobby {
 }
 
 impl Lobby {
-    /// Makes a control connection known to the hub: its name, and where it may ask STUN. What is logged of it lies in the
-    /// span. `None` if the hub has gone.
+    /// Makes a control connection known to the hub: its name, and where it may ask STUN. What is logged of it lies in
+    /// the span. `None` if the hub has gone.
     pub(crate) async fn enter(
         &self,
         observed: SocketAddr,

@@ -43,7 +43,8 @@ use crate::{
     relay::Seen,
 };
 
-/// When the first peer in a session comes back after a stop: a process that is started again at once needs about as long.
+/// When the first peer in a session comes back after a stop: a process that is started again at once needs about as
+/// long.
 const SOONEST_RETURN: Duration = Duration::from_millis(200);
 
 /// When the first idle one does: until the others have taken leave it would only be refused.
@@ -158,8 +159,8 @@ impl Registry {
         self.offer = script;
     }
 
-    /// Gives no new codes and sessions from now on until it stops, at that time at the latest, or gives them again. Every
-    /// peer is told, and so is whoever comes.
+    /// Gives no new codes and sessions from now on until it stops, at that time at the latest, or gives them again.
+    /// Every peer is told, and so is whoever comes.
     pub(crate) fn drain(&mut self, now: Now, until: Option<Instant>) -> Vec<Effect> {
         if std::mem::replace(&mut self.sessions.draining, until) == until {
             return Vec::new();
