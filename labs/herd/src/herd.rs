@@ -29,6 +29,9 @@ const ADDRESSES: usize = 64;
 /// came in the course of a day.
 const ARRIVALS: Duration = Duration::from_secs(20);
 
+/// Peers that arrive in a second, at the most: to arrive is not the experiment.
+const MOST_ARRIVALS: f64 = 150.0;
+
 /// Between two codes that are tried while the peers come back.
 const CODE_EVERY: Duration = Duration::from_secs(1);
 
@@ -65,10 +68,11 @@ impl Herd {
         let changes = Changes::silent();
         let (report, news) = mpsc::unbounded_channel();
         let mut peers = JoinSet::new();
+        let over = ARRIVALS.max(Duration::from_secs(1).mul_f64(count as f64 / MOST_ARRIVALS));
         for index in 0..count {
             let link = open(url, index, &changes);
             let report = report.clone();
-            let delay = ARRIVALS.mul_f64(index as f64 / count as f64);
+            let delay = over.mul_f64(index as f64 / count as f64);
             peers.spawn(async move {
                 tokio::time::sleep(delay).await;
                 live(link(), index, report).await;
