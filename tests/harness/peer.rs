@@ -28,6 +28,8 @@ pub struct PeerCommand {
     environment: Vec<(OsString, OsString)>,
     home: Option<Home>,
     directory: Option<PathBuf>,
+    /// What starts it, with its own arguments; `p2pdbg` and the rest follow.
+    launcher: Vec<OsString>,
 }
 
 impl PeerCommand {
@@ -41,7 +43,16 @@ impl PeerCommand {
             environment: Vec::new(),
             home: None,
             directory: None,
+            launcher: Vec::new(),
         }
+    }
+
+    /// In a sandbox that refuses these system calls with EPERM.
+    #[must_use]
+    pub fn denied(mut self, calls: &str) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/harness/deny.py");
+        self.launcher = vec!["python3".into(), script.into(), calls.into()];
+        self
     }
 
     /// With another name in messages, where there are several.
@@ -101,7 +112,14 @@ impl PeerCommand {
 
     fn spawn(self, more: &[&str], log: Option<&str>) -> (Process, Home) {
         let home = self.home.unwrap_or_else(Home::new);
-        let mut command: Command = self.place.command(P2PDBG);
+        let mut command: Command = match self.launcher.split_first() {
+            Some((launcher, arguments)) => {
+                let mut command = self.place.command(launcher);
+                command.args(arguments).arg(P2PDBG);
+                command
+            }
+            None => self.place.command(P2PDBG),
+        };
         home.settle(&mut command);
         command.env("P2PDBG_STATE", home.state());
         // Not where the tests are run: that is a Git work tree, whose files both ends would compare.

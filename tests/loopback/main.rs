@@ -5,6 +5,8 @@
 mod harness;
 
 mod command;
+#[cfg(target_os = "linux")]
+mod confined;
 #[cfg(unix)]
 mod control;
 mod ending;

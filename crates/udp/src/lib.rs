@@ -4,12 +4,14 @@
 //! write each time that a datagram has left, so every datagram that is sent wakes the program once more, for nothing.
 //! [`UdpIo`] is registered for reading; only while a datagram could not be sent does something wait for room. It also
 //! asks no second time after a call that has emptied the socket. Datagrams come and go in batches where the system can
-//! (GRO and GSO, by quinn-udp).
+//! (GRO and GSO, by quinn-udp), and one by one where a sandbox refuses that.
 
 pub mod drivers;
 #[cfg_attr(not(unix), path = "both.rs")]
 #[cfg_attr(unix, path = "read.rs")]
 mod registered;
+#[cfg(target_os = "linux")]
+mod single;
 
 use std::{
     fmt,
@@ -38,6 +40,9 @@ pub struct UdpIo {
     state: UdpSocketState,
     /// Whether the operating system had no room for the last datagram.
     full: AtomicBool,
+    /// Whether the operating system refuses to give out several datagrams at once.
+    #[cfg(target_os = "linux")]
+    singly: AtomicBool,
 }
 
 impl UdpIo {
@@ -52,7 +57,35 @@ impl UdpIo {
             io: Registered::new(socket)?,
             state,
             full: AtomicBool::new(false),
+            #[cfg(target_os = "linux")]
+            singly: AtomicBool::new(false),
         })
+    }
+
+    /// Receives one datagram a call, or those of one sender that are joined, if that is all that is allowed here.
+    #[cfg(target_os = "linux")]
+    fn poll_recv_singly(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        self.io
+            .poll_receive(cx, 1, |socket| single::receive(socket, bufs, meta))
+    }
+
+    /// Whether `received` says that receiving several at once is refused here; from then on it is not tried.
+    #[cfg(target_os = "linux")]
+    fn is_refused(&self, received: &Poll<io::Result<usize>>) -> bool {
+        let Poll::Ready(Err(error)) = received else {
+            return false;
+        };
+        let refused = single::is_refused(error);
+        if refused {
+            tracing::info!(%error, "recvmmsg is refused here, by a seccomp filter perhaps: one call for each datagram");
+            self.singly.store(true, Ordering::Relaxed);
+        }
+        refused
     }
 
     /// The socket, for its options.
@@ -86,10 +119,19 @@ impl AsyncUdpSocket for UdpIo {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        #[cfg(target_os = "linux")]
+        if self.singly.load(Ordering::Relaxed) {
+            return self.poll_recv_singly(cx, bufs, meta);
+        }
         let most = bufs.len().min(meta.len()).min(BATCH_SIZE);
-        self.io.poll_receive(cx, most, |socket| {
+        let received = self.io.poll_receive(cx, most, |socket| {
             self.state.recv(socket.into(), bufs, meta)
-        })
+        });
+        #[cfg(target_os = "linux")]
+        if self.is_refused(&received) {
+            return self.poll_recv_singly(cx, bufs, meta);
+        }
+        received
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -198,6 +240,50 @@ mod tests {
             received.extend(receive(&other, 2).await);
         }
         assert_eq!(received, [[0], [1], [2], [3], [4]]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn what_is_received_singly_is_told_as_in_batches() {
+        use quinn::udp::EcnCodepoint;
+
+        for bind in ["127.0.0.1:0", "[::1]:0"] {
+            let socket = || UdpIo::new(UdpSocket::bind(bind).unwrap()).unwrap();
+            let (one, other) = (socket(), socket());
+            let batch = Transmit {
+                ecn: Some(EcnCodepoint::Ect0),
+                segment_size: (one.max_transmit_segments() > 1).then_some(3),
+                ..to(other.local_addr().unwrap(), b"abcdefgh")
+            };
+            let mut told = Vec::new();
+            for singly in [false, true] {
+                other.singly.store(singly, Ordering::Relaxed);
+                one.try_send(&batch).unwrap();
+                let (mut buffer, mut metas) = ([0; 100], [RecvMeta::default()]);
+                let received = std::future::poll_fn(|cx| {
+                    other.poll_recv(cx, &mut [IoSliceMut::new(&mut buffer)], &mut metas)
+                });
+                assert_eq!(received.await.unwrap(), 1);
+                let meta = metas[0];
+                told.push((meta.addr, meta.len, meta.stride, meta.ecn, meta.dst_ip));
+                assert_eq!(&buffer[..8], b"abcdefgh");
+            }
+            assert_eq!(told[0], told[1]);
+            assert_eq!(told[0].3, Some(EcnCodepoint::Ect0));
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn several_that_wait_are_received_singly_without_another_wake() {
+        let ((one, _), (other, address)) = (bound(), bound());
+        other.singly.store(true, Ordering::Relaxed);
+        for byte in 0..5 {
+            one.try_send(&to(address, &[byte])).unwrap();
+        }
+        for byte in 0..5 {
+            assert_eq!(receive(&other, 4).await, [[byte]]);
+        }
     }
 
     #[tokio::test]
