@@ -10,7 +10,7 @@ use quinn::{
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 
-use super::{congestion::ShortQueueConfig, gate::Gate};
+use super::{congestion::PathControlConfig, gate::Gate};
 
 /// A tunnel that is silent for this long is dead. Streams leave it much earlier if there is another; until then it is
 /// worth having, since an outage shorter than this costs no new handshake. QUIC keeps none alive by itself: the session
@@ -99,7 +99,7 @@ pub(super) fn transport() -> TransportConfig {
         .max_ack_delay(Some(ACK_WITHIN));
     let mut transport = TransportConfig::default();
     transport
-        .congestion_controller_factory(Arc::new(ShortQueueConfig::default()))
+        .congestion_controller_factory(Arc::new(PathControlConfig::default()))
         .ack_frequency_config(Some(acks))
         .max_idle_timeout(IdleTimeout::try_from(SILENCE).ok())
         .initial_rtt(INITIAL_RTT)

@@ -1,25 +1,15 @@
-//! CUBIC (RFC 9438) that makes no queue on a short path.
+//! The window on a short path, on which bulk must not make a queue.
 //!
 //! Between two hosts of one network, or two containers of one host, nothing is lost: what bounds bulk there is how fast
 //! the receiver takes it, and CUBIC fills whatever buffer lies before it, until each small message waits behind
 //! milliseconds of bulk. Where the round trip is short the window is therefore bounded to what makes it longer by
 //! [`QUEUE`], in the manner of FAST TCP (Wei et al., "FAST TCP: motivation, architecture, algorithms, performance",
 //! 2006): the window times the round trip that is aimed at, over the one that was measured.
-//!
-//! On longer paths it is plain CUBIC: the queues there are shared with others, who would take what such a window left
-//! them.
 
-use std::{
-    any::Any,
-    sync::Arc,
-    time::{Duration, Instant},
-};
-
-use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
-use quinn_proto::RttEstimator;
+use std::time::Duration;
 
 /// A path with a round trip below this is short: two hosts of one network.
-const SHORT: Duration = Duration::from_millis(5);
+pub(super) const SHORT: Duration = Duration::from_millis(5);
 
 /// How much longer than without load a round trip on a short path may take.
 const QUEUE: Duration = Duration::from_micros(250);
@@ -27,111 +17,13 @@ const QUEUE: Duration = Duration::from_micros(250);
 /// The window is never bounded to less, in bytes: at 1 Gbit/s this is 1 ms.
 const LEAST: u64 = 128 << 10;
 
-/// The settings of this congestion control.
-#[derive(Debug, Clone, Default)]
-pub(super) struct ShortQueueConfig {
-    cubic: Arc<CubicConfig>,
-}
-
-impl ControllerFactory for ShortQueueConfig {
-    fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
-        Box::new(ShortQueue {
-            cubic: Arc::clone(&self.cubic).build(now, current_mtu),
-            bound: Bound::default(),
-        })
-    }
-}
-
-struct ShortQueue {
-    cubic: Box<dyn Controller>,
-    bound: Bound,
-}
-
-impl Controller for ShortQueue {
-    fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
-        self.bound.sent = last_packet_number;
-        self.cubic.on_sent(now, bytes, last_packet_number);
-    }
-
-    fn on_ack(
-        &mut self,
-        now: Instant,
-        sent: Instant,
-        bytes: u64,
-        app_limited: bool,
-        rtt: &RttEstimator,
-    ) {
-        let took = now.saturating_duration_since(sent);
-        self.bound.on_acknowledged(took, rtt.min());
-        // CUBIC grows by what is acknowledged, and must not while it is not its window that bounds.
-        let bounded = self.bound.window < self.cubic.window();
-        self.cubic
-            .on_ack(now, sent, bytes, app_limited || bounded, rtt);
-    }
-
-    fn on_end_acks(
-        &mut self,
-        now: Instant,
-        in_flight: u64,
-        app_limited: bool,
-        largest_packet_num_acked: Option<u64>,
-    ) {
-        self.cubic
-            .on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
-        if let Some(largest) = largest_packet_num_acked {
-            let window = self.window();
-            self.bound.on_largest(largest, window, app_limited);
-        }
-    }
-
-    fn on_congestion_event(
-        &mut self,
-        now: Instant,
-        sent: Instant,
-        is_persistent_congestion: bool,
-        lost_bytes: u64,
-    ) {
-        self.cubic
-            .on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
-    }
-
-    fn on_mtu_update(&mut self, new_mtu: u16) {
-        self.cubic.on_mtu_update(new_mtu);
-    }
-
-    fn window(&self) -> u64 {
-        self.cubic.window().min(self.bound.window)
-    }
-
-    fn metrics(&self) -> ControllerMetrics {
-        let mut metrics = self.cubic.metrics();
-        metrics.congestion_window = self.window();
-        metrics
-    }
-
-    fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(Self {
-            cubic: self.cubic.clone_box(),
-            bound: self.bound,
-        })
-    }
-
-    fn initial_window(&self) -> u64 {
-        self.cubic.initial_window()
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self
-    }
-}
-
 /// What the window may be for the queue to stay short, judged once in each round trip.
 #[derive(Debug, Clone, Copy)]
-struct Bound {
+pub(super) struct Bound {
     /// In bytes.
-    window: u64,
+    pub(super) window: u64,
     /// The number of the last packet sent.
-    sent: u64,
+    pub(super) sent: u64,
     /// The round ends when a packet is acknowledged that was sent after this one.
     round: u64,
     /// How long the quickest packet of this round took.
@@ -154,14 +46,14 @@ impl Default for Bound {
 
 impl Bound {
     /// A packet was acknowledged after so long; `unloaded` is the least that was ever measured on the path.
-    fn on_acknowledged(&mut self, took: Duration, unloaded: Duration) {
+    pub(super) fn on_acknowledged(&mut self, took: Duration, unloaded: Duration) {
         self.took = Some(self.took.map_or(took, |least| least.min(took)));
         self.unloaded = unloaded;
     }
 
     /// The largest packet number acknowledged is this one, and so large is the window. What is limited by the program
     /// that sends makes no queue.
-    fn on_largest(&mut self, largest: u64, window: u64, app_limited: bool) {
+    pub(super) fn on_largest(&mut self, largest: u64, window: u64, app_limited: bool) {
         if largest <= self.round {
             return;
         }
