@@ -161,18 +161,27 @@ pub(crate) fn forward_line(command: SessionCommand, forward: &ForwardSnapshot) -
     format!("forward: {from} -> {to}{debugger}{state}")
 }
 
+/// What was sent twice on a path that loses packets, for the end of a stream's line.
+pub(crate) fn copied(stream: &StreamSnapshot) -> String {
+    match stream.copied {
+        0 => String::new(),
+        copied => format!(", {} sent twice for losses", bytes(copied)),
+    }
+}
+
 fn stream_line(stream: &StreamSnapshot) -> String {
     let to = stream
         .to
         .as_ref()
         .map_or(String::new(), |to| format!(" to {to}"));
     format!(
-        "stream {}{to}: {}, {} sent, {} received, {}",
+        "stream {}{to}: {}, {} sent, {} received, {}{}",
         stream.id,
         stream_state(stream.state),
         bytes(stream.sent),
         bytes(stream.received),
-        whole_seconds(stream.age_ms)
+        whole_seconds(stream.age_ms),
+        copied(stream)
     )
 }
 

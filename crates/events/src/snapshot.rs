@@ -168,9 +168,16 @@ pub struct StreamSnapshot {
     pub sent: u64,
     /// Bytes that the local program was given.
     pub received: u64,
+    /// Bytes that were sent once more, since the path loses packets.
+    #[serde(default, skip_serializing_if = "is_none_copied")]
+    pub copied: u64,
     /// What was seen of the debugger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub debugger: Option<DebuggerReport>,
+}
+
+fn is_none_copied(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 fn is_zero(number: &usize) -> bool {

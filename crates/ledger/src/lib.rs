@@ -13,6 +13,9 @@
 //! - [`frame`] is what both say to each other on the tunnel's control stream, byte by byte.
 //! - [`Openings`] tells a new stream from one that lives or has been closed, [`Epochs`] a new tunnel from an old one.
 //!
+//! A few bytes may also come as a *copy*, in a datagram beside the carrier that brings them: see
+//! [`Receiver::handle_copy`]. A sender needs no books for copies, since nothing depends on one.
+//!
 //! # The driver's part
 //!
 //! The crate does no I/O, has no clock and never blocks. A driver, for each direction of a stream:
@@ -57,7 +60,7 @@ mod violation;
 pub use budget::{Budget, Limits};
 pub use carriers::Retire;
 pub use epochs::Epochs;
-pub use frame::{Ack, CarrierHeader, End, EndKind, Frame, FrameError, ResetCode, Stop};
+pub use frame::{Ack, CarrierHeader, CopyHeader, End, EndKind, Frame, FrameError, ResetCode, Stop};
 pub use ids::{CarrierId, Side, StreamId};
 pub use openings::{Admission, Openings};
 pub use receiver::{Opened, Receiver};

@@ -180,6 +180,34 @@ impl Receiver {
         Ok(Some(data))
     }
 
+    /// Handles bytes that came as a copy, beside the carrier that brings them too; returns those that are new, to be
+    /// written to the local socket. A copy that lies ahead is dropped, as one is that has nothing new.
+    ///
+    /// # Errors
+    /// If it lies beyond the end, or where no sender can be.
+    pub fn handle_copy(
+        &mut self,
+        offset: u64,
+        mut data: Bytes,
+    ) -> Result<Option<Bytes>, Violation> {
+        self.check_horizon(offset)?;
+        let reached = offset.saturating_add(data.len() as u64);
+        if let Some((_, end)) = self.end
+            && reached > end
+        {
+            return Err(Violation::BeyondEnd {
+                offset: reached,
+                end,
+            });
+        }
+        if self.stopped.is_some() || offset > self.next || reached <= self.next {
+            return Ok(None);
+        }
+        data.advance((self.next - offset) as usize);
+        self.next = reached;
+        Ok(Some(data))
+    }
+
     /// Reports that a carrier has ended, was reset, or was lost with its tunnel. Unknown ones are ignored.
     pub fn carrier_ended(&mut self, carrier: CarrierId) {
         self.carriers.retain(|known| known.id != carrier);

@@ -265,3 +265,31 @@ fn to_want_no_more_after_the_end_changes_nothing() {
     assert!(!receiver.is_stopped() && receiver.is_finished());
     assert_eq!(receiver.poll_frame(true), None);
 }
+
+#[test]
+fn a_copy_goes_on_where_the_carriers_are_and_what_they_bring_of_it_is_dropped() {
+    let mut receiver = receiver();
+    receiver.open(A, &header(0, 0)).unwrap();
+    assert_eq!(data(&mut receiver, A, "ab").unwrap(), "ab");
+    let copy = |receiver: &mut Receiver, offset, bytes: &'static str| {
+        receiver.handle_copy(offset, Bytes::from_static(bytes.as_bytes()))
+    };
+    let new = copy(&mut receiver, 1, "bcd").unwrap();
+    assert_eq!(new.unwrap(), "cd");
+    // Again, and ahead of what is expected.
+    assert_eq!(copy(&mut receiver, 2, "cd"), Ok(None));
+    assert_eq!(copy(&mut receiver, 5, "f"), Ok(None));
+    assert_eq!(data(&mut receiver, A, "cde").unwrap(), "e");
+    assert_eq!(receiver.received(), 5);
+}
+
+#[test]
+fn a_copy_beyond_the_end_or_after_a_stop_gives_nothing() {
+    let mut receiver = receiver();
+    receiver.handle_end(end(EndKind::Fin, 3)).unwrap();
+    let beyond = receiver.handle_copy(0, Bytes::from_static(b"abcd"));
+    assert!(beyond.is_err());
+    receiver.stop(ResetCode::CONNECTION);
+    let stopped = receiver.handle_copy(0, Bytes::from_static(b"abc"));
+    assert_eq!(stopped, Ok(None));
+}

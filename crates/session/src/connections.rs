@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use p2pdbg_ledger::{CarrierHeader, Epochs, Frame};
+use bytes::Buf;
+use p2pdbg_ledger::{CarrierHeader, CopyHeader, Epochs, Frame};
 use p2pdbg_pairing::TunnelKey;
 use p2pdbg_path::PathSocket;
 use p2pdbg_proto::{
@@ -294,6 +295,16 @@ fn watch(
         }
         let why = connection.closed().await;
         let _ = to.send(Event::TunnelEnded(epoch, why)).await;
+    });
+    let (connection, to) = (tunnel.connection.clone(), events.clone());
+    tasks.spawn(async move {
+        while let Ok(mut copy) = connection.read_datagram().await {
+            if let Ok(header) = CopyHeader::decode(&copy) {
+                copy.advance(CopyHeader::LEN);
+                // The carrier brings it too, so a session that is busy can do without.
+                let _ = to.try_send(Event::Copy(header, copy));
+            }
+        }
     });
 }
 

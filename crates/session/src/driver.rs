@@ -413,6 +413,7 @@ impl Driver {
             }
             Event::Control(epoch, message) => self.handle_control(epoch, message).await,
             Event::Carrier(epoch, header, stream) => self.handle_carrier(epoch, header, stream),
+            Event::Copy(header, data) => self.streams.handle_copy(header, data),
             Event::Swept => self.decide(Input::Swept),
             Event::Accepted(forward, connection) => {
                 let local = Connection::Tcp(connection);

@@ -40,7 +40,7 @@ use p2pdbg_events::{Reporter, snapshot::SessionSnapshot};
 use p2pdbg_facts::{HostFacts, SourceRoots};
 use p2pdbg_forward::{AllowList, Forward, OpenPort};
 use p2pdbg_identity::Identity;
-use p2pdbg_ledger::{CarrierHeader, StreamId};
+use p2pdbg_ledger::{CarrierHeader, CopyHeader, StreamId};
 use p2pdbg_pairing::SessionKeys;
 use p2pdbg_path::{Approach, Introduction, PathContext, Paths};
 use p2pdbg_proto::{
@@ -204,6 +204,7 @@ enum Event {
     TunnelEnded(u64, quinn::ConnectionError),
     Control(u64, TunnelMessage),
     Carrier(u64, CarrierHeader, RecvStream),
+    Copy(CopyHeader, bytes::Bytes),
     Accepted(u16, TcpStream),
     Swept,
     TargetListening(u16, bool),

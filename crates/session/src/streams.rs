@@ -2,13 +2,15 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use p2pdbg_base::HostPort;
 use p2pdbg_events::{
     DebuggerReport, Event as Report, ProgramState, Reporter, StreamState, Waiting, WaitingFor,
     snapshot::StreamSnapshot,
 };
 use p2pdbg_ledger::{
-    Admission, Budget, CarrierHeader, Frame, Openings, ResetCode, Side, StreamId, Violation,
+    Admission, Budget, CarrierHeader, CopyHeader, Frame, Openings, ResetCode, Side, StreamId,
+    Violation,
 };
 use p2pdbg_proto::control::Role;
 use p2pdbg_tunnel::Tunnel;
@@ -166,6 +168,7 @@ impl Streams {
             age_ms: whole_milliseconds(live.since.elapsed()),
             sent: live.traffic.sent(),
             received: live.traffic.received(),
+            copied: live.traffic.copied(),
             debugger: live.debugger.clone(),
         };
         live.into_iter().map(describe).collect()
@@ -383,6 +386,14 @@ impl Streams {
             live.inbox.try_send(input)
         {
             let _ = stream.stop(UNWANTED);
+        }
+    }
+
+    /// Passes a copy on; without the stream, or with a task far behind, it is of no use.
+    pub(super) fn handle_copy(&self, header: CopyHeader, data: Bytes) {
+        if let Some(live) = self.live.get(&header.stream) {
+            let offset = header.offset;
+            let _ = live.inbox.try_send(StreamInput::Copy { offset, data });
         }
     }
 

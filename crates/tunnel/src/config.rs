@@ -37,6 +37,9 @@ const ACK_EVERY: u32 = 20;
 /// How long fewer packets may wait for it.
 const ACK_WITHIN: Duration = Duration::from_millis(5);
 
+/// How much of what was copied for a lossy path may wait, at either end, in bytes. More is dropped: each is a copy.
+const COPIES: usize = 64 << 10;
+
 /// The name in the TLS handshake; the certificate is pinned, so it means nothing.
 pub(super) const SERVER_NAME: &str = "p2pdbg";
 
@@ -108,6 +111,7 @@ pub(super) fn transport() -> TransportConfig {
         .send_window(TUNNEL_WINDOW.into())
         .max_concurrent_uni_streams(VarInt::from_u32(CARRIERS))
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .datagram_receive_buffer_size(None);
+        .datagram_receive_buffer_size(Some(COPIES))
+        .datagram_send_buffer_size(COPIES);
     transport
 }

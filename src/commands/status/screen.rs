@@ -231,10 +231,11 @@ fn stream_lines(stream: &StreamSnapshot, rtt: Option<f64>) -> Vec<Row> {
         plain(format!("    stream {}{to}: ", stream.id)),
         state,
         plain(format!(
-            ", {} sent, {} received, {}",
+            ", {} sent, {} received, {}{}",
             described::bytes(stream.sent),
             described::bytes(stream.received),
-            described::whole_seconds(stream.age_ms)
+            described::whole_seconds(stream.age_ms),
+            described::copied(stream)
         )),
     ]];
     if let Some(debugger) = &stream.debugger {

@@ -17,6 +17,17 @@
 //!
 //! A sender counts on none of its carriers whose ordinal is 8 or more below its newest ([`MAX_CARRIERS`]).
 //!
+//! # Copies
+//!
+//! The first 17 bytes of a QUIC datagram (RFC 9221); a few bytes of the stream follow to its end, which a carrier
+//! brings too. The receiver takes them if they go on where it is, and drops them otherwise.
+//!
+//! | at | bytes | field |
+//! |---:|------:|-------|
+//! |  0 | 1 | type, `0x02` |
+//! |  1 | 8 | stream |
+//! |  9 | 8 | offset of the first byte that follows |
+//!
 //! # Frames
 //!
 //! Each is the whole of one message on the tunnel's control stream, which adds the length. Types `0x40` to `0x4f` are
@@ -59,6 +70,10 @@
 //! | 11 | 1 | code, see [`ResetCode`] |
 //!
 //! [`MAX_CARRIERS`]: crate::MAX_CARRIERS
+
+mod copy;
+
+pub use copy::CopyHeader;
 
 use crate::StreamId;
 

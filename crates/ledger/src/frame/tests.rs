@@ -179,3 +179,17 @@ fn an_end_of_a_closed_stream_is_confirmed_and_no_answer_is_answered() {
     assert!(matches!(reply, Frame::Stop(Stop { forward: 3, .. })));
     assert_eq!(reply.reply_if_closed(), None);
 }
+
+#[test]
+fn a_copy_header_comes_back_as_it_was_and_nothing_else_is_one() {
+    let header = CopyHeader {
+        stream: StreamId::from_u64(0x0102_0304_0506_0709),
+        offset: 77,
+    };
+    let mut bytes = header.encode().to_vec();
+    bytes.extend_from_slice(b"data");
+    assert_eq!(CopyHeader::decode(&bytes), Ok(header));
+    assert_eq!(CopyHeader::decode(&bytes[..16]), Err(FrameError::Truncated));
+    bytes[0] = 1;
+    assert_eq!(CopyHeader::decode(&bytes), Err(FrameError::UnknownType(1)));
+}

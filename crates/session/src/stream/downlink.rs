@@ -82,6 +82,13 @@ impl Downlink {
         Ok(())
     }
 
+    /// Takes a copy of bytes that a carrier brings too.
+    pub(super) fn on_copy(&mut self, offset: u64, data: Bytes) -> Result<(), Violation> {
+        let news = self.receiver.handle_copy(offset, data)?;
+        self.unwritten.extend(news.filter(|n| !n.is_empty()));
+        Ok(())
+    }
+
     /// Waits for the next thing that moves, and moves it. Cancelling it loses nothing.
     ///
     /// Without a writer nothing is connected yet, and everything waits.

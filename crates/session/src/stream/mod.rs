@@ -4,6 +4,7 @@
 //! ledger; what comes from elsewhere (carriers, control frames, the loss of tunnels) reaches it through one inbox,
 //! and which tunnel is best through a watch. It dies when both directions have ended and both ends know it.
 
+mod copies;
 mod downlink;
 mod leaving;
 mod local;
@@ -13,8 +14,10 @@ mod uplink;
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::{Bytes, BytesMut};
 use p2pdbg_ledger::{
-    Budget, CarrierHeader, EndKind, Frame, Limits, Receiver, ResetCode, Sender, StreamId, Violation,
+    Budget, CarrierHeader, CopyHeader, EndKind, Frame, Limits, Receiver, ResetCode, Sender,
+    StreamId, Violation,
 };
 use p2pdbg_proto::tunnel::TunnelMessage;
 use quinn::RecvStream;
@@ -24,6 +27,7 @@ use tokio::{
 };
 
 use self::{
+    copies::{Copies, Counted},
     downlink::{Downlink, DownlinkEvent},
     leaving::{Leaving, Verdict},
     local::{LocalReader, LocalWriter},
@@ -70,6 +74,13 @@ pub enum StreamInput {
         /// The tunnel by which an end came: its confirmation goes back the same way, because the two sides may differ
         /// about which tunnel is best.
         via: Option<Tunnel>,
+    },
+    /// The peer sent a few bytes once more than on the carrier.
+    Copy {
+        /// Where they are in the stream.
+        offset: u64,
+        /// The bytes.
+        data: Bytes,
     },
     /// A tunnel is gone, and with it everything on it.
     TunnelLost {
@@ -164,6 +175,7 @@ impl Stream {
             id,
             uplink: Uplink::new(sender, Arc::clone(&traffic), written),
             downlink,
+            copies: Copies::default(),
             traffic,
             leaving: Leaving::new(dialing.is_none(), is_client),
             gave_up: false,
@@ -192,6 +204,7 @@ struct Driver {
     id: StreamId,
     uplink: Uplink,
     downlink: Downlink,
+    copies: Copies,
     traffic: Arc<Traffic>,
     leaving: Leaving,
     /// Whether the local program has left before anything came back for it.
@@ -239,6 +252,7 @@ impl Driver {
                 event = self.downlink.step(self.writer.as_mut()) => self.on_downlink(event),
                 dialled = dialled(&mut self.dialing) => self.on_dialled(dialled),
                 () = sleep_until(self.leaving.look_at()) => self.look_for_program(),
+                () = sleep_until(self.copies.next_at()) => self.send_copies(),
                 () = &mut ack_timer, if self.ack_at.is_some() => {
                     self.ack_at = None;
                     self.send_frames(true);
@@ -270,6 +284,13 @@ impl Driver {
                     self.end_came_by = via;
                 }
                 self.handle_frame(frame);
+            }
+            StreamInput::Copy { offset, data } => {
+                // Nothing else is to be done about it.
+                return match self.downlink.on_copy(offset, data) {
+                    Ok(()) => {}
+                    Err(violation) => self.on_violation(violation),
+                };
             }
             StreamInput::TunnelLost { epoch } => {
                 self.uplink.on_tunnel_lost(epoch);
@@ -350,6 +371,7 @@ impl Driver {
         }
         match event {
             UplinkEvent::Progress => {}
+            UplinkEvent::Read(offset, read) => self.note_written(offset, read),
             UplinkEvent::Ended | UplinkEvent::Broken if self.dial_again() => {}
             UplinkEvent::Ended => {
                 let answered = self.traffic.received() > 0;
@@ -371,6 +393,53 @@ impl Driver {
         }
         if self.uplink.sender.wants_carrier() {
             self.route();
+        }
+    }
+
+    /// What the local program wrote may be worth sending twice.
+    fn note_written(&mut self, offset: u64, written: Bytes) {
+        let best = self.best.borrow();
+        let counted = || {
+            let tunnel = best.as_ref()?;
+            let path = tunnel.connection.stats().path;
+            Some(Counted {
+                epoch: tunnel.epoch,
+                sent: path.sent_packets,
+                lost: path.lost_packets,
+                rtt: path.rtt,
+            })
+        };
+        let heard = self.downlink.receiver.received();
+        self.copies
+            .on_written(Instant::now(), (offset, written), heard, counted);
+    }
+
+    /// Sends the copies that are due, of what a carrier has taken and the peer has not acknowledged.
+    fn send_copies(&mut self) {
+        let best = self.best.borrow();
+        let Some(tunnel) = best.as_ref() else {
+            return;
+        };
+        let most = tunnel.connection.max_datagram_size().unwrap_or_default();
+        let most = most.saturating_sub(CopyHeader::LEN);
+        while let Some((mut offset, mut data)) = self.copies.pop_due(Instant::now()) {
+            let end = offset + data.len() as u64;
+            let sender = &self.uplink.sender;
+            if most == 0 || sender.sent() < end || sender.acknowledged() >= end {
+                continue;
+            }
+            while !data.is_empty() {
+                let piece = data.split_to(data.len().min(most));
+                let stream = self.id;
+                let mut datagram = BytesMut::with_capacity(CopyHeader::LEN + piece.len());
+                datagram.extend_from_slice(&CopyHeader { stream, offset }.encode());
+                datagram.extend_from_slice(&piece);
+                offset += piece.len() as u64;
+                // One that cannot be sent is missed by nobody.
+                if tunnel.connection.send_datagram(datagram.freeze()).is_ok() {
+                    self.traffic.on_copied(piece.len());
+                }
+            }
         }
     }
 

@@ -26,6 +26,7 @@ impl Tap {
 pub struct Traffic {
     sent: AtomicU64,
     received: AtomicU64,
+    copied: AtomicU64,
 }
 
 impl Traffic {
@@ -37,6 +38,16 @@ impl Traffic {
     /// Notes bytes that the local program was given.
     pub(super) fn on_received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Notes bytes that were sent once more, since the path loses packets.
+    pub(super) fn on_copied(&self, bytes: usize) {
+        self.copied.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// How many bytes were sent once more.
+    pub fn copied(&self) -> u64 {
+        self.copied.load(Ordering::Relaxed)
     }
 
     /// How many bytes the local program wrote.

@@ -46,6 +46,8 @@ struct Carrier {
 pub(super) enum UplinkEvent {
     /// Something moved.
     Progress,
+    /// The local program wrote this, at that offset.
+    Read(u64, Bytes),
     /// The local program writes no more; what that means is for the stream to judge.
     Ended,
     /// The local connection is broken.
@@ -175,12 +177,13 @@ impl Uplink {
             Ok(Some(chunk)) => {
                 self.traffic.on_sent(chunk.len());
                 self.tap.show(&chunk);
+                let (offset, read) = (self.sender.pushed(), chunk.clone());
                 if let Err(error) = self.sender.push(chunk) {
                     // Cannot happen: no more was read than the ledger allowed.
                     tracing::error!(%error, "the ledger refused what it had allowed");
                     return UplinkEvent::Broken;
                 }
-                UplinkEvent::Progress
+                UplinkEvent::Read(offset, read)
             }
             Ok(None) => UplinkEvent::Ended,
             Err(error) => {
