@@ -18,11 +18,11 @@ struct Options {
     /// Fewer rounds, for work on the program; nothing is written to docs
     #[arg(long)]
     quick: bool,
-    /// Only these rows (1 to 8); nothing is written to docs
-    #[arg(long, value_name = "ROW", value_parser = clap::value_parser!(u8).range(1..=8))]
+    /// Only these rows (1 to 10); nothing is written to docs
+    #[arg(long, value_name = "ROW", value_parser = clap::value_parser!(u8).range(1..=10))]
     only: Vec<u8>,
     /// Measure these rows once more, in the place of what the last run found
-    #[arg(long, value_name = "ROW", value_parser = clap::value_parser!(u8).range(1..=8))]
+    #[arg(long, value_name = "ROW", value_parser = clap::value_parser!(u8).range(1..=10))]
     again: Vec<u8>,
     /// Where cargo installed the programs that are compared
     #[arg(long, value_name = "DIR", default_value = "target/bench-tools")]

@@ -184,6 +184,44 @@ pub(crate) fn bulk_all(streams: &mut [TcpStream], way: Way, each: usize) -> io::
     Ok(gbits(total, ended - began))
 }
 
+/// Has the service send over each connection at once; returns the Mbit/s of each between `settle` and `settle` +
+/// `measure`.
+pub(crate) fn pour_beside(
+    streams: &mut [TcpStream],
+    settle: Duration,
+    measure: Duration,
+) -> io::Result<Vec<f64>> {
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = streams
+            .iter_mut()
+            .map(|stream| scope.spawn(move || pour_for(stream, settle, measure)))
+            .collect();
+        let join = |worker: std::thread::ScopedJoinHandle<'_, io::Result<f64>>| {
+            worker.join().map_err(|_| io::ErrorKind::Other)?
+        };
+        workers.into_iter().map(join).collect()
+    })
+}
+
+fn pour_for(stream: &mut TcpStream, settle: Duration, measure: Duration) -> io::Result<f64> {
+    let mut buffer = vec![0; CHUNK];
+    // More than comes.
+    stream.write_all(&request(POUR, 1 << 40))?;
+    let began = Instant::now();
+    let mut counted = 0;
+    while began.elapsed() < settle + measure {
+        let read = stream.read(&mut buffer)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if began.elapsed() >= settle {
+            counted += read;
+        }
+    }
+    stream.shutdown(std::net::Shutdown::Both)?;
+    Ok(gbits(counted, measure) * 1e3)
+}
+
 /// Gbit/s.
 pub(crate) fn gbits(bytes: usize, took: Duration) -> f64 {
     bytes as f64 * 8.0 / took.as_secs_f64() / 1e9

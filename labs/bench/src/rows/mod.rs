@@ -4,10 +4,12 @@ mod bulk;
 mod debuggers;
 mod idle;
 mod long_fat;
+mod loss;
 mod mixed;
 pub(crate) mod names;
 mod ping_pong;
 mod relay;
+mod shared;
 mod start;
 
 use std::time::Instant;
@@ -68,7 +70,7 @@ impl Context {
 }
 
 /// The numbers of all rows.
-pub(crate) const ALL: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
+pub(crate) const ALL: [u8; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 
 /// Runs one row.
 pub(crate) fn run(number: u8, context: &mut Context) -> Result<Row> {
@@ -85,7 +87,9 @@ pub(crate) fn run(number: u8, context: &mut Context) -> Result<Row> {
         5 => start::run(context),
         6 => long_fat::run(context),
         7 => relay::run(context),
-        _ => idle::run(context),
+        8 => idle::run(context),
+        9 => loss::run(context),
+        _ => shared::run(context),
     }?;
     row.took_s = began.elapsed().as_secs_f64();
     Ok(row)
