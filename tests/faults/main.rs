@@ -25,6 +25,7 @@ mod moved;
 mod nats;
 mod one_way;
 mod outages;
+mod policed;
 mod processes;
 mod rendezvous;
 mod roaming;

@@ -170,6 +170,7 @@ impl Driver {
                 self.relaying.rebind();
             }
             PathCommand::Returned => self.tell_engine(Input::NetworkChanged),
+            PathCommand::AvoidUdp(time) => self.relaying.avoid_udp(time),
             PathCommand::RelayLost => self.relaying.rebind(),
         }
     }

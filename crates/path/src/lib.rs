@@ -18,6 +18,7 @@ pub mod traversal;
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 
 use p2pdbg_base::PathPolicy;
@@ -106,6 +107,9 @@ pub enum PathCommand {
     Silent,
     /// The peer is heard again after it was lost: what stood in the way of a direct path may be gone too.
     Returned,
+    /// Have TCP carry the leg of the relay for so long, since the network carries little over UDP; for no time: let UDP
+    /// carry it again.
+    AvoidUdp(Duration),
     /// The tunnel on the relay is gone: bind again.
     RelayLost,
     /// Whether streams move.

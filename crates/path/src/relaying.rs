@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use p2pdbg_base::PathPolicy;
@@ -181,6 +181,11 @@ impl Relaying {
     /// The relay is silent.
     pub(super) fn rebind(&mut self) {
         self.with(|relay| relay.rebind(Instant::now()));
+    }
+
+    /// TCP is to carry the leg for so long, or UDP again.
+    pub(super) fn avoid_udp(&mut self, time: Duration) {
+        self.with(|relay| relay.avoid_udp(time, Instant::now()));
     }
 
     /// The network is another.

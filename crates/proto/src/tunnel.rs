@@ -77,6 +77,12 @@ pub enum TunnelMessage {
     SourcesChanged,
     /// A debugger listens where no forward leads; from the connector, on every tunnel.
     Elsewhere(Elsewhere),
+    /// The sender's direct path starves: the peer's leg of the relay should be carried over TCP for so many seconds; 0
+    /// takes that back.
+    RelayByTcp {
+        /// For how long.
+        seconds: u16,
+    },
 }
 
 /// A debugger that listens where no forward leads.

@@ -203,6 +203,12 @@ impl Connections {
         }
     }
 
+    /// Says something on all tunnels, whichever carries it first.
+    pub(super) fn send_everywhere(&self, message: &TunnelMessage) {
+        let adopted = self.tunnels.values().filter(|c| c.control.is_none());
+        adopted.for_each(|connected| connected.tunnel.send(message.clone()));
+    }
+
     /// Sends a frame of the ledger on one tunnel.
     pub(super) fn send_frame(&self, epoch: u64, frame: Frame) {
         if let Some(tunnel) = self.find(epoch) {

@@ -66,7 +66,7 @@ pub(super) struct Driver {
     pub(super) role: Role,
     pub(super) decisions: Decisions,
     pub(super) connections: Connections,
-    ways: Ways,
+    pub(super) ways: Ways,
     pub(super) peers: Peers,
     pub(super) streams: Streams,
     pub(super) forwards: Forwards,
@@ -219,6 +219,7 @@ impl Driver {
 
     fn on_timeout(&mut self) {
         let counters = self.connections.counters();
+        self.decide(Input::Flow(self.streams.flow()));
         self.decide(Input::Timeout(&counters));
         if let Some(warning) = self.connections.rejections().poll_warning() {
             self.reporter.emit(Report::Warning(warning));
@@ -268,6 +269,11 @@ impl Driver {
                 self.ways.search();
             }
             Output::Path(command) => self.ways.command(command),
+            Output::AskForTcp(time) => {
+                let seconds = u16::try_from(time.as_secs()).unwrap_or(u16::MAX);
+                let message = TunnelMessage::RelayByTcp { seconds };
+                self.connections.send_everywhere(&message);
+            }
             Output::Doubt => self.tell(SessionOutput::Doubt),
             #[cfg(unix)]
             Output::InUse => self.sources.sources.on_use(),

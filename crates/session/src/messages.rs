@@ -64,6 +64,10 @@ impl Driver {
                 let unanswered = Duration::from_millis(unanswered_ms.into());
                 self.decide(Input::Pulse { epoch, unanswered });
             }
+            TunnelMessage::RelayByTcp { seconds } => {
+                let time = Duration::from_secs(seconds.into());
+                self.ways.on_asked_for_tcp(time);
+            }
             #[cfg(unix)]
             TunnelMessage::SourcesChanged if self.role == Role::Listener => {
                 self.sources.sources.on_peer_changed();

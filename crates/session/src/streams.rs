@@ -23,7 +23,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::decisions::whole_milliseconds;
+use super::decisions::{Flow, whole_milliseconds};
 use crate::{
     stream::{
         BestTunnel, Connection, INBOX, Local, Stream, StreamEvent, StreamInput, Tap, Traffic,
@@ -183,6 +183,17 @@ impl Streams {
             }
         }
         waiting
+    }
+
+    /// What the streams want to send, and have.
+    pub(super) fn flow(&self) -> Flow {
+        let mut flow = Flow::default();
+        for live in self.live.values() {
+            let held = live.traffic.held();
+            flow.held += held;
+            flow.delivered += live.traffic.sent().saturating_sub(held);
+        }
+        flow
     }
 
     /// Whether the peer has everything that the local programs wrote, and they will write no more.

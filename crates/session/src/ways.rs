@@ -1,8 +1,13 @@
 //! The ways to the peer, as the session's task uses them: the paths, and the sockets that a path was found on.
 
+use std::time::Duration;
+
 use p2pdbg_base::PathPolicy;
 use p2pdbg_path::{PathCommand, PathEvent, PathSocket, Paths};
 use p2pdbg_punch::{PunchKey, SocketId};
+
+/// For how long the peer may have this end's leg of the relay carried over TCP, until it asks again.
+const MOST_BY_TCP: Duration = Duration::from_secs(600);
 
 /// What leads to the peer.
 pub(super) struct Ways {
@@ -44,6 +49,13 @@ impl Ways {
     /// What they have told by now.
     pub(super) fn try_event(&mut self) -> Option<PathEvent> {
         self.paths.try_event()
+    }
+
+    /// The peer asks for its relayed datagrams to be taken over TCP for so long: its direct path starves.
+    pub(super) fn on_asked_for_tcp(&self, time: Duration) {
+        if self.policy == PathPolicy::Any {
+            self.command(PathCommand::AvoidUdp(time.min(MOST_BY_TCP)));
+        }
     }
 
     pub(super) fn command(&self, command: PathCommand) {

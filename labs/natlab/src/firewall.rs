@@ -12,6 +12,8 @@ pub struct Flow {
     port: Option<u16>,
     one_way: bool,
     marked: bool,
+    /// Kilobytes a second that pass.
+    rate: Option<u32>,
 }
 
 impl Flow {
@@ -23,6 +25,7 @@ impl Flow {
         port: None,
         one_way: false,
         marked: false,
+        rate: None,
     };
 
     /// All UDP.
@@ -80,6 +83,16 @@ impl Flow {
     pub const fn marked(self) -> Self {
         Self {
             marked: true,
+            ..self
+        }
+    }
+
+    /// The same flow, but only what comes faster than this in kilobytes a second, in both directions together: a
+    /// policer, which has no queue.
+    #[must_use]
+    pub const fn faster_than(self, rate: u32) -> Self {
+        Self {
+            rate: Some(rate),
             ..self
         }
     }
@@ -144,6 +157,10 @@ impl Flow {
             true => vec!["ip ecn != not-ect ", "ip6 ecn != not-ect "],
             false => vec![""],
         };
+        let rate = match self.rate {
+            Some(rate) => format!("limit rate over {rate} kbytes/second burst 16 kbytes "),
+            None => String::new(),
+        };
         for (address, mark) in addresses
             .iter()
             .flat_map(|a| marks.iter().map(move |m| (a, m)))
@@ -152,7 +169,7 @@ impl Flow {
                 for chain in ["incoming", "outgoing"] {
                     let _ = writeln!(
                         rules,
-                        "add rule inet blocked {chain} {address}{ends}{mark}{protocol}{port}counter drop"
+                        "add rule inet blocked {chain} {address}{ends}{mark}{protocol}{port}{rate}counter drop"
                     );
                 }
             }

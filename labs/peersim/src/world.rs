@@ -405,6 +405,7 @@ impl World {
                 self.break_off_everywhere();
             }
             Output::Accept(_)
+            | Output::AskForTcp(_)
             | Output::Doubt
             | Output::InUse
             | Output::Drained

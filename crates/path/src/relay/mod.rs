@@ -89,6 +89,8 @@ pub(super) struct Relay {
     tcp: Tcp,
     /// The next pause after a failure of TCP.
     pause: Duration,
+    /// Until when UDP is not to carry the leg, though it could.
+    avoided_until: Option<Instant>,
     carrier: Option<Carrier>,
     /// Since when the carrier is what it is.
     since: Instant,
@@ -191,6 +193,7 @@ impl Relay {
             udp: carriers != Carriers::TcpAlone,
             tcp: Tcp::At(tcp_at),
             pause: FIRST_PAUSE,
+            avoided_until: None,
             carrier: None,
             since: now,
             trial: Trial::new(),
@@ -210,11 +213,16 @@ impl Relay {
             Progress::Bound { dial_at } => Some(dial_at),
             Progress::Binding { .. } | Progress::Told => None,
         };
-        [bind, tcp, dial].into_iter().flatten().min()
+        let timers = [bind, tcp, dial, self.avoided_until];
+        timers.into_iter().flatten().min()
     }
 
     /// Does what is due.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.avoided_until.take_if(|until| *until <= now).is_some() {
+            // The relay sends over TCP until the leg is bound again.
+            self.leg.rebind(now);
+        }
         if self.udp
             && let Some(LegAction::Send(frame)) = self.leg.handle_timeout(now)
         {
@@ -249,6 +257,11 @@ impl Relay {
     /// Takes a frame that came from the relay's address over UDP.
     pub(super) fn handle_frame(&mut self, now: Instant, frame: &RelayFrame) {
         let is_challenge = matches!(frame, RelayFrame::Challenge { .. });
+        let by_tcp = matches!(self.tcp, Tcp::Connecting | Tcp::Up);
+        if is_challenge && by_tcp && self.avoids_udp(now) {
+            // An answer would bind the leg to UDP.
+            return;
+        }
         if is_challenge && !self.trial.on_answered(now) && self.carrier == Some(Carrier::Tcp) {
             return;
         }
@@ -303,7 +316,7 @@ impl Relay {
 
     /// The leg was joined over TCP.
     pub(super) fn on_stream_bound(&mut self, now: Instant) {
-        if self.carrier == Some(Carrier::Udp) {
+        if self.carrier == Some(Carrier::Udp) && !self.avoids_udp(now) {
             if now.saturating_duration_since(self.since) >= FORGIVEN {
                 self.trial = Trial::new();
             }
@@ -336,6 +349,19 @@ impl Relay {
             self.tcp = Tcp::At(now + self.pause);
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Has TCP carry the leg for so long, though UDP may be bound; for no time: UDP again as soon as it is.
+    pub(super) fn avoid_udp(&mut self, time: Duration, now: Instant) {
+        self.avoided_until = Some(now + time);
+        if !time.is_zero() && matches!(self.tcp, Tcp::Idle | Tcp::Until(_)) {
+            // The peer may ask for it: no more often than connections are made again otherwise.
+            self.tcp = Tcp::At(now.max(self.since + LASTED));
+        }
+    }
+
+    fn avoids_udp(&self, now: Instant) -> bool {
+        self.avoided_until.is_some_and(|until| now < until)
     }
 
     /// Binds again, because the relay is silent or the source address may be another. It is taken that the peer's leg

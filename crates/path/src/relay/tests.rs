@@ -284,3 +284,24 @@ fn a_leg_that_the_relay_does_not_know_is_gone() {
     bench.act();
     assert_eq!(bench.done()[0], RelayAction::Gone);
 }
+
+#[test]
+fn leg_is_carried_over_tcp_for_as_long_as_udp_is_to_be_avoided_and_not_again_at_once() {
+    let mut bench = Bench::new(Carriers::UdpFirst);
+    bench.pass(Duration::from_secs(10)).done();
+    bench.relay.avoid_udp(Duration::from_secs(30), bench.now);
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.done(), [Connect, Ready(Carrier::Tcp)]);
+    bench.pass(Duration::from_secs(28));
+    assert_eq!(bench.done(), []);
+    bench.pass(Duration::from_secs(20));
+    assert!(bench.done().contains(&Ready(Carrier::Udp)));
+    // A peer that asks all the time.
+    for _ in 0..100 {
+        bench.relay.avoid_udp(Duration::from_secs(30), bench.now);
+        bench.relay.avoid_udp(Duration::ZERO, bench.now);
+        bench.pass(Duration::from_millis(100));
+    }
+    let connects = bench.done().iter().filter(|a| **a == Connect).count();
+    assert!(connects <= 4, "{connects} in 10 s");
+}

@@ -48,6 +48,15 @@ pub struct Counters {
     pub rtt: Duration,
 }
 
+/// What the streams want to send, and have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Bytes that the peer has acknowledged, of all streams that live.
+    pub delivered: u64,
+    /// Bytes that local programs wrote and the peer has not acknowledged.
+    pub held: u64,
+}
+
 /// Something that happened.
 #[derive(Debug, Clone, Copy)]
 pub enum Input<'a> {
@@ -135,6 +144,8 @@ pub enum Input<'a> {
         /// Whether nothing is left to deliver.
         delivered: bool,
     },
+    /// What the streams want to send, and have; told before each [`Input::Timeout`].
+    Flow(Flow),
     /// The local program has ended: tell when its last bytes have been delivered. `ports` ports are asked for the
     /// connections that still wait in the kernel.
     Drain {
@@ -215,6 +226,8 @@ pub enum Output {
     Search,
     /// Tell the paths.
     Path(PathCommand),
+    /// Ask the peer to have its leg of the relay carried over TCP for so long; for no time: no longer.
+    AskForTcp(Duration),
     /// The rendezvous may not know this end any more, or know an address that it has no more.
     Doubt,
     /// Streams have come where there were none.

@@ -26,6 +26,7 @@ mod keep_alive;
 mod listener_dial;
 mod path_status;
 mod reachability;
+mod starvation;
 mod tunnels;
 
 #[cfg(test)]
@@ -44,7 +45,7 @@ use p2pdbg_proto::{
     tunnel::{PathKind, close},
 };
 
-pub use self::io::{Counters, Input, Output, TunnelEnd, TunnelFacts};
+pub use self::io::{Counters, Flow, Input, Output, TunnelEnd, TunnelFacts};
 use self::{
     drain::Drain,
     io::{Timer, Timers},
@@ -52,6 +53,7 @@ use self::{
     listener_dial::ListenerDial,
     path_status::PathStatus,
     reachability::{Reachability, Turn},
+    starvation::{Starvation, Verdict},
     tunnels::TunnelTable,
 };
 pub(crate) use self::{
@@ -106,6 +108,7 @@ pub struct Settings {
 struct Streams {
     live: usize,
     delivered: bool,
+    flow: Flow,
 }
 
 /// The decisions of one session, at one end.
@@ -119,6 +122,7 @@ pub struct Decisions {
     drain: Drain,
     path_status: PathStatus,
     history: History,
+    starvation: Starvation,
     streams: Streams,
     timers: Timers,
     outputs: VecDeque<Output>,
@@ -145,9 +149,11 @@ impl Decisions {
             drain: Drain::default(),
             path_status: PathStatus::new(settings.policy),
             history: History::default(),
+            starvation: Starvation::default(),
             streams: Streams {
                 live: 0,
                 delivered: true,
+                flow: Flow::default(),
             },
             timers,
             outputs: VecDeque::new(),
@@ -215,7 +221,16 @@ impl Decisions {
                 self.timers.set(Timer::Redial(path), now + REDIAL);
             }
             Input::TunnelEnded { epoch, why } => self.on_tunnel_ended(epoch, why, now),
-            Input::Streams { live, delivered } => self.on_streams(Streams { live, delivered }, now),
+            Input::Streams { live, delivered } => {
+                let flow = self.streams.flow;
+                let streams = Streams {
+                    live,
+                    delivered,
+                    flow,
+                };
+                self.on_streams(streams, now);
+            }
+            Input::Flow(flow) => self.streams.flow = flow,
             Input::Drain { ports } => {
                 self.timers.set(Timer::DrainExpired, now + DRAIN);
                 self.drain.begin(ports);
@@ -244,6 +259,8 @@ impl Decisions {
                     self.tunnels.forgive(now);
                 }
                 self.keep_alive.on_network_changed();
+                let back = self.starvation.on_network_changed();
+                self.carry(back, now);
                 // The peer may have given up what stands here.
                 let asked: Vec<u64> = self.tunnels.trusted().collect();
                 self.ask(&asked, now);
@@ -371,6 +388,7 @@ impl Decisions {
             self.put(Output::Path(PathCommand::Silent));
         }
         self.renew(now);
+        self.weigh(now);
         self.choose(now);
         self.history.look(self.tunnels.used_counters(), now);
         let pause = match has_streams {
@@ -383,6 +401,43 @@ impl Decisions {
             true => CALM_LOOK,
         };
         self.timers.set(Timer::Look, now + pause);
+    }
+
+    /// Weighs what the direct path carries against what the relay would.
+    fn weigh(&mut self, now: Instant) {
+        if self.settings.policy != PathPolicy::Any {
+            return;
+        }
+        let used = self.tunnels.used().map(|used| used.path);
+        let direct = self.tunnels.used_counters();
+        let direct = direct.filter(|_| used == Some(PathKind::Direct));
+        let relay = self.tunnels.serves(PathKind::RelayUdp);
+        let flow = self.streams.flow;
+        let verdict = self.starvation.look(flow, direct, relay, now);
+        self.carry(verdict, now);
+    }
+
+    /// Moves the streams between the direct path and the relay, for what these carry.
+    fn carry(&mut self, verdict: Option<Verdict>, now: Instant) {
+        let avoided = match verdict {
+            None => return,
+            Some(Verdict::Try(why)) => {
+                self.path_status.on_starved(why);
+                starvation::TRIAL
+            }
+            Some(Verdict::Keep(pause, why)) => {
+                let after_ms = self.after_ms(now);
+                let report = self.path_status.on_yielded(why, after_ms);
+                self.report_path(report);
+                pause
+            }
+            Some(Verdict::Back) => Duration::ZERO,
+        };
+        self.tunnels.prefer_relay(self.starvation.prefers_relay());
+        // What polices UDP between the peers mostly does so towards the relay as well, at whichever end it is.
+        self.put(Output::Path(PathCommand::AvoidUdp(avoided)));
+        self.put(Output::AskForTcp(avoided));
+        self.choose(now);
     }
 
     /// Asks for a sign of life on these tunnels, and says how well this end hears there.

@@ -64,6 +64,20 @@ impl PathStatus {
         Some(told.clone())
     }
 
+    /// The streams leave a direct path that carries too little, for this reason.
+    pub(super) fn on_starved(&mut self, why: String) {
+        self.left_because = Some(why);
+    }
+
+    /// Notes why the relay is kept though a direct path is up; the report that whoever is on the relay is told with.
+    pub(super) fn on_yielded(&mut self, why: String, after_ms: u64) -> Option<PathReport> {
+        let relayed = |told: &&mut PathReport| told.kind == ReportedKind::Relay;
+        let told = self.told.as_mut().filter(relayed)?;
+        told.why = why;
+        told.after_ms = after_ms;
+        Some(told.clone())
+    }
+
     /// What made the direct path work, and what is not used beside it.
     fn why_direct(&self, path: &Path) -> String {
         match &self.unused {

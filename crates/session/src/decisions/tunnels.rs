@@ -27,6 +27,8 @@ pub(super) struct TunnelTable {
     was_up: bool,
     /// How the direct path has come and gone.
     comebacks: Comebacks,
+    /// Whether the relay carries more than the direct path.
+    relay_first: bool,
 }
 
 #[derive(Debug)]
@@ -300,10 +302,11 @@ impl TunnelTable {
     /// Settles which tunnel streams should use; whether it is another one than before.
     ///
     /// One that answers before one that is suspect, one that stayed before one that comes and goes, direct before the
-    /// relay, newer before older. Where all are suspect, whichever answers again serves until one is trusted.
+    /// relay unless that carries more, newer before older. Where all are suspect, whichever answers again serves until
+    /// one is trusted.
     pub(super) fn choose(&mut self) -> bool {
         // Which of UDP and TCP carries the relay's leg may change under a tunnel, so it makes no difference here.
-        let rank = |path| path == PathKind::Direct;
+        let rank = |path| (path == PathKind::Direct) != self.relay_first;
         let open = self.up.iter().filter(|up| up.open);
         let best = open.max_by_key(|up| {
             // Nobody changes to a tunnel that has been asked and has not answered either: then the peer is away, or
@@ -320,6 +323,11 @@ impl TunnelTable {
         });
         let best = best.map(|up| up.facts.epoch);
         std::mem::replace(&mut self.used, best) != best
+    }
+
+    /// Puts the relay before the direct path from now on, or behind it again.
+    pub(super) fn prefer_relay(&mut self, relay: bool) {
+        self.relay_first = relay;
     }
 
     /// The next tunnel that does not answer while the one in use does. Each is given once; what the streams had on it

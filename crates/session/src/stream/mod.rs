@@ -260,6 +260,9 @@ impl Driver {
             }
             self.deliver_end().await;
             self.send_frames(false);
+            let sender = &self.uplink.sender;
+            self.traffic
+                .set_held(sender.pushed() - sender.acknowledged());
             self.tell_news().await;
         }
     }

@@ -27,6 +27,7 @@ pub struct Traffic {
     sent: AtomicU64,
     received: AtomicU64,
     copied: AtomicU64,
+    held: AtomicU64,
 }
 
 impl Traffic {
@@ -43,6 +44,16 @@ impl Traffic {
     /// Notes bytes that were sent once more, since the path loses packets.
     pub(super) fn on_copied(&self, bytes: usize) {
         self.copied.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Notes how much of what the local program wrote is not acknowledged.
+    pub(super) fn set_held(&self, bytes: u64) {
+        self.held.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes of what the local program wrote the peer has not acknowledged.
+    pub fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// How many bytes were sent once more.

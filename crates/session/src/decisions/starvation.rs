@@ -1,0 +1,342 @@
+//! A direct path that carries far less than the relay would.
+//!
+//! Some networks let UDP between peers pass and police it to a fraction of what they give TCP. Small messages do well
+//! there and bulk starves. So when the streams want to send more than the direct path takes, and that loses much of
+//! what is sent, the relay is tried, over TCP if that can be: if it carries at least [`GAIN`] times as much it is kept
+//! for a while, and then the direct path is tried again. Each end judges what it sends.
+
+use std::time::{Duration, Instant};
+
+use super::io::{Counters, Flow};
+
+/// The streams want to send more when so much of theirs is not acknowledged, in bytes.
+const HUNGRY: u64 = 32 << 10;
+
+/// For so long they must have wanted it.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A path that carries as much as this is not left, in bytes a second: 8 Mbit/s.
+const ENOUGH: f64 = 1e6;
+
+/// Nor is one that loses less than this share of its packets. A slow line of one's own queues, and no relay helps.
+const LOSSY: f64 = 0.1;
+
+/// Before the relay's rate counts: it begins slowly, and what was sent on the direct path is sent again.
+const SETTLE: Duration = Duration::from_millis(1_500);
+
+/// For so long it is measured at a time.
+const MEASURE: Duration = Duration::from_secs(3);
+
+/// The relay was no better if none of its measurements was within this time: the peer may hear late that its leg should
+/// be carried over TCP, since that is said on paths that lose most of what is sent.
+const PATIENT: Duration = Duration::from_secs(15);
+
+/// For how long the relay's leg is carried over TCP for a trial.
+pub(super) const TRIAL: Duration = Duration::from_secs(30);
+
+/// The relay is kept if it carries so many times as much.
+const GAIN: f64 = 2.0;
+
+/// How long the relay is kept, and how long it is left alone when it was no better: at first, and at the most.
+const FIRST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Verdict {
+    /// The relay is to be tried, for this reason.
+    Try(String),
+    /// It is kept for so long, for this reason.
+    Keep(Duration, String),
+    /// The direct path is to be used again.
+    Back,
+}
+
+/// Which of both carries more, as far as it was tried.
+#[derive(Debug)]
+pub(super) struct Starvation {
+    state: State,
+    /// For how long the outcome of the next trial counts.
+    pause: Duration,
+    /// Until when nothing is tried.
+    rest_until: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// The direct path is used; since when the streams want more, if they do.
+    Direct(Option<Mark>),
+    /// The relay is tried.
+    Trial {
+        began: Instant,
+        /// What the direct path carried, in bytes a second.
+        direct: f64,
+        /// Where the measurement began.
+        from: Option<Mark>,
+    },
+    /// The relay is used.
+    Yielded { until: Instant },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    at: Instant,
+    delivered: u64,
+    sent: u64,
+    lost: u64,
+}
+
+impl Default for Starvation {
+    fn default() -> Self {
+        Self {
+            state: State::Direct(None),
+            pause: FIRST,
+            rest_until: None,
+        }
+    }
+}
+
+impl Starvation {
+    /// Whether the streams are to use the relay though a direct path is up.
+    pub(super) fn prefers_relay(&self) -> bool {
+        !matches!(self.state, State::Direct(_))
+    }
+
+    /// Looks at what was delivered. `direct` has the counters of the direct tunnel that the streams use, if they do,
+    /// `relay` says whether one by the relay is up and answers.
+    pub(super) fn look(
+        &mut self,
+        flow: Flow,
+        direct: Option<&Counters>,
+        relay: bool,
+        now: Instant,
+    ) -> Option<Verdict> {
+        let hungry = flow.held >= HUNGRY;
+        match self.state {
+            State::Direct(since) => {
+                let rests = self.rest_until.is_some_and(|until| now < until);
+                let Some(counters) = direct.filter(|_| hungry && relay && !rests) else {
+                    self.state = State::Direct(None);
+                    return None;
+                };
+                let mark = Mark {
+                    at: now,
+                    delivered: flow.delivered,
+                    sent: counters.packets_sent,
+                    lost: counters.packets_lost,
+                };
+                // A stream that has ended takes its count along, and another tunnel has counters of its own.
+                let since = since
+                    .filter(|since| since.delivered <= mark.delivered && since.sent <= mark.sent);
+                let since = since.unwrap_or(mark);
+                self.state = State::Direct(Some(since));
+                self.judge_direct(since, mark)
+            }
+            State::Trial { .. } if !relay => self.go_back(),
+            State::Trial {
+                began,
+                direct,
+                mut from,
+            } => {
+                if from.is_none() && hungry && now - began < SETTLE {
+                    return None;
+                }
+                let mark = Mark {
+                    at: now,
+                    delivered: flow.delivered,
+                    sent: 0,
+                    lost: 0,
+                };
+                let from = *from.get_or_insert(mark);
+                self.state = State::Trial {
+                    began,
+                    direct,
+                    from: Some(from),
+                };
+                if hungry && now - from.at < MEASURE {
+                    return None;
+                }
+                // Whoever wants no more before it could be measured has got all there was.
+                let relayed = if hungry { rate(from, mark) } else { f64::MAX };
+                if relayed < direct * GAIN && now - began < PATIENT {
+                    self.state = State::Trial {
+                        began,
+                        direct,
+                        from: Some(mark),
+                    };
+                    return None;
+                }
+                Some(self.judge_relay(direct, relayed, now))
+            }
+            State::Yielded { until } if !relay || now >= until => self.go_back(),
+            State::Yielded { .. } => None,
+        }
+    }
+
+    /// Another network: what was found counts no more.
+    pub(super) fn on_network_changed(&mut self) -> Option<Verdict> {
+        let yielded = self.prefers_relay();
+        *self = Self::default();
+        yielded.then_some(Verdict::Back)
+    }
+
+    fn judge_direct(&mut self, since: Mark, mark: Mark) -> Option<Verdict> {
+        if mark.at - since.at < PATIENCE {
+            return None;
+        }
+        let carried = rate(since, mark);
+        let sent = mark.sent - since.sent;
+        let lost = mark.lost.saturating_sub(since.lost) as f64 / sent.max(1) as f64;
+        if carried >= ENOUGH || lost < LOSSY {
+            self.state = State::Direct(Some(mark));
+            return None;
+        }
+        self.state = State::Trial {
+            began: mark.at,
+            direct: carried,
+            from: None,
+        };
+        let percent = lost * 100.0;
+        Some(Verdict::Try(format!(
+            "the direct path carries {} and loses {percent:.0} % of its packets; the relay is tried",
+            mbits(carried)
+        )))
+    }
+
+    fn judge_relay(&mut self, direct: f64, relayed: f64, now: Instant) -> Verdict {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LONGEST);
+        if relayed < direct * GAIN {
+            self.rest_until = Some(now + pause);
+            self.state = State::Direct(None);
+            return Verdict::Back;
+        }
+        let until = now + pause;
+        self.state = State::Yielded { until };
+        let more = match relayed {
+            f64::MAX => "all there was".to_owned(),
+            relayed => mbits(relayed),
+        };
+        let (direct, seconds) = (mbits(direct), pause.as_secs());
+        let why = format!(
+            "it carries {more}, the direct path {direct}, which is tried again in {seconds} s"
+        );
+        Verdict::Keep(pause, why)
+    }
+
+    fn go_back(&mut self) -> Option<Verdict> {
+        self.state = State::Direct(None);
+        Some(Verdict::Back)
+    }
+}
+
+/// In bytes a second.
+fn rate(from: Mark, to: Mark) -> f64 {
+    let took = (to.at - from.at).as_secs_f64().max(1e-3);
+    to.delivered.saturating_sub(from.delivered) as f64 / took
+}
+
+fn mbits(rate: f64) -> String {
+    format!("{:.1} Mbit/s", rate * 8e-6)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    const STEP: Duration = Duration::from_millis(150);
+
+    /// A session that sends at some rate, in bytes a second.
+    struct Bench {
+        starvation: Starvation,
+        now: Instant,
+        flow: Flow,
+        counters: Counters,
+    }
+
+    impl Bench {
+        fn new(held: u64) -> Self {
+            let remote = SocketAddr::from(([192, 0, 2, 1], 1000));
+            Self {
+                starvation: Starvation::default(),
+                now: Instant::now(),
+                flow: Flow { delivered: 0, held },
+                counters: Counters {
+                    epoch: 1,
+                    open: true,
+                    heard: 0,
+                    sent: 0,
+                    packets_sent: 0,
+                    packets_lost: 0,
+                    remote,
+                    rtt: Duration::from_millis(40),
+                },
+            }
+        }
+
+        /// Passes time in which the direct path and the relay carry so much; returns what was decided.
+        fn pass(&mut self, time: Duration, [direct, relay]: [f64; 2], lost: u64) -> Vec<Verdict> {
+            let (until, mut verdicts) = (self.now + time, Vec::new());
+            while self.now < until {
+                self.now += STEP;
+                let relayed = self.starvation.prefers_relay();
+                let rate = if relayed { relay } else { direct };
+                self.flow.delivered += (rate * STEP.as_secs_f64()) as u64;
+                self.counters.packets_sent += 100;
+                self.counters.packets_lost += lost;
+                let direct = Some(&self.counters).filter(|_| !relayed);
+                let look = self.starvation.look(self.flow, direct, true, self.now);
+                verdicts.extend(look);
+            }
+            verdicts
+        }
+    }
+
+    const S: Duration = Duration::from_secs(1);
+    const BULK: u64 = 1 << 20;
+
+    #[test]
+    fn policed_direct_path_yields_to_a_relay_that_carries_more_and_is_tried_again() {
+        let mut bench = Bench::new(BULK);
+        let verdicts = bench.pass(10 * S, [12e3, 2e6], 60);
+        let [Verdict::Try(why), Verdict::Keep(kept, more)] = &verdicts[..] else {
+            panic!("{verdicts:?}");
+        };
+        assert!(why.contains("carries 0.1 Mbit/s and loses 60 %"), "{why}");
+        assert!(more.contains("carries 16.0 Mbit/s"), "{more}");
+        assert_eq!(*kept, FIRST);
+        let verdicts = bench.pass(FIRST, [12e3, 2e6], 60);
+        assert!(verdicts.contains(&Verdict::Back), "{verdicts:?}");
+    }
+
+    #[test]
+    fn relay_that_is_no_better_is_left_and_not_tried_again_soon() {
+        let mut bench = Bench::new(BULK);
+        let verdicts = bench.pass(25 * S, [12e3, 14e3], 60);
+        assert!(
+            matches!(&verdicts[..], [Verdict::Try(_), Verdict::Back]),
+            "{verdicts:?}"
+        );
+        assert_eq!(bench.pass(40 * S, [12e3, 14e3], 60), []);
+        assert!(!bench.pass(40 * S, [12e3, 14e3], 60).is_empty());
+    }
+
+    #[test]
+    fn path_that_is_slow_without_losses_or_lossy_and_fast_or_little_used_is_kept() {
+        for (held, rate, lost) in [(BULK, 12e3, 3), (BULK, 2e6, 60), (1000, 12e3, 60)] {
+            let mut bench = Bench::new(held);
+            assert_eq!(bench.pass(60 * S, [rate, 9e6], lost), []);
+        }
+    }
+
+    #[test]
+    fn another_network_ends_what_was_found() {
+        let mut bench = Bench::new(BULK);
+        bench.pass(10 * S, [12e3, 2e6], 60);
+        let back = bench.starvation.on_network_changed();
+        assert_eq!(back, Some(Verdict::Back));
+        assert_eq!(bench.starvation.on_network_changed(), None);
+    }
+}
