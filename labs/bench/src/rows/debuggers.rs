@@ -87,6 +87,11 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
     Ok(row)
 }
 
+/// The median of the steps of one session of `debugpy --listen`.
+pub(super) fn debugpy_step(site: &Site, python: &Path, kind: Kind) -> Result<f64> {
+    step(site, python, &DEBUGGERS[0], kind)
+}
+
 /// The median of the steps of one session.
 fn step(site: &Site, python: &Path, debugger: &Debugger, kind: Kind) -> Result<f64> {
     let (listens_at, connects_at) = match debugger.debuggee_listens {

@@ -5,7 +5,7 @@ use std::{net::TcpStream, time::Duration};
 use anyhow::Result;
 use p2pdbg_natlab::Impairments;
 
-use super::{Context, names::LONG_FAT};
+use super::{Context, debuggers::debugpy_step, names::LONG_FAT};
 use crate::{
     carriers::{Carrier, Kind},
     results::Row,
@@ -43,6 +43,8 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
         let column = format!("{loss} % lost");
         ping(context, &site, &carriers, &mut row, &column)?;
         bulk(context, &site, &carriers, &mut row, &column)?;
+        drop(carriers);
+        debugger(context, &site, &mut row, &column);
     }
     Ok(row)
 }
@@ -76,6 +78,21 @@ fn ping(
         }
     }
     Ok(())
+}
+
+/// A step with the views that an IDE asks for, which are some six questions in turn.
+fn debugger(context: &Context, site: &Site, row: &mut Row, column: &str) {
+    let Some(python) = &context.tools.python else {
+        return;
+    };
+    for _ in 0..context.rounds(3, 1) {
+        for kind in [Kind::Raw, Kind::Ssh, Kind::Direct] {
+            match debugpy_step(site, python, kind) {
+                Ok(step) => row.add("a step of debugpy, ms", kind.name(), column, step),
+                Err(error) => eprintln!("debugpy by {}: {error:#}", kind.name()),
+            }
+        }
+    }
 }
 
 fn bulk(
