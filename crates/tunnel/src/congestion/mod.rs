@@ -7,7 +7,8 @@
 //! - *short* (below [`SHORT`]): CUBIC, bounded to a queue that nobody notices, see [`short`];
 //! - *long*: what [`model`] says that the path carries;
 //! - *long and crowded*, while somebody else's queue is in it: CUBIC, which shares it with TCP as TCP does. It begins
-//!   at what this sender had, and is told of the losses in a queue.
+//!   at what this sender had, and is told of the losses in a queue. Beside a BBR, which does not give way to losses, it
+//!   would end with nothing, so a part is kept that is fair to CUBIC in a queue as deep as the path's.
 //!
 //! Not quinn's BBR, which its authors call experimental, and which has no part for TCP that gives way to losses.
 
@@ -175,7 +176,14 @@ impl Controller for PathControl {
     }
 
     fn window(&self) -> u64 {
-        let window = self.modelled().unwrap_or_else(|| self.cubic.window());
+        let cubic = self.cubic.window();
+        let window = match self.modelled() {
+            Some(window) => window,
+            None if self.is_long() && self.model.is_crowded() => {
+                cubic.max(self.model.kept().unwrap_or_default())
+            }
+            None => cubic,
+        };
         window.min(self.bound.window)
     }
 

@@ -52,6 +52,11 @@ const FREE: u32 = 25;
 /// The beginning is over when the rate has not grown by a quarter for so many rounds.
 const FLAT: u32 = 3;
 
+/// On a crowded path so much of what fits into it is kept, by the round trip at which its queue overflows: what is left
+/// of that when two CUBICs that share it have just given way; at most what BBR keeps.
+const GIVEN_WAY: f64 = 0.85;
+const MOST_KEPT: f64 = 2.0;
+
 /// More than this share lost within a round is congestion, whatever the queue: a policer, a tiny buffer, an outage.
 const FLOOD: f64 = 0.2;
 
@@ -80,6 +85,8 @@ pub(super) struct Model {
     grows: bool,
     /// The share of what was sent that is lost, in the mean.
     losses: f64,
+    /// How many times the shortest round trip one takes when the queue overflows, in the mean; none before it did.
+    full: Option<f64>,
     mtu: f64,
 }
 
@@ -126,6 +133,7 @@ impl Model {
             rate_before: 0.0,
             grows: false,
             losses: 0.0,
+            full: None,
             mtu: mtu.into(),
         }
     }
@@ -193,7 +201,11 @@ impl Model {
             self.rate.reset(self.round.number, self.round.rate);
             return true;
         }
-        self.is_flooded() || (self.is_crowded() && self.queues())
+        let queues = self.is_crowded() && self.queues();
+        if queues {
+            self.note_overflow();
+        }
+        self.is_flooded() || queues
     }
 
     /// Whether somebody else's queue is in the path, and CUBIC's window counts.
@@ -232,6 +244,21 @@ impl Model {
     pub(super) fn crowded_window(&self) -> Option<u64> {
         let took = self.round.took.or(self.round.took_before)?;
         Some((self.rate.get()? * took.as_secs_f64()) as u64)
+    }
+
+    /// What is kept in flight on a crowded path at least, whatever was lost: others who do not give way would take all.
+    pub(super) fn kept(&self) -> Option<u64> {
+        let fits = self.rate.get()? * self.shortest?.as_secs_f64();
+        let full = self.full.map_or(MOST_KEPT, |full| full * GIVEN_WAY);
+        Some((fits * full.clamp(1.0, MOST_KEPT)) as u64)
+    }
+
+    fn note_overflow(&mut self) {
+        let took = self.round.took.max(self.round.took_before);
+        if let Some((took, shortest)) = took.zip(self.shortest) {
+            let now = took.as_secs_f64() / shortest.as_secs_f64().max(1e-6);
+            self.full = Some(self.full.map_or(now, |full| full + (now - full) / 4.0));
+        }
     }
 
     fn gain(&self) -> f64 {
