@@ -43,11 +43,11 @@ fn starves(name: &'static str, nat: impl Fn(&TwoNats) -> &Nat) {
     // Before the direct path was found the relay was used, too, and for another reason.
     let yielded = |path: &PathReport| {
         let relayed = path.kind == PathKind::Relay;
-        (relayed && path.why.contains("Mbit/s")).then(|| path.why.clone())
+        (relayed && path.why.contains("the direct path")).then(|| path.why.clone())
     };
     let why = pair
         .connector
-        .event("a relay with figures", |event| match event {
+        .event("a relay after the direct path", |event| match event {
             Event::Path(path) => yielded(path),
             _ => None,
         });
