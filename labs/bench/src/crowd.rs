@@ -51,6 +51,8 @@ pub(crate) fn serve(bind: SocketAddr, state: PathBuf) -> Result<()> {
             joins: unlimited,
             messages: unlimited,
             nameplates_per_connection: 100_000,
+            // The crowd introduces itself and never confirms.
+            pairing_within: Duration::from_secs(24 * 60 * 60),
             sessions_per_connection: 100_000,
             sessions_per_key: 100_000,
             sessions_per_voucher: 100_000,

@@ -33,6 +33,9 @@ struct Options {
     /// Another build of p2pdbg: rows 1 to 3 compare ours with it, raw TCP and ssh alone
     #[arg(long, value_name = "PROGRAM")]
     other: Option<PathBuf>,
+    /// Another build of this bench: row 7 compares our rendezvous with that one's, in turns
+    #[arg(long, value_name = "BENCH")]
+    other_rendezvous: Option<PathBuf>,
     /// Where BENCHMARKS.md and bench/ go
     #[arg(long, value_name = "DIR", default_value = "docs")]
     docs: PathBuf,
@@ -82,7 +85,8 @@ pub(crate) fn main() -> Result<()> {
         let results = serde_json::from_str(&fs::read_to_string(&json)?)?;
         return document::write(&results, &options.docs);
     }
-    let tools = Tools::find(&options.programs, &options.tools, options.other.clone());
+    let mut tools = Tools::find(&options.programs, &options.tools, options.other.clone());
+    tools.other_rendezvous = options.other_rendezvous.clone();
     let mut results = Results {
         command: command(),
         date: said("date", &["-u", "+%Y-%m-%d %H:%M UTC"])?,
@@ -96,7 +100,8 @@ pub(crate) fn main() -> Result<()> {
             .rows
             .retain(|row| !options.again.contains(&row.number));
     }
-    let partial = options.quick || !options.only.is_empty() || options.other.is_some();
+    let compares = options.other.is_some() || options.other_rendezvous.is_some();
+    let partial = options.quick || !options.only.is_empty() || compares;
     let mut context = Context::new(tools, options.quick);
     for number in rows::ALL {
         let chosen = [&options.only[..], &options.again[..]].concat();

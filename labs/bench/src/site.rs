@@ -118,14 +118,19 @@ impl Site {
         Ok((process, url))
     }
 
-    /// The rendezvous without its limits for strangers, and its URL.
-    pub(crate) fn bench_rendezvous(&self, state: &str) -> Result<(Process, String)> {
-        let mut command = self.public.command(std::env::current_exe()?);
+    /// The rendezvous of a bench, without its limits for strangers, and its URL.
+    pub(crate) fn bench_rendezvous(
+        &self,
+        bench: &std::path::Path,
+        state: &str,
+        port: u16,
+    ) -> Result<(Process, String)> {
+        let mut command = self.public.command(bench);
         command
             .args([
                 "serve",
                 "--bind",
-                &format!("{}:3478", self.public.ip()),
+                &format!("{}:{port}", self.public.ip()),
                 "--state",
             ])
             .arg(self.private_dir(state)?);

@@ -14,6 +14,8 @@ pub(crate) struct Tools {
     pub(crate) rendezvous: PathBuf,
     /// Another build of p2pdbg.
     pub(crate) other: Option<PathBuf>,
+    /// Another build of this bench, for its rendezvous.
+    pub(crate) other_rendezvous: Option<PathBuf>,
     pub(crate) bore: Option<PathBuf>,
     pub(crate) dumbpipe: Option<PathBuf>,
     pub(crate) iroh_relay: Option<PathBuf>,
@@ -34,6 +36,7 @@ impl Tools {
             .map_or_else(|| PathBuf::from("target/test-venv"), PathBuf::from);
         Self {
             other,
+            other_rendezvous: None,
             p2pdbg: own.join("p2pdbg"),
             rendezvous: own.join("p2pdbg-rendezvous"),
             bore: bin("bore"),

@@ -99,7 +99,8 @@ fn peers(row: &mut Row, site: &Site, window: Duration) -> Result<()> {
 }
 
 fn crowd(row: &mut Row, site: &Site, count: usize, window: Duration) -> Result<()> {
-    let (server, url) = site.bench_rendezvous(&format!("crowd-{count}"))?;
+    let (server, url) =
+        site.bench_rendezvous(&std::env::current_exe()?, &format!("crowd-{count}"), 3478)?;
     std::thread::sleep(Duration::from_secs(1));
     let empty = Vitals::of(server.id())?;
     let pairs = count.min(1_000);

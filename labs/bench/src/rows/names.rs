@@ -18,6 +18,9 @@ pub(crate) const HALF: &str = "peer RTT 40 ms, rendezvous half as far";
 pub(crate) const LONG_FAT: &str = "Mbit/s";
 pub(crate) const LOSSY: &str = "RTT 40 ms, 1 % loss";
 pub(crate) const RELAY_COST: &str = "for each second of the relay's processor time";
+/// What the relay alone does with queues that filled while it stood still.
+pub(crate) const RELAY_RATE: &str = "in a second, with all cores";
+pub(crate) const RELAY_SLEEPS: &str = "for each packet";
 pub(crate) const LATENCY: &str = "1,200 B there and back, µs, p50";
 pub(crate) const IDLE_PEERS: &str = "an idle peer";
 pub(crate) const CROWD: &str = "an idle rendezvous";
