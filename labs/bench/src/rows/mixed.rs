@@ -2,70 +2,120 @@
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
+use p2pdbg_natlab::Impairments;
 
-use super::{Context, names::UNDER_BULK};
+use super::{
+    Context,
+    names::{UNDER_BULK, UNDER_BULK_SHAPED},
+};
 use crate::{
+    carriers::{Carrier, Kind},
     results::Row,
+    site::Site,
     stats::percentile,
     traffic::{self, Way},
 };
 
-/// How long a round of one way takes.
-const ROUND: Duration = Duration::from_millis(1_500);
+/// Where and for how long it is measured.
+#[derive(Clone, Copy)]
+struct Case {
+    /// The table of the round trips.
+    table: &'static str,
+    /// The table of what passed beside them.
+    beside: &'static str,
+    /// How long a round of one way takes.
+    round: Duration,
+    /// Until the pouring is in full flow.
+    begins: Duration,
+    /// Bytes asked for at a time.
+    portion: usize,
+    /// Messages that are sent before the pouring begins, to know what it adds.
+    alone: usize,
+}
 
-/// Bytes asked for at a time.
-const PORTION: usize = 64 << 20;
+const VETH: Case = Case {
+    table: UNDER_BULK,
+    beside: "Gbit/s beside it, about",
+    round: Duration::from_millis(1_500),
+    begins: Duration::from_millis(200),
+    portion: 64 << 20,
+    alone: 50,
+};
+
+/// Of 100 Mbit/s, with a round trip of 20 ms.
+const SHAPED: Case = Case {
+    table: UNDER_BULK_SHAPED,
+    beside: "Gbit/s beside it, 100 Mbit/s, RTT 20 ms",
+    round: Duration::from_secs(5),
+    begins: Duration::from_secs(2),
+    portion: 8 << 20,
+    alone: 50,
+};
 
 pub(super) fn run(context: &mut Context) -> Result<Row> {
-    let how = "on a veth; two connections of one session, one pouring from the debuggee's end all the time; each way in turns";
+    let how = "two connections of one session, one pouring from the debuggee's end all the time; each way in turns; on a \
+               veth, and on a shaped link with a queue of twice what fits into the path";
     let mut row = Row::new(3, "Ping-pong under bulk", how);
     let rounds = context.rounds(4, 2);
     let near = context.near()?;
     for _ in 0..rounds {
         for carrier in &near.carriers {
-            let mut steps = carrier.connect(&near.site)?;
-            let mut dump = carrier.connect(&near.site)?;
-            traffic::ping(&mut steps, 200, 50)?;
-            let over = AtomicBool::new(false);
-            let (took, moved) = std::thread::scope(|scope| {
-                let pouring = scope.spawn(|| {
-                    let mut moved = 0;
-                    while !over.load(Ordering::Relaxed) {
-                        traffic::bulk(&mut dump, Way::Down, PORTION)?;
-                        moved += PORTION;
-                    }
-                    Ok::<_, std::io::Error>(moved)
-                });
-                // Until the pouring is in full flow.
-                std::thread::sleep(Duration::from_millis(200));
-                let began = std::time::Instant::now();
-                let took = traffic::ping_until(&mut steps, 200, || began.elapsed() > ROUND);
-                over.store(true, Ordering::Relaxed);
-                (took, pouring.join())
-            });
-            let mut took = took?;
-            took.sort_by(f64::total_cmp);
-            for (name, percent) in [("p50", 50.0), ("p90", 90.0), ("p99", 99.0)] {
-                row.add(
-                    UNDER_BULK,
-                    carrier.kind.name(),
-                    name,
-                    percentile(&took, percent),
-                );
-            }
-            let moved = moved.map_err(|_| anyhow::anyhow!("a thread panicked"))??;
-            let whole = ROUND + Duration::from_millis(200);
-            row.add(
-                "Gbit/s beside it, about",
-                carrier.kind.name(),
-                "bulk",
-                traffic::gbits(moved, whole),
-            );
+            measure(&mut row, &near.site, carrier, VETH)?;
+        }
+    }
+    let site = Site::far(&context.tools, Impairments::NONE, Duration::ZERO)?;
+    let link = Impairments::delayed(Duration::from_millis(10))
+        .with_rate(100_000_000)
+        .with_queue(500_000);
+    site.debuggee.link().impair(link)?;
+    let other = context.tools.other.is_some();
+    let mut kinds = vec![Kind::Raw, Kind::Ssh, Kind::Direct];
+    kinds.push(if other { Kind::Other } else { Kind::Dumbpipe });
+    let carriers = Carrier::all(&site, &kinds, site.service);
+    for _ in 0..context.rounds(3, 1) {
+        for carrier in &carriers {
+            measure(&mut row, &site, carrier, SHAPED)?;
         }
     }
     Ok(row)
+}
+
+fn measure(row: &mut Row, site: &Site, carrier: &Carrier, case: Case) -> Result<()> {
+    let mut steps = carrier.connect(site)?;
+    let mut dump = carrier.connect(site)?;
+    let mut alone = traffic::ping(&mut steps, 200, case.alone)?;
+    alone.sort_by(f64::total_cmp);
+    let over = AtomicBool::new(false);
+    let (took, moved) = std::thread::scope(|scope| {
+        let pouring = scope.spawn(|| {
+            let began = Instant::now();
+            let mut moved = 0;
+            while !over.load(Ordering::Relaxed) {
+                traffic::bulk(&mut dump, Way::Down, case.portion)?;
+                moved += case.portion;
+            }
+            Ok::<_, std::io::Error>((moved, began.elapsed()))
+        });
+        std::thread::sleep(case.begins);
+        let began = Instant::now();
+        let took = traffic::ping_until(&mut steps, 200, || began.elapsed() > case.round);
+        over.store(true, Ordering::Relaxed);
+        (took, pouring.join())
+    });
+    let mut took = took?;
+    took.sort_by(f64::total_cmp);
+    let name = carrier.kind.name();
+    for (column, percent) in [("p50", 50.0), ("p90", 90.0), ("p99", 99.0)] {
+        row.add(case.table, name, column, percentile(&took, percent));
+    }
+    let added = percentile(&took, 99.0) - percentile(&alone, 50.0);
+    row.add(case.table, name, "added p99", added);
+    let moved = moved.map_err(|_| anyhow::anyhow!("a thread panicked"))?;
+    let (bytes, time) = moved?;
+    row.add(case.beside, name, "bulk", traffic::gbits(bytes, time));
+    Ok(())
 }

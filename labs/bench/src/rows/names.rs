@@ -5,6 +5,8 @@ pub(crate) const PING_2K: &str = "2 KB there and back, µs";
 pub(crate) const BULK: &str = "Gbit/s";
 pub(crate) const UNDER_BULK: &str =
     "200 B there and back while another connection carries bulk, µs";
+pub(crate) const UNDER_BULK_SHAPED: &str =
+    "the same on a link of 100 Mbit/s with an RTT of 20 ms, µs";
 pub(crate) const STEP: &str = "one step, ms";
 pub(crate) const STARTED: &str = "ms since the start of p2pdbg connect";
 /// What the links of the lab take, beside [`SECOND`].
