@@ -14,6 +14,7 @@ use tokio::{net::UnixStream, sync::oneshot};
 use super::{
     asked::{ForwardRequest, refusal},
     driver::Driver,
+    decisions::Input,
 };
 use crate::stream::{Connection, Local};
 
@@ -94,6 +95,8 @@ impl Driver {
             return drop(request.opened.send(Err(failure)));
         }
         // A program that has gone meanwhile needs no stream.
+        // It is no stream by which the session would notice that the peer is away.
+        self.decide(Input::Asked);
         if request.opened.send(Ok(())).is_ok() {
             let local = Connection::Unix(request.local);
             let ended = Some(request.ended);

@@ -161,6 +161,8 @@ pub enum Input<'a> {
         /// Whether that is because it slept.
         woke: bool,
     },
+    /// Somebody asks the peer something, and wants to hear soon if it is not there.
+    Asked,
     /// The rendezvous says that the peer has left.
     PeerLeft,
     /// Ends the session for this reason.

@@ -262,10 +262,9 @@ impl Decisions {
                 let back = self.starvation.on_network_changed();
                 self.carry(back, now);
                 // The peer may have given up what stands here.
-                let asked: Vec<u64> = self.tunnels.trusted().collect();
-                self.ask(&asked, now);
-                self.timers.set(Timer::Look, now + QUICK_LOOK);
+                self.ask_all(now);
             }
+            Input::Asked => self.ask_all(now),
             // The rendezvous ends nothing that ever worked without it.
             Input::PeerLeft if self.tunnels.never_up() => self.end(SessionEnd::PeerClosed),
             Input::PeerLeft => {}
@@ -446,6 +445,13 @@ impl Decisions {
             let unanswered = self.tunnels.unanswered(epoch, now);
             self.put(Output::Ping { epoch, unanswered });
         }
+    }
+
+    /// Asks for a sign of life on all tunnels that have given one, and looks soon whether it came.
+    fn ask_all(&mut self, now: Instant) {
+        let asked: Vec<u64> = self.tunnels.trusted().collect();
+        self.ask(&asked, now);
+        self.timers.set(Timer::Look, now + QUICK_LOOK);
     }
 
     fn begin_search(&mut self) {

@@ -103,6 +103,19 @@ impl Bench {
     }
 }
 
+/// As [`Bench::pass`], where nothing is sent but what the decisions ask for.
+fn pass_quietly(bench: &mut Bench, time: Duration) -> Vec<Output> {
+    let end = bench.now + time;
+    let mut outputs = Vec::new();
+    while let Some(at) = bench.decisions.poll_timeout().filter(|at| *at <= end) {
+        bench.now = bench.now.max(at);
+        let counters = bench.counters.clone();
+        outputs.extend(bench.tell(Input::Timeout(&counters)));
+    }
+    bench.now = end;
+    outputs
+}
+
 fn peer(epoch: u64) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1], 1000 + u16::try_from(epoch).unwrap()))
 }
@@ -296,6 +309,18 @@ fn peer_that_is_not_heard_is_lost_then_back_with_the_gap() {
     let again = |output: &Output| matches!(output, Output::Path(PathCommand::Returned));
     assert!(has(&outputs, again));
     assert!(bench.decisions.lost_since().is_none());
+}
+
+#[test]
+fn peer_that_is_asked_something_and_is_away_is_lost_within_seconds_without_streams() {
+    let mut bench = Bench::new(Role::Listener);
+    bench.up(1, PathKind::RelayUdp);
+    bench.up(2, PathKind::Direct);
+    pass_quietly(&mut bench, Duration::from_secs(40));
+    bench.heard.clear();
+    bench.tell(Input::Asked);
+    pass_quietly(&mut bench, Duration::from_secs(5));
+    assert!(bench.decisions.lost_since().is_some());
 }
 
 #[test]
