@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_base::{ErrorCode, Failure};
+use p2pdbg_base::Failure;
 
 use crate::{
     cli::DoctorOptions,
     doctor::{self, Progress, findings::Findings, screen::Screen},
+    stdout,
 };
 
 /// Where no terminal shows a line that changes, progress is told this often.
@@ -30,26 +31,17 @@ pub async fn run(options: DoctorOptions) -> Result<Option<Failure>, Failure> {
 }
 
 fn print(findings: &Findings, json: bool) -> Result<(), Failure> {
-    let failed = |error: io::Error| {
-        let message = format!("cannot write to standard output: {error}");
-        Failure::new(ErrorCode::Output, message)
-    };
-    let text = match json {
-        true => serde_json::to_string(findings)
-            .map(|line| line + "\n")
-            .map_err(io::Error::other)
-            .map_err(failed)?,
+    stdout::print(|out| match json {
+        true => {
+            let line = serde_json::to_string(findings).map_err(io::Error::other)?;
+            writeln!(out, "{line}")
+        }
         false => {
             let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            Screen::of(findings).text(io::stdout().is_terminal() && !plain)
+            let colours = io::stdout().is_terminal() && !plain;
+            out.write_all(Screen::of(findings).text(colours).as_bytes())
         }
-    };
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // A pager or `head` has read enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(failed),
-    }
+    })
 }
 
 /// Says on standard error what is being done: as a line that changes on a terminal, else now and then.

@@ -15,7 +15,7 @@ use crate::cli::args::StatusArgs;
 /// If nothing runs, or its sockets cannot be read.
 #[cfg(unix)]
 pub async fn run(args: StatusArgs) -> Result<(), Failure> {
-    use std::{fmt::Write as _, io::Write as _};
+    use std::fmt::Write as _;
 
     if args.watch {
         return watch::run().await;
@@ -34,13 +34,7 @@ pub async fn run(args: StatusArgs) -> Result<(), Failure> {
             let _ = write!(text, "{}", crate::report::Described(process));
         }
     }
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| {
-            let message = format!("cannot write to standard output: {error}");
-            Failure::new(ErrorCode::Output, message)
-        })
+    crate::stdout::print(|out| out.write_all(text.as_bytes()))
 }
 
 /// Asks every running process; one that does not answer is left out, and logged.
