@@ -64,6 +64,10 @@ fn main() -> ExitCode {
             start_logging(verbose, io::stderr);
             status(block_on(commands::pipe::run(args)))
         }
+        CliCommand::Forward(args) => {
+            start_logging(verbose, io::stderr);
+            status(block_on(commands::forward::run(args)))
+        }
         CliCommand::Attach(args) => {
             start_logging(verbose, io::stderr);
             status(block_on(commands::attach::run(args)))

@@ -103,6 +103,8 @@ pub enum CliCommand {
     Pipe(PipeArgs),
     /// Have a debugger attach to a program that runs at the debuggee, or list those that there are
     Attach(AttachArgs),
+    /// Add a forward to the session that runs here, for a debugger at the debuggee that came later
+    Forward(ForwardPortArgs),
     /// List the source files that differ from the debuggee's
     Sources(SourcesArgs),
     /// Copy source files to the debuggee's host, where p2pdbg connect --accept-push runs
@@ -146,6 +148,10 @@ pub struct ListenArgs {
     /// Open these ports here for the forwards of the peer of this name, in their order. Repeatable
     #[arg(long, value_name = "NAME=PORT[,PORT...]")]
     pub map: Vec<String>,
+
+    /// Forward further ports as debuggers come to listen there: the workers of node's cluster (seen on Linux)
+    #[arg(long)]
+    pub follow_ports: bool,
 
     /// What a forward does while nothing listens at its far end [default: hold; refuse for gdbserver and lldb]
     #[arg(long, value_enum, value_name = "HOW")]
@@ -270,6 +276,21 @@ pub struct AttachArgs {
 
     /// The peer, if there are sessions with several
     #[arg(long, value_name = "NAME")]
+    pub peer: Option<String>,
+}
+
+/// The arguments of `p2pdbg forward`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  p2pdbg forward node:9230                the inspector of a worker of node's cluster"
+)]
+pub struct ForwardPortArgs {
+    /// The debugger and the port at which it listens at the debuggee; here it is the same port, or the next that is free
+    #[arg(value_name = "DEBUGGER[:PORT]", add = ArgValueCandidates::new(completion::forwards))]
+    pub forward: String,
+
+    /// The peer, if there are sessions with several
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::peers))]
     pub peer: Option<String>,
 }
 

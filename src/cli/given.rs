@@ -60,6 +60,7 @@ impl Given {
             session.sources.as_deref().and_then(whole).as_ref(),
         );
         for (option, is_given) in [
+            ("--follow-ports", args.follow_ports),
             ("--same-user", session.same_user),
             ("--no-port-mapping", session.no_port_mapping),
             ("--no-sources", session.no_sources),

@@ -22,3 +22,5 @@ pub use options::{
     SessionOptions,
 };
 pub use resolve::{Environment, resolve_connect, resolve_ide, resolve_listen};
+#[cfg(unix)]
+pub(crate) use values::forward_malformed;

@@ -114,6 +114,8 @@ pub struct SessionOptions {
     /// Whether the peer may have debuggers attach to programs that run here.
     pub accepts_attach: bool,
     /// What is done about source files.
+    /// Whether the debuggers of further processes are forwarded as they come.
+    pub follows_ports: bool,
     pub sources: SourcesOptions,
 }
 

@@ -95,6 +95,6 @@ pub(super) fn parse_name(option: &str, text: &str) -> Result<PeerName, Failure> 
     })
 }
 
-pub(super) fn forward_malformed(fault: NotAForward) -> Failure {
+pub(crate) fn forward_malformed(fault: NotAForward) -> Failure {
     Failure::new(ErrorCode::ForwardMalformed, fault.to_string()).hint(fault.hint())
 }

@@ -29,9 +29,8 @@ mod here {
     use std::io;
 
     use p2pdbg_attach::{Talk, preset};
-    use p2pdbg_base::{ErrorCode, Failure, HostPort, Untrusted};
-    use p2pdbg_events::snapshot::{ForwardSnapshot, ForwardStanding, SessionSnapshot};
-    use p2pdbg_forward::Direction;
+    use p2pdbg_base::{ErrorCode, Failure, Untrusted};
+    use p2pdbg_events::snapshot::{ForwardSnapshot, SessionSnapshot};
     use p2pdbg_proto::attach::{
         AttachMessage, MAX_COMMAND, MAX_WHY, Program, Refusal, Tool, Wanted,
     };
@@ -40,7 +39,7 @@ mod here {
     use super::super::{conversation::conversation, pipe::session};
     use crate::{
         cli::args::{AttachArgs, AttachBy},
-        control::protocol::{Reply, Request},
+        control::protocol::Request,
         stdout,
     };
 
@@ -62,9 +61,9 @@ mod here {
             Some(port) => port,
             None => attach(&mut talk, program, tool, free_forward(&session, tool)).await?,
         };
-        let listen = match leading_to(&session, port) {
+        let listen = match session::leading_to(&session, port) {
             Some(listen) => listen,
-            None => forward(peer, port, tool).await?,
+            None => session::forward(peer, port, preset(tool)).await?,
         };
         let name = preset(tool).name();
         let what = command(program);
@@ -189,39 +188,8 @@ mod here {
             // `auto` names none; its port does.
             None => forward.to.port == preset.default_port(),
         };
-        let mut fitting = forwards(session).filter(is_for);
+        let mut fitting = session::forwards(session).filter(is_for);
         fitting.next().map_or(0, |forward| forward.to.port)
-    }
-
-    /// Where a forward to this port of the debuggee's loopback is open here.
-    fn leading_to(session: &SessionSnapshot, port: u16) -> Option<HostPort> {
-        let mut forwards = forwards(session).filter(|forward| forward.to.port == port);
-        forwards.find_map(|forward| forward.listen.clone())
-    }
-
-    fn forwards(session: &SessionSnapshot) -> impl Iterator<Item = &ForwardSnapshot> {
-        session.forwards.iter().filter(|forward| {
-            forward.direction == Direction::ToDebuggee
-                && forward.state == ForwardStanding::Up
-                && forward.listen.is_some()
-                && forward.to.is_loopback()
-        })
-    }
-
-    /// Has the listener open a port for it.
-    async fn forward(peer: Option<&str>, port: u16, tool: Tool) -> Result<HostPort, Failure> {
-        let mut client = session::find(peer).await?;
-        let request = Request::Forward {
-            port,
-            debugger: preset(tool),
-            peer: peer.map(str::to_owned),
-        };
-        let reply = client.ask_at_length(&request).await;
-        match reply.map_err(|error| session::lost(&error))? {
-            Reply::Forwarded { listen } => Ok(listen),
-            Reply::Refused(failure) => Err(failure),
-            _ => Err(session::lost(&"it answers what was not asked")),
-        }
     }
 
     fn misbehaved() -> Failure {

@@ -8,6 +8,7 @@ mod conversation;
 pub mod doctor;
 mod host;
 pub mod ide;
+pub mod forward;
 mod interrupt;
 pub mod listen;
 mod offer;

@@ -45,8 +45,11 @@ pub async fn run(_args: PipeArgs) -> Result<(), Failure> {
 pub(super) mod session {
     use std::fmt::Display;
 
-    use p2pdbg_base::{ErrorCode, Failure};
-    use p2pdbg_events::snapshot::{SessionCommand, SessionSnapshot};
+    use p2pdbg_base::{ErrorCode, Failure, HostPort};
+    use p2pdbg_events::snapshot::{
+        ForwardSnapshot, ForwardStanding, SessionCommand, SessionSnapshot,
+    };
+    use p2pdbg_forward::{Direction, Preset};
 
     use crate::control::{self, Client, protocol};
 
@@ -69,6 +72,47 @@ pub(super) mod session {
                 Err(lost(&"it answers what was not asked"))
             }
         }
+    }
+
+    /// Has the listener open a port for a debugger that listens on this port of the debuggee's loopback.
+    pub(in crate::commands) async fn forward(
+        peer: Option<&str>,
+        port: u16,
+        debugger: Preset,
+    ) -> Result<HostPort, Failure> {
+        let mut client = find(peer).await?;
+        let request = protocol::Request::Forward {
+            port,
+            debugger,
+            peer: peer.map(str::to_owned),
+        };
+        let reply = client.ask_at_length(&request).await;
+        match reply.map_err(|error| lost(&error))? {
+            protocol::Reply::Forwarded { listen } => Ok(listen),
+            protocol::Reply::Refused(failure) => Err(failure),
+            _ => Err(lost(&"it answers what was not asked")),
+        }
+    }
+
+    /// Where a forward to this port of the debuggee's loopback is open here.
+    pub(in crate::commands) fn leading_to(
+        session: &SessionSnapshot,
+        port: u16,
+    ) -> Option<HostPort> {
+        let mut forwards = forwards(session).filter(|forward| forward.to.port == port);
+        forwards.find_map(|forward| forward.listen.as_ref()?.address().cloned())
+    }
+
+    /// The forwards that stand and lead from a port here to the debuggee's loopback.
+    pub(in crate::commands) fn forwards(
+        session: &SessionSnapshot,
+    ) -> impl Iterator<Item = &ForwardSnapshot> {
+        session.forwards.iter().filter(|forward| {
+            forward.direction == Direction::ToDebuggee
+                && forward.state == ForwardStanding::Up
+                && forward.listen.is_some()
+                && forward.to.is_loopback()
+        })
     }
 
     /// The same as [`find`], with how the session is.

@@ -1,9 +1,11 @@
 //! Debuggers that listen where no forward leads: both ends say so, and what to do.
 
+use std::io::{BufRead, BufReader, Write};
+
 use p2pdbg_events::{Warning, WarningCode};
 
 use crate::{
-    harness::{Pair, Process, skip},
+    harness::{Pair, Process, Setting, skip},
     lab::{setting, two_nats},
     scenario::python,
     script::{Missing, Script, file},
@@ -51,7 +53,7 @@ fn debugpy_on_another_port_than_the_forward_dials_is_told_at_both_ends() {
 }
 
 #[test]
-fn workers_of_nodes_cluster_are_told_at_both_ends_as_they_come() {
+fn workers_of_nodes_cluster_are_told_as_they_come_and_forwarded_by_the_command_that_is_told() {
     let Some(lab) = two_nats("else-js") else {
         return;
     };
@@ -65,11 +67,45 @@ fn workers_of_nodes_cluster_are_told_at_both_ends_as_they_come() {
         for warning in told(&pair, port) {
             let hint = warning.hint.unwrap();
             assert!(
-                hint.contains(&format!("p2pdbg listen node node:{port}")),
+                hint.contains(&format!("p2pdbg forward node:{port}")),
                 "{hint}"
             );
         }
+        let mut command = setting.ide.command(env!("CARGO_BIN_EXE_p2pdbg"));
+        pair.listener.home().settle(&mut command);
+        command.args(["forward", &format!("node:{port}")]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        answers(&setting, port);
     }
+}
+
+#[test]
+fn workers_of_nodes_cluster_are_forwarded_as_they_come_where_listen_follows_them() {
+    let Some(lab) = two_nats("follow-js") else {
+        return;
+    };
+    let setting = setting(&lab);
+    let pair = setting.pair_with_port(["node", "--follow-ports"], 9229);
+    let mut command = setting.debuggee.command("node");
+    let program = file("programs/cluster.js");
+    command.arg("--inspect=127.0.0.1:9229").arg(program);
+    let _cluster = Process::start("node", command, &setting.transcript);
+    for port in [9230, 9231] {
+        pair.listener.forward(port);
+        answers(&setting, port);
+    }
+}
+
+/// Asks the inspector at this port beside the IDE which program it is of.
+#[track_caller]
+fn answers(setting: &Setting, port: u16) {
+    let mut asked = setting.ide.connect(port);
+    let question = format!("GET /json/list HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n");
+    asked.write_all(question.as_bytes()).unwrap();
+    let mut answer = BufReader::new(asked).lines().map_while(Result::ok);
+    let found = answer.find(|line| line.contains("cluster.js"));
+    assert!(found.is_some(), "no inspector of the program answers");
 }
 
 #[test]

@@ -150,7 +150,10 @@ pub(super) fn report(reporter: &Reporter, role: Role, target: &HostPort, one: &E
     let is_loopback = address.ip().to_canonical().is_loopback();
     let elsewhere = HostPort::from(*address);
     let hint = if one.further {
-        format!("to debug that one as well, run p2pdbg listen {debugger} {debugger}:{port} {from}")
+        format!(
+            "to debug that one as well, run p2pdbg forward {debugger}:{port} {from}; p2pdbg listen --follow-ports does \
+             so by itself"
+        )
     } else if port == target.port {
         let allow = match is_loopback {
             true => String::new(),
@@ -167,6 +170,13 @@ pub(super) fn report(reporter: &Reporter, role: Role, target: &HostPort, one: &E
     };
     let warning = Warning::new(WarningCode::DebuggerElsewhere, message).hint(hint);
     reporter.emit(Report::Warning(warning));
+}
+
+/// The port and the debugger of one that came later and listens where a forward can lead: on loopback.
+pub(super) fn followed(one: &Elsewhere) -> Option<(u16, Preset)> {
+    let leads = one.further && one.address.ip().to_canonical().is_loopback();
+    let debugger = one.debugger.parse().ok().filter(|_| leads)?;
+    Some((one.address.port(), debugger))
 }
 
 /// Whether what the peer says of a debugger can be: of a forward that it dials.

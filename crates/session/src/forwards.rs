@@ -39,6 +39,7 @@ pub(super) struct Forwards {
     same_host: bool,
     same_user: bool,
     further: bool,
+    follows_ports: bool,
     allow: AllowList,
     reporter: Reporter,
     events: mpsc::Sender<Event>,
@@ -92,6 +93,7 @@ impl Forwards {
             same_host: config.same_host,
             same_user: config.same_user,
             further: config.further,
+            follows_ports: config.follows_ports,
             allow: config.allow.clone(),
             reporter: config.reporter.clone(),
             events,
@@ -130,10 +132,13 @@ impl Forwards {
     pub(super) fn on_elsewhere(&mut self, one: &Elsewhere) {
         let entry = self.table.get(usize::from(one.forward));
         let forward = entry.map(|entry| &entry.forward);
-        if elsewhere::is_sound(one, forward)
-            && self.elsewhere.note(one)
-            && let Some(target) = self.target(one.forward)
-        {
+        if !elsewhere::is_sound(one, forward) || !self.elsewhere.note(one) {
+            return None;
+        }
+        if let Some(followed) = elsewhere::followed(one).filter(|_| self.follows_ports) {
+            return Some(followed);
+        }
+        if let Some(target) = self.target(one.forward) {
             elsewhere::report(&self.reporter, self.role, target, one);
         }
     }
@@ -435,19 +440,16 @@ impl Forwards {
 
     /// The forwards as they are.
     pub(super) fn describe(&self) -> Vec<ForwardSnapshot> {
-        let describe = |entry: &Entry| {
-            let port = entry.forward.bind.port;
-            ForwardSnapshot {
-                direction: entry.forward.direction,
-                listen: Some(HostPort::loopback(port)).filter(|_| port != 0),
-                to: entry.forward.target.clone(),
-                debugger: entry.forward.preset,
-                state: match entry.state {
-                    None => ForwardStanding::Asked,
-                    Some(ForwardState::Up { .. }) => ForwardStanding::Up,
-                    Some(_) => ForwardStanding::Failed,
-                },
-            }
+        let describe = |entry: &Entry| ForwardSnapshot {
+            direction: entry.forward.direction,
+            listen: asked(&entry.forward),
+            to: entry.forward.target.clone(),
+            debugger: entry.forward.preset,
+            state: match entry.state {
+                None => ForwardStanding::Asked,
+                Some(ForwardState::Up { .. }) => ForwardStanding::Up,
+                Some(_) => ForwardStanding::Failed,
+            },
         };
         self.table.iter().map(describe).collect()
     }

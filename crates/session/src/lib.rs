@@ -95,6 +95,8 @@ pub struct SessionConfig {
     pub resume_for: Duration,
     /// What the peer is told of where this side runs.
     pub facts: HostFacts,
+    /// Whether a listener forwards the debuggers of further processes as they come.
+    pub follows_ports: bool,
     /// Whether the ports that this end opens are for programs of its own user alone.
     pub same_user: bool,
     /// Whether the peer may have debuggers attach to programs that run here.

@@ -75,7 +75,13 @@ impl Driver {
             #[cfg(not(unix))]
             TunnelMessage::SourcesChanged if self.role == Role::Listener => {}
             TunnelMessage::Elsewhere(one) if self.role == Role::Listener => {
-                self.forwards.on_elsewhere(&one);
+                let followed = self.forwards.on_elsewhere(&one);
+                #[cfg(unix)]
+                if let Some((port, debugger)) = followed {
+                    self.follow(port, debugger);
+                }
+                #[cfg(not(unix))]
+                let _ = followed;
             }
             TunnelMessage::Facts(said) => self.on_facts(HostFacts::accept(said)),
             TunnelMessage::Hello { .. }

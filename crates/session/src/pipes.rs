@@ -121,6 +121,16 @@ impl Driver {
     }
 
     /// The local end of a conversation about programs that the listener opens.
+    /// Opens a port for a debugger that came later, for nobody in particular: its forward is told when it stands.
+    pub(super) fn follow(&mut self, port: u16, debugger: Preset) {
+        let (opened, _) = oneshot::channel();
+        self.add_forward(ForwardRequest {
+            port,
+            debugger,
+            opened,
+        });
+    }
+
     pub(super) fn answer_about_programs(&mut self) -> Local {
         let answered = match self.role {
             Role::Connector => self.programs.answer(),

@@ -95,6 +95,7 @@ pub fn resolve_listen(
             sources: session.sources.unless_home(),
             ..session
         },
+            follows_ports: args.follow_ports,
         given,
         peers,
         forwards,
@@ -257,7 +258,8 @@ fn resolve_session(args: SessionArgs, config: Config) -> Result<SessionOptions, 
     let state = state(args.state, config.state);
     let sources = resolve_sources(args.sources, args.no_sources)?;
     Ok(SessionOptions {
-        accepts_attach: false,
+        attach: Consent::Refused,
+        follows_ports: false,
         same_user: same_user(args.same_user)?,
         sources,
         rendezvous,

@@ -1,0 +1,59 @@
+//! `p2pdbg forward`: adds a forward to the session of the `p2pdbg listen` that runs here, for a debugger that came later.
+
+use p2pdbg_base::Failure;
+
+use crate::cli::args::ForwardPortArgs;
+
+/// Has the port opened, and says where.
+///
+/// # Errors
+/// If that is no debugger with which a port here leads to the debuggee, if there is no session, or the other end refuses.
+#[cfg(unix)]
+pub async fn run(args: ForwardPortArgs) -> Result<(), Failure> {
+    use p2pdbg_base::ErrorCode;
+    use p2pdbg_forward::{Direction, Forward, ForwardSpec};
+
+    use super::pipe::session;
+    use crate::{cli::forward_malformed, stdout};
+
+    let asked = match args.forward.parse().map_err(forward_malformed)? {
+        ForwardSpec::Fixed(forward) => Some(forward),
+        ForwardSpec::Auto { .. } => None,
+    };
+    let leads_there = |f: &Forward| f.direction == Direction::ToDebuggee;
+    let named = asked.filter(leads_there);
+    let Some((forward, debugger)) = named.and_then(|f| f.preset.map(|preset| (f, preset))) else {
+        let message = format!(
+            "{:?} opens no port here that leads to the debuggee",
+            args.forward
+        );
+        return Err(Failure::new(ErrorCode::Usage, message)
+            .hint("name the debugger that listens there, and its port: p2pdbg forward node:9230"));
+    };
+    let port = forward.target.port;
+    let peer = args.peer.as_deref();
+    let (_, running) = session::look(peer).await?;
+    let listen = match session::leading_to(&running, port) {
+        Some(listen) => listen,
+        None => session::forward(peer, port, debugger).await?,
+    };
+    let name = debugger.name();
+    stdout::print(|out| {
+        writeln!(
+            out,
+            "forward: {listen} here -> {} at the debuggee  ({name}): let the IDE attach to {listen}",
+            forward.target
+        )
+    })
+}
+
+/// There is no control socket here.
+///
+/// # Errors
+/// Always.
+#[cfg(not(unix))]
+pub async fn run(_args: ForwardPortArgs) -> Result<(), Failure> {
+    let message = "a session that runs takes no further forwards on this system yet";
+    Err(Failure::new(p2pdbg_base::ErrorCode::ControlSocket, message)
+        .hint("run p2pdbg listen with all of them"))
+}
