@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
+use p2pdbg_attach::Consent;
 use p2pdbg_base::{Absent, PathPolicy, PeerName};
 use p2pdbg_forward::{AllowList, ForwardSpec};
 use p2pdbg_net::stun_servers::StunServer;
@@ -67,6 +68,8 @@ pub struct ConnectOptions {
     pub session: SessionOptions,
     /// How the listener is found.
     pub meeting: Meeting,
+    /// Whether somebody is there to be asked: a terminal that is no COMMAND's.
+    pub asks: bool,
     /// The process with which it ends.
     pub owner: Option<i32>,
     /// The program to run once the forwards stand, and its arguments; none to serve until ^C.
@@ -111,11 +114,11 @@ pub struct SessionOptions {
     pub state: Option<PathBuf>,
     /// Whether the ports that are opened here are for this user's programs alone.
     pub same_user: bool,
-    /// Whether the peer may have debuggers attach to programs that run here.
-    pub accepts_attach: bool,
-    /// What is done about source files.
     /// Whether the debuggers of further processes are forwarded as they come.
     pub follows_ports: bool,
+    /// Whether the peer may have debuggers attach to programs that run here.
+    pub attach: Consent,
+    /// What is done about source files.
     pub sources: SourcesOptions,
 }
 

@@ -244,6 +244,11 @@ mod here {
                 "programs can be attached to on Linux alone".to_owned(),
                 "start the program under its debugger".to_owned(),
             ),
+            Refusal::Declined => (
+                "the user of the debuggee's host has not agreed".to_owned(),
+                "p2pdbg connect asks there for each program, and takes a minute's silence for a no"
+                    .to_owned(),
+            ),
         };
         Failure::new(ErrorCode::NotAttached, message).hint(hint)
     }

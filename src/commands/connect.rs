@@ -5,7 +5,9 @@ use p2pdbg_proto::control::Role;
 use rustix::process::Pid;
 
 #[cfg(unix)]
-use super::owner::Owner;
+use super::{consent, owner::Owner};
+#[cfg(unix)]
+use p2pdbg_attach::Consent;
 use p2pdbg_base::{ErrorCode, Failure, Outcome};
 use p2pdbg_events::{Event, Reporter};
 use p2pdbg_facts::HostFacts;
@@ -23,7 +25,11 @@ use crate::cli::{Command, ConnectOptions, Meeting, PeersOptions};
 ///
 /// # Errors
 /// When it cannot go on.
-pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome, Failure> {
+pub async fn run(mut options: ConnectOptions, reporter: Reporter) -> Result<Outcome, Failure> {
+    #[cfg(unix)]
+    if options.session.attach == Consent::Given && options.asks {
+        options.session.attach = consent::by_terminal(reporter.clone());
+    }
     let mut stop = Stop {
         interrupt: Interrupt::new()?,
         #[cfg(unix)]

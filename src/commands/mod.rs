@@ -4,6 +4,8 @@ pub mod attach;
 mod command;
 pub mod connect;
 #[cfg(unix)]
+mod consent;
+#[cfg(unix)]
 mod conversation;
 pub mod doctor;
 mod host;

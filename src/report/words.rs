@@ -84,6 +84,15 @@ impl View {
                 "{name} was copied here from {}",
                 self.peer_name()
             ))],
+            Event::AttachAsked {
+                pid,
+                command,
+                debugger,
+            } => vec![warning(format!(
+                "{} wants {} to attach to process {pid} ({command}); let it? [y/N]",
+                self.peer_name(),
+                debugger.name()
+            ))],
             Event::Attached {
                 pid,
                 command,

@@ -8,22 +8,22 @@ use std::{
 use p2pdbg_events::Event;
 
 use crate::{
-    harness::{Pair, Process, Setting, eventually, skip},
+    harness::{Home, Pair, Process, Setting, eventually, skip},
     scenario::python,
     script::{Missing, Script, file},
 };
 
-/// What `p2pdbg attach` beside this listener says.
-fn attach(pair: &Pair, arguments: &[&str]) -> Output {
+/// What `p2pdbg attach` beside the listener with this home says.
+pub(crate) fn attach(home: &Home, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_p2pdbg"));
-    pair.listener.home().settle(&mut command);
+    home.settle(&mut command);
     command.arg("attach").args(arguments).output().unwrap()
 }
 
 /// The same, which succeeds; its standard output.
 #[track_caller]
 fn attached(pair: &Pair, arguments: &[&str]) -> String {
-    let output = attach(pair, arguments);
+    let output = attach(&pair.listener.home(), arguments);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     String::from_utf8(output.stdout).unwrap()
@@ -54,7 +54,7 @@ fn accepting(setting: &Setting) -> Pair {
 
 /// A program at the debuggee that runs until it is dropped, started with a mark of its own.
 #[track_caller]
-fn program(setting: &Setting, program: &str, source: &str, mark: &str) -> Process {
+pub(crate) fn program(setting: &Setting, program: &str, source: &str, mark: &str) -> Process {
     let mut command = setting.debuggee.command(program);
     command.arg(file(source)).arg(mark);
     let process = Process::start(source, command, &setting.transcript);
@@ -180,7 +180,7 @@ fn attaching_is_refused_where_connect_was_not_asked_for_it() {
     let setting = Setting::loopback();
     let unused = format!("{}:localhost:{}", setting.port(), setting.port());
     let pair = setting.pair(["-L", &unused]);
-    let output = attach(&pair, &[]);
+    let output = attach(&pair.listener.home(), &[]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(
@@ -199,11 +199,11 @@ fn program_that_takes_no_debugger_is_refused_with_what_it_needs() {
     process.line("running");
     let pid = process.id().to_string();
     for (tool, needs) in [("node", "signal handler"), ("jdwp", "onjcmd=y")] {
-        let output = attach(&pair, &[&pid, "--with", tool]);
+        let output = attach(&pair.listener.home(), &[&pid, "--with", tool]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains(needs), "{said}");
     }
-    let none = attach(&pair, &["no such program; $(reboot)"]);
+    let none = attach(&pair.listener.home(), &["no such program; $(reboot)"]);
     assert_eq!(none.status.code(), Some(2));
 }
 

@@ -12,6 +12,7 @@ mod attach;
 mod bare;
 mod command;
 mod configured;
+mod consent;
 mod elsewhere;
 mod lab;
 mod loopback;

@@ -6,6 +6,7 @@
 
 #[cfg(target_os = "linux")]
 mod catalogue;
+mod consent;
 #[cfg(target_os = "linux")]
 mod elf;
 mod listening;
@@ -27,6 +28,7 @@ use p2pdbg_proto::attach::Tool;
 #[cfg(unix)]
 use p2pdbg_proto::attach::{Program, Refusal, Wanted};
 
+pub use consent::{Consent, Question};
 pub use listening::{ListeningDebugger, debuggers};
 #[cfg(unix)]
 pub use service::Programs;
@@ -71,26 +73,34 @@ fn programs(_meant: &str) -> Result<(Vec<Program>, usize), Refusal> {
     Err(Refusal::System)
 }
 
-/// Has a debugger attach.
+/// Has a debugger attach, if the user of this host agrees.
 #[cfg(target_os = "linux")]
-async fn attach(wanted: &Wanted) -> Result<(Attached, Option<GoesOn>), Refusal> {
+async fn attach(wanted: &Wanted, consent: &Consent) -> Result<(Attached, Option<GoesOn>), Refusal> {
     let process = process::find(wanted.pid).filter(|process| {
         process.started() == Some(wanted.started)
             && process.user() == process::user()
             && !process.is_self()
     });
     let process = process.ok_or(Refusal::Gone)?;
+    let command = process.command_line().join(" ");
+    let debugger = preset(wanted.tool);
+    if !consent.ask(wanted.pid, command.clone(), debugger).await {
+        return Err(Refusal::Declined);
+    }
     let (port, running) = tools::attach(&process, wanted.tool, wanted.port).await?;
     let attached = Attached {
         pid: wanted.pid,
-        command: process.command_line().join(" "),
-        debugger: preset(wanted.tool),
+        command,
+        debugger,
         port,
     };
     Ok((attached, running.goes_on(process)))
 }
 
 #[cfg(all(unix, not(target_os = "linux")))]
-async fn attach(_wanted: &Wanted) -> Result<(Attached, Option<GoesOn>), Refusal> {
+async fn attach(
+    _wanted: &Wanted,
+    _consent: &Consent,
+) -> Result<(Attached, Option<GoesOn>), Refusal> {
     Err(Refusal::System)
 }

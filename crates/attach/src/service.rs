@@ -14,7 +14,7 @@ use tokio::{
     task::{JoinSet, spawn_blocking},
 };
 
-use crate::{Attached, talk::Talk};
+use crate::{Attached, Consent, talk::Talk};
 
 /// Conversations that are answered at once.
 const CONVERSATIONS: usize = 4;
@@ -26,13 +26,13 @@ pub struct Programs(Arc<Shared>);
 impl std::fmt::Debug for Programs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Programs")
-            .field("accepts", &self.0.accepts)
+            .field("consent", &self.0.consent)
             .finish_non_exhaustive()
     }
 }
 
 struct Shared {
-    accepts: bool,
+    consent: Consent,
     conversations: Semaphore,
     /// One debugger attaches at a time.
     attaching: Semaphore,
@@ -44,11 +44,11 @@ struct Shared {
 }
 
 impl Programs {
-    /// Those of this host; `accepts` says whether its user lets the peer attach. What was attached to is told to
+    /// Those of this host; `consent` says whether its user lets the peer attach. What was attached to is told to
     /// `told`.
-    pub fn new(accepts: bool, told: impl Fn(Attached) + Send + Sync + 'static) -> Self {
+    pub fn new(consent: Consent, told: impl Fn(Attached) + Send + Sync + 'static) -> Self {
         Self(Arc::new(Shared {
-            accepts,
+            consent,
             conversations: Semaphore::new(CONVERSATIONS),
             attaching: Semaphore::new(1),
             attached: Mutex::default(),
@@ -78,7 +78,9 @@ impl Programs {
     async fn converse(&self, mut talk: Talk<UnixStream>) -> io::Result<()> {
         while let Some(message) = talk.receive().await? {
             let answer = match message {
-                AttachMessage::List { .. } | AttachMessage::Attach(_) if !self.0.accepts => {
+                AttachMessage::List { .. } | AttachMessage::Attach(_)
+                    if self.0.consent == Consent::Refused =>
+                {
                     Err(Refusal::NotAccepted)
                 }
                 AttachMessage::List { meant } => self.list(meant).await,
@@ -111,7 +113,7 @@ impl Programs {
         if let Some(port) = known.filter(|port| listening::seen_on(*port)) {
             return Ok(AttachMessage::Attached { port });
         }
-        let (attached, goes_on) = crate::attach(&wanted).await?;
+        let (attached, goes_on) = crate::attach(&wanted, &self.0.consent).await?;
         if let Some(goes_on) = goes_on {
             lock(&self.0.running).spawn(goes_on);
         }

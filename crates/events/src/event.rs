@@ -60,6 +60,15 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         start: Option<String>,
     },
+    /// The peer wants a debugger to attach to a program here, and the user at this terminal is asked.
+    AttachAsked {
+        /// The process.
+        pid: u32,
+        /// Its command line.
+        command: Untrusted,
+        /// The debugger.
+        debugger: Preset,
+    },
     /// The peer has had a debugger attach to a program here.
     Attached {
         /// The process.

@@ -28,6 +28,26 @@ impl OpenPort {
     /// [`OpenPort::missing_family`] says why.
     ///
     /// # Errors
+    /// Opens what a forward asks for: its socket, or its port.
+    ///
+    /// # Errors
+    /// `AddrInUse` if something listens there already, `AlreadyExists` if a file that is no socket has its name, or
+    /// whatever the operating system says.
+    pub fn of(forward: &Forward) -> io::Result<Self> {
+        match &forward.socket {
+            None => Self::open(forward.bind),
+            #[cfg(unix)]
+            Some(path) => Ok(Self {
+                listeners: Vec::new(),
+                socket: Some(OpenSocket::open(path)?),
+                address: (Ipv4Addr::UNSPECIFIED, 0).into(),
+                one_family: None,
+            }),
+            #[cfg(not(unix))]
+            Some(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// `AddrInUse` if something listens there already, or whatever the operating system says.
     pub fn open(bind: Bind) -> io::Result<Self> {
         let (first, second) = match bind.scope {

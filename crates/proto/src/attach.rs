@@ -111,4 +111,6 @@ pub enum Refusal {
     Failed(String),
     /// It cannot be done on this system.
     System,
+    /// The connector's user was asked, and has not agreed.
+    Declined,
 }

@@ -117,7 +117,7 @@ impl Driver {
             let events = events.clone();
             // If the session is that busy, its log says it.
             let told = move |attached| drop(events.try_send(Event::Attached(attached)));
-            p2pdbg_attach::Programs::new(config.accepts_attach, told)
+            p2pdbg_attach::Programs::new(config.attach, told)
         };
         let settings = Settings {
             role,

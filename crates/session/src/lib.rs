@@ -35,6 +35,7 @@ use std::{
     time::Duration,
 };
 
+use p2pdbg_attach::Consent;
 use p2pdbg_base::{Absent, ErrorCode, Failure, Untrusted};
 use p2pdbg_events::{Reporter, snapshot::SessionSnapshot};
 use p2pdbg_facts::{HostFacts, SourceRoots};
@@ -100,7 +101,7 @@ pub struct SessionConfig {
     /// Whether the ports that this end opens are for programs of its own user alone.
     pub same_user: bool,
     /// Whether the peer may have debuggers attach to programs that run here.
-    pub accepts_attach: bool,
+    pub attach: Consent,
     /// What is done about source files.
     pub sources: SourcesOptions,
     /// What was made ready while the peers authenticated each other.

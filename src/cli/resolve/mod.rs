@@ -4,10 +4,12 @@ use std::{
     env,
     ffi::OsString,
     fmt,
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
     str::FromStr,
 };
 
+use p2pdbg_attach::Consent;
 use p2pdbg_base::{ErrorCode, Failure, HostPort, PeerName, duration};
 use p2pdbg_facts::{by_its_name, default_root, working_directory};
 use p2pdbg_forward::{Direction, Forward, ForwardSpec, NotAForward};
@@ -116,11 +118,15 @@ pub fn resolve_connect(
     }
     let typed = args.code.join(" ");
     refuse_more_than_a_code(&args.code)?;
+    let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
+    let asks = terminal && !args.session.json && args.command.is_empty();
     // Before the code is asked for, which is the last thing to bother the user with.
     let mut session = resolve_session(args.session, environment.config)?;
     #[cfg(unix)]
     {
-        session.accepts_attach = args.accept_attach;
+        if args.accept_attach {
+            session.attach = Consent::Given;
+        }
     }
     if let Some(directory) = &args.accept_push {
         let inbox = existing("--accept-push", directory)?;
@@ -151,6 +157,7 @@ pub fn resolve_connect(
     Ok(ConnectOptions {
         session,
         meeting,
+        asks,
         owner,
         command: parse_command(args.command),
     })
