@@ -5,7 +5,10 @@
 //! file of the state directory. A process that was killed leaves its entries as they were; whether it still runs is
 //! looked up when the file is read.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use p2pdbg_base::{HostPort, PeerName};
 use p2pdbg_facts::{HostFacts, SourceRoots};
@@ -58,8 +61,11 @@ pub struct RecentSession {
 pub struct RecentForward {
     /// Which end opens the port.
     pub direction: Direction,
-    /// The port that is opened.
+    /// The port that is opened; 0 of a Unix socket.
     pub port: u16,
+    /// The Unix socket that is opened in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<PathBuf>,
     /// What is dialled at the other end.
     pub to: HostPort,
     /// The debugger, where one was named.
@@ -78,6 +84,9 @@ impl RecentForward {
 
     /// What `p2pdbg listen` is given for the same forward.
     pub fn to_arguments(&self) -> Vec<String> {
+        if let Some(path) = &self.socket {
+            return vec!["-L".to_owned(), format!("{}:{}", path.display(), self.to)];
+        }
         let same_port = self.to == HostPort::loopback(self.to.port) && self.port == self.to.port
             || self.to.to_string() == format!("localhost:{}", self.port);
         match (self.debugger, self.direction) {
@@ -98,6 +107,7 @@ impl From<&Forward> for RecentForward {
         Self {
             direction: forward.direction,
             port: forward.bind.port,
+            socket: forward.socket.clone(),
             to: forward.target.clone(),
             debugger: forward.preset,
         }

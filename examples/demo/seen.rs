@@ -53,7 +53,9 @@ impl Seen {
         match event {
             Event::Ready { code, .. } => self.code = code.map(|code| code.to_string()),
             Event::Paired { .. } => self.paired += 1,
-            Event::Forward { listen, .. } if who == Who::Listen => self.port = Some(listen.port),
+            Event::Forward { listen, .. } if who == Who::Listen => {
+                self.port = listen.address().map(|at| at.port)
+            }
             Event::Path(path) if who == Who::Listen => self.path = Some(path.kind),
             Event::Error(failure) => self.failure = Some(format!("{who}: {failure}")),
             _ => {}

@@ -47,7 +47,8 @@ struct Written {
     #[arg(value_name = "FORWARD", add = ArgValueCandidates::new(completion::forwards))]
     forwards: Vec<String>,
 
-    /// Open PORT beside the IDE and dial HOST:PORT at the debuggee (PORT 0: any; BIND *: all addresses)
+    /// Open PORT beside the IDE and dial HOST:PORT at the debuggee (PORT 0: any; BIND *: all addresses; a path with a
+    /// / in place of PORT: a Unix socket)
     #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:PORT")]
     left: Vec<String>,
 

@@ -68,8 +68,12 @@ mod here {
         let name = preset(tool).name();
         let what = command(program);
         let pid = program.pid;
-        println!("{name} is attached to process {pid} ({what}): let the IDE attach to {listen}");
-        Ok(())
+        stdout::print(|out| {
+            writeln!(
+                out,
+                "{name} is attached to process {pid} ({what}): let the IDE attach to {listen}"
+            )
+        })
     }
 
     /// What a debugger is called on the command line.
@@ -240,14 +244,14 @@ mod here {
                 format!("the debugger could not attach: {}", foreign(why)),
                 "p2pdbg connect -v, there, says more".to_owned(),
             ),
-            Refusal::System => (
-                "programs can be attached to on Linux alone".to_owned(),
-                "start the program under its debugger".to_owned(),
-            ),
             Refusal::Declined => (
                 "the user of the debuggee's host has not agreed".to_owned(),
                 "p2pdbg connect asks there for each program, and takes a minute's silence for a no"
                     .to_owned(),
+            ),
+            Refusal::System => (
+                "programs can be attached to on Linux alone".to_owned(),
+                "start the program under its debugger".to_owned(),
             ),
         };
         Failure::new(ErrorCode::NotAttached, message).hint(hint)

@@ -8,9 +8,9 @@ mod consent;
 #[cfg(unix)]
 mod conversation;
 pub mod doctor;
+pub mod forward;
 mod host;
 pub mod ide;
-pub mod forward;
 mod interrupt;
 pub mod listen;
 mod offer;

@@ -247,6 +247,10 @@ impl Sessions<'_> {
             if self.is_written_of(forward) {
                 continue;
             }
+            if let Some(path) = &forward.socket {
+                notes.push(format!("left out {}: it is no port", path.display()));
+                continue;
+            }
             let only = forwards.len() == 1;
             let guess = || fallback(forward.direction).filter(|_| only);
             match forward.debugger.or_else(guess) {

@@ -23,4 +23,5 @@ mod scenario;
 mod script;
 mod seen;
 mod several;
+mod socket;
 mod watch;

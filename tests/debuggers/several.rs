@@ -40,7 +40,7 @@ impl Two {
         for (peer, n) in [("web", 0), ("db", 1)] {
             for port in rows.map(|first| first + n) {
                 listener.event_of(peer, "forward", |event| match event {
-                    Event::Forward { listen, .. } if listen.port == port => Some(()),
+                    Event::Forward { listen, .. } if listen.address()?.port == port => Some(()),
                     _ => None,
                 });
             }

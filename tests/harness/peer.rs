@@ -260,7 +260,7 @@ impl Peer {
     #[track_caller]
     pub fn forward(&self, port: u16) {
         self.event(&format!("forward of port {port}"), |event| match event {
-            Event::Forward { listen, .. } if listen.port == port => Some(()),
+            Event::Forward { listen, .. } if listen.address()?.port == port => Some(()),
             _ => None,
         });
     }

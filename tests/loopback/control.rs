@@ -145,7 +145,16 @@ fn status_tells_of_the_session_its_path_its_forwards_and_its_streams() {
     assert_eq!(session.state, SessionState::Connected);
     assert_eq!(session.paths.last().unwrap().kind, PathKind::Direct);
     assert!(session.rtt_ms.is_some() && !session.samples.is_empty());
-    assert_eq!(session.forwards[0].listen.as_ref().unwrap().port, port);
+    assert_eq!(
+        session.forwards[0]
+            .listen
+            .as_ref()
+            .unwrap()
+            .address()
+            .unwrap()
+            .port,
+        port
+    );
     assert_eq!(session.forwards[0].state, ForwardStanding::Up);
     let stream = &session.streams[0];
     assert_eq!(stream.state, Some(StreamState::Open));

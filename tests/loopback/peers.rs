@@ -61,7 +61,7 @@ impl Two {
 #[track_caller]
 fn port_of(listener: &Peer, peer: &str) -> u16 {
     listener.event_of(peer, "forward", |event| match event {
-        Event::Forward { listen, .. } => Some(listen.port),
+        Event::Forward { listen, .. } => Some(listen.address()?.port),
         _ => None,
     })
 }
@@ -122,7 +122,13 @@ fn two_peers_have_a_code_a_session_and_ports_each_and_one_that_dies_leaves_the_o
     );
     let session = |index: usize| {
         let session = &process.sessions[index];
-        let port = session.forwards[0].listen.as_ref().unwrap().port;
+        let port = session.forwards[0]
+            .listen
+            .as_ref()
+            .unwrap()
+            .address()
+            .unwrap()
+            .port;
         (session.peer.to_string(), port, session.streams.len())
     };
     assert_eq!(process.sessions.len(), 2);
@@ -324,7 +330,10 @@ fn each_stream_of_a_forward_to_the_ide_says_which_peer_it_is_from() {
     for (session, n) in status(&listener.home()).sessions.iter().zip(0..) {
         let forward = &session.forwards[0];
         assert_eq!(forward.direction, Direction::ToIde);
-        assert_eq!(forward.listen.as_ref().unwrap().port, asked + n);
+        assert_eq!(
+            forward.listen.as_ref().unwrap().address().unwrap().port,
+            asked + n
+        );
         assert_eq!(session.streams.len(), 1);
     }
 }

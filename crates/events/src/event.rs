@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use p2pdbg_base::{Failure, HostPort, Untrusted};
+use p2pdbg_base::{Failure, HostPort, Opened, Untrusted};
 use p2pdbg_facts::HostFacts;
 use p2pdbg_forward::{Direction, Preset};
 use p2pdbg_proto::code::Code;
@@ -49,8 +49,8 @@ pub enum Event {
     Forward {
         /// Which end opens the port and which dials.
         direction: Direction,
-        /// The open port: beside the IDE for `to_debuggee`, at the debuggee for `to_ide`.
-        listen: HostPort,
+        /// The open port or Unix socket: beside the IDE for `to_debuggee`, at the debuggee for `to_ide`.
+        listen: Opened,
         /// What is dialled at the other end.
         to: HostPort,
         /// The debugger that was named.

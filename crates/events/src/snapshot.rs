@@ -3,7 +3,7 @@
 //! As stable as the events of docs/JSON.md: fields are added, never renamed or removed, and one that has nothing to say
 //! is left out. Nothing in it is secret: neither a code that can still be used nor a key.
 
-use p2pdbg_base::{HostPort, Untrusted};
+use p2pdbg_base::{HostPort, Opened, Untrusted};
 use p2pdbg_forward::{Direction, Preset};
 use serde::{Deserialize, Serialize};
 
@@ -127,9 +127,9 @@ pub struct Sample {
 pub struct ForwardSnapshot {
     /// Which end opens the port; neither does for `p2pdbg pipe`.
     pub direction: Direction,
-    /// The open port; none for `p2pdbg pipe`.
+    /// The open port or Unix socket; none for `p2pdbg pipe`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub listen: Option<HostPort>,
+    pub listen: Option<Opened>,
     /// What is dialled at the other end.
     pub to: HostPort,
     /// The debugger that was named.

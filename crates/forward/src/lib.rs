@@ -7,11 +7,15 @@
 
 mod advice;
 mod allow;
+mod connection;
 mod dial;
 mod open;
+#[cfg(unix)]
+mod socket;
 mod spec;
 
 pub use allow::AllowList;
+pub use connection::Connection;
 pub use dial::{Turns, dial};
 pub use open::{OpenPort, port_failure};
 pub use p2pdbg_debugger::Preset;

@@ -3,31 +3,31 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
 };
 
-use p2pdbg_base::{Bind, BindScope, ErrorCode, Failure};
+use p2pdbg_base::{Bind, BindScope, ErrorCode, Failure, HostPort, Opened};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Direction, Forward};
+#[cfg(unix)]
+use super::socket::OpenSocket;
+use super::{Connection, Direction, Forward};
 
 /// How many ports are tried for one that is free.
 const TRIES: usize = 1000;
 
-/// An open port: one listening socket, or one for each address family.
+/// An open port: one listening socket, or one for each address family. Or a Unix socket in its place.
 #[derive(Debug)]
 pub struct OpenPort {
     listeners: Vec<TcpListener>,
+    #[cfg(unix)]
+    socket: Option<OpenSocket>,
+    /// The IPv4 address if there are two; 0.0.0.0:0 of a Unix socket.
     address: SocketAddr,
     one_family: Option<io::Error>,
 }
 
 impl OpenPort {
-    /// Opens the port.
-    ///
-    /// On loopback and everywhere, IPv4 must succeed and IPv6 may fail, as on a host that has none; then
-    /// [`OpenPort::missing_family`] says why.
-    ///
-    /// # Errors
     /// Opens what a forward asks for: its socket, or its port.
     ///
     /// # Errors
@@ -48,6 +48,12 @@ impl OpenPort {
         }
     }
 
+    /// Opens the port.
+    ///
+    /// On loopback and everywhere, IPv4 must succeed and IPv6 may fail, as on a host that has none; then
+    /// [`OpenPort::missing_family`] says why.
+    ///
+    /// # Errors
     /// `AddrInUse` if something listens there already, or whatever the operating system says.
     pub fn open(bind: Bind) -> io::Result<Self> {
         let (first, second) = match bind.scope {
@@ -59,6 +65,8 @@ impl OpenPort {
         let address = listener.local_addr()?;
         let mut port = Self {
             listeners: vec![listener],
+            #[cfg(unix)]
+            socket: None,
             address,
             one_family: None,
         };
@@ -85,9 +93,18 @@ impl OpenPort {
         Err(io::ErrorKind::AddrInUse.into())
     }
 
-    /// The address of the port, the IPv4 one if there are two.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// The number of the port; 0 of a Unix socket.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// What programs connect to: of two addresses the IPv4 one.
+    pub fn opened(&self) -> Opened {
+        #[cfg(unix)]
+        if let Some(socket) = &self.socket {
+            return Opened::Socket(socket.path().to_owned());
+        }
+        HostPort::from(self.address).into()
     }
 
     /// Why the port is not open for IPv6, where that could matter: something else has it.
@@ -98,11 +115,16 @@ impl OpenPort {
     }
 
     /// A connection that waits in the kernel already, whether this process has been told of it or not.
-    pub fn accept_now(&self) -> Option<TcpStream> {
+    pub fn accept_now(&self) -> Option<Connection> {
+        #[cfg(unix)]
+        if let Some(socket) = &self.socket {
+            return socket.accept_now().map(Connection::Unix);
+        }
         self.listeners.iter().find_map(|listener| {
             let (socket, _) = socket2::SockRef::from(listener).accept().ok()?;
             socket.set_nonblocking(true).ok()?;
-            TcpStream::from_std(socket.into()).ok()
+            let connection = TcpStream::from_std(socket.into()).ok()?;
+            Some(Connection::Tcp(connection))
         })
     }
 
@@ -110,7 +132,11 @@ impl OpenPort {
     ///
     /// # Errors
     /// If the operating system cannot accept, for lack of descriptors say; trying again later may work.
-    pub async fn accept(&self) -> io::Result<TcpStream> {
+    pub async fn accept(&self) -> io::Result<Connection> {
+        #[cfg(unix)]
+        if let Some(socket) = &self.socket {
+            return socket.accept().await.map(Connection::Unix);
+        }
         match &self.listeners[..] {
             [only] => only.accept().await,
             [one, other, ..] => tokio::select! {
@@ -119,12 +145,15 @@ impl OpenPort {
             },
             [] => std::future::pending().await,
         }
-        .map(|(stream, _)| stream)
+        .map(|(stream, _)| Connection::Tcp(stream))
     }
 }
 
 /// What to tell a person whose port cannot be opened.
 pub fn port_failure(forward: &Forward, error: &io::Error) -> Failure {
+    if let Some(path) = &forward.socket {
+        return socket_failure(path, error);
+    }
     let port = forward.bind.port;
     match error.kind() {
         io::ErrorKind::AddrInUse => Failure::new(
@@ -141,6 +170,17 @@ pub fn port_failure(forward: &Forward, error: &io::Error) -> Failure {
             ErrorCode::PortNotOpened,
             format!("cannot open {}: {error}", forward.bind),
         ),
+    }
+}
+
+fn socket_failure(path: &Path, error: &io::Error) -> Failure {
+    let fail = |code, why: &str| Failure::new(code, format!("cannot open {path:?}: {why}"));
+    match error.kind() {
+        io::ErrorKind::AddrInUse => fail(ErrorCode::PortInUse, "something listens there already")
+            .hint("end it, or give another path"),
+        io::ErrorKind::AlreadyExists => fail(ErrorCode::PortInUse, "it is there and no socket")
+            .hint("nothing was removed; give a path at which there is nothing"),
+        _ => fail(ErrorCode::PortNotOpened, &error.to_string()),
     }
 }
 
@@ -175,9 +215,12 @@ mod tests {
             port: 0,
         };
         let port = OpenPort::open(bind).unwrap();
-        let (accepted, dialled) = tokio::join!(port.accept(), TcpStream::connect(port.address()));
+        let (accepted, dialled) = tokio::join!(port.accept(), TcpStream::connect(port.address));
+        let Connection::Tcp(accepted) = accepted.unwrap() else {
+            panic!("it is a port");
+        };
         assert_eq!(
-            accepted.unwrap().peer_addr().unwrap(),
+            accepted.peer_addr().unwrap(),
             dialled.unwrap().local_addr().unwrap()
         );
     }

@@ -1,12 +1,13 @@
 //! The notation of forwards: `-L`, `-R`, presets and `auto`.
 //!
 //! `-L [BIND:]PORT:HOST:PORT` and `-R` mean what ssh users expect, seen from the IDE's side: `-L` opens a
-//! port beside the IDE and dials at the debuggee, `-R` opens it at the debuggee and dials beside the IDE.
+//! port beside the IDE and dials at the debuggee, `-R` opens it at the debuggee and dials beside the IDE. In place of
+//! the port beside the IDE, `-L` takes the path of a Unix socket, as ssh does.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use p2pdbg_base::{
-    Bind, BindScope, HostPort, NotAHostPort,
+    Bind, BindScope, HostPort, NotAHostPort, Untrusted,
     host_port::{Host, parse_port},
 };
 use p2pdbg_proto::tunnel::{Direction, ForwardOffer, WhileAbsent};
@@ -18,6 +19,9 @@ use super::{
 
 /// The port of `auto`, and of a session for which no forward was given: debugpy's.
 pub const DEFAULT_PORT: u16 = 5678;
+
+/// The longest path of a Unix socket that every system takes, in bytes.
+const LONGEST_PATH: usize = 103;
 
 /// The option that asks for a forward of this direction.
 fn option(direction: Direction) -> &'static str {
@@ -34,6 +38,8 @@ pub struct Forward {
     pub direction: Direction,
     /// Where the port is opened.
     pub bind: Bind,
+    /// The Unix socket that is opened beside the IDE in place of the port, which then is 0: an absolute path.
+    pub socket: Option<PathBuf>,
     /// What is dialled.
     pub target: HostPort,
     /// The debugger it is meant for, where one was named.
@@ -41,7 +47,7 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Reads the argument of `-L` or `-R`: `[BIND:]PORT:HOST:PORT`.
+    /// Reads the argument of `-L` or `-R`: `[BIND:]PORT:HOST:PORT`, or for `-L` also `PATH:HOST:PORT`.
     ///
     /// # Errors
     /// Says which part does not parse; the message carries the whole argument.
@@ -52,6 +58,16 @@ impl Forward {
             fault,
         };
         let fields = split_outside_brackets(spec);
+        if let Some(place) = fields.iter().position(|field| field.contains('/')) {
+            return match (direction, place, &fields[..]) {
+                (Direction::ToDebuggee, 0, [path, host, port]) => {
+                    Self::of_socket(path, host, port).map_err(fail)
+                }
+                (Direction::ToIde, 0, [_, _, _]) => Err(fail(SpecFault::SocketThere)),
+                (_, 0, _) => Err(fail(SpecFault::Shape)),
+                _ => Err(fail(SpecFault::SocketDialled)),
+            };
+        }
         let (scope, port, host, target_port) = match fields[..] {
             [port, host, target_port] => (BindScope::Loopback, port, host, target_port),
             [bind, port, host, target_port] => {
@@ -66,7 +82,27 @@ impl Forward {
         Ok(Self {
             direction,
             bind: Bind { scope, port },
+            socket: None,
             target: target(host, target_port).map_err(fail)?,
+            preset: None,
+        })
+    }
+
+    fn of_socket(path: &str, host: &str, port: &str) -> Result<Self, SpecFault> {
+        if !cfg!(unix) {
+            return Err(SpecFault::NoSockets);
+        }
+        let path = std::path::absolute(path).map_err(|_| SpecFault::Path)?;
+        if path.as_os_str().len() > LONGEST_PATH || path.file_name().is_none() {
+            return Err(SpecFault::Path);
+        }
+        let host: Host = host.parse().map_err(SpecFault::Target)?;
+        let port = parse_port(port).map_err(SpecFault::Target)?;
+        Ok(Self {
+            direction: Direction::ToDebuggee,
+            bind: Bind::loopback(0),
+            socket: Some(path),
+            target: target(host, port)?,
             preset: None,
         })
     }
@@ -94,10 +130,11 @@ impl Forward {
         ForwardOffer {
             forward,
             direction: self.direction,
-            bind: match self.bind.scope {
-                BindScope::Loopback => String::new(),
-                BindScope::Everywhere => "*".to_owned(),
-                BindScope::Address(ip) => ip.to_string(),
+            bind: match (&self.socket, self.bind.scope) {
+                (Some(path), _) => path.to_string_lossy().into_owned(),
+                (None, BindScope::Loopback) => String::new(),
+                (None, BindScope::Everywhere) => "*".to_owned(),
+                (None, BindScope::Address(ip)) => ip.to_string(),
             },
             port: self.bind.port,
             target_host: self.target.host.to_string(),
@@ -112,9 +149,14 @@ impl Forward {
     /// # Errors
     /// If one of the addresses does not parse, as for `-L` and `-R`.
     pub fn from_offer(offer: &ForwardOffer) -> Result<Self, SpecFault> {
-        let scope = match offer.bind.as_str() {
-            "" => BindScope::Loopback,
-            bind => Bind::parse_scope(bind).map_err(SpecFault::Bind)?,
+        let (scope, socket) = match offer.bind.as_str() {
+            "" => (BindScope::Loopback, None),
+            // It is opened at the other end, and only shown here.
+            path if path.starts_with('/') && offer.direction == Direction::ToDebuggee => {
+                let shown = Untrusted::limited(path, LONGEST_PATH).to_string();
+                (BindScope::Loopback, Some(PathBuf::from(shown)))
+            }
+            bind => (Bind::parse_scope(bind).map_err(SpecFault::Bind)?, None),
         };
         let host = offer.target_host.parse().map_err(SpecFault::Target)?;
         Ok(Self {
@@ -123,6 +165,7 @@ impl Forward {
                 scope,
                 port: offer.port,
             },
+            socket,
             target: target(host, offer.target_port)?,
             preset: offer.preset.parse().ok(),
         })
@@ -132,6 +175,7 @@ impl Forward {
         Self {
             direction,
             bind: Bind::loopback(port),
+            socket: None,
             target: HostPort {
                 host: Host::Localhost,
                 port,
@@ -144,13 +188,12 @@ impl Forward {
 /// As it is written on the command line: `-L localhost:5678:localhost:5678`.
 impl fmt::Display for Forward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {}:{}",
-            option(self.direction),
-            self.bind,
-            self.target
-        )
+        write!(f, "{} ", option(self.direction))?;
+        match &self.socket {
+            Some(path) => write!(f, "{}:", path.display())?,
+            None => write!(f, "{}:", self.bind)?,
+        }
+        self.target.fmt(f)
     }
 }
 
@@ -267,6 +310,18 @@ pub enum SpecFault {
     /// The address to dial.
     #[error("the address to dial: {0}")]
     Target(NotAHostPort),
+    /// The path of a Unix socket is none, or is too long.
+    #[error("the socket to open: its path must name a file, in 103 bytes at the most")]
+    Path,
+    /// A Unix socket after `-R`.
+    #[error("a Unix socket can be opened beside the IDE alone, by -L")]
+    SocketThere,
+    /// A Unix socket as what is dialled.
+    #[error("the address to dial: a Unix socket cannot be dialled, only HOST:PORT")]
+    SocketDialled,
+    /// Unix sockets on Windows.
+    #[error("Unix sockets are not there on Windows")]
+    NoSockets,
     /// `0.0.0.0` or `::` as an address to dial.
     #[error("the address to dial: 0.0.0.0 and :: are for listening; dial localhost instead")]
     Unspecified,
@@ -299,6 +354,8 @@ fn split_outside_brackets(text: &str) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn left(spec: &str) -> Result<Forward, NotAForward> {
@@ -334,6 +391,39 @@ mod tests {
             let printed = forward.to_string();
             assert_eq!(left(printed.strip_prefix("-L ").unwrap()), Ok(forward));
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn path_before_host_and_port_is_a_unix_socket_as_for_ssh() {
+        let forward = left("/run/user/1000/gdb.sock:localhost:1234").unwrap();
+        let path = Path::new("/run/user/1000/gdb.sock");
+        assert_eq!(forward.socket.as_deref(), Some(path));
+        let written = "-L /run/user/1000/gdb.sock:localhost:1234";
+        assert_eq!(forward.to_string(), written);
+        let there = Forward::from_offer(&forward.to_offer(0, WhileAbsent::Hold));
+        assert_eq!(there, Ok(forward));
+        let relative = left("./gdb.sock:[::1]:1234").unwrap().socket.unwrap();
+        assert_eq!(relative, std::env::current_dir().unwrap().join("gdb.sock"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn socket_where_none_can_be_is_told_apart() {
+        let fault = |direction, spec: &str| match Forward::parse(direction, spec).unwrap_err() {
+            NotAForward::Spec { fault, .. } => fault,
+            other => panic!("{other}"),
+        };
+        let (left, right) = (Direction::ToDebuggee, Direction::ToIde);
+        assert_eq!(fault(right, "/a:localhost:1"), SpecFault::SocketThere);
+        assert_eq!(
+            fault(left, "1234:/run/docker.sock"),
+            SpecFault::SocketDialled
+        );
+        assert_eq!(fault(left, "/a:/b"), SpecFault::Shape);
+        assert_eq!(fault(left, "/:localhost:1"), SpecFault::Path);
+        let long = format!("/{}:localhost:1", "a".repeat(LONGEST_PATH));
+        assert_eq!(fault(left, &long), SpecFault::Path);
     }
 
     #[test]

@@ -34,7 +34,7 @@ use super::{
     streams::{Opened, Streams},
     ways::Ways,
 };
-use crate::{stream::Connection, watch::Watcher};
+use crate::watch::Watcher;
 
 /// How many messages about streams may come before the forwards do.
 const EARLY: usize = 256;
@@ -422,12 +422,12 @@ impl Driver {
             Event::Copy(header, data) => self.streams.handle_copy(header, data),
             Event::Swept => self.decide(Input::Swept),
             Event::Accepted(forward, connection) => {
-                let local = Connection::Tcp(connection);
                 let forward = Opened {
                     forward,
                     is_client: self.forwards.screen(forward).is_some(),
                 };
-                self.streams.open(forward, local, None, &mut self.tasks);
+                self.streams
+                    .open(forward, connection, None, &mut self.tasks);
             }
             Event::TargetListening(forward, listening) => {
                 self.forwards.note_target(forward, listening);

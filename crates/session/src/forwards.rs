@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use p2pdbg_base::{Absent, Bind, Failure, HostPort, Untrusted};
+use p2pdbg_base::{Absent, Bind, Failure, HostPort, Opened, Untrusted};
 use p2pdbg_events::{
     Event as Report, Reporter, Warning, WarningCode,
     snapshot::{ForwardSnapshot, ForwardStanding},
@@ -128,8 +128,8 @@ impl Forwards {
         found.into_iter().map(TunnelMessage::Elsewhere).collect()
     }
 
-    /// Tells of a debugger that the other end has seen.
-    pub(super) fn on_elsewhere(&mut self, one: &Elsewhere) {
+    /// Tells of a debugger that the other end has seen; or gives its port, if it is to be forwarded too.
+    pub(super) fn on_elsewhere(&mut self, one: &Elsewhere) -> Option<(u16, Preset)> {
         let entry = self.table.get(usize::from(one.forward));
         let forward = entry.map(|entry| &entry.forward);
         if !elsewhere::is_sound(one, forward) || !self.elsewhere.note(one) {
@@ -141,6 +141,7 @@ impl Forwards {
         if let Some(target) = self.target(one.forward) {
             elsewhere::report(&self.reporter, self.role, target, one);
         }
+        None
     }
 
     /// Warns, once, of a debug port that other hosts can reach.
@@ -308,7 +309,7 @@ impl Forwards {
                         // It may be another port than was asked for.
                         entry.forward.bind.port = listen.port;
                     }
-                    self.report_forward(forward, listen);
+                    self.report_forward(forward, listen.map(Opened::from));
                 }
                 return;
             }
@@ -370,6 +371,7 @@ impl Forwards {
         let forward = Forward {
             direction: Direction::ToDebuggee,
             bind: Bind::loopback(0),
+            socket: None,
             target: target.clone(),
             preset: None,
         };
@@ -392,7 +394,7 @@ impl Forwards {
         let forward = Forward::of_preset(request.debugger, request.port);
         match opened {
             Ok(port) => {
-                let bind = Bind::loopback(port.address().port());
+                let bind = Bind::loopback(port.port());
                 let entry = Entry::new(Forward { bind, ..forward }, WhileAbsent::Hold);
                 self.table.push(Entry {
                     port: Some(Arc::new(port)),
@@ -638,7 +640,7 @@ impl Forwards {
             Some(port) => port,
             None => {
                 let bind = entry.forward.bind;
-                let opened = match OpenPort::open(bind) {
+                let opened = match OpenPort::of(&entry.forward) {
                     // The next one is as good for a program that asks where to go.
                     Err(error)
                         if error.kind() == std::io::ErrorKind::AddrInUse
@@ -649,7 +651,7 @@ impl Forwards {
                             let message = format!(
                                 "port {} is in use here, so {} is open in its place",
                                 bind.port,
-                                port.address().port()
+                                port.port()
                             );
                             let warning = Warning::new(WarningCode::PortMoved, message).hint(
                                 "let the debuggee connect there, as DEBUGGER_PORT tells a COMMAND",
@@ -662,19 +664,19 @@ impl Forwards {
                 Arc::new(opened?)
             }
         };
-        let address = port.address();
+        let (number, opened) = (port.port(), port.opened());
         if let Some(error) = port.missing_family() {
             let warning = Warning::new(
                 WarningCode::OneFamily,
-                format!("port {} is open for IPv4 only: {error}", address.port()),
+                format!("port {number} is open for IPv4 only: {error}"),
             );
             self.reporter.emit(Report::Warning(warning));
         }
-        entry.forward.bind.port = address.port();
+        entry.forward.bind.port = number;
         let sweep = entry.sweep.insert(Arc::default()).clone();
         entry.task = Some(tasks.spawn(accept(port, forward, gate, sweep, self.events.clone())));
-        self.report_forward(forward, Some(HostPort::from(address)));
-        Ok(address.to_string())
+        self.report_forward(forward, Some(opened.clone()));
+        Ok(opened.to_string())
     }
 
     /// Has the connections taken that wait in the kernel at the open ports; how many times [`Event::Swept`] follows.
@@ -692,14 +694,13 @@ impl Forwards {
         entry.task = Some(tasks.spawn(look(target, forward, self.events.clone())));
     }
 
-    fn report_forward(&self, forward: u16, listen: Option<HostPort>) {
+    fn report_forward(&self, forward: u16, listen: Option<Opened>) {
         let Some(entry) = self.table.get(usize::from(forward)) else {
             return;
         };
-        let listen = listen.unwrap_or_else(|| HostPort::loopback(entry.forward.bind.port));
-        if listen.port == 0 {
+        let Some(listen) = listen.or_else(|| asked(&entry.forward)) else {
             return;
-        }
+        };
         self.reporter.emit(Report::Forward {
             direction: entry.forward.direction,
             listen,
@@ -769,6 +770,13 @@ impl Entry {
             told: false,
         }
     }
+}
+
+/// Where a forward is to be opened; `None` if no port is opened, or whichever is free.
+fn asked(forward: &Forward) -> Option<Opened> {
+    let port = forward.bind.port;
+    let at_port = || (port != 0).then(|| HostPort::loopback(port).into());
+    forward.socket.clone().map(Opened::Socket).or_else(at_port)
 }
 
 /// What becomes of the connections to a forward while nothing listens at its target.

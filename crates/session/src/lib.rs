@@ -39,7 +39,7 @@ use p2pdbg_attach::Consent;
 use p2pdbg_base::{Absent, ErrorCode, Failure, Untrusted};
 use p2pdbg_events::{Reporter, snapshot::SessionSnapshot};
 use p2pdbg_facts::{HostFacts, SourceRoots};
-use p2pdbg_forward::{AllowList, Forward, OpenPort};
+use p2pdbg_forward::{AllowList, Connection, Forward, OpenPort};
 use p2pdbg_identity::Identity;
 use p2pdbg_ledger::{CarrierHeader, CopyHeader, StreamId};
 use p2pdbg_pairing::SessionKeys;
@@ -52,10 +52,7 @@ use p2pdbg_proto::{
 use p2pdbg_sources::SourcesOptions;
 use p2pdbg_tunnel::{Answered, ControlReader, Tunnel, TunnelConfig, TunnelError};
 use quinn::RecvStream;
-use tokio::{
-    net::TcpStream,
-    sync::{mpsc, oneshot},
-};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument;
 
@@ -96,10 +93,10 @@ pub struct SessionConfig {
     pub resume_for: Duration,
     /// What the peer is told of where this side runs.
     pub facts: HostFacts,
-    /// Whether a listener forwards the debuggers of further processes as they come.
-    pub follows_ports: bool,
     /// Whether the ports that this end opens are for programs of its own user alone.
     pub same_user: bool,
+    /// Whether a listener forwards the debuggers of further processes as they come.
+    pub follows_ports: bool,
     /// Whether the peer may have debuggers attach to programs that run here.
     pub attach: Consent,
     /// What is done about source files.
@@ -208,7 +205,7 @@ enum Event {
     Control(u64, TunnelMessage),
     Carrier(u64, CarrierHeader, RecvStream),
     Copy(CopyHeader, bytes::Bytes),
-    Accepted(u16, TcpStream),
+    Accepted(u16, Connection),
     Swept,
     TargetListening(u16, bool),
     StreamWaiting(StreamId, u16),

@@ -7,14 +7,15 @@
 use p2pdbg_attach::Attached;
 use p2pdbg_base::{ErrorCode, Failure, HostPort, Untrusted};
 use p2pdbg_events::{Event as Report, StreamState};
+use p2pdbg_forward::Preset;
 use p2pdbg_ledger::ResetCode;
 use p2pdbg_proto::{attach::MAX_COMMAND, control::Role, tunnel::ForwardState};
 use tokio::{net::UnixStream, sync::oneshot};
 
 use super::{
     asked::{ForwardRequest, refusal},
-    driver::Driver,
     decisions::Input,
+    driver::Driver,
 };
 use crate::stream::{Connection, Local};
 
@@ -94,9 +95,9 @@ impl Driver {
                 .hint("p2pdbg status says since when; try again when it is back");
             return drop(request.opened.send(Err(failure)));
         }
-        // A program that has gone meanwhile needs no stream.
         // It is no stream by which the session would notice that the peer is away.
         self.decide(Input::Asked);
+        // A program that has gone meanwhile needs no stream.
         if request.opened.send(Ok(())).is_ok() {
             let local = Connection::Unix(request.local);
             let ended = Some(request.ended);
@@ -120,7 +121,6 @@ impl Driver {
         }
     }
 
-    /// The local end of a conversation about programs that the listener opens.
     /// Opens a port for a debugger that came later, for nobody in particular: its forward is told when it stands.
     pub(super) fn follow(&mut self, port: u16, debugger: Preset) {
         let (opened, _) = oneshot::channel();
@@ -131,6 +131,7 @@ impl Driver {
         });
     }
 
+    /// The local end of a conversation about programs that the listener opens.
     pub(super) fn answer_about_programs(&mut self) -> Local {
         let answered = match self.role {
             Role::Connector => self.programs.answer(),

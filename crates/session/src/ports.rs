@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use p2pdbg_base::HostPort;
-use p2pdbg_forward::OpenPort;
+use p2pdbg_forward::{Connection, OpenPort};
 use p2pdbg_net::listening::{self, Presence};
 use socket2::SockRef;
 use tokio::{
@@ -42,7 +42,11 @@ enum Whose {
 
 impl Gate {
     /// Root may do whatever it likes anyway.
-    fn whose(self, connection: &TcpStream) -> Whose {
+    fn whose(self, connection: &Connection) -> Whose {
+        // A Unix socket is open to its user alone.
+        let Connection::Tcp(connection) = connection else {
+            return Whose::Ours;
+        };
         if !self.same_user {
             return Whose::Ours;
         }
@@ -89,7 +93,9 @@ pub(super) async fn accept(
         let event = tokio::select! {
             biased;
             Some(screened) = silent.join_next() => match screened {
-                Ok(Screened::Client(connection)) => Event::Accepted(forward, connection),
+                Ok(Screened::Client(connection)) => {
+                    Event::Accepted(forward, Connection::Tcp(connection))
+                }
                 Ok(Screened::WebPage(connection)) => {
                     reset(&connection);
                     Event::TurnedAway(forward)
@@ -98,16 +104,17 @@ pub(super) async fn accept(
             },
             accepted = port.accept() => match (accepted, gate.screen) {
                 (Ok(connection), _) if !is_let_in(gate, forward, &connection, &events) => continue,
-                (Ok(connection), Some(_)) if silent.len() >= MOST_SILENT => {
+                (Ok(Connection::Tcp(connection)), Some(_)) if silent.len() >= MOST_SILENT => {
                     tracing::debug!("too many connections say nothing: one more is reset");
                     reset(&connection);
                     continue;
                 }
-                (Ok(connection), Some(screen)) => {
+                (Ok(Connection::Tcp(connection)), Some(screen)) => {
                     silent.spawn(screen.judge(connection));
                     continue;
                 }
-                (Ok(connection), None) => Event::Accepted(forward, connection),
+                // No web page reaches a Unix socket, and no scan of ports.
+                (Ok(connection), _) => Event::Accepted(forward, connection),
                 (Err(error), _) => {
                     // Descriptors have run out, say: a loop without a pause would only make it worse.
                     tracing::warn!(%error, "cannot accept a connection");
@@ -137,14 +144,16 @@ pub(super) async fn accept(
 fn is_let_in(
     gate: Gate,
     forward: u16,
-    connection: &TcpStream,
+    connection: &Connection,
     events: &mpsc::Sender<Event>,
 ) -> bool {
     match gate.whose(connection) {
         Whose::Ours => true,
         Whose::Gone => false,
         Whose::Others(uid) => {
-            reset(connection);
+            if let Connection::Tcp(connection) = connection {
+                reset(connection);
+            }
             // If the session is that busy, it is told of the next.
             let _ = events.try_send(Event::OtherUser(forward, uid));
             false

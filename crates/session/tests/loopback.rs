@@ -103,7 +103,7 @@ impl End {
     /// The port that this end opened.
     async fn port(&mut self) -> HostPort {
         self.report(|event| match event {
-            Event::Forward { listen, .. } => Some(listen),
+            Event::Forward { listen, .. } => listen.address().cloned(),
             _ => None,
         })
         .await
@@ -287,6 +287,7 @@ fn forward(direction: Direction, target: SocketAddr) -> Forward {
     Forward {
         direction,
         bind: Bind::loopback(0),
+        socket: None,
         target: HostPort::from(target),
         preset: None,
     }

@@ -95,9 +95,9 @@ pub fn resolve_listen(
         session: SessionOptions {
             // Nobody means all of their home, and its names are nobody else's business.
             sources: session.sources.unless_home(),
+            follows_ports: args.follow_ports,
             ..session
         },
-            follows_ports: args.follow_ports,
         given,
         peers,
         forwards,

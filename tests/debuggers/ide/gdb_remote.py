@@ -2,6 +2,7 @@
 """gdb, with nothing but its defaults, against gdbserver.
 
     gdb_remote.py --port P
+    gdb_remote.py --socket PATH
     gdb_remote.py --pipe COMMAND
     gdb_remote.py --pipe-program COMMAND
 
@@ -48,6 +49,7 @@ class Gdb:
 
 def main() -> None:
     parser = scenario.arguments(__doc__, "the port beside gdb")
+    parser.add_argument("--socket", metavar="PATH", help="a Unix socket, instead of a port")
     parser.add_argument("--pipe", metavar="COMMAND", help="what joins gdb to gdbserver, instead of a port")
     parser.add_argument("--pipe-program", metavar="COMMAND", help="what joins this to a gdb at the other end")
     args = parser.parse_args()
@@ -68,7 +70,7 @@ def main() -> None:
         if not args.pipe_program:
             # gdb tries for 15 s while nobody listens (show tcp connect-timeout).
             gdb.ask(f"-target-select remote | {args.pipe}" if args.pipe
-                    else f"-target-select remote {args.host}:{args.port}")
+                    else f"-target-select remote {args.socket or f'{args.host}:{args.port}'}")
         gdb.ask("-break-insert twice")
         connect_ms = round((time.monotonic() - began) * 1000, 1)
         gdb.ask("-exec-run" if args.pipe_program else "-exec-continue")

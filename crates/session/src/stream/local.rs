@@ -11,15 +11,16 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
+pub use p2pdbg_forward::Connection;
 use p2pdbg_net::listening;
 #[cfg(unix)]
 use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::SockRef;
 #[cfg(unix)]
-use tokio::net::{UnixStream, unix};
+use tokio::net::unix;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, tcp},
+    net::tcp,
 };
 
 /// The most that is read at once, in bytes.
@@ -36,16 +37,6 @@ const LINGER: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// A buffer with less room than this is replaced rather than filled up, in bytes.
 const LEAST_ROOM: usize = 4 << 10;
-
-/// A connection of a local program.
-#[derive(Debug)]
-pub enum Connection {
-    /// To a forwarded port, or to a target.
-    Tcp(TcpStream),
-    /// Of a `p2pdbg pipe`.
-    #[cfg(unix)]
-    Unix(UnixStream),
-}
 
 #[derive(Debug)]
 enum ReadHalf {
@@ -247,6 +238,8 @@ impl LocalWriter {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpStream;
+
     use super::*;
 
     async fn joined() -> (TcpStream, LocalReader, LocalWriter) {

@@ -223,6 +223,16 @@ impl Places {
                 continue;
             }
             let refuse = while_absent(forward, self.absent) == WhileAbsent::Refuse;
+            if forward.socket.is_some() {
+                self.name_socket(forward);
+                // As of a port: it is open while its target listens, and opened then.
+                let opened = match refuse {
+                    true => None,
+                    false => Some(OpenPort::of(forward).map_err(|e| port_failure(forward, &e))?),
+                };
+                open.push(opened.map(Arc::new));
+                continue;
+            }
             let asked = match (&ports, mapped.next()) {
                 (Ports::Asked, _) => Some(forward.bind.port),
                 (_, mapped) => mapped.copied(),
@@ -250,7 +260,7 @@ impl Places {
                     .map(|port| port.filter(|_| !refuse))?,
             };
             if let Some(port) = &port {
-                forward.bind.port = port.address().port();
+                forward.bind.port = port.port();
             }
             open.push(port.map(Arc::new));
         }
@@ -279,6 +289,14 @@ impl Places {
         Ok(())
     }
 
+    /// Gives the socket of a further place a name of its own: `gdb.sock-2` beside `gdb.sock`.
+    fn name_socket(&self, forward: &mut Forward) {
+        let place = self.table.len() + 1;
+        if let Some(path) = forward.socket.as_mut().filter(|_| place > 1) {
+            path.as_mut_os_string().push(format!("-{place}"));
+        }
+    }
+
     /// Opens the next port above the one that was asked for that is free here and nobody's. It stays noted in the
     /// forward if it is not kept open.
     fn open_next(&self, forward: &mut Forward) -> Result<Option<OpenPort>, Failure> {
@@ -290,7 +308,7 @@ impl Places {
         };
         match opened {
             Ok(port) => {
-                forward.bind.port = port.address().port();
+                forward.bind.port = port.port();
                 Ok(Some(port))
             }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {

@@ -10,6 +10,7 @@ fn name(text: &str) -> PeerName {
 /// A forward that opens this port beside the IDE; 0 for any.
 fn forward(port: u16) -> Forward {
     Forward {
+        socket: None,
         direction: Direction::ToDebuggee,
         bind: Bind::loopback(port),
         target: HostPort::loopback(5678),
