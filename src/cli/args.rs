@@ -285,7 +285,8 @@ pub struct AttachArgs {
     after_help = "Example:\n  p2pdbg forward node:9230                the inspector of a worker of node's cluster"
 )]
 pub struct ForwardPortArgs {
-    /// The debugger and the port at which it listens at the debuggee; here it is the same port, or the next that is free
+    /// The debugger and the port at which it listens at the debuggee; here it is the same port, or the next that is
+    /// free
     #[arg(value_name = "DEBUGGER[:PORT]", add = ArgValueCandidates::new(completion::forwards))]
     pub forward: String,
 
