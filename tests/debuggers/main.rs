@@ -8,6 +8,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod again;
 mod attach;
 mod bare;
 mod command;

@@ -1,6 +1,6 @@
 //! The debuggers, and how their two ends are brought together.
 
-use p2pdbg_events::WaitingFor;
+use p2pdbg_events::{StreamState, WaitingFor};
 
 use crate::{
     harness::{Pair, Place, Setting, Transcript, skip},
@@ -175,12 +175,14 @@ impl Scenario {
     /// Brings the two ends together through a session. `None` if something that they need is not installed.
     #[track_caller]
     pub(crate) fn through(&self, setting: &Setting, first: First) -> Option<Pair> {
+        self.through_ports(setting, first).map(|(pair, _)| pair)
+    }
+
+    /// The same; gives the port that is open and the one that is dialled too.
+    #[track_caller]
+    fn through_ports(&self, setting: &Setting, first: First) -> Option<(Pair, (u16, u16))> {
         let python = python()?;
-        let (option, opener, dialler, awaited) = if self.listens[0].starts_with("debuggee/") {
-            ("-L", &setting.ide, &setting.debuggee, WaitingFor::Debuggee)
-        } else {
-            ("-R", &setting.debuggee, &setting.ide, WaitingFor::Ide)
-        };
+        let (option, opener, dialler, awaited) = self.ends(setting);
         let open = setting.port();
         // On one host the two ends cannot have the same port; elsewhere they do, as the presets have it.
         let (target, forward) = if matches!(setting.ide, Place::Here) {
@@ -234,7 +236,46 @@ impl Scenario {
                     .map(|()| [connecting, start(self.listens, dialler, target)])
             }
         };
-        finish(ends).then_some(pair)
+        finish(ends).then_some((pair, (open, target)))
+    }
+
+    /// The option that forwards it, who opens the port, who dials, and for whom the others wait.
+    fn ends<'a>(&self, setting: &'a Setting) -> (&'static str, &'a Place, &'a Place, WaitingFor) {
+        if self.listens[0].starts_with("debuggee/") {
+            ("-L", &setting.ide, &setting.debuggee, WaitingFor::Debuggee)
+        } else {
+            ("-R", &setting.debuggee, &setting.ide, WaitingFor::Ide)
+        }
+    }
+
+    /// Brings the two ends together, has one come that is ended while it is held, and brings them together again
+    /// through the same session: as after a reload, or a restart of the IDE. On this host alone.
+    #[track_caller]
+    pub(crate) fn again(&self, setting: &Setting) {
+        let Some((pair, (open, target))) = self.through_ports(setting, First::Listener) else {
+            return;
+        };
+        let Some(python) = python() else { return };
+        let (_, opener, dialler, awaited) = self.ends(setting);
+        let start = |script: &[&str], place: &Place, port: u16| {
+            let port = port.to_string();
+            let arguments = [&script[1..], &["--port", &port]].concat();
+            Script::start(place, &python, script[0], &arguments, &setting.transcript)
+        };
+        let given_up = start(self.connects, opener, open);
+        pair.listener.waiting(awaited);
+        drop(given_up);
+        let holder = match awaited {
+            WaitingFor::Ide => &pair.connector,
+            _ => &pair.listener,
+        };
+        holder.stream(StreamState::GaveUp);
+        let listening = start(self.listens, dialler, target);
+        let ends = listening
+            .port()
+            .map(|_| [start(self.connects, opener, open), listening]);
+        print!("{}, again: ", self.preset);
+        finish(ends);
     }
 }
 
