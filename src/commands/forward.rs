@@ -1,4 +1,5 @@
-//! `p2pdbg forward`: adds a forward to the session of the `p2pdbg listen` that runs here, for a debugger that came later.
+//! `p2pdbg forward`: adds a forward to the session of the `p2pdbg listen` that runs here, for a debugger that came
+//! later.
 
 use p2pdbg_base::Failure;
 
@@ -7,7 +8,8 @@ use crate::cli::args::ForwardPortArgs;
 /// Has the port opened, and says where.
 ///
 /// # Errors
-/// If that is no debugger with which a port here leads to the debuggee, if there is no session, or the other end refuses.
+/// If that is no debugger with which a port here leads to the debuggee, if there is no session, or the other end
+/// refuses.
 #[cfg(unix)]
 pub async fn run(args: ForwardPortArgs) -> Result<(), Failure> {
     use p2pdbg_base::ErrorCode;

@@ -1,5 +1,5 @@
-//! The next attach works, in the same session, whatever the one before has left: after both ends were there and have gone,
-//! and after an end that gave up while it was held.
+//! The next attach works, in the same session, whatever the one before has left: after both ends were there and have
+//! gone, and after an end that gave up while it was held.
 
 use crate::{
     harness::Setting,

@@ -1,7 +1,8 @@
 //! Small types that every part of p2pdbg uses, and that know nothing of any of them.
 //!
 //! - [`failure`]: how a run of the program ends badly; [`untrusted`]: text of strangers, made safe to show.
-//! - [`host_port`]: addresses as people write them; [`opened`]: where a forward is open; [`peer_name`]: what a host calls itself.
+//! - [`host_port`]: addresses as people write them; [`opened`]: where a forward is open; [`peer_name`]: what a host
+//!   calls itself.
 //! - [`backoff`]: how long to wait before something is tried again; [`probation`]: for how long it must then go well.
 //! - [`duration`]: lengths of time as people write them; [`policy`]: what a user may choose of a session.
 //! - [`version`]: which build a program is.
