@@ -1,0 +1,117 @@
+//! The commands that the documents show.
+
+use std::path::{Path, PathBuf};
+
+/// One command, with what is typed into it.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    /// As a shell gets it.
+    pub(crate) line: String,
+    /// The lines that follow it at the prompt of a debugger.
+    pub(crate) typed: Vec<String>,
+}
+
+/// The documents with a fenced command in them, by their paths below the repository's root.
+pub(crate) fn pages() -> Vec<(String, Vec<Shown>)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths: Vec<PathBuf> = vec![root.join("README.md"), root.join("python/README.md")];
+    for folder in ["docs", "docs/ide", "docs/use"] {
+        let entries = std::fs::read_dir(root.join(folder)).unwrap();
+        let mut found: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        found.retain(|path| path.extension().is_some_and(|ending| ending == "md"));
+        found.sort();
+        paths.extend(found);
+    }
+    let page = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.strip_prefix(root).unwrap().display().to_string();
+        (name, commands(&text))
+    };
+    let pages: Vec<_> = paths.into_iter().map(page).collect();
+    let seen: usize = pages.iter().map(|(_, lines)| lines.len()).sum();
+    assert!(seen > 60, "{seen}");
+    pages
+}
+
+/// The commands in the fenced blocks of no language, or of a shell. A block whose first line is no command is a screen,
+/// a figure or a format, and none of its lines is one.
+fn commands(text: &str) -> Vec<Shown> {
+    let mut found: Vec<Shown> = Vec::new();
+    // Of the block: none outside of one, else whether it holds commands, once that is known.
+    let mut block: Option<Option<bool>> = None;
+    for line in text.lines().map(str::trim) {
+        if let Some(language) = line.strip_prefix("```") {
+            block = match (block, language) {
+                (None, "" | "sh" | "bash" | "console") => Some(None),
+                (None, _) => Some(Some(false)),
+                (Some(_), _) => None,
+            };
+            continue;
+        }
+        let Some(holds) = &mut block else { continue };
+        if *holds.get_or_insert_with(|| is_command(line)) && !line.is_empty() {
+            add(&mut found, line);
+        }
+    }
+    found
+}
+
+fn add(found: &mut Vec<Shown>, line: &str) {
+    let unfinished = found.last_mut().filter(|shown| shown.line.ends_with('\\'));
+    if let Some(shown) = unfinished {
+        shown.line.pop();
+        shown.line.push_str(line);
+        return;
+    }
+    for prompt in ["(gdb) ", "(lldb) "] {
+        if let Some(typed) = line.strip_prefix(prompt) {
+            return found.last_mut().unwrap().typed.push(typed.to_owned());
+        }
+    }
+    let line = line.strip_prefix("$ ").unwrap_or(line);
+    // What a command prints stands below it.
+    if is_command(line) {
+        let (line, _) = line.split_once(" #").unwrap_or((line, ""));
+        let (line, typed) = (line.trim().to_owned(), Vec::new());
+        found.push(Shown { line, typed });
+    }
+}
+
+/// Whether a line begins with the name of a program, or is one of neovim's.
+fn is_command(line: &str) -> bool {
+    const PROGRAMS: [&str; 28] = [
+        "cargo",
+        "dlv",
+        "docker",
+        "echo",
+        "export",
+        "gdb",
+        "gdbserver",
+        "go",
+        "install",
+        "java",
+        "lldb",
+        "lldb-server",
+        "loginctl",
+        "mkdir",
+        "p2pdbg",
+        "p2pdbg-rendezvous",
+        "python",
+        "rsync",
+        "scp",
+        "scripts/demo",
+        "socat",
+        "ssh",
+        "sudo",
+        "sysctl",
+        "systemctl",
+        "kubectl",
+        "curl",
+        "pip",
+    ];
+    let line = line.strip_prefix("$ ").unwrap_or(line);
+    let word = line.split_whitespace().next().unwrap_or_default();
+    // "p2pdbg (listen or connect)" and the like are words of a figure.
+    let is_figure = line.contains('─') || line.contains('(') && word.starts_with("p2pdbg");
+    (PROGRAMS.contains(&word) && !is_figure) || line.starts_with(':')
+}
