@@ -186,7 +186,7 @@ impl Peer {
     /// The port that was opened here, and for which peer.
     pub(super) async fn port_of(&mut self) -> (Of, HostPort) {
         self.report_of(|event| match event {
-            Event::Forward { listen, .. } => Some(listen),
+            Event::Forward { listen, .. } => listen.address().cloned(),
             _ => None,
         })
         .await

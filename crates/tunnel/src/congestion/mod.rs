@@ -210,3 +210,26 @@ impl Controller for PathControl {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loss_on_a_path_of_unknown_length_shrinks_the_window_and_a_clone_has_its_own() {
+        let now = Instant::now();
+        let built = || Arc::new(PathControlConfig::default()).build(now, 1200);
+        let mut lossy = built();
+        let whole = lossy.window();
+        assert_eq!(whole, lossy.initial_window());
+        let spared = lossy.clone_box();
+        lossy.on_sent(now, 1200, 1);
+        let later = now + Duration::from_millis(50);
+        lossy.on_congestion_event(later, now, false, 1200);
+        assert!(lossy.window() < whole);
+        assert_eq!(lossy.metrics().congestion_window, lossy.window());
+        assert_eq!(spared.window(), whole);
+        lossy.on_mtu_update(9000);
+        assert!(lossy.window() >= 2 * 9000, "two packets may always be sent");
+    }
+}

@@ -93,24 +93,6 @@ mod tests {
     }
 
     #[test]
-    fn loss_shrinks_the_window_as_it_does_without_a_bound_and_a_clone_has_its_own() {
-        let now = Instant::now();
-        let built = || Arc::new(ShortQueueConfig::default()).build(now, 1200);
-        let mut lossy = built();
-        let whole = lossy.window();
-        assert_eq!(whole, lossy.initial_window());
-        let spared = lossy.clone_box();
-        lossy.on_sent(now, 1200, 1);
-        let later = now + Duration::from_millis(50);
-        lossy.on_congestion_event(later, now, false, 1200);
-        assert!(lossy.window() < whole);
-        assert_eq!(lossy.metrics().congestion_window, lossy.window());
-        assert_eq!(spared.window(), whole);
-        lossy.on_mtu_update(9000);
-        assert!(lossy.window() >= 2 * 9000, "two packets may always be sent");
-    }
-
-    #[test]
     fn a_short_path_keeps_a_short_queue() {
         let unloaded = Duration::from_millis(1);
         let (window, took) = settle(&mut Bound::default(), unloaded, 8 << 20);
