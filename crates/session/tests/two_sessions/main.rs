@@ -1,6 +1,8 @@
 //! Two sessions in one process, over a direct path on loopback: what the task of a session moves, with nothing but
 //! sockets of this host. The rendezvous between them is a channel.
 
+mod hostile;
+
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -158,6 +160,7 @@ async fn start(
     identities: [&Arc<Identity>; 2],
     keys: SessionKeys,
     forwards: Vec<Forward>,
+    policy: PathPolicy,
     directory: &std::path::Path,
 ) -> (
     End,
@@ -182,7 +185,7 @@ async fn start(
         allow: AllowList::default(),
         paths: PathContext {
             role,
-            policy: PathPolicy::Direct,
+            policy,
             traversal: Traversal {
                 port_mapping: false,
                 ..Traversal::default()
@@ -232,6 +235,20 @@ async fn relay(
     }
 }
 
+fn introduction(rendezvous: SocketAddr) -> Introduction {
+    Introduction {
+        leg: LegGrant {
+            leg: LegId([0; 16]),
+            key: Secret::from_bytes([0; 32]),
+        },
+        rendezvous,
+        stun: Vec::new(),
+        peer_seen: vec![IpAddr::from(Ipv4Addr::LOCALHOST)],
+        peer_bound: false,
+        over_tcp: false,
+    }
+}
+
 impl Pair {
     async fn new(forwards: Vec<Forward>) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -244,6 +261,7 @@ impl Pair {
             [a, b],
             to_listener,
             forwards,
+            PathPolicy::Direct,
             directory.path(),
         )
         .await;
@@ -252,6 +270,7 @@ impl Pair {
             [b, a],
             to_connector,
             Vec::new(),
+            PathPolicy::Direct,
             directory.path(),
         )
         .await;
@@ -262,17 +281,9 @@ impl Pair {
         tokio::spawn(relay(from_listener, tell_listener, c));
         tokio::spawn(relay(from_connector, tell_connector, l));
         for end in [&listener, &connector] {
-            end.session.input(SessionInput::Introduced(Introduction {
-                leg: LegGrant {
-                    leg: LegId([0; 16]),
-                    key: Secret::from_bytes([0; 32]),
-                },
-                rendezvous: rendezvous.local_addr().unwrap(),
-                stun: Vec::new(),
-                peer_seen: vec![IpAddr::from(Ipv4Addr::LOCALHOST)],
-                peer_bound: false,
-                over_tcp: false,
-            }));
+            let at = rendezvous.local_addr().unwrap();
+            end.session
+                .input(SessionInput::Introduced(introduction(at)));
         }
         Self {
             listener,

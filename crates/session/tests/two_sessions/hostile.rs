@@ -1,0 +1,292 @@
+//! A session at the listener, and a peer that has its keys and says what it must not.
+
+use std::sync::Weak;
+
+use p2pdbg_ledger::{CarrierHeader, Frame, Side, StreamId};
+use p2pdbg_proto::{
+    relay::RelayFrame,
+    tunnel::{ForwardState, PathKind as Way, TunnelMessage, close},
+};
+use p2pdbg_tunnel::{ControlReader, Tunnel, TunnelConfig, TunnelError, dial as dial_tunnel};
+use quinn::{ConnectionError, Endpoint, TokioRuntime, VarInt};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::*;
+
+const LEG: LegId = LegId([0; 16]);
+
+/// The session, and the other end of its tunnels.
+struct Hostile {
+    listener: End,
+    endpoint: Endpoint,
+    config: TunnelConfig,
+    keys: SessionKeys,
+    /// Where the session takes tunnels.
+    at: SocketAddr,
+    epoch: u64,
+    _relay: UdpSocket,
+    _directory: tempfile::TempDir,
+}
+
+impl Hostile {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let relay_socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let identities = [(); 2].map(|()| Arc::new(Identity::ephemeral().unwrap()));
+        let [a, b] = &identities;
+        let [to_listener, keys] = agree([a, b]);
+        let forwards = vec![forward(
+            Direction::ToDebuggee,
+            SocketAddr::from(([127, 0, 0, 1], 9)),
+        )];
+        let policy = PathPolicy::Relay;
+        let (listener, outputs, tell) = start(
+            Role::Listener,
+            [a, b],
+            to_listener,
+            forwards,
+            policy,
+            directory.path(),
+        )
+        .await;
+        tokio::spawn(relay(outputs, tell, Weak::new()));
+        let at = relay_socket.local_addr().unwrap();
+        listener
+            .session
+            .input(SessionInput::Introduced(introduction(at)));
+        // Its leg is bound from the socket on which it takes tunnels.
+        let mut bind = [0; 2048];
+        let (length, at) = in_time(relay_socket.recv_from(&mut bind)).await.unwrap();
+        let bind = RelayFrame::decode(&bind[..length]).unwrap();
+        assert!(matches!(bind, RelayFrame::Bind { leg: LEG, .. }));
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let config = TunnelConfig::endpoint();
+        let endpoint = Endpoint::new(config, None, socket, Arc::new(TokioRuntime)).unwrap();
+        Self {
+            listener,
+            endpoint,
+            config: TunnelConfig::new(b, a.fingerprint()).unwrap(),
+            keys,
+            at,
+            epoch: 0,
+            _relay: relay_socket,
+            _directory: directory,
+        }
+    }
+
+    async fn dial(&self, epoch: u64) -> Result<(Tunnel, ControlReader), TunnelError> {
+        self.dial_by(self.at, Way::RelayUdp, epoch).await
+    }
+
+    /// Dials the session by this address.
+    async fn dial_by(
+        &self,
+        at: SocketAddr,
+        way: Way,
+        epoch: u64,
+    ) -> Result<(Tunnel, ControlReader), TunnelError> {
+        let (endpoint, key) = (&self.endpoint, &self.keys.tunnel);
+        in_time(dial_tunnel(endpoint, &self.config, at, way, epoch, key)).await
+    }
+
+    /// A tunnel that is newer than those before.
+    async fn tunnel(&mut self) -> (Tunnel, ControlReader) {
+        self.epoch += 1;
+        self.dial(self.epoch).await.unwrap()
+    }
+}
+
+/// With which code the session has closed a tunnel.
+async fn closed_with(tunnel: &Tunnel) -> VarInt {
+    match in_time(tunnel.connection.closed()).await {
+        ConnectionError::ApplicationClosed(close) => close.error_code,
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn messages_that_a_connector_must_not_say_close_the_tunnel_and_are_told() {
+    let mut hostile = Hostile::new().await;
+    let unknown = Frame::Stop(p2pdbg_ledger::Stop {
+        stream: StreamId::new(Side::Listener, 5),
+        forward: 0,
+        code: p2pdbg_ledger::ResetCode::CONNECTION,
+    });
+    let mut never_opened = Vec::new();
+    unknown.encode(&mut never_opened);
+    for message in [
+        TunnelMessage::Ledger(vec![0x4f, 1, 2]),
+        TunnelMessage::Ledger(never_opened),
+        TunnelMessage::Forwards(Vec::new()),
+        TunnelMessage::Hello {
+            epoch: 9,
+            path: Way::Direct,
+            proof: [0; 32],
+        },
+    ] {
+        let (tunnel, _control) = hostile.tunnel().await;
+        tunnel.send(message.clone());
+        let code = closed_with(&tunnel).await;
+        assert_eq!(code, VarInt::from_u32(close::PROTOCOL), "{message:?}");
+    }
+    assert_eq!(hostile.listener.warning().await, WarningCode::Refused);
+    // An honest tunnel comes up all the same.
+    let (tunnel, mut control) = hostile.tunnel().await;
+    assert!(in_time(control.read()).await.is_ok());
+    assert!(tunnel.is_open());
+}
+
+#[tokio::test]
+async fn state_of_a_forward_that_there_is_not_changes_nothing() {
+    let mut hostile = Hostile::new().await;
+    let (tunnel, _control) = hostile.tunnel().await;
+    tunnel.send(TunnelMessage::ForwardState {
+        forward: 900,
+        state: ForwardState::NotAllowed,
+    });
+    tunnel.send(TunnelMessage::TargetListening {
+        forward: 900,
+        listening: true,
+    });
+    tunnel.send(TunnelMessage::StreamWaiting {
+        stream: 77,
+        waiting: true,
+    });
+    tunnel.send(TunnelMessage::ForwardState {
+        forward: 0,
+        state: ForwardState::NotAllowed,
+    });
+    assert_eq!(
+        hostile.listener.warning().await,
+        WarningCode::TargetNotAllowed
+    );
+    assert!(tunnel.is_open());
+}
+
+#[tokio::test]
+async fn carrier_without_a_header_is_stopped_and_costs_no_more() {
+    let mut hostile = Hostile::new().await;
+    let (tunnel, _control) = hostile.tunnel().await;
+    let mut carrier = in_time(tunnel.connection.open_uni()).await.unwrap();
+    carrier
+        .write_all(&[0xff; CarrierHeader::LEN])
+        .await
+        .unwrap();
+    assert!(in_time(carrier.stopped()).await.unwrap().is_some());
+    assert!(tunnel.is_open());
+}
+
+#[tokio::test]
+async fn stream_to_a_forward_that_there_is_not_is_ended_at_once() {
+    let mut hostile = Hostile::new().await;
+    let (tunnel, mut control) = hostile.tunnel().await;
+    let stream = StreamId::new(Side::Connector, 0);
+    let header = CarrierHeader {
+        stream,
+        forward: 900,
+        ordinal: 0,
+        offset: 0,
+    };
+    let mut carrier = in_time(tunnel.connection.open_uni()).await.unwrap();
+    carrier.write_all(&header.encode()).await.unwrap();
+    let ended = async {
+        loop {
+            if let TunnelMessage::Ledger(bytes) = control.read().await.unwrap() {
+                let frame = Frame::decode(&bytes).unwrap();
+                assert_eq!(frame.stream(), stream);
+                if let Frame::Stop(stop) = frame {
+                    return stop.code;
+                }
+            }
+        }
+    };
+    let code = in_time(ended).await;
+    assert_eq!(code, p2pdbg_ledger::ResetCode::NOT_ALLOWED);
+    assert!(tunnel.is_open());
+}
+
+#[tokio::test]
+async fn tunnel_of_an_epoch_that_was_up_is_refused_and_told() {
+    let mut hostile = Hostile::new().await;
+    let (tunnel, _control) = hostile.tunnel().await;
+    assert!(hostile.dial(1).await.is_err());
+    assert_eq!(hostile.listener.warning().await, WarningCode::Refused);
+    assert!(tunnel.is_open(), "the one that was up stays");
+}
+
+#[tokio::test]
+async fn impostor_without_the_key_gets_no_tunnel_and_is_told() {
+    let mut hostile = Hostile::new().await;
+    let others = [(); 2].map(|()| Identity::ephemeral().unwrap());
+    let [_, keys] = agree([&others[0], &others[1]]);
+    let right = std::mem::replace(&mut hostile.keys, keys);
+    assert!(hostile.dial(1).await.is_err());
+    assert_eq!(hostile.listener.warning().await, WarningCode::Refused);
+    hostile.keys = right;
+    hostile.tunnel().await;
+}
+
+#[tokio::test]
+async fn goodbye_of_the_peer_ends_the_session() {
+    let mut hostile = Hostile::new().await;
+    let (tunnel, _control) = hostile.tunnel().await;
+    tunnel.close(close::DONE);
+    assert_eq!(hostile.listener.over().await, SessionEnd::PeerClosed);
+}
+
+/// Passes datagrams on to the session and back, as long as the handle lives; the address at which it does.
+async fn way_to(session: SocketAddr) -> (SocketAddr, AbortOnDropHandle<()>) {
+    let [front, back] = [
+        UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+        UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+    ];
+    let at = front.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let (mut there, mut here) = ([0; 2048], [0; 2048]);
+        let mut peer = None;
+        loop {
+            tokio::select! {
+                Ok((length, from)) = front.recv_from(&mut there) => {
+                    peer = Some(from);
+                    let _ = back.send_to(&there[..length], session).await;
+                }
+                Ok((length, _)) = back.recv_from(&mut here) => {
+                    if let Some(peer) = peer {
+                        let _ = front.send_to(&here[..length], peer).await;
+                    }
+                }
+            }
+        }
+    });
+    (at, AbortOnDropHandle::new(task))
+}
+
+/// What comes on the next carrier: where it begins, and as many bytes as `length` says.
+async fn carried(tunnel: &Tunnel, length: usize) -> (CarrierHeader, Vec<u8>) {
+    let mut carrier = in_time(tunnel.connection.accept_uni()).await.unwrap();
+    let mut header = [0; CarrierHeader::LEN];
+    in_time(carrier.read_exact(&mut header)).await.unwrap();
+    let mut bytes = vec![0; length];
+    in_time(carrier.read_exact(&mut bytes)).await.unwrap();
+    (CarrierHeader::decode(&header).unwrap(), bytes)
+}
+
+#[tokio::test]
+async fn bytes_on_a_tunnel_that_falls_silent_go_again_on_another_from_where_they_began() {
+    let mut hostile = Hostile::new().await;
+    let port = hostile.listener.port().await;
+    let (relayed, _control) = hostile.tunnel().await;
+    let (at, way) = way_to(hostile.at).await;
+    let (direct, _control) = hostile.dial_by(at, Way::Direct, 2).await.unwrap();
+    let mut ide = dial(&port).await;
+    ide.write_all(b"hello").await.unwrap();
+    let (header, bytes) = carried(&direct, 5).await;
+    assert_eq!((header.offset, &bytes[..]), (0, &b"hello"[..]));
+    // Nobody acknowledges it in the ledger, and now nothing passes any more.
+    drop(way);
+    ide.write_all(b" again").await.unwrap();
+    let (moved, bytes) = carried(&relayed, 11).await;
+    assert_eq!((moved.stream, moved.offset), (header.stream, 0));
+    assert_eq!(bytes, b"hello again");
+    assert!(moved.ordinal > header.ordinal);
+}
