@@ -182,6 +182,27 @@ mod tests {
     }
 
     #[test]
+    fn each_cap_has_bounds_of_its_own() {
+        for key in [
+            "packets_per_second",
+            "burst",
+            "packets_per_attempt",
+            "search_sockets",
+            "search_ports",
+            "search_flows",
+            "block_share_percent",
+            "peer_candidates",
+            "unannounced_addresses",
+        ] {
+            for beyond in ["0", "100000"] {
+                let failure = table(&format!("{key} = {beyond}")).resolve(&str::to_owned);
+                let failure = failure.unwrap_err();
+                assert!(failure.message.contains(key), "{}", failure.message);
+            }
+        }
+    }
+
+    #[test]
     fn what_would_make_the_host_a_nuisance_is_refused() {
         let failure = table("packets_per_second = 100000")
             .resolve(&str::to_owned)

@@ -22,58 +22,56 @@ async fn in_time<T>(work: impl Future<Output = T>) -> T {
         .expect("it hangs")
 }
 
-/// Paths that may use the relay alone, and the relay.
-struct World {
-    paths: Paths,
-    relay: UdpSocket,
+/// A relay, and what leads to it.
+struct FakeRelay {
+    socket: UdpSocket,
     grant: LegGrant,
     changes: Changes,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
-impl World {
-    async fn introduced(peer_bound: bool) -> Self {
-        let relay = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let directory = tempfile::tempdir().unwrap();
+impl FakeRelay {
+    async fn start() -> Self {
+        Self {
+            socket: UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap(),
+            grant: LegGrant {
+                leg: LEG,
+                key: Secret::from_bytes([3; 32]),
+            },
+            changes: Changes::silent(),
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// What holds for paths that may use it alone.
+    fn context(&self) -> PathContext {
         let url = "p2pdbg://127.0.0.1:9".parse().unwrap();
-        let changes = Changes::silent();
-        let paths = Paths::open(PathContext {
+        PathContext {
             role: Role::Connector,
             policy: PathPolicy::Relay,
             traversal: Traversal::default(),
-            search_lock: directory.path().join("lock"),
+            search_lock: self.directory.path().join("lock"),
             route: TcpRoute::new(&url),
-            changes: changes.clone(),
-        })
-        .unwrap();
-        let key = [3; 32];
-        let grant = |key| LegGrant {
-            leg: LEG,
-            key: Secret::from_bytes(key),
-        };
-        paths.command(PathCommand::Introduced(Introduction {
-            leg: grant(key),
-            rendezvous: relay.local_addr().unwrap(),
+            changes: self.changes.clone(),
+        }
+    }
+
+    fn introduction(&self, peer_bound: bool) -> Introduction {
+        Introduction {
+            leg: self.grant.clone(),
+            rendezvous: self.socket.local_addr().unwrap(),
             stun: Vec::new(),
             peer_seen: Vec::new(),
             peer_bound,
             over_tcp: false,
-        }));
-        Self {
-            paths,
-            relay,
-            grant: grant(key),
-            changes,
-            _directory: directory,
         }
     }
-
     /// The next frame for the relay of which `pick` makes something, and where it came from.
     async fn hear<T>(&self, pick: impl Fn(RelayFrame) -> Option<T>) -> (T, SocketAddr) {
         let mut buffer = [0; 2048];
         in_time(async {
             loop {
-                let (length, from) = self.relay.recv_from(&mut buffer).await.unwrap();
+                let (length, from) = self.socket.recv_from(&mut buffer).await.unwrap();
                 let frame = RelayFrame::decode(&buffer[..length]).unwrap();
                 if let Some(picked) = pick(frame) {
                     return (picked, from);
@@ -84,7 +82,7 @@ impl World {
     }
 
     async fn say(&self, frame: RelayFrame, to: SocketAddr) {
-        self.relay.send_to(&frame.encode(), to).await.unwrap();
+        self.socket.send_to(&frame.encode(), to).await.unwrap();
     }
 
     /// Where a BIND of the leg comes from.
@@ -112,6 +110,21 @@ impl World {
         };
         self.say(bound, from).await;
         from
+    }
+}
+
+/// Paths that may use the relay alone, and the relay.
+struct World {
+    paths: Paths,
+    relay: FakeRelay,
+}
+
+impl World {
+    async fn introduced(peer_bound: bool) -> Self {
+        let relay = FakeRelay::start().await;
+        let paths = Paths::open(relay.context()).unwrap();
+        paths.command(PathCommand::Introduced(relay.introduction(peer_bound)));
+        Self { paths, relay }
     }
 
     async fn event<T>(&mut self, pick: impl Fn(PathEvent) -> Option<T>) -> T {
@@ -141,42 +154,42 @@ impl World {
 #[tokio::test]
 async fn leg_is_bound_and_the_relay_is_told_as_ready_once_the_peer_has_bound_too() {
     let mut world = World::introduced(false).await;
-    world.bound().await;
+    world.relay.bound().await;
     world.paths.command(PathCommand::PeerSeen {
         addresses: vec![Ipv4Addr::LOCALHOST.into()],
         bound: true,
     });
-    let at = world.relay.local_addr().unwrap();
+    let at = world.relay.socket.local_addr().unwrap();
     assert_eq!(world.relay_is_ready().await, (at, Carrier::Udp));
 }
 
 #[tokio::test]
 async fn leg_is_bound_again_when_its_tunnel_is_lost_or_silent_or_the_network_changes() {
     let mut world = World::introduced(true).await;
-    world.bound().await;
+    world.relay.bound().await;
     world.relay_is_ready().await;
     for command in [PathCommand::RelayLost, PathCommand::Silent] {
         world.paths.command(command);
-        world.bound().await;
+        world.relay.bound().await;
         world.relay_is_ready().await;
     }
-    world.changes.announce(Reason::Network);
-    world.bound().await;
+    world.relay.changes.announce(Reason::Network);
+    world.relay.bound().await;
     world.relay_is_ready().await;
 }
 
 #[tokio::test]
 async fn relay_that_does_not_know_the_leg_any_more_is_told() {
     let mut world = World::introduced(true).await;
-    let from = world.bound().await;
+    let from = world.relay.bound().await;
     world.relay_is_ready().await;
     world.paths.command(PathCommand::RelayLost);
-    world.bind().await;
+    world.relay.bind().await;
     let refused = RelayFrame::Refused {
         leg: LEG,
         reason: RelayRefusal::UnknownLeg,
     };
-    world.say(refused, from).await;
+    world.relay.say(refused, from).await;
     world
         .event(|event| matches!(event, PathEvent::RelayGone).then_some(()))
         .await;
@@ -185,7 +198,7 @@ async fn relay_that_does_not_know_the_leg_any_more_is_told() {
 #[tokio::test]
 async fn frames_of_another_host_than_the_relay_bind_nothing() {
     let mut world = World::introduced(false).await;
-    let from = world.bind().await;
+    let from = world.relay.bind().await;
     let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let bound = RelayFrame::Bound {
         leg: LEG,
@@ -198,32 +211,59 @@ async fn frames_of_another_host_than_the_relay_bind_nothing() {
         bound: true,
     });
     // It goes on asking for its leg.
-    world.bind().await;
+    world.relay.bind().await;
     assert!(
         !std::iter::from_fn(|| world.paths.try_event())
             .any(|event| matches!(event, PathEvent::Relay { .. }))
     );
-    world.bound().await;
+    world.relay.bound().await;
     world.relay_is_ready().await;
 }
 
 #[tokio::test]
 async fn second_introduction_moves_the_leg_to_its_grant() {
     let world = World::introduced(false).await;
-    world.bound().await;
+    world.relay.bound().await;
     let another = LegId([8; 16]);
+    let grant = LegGrant {
+        leg: another,
+        key: Secret::from_bytes([4; 32]),
+    };
     world.paths.command(PathCommand::Introduced(Introduction {
-        leg: LegGrant {
-            leg: another,
-            key: Secret::from_bytes([4; 32]),
-        },
-        rendezvous: world.relay.local_addr().unwrap(),
-        stun: Vec::new(),
-        peer_seen: Vec::new(),
-        peer_bound: true,
-        over_tcp: false,
+        leg: grant,
+        ..world.relay.introduction(true)
     }));
     let is_it =
         |frame| matches!(frame, RelayFrame::Bind { leg, .. } if leg == another).then_some(());
-    world.hear(is_it).await;
+    world.relay.hear(is_it).await;
+}
+
+#[tokio::test]
+async fn peer_that_binds_while_the_exchange_is_under_way_is_kept_for_the_session() {
+    let relay = FakeRelay::start().await;
+    let mut approach = Approach::begin(relay.context(), relay.introduction(false)).unwrap();
+    relay.bound().await;
+    approach.on_peer_seen(vec![Ipv4Addr::LOCALHOST.into()], true);
+    let ready = async {
+        loop {
+            let event = std::future::poll_fn(|cx| approach.poll_event(cx)).await;
+            let is_ready = matches!(event, PathEvent::Relay { .. });
+            approach.keep(event);
+            if is_ready {
+                return;
+            }
+        }
+    };
+    in_time(ready).await;
+    let kept = approach.told.iter();
+    assert!(
+        kept.filter(|told| matches!(told, PathEvent::Relay { .. }))
+            .count()
+            == 1
+    );
+    assert!(
+        approach.tunnel.is_none(),
+        "nobody has claimed a certificate"
+    );
+    assert!(format!("{approach:?}").starts_with("Approach"));
 }
