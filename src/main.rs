@@ -81,7 +81,7 @@ fn main() -> ExitCode {
             status(block_on(commands::sources::push(args)))
         }
         #[cfg(unix)]
-        CliCommand::Unit(args) => status(commands::unit::run(args)),
+        CliCommand::Unit(args) => status(commands::systemd_unit::run(args)),
         CliCommand::Completions { shell } => status(generate::completions(shell)),
         CliCommand::Man { dir } => status(generate::man(dir.as_deref())),
     }

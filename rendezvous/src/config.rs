@@ -8,7 +8,7 @@ use std::{
 
 use p2pdbg_identity::StateError;
 
-use crate::{keys::KeyError, limits::Limits, public::PublicAddress};
+use crate::{keys::KeyError, limits::Limits, public_host::PublicAddress};
 
 /// The second port on which STUN is answered, unless told otherwise.
 pub const DEFAULT_ALT_PORT: u16 = 3479;

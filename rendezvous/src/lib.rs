@@ -45,7 +45,7 @@ mod keys;
 mod limits;
 mod offer;
 pub mod operate;
-mod public;
+mod public_host;
 mod registry;
 mod relay;
 mod self_check;
@@ -64,9 +64,9 @@ pub use keys::{
     NotAKeyName,
 };
 pub use limits::{Limits, Rate};
-pub use public::{NotAPublicAddress, PublicAddress};
+pub use public_host::{NotAPublicAddress, PublicAddress};
 #[doc(hidden)]
-pub use relay::table::FilledTable;
+pub use relay::bench_table::FilledTable;
 pub use self_check::Finding;
 pub use server::{LAST_URL, MOST_RELAY_WORKERS, PROGRAM, ReceiveBuffer, Server};
 pub use succession::{Handover, Inheritance};

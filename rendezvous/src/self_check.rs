@@ -8,7 +8,7 @@ use std::{collections::VecDeque, fmt, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::public::is_private;
+use crate::public_host::is_private;
 
 /// Connections before anything is said of all of them.
 const ENOUGH: u64 = 5;

@@ -21,7 +21,7 @@ use crate::{
     config::{ServerConfig, StartError},
     control::{
         acceptor::Lobby,
-        admission::Admission,
+        attempt_limits::Admission,
         hub::Hub,
         quic::{Entrance, accept, endpoint_config, server_config},
         tcp::{self, TcpEntrance},
@@ -38,7 +38,7 @@ use crate::{
     keys::{KeyRing, KeyStore, UsageFile, unix_s},
     offer::Offer,
     operate::{Operator, drain::Drain, http::HttpPort},
-    public::{guess, is_private},
+    public_host::{guess, is_private},
     registry::{Registry, voucher::Vouchers},
     relay::{Relay, tcp_leg::Legs},
     self_check::SelfCheck,

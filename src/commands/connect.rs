@@ -5,7 +5,7 @@ use p2pdbg_proto::control::Role;
 use rustix::process::Pid;
 
 #[cfg(unix)]
-use super::{consent, owner::Owner};
+use super::{consent, owner_process::Owner};
 #[cfg(unix)]
 use p2pdbg_attach::Consent;
 use p2pdbg_base::{ErrorCode, Failure, Outcome};

@@ -15,12 +15,12 @@ mod interrupt;
 pub mod listen;
 mod offer;
 #[cfg(unix)]
-mod owner;
+mod owner_process;
 pub mod pipe;
 pub mod setup;
 pub mod sources;
 pub mod status;
+#[cfg(unix)]
+pub mod systemd_unit;
 #[cfg(test)]
 mod tests;
-#[cfg(unix)]
-pub mod unit;

@@ -73,7 +73,7 @@ mod here {
         cli::args::{PushArgs, SourcesArgs},
         config::at_home,
         control::protocol::Request,
-        report::{described, status_line::StatusLine},
+        report::{status_line::StatusLine, status_text},
         stdout,
     };
 
@@ -459,7 +459,7 @@ mod here {
         fn show(&self, at: u64, of: u64, file: &str) {
             if let Some(line) = &self.0 {
                 let percent = (at * 100).checked_div(of).unwrap_or(100);
-                let (at, of) = (described::bytes(at), described::bytes(of));
+                let (at, of) = (status_text::bytes(at), status_text::bytes(of));
                 let text = format!("{percent:3} %, {at} of {of}  {file}");
                 line.borrow_mut().set("↑", &text);
             }

@@ -12,18 +12,18 @@
 //! [`Printer`] for what happens then. Logs are tracing's affair; [`Printer::log_writer`] only keeps them
 //! from tearing the status line.
 
-pub(crate) mod described;
 mod human;
 mod printer;
 pub(crate) mod status_line;
+pub(crate) mod status_text;
 mod words;
 
 use std::collections::BTreeMap;
 
 use p2pdbg_events::{Of, Status};
 
-pub use described::Described;
 pub use printer::{Format, LogWriter, Printer};
+pub use status_text::Described;
 pub(crate) use words::milliseconds;
 
 /// What is new of the status line: of each session, or of all together, its part or that it has none any more.

@@ -13,7 +13,7 @@ mod listening;
 #[cfg(target_os = "linux")]
 mod process;
 #[cfg(target_os = "linux")]
-mod rights;
+mod ptrace;
 #[cfg(unix)]
 mod service;
 mod talk;

@@ -8,16 +8,16 @@
 //! Left out: measuring. Who asks which server is the engine's and the doctor's, and so is judging the answers
 //! (`p2pdbg_punch::observe`).
 
+mod behaviour;
 mod class;
 mod kind;
 mod ports;
 mod report;
-mod words;
 
 pub use self::{
+    behaviour::{Filtering, Mapping},
     class::Class,
     kind::{Allocation, NatKind},
     ports::Ports,
     report::{MAX_EXTERNAL, NatReport},
-    words::{Filtering, Mapping},
 };

@@ -3,7 +3,6 @@
 pub mod changes;
 pub mod clat;
 pub mod deadline;
-pub mod detour;
 pub mod interfaces;
 pub mod listening;
 mod marks;
@@ -12,3 +11,4 @@ pub mod nat64;
 pub mod route;
 pub mod same_host;
 pub mod stun_servers;
+pub mod tcp_detour;

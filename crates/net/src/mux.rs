@@ -28,9 +28,9 @@ use tokio::sync::mpsc;
 
 use super::{
     clat::Clat,
-    detour::{Detour, Room},
     marks::Marks,
     nat64::Nat64,
+    tcp_detour::{Detour, Room},
 };
 
 /// A datagram that is not QUIC.

@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Introduction, PathCommand, PathContext, PathEvent, PathSocket, permit::Permit,
-    relaying::Relaying,
+    Introduction, PathCommand, PathContext, PathEvent, PathSocket, relay_driver::Relaying,
+    search_lock::Permit,
 };
 
 /// How many datagrams that are not QUIC may wait, of all sockets together.

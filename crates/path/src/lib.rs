@@ -5,11 +5,11 @@
 
 mod approach;
 mod driver;
-mod leg;
-mod leg_stream;
-mod permit;
 mod relay;
-mod relaying;
+mod relay_driver;
+mod relay_tcp_leg;
+mod relay_udp_leg;
+mod search_lock;
 mod sockets;
 #[cfg(test)]
 mod tests;
@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use approach::{Approach, FirstTunnel};
-pub use permit::SEARCH_LOCK;
+pub use search_lock::SEARCH_LOCK;
 pub use sockets::PathSocket;
 
 use p2pdbg_events::Via;

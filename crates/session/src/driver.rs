@@ -28,11 +28,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Event, QUEUE, SessionConfig, SessionEnd, SessionInput, SessionOutput,
-    connections::{self, Connections},
     decisions::{Decisions, Input, Output, Settings},
     forwards::Forwards,
+    paths::Ways,
     streams::{Opened, Streams},
-    ways::Ways,
+    tunnel_connections::{self, Connections},
 };
 use crate::watch::Watcher;
 
@@ -407,7 +407,7 @@ impl Driver {
             Event::TunnelEnded(epoch, error) => {
                 let words = Untrusted::of_error(&error);
                 tracing::info!(epoch, why = words.as_str(), "a tunnel ended");
-                let why = connections::end_of(&error);
+                let why = tunnel_connections::end_of(&error);
                 self.decide(Input::TunnelEnded { epoch, why });
             }
             event @ (Event::Control(_, TunnelMessage::Ledger(_)) | Event::Carrier(..))

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 #[cfg(unix)]
-use super::asked::{ForwardRequest, refusal};
+use super::forward_requests::{ForwardRequest, refusal};
 use super::{
     Event, SessionConfig, elsewhere,
     first_word::Screen,

@@ -6,27 +6,27 @@
 //! takes time (a handshake, reading a carrier's header, accepting a connection) runs in a task of its own and sends an
 //! `Event`.
 
-#[cfg(unix)]
-mod asked;
-mod connections;
 mod debuggers;
 pub mod decisions;
-mod describe;
 mod driver;
 mod elsewhere;
 mod first_word;
+#[cfg(unix)]
+mod forward_requests;
 mod forwards;
 mod messages;
+mod paths;
 #[cfg(unix)]
 mod pipes;
 mod ports;
 mod rejections;
+mod snapshot;
 #[cfg(unix)]
 mod sources;
 pub mod stream;
 mod streams;
+mod tunnel_connections;
 pub mod watch;
-mod ways;
 
 use std::{
     fmt,
@@ -56,9 +56,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument;
 
-#[cfg(unix)]
-pub use self::asked::ForwardRequest;
 use self::driver::{Begun, Driver};
+#[cfg(unix)]
+pub use self::forward_requests::ForwardRequest;
 pub use self::forwards::while_absent;
 #[cfg(unix)]
 pub use self::pipes::{PipeRequest, PipeTarget};

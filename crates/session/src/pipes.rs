@@ -13,9 +13,9 @@ use p2pdbg_proto::{attach::MAX_COMMAND, control::Role, tunnel::ForwardState};
 use tokio::{net::UnixStream, sync::oneshot};
 
 use super::{
-    asked::{ForwardRequest, refusal},
     decisions::Input,
     driver::Driver,
+    forward_requests::{ForwardRequest, refusal},
 };
 use crate::stream::{Connection, Local};
 

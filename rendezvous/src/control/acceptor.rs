@@ -13,7 +13,7 @@ use tracing::{Span, field::Empty};
 
 use crate::{
     control::{
-        admission::{Admission, Transport},
+        attempt_limits::{Admission, Transport},
         event::Event,
         outgoing::{Inlet, outgoing_queue},
     },

@@ -2,7 +2,7 @@
 //! TLS on TCP.
 
 pub(crate) mod acceptor;
-pub(crate) mod admission;
+pub(crate) mod attempt_limits;
 pub(crate) mod event;
 pub(crate) mod hub;
 pub(crate) mod outgoing;
@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     control::{
-        admission::Established,
+        attempt_limits::Established,
         event::Event,
         outgoing::{Inlet, Outgoing},
     },
@@ -128,7 +128,7 @@ mod tests {
 
     use crate::{
         control::{
-            admission::{Admission, Transport, Verdict},
+            attempt_limits::{Admission, Transport, Verdict},
             outgoing::{Lane, Pushed, outgoing_queue},
         },
         limits::Limits,

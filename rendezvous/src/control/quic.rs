@@ -22,7 +22,7 @@ use crate::{
     control::{
         Ending,
         acceptor::Lobby,
-        admission::{Established, Handshake, Transport, Verdict},
+        attempt_limits::{Established, Handshake, Transport, Verdict},
         converse,
         event::Event,
     },

@@ -25,7 +25,7 @@ use crate::{
     control::{
         Ending,
         acceptor::Lobby,
-        admission::{Established, Handshake, Transport, Verdict},
+        attempt_limits::{Established, Handshake, Transport, Verdict},
         converse,
         event::Event,
         stream_io::{Patient, close_gently},

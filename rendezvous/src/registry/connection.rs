@@ -4,7 +4,7 @@ use std::{collections::HashSet, net::IpAddr, time::Instant};
 
 use p2pdbg_proto::{code::Nameplate, control::SessionId};
 
-use super::{Arrival, meeting::Meeting, prepared::Prepared};
+use super::{Arrival, handle_side::Meeting, prepared::Prepared};
 use crate::{
     keys::KeyId,
     limits::{Bucket, Prefix},

@@ -10,8 +10,8 @@ use p2pdbg_proto::control::{Handle, Place, Refusal, Role, SessionId};
 use super::{
     ConnId, Effect, Now, Registry,
     connection::{Connection, Holder, Standing},
+    handle_side::Meeting,
     limit,
-    meeting::Meeting,
 };
 use crate::limits::{Tally, unreserved};
 

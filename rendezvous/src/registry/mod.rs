@@ -8,8 +8,8 @@
 mod by_key;
 pub(crate) mod carried;
 mod connection;
+mod handle_side;
 mod handles;
-mod meeting;
 mod nameplates;
 mod prepared;
 mod sessions;
@@ -31,8 +31,8 @@ use tracing::Span;
 use self::{
     carried::{CarriedNameplate, End},
     connection::{Connection, Standing},
+    handle_side::Meeting,
     handles::Handles,
-    meeting::Meeting,
     nameplates::Nameplates,
     sessions::{Ended, Sessions},
 };

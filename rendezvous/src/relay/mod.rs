@@ -15,11 +15,11 @@
 //! ([`Relay::join`]). A leg has one route at a time, the one that was bound last. A stream that is not the route any
 //! more may go on to send until it ends, so that nothing in flight is lost when a member changes over.
 
+pub(crate) mod bench_table;
 pub(crate) mod carried;
 pub(crate) mod early;
 pub(crate) mod outbox;
 pub(crate) mod routes;
-pub(crate) mod table;
 pub(crate) mod tcp_leg;
 
 use std::{

@@ -30,7 +30,7 @@ use tokio_rustls::server::TlsStream;
 use crate::{
     control::{
         acceptor::Lobby,
-        admission::Established,
+        attempt_limits::Established,
         stream_io::{Patient, close_gently},
     },
     counters::Tallies,

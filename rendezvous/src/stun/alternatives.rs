@@ -10,7 +10,7 @@ use crate::{
     bind,
     config::{ServerConfig, StartError},
     datapath::socket::UdpPort,
-    public::guess,
+    public_host::guess,
     stun::topology::{SecondAddress, Side, Square, Vantages},
     succession::Inheritance,
 };

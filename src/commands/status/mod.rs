@@ -1,9 +1,9 @@
 //! `p2pdbg status`: what this user's running processes are doing.
 
 #[cfg(unix)]
-mod screen;
-#[cfg(unix)]
 mod watch;
+#[cfg(unix)]
+mod watch_screen;
 
 use p2pdbg_base::{ErrorCode, Failure};
 

@@ -24,7 +24,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{screen::Screen, snapshots};
+use super::{snapshots, watch_screen::Screen};
 use crate::commands::interrupt::Interrupt;
 
 /// How often the processes are asked.

@@ -7,10 +7,10 @@
 //!
 //! What it leaves out: targets on other hosts, of which this host's table says nothing ([`Presence::Unknown`]).
 
-#[cfg(not(target_os = "linux"))]
-mod elsewhere;
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(not(target_os = "linux"))]
+mod other_systems;
 
 use std::{
     io,

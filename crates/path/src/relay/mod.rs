@@ -18,7 +18,7 @@ use p2pdbg_punch::SocketId;
 
 use super::{
     Carrier,
-    leg::{Leg, LegAction},
+    relay_udp_leg::{Leg, LegAction},
 };
 
 /// How long the connector waits to hear that the peer's leg is bound, before it dials all the same.

@@ -17,7 +17,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{leg_stream::*, *};
+use crate::{relay_tcp_leg::*, *};
 
 /// A guard against a test that hangs, and no measure of anything.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ async fn in_time<T>(work: impl Future<Output = T>) -> T {
 /// What a leg is made with, where what comes by it arrives, and what becomes of it.
 struct Rig {
     config: LegStreamConfig,
-    arrivals: mpsc::Receiver<p2pdbg_net::detour::Arrival>,
+    arrivals: mpsc::Receiver<p2pdbg_net::tcp_detour::Arrival>,
     events: mpsc::Receiver<(u64, StreamEvent)>,
 }
 
@@ -131,7 +131,7 @@ async fn leg_that_nobody_listens_to_any_more_ends() {
 #[tokio::test]
 async fn request_for_a_sign_of_life_is_an_empty_packet() {
     let (mut relay, here) = tokio::io::duplex(1 << 16);
-    let (_outbox, backlog) = p2pdbg_net::detour::outbox();
+    let (_outbox, backlog) = p2pdbg_net::tcp_detour::outbox();
     let ask = Notify::new();
     ask.notify_one();
     let mut bytes = [0; p2pdbg_proto::relay_stream::PREFIX];

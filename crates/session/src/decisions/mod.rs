@@ -16,16 +16,16 @@
 //!
 //! The same `now` may be given several times, but it never goes back.
 
-mod comebacks;
 mod dialling;
-mod drain;
+mod direct_path_trial;
 mod health;
 mod history;
 mod io;
 mod keep_alive;
+mod last_bytes;
 mod listener_dial;
 mod path_status;
-mod reachability;
+mod peer_lost;
 mod starvation;
 mod tunnels;
 
@@ -46,19 +46,19 @@ use p2pdbg_proto::{
 };
 
 pub use self::io::{Counters, Flow, Input, Output, TunnelEnd, TunnelFacts};
-use self::{
-    drain::Drain,
-    io::{Timer, Timers},
-    keep_alive::KeepAlive,
-    listener_dial::ListenerDial,
-    path_status::PathStatus,
-    reachability::{Reachability, Turn},
-    starvation::{Starvation, Verdict},
-    tunnels::TunnelTable,
-};
 pub(crate) use self::{
     history::{History, whole_milliseconds},
     path_status::milliseconds,
+};
+use self::{
+    io::{Timer, Timers},
+    keep_alive::KeepAlive,
+    last_bytes::Drain,
+    listener_dial::ListenerDial,
+    path_status::PathStatus,
+    peer_lost::{Reachability, Turn},
+    starvation::{Starvation, Verdict},
+    tunnels::TunnelTable,
 };
 use crate::SessionEnd;
 

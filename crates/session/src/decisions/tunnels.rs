@@ -8,7 +8,7 @@ use std::{
 use p2pdbg_proto::tunnel::PathKind;
 
 use super::{
-    comebacks::Comebacks,
+    direct_path_trial::Comebacks,
     health::{Health, TunnelHealth},
     io::{Counters, TunnelFacts},
 };

@@ -6,7 +6,7 @@
 
 mod copies;
 mod downlink;
-mod leaving;
+mod half_close;
 mod local;
 mod redial;
 mod tap;
@@ -29,7 +29,7 @@ use tokio::{
 use self::{
     copies::{Copies, Counted},
     downlink::{Downlink, DownlinkEvent},
-    leaving::{Leaving, Verdict},
+    half_close::{Leaving, Verdict},
     local::{LocalReader, LocalWriter},
     redial::Redial,
     uplink::{Uplink, UplinkEvent},

@@ -356,7 +356,7 @@ proptest! {
                 }
                 Output::Report(Report::Resumed { gap_ms, .. }) => {
                     prop_assert!(std::mem::replace(&mut lost, false));
-                    prop_assert!(*gap_ms >= whole_milliseconds(reachability::HICCUP));
+                    prop_assert!(*gap_ms >= whole_milliseconds(peer_lost::HICCUP));
                 }
                 _ => {}
             }
@@ -420,7 +420,7 @@ proptest! {
             world.end(epoch, TunnelEnd::Lost("cut"));
         }
         prop_assume!(!world.is_over() && !world.adopted.is_empty());
-        world.pass(Duration::from_secs(30) + reachability::HICCUP);
+        world.pass(Duration::from_secs(30) + peer_lost::HICCUP);
         let end = world.outputs().last();
         prop_assert!(matches!(end, Some(Output::Over(SessionEnd::PeerGone))), "{:#?}", world.trace);
     }

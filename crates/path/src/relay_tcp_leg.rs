@@ -6,7 +6,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
-use p2pdbg_net::detour::{Arrival, Backlog, Outbox, outbox};
+use p2pdbg_net::tcp_detour::{Arrival, Backlog, Outbox, outbox};
 use p2pdbg_proto::{
     relay::{LegGrant, RelayFrame, RelayRefusal},
     relay_stream::{EXPORTER_LABEL, Join, encode_packet, split_packet},

@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 
 use super::{
     Carrier, Introduction, PathContext, PathEvent, PathSocket,
-    leg_stream::{LegStream, LegStreamConfig, StreamEvent},
     relay::{Carriers, Relay, RelayAction},
+    relay_tcp_leg::{LegStream, LegStreamConfig, StreamEvent},
 };
 
 /// How many events of connections over TCP may wait.

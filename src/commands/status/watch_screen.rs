@@ -7,7 +7,7 @@ use p2pdbg_events::{
 };
 use unicode_width::UnicodeWidthStr;
 
-use crate::report::{described, status_line::cut};
+use crate::report::{status_line::cut, status_text};
 
 /// A row of the screen: pieces of text, each in its style.
 pub(super) type Row = Vec<StyledContent<String>>;
@@ -79,7 +79,7 @@ impl Screen {
             if index > 0 {
                 lines.push(Row::new());
             }
-            lines.push(vec![described::headline(process).bold()]);
+            lines.push(vec![status_text::headline(process).bold()]);
             for session in &process.sessions {
                 lines.extend(session_lines(process, session));
             }
@@ -110,8 +110,8 @@ fn session_lines(process: &ProcessSnapshot, session: &SessionSnapshot) -> Vec<Ro
         SessionState::Connecting | SessionState::Resuming => "●".to_owned().yellow(),
     };
     let path = match process.places {
-        Some(_) => format!("{}: {}", session.peer, described::path_line(session)),
-        None => described::path_line(session),
+        Some(_) => format!("{}: {}", session.peer, status_text::path_line(session)),
+        None => status_text::path_line(session),
     };
     let mut lines = vec![vec![
         plain("  ".to_owned()),
@@ -124,7 +124,7 @@ fn session_lines(process: &ProcessSnapshot, session: &SessionSnapshot) -> Vec<Ro
     lines.extend(plots(&session.samples));
     let forwards = session.forwards.iter();
     lines.extend(forwards.map(|forward| {
-        let forward = described::forward_line(process.command, forward);
+        let forward = status_text::forward_line(process.command, forward);
         vec![plain(format!("    {forward}"))]
     }));
     for stream in &session.streams {
@@ -135,7 +135,7 @@ fn session_lines(process: &ProcessSnapshot, session: &SessionSnapshot) -> Vec<Ro
         lines.push(vec![more.dim()]);
     }
     for waiting in &session.waiting {
-        let text = format!("    {}", described::waiting_line(waiting));
+        let text = format!("    {}", status_text::waiting_line(waiting));
         lines.push(vec![text.yellow()]);
     }
     lines
@@ -148,7 +148,7 @@ fn history(session: &SessionSnapshot) -> Option<String> {
         .iter()
         .map(|path| {
             let at = path.after_ms as f64 / 1e3;
-            format!("{} at {at:.1} s", described::past_path(path))
+            format!("{} at {at:.1} s", status_text::past_path(path))
         })
         .collect();
     (paths.len() > 1).then(|| format!("paths: {}", paths.join(", ")))
@@ -221,7 +221,7 @@ fn stream_lines(stream: &StreamSnapshot, rtt: Option<f64>) -> Vec<Row> {
         .to
         .as_ref()
         .map_or(String::new(), |to| format!(" to {to}"));
-    let state = described::stream_state(stream.state).to_owned();
+    let state = status_text::stream_state(stream.state).to_owned();
     let state = match stream.state {
         Some(StreamState::Open) => state.green(),
         Some(StreamState::Closed | StreamState::Reset | StreamState::GaveUp) => state.dim(),
@@ -232,10 +232,10 @@ fn stream_lines(stream: &StreamSnapshot, rtt: Option<f64>) -> Vec<Row> {
         state,
         plain(format!(
             ", {} sent, {} received, {}{}",
-            described::bytes(stream.sent),
-            described::bytes(stream.received),
-            described::whole_seconds(stream.age_ms),
-            described::copied(stream)
+            status_text::bytes(stream.sent),
+            status_text::bytes(stream.received),
+            status_text::whole_seconds(stream.age_ms),
+            status_text::copied(stream)
         )),
     ]];
     if let Some(debugger) = &stream.debugger {
@@ -245,7 +245,7 @@ fn stream_lines(stream: &StreamSnapshot, rtt: Option<f64>) -> Vec<Row> {
             true => vec![text.magenta()],
             false => vec![plain(text)],
         });
-        if let Some(cost) = described::step_cost(debugger, rtt) {
+        if let Some(cost) = status_text::step_cost(debugger, rtt) {
             lines.push(vec![format!("      {cost}").dim()]);
         }
     }
