@@ -6,8 +6,9 @@
 //! the way can put in something else, and busybox' wget, which knows neither TLS 1.3 nor pins, serves as well as curl.
 //!
 //! Strangers may fetch: no key is asked for. An address may do it so often a minute, few at once in all, each has its
-//! time, and a download is an attempt that never gets through for [`Admission`](crate::control::attempt_limits::Admission):
-//! it counts for its address, and gives way to peers when there is a crowd.
+//! time, and a download is an attempt that never gets through for
+//! [`Admission`](crate::control::attempt_limits::Admission): it counts for its address, and gives way to peers when
+//! there is a crowd.
 
 mod http;
 
