@@ -89,8 +89,8 @@ impl Relay {
         })
     }
 
-    /// Packets a second with which it empties queues that filled while it stood still: nobody sends meanwhile, so it has
-    /// all cores to itself. Each worker's queue must be met by some of the sessions.
+    /// Packets a second with which it empties queues that filled while it stood still: nobody sends meanwhile, so it
+    /// has all cores to itself. Each worker's queue must be met by some of the sessions.
     pub(super) fn emptied(&mut self, legs: &Legs, size: usize, batched: bool) -> Result<f64> {
         let state = UdpSocketState::new((&legs.sockets[0][0]).into())?;
         let most = if batched { BATCH } else { 1 };
