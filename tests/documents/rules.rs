@@ -29,7 +29,7 @@ const DOCKER: How = Not("needs Docker; what runs in the container is run by othe
 const ATTACH: How = Not(
     "each process here has mounts of its own, as in a container; tests/debuggers/attach.rs runs it with each debugger",
 );
-const CARGO: How = Not("is a test of this repository");
+const CARGO: How = Not("builds or tests this repository, as its own tests do");
 const NEOVIM: How = Not("tests/debuggers/neovim.rs runs neovim with what is written for it");
 
 /// By how a command begins; the first that fits holds.
@@ -38,6 +38,7 @@ pub(crate) const RULES: &[(&str, How)] = &[
     ("p2pdbg attach app.py", ATTACH),
     (":", NEOVIM),
     ("cargo test", CARGO),
+    ("cargo build", CARGO),
     ("docker run", DOCKER),
     ("systemctl", SYSTEMD),
     ("loginctl", SYSTEMD),
