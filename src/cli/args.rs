@@ -190,7 +190,8 @@ pub struct ConnectArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub accept_push: Option<PathBuf>,
 
-    /// Let the peer's p2pdbg attach have debuggers attach to programs of this user that run here
+    /// Let the peer's p2pdbg attach have debuggers attach to programs of this user that run here; on a terminal, and
+    /// without COMMAND or --json, each time asks first
     #[cfg(unix)]
     #[arg(long)]
     pub accept_attach: bool,

@@ -34,22 +34,31 @@ pub(super) fn by_terminal(reporter: Reporter) -> Consent {
 }
 
 fn ask(question: Question, reporter: &Reporter) {
+    // Its session may have ended while another question was open.
+    if question.answer.is_closed() {
+        return;
+    }
+    // Before it is shown: whatever comes from then on may be the answer, and nothing from before is.
+    let is_ready =
+        is_in_foreground().unwrap_or(false) && tcflush(io::stdin(), QueueSelector::IFlush).is_ok();
     reporter.emit(Event::AttachAsked {
         pid: question.pid,
         command: Untrusted::limited(&question.command, MAX_COMMAND),
         debugger: question.debugger,
     });
-    let _ = question.answer.send(answered().unwrap_or(false));
+    let _ = question
+        .answer
+        .send(is_ready && answered().unwrap_or(false));
 }
 
-/// Whether the next line that is typed is a yes. What was typed before was no answer; and a process in the background
-/// must not read, or it would be stopped.
+/// Whether this process may read: in the background it would be stopped.
+fn is_in_foreground() -> io::Result<bool> {
+    Ok(tcgetpgrp(io::stdin())? == getpgrp())
+}
+
+/// Whether the next line that is typed is a yes.
 fn answered() -> io::Result<bool> {
     let stdin = io::stdin();
-    if tcgetpgrp(&stdin)? != getpgrp() {
-        return Ok(false);
-    }
-    tcflush(&stdin, QueueSelector::IFlush)?;
     let until = Instant::now() + PATIENCE;
     loop {
         let left = until.saturating_duration_since(Instant::now());
@@ -57,6 +66,8 @@ fn answered() -> io::Result<bool> {
         let mut looked = [PollFd::new(&stdin, PollFlags::IN)];
         match poll(&mut looked, Some(&left)) {
             Ok(0) => return Ok(false),
+            // It may have been put into the background meanwhile.
+            Ok(_) if !is_in_foreground()? => return Ok(false),
             Ok(_) => break,
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),

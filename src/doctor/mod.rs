@@ -138,7 +138,7 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
     let ((gateway, tcp), (welcome, v4, v6, views, nat, path_mtu)) = tokio::join!(aside, inquiry);
     let answered = |asked: &Asked| matches!(asked, Some((_, Some(_))));
     let asked = v4.is_some() || v6.is_some() || !views.is_empty();
-    let heard = answered(&v4) || answered(&v6) || nat.is_some();
+    let heard = answered(&v4) || answered(&v6) || views.iter().any(|seen| seen.mapped.is_some());
     // Where nobody answers over TCP either, it need not be UDP that is at fault.
     let alive = tcp.as_ref().is_some_and(|tcp| tcp.answers);
     let udp = (asked && (heard || alive)).then_some(heard);
@@ -165,6 +165,7 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
         (None, Some(false)) => Some(Class::UdpBlocked),
         (None, _) => None,
     };
+    let of_rendezvous = servers(v4.as_ref(), welcome.as_ref(), &[]);
     let rendezvous = reachable.map(|(url, _)| Rendezvous {
         authority: url.authority(),
         udp: udp_probe(&[&v4, &v6]),
@@ -175,10 +176,10 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
         }),
         control: welcome.as_ref().map_or(Control::Unreachable, |w| w.control),
         stun_addresses: stun_addresses(v4.as_ref(), welcome.as_ref()),
-        silent: silent(&views, &servers(v4.as_ref(), welcome.as_ref(), &[])),
+        silent: silent(&views, &of_rendezvous),
         poor_view: views
             .iter()
-            .find(|seen| seen.is_poor_view())
+            .find(|seen| of_rendezvous.contains(&seen.server) && seen.is_poor_view())
             .and_then(|seen| seen.mapped)
             .map(|seen| seen.ip()),
         addresses: addresses.clone(),

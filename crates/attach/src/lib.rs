@@ -84,8 +84,19 @@ async fn attach(wanted: &Wanted, consent: &Consent) -> Result<(Attached, Option<
     let process = process.ok_or(Refusal::Gone)?;
     let command = process.command_line().join(" ");
     let debugger = preset(wanted.tool);
+    // Before anybody is asked: the peer asks again, for any port.
+    if wanted.port != 0 && p2pdbg_net::listening::seen_on(wanted.port) {
+        return Err(Refusal::PortTaken(wanted.port));
+    }
     if !consent.ask(wanted.pid, command.clone(), debugger).await {
         return Err(Refusal::Declined);
+    }
+    // The answer may have taken a minute, and is good for what was shown alone.
+    let is_same = process.started() == Some(wanted.started)
+        && process.user() == process::user()
+        && process.command_line().join(" ") == command;
+    if !is_same {
+        return Err(Refusal::Gone);
     }
     let (port, running) = tools::attach(&process, wanted.tool, wanted.port).await?;
     let attached = Attached {

@@ -30,7 +30,7 @@ use super::{
     Event, QUEUE, SessionConfig, SessionEnd, SessionInput, SessionOutput,
     decisions::{Decisions, Input, Output, Settings},
     forwards::Forwards,
-    paths::Ways,
+    paths::{Starving, Ways},
     streams::{Opened, Streams},
     tunnel_connections::{self, Connections},
 };
@@ -267,6 +267,9 @@ impl Driver {
             }
             Output::Search => {
                 self.ways.search();
+            }
+            Output::Path(PathCommand::AvoidUdp(time)) => {
+                self.ways.avoid_udp(Starving::Here, time);
             }
             Output::Path(command) => self.ways.command(command),
             Output::AskForTcp(time) => {

@@ -172,11 +172,16 @@ pub(super) fn report(reporter: &Reporter, role: Role, target: &HostPort, one: &E
     reporter.emit(Report::Warning(warning));
 }
 
-/// The port and the debugger of one that came later and listens where a forward can lead: on loopback.
-pub(super) fn followed(one: &Elsewhere) -> Option<(u16, Preset)> {
-    let leads = one.further && one.address.ip().to_canonical().is_loopback();
-    let debugger = one.debugger.parse().ok().filter(|_| leads)?;
-    Some((one.address.port(), debugger))
+/// The port and the debugger of one that came later and may be followed: a worker of node's, on loopback, right above the
+/// port that the user named. The peer's word alone opens nothing else.
+pub(super) fn followed(one: &Elsewhere, target: &HostPort) -> Option<(u16, Preset)> {
+    let port = one.address.port();
+    let above = port.checked_sub(target.port)?;
+    let leads = one.further
+        && one.debugger.parse::<Preset>().ok() == Some(Preset::Node)
+        && (1..WORKERS).contains(&above)
+        && one.address.ip().to_canonical().is_loopback();
+    leads.then_some((port, Preset::Node))
 }
 
 /// Whether what the peer says of a debugger can be: of a forward that it dials.
@@ -315,7 +320,9 @@ mod tests {
             "{message}"
         );
         assert!(
-            hint.ends_with("p2pdbg listen debugpy debugpy:5690 beside the IDE"),
+            hint.contains(
+                "run p2pdbg forward debugpy:5690 beside the IDE; p2pdbg listen --follow-ports"
+            ),
             "{hint}"
         );
         let (_, hint) = words(Role::Connector, "192.0.2.1:5678", false);
@@ -326,6 +333,39 @@ mod tests {
         assert!(hint.ends_with("with --allow 192.0.2.1:5678"), "{hint}");
         let (_, hint) = words(Role::Connector, "127.0.0.2:5678", false);
         assert!(!hint.contains("--allow"), "{hint}");
+    }
+
+    #[test]
+    fn peers_word_opens_a_port_for_a_worker_of_nodes_alone() {
+        let followed_of = |debugger: &str, address: &str, further| {
+            let one = Elsewhere {
+                forward: 0,
+                debugger: debugger.into(),
+                address: address.parse().unwrap(),
+                pid: 7,
+                further,
+            };
+            followed(&one, &HostPort::loopback(9229))
+        };
+        assert_eq!(
+            followed_of("node", "127.0.0.1:9230", true),
+            Some((9230, Preset::Node))
+        );
+        for (debugger, address, further) in [
+            ("xdebug", "127.0.0.1:9230", true),
+            ("debugpy", "127.0.0.1:9230", true),
+            ("node", "127.0.0.1:9229", true),
+            ("node", "127.0.0.1:5432", true),
+            ("node", "127.0.0.1:9329", true),
+            ("node", "192.0.2.1:9230", true),
+            ("node", "127.0.0.1:9230", false),
+        ] {
+            assert_eq!(
+                followed_of(debugger, address, further),
+                None,
+                "{debugger} {address}"
+            );
+        }
     }
 
     #[test]

@@ -135,7 +135,10 @@ impl Forwards {
         if !elsewhere::is_sound(one, forward) || !self.elsewhere.note(one) {
             return None;
         }
-        if let Some(followed) = elsewhere::followed(one).filter(|_| self.follows_ports) {
+        let followed = self
+            .target(one.forward)
+            .and_then(|target| elsewhere::followed(one, target));
+        if let Some(followed) = followed.filter(|_| self.follows_ports) {
             return Some(followed);
         }
         if let Some(target) = self.target(one.forward) {
@@ -387,7 +390,10 @@ impl Forwards {
     #[cfg(unix)]
     pub(super) fn ask(&mut self, request: ForwardRequest) -> bool {
         let bind = Bind::loopback(request.port);
+        // What connects to its IDE by itself would have this end dial whatever the port is.
+        let leads_there = request.debugger.direction() == Direction::ToDebuggee;
         let opened = match self.table.len() < MOST {
+            _ if !leads_there => Err(std::io::Error::other("that debugger connects to its IDE")),
             true => OpenPort::open(bind).or_else(|_| OpenPort::open_above(bind, |_| true)),
             false => Err(std::io::Error::other("the session has too many forwards")),
         };

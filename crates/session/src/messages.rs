@@ -10,7 +10,9 @@ use p2pdbg_proto::{
 };
 use quinn::RecvStream;
 
-use super::{SessionOutput, decisions::Input, driver::Driver, rejections::Rejection};
+use super::{
+    SessionOutput, decisions::Input, driver::Driver, paths::Starving, rejections::Rejection,
+};
 use crate::stream::{StreamEvent, UNWANTED};
 
 impl Driver {
@@ -66,7 +68,7 @@ impl Driver {
             }
             TunnelMessage::RelayByTcp { seconds } => {
                 let time = Duration::from_secs(seconds.into());
-                self.ways.on_asked_for_tcp(time);
+                self.ways.avoid_udp(Starving::Peer, time);
             }
             #[cfg(unix)]
             TunnelMessage::SourcesChanged if self.role == Role::Listener => {

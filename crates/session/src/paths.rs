@@ -1,6 +1,6 @@
 //! The ways to the peer, as the session's task uses them: the paths, and the sockets that a path was found on.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use p2pdbg_base::PathPolicy;
 use p2pdbg_path::{PathCommand, PathEvent, PathSocket, Paths};
@@ -16,6 +16,15 @@ pub(super) struct Ways {
     /// Authenticates the checks of the direct paths.
     punch_key: PunchKey,
     policy: PathPolicy,
+    /// Until when the leg of the relay is to be carried over TCP: as this end wants it, and as the peer does.
+    by_tcp_until: [Option<Instant>; 2],
+}
+
+/// Whose path starves, so that the relay's leg is carried over TCP.
+#[derive(Clone, Copy)]
+pub(super) enum Starving {
+    Here,
+    Peer,
 }
 
 /// Sockets that belong to no session from its beginning, but to one path that was found: kept while it matters, since a
@@ -33,6 +42,7 @@ impl Ways {
             found: FoundSockets::default(),
             punch_key,
             policy,
+            by_tcp_until: [None; 2],
         }
     }
 
@@ -51,11 +61,19 @@ impl Ways {
         self.paths.try_event()
     }
 
-    /// The peer asks for its relayed datagrams to be taken over TCP for so long: its direct path starves.
-    pub(super) fn on_asked_for_tcp(&self, time: Duration) {
-        if self.policy == PathPolicy::Any {
-            self.command(PathCommand::AvoidUdp(time.min(MOST_BY_TCP)));
+    /// Somebody's direct path starves: datagrams by the relay are to go over TCP for so long from now on, or no more as
+    /// far as he is concerned. What the other end wants stays as it is.
+    pub(super) fn avoid_udp(&mut self, who: Starving, time: Duration) {
+        if self.policy != PathPolicy::Any {
+            return;
         }
+        let now = Instant::now();
+        if let Some(until) = self.by_tcp_until.get_mut(who as usize) {
+            *until = Some(now + time.min(MOST_BY_TCP));
+        }
+        let latest = self.by_tcp_until.iter().flatten().max();
+        let left = latest.map(|until| until.saturating_duration_since(now));
+        self.command(PathCommand::AvoidUdp(left.unwrap_or_default()));
     }
 
     pub(super) fn command(&self, command: PathCommand) {

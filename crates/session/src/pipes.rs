@@ -6,7 +6,7 @@
 
 use p2pdbg_attach::Attached;
 use p2pdbg_base::{ErrorCode, Failure, HostPort, Untrusted};
-use p2pdbg_events::{Event as Report, StreamState};
+use p2pdbg_events::{Event as Report, StreamState, Warning, WarningCode};
 use p2pdbg_forward::Preset;
 use p2pdbg_ledger::ResetCode;
 use p2pdbg_proto::{attach::MAX_COMMAND, control::Role, tunnel::ForwardState};
@@ -123,12 +123,18 @@ impl Driver {
 
     /// Opens a port for a debugger that came later, for nobody in particular: its forward is told when it stands.
     pub(super) fn follow(&mut self, port: u16, debugger: Preset) {
-        let (opened, _) = oneshot::channel();
+        let (opened, mut told) = oneshot::channel();
         self.add_forward(ForwardRequest {
             port,
             debugger,
             opened,
         });
+        // What the connector says later is told with the state of the forward.
+        if let Ok(Err(failure)) = told.try_recv() {
+            let mut warning = Warning::new(WarningCode::ForwardFailed, failure.message);
+            warning.hint = failure.hint;
+            self.reporter.emit(Report::Warning(warning));
+        }
     }
 
     /// The local end of a conversation about programs that the listener opens.

@@ -402,7 +402,9 @@ impl Streams {
 
     /// Passes a copy on; without the stream, or with a task far behind, it is of no use.
     pub(super) fn handle_copy(&self, header: CopyHeader, data: Bytes) {
-        if let Some(live) = self.live.get(&header.stream) {
+        // Half of the room is for what must not be dropped.
+        let live = self.live.get(&header.stream);
+        if let Some(live) = live.filter(|live| live.inbox.capacity() > INBOX / 2) {
             let offset = header.offset;
             let _ = live.inbox.try_send(StreamInput::Copy { offset, data });
         }

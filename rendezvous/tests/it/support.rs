@@ -205,7 +205,11 @@ impl Peer {
     }
 
     async fn read(&mut self) -> Option<FromRendezvous> {
-        p2pdbg_frames::read(&mut self.receive).await.ok()?
+        match p2pdbg_frames::read(&mut self.receive).await {
+            Ok(message) => message,
+            Err(p2pdbg_frames::ReadError::Stream(_)) => None,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     pub(crate) async fn listen(&mut self, claim: Option<NameplateClaim>) -> NameplateClaim {

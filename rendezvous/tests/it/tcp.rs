@@ -96,7 +96,11 @@ impl Talker {
 
     /// The next message, or the end.
     pub(crate) async fn hear(&mut self) -> Option<FromRendezvous> {
-        soon(p2pdbg_frames::read(&mut self.0)).await.ok()?
+        match soon(p2pdbg_frames::read(&mut self.0)).await {
+            Ok(message) => message,
+            Err(p2pdbg_frames::ReadError::Stream(_)) => None,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     async fn is_closed(&mut self) -> bool {

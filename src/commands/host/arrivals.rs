@@ -53,9 +53,7 @@ impl Host {
                 self.reporter.emit(Event::Warning(warning));
             }
             MeetingEvent::Draining(left) => {
-                if let Some(warning) = draining(left) {
-                    self.reporter.emit(Event::Warning(warning));
-                }
+                self.reporter.emit(Event::Warning(draining(left)));
             }
             MeetingEvent::Offered(script) => return Ok(Some(HostEvent::Offered(script))),
             MeetingEvent::Code(code) => return Ok(Some(HostEvent::Code(code))),
@@ -388,14 +386,16 @@ impl Host {
     }
 }
 
-/// What the person is told of a rendezvous that goes out of service within this time.
-fn draining(left: Option<Duration>) -> Option<Warning> {
-    let left = left?;
+/// What the person is told of a rendezvous that goes out of service within this time, or stays in it after all.
+fn draining(left: Option<Duration>) -> Warning {
+    let Some(left) = left else {
+        let message = "the rendezvous stays in service after all";
+        return Warning::new(WarningCode::RendezvousDraining, message);
+    };
     let message = format!(
         "the rendezvous goes out of service within {} min: until it is back it introduces nobody new",
         left.as_secs().div_ceil(60)
     );
-    let hint =
-        "direct sessions go on; one that it relays pauses until it, or another, is there again";
-    Some(Warning::new(WarningCode::RendezvousDraining, message).hint(hint))
+    let hint = "direct sessions go on; one that it relays pauses until it is there again";
+    Warning::new(WarningCode::RendezvousDraining, message).hint(hint)
 }

@@ -281,6 +281,8 @@ impl Relay {
             }
             // The relay may have heard of it all the same, so that the leg has to be bound once more.
             Tcp::Connecting => self.hang_up(now),
+            // UDP serves until TCP does.
+            Tcp::At(_) if self.avoids_udp(now) => {}
             Tcp::At(_) => self.tcp = Tcp::Idle,
             Tcp::Idle | Tcp::Until(_) => {}
         }
@@ -353,6 +355,9 @@ impl Relay {
 
     /// Has TCP carry the leg for so long, though UDP may be bound; for no time: UDP again as soon as it is.
     pub(super) fn avoid_udp(&mut self, time: Duration, now: Instant) {
+        if time.is_zero() && self.avoided_until.is_none() {
+            return;
+        }
         self.avoided_until = Some(now + time);
         if !time.is_zero() && matches!(self.tcp, Tcp::Idle | Tcp::Until(_)) {
             // The peer may ask for it: no more often than connections are made again otherwise.

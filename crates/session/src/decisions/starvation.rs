@@ -37,6 +37,9 @@ pub(super) const TRIAL: Duration = Duration::from_secs(30);
 /// The relay is kept if it carries so many times as much.
 const GAIN: f64 = 2.0;
 
+/// Fewer packets than this are no share of anything.
+const FEW: u64 = 30;
+
 /// How long the relay is kept, and how long it is left alone when it was no better: at first, and at the most.
 const FIRST: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(600);
@@ -132,7 +135,8 @@ impl Starvation {
                 self.state = State::Direct(Some(since));
                 self.judge_direct(since, mark)
             }
-            State::Trial { .. } if !relay => self.go_back(),
+            // As good as a relay that carries nothing, so it is left alone for a while.
+            State::Trial { direct, .. } if !relay => Some(self.judge_relay(direct, 0.0, now)),
             State::Trial {
                 began,
                 direct,
@@ -158,7 +162,7 @@ impl Starvation {
                 }
                 // Whoever wants no more before it could be measured has got all there was.
                 let relayed = if hungry { rate(from, mark) } else { f64::MAX };
-                if relayed < direct * GAIN && now - began < PATIENT {
+                if !is_worth_it(relayed, direct) && now - began < PATIENT {
                     self.state = State::Trial {
                         began,
                         direct,
@@ -181,7 +185,7 @@ impl Starvation {
     }
 
     fn judge_direct(&mut self, since: Mark, mark: Mark) -> Option<Verdict> {
-        if mark.at - since.at < PATIENCE {
+        if mark.at - since.at < PATIENCE || mark.sent - since.sent < FEW {
             return None;
         }
         let carried = rate(since, mark);
@@ -206,7 +210,7 @@ impl Starvation {
     fn judge_relay(&mut self, direct: f64, relayed: f64, now: Instant) -> Verdict {
         let pause = self.pause;
         self.pause = (pause * 2).min(LONGEST);
-        if relayed < direct * GAIN {
+        if !is_worth_it(relayed, direct) {
             self.rest_until = Some(now + pause);
             self.state = State::Direct(None);
             return Verdict::Back;
@@ -228,6 +232,11 @@ impl Starvation {
         self.state = State::Direct(None);
         Some(Verdict::Back)
     }
+}
+
+/// Whether the relay carries so much more that it is kept. A peer whose program reads nothing gets nothing by either.
+fn is_worth_it(relayed: f64, direct: f64) -> bool {
+    relayed >= (direct * GAIN).max(1.0)
 }
 
 /// In bytes a second.
@@ -321,6 +330,39 @@ mod tests {
         );
         assert_eq!(bench.pass(40 * S, [12e3, 14e3], 60), []);
         assert!(!bench.pass(40 * S, [12e3, 14e3], 60).is_empty());
+    }
+
+    #[test]
+    fn relay_that_carries_nothing_either_is_left() {
+        let mut bench = Bench::new(BULK);
+        let verdicts = bench.pass(25 * S, [0.0, 0.0], 60);
+        assert!(
+            matches!(&verdicts[..], [Verdict::Try(_), Verdict::Back]),
+            "{verdicts:?}"
+        );
+    }
+
+    #[test]
+    fn relay_that_fails_while_it_is_tried_is_left_alone_for_a_while() {
+        let mut bench = Bench::new(BULK);
+        bench.pass(4 * S, [12e3, 2e6], 60);
+        assert!(bench.starvation.prefers_relay());
+        let failed = bench.starvation.look(bench.flow, None, false, bench.now);
+        assert_eq!(failed, Some(Verdict::Back));
+        assert_eq!(bench.pass(50 * S, [12e3, 2e6], 60), []);
+    }
+
+    #[test]
+    fn few_packets_are_no_share_of_anything() {
+        let mut bench = Bench::new(BULK);
+        for _ in 1..FEW {
+            bench.now += S;
+            bench.counters.packets_sent += 1;
+            bench.counters.packets_lost += 1;
+            let direct = Some(&bench.counters);
+            let verdict = bench.starvation.look(bench.flow, direct, true, bench.now);
+            assert_eq!(verdict, None);
+        }
     }
 
     #[test]

@@ -109,6 +109,11 @@ impl Copies {
         self.due.iter().map(|due| due.at).min()
     }
 
+    /// Forgets those that wait.
+    pub(super) fn clear(&mut self) {
+        self.due.clear();
+    }
+
     /// A copy that is due, and its offset.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<(u64, Bytes)> {
         let index = self.due.iter().position(|due| due.at <= now)?;

@@ -421,7 +421,8 @@ impl Driver {
     fn send_copies(&mut self) {
         let best = self.best.borrow();
         let Some(tunnel) = best.as_ref() else {
-            return;
+            // The next tunnel's carrier brings what is in them.
+            return self.copies.clear();
         };
         let most = tunnel.connection.max_datagram_size().unwrap_or_default();
         let most = most.saturating_sub(CopyHeader::LEN);

@@ -79,7 +79,9 @@ impl PathControl {
         if self.model.is_crowded() {
             return None;
         }
-        self.model.window().filter(|_| self.is_long())
+        // A short path is drained too, or its own queue would in time be taken for its length.
+        let model = self.is_long() || self.model.drains();
+        self.model.window().filter(|_| model)
     }
 
     /// CUBIC has its part when the path becomes crowded: it begins at what keeps this sender's share then. Where the

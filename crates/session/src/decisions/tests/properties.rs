@@ -251,11 +251,14 @@ impl World {
 
     /// Lets time pass; every tunnel sends all the time.
     fn pass(&mut self, time: Duration) {
-        let end = self.bench.now + time;
-        let mut timeouts = 0;
+        let (begin, end) = (self.bench.now, self.bench.now + time);
+        let (mut second, mut timeouts) = (0, 0);
         while let Some(at) = self.bench.decisions.poll_timeout().filter(|at| *at <= end) {
-            timeouts += 1;
             self.bench.now = self.bench.now.max(at);
+            let now = self.bench.now.saturating_duration_since(begin).as_secs();
+            timeouts = if now == second { timeouts + 1 } else { 1 };
+            second = now;
+            self.busiest = self.busiest.max(timeouts);
             let heard = self.bench.heard.clone();
             for counters in &mut self.bench.counters {
                 counters.sent += 1;
@@ -265,8 +268,6 @@ impl World {
             self.tell(Input::Timeout(&counters));
         }
         self.bench.now = end;
-        let seconds = usize::try_from(time.as_secs()).unwrap() + 1;
-        self.busiest = self.busiest.max(timeouts / seconds);
     }
 
     fn outputs(&self) -> impl Iterator<Item = &Output> {

@@ -210,7 +210,12 @@ impl Model {
 
     /// Whether somebody else's queue is in the path, and CUBIC's window counts.
     pub(super) fn is_crowded(&self) -> bool {
-        self.crowded && !matches!(self.phase, Phase::Drain { .. })
+        self.crowded && !self.drains()
+    }
+
+    /// Whether little is sent, to measure the round trip.
+    pub(super) fn drains(&self) -> bool {
+        matches!(self.phase, Phase::Drain { .. })
     }
 
     /// Whether the path is not yet known to be full, so the window may double.
