@@ -1,4 +1,6 @@
-#![doc = include_str!("../README.md")]
+//! Frames of messages, read from a stream of bytes and written to one: control connections, the control stream of a
+//! tunnel, conversations about sources and processes. A frame costs memory for the bytes that have come, not for those
+//! that it announces. How a frame looks is [`p2pdbg_proto::frame`]'s affair.
 
 use std::io;
 
