@@ -172,8 +172,8 @@ pub(super) fn report(reporter: &Reporter, role: Role, target: &HostPort, one: &E
     reporter.emit(Report::Warning(warning));
 }
 
-/// The port and the debugger of one that came later and may be followed: a worker of node's, on loopback, right above the
-/// port that the user named. The peer's word alone opens nothing else.
+/// The port and the debugger of one that came later and may be followed: a worker of node's, on loopback, right above
+/// the port that the user named. The peer's word alone opens nothing else.
 pub(super) fn followed(one: &Elsewhere, target: &HostPort) -> Option<(u16, Preset)> {
     let port = one.address.port();
     let above = port.checked_sub(target.port)?;
