@@ -127,7 +127,9 @@ impl Said {
                     _ => None,
                 };
                 // What is too long for a frame is not said.
-                message.chain(data).for_each(|message| drop(frame::encode(&message, out)));
+                for message in message.chain(data) {
+                    let _ = frame::encode(&message, out);
+                }
             }
         }
     }
