@@ -63,14 +63,22 @@ pub(super) mod session {
         peer: Option<&str>,
         request: &protocol::Request,
     ) -> Result<Client, Failure> {
+        match ask(peer, request).await? {
+            (client, protocol::Reply::Opened) => Ok(client),
+            _ => Err(lost(&"it answers what was not asked")),
+        }
+    }
+
+    /// Connects to it and asks it something that may take its time; a refusal is an error.
+    async fn ask(
+        peer: Option<&str>,
+        request: &protocol::Request,
+    ) -> Result<(Client, protocol::Reply), Failure> {
         let mut client = find(peer).await?;
         let reply = client.ask_at_length(request).await;
         match reply.map_err(|error| lost(&error))? {
-            protocol::Reply::Opened => Ok(client),
             protocol::Reply::Refused(failure) => Err(failure),
-            protocol::Reply::Status(_) | protocol::Reply::Forwarded { .. } => {
-                Err(lost(&"it answers what was not asked"))
-            }
+            reply => Ok((client, reply)),
         }
     }
 
@@ -80,16 +88,13 @@ pub(super) mod session {
         port: u16,
         debugger: Preset,
     ) -> Result<HostPort, Failure> {
-        let mut client = find(peer).await?;
         let request = protocol::Request::Forward {
             port,
             debugger,
             peer: peer.map(str::to_owned),
         };
-        let reply = client.ask_at_length(&request).await;
-        match reply.map_err(|error| lost(&error))? {
-            protocol::Reply::Forwarded { listen } => Ok(listen),
-            protocol::Reply::Refused(failure) => Err(failure),
+        match ask(peer, &request).await? {
+            (_, protocol::Reply::Forwarded { listen }) => Ok(listen),
             _ => Err(lost(&"it answers what was not asked")),
         }
     }

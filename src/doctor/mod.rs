@@ -175,7 +175,7 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
             why: None,
         }),
         control: welcome.as_ref().map_or(Control::Unreachable, |w| w.control),
-        stun_addresses: stun_addresses(v4.as_ref(), welcome.as_ref()),
+        stun_addresses: addresses_of(&of_rendezvous),
         silent: silent(&views, &of_rendezvous),
         poor_view: views
             .iter()
@@ -255,8 +255,9 @@ fn servers(
     servers
 }
 
-fn stun_addresses(v4: Option<&(SocketAddr, Option<Reply>)>, welcome: Option<&Welcome>) -> usize {
-    let mut ips: Vec<IpAddr> = servers(v4, welcome, &[]).iter().map(|s| s.ip()).collect();
+/// How many addresses these servers have.
+fn addresses_of(servers: &[SocketAddr]) -> usize {
+    let mut ips: Vec<IpAddr> = servers.iter().map(SocketAddr::ip).collect();
     ips.sort_unstable();
     ips.dedup();
     ips.len()
