@@ -3,9 +3,12 @@
 use std::{
     io::{BufRead, BufReader, Read},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::JoinHandle,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{PATIENCE, Transcript, eventually};
@@ -18,7 +21,11 @@ pub struct Process {
     output: Arc<Output>,
     readers: Vec<JoinHandle<()>>,
     transcript: Transcript,
+    mark: String,
 }
+
+/// The variable by which a process that a program has started is known for it.
+const MARK: &str = "P2PDBG_TEST_PROCESS";
 
 #[derive(Debug, Default)]
 struct Output {
@@ -58,7 +65,9 @@ impl Output {
 impl Process {
     /// Starts it, with nothing on its standard input.
     pub fn start(name: &str, mut command: Command, transcript: &Transcript) -> Self {
+        let mark = mark();
         command
+            .env(MARK, &mark)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -95,6 +104,7 @@ impl Process {
             output,
             readers: vec![out, err],
             transcript: transcript.clone(),
+            mark,
         }
     }
 
@@ -214,6 +224,7 @@ impl Process {
 }
 
 impl Drop for Process {
+    /// Kills it and all that it has started, and waits for the rest of its output, within patience.
     fn drop(&mut self) {
         #[cfg(unix)]
         if matches!(self.child.try_wait(), Ok(None)) || self.output.lock().ended < 2 {
@@ -222,8 +233,47 @@ impl Drop for Process {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
         self.kill();
-        for reader in self.readers.drain(..) {
-            let _ = reader.join();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // A daemon, such as debugpy's adapter, has left the group and would keep its port and the output.
+            #[cfg(unix)]
+            for process in marked(&self.mark) {
+                let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+            }
+            if self.readers.iter().all(JoinHandle::is_finished) {
+                return;
+            }
+            // A test that waited for whoever got away with the output would hang for good.
+            if Instant::now() > deadline {
+                eprintln!("somebody keeps the output of {}", self.name);
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// A value of its own for each program that is started.
+fn mark() -> String {
+    static STARTED: AtomicUsize = AtomicUsize::new(0);
+    let started = STARTED.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{started}", std::process::id())
+}
+
+/// The processes that have this mark in their environment. None where the host has no /proc.
+#[cfg(unix)]
+fn marked(mark: &str) -> Vec<rustix::process::Pid> {
+    let variable = format!("{MARK}={mark}");
+    let is_marked = |environment: &[u8]| {
+        let mut variables = environment.split(|byte| *byte == 0);
+        variables.any(|one| one == variable.as_bytes())
+    };
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter(|process| {
+            std::fs::read(process.path().join("environ")).is_ok_and(|read| is_marked(&read))
+        })
+        .filter_map(|process| process.file_name().to_str()?.parse().ok())
+        .filter_map(rustix::process::Pid::from_raw)
+        .collect()
 }
