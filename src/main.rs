@@ -29,7 +29,14 @@ const LOG_VARIABLE: &str = "P2PDBG_LOG";
 fn main() -> ExitCode {
     generate::answer_shell();
     drivers::end_with_them("p2pdbg");
-    let Cli { verbose, command } = Cli::parse();
+    let Cli { verbose, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let words: Vec<_> = std::env::args_os().skip(1).collect();
+            let meant = cli::misread(&error, &words);
+            return meant.map_or_else(|| error.exit(), |failure| status(Err(failure)));
+        }
+    };
     match command {
         CliCommand::Listen(args) => {
             let format = format(args.session.json);

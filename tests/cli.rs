@@ -111,6 +111,20 @@ fn forwards_that_do_not_parse_say_what_to_write() {
 }
 
 #[test]
+fn options_that_belong_elsewhere_are_told_where() {
+    let code = "482913-orbit-lemon-tiger";
+    let text = usage_error(&["connect", code, "./run.sh", "--flag"]);
+    assert!(
+        text.contains("put -- before it") && !text.contains("orbit"),
+        "{text}"
+    );
+    let text = usage_error(&["listen", "--port", "5678"]);
+    assert!(text.contains("debugpy:5678"), "{text}");
+    // Clap's own advice where nothing better is known.
+    assert!(usage_error(&["listen", "--sames-user"]).contains("--same-user"));
+}
+
+#[test]
 fn a_target_that_its_own_command_line_does_not_allow_is_refused_before_a_code_is_shown() {
     let url = ["--rendezvous", "p2pdbg://127.0.0.1:9"];
     let output = run(&[&["listen", "-R", "9100:db.example:5432"][..], &url].concat());

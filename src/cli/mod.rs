@@ -10,6 +10,7 @@ mod doctor;
 mod forward_args;
 pub mod generate;
 mod given;
+mod misread;
 mod options;
 mod peers;
 mod resolve;
@@ -17,6 +18,7 @@ mod values;
 
 pub use doctor::{DoctorArgs, DoctorOptions, resolve_doctor};
 pub use given::Given;
+pub use misread::misread;
 pub use options::{
     Command, ConnectOptions, IdeOptions, ListenOptions, Meeting, PeersOptions, PortMap,
     SessionOptions,

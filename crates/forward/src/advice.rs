@@ -26,7 +26,15 @@ pub(crate) fn instead_of(text: &str) -> String {
             "say what listens there, as in {debugger}:{port}, or forward the port alone: -L {port}:localhost:{port}"
         );
     }
-    let name = text.split_once(':').map_or(text, |(name, _)| name);
+    if let Some((here, there)) = text.split_once(':')
+        && let (Ok(here), Ok(there)) = (parse_port(here), parse_port(there))
+    {
+        return format!("to forward a port alone, write -L {here}:localhost:{there}");
+    }
+    let (name, port) = text.split_once([':', '=']).unwrap_or((text, ""));
+    if text.contains('=') && name.parse::<Preset>().is_ok() && parse_port(port).is_ok() {
+        return format!("write {name}:{port}");
+    }
     let meant: Vec<&str> = Preset::meant_by(name)
         .iter()
         .map(|preset| preset.name())
@@ -79,6 +87,8 @@ mod tests {
         assert!(hint("4711").contains("debugpy:4711"));
         assert!(hint("localhost:5678").contains("-L 5678:localhost:5678"));
         assert!(hint("[::1]:80").contains("-L 80:[::1]:80"));
+        assert!(hint("8000:80").contains("-L 8000:localhost:80"));
+        assert_eq!(hint("debugpy=5679"), "write debugpy:5679");
     }
 
     #[test]

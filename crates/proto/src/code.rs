@@ -125,16 +125,18 @@ fn advice(nearest: Option<&str>) -> String {
 }
 
 /// What stands before a code in the line that `p2pdbg listen` shows, and people paste with it.
-const BEFORE_A_CODE: [&str; 5] = ["$", ">", "p2pdbg", "p2pdbg.exe", "connect"];
+const BEFORE_A_CODE: [&str; 3] = ["p2pdbg", "p2pdbg.exe", "connect"];
 
 impl FromStr for Code {
     type Err = NotACode;
 
     /// Reads a code as people type it: any case, dashes or blanks, words cut to their first four letters, and pasted
-    /// with the command before it.
+    /// with the command before it, its options after it, or the quotes and full stops of a message.
     fn from_str(text: &str) -> Result<Self, NotACode> {
+        let text = text.split(" --").next().unwrap_or_default();
         let mut parts = text
             .split(|c: char| c == '-' || c.is_whitespace())
+            .map(|part| part.trim_matches(|c: char| !c.is_alphanumeric()))
             .filter(|part| !part.is_empty())
             .skip_while(|part| BEFORE_A_CODE.contains(part));
         let number = parts.next().ok_or(NotACode::Shape)?;
@@ -237,6 +239,11 @@ mod tests {
             "p2pdbg connect 482913-orbit-lemon-tiger",
             "$ p2pdbg connect 482913-orbit-lemon-tiger\n",
             "connect 482913 orbit lemon tiger",
+            "p2pdbg connect 482913-orbit-lemon-tiger --rendezvous 'p2pdbg://k@r.example#f'",
+            "`p2pdbg connect 482913-orbit-lemon-tiger`.",
+            "\u{201c}482913-orbit-lemon-tiger\u{201d}",
+            "482913-orbit-lemon-tiger.",
+            "> (482913-Orbit-Lemon-Tiger)",
         ] {
             assert_eq!(text.parse(), Ok(code.clone()), "{text}");
         }

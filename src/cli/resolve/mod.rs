@@ -164,7 +164,7 @@ pub fn resolve_connect(
 }
 
 /// What stands after a code and is none of it: what was meant, as far as it can be told.
-fn refuse_more_than_a_code(words: &[String]) -> Result<(), Failure> {
+pub(super) fn refuse_more_than_a_code(words: &[String]) -> Result<(), Failure> {
     let is_code = |words: &[String]| words.join(" ").parse::<Code>().is_ok();
     let whole = (1..words.len()).find(|&end| is_code(&words[..end]));
     let Some(end) = whole.filter(|_| !is_code(words)) else {
