@@ -74,6 +74,9 @@ const QUICK_LOOK: Duration = Duration::from_millis(100);
 /// How late a look is that was held up: this process was stopped, or had no processor.
 const LATE: Duration = Duration::from_secs(1);
 
+/// For how long tunnels are looked at closely after somebody has asked the peer something: until it is told as lost.
+const AWAITED: Duration = Duration::from_secs(5);
+
 /// How late a look is on a host that has too much to do: what the peer said meanwhile may not have been read.
 const BUSY: Duration = Duration::from_millis(50);
 
@@ -111,6 +114,15 @@ struct Streams {
     flow: Flow,
 }
 
+/// Somebody waits for the peer, though there are no streams.
+#[derive(Debug, Clone, Copy)]
+struct Awaited {
+    /// Whether the tunnels have been asked for it.
+    asked: bool,
+    /// Until when they are looked at as if there were streams.
+    until: Instant,
+}
+
 /// The decisions of one session, at one end.
 #[derive(Debug)]
 pub struct Decisions {
@@ -124,6 +136,7 @@ pub struct Decisions {
     history: History,
     starvation: Starvation,
     streams: Streams,
+    awaited: Option<Awaited>,
     timers: Timers,
     outputs: VecDeque<Output>,
     /// Whether the search for a direct path has begun.
@@ -155,6 +168,7 @@ impl Decisions {
                 delivered: true,
                 flow: Flow::default(),
             },
+            awaited: None,
             timers,
             outputs: VecDeque::new(),
             searching: false,
@@ -374,10 +388,13 @@ impl Decisions {
 
     /// Judges the tunnels by their counters, and settles when to do so again.
     fn look(&mut self, now: Instant) {
-        let has_streams = self.streams.live > 0;
-        let unheard = self.keep_alive.unheard(has_streams);
+        self.awaited = self.awaited.filter(|awaited| now < awaited.until);
+        let just_asked = self.awaited.is_some_and(|awaited| !awaited.asked);
+        let is_watched = self.streams.live > 0 || self.awaited.is_some();
+        let unheard = self.keep_alive.unheard(is_watched);
         let look = self.tunnels.look(unheard, now);
         self.ask(&look.ask, now);
+        self.ask_awaited(&look.ask, now);
         if self.reachability.tells_silence(look.silent, now) {
             self.put(Output::Path(PathCommand::Silent));
             self.put(Output::Doubt);
@@ -390,12 +407,12 @@ impl Decisions {
         self.weigh(now);
         self.choose(now);
         self.history.look(self.tunnels.used_counters(), now);
-        let pause = match has_streams {
+        let pause = match is_watched {
             false => {
                 let settled = self.is_settled();
                 self.keep_alive.after(&look, settled)
             }
-            true if look.again_soon => QUICK_LOOK,
+            true if look.again_soon || just_asked => QUICK_LOOK,
             true if look.moved => LOOK,
             true => CALM_LOOK,
         };
@@ -447,11 +464,28 @@ impl Decisions {
         }
     }
 
-    /// Asks for a sign of life on all tunnels that have given one, and looks soon whether it came.
+    /// Asks for a sign of life on all tunnels that have given one, and looks closely whether it comes.
     fn ask_all(&mut self, now: Instant) {
-        let asked: Vec<u64> = self.tunnels.trusted().collect();
-        self.ask(&asked, now);
-        self.timers.set(Timer::Look, now + QUICK_LOOK);
+        self.awaited = Some(Awaited {
+            asked: false,
+            until: now + AWAITED,
+        });
+        // What was heard since the last look, which may be long ago, is not to pass for the answer.
+        self.timers.set(Timer::Look, now);
+    }
+
+    /// Asks on all tunnels but those that were asked just now, if somebody waits for it and has not been served.
+    fn ask_awaited(&mut self, asked: &[u64], now: Instant) {
+        if let Some(awaited) = &mut self.awaited
+            && !std::mem::replace(&mut awaited.asked, true)
+        {
+            let others: Vec<u64> = self
+                .tunnels
+                .trusted()
+                .filter(|epoch| !asked.contains(epoch))
+                .collect();
+            self.ask(&others, now);
+        }
     }
 
     fn begin_search(&mut self) {
