@@ -228,7 +228,12 @@ impl View {
         });
         let ends = (!sources.line_ends.is_empty()).then(|| {
             let files = sources.line_ends.len();
-            format!("{files} files differ in their line ends alone, which moves no breakpoint")
+            let differ = if files == 1 {
+                "file differs in its"
+            } else {
+                "files differ in their"
+            };
+            format!("{files} {differ} line ends alone, which moves no breakpoint")
         });
         let plain = |text| Line {
             weight: Weight::Plain,
@@ -236,7 +241,8 @@ impl View {
         };
         if differing == 0 {
             let files = sources.same + sources.line_ends.len();
-            let same = good(format!("sources: {files} files are the same as at {peer}"));
+            let are = if files == 1 { "file is" } else { "files are" };
+            let same = good(format!("sources: {files} {are} the same as at {peer}"));
             let more = [ends, left_out].into_iter().flatten();
             return std::iter::once(same).chain(more.map(plain)).collect();
         }
@@ -252,7 +258,7 @@ impl View {
         });
         let left = differing.saturating_sub(MOST_NAMED);
         let rest =
-            (left > 0).then(|| format!("and {left} more files differ: p2pdbg sources lists them"));
+            (left > 0).then(|| format!("and {left} more: p2pdbg sources lists all that differ"));
         let texts = named.chain(rest).chain(ends).chain(left_out);
         texts.map(|text| Line { weight, text }).collect()
     }
