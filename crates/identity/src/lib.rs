@@ -5,12 +5,14 @@
 //!   and processes that run at once agree on what is in them.
 //! - [`Identity`]: the certificate and key by which other hosts know this one.
 //! - [`tls`]: who is accepted at the other end of a connection.
+//! - [`outer`]: TLS around a WebSocket, which accepts anybody.
 //!
 //! What pairs two hosts, and which hosts are known, is not decided here.
 
 mod error;
 mod exporter;
 mod identity;
+pub mod outer;
 mod permissions;
 mod provider;
 mod state_dir;

@@ -2,7 +2,7 @@
 //!
 //! All of them speak TLS 1.3 alone, with aws-lc-rs named outright (the process' default provider plays no
 //! part), the hybrid key exchange X25519MLKEM768 first, and neither session tickets nor 0-RTT: each
-//! connection authenticates afresh, and nothing of it can be replayed.
+//! connection authenticates afresh, and nothing of it can be replayed. What [`crate::outer`] is for is not among them.
 //!
 //! A certificate is *pinned* by its fingerprint: that one is accepted and no other, whatever it says about
 //! names and dates. The signature that proves possession of its key is verified as for any certificate, by
@@ -165,6 +165,11 @@ pub fn stream_server(identity: &Identity) -> Result<ServerConfig, Error> {
     let mut config = control_server(identity)?;
     config.alpn_protocols = vec![control::ALPN.to_vec(), relay_stream::ALPN.to_vec()];
     Ok(config)
+}
+
+/// Whether a client that names these protocols speaks one of those of [`stream_server`].
+pub fn is_stream_protocol(alpn: &[u8]) -> bool {
+    [control::ALPN, relay_stream::ALPN].contains(&alpn)
 }
 
 fn finish_client(mut config: ClientConfig, alpn: &[u8]) -> ClientConfig {
