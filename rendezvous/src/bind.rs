@@ -65,6 +65,23 @@ fn main_port(
     }
 }
 
+/// The port for a reverse proxy, if there is to be one.
+pub(crate) fn web(
+    address: Option<SocketAddr>,
+    inheritance: &mut Inheritance,
+) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let listener = match inheritance.take_tcp(address) {
+        Some(listener) => adopt(listener),
+        None => listen(address, false),
+    };
+    listener
+        .map(Some)
+        .map_err(|source| StartError::Web { address, source })
+}
+
 /// The main ports: those that are wanted, or port 3478 of every address.
 pub(crate) fn mains(
     wanted: &[SocketAddr],

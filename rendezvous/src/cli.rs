@@ -67,6 +67,12 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
 
+    /// Take what a reverse proxy on this host passes on, over plain HTTP at this address of the loopback, 127.0.0.1:8080
+    /// say: for peers whose network lets nothing but the web through, where another web server has port 443. It must
+    /// send X-Forwarded-For, and pass WebSocket on [default: nowhere]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = loopback_address)]
+    web: Option<SocketAddr>,
+
     /// Hand out the programs of this directory, over plain HTTP at the TCP ports, to hosts where p2pdbg is not
     /// installed: `p2pdbg listen` then shows a line for those too. A release has it as offer/, and its package in
     /// /usr/share/p2pdbg/offer [default: nothing]
@@ -344,6 +350,7 @@ impl Cli {
             public: self.public.clone(),
             state: self.state.clone().or_else(service::state_directory),
             metrics: self.metrics,
+            web: self.web,
             offer: self.offer.clone(),
             open: self.open,
             relay_workers: self.relay_workers,
@@ -360,6 +367,17 @@ fn bind_address(text: &str) -> Result<SocketAddr, String> {
         .parse()
         .map(|ip: IpAddr| SocketAddr::new(ip, DEFAULT_PORT))
         .map_err(|_| "expected ADDR:PORT, as in 0.0.0.0:3478, 192.0.2.7:443 or [::]:3478".into())
+}
+
+fn loopback_address(text: &str) -> Result<SocketAddr, String> {
+    let address: Option<SocketAddr> = text.parse().ok();
+    address
+        .filter(|address| address.ip().is_loopback() && address.port() != 0)
+        .ok_or_else(|| {
+            "expected an address of the loopback with a port, as in 127.0.0.1:8080: only a proxy on this host is \
+             believed whom it speaks for"
+                .into()
+        })
 }
 
 fn relay_workers(text: &str) -> Result<usize, String> {
@@ -460,6 +478,23 @@ mod tests {
             "10.0.0.8:3478",
         ] {
             assert!(ips(&["--alt-ip", text]).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn web_is_for_a_proxy_on_this_host_alone() {
+        let web = |text| config(&["--web", text]).map(|config| config.web);
+        for text in ["127.0.0.1:8080", "[::1]:8080"] {
+            assert_eq!(web(text), Ok(Some(text.parse().unwrap())));
+        }
+        for text in [
+            "0.0.0.0:8080",
+            "192.0.2.7:8080",
+            "127.0.0.1",
+            "127.0.0.1:0",
+            "8080",
+        ] {
+            assert!(web(text).is_err(), "{text}");
         }
     }
 

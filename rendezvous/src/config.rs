@@ -29,6 +29,9 @@ pub struct ServerConfig {
     pub state: Option<PathBuf>,
     /// Where to answer over HTTP what an operator asks: metrics, health and a page. None means nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Where a reverse proxy on this host passes on what comes for this rendezvous: plain HTTP, at an address of the
+    /// loopback. None means nowhere.
+    pub web: Option<SocketAddr>,
     /// The directory of what is handed out over plain HTTP to hosts where p2pdbg is not installed, as `scripts/release`
     /// makes it; none offers nothing.
     pub offer: Option<PathBuf>,
@@ -50,6 +53,7 @@ impl Default for ServerConfig {
             public: None,
             state: None,
             metrics: None,
+            web: None,
             offer: None,
             open: false,
             relay_workers: 0,
@@ -80,6 +84,17 @@ pub enum StartError {
         "cannot answer over HTTP at {address}: {source}; choose another address with --metrics"
     )]
     Metrics {
+        /// What was to be bound.
+        address: SocketAddr,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The port for a reverse proxy cannot be opened.
+    #[error(
+        "cannot listen for a reverse proxy at {address}: {source}; choose another address with --web"
+    )]
+    Web {
         /// What was to be bound.
         address: SocketAddr,
         /// What the operating system says.

@@ -52,6 +52,7 @@ mod self_check;
 mod server;
 mod stun;
 mod succession;
+mod web;
 mod wire;
 
 pub use config::{DEFAULT_ALT_PORT, ServerConfig, StartError};

@@ -281,9 +281,10 @@ fn fail(cli: &Cli, code: &str, message: &str) -> ExitCode {
 fn code_of(error: &StartError) -> &'static str {
     match error {
         StartError::State(_) | StartError::Keys(_) | StartError::AlreadyServing(_) => "state",
-        StartError::Bind { .. } | StartError::Metrics { .. } | StartError::SecondAddress { .. } => {
-            "bind"
-        }
+        StartError::Bind { .. }
+        | StartError::Metrics { .. }
+        | StartError::Web { .. }
+        | StartError::SecondAddress { .. } => "bind",
         StartError::Offer { .. } => "offer",
         StartError::Certificate(_) => "certificate",
         StartError::Other(_) => "internal",

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use p2pdbg_identity::{Identity, StateDir, StateLock, tls};
+use p2pdbg_identity::{Identity, StateDir, StateLock, outer, tls};
 use p2pdbg_proto::url::RendezvousUrl;
 use p2pdbg_udp::drivers::WatchedRuntime;
 use quinn::Endpoint;
@@ -22,9 +22,10 @@ use crate::{
     control::{
         acceptor::Lobby,
         attempt_limits::Admission,
+        by_proxy::{self, WebEntrance},
         hub::Hub,
         quic::{Entrance, accept, endpoint_config, server_config},
-        tcp::{self, TcpEntrance},
+        tcp::{self, Services, TcpEntrance},
     },
     counters::{self, Counters, Tallies},
     datapath::{
@@ -85,6 +86,7 @@ pub struct Server {
     unreachable: bool,
     receive_buffer: ReceiveBuffer,
     metrics: Option<SocketAddr>,
+    web: Option<SocketAddr>,
     operator: Operator,
     /// Nobody else serves with this state directory.
     _lock: StateLock,
@@ -132,6 +134,8 @@ impl Server {
         let (mains, listeners): (Vec<_>, Vec<_>) = bind::mains(&config.bind, &mut inheritance)?
             .into_iter()
             .unzip();
+        let mut web = bind::web(config.web, &mut inheritance)?;
+        let behind_proxy = web.as_ref().and_then(|web| web.local_addr().ok());
         let Alternatives {
             ports: alternatives,
             vantages,
@@ -151,6 +155,7 @@ impl Server {
         let (streams, datapath_streams) = mpsc::channel(QUEUE);
         let legs = Legs::new(streams);
         let tls = TlsAcceptor::from(Arc::new(tls::stream_server(&identity)?));
+        let outer = Arc::new(outer::server(&identity)?);
         let quic = server_config(tls::control_server(&identity)?, &config.limits)
             .map_err(|error| StartError::Other(error.to_string()))?;
         let key = access_key.filter(|_| !config.open);
@@ -160,7 +165,7 @@ impl Server {
         let stop_datapath = CancellationToken::new();
         let mut entrances = JoinSet::new();
         #[cfg(unix)]
-        let mut sockets = duplicates(&mains, &listeners, &alternatives)
+        let mut sockets = duplicates(&mains, listeners.iter().chain(&web), &alternatives)
             .map_err(|error| StartError::Other(error.to_string()))?;
         let mut workers = vec![Vec::new(); workers(config.relay_workers)];
         let mut receive_buffer = ReceiveBuffer {
@@ -207,13 +212,20 @@ impl Server {
                 ports: stun_ports,
                 vantages: vantages.clone(),
             };
-            let by_tcp = TcpEntrance {
-                listener,
+            let services = Services {
                 tls: tls.clone(),
+                outer: outer.clone(),
                 stun: stun.clone(),
                 legs: legs.clone(),
                 offer: offer.clone(),
             };
+            if let Some(listener) = web.take() {
+                // What comes through a proxy is told of the first port.
+                let services = services.clone();
+                let by_web = WebEntrance { listener, services };
+                entrances.spawn(by_proxy::accept(by_web, lobby.clone(), stop.clone()));
+            }
+            let by_tcp = TcpEntrance { listener, services };
             entrances.spawn(tcp::accept(by_tcp, lobby.clone(), stop.clone()));
             let entrance = Entrance {
                 endpoint,
@@ -297,6 +309,7 @@ impl Server {
             unreachable,
             receive_buffer,
             metrics,
+            web: behind_proxy,
             operator,
             _lock: lock,
             stop,
@@ -333,6 +346,11 @@ impl Server {
     /// Where it answers over HTTP, if it does.
     pub fn metrics(&self) -> Option<SocketAddr> {
         self.metrics
+    }
+
+    /// Where it answers to a reverse proxy, if it does.
+    pub fn web(&self) -> Option<SocketAddr> {
+        self.web
     }
 
     /// By which an operator asks it.
@@ -444,17 +462,15 @@ fn carried(inheritance: &mut Inheritance) -> Option<Carried> {
 
 /// Second handles of all sockets.
 #[cfg(unix)]
-fn duplicates(
+fn duplicates<'a>(
     mains: &[UdpPort],
-    listeners: &[tokio::net::TcpListener],
+    listeners: impl Iterator<Item = &'a tokio::net::TcpListener>,
     alternatives: &[UdpPort],
 ) -> io::Result<Vec<std::os::fd::OwnedFd>> {
     use std::os::fd::AsFd;
 
     let udp = mains.iter().chain(alternatives).map(UdpPort::duplicate);
-    let tcp = listeners
-        .iter()
-        .map(|listener| listener.as_fd().try_clone_to_owned());
+    let tcp = listeners.map(|listener| listener.as_fd().try_clone_to_owned());
     udp.chain(tcp).collect()
 }
 

@@ -3,6 +3,7 @@
 
 pub(crate) mod acceptor;
 pub(crate) mod attempt_limits;
+pub(crate) mod by_proxy;
 pub(crate) mod event;
 pub(crate) mod hub;
 pub(crate) mod outgoing;

@@ -1,7 +1,7 @@
 //! The TCP ports: TLS 1.3 for peers whose network lets no UDP through, with the certificate, the limits and the
 //! patience that QUIC has. What the client names in its ALPN decides what follows: the control protocol, or a leg of
-//! the relay. Who begins with plain HTTP instead is served from the offer, if there is one. Anything else is hung up
-//! on.
+//! the relay. Who names neither, or begins with plain HTTP, is taken for the web (`web`), inside which the same TLS
+//! may begin once more.
 
 use std::{
     io,
@@ -10,14 +10,17 @@ use std::{
     time::Duration,
 };
 
+use p2pdbg_identity::tls::is_stream_protocol;
 use p2pdbg_proto::{control, relay_stream};
+use rustls::{ServerConfig, server::Acceptor};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     task::JoinSet,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -31,9 +34,10 @@ use crate::{
         stream_io::{Patient, close_gently},
     },
     datapath::socket::canonical,
-    offer::{self, Offer},
+    offer::Offer,
     relay::tcp_leg::{Legs, carry},
     stun::topology::StunPlaces,
+    web::{self, Asker, Inside, Site},
 };
 
 /// How long accepting pauses when it fails, for want of file descriptors say.
@@ -47,58 +51,79 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 #[cfg(target_os = "linux")]
 const NOT_SENT: u32 = 32 * 1024;
 
-/// One TCP port, and what its peers are told about it.
+/// One TCP port, and what its peers get.
 pub(crate) struct TcpEntrance {
     /// The port.
     pub(crate) listener: TcpListener,
-    /// Shakes hands.
+    /// What follows on a connection.
+    pub(crate) services: Services,
+}
+
+/// What is served over TCP, whichever way a connection came.
+#[derive(Clone)]
+pub(crate) struct Services {
+    /// Shakes hands, for the control protocol and legs.
     pub(crate) tls: TlsAcceptor,
+    /// The TLS of the web, which proves nothing.
+    pub(crate) outer: Arc<ServerConfig>,
     /// Where STUN is answered.
     pub(crate) stun: StunPlaces,
     /// The way to the relay.
     pub(crate) legs: Legs,
-    /// What is handed out over plain HTTP.
+    /// What is handed out over HTTP.
     pub(crate) offer: Option<Arc<Offer>>,
+}
+
+/// A connection on which TLS of ours has been spoken.
+enum Greeted {
+    /// At once.
+    Straight(Box<TlsStream<TcpStream>>),
+    /// Inside a WebSocket.
+    ByWeb(Box<TlsStream<Inside>>),
 }
 
 /// Accepts connections until `stop`, then waits for those that there are to end.
 pub(crate) async fn accept(entrance: TcpEntrance, lobby: Arc<Lobby>, stop: CancellationToken) {
-    let entrance = Arc::new(entrance);
+    let TcpEntrance { listener, services } = entrance;
+    let services = Arc::new(services);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => {}
-            accepted = entrance.listener.accept() => match accepted {
+            accepted = listener.accept() => match accepted {
                 Ok((stream, remote)) => {
                     // Whoever has got so far receives at its address.
                     let now = std::time::Instant::now();
                     match lobby.admission.judge(now, Transport::Tcp, remote.ip(), true) {
                         Verdict::Accept(handshake) => {
-                            let (entrance, lobby) = (entrance.clone(), lobby.clone());
+                            let (services, lobby) = (services.clone(), lobby.clone());
                             let remote = canonical(remote);
-                            connections.spawn(serve(stream, remote, handshake, entrance, lobby, stop.clone()));
+                            connections.spawn(serve(stream, remote, handshake, services, lobby, stop.clone()));
                         }
                         Verdict::Retry | Verdict::Refuse => {
                             lobby.tallies.connections_refused.add(1);
                         }
                     }
                 }
-                Err(error) => {
-                    lobby.admission.shed_tcp(std::time::Instant::now());
-                    let failures = lobby.tallies.tcp_not_accepted.add_and_read(1);
-                    // Said at the first and at each tenfold: whoever causes it could fill the log.
-                    if 10_u64.pow(failures.ilog10()) == failures {
-                        tracing::warn!(%error, failures, "cannot accept connections over TCP");
-                    }
-                    tokio::time::sleep(PAUSE).await;
-                }
+                Err(error) => hold_out(&lobby, &error).await,
             }
         }
     }
     // From now on connections are refused, rather than accepted by the system and left alone.
-    drop(entrance);
+    drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// The system hands no connection over, for want of file descriptors say: makes room, and waits a moment.
+pub(crate) async fn hold_out(lobby: &Lobby, error: &io::Error) {
+    lobby.admission.shed_tcp(std::time::Instant::now());
+    let failures = lobby.tallies.tcp_not_accepted.add_and_read(1);
+    // Said at the first and at each tenfold: whoever causes it could fill the log.
+    if 10_u64.pow(failures.ilog10()) == failures {
+        tracing::warn!(%error, failures, "cannot accept connections over TCP");
+    }
+    tokio::time::sleep(PAUSE).await;
 }
 
 /// Shakes hands, and holds the conversation or carries the leg.
@@ -106,15 +131,16 @@ async fn serve(
     stream: TcpStream,
     remote: SocketAddr,
     handshake: Handshake,
-    entrance: Arc<TcpEntrance>,
+    services: Arc<Services>,
     lobby: Arc<Lobby>,
     stop: CancellationToken,
 ) {
     set_up(&stream);
-    let greeting = shake_hands(stream, remote.ip(), &handshake, &entrance, &lobby);
-    let tls = tokio::select! {
-        tls = greeting => match tls {
-            Ok(Some(tls)) => tls,
+    let local = stream.local_addr().ok().map(|local| local.ip());
+    let greeting = greet(stream, remote.ip(), &handshake, &services, &lobby);
+    let greeted = tokio::select! {
+        greeted = greeting => match greeted {
+            Ok(Some(greeted)) => greeted,
             Ok(None) => return,
             Err(error) => {
                 tracing::debug!(%remote, %error, "a handshake over TCP failed");
@@ -127,60 +153,125 @@ async fn serve(
     let Some(place) = handshake.complete() else {
         return lobby.tallies.connections_refused.add(1);
     };
-    let alpn = tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
-    match alpn.as_deref() {
-        Some(control::ALPN) => hold_conversation(tls, remote, &place, &entrance, &lobby).await,
-        Some(relay_stream::ALPN) => {
-            let carrying = carry(tls, remote.ip(), &place, &entrance.legs, &lobby);
-            tokio::select! {
-                () = carrying => {}
-                () = place.crowded_out() => lobby.tallies.connections_refused.add(1),
-                () = stop.cancelled() => {}
-            }
+    match greeted {
+        Greeted::Straight(tls) => {
+            services
+                .serve(*tls, remote, local, &place, &lobby, &stop)
+                .await;
         }
-        _ => {
-            tracing::debug!(%remote, "a connection over TCP names no protocol");
-            lobby.tallies.tcp_failed.add(1);
+        Greeted::ByWeb(tls) => {
+            services
+                .serve(*tls, remote, local, &place, &lobby, &stop)
+                .await;
         }
     }
 }
 
-/// Waits for a first byte, and then for the rest of the handshake. Nothing is left where the offer was asked for.
-async fn shake_hands(
+/// Waits for a first byte, and then for the rest of the handshake, or of two where one is inside the web. Nothing is
+/// left where something was asked for over HTTP and no more.
+async fn greet(
     stream: TcpStream,
     from: IpAddr,
     handshake: &Handshake,
-    entrance: &TcpEntrance,
+    services: &Services,
     lobby: &Lobby,
-) -> io::Result<Option<TlsStream<TcpStream>>> {
-    let silent = |_| io::Error::from(io::ErrorKind::TimedOut);
+) -> io::Result<Option<Greeted>> {
     let mut first = [0];
     let peeked = timeout(lobby.limits.first_byte_within, stream.peek(&mut first));
     if peeked.await.map_err(silent)?? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     handshake.spoke();
+    let site = Site {
+        offer: services.offer.as_deref(),
+        tallies: &lobby.tallies,
+    };
     // A method of HTTP; TLS begins with the number of its record, 22.
-    if let Some(offer) = &entrance.offer
-        && first[0].is_ascii_uppercase()
-    {
-        lobby.tallies.downloads.add(1);
-        offer::serve(stream, from, offer).await;
+    let asked = if first[0].is_ascii_uppercase() {
+        web::serve(stream, Asker::At(from), site).await
+    } else {
+        let until = Instant::now() + lobby.limits.greeting_within;
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
+        let hello = timeout_at(until, hello).await.map_err(silent)??;
+        let named = hello.client_hello().alpn();
+        let is_ours = named.is_some_and(|mut named| named.any(is_stream_protocol));
+        if is_ours {
+            let tls = hello.into_stream(services.tls.config().clone());
+            let tls = timeout_at(until, tls).await.map_err(silent)??;
+            return Ok(Some(Greeted::Straight(Box::new(tls))));
+        }
+        let outer = hello.into_stream(services.outer.clone());
+        let outer = timeout_at(until, outer).await.map_err(silent)??;
+        web::serve(outer, Asker::At(from), site).await
+    };
+    let Some((_, inside)) = asked else {
         return Ok(None);
-    }
-    let accepted = timeout(lobby.limits.greeting_within, entrance.tls.accept(stream));
-    accepted.await.map_err(silent)?.map(Some)
+    };
+    let tls = inner_handshake(inside, services, lobby).await?;
+    Ok(Some(Greeted::ByWeb(Box::new(tls))))
 }
 
-async fn hold_conversation(
-    tls: TlsStream<TcpStream>,
-    observed: SocketAddr,
-    place: &Established,
-    entrance: &TcpEntrance,
+/// The handshake of our own TLS inside a WebSocket.
+///
+/// # Errors
+/// If it fails, or takes too long.
+pub(crate) async fn inner_handshake(
+    inside: Inside,
+    services: &Services,
     lobby: &Lobby,
-) {
-    let local = tls.get_ref().0.local_addr().ok().map(|local| local.ip());
-    let stun = entrance.stun.as_seen(observed, local);
+) -> io::Result<TlsStream<Inside>> {
+    let accepted = timeout(lobby.limits.greeting_within, services.tls.accept(inside));
+    accepted.await.map_err(silent)?
+}
+
+fn silent(_: tokio::time::error::Elapsed) -> io::Error {
+    io::ErrorKind::TimedOut.into()
+}
+
+impl Services {
+    /// Does what the ALPN says. `local` is this host's address, as far as it is known.
+    pub(crate) async fn serve<S>(
+        &self,
+        tls: TlsStream<S>,
+        remote: SocketAddr,
+        local: Option<IpAddr>,
+        place: &Established,
+        lobby: &Lobby,
+        stop: &CancellationToken,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let alpn = tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        match alpn.as_deref() {
+            Some(control::ALPN) => {
+                let stun = self.stun.as_seen(remote, local);
+                hold_conversation(tls, remote, stun, place, lobby).await;
+            }
+            Some(relay_stream::ALPN) => {
+                let carrying = carry(tls, remote.ip(), place, &self.legs, lobby);
+                tokio::select! {
+                    () = carrying => {}
+                    () = place.crowded_out() => lobby.tallies.connections_refused.add(1),
+                    () = stop.cancelled() => {}
+                }
+            }
+            _ => {
+                tracing::debug!(%remote, "a connection over TCP names no protocol");
+                lobby.tallies.tcp_failed.add(1);
+            }
+        }
+    }
+}
+
+async fn hold_conversation<S>(
+    tls: TlsStream<S>,
+    observed: SocketAddr,
+    stun: Vec<SocketAddr>,
+    place: &Established,
+    lobby: &Lobby,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let Some((id, inlet, span)) = lobby.enter(observed, stun, Transport::Tcp).await else {
         return;
     };
@@ -198,7 +289,7 @@ async fn hold_conversation(
 }
 
 /// What the system may do for a connection; where it cannot, things are slower and not wrong.
-fn set_up(stream: &TcpStream) {
+pub(crate) fn set_up(stream: &TcpStream) {
     let socket = SockRef::from(stream);
     let _ = socket.set_tcp_nodelay(true);
     let keepalive = TcpKeepalive::new()

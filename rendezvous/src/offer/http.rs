@@ -1,6 +1,6 @@
-//! The HTTP of an offer: GET and HEAD of a file, and no second request on a connection.
+//! The HTTP of an offer: GET and HEAD of a file.
 
-use std::{convert::Infallible, io::Read, net::IpAddr, time::Duration};
+use std::{io::Read, net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{Either, Full, channel::Channel};
@@ -8,25 +8,13 @@ use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
     header::{self, HeaderValue},
-    server::conn::http1,
-    service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 
 use super::{Denial, Download, Offer};
 
-/// How long a connection may last: eight megabytes at 110 kbit/s.
-const LASTS: Duration = Duration::from_secs(600);
-
 /// How long a reader may take nothing.
 const STALLS: Duration = Duration::from_secs(30);
-
-/// How long the head of a request may take.
-const HEAD: Duration = Duration::from_secs(5);
-
-/// The most that is buffered of a request, in bytes; the least that hyper takes.
-const BUFFER: usize = 8 * 1024;
 
 /// What is read of a file at once, in bytes.
 const CHUNK: usize = 64 * 1024;
@@ -34,48 +22,34 @@ const CHUNK: usize = 64 * 1024;
 /// Chunks that wait to be sent on one connection.
 const CHUNKS: usize = 2;
 
-type Body = Either<Full<Bytes>, Channel<Bytes>>;
+/// What is answered over HTTP, here and elsewhere at these ports.
+pub(crate) type Body = Either<Full<Bytes>, Channel<Bytes>>;
 
-/// Answers one request.
-pub(crate) async fn serve(stream: TcpStream, from: IpAddr, offer: &Offer) {
-    let service = service_fn(|request| async move {
-        let answer = answer(&request, from, offer);
-        tracing::debug!(%from, path = request.uri().path(), status = %answer.status(), "asked for an offer");
-        Ok::<_, Infallible>(answer)
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .max_buf_size(BUFFER)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
-    // What goes wrong is the affair of who connected.
-    let _ = timeout(LASTS, connection).await;
-}
-
-fn answer(request: &Request<Incoming>, from: IpAddr, offer: &Offer) -> Response<Body> {
+/// Answers a request.
+pub(crate) fn answer(request: &Request<Incoming>, from: IpAddr, offer: &Offer) -> Response<Body> {
     let is_get = request.method() == Method::GET;
     if !is_get && request.method() != Method::HEAD {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "this port is read-only\n");
+        return plain(StatusCode::METHOD_NOT_ALLOWED, "this port is read-only\n");
     }
     match offer.download(std::time::Instant::now(), from, request.uri().path()) {
         Ok(download) => file(download, is_get),
-        Err(Denial::NotFound) => text(
+        Err(Denial::NotFound) => plain(
             StatusCode::NOT_FOUND,
             "p2pdbg-rendezvous: not offered here\n",
         ),
-        Err(Denial::TooMany) => text(
+        Err(Denial::TooMany) => plain(
             StatusCode::TOO_MANY_REQUESTS,
             "p2pdbg-rendezvous: too many downloads from your address; try again in a minute\n",
         ),
-        Err(Denial::Busy) => text(
+        Err(Denial::Busy) => plain(
             StatusCode::SERVICE_UNAVAILABLE,
             "p2pdbg-rendezvous: too many downloads at once; try again in a minute\n",
         ),
     }
 }
 
-fn text(status: StatusCode, text: &'static str) -> Response<Body> {
+/// A line of text.
+pub(crate) fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
     let mut answer = Response::new(Either::Left(Full::from(text)));
     *answer.status_mut() = status;
     answer

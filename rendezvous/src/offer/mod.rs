@@ -1,4 +1,4 @@
-//! The program for hosts where it is not installed: `--offer DIR`, over plain HTTP at the TCP ports.
+//! The program for hosts where it is not installed: `--offer DIR`, over plain HTTP at the TCP ports (`web`).
 //!
 //! `p2pdbg listen` shows a line that fetches the script `run.sh` from here, which fetches the program. It is plain HTTP
 //! on purpose. What is fetched is public, and is trusted for its SHA-256 alone: the line holds that of the script,
@@ -24,7 +24,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub(crate) use self::http::serve;
+pub(crate) use self::http::{Body, answer, plain};
 use crate::limits::{AddressBuckets, Limits, Rate};
 
 /// The script that the line of `p2pdbg listen` fetches.

@@ -21,7 +21,6 @@ use p2pdbg_proto::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
     sync::{Notify, mpsc, oneshot},
     time::timeout,
 };
@@ -104,13 +103,15 @@ impl Registered<'_> {
 }
 
 /// Carries a leg until either side ends it.
-pub(crate) async fn carry(
-    tls: TlsStream<TcpStream>,
+pub(crate) async fn carry<S>(
+    tls: TlsStream<S>,
     ip: IpAddr,
     place: &Established,
     legs: &Legs,
     lobby: &Lobby,
-) {
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let stream = StreamId(legs.next.fetch_add(1, Ordering::Relaxed));
     let exported =
         tls.get_ref()

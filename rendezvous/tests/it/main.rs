@@ -18,4 +18,5 @@ mod strangers;
 mod stun;
 mod support;
 mod tcp;
+mod web;
 mod wildcard;

@@ -152,6 +152,7 @@ async fn serve(state: &TempDir, limits: Limits) -> Server {
         bind: vec!["127.0.0.1:0".parse().unwrap()],
         alt_port: 0,
         state: Some(state.path().into()),
+        web: Some("127.0.0.1:0".parse().unwrap()),
         limits,
         ..ServerConfig::default()
     })

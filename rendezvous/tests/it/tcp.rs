@@ -434,17 +434,9 @@ async fn wrong_borrowed_and_replayed_proofs_bind_no_leg() {
 async fn whoever_speaks_no_protocol_of_ours_is_hung_up_on() {
     let rig = Rig::start().await;
     let (mut bystander, claim) = rig.listener().await;
-    for alpn in [Some(&b"h2"[..]), None] {
-        let closed = match connect(&rig, alpn).await {
-            // A client learns that it was refused with the first thing that it reads.
-            Ok(mut stream) => matches!(soon(stream.read(&mut [0; 64])).await, Ok(0) | Err(_)),
-            Err(_) => true,
-        };
-        assert!(closed, "{alpn:?}");
-    }
+    assert!(connect(&rig, Some(b"h2")).await.is_err());
     for garbage in [
-        &b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n"[..],
-        &[0; 3_000],
+        &[0; 3_000][..],
         &[0x16, 3, 1, 0xff, 0xff, 1, 0, 0, 1],
         &[0xc0; 2_000],
     ] {
