@@ -65,6 +65,9 @@ pub struct Rendezvous {
     pub udp: Probe,
     /// Whether it completes a TLS handshake over TCP.
     pub tcp: Probe,
+    /// Where it does not, whether it does inside a WebSocket, at port 443 or its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub web: Option<Probe>,
     /// Whether it lets this host in.
     pub control: Control,
     /// How many addresses of one IP protocol it answers STUN at: with two, NATs are told apart exactly.
@@ -75,6 +78,18 @@ pub struct Rendezvous {
     /// rewrites sources, so that what it sees is worthless.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub poor_view: Option<IpAddr>,
+}
+
+impl Rendezvous {
+    /// Whether it answers over TCP, be it inside a WebSocket alone.
+    pub fn answers_over_tcp(&self) -> bool {
+        self.tcp.answers || self.answers_by_web_alone()
+    }
+
+    /// Whether what it answers over TCP is a WebSocket alone.
+    pub fn answers_by_web_alone(&self) -> bool {
+        self.web.as_ref().is_some_and(|web| web.answers)
+    }
 }
 
 /// Whether something answers.

@@ -33,7 +33,13 @@ fn help(findings: &Findings) -> Vec<String> {
         }
         return with_nat(help, findings);
     };
-    if findings.udp == Some(false) && rendezvous.tcp.answers {
+    if rendezvous.answers_by_web_alone() {
+        help.push(
+            "Let UDP, or TCP as it is, pass to the rendezvous: nothing but the web gets out of this network, so every \
+             session is relayed by WebSocket, the slowest way."
+                .to_owned(),
+        );
+    } else if findings.udp == Some(false) && rendezvous.tcp.answers {
         help.push(
             "Allow outgoing UDP from this network, to any port: without it every session stays on the relay, over \
              TCP. If --stun HOST answers, it is the rendezvous whose UDP port is closed."
@@ -45,7 +51,7 @@ fn help(findings: &Findings) -> Vec<String> {
              the rendezvous answers over TCP alone."
                 .to_owned(),
         );
-    } else if !rendezvous.udp.answers && !rendezvous.tcp.answers {
+    } else if !rendezvous.udp.answers && !rendezvous.answers_over_tcp() {
         help.push(
             "Check that p2pdbg-rendezvous runs and that its UDP and TCP port is open in the firewalls on the way."
                 .to_owned(),

@@ -140,7 +140,10 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
     let asked = v4.is_some() || v6.is_some() || !views.is_empty();
     let heard = answered(&v4) || answered(&v6) || views.iter().any(|seen| seen.mapped.is_some());
     // Where nobody answers over TCP either, it need not be UDP that is at fault.
-    let alive = tcp.as_ref().is_some_and(|tcp| tcp.answers);
+    let by_web = |tcp: &reach::OverTcp| tcp.web.as_ref().is_some_and(|web| web.answers);
+    let alive = tcp
+        .as_ref()
+        .is_some_and(|tcp| tcp.alone.answers || by_web(tcp));
     let udp = (asked && (heard || alive)).then_some(heard);
     let server = views
         .iter()
@@ -166,6 +169,10 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
         (None, _) => None,
     };
     let of_rendezvous = servers(v4.as_ref(), welcome.as_ref(), &[]);
+    let (tcp, web) = match tcp {
+        Some(tcp) => (Some(tcp.alone), tcp.web),
+        None => (None, None),
+    };
     let rendezvous = reachable.map(|(url, _)| Rendezvous {
         authority: url.authority(),
         udp: udp_probe(&[&v4, &v6]),
@@ -174,6 +181,7 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
             rtt_ms: None,
             why: None,
         }),
+        web,
         control: welcome.as_ref().map_or(Control::Unreachable, |w| w.control),
         stun_addresses: addresses_of(&of_rendezvous),
         silent: silent(&views, &of_rendezvous),

@@ -8,7 +8,7 @@ use std::{
 use p2pdbg_base::{ErrorCode, Failure, Untrusted};
 use p2pdbg_net::changes::Changes;
 use p2pdbg_proto::{control::Credential, url::RendezvousUrl};
-use p2pdbg_rendezvous_client::{Link, LinkConfig, LinkError, LinkEvent, TcpRoute, Transports};
+use p2pdbg_rendezvous_client::{Link, LinkConfig, LinkError, LinkEvent, TcpRoute, Transports, Way};
 use tokio::net::TcpStream;
 
 use super::{
@@ -71,8 +71,27 @@ pub(super) async fn udp(addresses: &[SocketAddr], v4: bool) -> Option<(SocketAdd
     Some((server, best))
 }
 
-/// Whether one of the addresses, or the proxy, completes a TLS handshake over TCP.
-pub(super) async fn tcp(route: &TcpRoute, addresses: &[SocketAddr]) -> Probe {
+/// How the rendezvous answers over TCP.
+#[derive(Debug)]
+pub(super) struct OverTcp {
+    /// To TLS at once.
+    pub(super) alone: Probe,
+    /// Inside a WebSocket, where that does not answer.
+    pub(super) web: Option<Probe>,
+}
+
+/// Whether one of the addresses, or the proxy, completes a TLS handshake over TCP, and if not, whether it does inside
+/// a WebSocket.
+pub(super) async fn tcp(route: &TcpRoute, addresses: &[SocketAddr]) -> OverTcp {
+    let alone = by(Way::Alone, route, addresses).await;
+    let web = match alone.answers {
+        true => None,
+        false => Some(by(Way::Web, route, addresses).await),
+    };
+    OverTcp { alone, web }
+}
+
+async fn by(way: Way, route: &TcpRoute, addresses: &[SocketAddr]) -> Probe {
     let through_proxy = route.has_proxy().then_some(None);
     let places = addresses.iter().copied().map(Some);
     let places: Vec<_> = match through_proxy {
@@ -82,7 +101,7 @@ pub(super) async fn tcp(route: &TcpRoute, addresses: &[SocketAddr]) -> Probe {
     let attempt = async {
         let mut why = "no answer".to_owned();
         for place in places {
-            match handshake(route, place).await {
+            match handshake(way, route, place).await {
                 Ok(rtt) => return Ok(rtt),
                 Err(error) => why = error,
             }
@@ -101,13 +120,15 @@ pub(super) async fn tcp(route: &TcpRoute, addresses: &[SocketAddr]) -> Probe {
     }
 }
 
-/// The time that the TCP handshake took, if that of TLS succeeds too; through a proxy there is none to tell.
+/// The time that the TCP handshake took, if that of TLS succeeds too; through a proxy or a WebSocket there is none to
+/// tell.
 async fn handshake(
+    way: Way,
     route: &TcpRoute,
     address: Option<SocketAddr>,
 ) -> Result<Option<Duration>, String> {
     let mut rtt = None;
-    if let Some(address) = address {
+    if let Some(address) = address.filter(|_| way == Way::Alone) {
         let began = Instant::now();
         // A connection of its own: nothing is said on it.
         TcpStream::connect(address)
@@ -115,7 +136,8 @@ async fn handshake(
             .map_err(|error| Untrusted::of_error(&error).to_string())?;
         rtt = Some(began.elapsed());
     }
-    route.control(address).await.map_err(|e| e.to_string())?;
+    let stream = route.control_by(way, address).await;
+    stream.map_err(|e| e.to_string())?;
     Ok(rtt)
 }
 

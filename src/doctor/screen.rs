@@ -131,6 +131,9 @@ impl Screen {
         self.heading(&format!("Rendezvous {}", rendezvous.authority));
         self.probe("UDP", "answers", &rendezvous.udp);
         self.probe("TCP", "answers, with TLS", &rendezvous.tcp);
+        if let Some(web) = &rendezvous.web {
+            self.probe("WebSocket", "answers", web);
+        }
         for silent in &rendezvous.silent {
             let text = format!("no answer at {silent}");
             self.row(Tone::Warning, "", &text);
@@ -189,6 +192,18 @@ impl Screen {
                     Tone::Plain,
                     "NAT",
                     "cannot be told, since no server sees the packets as they leave this network",
+                )
+            }
+            (None, Some(false))
+                if findings
+                    .rendezvous
+                    .as_ref()
+                    .is_some_and(Rendezvous::answers_by_web_alone) =>
+            {
+                self.row(
+                    Tone::Bad,
+                    "UDP",
+                    "blocked: no server answers. Sessions go over the relay, by WebSocket.",
                 )
             }
             (None, Some(false)) => self.row(
@@ -506,6 +521,7 @@ mod tests {
                 addresses: Vec::new(),
                 udp: answers.clone(),
                 tcp: answers,
+                web: None,
                 control: Control::Welcome,
                 stun_addresses: 2,
                 silent: Vec::new(),
@@ -557,6 +573,36 @@ mod tests {
             text.lines().all(|line| line.chars().count() <= WIDTH),
             "{text}"
         );
+    }
+
+    #[test]
+    fn network_that_lets_the_web_through_alone_is_said_to_be_one() {
+        let silent = |why: &str| Probe {
+            answers: false,
+            rtt_ms: None,
+            why: Some(why.into()),
+        };
+        let text = screen(|findings| {
+            (findings.nat, findings.udp) = (None, Some(false));
+            let rendezvous = findings.rendezvous.as_mut().unwrap();
+            rendezvous.udp = silent("no answer");
+            rendezvous.tcp = silent("something else answers");
+            rendezvous.web = Some(Probe {
+                answers: true,
+                ..silent("")
+            });
+        });
+        for expected in [
+            "  TCP        something else answers",
+            "  WebSocket  answers",
+            "  UDP        blocked: no server answers. Sessions go over the relay, by",
+            "             WebSocket.",
+        ] {
+            assert!(
+                text.lines().any(|line| line == expected),
+                "{expected}: {text}"
+            );
+        }
     }
 
     #[test]

@@ -390,9 +390,10 @@ fn path_line(path: &PathReport) -> Line {
 pub(super) fn way(path: &PathReport) -> String {
     match (path.kind, path.via) {
         (PathKind::Direct, Via::Udp) => "direct".to_owned(),
-        (PathKind::Direct, Via::Tcp) => "direct over TCP".to_owned(),
+        (PathKind::Direct, Via::Tcp | Via::WebSocket) => "direct over TCP".to_owned(),
         (PathKind::Relay, Via::Udp) => "over the relay".to_owned(),
         (PathKind::Relay, Via::Tcp) => "over the relay by TCP".to_owned(),
+        (PathKind::Relay, Via::WebSocket) => "over the relay by WebSocket".to_owned(),
     }
 }
 

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use p2pdbg_events::{Event, PathKind, Via};
 use p2pdbg_natlab::{Flow, Nat, NatKind};
 
-use crate::{harness::Peer, session::Session};
+use crate::{
+    harness::{BEHIND_IT, Nginx, Peer},
+    session::Session,
+};
 
 const TARGET: &str = "first byte ≤ 5 s after the fault";
 
@@ -140,5 +143,42 @@ fn a_session_over_tcp_resumes_after_its_rendezvous_was_killed() {
         return;
     };
     crate::rendezvous::kill(&mut session, 1, "first byte ≤ 5 s after mending");
+    session.finish();
+}
+
+#[test]
+fn session_by_websocket_through_nginx_survives_an_outage_and_the_end_of_its_connections() {
+    let name = "udp-w";
+    let Some(lab) = crate::session::two_nats(name).filter(|_| Nginx::is_installed()) else {
+        return;
+    };
+    for nat in [&lab.nat_a, &lab.nat_b] {
+        let to = lab.rdv.ip();
+        nat.nft(&format!(
+            "table ip https {{ chain forward {{ type filter hook forward priority 0; policy drop; \
+             ip daddr {to} tcp dport 443 accept; ip saddr {to} tcp sport 443 accept; }}; }}"
+        ))
+        .unwrap();
+    }
+    let setting = crate::session::setting_with(&lab, BEHIND_IT);
+    let mut nginx = Nginx::start(&setting.public, &setting.transcript);
+    let (public, transcript) = (setting.public.clone(), setting.transcript.clone());
+    let session = Session::begin(name, lab, setting, PathKind::Relay);
+    for peer in session.peers() {
+        let via = peer.paths().last().map(|path| path.via);
+        assert_eq!(via, Some(Via::WebSocket));
+    }
+    let nat = &session.lab.nat_b;
+    session.outage(
+        "nothing passes at the debuggee for 8 s",
+        Duration::from_secs(8),
+        "first byte ≤ 5 s after mending",
+        || nat.block(Flow::tcp()).unwrap(),
+        || nat.unblock(Flow::tcp()).unwrap(),
+    );
+    session.blow("nginx started anew", TARGET, || {
+        nginx.stop();
+        nginx = Nginx::start(&public, &transcript);
+    });
     session.finish();
 }

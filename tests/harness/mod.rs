@@ -11,6 +11,7 @@
 
 mod clock;
 mod home;
+mod nginx;
 mod peer;
 mod place;
 mod process;
@@ -23,6 +24,7 @@ mod transcript;
 pub use self::{
     clock::{PATIENCE, eventually},
     home::Home,
+    nginx::{BEHIND_IT, Nginx},
     peer::{Peer, PeerCommand, json, session},
     place::{Place, Ports},
     process::Process,

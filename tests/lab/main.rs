@@ -16,6 +16,7 @@ mod proxy;
 mod reasons;
 mod shared_nat;
 mod udp_blocked;
+mod web;
 
 use std::time::Duration;
 

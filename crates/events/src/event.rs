@@ -198,6 +198,9 @@ pub enum Via {
     Udp,
     /// TLS over TCP.
     Tcp,
+    /// The same inside a WebSocket.
+    #[serde(rename = "websocket")]
+    WebSocket,
 }
 
 /// The state of one debugger's connection.

@@ -179,6 +179,8 @@ pub enum Carrier {
     Udp,
     /// TLS over TCP.
     Tcp,
+    /// The same inside a WebSocket.
+    Web,
 }
 
 impl Carrier {
@@ -186,7 +188,7 @@ impl Carrier {
     pub fn path(self) -> PathKind {
         match self {
             Self::Udp => PathKind::RelayUdp,
-            Self::Tcp => PathKind::RelayTcp,
+            Self::Tcp | Self::Web => PathKind::RelayTcp,
         }
     }
 
@@ -195,6 +197,7 @@ impl Carrier {
         match self {
             Self::Udp => Via::Udp,
             Self::Tcp => Via::Tcp,
+            Self::Web => Via::WebSocket,
         }
     }
 }

@@ -136,12 +136,12 @@ impl Relaying {
             return;
         }
         match event {
-            StreamEvent::Bound(outbox) => {
-                tracing::debug!("the leg of the relay is bound over TCP");
+            StreamEvent::Bound(outbox, carrier) => {
+                tracing::debug!(?carrier, "the leg of the relay is bound over TCP");
                 if let Some(socket) = sockets.get(&relay.socket) {
                     socket.mux.detour().open(relay.address, outbox);
                 }
-                relay.on_stream_bound(now);
+                relay.on_stream_bound(now, carrier);
                 self.carries = true;
                 self.previous = None;
             }

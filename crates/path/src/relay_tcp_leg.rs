@@ -19,6 +19,8 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
+use super::Carrier;
+
 /// How long the relay may take to answer JOIN.
 const ANSWER: Duration = Duration::from_secs(6);
 
@@ -37,8 +39,8 @@ const CHUNK: usize = 16 * 1024;
 /// What became of a connection.
 #[derive(Debug)]
 pub(super) enum StreamEvent {
-    /// The leg is bound to it: what goes to the relay may be put in here.
-    Bound(Outbox),
+    /// The leg is bound to it, which is carried so: what goes to the relay may be put in here.
+    Bound(Outbox, Carrier),
     /// The relay refuses the leg, or takes it back.
     Refused(RelayRefusal),
     /// There is none, or no more.
@@ -102,6 +104,10 @@ async fn carry(config: LegStreamConfig, doubt: &Notify) -> Result<RelayRefusal, 
     let words = |error: io::Error| error.to_string();
     let connected = config.route.leg(config.address).await;
     let mut stream = connected.map_err(|error| error.to_string())?;
+    let carrier = match stream.get_ref().0.is_web() {
+        true => Carrier::Web,
+        false => Carrier::Tcp,
+    };
     let mut pending = BytesMut::new();
     let joined = timeout(ANSWER, join(&mut stream, &config.grant, &mut pending)).await;
     match joined
@@ -113,7 +119,7 @@ async fn carry(config: LegStreamConfig, doubt: &Notify) -> Result<RelayRefusal, 
         _ => return Err("the relay broke the protocol".into()),
     }
     let (outbox, backlog) = outbox();
-    let bound = (config.id, StreamEvent::Bound(outbox));
+    let bound = (config.id, StreamEvent::Bound(outbox, carrier));
     if config.events.send(bound).await.is_err() {
         return Err("nobody needs it".into());
     }

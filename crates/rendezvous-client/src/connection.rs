@@ -1,4 +1,5 @@
-//! A control connection, whatever carries it: QUIC over UDP, or TLS over TCP.
+//! A control connection, whatever carries it: QUIC over UDP, or TLS over TCP, inside a WebSocket where nothing else
+//! passes.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -7,14 +8,13 @@ use p2pdbg_proto::control::close;
 use quinn::{Connection as QuicConnection, VarInt};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
     time::timeout,
 };
-use tokio_rustls::client::TlsStream;
 
 use super::{
     LinkError,
     quic::{self, Footing},
+    tls::Stream,
 };
 
 /// How long the rendezvous may take to read the last words.
@@ -37,8 +37,8 @@ pub(super) struct Connection {
 pub(super) enum Carrier {
     /// QUIC, and what must live as long.
     Quic(QuicConnection, Footing),
-    /// TLS over TCP.
-    Tls(Box<TlsStream<TcpStream>>),
+    /// TLS over TCP, or over a WebSocket.
+    Tls(Box<Stream>),
 }
 
 /// What is left of a connection beside its reader and writer.

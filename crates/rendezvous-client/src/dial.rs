@@ -2,8 +2,9 @@
 //! (RFC 8305, with the transports in place of the families).
 //!
 //! TCP costs more round trips and is only there for networks that let no UDP through; where both work, QUIC has won
-//! before TCP begins. A connection that came up over TCP is kept for as long as it lives: what goes over it is little.
-//! The next attempt races anew, with both at once.
+//! before TCP begins. Where TCP alone fails too, it is tried inside a WebSocket ([`super::web`]). A connection that
+//! came up over TCP is kept for as long as it lives: what goes over it is little. The next attempt races anew, with
+//! both at once.
 
 use std::{collections::VecDeque, net::SocketAddr, pin::pin, time::Duration};
 
@@ -19,9 +20,6 @@ use super::{
 
 /// The next address is tried this much later (RFC 8305 section 5).
 const STAGGER: Duration = Duration::from_millis(250);
-
-/// TCP is tried again this much later when it was refused, for as long as QUIC is waited for.
-const TCP_AGAIN: Duration = Duration::from_millis(500);
 
 /// An address that stands for none (RFC 7600): that of a rendezvous that only the proxy can resolve.
 const UNKNOWN: [u8; 4] = [192, 0, 0, 8];
@@ -139,17 +137,8 @@ impl Race {
             Transports::Tcp => Instant::now(),
         };
         self.begin(delay, async move {
-            loop {
-                match route.control(address).await {
-                    Ok(stream) => return Ok((Carrier::Tls(Box::new(stream)), address)),
-                    Err(LinkError::Unreachable { .. })
-                        if Instant::now() + TCP_AGAIN < again_until =>
-                    {
-                        tokio::time::sleep(TCP_AGAIN).await;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
+            let stream = route.control(address, again_until).await?;
+            Ok((Carrier::Tls(Box::new(stream)), address))
         });
     }
 

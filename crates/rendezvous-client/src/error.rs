@@ -57,6 +57,14 @@ pub enum LinkError {
     /// The rendezvous does not answer, and the environment names a proxy that is of no use.
     #[error("the rendezvous does not answer, and {0}")]
     NotAProxy(String),
+    /// What answers where the web is does not lead to the rendezvous.
+    #[error("by WebSocket the rendezvous is not reached at {authority}: {why}")]
+    Web {
+        /// Host and port.
+        authority: String,
+        /// What is the matter.
+        why: String,
+    },
     /// The rendezvous said no.
     #[error("the rendezvous {authority} refused: {refusal}")]
     Refused {
@@ -91,7 +99,7 @@ impl LinkError {
     /// How much an error says about what is wrong: of several, the person hears the one that says most.
     pub(super) fn says(&self) -> u8 {
         match self {
-            LinkError::Unreachable { .. } => 0,
+            LinkError::Unreachable { .. } | LinkError::Web { .. } => 0,
             LinkError::Local(_) | LinkError::Lost(_) | LinkError::NotAProxy(_) => 1,
             LinkError::Proxy { .. } | LinkError::Resolve { .. } | LinkError::Busy { .. } => 2,
             LinkError::InItsPlace(_) => 3,
@@ -109,6 +117,7 @@ impl LinkError {
             | LinkError::InItsPlace(_)
             | LinkError::Proxy { .. }
             | LinkError::NotAProxy(_)
+            | LinkError::Web { .. }
             | LinkError::Local(_) => true,
             LinkError::Version { .. } | LinkError::Identity { .. } => false,
             LinkError::Refused { refusal, .. } => {
@@ -128,7 +137,7 @@ impl From<LinkError> for Failure {
                 ErrorCode::RendezvousUnreachable,
                 "check the host in the rendezvous URL, and this host's network",
             ),
-            LinkError::Unreachable { .. } => (
+            LinkError::Unreachable { .. } | LinkError::Web { .. } => (
                 ErrorCode::RendezvousUnreachable,
                 "check that p2pdbg-rendezvous runs there, and that UDP or TCP to that port is open on the way",
             ),
@@ -141,12 +150,14 @@ impl From<LinkError> for Failure {
                     LinkError::Identity { .. } => ErrorCode::RendezvousIdentity,
                     _ => ErrorCode::RendezvousVersion,
                 },
-                "this network may want a login in a browser first, or open TLS on the way; let UDP or TCP to the rendezvous pass as it is",
+                "this network may want a login in a browser first, or open TLS on the way; \
+                 let UDP or TCP to the rendezvous pass as it is, \
+                 or have the rendezvous serve at port 443, where it is reached by WebSocket",
             ),
             LinkError::Proxy { .. } => (
                 ErrorCode::RendezvousUnreachable,
-                "check HTTPS_PROXY or ALL_PROXY (http://USER:PASSWORD@HOST:PORT), and what the proxy allows; \
-                 NO_PROXY names hosts that are reached without it",
+                "check HTTPS_PROXY or ALL_PROXY (http://USER:PASSWORD@HOST:PORT), and what the proxy allows: if port 443 \
+                 alone, have the rendezvous serve there; NO_PROXY names hosts that are reached without it",
             ),
             LinkError::NotAProxy(_) => (
                 ErrorCode::RendezvousUnreachable,

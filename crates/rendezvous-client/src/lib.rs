@@ -11,11 +11,14 @@ mod socket;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod web;
+mod wire;
 
 pub use dial::Transports;
 pub use error::LinkError;
 pub use link::{Link, LinkConfig, LinkEvent};
-pub use tls::TcpRoute;
+pub use tls::{TcpRoute, Way};
 
 pub use dial::is_unknown;
 pub use tls::Stream;
+pub use wire::Wire;

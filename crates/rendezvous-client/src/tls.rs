@@ -1,9 +1,13 @@
-//! The TCP side of reaching the rendezvous: TLS 1.3 at one address, or through the proxy that the environment names.
+//! The TCP side of reaching the rendezvous: TLS 1.3 at one address, or through the proxy that the environment names,
+//! and inside a WebSocket where that fails ([`super::web`]).
 
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,17 +15,18 @@ use p2pdbg_base::Untrusted;
 use p2pdbg_identity::tls;
 use p2pdbg_net::nat64::Nat64;
 use p2pdbg_proto::url::RendezvousUrl;
-use rustls::{AlertDescription, pki_types::ServerName};
+use rustls::{AlertDescription, ClientConfig, pki_types::ServerName};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpSocket, TcpStream},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     LinkError,
     proxy::{NotAProxy, Proxy},
+    wire::Wire,
 };
 
 /// How long an address may take to complete its handshake, over QUIC too.
@@ -35,7 +40,7 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 const NOT_SENT: u32 = 16 * 1024;
 
 /// A connection over TCP to the rendezvous, before anything was said on it.
-pub type Stream = TlsStream<TcpStream>;
+pub type Stream = TlsStream<Wire>;
 
 /// How the rendezvous is reached over TCP.
 #[derive(Clone, Debug)]
@@ -48,6 +53,17 @@ pub struct TcpRoute {
     nat64: Nat64,
     /// The address that sockets are bound to.
     local: Option<IpAddr>,
+    /// Whether the last connection over TCP was a WebSocket: one memory for all clones.
+    by_web: Arc<AtomicBool>,
+}
+
+/// One way over TCP, for who wants to know of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// TLS at once.
+    Alone,
+    /// TLS in a WebSocket.
+    Web,
 }
 
 impl TcpRoute {
@@ -64,6 +80,7 @@ impl TcpRoute {
             unusable,
             nat64: Nat64::default(),
             local: None,
+            by_web: Arc::default(),
         }
     }
 
@@ -99,13 +116,37 @@ impl TcpRoute {
         }
     }
 
-    /// A connection for the control protocol, to that address unless a proxy opens it.
+    /// A connection for the control protocol, to that address unless a proxy opens it. Where nothing answers it is
+    /// tried again until then.
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn control(&self, address: Option<SocketAddr>) -> Result<Stream, LinkError> {
+    pub(super) async fn control(
+        &self,
+        address: Option<SocketAddr>,
+        again_until: Instant,
+    ) -> Result<Stream, LinkError> {
         let config = tls::control_client(self.url.fingerprint).map_err(|e| local(&e))?;
-        self.connect(address, config).await
+        self.race(address, config, again_until).await
+    }
+
+    /// The same by one way alone.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn control_by(
+        &self,
+        way: Way,
+        address: Option<SocketAddr>,
+    ) -> Result<Stream, LinkError> {
+        let config = tls::control_client(self.url.fingerprint).map_err(|e| local(&e))?;
+        match way {
+            Way::Alone => {
+                self.alone(address, Arc::new(config), &AtomicBool::default())
+                    .await
+            }
+            Way::Web => self.web(address, Arc::new(config), true).await,
+        }
     }
 
     /// A connection for a leg of the relay, to that address unless a proxy opens it.
@@ -114,32 +155,75 @@ impl TcpRoute {
     /// Why there is none.
     pub async fn leg(&self, address: SocketAddr) -> Result<Stream, LinkError> {
         let config = tls::relay_client(self.url.fingerprint).map_err(|e| local(&e))?;
-        self.connect(Some(address), config).await
+        self.race(Some(address), config, Instant::now()).await
     }
 
-    async fn connect(
+    /// The rendezvous, without the key.
+    pub(super) fn url(&self) -> &RendezvousUrl {
+        &self.url
+    }
+
+    /// Whether the last connection over TCP was a WebSocket.
+    pub(super) fn went_by_web(&self) -> bool {
+        self.by_web.load(Ordering::Relaxed)
+    }
+
+    /// Remembers which way it came.
+    pub(super) fn note(&self, stream: Stream) -> Stream {
+        let is_web = stream.get_ref().0.is_web();
+        self.by_web.store(is_web, Ordering::Relaxed);
+        stream
+    }
+
+    /// By TCP alone; whether something accepts the connection is noted in `connected`.
+    pub(super) async fn alone(
         &self,
         address: Option<SocketAddr>,
-        config: rustls::ClientConfig,
+        config: Arc<ClientConfig>,
+        connected: &AtomicBool,
     ) -> Result<Stream, LinkError> {
         let connecting = async {
-            let stream = match (&self.proxy, address) {
-                (Some(proxy), _) => self.through(proxy).await?,
-                (None, Some(address)) => {
-                    let target = self.nat64.target(address).await;
-                    let connected = self.connect_from(target).await;
-                    connected.map_err(|_| self.unreachable())?
-                }
-                (None, None) => return Err(self.unreachable()),
-            };
-            set_up(&stream);
-            let name = ServerName::try_from(self.url.host.clone()).map_err(|e| local(&e))?;
-            let shaken = TlsConnector::from(Arc::new(config)).connect(name, stream);
-            shaken.await.map_err(|error| self.judge(&error))
+            let stream = self.tcp(address, &self.url.authority()).await?;
+            connected.store(true, Ordering::Relaxed);
+            self.shake_hands(Wire::Tcp(stream), config).await
         };
         timeout(HANDSHAKE, connecting)
             .await
             .unwrap_or_else(|_| Err(self.unreachable()))
+    }
+
+    /// TCP to that address, or through the proxy to that authority.
+    pub(super) async fn tcp(
+        &self,
+        address: Option<SocketAddr>,
+        authority: &str,
+    ) -> Result<TcpStream, LinkError> {
+        let stream = match (&self.proxy, address) {
+            (Some(proxy), _) => self.through(proxy, authority).await?,
+            (None, Some(address)) => {
+                let target = self.nat64.target(address).await;
+                let connected = self.connect_from(target).await;
+                connected.map_err(|_| self.unreachable())?
+            }
+            (None, None) => return Err(self.unreachable()),
+        };
+        set_up(&stream);
+        Ok(stream)
+    }
+
+    /// TLS with the pin.
+    pub(super) async fn shake_hands(
+        &self,
+        wire: Wire,
+        config: Arc<ClientConfig>,
+    ) -> Result<Stream, LinkError> {
+        let shaken = TlsConnector::from(config).connect(self.name()?, wire);
+        shaken.await.map_err(|error| self.judge(&error))
+    }
+
+    /// The host, as TLS names it.
+    pub(super) fn name(&self) -> Result<ServerName<'static>, LinkError> {
+        ServerName::try_from(self.url.host.clone()).map_err(|e| local(&e))
     }
 
     async fn connect_from(&self, target: SocketAddr) -> io::Result<TcpStream> {
@@ -154,7 +238,7 @@ impl TcpRoute {
         socket.connect(target).await
     }
 
-    async fn through(&self, proxy: &Proxy) -> Result<TcpStream, LinkError> {
+    async fn through(&self, proxy: &Proxy, authority: &str) -> Result<TcpStream, LinkError> {
         let failed = |why: String| LinkError::Proxy {
             proxy: proxy.to_string(),
             why,
@@ -162,13 +246,13 @@ impl TcpRoute {
         let connected = TcpStream::connect((proxy.host.as_str(), proxy.port)).await;
         let mut stream = connected.map_err(|e| failed(Untrusted::of_error(&e).to_string()))?;
         set_up(&stream);
-        let opened = proxy.open(&mut stream, &self.url.authority()).await;
+        let opened = proxy.open(&mut stream, authority).await;
         opened.map_err(|refused| failed(refused.to_string()))?;
         Ok(stream)
     }
 
     /// Nothing answers, or not in time.
-    fn unreachable(&self) -> LinkError {
+    pub(super) fn unreachable(&self) -> LinkError {
         match (self.unusable, &self.proxy) {
             (Some(unusable), _) => LinkError::NotAProxy(unusable.to_string()),
             (None, _) => LinkError::Unreachable {
@@ -198,7 +282,7 @@ impl TcpRoute {
     }
 }
 
-fn local(error: &dyn std::fmt::Display) -> LinkError {
+pub(super) fn local(error: &dyn std::fmt::Display) -> LinkError {
     LinkError::Local(error.to_string())
 }
 

@@ -19,7 +19,8 @@ export function pathWords(state: State): string {
     if (path === undefined) {
         return '';
     }
-    const kind = path.kind === 'direct' ? 'direct' : path.via === 'tcp' ? 'relay over TCP' : 'relay';
+    const kind = path.kind === 'direct' ? 'direct' : path.via === 'tcp' ? 'relay over TCP'
+        : path.via === 'websocket' ? 'relay by WebSocket' : 'relay';
     return state.rttMs === undefined ? kind : `${kind} · ${rtt(state.rttMs)}`;
 }
 

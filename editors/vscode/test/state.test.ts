@@ -95,6 +95,8 @@ test('text of the peer is no icon', () => {
 test('words for ways and differences', () => {
     const relay = tell(PAIRED, '{"event":"path","kind":"relay","via":"tcp","rtt_ms":3.14,"why":""}');
     assert.equal(pathWords(relay), 'relay over TCP · 3.1 ms');
+    const web = tell(PAIRED, '{"event":"path","kind":"relay","via":"websocket","rtt_ms":3.14,"why":""}');
+    assert.equal(pathWords(web), 'relay by WebSocket · 3.1 ms');
     assert.equal(differWords({ ...BEGIN, differ: ['a'] }), '1 file differs');
     assert.equal(differWords({ ...BEGIN, differ: ['a', 'b'], more: 3 }), '5 files differ');
 });

@@ -262,7 +262,7 @@ impl Relay {
             // An answer would bind the leg to UDP.
             return;
         }
-        if is_challenge && !self.trial.on_answered(now) && self.carrier == Some(Carrier::Tcp) {
+        if is_challenge && !self.trial.on_answered(now) && self.is_by_stream() {
             return;
         }
         match self.leg.handle_frame(frame) {
@@ -316,8 +316,8 @@ impl Relay {
         self.progress = Progress::Bound { dial_at };
     }
 
-    /// The leg was joined over TCP.
-    pub(super) fn on_stream_bound(&mut self, now: Instant) {
+    /// The leg was joined over TCP, or over a WebSocket.
+    pub(super) fn on_stream_bound(&mut self, now: Instant, carrier: Carrier) {
         if self.carrier == Some(Carrier::Udp) && !self.avoids_udp(now) {
             if now.saturating_duration_since(self.since) >= FORGIVEN {
                 self.trial = Trial::new();
@@ -325,7 +325,7 @@ impl Relay {
             self.trial.begin();
         }
         self.tcp = Tcp::Up;
-        self.set_carrier(Carrier::Tcp, now);
+        self.set_carrier(carrier, now);
     }
 
     /// The relay refuses the leg over TCP, or takes it back.
@@ -339,7 +339,7 @@ impl Relay {
     /// There is no connection over TCP, or no more.
     pub(super) fn on_stream_ended(&mut self, now: Instant) {
         let was = std::mem::replace(&mut self.tcp, Tcp::Idle);
-        if self.carrier == Some(Carrier::Tcp) {
+        if self.is_by_stream() {
             self.carrier = None;
             self.progress = Progress::Binding { peer_bound: true };
             self.actions.push_back(RelayAction::LeaveTcp);
@@ -365,6 +365,10 @@ impl Relay {
         }
     }
 
+    fn is_by_stream(&self) -> bool {
+        matches!(self.carrier, Some(Carrier::Tcp | Carrier::Web))
+    }
+
     fn avoids_udp(&self, now: Instant) -> bool {
         self.avoided_until.is_some_and(|until| now < until)
     }
@@ -382,7 +386,7 @@ impl Relay {
         match self.tcp {
             Tcp::Up => {
                 self.actions.push_back(RelayAction::Check);
-                if self.carrier == Some(Carrier::Tcp) {
+                if self.is_by_stream() {
                     self.progress = Progress::Bound { dial_at: now };
                 }
             }

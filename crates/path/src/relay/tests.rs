@@ -57,7 +57,7 @@ impl Bench {
                 RelayAction::Send(_) | RelayAction::Near => {}
                 RelayAction::Connect if self.tcp_passes => {
                     self.done.push(RelayAction::Connect);
-                    self.relay.on_stream_bound(self.now);
+                    self.relay.on_stream_bound(self.now, Carrier::Tcp);
                 }
                 RelayAction::Connect => {
                     self.done.push(RelayAction::Connect);

@@ -168,7 +168,7 @@ impl PathStatus {
         let blocked = match self.carrier {
             Carrier::Udp => None,
             // STUN says the same a little later.
-            Carrier::Tcp => Some(Obstacle::UdpBlockedHere),
+            Carrier::Tcp | Carrier::Web => Some(Obstacle::UdpBlockedHere),
         };
         let known = self.obstacle.filter(|obstacle| !is_passing(*obstacle));
         let Some(obstacle) = known.or(blocked).or(self.obstacle) else {

@@ -117,12 +117,15 @@ function M.lines(on_line)
   end
 end
 
+-- By what `via` says, where it is worth a word.
+local RELAYED = { tcp = "relay over TCP", websocket = "relay by WebSocket" }
+
 --- For a status line: `%` is doubled, since the peer chose its name.
 function M.words(state)
   local path = state.path
   local way
   if path and path.kind then
-    way = path.kind == "direct" and "direct" or (path.via == "tcp" and "relay over TCP" or "relay")
+    way = path.kind == "direct" and "direct" or (RELAYED[path.via] or "relay")
     if path.rtt_ms then
       way = ("%s · %.0f ms"):format(way, path.rtt_ms)
     end

@@ -1,5 +1,7 @@
 //! The link against a real rendezvous on loopback, over UDP and over TCP, and against what stands in its place.
 
+mod by_web;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use p2pdbg_identity::{Identity, StateDir, tls};
