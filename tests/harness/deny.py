@@ -1,6 +1,9 @@
 """Runs a program in a sandbox that refuses system calls, as the seccomp filters of containers do.
 
     deny.py recvmmsg,sendmmsg PROGRAM ARGUMENT...
+    deny.py udp PROGRAM ARGUMENT...
+
+"udp" stands for sockets of UDP, over IPv4 and IPv6.
 """
 
 import ctypes
@@ -10,13 +13,16 @@ import struct
 import sys
 
 NUMBERS = {
-    "x86_64": {"recvmmsg": 299, "sendmmsg": 307},
-    "aarch64": {"recvmmsg": 243, "sendmmsg": 269},
+    "x86_64": {"recvmmsg": 299, "sendmmsg": 307, "socket": 41},
+    "aarch64": {"recvmmsg": 243, "sendmmsg": 269, "socket": 198},
 }
 NO_NEW_PRIVS, SET_SECCOMP, FILTER = 38, 22, 2
 ALLOW, ERRNO, EPERM = 0x7FFF0000, 0x00050000, 1
-# Instructions of the filter: load the number of the call, compare, return.
-LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06
+# Instructions of the filter: load the number of the call or an argument, mask, compare, return.
+LOAD, AND, EQUAL, RETURN = 0x20, 0x54, 0x15, 0x06
+# Where the number of the call is, and the lower half of its first arguments.
+CALL, DOMAIN, TYPE = 0, 16, 24
+AF_INET, AF_INET6, SOCK_DGRAM, TYPE_MASK = 2, 10, 2, 0xF
 
 
 class Program(ctypes.Structure):
@@ -24,11 +30,25 @@ class Program(ctypes.Structure):
 
 
 def main():
-    denied = [NUMBERS[platform.machine()][name] for name in sys.argv[1].split(",")]
-    code = [(LOAD, 0, 0, 0)]
-    for number in denied:
-        code += [(EQUAL, 0, 1, number), (RETURN, 0, 0, ERRNO | EPERM)]
-    code.append((RETURN, 0, 0, ALLOW))
+    numbers = NUMBERS[platform.machine()]
+    deny, allow = (RETURN, 0, 0, ERRNO | EPERM), (RETURN, 0, 0, ALLOW)
+    code = [(LOAD, 0, 0, CALL)]
+    for name in sys.argv[1].split(","):
+        if name == "udp":
+            code += [
+                (EQUAL, 0, 7, numbers["socket"]),
+                (LOAD, 0, 0, TYPE),
+                (AND, 0, 0, TYPE_MASK),
+                (EQUAL, 0, 4, SOCK_DGRAM),
+                (LOAD, 0, 0, DOMAIN),
+                (EQUAL, 1, 0, AF_INET),
+                (EQUAL, 0, 1, AF_INET6),
+                deny,
+                (LOAD, 0, 0, CALL),
+            ]
+        else:
+            code += [(EQUAL, 0, 1, numbers[name]), deny]
+    code.append(allow)
     packed = b"".join(struct.pack("HBBI", *instruction) for instruction in code)
     libc = ctypes.CDLL(None, use_errno=True)
     program = Program(len(code), packed)

@@ -8,7 +8,7 @@
 use std::{
     fmt,
     io::{self, IoSliceMut},
-    net::{SocketAddr, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     pin::Pin,
     sync::{
         Arc,
@@ -50,7 +50,8 @@ const LONGEST: usize = 1500;
 /// A UDP socket that quinn may use together with STUN and the relay's frames.
 pub struct MuxSocket {
     id: SocketId,
-    quic: Arc<UdpIo>,
+    /// `None` where this host lets the program have no UDP: only the detour carries anything then.
+    quic: Option<Arc<UdpIo>>,
     others: mpsc::Sender<Datagram>,
     /// Of a socket for IPv4: its IPv6 side, where IPv4 is reached through a NAT64.
     clat: Option<Clat>,
@@ -76,7 +77,22 @@ impl MuxSocket {
         let is_v4 = socket.local_addr()?.is_ipv4();
         let clat = is_v4.then(|| Clat::new(nat64.clone()));
         let quic = Arc::new(UdpIo::new(socket)?);
-        Ok(Arc::new(Self {
+        Ok(Self::with(id, Some(quic), clat, others))
+    }
+
+    /// Stands in for a socket that this host does not have: what is sent is lost, as on a network that carries nothing,
+    /// but for what the [detour](Self::detour) takes.
+    pub fn without_udp(id: SocketId, others: mpsc::Sender<Datagram>) -> Arc<Self> {
+        Self::with(id, None, None, others)
+    }
+
+    fn with(
+        id: SocketId,
+        quic: Option<Arc<UdpIo>>,
+        clat: Option<Clat>,
+        others: mpsc::Sender<Datagram>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
             id,
             quic,
             others,
@@ -84,7 +100,7 @@ impl MuxSocket {
             detour: Detour::default(),
             marks: Marks::default(),
             detour_first: AtomicBool::new(false),
-        }))
+        })
     }
 
     /// Sends one datagram that is not QUIC, with a lower time to live if one is given.
@@ -106,20 +122,23 @@ impl MuxSocket {
         if let Some(sent) = self.by_nat64(&transmit, ttl) {
             return sent;
         }
-        let Some(ttl) = ttl else {
-            return self.quic.try_send(&transmit);
+        let Some(quic) = &self.quic else {
+            return Err(io::ErrorKind::NetworkUnreachable.into());
         };
-        let socket = socket2::SockRef::from(self.quic.socket());
+        let Some(ttl) = ttl else {
+            return quic.try_send(&transmit);
+        };
+        let socket = socket2::SockRef::from(quic.socket());
         if to.is_ipv4() {
             let usual = socket.ttl_v4()?;
             socket.set_ttl_v4(ttl.into())?;
-            let sent = self.quic.try_send(&transmit);
+            let sent = quic.try_send(&transmit);
             socket.set_ttl_v4(usual)?;
             sent
         } else {
             let usual = socket.unicast_hops_v6()?;
             socket.set_unicast_hops_v6(ttl.into())?;
-            let sent = self.quic.try_send(&transmit);
+            let sent = quic.try_send(&transmit);
             socket.set_unicast_hops_v6(usual)?;
             sent
         }
@@ -146,7 +165,10 @@ impl MuxSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let received = match (self.quic.poll_recv(cx, bufs, meta), &self.clat) {
+        let Some(quic) = &self.quic else {
+            return Poll::Pending;
+        };
+        let received = match (quic.poll_recv(cx, bufs, meta), &self.clat) {
             (Poll::Ready(received), _) => received?,
             (Poll::Pending, Some(clat)) => ready!(clat.poll_recv(cx, bufs, meta))?,
             (Poll::Pending, None) => return Poll::Pending,
@@ -194,14 +216,14 @@ impl MuxSocket {
 
 impl fmt::Debug for MuxSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MuxSocket({:?})", self.quic.local_addr())
+        write!(f, "MuxSocket({:?})", self.local_addr())
     }
 }
 
 impl AsyncUdpSocket for MuxSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
         Box::pin(Writable {
-            udp: Arc::clone(&self.quic).create_io_poller(),
+            udp: self.quic.clone().map(UdpIo::create_io_poller),
             clat: None,
             mux: self,
             room: None,
@@ -224,9 +246,11 @@ impl AsyncUdpSocket for MuxSocket {
             ecn: self.marks.outgoing(to, transmit.ecn, Instant::now()),
             ..*transmit
         };
-        match self.by_nat64(transmit, None) {
-            Some(sent) => sent,
-            None => self.quic.try_send(transmit),
+        match (self.by_nat64(transmit, None), &self.quic) {
+            (Some(sent), _) => sent,
+            (None, Some(quic)) => quic.try_send(transmit),
+            // An error would end the connection, whose relay may yet be reached by the detour.
+            (None, None) => Ok(()),
         }
     }
 
@@ -251,26 +275,32 @@ impl AsyncUdpSocket for MuxSocket {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.quic.local_addr()
+        match &self.quic {
+            Some(quic) => quic.local_addr(),
+            None => Ok((Ipv4Addr::UNSPECIFIED, 0).into()),
+        }
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.quic.max_transmit_segments()
+        let quic = self.quic.as_ref();
+        quic.map_or(1, |quic| quic.max_transmit_segments())
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.quic.max_receive_segments()
+        let quic = self.quic.as_ref();
+        quic.map_or(1, |quic| quic.max_receive_segments())
     }
 
     fn may_fragment(&self) -> bool {
-        self.quic.may_fragment()
+        let quic = self.quic.as_ref();
+        quic.is_some_and(|quic| quic.may_fragment())
     }
 }
 
 /// Waits for room to send, by whichever way.
 struct Writable {
     mux: Arc<MuxSocket>,
-    udp: Pin<Box<dyn UdpPoller>>,
+    udp: Option<Pin<Box<dyn UdpPoller>>>,
     /// Once the IPv6 side has been used.
     clat: Option<Pin<Box<dyn UdpPoller>>>,
     room: Option<Room>,
@@ -294,7 +324,10 @@ impl UdpPoller for Writable {
                 return poller.as_mut().poll_writable(cx);
             }
         }
-        this.udp.as_mut().poll_writable(cx)
+        match &mut this.udp {
+            Some(udp) => udp.as_mut().poll_writable(cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 }
 

@@ -58,7 +58,7 @@ impl Approach {
     /// Opens the sockets and sets out.
     ///
     /// # Errors
-    /// If this host has no UDP at all.
+    /// If QUIC cannot be started.
     pub fn begin(context: PathContext, introduction: Introduction) -> io::Result<Self> {
         let (role, policy) = (context.role, context.policy);
         let rendezvous = introduction.rendezvous;

@@ -211,11 +211,13 @@ impl Driver {
                 SocketId::V4 => Ipv4Addr::UNSPECIFIED.into(),
                 _ => Ipv6Addr::UNSPECIFIED.into(),
             };
-            let opened = Input::SocketOpened {
-                socket: socket.id,
-                local: SocketAddr::new(any, socket.port),
-            };
-            engine.handle(now, opened);
+            if let Some(port) = socket.port {
+                let opened = Input::SocketOpened {
+                    socket: socket.id,
+                    local: SocketAddr::new(any, port),
+                };
+                engine.handle(now, opened);
+            }
         }
         engine.handle(now, Input::PeerSeen(&self.peer_seen));
         engine.handle(now, Input::SearchAllowed(false));
@@ -226,11 +228,12 @@ impl Driver {
 
     /// Asks the gateway for a mapping, which is not done for strangers.
     fn start_mapper(&mut self) {
-        if let Some(socket) = self.sockets.get(&SocketId::V4)
+        let socket = self.sockets.get(&SocketId::V4);
+        if let Some(port) = socket.and_then(|socket| socket.port)
             && self.context.traversal.port_mapping
             && !self.on_this_host
         {
-            self.mapper = Some(PortMapper::start(socket.port, &self.context.changes));
+            self.mapper = Some(PortMapper::start(port, &self.context.changes));
         }
     }
 
@@ -353,7 +356,7 @@ impl Driver {
         };
         match PathSocket::open(id, any, self.context.route.nat64(), self.others.clone()) {
             Ok(socket) => {
-                let local = SocketAddr::new(any, socket.port);
+                let local = SocketAddr::new(any, socket.port.unwrap_or_default());
                 self.sockets.insert(id, socket);
                 self.tell_engine(Input::SocketOpened { socket: id, local });
             }

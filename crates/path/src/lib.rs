@@ -215,7 +215,7 @@ impl Paths {
     /// Opens the sockets and starts the task.
     ///
     /// # Errors
-    /// If this host has no UDP at all.
+    /// If QUIC cannot be started.
     pub fn open(context: PathContext) -> std::io::Result<Self> {
         let (others, datagrams) = mpsc::channel(driver::DATAGRAMS);
         let sockets = PathSocket::open_both(context.route.nat64(), &others)?;

@@ -78,7 +78,8 @@ impl Relaying {
             IpAddr::V4(_) => SocketId::V4,
             IpAddr::V6(_) => SocketId::V6,
         };
-        let carriers = if self.tcp_alone || is_unknown(address) {
+        let has_udp = sockets.get(&socket).is_some_and(|s| s.port.is_some());
+        let carriers = if self.tcp_alone || !has_udp || is_unknown(address) {
             Carriers::TcpAlone
         } else if introduction.over_tcp {
             Carriers::Both

@@ -32,8 +32,9 @@ pub struct PathSocket {
     pub mux: Arc<MuxSocket>,
     /// Dials and accepts QUIC on it.
     pub endpoint: Endpoint,
-    /// The port it is bound to, at every local address of its family.
-    pub port: u16,
+    /// The port it is bound to, at every local address of its family; `None` if this host has no UDP of that family:
+    /// then only a leg of the relay over TCP carries what leaves by it.
+    pub port: Option<u16>,
 }
 
 impl PathSocket {
@@ -50,6 +51,10 @@ impl PathSocket {
         let socket = bind(family)?;
         let port = socket.local_addr()?.port();
         let mux = MuxSocket::new(socket, id, nat64, others)?;
+        Self::on(id, mux, Some(port))
+    }
+
+    fn on(id: SocketId, mux: Arc<MuxSocket>, port: Option<u16>) -> io::Result<Self> {
         let endpoint = Endpoint::new_with_abstract_socket(
             TunnelConfig::endpoint(),
             None,
@@ -64,21 +69,39 @@ impl PathSocket {
         })
     }
 
-    /// Opens the sockets that every session starts with.
+    /// Opens the sockets that every session starts with. A family that this host does not let the program have is told
+    /// of in the log, and the relay is reached over TCP there.
     ///
     /// # Errors
-    /// If this host has neither address family.
+    /// If QUIC cannot be started.
     pub fn open_both(nat64: &Nat64, others: &mpsc::Sender<Datagram>) -> io::Result<Vec<Self>> {
-        let v4 = Self::open(V4, Ipv4Addr::UNSPECIFIED.into(), nat64, others.clone());
-        let v6 = Self::open(V6, Ipv6Addr::UNSPECIFIED.into(), nat64, others.clone());
-        match (v4, v6) {
-            (Err(error), Err(_)) => Err(error),
-            (v4, v6) => Ok(v4.into_iter().chain(v6).collect()),
-        }
+        let families: [(_, IpAddr); 2] = [
+            (V4, Ipv4Addr::UNSPECIFIED.into()),
+            (V6, Ipv6Addr::UNSPECIFIED.into()),
+        ];
+        let opened = families.map(|(id, any)| (id, Self::open(id, any, nat64, others.clone())));
+        let none = opened.iter().all(|(_, opened)| opened.is_err());
+        let sockets = opened.into_iter().map(|(id, opened)| {
+            opened.or_else(|error| {
+                tell_missing(id, none, &error);
+                Self::on(id, MuxSocket::without_udp(id, others.clone()), None)
+            })
+        });
+        sockets.collect()
     }
 
     /// Accepts tunnels from now on, as the listener of a session does.
     pub fn accept_with(&self, config: &ServerConfig) {
         self.endpoint.set_server_config(Some(config.clone()));
+    }
+}
+
+/// Many a host has one family alone, which is nothing to worry about.
+fn tell_missing(id: SocketId, none: bool, error: &io::Error) {
+    let family = if id == V4 { "IPv4" } else { "IPv6" };
+    if none {
+        tracing::warn!(family, %error, "no UDP here, so the relay is reached over TCP alone");
+    } else {
+        tracing::info!(family, %error, "no UDP of one family here");
     }
 }

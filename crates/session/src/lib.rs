@@ -248,7 +248,7 @@ impl Session {
     /// Starts a session. What it tells comes out of `outputs`.
     ///
     /// # Errors
-    /// If this host has no UDP, or the identity is of no use.
+    /// If QUIC cannot be started, or the identity is of no use.
     pub fn start(
         mut config: SessionConfig,
         outputs: mpsc::Sender<SessionOutput>,
@@ -264,7 +264,7 @@ impl Session {
             },
             None => {
                 let paths = Paths::open(config.paths.clone())
-                    .map_err(|e| internal(&format!("cannot open a UDP socket: {e}")))?;
+                    .map_err(|e| internal(&format!("cannot start QUIC: {e}")))?;
                 Begun {
                     paths,
                     told: Vec::new(),

@@ -54,7 +54,7 @@ pub(super) struct Connections {
     tunnels: HashMap<u64, Connected>,
     best: watch::Sender<Option<Tunnel>>,
     /// Sockets on which tunnels are accepted, with their ports, since a number may be given again.
-    accepting: Vec<(SocketId, u16)>,
+    accepting: Vec<(SocketId, Option<u16>)>,
     rejections: Rejections,
     events: mpsc::Sender<Event>,
 }

@@ -4,9 +4,11 @@
 //! write each time that a datagram has left, so every datagram that is sent wakes the program once more, for nothing.
 //! [`UdpIo`] is registered for reading; only while a datagram could not be sent does something wait for room. It also
 //! asks no second time after a call that has emptied the socket. Datagrams come and go in batches where the system can
-//! (GRO and GSO, by quinn-udp), and one by one where a sandbox refuses that.
+//! (GRO and GSO, by quinn-udp), and one by one where a sandbox refuses that, or where the system has not what quinn-udp
+//! asks of a socket: Windows tells of ECN since Windows 10 only.
 
 pub mod drivers;
+mod plain;
 #[cfg_attr(not(unix), path = "both.rs")]
 #[cfg_attr(unix, path = "read.rs")]
 mod registered;
@@ -37,7 +39,8 @@ use self::registered::Registered;
 #[derive(Debug)]
 pub struct UdpIo {
     io: Registered,
-    state: UdpSocketState,
+    /// What quinn-udp knows of the socket; `None` where the system refuses an option that it needs.
+    state: Option<UdpSocketState>,
     /// Whether the operating system had no room for the last datagram.
     full: AtomicBool,
     /// Whether the operating system refuses to give out several datagrams at once.
@@ -51,8 +54,15 @@ impl UdpIo {
     /// # Errors
     /// If the operating system refuses.
     pub fn new(socket: UdpSocket) -> io::Result<Self> {
+        let state = UdpSocketState::new((&socket).into());
+        let state = state.inspect_err(|error| {
+            tracing::info!(%error, "UDP without ECN and batches: the system refuses an option of the socket");
+        });
+        Self::with_state(socket, state.ok())
+    }
+
+    fn with_state(socket: UdpSocket, state: Option<UdpSocketState>) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let state = UdpSocketState::new((&socket).into())?;
         Ok(Self {
             io: Registered::new(socket)?,
             state,
@@ -104,7 +114,10 @@ impl AsyncUdpSocket for UdpIo {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let sent = self.state.send(self.socket().into(), transmit);
+        let sent = match &self.state {
+            Some(state) => state.send(self.socket().into(), transmit),
+            None => plain::send(self.socket(), transmit),
+        };
         if let Err(error) = &sent
             && error.kind() == io::ErrorKind::WouldBlock
         {
@@ -123,9 +136,13 @@ impl AsyncUdpSocket for UdpIo {
         if self.singly.load(Ordering::Relaxed) {
             return self.poll_recv_singly(cx, bufs, meta);
         }
-        let most = bufs.len().min(meta.len()).min(BATCH_SIZE);
+        let batch = if self.state.is_some() { BATCH_SIZE } else { 1 };
+        let most = bufs.len().min(meta.len()).min(batch);
         let received = self.io.poll_receive(cx, most, |socket| {
-            self.state.recv(socket.into(), bufs, meta)
+            plain::past_errors_of_one(|| match &self.state {
+                Some(state) => state.recv(socket.into(), bufs, meta),
+                None => plain::receive(socket, bufs, meta),
+            })
         });
         #[cfg(target_os = "linux")]
         if self.is_refused(&received) {
@@ -139,15 +156,18 @@ impl AsyncUdpSocket for UdpIo {
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.state.max_gso_segments()
+        let state = self.state.as_ref();
+        state.map_or(1, UdpSocketState::max_gso_segments)
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.state.gro_segments()
+        self.state.as_ref().map_or(1, UdpSocketState::gro_segments)
     }
 
     fn may_fragment(&self) -> bool {
-        self.state.may_fragment()
+        // Whether it was refused before or after the one that forbids to cut datagrams up is not known.
+        let state = self.state.as_ref();
+        state.is_none_or(UdpSocketState::may_fragment)
     }
 }
 
@@ -284,6 +304,30 @@ mod tests {
         for byte in 0..5 {
             assert_eq!(receive(&other, 4).await, [[byte]]);
         }
+    }
+
+    #[tokio::test]
+    async fn socket_without_options_of_quinn_udp_sends_and_receives_like_any() {
+        let plain = || UdpSocket::bind("127.0.0.1:0").and_then(|s| UdpIo::with_state(s, None));
+        let ((one, _), other) = (bound(), plain().unwrap());
+        let address = other.local_addr().unwrap();
+        assert_eq!(other.max_transmit_segments(), 1);
+        for round in 0..100_u8 {
+            one.try_send(&to(address, &[round])).unwrap();
+            one.try_send(&to(address, &[round, 1])).unwrap();
+            assert_eq!(receive(&other, 4).await, [[round]]);
+            assert_eq!(receive(&other, 4).await, [[round, 1]]);
+        }
+        let batch = Transmit {
+            segment_size: Some(3),
+            ..to(one.local_addr().unwrap(), b"abcdefgh")
+        };
+        other.try_send(&batch).unwrap();
+        let mut received = Vec::new();
+        while received.len() < 3 {
+            received.extend(receive(&one, 4).await);
+        }
+        assert_eq!(received, [&b"abc"[..], b"def", b"gh"]);
     }
 
     #[tokio::test]

@@ -17,10 +17,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-#[cfg(not(target_os = "linux"))]
-use elsewhere as table;
 #[cfg(target_os = "linux")]
 use linux as table;
+#[cfg(not(target_os = "linux"))]
+use other_systems as table;
 
 use p2pdbg_base::{Host, HostPort};
 
@@ -32,7 +32,7 @@ pub enum Presence {
     /// Nothing does.
     Absent,
     /// It cannot be seen from here: the target is on another host, or the system hides other users' sockets
-    /// (macOS, unless root). The only way to find out is to dial it once there is a connection to carry.
+    /// (macOS, unless root) or those of a process that it cannot name (Windows). The only way to find out is to dial it once there is a connection to carry.
     Unknown,
 }
 
@@ -68,15 +68,15 @@ pub fn look(target: &HostPort) -> io::Result<Presence> {
     let sockets = table::listening_on(target.port)?;
     Ok(match best(target, &sockets) {
         Some(listening) => Presence::Listening(listening),
-        None if table::SEES_EVERYTHING => Presence::Absent,
-        None => Presence::Unknown,
+        None if table::may_hide(target.port) => Presence::Unknown,
+        None => Presence::Absent,
     })
 }
 
 /// The addresses on which something listens on `port`, of all interfaces; none if that cannot be seen.
 pub fn on_port(port: u16) -> Option<Vec<SocketAddr>> {
     match table::listening_on(port) {
-        Ok(sockets) if sockets.is_empty() && !table::SEES_EVERYTHING => None,
+        Ok(sockets) if sockets.is_empty() && table::may_hide(port) => None,
         Ok(sockets) => Some(sockets),
         Err(error) => {
             tracing::warn!(%error, "cannot see which ports are listened on");

@@ -6,8 +6,23 @@ use listeners::{Protocol, SocketState};
 
 use super::{Client, ListeningSocket};
 
-/// Windows shows every user's sockets; elsewhere other users' stay hidden unless root looks.
-pub(super) const SEES_EVERYTHING: bool = cfg!(windows);
+/// Whether something may listen on `port` that [`listening_on`] does not tell.
+///
+/// Windows shows every user's sockets, but `listeners` leaves out those whose process it cannot name: a program whose
+/// name its code page cannot spell, say, or every program under Wine. Asked for a port, it fails with other words then
+/// than for a port that nobody has. Elsewhere other users' sockets stay hidden unless root looks.
+pub(super) fn may_hide(port: u16) -> bool {
+    if !cfg!(windows) {
+        return true;
+    }
+    match listeners::get_process_by_port(port, Protocol::TCP) {
+        Ok(_) => true,
+        Err(error) => error.to_string() != NOBODY,
+    }
+}
+
+/// What `listeners` says of a port that is in none of the tables it reads on Windows.
+const NOBODY: &str = "No listener found on port";
 
 /// Whether the ends of connections are seen.
 pub(super) const SEES_CLIENTS: bool = false;
