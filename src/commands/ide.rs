@@ -7,6 +7,7 @@ use std::{
 };
 
 use p2pdbg_base::{ErrorCode, Failure, Untrusted};
+use p2pdbg_facts::real_path;
 use p2pdbg_identity::{StateDir, StateError};
 
 use crate::{
@@ -61,7 +62,7 @@ pub fn run(options: &IdeOptions) -> Result<(), Failure> {
 /// The directory of the project, as the system calls it.
 fn project(directory: Option<&Path>) -> Result<PathBuf, Failure> {
     let project = match directory {
-        Some(directory) => fs::canonicalize(directory),
+        Some(directory) => real_path(directory),
         None => env::current_dir(),
     };
     project.map_err(|error| {
@@ -243,7 +244,10 @@ fn make_directory(directory: &Path) -> io::Result<()> {
     let parent = directory.parent().unwrap_or(Path::new("."));
     make_directory(parent)?;
     fs::create_dir(directory)?;
-    take_owner(&fs::File::open(directory)?, None, parent).map(|_| ())
+    // Windows opens no directory as a file, and needs nothing here.
+    #[cfg(unix)]
+    take_owner(&fs::File::open(directory)?, None, parent)?;
+    Ok(())
 }
 
 /// Gives a file that was made to the user and group of the `old` one, or of the directory that it is in. `false` if

@@ -21,7 +21,7 @@ pub use debuggers::{on_path, python_package};
 pub use git::GitCheckout;
 pub use host_path::{HostPath, NotAHostPath};
 pub use index::BlobId;
-pub use roots::{SourceRoots, by_its_name, default_root, holds_home, working_directory};
+pub use roots::{SourceRoots, by_its_name, default_root, holds_home, real_path, working_directory};
 
 use p2pdbg_base::Untrusted;
 
@@ -114,7 +114,7 @@ impl HostFacts {
         let Some(root) = root else {
             return self;
         };
-        let real = root.canonicalize().ok();
+        let real = real_path(root).ok();
         let real = real.and_then(|real| HostPath::of(&real).ok());
         self.root = HostPath::of(root).ok();
         self.root_resolved = real.filter(|real| Some(real) != self.root.as_ref());

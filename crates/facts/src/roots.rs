@@ -43,7 +43,7 @@ pub fn holds_home(directory: &Path) -> bool {
     let Some(home) = home() else {
         return false;
     };
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let real = |path: &Path| real_path(path).unwrap_or_else(|_| path.to_owned());
     // In a container without a user of its own, `/` is called the home.
     home.parent().is_some()
         && (home.starts_with(directory) || real(&home).starts_with(real(directory)))
@@ -67,7 +67,7 @@ pub fn working_directory() -> Option<PathBuf> {
 
 /// A directory by the name that its user gave it, made absolute, if it needs no `..` for that.
 pub fn by_its_name(directory: &Path) -> std::io::Result<PathBuf> {
-    let real = directory.canonicalize()?;
+    let real = real_path(directory)?;
     let named = working_directory().map(|working| {
         let parts = directory
             .components()
@@ -77,6 +77,15 @@ pub fn by_its_name(directory: &Path) -> std::io::Result<PathBuf> {
     Ok(named
         .filter(|named| is_plain(named) && is_same(named, &real))
         .unwrap_or(real))
+}
+
+/// A path without links and turns, as people and other programs write it: Windows itself calls it `\\?\C:\…`, which
+/// IDEs do not take.
+///
+/// # Errors
+/// If there is nothing of that name, or it may not be looked at.
+pub fn real_path(path: &Path) -> std::io::Result<PathBuf> {
+    dunce::canonicalize(path)
 }
 
 fn is_plain(path: &Path) -> bool {
