@@ -13,6 +13,7 @@ import sys
 PLATFORMS = {
     "x86_64-unknown-linux-musl": ("linux", "x64"),
     "aarch64-unknown-linux-musl": ("linux", "arm64"),
+    "x86_64-pc-windows-gnu": ("win32", "x64"),
 }
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -34,8 +35,8 @@ def main(out: pathlib.Path, trees: dict[str, pathlib.Path]) -> None:
         package = out / f"p2pdbg-{system}-{processor}"
         (package / "bin").mkdir(parents=True)
         (package / "share" / "p2pdbg").mkdir(parents=True)
-        for program in ("p2pdbg", "p2pdbg-rendezvous"):
-            shutil.copy(tree / "bin" / program, package / "bin" / program)
+        for program in (tree / "bin").iterdir():
+            shutil.copy(program, package / "bin" / program.name)
         shutil.copy(tree / "share/p2pdbg/offer.sha256", package / "share/p2pdbg/offer.sha256")
         shutil.copy(tree / "share/doc/p2pdbg/copyright", package / "LICENSE")
         fits = {"os": [system], "cpu": [processor], "preferUnplugged": True}

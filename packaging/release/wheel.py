@@ -1,7 +1,7 @@
 """Makes the wheel of one target: wheel.py TREE TARGET OUT.
 
-The wheel holds the Python module and both programs. They are static, so the wheel suits every Linux of its processor,
-whatever its C library, and says so by both tags. The version is the workspace's; the time is SOURCE_DATE_EPOCH.
+The wheel holds the Python module and both programs. Those for Linux are static, so the wheel suits every Linux of its
+processor, whatever its C library, and says so by both tags. The version is the workspace's; the time is SOURCE_DATE_EPOCH.
 """
 
 import base64
@@ -15,6 +15,7 @@ import zipfile
 
 PLATFORMS = {
     "x86_64-unknown-linux-musl": "manylinux2014_x86_64.manylinux_2_17_x86_64.musllinux_1_1_x86_64",
+    "x86_64-pc-windows-gnu": "win_amd64",
     "aarch64-unknown-linux-musl": "manylinux2014_aarch64.manylinux_2_17_aarch64.musllinux_1_1_aarch64",
 }
 PYTHON = pathlib.Path(__file__).parents[2] / "python"
@@ -51,6 +52,7 @@ def main(tree: pathlib.Path, target: str, out: pathlib.Path) -> None:
         if path.suffix == ".py" or path.name == "py.typed"
     }
     for program in ("p2pdbg", "p2pdbg-rendezvous"):
+        program += ".exe" if "-windows-" in target else ""
         files[f"{data}/scripts/{program}"] = ((tree / "bin" / program).read_bytes(), 0o755)
     sums = tree / "share" / "p2pdbg" / "offer.sha256"
     files[f"{data}/data/share/p2pdbg/offer.sha256"] = (sums.read_bytes(), 0o644)

@@ -7,7 +7,7 @@ module.exports = (program) => {
   const platform = `p2pdbg-${process.platform}-${process.arch}`;
   let path;
   try {
-    path = require.resolve(`${platform}/bin/${program}`);
+    path = require.resolve(`${platform}/bin/${program}${process.platform === "win32" ? ".exe" : ""}`);
   } catch {
     console.error(
       `p2pdbg: there is no program for ${process.platform} on ${process.arch} here. If there is a package ${platform}, ` +
