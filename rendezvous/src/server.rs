@@ -1,7 +1,6 @@
 //! The server as a whole: binds the ports, reads the state, starts the tasks, and stops them in order.
 
 use std::{
-    io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZero,
     sync::{Arc, atomic::AtomicU64},
@@ -466,7 +465,7 @@ fn duplicates<'a>(
     mains: &[UdpPort],
     listeners: impl Iterator<Item = &'a tokio::net::TcpListener>,
     alternatives: &[UdpPort],
-) -> io::Result<Vec<std::os::fd::OwnedFd>> {
+) -> std::io::Result<Vec<std::os::fd::OwnedFd>> {
     use std::os::fd::AsFd;
 
     let udp = mains.iter().chain(alternatives).map(UdpPort::duplicate);

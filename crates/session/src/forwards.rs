@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use p2pdbg_base::{Absent, Bind, Failure, HostPort, Opened, Untrusted};
+#[cfg(unix)]
+use p2pdbg_base::Bind;
+use p2pdbg_base::{Absent, Failure, HostPort, Opened, Untrusted};
 use p2pdbg_events::{
     Event as Report, Reporter, Warning, WarningCode,
     snapshot::{ForwardSnapshot, ForwardStanding},

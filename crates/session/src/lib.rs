@@ -6,6 +6,14 @@
 //! takes time (a handshake, reading a carrier's header, accepting a connection) runs in a task of its own and sends an
 //! `Event`.
 
+#![cfg_attr(
+    not(unix),
+    allow(
+        irrefutable_let_patterns,
+        reason = "a local connection is TCP's where there are no Unix sockets"
+    )
+)]
+
 mod debuggers;
 pub mod decisions;
 mod driver;
