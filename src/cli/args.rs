@@ -345,6 +345,7 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
+#[cfg(unix)]
 const UNIT_EXAMPLES: &str = "\
 The two hosts have to know each other from an earlier session, by a code.
 

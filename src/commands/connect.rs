@@ -25,7 +25,9 @@ use crate::cli::{Command, ConnectOptions, Meeting, PeersOptions};
 ///
 /// # Errors
 /// When it cannot go on.
-pub async fn run(mut options: ConnectOptions, reporter: Reporter) -> Result<Outcome, Failure> {
+pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome, Failure> {
+    #[cfg(unix)]
+    let mut options = options;
     #[cfg(unix)]
     if options.session.attach == Consent::Given && options.asks {
         options.session.attach = consent::by_terminal(reporter.clone());

@@ -9,7 +9,18 @@ pub(super) struct Interrupt {
     #[cfg(unix)]
     hangup: Option<tokio::signal::unix::Signal>,
     #[cfg(windows)]
-    signals: tokio::signal::windows::CtrlC,
+    keyboard: (
+        tokio::signal::windows::CtrlC,
+        tokio::signal::windows::CtrlBreak,
+    ),
+    /// The console's window is closed, the user logs off, or the system stops. Windows waits some seconds, in which the
+    /// peer can be told.
+    #[cfg(windows)]
+    system: (
+        tokio::signal::windows::CtrlClose,
+        tokio::signal::windows::CtrlLogoff,
+        tokio::signal::windows::CtrlShutdown,
+    ),
 }
 
 impl Interrupt {
@@ -36,8 +47,11 @@ impl Interrupt {
 
     #[cfg(windows)]
     fn catch() -> std::io::Result<Self> {
-        let signals = tokio::signal::windows::ctrl_c()?;
-        Ok(Self { signals })
+        use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_logoff, ctrl_shutdown};
+        Ok(Self {
+            keyboard: (ctrl_c()?, ctrl_break()?),
+            system: (ctrl_close()?, ctrl_logoff()?, ctrl_shutdown()?),
+        })
     }
 
     /// Waits for one of them.
@@ -51,10 +65,18 @@ impl Interrupt {
         }
     }
 
-    /// Waits for it.
+    /// Waits for one of them.
     #[cfg(windows)]
     pub(super) async fn wait(&mut self) {
-        self.signals.recv().await;
+        let (interrupt, key_break) = &mut self.keyboard;
+        let (close, logoff, shutdown) = &mut self.system;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = key_break.recv() => {}
+            _ = close.recv() => {}
+            _ = logoff.recv() => {}
+            _ = shutdown.recv() => {}
+        }
     }
 }
 

@@ -186,6 +186,7 @@ fn stream_line(stream: &StreamSnapshot) -> String {
 }
 
 /// What must come before held connections can go on.
+#[cfg(unix)]
 pub(crate) fn waiting_line(waiting: &Waiting) -> String {
     waiting_in_short(waiting)
 }

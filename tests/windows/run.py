@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 
-PATIENCE = 90
+PATIENCE = 60
 WINDOWS, LINUX = "10.91.0.1", "10.91.0.2"
 LENGTH = 1 << 20
 
@@ -87,7 +87,7 @@ class Program:
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             command + arguments,
-            env={**kept, "WINEDEBUG": "-all", "P2PDBG_LOG": "debug", **environment},
+            env={**kept, "LC_ALL": "C.UTF-8", "WINEDEBUG": "-all", "P2PDBG_LOG": "debug", **environment},
             stdin=stdin, stdout=subprocess.PIPE, stderr=self.log, cwd=cwd or trial.directory,
         )
         self.lines, self.changed = [], threading.Condition()
@@ -117,16 +117,16 @@ class Program:
                 if not self.changed.wait(max(0, deadline - time.monotonic())):
                     raise Failed(f"{self.name} gave no {what}\n{self.told()}")
 
-    def event(self, kind, **fields):
+    def event(self, name, /, **fields):
         def pick(line):
             with contextlib.suppress(ValueError):
                 event = json.loads(line)
-                if isinstance(event, dict) and event.get("event") == kind:
+                if isinstance(event, dict) and event.get("event") == name:
                     if all(event.get(key) == value for key, value in fields.items()):
                         return event
             return None
 
-        return self.line(pick, f"{kind} {fields or ''}")
+        return self.line(pick, f"{name} {fields or ''}")
 
     def told(self):
         self.log.seek(0)
@@ -294,12 +294,14 @@ def command(trial):
 
 
 def command_missing(trial):
-    """A COMMAND that there is not: one line, status 127, and the code is not used up."""
+    """A COMMAND that there is not: status 127, and the code is not used up."""
     trial.rendezvous()
     listener = trial.start("l", "listen", "--json", "-L", "7001:localhost:7002")
     code = listener.event("ready")["code"]
     connector = trial.start("w", "connect", code, "--", "nosuchprogram")
     expect(connector.status() == 127, f"exit status {connector.status()}\n{connector.told()}")
+    trial.start("w", "connect", "--json", code)
+    listener.event("paired")
 
 
 def known_peer(trial):
@@ -356,7 +358,7 @@ def interrupt(trial):
 
 
 def rendezvous_exe(trial):
-    """The rendezvous on Windows: a session of two peers at it, direct, then through its relay."""
+    """The rendezvous on Windows: a session of two peers at it, direct."""
     listener, _ = trial.pair("w", server="w")
     listener.event("path", kind="direct")
     listener.event("forward")
@@ -364,7 +366,7 @@ def rendezvous_exe(trial):
 
 
 def doctor(trial):
-    """`doctor` measures, and names the path's kind."""
+    """`doctor` measures, and says what it found."""
     trial.rendezvous()
     said = trial.start("w", "doctor", "--json")
     said.line(lambda line: line if line.startswith("{") else None, "findings")

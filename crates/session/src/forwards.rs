@@ -34,6 +34,7 @@ use crate::stream::{Connection, Dialing, Local};
 const MOST: usize = 64;
 
 /// How many of them `p2pdbg pipe` may have added.
+#[cfg(unix)]
 const MOST_ADDED: usize = 32;
 
 pub(super) struct Forwards {

@@ -9,6 +9,7 @@ use super::Host;
 #[cfg(unix)]
 use crate::control::{ControlSocket, Inquiry};
 use p2pdbg_events::snapshot::{ProcessSnapshot, ProcessState, SessionCommand};
+#[cfg(unix)]
 use p2pdbg_session::SessionInput;
 
 /// How long a session may take to describe itself.
