@@ -32,7 +32,8 @@ pub enum Presence {
     /// Nothing does.
     Absent,
     /// It cannot be seen from here: the target is on another host, or the system hides other users' sockets
-    /// (macOS, unless root) or those of a process that it cannot name (Windows). The only way to find out is to dial it once there is a connection to carry.
+    /// (macOS, unless root) or those of a process that it cannot name (Windows). The only way to find out is to dial
+    /// it once there is a connection to carry.
     Unknown,
 }
 
