@@ -1,19 +1,18 @@
 //! What may be written on the command line. Help, completions and man pages are made from this.
 //!
 //! Values stay strings here: they may hold secrets, which clap would repeat in its messages, and they may
-//! come from a variable or the configuration file as well. `resolve` parses them all alike.
+//! come from a variable or the configuration file as well. What has many options stands with what is made of them, in
+//! a module of its own: `listen`, `connect`, what both have in `session`, `ide`, `doctor`.
 
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
-use clap_complete::{
-    Shell,
-    engine::{ArgValueCandidates, ArgValueCompleter},
-};
-use p2pdbg_base::{Absent, PathPolicy, version::FULL};
+use clap_complete::{Shell, engine::ArgValueCandidates};
+use p2pdbg_base::version::FULL;
 
-use super::{completion, doctor::DoctorArgs, forward_args::ForwardArgs};
-use crate::ide::Ide;
+use super::{
+    completion, connect::ConnectArgs, doctor::DoctorArgs, ide::IdeArgs, listen::ListenArgs,
+};
 
 const ABOUT: &str = "Connects a debugger to a program on another host when both sit behind NATs";
 
@@ -26,45 +25,6 @@ Both need to know the rendezvous: set P2PDBG_RENDEZVOUS to the URL that p2pdbg-r
 
 Exit status: 0 done, 1 failed, 2 usage, 3 code refused or expired,
 4 rendezvous unreachable or refused, 130 on ^C; with COMMAND, its own.";
-
-const LISTEN_EXAMPLES: &str = "\
-FORWARD is auto or a debugger, each with an optional :PORT (the same at both ends):
-  the debuggee listens (-L)   debugpy 5678, ptvsd 5678, gdbserver 1234, lldb 1234,
-                              delve 2345, jdwp 5005, node 9229, rdbg 12345
-  the IDE listens (-R)        pydevd 5678, debugpy-connect 5678, jdwp-listen 5005,
-                              xdebug 9003
-  auto (5678)                 -R if something beside the IDE listens on the port
-                              already, else -L; used if no forward is given
-
-Examples:
-  p2pdbg listen                           prints a code for the other side
-  p2pdbg listen debugpy:5679              another port, at both ends
-  p2pdbg listen pydevd -L 8000:localhost:8000
-  p2pdbg listen --peer web-1              a peer known from before: no code
-  p2pdbg listen --peers 3 --map db=5700   three at once, on ports 5678, 5679 and, for the
-                                          one that is called db, 5700
-
-Exit status: 130 on ^C, which is how it ends if all goes well. With several peers the end
-or failure of one is reported and ends nothing else.";
-
-const CONNECT_EXAMPLES: &str = "\
-Examples:
-  p2pdbg connect 482913-orbit-lemon-tiger
-  p2pdbg connect --peer laptop            a peer known from before: no code
-  p2pdbg connect CODE -- python app.py    run it once the forwards stand, with
-                                          START_DEBUGGER=1, DEBUGGER_HOST and
-                                          DEBUGGER_PORT (and DEBUGGER_MODE: listen or
-                                          connect) set; ends with its status
-  p2pdbg connect CODE --allow db:5432     let the peer dial db:5432 through here";
-
-const IDE_EXAMPLES: &str = "\
-Ports, direction and path mappings come from the p2pdbg listen that runs on this
-host, or the one that ran last.
-
-Examples:
-  p2pdbg ide vscode                       prints launch.json and tasks.json
-  p2pdbg ide vscode --write               merges them into .vscode, comments kept
-  p2pdbg ide pycharm --write --dir ~/app";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -126,116 +86,6 @@ pub enum CliCommand {
         #[arg(value_hint = ValueHint::DirPath)]
         dir: Option<PathBuf>,
     },
-}
-
-/// The arguments of `p2pdbg listen`.
-#[derive(Debug, Args)]
-#[command(after_help = LISTEN_EXAMPLES)]
-pub struct ListenArgs {
-    /// What is forwarded.
-    #[command(flatten)]
-    pub forwards: ForwardArgs,
-
-    /// Wait for the peer of this name, known from an earlier session, instead of making a code. Repeatable
-    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::peers))]
-    pub peer: Vec<String>,
-
-    /// Let in so many peers at once, up to 16: each by a code of its own, one shown after the other, or by --peer.
-    /// The forwards of each further one open the next free ports here [default: one, or as many as --peer names]
-    #[arg(long, value_name = "N")]
-    pub peers: Option<String>,
-
-    /// Open these ports here for the forwards of the peer of this name, in their order. Repeatable
-    #[arg(long, value_name = "NAME=PORT[,PORT...]")]
-    pub map: Vec<String>,
-
-    /// Forward further ports as debuggers come to listen there: the workers of node's cluster (seen on Linux)
-    #[arg(long)]
-    pub follow_ports: bool,
-
-    /// What a forward does while nothing listens at its far end [default: hold; refuse for gdbserver and lldb]
-    #[arg(long, value_enum, value_name = "HOW")]
-    pub absent: Option<Absent>,
-
-    /// What both commands have.
-    #[command(flatten)]
-    pub session: SessionArgs,
-}
-
-/// The arguments of `p2pdbg connect`.
-#[derive(Debug, Args)]
-#[command(after_help = CONNECT_EXAMPLES)]
-pub struct ConnectArgs {
-    /// The code that `p2pdbg listen` printed; it works once. Taken from P2PDBG_CODE if not given here,
-    /// where other users of this host could see it, and else asked for
-    // In as many words as it has parts, for those who type it with blanks; what else stands there gets a line that
-    // helps.
-    #[arg(value_name = "CODE", num_args = 0.., conflicts_with = "peer")]
-    #[arg(add = ArgValueCompleter::new(completion::code_words))]
-    pub code: Vec<String>,
-
-    /// Forwards, which belong to the other end: taken to say so.
-    #[arg(short = 'L', short_alias = 'R', value_name = "SPEC", hide = true)]
-    pub forwards: Vec<String>,
-
-    /// Connect to the peer of this name, known from an earlier session, without a code
-    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::peers))]
-    pub peer: Option<String>,
-
-    /// What both commands have.
-    #[command(flatten)]
-    pub session: SessionArgs,
-
-    /// Let the peer's p2pdbg push put files into this directory, and nowhere else
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub accept_push: Option<PathBuf>,
-
-    /// Let the peer's p2pdbg attach have debuggers attach to programs of this user that run here; on a terminal, and
-    /// without COMMAND or --json, each time asks first
-    #[cfg(unix)]
-    #[arg(long)]
-    pub accept_attach: bool,
-
-    /// End when the process with this id ends, however it ends: for a program that starts its own tunnel
-    #[cfg(unix)]
-    #[arg(long, value_name = "PID", conflicts_with = "command")]
-    #[arg(value_parser = clap::value_parser!(i32).range(1..))]
-    pub pid: Option<i32>,
-
-    /// The program to run once the forwards stand, after --
-    #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
-    pub command: Vec<OsString>,
-}
-
-/// The arguments of `p2pdbg ide`.
-#[derive(Debug, Args)]
-#[command(after_help = IDE_EXAMPLES)]
-pub struct IdeArgs {
-    /// The IDE
-    #[arg(value_enum, value_name = "IDE")]
-    pub ide: Ide,
-
-    /// Merge it into the project; nothing else in its files is touched
-    #[arg(long)]
-    pub write: bool,
-
-    /// The project [default: the working directory]
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub dir: Option<PathBuf>,
-
-    /// Take the session with the peer of this name
-    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::peers))]
-    pub peer: Option<String>,
-
-    /// Where p2pdbg listen keeps its state [default: p2pdbg in the user's state directory]
-    #[arg(
-        long,
-        value_name = "STATE",
-        value_hint = ValueHint::DirPath,
-        env = "P2PDBG_STATE",
-        hide_env_values = true
-    )]
-    pub state: Option<OsString>,
 }
 
 /// The arguments of `p2pdbg sources`.
@@ -400,76 +250,6 @@ pub struct PipeArgs {
         trailing_var_arg = true
     )]
     pub ignored: Vec<OsString>,
-}
-
-/// What both commands have.
-#[derive(Debug, Args)]
-pub struct SessionArgs {
-    /// Where the peers meet.
-    // Not the doc comment: rustdoc takes the brackets for links.
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "P2PDBG_RENDEZVOUS",
-        hide_env_values = true,
-        help = "Where the peers meet: p2pdbg://[KEY@]HOST[:PORT][#FINGERPRINT], as p2pdbg-rendezvous prints it. \
-                A key given here can be seen by other users of this host: rather use the variable or the file"
-    )]
-    pub rendezvous: Option<String>,
-
-    /// What this host calls itself towards the peer [default: its host name]
-    #[arg(long, value_name = "NAME", env = "P2PDBG_NAME", hide_env_values = true)]
-    pub name: Option<String>,
-
-    /// Let the peer dial HOST:PORT from here; loopback is always allowed. Repeatable
-    #[arg(long, value_name = "HOST:PORT")]
-    pub allow: Vec<String>,
-
-    /// Use no other kind of path [default: the best there is]
-    #[arg(long, value_enum, value_name = "KIND")]
-    pub path: Option<PathPolicy>,
-
-    /// Ask this STUN server too, besides the rendezvous, how the NAT here behaves. Up to four
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub stun: Vec<String>,
-    /// Do not ask the gateway to map a port (PCP, NAT-PMP, UPnP) for the direct path
-    #[arg(long)]
-    pub no_port_mapping: bool,
-
-    /// Let nobody but this user's programs, and root's, connect to the ports that are opened here (Linux)
-    #[arg(long)]
-    pub same_user: bool,
-
-    /// Hold the connections of a peer that is lost for this long: 90s, 30m, 12h, 2d
-    #[arg(long, value_name = "TIME", default_value = "12h")]
-    pub resume_for: String,
-
-    /// Keep identity and known peers here [default: p2pdbg in the user's state directory]
-    #[arg(
-        long,
-        value_name = "DIR",
-        value_hint = ValueHint::DirPath,
-        env = "P2PDBG_STATE",
-        hide_env_values = true
-    )]
-    pub state: Option<OsString>,
-
-    /// Compare the files of this directory with the peer's, by name and SHA-256, and tell which differ
-    /// [default: the Git work tree around the working directory]
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub sources: Option<PathBuf>,
-
-    /// Compare no source files, and tell the peer of none
-    #[arg(long, conflicts_with = "sources")]
-    pub no_sources: bool,
-
-    /// Do not look at what the debuggers say to each other, and so not name them or advise on them
-    #[arg(long)]
-    pub no_inspect: bool,
-
-    /// Report events as JSON, one object a line, on standard output
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[cfg(test)]

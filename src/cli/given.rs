@@ -1,11 +1,17 @@
 //! The options of a `p2pdbg listen` as they were given, for the task with which an IDE starts the same one again.
+//!
+//! They are read from what clap matched, by clap's own definitions: an option that is defined is repeated.
 
-use std::path::Path;
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
-use clap::ValueEnum;
+use clap::{ArgMatches, Command, ValueHint, parser::ValueSource};
 use p2pdbg_facts::by_its_name;
 
-use super::{args::ListenArgs, values::is_on_line};
+/// What is not repeated: the task names the peers itself, and nobody reads JSON there.
+const LEFT_OUT: [&str; 2] = ["peer", "json"];
 
 /// How a `p2pdbg listen` was started, but for its forwards and the peers that it names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,72 +23,46 @@ pub struct Given {
 }
 
 impl Given {
-    pub(super) fn of(args: &ListenArgs) -> Self {
-        let session = &args.session;
+    /// What stands on the command line itself of the options that are defined. What may come of a variable is there the
+    /// next time too.
+    pub(super) fn read(matches: &ArgMatches, definitions: &Command) -> Self {
         let mut given = Self::default();
-        // What may come of a variable is there the next time too.
-        let url = session
-            .rendezvous
-            .as_ref()
-            .filter(|_| is_on_line("--rendezvous"));
-        given.rendezvous = url.is_some_and(|url| url.contains('@'));
-        given.add("--rendezvous", url.filter(|url| !url.contains('@')));
-        given.add(
-            "--name",
-            session.name.as_ref().filter(|_| is_on_line("--name")),
-        );
-        let state = session.state.as_ref().filter(|_| is_on_line("--state"));
-        given.add(
-            "--state",
-            state.and_then(|dir| whole(Path::new(dir))).as_ref(),
-        );
-        given.add("--peers", args.peers.as_ref());
-        args.map
-            .iter()
-            .for_each(|map| given.add("--map", Some(map)));
-        given.add("--absent", word(args.absent).as_ref());
-        session
-            .allow
-            .iter()
-            .for_each(|to| given.add("--allow", Some(to)));
-        given.add("--path", word(session.path).as_ref());
-        session
-            .stun
-            .iter()
-            .for_each(|server| given.add("--stun", Some(server)));
-        let resume_for = Some(&session.resume_for);
-        given.add(
-            "--resume-for",
-            resume_for.filter(|_| is_on_line("--resume-for")),
-        );
-        given.add(
-            "--sources",
-            session.sources.as_deref().and_then(whole).as_ref(),
-        );
-        for (option, is_given) in [
-            ("--follow-ports", args.follow_ports),
-            ("--same-user", session.same_user),
-            ("--no-port-mapping", session.no_port_mapping),
-            ("--no-sources", session.no_sources),
-            ("--no-inspect", session.no_inspect),
-        ] {
-            given.options.extend(is_given.then(|| option.to_owned()));
+        for option in definitions.get_arguments() {
+            let id = option.get_id().as_str();
+            let is_on_line = matches.value_source(id) == Some(ValueSource::CommandLine);
+            let Some(long) = option.get_long().filter(|long| !LEFT_OUT.contains(long)) else {
+                continue;
+            };
+            if is_on_line && !option.get_action().takes_values() {
+                given.options.push(format!("--{long}"));
+            } else if is_on_line {
+                let is_directory = option.get_value_hint() == ValueHint::DirPath;
+                for value in matches.get_raw(id).into_iter().flatten() {
+                    given.add(long, value, is_directory);
+                }
+            }
         }
         given
     }
 
-    fn add(&mut self, option: &str, value: Option<&String>) {
-        let value = value.map(|value| format!("{option}={value}"));
-        self.options.extend(value);
+    fn add(&mut self, long: &str, value: &OsStr, is_directory: bool) {
+        let whole = is_directory.then(|| whole(Path::new(value)));
+        let value = match &whole {
+            Some(whole) => whole.as_deref().and_then(Path::to_str),
+            None => value.to_str(),
+        };
+        // The file in which the task stands is everybody's who has the project.
+        if long == "rendezvous" && value.is_some_and(|url| url.contains('@')) {
+            self.rendezvous = true;
+        } else if let Some(value) = value {
+            self.options.push(format!("--{long}={value}"));
+        }
     }
 }
 
-fn word<T: ValueEnum>(value: Option<T>) -> Option<String> {
-    Some(value?.to_possible_value()?.get_name().to_owned())
-}
-
-fn whole(directory: &Path) -> Option<String> {
+fn whole(directory: &Path) -> Option<PathBuf> {
     let directory = crate::config::at_home(directory.to_owned());
-    let whole = by_its_name(&directory).or_else(|_| std::path::absolute(&directory));
-    Some(whole.ok()?.to_str()?.to_owned())
+    by_its_name(&directory)
+        .or_else(|_| std::path::absolute(&directory))
+        .ok()
 }

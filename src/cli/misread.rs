@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use p2pdbg_base::{ErrorCode, Failure};
 
-use super::resolve::refuse_more_than_a_code;
+use super::connect::refuse_more_than_a_code;
 
 /// What was meant by the words after the program's name, of which clap has refused one; `None` where clap's own words
 /// do.

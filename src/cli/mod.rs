@@ -1,28 +1,36 @@
 //! The command line: from strings to finished types.
 //!
-//! [`args`] says what may be written, and is what help, completions and man pages are made from;
-//! [`resolve_listen`] and [`resolve_connect`] make of it what the rest of the program gets: parsed, complete,
-//! with variables and the configuration file taken into account.
+//! [`args`] says what may be written, and is what help, completions and man pages are made from. A command with many
+//! options has a module of its own, which defines them and makes of them what the rest of the program gets: parsed,
+//! complete, with variables and the configuration file taken into account. An option has its definition and its meaning
+//! in one file, therefore.
 
 pub mod args;
 mod completion;
+mod connect;
 mod doctor;
+mod environment;
 mod forward_args;
 pub mod generate;
 mod given;
+mod ide;
+mod listen;
 mod misread;
-mod options;
 mod peers;
-mod resolve;
+mod session;
+#[cfg(test)]
+mod tests;
 mod values;
 
+pub use connect::{Command, ConnectArgs, ConnectOptions, Meeting, resolve_connect};
 pub use doctor::{DoctorArgs, DoctorOptions, resolve_doctor};
+pub use environment::Environment;
 pub use given::Given;
+pub use ide::{Ide, IdeArgs, IdeOptions, resolve_ide};
+pub(crate) use listen::has_value;
+pub use listen::{ListenArgs, ListenOptions, resolve_listen};
 pub use misread::misread;
-pub use options::{
-    Command, ConnectOptions, IdeOptions, ListenOptions, Meeting, PeersOptions, PortMap,
-    SessionOptions,
-};
-pub use resolve::{Environment, resolve_connect, resolve_ide, resolve_listen};
+pub use peers::{PeersOptions, PortMap};
+pub use session::{SessionArgs, SessionOptions};
 #[cfg(unix)]
 pub(crate) use values::forward_malformed;

@@ -2,13 +2,44 @@
 
 use p2pdbg_base::{ErrorCode, Failure, PeerName};
 
-use super::{
-    options::{PeersOptions, PortMap},
-    values::parse_name,
-};
+use super::values::parse_name;
 
 /// How many peers there may be at once. Each waits at a handle of the rendezvous and has sockets of its own.
 const MOST: usize = 16;
+
+/// Who may have a session with a `listen`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeersOptions {
+    /// How many at once.
+    pub most: usize,
+    /// Known peers for whom it waits.
+    pub known: Vec<PeerName>,
+    /// Whether it makes codes for others.
+    pub makes_codes: bool,
+    /// The ports beside the IDE that some of them have.
+    pub maps: Vec<PortMap>,
+}
+
+impl PeersOptions {
+    /// One peer, as `connect` has.
+    pub fn one() -> Self {
+        Self {
+            most: 1,
+            known: Vec::new(),
+            makes_codes: false,
+            maps: Vec::new(),
+        }
+    }
+}
+
+/// The ports beside the IDE of one peer's forwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortMap {
+    /// The peer, as it is called here.
+    pub name: PeerName,
+    /// A port for each forward that opens one here, in their order; the further ones get ports that are free.
+    pub ports: Vec<u16>,
+}
 
 /// What the three mean together.
 ///

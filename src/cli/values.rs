@@ -1,6 +1,6 @@
 //! Single values, from wherever they may be given: the command line, a variable, the configuration file.
 
-use std::{env, ffi::OsString, str::FromStr};
+use std::{env, str::FromStr};
 
 use p2pdbg_base::{ErrorCode, Failure, PeerName};
 use p2pdbg_forward::NotAForward;
@@ -30,23 +30,13 @@ pub(super) fn found(
 ) -> Option<(String, String)> {
     if let Some(value) = given(asked) {
         // clap has taken the variable where there was no option.
-        let place = match is_on_line(option) || env::var(variable).as_ref() != Ok(&value) {
-            true => option.to_owned(),
-            false => variable.to_owned(),
+        let place = match env::var(variable).as_ref() == Ok(&value) {
+            true => variable.to_owned(),
+            false => option.to_owned(),
         };
         return Some((value, place));
     }
     given(configured).map(|value| (value, config.place(key)))
-}
-
-/// Whether an option stands on this process' command line.
-pub(super) fn is_on_line(option: &str) -> bool {
-    let is_option = |word: OsString| {
-        let word = word.to_string_lossy();
-        let rest = word.strip_prefix(option);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
-    };
-    env::args_os().any(is_option)
 }
 
 /// Parses the rendezvous' URL.

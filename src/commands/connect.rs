@@ -29,8 +29,8 @@ pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome,
     #[cfg(unix)]
     let mut options = options;
     #[cfg(unix)]
-    if options.session.attach == Consent::Given && options.asks {
-        options.session.attach = consent::by_terminal(reporter.clone());
+    if options.session.policy.attach == Consent::Given && options.asks {
+        options.session.policy.attach = consent::by_terminal(reporter.clone());
     }
     let mut stop = Stop {
         interrupt: Interrupt::new()?,
@@ -41,13 +41,12 @@ pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome,
         look_for(command)?;
     }
     let program = options.command.as_ref().map(|c| c.program.as_os_str());
-    let root = options.session.sources.root.as_deref();
+    let root = options.session.policy.sources.root.as_deref();
     let facts = HostFacts::of_this_host(true, program).with_root(root);
     let mut host = Host::open(
         Role::Connector,
         options.session,
         Vec::new(),
-        None,
         &PeersOptions::one(),
         facts,
         reporter.clone(),

@@ -25,13 +25,12 @@ pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, 
     let rendezvous = options.session.rendezvous.without_key();
     let settle = |spec: p2pdbg_forward::ForwardSpec| spec.resolve(listening::seen_on);
     let forwards: Vec<Forward> = options.forwards.into_iter().map(settle).collect();
-    let root = options.session.sources.root.as_deref();
+    let root = options.session.policy.sources.root.as_deref();
     let facts = HostFacts::of_this_host(false, None).with_root(root);
     let mut host = Host::open(
         Role::Listener,
         options.session,
         forwards,
-        options.absent,
         &options.peers,
         facts,
         reporter.clone(),

@@ -6,28 +6,10 @@ use p2pdbg_forward::{ForwardSpec, Preset};
 use serde_json::Value as Json;
 
 use super::jsonc::{merge, to_json};
+use crate::cli::has_value;
 
 /// What tells the elements of a list apart: the first of these that they have.
 pub(super) const IDENTITIES: [&str; 5] = ["name", "label", "localRoot", "from", "text"];
-
-/// Options of `p2pdbg listen` that have their value in the next word.
-const WITH_VALUE: [&str; 15] = [
-    "-L",
-    "-R",
-    "--peer",
-    "--peers",
-    "--map",
-    "--absent",
-    "--name",
-    "--allow",
-    "--path",
-    "--stun",
-    "--resume-for",
-    "--state",
-    "--sources",
-    "--rendezvous",
-    "--same-user",
-];
 
 /// One thing that a list says: an element, or an option with its value.
 #[derive(Debug)]
@@ -103,13 +85,9 @@ fn split(says: &[Json], is_command: bool) -> Vec<Vec<Json>> {
     let mut items = Vec::new();
     let mut rest = says;
     while let Some(first) = rest.first() {
-        let has_value = first
-            .as_str()
-            .is_some_and(|word| WITH_VALUE.contains(&word));
-        let length = if is_command && has_value {
-            2.min(rest.len())
-        } else {
-            1
+        let length = match is_command && first.as_str().is_some_and(has_value) {
+            true => 2.min(rest.len()),
+            false => 1,
         };
         let (item, after) = rest.split_at(length);
         items.push(item.to_vec());

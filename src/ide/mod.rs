@@ -19,30 +19,14 @@ mod zed;
 
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
-
 pub use self::{paths::PathMapping, written::Written};
 use p2pdbg_base::{ErrorCode, Failure};
 use p2pdbg_forward::{Direction, Preset};
 
-use crate::recent::{RecentForward, RecentSession};
-
-/// An IDE for which configurations are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Ide {
-    /// .vscode/launch.json and tasks.json
-    Vscode,
-    /// .idea/runConfigurations: Python Debug Server, Attach to DAP
-    Pycharm,
-    /// .p2pdbg/dap.lua, for nvim-dap
-    Nvim,
-    /// .zed/debug.json
-    Zed,
-    /// .idea/runConfigurations: Go Remote
-    Goland,
-    /// .idea/runConfigurations: Remote JVM Debug
-    Idea,
-}
+use crate::{
+    cli::Ide,
+    recent::{RecentForward, RecentSession},
+};
 
 impl Ide {
     /// What its makers call it.

@@ -96,11 +96,12 @@ impl Driver {
         outputs: mpsc::Sender<SessionOutput>,
     ) -> (Self, mpsc::Receiver<Event>) {
         let now = Instant::now();
-        let (role, policy) = (config.paths.role, config.paths.policy);
+        let (role, path_policy) = (config.paths.role, config.paths.policy);
+        let policy = config.policy.clone();
         let (events, received) = mpsc::channel(QUEUE);
         let key = config.keys.tunnel.clone();
         let connections = Connections::new(role, tunnel_config, key, events.clone());
-        let watcher = config.inspect.then(|| {
+        let watcher = policy.inspect.then(|| {
             let wrap = |stream, report| Event::Inspected(stream, Box::new(report));
             Watcher::start(role, events.clone(), wrap)
         });
@@ -109,7 +110,7 @@ impl Driver {
         let forwards = Forwards::new(&config, events.clone());
         #[cfg(unix)]
         let sources = {
-            let sources = p2pdbg_sources::Sources::new(config.sources, events.clone());
+            let sources = p2pdbg_sources::Sources::new(policy.sources.clone(), events.clone());
             super::sources::SourcesPart::new(sources, config.reporter.clone())
         };
         #[cfg(unix)]
@@ -117,19 +118,19 @@ impl Driver {
             let events = events.clone();
             // If the session is that busy, its log says it.
             let told = move |attached| drop(events.try_send(Event::Attached(attached)));
-            p2pdbg_attach::Programs::new(config.attach, told)
+            p2pdbg_attach::Programs::new(policy.attach.clone(), told)
         };
         let settings = Settings {
             role,
+            path_policy,
             policy,
-            resume_for: config.resume_for,
             started: config.reporter.started(),
         };
         let driver = Self {
             role,
             decisions: Decisions::new(settings, now),
             connections,
-            ways: Ways::new(paths, config.keys.punch, policy),
+            ways: Ways::new(paths, config.keys.punch, path_policy),
             peers: Peers {
                 name: config.peer_name,
                 known: config.known,

@@ -9,7 +9,7 @@ use p2pdbg_events::{
     Event as Report, Reporter, Warning, WarningCode,
     snapshot::{ForwardSnapshot, ForwardStanding},
 };
-use p2pdbg_forward::{AllowList, Forward, OpenPort, Preset, SpecFault, Turns, dial, port_failure};
+use p2pdbg_forward::{Forward, OpenPort, Preset, SpecFault, Turns, dial, port_failure};
 use p2pdbg_ledger::{ResetCode, StreamId};
 use p2pdbg_net::listening::{self, Presence};
 use p2pdbg_proto::{
@@ -26,6 +26,7 @@ use super::forward_requests::{ForwardRequest, refusal};
 use super::{
     Event, SessionConfig, elsewhere,
     first_word::Screen,
+    policy::SessionPolicy,
     ports::{Gate, accept, look},
 };
 use crate::stream::{Connection, Dialing, Local};
@@ -40,10 +41,8 @@ const MOST_ADDED: usize = 32;
 pub(super) struct Forwards {
     role: Role,
     same_host: bool,
-    same_user: bool,
     further: bool,
-    follows_ports: bool,
-    allow: AllowList,
+    policy: Arc<SessionPolicy>,
     reporter: Reporter,
     events: mpsc::Sender<Event>,
     table: Vec<Entry>,
@@ -94,10 +93,8 @@ impl Forwards {
         Self {
             role: config.paths.role,
             same_host: config.same_host,
-            same_user: config.same_user,
             further: config.further,
-            follows_ports: config.follows_ports,
-            allow: config.allow.clone(),
+            policy: config.policy.clone(),
             reporter: config.reporter.clone(),
             events,
             table: config
@@ -106,7 +103,7 @@ impl Forwards {
                 .enumerate()
                 .map(|(index, forward)| Entry {
                     port: config.ports.get(index).cloned().flatten(),
-                    ..Entry::new(forward.clone(), while_absent(forward, config.absent))
+                    ..Entry::new(forward.clone(), while_absent(forward, config.policy.absent))
                 })
                 .collect(),
             told: false,
@@ -141,7 +138,7 @@ impl Forwards {
         let followed = self
             .target(one.forward)
             .and_then(|target| elsewhere::followed(one, target));
-        if let Some(followed) = followed.filter(|_| self.follows_ports) {
+        if let Some(followed) = followed.filter(|_| self.policy.follows_ports) {
             return Some(followed);
         }
         if let Some(target) = self.target(one.forward) {
@@ -168,7 +165,7 @@ impl Forwards {
             let forward = number(index);
             let target = &self.table[index].forward.target;
             if !self.opens(forward) {
-                self.allow.require(target)?;
+                self.policy.allow.require(target)?;
             }
             if self.opens(forward) && !self.table[index].refuses() {
                 self.open(forward, tasks)
@@ -255,7 +252,7 @@ impl Forwards {
             return ForwardState::Failed(why);
         }
         if !self.opens(forward) {
-            if !self.allow.permits(&target) {
+            if !self.policy.allow.permits(&target) {
                 self.warn_not_allowed(&target);
                 return ForwardState::NotAllowed;
             }
@@ -267,7 +264,7 @@ impl Forwards {
                 listen: String::new(),
             };
         }
-        if !self.allow.permits_bind(&bind) {
+        if !self.policy.allow.permits_bind(&bind) {
             self.warn_not_allowed(&bind);
             return ForwardState::NotAllowed;
         }
@@ -488,7 +485,7 @@ impl Forwards {
     pub(super) fn dial(&self, stream: StreamId, forward: u16) -> Local {
         let entry = self.table.get(usize::from(forward));
         let entry = entry.filter(|_| !self.opens(forward));
-        let allowed = |target: &HostPort| self.allow.permits(target);
+        let allowed = |target: &HostPort| self.policy.allow.permits(target);
         let dialled = entry.filter(|entry| allowed(&entry.forward.target));
         let Some(entry) = dialled else {
             return Local::Dialing(Box::pin(async { Err(ResetCode::NOT_ALLOWED) }));
@@ -642,7 +639,7 @@ impl Forwards {
     async fn open(&mut self, forward: u16, tasks: &mut JoinSet<()>) -> std::io::Result<String> {
         let gate = Gate {
             screen: self.screen(forward),
-            same_user: self.same_user,
+            same_user: self.policy.same_user,
         };
         let entry = &mut self.table[usize::from(forward)];
         let port = match entry.port.take() {

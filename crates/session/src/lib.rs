@@ -26,6 +26,7 @@ mod messages;
 mod paths;
 #[cfg(unix)]
 mod pipes;
+mod policy;
 mod ports;
 mod rejections;
 mod snapshot;
@@ -40,14 +41,12 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
 };
 
-use p2pdbg_attach::Consent;
-use p2pdbg_base::{Absent, ErrorCode, Failure, Untrusted};
+use p2pdbg_base::{ErrorCode, Failure, Untrusted};
 use p2pdbg_events::{Reporter, snapshot::SessionSnapshot};
 use p2pdbg_facts::{HostFacts, SourceRoots};
-use p2pdbg_forward::{AllowList, Connection, Forward, OpenPort};
+use p2pdbg_forward::{Connection, Forward, OpenPort};
 use p2pdbg_identity::Identity;
 use p2pdbg_ledger::{CarrierHeader, CopyHeader, StreamId};
 use p2pdbg_pairing::SessionKeys;
@@ -57,7 +56,6 @@ use p2pdbg_proto::{
     signal::PeerMessage,
     tunnel::{PathKind, TunnelMessage},
 };
-use p2pdbg_sources::SourcesOptions;
 use p2pdbg_tunnel::{Answered, ControlReader, Tunnel, TunnelConfig, TunnelError};
 use quinn::RecvStream;
 use tokio::sync::{mpsc, oneshot};
@@ -70,6 +68,7 @@ pub use self::forward_requests::ForwardRequest;
 pub use self::forwards::while_absent;
 #[cfg(unix)]
 pub use self::pipes::{PipeRequest, PipeTarget};
+pub use self::policy::SessionPolicy;
 use crate::watch as inspect;
 
 /// How many events may wait for the session's task.
@@ -91,30 +90,16 @@ pub struct SessionConfig {
     pub forwards: Vec<Forward>,
     /// The listener's ports that are open already, in the order of the forwards.
     pub ports: Vec<Option<Arc<OpenPort>>>,
-    /// What they do while nothing listens; none for what suits each.
-    pub absent: Option<Absent>,
-    /// What the peer may reach from here besides loopback.
-    pub allow: AllowList,
     /// What holds for the paths to all peers.
     pub paths: PathContext,
-    /// For how long the streams of a lost peer are held.
-    pub resume_for: Duration,
+    /// What the user settled about it.
+    pub policy: Arc<SessionPolicy>,
     /// What the peer is told of where this side runs.
     pub facts: HostFacts,
-    /// Whether the ports that this end opens are for programs of its own user alone.
-    pub same_user: bool,
-    /// Whether a listener forwards the debuggers of further processes as they come.
-    pub follows_ports: bool,
-    /// Whether the peer may have debuggers attach to programs that run here.
-    pub attach: Consent,
-    /// What is done about source files.
-    pub sources: SourcesOptions,
     /// What was made ready while the peers authenticated each other.
     pub approach: Option<Approach>,
     /// Where to report.
     pub reporter: Reporter,
-    /// Whether to look at what the debuggers say.
-    pub inspect: bool,
     /// What the peer is called here.
     pub peer_name: Untrusted,
     /// Whether the two knew each other before.

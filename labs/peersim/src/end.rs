@@ -2,13 +2,17 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use p2pdbg_base::PathPolicy;
 use p2pdbg_ledger::{Epochs, Openings, ResetCode, Side, StreamId};
 use p2pdbg_proto::control::Role;
-use p2pdbg_session::decisions::{Decisions, Settings};
+use p2pdbg_session::{
+    SessionPolicy,
+    decisions::{Decisions, Settings},
+};
 
 use crate::{End, oracle::Oracle, stream::StreamEnd};
 
@@ -37,11 +41,14 @@ impl Peer {
         };
         let settings = Settings {
             role,
-            policy: match relay {
+            path_policy: match relay {
                 true => PathPolicy::Any,
                 false => PathPolicy::Direct,
             },
-            resume_for: Duration::from_secs(600),
+            policy: Arc::new(SessionPolicy {
+                resume_for: Duration::from_secs(600),
+                ..SessionPolicy::default()
+            }),
             started: base,
         };
         Self {

@@ -1,6 +1,9 @@
 //! What the meeting tells: codes, peers that come, and how the rendezvous is reached.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use p2pdbg_base::{Failure, PeerName, Untrusted};
 use p2pdbg_events::{
@@ -267,18 +270,11 @@ impl Host {
             further: self.process.get() > 1,
             forwards,
             ports,
-            absent: self.absent,
-            allow: self.options.allow.clone(),
             paths: self.paths(),
-            resume_for: self.options.resume_for,
+            policy: Arc::new(self.options.policy.clone()),
             facts: self.facts.clone(),
-            same_user: self.options.same_user,
-            follows_ports: self.options.follows_ports,
-            attach: self.options.attach.clone(),
-            sources: self.options.sources.clone(),
             approach,
             reporter: reporter.clone(),
-            inspect: self.options.inspect,
             peer_name: peer,
             known,
         };

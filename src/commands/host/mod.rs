@@ -14,7 +14,7 @@ mod running;
 
 use std::{path::Path, sync::Arc, time::Instant};
 
-use p2pdbg_base::{Absent, ErrorCode, Failure, PathPolicy, PeerName};
+use p2pdbg_base::{ErrorCode, Failure, PathPolicy, PeerName};
 use p2pdbg_events::{
     Activity, Event, Reporter, Status, Warning, WarningCode,
     snapshot::{ProcessState, SessionSnapshot},
@@ -59,7 +59,6 @@ pub(super) struct Host {
     route: TcpRoute,
     changes: Changes,
     further_stun: Arc<FurtherServers>,
-    absent: Option<Absent>,
     places: Places,
     /// Whether a code is made for whoever has no place yet.
     makes_codes: bool,
@@ -92,7 +91,6 @@ impl Host {
         role: Role,
         options: SessionOptions,
         forwards: Vec<Forward>,
-        absent: Option<Absent>,
         peers: &PeersOptions,
         facts: HostFacts,
         reporter: Reporter,
@@ -100,14 +98,14 @@ impl Host {
         // What the command line forbids itself is said before a code is shown.
         for forward in &forwards {
             if forward.direction == Direction::ToIde {
-                options.allow.require(&forward.target)?;
+                options.policy.allow.require(&forward.target)?;
             }
         }
         let state = open_state(options.state.as_deref(), &reporter)?;
         let identity = Arc::new(Identity::load_or_make(&state).map_err(state_failure)?);
         let process = ProcessNumber::take(&state, role);
         let known_peers = KnownPeers::load(&state, process.get()).map_err(state_failure)?;
-        let places = Places::open(forwards, absent, peers)?;
+        let places = Places::open(forwards, options.policy.absent, peers)?;
         let further_stun = Arc::new(FurtherServers::look_up(&options.stun));
         let route = TcpRoute::new(&options.rendezvous);
         let mut host = Self {
@@ -122,7 +120,6 @@ impl Host {
             reporter,
             changes: Changes::of_this_host(),
             further_stun,
-            absent,
             places,
             makes_codes: peers.makes_codes,
             guests: Guests::default(),

@@ -34,6 +34,7 @@ mod tests;
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -60,7 +61,7 @@ use self::{
     starvation::{Starvation, Verdict},
     tunnels::TunnelTable,
 };
-use crate::SessionEnd;
+use crate::{SessionEnd, policy::SessionPolicy};
 
 /// How often the tunnels are looked at while streams move.
 const LOOK: Duration = Duration::from_millis(150);
@@ -99,9 +100,9 @@ pub struct Settings {
     /// This end's part: the connector dials, the listener accepts and calls.
     pub role: Role,
     /// Which paths may be used.
-    pub policy: PathPolicy,
-    /// For how long the streams of a peer that is out of reach are held.
-    pub resume_for: Duration,
+    pub path_policy: PathPolicy,
+    /// What the user settled about the session.
+    pub policy: Arc<SessionPolicy>,
     /// When this program started: reports count from then.
     pub started: Instant,
 }
@@ -151,7 +152,7 @@ impl Decisions {
     pub fn new(settings: Settings, now: Instant) -> Self {
         let mut timers = Timers::default();
         timers.set(Timer::Look, now);
-        if settings.policy == PathPolicy::Direct {
+        if settings.path_policy == PathPolicy::Direct {
             timers.set(Timer::NoPath, now + NO_PATH);
         }
         Self {
@@ -160,7 +161,7 @@ impl Decisions {
             listener_dial: ListenerDial::new(settings.role, now),
             keep_alive: KeepAlive::new(settings.role),
             drain: Drain::default(),
-            path_status: PathStatus::new(settings.policy),
+            path_status: PathStatus::new(settings.path_policy),
             history: History::default(),
             starvation: Starvation::default(),
             streams: Streams {
@@ -321,7 +322,7 @@ impl Decisions {
             (_, Some(since)) => Activity::Resuming { since },
             (Some(tunnel), None) => Activity::Connected {
                 searching: tunnel.path != PathKind::Direct
-                    && self.settings.policy == PathPolicy::Any,
+                    && self.settings.path_policy == PathPolicy::Any,
             },
             (None, None) => Activity::Connecting,
         }
@@ -421,7 +422,7 @@ impl Decisions {
 
     /// Weighs what the direct path carries against what the relay would.
     fn weigh(&mut self, now: Instant) {
-        if self.settings.policy != PathPolicy::Any {
+        if self.settings.path_policy != PathPolicy::Any {
             return;
         }
         let used = self.tunnels.used().map(|used| used.path);
@@ -489,7 +490,7 @@ impl Decisions {
     }
 
     fn begin_search(&mut self) {
-        if self.settings.policy.allows_direct() && !self.searching {
+        if self.settings.path_policy.allows_direct() && !self.searching {
             self.searching = true;
             self.put(Output::Search);
             self.tell_activity();
@@ -599,7 +600,7 @@ impl Decisions {
         let out_since = self.tunnels.out_of_reach_since(now);
         match self.reachability.update(out_since, now) {
             Some(Turn::Lost(since)) => {
-                let expires = since + self.settings.resume_for;
+                let expires = since + self.settings.policy.resume_for;
                 self.timers.set(Timer::ResumeExpired, expires);
                 let streams = self.streams.live;
                 self.put(Output::Report(Report::PeerLost { streams }));

@@ -15,7 +15,7 @@ use p2pdbg_events::{
     snapshot::{SessionSnapshot, SessionState},
 };
 use p2pdbg_facts::HostFacts;
-use p2pdbg_forward::{AllowList, Direction, Forward};
+use p2pdbg_forward::{Direction, Forward};
 use p2pdbg_identity::Identity;
 use p2pdbg_net::changes::{Changes, Reason};
 use p2pdbg_pairing::{Exchange, Next, SessionKeys};
@@ -28,8 +28,9 @@ use p2pdbg_proto::{
     signal::PeerMessage,
 };
 use p2pdbg_rendezvous_client::TcpRoute;
-use p2pdbg_session::{Session, SessionConfig, SessionEnd, SessionInput, SessionOutput};
-use p2pdbg_sources::SourcesOptions;
+use p2pdbg_session::{
+    Session, SessionConfig, SessionEnd, SessionInput, SessionOutput, SessionPolicy,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
@@ -181,8 +182,6 @@ async fn start(
         further: false,
         ports: vec![None; forwards.len()],
         forwards,
-        absent: None,
-        allow: AllowList::default(),
         paths: PathContext {
             role,
             policy,
@@ -194,15 +193,13 @@ async fn start(
             route: TcpRoute::new(&url),
             changes: changes.clone(),
         },
-        resume_for: Duration::from_secs(60),
         facts: HostFacts::default(),
-        same_user: false,
-        follows_ports: false,
-        attach: p2pdbg_attach::Consent::Refused,
-        sources: SourcesOptions::default(),
+        policy: Arc::new(SessionPolicy {
+            resume_for: Duration::from_secs(60),
+            ..SessionPolicy::default()
+        }),
         approach: None,
         reporter: Reporter::new(Arc::new(Reports(sink))),
-        inspect: true,
         peer_name: Untrusted::new("peer"),
         known: false,
     };

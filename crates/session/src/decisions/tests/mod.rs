@@ -1,6 +1,6 @@
 //! The decisions as a whole, told what happens and asked what they want.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use p2pdbg_path::Carrier;
 use p2pdbg_punch::{LossReason, Path, SocketId, Technique};
@@ -27,12 +27,15 @@ impl Bench {
         Self::with_policy(role, PathPolicy::Any)
     }
 
-    fn with_policy(role: Role, policy: PathPolicy) -> Self {
+    fn with_policy(role: Role, path_policy: PathPolicy) -> Self {
         let now = Instant::now();
         let settings = Settings {
             role,
-            policy,
-            resume_for: Duration::from_secs(30),
+            path_policy,
+            policy: Arc::new(SessionPolicy {
+                resume_for: Duration::from_secs(30),
+                ..SessionPolicy::default()
+            }),
             started: now,
         };
         Self {

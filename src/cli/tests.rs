@@ -1,10 +1,15 @@
 use std::time::Duration;
 
 use clap::{Arg, CommandFactory, FromArgMatches, builder::Resettable};
-use p2pdbg_base::{Absent, PathPolicy};
+use p2pdbg_base::{Absent, ErrorCode, Failure, PathPolicy, PeerName};
+use p2pdbg_forward::ForwardSpec;
+use p2pdbg_session::SessionPolicy;
 
-use super::*;
-use crate::cli::args::{Cli, CliCommand};
+use super::{
+    args::{Cli, CliCommand},
+    *,
+};
+use crate::config::Config;
 
 const URL: &str = "p2pdbg://192.0.2.1:4000";
 
@@ -60,10 +65,15 @@ fn everything_has_a_default_but_the_rendezvous() {
     let options = listen(&[], configured()).unwrap();
     assert_eq!(options.session.rendezvous.authority(), "192.0.2.1:4000");
     assert_eq!(options.forwards, [ForwardSpec::Auto { port: 5678 }]);
-    assert_eq!(options.absent, None);
     assert_eq!(options.peers.known, []);
     assert_eq!(options.session.path, PathPolicy::Any);
-    assert_eq!(options.session.resume_for, Duration::from_secs(43_200));
+    let sources = options.session.policy.sources.clone();
+    let by_default = SessionPolicy {
+        sources,
+        ..SessionPolicy::default()
+    };
+    assert_eq!(options.session.policy, by_default);
+    assert!(by_default.sources.compares && !by_default.sources.is_named);
     assert_eq!(options.session.name, PeerName::of_this_host());
     assert_eq!(options.session.state, None);
     let missing = listen(&[], Config::default()).unwrap_err();
@@ -147,13 +157,19 @@ fn every_option_of_a_listen_arrives() {
         ]
     );
     assert_eq!(options.peers.known[0].as_str(), "web-1");
-    assert!(options.session.allow.permits(&"db:5432".parse().unwrap()));
+    assert!(
+        options
+            .session
+            .policy
+            .allow
+            .permits(&"db:5432".parse().unwrap())
+    );
     assert_eq!(options.session.path, PathPolicy::Relay);
     let stun = options.session.stun.iter();
     let stun: Vec<String> = stun.map(ToString::to_string).collect();
     assert_eq!(stun, ["stun.example.org:3478", "[::1]:9"]);
-    assert_eq!(options.session.resume_for, Duration::from_secs(90));
-    assert_eq!(options.absent, Some(Absent::Refuse));
+    assert_eq!(options.session.policy.resume_for, Duration::from_secs(90));
+    assert_eq!(options.session.policy.absent, Some(Absent::Refuse));
 }
 
 #[test]
@@ -303,5 +319,75 @@ fn a_code_may_be_pasted_with_its_command_as_one_word_or_several() {
         let options = connect(line, None, &mut |_| None).unwrap();
         let expected = "482913-orbit-lemon-tiger".parse().unwrap();
         assert_eq!(options.meeting, Meeting::Code(expected), "{line:?}");
+    }
+}
+
+#[test]
+fn the_options_of_a_listen_are_repeated_as_they_were_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path().canonicalize().unwrap();
+    let directory = directory.to_str().unwrap();
+    let below = format!("{directory}/../{}", directory.rsplit('/').next().unwrap());
+    let line = [
+        "debugpy",
+        "-L",
+        "8000:localhost:80",
+        "--peer=web-1",
+        "--peers",
+        "2",
+        "--follow-ports",
+        "--rendezvous",
+        URL,
+        "--allow=db:5432",
+        "--allow",
+        "cache:1",
+        "--state",
+        &below,
+        "--no-inspect",
+        "--json",
+    ];
+    let options = listen(&line, Config::default()).unwrap();
+    let state = format!("--state={directory}");
+    let repeated = [
+        "--peers=2",
+        "--follow-ports",
+        "--rendezvous=p2pdbg://192.0.2.1:4000",
+        "--allow=db:5432",
+        "--allow=cache:1",
+        &state,
+        "--no-inspect",
+    ];
+    assert_eq!(options.given.options, repeated);
+    assert!(!options.given.rendezvous);
+    // What was not written is not repeated, and neither is an access key.
+    let url = "p2pdbg://KEYKEYKEYKEYKEYKEYKEYK@host";
+    let keyed = listen(&["--rendezvous", url], Config::default()).unwrap();
+    let given = Given {
+        options: Vec::new(),
+        rendezvous: true,
+    };
+    assert_eq!(keyed.given, given);
+}
+
+#[test]
+fn an_option_has_a_value_in_the_next_word_if_it_is_defined_so() {
+    for option in [
+        "-L",
+        "-R",
+        "--peer",
+        "--map",
+        "--resume-for",
+        "--rendezvous",
+    ] {
+        assert!(has_value(option), "{option}");
+    }
+    for word in [
+        "--same-user",
+        "--no-sources",
+        "debugpy",
+        "--peer=web",
+        "--nothing",
+    ] {
+        assert!(!has_value(word), "{word}");
     }
 }

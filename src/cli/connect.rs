@@ -1,0 +1,229 @@
+//! The command line of `p2pdbg connect`, and what it comes to.
+
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal},
+    path::PathBuf,
+    str::FromStr,
+};
+
+use clap::{Args, ValueHint};
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
+use p2pdbg_attach::Consent;
+use p2pdbg_base::{ErrorCode, Failure, PeerName};
+use p2pdbg_forward::ForwardSpec;
+use p2pdbg_proto::code::Code;
+
+use super::{
+    completion,
+    environment::Environment,
+    session::{SessionArgs, SessionOptions, existing, resolve_session},
+    values::{at, given, parse_name},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  p2pdbg connect 482913-orbit-lemon-tiger
+  p2pdbg connect --peer laptop            a peer known from before: no code
+  p2pdbg connect CODE -- python app.py    run it once the forwards stand, with
+                                          START_DEBUGGER=1, DEBUGGER_HOST and
+                                          DEBUGGER_PORT (and DEBUGGER_MODE: listen or
+                                          connect) set; ends with its status
+  p2pdbg connect CODE --allow db:5432     let the peer dial db:5432 through here";
+
+/// How often a code is asked for before the program gives up.
+const QUESTIONS: usize = 3;
+
+/// The arguments of `p2pdbg connect`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ConnectArgs {
+    /// The code that `p2pdbg listen` printed; it works once. Taken from P2PDBG_CODE if not given here,
+    /// where other users of this host could see it, and else asked for
+    // In as many words as it has parts, for those who type it with blanks; what else stands there gets a line that
+    // helps.
+    #[arg(value_name = "CODE", num_args = 0.., conflicts_with = "peer")]
+    #[arg(add = ArgValueCompleter::new(completion::code_words))]
+    pub code: Vec<String>,
+
+    /// Forwards, which belong to the other end: taken to say so.
+    #[arg(short = 'L', short_alias = 'R', value_name = "SPEC", hide = true)]
+    pub forwards: Vec<String>,
+
+    /// Connect to the peer of this name, known from an earlier session, without a code
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::peers))]
+    pub peer: Option<String>,
+
+    /// What both commands have.
+    #[command(flatten)]
+    pub session: SessionArgs,
+
+    /// Let the peer's p2pdbg push put files into this directory, and nowhere else
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub accept_push: Option<PathBuf>,
+
+    /// Let the peer's p2pdbg attach have debuggers attach to programs of this user that run here; on a terminal, and
+    /// without COMMAND or --json, each time asks first
+    #[cfg(unix)]
+    #[arg(long)]
+    pub accept_attach: bool,
+
+    /// End when the process with this id ends, however it ends: for a program that starts its own tunnel
+    #[cfg(unix)]
+    #[arg(long, value_name = "PID", conflicts_with = "command")]
+    #[arg(value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: Option<i32>,
+
+    /// The program to run once the forwards stand, after --
+    #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+}
+
+/// What `p2pdbg connect` was asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectOptions {
+    /// What both commands have.
+    pub session: SessionOptions,
+    /// How the listener is found.
+    pub meeting: Meeting,
+    /// Whether somebody is there to be asked: a terminal that is no COMMAND's.
+    pub asks: bool,
+    /// The process with which it ends.
+    pub owner: Option<i32>,
+    /// The program to run once the forwards stand, and its arguments; none to serve until ^C.
+    pub command: Option<Command>,
+}
+
+/// How a connector finds its listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Meeting {
+    /// By the code that the listener printed.
+    Code(Code),
+    /// As one of the peers known from an earlier session.
+    Known(PeerName),
+}
+
+/// A program to run, and its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The program.
+    pub program: OsString,
+    /// What it is given.
+    pub arguments: Vec<OsString>,
+}
+
+/// The options of a `connect`.
+///
+/// # Errors
+/// Says what does not parse or is missing, and what to write instead. Exit status 2.
+pub fn resolve_connect(
+    args: ConnectArgs,
+    environment: Environment<'_>,
+) -> Result<ConnectOptions, Failure> {
+    if !args.forwards.is_empty() {
+        return Err(forwards_at_the_wrong_end("-L and -R"));
+    }
+    let typed = args.code.join(" ");
+    refuse_more_than_a_code(&args.code)?;
+    let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
+    let asks = terminal && !args.session.json && args.command.is_empty();
+    // Before the code is asked for, which is the last thing to bother the user with.
+    let mut session = resolve_session(args.session, environment.config)?;
+    #[cfg(unix)]
+    {
+        if args.accept_attach {
+            session.policy.attach = Consent::Given;
+        }
+    }
+    if let Some(directory) = &args.accept_push {
+        let inbox = existing("--accept-push", directory)?;
+        let sources = session.policy.sources.with_inbox(inbox);
+        session.policy.sources = sources.map_err(|root| {
+            let message = format!(
+                "--accept-push {directory:?} is neither within --sources {root:?} nor around it, so no file could be \
+                 put in its place"
+            );
+            Failure::new(ErrorCode::Usage, message)
+        })?;
+    }
+    let given_here = !args.code.is_empty();
+    let meeting = match (args.peer, given(typed).or(given(environment.code))) {
+        (Some(name), _) => Meeting::Known(parse_name("--peer", &name)?),
+        (None, Some(code)) => {
+            let malformed = |fault| match given_here {
+                true => code_malformed(&fault),
+                false => at("P2PDBG_CODE", code_malformed(&fault)),
+            };
+            Meeting::Code(code.parse().map_err(malformed)?)
+        }
+        (None, None) => Meeting::Code(ask(environment.ask_code)?),
+    };
+    #[cfg(unix)]
+    let owner = args.pid;
+    #[cfg(not(unix))]
+    let owner = None;
+    Ok(ConnectOptions {
+        session,
+        meeting,
+        asks,
+        owner,
+        command: parse_command(args.command),
+    })
+}
+
+/// What stands after a code and is none of it: what was meant, as far as it can be told.
+pub(super) fn refuse_more_than_a_code(words: &[String]) -> Result<(), Failure> {
+    let is_code = |words: &[String]| words.join(" ").parse::<Code>().is_ok();
+    let whole = (1..words.len()).find(|&end| is_code(&words[..end]));
+    let Some(end) = whole.filter(|_| !is_code(words)) else {
+        return Ok(());
+    };
+    let rest = &words[end..];
+    if rest.iter().all(|word| word.parse::<ForwardSpec>().is_ok()) {
+        return Err(forwards_at_the_wrong_end("debuggers"));
+    }
+    // Neither the code nor what may hold a password is repeated.
+    let message = "what stands after the code is no part of it";
+    Err(Failure::new(ErrorCode::Usage, message)
+        .hint("to run a program, put -- before it: p2pdbg connect CODE -- python app.py"))
+}
+
+fn forwards_at_the_wrong_end(what: &str) -> Failure {
+    let message = format!("{what} are given to p2pdbg listen, beside the IDE");
+    Failure::new(ErrorCode::Usage, message).hint(
+        "run p2pdbg listen there with them, and p2pdbg connect CODE here with the code that it shows",
+    )
+}
+
+fn parse_command(words: Vec<OsString>) -> Option<Command> {
+    let mut words = words.into_iter();
+    let program = words.next()?;
+    Some(Command {
+        program,
+        arguments: words.collect(),
+    })
+}
+
+fn ask(ask_code: &mut dyn FnMut(Option<&str>) -> Option<String>) -> Result<Code, Failure> {
+    let mut fault: Option<Failure> = None;
+    for _ in 0..QUESTIONS {
+        let message = fault.as_ref().map(|fault| fault.message.as_str());
+        let Some(answer) = given(ask_code(message)) else {
+            break;
+        };
+        match answer.parse() {
+            Ok(code) => return Ok(code),
+            Err(error) => fault = Some(code_malformed(&error)),
+        }
+    }
+    Err(fault.unwrap_or_else(|| {
+        Failure::new(ErrorCode::CodeMissing, "there is no code to connect with").hint(
+            "run p2pdbg connect CODE with the code that p2pdbg listen printed beside the IDE, or --peer NAME for a peer known from before",
+        )
+    }))
+}
+
+fn code_malformed(fault: &<Code as FromStr>::Err) -> Failure {
+    Failure::new(ErrorCode::CodeMalformed, fault.to_string())
+        .hint("copy the code that p2pdbg listen printed beside the IDE")
+}

@@ -1,0 +1,205 @@
+//! The command line of `p2pdbg listen`, and what it comes to.
+
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use clap_complete::engine::ArgValueCandidates;
+use p2pdbg_base::{Absent, ErrorCode, Failure};
+use p2pdbg_forward::{Direction, Forward, ForwardSpec, NotAForward};
+use p2pdbg_session::SessionPolicy;
+
+use super::{
+    completion,
+    environment::Environment,
+    forward_args::ForwardArgs,
+    given::Given,
+    peers::{self, PeersOptions},
+    session::{SessionArgs, SessionOptions, resolve_session},
+    values::{at, forward_malformed},
+};
+
+const EXAMPLES: &str = "\
+FORWARD is auto or a debugger, each with an optional :PORT (the same at both ends):
+  the debuggee listens (-L)   debugpy 5678, ptvsd 5678, gdbserver 1234, lldb 1234,
+                              delve 2345, jdwp 5005, node 9229, rdbg 12345
+  the IDE listens (-R)        pydevd 5678, debugpy-connect 5678, jdwp-listen 5005,
+                              xdebug 9003
+  auto (5678)                 -R if something beside the IDE listens on the port
+                              already, else -L; used if no forward is given
+
+Examples:
+  p2pdbg listen                           prints a code for the other side
+  p2pdbg listen debugpy:5679              another port, at both ends
+  p2pdbg listen pydevd -L 8000:localhost:8000
+  p2pdbg listen --peer web-1              a peer known from before: no code
+  p2pdbg listen --peers 3 --map db=5700   three at once, on ports 5678, 5679 and, for the
+                                          one that is called db, 5700
+
+Exit status: 130 on ^C, which is how it ends if all goes well. With several peers the end
+or failure of one is reported and ends nothing else.";
+
+/// The arguments of `p2pdbg listen`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ListenArgs {
+    /// How all of this was written. Stands first: whatever stands before it takes its values away.
+    #[command(flatten)]
+    pub given: Given,
+
+    /// What is forwarded.
+    #[command(flatten)]
+    pub forwards: ForwardArgs,
+
+    /// Wait for the peer of this name, known from an earlier session, instead of making a code. Repeatable
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::peers))]
+    pub peer: Vec<String>,
+
+    /// Let in so many peers at once, up to 16: each by a code of its own, one shown after the other, or by --peer.
+    /// The forwards of each further one open the next free ports here [default: one, or as many as --peer names]
+    #[arg(long, value_name = "N")]
+    pub peers: Option<String>,
+
+    /// Open these ports here for the forwards of the peer of this name, in their order. Repeatable
+    #[arg(long, value_name = "NAME=PORT[,PORT...]")]
+    pub map: Vec<String>,
+
+    /// Forward further ports as debuggers come to listen there: the workers of node's cluster (seen on Linux)
+    #[arg(long)]
+    pub follow_ports: bool,
+
+    /// What a forward does while nothing listens at its far end [default: hold; refuse for gdbserver and lldb]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub absent: Option<Absent>,
+
+    /// What both commands have.
+    #[command(flatten)]
+    pub session: SessionArgs,
+}
+
+/// What `p2pdbg listen` was asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// What both commands have.
+    pub session: SessionOptions,
+    /// Who may come.
+    pub peers: PeersOptions,
+    /// The forwards; never empty.
+    pub forwards: Vec<ForwardSpec>,
+    /// How it was started, but for its forwards and the peers that it names.
+    pub given: Given,
+}
+
+/// The options of a `listen`.
+///
+/// # Errors
+/// Says what does not parse or is missing, and what to write instead. Exit status 2.
+pub fn resolve_listen(
+    args: ListenArgs,
+    environment: Environment<'_>,
+) -> Result<ListenOptions, Failure> {
+    let config = environment.config;
+    let peers = peers::resolve(&args.peer, args.peers.as_deref(), &args.map)?;
+    let mut forwards = Vec::new();
+    for written in args.forwards.in_order {
+        forwards.push(written.parse().map_err(forward_malformed)?);
+    }
+    if forwards.is_empty() {
+        for text in &config.forwards {
+            let stands = |fault| at(&config.place("forwards"), forward_malformed(fault));
+            forwards.push(parse_configured(text).map_err(stands)?);
+        }
+    }
+    if forwards.is_empty() {
+        forwards.push(ForwardSpec::default());
+    }
+    refuse_duplicates(&forwards)?;
+    let mut session = resolve_session(args.session, config)?;
+    session.policy = SessionPolicy {
+        absent: args.absent,
+        follows_ports: args.follow_ports,
+        // Nobody means all of their home, and its names are nobody else's business.
+        sources: session.policy.sources.unless_home(),
+        ..session.policy
+    };
+    Ok(ListenOptions {
+        session,
+        given: args.given,
+        peers,
+        forwards,
+    })
+}
+
+impl FromArgMatches for Given {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self::read(matches, &definitions()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// It defines nothing: it reads again what the others define.
+impl Args for Given {
+    fn augment_args(command: Command) -> Command {
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        command
+    }
+}
+
+/// What may be written after `p2pdbg listen`.
+fn definitions() -> Command {
+    ListenArgs::augment_args(Command::new("listen"))
+}
+
+/// Whether `word` is an option of `p2pdbg listen` that has its value in the next word.
+pub(crate) fn has_value(word: &str) -> bool {
+    let is_meant = |arg: &Arg| {
+        let long = arg.get_long().map(|long| format!("--{long}"));
+        let short = arg.get_short().map(|short| format!("-{short}"));
+        [long, short].iter().flatten().any(|option| option == word)
+    };
+    let definitions = definitions();
+    let option = definitions.get_arguments().find(|arg| is_meant(arg));
+    option.is_some_and(|option| option.get_action().takes_values())
+}
+
+/// A forward of the configuration file: a preset, or `-L SPEC`.
+fn parse_configured(text: &str) -> Result<ForwardSpec, NotAForward> {
+    let text = text.trim();
+    for (option, direction) in [("-L", Direction::ToDebuggee), ("-R", Direction::ToIde)] {
+        if let Some(spec) = text.strip_prefix(option) {
+            return Forward::parse(direction, spec.trim_start()).map(ForwardSpec::Fixed);
+        }
+    }
+    text.parse()
+}
+
+/// Two forwards cannot open one port.
+fn refuse_duplicates(forwards: &[ForwardSpec]) -> Result<(), Failure> {
+    // `auto` may come to be either; it is told from a fixed one as the `-L` that it mostly is.
+    let opened = |spec: &ForwardSpec| match spec {
+        ForwardSpec::Fixed(forward) => (forward.direction, forward.bind),
+        ForwardSpec::Auto { port } => (Direction::ToDebuggee, p2pdbg_base::Bind::loopback(*port)),
+    };
+    for (index, spec) in forwards.iter().enumerate() {
+        let (direction, bind) = opened(spec);
+        let twice = bind.port != 0
+            && forwards[..index]
+                .iter()
+                .map(opened)
+                .any(|other| other == (direction, bind));
+        if twice {
+            let end = match direction {
+                Direction::ToDebuggee => "beside the IDE",
+                Direction::ToIde => "at the debuggee",
+            };
+            let message = format!("two forwards would open port {} {end}", bind.port);
+            return Err(Failure::new(ErrorCode::ForwardMalformed, message)
+                .hint("give one of them another port, as in debugpy:5679"));
+        }
+    }
+    Ok(())
+}
