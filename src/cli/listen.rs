@@ -1,9 +1,9 @@
 //! The command line of `p2pdbg listen`, and what it comes to.
 
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, ValueHint};
 use clap_complete::engine::ArgValueCandidates;
 use p2pdbg_base::{Absent, ErrorCode, Failure};
-use p2pdbg_forward::{Direction, Forward, ForwardSpec, NotAForward};
+use p2pdbg_forward::{Direction, Forward, ForwardSpec, NotAForward, Preset};
 use p2pdbg_session::SessionPolicy;
 
 use super::{
@@ -17,14 +17,6 @@ use super::{
 };
 
 const EXAMPLES: &str = "\
-FORWARD is auto or a debugger, each with an optional :PORT (the same at both ends):
-  the debuggee listens (-L)   debugpy 5678, ptvsd 5678, gdbserver 1234, lldb 1234,
-                              delve 2345, jdwp 5005, node 9229, rdbg 12345
-  the IDE listens (-R)        pydevd 5678, debugpy-connect 5678, jdwp-listen 5005,
-                              xdebug 9003
-  auto (5678)                 -R if something beside the IDE listens on the port
-                              already, else -L; used if no forward is given
-
 Examples:
   p2pdbg listen                           prints a code for the other side
   p2pdbg listen debugpy:5679              another port, at both ends
@@ -36,9 +28,49 @@ Examples:
 Exit status: 130 on ^C, which is how it ends if all goes well. With several peers the end
 or failure of one is reported and ends nothing else.";
 
+/// How wide the lists of debuggers are, which stand beside the way their connections go.
+const LIST_WIDTH: usize = 55;
+
+/// The debuggers there are, by the way that their connections go.
+fn debuggers() -> String {
+    let list = |direction| {
+        let of_it = Preset::ALL
+            .into_iter()
+            .filter(|preset| preset.direction() == direction);
+        let items: Vec<String> = of_it
+            .map(|preset| format!("{} {}", preset.name(), preset.default_port()))
+            .collect();
+        let mut lines = vec![String::new()];
+        for (at, item) in items.iter().enumerate() {
+            let item = item.clone() + if at + 1 < items.len() { "," } else { "" };
+            match lines.last_mut() {
+                Some(line) if line.is_empty() => *line = item,
+                Some(line) if line.len() + item.len() < LIST_WIDTH => {
+                    line.push(' ');
+                    line.push_str(&item);
+                }
+                _ => lines.push(item),
+            }
+        }
+        lines.join("\n                              ")
+    };
+    format!(
+        "\
+FORWARD is auto or a debugger, each with an optional :PORT (the same at both ends):
+  the debuggee listens (-L)   {}
+  the IDE listens (-R)        {}
+  auto (5678)                 -R if something beside the IDE listens on the port
+                              already, else -L; used if no forward is given
+
+",
+        list(Direction::ToDebuggee),
+        list(Direction::ToIde)
+    )
+}
+
 /// The arguments of `p2pdbg listen`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = debuggers() + EXAMPLES)]
 pub struct ListenArgs {
     /// How all of this was written. Stands first: whatever stands before it takes its values away.
     #[command(flatten)]
@@ -154,16 +186,24 @@ fn definitions() -> Command {
     ListenArgs::augment_args(Command::new("listen"))
 }
 
-/// Whether `word` is an option of `p2pdbg listen` that has its value in the next word.
-pub(crate) fn has_value(word: &str) -> bool {
-    let is_meant = |arg: &Arg| {
+/// The option of `p2pdbg listen` that `word` is.
+fn option(word: &str) -> Option<Arg> {
+    let is_meant = |arg: &&Arg| {
         let long = arg.get_long().map(|long| format!("--{long}"));
         let short = arg.get_short().map(|short| format!("-{short}"));
         [long, short].iter().flatten().any(|option| option == word)
     };
-    let definitions = definitions();
-    let option = definitions.get_arguments().find(|arg| is_meant(arg));
-    option.is_some_and(|option| option.get_action().takes_values())
+    definitions().get_arguments().find(is_meant).cloned()
+}
+
+/// Whether `word` is an option of `p2pdbg listen` that has its value in the next word.
+pub(crate) fn has_value(word: &str) -> bool {
+    option(word).is_some_and(|option| option.get_action().takes_values())
+}
+
+/// Whether `word` is an option of `p2pdbg listen` whose value is a directory.
+pub(crate) fn is_directory(word: &str) -> bool {
+    option(word).is_some_and(|option| option.get_value_hint() == ValueHint::DirPath)
 }
 
 /// A forward of the configuration file: a preset, or `-L SPEC`.

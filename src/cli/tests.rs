@@ -360,7 +360,7 @@ fn the_options_of_a_listen_are_repeated_as_they_were_written() {
     assert_eq!(options.given.options, repeated);
     assert!(!options.given.rendezvous);
     // What was not written is not repeated, and neither is an access key.
-    let url = "p2pdbg://KEYKEYKEYKEYKEYKEYKEYK@host";
+    let url = "p2pdbg://KEYKEYKEYKEYKEYKEYKEYA@host";
     let keyed = listen(&["--rendezvous", url], Config::default()).unwrap();
     let given = Given {
         options: Vec::new(),

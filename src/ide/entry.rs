@@ -3,6 +3,8 @@
 
 use jsonc_parser::cst::CstInputValue as Value;
 
+use super::values::{Filled, FilledField};
+
 /// An entry of a list, told from the others by the value of one key.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -21,12 +23,12 @@ impl Entry {
         self
     }
 
-    /// With a value that is kept up to date, if it is known.
-    pub(super) fn kept_if_known(self, key: &str, value: Option<Value>) -> Self {
-        match value {
-            Some(value) => self.kept(key, value),
-            None => self,
-        }
+    /// With these as well.
+    pub(super) fn with(mut self, fields: Vec<FilledField>) -> Self {
+        let fields = fields.into_iter();
+        self.fields
+            .extend(fields.map(|field| (field.key.to_owned(), field.value.into(), field.kept)));
+        self
     }
 
     /// With a value that the user may change.
@@ -60,4 +62,18 @@ pub(super) fn number(n: u16) -> Value {
 /// An object as JSON.
 pub(super) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
     Value::Object(fields.map(|(key, value)| (key.to_owned(), value)).into())
+}
+
+impl From<Filled> for Value {
+    fn from(filled: Filled) -> Self {
+        match filled {
+            Filled::Text(text) => text.into(),
+            Filled::Number(n) => number(n),
+            Filled::List(values) => Self::Array(values.into_iter().map(Self::from).collect()),
+            Filled::Object(fields) => {
+                let fields = fields.into_iter();
+                Self::Object(fields.map(|(key, value)| (key, value.into())).collect())
+            }
+        }
+    }
 }

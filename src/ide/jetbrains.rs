@@ -9,6 +9,7 @@ use std::{
 };
 
 use p2pdbg_base::Failure;
+use p2pdbg_debugger::ide::JetBrains;
 use p2pdbg_forward::{Direction, Preset};
 
 use super::{Ide, Plan, PlannedFile, ReadFile, Sessions, no_use};
@@ -30,38 +31,26 @@ pub(super) fn plan(
     for wanted in facts.wanted(fallback, &mut plan.notes) {
         let name = facts.name(&wanted);
         let port = wanted.port();
-        let (whole, anchor) = match (ide, wanted.debugger) {
-            (Ide::Pycharm, Preset::Pydevd) => (
+        let kind = wanted.debugger.debugger().ides.jetbrains;
+        let (whole, anchor) = match (ide, kind) {
+            (Ide::Pycharm, Some(JetBrains::PythonDebugServer)) => (
                 python_debug_server(facts, &name, port),
                 "name=\"PORT\" value=\"",
             ),
-            (Ide::Goland | Ide::Idea, Preset::Delve) => {
+            (Ide::Goland | Ide::Idea, Some(JetBrains::GoRemote)) => {
                 (go_remote(&name, port), "factoryName=\"Go Remote\" port=\"")
             }
-            (Ide::Idea, Preset::Jdwp | Preset::JdwpListen) => {
-                let server = wanted.debugger == Preset::JdwpListen;
-                (remote_jvm(&name, port, server), "name=\"PORT\" value=\"")
+            (Ide::Idea, Some(JetBrains::RemoteJvmAttach)) => {
+                (remote_jvm(&name, port, false), "name=\"PORT\" value=\"")
             }
-            (Ide::Pycharm, Preset::Debugpy | Preset::Ptvsd) => (
+            (Ide::Idea, Some(JetBrains::RemoteJvmListen)) => {
+                (remote_jvm(&name, port, true), "name=\"PORT\" value=\"")
+            }
+            (Ide::Pycharm, Some(JetBrains::AttachToDap)) => (
                 attach_to_dap(facts, &name, port),
                 "name=\"remoteAddress\" value=\"127.0.0.1:",
             ),
-            // Each by its name, so that a new one is thought of here too.
-            (
-                _,
-                Preset::Debugpy
-                | Preset::Ptvsd
-                | Preset::Gdbserver
-                | Preset::Lldb
-                | Preset::Delve
-                | Preset::Jdwp
-                | Preset::Node
-                | Preset::Rdbg
-                | Preset::Pydevd
-                | Preset::DebugpyConnect
-                | Preset::JdwpListen
-                | Preset::Xdebug,
-            ) => {
+            _ => {
                 plan.notes
                     .push(no_use(ide.product(), wanted.debugger, &instead));
                 continue;

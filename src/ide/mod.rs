@@ -13,6 +13,7 @@ mod jsonc;
 mod lists;
 mod nvim;
 mod paths;
+mod values;
 mod vscode;
 mod written;
 mod zed;

@@ -4,9 +4,13 @@
 use std::{fmt::Write, path::Path};
 
 use p2pdbg_base::{ErrorCode, Failure};
+use p2pdbg_debugger::ide::Adapter;
 use p2pdbg_forward::{Direction, Preset};
 
-use super::{Plan, PlannedFile, ReadFile, Sessions, Wanted, no_use};
+use super::{
+    Plan, PlannedFile, ReadFile, Sessions, Wanted, no_use,
+    values::{Filled, Known},
+};
 
 /// The first line, by which a file of ours is told from others.
 const MARK: &str =
@@ -25,6 +29,10 @@ local function put(filetypes, configuration)
     dap.configurations[filetype] = others
   end
 end
+"#;
+
+/// The field that asks for the program whose symbols the debugger reads here.
+const ASK_PROGRAM: &str = r#"  program = function() return vim.fn.input("program: ", vim.fn.getcwd() .. "/", "file") end,
 "#;
 
 pub(super) fn plan(
@@ -76,94 +84,58 @@ pub(super) fn plan(
 }
 
 fn chunk(facts: &Sessions<'_>, wanted: &Wanted<'_>) -> Option<String> {
-    let port = wanted.port();
+    let kind = wanted.debugger.debugger().ides.nvim.as_ref()?;
     let name = facts.name(wanted);
     let adapter = name.replace([' ', '-'], "_");
-    let local = facts.paths.local_path().to_str().map(quote)?;
-    let remotes: Vec<_> = facts
-        .paths
-        .remote
-        .iter()
-        .map(|path| quote(path.as_str()))
-        .collect();
-    let remote = remotes.first();
-    let server = format!(
-        "{{ type = \"server\", host = \"127.0.0.1\", port = {port}, options = {{ initialize_timeout_sec = 60 }} }}"
-    );
-    let executable = |command: &str, arguments: &str| {
-        format!("{{ type = \"executable\", command = \"{command}\", args = {{ {arguments} }} }}")
+    let definition = match kind.adapter {
+        Adapter::Server => format!(
+            "{{ type = \"server\", host = \"127.0.0.1\", port = {}, options = {{ initialize_timeout_sec = 60 }} }}",
+            wanted.port()
+        ),
+        Adapter::Executable(command, arguments) => format!(
+            "{{ type = \"executable\", command = {}, args = {} }}",
+            quote(command),
+            list(arguments.iter().map(|argument| quote(argument)))
+        ),
     };
-    let pairs = |from: &str, to: &str| {
-        let pair = |remote: &String| format!("{{ {from} = {local}, {to} = {remote} }}");
-        let pairs: Vec<_> = remotes.iter().map(pair).collect();
-        match pairs.is_empty() {
-            true => String::new(),
-            false => format!("{{ {} }}", pairs.join(", ")),
-        }
-    };
-    let field = |name: &str, value: &str| match value {
-        "" => String::new(),
-        value => format!("  {name} = {value},\n"),
-    };
-    let at = format!("{{ host = \"127.0.0.1\", port = {port} }}");
-    let program =
-        "function() return vim.fn.input(\"program: \", vim.fn.getcwd() .. \"/\", \"file\") end";
-    let (definition, filetypes, fields) = match wanted.debugger {
-        Preset::Debugpy | Preset::Ptvsd => (
-            server,
-            "python",
-            field("connect", &at) + &field("pathMappings", &pairs("localRoot", "remoteRoot")),
-        ),
-        Preset::DebugpyConnect => (
-            executable("python3", "\"-m\", \"debugpy.adapter\""),
-            "python",
-            field("listen", &at) + &field("pathMappings", &pairs("localRoot", "remoteRoot")),
-        ),
-        Preset::Delve => (
-            server,
-            "go",
-            field("mode", "\"remote\"") + &field("substitutePath", &pairs("from", "to")),
-        ),
-        Preset::Gdbserver => (
-            executable(
-                "gdb",
-                "\"--interpreter=dap\", \"-ex\", \"set remotetimeout 60\"",
-            ),
-            "c, cpp, rust",
-            field("target", &format!("\"127.0.0.1:{port}\"")) + &field("program", program),
-        ),
-        Preset::Lldb => (
-            executable("lldb-dap", ""),
-            "c, cpp, rust",
-            field(
-                "attachCommands",
-                &format!("{{ \"gdb-remote 127.0.0.1:{port}\" }}"),
-            ) + &field("program", program)
-                + &field(
-                    "sourceMap",
-                    &remote.map_or(String::new(), |remote| {
-                        format!("{{ {{ {remote}, {local} }} }}")
-                    }),
-                ),
-        ),
-        Preset::Rdbg => (server, "ruby", field("localfsMap", &local_map(facts))),
-        Preset::Jdwp | Preset::JdwpListen | Preset::Node | Preset::Pydevd | Preset::Xdebug => {
-            return None;
-        }
-    };
-    let filetypes: Vec<String> = filetypes.split(", ").map(quote).collect();
+    let local = facts.paths.local_path().to_str()?.to_owned();
+    let project = facts.paths.local.to_str()?;
+    let known = Known::of(facts, wanted, project, local);
+    let mut fields = String::new();
+    for field in known.fields(kind.fields) {
+        fields.push_str(&format!("  {} = {},\n", field.key, lua(&field.value)));
+    }
+    if kind.asks_program {
+        fields.push_str(ASK_PROGRAM);
+    }
     Some(format!(
-        "dap.adapters.{adapter} = {definition}\nput({{ {} }}, {{\n  type = \"{adapter}\",\n  request = \"attach\",\n  name = {},\n{fields}}})\n",
-        filetypes.join(", "),
+        "dap.adapters.{adapter} = {definition}\nput({}, {{\n  type = \"{adapter}\",\n  request = \"attach\",\n  name = {},\n{fields}}})\n",
+        list(kind.filetypes.iter().map(|filetype| quote(filetype))),
         quote(&name)
     ))
 }
 
-/// rdbg's list of pairs, with the project's whole path.
-fn local_map(facts: &Sessions<'_>) -> String {
-    let project = facts.paths.local.to_str();
-    let list = project.and_then(|project| facts.paths.list_of_rdbg(project));
-    list.map_or(String::new(), |list| quote(&list))
+/// A value in Lua. The keys of objects are words of ours, or paths.
+fn lua(value: &Filled) -> String {
+    match value {
+        Filled::Text(text) => quote(text),
+        Filled::Number(n) => n.to_string(),
+        Filled::List(values) => list(values.iter().map(lua)),
+        Filled::Object(fields) => list(fields.iter().map(|(key, value)| {
+            let is_word = key.bytes().all(|b| b.is_ascii_alphabetic());
+            match is_word {
+                true => format!("{key} = {}", lua(value)),
+                false => format!("[{}] = {}", quote(key), lua(value)),
+            }
+        })),
+    }
+}
+
+fn list(values: impl Iterator<Item = String>) -> String {
+    match values.collect::<Vec<_>>().join(", ") {
+        values if values.is_empty() => "{  }".to_owned(),
+        values => format!("{{ {values} }}"),
+    }
 }
 
 /// A text as a Lua string.

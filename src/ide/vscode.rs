@@ -14,13 +14,12 @@ use super::{
     entry::{Entry, number, object},
     jsonc::{self, Place},
     no_use,
+    values::Known,
 };
+use crate::cli::is_directory;
 
 /// What stands for the project's directory.
 const FOLDER: &str = "${workspaceFolder}";
-
-/// Where a debugger of this host is reached.
-const HOST: &str = "127.0.0.1";
 
 /// The configuration that starts those of all peers.
 const ALL: &str = "p2pdbg all";
@@ -154,89 +153,38 @@ fn configuration(
     wanted: &Wanted<'_>,
     name: &str,
 ) -> Result<Entry, &'static str> {
-    let entry = |kind: &str, request: &str| {
-        Entry::named("name", name)
-            .kept("type", kind)
-            .kept("request", request)
-    };
-    let port = wanted.port();
+    let kind = wanted.debugger.debugger().ides.vscode.as_ref();
+    let kind = kind.map_err(|instead| *instead)?;
     let folder = facts.paths.local_for(FOLDER);
-    let folder = folder.as_str();
-    let remotes = &facts.paths.remote;
-    let remote = remotes.first().map(|path| path.as_str());
-    let pairs = |make: &dyn Fn(&str) -> Value| -> Option<Value> {
-        let pairs = remotes.iter().map(|path| make(path.as_str()));
-        (!remotes.is_empty()).then(|| Value::Array(pairs.collect()))
-    };
-    let by_remote = remote.map(|_| {
-        let pairs = remotes.iter().map(|path| (path.to_string(), folder.into()));
-        Value::Object(pairs.collect())
-    });
-    let at = || object([("host", HOST.into()), ("port", number(port))]);
-    let python_pair =
-        |remote: &str| object([("localRoot", folder.into()), ("remoteRoot", remote.into())]);
-    let python = |entry: Entry| match pairs(&python_pair) {
-        Some(pairs) => entry.kept("pathMappings", pairs),
-        // The directory in which the program is started.
-        None => entry.proposed("pathMappings", Value::Array(vec![python_pair(".")])),
-    };
-    Ok(match wanted.debugger {
-        Preset::Debugpy | Preset::Ptvsd => python(entry("debugpy", "attach").kept("connect", at())),
-        Preset::DebugpyConnect => python(entry("debugpy", "attach").kept("listen", at())),
-        Preset::Gdbserver => entry("cppdbg", "launch")
-            .proposed("program", format!("{FOLDER}/app"))
-            .proposed("cwd", FOLDER)
-            .kept("MIMode", "gdb")
-            .kept("miDebuggerServerAddress", format!("{HOST}:{port}"))
-            .proposed(
-                "setupCommands",
-                Value::Array(vec![object([("text", "set remotetimeout 60".into())])]),
-            )
-            .kept_if_known("sourceFileMap", by_remote),
-        Preset::Lldb => entry("lldb", "attach")
-            .proposed(
-                "targetCreateCommands",
-                Value::Array(vec![format!("target create {FOLDER}/app").into()]),
-            )
-            .kept(
-                "processCreateCommands",
-                Value::Array(vec![format!("gdb-remote {HOST}:{port}").into()]),
-            )
-            .kept_if_known("sourceMap", by_remote),
-        Preset::Delve => {
-            let substitute =
-                pairs(&|remote| object([("from", folder.into()), ("to", remote.into())]));
-            entry("go", "attach")
-                .kept("mode", "remote")
-                .kept("host", HOST)
-                .kept("port", number(port))
-                .kept_if_known("substitutePath", substitute)
-        }
-        Preset::Jdwp => entry("java", "attach")
-            .kept("hostName", HOST)
-            .kept("port", number(port)),
-        Preset::Node => entry("node", "attach")
-            .kept("address", HOST)
-            .kept("port", number(port))
-            .kept("localRoot", folder)
-            .kept_if_known("remoteRoot", remote.map(Value::from)),
-        Preset::Rdbg => entry("rdbg", "attach")
-            .kept("debugPort", format!("{HOST}:{port}"))
-            .kept_if_known(
-                "localfsMap",
-                facts.paths.list_of_rdbg(FOLDER).map(Value::from),
-            ),
-        Preset::Xdebug => entry("php", "launch")
-            .kept("hostname", HOST)
-            .kept("port", number(port))
-            .kept_if_known("pathMappings", by_remote),
-        Preset::Pydevd => return Err("; use p2pdbg listen debugpy or debugpy-connect"),
-        Preset::JdwpListen => return Err("; use p2pdbg listen jdwp"),
-    })
+    let known = Known::of(facts, wanted, FOLDER, folder);
+    let entry = Entry::named("name", name)
+        .kept("type", kind.types[0])
+        .kept("request", kind.request);
+    Ok(entry.with(known.fields(kind.fields)))
 }
 
 /// The task that runs `p2pdbg listen` as the session was started, and by the peer's name if it is known.
 fn task(facts: &Sessions<'_>, notes: &mut Vec<String>) -> Entry {
+    let arguments = arguments(facts, notes).into_iter().map(Value::from);
+    Entry::named("label", TASK)
+        .kept("type", "process")
+        .proposed("command", "p2pdbg")
+        .kept("args", Value::Array(arguments.collect()))
+        .kept("isBackground", true)
+        // Without a status line to redraw, every line is one to match.
+        .kept(
+            "options",
+            object([("env", object([("TERM", "dumb".into())]))]),
+        )
+        .proposed(
+            "presentation",
+            object([("panel", "dedicated".into()), ("reveal", "always".into())]),
+        )
+        .kept("problemMatcher", problem_matcher())
+}
+
+/// The command line of that `p2pdbg listen`; what cannot be said in a task is noted.
+fn arguments(facts: &Sessions<'_>, notes: &mut Vec<String>) -> Vec<String> {
     let session = facts.all[0].session;
     let mut arguments = vec!["listen".to_owned()];
     // Further places have further ports by themselves.
@@ -282,7 +230,12 @@ fn task(facts: &Sessions<'_>, notes: &mut Vec<String>) -> Entry {
                 .to_owned(),
         );
     }
-    let matcher = object([
+    arguments
+}
+
+/// How VS Code knows from what `p2pdbg listen` says that the tunnel stands, or that it failed.
+fn problem_matcher() -> Value {
+    object([
         ("owner", "p2pdbg".into()),
         ("source", "p2pdbg".into()),
         (
@@ -306,25 +259,7 @@ fn task(facts: &Sessions<'_>, notes: &mut Vec<String>) -> Entry {
                 ("endsPattern", READY.into()),
             ]),
         ),
-    ]);
-    Entry::named("label", TASK)
-        .kept("type", "process")
-        .proposed("command", "p2pdbg")
-        .kept(
-            "args",
-            Value::Array(arguments.into_iter().map(Value::from).collect()),
-        )
-        .kept("isBackground", true)
-        // Without a status line to redraw, every line is one to match.
-        .kept(
-            "options",
-            object([("env", object([("TERM", "dumb".into())]))]),
-        )
-        .proposed(
-            "presentation",
-            object([("panel", "dedicated".into()), ("reveal", "always".into())]),
-        )
-        .kept("problemMatcher", matcher)
+    ])
 }
 
 /// The value of an option as it stands in the task, which runs in the project's directory: a directory within that by
@@ -336,12 +271,45 @@ fn in_folder(option: &str, value: &str, project: &Path) -> Result<String, String
         ));
     }
     let below = Path::new(value).strip_prefix(project).ok();
-    let is_directory = matches!(option, "--sources" | "--state");
     Ok(
-        match below.and_then(Path::to_str).filter(|_| is_directory) {
+        match below
+            .and_then(Path::to_str)
+            .filter(|_| is_directory(option))
+        {
             Some("") => FOLDER.to_owned(),
             Some(below) => format!("{FOLDER}/{below}"),
             None => value.to_owned(),
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extension_knows_each_type_of_the_table_and_no_other() {
+        let mut types: Vec<(&str, &str)> = Vec::new();
+        for preset in Preset::ALL {
+            let kind = preset.debugger().ides.vscode.as_ref();
+            for name in kind.map_or(&[][..], |kind| kind.types) {
+                if !types.iter().any(|(known, _)| known == name) {
+                    types.push((name, preset.name()));
+                }
+            }
+        }
+        let lines = types.iter().map(|(name, preset)| match name.contains('-') {
+            true => format!("    '{name}': '{preset}',\n"),
+            false => format!("    {name}: '{preset}',\n"),
+        });
+        let expected = format!(
+            "export const PRESETS: Readonly<Record<string, string>> = {{\n{}}};\n",
+            lines.collect::<String>()
+        );
+        let file = include_str!("../../editors/vscode/src/presets.ts");
+        assert!(
+            file.ends_with(&expected),
+            "editors/vscode/src/presets.ts is to end with:\n{expected}"
+        );
+    }
 }

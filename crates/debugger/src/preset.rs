@@ -6,62 +6,10 @@
 use std::str::FromStr;
 
 use p2pdbg_proto::{spelling::nearest, tunnel::Direction};
-use serde::{Deserialize, Serialize};
 
-use crate::table::{Debugger, row};
-
-/// A debugger's way of connecting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Preset {
-    /// debugpy with `--listen`: VS Code, Visual Studio, nvim-dap, Zed, PyCharm over DAP.
-    Debugpy,
-    /// ptvsd, debugpy's predecessor.
-    Ptvsd,
-    /// gdbserver.
-    Gdbserver,
-    /// lldb-server in its gdbserver mode.
-    Lldb,
-    /// delve, for Go.
-    Delve,
-    /// A JVM with `server=y`.
-    Jdwp,
-    /// node with `--inspect`.
-    Node,
-    /// Ruby's rdbg.
-    Rdbg,
-    /// pydevd-pycharm: PyCharm's Python Debug Server.
-    Pydevd,
-    /// debugpy with `--connect`.
-    DebugpyConnect,
-    /// A JVM with `server=n`.
-    JdwpListen,
-    /// PHP's Xdebug.
-    Xdebug,
-}
+use crate::table::Preset;
 
 impl Preset {
-    /// Every preset, in the order of the help text.
-    pub const ALL: [Preset; 12] = [
-        Preset::Debugpy,
-        Preset::Ptvsd,
-        Preset::Gdbserver,
-        Preset::Lldb,
-        Preset::Delve,
-        Preset::Jdwp,
-        Preset::Node,
-        Preset::Rdbg,
-        Preset::Pydevd,
-        Preset::DebugpyConnect,
-        Preset::JdwpListen,
-        Preset::Xdebug,
-    ];
-
-    /// What is known of the debugger.
-    pub fn debugger(self) -> &'static Debugger {
-        row(self)
-    }
-
     /// The name on the command line.
     pub fn name(self) -> &'static str {
         self.debugger().name

@@ -1,172 +1,50 @@
 //! The table: a row for each debugger.
+//!
+//! A new debugger is a line of `presets!`, with its row; the help text, completions, doctor and the IDEs'
+//! configurations follow from it.
 
-use p2pdbg_base::Absent;
-use p2pdbg_inspect::{Debugger as Seen, Protocol};
-use p2pdbg_proto::tunnel::Direction::{self, ToDebuggee, ToIde};
+use p2pdbg_inspect::Protocol;
+use p2pdbg_proto::tunnel::Direction::{ToDebuggee, ToIde};
 
-use crate::Preset;
-
-/// What is known of a debugger.
-#[derive(Debug)]
-pub struct Debugger {
-    /// Its name on the command line, in JSON and in the documents.
-    pub name: &'static str,
-    /// What people call it, its language or its IDE where they are asked for its name. One word may be said of several.
-    pub also_called: &'static [&'static str],
-    /// Which way its connections go: who listens is at the end of the arrow.
-    pub direction: Direction,
-    /// The port used when none is given: the debugger's own, or a customary one where it has none.
-    pub port: u16,
-    /// The command, or the line of code, that starts the debuggee, with `PORT` for the port.
-    pub start: &'static str,
-    /// What becomes of a connection while nothing listens at the other end.
-    pub while_absent: WhileAbsent,
-    /// Which end writes first on a new connection.
-    pub first_word: FirstWord,
-    /// The languages in which it may speak, the most telling first.
-    pub speaks: &'static [Protocol],
-    /// Whether its DAP is the one in which the adapter names itself debugpy or ptvsd.
-    pub is_debugpy: bool,
-    /// By which files its presence on a host is seen.
-    pub presence: Presence,
-    /// How a process of it that listens is recognised.
-    pub listens: Option<Listens>,
-    /// What people stumble over.
-    pub traps: &'static [Trap],
-}
-
-/// How a process that listens for its IDE is told from other processes, by its command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listens {
-    /// How the file name of its program begins.
-    pub program: &'static str,
-    /// What one of its arguments contains; nothing where the program is the debugger itself.
-    pub argument: &'static str,
-    /// Which of the ports on which it listens is the debugger's.
-    pub port: ListeningPort,
-}
-
-/// Which of the ports on which a process listens is its debugger's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ListeningPort {
-    /// Any: the process does nothing else.
-    Any,
-    /// One whose number stands in the command line.
-    InCommandLine,
-    /// One whose number stands in the argument that contains [`Listens::argument`].
-    InArgument,
-    /// The same, or one of so many from the debugger's own port on: processes that it starts count up from there.
-    InArgumentOrOwn(u16),
-}
-
-impl Debugger {
-    /// Whether a process with this command line, which listens on `port`, does so for this debugger's IDE.
-    pub fn listens_as(&self, command_line: &[String], port: u16) -> bool {
-        let Some(listens) = self.listens else {
-            return false;
-        };
-        let mut words = command_line.iter();
-        let program = words.next().map_or("", String::as_str);
-        let program = program.rsplit('/').next().unwrap_or_default();
-        if !program.starts_with(listens.program) {
-            return false;
-        }
-        let says = |word: &&String| word.contains(listens.argument);
-        let names = |word: &String| {
-            let mut numbers = word.split(|c: char| !c.is_ascii_digit());
-            numbers.any(|number| number.parse() == Ok(port))
-        };
-        match listens.port {
-            ListeningPort::Any => true,
-            ListeningPort::InCommandLine => {
-                words.clone().any(|word| says(&word)) && words.any(names)
-            }
-            ListeningPort::InArgument => words.filter(says).any(names),
-            ListeningPort::InArgumentOrOwn(count) => {
-                let own = self.port..self.port.saturating_add(count);
-                own.contains(&port) || words.filter(says).any(names)
-            }
-        }
-    }
-}
-
-/// What becomes of a connection while nothing listens at the other end, unless the user says otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhileAbsent {
-    /// It is accepted and held until something listens.
-    Hold,
-    /// It is held until the other end was reached once: a program that is started to be debugged waits for its IDE.
-    /// From then on it is refused: one that only tries whether somebody debugs goes on.
-    HoldOnce,
-    /// It is refused, for this reason.
-    Refuse {
-        /// Why holding harms, for the documents and for whoever changes the row.
-        why: &'static str,
+use crate::{
+    ide::{
+        Adapter,
+        Field::{self, Kept, Proposed},
+        Ides, JetBrains, Nvim,
+        Value::{
+            self, Address, Here, HereByThere, List, Object, Pairs, Port, RdbgMap, Text, There,
+            ThereAndHere,
+        },
+        VsCode, Zed,
     },
-}
+    row::{Debugger, FirstWord, ListeningPort, Listens, Presence, WhileAbsent, presets, trap},
+};
 
-impl WhileAbsent {
-    /// The same in the words of `--absent`.
-    pub fn policy(self) -> Absent {
-        match self {
-            Self::Hold => Absent::Hold,
-            Self::HoldOnce => Absent::HoldOnce,
-            Self::Refuse { .. } => Absent::Refuse,
-        }
-    }
-}
-
-/// Which end writes on a new connection without waiting for a word of the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FirstWord {
-    /// The end that connects (the other may speak unasked too): until it has written, nothing is lost by not dialling
-    /// the other end.
-    Client,
-    /// The end that accepts, and the one that connects waits for it: the far end has to be dialled at once.
-    Server,
-}
-
-/// By which files a debugger is found on a host. Nothing is run for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Presence {
-    /// A program of this name in `PATH`.
-    Program(&'static str),
-    /// A Python package, as its metadata directory spells it.
-    PythonPackage(&'static str),
-    /// It cannot be seen from files.
-    Unseen,
-}
-
-/// Something that goes wrong with a debugger, and what to do about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trap {
-    /// What one sees.
-    pub symptom: &'static str,
-    /// What helps.
-    pub fix: &'static str,
-}
-
-const fn trap(symptom: &'static str, fix: &'static str) -> Trap {
-    Trap { symptom, fix }
-}
-
-impl Debugger {
-    /// Whether what was seen on a connection can be this debugger.
-    pub fn can_be(&self, seen: &Seen) -> bool {
-        // What it is cannot be told.
-        if matches!(seen.protocol, Protocol::Unknown | Protocol::Tls) {
-            return true;
-        }
-        if !self.speaks.contains(&seen.protocol) {
-            return false;
-        }
-        // DAP alone does not say whose it is, until the debugger names itself.
-        if seen.protocol == Protocol::Dap && seen.version.is_some() {
-            let is_debugpy = matches!(seen.name.as_deref(), Some("debugpy" | "ptvsd"));
-            return self.is_debugpy == is_debugpy;
-        }
-        true
-    }
+presets! {
+    /// debugpy with `--listen`: VS Code, Visual Studio, nvim-dap, Zed, PyCharm over DAP.
+    Debugpy => DEBUGPY,
+    /// ptvsd, debugpy's predecessor.
+    Ptvsd => PTVSD,
+    /// gdbserver.
+    Gdbserver => GDBSERVER,
+    /// lldb-server in its gdbserver mode.
+    Lldb => LLDB,
+    /// delve, for Go.
+    Delve => DELVE,
+    /// A JVM with `server=y`.
+    Jdwp => JDWP,
+    /// node with `--inspect`.
+    Node => NODE,
+    /// Ruby's rdbg.
+    Rdbg => RDBG,
+    /// pydevd-pycharm: PyCharm's Python Debug Server.
+    Pydevd => PYDEVD,
+    /// debugpy with `--connect`.
+    DebugpyConnect => DEBUGPY_CONNECT,
+    /// A JVM with `server=n`.
+    JdwpListen => JDWP_LISTEN,
+    /// PHP's Xdebug.
+    Xdebug => XDEBUG,
 }
 
 /// gdb repeats what is not answered within two seconds and gets out of step for good when all of it is answered at
@@ -176,22 +54,33 @@ const GDB_TIMER: WhileAbsent = WhileAbsent::Refuse {
     why: "gdb repeats what waits for 2 s and gets out of step",
 };
 
-pub(crate) fn row(preset: Preset) -> &'static Debugger {
-    match preset {
-        Preset::Debugpy => &DEBUGPY,
-        Preset::Ptvsd => &PTVSD,
-        Preset::Gdbserver => &GDBSERVER,
-        Preset::Lldb => &LLDB,
-        Preset::Delve => &DELVE,
-        Preset::Jdwp => &JDWP,
-        Preset::Node => &NODE,
-        Preset::Rdbg => &RDBG,
-        Preset::Pydevd => &PYDEVD,
-        Preset::DebugpyConnect => &DEBUGPY_CONNECT,
-        Preset::JdwpListen => &JDWP_LISTEN,
-        Preset::Xdebug => &XDEBUG,
-    }
-}
+/// Where a debugger of this host is reached.
+const HOST: Value = Text("127.0.0.1");
+
+/// What gdb and lldb are for.
+const NATIVE: &[&str] = &["c", "cpp", "rust"];
+
+const PYTHON_PATHS: Field = Kept("pathMappings", Pairs("localRoot", "remoteRoot"));
+
+/// The directory in which the program is started.
+const PYTHON_CWD: Field = Proposed(
+    "pathMappings",
+    List(&[Object(&[("localRoot", Here), ("remoteRoot", Text("."))])]),
+);
+
+const GO_PATHS: Field = Kept("substitutePath", Pairs("from", "to"));
+
+const CODELLDB: &[Field] = &[
+    Proposed(
+        "targetCreateCommands",
+        List(&[Text("target create FOLDER/app")]),
+    ),
+    Kept(
+        "processCreateCommands",
+        List(&[Text("gdb-remote 127.0.0.1:PORT")]),
+    ),
+    Kept("sourceMap", HereByThere),
+];
 
 const DEBUGPY: Debugger = Debugger {
     name: "debugpy",
@@ -221,6 +110,24 @@ const DEBUGPY: Debugger = Debugger {
             "keep one port number at both ends, since they dial the number that the IDE used",
         ),
     ],
+    ides: Ides {
+        vscode: Ok(VsCode {
+            types: &["debugpy", "python"],
+            request: "attach",
+            fields: &[Kept("connect", Address), PYTHON_PATHS, PYTHON_CWD],
+        }),
+        zed: Some(Zed {
+            adapter: "Debugpy",
+            fields: &[Kept("connect", Address), PYTHON_PATHS],
+        }),
+        nvim: Some(Nvim {
+            adapter: Adapter::Server,
+            filetypes: &["python"],
+            fields: &[Kept("connect", Address), PYTHON_PATHS],
+            asks_program: false,
+        }),
+        jetbrains: Some(JetBrains::AttachToDap),
+    },
 };
 
 const PTVSD: Debugger = Debugger {
@@ -243,6 +150,24 @@ const PTVSD: Debugger = Debugger {
         "ptvsd is no longer maintained",
         "use debugpy where its Python can run it (3.8 and later)",
     )],
+    ides: Ides {
+        vscode: Ok(VsCode {
+            types: &["debugpy"],
+            request: "attach",
+            fields: &[Kept("connect", Address), PYTHON_PATHS, PYTHON_CWD],
+        }),
+        zed: Some(Zed {
+            adapter: "Debugpy",
+            fields: &[Kept("connect", Address), PYTHON_PATHS],
+        }),
+        nvim: Some(Nvim {
+            adapter: Adapter::Server,
+            filetypes: &["python"],
+            fields: &[Kept("connect", Address), PYTHON_PATHS],
+            asks_program: false,
+        }),
+        jetbrains: Some(JetBrains::AttachToDap),
+    },
 };
 
 const GDBSERVER: Debugger = Debugger {
@@ -275,6 +200,34 @@ const GDBSERVER: Debugger = Debugger {
             "close the port in the debuggee's firewall",
         ),
     ],
+    ides: Ides {
+        vscode: Ok(VsCode {
+            types: &["cppdbg"],
+            request: "launch",
+            fields: &[
+                Proposed("program", Text("FOLDER/app")),
+                Proposed("cwd", Text("FOLDER")),
+                Kept("MIMode", Text("gdb")),
+                Kept("miDebuggerServerAddress", Text("127.0.0.1:PORT")),
+                Proposed(
+                    "setupCommands",
+                    List(&[Object(&[("text", Text("set remotetimeout 60"))])]),
+                ),
+                Kept("sourceFileMap", HereByThere),
+            ],
+        }),
+        zed: None,
+        nvim: Some(Nvim {
+            adapter: Adapter::Executable(
+                "gdb",
+                &["--interpreter=dap", "-ex", "set remotetimeout 60"],
+            ),
+            filetypes: NATIVE,
+            fields: &[Kept("target", Text("127.0.0.1:PORT"))],
+            asks_program: true,
+        }),
+        jetbrains: None,
+    },
 };
 
 const LLDB: Debugger = Debugger {
@@ -303,6 +256,27 @@ const LLDB: Debugger = Debugger {
             "give it --gdbserver-port 1235, and forward both: p2pdbg listen lldb lldb:1235",
         ),
     ],
+    ides: Ides {
+        vscode: Ok(VsCode {
+            types: &["lldb", "lldb-dap"],
+            request: "attach",
+            fields: CODELLDB,
+        }),
+        zed: Some(Zed {
+            adapter: "CodeLLDB",
+            fields: CODELLDB,
+        }),
+        nvim: Some(Nvim {
+            adapter: Adapter::Executable("lldb-dap", &[]),
+            filetypes: NATIVE,
+            fields: &[
+                Kept("attachCommands", List(&[Text("gdb-remote 127.0.0.1:PORT")])),
+                Kept("sourceMap", ThereAndHere),
+            ],
+            asks_program: true,
+        }),
+        jetbrains: None,
+    },
 };
 
 const DELVE: Debugger = Debugger {
@@ -325,6 +299,33 @@ const DELVE: Debugger = Debugger {
         "delve ends when the IDE detaches, or at the first connection",
         "start it with --headless --accept-multiclient",
     )],
+    ides: Ides {
+        vscode: Ok(VsCode {
+            types: &["go"],
+            request: "attach",
+            fields: &[
+                Kept("mode", Text("remote")),
+                Kept("host", HOST),
+                Kept("port", Port),
+                GO_PATHS,
+            ],
+        }),
+        zed: Some(Zed {
+            adapter: "Delve",
+            fields: &[
+                Kept("mode", Text("remote")),
+                Kept("tcp_connection", Address),
+                GO_PATHS,
+            ],
+        }),
+        nvim: Some(Nvim {
+            adapter: Adapter::Server,
+            filetypes: &["go"],
+            fields: &[Kept("mode", Text("remote")), GO_PATHS],
+            asks_program: false,
+        }),
+        jetbrains: Some(JetBrains::GoRemote),
+    },
 };
 
 const JDWP: Debugger = Debugger {
@@ -347,6 +348,16 @@ const JDWP: Debugger = Debugger {
         "address=5005 is open to everybody before Java 9",
         "write address=127.0.0.1:5005",
     )],
+    ides: Ides {
+        vscode: Ok(VsCode {
+            types: &["java"],
+            request: "attach",
+            fields: &[Kept("hostName", HOST), Kept("port", Port)],
+        }),
+        zed: None,
+        nvim: None,
+        jetbrains: Some(JetBrains::RemoteJvmAttach),
+    },
 };
 
 const NODE: Debugger = Debugger {
@@ -369,6 +380,30 @@ const NODE: Debugger = Debugger {
         "--inspect=0.0.0.0 is open to everybody",
         "write --inspect=127.0.0.1:9229, and --inspect-brk to wait for the IDE",
     )],
+    ides: Ides {
+        vscode: Ok(VsCode {
+            types: &["node", "pwa-node"],
+            request: "attach",
+            fields: &[
+                Kept("address", HOST),
+                Kept("port", Port),
+                Kept("localRoot", Here),
+                Kept("remoteRoot", There),
+            ],
+        }),
+        zed: Some(Zed {
+            adapter: "JavaScript",
+            fields: &[
+                Kept("type", Text("pwa-node")),
+                Kept("address", HOST),
+                Kept("port", Port),
+                Kept("localRoot", Here),
+                Kept("remoteRoot", There),
+            ],
+        }),
+        nvim: None,
+        jetbrains: None,
+    },
 };
 
 const RDBG: Debugger = Debugger {
@@ -391,6 +426,24 @@ const RDBG: Debugger = Debugger {
         "rdbg --open listens on a Unix socket",
         "give it --host 127.0.0.1 --port 12345",
     )],
+    ides: Ides {
+        vscode: Ok(VsCode {
+            types: &["rdbg"],
+            request: "attach",
+            fields: &[
+                Kept("debugPort", Text("127.0.0.1:PORT")),
+                Kept("localfsMap", RdbgMap),
+            ],
+        }),
+        zed: None,
+        nvim: Some(Nvim {
+            adapter: Adapter::Server,
+            filetypes: &["ruby"],
+            fields: &[Kept("localfsMap", RdbgMap)],
+            asks_program: false,
+        }),
+        jetbrains: None,
+    },
 };
 
 const PYDEVD: Debugger = Debugger {
@@ -419,6 +472,12 @@ const PYDEVD: Debugger = Debugger {
             "set a single fixed port in the Python Debug Server configuration: the forward's",
         ),
     ],
+    ides: Ides {
+        vscode: Err("; use p2pdbg listen debugpy or debugpy-connect"),
+        zed: None,
+        nvim: None,
+        jetbrains: Some(JetBrains::PythonDebugServer),
+    },
 };
 
 const DEBUGPY_CONNECT: Debugger = Debugger {
@@ -437,6 +496,21 @@ const DEBUGPY_CONNECT: Debugger = Debugger {
         "the program gives up after 10 s",
         "start p2pdbg at both ends before it; connections are held from then on",
     )],
+    ides: Ides {
+        vscode: Ok(VsCode {
+            types: &["debugpy"],
+            request: "attach",
+            fields: &[Kept("listen", Address), PYTHON_PATHS, PYTHON_CWD],
+        }),
+        zed: None,
+        nvim: Some(Nvim {
+            adapter: Adapter::Executable("python3", &["-m", "debugpy.adapter"]),
+            filetypes: &["python"],
+            fields: &[Kept("listen", Address), PYTHON_PATHS],
+            asks_program: false,
+        }),
+        jetbrains: None,
+    },
 };
 
 const JDWP_LISTEN: Debugger = Debugger {
@@ -455,6 +529,12 @@ const JDWP_LISTEN: Debugger = Debugger {
         "the JVM ends at once if nobody listens",
         "start p2pdbg at both ends first; connections are held from then on",
     )],
+    ides: Ides {
+        vscode: Err("; use p2pdbg listen jdwp"),
+        zed: None,
+        nvim: None,
+        jetbrains: Some(JetBrains::RemoteJvmListen),
+    },
 };
 
 const XDEBUG: Debugger = Debugger {
@@ -475,11 +555,26 @@ const XDEBUG: Debugger = Debugger {
         "nothing happens",
         "Xdebug 3 dials port 9003 (Xdebug 2: 9000), and only with xdebug.mode=debug",
     )],
+    ides: Ides {
+        vscode: Ok(VsCode {
+            types: &["php"],
+            request: "launch",
+            fields: &[
+                Kept("hostname", HOST),
+                Kept("port", Port),
+                Kept("pathMappings", HereByThere),
+            ],
+        }),
+        zed: None,
+        nvim: None,
+        jetbrains: None,
+    },
 };
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use p2pdbg_inspect::Debugger as Seen;
 
     fn seen(protocol: Protocol, name: Option<&str>, version: Option<&str>) -> Seen {
         Seen {
@@ -506,7 +601,7 @@ mod tests {
         assert!(!DELVE.can_be(&debugpy) && DELVE.can_be(&unnamed));
         assert!(!DEBUGPY.can_be(&pydevd));
         for preset in Preset::ALL {
-            assert!(row(preset).can_be(&unknown));
+            assert!(preset.debugger().can_be(&unknown));
         }
     }
 
@@ -535,7 +630,7 @@ mod tests {
     #[test]
     fn debugger_row_has_traps_in_words_that_fit_a_line() {
         for preset in Preset::ALL {
-            let traps = row(preset).traps;
+            let traps = preset.debugger().traps;
             assert!(!traps.is_empty(), "{preset:?}");
             for trap in traps {
                 assert!(
@@ -549,7 +644,7 @@ mod tests {
     #[test]
     fn debugger_row_that_the_ide_dials_says_that_the_ide_speaks_first() {
         for preset in Preset::ALL {
-            let row = row(preset);
+            let row = preset.debugger();
             if row.direction == ToDebuggee {
                 assert_eq!(row.first_word, FirstWord::Client, "{preset:?}");
             }

@@ -1,6 +1,7 @@
 // What a configuration's property "p2pdbg" asks for, and what `p2pdbg listen` is given for it.
 
 import { fields } from './events';
+import { PRESETS } from './presets';
 
 /** What a tunnel is started with. */
 export interface Wanted {
@@ -16,21 +17,6 @@ export interface Wanted {
 
 /** A configuration that asks for what there is not; the message is for the user. */
 export class BadConfiguration extends Error {}
-
-/** Which of p2pdbg's presets a type of VS Code's is for. */
-const PRESETS: Readonly<Record<string, string>> = {
-    debugpy: 'debugpy',
-    python: 'debugpy',
-    cppdbg: 'gdbserver',
-    lldb: 'lldb',
-    'lldb-dap': 'lldb',
-    go: 'delve',
-    java: 'jdwp',
-    node: 'node',
-    'pwa-node': 'node',
-    rdbg: 'rdbg',
-    php: 'xdebug',
-};
 
 const NAME = /^[a-z][a-z-]*(:\d{1,5})?$/;
 const KEYS = ['forward', 'peer', 'L', 'R', 'path', 'sources'];
