@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Engine;
 use crate::{
-    Config, Event, Obstacle, budget,
+    Config, Event, Obstacle,
     checklist::Checklist,
     ladder,
     pace::Pacer,
@@ -210,7 +210,7 @@ impl Engine {
         let round = (attempt + 1).saturating_sub(ladder.len() as u32).min(16);
         let pause = timing.first_pause.saturating_mul(1 << round);
         pause
-            .max(budget::least_pause(search))
+            .max(search.map_or(Duration::ZERO, |search| search.row().least_pause))
             .min(timing.longest_pause)
     }
 

@@ -113,7 +113,7 @@ impl Engine {
         // Where the last attempt found a path that is too narrow, this one probably will, too.
         let narrow = self.attempts.obstacle == Some(Obstacle::TunnelFails);
         if let Some(search) = search
-            && (budget::is_costly(search) || narrow)
+            && (search.row().is_costly || narrow)
             && self.now < began + self.head_start()
         {
             return;
@@ -187,7 +187,7 @@ impl Engine {
             return;
         }
         let budget = self.search.caution.budget(&self.config.budget);
-        let ends = self.now + budget.duration(plan, self.careful_interval());
+        let ends = self.now + plan.row().duration(&budget, self.careful_interval());
         let Some(search) = self.build_search(plan, attempt) else {
             return;
         };
@@ -201,7 +201,7 @@ impl Engine {
         self.search.running = Some(search);
         self.search.canary = Some((self.now + CANARY_INTERVAL, ends + CANARY_AFTER));
         self.out.event(Event::SearchBegan {
-            technique: plan.technique(),
+            technique: plan.row().technique,
             sockets: sockets.len(),
         });
         self.out.open_sockets(&sockets);
@@ -351,12 +351,8 @@ impl Engine {
     }
 
     fn end_round(&mut self) {
-        let next = match self.search.running.as_ref().map(|s| s.plan) {
-            Some(SearchPlan::Mutual { round }) if round + 1 < budget::MUTUAL_ROUNDS => {
-                Some(SearchPlan::Mutual { round: round + 1 })
-            }
-            _ => None,
-        };
+        let running = self.search.running.as_ref();
+        let next = running.and_then(|search| search.plan.next_round());
         self.stop_search();
         if let Some(next) = next.filter(|_| self.is_controlling()) {
             self.announce_search(next);
@@ -400,7 +396,7 @@ impl Engine {
     /// What made a pair show itself.
     pub(super) fn revealed_by(&self, key: PairKey) -> Technique {
         match &self.search.running {
-            Some(search) if search.explains(key.0, key.1) => search.plan.technique(),
+            Some(search) if search.explains(key.0, key.1) => search.plan.row().technique,
             _ => {
                 let kind = Kind::PeerReflexive;
                 candidate::technique(
@@ -430,7 +426,7 @@ impl Engine {
         if let Some(search) = self.search.running.take() {
             self.search.held = None;
             self.out.event(Event::SearchEnded {
-                technique: search.plan.technique(),
+                technique: search.plan.row().technique,
                 flows: std::mem::take(&mut self.search.flows),
             });
             self.search.canary = Some((self.now, self.now + CANARY_AFTER));

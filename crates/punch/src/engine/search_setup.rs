@@ -6,12 +6,13 @@ use p2pdbg_nat::Ports;
 
 use super::{Engine, peer::Remote};
 use crate::{
-    Budget, Family, Role,
+    Family, Role,
     budget::OPENER_TARGETS,
     candidate,
     search::{
         Search, SearchPlan, aims,
         opener::Opener,
+        plan::{Parts, Volleys},
         prober::Prober,
         volley::{Aim, Orders, Volley},
     },
@@ -33,12 +34,14 @@ impl Engine {
         let addresses = aims(&remote.report.external, seen);
         addresses.first()?;
         let theirs = remote.report.ports;
-        let hard = match plan {
-            SearchPlan::Bracket { hard }
-            | SearchPlan::Block { hard }
-            | SearchPlan::Birthday { hard } => hard,
-            SearchPlan::Mutual { .. } | SearchPlan::Scatter => {
-                let orders = self.volley_orders(plan, attempt, addresses, theirs)?;
+        let (hard, opening, probed) = match plan.row().parts {
+            Parts::OpenAndProbe {
+                hard,
+                opening,
+                probed,
+            } => (hard, opening, probed),
+            Parts::Volleys(volleys) => {
+                let orders = self.volley_orders(&volleys, attempt, addresses, theirs)?;
                 return Some(Search::fire(plan, Volley::new(self.now, orders)));
             }
         };
@@ -47,7 +50,7 @@ impl Engine {
             targets.first()?;
             let first_ttl = self.config.timing.first_ttl;
             let budget = self.search.caution.budget(&self.config.budget);
-            let shape = budget.opener(plan, self.nat.report.ports, first_ttl);
+            let shape = opening.shape(&budget, self.nat.report.ports, first_ttl);
             let stride = match self.nat.report.ports {
                 Ports::Sequential { stride, .. } => stride,
                 _ => 1,
@@ -57,7 +60,7 @@ impl Engine {
             let opener = Opener::new(self.now, attempt, shape, first, targets, server, stride);
             Some(Search::open(plan, opener))
         } else {
-            let range = Budget::probed(plan, theirs);
+            let range = probed.range(theirs);
             let most = self.search.caution.budget(&self.config.budget).search_ports;
             Some(Search::probe(
                 plan,
@@ -80,17 +83,13 @@ impl Engine {
 
     fn volley_orders(
         &mut self,
-        plan: SearchPlan,
+        volleys: &Volleys,
         attempt: u32,
         addresses: Vec<IpAddr>,
         theirs: Ports,
     ) -> Option<Orders> {
         let budget = self.search.caution.budget(&self.config.budget);
-        let round = match plan {
-            SearchPlan::Mutual { round } => round,
-            _ => 0,
-        };
-        let sweeps = plan != SearchPlan::Scatter && self.config.role == Role::Controlling;
+        let sweeps = volleys.sweeps && self.config.role == Role::Controlling;
         let aim = match theirs {
             Ports::Sequential { stride, .. } if sweeps => Aim::Sweep { stride },
             Ports::Sequential { stride, .. } => Aim::InStep { stride },
@@ -99,12 +98,12 @@ impl Engine {
         };
         Some(Orders {
             attempt,
-            round,
+            round: volleys.round,
             server: self.main_server()?,
             socket: self.search.reserve_sockets(1),
             addresses,
             aim,
-            size: budget.volley(plan, self.nat.report.ports),
+            size: volleys.size(&budget, self.nat.report.ports),
             first_ttl: self.config.timing.first_ttl,
             interval: self.careful_interval().unwrap_or(budget.interval()),
         })

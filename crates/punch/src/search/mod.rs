@@ -10,6 +10,7 @@
 //! use, never one that only the peer claims.
 
 pub(crate) mod opener;
+pub(crate) mod plan;
 pub(crate) mod prober;
 pub(crate) mod volley;
 
@@ -20,34 +21,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::plan::SearchPlan;
 use self::{opener::Opener, prober::Prober, volley::Volley};
-use crate::{Role, SocketId, Technique, random::Random};
-
-/// What both sides do besides the plain checks; decided by the controlling side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum SearchPlan {
-    /// The hard side brackets its mappings, the other probes what lies between.
-    Bracket { hard: Role },
-    /// A few sockets, and probes into an inferred range.
-    Block { hard: Role },
-    /// Many sockets, and probes at random.
-    Birthday { hard: Role },
-    /// Both sides count, and both aim ahead.
-    Mutual { round: u8 },
-    /// At least one side draws from a block, the other from a block or by counting; both aim at what is likely.
-    Scatter,
-}
-
-impl SearchPlan {
-    pub(crate) fn technique(self) -> Technique {
-        match self {
-            Self::Bracket { .. } => Technique::PortPrediction,
-            Self::Block { .. } | Self::Scatter => Technique::BlockSearch,
-            Self::Birthday { .. } => Technique::BirthdaySearch,
-            Self::Mutual { .. } => Technique::MutualPrediction,
-        }
-    }
-}
+use crate::{SocketId, random::Random};
 
 /// What one side tells the other about its NAT in the middle of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

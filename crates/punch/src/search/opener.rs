@@ -8,10 +8,10 @@ use std::{
 
 use p2pdbg_nat::Ports;
 
-use super::{Hints, Shot};
+use super::{Hints, Shot, plan::Shape};
 use crate::{
     SocketId,
-    budget::{BEYOND_BRACKET, BRACKET_GAP, MAX_HINTS, Shape},
+    budget::{BEYOND_BRACKET, BRACKET_GAP, MAX_HINTS},
     footprint::Count,
     observe,
 };
