@@ -1,6 +1,7 @@
 //! docs/ARCHITECTURE.md held against the manifests and the sources: imports run one way, between crates and within.
 
 mod circles;
+mod messages;
 mod width;
 
 use std::{
