@@ -39,22 +39,7 @@ impl Host {
                 self.say_who_is_awaited(None);
             }
             MeetingEvent::LinkDown(error) if !self.reached => return Err(error.into()),
-            MeetingEvent::LinkDown(error) => {
-                self.stage = ProcessState::ReachingRendezvous;
-                self.on_link(false);
-                if self.sessions.is_empty() {
-                    let authority = self.options.rendezvous.authority();
-                    self.reporter
-                        .status(Status::new(Activity::ReachingRendezvous(authority)));
-                    self.reporter.emit(Event::Waiting(Waiting {
-                        awaited: WaitingFor::Rendezvous,
-                        at: None,
-                        run: None,
-                    }));
-                }
-                let warning = Warning::new(WarningCode::RendezvousLost, error.to_string());
-                self.reporter.emit(Event::Warning(warning));
-            }
+            MeetingEvent::LinkDown(error) => self.on_link_down(&error.to_string()),
             MeetingEvent::Draining(left) => {
                 self.reporter.emit(Event::Warning(draining(left)));
             }
@@ -67,9 +52,7 @@ impl Host {
                 self.reporter.emit(Event::Warning(warning));
             }
             MeetingEvent::CodesOver(failure) => {
-                let mut warning = Warning::new(WarningCode::CodeBurned, failure.message);
-                warning.hint = failure.hint;
-                self.reporter.emit(Event::Warning(warning));
+                self.warn_of(WarningCode::CodeBurned, &failure);
             }
             MeetingEvent::Pairing => {
                 self.stage = ProcessState::Pairing;
@@ -98,14 +81,35 @@ impl Host {
                 if self.sessions.is_empty() {
                     return Err(failure);
                 }
-                let mut warning =
-                    Warning::new(WarningCode::RendezvousLost, failure.message.clone());
-                warning.hint = failure.hint.clone();
-                self.reporter.emit(Event::Warning(warning));
+                self.warn_of(WarningCode::RendezvousLost, &failure);
                 self.parted = Some(failure);
             }
         }
         Ok(None)
+    }
+
+    fn on_link_down(&mut self, why: &str) {
+        self.stage = ProcessState::ReachingRendezvous;
+        self.on_link(false);
+        if self.sessions.is_empty() {
+            let authority = self.here.options.rendezvous.authority();
+            self.reporter
+                .status(Status::new(Activity::ReachingRendezvous(authority)));
+            self.reporter.emit(Event::Waiting(Waiting {
+                awaited: WaitingFor::Rendezvous,
+                at: None,
+                run: None,
+            }));
+        }
+        let warning = Warning::new(WarningCode::RendezvousLost, why);
+        self.reporter.emit(Event::Warning(warning));
+    }
+
+    /// Tells of a failure that ends nothing.
+    fn warn_of(&self, code: WarningCode, failure: &Failure) {
+        let mut warning = Warning::new(code, failure.message.clone());
+        warning.hint.clone_from(&failure.hint);
+        self.reporter.emit(Event::Warning(warning));
     }
 
     fn on_link(&mut self, up: bool) {
@@ -135,7 +139,7 @@ impl Host {
             self.reporter.status(Status::new(Activity::AwaitingPeer));
         }
         let single = !self.is_for_several();
-        let is_known = self.role == Role::Connector || !self.awaited().known.is_empty();
+        let is_known = self.here.role == Role::Connector || !self.awaited().known.is_empty();
         if (single && is_known) || (!self.makes_codes && self.awaits_more()) {
             of.unwrap_or(&self.reporter).emit(Event::Waiting(Waiting {
                 awaited: WaitingFor::Peer,
@@ -148,8 +152,8 @@ impl Host {
     /// What makes a known peer come that is not there: this host is called there as it introduced itself. Who came with
     /// a code is no more than one who made it.
     fn other_ends_command(&self) -> Option<String> {
-        let name = &self.options.name;
-        let command = match self.role {
+        let name = &self.here.options.name;
+        let command = match self.here.role {
             Role::Listener => format!("p2pdbg connect --peer {name}"),
             Role::Connector => format!("p2pdbg listen --peer {name}"),
         };
@@ -263,16 +267,16 @@ impl Host {
         };
         let (report, outputs) = mpsc::channel(OUTPUTS);
         let config = SessionConfig {
-            identity: self.identity.clone(),
+            identity: self.here.identity.clone(),
             peer: fingerprint,
             keys,
             same_host: info.host == host_tag(),
-            further: self.process.get() > 1,
+            further: self.here.process.get() > 1,
             forwards,
             ports,
-            paths: self.paths(),
-            policy: Arc::new(self.options.policy.clone()),
-            facts: self.facts.clone(),
+            paths: self.here.paths(),
+            policy: Arc::new(self.here.options.policy.clone()),
+            facts: self.here.facts.clone(),
             approach,
             reporter: reporter.clone(),
             peer_name: peer,

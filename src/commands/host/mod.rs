@@ -44,21 +44,41 @@ use crate::{
 /// What sessions that end may have to say to their peers and nobody has passed on yet.
 const LAST_WORDS: usize = 16;
 
-/// This host in its part of sessions.
-pub(super) struct Host {
+/// What this process is to all its peers, and stays.
+struct Here {
     role: Role,
     options: SessionOptions,
     identity: Arc<Identity>,
     /// Which of this host's processes this is.
     process: ProcessNumber,
-    known_peers: KnownPeers,
+    /// What the peers are told of it.
     facts: HostFacts,
     state: StateDir,
-    reporter: Reporter,
     /// How the rendezvous is reached over TCP.
     route: TcpRoute,
     changes: Changes,
     further_stun: Arc<FurtherServers>,
+}
+
+impl Here {
+    /// What holds for the paths to all peers.
+    fn paths(&self) -> PathContext {
+        PathContext {
+            role: self.role,
+            policy: self.options.path,
+            traversal: self.options.traversal,
+            search_lock: self.state.path().join(SEARCH_LOCK),
+            route: self.route.clone(),
+            changes: self.changes.clone(),
+        }
+    }
+}
+
+/// This host in its part of sessions.
+pub(super) struct Host {
+    here: Here,
+    known_peers: KnownPeers,
+    reporter: Reporter,
     places: Places,
     /// Whether a code is made for whoever has no place yet.
     makes_codes: bool,
@@ -108,18 +128,21 @@ impl Host {
         let places = Places::open(forwards, options.policy.absent, peers)?;
         let further_stun = Arc::new(FurtherServers::look_up(&options.stun));
         let route = TcpRoute::new(&options.rendezvous);
-        let mut host = Self {
+        let here = Here {
             role,
             options,
             identity,
             process,
-            known_peers,
             facts,
             state,
             route,
-            reporter,
             changes: Changes::of_this_host(),
             further_stun,
+        };
+        let mut host = Self {
+            here,
+            known_peers,
+            reporter,
             places,
             makes_codes: peers.makes_codes,
             guests: Guests::default(),
@@ -171,34 +194,22 @@ impl Host {
         for peer in known {
             self.guests.expect(peer);
         }
-        let authority = self.options.rendezvous.authority();
+        let authority = self.here.options.rendezvous.authority();
         self.reporter
             .status(Status::new(Activity::ReachingRendezvous(authority)));
         self.meeting = Some(Meeting::start(MeetingConfig {
-            rendezvous: self.options.rendezvous.clone(),
-            identity: Arc::clone(&self.identity),
-            name: self.options.name.clone(),
-            process: self.process.get(),
+            rendezvous: self.here.options.rendezvous.clone(),
+            identity: Arc::clone(&self.here.identity),
+            name: self.here.options.name.clone(),
+            process: self.here.process.get(),
             whom,
-            transports: match self.options.path {
+            transports: match self.here.options.path {
                 PathPolicy::RelayTcp => Transports::Tcp,
                 _ => Transports::Any,
             },
-            paths: self.paths(),
-            further_stun: Arc::clone(&self.further_stun),
+            paths: self.here.paths(),
+            further_stun: Arc::clone(&self.here.further_stun),
         }));
-    }
-
-    /// What holds for the paths to all peers.
-    fn paths(&self) -> PathContext {
-        PathContext {
-            role: self.role,
-            policy: self.options.path,
-            traversal: self.options.traversal,
-            search_lock: self.state.path().join(SEARCH_LOCK),
-            route: self.route.clone(),
-            changes: self.changes.clone(),
-        }
     }
 
     /// Carries on until there is something to decide.
@@ -312,10 +323,10 @@ impl Host {
 
     /// Notes for `p2pdbg ide` which ports there are.
     fn begin_recent(&mut self) {
-        if self.role == Role::Connector {
+        if self.here.role == Role::Connector {
             return;
         }
-        let facts = &self.facts;
+        let facts = &self.here.facts;
         for (index, place) in self.places.iter_mut().enumerate() {
             let mut recent = RecentSession::begin(facts.clone(), &place.forwards);
             recent.place = index;
@@ -348,19 +359,19 @@ impl Host {
     /// A file that cannot be written costs no session.
     fn write_recent(&self) {
         let recent = self.places.iter().filter_map(|p| p.recent.as_ref());
-        if let Err(error) = recent::write(recent, &self.state) {
+        if let Err(error) = recent::write(recent, &self.here.state) {
             tracing::warn!(%error, "cannot note the session for p2pdbg ide");
         }
     }
 
     /// This host's part.
     pub(super) fn role(&self) -> Role {
-        self.role
+        self.here.role
     }
 
     /// Where the peers meet.
     pub(super) fn rendezvous(&self) -> String {
-        self.options.rendezvous.authority()
+        self.here.options.rendezvous.authority()
     }
 
     /// How far it has come while there is no session.

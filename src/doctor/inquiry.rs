@@ -1,0 +1,250 @@
+//! Who is asked, and what they answer: the rendezvous and the STUN servers, side by side.
+
+use std::net::{IpAddr, SocketAddr};
+
+use p2pdbg_base::Failure;
+use p2pdbg_net::{
+    interfaces::local_addresses,
+    stun_servers::{self, StunServer},
+};
+use p2pdbg_proto::url::RendezvousUrl;
+use p2pdbg_punch::survey::Seen;
+use p2pdbg_rendezvous_client::TcpRoute;
+
+use super::{
+    Progress,
+    asker::{self, Reply},
+    findings::{Control, Nat, PathMtu, Probe, Rendezvous},
+    mtu, nat,
+    reach::{self, OverTcp, Welcome, milliseconds},
+};
+
+/// The alternative port of a rendezvous that says nothing else.
+const ALTERNATIVE: u16 = 3479;
+
+/// Who was asked by STUN over one IP protocol, and what it answered; none if there is nobody to ask.
+pub(super) type Asked = Option<(SocketAddr, Option<Reply>)>;
+
+/// The rendezvous that is asked, if there is one.
+pub(super) struct Target<'a> {
+    url: Option<&'a RendezvousUrl>,
+    /// How it is reached over TCP.
+    pub(super) route: Option<TcpRoute>,
+    addresses: Vec<SocketAddr>,
+    /// Why it has no addresses.
+    pub(super) unresolved: Option<Failure>,
+}
+
+impl<'a> Target<'a> {
+    pub(super) async fn look_up(url: Option<&'a RendezvousUrl>) -> Self {
+        let (addresses, unresolved) = match url {
+            Some(url) => match reach::look_up(url).await {
+                Ok(addresses) => (addresses, None),
+                Err(failure) => (Vec::new(), Some(failure)),
+            },
+            None => (Vec::new(), None),
+        };
+        Self {
+            url,
+            route: url.map(TcpRoute::new),
+            addresses,
+            unresolved,
+        }
+    }
+
+    /// The way to it, if there is any: a proxy may know the name although this host does not.
+    fn reachable(&self) -> Option<(&'a RendezvousUrl, &TcpRoute)> {
+        let has_way = |route: &&TcpRoute| !self.addresses.is_empty() || route.has_proxy();
+        self.url.zip(self.route.as_ref().filter(has_way))
+    }
+
+    /// Whether it answers over TCP.
+    pub(super) async fn tcp(&self) -> Option<OverTcp> {
+        let (_, route) = self.reachable()?;
+        Some(reach::tcp(route, &self.addresses).await)
+    }
+
+    async fn welcome(&self) -> Option<Welcome> {
+        let (url, route) = self.reachable()?;
+        Some(reach::control(url, route).await)
+    }
+}
+
+/// What was answered, and what was measured with the help of those who did.
+pub(super) struct Answers {
+    pub(super) welcome: Option<Welcome>,
+    v4: Asked,
+    pub(super) v6: Asked,
+    /// What each STUN server over IPv4 saw.
+    views: Vec<Seen>,
+    pub(super) nat: Option<Nat>,
+    pub(super) path_mtu: Option<PathMtu>,
+}
+
+impl Answers {
+    /// Asks the rendezvous, and the STUN servers that the user named besides.
+    pub(super) async fn collect(
+        target: &Target<'_>,
+        stun: &[StunServer],
+        progress: impl Fn(Progress),
+    ) -> Self {
+        let (welcome, v4, v6, further) = tokio::join!(
+            target.welcome(),
+            reach::udp(&target.addresses, true),
+            reach::udp(&target.addresses, false),
+            further(stun)
+        );
+        progress(Progress::Measuring);
+        let servers = servers(v4.as_ref(), welcome.as_ref(), &further);
+        let answers = |asked: &&(SocketAddr, Option<Reply>)| asked.1.is_some();
+        let measured = v4.as_ref().or(v6.as_ref()).filter(answers);
+        let mtu = async {
+            match measured {
+                Some((server, _)) => mtu::measure(*server).await,
+                None => None,
+            }
+        };
+        let network = async {
+            let views = nat::views(&servers).await;
+            let nat = nat::examine(&views, &local_addresses(true)).await;
+            (views, nat)
+        };
+        let ((views, nat), path_mtu) = tokio::join!(network, mtu);
+        Self {
+            welcome,
+            v4,
+            v6,
+            views,
+            nat,
+            path_mtu,
+        }
+    }
+
+    /// Whether UDP gets through; none if that cannot be told.
+    pub(super) fn udp(&self, tcp: Option<&OverTcp>) -> Option<bool> {
+        let answered = |asked: &Asked| matches!(asked, Some((_, Some(_))));
+        let asked = self.v4.is_some() || self.v6.is_some() || !self.views.is_empty();
+        let heard = answered(&self.v4)
+            || answered(&self.v6)
+            || self.views.iter().any(|seen| seen.mapped.is_some());
+        // Where nobody answers over TCP either, it need not be UDP that is at fault.
+        let by_web = |tcp: &OverTcp| tcp.web.as_ref().is_some_and(|web| web.answers);
+        let alive = tcp.is_some_and(|tcp| tcp.alone.answers || by_web(tcp));
+        (asked && (heard || alive)).then_some(heard)
+    }
+
+    /// A server that saw this host's mapping, and no proxy in its place.
+    pub(super) fn server(&self) -> Option<SocketAddr> {
+        let sees = |seen: &&Seen| seen.mapped.is_some() && !seen.is_poor_view();
+        self.views.iter().find(sees).map(|seen| seen.server)
+    }
+
+    /// What was found of the rendezvous.
+    pub(super) fn rendezvous(
+        &self,
+        target: &Target<'_>,
+        tcp: Option<OverTcp>,
+    ) -> Option<Rendezvous> {
+        let (url, _) = target.reachable()?;
+        let (tcp, web) = match tcp {
+            Some(tcp) => (Some(tcp.alone), tcp.web),
+            None => (None, None),
+        };
+        let own = servers(self.v4.as_ref(), self.welcome.as_ref(), &[]);
+        let is_poor = |seen: &&Seen| own.contains(&seen.server) && seen.is_poor_view();
+        let poor_view = self.views.iter().find(is_poor);
+        Some(Rendezvous {
+            authority: url.authority(),
+            udp: udp_probe(&[&self.v4, &self.v6]),
+            tcp: tcp.unwrap_or(Probe {
+                answers: false,
+                rtt_ms: None,
+                why: None,
+            }),
+            web,
+            control: (self.welcome.as_ref()).map_or(Control::Unreachable, |w| w.control),
+            stun_addresses: addresses_of(&own),
+            silent: silent(&self.views, &own),
+            poor_view: poor_view.and_then(|seen| seen.mapped).map(|seen| seen.ip()),
+            addresses: target.addresses.clone(),
+        })
+    }
+}
+
+/// The addresses of the servers that the user named, IPv4 alone: that is where NATs are.
+async fn further(servers: &[StunServer]) -> Vec<SocketAddr> {
+    let mut found = Vec::new();
+    for StunServer(server) in servers {
+        let lookup = stun_servers::addresses(server);
+        let lookup = tokio::time::timeout(asker::PATIENCE, lookup).await;
+        found.extend(lookup.into_iter().flatten().filter(SocketAddr::is_ipv4));
+    }
+    found
+}
+
+/// The STUN servers over IPv4, the rendezvous' main port first.
+fn servers(
+    v4: Option<&(SocketAddr, Option<Reply>)>,
+    welcome: Option<&Welcome>,
+    further: &[SocketAddr],
+) -> Vec<SocketAddr> {
+    let mut servers = Vec::new();
+    if let Some((main, reply)) = v4 {
+        servers.push(*main);
+        let told = welcome.map_or(&[][..], |welcome| &welcome.stun);
+        servers.extend(told.iter().filter(|told| told.is_ipv4()).map(|told| {
+            match told.ip().is_unspecified() {
+                true => SocketAddr::new(main.ip(), told.port()),
+                false => *told,
+            }
+        }));
+        if let Some(other) = reply.and_then(|reply| reply.other) {
+            servers.push(SocketAddr::new(main.ip(), other.port()));
+            servers.push(SocketAddr::new(other.ip(), main.port()));
+        }
+        if servers.len() == 1 {
+            servers.push(SocketAddr::new(main.ip(), ALTERNATIVE));
+        }
+    }
+    servers.extend(further);
+    let mut seen = Vec::new();
+    servers.retain(|server| {
+        let new = !seen.contains(server);
+        seen.push(*server);
+        new
+    });
+    servers
+}
+
+/// How many addresses these servers have.
+fn addresses_of(servers: &[SocketAddr]) -> usize {
+    let mut ips: Vec<IpAddr> = servers.iter().map(SocketAddr::ip).collect();
+    ips.sort_unstable();
+    ips.dedup();
+    ips.len()
+}
+
+/// Where the rendezvous does not answer STUN although it should; none if it answers nowhere.
+fn silent(views: &[Seen], of_rendezvous: &[SocketAddr]) -> Vec<SocketAddr> {
+    let own = views
+        .iter()
+        .filter(|seen| of_rendezvous.contains(&seen.server));
+    let (heard, silent): (Vec<&Seen>, Vec<&Seen>) = own.partition(|seen| seen.mapped.is_some());
+    match heard.is_empty() {
+        true => Vec::new(),
+        false => silent.iter().map(|seen| seen.server).collect(),
+    }
+}
+
+fn udp_probe(answers: &[&Asked]) -> Probe {
+    let rtts = answers.iter().filter_map(|answer| {
+        let (_, reply) = answer.as_ref()?;
+        Some(milliseconds(reply.as_ref()?.rtt))
+    });
+    let rtt_ms = rtts.min_by(f64::total_cmp);
+    Probe {
+        answers: rtt_ms.is_some(),
+        rtt_ms,
+        why: rtt_ms.is_none().then(|| "no answer".to_owned()),
+    }
+}
