@@ -177,19 +177,23 @@ impl Stream {
             downlink,
             copies: Copies::default(),
             traffic,
-            leaving: Leaving::new(dialing.is_none(), is_client),
-            gave_up: false,
-            reader: None,
-            writer: None,
-            dialing,
+            program: Program {
+                reader: None,
+                writer: None,
+                leaving: Leaving::new(dialing.is_none(), is_client),
+                dialing,
+                gave_up: false,
+                fin_delivered: false,
+            },
             best,
             inbox,
-            report,
-            violation: None,
+            news: News {
+                report,
+                violation: None,
+                reported: None,
+                delivered: false,
+            },
             ack_at: None,
-            reported: None,
-            delivered: false,
-            fin_delivered: false,
             end_came_by: None,
         };
         if let Some(connection) = connection {
@@ -200,28 +204,42 @@ impl Stream {
     }
 }
 
+/// The local program, and the connection to it.
+struct Program {
+    reader: Option<LocalReader>,
+    writer: Option<LocalWriter>,
+    dialing: Option<Dialing>,
+    leaving: Leaving,
+    /// Whether it has left before anything came back for it.
+    gave_up: bool,
+    /// Whether it has been told that nothing more comes.
+    fin_delivered: bool,
+}
+
+/// What the session is told, each thing once.
+struct News {
+    report: mpsc::Sender<(StreamId, StreamEvent)>,
+    /// What the peer has broken, and nobody was told of.
+    violation: Option<Violation>,
+    /// The state that was told last.
+    reported: Option<StreamState>,
+    /// Whether it was told that the peer has everything.
+    delivered: bool,
+}
+
 struct Driver {
     id: StreamId,
     uplink: Uplink,
     downlink: Downlink,
     copies: Copies,
     traffic: Arc<Traffic>,
-    leaving: Leaving,
-    /// Whether the local program has left before anything came back for it.
-    gave_up: bool,
-    reader: Option<LocalReader>,
-    writer: Option<LocalWriter>,
-    dialing: Option<Dialing>,
+    program: Program,
     best: BestTunnel,
     inbox: mpsc::Receiver<StreamInput>,
-    report: mpsc::Sender<(StreamId, StreamEvent)>,
-    violation: Option<Violation>,
+    news: News,
     /// When an acknowledgement is due that waits for more.
     ack_at: Option<Instant>,
-    reported: Option<StreamState>,
-    delivered: bool,
-    /// Whether the local program has been told that nothing more comes.
-    fin_delivered: bool,
+    /// The tunnel by which the peer told the end, and on which it waits for the confirmation.
     end_came_by: Option<Tunnel>,
 }
 
@@ -236,7 +254,7 @@ impl Driver {
             {
                 ack_timer.as_mut().reset(at);
             }
-            let reads = !self.uplink.sender.is_closed() && !self.leaving.has_ended();
+            let reads = !self.uplink.sender.is_closed() && !self.program.leaving.has_ended();
             tokio::select! {
                 input = self.inbox.recv() => match input {
                     Some(input) => self.handle(input),
@@ -246,12 +264,12 @@ impl Driver {
                     Ok(()) => self.on_best_changed(),
                     Err(_) => return self.break_off().await,
                 },
-                event = self.uplink.step(self.reader.as_mut().filter(|_| reads)) => {
+                event = self.uplink.step(self.program.reader.as_mut().filter(|_| reads)) => {
                     self.on_uplink(event);
                 }
-                event = self.downlink.step(self.writer.as_mut()) => self.on_downlink(event),
-                dialled = dialled(&mut self.dialing) => self.on_dialled(dialled),
-                () = sleep_until(self.leaving.look_at()) => self.look_for_program(),
+                event = self.downlink.step(self.program.writer.as_mut()) => self.on_downlink(event),
+                dialled = dialled(&mut self.program.dialing) => self.on_dialled(dialled),
+                () = sleep_until(self.program.leaving.look_at()) => self.look_for_program(),
                 () = sleep_until(self.copies.next_at()) => self.send_copies(),
                 () = &mut ack_timer, if self.ack_at.is_some() => {
                     self.ack_at = None;
@@ -304,7 +322,7 @@ impl Driver {
                 self.uplink.on_tunnel_silent(epoch);
                 self.reannounce();
             }
-            StreamInput::Held(held) => self.leaving.on_held(held, Instant::now()),
+            StreamInput::Held(held) => self.program.leaving.on_held(held, Instant::now()),
             StreamInput::Abort(code) => self.abort(code),
         }
         self.route();
@@ -319,7 +337,7 @@ impl Driver {
                 // Whoever waited here has given up without having said a word: the debuggee had better not be told, for
                 // a connection that ends at once may be the only one that it takes.
                 let silent = matches!(end.kind, EndKind::Reset(_)) || end.offset == 0;
-                if self.dialing.is_some() && silent && handled.is_ok() {
+                if self.program.dialing.is_some() && silent && handled.is_ok() {
                     self.abort(ResetCode::CONNECTION);
                     return;
                 }
@@ -327,7 +345,7 @@ impl Driver {
             }
             Frame::Stop(stop) => {
                 sender.handle_stop(stop);
-                if self.dialing.is_some() {
+                if self.program.dialing.is_some() {
                     // Whoever waited here has left.
                     self.abort(stop.code);
                     return;
@@ -379,11 +397,15 @@ impl Driver {
             UplinkEvent::Ended => {
                 let answered = self.traffic.received() > 0;
                 let has_left = || {
-                    self.reader
+                    self.program
+                        .reader
                         .as_ref()
                         .is_some_and(LocalReader::program_has_left)
                 };
-                let verdict = self.leaving.on_ended(answered, has_left, Instant::now());
+                let verdict = self
+                    .program
+                    .leaving
+                    .on_ended(answered, has_left, Instant::now());
                 self.on_verdict(verdict);
             }
             UplinkEvent::Broken => {
@@ -451,11 +473,15 @@ impl Driver {
     fn look_for_program(&mut self) {
         let answered = self.traffic.received() > 0;
         let has_left = || {
-            self.reader
+            self.program
+                .reader
                 .as_ref()
                 .is_some_and(LocalReader::program_has_left)
         };
-        let verdict = self.leaving.on_look(answered, has_left, Instant::now());
+        let verdict = self
+            .program
+            .leaving
+            .on_look(answered, has_left, Instant::now());
         self.on_verdict(verdict);
     }
 
@@ -464,7 +490,7 @@ impl Driver {
             Verdict::Wait => {}
             Verdict::End => self.uplink.sender.close(EndKind::Fin),
             Verdict::Left => {
-                self.gave_up = true;
+                self.program.gave_up = true;
                 self.abort(ResetCode::CONNECTION);
             }
         }
@@ -472,7 +498,7 @@ impl Driver {
 
     /// Dials the debuggee again if it has closed the connection without a word; whether it does.
     fn dial_again(&mut self) -> bool {
-        if self.fin_delivered || self.uplink.sender.is_closed() {
+        if self.program.fin_delivered || self.uplink.sender.is_closed() {
             return false;
         }
         let Some(redial) = &mut self.downlink.redial else {
@@ -480,8 +506,8 @@ impl Driver {
         };
         let (dialing, written) = redial.again();
         self.downlink.repeat(written);
-        self.dialing = Some(dialing);
-        self.reported = None;
+        self.program.dialing = Some(dialing);
+        self.news.reported = None;
         self.break_off_local();
         true
     }
@@ -511,8 +537,8 @@ impl Driver {
     async fn deliver_end(&mut self) {
         match self.downlink.receiver.poll_end() {
             Some(EndKind::Fin) => {
-                self.fin_delivered = true;
-                if let Some(writer) = &mut self.writer {
+                self.program.fin_delivered = true;
+                if let Some(writer) = &mut self.program.writer {
                     // If the connection is gone, reading says so.
                     let _ = writer.finish().await;
                 }
@@ -528,15 +554,15 @@ impl Driver {
     fn on_connected(&mut self, connection: Connection) {
         match local::split(connection) {
             Ok((reader, writer)) => {
-                self.reader = Some(reader);
-                self.writer = Some(writer);
+                self.program.reader = Some(reader);
+                self.program.writer = Some(writer);
             }
             Err(_) => self.abort(ResetCode::CONNECTION),
         }
     }
 
     fn on_dialled(&mut self, dialled: Result<Connection, ResetCode>) {
-        self.dialing = None;
+        self.program.dialing = None;
         match dialled {
             Ok(connection) => self.on_connected(connection),
             Err(code) => self.abort(code),
@@ -544,13 +570,13 @@ impl Driver {
     }
 
     fn on_violation(&mut self, violation: Violation) {
-        self.violation = Some(violation);
+        self.news.violation = Some(violation);
         self.abort(ResetCode::VIOLATION);
     }
 
     /// Ends both directions; the local program sees a RST.
     fn abort(&mut self, code: ResetCode) {
-        self.dialing = None;
+        self.program.dialing = None;
         self.downlink.redial = None;
         self.uplink.sender.close(EndKind::Reset(code));
         self.stop_reading(code);
@@ -558,8 +584,10 @@ impl Driver {
     }
 
     fn break_off_local(&mut self) {
-        if let (Some(reader), Some(writer)) = (self.reader.take(), self.writer.take()) {
-            if self.fin_delivered {
+        if let (Some(reader), Some(writer)) =
+            (self.program.reader.take(), self.program.writer.take())
+        {
+            if self.program.fin_delivered {
                 // A RST would take back what the local program has not read yet.
                 tokio::spawn(local::linger(reader, writer));
             } else {
@@ -570,7 +598,7 @@ impl Driver {
 
     /// The session is over: nobody is left to tell.
     async fn break_off(&mut self) {
-        self.dialing = None;
+        self.program.dialing = None;
         self.break_off_local();
         self.tell_news().await;
     }
@@ -601,18 +629,18 @@ impl Driver {
 
     /// Tells the session what has changed since it was told last.
     async fn tell_news(&mut self) {
-        if let Some(violation) = self.violation.take() {
+        if let Some(violation) = self.news.violation.take() {
             self.tell(StreamEvent::Violation(violation)).await;
         }
-        if self.uplink.sender.is_finished() && !self.delivered {
-            self.delivered = true;
+        if self.uplink.sender.is_finished() && !self.news.delivered {
+            self.news.delivered = true;
             self.tell(StreamEvent::Delivered).await;
         }
         let Some(state) = self.state() else {
             return;
         };
-        if self.reported != Some(state) {
-            self.reported = Some(state);
+        if self.news.reported != Some(state) {
+            self.news.reported = Some(state);
             self.tell(StreamEvent::State(state)).await;
         }
     }
@@ -626,11 +654,11 @@ impl Driver {
             .redial
             .as_ref()
             .is_some_and(Redial::is_repeated);
-        if self.dialing.is_some() || doubtful {
+        if self.program.dialing.is_some() || doubtful {
             None
-        } else if self.gave_up {
+        } else if self.program.gave_up {
             Some(StreamState::GaveUp)
-        } else if self.reader.is_none() {
+        } else if self.program.reader.is_none() {
             Some(StreamState::Reset)
         } else if self.is_over() {
             Some(StreamState::Closed)
@@ -643,7 +671,7 @@ impl Driver {
 
     async fn tell(&mut self, event: StreamEvent) {
         // The session that does not listen any more needs no telling.
-        let _ = self.report.send((self.id, event)).await;
+        let _ = self.news.report.send((self.id, event)).await;
     }
 }
 
