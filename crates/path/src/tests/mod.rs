@@ -1,4 +1,5 @@
-//! The paths' task and the leg over TCP, over loopback, against a relay that does what a test wants.
+//! The paths' task: between two ends over loopback, and against a relay that does what a test wants, over TCP too.
 
+mod direct_path;
 mod leg_stream;
 mod relay_leg;

@@ -43,13 +43,13 @@ const HEAVY: f64 = 0.06;
 /// QUIC's counters of one tunnel.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Counted {
-    /// Numbers the tunnel.
+    /// The epoch of the tunnel; the counters of another one go on from nothing.
     pub(super) epoch: u64,
-    /// Packets sent.
+    /// QUIC packets sent on it since it came up.
     pub(super) sent: u64,
     /// Those of them that were lost.
     pub(super) lost: u64,
-    /// The round trip.
+    /// Its smoothed round trip.
     pub(super) rtt: Duration,
 }
 
@@ -231,6 +231,42 @@ mod tests {
             let at = now + Duration::from_millis(1) * step;
             assert_eq!(write(&mut copies, at, TURN, step.into(), 10), 1);
         }
+    }
+
+    #[test]
+    fn copies_that_wait_for_a_path_are_bounded_and_forgotten_with_it() {
+        let (mut copies, now) = (Copies::default(), Instant::now());
+        // Each is a turn, since something was heard before it.
+        for heard in 0..1000 {
+            write(&mut copies, now, 200, heard, 100);
+        }
+        assert_eq!(copies.due.len(), WAITING);
+        copies.clear();
+        assert_eq!(copies.next_at(), None);
+        // A path of which nothing is known is no reason to copy.
+        copies.losses = Losses::default();
+        copies.on_written(now, (0, Bytes::from_static(b"x")), 1000, || None);
+        assert_eq!(copies.next_at(), None);
+    }
+
+    #[test]
+    fn losses_of_another_path_do_not_count() {
+        let (mut copies, now) = (Copies::default(), Instant::now());
+        assert_eq!(write(&mut copies, now, 200, 0, 100), 2);
+        let later = now + LOOK;
+        let clean = |epoch| {
+            move || {
+                Some(Counted {
+                    epoch,
+                    sent: 1000,
+                    lost: 0,
+                    rtt: RTT,
+                })
+            }
+        };
+        copies.clear();
+        copies.on_written(later, (0, Bytes::from_static(b"x")), 1, clean(2));
+        assert_eq!(copies.next_at(), None);
     }
 
     #[test]

@@ -186,3 +186,30 @@ impl Downlink {
         self.carriers.retain(|carrier| !unwanted(carrier));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use p2pdbg_ledger::{Side, StreamId};
+
+    use super::*;
+
+    #[test]
+    fn copies_for_a_program_that_does_not_read_are_kept_up_to_a_bound() {
+        const LENGTH: usize = 10;
+        let receiver = Receiver::new(StreamId::new(Side::Listener, 0), 0);
+        let mut downlink = Downlink::new(receiver, Arc::default(), Tap::default());
+        let copy = |downlink: &mut Downlink, number: usize| {
+            let offset = (number * LENGTH) as u64;
+            let data = Bytes::from_static(&[7; LENGTH]);
+            downlink.on_copy(offset, data).unwrap();
+        };
+        (0..3 * CHUNKS).for_each(|number| copy(&mut downlink, number));
+        assert_eq!(downlink.unwritten.len(), CHUNKS);
+        // What was not kept was not counted as received either: the carrier brings it.
+        let received = |downlink: &Downlink| downlink.receiver.received();
+        assert_eq!(received(&downlink), (CHUNKS * LENGTH) as u64);
+        downlink.unwritten.clear();
+        copy(&mut downlink, CHUNKS);
+        assert_eq!(received(&downlink), ((CHUNKS + 1) * LENGTH) as u64);
+    }
+}

@@ -16,13 +16,13 @@ use super::*;
 const LEG: LegId = LegId([0; 16]);
 
 /// The session, and the other end of its tunnels.
-struct Hostile {
-    listener: End,
+pub(super) struct Hostile {
+    pub(super) listener: End,
     endpoint: Endpoint,
     config: TunnelConfig,
     keys: SessionKeys,
     /// Where the session takes tunnels.
-    at: SocketAddr,
+    pub(super) at: SocketAddr,
     epoch: u64,
     _relay: UdpSocket,
     _directory: tempfile::TempDir,
@@ -30,6 +30,11 @@ struct Hostile {
 
 impl Hostile {
     async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// With what `settle` makes of the session's configuration.
+    pub(super) async fn with(settle: impl Fn(&mut SessionConfig)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let relay_socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let identities = [(); 2].map(|()| Arc::new(Identity::ephemeral().unwrap()));
@@ -47,6 +52,7 @@ impl Hostile {
             forwards,
             policy,
             directory.path(),
+            &settle,
         )
         .await;
         tokio::spawn(relay(outputs, tell, Weak::new()));
@@ -79,7 +85,7 @@ impl Hostile {
     }
 
     /// Dials the session by this address.
-    async fn dial_by(
+    pub(super) async fn dial_by(
         &self,
         at: SocketAddr,
         way: Way,
@@ -90,7 +96,7 @@ impl Hostile {
     }
 
     /// A tunnel that is newer than those before.
-    async fn tunnel(&mut self) -> (Tunnel, ControlReader) {
+    pub(super) async fn tunnel(&mut self) -> (Tunnel, ControlReader) {
         self.epoch += 1;
         self.dial(self.epoch).await.unwrap()
     }
@@ -234,8 +240,12 @@ async fn goodbye_of_the_peer_ends_the_session() {
     assert_eq!(hostile.listener.over().await, SessionEnd::PeerClosed);
 }
 
-/// Passes datagrams on to the session and back, as long as the handle lives; the address at which it does.
-async fn way_to(session: SocketAddr) -> (SocketAddr, AbortOnDropHandle<()>) {
+/// Passes datagrams on to the session and back, as long as the handle lives; the address at which it does. What comes
+/// from the session passes if `passes` says so.
+pub(super) async fn way_to(
+    session: SocketAddr,
+    mut passes: impl FnMut() -> bool + Send + 'static,
+) -> (SocketAddr, AbortOnDropHandle<()>) {
     let [front, back] = [
         UdpSocket::bind("127.0.0.1:0").await.unwrap(),
         UdpSocket::bind("127.0.0.1:0").await.unwrap(),
@@ -251,7 +261,9 @@ async fn way_to(session: SocketAddr) -> (SocketAddr, AbortOnDropHandle<()>) {
                     let _ = back.send_to(&there[..length], session).await;
                 }
                 Ok((length, _)) = back.recv_from(&mut here) => {
-                    if let Some(peer) = peer {
+                    if let Some(peer) = peer
+                        && passes()
+                    {
                         let _ = front.send_to(&here[..length], peer).await;
                     }
                 }
@@ -276,7 +288,7 @@ async fn bytes_on_a_tunnel_that_falls_silent_go_again_on_another_from_where_they
     let mut hostile = Hostile::new().await;
     let port = hostile.listener.port().await;
     let (relayed, _control) = hostile.tunnel().await;
-    let (at, way) = way_to(hostile.at).await;
+    let (at, way) = way_to(hostile.at, || true).await;
     let (direct, _control) = hostile.dial_by(at, Way::Direct, 2).await.unwrap();
     let mut ide = dial(&port).await;
     ide.write_all(b"hello").await.unwrap();

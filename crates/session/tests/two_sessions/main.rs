@@ -1,7 +1,11 @@
 //! Two sessions in one process, over a direct path on loopback: what the task of a session moves, with nothing but
 //! sockets of this host. The rendezvous between them is a channel.
 
+mod forwards;
 mod hostile;
+#[cfg(unix)]
+mod local_programs;
+mod lossy;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -163,6 +167,7 @@ async fn start(
     forwards: Vec<Forward>,
     policy: PathPolicy,
     directory: &std::path::Path,
+    settle: &impl Fn(&mut SessionConfig),
 ) -> (
     End,
     mpsc::Receiver<SessionOutput>,
@@ -174,7 +179,7 @@ async fn start(
     let changes = Changes::silent();
     let [own, peer] = identities;
     let url = "p2pdbg://127.0.0.1:9".parse().unwrap();
-    let config = SessionConfig {
+    let mut config = SessionConfig {
         identity: Arc::clone(own),
         peer: peer.fingerprint(),
         keys,
@@ -203,6 +208,7 @@ async fn start(
         peer_name: Untrusted::new("peer"),
         known: false,
     };
+    settle(&mut config);
     let session = Arc::new(Session::start(config, report).unwrap());
     let end = End {
         session,
@@ -248,6 +254,11 @@ fn introduction(rendezvous: SocketAddr) -> Introduction {
 
 impl Pair {
     async fn new(forwards: Vec<Forward>) -> Self {
+        Self::settled(forwards, |_| {}).await
+    }
+
+    /// With what `settle` makes of either end's configuration.
+    async fn settled(forwards: Vec<Forward>, settle: impl Fn(&mut SessionConfig)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let rendezvous = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let identities = [(); 2].map(|()| Arc::new(Identity::ephemeral().unwrap()));
@@ -260,6 +271,7 @@ impl Pair {
             forwards,
             PathPolicy::Direct,
             directory.path(),
+            &settle,
         )
         .await;
         let (connector, from_connector, tell_connector) = start(
@@ -269,6 +281,7 @@ impl Pair {
             Vec::new(),
             PathPolicy::Direct,
             directory.path(),
+            &settle,
         )
         .await;
         let (l, c) = (

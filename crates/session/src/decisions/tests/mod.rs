@@ -3,11 +3,12 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use p2pdbg_path::Carrier;
-use p2pdbg_punch::{LossReason, Path, SocketId, Technique};
+use p2pdbg_punch::{LossReason, Obstacle, Path, SocketId, Technique};
 
 use super::*;
 
 mod properties;
+mod starving;
 
 const RTT: Duration = Duration::from_millis(20);
 
