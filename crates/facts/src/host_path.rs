@@ -45,7 +45,7 @@ impl HostPath {
     }
 
     /// Whether it is a path of Windows.
-    pub fn is_windows(&self) -> bool {
+    fn is_windows(&self) -> bool {
         !self.0.starts_with('/')
     }
 

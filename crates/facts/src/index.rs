@@ -21,7 +21,7 @@ const MAX_INDEX: u64 = 64 << 20;
 const MAX_MODULES: usize = 8;
 
 /// The name of what a file holds: the SHA-1 of Git's blob.
-pub type BlobId = [u8; 20];
+pub(crate) type BlobId = [u8; 20];
 
 /// The modes of the entries that are files, and of those that are modules.
 const REGULAR: u32 = 0o10;

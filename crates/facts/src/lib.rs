@@ -20,7 +20,6 @@ use serde::{Deserialize, Serialize};
 pub use debuggers::{on_path, python_package};
 pub use git::GitCheckout;
 pub use host_path::{HostPath, NotAHostPath};
-pub use index::BlobId;
 pub use roots::{SourceRoots, by_its_name, default_root, holds_home, real_path, working_directory};
 
 use p2pdbg_base::Untrusted;

@@ -97,11 +97,6 @@ impl StateDir {
         }
     }
 
-    /// Whether it outlives the process.
-    pub fn is_kept(&self) -> bool {
-        self.memory.is_none()
-    }
-
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

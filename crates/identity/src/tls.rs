@@ -36,21 +36,13 @@ pub use crate::{identity::SERVER_NAME, provider::provider};
 /// certificate; an end that is told it was not accepted.
 pub const PIN_MISMATCH_CODE: u64 = 0x100 + 49;
 
-/// Whether a connection failed because the other end's certificate is not the pinned one.
-pub fn is_pin_mismatch(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
-    )
-}
-
 /// Accepts a server with the certificate of that fingerprint and no other.
 pub fn pinned_server_verifier(fingerprint: Fingerprint) -> Arc<dyn ServerCertVerifier> {
     Arc::new(Pinned::new(fingerprint))
 }
 
 /// Accepts a client with the certificate of that fingerprint and no other, and none without a certificate.
-pub fn pinned_client_verifier(fingerprint: Fingerprint) -> Arc<dyn ClientCertVerifier> {
+fn pinned_client_verifier(fingerprint: Fingerprint) -> Arc<dyn ClientCertVerifier> {
     Arc::new(Pinned::new(fingerprint))
 }
 

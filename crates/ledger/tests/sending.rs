@@ -298,14 +298,14 @@ fn a_receiver_that_wants_no_more_gets_the_end_and_nothing_else() {
     sender.handle_stop(Stop {
         stream: stream(),
         forward: 9,
-        code: ResetCode::NOT_REACHED,
+        code: ResetCode::NOT_ALLOWED,
     });
     assert!(sender.is_stopped() && sender.is_closed() && !sender.is_finished());
     assert_eq!(sender.held(), 0, "nothing is kept");
     assert_eq!(retired(&mut sender), [Retire::Reset(A)]);
     assert_eq!(sender.poll_transmit(), None);
     assert!(!sender.wants_carrier());
-    let kind = EndKind::Reset(ResetCode::NOT_REACHED);
+    let kind = EndKind::Reset(ResetCode::NOT_ALLOWED);
     let Some(Frame::End(end)) = sender.poll_frame() else {
         panic!("no end")
     };

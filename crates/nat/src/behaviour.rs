@@ -24,7 +24,7 @@ pub enum Mapping {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Filtering {
-    /// Anybody.
+    /// Anybody who knows the mapping.
     EndpointIndependent,
     /// Addresses that the inside socket has sent to.
     AddressDependent,
@@ -52,7 +52,7 @@ impl Mapping {
     }
 
     /// EIM, ADM or APDM, as the literature writes it, in lower case.
-    pub const fn abbreviation(self) -> &'static str {
+    pub(crate) const fn abbreviation(self) -> &'static str {
         match self {
             Self::Untranslated => "none",
             Self::EndpointIndependent => "eim",
@@ -83,7 +83,7 @@ impl Filtering {
     }
 
     /// EIF, ADF or APDF, as the literature writes it, in lower case.
-    pub const fn abbreviation(self) -> &'static str {
+    pub(crate) const fn abbreviation(self) -> &'static str {
         match self {
             Self::EndpointIndependent => "eif",
             Self::AddressDependent => "adf",

@@ -59,7 +59,7 @@ pub struct NatKind {
 
 impl NatKind {
     /// The mapping lifetime of the constants: the least that RFC 4787 REQ-5 allows.
-    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
+    const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
 
     /// A router: no translation, no filtering.
     pub const NONE: Self = Self {

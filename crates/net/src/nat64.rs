@@ -46,7 +46,7 @@ const FRESH: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prefix {
     octets: [u8; 16],
-    /// In bytes.
+    /// Its length, in bytes: 4 to 12 (RFC 6052 section 2.2).
     length: usize,
 }
 
@@ -144,7 +144,7 @@ impl Nat64 {
     }
 
     /// Who it is that sends from this address.
-    pub fn translate_back(&self, from: SocketAddr) -> Option<SocketAddr> {
+    pub(crate) fn translate_back(&self, from: SocketAddr) -> Option<SocketAddr> {
         let prefix = (*self.0.prefix.borrow())?;
         match from.ip() {
             IpAddr::V4(_) => None,
@@ -153,7 +153,7 @@ impl Nat64 {
     }
 
     /// Whether IPv4 is reached by translation now.
-    pub fn is_used(&self) -> bool {
+    pub(crate) fn is_used(&self) -> bool {
         self.0.prefix.borrow().is_some()
     }
 

@@ -74,7 +74,10 @@ impl PathSocket {
     ///
     /// # Errors
     /// If QUIC cannot be started.
-    pub fn open_both(nat64: &Nat64, others: &mpsc::Sender<Datagram>) -> io::Result<Vec<Self>> {
+    pub(crate) fn open_both(
+        nat64: &Nat64,
+        others: &mpsc::Sender<Datagram>,
+    ) -> io::Result<Vec<Self>> {
         let families: [(_, IpAddr); 2] = [
             (V4, Ipv4Addr::UNSPECIFIED.into()),
             (V6, Ipv6Addr::UNSPECIFIED.into()),

@@ -13,7 +13,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::{secret::random_bytes, spelling::nearest};
 
 /// How many words a code has.
-pub const WORDS: usize = 3;
+const WORDS: usize = 3;
 
 /// The public number by which the rendezvous finds a listener: six digits, the first not zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ impl fmt::Display for Nameplate {
 pub struct Words(String);
 
 impl Words {
-    /// Draws [`WORDS`] words from the operating system's randomness.
+    /// Draws three words from the operating system's randomness.
     pub fn random() -> Self {
         let list = bip39::Language::English.word_list();
         let words: Vec<&str> = (0..WORDS)

@@ -33,7 +33,7 @@ pub const PREFIX: usize = 2;
 pub const MAX_PACKET: usize = 1_500;
 
 /// The length of JOIN, in bytes.
-pub const JOIN_LENGTH: usize = 50;
+const JOIN_LENGTH: usize = 50;
 
 const JOIN: u8 = 9;
 
@@ -108,7 +108,7 @@ pub fn encode_packet(packet: &[u8], out: &mut Vec<u8>) -> bool {
 pub struct TooLong(pub usize);
 
 /// A packet, and the bytes that follow it.
-pub type Split<'a> = (&'a [u8], &'a [u8]);
+type Split<'a> = (&'a [u8], &'a [u8]);
 
 /// The first packet in `bytes`, once all of it is there, and what follows it.
 ///

@@ -38,16 +38,16 @@ pub struct Config {
     /// What authenticates the checks.
     pub key: PunchKey,
     /// Addresses that answer STUN, of both families, the rendezvous' main one first, then its alternative port, its
-    /// other address, and others. At most [`MAX_STUN_SERVERS`] of each family are asked.
+    /// other address, and others. At most eight of each family are asked.
     pub stun_servers: Vec<SocketAddr>,
     /// What may be spent.
     pub budget: Budget,
-    /// When things happen.
+    /// The pauses and the patience of all its parts.
     pub timing: Timing,
 }
 
 /// STUN servers of one family that are asked: the rendezvous' four, and as many that the user names.
-pub const MAX_STUN_SERVERS: usize = 8;
+pub(crate) const MAX_STUN_SERVERS: usize = 8;
 
 impl Config {
     /// A configuration with the default budget and timing.
@@ -63,7 +63,7 @@ impl Config {
     }
 }
 
-/// When things happen.
+/// When checks and their repetitions go out, and after what time something counts as lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// Time to live of the first packet to each public address: enough to leave one's own NATs, too little to reach

@@ -9,7 +9,8 @@ use std::{
 use p2pdbg_stun::{Attribute, Class, Encoder, TransactionId};
 
 use crate::{
-    Family, MAX_STUN_SERVERS, SocketId, Timing, candidate,
+    Family, SocketId, Timing, candidate,
+    config::MAX_STUN_SERVERS,
     observe::{self, Sample},
 };
 
@@ -71,11 +72,11 @@ const LEAST_KEEPALIVE: Duration = Duration::from_secs(5);
 pub(crate) enum Answer {
     /// A mapping that was not known.
     New(SocketAddr),
-    /// The mapping stands.
+    /// The server sees the same mapping as before.
     Same,
     /// The mapping is another than before: the network has changed under us.
     Moved(SocketAddr),
-    /// Nobody asked.
+    /// It answers nothing that was asked: it is ignored.
     Unasked,
 }
 

@@ -47,7 +47,7 @@ pub mod why;
 
 pub use self::budget::Budget;
 pub use self::candidate::LocalAddress;
-pub use self::config::{Config, MAX_STUN_SERVERS, PunchKey, Timing};
+pub use self::config::{Config, PunchKey, Timing};
 pub use self::engine::Engine;
 pub use self::io::{Event, Family, Input, LossReason, Output, Path, SocketId};
 pub use self::role::Role;

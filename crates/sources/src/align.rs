@@ -58,7 +58,7 @@ impl Prefixes {
 
     /// The same from the other end.
     #[must_use]
-    pub fn reversed(&self) -> Self {
+    pub(crate) fn reversed(&self) -> Self {
         Self {
             here: self.there.clone(),
             there: self.here.clone(),

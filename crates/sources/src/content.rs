@@ -17,7 +17,7 @@ pub struct Content {
 
 impl Content {
     /// Whether two files differ, but in their line ends alone.
-    pub fn differs_in_ends(&self, other: &Self) -> bool {
+    pub(crate) fn differs_in_ends(&self, other: &Self) -> bool {
         self.text == other.text && self.ends != other.ends
     }
 }

@@ -8,24 +8,24 @@ use super::{ATTRIBUTE_HEADER_LEN, DecodeError, HEADER_LEN, Message, TransactionI
 /// The registered numbers of the attributes that [`Attribute`] knows.
 #[allow(missing_docs, reason = "the names are the registry's own")]
 pub mod kind {
-    pub const MAPPED_ADDRESS: u16 = 0x0001;
+    pub(crate) const MAPPED_ADDRESS: u16 = 0x0001;
     pub const CHANGE_REQUEST: u16 = 0x0003;
-    pub const USERNAME: u16 = 0x0006;
-    pub const MESSAGE_INTEGRITY: u16 = 0x0008;
-    pub const ERROR_CODE: u16 = 0x0009;
-    pub const UNKNOWN_ATTRIBUTES: u16 = 0x000A;
-    pub const MESSAGE_INTEGRITY_SHA256: u16 = 0x001C;
-    pub const XOR_MAPPED_ADDRESS: u16 = 0x0020;
-    pub const PRIORITY: u16 = 0x0024;
-    pub const USE_CANDIDATE: u16 = 0x0025;
-    pub const PADDING: u16 = 0x0026;
-    pub const RESPONSE_PORT: u16 = 0x0027;
-    pub const SOFTWARE: u16 = 0x8022;
-    pub const FINGERPRINT: u16 = 0x8028;
-    pub const ICE_CONTROLLED: u16 = 0x8029;
-    pub const ICE_CONTROLLING: u16 = 0x802A;
-    pub const RESPONSE_ORIGIN: u16 = 0x802B;
-    pub const OTHER_ADDRESS: u16 = 0x802C;
+    pub(crate) const USERNAME: u16 = 0x0006;
+    pub(crate) const MESSAGE_INTEGRITY: u16 = 0x0008;
+    pub(crate) const ERROR_CODE: u16 = 0x0009;
+    pub(crate) const UNKNOWN_ATTRIBUTES: u16 = 0x000A;
+    pub(crate) const MESSAGE_INTEGRITY_SHA256: u16 = 0x001C;
+    pub(crate) const XOR_MAPPED_ADDRESS: u16 = 0x0020;
+    pub(crate) const PRIORITY: u16 = 0x0024;
+    pub(crate) const USE_CANDIDATE: u16 = 0x0025;
+    pub(crate) const PADDING: u16 = 0x0026;
+    pub(crate) const RESPONSE_PORT: u16 = 0x0027;
+    pub(crate) const SOFTWARE: u16 = 0x8022;
+    pub(crate) const FINGERPRINT: u16 = 0x8028;
+    pub(crate) const ICE_CONTROLLED: u16 = 0x8029;
+    pub(crate) const ICE_CONTROLLING: u16 = 0x802A;
+    pub(crate) const RESPONSE_ORIGIN: u16 = 0x802B;
+    pub(crate) const OTHER_ADDRESS: u16 = 0x802C;
 }
 
 /// An attribute. Numbers of the sections are RFC 8489's unless another RFC is named.

@@ -39,13 +39,13 @@ pub const HEADER_LEN: usize = 20;
 pub const FINGERPRINT_LEN: usize = 8;
 
 /// Length of an untruncated MESSAGE-INTEGRITY-SHA256 value, in bytes.
-pub const INTEGRITY_TAG_LEN: usize = 32;
+const INTEGRITY_TAG_LEN: usize = 32;
 
 /// Length of the shortest MESSAGE-INTEGRITY-SHA256 value that RFC 8489 section 14.6 allows, in bytes.
 pub const SHORTEST_INTEGRITY_TAG_LEN: usize = 16;
 
 /// The number that tells STUN from everything else (RFC 8489 section 5).
-pub const MAGIC_COOKIE: u32 = 0x2112_A442;
+const MAGIC_COOKIE: u32 = 0x2112_A442;
 
 /// The Binding method, the only one p2pdbg speaks.
 pub const METHOD_BINDING: u16 = 0x001;
@@ -53,17 +53,6 @@ pub const METHOD_BINDING: u16 = 0x001;
 const COOKIE_BYTES: [u8; 4] = MAGIC_COOKIE.to_be_bytes();
 const ATTRIBUTE_HEADER_LEN: usize = 4;
 const FINGERPRINT_XOR: u32 = 0x5354_554E;
-
-/// Whether a datagram starts as STUN does: two zero bits, a whole number of words, and the magic cookie.
-///
-/// Cheap enough for every packet; [`Message::decode`] is the judge.
-#[must_use]
-pub fn looks_like_stun(datagram: &[u8]) -> bool {
-    datagram.len() >= HEADER_LEN
-        && datagram[0] < 4
-        && datagram.len().is_multiple_of(4)
-        && datagram[4..8] == COOKIE_BYTES
-}
 
 /// What a message is: the two class bits of RFC 8489 section 5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

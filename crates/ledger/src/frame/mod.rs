@@ -78,7 +78,7 @@ pub use copy::CopyHeader;
 use crate::StreamId;
 
 /// Offsets are below this, as QUIC's are (RFC 9000, section 4.5).
-pub const MAX_OFFSET: u64 = (1 << 62) - 1;
+pub(crate) const MAX_OFFSET: u64 = (1 << 62) - 1;
 
 /// The length of the longest frame, in bytes.
 pub const MAX_FRAME_LEN: usize = 21;
@@ -130,8 +130,6 @@ pub struct ResetCode(pub u8);
 impl ResetCode {
     /// The local program reset its connection, or broke it.
     pub const CONNECTION: Self = Self(0);
-    /// Nothing answered at the address that was dialled.
-    pub const NOT_REACHED: Self = Self(1);
     /// The end that was to dial does not allow it.
     pub const NOT_ALLOWED: Self = Self(2);
     /// The session ended or was given up.
@@ -211,7 +209,7 @@ pub struct End {
     pub stream: StreamId,
     /// The forward to which it belongs.
     pub forward: u16,
-    /// How it ends.
+    /// In order, or torn down.
     pub kind: EndKind,
     /// The number of bytes in the whole sequence.
     pub offset: u64,
@@ -224,7 +222,7 @@ pub struct Stop {
     pub stream: StreamId,
     /// The forward to which it belongs.
     pub forward: u16,
-    /// Why.
+    /// Why the receiver wants no more; the sender ends its direction with the same code.
     pub code: ResetCode,
 }
 
@@ -261,12 +259,6 @@ impl Frame {
             Self::End(end) => Some(end.forward),
             Self::Stop(stop) => Some(stop.forward),
         }
-    }
-
-    /// Whether it is meant for the stream's [`Receiver`](crate::Receiver); if not, it is for the
-    /// [`Sender`](crate::Sender).
-    pub fn is_for_receiver(&self) -> bool {
-        matches!(self, Self::End(_))
     }
 
     /// What to answer if the stream has been closed here, so that a peer whose confirmation was lost comes to its end.

@@ -365,7 +365,7 @@ impl World {
             return;
         };
         let frame = Frame::decode(&bytes).unwrap();
-        assert_eq!(frame.is_for_receiver(), !to_sender);
+        assert_eq!(matches!(frame, Frame::End(_)), !to_sender);
         for _ in 0..1 + usize::from(twice) {
             if to_sender {
                 self.handle_at_sender(frame);
