@@ -49,11 +49,11 @@ impl Eq for Consent {}
 /// Whether one debugger may attach to one program.
 #[derive(Debug)]
 pub struct Question {
-    /// The process.
+    /// Its process id on this host.
     pub pid: u32,
-    /// Its command line.
+    /// Its command line, as it runs here: not escaped yet.
     pub command: String,
-    /// Which debugger.
+    /// The debugger that the peer wants to attach to it.
     pub debugger: Preset,
     /// What was answered. Dropped, it is a no.
     pub answer: oneshot::Sender<bool>,

@@ -37,11 +37,11 @@ pub use talk::Talk;
 /// A debugger that has attached, or will when its IDE connects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attached {
-    /// To which process.
+    /// The id of the process that is debugged now.
     pub pid: u32,
     /// Its command line.
     pub command: String,
-    /// Which debugger.
+    /// The debugger that attached to it.
     pub debugger: Preset,
     /// The port of the loopback at which it awaits its IDE.
     pub port: u16,

@@ -12,7 +12,7 @@ const MAX_WORD: usize = 4096;
 /// The most words of a command line that are kept.
 const MAX_WORDS: usize = 256;
 
-/// A process.
+/// A process of this host, as /proc shows it; it may end while it is looked at.
 pub(crate) struct Process(process::Process);
 
 /// All that there are.
@@ -105,7 +105,7 @@ impl Process {
         self.0.environ().ok()?.remove(std::ffi::OsStr::new(name))
     }
 
-    /// Who traces it.
+    /// The process that traces it; a second tracer is refused by the system.
     pub(crate) fn tracer(&self) -> Option<u32> {
         let tracer = self.0.status().ok()?.tracerpid;
         u32::try_from(tracer).ok().filter(|tracer| *tracer != 0)

@@ -5,7 +5,7 @@ use std::io;
 use p2pdbg_proto::attach::AttachMessage;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// A conversation.
+/// A conversation about programs: one message after the other, in either direction.
 #[derive(Debug)]
 pub struct Talk<S>(S);
 

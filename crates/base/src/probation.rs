@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-/// The first probation.
 const FIRST: Duration = Duration::from_secs(3);
 
-/// The longest one.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// A time of probation that is twice as long after each relapse, from 3 s to a minute: so that what comes and goes does

@@ -43,11 +43,11 @@ pub struct DebuggerReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProgramState {
-    /// It runs.
+    /// Running: a breakpoint that is hit would stop it.
     Running,
-    /// It has stopped.
+    /// Stopped, at a breakpoint or since somebody asked: it waits for its IDE.
     Stopped,
-    /// It has ended.
+    /// Ended; its debugger may still be there.
     Ended,
 }
 

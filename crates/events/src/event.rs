@@ -140,7 +140,7 @@ pub struct SourcesReport {
     /// How many were left out at either end: beyond a limit, too long, or of a name that cannot be said.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: usize,
-    /// Whether any were.
+    /// Whether `left_out` is not 0: what is told of the files holds for the others.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
     /// The directory here whose files are those of `there`, as far as it is known.
@@ -221,7 +221,7 @@ pub enum StreamState {
     GaveUp,
 }
 
-/// What is awaited.
+/// What is awaited, and what a person can do so that it comes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
     /// What must come.

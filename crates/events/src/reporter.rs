@@ -11,7 +11,7 @@ pub type Of = Option<Arc<str>>;
 
 /// Takes what is reported. None of the methods may block, since those who report own the state of a session.
 pub trait Sink: fmt::Debug + Send + Sync {
-    /// Takes an event.
+    /// Takes an event. Must not wait: whoever reports is in the middle of its work.
     fn event(&self, of: &Of, event: Event);
 
     /// Takes what a session is doing now, in place of what it did before; none when nothing is to be said any more.
@@ -53,7 +53,7 @@ impl Reporter {
         self.of.as_deref()
     }
 
-    /// Reports an event.
+    /// Reports an event, at once and without waiting; nobody need listen.
     pub fn emit(&self, event: Event) {
         self.sink.event(&self.of, event);
     }

@@ -12,7 +12,7 @@ use crate::{DebuggerReport, PathReport, StreamState, Waiting};
 /// A `listen` or a `connect`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProcessSnapshot {
-    /// Its process id.
+    /// Its process id on this host.
     pub pid: u32,
     /// Which of the two it is.
     pub command: SessionCommand,
@@ -36,7 +36,7 @@ pub struct ProcessSnapshot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionCommand {
-    /// Beside the IDE.
+    /// `p2pdbg listen`, beside the IDE.
     Listen,
     /// On the debuggee's host.
     Connect,

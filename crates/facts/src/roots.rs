@@ -12,9 +12,9 @@ use crate::{GitCheckout, HostPath};
 /// The pair of directories, as comparing the files has found it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceRoots {
-    /// On this host.
+    /// The directory on this host.
     pub here: HostPath,
-    /// At the peer.
+    /// The directory at the peer that holds the same files, by the name that its user has for it.
     pub there: HostPath,
     /// The real path of that, if a link leads there.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -40,7 +40,7 @@ pub struct Forward {
     pub bind: Bind,
     /// The Unix socket that is opened beside the IDE in place of the port, which then is 0: an absolute path.
     pub socket: Option<PathBuf>,
-    /// What is dialled.
+    /// What the far end dials for each connection to the port.
     pub target: HostPort,
     /// The debugger it is meant for, where one was named.
     pub preset: Option<Preset>,
@@ -200,7 +200,7 @@ impl fmt::Display for Forward {
 /// A forward as asked for, before this host was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ForwardSpec {
-    /// All is said.
+    /// A forward of which nothing is left to find out.
     Fixed(Forward),
     /// `auto`: the direction follows from whether something beside the IDE listens on `port`.
     Auto {

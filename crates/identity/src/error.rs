@@ -47,7 +47,7 @@ pub enum StateError {
     LooseDirectory {
         /// The directory.
         path: PathBuf,
-        /// Its permission bits.
+        /// Its permission bits, `0o755` say, without the kind of file.
         mode: u32,
     },
     /// Others may read the file or change it.
@@ -59,7 +59,7 @@ pub enum StateError {
     LooseFile {
         /// The file.
         path: PathBuf,
-        /// Its permission bits.
+        /// Its permission bits, `0o755` say, without the kind of file.
         mode: u32,
     },
     /// Nothing can be written to the directory.
@@ -80,7 +80,7 @@ pub enum StateError {
         path: PathBuf,
         /// What is wrong with it.
         why: String,
-        /// What to do.
+        /// What the user can do, as the end of the message.
         remedy: &'static str,
     },
     /// A certificate could not be made.
@@ -92,7 +92,7 @@ pub enum StateError {
     /// Another operation on a file failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// A verb.
+        /// What was tried, as a verb that fits behind "cannot": `read`.
         action: &'static str,
         /// The file.
         path: PathBuf,

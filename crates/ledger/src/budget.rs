@@ -68,7 +68,7 @@ struct Shared {
 }
 
 impl Default for Budget {
-    /// 64 MiB.
+    /// 64 MiB for all streams of a session, besides what each is guaranteed.
     fn default() -> Self {
         Self::new(64 << 20)
     }

@@ -15,7 +15,7 @@ use p2pdbg_rendezvous_client::LinkError;
 
 use super::{MeetingCommand, MeetingEvent, Met};
 
-/// What has happened.
+/// What has happened, to be told with the time.
 #[derive(Debug)]
 pub(super) enum Input {
     /// There is a connection to the rendezvous.
@@ -37,7 +37,7 @@ pub(super) enum Input {
     NetworkChanged,
     /// The time of [`poll_timeout`](super::meetings::Meetings::poll_timeout) has come.
     Timeout,
-    /// The owner leaves.
+    /// The owner leaves: everything is given back to the rendezvous, and the peers are told.
     Close,
 }
 

@@ -42,15 +42,15 @@ const QUEUE: usize = 256;
 
 /// Whom to meet, and as whom.
 pub struct MeetingConfig {
-    /// Where.
+    /// The rendezvous at which both peers meet.
     pub rendezvous: RendezvousUrl,
-    /// This host's certificate.
+    /// This host's certificate, to which the exchange binds the session.
     pub identity: Arc<Identity>,
     /// What this host calls itself.
     pub name: PeerName,
     /// Which of its processes this is, from 1.
     pub process: u16,
-    /// Whom.
+    /// Whom this process meets there, until it is told otherwise by [`MeetingCommand::Await`].
     pub whom: Whom,
     /// Which transports may be used to reach it.
     pub transports: Transports,
@@ -105,7 +105,7 @@ pub enum MeetingCommand {
 pub struct Met {
     /// The channel to it.
     pub channel: ChannelId,
-    /// Its certificate.
+    /// The fingerprint of its certificate, as the exchange has proved it.
     pub peer: Fingerprint,
     /// What it says of itself.
     pub info: PeerInfo,

@@ -22,7 +22,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// What follows from a refusal.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// Nothing.
+    /// Nothing: it answers something that is not awaited any more.
     Nothing,
     /// Everything is asked for again after this pause, or sooner if that was planned already.
     RetryWithin(Duration),

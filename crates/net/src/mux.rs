@@ -38,7 +38,7 @@ use super::{
 pub struct Datagram {
     /// The socket that received it.
     pub socket: SocketId,
-    /// Who sent it.
+    /// The source address; anybody can have written it there.
     pub from: SocketAddr,
     /// Its bytes; never empty, and the first is below 64.
     pub payload: Vec<u8>,

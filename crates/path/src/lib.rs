@@ -87,7 +87,7 @@ pub enum PathCommand {
     Introduced(Introduction),
     /// The rendezvous sees the peer there too.
     PeerSeen {
-        /// At these addresses.
+        /// At these addresses; the ports would be those of its control connection.
         addresses: Vec<IpAddr>,
         /// Whether it saw it bind its leg.
         bound: bool,
@@ -112,7 +112,7 @@ pub enum PathCommand {
     AvoidUdp(Duration),
     /// The tunnel on the relay is gone: bind again.
     RelayLost,
-    /// Whether streams move.
+    /// Whether streams move: while they do, the nominated path is watched more closely.
     StreamsActive(bool),
 }
 
@@ -192,7 +192,7 @@ impl Carrier {
         }
     }
 
-    /// What reports say.
+    /// What a report says of it.
     pub fn via(self) -> Via {
         match self {
             Self::Udp => Via::Udp,

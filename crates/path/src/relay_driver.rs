@@ -123,7 +123,7 @@ impl Relaying {
         }
     }
 
-    /// Takes it.
+    /// Takes in what became of the connection that carries the leg.
     pub(super) fn handle_event(
         &mut self,
         (id, event): (u64, StreamEvent),

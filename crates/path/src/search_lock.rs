@@ -31,7 +31,7 @@ pub(super) struct Permit {
 enum State {
     /// Nothing is to be searched.
     Idle,
-    /// Somebody else searches.
+    /// Another process of this host searches; it is asked again then.
     Wanted { next: Instant },
     /// This session searches; the file is locked for as long as it is open. None where it cannot be opened: better two
     /// searches than none.

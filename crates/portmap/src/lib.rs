@@ -90,7 +90,7 @@ enum Fault {
     /// Nothing came that could be understood.
     #[error("the gateway does not answer")]
     Silent,
-    /// It said no.
+    /// It speaks the protocol and does not map: why, in its words.
     #[error("the gateway refuses: {0}")]
     Refused(String),
     /// It said yes to something that is of no use.

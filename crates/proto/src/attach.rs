@@ -27,7 +27,7 @@ pub enum AttachMessage {
         /// [`MAX_COMMAND`].
         meant: String,
     },
-    /// The answer.
+    /// The answer to `List`.
     Listed {
         /// Some of them, those that are best debugged first.
         programs: Vec<Program>,
@@ -48,13 +48,13 @@ pub enum AttachMessage {
 /// A program that runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
-    /// Its process.
+    /// Its process id at the connector's host.
     pub pid: u32,
     /// When it was started, in ticks since the host was: with the process id it names this very process.
     pub started: u64,
     /// The debugger that suits it.
     pub tool: Tool,
-    /// Its command line.
+    /// Its command line, cut to [`MAX_COMMAND`]: for people, and of a stranger.
     pub command: String,
     /// The port at which a debugger of it awaits its IDE already.
     pub port: Option<u16>,
@@ -67,7 +67,7 @@ pub struct Wanted {
     pub pid: u32,
     /// When it was started, as it was listed.
     pub started: u64,
-    /// By which debugger.
+    /// The debugger that is to attach.
     pub tool: Tool,
     /// The port at which it should await its IDE, where it can be chosen; 0 for any that is free.
     pub port: u16,

@@ -85,14 +85,14 @@ pub enum RelayFrame {
     Challenge {
         /// The member's leg.
         leg: LegId,
-        /// To be returned.
+        /// What the member has to return, so that it is seen to receive at its source address.
         cookie: Cookie,
     },
     /// The member proves that it receives at its source address and holds the leg's key.
     Answer {
         /// Its leg.
         leg: LegId,
-        /// From the challenge.
+        /// The cookie of the challenge, as it came.
         cookie: Cookie,
         /// [`answer_mac`] of the cookie.
         mac: [u8; 32],

@@ -14,7 +14,7 @@ use crate::{control::Handle, fingerprint::Fingerprint};
 /// The version of the exchange between peers, the first field of its first message.
 pub const VERSION: u16 = 1;
 
-/// One signal.
+/// What peers say to each other through the rendezvous, which passes it on unread.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Signal {
     /// The first message of a pairing by code.
@@ -44,14 +44,14 @@ pub enum Signal {
     },
     /// The exchange has failed and is over.
     Abort {
-        /// Why.
+        /// Why, for what a person is told.
         reason: AbortReason,
     },
     /// A [`PeerMessage`] under the session key.
     Sealed {
         /// Counts the sender's sealed signals from 0; never used twice with one key.
         counter: u64,
-        /// XChaCha20-Poly1305.
+        /// The sealed message with its tag, by XChaCha20-Poly1305.
         ciphertext: Vec<u8>,
     },
 }

@@ -69,9 +69,9 @@ pub struct FileDigest {
 pub enum LineEnds {
     /// There are none, or it is no text.
     None,
-    /// With LF.
+    /// Every line ends with LF.
     Lf,
-    /// With CRLF.
+    /// Every line ends with CRLF.
     Crlf,
     /// With both; the beginning of the SHA-256 of its bytes as they are.
     Mixed([u8; 16]),

@@ -48,7 +48,7 @@ pub enum TunnelMessage {
     ForwardState {
         /// Which forward.
         forward: u16,
-        /// Its state.
+        /// What became of it; it may change while the session runs.
         state: ForwardState,
     },
     /// The dialling side of a forward tells whether something listens at its target.
@@ -80,7 +80,7 @@ pub enum TunnelMessage {
     /// The sender's direct path starves: the peer's leg of the relay should be carried over TCP for so many seconds; 0
     /// takes that back.
     RelayByTcp {
-        /// For how long.
+        /// For how long, in seconds from now; 0 takes an earlier wish back.
         seconds: u16,
     },
 }
@@ -90,11 +90,11 @@ pub enum TunnelMessage {
 pub struct Elsewhere {
     /// The forward that may be meant for it.
     pub forward: u16,
-    /// Its preset's name.
+    /// The name of its preset; one that is not known is passed over.
     pub debugger: String,
     /// Where it listens.
     pub address: SocketAddr,
-    /// Its process.
+    /// Its process id at the connector's host, for people.
     pub pid: u32,
     /// Whether something listens at the target of that forward, so that this is one more.
     pub further: bool,
@@ -105,7 +105,7 @@ pub struct Elsewhere {
 pub enum WhileAbsent {
     /// It is accepted and held.
     Hold,
-    /// It is refused.
+    /// It is refused, by a port that is closed while nothing listens at the target.
     Refuse,
     /// It is held until the target was reached once, and refused from then on.
     HoldOnce,

@@ -111,7 +111,7 @@ impl Nominated {
 /// What an authenticated message of the peer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FromPeer {
-    /// A check.
+    /// A check: asks for an answer from where it arrives.
     Request {
         transaction: TransactionId,
         /// The nomination, if this check nominates its pair.

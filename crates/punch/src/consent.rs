@@ -23,11 +23,11 @@ const FORGOTTEN: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// Nothing moves.
+    /// No stream moves: the path is asked rarely.
     Idle,
     /// Streams move, or the tunnel is being set up.
     Active,
-    /// The network changed.
+    /// Something may have changed: the path is asked at once, and again soon.
     Doubt,
 }
 

@@ -142,7 +142,7 @@ pub enum Output {
     Nominated(Path),
     /// The nominated path is no more; the engine is already looking for another.
     PathLost {
-        /// Why.
+        /// What the loss was seen by.
         reason: LossReason,
     },
     /// Something happened that is worth a trace line or a status line.
@@ -171,7 +171,7 @@ pub enum LossReason {
     ConsentExpired,
     /// The driver lost its tunnel.
     TunnelLost,
-    /// The socket failed.
+    /// The system closed the socket, or lets nothing be sent from it.
     SocketFailed,
 }
 
@@ -253,7 +253,7 @@ pub enum Event {
         technique: Technique,
         /// Its round trip.
         rtt: Duration,
-        /// The path's.
+        /// The nominated path's round trip, for comparison.
         path_rtt: Duration,
     },
     /// An attempt ended without a path; the next begins after a pause.

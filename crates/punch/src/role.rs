@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub enum Role {
     /// Nominates pairs and plans the attempts: the connector.
     Controlling,
-    /// Follows: the listener.
+    /// Follows what the other side nominates: the listener.
     Controlled,
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 pub struct ForwardRequest {
     /// The port of the loopback there; here it is the same, or the next that is free.
     pub port: u16,
-    /// The debugger.
+    /// The debugger that listens there; one that dials its IDE is refused.
     pub debugger: Preset,
     /// Told where the port is open, or why it is not.
     pub opened: oneshot::Sender<Result<HostPort, Failure>>,

@@ -76,9 +76,9 @@ const QUEUE: usize = 1024;
 
 /// Everything that a session starts with.
 pub struct SessionConfig {
-    /// This host's certificate.
+    /// This host's certificate, which the peer has pinned.
     pub identity: Arc<Identity>,
-    /// The peer's certificate.
+    /// The fingerprint of the peer's certificate: a tunnel with another one does not come up.
     pub peer: Fingerprint,
     /// The keys on which both agreed.
     pub keys: SessionKeys,
@@ -98,7 +98,7 @@ pub struct SessionConfig {
     pub facts: HostFacts,
     /// What was made ready while the peers authenticated each other.
     pub approach: Option<Approach>,
-    /// Where to report.
+    /// Where to report, under the name of the peer if there are several.
     pub reporter: Reporter,
     /// What the peer is called here.
     pub peer_name: Untrusted,
@@ -113,7 +113,7 @@ pub enum SessionInput {
     Introduced(Introduction),
     /// The rendezvous sees the peer there too.
     PeerSeen {
-        /// At these addresses.
+        /// At these addresses, at which a search for a port may aim.
         addresses: Vec<IpAddr>,
         /// Whether it saw it bind its leg.
         bound: bool,

@@ -47,7 +47,7 @@ impl PipeTarget {
 /// A stream that a local program asks for.
 #[derive(Debug)]
 pub struct PipeRequest {
-    /// To whom.
+    /// What answers at the other end.
     pub to: PipeTarget,
     /// The session's end of the connection to the program.
     pub local: UnixStream,

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 /// So many handshakes may come to nothing before it is worth a word.
 const UNFINISHED: u64 = 100;
 
-/// What was refused.
+/// Why a handshake came to nothing: the network, or somebody who is not the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rejection {
     /// A tunnel with another certificate than the peer's, or without a proof of the session's key.

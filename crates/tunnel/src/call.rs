@@ -146,7 +146,7 @@ struct Desk {
 }
 
 impl Calls {
-    /// Answers nobody yet.
+    /// Ready for calls of this peer; none is answered before [`Calls::answer_on`].
     pub fn expect(caller: Caller) -> Self {
         let (tell, answered) = mpsc::channel(WAITING);
         let desk = Arc::new(Desk {
@@ -180,7 +180,7 @@ impl Calls {
         Arc::clone(&self.desk.epochs)
     }
 
-    /// The next tunnel.
+    /// The next tunnel that a call brought up; a call whose proof fails brings none.
     pub async fn next(&mut self) -> Option<Answered> {
         self.answered.recv().await
     }

@@ -40,7 +40,7 @@ pub struct Tunnel {
     pub path: PathKind,
     /// This end's address, as far as the operating system tells it.
     pub local: Option<SocketAddr>,
-    /// The QUIC connection.
+    /// The QUIC connection, of which streams and datagrams belong to the session.
     pub connection: Connection,
     control: mpsc::Sender<TunnelMessage>,
 }

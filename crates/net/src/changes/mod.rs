@@ -20,7 +20,7 @@ pub enum Reason {
     Network,
     /// This host has slept: what its clocks and its NATs remember is old.
     Woke {
-        /// For how long.
+        /// For how long it slept, as far as its clocks tell.
         slept: Duration,
     },
 }

@@ -49,7 +49,7 @@ pub(super) enum Carriers {
     UdpFirst,
     /// Both at once: the rendezvous could be reached over TCP only.
     Both,
-    /// TCP alone.
+    /// TCP alone: UDP was tried and does not get through.
     TcpAlone,
 }
 
@@ -101,11 +101,11 @@ pub(super) struct Relay {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tcp {
-    /// Not needed.
+    /// Not needed: UDP carries the leg.
     Idle,
     /// To be tried then, if UDP has not come up.
     At(Instant),
-    /// On its way.
+    /// A connection to the relay is being made.
     Connecting,
     /// The leg was joined there.
     Up,

@@ -277,7 +277,7 @@ enum Owner {
 }
 
 enum Refusal {
-    /// UPnP's code.
+    /// UPnP's error code: 718, say, for a port that is taken.
     Code(u32),
     Fault(Fault),
 }

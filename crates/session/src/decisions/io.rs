@@ -34,9 +34,9 @@ pub struct Counters {
     pub epoch: u64,
     /// Whether the connection has not ended.
     pub open: bool,
-    /// UDP datagrams received.
+    /// UDP datagrams received. One that grows shows that the tunnel lives.
     pub heard: u64,
-    /// UDP datagrams sent.
+    /// UDP datagrams sent. While `heard` stands still and this grows, nothing is answered.
     pub sent: u64,
     /// QUIC packets sent, several of which may share a datagram.
     pub packets_sent: u64,
@@ -57,7 +57,7 @@ pub struct Flow {
     pub held: u64,
 }
 
-/// Something that happened.
+/// Something that happened, to be told at once and with the time.
 #[derive(Debug, Clone, Copy)]
 pub enum Input<'a> {
     /// The time that `poll_timeout` gave has come. The counters are those of every tunnel that was adopted and has not
@@ -133,7 +133,7 @@ pub enum Input<'a> {
     TunnelEnded {
         /// Which tunnel.
         epoch: u64,
-        /// What ended it.
+        /// Whether the peer ended it on purpose, and the session with it, or it was lost.
         why: TunnelEnd<'a>,
     },
     /// How many streams of local programs live, and whether the peer has confirmed all that they brought and their
@@ -208,14 +208,14 @@ pub enum Output {
     Close {
         /// Which tunnel.
         epoch: u64,
-        /// Why.
+        /// The code that the peer is given, one of [`p2pdbg_proto::tunnel::close`].
         code: u32,
     },
     /// Ask for a sign of life on a tunnel, and say there for how long nothing has answered.
     Ping {
         /// On which tunnel.
         epoch: u64,
-        /// For how long.
+        /// For how long nothing has answered there; zero if something has.
         unanswered: Duration,
     },
     /// Streams use this tunnel from now on, or none.
@@ -226,7 +226,7 @@ pub enum Output {
     Lost(u64),
     /// Give the checks of direct paths their key, so that one may be found; once a session.
     Search,
-    /// Tell the paths.
+    /// Tell the task of the paths, which has the sockets.
     Path(PathCommand),
     /// Ask the peer to have its leg of the relay carried over TCP for so long; for no time: no longer.
     AskForTcp(Duration),
@@ -236,7 +236,7 @@ pub enum Output {
     InUse,
     /// Everything was delivered, or the time for it is over.
     Drained,
-    /// Report this.
+    /// Report this to whoever watches the session.
     Report(Report),
     /// What [`Decisions::activity`](super::Decisions::activity) tells may have changed, or the round-trip time.
     Status,

@@ -21,7 +21,7 @@ impl Drain {
         self.unswept = self.unswept.saturating_sub(1);
     }
 
-    /// Whether somebody waits.
+    /// Whether the owner waits for the last bytes to be delivered.
     pub(super) fn is_wanted(&self) -> bool {
         self.wanted
     }

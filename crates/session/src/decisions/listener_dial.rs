@@ -36,7 +36,7 @@ const PROVES_ITSELF: Duration = Duration::from_secs(3);
 /// Where a tunnel begins and ends: a socket of this host, an address of the other end.
 pub(super) type Ends = (SocketId, SocketAddr);
 
-/// The listener's calls.
+/// Which of the listener's calls are due, under way and in use.
 #[derive(Debug)]
 pub(super) struct ListenerDial {
     role: Role,

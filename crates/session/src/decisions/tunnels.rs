@@ -295,7 +295,7 @@ impl TunnelTable {
         }
     }
 
-    /// The direct tunnels.
+    /// The epochs of the tunnels on direct paths.
     pub(super) fn direct(&self) -> Vec<u64> {
         self.of_kind(PathKind::Direct)
     }
