@@ -3,7 +3,7 @@
 use p2pdbg_base::Untrusted;
 use p2pdbg_events::{DebuggerReport, Event, ProgramState, Warning, WarningCode};
 use p2pdbg_forward::Preset;
-use p2pdbg_inspect::{Activity, Advice, Debugger, Protocol};
+use p2pdbg_inspect::{Activity, Advice, Debugger, Mapping, Protocol};
 use p2pdbg_ledger::StreamId;
 use p2pdbg_proto::control::Role;
 
@@ -93,37 +93,7 @@ fn warning(advice: &Advice) -> Warning {
             tried,
             there,
             mapping,
-        } => {
-            let path = |text: &str| Untrusted::limited(text, PATH);
-            let message = format!(
-                "the debuggee has no file {}, so breakpoints in it are never hit",
-                path(file)
-            );
-            let hint = match (mapping, there, tried) {
-                // PyCharm has mapped it already.
-                (Some(mapping), Some(there), Some(tried)) if tried == file => format!(
-                    "the IDE's path mapping leads to {}, and the program has {}: map to {} in the place of {}",
-                    path(tried),
-                    path(there),
-                    path(&mapping.debuggee),
-                    path(&mapping.ide)
-                ),
-                (Some(mapping), Some(there), _) => format!(
-                    "map {} to {} in the IDE's path mappings: {} here is {} there",
-                    path(&mapping.ide),
-                    path(&mapping.debuggee),
-                    path(file),
-                    path(there)
-                ),
-                (_, _, Some(tried)) => format!(
-                    "the IDE's path mapping leads to {}, which is not there: is it the right directory, or was the file \
-                     not copied yet?",
-                    path(tried)
-                ),
-                _ => "add a path mapping from the IDE's directory to the debuggee's".to_owned(),
-            };
-            Warning::new(WarningCode::FileMissing, message).hint(hint)
-        }
+        } => file_missing(file, tried.as_deref(), there.as_deref(), mapping.as_ref()),
         Advice::StopUnmapped {
             file,
             here,
@@ -156,6 +126,44 @@ fn warning(advice: &Advice) -> Warning {
         // One that this version does not know says nothing.
         other => Warning::new(WarningCode::DebuggerVersion, format!("{other:?}")),
     }
+}
+
+/// The debuggee has no such file; what to map, as far as that is known.
+fn file_missing(
+    file: &str,
+    tried: Option<&str>,
+    there: Option<&str>,
+    mapping: Option<&Mapping>,
+) -> Warning {
+    let path = |text: &str| Untrusted::limited(text, PATH);
+    let message = format!(
+        "the debuggee has no file {}, so breakpoints in it are never hit",
+        path(file)
+    );
+    let hint = match (mapping, there, tried) {
+        // PyCharm has mapped it already.
+        (Some(mapping), Some(there), Some(tried)) if tried == file => format!(
+            "the IDE's path mapping leads to {}, and the program has {}: map to {} in the place of {}",
+            path(tried),
+            path(there),
+            path(&mapping.debuggee),
+            path(&mapping.ide)
+        ),
+        (Some(mapping), Some(there), _) => format!(
+            "map {} to {} in the IDE's path mappings: {} here is {} there",
+            path(&mapping.ide),
+            path(&mapping.debuggee),
+            path(file),
+            path(there)
+        ),
+        (_, _, Some(tried)) => format!(
+            "the IDE's path mapping leads to {}, which is not there: is it the right directory, or was the file \
+             not copied yet?",
+            path(tried)
+        ),
+        _ => "add a path mapping from the IDE's directory to the debuggee's".to_owned(),
+    };
+    Warning::new(WarningCode::FileMissing, message).hint(hint)
 }
 
 fn mismatch(preset: Preset, debugger: &Debugger) -> Warning {

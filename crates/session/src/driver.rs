@@ -10,7 +10,8 @@ use std::{
 use p2pdbg_base::{ErrorCode, Failure, Untrusted};
 use p2pdbg_events::{Event as Report, Reporter, Status};
 use p2pdbg_facts::HostFacts;
-use p2pdbg_ledger::ResetCode;
+use p2pdbg_forward::Connection;
+use p2pdbg_ledger::{ResetCode, StreamId};
 use p2pdbg_net::{
     changes::{Changes, Reason},
     deadline::sleep_until,
@@ -22,7 +23,7 @@ use p2pdbg_proto::{
     tunnel::{PathKind, TunnelMessage},
 };
 use p2pdbg_punch::SocketId;
-use p2pdbg_tunnel::{Answered, TunnelConfig};
+use p2pdbg_tunnel::{Answered, TunnelConfig, TunnelError};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -408,12 +409,7 @@ impl Driver {
                 self.decide(Input::DialFailed { path, remote });
             }
             Event::CallFailed => self.decide(Input::CallFailed),
-            Event::TunnelEnded(epoch, error) => {
-                let words = Untrusted::of_error(&error);
-                tracing::info!(epoch, why = words.as_str(), "a tunnel ended");
-                let why = tunnel_connections::end_of(&error);
-                self.decide(Input::TunnelEnded { epoch, why });
-            }
+            Event::TunnelEnded(epoch, error) => self.on_tunnel_ended(epoch, &error),
             event @ (Event::Control(_, TunnelMessage::Ledger(_)) | Event::Carrier(..))
                 if !self.forwards.are_known() =>
             {
@@ -425,18 +421,9 @@ impl Driver {
             Event::Carrier(epoch, header, stream) => self.handle_carrier(epoch, header, stream),
             Event::Copy(header, data) => self.streams.handle_copy(header, data),
             Event::Swept => self.decide(Input::Swept),
-            Event::Accepted(forward, connection) => {
-                let forward = Opened {
-                    forward,
-                    is_client: self.forwards.screen(forward).is_some(),
-                };
-                self.streams
-                    .open(forward, connection, None, &mut self.tasks);
-            }
+            Event::Accepted(forward, connection) => self.on_accepted(forward, connection),
             Event::TargetListening(forward, listening) => {
-                self.forwards.note_target(forward, listening);
-                self.connections
-                    .send(TunnelMessage::TargetListening { forward, listening });
+                self.on_target_listening(forward, listening);
             }
             #[cfg(unix)]
             Event::Sources(told) => self.on_told(told),
@@ -453,13 +440,39 @@ impl Driver {
             Event::OtherUser(forward, uid) => self.forwards.on_other_user(forward, uid),
             Event::HungUp(forward) => self.forwards.on_hung_up(forward),
             Event::Reached(forward) => self.forwards.on_reached(forward, &mut self.tasks),
-            Event::StreamWaiting(stream, forward) => {
-                if let Some(target) = self.forwards.target(forward)
-                    && self.streams.on_waiting(stream, target, self.role)
-                {
-                    self.announce_waiting(stream, true);
-                }
-            }
+            Event::StreamWaiting(stream, forward) => self.on_stream_waiting(stream, forward),
+        }
+    }
+
+    fn on_tunnel_ended(&mut self, epoch: u64, error: &quinn::ConnectionError) {
+        let words = Untrusted::of_error(error);
+        tracing::info!(epoch, why = words.as_str(), "a tunnel ended");
+        let why = tunnel_connections::end_of(error);
+        self.decide(Input::TunnelEnded { epoch, why });
+    }
+
+    /// Opens a stream for a connection to the port of a forward.
+    fn on_accepted(&mut self, forward: u16, connection: Connection) {
+        let forward = Opened {
+            forward,
+            is_client: self.forwards.screen(forward).is_some(),
+        };
+        self.streams
+            .open(forward, connection, None, &mut self.tasks);
+    }
+
+    /// Tells the other end, which opens the port, that a target has begun or ceased to listen.
+    fn on_target_listening(&mut self, forward: u16, listening: bool) {
+        self.forwards.note_target(forward, listening);
+        self.connections
+            .send(TunnelMessage::TargetListening { forward, listening });
+    }
+
+    fn on_stream_waiting(&mut self, stream: StreamId, forward: u16) {
+        if let Some(target) = self.forwards.target(forward)
+            && self.streams.on_waiting(stream, target, self.role)
+        {
+            self.announce_waiting(stream, true);
         }
     }
 
@@ -502,9 +515,7 @@ impl Driver {
         self.tasks.spawn(async move {
             let dialled = match dialing {
                 Some(dialing) => dialing.await,
-                None => Err(p2pdbg_tunnel::TunnelError::Lost(
-                    "its socket is gone".into(),
-                )),
+                None => Err(TunnelError::Lost("its socket is gone".into())),
             };
             let event = match dialled {
                 Ok((tunnel, control)) => Event::TunnelUp(tunnel, control),

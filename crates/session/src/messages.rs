@@ -6,7 +6,7 @@ use p2pdbg_facts::HostFacts;
 use p2pdbg_ledger::{Admission, CarrierHeader, Frame, StreamId, Violation};
 use p2pdbg_proto::{
     control::Role,
-    tunnel::{TunnelMessage, close},
+    tunnel::{ForwardState, TunnelMessage, close},
 };
 use quinn::RecvStream;
 
@@ -34,14 +34,7 @@ impl Driver {
                 }
             }
             TunnelMessage::ForwardState { forward, state } if self.role == Role::Listener => {
-                self.forwards.on_state(forward, state);
-                #[cfg(unix)]
-                self.forwards.settle_asked(forward, &mut self.tasks).await;
-                #[cfg(unix)]
-                self.settle_pipes();
-                if let Some(standing) = self.forwards.newly_standing() {
-                    self.tell(SessionOutput::Ready(standing));
-                }
+                self.on_forward_state(forward, state).await;
             }
             TunnelMessage::TargetListening { forward, listening } => {
                 self.forwards
@@ -53,14 +46,7 @@ impl Driver {
                 waiting: false,
             } => self.streams.on_waited(StreamId::from_u64(stream)),
             TunnelMessage::StreamWaiting { stream, .. } => {
-                let stream = StreamId::from_u64(stream);
-                if let Some(target) = self
-                    .streams
-                    .forward_of(stream)
-                    .and_then(|f| self.forwards.target(f))
-                {
-                    let _is_news = self.streams.on_waiting(stream, target, self.role.other());
-                }
+                self.on_peer_waits(StreamId::from_u64(stream));
             }
             TunnelMessage::Ping { unanswered_ms } => {
                 let unanswered = Duration::from_millis(unanswered_ms.into());
@@ -93,6 +79,26 @@ impl Driver {
             | TunnelMessage::Elsewhere(_) => {
                 self.on_misbehaviour(epoch, &"a message that does not belong here");
             }
+        }
+    }
+
+    /// What the connector has made of a forward, at the listener.
+    async fn on_forward_state(&mut self, forward: u16, state: ForwardState) {
+        self.forwards.on_state(forward, state);
+        #[cfg(unix)]
+        self.forwards.settle_asked(forward, &mut self.tasks).await;
+        #[cfg(unix)]
+        self.settle_pipes();
+        if let Some(standing) = self.forwards.newly_standing() {
+            self.tell(SessionOutput::Ready(standing));
+        }
+    }
+
+    /// A stream waits at the other end for its target to listen.
+    fn on_peer_waits(&mut self, stream: StreamId) {
+        let forward = self.streams.forward_of(stream);
+        if let Some(target) = forward.and_then(|forward| self.forwards.target(forward)) {
+            let _is_news = self.streams.on_waiting(stream, target, self.role.other());
         }
     }
 

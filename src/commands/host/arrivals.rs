@@ -185,25 +185,9 @@ impl Host {
             return Ok(());
         }
         if let Some(index) = self.sessions.iter().position(returning) {
-            let old = self.remove(index);
-            // The same peer, or in the only place another, has come with a new process: the connections of the old
-            // one are gone.
-            let warning = Warning::new(
-                WarningCode::PeerRestarted,
-                "the peer has come back as a new process; its old connections are reset",
-            );
-            old.reporter.emit(Event::Warning(warning));
-            old.session.replace().await;
+            self.replace(index).await;
         }
-        let known = self.remember(&met, peer);
-        let present: Vec<PeerName> = self.sessions.iter().map(|s| s.name.clone()).collect();
-        let name = match &known {
-            Some(known) if self.is_for_several() => {
-                self.guests.name(known, peer, &met.info.name, &present)
-            }
-            Some(known) => self.guests.only(known),
-            None => PeerName::nearest(&met.info.name),
-        };
+        let name = self.name(&met, peer);
         let reporter = match self.is_for_several() {
             true => self.reporter.of_session(&name),
             false => self.reporter.clone(),
@@ -236,6 +220,31 @@ impl Host {
             self.warn_of_unused_maps();
         }
         Ok(())
+    }
+
+    /// Ends a session whose peer, or in the only place another, has come with a new process: the connections of the old
+    /// one are gone.
+    async fn replace(&mut self, index: usize) {
+        let old = self.remove(index);
+        let warning = Warning::new(
+            WarningCode::PeerRestarted,
+            "the peer has come back as a new process; its old connections are reset",
+        );
+        old.reporter.emit(Event::Warning(warning));
+        old.session.replace().await;
+    }
+
+    /// What a peer that has come is called here; it is kept for the next time.
+    fn name(&mut self, met: &Met, peer: PeerId) -> PeerName {
+        let known = self.remember(met, peer);
+        let present: Vec<PeerName> = self.sessions.iter().map(|s| s.name.clone()).collect();
+        match &known {
+            Some(known) if self.is_for_several() => {
+                self.guests.name(known, peer, &met.info.name, &present)
+            }
+            Some(known) => self.guests.only(known),
+            None => PeerName::nearest(&met.info.name),
+        }
     }
 
     fn begin_session(

@@ -40,11 +40,12 @@ use std::{
 
 use p2pdbg_base::{ErrorCode, Failure, PathPolicy};
 use p2pdbg_events::{Activity, Event as Report, PathReport};
-use p2pdbg_path::PathCommand;
+use p2pdbg_path::{Carrier, PathCommand};
 use p2pdbg_proto::{
     control::Role,
     tunnel::{PathKind, close},
 };
+use p2pdbg_punch::LossReason;
 
 pub use self::io::{Counters, Flow, Input, Output, TunnelEnd, TunnelFacts};
 pub(crate) use self::{
@@ -193,11 +194,7 @@ impl Decisions {
                 remote,
                 carrier,
             } => {
-                let changed = self.path_status.on_relay(carrier);
-                let used = self.tunnels.used();
-                if changed && used.is_some_and(|used| used.path != PathKind::Direct) {
-                    self.tell_path(now);
-                }
+                self.note_carrier(carrier, now);
                 self.on_relay((socket, remote), carrier.path(), now);
             }
             Input::Heard { socket, remote } => {
@@ -206,13 +203,7 @@ impl Decisions {
                 }
             }
             Input::Nominated(path) => self.on_nominated(&path, now),
-            Input::DirectLost(reason) => {
-                self.path_status.on_direct_lost(reason);
-                self.listener_dial.on_not_nominated();
-                for epoch in self.tunnels.direct() {
-                    self.close(epoch);
-                }
-            }
+            Input::DirectLost(reason) => self.on_direct_lost(reason),
             Input::Unused { technique, rtt } => {
                 let after_ms = self.after_ms(now);
                 let report = self.path_status.on_unused(technique, rtt, after_ms);
@@ -246,39 +237,17 @@ impl Decisions {
                 self.on_streams(streams, now);
             }
             Input::Flow(flow) => self.streams.flow = flow,
-            Input::Drain { ports } => {
-                self.timers.set(Timer::DrainExpired, now + DRAIN);
-                self.drain.begin(ports);
-                self.check_drained(false);
-            }
+            Input::Drain { ports } => self.begin_drain(ports, now),
             Input::Swept => {
                 self.drain.on_swept();
                 self.check_drained(false);
             }
-            Input::PathAnswers { after } => {
-                let serves = self.tunnels.serves_streams();
-                self.listener_dial.on_answers(after, serves, now);
-                self.on_confirmed(now);
-            }
-            Input::Pulse { epoch, unanswered } => {
-                self.tunnels.on_pulse(epoch, unanswered, now);
-                if !unanswered.is_zero() {
-                    self.timers.set_sooner(Timer::Look, now);
-                }
-            }
+            Input::PathAnswers { after } => self.on_path_answers(after, now),
+            Input::Pulse { epoch, unanswered } => self.on_pulse(epoch, unanswered, now),
             Input::Rejected => self
                 .timers
                 .set_sooner(Timer::Look, now + keep_alive::WAITING),
-            Input::NetworkChanged { woke } => {
-                if woke {
-                    self.tunnels.forgive(now);
-                }
-                self.keep_alive.on_network_changed();
-                let back = self.starvation.on_network_changed();
-                self.carry(back, now);
-                // The peer may have given up what stands here.
-                self.ask_all(now);
-            }
+            Input::NetworkChanged { woke } => self.on_network_changed(woke, now),
             Input::Asked => self.ask_all(now),
             // The rendezvous ends nothing that ever worked without it.
             Input::PeerLeft if self.tunnels.never_up() => self.end(SessionEnd::PeerClosed),
@@ -289,6 +258,53 @@ impl Decisions {
             self.timers
                 .set_sooner(Timer::Look, now + keep_alive::WAITING);
         }
+    }
+
+    /// Notes what carries this end's leg of the relay.
+    fn note_carrier(&mut self, carrier: Carrier, now: Instant) {
+        let changed = self.path_status.on_relay(carrier);
+        let used = self.tunnels.used();
+        if changed && used.is_some_and(|used| used.path != PathKind::Direct) {
+            self.tell_path(now);
+        }
+    }
+
+    fn on_direct_lost(&mut self, reason: LossReason) {
+        self.path_status.on_direct_lost(reason);
+        self.listener_dial.on_not_nominated();
+        for epoch in self.tunnels.direct() {
+            self.close(epoch);
+        }
+    }
+
+    fn begin_drain(&mut self, ports: usize, now: Instant) {
+        self.timers.set(Timer::DrainExpired, now + DRAIN);
+        self.drain.begin(ports);
+        self.check_drained(false);
+    }
+
+    fn on_path_answers(&mut self, after: Duration, now: Instant) {
+        let serves = self.tunnels.serves_streams();
+        self.listener_dial.on_answers(after, serves, now);
+        self.on_confirmed(now);
+    }
+
+    fn on_pulse(&mut self, epoch: u64, unanswered: Duration, now: Instant) {
+        self.tunnels.on_pulse(epoch, unanswered, now);
+        if !unanswered.is_zero() {
+            self.timers.set_sooner(Timer::Look, now);
+        }
+    }
+
+    fn on_network_changed(&mut self, woke: bool, now: Instant) {
+        if woke {
+            self.tunnels.forgive(now);
+        }
+        self.keep_alive.on_network_changed();
+        let back = self.starvation.on_network_changed();
+        self.carry(back, now);
+        // The peer may have given up what stands here.
+        self.ask_all(now);
     }
 
     /// The next thing to be done.

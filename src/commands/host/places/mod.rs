@@ -210,6 +210,49 @@ impl Places {
         }
     }
 
+    /// Opens what a forward has here, unless it is open only while its target listens: then it is opened when it does.
+    /// `mapped` is the port that the map has for it.
+    fn open_for(
+        &self,
+        forward: &mut Forward,
+        ports: &Ports<'_>,
+        mapped: Option<u16>,
+    ) -> Result<Option<OpenPort>, Failure> {
+        let refuse = while_absent(forward, self.absent) == WhileAbsent::Refuse;
+        if forward.socket.is_some() {
+            self.name_socket(forward);
+            let open = || OpenPort::of(forward).map_err(|error| port_failure(forward, &error));
+            return (!refuse).then(open).transpose();
+        }
+        let asked = match ports {
+            Ports::Asked => Some(forward.bind.port),
+            Ports::Mapped(_) | Ports::Next => mapped,
+        };
+        let Some(asked) = asked else {
+            let port = self.open_next(forward)?;
+            if let Some(port) = port.as_ref().filter(|_| !refuse) {
+                forward.bind.port = port.port();
+            }
+            return Ok(port.filter(|_| !refuse));
+        };
+        forward.bind.port = asked;
+        if refuse {
+            return Ok(None);
+        }
+        let port = OpenPort::open(forward.bind).map_err(|error| {
+            let failure = port_failure(forward, &error);
+            match ports {
+                Ports::Mapped(map) => failure.hint(format!(
+                    "end it, or give {} another port by --map",
+                    map.name
+                )),
+                Ports::Asked | Ports::Next => failure,
+            }
+        })?;
+        forward.bind.port = port.port();
+        Ok(Some(port))
+    }
+
     fn add(&mut self, ports: Ports<'_>, owner: Option<PeerName>) -> Result<(), Failure> {
         let mut forwards = self.asked.clone();
         let mut open = Vec::new();
@@ -218,50 +261,16 @@ impl Places {
             Ports::Asked | Ports::Next => [].iter(),
         };
         for forward in &mut forwards {
-            if forward.direction == Direction::ToIde {
-                open.push(None);
-                continue;
-            }
-            let refuse = while_absent(forward, self.absent) == WhileAbsent::Refuse;
-            if forward.socket.is_some() {
-                self.name_socket(forward);
-                // As of a port: it is open while its target listens, and opened then.
-                let opened = match refuse {
-                    true => None,
-                    false => Some(OpenPort::of(forward).map_err(|e| port_failure(forward, &e))?),
-                };
-                open.push(opened.map(Arc::new));
-                continue;
-            }
-            let asked = match (&ports, mapped.next()) {
-                (Ports::Asked, _) => Some(forward.bind.port),
-                (_, mapped) => mapped.copied(),
-            };
-            let port = match asked {
-                Some(port) => {
-                    forward.bind.port = port;
-                    // It is open while its target listens, and opened then.
-                    match refuse {
-                        true => None,
-                        false => Some(OpenPort::open(forward.bind).map_err(|error| {
-                            let failure = port_failure(forward, &error);
-                            match &ports {
-                                Ports::Mapped(map) => failure.hint(format!(
-                                    "end it, or give {} another port by --map",
-                                    map.name
-                                )),
-                                Ports::Asked | Ports::Next => failure,
-                            }
-                        })?),
-                    }
+            let port = match forward.direction {
+                Direction::ToIde => None,
+                Direction::ToDebuggee => {
+                    let asked = match forward.socket {
+                        Some(_) => None,
+                        None => mapped.next().copied(),
+                    };
+                    self.open_for(forward, &ports, asked)?
                 }
-                None => self
-                    .open_next(forward)
-                    .map(|port| port.filter(|_| !refuse))?,
             };
-            if let Some(port) = &port {
-                forward.bind.port = port.port();
-            }
             open.push(port.map(Arc::new));
         }
         if let (Ports::Mapped(map), Some(_)) = (&ports, mapped.next()) {

@@ -2,8 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use p2pdbg_path::Carrier;
-use p2pdbg_punch::{LossReason, Obstacle, Path, SocketId, Technique};
+use p2pdbg_punch::{Obstacle, Path, SocketId, Technique};
 
 use super::*;
 
