@@ -33,7 +33,11 @@ impl FromStr for PublicAddress {
         let url: RendezvousUrl = format!("p2pdbg://{text}")
             .parse()
             .map_err(|_| NotAPublicAddress)?;
-        if url.access_key.is_some() || url.fingerprint.is_some() || text.ends_with('/') {
+        if url.access_key.is_some()
+            || url.fingerprint.is_some()
+            || !url.further.is_empty()
+            || text.ends_with('/')
+        {
             return Err(NotAPublicAddress);
         }
         let port_given = url.authority() == text || text.ends_with(&format!(":{}", url.port));

@@ -56,6 +56,7 @@ impl Guesser {
             access_key: Some(AccessKey::random()),
             host: "127.0.0.1".into(),
             port: endpoint.local_addr().unwrap().port(),
+            further: Vec::new(),
             fingerprint: Some(identity.fingerprint()),
         };
         let guesses = Arc::new(AtomicUsize::new(0));

@@ -1,11 +1,13 @@
-//! The rendezvous' URL: `p2pdbg://ACCESSKEY@HOST:PORT#FINGERPRINT`.
+//! The rendezvous' URL: `p2pdbg://ACCESSKEY@HOST:PORT,HOST:PORT#FINGERPRINT`.
 //!
 //! One text carries all that a peer needs: where the rendezvous is, the key that it asks of those who
-//! register, and the fingerprint that pins its certificate. Only the host is obligatory.
+//! register, and the fingerprint that pins its certificate, or that of the authority that signs the certificates of
+//! several hosts. Only one host is obligatory.
 
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use data_encoding::BASE64URL_NOPAD;
+use serde::{Deserialize, Serialize};
 
 use crate::{fingerprint::Fingerprint, secret::Secret};
 
@@ -14,6 +16,52 @@ pub const DEFAULT_PORT: u16 = 3478;
 
 /// What a peer must know to register at a rendezvous that is not `--open`.
 pub type AccessKey = Secret<16>;
+
+/// The most hosts that a URL names.
+pub const MOST_HOSTS: usize = 8;
+
+/// A host on which a rendezvous serves, and the port. Its text is `HOST:PORT`, with brackets around an IPv6 address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostAt {
+    /// A name or an address; an IPv6 address stands without brackets here.
+    pub host: String,
+    /// The port, of UDP and TCP.
+    pub port: u16,
+}
+
+impl fmt::Display for HostAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        match host.parse::<Ipv6Addr>() {
+            Ok(v6) => write!(f, "[{v6}]:{port}"),
+            Err(_) => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+impl FromStr for HostAt {
+    type Err = NotARendezvousUrl;
+
+    fn from_str(text: &str) -> Result<Self, NotARendezvousUrl> {
+        let (host, port) = parse_authority(text)?;
+        Ok(Self { host, port })
+    }
+}
+
+impl TryFrom<String> for HostAt {
+    type Error = NotARendezvousUrl;
+
+    fn try_from(text: String) -> Result<Self, NotARendezvousUrl> {
+        text.parse()
+    }
+}
+
+impl From<HostAt> for String {
+    fn from(at: HostAt) -> Self {
+        at.to_string()
+    }
+}
 
 /// Where a rendezvous is and how it is recognised. `Display` shows it whole, key and all.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,7 +72,10 @@ pub struct RendezvousUrl {
     pub host: String,
     /// The UDP port (and TCP port) of the control protocol, the relay and STUN.
     pub port: u16,
-    /// The pinned certificate; without it the certificate must chain to a root the system trusts.
+    /// Further hosts that serve the same; [`MOST_HOSTS`] with the first at the most.
+    pub further: Vec<HostAt>,
+    /// The pinned certificate, or that of the authority which has signed it; without it the certificate must chain to a
+    /// root the system trusts.
     pub fingerprint: Option<Fingerprint>,
 }
 
@@ -37,12 +88,33 @@ impl RendezvousUrl {
         }
     }
 
-    /// `HOST:PORT`, with brackets around an IPv6 address.
+    /// `HOST:PORT` of the first host, with brackets around an IPv6 address.
     pub fn authority(&self) -> String {
-        let port = self.port;
-        match self.host.parse::<Ipv6Addr>() {
-            Ok(v6) => format!("[{v6}]:{port}"),
-            Err(_) => format!("{}:{port}", self.host),
+        self.first().to_string()
+    }
+
+    /// All hosts that it names, in its order.
+    pub fn hosts(&self) -> Vec<HostAt> {
+        std::iter::once(self.first())
+            .chain(self.further.iter().cloned())
+            .collect()
+    }
+
+    /// The same rendezvous at this host of it alone.
+    pub fn at(&self, at: &HostAt) -> Self {
+        Self {
+            access_key: self.access_key.clone(),
+            host: at.host.clone(),
+            port: at.port,
+            further: Vec::new(),
+            fingerprint: self.fingerprint,
+        }
+    }
+
+    fn first(&self) -> HostAt {
+        HostAt {
+            host: self.host.clone(),
+            port: self.port,
         }
     }
 }
@@ -54,6 +126,9 @@ impl fmt::Display for RendezvousUrl {
             write!(f, "{}@", BASE64URL_NOPAD.encode(key.expose()))?;
         }
         f.write_str(&self.authority())?;
+        for further in &self.further {
+            write!(f, ",{further}")?;
+        }
         if let Some(fingerprint) = &self.fingerprint {
             write!(f, "#{fingerprint}")?;
         }
@@ -77,6 +152,11 @@ pub enum NotARendezvousUrl {
     /// There is no host, or it has characters that no host name has.
     #[error("the host in the rendezvous URL is missing or malformed")]
     Host,
+    /// It names more hosts than [`MOST_HOSTS`], or one twice.
+    #[error(
+        "a rendezvous URL names {MOST_HOSTS} hosts at the most, with commas between, and none twice"
+    )]
+    Hosts,
     /// The host is an IPv6 address without brackets, so that nobody can tell where it ends and the port begins.
     #[error("an IPv6 address stands in brackets in a URL: {0}")]
     Brackets(String),
@@ -115,11 +195,20 @@ impl FromStr for RendezvousUrl {
             None => (None, rest),
         };
         let authority = authority.strip_suffix('/').unwrap_or(authority);
-        let (host, port) = parse_authority(authority)?;
+        let mut hosts = Vec::new();
+        for text in authority.split(',') {
+            let at: HostAt = text.parse()?;
+            if hosts.len() == MOST_HOSTS || hosts.contains(&at) {
+                return Err(NotARendezvousUrl::Hosts);
+            }
+            hosts.push(at);
+        }
+        let HostAt { host, port } = hosts.remove(0);
         Ok(Self {
             access_key,
             host,
             port,
+            further: hosts,
             fingerprint,
         })
     }
@@ -192,6 +281,7 @@ mod tests {
             access_key: Some(AccessKey::random()),
             host: "rdv.example.org".into(),
             port: 4000,
+            further: Vec::new(),
             fingerprint: Some(Fingerprint::of_certificate(b"certificate")),
         }
     }
@@ -213,6 +303,25 @@ mod tests {
         let url: RendezvousUrl = "p2pdbg://192.0.2.7".parse().unwrap();
         assert_eq!((url.host.as_str(), url.port), ("192.0.2.7", DEFAULT_PORT));
         assert_eq!((url.access_key, url.fingerprint), (None, None));
+    }
+
+    #[test]
+    fn several_hosts_stand_with_commas_between_and_each_has_a_port_of_its_own() {
+        let text = "p2pdbg://a.example,192.0.2.7:4000,[2001:db8::1]";
+        let url: RendezvousUrl = text.parse().unwrap();
+        let hosts: Vec<String> = url.hosts().iter().map(HostAt::to_string).collect();
+        let expected = ["a.example:3478", "192.0.2.7:4000", "[2001:db8::1]:3478"];
+        assert_eq!(hosts, expected);
+        assert_eq!(url.to_string().parse(), Ok(url.clone()));
+        let second = url.at(&url.further[0]);
+        assert_eq!(second.to_string(), "p2pdbg://192.0.2.7:4000");
+        let wrong = |text: &str| text.parse::<RendezvousUrl>().unwrap_err();
+        assert_eq!(wrong("p2pdbg://a,"), NotARendezvousUrl::Host);
+        assert_eq!(wrong("p2pdbg://a,b,a"), NotARendezvousUrl::Hosts);
+        assert_eq!(
+            wrong("p2pdbg://a,b,c,d,e,f,g,h,i"),
+            NotARendezvousUrl::Hosts
+        );
     }
 
     #[test]

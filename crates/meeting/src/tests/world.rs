@@ -96,6 +96,7 @@ impl World {
             access_key,
             host: "192.0.2.1".into(),
             port: 3478,
+            further: Vec::new(),
             fingerprint: None,
         };
         let config = MeetingConfig {
