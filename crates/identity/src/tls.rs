@@ -28,7 +28,7 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier;
 
-use crate::{Identity, exporter::EarlyExporter};
+use crate::{Identity, chain::PinnedChain, exporter::EarlyExporter};
 pub use crate::{identity::SERVER_NAME, provider::provider};
 
 /// The code of a QUIC connection that ended because a certificate was not the pinned one: the TLS alert
@@ -105,7 +105,8 @@ pub fn tunnel_server_early(
     Ok(config)
 }
 
-/// For a peer's control connection: to the rendezvous of that fingerprint, or, without one, to one whose
+/// For a peer's control connection: to the rendezvous of that fingerprint or of an authority that has it, which has
+/// certified the rendezvous for the name that is dialled; or, without one, to one whose
 /// certificate the system trusts for the name that is dialled. The peer shows no certificate of its own, so
 /// the rendezvous cannot tell by it who comes back.
 ///
@@ -115,7 +116,7 @@ pub fn tunnel_server_early(
 /// When the system's roots cannot be read, or there are none.
 pub fn control_client(rendezvous: Option<Fingerprint>) -> Result<ClientConfig, Error> {
     let verifier: Arc<dyn ServerCertVerifier> = match rendezvous {
-        Some(fingerprint) => pinned_server_verifier(fingerprint),
+        Some(fingerprint) => Arc::new(PinnedChain::new(fingerprint)),
         None => Arc::new(Verifier::new(provider())?),
     };
     let config = ClientConfig::builder_with_provider(provider())
@@ -124,6 +125,18 @@ pub fn control_client(rendezvous: Option<Fingerprint>) -> Result<ClientConfig, E
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     Ok(finish_client(config, control::ALPN))
+}
+
+/// Whether peers that pin this authority would take this identity for the rendezvous at that host now.
+///
+/// # Errors
+/// Why they would not.
+pub fn is_certified(identity: &Identity, authority: Fingerprint, host: &str) -> Result<(), Error> {
+    let name = ServerName::try_from(host).map_err(|error| Error::General(error.to_string()))?;
+    let chain = identity.chain();
+    let (leaf, behind_it) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+    PinnedChain::new(authority).verify(leaf, behind_it, &name, UnixTime::now())?;
+    Ok(())
 }
 
 /// For a leg of the relay over TCP: the same as for a control connection, and another protocol.
