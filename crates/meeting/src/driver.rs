@@ -101,13 +101,13 @@ impl Driver {
             LinkEvent::Up {
                 told,
                 rendezvous,
+                at,
                 stun,
                 over_tcp,
                 up_for,
                 ..
             } => {
-                let host = &self.config.rendezvous.host;
-                let mut stun = stun::as_seen_from_here(stun, rendezvous, host).await;
+                let mut stun = stun::as_seen_from_here(stun, rendezvous, &at.host).await;
                 stun.retain(|server| !is_unknown(*server));
                 let reached = Reached {
                     address: rendezvous,

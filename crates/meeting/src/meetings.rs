@@ -140,7 +140,9 @@ impl Meetings {
         self.registration.code.on_answered();
         self.channels.on_link_down();
         self.begin_with();
-        if error.is_passing() {
+        if let LinkError::Moved { .. } = error {
+            tracing::debug!(%error);
+        } else if error.is_passing() {
             self.tell(MeetingEvent::LinkDown(error));
         } else {
             self.fail(error.into());
@@ -207,7 +209,9 @@ impl Meetings {
                 self.tell(MeetingEvent::Draining(left));
             }
             FromRendezvous::Offer { script } => self.tell(MeetingEvent::Offered(script)),
-            FromRendezvous::Welcome { .. } => {}
+            // The link has not gone there: what was asked for is asked for again, later.
+            FromRendezvous::GoTo { .. } => self.retry_at = Some(now + RETRY),
+            FromRendezvous::Welcome { .. } | FromRendezvous::Nodes { .. } => {}
         }
     }
 

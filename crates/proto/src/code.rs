@@ -10,12 +10,13 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::{secret::random_bytes, spelling::nearest};
+use crate::{node::NodeNumber, secret::random_bytes, spelling::nearest};
 
 /// How many words a code has.
 const WORDS: usize = 3;
 
-/// The public number by which the rendezvous finds a listener: six digits, the first not zero.
+/// The public number by which the rendezvous finds a listener: six digits, the first not zero. One that a node of a
+/// cluster has given has eight, of which the first two are the node's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u32")]
 pub struct Nameplate(u32);
@@ -24,30 +25,47 @@ impl TryFrom<u32> for Nameplate {
     type Error = &'static str;
 
     fn try_from(number: u32) -> Result<Self, &'static str> {
-        Self::new(number).ok_or("a nameplate has six digits")
+        Self::new(number).ok_or("a nameplate has six or eight digits")
     }
 }
+
+/// How many nameplates a node has.
+const OF_A_NODE: u32 = 1_000_000;
 
 impl Nameplate {
     /// The lowest nameplate.
     pub const MIN: Nameplate = Nameplate(100_000);
-    /// The highest nameplate.
+    /// The highest nameplate that no node of a cluster has given.
     pub const MAX: Nameplate = Nameplate(999_999);
 
-    /// Draws a nameplate uniformly at random.
+    /// Draws a nameplate of six digits uniformly at random.
     pub fn random() -> Self {
-        let span = u64::from(Self::MAX.0 - Self::MIN.0 + 1);
-        // 64 random bits make the modulo's bias (2^-44) meaningless.
-        let offset = u64::from_be_bytes(random_bytes()) % span;
-        Self(Self::MIN.0 + u32::try_from(offset).unwrap_or_default())
+        Self(Self::MIN.0 + random_below(Self::MAX.0 - Self::MIN.0 + 1))
     }
 
-    /// The nameplate of that number, if it has six digits.
-    pub fn new(number: u32) -> Option<Self> {
-        (Self::MIN.0..=Self::MAX.0)
-            .contains(&number)
-            .then_some(Self(number))
+    /// Draws one of this node's.
+    pub fn random_of(node: NodeNumber) -> Self {
+        Self(u32::from(node.get()) * OF_A_NODE + random_below(OF_A_NODE))
     }
+
+    /// The nameplate of that number, if it has six digits, or eight that begin with a node's number.
+    pub fn new(number: u32) -> Option<Self> {
+        let plain = (Self::MIN.0..=Self::MAX.0).contains(&number);
+        let nameplate = Self(number);
+        (plain || nameplate.node().is_some()).then_some(nameplate)
+    }
+
+    /// Which node of a cluster has given it.
+    pub fn node(self) -> Option<NodeNumber> {
+        let number = u8::try_from(self.0 / OF_A_NODE).ok()?;
+        NodeNumber::new(number)
+    }
+}
+
+fn random_below(span: u32) -> u32 {
+    // 64 random bits make the modulo's bias (2^-44) meaningless.
+    let drawn = u64::from_be_bytes(random_bytes()) % u64::from(span);
+    u32::try_from(drawn).unwrap_or_default()
 }
 
 impl fmt::Display for Nameplate {
@@ -105,8 +123,8 @@ pub enum NotACode {
     /// It does not have four parts.
     #[error("a code looks like 482913-orbit-lemon-tiger: a number and {WORDS} words")]
     Shape,
-    /// The first part is not a number of six digits.
-    #[error("a code begins with a number of six digits, as in 482913-orbit-lemon-tiger")]
+    /// The first part is not a number of six or eight digits.
+    #[error("a code begins with a number of six or eight digits, as in 482913-orbit-lemon-tiger")]
     Nameplate,
     /// A word is not in the list; the position counts from 1.
     #[error("word {position} of the code is not one that p2pdbg uses: {}", advice(*nearest))]
@@ -207,6 +225,22 @@ mod tests {
                 words: Words::random(),
             };
             assert_eq!(code.to_string().parse(), Ok(code));
+        }
+    }
+
+    #[test]
+    fn nameplate_of_a_node_begins_with_its_number() {
+        let node = NodeNumber::new(17).unwrap();
+        for _ in 0..200 {
+            let nameplate = Nameplate::random_of(node);
+            assert_eq!(nameplate.node(), Some(node));
+            assert_eq!(nameplate.to_string().len(), 8);
+            assert_eq!(Nameplate::random().node(), None);
+        }
+        let code: Code = "17482913-orbit-lemon-tiger".parse().unwrap();
+        assert_eq!(code.nameplate.node(), Some(node));
+        for number in [99_999, 1_000_000, 9_999_999, 100_000_000, u32::MAX] {
+            assert_eq!(Nameplate::new(number), None);
         }
     }
 

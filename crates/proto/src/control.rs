@@ -17,7 +17,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{code::Nameplate, relay::LegGrant, secret::Secret, url::AccessKey};
+use crate::{
+    code::Nameplate,
+    node::{Node, NodeNumber},
+    relay::LegGrant,
+    secret::Secret,
+    url::AccessKey,
+};
 
 /// The ALPN of the control protocol, version 2.
 pub const ALPN: &[u8] = b"p2pdbg-rdv/2";
@@ -293,6 +299,20 @@ pub enum FromRendezvous {
     Draining {
         /// For how many seconds at the most; `None` if it stays in service after all.
         left_s: Option<u32>,
+    },
+    /// Right after `Welcome`, from a node of a cluster: which one it is, and which there are.
+    Nodes {
+        /// Its own number.
+        own: NodeNumber,
+        /// All, its own among them.
+        nodes: Vec<Node>,
+    },
+    /// What this peer looks for is at another node, where it should go: the nameplate is that node's, or the listener at
+    /// the handle waits there, or this node goes out of service. A peer goes only to a host that proves to be of the
+    /// rendezvous that its URL names, and not without end.
+    GoTo {
+        /// Where.
+        node: Node,
     },
 }
 

@@ -2,6 +2,7 @@
 //! no policy.
 //!
 //! - [`control`]: between a peer and the rendezvous; [`frame`]: how its messages lie on a stream.
+//! - [`node`]: the hosts that serve together, by number.
 //! - [`signal`]: between two peers through the rendezvous.
 //! - [`tunnel`]: between two peers on their own QUIC connection; [`facts`]: what they tell of themselves there.
 //! - [`sources`]: what two peers say about source files.
@@ -18,6 +19,7 @@ pub mod control;
 pub mod facts;
 pub mod fingerprint;
 pub mod frame;
+pub mod node;
 pub mod relay;
 pub mod relay_stream;
 pub mod secret;

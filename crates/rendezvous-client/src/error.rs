@@ -73,9 +73,18 @@ pub enum LinkError {
         /// Why.
         refusal: Refusal,
     },
+    /// Of several hosts this one is not what it should be, and another may be.
+    #[error("{0}")]
+    OfOneHost(Box<LinkError>),
     /// A connection that was up is gone.
     #[error("the connection to the rendezvous was lost: {0}")]
     Lost(String),
+    /// It has sent this host on to another node of the same rendezvous.
+    #[error("the rendezvous has sent this host on to {authority}")]
+    Moved {
+        /// Host and port.
+        authority: String,
+    },
     /// This machine's fault.
     #[error("cannot open a connection to the rendezvous: {0}")]
     Local(String),
@@ -99,10 +108,11 @@ impl LinkError {
     /// How much an error says about what is wrong: of several, the person hears the one that says most.
     pub(super) fn says(&self) -> u8 {
         match self {
-            LinkError::Unreachable { .. } | LinkError::Web { .. } => 0,
+            LinkError::Unreachable { .. } | LinkError::Web { .. } | LinkError::Moved { .. } => 0,
             LinkError::Local(_) | LinkError::Lost(_) | LinkError::NotAProxy(_) => 1,
             LinkError::Proxy { .. } | LinkError::Resolve { .. } | LinkError::Busy { .. } => 2,
             LinkError::InItsPlace(_) => 3,
+            LinkError::OfOneHost(error) => error.says(),
             LinkError::Version { .. } | LinkError::Identity { .. } | LinkError::Refused { .. } => 4,
         }
     }
@@ -114,6 +124,8 @@ impl LinkError {
             | LinkError::Unreachable { .. }
             | LinkError::Busy { .. }
             | LinkError::Lost(_)
+            | LinkError::Moved { .. }
+            | LinkError::OfOneHost(_)
             | LinkError::InItsPlace(_)
             | LinkError::Proxy { .. }
             | LinkError::NotAProxy(_)
@@ -133,6 +145,7 @@ impl LinkError {
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
         let (code, hint) = match &error {
+            LinkError::OfOneHost(error) => return (**error).clone().into(),
             LinkError::Resolve { .. } => (
                 ErrorCode::RendezvousUnreachable,
                 "check the host in the rendezvous URL, and this host's network",
@@ -184,7 +197,7 @@ impl From<LinkError> for Failure {
                     _ => "try again later, or ask whoever runs the rendezvous",
                 },
             ),
-            LinkError::Lost(_) => (
+            LinkError::Lost(_) | LinkError::Moved { .. } => (
                 ErrorCode::RendezvousUnreachable,
                 "check that p2pdbg-rendezvous still runs",
             ),

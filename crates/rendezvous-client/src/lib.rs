@@ -3,10 +3,13 @@
 mod connection;
 mod dial;
 mod error;
+mod hosts;
 mod link;
+mod nearest;
 mod proxy;
 mod quic;
 mod reconnection;
+mod several;
 mod socket;
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ use p2pdbg_net::{
 use p2pdbg_proto::{
     control::{Credential, FromRendezvous, Refusal, ToRendezvous},
     frame,
-    url::RendezvousUrl,
+    url::{HostAt, RendezvousUrl},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -29,9 +29,11 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     LinkError, TcpRoute, Transports,
-    connection::{Reader, Rest, Writer},
-    dial::dial,
+    connection::{Connection, Reader, Rest, Writer},
+    hosts::{Hosts, Plan},
+    nearest::nearest_first,
     reconnection::Reconnection,
+    several::Dialling,
 };
 
 /// A nudge that came so long before the connection was lost meant its loss.
@@ -56,6 +58,9 @@ const DOUBT: Duration = Duration::from_secs(4);
 /// The same when there is no route left to the address at which the rendezvous was reached. It may have another one.
 const NO_ROUTE: Duration = Duration::from_secs(1);
 
+/// The same while a session needs the rendezvous and there are other hosts: a round trip, and a repetition or two.
+const GONE: Duration = Duration::from_millis(1500);
+
 /// How many messages may wait in either direction.
 const QUEUE: usize = 256;
 
@@ -70,6 +75,8 @@ pub enum LinkEvent {
         observed: SocketAddr,
         /// Where the rendezvous is reached: the address of the relay too.
         rendezvous: SocketAddr,
+        /// Which of its hosts that is.
+        at: HostAt,
         /// Where it answers STUN.
         stun: Vec<SocketAddr>,
         /// Whether it took TCP to reach it.
@@ -123,6 +130,7 @@ impl Link {
             hurries: false,
             awaited: is_awaited,
             policy: Reconnection::new(),
+            hosts: Hosts::new(&config.url),
             changes: changes.subscribe(),
             config,
             needed_tcp: false,
@@ -196,6 +204,7 @@ struct Driver {
     hurries: bool,
     awaited: watch::Receiver<bool>,
     policy: Reconnection,
+    hosts: Hosts,
     changes: Listener,
     config: LinkConfig,
     /// Whether the last connection came up over TCP.
@@ -230,9 +239,16 @@ impl Driver {
                 Err(error) => {
                     self.policy
                         .on_failed(matches!(error, LinkError::Busy { .. }));
+                    self.hosts.on_failed();
                     error
                 }
             };
+            if let LinkError::Moved { .. } = error {
+                if self.report.send(LinkEvent::Down(error)).await.is_err() {
+                    return;
+                }
+                continue;
+            }
             let lasting = !error.is_passing();
             let in_need = self.is_in_need();
             let wait = self.policy.next_wait(in_need);
@@ -288,26 +304,43 @@ impl Driver {
         }
     }
 
-    async fn connect(&mut self, in_need: bool) -> Result<Connected, LinkError> {
+    /// Connects to one of the hosts.
+    async fn dial(&self, in_need: bool) -> Result<(HostAt, Connection), LinkError> {
         let LinkConfig {
             url,
             route,
             transports,
         } = &self.config;
-        let patience = self.policy.patience(in_need);
-        let tcp_later = match self.needed_tcp {
-            true => Duration::ZERO,
-            false => self.policy.tcp_later(in_need, self.was_up),
+        let (hosts, stagger) = match self.hosts.plan(in_need) {
+            Plan::InOrder(hosts, stagger) => (hosts, stagger),
+            Plan::Nearest(hosts, stagger) => {
+                let hosts = nearest_first(hosts, route.nat64(), route.local()).await;
+                (hosts, stagger)
+            }
         };
-        let dialing = dial(url, route, *transports, tcp_later, patience);
-        let connection = match self.was_up {
-            true => timeout(patience, dialing).await.unwrap_or_else(|_| {
-                let authority = url.authority();
-                Err(LinkError::Unreachable { authority })
-            }),
-            false => dialing.await,
-        }?;
+        let dialling = Dialling {
+            url: url.clone(),
+            route: route.clone(),
+            transports: *transports,
+            tcp_later: match self.needed_tcp {
+                true => Duration::ZERO,
+                false => self.policy.tcp_later(in_need, self.was_up),
+            },
+            patience: self.policy.patience(in_need),
+            ends_with_patience: self.was_up,
+        };
+        let tried_all = self.hosts.are_all(&hosts);
+        let dialled = dialling.dial_in_order(hosts, stagger).await;
+        dialled.map_err(|error| match error.is_passing() || tried_all {
+            true => error,
+            false => LinkError::OfOneHost(Box::new(error)),
+        })
+    }
+
+    async fn connect(&mut self, in_need: bool) -> Result<Connected, LinkError> {
+        let (at, connection) = self.dial(in_need).await?;
         let (rendezvous, over_tcp) = (connection.remote, connection.is_over_tcp());
+        self.config.route.note_found(rendezvous, &at);
         self.needed_tcp = over_tcp;
         self.was_up = true;
         self.hurries = false;
@@ -326,7 +359,7 @@ impl Driver {
         for message in &told {
             write(&mut connected.writer, message).await?;
         }
-        let authority = url.authority();
+        let authority = at.to_string();
         let answer = timeout(GREETING, read(&mut connected.reader))
             .await
             .map_err(|_| LinkError::Unreachable {
@@ -338,10 +371,12 @@ impl Driver {
                 stun,
                 up_s,
             } => {
+                self.hosts.on_up(&at);
                 let up = LinkEvent::Up {
                     told,
                     observed,
                     rendezvous,
+                    at,
                     stun,
                     over_tcp,
                     up_for: Duration::from_secs(up_s.into()),
@@ -361,6 +396,26 @@ impl Driver {
         }
     }
 
+    /// What concerns the hosts of the rendezvous. That this peer goes to another one ends the connection; that it does
+    /// not is for the owner, which waits for what it has asked for.
+    async fn on_nodes(&mut self, message: FromRendezvous) -> Option<LinkError> {
+        match message {
+            FromRendezvous::Nodes { own, nodes } => self.hosts.on_told(own, nodes),
+            FromRendezvous::GoTo { node } => {
+                let now = Instant::now().into_std();
+                if self.hosts.go_to(now, &node.at) {
+                    let authority = node.at.to_string();
+                    return Some(LinkError::Moved { authority });
+                }
+                tracing::debug!(%node, "not going there");
+                let message = FromRendezvous::GoTo { node };
+                let _ = self.report.send(LinkEvent::Message(message)).await;
+            }
+            _ => {}
+        }
+        None
+    }
+
     /// Passes messages until the connection is lost (why, and for how long the rendezvous has asked to be left alone)
     /// or the owner closes the link (`None`).
     async fn converse(&mut self, connected: Connected) -> Option<(LinkError, Option<Duration>)> {
@@ -371,7 +426,8 @@ impl Driver {
         } = connected;
         let (heard, mut last_heard) = watch::channel(Instant::now());
         let (asked, asked_to_stay_away) = watch::channel(None);
-        let listening = tokio::spawn(listen(reader, self.report.clone(), heard, asked));
+        let (for_link, mut of_nodes) = mpsc::channel(4);
+        let listening = tokio::spawn(listen(reader, self.report.clone(), heard, asked, for_link));
         let mut listening = AbortOnDropHandle::new(listening);
         let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -406,9 +462,25 @@ impl Driver {
                     let patience = if rest.has_route() { DOUBT } else { NO_ROUTE };
                     doubt = rest.heard().map(|heard| (Instant::now() + patience, heard));
                 }
+                // Where there are others, one that is gone is not worth the patience of QUIC: a session waits.
+                Ok(()) = self.nudged.changed(), if self.hosts.are_several() => {
+                    self.nudged.mark_unchanged();
+                    changed_at = changed_at.filter(|at| *at >= heard_at).or_else(|| Some(Instant::now()));
+                    if doubt.is_none() {
+                        doubt = rest.heard().map(|heard| (Instant::now() + GONE, heard));
+                        if let Err(error) = write(&mut writer, &ToRendezvous::Ping).await {
+                            break error;
+                        }
+                    }
+                }
                 () = sleep_until(doubt.map(|(until, _)| until)) => {
                     if doubt.take().map(|(_, heard)| heard) == rest.heard() {
-                        break LinkError::Lost("it is not heard since the network changed".into());
+                        break LinkError::Lost("it is not heard any more".into());
+                    }
+                }
+                Some(message) = of_nodes.recv() => {
+                    if let Some(moved) = self.on_nodes(message).await {
+                        break moved;
                     }
                 }
                 Ok(()) = last_heard.changed() => {}
@@ -466,6 +538,7 @@ async fn listen(
     report: mpsc::Sender<LinkEvent>,
     heard: watch::Sender<Instant>,
     asked: watch::Sender<Option<Duration>>,
+    for_link: mpsc::Sender<FromRendezvous>,
 ) -> LinkError {
     loop {
         let message = match read(&mut reader).await {
@@ -475,6 +548,12 @@ async fn listen(
         heard.send_replace(Instant::now());
         if let FromRendezvous::Stopping { after_ms } = message {
             asked.send_replace(Some(Duration::from_millis(after_ms.into())));
+        }
+        if let FromRendezvous::Nodes { .. } | FromRendezvous::GoTo { .. } = message {
+            if for_link.send(message).await.is_err() {
+                return LinkError::Lost("nobody listens to it".into());
+            }
+            continue;
         }
         if report.send(LinkEvent::Message(message)).await.is_err() {
             return LinkError::Lost("nobody listens to it".into());

@@ -5,7 +5,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -14,7 +14,7 @@ use std::{
 use p2pdbg_base::Untrusted;
 use p2pdbg_identity::tls;
 use p2pdbg_net::nat64::Nat64;
-use p2pdbg_proto::url::RendezvousUrl;
+use p2pdbg_proto::url::{HostAt, RendezvousUrl};
 use rustls::{AlertDescription, ClientConfig, pki_types::ServerName};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -55,6 +55,8 @@ pub struct TcpRoute {
     local: Option<IpAddr>,
     /// Whether the last connection over TCP was a WebSocket: one memory for all clones.
     by_web: Arc<AtomicBool>,
+    /// Which of the rendezvous' hosts the link has found at which address: a leg leads to one that it was told of so.
+    found: Arc<Mutex<Vec<(SocketAddr, HostAt)>>>,
 }
 
 /// One way over TCP, for who wants to know of each.
@@ -65,6 +67,9 @@ pub enum Way {
     /// TLS in a WebSocket.
     Web,
 }
+
+/// So many addresses of hosts are remembered.
+const FOUND: usize = 16;
 
 impl TcpRoute {
     /// To that rendezvous, through the proxy that the environment names for it.
@@ -81,7 +86,40 @@ impl TcpRoute {
             nat64: Nat64::default(),
             local: None,
             by_web: Arc::default(),
+            found: Arc::default(),
         }
+    }
+
+    /// To this host of the rendezvous', through the proxy that the environment names for it.
+    pub(super) fn at(&self, host: &HostAt) -> Self {
+        if (&self.url.host, self.url.port) == (&host.host, host.port) {
+            return self.clone();
+        }
+        Self {
+            nat64: self.nat64.clone(),
+            local: self.local,
+            // What passes is the network's affair, whichever host it leads to.
+            by_web: Arc::clone(&self.by_web),
+            found: Arc::clone(&self.found),
+            ..Self::new(&self.url.at(host))
+        }
+    }
+
+    /// That host is the one at this address.
+    pub(super) fn note_found(&self, address: SocketAddr, host: &HostAt) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.retain(|(at, _)| *at != address);
+        if found.len() == FOUND {
+            found.remove(0);
+        }
+        found.push((address, host.clone()));
+    }
+
+    /// To the host that was found at this address.
+    fn to_found(&self, address: SocketAddr) -> Self {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = found.iter().find(|(at, _)| *at == address);
+        host.map_or_else(|| self.clone(), |(_, host)| self.at(host))
     }
 
     /// From this address of this host's, over UDP too: for measurements with many peers on one host.
@@ -155,7 +193,8 @@ impl TcpRoute {
     /// Why there is none.
     pub async fn leg(&self, address: SocketAddr) -> Result<Stream, LinkError> {
         let config = tls::relay_client(self.url.fingerprint).map_err(|e| local(&e))?;
-        self.race(Some(address), config, Instant::now()).await
+        let route = self.to_found(address);
+        route.race(Some(address), config, Instant::now()).await
     }
 
     /// The rendezvous, without the key.

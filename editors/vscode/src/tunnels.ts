@@ -185,5 +185,5 @@ function isFor(held: Held, wanted: Wanted, folder: vscode.WorkspaceFolder | unde
 
 /** A log is shown to others; a code is an invitation. */
 function withoutCode(line: string): string {
-    return line.replaceAll(/\d{6}-[a-z]+-[a-z]+-[a-z]+/g, '(code)');
+    return line.replaceAll(/\d{6,8}-[a-z]+-[a-z]+-[a-z]+/g, '(code)');
 }

@@ -4,13 +4,15 @@ mod by_web;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use p2pdbg_identity::{Identity, StateDir, tls};
+use p2pdbg_identity::{Authority, IDENTITY_FILE, Identity, StateDir, tls};
 use p2pdbg_net::changes::{Changes, Reason};
 use p2pdbg_proto::{
+    code::Nameplate,
     control::{Credential, FromRendezvous, ToRendezvous},
-    url::RendezvousUrl,
+    node::{Node, NodeNumber},
+    url::{HostAt, RendezvousUrl},
 };
-use p2pdbg_rendezvous::{Server, ServerConfig};
+use p2pdbg_rendezvous::{CLUSTER_SECRET, ClusterConfig, Server, ServerConfig};
 use tempfile::TempDir;
 use tokio::{
     io::AsyncWriteExt,
@@ -45,7 +47,48 @@ impl Rig {
     }
 
     async fn at(address: &str) -> Option<Self> {
+        Self::in_state(address, state()).await
+    }
+
+    /// A node of this number that knows these nodes, at a port that was free a moment ago.
+    async fn node(authority: &Authority, number: u8, nodes: &[Node]) -> Self {
         let state = state();
+        let dir = StateDir::open(Some(state.path()), "test").unwrap();
+        let day = Duration::from_secs(24 * 3600);
+        let pem = authority.issue(&["127.0.0.1".into()], day).unwrap();
+        dir.write_atomically(IDENTITY_FILE, &pem).unwrap();
+        dir.write_atomically(CLUSTER_SECRET, &[7; 32]).unwrap();
+        let own = NodeNumber::new(number).unwrap();
+        let at = nodes.iter().find(|node| node.number == own).unwrap();
+        let server = Server::start(ServerConfig {
+            bind: vec![at.at.to_string().parse().unwrap()],
+            alt_port: 0,
+            state: Some(state.path().into()),
+            open: true,
+            cluster: Some(ClusterConfig {
+                own,
+                nodes: nodes.to_vec(),
+                store: None,
+            }),
+            ..ServerConfig::default()
+        });
+        Self {
+            server: server.await.unwrap(),
+            _state: state,
+        }
+    }
+
+    /// With a certificate of this authority.
+    async fn certified(authority: &Authority) -> Self {
+        let state = state();
+        let dir = StateDir::open(Some(state.path()), "test").unwrap();
+        let day = Duration::from_secs(24 * 3600);
+        let pem = authority.issue(&["127.0.0.1".into()], day).unwrap();
+        dir.write_atomically(IDENTITY_FILE, &pem).unwrap();
+        Self::in_state("127.0.0.1:0", state).await.unwrap()
+    }
+
+    async fn in_state(address: &str, state: TempDir) -> Option<Self> {
         let server = Server::start(ServerConfig {
             bind: vec![address.parse().unwrap()],
             alt_port: 0,
@@ -61,6 +104,40 @@ impl Rig {
 
     fn url(&self) -> RendezvousUrl {
         self.server.url().clone()
+    }
+
+    fn host(&self) -> HostAt {
+        self.url().hosts().remove(0)
+    }
+}
+
+fn authority() -> Authority {
+    Authority::load_or_make(&StateDir::in_memory()).unwrap()
+}
+
+/// The URL of these hosts, which an authority has certified.
+fn url_of(authority: &Authority, hosts: &[HostAt]) -> RendezvousUrl {
+    RendezvousUrl {
+        access_key: None,
+        host: hosts[0].host.clone(),
+        port: hosts[0].port,
+        further: hosts[1..].to_vec(),
+        fingerprint: Some(authority.fingerprint()),
+    }
+}
+
+/// A port at which nothing answers.
+fn dead() -> (HostAt, std::net::UdpSocket) {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let at = silent.local_addr().unwrap().to_string().parse().unwrap();
+    (at, silent)
+}
+
+async fn up_at(link: &mut Link) -> HostAt {
+    loop {
+        if let LinkEvent::Up { at, .. } = soon(link.event()).await.expect("another attempt") {
+            return at;
+        }
     }
 }
 
@@ -257,4 +334,135 @@ async fn a_rendezvous_that_is_not_there_is_told_as_that() {
     let mut link = open(url, Transports::Tcp, &Changes::silent());
     let error = down(&mut link).await;
     assert!(matches!(error, LinkError::Unreachable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn host_that_is_dead_or_of_another_authority_is_passed_over() {
+    let (ours, theirs) = (authority(), authority());
+    let (node, stranger) = (Rig::certified(&ours).await, Rig::certified(&theirs).await);
+    let (dead, _silent) = dead();
+    let url = url_of(&ours, &[dead, stranger.host(), node.host()]);
+    let mut link = open(url, Transports::Any, &Changes::silent());
+    assert_eq!(up_at(&mut link).await, node.host());
+    link.close().await;
+
+    let url = url_of(&ours, &[stranger.host()]);
+    let mut link = open(url, Transports::Any, &Changes::silent());
+    assert!(matches!(
+        down(&mut link).await,
+        LinkError::Identity { pinned: true, .. }
+    ));
+}
+
+#[tokio::test]
+async fn home_that_is_gone_is_replaced_by_another_host_over_either_transport() {
+    for transports in [Transports::Any, Transports::Tcp] {
+        let authority = authority();
+        let (one, other) = (
+            Rig::certified(&authority).await,
+            Rig::certified(&authority).await,
+        );
+        let hosts = [one.host(), other.host()];
+        let mut link = open(url_of(&authority, &hosts), transports, &Changes::silent());
+        let first = up_at(&mut link).await;
+        let (home, left) = match first == one.host() {
+            true => (one, other),
+            false => (other, one),
+        };
+        // Without a farewell.
+        drop(home);
+        link.nudge();
+        assert_eq!(up_at(&mut link).await, left.host());
+    }
+}
+
+/// A node that could be started at a port of this host's.
+fn node(number: u8) -> Node {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    format!("{number}=127.0.0.1:{port}").parse().unwrap()
+}
+
+/// Asks for a code of this node's at the beginning of each connection.
+fn join(link: &Link, node: u8) {
+    let nameplate = Nameplate::random_of(NodeNumber::new(node).unwrap());
+    link.begin_with(vec![ToRendezvous::Join { nameplate }]);
+}
+
+#[tokio::test]
+async fn peer_with_a_code_goes_to_the_node_that_has_given_it() {
+    let authority = authority();
+    let nodes = [node(17), node(23)];
+    let home = Rig::node(&authority, 17, &nodes).await;
+    let other = Rig::node(&authority, 23, &nodes).await;
+    assert_eq!(home.server.url().hosts().len(), 2);
+    let url = url_of(&authority, &[home.host()]);
+    let mut link = open(url, Transports::Any, &Changes::silent());
+    join(&link, 23);
+    assert_eq!(up_at(&mut link).await, nodes[0].at);
+    assert!(matches!(down(&mut link).await, LinkError::Moved { .. }));
+    assert_eq!(up_at(&mut link).await, nodes[1].at);
+    assert!(matches!(
+        soon(link.event()).await,
+        Some(LinkEvent::Message(FromRendezvous::Refused { .. }))
+    ));
+    // It has learnt where the others are, which its URL does not say.
+    drop(other);
+    link.nudge();
+    assert_eq!(up_at(&mut link).await, nodes[0].at);
+}
+
+#[tokio::test]
+async fn nodes_that_send_a_peer_in_a_circle_do_so_three_times() {
+    let authority = authority();
+    let (one, other) = (node(17), node(18));
+    // Each believes that the other is node 23.
+    let third = |at: &Node| Node {
+        number: NodeNumber::new(23).unwrap(),
+        at: at.at.clone(),
+    };
+    let first = Rig::node(&authority, 17, &[one.clone(), third(&other)]).await;
+    let _second = Rig::node(&authority, 18, &[other.clone(), third(&one)]).await;
+    let url = url_of(&authority, &[first.host()]);
+    let mut link = open(url, Transports::Any, &Changes::silent());
+    join(&link, 23);
+    let mut moves = 0;
+    loop {
+        match soon(link.event()).await.expect("an event") {
+            LinkEvent::Down(LinkError::Moved { .. }) => moves += 1,
+            LinkEvent::Message(FromRendezvous::GoTo { .. }) => break,
+            LinkEvent::Up { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(moves, 3);
+}
+
+#[tokio::test]
+async fn hostile_node_cannot_send_a_peer_to_a_host_of_another_authority() {
+    let (ours, theirs) = (authority(), authority());
+    let stranger = Rig::certified(&theirs).await;
+    let honest = node(17);
+    let lure = Node {
+        number: NodeNumber::new(23).unwrap(),
+        at: stranger.host(),
+    };
+    let node = Rig::node(&ours, 17, &[honest.clone(), lure]).await;
+    let url = url_of(&ours, &[node.host()]);
+    let mut link = open(url, Transports::Any, &Changes::silent());
+    join(&link, 23);
+    assert_eq!(up_at(&mut link).await, honest.at);
+    assert!(matches!(down(&mut link).await, LinkError::Moved { .. }));
+    // The stranger learns nothing but that somebody came, and the peer goes back to where it was.
+    match down(&mut link).await {
+        LinkError::OfOneHost(why) => {
+            assert!(
+                matches!(*why, LinkError::Identity { pinned: true, .. }),
+                "{why}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(up_at(&mut link).await, honest.at);
+    assert_eq!(stranger.server.counters().connections, 0);
 }

@@ -1,0 +1,255 @@
+//! Which of a rendezvous' hosts are dialled next, and in what order. It keeps no time and has no sockets.
+//!
+//! A peer stays with the host that it has, its *home*: codes and sessions live there. Where its home is lost, an idle
+//! peer tries there alone once more, since most hosts that go away are started again. One in need does not wait for
+//! that: it goes on to the hosts behind its home in the list, which is the same for the other member of its session, so
+//! that both come to the same one.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use p2pdbg_proto::{
+    node::{Node, NodeNumber},
+    url::{HostAt, RendezvousUrl},
+};
+
+/// The next host is tried this much later (RFC 8305 section 5).
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// The same where the first is the home of a peer in need.
+const STAGGER_FROM_HOME: Duration = Duration::from_secs(1);
+
+/// So many nodes behind its home a peer in need tries.
+const NEXT: usize = 3;
+
+/// So often within [`HOPS_WITHIN`] a peer lets itself be sent on. Once is what it takes; twice if the other side moves
+/// meanwhile.
+const HOPS: usize = 3;
+
+/// The time in which that is counted.
+const HOPS_WITHIN: Duration = Duration::from_secs(60);
+
+/// The hosts of one link.
+#[derive(Debug)]
+pub(super) struct Hosts {
+    /// Those that the URL names.
+    seeds: Vec<HostAt>,
+    /// Whether the URL says how another host proves that it is of the same rendezvous.
+    is_pinned: bool,
+    /// The seeds, or what a node has told, and the seeds that are not among it.
+    all: Vec<HostAt>,
+    home: Option<HostAt>,
+    /// Whether the home is where this peer was sent, and was not reached yet.
+    sent_on: bool,
+    /// When it let itself be sent on.
+    hops: VecDeque<Instant>,
+    /// How many attempts have failed since there was a connection.
+    failures: u32,
+}
+
+/// Which hosts are dialled.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// These, each so much later than the one before unless that has failed sooner.
+    InOrder(Vec<HostAt>, Duration),
+    /// These, the nearest first.
+    Nearest(Vec<HostAt>, Duration),
+}
+
+impl Hosts {
+    /// Those that the URL names.
+    pub(super) fn new(url: &RendezvousUrl) -> Self {
+        Self {
+            seeds: url.hosts(),
+            is_pinned: url.fingerprint.is_some(),
+            all: url.hosts(),
+            home: None,
+            sent_on: false,
+            hops: VecDeque::new(),
+            failures: 0,
+        }
+    }
+
+    /// Whether there is a choice.
+    pub(super) fn are_several(&self) -> bool {
+        self.all.len() > 1
+    }
+
+    /// A connection stands.
+    pub(super) fn on_up(&mut self, at: &HostAt) {
+        self.home = Some(at.clone());
+        self.sent_on = false;
+        self.failures = 0;
+    }
+
+    /// The node that is reached says which one it is, and which there are.
+    pub(super) fn on_told(&mut self, own: NodeNumber, mut nodes: Vec<Node>) {
+        if !self.is_pinned {
+            return;
+        }
+        nodes.truncate(NodeNumber::MOST);
+        // In the same order at every peer.
+        nodes.sort_by_key(|node| node.number);
+        nodes.dedup_by_key(|node| node.number);
+        if let Some(node) = nodes.iter().find(|node| node.number == own) {
+            // It may have been reached by a name that all nodes have.
+            self.home = Some(node.at.clone());
+        }
+        self.all = nodes.into_iter().map(|node| node.at).collect();
+        let further = self.seeds.iter().filter(|seed| !self.all.contains(seed));
+        let further: Vec<_> = further.cloned().collect();
+        self.all.extend(further);
+    }
+
+    /// The node that is reached sends this peer to another one. Whether it goes: not in a circle, and not to a host
+    /// that could not prove that it belongs to the same rendezvous.
+    pub(super) fn go_to(&mut self, now: Instant, at: &HostAt) -> bool {
+        self.hops
+            .retain(|hop| now.saturating_duration_since(*hop) < HOPS_WITHIN);
+        let is_known = self.is_pinned || self.seeds.contains(at);
+        if !is_known || self.home.as_ref() == Some(at) || self.hops.len() >= HOPS {
+            return false;
+        }
+        self.hops.push_back(now);
+        self.home = Some(at.clone());
+        self.sent_on = true;
+        self.failures = 0;
+        true
+    }
+
+    /// An attempt came to nothing.
+    pub(super) fn on_failed(&mut self) {
+        self.sent_on = false;
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Whether an attempt at these hosts shows that there is no other to be reached.
+    pub(super) fn are_all(&self, tried: &[HostAt]) -> bool {
+        self.all.iter().all(|host| tried.contains(host))
+    }
+
+    /// Whom to dial.
+    pub(super) fn plan(&self, in_need: bool) -> Plan {
+        match &self.home {
+            Some(home) if self.sent_on => Plan::InOrder(vec![home.clone()], STAGGER),
+            Some(home) if in_need => Plan::InOrder(self.from(home), STAGGER_FROM_HOME),
+            Some(home) if self.failures == 0 => Plan::InOrder(vec![home.clone()], STAGGER),
+            _ if self.are_several() => Plan::Nearest(self.all.clone(), STAGGER),
+            _ => Plan::InOrder(self.all.clone(), STAGGER),
+        }
+    }
+
+    /// This one, those that follow it in the list, the end of which is followed by its beginning, and the seeds.
+    fn from(&self, home: &HostAt) -> Vec<HostAt> {
+        let at = self.all.iter().position(|one| one == home).unwrap_or(0);
+        let (before, behind) = self.all.split_at(at);
+        let mut order = vec![home.clone()];
+        let others = behind.iter().chain(before);
+        let others = others.filter(|one| *one != home);
+        // Whatever a node has told, those that a person has named have their turn soon.
+        let others = others.take(NEXT).chain(&self.seeds);
+        for other in others {
+            if !order.contains(other) {
+                order.push(other.clone());
+            }
+        }
+        order
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(host: &str) -> HostAt {
+        host.parse().unwrap()
+    }
+
+    fn hosts() -> Hosts {
+        Hosts::new(&"p2pdbg://a,b,c".parse().unwrap())
+    }
+
+    #[test]
+    fn hosts_are_dialled_by_distance_at_first() {
+        let all = vec![at("a"), at("b"), at("c")];
+        assert_eq!(hosts().plan(true), Plan::Nearest(all, STAGGER));
+        let one = Hosts::new(&"p2pdbg://a".parse().unwrap());
+        assert_eq!(one.plan(true), Plan::InOrder(vec![at("a")], STAGGER));
+    }
+
+    #[test]
+    fn lost_home_of_an_idle_peer_is_tried_alone_once_and_then_with_the_others() {
+        let mut hosts = hosts();
+        hosts.on_up(&at("b"));
+        assert_eq!(hosts.plan(false), Plan::InOrder(vec![at("b")], STAGGER));
+        hosts.on_failed();
+        assert!(matches!(hosts.plan(false), Plan::Nearest(all, _) if all.len() == 3));
+        hosts.on_up(&at("c"));
+        assert_eq!(hosts.plan(false), Plan::InOrder(vec![at("c")], STAGGER));
+    }
+
+    #[test]
+    fn lost_home_of_peers_in_need_is_followed_by_the_same_host_for_both() {
+        let mut hosts = hosts();
+        hosts.on_up(&at("b"));
+        for _ in 0..3 {
+            let order = vec![at("b"), at("c"), at("a")];
+            assert_eq!(hosts.plan(true), Plan::InOrder(order, STAGGER_FROM_HOME));
+            hosts.on_failed();
+        }
+    }
+
+    fn node(text: &str) -> Node {
+        text.parse().unwrap()
+    }
+
+    fn pinned() -> Hosts {
+        let print = "A".repeat(43);
+        Hosts::new(&format!("p2pdbg://all,b#{print}").parse().unwrap())
+    }
+
+    #[test]
+    fn nodes_that_are_told_come_before_the_seeds_and_the_home_is_known_by_its_number() {
+        let mut hosts = pinned();
+        hosts.on_up(&at("all"));
+        let nodes = ["19=c", "17=a", "18=b"].map(node).to_vec();
+        hosts.on_told(NodeNumber::new(18).unwrap(), nodes.clone());
+        assert_eq!(hosts.plan(false), Plan::InOrder(vec![at("b")], STAGGER));
+        let order = vec![at("b"), at("c"), at("all"), at("a")];
+        assert_eq!(hosts.plan(true), Plan::InOrder(order, STAGGER_FROM_HOME));
+
+        // Without a fingerprint any host with a certificate of its own could be named.
+        let mut loose = self::hosts();
+        loose.on_told(NodeNumber::new(18).unwrap(), nodes);
+        assert!(matches!(loose.plan(false), Plan::Nearest(all, _) if all.len() == 3));
+    }
+
+    #[test]
+    fn peer_that_is_sent_on_goes_there_alone_and_not_in_a_circle() {
+        let mut hosts = pinned();
+        let now = Instant::now();
+        hosts.on_up(&at("a"));
+        assert!(!hosts.go_to(now, &at("a")), "it is there");
+        for to in ["b", "a", "b"] {
+            assert!(hosts.go_to(now, &at(to)));
+            assert_eq!(hosts.plan(true), Plan::InOrder(vec![at(to)], STAGGER));
+            hosts.on_up(&at(to));
+        }
+        assert!(!hosts.go_to(now, &at("a")));
+        assert!(hosts.go_to(now + HOPS_WITHIN, &at("a")));
+        // Where nothing answers there, it looks elsewhere.
+        hosts.on_failed();
+        assert!(matches!(hosts.plan(false), Plan::Nearest(..)));
+    }
+
+    #[test]
+    fn peer_without_a_pinned_certificate_is_sent_to_hosts_of_its_url_alone() {
+        let mut hosts = hosts();
+        let now = Instant::now();
+        hosts.on_up(&at("a"));
+        assert!(!hosts.go_to(now, &at("elsewhere")));
+        assert!(hosts.go_to(now, &at("b")));
+    }
+}

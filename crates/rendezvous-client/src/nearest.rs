@@ -1,0 +1,165 @@
+//! How far the hosts of a rendezvous are, by one STUN question to each: much less than a handshake costs them.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use p2pdbg_net::nat64::Nat64;
+use p2pdbg_proto::{secret::random_bytes, url::HostAt};
+use p2pdbg_stun::{Attribute, Class, Encoder, Message, TransactionId};
+use tokio::{net::UdpSocket, task::JoinSet, time::Instant};
+
+/// How long answers are waited for. Hosts that are further than that are all alike.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// The same once one has answered: what is much further than that is no choice.
+const AFTER_THE_FIRST: Duration = Duration::from_millis(100);
+
+/// Without an answer the question is asked once more.
+const AGAIN: Duration = Duration::from_millis(150);
+
+/// Hosts whose distances differ by less than this, or by a fifth, are equally near: among them chance decides, so that
+/// peers of one place do not all choose the same.
+const ALIKE: Duration = Duration::from_millis(5);
+
+/// The hosts, the nearest first. Those that do not answer are last, in a random order.
+pub(super) async fn nearest_first(
+    hosts: Vec<HostAt>,
+    nat64: &Nat64,
+    local: Option<IpAddr>,
+) -> Vec<HostAt> {
+    let mut asked = JoinSet::new();
+    for (index, host) in hosts.iter().cloned().enumerate() {
+        let nat64 = nat64.clone();
+        asked.spawn(async move { Some((index, distance(&host, &nat64, local).await?)) });
+    }
+    let mut distances = vec![None; hosts.len()];
+    let mut until = Instant::now() + PATIENCE;
+    while let Ok(Some(answer)) = tokio::time::timeout_at(until, asked.join_next()).await {
+        if let Ok(Some((index, distance))) = answer {
+            distances[index] = Some(distance);
+            until = until.min(Instant::now() + AFTER_THE_FIRST);
+        }
+    }
+    order(hosts, &distances, fastrand::u16)
+}
+
+/// Puts the nearest first; `draw` gives random numbers of a range.
+fn order(
+    hosts: Vec<HostAt>,
+    distances: &[Option<Duration>],
+    mut draw: impl FnMut(std::ops::RangeFull) -> u16,
+) -> Vec<HostAt> {
+    let best = distances.iter().flatten().min().copied();
+    let near = best.map(|best| best + ALIKE.max(best / 5));
+    let mut keyed: Vec<_> = hosts
+        .into_iter()
+        .zip(distances)
+        .map(|(host, distance)| {
+            let class = match (distance, near) {
+                (Some(distance), Some(near)) if *distance <= near => (0, Duration::ZERO),
+                (Some(distance), _) => (1, *distance),
+                (None, _) => (2, Duration::ZERO),
+            };
+            (class, draw(..), host)
+        })
+        .collect();
+    keyed.sort_by_key(|(class, chance, _)| (*class, *chance));
+    keyed.into_iter().map(|(_, _, host)| host).collect()
+}
+
+/// How long the nearest address of a host takes to answer; `None` if none does.
+async fn distance(host: &HostAt, nat64: &Nat64, local: Option<IpAddr>) -> Option<Duration> {
+    let found = tokio::net::lookup_host((host.host.as_str(), host.port));
+    let addresses: Vec<SocketAddr> = found.await.ok()?.take(8).collect();
+    let mut asked = JoinSet::new();
+    for address in addresses {
+        let target = nat64.target(address).await;
+        asked.spawn(ask(target, local));
+    }
+    while let Some(answer) = asked.join_next().await {
+        if let Ok(Some(distance)) = answer {
+            return Some(distance);
+        }
+    }
+    None
+}
+
+async fn ask(address: SocketAddr, local: Option<IpAddr>) -> Option<Duration> {
+    let any = match address {
+        SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    };
+    let socket = UdpSocket::bind((local.unwrap_or(any), 0)).await.ok()?;
+    // From there alone answers come.
+    socket.connect(address).await.ok()?;
+    let mut answer = [0; 512];
+    for _ in 0..2 {
+        let id = TransactionId(random_bytes());
+        let began = Instant::now();
+        socket.send(&question(id)?).await.ok()?;
+        let heard = tokio::time::timeout(AGAIN, async {
+            loop {
+                let length = socket.recv(&mut answer).await.ok()?;
+                if let Ok(message) = Message::decode(&answer[..length])
+                    && message.transaction() == id
+                    && message.class() == Class::Success
+                {
+                    return Some(began.elapsed());
+                }
+            }
+        });
+        match heard.await {
+            Ok(distance) => return distance,
+            Err(_) => continue,
+        }
+    }
+    None
+}
+
+/// As long as the answer, so that the server's limits on longer answers do not concern it.
+fn question(id: TransactionId) -> Option<Vec<u8>> {
+    let mut buffer = [0; 128];
+    let mut encoder = Encoder::new(&mut buffer, Class::Request, id).ok()?;
+    let padded = format!("{:<68}", "p2pdbg");
+    encoder.push(Attribute::Software(padded.as_bytes())).ok()?;
+    Some(encoder.finish_with_fingerprint().ok()?.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(hosts: &[HostAt]) -> String {
+        hosts.iter().map(|at| at.host.as_str()).collect()
+    }
+
+    #[test]
+    fn hosts_are_ordered_by_distance_and_by_chance_where_they_are_alike() {
+        let hosts: Vec<HostAt> = ["a", "b", "c", "d", "e"]
+            .map(|host| host.parse().unwrap())
+            .to_vec();
+        let ms = |ms| Some(Duration::from_millis(ms));
+        let distances = [ms(80), None, ms(22), ms(20), ms(40)];
+        let drawn = |first: u16| {
+            let mut next = first;
+            let order = order(hosts.clone(), &distances, |_| {
+                next = (next + 1) % 5;
+                next
+            });
+            names(&order)
+        };
+        let orders: Vec<String> = (0..5).map(drawn).collect();
+        assert!(
+            orders.iter().all(|order| order.ends_with("eab")),
+            "{orders:?}"
+        );
+        for first in ['c', 'd'] {
+            assert!(
+                orders.iter().any(|order| order.starts_with(first)),
+                "{orders:?}"
+            );
+        }
+    }
+}

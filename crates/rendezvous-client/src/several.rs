@@ -1,0 +1,117 @@
+//! One attempt to reach any of a rendezvous' hosts: one after the other, the next before the one before has given up.
+
+use std::{collections::VecDeque, time::Duration};
+
+use p2pdbg_proto::url::{HostAt, RendezvousUrl};
+use tokio::{task::JoinSet, time::Instant};
+
+use super::{LinkError, TcpRoute, Transports, connection::Connection, dial::dial};
+
+/// How every host is dialled.
+#[derive(Clone, Debug)]
+pub(super) struct Dialling {
+    /// The rendezvous, by whichever of its hosts.
+    pub(super) url: RendezvousUrl,
+    pub(super) route: TcpRoute,
+    pub(super) transports: Transports,
+    /// How much later than QUIC TCP begins.
+    pub(super) tcp_later: Duration,
+    /// How long QUIC goes on at least.
+    pub(super) patience: Duration,
+    /// Whether an attempt at a host ends then, whatever else is tried there.
+    pub(super) ends_with_patience: bool,
+}
+
+impl Dialling {
+    /// Dials these hosts, each `stagger` later than the one before or as soon as that has failed.
+    ///
+    /// # Errors
+    /// That of a host that may be reached later, if there is such; else what says most.
+    pub(super) async fn dial_in_order(
+        &self,
+        hosts: Vec<HostAt>,
+        stagger: Duration,
+    ) -> Result<(HostAt, Connection), LinkError> {
+        let mut waiting = VecDeque::from(hosts);
+        let mut attempts: JoinSet<Result<(HostAt, Connection), LinkError>> = JoinSet::new();
+        let mut next_at = Instant::now();
+        let mut failed: Option<LinkError> = None;
+        loop {
+            tokio::select! {
+                biased;
+                Some(attempt) = attempts.join_next() => match attempt {
+                    Ok(Ok(reached)) => return Ok(reached),
+                    Ok(Err(error)) => {
+                        failed = Some(match failed.take() {
+                            Some(before) => more_useful(before, error),
+                            None => error,
+                        });
+                        next_at = Instant::now();
+                    }
+                    Err(_) => {}
+                },
+                () = tokio::time::sleep_until(next_at), if !waiting.is_empty() => {
+                    let Some(host) = waiting.pop_front() else { continue };
+                    let this = self.clone();
+                    attempts.spawn(async move {
+                        let connection = this.dial(&host).await?;
+                        Ok((host, connection))
+                    });
+                    next_at = Instant::now() + stagger;
+                }
+                else => return Err(failed.unwrap_or_else(|| self.unreachable(&self.url))),
+            }
+        }
+    }
+
+    async fn dial(&self, host: &HostAt) -> Result<Connection, LinkError> {
+        let url = self.url.at(host);
+        let route = self.route.at(host);
+        let dialing = dial(&url, &route, self.transports, self.tcp_later, self.patience);
+        match self.ends_with_patience {
+            true => tokio::time::timeout(self.patience, dialing)
+                .await
+                .unwrap_or_else(|_| Err(self.unreachable(&url))),
+            false => dialing.await,
+        }
+    }
+
+    fn unreachable(&self, url: &RendezvousUrl) -> LinkError {
+        let authority = url.authority();
+        LinkError::Unreachable { authority }
+    }
+}
+
+/// Of the errors of two hosts the one that the person hears. One host that shows a wrong certificate is no reason to
+/// give up while another may come back.
+fn more_useful(one: LinkError, other: LinkError) -> LinkError {
+    match (one.is_passing(), other.is_passing()) {
+        (true, false) => one,
+        (false, true) => other,
+        _ if other.says() > one.says() => other,
+        _ => one,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_of_one_host_that_lasts_does_not_hide_that_another_may_come_back() {
+        let authority = || "a:1".to_owned();
+        let away = || LinkError::Unreachable {
+            authority: authority(),
+        };
+        let version = || LinkError::Version {
+            authority: authority(),
+        };
+        assert!(more_useful(version(), away()).is_passing());
+        assert!(more_useful(away(), version()).is_passing());
+        assert!(!more_useful(version(), version()).is_passing());
+        let busy = LinkError::Busy {
+            authority: authority(),
+        };
+        assert!(matches!(more_useful(away(), busy), LinkError::Busy { .. }));
+    }
+}
