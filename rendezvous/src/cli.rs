@@ -14,7 +14,11 @@ use p2pdbg_rendezvous::{
     ServerConfig,
 };
 
-use crate::service;
+pub(crate) use crate::state_arg::StateArg;
+use crate::{
+    cluster_args::{AuthorityCommand, ClusterArgs},
+    service,
+};
 
 /// The one public host of p2pdbg: introduces an IDE's host and a debuggee's host to each other, tells them how
 /// their NATs make them appear, and relays what they cannot send directly, without being able to read it.
@@ -92,6 +96,9 @@ pub(crate) struct Cli {
     pub(crate) verbose: u8,
 
     #[command(flatten)]
+    cluster: ClusterArgs,
+
+    #[command(flatten)]
     limits: LimitArgs,
 }
 
@@ -111,6 +118,10 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Keys(KeysCommand),
 
+    /// Certify several hosts, so that they serve one URL
+    #[command(subcommand)]
+    Authority(AuthorityCommand),
+
     /// Print the URL with the key `default` in it, as it was printed at the start
     Url {
         #[command(flatten)]
@@ -128,6 +139,17 @@ pub(crate) enum Command {
         watch: bool,
 
         /// Print it as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// Show the nodes that serve the same URL, as the one that serves with the state directory sees them, and the store
+    #[cfg(unix)]
+    Nodes {
+        #[command(flatten)]
+        state: StateArg,
+
+        /// Print them as one JSON object
         #[arg(long)]
         json: bool,
     },
@@ -167,15 +189,6 @@ pub(crate) enum Command {
 
     /// Print the manual page
     Man,
-}
-
-/// Whose keys, and which rendezvous.
-#[derive(Debug, clap::Args)]
-pub(crate) struct StateArg {
-    /// The state directory of the rendezvous [default: the one that systemd names in STATE_DIRECTORY, else the
-    /// platform's directory for state]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state: Option<PathBuf>,
 }
 
 /// What is done with keys.
@@ -354,6 +367,7 @@ impl Cli {
             offer: self.offer.clone(),
             open: self.open,
             relay_workers: self.relay_workers,
+            cluster: self.cluster.config()?,
             limits,
         })
     }

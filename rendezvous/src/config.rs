@@ -1,12 +1,13 @@
 //! How to serve, and why a rendezvous cannot.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
 
 use p2pdbg_identity::StateError;
+use p2pdbg_proto::node::{Node, NodeNumber};
 
 use crate::{keys::KeyError, limits::Limits, public_host::PublicAddress};
 
@@ -40,8 +41,51 @@ pub struct ServerConfig {
     /// How many workers read each main port over UDP and relay what comes there; 0 means one for each core. Where the
     /// system cannot share a port out evenly there is one.
     pub relay_workers: usize,
+    /// Which node of several this is; none means that it is the one host.
+    pub cluster: Option<ClusterConfig>,
     /// The limits.
     pub limits: Limits,
+}
+
+/// The nodes that serve one URL, and which of them this is.
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    /// This one's number.
+    pub own: NodeNumber,
+    /// All nodes, this one among them, in the order in which the URL names them.
+    pub nodes: Vec<Node>,
+    /// The store in which nodes find known peers for each other; without it those meet at one node alone.
+    pub store: Option<StoreUrl>,
+}
+
+/// Where a store is, with what lets this node in.
+#[derive(Clone)]
+pub struct StoreUrl(String);
+
+impl StoreUrl {
+    /// `redis://USER:PASSWORD@HOST:PORT/DB`, or `rediss://` for TLS.
+    pub fn new(url: String) -> Self {
+        Self(url)
+    }
+
+    /// The text, password and all.
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "for the store"))]
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreUrl")
+    }
+}
+
+impl ClusterConfig {
+    /// This node.
+    pub(crate) fn node(&self) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.number == self.own)
+    }
 }
 
 impl Default for ServerConfig {
@@ -57,6 +101,7 @@ impl Default for ServerConfig {
             offer: None,
             open: false,
             relay_workers: 0,
+            cluster: None,
             limits: Limits::default(),
         }
     }
@@ -130,6 +175,9 @@ pub enum StartError {
         .0.display()
     )]
     AlreadyServing(PathBuf),
+    /// It is to be one node of several, and cannot be.
+    #[error("cannot serve as a node of several: {0}")]
+    Cluster(String),
     /// The certificate does not serve.
     #[error(
         "the certificate in the state directory does not serve: {0}; delete it and a new one is made"

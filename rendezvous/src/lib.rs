@@ -35,10 +35,12 @@
 //! ```
 
 mod bind;
+mod clustered;
 mod config;
 mod control;
 mod counters;
 mod datapath;
+mod directory;
 mod fair;
 mod in_memory;
 mod keys;
@@ -55,14 +57,15 @@ mod succession;
 mod web;
 mod wire;
 
-pub use config::{DEFAULT_ALT_PORT, ServerConfig, StartError};
+pub use clustered::CLUSTER_SECRET;
+pub use config::{ClusterConfig, DEFAULT_ALT_PORT, ServerConfig, StartError, StoreUrl};
 pub use control::report::{KeyReport, Report};
 pub use counters::Counters;
 #[doc(hidden)]
 pub use in_memory::{InMemory, Told};
 pub use keys::{
-    DEFAULT, KeyError, KeyFault, KeyFile, KeyId, KeyLimits, KeyName, KeyStore, NamedKey, NotAKeyId,
-    NotAKeyName,
+    DEFAULT, KEY_FILES, KeyError, KeyFault, KeyFile, KeyId, KeyLimits, KeyName, KeyStore, NamedKey,
+    NotAKeyId, NotAKeyName,
 };
 pub use limits::{Limits, Rate};
 pub use public_host::{NotAPublicAddress, PublicAddress};

@@ -2,6 +2,7 @@
 //! person or a supervisor needs to know.
 
 mod cli;
+mod cluster_args;
 mod commands;
 #[cfg(unix)]
 mod descriptors;
@@ -9,6 +10,7 @@ mod journal;
 mod logging;
 mod service;
 mod signals;
+mod state_arg;
 
 use std::{
     io::{self, Write},
@@ -50,7 +52,7 @@ enum Event<'a> {
     },
     /// It cannot serve; the last.
     Error {
-        /// `state`, `bind`, `certificate` or `internal`.
+        /// `state`, `bind`, `offer`, `cluster`, `certificate` or `internal`.
         code: &'a str,
         /// What happened, why, and what to do.
         message: &'a str,
@@ -286,6 +288,7 @@ fn code_of(error: &StartError) -> &'static str {
         | StartError::Web { .. }
         | StartError::SecondAddress { .. } => "bind",
         StartError::Offer { .. } => "offer",
+        StartError::Cluster(_) => "cluster",
         StartError::Certificate(_) => "certificate",
         StartError::Other(_) => "internal",
     }

@@ -8,7 +8,10 @@ use std::{
 };
 
 use p2pdbg_identity::{Identity, StateDir, StateLock, outer, tls};
-use p2pdbg_proto::url::RendezvousUrl;
+use p2pdbg_proto::{
+    fingerprint::Fingerprint,
+    url::{HostAt, MOST_HOSTS, RendezvousUrl},
+};
 use p2pdbg_udp::drivers::WatchedRuntime;
 use quinn::Endpoint;
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
@@ -17,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     bind,
+    clustered::{self, Membership},
     config::{ServerConfig, StartError},
     control::{
         acceptor::Lobby,
@@ -129,6 +133,10 @@ impl Server {
         let access_key = store.default_secret(&keys)?;
         let has_served = state.read(SECRET)?.is_some();
         let secret = state.secret32(SECRET)?;
+        let cluster_secret = clustered::secret(&state)?;
+        let authority = clustered::authority(&config, &identity, cluster_secret.is_some())?;
+        let membership = Membership::begin(&config, &state, authority, cluster_secret.as_ref());
+        let membership = membership.await?;
         let clock_behind = clock_behind(state.path(), SystemTime::now());
         let (mains, listeners): (Vec<_>, Vec<_>) = bind::mains(&config.bind, &mut inheritance)?
             .into_iter()
@@ -158,7 +166,8 @@ impl Server {
         let quic = server_config(tls::control_server(&identity)?, &config.limits)
             .map_err(|error| StartError::Other(error.to_string()))?;
         let key = access_key.filter(|_| !config.open);
-        let (url, unreachable) = url(&config, &mains, key, identity.fingerprint());
+        let pinned = authority.unwrap_or(identity.fingerprint());
+        let (url, unreachable) = url(&config, &mains, key, pinned);
 
         let stop = CancellationToken::new();
         let stop_datapath = CancellationToken::new();
@@ -252,9 +261,12 @@ impl Server {
         if let Some((month, used)) = usage.read() {
             book.restore(month, used);
         }
-        let vouchers = Vouchers::new(&secret);
+        let vouchers = Vouchers::new(cluster_secret.as_ref().unwrap_or(&secret));
         let mut registry = Registry::new(config.limits.clone(), ring, vouchers);
         registry.begin(now, has_served);
+        if let Some(membership) = &membership {
+            registry.join_cluster(membership.cluster());
+        }
         registry.announce_offer(offer.as_deref().map(Offer::script));
         let numbered = [&addresses[..], &alternative_addresses].concat();
         let inherited = carried(&mut inheritance).map(|carried| {
@@ -262,7 +274,7 @@ impl Server {
             let meter = |terms| book.reopen(terms);
             Relay::inherit(now, &config.limits, carried.relay, &numbered, meter)
         });
-        let hub = Hub::new(
+        let mut hub = Hub::new(
             registry,
             book,
             usage,
@@ -271,6 +283,8 @@ impl Server {
             tallies.clone(),
             SelfCheck::new(clock_behind),
         );
+        let mut aside = JoinSet::new();
+        let nodes = membership.map(|membership| membership.attend(&mut hub, &mut aside));
         let hub = tokio::spawn(hub.run(stop.clone()));
         let channels = Channels {
             commands: datapath_commands,
@@ -286,7 +300,6 @@ impl Server {
             .collect();
         let datapath = Datapath::new(workers, vantages, &config.limits, channels, inherited);
         let datapath = tokio::spawn(datapath.run(stop_datapath.clone()));
-        let mut aside = JoinSet::new();
         aside.spawn(counters::log(tallies.clone()));
         let operator = Operator {
             hub: events,
@@ -295,7 +308,8 @@ impl Server {
             tallies: tallies.clone(),
             began: now,
             url_without_key: url.without_key().to_string(),
-            drain: Drain::new(tallies.clone()),
+            drain: Drain::new(tallies.clone()).sending_on(nodes.is_some()),
+            nodes,
         };
         remember_url(&state, &operator.url_without_key);
         let metrics = serve_http(config.metrics, &operator, &mut aside).await?;
@@ -547,7 +561,7 @@ fn url(
     config: &ServerConfig,
     mains: &[UdpPort],
     access_key: Option<p2pdbg_proto::url::AccessKey>,
-    fingerprint: p2pdbg_proto::fingerprint::Fingerprint,
+    fingerprint: Fingerprint,
 ) -> (RendezvousUrl, bool) {
     let bound = mains
         .first()
@@ -561,13 +575,23 @@ fn url(
             (guessed.to_string(), None, is_private(guessed))
         }
     };
+    let mut hosts = vec![HostAt {
+        host,
+        port: port.unwrap_or(bound.port()),
+    }];
+    if let Some(cluster) = &config.cluster {
+        let nodes = cluster.nodes.iter().map(|node| node.at.clone());
+        hosts = nodes.take(MOST_HOSTS).collect();
+    }
+    let HostAt { host, port } = hosts.remove(0);
     let url = RendezvousUrl {
         access_key,
         host,
-        port: port.unwrap_or(bound.port()),
+        port,
+        further: hosts,
         fingerprint: Some(fingerprint),
     };
-    (url, unreachable)
+    (url, unreachable && config.cluster.is_none())
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ const ATTACH: How = Not(
     "each process here has mounts of its own, as in a container; tests/debuggers/attach.rs runs it with each debugger",
 );
 const CARGO: How = Not("builds or tests this repository, as its own tests do");
+const CLUSTER: How = Not("takes several hosts; tests/faults/cluster.rs runs the same on three");
 const NEOVIM: How = Not("tests/debuggers/neovim.rs runs neovim with what is written for it");
 
 /// By how a command begins; the first that fits holds.
@@ -82,6 +83,9 @@ pub(crate) const RULES: &[(&str, How)] = &[
     ("p2pdbg listen", Listens),
     ("p2pdbg connect", Connects),
     ("p2pdbg-rendezvous keys", Ends),
+    ("p2pdbg-rendezvous authority", CLUSTER),
+    ("p2pdbg-rendezvous --node", CLUSTER),
+    ("p2pdbg-rendezvous nodes", CLUSTER),
     ("p2pdbg-rendezvous", Rendezvous),
     ("p2pdbg unit", EndsThere),
     ("mkdir -p", EndsThere),

@@ -15,6 +15,7 @@
 mod harness;
 
 mod attacks;
+mod cluster;
 mod debugger;
 mod ecn;
 mod ends;

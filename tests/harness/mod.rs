@@ -10,6 +10,7 @@
 #![allow(unreachable_pub, reason = "a module of several test crates")]
 
 mod clock;
+mod cluster;
 mod home;
 mod nginx;
 mod peer;
@@ -23,6 +24,7 @@ mod transcript;
 
 pub use self::{
     clock::{PATIENCE, eventually},
+    cluster::{Cluster, NodeAt},
     home::Home,
     nginx::{BEHIND_IT, Nginx},
     peer::{Peer, PeerCommand, json, session},

@@ -100,6 +100,22 @@ impl Rendezvous {
         &mut self.process
     }
 
+    /// Runs another command of the program on its state directory; gives what that prints.
+    #[track_caller]
+    pub fn ask(&self, arguments: &[&str]) -> String {
+        let mut command: Command = self.place.command(rendezvous_program());
+        self.home.settle(&mut command);
+        let output = command
+            .args(arguments)
+            .arg("--state")
+            .arg(self.home.state())
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Starts it again after its end, with the same arguments and what it keeps on disk.
     #[track_caller]
     pub fn start_again(&mut self) {

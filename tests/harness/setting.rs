@@ -69,6 +69,17 @@ impl Setting {
         let rendezvous = RendezvousCommand::new(&public, "0.0.0.0:3478", host, &transcript)
             .args(arguments)
             .start();
+        Self::at(ide, debuggee, public, rendezvous, transcript)
+    }
+
+    /// With a rendezvous that serves already.
+    pub fn at(
+        ide: Place,
+        debuggee: Place,
+        public: Place,
+        rendezvous: Rendezvous,
+        transcript: Transcript,
+    ) -> Self {
         Self {
             ide,
             debuggee,

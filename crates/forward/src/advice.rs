@@ -7,11 +7,11 @@ use crate::Preset;
 
 /// Whether `text` is a code, or was meant to be one.
 pub(crate) fn is_code(text: &str) -> bool {
-    let is_six_digits =
-        |text: &str| text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_nameplate =
+        |text: &str| matches!(text.len(), 6 | 8) && text.bytes().all(|byte| byte.is_ascii_digit());
     let begins_so = text
         .split_once('-')
-        .is_some_and(|(number, _)| is_six_digits(number));
+        .is_some_and(|(number, _)| is_nameplate(number));
     begins_so || text.parse::<Code>().is_ok()
 }
 

@@ -307,7 +307,7 @@ pub enum FromRendezvous {
         /// All, its own among them.
         nodes: Vec<Node>,
     },
-    /// What this peer looks for is at another node, where it should go: the nameplate is that node's, or the listener at
+    /// What this peer looks for is at another node, where it should go: the nameplate is that node's, the listener at
     /// the handle waits there, or this node goes out of service. A peer goes only to a host that proves to be of the
     /// rendezvous that its URL names, and not without end.
     GoTo {

@@ -1,5 +1,6 @@
 //! What the program does beside serving.
 
+mod authority;
 mod generate;
 mod keys;
 mod place;
@@ -17,10 +18,13 @@ use crate::cli::Command;
 /// Why not, in a sentence.
 pub(crate) async fn run(command: Command) -> Result<(), String> {
     match command {
+        Command::Authority(command) => authority::run(command),
         Command::Keys(command) => keys::run(command).await,
         Command::Url { state } => keys::print_url(state),
         #[cfg(unix)]
         Command::Status { state, watch, json } => status::run(state, watch, json).await,
+        #[cfg(unix)]
+        Command::Nodes { state, json } => status::nodes(state, json).await,
         #[cfg(unix)]
         Command::Reload { state } => status::reload(state).await,
         #[cfg(unix)]

@@ -2,9 +2,12 @@
 
 use std::{io::IsTerminal, time::Duration};
 
-use p2pdbg_rendezvous::operate::{
-    Status,
-    admin::{Reply, Request, ask},
+use p2pdbg_rendezvous::{
+    Report,
+    operate::{
+        NodesReport, Status, StoreReport,
+        admin::{Reply, Request, ask},
+    },
 };
 
 use super::{
@@ -38,6 +41,52 @@ pub(super) async fn run(state: StateArg, watch: bool, json: bool) -> Result<(), 
             return Ok(());
         }
         tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// `nodes`.
+pub(super) async fn nodes(state: StateArg, json: bool) -> Result<(), String> {
+    let state = place::open(&state)?;
+    let reply = ask(state.path(), Request::Status).await;
+    let Reply::Status(status) = reply.map_err(|error| error.to_string())? else {
+        return Err("the answer is not the one to the question".into());
+    };
+    let cluster = status
+        .cluster
+        .ok_or("it is the one host: it was started without --node")?;
+    let text = match json {
+        true => serde_json::to_string(&cluster).map_err(|e| e.to_string())? + "\n",
+        false => show_nodes(&cluster),
+    };
+    print(text.as_bytes())
+}
+
+fn show_nodes(cluster: &NodesReport) -> String {
+    let mut rows = vec![["NODE", "AT", ""].map(str::to_owned).to_vec()];
+    for node in &cluster.nodes {
+        let how = match node.lives {
+            _ if node.number == cluster.own => "this one",
+            Some(true) => "alive",
+            Some(false) => "AWAY",
+            None => "unknown",
+        };
+        rows.push(vec![
+            node.number.to_string(),
+            node.at.clone(),
+            how.to_owned(),
+        ]);
+    }
+    format!("{}\nstore: {}\n", table(&rows), show_store(cluster))
+}
+
+fn show_store(cluster: &NodesReport) -> String {
+    match &cluster.store {
+        Some(StoreReport { answers: true, .. }) => "answers".to_owned(),
+        Some(StoreReport { why, .. }) => format!(
+            "AWAY, known peers at different nodes do not meet: {}",
+            why.as_deref().unwrap_or("no reason is known")
+        ),
+        None => "none, known peers at different nodes do not meet".to_owned(),
     }
 }
 
@@ -93,7 +142,7 @@ fn show(status: &Status) -> String {
     let (report, counters) = (&status.report, &status.counters);
     let health = if status.healthy { "well" } else { "STUCK" };
     let row = |what: &str, value: String| vec![what.to_owned(), value];
-    let mut text = table(&[
+    let mut rows = vec![
         row("rendezvous", status.url_without_key.clone()),
         row(
             "version",
@@ -137,7 +186,16 @@ fn show(status: &Status) -> String {
             "refused",
             format!("{} connections", counters.connections_refused),
         ),
-    ]);
+    ];
+    if let Some(cluster) = &status.cluster {
+        let nodes = cluster.nodes.len();
+        rows.push(row("node", format!("{} of {nodes}", cluster.own)));
+        rows.push(row("store", show_store(cluster)));
+    }
+    format!("{}\n{}", table(&rows), show_keys(report))
+}
+
+fn show_keys(report: &Report) -> String {
     let head = ["KEY", "PEERS", "SESSIONS", "CODES", "RELAY", "MONTH"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for key in &report.keys {
@@ -150,9 +208,7 @@ fn show(status: &Status) -> String {
             bytes(key.relay_bytes_month),
         ]);
     }
-    text.push('\n');
-    text.push_str(&table(&rows));
-    text
+    table(&rows)
 }
 
 fn draining(status: &Status) -> String {

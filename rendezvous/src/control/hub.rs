@@ -25,6 +25,7 @@ use crate::{
     },
     counters::Tallies,
     datapath::Command,
+    directory::Line,
     fair::{Book, Notice},
     keys::{UsageFile, unix_s},
     operate::beats::Part,
@@ -53,6 +54,8 @@ pub(crate) struct Hub {
     datapath: mpsc::Sender<Command>,
     tallies: Arc<Tallies>,
     self_check: SelfCheck,
+    /// To the desk of the directory, at a node of several that have one.
+    line: Option<Line>,
 }
 
 impl Hub {
@@ -75,7 +78,13 @@ impl Hub {
             datapath,
             tallies,
             self_check,
+            line: None,
         }
+    }
+
+    /// Asks the directory through this.
+    pub(crate) fn ask_through(&mut self, line: Line) {
+        self.line = Some(line);
     }
 
     /// Serves until `stop`, and then tells every peer that the rendezvous is stopping.
@@ -101,6 +110,7 @@ impl Hub {
                     self.usage.write_down(self.book.used());
                     Vec::new()
                 }
+                found = Line::next(&mut self.line) => self.registry.on_directory(found),
                 event = self.events.recv() => match event {
                     Some(event) => self.on_event(event),
                     None => break,
@@ -213,6 +223,11 @@ impl Hub {
                         let _ = outlet.push(Outgoing::Close(code));
                     }
                     effects.extend(self.registry.on_lost(now(), id, false));
+                }
+                Effect::Ask(ask) => {
+                    if let Some(line) = &self.line {
+                        line.ask(ask);
+                    }
                 }
                 // The datapath never waits for the hub, so this cannot wait for ever.
                 Effect::OpenLegs(session, grants, keys) => {

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     file::{KeyFault, KeyFile, NamedKey},
     name::{KeyName, NotAKeyName},
-    store::{DEFAULT, KeyError, KeyStore},
+    store::{DEFAULT, KEY_FILES, KeyError, KeyStore},
 };
 pub(crate) use self::{ring::KeyRing, usage::UsageFile};
 

@@ -15,6 +15,9 @@ const FILE: &str = "keys.toml";
 /// The secret of the key `default`.
 const SECRET: &str = "access-key";
 
+/// What several hosts have in common that take the same keys.
+pub const KEY_FILES: [&str; 2] = [FILE, SECRET];
+
 /// Why the keys cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {

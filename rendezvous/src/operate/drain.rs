@@ -23,6 +23,8 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(crate) struct Drain {
     until: watch::Sender<Option<Instant>>,
     tallies: Arc<Tallies>,
+    /// Whether it waits for all peers to have gone, since they are sent to other nodes.
+    sends_on: bool,
 }
 
 impl Drain {
@@ -31,7 +33,14 @@ impl Drain {
         Self {
             until: watch::Sender::new(None),
             tallies,
+            sends_on: false,
         }
+    }
+
+    /// At a node of several, which sends its peers to the others.
+    pub(crate) fn sending_on(mut self, sends_on: bool) -> Self {
+        self.sends_on = sends_on;
+        self
     }
 
     /// Begins, or goes on as before: only a time that is given changes a deadline that there is. Says how long it may
@@ -60,7 +69,7 @@ impl Drain {
         until.map(|until| until.saturating_duration_since(now))
     }
 
-    /// Waits until it has begun and either no session is left or the deadline has come.
+    /// Waits until it has begun and either no session is left, nor a peer that is sent on, or the deadline has come.
     pub(crate) async fn ended(&self) {
         loop {
             match self.left(Instant::now()) {
@@ -82,7 +91,8 @@ impl Drain {
     }
 
     fn is_empty(&self) -> bool {
-        self.tallies.snapshot().sessions == 0
+        let tallies = self.tallies.snapshot();
+        tallies.sessions == 0 && (!self.sends_on || tallies.peers == 0)
     }
 }
 

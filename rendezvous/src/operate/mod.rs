@@ -7,6 +7,7 @@ pub mod admin;
 pub(crate) mod beats;
 pub(crate) mod drain;
 pub(crate) mod http;
+pub(crate) mod nodes;
 
 use std::{
     sync::Arc,
@@ -22,8 +23,11 @@ use crate::{
     keys::{KeyError, KeyRing, KeyStore, unix_s},
 };
 
-pub use self::drain::DRAIN_FOR;
-use self::drain::Drain;
+pub use self::{
+    drain::DRAIN_FOR,
+    nodes::{NodeReport, NodesReport, StoreReport},
+};
+use self::{drain::Drain, nodes::Nodes};
 
 /// How long the hub may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -41,6 +45,9 @@ pub struct Status {
     pub healthy: bool,
     /// Seconds for which it drains at the most, if it does.
     pub draining_s: Option<u64>,
+    /// The nodes, if it is one of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<NodesReport>,
     /// Who is there.
     #[serde(flatten)]
     pub report: Report,
@@ -58,6 +65,7 @@ pub struct Operator {
     pub(crate) began: Instant,
     pub(crate) url_without_key: String,
     pub(crate) drain: Drain,
+    pub(crate) nodes: Option<Nodes>,
 }
 
 impl Operator {
@@ -111,6 +119,7 @@ impl Operator {
             uptime_s: self.began.elapsed().as_secs(),
             healthy: self.is_healthy(),
             draining_s: self.drain.left(Instant::now()).map(|left| left.as_secs()),
+            cluster: self.nodes.as_ref().map(Nodes::report),
             report,
             counters: self.tallies.snapshot(),
         })

@@ -57,6 +57,8 @@ pub(super) struct Connection {
     pub(super) prepared: Prepared,
     /// What it is a member of.
     pub(super) sessions: HashSet<SessionId>,
+    /// Whether it has been told to go to another node, since this one goes out of service.
+    pub(super) sent_on: bool,
 }
 
 impl Connection {
@@ -73,7 +75,14 @@ impl Connection {
             handles: HashSet::new(),
             prepared: Prepared::default(),
             sessions: HashSet::new(),
+            sent_on: false,
         }
+    }
+
+    /// Whether it loses nothing by going to another node.
+    pub(super) fn may_be_sent_on(&self) -> bool {
+        let is_peer = !matches!(self.standing, Standing::Stranger { .. });
+        is_peer && self.sessions.is_empty() && !self.sent_on
     }
 
     /// Whether it has a key of its own, rather than a voucher or nothing.

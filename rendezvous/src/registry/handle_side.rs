@@ -20,6 +20,22 @@ impl Meeting {
         }
     }
 
+    /// The side of the connector at the handle of this digest.
+    pub(super) fn of_connector(digest: [u8; 32]) -> Self {
+        let role = Role::Connector;
+        Self { digest, role }
+    }
+
+    /// The handle's digest.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// Whether it is a listener who waits there.
+    pub(super) fn is_listener(&self) -> bool {
+        self.role == Role::Listener
+    }
+
     /// Whom it waits for.
     pub(super) fn other_side(&self) -> Self {
         Self {

@@ -15,10 +15,19 @@ use super::{
 };
 use crate::limits::{Tally, unreserved};
 
+/// Who waits at a side of a handle.
+#[derive(Debug)]
+struct Waiter {
+    conn: ConnId,
+    holder: Holder,
+    /// Since when, in Unix seconds.
+    since: u64,
+}
+
 /// Who waits where: the newest registration of each side of a handle.
 #[derive(Debug)]
 pub(super) struct Handles {
-    waiting: HashMap<Meeting, (ConnId, Holder)>,
+    waiting: HashMap<Meeting, Waiter>,
     /// How many each account without the access key has there.
     held: Tally<Holder>,
     /// How many those have together.
@@ -34,29 +43,45 @@ impl Handles {
         }
     }
 
-    fn at(&self, meeting: &Meeting) -> Option<ConnId> {
-        self.waiting.get(meeting).map(|(conn, _)| *conn)
+    pub(super) fn at(&self, meeting: &Meeting) -> Option<ConnId> {
+        self.waiting.get(meeting).map(|waiter| waiter.conn)
+    }
+
+    /// The handles at which listeners wait, by their digests, and since when.
+    pub(super) fn listeners(&self) -> Vec<([u8; 32], u64)> {
+        let listeners = self.waiting.iter().filter(|(side, _)| side.is_listener());
+        listeners
+            .map(|(side, waiter)| (side.digest(), waiter.since))
+            .collect()
+    }
+
+    /// The connectors whose listener is not here.
+    pub(super) fn alone(&self) -> impl Iterator<Item = (ConnId, Meeting)> {
+        let connectors = self.waiting.iter().filter(|(side, _)| !side.is_listener());
+        let alone = connectors.filter(|(side, _)| self.at(&side.other_side()).is_none());
+        alone.map(|(side, waiter)| (waiter.conn, *side))
     }
 
     /// Lets a connection wait; whose place it takes.
-    fn wait(&mut self, meeting: Meeting, conn: ConnId, holder: Holder) -> Option<ConnId> {
-        let replaced = self.waiting.insert(meeting, (conn, holder));
+    fn wait(&mut self, meeting: Meeting, waiter: Waiter) -> Option<ConnId> {
+        let holder = waiter.holder;
+        let replaced = self.waiting.insert(meeting, waiter);
         if !matches!(holder, Holder::Key(_)) {
             self.held.add(holder);
             self.without_key += 1;
         }
-        let (replaced, holder) = replaced?;
-        self.release(holder);
-        Some(replaced)
+        let replaced = replaced?;
+        self.release(replaced.holder);
+        Some(replaced.conn)
     }
 
-    /// Stops waiting, if it is this connection that waits.
-    pub(super) fn leave(&mut self, meeting: &Meeting, conn: ConnId) {
-        if self.at(meeting) == Some(conn)
-            && let Some((_, holder)) = self.waiting.remove(meeting)
-        {
-            self.release(holder);
+    /// Stops waiting, if it is this connection that waits; whether it was.
+    pub(super) fn leave(&mut self, meeting: &Meeting, conn: ConnId) -> bool {
+        let waited = self.at(meeting) == Some(conn);
+        if waited && let Some(waiter) = self.waiting.remove(meeting) {
+            self.release(waiter.holder);
         }
+        waited
     }
 
     fn release(&mut self, holder: Holder) {
@@ -96,11 +121,14 @@ impl Registry {
             connection.holder(),
             connection.standing == Standing::Keyless,
         );
+        if waiting.is_none() && role == Role::Connector {
+            self.seek(now, id, &meeting, effects);
+        }
         if waiting.is_none() && keyless {
             return Err(Refusal::NobodyThere);
         }
         if !keyless {
-            self.may_wait(connection, &meeting)?;
+            self.may_wait(&self.connections[&id], &meeting)?;
         }
         let together = |other| already.is_some_and(|s| self.sessions.joins(s, id, other));
         if let Some(waiting) = waiting.filter(|other| !together(*other)) {
@@ -114,7 +142,13 @@ impl Registry {
             // It has shown nothing yet that lasts longer than this session.
             return Ok(());
         }
-        if let Some(replaced) = self.handles.wait(meeting, id, holder)
+        let waiter = Waiter {
+            conn: id,
+            holder,
+            since: now.unix_s,
+        };
+        self.note_waiting(&meeting, now.unix_s, effects);
+        if let Some(replaced) = self.handles.wait(meeting, waiter)
             && replaced != id
             && let Some(replaced) = self.connections.get_mut(&replaced)
         {
@@ -144,8 +178,10 @@ impl Registry {
     }
 
     /// Stops waiting.
-    pub(super) fn unmeet(&mut self, id: ConnId, meeting: &Meeting) {
-        self.handles.leave(meeting, id);
+    pub(super) fn unmeet(&mut self, id: ConnId, meeting: &Meeting, effects: &mut Vec<Effect>) {
+        if self.handles.leave(meeting, id) {
+            self.note_left(meeting, effects);
+        }
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.handles.remove(meeting);
         }

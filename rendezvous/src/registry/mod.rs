@@ -7,6 +7,7 @@
 
 mod by_key;
 pub(crate) mod carried;
+pub(crate) mod cluster;
 mod connection;
 mod handle_side;
 mod handles;
@@ -30,6 +31,7 @@ use tracing::Span;
 
 use self::{
     carried::{CarriedNameplate, End},
+    cluster::Cluster,
     connection::{Connection, Standing},
     handle_side::Meeting,
     handles::Handles,
@@ -37,6 +39,7 @@ use self::{
     sessions::{Ended, Sessions},
 };
 use crate::{
+    directory::Ask,
     keys::{KeyId, KeyRing},
     limits::{AddressBuckets, Limits, unreserved},
     registry::voucher::{Purpose, Vouchers},
@@ -86,6 +89,8 @@ pub(crate) enum Effect {
     Tell(ConnId, FromRendezvous),
     /// Close the connection with this code once what it was told has been sent.
     Close(ConnId, u32),
+    /// Ask the directory of the cluster, if it can be asked.
+    Ask(Ask),
     /// Open a session's legs at the relay, the listener's first, on the accounts of these keys. Comes before the
     /// members are told of them.
     OpenLegs(SessionId, [LegGrant; 2], [KeyId; 2]),
@@ -124,6 +129,8 @@ pub(crate) struct Registry {
     returning_until: Option<Instant>,
     /// The SHA-256 of the script that hosts can fetch from here where p2pdbg is not installed.
     offer: Option<[u8; 32]>,
+    /// None where this is the one host.
+    cluster: Option<Cluster>,
 }
 
 impl Registry {
@@ -145,6 +152,7 @@ impl Registry {
             without_key_over_tcp: 0,
             returning_until: None,
             offer: None,
+            cluster: None,
         }
     }
 
@@ -170,9 +178,14 @@ impl Registry {
             .connections
             .iter()
             .filter(|(_, connection)| !matches!(connection.standing, Standing::Stranger { .. }));
-        greeted
+        let mut effects: Vec<Effect> = greeted
             .map(|(id, _)| Effect::Tell(*id, FromRendezvous::Draining { left_s }))
-            .collect()
+            .collect();
+        for connection in self.connections.values_mut() {
+            connection.sent_on = false;
+        }
+        self.hand_over_idle(&mut effects);
+        effects
     }
 
     /// The nameplates for a successor.
@@ -302,6 +315,8 @@ impl Registry {
             self.forget(now, id, false, &mut effects);
         }
         self.end_keys(now, &mut effects);
+        self.hand_over_idle(&mut effects);
+        self.seek_again(now, &mut effects);
         effects
     }
 
@@ -355,7 +370,7 @@ impl Registry {
                 already,
             } => self.meet(now, id, handle, role, already, effects),
             ToRendezvous::Unmeet { handle, role } => {
-                self.unmeet(id, &Meeting::new(&handle, role));
+                self.unmeet(id, &Meeting::new(&handle, role), effects);
                 Ok(())
             }
             ToRendezvous::Signal { session, payload } => {
@@ -450,6 +465,7 @@ impl Registry {
         }
         tracing::debug!(agent, "a peer said hello");
         effects.push(Effect::Tell(id, welcome));
+        self.tell_of_nodes(id, effects);
         if let Some(until) = self.sessions.draining {
             let left_s = Some(left_s(now, until));
             effects.push(Effect::Tell(id, FromRendezvous::Draining { left_s }));
@@ -492,7 +508,9 @@ impl Registry {
             self.nameplates.end(now.instant, nameplate, End::Lost);
         }
         for meeting in &connection.handles {
-            self.handles.leave(meeting, id);
+            if self.handles.leave(meeting, id) {
+                self.note_left(meeting, effects);
+            }
         }
         for session in connection.sessions {
             let how = match on_purpose {

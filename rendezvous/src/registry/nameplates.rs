@@ -8,6 +8,7 @@ use std::{
 use p2pdbg_proto::{
     code::Nameplate,
     control::{Fate, FromRendezvous, NameplateClaim, Place, Refusal, SessionId},
+    node::NodeNumber,
 };
 
 use super::{
@@ -57,14 +58,15 @@ impl Nameplates {
         }
     }
 
-    /// A random nameplate that nobody has and whose last use nobody remembers, if there is room.
-    pub(super) fn draw(&self) -> Option<Nameplate> {
+    /// A random nameplate, of this node if it is one of several, that nobody has and whose last use nobody remembers,
+    /// if there is room.
+    pub(super) fn draw(&self, node: Option<NodeNumber>) -> Option<Nameplate> {
         if self.live.len() >= self.capacity {
             return None;
         }
         // With the default limits seven of eight draws succeed, so that a thousand failures do not happen.
         (0..1_000)
-            .map(|_| Nameplate::random())
+            .map(|_| node.map_or_else(Nameplate::random, Nameplate::random_of))
             .find(|drawn| !self.live.contains_key(drawn) && !self.ended.contains_key(drawn))
     }
 
@@ -260,6 +262,9 @@ impl Registry {
         let Standing::Full(key) = connection.standing else {
             return Err(Refusal::AccessKey);
         };
+        // One that another node has given is found there, and not here.
+        let own = self.number();
+        let claim = claim.filter(|claim| claim.nameplate.node() == own);
         let granted = claim.and_then(|claim| {
             let purpose = Purpose::Nameplate(claim.nameplate);
             let granted = self.vouchers.check(purpose, &claim.voucher, now.unix_s)?;
@@ -293,7 +298,7 @@ impl Registry {
         }
         self.key_may_have_a_code(key)?;
         let lifetime = self.limits.nameplate_lifetime;
-        let nameplate = self.nameplates.draw().ok_or(Refusal::Full)?;
+        let nameplate = self.nameplates.draw(own).ok_or(Refusal::Full)?;
         let purpose = Purpose::Nameplate(nameplate);
         let account = new_account();
         let expires = now.unix_s.saturating_add(lifetime.as_secs());
@@ -347,11 +352,16 @@ impl Registry {
             return Ok(());
         };
         let (ip, rate) = (connection.ip, self.limits.joins);
+        let elsewhere = self.node_of(nameplate);
         let joins = match connection.standing {
             Standing::Full(_) => &mut self.joins_with_key,
             _ => &mut self.joins,
         };
         joins.take(ip, rate, now.instant, 1).map_err(limit)?;
+        if let Some(node) = elsewhere {
+            effects.push(Effect::Tell(id, FromRendezvous::GoTo { node }));
+            return Ok(());
+        }
         let listener = match self.nameplates.listener(now.instant, nameplate) {
             // Nobody pairs with itself.
             Ok(listener) if listener == id => return Err(Refusal::Protocol),

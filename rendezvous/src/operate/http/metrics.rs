@@ -53,6 +53,22 @@ fn gauges(registry: &mut Registry, status: &Status, operator: &Operator) {
         "1 while it gives no new codes and sessions",
         u64::from(status.draining_s.is_some()),
     );
+    if let Some(cluster) = &status.cluster {
+        gauge("node", "The number of this node", cluster.own.into());
+        let living = cluster.nodes.iter().filter(|node| node.lives == Some(true));
+        gauge(
+            "nodes_living",
+            "Nodes that the store knows as alive",
+            living.count() as u64,
+        );
+        if let Some(store) = &cluster.store {
+            gauge(
+                "store_answers",
+                "1 if the store of the cluster is of use",
+                u64::from(store.answers),
+            );
+        }
+    }
     let legs = Family::<Vec<(&str, &str)>, Gauge>::default();
     for (transport, count) in [
         ("udp", counters.legs.saturating_sub(counters.tcp_legs)),

@@ -55,6 +55,16 @@ function row(key) {
   return made;
 }
 
+// What is said of the nodes, and whether the store is away; nothing where this is the one host.
+function ofNodes(cluster) {
+  if (!cluster) return ["", false];
+  const living = cluster.nodes.filter((node) => node.lives).length;
+  const store = cluster.store;
+  if (store && store.answers) return [", node " + cluster.own + ", " + living + " of " + cluster.nodes.length + " live", false];
+  const why = store ? ", the store is AWAY: " + store.why : ", no store";
+  return [", node " + cluster.own + " of " + cluster.nodes.length + why, Boolean(store)];
+}
+
 function say(text, bad) {
   const state = document.getElementById("state");
   state.textContent = text;
@@ -73,7 +83,11 @@ async function ask() {
     beforeAt = at;
     document.getElementById("keys").replaceChildren(...status.keys.map(row));
     const up = Math.floor(status.uptime_s / 60);
-    say("version " + status.version + ", " + (status.healthy ? "well" : "STUCK") + ", up " + up + " min", !status.healthy);
+    const [nodes, alone] = ofNodes(status.cluster);
+    say(
+      "version " + status.version + ", " + (status.healthy ? "well" : "STUCK") + ", up " + up + " min" + nodes,
+      !status.healthy || alone,
+    );
   } catch (error) {
     say("no answer: " + error.message, true);
   }

@@ -1,11 +1,13 @@
 //! The registry, driven without sockets and with a clock of the tests' own.
 
 mod by_key;
+mod cluster;
 mod handles;
 mod limits;
 mod nameplates;
 mod prepared;
 mod walk;
+mod wandering;
 
 use std::{collections::HashSet, net::IpAddr};
 

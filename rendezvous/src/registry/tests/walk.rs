@@ -61,6 +61,7 @@ impl Model {
             match effect {
                 Effect::OpenLegs(session, ..) => assert!(self.legs.insert(*session)),
                 Effect::CloseLegs { session, .. } => assert!(self.legs.remove(session)),
+                Effect::Ask(ask) => panic!("there is no directory: {ask:?}"),
                 Effect::Close(id, _) => assert!(self.connected.contains(id)),
                 Effect::Tell(id, message) => {
                     assert!(self.connected.contains(id), "{id:?} is gone");
@@ -89,6 +90,9 @@ impl Model {
                 assert!(of(session));
             }
             FromRendezvous::Vouched { voucher } => self.vouchers.push(voucher.clone()),
+            FromRendezvous::Nodes { .. } | FromRendezvous::GoTo { .. } => {
+                panic!("it is the one host: {message:?}")
+            }
             FromRendezvous::Welcome { .. }
             | FromRendezvous::Refused { .. }
             | FromRendezvous::Stopping { .. }

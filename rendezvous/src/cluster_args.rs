@@ -1,0 +1,167 @@
+//! The part of the command line that is for several nodes.
+
+use std::{collections::HashSet, path::PathBuf, time::Duration};
+
+use clap::Subcommand;
+use p2pdbg_base::duration;
+use p2pdbg_proto::{
+    node::{Node, NodeNumber},
+    url::HostAt,
+};
+use p2pdbg_rendezvous::ClusterConfig;
+#[cfg(feature = "cluster")]
+use p2pdbg_rendezvous::StoreUrl;
+
+use crate::state_arg::StateArg;
+
+/// Which node it is.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Several nodes")]
+pub(crate) struct ClusterArgs {
+    /// Serve as this one of several nodes, by its number in --nodes. Its state directory is one that `authority issue`
+    /// has made [default: this is the one host]
+    #[arg(long, value_name = "NUMBER", requires = "nodes")]
+    node: Option<NodeNumber>,
+
+    /// All nodes that serve the same URL, this one among them, the same at each: their numbers from 10 to 99, with
+    /// which their codes begin, and where peers reach them
+    #[arg(
+        long,
+        value_name = "NUMBER=HOST[:PORT],...",
+        value_delimiter = ',',
+        requires = "node"
+    )]
+    nodes: Vec<Node>,
+
+    /// The Valkey or Redis in which nodes find known peers for each other: redis://HOST:PORT, or rediss:// for TLS.
+    /// With a password give it in the environment, since other users of the host see a command line
+    #[cfg(feature = "cluster")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "P2PDBG_CLUSTER",
+        hide_env_values = true
+    )]
+    cluster: Option<String>,
+}
+
+impl ClusterArgs {
+    /// Which node this is, if it is one of several.
+    ///
+    /// # Errors
+    /// What is contradictory, in a sentence.
+    pub(crate) fn config(&self) -> Result<Option<ClusterConfig>, String> {
+        let Some(own) = self.node else {
+            #[cfg(feature = "cluster")]
+            if self.cluster.is_some() {
+                return Err(
+                    "a store is for nodes: name this one with --node and all with --nodes".into(),
+                );
+            }
+            return Ok(None);
+        };
+        if self.nodes.len() > NodeNumber::MOST {
+            return Err(format!(
+                "--nodes names {} nodes at the most",
+                NodeNumber::MOST
+            ));
+        }
+        let mut seen = HashSet::new();
+        for node in &self.nodes {
+            if !seen.insert(node.number.to_string()) || !seen.insert(node.at.to_string()) {
+                return Err(format!(
+                    "--nodes names the number or the host of {node} twice"
+                ));
+            }
+        }
+        if !seen.contains(&own.to_string()) {
+            return Err(format!("--nodes does not name this node, {own}"));
+        }
+        Ok(Some(ClusterConfig {
+            own,
+            nodes: self.nodes.clone(),
+            #[cfg(feature = "cluster")]
+            store: self.cluster.clone().map(StoreUrl::new),
+            #[cfg(not(feature = "cluster"))]
+            store: None,
+        }))
+    }
+}
+
+/// What is done with the authority of several hosts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthorityCommand {
+    /// Make an authority, which certifies hosts, and print its fingerprint. Its directory holds what all hosts have in
+    /// common, and need not lie on one that serves
+    New {
+        #[command(flatten)]
+        state: StateArg,
+    },
+
+    /// Certify a host under the names and addresses by which peers reach it, and make a state directory for it
+    Issue {
+        /// Names and addresses, without a port
+        #[arg(required = true, value_name = "HOST")]
+        hosts: Vec<String>,
+
+        /// The state directory to be made, or to be given another certificate
+        #[arg(long, value_name = "DIR")]
+        into: PathBuf,
+
+        /// For how long the certificate is good
+        #[arg(long = "for", value_name = "TIME", default_value = "365d", value_parser = duration::parse_above_zero)]
+        lifetime: Duration,
+
+        #[command(flatten)]
+        state: StateArg,
+    },
+
+    /// Print the URL of these hosts with the key `default` in it
+    Url {
+        /// Hosts that peers may try first, eight at the most
+        #[arg(required = true, value_name = "HOST[:PORT]")]
+        hosts: Vec<HostAt>,
+
+        #[command(flatten)]
+        state: StateArg,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Alone {
+        #[command(flatten)]
+        args: ClusterArgs,
+    }
+
+    fn config(args: &[&str]) -> Result<Option<ClusterConfig>, String> {
+        let args = std::iter::once("p2pdbg-rendezvous").chain(args.iter().copied());
+        let parsed = Alone::try_parse_from(args).map_err(|error| error.to_string())?;
+        parsed.args.config()
+    }
+
+    #[test]
+    fn nodes_are_named_once_each_and_the_own_one_among_them() {
+        let of = |node: &str, nodes: &str| {
+            let cluster = config(&["--node", node, "--nodes", nodes])?.expect("a node");
+            Ok::<_, String>((cluster.own.get(), cluster.nodes.len()))
+        };
+        assert_eq!(of("17", "17=a,18=b:4000"), Ok((17, 2)));
+        for (node, nodes) in [
+            ("19", "17=a,18=b"),
+            ("17", "17=a,17=b"),
+            ("17", "17=a,18=a"),
+            ("9", "9=a"),
+            ("17", "17"),
+        ] {
+            assert!(of(node, nodes).is_err(), "{node} {nodes}");
+        }
+        assert!(config(&["--node", "17"]).is_err());
+        assert!(config(&["--nodes", "17=a"]).is_err());
+    }
+}

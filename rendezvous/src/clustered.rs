@@ -1,0 +1,205 @@
+//! What it takes to serve as one node of several: a certificate of the authority, what all nodes share, and the desk at
+//! which the registry asks where known peers wait.
+
+use p2pdbg_identity::{Identity, StateDir, tls};
+use p2pdbg_proto::{fingerprint::Fingerprint, secret::Secret};
+use tokio::{sync::watch, task::JoinSet};
+
+#[cfg(feature = "cluster")]
+use crate::{
+    config::StoreUrl,
+    directory::{Desk, Epoch, Names, Process, Valkey},
+};
+use crate::{
+    config::{ClusterConfig, ServerConfig, StartError},
+    control::hub::Hub,
+    operate::nodes::Nodes,
+    registry::cluster::Cluster,
+};
+
+/// The file with the secret that the nodes of a cluster share: what one of them has vouched for is good at the others.
+pub const CLUSTER_SECRET: &str = "cluster-secret";
+
+/// How long a node that finds its number taken waits for it: a host that has died counts as alive for so long.
+#[cfg(feature = "cluster")]
+const WAIT_FOR_NUMBER: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// What this node shares with others, if it is one of several.
+pub(crate) fn secret(state: &StateDir) -> Result<Option<Secret<32>>, StartError> {
+    match state.read(CLUSTER_SECRET)? {
+        Some(_) => Ok(Some(state.secret32(CLUSTER_SECRET)?)),
+        None => Ok(None),
+    }
+}
+
+/// The authority that peers pin, if this is one node of several, whose certificate they would take.
+pub(crate) fn authority(
+    config: &ServerConfig,
+    identity: &Identity,
+    has_secret: bool,
+) -> Result<Option<Fingerprint>, StartError> {
+    let Some(cluster) = &config.cluster else {
+        return Ok(None);
+    };
+    let no = |why: String| StartError::Cluster(why);
+    let issue = "`p2pdbg-rendezvous authority issue` makes its state directory";
+    let node = cluster
+        .node()
+        .ok_or_else(|| no(format!("--nodes does not name node {}", cluster.own)))?;
+    let chain = identity.chain();
+    let [_, .., authority] = &chain[..] else {
+        return Err(no(format!("its certificate is of no authority; {issue}")));
+    };
+    if !has_secret {
+        return Err(no(format!(
+            "the file {CLUSTER_SECRET}, which all nodes share, is not in the state directory; {issue}"
+        )));
+    }
+    let authority = Fingerprint::of_certificate(authority);
+    tls::is_certified(identity, authority, &node.at.host).map_err(|error| {
+        no(format!(
+            "peers would not take its certificate for {}: {error}; {issue}",
+            node.at.host
+        ))
+    })?;
+    Ok(Some(authority))
+}
+
+/// This process' place among the nodes.
+pub(crate) struct Membership {
+    config: ClusterConfig,
+    #[cfg(feature = "cluster")]
+    desk: Option<Desk<Valkey>>,
+}
+
+impl Membership {
+    /// Takes it, if this is one of several.
+    ///
+    /// # Errors
+    /// When another host has its number, or the store's URL is none.
+    pub(crate) async fn begin(
+        config: &ServerConfig,
+        state: &StateDir,
+        authority: Option<Fingerprint>,
+        secret: Option<&Secret<32>>,
+    ) -> Result<Option<Self>, StartError> {
+        let (Some(config), Some(authority), Some(secret)) = (&config.cluster, authority, secret)
+        else {
+            return Ok(None);
+        };
+        #[cfg(not(feature = "cluster"))]
+        let _ = (state, authority, secret);
+        let membership = Self {
+            config: config.clone(),
+            #[cfg(feature = "cluster")]
+            desk: match &config.store {
+                Some(store) => Some(open_desk(config, store, state, authority, secret).await?),
+                None => None,
+            },
+        };
+        Ok(Some(membership))
+    }
+
+    /// The nodes, for the registry.
+    pub(crate) fn cluster(&self) -> Cluster {
+        let cluster = Cluster::new(self.config.own, self.config.nodes.clone());
+        match self.config.store {
+            Some(_) => cluster.with_directory(),
+            None => cluster,
+        }
+    }
+
+    /// Has the desk serve the hub; gives what an operator is told of the nodes.
+    pub(crate) fn attend(self, hub: &mut Hub, aside: &mut JoinSet<()>) -> Nodes {
+        let ClusterConfig { own, nodes, .. } = self.config;
+        #[cfg(feature = "cluster")]
+        if let Some(desk) = self.desk {
+            let state = desk.state();
+            let (line, serving) = desk.open();
+            hub.ask_through(line);
+            aside.spawn(serving);
+            return Nodes::new(own, nodes, Some(state));
+        }
+        let _ = (hub, aside);
+        let none: Option<watch::Receiver<_>> = None;
+        Nodes::new(own, nodes, none)
+    }
+}
+
+#[cfg(feature = "cluster")]
+async fn open_desk(
+    config: &ClusterConfig,
+    store: &StoreUrl,
+    state: &StateDir,
+    authority: Fingerprint,
+    secret: &Secret<32>,
+) -> Result<Desk<Valkey>, StartError> {
+    let (own, numbers) = (
+        config.own,
+        config.nodes.iter().map(|node| node.number).collect(),
+    );
+    let store = Valkey::new(store.expose(), authority, numbers).map_err(StartError::Cluster)?;
+    let (epoch, before) = Epoch::begin(state)?;
+    let process = Process { node: own, epoch };
+    let mut desk = Desk::new(store, Names::new(secret), process, before);
+    let until = tokio::time::Instant::now() + WAIT_FOR_NUMBER;
+    while desk.is_contested().await {
+        if tokio::time::Instant::now() >= until {
+            return Err(StartError::Cluster(format!(
+                "another host serves as node {own}; give this one a number of its own in --node and --nodes, or stop \
+                 the other"
+            )));
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    }
+    Ok(desk)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use p2pdbg_identity::Authority;
+
+    use super::*;
+
+    fn config() -> ServerConfig {
+        let nodes: Vec<_> = ["17=rdv1.example", "18=rdv2.example"]
+            .map(|node| node.parse().unwrap())
+            .to_vec();
+        ServerConfig {
+            cluster: Some(ClusterConfig {
+                own: "17".parse().unwrap(),
+                nodes,
+                store: None,
+            }),
+            ..ServerConfig::default()
+        }
+    }
+
+    fn issued(authority: &Authority, host: &str) -> Identity {
+        let day = Duration::from_secs(24 * 3600);
+        Identity::from_pem(&authority.issue(&[host.to_owned()], day).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn node_whose_certificate_peers_would_not_take_does_not_start_and_says_why() {
+        let authority = Authority::load_or_make(&StateDir::in_memory()).unwrap();
+        let why = |identity: &Identity, has_secret| {
+            super::authority(&config(), identity, has_secret)
+                .unwrap_err()
+                .to_string()
+        };
+        let lone = why(&Identity::ephemeral().unwrap(), true);
+        assert!(lone.contains("of no authority"), "{lone}");
+        let other = why(&issued(&authority, "rdv2.example"), true);
+        assert!(other.contains("for rdv1.example"), "{other}");
+        let own = issued(&authority, "rdv1.example");
+        let bare = why(&own, false);
+        assert!(bare.contains(CLUSTER_SECRET), "{bare}");
+        let pinned = super::authority(&config(), &own, true).unwrap();
+        assert_eq!(pinned, Some(authority.fingerprint()));
+        let alone = ServerConfig::default();
+        assert_eq!(super::authority(&alone, &own, true).unwrap(), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! `authority`: the certificates of several hosts that serve one URL.
+
+use std::{io::IsTerminal, time::Duration};
+
+use p2pdbg_identity::{Authority, IDENTITY_FILE, StateDir};
+use p2pdbg_proto::url::{HostAt, RendezvousUrl};
+use p2pdbg_rendezvous::{CLUSTER_SECRET, KEY_FILES, PROGRAM};
+
+use super::{place, print};
+use crate::cluster_args::AuthorityCommand;
+
+/// Does it.
+///
+/// # Errors
+/// Why not, in a sentence.
+pub(super) fn run(command: AuthorityCommand) -> Result<(), String> {
+    match command {
+        AuthorityCommand::New { state } => {
+            let state = place::open(&state)?;
+            let authority = Authority::load_or_make(&state).map_err(|e| e.to_string())?;
+            let secret = state.secret32(CLUSTER_SECRET);
+            secret.map_err(|error| error.to_string())?;
+            place::keys(&state)
+                .load_or_make(place::now())
+                .map_err(|error| error.to_string())?;
+            print(format!("{}\n", authority.fingerprint()).as_bytes())
+        }
+        AuthorityCommand::Issue {
+            hosts,
+            into,
+            lifetime,
+            state,
+        } => {
+            let (state, authority) = open(&state)?;
+            let node = StateDir::open(Some(&into), PROGRAM).map_err(|e| e.to_string())?;
+            issue(&state, &authority, &node, &hosts, lifetime)
+        }
+        AuthorityCommand::Url { hosts, state } => {
+            let (state, authority) = open(&state)?;
+            print_url(&state, &authority, &hosts)
+        }
+    }
+}
+
+fn open(state: &crate::cli::StateArg) -> Result<(StateDir, Authority), String> {
+    let state = place::open(state)?;
+    let authority = Authority::load(&state).map_err(|error| error.to_string())?;
+    let authority = authority.ok_or_else(|| {
+        format!(
+            "there is no authority in {}; `p2pdbg-rendezvous authority new` makes one",
+            state.path().display()
+        )
+    })?;
+    Ok((state, authority))
+}
+
+/// Makes a certificate, and puts it where a node will serve, with what all nodes share.
+fn issue(
+    state: &StateDir,
+    authority: &Authority,
+    node: &StateDir,
+    hosts: &[String],
+    lifetime: Duration,
+) -> Result<(), String> {
+    if node.path() == state.path() {
+        return Err(
+            "--into names the directory of the authority; a node has one of its own".into(),
+        );
+    }
+    let text = |error: p2pdbg_identity::StateError| error.to_string();
+    for name in [CLUSTER_SECRET].into_iter().chain(KEY_FILES) {
+        if let Some(bytes) = state.read(name).map_err(text)? {
+            let bytes = zeroize::Zeroizing::new(bytes);
+            node.write_atomically(name, &bytes).map_err(text)?;
+        }
+    }
+    let pem = authority.issue(hosts, lifetime).map_err(text)?;
+    node.write_atomically(IDENTITY_FILE, &pem).map_err(text)?;
+    eprintln!(
+        "p2pdbg-rendezvous: {} is the state directory of the node {}; move it there as it is, it holds secrets",
+        node.path().display(),
+        hosts.join(", ")
+    );
+    Ok(())
+}
+
+fn print_url(state: &StateDir, authority: &Authority, hosts: &[HostAt]) -> Result<(), String> {
+    let store = place::keys(state);
+    let file = store
+        .load_or_make(place::now())
+        .map_err(|e| e.to_string())?;
+    let access_key = store.default_secret(&file).map_err(|e| e.to_string())?;
+    let [first, further @ ..] = hosts else {
+        return Err("name a host".into());
+    };
+    let url = RendezvousUrl {
+        access_key,
+        host: first.host.clone(),
+        port: first.port,
+        further: further.to_vec(),
+        fingerprint: Some(authority.fingerprint()),
+    };
+    // The same text must be one that peers take.
+    let checked: RendezvousUrl = url.to_string().parse().map_err(|e| format!("{e}"))?;
+    print(format!("{checked}\n").as_bytes())?;
+    if std::io::stdout().is_terminal() {
+        eprintln!("Give it to the peers: p2pdbg listen --rendezvous URL, or P2PDBG_RENDEZVOUS");
+    }
+    Ok(())
+}

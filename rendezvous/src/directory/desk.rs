@@ -1,0 +1,292 @@
+//! The task between the registry and the store. The registry never waits for it: what it asks is queued, and the answer
+//! comes as an event. What cannot be asked is dropped: who looks for a peer looks again, and what was not written is
+//! written with the rest.
+
+use std::{collections::HashMap, time::Duration};
+
+use p2pdbg_proto::node::NodeNumber;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::{
+    Away, Directory, Epoch, Held, Name, Names, Process, Record,
+    presence::{Next, Presence, StoreState},
+};
+/// How often this node says that it lives; also how soon a store that was away is tried again.
+const BEAT: Duration = Duration::from_secs(4);
+
+/// How often all records are written again, in case the store has lost some.
+const WRITE_AGAIN: Duration = Duration::from_secs(45);
+
+/// So many questions go to the store at once.
+const BATCH: usize = 500;
+
+/// The pause between batches when all records are written.
+const PACE: Duration = Duration::from_millis(100);
+
+/// What the registry asks. Handles are named by their digest, connections by their number.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// A listener waits there since then (Unix seconds).
+    Waits([u8; 32], u64),
+    /// No listener waits there any more.
+    Left([u8; 32]),
+    /// This connector looks for the listener there.
+    Seek(u64, [u8; 32]),
+    /// All listeners that wait, which the desk has asked for.
+    All(Vec<([u8; 32], u64)>),
+}
+
+/// What the registry is told.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The listener that this connector looks for waits at that node.
+    At(u64, [u8; 32], NodeNumber),
+    /// All listeners that wait here are wanted, by [`Ask::All`].
+    TellAll,
+}
+
+/// What may wait for the desk, and for the hub. What does not fit is asked again, or written with the rest.
+const QUEUE: usize = 4_096;
+
+/// The registry's end of the desk.
+#[derive(Debug)]
+pub(crate) struct Line {
+    asks: mpsc::Sender<Ask>,
+    found: mpsc::Receiver<Found>,
+}
+
+impl Line {
+    /// Asks, if there is room.
+    pub(crate) fn ask(&self, ask: Ask) {
+        if self.asks.try_send(ask).is_err() {
+            tracing::debug!("the directory is not asked: too much waits for it");
+        }
+    }
+
+    /// The next answer; never without a line, or when the desk has ended.
+    pub(crate) async fn next(line: &mut Option<Self>) -> Found {
+        let found = match line {
+            Some(line) => line.found.recv().await,
+            None => None,
+        };
+        match found {
+            Some(found) => found,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The task's state.
+pub(crate) struct Desk<D> {
+    directory: D,
+    names: Names,
+    own: Process,
+    before: Option<Epoch>,
+    presence: Presence,
+    state: watch::Sender<(StoreState, Vec<NodeNumber>)>,
+}
+
+impl<D: Directory> Desk<D> {
+    /// For this process of a node; `before` is the one before it.
+    pub(crate) fn new(directory: D, names: Names, own: Process, before: Option<Epoch>) -> Self {
+        Self {
+            directory,
+            names,
+            own,
+            before,
+            presence: Presence::new(),
+            state: watch::Sender::new((StoreState::Unknown, Vec::new())),
+        }
+    }
+
+    /// How the store is, and which nodes live.
+    pub(crate) fn state(&self) -> watch::Receiver<(StoreState, Vec<NodeNumber>)> {
+        self.state.subscribe()
+    }
+
+    /// Says for the first time that this node lives; whether another process has its number. A store that is away says
+    /// nothing of it.
+    pub(crate) async fn is_contested(&mut self) -> bool {
+        self.beat().await;
+        *self.presence.state() == StoreState::Contested
+    }
+
+    /// Opens a line, and serves for as long as the other end of it is held.
+    pub(crate) fn open(self) -> (Line, impl Future<Output = ()>) {
+        let (asks, asked) = mpsc::channel(QUEUE);
+        let (tell, found) = mpsc::channel(QUEUE);
+        (Line { asks, found }, self.run(asked, tell))
+    }
+
+    async fn run(mut self, mut asks: mpsc::Receiver<Ask>, tell: mpsc::Sender<Found>) {
+        let mut beat = interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut write_again = interval(WRITE_AGAIN);
+        write_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            tokio::select! {
+                biased;
+                _ = beat.tick() => {
+                    if self.beat().await == Next::WriteAll {
+                        write_again.reset_immediately();
+                    }
+                }
+                _ = write_again.tick() => {
+                    if self.presence.is_usable() && tell.send(Found::TellAll).await.is_err() {
+                        return;
+                    }
+                }
+                count = asks.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                    for found in self.answer(&mut batch).await {
+                        if tell.send(found).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says that this node lives; whether everything is to be written.
+    pub(super) async fn beat(&mut self) -> Next {
+        let beaten = self.directory.beat(self.own, self.before).await;
+        let next = match beaten {
+            Ok((held, live)) => {
+                if held == Held::Another && *self.presence.state() != StoreState::Contested {
+                    tracing::error!(
+                        node = %self.own.node,
+                        "another process serves as this node: one of the two has the wrong number"
+                    );
+                }
+                self.presence.on_beat(held, live)
+            }
+            Err(away) => {
+                self.on_away(away);
+                Next::Nothing
+            }
+        };
+        self.publish();
+        next
+    }
+
+    fn on_away(&mut self, away: Away) {
+        if !matches!(self.presence.state(), StoreState::Away(_)) {
+            tracing::warn!(
+                why = %away,
+                "the store is away: known peers that are at different nodes do not meet until it is back"
+            );
+        }
+        self.presence.on_away(away);
+        self.publish();
+    }
+
+    fn publish(&self) {
+        let state = self.presence.state().clone();
+        let mut live: Vec<NodeNumber> = self.presence.live().collect();
+        live.sort();
+        let now = (state, live);
+        self.state.send_if_modified(|before| {
+            let is_other = *before != now;
+            if is_other && now.0 == StoreState::Answers && before.0 != now.0 {
+                tracing::info!("the store answers");
+            }
+            *before = now;
+            is_other
+        });
+    }
+
+    /// Does what was asked, in the order of the last word on each listener.
+    pub(super) async fn answer(&mut self, batch: &mut Vec<Ask>) -> Vec<Found> {
+        if !self.presence.is_usable() {
+            batch.clear();
+            return Vec::new();
+        }
+        match self.ask(batch).await {
+            Ok(found) => found,
+            Err(away) => {
+                self.on_away(away);
+                Vec::new()
+            }
+        }
+    }
+
+    async fn ask(&mut self, batch: &mut Vec<Ask>) -> Result<Vec<Found>, Away> {
+        let mut last: HashMap<Name, Option<u64>> = HashMap::new();
+        let mut sought = Vec::new();
+        let mut all = Vec::new();
+        for ask in batch.drain(..) {
+            match ask {
+                Ask::Waits(digest, since) => {
+                    last.insert(self.names.of(&digest), Some(since));
+                }
+                Ask::Left(digest) => {
+                    last.insert(self.names.of(&digest), None);
+                }
+                Ask::Seek(connector, digest) => sought.push((connector, digest)),
+                Ask::All(waiting) => all = waiting,
+            }
+        }
+        let record = |since| Record {
+            process: self.own,
+            since,
+        };
+        let waiting = last
+            .iter()
+            .filter_map(|(name, since)| Some((*name, (*since)?)));
+        let written: Vec<_> = waiting.map(|(name, since)| (name, record(since))).collect();
+        let gone = last.iter().filter(|(_, since)| since.is_none());
+        let gone: Vec<Name> = gone.map(|(name, _)| *name).collect();
+        if !written.is_empty() {
+            self.directory.write(&written, false).await?;
+        }
+        if !gone.is_empty() {
+            self.directory.remove(self.own, &gone).await?;
+        }
+        let found = self.seek(sought).await?;
+        self.write_all(&all).await?;
+        Ok(found)
+    }
+
+    async fn seek(&mut self, sought: Vec<(u64, [u8; 32])>) -> Result<Vec<Found>, Away> {
+        if sought.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<Name> = sought.iter().map(|(_, d)| self.names.of(d)).collect();
+        let records = self.directory.read(&names).await?;
+        let found = sought.into_iter().zip(records);
+        let found = found.filter_map(|((connector, digest), record)| {
+            let Process { node, epoch } = record?.process;
+            let is_there = node != self.own.node && self.presence.lives(node, epoch);
+            is_there.then_some(Found::At(connector, digest, node))
+        });
+        Ok(found.collect())
+    }
+
+    /// Writes what may be lost, and leaves what somebody has written since.
+    async fn write_all(&mut self, waiting: &[([u8; 32], u64)]) -> Result<(), Away> {
+        for (index, chunk) in waiting.chunks(BATCH).enumerate() {
+            if index > 0 {
+                sleep(PACE).await;
+            }
+            let records: Vec<_> = chunk
+                .iter()
+                .map(|(digest, since)| {
+                    let record = Record {
+                        process: self.own,
+                        since: *since,
+                    };
+                    (self.names.of(digest), record)
+                })
+                .collect();
+            self.directory.write(&records, true).await?;
+        }
+        Ok(())
+    }
+}

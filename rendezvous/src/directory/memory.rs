@@ -1,0 +1,113 @@
+//! A store in memory that several nodes of a test share, and that can be away or forget.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use p2pdbg_proto::node::NodeNumber;
+
+use super::{Away, Directory, Epoch, Held, Name, Process, Record};
+
+#[derive(Debug, Default)]
+struct Tables {
+    nodes: HashMap<NodeNumber, Epoch>,
+    records: HashMap<Name, Record>,
+    is_away: bool,
+}
+
+/// One handle on it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Memory(Arc<Mutex<Tables>>);
+
+impl Memory {
+    /// Whether it is of no use from now on.
+    pub(super) fn is_away(&self, away: bool) {
+        self.0.lock().unwrap().is_away = away;
+    }
+
+    /// Nothing is left.
+    pub(super) fn forget(&self) {
+        *self.0.lock().unwrap() = Tables::default();
+    }
+
+    /// A node has not said for too long that it lives.
+    pub(super) fn expire(&self, node: NodeNumber) {
+        self.0.lock().unwrap().nodes.remove(&node);
+    }
+
+    /// The same unless it was this process.
+    pub(super) fn expire_unless(&self, node: NodeNumber, epoch: Epoch) {
+        let mut tables = self.0.lock().unwrap();
+        tables
+            .nodes
+            .retain(|number, held| *number != node || *held == epoch);
+    }
+
+    /// All records.
+    pub(super) fn records(&self) -> HashMap<Name, Record> {
+        self.0.lock().unwrap().records.clone()
+    }
+
+    /// A record that nobody should have written.
+    pub(super) fn forge(&self, name: Name, record: Record) {
+        self.0.lock().unwrap().records.insert(name, record);
+    }
+
+    fn tables<T>(&self, with: impl FnOnce(&mut Tables) -> T) -> Result<T, Away> {
+        let mut tables = self.0.lock().unwrap();
+        match tables.is_away {
+            true => Err(Away("away".into())),
+            false => Ok(with(&mut tables)),
+        }
+    }
+}
+
+impl Directory for Memory {
+    async fn beat(
+        &mut self,
+        own: Process,
+        before: Option<Epoch>,
+    ) -> Result<(Held, HashMap<NodeNumber, Epoch>), Away> {
+        self.tables(|tables| {
+            let held = match tables.nodes.get(&own.node) {
+                None => Held::Missing,
+                Some(epoch) if *epoch == own.epoch => Held::Ours,
+                Some(epoch) if Some(*epoch) == before => Held::Missing,
+                Some(_) => Held::Another,
+            };
+            if held != Held::Another {
+                tables.nodes.insert(own.node, own.epoch);
+            }
+            (held, tables.nodes.clone())
+        })
+    }
+
+    async fn write(&mut self, records: &[(Name, Record)], unless_newer: bool) -> Result<(), Away> {
+        self.tables(|tables| {
+            for (name, record) in records {
+                let is_newer = |there: &Record| there.since > record.since;
+                if !(unless_newer && tables.records.get(name).is_some_and(is_newer)) {
+                    tables.records.insert(*name, *record);
+                }
+            }
+        })
+    }
+
+    async fn remove(&mut self, own: Process, names: &[Name]) -> Result<(), Away> {
+        self.tables(|tables| {
+            for name in names {
+                if tables.records.get(name).is_some_and(|r| r.process == own) {
+                    tables.records.remove(name);
+                }
+            }
+        })
+    }
+
+    async fn read(&mut self, names: &[Name]) -> Result<Vec<Option<Record>>, Away> {
+        self.tables(|tables| {
+            let records = names.iter().map(|name| tables.records.get(name).copied());
+            records.collect()
+        })
+    }
+}

@@ -1,0 +1,142 @@
+//! Where known peers wait that another node may look for: hints, kept in a store that all nodes of a cluster reach.
+//!
+//! A listener's node writes where it waits, and the connector's node reads that and sends the connector there. Nothing
+//! else is in the store, and nothing depends on it but that: a record says only *look there*. It is good as long as the
+//! node lives that has written it, by the *epoch* that each process of a node draws; a node that ends takes all its
+//! records with it by not renewing one. The store sees keyed digests and node numbers, and where a number leads is the
+//! nodes' own configuration, so that whoever writes to it can keep peers apart, and not lead them astray.
+
+#![cfg_attr(
+    not(feature = "cluster"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "there is no store without the feature"
+    )
+)]
+
+mod desk;
+mod epoch;
+#[cfg(test)]
+mod memory;
+mod presence;
+#[cfg(test)]
+pub(crate) mod tests;
+#[cfg(feature = "cluster")]
+mod valkey;
+
+use std::{collections::HashMap, time::Duration};
+
+use hmac::{Hmac, Mac};
+use p2pdbg_proto::{node::NodeNumber, secret::Secret};
+use sha2::Sha256;
+
+#[cfg(feature = "cluster")]
+pub(crate) use self::valkey::Valkey;
+pub(crate) use self::{
+    desk::{Ask, Desk, Found, Line},
+    epoch::Epoch,
+    presence::StoreState,
+};
+
+/// How long a node counts as alive after it has said so.
+const ALIVE_FOR: Duration = Duration::from_secs(15);
+
+/// How long a record is kept in the store at the most: longer than a listener is, as a rule, connected.
+const KEPT_FOR: Duration = Duration::from_secs(26 * 3600);
+
+/// The name of a record: tells the store nothing but whether two are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Name([u8; 16]);
+
+/// Makes names of what the registry knows of handles.
+#[derive(Clone)]
+pub(crate) struct Names(Secret<32>);
+
+impl Names {
+    /// By the secret that all nodes share.
+    pub(crate) fn new(cluster_secret: &Secret<32>) -> Self {
+        Self(cluster_secret.clone())
+    }
+
+    fn of(&self, digest: &[u8; 32]) -> Name {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose()).expect("a key of any length");
+        mac.update(b"p2pdbg directory 1");
+        mac.update(digest);
+        let bytes = mac.finalize().into_bytes();
+        let mut name = [0; 16];
+        name.copy_from_slice(&bytes[..16]);
+        Name(name)
+    }
+}
+
+impl std::fmt::Debug for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Names")
+    }
+}
+
+/// A process of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Process {
+    /// The node.
+    pub(crate) node: NodeNumber,
+    /// Which of its processes.
+    pub(crate) epoch: Epoch,
+}
+
+/// What a record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// With whom the listener waits.
+    pub(crate) process: Process,
+    /// Since when, in Unix seconds by that node's clock.
+    pub(crate) since: u64,
+}
+
+/// How the store knew this node when it said that it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// As itself.
+    Ours,
+    /// Not at all: it is new, or the store has forgotten.
+    Missing,
+    /// Another process has this number.
+    Another,
+}
+
+/// Why the store was of no use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Away(pub(crate) String);
+
+/// A store. It may forget, lag or fall back; it is waited for in the desk's task alone.
+pub(crate) trait Directory: Send + 'static {
+    /// Says that this process lives, unless another has its number; `before` is the node's process before this one,
+    /// whose place it takes. Gives all nodes that live.
+    fn beat(
+        &mut self,
+        own: Process,
+        before: Option<Epoch>,
+    ) -> impl Future<Output = Result<(Held, HashMap<NodeNumber, Epoch>), Away>> + Send;
+
+    /// Writes records. With `unless_newer` those stay that are of somebody who has waited for a shorter time.
+    fn write(
+        &mut self,
+        records: &[(Name, Record)],
+        unless_newer: bool,
+    ) -> impl Future<Output = Result<(), Away>> + Send;
+
+    /// Removes records that are this process's.
+    fn remove(
+        &mut self,
+        own: Process,
+        names: &[Name],
+    ) -> impl Future<Output = Result<(), Away>> + Send;
+
+    /// Reads records.
+    fn read(
+        &mut self,
+        names: &[Name],
+    ) -> impl Future<Output = Result<Vec<Option<Record>>, Away>> + Send;
+}

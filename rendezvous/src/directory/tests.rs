@@ -1,0 +1,207 @@
+//! The desk at a store that is away, forgets, or says what is not so.
+
+use std::sync::LazyLock;
+
+use p2pdbg_proto::{node::NodeNumber, secret::Secret};
+use tokio::runtime::Runtime;
+
+use super::{
+    Ask, Desk, Epoch, Found, Names, Process, Record, StoreState, memory::Memory, presence::Next,
+};
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+
+const HANDLE: [u8; 32] = [7; 32];
+const CONNECTOR: u64 = 5;
+
+/// The store that the nodes of a test share.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Store {
+    memory: Memory,
+    secret: Option<Secret<32>>,
+}
+
+/// A process of a node, at its desk.
+pub(crate) struct AtDesk {
+    desk: Desk<Memory>,
+    process: Process,
+}
+
+impl Store {
+    /// A process of this node, in the place of the one before it.
+    pub(crate) fn node(&mut self, number: u8, before: Option<&AtDesk>) -> AtDesk {
+        let secret = self.secret.get_or_insert_with(Secret::random);
+        let process = Process {
+            node: NodeNumber::new(number).unwrap(),
+            epoch: Epoch::draw(),
+        };
+        let names = Names::new(secret);
+        let before = before.map(|before| before.process.epoch);
+        AtDesk {
+            desk: Desk::new(self.memory.clone(), names, process, before),
+            process,
+        }
+    }
+
+    /// Whether it is of no use from now on.
+    pub(crate) fn is_away(&self, away: bool) {
+        self.memory.is_away(away);
+    }
+
+    /// Nothing is left in it.
+    pub(crate) fn forget(&self) {
+        self.memory.forget();
+    }
+
+    /// This node has not said for too long that it lives.
+    pub(crate) fn expire(&self, number: u8) {
+        self.memory.expire(NodeNumber::new(number).unwrap());
+    }
+}
+
+impl AtDesk {
+    /// Processes that had its number have not said for too long that they live.
+    pub(crate) fn outlives_others(&self, store: &Store) {
+        let Process { node, epoch } = self.process;
+        store.memory.expire_unless(node, epoch);
+    }
+
+    /// Says that the node lives; whether everything is to be written again.
+    pub(crate) fn beat(&mut self) -> bool {
+        RUNTIME.block_on(self.desk.beat()) == Next::WriteAll
+    }
+
+    /// Asks.
+    pub(crate) fn ask(&mut self, ask: Ask) -> Vec<Found> {
+        RUNTIME.block_on(self.desk.answer(&mut vec![ask]))
+    }
+
+    fn seeks(&mut self) -> Option<u8> {
+        match &self.ask(Ask::Seek(CONNECTOR, HANDLE))[..] {
+            [] => None,
+            [Found::At(CONNECTOR, HANDLE, node)] => Some(node.get()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn state(&self) -> StoreState {
+        self.desk.state().borrow().0.clone()
+    }
+}
+
+/// Two nodes, with a listener at the first.
+fn two() -> (Store, AtDesk, AtDesk) {
+    let mut store = Store::default();
+    let (mut one, mut other) = (store.node(17, None), store.node(18, None));
+    assert!(one.beat() && other.beat());
+    assert!(!one.beat());
+    one.ask(Ask::Waits(HANDLE, 100));
+    other.beat();
+    (store, one, other)
+}
+
+#[test]
+fn listener_is_found_at_its_node_until_it_leaves() {
+    let (_store, mut one, mut other) = two();
+    assert_eq!(other.seeks(), Some(17));
+    // Who is there already is not sent there.
+    assert_eq!(one.seeks(), None);
+    one.ask(Ask::Left(HANDLE));
+    assert_eq!(other.seeks(), None);
+}
+
+#[test]
+fn listener_that_has_moved_is_found_where_it_is_although_the_old_node_forgets_it_later() {
+    let (_store, mut one, mut other) = two();
+    other.ask(Ask::Waits(HANDLE, 200));
+    assert_eq!(one.seeks(), Some(18));
+    // The old connection lingers: what its node writes again does not win, nor does what it removes.
+    one.ask(Ask::All(vec![(HANDLE, 100)]));
+    assert_eq!(one.seeks(), Some(18));
+    one.ask(Ask::Left(HANDLE));
+    assert_eq!(one.seeks(), Some(18));
+}
+
+#[test]
+fn records_of_a_process_end_with_it() {
+    let (mut store, mut one, mut other) = two();
+    store.expire(17);
+    other.beat();
+    assert_eq!(other.seeks(), None);
+    let mut again = store.node(17, Some(&one));
+    assert!(again.beat());
+    other.beat();
+    assert_eq!(other.seeks(), None, "the process before it is gone");
+    again.ask(Ask::All(vec![(HANDLE, 300)]));
+    assert_eq!(other.seeks(), Some(17));
+    assert!(!one.beat());
+    assert_eq!(one.state(), StoreState::Contested);
+}
+
+#[test]
+fn process_whose_number_another_has_writes_nothing() {
+    let (mut store, mut one, mut other) = two();
+    let mut double = store.node(17, None);
+    assert!(!double.beat());
+    assert_eq!(double.state(), StoreState::Contested);
+    one.ask(Ask::Left(HANDLE));
+    double.ask(Ask::Waits(HANDLE, 400));
+    assert_eq!(other.seeks(), None);
+    assert!(store.memory.records().is_empty());
+    // Once the other is gone the number is free.
+    store.expire(17);
+    assert!(double.beat());
+    assert_eq!(double.state(), StoreState::Answers);
+}
+
+#[test]
+fn store_that_is_away_costs_nothing_but_the_answer_and_gets_everything_when_it_is_back() {
+    let (store, mut one, mut other) = two();
+    store.is_away(true);
+    assert_eq!(other.seeks(), None);
+    assert!(matches!(other.state(), StoreState::Away(_)));
+    one.ask(Ask::Left(HANDLE));
+    one.beat();
+    store.is_away(false);
+    // It is asked again after the next beat, which wants all that is not in it.
+    assert_eq!(other.seeks(), None);
+    assert!(other.beat() && one.beat());
+    assert_eq!(other.seeks(), Some(17));
+}
+
+#[test]
+fn store_that_has_forgotten_everything_gets_it_again() {
+    let (store, mut one, mut other) = two();
+    store.forget();
+    assert_eq!(other.seeks(), None);
+    assert!(one.beat());
+    one.ask(Ask::All(vec![(HANDLE, 100)]));
+    other.beat();
+    assert_eq!(other.seeks(), Some(17));
+}
+
+#[test]
+fn forged_record_leads_to_no_process_that_does_not_live() {
+    let (store, mut one, mut other) = two();
+    let name = *store.memory.records().keys().next().unwrap();
+    let forged = Record {
+        process: Process {
+            node: one.process.node,
+            epoch: Epoch::draw(),
+        },
+        since: u64::MAX,
+    };
+    store.memory.forge(name, forged);
+    assert_eq!(other.seeks(), None);
+    // What a listener says anew wins all the same.
+    one.ask(Ask::Waits(HANDLE, 500));
+    assert_eq!(other.seeks(), Some(17));
+}
+
+#[test]
+fn names_in_the_store_are_those_of_one_cluster_and_one_handle() {
+    let (one, other) = (Names::new(&Secret::random()), Names::new(&Secret::random()));
+    assert_eq!(one.of(&HANDLE), one.of(&HANDLE));
+    assert_ne!(one.of(&HANDLE), other.of(&HANDLE));
+    assert_ne!(one.of(&HANDLE), one.of(&[8; 32]));
+}

@@ -1,0 +1,248 @@
+//! A Valkey or Redis as the store.
+
+use std::{collections::HashMap, fmt, time::Duration};
+
+use data_encoding::BASE64URL_NOPAD;
+use p2pdbg_base::Untrusted;
+use p2pdbg_proto::{fingerprint::Fingerprint, node::NodeNumber};
+use redis::{
+    AsyncConnectionConfig, Client, Pipeline, RedisError, aio::MultiplexedConnection, pipe,
+};
+
+use super::{ALIVE_FOR, Away, Directory, Epoch, Held, KEPT_FOR, Name, Process, Record};
+
+/// How long the store may take to let this node in, and to answer. Nobody waits for it but the desk.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Renews a node's own key, or takes it if nobody has it. 0 it was there, 1 it was missing, 2 it is another's.
+const BEAT: &str = "
+local there = redis.call('GET', KEYS[1])
+local missing = not there or there == ARGV[2]
+if missing or there == ARGV[1] then
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+  return missing and 1 or 0
+end
+return 2";
+
+/// Writes a record unless there is one of somebody who has come later.
+const WRITE: &str = "
+local there = redis.call('GET', KEYS[1])
+local since = there and tonumber(string.match(there, ':(%d+)$') or '0')
+if since and since > tonumber(ARGV[2]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+return 1";
+
+/// Removes a record if it is this process's.
+const REMOVE: &str = "
+local there = redis.call('GET', KEYS[1])
+if there and string.sub(there, 1, string.len(ARGV[1])) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0";
+
+/// One store.
+pub(crate) struct Valkey {
+    client: Client,
+    connection: Option<MultiplexedConnection>,
+    /// Before all keys: several clusters may share a store.
+    prefix: String,
+    nodes: Vec<NodeNumber>,
+}
+
+impl Valkey {
+    /// The store of this URL, for the nodes that this authority has certified.
+    ///
+    /// # Errors
+    /// What is wrong with the URL, without what is secret in it.
+    pub(crate) fn new(
+        url: &str,
+        authority: Fingerprint,
+        nodes: Vec<NodeNumber>,
+    ) -> Result<Self, String> {
+        let client = Client::open(url).map_err(|_| {
+            "the store's URL is not one: expected redis://USER:PASSWORD@HOST:PORT/DB, or rediss:// for TLS"
+                .to_owned()
+        })?;
+        let cluster = &authority.to_string()[..12];
+        Ok(Self {
+            client,
+            connection: None,
+            prefix: format!("p2pdbg:{{{cluster}}}"),
+            nodes,
+        })
+    }
+
+    fn of_node(&self, node: NodeNumber) -> String {
+        format!("{}:node:{node}", self.prefix)
+    }
+
+    fn of_record(&self, name: &Name) -> String {
+        format!("{}:at:{}", self.prefix, BASE64URL_NOPAD.encode(&name.0))
+    }
+
+    /// Sends a batch; a connection over which it came to nothing is not used again.
+    async fn send<T: redis::FromRedisValue>(&mut self, batch: &Pipeline) -> Result<T, Away> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        match batch.query_async(&mut connection).await {
+            Ok(answer) => {
+                self.connection = Some(connection);
+                Ok(answer)
+            }
+            Err(error) => Err(self.away(&error)),
+        }
+    }
+
+    async fn connect(&self) -> Result<MultiplexedConnection, Away> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        let connecting = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config);
+        match tokio::time::timeout(2 * PATIENCE, connecting).await {
+            Ok(connected) => connected.map_err(|error| self.away(&error)),
+            Err(_) => Err(Away(format!("{self} does not answer"))),
+        }
+    }
+
+    fn away(&self, error: &RedisError) -> Away {
+        Away(format!("{self}: {}", Untrusted::of_error(error)))
+    }
+}
+
+/// Where it is.
+impl fmt::Display for Valkey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.client.get_connection_info().addr())
+    }
+}
+
+impl Directory for Valkey {
+    async fn beat(
+        &mut self,
+        own: Process,
+        before: Option<Epoch>,
+    ) -> Result<(Held, HashMap<NodeNumber, Epoch>), Away> {
+        let mut batch = pipe();
+        batch
+            .cmd("EVAL")
+            .arg(BEAT)
+            .arg(1)
+            .arg(self.of_node(own.node))
+            .arg(own.epoch.to_string())
+            .arg(before.map_or_else(String::new, |epoch| epoch.to_string()))
+            .arg(milliseconds(ALIVE_FOR));
+        let keys: Vec<String> = self.nodes.iter().map(|node| self.of_node(*node)).collect();
+        batch.cmd("MGET").arg(keys);
+        let (held, epochs): (u8, Vec<Option<String>>) = self.send(&batch).await?;
+        let held = match held {
+            0 => Held::Ours,
+            1 => Held::Missing,
+            _ => Held::Another,
+        };
+        let nodes = self.nodes.iter().zip(epochs);
+        let live = nodes.filter_map(|(node, epoch)| Some((*node, epoch?.parse().ok()?)));
+        Ok((held, live.collect()))
+    }
+
+    async fn write(&mut self, records: &[(Name, Record)], unless_newer: bool) -> Result<(), Away> {
+        let mut batch = pipe();
+        for (name, record) in records {
+            let (key, kept) = (self.of_record(name), milliseconds(KEPT_FOR));
+            let text = text(record);
+            match unless_newer {
+                true => batch
+                    .cmd("EVAL")
+                    .arg(WRITE)
+                    .arg(1)
+                    .arg(key)
+                    .arg(text)
+                    .arg(record.since)
+                    .arg(kept),
+                false => batch.cmd("SET").arg(key).arg(text).arg("PX").arg(kept),
+            }
+            .ignore();
+        }
+        self.send(&batch).await
+    }
+
+    async fn remove(&mut self, own: Process, names: &[Name]) -> Result<(), Away> {
+        let mut batch = pipe();
+        for name in names {
+            batch
+                .cmd("EVAL")
+                .arg(REMOVE)
+                .arg(1)
+                .arg(self.of_record(name))
+                .arg(format!("{}:{}:", own.node, own.epoch))
+                .ignore();
+        }
+        self.send(&batch).await
+    }
+
+    async fn read(&mut self, names: &[Name]) -> Result<Vec<Option<Record>>, Away> {
+        let keys: Vec<String> = names.iter().map(|name| self.of_record(name)).collect();
+        let mut batch = pipe();
+        batch.cmd("MGET").arg(keys);
+        let (texts,): (Vec<Option<String>>,) = self.send(&batch).await?;
+        if texts.len() != names.len() {
+            return Err(Away(format!("{self} does not answer what it is asked")));
+        }
+        Ok(texts.into_iter().map(|text| parse(&text?)).collect())
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn text(record: &Record) -> String {
+    let Record {
+        process: Process { node, epoch },
+        since,
+    } = record;
+    format!("{node}:{epoch}:{since}")
+}
+
+/// What a record says; none if it is not one of ours.
+fn parse(text: &str) -> Option<Record> {
+    let mut parts = text.split(':');
+    let mut part = || parts.next();
+    let process = Process {
+        node: part()?.parse().ok()?,
+        epoch: part()?.parse().ok()?,
+    };
+    let since = part()?.parse().ok()?;
+    part().is_none().then_some(Record { process, since })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn record_reads_back_as_it_was_written_and_what_is_none_counts_as_none() {
+        let record = Record {
+            process: Process {
+                node: NodeNumber::MIN,
+                epoch: Epoch::draw(),
+            },
+            since: 1_795_000_000,
+        };
+        assert_eq!(parse(&text(&record)), Some(record));
+        for other in ["", "10", "10:zz:1", "9:0:1", "10:0:1:2", "10:0:-1"] {
+            assert_eq!(parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn url_that_is_none_is_refused_without_its_password_being_told() {
+        let print = Fingerprint::of_certificate(b"authority");
+        let refused = |url: &str| Valkey::new(url, print, Vec::new()).err().unwrap();
+        for url in ["http://user:geheim@store", "redis:geheim", ""] {
+            let why = refused(url);
+            assert!(!why.contains("geheim") && why.contains("redis://"), "{why}");
+        }
+    }
+}

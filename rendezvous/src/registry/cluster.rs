@@ -1,0 +1,214 @@
+//! One node of several: which there are, and to which of them a peer is sent on.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use p2pdbg_proto::{
+    code::Nameplate,
+    control::FromRendezvous,
+    node::{Node, NodeNumber},
+};
+
+use super::{ConnId, Effect, Now, Registry, connection::Standing, handle_side::Meeting};
+use crate::{
+    directory::{Ask, Found},
+    limits::{AddressBuckets, Rate},
+};
+
+/// How often it is asked again where the listeners are that connectors here wait for.
+const SEEK_AGAIN: Duration = Duration::from_secs(2);
+
+/// So many of them are asked for at a time.
+const SOUGHT_AT_ONCE: usize = 500;
+
+/// How often an address without a key may have it asked. Who waits asks every two seconds.
+const SEEKS: Rate = Rate {
+    per_minute: 120,
+    burst: 60,
+};
+
+/// For so many addresses that is counted.
+const SEEKERS: usize = 16_384;
+
+/// The nodes, as this one knows them.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    own: NodeNumber,
+    nodes: Vec<Node>,
+    /// None without a store.
+    seeking: Option<Seeking>,
+}
+
+/// Which connectors look for a listener that is not here.
+#[derive(Debug)]
+struct Seeking {
+    /// What those without a key have asked.
+    asked: AddressBuckets,
+    /// Whose listeners are asked for again, in turn.
+    turn: VecDeque<(ConnId, Meeting)>,
+    /// When the next turn begins.
+    next: Option<Instant>,
+}
+
+impl Cluster {
+    /// This node's number, and all nodes.
+    pub(crate) fn new(own: NodeNumber, nodes: Vec<Node>) -> Self {
+        Self {
+            own,
+            nodes,
+            seeking: None,
+        }
+    }
+
+    /// With a store that says where listeners wait.
+    pub(crate) fn with_directory(mut self) -> Self {
+        self.seeking = Some(Seeking {
+            asked: AddressBuckets::new(SEEKERS),
+            turn: VecDeque::new(),
+            next: None,
+        });
+        self
+    }
+
+    /// This node's number.
+    pub(crate) fn own(&self) -> NodeNumber {
+        self.own
+    }
+
+    /// Another node, if there is one of that number.
+    pub(super) fn other(&self, number: NodeNumber) -> Option<&Node> {
+        let mut nodes = self.nodes.iter();
+        nodes.find(|node| node.number == number && number != self.own)
+    }
+
+    /// The node that follows this one by number, where its peers go when it ends: the same for all of them, so that
+    /// those who look for each other meet there.
+    fn successor(&self) -> Option<&Node> {
+        let others = || self.nodes.iter().filter(|node| node.number != self.own);
+        let above = others().filter(|node| node.number > self.own);
+        let next = above.min_by_key(|node| node.number);
+        next.or_else(|| others().min_by_key(|node| node.number))
+    }
+}
+
+impl Registry {
+    /// Serves as a node from now on.
+    pub(crate) fn join_cluster(&mut self, cluster: Cluster) {
+        self.cluster = Some(cluster);
+    }
+
+    /// Tells who has just said hello where it is.
+    pub(super) fn tell_of_nodes(&self, id: ConnId, effects: &mut Vec<Effect>) {
+        if let Some(Cluster { own, nodes, .. }) = &self.cluster {
+            let (own, nodes) = (*own, nodes.clone());
+            effects.push(Effect::Tell(id, FromRendezvous::Nodes { own, nodes }));
+        }
+    }
+
+    /// This node's number, if it is one of several.
+    pub(super) fn number(&self) -> Option<NodeNumber> {
+        self.cluster.as_ref().map(Cluster::own)
+    }
+
+    /// The other node that has given this nameplate.
+    pub(super) fn node_of(&self, nameplate: Nameplate) -> Option<Node> {
+        let cluster = self.cluster.as_ref()?;
+        cluster.other(nameplate.node()?).cloned()
+    }
+
+    /// Has the peers that are in no session go to another node while this one goes out of service: each is told once.
+    pub(super) fn hand_over_idle(&mut self, effects: &mut Vec<Effect>) {
+        let successor = self.cluster.as_ref().and_then(Cluster::successor);
+        let Some(node) = successor.filter(|_| self.sessions.draining.is_some()) else {
+            return;
+        };
+        let most = usize::try_from(self.limits.returns_per_second).unwrap_or(usize::MAX);
+        let idle = self
+            .connections
+            .iter_mut()
+            .filter(|(_, connection)| connection.may_be_sent_on());
+        for (id, connection) in idle.take(most) {
+            connection.sent_on = true;
+            let node = node.clone();
+            effects.push(Effect::Tell(*id, FromRendezvous::GoTo { node }));
+        }
+    }
+
+    /// A listener waits at a handle here.
+    pub(super) fn note_waiting(&self, side: &Meeting, since: u64, effects: &mut Vec<Effect>) {
+        if side.is_listener() && self.has_directory() {
+            effects.push(Effect::Ask(Ask::Waits(side.digest(), since)));
+        }
+    }
+
+    /// One that did is gone.
+    pub(super) fn note_left(&self, side: &Meeting, effects: &mut Vec<Effect>) {
+        if side.is_listener() && self.has_directory() {
+            effects.push(Effect::Ask(Ask::Left(side.digest())));
+        }
+    }
+
+    fn has_directory(&self) -> bool {
+        let cluster = self.cluster.as_ref();
+        cluster.is_some_and(|cluster| cluster.seeking.is_some())
+    }
+
+    /// A connector has come to a handle at which nobody waits here.
+    pub(super) fn seek(&mut self, now: Now, id: ConnId, side: &Meeting, effects: &mut Vec<Effect>) {
+        let seeking = self.cluster.as_mut().and_then(|c| c.seeking.as_mut());
+        let (Some(seeking), Some(connection)) = (seeking, self.connections.get(&id)) else {
+            return;
+        };
+        let is_bounded = connection.standing == Standing::Keyless;
+        if !is_bounded
+            || seeking
+                .asked
+                .take(connection.ip, SEEKS, now.instant, 1)
+                .is_ok()
+        {
+            effects.push(Effect::Ask(Ask::Seek(id.0, side.digest())));
+        }
+    }
+
+    /// Looks again for the listeners of the connectors that wait: they may have come to another node since.
+    pub(super) fn seek_again(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let Some(seeking) = self.cluster.as_mut().and_then(|c| c.seeking.as_mut()) else {
+            return;
+        };
+        if seeking.turn.is_empty() && seeking.next.is_none_or(|next| next <= now.instant) {
+            seeking.next = Some(now.instant + SEEK_AGAIN);
+            seeking.turn.extend(self.handles.alone());
+        }
+        let count = seeking.turn.len().min(SOUGHT_AT_ONCE);
+        let sought = seeking.turn.drain(..count);
+        effects.extend(sought.map(|(id, side)| Effect::Ask(Ask::Seek(id.0, side.digest()))));
+    }
+
+    /// The directory has said something.
+    pub(crate) fn on_directory(&mut self, found: Found) -> Vec<Effect> {
+        match found {
+            Found::TellAll => vec![Effect::Ask(Ask::All(self.handles.listeners()))],
+            Found::At(connector, digest, number) => {
+                let id = ConnId(connector);
+                let node = self.cluster.as_ref().and_then(|c| c.other(number));
+                let is_here = self
+                    .handles
+                    .at(&Meeting::of_connector(digest).other_side())
+                    .is_some();
+                let is_free = self
+                    .connections
+                    .get(&id)
+                    .is_some_and(|connection| connection.sessions.is_empty());
+                match node {
+                    Some(node) if is_free && !is_here => {
+                        let node = node.clone();
+                        vec![Effect::Tell(id, FromRendezvous::GoTo { node })]
+                    }
+                    _ => Vec::new(),
+                }
+            }
+        }
+    }
+}

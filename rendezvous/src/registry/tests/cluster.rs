@@ -1,0 +1,172 @@
+//! One node of several.
+
+use p2pdbg_proto::node::{Node, NodeNumber};
+
+use super::*;
+use crate::directory::{Ask, Found};
+
+fn nodes() -> Vec<Node> {
+    ["17=a", "18=b", "23=c"]
+        .map(|node| node.parse().unwrap())
+        .to_vec()
+}
+
+fn number(number: u8) -> NodeNumber {
+    NodeNumber::new(number).unwrap()
+}
+
+fn node(own: u8) -> Bench {
+    let mut bench = Bench::new();
+    let cluster = Cluster::new(number(own), nodes());
+    bench.registry.join_cluster(cluster);
+    bench
+}
+
+/// Says hello; whether it is told of the nodes.
+fn arrive(bench: &mut Bench, id: ConnId, credential: Credential) -> bool {
+    bench.connect(id);
+    let effects = bench.hello(id, credential);
+    effects.iter().any(|effect| match effect {
+        Effect::Tell(to, FromRendezvous::Nodes { nodes, .. }) => {
+            *to == id && *nodes == self::nodes()
+        }
+        _ => false,
+    })
+}
+
+fn sent_on(effects: &[Effect]) -> Vec<(ConnId, u8)> {
+    let sent = effects.iter().filter_map(|effect| match effect {
+        Effect::Tell(to, FromRendezvous::GoTo { node }) => Some((*to, node.number.get())),
+        _ => None,
+    });
+    sent.collect()
+}
+
+#[test]
+fn peer_of_a_node_is_told_of_all_nodes_and_codes_begin_with_its_number() {
+    let mut bench = node(18);
+    let key = bench.key();
+    assert!(arrive(&mut bench, LISTENER, key));
+    let claim = bench.listen(LISTENER, None);
+    assert_eq!(claim.nameplate.node(), Some(number(18)));
+    assert!(arrive(&mut bench, CONNECTOR, Credential::None));
+    let introduced = bench.join(CONNECTOR, claim.nameplate);
+    introductions(&introduced);
+}
+
+#[test]
+fn peer_with_another_nodes_code_is_sent_there_and_one_with_no_nodes_code_is_refused() {
+    let mut bench = node(18);
+    arrive(&mut bench, CONNECTOR, Credential::None);
+    let effects = bench.join(CONNECTOR, Nameplate::random_of(number(23)));
+    assert_eq!(sent_on(&effects), [(CONNECTOR, 23)]);
+    for nameplate in [
+        Nameplate::random_of(number(99)),
+        Nameplate::random_of(number(18)),
+        Nameplate::random(),
+    ] {
+        let effects = bench.join(CONNECTOR, nameplate);
+        assert_eq!(refusal(&effects), Some(Refusal::NameplateUnknown));
+    }
+    // It costs what a join costs, and no more is told to who asks too often.
+    let effects = bench.join(CONNECTOR, Nameplate::random_of(number(23)));
+    assert!(matches!(refusal(&effects), Some(Refusal::Limit { .. })));
+}
+
+#[test]
+fn code_of_another_node_is_not_given_here_although_the_voucher_is_good() {
+    let (mut home, mut other) = (node(17), node(18));
+    let key = home.key();
+    arrive(&mut home, LISTENER, key);
+    let claim = home.listen(LISTENER, None);
+    other.registry.vouchers = Vouchers::new(&home.secret);
+    let key = other.key();
+    arrive(&mut other, LISTENER, key);
+    let given = other.listen(LISTENER, Some(claim.clone()));
+    assert_ne!(given.nameplate, claim.nameplate);
+    assert_eq!(given.nameplate.node(), Some(number(18)));
+    home.registry.on_lost(home.now, LISTENER, false);
+    let key = home.key();
+    arrive(&mut home, OTHER, key);
+    assert_eq!(home.listen(OTHER, Some(claim.clone())), claim);
+}
+
+#[test]
+fn node_out_of_service_sends_who_is_in_no_session_to_the_next_one_once() {
+    let mut bench = node(18);
+    let key = bench.key();
+    for id in [LISTENER, OTHER] {
+        arrive(&mut bench, id, key.clone());
+    }
+    arrive(&mut bench, CONNECTOR, Credential::None);
+    let claim = bench.listen(LISTENER, None);
+    bench.join(CONNECTOR, claim.nameplate);
+    assert_eq!(sent_on(&bench.registry.expire(bench.now)), []);
+    let until = bench.now.instant + Duration::from_secs(600);
+    let begun = bench.registry.drain(bench.now, Some(until));
+    assert_eq!(sent_on(&begun), [(OTHER, 23)]);
+    assert_eq!(sent_on(&bench.registry.expire(bench.now)), []);
+    bench.registry.on_lost(bench.now, CONNECTOR, false);
+    let mut rest = sent_on(&bench.registry.expire(bench.now));
+    rest.sort_by_key(|(id, _)| *id);
+    assert_eq!(rest, [(LISTENER, 23)]);
+    // The last number is followed by the first.
+    let mut last = node(23);
+    let key = last.key();
+    arrive(&mut last, OTHER, key);
+    let begun = last.registry.drain(last.now, Some(until));
+    assert_eq!(sent_on(&begun), [(OTHER, 17)]);
+}
+
+fn with_directory(own: u8) -> Bench {
+    let mut bench = Bench::new();
+    let cluster = Cluster::new(number(own), nodes()).with_directory();
+    bench.registry.join_cluster(cluster);
+    bench
+}
+
+fn asks(effects: Vec<Effect>) -> Vec<Ask> {
+    let asks = effects.into_iter().filter_map(|effect| match effect {
+        Effect::Ask(ask) => Some(ask),
+        _ => None,
+    });
+    asks.collect()
+}
+
+#[test]
+fn directory_is_told_of_listeners_and_asked_by_connectors_that_find_nobody() {
+    let mut bench = with_directory(17);
+    let handle = Handle::random();
+    let key = bench.key();
+    arrive(&mut bench, LISTENER, key);
+    let waits = asks(bench.meet(LISTENER, &handle, Role::Listener));
+    let [Ask::Waits(digest, _)] = waits[..] else {
+        panic!("{waits:?}");
+    };
+    arrive(&mut bench, CONNECTOR, Credential::None);
+    let found = bench.meet(CONNECTOR, &handle, Role::Connector);
+    introductions(&found);
+    assert_eq!(asks(found), []);
+    assert_eq!(
+        asks(bench.registry.on_lost(bench.now, LISTENER, false)),
+        [Ask::Left(digest)]
+    );
+    arrive(&mut bench, OTHER, Credential::None);
+    let seeks = asks(bench.meet(OTHER, &handle, Role::Connector));
+    assert_eq!(seeks, [Ask::Seek(OTHER.0, digest)]);
+    let at = Found::At(OTHER.0, digest, number(23));
+    assert_eq!(sent_on(&bench.registry.on_directory(at)), [(OTHER, 23)]);
+    let nowhere = Found::At(OTHER.0, digest, number(99));
+    assert_eq!(bench.registry.on_directory(nowhere), []);
+}
+
+#[test]
+fn stranger_who_asks_without_end_does_not_have_the_directory_asked() {
+    let mut bench = with_directory(17);
+    arrive(&mut bench, CONNECTOR, Credential::None);
+    let mut asked = 0;
+    for _ in 0..300 {
+        asked += asks(bench.meet(CONNECTOR, &Handle::random(), Role::Connector)).len();
+    }
+    assert!((50..=70).contains(&asked), "{asked}");
+}

@@ -1,0 +1,400 @@
+//! Several nodes that serve one URL, with a store and without: peers behind NATs, and what is killed, stopped, blocked
+//! or set up wrongly.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use p2pdbg_events::{Event, PathKind, WaitingFor, WarningCode};
+use p2pdbg_natlab::{Flow, Host, Impairments, NatKind, TwoNats};
+use p2pdbg_proto::url::RendezvousUrl;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{
+    harness::{
+        Cluster, Home, NodeAt, Peer, PeerCommand, Place, Process, Rendezvous, Setting, Transcript,
+        eventually, skip,
+        traffic::{accept, say},
+    },
+    session::{Session, two_nats_of},
+};
+
+/// Where the store answers.
+const STORE_PORT: u16 = 6379;
+
+/// Three nodes that serve, two peers behind NATs that have not begun, and perhaps a store.
+struct Scene {
+    setting: Setting,
+    /// Besides the one of the setting.
+    others: Vec<Rendezvous>,
+    nodes: Vec<NodeAt>,
+    cluster: Cluster,
+    store: Option<Store>,
+    lab: TwoNats,
+}
+
+/// A Redis or Valkey that keeps nothing.
+struct Store {
+    process: Process,
+    host: Host,
+    transcript: Transcript,
+}
+
+impl Store {
+    fn program() -> Option<&'static str> {
+        let found = ["valkey-server", "redis-server"]
+            .into_iter()
+            .find(|program| {
+                let asked = std::process::Command::new(program)
+                    .arg("--version")
+                    .output();
+                asked.is_ok_and(|asked| asked.status.success())
+            });
+        if found.is_none() {
+            skip("neither valkey-server nor redis-server is installed");
+        }
+        found
+    }
+
+    fn start(program: &str, host: &Host, transcript: &Transcript) -> Process {
+        let mut command = place(host).command(program);
+        let (ip, port) = (host.ip().to_string(), STORE_PORT.to_string());
+        command
+            .args(["--bind", &ip, "--port", &port, "--protected-mode", "no"])
+            .args(["--save", "", "--appendonly", "no", "--dir", "/tmp"]);
+        let process = Process::start("store", command, transcript);
+        process.line("Ready to accept connections");
+        process
+    }
+
+    /// Another process with nothing in it.
+    fn start_anew(&mut self) {
+        let program = Self::program().unwrap();
+        self.process = Self::start(program, &self.host, &self.transcript);
+    }
+}
+
+/// What is the matter while two that know each other would meet.
+#[derive(Clone, Copy, Debug)]
+enum Trouble {
+    None,
+    /// The connector is there first.
+    LateListener,
+    /// The store is killed, and another has nothing in it.
+    Forgets,
+    /// It is half a second away, and packets are lost.
+    Slow,
+}
+
+fn place(host: &Host) -> Place {
+    Place::Node((**host).clone())
+}
+
+impl Scene {
+    #[track_caller]
+    fn new(name: &'static str, with_store: bool) -> Option<Self> {
+        let program = match with_store {
+            true => Some(Store::program()?),
+            false => None,
+        };
+        let lab = two_nats_of(name, NatKind::PORT_RESTRICTED)?;
+        let transcript = Transcript::new();
+        let store = program.map(|program| {
+            let host = lab.net.host("store").unwrap();
+            Store {
+                process: Store::start(program, &host, &transcript),
+                host,
+                transcript: transcript.clone(),
+            }
+        });
+        let further = ["rdv18", "rdv23"].map(|name| lab.net.host(name).unwrap());
+        let hosts = [&lab.rdv, &further[0], &further[1]];
+        let nodes: Vec<NodeAt> = [17, 18, 23]
+            .into_iter()
+            .zip(hosts)
+            .map(|(number, host)| NodeAt {
+                number,
+                place: place(host),
+                ip: host.ip().into(),
+            })
+            .collect();
+        let arguments = store.as_ref().map(|store| {
+            let url = format!("redis://{}:{STORE_PORT}", store.host.ip());
+            ["--cluster".to_owned(), url]
+        });
+        let cluster = Cluster::new(&nodes, arguments.into_iter().flatten(), &transcript);
+        let mut running: Vec<Rendezvous> = nodes.iter().map(|node| cluster.start(node)).collect();
+        let first = running.remove(0);
+        let (ide, debuggee) = (place(&lab.ide), place(&lab.debuggee));
+        let setting = Setting::at(ide, debuggee, place(&lab.rdv), first, transcript);
+        Some(Self {
+            setting,
+            others: running,
+            nodes,
+            cluster,
+            store,
+            lab,
+        })
+    }
+
+    /// A node, by its place among the three.
+    fn node(&mut self, index: usize) -> &mut Rendezvous {
+        match index.checked_sub(1) {
+            None => &mut self.setting.rendezvous,
+            Some(other) => &mut self.others[other],
+        }
+    }
+
+    /// The URL with this node alone in it, so that a peer comes there first.
+    fn url(&self, index: usize) -> RendezvousUrl {
+        let url = self.setting.rendezvous.url();
+        url.at(&url.hosts()[index])
+    }
+
+    fn listener_at(&self, index: usize) -> PeerCommand {
+        let url = self.url(index).to_string();
+        self.setting.listener().env("P2PDBG_RENDEZVOUS", url)
+    }
+
+    fn connector_at(&self, index: usize) -> PeerCommand {
+        let url = self.url(index).without_key().to_string();
+        self.setting.connector().env("P2PDBG_RENDEZVOUS", url)
+    }
+
+    /// Two that have paired by code and ended.
+    #[track_caller]
+    fn acquainted(&self) -> (Home, Home) {
+        let mut listener = self.listener_at(0).args(["--name", "laptop"]).start();
+        let code = listener.code().to_string();
+        let mut connector = self
+            .connector_at(0)
+            .env("P2PDBG_CODE", code)
+            .args(["--name", "web"])
+            .start();
+        listener.paired();
+        connector.paired();
+        connector.stop();
+        listener.closed();
+        listener.stop();
+        (listener.home(), connector.home())
+    }
+
+    /// The listener of two that know each other, at this node.
+    fn known_listener(&self, index: usize, home: &Home) -> Peer {
+        let listener = self.listener_at(index).home(home.clone());
+        listener.args(["--peer", "web"]).start()
+    }
+
+    /// And the connector.
+    fn known_connector(&self, index: usize, home: &Home) -> Peer {
+        let connector = self.connector_at(index).home(home.clone());
+        connector.args(["--peer", "laptop"]).start()
+    }
+
+    /// Makes trouble with the store, once a listener waits at the second node.
+    #[track_caller]
+    fn trouble(&mut self, trouble: Trouble) {
+        match trouble {
+            Trouble::None | Trouble::LateListener => {}
+            Trouble::Forgets => {
+                self.store.as_mut().unwrap().process.kill();
+                self.store_answers(1, false);
+                self.store.as_mut().unwrap().start_anew();
+            }
+            Trouble::Slow => {
+                let slow = Impairments::delayed(Duration::from_millis(250)).with_loss(0.02);
+                let store = self.store.as_ref().unwrap();
+                store.host.link().impair(slow).unwrap();
+            }
+        }
+    }
+
+    /// Waits until a node says of the store that it answers, or not.
+    #[track_caller]
+    fn store_answers(&mut self, index: usize, answers: bool) {
+        let node = self.node(index);
+        eventually("the store's state", || {
+            let nodes: Value = serde_json::from_str(&node.ask(&["nodes", "--json"])).unwrap();
+            (nodes["store"]["answers"] == answers).then_some(())
+        });
+    }
+}
+
+/// Which node has given the listener its code.
+fn home_of(listener: &Peer) -> u8 {
+    let code = listener.first_code().unwrap();
+    code.nameplate.node().unwrap().get()
+}
+
+#[test]
+fn relayed_session_goes_on_at_another_node_when_its_own_is_killed() {
+    let Some(scene) = Scene::new("cl-kill", false) else {
+        return;
+    };
+    let Scene {
+        setting,
+        mut others,
+        nodes,
+        lab,
+        ..
+    } = scene;
+    let setting = setting.with_path("relay");
+    let mut session = Session::begin("cl-kill", lab, setting, PathKind::Relay);
+    let home = home_of(&session.pair.listener);
+    let began = session.fault("node killed");
+    match nodes.iter().position(|node| node.number == home).unwrap() {
+        0 => session.setting.rendezvous.process().kill(),
+        other => others[other - 1].process().kill(),
+    }
+    session.resumes(
+        "node of a relayed session killed for good",
+        began,
+        Instant::now(),
+        "gap ≤ 5 s",
+    );
+    session.finish();
+}
+
+#[test]
+fn code_leads_to_its_node_and_a_node_that_is_drained_hands_its_listener_over() {
+    let Some(mut scene) = Scene::new("cl-code", false) else {
+        return;
+    };
+    let port = scene.setting.port();
+    let forward = format!("{port}:localhost:{port}");
+    let target = scene.setting.debuggee.listen(port);
+    let listener = scene.listener_at(1).args(["-L", &forward]).start();
+    let code = listener.code();
+    assert_eq!(code.nameplate.node().unwrap().get(), 18);
+    scene.node(1).ask(&["drain"]);
+    let code = listener.code();
+    assert_eq!(code.nameplate.node().unwrap().get(), 23, "the next one");
+    let connector = scene
+        .connector_at(0)
+        .env("P2PDBG_CODE", code.to_string())
+        .start();
+    listener.paired();
+    connector.paired();
+    listener.path(PathKind::Direct);
+    listener.forward(port);
+    let opened = scene.setting.ide.connect(port);
+    say(&opened, &accept(&target), "across two nodes");
+}
+
+#[test]
+fn peer_that_reaches_one_node_only_says_which_other_it_cannot_reach() {
+    let Some(scene) = Scene::new("cl-block", false) else {
+        return;
+    };
+    let listener = scene.listener_at(2).start();
+    let code = listener.code();
+    let away: IpAddr = scene.nodes[2].ip;
+    let blocked = Flow::between(scene.lab.nat_b.external_ip(), away);
+    scene.lab.net.router().block(blocked).unwrap();
+    let connector = scene
+        .connector_at(0)
+        .env("P2PDBG_CODE", code.to_string())
+        .start();
+    let text = eventually("a warning of the node", || {
+        connector
+            .events()
+            .into_iter()
+            .find_map(|event| match event {
+                Event::Warning(warning) if warning.code == WarningCode::RendezvousLost => {
+                    Some(warning.message).filter(|text| text.contains(&away.to_string()))
+                }
+                _ => None,
+            })
+    });
+    assert!(text.contains("does not answer"), "{text}");
+    scene.lab.net.router().unblock(blocked).unwrap();
+    connector.paired();
+    listener.paired();
+}
+
+#[test]
+fn known_peers_at_different_nodes_meet_whoever_is_first_though_the_store_forgets_or_is_slow() {
+    let Some(mut scene) = Scene::new("cl-known", true) else {
+        return;
+    };
+    let (laptop, web) = scene.acquainted();
+    for trouble in [
+        Trouble::None,
+        Trouble::LateListener,
+        Trouble::Forgets,
+        Trouble::Slow,
+    ] {
+        let (mut listener, mut connector) = match trouble {
+            Trouble::LateListener => {
+                let connector = scene.known_connector(2, &web);
+                connector.waiting(WaitingFor::Peer);
+                (scene.known_listener(1, &laptop), connector)
+            }
+            _ => {
+                let listener = scene.known_listener(1, &laptop);
+                listener.waiting(WaitingFor::Peer);
+                scene.trouble(trouble);
+                (listener, scene.known_connector(2, &web))
+            }
+        };
+        assert_eq!(listener.paired(), ("web".to_owned(), true));
+        assert_eq!(connector.paired(), ("laptop".to_owned(), true));
+        connector.stop();
+        listener.closed();
+        listener.stop();
+    }
+}
+
+#[test]
+fn store_that_is_stopped_or_killed_keeps_apart_new_meetings_at_different_nodes_and_nothing_else() {
+    let Some(mut scene) = Scene::new("cl-store", true) else {
+        return;
+    };
+    let (laptop, web) = scene.acquainted();
+    scene.store.as_ref().unwrap().process.signal(Signal::STOP);
+    scene.store_answers(0, false);
+    let status = scene.node(0).ask(&["nodes"]);
+    assert!(status.contains("AWAY"), "{status}");
+    // By code, through another node, and as known peers of one node.
+    let mut coded = scene.listener_at(1).start();
+    let code = coded.code().to_string();
+    let mut guest = scene.connector_at(2).env("P2PDBG_CODE", code).start();
+    guest.paired();
+    coded.paired();
+    guest.stop();
+    coded.closed();
+    coded.stop();
+    let listener = scene.known_listener(1, &laptop);
+    let mut connector = scene.known_connector(1, &web);
+    listener.paired();
+    connector.paired();
+    connector.stop();
+    listener.closed();
+    let connector = scene.known_connector(2, &web);
+    connector.waiting(WaitingFor::Peer);
+    scene.store.as_mut().unwrap().process.kill();
+    scene.store.as_mut().unwrap().start_anew();
+    connector.paired();
+}
+
+#[test]
+fn node_whose_number_another_host_has_does_not_start_and_one_that_is_started_again_does_at_once() {
+    let Some(mut scene) = Scene::new("cl-two", true) else {
+        return;
+    };
+    scene.store_answers(1, true);
+    // With another address, as somebody would who copied the options.
+    let host = scene.lab.net.host("rdv-copy").unwrap();
+    let copy = NodeAt {
+        place: place(&host),
+        ..scene.nodes[1].clone()
+    };
+    let home = scene.cluster.certify(&copy);
+    let why = scene.cluster.refused(&copy, home, &host.ip().to_string());
+    assert!(why.contains("another host serves as node 18"), "{why}");
+    scene.node(1).process().kill();
+    scene.node(1).start_again();
+    scene.store_answers(1, true);
+}
