@@ -71,9 +71,9 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
 
-    /// Take what a reverse proxy on this host passes on, over plain HTTP at this address of the loopback, 127.0.0.1:8080
-    /// say: for peers whose network lets nothing but the web through, where another web server has port 443. It must
-    /// send X-Forwarded-For, and pass WebSocket on [default: nowhere]
+    /// Take what a reverse proxy on this host passes on, over plain HTTP at this address of the loopback, say
+    /// 127.0.0.1:8080: for peers whose network lets nothing but the web through, where another web server has port
+    /// 443. It must send X-Forwarded-For, and pass WebSocket on [default: nowhere]
     #[arg(long, value_name = "ADDR:PORT", value_parser = loopback_address)]
     web: Option<SocketAddr>,
 
