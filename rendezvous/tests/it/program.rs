@@ -200,7 +200,11 @@ async fn peers_of_one_that_was_killed_learn_it_from_the_next_at_their_first_word
 #[tokio::test]
 async fn an_upgrade_keeps_process_ports_and_the_ends_of_codes() {
     let state = state_dir();
-    let mut running = Running::start(state.path(), &ANY);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let web = free.local_addr().unwrap().to_string();
+    drop(free);
+    let arguments = [&ANY[..], &["--web", &web]].concat();
+    let mut running = Running::start(state.path(), &arguments);
     let mut listener = running.peer().await;
     let used = listener.listen(None).await.nameplate;
     let fate = Fate::Used;
@@ -237,6 +241,7 @@ async fn an_upgrade_keeps_process_ports_and_the_ends_of_codes() {
     let mut connector = running.peer().await;
     connector.say(&ToRendezvous::Join { nameplate: used }).await;
     assert_eq!(connector.refused().await, Refusal::NameplateUsed);
+    std::net::TcpStream::connect(&web).unwrap();
     running.signal(Signal::TERM);
     assert_eq!(running.end().0, Some(0));
 }
