@@ -63,11 +63,18 @@ async fn opener(config: ServerConfig, to: SocketAddr) -> (u16, UdpSocket) {
 #[tokio::test]
 async fn where_a_box_opens_tls_the_rendezvous_is_reached_by_websocket() {
     let rig = Rig::start().await;
-    // One chooses what it knows of what is offered, another does not look at that.
-    let choosy = outer::server(&stranger()).unwrap();
+    // One chooses what it knows of what is offered, another does not look at that, and the third is old.
+    let identity = stranger();
+    let choosy = outer::server(&identity).unwrap();
     let mut blind = choosy.clone();
     blind.alpn_protocols.clear();
-    for config in [choosy, blind] {
+    let old = ServerConfig::builder_with_provider(tls::provider())
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(identity.chain(), identity.key())
+        .unwrap();
+    for config in [choosy, blind, old] {
         let (port, _silent) = opener(config, rig.server.addresses()[0]).await;
         let url = RendezvousUrl { port, ..rig.url() };
         let route = TcpRoute::new(&url);
