@@ -1,8 +1,9 @@
 //! The rendezvous where nothing passes but the web: TLS with its pin as ever, inside a WebSocket, inside the TLS of the
 //! web at port 443, through the proxy if there is one.
 //!
-//! It is the last resort: it costs twice the round trips. So it begins when TCP alone has failed or taken [`LATER`];
-//! once it was what worked, both begin at once, and whichever is there first wins.
+//! It is the last resort: it costs twice the round trips. So it begins when TCP alone has failed, or when nothing has
+//! accepted the connection for [`LATER`]; once it was what worked, both begin at once, and whichever is there first
+//! wins.
 
 use std::{
     net::SocketAddr,
@@ -69,6 +70,11 @@ impl TcpRoute {
         let web = async {
             if !self.went_by_web() {
                 let _ = timeout(LATER, alone_failed.cancelled()).await;
+                // A rendezvous that accepts and is slow to say anything has a crowd at its door, which a second
+                // handshake would only make larger.
+                if connected.load(Ordering::Relaxed) {
+                    alone_failed.cancelled().await;
+                }
             }
             // What accepts connections at the port of the URL, and does not answer there as the rendezvous does, may be
             // a box that takes everything for the web. What does not will not do so for a WebSocket either.
