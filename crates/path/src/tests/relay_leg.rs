@@ -267,3 +267,21 @@ async fn peer_that_binds_while_the_exchange_is_under_way_is_kept_for_the_session
     );
     assert!(format!("{approach:?}").starts_with("Approach"));
 }
+
+#[tokio::test]
+async fn leg_that_is_to_avoid_udp_tries_tcp_and_goes_on_over_udp_where_that_ends() {
+    let mut world = World::introduced(true).await;
+    world.relay.bound().await;
+    assert_eq!(world.relay_is_ready().await.1, Carrier::Udp);
+    // Nothing but the connection's coming is of interest: it ends without a word.
+    let at = world.relay.socket.local_addr().unwrap();
+    let tcp = tokio::net::TcpListener::bind(at).await.unwrap();
+    let avoid = Duration::from_secs(30);
+    world.paths.command(PathCommand::AvoidUdp(avoid));
+    let (connection, _) = in_time(tcp.accept()).await.unwrap();
+    drop((connection, tcp));
+    world.paths.command(PathCommand::AvoidUdp(Duration::ZERO));
+    world.paths.command(PathCommand::RelayLost);
+    world.relay.bound().await;
+    assert_eq!(world.relay_is_ready().await.1, Carrier::Udp);
+}
