@@ -183,8 +183,8 @@ pub fn at_home(path: PathBuf) -> PathBuf {
     }
 }
 
-/// Refuses a directory to be made whose name begins with what only a shell puts something in for, `~NAME` or `$VARIABLE`:
-/// made as it stands, it would be another one, with another identity, wherever one is started.
+/// Refuses a directory to be made whose name begins with what only a shell puts something in for, `~NAME` or
+/// `$VARIABLE`: made as it stands, it would be another one, with another identity, wherever one is started.
 ///
 /// # Errors
 /// `place` and the path are named; what to write instead is the hint. Exit status 2.
