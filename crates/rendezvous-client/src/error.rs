@@ -180,6 +180,14 @@ impl From<LinkError> for Failure {
                 ErrorCode::RendezvousVersion,
                 "use the same version of p2pdbg and p2pdbg-rendezvous, and check the port in the URL",
             ),
+            LinkError::Identity { why, .. }
+                if why.contains("expired") || why.contains("not valid yet") =>
+            {
+                (
+                    ErrorCode::RendezvousIdentity,
+                    "check this host's clock; if it is right, whoever runs the rendezvous has to renew its certificate",
+                )
+            }
             LinkError::Identity { pinned: false, .. } => (
                 ErrorCode::RendezvousIdentity,
                 "use the whole URL that p2pdbg-rendezvous printed, with # and the fingerprint at its end",

@@ -3,7 +3,11 @@
 //! A peer stays with the host that it has, its *home*: codes and sessions live there. Where its home is lost, an idle
 //! peer tries there alone once more, since most hosts that go away are started again. One in need does not wait for
 //! that: it goes on to the hosts behind its home in the list, which is the same for the other member of its session, so
-//! that both come to the same one.
+//! that both come to the same one. The home has its turn first in any case: what was lost may have been this peer's own
+//! network.
+//!
+//! A host that refuses a peer may be behind the others, with a key that it has not been given yet: it comes last until
+//! there is a connection.
 
 use std::{
     collections::VecDeque,
@@ -47,6 +51,8 @@ pub(super) struct Hosts {
     hops: VecDeque<Instant>,
     /// How many attempts have failed since there was a connection.
     failures: u32,
+    /// Those that have refused this peer since there was a connection.
+    refused: Vec<HostAt>,
 }
 
 /// Which hosts are dialled.
@@ -69,6 +75,7 @@ impl Hosts {
             sent_on: false,
             hops: VecDeque::new(),
             failures: 0,
+            refused: Vec::new(),
         }
     }
 
@@ -82,6 +89,19 @@ impl Hosts {
         self.home = Some(at.clone());
         self.sent_on = false;
         self.failures = 0;
+        self.refused.clear();
+    }
+
+    /// This host will not have this peer. Whether there is another one to try.
+    pub(super) fn on_refused(&mut self, at: &HostAt) -> bool {
+        if !self.refused.contains(at) {
+            self.refused.push(at.clone());
+        }
+        let is_left = self.all.iter().any(|host| !self.refused.contains(host));
+        if !is_left {
+            self.refused.clear();
+        }
+        is_left
     }
 
     /// The node that is reached says which one it is, and which there are.
@@ -127,16 +147,25 @@ impl Hosts {
 
     /// Whether an attempt at these hosts shows that there is no other to be reached.
     pub(super) fn are_all(&self, tried: &[HostAt]) -> bool {
-        self.all.iter().all(|host| tried.contains(host))
+        let mut all = self.all.iter();
+        all.all(|host| tried.contains(host) || self.refused.contains(host))
     }
 
     /// Whom to dial.
     pub(super) fn plan(&self, in_need: bool) -> Plan {
+        let willing = |hosts: &[HostAt]| -> Vec<HostAt> {
+            let willing = hosts.iter().filter(|host| !self.refused.contains(host));
+            willing.cloned().collect()
+        };
         match &self.home {
             Some(home) if self.sent_on => Plan::InOrder(vec![home.clone()], STAGGER),
-            Some(home) if in_need => Plan::InOrder(self.from(home), STAGGER_FROM_HOME),
-            Some(home) if self.failures == 0 => Plan::InOrder(vec![home.clone()], STAGGER),
-            _ if self.are_several() => Plan::Nearest(self.all.clone(), STAGGER),
+            Some(home) if !in_need && self.failures == 0 && !self.refused.contains(home) => {
+                Plan::InOrder(vec![home.clone()], STAGGER)
+            }
+            Some(home) if self.are_several() => {
+                Plan::InOrder(willing(&self.from(home)), STAGGER_FROM_HOME)
+            }
+            _ if self.are_several() => Plan::Nearest(willing(&self.all), STAGGER),
             _ => Plan::InOrder(self.all.clone(), STAGGER),
         }
     }
@@ -185,7 +214,8 @@ mod tests {
         hosts.on_up(&at("b"));
         assert_eq!(hosts.plan(false), Plan::InOrder(vec![at("b")], STAGGER));
         hosts.on_failed();
-        assert!(matches!(hosts.plan(false), Plan::Nearest(all, _) if all.len() == 3));
+        let order = vec![at("b"), at("c"), at("a")];
+        assert_eq!(hosts.plan(false), Plan::InOrder(order, STAGGER_FROM_HOME));
         hosts.on_up(&at("c"));
         assert_eq!(hosts.plan(false), Plan::InOrder(vec![at("c")], STAGGER));
     }
@@ -241,7 +271,27 @@ mod tests {
         assert!(hosts.go_to(now + HOPS_WITHIN, &at("a")));
         // Where nothing answers there, it looks elsewhere.
         hosts.on_failed();
-        assert!(matches!(hosts.plan(false), Plan::Nearest(..)));
+        let order = vec![at("a"), at("all"), at("b")];
+        assert_eq!(hosts.plan(false), Plan::InOrder(order, STAGGER_FROM_HOME));
+    }
+
+    #[test]
+    fn host_that_refuses_is_left_out_until_there_is_a_connection_and_all_together_are_final() {
+        let mut hosts = hosts();
+        assert!(hosts.on_refused(&at("a")));
+        hosts.on_failed();
+        let others = vec![at("b"), at("c")];
+        assert_eq!(hosts.plan(true), Plan::Nearest(others, STAGGER));
+        hosts.on_up(&at("b"));
+        let order = vec![at("b"), at("c"), at("a")];
+        assert_eq!(hosts.plan(true), Plan::InOrder(order, STAGGER_FROM_HOME));
+        assert!(hosts.on_refused(&at("b")) && hosts.on_refused(&at("c")));
+        hosts.on_failed();
+        let left = vec![at("a")];
+        assert_eq!(hosts.plan(false), Plan::InOrder(left, STAGGER_FROM_HOME));
+        assert!(!hosts.on_refused(&at("a")), "nobody is left");
+        let one = "p2pdbg://a".parse().unwrap();
+        assert!(!Hosts::new(&one).on_refused(&at("a")));
     }
 
     #[test]

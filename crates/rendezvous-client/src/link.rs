@@ -64,6 +64,9 @@ const GONE: Duration = Duration::from_millis(1500);
 /// How many messages may wait in either direction.
 const QUEUE: usize = 256;
 
+/// How long closing a link may take in all; its goodbye takes a second or two where nobody answers.
+const CLOSES: Duration = Duration::from_secs(10);
+
 /// What the link tells its owner.
 #[derive(Debug)]
 pub enum LinkEvent {
@@ -193,8 +196,8 @@ impl Link {
     /// Says goodbye after what is queued has been sent.
     pub async fn close(self) {
         self.closing.cancel();
-        // The driver bounds its own goodbye.
-        let _ = self.task.await;
+        // The driver bounds its own goodbye, but not for how long nobody takes what it reports.
+        let _ = timeout(CLOSES, self.task).await;
     }
 }
 
@@ -390,15 +393,23 @@ impl Driver {
                 Ok(connected)
             }
             FromRendezvous::Refused { refusal, .. } => {
-                Err(LinkError::Refused { authority, refusal })
+                Err(self.turned_away(&at, LinkError::Refused { authority, refusal }))
             }
-            _ => Err(LinkError::Version { authority }),
+            _ => Err(self.turned_away(&at, LinkError::Version { authority })),
+        }
+    }
+
+    /// The error of a host that does not take this peer, which is not the last word while there are others.
+    fn turned_away(&mut self, at: &HostAt, error: LinkError) -> LinkError {
+        match self.hosts.on_refused(at) && !error.is_passing() {
+            true => LinkError::OfOneHost(Box::new(error)),
+            false => error,
         }
     }
 
     /// What concerns the hosts of the rendezvous. That this peer goes to another one ends the connection; that it does
     /// not is for the owner, which waits for what it has asked for.
-    async fn on_nodes(&mut self, message: FromRendezvous) -> Option<LinkError> {
+    fn on_nodes(&mut self, message: FromRendezvous) -> Option<LinkError> {
         match message {
             FromRendezvous::Nodes { own, nodes } => self.hosts.on_told(own, nodes),
             FromRendezvous::GoTo { node } => {
@@ -408,8 +419,9 @@ impl Driver {
                     return Some(LinkError::Moved { authority });
                 }
                 tracing::debug!(%node, "not going there");
+                // A hint, and to wait here would be to hear of nothing else.
                 let message = FromRendezvous::GoTo { node };
-                let _ = self.report.send(LinkEvent::Message(message)).await;
+                let _ = self.report.try_send(LinkEvent::Message(message));
             }
             _ => {}
         }
@@ -479,7 +491,7 @@ impl Driver {
                     }
                 }
                 Some(message) = of_nodes.recv() => {
-                    if let Some(moved) = self.on_nodes(message).await {
+                    if let Some(moved) = self.on_nodes(message) {
                         break moved;
                     }
                 }

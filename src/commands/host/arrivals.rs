@@ -14,6 +14,7 @@ use p2pdbg_meeting::{ChannelId, MeetingCommand, MeetingEvent, Met};
 use p2pdbg_net::same_host::host_tag;
 use p2pdbg_pairing::{KnownPeer, PeerId};
 use p2pdbg_proto::{control::Role, signal::PeerMessage};
+use p2pdbg_rendezvous_client::LinkError;
 use p2pdbg_session::{Session, SessionConfig, SessionInput};
 use tokio::sync::mpsc;
 
@@ -37,6 +38,9 @@ impl Host {
                 self.stage = ProcessState::AwaitingPeer;
                 self.on_link(true);
                 self.say_who_is_awaited(None);
+            }
+            MeetingEvent::LinkDown(LinkError::OfOneHost(why)) if !self.reached => {
+                tracing::info!(%why, "another of the rendezvous' hosts is tried");
             }
             MeetingEvent::LinkDown(error) if !self.reached => return Err(error.into()),
             MeetingEvent::LinkDown(error) => self.on_link_down(&error.to_string()),

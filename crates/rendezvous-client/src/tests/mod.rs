@@ -8,8 +8,9 @@ use p2pdbg_identity::{Authority, IDENTITY_FILE, Identity, StateDir, tls};
 use p2pdbg_net::changes::{Changes, Reason};
 use p2pdbg_proto::{
     code::Nameplate,
-    control::{Credential, FromRendezvous, ToRendezvous},
+    control::{Credential, FromRendezvous, Refusal, ToRendezvous},
     node::{Node, NodeNumber},
+    secret::Secret,
     url::{HostAt, RendezvousUrl},
 };
 use p2pdbg_rendezvous::{CLUSTER_SECRET, ClusterConfig, Server, ServerConfig};
@@ -76,6 +77,20 @@ impl Rig {
             server: server.await.unwrap(),
             _state: state,
         }
+    }
+
+    /// With a certificate of this authority, and an access key of its own.
+    async fn locked(authority: &Authority) -> Self {
+        let mut rig = Self::certified(authority).await;
+        drop(rig.server);
+        let server = Server::start(ServerConfig {
+            bind: vec!["127.0.0.1:0".parse().unwrap()],
+            alt_port: 0,
+            state: Some(rig._state.path().into()),
+            ..ServerConfig::default()
+        });
+        rig.server = server.await.unwrap();
+        rig
     }
 
     /// With a certificate of this authority.
@@ -465,4 +480,41 @@ async fn hostile_node_cannot_send_a_peer_to_a_host_of_another_authority() {
     }
     assert_eq!(up_at(&mut link).await, honest.at);
     assert_eq!(stranger.server.counters().connections, 0);
+}
+
+#[tokio::test]
+async fn host_that_refuses_a_key_is_passed_over_and_the_last_one_to_do_so_is_believed() {
+    let authority = authority();
+    let (one, two) = (Rig::locked(&authority).await, Rig::locked(&authority).await);
+    let unlocked = Rig::certified(&authority).await;
+    let open = |hosts: &[HostAt]| {
+        let url = url_of(&authority, hosts);
+        let config = LinkConfig {
+            route: TcpRoute::new(&url),
+            url,
+            transports: Transports::Any,
+        };
+        let credential = Credential::AccessKey(Secret::random());
+        Link::open(config, credential, &Changes::silent())
+    };
+    let mut link = open(&[one.host(), unlocked.host(), two.host()]);
+    assert_eq!(up_at(&mut link).await, unlocked.host());
+
+    let mut link = open(&[one.host(), two.host()]);
+    let is_key = |error: &LinkError| {
+        matches!(
+            error,
+            LinkError::Refused {
+                refusal: Refusal::AccessKey,
+                ..
+            }
+        )
+    };
+    match down(&mut link).await {
+        LinkError::OfOneHost(why) => assert!(is_key(&why), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    let last = down(&mut link).await;
+    assert!(is_key(&last), "{last}");
+    assert!(soon(link.event()).await.is_none());
 }
