@@ -73,7 +73,8 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    /// Takes it, if this is one of several.
+    /// Takes it, if this is one of several. Who takes over from another process does not wait for the store, since its
+    /// sessions stand still meanwhile: whether somebody else has the number turns out as it would at run time.
     ///
     /// # Errors
     /// When another host has its number, or the store's URL is none.
@@ -82,18 +83,25 @@ impl Membership {
         state: &StateDir,
         authority: Option<Fingerprint>,
         secret: Option<&Secret<32>>,
+        takes_over: bool,
     ) -> Result<Option<Self>, StartError> {
         let (Some(config), Some(authority), Some(secret)) = (&config.cluster, authority, secret)
         else {
             return Ok(None);
         };
         #[cfg(not(feature = "cluster"))]
-        let _ = (state, authority, secret);
+        let _ = (state, authority, secret, takes_over);
         let membership = Self {
             config: config.clone(),
             #[cfg(feature = "cluster")]
             desk: match &config.store {
-                Some(store) => Some(open_desk(config, store, state, authority, secret).await?),
+                Some(store) => {
+                    let mut desk = open_desk(config, store, state, authority, secret)?;
+                    if !takes_over {
+                        wait_for_number(&mut desk, config).await?;
+                    }
+                    Some(desk)
+                }
                 None => None,
             },
         };
@@ -127,7 +135,7 @@ impl Membership {
 }
 
 #[cfg(feature = "cluster")]
-async fn open_desk(
+fn open_desk(
     config: &ClusterConfig,
     store: &StoreUrl,
     state: &StateDir,
@@ -141,18 +149,27 @@ async fn open_desk(
     let store = Valkey::new(store.expose(), authority, numbers).map_err(StartError::Cluster)?;
     let (epoch, before) = Epoch::begin(state)?;
     let process = Process { node: own, epoch };
-    let mut desk = Desk::new(store, Names::new(secret), process, before);
+    Ok(Desk::new(store, Names::new(secret), process, before))
+}
+
+/// Waits until nobody else has this node's number.
+#[cfg(feature = "cluster")]
+async fn wait_for_number(
+    desk: &mut Desk<Valkey>,
+    config: &ClusterConfig,
+) -> Result<(), StartError> {
     let until = tokio::time::Instant::now() + WAIT_FOR_NUMBER;
     while desk.is_contested().await {
         if tokio::time::Instant::now() >= until {
             return Err(StartError::Cluster(format!(
-                "another host serves as node {own}; give this one a number of its own in --node and --nodes, or stop \
-                 the other"
+                "another host serves as node {}; give this one a number of its own in --node and --nodes, or stop \
+                 the other",
+                config.own
             )));
         }
         tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     }
-    Ok(desk)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -51,6 +51,8 @@ counters! {
     tcp_connections,
     /// Connections over TCP that came to nothing: no TLS, another protocol, too slow, or a leg that was refused.
     tcp_failed,
+    /// Requests that a reverse proxy passed on without saying for whom.
+    web_unnamed,
     /// Connections over TCP that the system could not hand over, for want of file descriptors say.
     tcp_not_accepted,
     /// Connections over TCP that asked for something of the offer.

@@ -135,7 +135,13 @@ impl Server {
         let secret = state.secret32(SECRET)?;
         let cluster_secret = clustered::secret(&state)?;
         let authority = clustered::authority(&config, &identity, cluster_secret.is_some())?;
-        let membership = Membership::begin(&config, &state, authority, cluster_secret.as_ref());
+        let membership = Membership::begin(
+            &config,
+            &state,
+            authority,
+            cluster_secret.as_ref(),
+            inheritance.is_of_predecessor(),
+        );
         let membership = membership.await?;
         let clock_behind = clock_behind(state.path(), SystemTime::now());
         let (mains, listeners): (Vec<_>, Vec<_>) = bind::mains(&config.bind, &mut inheritance)?

@@ -65,6 +65,11 @@ impl Inheritance {
         Ok(Self::default())
     }
 
+    /// Whether this process goes on in the place of one before it, whose sessions wait.
+    pub(crate) fn is_of_predecessor(&self) -> bool {
+        self.state.is_some()
+    }
+
     /// The encoded state of the process before this one.
     pub(crate) fn take_state(&mut self) -> Option<Vec<u8>> {
         self.state.take()

@@ -119,9 +119,14 @@ fn answer(
         Asker::Named => forwarded::client(request.headers()),
     };
     let Some(from) = from else {
-        tracing::warn!(
-            "the reverse proxy does not say whom it speaks for; have it send X-Forwarded-For"
-        );
+        let requests = site.tallies.web_unnamed.add_and_read(1);
+        // Said at the first and at each tenfold: any stranger's request is one.
+        if 10_u64.pow(requests.ilog10()) == requests {
+            tracing::warn!(
+                requests,
+                "the reverse proxy does not say whom it speaks for; have it send X-Forwarded-For"
+            );
+        }
         let text = "p2pdbg-rendezvous: the proxy in front of it sends no X-Forwarded-For\n";
         return (plain(StatusCode::BAD_REQUEST, text), None);
     };
