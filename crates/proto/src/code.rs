@@ -149,9 +149,9 @@ impl FromStr for Code {
     type Err = NotACode;
 
     /// Reads a code as people type it: any case, dashes or blanks, words cut to their first four letters, and pasted
-    /// with the command before it, its options after it, or the quotes and full stops of a message.
+    /// with the command before it, the rendezvous after it, or the quotes and full stops of a message.
     fn from_str(text: &str) -> Result<Self, NotACode> {
-        let text = text.split(" --").next().unwrap_or_default();
+        let text = without_rendezvous(text)?;
         let mut parts = text
             .split(|c: char| c == '-' || c.is_whitespace())
             .map(|part| part.trim_matches(|c: char| !c.is_alphanumeric()))
@@ -179,6 +179,21 @@ impl FromStr for Code {
         let words = Words(words.join("-"));
         Ok(Self { nameplate, words })
     }
+}
+
+/// What stands before ` --rendezvous URL`, which the line that is shown ends with. Another option would be lost without a
+/// word, so none is taken.
+fn without_rendezvous(text: &str) -> Result<&str, NotACode> {
+    let Some((before, option)) = text.split_once(" --") else {
+        return Ok(text);
+    };
+    let mut words = option
+        .split([' ', '='])
+        .filter(|word| !word.trim().is_empty());
+    let is_it = words.next() == Some("rendezvous") && words.next().is_some();
+    (is_it && words.next().is_none())
+        .then_some(before)
+        .ok_or(NotACode::Shape)
 }
 
 /// What `typed`, the beginning of a code, may go on as: with each of the words that its last part begins, which may not
@@ -289,6 +304,14 @@ mod tests {
         assert_eq!(wrong(""), NotACode::Shape);
         assert_eq!(wrong("482913-orbit-lemon"), NotACode::Shape);
         assert_eq!(wrong("482913-orbit-lemon-tiger-tiger"), NotACode::Shape);
+        for options in [
+            "--path relay-tcp",
+            "--rendezvous x --no-sources",
+            "--rendezvous",
+        ] {
+            let pasted = format!("482913-orbit-lemon-tiger {options}");
+            assert_eq!(wrong(&pasted), NotACode::Shape);
+        }
         assert_eq!(wrong("12-orbit-lemon-tiger"), NotACode::Nameplate);
         assert_eq!(wrong("orbit-lemon-tiger"), NotACode::Nameplate);
         assert_eq!(
