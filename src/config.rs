@@ -9,6 +9,7 @@ use std::{
 
 use etcetera::BaseStrategy;
 use p2pdbg_base::{ErrorCode, Failure};
+use p2pdbg_identity::is_unexpanded;
 use p2pdbg_path::traversal::TraversalTable;
 use serde::{Deserialize, de::IgnoredAny};
 use toml::Spanned;
@@ -142,11 +143,15 @@ impl Config {
             origin.open_to_others = mode_for_others(path);
         }
         let directory = path.parent().unwrap_or(Path::new("/"));
-        if let Some(state) = &config.state {
-            refuse_unexpanded(&origin.place("state"), state)?;
-        }
         // The working directory has nothing to do with where the state is.
-        config.state = config.state.map(|state| directory.join(at_home(state)));
+        config.state = config.state.map(|state| {
+            let state = at_home(state);
+            // What only a shell understands stays as it stands, and is refused where the directory is opened.
+            match is_unexpanded(&state) {
+                true => state,
+                false => directory.join(state),
+            }
+        });
         config.origin = Some(origin);
         Ok(config)
     }
@@ -183,23 +188,6 @@ pub fn at_home(path: PathBuf) -> PathBuf {
     }
 }
 
-/// Refuses a directory to be made whose name begins with what only a shell puts something in for, `~NAME` or
-/// `$VARIABLE`: made as it stands, it would be another one, with another identity, wherever one is started.
-///
-/// # Errors
-/// `place` and the path are named; what to write instead is the hint. Exit status 2.
-pub fn refuse_unexpanded(place: &str, path: &Path) -> Result<(), Failure> {
-    let first = path.components().next();
-    let first = first.map(|first| first.as_os_str().to_string_lossy());
-    let Some(first) = first.filter(|first| &**first != "~" && first.starts_with(['~', '$', '%']))
-    else {
-        return Ok(());
-    };
-    let message = format!("{place} {path:?}: nothing is put in for {first:?} here");
-    Err(Failure::new(ErrorCode::Configuration, message)
-        .hint("write the whole path, or ~/ for the home directory"))
-}
-
 /// Where the configuration file is: `$XDG_CONFIG_HOME/p2pdbg/config.toml` or `~/.config/p2pdbg/config.toml`
 /// on Unix, `%APPDATA%\p2pdbg\config.toml` on Windows. `None` without a home directory.
 pub fn default_path() -> Option<PathBuf> {
@@ -210,20 +198,6 @@ pub fn default_path() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn state_directory_that_a_shell_would_have_expanded_is_refused_with_its_place() {
-        for state in ["~root/st", "$HOME/st", "%APPDATA%/st"] {
-            let failure = read(&format!("name = 'web'\nstate = '{state}'")).unwrap_err();
-            assert!(
-                failure.message.contains("line 2") && failure.message.contains(state),
-                "{failure}"
-            );
-        }
-        for state in ["~/st", "st", "./~root", "/srv/$x"] {
-            assert!(read(&format!("state = '{state}'")).is_ok(), "{state}");
-        }
-    }
 
     fn read(text: &str) -> Result<Config, Failure> {
         let dir = tempfile::tempdir().unwrap();
@@ -300,6 +274,7 @@ mod tests {
         assert_eq!(state("~"), home);
         assert_eq!(state("/var/st"), Path::new("/var/st"));
         assert_eq!(state("st"), dir.path().join("st"));
+        assert_eq!(state("$HOME/st"), Path::new("$HOME/st"));
     }
 
     #[test]

@@ -129,10 +129,6 @@ pub(super) fn resolve_session(
     };
     let stun = resolve_stun(&args.stun, &config)?;
     let traversal = config.traversal.resolve(&|key| config.place(key))?;
-    if let Some(state) = &args.state {
-        // A service's or a container's environment has been through no shell.
-        config::refuse_unexpanded("--state or P2PDBG_STATE", Path::new(state))?;
-    }
     Ok(SessionOptions {
         rendezvous,
         name,

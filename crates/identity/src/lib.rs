@@ -24,4 +24,4 @@ pub mod tls;
 pub use authority::{AUTHORITY_FILE, Authority};
 pub use error::{NotAnIdentity, StateError};
 pub use identity::{IDENTITY_FILE, Identity};
-pub use state_dir::{StateDir, StateLock};
+pub use state_dir::{StateDir, StateLock, is_unexpanded};

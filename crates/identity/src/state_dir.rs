@@ -62,6 +62,9 @@ impl StateDir {
             Some(path) => path.to_owned(),
             None => default_path(program)?,
         };
+        if is_unexpanded(&path) {
+            return Err(StateError::Unexpanded(path));
+        }
         match fs::metadata(&path) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => create(&path)?,
@@ -297,6 +300,17 @@ impl StateDir {
 #[must_use = "the lock is released when this is dropped"]
 pub struct StateLock {
     _file: Option<File>,
+}
+
+/// Whether a path begins with what only a shell puts something in for: `~`, `~NAME`, `$VARIABLE` or `%VARIABLE%`.
+pub fn is_unexpanded(path: &Path) -> bool {
+    let first = path.components().next();
+    first.is_some_and(|first| {
+        first
+            .as_os_str()
+            .to_string_lossy()
+            .starts_with(['~', '$', '%'])
+    })
 }
 
 fn default_path(program: &str) -> Result<PathBuf, StateError> {

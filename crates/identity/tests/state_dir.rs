@@ -89,6 +89,20 @@ fn a_file_too_long_to_be_state_is_refused() {
 }
 
 #[test]
+fn path_that_a_shell_would_have_expanded_is_refused_and_not_made() {
+    for path in [
+        "~root/p2pdbg-test",
+        "~/p2pdbg-test",
+        "$HOME/p2pdbg-test",
+        "%APPDATA%",
+    ] {
+        let error = StateDir::open(Some(Path::new(path)), "p2pdbg").unwrap_err();
+        assert!(matches!(error, StateError::Unexpanded(_)), "{error}");
+        assert!(!Path::new(path).exists(), "{path}");
+    }
+}
+
+#[test]
 fn a_file_in_the_directorys_place_is_refused() {
     let temporary = tempfile::tempdir().unwrap();
     let path = temporary.path().join("state");
