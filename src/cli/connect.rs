@@ -9,6 +9,7 @@ use std::{
 
 use clap::{Args, ValueHint};
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
+#[cfg(unix)]
 use p2pdbg_attach::Consent;
 use p2pdbg_base::{ErrorCode, Failure, PeerName};
 use p2pdbg_forward::ForwardSpec;

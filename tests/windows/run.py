@@ -380,6 +380,9 @@ TRIALS = [
 
 def main():
     windows, linux, *wanted = sys.argv[1:]
+    names = [trial.__name__.replace("_", "-") for trial in TRIALS]
+    if unknown := sorted(set(wanted) - set(names)):
+        sys.exit(f"no trial is called {unknown[0]}; there are {', '.join(names)}")
     failed = False
     with Lab() as lab:
         for trial in TRIALS:

@@ -16,7 +16,8 @@ pub(super) fn may_hide(port: u16) -> bool {
         return true;
     }
     match listeners::get_process_by_port(port, Protocol::TCP) {
-        Ok(_) => true,
+        // It can be named, and stood in the list if it listened.
+        Ok(_) => false,
         Err(error) => error.to_string() != NOBODY,
     }
 }
