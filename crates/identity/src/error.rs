@@ -22,8 +22,8 @@ pub enum StateError {
         /// What the operating system says.
         source: io::Error,
     },
-    /// Its path begins with what a shell puts something in for, and has been through none: made as it stands, it would be
-    /// another directory, with another identity, wherever a program is started.
+    /// Its path begins with what a shell puts something in for, and has been through none: made as it stands, it
+    /// would be another directory, with another identity, wherever a program is started.
     #[error("the state directory {}: nothing is put in for ~ or a variable here; write the whole path", .0.display())]
     Unexpanded(PathBuf),
     /// There is something of that name, but no directory.
