@@ -181,8 +181,8 @@ impl FromStr for Code {
     }
 }
 
-/// What stands before ` --rendezvous URL`, which the line that is shown ends with. Another option would be lost without a
-/// word, so none is taken.
+/// What stands before ` --rendezvous URL`, which the line that is shown ends with. Another option would be lost without
+/// a word, so none is taken.
 fn without_rendezvous(text: &str) -> Result<&str, NotACode> {
     let Some((before, option)) = text.split_once(" --") else {
         return Ok(text);
