@@ -4,8 +4,9 @@
 //! Three bounds, of which none refuses a session:
 //!
 //! - *A key's bandwidth* is a bucket that all its legs draw from, and they get fair shares of it.
-//! - *The host's ceiling* is shared among all legs that want something: while they want less together, nobody is held;
-//!   else each gets the same, and whoever wants less loses nothing.
+//! - *The host's ceiling* is shared among the keys that want something: while they want less together, nobody is held;
+//!   else each gets the same, and whoever wants less loses nothing. A key's part is shared among its legs by the same
+//!   rule, so that a hundred sessions of one key take nothing from the one session of another.
 //! - *A key's bytes of a month*, once used up, slow the legs that are opened from then on. Those that run go on.
 //!
 //! [`Book`] is the owner's side, for one task: [`Book::open`] for each session, [`Book::settle`] about four times a
@@ -209,24 +210,33 @@ impl Book {
     }
 
     fn share_out(&mut self) {
-        let all = self.legs.iter().map(|leg| leg.wants).collect();
-        let host = Shares::of(self.host, all);
-        let mut keys: HashMap<KeyId, Shares> = HashMap::new();
-        for (key, account) in &self.accounts {
-            if account.rate != UNBOUNDED {
-                let own = self.legs.iter().filter(|leg| leg.key == *key);
-                let wants = own.map(|leg| leg.wants).collect();
-                keys.insert(*key, Shares::of(account.rate, wants));
-            }
-        }
+        let mut wanted: HashMap<KeyId, Vec<u64>> = HashMap::new();
         for leg in &self.legs {
-            // One whose key is gone stays at nothing.
+            wanted.entry(leg.key).or_default().push(leg.wants);
+        }
+        // No key takes more of the host's ceiling than its own bound lets it use.
+        let want_of = |key: &KeyId, legs: &[u64]| {
+            let sum = legs
+                .iter()
+                .fold(0, |sum: u64, want| sum.saturating_add(*want));
+            sum.min(self.accounts.get(key).map_or(0, |account| account.rate))
+        };
+        let host = wanted.iter().map(|(key, legs)| want_of(key, legs));
+        let host = Shares::of(self.host, host.collect());
+        let shares: HashMap<KeyId, Shares> = wanted
+            .into_iter()
+            .filter_map(|(key, legs)| {
+                // One whose key is gone stays at nothing.
+                let account = self.accounts.get(&key)?;
+                let part = host.share(want_of(&key, &legs)).min(account.rate);
+                Some((key, Shares::of(part, legs)))
+            })
+            .collect();
+        for leg in &self.legs {
             if let Some(meter) = leg.meter.upgrade()
-                && self.accounts.contains_key(&leg.key)
+                && let Some(shares) = shares.get(&leg.key)
             {
-                let by_key = keys.get(&leg.key);
-                let by_key = by_key.map_or(UNBOUNDED, |shares| shares.share(leg.wants));
-                meter.set_share(host.share(leg.wants).min(by_key));
+                meter.set_share(shares.share(leg.wants));
             }
         }
     }
