@@ -20,6 +20,7 @@ mod debugger;
 mod ecn;
 mod ends;
 mod flow;
+mod handshakes;
 mod impairments;
 mod memory;
 mod moved;

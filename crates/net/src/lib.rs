@@ -6,6 +6,7 @@ pub mod deadline;
 pub mod interfaces;
 pub mod listening;
 mod marks;
+mod mask;
 pub mod mux;
 pub mod nat64;
 pub mod route;

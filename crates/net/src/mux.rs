@@ -2,8 +2,8 @@
 //!
 //! The mapping that a hole punch opens belongs to the socket that punched, so QUIC must leave by the same one.
 //! [`MuxSocket`] is the socket that quinn uses; on the way in it takes out what is not QUIC (RFC 9443 section 3
-//! describes the first bytes) and hands it to whoever drives the traversal. The queue between the two is
-//! bounded: what does not fit is dropped, as by any network, and repeated by its sender's timers.
+//! describes the first bytes) and hands it to whoever drives the traversal. QUIC's handshakes travel disguised. The
+//! queue between the two is bounded: what does not fit is dropped, as by any network, and repeated by its sender's timers.
 
 use std::{
     fmt,
@@ -29,6 +29,7 @@ use tokio::sync::mpsc;
 use super::{
     clat::Clat,
     marks::Marks,
+    mask,
     nat64::Nat64,
     tcp_detour::{Detour, Room},
 };
@@ -231,11 +232,21 @@ impl AsyncUdpSocket for MuxSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let stride = transmit.segment_size.unwrap_or(transmit.contents.len());
+        let mut disguised = Vec::new();
+        if mask::any_long(transmit.contents, stride) {
+            disguised.extend_from_slice(transmit.contents);
+            mask::turn(&mut disguised, stride);
+        }
         // QUIC answers from the address that it was spoken to at, which leaves by a route that may be dead since the
         // default route has moved. What leaves here goes where the checks went, and they are what found the path.
         let transmit = &Transmit {
             src_ip: None,
             ecn: transmit.ecn,
+            contents: match disguised.is_empty() {
+                true => transmit.contents,
+                false => &disguised,
+            },
             ..*transmit
         };
         if let Some(taken) = self.detour.take(transmit) {
@@ -261,17 +272,21 @@ impl AsyncUdpSocket for MuxSocket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         // In turns, so that neither can keep the other waiting. Both are asked before there is nothing.
-        if self.detour_first.fetch_xor(true, Ordering::Relaxed) {
+        let received = if self.detour_first.fetch_xor(true, Ordering::Relaxed) {
             match self.detour.poll_recv(cx, bufs, meta) {
-                Poll::Ready(received) => Poll::Ready(Ok(received)),
-                Poll::Pending => self.poll_udp(cx, bufs, meta),
+                Poll::Ready(received) => received,
+                Poll::Pending => ready!(self.poll_udp(cx, bufs, meta))?,
             }
         } else {
             match self.poll_udp(cx, bufs, meta) {
-                Poll::Ready(received) => Poll::Ready(received),
-                Poll::Pending => self.detour.poll_recv(cx, bufs, meta).map(Ok),
+                Poll::Ready(received) => received?,
+                Poll::Pending => ready!(self.detour.poll_recv(cx, bufs, meta)),
             }
+        };
+        for (batch, meta) in bufs.iter_mut().zip(meta.iter()).take(received) {
+            mask::turn(&mut batch[..meta.len], meta.stride);
         }
+        Poll::Ready(Ok(received))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

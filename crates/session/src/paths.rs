@@ -64,8 +64,9 @@ impl Ways {
     /// Somebody's direct path starves: datagrams by the relay are to go over TCP for so long from now on, or no more as
     /// far as he is concerned. What the other end wants stays as it is.
     pub(super) fn avoid_udp(&mut self, who: Starving, time: Duration) {
-        if self.policy != PathPolicy::Any {
-            return;
+        match self.policy {
+            PathPolicy::Any | PathPolicy::Relay => {}
+            PathPolicy::Direct | PathPolicy::RelayTcp => return,
         }
         let now = Instant::now();
         if let Some(until) = self.by_tcp_until.get_mut(who as usize) {

@@ -36,6 +36,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A connection that has lasted for so long is made again without a pause.
 const LASTED: Duration = Duration::from_secs(3);
 
+/// Between two attempts over TCP at the least, however often the peer asks for it. Once TCP has carried the leg,
+/// [`LASTED`] after it changed last.
+const ATTEMPTS: Duration = Duration::from_secs(1);
+
 /// UDP that has carried the leg for so long is as good as new.
 const FORGIVEN: Duration = Duration::from_secs(300);
 
@@ -87,6 +91,9 @@ pub(super) struct Relay {
     leg: Leg,
     udp: bool,
     tcp: Tcp,
+    /// When the last attempt over TCP began, and whether one has ever carried the leg.
+    tried_at: Option<Instant>,
+    was_by_stream: bool,
     /// The next pause after a failure of TCP.
     pause: Duration,
     /// Until when UDP is not to carry the leg, though it could.
@@ -192,6 +199,8 @@ impl Relay {
             grant,
             udp: carriers != Carriers::TcpAlone,
             tcp: Tcp::At(tcp_at),
+            tried_at: None,
+            was_by_stream: false,
             pause: FIRST_PAUSE,
             avoided_until: None,
             carrier: None,
@@ -233,6 +242,7 @@ impl Relay {
         match self.tcp {
             Tcp::At(at) if at <= now => {
                 self.tcp = Tcp::Connecting;
+                self.tried_at = Some(now);
                 self.actions.push_back(RelayAction::Connect);
             }
             Tcp::Until(at) if at <= now => self.hang_up(now),
@@ -325,6 +335,7 @@ impl Relay {
             self.trial.begin();
         }
         self.tcp = Tcp::Up;
+        self.was_by_stream = true;
         self.set_carrier(carrier, now);
     }
 
@@ -360,8 +371,12 @@ impl Relay {
         }
         self.avoided_until = Some(now + time);
         if !time.is_zero() && matches!(self.tcp, Tcp::Idle | Tcp::Until(_)) {
-            // The peer may ask for it: no more often than connections are made again otherwise.
-            self.tcp = Tcp::At(now.max(self.since + LASTED));
+            let next = self.tried_at.map_or(now, |tried| tried + ATTEMPTS);
+            let settled = match self.was_by_stream {
+                true => self.since + LASTED,
+                false => now,
+            };
+            self.tcp = Tcp::At(now.max(next).max(settled));
         }
     }
 

@@ -261,6 +261,8 @@ pub(super) enum Timer {
     },
     /// When to close a tunnel of the listener's whose path was not nominated.
     CallUnused(u64),
+    /// When to have the relay's leg carried over TCP, since no tunnel has come up over UDP.
+    Uncarried,
     /// When to give up a peer that is out of reach.
     ResumeExpired,
     /// When to give up a session that may only use a direct path and has none.

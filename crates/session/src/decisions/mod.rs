@@ -34,6 +34,7 @@ mod tests;
 
 use std::{
     collections::VecDeque,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -81,6 +82,14 @@ const AWAITED: Duration = Duration::from_secs(5);
 
 /// How late a look is on a host that has too much to do: what the peer said meanwhile may not have been read.
 const BUSY: Duration = Duration::from_millis(50);
+
+/// How long a tunnel may take to come up through the relay over UDP before TCP is tried as well. Only on a very long
+/// way does a handshake take more, and there it comes up meanwhile.
+const UNCARRIED: Duration = Duration::from_secs(1);
+
+/// For how long TCP carries the relay's leg where UDP carried no tunnel. What stands then goes on over UDP: it has no
+/// handshake before it.
+const BY_TCP: Duration = Duration::from_secs(600);
 
 /// The pause before a path is tried again on which no tunnel came up.
 const REDIAL: Duration = Duration::from_secs(1);
@@ -195,6 +204,7 @@ impl Decisions {
                 carrier,
             } => {
                 self.note_carrier(carrier, now);
+                self.expect_relayed(carrier, remote, now);
                 self.on_relay((socket, remote), carrier.path(), now);
             }
             Input::Heard { socket, remote } => {
@@ -269,6 +279,42 @@ impl Decisions {
         }
     }
 
+    /// The relay's leg is bound: a tunnel is to come up there soon, whoever dials it. Binds are no proof of that, since
+    /// some networks let through what they do not know and drop what looks like QUIC, or what comes often.
+    fn expect_relayed(&mut self, carrier: Carrier, remote: SocketAddr, now: Instant) {
+        if carrier == Carrier::Udp && !self.tunnels.serves(PathKind::RelayUdp) {
+            self.timers.set_sooner(Timer::Uncarried, now + UNCARRIED);
+            return;
+        }
+        self.timers.clear(Timer::Uncarried);
+        if self.path_status.is_uncarried() {
+            // What was dialled over UDP repeats itself after seconds only, so it keeps nobody from dialling now.
+            self.tunnels.end_dial(carrier.path(), remote);
+        }
+    }
+
+    fn on_uncarried(&mut self) {
+        if !self.tunnels.serves(PathKind::RelayUdp) {
+            tracing::info!(
+                "the relay is reached over UDP and no tunnel comes up there, so TCP is tried"
+            );
+            self.path_status.on_uncarried(true);
+            self.put(Output::Path(PathCommand::AvoidUdp(BY_TCP)));
+        }
+    }
+
+    /// A tunnel has come up: whether UDP carries it is known now.
+    fn on_carried(&mut self, path: PathKind) {
+        let by_udp = path == PathKind::Direct || self.path_status.carrier() == Carrier::Udp;
+        if by_udp && self.path_status.on_uncarried(false) && path != PathKind::Direct {
+            // It was slow, or the peer's leg was the one that could not.
+            self.put(Output::Path(PathCommand::AvoidUdp(Duration::ZERO)));
+        }
+        if path != PathKind::Direct {
+            self.timers.clear(Timer::Uncarried);
+        }
+    }
+
     fn on_direct_lost(&mut self, reason: LossReason) {
         self.path_status.on_direct_lost(reason);
         self.listener_dial.on_not_nominated();
@@ -303,6 +349,9 @@ impl Decisions {
         self.keep_alive.on_network_changed();
         let back = self.starvation.on_network_changed();
         self.carry(back, now);
+        if self.path_status.on_uncarried(false) {
+            self.put(Output::Path(PathCommand::AvoidUdp(Duration::ZERO)));
+        }
         // The peer may have given up what stands here.
         self.ask_all(now);
     }
@@ -396,6 +445,7 @@ impl Decisions {
                         self.close(epoch);
                     }
                 }
+                Timer::Uncarried => self.on_uncarried(),
                 Timer::ResumeExpired => self.end(SessionEnd::PeerGone),
                 Timer::NoPath => self.on_no_path(),
                 Timer::DrainExpired => self.check_drained(true),
@@ -560,6 +610,7 @@ impl Decisions {
         if tunnel.path == PathKind::Direct {
             self.put(Output::Path(PathCommand::DirectUp));
         }
+        self.on_carried(tunnel.path);
         self.timers.clear(Timer::NoPath);
         self.put(Output::Adopt(tunnel.epoch));
         for older in self.tunnels.insert(tunnel, now) {

@@ -26,6 +26,8 @@ pub(super) struct PathStatus {
     told: Option<PathReport>,
     /// What carries this end's leg of the relay.
     carrier: Carrier,
+    /// Whether UDP reaches the relay, and carried no tunnel there.
+    uncarried: bool,
     policy: PathPolicy,
 }
 
@@ -40,6 +42,7 @@ impl PathStatus {
             was_direct: false,
             told: None,
             carrier: Carrier::Udp,
+            uncarried: false,
         }
     }
 
@@ -123,6 +126,21 @@ impl PathStatus {
         std::mem::replace(&mut self.carrier, carrier) != carrier
     }
 
+    /// What carries this end's leg of the relay.
+    pub(super) fn carrier(&self) -> Carrier {
+        self.carrier
+    }
+
+    /// Whether UDP reaches the relay, and carried no tunnel there.
+    pub(super) fn is_uncarried(&self) -> bool {
+        self.uncarried
+    }
+
+    /// Notes whether UDP reaches the relay and carries no tunnel; whether that was so before.
+    pub(super) fn on_uncarried(&mut self, uncarried: bool) -> bool {
+        std::mem::replace(&mut self.uncarried, uncarried)
+    }
+
     /// The report of the path that streams use from now on; none if that one was told last.
     pub(super) fn on_path(&mut self, tunnel: &TunnelFacts, after_ms: u64) -> Option<PathReport> {
         let is_direct = tunnel.path == PathKind::Direct;
@@ -167,6 +185,11 @@ impl PathStatus {
         }
         let blocked = match self.carrier {
             Carrier::Udp => None,
+            _ if self.uncarried => {
+                return "UDP gets out of this network, or the peer's, and carries no tunnel; what would help: a \
+                        firewall that lets UDP pass whatever is in it"
+                    .to_owned();
+            }
             // STUN says the same a little later.
             Carrier::Tcp | Carrier::Web => Some(Obstacle::UdpBlockedHere),
         };
