@@ -42,6 +42,7 @@ mod control;
 mod counters;
 mod datapath;
 mod directory;
+mod entrances;
 mod fair;
 mod in_memory;
 mod keys;
@@ -53,6 +54,7 @@ mod registry;
 mod relay;
 mod self_check;
 mod server;
+mod state_files;
 mod stun;
 mod succession;
 mod web;
@@ -62,6 +64,7 @@ pub use clustered::CLUSTER_SECRET;
 pub use config::{ClusterConfig, DEFAULT_ALT_PORT, ServerConfig, StartError, StoreUrl};
 pub use control::report::{KeyReport, Report};
 pub use counters::Counters;
+pub use entrances::{MOST_RELAY_WORKERS, ReceiveBuffer};
 #[doc(hidden)]
 pub use in_memory::{InMemory, Told};
 pub use keys::{
@@ -73,5 +76,6 @@ pub use public_host::{NotAPublicAddress, PublicAddress};
 #[doc(hidden)]
 pub use relay::bench_table::FilledTable;
 pub use self_check::Finding;
-pub use server::{LAST_URL, MOST_RELAY_WORKERS, PROGRAM, ReceiveBuffer, Server};
+pub use server::Server;
+pub use state_files::{LAST_URL, PROGRAM};
 pub use succession::{Handover, Inheritance};
