@@ -6,6 +6,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
+use p2pdbg_base::{Silence, silence::ASK};
 use p2pdbg_net::tcp_detour::{Arrival, Backlog, Outbox, outbox};
 use p2pdbg_proto::{
     relay::{LegGrant, RelayFrame, RelayRefusal},
@@ -24,13 +25,7 @@ use super::Carrier;
 /// How long the relay may take to answer JOIN.
 const ANSWER: Duration = Duration::from_secs(6);
 
-/// How often the relay is asked whether it is there.
-const ASK: Duration = Duration::from_secs(10);
-
-/// A connection that is silent for this long is lost.
-const SILENCE: Duration = Duration::from_secs(25);
-
-/// The same when there is reason to doubt.
+/// How long the relay may take to answer when there is reason to doubt that it is there.
 const DOUBT: Duration = Duration::from_secs(2);
 
 /// What is read or written at once, in bytes.
@@ -244,22 +239,16 @@ pub(super) async fn send(
 /// Asks now and then, and at once when there is doubt; ends when there is no answer.
 pub(super) async fn watch_over(mut heard: watch::Receiver<Instant>, doubt: &Notify, ask: &Notify) {
     let mut rhythm = tokio::time::interval_at(Instant::now() + ASK, ASK);
-    let mut doubted_at: Option<Instant> = None;
+    let mut silence = Silence::new(heard.borrow().into_std(), DOUBT);
     loop {
-        let heard_at = *heard.borrow_and_update();
-        let given_up = match doubted_at.filter(|doubted| *doubted >= heard_at) {
-            Some(doubted) => (doubted + DOUBT).min(heard_at + SILENCE),
-            None => heard_at + SILENCE,
-        };
+        silence.on_heard(heard.borrow_and_update().into_std());
         tokio::select! {
             _ = rhythm.tick() => ask.notify_one(),
             () = doubt.notified() => {
-                if doubted_at.is_none_or(|doubted| doubted < heard_at) {
-                    doubted_at = Some(Instant::now());
-                }
+                silence.on_doubt(Instant::now().into_std());
                 ask.notify_one();
             }
-            () = tokio::time::sleep_until(given_up) => return,
+            () = tokio::time::sleep_until(silence.given_up().into()) => return,
             changed = heard.changed() => if changed.is_err() {
                 return;
             }
