@@ -253,7 +253,7 @@ impl Hub {
         let lane = match message {
             FromRendezvous::Signal { session, .. } => {
                 let lanes = self.lanes.entry(*session).or_default();
-                Some(Arc::clone(lanes.entry(id).or_default()))
+                Some(lanes.entry(id).or_default().clone())
             }
             _ => None,
         };
