@@ -121,9 +121,9 @@ pub enum PathCommand {
 pub enum PathEvent {
     /// Both legs are bound, as far as can be known: the peer can be dialled through the relay.
     Relay {
-        /// From this socket.
+        /// The socket that the leg is bound with.
         socket: PathSocket,
-        /// At the relay's address.
+        /// The address to dial: that of the relay, which passes on what comes there.
         remote: SocketAddr,
         /// What carries this end's leg.
         carrier: Carrier,
@@ -131,23 +131,23 @@ pub enum PathEvent {
     /// This end has begun to bind its leg over UDP: what is sent there now comes behind the BIND, and the relay passes
     /// the first datagrams on, or keeps them for a moment if the peer has not begun yet.
     Near {
-        /// From this socket.
+        /// The socket that the leg is being bound with.
         socket: PathSocket,
-        /// At the relay's address.
+        /// The address of the relay.
         remote: SocketAddr,
     },
     /// The relay knows the leg no longer; another introduction is needed.
     RelayGone,
     /// The peer's checks come from there, which is not nominated yet: at the listener, and more than once.
     Heard {
-        /// At this socket.
+        /// The socket that they come to.
         socket: PathSocket,
-        /// From there.
+        /// The address that they come from; dialling it goes through the hole that they made.
         remote: SocketAddr,
     },
     /// The peer can be dialled directly.
     Direct {
-        /// From this socket.
+        /// The socket that the path begins at.
         socket: PathSocket,
         /// What the engine found.
         path: p2pdbg_punch::Path,
@@ -163,9 +163,9 @@ pub enum PathEvent {
     Signal(Vec<u8>),
     /// There is another direct way, which is not used since it is slower.
     Unused {
-        /// How it works.
+        /// What made it work, for a person.
         technique: p2pdbg_punch::Technique,
-        /// Its round trip.
+        /// The round trip of its checks.
         rtt: std::time::Duration,
     },
     /// What stands in the way of a direct path has changed.
@@ -175,11 +175,11 @@ pub enum PathEvent {
 /// What carries a leg of the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carrier {
-    /// UDP.
+    /// UDP, as long as it passes: nothing waits for what was lost.
     Udp,
-    /// TLS over TCP.
+    /// TLS over TCP, where UDP does not pass, or starves.
     Tcp,
-    /// The same inside a WebSocket.
+    /// The same inside a WebSocket, where nothing but the web passes.
     Web,
 }
 

@@ -33,7 +33,7 @@ pub struct LegId(pub [u8; 16]);
 /// What the rendezvous gives a member for its leg.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LegGrant {
-    /// Names the leg.
+    /// Names the leg in every frame; random, and not secret.
     pub leg: LegId,
     /// Proves the right to it.
     pub key: Secret<32>,
@@ -76,21 +76,21 @@ impl RelayRefusal {
 pub enum RelayFrame {
     /// A member asks to bind its source address.
     Bind {
-        /// Its leg.
+        /// The leg to bind.
         leg: LegId,
         /// [`bind_mac`]; with another one the frame is good for a challenge and nothing else.
         mac: [u8; 32],
     },
     /// The relay asks for proof.
     Challenge {
-        /// The member's leg.
+        /// The leg of the BIND that is answered.
         leg: LegId,
         /// What the member has to return, so that it is seen to receive at its source address.
         cookie: Cookie,
     },
     /// The member proves that it receives at its source address and holds the leg's key.
     Answer {
-        /// Its leg.
+        /// The leg to bind, as in BIND.
         leg: LegId,
         /// The cookie of the challenge, as it came.
         cookie: Cookie,
@@ -99,16 +99,16 @@ pub enum RelayFrame {
     },
     /// The leg is bound to the source address of the answer.
     Bound {
-        /// The member's leg.
+        /// The leg that is bound now.
         leg: LegId,
         /// How long the leg lasts without a datagram, in seconds.
         lifetime_s: u16,
     },
     /// The leg is not bound.
     Refused {
-        /// The member's leg.
+        /// The leg that it asked for.
         leg: LegId,
-        /// Why.
+        /// Why, which says whether another try can help.
         reason: RelayRefusal,
     },
 }

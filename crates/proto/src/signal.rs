@@ -19,16 +19,16 @@ pub const VERSION: u16 = 1;
 pub enum Signal {
     /// The first message of a pairing by code.
     Pake {
-        /// [`VERSION`].
+        /// The sender's [`VERSION`]: the first field, so that every version can read it.
         version: u16,
-        /// The sender's certificate.
+        /// The fingerprint of the sender's certificate: a claim until the confirmation.
         fingerprint: Fingerprint,
         /// The sender's SPAKE2 message.
         message: Vec<u8>,
     },
     /// The first message between peers that share a pair secret.
     Known {
-        /// [`VERSION`].
+        /// The sender's [`VERSION`], first here too.
         version: u16,
         /// Random, new for each session.
         nonce: [u8; 32],
@@ -89,7 +89,7 @@ pub enum PeerMessage {
 pub struct PeerInfo {
     /// The name by which the peer wants to be known.
     pub name: String,
-    /// Program and version.
+    /// Program and version, for the log.
     pub agent: String,
     /// The same for peers on one host, where one port cannot be opened twice.
     pub host: [u8; 16],

@@ -24,7 +24,7 @@ impl SocketId {
     pub const V6: Self = Self(1);
 }
 
-/// An address family.
+/// A version of IP: two ends must have it in common for a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
     /// IPv4.
@@ -50,20 +50,20 @@ pub enum Input<'a> {
         socket: SocketId,
         /// Where it came from.
         from: SocketAddr,
-        /// All of it.
+        /// The whole datagram, without its UDP header.
         payload: &'a [u8],
     },
     /// A socket is open: one of the session's two, or one that [`Output::OpenSocket`] asked for. Reported again
     /// when a socket was rebound to another port.
     SocketOpened {
-        /// Its number.
+        /// The number that the session, or the engine, gave it.
         socket: SocketId,
         /// What it is bound to; the address is usually unspecified, the port counts.
         local: SocketAddr,
     },
     /// A socket could not be opened or has failed for good.
     SocketFailed {
-        /// Its number.
+        /// The number of the socket; nothing is sent from it any more.
         socket: SocketId,
     },
     /// The addresses of all interfaces that are up, each time all of them. Leave loopback out unless the session
@@ -77,14 +77,14 @@ pub enum Input<'a> {
     PeerSeen(&'a [IpAddr]),
     /// The operating system refused to send.
     SendFailed {
-        /// The socket.
+        /// The socket that it was to leave by.
         socket: SocketId,
-        /// The destination.
+        /// The address that it was for.
         to: SocketAddr,
     },
     /// A gateway maps an external address to a socket for as long as nobody says otherwise.
     MappedPort {
-        /// The socket.
+        /// One of the two of the session.
         socket: SocketId,
         /// The external address, or `None` when the mapping has gone.
         external: Option<SocketAddr>,
@@ -110,16 +110,16 @@ pub enum Input<'a> {
 /// What the engine wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Send a datagram.
+    /// Send a datagram. If it cannot be sent, [`Input::SendFailed`] is told.
     Send {
-        /// From this socket.
+        /// The socket to send from, since each has a mapping of its own at a NAT.
         socket: SocketId,
-        /// To this address.
+        /// The address to send to, in the socket's family.
         to: SocketAddr,
         /// With this IP time to live (hop limit), or the system's. A driver that cannot set it for one datagram
         /// skips the datagram: it is there to open this side's NAT and must not reach the other.
         ttl: Option<u8>,
-        /// These bytes.
+        /// What the datagram holds.
         payload: Vec<u8>,
     },
     /// Seal these bytes and bring them to the peer's engine, in order.
@@ -129,12 +129,12 @@ pub enum Output {
     OpenSocket {
         /// The number it will have.
         socket: SocketId,
-        /// Its family.
+        /// The family that it is bound for, to any address.
         family: Family,
     },
     /// Close a socket that [`Output::OpenSocket`] asked for. Never the one of the nominated path.
     CloseSocket {
-        /// Its number.
+        /// The number by which it was asked for; it is not used again.
         socket: SocketId,
     },
     /// Both peers agree on this path. It replaces the one nominated before, if any, which may be the same: after a
@@ -149,7 +149,7 @@ pub enum Output {
     Event(Event),
 }
 
-/// A nominated path.
+/// A nominated path: a socket here and an address there, between which checks went both ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Path {
     /// The socket at this end.
@@ -180,9 +180,9 @@ pub enum LossReason {
 pub enum Event {
     /// This end has a candidate.
     Gathered {
-        /// Its kind.
+        /// How this end came to know the address.
         kind: crate::candidate::Kind,
-        /// Its address.
+        /// What the peer is told.
         address: SocketAddr,
     },
     /// No STUN server of this family answers.
@@ -191,12 +191,12 @@ pub enum Event {
     Nat(NatReport),
     /// The peer's candidates are known, so many of them usable.
     PeerCandidates {
-        /// The peer's generation.
+        /// Counts the peer's restarts, after which all its candidates are new.
         generation: u32,
         /// How many will be checked.
         usable: usize,
     },
-    /// An attempt began.
+    /// Checks of all pairs begin, and the searches that the two NATs call for.
     AttemptBegan {
         /// Its number since the last restart, from 0.
         attempt: u32,
@@ -206,16 +206,16 @@ pub enum Event {
         /// For how long it was in doubt.
         after: Duration,
     },
-    /// A search began.
+    /// Many ports, or many sockets, are tried, since single checks cannot get through.
     SearchBegan {
-        /// Its technique.
+        /// Which of the techniques it is that search.
         technique: Technique,
         /// Sockets that this end opens for it.
         sockets: usize,
     },
     /// A search is over, found or not.
     SearchEnded {
-        /// Its technique.
+        /// The same as when it began.
         technique: Technique,
         /// Flows that it leaves behind in the NATs of this end, until they forget them.
         flows: u32,
@@ -230,16 +230,16 @@ pub enum Event {
     },
     /// The controlled side hears an authenticated check on a pair while there is no path: that way at least it passes.
     Heard {
-        /// This end's socket.
+        /// The socket of this end that the check came to.
         socket: SocketId,
-        /// The peer's address.
+        /// The address that it came from.
         remote: SocketAddr,
     },
     /// A pair answered a check.
     PairValid {
-        /// This end's socket.
+        /// The socket of this end that the answer came to.
         socket: SocketId,
-        /// The peer's address.
+        /// The address that it came from.
         remote: SocketAddr,
         /// What made it work.
         technique: Technique,
@@ -249,16 +249,16 @@ pub enum Event {
     /// There is another way than the path, by another technique, and it is not used since it is slower: the best of
     /// these. Told again when its figure, or the technique, has changed by much.
     Unused {
-        /// How it works.
+        /// What made it work.
         technique: Technique,
-        /// Its round trip.
+        /// The round trip of its checks.
         rtt: Duration,
         /// The nominated path's round trip, for comparison.
         path_rtt: Duration,
     },
     /// An attempt ended without a path; the next begins after a pause.
     AttemptFailed {
-        /// Its number.
+        /// The same as when it began.
         attempt: u32,
         /// Datagrams that it cost this end.
         packets: u32,
