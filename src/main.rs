@@ -63,30 +63,12 @@ fn main() -> ExitCode {
         CliCommand::Ide(args) => status(
             Config::load().and_then(|config| commands::ide::run(&cli::resolve_ide(args, config))),
         ),
-        CliCommand::Status(args) => {
-            start_logging(verbose, io::stderr);
-            status(block_on(commands::status::run(args)))
-        }
-        CliCommand::Pipe(args) => {
-            start_logging(verbose, io::stderr);
-            status(block_on(commands::pipe::run(args)))
-        }
-        CliCommand::Forward(args) => {
-            start_logging(verbose, io::stderr);
-            status(block_on(commands::forward::run(args)))
-        }
-        CliCommand::Attach(args) => {
-            start_logging(verbose, io::stderr);
-            status(block_on(commands::attach::run(args)))
-        }
-        CliCommand::Sources(args) => {
-            start_logging(verbose, io::stderr);
-            status(block_on(commands::sources::list(args)))
-        }
-        CliCommand::Push(args) => {
-            start_logging(verbose, io::stderr);
-            status(block_on(commands::sources::push(args)))
-        }
+        CliCommand::Status(args) => ask(verbose, commands::status::run(args)),
+        CliCommand::Pipe(args) => ask(verbose, commands::pipe::run(args)),
+        CliCommand::Forward(args) => ask(verbose, commands::forward::run(args)),
+        CliCommand::Attach(args) => ask(verbose, commands::attach::run(args)),
+        CliCommand::Sources(args) => ask(verbose, commands::sources::list(args)),
+        CliCommand::Push(args) => ask(verbose, commands::sources::push(args)),
         #[cfg(unix)]
         CliCommand::Unit(args) => status(commands::systemd_unit::run(args)),
         CliCommand::Completions { shell } => status(generate::completions(shell)),
@@ -127,6 +109,12 @@ fn setup(url: Option<String>) -> Result<(), Failure> {
 
 fn format(json: bool) -> Format {
     if json { Format::Json } else { Format::Human }
+}
+
+/// Runs a command that asks a session of another process, and says itself what comes of it.
+fn ask(verbose: u8, command: impl Future<Output = Result<(), Failure>>) -> ExitCode {
+    start_logging(verbose, io::stderr);
+    status(block_on(command))
 }
 
 /// Examines the network; what is wrong with it is told with the rest, and in the exit status.

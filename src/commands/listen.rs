@@ -14,7 +14,7 @@ use super::{
     interrupt::Interrupt,
     offer,
 };
-use crate::cli::ListenOptions;
+use crate::cli::{ListenOptions, PeersOptions};
 
 /// Runs until it is interrupted.
 ///
@@ -36,19 +36,7 @@ pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, 
         reporter.clone(),
     )?;
     host.note_options(options.given);
-    let known = options.peers.known.iter();
-    let known: Vec<_> = known
-        .map(|name| host.known_peer(name))
-        .collect::<Result<_, _>>()?;
-    let whom = match &known[..] {
-        _ if host.is_for_several() => Whom::Several(Awaited {
-            known,
-            code: options.peers.makes_codes,
-        }),
-        [known] => Whom::Known(known.clone()),
-        _ => Whom::CodeHolder,
-    };
-    host.meet(whom);
+    host.meet(whom(&host, &options.peers)?);
     let mut offer = None;
     let result = loop {
         let event = tokio::select! {
@@ -82,4 +70,21 @@ pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, 
     };
     host.close().await;
     result
+}
+
+/// Who is waited for.
+///
+/// # Errors
+/// If no peer is known by a name that was given.
+fn whom(host: &Host, peers: &PeersOptions) -> Result<Whom, Failure> {
+    let known = peers.known.iter().map(|name| host.known_peer(name));
+    let known: Vec<_> = known.collect::<Result<_, _>>()?;
+    Ok(match &known[..] {
+        _ if host.is_for_several() => Whom::Several(Awaited {
+            known,
+            code: peers.makes_codes,
+        }),
+        [known] => Whom::Known(known.clone()),
+        _ => Whom::CodeHolder,
+    })
 }

@@ -66,6 +66,7 @@ impl View {
     }
 
     /// The lines that tell of `event`; the view takes in what it says.
+    // One match, which splitting would only scatter: an event, what is read of it.
     pub(super) fn lines(&mut self, event: &Event) -> Vec<Line> {
         let lines = match event {
             Event::Ready {

@@ -247,16 +247,13 @@ impl Task {
                     return End::Closing;
                 }
             }
-            let renewed = tokio::select! {
-                renewed = timeout(SEARCH, client.map(self.port, Some(external))) => renewed,
-                () = self.closing.cancelled() => {
-                    self.remove(&client).await;
-                    return End::Closing;
-                }
+            let Some(renewed) = self.renew(&mut client, external).await else {
+                self.remove(&client).await;
+                return End::Closing;
             };
             let now = Instant::now();
             renewed_at = now;
-            match renewed.unwrap_or(Err(Fault::Silent)) {
+            match renewed {
                 Ok(mapping) => {
                     expires = now + mapping.lifetime;
                     renew_at = renewal(mapping.lifetime);
@@ -276,6 +273,20 @@ impl Task {
                     return End::Lost;
                 }
             }
+        }
+    }
+
+    /// Asks to keep the mapping; `None` if it is wanted no longer.
+    async fn renew(
+        &self,
+        client: &mut Client,
+        external: SocketAddrV4,
+    ) -> Option<Result<Mapping, Fault>> {
+        tokio::select! {
+            renewed = timeout(SEARCH, client.map(self.port, Some(external))) => {
+                Some(renewed.unwrap_or(Err(Fault::Silent)))
+            }
+            () = self.closing.cancelled() => None,
         }
     }
 

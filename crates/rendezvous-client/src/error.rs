@@ -143,6 +143,7 @@ impl LinkError {
 }
 
 impl From<LinkError> for Failure {
+    // One table, which splitting would not make shorter: an error, its code, what to do.
     fn from(error: LinkError) -> Self {
         let (code, hint) = match &error {
             LinkError::OfOneHost(error) => return (**error).clone().into(),

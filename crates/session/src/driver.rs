@@ -2,7 +2,6 @@
 //! and carries out what they want.
 
 use std::{
-    collections::VecDeque,
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -36,9 +35,6 @@ use super::{
     tunnel_connections::{self, Connections},
 };
 use crate::watch::Watcher;
-
-/// How many messages about streams may come before the forwards do.
-const EARLY: usize = 256;
 
 /// How long the goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(250);
@@ -84,8 +80,6 @@ pub(super) struct Driver {
     pub(super) events: mpsc::Sender<Event>,
     /// Tasks that end with the session.
     pub(super) tasks: JoinSet<()>,
-    /// What came about streams before the forwards were known: QUIC delivers its streams in any order.
-    early: VecDeque<Event>,
     over: Option<SessionEnd>,
 }
 
@@ -110,17 +104,9 @@ impl Driver {
         let streams = Streams::new(role, connections.best(), reporter, watcher);
         let forwards = Forwards::new(&config, events.clone());
         #[cfg(unix)]
-        let sources = {
-            let sources = p2pdbg_sources::Sources::new(policy.sources.clone(), events.clone());
-            super::sources::SourcesPart::new(sources, config.reporter.clone())
-        };
+        let sources = super::sources::SourcesPart::new(&config, events.clone());
         #[cfg(unix)]
-        let programs = {
-            let events = events.clone();
-            // If the session is that busy, its log says it.
-            let told = move |attached| drop(events.try_send(Event::Attached(attached)));
-            p2pdbg_attach::Programs::new(policy.attach.clone(), told)
-        };
+        let programs = super::pipes::programs(&policy, events.clone());
         let settings = Settings {
             role,
             path_policy,
@@ -151,7 +137,6 @@ impl Driver {
             outputs,
             events,
             tasks: JoinSet::new(),
-            early: VecDeque::new(),
             over: None,
         };
         (driver, received)
@@ -195,7 +180,7 @@ impl Driver {
                 Some(event) = received.recv() => {
                     self.handle_event(event).await;
                     // What came before the forwards did can be understood now.
-                    while self.forwards.are_known() && let Some(event) = self.early.pop_front() {
+                    while let Some(event) = self.forwards.next_kept() {
                         self.handle_event(event).await;
                     }
                 }
@@ -386,20 +371,7 @@ impl Driver {
                 let facts = self.connections.insert(tunnel, control);
                 self.decide(Input::TunnelUp(facts));
             }
-            Event::Called(Answered {
-                socket,
-                remote,
-                tunnel,
-                control,
-            }) => {
-                self.catch_up_with_paths();
-                let tunnel = self.connections.insert(tunnel, control);
-                self.decide(Input::CallUp {
-                    socket,
-                    remote,
-                    tunnel,
-                });
-            }
+            Event::Called(answered) => self.on_called(answered),
             Event::DialFailed {
                 path,
                 remote,
@@ -413,9 +385,7 @@ impl Driver {
             event @ (Event::Control(_, TunnelMessage::Ledger(_)) | Event::Carrier(..))
                 if !self.forwards.are_known() =>
             {
-                if self.early.len() < EARLY {
-                    self.early.push_back(event);
-                }
+                self.forwards.keep_until_known(event);
             }
             Event::Control(epoch, message) => self.handle_control(epoch, message).await,
             Event::Carrier(epoch, header, stream) => self.handle_carrier(epoch, header, stream),
@@ -442,6 +412,23 @@ impl Driver {
             Event::Reached(forward) => self.forwards.on_reached(forward, &mut self.tasks),
             Event::StreamWaiting(stream, forward) => self.on_stream_waiting(stream, forward),
         }
+    }
+
+    /// The listener's call was answered.
+    fn on_called(&mut self, answered: Answered) {
+        let Answered {
+            socket,
+            remote,
+            tunnel,
+            control,
+        } = answered;
+        self.catch_up_with_paths();
+        let tunnel = self.connections.insert(tunnel, control);
+        self.decide(Input::CallUp {
+            socket,
+            remote,
+            tunnel,
+        });
     }
 
     fn on_tunnel_ended(&mut self, epoch: u64, error: &quinn::ConnectionError) {

@@ -237,20 +237,7 @@ impl<'a> Attribute<'a> {
                 }
             }
             kind::USERNAME => Self::Username(value).filter_len(value, 513)?,
-            kind::ERROR_CODE => {
-                let [_, _, class, number, reason @ ..] = value else {
-                    return None;
-                };
-                let (class, number) = (u16::from(class & 7), u16::from(*number));
-                if !(3..=6).contains(&class) || number > 99 {
-                    return None;
-                }
-                Self::ErrorCode {
-                    code: class * 100 + number,
-                    reason,
-                }
-                .filter_len(reason, 763)?
-            }
+            kind::ERROR_CODE => Self::read_error_code(value)?,
             kind::UNKNOWN_ATTRIBUTES if value.len().is_multiple_of(2) => {
                 Self::UnknownAttributes(AttributeTypes(TypeList::Bytes(value)))
             }
@@ -288,6 +275,18 @@ impl<'a> Attribute<'a> {
             kind::OTHER_ADDRESS => Self::OtherAddress(address::read(value, &address::NO_MASK)?),
             kind => Self::Other { kind, value },
         })
+    }
+
+    fn read_error_code(value: &'a [u8]) -> Option<Self> {
+        let [_, _, class, number, reason @ ..] = value else {
+            return None;
+        };
+        let (class, number) = (u16::from(class & 7), u16::from(*number));
+        if !(3..=6).contains(&class) || number > 99 {
+            return None;
+        }
+        let code = class * 100 + number;
+        Self::ErrorCode { code, reason }.filter_len(reason, 763)
     }
 
     fn filter_len(self, value: &[u8], most: usize) -> Option<Self> {

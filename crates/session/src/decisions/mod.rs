@@ -152,8 +152,6 @@ pub struct Decisions {
     outputs: VecDeque<Output>,
     /// Whether the search for a direct path has begun.
     searching: bool,
-    /// Whether the streams use another tunnel than when the path was told last.
-    path_untold: bool,
     over: bool,
 }
 
@@ -183,7 +181,6 @@ impl Decisions {
             timers,
             outputs: VecDeque::new(),
             searching: false,
-            path_untold: false,
             over: false,
             settings,
         }
@@ -215,13 +212,13 @@ impl Decisions {
             Input::Nominated(path) => self.on_nominated(&path, now),
             Input::DirectLost(reason) => self.on_direct_lost(reason),
             Input::Unused { technique, rtt } => {
-                let after_ms = self.after_ms(now);
-                let report = self.path_status.on_unused(technique, rtt, after_ms);
+                let report = self
+                    .path_status
+                    .on_unused(technique, rtt, self.after_ms(now));
                 self.report_path(report);
             }
             Input::Obstacle(obstacle) => {
-                let after_ms = self.after_ms(now);
-                let report = self.path_status.on_obstacle(obstacle, after_ms);
+                let report = self.path_status.on_obstacle(obstacle, self.after_ms(now));
                 self.report_path(report);
             }
             Input::TunnelUp(tunnel) => self.adopt(tunnel, now),
@@ -231,32 +228,15 @@ impl Decisions {
                 tunnel,
             } => self.on_call_up((socket, remote), tunnel, now),
             Input::CallFailed => self.listener_dial.on_failed(),
-            Input::DialFailed { path, remote } => {
-                self.tunnels.end_dial(path, remote);
-                // Whoever stands on the path may have caused it, an impostor's certificate too: that ends no session.
-                self.timers.set(Timer::Redial(path), now + REDIAL);
-            }
+            Input::DialFailed { path, remote } => self.on_dial_failed(path, remote, now),
             Input::TunnelEnded { epoch, why } => self.on_tunnel_ended(epoch, why, now),
-            Input::Streams { live, delivered } => {
-                let flow = self.streams.flow;
-                let streams = Streams {
-                    live,
-                    delivered,
-                    flow,
-                };
-                self.on_streams(streams, now);
-            }
+            Input::Streams { live, delivered } => self.on_streams(live, delivered, now),
             Input::Flow(flow) => self.streams.flow = flow,
             Input::Drain { ports } => self.begin_drain(ports, now),
-            Input::Swept => {
-                self.drain.on_swept();
-                self.check_drained(false);
-            }
+            Input::Swept => self.on_swept(),
             Input::PathAnswers { after } => self.on_path_answers(after, now),
             Input::Pulse { epoch, unanswered } => self.on_pulse(epoch, unanswered, now),
-            Input::Rejected => self
-                .timers
-                .set_sooner(Timer::Look, now + keep_alive::WAITING),
+            Input::Rejected => self.look_soon(now),
             Input::NetworkChanged { woke } => self.on_network_changed(woke, now),
             Input::Asked => self.ask_all(now),
             // The rendezvous ends nothing that ever worked without it.
@@ -265,9 +245,13 @@ impl Decisions {
             Input::End(why) => self.end(why.clone()),
         }
         if !self.is_settled() {
-            self.timers
-                .set_sooner(Timer::Look, now + keep_alive::WAITING);
+            self.look_soon(now);
         }
+    }
+
+    fn look_soon(&mut self, now: Instant) {
+        self.timers
+            .set_sooner(Timer::Look, now + keep_alive::WAITING);
     }
 
     /// Notes what carries this end's leg of the relay.
@@ -321,6 +305,17 @@ impl Decisions {
         for epoch in self.tunnels.direct() {
             self.close(epoch);
         }
+    }
+
+    /// Whoever stands on the path may have caused it, an impostor's certificate too: that ends no session.
+    fn on_dial_failed(&mut self, path: PathKind, remote: SocketAddr, now: Instant) {
+        self.tunnels.end_dial(path, remote);
+        self.timers.set(Timer::Redial(path), now + REDIAL);
+    }
+
+    fn on_swept(&mut self) {
+        self.drain.on_swept();
+        self.check_drained(false);
     }
 
     fn begin_drain(&mut self, ports: usize, now: Instant) {
@@ -568,7 +563,12 @@ impl Decisions {
         self.put(Output::Path(PathCommand::StreamsActive(active)));
     }
 
-    fn on_streams(&mut self, streams: Streams, now: Instant) {
+    fn on_streams(&mut self, live: usize, delivered: bool, now: Instant) {
+        let streams = Streams {
+            live,
+            delivered,
+            flow: self.streams.flow,
+        };
         let before = std::mem::replace(&mut self.streams, streams);
         if (before.live > 0) != (streams.live > 0) {
             // The paths are watched closely while there are streams, whoever opened them.
@@ -683,10 +683,10 @@ impl Decisions {
             }
             None => {}
         }
-        self.path_untold |= changed;
+        self.path_status.untold |= changed;
         // Which of several silent tunnels will be the first to be heard is no news.
-        if self.path_untold && !self.reachability.is_out() && self.tunnels.used().is_some() {
-            self.path_untold = false;
+        if self.path_status.untold && !self.reachability.is_out() && self.tunnels.used().is_some() {
+            self.path_status.untold = false;
             self.tell_path(now);
         }
         self.put(Output::Status);

@@ -24,6 +24,8 @@ pub(super) struct PathStatus {
     was_direct: bool,
     /// What was told last.
     told: Option<PathReport>,
+    /// Whether the streams use another tunnel since.
+    pub(super) untold: bool,
     /// What carries this end's leg of the relay.
     carrier: Carrier,
     /// Whether UDP reaches the relay, and carried no tunnel there.
@@ -41,6 +43,7 @@ impl PathStatus {
             left_because: None,
             was_direct: false,
             told: None,
+            untold: false,
             carrier: Carrier::Udp,
             uncarried: false,
         }
