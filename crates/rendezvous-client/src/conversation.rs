@@ -22,8 +22,8 @@ use super::{
 /// How long the rendezvous may take for a message that is written to it.
 const WRITE: Duration = Duration::from_secs(25);
 
-/// How long an answer may take after this host's network has changed: TCP does not move to another address, and QUIC may
-/// have nowhere to move to.
+/// How long an answer may take after this host's network has changed: TCP does not move to another address, and QUIC
+/// may have nowhere to move to.
 const DOUBT: Duration = Duration::from_secs(4);
 
 /// The same when there is no route left to the address at which the rendezvous was reached. It may have another one.

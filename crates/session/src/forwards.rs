@@ -365,7 +365,8 @@ impl Forwards {
         self.role == Role::Listener || self.told
     }
 
-    /// Keeps what cannot be understood before the forwards are known. What is too much is dropped, and its stream with it.
+    /// Keeps what cannot be understood before the forwards are known. What is too much is dropped, and its stream with
+    /// it.
     pub(super) fn keep_until_known(&mut self, event: Event) {
         if self.early.len() < EARLY {
             self.early.push_back(event);
