@@ -1,6 +1,6 @@
 //! Meeting peers at the rendezvous: by code or as known peers, for the first time and again.
 //!
-//! What is decided is sans-IO (`meetings`): whom to await and by what, the exchanges that are under way, a sealed
+//! What is decided is sans-IO ([`Meetings`]): whom to await and by what, the exchanges that are under way, a sealed
 //! channel to each peer with which one has succeeded. One task (`driver`) moves messages and time between it and the
 //! [`Link`](p2pdbg_rendezvous_client::Link), and keeps the paths that are made ready meanwhile. Its owner learns of new
 //! peers ([`MeetingEvent::Met`]) and of the same peer met again ([`MeetingEvent::Introduced`]), and talks to them
@@ -19,6 +19,11 @@ mod registration;
 mod stun;
 #[cfg(test)]
 mod tests;
+
+pub use self::{
+    io::{Input, Output, Reached},
+    meetings::Meetings,
+};
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
