@@ -138,7 +138,6 @@ pub(crate) struct Common {
     pub(crate) legs: Legs,
     /// What is handed out over HTTP.
     pub(crate) offer: Option<Arc<Offer>>,
-    /// Ends accepting.
     pub(crate) stop: CancellationToken,
 }
 

@@ -37,7 +37,7 @@ pub enum Finding {
     NobodyOverUdp,
     /// Every connection came from this one address, which is private.
     OneSource {
-        /// The address.
+        /// The one from which all of them come.
         address: IpAddr,
     },
     /// STUN is asked for at the main port and never at the second one.
@@ -97,7 +97,6 @@ pub(crate) struct Counted {
     pub(crate) stun_alternative: u64,
 }
 
-/// Watches who comes.
 #[derive(Debug, Default)]
 pub(crate) struct SelfCheck {
     source: Source,

@@ -25,7 +25,6 @@ const SECRET: &str = "server-secret";
 
 /// The state as it is read, or made, when the rendezvous begins.
 pub(crate) struct StateFiles {
-    /// Where it lies.
     pub(crate) directory: StateDir,
     /// Nobody else serves with this directory while it is held.
     pub(crate) lock: StateLock,

@@ -62,20 +62,20 @@ pub enum Event {
     },
     /// The peer wants a debugger to attach to a program here, and the user at this terminal is asked.
     AttachAsked {
-        /// The process.
+        /// Its process id on this host.
         pid: u32,
-        /// Its command line.
+        /// Its command line, cut; the program may have written what it likes there.
         command: Untrusted,
-        /// The debugger.
+        /// The debugger that would attach.
         debugger: Preset,
     },
     /// The peer has had a debugger attach to a program here.
     Attached {
-        /// The process.
+        /// Its process id on this host.
         pid: u32,
-        /// Its command line.
+        /// Its command line, cut; the program may have written what it likes there.
         command: Untrusted,
-        /// The debugger.
+        /// The debugger that has attached, or will when its IDE connects.
         debugger: Preset,
         /// The port of the loopback at which it awaits its IDE.
         port: u16,
@@ -115,7 +115,7 @@ pub enum Event {
     Error(Failure),
     /// The session is over.
     Closed {
-        /// Why, in words.
+        /// Why, in words for a person.
         why: String,
     },
 }
@@ -186,7 +186,7 @@ pub struct PathReport {
 pub enum PathKind {
     /// From peer to peer.
     Direct,
-    /// Through the rendezvous.
+    /// Through the rendezvous, which can read nothing of it.
     Relay,
 }
 
@@ -194,9 +194,9 @@ pub enum PathKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Via {
-    /// UDP.
+    /// UDP: what is lost holds up nothing else.
     Udp,
-    /// TLS over TCP.
+    /// TLS over TCP, where UDP does not pass, or not well.
     Tcp,
     /// The same inside a WebSocket.
     #[serde(rename = "websocket")]
@@ -224,7 +224,7 @@ pub enum StreamState {
 /// What is awaited, and what a person can do so that it comes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
-    /// What must come.
+    /// Who, or what, must come.
     #[serde(rename = "for")]
     pub awaited: WaitingFor,
     /// Where it must listen, for `debuggee` and `ide`.

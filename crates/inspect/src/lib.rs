@@ -49,9 +49,9 @@ pub enum End {
 pub enum Protocol {
     /// The Debug Adapter Protocol: debugpy, ptvsd, delve, netcoredbg, rdbg and many more.
     Dap,
-    /// pydevd's own: PyCharm.
+    /// The line protocol of pydevd, with which PyCharm debugs.
     Pydevd,
-    /// DBGp: Xdebug.
+    /// DBGp, of Xdebug: the debuggee dials the IDE.
     Dbgp,
     /// The GDB remote serial protocol: gdbserver, lldb-server.
     GdbRemote,
@@ -59,13 +59,13 @@ pub enum Protocol {
     Jdwp,
     /// The Chrome DevTools Protocol: node, over HTTP and WebSocket.
     Cdp,
-    /// delve's JSON-RPC.
+    /// delve's own, over JSON-RPC: GoLand.
     Delve,
-    /// rdbg's own.
+    /// The line protocol of Ruby's rdbg.
     Rdbg,
     /// TLS: whatever is in it cannot be seen.
     Tls,
-    /// Something else.
+    /// Something else, which is passed on all the same.
     Unknown,
 }
 
@@ -90,7 +90,7 @@ impl Protocol {
 /// What is known of the debugger at the debuggee's end, and of its program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Debugger {
-    /// What it speaks.
+    /// The language that the two ends speak on this connection.
     pub protocol: Protocol,
     /// What it is called: `debugpy`, `Xdebug`.
     pub name: Option<String>,
@@ -111,11 +111,11 @@ pub struct Debugger {
 /// What a program that is debugged is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Activity {
-    /// It runs.
+    /// It runs, as far as was said.
     Running,
-    /// It has stopped.
+    /// It has stopped at a breakpoint, after a step or on an exception; and where, if that was said.
     Stopped(Option<Location>),
-    /// It has ended.
+    /// It has ended, as far as was said.
     Ended,
 }
 
@@ -154,9 +154,9 @@ pub enum Advice {
     },
     /// pydevd-pycharm is not the one that the IDE was built with.
     PydevdVersion {
-        /// The debuggee's.
+        /// The version of pydevd-pycharm at the debuggee.
         debuggee: String,
-        /// The IDE's build.
+        /// The build of the IDE, which is the version that it wants.
         ide: String,
     },
 }

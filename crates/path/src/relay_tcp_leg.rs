@@ -55,9 +55,7 @@ pub(super) struct LegStreamConfig {
     pub(super) id: u64,
     /// The way to the relay.
     pub(super) route: TcpRoute,
-    /// The relay's address.
     pub(super) address: SocketAddr,
-    /// The leg.
     pub(super) grant: LegGrant,
     /// Takes what comes from the relay.
     pub(super) arrivals: mpsc::Sender<Arrival>,

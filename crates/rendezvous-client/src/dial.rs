@@ -29,7 +29,7 @@ const UNKNOWN: [u8; 4] = [192, 0, 0, 8];
 pub enum Transports {
     /// QUIC first, and TCP where it does not get through.
     Any,
-    /// TCP alone.
+    /// TCP alone, without waiting for UDP to fail.
     Tcp,
 }
 

@@ -78,7 +78,7 @@ pub enum LinkEvent {
 /// Where the link leads, and how.
 #[derive(Debug, Clone)]
 pub struct LinkConfig {
-    /// The rendezvous.
+    /// The rendezvous: its hosts, its certificate, and the key that lets this peer in.
     pub url: RendezvousUrl,
     /// How it is reached over TCP.
     pub route: TcpRoute,

@@ -109,7 +109,6 @@ impl Ways {
         sockets.find(|socket| socket.id == id).cloned()
     }
 
-    /// Closes the sockets.
     pub(super) async fn close(self) {
         self.paths.close().await;
     }

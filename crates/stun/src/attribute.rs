@@ -35,9 +35,9 @@ pub enum Attribute<'a> {
     MappedAddress(SocketAddr),
     /// Asks for the response from another address or port (RFC 5780 section 7.2).
     ChangeRequest {
-        /// Another IP address.
+        /// From the server's other IP address.
         ip: bool,
-        /// Another port.
+        /// From the server's other port.
         port: bool,
     },
     /// Who asks (14.3). Checks between the peers do without.
@@ -80,7 +80,7 @@ pub enum Attribute<'a> {
     Other {
         /// Its number. Below 0x8000, a receiver that does not know it must refuse the request.
         kind: u16,
-        /// Its value.
+        /// Its value, without padding.
         value: &'a [u8],
     },
 }
@@ -96,7 +96,7 @@ enum TypeList<'a> {
 }
 
 impl<'a> AttributeTypes<'a> {
-    /// The numbers.
+    /// The numbers of the attributes, in their order; one may stand there twice to fill the list up.
     pub fn iter(&self) -> impl Iterator<Item = u16> + 'a {
         let (numbers, bytes): (&[u16], &[u8]) = match self.0 {
             TypeList::Numbers(numbers) => (numbers, &[]),

@@ -29,9 +29,7 @@ pub(crate) struct Lobby {
     pub(crate) admission: Admission,
     /// Takes what they say.
     pub(crate) hub: mpsc::Sender<Event>,
-    /// Counts more.
     pub(crate) tallies: Arc<Tallies>,
-    /// The limits.
     pub(crate) limits: Limits,
     /// The name of the next connection.
     next: AtomicU64,

@@ -12,7 +12,6 @@ use crate::{
     relay::Seen,
 };
 
-/// What happens.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A connection has been made.
@@ -23,7 +22,6 @@ pub(crate) enum Event {
     Malformed(ConnId),
     /// A connection is gone.
     Lost {
-        /// Which.
         id: ConnId,
         /// Whether the peer closed it.
         on_purpose: bool,

@@ -41,7 +41,6 @@ const SETTLE: Duration = Duration::from_millis(250);
 /// How often what the keys have used is written down: a crash forgets no more than that.
 const WRITE_DOWN: Duration = Duration::from_secs(60);
 
-/// The task's state.
 #[derive(Debug)]
 pub(crate) struct Hub {
     registry: Registry,

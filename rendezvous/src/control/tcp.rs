@@ -53,7 +53,6 @@ const NOT_SENT: u32 = 32 * 1024;
 
 /// One TCP port, and what its peers get.
 pub(crate) struct TcpEntrance {
-    /// The port.
     pub(crate) listener: TcpListener,
     /// What follows on a connection.
     pub(crate) services: Services,

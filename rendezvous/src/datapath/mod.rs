@@ -62,7 +62,6 @@ pub(crate) enum Command {
     Open(SessionId, [LegGrant; 2], [Arc<LegMeter>; 2]),
     /// Close them, now or in a while.
     Close {
-        /// The session.
         session: SessionId,
         /// In a while.
         linger: bool,
@@ -71,11 +70,9 @@ pub(crate) enum Command {
 
 /// What reaches the datapath, and what leaves it, other than by a port.
 pub(crate) struct Channels {
-    /// From the hub.
     pub(crate) commands: mpsc::Receiver<Command>,
     /// From legs over TCP.
     pub(crate) streams: mpsc::Receiver<StreamInput>,
-    /// To the hub.
     pub(crate) events: mpsc::Sender<Event>,
 }
 

@@ -96,7 +96,6 @@ pub(crate) enum Effect {
     OpenLegs(SessionId, [LegGrant; 2], [KeyId; 2]),
     /// Close them, at once or after they have lingered.
     CloseLegs {
-        /// The session.
         session: SessionId,
         /// Whether datagrams may still pass for a while.
         linger: bool,

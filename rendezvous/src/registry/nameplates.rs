@@ -208,7 +208,6 @@ impl Nameplates {
             .collect()
     }
 
-    /// Takes them over.
     pub(super) fn inherit(&mut self, now: Instant, carried: Vec<CarriedNameplate>) {
         for CarriedNameplate {
             nameplate,

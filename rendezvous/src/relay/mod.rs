@@ -63,9 +63,7 @@ const COOKIE_TIME: usize = 8;
 /// Where datagrams of a leg come from: a socket of ours and an address in that socket's own notation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Source {
-    /// Which socket.
     pub(crate) socket: usize,
-    /// Who sends.
     pub(crate) remote: SocketAddr,
 }
 
@@ -85,9 +83,7 @@ pub(crate) struct StreamId(pub(crate) u64);
 /// How a leg's member is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// Over UDP.
     Udp(UdpRoute),
-    /// Over TCP.
     Stream(StreamId),
 }
 
@@ -107,11 +103,9 @@ pub(crate) enum Forward {
 /// A member bound its leg, and so was seen to receive at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// Its session.
     pub(crate) session: SessionId,
     /// Its part in it.
     pub(crate) role: Role,
-    /// The address.
     pub(crate) ip: IpAddr,
 }
 

@@ -37,7 +37,6 @@ impl Batch {
         Load::of(&self.bytes, self.stride)
     }
 
-    /// Each of them.
     pub(crate) fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
         self.bytes.chunks(self.stride.max(1))
     }

@@ -50,17 +50,14 @@ const WRITE_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) enum StreamInput {
     /// A member asks for its leg.
     Join {
-        /// Its connection.
         stream: StreamId,
         /// Where it comes from.
         ip: IpAddr,
-        /// What it said.
         join: Join,
         /// The connection's keying material.
         exported: [u8; 32],
         /// Takes what it is to be sent.
         outbox: Outbox,
-        /// Takes the reply.
         reply: oneshot::Sender<RelayFrame>,
     },
     /// Datagrams of a member.

@@ -58,7 +58,6 @@ pub(crate) struct StunServer {
 /// An answer, and the way it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answer<'b> {
-    /// Its bytes.
     pub(crate) bytes: &'b [u8],
     /// Where it is sent from.
     pub(crate) from: Place,

@@ -81,11 +81,9 @@ pub(super) enum RelayAction {
 /// The state of the leg.
 #[derive(Debug)]
 pub(super) struct Relay {
-    /// The relay.
     pub(super) address: SocketAddr,
     /// The socket that is bound to the leg.
     pub(super) socket: SocketId,
-    /// The leg.
     pub(super) grant: LegGrant,
     /// Binds over UDP.
     leg: Leg,
