@@ -16,7 +16,7 @@ use super::{
     asker::{self, Reply},
     findings::{Control, Nat, PathMtu, Probe, Rendezvous},
     mtu, nat,
-    reach::{self, OverTcp, Welcome, milliseconds},
+    rendezvous::{self, OverTcp, Welcome, milliseconds},
 };
 
 /// The alternative port of a rendezvous that says nothing else.
@@ -38,7 +38,7 @@ pub(super) struct Target<'a> {
 impl<'a> Target<'a> {
     pub(super) async fn look_up(url: Option<&'a RendezvousUrl>) -> Self {
         let (addresses, unresolved) = match url {
-            Some(url) => match reach::look_up(url).await {
+            Some(url) => match rendezvous::look_up(url).await {
                 Ok(addresses) => (addresses, None),
                 Err(failure) => (Vec::new(), Some(failure)),
             },
@@ -61,12 +61,12 @@ impl<'a> Target<'a> {
     /// Whether it answers over TCP.
     pub(super) async fn tcp(&self) -> Option<OverTcp> {
         let (_, route) = self.reachable()?;
-        Some(reach::tcp(route, &self.addresses).await)
+        Some(rendezvous::tcp(route, &self.addresses).await)
     }
 
     async fn welcome(&self) -> Option<Welcome> {
         let (url, route) = self.reachable()?;
-        Some(reach::control(url, route).await)
+        Some(rendezvous::control(url, route).await)
     }
 }
 
@@ -90,8 +90,8 @@ impl Answers {
     ) -> Self {
         let (welcome, v4, v6, further) = tokio::join!(
             target.welcome(),
-            reach::udp(&target.addresses, true),
-            reach::udp(&target.addresses, false),
+            rendezvous::udp(&target.addresses, true),
+            rendezvous::udp(&target.addresses, false),
             further(stun)
         );
         progress(Progress::Measuring);

@@ -18,7 +18,7 @@ mod local;
 mod mtu;
 mod nat;
 pub mod outlook;
-mod reach;
+mod rendezvous;
 pub mod screen;
 
 use std::net::{IpAddr, SocketAddr};

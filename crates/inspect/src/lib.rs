@@ -20,15 +20,15 @@ mod jdwp;
 mod mapping;
 mod pydevd;
 mod rsp;
+mod step_round_trips;
 mod text;
-mod turns;
 
 use std::{collections::VecDeque, time::Instant};
 
 pub use self::mapping::Mapping;
 use self::{
     dap::Dap, dbgp::Dbgp, detect::Detector, jdwp::Jdwp, mapping::Files, pydevd::Pydevd, rsp::Rsp,
-    text::cut, turns::Turns,
+    step_round_trips::StepRoundTrips, text::cut,
 };
 
 /// Pieces of advice that are given for one connection, at the most.
@@ -195,7 +195,7 @@ enum State {
 struct Knowledge {
     context: Context,
     debugger: Option<Debugger>,
-    turns: Turns,
+    round_trips: StepRoundTrips,
     files: Files,
     advice: VecDeque<Advice>,
     advised: usize,
@@ -211,7 +211,7 @@ impl Inspector {
             knowledge: Knowledge {
                 context,
                 debugger: None,
-                turns: Turns::default(),
+                round_trips: StepRoundTrips::default(),
                 files: Files::default(),
                 advice: VecDeque::new(),
                 advised: 0,
@@ -231,7 +231,7 @@ impl Inspector {
             };
             let early = std::mem::take(detector);
             self.begin(detected);
-            // In the order in which it came, though the turns of it are lost.
+            // In the order in which it came, though its round trips are lost.
             for (from, bytes) in early.into_heard() {
                 self.read(now, from, &bytes);
             }
@@ -347,8 +347,8 @@ impl Knowledge {
 
     /// Notes what the IDE asked for.
     fn on_request(&mut self, now: Instant, is_step: bool) {
-        self.turns.on_request(now, is_step);
-        let steps = self.turns.of_last_step();
+        self.round_trips.on_request(now, is_step);
+        let steps = self.round_trips.of_last_step();
         if steps.is_some() {
             self.learn(|debugger| debugger.step_round_trips = steps);
         }
@@ -356,7 +356,7 @@ impl Knowledge {
 
     /// Notes that the debuggee said something.
     fn on_answer(&mut self, now: Instant) {
-        self.turns.on_answer(now);
+        self.round_trips.on_answer(now);
     }
 
     fn on_running(&mut self) {

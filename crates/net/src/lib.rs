@@ -3,10 +3,10 @@
 pub mod changes;
 pub mod clat;
 pub mod deadline;
+mod disguise;
+mod ecn;
 pub mod interfaces;
 pub mod listening;
-mod marks;
-mod mask;
 pub mod mux;
 pub mod nat64;
 pub mod route;

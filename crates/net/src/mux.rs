@@ -28,8 +28,8 @@ use tokio::sync::mpsc;
 
 use super::{
     clat::Clat,
-    marks::Marks,
-    mask,
+    disguise,
+    ecn::Marks,
     nat64::Nat64,
     tcp_detour::{Detour, Room},
 };
@@ -234,9 +234,9 @@ impl AsyncUdpSocket for MuxSocket {
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let stride = transmit.segment_size.unwrap_or(transmit.contents.len());
         let mut disguised = Vec::new();
-        if mask::any_long(transmit.contents, stride) {
+        if disguise::any_long(transmit.contents, stride) {
             disguised.extend_from_slice(transmit.contents);
-            mask::turn(&mut disguised, stride);
+            disguise::turn(&mut disguised, stride);
         }
         // QUIC answers from the address that it was spoken to at, which leaves by a route that may be dead since the
         // default route has moved. What leaves here goes where the checks went, and they are what found the path.
@@ -284,7 +284,7 @@ impl AsyncUdpSocket for MuxSocket {
             }
         };
         for (batch, meta) in bufs.iter_mut().zip(meta.iter()).take(received) {
-            mask::turn(&mut batch[..meta.len], meta.stride);
+            disguise::turn(&mut batch[..meta.len], meta.stride);
         }
         Poll::Ready(Ok(received))
     }

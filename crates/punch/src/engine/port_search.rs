@@ -381,7 +381,7 @@ impl Engine {
         if let Some(sampling) = &mut self.nat.sampling {
             sampling.on_answer(sent.socket, sent.to, mapped);
         }
-        let foreign = self.nat.foreign(&self.out.footprint, sent, mapped);
+        let foreign = self.nat.foreign(&self.out.own_mappings, sent, mapped);
         if let Some(search) = &mut self.search.running {
             search.on_mapped(self.now, sent.socket, mapped, foreign);
         }
