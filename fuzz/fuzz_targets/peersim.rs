@@ -1,7 +1,7 @@
 //! Both peers in virtual time through any script of faults: no user observes what must not be.
 //!
-//! What is guided by coverage here are the decisions of a meeting and of a session, the ledger, and the engine that looks
-//! for a path.
+//! What is guided by coverage here are the decisions of a meeting and of a session, the ledger, and the engine that
+//! looks for a path.
 //! A script that fails is printed, and can be made a test of labs/peersim.
 
 #![no_main]

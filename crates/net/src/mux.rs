@@ -3,7 +3,8 @@
 //! The mapping that a hole punch opens belongs to the socket that punched, so QUIC must leave by the same one.
 //! [`MuxSocket`] is the socket that quinn uses; on the way in it takes out what is not QUIC (RFC 9443 section 3
 //! describes the first bytes) and hands it to whoever drives the traversal. QUIC's handshakes travel disguised. The
-//! queue between the two is bounded: what does not fit is dropped, as by any network, and repeated by its sender's timers.
+//! queue between the two is bounded: what does not fit is dropped, as by any network, and repeated by its sender's
+//! timers.
 
 use std::{
     fmt,

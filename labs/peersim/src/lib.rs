@@ -1,10 +1,10 @@
 //! Two peers on a virtual clock, and an oracle of what their users may observe.
 //!
 //! What runs is real where it decides: [`p2pdbg_session::decisions`] at both ends, and [`p2pdbg_ledger`] with its
-//! epochs. How the two find each other, by code and again, is decided by [`p2pdbg_meeting::Meetings`] at the registry of
-//! the rendezvous, if the script says so; else they are introduced from the beginning, which is quicker to run. What
-//! carries bytes is modelled: a tunnel repeats what is lost and ends after 30 s of silence, as QUIC does; the relay needs
-//! its rendezvous. A direct path is looked for by the engines that ship ([`p2pdbg_punch`]), behind the
+//! epochs. How the two find each other, by code and again, is decided by [`p2pdbg_meeting::Meetings`] at the registry
+//! of the rendezvous, if the script says so; else they are introduced from the beginning, which is quicker to run. What
+//! carries bytes is modelled: a tunnel repeats what is lost and ends after 30 s of silence, as QUIC does; the relay
+//! needs its rendezvous. A direct path is looked for by the engines that ship ([`p2pdbg_punch`]), behind the
 //! NATs of [`p2pdbg_simnet`], if the script has NATs; else it is found some time after it is possible, and given up
 //! when it is silent, which is quicker to run.
 //!

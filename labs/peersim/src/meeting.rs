@@ -1,8 +1,8 @@
 //! How the two find each other: the meetings that ship, at the registry of a rendezvous, on the clock of the run.
 //!
-//! The control connections are modelled: what is said takes a while, and a connection that breaks is made again a second
-//! later. The keys and names that are drawn are the operating system's, so they differ from run to run; nothing of what
-//! happens depends on them.
+//! The control connections are modelled: what is said takes a while, and a connection that breaks is made again a
+//! second later. The keys and names that are drawn are the operating system's, so they differ from run to run; nothing
+//! of what happens depends on them.
 
 use std::{
     collections::{BTreeMap, VecDeque},

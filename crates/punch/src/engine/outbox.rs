@@ -16,7 +16,7 @@ use crate::{
     transactions::{Purpose, Sent, Transactions},
 };
 
-/// Everything goes through here, so that no datagram leaves without its place in the own_mappings and no request without
+/// Everything goes through here, so that no datagram leaves without its place among the mappings and no request without
 /// being remembered.
 #[derive(Debug)]
 pub(super) struct Outbox {
