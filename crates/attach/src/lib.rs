@@ -19,6 +19,8 @@ mod service;
 mod talk;
 #[cfg(target_os = "linux")]
 mod tools;
+#[cfg(target_os = "linux")]
+mod undelayed;
 
 #[cfg(unix)]
 use std::pin::Pin;

@@ -323,6 +323,11 @@ impl Streams {
         }
     }
 
+    /// What was seen of a stream's debugger.
+    pub(super) fn debugger_of(&self, stream: StreamId) -> Option<&DebuggerReport> {
+        self.live.get(&stream)?.debugger.as_ref()
+    }
+
     /// Notes that a stream's debugger is not the one that was asked for; whether that is news.
     pub(super) fn note_mismatch(&mut self, stream: StreamId) -> bool {
         let live = self.live.get_mut(&stream);
