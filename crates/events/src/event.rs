@@ -28,6 +28,10 @@ pub enum Event {
         /// out, or hands out what this end cannot vouch for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         without_install: Option<String>,
+        /// The same with the program that is debugged behind it, if the first debugger's is started there: `app.py`
+        /// and the like stand for it. Started so, debugpy steps faster.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        with_program: Option<String>,
     },
     /// The peers have authenticated each other.
     Paired {
@@ -386,6 +390,7 @@ mod tests {
             code: Some("482913-orbit-lemon-tiger".parse().unwrap()),
             command: "p2pdbg connect".into(),
             without_install: None,
+            with_program: None,
         };
         assert_eq!(
             json_of(&ready),
@@ -443,6 +448,7 @@ mod tests {
             code: Some("482913-orbit-lemon-tiger".parse().unwrap()),
             command: String::new(),
             without_install: None,
+            with_program: None,
         };
         assert!(!format!("{ready:?}").contains("orbit"));
     }
