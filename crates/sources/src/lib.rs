@@ -28,6 +28,8 @@ mod service;
 pub mod talk;
 #[cfg(unix)]
 mod tree;
+#[cfg(unix)]
+mod walk;
 
 use std::path::{Path, PathBuf};
 
