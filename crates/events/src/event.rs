@@ -200,7 +200,7 @@ pub enum PathKind {
 pub enum Via {
     /// UDP: what is lost holds up nothing else.
     Udp,
-    /// TLS over TCP, where UDP does not pass, or not well.
+    /// TCP, where UDP does not pass, or not well; TLS over it to a relay.
     Tcp,
     /// The same inside a WebSocket.
     #[serde(rename = "websocket")]

@@ -13,3 +13,5 @@ pub mod route;
 pub mod same_host;
 pub mod stun_servers;
 pub mod tcp_detour;
+pub mod tcp_port;
+pub mod tcp_stun;

@@ -9,7 +9,7 @@
 use std::{
     fmt,
     io::{self, IoSliceMut},
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     pin::Pin,
     sync::{
         Arc,
@@ -52,8 +52,10 @@ const LONGEST: usize = 1500;
 /// A UDP socket that quinn may use together with STUN and the relay's frames.
 pub struct MuxSocket {
     id: SocketId,
-    /// `None` where this host lets the program have no UDP: only the detour carries anything then.
+    /// `None` where there is no UDP: only the detour carries anything then.
     quic: Option<Arc<UdpIo>>,
+    /// The address to name where there is no UDP: of the family that the remote ones have.
+    local: SocketAddr,
     others: mpsc::Sender<Datagram>,
     /// Of a socket for IPv4: its IPv6 side, where IPv4 is reached through a NAT64.
     clat: Option<Clat>,
@@ -76,20 +78,24 @@ impl MuxSocket {
         nat64: &Nat64,
         others: mpsc::Sender<Datagram>,
     ) -> io::Result<Arc<Self>> {
-        let is_v4 = socket.local_addr()?.is_ipv4();
-        let clat = is_v4.then(|| Clat::new(nat64.clone()));
+        let local = socket.local_addr()?;
+        let clat = local.is_ipv4().then(|| Clat::new(nat64.clone()));
         let quic = Arc::new(UdpIo::new(socket)?);
-        Ok(Self::with(id, Some(quic), clat, others))
+        Ok(Self::with((id, local), Some(quic), clat, others))
     }
 
-    /// Stands in for a socket that this host does not have: what is sent is lost, as on a network that carries nothing,
-    /// but for what the [detour](Self::detour) takes.
-    pub fn without_udp(id: SocketId, others: mpsc::Sender<Datagram>) -> Arc<Self> {
-        Self::with(id, None, None, others)
+    /// Stands in for a socket of `local`'s family that this host does not have, or for a TCP connection from there:
+    /// what is sent is lost, as on a network that carries nothing, but for what the [detour](Self::detour) takes.
+    pub fn without_udp(
+        id: SocketId,
+        local: SocketAddr,
+        others: mpsc::Sender<Datagram>,
+    ) -> Arc<Self> {
+        Self::with((id, local), None, None, others)
     }
 
     fn with(
-        id: SocketId,
+        (id, local): (SocketId, SocketAddr),
         quic: Option<Arc<UdpIo>>,
         clat: Option<Clat>,
         others: mpsc::Sender<Datagram>,
@@ -97,6 +103,7 @@ impl MuxSocket {
         Arc::new(Self {
             id,
             quic,
+            local,
             others,
             clat,
             detour: Detour::default(),
@@ -293,7 +300,7 @@ impl AsyncUdpSocket for MuxSocket {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.quic {
             Some(quic) => quic.local_addr(),
-            None => Ok((Ipv4Addr::UNSPECIFIED, 0).into()),
+            None => Ok(self.local),
         }
     }
 

@@ -9,14 +9,17 @@ use std::{
 use p2pdbg_net::{
     changes::Reason, deadline::sleep_until, interfaces::local_addresses, mux::Datagram,
 };
-use p2pdbg_portmap::PortMapper;
+use p2pdbg_portmap::{InsidePort, PortMapper};
 use p2pdbg_proto::{control::Role, relay::is_relay_frame, secret::random_bytes};
 use p2pdbg_punch::{Config, Engine, Event, Family, Input, Obstacle, Output, PunchKey, SocketId};
+use p2pdbg_rendezvous_client::is_unknown;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Introduction, PathCommand, PathContext, PathEvent, PathSocket, relay_driver::Relaying,
+    Introduction, PathCommand, PathContext, PathEvent, PathSocket,
+    direct_tcp::{DirectTcp, TcpEvent},
+    relay_driver::Relaying,
     search_lock::Permit,
 };
 
@@ -42,6 +45,8 @@ pub(super) struct Driver {
     looking: Option<AbortOnDropHandle<()>>,
     mapper: Option<PortMapper>,
     permit: Option<Permit>,
+    tcp: DirectTcp,
+    tcp_mapper: Option<PortMapper>,
     /// What the session has not been told yet.
     news: VecDeque<PathEvent>,
 }
@@ -65,6 +70,8 @@ impl Driver {
             on_this_host: false,
             mapper: None,
             permit: None,
+            tcp: DirectTcp::new(role_of(context.role)),
+            tcp_mapper: None,
             news: VecDeque::new(),
             context,
         }
@@ -86,10 +93,16 @@ impl Driver {
                     Some(command) => self.handle_command(command),
                     None => break,
                 },
+                event = self.tcp.event() => self.on_tcp_event(event),
                 event = self.relaying.event() => self.relaying.handle_event(event, &self.sockets),
                 external = external_port(&mut self.mapper) => {
                     let socket = SocketId::V4;
                     self.tell_engine(Input::MappedPort { socket, external });
+                }
+                external = external_port(&mut self.tcp_mapper) => {
+                    if let Some(ports) = self.tcp.on_mapped(external) {
+                        self.tell_engine(Input::TcpPorts(&ports));
+                    }
                 }
                 () = sleep_until(timeout) => self.handle_timeout(),
                 reason = changes.changed() => {
@@ -103,9 +116,12 @@ impl Driver {
                 break;
             }
         }
-        if let Some(mapper) = self.mapper {
-            mapper.release().await;
-        }
+        let release = async |mapper: Option<PortMapper>| {
+            if let Some(mapper) = mapper {
+                mapper.release().await;
+            }
+        };
+        tokio::join!(release(self.mapper), release(self.tcp_mapper));
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -154,6 +170,7 @@ impl Driver {
                 }
             }
             PathCommand::Authenticated(key) => {
+                self.tcp.authenticated(key.clone());
                 if let Some(engine) = &mut self.engine {
                     engine.authenticated(&key);
                     self.start_mapper();
@@ -176,6 +193,7 @@ impl Driver {
     }
 
     fn on_peer_seen(&mut self, addresses: &[IpAddr]) {
+        self.tcp.expect(addresses.iter().copied());
         self.tell_engine(Input::PeerSeen(addresses));
         if self.engine.is_none() {
             self.peer_seen.extend_from_slice(addresses);
@@ -191,20 +209,22 @@ impl Driver {
         }
         // One that runs looks on by itself; it has the peer's new addresses.
         if self.context.policy.allows_direct() && self.engine.is_none() {
+            let rendezvous = introduction.rendezvous;
+            let servers = [rendezvous].into_iter().filter(|r| !is_unknown(*r));
+            self.tcp
+                .on_servers(servers.chain(introduction.stun.iter().copied()));
             self.start_engine(introduction.stun);
         }
     }
 
     fn start_engine(&mut self, stun: Vec<SocketAddr>) {
         let now = Instant::now();
-        let role = match self.context.role {
-            Role::Connector => p2pdbg_punch::Role::Controlling,
-            Role::Listener => p2pdbg_punch::Role::Controlled,
-        };
+        let role = role_of(self.context.role);
         // Nobody else's, until the peers have authenticated each other.
         let key = PunchKey::new(random_bytes());
         let mut config = Config::new(role, key, stun);
         config.budget = self.context.traversal.budget;
+        config.tcp = self.context.traversal.tcp;
         let mut engine = Engine::new(config, random_bytes(), now);
         for socket in self.sockets.values() {
             let any: IpAddr = match socket.id {
@@ -233,7 +253,22 @@ impl Driver {
             && self.context.traversal.port_mapping
             && !self.on_this_host
         {
-            self.mapper = Some(PortMapper::start(port, &self.context.changes));
+            self.mapper = Some(PortMapper::start(
+                InsidePort::Udp(port),
+                &self.context.changes,
+            ));
+        }
+    }
+
+    /// The same for TCP, once that is needed.
+    fn start_tcp_mapper(&mut self) {
+        if let Some(port) = self.tcp.v4_port()
+            && self.context.traversal.port_mapping
+            && !self.on_this_host
+            && self.tcp_mapper.is_none()
+        {
+            let mapper = PortMapper::start(InsidePort::Tcp(port), &self.context.changes);
+            self.tcp_mapper = Some(mapper);
         }
     }
 
@@ -289,6 +324,17 @@ impl Driver {
 
     fn act(&mut self, output: Output) {
         match output {
+            // A connection cannot lower the time to live, and needs not.
+            Output::Send {
+                socket,
+                ttl,
+                payload,
+                ..
+            } if socket.is_stream() => {
+                if ttl.is_none() {
+                    self.tcp.send(socket, payload);
+                }
+            }
             Output::Send {
                 socket,
                 to,
@@ -303,7 +349,14 @@ impl Driver {
             Output::OpenSocket { socket, family } => self.open_socket(socket, family),
             Output::CloseSocket { socket } => {
                 self.sockets.remove(&socket);
+                self.tcp.close(socket);
             }
+            Output::TcpGather => {
+                self.tcp.gather();
+                self.start_tcp_mapper();
+            }
+            Output::TcpDial { to, patience } => self.tcp.dial(to, patience),
+            Output::TcpRest => self.tcp.rest(),
             Output::Nominated(path) => {
                 self.allow_search(false);
                 if let Some(socket) = self.sockets.get(&path.socket) {
@@ -312,28 +365,29 @@ impl Driver {
                 }
             }
             Output::PathLost { reason } => {
-                if let Some(mapper) = &self.mapper {
-                    mapper.doubt();
-                }
+                let mappers = self.mapper.iter().chain(&self.tcp_mapper);
+                mappers.for_each(PortMapper::doubt);
                 self.tell(PathEvent::DirectLost(reason));
             }
-            Output::Event(event) => {
-                tracing::debug!(?event, "traversal");
-                match event {
-                    Event::AttemptBegan { .. } => self.allow_search(true),
-                    Event::AttemptFailed { .. } => self.allow_search(false),
-                    Event::Heard { socket, remote } => {
-                        if let Some(socket) = self.sockets.get(&socket).cloned() {
-                            self.tell(PathEvent::Heard { socket, remote });
-                        }
-                    }
-                    Event::PathAnswers { after } => self.tell(PathEvent::Answers { after }),
-                    Event::Unused { technique, rtt, .. } => {
-                        self.tell(PathEvent::Unused { technique, rtt });
-                    }
-                    _ => {}
+            Output::Event(event) => self.on_engine_event(event),
+        }
+    }
+
+    fn on_engine_event(&mut self, event: Event) {
+        tracing::debug!(?event, "traversal");
+        match event {
+            Event::AttemptBegan { .. } => self.allow_search(true),
+            Event::AttemptFailed { .. } => self.allow_search(false),
+            Event::Heard { socket, remote } => {
+                if let Some(socket) = self.sockets.get(&socket).cloned() {
+                    self.tell(PathEvent::Heard { socket, remote });
                 }
             }
+            Event::PathAnswers { after } => self.tell(PathEvent::Answers { after }),
+            Event::Unused { technique, rtt, .. } => {
+                self.tell(PathEvent::Unused { technique, rtt });
+            }
+            _ => {}
         }
     }
 
@@ -347,6 +401,29 @@ impl Driver {
             permit.release();
         }
         self.tell_engine(Input::SearchAllowed(allowed));
+    }
+
+    fn on_tcp_event(&mut self, event: TcpEvent) {
+        match event {
+            TcpEvent::Ports(ports) => {
+                let ports = self.tcp.on_ports(ports);
+                self.tell_engine(Input::TcpPorts(&ports));
+            }
+            TcpEvent::Proven(proven) => match self.tcp.connect(proven, &self.others) {
+                Ok(connected) => {
+                    let socket = connected.socket.id;
+                    self.sockets.insert(socket, connected.socket);
+                    self.tell_engine(Input::TcpConnected {
+                        socket,
+                        local: connected.local,
+                        remote: connected.remote,
+                        dialled: connected.dialled,
+                    });
+                }
+                Err(error) => tracing::debug!(%error, "no QUIC on a connection"),
+            },
+            TcpEvent::Ended(socket) => self.tell_engine(Input::TcpClosed { socket }),
+        }
     }
 
     fn open_socket(&mut self, id: SocketId, family: Family) {
@@ -369,6 +446,13 @@ impl Driver {
 
     fn tell(&mut self, event: PathEvent) {
         self.news.push_back(event);
+    }
+}
+
+fn role_of(role: Role) -> p2pdbg_punch::Role {
+    match role {
+        Role::Connector => p2pdbg_punch::Role::Controlling,
+        Role::Listener => p2pdbg_punch::Role::Controlled,
     }
 }
 

@@ -4,7 +4,9 @@
 //! and timers between them and tells the session what it may dial. It knows nothing of tunnels and streams.
 
 mod approach;
+mod direct_tcp;
 mod driver;
+mod packets;
 mod relay;
 mod relay_driver;
 mod relay_tcp_leg;

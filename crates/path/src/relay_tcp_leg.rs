@@ -5,7 +5,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use p2pdbg_base::{Silence, silence::ASK};
 use p2pdbg_net::tcp_detour::{Arrival, Backlog, Outbox, outbox};
 use p2pdbg_proto::{
@@ -14,22 +14,22 @@ use p2pdbg_proto::{
 };
 use p2pdbg_rendezvous_client::{Stream, TcpRoute};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::{Notify, mpsc, watch},
     time::{Instant, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Carrier;
+use super::{
+    Carrier,
+    packets::{CHUNK, fill, take_packet},
+};
 
 /// How long the relay may take to answer JOIN.
 const ANSWER: Duration = Duration::from_secs(6);
 
 /// How long the relay may take to answer when there is reason to doubt that it is there.
 const DOUBT: Duration = Duration::from_secs(2);
-
-/// What is read or written at once, in bytes.
-const CHUNK: usize = 16 * 1024;
 
 /// What became of a connection.
 #[derive(Debug)]
@@ -150,14 +150,6 @@ async fn join(
     }
 }
 
-async fn fill(reader: &mut (impl AsyncRead + Unpin), pending: &mut BytesMut) -> io::Result<()> {
-    pending.reserve(CHUNK);
-    match reader.read_buf(pending).await? {
-        0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        _ => Ok(()),
-    }
-}
-
 /// Passes on what the relay sends, until it takes the leg back.
 pub(super) async fn receive(
     mut reader: impl AsyncRead + Unpin,
@@ -188,15 +180,6 @@ pub(super) async fn receive(
         fill(&mut reader, &mut pending).await?;
         heard.send_replace(Instant::now());
     }
-}
-
-fn take_packet(pending: &mut BytesMut) -> io::Result<Option<Bytes>> {
-    let length = match split_packet(pending).map_err(io::Error::other)? {
-        Some((packet, _)) => packet.len(),
-        None => return Ok(None),
-    };
-    pending.advance(p2pdbg_proto::relay_stream::PREFIX);
-    Ok(Some(pending.split_to(length).freeze()))
 }
 
 /// Writes what waits, as much at once as fits, until nobody puts anything in any more.

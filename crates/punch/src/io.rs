@@ -22,6 +22,21 @@ impl SocketId {
     pub const V4: Self = Self(0);
     /// The session's IPv6 socket (V6ONLY).
     pub const V6: Self = Self(1);
+
+    /// The number of a TCP connection, the driver's `count`th.
+    #[must_use]
+    pub fn of_stream(count: u32) -> Self {
+        Self(count | Self::STREAMS)
+    }
+
+    /// Whether it is a TCP connection that stands in for a socket.
+    #[must_use]
+    pub fn is_stream(self) -> bool {
+        self.0 & Self::STREAMS != 0
+    }
+
+    /// What the engine numbers itself is below this.
+    const STREAMS: u32 = 1 << 31;
 }
 
 /// A version of IP: two ends must have it in common for a path.
@@ -39,6 +54,21 @@ impl Family {
     pub fn of(ip: IpAddr) -> Self {
         if ip.is_ipv4() { Self::V4 } else { Self::V6 }
     }
+}
+
+/// What the driver learnt of this host's TCP ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TcpPorts {
+    /// The port that is listened on over IPv4, if any, and dialled from.
+    pub v4: Option<u16>,
+    /// The same over IPv6.
+    pub v6: Option<u16>,
+    /// How servers see these ports. None of a family whose servers see different ones: the peer would be told in vain.
+    pub seen: Vec<SocketAddr>,
+    /// The address that a gateway maps to the IPv4 port.
+    pub mapped: Option<SocketAddr>,
+    /// The round trip to a server.
+    pub server_rtt: Option<Duration>,
 }
 
 /// What the driver tells the engine.
@@ -101,6 +131,25 @@ pub enum Input<'a> {
     PathSilent,
     /// Whether streams move now: the nominated path is then watched more closely.
     StreamsActive(bool),
+    /// What the driver has learnt since [`Output::TcpGather`]; again when it changes.
+    TcpPorts(&'a TcpPorts),
+    /// A TCP connection has proved to lead to the peer ([`crate::TcpProof`]), and carries datagrams from now on as a
+    /// socket would.
+    TcpConnected {
+        /// Its number, from [`SocketId::of_stream`].
+        socket: SocketId,
+        /// This end of it.
+        local: SocketAddr,
+        /// The other.
+        remote: SocketAddr,
+        /// Whether it was dialled by this end.
+        dialled: bool,
+    },
+    /// A TCP connection to the peer has ended.
+    TcpClosed {
+        /// Its number.
+        socket: SocketId,
+    },
     /// Whether this host may search many ports now (the default). False while another session on the host searches.
     SearchAllowed(bool),
     /// The time that `poll_timeout` named has come. Any other input does as well.
@@ -132,11 +181,23 @@ pub enum Output {
         /// The family that it is bound for, to any address.
         family: Family,
     },
-    /// Close a socket that [`Output::OpenSocket`] asked for. Never the one of the nominated path.
+    /// Close a socket that [`Output::OpenSocket`] asked for, or a TCP connection. Never the one of the nominated path.
     CloseSocket {
         /// The number by which it was asked for; it is not used again.
         socket: SocketId,
     },
+    /// Listen on TCP ports, the same as before if there were any, find out how a server sees them, and tell by
+    /// [`Input::TcpPorts`]. The connection to the server is to be kept until [`Output::TcpRest`].
+    TcpGather,
+    /// Dial these addresses from the TCP ports at once, for so long at the most.
+    TcpDial {
+        /// Where.
+        to: Vec<SocketAddr>,
+        /// No dial goes on for longer.
+        patience: Duration,
+    },
+    /// Nothing is dialled for a while: the NAT need not hold the ports.
+    TcpRest,
     /// Both peers agree on this path. It replaces the one nominated before, if any, which may be the same: after a
     /// change of network, a path that still works is confirmed anew.
     Nominated(Path),
@@ -173,6 +234,8 @@ pub enum LossReason {
     TunnelLost,
     /// The system closed the socket, or lets nothing be sent from it.
     SocketFailed,
+    /// Its TCP connection has ended.
+    Disconnected,
 }
 
 /// Things worth a trace line.
@@ -266,6 +329,15 @@ pub enum Event {
         pause: Duration,
         /// What stands in the way.
         obstacle: Obstacle,
+    },
+    /// A path by TCP is looked for: both ends find out about their ports.
+    TcpSeries,
+    /// Both ends dial.
+    TcpRound {
+        /// Which time in this series.
+        round: u32,
+        /// How many addresses.
+        addresses: usize,
     },
     /// A signal of the peer could not be read and was dropped.
     BadSignal,

@@ -38,6 +38,7 @@ mod role;
 mod sampling;
 mod search;
 mod signal;
+mod tcp;
 mod technique;
 mod transactions;
 
@@ -49,7 +50,8 @@ pub use self::budget::Budget;
 pub use self::candidate::LocalAddress;
 pub use self::config::{Config, PunchKey, Timing};
 pub use self::engine::Engine;
-pub use self::io::{Event, Family, Input, LossReason, Output, Path, SocketId};
+pub use self::io::{Event, Family, Input, LossReason, Output, Path, SocketId, TcpPorts};
 pub use self::role::Role;
+pub use self::tcp::{NotThePeer, ProofStep, TcpProof};
 pub use self::technique::Technique;
 pub use self::why::Obstacle;

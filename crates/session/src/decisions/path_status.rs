@@ -97,6 +97,7 @@ impl PathStatus {
             LossReason::ConsentExpired => "the direct path has gone silent".to_owned(),
             LossReason::TunnelLost => "the tunnel on the direct path was lost".to_owned(),
             LossReason::SocketFailed => "the socket of the direct path failed".to_owned(),
+            LossReason::Disconnected => "the direct path's TCP connection has ended".to_owned(),
         });
     }
 
@@ -147,12 +148,15 @@ impl PathStatus {
     /// The report of the path that streams use from now on; none if that one was told last.
     pub(super) fn on_path(&mut self, tunnel: &TunnelFacts, after_ms: u64) -> Option<PathReport> {
         let is_direct = tunnel.path == PathKind::Direct;
+        let path = self.direct.filter(|_| is_direct);
         let (kind, via) = match is_direct {
+            true if path.is_some_and(|path| path.technique.is_tcp()) => {
+                (ReportedKind::Direct, Via::Tcp)
+            }
             true => (ReportedKind::Direct, Via::Udp),
             // The peer's leg may be carried otherwise; this end's is what somebody here can do something about.
             false => (ReportedKind::Relay, self.carrier.via()),
         };
-        let path = self.direct.filter(|_| is_direct);
         let why = match (path, self.left_because.take()) {
             (Some(path), _) => self.why_direct(&path),
             (None, Some(why)) if self.was_direct => why,
