@@ -14,9 +14,10 @@ use p2pdbg_rendezvous_client::TcpRoute;
 use super::{
     Progress,
     asker::{self, Reply},
-    findings::{Control, Nat, PathMtu, Probe, Rendezvous},
+    findings::{Control, DirectTcp, Nat, PathMtu, Probe, Rendezvous},
     mtu, nat,
     rendezvous::{self, OverTcp, Welcome, milliseconds},
+    tcp,
 };
 
 /// The alternative port of a rendezvous that says nothing else.
@@ -62,6 +63,11 @@ impl<'a> Target<'a> {
     pub(super) async fn tcp(&self) -> Option<OverTcp> {
         let (_, route) = self.reachable()?;
         Some(rendezvous::tcp(route, &self.addresses).await)
+    }
+
+    /// How it sees a TCP port of this host.
+    pub(super) async fn direct_tcp(&self) -> Option<DirectTcp> {
+        tcp::measure(&self.addresses).await
     }
 
     async fn welcome(&self) -> Option<Welcome> {
