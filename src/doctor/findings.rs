@@ -62,6 +62,9 @@ pub struct Findings {
 pub struct Rendezvous {
     /// Host and port of the URL.
     pub authority: String,
+    /// All hosts that the URL names, where there are several: this is about the first that answers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<OneHost>,
     /// Its addresses, as they were looked up.
     pub addresses: Vec<SocketAddr>,
     /// Whether STUN is answered over UDP, over either IP protocol.
@@ -93,6 +96,15 @@ impl Rendezvous {
     pub fn answers_by_web_alone(&self) -> bool {
         self.web.as_ref().is_some_and(|web| web.answers)
     }
+}
+
+/// One of the hosts that the URL names.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OneHost {
+    /// Host and port.
+    pub authority: String,
+    /// Whether it answers STUN over UDP.
+    pub udp: Probe,
 }
 
 /// Whether something answers.

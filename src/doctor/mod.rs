@@ -12,6 +12,7 @@ mod asker;
 pub mod debuggers;
 pub mod findings;
 mod help;
+mod hosts;
 mod inquiry;
 mod lifetime;
 mod local;

@@ -129,6 +129,13 @@ impl Screen {
             return;
         };
         self.heading(&format!("Rendezvous {}", rendezvous.authority));
+        for host in &rendezvous.hosts {
+            let (tone, how) = match host.udp.answers {
+                true => (Tone::Good, "answers over UDP"),
+                false => (Tone::Warning, "does not answer over UDP"),
+            };
+            self.row(tone, "host", &format!("{} {how}", host.authority));
+        }
         self.probe("UDP", "answers", &rendezvous.udp);
         self.probe("TCP", "answers, with TLS", &rendezvous.tcp);
         if let Some(web) = &rendezvous.web {
@@ -540,6 +547,7 @@ mod tests {
             error: None,
             rendezvous: Some(Rendezvous {
                 authority: "rdv.example:3478".into(),
+                hosts: Vec::new(),
                 addresses: Vec::new(),
                 udp: answers.clone(),
                 tcp: answers,
