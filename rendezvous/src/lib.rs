@@ -60,7 +60,7 @@ mod succession;
 mod web;
 mod wire;
 
-pub use clustered::CLUSTER_SECRET;
+pub use clustered::{CLUSTER_SECRET, RELAY_KEY, relay_key};
 pub use config::{ClusterConfig, DEFAULT_ALT_PORT, ServerConfig, StartError, StoreUrl};
 pub use control::report::{KeyReport, Report};
 pub use counters::Counters;

@@ -51,6 +51,11 @@ enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         metrics: Option<SocketAddr>,
     },
+    /// The first of a host that relays for nodes and does nothing else.
+    Relaying {
+        /// The main ports.
+        addresses: &'a [SocketAddr],
+    },
     /// It cannot serve; the last.
     Error {
         /// `state`, `bind`, `offer`, `cluster`, `certificate` or `internal`.
@@ -221,6 +226,9 @@ fn reload_on_hangup(operator: Operator) -> io::Result<()> {
 }
 
 fn announce(cli: &Cli, server: &Server) {
+    if cli.relays_alone() {
+        return announce_relay(cli, server);
+    }
     let url = server.url();
     // A journal is kept for months and read by others than who runs this.
     let shown = if journal::holds(&io::stdout()) {
@@ -275,6 +283,21 @@ fn announce(cli: &Cli, server: &Server) {
     if cli.open {
         eprintln!("p2pdbg-rendezvous: open: whoever reaches this host can use it");
     }
+}
+
+/// Of a host that relays alone there is no URL that anybody could use.
+fn announce_relay(cli: &Cli, server: &Server) {
+    let at = server.addresses();
+    if cli.json {
+        print_event(&Event::Relaying { addresses: at });
+    } else {
+        print_line("relaying");
+    }
+    let at: Vec<String> = at.iter().map(ToString::to_string).collect();
+    eprintln!(
+        "p2pdbg-rendezvous: relays at {} for the nodes that name it in --relays, and does nothing else",
+        at.join(", ")
+    );
 }
 
 /// Says why the program ends, in one line, and on stdout too for who reads that.

@@ -29,7 +29,7 @@ use crate::{
     operate::{Operator, drain::Drain, http::HttpPort, nodes::Nodes},
     public_host::{guess, is_private},
     registry::{Registry, voucher::Vouchers},
-    relay::{Relay, tcp_leg::Legs},
+    relay::{Relay, tcp_leg::Legs, ticket::TicketKey},
     self_check::SelfCheck,
     state_files::StateFiles,
     succession::{Handover, Inheritance, state::Carried},
@@ -115,7 +115,7 @@ impl Server {
         books.announce(membership.as_ref(), offer.as_deref());
         let relay = books.inherit(now, &config, &reach, &mut inheritance);
         let (commands, datapath_commands) = mpsc::channel(QUEUE);
-        let self_check = SelfCheck::new(state.clock_behind);
+        let self_check = self_check(&config, &state, authority);
         let mut hub = books.into_hub(hub_events, commands, tallies.clone(), self_check);
         let mut aside = JoinSet::new();
         let nodes = membership.map(|membership| membership.attend(&mut hub, &mut aside));
@@ -321,11 +321,23 @@ async fn join_cluster(
     Ok((membership.await?, authority))
 }
 
-/// What the hub keeps.
+/// Watches what an operator should mend.
+fn self_check(
+    config: &ServerConfig,
+    state: &StateFiles,
+    authority: Option<Fingerprint>,
+) -> SelfCheck {
+    let until = clustered::certified_until(config, &state.identity, authority);
+    SelfCheck::new(state.clock_behind).with_certificate(until)
+}
+
+/// What the hub keeps, and the relay besides.
 struct Books {
     registry: Registry,
     book: Book,
     usage: UsageFile,
+    /// Opens the tickets of other nodes' sessions.
+    tickets: Option<TicketKey>,
 }
 
 impl Books {
@@ -341,10 +353,14 @@ impl Books {
         let vouchers = Vouchers::new(state.voucher_secret());
         let mut registry = Registry::new(config.limits.clone(), ring, vouchers);
         registry.begin(now, state.has_served);
+        if config.relays_alone {
+            registry.relay_alone();
+        }
         Self {
             registry,
             book,
             usage,
+            tickets: state.tickets.clone(),
         }
     }
 
@@ -356,20 +372,28 @@ impl Books {
         self.registry.announce_offer(offer.map(Offer::script));
     }
 
-    /// Goes on with what the process before this one has left, if it has; gives its relay.
+    /// Goes on with what the process before this one has left, if it has; gives the relay, which takes sessions of other
+    /// nodes if this is one of several.
     fn inherit(
         &mut self,
         now: Instant,
         config: &ServerConfig,
         reach: &Reach,
         inheritance: &mut Inheritance,
-    ) -> Option<Relay> {
-        let carried = carried(inheritance)?;
-        self.registry.inherit(now, carried.nameplates);
-        let meter = |terms| self.book.reopen(terms);
-        let numbered = reach.numbered();
-        let relay = Relay::inherit(now, &config.limits, carried.relay, &numbered, meter);
-        Some(relay)
+    ) -> Relay {
+        let mut relay = match carried(inheritance) {
+            Some(carried) => {
+                self.registry.inherit(now, carried.nameplates);
+                let meter = |terms| self.book.reopen(terms);
+                let numbered = reach.numbered();
+                Relay::inherit(now, &config.limits, carried.relay, &numbered, meter)
+            }
+            None => Relay::new(now, &config.limits),
+        };
+        if let Some(key) = self.tickets.take() {
+            relay.take_tickets(key);
+        }
+        relay
     }
 
     fn into_hub(
@@ -383,6 +407,7 @@ impl Books {
             registry,
             book,
             usage,
+            ..
         } = self;
         Hub::new(registry, book, usage, events, datapath, tallies, self_check)
     }

@@ -12,6 +12,7 @@ use crate::{
     clustered,
     config::{ServerConfig, StartError},
     keys::{KeyFile, KeyStore, unix_s},
+    relay::ticket::TicketKey,
 };
 
 /// The name of the directory that the state lies in, unless told otherwise.
@@ -42,6 +43,8 @@ pub(crate) struct StateFiles {
     pub(crate) secret: Secret<32>,
     /// What this node shares with the others, if it is one of several.
     pub(crate) cluster_secret: Option<Secret<32>>,
+    /// Opens the tickets of other nodes' sessions, if this is one of several or relays for them.
+    pub(crate) tickets: Option<TicketKey>,
     /// By how much the clock is behind the newest of the files, which it cannot be if it is right.
     pub(crate) clock_behind: Duration,
 }
@@ -63,6 +66,7 @@ impl StateFiles {
         let has_served = directory.read(SECRET)?.is_some();
         let secret = directory.secret32(SECRET)?;
         let cluster_secret = clustered::secret(&directory)?;
+        let tickets = clustered::ticket_key(config, &directory, cluster_secret.as_ref())?;
         let clock_behind = clock_behind(directory.path(), SystemTime::now());
         Ok(Self {
             directory,
@@ -74,6 +78,7 @@ impl StateFiles {
             has_served,
             secret,
             cluster_secret,
+            tickets,
             clock_behind,
         })
     }

@@ -29,6 +29,7 @@ mod one_way;
 mod outages;
 mod policed;
 mod processes;
+mod relays;
 mod rendezvous;
 mod roaming;
 #[path = "../debuggers/script.rs"]

@@ -31,10 +31,11 @@ use p2pdbg_base::{Failure, PeerName};
 use p2pdbg_identity::Identity;
 use p2pdbg_net::stun_servers::FurtherServers;
 use p2pdbg_pairing::{KnownPeer, PairSecret, SessionKeys};
-use p2pdbg_path::{Approach, Introduction, PathContext};
+use p2pdbg_path::{Approach, Introduction, PathContext, RelayAt};
 use p2pdbg_proto::{
     code::Code,
     fingerprint::Fingerprint,
+    node::NodeNumber,
     signal::{PeerInfo, PeerMessage},
     url::RendezvousUrl,
 };
@@ -96,6 +97,8 @@ pub struct ChannelId(u64);
 pub enum MeetingCommand {
     /// Say this to the peer of a session.
     Message(ChannelId, PeerMessage),
+    /// Have a session relayed by this node too; [`MeetingEvent::RelayAt`] follows if that can be.
+    Relay(ChannelId, NodeNumber),
     /// A session is over: its channel is of no more use.
     SessionOver(ChannelId),
     /// The relay does not know this host, or the peer is not heard: what failed before may work now, and what seems to
@@ -153,6 +156,8 @@ pub enum MeetingEvent {
     Introduced(ChannelId, Introduction),
     /// The rendezvous sees the peer of a session there too, and perhaps saw it bind its leg.
     PeerSeen(ChannelId, Vec<IpAddr>, bool),
+    /// A session may be relayed by this node too.
+    RelayAt(ChannelId, RelayAt),
     /// The peer of a session has left the rendezvous, which says that it did so on purpose.
     PeerLeft(ChannelId),
     /// The peer of a session says this.

@@ -16,7 +16,7 @@ use p2pdbg_base::Failure;
 use p2pdbg_net::stun_servers::FurtherServers;
 use p2pdbg_pairing as pairing;
 use p2pdbg_pairing::{CodeFate, Next};
-use p2pdbg_path::Introduction;
+use p2pdbg_path::{Introduction, RelayAt};
 use p2pdbg_proto::{
     control::{
         self, Credential, Fate, FromRendezvous, MAX_SIGNAL, NameplateClaim, Place, Refusal,
@@ -211,6 +211,16 @@ impl Meetings {
             FromRendezvous::Offer { script } => self.tell(MeetingEvent::Offered(script)),
             // The link has not gone there: what was asked for is asked for again, later.
             FromRendezvous::GoTo { .. } => self.retry_at = Some(now + RETRY),
+            FromRendezvous::RelayAt {
+                session,
+                node,
+                leg,
+                ticket,
+            } => {
+                if let Some((id, _)) = self.channels.carried_by(session) {
+                    self.tell(MeetingEvent::RelayAt(id, RelayAt { node, leg, ticket }));
+                }
+            }
             FromRendezvous::Welcome { .. } | FromRendezvous::Nodes { .. } => {}
         }
     }
@@ -584,6 +594,12 @@ impl Meetings {
                 let channel = self.channels.get_mut(channel);
                 if let Some((session, payload)) = channel.and_then(|c| c.seal(&message)) {
                     self.send(ToRendezvous::Signal { session, payload });
+                }
+            }
+            MeetingCommand::Relay(channel, node) => {
+                let channel = self.channels.get_mut(channel);
+                if let Some(session) = channel.and_then(|channel| channel.carried_by) {
+                    self.send(ToRendezvous::Relay { session, node });
                 }
             }
             MeetingCommand::SessionOver(channel) => {

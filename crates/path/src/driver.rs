@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     Introduction, PathCommand, PathContext, PathEvent, PathSocket,
     direct_tcp::{DirectTcp, TcpEvent},
+    near_relay::NearLeg,
     relay_driver::Relaying,
     search_lock::Permit,
 };
@@ -35,6 +36,7 @@ pub(super) struct Driver {
     others: mpsc::Sender<Datagram>,
     report: mpsc::Sender<PathEvent>,
     relaying: Relaying,
+    near: NearLeg,
     engine: Option<Engine>,
     /// What was learned before there was an engine.
     peer_seen: Vec<IpAddr>,
@@ -64,6 +66,7 @@ impl Driver {
             report,
             looking: None,
             relaying: Relaying::new(&context),
+            near: NearLeg::default(),
             engine: None,
             peer_seen: Vec::new(),
             obstacle: None,
@@ -128,12 +131,15 @@ impl Driver {
         let relay = self.relaying.poll_timeout();
         let engine = self.engine.as_ref().and_then(Engine::poll_timeout);
         let permit = self.permit.as_ref().and_then(Permit::poll_timeout);
-        relay.into_iter().chain(engine).chain(permit).min()
+        let near = self.near.poll_timeout();
+        let paths = relay.into_iter().chain(near);
+        paths.chain(engine).chain(permit).min()
     }
 
     fn handle_timeout(&mut self) {
         let now = Instant::now();
         self.relaying.handle_timeout();
+        self.near.handle_timeout(now);
         if let Some(engine) = &mut self.engine {
             if let Some(permit) = &mut self.permit
                 && let Some(allowed) = permit.handle_timeout(now)
@@ -150,6 +156,7 @@ impl Driver {
         };
         if is_relay_frame(first) {
             self.relaying.handle_frame(datagram);
+            self.near.handle_frame(datagram, Instant::now());
         } else if let Some(engine) = &mut self.engine {
             let input = Input::Datagram {
                 socket: datagram.socket,
@@ -185,7 +192,9 @@ impl Driver {
             PathCommand::Silent => {
                 self.tell_engine(Input::PathSilent);
                 self.relaying.rebind();
+                self.near.rebind(Instant::now());
             }
+            PathCommand::Near(near) => self.near.set(near, Instant::now()),
             PathCommand::Returned => self.tell_engine(Input::NetworkChanged),
             PathCommand::AvoidUdp(time) => self.relaying.avoid_udp(time),
             PathCommand::RelayLost => self.relaying.rebind(),
@@ -287,6 +296,7 @@ impl Driver {
         self.tell_addresses();
         self.tell_engine(Input::NetworkChanged);
         self.relaying.on_network_changed();
+        self.near.rebind(Instant::now());
     }
 
     fn tell_addresses(&mut self) {
@@ -304,6 +314,8 @@ impl Driver {
     async fn flush(&mut self) -> bool {
         let news = self.relaying.flush(&self.sockets);
         self.news.extend(news);
+        let near = self.near.flush(&self.sockets, Instant::now());
+        self.news.extend(near);
         while let Some(output) = self.engine.as_mut().and_then(Engine::poll_output) {
             self.act(output);
         }

@@ -6,6 +6,7 @@
 mod approach;
 mod direct_tcp;
 mod driver;
+mod near_relay;
 mod packets;
 mod relay;
 mod relay_driver;
@@ -24,7 +25,7 @@ use std::{
 };
 
 use p2pdbg_base::PathPolicy;
-use p2pdbg_proto::{control::Role, relay::LegGrant, tunnel::PathKind};
+use p2pdbg_proto::{control::Role, node::NodeNumber, relay::LegGrant, tunnel::PathKind};
 use p2pdbg_punch::{LossReason, Obstacle, PunchKey};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -61,6 +62,28 @@ pub struct Introduction {
     pub peer_bound: bool,
     /// Whether it took TCP to reach the rendezvous, so that the leg is tried over TCP at once.
     pub over_tcp: bool,
+}
+
+/// A relay besides the rendezvous': another node, which is nearer to both peers together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NearRelay {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// This side's leg there.
+    pub leg: LegGrant,
+    /// What lets it know of the session.
+    pub ticket: Vec<u8>,
+}
+
+/// What the rendezvous says of a relay besides its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayAt {
+    /// Which node it is.
+    pub node: NodeNumber,
+    /// This side's leg there.
+    pub leg: LegGrant,
+    /// What lets it know of the session.
+    pub ticket: Vec<u8>,
 }
 
 /// What a process settles for the paths of all its sessions. A new option of theirs is a field here, read where it is
@@ -114,6 +137,8 @@ pub enum PathCommand {
     AvoidUdp(Duration),
     /// The tunnel on the relay is gone: bind again.
     RelayLost,
+    /// Bind a leg at this relay too, over UDP, or none any more. The one at the rendezvous stays as it is.
+    Near(Option<NearRelay>),
     /// Whether streams move: while they do, the nominated path is watched more closely.
     StreamsActive(bool),
 }
@@ -130,6 +155,15 @@ pub enum PathEvent {
         /// What carries this end's leg.
         carrier: Carrier,
     },
+    /// The same of the relay of [`PathCommand::Near`].
+    NearRelay {
+        /// From this socket.
+        socket: PathSocket,
+        /// At the relay's address.
+        remote: SocketAddr,
+    },
+    /// That relay does not take this end's leg, or not any more.
+    NearGone,
     /// This end has begun to bind its leg over UDP: what is sent there now comes behind the BIND, and the relay passes
     /// the first datagrams on, or keeps them for a moment if the peer has not begun yet.
     Near {

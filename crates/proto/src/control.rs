@@ -162,6 +162,14 @@ pub enum ToRendezvous {
         /// Seconds since 1970, UTC.
         unix_s: u64,
     },
+    /// Have this session, which both members have confirmed, relayed by another node: both are told so by `RelayAt`.
+    /// What cannot be is not answered, since the session has the relay that it has.
+    Relay {
+        /// The session.
+        session: SessionId,
+        /// Which node; not the one that is asked.
+        node: NodeNumber,
+    },
 }
 
 impl ToRendezvous {
@@ -176,9 +184,11 @@ impl ToRendezvous {
             | Self::Leave { session }
             | Self::Confirmed { session } => Request::Session(*session),
             Self::Prepare { place, .. } => Request::Prepare(place.clone()),
-            Self::Unlisten { .. } | Self::Unmeet { .. } | Self::Ping | Self::Clock { .. } => {
-                Request::Other
-            }
+            Self::Unlisten { .. }
+            | Self::Unmeet { .. }
+            | Self::Ping
+            | Self::Clock { .. }
+            | Self::Relay { .. } => Request::Other,
         }
     }
 }
@@ -306,6 +316,8 @@ pub enum FromRendezvous {
         own: NodeNumber,
         /// All, its own among them.
         nodes: Vec<Node>,
+        /// Those that relay and do nothing else, by numbers of their own.
+        relays: Vec<Node>,
     },
     /// What this peer looks for is at another node, where it should go: the nameplate is that node's, the listener at
     /// the handle waits there, or this node goes out of service. A peer goes only to a host that proves to be of the
@@ -313,6 +325,19 @@ pub enum FromRendezvous {
     GoTo {
         /// The node to dial; one that [`FromRendezvous::Nodes`] has named.
         node: Node,
+    },
+    /// A session may be relayed by another node too: said to both members, as one of them has asked by `Relay`. The
+    /// legs that they have here go on.
+    RelayAt {
+        /// The session.
+        session: SessionId,
+        /// Which node.
+        node: NodeNumber,
+        /// This peer's leg there.
+        leg: LegGrant,
+        /// What lets that node know of it: to be sent with each BIND. At most [`MAX_TICKET`](crate::relay::MAX_TICKET)
+        /// bytes, which only nodes can read.
+        ticket: Vec<u8>,
     },
 }
 
@@ -387,6 +412,9 @@ pub enum Refusal {
     /// The rendezvous goes out of service, and gives no new codes and sessions.
     #[error("the rendezvous is going out of service")]
     Draining,
+    /// This host relays for other hosts of the rendezvous, and does nothing else.
+    #[error("this host of the rendezvous relays and does nothing else")]
+    RelaysAlone,
 }
 
 impl Refusal {

@@ -203,6 +203,9 @@ impl From<LinkError> for Failure {
                     Refusal::AccessKey => {
                         "use the whole URL that p2pdbg-rendezvous printed, with the key before the @"
                     }
+                    Refusal::RelaysAlone => {
+                        "use the URL of a host that serves peers: this one is not for the URL"
+                    }
                     _ => "try again later, or ask whoever runs the rendezvous",
                 },
             ),

@@ -7,6 +7,7 @@ mod error;
 mod hosts;
 mod link;
 mod nearest;
+mod node_memory;
 mod proxy;
 mod quic;
 mod reconnection;
@@ -21,7 +22,9 @@ mod wire;
 pub use dial::Transports;
 pub use error::LinkError;
 pub use link::{Link, LinkConfig, LinkEvent};
-pub use tls::{TcpRoute, Way};
+pub use nearest::NodeAway;
+pub use node_memory::NodeMemory;
+pub use tls::{Nodes, TcpRoute, Way};
 
 pub use dial::is_unknown;
 pub use tls::Stream;

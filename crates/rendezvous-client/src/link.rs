@@ -115,7 +115,7 @@ impl Link {
             hurries: false,
             awaited: is_awaited,
             policy: Reconnection::new(),
-            hosts: Hosts::new(&config.url),
+            hosts: Hosts::new(&config.url, config.route.remembered()),
             changes: changes.subscribe(),
             config,
             needed_tcp: false,
@@ -353,7 +353,8 @@ impl Driver {
                 stun,
                 up_s,
             } => {
-                self.hosts.on_up(&at);
+                self.hosts.on_up(&at, rendezvous.ip());
+                self.config.route.note_nodes(None);
                 let up = LinkEvent::Up {
                     told,
                     observed,
@@ -390,7 +391,13 @@ impl Driver {
     /// not is for the owner, which waits for what it has asked for.
     fn on_nodes(&mut self, message: FromRendezvous) -> Option<LinkError> {
         match message {
-            FromRendezvous::Nodes { own, nodes } => self.hosts.on_told(own, nodes),
+            FromRendezvous::Nodes { own, nodes, relays } => {
+                let known = self.hosts.on_told(own, nodes, relays);
+                if known.is_some() {
+                    self.config.route.remember(self.hosts.nodes());
+                }
+                self.config.route.note_nodes(known);
+            }
             FromRendezvous::GoTo { node } => {
                 let now = Instant::now().into_std();
                 if self.hosts.go_to(now, &node.at) {

@@ -30,7 +30,7 @@ use super::{
     Event, QUEUE, SessionConfig, SessionEnd, SessionInput, SessionOutput,
     decisions::{Decisions, Input, Output, Settings},
     forwards::Forwards,
-    paths::{Starving, Ways},
+    paths::{Relays, Starving, Ways},
     streams::{Opened, Streams},
     tunnel_connections::{self, Connections},
 };
@@ -107,6 +107,7 @@ impl Driver {
         let sources = super::sources::SourcesPart::new(&config, events.clone());
         #[cfg(unix)]
         let programs = super::pipes::programs(&policy, events.clone());
+        let relays = Relays::new(role, config.paths.route.clone(), path_policy);
         let settings = Settings {
             role,
             path_policy,
@@ -117,7 +118,7 @@ impl Driver {
             role,
             decisions: Decisions::new(settings, now),
             connections,
-            ways: Ways::new(paths, config.keys.punch, path_policy),
+            ways: Ways::new(paths, config.keys.punch, path_policy, relays),
             peers: Peers {
                 name: config.peer_name,
                 known: config.known,
@@ -163,6 +164,7 @@ impl Driver {
         if let Some(first) = first {
             self.go_on_with(first);
         }
+        self.watch_relays();
         for event in told {
             self.handle_path(event);
         }
@@ -264,6 +266,7 @@ impl Driver {
                 let message = TunnelMessage::RelayByTcp { seconds };
                 self.connections.send_everywhere(&message);
             }
+            Output::NearLost => self.on_near_gone(),
             Output::Doubt => self.tell(SessionOutput::Doubt),
             #[cfg(unix)]
             Output::InUse => self.sources.sources.on_use(),
@@ -287,6 +290,7 @@ impl Driver {
         match input {
             SessionInput::Introduced(introduction) => {
                 self.ways.command(PathCommand::Introduced(introduction));
+                self.on_home();
                 self.decide(Input::Introduced);
             }
             SessionInput::PeerSeen { addresses, bound } => {
@@ -306,6 +310,8 @@ impl Driver {
                 self.end(SessionEnd::PeerClosed);
             }
             SessionInput::Message(PeerMessage::Introduce(_)) => {}
+            SessionInput::Message(PeerMessage::Distances(there)) => self.on_distances(there),
+            SessionInput::RelayAt(at) => self.on_relay_at(at),
             SessionInput::PeerLeft => self.decide(Input::PeerLeft),
             SessionInput::Replaced => self.end(SessionEnd::Replaced),
             SessionInput::Describe(answer) => drop(answer.send(self.describe())),
@@ -336,6 +342,11 @@ impl Driver {
                 self.decide(Input::Nominated(path));
             }
             PathEvent::Answers { after } => self.decide(Input::PathAnswers { after }),
+            PathEvent::NearRelay { socket, remote } => {
+                let socket = socket.id;
+                self.decide(Input::NearRelay { socket, remote });
+            }
+            PathEvent::NearGone => self.on_near_gone(),
             PathEvent::Near { .. } => {}
             PathEvent::Heard { socket, remote } => {
                 let id = socket.id;
@@ -348,6 +359,7 @@ impl Driver {
             PathEvent::DirectLost(reason) => {
                 self.ways.on_nominated(None);
                 self.decide(Input::DirectLost(reason));
+                self.ways.relays.look_soon();
             }
             PathEvent::Signal(signal) => {
                 self.tell(SessionOutput::Message(PeerMessage::Punch(signal)))
@@ -390,6 +402,7 @@ impl Driver {
             Event::Control(epoch, message) => self.handle_control(epoch, message).await,
             Event::Carrier(epoch, header, stream) => self.handle_carrier(epoch, header, stream),
             Event::Copy(header, data) => self.streams.handle_copy(header, data),
+            Event::Measured(here) => self.on_measured(here),
             Event::Swept => self.decide(Input::Swept),
             Event::Accepted(forward, connection) => self.on_accepted(forward, connection),
             Event::TargetListening(forward, listening) => {

@@ -482,6 +482,7 @@ impl World {
             }
             Output::Accept(_)
             | Output::AskForTcp(_)
+            | Output::NearLost
             | Output::InUse
             | Output::Drained
             | Output::Status => {}

@@ -9,7 +9,7 @@ use crate::{
     control::{outgoing::Outlet, report::Report},
     keys::KeyRing,
     registry::{Arrival, ConnId},
-    relay::Seen,
+    relay::{Seen, ticket::Ticket},
 };
 
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(crate) enum Event {
     },
     /// A member bound its leg of the relay.
     Bound(Seen),
+    /// A session of another node comes with this ticket.
+    Ticket(Box<Ticket>),
     /// Other keys hold from now on.
     Keys(KeyRing),
     /// Drain until then, or no more.

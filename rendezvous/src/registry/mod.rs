@@ -13,6 +13,7 @@ mod handle_side;
 mod handles;
 mod nameplates;
 mod prepared;
+mod relays;
 mod sessions;
 pub(crate) mod voucher;
 
@@ -135,6 +136,8 @@ pub(crate) struct Registry {
     offer: Option<[u8; 32]>,
     /// None where this is the one host.
     cluster: Option<Cluster>,
+    /// Whether this host relays for others, and lets nobody in.
+    relays_alone: bool,
 }
 
 impl Registry {
@@ -155,6 +158,7 @@ impl Registry {
             returning_until: None,
             offer: None,
             cluster: None,
+            relays_alone: false,
         }
     }
 
@@ -162,6 +166,11 @@ impl Registry {
     pub(crate) fn begin(&mut self, now: Instant, has_served: bool) {
         self.began = Some(now);
         self.returning_until = has_served.then(|| now + self.limits.return_within);
+    }
+
+    /// Lets nobody in: this host relays for others.
+    pub(crate) fn relay_alone(&mut self) {
+        self.relays_alone = true;
     }
 
     /// Has listeners told of what is offered, by the SHA-256 of its script.
@@ -390,6 +399,10 @@ impl Registry {
                 Ok(())
             }
             ToRendezvous::Confirmed { session } => self.confirmed(now, id, session, effects),
+            ToRendezvous::Relay { session, node } => {
+                self.relay_elsewhere(now, id, session, node, effects);
+                Ok(())
+            }
             // For the hub, which has heard it.
             ToRendezvous::Clock { .. } => Ok(()),
         }
@@ -403,6 +416,9 @@ impl Registry {
         agent: &str,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
+        if self.relays_alone {
+            return Err(Refusal::RelaysAlone);
+        }
         let printable = agent.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         if agent.len() > 64 || !printable {
             return Err(Refusal::Protocol);

@@ -136,6 +136,19 @@ impl Sessions {
             .count()
     }
 
+    /// The members of a session that both have confirmed, the listener first, and on whose account each is; none unless
+    /// `member` is one of them.
+    pub(super) fn accounts_of(
+        &self,
+        session: SessionId,
+        member: ConnId,
+    ) -> Option<[(ConnId, KeyId); 2]> {
+        let session = self.table.get(&session)?;
+        let is_member = session.members.iter().any(|one| one.conn == member);
+        let accounts = session.members.each_ref().map(|one| (one.conn, one.key));
+        (is_member && session.is_confirmed()).then_some(accounts)
+    }
+
     /// Takes note of where a member bound its leg; what the other one may be told of it.
     pub(super) fn see(&mut self, bound: Seen) -> Vec<IpAddr> {
         let Some(session) = self.table.get_mut(&bound.session) else {

@@ -65,6 +65,8 @@ impl Relay {
             left_ms: self
                 .lingering
                 .get(session)
+                .copied()
+                .or_else(|| self.guests.until(*session))
                 .map(|until| millis(until.saturating_duration_since(now))),
         });
         CarriedRelay {

@@ -13,6 +13,7 @@ mod noise;
 mod operator;
 mod program;
 mod relay;
+mod relays;
 mod service;
 mod strangers;
 mod stun;

@@ -71,6 +71,9 @@ impl Host {
             MeetingEvent::PeerSeen(channel, addresses, bound) => {
                 self.tell(channel, SessionInput::PeerSeen { addresses, bound });
             }
+            MeetingEvent::RelayAt(channel, at) => {
+                self.tell(channel, SessionInput::RelayAt(at));
+            }
             MeetingEvent::PeerLeft(channel) => self.tell(channel, SessionInput::PeerLeft),
             MeetingEvent::Message(channel, message) => {
                 self.tell(channel, SessionInput::Message(message));

@@ -53,6 +53,8 @@ pub(super) enum Carriers {
     UdpFirst,
     /// Both at once: the rendezvous could be reached over TCP only.
     Both,
+    /// UDP alone: there is another relay beside this one, which has the detour over TCP.
+    UdpAlone,
     /// TCP alone: UDP was tried and does not get through.
     TcpAlone,
 }
@@ -106,6 +108,8 @@ pub(super) struct Relay {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tcp {
+    /// Not to be used.
+    Never,
     /// Not needed: UDP carries the leg.
     Idle,
     /// To be tried then, if UDP has not come up.
@@ -186,17 +190,18 @@ impl Relay {
         peer_bound: bool,
         now: Instant,
     ) -> Self {
-        let tcp_at = match carriers {
-            Carriers::UdpFirst => now + TCP_AFTER,
-            Carriers::Both | Carriers::TcpAlone => now,
+        let tcp = match carriers {
+            Carriers::UdpFirst => Tcp::At(now + TCP_AFTER),
+            Carriers::UdpAlone => Tcp::Never,
+            Carriers::Both | Carriers::TcpAlone => Tcp::At(now),
         };
         Self {
             address,
             socket,
-            leg: Leg::new(grant.clone(), now),
+            leg: Leg::new(grant.clone(), Vec::new(), now),
             grant,
             udp: carriers != Carriers::TcpAlone,
-            tcp: Tcp::At(tcp_at),
+            tcp,
             tried_at: None,
             was_by_stream: false,
             pause: FIRST_PAUSE,
@@ -209,12 +214,30 @@ impl Relay {
         }
     }
 
+    /// A leg at a relay that knows of the session by ticket, to be bound over UDP.
+    pub(super) fn by_ticket(
+        grant: LegGrant,
+        ticket: Vec<u8>,
+        address: SocketAddr,
+        socket: SocketId,
+        now: Instant,
+    ) -> Self {
+        let leg = Leg::new(grant.clone(), ticket, now);
+        let relay = Self::new(grant, address, socket, Carriers::UdpAlone, false, now);
+        Self { leg, ..relay }
+    }
+
+    /// Whether the leg is bound, as far as is known.
+    pub(super) fn is_bound(&self) -> bool {
+        !matches!(self.progress, Progress::Binding { .. })
+    }
+
     /// When [`Self::handle_timeout`] is due.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let bind = self.leg.poll_timeout().filter(|_| self.udp);
         let tcp = match self.tcp {
             Tcp::At(at) | Tcp::Until(at) => Some(at),
-            Tcp::Idle | Tcp::Connecting | Tcp::Up => None,
+            Tcp::Never | Tcp::Idle | Tcp::Connecting | Tcp::Up => None,
         };
         let dial = match self.progress {
             Progress::Bound { dial_at } => Some(dial_at),
@@ -292,7 +315,7 @@ impl Relay {
             // UDP serves until TCP does.
             Tcp::At(_) if self.avoids_udp(now) => {}
             Tcp::At(_) => self.tcp = Tcp::Idle,
-            Tcp::Idle | Tcp::Until(_) => {}
+            Tcp::Never | Tcp::Idle | Tcp::Until(_) => {}
         }
         self.set_carrier(Carrier::Udp, now);
     }
@@ -404,7 +427,7 @@ impl Relay {
                 }
             }
             Tcp::Idle => self.tcp = Tcp::At(now + TCP_AFTER),
-            Tcp::At(_) | Tcp::Connecting | Tcp::Until(_) => {}
+            Tcp::Never | Tcp::At(_) | Tcp::Connecting | Tcp::Until(_) => {}
         }
     }
 
@@ -420,7 +443,7 @@ impl Relay {
                 self.tcp = Tcp::Connecting;
                 self.actions.push_back(RelayAction::Connect);
             }
-            Tcp::Idle | Tcp::Until(_) => {}
+            Tcp::Never | Tcp::Idle | Tcp::Until(_) => {}
         }
         self.rebind(now);
     }

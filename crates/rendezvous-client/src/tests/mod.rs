@@ -69,6 +69,7 @@ impl Rig {
             cluster: Some(ClusterConfig {
                 own,
                 nodes: nodes.to_vec(),
+                relays: Vec::new(),
                 store: None,
             }),
             ..ServerConfig::default()

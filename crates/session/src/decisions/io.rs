@@ -7,7 +7,7 @@ use std::{
 
 use p2pdbg_events::Event as Report;
 use p2pdbg_path::{Carrier, PathCommand};
-use p2pdbg_proto::tunnel::PathKind;
+use p2pdbg_proto::{node::NodeNumber, tunnel::PathKind};
 use p2pdbg_punch::{LossReason, Obstacle, Path, SocketId, Technique};
 
 use crate::SessionEnd;
@@ -48,6 +48,15 @@ pub struct Counters {
     pub rtt: Duration,
 }
 
+/// A relay besides the rendezvous' own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Near {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Which node it is.
+    pub node: NodeNumber,
+}
+
 /// What the streams want to send, and have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Flow {
@@ -76,6 +85,15 @@ pub enum Input<'a> {
         remote: SocketAddr,
         /// What carries this end's leg.
         carrier: Carrier,
+    },
+    /// This is the relay besides the rendezvous' own, from now on; none is any more.
+    NearAt(Option<Near>),
+    /// The peer can be reached through it.
+    NearRelay {
+        /// From this socket.
+        socket: SocketId,
+        /// At its address.
+        remote: SocketAddr,
     },
     /// The peer's checks come from there, which is not nominated yet.
     Heard {
@@ -230,6 +248,9 @@ pub enum Output {
     Path(PathCommand),
     /// Ask the peer to have its leg of the relay carried over TCP for so long; for no time: no longer.
     AskForTcp(Duration),
+    /// The tunnel through the relay besides the rendezvous' own is lost, or none came up. Answered by
+    /// [`Input::NearAt`].
+    NearLost,
     /// The rendezvous may not know this end any more, or know an address that it has no more.
     Doubt,
     /// Streams have come where there were none.

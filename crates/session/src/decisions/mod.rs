@@ -24,6 +24,7 @@ mod io;
 mod keep_alive;
 mod last_bytes;
 mod listener_dial;
+mod near_relay;
 mod path_status;
 mod peer_lost;
 mod starvation;
@@ -48,7 +49,7 @@ use p2pdbg_proto::{
 };
 use p2pdbg_punch::LossReason;
 
-pub use self::io::{Counters, Flow, Input, Output, TunnelEnd, TunnelFacts};
+pub use self::io::{Counters, Flow, Input, Near, Output, TunnelEnd, TunnelFacts};
 pub(crate) use self::{
     history::{History, whole_milliseconds},
     path_status::milliseconds,
@@ -204,6 +205,8 @@ impl Decisions {
                 self.expect_relayed(carrier, remote, now);
                 self.on_relay((socket, remote), carrier.path(), now);
             }
+            Input::NearAt(near) => self.on_near_at(near, now),
+            Input::NearRelay { socket, remote } => self.on_near_relay((socket, remote)),
             Input::Heard { socket, remote } => {
                 if self.listener_dial.on_heard() {
                     self.put(Output::Call { socket, remote });
@@ -310,6 +313,9 @@ impl Decisions {
     /// Whoever stands on the path may have caused it, an impostor's certificate too: that ends no session.
     fn on_dial_failed(&mut self, path: PathKind, remote: SocketAddr, now: Instant) {
         self.tunnels.end_dial(path, remote);
+        if path != PathKind::Direct && self.tunnels.is_near(remote) {
+            return self.put(Output::NearLost);
+        }
         self.timers.set(Timer::Redial(path), now + REDIAL);
     }
 
@@ -625,6 +631,7 @@ impl Decisions {
             TunnelEnd::Replaced => None,
             TunnelEnd::Lost(why) => Some(why),
         };
+        let was_near = self.tunnels.leads_near(epoch);
         let Some(path) = self.tunnels.remove(epoch, now) else {
             return;
         };
@@ -634,6 +641,9 @@ impl Decisions {
         self.look_for_path(path);
         if let Some(why) = why {
             self.path_status.on_lost(path, why);
+            if was_near && !self.tunnels.serves_near() {
+                self.put(Output::NearLost);
+            }
         }
         self.choose(now);
     }

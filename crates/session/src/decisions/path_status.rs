@@ -1,6 +1,6 @@
 //! What a person is told about the paths, and why this one is used and not a better one.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use p2pdbg_base::PathPolicy;
 use p2pdbg_events::{PathKind as ReportedKind, PathReport, Via};
@@ -9,7 +9,7 @@ use p2pdbg_proto::tunnel::PathKind;
 use p2pdbg_punch::{LossReason, Obstacle, Path, Technique};
 use p2pdbg_rendezvous_client::is_unknown;
 
-use super::io::TunnelFacts;
+use super::io::{Near, TunnelFacts};
 
 /// What was told of the paths last, and what has been learnt since.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(super) struct PathStatus {
     carrier: Carrier,
     /// Whether UDP reaches the relay, and carried no tunnel there.
     uncarried: bool,
+    /// The relay besides the rendezvous'.
+    near: Option<Near>,
     policy: PathPolicy,
 }
 
@@ -46,6 +48,7 @@ impl PathStatus {
             untold: false,
             carrier: Carrier::Udp,
             uncarried: false,
+            near: None,
         }
     }
 
@@ -145,22 +148,36 @@ impl PathStatus {
         std::mem::replace(&mut self.uncarried, uncarried)
     }
 
+    /// Notes which relay there is besides the rendezvous'.
+    pub(super) fn on_near(&mut self, near: Option<Near>) {
+        self.near = near;
+    }
+
     /// The report of the path that streams use from now on; none if that one was told last.
     pub(super) fn on_path(&mut self, tunnel: &TunnelFacts, after_ms: u64) -> Option<PathReport> {
         let is_direct = tunnel.path == PathKind::Direct;
         let path = self.direct.filter(|_| is_direct);
-        let (kind, via) = match is_direct {
-            true if path.is_some_and(|path| path.technique.is_tcp()) => {
-                (ReportedKind::Direct, Via::Tcp)
-            }
-            true => (ReportedKind::Direct, Via::Udp),
+        let by_tcp = path.is_some_and(|path| path.technique.is_tcp());
+        let near = self
+            .near
+            .filter(|near| !is_direct && leads_to(tunnel, near));
+        let (kind, via) = match (is_direct, near) {
+            (true, _) if by_tcp => (ReportedKind::Direct, Via::Tcp),
+            (true, _) => (ReportedKind::Direct, Via::Udp),
+            (false, Some(_)) => (ReportedKind::Relay, Via::Udp),
             // The peer's leg may be carried otherwise; this end's is what somebody here can do something about.
-            false => (ReportedKind::Relay, self.carrier.via()),
+            (false, None) => (ReportedKind::Relay, self.carrier.via()),
         };
         let why = match (path, self.left_because.take()) {
             (Some(path), _) => self.why_direct(&path),
             (None, Some(why)) if self.was_direct => why,
             (None, _) => self.why_relayed(),
+        };
+        let why = match near {
+            Some(Near { node, .. }) => {
+                format!("{why}; node {node} relays, which is nearer to both")
+            }
+            None => why,
         };
         self.was_direct = is_direct;
         let report = PathReport {
@@ -209,6 +226,11 @@ impl PathStatus {
             None => obstacle.to_string(),
         }
     }
+}
+
+fn leads_to(tunnel: &TunnelFacts, near: &Near) -> bool {
+    let same = |address: SocketAddr| (address.ip().to_canonical(), address.port());
+    same(tunnel.remote) == same(near.address)
 }
 
 fn name(path: PathKind) -> &'static str {

@@ -43,6 +43,11 @@ fn gauges(registry: &mut Registry, status: &Status) {
     );
     gauge("sessions", "Sessions", status.report.sessions as u64);
     gauge(
+        "guests",
+        "Sessions of other nodes that are relayed here",
+        status.counters.guests,
+    );
+    gauge(
         "keys",
         "Keys that let somebody in",
         status.report.keys.len() as u64,
