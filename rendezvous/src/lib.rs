@@ -64,6 +64,9 @@ pub use clustered::{CLUSTER_SECRET, RELAY_KEY, relay_key};
 pub use config::{ClusterConfig, DEFAULT_ALT_PORT, ServerConfig, StartError, StoreUrl};
 pub use control::report::{KeyReport, Report};
 pub use counters::Counters;
+#[cfg(feature = "cluster")]
+#[doc(hidden)]
+pub use directory::scale;
 pub use entrances::{MOST_RELAY_WORKERS, ReceiveBuffer};
 #[doc(hidden)]
 pub use in_memory::{InMemory, Told};
