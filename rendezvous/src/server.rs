@@ -372,8 +372,8 @@ impl Books {
         self.registry.announce_offer(offer.map(Offer::script));
     }
 
-    /// Goes on with what the process before this one has left, if it has; gives the relay, which takes sessions of other
-    /// nodes if this is one of several.
+    /// Goes on with what the process before this one has left, if it has; gives the relay, which takes sessions of
+    /// other nodes if this is one of several.
     fn inherit(
         &mut self,
         now: Instant,

@@ -30,6 +30,13 @@ pub(super) const DATAGRAMS: usize = 1024;
 /// Addresses of the peer that are kept until there is an engine.
 const PEER_SEEN: usize = 32;
 
+/// What keeps ports mapped at the gateway.
+#[derive(Default)]
+struct Mappers {
+    udp: Option<PortMapper>,
+    tcp: Option<PortMapper>,
+}
+
 pub(super) struct Driver {
     context: PathContext,
     sockets: HashMap<SocketId, PathSocket>,
@@ -45,10 +52,9 @@ pub(super) struct Driver {
     on_this_host: bool,
     /// Looks whether there is a NAT64.
     looking: Option<AbortOnDropHandle<()>>,
-    mapper: Option<PortMapper>,
+    mappers: Mappers,
     permit: Option<Permit>,
     tcp: DirectTcp,
-    tcp_mapper: Option<PortMapper>,
     /// What the session has not been told yet.
     news: VecDeque<PathEvent>,
 }
@@ -71,10 +77,9 @@ impl Driver {
             peer_seen: Vec::new(),
             obstacle: None,
             on_this_host: false,
-            mapper: None,
+            mappers: Mappers::default(),
             permit: None,
             tcp: DirectTcp::new(role_of(context.role)),
-            tcp_mapper: None,
             news: VecDeque::new(),
             context,
         }
@@ -98,11 +103,11 @@ impl Driver {
                 },
                 event = self.tcp.event() => self.on_tcp_event(event),
                 event = self.relaying.event() => self.relaying.handle_event(event, &self.sockets),
-                external = external_port(&mut self.mapper) => {
+                external = external_port(&mut self.mappers.udp) => {
                     let socket = SocketId::V4;
                     self.tell_engine(Input::MappedPort { socket, external });
                 }
-                external = external_port(&mut self.tcp_mapper) => {
+                external = external_port(&mut self.mappers.tcp) => {
                     if let Some(ports) = self.tcp.on_mapped(external) {
                         self.tell_engine(Input::TcpPorts(&ports));
                     }
@@ -124,7 +129,7 @@ impl Driver {
                 mapper.release().await;
             }
         };
-        tokio::join!(release(self.mapper), release(self.tcp_mapper));
+        tokio::join!(release(self.mappers.udp), release(self.mappers.tcp));
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -262,7 +267,7 @@ impl Driver {
             && self.context.traversal.port_mapping
             && !self.on_this_host
         {
-            self.mapper = Some(PortMapper::start(
+            self.mappers.udp = Some(PortMapper::start(
                 InsidePort::Udp(port),
                 &self.context.changes,
             ));
@@ -274,10 +279,10 @@ impl Driver {
         if let Some(port) = self.tcp.v4_port()
             && self.context.traversal.port_mapping
             && !self.on_this_host
-            && self.tcp_mapper.is_none()
+            && self.mappers.tcp.is_none()
         {
             let mapper = PortMapper::start(InsidePort::Tcp(port), &self.context.changes);
-            self.tcp_mapper = Some(mapper);
+            self.mappers.tcp = Some(mapper);
         }
     }
 
@@ -377,7 +382,7 @@ impl Driver {
                 }
             }
             Output::PathLost { reason } => {
-                let mappers = self.mapper.iter().chain(&self.tcp_mapper);
+                let mappers = self.mappers.udp.iter().chain(&self.mappers.tcp);
                 mappers.for_each(PortMapper::doubt);
                 self.tell(PathEvent::DirectLost(reason));
             }

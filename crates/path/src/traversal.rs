@@ -51,10 +51,18 @@ impl TraversalTable {
     /// # Errors
     /// If one is beyond them.
     pub fn resolve(&self, place: &dyn Fn(&str) -> String) -> Result<Traversal, Failure> {
+        Ok(Traversal {
+            port_mapping: self.port_mapping.unwrap_or(true),
+            tcp: self.tcp.unwrap_or(true),
+            budget: self.budget(place)?,
+        })
+    }
+
+    fn budget(&self, place: &dyn Fn(&str) -> String) -> Result<Budget, Failure> {
         let bounded = |key: &str, given, usual, bounds| bounded((key, place), given, usual, bounds);
         let size = |key: &str, given, usual, bounds| size((key, place), given, usual, bounds);
         let usual = Budget::default();
-        let budget = Budget {
+        Ok(Budget {
             packets_per_second: bounded(
                 "packets_per_second",
                 self.packets_per_second,
@@ -104,11 +112,6 @@ impl TraversalTable {
                 usual.peer_reflexive,
                 (4, 64),
             )?,
-        };
-        Ok(Traversal {
-            port_mapping: self.port_mapping.unwrap_or(true),
-            tcp: self.tcp.unwrap_or(true),
-            budget,
         })
     }
 }

@@ -86,8 +86,8 @@ pub(crate) struct Datapath {
 }
 
 impl Datapath {
-    /// With a worker for each set of ports, of which there is at least one, and with this table, which may be that of the
-    /// process before this one.
+    /// With a worker for each set of ports, of which there is at least one, and with this table, which may be that of
+    /// the process before this one.
     pub(crate) fn new(
         workers: Vec<Ports>,
         vantages: Arc<Vantages>,

@@ -47,7 +47,7 @@ use p2pdbg_proto::{
     control::Role,
     tunnel::{PathKind, close},
 };
-use p2pdbg_punch::LossReason;
+use p2pdbg_punch::{LossReason, Technique};
 
 pub use self::io::{Counters, Flow, Input, Near, Output, TunnelEnd, TunnelFacts};
 pub(crate) use self::{
@@ -214,12 +214,7 @@ impl Decisions {
             }
             Input::Nominated(path) => self.on_nominated(&path, now),
             Input::DirectLost(reason) => self.on_direct_lost(reason),
-            Input::Unused { technique, rtt } => {
-                let report = self
-                    .path_status
-                    .on_unused(technique, rtt, self.after_ms(now));
-                self.report_path(report);
-            }
+            Input::Unused { technique, rtt } => self.on_unused(technique, rtt, now),
             Input::Obstacle(obstacle) => {
                 let report = self.path_status.on_obstacle(obstacle, self.after_ms(now));
                 self.report_path(report);
@@ -250,6 +245,12 @@ impl Decisions {
         if !self.is_settled() {
             self.look_soon(now);
         }
+    }
+
+    fn on_unused(&mut self, technique: Technique, rtt: Duration, now: Instant) {
+        let after_ms = self.after_ms(now);
+        let report = self.path_status.on_unused(technique, rtt, after_ms);
+        self.report_path(report);
     }
 
     fn look_soon(&mut self, now: Instant) {
