@@ -80,6 +80,10 @@ fn meet_in(lab: &TwoNats, failed: &str) -> Option<Meeting> {
     });
     let direct = |path: &p2pdbg_events::PathReport| path.kind == PathKind::Direct;
     let Some(path) = connector.paths().into_iter().find(direct) else {
+        // What was tried, if somebody wonders.
+        let told = connector.stderr();
+        let tried = told.iter().filter(|line| line.contains("traversal"));
+        tried.for_each(|line| println!("{line}"));
         let after_ms = relay.after_ms;
         let technique = None;
         return Some(Meeting {
