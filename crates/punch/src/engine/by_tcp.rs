@@ -1,6 +1,9 @@
 //! A direct path by TCP, beside the checks over UDP: when it is wanted, and what becomes of its connections.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use super::{Engine, attempts::Phase, host::Socket};
 use crate::{
@@ -8,6 +11,10 @@ use crate::{
     candidate::{self, Candidate, Kind},
     tcp::{self, MOST_CANDIDATES, Step, Stream, TcpOffer},
 };
+
+/// How long the first attempt runs before silence of the servers counts: what a peer says of itself at first may be
+/// from before they have answered it.
+const BLOCKED_AFTER: Duration = Duration::from_millis(500);
 
 impl Engine {
     /// Whether a path by TCP is to be looked for. The controlling side begins with it; the other follows.
@@ -28,12 +35,14 @@ impl Engine {
         let asked = !self.config.stun_servers.is_empty() && self.host.gathering.is_settled();
         let blocked_here = asked && !here.answered && !here.answered_v6;
         let blocked_there = there.is_some_and(|there| !there.answered && !there.answered_v6);
-        let failed = match self.attempts.phase {
-            Phase::Waiting => false,
-            Phase::Running { attempt, .. } => attempt > 0,
-            Phase::Resting { .. } => true,
+        let (tried, failed) = match self.attempts.phase {
+            Phase::Waiting => (false, false),
+            Phase::Running { attempt, began, .. } => {
+                (self.now >= began + BLOCKED_AFTER, attempt > 0)
+            }
+            Phase::Resting { .. } => (true, true),
         };
-        blocked_here || blocked_there || failed || self.tcp.has_worked()
+        tried && (blocked_here || blocked_there) || failed || self.tcp.has_worked()
     }
 
     pub(super) fn try_tcp(&mut self) {
@@ -61,7 +70,15 @@ impl Engine {
     }
 
     pub(super) fn try_tcp_at(&self) -> Option<Instant> {
-        self.tcp.next_at(self.wants_tcp())
+        let blocked = match self.attempts.phase {
+            Phase::Running { began, .. } => Some(began + BLOCKED_AFTER).filter(|at| self.now < *at),
+            _ => None,
+        };
+        let blocked = blocked.filter(|_| self.config.tcp);
+        [self.tcp.next_at(self.wants_tcp()), blocked]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Where the peer may be dialled.
