@@ -1,7 +1,7 @@
 //! The directory into which files may be copied from the other end.
 //!
-//! Every part of a path is opened below the one before it, and never through a link, so that no name and no link leads
-//! out, whatever is changed meanwhile. A file is written beside its place under a name of our own and renamed when all
+//! Every part of a path is opened below the one before it, and never through a link (`directory`), so that no name and
+//! no link leads out, whatever is changed meanwhile. A file is written beside its place under a name of our own and renamed when all
 //! of it is there and is what was offered. What was interrupted is kept there and goes on the next time, until it is of
 //! no use: another version comes, the file is there already, or a day has passed.
 
@@ -9,23 +9,19 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
 use p2pdbg_facts::GitCheckout;
 use p2pdbg_proto::sources::{LineEnds, Offer, Refusal, Sha256 as Digest, Written};
-use rustix::{
-    fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid},
-    io::Errno,
-};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 use super::{
     SourceName,
     content::{Content, ContentHash, Converter},
+    directory::{Attributes, Directory, Kind, refusal},
     parts,
 };
 
@@ -34,12 +30,6 @@ const MAX_FILE: u64 = 256 << 20;
 
 /// How many files are remembered for what was in them.
 const MOST_SEEN: usize = 20_000;
-
-/// How a directory on the way is opened.
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
 
 /// What was in files here that is at the other end too, or was: nothing is lost when it is overwritten.
 #[derive(Debug, Default)]
@@ -63,7 +53,7 @@ impl Seen {
 /// A directory for copies.
 #[derive(Debug)]
 pub struct Inbox {
-    directory: OwnedFd,
+    directory: Directory,
     /// The real path of the root below which names are, and of the directory.
     root: PathBuf,
     path: PathBuf,
@@ -81,12 +71,12 @@ pub enum Begun {
 /// A file of which bytes are awaited.
 #[derive(Debug)]
 pub struct Incoming {
-    directory: OwnedFd,
+    directory: Directory,
     name: String,
     part: String,
     file: File,
     old: Option<Old>,
-    mode: Mode,
+    executable: bool,
     hash: Sha256,
     have: u64,
     size: u64,
@@ -97,7 +87,7 @@ pub struct Incoming {
 /// The file that is to be replaced.
 #[derive(Debug)]
 struct Old {
-    stat: Stat,
+    attributes: Attributes,
     content: Option<Content>,
     /// Whether nobody but this end has what is in it.
     is_unique: bool,
@@ -109,9 +99,8 @@ impl Inbox {
     /// # Errors
     /// If there is none, or it may not be read.
     pub fn open(path: &Path, root: &Path) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self {
-            directory: rustix::fs::open(path, flags, Mode::empty())?,
+            directory: Directory::open(path)?,
             root: root.canonicalize()?,
             path: path.canonicalize()?,
         })
@@ -130,43 +119,39 @@ impl Inbox {
         if offer.size > MAX_FILE {
             return Err(Refusal::Limit);
         }
-        let place = self.root.join(name.as_str());
+        let place = name
+            .parts()
+            .fold(self.root.clone(), |path, part| path.join(part));
         let place = below_as_written(&place, &self.path, offer.exact).ok_or(Refusal::Outside)?;
         let place = SourceName::of(place).map_err(|_| Refusal::Outside)?;
         let mut directory = self.directory.try_clone().map_err(|_| Refusal::Disk)?;
         let mut parts = place.parts().peekable();
         let leaf = loop {
             let part = parts.next().ok_or(Refusal::Name)?;
-            let part = match offer.exact {
-                true => part.to_owned(),
-                false => as_it_is_there(&directory, part),
-            };
+            let part = directory.name_there(part, offer.exact)?;
             if parts.peek().is_none() {
                 break part;
             }
-            directory = below(&directory, &part)?;
+            directory = directory.below(&part).map_err(|error| refusal(&error))?;
         };
         let old = self.old(&directory, &leaf, &name, seen)?;
         parts::remove_useless(&directory, &leaf, offer.sha256);
         if let Some(Old {
-            stat,
+            attributes,
             content: Some(content),
             ..
         }) = &old
             && content.text == offer.text
         {
             parts::remove_all_of(&directory, &leaf);
-            let mode = Mode::from_raw_mode(stat.st_mode);
-            let wanted = with_execution(mode, offer.executable);
-            if wanted != mode {
-                rustix::fs::chmodat(&directory, leaf.as_str(), wanted, AtFlags::empty())
-                    .map_err(refusal)?;
-            }
+            directory
+                .let_run(&leaf, *attributes, offer.executable)
+                .map_err(|error| refusal(&error))?;
             seen.note(&name, content.text);
             return Ok(Begun::Same);
         }
-        let room = rustix::fs::fstatvfs(&directory).map_err(refusal)?;
-        if room.f_bavail.saturating_mul(room.f_frsize) < offer.size {
+        let room = directory.room().map_err(|error| refusal(&error))?;
+        if room.is_some_and(|room| room < offer.size) {
             return Err(Refusal::Full);
         }
         Incoming::open(directory, &leaf, old, offer)
@@ -176,20 +161,19 @@ impl Inbox {
     /// The file that has the name.
     fn old(
         &self,
-        directory: &OwnedFd,
+        directory: &Directory,
         leaf: &str,
         name: &SourceName,
         seen: &Seen,
     ) -> Result<Option<Old>, Refusal> {
-        let stat = match rustix::fs::statat(directory, leaf, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(refusal(error)),
+        let entry = match directory.entry(leaf).map_err(|error| refusal(&error))? {
+            Some(entry) => entry,
+            None => return Ok(None),
         };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => {}
-            FileType::Symlink => return Err(Refusal::Path),
-            _ => return Err(Refusal::NotAFile),
+        match entry.kind {
+            Kind::File => {}
+            Kind::Link => return Err(Refusal::Path),
+            Kind::Other => return Err(Refusal::NotAFile),
         }
         let (content, blob) = look(directory, leaf).unzip();
         let is_known = content.is_some_and(|content: Content| seen.has(name, content.text));
@@ -199,12 +183,13 @@ impl Inbox {
                 .root
                 .strip_prefix(checkout.root.canonicalize().ok()?)
                 .ok()?;
-            let name = below.join(name.as_str());
-            Some(checkout.tracked().get(name.to_str()?).copied() == blob)
+            // Git writes `/` on every system.
+            let below = SourceName::of(&below.join(name.as_str())).ok()?;
+            Some(checkout.tracked().get(below.as_str()).copied() == blob)
         };
-        let is_unique = stat.st_size > 0 && !is_known && is_committed() != Some(true);
+        let is_unique = entry.length > 0 && !is_known && is_committed() != Some(true);
         Ok(Some(Old {
-            stat,
+            attributes: entry.attributes,
             content,
             is_unique,
         }))
@@ -213,36 +198,25 @@ impl Inbox {
 
 impl Incoming {
     fn open(
-        directory: OwnedFd,
+        directory: Directory,
         name: &str,
         old: Option<Old>,
         offer: &Offer,
     ) -> Result<Self, Refusal> {
         let part = parts::name_of(name, offer.sha256);
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&directory, &part, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(refusal)?;
-        let stat = rustix::fs::fstat(&file).map_err(refusal)?;
-        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         // One that has another name too may be somebody else's.
-        if !is_file || stat.st_nlink != 1 || stat.st_uid != rustix::process::geteuid().as_raw() {
-            return Err(Refusal::Path);
-        }
+        let file = directory.part(&part).map_err(|error| refusal(&error))?;
+        let file = file.ok_or(Refusal::Path)?;
         let there = old
             .as_ref()
             .and_then(|old| old.content)
             .map(|content| content.ends);
-        let fresh = Mode::from_raw_mode(0o644);
-        let mode = old
-            .as_ref()
-            .map(|old| Mode::from_raw_mode(old.stat.st_mode));
         let mut incoming = Self {
             directory,
             name: name.to_owned(),
             part,
-            file: File::from(file),
-            mode: with_execution(mode.unwrap_or(fresh), offer.executable),
+            file,
+            executable: offer.executable,
             old,
             hash: Sha256::new(),
             have: 0,
@@ -250,7 +224,7 @@ impl Incoming {
             sha256: offer.sha256,
             convert: there.map(|there| (offer.ends, there)),
         };
-        incoming.take_up().map_err(|error| full_or(&error))?;
+        incoming.take_up().map_err(|error| refusal(&error))?;
         Ok(incoming)
     }
 
@@ -290,7 +264,7 @@ impl Incoming {
         // On a full disk the part would keep it full.
         if let Err(error) = self.file.write_all(bytes) {
             self.throw_away();
-            return Err(full_or(&error));
+            return Err(refusal(&error));
         }
         self.hash.update(bytes);
         self.have = have;
@@ -298,7 +272,7 @@ impl Incoming {
     }
 
     fn throw_away(&self) {
-        let _ = rustix::fs::unlinkat(&self.directory, &self.part, AtFlags::empty());
+        let _ = self.directory.remove(&self.part);
     }
 
     /// Puts the file in its place, if it is what was offered.
@@ -318,20 +292,24 @@ impl Incoming {
         if !self.is_complete() || digest != self.sha256 {
             return Err(Refusal::Content);
         }
-        let converted = self.convert().map_err(|error| full_or(&error))?;
-        let takes_its_place = self.take_owner()?;
-        rustix::fs::fchmod(&self.file, self.mode).map_err(refusal)?;
-        self.file.sync_all().map_err(|error| full_or(&error))?;
-        let kept = self.keep_aside(takes_its_place)?;
+        let converted = self.convert().map_err(|error| refusal(&error))?;
+        let old = self.old.as_ref().map(|old| old.attributes);
+        let failed = |error: io::Error| refusal(&error);
+        let takes_its_place = self.directory.take_owner(&self.file, old).map_err(failed)?;
+        self.directory
+            .set_mode(&self.file, old, self.executable)
+            .map_err(failed)?;
+        self.file.sync_all().map_err(failed)?;
+        let kept = self.keep_aside(takes_its_place).map_err(failed)?;
         if takes_its_place {
-            // A link that has come in between is replaced, not followed.
-            rustix::fs::renameat(&self.directory, &self.part, &self.directory, &self.name)
-                .map_err(refusal)?;
+            self.directory
+                .replace(&self.part, &self.name)
+                .map_err(failed)?;
         } else {
-            self.write_over().map_err(|error| full_or(&error))?;
+            self.write_over().map_err(failed)?;
             self.throw_away();
         }
-        rustix::fs::fsync(&self.directory).map_err(refusal)?;
+        self.directory.sync().map_err(failed)?;
         Ok(Written { kept, converted })
     }
 
@@ -354,78 +332,44 @@ impl Incoming {
         Ok(true)
     }
 
-    /// Makes the file that of the user and group whose the old one was, or the directory. `false` if that cannot be:
-    /// then the old one is written over, in whose place no other may be put.
-    fn take_owner(&self) -> Result<bool, Refusal> {
-        let own = rustix::fs::fstat(&self.file).map_err(refusal)?;
-        let wanted = match &self.old {
-            Some(old) => old.stat,
-            None => rustix::fs::fstat(&self.directory).map_err(refusal)?,
-        };
-        if (own.st_uid, own.st_gid) == (wanted.st_uid, wanted.st_gid) {
-            return Ok(true);
-        }
-        let (user, group) = (Uid::from_raw(wanted.st_uid), Gid::from_raw(wanted.st_gid));
-        if rustix::fs::fchown(&self.file, Some(user), Some(group)).is_ok() {
-            return Ok(true);
-        }
-        let has_group = own.st_gid == wanted.st_gid
-            || rustix::fs::fchown(&self.file, None, Some(group)).is_ok();
-        Ok(self.old.is_none() || (has_group && own.st_uid == wanted.st_uid))
-    }
-
     /// Keeps what is there beside it, if nobody else has it.
-    fn keep_aside(&self, takes_its_place: bool) -> Result<Option<String>, Refusal> {
+    fn keep_aside(&self, takes_its_place: bool) -> io::Result<Option<String>> {
         let Some(old) = self.old.as_ref().filter(|old| old.is_unique) else {
             return Ok(None);
         };
         let text = old.content.map_or([0; 32], |content| content.text);
         let tag = data_encoding::HEXLOWER.encode(&text[..4]);
         let kept = format!(".{}.{tag}.before", self.name);
-        let made = match takes_its_place {
-            true => rustix::fs::linkat(
-                &self.directory,
-                self.name.as_str(),
-                &self.directory,
-                kept.as_str(),
-                AtFlags::empty(),
-            ),
+        let made = match takes_its_place && self.directory.link(&self.name, &kept).or_else(there)? {
+            true => Ok(()),
             false => self.copy_to(&kept),
         };
-        match made {
-            Ok(()) | Err(Errno::EXIST) => Ok(Some(kept)),
-            // A file system without hard links.
-            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK | Errno::XDEV) => {
-                let copied = self.copy_to(&kept);
-                copied.map(|()| Some(kept)).map_err(refusal)
-            }
-            Err(error) => Err(refusal(error)),
-        }
+        made.map(|()| Some(kept))
     }
 
-    fn copy_to(&self, kept: &str) -> rustix::io::Result<()> {
-        let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let from = rustix::fs::openat(&self.directory, self.name.as_str(), read, Mode::empty())?;
-        let to = match rustix::fs::openat(&self.directory, kept, write, Mode::RUSR | Mode::WUSR) {
-            Err(Errno::EXIST) => return Ok(()),
-            to => to?,
-        };
-        let copied = io::copy(&mut File::from(from), &mut File::from(to));
-        copied
-            .map(drop)
-            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    fn copy_to(&self, kept: &str) -> io::Result<()> {
+        let mut from = self.directory.read(&self.name)?;
+        match self.directory.make(kept) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            to => io::copy(&mut from, &mut to?).map(drop),
+        }
     }
 
     /// Writes the text into the file that is there.
     fn write_over(&mut self) -> io::Result<()> {
-        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let to = rustix::fs::openat(&self.directory, self.name.as_str(), flags, Mode::empty())?;
-        let mut to = File::from(to);
+        let mut to = self.directory.overwrite(&self.name)?;
         self.file.seek(SeekFrom::Start(0))?;
         to.set_len(0)?;
         io::copy(&mut self.file, &mut to)?;
         to.sync_all()
+    }
+}
+
+/// What was kept aside before need not be again.
+fn there(error: io::Error) -> io::Result<bool> {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => Ok(true),
+        _ => Err(error),
     }
 }
 
@@ -441,57 +385,9 @@ fn below_as_written<'a>(path: &'a Path, directory: &Path, exact: bool) -> Option
     Some(parts.as_path())
 }
 
-/// The name that is in the directory and differs from this one in case at the most, if there is just one.
-fn as_it_is_there(directory: &OwnedFd, name: &str) -> String {
-    let is_there = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
-    let Some(entries) = rustix::fs::Dir::read_from(directory)
-        .ok()
-        .filter(|_| !is_there)
-    else {
-        return name.to_owned();
-    };
-    let names = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
-    let mut alike = names.filter(|other| other.eq_ignore_ascii_case(name));
-    match (alike.next(), alike.next()) {
-        (Some(one), None) => one,
-        _ => name.to_owned(),
-    }
-}
-
-/// A mode in which whoever may read may run as well, if that is asked for.
-fn with_execution(mode: Mode, executable: bool) -> Mode {
-    let bits = mode.as_raw_mode() & 0o7777;
-    let run = if executable { (bits & 0o444) >> 2 } else { 0 };
-    Mode::from_raw_mode(bits | run)
-}
-
-/// A directory within another one, made if there is none: for the same user.
-fn below(directory: &OwnedFd, name: &str) -> Result<OwnedFd, Refusal> {
-    let open = || rustix::fs::openat(directory, name, DIRECTORY, Mode::empty());
-    match open() {
-        Err(Errno::NOENT) => {
-            match rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o777)) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(refusal(error)),
-            }
-            let made = open().map_err(refusal)?;
-            if let Ok(above) = rustix::fs::fstat(directory) {
-                let (user, group) = (Uid::from_raw(above.st_uid), Gid::from_raw(above.st_gid));
-                // Only root can, and only as root it is another's.
-                let _ = rustix::fs::fchown(&made, Some(user), Some(group));
-            }
-            Ok(made)
-        }
-        result => result.map_err(refusal),
-    }
-}
-
 /// What a file holds, and its name as a blob of Git.
-fn look(directory: &OwnedFd, name: &str) -> Option<(Content, [u8; 20])> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::openat(directory, name, flags, Mode::empty()).ok()?);
+fn look(directory: &Directory, name: &str) -> Option<(Content, [u8; 20])> {
+    let file = directory.read(name).ok()?;
     let length = file.metadata().ok()?.len();
     let (mut content, mut blob) = (ContentHash::new(), Sha1::new());
     blob.update(format!("blob {length}\0"));
@@ -504,21 +400,6 @@ fn look(directory: &OwnedFd, name: &str) -> Option<(Content, [u8; 20])> {
         }
         content.update(&buffer[..read]);
         blob.update(&buffer[..read]);
-    }
-}
-
-fn full_or(error: &io::Error) -> Refusal {
-    Errno::from_io_error(error).map_or(Refusal::Disk, refusal)
-}
-
-fn refusal(error: Errno) -> Refusal {
-    match error {
-        Errno::LOOP | Errno::NOTDIR | Errno::MLINK => Refusal::Path,
-        Errno::ISDIR => Refusal::NotAFile,
-        Errno::NAMETOOLONG => Refusal::Name,
-        Errno::NOSPC | Errno::DQUOT => Refusal::Full,
-        Errno::ACCESS | Errno::PERM | Errno::ROFS => Refusal::Permission,
-        _ => Refusal::Disk,
     }
 }
 
