@@ -43,7 +43,6 @@ impl Driver {
     /// Tells the watcher of the debuggers where the same sources are at both ends.
     pub(super) fn note_roots(&mut self) {
         // What comparing has found is evidence; what both call their directory may be two different ones.
-        #[cfg(unix)]
         if let Some(roots) = &self.sources.roots {
             self.streams
                 .set_roots(roots.here.as_str(), roots.there.as_str());

@@ -71,13 +71,10 @@ pub(super) struct Driver {
     pub(super) peers: Peers,
     pub(super) streams: Streams,
     pub(super) forwards: Forwards,
-    #[cfg(unix)]
     pub(super) sources: super::sources::SourcesPart,
     /// What debuggers may attach to here.
-    #[cfg(unix)]
     pub(super) programs: p2pdbg_attach::Programs,
     /// Streams of `p2pdbg pipe` whose forwards the connector has not judged yet.
-    #[cfg(unix)]
     pub(super) pipes: Vec<(u16, super::PipeRequest)>,
     pub(super) reporter: Reporter,
     outputs: mpsc::Sender<SessionOutput>,
@@ -109,12 +106,10 @@ impl Driver {
         let reporter = config.reporter.clone();
         let streams = Streams::new(role, connections.best(), reporter, watcher);
         let forwards = Forwards::new(&config, events.clone());
-        #[cfg(unix)]
         let sources = {
             let sources = p2pdbg_sources::Sources::new(policy.sources.clone(), events.clone());
             super::sources::SourcesPart::new(sources, config.reporter.clone())
         };
-        #[cfg(unix)]
         let programs = {
             let events = events.clone();
             // If the session is that busy, its log says it.
@@ -141,11 +136,8 @@ impl Driver {
             },
             streams,
             forwards,
-            #[cfg(unix)]
             sources,
-            #[cfg(unix)]
             programs,
-            #[cfg(unix)]
             pipes: Vec::new(),
             reporter: config.reporter,
             outputs,
@@ -280,10 +272,7 @@ impl Driver {
                 self.connections.send_everywhere(&message);
             }
             Output::Doubt => self.tell(SessionOutput::Doubt),
-            #[cfg(unix)]
             Output::InUse => self.sources.sources.on_use(),
-            #[cfg(not(unix))]
-            Output::InUse => {}
             Output::Drained => self.tell(SessionOutput::Drained),
             Output::Report(report) => {
                 match report {
@@ -324,9 +313,7 @@ impl Driver {
             SessionInput::PeerLeft => self.decide(Input::PeerLeft),
             SessionInput::Replaced => self.end(SessionEnd::Replaced),
             SessionInput::Describe(answer) => drop(answer.send(self.describe())),
-            #[cfg(unix)]
             SessionInput::Pipe(request) => self.open_pipe(request),
-            #[cfg(unix)]
             SessionInput::Forward(request) => self.add_forward(request),
             SessionInput::Drain => {
                 let ports = self.forwards.sweep();
@@ -425,9 +412,7 @@ impl Driver {
             Event::TargetListening(forward, listening) => {
                 self.on_target_listening(forward, listening);
             }
-            #[cfg(unix)]
             Event::Sources(told) => self.on_told(told),
-            #[cfg(unix)]
             Event::Attached(attached) => self.on_attached(attached),
             Event::Inspected(stream, report) => self.on_inspected(stream, *report),
             Event::OpenToNetwork(address) => self.forwards.on_open_to_network(address),
@@ -571,7 +556,6 @@ impl Driver {
             let (stream, waiting) = (stream.to_u64(), true);
             tunnel.send(TunnelMessage::StreamWaiting { stream, waiting });
         }
-        #[cfg(unix)]
         self.begin_sources();
     }
 

@@ -6,31 +6,20 @@
 //! takes time (a handshake, reading a carrier's header, accepting a connection) runs in a task of its own and sends an
 //! `Event`.
 
-#![cfg_attr(
-    not(unix),
-    allow(
-        irrefutable_let_patterns,
-        reason = "a local connection is TCP's where there are no Unix sockets"
-    )
-)]
-
 mod debuggers;
 pub mod decisions;
 mod driver;
 mod elsewhere;
 mod first_word;
-#[cfg(unix)]
 mod forward_requests;
 mod forwards;
 mod messages;
 mod paths;
-#[cfg(unix)]
 mod pipes;
 mod policy;
 mod ports;
 mod rejections;
 mod snapshot;
-#[cfg(unix)]
 mod sources;
 pub mod stream;
 mod streams;
@@ -63,10 +52,8 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument;
 
 use self::driver::{Begun, Driver};
-#[cfg(unix)]
 pub use self::forward_requests::ForwardRequest;
 pub use self::forwards::while_absent;
-#[cfg(unix)]
 pub use self::pipes::{PipeRequest, PipeTarget};
 pub use self::policy::SessionPolicy;
 use crate::watch as inspect;
@@ -129,10 +116,8 @@ pub enum SessionInput {
     /// Tell what there is at this moment.
     Describe(oneshot::Sender<SessionSnapshot>),
     /// Open a stream for a local program to a target of its own.
-    #[cfg(unix)]
     Pipe(PipeRequest),
     /// Open a port here for a debugger at the other end.
-    #[cfg(unix)]
     Forward(ForwardRequest),
 }
 
@@ -216,13 +201,10 @@ enum Event {
     Called(Answered),
     CallFailed,
     Inspected(StreamId, Box<inspect::Report>),
-    #[cfg(unix)]
     Sources(p2pdbg_sources::Told),
-    #[cfg(unix)]
     Attached(p2pdbg_attach::Attached),
 }
 
-#[cfg(unix)]
 impl From<p2pdbg_sources::Told> for Event {
     fn from(told: p2pdbg_sources::Told) -> Self {
         Self::Sources(told)
