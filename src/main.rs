@@ -197,8 +197,16 @@ where
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(io::stderr().is_terminal() && shows_colours())
         .init();
+}
+
+/// Whether a terminal takes escape sequences. An older console of Windows does once it is told to.
+fn shows_colours() -> bool {
+    #[cfg(windows)]
+    return crossterm::ansi_support::supports_ansi();
+    #[cfg(not(windows))]
+    true
 }
 
 /// Asks for a code on the terminal; the answer is echoed, since it works once.
