@@ -1,9 +1,9 @@
 //! The directory into which files may be copied from the other end.
 //!
 //! Every part of a path is opened below the one before it, and never through a link (`directory`), so that no name and
-//! no link leads out, whatever is changed meanwhile. A file is written beside its place under a name of our own and renamed when all
-//! of it is there and is what was offered. What was interrupted is kept there and goes on the next time, until it is of
-//! no use: another version comes, the file is there already, or a day has passed.
+//! no link leads out, whatever is changed meanwhile. A file is written beside its place under a name of our own and
+//! renamed when all of it is there and is what was offered. What was interrupted is kept there and goes on the next
+//! time, until it is of no use: another version comes, the file is there already, or a day has passed.
 
 use std::{
     collections::HashMap,
