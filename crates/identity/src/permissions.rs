@@ -53,8 +53,8 @@ fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), StateError> {
     Ok(())
 }
 
-/// Closes a directory that was made just now to everybody but this user, the administrators and the system, whom nothing
-/// could keep out. What is made in it inherits that.
+/// Closes a directory that was made just now to everybody but this user, the administrators and the system, whom
+/// nothing could keep out. What is made in it inherits that.
 ///
 /// By Windows' own programs, since its functions for this need code that is not safe in Rust's sense.
 ///
@@ -101,8 +101,8 @@ const SYSTEM: &str = "*S-1-5-18";
 #[cfg(windows)]
 const ADMINISTRATORS: &str = "*S-1-5-32-544";
 
-/// The user in what `whoami` says, as `icacls` takes it: `"host\\user","S-1-5-21-…"`, of which the identifier is the same
-/// in every code page; or the name alone, as Wine says it whatever is asked.
+/// The user in what `whoami` says, as `icacls` takes it: `"host\user","S-1-5-21-…"`, of which the identifier is the
+/// same in every code page; or the name alone, as Wine says it whatever is asked.
 #[cfg(any(windows, test))]
 fn account_of(said: &str) -> Option<String> {
     let said = said.trim();

@@ -1,10 +1,10 @@
-//! Named pipes of Windows. A process' file says what its pipe is called, and holds the secret by which both ends know
-//! that the other is of this user ([`proof`]).
+//! Named pipes of Windows. A process' file says what its pipe is called, and holds the secret by which both ends
+//! know that the other is of this user ([`proof`]).
 //!
 //! The pipe takes no clients of other hosts, and is never a further instance of somebody else's. Windows lets all users
 //! read from a pipe whose access list is not set, and setting one takes code that is not safe in Rust's sense; whoever
-//! reads without having proved itself gets random bytes and is let go. The file is held open so that none but its
-//! process can remove it, and one that can be removed is one whose process is gone.
+//! cannot write to it gets nothing, and is let go when its time to prove itself is over. The file is held open so that
+//! none but its process can remove it, and one that can be removed is one whose process is gone.
 
 use std::{
     fs::{self, File, OpenOptions},
