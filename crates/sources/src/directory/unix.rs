@@ -28,7 +28,7 @@ const FILE: OFlags = OFlags::NOFOLLOW
     .union(OFlags::CLOEXEC);
 
 /// The mode of a file that was none before.
-const FRESH: u32 = 0o644;
+const FRESH: Mode = Mode::from_raw_mode(0o644);
 
 /// The mode, user and group of a file.
 #[derive(Debug, Clone, Copy)]
@@ -207,7 +207,7 @@ impl Directory {
         old: Option<Attributes>,
         executable: bool,
     ) -> io::Result<()> {
-        let mode = old.map_or(Mode::from_raw_mode(FRESH), |old| old.mode);
+        let mode = old.map_or(FRESH, |old| old.mode);
         Ok(rustix::fs::fchmod(file, with_execution(mode, executable))?)
     }
 
