@@ -21,9 +21,9 @@ use p2pdbg_base::{ErrorCode, Failure, Outcome};
 use p2pdbg_events::{Event, Reporter, Warning, WarningCode};
 use p2pdbg_proto::control::Role;
 use p2pdbg_udp::drivers;
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::{filter::Targets, fmt::MakeWriter, prelude::*};
 
-/// The variable that selects what is logged, in the notation of tracing's `EnvFilter`.
+/// The variable that selects what is logged: a level, or `TARGET=LEVEL` for a part of the program, with commas between.
 const LOG_VARIABLE: &str = "P2PDBG_LOG";
 
 fn main() -> ExitCode {
@@ -63,30 +63,12 @@ fn main() -> ExitCode {
         CliCommand::Ide(args) => status(
             Config::load().and_then(|config| commands::ide::run(&cli::resolve_ide(args, config))),
         ),
-        CliCommand::Status(args) => {
-            start_logging(verbose, io::stderr);
-            status(block_on(commands::status::run(args)))
-        }
-        CliCommand::Pipe(args) => {
-            start_logging(verbose, io::stderr);
-            status(block_on(commands::pipe::run(args)))
-        }
-        CliCommand::Forward(args) => {
-            start_logging(verbose, io::stderr);
-            status(block_on(commands::forward::run(args)))
-        }
-        CliCommand::Attach(args) => {
-            start_logging(verbose, io::stderr);
-            status(block_on(commands::attach::run(args)))
-        }
-        CliCommand::Sources(args) => {
-            start_logging(verbose, io::stderr);
-            status(block_on(commands::sources::list(args)))
-        }
-        CliCommand::Push(args) => {
-            start_logging(verbose, io::stderr);
-            status(block_on(commands::sources::push(args)))
-        }
+        CliCommand::Status(args) => ask(verbose, commands::status::run(args)),
+        CliCommand::Pipe(args) => ask(verbose, commands::pipe::run(args)),
+        CliCommand::Forward(args) => ask(verbose, commands::forward::run(args)),
+        CliCommand::Attach(args) => ask(verbose, commands::attach::run(args)),
+        CliCommand::Sources(args) => ask(verbose, commands::sources::list(args)),
+        CliCommand::Push(args) => ask(verbose, commands::sources::push(args)),
         #[cfg(unix)]
         CliCommand::Unit(args) => status(commands::systemd_unit::run(args)),
         CliCommand::Completions { shell } => status(generate::completions(shell)),
@@ -127,6 +109,12 @@ fn setup(url: Option<String>) -> Result<(), Failure> {
 
 fn format(json: bool) -> Format {
     if json { Format::Json } else { Format::Human }
+}
+
+/// Runs a command that asks a session of another process, and says itself what comes of it.
+fn ask(verbose: u8, command: impl Future<Output = Result<(), Failure>>) -> ExitCode {
+    start_logging(verbose, io::stderr);
+    status(block_on(command))
 }
 
 /// Examines the network; what is wrong with it is told with the rest, and in the exit status.
@@ -185,19 +173,20 @@ fn start_logging<W>(verbose: u8, writer: W)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = match std::env::var(LOG_VARIABLE) {
-        Ok(filter) if !filter.is_empty() => EnvFilter::new(filter),
-        _ => EnvFilter::new(match verbose {
-            0 => "error",
-            1 => "warn,p2pdbg=info,p2pdbg_punch=info",
-            2 => "info,p2pdbg=debug,p2pdbg_punch=debug",
-            _ => "trace",
-        }),
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let wanted = std::env::var(LOG_VARIABLE).ok();
+    let wanted = wanted.filter(|wanted| !wanted.is_empty());
+    let filter = targets(wanted.as_deref().unwrap_or(match verbose {
+        0 => "error",
+        1 => "warn,p2pdbg=info,p2pdbg_punch=info",
+        2 => "info,p2pdbg=debug,p2pdbg_punch=debug",
+        _ => "trace",
+    }));
+    let layer = tracing_subscriber::fmt::layer()
         .with_writer(writer)
-        .with_ansi(io::stderr().is_terminal() && shows_colours())
+        .with_ansi(io::stderr().is_terminal() && shows_colours());
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(layer)
         .init();
 }
 
@@ -207,6 +196,25 @@ fn shows_colours() -> bool {
     return crossterm::ansi_support::supports_ansi();
     #[cfg(not(windows))]
     true
+}
+
+/// What is logged; what cannot be read selects nothing. (`EnvFilter` could select by the fields of spans as well, by
+/// regular expressions, which are 0.2 MB of program.)
+fn targets(wanted: &str) -> Targets {
+    let mut targets = Targets::new();
+    let directives = wanted.split(',').map(str::trim);
+    for directive in directives.filter(|directive| !directive.is_empty()) {
+        match directive.parse::<Targets>() {
+            Ok(one) => {
+                if let Some(level) = one.default_level() {
+                    targets = targets.with_default(level);
+                }
+                targets = targets.with_targets(one);
+            }
+            Err(error) => eprintln!("{LOG_VARIABLE}: {directive:?} is left out: {error}"),
+        }
+    }
+    targets
 }
 
 /// Asks for a code on the terminal; the answer is echoed, since it works once.
@@ -235,5 +243,34 @@ fn status(result: Result<(), Failure>) -> ExitCode {
             }
             ExitCode::from(failure.exit_status())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn log_is_selected_by_level_and_by_part_and_what_is_no_selection_is_passed_over() {
+        let chosen = targets("warn, p2pdbg=info,quinn=nonsense,p2pdbg_punch=debug,");
+        for (target, level, is_logged) in [
+            ("rustls", Level::WARN, true),
+            ("rustls", Level::INFO, false),
+            ("p2pdbg::commands", Level::INFO, true),
+            ("p2pdbg_session", Level::INFO, true),
+            ("p2pdbg_session", Level::DEBUG, false),
+            ("p2pdbg_punch::engine", Level::DEBUG, true),
+            ("quinn", Level::WARN, true),
+            ("quinn", Level::INFO, false),
+        ] {
+            assert_eq!(
+                chosen.would_enable(target, &level),
+                is_logged,
+                "{target} {level}"
+            );
+        }
+        assert!(!targets("error").would_enable("p2pdbg", &Level::WARN));
     }
 }

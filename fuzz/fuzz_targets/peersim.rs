@@ -1,6 +1,7 @@
 //! Both peers in virtual time through any script of faults: no user observes what must not be.
 //!
-//! What is guided by coverage here are the decisions of a session, the ledger, and the engine that looks for a path.
+//! What is guided by coverage here are the decisions of a meeting and of a session, the ledger, and the engine that
+//! looks for a path.
 //! A script that fails is printed, and can be made a test of labs/peersim.
 
 #![no_main]
@@ -20,6 +21,7 @@ enum What {
     Rebind,
     Forget(bool),
     RendezvousAway,
+    LinkLost(bool),
     Stop(bool),
     Replay(u8),
     NetworkChanged(bool),
@@ -39,6 +41,8 @@ struct Step {
 #[derive(Debug, Arbitrary)]
 struct Begin {
     seed: u64,
+    meets: bool,
+    guessed: bool,
     calls: bool,
     direct: bool,
     relay: bool,
@@ -63,6 +67,7 @@ impl Step {
             What::Rebind => Fault::Rebind,
             What::Forget(at) => Fault::Forget(end(at)),
             What::RendezvousAway => Fault::RendezvousAway(time),
+            What::LinkLost(at) => Fault::LinkLost(end(at)),
             What::Stop(at) => Fault::Stop(end(at), time),
             What::Replay(which) => Fault::Replay(which.into()),
             What::NetworkChanged(at) => Fault::NetworkChanged(end(at)),
@@ -82,6 +87,8 @@ fuzz_target!(|input: (Begin, Vec<Step>)| {
     faults.sort_by_key(|timed| timed.at);
     let script = Script {
         seed: begin.seed,
+        meets: begin.meets,
+        guessed: begin.guessed,
         calls: begin.calls,
         direct: begin.direct,
         nats: begin.nats.map(|(one, other)| [nat(one), nat(other)]),

@@ -20,7 +20,6 @@ const BACKLOG: i32 = 1_024;
 /// How many numbers are tried when the system may choose one that is free over both.
 const DRAWS: usize = 32;
 
-/// One UDP port.
 pub(crate) fn udp(
     address: SocketAddr,
     only_v6: bool,

@@ -322,6 +322,11 @@ struct LimitArgs {
 }
 
 impl Cli {
+    /// Whether it relays for nodes and does nothing else.
+    pub(crate) fn relays_alone(&self) -> bool {
+        self.cluster.relays_alone()
+    }
+
     /// How to serve.
     ///
     /// # Errors
@@ -368,6 +373,7 @@ impl Cli {
             open: self.open,
             relay_workers: self.relay_workers,
             cluster: self.cluster.config()?,
+            relays_alone: self.cluster.relays_alone(),
             limits,
         })
     }

@@ -33,6 +33,20 @@ pub(crate) struct ClusterArgs {
     )]
     nodes: Vec<Node>,
 
+    /// Hosts that relay for the nodes and do nothing else, each with a number that no node has, the same at each node
+    #[arg(
+        long,
+        value_name = "NUMBER=HOST[:PORT],...",
+        value_delimiter = ',',
+        requires = "node"
+    )]
+    relays: Vec<Node>,
+
+    /// Relay for nodes, which say by ticket for whom, and do nothing else. The state directory is one that `authority
+    /// issue --relay` has made, and the nodes name this host in --relays
+    #[arg(long, conflicts_with_all = ["node", "nodes", "relays"])]
+    relays_alone: bool,
+
     /// The Valkey or Redis in which nodes find known peers for each other: redis://HOST:PORT, or rediss:// for TLS.
     /// With a password give it in the environment, since other users of the host see a command line
     #[cfg(feature = "cluster")]
@@ -46,6 +60,11 @@ pub(crate) struct ClusterArgs {
 }
 
 impl ClusterArgs {
+    /// Whether this host relays for nodes and does nothing else.
+    pub(crate) fn relays_alone(&self) -> bool {
+        self.relays_alone
+    }
+
     /// Which node this is, if it is one of several.
     ///
     /// # Errors
@@ -66,20 +85,27 @@ impl ClusterArgs {
                 NodeNumber::MOST
             ));
         }
+        if self.relays.len() > NodeNumber::MOST {
+            return Err(format!(
+                "--relays names {} hosts at the most",
+                NodeNumber::MOST
+            ));
+        }
         let mut seen = HashSet::new();
-        for node in &self.nodes {
+        for node in self.nodes.iter().chain(&self.relays) {
             if !seen.insert(node.number.to_string()) || !seen.insert(node.at.to_string()) {
                 return Err(format!(
-                    "--nodes names the number or the host of {node} twice"
+                    "--nodes and --relays name the number or the host of {node} twice"
                 ));
             }
         }
-        if !seen.contains(&own.to_string()) {
+        if !self.nodes.iter().any(|node| node.number == own) {
             return Err(format!("--nodes does not name this node, {own}"));
         }
         Ok(Some(ClusterConfig {
             own,
             nodes: self.nodes.clone(),
+            relays: self.relays.clone(),
             #[cfg(feature = "cluster")]
             store: self.cluster.clone().map(StoreUrl::new),
             #[cfg(not(feature = "cluster"))]
@@ -111,6 +137,11 @@ pub(crate) enum AuthorityCommand {
         /// For how long the certificate is good
         #[arg(long = "for", value_name = "TIME", default_value = "365d", value_parser = duration::parse_above_zero)]
         lifetime: Duration,
+
+        /// Make it for a host that relays alone, as the one of this number in --relays: it is given nothing that nodes
+        /// share but what it opens its tickets with
+        #[arg(long, value_name = "NUMBER")]
+        relay: Option<NodeNumber>,
 
         #[command(flatten)]
         state: StateArg,
@@ -160,6 +191,14 @@ mod tests {
             ("17", "17"),
         ] {
             assert!(of(node, nodes).is_err(), "{node} {nodes}");
+        }
+        let relays = |relays: &str| {
+            let node = ["--node", "17", "--nodes", "17=a,18=b", "--relays", relays];
+            config(&node).map(|cluster| cluster.expect("a node").relays.len())
+        };
+        assert_eq!(relays("30=c,31=d"), Ok(2));
+        for taken in ["18=c", "30=b", "30=c,30=d"] {
+            assert!(relays(taken).is_err(), "{taken}");
         }
         assert!(config(&["--node", "17"]).is_err());
         assert!(config(&["--nodes", "17=a"]).is_err());

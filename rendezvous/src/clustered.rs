@@ -2,7 +2,7 @@
 //! which the registry asks where known peers wait.
 
 use p2pdbg_identity::{Identity, StateDir, tls};
-use p2pdbg_proto::{fingerprint::Fingerprint, secret::Secret};
+use p2pdbg_proto::{fingerprint::Fingerprint, node::NodeNumber, secret::Secret};
 use tokio::{sync::watch, task::JoinSet};
 
 #[cfg(feature = "cluster")]
@@ -15,10 +15,14 @@ use crate::{
     control::hub::Hub,
     operate::nodes::Nodes,
     registry::cluster::Cluster,
+    relay::ticket::TicketKey,
 };
 
 /// The file with the secret that the nodes of a cluster share: what one of them has vouched for is good at the others.
 pub const CLUSTER_SECRET: &str = "cluster-secret";
+
+/// The file with the key of a host that relays alone.
+pub const RELAY_KEY: &str = "relay-key";
 
 /// How long a node that finds its number taken waits for it: a host that has died counts as alive for so long.
 #[cfg(feature = "cluster")]
@@ -30,6 +34,40 @@ pub(crate) fn secret(state: &StateDir) -> Result<Option<Secret<32>>, StartError>
         Some(_) => Ok(Some(state.secret32(CLUSTER_SECRET)?)),
         None => Ok(None),
     }
+}
+
+/// Until when peers take its certificate, in Unix seconds, if an authority has to renew it.
+pub(crate) fn certified_until(
+    config: &ServerConfig,
+    identity: &Identity,
+    authority: Option<Fingerprint>,
+) -> Option<u64> {
+    let node = config.cluster.as_ref().and_then(ClusterConfig::node)?;
+    tls::certified_until(identity, authority?, &node.at.host)
+}
+
+/// By which this host opens tickets of other nodes, if it is one of several or relays for them.
+pub(crate) fn ticket_key(
+    config: &ServerConfig,
+    state: &StateDir,
+    secret: Option<&Secret<32>>,
+) -> Result<Option<TicketKey>, StartError> {
+    if config.relays_alone {
+        if state.read(RELAY_KEY)?.is_none() {
+            return Err(StartError::Cluster(format!(
+                "the file {RELAY_KEY} is not in the state directory; \
+                 `p2pdbg-rendezvous authority issue --relay NUMBER` makes one for a host that relays alone"
+            )));
+        }
+        return Ok(Some(TicketKey::from_secret(state.secret32(RELAY_KEY)?)));
+    }
+    let own = config.cluster.as_ref().zip(secret);
+    Ok(own.map(|(cluster, secret)| TicketKey::of(secret, cluster.own)))
+}
+
+/// What a host that relays alone is given to open tickets with, of all that nodes share.
+pub fn relay_key(cluster: &Secret<32>, relay: NodeNumber) -> Secret<32> {
+    Secret::from_bytes(*TicketKey::of(cluster, relay).expose())
 }
 
 /// The authority that peers pin, if this is one node of several, whose certificate they would take.
@@ -68,6 +106,8 @@ pub(crate) fn authority(
 /// This process' place among the nodes.
 pub(crate) struct Membership {
     config: ClusterConfig,
+    /// What all nodes share.
+    secret: Secret<32>,
     #[cfg(feature = "cluster")]
     desk: Option<Desk<Valkey>>,
 }
@@ -90,9 +130,10 @@ impl Membership {
             return Ok(None);
         };
         #[cfg(not(feature = "cluster"))]
-        let _ = (state, authority, secret, takes_over);
+        let _ = (state, authority, takes_over);
         let membership = Self {
             config: config.clone(),
+            secret: secret.clone(),
             #[cfg(feature = "cluster")]
             desk: match &config.store {
                 Some(store) => {
@@ -110,7 +151,8 @@ impl Membership {
 
     /// The nodes, for the registry.
     pub(crate) fn cluster(&self) -> Cluster {
-        let cluster = Cluster::new(self.config.own, self.config.nodes.clone());
+        let cluster = Cluster::new(self.config.own, self.config.nodes.clone())
+            .with_relays(self.config.relays.clone(), self.secret.clone());
         match self.config.store {
             Some(_) => cluster.with_directory(),
             None => cluster,
@@ -142,11 +184,8 @@ fn open_desk(
     authority: Fingerprint,
     secret: &Secret<32>,
 ) -> Result<Desk<Valkey>, StartError> {
-    let (own, numbers) = (
-        config.own,
-        config.nodes.iter().map(|node| node.number).collect(),
-    );
-    let store = Valkey::new(store.expose(), authority, numbers).map_err(StartError::Cluster)?;
+    let own = config.own;
+    let store = Valkey::new(store.expose(), authority).map_err(StartError::Cluster)?;
     let (epoch, before) = Epoch::begin(state)?;
     let process = Process { node: own, epoch };
     Ok(Desk::new(store, Names::new(secret), process, before))
@@ -188,6 +227,7 @@ mod tests {
             cluster: Some(ClusterConfig {
                 own: "17".parse().unwrap(),
                 nodes,
+                relays: Vec::new(),
                 store: None,
             }),
             ..ServerConfig::default()

@@ -43,6 +43,8 @@ pub struct ServerConfig {
     pub relay_workers: usize,
     /// Which node of several this is; none means that it is the one host.
     pub cluster: Option<ClusterConfig>,
+    /// Relays for the nodes of a cluster, which say by ticket for whom, and does nothing else.
+    pub relays_alone: bool,
     /// The limits.
     pub limits: Limits,
 }
@@ -54,6 +56,8 @@ pub struct ClusterConfig {
     pub own: NodeNumber,
     /// All nodes, this one among them, in the order in which the URL names them.
     pub nodes: Vec<Node>,
+    /// Hosts that relay for them and do nothing else, by numbers of their own.
+    pub relays: Vec<Node>,
     /// The store in which nodes find known peers for each other; without it those meet at one node alone.
     pub store: Option<StoreUrl>,
 }
@@ -102,6 +106,7 @@ impl Default for ServerConfig {
             open: false,
             relay_workers: 0,
             cluster: None,
+            relays_alone: false,
             limits: Limits::default(),
         }
     }

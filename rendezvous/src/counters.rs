@@ -65,6 +65,8 @@ counters! {
     legs,
     /// Those of them that are over TCP; goes up and down.
     tcp_legs,
+    /// Sessions of other nodes that are relayed here; goes up and down.
+    guests,
     /// STUN requests that were answered.
     stun_answered,
     /// Those of them at ports that answer STUN alone.

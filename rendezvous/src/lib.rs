@@ -42,6 +42,7 @@ mod control;
 mod counters;
 mod datapath;
 mod directory;
+mod entrances;
 mod fair;
 mod in_memory;
 mod keys;
@@ -53,15 +54,20 @@ mod registry;
 mod relay;
 mod self_check;
 mod server;
+mod state_files;
 mod stun;
 mod succession;
 mod web;
 mod wire;
 
-pub use clustered::CLUSTER_SECRET;
+pub use clustered::{CLUSTER_SECRET, RELAY_KEY, relay_key};
 pub use config::{ClusterConfig, DEFAULT_ALT_PORT, ServerConfig, StartError, StoreUrl};
 pub use control::report::{KeyReport, Report};
 pub use counters::Counters;
+#[cfg(feature = "cluster")]
+#[doc(hidden)]
+pub use directory::scale;
+pub use entrances::{MOST_RELAY_WORKERS, ReceiveBuffer};
 #[doc(hidden)]
 pub use in_memory::{InMemory, Told};
 pub use keys::{
@@ -73,5 +79,6 @@ pub use public_host::{NotAPublicAddress, PublicAddress};
 #[doc(hidden)]
 pub use relay::bench_table::FilledTable;
 pub use self_check::Finding;
-pub use server::{LAST_URL, MOST_RELAY_WORKERS, PROGRAM, ReceiveBuffer, Server};
+pub use server::Server;
+pub use state_files::{LAST_URL, PROGRAM};
 pub use succession::{Handover, Inheritance};

@@ -22,12 +22,13 @@ use std::{
 use clap::{CommandFactory, Parser, error::ErrorKind};
 #[cfg(unix)]
 use p2pdbg_rendezvous::operate::Operator;
-use p2pdbg_rendezvous::{Inheritance, Server, StartError};
+use p2pdbg_rendezvous::{Inheritance, Server, ServerConfig, StartError};
 use p2pdbg_udp::drivers;
 use serde::Serialize;
 
 use crate::{
     cli::Cli,
+    logging::Quiet,
     service::News,
     signals::{Signal, Signals},
 };
@@ -49,6 +50,11 @@ enum Event<'a> {
         /// Where metrics, health and the status page are.
         #[serde(skip_serializing_if = "Option::is_none")]
         metrics: Option<SocketAddr>,
+    },
+    /// The first of a host that relays for nodes and does nothing else.
+    Relaying {
+        /// The main ports.
+        addresses: &'a [SocketAddr],
     },
     /// It cannot serve; the last.
     Error {
@@ -85,31 +91,36 @@ async fn main() -> ExitCode {
     {
         config.limits.tcp_connections = descriptors::take_all();
     }
+    match start(&cli, config).await {
+        Ok((server, signals)) => serve(&cli, server, signals, &quiet).await,
+        Err(status) => status,
+    }
+}
+
+/// Begins to serve, with what a process before this one has left.
+async fn start(cli: &Cli, config: ServerConfig) -> Result<(Server, Signals), ExitCode> {
     // Watched from the start, so that a signal during start-up is not lost.
-    let mut signals = match Signals::watch() {
-        Ok(signals) => signals,
-        Err(error) => {
-            return fail(
-                &cli,
-                "internal",
-                &format!("cannot watch for signals: {error}"),
-            );
-        }
-    };
+    let signals = Signals::watch().map_err(|error| {
+        let message = format!("cannot watch for signals: {error}");
+        fail(cli, "internal", &message)
+    })?;
     let inheritance = Inheritance::from_environment().unwrap_or_else(|error| {
         tracing::warn!(%error, "what the process before this one left cannot be taken over");
         Inheritance::none()
     });
-    let mut server = match Server::start_with(config, inheritance).await {
-        Ok(server) => server,
-        Err(error) => return fail(&cli, code_of(&error), &error.to_string()),
-    };
+    let server = Server::start_with(config, inheritance).await;
+    let server = server.map_err(|error| fail(cli, code_of(&error), &error.to_string()))?;
     #[cfg(unix)]
     if let Err(error) = reload_on_hangup(server.operator().clone()) {
         tracing::warn!(%error, "cannot watch for SIGHUP");
     }
-    announce(&cli, &server);
+    announce(cli, &server);
     service::tell(News::Ready);
+    Ok((server, signals))
+}
+
+/// Serves until it is told to stop, is drained, or a successor goes on.
+async fn serve(cli: &Cli, mut server: Server, mut signals: Signals, quiet: &Quiet) -> ExitCode {
     // Kept while the watchdog is fed, which is more often than it looks.
     let operator = server.operator().clone();
     let mut drained = std::pin::pin!(operator.drained());
@@ -117,17 +128,17 @@ async fn main() -> ExitCode {
         let signal = tokio::select! {
             signal = signals.next() => signal,
             () = service::be_watched(&operator) => continue,
-            part = server.failed() => broken(&cli, part),
+            part = server.failed() => broken(cli, part),
             () = &mut drained => Signal::Stop,
         };
         match signal {
             Signal::Stop => {
-                let status = stop(&cli, server, signals).await;
+                let status = stop(cli, server, signals).await;
                 quiet.say_what_was_left_out();
                 return status;
             }
             Signal::Upgrade => match successor().await {
-                Ok(program) => return become_successor(&cli, server, &program).await,
+                Ok(program) => return become_successor(cli, server, &program).await,
                 Err(why) => eprintln!("p2pdbg-rendezvous: not upgraded: {why}"),
             },
         }
@@ -215,6 +226,9 @@ fn reload_on_hangup(operator: Operator) -> io::Result<()> {
 }
 
 fn announce(cli: &Cli, server: &Server) {
+    if cli.relays_alone() {
+        return announce_relay(cli, server);
+    }
     let url = server.url();
     // A journal is kept for months and read by others than who runs this.
     let shown = if journal::holds(&io::stdout()) {
@@ -269,6 +283,21 @@ fn announce(cli: &Cli, server: &Server) {
     if cli.open {
         eprintln!("p2pdbg-rendezvous: open: whoever reaches this host can use it");
     }
+}
+
+/// Of a host that relays alone there is no URL that anybody could use.
+fn announce_relay(cli: &Cli, server: &Server) {
+    let at = server.addresses();
+    if cli.json {
+        print_event(&Event::Relaying { addresses: at });
+    } else {
+        print_line("relaying");
+    }
+    let at: Vec<String> = at.iter().map(ToString::to_string).collect();
+    eprintln!(
+        "p2pdbg-rendezvous: relays at {} for the nodes that name it in --relays, and does nothing else",
+        at.join(", ")
+    );
 }
 
 /// Says why the program ends, in one line, and on stdout too for who reads that.

@@ -22,6 +22,12 @@ const CLOCK: Duration = Duration::from_secs(60 * 60);
 /// Peers at so many addresses have to say what their clocks show before this one is doubted.
 const CLOCKS: usize = 5;
 
+/// A certificate that expires within this time is worth a line a day, in seconds.
+const SOON: u64 = 14 * DAY;
+
+/// In seconds.
+const DAY: u64 = 24 * 3600;
+
 /// The last so many are kept.
 const CLOCKS_KEPT: usize = 31;
 
@@ -37,7 +43,7 @@ pub enum Finding {
     NobodyOverUdp,
     /// Every connection came from this one address, which is private.
     OneSource {
-        /// The address.
+        /// The one from which all of them come.
         address: IpAddr,
     },
     /// STUN is asked for at the main port and never at the second one.
@@ -51,6 +57,11 @@ pub enum Finding {
     ClockDiffers {
         /// By how many seconds the clock is ahead of theirs; negative if it is behind.
         ahead_s: i64,
+    },
+    /// The certificate of this node expires soon.
+    CertificateExpires {
+        /// In so many days.
+        days: u64,
     },
 }
 
@@ -80,6 +91,11 @@ impl fmt::Display for Finding {
                 ahead_s.unsigned_abs() / 60,
                 if *ahead_s > 0 { "ahead of" } else { "behind" },
             ),
+            Self::CertificateExpires { days } => write!(
+                f,
+                "the certificate of this node expires in {days} days, and peers will pass the node over: \
+                 `p2pdbg-rendezvous authority issue` into its state directory and a restart renew it",
+            ),
         }
     }
 }
@@ -95,13 +111,16 @@ pub(crate) struct Counted {
     pub(crate) stun: u64,
     /// Those of them at ports that answer STUN alone.
     pub(crate) stun_alternative: u64,
+    /// The time, in Unix seconds.
+    pub(crate) unix_s: u64,
 }
 
-/// Watches who comes.
 #[derive(Debug, Default)]
 pub(crate) struct SelfCheck {
     source: Source,
     clock: Option<Finding>,
+    /// Until when the certificate is good, in Unix seconds, if that is for others to renew.
+    certified_until: Option<u64>,
     /// By how many seconds the clock was ahead of those of peers when they said so, one for each address, the last one
     /// last.
     ahead: VecDeque<(IpAddr, i64)>,
@@ -124,6 +143,12 @@ impl SelfCheck {
             clock: (clock_behind > CLOCK).then_some(Finding::ClockBehind { seconds }),
             ..Self::default()
         }
+    }
+
+    /// Watches over a certificate that is good until then, in Unix seconds.
+    pub(crate) fn with_certificate(mut self, until: Option<u64>) -> Self {
+        self.certified_until = until;
+        self
     }
 
     /// A connection came from there.
@@ -181,6 +206,13 @@ impl SelfCheck {
         {
             found.push(Finding::OneSource { address });
         }
+        let left = self
+            .certified_until
+            .map(|until| until.saturating_sub(counted.unix_s));
+        if let Some(left) = left.filter(|left| *left < SOON) {
+            let days = left / DAY;
+            found.push(Finding::CertificateExpires { days });
+        }
         if counted.stun >= ENOUGH_STUN && counted.stun_alternative == 0 {
             found.push(Finding::SecondPortUnreached);
         }
@@ -201,6 +233,24 @@ impl SelfCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn certificate_that_expires_within_two_weeks_is_told_of_once_a_day() {
+        let mut check = SelfCheck::new(Duration::ZERO).with_certificate(Some(100 * DAY));
+        let mut look = |unix_s| {
+            let counted = Counted {
+                unix_s,
+                ..Counted::default()
+            };
+            check.look(counted)
+        };
+        let in_days = |days| vec![Finding::CertificateExpires { days }];
+        assert_eq!(look(86 * DAY), []);
+        assert_eq!(look(86 * DAY + 1), in_days(13));
+        assert_eq!(look(86 * DAY + 2), []);
+        assert_eq!(look(87 * DAY + 1), in_days(12));
+        assert_eq!(look(101 * DAY), in_days(0));
+    }
 
     fn check(ips: &[&str]) -> SelfCheck {
         let mut check = SelfCheck::new(Duration::ZERO);

@@ -2,62 +2,38 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    num::NonZero,
-    sync::{Arc, atomic::AtomicU64},
-    time::{Duration, Instant, SystemTime},
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-use p2pdbg_identity::{Identity, StateDir, StateLock, outer, tls};
+use p2pdbg_identity::{StateDir, StateLock};
 use p2pdbg_proto::{
     fingerprint::Fingerprint,
-    url::{HostAt, MOST_HOSTS, RendezvousUrl},
+    url::{AccessKey, HostAt, MOST_HOSTS, RendezvousUrl},
 };
-use p2pdbg_udp::drivers::WatchedRuntime;
-use quinn::Endpoint;
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+#[cfg(unix)]
+use crate::operate::admin::AdminSocket;
 use crate::{
-    bind,
     clustered::{self, Membership},
     config::{ServerConfig, StartError},
-    control::{
-        acceptor::Lobby,
-        attempt_limits::Admission,
-        by_proxy::{self, WebEntrance},
-        hub::Hub,
-        quic::{Entrance, accept, endpoint_config, server_config},
-        tcp::{self, Services, TcpEntrance},
-    },
+    control::{acceptor::Lobby, event::Event, hub::Hub},
     counters::{self, Counters, Tallies},
-    datapath::{
-        Channels, Datapath,
-        ports::{Port, Ports},
-        quic_socket::QuicSocket,
-        socket::{BUFFER, UdpPort},
-        unproved::Unproved,
-    },
+    datapath::{Channels, Command, Datapath, ports::Ports, socket::UdpPort},
+    entrances::{Common, Entrances, OpenPorts, ReceiveBuffer},
     fair::Book,
-    keys::{KeyRing, KeyStore, UsageFile, unix_s},
+    keys::{KeyRing, UsageFile, unix_s},
     offer::Offer,
-    operate::{Operator, drain::Drain, http::HttpPort},
+    operate::{Operator, drain::Drain, http::HttpPort, nodes::Nodes},
     public_host::{guess, is_private},
     registry::{Registry, voucher::Vouchers},
-    relay::{Relay, tcp_leg::Legs},
+    relay::{Relay, tcp_leg::Legs, ticket::TicketKey},
     self_check::SelfCheck,
-    stun::{
-        alternatives::{self, Alternatives},
-        topology::StunPlaces,
-    },
+    state_files::StateFiles,
     succession::{Handover, Inheritance, state::Carried},
 };
-
-#[cfg(unix)]
-use crate::{operate::admin::AdminSocket, succession::MOST_SOCKETS};
-
-/// The name of the directory that the state lies in, unless told otherwise.
-pub const PROGRAM: &str = "p2pdbg-rendezvous";
 
 /// How long peers may take to say goodbye.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -65,31 +41,23 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// Events and commands that wait for the hub and the datapath.
 const QUEUE: usize = 1_024;
 
-/// The file with the secret behind vouchers and resets.
-const SECRET: &str = "server-secret";
-
-/// What the operating system buffers for each main port over UDP, in bytes. What comes on top is lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReceiveBuffer {
-    /// What it was asked for.
-    pub asked: usize,
-    /// The least that it has granted to any; on Linux `net.core.rmem_max` is the bound.
-    pub granted: usize,
+/// How a rendezvous is reached.
+#[derive(Debug)]
+struct Reach {
+    url: RendezvousUrl,
+    /// Whether the host in the URL was guessed, and is one that hosts elsewhere cannot reach.
+    is_guess_private: bool,
+    addresses: Vec<SocketAddr>,
+    alternatives: Vec<SocketAddr>,
+    receive_buffer: ReceiveBuffer,
+    metrics: Option<SocketAddr>,
+    web: Option<SocketAddr>,
 }
-
-/// The most workers.
-pub const MOST_RELAY_WORKERS: usize = 256;
 
 /// A running rendezvous. Dropping it ends everything at once; peers see their connections close.
 #[derive(Debug)]
 pub struct Server {
-    url: RendezvousUrl,
-    addresses: Vec<SocketAddr>,
-    alternatives: Vec<SocketAddr>,
-    unreachable: bool,
-    receive_buffer: ReceiveBuffer,
-    metrics: Option<SocketAddr>,
-    web: Option<SocketAddr>,
+    reach: Reach,
     operator: Operator,
     /// Nobody else serves with this state directory.
     _lock: StateLock,
@@ -122,254 +90,94 @@ impl Server {
         config: ServerConfig,
         mut inheritance: Inheritance,
     ) -> Result<Self, StartError> {
-        let state = StateDir::open(config.state.as_deref(), PROGRAM)?;
-        let identity = Identity::load_or_make(&state)?;
+        let state = StateFiles::open(&config)?;
         let offer = open_offer(&config)?;
-        let lock = state
-            .try_lock("serving")?
-            .ok_or_else(|| StartError::AlreadyServing(state.path().to_owned()))?;
-        let store = KeyStore::new(state.clone());
-        let keys = store.load_or_make(unix_s())?;
-        let access_key = store.default_secret(&keys)?;
-        let has_served = state.read(SECRET)?.is_some();
-        let secret = state.secret32(SECRET)?;
-        let cluster_secret = clustered::secret(&state)?;
-        let authority = clustered::authority(&config, &identity, cluster_secret.is_some())?;
-        let membership = Membership::begin(
-            &config,
-            &state,
-            authority,
-            cluster_secret.as_ref(),
-            inheritance.is_of_predecessor(),
-        );
-        let membership = membership.await?;
-        let clock_behind = clock_behind(state.path(), SystemTime::now());
-        let (mains, listeners): (Vec<_>, Vec<_>) = bind::mains(&config.bind, &mut inheritance)?
-            .into_iter()
-            .unzip();
-        let mut web = bind::web(config.web, &mut inheritance)?;
-        let behind_proxy = web.as_ref().and_then(|web| web.local_addr().ok());
-        let Alternatives {
-            ports: alternatives,
-            vantages,
-        } = alternatives::open(&config, &mains, &mut inheritance)?;
-        let vantages = Arc::new(vantages);
+        let (membership, authority) = join_cluster(&config, &state, &inheritance).await?;
+        let ports = OpenPorts::open(&config, &mut inheritance)?;
+        let vantages = ports.vantages();
+        let mut reach = Reach::of(&ports, &config, &state, authority);
 
         let tallies = Arc::new(Tallies::default());
         let (events, hub_events) = mpsc::channel(QUEUE);
-        let (commands, datapath_commands) = mpsc::channel(QUEUE);
-        let lobby = Arc::new(Lobby {
-            admission: Admission::new(&config.limits),
-            hub: events.clone(),
-            tallies: tallies.clone(),
-            limits: config.limits.clone(),
-            next: AtomicU64::new(1),
-        });
         let (streams, datapath_streams) = mpsc::channel(QUEUE);
-        let legs = Legs::new(streams);
-        let tls = TlsAcceptor::from(Arc::new(tls::stream_server(&identity)?));
-        let outer = Arc::new(outer::server(&identity)?);
-        let quic = server_config(tls::control_server(&identity)?, &config.limits)
-            .map_err(|error| StartError::Other(error.to_string()))?;
-        let key = access_key.filter(|_| !config.open);
-        let pinned = authority.unwrap_or(identity.fingerprint());
-        let (url, unreachable) = url(&config, &mains, key, pinned);
-
-        let stop = CancellationToken::new();
-        let stop_datapath = CancellationToken::new();
-        let mut entrances = JoinSet::new();
-        #[cfg(unix)]
-        let mut sockets = duplicates(&mains, listeners.iter().chain(&web), &alternatives)
-            .map_err(|error| StartError::Other(error.to_string()))?;
-        let mut workers = vec![Vec::new(); workers(config.relay_workers)];
-        let mut receive_buffer = ReceiveBuffer {
-            asked: BUFFER,
-            granted: BUFFER,
+        let (stop, stop_datapath) = (CancellationToken::new(), CancellationToken::new());
+        let common = Common {
+            lobby: Arc::new(Lobby::new(&config.limits, events.clone(), tallies.clone())),
+            legs: Legs::new(streams),
+            offer: offer.clone(),
+            stop: stop.clone(),
         };
-        let mut addresses = Vec::new();
-        for (index, (main, listener)) in mains.into_iter().zip(listeners).enumerate() {
-            let main = Arc::new(main);
-            addresses.push(main.local());
-            let unproved = Unproved::new(&config.limits);
-            let (socket, feed) = QuicSocket::new(main.clone(), unproved.clone());
-            let shares = share_out(main.clone(), workers.len(), &mut inheritance);
-            #[cfg(unix)]
-            sockets.extend(siblings(
-                &shares,
-                MOST_SOCKETS.saturating_sub(sockets.len()),
-            ));
-            workers.truncate(shares.len());
-            for (udp, ports) in shares.into_iter().zip(&mut workers) {
-                let granted = udp.receive_buffer().unwrap_or(BUFFER);
-                receive_buffer.granted = receive_buffer.granted.min(granted);
-                ports.push(Port {
-                    udp,
-                    quic: Some(feed.clone()),
-                    read: true,
-                });
-            }
-            let endpoint = Endpoint::new_with_abstract_socket(
-                endpoint_config(&secret),
-                Some(quic.clone()),
-                socket,
-                Arc::new(WatchedRuntime),
-            )
-            .map_err(|error| StartError::Other(error.to_string()))?;
-            let public_port = config.public.as_ref().and_then(|public| public.port);
-            let mut stun_ports = vec![public_port.unwrap_or(main.local().port())];
-            let alternative = alternatives
-                .iter()
-                .find(|alternative| alternative.local().ip() == main.local().ip());
-            stun_ports.extend(alternative.map(|alternative| alternative.local().port()));
-            let stun = StunPlaces {
-                socket: index,
-                ports: stun_ports,
-                vantages: vantages.clone(),
-            };
-            let services = Services {
-                tls: tls.clone(),
-                outer: outer.clone(),
-                stun: stun.clone(),
-                legs: legs.clone(),
-                offer: offer.clone(),
-            };
-            if let Some(listener) = web.take() {
-                // What comes through a proxy is told of the first port.
-                let services = services.clone();
-                let by_web = WebEntrance { listener, services };
-                entrances.spawn(by_proxy::accept(by_web, lobby.clone(), stop.clone()));
-            }
-            let by_tcp = TcpEntrance { listener, services };
-            entrances.spawn(tcp::accept(by_tcp, lobby.clone(), stop.clone()));
-            let entrance = Entrance {
-                endpoint,
-                stun,
-                unproved,
-            };
-            entrances.spawn(accept(entrance, lobby.clone(), stop.clone()));
-        }
-        let alternative_addresses: Vec<SocketAddr> =
-            alternatives.iter().map(UdpPort::local).collect();
-        for alternative in alternatives.into_iter().map(Arc::new) {
-            for (worker, ports) in workers.iter_mut().enumerate() {
-                ports.push(Port {
-                    udp: alternative.clone(),
-                    quic: None,
-                    read: worker == 0,
-                });
-            }
-        }
+        let entrances = Entrances::open(ports, &config, &state, &common, &mut inheritance)?;
+        reach.receive_buffer = entrances.receive_buffer;
+
         let now = Instant::now();
-        let ring = KeyRing::new(&keys, config.open);
-        let usage = UsageFile::new(state.clone());
-        let mut book = Book::new(now, unix_s(), config.limits.relay_mbit);
-        book.set_keys(&ring, unix_s());
-        if let Some((month, used)) = usage.read() {
-            book.restore(month, used);
-        }
-        let vouchers = Vouchers::new(cluster_secret.as_ref().unwrap_or(&secret));
-        let mut registry = Registry::new(config.limits.clone(), ring, vouchers);
-        registry.begin(now, has_served);
-        if let Some(membership) = &membership {
-            registry.join_cluster(membership.cluster());
-        }
-        registry.announce_offer(offer.as_deref().map(Offer::script));
-        let numbered = [&addresses[..], &alternative_addresses].concat();
-        let inherited = carried(&mut inheritance).map(|carried| {
-            registry.inherit(now, carried.nameplates);
-            let meter = |terms| book.reopen(terms);
-            Relay::inherit(now, &config.limits, carried.relay, &numbered, meter)
-        });
-        let mut hub = Hub::new(
-            registry,
-            book,
-            usage,
-            hub_events,
-            commands,
-            tallies.clone(),
-            SelfCheck::new(clock_behind),
-        );
+        let mut books = Books::open(now, &config, &state);
+        books.announce(membership.as_ref(), offer.as_deref());
+        let relay = books.inherit(now, &config, &reach, &mut inheritance);
+        let (commands, datapath_commands) = mpsc::channel(QUEUE);
+        let self_check = self_check(&config, &state, authority);
+        let mut hub = books.into_hub(hub_events, commands, tallies.clone(), self_check);
         let mut aside = JoinSet::new();
         let nodes = membership.map(|membership| membership.attend(&mut hub, &mut aside));
-        let hub = tokio::spawn(hub.run(stop.clone()));
         let channels = Channels {
             commands: datapath_commands,
             streams: datapath_streams,
             events: events.clone(),
         };
-        let workers = workers
-            .into_iter()
-            .map(|all| Ports {
-                all,
-                tallies: tallies.clone(),
-            })
-            .collect();
-        let datapath = Datapath::new(workers, vantages, &config.limits, channels, inherited);
-        let datapath = tokio::spawn(datapath.run(stop_datapath.clone()));
+        let workers = Ports::of_all(entrances.workers, &tallies);
+        let datapath = Datapath::new(workers, vantages, &config.limits, channels, relay);
+        let hub_task = AbortOnDropHandle::new(tokio::spawn(hub.run(stop.clone())));
+        let datapath = AbortOnDropHandle::new(tokio::spawn(datapath.run(stop_datapath.clone())));
+
         aside.spawn(counters::log(tallies.clone()));
-        let operator = Operator {
-            hub: events,
-            store,
-            open: config.open,
-            tallies: tallies.clone(),
-            began: now,
-            url_without_key: url.without_key().to_string(),
-            drain: Drain::new(tallies.clone()).sending_on(nodes.is_some()),
-            nodes,
-        };
-        remember_url(&state, &operator.url_without_key);
-        let metrics = serve_http(config.metrics, &operator, &mut aside).await?;
+        let operator = operator(&config, &state, &reach, now, events, tallies, nodes);
+        state.remember_url(&operator.url_without_key);
+        reach.metrics = serve_http(config.metrics, &operator, &mut aside).await?;
         #[cfg(unix)]
-        serve_operator(&state, &operator, &mut aside);
+        serve_operator(&state.directory, &operator, &mut aside);
         Ok(Self {
-            url,
-            addresses,
-            alternatives: alternative_addresses,
-            unreachable,
-            receive_buffer,
-            metrics,
-            web: behind_proxy,
+            reach,
             operator,
-            _lock: lock,
+            _lock: state.lock,
             stop,
             stop_datapath,
             #[cfg(unix)]
-            sockets,
-            entrances,
-            hub_task: AbortOnDropHandle::new(hub),
-            datapath: AbortOnDropHandle::new(datapath),
+            sockets: entrances.sockets,
+            entrances: entrances.tasks,
+            hub_task,
+            datapath,
             aside,
         })
     }
 
     /// What peers are given: host, port, fingerprint, and the access key unless the rendezvous is open.
     pub fn url(&self) -> &RendezvousUrl {
-        &self.url
+        &self.reach.url
     }
 
     /// The main ports, as they are bound, over UDP and TCP alike.
     pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        &self.reach.addresses
     }
 
     /// The ports that answer STUN alone.
     pub fn alternatives(&self) -> &[SocketAddr] {
-        &self.alternatives
+        &self.reach.alternatives
     }
 
     /// Whether the host in the URL was guessed, and is one that hosts elsewhere cannot reach.
     pub fn is_guess_private(&self) -> bool {
-        self.unreachable
+        self.reach.is_guess_private
     }
 
     /// Where it answers over HTTP, if it does.
     pub fn metrics(&self) -> Option<SocketAddr> {
-        self.metrics
+        self.reach.metrics
     }
 
     /// Where it answers to a reverse proxy, if it does.
     pub fn web(&self) -> Option<SocketAddr> {
-        self.web
+        self.reach.web
     }
 
     /// By which an operator asks it.
@@ -379,7 +187,7 @@ impl Server {
 
     /// What the operating system buffers of what the main ports receive.
     pub fn receive_buffer(&self) -> ReceiveBuffer {
-        self.receive_buffer
+        self.reach.receive_buffer
     }
 
     /// What has been done so far.
@@ -414,7 +222,7 @@ impl Server {
         self.stop_datapath.cancel();
         let relay = (&mut self.datapath).await.ok().flatten();
         let now = Instant::now();
-        let numbered = [&self.addresses[..], &self.alternatives].concat();
+        let numbered = self.reach.numbered();
         let state = Carried {
             relay: relay.map_or_else(Default::default, |relay| relay.carry(now, &numbered)),
             nameplates: registry.map_or_else(Vec::new, |registry| registry.carry(now)),
@@ -437,34 +245,172 @@ impl Server {
     }
 }
 
-/// How many workers are meant.
-fn workers(wanted: usize) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
-    let wanted = if wanted == 0 { cores() } else { wanted };
-    wanted.clamp(1, MOST_RELAY_WORKERS)
-}
-
-/// A socket on the port for each worker, this the first: fewer where the system does not share a port.
-fn share_out(
-    first: Arc<UdpPort>,
-    workers: usize,
-    inheritance: &mut Inheritance,
-) -> Vec<Arc<UdpPort>> {
-    let mut shares = vec![first.clone()];
-    while shares.len() < workers {
-        let sibling = match inheritance.take_sibling(first.local()) {
-            Some(open) => UdpPort::from_socket(open),
-            None => first.sibling(),
-        };
-        match sibling {
-            Ok(sibling) => shares.push(Arc::new(sibling)),
-            Err(error) => {
-                tracing::info!(%error, workers = shares.len(), "the port is not shared out further");
-                break;
-            }
+impl Reach {
+    fn of(
+        ports: &OpenPorts,
+        config: &ServerConfig,
+        state: &StateFiles,
+        authority: Option<Fingerprint>,
+    ) -> Self {
+        let fingerprint = authority.unwrap_or(state.identity.fingerprint());
+        let access_key = state.access_key.clone().filter(|_| !config.open);
+        let (url, is_guess_private) = url(config, ports.first(), access_key, fingerprint);
+        Self {
+            url,
+            is_guess_private,
+            addresses: ports.mains(),
+            alternatives: ports.alternatives(),
+            receive_buffer: ReceiveBuffer::default(),
+            metrics: None,
+            web: ports.web(),
         }
     }
-    shares
+
+    /// The UDP ports in the order in which the relay numbers them.
+    fn numbered(&self) -> Vec<SocketAddr> {
+        [&self.addresses[..], &self.alternatives].concat()
+    }
+}
+
+/// The URL, and whether its host is a guess that is of no use elsewhere.
+fn url(
+    config: &ServerConfig,
+    main: Option<&UdpPort>,
+    access_key: Option<AccessKey>,
+    fingerprint: Fingerprint,
+) -> (RendezvousUrl, bool) {
+    let bound = main.map(|main| (main.local(), main.is_dual_stack()));
+    let (bound, dual_stack) =
+        bound.unwrap_or((SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), false));
+    let (host, port, unreachable) = match &config.public {
+        Some(public) => (public.host.clone(), public.port, false),
+        None => {
+            let guessed = guess(bound, dual_stack);
+            (guessed.to_string(), None, is_private(guessed))
+        }
+    };
+    let mut hosts = vec![HostAt {
+        host,
+        port: port.unwrap_or(bound.port()),
+    }];
+    if let Some(cluster) = &config.cluster {
+        let nodes = cluster.nodes.iter().map(|node| node.at.clone());
+        hosts = nodes.take(MOST_HOSTS).collect();
+    }
+    let HostAt { host, port } = hosts.remove(0);
+    let url = RendezvousUrl {
+        access_key,
+        host,
+        port,
+        further: hosts,
+        fingerprint: Some(fingerprint),
+    };
+    (url, unreachable && config.cluster.is_none())
+}
+
+/// Takes this process' place among the nodes, if it is one of several; gives the authority that peers pin then.
+async fn join_cluster(
+    config: &ServerConfig,
+    state: &StateFiles,
+    inheritance: &Inheritance,
+) -> Result<(Option<Membership>, Option<Fingerprint>), StartError> {
+    let secret = state.cluster_secret.as_ref();
+    let authority = clustered::authority(config, &state.identity, secret.is_some())?;
+    let takes_over = inheritance.is_of_predecessor();
+    let membership = Membership::begin(config, &state.directory, authority, secret, takes_over);
+    Ok((membership.await?, authority))
+}
+
+/// Watches what an operator should mend.
+fn self_check(
+    config: &ServerConfig,
+    state: &StateFiles,
+    authority: Option<Fingerprint>,
+) -> SelfCheck {
+    let until = clustered::certified_until(config, &state.identity, authority);
+    SelfCheck::new(state.clock_behind).with_certificate(until)
+}
+
+/// What the hub keeps, and the relay besides.
+struct Books {
+    registry: Registry,
+    book: Book,
+    usage: UsageFile,
+    /// Opens the tickets of other nodes' sessions.
+    tickets: Option<TicketKey>,
+}
+
+impl Books {
+    /// As the state directory has them.
+    fn open(now: Instant, config: &ServerConfig, state: &StateFiles) -> Self {
+        let ring = KeyRing::new(&state.keys, config.open);
+        let usage = UsageFile::new(state.directory.clone());
+        let mut book = Book::new(now, unix_s(), config.limits.relay_mbit);
+        book.set_keys(&ring, unix_s());
+        if let Some((month, used)) = usage.read() {
+            book.restore(month, used);
+        }
+        let vouchers = Vouchers::new(state.voucher_secret());
+        let mut registry = Registry::new(config.limits.clone(), ring, vouchers);
+        registry.begin(now, state.has_served);
+        if config.relays_alone {
+            registry.relay_alone();
+        }
+        Self {
+            registry,
+            book,
+            usage,
+            tickets: state.tickets.clone(),
+        }
+    }
+
+    /// What peers are told of this host: its nodes, if it is one of several, and what it hands out.
+    fn announce(&mut self, membership: Option<&Membership>, offer: Option<&Offer>) {
+        if let Some(membership) = membership {
+            self.registry.join_cluster(membership.cluster());
+        }
+        self.registry.announce_offer(offer.map(Offer::script));
+    }
+
+    /// Goes on with what the process before this one has left, if it has; gives the relay, which takes sessions of
+    /// other nodes if this is one of several.
+    fn inherit(
+        &mut self,
+        now: Instant,
+        config: &ServerConfig,
+        reach: &Reach,
+        inheritance: &mut Inheritance,
+    ) -> Relay {
+        let mut relay = match carried(inheritance) {
+            Some(carried) => {
+                self.registry.inherit(now, carried.nameplates);
+                let meter = |terms| self.book.reopen(terms);
+                let numbered = reach.numbered();
+                Relay::inherit(now, &config.limits, carried.relay, &numbered, meter)
+            }
+            None => Relay::new(now, &config.limits),
+        };
+        if let Some(key) = self.tickets.take() {
+            relay.take_tickets(key);
+        }
+        relay
+    }
+
+    fn into_hub(
+        self,
+        events: mpsc::Receiver<Event>,
+        datapath: mpsc::Sender<Command>,
+        tallies: Arc<Tallies>,
+        self_check: SelfCheck,
+    ) -> Hub {
+        let Self {
+            registry,
+            book,
+            usage,
+            ..
+        } = self;
+        Hub::new(registry, book, usage, events, datapath, tallies, self_check)
+    }
 }
 
 /// What the process before this one has left, if this program can read it.
@@ -479,46 +425,6 @@ fn carried(inheritance: &mut Inheritance) -> Option<Carried> {
     }
 }
 
-/// Second handles of all sockets.
-#[cfg(unix)]
-fn duplicates<'a>(
-    mains: &[UdpPort],
-    listeners: impl Iterator<Item = &'a tokio::net::TcpListener>,
-    alternatives: &[UdpPort],
-) -> std::io::Result<Vec<std::os::fd::OwnedFd>> {
-    use std::os::fd::AsFd;
-
-    let udp = mains.iter().chain(alternatives).map(UdpPort::duplicate);
-    let tcp = listeners.map(|listener| listener.as_fd().try_clone_to_owned());
-    udp.chain(tcp).collect()
-}
-
-/// Second handles of the sockets of all workers but the first, as many as there is room for.
-#[cfg(unix)]
-fn siblings(shares: &[Arc<UdpPort>], room: usize) -> Vec<std::os::fd::OwnedFd> {
-    let others = shares.iter().skip(1).take(room);
-    // One that is not handed over is opened anew, and only what waits in its buffer is lost.
-    others.filter_map(|share| share.duplicate().ok()).collect()
-}
-
-/// By how much the clock is behind the newest file of this directory, which it cannot be.
-fn clock_behind(directory: &std::path::Path, now: SystemTime) -> Duration {
-    let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let written = files.filter_map(|file| file.metadata().ok()?.modified().ok());
-    let newest = written.max().unwrap_or(now);
-    newest.duration_since(now).unwrap_or_default()
-}
-
-/// The file with the URL, without a key, under which the rendezvous served last: `keys` and `url` complete it.
-pub const LAST_URL: &str = "url";
-
-/// Keeps the URL for commands that run while the rendezvous does not.
-fn remember_url(state: &StateDir, url_without_key: &str) {
-    if let Err(error) = state.write_atomically(LAST_URL, url_without_key.as_bytes()) {
-        tracing::warn!(%error, "cannot keep the URL for `p2pdbg-rendezvous url`");
-    }
-}
-
 /// Reads what is to be handed out, if something is.
 fn open_offer(config: &ServerConfig) -> Result<Option<Arc<Offer>>, StartError> {
     let Some(directory) = &config.offer else {
@@ -530,6 +436,27 @@ fn open_offer(config: &ServerConfig) -> Result<Option<Arc<Offer>>, StartError> {
             directory: directory.clone(),
             source,
         }),
+    }
+}
+
+fn operator(
+    config: &ServerConfig,
+    state: &StateFiles,
+    reach: &Reach,
+    began: Instant,
+    hub: mpsc::Sender<Event>,
+    tallies: Arc<Tallies>,
+    nodes: Option<Nodes>,
+) -> Operator {
+    Operator {
+        hub,
+        store: state.store.clone(),
+        open: config.open,
+        tallies: tallies.clone(),
+        began,
+        url_without_key: reach.url.without_key().to_string(),
+        drain: Drain::new(tallies).sending_on(nodes.is_some()),
+        nodes,
     }
 }
 
@@ -560,44 +487,6 @@ fn serve_operator(state: &StateDir, operator: &Operator, aside: &mut JoinSet<()>
             tracing::warn!(%error, "no control socket: status and keys cannot ask this process")
         }
     }
-}
-
-/// The URL, and whether its host is a guess that is of no use elsewhere.
-fn url(
-    config: &ServerConfig,
-    mains: &[UdpPort],
-    access_key: Option<p2pdbg_proto::url::AccessKey>,
-    fingerprint: Fingerprint,
-) -> (RendezvousUrl, bool) {
-    let bound = mains
-        .first()
-        .map(|main| (main.local(), main.is_dual_stack()));
-    let (bound, dual_stack) =
-        bound.unwrap_or((SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), false));
-    let (host, port, unreachable) = match &config.public {
-        Some(public) => (public.host.clone(), public.port, false),
-        None => {
-            let guessed = guess(bound, dual_stack);
-            (guessed.to_string(), None, is_private(guessed))
-        }
-    };
-    let mut hosts = vec![HostAt {
-        host,
-        port: port.unwrap_or(bound.port()),
-    }];
-    if let Some(cluster) = &config.cluster {
-        let nodes = cluster.nodes.iter().map(|node| node.at.clone());
-        hosts = nodes.take(MOST_HOSTS).collect();
-    }
-    let HostAt { host, port } = hosts.remove(0);
-    let url = RendezvousUrl {
-        access_key,
-        host,
-        port,
-        further: hosts,
-        fingerprint: Some(fingerprint),
-    };
-    (url, unreachable && config.cluster.is_none())
 }
 
 #[cfg(test)]

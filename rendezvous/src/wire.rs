@@ -12,7 +12,6 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// One datagram.
     pub(crate) fn one(bytes: usize) -> Self {
         Self { bytes, count: 1 }
     }

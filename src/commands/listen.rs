@@ -6,7 +6,7 @@ use p2pdbg_facts::HostFacts;
 use p2pdbg_forward::Forward;
 use p2pdbg_meeting::{Awaited, Whom};
 use p2pdbg_net::listening;
-use p2pdbg_proto::control::Role;
+use p2pdbg_proto::{control::Role, tunnel::Direction};
 use p2pdbg_session::SessionEnd;
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
     interrupt::Interrupt,
     offer,
 };
-use crate::cli::ListenOptions;
+use crate::cli::{ListenOptions, PeersOptions};
 
 /// Runs until it is interrupted.
 ///
@@ -25,6 +25,7 @@ pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, 
     let rendezvous = options.session.rendezvous.without_key();
     let settle = |spec: p2pdbg_forward::ForwardSpec| spec.resolve(listening::seen_on);
     let forwards: Vec<Forward> = options.forwards.into_iter().map(settle).collect();
+    let program = program_there(&forwards);
     let root = options.session.policy.sources.root.as_deref();
     let facts = HostFacts::of_this_host(false, None).with_root(root);
     let mut host = Host::open(
@@ -36,19 +37,7 @@ pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, 
         reporter.clone(),
     )?;
     host.note_options(options.given);
-    let known = options.peers.known.iter();
-    let known: Vec<_> = known
-        .map(|name| host.known_peer(name))
-        .collect::<Result<_, _>>()?;
-    let whom = match &known[..] {
-        _ if host.is_for_several() => Whom::Several(Awaited {
-            known,
-            code: options.peers.makes_codes,
-        }),
-        [known] => Whom::Known(known.clone()),
-        _ => Whom::CodeHolder,
-    };
-    host.meet(whom);
+    host.meet(whom(&host, &options.peers)?);
     let mut offer = None;
     let result = loop {
         let event = tokio::select! {
@@ -62,6 +51,9 @@ pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, 
                 let offer = offer.as_ref();
                 reporter.emit(Event::Ready {
                     without_install: offer.map(|script| offer::line(&rendezvous, script, &command)),
+                    with_program: program
+                        .as_ref()
+                        .map(|start| format!("{command} -- {start}")),
                     command,
                     code: Some(code),
                 });
@@ -82,4 +74,53 @@ pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, 
     };
     host.close().await;
     result
+}
+
+/// Who is waited for.
+///
+/// # Errors
+/// If no peer is known by a name that was given.
+fn whom(host: &Host, peers: &PeersOptions) -> Result<Whom, Failure> {
+    let known = peers.known.iter().map(|name| host.known_peer(name));
+    let known: Vec<_> = known.collect::<Result<_, _>>()?;
+    Ok(match &known[..] {
+        _ if host.is_for_several() => Whom::Several(Awaited {
+            known,
+            code: peers.makes_codes,
+        }),
+        [known] => Whom::Known(known.clone()),
+        _ => Whom::CodeHolder,
+    })
+}
+
+/// What starts the program that the first of these debuggers listens in, at the debuggee's host.
+fn program_there(forwards: &[Forward]) -> Option<String> {
+    let mut listens = forwards
+        .iter()
+        .filter(|forward| forward.direction == Direction::ToDebuggee);
+    listens.find_map(Forward::start_debuggee)
+}
+
+#[cfg(test)]
+mod tests {
+    use p2pdbg_forward::Preset;
+
+    use super::*;
+
+    #[test]
+    fn program_behind_connect_is_that_of_the_first_debugger_that_listens() {
+        let of = |presets: &[Preset]| {
+            let forwards: Vec<Forward> = presets
+                .iter()
+                .map(|preset| Forward::of_preset(*preset, 5_679))
+                .collect();
+            program_there(&forwards)
+        };
+        assert_eq!(
+            of(&[Preset::Pydevd, Preset::Debugpy, Preset::Delve]).as_deref(),
+            Some("python -m debugpy --listen 127.0.0.1:5679 --wait-for-client app.py")
+        );
+        assert_eq!(of(&[Preset::Pydevd]), None);
+        assert_eq!(of(&[]), None);
+    }
 }

@@ -51,7 +51,6 @@ pub(super) struct Reply {
     pub(super) asked: Instant,
 }
 
-/// One socket.
 #[derive(Debug)]
 pub(super) struct Asker {
     socket: UdpSocket,
@@ -87,7 +86,6 @@ impl Asker {
         Ok(Self { socket, port })
     }
 
-    /// The inside port.
     pub(super) fn port(&self) -> u16 {
         self.port
     }

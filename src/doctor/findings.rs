@@ -28,6 +28,9 @@ pub struct Findings {
     /// What is in front of this host towards IPv4; none if nobody could be asked, or nobody answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nat: Option<Nat>,
+    /// How servers see a TCP port of this host over IPv4; none if nobody answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direct_tcp: Option<DirectTcp>,
     /// How long the NAT keeps an idle mapping; none unless `--deep` measured it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<Lifetime>,
@@ -59,6 +62,9 @@ pub struct Findings {
 pub struct Rendezvous {
     /// Host and port of the URL.
     pub authority: String,
+    /// All hosts that the URL names, where there are several: this is about the first that answers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<OneHost>,
     /// Its addresses, as they were looked up.
     pub addresses: Vec<SocketAddr>,
     /// Whether STUN is answered over UDP, over either IP protocol.
@@ -90,6 +96,15 @@ impl Rendezvous {
     pub fn answers_by_web_alone(&self) -> bool {
         self.web.as_ref().is_some_and(|web| web.answers)
     }
+}
+
+/// One of the hosts that the URL names.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OneHost {
+    /// Host and port.
+    pub authority: String,
+    /// Whether it answers STUN over UDP.
+    pub udp: Probe,
 }
 
 /// Whether something answers.
@@ -158,6 +173,16 @@ pub struct Nat {
     /// lies between it and the peers.
     #[serde(skip)]
     pub kind: Option<Class>,
+}
+
+/// What a direct path by TCP would have to go through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct DirectTcp {
+    /// The address and port that a server saw.
+    pub mapped: SocketAddr,
+    /// What the port depends on, as far as more than one server was there to ask.
+    #[serde(serialize_with = "or_unknown")]
+    pub mapping: Option<Mapping>,
 }
 
 /// A behaviour that may not have shown itself, in one word.

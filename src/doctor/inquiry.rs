@@ -14,9 +14,11 @@ use p2pdbg_rendezvous_client::TcpRoute;
 use super::{
     Progress,
     asker::{self, Reply},
-    findings::{Control, Nat, PathMtu, Probe, Rendezvous},
+    findings::{Control, DirectTcp, Nat, OneHost, PathMtu, Probe, Rendezvous},
+    hosts::{self, Chosen},
     mtu, nat,
-    reach::{self, OverTcp, Welcome, milliseconds},
+    rendezvous::{self, OverTcp, Welcome},
+    tcp,
 };
 
 /// The alternative port of a rendezvous that says nothing else.
@@ -26,8 +28,11 @@ const ALTERNATIVE: u16 = 3479;
 pub(super) type Asked = Option<(SocketAddr, Option<Reply>)>;
 
 /// The rendezvous that is asked, if there is one.
-pub(super) struct Target<'a> {
-    url: Option<&'a RendezvousUrl>,
+pub(super) struct Target {
+    /// At one of its hosts.
+    url: Option<RendezvousUrl>,
+    /// What was found of each, where there are several.
+    hosts: Vec<OneHost>,
     /// How it is reached over TCP.
     pub(super) route: Option<TcpRoute>,
     addresses: Vec<SocketAddr>,
@@ -35,38 +40,56 @@ pub(super) struct Target<'a> {
     pub(super) unresolved: Option<Failure>,
 }
 
-impl<'a> Target<'a> {
-    pub(super) async fn look_up(url: Option<&'a RendezvousUrl>) -> Self {
-        let (addresses, unresolved) = match url {
-            Some(url) => match reach::look_up(url).await {
-                Ok(addresses) => (addresses, None),
-                Err(failure) => (Vec::new(), Some(failure)),
-            },
-            None => (Vec::new(), None),
+impl Target {
+    pub(super) async fn look_up(url: Option<&RendezvousUrl>) -> Self {
+        let Some(url) = url else {
+            return Self {
+                url: None,
+                hosts: Vec::new(),
+                route: None,
+                addresses: Vec::new(),
+                unresolved: None,
+            };
+        };
+        let Chosen {
+            url,
+            addresses,
+            hosts,
+        } = hosts::choose(url).await;
+        let (addresses, unresolved) = match addresses {
+            Ok(addresses) => (addresses, None),
+            Err(failure) => (Vec::new(), Some(failure)),
         };
         Self {
-            url,
-            route: url.map(TcpRoute::new),
+            route: Some(TcpRoute::new(&url)),
+            url: Some(url),
+            hosts,
             addresses,
             unresolved,
         }
     }
 
     /// The way to it, if there is any: a proxy may know the name although this host does not.
-    fn reachable(&self) -> Option<(&'a RendezvousUrl, &TcpRoute)> {
+    fn reachable(&self) -> Option<(&RendezvousUrl, &TcpRoute)> {
         let has_way = |route: &&TcpRoute| !self.addresses.is_empty() || route.has_proxy();
-        self.url.zip(self.route.as_ref().filter(has_way))
+        let route = self.route.as_ref().filter(has_way);
+        self.url.as_ref().zip(route)
     }
 
     /// Whether it answers over TCP.
     pub(super) async fn tcp(&self) -> Option<OverTcp> {
         let (_, route) = self.reachable()?;
-        Some(reach::tcp(route, &self.addresses).await)
+        Some(rendezvous::tcp(route, &self.addresses).await)
+    }
+
+    /// How it sees a TCP port of this host.
+    pub(super) async fn direct_tcp(&self) -> Option<DirectTcp> {
+        tcp::measure(&self.addresses).await
     }
 
     async fn welcome(&self) -> Option<Welcome> {
         let (url, route) = self.reachable()?;
-        Some(reach::control(url, route).await)
+        Some(rendezvous::control(url, route).await)
     }
 }
 
@@ -84,14 +107,14 @@ pub(super) struct Answers {
 impl Answers {
     /// Asks the rendezvous, and the STUN servers that the user named besides.
     pub(super) async fn collect(
-        target: &Target<'_>,
+        target: &Target,
         stun: &[StunServer],
         progress: impl Fn(Progress),
     ) -> Self {
         let (welcome, v4, v6, further) = tokio::join!(
             target.welcome(),
-            reach::udp(&target.addresses, true),
-            reach::udp(&target.addresses, false),
+            rendezvous::udp(&target.addresses, true),
+            rendezvous::udp(&target.addresses, false),
             further(stun)
         );
         progress(Progress::Measuring);
@@ -140,11 +163,7 @@ impl Answers {
     }
 
     /// What was found of the rendezvous.
-    pub(super) fn rendezvous(
-        &self,
-        target: &Target<'_>,
-        tcp: Option<OverTcp>,
-    ) -> Option<Rendezvous> {
+    pub(super) fn rendezvous(&self, target: &Target, tcp: Option<OverTcp>) -> Option<Rendezvous> {
         let (url, _) = target.reachable()?;
         let (tcp, web) = match tcp {
             Some(tcp) => (Some(tcp.alone), tcp.web),
@@ -155,7 +174,8 @@ impl Answers {
         let poor_view = self.views.iter().find(is_poor);
         Some(Rendezvous {
             authority: url.authority(),
-            udp: udp_probe(&[&self.v4, &self.v6]),
+            hosts: target.hosts.clone(),
+            udp: rendezvous::udp_probe(&[&self.v4, &self.v6]),
             tcp: tcp.unwrap_or(Probe {
                 answers: false,
                 rtt_ms: None,
@@ -233,18 +253,5 @@ fn silent(views: &[Seen], of_rendezvous: &[SocketAddr]) -> Vec<SocketAddr> {
     match heard.is_empty() {
         true => Vec::new(),
         false => silent.iter().map(|seen| seen.server).collect(),
-    }
-}
-
-fn udp_probe(answers: &[&Asked]) -> Probe {
-    let rtts = answers.iter().filter_map(|answer| {
-        let (_, reply) = answer.as_ref()?;
-        Some(milliseconds(reply.as_ref()?.rtt))
-    });
-    let rtt_ms = rtts.min_by(f64::total_cmp);
-    Probe {
-        answers: rtt_ms.is_some(),
-        rtt_ms,
-        why: rtt_ms.is_none().then(|| "no answer".to_owned()),
     }
 }

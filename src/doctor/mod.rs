@@ -12,14 +12,16 @@ mod asker;
 pub mod debuggers;
 pub mod findings;
 mod help;
+mod hosts;
 mod inquiry;
 mod lifetime;
 mod local;
 mod mtu;
 mod nat;
 pub mod outlook;
-mod reach;
+mod rendezvous;
 pub mod screen;
+mod tcp;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -74,9 +76,9 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
     progress(Progress::Reaching);
     let target = Target::look_up(examination.rendezvous.as_ref()).await;
     // What needs nobody's answer is measured while the others are waited for.
-    let aside = async { tokio::join!(gateway(), target.tcp()) };
+    let aside = async { tokio::join!(gateway(), target.tcp(), target.direct_tcp()) };
     let inquiry = Answers::collect(&target, &examination.stun, &progress);
-    let ((gateway, tcp), answers) = tokio::join!(aside, inquiry);
+    let ((gateway, tcp, direct_tcp), answers) = tokio::join!(aside, inquiry);
     let udp = answers.udp(tcp.as_ref());
     let lifetime = match answers.server() {
         Some(server) if examination.deep && answers.nat.is_some() => {
@@ -101,6 +103,7 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
         rendezvous,
         udp,
         nat: answers.nat,
+        direct_tcp,
         lifetime,
         ipv6: ipv6(answers.v6),
         path_mtu: answers.path_mtu,

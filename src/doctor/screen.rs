@@ -9,7 +9,7 @@ use p2pdbg_base::Untrusted;
 use p2pdbg_nat::{Class, Filtering, Mapping, Ports};
 
 use super::{
-    findings::{Control, Findings, Nat, Probe, Proxy, Rendezvous},
+    findings::{Control, DirectTcp, Findings, Nat, Probe, Proxy, Rendezvous},
     outlook::Outlook,
 };
 use crate::report::milliseconds;
@@ -129,6 +129,13 @@ impl Screen {
             return;
         };
         self.heading(&format!("Rendezvous {}", rendezvous.authority));
+        for host in &rendezvous.hosts {
+            let (tone, how) = match host.udp.answers {
+                true => (Tone::Good, "answers over UDP"),
+                false => (Tone::Warning, "does not answer over UDP"),
+            };
+            self.row(tone, "host", &format!("{} {how}", host.authority));
+        }
         self.probe("UDP", "answers", &rendezvous.udp);
         self.probe("TCP", "answers, with TLS", &rendezvous.tcp);
         if let Some(web) = &rendezvous.web {
@@ -209,7 +216,7 @@ impl Screen {
             (None, Some(false)) => self.row(
                 Tone::Bad,
                 "UDP",
-                "blocked: no server answers. Sessions go over the relay, by TCP.",
+                "blocked: no server answers. Sessions go by TCP, over the relay or directly.",
             ),
             (None, None) if findings.rendezvous.is_some() => self.row(
                 Tone::Plain,
@@ -217,6 +224,9 @@ impl Screen {
                 "cannot be told, since nobody answers over TCP either",
             ),
             (None, _) => self.row(Tone::Plain, "", "there was nobody to ask over IPv4"),
+        }
+        if let Some(tcp) = &findings.direct_tcp {
+            self.row(Tone::Plain, "by TCP", direct_tcp(tcp));
         }
         self.gateway(findings);
         let ipv6 = match (findings.ipv6.address, findings.ipv6.answers) {
@@ -457,6 +467,25 @@ fn allocation(ports: Ports) -> String {
     }
 }
 
+/// Whether a direct path by TCP may be had, without UDP.
+fn direct_tcp(tcp: &DirectTcp) -> &'static str {
+    match tcp.mapping {
+        Some(Mapping::Untranslated) => {
+            "no NAT: peers connect to this host, unless a firewall forbids it"
+        }
+        Some(Mapping::EndpointIndependent) => {
+            "one outside port for all destinations: direct paths without UDP may work"
+        }
+        Some(_) => {
+            "another outside port for each destination: without UDP, direct to a peer that can be connected to alone"
+        }
+        None => {
+            "direct paths without UDP may work, if its outside port is the same for all destinations (one server \
+             asked, so not told)"
+        }
+    }
+}
+
 fn proxy_in_words(proxy: &Proxy) -> String {
     match (&proxy.address, &proxy.why) {
         (Some(address), _) => format!("{address}; TCP goes through it"),
@@ -518,6 +547,7 @@ mod tests {
             error: None,
             rendezvous: Some(Rendezvous {
                 authority: "rdv.example:3478".into(),
+                hosts: Vec::new(),
                 addresses: Vec::new(),
                 udp: answers.clone(),
                 tcp: answers,
@@ -529,6 +559,7 @@ mod tests {
             }),
             udp: Some(true),
             nat: Some(nat),
+            direct_tcp: None,
             lifetime: None,
             ipv6: Ipv6 {
                 address: None,
@@ -601,6 +632,32 @@ mod tests {
             assert!(
                 text.lines().any(|line| line == expected),
                 "{expected}: {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn whether_direct_paths_by_tcp_may_be_had_is_said() {
+        for (mapping, expected) in [
+            (Some(Mapping::EndpointIndependent), "without UDP may work"),
+            (
+                Some(Mapping::AddressAndPortDependent),
+                "another outside port for each",
+            ),
+            (Some(Mapping::Untranslated), "peers connect to this host"),
+            (None, "one server"),
+        ] {
+            let text = screen(|findings| {
+                (findings.nat, findings.udp) = (None, Some(false));
+                let mapped = "198.51.100.20:40000".parse().unwrap();
+                findings.direct_tcp = Some(DirectTcp { mapped, mapping });
+            });
+            assert!(text.contains("Sessions go by TCP"), "{text}");
+            let said = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(said.contains(expected), "{expected}: {text}");
+            assert!(
+                text.lines().all(|line| line.chars().count() <= 80),
+                "{text}"
             );
         }
     }

@@ -53,23 +53,7 @@ pub(super) fn plan(
     let has_tasks = version
         .as_ref()
         .is_none_or(|version| version == TASKS_VERSION);
-    let mut entries = Vec::new();
-    for wanted in facts.wanted(fallback, &mut plan.notes) {
-        let name = facts.name(&wanted);
-        let with_tunnel = format!("{name}, with the tunnel");
-        match configuration(facts, &wanted, &name) {
-            Ok(entry) => entries.push(entry),
-            Err(instead) => {
-                plan.notes.push(no_use("VS Code", wanted.debugger, instead));
-                continue;
-            }
-        }
-        if !has_tasks {
-            continue;
-        }
-        let started = configuration(facts, &wanted, &with_tunnel);
-        entries.extend(started.ok().map(|entry| entry.kept("preLaunchTask", TASK)));
-    }
+    let entries = configurations(facts, has_tasks, &mut plan.notes);
     if entries.is_empty() {
         return Ok(());
     }
@@ -107,6 +91,27 @@ pub(super) fn plan(
         });
     }
     Ok(())
+}
+
+/// What attaches each debugger to a tunnel that runs, and what starts the tunnel before, if there can be tasks.
+fn configurations(facts: &Sessions<'_>, has_tasks: bool, notes: &mut Vec<String>) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for wanted in facts.wanted(fallback, notes) {
+        let name = facts.name(&wanted);
+        match configuration(facts, &wanted, &name) {
+            Ok(entry) => entries.push(entry),
+            Err(instead) => {
+                notes.push(no_use("VS Code", wanted.debugger, instead));
+                continue;
+            }
+        }
+        if has_tasks {
+            let with_tunnel = format!("{name}, with the tunnel");
+            let started = configuration(facts, &wanted, &with_tunnel);
+            entries.extend(started.ok().map(|entry| entry.kept("preLaunchTask", TASK)));
+        }
+    }
+    entries
 }
 
 /// What starts the debuggers of all peers at once, if there are several: attached to a tunnel that runs, or with one.

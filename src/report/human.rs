@@ -271,6 +271,7 @@ mod tests {
             code: Some("482913-orbit-lemon-tiger".parse().unwrap()),
             command: "p2pdbg connect 482913-orbit-lemon-tiger".to_owned(),
             without_install: None,
+            with_program: Some("p2pdbg connect 482913-orbit-lemon-tiger -- dlv exec".to_owned()),
         }
     }
 
@@ -286,7 +287,9 @@ mod tests {
             },
         );
         assert_eq!(out.text(), "482913-orbit-lemon-tiger\n");
-        assert!(err.text().contains("p2pdbg connect 482913"));
+        let said = "run:\n    p2pdbg connect 482913-orbit-lemon-tiger\nor, with the program behind it:\n    \
+                    p2pdbg connect 482913-orbit-lemon-tiger -- dlv exec\n";
+        assert!(err.text().contains(said), "{}", err.text());
         assert!(err.text().ends_with("paired with web-1\n"));
     }
 

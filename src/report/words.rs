@@ -33,11 +33,15 @@ pub(super) struct Line {
 }
 
 /// What to run on the other host.
-fn ready(command: &str, without_install: Option<&str>) -> Vec<Line> {
+fn ready(command: &str, without_install: Option<&str>, with_program: Option<&str>) -> Vec<Line> {
     let mut lines = vec![
         plain("on the debuggee's host, run:"),
         plain(format!("    {command}")),
     ];
+    if let Some(line) = with_program {
+        lines.push(plain("or, with the program behind it:"));
+        lines.push(plain(format!("    {line}")));
+    }
     if let Some(line) = without_install {
         lines.push(plain("or, in a shell of Linux without p2pdbg:"));
         lines.push(plain(format!("    {line}")));
@@ -66,13 +70,15 @@ impl View {
     }
 
     /// The lines that tell of `event`; the view takes in what it says.
+    // One match, which splitting would only scatter: an event, what is read of it.
     pub(super) fn lines(&mut self, event: &Event) -> Vec<Line> {
         let lines = match event {
             Event::Ready {
                 command,
                 without_install,
+                with_program,
                 ..
-            } => ready(command, without_install.as_deref()),
+            } => ready(command, without_install.as_deref(), with_program.as_deref()),
             Event::Paired { peer, known } => {
                 self.peer = Some(peer.clone());
                 let how = if *known { ", a known peer" } else { "" };

@@ -22,9 +22,10 @@ const DEFENDED: [(&[&str], &str); 3] = [
         &[
             "crates/session/src/driver.rs",
             "crates/session/src/pipes.rs",
+            "crates/session/src/relays.rs",
             "crates/session/src/sources.rs",
         ],
-        "the driver's own methods for pipes and sources stand beside what they need",
+        "the driver's own methods for pipes, relays and sources stand beside what they need",
     ),
     (
         &[

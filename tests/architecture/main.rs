@@ -2,6 +2,7 @@
 
 mod circles;
 mod messages;
+mod size;
 mod width;
 
 use std::{

@@ -29,10 +29,18 @@ fn comments_are_no_wider_than_editorconfig_says() {
     let width: usize = width.lines().next().unwrap().parse().unwrap();
     let is_too_wide =
         |line: &str| line.trim_start().starts_with("//") && line.chars().count() > width;
+    let mut at_fault = Vec::new();
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         for (number, line) in (1..).zip(text.lines()) {
-            assert!(!is_too_wide(line), "{}:{number}", file.display());
+            if is_too_wide(line) {
+                at_fault.push(format!("{}:{number}", file.display()));
+            }
         }
     }
+    assert!(
+        at_fault.is_empty(),
+        "wider than {width} columns:\n{}",
+        at_fault.join("\n")
+    );
 }

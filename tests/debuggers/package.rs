@@ -204,7 +204,7 @@ fn a_web_application_starts_the_tunnel_itself_and_each_worker_of_its_reloader_at
             "P2PDBG_RENDEZVOUS",
             setting.rendezvous.url().without_key().to_string(),
         );
-    let _shop = crate::harness::Process::start("shop", command, &setting.transcript);
+    let shop = crate::harness::Process::start("shop", command, &setting.transcript);
     listener.forward(open);
     let (port, http) = (open.to_string(), http.to_string());
     let dir = fresh.0.path().to_str().unwrap();
@@ -218,7 +218,19 @@ fn a_web_application_starts_the_tunnel_itself_and_each_worker_of_its_reloader_at
     );
     if let Err(Missing(why)) = ide.seen() {
         skip(&why);
+        return;
     }
+    // p2pdbg did not start it, so it is the package that sees to this, in the process that watches and in each worker.
+    let output = shop.stdout();
+    let said: Vec<&String> = output
+        .iter()
+        .filter(|line| line.starts_with("sends at once:"))
+        .collect();
+    assert!(said.len() >= 2, "{output:?}");
+    assert!(
+        said.iter().all(|line| *line == "sends at once: True"),
+        "{said:?}"
+    );
 }
 
 /// A program in the fresh environment that starts its own tunnel.

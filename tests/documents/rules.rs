@@ -40,6 +40,7 @@ pub(crate) const RULES: &[(&str, How)] = &[
     (":", NEOVIM),
     ("cargo test", CARGO),
     ("cargo build", CARGO),
+    ("cargo run", CARGO),
     ("docker run", DOCKER),
     ("systemctl", SYSTEMD),
     ("loginctl", SYSTEMD),

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pdbg_base::ErrorCode;
 use p2pdbg_events::{Event, PathKind, WaitingFor, WarningCode};
 use p2pdbg_natlab::{Flow, Host, Impairments, NatKind, TwoNats};
 use p2pdbg_proto::url::RendezvousUrl;
@@ -25,18 +26,20 @@ use crate::{
 const STORE_PORT: u16 = 6379;
 
 /// Three nodes that serve, two peers behind NATs that have not begun, and perhaps a store.
-struct Scene {
-    setting: Setting,
+pub(crate) struct Scene {
+    pub(crate) setting: Setting,
     /// Besides the one of the setting.
-    others: Vec<Rendezvous>,
-    nodes: Vec<NodeAt>,
-    cluster: Cluster,
-    store: Option<Store>,
-    lab: TwoNats,
+    pub(crate) others: Vec<Rendezvous>,
+    pub(crate) nodes: Vec<NodeAt>,
+    /// Where they run.
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) cluster: Cluster,
+    pub(crate) store: Option<Store>,
+    pub(crate) lab: TwoNats,
 }
 
 /// A Redis or Valkey that keeps nothing.
-struct Store {
+pub(crate) struct Store {
     process: Process,
     host: Host,
     transcript: Transcript,
@@ -88,13 +91,23 @@ enum Trouble {
     Slow,
 }
 
-fn place(host: &Host) -> Place {
+pub(crate) fn place(host: &Host) -> Place {
     Place::Node((**host).clone())
 }
 
 impl Scene {
     #[track_caller]
     fn new(name: &'static str, with_store: bool) -> Option<Self> {
+        Self::with(name, with_store, |_| Vec::new())
+    }
+
+    /// The same with more arguments for each node, which may depend on hosts that are made for them.
+    #[track_caller]
+    pub(crate) fn with(
+        name: &'static str,
+        with_store: bool,
+        further: impl FnOnce(&TwoNats) -> Vec<String>,
+    ) -> Option<Self> {
         let program = match with_store {
             true => Some(Store::program()?),
             false => None,
@@ -109,11 +122,13 @@ impl Scene {
                 transcript: transcript.clone(),
             }
         });
+        let further_arguments = further(&lab);
         let further = ["rdv18", "rdv23"].map(|name| lab.net.host(name).unwrap());
-        let hosts = [&lab.rdv, &further[0], &further[1]];
+        let [second, third] = further;
+        let hosts = vec![lab.rdv.clone(), second, third];
         let nodes: Vec<NodeAt> = [17, 18, 23]
             .into_iter()
-            .zip(hosts)
+            .zip(&hosts)
             .map(|(number, host)| NodeAt {
                 number,
                 place: place(host),
@@ -124,7 +139,10 @@ impl Scene {
             let url = format!("redis://{}:{STORE_PORT}", store.host.ip());
             ["--cluster".to_owned(), url]
         });
-        let cluster = Cluster::new(&nodes, arguments.into_iter().flatten(), &transcript);
+        let arguments = further_arguments
+            .into_iter()
+            .chain(arguments.into_iter().flatten());
+        let cluster = Cluster::new(&nodes, arguments, &transcript);
         let mut running: Vec<Rendezvous> = nodes.iter().map(|node| cluster.start(node)).collect();
         let first = running.remove(0);
         let (ide, debuggee) = (place(&lab.ide), place(&lab.debuggee));
@@ -133,6 +151,7 @@ impl Scene {
             setting,
             others: running,
             nodes,
+            hosts,
             cluster,
             store,
             lab,
@@ -223,7 +242,7 @@ impl Scene {
 }
 
 /// Which node has given the listener its code.
-fn home_of(listener: &Peer) -> u8 {
+pub(crate) fn home_of(listener: &Peer) -> u8 {
     let code = listener.first_code().unwrap();
     code.nameplate.node().unwrap().get()
 }
@@ -397,4 +416,110 @@ fn node_whose_number_another_host_has_does_not_start_and_one_that_is_started_aga
     scene.node(1).process().kill();
     scene.node(1).start_again();
     scene.store_answers(1, true);
+}
+
+#[test]
+fn peer_whose_only_seed_is_dead_comes_back_by_the_nodes_that_it_has_learnt() {
+    let Some(mut scene) = Scene::new("cl-learnt", false) else {
+        return;
+    };
+    let mut listener = scene.listener_at(1).start();
+    assert_eq!(listener.code().nameplate.node().unwrap().get(), 18);
+    let home = listener.home();
+    listener.stop();
+    scene.node(1).process().kill();
+    let again = scene.listener_at(1).home(home).start();
+    let code = again.code();
+    assert_ne!(code.nameplate.node().unwrap().get(), 18);
+    // Whoever has learnt nothing is as lost as its seed.
+    let mut stranger = scene.listener_at(1).start();
+    stranger.fails(ErrorCode::RendezvousUnreachable);
+    let connector = scene
+        .connector_at(0)
+        .env("P2PDBG_CODE", code.to_string())
+        .start();
+    connector.paired();
+    again.paired();
+}
+
+#[test]
+fn node_with_a_certificate_of_another_authority_is_passed_over_and_one_that_has_expired_does_not_start()
+ {
+    let Some(mut scene) = Scene::new("cl-certs", false) else {
+        return;
+    };
+    let node = scene.nodes[1].clone();
+    scene.node(1).process().kill();
+    let foreign = scene.cluster.foreign().start(&node);
+    assert_ne!(foreign.url().fingerprint, scene.url(0).fingerprint);
+    // The foreign node is the only one that this URL names, besides one that is what it should be.
+    let url = scene.setting.rendezvous.url();
+    let mut two = url.at(&url.hosts()[1]);
+    two.further = vec![url.hosts()[2].clone()];
+    for _ in 0..2 {
+        let listener = scene
+            .setting
+            .listener()
+            .env("P2PDBG_RENDEZVOUS", two.to_string())
+            .start();
+        assert_eq!(listener.code().nameplate.node().unwrap().get(), 23);
+    }
+    drop(foreign);
+    let expired = scene.cluster.certify_for(&node, "1s");
+    std::thread::sleep(Duration::from_secs(2));
+    let why = scene.cluster.refused(&node, expired, &node.ip.to_string());
+    assert!(why.contains("expired"), "{why}");
+}
+
+#[test]
+fn rolling_upgrade_of_all_nodes_loses_no_byte_while_pairs_meet() {
+    let Some(scene) = Scene::new("cl-roll", true) else {
+        return;
+    };
+    let Scene {
+        setting,
+        mut others,
+        nodes,
+        lab,
+        cluster,
+        store,
+        hosts,
+    } = scene;
+    let setting = setting.with_path("relay");
+    let mut session = Session::begin("cl-roll", lab, setting, PathKind::Relay);
+    for index in 0..nodes.len() {
+        let began = session.fault("one node upgraded");
+        let rendezvous = match index.checked_sub(1) {
+            None => &mut session.setting.rendezvous,
+            Some(other) => &mut others[other],
+        };
+        let process = rendezvous.process();
+        process.signal(Signal::USR2);
+        let served_again = |lines: &[String]| (lines.len() == 2).then(Instant::now);
+        let mended = process.find("URL of the successor", served_again);
+        // A pair meets at the node that was upgraded just now.
+        let url = session.setting.rendezvous.url();
+        let url = url.at(&url.hosts()[index]);
+        let mut listener = session
+            .setting
+            .listener()
+            .env("P2PDBG_RENDEZVOUS", url.to_string())
+            .start();
+        let code = listener.code().to_string();
+        let mut connector = session
+            .setting
+            .connector()
+            .env("P2PDBG_RENDEZVOUS", url.without_key().to_string())
+            .env("P2PDBG_CODE", code)
+            .start();
+        connector.paired();
+        listener.paired();
+        connector.stop();
+        listener.closed();
+        listener.stop();
+        session.resumes("one node upgraded", began, mended, "gap ≤ 0.2 s");
+    }
+    assert_eq!(session.lost(), 0);
+    session.finish();
+    drop((cluster, store, hosts));
 }

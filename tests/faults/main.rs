@@ -20,6 +20,7 @@ mod debugger;
 mod ecn;
 mod ends;
 mod flow;
+mod handshakes;
 mod impairments;
 mod memory;
 mod moved;
@@ -28,6 +29,7 @@ mod one_way;
 mod outages;
 mod policed;
 mod processes;
+mod relays;
 mod rendezvous;
 mod roaming;
 #[path = "../debuggers/script.rs"]

@@ -15,6 +15,36 @@ pub struct NodeAt {
     pub ip: IpAddr,
 }
 
+/// A host that relays for nodes and does nothing else.
+#[derive(Debug)]
+pub struct RelayAlone {
+    process: Process,
+    home: Home,
+    place: Place,
+}
+
+impl RelayAlone {
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// How many sessions of nodes it relays, as it says.
+    #[track_caller]
+    pub fn guests(&self) -> u64 {
+        let mut command = self.place.command(rendezvous_program());
+        self.home.settle(&mut command);
+        let output = command
+            .args(["status", "--json", "--state"])
+            .arg(self.home.state())
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        status["counters"]["guests"].as_u64().unwrap()
+    }
+}
+
 /// What all nodes have in common, and with which they are started.
 #[derive(Debug)]
 pub struct Cluster {
@@ -64,10 +94,41 @@ impl Cluster {
     /// A state directory for a node, with a certificate of its own.
     #[track_caller]
     pub fn certify(&self, node: &NodeAt) -> Home {
+        self.certify_for(node, "365d")
+    }
+
+    /// The same for so long.
+    #[track_caller]
+    pub fn certify_for(&self, node: &NodeAt, time: &str) -> Home {
         let home = Home::new();
         let (ip, into) = (node.ip.to_string(), home.state());
-        self.authority(&["issue", &ip, "--into", into.to_str().unwrap()]);
+        let into = into.to_str().unwrap();
+        self.authority(&["issue", &ip, "--into", into, "--for", time]);
         home
+    }
+
+    /// Starts a host that relays alone, as the one of this number in `--relays`.
+    #[track_caller]
+    pub fn start_relay(&self, relay: &NodeAt) -> RelayAlone {
+        let home = Home::new();
+        let (ip, into) = (relay.ip.to_string(), home.state());
+        let (number, into) = (relay.number.to_string(), into.to_str().unwrap().to_owned());
+        self.authority(&["issue", &ip, "--into", &into, "--relay", &number]);
+        let mut command = relay.place.command(rendezvous_program());
+        home.settle(&mut command);
+        command
+            .args(["--bind", &format!("{ip}:3478"), "--alt-port", "0"])
+            .arg("--relays-alone")
+            .arg("--state")
+            .arg(home.state());
+        let process = Process::start("relay", command, &self.transcript);
+        process.line("relaying");
+        let place = relay.place.clone();
+        RelayAlone {
+            process,
+            home,
+            place,
+        }
     }
 
     /// Starts a node.
@@ -85,6 +146,19 @@ impl Cluster {
             .args(self.arguments.clone())
             .home(home)
             .start()
+    }
+
+    /// The same nodes under another authority.
+    #[track_caller]
+    pub fn foreign(&self) -> Self {
+        let cluster = Self {
+            authority: Home::new(),
+            nodes: self.nodes.clone(),
+            transcript: self.transcript.clone(),
+            arguments: self.arguments.clone(),
+        };
+        cluster.authority(&["new"]);
+        cluster
     }
 
     /// Has a node begin at another address, and waits until it has given up; gives what it says.

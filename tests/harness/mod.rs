@@ -24,7 +24,7 @@ mod transcript;
 
 pub use self::{
     clock::{PATIENCE, eventually},
-    cluster::{Cluster, NodeAt},
+    cluster::{Cluster, NodeAt, RelayAlone},
     home::Home,
     nginx::{BEHIND_IT, Nginx},
     peer::{Peer, PeerCommand, json, session},

@@ -15,7 +15,7 @@ use crate::{
     friend::{Talk, context, dials_as},
     harness::PATIENCE,
     scene::{EPOCH, Scene},
-    stranger::{Guest, endpoint},
+    stranger::{Guest, socket_of_peer},
 };
 
 /// Waits until the listener ends a connection.
@@ -63,7 +63,7 @@ async fn a_stranger_who_knows_where_the_session_is_opens_nothing() {
     let scene = Scene::begin().await;
     let stranger = Identity::ephemeral().unwrap();
     let config = dials_as(&stranger, &scene.friend);
-    let endpoint = endpoint(scene.friend.listener);
+    let endpoint = socket_of_peer(scene.friend.listener).endpoint;
     for _ in 0..20 {
         let connecting = endpoint.connect_with(config.clone(), scene.friend.listener, "p2pdbg");
         // The client's part of the handshake ends before its certificate is judged.
@@ -127,7 +127,7 @@ async fn somebody_else_whom_the_rendezvous_introduces_opens_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_half_made_resumes_leave_the_session_as_it_was() {
     let mut scene = Scene::begin().await;
-    let endpoint = endpoint(scene.friend.listener);
+    let endpoint = socket_of_peer(scene.friend.listener).endpoint;
     let mut half_made = Vec::new();
     for _ in 0..1_000 {
         // With the right certificate: the most that one can do without ever proving the key.

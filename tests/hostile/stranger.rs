@@ -3,16 +3,30 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use p2pdbg_identity::tls;
+use p2pdbg_net::nat64::Nat64;
+use p2pdbg_path::PathSocket;
 use p2pdbg_proto::{
     control::{Credential, FromRendezvous, Introduction, ToRendezvous},
     frame,
     url::RendezvousUrl,
 };
+use p2pdbg_punch::SocketId;
 use quinn::{
     ClientConfig, Connection, Endpoint, RecvStream, SendStream, crypto::rustls::QuicClientConfig,
 };
+use tokio::sync::mpsc;
 
-/// A socket of its own, from which that address can be reached.
+/// A socket of its own as peers have them, from which that address can be reached.
+pub(crate) fn socket_of_peer(to: SocketAddr) -> PathSocket {
+    let any: IpAddr = match to {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let (others, _) = mpsc::channel(1);
+    PathSocket::open(SocketId::V4, any, &Nat64::default(), others).unwrap()
+}
+
+/// A socket of its own, from which the rendezvous can be reached at that address.
 pub(crate) fn endpoint(to: SocketAddr) -> Endpoint {
     let from: IpAddr = match to {
         SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),

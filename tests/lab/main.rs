@@ -5,6 +5,7 @@
 #![cfg(target_os = "linux")]
 
 mod addresses;
+mod direct_tcp;
 mod doctor;
 mod first_word;
 #[path = "../harness/mod.rs"]

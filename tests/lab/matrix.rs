@@ -7,12 +7,24 @@
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use p2pdbg_events::PathKind;
-use p2pdbg_natlab::{Lab, NatKind, TwoNats};
+use p2pdbg_natlab::{Flow, Lab, NatKind, TwoNats};
 
 use super::{DELAY, harness::eventually, setting};
 
 /// How often each pair of the whole matrix is tried; with nothing said, there is no whole matrix.
 const RUNS: &str = "P2PDBG_LAB_MATRIX_RUNS";
+
+/// The same without UDP, for direct paths by TCP.
+const BEGIN_TCP: &str = "<!-- measured by TCP: scripts/lab-matrix -->";
+const END_TCP: &str = "<!-- end of the lab's matrix by TCP -->";
+
+/// Those that differ for TCP.
+const KINDS_TCP: [(&str, NatKind); 4] = [
+    ("none", NatKind::NONE),
+    ("firewall", NatKind::FIREWALL),
+    ("port-restr.", NatKind::PORT_RESTRICTED),
+    ("random", NatKind::SYMMETRIC_RANDOM),
+];
 
 const BEGIN: &str = "<!-- measured: scripts/lab-matrix -->";
 const END: &str = "<!-- end of the lab's matrix -->";
@@ -39,15 +51,30 @@ struct Meeting {
 #[track_caller]
 fn meet(name: &str, a: NatKind, b: NatKind) -> Option<Meeting> {
     let lab = Lab::new_or_skip(name)?;
+    meet_in(&TwoNats::new(lab, b, a, DELAY).unwrap(), "AttemptFailed")
+}
+
+/// The same where no UDP passes, until all rounds of TCP were in vain.
+#[track_caller]
+fn meet_without_udp(name: &str, a: NatKind, b: NatKind) -> Option<Meeting> {
+    let lab = Lab::new_or_skip(name)?;
     let lab = TwoNats::new(lab, b, a, DELAY).unwrap();
-    let setting = setting(&lab);
+    lab.nat_a.block(Flow::udp()).unwrap();
+    lab.nat_b.block(Flow::udp()).unwrap();
+    meet_in(&lab, "TcpRound { round: 5")
+}
+
+/// Has them meet; `failed` is in the line of the log after which nothing is to be hoped for.
+#[track_caller]
+fn meet_in(lab: &TwoNats, failed: &str) -> Option<Meeting> {
+    let setting = setting(lab);
     let listener = setting.listener().start();
     let connector = setting.connector_with(&listener.code()).start();
     let relay = connector.path(PathKind::Relay);
     eventually("an end of the first round of attempts", || {
         let said = connector.stderr();
         // After a short pause the next technique would be tried.
-        let failed = |line: &String| line.contains("AttemptFailed") && !line.contains("200ms");
+        let failed = |line: &String| line.contains(failed) && !line.contains("200ms");
         let direct = connector.paths().iter().any(|p| p.kind == PathKind::Direct);
         (direct || said.iter().any(failed)).then_some(())
     });
@@ -144,18 +171,39 @@ fn the_whole_matrix_is_measured_when_asked_for() {
     let Some(runs) = std::env::var(RUNS).ok().and_then(|runs| runs.parse().ok()) else {
         return;
     };
+    write_table(runs, (BEGIN, END), &KINDS, |a, b| meet("matrix", a, b));
+}
+
+#[test]
+fn the_matrix_without_udp_is_measured_when_asked_for() {
+    let Some(runs) = std::env::var(RUNS).ok().and_then(|runs| runs.parse().ok()) else {
+        return;
+    };
+    let marks = (BEGIN_TCP, END_TCP);
+    write_table(runs, marks, &KINDS_TCP, |a, b| {
+        meet_without_udp("matrix-t", a, b)
+    });
+}
+
+/// Measures all pairs of these kinds, and writes the table between the marks of the page.
+fn write_table(
+    runs: usize,
+    (begin, end): (&str, &str),
+    kinds: &[(&str, NatKind)],
+    meet: impl Fn(NatKind, NatKind) -> Option<Meeting>,
+) {
     let mut out = String::new();
     write!(out, "| connector ↓ listener → |").unwrap();
-    for (name, _) in KINDS {
+    for (name, _) in kinds {
         write!(out, " {name} |").unwrap();
     }
-    writeln!(out, "\n|---|{}", "---|".repeat(KINDS.len())).unwrap();
-    for (name, a) in KINDS {
+    writeln!(out, "\n|---|{}", "---|".repeat(kinds.len())).unwrap();
+    for (name, a) in kinds {
         write!(out, "| **{name}** |").unwrap();
-        for (_, b) in KINDS {
+        for (_, b) in kinds {
             let mut cell = Cell::default();
             for _ in 0..runs {
-                cell.add(meet("matrix", a, b).expect("a lab"));
+                cell.add(meet(*a, *b).expect("a lab"));
             }
             write!(out, " {} |", cell.describe()).unwrap();
         }
@@ -164,12 +212,12 @@ fn the_whole_matrix_is_measured_when_asked_for() {
     println!("{out}");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/TRAVERSAL.md");
     let page = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once(BEGIN).expect("a place for the table");
-    let (_, after) = rest.split_once(END).expect("an end of the table");
+    let (before, rest) = page.split_once(begin).expect("a place for the table");
+    let (_, after) = rest.split_once(end).expect("an end of the table");
     let runs = format!("Each cell: direct in so many of {runs} runs.");
     std::fs::write(
         &path,
-        format!("{before}{BEGIN}\n\n{runs}\n\n{out}\n{END}{after}"),
+        format!("{before}{begin}\n\n{runs}\n\n{out}\n{end}{after}"),
     )
     .unwrap();
 }

@@ -18,6 +18,8 @@ mod service;
 mod talk;
 #[cfg(target_os = "linux")]
 mod tools;
+#[cfg(target_os = "linux")]
+mod undelayed;
 
 use std::pin::Pin;
 

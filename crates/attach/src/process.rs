@@ -51,14 +51,24 @@ impl Process {
 
     /// The numbers of the sockets that it has open.
     pub(crate) fn sockets(&self) -> HashSet<u64> {
+        let descriptors = self.socket_descriptors().into_iter();
+        descriptors.map(|(_, inode)| inode).collect()
+    }
+
+    /// Its descriptors that are sockets, with the numbers of those.
+    pub(crate) fn socket_descriptors(&self) -> Vec<(i32, u64)> {
         let descriptors = self.0.fd().into_iter().flatten().flatten();
-        let socket = |target| match target {
-            FDTarget::Socket(inode) => Some(inode),
+        let socket = |descriptor: process::FDInfo| match descriptor.target {
+            FDTarget::Socket(inode) => Some((descriptor.fd, inode)),
             _ => None,
         };
-        descriptors
-            .filter_map(|descriptor| socket(descriptor.target))
-            .collect()
+        descriptors.filter_map(socket).collect()
+    }
+
+    /// The process that started it; another one, which takes in orphans, once that has ended.
+    pub(crate) fn parent(&self) -> Option<u32> {
+        let parent = self.0.stat().ok()?.ppid;
+        u32::try_from(parent).ok().filter(|parent| *parent != 0)
     }
 
     /// As whom it acts.

@@ -19,6 +19,10 @@ use crate::{Attached, Consent, talk::Talk};
 /// Conversations that are answered at once.
 const CONVERSATIONS: usize = 4;
 
+/// What may go on at once: debuggers that were attached, and looks for what debugpy sends.
+#[cfg(target_os = "linux")]
+const LOOKS: usize = 64;
+
 /// The programs of this host, for the peer to have debuggers attached to.
 #[derive(Clone)]
 pub struct Programs(Arc<Shared>);
@@ -73,6 +77,29 @@ impl Programs {
             }
         };
         Some((session, answering))
+    }
+
+    /// Has debugpy, whose adapter awaits its IDE on this port of the loopback, send its messages without delay: in what
+    /// this process has started, and in what debuggers were attached to. Linux alone; it is done when it is done.
+    pub fn send_at_once(&self, port: u16) {
+        #[cfg(target_os = "linux")]
+        {
+            let attached = lock(&self.0.attached);
+            let by_debugpy = attached.keys().filter(|name| name.2 == Tool::Debugpy);
+            let roots: Vec<u32> = by_debugpy.map(|(pid, ..)| *pid).collect();
+            drop(attached);
+            let mut running = lock(&self.0.running);
+            // Those that have ended would be kept until they are asked for.
+            while running.try_join_next().is_some() {}
+            if running.len() < LOOKS {
+                running.spawn_blocking(move || {
+                    let sockets = crate::undelayed::send_at_once(port, &roots);
+                    tracing::debug!(port, sockets, "debugpy sends at once");
+                });
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = port;
     }
 
     async fn converse(&self, mut talk: Talk<Within>) -> io::Result<()> {

@@ -28,6 +28,10 @@ pub enum Event {
         /// out, or hands out what this end cannot vouch for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         without_install: Option<String>,
+        /// The same with the program that is debugged behind it, if the first debugger's is started there: `app.py`
+        /// and the like stand for it. Started so, debugpy steps faster.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        with_program: Option<String>,
     },
     /// The peers have authenticated each other.
     Paired {
@@ -62,20 +66,20 @@ pub enum Event {
     },
     /// The peer wants a debugger to attach to a program here, and the user at this terminal is asked.
     AttachAsked {
-        /// The process.
+        /// Its process id on this host.
         pid: u32,
-        /// Its command line.
+        /// Its command line, cut; the program may have written what it likes there.
         command: Untrusted,
-        /// The debugger.
+        /// The debugger that would attach.
         debugger: Preset,
     },
     /// The peer has had a debugger attach to a program here.
     Attached {
-        /// The process.
+        /// Its process id on this host.
         pid: u32,
-        /// Its command line.
+        /// Its command line, cut; the program may have written what it likes there.
         command: Untrusted,
-        /// The debugger.
+        /// The debugger that has attached, or will when its IDE connects.
         debugger: Preset,
         /// The port of the loopback at which it awaits its IDE.
         port: u16,
@@ -115,7 +119,7 @@ pub enum Event {
     Error(Failure),
     /// The session is over.
     Closed {
-        /// Why, in words.
+        /// Why, in words for a person.
         why: String,
     },
 }
@@ -186,7 +190,7 @@ pub struct PathReport {
 pub enum PathKind {
     /// From peer to peer.
     Direct,
-    /// Through the rendezvous.
+    /// Through the rendezvous, which can read nothing of it.
     Relay,
 }
 
@@ -194,9 +198,9 @@ pub enum PathKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Via {
-    /// UDP.
+    /// UDP: what is lost holds up nothing else.
     Udp,
-    /// TLS over TCP.
+    /// TCP, where UDP does not pass, or not well; TLS over it to a relay.
     Tcp,
     /// The same inside a WebSocket.
     #[serde(rename = "websocket")]
@@ -224,7 +228,7 @@ pub enum StreamState {
 /// What is awaited, and what a person can do so that it comes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
-    /// What must come.
+    /// Who, or what, must come.
     #[serde(rename = "for")]
     pub awaited: WaitingFor,
     /// Where it must listen, for `debuggee` and `ide`.
@@ -388,6 +392,7 @@ mod tests {
             code: Some("482913-orbit-lemon-tiger".parse().unwrap()),
             command: "p2pdbg connect".into(),
             without_install: None,
+            with_program: None,
         };
         assert_eq!(
             json_of(&ready),
@@ -445,6 +450,7 @@ mod tests {
             code: Some("482913-orbit-lemon-tiger".parse().unwrap()),
             command: String::new(),
             without_install: None,
+            with_program: None,
         };
         assert!(!format!("{ready:?}").contains("orbit"));
     }

@@ -145,7 +145,7 @@ pub struct ForwardSnapshot {
 pub enum ForwardStanding {
     /// The other end has not answered yet.
     Asked,
-    /// It stands.
+    /// Its port is open, or the other end has agreed to dial.
     Up,
     /// It could not be set up.
     Failed,

@@ -44,6 +44,19 @@ impl GitCheckout {
     pub fn tracked(&self) -> BTreeMap<String, BlobId> {
         index::tracked(&self.root, &self.git)
     }
+
+    /// The file with the ignore patterns that hold in this clone alone; there may be none.
+    pub fn exclude_file(&self) -> PathBuf {
+        common(&self.git).join("info/exclude")
+    }
+}
+
+/// The directory that all work trees of a repository share.
+fn common(git: &Path) -> PathBuf {
+    match read(&git.join("commondir")) {
+        Some(path) => git.join(path.trim()),
+        None => git.to_owned(),
+    }
 }
 
 /// Whether a text is the name of a commit, SHA-1 or SHA-256.
@@ -53,10 +66,7 @@ pub(super) fn is_commit(text: &str) -> bool {
 
 fn head(git: &Path) -> Option<String> {
     // A linked work tree has a HEAD of its own, and its references in the common directory.
-    let common = match read(&git.join("commondir")) {
-        Some(path) => git.join(path.trim()),
-        None => git.to_owned(),
-    };
+    let common = common(git);
     let mut value = read(&git.join("HEAD"))?;
     for _ in 0..MAX_HOPS {
         let text = value.trim();

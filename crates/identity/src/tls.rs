@@ -8,7 +8,7 @@
 //! names and dates. The signature that proves possession of its key is verified as for any certificate, by
 //! the provider's algorithms.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use p2pdbg_proto::{control, fingerprint::Fingerprint, relay_stream, tunnel};
 use rustls::{
@@ -132,10 +132,44 @@ pub fn control_client(rendezvous: Option<Fingerprint>) -> Result<ClientConfig, E
 /// # Errors
 /// Why they would not.
 pub fn is_certified(identity: &Identity, authority: Fingerprint, host: &str) -> Result<(), Error> {
+    is_certified_at(identity, authority, host, UnixTime::now())
+}
+
+/// Until when they would, in Unix seconds, to the second; twenty years from now at the most. None if they do not now.
+pub fn certified_until(identity: &Identity, authority: Fingerprint, host: &str) -> Option<u64> {
+    let is_good = |unix_s| {
+        let at = UnixTime::since_unix_epoch(Duration::from_secs(unix_s));
+        is_certified_at(identity, authority, host, at).is_ok()
+    };
+    let now = UnixTime::now().as_secs();
+    if !is_good(now) {
+        return None;
+    }
+    // The library judges a certificate at a moment, and tells no date.
+    let (mut good, mut bad) = (now, now.saturating_add(TWENTY_YEARS));
+    while good + 1 < bad {
+        let middle = good.midpoint(bad);
+        match is_good(middle) {
+            true => good = middle,
+            false => bad = middle,
+        }
+    }
+    Some(good)
+}
+
+/// In seconds.
+const TWENTY_YEARS: u64 = 20 * 365 * 24 * 3600;
+
+fn is_certified_at(
+    identity: &Identity,
+    authority: Fingerprint,
+    host: &str,
+    at: UnixTime,
+) -> Result<(), Error> {
     let name = ServerName::try_from(host).map_err(|error| Error::General(error.to_string()))?;
     let chain = identity.chain();
     let (leaf, behind_it) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
-    PinnedChain::new(authority).verify(leaf, behind_it, &name, UnixTime::now())?;
+    PinnedChain::new(authority).verify(leaf, behind_it, &name, at)?;
     Ok(())
 }
 

@@ -63,6 +63,19 @@ fn node_of_an_authority_is_taken_for_the_hosts_that_it_was_certified_for_and_no_
 }
 
 #[test]
+fn certificate_is_good_for_as_long_as_it_was_issued_and_no_more() {
+    let authority = authority();
+    let node = issued(&authority, &["rdv1.example"]);
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = since.unwrap().as_secs();
+    let until = tls::certified_until(&node, authority.fingerprint(), "rdv1.example").unwrap();
+    let day = DAY.as_secs();
+    assert!((now + day - 60..=now + day).contains(&until), "{until}");
+    let elsewhere = tls::certified_until(&node, authority.fingerprint(), "rdv2.example");
+    assert_eq!(elsewhere, None);
+}
+
+#[test]
 fn node_of_another_authority_is_refused_even_if_it_shows_the_right_one_behind_its_own() {
     let (ours, theirs) = (authority(), authority());
     let node = issued(&theirs, &["rdv1.example"]);

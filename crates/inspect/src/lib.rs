@@ -20,15 +20,15 @@ mod jdwp;
 mod mapping;
 mod pydevd;
 mod rsp;
+mod step_round_trips;
 mod text;
-mod turns;
 
 use std::{collections::VecDeque, time::Instant};
 
 pub use self::mapping::Mapping;
 use self::{
     dap::Dap, dbgp::Dbgp, detect::Detector, jdwp::Jdwp, mapping::Files, pydevd::Pydevd, rsp::Rsp,
-    text::cut, turns::Turns,
+    step_round_trips::StepRoundTrips, text::cut,
 };
 
 /// Pieces of advice that are given for one connection, at the most.
@@ -49,9 +49,9 @@ pub enum End {
 pub enum Protocol {
     /// The Debug Adapter Protocol: debugpy, ptvsd, delve, netcoredbg, rdbg and many more.
     Dap,
-    /// pydevd's own: PyCharm.
+    /// The line protocol of pydevd, with which PyCharm debugs.
     Pydevd,
-    /// DBGp: Xdebug.
+    /// DBGp, of Xdebug: the debuggee dials the IDE.
     Dbgp,
     /// The GDB remote serial protocol: gdbserver, lldb-server.
     GdbRemote,
@@ -59,13 +59,13 @@ pub enum Protocol {
     Jdwp,
     /// The Chrome DevTools Protocol: node, over HTTP and WebSocket.
     Cdp,
-    /// delve's JSON-RPC.
+    /// delve's own, over JSON-RPC: GoLand.
     Delve,
-    /// rdbg's own.
+    /// The line protocol of Ruby's rdbg.
     Rdbg,
     /// TLS: whatever is in it cannot be seen.
     Tls,
-    /// Something else.
+    /// Something else, which is passed on all the same.
     Unknown,
 }
 
@@ -90,7 +90,7 @@ impl Protocol {
 /// What is known of the debugger at the debuggee's end, and of its program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Debugger {
-    /// What it speaks.
+    /// The language that the two ends speak on this connection.
     pub protocol: Protocol,
     /// What it is called: `debugpy`, `Xdebug`.
     pub name: Option<String>,
@@ -111,11 +111,11 @@ pub struct Debugger {
 /// What a program that is debugged is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Activity {
-    /// It runs.
+    /// It runs, as far as was said.
     Running,
-    /// It has stopped.
+    /// It has stopped at a breakpoint, after a step or on an exception; and where, if that was said.
     Stopped(Option<Location>),
-    /// It has ended.
+    /// It has ended, as far as was said.
     Ended,
 }
 
@@ -154,9 +154,9 @@ pub enum Advice {
     },
     /// pydevd-pycharm is not the one that the IDE was built with.
     PydevdVersion {
-        /// The debuggee's.
+        /// The version of pydevd-pycharm at the debuggee.
         debuggee: String,
-        /// The IDE's build.
+        /// The build of the IDE, which is the version that it wants.
         ide: String,
     },
 }
@@ -195,7 +195,7 @@ enum State {
 struct Knowledge {
     context: Context,
     debugger: Option<Debugger>,
-    turns: Turns,
+    round_trips: StepRoundTrips,
     files: Files,
     advice: VecDeque<Advice>,
     advised: usize,
@@ -211,7 +211,7 @@ impl Inspector {
             knowledge: Knowledge {
                 context,
                 debugger: None,
-                turns: Turns::default(),
+                round_trips: StepRoundTrips::default(),
                 files: Files::default(),
                 advice: VecDeque::new(),
                 advised: 0,
@@ -231,7 +231,7 @@ impl Inspector {
             };
             let early = std::mem::take(detector);
             self.begin(detected);
-            // In the order in which it came, though the turns of it are lost.
+            // In the order in which it came, though its round trips are lost.
             for (from, bytes) in early.into_heard() {
                 self.read(now, from, &bytes);
             }
@@ -347,8 +347,8 @@ impl Knowledge {
 
     /// Notes what the IDE asked for.
     fn on_request(&mut self, now: Instant, is_step: bool) {
-        self.turns.on_request(now, is_step);
-        let steps = self.turns.of_last_step();
+        self.round_trips.on_request(now, is_step);
+        let steps = self.round_trips.of_last_step();
         if steps.is_some() {
             self.learn(|debugger| debugger.step_round_trips = steps);
         }
@@ -356,7 +356,7 @@ impl Knowledge {
 
     /// Notes that the debuggee said something.
     fn on_answer(&mut self, now: Instant) {
-        self.turns.on_answer(now);
+        self.round_trips.on_answer(now);
     }
 
     fn on_running(&mut self) {

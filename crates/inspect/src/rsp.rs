@@ -76,7 +76,7 @@ fn on_command(now: Instant, packet: &[u8], knowledge: &mut Knowledge) {
         || packet.starts_with(b"vCont;c")
         || matches!(packet.first(), Some(b'c' | b'C' | b'S'));
     // The front ends step over a line in several steps of the machine: those go on with the step that there is.
-    let is_going_on = knowledge.turns.is_stepping(now);
+    let is_going_on = knowledge.round_trips.is_stepping(now);
     knowledge.on_request(now, stepping && !is_going_on);
     if running {
         knowledge.on_running();

@@ -12,7 +12,6 @@ use p2pdbg_proto::{
 pub(super) struct Channel {
     sealer: Sealer,
     opener: Opener,
-    /// The peer's certificate.
     pub(super) peer: Fingerprint,
     /// Where both meet when they have lost each other at the rendezvous.
     pub(super) handle: Handle,

@@ -2,14 +2,12 @@
 
 use p2pdbg_base::{ErrorCode, Failure};
 use p2pdbg_pairing as pairing;
+use p2pdbg_proto::signal::VERSION;
 
 /// By code, for the person who typed it.
 pub(super) fn code_failure(failure: &pairing::Failure) -> Failure {
     let (code, hint) = match failure {
-        pairing::Failure::Version { .. } => (
-            ErrorCode::PeerVersion,
-            "use the same version of p2pdbg at both ends",
-        ),
+        pairing::Failure::Version { theirs } => (ErrorCode::PeerVersion, update(*theirs)),
         pairing::Failure::Protocol | pairing::Failure::Aborted(_) => (
             ErrorCode::PeerMisbehaved,
             "use the same version of p2pdbg at both ends, and try again",
@@ -24,12 +22,21 @@ pub(super) fn code_failure(failure: &pairing::Failure) -> Failure {
 
 /// Between known peers.
 pub(super) fn known_peer_failure(failure: &pairing::Failure) -> Failure {
-    let code = match failure {
-        pairing::Failure::Version { .. } => ErrorCode::PeerVersion,
-        pairing::Failure::Protocol => ErrorCode::PeerMisbehaved,
-        _ => ErrorCode::PeerIdentity,
+    let again = "pair the two hosts again with a new code";
+    let (code, hint) = match failure {
+        pairing::Failure::Version { theirs } => (ErrorCode::PeerVersion, update(*theirs)),
+        pairing::Failure::Protocol => (ErrorCode::PeerMisbehaved, again),
+        _ => (ErrorCode::PeerIdentity, again),
     };
-    Failure::new(code, failure.to_string()).hint("pair the two hosts again with a new code")
+    Failure::new(code, failure.to_string()).hint(hint)
+}
+
+/// Which end is the older one.
+fn update(theirs: u16) -> &'static str {
+    match theirs < VERSION {
+        true => "the other host has the older p2pdbg: update it there",
+        false => "this host has the older p2pdbg: update it here",
+    }
 }
 
 /// What it means that nobody ever answered a connector's confirmations.
@@ -48,4 +55,27 @@ pub(super) fn codes_guessed() -> Failure {
     Failure::new(ErrorCode::CodeRefused, why).hint(
         "no further code is made; if the rendezvous can be trusted, start p2pdbg listen again",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_of_different_versions_are_told_which_end_to_update() {
+        let [older, newer] = [VERSION - 1, VERSION + 1];
+        for (theirs, end) in [(older, "update it there"), (newer, "update it here")] {
+            let failure = pairing::Failure::Version { theirs };
+            for told in [code_failure(&failure), known_peer_failure(&failure)] {
+                assert_eq!(told.code, ErrorCode::PeerVersion);
+                let versions = [theirs, VERSION].map(|version| format!("version {version}"));
+                assert!(
+                    versions
+                        .iter()
+                        .all(|version| told.message.contains(version))
+                );
+                assert!(told.hint.unwrap().ends_with(end));
+            }
+        }
+    }
 }

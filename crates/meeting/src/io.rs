@@ -1,4 +1,4 @@
-//! What goes into [`Meetings`](super::meetings::Meetings) and what comes out.
+//! What goes into [`Meetings`](super::Meetings) and what comes out.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -17,7 +17,7 @@ use super::{MeetingCommand, MeetingEvent, Met};
 
 /// What has happened, to be told with the time.
 #[derive(Debug)]
-pub(super) enum Input {
+pub enum Input {
     /// There is a connection to the rendezvous.
     LinkUp {
         /// What it was told right after the hello.
@@ -35,7 +35,7 @@ pub(super) enum Input {
     PathSignal(SessionId, Vec<u8>),
     /// This host's network has changed.
     NetworkChanged,
-    /// The time of [`poll_timeout`](super::meetings::Meetings::poll_timeout) has come.
+    /// The time of [`poll_timeout`](super::Meetings::poll_timeout) has come.
     Timeout,
     /// The owner leaves: everything is given back to the rendezvous, and the peers are told.
     Close,
@@ -43,20 +43,20 @@ pub(super) enum Input {
 
 /// What is known of the rendezvous while there is a connection.
 #[derive(Debug)]
-pub(super) struct Reached {
+pub struct Reached {
     /// The address by which it was reached.
-    pub(super) address: SocketAddr,
+    pub address: SocketAddr,
     /// Where it answers STUN.
-    pub(super) stun: Vec<SocketAddr>,
+    pub stun: Vec<SocketAddr>,
     /// Whether that took TCP.
-    pub(super) over_tcp: bool,
+    pub over_tcp: bool,
     /// Until when a listener that the process before this one knew may come back.
-    pub(super) returns_until: Instant,
+    pub returns_until: Instant,
 }
 
 /// What is to be done, in this order.
 #[derive(Debug)]
-pub(super) enum Output {
+pub enum Output {
     /// Send this to the rendezvous. Without a connection it goes nowhere, and needs not.
     Send(ToRendezvous),
     /// Say this right after the hello at the next connection.
@@ -65,16 +65,16 @@ pub(super) enum Output {
     UseCredential(Credential),
     /// Dial the rendezvous at once, if that is being waited for.
     Redial,
-    /// Tell the owner.
+    /// Tell the owner of the meeting.
     Event(MeetingEvent),
     /// Make paths ready for this encounter. They are kept for as long as
-    /// [`Meetings::awaits`](super::meetings::Meetings::awaits) says so.
+    /// [`Meetings::awaits`](super::Meetings::awaits) says so.
     MakeReady(SessionId, Introduction),
     /// The peer of an encounter claims this certificate: nobody else's tunnel is let in.
     ExpectTunnel {
-        /// The encounter.
+        /// The encounter's session at the rendezvous.
         session: SessionId,
-        /// The certificate.
+        /// What it claims.
         peer: Fingerprint,
         /// The key of the tunnels, at a connector, which has confirmed.
         key: Option<TunnelKey>,

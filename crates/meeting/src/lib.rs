@@ -1,6 +1,6 @@
 //! Meeting peers at the rendezvous: by code or as known peers, for the first time and again.
 //!
-//! What is decided is sans-IO (`meetings`): whom to await and by what, the exchanges that are under way, a sealed
+//! What is decided is sans-IO ([`Meetings`]): whom to await and by what, the exchanges that are under way, a sealed
 //! channel to each peer with which one has succeeded. One task (`driver`) moves messages and time between it and the
 //! [`Link`](p2pdbg_rendezvous_client::Link), and keeps the paths that are made ready meanwhile. Its owner learns of new
 //! peers ([`MeetingEvent::Met`]) and of the same peer met again ([`MeetingEvent::Introduced`]), and talks to them
@@ -20,16 +20,22 @@ mod stun;
 #[cfg(test)]
 mod tests;
 
+pub use self::{
+    io::{Input, Output, Reached},
+    meetings::Meetings,
+};
+
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use p2pdbg_base::{Failure, PeerName};
 use p2pdbg_identity::Identity;
 use p2pdbg_net::stun_servers::FurtherServers;
 use p2pdbg_pairing::{KnownPeer, PairSecret, SessionKeys};
-use p2pdbg_path::{Approach, Introduction, PathContext};
+use p2pdbg_path::{Approach, Introduction, PathContext, RelayAt};
 use p2pdbg_proto::{
     code::Code,
     fingerprint::Fingerprint,
+    node::NodeNumber,
     signal::{PeerInfo, PeerMessage},
     url::RendezvousUrl,
 };
@@ -91,6 +97,8 @@ pub struct ChannelId(u64);
 pub enum MeetingCommand {
     /// Say this to the peer of a session.
     Message(ChannelId, PeerMessage),
+    /// Have a session relayed by this node too; [`MeetingEvent::RelayAt`] follows if that can be.
+    Relay(ChannelId, NodeNumber),
     /// A session is over: its channel is of no more use.
     SessionOver(ChannelId),
     /// The relay does not know this host, or the peer is not heard: what failed before may work now, and what seems to
@@ -148,6 +156,8 @@ pub enum MeetingEvent {
     Introduced(ChannelId, Introduction),
     /// The rendezvous sees the peer of a session there too, and perhaps saw it bind its leg.
     PeerSeen(ChannelId, Vec<IpAddr>, bool),
+    /// A session may be relayed by this node too.
+    RelayAt(ChannelId, RelayAt),
     /// The peer of a session has left the rendezvous, which says that it did so on purpose.
     PeerLeft(ChannelId),
     /// The peer of a session says this.

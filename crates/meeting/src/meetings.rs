@@ -16,7 +16,7 @@ use p2pdbg_base::Failure;
 use p2pdbg_net::stun_servers::FurtherServers;
 use p2pdbg_pairing as pairing;
 use p2pdbg_pairing::{CodeFate, Next};
-use p2pdbg_path::Introduction;
+use p2pdbg_path::{Introduction, RelayAt};
 use p2pdbg_proto::{
     control::{
         self, Credential, Fate, FromRendezvous, MAX_SIGNAL, NameplateClaim, Place, Refusal,
@@ -42,7 +42,7 @@ use super::{
 const EXCHANGES: usize = 4;
 
 /// The state of a meeting.
-pub(super) struct Meetings {
+pub struct Meetings {
     registration: Registration,
     further_stun: std::sync::Arc<FurtherServers>,
     /// None while there is no connection to the rendezvous.
@@ -57,7 +57,7 @@ pub(super) struct Meetings {
 
 impl Meetings {
     /// The meeting of this configuration; its first outputs say what the rendezvous is to be told.
-    pub(super) fn new(config: &MeetingConfig) -> Self {
+    pub fn new(config: &MeetingConfig) -> Self {
         let mut meetings = Self {
             registration: Registration::new(config),
             further_stun: std::sync::Arc::clone(&config.further_stun),
@@ -73,7 +73,7 @@ impl Meetings {
     }
 
     /// Takes what has happened.
-    pub(super) fn handle(&mut self, now: Instant, input: Input) {
+    pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
             Input::LinkUp { told, reached } => self.on_link_up(&told, reached),
             Input::LinkDown(error) => self.on_link_down(error),
@@ -92,12 +92,12 @@ impl Meetings {
     }
 
     /// The next thing to do.
-    pub(super) fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
     /// When [`Input::Timeout`] is due.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    pub fn poll_timeout(&self) -> Option<Instant> {
         let encounters = self.encounters.poll_timeout().into_iter();
         let pauses = self.retry_at.into_iter();
         let pauses = pauses.chain(self.registration.code.poll_timeout());
@@ -105,18 +105,18 @@ impl Meetings {
     }
 
     /// Whether the paths made ready for this encounter are still of use.
-    pub(super) fn awaits(&self, session: SessionId) -> bool {
+    pub fn awaits(&self, session: SessionId) -> bool {
         self.encounters.contains(session)
     }
 
     /// Whether there is no more to be done.
-    pub(super) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.over
     }
 
     /// Whether a person sits before `connect` and no session has begun. A listener waits for hours, and a session says
     /// itself when it needs the rendezvous.
-    pub(super) fn does_a_person_wait(&self) -> bool {
+    pub fn does_a_person_wait(&self) -> bool {
         self.role() == Role::Connector && self.channels.iter().next().is_none()
     }
 
@@ -211,6 +211,16 @@ impl Meetings {
             FromRendezvous::Offer { script } => self.tell(MeetingEvent::Offered(script)),
             // The link has not gone there: what was asked for is asked for again, later.
             FromRendezvous::GoTo { .. } => self.retry_at = Some(now + RETRY),
+            FromRendezvous::RelayAt {
+                session,
+                node,
+                leg,
+                ticket,
+            } => {
+                if let Some((id, _)) = self.channels.carried_by(session) {
+                    self.tell(MeetingEvent::RelayAt(id, RelayAt { node, leg, ticket }));
+                }
+            }
             FromRendezvous::Welcome { .. } | FromRendezvous::Nodes { .. } => {}
         }
     }
@@ -584,6 +594,12 @@ impl Meetings {
                 let channel = self.channels.get_mut(channel);
                 if let Some((session, payload)) = channel.and_then(|c| c.seal(&message)) {
                     self.send(ToRendezvous::Signal { session, payload });
+                }
+            }
+            MeetingCommand::Relay(channel, node) => {
+                let channel = self.channels.get_mut(channel);
+                if let Some(session) = channel.and_then(|channel| channel.carried_by) {
+                    self.send(ToRendezvous::Relay { session, node });
                 }
             }
             MeetingCommand::SessionOver(channel) => {

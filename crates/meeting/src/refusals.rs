@@ -74,7 +74,7 @@ pub(super) fn meaning(
         }
         (Refusal::NoSuchSession, Request::Session(session)) => Meaning::SessionOver(*session),
         (Refusal::NoSuchSession, _) => Meaning::Nothing,
-        (Refusal::AccessKey | Refusal::Protocol, _) => Meaning::NotLetIn,
+        (Refusal::AccessKey | Refusal::Protocol | Refusal::RelaysAlone, _) => Meaning::NotLetIn,
     }
 }
 

@@ -3,12 +3,15 @@
 pub mod changes;
 pub mod clat;
 pub mod deadline;
+mod disguise;
+mod ecn;
 pub mod interfaces;
 pub mod listening;
-mod marks;
 pub mod mux;
 pub mod nat64;
 pub mod route;
 pub mod same_host;
 pub mod stun_servers;
 pub mod tcp_detour;
+pub mod tcp_port;
+pub mod tcp_stun;

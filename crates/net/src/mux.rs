@@ -2,13 +2,14 @@
 //!
 //! The mapping that a hole punch opens belongs to the socket that punched, so QUIC must leave by the same one.
 //! [`MuxSocket`] is the socket that quinn uses; on the way in it takes out what is not QUIC (RFC 9443 section 3
-//! describes the first bytes) and hands it to whoever drives the traversal. The queue between the two is
-//! bounded: what does not fit is dropped, as by any network, and repeated by its sender's timers.
+//! describes the first bytes) and hands it to whoever drives the traversal. QUIC's handshakes travel disguised. The
+//! queue between the two is bounded: what does not fit is dropped, as by any network, and repeated by its sender's
+//! timers.
 
 use std::{
     fmt,
     io::{self, IoSliceMut},
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     pin::Pin,
     sync::{
         Arc,
@@ -28,7 +29,8 @@ use tokio::sync::mpsc;
 
 use super::{
     clat::Clat,
-    marks::Marks,
+    disguise,
+    ecn::Marks,
     nat64::Nat64,
     tcp_detour::{Detour, Room},
 };
@@ -50,8 +52,10 @@ const LONGEST: usize = 1500;
 /// A UDP socket that quinn may use together with STUN and the relay's frames.
 pub struct MuxSocket {
     id: SocketId,
-    /// `None` where this host lets the program have no UDP: only the detour carries anything then.
+    /// `None` where there is no UDP: only the detour carries anything then.
     quic: Option<Arc<UdpIo>>,
+    /// The address to name where there is no UDP: of the family that the remote ones have.
+    local: SocketAddr,
     others: mpsc::Sender<Datagram>,
     /// Of a socket for IPv4: its IPv6 side, where IPv4 is reached through a NAT64.
     clat: Option<Clat>,
@@ -74,20 +78,24 @@ impl MuxSocket {
         nat64: &Nat64,
         others: mpsc::Sender<Datagram>,
     ) -> io::Result<Arc<Self>> {
-        let is_v4 = socket.local_addr()?.is_ipv4();
-        let clat = is_v4.then(|| Clat::new(nat64.clone()));
+        let local = socket.local_addr()?;
+        let clat = local.is_ipv4().then(|| Clat::new(nat64.clone()));
         let quic = Arc::new(UdpIo::new(socket)?);
-        Ok(Self::with(id, Some(quic), clat, others))
+        Ok(Self::with((id, local), Some(quic), clat, others))
     }
 
-    /// Stands in for a socket that this host does not have: what is sent is lost, as on a network that carries nothing,
-    /// but for what the [detour](Self::detour) takes.
-    pub fn without_udp(id: SocketId, others: mpsc::Sender<Datagram>) -> Arc<Self> {
-        Self::with(id, None, None, others)
+    /// Stands in for a socket of `local`'s family that this host does not have, or for a TCP connection from there:
+    /// what is sent is lost, as on a network that carries nothing, but for what the [detour](Self::detour) takes.
+    pub fn without_udp(
+        id: SocketId,
+        local: SocketAddr,
+        others: mpsc::Sender<Datagram>,
+    ) -> Arc<Self> {
+        Self::with((id, local), None, None, others)
     }
 
     fn with(
-        id: SocketId,
+        (id, local): (SocketId, SocketAddr),
         quic: Option<Arc<UdpIo>>,
         clat: Option<Clat>,
         others: mpsc::Sender<Datagram>,
@@ -95,6 +103,7 @@ impl MuxSocket {
         Arc::new(Self {
             id,
             quic,
+            local,
             others,
             clat,
             detour: Detour::default(),
@@ -231,11 +240,21 @@ impl AsyncUdpSocket for MuxSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let stride = transmit.segment_size.unwrap_or(transmit.contents.len());
+        let mut disguised = Vec::new();
+        if disguise::any_long(transmit.contents, stride) {
+            disguised.extend_from_slice(transmit.contents);
+            disguise::turn(&mut disguised, stride);
+        }
         // QUIC answers from the address that it was spoken to at, which leaves by a route that may be dead since the
         // default route has moved. What leaves here goes where the checks went, and they are what found the path.
         let transmit = &Transmit {
             src_ip: None,
             ecn: transmit.ecn,
+            contents: match disguised.is_empty() {
+                true => transmit.contents,
+                false => &disguised,
+            },
             ..*transmit
         };
         if let Some(taken) = self.detour.take(transmit) {
@@ -261,23 +280,27 @@ impl AsyncUdpSocket for MuxSocket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         // In turns, so that neither can keep the other waiting. Both are asked before there is nothing.
-        if self.detour_first.fetch_xor(true, Ordering::Relaxed) {
+        let received = if self.detour_first.fetch_xor(true, Ordering::Relaxed) {
             match self.detour.poll_recv(cx, bufs, meta) {
-                Poll::Ready(received) => Poll::Ready(Ok(received)),
-                Poll::Pending => self.poll_udp(cx, bufs, meta),
+                Poll::Ready(received) => received,
+                Poll::Pending => ready!(self.poll_udp(cx, bufs, meta))?,
             }
         } else {
             match self.poll_udp(cx, bufs, meta) {
-                Poll::Ready(received) => Poll::Ready(received),
-                Poll::Pending => self.detour.poll_recv(cx, bufs, meta).map(Ok),
+                Poll::Ready(received) => received?,
+                Poll::Pending => ready!(self.detour.poll_recv(cx, bufs, meta)),
             }
+        };
+        for (batch, meta) in bufs.iter_mut().zip(meta.iter()).take(received) {
+            disguise::turn(&mut batch[..meta.len], meta.stride);
         }
+        Poll::Ready(Ok(received))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.quic {
             Some(quic) => quic.local_addr(),
-            None => Ok((Ipv4Addr::UNSPECIFIED, 0).into()),
+            None => Ok(self.local),
         }
     }
 

@@ -143,19 +143,28 @@ pub enum Failure {
 
 enum Phase {
     /// By code, waiting for the peer's `Pake`.
-    Code {
-        nameplate: Nameplate,
-        spake: Box<Spake2<Ed25519Group>>,
-        message: Vec<u8>,
-    },
+    Code(ByCode),
     /// By secret, waiting for the peer's `Known`.
-    Secret {
-        secret: PairSecret,
-        known: Fingerprint,
-        nonce: [u8; 32],
-    },
+    Secret(BySecret),
     /// Waiting for the peer's `Confirm`.
     Confirm(Box<Unconfirmed>),
+}
+
+/// What an exchange by code has said.
+struct ByCode {
+    nameplate: Nameplate,
+    spake: Box<Spake2<Ed25519Group>>,
+    /// The half that the peer was sent.
+    message: Vec<u8>,
+}
+
+/// What an exchange by secret has said.
+struct BySecret {
+    secret: PairSecret,
+    /// The certificate that the peer had when the two paired.
+    known: Fingerprint,
+    /// What the peer was sent.
+    nonce: [u8; 32],
 }
 
 /// A key that the peer has not shown to have.
@@ -187,11 +196,11 @@ impl Exchange {
             fingerprint: own,
             message: message.clone(),
         };
-        let phase = Phase::Code {
+        let phase = Phase::Code(ByCode {
             nameplate,
             spake: Box::new(spake),
             message,
-        };
+        });
         (Self { role, own, phase }, signal)
     }
 
@@ -211,11 +220,11 @@ impl Exchange {
             nonce,
             hidden_fingerprint: secret.mask(role, &nonce, own.as_bytes()),
         };
-        let phase = Phase::Secret {
+        let phase = Phase::Secret(BySecret {
             secret: secret.clone(),
             known,
             nonce,
-        };
+        });
         (Self { role, own, phase }, signal)
     }
 
@@ -246,54 +255,21 @@ impl Exchange {
         let Self { role, own, phase } = self;
         match (phase, signal) {
             (
-                Phase::Code {
-                    nameplate,
-                    spake,
-                    message,
-                },
+                Phase::Code(said),
                 Signal::Pake {
-                    fingerprint: presented,
-                    message: theirs,
+                    fingerprint,
+                    message,
                     ..
                 },
-            ) => {
-                let transcript = Transcript::new("p2pdbg exchange by code")
-                    .field(&VERSION.to_be_bytes())
-                    .field(nameplate.to_string().as_bytes());
-                let sides = [(own, &message[..]), (presented, &theirs[..])];
-                let transcript = with_sides(transcript, role, sides);
-                // Fails if the message is no point, or of our own side.
-                let Ok(shared) = spake.finish(&theirs).map(Zeroizing::new) else {
-                    return Step::protocol();
-                };
-                let schedule = Schedule::new(&shared, transcript);
-                let known = None;
-                Self::await_confirmation(role, own, schedule, presented, known)
-            }
+            ) => said.answered(role, own, fingerprint, &message),
             (
-                Phase::Secret {
-                    secret,
-                    known,
-                    nonce,
-                },
+                Phase::Secret(said),
                 Signal::Known {
-                    nonce: theirs,
+                    nonce,
                     hidden_fingerprint,
                     ..
                 },
-            ) => {
-                if theirs == nonce {
-                    return Step::protocol();
-                }
-                let presented = secret.mask(role.other(), &theirs, &hidden_fingerprint);
-                let presented = Fingerprint::from_bytes(presented);
-                let transcript =
-                    Transcript::new("p2pdbg exchange by secret").field(&VERSION.to_be_bytes());
-                let sides = [(own, &nonce[..]), (presented, &theirs[..])];
-                let transcript = with_sides(transcript, role, sides);
-                let schedule = Schedule::new(secret.expose(), transcript);
-                Self::await_confirmation(role, own, schedule, presented, Some(known))
-            }
+            ) => said.answered(role, own, nonce, &hidden_fingerprint),
             (Phase::Confirm(unconfirmed), Signal::Confirm { mac }) => {
                 unconfirmed.confirm(role, &mac)
             }
@@ -332,7 +308,7 @@ impl Exchange {
                 let fits = unconfirmed.known.is_none_or(|known| known == presented);
                 fits.then_some(presented)
             }
-            Phase::Code { .. } | Phase::Secret { .. } => None,
+            Phase::Code(_) | Phase::Secret(_) => None,
         }
     }
 
@@ -355,7 +331,7 @@ impl Exchange {
     pub fn seal(&mut self, message: &PeerMessage) -> Option<Signal> {
         match &mut self.phase {
             Phase::Confirm(unconfirmed) => unconfirmed.sealer.as_mut()?.seal(message).ok(),
-            Phase::Code { .. } | Phase::Secret { .. } => None,
+            Phase::Code(_) | Phase::Secret(_) => None,
         }
     }
 
@@ -368,6 +344,44 @@ impl Exchange {
             }
             _ => Failure::Aborted(reason),
         }
+    }
+}
+
+impl ByCode {
+    /// The peer's half has come, from who claims to have the certificate `presented`.
+    fn answered(self, role: Role, own: Fingerprint, presented: Fingerprint, theirs: &[u8]) -> Step {
+        // Fails if the message is no point, or of our own side.
+        let Ok(shared) = self.spake.finish(theirs).map(Zeroizing::new) else {
+            return Step::protocol();
+        };
+        let transcript = Transcript::new("p2pdbg exchange by code")
+            .field(&VERSION.to_be_bytes())
+            .field(self.nameplate.to_string().as_bytes());
+        let sides = [(own, &self.message[..]), (presented, theirs)];
+        let schedule = Schedule::new(&shared, with_sides(transcript, role, sides));
+        Exchange::await_confirmation(role, own, schedule, presented, None)
+    }
+}
+
+impl BySecret {
+    /// The peer's nonce has come, and what hides its certificate.
+    fn answered(
+        self,
+        role: Role,
+        own: Fingerprint,
+        theirs: [u8; 32],
+        hidden_fingerprint: &[u8; 32],
+    ) -> Step {
+        // Our own signal, sent back to us.
+        if theirs == self.nonce {
+            return Step::protocol();
+        }
+        let presented = self.secret.mask(role.other(), &theirs, hidden_fingerprint);
+        let presented = Fingerprint::from_bytes(presented);
+        let transcript = Transcript::new("p2pdbg exchange by secret").field(&VERSION.to_be_bytes());
+        let sides = [(own, &self.nonce[..]), (presented, &theirs[..])];
+        let schedule = Schedule::new(self.secret.expose(), with_sides(transcript, role, sides));
+        Exchange::await_confirmation(role, own, schedule, presented, Some(self.known))
     }
 }
 
@@ -427,8 +441,8 @@ impl Step {
 impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let phase = match self.phase {
-            Phase::Code { .. } => "by code",
-            Phase::Secret { .. } => "by secret",
+            Phase::Code(_) => "by code",
+            Phase::Secret(_) => "by secret",
             Phase::Confirm(_) => "unconfirmed",
         };
         f.debug_struct("Exchange")

@@ -17,7 +17,7 @@ mod exchange;
 mod keys;
 mod known_peers;
 mod mac;
-mod process;
+mod process_number;
 mod seal;
 #[cfg(test)]
 mod tests;
@@ -27,6 +27,6 @@ pub use attempts::{Attempts, Burns, CodeFate};
 pub use exchange::{Exchange, Failure, Next, Paired, Step};
 pub use keys::{PairSecret, SessionKeys};
 pub use known_peers::{KNOWN_PEERS_FILE, KnownPeer, KnownPeers, PeerId, Remembered};
-pub use process::ProcessNumber;
+pub use process_number::ProcessNumber;
 pub use seal::{OpenError, Opener, SealError, Sealer};
 pub use tunnel_proof::TunnelKey;

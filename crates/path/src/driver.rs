@@ -9,14 +9,18 @@ use std::{
 use p2pdbg_net::{
     changes::Reason, deadline::sleep_until, interfaces::local_addresses, mux::Datagram,
 };
-use p2pdbg_portmap::PortMapper;
+use p2pdbg_portmap::{InsidePort, PortMapper};
 use p2pdbg_proto::{control::Role, relay::is_relay_frame, secret::random_bytes};
 use p2pdbg_punch::{Config, Engine, Event, Family, Input, Obstacle, Output, PunchKey, SocketId};
+use p2pdbg_rendezvous_client::is_unknown;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Introduction, PathCommand, PathContext, PathEvent, PathSocket, relay_driver::Relaying,
+    Introduction, PathCommand, PathContext, PathEvent, PathSocket,
+    direct_tcp::{DirectTcp, TcpEvent},
+    near_relay::NearLeg,
+    relay_driver::Relaying,
     search_lock::Permit,
 };
 
@@ -26,12 +30,20 @@ pub(super) const DATAGRAMS: usize = 1024;
 /// Addresses of the peer that are kept until there is an engine.
 const PEER_SEEN: usize = 32;
 
+/// What keeps ports mapped at the gateway.
+#[derive(Default)]
+struct Mappers {
+    udp: Option<PortMapper>,
+    tcp: Option<PortMapper>,
+}
+
 pub(super) struct Driver {
     context: PathContext,
     sockets: HashMap<SocketId, PathSocket>,
     others: mpsc::Sender<Datagram>,
     report: mpsc::Sender<PathEvent>,
     relaying: Relaying,
+    near: NearLeg,
     engine: Option<Engine>,
     /// What was learned before there was an engine.
     peer_seen: Vec<IpAddr>,
@@ -40,8 +52,9 @@ pub(super) struct Driver {
     on_this_host: bool,
     /// Looks whether there is a NAT64.
     looking: Option<AbortOnDropHandle<()>>,
-    mapper: Option<PortMapper>,
+    mappers: Mappers,
     permit: Option<Permit>,
+    tcp: DirectTcp,
     /// What the session has not been told yet.
     news: VecDeque<PathEvent>,
 }
@@ -59,12 +72,14 @@ impl Driver {
             report,
             looking: None,
             relaying: Relaying::new(&context),
+            near: NearLeg::default(),
             engine: None,
             peer_seen: Vec::new(),
             obstacle: None,
             on_this_host: false,
-            mapper: None,
+            mappers: Mappers::default(),
             permit: None,
+            tcp: DirectTcp::new(role_of(context.role)),
             news: VecDeque::new(),
             context,
         }
@@ -86,10 +101,16 @@ impl Driver {
                     Some(command) => self.handle_command(command),
                     None => break,
                 },
+                event = self.tcp.event() => self.on_tcp_event(event),
                 event = self.relaying.event() => self.relaying.handle_event(event, &self.sockets),
-                external = external_port(&mut self.mapper) => {
+                external = external_port(&mut self.mappers.udp) => {
                     let socket = SocketId::V4;
                     self.tell_engine(Input::MappedPort { socket, external });
+                }
+                external = external_port(&mut self.mappers.tcp) => {
+                    if let Some(ports) = self.tcp.on_mapped(external) {
+                        self.tell_engine(Input::TcpPorts(&ports));
+                    }
                 }
                 () = sleep_until(timeout) => self.handle_timeout(),
                 reason = changes.changed() => {
@@ -103,21 +124,27 @@ impl Driver {
                 break;
             }
         }
-        if let Some(mapper) = self.mapper {
-            mapper.release().await;
-        }
+        let release = async |mapper: Option<PortMapper>| {
+            if let Some(mapper) = mapper {
+                mapper.release().await;
+            }
+        };
+        tokio::join!(release(self.mappers.udp), release(self.mappers.tcp));
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
         let relay = self.relaying.poll_timeout();
         let engine = self.engine.as_ref().and_then(Engine::poll_timeout);
         let permit = self.permit.as_ref().and_then(Permit::poll_timeout);
-        relay.into_iter().chain(engine).chain(permit).min()
+        let near = self.near.poll_timeout();
+        let paths = relay.into_iter().chain(near);
+        paths.chain(engine).chain(permit).min()
     }
 
     fn handle_timeout(&mut self) {
         let now = Instant::now();
         self.relaying.handle_timeout();
+        self.near.handle_timeout(now);
         if let Some(engine) = &mut self.engine {
             if let Some(permit) = &mut self.permit
                 && let Some(allowed) = permit.handle_timeout(now)
@@ -134,6 +161,7 @@ impl Driver {
         };
         if is_relay_frame(first) {
             self.relaying.handle_frame(datagram);
+            self.near.handle_frame(datagram, Instant::now());
         } else if let Some(engine) = &mut self.engine {
             let input = Input::Datagram {
                 socket: datagram.socket,
@@ -154,6 +182,7 @@ impl Driver {
                 }
             }
             PathCommand::Authenticated(key) => {
+                self.tcp.authenticated(key.clone());
                 if let Some(engine) = &mut self.engine {
                     engine.authenticated(&key);
                     self.start_mapper();
@@ -168,7 +197,9 @@ impl Driver {
             PathCommand::Silent => {
                 self.tell_engine(Input::PathSilent);
                 self.relaying.rebind();
+                self.near.rebind(Instant::now());
             }
+            PathCommand::Near(near) => self.near.set(near, Instant::now()),
             PathCommand::Returned => self.tell_engine(Input::NetworkChanged),
             PathCommand::AvoidUdp(time) => self.relaying.avoid_udp(time),
             PathCommand::RelayLost => self.relaying.rebind(),
@@ -176,6 +207,7 @@ impl Driver {
     }
 
     fn on_peer_seen(&mut self, addresses: &[IpAddr]) {
+        self.tcp.expect(addresses.iter().copied());
         self.tell_engine(Input::PeerSeen(addresses));
         if self.engine.is_none() {
             self.peer_seen.extend_from_slice(addresses);
@@ -191,20 +223,22 @@ impl Driver {
         }
         // One that runs looks on by itself; it has the peer's new addresses.
         if self.context.policy.allows_direct() && self.engine.is_none() {
+            let rendezvous = introduction.rendezvous;
+            let servers = [rendezvous].into_iter().filter(|r| !is_unknown(*r));
+            self.tcp
+                .on_servers(servers.chain(introduction.stun.iter().copied()));
             self.start_engine(introduction.stun);
         }
     }
 
     fn start_engine(&mut self, stun: Vec<SocketAddr>) {
         let now = Instant::now();
-        let role = match self.context.role {
-            Role::Connector => p2pdbg_punch::Role::Controlling,
-            Role::Listener => p2pdbg_punch::Role::Controlled,
-        };
+        let role = role_of(self.context.role);
         // Nobody else's, until the peers have authenticated each other.
         let key = PunchKey::new(random_bytes());
         let mut config = Config::new(role, key, stun);
         config.budget = self.context.traversal.budget;
+        config.tcp = self.context.traversal.tcp;
         let mut engine = Engine::new(config, random_bytes(), now);
         for socket in self.sockets.values() {
             let any: IpAddr = match socket.id {
@@ -233,7 +267,22 @@ impl Driver {
             && self.context.traversal.port_mapping
             && !self.on_this_host
         {
-            self.mapper = Some(PortMapper::start(port, &self.context.changes));
+            self.mappers.udp = Some(PortMapper::start(
+                InsidePort::Udp(port),
+                &self.context.changes,
+            ));
+        }
+    }
+
+    /// The same for TCP, once that is needed.
+    fn start_tcp_mapper(&mut self) {
+        if let Some(port) = self.tcp.v4_port()
+            && self.context.traversal.port_mapping
+            && !self.on_this_host
+            && self.mappers.tcp.is_none()
+        {
+            let mapper = PortMapper::start(InsidePort::Tcp(port), &self.context.changes);
+            self.mappers.tcp = Some(mapper);
         }
     }
 
@@ -252,6 +301,7 @@ impl Driver {
         self.tell_addresses();
         self.tell_engine(Input::NetworkChanged);
         self.relaying.on_network_changed();
+        self.near.rebind(Instant::now());
     }
 
     fn tell_addresses(&mut self) {
@@ -269,6 +319,8 @@ impl Driver {
     async fn flush(&mut self) -> bool {
         let news = self.relaying.flush(&self.sockets);
         self.news.extend(news);
+        let near = self.near.flush(&self.sockets, Instant::now());
+        self.news.extend(near);
         while let Some(output) = self.engine.as_mut().and_then(Engine::poll_output) {
             self.act(output);
         }
@@ -289,6 +341,17 @@ impl Driver {
 
     fn act(&mut self, output: Output) {
         match output {
+            // A connection cannot lower the time to live, and needs not.
+            Output::Send {
+                socket,
+                ttl,
+                payload,
+                ..
+            } if socket.is_stream() => {
+                if ttl.is_none() {
+                    self.tcp.send(socket, payload);
+                }
+            }
             Output::Send {
                 socket,
                 to,
@@ -303,7 +366,14 @@ impl Driver {
             Output::OpenSocket { socket, family } => self.open_socket(socket, family),
             Output::CloseSocket { socket } => {
                 self.sockets.remove(&socket);
+                self.tcp.close(socket);
             }
+            Output::TcpGather => {
+                self.tcp.gather();
+                self.start_tcp_mapper();
+            }
+            Output::TcpDial { to, patience } => self.tcp.dial(to, patience),
+            Output::TcpRest => self.tcp.rest(),
             Output::Nominated(path) => {
                 self.allow_search(false);
                 if let Some(socket) = self.sockets.get(&path.socket) {
@@ -312,28 +382,29 @@ impl Driver {
                 }
             }
             Output::PathLost { reason } => {
-                if let Some(mapper) = &self.mapper {
-                    mapper.doubt();
-                }
+                let mappers = self.mappers.udp.iter().chain(&self.mappers.tcp);
+                mappers.for_each(PortMapper::doubt);
                 self.tell(PathEvent::DirectLost(reason));
             }
-            Output::Event(event) => {
-                tracing::debug!(?event, "traversal");
-                match event {
-                    Event::AttemptBegan { .. } => self.allow_search(true),
-                    Event::AttemptFailed { .. } => self.allow_search(false),
-                    Event::Heard { socket, remote } => {
-                        if let Some(socket) = self.sockets.get(&socket).cloned() {
-                            self.tell(PathEvent::Heard { socket, remote });
-                        }
-                    }
-                    Event::PathAnswers { after } => self.tell(PathEvent::Answers { after }),
-                    Event::Unused { technique, rtt, .. } => {
-                        self.tell(PathEvent::Unused { technique, rtt });
-                    }
-                    _ => {}
+            Output::Event(event) => self.on_engine_event(event),
+        }
+    }
+
+    fn on_engine_event(&mut self, event: Event) {
+        tracing::debug!(?event, "traversal");
+        match event {
+            Event::AttemptBegan { .. } => self.allow_search(true),
+            Event::AttemptFailed { .. } => self.allow_search(false),
+            Event::Heard { socket, remote } => {
+                if let Some(socket) = self.sockets.get(&socket).cloned() {
+                    self.tell(PathEvent::Heard { socket, remote });
                 }
             }
+            Event::PathAnswers { after } => self.tell(PathEvent::Answers { after }),
+            Event::Unused { technique, rtt, .. } => {
+                self.tell(PathEvent::Unused { technique, rtt });
+            }
+            _ => {}
         }
     }
 
@@ -347,6 +418,29 @@ impl Driver {
             permit.release();
         }
         self.tell_engine(Input::SearchAllowed(allowed));
+    }
+
+    fn on_tcp_event(&mut self, event: TcpEvent) {
+        match event {
+            TcpEvent::Ports(ports) => {
+                let ports = self.tcp.on_ports(ports);
+                self.tell_engine(Input::TcpPorts(&ports));
+            }
+            TcpEvent::Proven(proven) => match self.tcp.connect(proven, &self.others) {
+                Ok(connected) => {
+                    let socket = connected.socket.id;
+                    self.sockets.insert(socket, connected.socket);
+                    self.tell_engine(Input::TcpConnected {
+                        socket,
+                        local: connected.local,
+                        remote: connected.remote,
+                        dialled: connected.dialled,
+                    });
+                }
+                Err(error) => tracing::debug!(%error, "no QUIC on a connection"),
+            },
+            TcpEvent::Ended(socket) => self.tell_engine(Input::TcpClosed { socket }),
+        }
     }
 
     fn open_socket(&mut self, id: SocketId, family: Family) {
@@ -369,6 +463,13 @@ impl Driver {
 
     fn tell(&mut self, event: PathEvent) {
         self.news.push_back(event);
+    }
+}
+
+fn role_of(role: Role) -> p2pdbg_punch::Role {
+    match role {
+        Role::Connector => p2pdbg_punch::Role::Controlling,
+        Role::Listener => p2pdbg_punch::Role::Controlled,
     }
 }
 

@@ -4,7 +4,10 @@
 //! and timers between them and tells the session what it may dial. It knows nothing of tunnels and streams.
 
 mod approach;
+mod direct_tcp;
 mod driver;
+mod near_relay;
+mod packets;
 mod relay;
 mod relay_driver;
 mod relay_tcp_leg;
@@ -22,7 +25,7 @@ use std::{
 };
 
 use p2pdbg_base::PathPolicy;
-use p2pdbg_proto::{control::Role, relay::LegGrant, tunnel::PathKind};
+use p2pdbg_proto::{control::Role, node::NodeNumber, relay::LegGrant, tunnel::PathKind};
 use p2pdbg_punch::{LossReason, Obstacle, PunchKey};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -59,6 +62,28 @@ pub struct Introduction {
     pub peer_bound: bool,
     /// Whether it took TCP to reach the rendezvous, so that the leg is tried over TCP at once.
     pub over_tcp: bool,
+}
+
+/// A relay besides the rendezvous': another node, which is nearer to both peers together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NearRelay {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// This side's leg there.
+    pub leg: LegGrant,
+    /// What lets it know of the session.
+    pub ticket: Vec<u8>,
+}
+
+/// What the rendezvous says of a relay besides its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayAt {
+    /// Which node it is.
+    pub node: NodeNumber,
+    /// This side's leg there.
+    pub leg: LegGrant,
+    /// What lets it know of the session.
+    pub ticket: Vec<u8>,
 }
 
 /// What a process settles for the paths of all its sessions. A new option of theirs is a field here, read where it is
@@ -112,6 +137,8 @@ pub enum PathCommand {
     AvoidUdp(Duration),
     /// The tunnel on the relay is gone: bind again.
     RelayLost,
+    /// Bind a leg at this relay too, over UDP, or none any more. The one at the rendezvous stays as it is.
+    Near(Option<NearRelay>),
     /// Whether streams move: while they do, the nominated path is watched more closely.
     StreamsActive(bool),
 }
@@ -121,33 +148,42 @@ pub enum PathCommand {
 pub enum PathEvent {
     /// Both legs are bound, as far as can be known: the peer can be dialled through the relay.
     Relay {
-        /// From this socket.
+        /// The socket that the leg is bound with.
         socket: PathSocket,
-        /// At the relay's address.
+        /// The address to dial: that of the relay, which passes on what comes there.
         remote: SocketAddr,
         /// What carries this end's leg.
         carrier: Carrier,
     },
-    /// This end has begun to bind its leg over UDP: what is sent there now comes behind the BIND, and the relay passes
-    /// the first datagrams on, or keeps them for a moment if the peer has not begun yet.
-    Near {
+    /// The same of the relay of [`PathCommand::Near`].
+    NearRelay {
         /// From this socket.
         socket: PathSocket,
         /// At the relay's address.
+        remote: SocketAddr,
+    },
+    /// That relay does not take this end's leg, or not any more.
+    NearGone,
+    /// This end has begun to bind its leg over UDP: what is sent there now comes behind the BIND, and the relay passes
+    /// the first datagrams on, or keeps them for a moment if the peer has not begun yet.
+    Near {
+        /// The socket that the leg is being bound with.
+        socket: PathSocket,
+        /// The address of the relay.
         remote: SocketAddr,
     },
     /// The relay knows the leg no longer; another introduction is needed.
     RelayGone,
     /// The peer's checks come from there, which is not nominated yet: at the listener, and more than once.
     Heard {
-        /// At this socket.
+        /// The socket that they come to.
         socket: PathSocket,
-        /// From there.
+        /// The address that they come from; dialling it goes through the hole that they made.
         remote: SocketAddr,
     },
     /// The peer can be dialled directly.
     Direct {
-        /// From this socket.
+        /// The socket that the path begins at.
         socket: PathSocket,
         /// What the engine found.
         path: p2pdbg_punch::Path,
@@ -163,9 +199,9 @@ pub enum PathEvent {
     Signal(Vec<u8>),
     /// There is another direct way, which is not used since it is slower.
     Unused {
-        /// How it works.
+        /// What made it work, for a person.
         technique: p2pdbg_punch::Technique,
-        /// Its round trip.
+        /// The round trip of its checks.
         rtt: std::time::Duration,
     },
     /// What stands in the way of a direct path has changed.
@@ -175,11 +211,11 @@ pub enum PathEvent {
 /// What carries a leg of the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carrier {
-    /// UDP.
+    /// UDP, as long as it passes: nothing waits for what was lost.
     Udp,
-    /// TLS over TCP.
+    /// TLS over TCP, where UDP does not pass, or starves.
     Tcp,
-    /// The same inside a WebSocket.
+    /// The same inside a WebSocket, where nothing but the web passes.
     Web,
 }
 

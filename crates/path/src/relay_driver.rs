@@ -9,7 +9,7 @@ use std::{
 
 use p2pdbg_base::PathPolicy;
 use p2pdbg_net::mux::Datagram;
-use p2pdbg_proto::relay::RelayFrame;
+use p2pdbg_proto::relay::{LegGrant, RelayFrame};
 use p2pdbg_punch::SocketId;
 use p2pdbg_rendezvous_client::{TcpRoute, is_unknown};
 use tokio::sync::mpsc;
@@ -225,20 +225,8 @@ impl Relaying {
                     }
                 }
                 RelayAction::Connect => {
-                    if let Some(stream) = self.stream.take()
-                        && std::mem::take(&mut self.carries)
-                    {
-                        self.previous = Some(stream);
-                    }
-                    self.streams += 1;
-                    self.stream = Some(LegStream::open(LegStreamConfig {
-                        id: self.streams,
-                        route: self.route.clone(),
-                        address: relay.address,
-                        grant: relay.grant.clone(),
-                        arrivals: socket.mux.detour().arrivals(),
-                        events: self.report.clone(),
-                    }));
+                    let (address, grant) = (relay.address, relay.grant.clone());
+                    self.connect(address, grant, socket);
                 }
                 RelayAction::Check => {
                     if let Some(stream) = &self.stream {
@@ -270,6 +258,24 @@ impl Relaying {
             }
         }
         news
+    }
+
+    /// Begins to connect over TCP; a connection that carries the leg goes on until the new one does.
+    fn connect(&mut self, address: SocketAddr, grant: LegGrant, socket: &PathSocket) {
+        if let Some(stream) = self.stream.take()
+            && std::mem::take(&mut self.carries)
+        {
+            self.previous = Some(stream);
+        }
+        self.streams += 1;
+        self.stream = Some(LegStream::open(LegStreamConfig {
+            id: self.streams,
+            route: self.route.clone(),
+            address,
+            grant,
+            arrivals: socket.mux.detour().arrivals(),
+            events: self.report.clone(),
+        }));
     }
 }
 

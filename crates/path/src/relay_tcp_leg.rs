@@ -5,7 +5,8 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
+use p2pdbg_base::{Silence, silence::ASK};
 use p2pdbg_net::tcp_detour::{Arrival, Backlog, Outbox, outbox};
 use p2pdbg_proto::{
     relay::{LegGrant, RelayFrame, RelayRefusal},
@@ -13,28 +14,22 @@ use p2pdbg_proto::{
 };
 use p2pdbg_rendezvous_client::{Stream, TcpRoute};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::{Notify, mpsc, watch},
     time::{Instant, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Carrier;
+use super::{
+    Carrier,
+    packets::{CHUNK, fill, take_packet},
+};
 
 /// How long the relay may take to answer JOIN.
 const ANSWER: Duration = Duration::from_secs(6);
 
-/// How often the relay is asked whether it is there.
-const ASK: Duration = Duration::from_secs(10);
-
-/// A connection that is silent for this long is lost.
-const SILENCE: Duration = Duration::from_secs(25);
-
-/// The same when there is reason to doubt.
+/// How long the relay may take to answer when there is reason to doubt that it is there.
 const DOUBT: Duration = Duration::from_secs(2);
-
-/// What is read or written at once, in bytes.
-const CHUNK: usize = 16 * 1024;
 
 /// What became of a connection.
 #[derive(Debug)]
@@ -60,9 +55,7 @@ pub(super) struct LegStreamConfig {
     pub(super) id: u64,
     /// The way to the relay.
     pub(super) route: TcpRoute,
-    /// The relay's address.
     pub(super) address: SocketAddr,
-    /// The leg.
     pub(super) grant: LegGrant,
     /// Takes what comes from the relay.
     pub(super) arrivals: mpsc::Sender<Arrival>,
@@ -157,14 +150,6 @@ async fn join(
     }
 }
 
-async fn fill(reader: &mut (impl AsyncRead + Unpin), pending: &mut BytesMut) -> io::Result<()> {
-    pending.reserve(CHUNK);
-    match reader.read_buf(pending).await? {
-        0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        _ => Ok(()),
-    }
-}
-
 /// Passes on what the relay sends, until it takes the leg back.
 pub(super) async fn receive(
     mut reader: impl AsyncRead + Unpin,
@@ -195,15 +180,6 @@ pub(super) async fn receive(
         fill(&mut reader, &mut pending).await?;
         heard.send_replace(Instant::now());
     }
-}
-
-fn take_packet(pending: &mut BytesMut) -> io::Result<Option<Bytes>> {
-    let length = match split_packet(pending).map_err(io::Error::other)? {
-        Some((packet, _)) => packet.len(),
-        None => return Ok(None),
-    };
-    pending.advance(p2pdbg_proto::relay_stream::PREFIX);
-    Ok(Some(pending.split_to(length).freeze()))
 }
 
 /// Writes what waits, as much at once as fits, until nobody puts anything in any more.
@@ -244,22 +220,16 @@ pub(super) async fn send(
 /// Asks now and then, and at once when there is doubt; ends when there is no answer.
 pub(super) async fn watch_over(mut heard: watch::Receiver<Instant>, doubt: &Notify, ask: &Notify) {
     let mut rhythm = tokio::time::interval_at(Instant::now() + ASK, ASK);
-    let mut doubted_at: Option<Instant> = None;
+    let mut silence = Silence::new(heard.borrow().into_std(), DOUBT);
     loop {
-        let heard_at = *heard.borrow_and_update();
-        let given_up = match doubted_at.filter(|doubted| *doubted >= heard_at) {
-            Some(doubted) => (doubted + DOUBT).min(heard_at + SILENCE),
-            None => heard_at + SILENCE,
-        };
+        silence.on_heard(heard.borrow_and_update().into_std());
         tokio::select! {
             _ = rhythm.tick() => ask.notify_one(),
             () = doubt.notified() => {
-                if doubted_at.is_none_or(|doubted| doubted < heard_at) {
-                    doubted_at = Some(Instant::now());
-                }
+                silence.on_doubt(Instant::now().into_std());
                 ask.notify_one();
             }
-            () = tokio::time::sleep_until(given_up) => return,
+            () = tokio::time::sleep_until(silence.given_up().into()) => return,
             changed = heard.changed() => if changed.is_err() {
                 return;
             }

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2pdbg_proto::relay::{LegGrant, RelayFrame, RelayRefusal, answer_mac, bind_mac};
+use p2pdbg_proto::relay::{LegGrant, RelayFrame, RelayRefusal, answer_mac, bind_with_ticket};
 
 /// The first wait for an answer.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -28,6 +28,8 @@ pub(super) enum LegAction {
 #[derive(Debug)]
 pub(super) struct Leg {
     grant: LegGrant,
+    /// Goes with each BIND to a relay that is not the session's home; empty to that one.
+    ticket: Vec<u8>,
     state: State,
 }
 
@@ -40,12 +42,16 @@ enum State {
 
 impl Leg {
     /// A leg that is to be bound at once: the first [`Leg::handle_timeout`] sends BIND.
-    pub(super) fn new(grant: LegGrant, now: Instant) -> Self {
+    pub(super) fn new(grant: LegGrant, ticket: Vec<u8>, now: Instant) -> Self {
         let state = State::Binding {
             wait: FIRST_WAIT,
             next: now,
         };
-        Self { grant, state }
+        Self {
+            grant,
+            ticket,
+            state,
+        }
     }
 
     /// Binds anew, because the source address may have changed or the relay is silent.
@@ -72,11 +78,8 @@ impl Leg {
             State::Binding { wait, next } if *next <= now => {
                 *next = now + *wait;
                 *wait = (*wait * 2).min(LONGEST_WAIT);
-                let frame = RelayFrame::Bind {
-                    leg: self.grant.leg,
-                    mac: bind_mac(&self.grant),
-                };
-                Some(LegAction::Send(frame.encode()))
+                let bind = bind_with_ticket(&self.grant, &self.ticket);
+                Some(LegAction::Send(bind))
             }
             _ => None,
         }
@@ -119,7 +122,7 @@ impl Leg {
 #[cfg(test)]
 mod tests {
     use p2pdbg_proto::{
-        relay::{LegId, answer_is_genuine},
+        relay::{LegId, answer_is_genuine, bind_mac},
         secret::Secret,
     };
 
@@ -131,7 +134,7 @@ mod tests {
             key: Secret::random(),
         };
         let now = Instant::now();
-        (Leg::new(grant.clone(), now), grant, now)
+        (Leg::new(grant.clone(), Vec::new(), now), grant, now)
     }
 
     fn sent(action: Option<LegAction>) -> RelayFrame {

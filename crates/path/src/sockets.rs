@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -32,8 +32,8 @@ pub struct PathSocket {
     pub mux: Arc<MuxSocket>,
     /// Dials and accepts QUIC on it.
     pub endpoint: Endpoint,
-    /// The port it is bound to, at every local address of its family; `None` if this host has no UDP of that family:
-    /// then only a leg of the relay over TCP carries what leaves by it.
+    /// The port it is bound to, at every local address of its family; `None` if this host has no UDP of that family,
+    /// when only a leg of the relay over TCP carries what leaves by it, and of a TCP connection to the peer.
     pub port: Option<u16>,
 }
 
@@ -52,6 +52,18 @@ impl PathSocket {
         let port = socket.local_addr()?.port();
         let mux = MuxSocket::new(socket, id, nat64, others)?;
         Self::on(id, mux, Some(port))
+    }
+
+    /// A TCP connection that takes a socket's place, once its [detour](MuxSocket::detour) is open.
+    ///
+    /// # Errors
+    /// If QUIC cannot be started.
+    pub(crate) fn on_stream(
+        id: SocketId,
+        local: SocketAddr,
+        others: mpsc::Sender<Datagram>,
+    ) -> io::Result<Self> {
+        Self::on(id, MuxSocket::without_udp(id, local, others), None)
     }
 
     fn on(id: SocketId, mux: Arc<MuxSocket>, port: Option<u16>) -> io::Result<Self> {
@@ -82,12 +94,14 @@ impl PathSocket {
             (V4, Ipv4Addr::UNSPECIFIED.into()),
             (V6, Ipv6Addr::UNSPECIFIED.into()),
         ];
-        let opened = families.map(|(id, any)| (id, Self::open(id, any, nat64, others.clone())));
-        let none = opened.iter().all(|(_, opened)| opened.is_err());
-        let sockets = opened.into_iter().map(|(id, opened)| {
+        let opened =
+            families.map(|(id, any)| (id, any, Self::open(id, any, nat64, others.clone())));
+        let none = opened.iter().all(|(_, _, opened)| opened.is_err());
+        let sockets = opened.into_iter().map(|(id, any, opened)| {
             opened.or_else(|error| {
                 tell_missing(id, none, &error);
-                Self::on(id, MuxSocket::without_udp(id, others.clone()), None)
+                let local = SocketAddr::new(any, 0);
+                Self::on(id, MuxSocket::without_udp(id, local, others.clone()), None)
             })
         });
         sockets.collect()

@@ -12,6 +12,8 @@ use serde::Deserialize;
 pub struct Traversal {
     /// Whether the gateway is asked for a mapping.
     pub port_mapping: bool,
+    /// Whether TCP is tried where UDP leads to no direct path.
+    pub tcp: bool,
     /// What the search may spend.
     pub budget: Budget,
 }
@@ -20,6 +22,7 @@ impl Default for Traversal {
     fn default() -> Self {
         Self {
             port_mapping: true,
+            tcp: true,
             budget: Budget::default(),
         }
     }
@@ -30,6 +33,7 @@ impl Default for Traversal {
 #[serde(deny_unknown_fields)]
 pub struct TraversalTable {
     port_mapping: Option<bool>,
+    tcp: Option<bool>,
     packets_per_second: Option<u32>,
     burst: Option<u32>,
     packets_per_attempt: Option<u32>,
@@ -47,10 +51,18 @@ impl TraversalTable {
     /// # Errors
     /// If one is beyond them.
     pub fn resolve(&self, place: &dyn Fn(&str) -> String) -> Result<Traversal, Failure> {
+        Ok(Traversal {
+            port_mapping: self.port_mapping.unwrap_or(true),
+            tcp: self.tcp.unwrap_or(true),
+            budget: self.budget(place)?,
+        })
+    }
+
+    fn budget(&self, place: &dyn Fn(&str) -> String) -> Result<Budget, Failure> {
         let bounded = |key: &str, given, usual, bounds| bounded((key, place), given, usual, bounds);
         let size = |key: &str, given, usual, bounds| size((key, place), given, usual, bounds);
         let usual = Budget::default();
-        let budget = Budget {
+        Ok(Budget {
             packets_per_second: bounded(
                 "packets_per_second",
                 self.packets_per_second,
@@ -100,10 +112,6 @@ impl TraversalTable {
                 usual.peer_reflexive,
                 (4, 64),
             )?,
-        };
-        Ok(Traversal {
-            port_mapping: self.port_mapping.unwrap_or(true),
-            budget,
         })
     }
 }
@@ -153,9 +161,10 @@ mod tests {
             table("").resolve(&str::to_owned).unwrap(),
             Traversal::default()
         );
-        let settled = table("port_mapping = false\nsearch_sockets = 8").resolve(&str::to_owned);
-        let settled = settled.unwrap();
-        assert!(!settled.port_mapping);
+        let settled = table("port_mapping = false\ntcp = false\nsearch_sockets = 8")
+            .resolve(&str::to_owned)
+            .unwrap();
+        assert!(!settled.port_mapping && !settled.tcp);
         assert_eq!(settled.budget.search_sockets, 8);
         assert_eq!(settled.budget.burst, Budget::default().burst);
     }

@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    Fault, Mapping, Protocol, exchange::ask, gateway::Gateway, is_public, natpmp, pcp, upnp,
+    Fault, InsidePort, Mapping, Protocol, exchange::ask, gateway::Gateway, is_public, natpmp, pcp,
+    upnp,
 };
 
 /// The lifetime that is asked for: long enough that a renewal can fail a few times, short enough that a mapping whose
@@ -68,7 +69,7 @@ impl Client {
     /// Makes a mapping to `port`, or renews it, and sees to it that it is of use.
     pub(super) async fn map(
         &mut self,
-        port: u16,
+        port: InsidePort,
         suggested: Option<SocketAddrV4>,
     ) -> Result<Mapping, Fault> {
         let mapping = match self {
@@ -82,7 +83,7 @@ impl Client {
                 let server = SocketAddrV4::new(gateway.router, pcp::PORT);
                 let question = natpmp::address_request();
                 let ip = ask(gateway.local, server, &question, natpmp::read_address).await?;
-                let wanted = suggested.map_or(port, |s| s.port());
+                let wanted = suggested.map_or(port.number(), |s| s.port());
                 let question = natpmp::map_request(port, wanted, LIFETIME);
                 let read = |bytes: &[u8]| natpmp::read_map(bytes, port);
                 let (external, lifetime) = ask(gateway.local, server, &question, read).await?;
@@ -92,7 +93,7 @@ impl Client {
                 }
             }
             Self::Upnp { control, tried } => {
-                let wanted = suggested.map_or(port, |s| s.port());
+                let wanted = suggested.map_or(port.number(), |s| s.port());
                 control.map(port, wanted, LIFETIME, tried).await?
             }
         };
@@ -100,7 +101,7 @@ impl Client {
     }
 
     /// Removes the mapping of `port`, which need not be there.
-    pub(super) async fn unmap(&self, port: u16) -> Result<(), Fault> {
+    pub(super) async fn unmap(&self, port: InsidePort) -> Result<(), Fault> {
         match self {
             Self::Pcp { gateway, nonce } => {
                 let (nonce, server) = (*nonce, SocketAddrV4::new(gateway.router, pcp::PORT));
@@ -115,7 +116,7 @@ impl Client {
                 ask(gateway.local, server, &question, read).await?;
             }
             Self::Upnp { tried: 0, .. } => {}
-            Self::Upnp { control, tried } => control.unmap(*tried).await?,
+            Self::Upnp { control, tried } => control.unmap(*tried, port).await?,
         }
         Ok(())
     }

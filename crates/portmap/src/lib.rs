@@ -2,9 +2,9 @@
 //!
 //! Three protocols do this: PCP (RFC 6887), its predecessor NAT-PMP (RFC 6886), and UPnP's Internet Gateway Device.
 //! The gateway is asked in all three at once; the first that it understands makes the mapping. One mapping is held for
-//! each session's IPv4 socket: renewed at half of its lifetime, asked for anew when the network changes, removed at the
-//! end. What it gives is a candidate like any other, with which even a NAT that chooses every port at random lets the
-//! peer in.
+//! each session's IPv4 socket, and one for its TCP port once that is needed: renewed at half of its lifetime, asked for
+//! anew when the network changes, removed at the end. What it gives is a candidate like any other, with which even a
+//! NAT that chooses every port at random lets the peer in.
 //!
 //! A gateway is a stranger's program, and on a café's network a stranger. Answers count only from where the question
 //! went; they are bounded in length and time; and an external address that is not public (another NAT is above the
@@ -75,6 +75,31 @@ pub fn is_public(ip: Ipv4Addr) -> bool {
         || (a == 100 && (64..128).contains(&b))
         || (a == 192 && b == 0 && c == 0)
         || (a == 198 && (18..20).contains(&b)))
+}
+
+/// A port of this host that is to be mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InsidePort {
+    /// Of UDP.
+    Udp(u16),
+    /// Of TCP.
+    Tcp(u16),
+}
+
+impl InsidePort {
+    fn number(self) -> u16 {
+        match self {
+            Self::Udp(port) | Self::Tcp(port) => port,
+        }
+    }
+
+    /// What UPnP calls the protocol.
+    fn protocol(self) -> &'static str {
+        match self {
+            Self::Udp(_) => "UDP",
+            Self::Tcp(_) => "TCP",
+        }
+    }
 }
 
 /// A mapping that a gateway made.

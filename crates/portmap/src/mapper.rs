@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    Fault, Mapping, Protocol,
+    Fault, InsidePort, Mapping, Protocol,
     client::{self, Client},
     gateway::Gateway,
     pcp,
@@ -41,7 +41,7 @@ const REMOVAL: Duration = Duration::from_millis(800);
 /// How many pieces of news may wait.
 const NEWS: usize = 16;
 
-/// A mapping of one UDP port of this host, looked for and held by a task.
+/// A mapping of one port of this host, looked for and held by a task.
 #[derive(Debug)]
 pub struct PortMapper {
     news: mpsc::Receiver<Option<SocketAddr>>,
@@ -51,9 +51,9 @@ pub struct PortMapper {
 }
 
 impl PortMapper {
-    /// Begins to ask for a mapping to this UDP port. Dropping the mapper leaves a mapping to expire;
+    /// Begins to ask for a mapping to this port. Dropping the mapper leaves a mapping to expire;
     /// [`PortMapper::release`] removes it.
-    pub fn start(port: u16, changes: &Changes) -> Self {
+    pub fn start(port: InsidePort, changes: &Changes) -> Self {
         let (report, news) = mpsc::channel(NEWS);
         let (doubts, doubted) = mpsc::channel(1);
         let closing = CancellationToken::new();
@@ -95,7 +95,7 @@ impl PortMapper {
 }
 
 pub(super) struct Task {
-    pub(super) port: u16,
+    pub(super) port: InsidePort,
     pub(super) changes: Listener,
     pub(super) doubted: mpsc::Receiver<()>,
     pub(super) closing: CancellationToken,
@@ -247,16 +247,13 @@ impl Task {
                     return End::Closing;
                 }
             }
-            let renewed = tokio::select! {
-                renewed = timeout(SEARCH, client.map(self.port, Some(external))) => renewed,
-                () = self.closing.cancelled() => {
-                    self.remove(&client).await;
-                    return End::Closing;
-                }
+            let Some(renewed) = self.renew(&mut client, external).await else {
+                self.remove(&client).await;
+                return End::Closing;
             };
             let now = Instant::now();
             renewed_at = now;
-            match renewed.unwrap_or(Err(Fault::Silent)) {
+            match renewed {
                 Ok(mapping) => {
                     expires = now + mapping.lifetime;
                     renew_at = renewal(mapping.lifetime);
@@ -276,6 +273,20 @@ impl Task {
                     return End::Lost;
                 }
             }
+        }
+    }
+
+    /// Asks to keep the mapping; `None` if it is wanted no longer.
+    async fn renew(
+        &self,
+        client: &mut Client,
+        external: SocketAddrV4,
+    ) -> Option<Result<Mapping, Fault>> {
+        tokio::select! {
+            renewed = timeout(SEARCH, client.map(self.port, Some(external))) => {
+                Some(renewed.unwrap_or(Err(Fault::Silent)))
+            }
+            () = self.closing.cancelled() => None,
         }
     }
 

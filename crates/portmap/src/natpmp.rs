@@ -2,11 +2,10 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use super::Fault;
+use super::{Fault, InsidePort};
 
 const VERSION: u8 = 0;
 const ADDRESS: u8 = 0;
-const MAP_UDP: u8 = 1;
 const RESPONSE: u8 = 0x80;
 
 /// Asks for the external address (section 3.2).
@@ -15,13 +14,21 @@ pub(super) fn address_request() -> Vec<u8> {
 }
 
 /// Asks for a mapping (section 3.3), or for its removal with a lifetime of 0 (section 3.4).
-pub(super) fn map_request(port: u16, suggested: u16, lifetime: Duration) -> Vec<u8> {
-    let mut bytes = vec![VERSION, MAP_UDP, 0, 0];
-    bytes.extend(port.to_be_bytes());
+pub(super) fn map_request(port: InsidePort, suggested: u16, lifetime: Duration) -> Vec<u8> {
+    let mut bytes = vec![VERSION, opcode(port), 0, 0];
+    bytes.extend(port.number().to_be_bytes());
     bytes.extend(suggested.to_be_bytes());
     let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
     bytes.extend(seconds.to_be_bytes());
     bytes
+}
+
+/// Says which kind of port is to be mapped.
+fn opcode(port: InsidePort) -> u8 {
+    match port {
+        InsidePort::Udp(_) => 1,
+        InsidePort::Tcp(_) => 2,
+    }
 }
 
 /// Reads an answer to [`address_request`]; `None` if it is none.
@@ -36,14 +43,14 @@ pub(super) fn read_address(bytes: &[u8]) -> Option<Result<Ipv4Addr, Fault>> {
 }
 
 /// Reads an answer to [`map_request`]: the external port and the lifetime; `None` if it is none.
-pub(super) fn read_map(bytes: &[u8], port: u16) -> Option<Result<(u16, Duration), Fault>> {
-    if let Err(fault) = read_header(bytes, MAP_UDP)? {
+pub(super) fn read_map(bytes: &[u8], port: InsidePort) -> Option<Result<(u16, Duration), Fault>> {
+    if let Err(fault) = read_header(bytes, opcode(port))? {
         return Some(Err(fault));
     }
     let &[p1, p0, e1, e0, l3, l2, l1, l0] = bytes.get(8..16)? else {
         return None;
     };
-    if u16::from_be_bytes([p1, p0]) != port {
+    if u16::from_be_bytes([p1, p0]) != port.number() {
         return None;
     }
     let lifetime = Duration::from_secs(u32::from_be_bytes([l3, l2, l1, l0]).into());
@@ -69,13 +76,14 @@ fn read_header(bytes: &[u8], opcode: u8) -> Option<Result<(), Fault>> {
 mod tests {
     use super::*;
 
+    const OURS: InsidePort = InsidePort::Udp(5000);
     const MAPPED: [u8; 16] = [
         0, 129, 0, 0, 0, 0, 0, 1, 0x13, 0x88, 0x9c, 0x40, 0, 0, 0x0e, 0x10,
     ];
 
     #[test]
     fn a_request_has_the_fields_of_the_rfc() {
-        let bytes = map_request(5000, 40000, Duration::from_secs(3600));
+        let bytes = map_request(OURS, 40000, Duration::from_secs(3600));
         assert_eq!(
             bytes,
             [0, 1, 0, 0, 0x13, 0x88, 0x9c, 0x40, 0, 0, 0x0e, 0x10]
@@ -84,7 +92,7 @@ mod tests {
 
     #[test]
     fn an_answer_names_port_and_lifetime() {
-        let (port, lifetime) = read_map(&MAPPED, 5000).unwrap().unwrap();
+        let (port, lifetime) = read_map(&MAPPED, OURS).unwrap().unwrap();
         assert_eq!((port, lifetime), (40000, Duration::from_secs(3600)));
         let address = [0, 128, 0, 0, 0, 0, 0, 1, 203, 0, 113, 5];
         let address = read_address(&address).unwrap().unwrap();
@@ -93,9 +101,10 @@ mod tests {
 
     #[test]
     fn answers_to_others_and_cut_ones_are_no_answers() {
-        assert_eq!(read_map(&MAPPED, 5001), None);
+        assert_eq!(read_map(&MAPPED, InsidePort::Udp(5001)), None);
+        assert_eq!(read_map(&MAPPED, InsidePort::Tcp(5000)), None);
         for length in 0..MAPPED.len() {
-            assert_eq!(read_map(&MAPPED[..length], 5000), None, "{length}");
+            assert_eq!(read_map(&MAPPED[..length], OURS), None, "{length}");
         }
         assert_eq!(read_address(&MAPPED), None);
         assert_eq!(read_address(&[2, 128, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4]), None);

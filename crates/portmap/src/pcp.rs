@@ -1,11 +1,11 @@
-//! The messages of PCP (RFC 6887), as far as a mapping for one UDP port needs them.
+//! The messages of PCP (RFC 6887), as far as a mapping for one port needs them.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddrV4},
     time::Duration,
 };
 
-use super::{Fault, Mapping};
+use super::{Fault, InsidePort, Mapping};
 
 /// Where a PCP server listens.
 pub(super) const PORT: u16 = 5351;
@@ -14,7 +14,6 @@ const VERSION: u8 = 2;
 const ANNOUNCE: u8 = 0;
 const MAP: u8 = 1;
 const RESPONSE: u8 = 0x80;
-const UDP: u8 = 17;
 const HEADER: usize = 24;
 const MAP_BODY: usize = 36;
 
@@ -25,18 +24,27 @@ pub(super) type Nonce = [u8; 12];
 pub(super) fn map_request(
     client: Ipv4Addr,
     nonce: Nonce,
-    port: u16,
+    port: InsidePort,
     suggested: Option<SocketAddrV4>,
     lifetime: Duration,
 ) -> Vec<u8> {
     let mut bytes = header(MAP, client, lifetime);
     bytes.extend(nonce);
-    bytes.extend([UDP, 0, 0, 0]);
+    bytes.extend([protocol(port), 0, 0, 0]);
+    let port = port.number();
     let (ip, external) = suggested.map_or((Ipv4Addr::UNSPECIFIED, port), |s| (*s.ip(), s.port()));
     bytes.extend(port.to_be_bytes());
     bytes.extend(external.to_be_bytes());
     bytes.extend(ip.to_ipv6_mapped().octets());
     bytes
+}
+
+/// IANA's number of the protocol.
+fn protocol(port: InsidePort) -> u8 {
+    match port {
+        InsidePort::Udp(_) => 17,
+        InsidePort::Tcp(_) => 6,
+    }
 }
 
 /// A request that does nothing: whether a PCP server is there (section 14.1).
@@ -53,14 +61,18 @@ fn header(opcode: u8, client: Ipv4Addr, lifetime: Duration) -> Vec<u8> {
 }
 
 /// Reads an answer to [`map_request`]; `None` if it is none.
-pub(super) fn read_map(bytes: &[u8], nonce: Nonce, port: u16) -> Option<Result<Mapping, Fault>> {
+pub(super) fn read_map(
+    bytes: &[u8],
+    nonce: Nonce,
+    port: InsidePort,
+) -> Option<Result<Mapping, Fault>> {
     let lifetime = match read_header(bytes, MAP)? {
         Ok(lifetime) => lifetime,
         Err(fault) => return Some(Err(fault)),
     };
     let body = bytes.get(HEADER..HEADER + MAP_BODY)?;
     let internal = u16::from_be_bytes([body[16], body[17]]);
-    if body[..12] != nonce || body[12] != UDP || internal != port {
+    if body[..12] != nonce || body[12] != protocol(port) || internal != port.number() {
         return None;
     }
     let external = u16::from_be_bytes([body[18], body[19]]);
@@ -118,12 +130,13 @@ mod tests {
     use super::*;
 
     const NONCE: Nonce = [7; 12];
+    const PORT_OURS: InsidePort = InsidePort::Udp(5000);
 
     fn answer(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let external = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 5), 40000);
         let lifetime = Duration::from_secs(3600);
         let client = Ipv4Addr::new(10, 0, 0, 2);
-        let mut bytes = map_request(client, NONCE, 5000, Some(external), lifetime);
+        let mut bytes = map_request(client, NONCE, PORT_OURS, Some(external), lifetime);
         bytes[1] |= RESPONSE;
         change(&mut bytes);
         bytes
@@ -132,7 +145,7 @@ mod tests {
     #[test]
     fn a_request_has_the_fields_of_the_rfc() {
         let client = Ipv4Addr::new(10, 0, 0, 2);
-        let bytes = map_request(client, NONCE, 5000, None, Duration::from_secs(3600));
+        let bytes = map_request(client, NONCE, PORT_OURS, None, Duration::from_secs(3600));
         assert_eq!(bytes.len(), 60);
         assert_eq!(bytes[..8], [2, 1, 0, 0, 0, 0, 14, 16]);
         assert_eq!(bytes[18..24], [255, 255, 10, 0, 0, 2]);
@@ -142,22 +155,28 @@ mod tests {
 
     #[test]
     fn an_answer_names_the_mapping() {
-        let mapping = read_map(&answer(|_| ()), NONCE, 5000).unwrap().unwrap();
+        let mapping = read_map(&answer(|_| ()), NONCE, PORT_OURS)
+            .unwrap()
+            .unwrap();
         assert_eq!(mapping.external, "203.0.113.5:40000".parse().unwrap());
         assert_eq!(mapping.lifetime, Duration::from_secs(3600));
     }
 
     #[test]
     fn answers_to_others_are_no_answers() {
-        assert_eq!(read_map(&answer(|b| b[24] = 8), NONCE, 5000), None);
-        assert_eq!(read_map(&answer(|b| b[36] = 6), NONCE, 5000), None);
-        assert_eq!(read_map(&answer(|_| ()), NONCE, 5001), None);
-        assert_eq!(read_map(&answer(|b| b[1] = 1), NONCE, 5000), None);
+        assert_eq!(read_map(&answer(|b| b[24] = 8), NONCE, PORT_OURS), None);
+        assert_eq!(read_map(&answer(|b| b[36] = 6), NONCE, PORT_OURS), None);
+        let theirs = InsidePort::Udp(5001);
+        assert_eq!(read_map(&answer(|_| ()), NONCE, theirs), None);
+        let tcp = InsidePort::Tcp(5000);
+        assert_eq!(read_map(&answer(|_| ()), NONCE, tcp), None);
+        assert!(read_map(&answer(|b| b[36] = 6), NONCE, tcp).is_some());
+        assert_eq!(read_map(&answer(|b| b[1] = 1), NONCE, PORT_OURS), None);
     }
 
     #[test]
     fn a_refusal_and_an_older_protocol_are_told() {
-        let refused = read_map(&answer(|b| b[3] = 8), NONCE, 5000).unwrap();
+        let refused = read_map(&answer(|b| b[3] = 8), NONCE, PORT_OURS).unwrap();
         assert_eq!(refused, Err(Fault::Refused("no resources".to_owned())));
         assert!(matches!(
             read_announce(&[0, 128, 0, 1, 0, 0, 0, 9]),
@@ -169,9 +188,13 @@ mod tests {
     fn no_cut_or_garbled_answer_is_a_mapping() {
         let whole = answer(|_| ());
         for length in 0..whole.len() {
-            assert_eq!(read_map(&whole[..length], NONCE, 5000), None, "{length}");
+            assert_eq!(
+                read_map(&whole[..length], NONCE, PORT_OURS),
+                None,
+                "{length}"
+            );
         }
-        let v6 = read_map(&answer(|b| b[44] = 0x20), NONCE, 5000).unwrap();
+        let v6 = read_map(&answer(|b| b[44] = 0x20), NONCE, PORT_OURS).unwrap();
         assert!(matches!(v6, Err(Fault::Useless(_))));
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Answer, Protocol,
+    Answer, InsidePort, Protocol,
     mapper::{Held, Task},
     probe,
 };
@@ -85,7 +85,7 @@ impl Home {
             let (report, _news) = mpsc::channel(8);
             let (_doubts, doubted) = mpsc::channel(1);
             let mut task = Task {
-                port: PORT,
+                port: InsidePort::Udp(PORT),
                 changes: Changes::silent().subscribe(),
                 doubted,
                 closing: CancellationToken::new(),

@@ -18,7 +18,7 @@ pub const MAX_COMMAND: usize = 256;
 /// The longest explanation, in bytes.
 pub const MAX_WHY: usize = 600;
 
-/// What is said.
+/// What the two ends say in a conversation about processes: a question by the listener, and its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AttachMessage {
     /// Asks which programs run there that may be debugged.
@@ -63,7 +63,7 @@ pub struct Program {
 /// What is to be debugged, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
-    /// The process.
+    /// The process id that `List` named it by.
     pub pid: u32,
     /// When it was started, as it was listed.
     pub started: u64,
@@ -82,9 +82,9 @@ pub enum Tool {
     Node,
     /// A JVM's own agent, which `jcmd` starts if the JVM was told so at its start.
     Jdwp,
-    /// `dlv attach`.
+    /// Go: `dlv attach`.
     Delve,
-    /// `gdbserver --attach`.
+    /// C, C++, Rust and whatever else gdb knows: `gdbserver --attach`.
     Gdbserver,
 }
 

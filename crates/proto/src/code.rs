@@ -33,7 +33,7 @@ impl TryFrom<u32> for Nameplate {
 const OF_A_NODE: u32 = 1_000_000;
 
 impl Nameplate {
-    /// The lowest nameplate.
+    /// The lowest nameplate: six digits, none of them a leading zero.
     pub const MIN: Nameplate = Nameplate(100_000);
     /// The highest nameplate that no node of a cluster has given.
     pub const MAX: Nameplate = Nameplate(999_999);
@@ -104,9 +104,9 @@ impl fmt::Debug for Words {
 /// What `p2pdbg listen` prints and `p2pdbg connect` takes. `Display` shows it whole, words and all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Code {
-    /// The public half.
+    /// The public half: the rendezvous finds the listener by it.
     pub nameplate: Nameplate,
-    /// The secret half.
+    /// The secret half: it never leaves the two hosts.
     pub words: Words,
 }
 
@@ -181,8 +181,8 @@ impl FromStr for Code {
     }
 }
 
-/// What stands before ` --rendezvous URL`, which the line that is shown ends with. Another option would be lost without a
-/// word, so none is taken.
+/// What stands before ` --rendezvous URL`, which the line that is shown ends with. Another option would be lost without
+/// a word, so none is taken.
 fn without_rendezvous(text: &str) -> Result<&str, NotACode> {
     let Some((before, option)) = text.split_once(" --") else {
         return Ok(text);

@@ -99,43 +99,43 @@ pub enum ToRendezvous {
     },
     /// Give the nameplate back: it has been used, or burned.
     Unlisten {
-        /// The nameplate.
+        /// One that this peer has; another's is left alone.
         nameplate: Nameplate,
         /// What became of it, so that later joins can be told.
         fate: Fate,
     },
     /// Join the listener at a nameplate. The answer is `Introduced`.
     Join {
-        /// The nameplate.
+        /// The public half of the code that a person typed.
         nameplate: Nameplate,
     },
     /// Wait at a handle, from now on: whenever a peer of the other role comes there, both are `Introduced`. One that
     /// waits there already is introduced at once, unless the two share the session `already`.
     Meet {
-        /// The meeting point.
+        /// What the two derive from their pair secret, or from the session that they have lost.
         handle: Handle,
-        /// This peer's part.
+        /// The part in which this peer waits: it meets those of the other one.
         role: Role,
         /// The session that this peer has with the one it would meet, if they have not lost each other.
         already: Option<SessionId>,
     },
     /// Wait at a handle no longer.
     Unmeet {
-        /// The meeting point.
+        /// As it was in `Meet`.
         handle: Handle,
-        /// This peer's part.
+        /// As it was in `Meet`; the two together name who waits.
         role: Role,
     },
     /// A message for the session's other member, at most [`MAX_SIGNAL`] bytes.
     Signal {
-        /// The session.
+        /// One that this peer is a member of; else the answer is a refusal.
         session: SessionId,
         /// Opaque to the rendezvous.
         payload: Vec<u8>,
     },
     /// Leave a session: its other member is told and the relay's legs close.
     Leave {
-        /// The session.
+        /// One that this peer is a member of; else nothing happens.
         session: SessionId,
     },
     /// Is the connection alive? The answer is `Pong`. Over QUIC, which asks by itself, it is not needed.
@@ -144,7 +144,7 @@ pub enum ToRendezvous {
     /// both get the other's as a `Signal` right behind `Introduced`. It is said once, and replaced by another for the
     /// place.
     Prepare {
-        /// The place.
+        /// Where the two are to meet: one payload waits for each place.
         place: Place,
         /// Opaque to the rendezvous, at most 256 bytes.
         payload: Vec<u8>,
@@ -153,7 +153,7 @@ pub enum ToRendezvous {
     /// so the session lasts, each is told where the other is seen, and a member without the access key gets a voucher
     /// on the account of the other's.
     Confirmed {
-        /// The session.
+        /// The one in which the exchange was.
         session: SessionId,
     },
     /// What this peer's clock shows; there is no answer. Those who have the access key say it, since the rendezvous has
@@ -161,6 +161,14 @@ pub enum ToRendezvous {
     Clock {
         /// Seconds since 1970, UTC.
         unix_s: u64,
+    },
+    /// Have this session, which both members have confirmed, relayed by another node: both are told so by `RelayAt`.
+    /// What cannot be is not answered, since the session has the relay that it has.
+    Relay {
+        /// The session.
+        session: SessionId,
+        /// Which node; not the one that is asked.
+        node: NodeNumber,
     },
 }
 
@@ -176,9 +184,11 @@ impl ToRendezvous {
             | Self::Leave { session }
             | Self::Confirmed { session } => Request::Session(*session),
             Self::Prepare { place, .. } => Request::Prepare(place.clone()),
-            Self::Unlisten { .. } | Self::Unmeet { .. } | Self::Ping | Self::Clock { .. } => {
-                Request::Other
-            }
+            Self::Unlisten { .. }
+            | Self::Unmeet { .. }
+            | Self::Ping
+            | Self::Clock { .. }
+            | Self::Relay { .. } => Request::Other,
         }
     }
 }
@@ -216,9 +226,9 @@ pub enum Fate {
 /// A nameplate with the proof that it was this peer's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameplateClaim {
-    /// The nameplate.
+    /// The number that codes begin with.
     pub nameplate: Nameplate,
-    /// The rendezvous' proof.
+    /// Proves to the rendezvous, started anew or not, that it gave the nameplate to this peer.
     pub voucher: Voucher,
 }
 
@@ -245,32 +255,32 @@ pub enum FromRendezvous {
     /// The rendezvous sees the session's other member at these addresses too, besides those of the introduction. Of one
     /// that has been met at a nameplate it says none until both have confirmed.
     PeerSeen {
-        /// The session.
+        /// The session whose other member it is.
         session: SessionId,
-        /// The addresses.
+        /// Those that it reaches the rendezvous and the relay from; none where nothing may be told yet.
         addresses: Vec<IpAddr>,
         /// Whether it is said because that member has bound its leg of the relay.
         bound: bool,
     },
     /// A message from the session's other member.
     Signal {
-        /// The session.
+        /// The session to which it belongs.
         session: SessionId,
         /// Opaque to the rendezvous.
         payload: Vec<u8>,
     },
     /// The session's other member left, or was lost. The session is over at the rendezvous.
     PeerLeft {
-        /// The session.
+        /// The session that is over.
         session: SessionId,
         /// Whether it said so, rather than being lost.
         on_purpose: bool,
     },
     /// A request was refused. The connection stays open unless [`Refusal::is_final`], or it was the `Hello`.
     Refused {
-        /// Which.
+        /// What was asked for, so that an answer that comes late is not taken for another.
         request: Request,
-        /// Why.
+        /// Why, which also says whether to try again.
         refusal: Refusal,
     },
     /// The rendezvous is about to stop, to be started again perhaps. Direct paths go on without it.
@@ -284,7 +294,7 @@ pub enum FromRendezvous {
     /// Both members of a session have confirmed, and the other one has the access key: this lets the receiver wait at
     /// handles from now on without it, for peers that have it.
     Vouched {
-        /// The rendezvous' proof.
+        /// To be shown as [`Credential::Voucher`] at later connections.
         voucher: Voucher,
     },
     /// Right before `Listening`, from a rendezvous that hands out the program: a host where it is not installed can
@@ -302,17 +312,32 @@ pub enum FromRendezvous {
     },
     /// Right after `Welcome`, from a node of a cluster: which one it is, and which there are.
     Nodes {
-        /// Its own number.
+        /// The number of the node that says it.
         own: NodeNumber,
         /// All, its own among them.
         nodes: Vec<Node>,
+        /// Those that relay and do nothing else, by numbers of their own.
+        relays: Vec<Node>,
     },
     /// What this peer looks for is at another node, where it should go: the nameplate is that node's, the listener at
     /// the handle waits there, or this node goes out of service. A peer goes only to a host that proves to be of the
     /// rendezvous that its URL names, and not without end.
     GoTo {
-        /// Where.
+        /// The node to dial; one that [`FromRendezvous::Nodes`] has named.
         node: Node,
+    },
+    /// A session may be relayed by another node too: said to both members, as one of them has asked by `Relay`. The
+    /// legs that they have here go on.
+    RelayAt {
+        /// The session.
+        session: SessionId,
+        /// Which node.
+        node: NodeNumber,
+        /// This peer's leg there.
+        leg: LegGrant,
+        /// What lets that node know of it: to be sent with each BIND. At most [`MAX_TICKET`](crate::relay::MAX_TICKET)
+        /// bytes, which only nodes can read.
+        ticket: Vec<u8>,
     },
 }
 
@@ -338,7 +363,7 @@ pub struct Introduction {
 /// What brought two peers together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
-    /// The listener's nameplate.
+    /// The nameplate at which one listened and the other joined.
     Nameplate(Nameplate),
     /// A handle that both named.
     Handle(Handle),
@@ -387,6 +412,9 @@ pub enum Refusal {
     /// The rendezvous goes out of service, and gives no new codes and sessions.
     #[error("the rendezvous is going out of service")]
     Draining,
+    /// This host relays for other hosts of the rendezvous, and does nothing else.
+    #[error("this host of the rendezvous relays and does nothing else")]
+    RelaysAlone,
 }
 
 impl Refusal {

@@ -20,7 +20,7 @@ pub struct Facts {
     pub os: String,
     /// The processor, as Rust calls it: `x86_64`, `aarch64`.
     pub arch: String,
-    /// The working directory.
+    /// The working directory of p2pdbg there.
     pub directory: Option<String>,
     /// The root of the Git work tree that it lies in.
     pub git_root: Option<String>,

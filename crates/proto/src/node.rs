@@ -17,9 +17,9 @@ pub struct NodeNumber(u8);
 pub struct NotANodeNumber;
 
 impl NodeNumber {
-    /// The lowest.
+    /// The lowest number: two digits, so that a nameplate shows which node has given it.
     pub const MIN: Self = Self(10);
-    /// The highest.
+    /// The highest number.
     pub const MAX: Self = Self(99);
 
     /// How many nodes a cluster may have. A peer may be told of so many hosts, and asks each how far it is.
@@ -32,7 +32,7 @@ impl NodeNumber {
             .then_some(Self(number))
     }
 
-    /// The number itself.
+    /// As an integer, from 10 to 99.
     pub fn get(self) -> u8 {
         self.0
     }
@@ -70,7 +70,7 @@ impl fmt::Display for NodeNumber {
 /// A node, and where peers reach it. Its text is `NUMBER=HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Node {
-    /// Its number.
+    /// With it begin the nameplates that the node gives.
     pub number: NodeNumber,
     /// Its host, which its certificate names, and the port.
     pub at: HostAt,

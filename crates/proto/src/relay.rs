@@ -1,21 +1,23 @@
 //! The relay's frames over UDP: how a member of a session ties its source address to its leg.
 //!
 //! ```text
-//! member → relay   BIND       4 | version 1 | leg (16) | mac (32) | zeros to 1,200 bytes
+//! member → relay   BIND       4 | version 1 | leg (16) | mac (32) | length (u16) | ticket | zeros to 1,200 bytes
 //! relay → member   CHALLENGE  5 | version 1 | leg (16) | cookie (32) | zeros to 1,200 bytes
 //! member → relay   ANSWER     6 | version 1 | leg (16) | cookie (32) | mac (32)
 //! relay → member   BOUND      7 | version 1 | leg (16) | lifetime in seconds (u16)
 //! relay → member   REFUSED    8 | version 1 | leg (16) | reason (1)
 //! ```
 //!
-//! The cookie is the relay's MAC over the source address and the time, so the relay stores nothing until the member has
-//! shown that it receives at that address; the member's MAC shows that it holds the leg's key, which the rendezvous
-//! gave it over TLS. BIND has such a MAC too, without a cookie: with it the relay may begin at once, as far as a
-//! spoofed source address could do no harm. Both frames are as long as QUIC's first packets (RFC 9000 section 14.1), so
-//! that a leg is not bound by a path that carries small datagrams only. A reply is never longer than the request that
-//! caused it. After BOUND, every datagram from that source whose first byte is 64 or more goes verbatim to the
-//! session's other member. The first byte of each frame lies in 4–15, which neither STUN (0–3) nor QUIC (64–255) uses.
-//! A member that changes its address, or hears nothing of its leg, binds again.
+//! The cookie is the relay's MAC over the source address and the time, so the relay stores nothing until the member
+//! has shown that it receives at that address; the member's MAC shows that it holds the leg's key, which the
+//! rendezvous gave it over TLS. BIND has such a MAC too, without a cookie: with it the relay may begin at once, as
+//! far as a spoofed source address could do no harm. A ticket is for a relay that does not know the leg: with it the
+//! leg's home tells of the session, and nobody else can read or make one; without it its length is 0. Both frames are
+//! as long as QUIC's first packets (RFC 9000 section 14.1), so that a leg is not bound by a path that carries small
+//! datagrams only. A reply is never longer than the request that caused it. After BOUND, every datagram from that
+//! source whose first byte is 64 or more goes verbatim to the session's other member. The first byte of each frame
+//! lies in 4–15, which neither STUN (0–3) nor QUIC (64–255) uses. A member that changes its address, or hears nothing
+//! of its leg, binds again.
 
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
@@ -33,7 +35,7 @@ pub struct LegId(pub [u8; 16]);
 /// What the rendezvous gives a member for its leg.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LegGrant {
-    /// Names the leg.
+    /// Names the leg in every frame; random, and not secret.
     pub leg: LegId,
     /// Proves the right to it.
     pub key: Secret<32>,
@@ -76,21 +78,21 @@ impl RelayRefusal {
 pub enum RelayFrame {
     /// A member asks to bind its source address.
     Bind {
-        /// Its leg.
+        /// The leg to bind.
         leg: LegId,
         /// [`bind_mac`]; with another one the frame is good for a challenge and nothing else.
         mac: [u8; 32],
     },
     /// The relay asks for proof.
     Challenge {
-        /// The member's leg.
+        /// The leg of the BIND that is answered.
         leg: LegId,
         /// What the member has to return, so that it is seen to receive at its source address.
         cookie: Cookie,
     },
     /// The member proves that it receives at its source address and holds the leg's key.
     Answer {
-        /// Its leg.
+        /// The leg to bind, as in BIND.
         leg: LegId,
         /// The cookie of the challenge, as it came.
         cookie: Cookie,
@@ -99,16 +101,16 @@ pub enum RelayFrame {
     },
     /// The leg is bound to the source address of the answer.
     Bound {
-        /// The member's leg.
+        /// The leg that is bound now.
         leg: LegId,
         /// How long the leg lasts without a datagram, in seconds.
         lifetime_s: u16,
     },
     /// The leg is not bound.
     Refused {
-        /// The member's leg.
+        /// The leg that it asked for.
         leg: LegId,
-        /// Why.
+        /// Why, which says whether another try can help.
         reason: RelayRefusal,
     },
 }
@@ -118,6 +120,12 @@ const CHALLENGE: u8 = 5;
 const ANSWER: u8 = 6;
 const BOUND: u8 = 7;
 const REFUSED: u8 = 8;
+
+/// Where the length of a ticket stands in BIND.
+const TICKET_AT: usize = 50;
+
+/// The longest ticket, in bytes.
+pub const MAX_TICKET: usize = 512;
 
 /// BIND and CHALLENGE are padded to this length, in bytes.
 pub const PADDED_LENGTH: usize = 1_200;
@@ -216,6 +224,35 @@ impl RelayFrame {
             _ => Err(NotARelayFrame),
         }
     }
+}
+
+/// BIND with a ticket, as a datagram. One that is too long is left out.
+pub fn bind_with_ticket(grant: &LegGrant, ticket: &[u8]) -> Vec<u8> {
+    let bind = RelayFrame::Bind {
+        leg: grant.leg,
+        mac: bind_mac(grant),
+    };
+    let mut out = bind.encode();
+    if let Ok(length) = u16::try_from(ticket.len())
+        && ticket.len() <= MAX_TICKET
+    {
+        let at = TICKET_AT + 2;
+        out[TICKET_AT..at].copy_from_slice(&length.to_be_bytes());
+        out[at..at + ticket.len()].copy_from_slice(ticket);
+    }
+    out
+}
+
+/// The ticket in a BIND, if it is one and has one.
+pub fn ticket_in(bind: &[u8]) -> Option<&[u8]> {
+    if bind.len() != PADDED_LENGTH || bind.first() != Some(&BIND) {
+        return None;
+    }
+    let (length, rest) = bind.get(TICKET_AT..)?.split_first_chunk()?;
+    let length = usize::from(u16::from_be_bytes(*length));
+    (1..=MAX_TICKET)
+        .contains(&length)
+        .then(|| rest.get(..length))?
 }
 
 /// The member's MAC in an answer: HMAC-SHA256 under the leg's key over a label, the leg and the cookie.
@@ -317,6 +354,30 @@ mod tests {
         let [bind, challenge, answer, bound, refused] = every_frame().map(|f| f.encode().len());
         assert!(challenge <= bind && refused <= bind);
         assert!(bound <= answer && refused <= answer);
+    }
+
+    #[test]
+    fn ticket_travels_in_the_padding_of_a_bind_and_one_that_is_too_long_does_not() {
+        let grant = LegGrant {
+            leg: LEG,
+            key: Secret::random(),
+        };
+        let mac = bind_mac(&grant);
+        let bind = RelayFrame::Bind { leg: LEG, mac };
+        for length in [1, MAX_TICKET] {
+            let ticket = vec![7; length];
+            let datagram = bind_with_ticket(&grant, &ticket);
+            assert_eq!(RelayFrame::decode(&datagram), Ok(bind.clone()));
+            assert_eq!(ticket_in(&datagram), Some(&ticket[..]));
+        }
+        for ticket in [vec![], vec![7; MAX_TICKET + 1]] {
+            assert_eq!(bind_with_ticket(&grant, &ticket), bind.encode());
+        }
+        assert_eq!(ticket_in(&bind.encode()), None);
+        let mut long = bind.encode();
+        long[TICKET_AT..TICKET_AT + 2].copy_from_slice(&[2, 1]);
+        assert_eq!(ticket_in(&long), None);
+        assert_eq!(ticket_in(&[]), None);
     }
 
     #[test]

@@ -40,7 +40,7 @@ const JOIN: u8 = 9;
 /// A member asks that the datagrams of its leg come by this connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Join {
-    /// Its leg.
+    /// The leg, of which the connection carries one member's datagrams.
     pub leg: LegId,
     /// Shows that it holds the leg's key, and that it is the one who made this connection.
     pub mac: [u8; 32],

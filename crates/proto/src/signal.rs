@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use sha2::{Digest, Sha256};
 
-use crate::{control::Handle, fingerprint::Fingerprint};
+use crate::{control::Handle, fingerprint::Fingerprint, node::NodeNumber};
 
 /// The version of the exchange between peers, the first field of its first message.
 pub const VERSION: u16 = 1;
@@ -19,16 +19,16 @@ pub const VERSION: u16 = 1;
 pub enum Signal {
     /// The first message of a pairing by code.
     Pake {
-        /// [`VERSION`].
+        /// The sender's [`VERSION`]: the first field, so that every version can read it.
         version: u16,
-        /// The sender's certificate.
+        /// The fingerprint of the sender's certificate: a claim until the confirmation.
         fingerprint: Fingerprint,
         /// The sender's SPAKE2 message.
         message: Vec<u8>,
     },
     /// The first message between peers that share a pair secret.
     Known {
-        /// [`VERSION`].
+        /// The sender's [`VERSION`], first here too.
         version: u16,
         /// Random, new for each session.
         nonce: [u8; 32],
@@ -82,14 +82,29 @@ pub enum PeerMessage {
     Bye,
     /// The sender, a listener, has as many peers as it lets in: there is no session.
     NoPlace,
+    /// How far the sender is from the nodes of the rendezvous, those that do not answer left out: by what both say the
+    /// connector chooses a relay. At most [`MAX_DISTANCES`] are heeded.
+    Distances(Vec<Distance>),
 }
+
+/// How far a peer is from one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Distance {
+    /// The node.
+    pub node: NodeNumber,
+    /// The round trip to it in tenths of a millisecond.
+    pub tenths_ms: u16,
+}
+
+/// The most distances that a peer tells: to each node, and each host that relays alone.
+pub const MAX_DISTANCES: usize = 2 * NodeNumber::MOST;
 
 /// What a peer tells about itself. Every text is the peer's claim, to be escaped before it is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerInfo {
     /// The name by which the peer wants to be known.
     pub name: String,
-    /// Program and version.
+    /// Program and version, for the log.
     pub agent: String,
     /// The same for peers on one host, where one port cannot be opened twice.
     pub host: [u8; 16],

@@ -18,7 +18,7 @@ pub const MAX_BATCH: usize = 256;
 /// The most bytes of a file in one message.
 pub const MAX_DATA: usize = 32 << 10;
 
-/// A SHA-256.
+/// The SHA-256 of a file's bytes.
 pub type Sha256 = [u8; 32];
 
 /// What is said in a conversation about sources.

@@ -46,23 +46,23 @@ pub enum TunnelMessage {
     Forwards(Vec<ForwardOffer>),
     /// What became of a forward at the connector.
     ForwardState {
-        /// Which forward.
+        /// Its number in [`ForwardOffer`].
         forward: u16,
         /// What became of it; it may change while the session runs.
         state: ForwardState,
     },
     /// The dialling side of a forward tells whether something listens at its target.
     TargetListening {
-        /// Which forward.
+        /// Its number in [`ForwardOffer`].
         forward: u16,
         /// Whether its target listens.
         listening: bool,
     },
     /// A stream waits, at the dialling side, for its target to listen, or has stopped waiting.
     StreamWaiting {
-        /// The stream.
+        /// The id that the stream has in the ledger.
         stream: u64,
-        /// Whether it waits.
+        /// `false` once the target is reached, or the stream has ended.
         waiting: bool,
     },
     /// A sign of life, to be acknowledged by QUIC; and how well the sender hears, which the other end cannot know.
@@ -92,7 +92,7 @@ pub struct Elsewhere {
     pub forward: u16,
     /// The name of its preset; one that is not known is passed over.
     pub debugger: String,
-    /// Where it listens.
+    /// Its address at the connector's host, which the target of a forward can be set to.
     pub address: SocketAddr,
     /// Its process id at the connector's host, for people.
     pub pid: u32,

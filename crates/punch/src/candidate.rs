@@ -118,13 +118,13 @@ pub(crate) fn technique(remote: Candidate, local: &[LocalAddress]) -> Technique 
     }
 }
 
-/// How much is to be said for a technique where round trips are about the same: fewer boxes in between come first, and
-/// a VPN last, which has another tunnel underneath.
+/// How much is to be said for a technique where round trips are about the same: fewer boxes in between come first, a
+/// VPN, which has another tunnel underneath, behind them, and TCP last, in which a lost packet holds up all behind it.
 pub(crate) fn rank(technique: Technique) -> u8 {
     match technique {
-        Technique::SameHost => 5,
-        Technique::Lan => 4,
-        Technique::Ipv6 => 3,
+        Technique::SameHost => 7,
+        Technique::Lan => 6,
+        Technique::Ipv6 => 5,
         Technique::PublicAddress
         | Technique::PortMapping
         | Technique::HolePunch
@@ -132,8 +132,11 @@ pub(crate) fn rank(technique: Technique) -> u8 {
         | Technique::PortPrediction
         | Technique::MutualPrediction
         | Technique::BlockSearch
-        | Technique::BirthdaySearch => 2,
-        Technique::Vpn => 1,
+        | Technique::BirthdaySearch => 4,
+        Technique::Vpn => 3,
+        Technique::TcpLan => 2,
+        Technique::TcpIpv6 => 1,
+        Technique::TcpPublicAddress | Technique::TcpPortMapping | Technique::TcpPunch => 0,
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Config {
     pub stun_servers: Vec<SocketAddr>,
     /// What may be spent.
     pub budget: Budget,
+    /// Whether a path by TCP is looked for where UDP leads to none. Off by default: the driver has to be able to.
+    pub tcp: bool,
     /// The pauses and the patience of all its parts.
     pub timing: Timing,
 }
@@ -58,6 +60,7 @@ impl Config {
             key,
             stun_servers,
             budget: Budget::default(),
+            tcp: false,
             timing: Timing::default(),
         }
     }

@@ -22,9 +22,24 @@ impl SocketId {
     pub const V4: Self = Self(0);
     /// The session's IPv6 socket (V6ONLY).
     pub const V6: Self = Self(1);
+
+    /// The number of a TCP connection, the driver's `count`th.
+    #[must_use]
+    pub fn of_stream(count: u32) -> Self {
+        Self(count | Self::STREAMS)
+    }
+
+    /// Whether it is a TCP connection that stands in for a socket.
+    #[must_use]
+    pub fn is_stream(self) -> bool {
+        self.0 & Self::STREAMS != 0
+    }
+
+    /// What the engine numbers itself is below this.
+    const STREAMS: u32 = 1 << 31;
 }
 
-/// An address family.
+/// A version of IP: two ends must have it in common for a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
     /// IPv4.
@@ -41,6 +56,21 @@ impl Family {
     }
 }
 
+/// What the driver learnt of this host's TCP ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TcpPorts {
+    /// The port that is listened on over IPv4, if any, and dialled from.
+    pub v4: Option<u16>,
+    /// The same over IPv6.
+    pub v6: Option<u16>,
+    /// How servers see these ports. None of a family whose servers see different ones: the peer would be told in vain.
+    pub seen: Vec<SocketAddr>,
+    /// The address that a gateway maps to the IPv4 port.
+    pub mapped: Option<SocketAddr>,
+    /// The round trip to a server.
+    pub server_rtt: Option<Duration>,
+}
+
 /// What the driver tells the engine.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
@@ -50,20 +80,20 @@ pub enum Input<'a> {
         socket: SocketId,
         /// Where it came from.
         from: SocketAddr,
-        /// All of it.
+        /// The whole datagram, without its UDP header.
         payload: &'a [u8],
     },
     /// A socket is open: one of the session's two, or one that [`Output::OpenSocket`] asked for. Reported again
     /// when a socket was rebound to another port.
     SocketOpened {
-        /// Its number.
+        /// The number that the session, or the engine, gave it.
         socket: SocketId,
         /// What it is bound to; the address is usually unspecified, the port counts.
         local: SocketAddr,
     },
     /// A socket could not be opened or has failed for good.
     SocketFailed {
-        /// Its number.
+        /// The number of the socket; nothing is sent from it any more.
         socket: SocketId,
     },
     /// The addresses of all interfaces that are up, each time all of them. Leave loopback out unless the session
@@ -77,14 +107,14 @@ pub enum Input<'a> {
     PeerSeen(&'a [IpAddr]),
     /// The operating system refused to send.
     SendFailed {
-        /// The socket.
+        /// The socket that it was to leave by.
         socket: SocketId,
-        /// The destination.
+        /// The address that it was for.
         to: SocketAddr,
     },
     /// A gateway maps an external address to a socket for as long as nobody says otherwise.
     MappedPort {
-        /// The socket.
+        /// One of the two of the session.
         socket: SocketId,
         /// The external address, or `None` when the mapping has gone.
         external: Option<SocketAddr>,
@@ -101,6 +131,25 @@ pub enum Input<'a> {
     PathSilent,
     /// Whether streams move now: the nominated path is then watched more closely.
     StreamsActive(bool),
+    /// What the driver has learnt since [`Output::TcpGather`]; again when it changes.
+    TcpPorts(&'a TcpPorts),
+    /// A TCP connection has proved to lead to the peer ([`crate::TcpProof`]), and carries datagrams from now on as a
+    /// socket would.
+    TcpConnected {
+        /// Its number, from [`SocketId::of_stream`].
+        socket: SocketId,
+        /// This end of it.
+        local: SocketAddr,
+        /// The other.
+        remote: SocketAddr,
+        /// Whether it was dialled by this end.
+        dialled: bool,
+    },
+    /// A TCP connection to the peer has ended.
+    TcpClosed {
+        /// Its number.
+        socket: SocketId,
+    },
     /// Whether this host may search many ports now (the default). False while another session on the host searches.
     SearchAllowed(bool),
     /// The time that `poll_timeout` named has come. Any other input does as well.
@@ -110,16 +159,16 @@ pub enum Input<'a> {
 /// What the engine wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Send a datagram.
+    /// Send a datagram. If it cannot be sent, [`Input::SendFailed`] is told.
     Send {
-        /// From this socket.
+        /// The socket to send from, since each has a mapping of its own at a NAT.
         socket: SocketId,
-        /// To this address.
+        /// The address to send to, in the socket's family.
         to: SocketAddr,
         /// With this IP time to live (hop limit), or the system's. A driver that cannot set it for one datagram
         /// skips the datagram: it is there to open this side's NAT and must not reach the other.
         ttl: Option<u8>,
-        /// These bytes.
+        /// What the datagram holds.
         payload: Vec<u8>,
     },
     /// Seal these bytes and bring them to the peer's engine, in order.
@@ -129,14 +178,26 @@ pub enum Output {
     OpenSocket {
         /// The number it will have.
         socket: SocketId,
-        /// Its family.
+        /// The family that it is bound for, to any address.
         family: Family,
     },
-    /// Close a socket that [`Output::OpenSocket`] asked for. Never the one of the nominated path.
+    /// Close a socket that [`Output::OpenSocket`] asked for, or a TCP connection. Never the one of the nominated path.
     CloseSocket {
-        /// Its number.
+        /// The number by which it was asked for; it is not used again.
         socket: SocketId,
     },
+    /// Listen on TCP ports, the same as before if there were any, find out how a server sees them, and tell by
+    /// [`Input::TcpPorts`]. The connection to the server is to be kept until [`Output::TcpRest`].
+    TcpGather,
+    /// Dial these addresses from the TCP ports at once, for so long at the most.
+    TcpDial {
+        /// Where.
+        to: Vec<SocketAddr>,
+        /// No dial goes on for longer.
+        patience: Duration,
+    },
+    /// Nothing is dialled for a while: the NAT need not hold the ports.
+    TcpRest,
     /// Both peers agree on this path. It replaces the one nominated before, if any, which may be the same: after a
     /// change of network, a path that still works is confirmed anew.
     Nominated(Path),
@@ -149,7 +210,7 @@ pub enum Output {
     Event(Event),
 }
 
-/// A nominated path.
+/// A nominated path: a socket here and an address there, between which checks went both ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Path {
     /// The socket at this end.
@@ -173,6 +234,8 @@ pub enum LossReason {
     TunnelLost,
     /// The system closed the socket, or lets nothing be sent from it.
     SocketFailed,
+    /// Its TCP connection has ended.
+    Disconnected,
 }
 
 /// Things worth a trace line.
@@ -180,9 +243,9 @@ pub enum LossReason {
 pub enum Event {
     /// This end has a candidate.
     Gathered {
-        /// Its kind.
+        /// How this end came to know the address.
         kind: crate::candidate::Kind,
-        /// Its address.
+        /// What the peer is told.
         address: SocketAddr,
     },
     /// No STUN server of this family answers.
@@ -191,12 +254,12 @@ pub enum Event {
     Nat(NatReport),
     /// The peer's candidates are known, so many of them usable.
     PeerCandidates {
-        /// The peer's generation.
+        /// Counts the peer's restarts, after which all its candidates are new.
         generation: u32,
         /// How many will be checked.
         usable: usize,
     },
-    /// An attempt began.
+    /// Checks of all pairs begin, and the searches that the two NATs call for.
     AttemptBegan {
         /// Its number since the last restart, from 0.
         attempt: u32,
@@ -206,16 +269,16 @@ pub enum Event {
         /// For how long it was in doubt.
         after: Duration,
     },
-    /// A search began.
+    /// Many ports, or many sockets, are tried, since single checks cannot get through.
     SearchBegan {
-        /// Its technique.
+        /// Which of the techniques it is that search.
         technique: Technique,
         /// Sockets that this end opens for it.
         sockets: usize,
     },
     /// A search is over, found or not.
     SearchEnded {
-        /// Its technique.
+        /// The same as when it began.
         technique: Technique,
         /// Flows that it leaves behind in the NATs of this end, until they forget them.
         flows: u32,
@@ -230,16 +293,16 @@ pub enum Event {
     },
     /// The controlled side hears an authenticated check on a pair while there is no path: that way at least it passes.
     Heard {
-        /// This end's socket.
+        /// The socket of this end that the check came to.
         socket: SocketId,
-        /// The peer's address.
+        /// The address that it came from.
         remote: SocketAddr,
     },
     /// A pair answered a check.
     PairValid {
-        /// This end's socket.
+        /// The socket of this end that the answer came to.
         socket: SocketId,
-        /// The peer's address.
+        /// The address that it came from.
         remote: SocketAddr,
         /// What made it work.
         technique: Technique,
@@ -249,16 +312,16 @@ pub enum Event {
     /// There is another way than the path, by another technique, and it is not used since it is slower: the best of
     /// these. Told again when its figure, or the technique, has changed by much.
     Unused {
-        /// How it works.
+        /// What made it work.
         technique: Technique,
-        /// Its round trip.
+        /// The round trip of its checks.
         rtt: Duration,
         /// The nominated path's round trip, for comparison.
         path_rtt: Duration,
     },
     /// An attempt ended without a path; the next begins after a pause.
     AttemptFailed {
-        /// Its number.
+        /// The same as when it began.
         attempt: u32,
         /// Datagrams that it cost this end.
         packets: u32,
@@ -266,6 +329,15 @@ pub enum Event {
         pause: Duration,
         /// What stands in the way.
         obstacle: Obstacle,
+    },
+    /// A path by TCP is looked for: both ends find out about their ports.
+    TcpSeries,
+    /// Both ends dial.
+    TcpRound {
+        /// Which time in this series.
+        round: u32,
+        /// How many addresses.
+        addresses: usize,
     },
     /// A signal of the peer could not be read and was dropped.
     BadSignal,

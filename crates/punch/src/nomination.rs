@@ -96,15 +96,7 @@ impl Nomination {
             self.state = State::Open;
             return None;
         };
-        let wait = match self.state {
-            State::Grace { until } => Some(until),
-            _ => checks
-                .better_until(now, technique, rtt)
-                .map(|until| until.min(now + self.timing.nomination_grace)),
-        };
-        if let Some(until) =
-            wait.filter(|&until| now < until && checks.better_until(now, technique, rtt).is_some())
-        {
+        if let Some(until) = self.grace(checks.better_until(now, technique, rtt), now) {
             self.state = State::Grace { until };
             return None;
         }
@@ -120,6 +112,16 @@ impl Nomination {
             at: now + self.timing.check_interval.max(rtt / 2),
         };
         Some(Step::Ask { key, nominated })
+    }
+
+    /// Until when the best pair waits for a better one, which may turn up until `better_until`.
+    fn grace(&self, better_until: Option<Instant>, now: Instant) -> Option<Instant> {
+        let better_until = better_until?;
+        let until = match self.state {
+            State::Grace { until } => until,
+            _ => better_until.min(now + self.timing.nomination_grace),
+        };
+        (now < until).then_some(until)
     }
 
     /// To the next transmission of a nomination: on a slow path, many at once say no more.

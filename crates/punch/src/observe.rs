@@ -10,7 +10,7 @@ use std::{
 
 use p2pdbg_nat::{MAX_EXTERNAL, Mapping, NatReport, Ports};
 
-use crate::{LocalAddress, SocketId, candidate, footprint::Count};
+use crate::{LocalAddress, SocketId, candidate, own_mappings::Count};
 
 /// A mapping as a server saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

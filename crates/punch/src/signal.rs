@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     candidate::Candidate,
     search::{Hints, SearchPlan},
+    tcp::TcpOffer,
 };
 
 /// The version of the format, its first byte.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// The longest signal that is read, in bytes. Ours are below 2 KiB.
 const LONGEST: usize = 8 * 1024;
@@ -41,6 +42,8 @@ pub(crate) struct Signal {
     pub(crate) plan: Option<Plan>,
     /// What the search under way found out about the sender's NAT.
     pub(crate) hints: Option<Hints>,
+    /// What the sender says of its TCP ports, while a path by TCP is looked for.
+    pub(crate) tcp: Option<TcpOffer>,
 }
 
 /// An attempt that both sides make together.
@@ -123,6 +126,12 @@ mod tests {
                 range: Some((5000, 6000)),
                 counter: Some("192.0.2.1:5000".parse().unwrap()),
                 foreign_per_kilosecond: 3,
+            }),
+            tcp: Some(TcpOffer {
+                series: 1,
+                round: 2,
+                candidates: vec![candidate(Kind::Mapped, "192.0.2.1:40001")],
+                server_rtt_ms: 30,
             }),
         }
     }

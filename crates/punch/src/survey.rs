@@ -7,8 +7,8 @@ use p2pdbg_nat::{NatReport, Ports};
 
 use crate::{
     LocalAddress, SocketId,
-    footprint::{Count, Footprint},
     observe::{self, Sample},
+    own_mappings::{Count, OwnMappings},
 };
 
 /// Fresh sockets that the engine samples a NAT with, each asking two servers.
@@ -80,12 +80,12 @@ fn sample(seen: &Seen) -> Option<Sample> {
 
 /// The NAT's counter at each answer. A mapping that several answers share counts once.
 fn counts(seen: &[Seen]) -> Vec<Count> {
-    let mut footprint = Footprint::default();
+    let mut own_mappings = OwnMappings::default();
     let mut counts: Vec<(u32, Count)> = Vec::new();
     for seen in seen {
         let socket = SocketId(seen.socket);
-        footprint.on_sent(socket, seen.server);
-        let (Some(place), Some(mapped)) = (footprint.place(socket, seen.server), seen.mapped)
+        own_mappings.on_sent(socket, seen.server);
+        let (Some(place), Some(mapped)) = (own_mappings.place(socket, seen.server), seen.mapped)
         else {
             continue;
         };

@@ -27,10 +27,21 @@ pub enum Technique {
     BirthdaySearch,
     /// Straight to an interface's private address, from too far away for it to be of the same LAN.
     Vpn,
+    /// By TCP, to an interface's private address.
+    TcpLan,
+    /// By TCP over IPv6.
+    TcpIpv6,
+    /// By TCP, to a public IPv4 address of one of the peers, no NAT on that side.
+    TcpPublicAddress,
+    /// By TCP, through a port that a gateway was asked to map.
+    TcpPortMapping,
+    /// By TCP, to the addresses that STUN servers saw: both ends dialled at the same moment, or one's NAT lets
+    /// connections in.
+    TcpPunch,
 }
 
 impl Technique {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::SameHost,
         Self::Lan,
         Self::Ipv6,
@@ -43,7 +54,25 @@ impl Technique {
         Self::BlockSearch,
         Self::BirthdaySearch,
         Self::Vpn,
+        Self::TcpLan,
+        Self::TcpIpv6,
+        Self::TcpPublicAddress,
+        Self::TcpPortMapping,
+        Self::TcpPunch,
     ];
+
+    /// Whether a TCP connection carries the datagrams.
+    #[must_use]
+    pub fn is_tcp(self) -> bool {
+        matches!(
+            self,
+            Self::TcpLan
+                | Self::TcpIpv6
+                | Self::TcpPublicAddress
+                | Self::TcpPortMapping
+                | Self::TcpPunch
+        )
+    }
 
     /// Its number on the wire.
     pub(crate) fn code(self) -> u8 {
@@ -70,6 +99,11 @@ impl Technique {
             Self::BlockSearch => "block-search",
             Self::BirthdaySearch => "birthday-search",
             Self::Vpn => "vpn",
+            Self::TcpLan => "tcp-lan",
+            Self::TcpIpv6 => "tcp-ipv6",
+            Self::TcpPublicAddress => "tcp-public-address",
+            Self::TcpPortMapping => "tcp-port-mapping",
+            Self::TcpPunch => "tcp-punch",
         }
     }
 }
@@ -89,6 +123,11 @@ impl std::fmt::Display for Technique {
             Self::BlockSearch => "punched by a search in a port block",
             Self::BirthdaySearch => "punched by a search over many ports",
             Self::Vpn => "over a VPN",
+            Self::TcpLan => "by TCP over the local network",
+            Self::TcpIpv6 => "by TCP over IPv6",
+            Self::TcpPublicAddress => "by TCP to a public address",
+            Self::TcpPortMapping => "by TCP through a mapped port",
+            Self::TcpPunch => "by TCP punched through the NATs",
         })
     }
 }

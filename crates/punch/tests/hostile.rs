@@ -89,6 +89,9 @@ impl Bench {
                 Output::Nominated(_) => self.nominated += 1,
                 Output::Event(event) => self.events.push(event),
                 Output::PathLost { .. } => {}
+                Output::TcpGather | Output::TcpDial { .. } | Output::TcpRest => {
+                    unreachable!("TCP is not switched on")
+                }
             }
         }
         for socket in to_open {

@@ -23,7 +23,6 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Where messages come from.
 pub(super) type Reader = Box<dyn AsyncRead + Send + Unpin>;
 
-/// Where messages go.
 pub(super) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// A connection to the rendezvous on which the conversation can begin.
@@ -50,7 +49,6 @@ pub(super) enum Rest {
 }
 
 impl Connection {
-    /// Of this carrier.
     pub(super) fn new(remote: SocketAddr, carrier: Carrier) -> Self {
         Self { remote, carrier }
     }

@@ -29,7 +29,7 @@ const UNKNOWN: [u8; 4] = [192, 0, 0, 8];
 pub enum Transports {
     /// QUIC first, and TCP where it does not get through.
     Any,
-    /// TCP alone.
+    /// TCP alone, without waiting for UDP to fail.
     Tcp,
 }
 
@@ -68,26 +68,7 @@ pub(super) async fn dial(
                     Ok(found) => addresses.extend(found),
                     Err(error) => race.note(error),
                 }
-                let config = match transports {
-                    Transports::Any => Some(quic::client_config(url).map_err(|e| LinkError::Local(e.to_string()))?),
-                    Transports::Tcp => None,
-                };
-                let mut delay = Duration::ZERO;
-                for &address in &addresses {
-                    if let Some(config) = &config {
-                        let (url, config) = (url.without_key(), config.clone());
-                        let (route, within) = (route.clone(), patience.max(HANDSHAKE));
-                        race.begin(delay, async move {
-                            let dialled = quic::dial(&url, address, &route, config, within);
-                            let (connection, footing) = dialled.await?;
-                            Ok((Carrier::Quic(connection, footing), Some(address)))
-                        });
-                    }
-                    if !route.has_proxy() {
-                        race.begin_tcp(route, Some(address), by_tcp_after + delay);
-                    }
-                    delay += STAGGER;
-                }
+                race.begin_all(url, route, &addresses, by_tcp_after, patience)?;
             }
             Some(attempt) = race.attempts.join_next() => match attempt {
                 Ok(Ok((connection, address))) => {
@@ -127,6 +108,44 @@ impl Race {
             tokio::time::sleep(delay).await;
             attempt.await
         });
+    }
+
+    /// Begins an attempt at each address in turn, by whatever may be used.
+    ///
+    /// # Errors
+    /// If there is no QUIC to be had on this host.
+    fn begin_all(
+        &mut self,
+        url: &RendezvousUrl,
+        route: &TcpRoute,
+        addresses: &VecDeque<SocketAddr>,
+        by_tcp_after: Duration,
+        patience: Duration,
+    ) -> Result<(), LinkError> {
+        let config = match self.transports {
+            Transports::Any => {
+                let config = quic::client_config(url);
+                Some(config.map_err(|e| LinkError::Local(e.to_string()))?)
+            }
+            Transports::Tcp => None,
+        };
+        let mut delay = Duration::ZERO;
+        for &address in addresses {
+            if let Some(config) = &config {
+                let (url, config) = (url.without_key(), config.clone());
+                let (route, within) = (route.clone(), patience.max(HANDSHAKE));
+                self.begin(delay, async move {
+                    let dialled = quic::dial(&url, address, &route, config, within);
+                    let (connection, footing) = dialled.await?;
+                    Ok((Carrier::Quic(connection, footing), Some(address)))
+                });
+            }
+            if !route.has_proxy() {
+                self.begin_tcp(route, Some(address), by_tcp_after + delay);
+            }
+            delay += STAGGER;
+        }
+        Ok(())
     }
 
     fn begin_tcp(&mut self, route: &TcpRoute, address: Option<SocketAddr>, delay: Duration) {

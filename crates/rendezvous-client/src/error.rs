@@ -9,33 +9,33 @@ pub enum LinkError {
     /// The host's name has no address.
     #[error("the rendezvous {authority} has no address: {why}")]
     Resolve {
-        /// Host and port.
+        /// Host and port of the rendezvous, as the URL has them.
         authority: String,
         /// What the resolver said.
         why: String,
     },
-    /// Nothing answers there.
+    /// Nothing answers there, over UDP or TCP.
     #[error("the rendezvous {authority} does not answer")]
     Unreachable {
-        /// Host and port.
+        /// Host and port of the rendezvous, as the URL has them.
         authority: String,
     },
     /// It takes nobody on at this moment: it is about to stop, or too many come at once.
     #[error("the rendezvous {authority} takes no connections at this moment")]
     Busy {
-        /// Host and port.
+        /// Host and port of the rendezvous, as the URL has them.
         authority: String,
     },
     /// Something answers that does not speak this protocol, or no version of it that this program knows.
     #[error("what answers at {authority} is no p2pdbg rendezvous, or one of another version")]
     Version {
-        /// Host and port.
+        /// Host and port of the rendezvous, as the URL has them.
         authority: String,
     },
     /// The certificate is not the pinned one, or no root that the system trusts vouches for it.
     #[error("the rendezvous {authority} does not show the certificate that was expected: {why}")]
     Identity {
-        /// Host and port.
+        /// Host and port of the rendezvous, as the URL has them.
         authority: String,
         /// What is wrong with it.
         why: String,
@@ -49,7 +49,7 @@ pub enum LinkError {
     /// The proxy does not open a connection to the rendezvous.
     #[error("the rendezvous is not reached over UDP, nor through the proxy {proxy}: {why}")]
     Proxy {
-        /// Host and port.
+        /// Host and port of the proxy, without what lets us in there.
         proxy: String,
         /// What is the matter.
         why: String,
@@ -60,7 +60,7 @@ pub enum LinkError {
     /// What answers where the web is does not lead to the rendezvous.
     #[error("by WebSocket the rendezvous is not reached at {authority}: {why}")]
     Web {
-        /// Host and port.
+        /// Host and port of the rendezvous, as the URL has them.
         authority: String,
         /// What is the matter.
         why: String,
@@ -68,9 +68,9 @@ pub enum LinkError {
     /// The rendezvous said no.
     #[error("the rendezvous {authority} refused: {refusal}")]
     Refused {
-        /// Host and port.
+        /// Host and port of the rendezvous, as the URL has them.
         authority: String,
-        /// Why.
+        /// Why, which says whether trying again can help.
         refusal: Refusal,
     },
     /// Of several hosts this one is not what it should be, and another may be.
@@ -82,10 +82,10 @@ pub enum LinkError {
     /// It has sent this host on to another node of the same rendezvous.
     #[error("the rendezvous has sent this host on to {authority}")]
     Moved {
-        /// Host and port.
+        /// Host and port of that node.
         authority: String,
     },
-    /// This machine's fault.
+    /// This host's fault: it has no socket left, say.
     #[error("cannot open a connection to the rendezvous: {0}")]
     Local(String),
 }
@@ -143,6 +143,7 @@ impl LinkError {
 }
 
 impl From<LinkError> for Failure {
+    // One table, which splitting would not make shorter: an error, its code, what to do.
     fn from(error: LinkError) -> Self {
         let (code, hint) = match &error {
             LinkError::OfOneHost(error) => return (**error).clone().into(),
@@ -201,6 +202,9 @@ impl From<LinkError> for Failure {
                 match refusal {
                     Refusal::AccessKey => {
                         "use the whole URL that p2pdbg-rendezvous printed, with the key before the @"
+                    }
+                    Refusal::RelaysAlone => {
+                        "use the URL of a host that serves peers: this one is not for the URL"
                     }
                     _ => "try again later, or ask whoever runs the rendezvous",
                 },

@@ -11,6 +11,7 @@
 
 use std::{
     collections::VecDeque,
+    net::{IpAddr, Ipv4Addr},
     time::{Duration, Instant},
 };
 
@@ -18,6 +19,8 @@ use p2pdbg_proto::{
     node::{Node, NodeNumber},
     url::{HostAt, RendezvousUrl},
 };
+
+use super::Nodes;
 
 /// The next host is tried this much later (RFC 8305 section 5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -44,6 +47,10 @@ pub(super) struct Hosts {
     is_pinned: bool,
     /// The seeds, or what a node has told, and the seeds that are not among it.
     all: Vec<HostAt>,
+    /// Those that a node has told, now or at an earlier start.
+    nodes: Vec<Node>,
+    /// Whether the host that is reached is in a network that others do not reach, so that its nodes may be too.
+    is_inside: bool,
     home: Option<HostAt>,
     /// Whether the home is where this peer was sent, and was not reached yet.
     sent_on: bool,
@@ -65,18 +72,38 @@ pub(super) enum Plan {
 }
 
 impl Hosts {
-    /// Those that the URL names.
-    pub(super) fn new(url: &RendezvousUrl) -> Self {
-        Self {
+    /// Those that the URL names, and those that were told of at an earlier start.
+    pub(super) fn new(url: &RendezvousUrl, remembered: Vec<Node>) -> Self {
+        let mut hosts = Self {
             seeds: url.hosts(),
             is_pinned: url.fingerprint.is_some(),
             all: url.hosts(),
+            nodes: Vec::new(),
+            is_inside: false,
             home: None,
             sent_on: false,
             hops: VecDeque::new(),
             failures: 0,
             refused: Vec::new(),
+        };
+        // Without a fingerprint nobody could tell whether they are of the same rendezvous.
+        if hosts.is_pinned {
+            hosts.set_nodes(remembered);
         }
+        hosts
+    }
+
+    /// The nodes that were told, by number.
+    pub(super) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    fn set_nodes(&mut self, nodes: Vec<Node>) {
+        self.all = nodes.iter().map(|node| node.at.clone()).collect();
+        let further = self.seeds.iter().filter(|seed| !self.all.contains(seed));
+        let further: Vec<_> = further.cloned().collect();
+        self.all.extend(further);
+        self.nodes = nodes;
     }
 
     /// Whether there is a choice.
@@ -84,8 +111,9 @@ impl Hosts {
         self.all.len() > 1
     }
 
-    /// A connection stands.
-    pub(super) fn on_up(&mut self, at: &HostAt) {
+    /// A connection stands, to this address.
+    pub(super) fn on_up(&mut self, at: &HostAt, address: IpAddr) {
+        self.is_inside = is_inside(address);
         self.home = Some(at.clone());
         self.sent_on = false;
         self.failures = 0;
@@ -104,11 +132,20 @@ impl Hosts {
         is_left
     }
 
-    /// The node that is reached says which one it is, and which there are.
-    pub(super) fn on_told(&mut self, own: NodeNumber, mut nodes: Vec<Node>) {
+    /// The node that is reached says which one it is, and which there are; those that relay, if it is believed.
+    pub(super) fn on_told(
+        &mut self,
+        own: NodeNumber,
+        mut nodes: Vec<Node>,
+        mut relays: Vec<Node>,
+    ) -> Option<Nodes> {
         if !self.is_pinned {
-            return;
+            return None;
         }
+        let is_inside = self.is_inside;
+        nodes.retain(|node| may_be_named(&node.at, is_inside));
+        relays.retain(|relay| may_be_named(&relay.at, is_inside));
+        relays.truncate(NodeNumber::MOST);
         nodes.truncate(NodeNumber::MOST);
         // In the same order at every peer.
         nodes.sort_by_key(|node| node.number);
@@ -117,10 +154,9 @@ impl Hosts {
             // It may have been reached by a name that all nodes have.
             self.home = Some(node.at.clone());
         }
-        self.all = nodes.into_iter().map(|node| node.at).collect();
-        let further = self.seeds.iter().filter(|seed| !self.all.contains(seed));
-        let further: Vec<_> = further.cloned().collect();
-        self.all.extend(further);
+        relays.extend(nodes.iter().cloned());
+        self.set_nodes(nodes);
+        Some(Nodes { own, relays })
     }
 
     /// The node that is reached sends this peer to another one. Whether it goes: not in a circle, and not to a host
@@ -128,7 +164,8 @@ impl Hosts {
     pub(super) fn go_to(&mut self, now: Instant, at: &HostAt) -> bool {
         self.hops
             .retain(|hop| now.saturating_duration_since(*hop) < HOPS_WITHIN);
-        let is_known = self.is_pinned || self.seeds.contains(at);
+        let is_named = self.is_pinned && may_be_named(at, self.is_inside);
+        let is_known = is_named || self.seeds.contains(at);
         if !is_known || self.home.as_ref() == Some(at) || self.hops.len() >= HOPS {
             return false;
         }
@@ -188,42 +225,71 @@ impl Hosts {
     }
 }
 
+/// Whether a host may name that one as a node: what only this network knows by that address, a host elsewhere does not.
+fn may_be_named(at: &HostAt, by_one_inside: bool) -> bool {
+    let is_nowhere = |ip: IpAddr| ip.is_unspecified() || ip.is_multicast();
+    match at.host.parse::<IpAddr>() {
+        Ok(ip) if is_nowhere(ip) || ip == IpAddr::from(Ipv4Addr::BROADCAST) => false,
+        Ok(ip) => by_one_inside || !is_inside(ip),
+        // RFC 6761 section 6.3.
+        Err(_) => {
+            let name = at.host.trim_end_matches('.').to_ascii_lowercase();
+            by_one_inside || !(name == "localhost" || name.ends_with(".localhost"))
+        }
+    }
+}
+
+/// Whether an address is of this host or of a network around it, and means something else elsewhere.
+fn is_inside(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            // 100.64.0.0/10 is the carriers' own (RFC 6598).
+            let carrier = a == 100 && (64..128).contains(&b);
+            ip.is_private() || ip.is_loopback() || ip.is_link_local() || carrier || a == 0
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
     fn at(host: &str) -> HostAt {
         host.parse().unwrap()
     }
 
     fn hosts() -> Hosts {
-        Hosts::new(&"p2pdbg://a,b,c".parse().unwrap())
+        Hosts::new(&"p2pdbg://a,b,c".parse().unwrap(), Vec::new())
     }
 
     #[test]
     fn hosts_are_dialled_by_distance_at_first() {
         let all = vec![at("a"), at("b"), at("c")];
         assert_eq!(hosts().plan(true), Plan::Nearest(all, STAGGER));
-        let one = Hosts::new(&"p2pdbg://a".parse().unwrap());
+        let one = Hosts::new(&"p2pdbg://a".parse().unwrap(), Vec::new());
         assert_eq!(one.plan(true), Plan::InOrder(vec![at("a")], STAGGER));
     }
 
     #[test]
     fn lost_home_of_an_idle_peer_is_tried_alone_once_and_then_with_the_others() {
         let mut hosts = hosts();
-        hosts.on_up(&at("b"));
+        hosts.on_up(&at("b"), OUTSIDE);
         assert_eq!(hosts.plan(false), Plan::InOrder(vec![at("b")], STAGGER));
         hosts.on_failed();
         let order = vec![at("b"), at("c"), at("a")];
         assert_eq!(hosts.plan(false), Plan::InOrder(order, STAGGER_FROM_HOME));
-        hosts.on_up(&at("c"));
+        hosts.on_up(&at("c"), OUTSIDE);
         assert_eq!(hosts.plan(false), Plan::InOrder(vec![at("c")], STAGGER));
     }
 
     #[test]
     fn lost_home_of_peers_in_need_is_followed_by_the_same_host_for_both() {
         let mut hosts = hosts();
-        hosts.on_up(&at("b"));
+        hosts.on_up(&at("b"), OUTSIDE);
         for _ in 0..3 {
             let order = vec![at("b"), at("c"), at("a")];
             assert_eq!(hosts.plan(true), Plan::InOrder(order, STAGGER_FROM_HOME));
@@ -237,35 +303,96 @@ mod tests {
 
     fn pinned() -> Hosts {
         let print = "A".repeat(43);
-        Hosts::new(&format!("p2pdbg://all,b#{print}").parse().unwrap())
+        Hosts::new(
+            &format!("p2pdbg://all,b#{print}").parse().unwrap(),
+            Vec::new(),
+        )
     }
 
     #[test]
     fn nodes_that_are_told_come_before_the_seeds_and_the_home_is_known_by_its_number() {
         let mut hosts = pinned();
-        hosts.on_up(&at("all"));
+        hosts.on_up(&at("all"), OUTSIDE);
         let nodes = ["19=c", "17=a", "18=b"].map(node).to_vec();
-        hosts.on_told(NodeNumber::new(18).unwrap(), nodes.clone());
+        hosts.on_told(NodeNumber::new(18).unwrap(), nodes.clone(), Vec::new());
         assert_eq!(hosts.plan(false), Plan::InOrder(vec![at("b")], STAGGER));
         let order = vec![at("b"), at("c"), at("all"), at("a")];
         assert_eq!(hosts.plan(true), Plan::InOrder(order, STAGGER_FROM_HOME));
 
         // Without a fingerprint any host with a certificate of its own could be named.
         let mut loose = self::hosts();
-        loose.on_told(NodeNumber::new(18).unwrap(), nodes);
+        let told = loose.on_told(NodeNumber::new(18).unwrap(), nodes, Vec::new());
+        assert_eq!(told, None);
         assert!(matches!(loose.plan(false), Plan::Nearest(all, _) if all.len() == 3));
+    }
+
+    #[test]
+    fn nodes_that_were_told_at_an_earlier_start_are_dialled_with_the_seeds() {
+        let print = "A".repeat(43);
+        let nodes = ["17=a", "18=b"].map(node).to_vec();
+        let of = |url: &str| Hosts::new(&url.parse().unwrap(), nodes.clone()).plan(true);
+        let all = vec![at("a"), at("b"), at("dead")];
+        let pinned = of(&format!("p2pdbg://dead#{print}"));
+        assert_eq!(pinned, Plan::Nearest(all, STAGGER));
+        let loose = of("p2pdbg://dead");
+        assert_eq!(loose, Plan::InOrder(vec![at("dead")], STAGGER));
+    }
+
+    #[test]
+    fn node_elsewhere_names_no_host_of_the_network_that_the_peer_is_in() {
+        let inside = [
+            "127.0.0.1",
+            "10.1.2.3",
+            "192.168.7.7",
+            "169.254.1.1",
+            "100.64.0.1",
+            "[::1]",
+            "[fe80::1]",
+            "[fd00::1]",
+            "[::ffff:10.0.0.1]",
+            "localhost",
+            "a.LOCALHOST.",
+        ];
+        let never = [
+            "0.0.0.0",
+            "[::]",
+            "224.0.0.1",
+            "255.255.255.255",
+            "[ff02::1]",
+        ];
+        let told = |reached: IpAddr| {
+            let mut hosts = pinned();
+            hosts.on_up(&at("all"), reached);
+            let named = inside
+                .into_iter()
+                .chain(never)
+                .chain(["rdv.example", "198.51.100.7"]);
+            let named = named.take(NodeNumber::MOST).zip(10u8..);
+            let nodes = named.map(|(host, number)| node(&format!("{number}={host}")));
+            let told = hosts
+                .on_told(NodeNumber::MIN, Vec::new(), nodes.collect())
+                .unwrap();
+            told.relays.len()
+        };
+        assert_eq!(told(OUTSIDE), 0);
+        assert_eq!(told([10, 0, 0, 1].into()), inside.len());
+        let mut hosts = pinned();
+        hosts.on_up(&at("all"), OUTSIDE);
+        let now = Instant::now();
+        assert!(!hosts.go_to(now, &at("192.168.0.1")));
+        assert!(hosts.go_to(now, &at("198.51.100.7")));
     }
 
     #[test]
     fn peer_that_is_sent_on_goes_there_alone_and_not_in_a_circle() {
         let mut hosts = pinned();
         let now = Instant::now();
-        hosts.on_up(&at("a"));
+        hosts.on_up(&at("a"), OUTSIDE);
         assert!(!hosts.go_to(now, &at("a")), "it is there");
         for to in ["b", "a", "b"] {
             assert!(hosts.go_to(now, &at(to)));
             assert_eq!(hosts.plan(true), Plan::InOrder(vec![at(to)], STAGGER));
-            hosts.on_up(&at(to));
+            hosts.on_up(&at(to), OUTSIDE);
         }
         assert!(!hosts.go_to(now, &at("a")));
         assert!(hosts.go_to(now + HOPS_WITHIN, &at("a")));
@@ -282,7 +409,7 @@ mod tests {
         hosts.on_failed();
         let others = vec![at("b"), at("c")];
         assert_eq!(hosts.plan(true), Plan::Nearest(others, STAGGER));
-        hosts.on_up(&at("b"));
+        hosts.on_up(&at("b"), OUTSIDE);
         let order = vec![at("b"), at("c"), at("a")];
         assert_eq!(hosts.plan(true), Plan::InOrder(order, STAGGER_FROM_HOME));
         assert!(hosts.on_refused(&at("b")) && hosts.on_refused(&at("c")));
@@ -291,14 +418,14 @@ mod tests {
         assert_eq!(hosts.plan(false), Plan::InOrder(left, STAGGER_FROM_HOME));
         assert!(!hosts.on_refused(&at("a")), "nobody is left");
         let one = "p2pdbg://a".parse().unwrap();
-        assert!(!Hosts::new(&one).on_refused(&at("a")));
+        assert!(!Hosts::new(&one, Vec::new()).on_refused(&at("a")));
     }
 
     #[test]
     fn peer_without_a_pinned_certificate_is_sent_to_hosts_of_its_url_alone() {
         let mut hosts = hosts();
         let now = Instant::now();
-        hosts.on_up(&at("a"));
+        hosts.on_up(&at("a"), OUTSIDE);
         assert!(!hosts.go_to(now, &at("elsewhere")));
         assert!(hosts.go_to(now, &at("b")));
     }

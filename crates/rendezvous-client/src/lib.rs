@@ -1,11 +1,13 @@
 //! The client of the rendezvous: a control connection that is kept up, and what can be wrong with it.
 
 mod connection;
+mod conversation;
 mod dial;
 mod error;
 mod hosts;
 mod link;
 mod nearest;
+mod node_memory;
 mod proxy;
 mod quic;
 mod reconnection;
@@ -20,7 +22,9 @@ mod wire;
 pub use dial::Transports;
 pub use error::LinkError;
 pub use link::{Link, LinkConfig, LinkEvent};
-pub use tls::{TcpRoute, Way};
+pub use nearest::NodeAway;
+pub use node_memory::NodeMemory;
+pub use tls::{Nodes, TcpRoute, Way};
 
 pub use dial::is_unknown;
 pub use tls::Stream;

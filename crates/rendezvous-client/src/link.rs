@@ -6,19 +6,13 @@
 //! host's network changes, it begins a new attempt at once, or carries the connection that it has over to a new socket.
 
 use std::{
-    io,
     net::SocketAddr,
     time::{Duration, SystemTime},
 };
 
-use p2pdbg_frames::ReadError;
-use p2pdbg_net::{
-    changes::{Changes, Listener},
-    deadline::sleep_until,
-};
+use p2pdbg_net::changes::{Changes, Listener};
 use p2pdbg_proto::{
     control::{Credential, FromRendezvous, Refusal, ToRendezvous},
-    frame,
     url::{HostAt, RendezvousUrl},
 };
 use tokio::{
@@ -29,7 +23,8 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     LinkError, TcpRoute, Transports,
-    connection::{Connection, Reader, Rest, Writer},
+    connection::{Connection, Reader},
+    conversation::{Conversation, read},
     hosts::{Hosts, Plan},
     nearest::nearest_first,
     reconnection::Reconnection,
@@ -45,27 +40,14 @@ const FRESH: Duration = Duration::from_millis(500);
 /// How long the rendezvous may take to answer the hello.
 const GREETING: Duration = Duration::from_secs(6);
 
-/// How often a connection over TCP is asked whether it lives, as QUIC does by itself.
-const PING: Duration = Duration::from_secs(10);
-
-/// A connection over TCP that is silent for this long is lost.
-const SILENCE: Duration = Duration::from_secs(25);
-
-/// The same after this host's network has changed: TCP does not move to another address, and QUIC may have nowhere to
-/// move to.
-const DOUBT: Duration = Duration::from_secs(4);
-
-/// The same when there is no route left to the address at which the rendezvous was reached. It may have another one.
-const NO_ROUTE: Duration = Duration::from_secs(1);
-
-/// The same while a session needs the rendezvous and there are other hosts: a round trip, and a repetition or two.
-const GONE: Duration = Duration::from_millis(1500);
-
 /// How many messages may wait in either direction.
 const QUEUE: usize = 256;
 
 /// How long closing a link may take in all; its goodbye takes a second or two where nobody answers.
 const CLOSES: Duration = Duration::from_secs(10);
+
+/// A connection on which the rendezvous has said welcome.
+type Connected = (Reader, Conversation);
 
 /// What the link tells its owner.
 #[derive(Debug)]
@@ -96,7 +78,7 @@ pub enum LinkEvent {
 /// Where the link leads, and how.
 #[derive(Debug, Clone)]
 pub struct LinkConfig {
-    /// The rendezvous.
+    /// The rendezvous: its hosts, its certificate, and the key that lets this peer in.
     pub url: RendezvousUrl,
     /// How it is reached over TCP.
     pub route: TcpRoute,
@@ -133,7 +115,7 @@ impl Link {
             hurries: false,
             awaited: is_awaited,
             policy: Reconnection::new(),
-            hosts: Hosts::new(&config.url),
+            hosts: Hosts::new(&config.url, config.route.remembered()),
             changes: changes.subscribe(),
             config,
             needed_tcp: false,
@@ -347,34 +329,32 @@ impl Driver {
         self.needed_tcp = over_tcp;
         self.was_up = true;
         self.hurries = false;
-        let (reader, writer, rest) = connection.open().await?;
-        let mut connected = Connected {
-            reader,
-            writer,
-            rest,
-        };
+        let (mut reader, writer, rest) = connection.open().await?;
+        let mut conversation = Conversation::new(writer, rest);
         let hello = ToRendezvous::Hello {
             credential: self.credential.borrow_and_update().clone(),
             agent: concat!("p2pdbg/", env!("CARGO_PKG_VERSION")).to_owned(),
         };
-        write(&mut connected.writer, &hello).await?;
+        conversation.say(&hello).await?;
         let told = self.first_words.borrow_and_update().clone();
         for message in &told {
-            write(&mut connected.writer, message).await?;
+            conversation.say(message).await?;
         }
         let authority = at.to_string();
-        let answer = timeout(GREETING, read(&mut connected.reader))
-            .await
-            .map_err(|_| LinkError::Unreachable {
-                authority: authority.clone(),
-            })??;
+        let answer =
+            timeout(GREETING, read(&mut reader))
+                .await
+                .map_err(|_| LinkError::Unreachable {
+                    authority: authority.clone(),
+                })??;
         match answer {
             FromRendezvous::Welcome {
                 observed,
                 stun,
                 up_s,
             } => {
-                self.hosts.on_up(&at);
+                self.hosts.on_up(&at, rendezvous.ip());
+                self.config.route.note_nodes(None);
                 let up = LinkEvent::Up {
                     told,
                     observed,
@@ -385,12 +365,12 @@ impl Driver {
                     up_for: Duration::from_secs(up_s.into()),
                 };
                 if let Some(clock) = clock(&hello) {
-                    write(&mut connected.writer, &clock).await?;
+                    conversation.say(&clock).await?;
                 }
                 // What was queued for the connection before this one has lost its meaning.
                 while self.to_send.try_recv().is_ok() {}
                 let _ = self.report.send(up).await;
-                Ok(connected)
+                Ok((reader, conversation))
             }
             FromRendezvous::Refused { refusal, .. } => {
                 Err(self.turned_away(&at, LinkError::Refused { authority, refusal }))
@@ -411,7 +391,13 @@ impl Driver {
     /// not is for the owner, which waits for what it has asked for.
     fn on_nodes(&mut self, message: FromRendezvous) -> Option<LinkError> {
         match message {
-            FromRendezvous::Nodes { own, nodes } => self.hosts.on_told(own, nodes),
+            FromRendezvous::Nodes { own, nodes, relays } => {
+                let known = self.hosts.on_told(own, nodes, relays);
+                if known.is_some() {
+                    self.config.route.remember(self.hosts.nodes());
+                }
+                self.config.route.note_nodes(known);
+            }
             FromRendezvous::GoTo { node } => {
                 let now = Instant::now().into_std();
                 if self.hosts.go_to(now, &node.at) {
@@ -431,92 +417,44 @@ impl Driver {
     /// Passes messages until the connection is lost (why, and for how long the rendezvous has asked to be left alone)
     /// or the owner closes the link (`None`).
     async fn converse(&mut self, connected: Connected) -> Option<(LinkError, Option<Duration>)> {
-        let Connected {
-            reader,
-            mut writer,
-            rest,
-        } = connected;
+        let (reader, mut conversation) = connected;
         let (heard, mut last_heard) = watch::channel(Instant::now());
         let (asked, asked_to_stay_away) = watch::channel(None);
         let (for_link, mut of_nodes) = mpsc::channel(4);
         let listening = tokio::spawn(listen(reader, self.report.clone(), heard, asked, for_link));
         let mut listening = AbortOnDropHandle::new(listening);
-        let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
-        ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // When the network changed; what was heard before says nothing about now.
-        let mut changed_at: Option<Instant> = None;
-        // Until when QUIC has to be heard, and what had been heard of it before.
-        let mut doubt: Option<(Instant, u64)> = None;
         let error = loop {
-            let heard_at = *last_heard.borrow_and_update();
-            let given_up = match changed_at.filter(|changed| *changed >= heard_at) {
-                Some(changed) => (changed + DOUBT).min(heard_at + SILENCE),
-                None => heard_at + SILENCE,
-            };
-            tokio::select! {
-                ended = &mut listening => {
-                    break ended.unwrap_or_else(|e| LinkError::lost(&e));
-                }
-                message = self.to_send.recv() => {
-                    let Some(message) = message else { break LinkError::Lost("closed".into()) };
-                    if let Err(error) = write(&mut writer, &message).await {
-                        break error;
-                    }
-                }
-                _ = self.changes.changed() => {
-                    rest.on_network_changed();
-                    changed_at = Some(Instant::now());
-                    // By an answer it is known to be there still, and by what asks it learns where this host is now.
-                    ping.reset();
-                    if let Err(error) = write(&mut writer, &ToRendezvous::Ping).await {
-                        break error;
-                    }
-                    let patience = if rest.has_route() { DOUBT } else { NO_ROUTE };
-                    doubt = rest.heard().map(|heard| (Instant::now() + patience, heard));
-                }
-                // Where there are others, one that is gone is not worth the patience of QUIC: a session waits.
+            conversation.on_heard(*last_heard.borrow_and_update());
+            let step = tokio::select! {
+                ended = &mut listening => Err(ended.unwrap_or_else(|e| LinkError::lost(&e))),
+                message = self.to_send.recv() => match message {
+                    Some(message) => conversation.say(&message).await,
+                    None => Err(LinkError::Lost("closed".into())),
+                },
+                _ = self.changes.changed() => conversation.on_network_changed().await,
                 Ok(()) = self.nudged.changed(), if self.hosts.are_several() => {
                     self.nudged.mark_unchanged();
-                    changed_at = changed_at.filter(|at| *at >= heard_at).or_else(|| Some(Instant::now()));
-                    if doubt.is_none() {
-                        doubt = rest.heard().map(|heard| (Instant::now() + GONE, heard));
-                        if let Err(error) = write(&mut writer, &ToRendezvous::Ping).await {
-                            break error;
-                        }
-                    }
+                    conversation.on_needed().await
                 }
-                () = sleep_until(doubt.map(|(until, _)| until)) => {
-                    if doubt.take().map(|(_, heard)| heard) == rest.heard() {
-                        break LinkError::Lost("it is not heard any more".into());
-                    }
-                }
-                Some(message) = of_nodes.recv() => {
-                    if let Some(moved) = self.on_nodes(message) {
-                        break moved;
-                    }
-                }
-                Ok(()) = last_heard.changed() => {}
-                _ = ping.tick(), if rest.must_be_asked() => {
-                    if let Err(error) = write(&mut writer, &ToRendezvous::Ping).await {
-                        break error;
-                    }
-                }
-                () = tokio::time::sleep_until(given_up), if rest.must_be_asked() => {
-                    break LinkError::Lost("the rendezvous has gone silent".into());
-                }
+                Some(message) = of_nodes.recv() => self.on_nodes(message).map_or(Ok(()), Err),
+                Ok(()) = last_heard.changed() => Ok(()),
+                due = conversation.due() => conversation.see_to(due).await,
                 () = self.closing.cancelled() => {
                     while let Ok(message) = self.to_send.try_recv() {
-                        let _ = write(&mut writer, &message).await;
+                        let _ = conversation.say(&message).await;
                     }
-                    rest.close(writer, async {
+                    conversation.close(async {
                         let _ = (&mut listening).await;
                     })
                     .await;
                     return None;
                 }
+            };
+            if let Err(error) = step {
+                break error;
             }
         };
-        rest.abandon();
+        conversation.abandon();
         let asked = *asked_to_stay_away.borrow();
         Some((error, asked))
     }
@@ -536,12 +474,6 @@ fn clock(hello: &ToRendezvous) -> Option<ToRendezvous> {
         .ok()?;
     let unix_s = since.as_secs();
     Some(ToRendezvous::Clock { unix_s })
-}
-
-struct Connected {
-    reader: Reader,
-    writer: Writer,
-    rest: Rest,
 }
 
 /// Passes on what the rendezvous says until there is no more; gives why.
@@ -571,24 +503,4 @@ async fn listen(
             return LinkError::Lost("nobody listens to it".into());
         }
     }
-}
-
-async fn write(writer: &mut Writer, message: &ToRendezvous) -> Result<(), LinkError> {
-    match timeout(SILENCE, p2pdbg_frames::write(writer, message)).await {
-        Ok(Err(e)) if e.kind() == io::ErrorKind::InvalidInput => {
-            Err(LinkError::Local(e.to_string()))
-        }
-        Ok(written) => written.map_err(|e| LinkError::broken(&e)),
-        Err(_) => Err(LinkError::Lost("the rendezvous takes nothing".into())),
-    }
-}
-
-async fn read(reader: &mut Reader) -> Result<FromRendezvous, LinkError> {
-    let body = match p2pdbg_frames::read_body(reader, frame::MAX_BODY).await {
-        Ok(Some(body)) => body,
-        Ok(None) => return Err(LinkError::broken(&io::ErrorKind::UnexpectedEof.into())),
-        Err(ReadError::Stream(e)) => return Err(LinkError::broken(&e)),
-        Err(ReadError::Malformed(e)) => return Err(LinkError::lost(&e)),
-    };
-    frame::decode_extensible(&body).map_err(|e| LinkError::lost(&e))
 }

@@ -6,7 +6,11 @@ use std::{
 };
 
 use p2pdbg_net::nat64::Nat64;
-use p2pdbg_proto::{secret::random_bytes, url::HostAt};
+use p2pdbg_proto::{
+    node::{Node, NodeNumber},
+    secret::random_bytes,
+    url::HostAt,
+};
 use p2pdbg_stun::{Attribute, Class, Encoder, Message, TransactionId};
 use tokio::{net::UdpSocket, task::JoinSet, time::Instant};
 
@@ -16,8 +20,25 @@ const PATIENCE: Duration = Duration::from_millis(400);
 /// The same once one has answered: what is much further than that is no choice.
 const AFTER_THE_FIRST: Duration = Duration::from_millis(100);
 
-/// Without an answer the question is asked once more.
-const AGAIN: Duration = Duration::from_millis(150);
+/// How long a host may take to answer.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// Without an answer the question is asked once more after this.
+    again: Duration,
+    in_all: Duration,
+}
+
+/// While somebody waits for a connection.
+const FOR_A_HOME: Patience = Patience {
+    again: Duration::from_millis(150),
+    in_all: PATIENCE,
+};
+
+/// While a session goes on: the nodes may be on other continents.
+const FOR_RELAYS: Patience = Patience {
+    again: Duration::from_millis(700),
+    in_all: Duration::from_millis(1_500),
+};
 
 /// Hosts whose distances differ by less than this, or by a fifth, are equally near: among them chance decides, so that
 /// peers of one place do not all choose the same.
@@ -32,7 +53,9 @@ pub(super) async fn nearest_first(
     let mut asked = JoinSet::new();
     for (index, host) in hosts.iter().cloned().enumerate() {
         let nat64 = nat64.clone();
-        asked.spawn(async move { Some((index, distance(&host, &nat64, local).await?)) });
+        asked.spawn(
+            async move { Some((index, distance(&host, &nat64, local, FOR_A_HOME).await?.1)) },
+        );
     }
     let mut distances = vec![None; hosts.len()];
     let mut until = Instant::now() + PATIENCE;
@@ -43,6 +66,52 @@ pub(super) async fn nearest_first(
         }
     }
     order(hosts, &distances, fastrand::u16)
+}
+
+/// How far a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeAway {
+    /// Its number.
+    pub number: NodeNumber,
+    /// Where it answers.
+    pub address: SocketAddr,
+    /// The shortest of a few round trips.
+    pub rtt: Duration,
+}
+
+/// How often a node is asked for its distance: what else is on the way makes some answers late.
+const ASKED: usize = 3;
+
+/// How far these nodes are, those that do not answer left out.
+pub(super) async fn distances(
+    nodes: Vec<Node>,
+    nat64: &Nat64,
+    local: Option<IpAddr>,
+) -> Vec<NodeAway> {
+    let mut asked = JoinSet::new();
+    for Node { number, at } in nodes {
+        let nat64 = nat64.clone();
+        asked.spawn(async move {
+            let (address, first) = distance(&at, &nat64, local, FOR_RELAYS).await?;
+            let mut rtt = first;
+            let target = nat64.target(address).await;
+            for _ in 1..ASKED {
+                if let Some(again) = ask(target, local, FOR_RELAYS).await {
+                    rtt = rtt.min(again);
+                }
+            }
+            Some(NodeAway {
+                number,
+                address,
+                rtt,
+            })
+        });
+    }
+    let mut distances = Vec::new();
+    while let Some(answer) = asked.join_next().await {
+        distances.extend(answer.ok().flatten());
+    }
+    distances
 }
 
 /// Puts the nearest first; `draw` gives random numbers of a range.
@@ -69,24 +138,29 @@ fn order(
     keyed.into_iter().map(|(_, _, host)| host).collect()
 }
 
-/// How long the nearest address of a host takes to answer; `None` if none does.
-async fn distance(host: &HostAt, nat64: &Nat64, local: Option<IpAddr>) -> Option<Duration> {
+/// The nearest address of a host, and how long it takes to answer; `None` if none does.
+async fn distance(
+    host: &HostAt,
+    nat64: &Nat64,
+    local: Option<IpAddr>,
+    patience: Patience,
+) -> Option<(SocketAddr, Duration)> {
     let found = tokio::net::lookup_host((host.host.as_str(), host.port));
     let addresses: Vec<SocketAddr> = found.await.ok()?.take(8).collect();
     let mut asked = JoinSet::new();
     for address in addresses {
         let target = nat64.target(address).await;
-        asked.spawn(ask(target, local));
+        asked.spawn(async move { Some((address, ask(target, local, patience).await?)) });
     }
     while let Some(answer) = asked.join_next().await {
-        if let Ok(Some(distance)) = answer {
-            return Some(distance);
+        if let Ok(Some(found)) = answer {
+            return Some(found);
         }
     }
     None
 }
 
-async fn ask(address: SocketAddr, local: Option<IpAddr>) -> Option<Duration> {
+async fn ask(address: SocketAddr, local: Option<IpAddr>, patience: Patience) -> Option<Duration> {
     let any = match address {
         SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
         SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
@@ -94,28 +168,38 @@ async fn ask(address: SocketAddr, local: Option<IpAddr>) -> Option<Duration> {
     let socket = UdpSocket::bind((local.unwrap_or(any), 0)).await.ok()?;
     // From there alone answers come.
     socket.connect(address).await.ok()?;
+    let began = Instant::now();
+    let mut asked: Vec<(TransactionId, Instant)> = Vec::new();
     let mut answer = [0; 512];
-    for _ in 0..2 {
+    loop {
         let id = TransactionId(random_bytes());
-        let began = Instant::now();
+        asked.push((id, Instant::now()));
         socket.send(&question(id)?).await.ok()?;
-        let heard = tokio::time::timeout(AGAIN, async {
+        let until = match asked.len() {
+            1 => began + patience.again,
+            _ => began + patience.in_all,
+        };
+        let heard = tokio::time::timeout_at(until, async {
             loop {
                 let length = socket.recv(&mut answer).await.ok()?;
-                if let Ok(message) = Message::decode(&answer[..length])
-                    && message.transaction() == id
-                    && message.class() == Class::Success
-                {
-                    return Some(began.elapsed());
+                let now = Instant::now();
+                let Ok(message) = Message::decode(&answer[..length]) else {
+                    continue;
+                };
+                // To either question: what is further away than the pause between them has answered the first.
+                let mut asked = asked.iter();
+                let question = asked.find(|(id, _)| message.transaction() == *id);
+                if let (Some((_, at)), Class::Success) = (question, message.class()) {
+                    return Some(now - *at);
                 }
             }
         });
         match heard.await {
             Ok(distance) => return distance,
-            Err(_) => continue,
+            Err(_) if asked.len() > 1 => return None,
+            Err(_) => {}
         }
     }
-    None
 }
 
 /// As long as the answer, so that the server's limits on longer answers do not concern it.

@@ -22,12 +22,10 @@ const LONGEST_HEAD: usize = 16 * 1024;
 /// Where a proxy listens whose URL names no port.
 const DEFAULT_PORT: u16 = 80;
 
-/// A proxy.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Proxy {
     /// Its name or address; an IPv6 address without brackets.
     pub(super) host: String,
-    /// Its port.
     pub(super) port: u16,
     /// The value of Proxy-Authorization.
     authorization: Option<String>,

@@ -57,7 +57,6 @@ pub(super) fn client_config(url: &RendezvousUrl) -> anyhow::Result<ClientConfig>
 /// What a connection over QUIC stands on, and has to live as long as it does.
 #[derive(Debug)]
 pub(super) struct Footing {
-    /// quinn's.
     pub(super) endpoint: Endpoint,
     socket: Arc<Movable>,
 }

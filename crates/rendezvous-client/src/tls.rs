@@ -14,7 +14,10 @@ use std::{
 use p2pdbg_base::Untrusted;
 use p2pdbg_identity::tls;
 use p2pdbg_net::nat64::Nat64;
-use p2pdbg_proto::url::{HostAt, RendezvousUrl};
+use p2pdbg_proto::{
+    node::{Node, NodeNumber},
+    url::{HostAt, RendezvousUrl},
+};
 use rustls::{AlertDescription, ClientConfig, pki_types::ServerName};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -25,6 +28,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     LinkError,
+    nearest::{NodeAway, distances},
+    node_memory::NodeMemory,
     proxy::{NotAProxy, Proxy},
     wire::Wire,
 };
@@ -57,6 +62,19 @@ pub struct TcpRoute {
     by_web: Arc<AtomicBool>,
     /// Which of the rendezvous' hosts the link has found at which address: a leg leads to one that it was told of so.
     found: Arc<Mutex<Vec<(SocketAddr, HostAt)>>>,
+    /// Which node the link has reached, and which there are.
+    nodes: Arc<Mutex<Option<Nodes>>>,
+    /// Where they are kept for the next start.
+    memory: Option<NodeMemory>,
+}
+
+/// The nodes of a rendezvous, as one of them has told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nodes {
+    /// The one that has told it: the home.
+    pub own: NodeNumber,
+    /// All that relay, those that do nothing else among them.
+    pub relays: Vec<Node>,
 }
 
 /// One way over TCP, for who wants to know of each.
@@ -87,6 +105,8 @@ impl TcpRoute {
             local: None,
             by_web: Arc::default(),
             found: Arc::default(),
+            nodes: Arc::default(),
+            memory: None,
         }
     }
 
@@ -101,6 +121,8 @@ impl TcpRoute {
             // What passes is the network's affair, whichever host it leads to.
             by_web: Arc::clone(&self.by_web),
             found: Arc::clone(&self.found),
+            nodes: Arc::clone(&self.nodes),
+            memory: self.memory.clone(),
             ..Self::new(&self.url.at(host))
         }
     }
@@ -113,6 +135,42 @@ impl TcpRoute {
             found.remove(0);
         }
         found.push((address, host.clone()));
+    }
+
+    /// Keeps there which nodes there are, and begins with those that were kept.
+    pub fn remembering(mut self, memory: NodeMemory) -> Self {
+        self.memory = Some(memory);
+        self
+    }
+
+    /// The nodes that serve peers, as they were told at an earlier start.
+    pub(super) fn remembered(&self) -> Vec<Node> {
+        let memory = self.memory.as_ref().zip(self.url.fingerprint);
+        memory.map_or_else(Vec::new, |(memory, authority)| memory.read(authority))
+    }
+
+    /// Keeps which nodes serve peers.
+    pub(super) fn remember(&self, nodes: &[Node]) {
+        if let (Some(memory), Some(authority)) = (&self.memory, self.url.fingerprint) {
+            memory.write(authority, nodes);
+        }
+    }
+
+    /// The node that is reached has told of all, or the host that is reached has not.
+    pub(super) fn note_nodes(&self, nodes: Option<Nodes>) {
+        *self.nodes.lock().unwrap_or_else(PoisonError::into_inner) = nodes;
+    }
+
+    /// The nodes, as the one has told that was reached last; none where the rendezvous is one host.
+    pub fn nodes(&self) -> Option<Nodes> {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.clone()
+    }
+
+    /// How far the nodes are from here over UDP, those that do not answer left out.
+    pub async fn distances(&self) -> Vec<NodeAway> {
+        let relays = self.nodes().map_or_else(Vec::new, |nodes| nodes.relays);
+        distances(relays, &self.nat64, self.local).await
     }
 
     /// To the host that was found at this address.

@@ -35,9 +35,32 @@ impl Driver {
                 report.step_round_trips = None;
             }
             let target = self.forwards.target(forward).cloned();
+            self.spare_delays(stream, &report, target.as_ref());
             self.streams.on_debugger(stream, report, target);
         }
         self.update_status();
+    }
+
+    /// Has debugpy send at once, when it has said what it is, and again when it has said which process it is in: by
+    /// then that is connected to the adapter, which answers the IDE before.
+    fn spare_delays(
+        &self,
+        stream: StreamId,
+        report: &DebuggerReport,
+        target: Option<&p2pdbg_base::HostPort>,
+    ) {
+        let is_debugpy = |report: &DebuggerReport| {
+            let name = report.name.as_ref().map(Untrusted::as_str);
+            name == Some(Preset::Debugpy.name())
+        };
+        let known = self.streams.debugger_of(stream);
+        let is_news = known.is_none_or(|known| !is_debugpy(known) || known.pid != report.pid);
+        let Some(target) = target.filter(|target| target.is_loopback()) else {
+            return;
+        };
+        if self.role == Role::Connector && is_debugpy(report) && is_news {
+            self.programs.send_at_once(target.port);
+        }
     }
 
     /// Tells the watcher of the debuggers where the same sources are at both ends.

@@ -2,7 +2,6 @@
 //! and carries out what they want.
 
 use std::{
-    collections::VecDeque,
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -31,14 +30,11 @@ use super::{
     Event, QUEUE, SessionConfig, SessionEnd, SessionInput, SessionOutput,
     decisions::{Decisions, Input, Output, Settings},
     forwards::Forwards,
-    paths::{Starving, Ways},
+    paths::{Relays, Starving, Ways},
     streams::{Opened, Streams},
     tunnel_connections::{self, Connections},
 };
 use crate::watch::Watcher;
-
-/// How many messages about streams may come before the forwards do.
-const EARLY: usize = 256;
 
 /// How long the goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(250);
@@ -81,8 +77,6 @@ pub(super) struct Driver {
     pub(super) events: mpsc::Sender<Event>,
     /// Tasks that end with the session.
     pub(super) tasks: JoinSet<()>,
-    /// What came about streams before the forwards were known: QUIC delivers its streams in any order.
-    early: VecDeque<Event>,
     over: Option<SessionEnd>,
 }
 
@@ -106,16 +100,9 @@ impl Driver {
         let reporter = config.reporter.clone();
         let streams = Streams::new(role, connections.best(), reporter, watcher);
         let forwards = Forwards::new(&config, events.clone());
-        let sources = {
-            let sources = p2pdbg_sources::Sources::new(policy.sources.clone(), events.clone());
-            super::sources::SourcesPart::new(sources, config.reporter.clone())
-        };
-        let programs = {
-            let events = events.clone();
-            // If the session is that busy, its log says it.
-            let told = move |attached| drop(events.try_send(Event::Attached(attached)));
-            p2pdbg_attach::Programs::new(policy.attach.clone(), told)
-        };
+        let sources = super::sources::SourcesPart::new(&config, events.clone());
+        let programs = super::pipes::programs(&policy, events.clone());
+        let relays = Relays::new(role, config.paths.route.clone(), path_policy);
         let settings = Settings {
             role,
             path_policy,
@@ -126,7 +113,7 @@ impl Driver {
             role,
             decisions: Decisions::new(settings, now),
             connections,
-            ways: Ways::new(paths, config.keys.punch, path_policy),
+            ways: Ways::new(paths, config.keys.punch, path_policy, relays),
             peers: Peers {
                 name: config.peer_name,
                 known: config.known,
@@ -143,7 +130,6 @@ impl Driver {
             outputs,
             events,
             tasks: JoinSet::new(),
-            early: VecDeque::new(),
             over: None,
         };
         (driver, received)
@@ -170,6 +156,7 @@ impl Driver {
         if let Some(first) = first {
             self.go_on_with(first);
         }
+        self.watch_relays();
         for event in told {
             self.handle_path(event);
         }
@@ -187,7 +174,7 @@ impl Driver {
                 Some(event) = received.recv() => {
                     self.handle_event(event).await;
                     // What came before the forwards did can be understood now.
-                    while self.forwards.are_known() && let Some(event) = self.early.pop_front() {
+                    while let Some(event) = self.forwards.next_kept() {
                         self.handle_event(event).await;
                     }
                 }
@@ -271,6 +258,7 @@ impl Driver {
                 let message = TunnelMessage::RelayByTcp { seconds };
                 self.connections.send_everywhere(&message);
             }
+            Output::NearLost => self.on_near_gone(),
             Output::Doubt => self.tell(SessionOutput::Doubt),
             Output::InUse => self.sources.sources.on_use(),
             Output::Drained => self.tell(SessionOutput::Drained),
@@ -291,6 +279,7 @@ impl Driver {
         match input {
             SessionInput::Introduced(introduction) => {
                 self.ways.command(PathCommand::Introduced(introduction));
+                self.on_home();
                 self.decide(Input::Introduced);
             }
             SessionInput::PeerSeen { addresses, bound } => {
@@ -310,6 +299,8 @@ impl Driver {
                 self.end(SessionEnd::PeerClosed);
             }
             SessionInput::Message(PeerMessage::Introduce(_)) => {}
+            SessionInput::Message(PeerMessage::Distances(there)) => self.on_distances(there),
+            SessionInput::RelayAt(at) => self.on_relay_at(at),
             SessionInput::PeerLeft => self.decide(Input::PeerLeft),
             SessionInput::Replaced => self.end(SessionEnd::Replaced),
             SessionInput::Describe(answer) => drop(answer.send(self.describe())),
@@ -338,6 +329,11 @@ impl Driver {
                 self.decide(Input::Nominated(path));
             }
             PathEvent::Answers { after } => self.decide(Input::PathAnswers { after }),
+            PathEvent::NearRelay { socket, remote } => {
+                let socket = socket.id;
+                self.decide(Input::NearRelay { socket, remote });
+            }
+            PathEvent::NearGone => self.on_near_gone(),
             PathEvent::Near { .. } => {}
             PathEvent::Heard { socket, remote } => {
                 let id = socket.id;
@@ -350,6 +346,7 @@ impl Driver {
             PathEvent::DirectLost(reason) => {
                 self.ways.on_nominated(None);
                 self.decide(Input::DirectLost(reason));
+                self.ways.relays.look_soon();
             }
             PathEvent::Signal(signal) => {
                 self.tell(SessionOutput::Message(PeerMessage::Punch(signal)))
@@ -373,20 +370,7 @@ impl Driver {
                 let facts = self.connections.insert(tunnel, control);
                 self.decide(Input::TunnelUp(facts));
             }
-            Event::Called(Answered {
-                socket,
-                remote,
-                tunnel,
-                control,
-            }) => {
-                self.catch_up_with_paths();
-                let tunnel = self.connections.insert(tunnel, control);
-                self.decide(Input::CallUp {
-                    socket,
-                    remote,
-                    tunnel,
-                });
-            }
+            Event::Called(answered) => self.on_called(answered),
             Event::DialFailed {
                 path,
                 remote,
@@ -400,13 +384,12 @@ impl Driver {
             event @ (Event::Control(_, TunnelMessage::Ledger(_)) | Event::Carrier(..))
                 if !self.forwards.are_known() =>
             {
-                if self.early.len() < EARLY {
-                    self.early.push_back(event);
-                }
+                self.forwards.keep_until_known(event);
             }
             Event::Control(epoch, message) => self.handle_control(epoch, message).await,
             Event::Carrier(epoch, header, stream) => self.handle_carrier(epoch, header, stream),
             Event::Copy(header, data) => self.streams.handle_copy(header, data),
+            Event::Measured(here) => self.on_measured(here),
             Event::Swept => self.decide(Input::Swept),
             Event::Accepted(forward, connection) => self.on_accepted(forward, connection),
             Event::TargetListening(forward, listening) => {
@@ -427,6 +410,23 @@ impl Driver {
             Event::Reached(forward) => self.forwards.on_reached(forward, &mut self.tasks),
             Event::StreamWaiting(stream, forward) => self.on_stream_waiting(stream, forward),
         }
+    }
+
+    /// The listener's call was answered.
+    fn on_called(&mut self, answered: Answered) {
+        let Answered {
+            socket,
+            remote,
+            tunnel,
+            control,
+        } = answered;
+        self.catch_up_with_paths();
+        let tunnel = self.connections.insert(tunnel, control);
+        self.decide(Input::CallUp {
+            socket,
+            remote,
+            tunnel,
+        });
     }
 
     fn on_tunnel_ended(&mut self, epoch: u64, error: &quinn::ConnectionError) {

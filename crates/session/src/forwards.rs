@@ -1,6 +1,6 @@
 //! The forwards of a session: which end opens the port, which one dials, and whether they stand.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 use p2pdbg_base::Bind;
 use p2pdbg_base::{Absent, Failure, HostPort, Opened, Untrusted};
@@ -32,6 +32,9 @@ use crate::stream::{Connection, Dialing, Local};
 /// The most forwards that a listener may ask for.
 const MOST: usize = 64;
 
+/// How many messages about streams may come before the forwards do.
+const EARLY: usize = 256;
+
 /// How many of them `p2pdbg pipe` may have added.
 const MOST_ADDED: usize = 32;
 
@@ -44,6 +47,8 @@ pub(super) struct Forwards {
     events: mpsc::Sender<Event>,
     table: Vec<Entry>,
     told: bool,
+    /// What came about streams before the forwards were known: QUIC delivers its streams in any order.
+    early: VecDeque<Event>,
     /// Ports of which the person was told that other hosts can reach them.
     open_to_network: Vec<SocketAddr>,
     /// Debuggers of which the person was told that no forward leads to them.
@@ -103,6 +108,7 @@ impl Forwards {
                 })
                 .collect(),
             told: false,
+            early: VecDeque::new(),
             open_to_network: Vec::new(),
             elsewhere: elsewhere::Told::default(),
         }
@@ -353,6 +359,20 @@ impl Forwards {
     /// Whether this end knows the forwards: the connector learns them from the listener.
     pub(super) fn are_known(&self) -> bool {
         self.role == Role::Listener || self.told
+    }
+
+    /// Keeps what cannot be understood before the forwards are known. What is too much is dropped, and its stream with
+    /// it.
+    pub(super) fn keep_until_known(&mut self, event: Event) {
+        if self.early.len() < EARLY {
+            self.early.push_back(event);
+        }
+    }
+
+    /// The next of what was kept, once it can be understood.
+    pub(super) fn next_kept(&mut self) -> Option<Event> {
+        self.early
+            .pop_front_if(|_| self.told || self.role == Role::Listener)
     }
 
     /// Adds a forward to a target at the connector, for which no port is opened; its number, and whether it is new.

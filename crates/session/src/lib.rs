@@ -19,6 +19,8 @@ mod pipes;
 mod policy;
 mod ports;
 mod rejections;
+mod relay_choice;
+mod relays;
 mod snapshot;
 mod sources;
 pub mod stream;
@@ -39,12 +41,14 @@ use p2pdbg_forward::{Connection, Forward, OpenPort};
 use p2pdbg_identity::Identity;
 use p2pdbg_ledger::{CarrierHeader, CopyHeader, StreamId};
 use p2pdbg_pairing::SessionKeys;
-use p2pdbg_path::{Approach, Introduction, PathContext, Paths};
+use p2pdbg_path::{Approach, Introduction, PathContext, Paths, RelayAt};
 use p2pdbg_proto::{
     fingerprint::Fingerprint,
+    node::NodeNumber,
     signal::PeerMessage,
     tunnel::{PathKind, TunnelMessage},
 };
+use p2pdbg_rendezvous_client::NodeAway;
 use p2pdbg_tunnel::{Answered, ControlReader, Tunnel, TunnelConfig, TunnelError};
 use quinn::RecvStream;
 use tokio::sync::{mpsc, oneshot};
@@ -107,6 +111,8 @@ pub enum SessionInput {
     },
     /// The peer said something through the rendezvous.
     Message(PeerMessage),
+    /// The session may be relayed by another node too.
+    RelayAt(RelayAt),
     /// The rendezvous says that the peer has left on purpose. Its word ends nothing that ever worked without it.
     PeerLeft,
     /// The peer has come back as another process: this session is over.
@@ -126,6 +132,8 @@ pub enum SessionInput {
 pub enum SessionOutput {
     /// Say this to the peer through the rendezvous.
     Message(PeerMessage),
+    /// Have the session relayed by this node too.
+    Relay(NodeNumber),
     /// Where the peer runs, as it says.
     Facts(HostFacts),
     /// Which directories hold the same files at both ends.
@@ -200,6 +208,8 @@ enum Event {
     Reached(u16),
     Called(Answered),
     CallFailed,
+    /// So far the nodes of the rendezvous are from here.
+    Measured(Vec<NodeAway>),
     Inspected(StreamId, Box<inspect::Report>),
     Sources(p2pdbg_sources::Told),
     Attached(p2pdbg_attach::Attached),

@@ -6,7 +6,7 @@ use p2pdbg_facts::HostFacts;
 use p2pdbg_ledger::{Admission, CarrierHeader, Frame, StreamId, Violation};
 use p2pdbg_proto::{
     control::Role,
-    tunnel::{ForwardState, TunnelMessage, close},
+    tunnel::{ForwardOffer, ForwardState, TunnelMessage, close},
 };
 use quinn::RecvStream;
 
@@ -23,15 +23,7 @@ impl Driver {
                 Err(error) => self.on_misbehaviour(epoch, &error),
             },
             TunnelMessage::Forwards(offers) if self.role == Role::Connector => {
-                match self.forwards.accept(offers, &mut self.tasks).await {
-                    Ok(answers) => answers
-                        .into_iter()
-                        .for_each(|answer| self.connections.send(answer)),
-                    Err(fault) => return self.on_misbehaviour(epoch, &fault),
-                }
-                if let Some(standing) = self.forwards.newly_standing() {
-                    self.tell(SessionOutput::Ready(standing));
-                }
+                self.on_forwards(epoch, offers).await;
             }
             TunnelMessage::ForwardState { forward, state } if self.role == Role::Listener => {
                 self.on_forward_state(forward, state).await;
@@ -73,6 +65,19 @@ impl Driver {
             | TunnelMessage::Elsewhere(_) => {
                 self.on_misbehaviour(epoch, &"a message that does not belong here");
             }
+        }
+    }
+
+    /// The forwards that the listener wants, at the connector.
+    async fn on_forwards(&mut self, epoch: u64, offers: Vec<ForwardOffer>) {
+        match self.forwards.accept(offers, &mut self.tasks).await {
+            Ok(answers) => answers
+                .into_iter()
+                .for_each(|answer| self.connections.send(answer)),
+            Err(fault) => return self.on_misbehaviour(epoch, &fault),
+        }
+        if let Some(standing) = self.forwards.newly_standing() {
+            self.tell(SessionOutput::Ready(standing));
         }
     }
 

@@ -1,10 +1,18 @@
 //! The ways to the peer, as the session's task uses them: the paths, and the sockets that a path was found on.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use p2pdbg_base::PathPolicy;
 use p2pdbg_path::{PathCommand, PathEvent, PathSocket, Paths};
+use p2pdbg_proto::control::Role;
 use p2pdbg_punch::{PunchKey, SocketId};
+use p2pdbg_rendezvous_client::TcpRoute;
+use tokio::sync::Notify;
+
+use super::relay_choice::RelayChoice;
 
 /// For how long the peer may have this end's leg of the relay carried over TCP, until it asks again.
 const MOST_BY_TCP: Duration = Duration::from_secs(600);
@@ -16,6 +24,8 @@ pub(super) struct Ways {
     /// Authenticates the checks of the direct paths.
     punch_key: PunchKey,
     policy: PathPolicy,
+    /// The relay besides the rendezvous'.
+    pub(super) relays: Relays,
     /// Until when the leg of the relay is to be carried over TCP: as this end wants it, and as the peer does.
     by_tcp_until: [Option<Instant>; 2],
 }
@@ -35,13 +45,44 @@ struct FoundSockets {
     nominated: Option<PathSocket>,
 }
 
+/// The relay besides the rendezvous' own: what leads to its choice.
+pub(super) struct Relays {
+    pub(super) choice: RelayChoice,
+    pub(super) route: TcpRoute,
+    /// Whether the user lets the session be relayed over UDP.
+    pub(super) allowed: bool,
+    pub(super) look: Arc<Notify>,
+}
+
+impl Relays {
+    pub(super) fn new(role: Role, route: TcpRoute, policy: PathPolicy) -> Self {
+        Self {
+            choice: RelayChoice::new(role),
+            route,
+            allowed: matches!(policy, PathPolicy::Any | PathPolicy::Relay),
+            look: Arc::default(),
+        }
+    }
+
+    /// Has the distances measured soon.
+    pub(super) fn look_soon(&self) {
+        self.look.notify_one();
+    }
+}
+
 impl Ways {
-    pub(super) fn new(paths: Paths, punch_key: PunchKey, policy: PathPolicy) -> Self {
+    pub(super) fn new(
+        paths: Paths,
+        punch_key: PunchKey,
+        policy: PathPolicy,
+        relays: Relays,
+    ) -> Self {
         Self {
             paths,
             found: FoundSockets::default(),
             punch_key,
             policy,
+            relays,
             by_tcp_until: [None; 2],
         }
     }
@@ -64,8 +105,9 @@ impl Ways {
     /// Somebody's direct path starves: datagrams by the relay are to go over TCP for so long from now on, or no more as
     /// far as he is concerned. What the other end wants stays as it is.
     pub(super) fn avoid_udp(&mut self, who: Starving, time: Duration) {
-        if self.policy != PathPolicy::Any {
-            return;
+        match self.policy {
+            PathPolicy::Any | PathPolicy::Relay => {}
+            PathPolicy::Direct | PathPolicy::RelayTcp => return,
         }
         let now = Instant::now();
         if let Some(until) = self.by_tcp_until.get_mut(who as usize) {
@@ -108,7 +150,6 @@ impl Ways {
         sockets.find(|socket| socket.id == id).cloned()
     }
 
-    /// Closes the sockets.
     pub(super) async fn close(self) {
         self.paths.close().await;
     }

@@ -4,15 +4,16 @@
 //! session began with, and the stream opens once the connector has agreed. The connector judges such a target as it
 //! does any other: loopback, or what it was told to allow.
 
-use p2pdbg_attach::Attached;
+use p2pdbg_attach::{Attached, Programs};
 use p2pdbg_base::{ErrorCode, Failure, HostPort, Untrusted};
 use p2pdbg_events::{Event as Report, StreamState, Warning, WarningCode};
 use p2pdbg_forward::{Preset, Within};
 use p2pdbg_ledger::ResetCode;
 use p2pdbg_proto::{attach::MAX_COMMAND, control::Role, tunnel::ForwardState};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    Event, SessionPolicy,
     decisions::Input,
     driver::Driver,
     forward_requests::{ForwardRequest, refusal},
@@ -55,6 +56,13 @@ pub struct PipeRequest {
     pub opened: oneshot::Sender<Result<(), Failure>>,
     /// Told how the stream ended; dropped if the session did.
     pub ended: oneshot::Sender<StreamState>,
+}
+
+/// What debuggers may attach to here, of which the session is told.
+pub(super) fn programs(policy: &SessionPolicy, events: mpsc::Sender<Event>) -> Programs {
+    // If the session is that busy, its log says it.
+    let told = move |attached| drop(events.try_send(Event::Attached(attached)));
+    Programs::new(policy.attach.clone(), told)
 }
 
 impl Driver {

@@ -47,7 +47,6 @@ struct Counts {
 }
 
 impl Rejections {
-    /// Counts one.
     pub(super) fn note(&self, refusal: Rejection) {
         let count = match refusal {
             Rejection::Impostor => &self.0.impostors,

@@ -7,8 +7,9 @@ use p2pdbg_events::{Event as Report, Reporter, SourcesReport, Warning, WarningCo
 use p2pdbg_facts::{HostFacts, HostPath, SourceRoots};
 use p2pdbg_proto::{control::Role, sources::FORWARD, tunnel::TunnelMessage};
 use p2pdbg_sources::{Differences, Prefixes, SourceName, Sources, Told};
+use tokio::sync::mpsc;
 
-use super::{SessionOutput, driver::Driver};
+use super::{Event, SessionConfig, SessionOutput, driver::Driver};
 use crate::stream::{Connection, Local};
 
 /// The most files that are named in one report.
@@ -25,10 +26,10 @@ pub(super) struct SourcesPart {
 }
 
 impl SourcesPart {
-    pub(super) fn new(sources: Sources, reporter: Reporter) -> Self {
+    pub(super) fn new(config: &SessionConfig, events: mpsc::Sender<Event>) -> Self {
         Self {
-            sources,
-            reporter,
+            sources: Sources::new(config.policy.sources.clone(), events),
+            reporter: config.reporter.clone(),
             begun: false,
             reported: None,
             roots: None,

@@ -41,7 +41,6 @@ const EVENTS: usize = 256;
 /// The most streams that are described to whoever asks.
 pub(super) const MOST_DESCRIBED: usize = 200;
 
-/// The live streams.
 pub(super) struct Streams {
     openings: Openings,
     budget: Budget,
@@ -66,7 +65,6 @@ impl From<u16> for Opened {
 
 /// The forward of a connection that was accepted here.
 pub(super) struct Opened {
-    /// Its number.
     pub(super) forward: u16,
     /// Whether those who connect are a debugger's clients, which wait for an answer before they end.
     pub(super) is_client: bool,
@@ -325,6 +323,11 @@ impl Streams {
         }
     }
 
+    /// What was seen of a stream's debugger.
+    pub(super) fn debugger_of(&self, stream: StreamId) -> Option<&DebuggerReport> {
+        self.live.get(&stream)?.debugger.as_ref()
+    }
+
     /// Notes that a stream's debugger is not the one that was asked for; whether that is news.
     pub(super) fn note_mismatch(&mut self, stream: StreamId) -> bool {
         let live = self.live.get_mut(&stream);
@@ -343,7 +346,6 @@ impl Streams {
         foremost.map(|(debugger, _)| Box::new(debugger.clone()))
     }
 
-    /// Reports something.
     pub(super) fn emit(&self, event: Report) {
         self.reporter.emit(event);
     }

@@ -20,6 +20,7 @@ mod service;
 mod stamp;
 pub mod talk;
 mod tree;
+mod walk;
 
 use std::path::{Path, PathBuf};
 

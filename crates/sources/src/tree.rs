@@ -12,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ignore::WalkBuilder;
 use p2pdbg_facts::{GitCheckout, holds_home};
 use p2pdbg_proto::sources::Sha256 as Digest;
 use sha2::{Digest as _, Sha256};
@@ -21,6 +20,7 @@ use super::{
     SourceName,
     content::{Content, ContentHash},
     stamp::{self, Stamp},
+    walk::Walk,
 };
 
 /// How much of a directory is looked at.
@@ -182,31 +182,18 @@ impl Tree {
         let began = Instant::now();
         let (root, limits) = (self.root.clone(), self.limits);
         let above = root.components().count() - from.components().count();
-        let walk = WalkBuilder::new(from)
-            .follow_links(false)
-            .require_git(false)
-            .parents(false)
-            .ignore(false)
-            .git_global(false)
-            .max_depth(Some(limits.depth + above))
-            .sort_by_file_name(std::ffi::OsStr::cmp)
-            .filter_entry(move |entry| {
-                entry.path().starts_with(&root) || root.starts_with(entry.path())
-            })
-            .build();
+        let wanted = move |path: &Path| path.starts_with(&root) || root.starts_with(path);
+        let walk = Walk::new(from.to_owned(), limits.depth + above, wanted);
         let mut listing = Listing::default();
-        for (seen, entry) in walk.enumerate() {
+        for (seen, entry) in (1..).zip(walk) {
             if seen >= limits.entries || began.elapsed() >= limits.time {
                 listing.left_out += 1;
                 break;
             }
-            let Ok(entry) = entry else {
-                continue;
-            };
-            if !entry.file_type().is_some_and(|kind| kind.is_file()) {
+            if !entry.is_file {
                 continue;
             }
-            let Ok(relative) = entry.path().strip_prefix(&self.root) else {
+            let Ok(relative) = entry.path.strip_prefix(&self.root) else {
                 continue;
             };
             match SourceName::of(relative) {

@@ -35,9 +35,9 @@ pub enum Attribute<'a> {
     MappedAddress(SocketAddr),
     /// Asks for the response from another address or port (RFC 5780 section 7.2).
     ChangeRequest {
-        /// Another IP address.
+        /// From the server's other IP address.
         ip: bool,
-        /// Another port.
+        /// From the server's other port.
         port: bool,
     },
     /// Who asks (14.3). Checks between the peers do without.
@@ -80,7 +80,7 @@ pub enum Attribute<'a> {
     Other {
         /// Its number. Below 0x8000, a receiver that does not know it must refuse the request.
         kind: u16,
-        /// Its value.
+        /// Its value, without padding.
         value: &'a [u8],
     },
 }
@@ -96,7 +96,7 @@ enum TypeList<'a> {
 }
 
 impl<'a> AttributeTypes<'a> {
-    /// The numbers.
+    /// The numbers of the attributes, in their order; one may stand there twice to fill the list up.
     pub fn iter(&self) -> impl Iterator<Item = u16> + 'a {
         let (numbers, bytes): (&[u16], &[u8]) = match self.0 {
             TypeList::Numbers(numbers) => (numbers, &[]),
@@ -237,20 +237,7 @@ impl<'a> Attribute<'a> {
                 }
             }
             kind::USERNAME => Self::Username(value).filter_len(value, 513)?,
-            kind::ERROR_CODE => {
-                let [_, _, class, number, reason @ ..] = value else {
-                    return None;
-                };
-                let (class, number) = (u16::from(class & 7), u16::from(*number));
-                if !(3..=6).contains(&class) || number > 99 {
-                    return None;
-                }
-                Self::ErrorCode {
-                    code: class * 100 + number,
-                    reason,
-                }
-                .filter_len(reason, 763)?
-            }
+            kind::ERROR_CODE => Self::read_error_code(value)?,
             kind::UNKNOWN_ATTRIBUTES if value.len().is_multiple_of(2) => {
                 Self::UnknownAttributes(AttributeTypes(TypeList::Bytes(value)))
             }
@@ -288,6 +275,18 @@ impl<'a> Attribute<'a> {
             kind::OTHER_ADDRESS => Self::OtherAddress(address::read(value, &address::NO_MASK)?),
             kind => Self::Other { kind, value },
         })
+    }
+
+    fn read_error_code(value: &'a [u8]) -> Option<Self> {
+        let [_, _, class, number, reason @ ..] = value else {
+            return None;
+        };
+        let (class, number) = (u16::from(class & 7), u16::from(*number));
+        if !(3..=6).contains(&class) || number > 99 {
+            return None;
+        }
+        let code = class * 100 + number;
+        Self::ErrorCode { code, reason }.filter_len(reason, 763)
     }
 
     fn filter_len(self, value: &[u8], most: usize) -> Option<Self> {

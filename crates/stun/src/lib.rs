@@ -59,11 +59,11 @@ const FINGERPRINT_XOR: u32 = 0x5354_554E;
 pub enum Class {
     /// Asks for a response.
     Request,
-    /// Asks for nothing.
+    /// Says something and asks for no response.
     Indication,
-    /// Answers a request.
+    /// Answers a request, whose transaction id it bears.
     Success,
-    /// Refuses a request.
+    /// Refuses a request; an ERROR-CODE says why.
     Error,
 }
 
@@ -117,7 +117,7 @@ pub struct Message<'a> {
 pub enum Fingerprint {
     /// The message has none.
     Absent,
-    /// It is right.
+    /// It is right: this is STUN, undamaged. It proves nothing of the sender.
     Valid,
     /// It is wrong: damaged on the way, or not STUN after all.
     Invalid,

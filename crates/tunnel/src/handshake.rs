@@ -168,6 +168,8 @@ fn start(
     tokio::spawn(write_queued(send, queue));
     let local = match (connection.local_ip(), endpoint.local_addr()) {
         (Some(ip), Ok(bound)) => Some(SocketAddr::new(ip.to_canonical(), bound.port())),
+        // A TCP connection, whose ends are known.
+        (None, Ok(bound)) if !bound.ip().is_unspecified() => Some(bound),
         _ => None,
     };
     Tunnel {

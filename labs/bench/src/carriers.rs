@@ -1,6 +1,7 @@
 //! What is compared: each brings a port beside the IDE to the service at the debuggee's.
 
 use std::{
+    ffi::OsString,
     fs,
     net::{Ipv4Addr, TcpStream},
     path::PathBuf,
@@ -114,13 +115,16 @@ impl Carrier {
             Kind::Dumbpipe => (port, dumbpipe(site, port, target)?),
             Kind::Direct => (
                 port,
-                p2pdbg(site, "direct", "direct", port, target, reverse)?,
+                p2pdbg(site, "direct", "direct", port, target, reverse, &[])?,
             ),
-            Kind::Relay => (port, p2pdbg(site, "relay", "relay", port, target, reverse)?),
+            Kind::Relay => (
+                port,
+                p2pdbg(site, "relay", "relay", port, target, reverse, &[])?,
+            ),
             Kind::Iroh => (port, iroh(site, port, target)?),
             Kind::Other => (
                 port,
-                p2pdbg(site, "other", "direct", port, target, reverse)?,
+                p2pdbg(site, "other", "direct", port, target, reverse, &[])?,
             ),
         };
         Ok(Self {
@@ -129,6 +133,24 @@ impl Carrier {
             port,
             _programs: programs,
         })
+    }
+
+    /// p2pdbg, directly, whose `connect` runs this command; and that process, which prints what the command does.
+    pub(crate) fn with_command(
+        site: &Site,
+        target: u16,
+        command: &[OsString],
+    ) -> Result<(Self, Process)> {
+        let port = 7_001;
+        let mut programs = p2pdbg(site, "direct", "direct", port, target, false, command)?;
+        let connect = programs.pop().context("connect was not started")?;
+        let carrier = Self {
+            kind: Kind::Direct,
+            ip: Ipv4Addr::LOCALHOST,
+            port,
+            _programs: programs,
+        };
+        Ok((carrier, connect))
     }
 
     /// A connection through it.
@@ -284,6 +306,7 @@ fn p2pdbg(
     port: u16,
     target: u16,
     reverse: bool,
+    command: &[OsString],
 ) -> Result<Vec<Process>> {
     // Everybody has a rendezvous of his own, so that none carries what is not its own.
     let (rendezvous, url) = site.rendezvous_at(name, port - 3_000)?;
@@ -299,6 +322,9 @@ fn p2pdbg(
     let code = code_of(&mut listen)?;
     let mut connect = peer("connect")?;
     connect.args(["--path", path]).env("P2PDBG_CODE", code);
+    if !command.is_empty() {
+        connect.arg("--").args(command);
+    }
     let connect = Process::start("p2pdbg connect", connect)?;
     listen.event("path", is_path(path))?;
     await_listener(if reverse { &site.debuggee } else { &site.ide }, port)?;

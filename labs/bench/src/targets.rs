@@ -4,8 +4,8 @@ use crate::{
     number::number,
     results::Results,
     rows::names::{
-        AND_BACK, BULK, CROWD, DIRECT_PATH, FAR, HALF, IDLE_PEERS, LATENCY, LONG_FAT, LOSSY,
-        PING_200, RELAY_COST, ROUND_TRIP, SECOND, STARTED, STEP, TO_DEBUGGEE, UNDER_BULK,
+        AND_BACK, AS_COMMAND, BULK, CROWD, DIRECT_PATH, FAR, HALF, IDLE_PEERS, LATENCY, LONG_FAT,
+        LOSSY, PING_200, RELAY_COST, ROUND_TRIP, SECOND, STARTED, STEP, TO_DEBUGGEE, UNDER_BULK,
     },
 };
 
@@ -106,6 +106,12 @@ pub(crate) fn judge(results: &Results) -> Vec<Judged> {
     let mut value = |target: &str, measured: Option<f64>, unit: &str, wanted: Wanted| {
         all.push(judged(target, measured, unit, wanted));
     };
+    value(
+        "a step, debugpy --listen started by p2pdbg connect, RTT 10 ms: ≤ 60 ms",
+        results.median(4, STEP, AS_COMMAND, "RTT 10 ms"),
+        "ms",
+        AtMost(60.0),
+    );
     // What the peers' links delay, and what passing them takes besides.
     let round_trip = results.median(5, SECOND, FAR, ROUND_TRIP).unwrap_or(40.0);
     for (place, name) in [

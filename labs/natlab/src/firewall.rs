@@ -12,6 +12,8 @@ pub struct Flow {
     port: Option<u16>,
     one_way: bool,
     marked: bool,
+    /// With which bits the payload begins, and how many.
+    begins: Option<(u8, u8)>,
     /// Kilobytes a second that pass.
     rate: Option<u32>,
 }
@@ -25,6 +27,7 @@ impl Flow {
         port: None,
         one_way: false,
         marked: false,
+        begins: None,
         rate: None,
     };
 
@@ -84,6 +87,23 @@ impl Flow {
         Self {
             marked: true,
             ..self
+        }
+    }
+
+    /// Of UDP, what begins as QUIC's long header does (RFC 9000 section 17.2): the packets of its handshakes, by which
+    /// boxes tell QUIC from other UDP.
+    pub const fn quic_handshakes() -> Self {
+        Self {
+            begins: Some((0b11, 2)),
+            ..Self::udp()
+        }
+    }
+
+    /// Of UDP, what begins with a byte of 128 or more: handshakes of QUIC, disguised or not, and nothing of STUN.
+    pub const fn high_udp() -> Self {
+        Self {
+            begins: Some((1, 1)),
+            ..Self::udp()
         }
     }
 
@@ -157,6 +177,11 @@ impl Flow {
             true => vec!["ip ecn != not-ect ", "ip6 ecn != not-ect "],
             false => vec![""],
         };
+        let payload = match self.begins {
+            // Behind UDP's own eight bytes.
+            Some((bits, count)) => format!("@th,64,{count} {bits} "),
+            None => String::new(),
+        };
         let rate = match self.rate {
             Some(rate) => format!("limit rate over {rate} kbytes/second burst 16 kbytes "),
             None => String::new(),
@@ -169,7 +194,7 @@ impl Flow {
                 for chain in ["incoming", "outgoing"] {
                     let _ = writeln!(
                         rules,
-                        "add rule inet blocked {chain} {address}{ends}{mark}{protocol}{port}{rate}counter drop"
+                        "add rule inet blocked {chain} {address}{ends}{mark}{protocol}{port}{payload}{rate}counter drop"
                     );
                 }
             }

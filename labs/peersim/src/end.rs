@@ -27,6 +27,8 @@ pub(crate) struct Peer {
     pub(crate) over: bool,
     /// Until when the process is stopped.
     pub(crate) stopped_until: Duration,
+    /// Whether there is a session: the peer has been met.
+    pub(crate) has_met: bool,
     pub(crate) searching: bool,
     pub(crate) nominated: bool,
     /// Whether the leg of the relay is to be bound, or bound again.
@@ -59,9 +61,10 @@ impl Peer {
             used: None,
             over: false,
             stopped_until: Duration::ZERO,
+            has_met: false,
             searching: false,
             nominated: false,
-            binding: true,
+            binding: false,
         }
     }
 

@@ -67,6 +67,13 @@ impl Link {
         *silent = until.max(*silent);
     }
 
+    /// What was away for nobody knew how long is there again.
+    pub(crate) fn come_back(&mut self, now: Duration) {
+        if self.away_until == Duration::MAX {
+            self.away_until = now;
+        }
+    }
+
     pub(crate) fn leave(&mut self, until: Duration) {
         self.away_until = until.max(self.away_until);
     }

@@ -42,6 +42,9 @@ pub(crate) struct Oracle {
     /// Whether each end's person was told that the peer is lost.
     lost: [bool; 2],
     over: [bool; 2],
+    /// Whether the two have met, and how often again.
+    met: [bool; 2],
+    introduced: usize,
     /// Whether the last path that was told to each is the direct one.
     direct: [bool; 2],
     adopted: [Vec<u64>; 2],
@@ -152,6 +155,29 @@ impl Oracle {
         }
     }
 
+    /// An end has met its peer: a session begins there.
+    pub(crate) fn on_met(&mut self, end: End) {
+        let met = std::mem::replace(&mut self.met[end.index()], true);
+        self.must(!met, || {
+            format!("{end:?}: a second session, though neither process has ended")
+        });
+    }
+
+    /// An end has met its peer again.
+    pub(crate) fn on_introduced(&mut self, end: End) {
+        self.introduced += 1;
+        let met = self.met[end.index()];
+        self.must(met, || format!("{end:?}: met again before the first time"));
+    }
+
+    /// An end will meet nobody any more.
+    pub(crate) fn on_meeting_failed(&mut self, end: End) {
+        let over = self.over.iter().any(|over| *over);
+        self.must(over, || {
+            format!("{end:?}: the meeting failed, though the rendezvous came back")
+        });
+    }
+
     /// An end uses a tunnel from now on.
     pub(crate) fn on_adopted(&mut self, end: End, epoch: u64) {
         let known = self.adopted[end.index()].contains(&epoch);
@@ -197,8 +223,14 @@ impl Oracle {
         self.must(over || left.is_empty(), || {
             format!("never delivered: {}", left.join(", "))
         });
+        let met = self.met == [true; 2];
+        self.must(over || met, || "never met".to_owned());
         let lost = self.lost.iter().any(|lost| *lost);
         self.must(over || !lost, || "never told as resumed".to_owned());
+    }
+
+    pub(crate) fn introduced(&self) -> usize {
+        self.introduced
     }
 
     pub(crate) fn is_direct(&self) -> bool {

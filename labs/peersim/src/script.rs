@@ -25,6 +25,8 @@ pub enum Fault {
     Forget(End),
     /// The rendezvous is away for a time, and its relay with it.
     RendezvousAway(Duration),
+    /// The control connection of this end to the rendezvous breaks; it matters only to a run with meetings.
+    LinkLost(End),
     /// A process is stopped for a time.
     Stop(End, Duration),
     /// The opening of a tunnel arrives again: this one, counted from the first.
@@ -55,6 +57,10 @@ pub struct Timed {
 pub struct Script {
     /// Draws delays and what the local programs do.
     pub seed: u64,
+    /// Whether the two find each other by the meetings that ship; else they are introduced from the beginning.
+    pub meets: bool,
+    /// Whether somebody guesses at the code first, so that it burns; of a run with meetings.
+    pub guessed: bool,
     /// Whether the connector may be called before it dials.
     pub calls: bool,
     /// Whether a direct path can be found.
@@ -92,6 +98,8 @@ impl Script {
         }
         Self {
             seed,
+            meets: false,
+            guessed: false,
             calls: random.bool(),
             direct: random.u8(0..4) > 0,
             nats: None,
@@ -111,6 +119,24 @@ const EASY: [NatKind; 4] = [
 ];
 
 impl Script {
+    /// The same run with the meetings, whose control connections break too.
+    pub fn draw_with_meetings(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed ^ 0x6d65_6574);
+        let script = Self::draw(seed);
+        let lost = (0..random.usize(0..4)).map(|_| Timed {
+            at: Duration::from_millis(random.u64(0..60_000)),
+            fault: Fault::LinkLost(end(&mut random)),
+        });
+        let mut faults: Vec<Timed> = lost.chain(script.faults).collect();
+        faults.sort_by_key(|timed| timed.at);
+        Self {
+            meets: true,
+            guessed: random.u8(0..4) == 0,
+            faults,
+            ..script
+        }
+    }
+
     /// The same run with the engines and two NATs drawn from the seed.
     pub fn draw_with_engines(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(!seed);

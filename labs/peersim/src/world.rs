@@ -18,6 +18,7 @@ use p2pdbg_session::{
 use crate::{
     End, Fault, Mutant, Script, Summary, Violation,
     end::Peer,
+    meeting::{Meeting, News as Told},
     network::{IDLE, Link, Packet, Tunnel},
     oracle::Oracle,
     search::{News, Search},
@@ -41,6 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long it takes to find out where a NAT has mapped a path anew.
 const FOUND: Duration = Duration::from_millis(250);
+
+/// A program tries again so often while there is no session.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// A program writes so often.
 const WRITE: Duration = Duration::from_millis(400);
@@ -92,6 +96,8 @@ pub(crate) struct World {
     direct_possible: bool,
     /// The engines; none if a direct path is found without them.
     search: Option<Search>,
+    /// The meetings; none if the two are introduced from the beginning.
+    meeting: Option<Meeting>,
     answers_calls: bool,
     tunnels: Vec<Tunnel>,
     openings: Vec<Opening>,
@@ -115,7 +121,6 @@ impl World {
         Self {
             base,
             now: Duration::ZERO,
-            random,
             mutant,
             oracle: Oracle::default(),
             peers: [
@@ -123,6 +128,11 @@ impl World {
                 Peer::new(End::Connector, base, script.relay),
             ],
             search: nats.map(|nats| Search::new(nats, links[1].delay, script.seed)),
+            meeting: script.meets.then(|| {
+                let delay = Duration::from_millis(random.u64(1..120));
+                Meeting::new(base, delay, script.guessed)
+            }),
+            random,
             links,
             direct_possible: script.direct,
             answers_calls: script.calls,
@@ -146,6 +156,7 @@ impl World {
             let next = self.events.first_key_value().map(|(key, _)| key.0);
             let first = [timer.map(|(at, _)| at), next].into_iter().flatten().min();
             match (timer, next) {
+                _ if self.meet_until(first) => {}
                 _ if self.search_until(first) => {}
                 (Some((at, end)), next) if next.is_none_or(|next| at <= next) => {
                     self.pass_to(at);
@@ -172,6 +183,9 @@ impl World {
         self.summary.tunnels = self.oracle.adopted();
         self.summary.lost = self.oracle.lost_told;
         self.summary.direct = self.oracle.is_direct();
+        self.summary.introduced = self.oracle.introduced();
+        let meeting = self.meeting.as_ref();
+        self.summary.burned = meeting.is_some_and(Meeting::has_burned_a_code);
         match self.oracle.found {
             Some(violation) => Err(violation),
             None => Ok(self.summary),
@@ -201,18 +215,70 @@ impl World {
             let at = Duration::from_millis(self.random.u64(0..20_000));
             self.at(at, Event::Open);
         }
-        for end in End::BOTH {
-            if script.calls {
-                self.tell(end, Input::CallExpected);
+        if self.meeting.is_none() {
+            for end in End::BOTH {
+                self.begin_session(end);
             }
-            self.tell(end, Input::Introduced);
-        }
-        if script.calls {
-            let relay = self.opening(false, true);
-            self.after(self.links[0].delay, Event::Called(relay));
         }
         self.at(Duration::ZERO, Event::Check);
         self.at(Duration::ZERO, Event::Write);
+    }
+
+    /// The peer of an end is there.
+    fn begin_session(&mut self, end: End) {
+        self.oracle.on_met(end);
+        let peer = self.peer(end);
+        (peer.has_met, peer.binding) = (true, true);
+        if self.answers_calls {
+            self.tell(end, Input::CallExpected);
+        }
+        self.tell(end, Input::Introduced);
+        if self.answers_calls && end == End::Listener {
+            let relay = self.opening(false, true);
+            self.after(self.links[0].delay, Event::Called(relay));
+        }
+    }
+
+    /// Lets the meetings do what comes before anything else; whether they did something.
+    fn meet_until(&mut self, first: Option<Duration>) -> bool {
+        let at = self.meeting.as_ref().and_then(Meeting::next_at);
+        let search = self.search.as_ref().and_then(Search::next_at);
+        let first = [first, search].into_iter().flatten().min();
+        let at = at.filter(|at| *at < END && first.is_none_or(|first| *at <= first));
+        if let Some(at) = at {
+            self.pass_to(at);
+        }
+        at.is_some()
+    }
+
+    /// Tells the ends what their meetings have said; those that are stopped hear it later.
+    fn hear_meetings(&mut self) {
+        for end in End::BOTH {
+            if !self.runs(end) {
+                continue;
+            }
+            let news = self.meeting.as_mut().map(|meeting| meeting.news(end));
+            for news in news.into_iter().flatten() {
+                self.on_told(end, news);
+            }
+        }
+    }
+
+    fn on_told(&mut self, end: End, news: Told) {
+        match news {
+            Told::Met => self.begin_session(end),
+            Told::Introduced if self.mutant == Mutant::IntroductionUnheard => {}
+            Told::Introduced => {
+                self.oracle.on_introduced(end);
+                self.peer(end).binding = true;
+                // Its relay has legs for both again.
+                self.links[0].come_back(self.now);
+                self.tell(end, Input::Introduced);
+            }
+            Told::PeerLeft => self.tell(end, Input::PeerLeft),
+            Told::Bye => self.tell(end, Input::End(&SessionEnd::PeerClosed)),
+            Told::Failed => self.oracle.on_meeting_failed(end),
+        }
     }
 
     /// Lets the engines do what comes before anything else; whether they did something.
@@ -277,6 +343,11 @@ impl World {
     fn pass_to(&mut self, at: Duration) {
         self.now = self.now.max(at);
         self.oracle.now = self.now;
+        if let Some(meeting) = &mut self.meeting {
+            let peers = &self.peers;
+            meeting.pass_to(self.now, |end| peers[end.index()].stopped_until);
+            self.hear_meetings();
+        }
         if let Some(search) = &mut self.search {
             let (link, now) = (&self.links[1], self.now);
             search.pass_to(now, |end| !link.passes(end, now));
@@ -404,9 +475,14 @@ impl World {
                 peer.break_off_all(oracle);
                 self.break_off_everywhere();
             }
+            Output::Doubt => {
+                if let Some(meeting) = &mut self.meeting {
+                    meeting.doubt(end);
+                }
+            }
             Output::Accept(_)
             | Output::AskForTcp(_)
-            | Output::Doubt
+            | Output::NearLost
             | Output::InUse
             | Output::Drained
             | Output::Status => {}
@@ -502,7 +578,9 @@ impl World {
             }
             Event::Open => {
                 let end = End::BOTH[self.random.usize(0..2)];
-                if !self.peers[end.index()].over
+                if !self.peers[end.index()].has_met {
+                    self.after(RETRY, Event::Open);
+                } else if !self.peers[end.index()].over
                     && let Some(stream) = self.peer(end).openings.draw()
                 {
                     self.summary.streams += 1;
@@ -522,7 +600,8 @@ impl World {
     }
 
     fn on_called(&mut self, opening: Opening) {
-        let answers = self.answers_calls && self.runs(End::Connector);
+        let here = self.peers[End::Connector.index()].has_met && self.runs(End::Connector);
+        let answers = self.answers_calls && here;
         let arrives = self.carries(opening.direct, opening.mapping, End::Listener);
         if answers && arrives && self.carries(opening.direct, opening.mapping, End::Connector) {
             let epoch = self.peer(End::Connector).epochs.draw();
@@ -975,9 +1054,18 @@ impl World {
             }
             Fault::RendezvousAway(time) => {
                 let until = until(time);
-                self.links[0].leave(until);
-                for end in End::BOTH {
-                    self.tell(end, Input::PeerLeft);
+                match &mut self.meeting {
+                    // Started again, it knows of no leg before the two have met there again.
+                    Some(meeting) => {
+                        meeting.away(until);
+                        self.links[0].leave(Duration::MAX);
+                    }
+                    None => {
+                        self.links[0].leave(until);
+                        for end in End::BOTH {
+                            self.tell(end, Input::PeerLeft);
+                        }
+                    }
                 }
             }
             Fault::Stop(end, time) => {
@@ -992,6 +1080,9 @@ impl World {
             }
             Fault::NetworkChanged(end) => {
                 self.tell_engine(end, &PathCommand::Returned);
+                if let Some(meeting) = &mut self.meeting {
+                    meeting.on_network_changed(end);
+                }
                 self.tell(end, Input::NetworkChanged { woke: false });
             }
             Fault::RelayDelay(delay) => self.links[0].delay = delay.min(Duration::from_secs(1)),
@@ -1001,7 +1092,15 @@ impl World {
                     stream.break_off(ResetCode::CONNECTION, oracle);
                 }
             }
+            Fault::LinkLost(end) => {
+                if let Some(meeting) = &mut self.meeting {
+                    meeting.cut(end);
+                }
+            }
             Fault::Restart(end) => {
+                if let Some(meeting) = &mut self.meeting {
+                    meeting.kill(end);
+                }
                 let (oracle, peer) = (&mut self.oracle, &mut self.peers[end.index()]);
                 peer.break_off_all(oracle);
                 self.break_off_everywhere();
@@ -1010,6 +1109,9 @@ impl World {
             Fault::Close(end) => {
                 let up: Vec<u64> = self.counters(end).iter().map(|c| c.epoch).collect();
                 self.tell(end, Input::End(&SessionEnd::Closed));
+                if let Some(meeting) = &mut self.meeting {
+                    meeting.close(end);
+                }
                 for epoch in up {
                     self.close(end, epoch, true);
                 }

@@ -7,6 +7,9 @@ use p2pdbg_peersim::{End, Fault, Mutant, NatKind, Script, Summary, Timed, run, r
 /// How many seeds a test runs.
 const SEEDS: u64 = 150;
 
+/// How many a test runs in which the meetings take part.
+const MEETING_SEEDS: u64 = 60;
+
 /// How many a test runs in which the engines take part, which is slower.
 const ENGINE_SEEDS: u64 = 40;
 
@@ -69,6 +72,59 @@ fn seeded_faults_with_engines_behind_nats_end_on_a_direct_path() {
         total.lost > 0 && total.tunnels as u64 > 3 * ENGINE_SEEDS,
         "{total:?}"
     );
+}
+
+/// With the meetings that ship at the registry of a rendezvous, whose connections break, and which is started again:
+/// the two meet once, stay in one session, and the same holds of what their users observe.
+#[test]
+fn seeded_faults_with_meetings_leave_the_two_in_one_session() {
+    let (mut total, mut burned) = (Summary::default(), 0);
+    for seed in 0..MEETING_SEEDS {
+        let script = Script::draw_with_meetings(seed);
+        let summary = run(&script, Mutant::None)
+            .unwrap_or_else(|violation| panic!("seed {seed}: {violation}\n{script:#?}"));
+        total.bytes += summary.bytes;
+        total.tunnels += summary.tunnels;
+        total.lost += summary.lost;
+        total.introduced += summary.introduced;
+        burned += usize::from(summary.burned);
+    }
+    println!("{MEETING_SEEDS} seeds with meetings, {burned} with a burned code: {total:?}");
+    assert!(total.introduced > 10 && burned > 2, "{total:?}");
+    assert!(total.tunnels as u64 > 3 * MEETING_SEEDS, "{total:?}");
+}
+
+#[test]
+fn unheard_introduction_is_found() {
+    let shows = |seed: &u64| {
+        let script = Script::draw_with_meetings(*seed);
+        let violation = run(&script, Mutant::IntroductionUnheard).err();
+        violation.inspect(|violation| println!("seed {seed}: {violation}"))
+    };
+    let mut seeds = 0..MEETING_SEEDS;
+    assert!(seeds.any(|seed| shows(&seed).is_some()));
+}
+
+#[test]
+fn code_that_somebody_guesses_at_burns_and_the_next_one_pairs() {
+    let script = Script {
+        meets: true,
+        guessed: true,
+        ..script(&[])
+    };
+    let summary = run(&script, Mutant::None).unwrap();
+    assert!(summary.burned && summary.bytes > 0, "{summary:?}");
+}
+
+#[test]
+fn rendezvous_that_is_started_again_brings_the_relay_back_to_the_same_session() {
+    let script = Script {
+        meets: true,
+        direct: false,
+        ..script(&[(10_000, Fault::RendezvousAway(Duration::from_secs(8)))])
+    };
+    let summary = run(&script, Mutant::None).unwrap();
+    assert!(summary.introduced >= 2 && summary.lost >= 1, "{summary:?}");
 }
 
 #[test]
@@ -137,6 +193,8 @@ fn script(faults: &[(u64, Fault)]) -> Script {
     };
     Script {
         seed: 1,
+        meets: false,
+        guessed: false,
         calls: true,
         direct: true,
         nats: None,

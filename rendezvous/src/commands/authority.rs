@@ -3,8 +3,11 @@
 use std::{io::IsTerminal, time::Duration};
 
 use p2pdbg_identity::{Authority, IDENTITY_FILE, StateDir};
-use p2pdbg_proto::url::{HostAt, RendezvousUrl};
-use p2pdbg_rendezvous::{CLUSTER_SECRET, KEY_FILES, PROGRAM};
+use p2pdbg_proto::{
+    node::NodeNumber,
+    url::{HostAt, RendezvousUrl},
+};
+use p2pdbg_rendezvous::{CLUSTER_SECRET, KEY_FILES, PROGRAM, RELAY_KEY, relay_key};
 
 use super::{place, print};
 use crate::cluster_args::AuthorityCommand;
@@ -29,11 +32,21 @@ pub(super) fn run(command: AuthorityCommand) -> Result<(), String> {
             hosts,
             into,
             lifetime,
+            relay,
             state,
         } => {
             let (state, authority) = open(&state)?;
             let node = StateDir::open(Some(&into), PROGRAM).map_err(|e| e.to_string())?;
-            issue(&state, &authority, &node, &hosts, lifetime)
+            if node.path() == state.path() {
+                return Err(
+                    "--into names the directory of the authority; a node has one of its own".into(),
+                );
+            }
+            match relay {
+                Some(number) => share_with_relay(&state, &node, number)?,
+                None => share_with_node(&state, &node)?,
+            }
+            issue(&authority, &node, &hosts, lifetime)
         }
         AuthorityCommand::Url { hosts, state } => {
             let (state, authority) = open(&state)?;
@@ -54,19 +67,8 @@ fn open(state: &crate::cli::StateArg) -> Result<(StateDir, Authority), String> {
     Ok((state, authority))
 }
 
-/// Makes a certificate, and puts it where a node will serve, with what all nodes share.
-fn issue(
-    state: &StateDir,
-    authority: &Authority,
-    node: &StateDir,
-    hosts: &[String],
-    lifetime: Duration,
-) -> Result<(), String> {
-    if node.path() == state.path() {
-        return Err(
-            "--into names the directory of the authority; a node has one of its own".into(),
-        );
-    }
+/// Gives a node what all nodes share.
+fn share_with_node(state: &StateDir, node: &StateDir) -> Result<(), String> {
     let text = |error: p2pdbg_identity::StateError| error.to_string();
     for name in [CLUSTER_SECRET].into_iter().chain(KEY_FILES) {
         if let Some(bytes) = state.read(name).map_err(text)? {
@@ -74,6 +76,27 @@ fn issue(
             node.write_atomically(name, &bytes).map_err(text)?;
         }
     }
+    Ok(())
+}
+
+/// Gives a host that relays alone what it opens its tickets with.
+fn share_with_relay(state: &StateDir, relay: &StateDir, number: NodeNumber) -> Result<(), String> {
+    let text = |error: p2pdbg_identity::StateError| error.to_string();
+    let secret = state.secret32(CLUSTER_SECRET).map_err(text)?;
+    let key = relay_key(&secret, number);
+    relay
+        .write_atomically(RELAY_KEY, key.expose())
+        .map_err(text)
+}
+
+/// Makes a certificate, and puts it where a node will serve.
+fn issue(
+    authority: &Authority,
+    node: &StateDir,
+    hosts: &[String],
+    lifetime: Duration,
+) -> Result<(), String> {
+    let text = |error: p2pdbg_identity::StateError| error.to_string();
     let pem = authority.issue(hosts, lifetime).map_err(text)?;
     node.write_atomically(IDENTITY_FILE, &pem).map_err(text)?;
     eprintln!(

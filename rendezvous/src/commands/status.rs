@@ -66,6 +66,7 @@ fn show_nodes(cluster: &NodesReport) -> String {
     for node in &cluster.nodes {
         let how = match node.lives {
             _ if node.number == cluster.own => "this one",
+            Some(true) if node.at.is_empty() => "alive, and not in --nodes here",
             Some(true) => "alive",
             Some(false) => "AWAY",
             None => "unknown",
@@ -163,8 +164,11 @@ fn show(status: &Status) -> String {
         row(
             "sessions",
             format!(
-                "{}, {} legs bound, {} of them over TCP",
-                report.sessions, counters.legs, counters.tcp_legs
+                "{}{}, {} legs bound, {} of them over TCP",
+                report.sessions,
+                guests(counters.guests),
+                counters.legs,
+                counters.tcp_legs
             ),
         ),
         row(
@@ -193,6 +197,13 @@ fn show(status: &Status) -> String {
         rows.push(row("store", show_store(cluster)));
     }
     format!("{}\n{}", table(&rows), show_keys(report))
+}
+
+fn guests(count: u64) -> String {
+    match count {
+        0 => String::new(),
+        count => format!(", and {count} of other nodes"),
+    }
 }
 
 fn show_keys(report: &Report) -> String {

@@ -29,15 +29,24 @@ pub(crate) struct Lobby {
     pub(crate) admission: Admission,
     /// Takes what they say.
     pub(crate) hub: mpsc::Sender<Event>,
-    /// Counts more.
     pub(crate) tallies: Arc<Tallies>,
-    /// The limits.
     pub(crate) limits: Limits,
     /// The name of the next connection.
-    pub(crate) next: AtomicU64,
+    next: AtomicU64,
 }
 
 impl Lobby {
+    /// Nobody has come yet.
+    pub(crate) fn new(limits: &Limits, hub: mpsc::Sender<Event>, tallies: Arc<Tallies>) -> Self {
+        Self {
+            admission: Admission::new(limits),
+            hub,
+            tallies,
+            limits: limits.clone(),
+            next: AtomicU64::new(1),
+        }
+    }
+
     /// Makes a control connection known to the hub: its name, and where it may ask STUN. What is logged of it lies in
     /// the span. `None` if the hub has gone.
     pub(crate) async fn enter(

@@ -23,7 +23,6 @@ use crate::{
 
 /// The port, and what its peers get.
 pub(crate) struct WebEntrance {
-    /// The port.
     pub(crate) listener: TcpListener,
     /// What follows on a connection.
     pub(crate) services: Services,

@@ -9,10 +9,9 @@ use crate::{
     control::{outgoing::Outlet, report::Report},
     keys::KeyRing,
     registry::{Arrival, ConnId},
-    relay::Seen,
+    relay::{Seen, ticket::Ticket},
 };
 
-/// What happens.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A connection has been made.
@@ -23,13 +22,14 @@ pub(crate) enum Event {
     Malformed(ConnId),
     /// A connection is gone.
     Lost {
-        /// Which.
         id: ConnId,
         /// Whether the peer closed it.
         on_purpose: bool,
     },
     /// A member bound its leg of the relay.
     Bound(Seen),
+    /// A session of another node comes with this ticket.
+    Ticket(Box<Ticket>),
     /// Other keys hold from now on.
     Keys(KeyRing),
     /// Drain until then, or no more.

@@ -30,6 +30,7 @@ use crate::{
     keys::{UsageFile, unix_s},
     operate::beats::Part,
     registry::{ConnId, Effect, Now, Registry},
+    relay::ticket::Ticket,
     self_check::{Counted, SelfCheck},
 };
 
@@ -41,7 +42,6 @@ const SETTLE: Duration = Duration::from_millis(250);
 /// How often what the keys have used is written down: a crash forgets no more than that.
 const WRITE_DOWN: Duration = Duration::from_secs(60);
 
-/// The task's state.
 #[derive(Debug)]
 pub(crate) struct Hub {
     registry: Registry,
@@ -112,7 +112,7 @@ impl Hub {
                 }
                 found = Line::next(&mut self.line) => self.registry.on_directory(found),
                 event = self.events.recv() => match event {
-                    Some(event) => self.on_event(event),
+                    Some(event) => self.on_event(event).await,
                     None => break,
                 },
             };
@@ -133,13 +133,14 @@ impl Hub {
             tcp_connections: tallies.tcp_connections,
             stun: tallies.stun_answered,
             stun_alternative: tallies.stun_alternative,
+            unix_s: unix_s(),
         };
         for finding in self.self_check.look(counted) {
             tracing::warn!("{finding}");
         }
     }
 
-    fn on_event(&mut self, event: Event) -> Vec<Effect> {
+    async fn on_event(&mut self, event: Event) -> Vec<Effect> {
         match event {
             Event::Connected(id, arrival, outlet) => {
                 self.outlets.insert(id, outlet);
@@ -162,6 +163,10 @@ impl Hub {
                 self.registry.on_lost(now(), id, on_purpose)
             }
             Event::Bound(bound) => self.registry.on_bound(now(), bound),
+            Event::Ticket(ticket) => {
+                self.on_ticket(*ticket).await;
+                Vec::new()
+            }
             Event::Keys(keys) => {
                 let now = now();
                 self.book.set_keys(&keys, now.unix_s);
@@ -178,6 +183,17 @@ impl Hub {
                 Vec::new()
             }
         }
+    }
+
+    /// Has a session of another node relayed, on the account of its key.
+    async fn on_ticket(&mut self, ticket: Ticket) {
+        let now = now();
+        let left = Duration::from_secs(ticket.expires.saturating_sub(now.unix_s));
+        let meters = self.book.open_guest(ticket.terms);
+        let until = now.instant + left;
+        let open = Command::OpenGuest(ticket.session, ticket.legs, meters, until);
+        // The datapath never waits for the hub, so this cannot wait for ever.
+        let _ = self.datapath.send(open).await;
     }
 
     /// Settles the books of the relay, and tells the operator what they say.
@@ -253,7 +269,7 @@ impl Hub {
         let lane = match message {
             FromRendezvous::Signal { session, .. } => {
                 let lanes = self.lanes.entry(*session).or_default();
-                Some(Arc::clone(lanes.entry(id).or_default()))
+                Some(lanes.entry(id).or_default().clone())
             }
             _ => None,
         };

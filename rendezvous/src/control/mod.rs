@@ -125,7 +125,7 @@ mod tests {
     use p2pdbg_proto::control::{Credential, SessionId, ToRendezvous};
 
     use super::*;
-    use std::{sync::Arc, time::Instant};
+    use std::time::Instant;
 
     use crate::{
         control::{
@@ -236,7 +236,7 @@ mod tests {
     async fn a_session_that_fills_its_lane_takes_no_room_from_others() {
         let (outlet, mut inlet) = outgoing_queue(200);
         let (busy, other) = (Lane::default(), Lane::default());
-        let signal = |lane: &Lane| Outgoing::Frame(vec![0; 16_000], Some(Arc::clone(lane)));
+        let signal = |lane: &Lane| Outgoing::Frame(vec![0; 16_000], Some(lane.clone()));
         assert_eq!(outlet.push(signal(&busy)), Pushed::Queued);
         assert_eq!(outlet.push(signal(&busy)), Pushed::Queued);
         assert_eq!(outlet.push(signal(&busy)), Pushed::LaneFull);

@@ -1,10 +1,8 @@
 //! The queue of what goes out on a connection: bounded by its bytes, with room of its own for each session.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
+use p2pdbg_base::Room;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 /// Frames that wait to be sent on one connection. Their bytes are what bounds them, with [`OVERHEAD`] for each.
@@ -27,7 +25,14 @@ pub(crate) enum Outgoing {
 }
 
 /// Counts the bytes of one session that wait for one of its members.
-pub(crate) type Lane = Arc<AtomicUsize>;
+#[derive(Clone, Debug)]
+pub(crate) struct Lane(Arc<Room>);
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self(Arc::new(Room::new(LANE)))
+    }
+}
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,29 +50,27 @@ pub(crate) enum Pushed {
 #[derive(Debug)]
 pub(crate) struct Outlet {
     queue: mpsc::Sender<Outgoing>,
-    waiting: Arc<AtomicUsize>,
-    most: usize,
+    room: Arc<Room>,
 }
 
 /// The connection's end of its queue.
 #[derive(Debug)]
 pub(crate) struct Inlet {
     queue: mpsc::Receiver<Outgoing>,
-    waiting: Arc<AtomicUsize>,
+    room: Arc<Room>,
 }
 
 /// A connection's queue of at most `most` bytes.
 pub(crate) fn outgoing_queue(most: usize) -> (Outlet, Inlet) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let waiting = Arc::new(AtomicUsize::new(0));
+    let room = Arc::new(Room::new(most));
     let outlet = Outlet {
         queue: sender,
-        waiting: waiting.clone(),
-        most,
+        room: room.clone(),
     };
     let inlet = Inlet {
         queue: receiver,
-        waiting,
+        room,
     };
     (outlet, inlet)
 }
@@ -82,17 +85,13 @@ impl Outlet {
         if self.queue.is_closed() {
             return Pushed::Queued;
         }
-        let length = outgoing.length();
-        let (counter, most, refused) = match &outgoing {
-            Outgoing::Frame(_, Some(lane)) => (lane, LANE, Pushed::LaneFull),
-            Outgoing::Frame(_, None) | Outgoing::Close(_) => {
-                (&self.waiting, self.most, Pushed::Full)
-            }
+        let (room, refused) = match outgoing.lane() {
+            Some(Lane(room)) => (room, Pushed::LaneFull),
+            None => (&self.room, Pushed::Full),
         };
-        if counter.load(Ordering::Relaxed).saturating_add(length) > most {
+        if !room.take(outgoing.length()) {
             return refused;
         }
-        counter.fetch_add(length, Ordering::Relaxed);
         match self.queue.try_send(outgoing) {
             Err(TrySendError::Full(_)) => Pushed::Full,
             Ok(()) | Err(TrySendError::Closed(_)) => Pushed::Queued,
@@ -104,16 +103,20 @@ impl Inlet {
     /// The next thing to send; `None` when the hub has dropped the connection.
     pub(crate) async fn next(&mut self) -> Option<Outgoing> {
         let outgoing = self.queue.recv().await?;
-        let counter = match &outgoing {
-            Outgoing::Frame(_, Some(lane)) => lane,
-            Outgoing::Frame(_, None) | Outgoing::Close(_) => &self.waiting,
-        };
-        counter.fetch_sub(outgoing.length(), Ordering::Relaxed);
+        let room = outgoing.lane().map_or(&self.room, |Lane(room)| room);
+        room.give_back(outgoing.length());
         Some(outgoing)
     }
 }
 
 impl Outgoing {
+    fn lane(&self) -> Option<&Lane> {
+        match self {
+            Outgoing::Frame(_, lane) => lane.as_ref(),
+            Outgoing::Close(_) => None,
+        }
+    }
+
     fn length(&self) -> usize {
         match self {
             Outgoing::Frame(frame, _) => frame.len().saturating_add(OVERHEAD),

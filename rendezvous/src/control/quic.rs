@@ -46,7 +46,6 @@ const BETWEEN_RESETS: Duration = Duration::from_millis(1);
 /// An endpoint, and what its peers are told about it.
 #[derive(Debug)]
 pub(crate) struct Entrance {
-    /// quinn's.
     pub(crate) endpoint: Endpoint,
     /// Where STUN is answered.
     pub(crate) stun: StunPlaces,

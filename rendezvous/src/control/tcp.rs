@@ -1,7 +1,7 @@
 //! The TCP ports: TLS 1.3 for peers whose network lets no UDP through, with the certificate, the limits and the
 //! patience that QUIC has. What the client names in its ALPN decides what follows: the control protocol, or a leg of
 //! the relay. Who names neither, or begins with plain HTTP, is taken for the web (`web`), inside which the same TLS
-//! may begin once more.
+//! may begin once more. Who begins with STUN is told its address.
 
 use std::{
     io,
@@ -36,7 +36,7 @@ use crate::{
     datapath::socket::canonical,
     offer::Offer,
     relay::tcp_leg::{Legs, carry},
-    stun::topology::StunPlaces,
+    stun::{over_tcp, topology::StunPlaces},
     web::{self, Asker, Inside, Site},
 };
 
@@ -47,13 +47,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// out about peers that are gone without waiting for them.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// STUN's first byte is below this one (RFC 9443 section 3).
+const FIRST_OF_NO_STUN: u8 = 4;
+
 /// What the kernel may hold that is not sent yet, in bytes. More would be delay that nobody upstream sees.
 #[cfg(target_os = "linux")]
 const NOT_SENT: u32 = 32 * 1024;
 
 /// One TCP port, and what its peers get.
 pub(crate) struct TcpEntrance {
-    /// The port.
     pub(crate) listener: TcpListener,
     /// What follows on a connection.
     pub(crate) services: Services,
@@ -80,6 +82,8 @@ enum Greeted {
     Straight(Box<TlsStream<TcpStream>>),
     /// Inside a WebSocket.
     ByWeb(Box<TlsStream<Inside>>),
+    /// None: STUN follows.
+    Stun(TcpStream),
 }
 
 /// Accepts connections until `stop`, then waits for those that there are to end.
@@ -164,6 +168,16 @@ async fn serve(
                 .serve(*tls, remote, local, &place, &lobby, &stop)
                 .await;
         }
+        Greeted::Stun(stream) => {
+            let served = tokio::select! {
+                served = over_tcp::serve(stream, remote, over_tcp::SILENCE) => served,
+                () = place.crowded_out() => return lobby.tallies.connections_refused.add(1),
+                () = stop.cancelled() => return,
+            };
+            if let Err(error) = served {
+                tracing::debug!(%remote, %error, "STUN over TCP ended");
+            }
+        }
     }
 }
 
@@ -182,6 +196,9 @@ async fn greet(
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     handshake.spoke();
+    if first[0] < FIRST_OF_NO_STUN {
+        return Ok(Some(Greeted::Stun(stream)));
+    }
     let site = Site {
         offer: services.offer.as_deref(),
         tallies: &lobby.tallies,

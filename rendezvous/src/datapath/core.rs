@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::{
     control::event::Event,
     datapath::{Command, ports::Ports},
+    keys::unix_s,
     relay::{
         Forward, Relay, Route, Seen, Source, StreamId, UdpRoute,
         early::Held,
@@ -48,6 +49,10 @@ impl Core {
     pub(crate) fn apply(&mut self, ports: &Ports, command: Command) {
         match command {
             Command::Open(session, grants, meters) => self.relay.open(session, grants, meters),
+            Command::OpenGuest(session, grants, meters, until) => {
+                let now = Instant::now();
+                self.relay.open_guest(now, session, grants, meters, until);
+            }
             Command::Close {
                 session,
                 linger: true,
@@ -79,6 +84,7 @@ impl Core {
         }
         ports.tallies.legs.set(self.relay.bound());
         ports.tallies.tcp_legs.set(self.relay.streams());
+        ports.tallies.guests.set(self.relay.guests());
     }
 
     pub(crate) fn on_stream(&mut self, ports: &Ports, now: Instant, input: StreamInput) {
@@ -124,6 +130,11 @@ impl Core {
         meta: &RecvMeta,
         frame: &[u8],
     ) {
+        if let Some(ticket) = self.relay.admit(unix_s(), frame) {
+            // The hub, which has the books, opens the legs; the member binds again in a moment.
+            let _ = self.events.try_send(Event::Ticket(Box::new(ticket)));
+            return;
+        }
         let outcome = self.relay.handle_frame(now, route, frame);
         match outcome.reply {
             Some(reply) => ports.reply(route.source.socket, meta, &RelayFrame::encode(&reply)),

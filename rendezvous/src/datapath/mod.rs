@@ -60,9 +60,10 @@ const SWEEP: Duration = Duration::from_secs(2);
 pub(crate) enum Command {
     /// Open a session's legs, the listener's first, each with what measures it.
     Open(SessionId, [LegGrant; 2], [Arc<LegMeter>; 2]),
+    /// Open those of a session of another node until then.
+    OpenGuest(SessionId, [LegGrant; 2], [Arc<LegMeter>; 2], Instant),
     /// Close them, now or in a while.
     Close {
-        /// The session.
         session: SessionId,
         /// In a while.
         linger: bool,
@@ -71,11 +72,9 @@ pub(crate) enum Command {
 
 /// What reaches the datapath, and what leaves it, other than by a port.
 pub(crate) struct Channels {
-    /// From the hub.
     pub(crate) commands: mpsc::Receiver<Command>,
     /// From legs over TCP.
     pub(crate) streams: mpsc::Receiver<StreamInput>,
-    /// To the hub.
     pub(crate) events: mpsc::Sender<Event>,
 }
 
@@ -87,16 +86,15 @@ pub(crate) struct Datapath {
 }
 
 impl Datapath {
-    /// With a worker for each set of ports, of which there is at least one, and perhaps with the table of the process
-    /// before this one.
+    /// With a worker for each set of ports, of which there is at least one, and with this table, which may be that of
+    /// the process before this one.
     pub(crate) fn new(
         workers: Vec<Ports>,
         vantages: Arc<Vantages>,
         limits: &Limits,
         channels: Channels,
-        inherited: Option<Relay>,
+        mut relay: Relay,
     ) -> Self {
-        let mut relay = inherited.unwrap_or_else(|| Relay::new(Instant::now(), limits));
         let routes = Routes::new(relay.began());
         relay.publish(&routes);
         let core = Core {

@@ -30,6 +30,15 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
+    /// Each worker's, which all count together.
+    pub(crate) fn of_all(workers: Vec<Vec<Port>>, tallies: &Arc<Tallies>) -> Vec<Self> {
+        let ports = |all| Self {
+            all,
+            tallies: tallies.clone(),
+        };
+        workers.into_iter().map(ports).collect()
+    }
+
     /// Sends datagrams of a leg, each `stride` long but for the last, and counts them.
     pub(crate) fn send(
         &self,

@@ -28,7 +28,6 @@ pub(crate) const LONGEST_DATAGRAM: usize = 1_472;
 /// One datagram for quinn.
 #[derive(Debug)]
 pub(crate) struct Datagram {
-    /// Its bytes.
     pub(crate) bytes: Bytes,
     /// Where it came from and to.
     pub(crate) meta: RecvMeta,

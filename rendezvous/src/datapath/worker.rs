@@ -55,7 +55,6 @@ impl Shared {
     }
 }
 
-/// A task's state.
 pub(crate) struct Worker {
     pub(crate) ports: Ports,
     pub(crate) shared: Arc<Shared>,

@@ -2,12 +2,15 @@
 //! comes as an event. What cannot be asked is dropped: who looks for a peer looks again, and what was not written is
 //! written with the rest.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 use p2pdbg_proto::node::NodeNumber;
 use tokio::{
     sync::{mpsc, watch},
-    time::{MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval},
 };
 
 use super::{
@@ -21,7 +24,7 @@ const BEAT: Duration = Duration::from_secs(4);
 const WRITE_AGAIN: Duration = Duration::from_secs(45);
 
 /// So many questions go to the store at once.
-const BATCH: usize = 500;
+pub(super) const BATCH: usize = 500;
 
 /// The pause between batches when all records are written.
 const PACE: Duration = Duration::from_millis(100);
@@ -46,6 +49,8 @@ pub(crate) enum Found {
     At(u64, [u8; 32], NodeNumber),
     /// All listeners that wait here are wanted, by [`Ask::All`].
     TellAll,
+    /// These nodes live, this one among them; nobody knows while the store does not say.
+    Living(Option<Vec<NodeNumber>>),
 }
 
 /// What may wait for the desk, and for the hub. What does not fit is asked again, or written with the rest.
@@ -86,6 +91,10 @@ pub(crate) struct Desk<D> {
     own: Process,
     before: Option<Epoch>,
     presence: Presence,
+    /// What is to be written in case the store has lost it, a batch at a time: the beat must not wait for all of it.
+    unwritten: VecDeque<([u8; 32], u64)>,
+    /// What the registry was told of the nodes last.
+    told: Option<Vec<NodeNumber>>,
     state: watch::Sender<(StoreState, Vec<NodeNumber>)>,
 }
 
@@ -98,6 +107,8 @@ impl<D: Directory> Desk<D> {
             own,
             before,
             presence: Presence::new(),
+            unwritten: VecDeque::new(),
+            told: None,
             state: watch::Sender::new((StoreState::Unknown, Vec::new())),
         }
     }
@@ -114,6 +125,19 @@ impl<D: Directory> Desk<D> {
         *self.presence.state() == StoreState::Contested
     }
 
+    /// Whether the store is of use.
+    ///
+    /// # Errors
+    /// Why not.
+    #[cfg(feature = "cluster")]
+    pub(super) fn check(&self) -> Result<(), String> {
+        match self.presence.state() {
+            StoreState::Answers => Ok(()),
+            StoreState::Away(why) => Err(why.clone()),
+            StoreState::Unknown | StoreState::Contested => Err("the store is of no use".into()),
+        }
+    }
+
     /// Opens a line, and serves for as long as the other end of it is held.
     pub(crate) fn open(self) -> (Line, impl Future<Output = ()>) {
         let (asks, asked) = mpsc::channel(QUEUE);
@@ -126,6 +150,8 @@ impl<D: Directory> Desk<D> {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut write_again = interval(WRITE_AGAIN);
         write_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pace = interval(PACE);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
@@ -134,12 +160,20 @@ impl<D: Directory> Desk<D> {
                     if self.beat().await == Next::WriteAll {
                         write_again.reset_immediately();
                     }
+                    let living = self.living();
+                    if self.told != living {
+                        self.told.clone_from(&living);
+                        if tell.send(Found::Living(living)).await.is_err() {
+                            return;
+                        }
+                    }
                 }
                 _ = write_again.tick() => {
                     if self.presence.is_usable() && tell.send(Found::TellAll).await.is_err() {
                         return;
                     }
                 }
+                _ = pace.tick(), if !self.unwritten.is_empty() => self.write_some().await,
                 count = asks.recv_many(&mut batch, BATCH) => {
                     if count == 0 {
                         return;
@@ -187,11 +221,20 @@ impl<D: Directory> Desk<D> {
         self.publish();
     }
 
-    fn publish(&self) {
-        let state = self.presence.state().clone();
+    /// The nodes that live, as far as the store says.
+    fn living(&self) -> Option<Vec<NodeNumber>> {
+        self.presence.is_usable().then(|| self.live())
+    }
+
+    fn live(&self) -> Vec<NodeNumber> {
         let mut live: Vec<NodeNumber> = self.presence.live().collect();
         live.sort();
-        let now = (state, live);
+        live
+    }
+
+    fn publish(&self) {
+        let state = self.presence.state().clone();
+        let now = (state, self.live());
         self.state.send_if_modified(|before| {
             let is_other = *before != now;
             if is_other && now.0 == StoreState::Answers && before.0 != now.0 {
@@ -220,7 +263,7 @@ impl<D: Directory> Desk<D> {
     async fn ask(&mut self, batch: &mut Vec<Ask>) -> Result<Vec<Found>, Away> {
         let mut last: HashMap<Name, Option<u64>> = HashMap::new();
         let mut sought = Vec::new();
-        let mut all = Vec::new();
+        let mut all = None;
         for ask in batch.drain(..) {
             match ask {
                 Ask::Waits(digest, since) => {
@@ -230,7 +273,7 @@ impl<D: Directory> Desk<D> {
                     last.insert(self.names.of(&digest), None);
                 }
                 Ask::Seek(connector, digest) => sought.push((connector, digest)),
-                Ask::All(waiting) => all = waiting,
+                Ask::All(waiting) => all = Some(waiting),
             }
         }
         let record = |since| Record {
@@ -250,7 +293,10 @@ impl<D: Directory> Desk<D> {
             self.directory.remove(self.own, &gone).await?;
         }
         let found = self.seek(sought).await?;
-        self.write_all(&all).await?;
+        if let Some(all) = all {
+            self.unwritten = all.into();
+            self.write_batch().await?;
+        }
         Ok(found)
     }
 
@@ -269,24 +315,25 @@ impl<D: Directory> Desk<D> {
         Ok(found.collect())
     }
 
-    /// Writes what may be lost, and leaves what somebody has written since.
-    async fn write_all(&mut self, waiting: &[([u8; 32], u64)]) -> Result<(), Away> {
-        for (index, chunk) in waiting.chunks(BATCH).enumerate() {
-            if index > 0 {
-                sleep(PACE).await;
-            }
-            let records: Vec<_> = chunk
-                .iter()
-                .map(|(digest, since)| {
-                    let record = Record {
-                        process: self.own,
-                        since: *since,
-                    };
-                    (self.names.of(digest), record)
-                })
-                .collect();
-            self.directory.write(&records, true).await?;
+    /// Writes a batch more of what may be lost.
+    pub(super) async fn write_some(&mut self) {
+        if let Err(away) = self.write_batch().await {
+            // All of it is asked for again once the store is back.
+            self.unwritten.clear();
+            self.on_away(away);
         }
-        Ok(())
+    }
+
+    /// Writes a batch of what may be lost, and leaves what somebody has written since.
+    async fn write_batch(&mut self) -> Result<(), Away> {
+        let count = self.unwritten.len().min(BATCH);
+        if count == 0 {
+            return Ok(());
+        }
+        let batch = self.unwritten.drain(..count);
+        let (names, process) = (&self.names, self.own);
+        let records = batch.map(|(digest, since)| (names.of(&digest), Record { process, since }));
+        let records: Vec<_> = records.collect();
+        self.directory.write(&records, true).await
     }
 }

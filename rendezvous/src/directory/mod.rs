@@ -20,6 +20,8 @@ mod epoch;
 #[cfg(test)]
 mod memory;
 mod presence;
+#[cfg(feature = "cluster")]
+pub mod scale;
 #[cfg(test)]
 pub(crate) mod tests;
 #[cfg(feature = "cluster")]

@@ -6,7 +6,8 @@ use p2pdbg_proto::{node::NodeNumber, secret::Secret};
 use tokio::runtime::Runtime;
 
 use super::{
-    Ask, Desk, Epoch, Found, Names, Process, Record, StoreState, memory::Memory, presence::Next,
+    Ask, Desk, Epoch, Found, Names, Process, Record, StoreState, desk::BATCH, memory::Memory,
+    presence::Next,
 };
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
@@ -167,6 +168,35 @@ fn store_that_is_away_costs_nothing_but_the_answer_and_gets_everything_when_it_i
     assert_eq!(other.seeks(), None);
     assert!(other.beat() && one.beat());
     assert_eq!(other.seeks(), Some(17));
+}
+
+#[test]
+fn ten_thousand_listeners_are_written_a_batch_at_a_time_so_that_the_beat_is_not_kept_waiting() {
+    let (store, mut one, _other) = two();
+    let listeners = (0..10_000u32).map(|index| {
+        let mut digest = [0; 32];
+        digest[..4].copy_from_slice(&index.to_be_bytes());
+        (digest, 100)
+    });
+    let before = store.memory.records().len();
+    let written = |store: &Store| store.memory.records().len() - before;
+    one.ask(Ask::All(listeners.collect()));
+    assert_eq!(written(&store), BATCH);
+    let mut batches = 1;
+    while written(&store) < 10_000 {
+        let so_far = written(&store);
+        assert!(!one.beat());
+        RUNTIME.block_on(one.desk.write_some());
+        assert_eq!(written(&store), so_far + BATCH);
+        batches += 1;
+    }
+    assert_eq!(batches, 20);
+    // What is not written when the store goes away is asked for again with all the rest.
+    one.ask(Ask::All(vec![([1; 32], 100); 2 * BATCH]));
+    store.is_away(true);
+    RUNTIME.block_on(one.desk.write_some());
+    store.is_away(false);
+    assert!(one.beat());
 }
 
 #[test]

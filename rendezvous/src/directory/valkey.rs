@@ -44,7 +44,6 @@ pub(crate) struct Valkey {
     connection: Option<MultiplexedConnection>,
     /// Before all keys: several clusters may share a store.
     prefix: String,
-    nodes: Vec<NodeNumber>,
 }
 
 impl Valkey {
@@ -52,11 +51,7 @@ impl Valkey {
     ///
     /// # Errors
     /// What is wrong with the URL, without what is secret in it.
-    pub(crate) fn new(
-        url: &str,
-        authority: Fingerprint,
-        nodes: Vec<NodeNumber>,
-    ) -> Result<Self, String> {
+    pub(crate) fn new(url: &str, authority: Fingerprint) -> Result<Self, String> {
         let client = Client::open(url).map_err(|_| {
             "the store's URL is not one: expected redis://USER:PASSWORD@HOST:PORT/DB, or rediss:// for TLS"
                 .to_owned()
@@ -66,7 +61,6 @@ impl Valkey {
             client,
             connection: None,
             prefix: format!("p2pdbg:{{{cluster}}}"),
-            nodes,
         })
     }
 
@@ -133,7 +127,9 @@ impl Directory for Valkey {
             .arg(own.epoch.to_string())
             .arg(before.map_or_else(String::new, |epoch| epoch.to_string()))
             .arg(milliseconds(ALIVE_FOR));
-        let keys: Vec<String> = self.nodes.iter().map(|node| self.of_node(*node)).collect();
+        // All that there may be: one that this node has not been told of is worth saying.
+        let nodes = || (NodeNumber::MIN.get()..=NodeNumber::MAX.get()).filter_map(NodeNumber::new);
+        let keys: Vec<String> = nodes().map(|node| self.of_node(node)).collect();
         batch.cmd("MGET").arg(keys);
         let (held, epochs): (u8, Vec<Option<String>>) = self.send(&batch).await?;
         let held = match held {
@@ -141,8 +137,8 @@ impl Directory for Valkey {
             1 => Held::Missing,
             _ => Held::Another,
         };
-        let nodes = self.nodes.iter().zip(epochs);
-        let live = nodes.filter_map(|(node, epoch)| Some((*node, epoch?.parse().ok()?)));
+        let nodes = nodes().zip(epochs);
+        let live = nodes.filter_map(|(node, epoch)| Some((node, epoch?.parse().ok()?)));
         Ok((held, live.collect()))
     }
 
@@ -239,7 +235,7 @@ mod tests {
     #[test]
     fn url_that_is_none_is_refused_without_its_password_being_told() {
         let print = Fingerprint::of_certificate(b"authority");
-        let refused = |url: &str| Valkey::new(url, print, Vec::new()).err().unwrap();
+        let refused = |url: &str| Valkey::new(url, print).err().unwrap();
         for url in ["http://user:geheim@store", "redis:geheim", ""] {
             let why = refused(url);
             assert!(!why.contains("geheim") && why.contains("redis://"), "{why}");

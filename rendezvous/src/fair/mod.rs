@@ -4,8 +4,9 @@
 //! Three bounds, of which none refuses a session:
 //!
 //! - *A key's bandwidth* is a bucket that all its legs draw from, and they get fair shares of it.
-//! - *The host's ceiling* is shared among all legs that want something: while they want less together, nobody is held;
-//!   else each gets the same, and whoever wants less loses nothing.
+//! - *The host's ceiling* is shared among the keys that want something: while they want less together, nobody is held;
+//!   else each gets the same, and whoever wants less loses nothing. A key's part is shared among its legs by the same
+//!   rule, so that a hundred sessions of one key take nothing from the one session of another.
 //! - *A key's bytes of a month*, once used up, slow the legs that are opened from then on. Those that run go on.
 //!
 //! [`Book`] is the owner's side, for one task: [`Book::open`] for each session, [`Book::settle`] about four times a
@@ -25,7 +26,10 @@ use std::{
 
 use self::{bucket::UNBOUNDED, meter::KeyMeter, share::Shares};
 pub(crate) use self::{meter::LegMeter, month::Month};
-use crate::keys::{KeyId, KeyRing};
+use crate::{
+    keys::{KeyId, KeyRing},
+    relay::ticket::Terms,
+};
 
 /// Bytes a second in a megabit a second.
 const MBIT: u64 = 125_000;
@@ -35,6 +39,9 @@ const GIB: u64 = 1 << 30;
 
 /// What a leg gets that was opened after its key had used up the month: enough to step and to look at variables.
 const SLOW: u64 = MBIT;
+
+/// So many keys have accounts before one is forgotten of which only a ticket has told.
+const MOST_GUEST_KEYS: usize = 10_000;
 
 /// What a key has relayed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +68,8 @@ struct Account {
     month_most: Option<u64>,
     usage: Usage,
     noticed: Option<Notice>,
+    /// Whether this host does not know the key, and only a ticket has told of it.
+    is_guest: bool,
 }
 
 #[derive(Debug)]
@@ -111,9 +120,11 @@ impl Book {
             let account = self.account(key);
             account.rate = rate(limits.relay_mbit);
             account.meter.set_rate(account.rate);
-            account.month_most = limits.relay_gib_month.map(|gib| gib.saturating_mul(GIB));
+            account.month_most = month(limits.relay_gib_month);
+            account.is_guest = false;
         }
-        self.accounts.retain(|key, _| keys.is_live(*key, unix_s));
+        self.accounts
+            .retain(|key, account| account.is_guest || keys.is_live(*key, unix_s));
         for leg in &self.legs {
             if !self.accounts.contains_key(&leg.key)
                 && let Some(meter) = leg.meter.upgrade()
@@ -131,6 +142,28 @@ impl Book {
             let used_up = most.is_some_and(|most| account.usage.month_bytes >= most);
             self.meter(key, if used_up { SLOW } else { UNBOUNDED })
         })
+    }
+
+    /// Meters for the legs of a session of another node, by its ticket. A key that this host knows has the limits that
+    /// this host knows of it; of others the ticket says them.
+    pub(crate) fn open_guest(&mut self, terms: [Terms; 2]) -> [Arc<LegMeter>; 2] {
+        for terms in terms {
+            if !self.accounts.contains_key(&terms.key) && self.accounts.len() >= MOST_GUEST_KEYS {
+                let idle = |account: &Account| account.is_guest && account.usage.rate == 0;
+                let idle = self.accounts.iter().find(|(_, account)| idle(account));
+                let idle = idle.map(|(key, _)| *key);
+                idle.and_then(|key| self.accounts.remove(&key));
+            }
+            let is_new = !self.accounts.contains_key(&terms.key);
+            let account = self.account(terms.key);
+            account.is_guest |= is_new;
+            if account.is_guest {
+                account.rate = rate(terms.mbit);
+                account.meter.set_rate(account.rate);
+                account.month_most = month(terms.gib_month);
+            }
+        }
+        self.open(terms.map(|terms| terms.key))
     }
 
     /// A meter for a leg that was opened on these terms by the process before this one ([`LegMeter::terms`]). To be
@@ -209,24 +242,33 @@ impl Book {
     }
 
     fn share_out(&mut self) {
-        let all = self.legs.iter().map(|leg| leg.wants).collect();
-        let host = Shares::of(self.host, all);
-        let mut keys: HashMap<KeyId, Shares> = HashMap::new();
-        for (key, account) in &self.accounts {
-            if account.rate != UNBOUNDED {
-                let own = self.legs.iter().filter(|leg| leg.key == *key);
-                let wants = own.map(|leg| leg.wants).collect();
-                keys.insert(*key, Shares::of(account.rate, wants));
-            }
-        }
+        let mut wanted: HashMap<KeyId, Vec<u64>> = HashMap::new();
         for leg in &self.legs {
-            // One whose key is gone stays at nothing.
+            wanted.entry(leg.key).or_default().push(leg.wants);
+        }
+        // No key takes more of the host's ceiling than its own bound lets it use.
+        let want_of = |key: &KeyId, legs: &[u64]| {
+            let sum = legs
+                .iter()
+                .fold(0, |sum: u64, want| sum.saturating_add(*want));
+            sum.min(self.accounts.get(key).map_or(0, |account| account.rate))
+        };
+        let host = wanted.iter().map(|(key, legs)| want_of(key, legs));
+        let host = Shares::of(self.host, host.collect());
+        let shares: HashMap<KeyId, Shares> = wanted
+            .into_iter()
+            .filter_map(|(key, legs)| {
+                // One whose key is gone stays at nothing.
+                let account = self.accounts.get(&key)?;
+                let part = host.share(want_of(&key, &legs)).min(account.rate);
+                Some((key, Shares::of(part, legs)))
+            })
+            .collect();
+        for leg in &self.legs {
             if let Some(meter) = leg.meter.upgrade()
-                && self.accounts.contains_key(&leg.key)
+                && let Some(shares) = shares.get(&leg.key)
             {
-                let by_key = keys.get(&leg.key);
-                let by_key = by_key.map_or(UNBOUNDED, |shares| shares.share(leg.wants));
-                meter.set_share(host.share(leg.wants).min(by_key));
+                meter.set_share(shares.share(leg.wants));
             }
         }
     }
@@ -256,8 +298,13 @@ impl Book {
             month_most: None,
             usage: Usage::default(),
             noticed: None,
+            is_guest: false,
         })
     }
+}
+
+fn month(gib: Option<u64>) -> Option<u64> {
+    gib.map(|gib| gib.saturating_mul(GIB))
 }
 
 fn rate(mbit: Option<u64>) -> u64 {

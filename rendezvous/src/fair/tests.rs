@@ -91,8 +91,35 @@ fn a_full_host_gives_fair_shares_and_the_sparse_lose_nothing() {
     // Two seconds are given to finding the level.
     scene.send(2, load);
     let [a, b, c] = scene.send(8, load);
-    assert!(near(a, 4_900_000) && near(b, 4_900_000), "{a} {b}");
+    assert!(near(a, 5_000_000) && near(b, 4_800_000), "{a} {b}");
     assert_eq!(c, 200_000);
+}
+
+#[test]
+fn a_key_with_many_legs_takes_nothing_from_the_one_leg_of_another() {
+    let free = KeyLimits::default();
+    let mut scene = Scene::new(Some(80), &[(ONE, free), (OTHER, free)]);
+    let one = scene.leg(ONE);
+    let many = [(); 9].map(|()| scene.leg(OTHER));
+    let mut load = [(&*one, 8_000_000); 10];
+    for (place, leg) in load[1..].iter_mut().zip(&many) {
+        place.0 = leg;
+    }
+    scene.send(2, load);
+    let passed = scene.send(8, load);
+    assert!(near(passed[0], 5_000_000), "{passed:?}");
+    let others: u64 = passed[1..].iter().sum();
+    assert!(near(others, 5_000_000), "{passed:?}");
+}
+
+#[test]
+fn a_key_with_a_low_bound_leaves_the_rest_of_the_host_to_others() {
+    let mut scene = Scene::new(Some(80), &[(ONE, mbit(8)), (OTHER, KeyLimits::default())]);
+    let [one, other] = [ONE, OTHER].map(|key| scene.leg(key));
+    let load = [(&*one, 20_000_000), (&*other, 20_000_000)];
+    scene.send(2, load);
+    let [a, b] = scene.send(8, load);
+    assert!(near(a, 1_000_000) && near(b, 9_000_000), "{a} {b}");
 }
 
 #[test]

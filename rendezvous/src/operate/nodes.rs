@@ -22,7 +22,7 @@ pub struct NodesReport {
 pub struct NodeReport {
     /// Its number.
     pub number: u8,
-    /// Where peers reach it.
+    /// Where peers reach it; empty of one that lives and that this node was not told of.
     pub at: String,
     /// Whether it has said of late that it lives; unknown without a store that answers.
     pub lives: Option<bool>,
@@ -77,9 +77,16 @@ impl Nodes {
             at: node.at.to_string(),
             lives: live.as_ref().map(|live| live.contains(&node.number)),
         };
+        let is_told = |number: &NodeNumber| self.nodes.iter().any(|node| node.number == *number);
+        let untold = live.iter().flatten().filter(|number| !is_told(number));
+        let untold = untold.map(|number| NodeReport {
+            number: number.get(),
+            at: String::new(),
+            lives: Some(true),
+        });
         NodesReport {
             own: self.own.get(),
-            nodes: self.nodes.iter().map(report).collect(),
+            nodes: self.nodes.iter().map(report).chain(untold).collect(),
             store,
         }
     }

@@ -18,10 +18,8 @@ pub(crate) enum End {
     Expired,
 }
 
-/// One nameplate.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CarriedNameplate {
-    /// Which.
     pub(crate) nameplate: Nameplate,
     /// What became of it. One in use is lost with its listener's connection, who comes back and claims it.
     pub(crate) end: End,

@@ -9,12 +9,14 @@ use p2pdbg_proto::{
     code::Nameplate,
     control::FromRendezvous,
     node::{Node, NodeNumber},
+    secret::Secret,
 };
 
 use super::{ConnId, Effect, Now, Registry, connection::Standing, handle_side::Meeting};
 use crate::{
     directory::{Ask, Found},
     limits::{AddressBuckets, Rate},
+    relay::ticket::TicketKey,
 };
 
 /// How often it is asked again where the listeners are that connectors here wait for.
@@ -37,6 +39,12 @@ const SEEKERS: usize = 16_384;
 pub(crate) struct Cluster {
     own: NodeNumber,
     nodes: Vec<Node>,
+    /// Hosts that relay alone.
+    relays: Vec<Node>,
+    /// By what tickets for other relays are made; none if none are.
+    secret: Option<Secret<32>>,
+    /// Those that live, as far as the store says.
+    living: Option<Vec<NodeNumber>>,
     /// None without a store.
     seeking: Option<Seeking>,
 }
@@ -58,8 +66,26 @@ impl Cluster {
         Self {
             own,
             nodes,
+            relays: Vec::new(),
+            secret: None,
+            living: None,
             seeking: None,
         }
+    }
+
+    /// With these hosts that relay alone, and with tickets for them and for the other nodes.
+    pub(crate) fn with_relays(mut self, relays: Vec<Node>, secret: Secret<32>) -> Self {
+        self.relays = relays;
+        self.secret = Some(secret);
+        self
+    }
+
+    /// What seals tickets for another host that relays, if there is one of that number.
+    pub(super) fn relay(&self, number: NodeNumber) -> Option<TicketKey> {
+        let secret = self.secret.as_ref()?;
+        let is_node = self.other(number).is_some();
+        let is_relay = is_node || self.relays.iter().any(|relay| relay.number == number);
+        is_relay.then(|| TicketKey::of(secret, number))
     }
 
     /// With a store that says where listeners wait.
@@ -84,9 +110,16 @@ impl Cluster {
     }
 
     /// The node that follows this one by number, where its peers go when it ends: the same for all of them, so that
-    /// those who look for each other meet there.
+    /// those who look for each other meet there. One that is known to be dead is passed over.
     fn successor(&self) -> Option<&Node> {
-        let others = || self.nodes.iter().filter(|node| node.number != self.own);
+        let may_live = |node: &&Node| {
+            let living = self.living.as_ref();
+            living.is_none_or(|living| living.contains(&node.number))
+        };
+        let others = || {
+            let others = self.nodes.iter().filter(|node| node.number != self.own);
+            others.filter(may_live)
+        };
         let above = others().filter(|node| node.number > self.own);
         let next = above.min_by_key(|node| node.number);
         next.or_else(|| others().min_by_key(|node| node.number))
@@ -101,9 +134,13 @@ impl Registry {
 
     /// Tells who has just said hello where it is.
     pub(super) fn tell_of_nodes(&self, id: ConnId, effects: &mut Vec<Effect>) {
-        if let Some(Cluster { own, nodes, .. }) = &self.cluster {
-            let (own, nodes) = (*own, nodes.clone());
-            effects.push(Effect::Tell(id, FromRendezvous::Nodes { own, nodes }));
+        if let Some(cluster) = &self.cluster {
+            let message = FromRendezvous::Nodes {
+                own: cluster.own,
+                nodes: cluster.nodes.clone(),
+                relays: cluster.relays.clone(),
+            };
+            effects.push(Effect::Tell(id, message));
         }
     }
 
@@ -189,6 +226,12 @@ impl Registry {
     /// The directory has said something.
     pub(crate) fn on_directory(&mut self, found: Found) -> Vec<Effect> {
         match found {
+            Found::Living(living) => {
+                if let Some(cluster) = &mut self.cluster {
+                    cluster.living = living;
+                }
+                Vec::new()
+            }
             Found::TellAll => vec![Effect::Ask(Ask::All(self.handles.listeners()))],
             Found::At(connector, digest, number) => {
                 let id = ConnId(connector);

@@ -49,9 +49,7 @@ pub(super) struct Connection {
     pub(super) messages: Bucket,
     /// What of that may be signals.
     pub(super) signals: Bucket,
-    /// Where it listens.
     pub(super) nameplates: HashSet<Nameplate>,
-    /// Where it waits.
     pub(super) handles: HashSet<Meeting>,
     /// What it says to the next whom it meets.
     pub(super) prepared: Prepared,

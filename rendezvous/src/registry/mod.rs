@@ -13,6 +13,7 @@ mod handle_side;
 mod handles;
 mod nameplates;
 mod prepared;
+mod relays;
 mod sessions;
 pub(crate) mod voucher;
 
@@ -96,11 +97,20 @@ pub(crate) enum Effect {
     OpenLegs(SessionId, [LegGrant; 2], [KeyId; 2]),
     /// Close them, at once or after they have lingered.
     CloseLegs {
-        /// The session.
         session: SessionId,
         /// Whether datagrams may still pass for a while.
         linger: bool,
     },
+}
+
+/// How many connections have said hello.
+#[derive(Debug, Default)]
+struct Present {
+    peers: usize,
+    /// How many of them have not shown the access key.
+    without_key: usize,
+    /// And how many of those came over TCP.
+    without_key_over_tcp: usize,
 }
 
 /// The registry. Call [`Registry::on_connected`] before anything else for a connection, and
@@ -117,20 +127,17 @@ pub(crate) struct Registry {
     joins: AddressBuckets,
     /// Those of peers who have the access key, which a crowd without it cannot fill up.
     joins_with_key: AddressBuckets,
-    /// Connections that have said hello.
-    peers: usize,
+    present: Present,
     /// When this process began to serve.
     began: Option<Instant>,
-    /// How many of them have not shown the access key.
-    without_key: usize,
-    /// And how many of those came over TCP.
-    without_key_over_tcp: usize,
     /// Until when listeners may come back that a process before this one knew.
     returning_until: Option<Instant>,
     /// The SHA-256 of the script that hosts can fetch from here where p2pdbg is not installed.
     offer: Option<[u8; 32]>,
     /// None where this is the one host.
     cluster: Option<Cluster>,
+    /// Whether this host relays for others, and lets nobody in.
+    relays_alone: bool,
 }
 
 impl Registry {
@@ -146,13 +153,12 @@ impl Registry {
             joins: AddressBuckets::new(limits.connections.saturating_mul(4)),
             joins_with_key: AddressBuckets::new(limits.connections),
             limits,
-            peers: 0,
+            present: Present::default(),
             began: None,
-            without_key: 0,
-            without_key_over_tcp: 0,
             returning_until: None,
             offer: None,
             cluster: None,
+            relays_alone: false,
         }
     }
 
@@ -160,6 +166,11 @@ impl Registry {
     pub(crate) fn begin(&mut self, now: Instant, has_served: bool) {
         self.began = Some(now);
         self.returning_until = has_served.then(|| now + self.limits.return_within);
+    }
+
+    /// Lets nobody in: this host relays for others.
+    pub(crate) fn relay_alone(&mut self) {
+        self.relays_alone = true;
     }
 
     /// Has listeners told of what is offered, by the SHA-256 of its script.
@@ -200,7 +211,7 @@ impl Registry {
 
     /// How many connections have said hello.
     pub(crate) fn peers(&self) -> usize {
-        self.peers
+        self.present.peers
     }
 
     /// Where a peer is, if it has a key.
@@ -322,7 +333,7 @@ impl Registry {
 
     /// The rendezvous is about to stop: tells everybody, and each when to come back.
     pub(crate) fn stop(&mut self) -> Vec<Effect> {
-        (self.peers, self.without_key, self.without_key_over_tcp) = (0, 0, 0);
+        self.present = Present::default();
         let mut everybody: Vec<(ConnId, bool)> = self
             .connections
             .drain()
@@ -388,6 +399,10 @@ impl Registry {
                 Ok(())
             }
             ToRendezvous::Confirmed { session } => self.confirmed(now, id, session, effects),
+            ToRendezvous::Relay { session, node } => {
+                self.relay_elsewhere(now, id, session, node, effects);
+                Ok(())
+            }
             // For the hub, which has heard it.
             ToRendezvous::Clock { .. } => Ok(()),
         }
@@ -401,14 +416,65 @@ impl Registry {
         agent: &str,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
+        if self.relays_alone {
+            return Err(Refusal::RelaysAlone);
+        }
         let printable = agent.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         if agent.len() > 64 || !printable {
             return Err(Refusal::Protocol);
         }
+        let Some(ip) = self.connections.get(&id).map(|connection| connection.ip) else {
+            return Ok(());
+        };
+        let standing = self.standing(now, credential, ip)?;
+        let up_s = self.up_s(now);
         let Some(connection) = self.connections.get_mut(&id) else {
             return Ok(());
         };
-        let standing = match credential {
+        let has_key = matches!(standing, Standing::Full(_));
+        // The rest is kept for those who have a key.
+        let over_tcp = usize::from(connection.arrival.over_tcp);
+        let by_tcp = self.present.without_key_over_tcp + over_tcp;
+        if !has_key
+            && (self.present.without_key >= unreserved(self.limits.connections)
+                || by_tcp > unreserved(self.limits.tcp_connections))
+        {
+            return Err(Refusal::Full);
+        }
+        connection.standing = standing;
+        if let Some(key) = connection.key() {
+            connection.arrival.span.record("key", self.keys.name(key));
+        }
+        let welcome = FromRendezvous::Welcome {
+            observed: connection.arrival.observed,
+            stun: connection.arrival.stun.clone(),
+            up_s,
+        };
+        self.may_come(id)?;
+        self.present.peers += 1;
+        if !has_key {
+            self.present.without_key += 1;
+            self.present.without_key_over_tcp += over_tcp;
+        }
+        tracing::debug!(agent, "a peer said hello");
+        effects.push(Effect::Tell(id, welcome));
+        self.tell_of_nodes(id, effects);
+        if let Some(until) = self.sessions.draining {
+            let left_s = Some(left_s(now, until));
+            effects.push(Effect::Tell(id, FromRendezvous::Draining { left_s }));
+        }
+        Ok(())
+    }
+
+    /// What the credential of a peer at this address entitles it to. A wrong key counts as many joins that missed, so
+    /// that it cannot be guessed.
+    fn standing(
+        &mut self,
+        now: Now,
+        credential: Credential,
+        ip: IpAddr,
+    ) -> Result<Standing, Refusal> {
+        Ok(match credential {
             Credential::AccessKey(secret) => {
                 let known = self.keys.authenticate(&secret, now.unix_s);
                 match known.or(self.keys.without_key()) {
@@ -417,7 +483,7 @@ impl Registry {
                         tracing::warn!("a peer is refused: its key is unknown, revoked or expired");
                         let cost = self.limits.join_miss_cost;
                         let rate = self.limits.joins;
-                        self.joins.charge(connection.ip, rate, now.instant, cost);
+                        self.joins.charge(ip, rate, now.instant, cost);
                         return Err(Refusal::AccessKey);
                     }
                 }
@@ -432,45 +498,17 @@ impl Registry {
                 .map_or(Standing::Keyless, |granted| {
                     Standing::Vouched(granted.key, granted.account)
                 }),
-        };
-        let has_key = matches!(standing, Standing::Full(_));
-        // The rest is kept for those who have a key.
-        let over_tcp = usize::from(connection.arrival.over_tcp);
-        let by_tcp = self.without_key_over_tcp + over_tcp;
-        if !has_key
-            && (self.without_key >= unreserved(self.limits.connections)
-                || by_tcp > unreserved(self.limits.tcp_connections))
-        {
-            return Err(Refusal::Full);
-        }
-        connection.standing = standing;
-        if let Some(key) = connection.key() {
-            connection.arrival.span.record("key", self.keys.name(key));
-        }
-        // Of the first process ever there is none before it whose listeners could come back.
+        })
+    }
+
+    /// For how many seconds this process has served; the most that there are if it is the first one ever, before which
+    /// there was none whose listeners could come back.
+    fn up_s(&self, now: Now) -> u32 {
         let up = match (self.began, self.returning_until) {
             (Some(began), Some(_)) => now.instant - began,
             _ => Duration::MAX,
         };
-        let welcome = FromRendezvous::Welcome {
-            observed: connection.arrival.observed,
-            stun: connection.arrival.stun.clone(),
-            up_s: u32::try_from(up.as_secs()).unwrap_or(u32::MAX),
-        };
-        self.may_come(id)?;
-        self.peers += 1;
-        if !has_key {
-            self.without_key += 1;
-            self.without_key_over_tcp += over_tcp;
-        }
-        tracing::debug!(agent, "a peer said hello");
-        effects.push(Effect::Tell(id, welcome));
-        self.tell_of_nodes(id, effects);
-        if let Some(until) = self.sessions.draining {
-            let left_s = Some(left_s(now, until));
-            effects.push(Effect::Tell(id, FromRendezvous::Draining { left_s }));
-        }
-        Ok(())
+        u32::try_from(up.as_secs()).unwrap_or(u32::MAX)
     }
 
     fn refuse(
@@ -497,10 +535,10 @@ impl Registry {
             return;
         };
         if !matches!(connection.standing, Standing::Stranger { .. }) {
-            self.peers -= 1;
+            self.present.peers -= 1;
             if !connection.has_key() {
-                self.without_key -= 1;
-                self.without_key_over_tcp -= usize::from(connection.arrival.over_tcp);
+                self.present.without_key -= 1;
+                self.present.without_key_over_tcp -= usize::from(connection.arrival.over_tcp);
             }
         }
         for nameplate in connection.nameplates {

@@ -208,7 +208,6 @@ impl Nameplates {
             .collect()
     }
 
-    /// Takes them over.
     pub(super) fn inherit(&mut self, now: Instant, carried: Vec<CarriedNameplate>) {
         for CarriedNameplate {
             nameplate,
@@ -262,33 +261,12 @@ impl Registry {
         let Standing::Full(key) = connection.standing else {
             return Err(Refusal::AccessKey);
         };
-        // One that another node has given is found there, and not here.
-        let own = self.number();
-        let claim = claim.filter(|claim| claim.nameplate.node() == own);
-        let granted = claim.and_then(|claim| {
-            let purpose = Purpose::Nameplate(claim.nameplate);
-            let granted = self.vouchers.check(purpose, &claim.voucher, now.unix_s)?;
-            let granted = self
-                .keys
-                .is_live(granted.key, now.unix_s)
-                .then_some(granted)?;
-            Some((claim, granted))
-        });
-        if let Some((claim, granted)) = granted {
-            let left = Duration::from_secs(granted.expires_unix_s.saturating_sub(now.unix_s));
-            let expires = now.instant + left.min(self.limits.nameplate_lifetime);
-            let claimed = self
-                .nameplates
-                .claim(claim.nameplate, id, granted.account, expires);
-            if let Ok(previous) = claimed {
-                if let Some(previous) = previous.and_then(|p| self.connections.get_mut(&p)) {
-                    previous.nameplates.remove(&claim.nameplate);
-                }
-                self.hold(id, claim.nameplate);
-                self.tell_of_offer(id, effects);
-                effects.push(Effect::Tell(id, FromRendezvous::Listening(claim)));
-                return Ok(());
-            }
+        if let Some(claim) = claim
+            && self.take_back(now, id, &claim)
+        {
+            self.tell_of_offer(id, effects);
+            effects.push(Effect::Tell(id, FromRendezvous::Listening(claim)));
+            return Ok(());
         }
         if self.sessions.draining.is_some() {
             return Err(Refusal::Draining);
@@ -298,7 +276,7 @@ impl Registry {
         }
         self.key_may_have_a_code(key)?;
         let lifetime = self.limits.nameplate_lifetime;
-        let nameplate = self.nameplates.draw(own).ok_or(Refusal::Full)?;
+        let nameplate = self.nameplates.draw(self.number()).ok_or(Refusal::Full)?;
         let purpose = Purpose::Nameplate(nameplate);
         let account = new_account();
         let expires = now.unix_s.saturating_add(lifetime.as_secs());
@@ -310,6 +288,34 @@ impl Registry {
         self.tell_of_offer(id, effects);
         effects.push(Effect::Tell(id, FromRendezvous::Listening(claim)));
         Ok(())
+    }
+
+    /// Gives a listener that comes back the nameplate that it had; whether it has it now.
+    fn take_back(&mut self, now: Now, id: ConnId, claim: &NameplateClaim) -> bool {
+        let nameplate = claim.nameplate;
+        // One that another node has given is found there, and not here.
+        if nameplate.node() != self.number() {
+            return false;
+        }
+        let purpose = Purpose::Nameplate(nameplate);
+        let granted = self.vouchers.check(purpose, &claim.voucher, now.unix_s);
+        let Some(granted) = granted.filter(|granted| self.keys.is_live(granted.key, now.unix_s))
+        else {
+            return false;
+        };
+        let left = Duration::from_secs(granted.expires_unix_s.saturating_sub(now.unix_s));
+        let expires = now.instant + left.min(self.limits.nameplate_lifetime);
+        let claimed = self
+            .nameplates
+            .claim(nameplate, id, granted.account, expires);
+        let Ok(previous) = claimed else {
+            return false;
+        };
+        if let Some(previous) = previous.and_then(|p| self.connections.get_mut(&p)) {
+            previous.nameplates.remove(&nameplate);
+        }
+        self.hold(id, nameplate);
+        true
     }
 
     /// Before the nameplate, so that the listener can show both at once.

@@ -136,6 +136,19 @@ impl Sessions {
             .count()
     }
 
+    /// The members of a session that both have confirmed, the listener first, and on whose account each is; none unless
+    /// `member` is one of them.
+    pub(super) fn accounts_of(
+        &self,
+        session: SessionId,
+        member: ConnId,
+    ) -> Option<[(ConnId, KeyId); 2]> {
+        let session = self.table.get(&session)?;
+        let is_member = session.members.iter().any(|one| one.conn == member);
+        let accounts = session.members.each_ref().map(|one| (one.conn, one.key));
+        (is_member && session.is_confirmed()).then_some(accounts)
+    }
+
     /// Takes note of where a member bound its leg; what the other one may be told of it.
     pub(super) fn see(&mut self, bound: Seen) -> Vec<IpAddr> {
         let Some(session) = self.table.get_mut(&bound.session) else {
@@ -186,14 +199,7 @@ impl Registry {
             return Err(Refusal::NobodyThere);
         }
         let unknown = ids.iter().any(|id| self.is_keyless(*id));
-        if self.sessions.draining.is_some() {
-            return Err(Refusal::Draining);
-        }
-        if self.sessions.len() >= self.limits.sessions
-            || unknown && self.sessions.unconfirmed >= unreserved(self.limits.sessions)
-        {
-            return Err(Refusal::Full);
-        }
+        self.has_room_for_session(unknown)?;
         for id in ids {
             self.may_hold_another(id)?;
         }
@@ -216,17 +222,48 @@ impl Registry {
         for key in keys {
             self.key_may_have_a_session(key)?;
         }
-        let shows = began.shows_addresses();
-        let seen = began.members.each_ref().map(|member| {
-            let seen = member.seen.first().copied();
-            seen.filter(|_| shows).into_iter().collect::<Vec<_>>()
-        });
         let grants = ids.map(|_| LegGrant {
             leg: LegId(random_bytes()),
             key: Secret::random(),
         });
         effects.push(Effect::OpenLegs(session, grants.clone(), keys));
-        let prepared = self.take_prepared(&place, ids);
+        self.tell_introduced(session, &place, &began, grants, effects);
+        for member in &began.members {
+            self.sessions.held.add(member.holder);
+        }
+        self.sessions.unconfirmed += usize::from(unknown);
+        self.sessions.table.insert(session, began);
+        Ok(session)
+    }
+
+    /// Whether there can be another session, with a member without a key if one is `unknown`.
+    fn has_room_for_session(&self, unknown: bool) -> Result<(), Refusal> {
+        if self.sessions.draining.is_some() {
+            return Err(Refusal::Draining);
+        }
+        let most = self.limits.sessions;
+        if self.sessions.len() >= most || unknown && self.sessions.unconfirmed >= unreserved(most) {
+            return Err(Refusal::Full);
+        }
+        Ok(())
+    }
+
+    /// Tells both members of each other, and hands on what each had left for the other, if it had.
+    fn tell_introduced(
+        &mut self,
+        session: SessionId,
+        place: &Place,
+        began: &Session,
+        grants: [LegGrant; 2],
+        effects: &mut Vec<Effect>,
+    ) {
+        let ids = began.members.each_ref().map(|member| member.conn);
+        let shows = began.shows_addresses();
+        let seen = began.members.each_ref().map(|member| {
+            let seen = member.seen.first().copied();
+            seen.filter(|_| shows).into_iter().collect::<Vec<_>>()
+        });
+        let prepared = self.take_prepared(place, ids);
         for (role, leg) in [Role::Listener, Role::Connector].into_iter().zip(grants) {
             let id = ids[side(role)];
             let introduction = Introduction {
@@ -250,12 +287,6 @@ impl Registry {
                 ));
             }
         }
-        for member in &began.members {
-            self.sessions.held.add(member.holder);
-        }
-        self.sessions.unconfirmed += usize::from(unknown);
-        self.sessions.table.insert(session, began);
-        Ok(session)
     }
 
     /// Whether one of the two has a key.

@@ -20,7 +20,6 @@ use serde::{Deserialize, Serialize};
 use super::{Bound, Leg, Position, Relay, Route, Source, UdpRoute, routes::Heard, side};
 use crate::{fair::LegMeter, keys::KeyId, limits::Limits};
 
-/// A whole table.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct CarriedRelay {
     /// Without them the challenges that are on their way would be worth nothing: the key, and the relay's age.
@@ -66,6 +65,8 @@ impl Relay {
             left_ms: self
                 .lingering
                 .get(session)
+                .copied()
+                .or_else(|| self.guests.until(*session))
                 .map(|until| millis(until.saturating_duration_since(now))),
         });
         CarriedRelay {

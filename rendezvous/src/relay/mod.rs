@@ -18,9 +18,11 @@
 pub(crate) mod bench_table;
 pub(crate) mod carried;
 pub(crate) mod early;
+mod guests;
 pub(crate) mod outbox;
 pub(crate) mod routes;
 pub(crate) mod tcp_leg;
+pub(crate) mod ticket;
 
 use std::{
     collections::HashMap,
@@ -44,6 +46,7 @@ use sha2::Sha256;
 use crate::{
     fair::LegMeter,
     limits::Limits,
+    relay::guests::Guests,
     relay::routes::{Heard, Path, Routes, micros_since},
     wire::Load,
 };
@@ -63,9 +66,7 @@ const COOKIE_TIME: usize = 8;
 /// Where datagrams of a leg come from: a socket of ours and an address in that socket's own notation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Source {
-    /// Which socket.
     pub(crate) socket: usize,
-    /// Who sends.
     pub(crate) remote: SocketAddr,
 }
 
@@ -85,9 +86,7 @@ pub(crate) struct StreamId(pub(crate) u64);
 /// How a leg's member is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// Over UDP.
     Udp(UdpRoute),
-    /// Over TCP.
     Stream(StreamId),
 }
 
@@ -107,11 +106,9 @@ pub(crate) enum Forward {
 /// A member bound its leg, and so was seen to receive at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// Its session.
     pub(crate) session: SessionId,
     /// Its part in it.
     pub(crate) role: Role,
-    /// The address.
     pub(crate) ip: IpAddr,
 }
 
@@ -151,6 +148,7 @@ pub(crate) struct Relay {
     sources: HashMap<Source, Position>,
     streams: HashMap<StreamId, Position>,
     lingering: HashMap<SessionId, Instant>,
+    guests: Guests,
     /// Streams that have lost their leg.
     orphans: Vec<StreamId>,
     /// Sources whose path may be another now than the one that was published.
@@ -205,6 +203,7 @@ impl Relay {
             sources: HashMap::new(),
             streams: HashMap::new(),
             lingering: HashMap::new(),
+            guests: Guests::default(),
             orphans: Vec::new(),
             changed: Vec::new(),
         }
@@ -248,6 +247,7 @@ impl Relay {
     /// Closes a session's legs.
     pub(crate) fn close(&mut self, session: SessionId) {
         self.lingering.remove(&session);
+        self.guests.remove(session);
         for leg in self.sessions.remove(&session).into_iter().flatten() {
             self.legs.remove(&leg.grant.leg);
             if let Some(Route::Udp(route)) = leg.bound.map(|bound| bound.route) {
@@ -452,6 +452,7 @@ impl Relay {
 
     /// Forgets routes that are idle and sessions that have lingered long enough.
     pub(crate) fn expire(&mut self, now: Instant) {
+        self.expire_guests(now);
         let clock = self.clock(now);
         let patience = u64::try_from(self.leg_idle.as_micros()).unwrap_or(u64::MAX);
         let mut idle = Vec::new();

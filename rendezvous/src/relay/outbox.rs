@@ -6,12 +6,10 @@
 //! then, and losing all that waits behind it would look like a congestion that lasts. Nobody ever waits for room: the
 //! datapath serves everybody else.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use p2pdbg_base::Room;
 use tokio::sync::mpsc;
 
 use crate::wire::Load;
@@ -39,7 +37,6 @@ impl Batch {
         Load::of(&self.bytes, self.stride)
     }
 
-    /// Each of them.
     pub(crate) fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
         self.bytes.chunks(self.stride.max(1))
     }
@@ -49,29 +46,27 @@ impl Batch {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     queue: mpsc::Sender<Batch>,
-    waiting: Arc<AtomicUsize>,
-    most: usize,
+    room: Arc<Room>,
 }
 
 /// Where they are taken out.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     queue: mpsc::Receiver<Batch>,
-    waiting: Arc<AtomicUsize>,
+    room: Arc<Room>,
 }
 
 /// A queue of at most `most` bytes.
 pub(crate) fn outbox(most: usize) -> (Outbox, Backlog) {
     let (sender, receiver) = mpsc::channel(BATCHES);
-    let waiting = Arc::new(AtomicUsize::new(0));
+    let room = Arc::new(Room::new(most));
     let outbox = Outbox {
         queue: sender,
-        waiting: waiting.clone(),
-        most,
+        room: room.clone(),
     };
     let backlog = Backlog {
         queue: receiver,
-        waiting,
+        room,
     };
     (outbox, backlog)
 }
@@ -80,12 +75,12 @@ impl Outbox {
     /// Whether there was room.
     pub(crate) fn push(&self, batch: Batch) -> bool {
         let length = batch.bytes.len();
-        let waiting = self.waiting.fetch_add(length, Ordering::Relaxed);
-        // An empty queue takes anything, or a batch longer than all of it would never get through.
-        let fits = waiting == 0 || waiting.saturating_add(length) <= self.most;
-        let pushed = fits && self.queue.try_send(batch).is_ok();
+        if !self.room.take(length) {
+            return false;
+        }
+        let pushed = self.queue.try_send(batch).is_ok();
         if !pushed {
-            self.waiting.fetch_sub(length, Ordering::Relaxed);
+            self.room.give_back(length);
         }
         pushed
     }
@@ -105,7 +100,7 @@ impl Backlog {
     }
 
     fn took(&self, batch: Batch) -> Batch {
-        self.waiting.fetch_sub(batch.bytes.len(), Ordering::Relaxed);
+        self.room.give_back(batch.bytes.len());
         batch
     }
 }

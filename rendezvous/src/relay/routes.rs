@@ -45,7 +45,6 @@ impl Heard {
 pub(crate) struct Path {
     /// The other leg's member.
     pub(crate) to: UdpRoute,
-    /// Of this leg.
     pub(crate) heard: Heard,
     /// Says whether this leg may send.
     pub(crate) meter: Arc<LegMeter>,
@@ -65,7 +64,6 @@ pub(crate) enum Found {
 #[repr(align(128))]
 struct Shard(RwLock<HashMap<Source, Path>>);
 
-/// The table.
 #[derive(Debug)]
 pub(crate) struct Routes {
     began: Instant,

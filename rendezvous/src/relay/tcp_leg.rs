@@ -50,17 +50,14 @@ const WRITE_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) enum StreamInput {
     /// A member asks for its leg.
     Join {
-        /// Its connection.
         stream: StreamId,
         /// Where it comes from.
         ip: IpAddr,
-        /// What it said.
         join: Join,
         /// The connection's keying material.
         exported: [u8; 32],
         /// Takes what it is to be sent.
         outbox: Outbox,
-        /// Takes the reply.
         reply: oneshot::Sender<RelayFrame>,
     },
     /// Datagrams of a member.
@@ -84,21 +81,34 @@ impl Legs {
             next: Arc::default(),
         }
     }
-}
 
-/// Tells the datapath of the end, whichever way it comes.
-struct Registered<'a> {
-    stream: StreamId,
-    legs: &'a Legs,
-}
+    /// Asks the datapath to bind a leg to the stream; gives its answer, and what waits for the member from then on.
+    /// `None` if the datapath has ended.
+    async fn ask(
+        &self,
+        stream: StreamId,
+        ip: IpAddr,
+        join: Join,
+        exported: [u8; 32],
+        most_waiting: usize,
+    ) -> Option<(RelayFrame, Backlog)> {
+        let (outbox, backlog) = outbox(most_waiting);
+        let (reply, answer) = oneshot::channel();
+        let ask = StreamInput::Join {
+            stream,
+            ip,
+            join,
+            exported,
+            outbox,
+            reply,
+        };
+        self.datapath.send(ask).await.ok()?;
+        Some((answer.await.ok()?, backlog))
+    }
 
-impl Registered<'_> {
-    async fn end(self) {
-        let _ = self
-            .legs
-            .datapath
-            .send(StreamInput::Ended(self.stream))
-            .await;
+    /// Tells the datapath that the connection of the stream has ended.
+    async fn end(&self, stream: StreamId) {
+        let _ = self.datapath.send(StreamInput::Ended(stream)).await;
     }
 }
 
@@ -125,21 +135,8 @@ pub(crate) async fn carry<S>(
         return lobby.tallies.tcp_failed.add(1);
     };
     let leg = join.leg;
-    let (outbox, backlog) = outbox(lobby.limits.leg_queue_bytes);
-    let (reply, answer) = oneshot::channel();
-    let ask = StreamInput::Join {
-        stream,
-        ip,
-        join,
-        exported,
-        outbox,
-        reply,
-    };
-    if legs.datapath.send(ask).await.is_err() {
-        return;
-    }
-    let registered = Registered { stream, legs };
-    let Ok(answer) = answer.await else {
+    let asked = legs.ask(stream, ip, join, exported, lobby.limits.leg_queue_bytes);
+    let Some((answer, backlog)) = asked.await else {
         return;
     };
     let bound = matches!(answer, RelayFrame::Bound { .. });
@@ -148,21 +145,42 @@ pub(crate) async fn carry<S>(
     }
     if bound && write_frame(&mut writer, &answer).await.is_ok() {
         tracing::debug!(stream = stream.0, "a leg is bound over TCP");
-        let asked = Notify::new();
-        tokio::select! {
-            ended = reader.forward(stream, legs, &asked) => {
-                tracing::debug!(stream = stream.0, ?ended, "a leg over TCP ended");
-            }
-            orphaned = deliver(backlog, &mut writer, &asked, &lobby.tallies) => if orphaned {
-                let _ = write_frame(&mut writer, &unknown(leg)).await;
-            }
+        let orphaned = pass_on(
+            stream,
+            &mut reader,
+            backlog,
+            &mut writer,
+            legs,
+            &lobby.tallies,
+        );
+        if orphaned.await {
+            let _ = write_frame(&mut writer, &unknown(leg)).await;
         }
     } else {
         lobby.tallies.tcp_failed.add(1);
         let _ = write_frame(&mut writer, &answer).await;
     }
-    registered.end().await;
+    legs.end(stream).await;
     close_gently(reader.inner, writer).await;
+}
+
+/// Passes on what goes both ways until either side ends it; whether the relay did, to which the leg is unknown now.
+async fn pass_on<R: AsyncRead + Unpin>(
+    stream: StreamId,
+    reader: &mut Packets<R>,
+    backlog: Backlog,
+    writer: &mut (impl AsyncWrite + Unpin),
+    legs: &Legs,
+    tallies: &Tallies,
+) -> bool {
+    let asked = Notify::new();
+    tokio::select! {
+        ended = reader.forward(stream, legs, &asked) => {
+            tracing::debug!(stream = stream.0, ?ended, "a leg over TCP ended");
+            false
+        }
+        orphaned = deliver(backlog, writer, &asked, tallies) => orphaned,
+    }
 }
 
 fn unknown(leg: LegId) -> RelayFrame {

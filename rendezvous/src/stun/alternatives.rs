@@ -18,7 +18,6 @@ use crate::{
 /// What was opened. In the numbering of [`Vantages`] the main ports come first, then these.
 #[derive(Debug)]
 pub(crate) struct Alternatives {
-    /// The ports.
     pub(crate) ports: Vec<UdpPort>,
     /// How all places of STUN lie to each other.
     pub(crate) vantages: Vantages,

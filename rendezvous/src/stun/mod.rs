@@ -15,6 +15,7 @@
 //! Left out are authentication, which Binding does without, and the classic STUN of RFC 3489.
 
 pub(crate) mod alternatives;
+pub(crate) mod over_tcp;
 pub(crate) mod topology;
 
 use std::{
@@ -58,7 +59,6 @@ pub(crate) struct StunServer {
 /// An answer, and the way it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answer<'b> {
-    /// Its bytes.
     pub(crate) bytes: &'b [u8],
     /// Where it is sent from.
     pub(crate) from: Place,
@@ -131,13 +131,7 @@ impl StunServer {
             count += 1;
         }
         if count > 0 {
-            let room = if request.len() >= SHORTEST_ERROR {
-                request.len().min(LONGEST_ANSWER)
-            } else if self.may_be_longer(now, source.ip()) {
-                SHORTEST_ERROR
-            } else {
-                return None;
-            };
+            let room = self.room_for_error(now, request.len(), source.ip())?;
             let bytes = refuse(
                 buffer.get_mut(..room)?,
                 message.transaction(),
@@ -158,41 +152,14 @@ impl StunServer {
             buckets.take(source.ip(), self.elsewhere, now).ok()?;
         }
         let from = from?;
-        let address_len = AddressFamily::of(source.ip()).attribute_len();
-        let shortest = HEADER_LEN + address_len;
-        // What a client needs that pads nothing, if there is a second address to tell it of.
-        let told = 1 + usize::from(vantage.other().is_some()) * 2;
-        let useful = HEADER_LEN + told * address_len;
-        let (room, seal) = if request.len() >= useful {
-            let room = request.len().min(LONGEST_ANSWER);
-            let seal = room >= shortest + FINGERPRINT_LEN;
-            (room, seal)
-        } else if self.may_be_longer(now, source.ip()) {
-            (useful, false)
-        } else if request.len() >= shortest {
-            (request.len(), request.len() >= shortest + FINGERPRINT_LEN)
-        } else {
-            return None;
-        };
+        let room = self.room(now, request.len(), source.ip(), vantage.other().is_some())?;
         // The buffer's length is the bound: the encoder cannot write past it.
-        let buffer = buffer.get_mut(..room)?;
-        let mut answer = Encoder::new(buffer, Class::Success, message.transaction()).ok()?;
-        answer.push(Attribute::XorMappedAddress(source)).ok()?;
-        let kept = if seal { FINGERPRINT_LEN } else { 0 };
+        let buffer = buffer.get_mut(..room.len)?;
         let more = [
             vantage.other().map(Attribute::OtherAddress),
             vantage.origin(from).map(Attribute::ResponseOrigin),
         ];
-        for attribute in more.into_iter().flatten() {
-            if answer.len() + attribute.encoded_len() + kept <= room {
-                answer.push(attribute).ok()?;
-            }
-        }
-        let bytes = if seal {
-            answer.finish_with_fingerprint().ok()?
-        } else {
-            answer.finish()
-        };
+        let bytes = succeed(buffer, message.transaction(), room.seal, source, more)?;
         Some(Answer {
             bytes,
             from,
@@ -200,10 +167,81 @@ impl StunServer {
         })
     }
 
+    /// How long an error may be, if it may be at all.
+    fn room_for_error(&mut self, now: Instant, asked: usize, source: IpAddr) -> Option<usize> {
+        if asked >= SHORTEST_ERROR {
+            Some(asked.min(LONGEST_ANSWER))
+        } else {
+            self.may_be_longer(now, source).then_some(SHORTEST_ERROR)
+        }
+    }
+
+    /// How long the answer to `asked` bytes may be, if it may be at all. `is_square` says that there is a second
+    /// address to tell of.
+    fn room(
+        &mut self,
+        now: Instant,
+        asked: usize,
+        source: IpAddr,
+        is_square: bool,
+    ) -> Option<Room> {
+        let address_len = AddressFamily::of(source).attribute_len();
+        let shortest = HEADER_LEN + address_len;
+        // What a client needs that pads nothing.
+        let told = 1 + usize::from(is_square) * 2;
+        let useful = HEADER_LEN + told * address_len;
+        let sealed_if_it_fits = |len| Room {
+            len,
+            seal: len >= shortest + FINGERPRINT_LEN,
+        };
+        if asked >= useful {
+            Some(sealed_if_it_fits(asked.min(LONGEST_ANSWER)))
+        } else if self.may_be_longer(now, source) {
+            Some(Room {
+                len: useful,
+                seal: false,
+            })
+        } else {
+            (asked >= shortest).then(|| sealed_if_it_fits(asked))
+        }
+    }
+
     /// Whether an answer to this source may be longer than its request now.
     fn may_be_longer(&mut self, now: Instant, source: IpAddr) -> bool {
         self.bare_by_source.take(source, self.bare, now).is_ok()
             && self.total.take(self.bare_total, now, 1).is_ok()
+    }
+}
+
+/// What an answer may take.
+struct Room {
+    /// Bytes in all.
+    len: usize,
+    /// Whether FINGERPRINT is among them.
+    seal: bool,
+}
+
+/// An answer that tells the source, and what else there is room for.
+fn succeed<'b>(
+    buffer: &'b mut [u8],
+    transaction: TransactionId,
+    seal: bool,
+    source: SocketAddr,
+    more: [Option<Attribute<'_>>; 2],
+) -> Option<&'b [u8]> {
+    let room = buffer.len();
+    let mut answer = Encoder::new(buffer, Class::Success, transaction).ok()?;
+    answer.push(Attribute::XorMappedAddress(source)).ok()?;
+    let kept = if seal { FINGERPRINT_LEN } else { 0 };
+    for attribute in more.into_iter().flatten() {
+        if answer.len() + attribute.encoded_len() + kept <= room {
+            answer.push(attribute).ok()?;
+        }
+    }
+    if seal {
+        answer.finish_with_fingerprint().ok()
+    } else {
+        Some(answer.finish())
     }
 }
 

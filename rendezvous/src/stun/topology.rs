@@ -38,7 +38,6 @@ pub(crate) struct Side {
 /// One or two sides, of one address family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Square {
-    /// The first address.
     pub(crate) first: Side,
     /// The second, if there is one.
     pub(crate) second: Option<Side>,
@@ -51,7 +50,6 @@ pub(crate) struct Square {
 /// A place to answer from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// The socket.
     pub(crate) socket: usize,
     /// The address of ours to send from, in the socket's notation; none leaves it to the system.
     pub(crate) from: Option<IpAddr>,

@@ -15,7 +15,6 @@ use crate::{registry::carried::CarriedNameplate, relay::carried::CarriedRelay};
 /// Changes whenever one of the types below does.
 const VERSION: u32 = 2;
 
-/// All of it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Carried {
     /// Legs, their keys, and where their members are.

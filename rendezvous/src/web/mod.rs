@@ -50,7 +50,6 @@ const MOST_HEADERS: usize = 64;
 /// What goes on in WebSocket: TLS of ours is to follow.
 pub(crate) type Inside = WebStream<TokioIo<Upgraded>>;
 
-/// Who asks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Asker {
     /// Whoever connected.
@@ -64,7 +63,6 @@ pub(crate) enum Asker {
 pub(crate) struct Site<'a> {
     /// What is handed out.
     pub(crate) offer: Option<&'a Offer>,
-    /// Counts.
     pub(crate) tallies: &'a Tallies,
 }
 

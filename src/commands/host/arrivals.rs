@@ -49,12 +49,7 @@ impl Host {
             }
             MeetingEvent::Offered(script) => return Ok(Some(HostEvent::Offered(script))),
             MeetingEvent::Code(code) => return Ok(Some(HostEvent::Code(code))),
-            MeetingEvent::CodeBurned => {
-                let message = "somebody tried the code with a wrong word, so it is burned";
-                let warning = Warning::new(WarningCode::CodeBurned, message)
-                    .hint("use the new code; if it was not a typing error, somebody is guessing");
-                self.reporter.emit(Event::Warning(warning));
-            }
+            MeetingEvent::CodeBurned => self.reporter.emit(Event::Warning(code_burned())),
             MeetingEvent::CodesOver(failure) => {
                 self.warn_of(WarningCode::CodeBurned, &failure);
             }
@@ -76,20 +71,27 @@ impl Host {
             MeetingEvent::PeerSeen(channel, addresses, bound) => {
                 self.tell(channel, SessionInput::PeerSeen { addresses, bound });
             }
+            MeetingEvent::RelayAt(channel, at) => {
+                self.tell(channel, SessionInput::RelayAt(at));
+            }
             MeetingEvent::PeerLeft(channel) => self.tell(channel, SessionInput::PeerLeft),
             MeetingEvent::Message(channel, message) => {
                 self.tell(channel, SessionInput::Message(message));
             }
-            MeetingEvent::Failed(failure) => {
-                self.meeting = None;
-                if self.sessions.is_empty() {
-                    return Err(failure);
-                }
-                self.warn_of(WarningCode::RendezvousLost, &failure);
-                self.parted = Some(failure);
-            }
+            MeetingEvent::Failed(failure) => self.on_meeting_failed(failure)?,
         }
         Ok(None)
+    }
+
+    /// Nobody can come any more; the sessions that there are go on.
+    fn on_meeting_failed(&mut self, failure: Failure) -> Result<(), Failure> {
+        self.meeting = None;
+        if self.sessions.is_empty() {
+            return Err(failure);
+        }
+        self.warn_of(WarningCode::RendezvousLost, &failure);
+        self.parted = Some(failure);
+        Ok(())
     }
 
     fn on_link_down(&mut self, why: &str) {
@@ -258,43 +260,17 @@ impl Host {
         name: PeerName,
         reporter: Reporter,
     ) -> Result<(), (ChannelId, PeerName, Failure)> {
-        let Met {
-            channel,
-            peer: fingerprint,
-            info,
-            keys,
-            pair_secret,
-            at,
-            approach,
-            ..
-        } = met;
-        let known = pair_secret.is_none();
-        let peer = Untrusted::new(name.as_str());
+        let (channel, at) = (met.channel, met.at.clone());
+        let peer = PeerId {
+            fingerprint: met.peer,
+            process: met.info.process,
+        };
         reporter.emit(Event::Paired {
-            peer: peer.clone(),
-            known,
+            peer: Untrusted::new(name.as_str()),
+            known: met.pair_secret.is_none(),
         });
-        let (forwards, ports) = match self.places.get(place) {
-            Some(place) => (place.forwards.clone(), place.ports.clone()),
-            None => (Vec::new(), Vec::new()),
-        };
         let (report, outputs) = mpsc::channel(OUTPUTS);
-        let config = SessionConfig {
-            identity: self.here.identity.clone(),
-            peer: fingerprint,
-            keys,
-            same_host: info.host == host_tag(),
-            further: self.here.process.get() > 1,
-            forwards,
-            ports,
-            paths: self.here.paths(),
-            policy: Arc::new(self.here.options.policy.clone()),
-            facts: self.here.facts.clone(),
-            approach,
-            reporter: reporter.clone(),
-            peer_name: peer,
-            known,
-        };
+        let config = self.session_config(met, place, &name, reporter.clone());
         let session = match Session::start(config, report) {
             Ok(session) => session,
             Err(failure) => {
@@ -306,10 +282,7 @@ impl Host {
         self.note_peer(place, &name);
         self.sessions.push(Running {
             channel,
-            peer: PeerId {
-                fingerprint,
-                process: info.process,
-            },
+            peer,
             name,
             place,
             absence: Absence::default(),
@@ -318,6 +291,35 @@ impl Host {
             outputs,
         });
         Ok(())
+    }
+
+    fn session_config(
+        &self,
+        met: Met,
+        place: usize,
+        name: &PeerName,
+        reporter: Reporter,
+    ) -> SessionConfig {
+        let (forwards, ports) = match self.places.get(place) {
+            Some(place) => (place.forwards.clone(), place.ports.clone()),
+            None => (Vec::new(), Vec::new()),
+        };
+        SessionConfig {
+            identity: self.here.identity.clone(),
+            peer: met.peer,
+            keys: met.keys,
+            same_host: met.info.host == host_tag(),
+            further: self.here.process.get() > 1,
+            forwards,
+            ports,
+            paths: self.here.paths(),
+            policy: Arc::new(self.here.options.policy.clone()),
+            facts: self.here.facts.clone(),
+            approach: met.approach,
+            reporter,
+            peer_name: Untrusted::new(name.as_str()),
+            known: met.pair_secret.is_none(),
+        }
     }
 
     /// Ends what has begun with a peer for whom there is no place.
@@ -397,6 +399,12 @@ impl Host {
             last_seen: now,
         })
     }
+}
+
+fn code_burned() -> Warning {
+    let message = "somebody tried the code with a wrong word, so it is burned";
+    Warning::new(WarningCode::CodeBurned, message)
+        .hint("use the new code; if it was not a typing error, somebody is guessing")
 }
 
 /// What the person is told of a rendezvous that goes out of service within this time, or stays in it after all.

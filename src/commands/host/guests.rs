@@ -10,7 +10,6 @@ use p2pdbg_proto::fingerprint::Fingerprint;
 /// How many are kept: the rendezvous lets one wait for no more than 64 peers, and some of these have sessions.
 const MOST: usize = 32;
 
-/// One peer.
 #[derive(Debug, Clone)]
 struct Guest {
     id: PeerId,
@@ -20,7 +19,6 @@ struct Guest {
     known: KnownPeer,
 }
 
-/// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Guests(Vec<Guest>);
 

@@ -27,7 +27,7 @@ use p2pdbg_net::{changes::Changes, deadline::sleep_until, stun_servers::FurtherS
 use p2pdbg_pairing::{KnownPeer, KnownPeers, ProcessNumber};
 use p2pdbg_path::{PathContext, SEARCH_LOCK};
 use p2pdbg_proto::control::Role;
-use p2pdbg_rendezvous_client::{TcpRoute, Transports};
+use p2pdbg_rendezvous_client::{NodeMemory, TcpRoute, Transports};
 use p2pdbg_session::{SessionEnd, SessionInput};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -129,7 +129,8 @@ impl Host {
         let known_peers = KnownPeers::load(&state, process.get()).map_err(state_failure)?;
         let places = Places::open(forwards, options.policy.absent, peers)?;
         let further_stun = Arc::new(FurtherServers::look_up(&options.stun));
-        let route = TcpRoute::new(&options.rendezvous);
+        let memory = NodeMemory::new(state.clone());
+        let route = TcpRoute::new(&options.rendezvous).remembering(memory);
         let here = Here {
             role,
             options,

@@ -69,6 +69,10 @@ impl Host {
                 self.tell_meeting(MeetingCommand::Message(running.channel, message));
                 None
             }
+            Some(SessionOutput::Relay(node)) => {
+                self.tell_meeting(MeetingCommand::Relay(running.channel, node));
+                None
+            }
             Some(SessionOutput::Facts(facts)) => {
                 let reporter = running.reporter.clone();
                 let place = self.places.get_mut(running.place);

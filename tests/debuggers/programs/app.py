@@ -3,14 +3,18 @@
     app.py [debugpy|debugpy-connect|pydevd|package|package-break] [--status N] [--until-term N]
 
 Prints what it was told as one line of JSON, starts the debugger when START_DEBUGGER is 1, computes, and ends with
---status. `package` waits by the Python package p2pdbg, `package-break` pauses by it. With --until-term it waits for SIGTERM after that, and ends with that status when it comes.
+--status. Under debugpy it prints in the end whether that sends at once (TCP_NODELAY), for which it waits 5 s. `package`
+waits by the Python package p2pdbg, `package-break` pauses by it. With --until-term it waits for SIGTERM after that, and
+ends with that status when it comes.
 """
 
 import argparse
 import json
 import os
 import signal
+import socket
 import sys
+import time
 
 import steps
 
@@ -37,6 +41,17 @@ def start_debugger(kind: str, host: str, port: int) -> None:
     debugpy.wait_for_client()
 
 
+def sends_at_once() -> bool:
+    import pydevd
+    connection = pydevd.get_global_debugger().writer.sock
+    until = time.monotonic() + 5
+    while not connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("debugger", nargs="?", default="debugpy", choices=["debugpy", "debugpy-connect", "pydevd", "package", "package-break"])
@@ -51,6 +66,8 @@ def main() -> int:
     if told["START_DEBUGGER"] == "1":
         start_debugger(args.debugger, str(told["DEBUGGER_HOST"]), int(str(told["DEBUGGER_PORT"])))
     steps.main()
+    if told["START_DEBUGGER"] == "1" and args.debugger == "debugpy":
+        print("sends at once:", sends_at_once(), flush=True)
     if args.until_term is not None:
         print("waiting for SIGTERM", flush=True)
         signal.sigwait([signal.SIGTERM])

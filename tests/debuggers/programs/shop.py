@@ -3,10 +3,12 @@
     shop.py PORT
 
 GET /price?n=N gives twice N; a breakpoint goes there. GET /pause gives "paused" and pauses by itself. GET /pid tells one
-worker from the next, which comes when this file changes.
+worker from the next, which comes when this file changes. Each process prints whether debugpy sends at once in it
+(TCP_NODELAY).
 """
 
 import os
+import socket
 import sys
 
 import flask
@@ -14,6 +16,9 @@ import flask
 import p2pdbg
 
 p2pdbg.wait_for_ide()
+# debugpy brings its own; that of PyCharm may be installed as well, and must not be imported before it.
+connection = sys.modules["pydevd"].get_global_debugger().writer.sock
+print("sends at once:", bool(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)), flush=True)
 shop = flask.Flask(__name__)
 
 

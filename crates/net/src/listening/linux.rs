@@ -19,7 +19,7 @@ use netlink_packet_sock_diag::{
 };
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 
-use super::{Client, ListeningSocket};
+use super::{Client, ConnectedSocket, ListeningSocket};
 
 /// Sockets of every user are seen.
 pub(super) fn may_hide(_: u16) -> bool {
@@ -51,6 +51,38 @@ pub(super) fn all() -> io::Result<Vec<ListeningSocket>> {
             inode: response.header.inode.into(),
         });
     })?;
+    Ok(found)
+}
+
+/// Both ends of the connections within the loopback.
+pub(super) fn connected() -> io::Result<Vec<ConnectedSocket>> {
+    let mut found = Vec::new();
+    for (family, socket_id) in [
+        (AF_INET, SocketId::new_v4()),
+        (AF_INET6, SocketId::new_v6()),
+    ] {
+        let request = InetRequest {
+            family,
+            protocol: IPPROTO_TCP,
+            extensions: ExtensionFlags::empty(),
+            states: StateFlags::ESTABLISHED,
+            socket_id,
+        };
+        dump(request, |response| {
+            let id = &response.header.socket_id;
+            // A socket for both families names addresses of IPv4 as ones of IPv6; its other end need not.
+            let local = SocketAddr::new(id.source_address.to_canonical(), id.source_port);
+            let remote =
+                SocketAddr::new(id.destination_address.to_canonical(), id.destination_port);
+            if local.ip().is_loopback() && remote.ip().is_loopback() {
+                found.push(ConnectedSocket {
+                    local,
+                    remote,
+                    inode: response.header.inode.into(),
+                });
+            }
+        })?;
+    }
     Ok(found)
 }
 

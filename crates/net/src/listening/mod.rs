@@ -109,6 +109,28 @@ pub fn all() -> Vec<ListeningSocket> {
     }
 }
 
+/// One end of a TCP connection within this host's loopback.
+#[cfg(target_os = "linux")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectedSocket {
+    /// Its own address.
+    pub local: SocketAddr,
+    /// That of the other end.
+    pub remote: SocketAddr,
+    /// Its number, see [`ListeningSocket::inode`].
+    pub inode: u64,
+}
+
+/// Both ends of each connection between programs of this network namespace over its loopback; none where the system
+/// does not tell.
+#[cfg(target_os = "linux")]
+pub fn connected() -> Vec<ConnectedSocket> {
+    table::connected().unwrap_or_else(|error| {
+        tracing::debug!(%error, "cannot see the connections");
+        Vec::new()
+    })
+}
+
 /// Whether whoever dials `target` reaches a socket that listens at `address`.
 pub fn serves(target: &HostPort, address: SocketAddr) -> bool {
     target.port == address.port() && match_of(&target.host, address.ip()).is_some()
@@ -288,6 +310,29 @@ mod tests {
         let seen = all();
         let inode = seen.iter().find(ours).unwrap().inode;
         assert_eq!(link.to_str().unwrap(), format!("socket:[{inode}]"));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn both_ends_of_a_connection_are_seen_with_their_numbers() {
+        use std::os::fd::{AsFd, AsRawFd};
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let number = |socket: &dyn AsFd| {
+            let link = format!("/proc/self/fd/{}", socket.as_fd().as_raw_fd());
+            let link = std::fs::read_link(link).unwrap();
+            link.to_str().unwrap().to_owned()
+        };
+        let seen = connected();
+        for end in [&client, &server] {
+            let local = end.local_addr().unwrap();
+            let mut its = seen.iter().filter(|socket| socket.local == local);
+            let it = its.next().unwrap();
+            assert_eq!(it.remote, end.peer_addr().unwrap());
+            assert_eq!(format!("socket:[{}]", it.inode), number(end));
+            assert_eq!(its.next(), None, "the listener counts as connected");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use p2pdbg_proto::{code::Code, control::Handle, fingerprint::Fingerprint, secret
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{PairSecret, mac::hmac, process};
+use super::{PairSecret, mac::hmac, process_number};
 
 /// The file in the state directory, of the first process.
 pub const KNOWN_PEERS_FILE: &str = "known_peers.toml";
@@ -122,7 +122,7 @@ impl KnownPeers {
     pub fn load(dir: &StateDir, process: u16) -> Result<Self, StateError> {
         let file = file_of(process);
         let mut others = Vec::new();
-        for other in (1..=process::MOST).filter(|other| *other != process) {
+        for other in (1..=process_number::MOST).filter(|other| *other != process) {
             others.extend(Book::read_if_there(dir, &file_of(other))?);
         }
         Ok(Self {

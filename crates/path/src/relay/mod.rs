@@ -36,6 +36,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A connection that has lasted for so long is made again without a pause.
 const LASTED: Duration = Duration::from_secs(3);
 
+/// Between two attempts over TCP at the least, however often the peer asks for it. Once TCP has carried the leg,
+/// [`LASTED`] after it changed last.
+const ATTEMPTS: Duration = Duration::from_secs(1);
+
 /// UDP that has carried the leg for so long is as good as new.
 const FORGIVEN: Duration = Duration::from_secs(300);
 
@@ -49,6 +53,8 @@ pub(super) enum Carriers {
     UdpFirst,
     /// Both at once: the rendezvous could be reached over TCP only.
     Both,
+    /// UDP alone: there is another relay beside this one, which has the detour over TCP.
+    UdpAlone,
     /// TCP alone: UDP was tried and does not get through.
     TcpAlone,
 }
@@ -77,16 +83,17 @@ pub(super) enum RelayAction {
 /// The state of the leg.
 #[derive(Debug)]
 pub(super) struct Relay {
-    /// The relay.
     pub(super) address: SocketAddr,
     /// The socket that is bound to the leg.
     pub(super) socket: SocketId,
-    /// The leg.
     pub(super) grant: LegGrant,
     /// Binds over UDP.
     leg: Leg,
     udp: bool,
     tcp: Tcp,
+    /// When the last attempt over TCP began, and whether one has ever carried the leg.
+    tried_at: Option<Instant>,
+    was_by_stream: bool,
     /// The next pause after a failure of TCP.
     pause: Duration,
     /// Until when UDP is not to carry the leg, though it could.
@@ -101,6 +108,8 @@ pub(super) struct Relay {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tcp {
+    /// Not to be used.
+    Never,
     /// Not needed: UDP carries the leg.
     Idle,
     /// To be tried then, if UDP has not come up.
@@ -181,17 +190,20 @@ impl Relay {
         peer_bound: bool,
         now: Instant,
     ) -> Self {
-        let tcp_at = match carriers {
-            Carriers::UdpFirst => now + TCP_AFTER,
-            Carriers::Both | Carriers::TcpAlone => now,
+        let tcp = match carriers {
+            Carriers::UdpFirst => Tcp::At(now + TCP_AFTER),
+            Carriers::UdpAlone => Tcp::Never,
+            Carriers::Both | Carriers::TcpAlone => Tcp::At(now),
         };
         Self {
             address,
             socket,
-            leg: Leg::new(grant.clone(), now),
+            leg: Leg::new(grant.clone(), Vec::new(), now),
             grant,
             udp: carriers != Carriers::TcpAlone,
-            tcp: Tcp::At(tcp_at),
+            tcp,
+            tried_at: None,
+            was_by_stream: false,
             pause: FIRST_PAUSE,
             avoided_until: None,
             carrier: None,
@@ -202,12 +214,30 @@ impl Relay {
         }
     }
 
+    /// A leg at a relay that knows of the session by ticket, to be bound over UDP.
+    pub(super) fn by_ticket(
+        grant: LegGrant,
+        ticket: Vec<u8>,
+        address: SocketAddr,
+        socket: SocketId,
+        now: Instant,
+    ) -> Self {
+        let leg = Leg::new(grant.clone(), ticket, now);
+        let relay = Self::new(grant, address, socket, Carriers::UdpAlone, false, now);
+        Self { leg, ..relay }
+    }
+
+    /// Whether the leg is bound, as far as is known.
+    pub(super) fn is_bound(&self) -> bool {
+        !matches!(self.progress, Progress::Binding { .. })
+    }
+
     /// When [`Self::handle_timeout`] is due.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let bind = self.leg.poll_timeout().filter(|_| self.udp);
         let tcp = match self.tcp {
             Tcp::At(at) | Tcp::Until(at) => Some(at),
-            Tcp::Idle | Tcp::Connecting | Tcp::Up => None,
+            Tcp::Never | Tcp::Idle | Tcp::Connecting | Tcp::Up => None,
         };
         let dial = match self.progress {
             Progress::Bound { dial_at } => Some(dial_at),
@@ -233,6 +263,7 @@ impl Relay {
         match self.tcp {
             Tcp::At(at) if at <= now => {
                 self.tcp = Tcp::Connecting;
+                self.tried_at = Some(now);
                 self.actions.push_back(RelayAction::Connect);
             }
             Tcp::Until(at) if at <= now => self.hang_up(now),
@@ -284,7 +315,7 @@ impl Relay {
             // UDP serves until TCP does.
             Tcp::At(_) if self.avoids_udp(now) => {}
             Tcp::At(_) => self.tcp = Tcp::Idle,
-            Tcp::Idle | Tcp::Until(_) => {}
+            Tcp::Never | Tcp::Idle | Tcp::Until(_) => {}
         }
         self.set_carrier(Carrier::Udp, now);
     }
@@ -325,6 +356,7 @@ impl Relay {
             self.trial.begin();
         }
         self.tcp = Tcp::Up;
+        self.was_by_stream = true;
         self.set_carrier(carrier, now);
     }
 
@@ -360,8 +392,12 @@ impl Relay {
         }
         self.avoided_until = Some(now + time);
         if !time.is_zero() && matches!(self.tcp, Tcp::Idle | Tcp::Until(_)) {
-            // The peer may ask for it: no more often than connections are made again otherwise.
-            self.tcp = Tcp::At(now.max(self.since + LASTED));
+            let next = self.tried_at.map_or(now, |tried| tried + ATTEMPTS);
+            let settled = match self.was_by_stream {
+                true => self.since + LASTED,
+                false => now,
+            };
+            self.tcp = Tcp::At(now.max(next).max(settled));
         }
     }
 
@@ -391,7 +427,7 @@ impl Relay {
                 }
             }
             Tcp::Idle => self.tcp = Tcp::At(now + TCP_AFTER),
-            Tcp::At(_) | Tcp::Connecting | Tcp::Until(_) => {}
+            Tcp::Never | Tcp::At(_) | Tcp::Connecting | Tcp::Until(_) => {}
         }
     }
 
@@ -407,7 +443,7 @@ impl Relay {
                 self.tcp = Tcp::Connecting;
                 self.actions.push_back(RelayAction::Connect);
             }
-            Tcp::Idle | Tcp::Until(_) => {}
+            Tcp::Never | Tcp::Idle | Tcp::Until(_) => {}
         }
         self.rebind(now);
     }

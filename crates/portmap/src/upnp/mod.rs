@@ -13,7 +13,7 @@ use std::{
 };
 
 use self::http::Response;
-use super::{Fault, Mapping, gateway::Gateway};
+use super::{Fault, InsidePort, Mapping, gateway::Gateway};
 
 /// External ports that are tried before the gateway counts as full.
 const PORTS: usize = 4;
@@ -120,7 +120,7 @@ impl Control {
     /// that is to be removed, whatever becomes of this.
     pub(super) async fn map(
         &self,
-        port: u16,
+        port: InsidePort,
         wanted: u16,
         lifetime: Duration,
         tried: &mut u16,
@@ -150,7 +150,7 @@ impl Control {
     async fn map_at(
         &self,
         external: u16,
-        port: u16,
+        port: InsidePort,
         lifetime: Duration,
         tried: &mut u16,
     ) -> Result<Option<Duration>, Fault> {
@@ -181,12 +181,17 @@ impl Control {
         Ok(Some(lifetime))
     }
 
-    async fn add(&self, external: u16, port: u16, lifetime: Duration) -> Result<(), Refusal> {
+    async fn add(
+        &self,
+        external: u16,
+        port: InsidePort,
+        lifetime: Duration,
+    ) -> Result<(), Refusal> {
         let arguments = [
             ("NewRemoteHost", String::new()),
             ("NewExternalPort", external.to_string()),
-            ("NewProtocol", "UDP".to_owned()),
-            ("NewInternalPort", port.to_string()),
+            ("NewProtocol", port.protocol().to_owned()),
+            ("NewInternalPort", port.number().to_string()),
             ("NewInternalClient", self.local.to_string()),
             ("NewEnabled", "1".to_owned()),
             ("NewPortMappingDescription", DESCRIPTION.to_owned()),
@@ -196,9 +201,9 @@ impl Control {
     }
 
     /// Whose an external port is.
-    async fn owner(&self, external: u16, port: u16) -> Result<Owner, Fault> {
+    async fn owner(&self, external: u16, port: InsidePort) -> Result<Owner, Fault> {
         let entry = match self
-            .ask("GetSpecificPortMappingEntry", &entry(external))
+            .ask("GetSpecificPortMappingEntry", &entry(external, port))
             .await
         {
             Ok(response) => response.body,
@@ -212,15 +217,18 @@ impl Control {
         let inside = xml::text(&entry, "NewInternalPort");
         let inside = inside.and_then(|text| text.parse::<u16>().ok());
         Ok(match (client, inside) {
-            (Some(client), Some(inside)) if (client, inside) == (self.local, port) => Owner::Us,
+            (Some(client), Some(inside)) if (client, inside) == (self.local, port.number()) => {
+                Owner::Us
+            }
             (Some(_), Some(_)) => Owner::Another,
             _ => Owner::Unknown,
         })
     }
 
     /// Removes a mapping.
-    pub(super) async fn unmap(&self, external: u16) -> Result<(), Fault> {
-        self.call("DeletePortMapping", &entry(external)).await?;
+    pub(super) async fn unmap(&self, external: u16, port: InsidePort) -> Result<(), Fault> {
+        self.call("DeletePortMapping", &entry(external, port))
+            .await?;
         Ok(())
     }
 
@@ -254,11 +262,11 @@ impl Control {
 }
 
 /// How a mapping is named.
-fn entry(external: u16) -> [(&'static str, String); 3] {
+fn entry(external: u16, port: InsidePort) -> [(&'static str, String); 3] {
     [
         ("NewRemoteHost", String::new()),
         ("NewExternalPort", external.to_string()),
-        ("NewProtocol", "UDP".to_owned()),
+        ("NewProtocol", port.protocol().to_owned()),
     ]
 }
 

@@ -191,6 +191,7 @@ impl Engine {
         self.path.nomination.reset();
         let sampling = self.nat.forget_sample();
         self.close_sockets(&sampling, None);
+        self.tcp.restart();
         if !matches!(self.attempts.phase, Phase::Waiting) {
             if self.is_controlling() {
                 self.announce_attempt(0);

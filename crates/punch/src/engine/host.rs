@@ -208,6 +208,7 @@ impl Engine {
         // The NATs may be others.
         self.path.forgetful = false;
         self.search.caution = Caution::default();
+        self.tcp.on_network_changed();
         self.host.gathering.on_network_changed();
         self.out.flows.set_interval(CAREFUL_INTERVAL);
         self.path.doubt(self.now);

@@ -3,10 +3,12 @@
 //! Each part of the state stands with its owner in a module below; what concerns several parts is a method of
 //! [`Engine`] in the module that decides it. [`host`] is what the driver tells of this host, [`nat_view`] what servers
 //! show of its NAT, [`peer`] what the peer's engine says and [`datagram`] what comes from the network. [`attempts`]
-//! begins and ends attempts, [`port_search`] runs the searches that [`search_setup`] builds, and [`path`] agrees on a
+//! begins and ends attempts, [`by_tcp`] has TCP tried,
+//! [`port_search`] runs the searches that [`search_setup`] builds, and [`path`] agrees on a
 //! path and keeps it.
 
 mod attempts;
+mod by_tcp;
 mod datagram;
 mod host;
 mod nat_view;
@@ -26,6 +28,7 @@ use self::{
 };
 use crate::{
     Config, Input, Obstacle, Output, Path, PunchKey, Role, candidate, check::Keys, pair::PairKey,
+    tcp::TcpPunch,
 };
 
 /// The traversal engine of one session at one peer. See the crate's documentation for the calling order.
@@ -40,6 +43,9 @@ pub struct Engine {
     attempts: Attempts,
     search: PortSearch,
     path: Agreement,
+    tcp: TcpPunch,
+    /// Whether the keys are those on which both peers have agreed.
+    authenticated: bool,
 }
 
 impl Engine {
@@ -59,6 +65,8 @@ impl Engine {
             attempts: Attempts::new(&config, now),
             search: PortSearch::new(now),
             path: Agreement::new(config.timing),
+            tcp: TcpPunch::new(config.role == Role::Controlling),
+            authenticated: false,
             config,
         }
     }
@@ -68,6 +76,7 @@ impl Engine {
     /// peer's checks and its own come to nothing.
     pub fn authenticated(&mut self, key: &PunchKey) {
         self.out.keys = Keys::new(key, self.config.role);
+        self.authenticated = true;
     }
 
     /// Takes one input and does whatever is due at `now`.
@@ -103,6 +112,14 @@ impl Engine {
                 let tunnel_up = self.path.tunnel_up;
                 self.path.set_activity(self.now, tunnel_up, active);
             }
+            Input::TcpPorts(ports) => self.on_tcp_ports(ports),
+            Input::TcpConnected {
+                socket,
+                local,
+                remote,
+                dialled,
+            } => self.on_tcp_connected(socket, local, remote, dialled),
+            Input::TcpClosed { socket } => self.on_tcp_closed(socket),
             Input::SearchAllowed(allowed) => self.allow_search(allowed),
             Input::Timeout => {}
         }
@@ -167,6 +184,7 @@ impl Engine {
         self.look_for_harm();
         self.continue_search();
         self.keep_consent();
+        self.try_tcp();
         self.close_retired();
         self.look_again();
         self.end_attempt_when_over();
@@ -187,6 +205,7 @@ impl Engine {
             self.plan_search_at(),
             self.search_next_at(),
             self.look_for_harm_at(),
+            self.try_tcp_at(),
         ]
         .into_iter()
         .flatten()

@@ -7,8 +7,8 @@ use p2pdbg_nat::{NatReport, Ports};
 use super::{Engine, host::LocalHost};
 use crate::{
     Event, Family, SocketId, budget,
-    footprint::{Count, Footprint},
     observe::{self, Sample},
+    own_mappings::{Count, OwnMappings},
     sampling::Sampling,
     transactions::{Purpose, Sent},
 };
@@ -27,11 +27,11 @@ pub(super) struct NatView {
 
 impl NatView {
     /// Judges anew. True if the judgement is another one.
-    fn refresh(&mut self, host: &LocalHost, footprint: &Footprint) -> bool {
+    fn refresh(&mut self, host: &LocalHost, own_mappings: &OwnMappings) -> bool {
         let (poor, samples): (Vec<_>, Vec<_>) =
             host.gathering.samples().partition(observe::is_poor_view);
         let all = samples.iter().chain(self.sampled.iter().flatten());
-        let counts = counts(all, footprint);
+        let counts = counts(all, own_mappings);
         if let ([first, .., last], Some(_)) = (counts.as_slice(), &self.sampled) {
             self.counted = Some((*first, *last));
         }
@@ -59,7 +59,12 @@ impl NatView {
     }
 
     /// What others make behind the same NAT, from the first mapping that a server saw to this one; per 1,000 seconds.
-    pub(super) fn foreign(&mut self, footprint: &Footprint, sent: Sent, mapped: SocketAddr) -> u32 {
+    pub(super) fn foreign(
+        &mut self,
+        own_mappings: &OwnMappings,
+        sent: Sent,
+        mapped: SocketAddr,
+    ) -> u32 {
         let Ports::Sequential {
             stride,
             foreign_per_kilosecond,
@@ -67,7 +72,7 @@ impl NatView {
         else {
             return 0;
         };
-        let place = footprint.place(sent.socket, sent.to);
+        let place = own_mappings.place(sent.socket, sent.to);
         let (Some((first, last)), Some(place)) = (&mut self.counted, place) else {
             return foreign_per_kilosecond;
         };
@@ -84,11 +89,11 @@ impl NatView {
 }
 
 /// The IPv4 samples in the order in which the NAT made the mappings.
-fn counts<'a>(samples: impl Iterator<Item = &'a Sample>, footprint: &Footprint) -> Vec<Count> {
+fn counts<'a>(samples: impl Iterator<Item = &'a Sample>, own_mappings: &OwnMappings) -> Vec<Count> {
     let count = |s: &Sample| {
         Some(Count {
             at: s.asked,
-            place: footprint.place(s.socket, s.server)?,
+            place: own_mappings.place(s.socket, s.server)?,
             port: s.mapped.port(),
         })
     };
@@ -120,7 +125,7 @@ impl Engine {
     }
 
     pub(super) fn update_report(&mut self) {
-        if self.nat.refresh(&self.host, &self.out.footprint) {
+        if self.nat.refresh(&self.host, &self.out.own_mappings) {
             self.host.signal_due = true;
             if self.is_controlling() {
                 self.reconsider_search();

@@ -9,21 +9,21 @@ use crate::{
     caution::CAREFUL_INTERVAL,
     check::{self, Keys, Length},
     flows::Flows,
-    footprint::Footprint,
     gather,
+    own_mappings::OwnMappings,
     pair::PairKey,
     random::Random,
     transactions::{Purpose, Sent, Transactions},
 };
 
-/// Everything goes through here, so that no datagram leaves without its place in the footprint and no request without
+/// Everything goes through here, so that no datagram leaves without its place among the mappings and no request without
 /// being remembered.
 #[derive(Debug)]
 pub(super) struct Outbox {
     pub(super) keys: Keys,
     pub(super) random: Random,
     pub(super) transactions: Transactions,
-    pub(super) footprint: Footprint,
+    pub(super) own_mappings: OwnMappings,
     pub(super) flows: Flows,
     queue: VecDeque<Output>,
 }
@@ -34,7 +34,7 @@ impl Outbox {
             keys: Keys::new(&config.key, config.role),
             random: Random::new(seed),
             transactions: Transactions::default(),
-            footprint: Footprint::default(),
+            own_mappings: OwnMappings::default(),
             flows: Flows::new(now, CAREFUL_INTERVAL),
             queue: VecDeque::new(),
         }
@@ -97,7 +97,7 @@ impl Outbox {
         ttl: Option<u8>,
         payload: Vec<u8>,
     ) {
-        self.footprint.on_sent(socket, to);
+        self.own_mappings.on_sent(socket, to);
         self.flows.on_sent(now, socket, to);
         self.push(Output::Send {
             socket,

@@ -99,7 +99,7 @@ impl Agreement {
     }
 
     /// Has a former path's socket close in a while; the session's own two stay.
-    fn retire(&mut self, now: Instant, socket: Option<SocketId>) {
+    pub(super) fn retire(&mut self, now: Instant, socket: Option<SocketId>) {
         if let Some(socket) = socket.filter(|&s| s > SocketId::V6) {
             self.retired.push((socket, now + RETIREMENT));
         }
@@ -173,6 +173,7 @@ impl Engine {
         self.path.worked_with = self.peer.remote.as_ref().map(|r| r.generation);
         self.stop_search();
         self.path.retire(self.now, before);
+        self.on_agreed_beside_tcp(key.0);
         self.attempts.obstacle = None;
         self.host.gathering.set_refreshing(self.now, false);
         self.out.push(Output::Nominated(path));
@@ -268,6 +269,9 @@ impl Engine {
             self.path.tunnel_up = false;
             self.attempts.checks.fail(direct.key());
             self.path.retire(self.now, Some(direct.path.socket));
+            if direct.path.technique.is_tcp() {
+                self.tcp.on_lost(self.now);
+            }
             self.host.gathering.set_refreshing(self.now, true);
             self.out.push(Output::PathLost { reason });
         }

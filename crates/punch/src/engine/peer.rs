@@ -15,6 +15,7 @@ use crate::{
     pace::{self, Pacer},
     search::Hints,
     signal::{MAX_SERVERS, Plan, Signal},
+    tcp::TcpOffer,
 };
 
 /// Addresses that [`Input::PeerSeen`](crate::Input::PeerSeen) may name in all.
@@ -30,6 +31,8 @@ pub(super) struct Remote {
     /// STUN servers that see it well.
     servers: Vec<SocketAddr>,
     pub(super) hints: Option<Hints>,
+    /// What it says of its TCP ports.
+    pub(super) tcp: Option<TcpOffer>,
     /// Since when its candidates of this generation are known here.
     pub(super) since: Instant,
 }
@@ -129,6 +132,7 @@ impl Engine {
             server_rtt_ms: signal.server_rtt_ms,
             servers: signal.servers,
             hints: signal.hints,
+            tcp: signal.tcp,
             since,
         });
         if anew {
@@ -155,6 +159,9 @@ impl Engine {
         }
         if let Some(hints) = self.peer.remote.as_ref().and_then(|r| r.hints.clone()) {
             self.on_peer_hints(&hints);
+        }
+        if let Some(offer) = self.peer.remote.as_ref().and_then(|r| r.tcp.as_ref()) {
+            self.tcp.on_peer_offer(offer);
         }
     }
 
@@ -192,6 +199,7 @@ impl Engine {
         self.attempts.phase = Phase::Waiting;
         self.host.signal_due = true;
         self.path.doubt(self.now);
+        self.tcp.restart();
     }
 
     /// Pairs every candidate of the peer with the socket that can reach it.
@@ -208,6 +216,10 @@ impl Engine {
                     .checks
                     .add((socket, candidate.address), technique);
             }
+        }
+        for (socket, stream) in self.tcp.streams() {
+            let checks = &mut self.attempts.checks;
+            checks.add((socket, stream.remote), stream.technique);
         }
         if matches!(self.attempts.phase, Phase::Running { .. }) {
             self.attempts.checks.start_idle(self.now);
@@ -242,6 +254,7 @@ impl Engine {
                 .map_or(0, |rtt| rtt.as_millis().try_into().unwrap_or(u16::MAX)),
             plan: self.peer.plan.filter(|_| self.is_controlling()),
             hints: self.search.hints.clone(),
+            tcp: self.tcp_offer(),
         };
         self.out.push(Output::Signal(signal.encode()));
     }

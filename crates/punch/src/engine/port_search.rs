@@ -381,7 +381,7 @@ impl Engine {
         if let Some(sampling) = &mut self.nat.sampling {
             sampling.on_answer(sent.socket, sent.to, mapped);
         }
-        let foreign = self.nat.foreign(&self.out.footprint, sent, mapped);
+        let foreign = self.nat.foreign(&self.out.own_mappings, sent, mapped);
         if let Some(search) = &mut self.search.running {
             search.on_mapped(self.now, sent.socket, mapped, foreign);
         }
@@ -395,6 +395,9 @@ impl Engine {
 
     /// What made a pair show itself.
     pub(super) fn revealed_by(&self, key: PairKey) -> Technique {
+        if let Some(stream) = self.tcp.stream(key.0) {
+            return stream.technique;
+        }
         match &self.search.running {
             Some(search) if search.explains(key.0, key.1) => search.plan.row().technique,
             _ => {
@@ -441,6 +444,7 @@ impl Engine {
             .filter(|&&s| s > SocketId::V6 && Some(s) != keep)
         {
             self.host.sockets.remove(&socket);
+            self.tcp.remove_stream(socket);
             self.attempts.checks.remove_socket(socket);
             self.out.push(Output::CloseSocket { socket });
         }

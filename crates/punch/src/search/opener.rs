@@ -12,8 +12,8 @@ use super::{Hints, Shot, plan::Shape};
 use crate::{
     SocketId,
     budget::{BEYOND_BRACKET, BRACKET_GAP, MAX_HINTS},
-    footprint::Count,
     observe,
+    own_mappings::Count,
 };
 
 /// How long sockets that should send in order are waited for.

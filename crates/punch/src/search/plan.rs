@@ -224,18 +224,24 @@ fn birthday(hard: Role) -> Row {
     }
 }
 
+/// Packets of one volley of a mutual prediction, each of which is a flow of its own. More would outlast what a guess at
+/// other people's mappings is good for.
+pub(super) const MUTUAL_VOLLEY: u32 = 56;
+
+/// The same of a volley at the whole block of ports that a NAT may draw from.
+const BLOCK_VOLLEY: u32 = 256;
+
 fn mutual(round: u8) -> Row {
     Row {
         technique: Technique::MutualPrediction,
         parts: Parts::Volleys(Volleys {
             round,
-            // More would outlast what a guess at other people's mappings is good for.
-            packets: 56,
+            packets: MUTUAL_VOLLEY,
             is_bounded: false,
             sweeps: true,
         }),
         round: Some(Round {
-            flows: 56,
+            flows: MUTUAL_VOLLEY,
             takes: Duration::from_millis(1300),
         }),
         least_pause: Duration::ZERO,
@@ -248,12 +254,12 @@ fn scatter() -> Row {
         technique: Technique::BlockSearch,
         parts: Parts::Volleys(Volleys {
             round: 0,
-            packets: 256,
+            packets: BLOCK_VOLLEY,
             is_bounded: true,
             sweeps: false,
         }),
         round: Some(Round {
-            flows: 256,
+            flows: BLOCK_VOLLEY,
             takes: Duration::from_secs(5),
         }),
         least_pause: BLOCK_IS_FREE,

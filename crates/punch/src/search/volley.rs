@@ -259,10 +259,8 @@ fn sweep(count: u32, expected: impl Fn(u32) -> f64) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::search::plan::MUTUAL_VOLLEY;
     use std::collections::BTreeSet;
-
-    /// As many as a mutual prediction fires.
-    const PACKETS: u32 = 56;
 
     /// Whether a volley meets the other side's when others have made `e` mappings in all.
     fn meets(aims: &[u32], e: u32) -> bool {
@@ -272,9 +270,12 @@ mod tests {
     #[test]
     fn no_place_is_aimed_at_twice_and_every_likely_guess_is_tried() {
         for expected in [0.0, 4.0, 20.0] {
-            let aims = sweep(PACKETS, |_| expected);
-            assert_eq!(aims.len() as u32, PACKETS);
-            assert_eq!(aims.iter().collect::<BTreeSet<_>>().len() as u32, PACKETS);
+            let aims = sweep(MUTUAL_VOLLEY, |_| expected);
+            assert_eq!(aims.len() as u32, MUTUAL_VOLLEY);
+            assert_eq!(
+                aims.iter().collect::<BTreeSet<_>>().len() as u32,
+                MUTUAL_VOLLEY
+            );
             let middle = expected as u32;
             let spread = (2.0 * expected.sqrt()) as u32;
             for e in middle - spread.min(middle)..=middle + spread {

@@ -15,6 +15,7 @@ use std::{
 
 use p2pdbg_punch::{
     Budget, Config, Engine, Event, Family, Input, LocalAddress, Output, PunchKey, Role, SocketId,
+    TcpPorts, candidate,
 };
 use p2pdbg_stun::{Attribute, Class, Encoder, Message};
 
@@ -438,6 +439,10 @@ struct End {
     recent: VecDeque<Instant>,
     /// Ports that were tried at addresses that the rendezvous had not seen.
     tried: BTreeMap<IpAddr, BTreeSet<u16>>,
+    /// TCP connections that it was given.
+    streams: u32,
+    /// When it last had the peer dialled.
+    dialled_at: Option<Instant>,
     /// All that this end signed with the session's key.
     wrote: BTreeSet<Vec<u8>>,
     nat: u8,
@@ -449,9 +454,14 @@ impl End {
     fn new(n: usize, role: Role, budget: Budget, now: Instant) -> Self {
         let mut config = Config::new(role, PunchKey::new([7; 32]), SERVERS.to_vec());
         config.budget = budget;
+        config.tcp = true;
+        let mut engine = Engine::new(config, [n as u8 + 1; 32], now);
+        engine.authenticated(&PunchKey::new([7; 32]));
         Self {
             n,
-            engine: Engine::new(config, [n as u8 + 1; 32], now),
+            engine,
+            streams: 0,
+            dialled_at: None,
             budget,
             now,
             open: BTreeSet::from([SocketId::V4, SocketId::V6]),
@@ -568,8 +578,38 @@ impl End {
                 Output::Event(Event::SearchBegan { .. }) => {
                     assert!(self.allowed, "a search that was not allowed");
                 }
-                Output::Event(_) => {}
+                Output::TcpGather => {
+                    let ports = TcpPorts {
+                        v4: Some(42_000),
+                        ..TcpPorts::default()
+                    };
+                    self.engine.handle(now, Input::TcpPorts(&ports));
+                }
+                Output::TcpDial { to, patience } => self.dial(now, &to, patience),
+                Output::TcpRest | Output::Event(_) => {}
             }
+        }
+    }
+
+    /// Gives it a connection to the first address that it has dialled, of which nothing ever comes.
+    fn dial(&mut self, now: Instant, to: &[SocketAddr], patience: Duration) {
+        assert!(self.heard_peer, "a connection before the peer spoke");
+        assert!((1..=8).contains(&to.len()), "{} addresses", to.len());
+        assert!(to.iter().all(|to| candidate::is_usable(*to)));
+        let before = self.dialled_at.replace(self.now);
+        assert!(before.is_none_or(|at| self.now >= at + Duration::from_secs(1)));
+        assert!(patience < Duration::from_secs(2));
+        if let Some(remote) = to.iter().copied().find(SocketAddr::is_ipv4) {
+            let socket = SocketId::of_stream(self.streams);
+            self.streams += 1;
+            self.open.insert(socket);
+            let connected = Input::TcpConnected {
+                socket,
+                local: ([192, 168, self.n as u8, 2], 42_000).into(),
+                remote,
+                dialled: true,
+            };
+            self.engine.handle(now, connected);
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use p2pdbg_events::Event as Report;
 use p2pdbg_path::{Carrier, PathCommand};
-use p2pdbg_proto::tunnel::PathKind;
+use p2pdbg_proto::{node::NodeNumber, tunnel::PathKind};
 use p2pdbg_punch::{LossReason, Obstacle, Path, SocketId, Technique};
 
 use crate::SessionEnd;
@@ -30,7 +30,7 @@ pub struct TunnelFacts {
 /// What QUIC has counted on one tunnel, from its beginning on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counters {
-    /// Which tunnel.
+    /// The epoch of the tunnel: by it alone a tunnel is known here.
     pub epoch: u64,
     /// Whether the connection has not ended.
     pub open: bool,
@@ -46,6 +46,15 @@ pub struct Counters {
     pub remote: SocketAddr,
     /// The smoothed round-trip time.
     pub rtt: Duration,
+}
+
+/// A relay besides the rendezvous' own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Near {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Which node it is.
+    pub node: NodeNumber,
 }
 
 /// What the streams want to send, and have.
@@ -70,18 +79,27 @@ pub enum Input<'a> {
     Introduced,
     /// The peer can be reached through the relay.
     Relay {
-        /// From this socket.
+        /// The socket of this end whose mapping the leg is bound to.
         socket: SocketId,
-        /// At the relay's address.
+        /// The address of the relay, to which a tunnel is dialled.
         remote: SocketAddr,
         /// What carries this end's leg.
         carrier: Carrier,
     },
+    /// This is the relay besides the rendezvous' own, from now on; none is any more.
+    NearAt(Option<Near>),
+    /// The peer can be reached through it.
+    NearRelay {
+        /// From this socket.
+        socket: SocketId,
+        /// At its address.
+        remote: SocketAddr,
+    },
     /// The peer's checks come from there, which is not nominated yet.
     Heard {
-        /// At this socket.
+        /// The socket of this end at which they come in.
         socket: SocketId,
-        /// From this address.
+        /// The address from which they come, as a NAT of the peer's may have made it.
         remote: SocketAddr,
     },
     /// The traversal engine has nominated a direct path.
@@ -90,9 +108,9 @@ pub enum Input<'a> {
     DirectLost(LossReason),
     /// There is another direct way, which is not used since it is slower.
     Unused {
-        /// How it works.
+        /// What made it work, for a person.
         technique: Technique,
-        /// Its round-trip time.
+        /// The round trip of the check that proved it.
         rtt: Duration,
     },
     /// What stands in the way of a direct path has changed.
@@ -105,7 +123,7 @@ pub enum Input<'a> {
         socket: SocketId,
         /// From or to this address.
         remote: SocketAddr,
-        /// The tunnel.
+        /// The tunnel, which is not adopted yet.
         tunnel: TunnelFacts,
     },
     /// What [`Output::Call`] asked for came to nothing.
@@ -114,7 +132,7 @@ pub enum Input<'a> {
     DialFailed {
         /// On this kind of path.
         path: PathKind,
-        /// At this address.
+        /// The address that was dialled.
         remote: SocketAddr,
     },
     /// The nominated path was in doubt, and a check has been answered on it.
@@ -124,14 +142,14 @@ pub enum Input<'a> {
     },
     /// The peer says on a tunnel for how long nothing has answered it there.
     Pulse {
-        /// On which tunnel.
+        /// The epoch of the tunnel on which it says so.
         epoch: u64,
         /// For how long; zero if it is answered.
         unanswered: Duration,
     },
     /// An adopted tunnel ended.
     TunnelEnded {
-        /// Which tunnel.
+        /// The epoch of the tunnel; no counters are told of it from now on.
         epoch: u64,
         /// Whether the peer ended it on purpose, and the session with it, or it was lost.
         why: TunnelEnd<'a>,
@@ -185,9 +203,9 @@ pub enum TunnelEnd<'a> {
 pub enum Output {
     /// Dial a tunnel, and answer with [`Input::TunnelUp`] or [`Input::DialFailed`].
     Dial {
-        /// From this socket.
+        /// The socket of this end that has the path.
         socket: SocketId,
-        /// To this address.
+        /// Where the peer, or the relay, is reached.
         remote: SocketAddr,
         /// How its datagrams will travel.
         path: PathKind,
@@ -195,9 +213,9 @@ pub enum Output {
     /// Dial the connector, as the listener, on a direct path that may be nominated. Answer with [`Input::CallUp`] or
     /// [`Input::CallFailed`].
     Call {
-        /// From this socket.
+        /// The socket of this end that the connector's checks came to.
         socket: SocketId,
-        /// To this address.
+        /// The address from which they came.
         remote: SocketAddr,
     },
     /// Accept tunnels on this socket, if that is not done already.
@@ -206,14 +224,14 @@ pub enum Output {
     Adopt(u64),
     /// Close a tunnel, adopted or not, with a code of [`p2pdbg_proto::tunnel::close`].
     Close {
-        /// Which tunnel.
+        /// The epoch of the tunnel.
         epoch: u64,
         /// The code that the peer is given, one of [`p2pdbg_proto::tunnel::close`].
         code: u32,
     },
     /// Ask for a sign of life on a tunnel, and say there for how long nothing has answered.
     Ping {
-        /// On which tunnel.
+        /// The epoch of the tunnel that is to show whether it lives.
         epoch: u64,
         /// For how long nothing has answered there; zero if something has.
         unanswered: Duration,
@@ -230,6 +248,9 @@ pub enum Output {
     Path(PathCommand),
     /// Ask the peer to have its leg of the relay carried over TCP for so long; for no time: no longer.
     AskForTcp(Duration),
+    /// The tunnel through the relay besides the rendezvous' own is lost, or none came up. Answered by
+    /// [`Input::NearAt`].
+    NearLost,
     /// The rendezvous may not know this end any more, or know an address that it has no more.
     Doubt,
     /// Streams have come where there were none.
@@ -261,6 +282,8 @@ pub(super) enum Timer {
     },
     /// When to close a tunnel of the listener's whose path was not nominated.
     CallUnused(u64),
+    /// When to have the relay's leg carried over TCP, since no tunnel has come up over UDP.
+    Uncarried,
     /// When to give up a peer that is out of reach.
     ResumeExpired,
     /// When to give up a session that may only use a direct path and has none.

@@ -24,6 +24,7 @@ mod io;
 mod keep_alive;
 mod last_bytes;
 mod listener_dial;
+mod near_relay;
 mod path_status;
 mod peer_lost;
 mod starvation;
@@ -34,6 +35,7 @@ mod tests;
 
 use std::{
     collections::VecDeque,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -45,9 +47,9 @@ use p2pdbg_proto::{
     control::Role,
     tunnel::{PathKind, close},
 };
-use p2pdbg_punch::LossReason;
+use p2pdbg_punch::{LossReason, Technique};
 
-pub use self::io::{Counters, Flow, Input, Output, TunnelEnd, TunnelFacts};
+pub use self::io::{Counters, Flow, Input, Near, Output, TunnelEnd, TunnelFacts};
 pub(crate) use self::{
     history::{History, whole_milliseconds},
     path_status::milliseconds,
@@ -81,6 +83,14 @@ const AWAITED: Duration = Duration::from_secs(5);
 
 /// How late a look is on a host that has too much to do: what the peer said meanwhile may not have been read.
 const BUSY: Duration = Duration::from_millis(50);
+
+/// How long a tunnel may take to come up through the relay over UDP before TCP is tried as well. Only on a very long
+/// way does a handshake take more, and there it comes up meanwhile.
+const UNCARRIED: Duration = Duration::from_secs(1);
+
+/// For how long TCP carries the relay's leg where UDP carried no tunnel. What stands then goes on over UDP: it has no
+/// handshake before it.
+const BY_TCP: Duration = Duration::from_secs(600);
 
 /// The pause before a path is tried again on which no tunnel came up.
 const REDIAL: Duration = Duration::from_secs(1);
@@ -143,8 +153,6 @@ pub struct Decisions {
     outputs: VecDeque<Output>,
     /// Whether the search for a direct path has begun.
     searching: bool,
-    /// Whether the streams use another tunnel than when the path was told last.
-    path_untold: bool,
     over: bool,
 }
 
@@ -174,7 +182,6 @@ impl Decisions {
             timers,
             outputs: VecDeque::new(),
             searching: false,
-            path_untold: false,
             over: false,
             settings,
         }
@@ -195,8 +202,11 @@ impl Decisions {
                 carrier,
             } => {
                 self.note_carrier(carrier, now);
+                self.expect_relayed(carrier, remote, now);
                 self.on_relay((socket, remote), carrier.path(), now);
             }
+            Input::NearAt(near) => self.on_near_at(near, now),
+            Input::NearRelay { socket, remote } => self.on_near_relay((socket, remote)),
             Input::Heard { socket, remote } => {
                 if self.listener_dial.on_heard() {
                     self.put(Output::Call { socket, remote });
@@ -204,14 +214,9 @@ impl Decisions {
             }
             Input::Nominated(path) => self.on_nominated(&path, now),
             Input::DirectLost(reason) => self.on_direct_lost(reason),
-            Input::Unused { technique, rtt } => {
-                let after_ms = self.after_ms(now);
-                let report = self.path_status.on_unused(technique, rtt, after_ms);
-                self.report_path(report);
-            }
+            Input::Unused { technique, rtt } => self.on_unused(technique, rtt, now),
             Input::Obstacle(obstacle) => {
-                let after_ms = self.after_ms(now);
-                let report = self.path_status.on_obstacle(obstacle, after_ms);
+                let report = self.path_status.on_obstacle(obstacle, self.after_ms(now));
                 self.report_path(report);
             }
             Input::TunnelUp(tunnel) => self.adopt(tunnel, now),
@@ -221,32 +226,15 @@ impl Decisions {
                 tunnel,
             } => self.on_call_up((socket, remote), tunnel, now),
             Input::CallFailed => self.listener_dial.on_failed(),
-            Input::DialFailed { path, remote } => {
-                self.tunnels.end_dial(path, remote);
-                // Whoever stands on the path may have caused it, an impostor's certificate too: that ends no session.
-                self.timers.set(Timer::Redial(path), now + REDIAL);
-            }
+            Input::DialFailed { path, remote } => self.on_dial_failed(path, remote, now),
             Input::TunnelEnded { epoch, why } => self.on_tunnel_ended(epoch, why, now),
-            Input::Streams { live, delivered } => {
-                let flow = self.streams.flow;
-                let streams = Streams {
-                    live,
-                    delivered,
-                    flow,
-                };
-                self.on_streams(streams, now);
-            }
+            Input::Streams { live, delivered } => self.on_streams(live, delivered, now),
             Input::Flow(flow) => self.streams.flow = flow,
             Input::Drain { ports } => self.begin_drain(ports, now),
-            Input::Swept => {
-                self.drain.on_swept();
-                self.check_drained(false);
-            }
+            Input::Swept => self.on_swept(),
             Input::PathAnswers { after } => self.on_path_answers(after, now),
             Input::Pulse { epoch, unanswered } => self.on_pulse(epoch, unanswered, now),
-            Input::Rejected => self
-                .timers
-                .set_sooner(Timer::Look, now + keep_alive::WAITING),
+            Input::Rejected => self.look_soon(now),
             Input::NetworkChanged { woke } => self.on_network_changed(woke, now),
             Input::Asked => self.ask_all(now),
             // The rendezvous ends nothing that ever worked without it.
@@ -255,9 +243,19 @@ impl Decisions {
             Input::End(why) => self.end(why.clone()),
         }
         if !self.is_settled() {
-            self.timers
-                .set_sooner(Timer::Look, now + keep_alive::WAITING);
+            self.look_soon(now);
         }
+    }
+
+    fn on_unused(&mut self, technique: Technique, rtt: Duration, now: Instant) {
+        let after_ms = self.after_ms(now);
+        let report = self.path_status.on_unused(technique, rtt, after_ms);
+        self.report_path(report);
+    }
+
+    fn look_soon(&mut self, now: Instant) {
+        self.timers
+            .set_sooner(Timer::Look, now + keep_alive::WAITING);
     }
 
     /// Notes what carries this end's leg of the relay.
@@ -269,12 +267,62 @@ impl Decisions {
         }
     }
 
+    /// The relay's leg is bound: a tunnel is to come up there soon, whoever dials it. Binds are no proof of that, since
+    /// some networks let through what they do not know and drop what looks like QUIC, or what comes often.
+    fn expect_relayed(&mut self, carrier: Carrier, remote: SocketAddr, now: Instant) {
+        if carrier == Carrier::Udp && !self.tunnels.serves(PathKind::RelayUdp) {
+            self.timers.set_sooner(Timer::Uncarried, now + UNCARRIED);
+            return;
+        }
+        self.timers.clear(Timer::Uncarried);
+        if self.path_status.is_uncarried() {
+            // What was dialled over UDP repeats itself after seconds only, so it keeps nobody from dialling now.
+            self.tunnels.end_dial(carrier.path(), remote);
+        }
+    }
+
+    fn on_uncarried(&mut self) {
+        if !self.tunnels.serves(PathKind::RelayUdp) {
+            tracing::info!(
+                "the relay is reached over UDP and no tunnel comes up there, so TCP is tried"
+            );
+            self.path_status.on_uncarried(true);
+            self.put(Output::Path(PathCommand::AvoidUdp(BY_TCP)));
+        }
+    }
+
+    /// A tunnel has come up: whether UDP carries it is known now.
+    fn on_carried(&mut self, path: PathKind) {
+        let by_udp = path == PathKind::Direct || self.path_status.carrier() == Carrier::Udp;
+        if by_udp && self.path_status.on_uncarried(false) && path != PathKind::Direct {
+            // It was slow, or the peer's leg was the one that could not.
+            self.put(Output::Path(PathCommand::AvoidUdp(Duration::ZERO)));
+        }
+        if path != PathKind::Direct {
+            self.timers.clear(Timer::Uncarried);
+        }
+    }
+
     fn on_direct_lost(&mut self, reason: LossReason) {
         self.path_status.on_direct_lost(reason);
         self.listener_dial.on_not_nominated();
         for epoch in self.tunnels.direct() {
             self.close(epoch);
         }
+    }
+
+    /// Whoever stands on the path may have caused it, an impostor's certificate too: that ends no session.
+    fn on_dial_failed(&mut self, path: PathKind, remote: SocketAddr, now: Instant) {
+        self.tunnels.end_dial(path, remote);
+        if path != PathKind::Direct && self.tunnels.is_near(remote) {
+            return self.put(Output::NearLost);
+        }
+        self.timers.set(Timer::Redial(path), now + REDIAL);
+    }
+
+    fn on_swept(&mut self) {
+        self.drain.on_swept();
+        self.check_drained(false);
     }
 
     fn begin_drain(&mut self, ports: usize, now: Instant) {
@@ -303,6 +351,9 @@ impl Decisions {
         self.keep_alive.on_network_changed();
         let back = self.starvation.on_network_changed();
         self.carry(back, now);
+        if self.path_status.on_uncarried(false) {
+            self.put(Output::Path(PathCommand::AvoidUdp(Duration::ZERO)));
+        }
         // The peer may have given up what stands here.
         self.ask_all(now);
     }
@@ -396,6 +447,7 @@ impl Decisions {
                         self.close(epoch);
                     }
                 }
+                Timer::Uncarried => self.on_uncarried(),
                 Timer::ResumeExpired => self.end(SessionEnd::PeerGone),
                 Timer::NoPath => self.on_no_path(),
                 Timer::DrainExpired => self.check_drained(true),
@@ -518,7 +570,12 @@ impl Decisions {
         self.put(Output::Path(PathCommand::StreamsActive(active)));
     }
 
-    fn on_streams(&mut self, streams: Streams, now: Instant) {
+    fn on_streams(&mut self, live: usize, delivered: bool, now: Instant) {
+        let streams = Streams {
+            live,
+            delivered,
+            flow: self.streams.flow,
+        };
         let before = std::mem::replace(&mut self.streams, streams);
         if (before.live > 0) != (streams.live > 0) {
             // The paths are watched closely while there are streams, whoever opened them.
@@ -560,6 +617,7 @@ impl Decisions {
         if tunnel.path == PathKind::Direct {
             self.put(Output::Path(PathCommand::DirectUp));
         }
+        self.on_carried(tunnel.path);
         self.timers.clear(Timer::NoPath);
         self.put(Output::Adopt(tunnel.epoch));
         for older in self.tunnels.insert(tunnel, now) {
@@ -574,6 +632,7 @@ impl Decisions {
             TunnelEnd::Replaced => None,
             TunnelEnd::Lost(why) => Some(why),
         };
+        let was_near = self.tunnels.leads_near(epoch);
         let Some(path) = self.tunnels.remove(epoch, now) else {
             return;
         };
@@ -583,6 +642,9 @@ impl Decisions {
         self.look_for_path(path);
         if let Some(why) = why {
             self.path_status.on_lost(path, why);
+            if was_near && !self.tunnels.serves_near() {
+                self.put(Output::NearLost);
+            }
         }
         self.choose(now);
     }
@@ -632,10 +694,10 @@ impl Decisions {
             }
             None => {}
         }
-        self.path_untold |= changed;
+        self.path_status.untold |= changed;
         // Which of several silent tunnels will be the first to be heard is no news.
-        if self.path_untold && !self.reachability.is_out() && self.tunnels.used().is_some() {
-            self.path_untold = false;
+        if self.path_status.untold && !self.reachability.is_out() && self.tunnels.used().is_some() {
+            self.path_status.untold = false;
             self.tell_path(now);
         }
         self.put(Output::Status);

@@ -1,6 +1,6 @@
 //! What a person is told about the paths, and why this one is used and not a better one.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use p2pdbg_base::PathPolicy;
 use p2pdbg_events::{PathKind as ReportedKind, PathReport, Via};
@@ -9,7 +9,7 @@ use p2pdbg_proto::tunnel::PathKind;
 use p2pdbg_punch::{LossReason, Obstacle, Path, Technique};
 use p2pdbg_rendezvous_client::is_unknown;
 
-use super::io::TunnelFacts;
+use super::io::{Near, TunnelFacts};
 
 /// What was told of the paths last, and what has been learnt since.
 #[derive(Debug)]
@@ -24,8 +24,14 @@ pub(super) struct PathStatus {
     was_direct: bool,
     /// What was told last.
     told: Option<PathReport>,
+    /// Whether the streams use another tunnel since.
+    pub(super) untold: bool,
     /// What carries this end's leg of the relay.
     carrier: Carrier,
+    /// Whether UDP reaches the relay, and carried no tunnel there.
+    uncarried: bool,
+    /// The relay besides the rendezvous'.
+    near: Option<Near>,
     policy: PathPolicy,
 }
 
@@ -39,7 +45,10 @@ impl PathStatus {
             left_because: None,
             was_direct: false,
             told: None,
+            untold: false,
             carrier: Carrier::Udp,
+            uncarried: false,
+            near: None,
         }
     }
 
@@ -91,6 +100,7 @@ impl PathStatus {
             LossReason::ConsentExpired => "the direct path has gone silent".to_owned(),
             LossReason::TunnelLost => "the tunnel on the direct path was lost".to_owned(),
             LossReason::SocketFailed => "the socket of the direct path failed".to_owned(),
+            LossReason::Disconnected => "the direct path's TCP connection has ended".to_owned(),
         });
     }
 
@@ -123,19 +133,51 @@ impl PathStatus {
         std::mem::replace(&mut self.carrier, carrier) != carrier
     }
 
+    /// What carries this end's leg of the relay.
+    pub(super) fn carrier(&self) -> Carrier {
+        self.carrier
+    }
+
+    /// Whether UDP reaches the relay, and carried no tunnel there.
+    pub(super) fn is_uncarried(&self) -> bool {
+        self.uncarried
+    }
+
+    /// Notes whether UDP reaches the relay and carries no tunnel; whether that was so before.
+    pub(super) fn on_uncarried(&mut self, uncarried: bool) -> bool {
+        std::mem::replace(&mut self.uncarried, uncarried)
+    }
+
+    /// Notes which relay there is besides the rendezvous'.
+    pub(super) fn on_near(&mut self, near: Option<Near>) {
+        self.near = near;
+    }
+
     /// The report of the path that streams use from now on; none if that one was told last.
     pub(super) fn on_path(&mut self, tunnel: &TunnelFacts, after_ms: u64) -> Option<PathReport> {
         let is_direct = tunnel.path == PathKind::Direct;
-        let (kind, via) = match is_direct {
-            true => (ReportedKind::Direct, Via::Udp),
-            // The peer's leg may be carried otherwise; this end's is what somebody here can do something about.
-            false => (ReportedKind::Relay, self.carrier.via()),
-        };
         let path = self.direct.filter(|_| is_direct);
+        let by_tcp = path.is_some_and(|path| path.technique.is_tcp());
+        let near = self
+            .near
+            .filter(|near| !is_direct && leads_to(tunnel, near));
+        let (kind, via) = match (is_direct, near) {
+            (true, _) if by_tcp => (ReportedKind::Direct, Via::Tcp),
+            (true, _) => (ReportedKind::Direct, Via::Udp),
+            (false, Some(_)) => (ReportedKind::Relay, Via::Udp),
+            // The peer's leg may be carried otherwise; this end's is what somebody here can do something about.
+            (false, None) => (ReportedKind::Relay, self.carrier.via()),
+        };
         let why = match (path, self.left_because.take()) {
             (Some(path), _) => self.why_direct(&path),
             (None, Some(why)) if self.was_direct => why,
             (None, _) => self.why_relayed(),
+        };
+        let why = match near {
+            Some(Near { node, .. }) => {
+                format!("{why}; node {node} relays, which is nearer to both")
+            }
+            None => why,
         };
         self.was_direct = is_direct;
         let report = PathReport {
@@ -167,6 +209,11 @@ impl PathStatus {
         }
         let blocked = match self.carrier {
             Carrier::Udp => None,
+            _ if self.uncarried => {
+                return "UDP gets out of this network, or the peer's, and carries no tunnel; what would help: a \
+                        firewall that lets UDP pass whatever is in it"
+                    .to_owned();
+            }
             // STUN says the same a little later.
             Carrier::Tcp | Carrier::Web => Some(Obstacle::UdpBlockedHere),
         };
@@ -179,6 +226,11 @@ impl PathStatus {
             None => obstacle.to_string(),
         }
     }
+}
+
+fn leads_to(tunnel: &TunnelFacts, near: &Near) -> bool {
+    let same = |address: SocketAddr| (address.ip().to_canonical(), address.port());
+    same(tunnel.remote) == same(near.address)
 }
 
 fn name(path: PathKind) -> &'static str {

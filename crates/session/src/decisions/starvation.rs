@@ -70,15 +70,18 @@ enum State {
     /// The direct path is used; since when the streams want more, if they do.
     Direct(Option<Mark>),
     /// The relay is tried.
-    Trial {
-        began: Instant,
-        /// What the direct path carried, in bytes a second.
-        direct: f64,
-        /// Where the measurement began.
-        from: Option<Mark>,
-    },
+    Trial(Trial),
     /// The relay is used.
     Yielded { until: Instant },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Trial {
+    began: Instant,
+    /// What the direct path carried, in bytes a second.
+    direct: f64,
+    /// Where the measurement began.
+    from: Option<Mark>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -122,59 +125,63 @@ impl Starvation {
                     self.state = State::Direct(None);
                     return None;
                 };
-                let mark = Mark {
-                    at: now,
-                    delivered: flow.delivered,
-                    sent: counters.packets_sent,
-                    lost: counters.packets_lost,
-                };
-                // A stream that has ended takes its count along, and another tunnel has counters of its own.
-                let since = since
-                    .filter(|since| since.delivered <= mark.delivered && since.sent <= mark.sent);
-                let since = since.unwrap_or(mark);
-                self.state = State::Direct(Some(since));
-                self.judge_direct(since, mark)
+                self.look_at_direct(since, flow, counters, now)
             }
             // As good as a relay that carries nothing, so it is left alone for a while.
-            State::Trial { direct, .. } if !relay => Some(self.judge_relay(direct, 0.0, now)),
-            State::Trial {
-                began,
-                direct,
-                mut from,
-            } => {
-                if from.is_none() && hungry && now - began < SETTLE {
-                    return None;
-                }
-                let mark = Mark {
-                    at: now,
-                    delivered: flow.delivered,
-                    sent: 0,
-                    lost: 0,
-                };
-                let from = *from.get_or_insert(mark);
-                self.state = State::Trial {
-                    began,
-                    direct,
-                    from: Some(from),
-                };
-                if hungry && now - from.at < MEASURE {
-                    return None;
-                }
-                // Whoever wants no more before it could be measured has got all there was.
-                let relayed = if hungry { rate(from, mark) } else { f64::MAX };
-                if !is_worth_it(relayed, direct) && now - began < PATIENT {
-                    self.state = State::Trial {
-                        began,
-                        direct,
-                        from: Some(mark),
-                    };
-                    return None;
-                }
-                Some(self.judge_relay(direct, relayed, now))
-            }
+            State::Trial(trial) if !relay => Some(self.judge_relay(trial.direct, 0.0, now)),
+            State::Trial(trial) => self.look_at_relay(trial, flow, now),
             State::Yielded { until } if !relay || now >= until => self.go_back(),
             State::Yielded { .. } => None,
         }
+    }
+
+    /// The streams want more than the direct path carries, since `since`.
+    fn look_at_direct(
+        &mut self,
+        since: Option<Mark>,
+        flow: Flow,
+        counters: &Counters,
+        now: Instant,
+    ) -> Option<Verdict> {
+        let mark = Mark {
+            at: now,
+            delivered: flow.delivered,
+            sent: counters.packets_sent,
+            lost: counters.packets_lost,
+        };
+        // A stream that has ended takes its count along, and another tunnel has counters of its own.
+        let since =
+            since.filter(|since| since.delivered <= mark.delivered && since.sent <= mark.sent);
+        let since = since.unwrap_or(mark);
+        self.state = State::Direct(Some(since));
+        self.judge_direct(since, mark)
+    }
+
+    /// The relay carries the streams, to be measured once they have settled there.
+    fn look_at_relay(&mut self, mut trial: Trial, flow: Flow, now: Instant) -> Option<Verdict> {
+        let hungry = flow.held >= HUNGRY;
+        if trial.from.is_none() && hungry && now - trial.began < SETTLE {
+            return None;
+        }
+        let mark = Mark {
+            at: now,
+            delivered: flow.delivered,
+            sent: 0,
+            lost: 0,
+        };
+        let from = *trial.from.get_or_insert(mark);
+        self.state = State::Trial(trial);
+        if hungry && now - from.at < MEASURE {
+            return None;
+        }
+        // Whoever wants no more before it could be measured has got all there was.
+        let relayed = if hungry { rate(from, mark) } else { f64::MAX };
+        if !is_worth_it(relayed, trial.direct) && now - trial.began < PATIENT {
+            trial.from = Some(mark);
+            self.state = State::Trial(trial);
+            return None;
+        }
+        Some(self.judge_relay(trial.direct, relayed, now))
     }
 
     /// Another network: what was found counts no more.
@@ -195,11 +202,11 @@ impl Starvation {
             self.state = State::Direct(Some(mark));
             return None;
         }
-        self.state = State::Trial {
+        self.state = State::Trial(Trial {
             began: mark.at,
             direct: carried,
             from: None,
-        };
+        });
         let percent = lost * 100.0;
         Some(Verdict::Try(format!(
             "the direct path carries {} and loses {percent:.0} % of its packets; the relay is tried",

@@ -29,6 +29,18 @@ pub(super) struct TunnelTable {
     comebacks: Comebacks,
     /// Whether the relay carries more than the direct path.
     relay_first: bool,
+    /// Where a relay is that is nearer than the rendezvous.
+    near: Option<SocketAddr>,
+}
+
+/// Over what a tunnel leads. A newer one of a kind takes the place of the older.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Direct,
+    /// Through the rendezvous.
+    Relay,
+    /// Through the relay that is nearer.
+    Near,
 }
 
 #[derive(Debug)]
@@ -182,8 +194,51 @@ impl TunnelTable {
 
     /// Whether a tunnel of this kind is up and answers.
     pub(super) fn serves(&self, path: PathKind) -> bool {
-        let mut same = self.up.iter().filter(|up| same_kind(up.facts.path, path));
+        self.serves_kind(kind_of(path))
+    }
+
+    /// Whether a tunnel through the nearer relay is up and answers.
+    pub(super) fn serves_near(&self) -> bool {
+        self.serves_kind(Kind::Near)
+    }
+
+    fn serves_kind(&self, kind: Kind) -> bool {
+        let mut same = self.up.iter().filter(|up| self.kind(&up.facts) == kind);
         same.any(|up| !up.health.is_suspect())
+    }
+
+    fn kind(&self, tunnel: &TunnelFacts) -> Kind {
+        self.kind_at(tunnel.path, tunnel.remote)
+    }
+
+    fn kind_at(&self, path: PathKind, remote: SocketAddr) -> Kind {
+        match kind_of(path) {
+            Kind::Relay if self.is_near(remote) => Kind::Near,
+            kind => kind,
+        }
+    }
+
+    /// Whether the nearer relay is at this address.
+    pub(super) fn is_near(&self, remote: SocketAddr) -> bool {
+        let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+        self.near == Some(remote)
+    }
+
+    /// Whether this tunnel leads through the nearer relay.
+    pub(super) fn leads_near(&self, epoch: u64) -> bool {
+        let up = self.find(epoch);
+        up.is_some_and(|up| self.kind(&up.facts) == Kind::Near)
+    }
+
+    /// The nearer relay is there from now on; gives the tunnels through the one before, if that was elsewhere.
+    pub(super) fn set_near(&mut self, near: Option<SocketAddr>) -> Vec<u64> {
+        let near = near.map(|near| SocketAddr::new(near.ip().to_canonical(), near.port()));
+        if self.near == near {
+            return Vec::new();
+        }
+        let before = self.of_kind(Kind::Near);
+        self.near = near;
+        before
     }
 
     /// Whether the streams have a tunnel that answers.
@@ -229,8 +284,9 @@ impl TunnelTable {
     /// Begins to dial, unless that address, or the relay, is being dialled already; whether it does. What is dialled
     /// where the peer is no more must not keep it from being dialled where it is now.
     pub(super) fn begin_dial(&mut self, path: PathKind, remote: SocketAddr) -> bool {
-        let same = |(at, to): &&(PathKind, SocketAddr)| same_kind(*at, path) && *to == remote;
-        let of_kind = self.dialling.iter().filter(|(at, _)| same_kind(*at, path));
+        let kind = kind_of(path);
+        let same = |(at, to): &&(PathKind, SocketAddr)| kind_of(*at) == kind && *to == remote;
+        let of_kind = self.dialling.iter().filter(|(at, _)| kind_of(*at) == kind);
         let free = !self.dialling.iter().any(|dialling| same(&dialling)) && of_kind.count() < DIALS;
         if free {
             self.dialling.push((path, remote));
@@ -241,19 +297,22 @@ impl TunnelTable {
     /// What was dialled there has come to nothing.
     pub(super) fn end_dial(&mut self, path: PathKind, remote: SocketAddr) {
         self.dialling
-            .retain(|(at, to)| !same_kind(*at, path) || *to != remote);
+            .retain(|(at, to)| kind_of(*at) != kind_of(path) || *to != remote);
     }
 
     fn is_dialling(&self, path: PathKind) -> bool {
         let mut dialling = self.dialling.iter();
-        dialling.any(|(at, _)| same_kind(*at, path))
+        dialling.any(|(at, to)| self.kind_at(*at, *to) == kind_of(path))
     }
 
     /// Adds a tunnel that came up; returns the older ones of the same kind, which have had their time.
     pub(super) fn insert(&mut self, facts: TunnelFacts, now: Instant) -> Vec<u64> {
-        let older = self.of_kind(facts.path);
+        let kind = self.kind(&facts);
+        let older = self.of_kind(kind);
         // Whatever else is being dialled on this kind of path is as good as answered.
-        self.dialling.retain(|(at, _)| !same_kind(*at, facts.path));
+        let mut dialling = std::mem::take(&mut self.dialling);
+        dialling.retain(|(at, to)| self.kind_at(*at, *to) != kind);
+        self.dialling = dialling;
         let is_direct = facts.path == PathKind::Direct;
         let trial = self.comebacks.trial().filter(|_| is_direct);
         self.up.push(Up {
@@ -268,8 +327,8 @@ impl TunnelTable {
         older
     }
 
-    fn of_kind(&self, path: PathKind) -> Vec<u64> {
-        let same = self.up.iter().filter(|up| same_kind(up.facts.path, path));
+    fn of_kind(&self, kind: Kind) -> Vec<u64> {
+        let same = self.up.iter().filter(|up| self.kind(&up.facts) == kind);
         same.map(|up| up.facts.epoch).collect()
     }
 
@@ -297,17 +356,22 @@ impl TunnelTable {
 
     /// The epochs of the tunnels on direct paths.
     pub(super) fn direct(&self) -> Vec<u64> {
-        self.of_kind(PathKind::Direct)
+        self.of_kind(Kind::Direct)
     }
 
     /// Settles which tunnel streams should use; whether it is another one than before.
     ///
     /// One that answers before one that is suspect, one that stayed before one that comes and goes, direct before the
-    /// relay unless that carries more, newer before older. Where all are suspect, whichever answers again serves until
-    /// one is trusted.
+    /// relay unless that carries more, the nearer relay before the rendezvous', newer before older. Where all are
+    /// suspect, whichever answers again serves until one is trusted.
     pub(super) fn choose(&mut self) -> bool {
-        // Which of UDP and TCP carries the relay's leg may change under a tunnel, so it makes no difference here.
-        let rank = |path| (path == PathKind::Direct) != self.relay_first;
+        let rank = |facts: &TunnelFacts| match (self.kind(facts), self.relay_first) {
+            (Kind::Direct, false) => 2,
+            // What keeps a direct path from carrying more does so to any host over UDP, and the rendezvous has TCP.
+            (Kind::Relay, true) => 3,
+            (Kind::Near, _) => 1,
+            (Kind::Relay, false) | (Kind::Direct, true) => 0,
+        };
         let open = self.up.iter().filter(|up| up.open);
         let best = open.max_by_key(|up| {
             // Nobody changes to a tunnel that has been asked and has not answered either: then the peer is away, or
@@ -320,7 +384,7 @@ impl TunnelTable {
             };
             let lasts = up.trial_until.is_none();
             let stays = answers == 1 && self.used == Some(up.facts.epoch);
-            (answers, lasts, stays, rank(up.facts.path), up.facts.epoch)
+            (answers, lasts, stays, rank(&up.facts), up.facts.epoch)
         });
         let best = best.map(|up| up.facts.epoch);
         std::mem::replace(&mut self.used, best) != best
@@ -356,9 +420,12 @@ impl TunnelTable {
     }
 }
 
-/// Whether both are direct, or both lead over the relay.
-fn same_kind(one: PathKind, other: PathKind) -> bool {
-    (one == PathKind::Direct) == (other == PathKind::Direct)
+/// Which of UDP and TCP carries the relay's leg may change under a tunnel, so it makes no difference.
+fn kind_of(path: PathKind) -> Kind {
+    match path {
+        PathKind::Direct => Kind::Direct,
+        PathKind::RelayUdp | PathKind::RelayTcp => Kind::Relay,
+    }
 }
 
 #[cfg(test)]
@@ -480,6 +547,37 @@ mod tests {
         assert_eq!(bench.up(3, PathKind::RelayTcp), [1]);
         assert_eq!(bench.up(4, PathKind::Direct), [2]);
         assert_eq!(bench.used(), Some(4));
+    }
+
+    #[test]
+    fn nearer_relay_is_used_before_the_rendezvous_and_behind_a_direct_path_and_retires_neither() {
+        let mut bench = Bench::new();
+        let near = SocketAddr::from(([192, 0, 2, 1], 1000));
+        let far = SocketAddr::from(([192, 0, 2, 9], 1000));
+        bench.up(1, PathKind::RelayUdp);
+        bench.counters[0].remote = far;
+        bench.table.take_in(&bench.counters);
+        assert!(bench.table.set_near(Some(near)).is_empty());
+        assert!(!bench.table.serves_near());
+        assert!(bench.up(2, PathKind::RelayUdp).is_empty());
+        assert!(bench.table.serves_near() && bench.table.leads_near(2));
+        assert_eq!(bench.used(), Some(2));
+        assert_eq!(
+            bench.up(3, PathKind::RelayUdp),
+            [2],
+            "its ticket was renewed"
+        );
+        assert_eq!(bench.used(), Some(3));
+        bench.up(4, PathKind::Direct);
+        assert_eq!(bench.used(), Some(4));
+        bench.table.prefer_relay(true);
+        assert_eq!(bench.used(), Some(1), "TCP leads to the rendezvous alone");
+        bench.table.prefer_relay(false);
+        bench.table.remove(4, bench.now);
+        bench.pass(Duration::from_secs(1), &[1, 2, 3]);
+        bench.pass(Duration::from_secs(2), &[1]);
+        assert_eq!(bench.used(), Some(1), "the nearer relay is dead");
+        assert_eq!(bench.table.set_near(None), [2, 3]);
     }
 
     #[test]

@@ -41,7 +41,6 @@ struct Carrier {
 /// What a step of the downlink found out.
 #[derive(Debug)]
 pub(super) enum DownlinkEvent {
-    /// Something moved.
     Progress,
     /// The local program takes no more.
     Broken,

@@ -60,7 +60,7 @@ pub type BestTunnel = watch::Receiver<Option<Tunnel>>;
 pub enum StreamInput {
     /// The peer opened a carrier for it.
     Carrier {
-        /// The tunnel's epoch.
+        /// The epoch of the tunnel that it is on.
         epoch: u64,
         /// What it began with.
         header: CarrierHeader,
@@ -69,7 +69,7 @@ pub enum StreamInput {
     },
     /// The peer sent a frame about it.
     Frame {
-        /// The frame.
+        /// As the ledger is to take it.
         frame: Frame,
         /// The tunnel by which an end came: its confirmation goes back the same way, because the two sides may differ
         /// about which tunnel is best.
@@ -79,12 +79,12 @@ pub enum StreamInput {
     Copy {
         /// Where they are in the stream.
         offset: u64,
-        /// The bytes.
+        /// Any of them may have come on the carrier already.
         data: Bytes,
     },
     /// A tunnel is gone, and with it everything on it.
     TunnelLost {
-        /// The tunnel's epoch.
+        /// The epoch of the lost one.
         epoch: u64,
     },
     /// A tunnel does not answer, and another one does.

@@ -44,7 +44,6 @@ struct Carrier {
 /// What a step of the uplink found out.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum UplinkEvent {
-    /// Something moved.
     Progress,
     /// The local program wrote this, at that offset.
     Read(u64, Bytes),

@@ -12,12 +12,13 @@ mod watcher;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Instant,
 };
 
 use bytes::Bytes;
+use p2pdbg_base::Room;
 use p2pdbg_inspect::{Advice, Debugger, End};
 use p2pdbg_ledger::StreamId;
 use tokio::sync::mpsc;
@@ -55,7 +56,7 @@ pub struct Feed {
     stream: StreamId,
     from: End,
     queue: mpsc::Sender<Shown>,
-    queued: Arc<AtomicUsize>,
+    queued: Arc<Room>,
     /// Cleared when nothing more can be learnt.
     wanted: Arc<AtomicBool>,
     /// What was not shown, in bytes.
@@ -82,10 +83,13 @@ impl Feed {
             }
             self.missed = 0;
         }
-        let fits = self.queued.fetch_add(length, Ordering::Relaxed) + length <= BYTES;
+        if !self.queued.take(length) {
+            self.missed += length as u64;
+            return;
+        }
         let shown = Shown::Bytes(self.stream, self.from, bytes, Instant::now());
-        if !fits || self.queue.try_send(shown).is_err() {
-            self.queued.fetch_sub(length, Ordering::Relaxed);
+        if self.queue.try_send(shown).is_err() {
+            self.queued.give_back(length);
             self.missed += length as u64;
         }
     }

@@ -4,11 +4,12 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
+use p2pdbg_base::Room;
 use p2pdbg_inspect::{Context, End, Inspector, Mapping, Protocol};
 use p2pdbg_ledger::StreamId;
 use p2pdbg_net::deadline::sleep_until;
@@ -32,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Watcher {
     role: Role,
     queue: mpsc::Sender<Shown>,
-    queued: Arc<AtomicUsize>,
+    queued: Arc<Room>,
     roots: Option<Mapping>,
     _task: AbortOnDropHandle<()>,
 }
@@ -45,7 +46,7 @@ impl Watcher {
         wrap: impl Fn(StreamId, Report) -> T + Send + 'static,
     ) -> Self {
         let (queue, shown) = mpsc::channel(PIECES);
-        let queued = Arc::<AtomicUsize>::default();
+        let queued = Arc::new(Room::new(super::BYTES));
         let looking = Looking {
             queued: Arc::clone(&queued),
             streams: HashMap::new(),
@@ -120,7 +121,7 @@ pub(super) struct Watched {
 }
 
 struct Looking {
-    queued: Arc<AtomicUsize>,
+    queued: Arc<Room>,
     streams: HashMap<StreamId, Watched>,
 }
 
@@ -168,7 +169,7 @@ impl Looking {
                 }
             }
             Shown::Bytes(stream, from, bytes, at) => {
-                self.queued.fetch_sub(bytes.len(), Ordering::Relaxed);
+                self.queued.give_back(bytes.len());
                 if let Some(watched) = self.streams.get_mut(&stream) {
                     watched.inspector.handle(at, from, &bytes);
                     watched.on_news();
@@ -291,9 +292,9 @@ mod tests {
             there.show(chunk.clone());
         }
         assert!(there.missed > 0);
-        assert!(watcher.queued.load(Ordering::Relaxed) <= super::super::BYTES);
+        assert!(watcher.queued.waiting() <= super::super::BYTES);
         // Once there is room, the rest is understood.
-        while watcher.queued.load(Ordering::Relaxed) > 0 {
+        while watcher.queued.waiting() > 0 {
             tokio::task::yield_now().await;
         }
         let event = r#"{"type":"event","event":"process","body":{"systemProcessId":7}}"#;

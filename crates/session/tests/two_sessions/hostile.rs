@@ -3,12 +3,15 @@
 use std::sync::Weak;
 
 use p2pdbg_ledger::{CarrierHeader, Frame, Side, StreamId};
+use p2pdbg_net::nat64::Nat64;
+use p2pdbg_path::PathSocket;
 use p2pdbg_proto::{
     relay::RelayFrame,
     tunnel::{ForwardState, PathKind as Way, TunnelMessage, close},
 };
+use p2pdbg_punch::SocketId;
 use p2pdbg_tunnel::{ControlReader, Tunnel, TunnelConfig, TunnelError, dial as dial_tunnel};
-use quinn::{ConnectionError, Endpoint, TokioRuntime, VarInt};
+use quinn::{ConnectionError, Endpoint, VarInt};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
@@ -65,12 +68,12 @@ impl Hostile {
         let (length, at) = in_time(relay_socket.recv_from(&mut bind)).await.unwrap();
         let bind = RelayFrame::decode(&bind[..length]).unwrap();
         assert!(matches!(bind, RelayFrame::Bind { leg: LEG, .. }));
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let config = TunnelConfig::endpoint();
-        let endpoint = Endpoint::new(config, None, socket, Arc::new(TokioRuntime)).unwrap();
+        let (others, _) = mpsc::channel(1);
+        let any = Ipv4Addr::UNSPECIFIED.into();
+        let socket = PathSocket::open(SocketId::V4, any, &Nat64::default(), others).unwrap();
         Self {
             listener,
-            endpoint,
+            endpoint: socket.endpoint,
             config: TunnelConfig::new(b, a.fingerprint()).unwrap(),
             keys,
             at,

@@ -6,7 +6,10 @@ use anyhow::{Context as _, Result, bail};
 use p2pdbg_natlab::{Host, Impairments};
 use serde_json::Value;
 
-use super::{Context, names::STEP};
+use super::{
+    Context,
+    names::{AS_COMMAND, STEP},
+};
 use crate::{
     carriers::{Carrier, Kind},
     process::Process,
@@ -71,16 +74,18 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
         for debugger in &DEBUGGERS {
             for _ in 0..rounds {
                 for kind in [Kind::Raw, Kind::Ssh, Kind::Direct] {
+                    let line = format!("{}, {}", debugger.name, kind.name());
                     match step(&site, &python, debugger, kind) {
-                        Ok(step) => {
-                            let line = format!("{}, {}", debugger.name, kind.name());
-                            row.add(STEP, &line, &format!("RTT {rtt} ms"), step);
-                        }
-                        Err(error) => {
-                            eprintln!("{} by {}: {error:#}", debugger.name, kind.name());
-                        }
+                        Ok(step) => row.add(STEP, &line, &format!("RTT {rtt} ms"), step),
+                        Err(error) => eprintln!("{line}: {error:#}"),
                     }
                 }
+            }
+        }
+        for _ in 0..rounds {
+            match step_as_command(&site, &python) {
+                Ok(step) => row.add(STEP, AS_COMMAND, &format!("RTT {rtt} ms"), step),
+                Err(error) => eprintln!("{AS_COMMAND}: {error:#}"),
             }
         }
     }
@@ -90,6 +95,27 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
 /// The median of the steps of one session of `debugpy --listen`.
 pub(super) fn debugpy_step(site: &Site, python: &Path, kind: Kind) -> Result<f64> {
     step(site, python, &DEBUGGERS[0], kind)
+}
+
+/// The same of a debuggee that `p2pdbg connect` has started.
+fn step_as_command(site: &Site, python: &Path) -> Result<f64> {
+    let debugger = &DEBUGGERS[0];
+    let script = |name| Path::new("tests/debuggers").join(name).into_os_string();
+    let mut command = vec![python.as_os_str().to_owned(), script(debugger.listens)];
+    let port = PORT.to_string();
+    command.extend(["--timeout", "50", "--port", &port].map(Into::into));
+    let (carrier, mut connect) = Carrier::with_command(site, PORT, &command)?;
+    connect.event("listening", |_| true)?;
+    let mut command: Command = site.ide.command(python);
+    command
+        .arg(script(debugger.connects))
+        .args(["--timeout", "50", "--host", &carrier.host()])
+        .args(["--port", &carrier.port.to_string()])
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    let mut ide = Process::start(debugger.connects, command)?;
+    let (_, done) = ide.event("done", |_| true)?;
+    let step = done["seen"]["step_ms"].as_f64();
+    step.with_context(|| format!("no step was timed: {}", done["error"]))
 }
 
 /// The median of the steps of one session.

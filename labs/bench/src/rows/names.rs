@@ -8,6 +8,8 @@ pub(crate) const UNDER_BULK: &str =
 pub(crate) const UNDER_BULK_SHAPED: &str =
     "the same on a link of 100 Mbit/s with an RTT of 20 ms, µs";
 pub(crate) const STEP: &str = "one step, ms";
+/// The line of a debuggee that `p2pdbg connect -- COMMAND` starts.
+pub(crate) const AS_COMMAND: &str = "debugpy --listen, started by p2pdbg connect, direct";
 pub(crate) const STARTED: &str = "ms since the start of p2pdbg connect";
 /// What the links of the lab take, beside [`SECOND`].
 pub(crate) const ROUND_TRIP: &str = "raw TCP: a message on a connection that stands, as far";

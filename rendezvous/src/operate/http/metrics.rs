@@ -9,7 +9,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::operate::{Operator, Status, beats::Part};
+use crate::{
+    counters::Counters,
+    operate::{Operator, Status, beats::Part},
+};
 
 /// What the text is, for a scraper.
 pub(super) const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -19,7 +22,9 @@ pub(super) fn encode(status: &Status, operator: &Operator) -> String {
     let mut registry = Registry::with_prefix("p2pdbg");
     let version = vec![("version", env!("CARGO_PKG_VERSION"))];
     registry.register("build", "The program", Info::new(version));
-    gauges(&mut registry, status, operator);
+    gauges(&mut registry, status);
+    legs(&mut registry, &status.counters);
+    times(&mut registry, status, operator);
     counters(&mut registry, status);
     let mut text = String::new();
     // A string takes whatever it is given.
@@ -27,8 +32,7 @@ pub(super) fn encode(status: &Status, operator: &Operator) -> String {
     text
 }
 
-fn gauges(registry: &mut Registry, status: &Status, operator: &Operator) {
-    let counters = &status.counters;
+fn gauges(registry: &mut Registry, status: &Status) {
     let mut gauge = |name, help, value: u64| {
         registry.register(name, help, ConstGauge::new(value));
     };
@@ -38,6 +42,11 @@ fn gauges(registry: &mut Registry, status: &Status, operator: &Operator) {
         status.report.peers as u64,
     );
     gauge("sessions", "Sessions", status.report.sessions as u64);
+    gauge(
+        "guests",
+        "Sessions of other nodes that are relayed here",
+        status.counters.guests,
+    );
     gauge(
         "keys",
         "Keys that let somebody in",
@@ -69,6 +78,9 @@ fn gauges(registry: &mut Registry, status: &Status, operator: &Operator) {
             );
         }
     }
+}
+
+fn legs(registry: &mut Registry, counters: &Counters) {
     let legs = Family::<Vec<(&str, &str)>, Gauge>::default();
     for (transport, count) in [
         ("udp", counters.legs.saturating_sub(counters.tcp_legs)),
@@ -79,6 +91,9 @@ fn gauges(registry: &mut Registry, status: &Status, operator: &Operator) {
             .set(count);
     }
     registry.register("legs", "Bound legs of the relay", legs);
+}
+
+fn times(registry: &mut Registry, status: &Status, operator: &Operator) {
     let now = Instant::now();
     let age = |part| ConstGauge::new(operator.tallies.beats.age(part, now).as_secs_f64());
     for (name, help, value) in [

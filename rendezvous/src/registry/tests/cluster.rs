@@ -123,6 +123,30 @@ fn node_out_of_service_sends_who_is_in_no_session_to_the_next_one_once() {
     assert_eq!(sent_on(&begun), [(OTHER, 17)]);
 }
 
+#[test]
+fn node_out_of_service_passes_over_a_next_one_that_the_store_knows_to_be_dead() {
+    let mut bench = node(17);
+    let key = bench.key();
+    arrive(&mut bench, OTHER, key);
+    let living = |numbers: &[u8]| {
+        let numbers = numbers.iter().map(|one| number(*one));
+        Found::Living(Some(numbers.collect()))
+    };
+    bench.registry.on_directory(living(&[17]));
+    let until = bench.now.instant + Duration::from_secs(600);
+    let begun = bench.registry.drain(bench.now, Some(until));
+    assert_eq!(sent_on(&begun), [], "nobody else lives");
+    bench.registry.on_directory(living(&[17, 23]));
+    assert_eq!(sent_on(&bench.registry.expire(bench.now)), [(OTHER, 23)]);
+    let mut blind = node(17);
+    let key = blind.key();
+    arrive(&mut blind, OTHER, key);
+    blind.registry.on_directory(living(&[17, 23]));
+    blind.registry.on_directory(Found::Living(None));
+    let begun = blind.registry.drain(blind.now, Some(until));
+    assert_eq!(sent_on(&begun), [(OTHER, 18)], "the store says nothing");
+}
+
 fn with_directory(own: u8) -> Bench {
     let mut bench = Bench::new();
     let cluster = Cluster::new(number(own), nodes()).with_directory();

@@ -90,7 +90,9 @@ impl Model {
                 assert!(of(session));
             }
             FromRendezvous::Vouched { voucher } => self.vouchers.push(voucher.clone()),
-            FromRendezvous::Nodes { .. } | FromRendezvous::GoTo { .. } => {
+            FromRendezvous::Nodes { .. }
+            | FromRendezvous::GoTo { .. }
+            | FromRendezvous::RelayAt { .. } => {
                 panic!("it is the one host: {message:?}")
             }
             FromRendezvous::Welcome { .. }

@@ -17,7 +17,6 @@ use crate::{
     recent::RecentSession,
 };
 
-/// One place.
 #[derive(Debug)]
 pub(super) struct Place {
     /// The forwards, with the ports that are open for them.
@@ -41,7 +40,6 @@ impl Place {
     }
 }
 
-/// All places.
 #[derive(Debug)]
 pub(super) struct Places {
     most: usize,

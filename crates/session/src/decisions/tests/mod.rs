@@ -660,3 +660,83 @@ fn relay_that_answers_again_serves_before_a_direct_path_that_does_not() {
     bench.pass(Duration::from_secs(4));
     assert_eq!(bench.decisions.used(), Some(2));
 }
+
+/// For how long the relay's leg is to be carried over TCP, each time that this is asked for.
+fn avoided(outputs: &[Output]) -> Vec<Duration> {
+    let avoided = outputs.iter().filter_map(|output| match output {
+        Output::Path(PathCommand::AvoidUdp(time)) => Some(*time),
+        _ => None,
+    });
+    avoided.collect()
+}
+
+const NONE: [Duration; 0] = [];
+
+fn relay_by_tcp() -> Input<'static> {
+    Input::Relay {
+        socket: SocketId::V4,
+        remote: peer(0),
+        carrier: Carrier::Tcp,
+    }
+}
+
+#[test]
+fn relay_over_udp_where_no_tunnel_comes_up_is_tried_over_tcp_at_either_end() {
+    for role in [Role::Connector, Role::Listener] {
+        let mut bench = Bench::new(role);
+        bench.tell(relay());
+        assert_eq!(avoided(&bench.pass(UNCARRIED / 2)), NONE);
+        assert_eq!(avoided(&bench.pass(UNCARRIED)), [BY_TCP]);
+        let dialled = dials(&bench.tell(relay_by_tcp()));
+        let expected = match role {
+            Role::Connector => vec![PathKind::RelayTcp],
+            Role::Listener => vec![],
+        };
+        assert_eq!(
+            dialled, expected,
+            "anew, without waiting for what was dialled over UDP"
+        );
+        assert_eq!(avoided(&bench.up(1, PathKind::RelayTcp)), NONE);
+        let outputs = bench.pass(UNCARRIED * 5);
+        assert_eq!(avoided(&outputs), NONE);
+    }
+}
+
+#[test]
+fn relay_over_udp_that_carries_a_tunnel_in_time_is_left_alone() {
+    let mut bench = Bench::new(Role::Connector);
+    bench.tell(relay());
+    bench.pass(UNCARRIED / 2);
+    bench.up(1, PathKind::RelayUdp);
+    assert_eq!(avoided(&bench.pass(UNCARRIED * 5)), NONE);
+    // Bound anew, while the tunnel there answers.
+    bench.tell(relay());
+    assert_eq!(avoided(&bench.pass(UNCARRIED * 5)), NONE);
+}
+
+#[test]
+fn tunnel_that_comes_up_late_over_udp_keeps_the_relay_there() {
+    let mut bench = Bench::new(Role::Connector);
+    bench.tell(relay());
+    assert_eq!(avoided(&bench.pass(UNCARRIED)), [BY_TCP]);
+    let outputs = bench.up(1, PathKind::RelayUdp);
+    assert_eq!(avoided(&outputs), [Duration::ZERO]);
+}
+
+#[test]
+fn person_hears_that_udp_carries_no_tunnel_rather_than_that_it_is_blocked() {
+    let mut bench = Bench::new(Role::Connector);
+    bench.tell(relay());
+    bench.pass(UNCARRIED);
+    bench.tell(relay_by_tcp());
+    let reports = path_reports(&bench.up(1, PathKind::RelayTcp));
+    assert!(reports[0].why.contains("carries no tunnel"), "{reports:?}");
+    bench.tell(Input::NetworkChanged { woke: false });
+    assert!(
+        !bench
+            .decisions
+            .path_status
+            .why_relayed()
+            .contains("carries no tunnel")
+    );
+}

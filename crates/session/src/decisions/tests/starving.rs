@@ -127,6 +127,10 @@ fn loss_of_the_direct_path_is_told_with_what_it_was_seen_by() {
             LossReason::SocketFailed,
             "the socket of the direct path failed",
         ),
+        (
+            LossReason::Disconnected,
+            "the direct path's TCP connection has ended",
+        ),
     ] {
         let mut bench = on_both();
         bench.tell(Input::DirectLost(reason));

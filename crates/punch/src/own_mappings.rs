@@ -12,12 +12,12 @@ const CAPACITY: usize = 16_384;
 
 /// Every destination that was sent to over IPv4, with its place in the order.
 #[derive(Debug, Default)]
-pub(crate) struct Footprint {
+pub(crate) struct OwnMappings {
     made: HashMap<(SocketId, SocketAddr), u32>,
     count: u32,
 }
 
-impl Footprint {
+impl OwnMappings {
     /// A packet leaves. Only the first one to a destination makes a mapping.
     pub(crate) fn on_sent(&mut self, socket: SocketId, to: SocketAddr) {
         if to.is_ipv6() || self.made.contains_key(&(socket, to)) {

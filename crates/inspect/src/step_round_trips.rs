@@ -11,7 +11,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Counts the round trips of one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
+pub(crate) struct StepRoundTrips {
     /// When something was last said.
     last: Option<Instant>,
     /// Whether the debuggee has spoken since the IDE asked.
@@ -21,7 +21,7 @@ pub(crate) struct Turns {
     of_last_step: Option<u32>,
 }
 
-impl Turns {
+impl StepRoundTrips {
     pub(crate) fn on_request(&mut self, now: Instant, is_step: bool) {
         let silent_for = self
             .last
@@ -63,37 +63,37 @@ mod tests {
 
     #[test]
     fn requests_that_wait_for_an_answer_are_round_trips_and_those_together_are_one() {
-        let mut turns = Turns::default();
+        let mut trips = StepRoundTrips::default();
         let mut now = Instant::now();
-        let mut ask = |turns: &mut Turns, requests: u32, is_step| {
+        let mut ask = |trips: &mut StepRoundTrips, requests: u32, is_step| {
             for _ in 0..requests {
-                turns.on_request(now, is_step);
+                trips.on_request(now, is_step);
             }
             now += Duration::from_millis(40);
-            turns.on_answer(now);
+            trips.on_answer(now);
         };
-        ask(&mut turns, 1, false);
-        assert_eq!(turns.of_last_step(), None);
+        ask(&mut trips, 1, false);
+        assert_eq!(trips.of_last_step(), None);
         for _ in 0..2 {
-            ask(&mut turns, 1, true);
-            ask(&mut turns, 2, false);
-            ask(&mut turns, 1, false);
-            assert_eq!(turns.of_last_step(), Some(3));
+            ask(&mut trips, 1, true);
+            ask(&mut trips, 2, false);
+            ask(&mut trips, 1, false);
+            assert_eq!(trips.of_last_step(), Some(3));
         }
     }
 
     #[test]
     fn what_a_person_asks_later_is_no_part_of_the_step() {
-        let mut turns = Turns::default();
+        let mut trips = StepRoundTrips::default();
         let now = Instant::now();
-        turns.on_request(now, true);
+        trips.on_request(now, true);
         // The program takes its time, which is no pause of the IDE's.
-        turns.on_answer(now + PAUSE * 20);
-        turns.on_request(now + PAUSE * 20, false);
-        turns.on_answer(now + PAUSE * 20);
-        turns.on_request(now + PAUSE * 21, false);
-        turns.on_answer(now + PAUSE * 21);
-        turns.on_request(now + PAUSE * 21, false);
-        assert_eq!(turns.of_last_step(), Some(2));
+        trips.on_answer(now + PAUSE * 20);
+        trips.on_request(now + PAUSE * 20, false);
+        trips.on_answer(now + PAUSE * 20);
+        trips.on_request(now + PAUSE * 21, false);
+        trips.on_answer(now + PAUSE * 21);
+        trips.on_request(now + PAUSE * 21, false);
+        assert_eq!(trips.of_last_step(), Some(2));
     }
 }

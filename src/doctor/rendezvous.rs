@@ -71,6 +71,19 @@ pub(super) async fn udp(addresses: &[SocketAddr], v4: bool) -> Option<(SocketAdd
     Some((server, best))
 }
 
+pub(super) fn udp_probe(answers: &[&Option<(SocketAddr, Option<Reply>)>]) -> Probe {
+    let rtts = answers.iter().filter_map(|answer| {
+        let (_, reply) = answer.as_ref()?;
+        Some(milliseconds(reply.as_ref()?.rtt))
+    });
+    let rtt_ms = rtts.min_by(f64::total_cmp);
+    Probe {
+        answers: rtt_ms.is_some(),
+        rtt_ms,
+        why: rtt_ms.is_none().then(|| "no answer".to_owned()),
+    }
+}
+
 /// How the rendezvous answers over TCP.
 #[derive(Debug)]
 pub(super) struct OverTcp {

@@ -1,0 +1,210 @@
+//! debugpy's messages, spared the wait for an acknowledgement.
+//!
+//! `debugpy --listen` is two processes: the debugger in the program, and an adapter that the IDE dials. Between them
+//! is a connection over loopback, on which the debugger writes each message in two pieces, its header and its body
+//! (`pydevd_net_command.py`, debugpy 1.8.22). It leaves Nagle's algorithm on, so the body waits for the
+//! acknowledgement of the header, and the adapter's kernel puts that off for 40 ms: 0.2 s for a step and the views
+//! after it.
+//!
+//! So that algorithm is switched off, from here: the kernel gives a process a second descriptor of another's socket
+//! (`pidfd_getfd`), if it may trace that process. Nothing else of the program is touched, nor any socket but those
+//! that lead to the adapter. What is left out: programs that are neither this process' descendants nor attached to by
+//! it.
+
+use std::{io, net::TcpStream, os::fd::OwnedFd};
+
+use p2pdbg_debugger::Preset;
+use p2pdbg_net::listening::{self, ConnectedSocket};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+
+use crate::process::{self, Process};
+
+/// How many ancestors of a process are looked at.
+const MOST_ANCESTORS: usize = 64;
+
+/// Has the debuggers that the adapter on `port` has to do with send without delay, in this process' descendants and
+/// in `roots` and theirs. How many sockets there were. It reads some files of every process: milliseconds.
+pub(crate) fn send_at_once(port: u16, roots: &[u32]) -> usize {
+    let ends = ends_at_debuggees(port);
+    if ends.is_empty() {
+        return 0;
+    }
+    let mut found = 0;
+    for process in process::all().filter(|process| is_of(process, roots)) {
+        for (descriptor, inode) in process.socket_descriptors() {
+            let Some(end) = ends.iter().find(|end| end.inode == inode) else {
+                continue;
+            };
+            match set(&process, descriptor, end) {
+                Ok(()) => found += 1,
+                Err(error) => {
+                    let pid = process.pid();
+                    tracing::info!(pid, %error, "debugpy's messages wait 40 ms each: cannot reach its socket");
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The other ends of the connections that the adapter on `port` has.
+fn ends_at_debuggees(port: u16) -> Vec<ConnectedSocket> {
+    let mut sockets = listening::all();
+    sockets.retain(|socket| socket.address.port() == port);
+    let adapter = crate::debuggers(&sockets)
+        .into_iter()
+        .find(|found| found.debugger == Preset::Debugpy);
+    let Some(adapter) = adapter.and_then(|adapter| process::find(adapter.pid)) else {
+        return Vec::new();
+    };
+    let its_own = adapter.sockets();
+    let connected = listening::connected();
+    let leads_to_it = |end: &ConnectedSocket| {
+        !its_own.contains(&end.inode)
+            && connected.iter().any(|other| {
+                its_own.contains(&other.inode)
+                    && (other.local, other.remote) == (end.remote, end.local)
+            })
+    };
+    connected.iter().copied().filter(leads_to_it).collect()
+}
+
+/// Whether a process is one of `roots`, or descends from one or from this one.
+fn is_of(process: &Process, roots: &[u32]) -> bool {
+    if process.is_self() {
+        return false;
+    }
+    let own = std::process::id();
+    let mut pid = process.pid();
+    for _ in 0..MOST_ANCESTORS {
+        if pid == own || roots.contains(&pid) {
+            return true;
+        }
+        match process::find(pid).and_then(|process| process.parent()) {
+            Some(parent) => pid = parent,
+            None => return false,
+        }
+    }
+    false
+}
+
+fn set(process: &Process, descriptor: i32, end: &ConnectedSocket) -> io::Result<()> {
+    let pid = i32::try_from(process.pid()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or(io::ErrorKind::NotFound)?;
+    let process = pidfd_open(pid, PidfdFlags::empty())?;
+    let socket: OwnedFd = pidfd_getfd(process, descriptor, PidfdGetfdFlags::empty())?;
+    // Both process and descriptor may be others by now.
+    let socket = TcpStream::from(socket);
+    if socket.peer_addr()?.port() != end.remote.port()
+        || socket.local_addr()?.port() != end.local.port()
+    {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    socket.set_nodelay(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        net::TcpListener,
+        os::unix::process::CommandExt,
+        process::{Child, Command, Stdio},
+    };
+
+    use super::*;
+
+    /// An adapter by its command line, which listens and has a connection, and the debuggee's end of that.
+    struct Pair {
+        port: u16,
+        adapter: Child,
+        debuggee: TcpStream,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Pair {
+        fn new(name: &str) -> Self {
+            let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
+            let (for_ides, for_debuggees) = (bind(), bind());
+            let port = for_ides.local_addr().unwrap().port();
+            let debuggee = TcpStream::connect(for_debuggees.local_addr().unwrap()).unwrap();
+            let (accepted, _) = for_debuggees.accept().unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join(name).join(port.to_string());
+            fs::create_dir(file.parent().unwrap()).unwrap();
+            fs::write(&file, "").unwrap();
+            let adapter = Command::new("tail")
+                .arg0("python3")
+                .arg("-f")
+                .arg(file)
+                .stdin(OwnedFd::from(for_ides))
+                .stdout(OwnedFd::from(accepted))
+                .spawn()
+                .unwrap();
+            Self {
+                port,
+                adapter,
+                debuggee,
+                _dir: dir,
+            }
+        }
+
+        /// The debuggee's end, for a process to have.
+        fn end(&self) -> OwnedFd {
+            self.debuggee.try_clone().unwrap().into()
+        }
+    }
+
+    impl Drop for Pair {
+        fn drop(&mut self) {
+            end(&mut self.adapter);
+        }
+    }
+
+    fn end(child: &mut Child) {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn program(socket: OwnedFd) -> Child {
+        let mut command = Command::new("tail");
+        command.args(["-f", "/dev/null"]).stdin(socket);
+        command.spawn().unwrap()
+    }
+
+    #[test]
+    fn child_sends_to_the_adapter_without_delay_and_to_others_as_before() {
+        let pair = Pair::new("debugpy");
+        let other = Pair::new("database");
+        let mut children = [&pair, &other].map(|pair| program(pair.end()));
+        let found = [pair.port, other.port].map(|port| send_at_once(port, &[]));
+        children.iter_mut().for_each(end);
+        assert_eq!(found, [1, 0]);
+        let nodelay = [&pair, &other].map(|pair| pair.debuggee.nodelay().unwrap());
+        assert_eq!(nodelay, [true, false]);
+    }
+
+    #[test]
+    fn program_that_was_not_started_here_is_left_alone_unless_it_was_attached_to() {
+        let pair = Pair::new("debugpy");
+        // Its parent ends at once, so that it is nobody's descendant.
+        let started = Command::new("sh")
+            .args(["-c", "exec 3<&0; tail -f /dev/null <&3 3<&- >&2 & echo $!"])
+            .stdin(pair.end())
+            .stderr(Stdio::null())
+            .output()
+            .unwrap();
+        let pid: u32 = String::from_utf8(started.stdout)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        let before = send_at_once(pair.port, &[]);
+        let nodelay_before = pair.debuggee.nodelay().unwrap();
+        let attached = send_at_once(pair.port, &[pid]);
+        let raw = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        rustix::process::kill_process(raw, rustix::process::Signal::KILL).unwrap();
+        assert_eq!((before, nodelay_before, attached), (0, false, 1));
+        assert!(pair.debuggee.nodelay().unwrap());
+    }
+}

@@ -1,0 +1,103 @@
+//! When a connection over TCP on which nothing is heard is given up.
+//!
+//! TCP itself notices a peer that has vanished after many minutes. So the other end is asked in a rhythm, and what is
+//! silent for longer than two answers can take has ended. Where there is reason to doubt, one answer is waited for and
+//! no longer.
+
+use std::time::{Duration, Instant};
+
+/// How often the other end is to be asked whether it is there.
+pub const ASK: Duration = Duration::from_secs(10);
+
+/// A connection that is silent for this long is lost.
+const LONGEST: Duration = Duration::from_secs(25);
+
+/// What is known of a connection by what is heard on it. Whoever holds it asks every [`ASK`], and at each doubt.
+#[derive(Debug, Clone, Copy)]
+pub struct Silence {
+    heard: Instant,
+    doubted: Option<Instant>,
+    patience: Duration,
+}
+
+impl Silence {
+    /// Of a connection on which something was heard just now; an answer to a doubt may take `patience`.
+    pub fn new(now: Instant, patience: Duration) -> Self {
+        Self {
+            heard: now,
+            doubted: None,
+            patience,
+        }
+    }
+
+    /// Something was heard at that time. A doubt that is not older stands: what came before says nothing about it.
+    pub fn on_heard(&mut self, at: Instant) {
+        self.heard = self.heard.max(at);
+    }
+
+    /// There is reason to doubt, unless there was already, and nothing was heard since.
+    pub fn on_doubt(&mut self, now: Instant) {
+        if self.doubt().is_none() {
+            self.doubted = Some(now);
+        }
+    }
+
+    /// There is another reason to doubt: an answer may take the whole patience from now on.
+    pub fn on_new_doubt(&mut self, now: Instant) {
+        self.doubted = Some(now);
+    }
+
+    /// When the connection is given up if nothing more is heard.
+    pub fn given_up(&self) -> Instant {
+        let longest = self.heard + LONGEST;
+        let doubt = self.doubt().map(|doubted| doubted + self.patience);
+        doubt.map_or(longest, |doubt| doubt.min(longest))
+    }
+
+    fn doubt(&self) -> Option<Instant> {
+        self.doubted.filter(|doubted| *doubted >= self.heard)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn connection_is_given_up_after_25_s_of_silence_and_sooner_in_doubt() {
+        let began = Instant::now();
+        let mut silence = Silence::new(began, PATIENCE);
+        assert_eq!(silence.given_up(), began + seconds(25));
+        silence.on_heard(began + seconds(5));
+        assert_eq!(silence.given_up(), began + seconds(30));
+        silence.on_doubt(began + seconds(6));
+        assert_eq!(silence.given_up(), began + seconds(8));
+        silence.on_heard(began + seconds(7));
+        assert_eq!(silence.given_up(), began + seconds(32));
+    }
+
+    #[test]
+    fn doubt_that_is_repeated_gives_no_more_time_but_a_new_one_does() {
+        let began = Instant::now();
+        let mut silence = Silence::new(began, PATIENCE);
+        silence.on_doubt(began + seconds(1));
+        silence.on_doubt(began + seconds(2));
+        assert_eq!(silence.given_up(), began + seconds(3));
+        silence.on_new_doubt(began + seconds(2));
+        assert_eq!(silence.given_up(), began + seconds(4));
+    }
+
+    #[test]
+    fn doubt_late_in_a_silence_gives_no_more_time_than_the_silence_had() {
+        let began = Instant::now();
+        let mut silence = Silence::new(began, PATIENCE);
+        silence.on_doubt(began + seconds(24));
+        assert_eq!(silence.given_up(), began + seconds(25));
+    }
+}

@@ -1,0 +1,130 @@
+//! A TCP port that is listened on and dialled from at the same time, as punching by TCP needs: the mapping that a NAT
+//! makes for one connection is the one by which others may come.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: i32 = 16;
+
+/// What the kernel may hold that is not sent yet, in bytes. More would be delay that QUIC does not see.
+#[cfg(target_os = "linux")]
+const NOT_SENT: u32 = 32 * 1024;
+
+/// A port of every local address of `family`'s family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpPort {
+    local: SocketAddr,
+}
+
+impl TcpPort {
+    /// Begins to listen on a free port.
+    ///
+    /// # Errors
+    /// If this host does not have the address family, or the operating system refuses.
+    pub fn listen(family: IpAddr) -> io::Result<(Self, TcpListener)> {
+        let any: IpAddr = match family {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = open((any, 0).into())?;
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from_std(socket.into())?;
+        let local = listener.local_addr()?;
+        Ok((Self { local }, listener))
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.local.port()
+    }
+
+    /// Whether it is one of IPv4.
+    pub fn is_ipv4(&self) -> bool {
+        self.local.is_ipv4()
+    }
+
+    /// Whether it can be connected from here to there.
+    pub fn is_of_family_of(&self, ip: IpAddr) -> bool {
+        self.local.is_ipv4() == ip.is_ipv4()
+    }
+
+    /// Connects from this port. Two ends that do so at the same moment get one connection (RFC 9293 section 3.5).
+    ///
+    /// # Errors
+    /// Whatever the operating system says; that another connection to there is open, too.
+    pub async fn dial(&self, to: SocketAddr) -> io::Result<TcpStream> {
+        let socket = TcpSocket::from_std_stream(open(self.local)?.into());
+        let stream = socket.connect(to).await?;
+        set_up(&stream);
+        Ok(stream)
+    }
+}
+
+fn open(local: SocketAddr) -> io::Result<Socket> {
+    let domain = Domain::for_address(local);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    if local.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    // Without it, Linux and macOS let nobody dial from a port that is listened on.
+    #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&local.into())?;
+    Ok(socket)
+}
+
+/// What every connection to or from such a port is to be like, also one that was accepted.
+pub fn set_up(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_nodelay(true);
+    // A connection that is given up is gone at once. Else its addresses could not be used again for a minute.
+    let _ = socket.set_linger(Some(Duration::ZERO));
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_notsent_lowat(NOT_SENT);
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[tokio::test]
+    async fn port_is_listened_on_and_dialled_from_at_the_same_time() {
+        let (ours, listener) = TcpPort::listen(LOCALHOST).unwrap();
+        let (theirs, their_listener) = TcpPort::listen(LOCALHOST).unwrap();
+        assert_ne!(ours.number(), theirs.number());
+        let dialled = ours.dial((LOCALHOST, theirs.number()).into());
+        let (dialled, accepted) = tokio::join!(dialled, their_listener.accept());
+        let (_, from) = accepted.unwrap();
+        assert_eq!(from.port(), ours.number());
+        drop(dialled);
+        // Others still get in.
+        let other = TcpStream::connect((LOCALHOST, ours.number())).await;
+        let (mut accepted, _) = listener.accept().await.unwrap();
+        other.unwrap().write_all(b"x").await.unwrap();
+        assert_eq!(accepted.read_u8().await.unwrap(), b'x');
+    }
+
+    #[tokio::test]
+    async fn address_of_a_connection_that_was_given_up_can_be_dialled_again_at_once() {
+        let (ours, _listener) = TcpPort::listen(LOCALHOST).unwrap();
+        let (theirs, their_listener) = TcpPort::listen(LOCALHOST).unwrap();
+        for _ in 0..3 {
+            let to = (LOCALHOST, theirs.number()).into();
+            let (dialled, accepted) = tokio::join!(ours.dial(to), their_listener.accept());
+            drop((dialled.unwrap(), accepted.unwrap()));
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! One TCP connection to a peer: its proof, and then its datagrams, each behind its length.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use bytes::BytesMut;
+use p2pdbg_net::{
+    mux::Datagram,
+    tcp_detour::{Arrival, Backlog},
+};
+use p2pdbg_proto::{relay_stream::encode_packet, secret::random_bytes};
+use p2pdbg_punch::{PunchKey, Role, SocketId, TcpProof};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    sync::mpsc,
+    time::timeout,
+};
+
+use crate::packets::{CHUNK, fill, take_packet};
+
+/// How long the proof may take, from when the connection stands.
+const PROOF: Duration = Duration::from_secs(3);
+
+/// The proof's messages are no longer than this, in bytes, and nothing follows them before it is complete.
+const LONGEST_PROOF: usize = 128;
+
+/// A connection that leads to the peer.
+#[derive(Debug)]
+pub(crate) struct Proven {
+    pub(super) stream: TcpStream,
+    /// What came right behind the proof.
+    pub(super) pending: BytesMut,
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    /// Whether this end made it.
+    pub(super) dialled: bool,
+}
+
+/// Has the other end prove to be the peer, and proves the same to it.
+///
+/// # Errors
+/// If it is not, breaks the protocol, or takes too long.
+pub(super) async fn prove(
+    mut stream: TcpStream,
+    key: &PunchKey,
+    role: Role,
+    dialled: bool,
+) -> io::Result<Proven> {
+    let (local, remote) = (stream.local_addr()?, stream.peer_addr()?);
+    let proof = TcpProof::new(key, role, dialled, random_bytes());
+    let proving = timeout(PROOF, exchange(&mut stream, proof));
+    let pending = proving.await.map_err(|_| io::ErrorKind::TimedOut)??;
+    Ok(Proven {
+        stream,
+        pending,
+        local,
+        remote,
+        dialled,
+    })
+}
+
+async fn exchange(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    mut proof: TcpProof,
+) -> io::Result<BytesMut> {
+    if let Some(hello) = proof.begin() {
+        say(stream, &hello).await?;
+    }
+    let mut pending = BytesMut::new();
+    loop {
+        while let Some(packet) = take_packet(&mut pending)? {
+            let step = proof.handle(&packet).map_err(io::Error::other)?;
+            if let Some(reply) = step.reply {
+                say(stream, &reply).await?;
+            }
+            if step.proven {
+                return Ok(pending);
+            }
+        }
+        if pending.len() > LONGEST_PROOF {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        fill(stream, &mut pending).await?;
+    }
+}
+
+async fn say(stream: &mut (impl AsyncWrite + Unpin), message: &[u8]) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    encode_packet(message, &mut bytes);
+    stream.write_all(&bytes).await
+}
+
+/// What a connection's datagrams go to and come from.
+pub(super) struct Ends {
+    pub(super) socket: SocketId,
+    /// Takes QUIC's.
+    pub(super) arrivals: mpsc::Sender<Arrival>,
+    /// Takes the others.
+    pub(super) others: mpsc::Sender<Datagram>,
+    /// QUIC's that are to leave.
+    pub(super) backlog: Backlog,
+    /// Checks that are to leave, before QUIC's.
+    pub(super) checks: mpsc::Receiver<Vec<u8>>,
+}
+
+/// Carries datagrams until the connection ends, or nobody needs it.
+///
+/// # Errors
+/// What ended it.
+pub(super) async fn carry(proven: Proven, ends: Ends) -> io::Result<()> {
+    let from = SocketAddr::new(proven.remote.ip().to_canonical(), proven.remote.port());
+    let (reader, writer) = proven.stream.into_split();
+    let Ends {
+        socket,
+        arrivals,
+        others,
+        backlog,
+        checks,
+    } = ends;
+    tokio::select! {
+        received = receive(reader, proven.pending, (socket, from), arrivals, others) => received,
+        sent = send(writer, backlog, checks) => sent,
+    }
+}
+
+async fn receive(
+    mut reader: impl AsyncRead + Unpin,
+    mut pending: BytesMut,
+    (socket, from): (SocketId, SocketAddr),
+    arrivals: mpsc::Sender<Arrival>,
+    others: mpsc::Sender<Datagram>,
+) -> io::Result<()> {
+    loop {
+        while let Some(bytes) = take_packet(&mut pending)? {
+            match bytes.first() {
+                Some(64..) => {
+                    if arrivals.send(Arrival { from, bytes }).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                Some(0..=3) => {
+                    let payload = bytes.to_vec();
+                    // What does not fit is dropped, as by any network.
+                    let _ = others.try_send(Datagram {
+                        socket,
+                        from,
+                        payload,
+                    });
+                }
+                _ => return Err(io::ErrorKind::InvalidData.into()),
+            }
+        }
+        fill(&mut reader, &mut pending).await?;
+    }
+}
+
+async fn send(
+    mut writer: impl AsyncWrite + Unpin,
+    mut backlog: Backlog,
+    mut checks: mpsc::Receiver<Vec<u8>>,
+) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(2 * CHUNK);
+    loop {
+        bytes.clear();
+        tokio::select! {
+            biased;
+            check = checks.recv() => match check {
+                Some(check) => {
+                    encode_packet(&check, &mut bytes);
+                }
+                None => return Ok(()),
+            },
+            batch = backlog.next() => match batch {
+                Some(batch) => batch.datagrams().for_each(|datagram| {
+                    encode_packet(datagram, &mut bytes);
+                }),
+                None => return Ok(()),
+            },
+        }
+        while bytes.len() < CHUNK
+            && let Some(batch) = backlog.try_next()
+        {
+            batch.datagrams().for_each(|datagram| {
+                encode_packet(datagram, &mut bytes);
+            });
+        }
+        writer.write_all(&bytes).await?;
+    }
+}

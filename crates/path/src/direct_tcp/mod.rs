@@ -1,0 +1,305 @@
+//! Direct paths by TCP as the paths' task uses them: carries out what the engine wants, with this host's TCP ports.
+//!
+//! A connection stands in for a UDP socket: QUIC's datagrams leave and come by its detour, as they do on a leg of the
+//! relay over TCP, and the engine's checks go the same way. Before that it has to prove that it leads to the peer.
+
+mod connection;
+mod newcomers;
+mod ports;
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use p2pdbg_net::{mux::Datagram, tcp_detour::outbox, tcp_port::TcpPort};
+use p2pdbg_punch::{PunchKey, Role, SocketId, TcpPorts};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use self::connection::{Ends, Proven, carry, prove};
+use super::PathSocket;
+
+/// How many events may wait.
+const EVENTS: usize = 16;
+
+/// Checks that wait for a connection.
+const CHECKS: usize = 32;
+
+/// Servers of one family that are asked.
+const SERVERS: usize = 3;
+
+/// Addresses of the peer from which connections are expected.
+const EXPECTED: usize = 16;
+
+/// What the tasks tell.
+#[derive(Debug)]
+pub(super) enum TcpEvent {
+    /// What was learnt of the ports.
+    Ports(TcpPorts),
+    /// A connection leads to the peer.
+    Proven(Proven),
+    /// A connection to the peer has ended.
+    Ended(SocketId),
+}
+
+/// A connection that is in use as a socket.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) socket: PathSocket,
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    pub(super) dialled: bool,
+}
+
+/// What the task has of TCP.
+pub(super) struct DirectTcp {
+    role: Role,
+    key: Option<PunchKey>,
+    ports: Vec<TcpPort>,
+    /// Servers that may answer STUN over TCP.
+    servers: Vec<SocketAddr>,
+    accepting: Vec<AbortOnDropHandle<()>>,
+    asking: Option<AbortOnDropHandle<()>>,
+    dialling: JoinSet<()>,
+    connections: HashMap<SocketId, Connection>,
+    /// Numbers connections.
+    count: u32,
+    expected: watch::Sender<Vec<IpAddr>>,
+    known: TcpPorts,
+    /// Whether the servers have been asked since the last time.
+    asked: bool,
+    report: mpsc::Sender<TcpEvent>,
+    events: mpsc::Receiver<TcpEvent>,
+}
+
+struct Connection {
+    checks: mpsc::Sender<Vec<u8>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl DirectTcp {
+    pub(super) fn new(role: Role) -> Self {
+        let (report, events) = mpsc::channel(EVENTS);
+        Self {
+            role,
+            key: None,
+            ports: Vec::new(),
+            servers: Vec::new(),
+            accepting: Vec::new(),
+            asking: None,
+            dialling: JoinSet::new(),
+            connections: HashMap::new(),
+            count: 0,
+            expected: watch::Sender::default(),
+            known: TcpPorts::default(),
+            asked: false,
+            report,
+            events,
+        }
+    }
+
+    /// The peers have authenticated each other: this key proves connections.
+    pub(super) fn authenticated(&mut self, key: PunchKey) {
+        self.key = Some(key);
+    }
+
+    /// Servers that may be asked, the best first.
+    pub(super) fn on_servers(&mut self, servers: impl Iterator<Item = SocketAddr>) {
+        self.servers.clear();
+        for server in servers {
+            let server = SocketAddr::new(server.ip().to_canonical(), server.port());
+            let of_family = self
+                .servers
+                .iter()
+                .filter(|s| s.is_ipv4() == server.is_ipv4());
+            if of_family.count() < SERVERS && !self.servers.contains(&server) {
+                self.servers.push(server);
+            }
+        }
+    }
+
+    /// The peer may connect from these addresses.
+    pub(super) fn expect(&self, addresses: impl Iterator<Item = IpAddr>) {
+        self.expected.send_modify(|expected| {
+            for ip in addresses.map(|ip| ip.to_canonical()) {
+                if !expected.contains(&ip) {
+                    expected.insert(0, ip);
+                }
+            }
+            expected.truncate(EXPECTED);
+        });
+    }
+
+    /// Listens, and asks the servers how they see it.
+    pub(super) fn gather(&mut self) {
+        let Some(key) = &self.key else {
+            return;
+        };
+        if self.ports.is_empty() {
+            let families: [IpAddr; 2] =
+                [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+            for family in families {
+                match TcpPort::listen(family) {
+                    Ok((port, listener)) => {
+                        let (expected, report) = (self.expected.subscribe(), self.report.clone());
+                        let accepting =
+                            ports::accept(listener, key.clone(), self.role, expected, report);
+                        self.accepting
+                            .push(AbortOnDropHandle::new(tokio::spawn(accepting)));
+                        self.ports.push(port);
+                    }
+                    Err(error) => tracing::debug!(%error, "no TCP port of one family"),
+                }
+            }
+        }
+        let of = |v4| {
+            self.ports
+                .iter()
+                .find(|p| p.is_ipv4() == v4)
+                .map(TcpPort::number)
+        };
+        self.known.v4 = of(true);
+        self.known.v6 = of(false);
+        // The connections of the last time go first, since the new ones have the same ends.
+        self.asking = None;
+        self.asked = false;
+        let asking = ports::ask(
+            self.ports.clone(),
+            self.servers.clone(),
+            self.known.clone(),
+            self.report.clone(),
+        );
+        self.asking = Some(AbortOnDropHandle::new(tokio::spawn(asking)));
+    }
+
+    /// Dials the peer.
+    pub(super) fn dial(&mut self, to: Vec<SocketAddr>, patience: Duration) {
+        while self.dialling.try_join_next().is_some() {}
+        self.expect(to.iter().map(SocketAddr::ip));
+        let Some(key) = &self.key else {
+            return;
+        };
+        for to in to {
+            let port = self.ports.iter().find(|port| port.is_of_family_of(to.ip()));
+            let Some(port) = port.copied() else {
+                continue;
+            };
+            let (key, role, report) = (key.clone(), self.role, self.report.clone());
+            self.dialling.spawn(async move {
+                match dial(port, to, patience, &key, role).await {
+                    Ok(proven) => {
+                        let _ = report.send(TcpEvent::Proven(proven)).await;
+                    }
+                    Err(error) => tracing::debug!(%to, %error, "no connection to the peer"),
+                }
+            });
+        }
+    }
+
+    /// The NAT need not hold the ports.
+    pub(super) fn rest(&mut self) {
+        self.asking = None;
+    }
+
+    /// The next event; cancel-safe.
+    pub(super) async fn event(&mut self) -> TcpEvent {
+        match self.events.recv().await {
+            Some(event) => event,
+            // Cannot be: one end of the channel is here.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What was learnt of the ports, to be told.
+    pub(super) fn on_ports(&mut self, ports: TcpPorts) -> TcpPorts {
+        let mapped = self.known.mapped;
+        self.known = TcpPorts { mapped, ..ports };
+        self.asked = true;
+        self.known.clone()
+    }
+
+    /// A gateway maps the IPv4 port, or does so no longer; what is to be told, if the servers have been asked.
+    pub(super) fn on_mapped(&mut self, external: Option<SocketAddr>) -> Option<TcpPorts> {
+        self.known.mapped = external;
+        self.asked.then(|| self.known.clone())
+    }
+
+    /// The port over IPv4.
+    pub(super) fn v4_port(&self) -> Option<u16> {
+        self.known.v4
+    }
+
+    /// Makes a socket of a connection that leads to the peer.
+    ///
+    /// # Errors
+    /// If QUIC cannot be started on it.
+    pub(super) fn connect(
+        &mut self,
+        proven: Proven,
+        others: &mpsc::Sender<Datagram>,
+    ) -> io::Result<Connected> {
+        let id = SocketId::of_stream(self.count);
+        self.count = self.count.wrapping_add(1);
+        let remote = SocketAddr::new(proven.remote.ip().to_canonical(), proven.remote.port());
+        let socket = PathSocket::on_stream(id, proven.local, others.clone())?;
+        let (outbox, backlog) = outbox();
+        socket.mux.detour().open(remote, outbox);
+        let (checks, waiting) = mpsc::channel(CHECKS);
+        let ends = Ends {
+            socket: id,
+            arrivals: socket.mux.detour().arrivals(),
+            others: others.clone(),
+            backlog,
+            checks: waiting,
+        };
+        let connected = Connected {
+            socket,
+            local: proven.local,
+            remote,
+            dialled: proven.dialled,
+        };
+        let report = self.report.clone();
+        let task = tokio::spawn(async move {
+            let why = carry(proven, ends).await;
+            tracing::debug!(?why, "a connection to the peer has ended");
+            let _ = report.send(TcpEvent::Ended(id)).await;
+        });
+        let connection = Connection {
+            checks,
+            _task: AbortOnDropHandle::new(task),
+        };
+        self.connections.insert(id, connection);
+        Ok(connected)
+    }
+
+    /// Sends a check by a connection; what does not fit is dropped, and repeated by the engine.
+    pub(super) fn send(&self, socket: SocketId, check: Vec<u8>) {
+        if let Some(connection) = self.connections.get(&socket) {
+            let _ = connection.checks.try_send(check);
+        }
+    }
+
+    /// Ends a connection.
+    pub(super) fn close(&mut self, socket: SocketId) {
+        self.connections.remove(&socket);
+    }
+}
+
+async fn dial(
+    port: TcpPort,
+    to: SocketAddr,
+    patience: Duration,
+    key: &PunchKey,
+    role: Role,
+) -> io::Result<Proven> {
+    let stream = timeout(patience, port.dial(to)).await;
+    let stream = stream.map_err(|_| io::ErrorKind::TimedOut)??;
+    prove(stream, key, role, true).await
+}

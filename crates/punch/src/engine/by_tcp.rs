@@ -1,0 +1,167 @@
+//! A direct path by TCP, beside the checks over UDP: when it is wanted, and what becomes of its connections.
+
+use std::{net::SocketAddr, time::Instant};
+
+use super::{Engine, attempts::Phase, host::Socket};
+use crate::{
+    Event, Family, LossReason, Output, SocketId, TcpPorts, Technique,
+    candidate::{self, Candidate, Kind},
+    tcp::{self, MOST_CANDIDATES, Step, Stream, TcpOffer},
+};
+
+impl Engine {
+    /// Whether a path by TCP is to be looked for. The controlling side begins with it; the other follows.
+    fn wants_tcp(&self) -> bool {
+        self.config.tcp
+            && self.authenticated
+            && self.path.direct.is_none()
+            && self.peer.remote.is_some()
+            && (!self.is_controlling() || self.needs_tcp())
+    }
+
+    /// UDP gets through at one end not at all, an attempt with it was in vain, or TCP was what worked before.
+    fn needs_tcp(&self) -> bool {
+        let (here, there) = (
+            &self.nat.report,
+            self.peer.remote.as_ref().map(|r| &r.report),
+        );
+        let asked = !self.config.stun_servers.is_empty() && self.host.gathering.is_settled();
+        let blocked_here = asked && !here.answered && !here.answered_v6;
+        let blocked_there = there.is_some_and(|there| !there.answered && !there.answered_v6);
+        let failed = match self.attempts.phase {
+            Phase::Waiting => false,
+            Phase::Running { attempt, .. } => attempt > 0,
+            Phase::Resting { .. } => true,
+        };
+        blocked_here || blocked_there || failed || self.tcp.has_worked()
+    }
+
+    pub(super) fn try_tcp(&mut self) {
+        let wanted = self.wants_tcp();
+        loop {
+            let offer = self.peer.remote.as_ref().and_then(|r| r.tcp.as_ref());
+            match self.tcp.poll(self.now, wanted, offer) {
+                Some(Step::Gather) => {
+                    self.out.event(Event::TcpSeries);
+                    self.out.push(Output::TcpGather);
+                }
+                Some(Step::Tell) => self.host.signal_due = true,
+                Some(Step::Dial { round, patience }) => {
+                    let to = self.tcp_targets();
+                    let addresses = to.len();
+                    self.out.event(Event::TcpRound { round, addresses });
+                    if !to.is_empty() {
+                        self.out.push(Output::TcpDial { to, patience });
+                    }
+                }
+                Some(Step::Rest) => self.out.push(Output::TcpRest),
+                None => return,
+            }
+        }
+    }
+
+    pub(super) fn try_tcp_at(&self) -> Option<Instant> {
+        self.tcp.next_at(self.wants_tcp())
+    }
+
+    /// Where the peer may be dialled.
+    fn tcp_targets(&self) -> Vec<SocketAddr> {
+        self.peers_tcp_candidates()
+            .into_iter()
+            .map(|c| c.address)
+            .collect()
+    }
+
+    fn peers_tcp_candidates(&self) -> Vec<Candidate> {
+        let offer = self.peer.remote.as_ref().and_then(|r| r.tcp.as_ref());
+        offer.map_or_else(Vec::new, |offer| {
+            candidate::accept(&offer.candidates, &self.host.addresses, MOST_CANDIDATES)
+        })
+    }
+
+    pub(super) fn tcp_offer(&self) -> Option<TcpOffer> {
+        let local = &self.host.addresses;
+        self.tcp.offer(|ports| tcp::candidates(ports, local))
+    }
+
+    pub(super) fn on_tcp_ports(&mut self, ports: &TcpPorts) {
+        self.host.signal_due |= self.tcp.on_ports(self.now, ports.clone());
+    }
+
+    /// A connection has proved to lead to the peer: it is a socket with one pair.
+    pub(super) fn on_tcp_connected(
+        &mut self,
+        socket: SocketId,
+        local: SocketAddr,
+        remote: SocketAddr,
+        dialled: bool,
+    ) {
+        let remote = candidate::canonical(remote);
+        let stream = Stream {
+            remote,
+            technique: match dialled {
+                true => self.dialled_by(local, remote),
+                false => tcp::accepted(local, remote, self.tcp.is_mapped()),
+            },
+        };
+        // A path was agreed on meanwhile, or there are enough.
+        if self.path.direct.is_some() || !self.tcp.add_stream(socket, stream) {
+            self.out.push(Output::CloseSocket { socket });
+            return;
+        }
+        let opened = Socket {
+            port: local.port(),
+            family: Family::of(remote.ip()),
+        };
+        self.host.sockets.insert(socket, opened);
+        if self.attempts.pacer.exhausted() {
+            // A connection is as good a beginning as any.
+            self.attempts.pacer.begin_attempt();
+        }
+        let key = (socket, remote);
+        self.attempts.checks.add(key, stream.technique);
+        self.attempts.checks.trigger(self.now, key);
+    }
+
+    /// What a connection that this end dialled is called.
+    fn dialled_by(&self, local: SocketAddr, remote: SocketAddr) -> Technique {
+        let named = self
+            .peers_tcp_candidates()
+            .into_iter()
+            .find(|c| c.address == remote);
+        let candidate = named.unwrap_or(Candidate {
+            kind: Kind::PeerReflexive,
+            address: remote,
+        });
+        match tcp::by_tcp(candidate::technique(candidate, &self.host.addresses)) {
+            // The other way round it would have been to this end's public address.
+            Technique::TcpPunch => tcp::accepted(local, remote, false),
+            technique => technique,
+        }
+    }
+
+    pub(super) fn on_tcp_closed(&mut self, socket: SocketId) {
+        if self.path.socket() == Some(socket) {
+            self.lose_path(LossReason::Disconnected);
+        }
+        self.tcp.remove_stream(socket);
+        self.host.sockets.remove(&socket);
+        self.attempts.checks.remove_socket(socket);
+        self.out.push(Output::CloseSocket { socket });
+    }
+
+    /// Both ends have agreed on a path on this socket: connections beside it end in a while, when the peer has agreed
+    /// too.
+    pub(super) fn on_agreed_beside_tcp(&mut self, socket: SocketId) {
+        self.tcp.on_agreed(self.now, socket.is_stream());
+        let beside: Vec<SocketId> = self
+            .tcp
+            .streams()
+            .map(|(stream, _)| stream)
+            .filter(|&stream| stream != socket)
+            .collect();
+        for stream in beside {
+            self.path.retire(self.now, Some(stream));
+        }
+    }
+}

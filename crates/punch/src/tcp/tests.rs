@@ -1,0 +1,265 @@
+use super::*;
+use crate::candidate::{Kind, LocalAddress};
+
+const RTT: Duration = Duration::from_millis(40);
+
+fn ports() -> TcpPorts {
+    TcpPorts {
+        v4: Some(4000),
+        server_rtt: Some(RTT),
+        ..TcpPorts::default()
+    }
+}
+
+/// One end, what it did, and when.
+struct End {
+    tcp: TcpPunch,
+    done: Vec<(Instant, Step)>,
+    /// Whether a path is wanted.
+    wanted: bool,
+}
+
+impl End {
+    fn new(controlling: bool) -> Self {
+        Self {
+            tcp: TcpPunch::new(controlling),
+            done: Vec::new(),
+            wanted: true,
+        }
+    }
+
+    fn offer(&self) -> Option<TcpOffer> {
+        self.tcp.offer(|_| Vec::new())
+    }
+
+    fn poll(&mut self, now: Instant, peer: Option<&TcpOffer>) {
+        while let Some(step) = self.tcp.poll(now, self.wanted, peer) {
+            self.done.push((now, step));
+            if step == Step::Gather {
+                self.tcp.on_ports(now, ports());
+            }
+        }
+    }
+
+    fn dials(&self) -> Vec<Instant> {
+        let dials = self
+            .done
+            .iter()
+            .filter(|(_, step)| matches!(step, Step::Dial { .. }));
+        dials.map(|(at, _)| *at).collect()
+    }
+
+    fn count(&self, step: Step) -> usize {
+        self.done.iter().filter(|(_, other)| *other == step).count()
+    }
+}
+
+/// Two ends whose offers take half a round trip, looked at every millisecond.
+struct Both {
+    start: Instant,
+    now: Instant,
+    ends: [End; 2],
+    /// What is under way to each end, and when it arrives.
+    offers: [Vec<(Instant, Option<TcpOffer>)>; 2],
+    known: [Option<TcpOffer>; 2],
+}
+
+impl Both {
+    fn new() -> Self {
+        let start = Instant::now();
+        Self {
+            start,
+            now: start,
+            ends: [End::new(true), End::new(false)],
+            offers: [Vec::new(), Vec::new()],
+            known: [None, None],
+        }
+    }
+
+    fn run(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.now < until {
+            for n in 0..2 {
+                while let Some(at) = self.offers[n].first().map(|o| o.0)
+                    && at <= self.now
+                {
+                    self.known[n] = self.offers[n].remove(0).1;
+                    if let Some(offer) = &self.known[n] {
+                        self.ends[n].tcp.on_peer_offer(offer);
+                    }
+                }
+                let before = self.ends[n].offer();
+                let known = self.known[n].clone();
+                self.ends[n].poll(self.now, known.as_ref());
+                let after = self.ends[n].offer();
+                if after != before {
+                    self.offers[1 - n].push((self.now + RTT, after));
+                }
+            }
+            self.now += Duration::from_millis(1);
+        }
+    }
+}
+
+#[test]
+fn both_ends_dial_at_about_the_same_moment_in_each_round() {
+    let mut both = Both::new();
+    both.run(ROUND * (ROUNDS + 1));
+    let [ours, theirs] = [0, 1].map(|n| both.ends[n].dials());
+    assert_eq!(ours.len(), ROUNDS as usize);
+    assert_eq!(ours.len(), theirs.len());
+    let apart: Vec<i128> = ours
+        .iter()
+        .zip(&theirs)
+        .map(|(a, b)| (*a - both.start).as_millis() as i128 - (*b - both.start).as_millis() as i128)
+        .collect();
+    assert!(apart[..2].iter().all(|ms| ms.abs() <= 2), "{apart:?}");
+    // Later rounds are a little earlier and later, for when the two ways are not alike.
+    assert!(apart.iter().all(|ms| ms.abs() <= 40), "{apart:?}");
+    assert!(
+        apart.iter().any(|ms| *ms > 5) && apart.iter().any(|ms| *ms < -5),
+        "{apart:?}"
+    );
+}
+
+#[test]
+fn series_in_vain_come_ever_more_rarely() {
+    let mut both = Both::new();
+    both.run(Duration::from_secs(3600));
+    let series = both.ends[0].count(Step::Gather);
+    assert!((10..=18).contains(&series), "{series}");
+    assert_eq!(both.ends[0].dials().len(), both.ends[1].dials().len());
+    assert!(both.ends[1].dials().len() <= series * ROUNDS as usize);
+}
+
+#[test]
+fn once_there_is_a_path_nothing_is_dialled_and_the_port_is_let_go() {
+    let mut both = Both::new();
+    both.run(Duration::from_millis(500));
+    for end in &mut both.ends {
+        end.wanted = false;
+    }
+    both.run(Duration::from_secs(60));
+    for end in &both.ends {
+        assert_eq!(end.dials().len(), 1);
+        assert_eq!(end.count(Step::Rest), 1);
+        assert_eq!(end.tcp.next_at(false), None);
+    }
+}
+
+#[test]
+fn path_that_lasted_is_looked_for_at_once_when_it_is_lost_and_one_that_did_not_later() {
+    for (lasts, soon) in [(LASTED, true), (LASTED / 2, false)] {
+        let mut both = Both::new();
+        both.run(Duration::from_millis(500));
+        let agreed = both.now;
+        for end in &mut both.ends {
+            end.wanted = false;
+            end.tcp.on_agreed(agreed, true);
+        }
+        both.run(lasts);
+        let lost = both.now;
+        for end in &mut both.ends {
+            end.tcp.on_lost(lost);
+            end.tcp.restart();
+            end.wanted = true;
+        }
+        both.run(Duration::from_secs(30));
+        let again = both.ends[0]
+            .dials()
+            .into_iter()
+            .find(|at| *at > lost)
+            .unwrap();
+        assert_eq!(
+            again - lost < Duration::from_secs(1),
+            soon,
+            "{:?}",
+            again - lost
+        );
+    }
+}
+
+#[test]
+fn peer_that_counts_wildly_has_no_more_dialled_than_rounds_in_a_series() {
+    let mut end = End::new(false);
+    let now = Instant::now();
+    let mut offer = TcpOffer {
+        series: 1,
+        round: 0,
+        candidates: Vec::new(),
+        server_rtt_ms: 0,
+    };
+    for ms in 0..100_000 {
+        let now = now + Duration::from_millis(ms);
+        // A series every two seconds is as fast as it goes.
+        offer.series = (ms as u32 / 10) + 1;
+        offer.round = ms as u32 % 10;
+        end.tcp.on_peer_offer(&offer);
+        end.poll(now, Some(&offer));
+    }
+    assert!(end.count(Step::Gather) <= 51, "{}", end.count(Step::Gather));
+    assert!(
+        end.dials().len() <= 51 * ROUNDS as usize,
+        "{}",
+        end.dials().len()
+    );
+}
+
+#[test]
+fn end_whose_driver_or_peer_says_nothing_rests() {
+    let now = Instant::now();
+    let mut tcp = TcpPunch::new(true);
+    assert_eq!(tcp.poll(now, true, None), Some(Step::Gather));
+    let at = tcp.next_at(true).unwrap();
+    assert_eq!(tcp.poll(at, true, None), Some(Step::Rest));
+    assert_eq!(tcp.poll(at, true, None), None);
+    assert!(tcp.next_at(true).unwrap() > at + FIRST_PAUSE / 2);
+}
+
+#[test]
+fn what_is_seen_and_mapped_is_told_beside_a_crowd_of_interfaces() {
+    let local: Vec<LocalAddress> = (1..=30)
+        .map(|n| LocalAddress::from(std::net::IpAddr::from([10, 0, 0, n])))
+        .collect();
+    let ports = TcpPorts {
+        seen: vec!["192.0.2.1:5000".parse().unwrap()],
+        mapped: Some("192.0.2.1:6000".parse().unwrap()),
+        ..ports()
+    };
+    let all = candidates(&ports, &local);
+    assert!(all.len() <= MOST_CANDIDATES);
+    for kind in [Kind::Host, Kind::ServerReflexive, Kind::Mapped] {
+        assert!(all.iter().any(|c| c.kind == kind), "{kind:?}");
+    }
+}
+
+#[test]
+fn connection_is_named_after_what_let_it_through() {
+    let name = |local: &str, remote: &str, mapped| {
+        accepted(local.parse().unwrap(), remote.parse().unwrap(), mapped)
+    };
+    assert_eq!(
+        name("192.168.1.2:1", "192.168.1.3:1", true),
+        Technique::TcpLan
+    );
+    assert_eq!(
+        name("192.0.2.1:1", "198.51.100.1:1", false),
+        Technique::TcpPublicAddress
+    );
+    assert_eq!(
+        name("192.168.1.2:1", "198.51.100.1:1", true),
+        Technique::TcpPortMapping
+    );
+    assert_eq!(
+        name("192.168.1.2:1", "198.51.100.1:1", false),
+        Technique::TcpPunch
+    );
+    assert_eq!(
+        name("[2001:db8::1]:1", "[2001:db8::2]:1", false),
+        Technique::TcpIpv6
+    );
+    assert_eq!(
+        name("[::ffff:192.0.2.1]:1", "[::ffff:198.51.100.1]:1", false),
+        Technique::TcpPublicAddress
+    );
+}

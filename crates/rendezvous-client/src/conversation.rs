@@ -1,0 +1,176 @@
+//! A conversation with the rendezvous, once there is a connection: messages written and read, and whether it lives.
+//!
+//! QUIC watches over itself, but with the patience that a slow network needs. So where there is a reason to doubt, here
+//! as over TCP, an answer is asked for and waited for.
+
+use std::{io, time::Duration};
+
+use p2pdbg_base::{Silence, silence::ASK};
+use p2pdbg_frames::ReadError;
+use p2pdbg_net::deadline::sleep_until;
+use p2pdbg_proto::{
+    control::{FromRendezvous, ToRendezvous},
+    frame,
+};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+
+use super::{
+    LinkError,
+    connection::{Reader, Rest, Writer},
+};
+
+/// How long the rendezvous may take for a message that is written to it.
+const WRITE: Duration = Duration::from_secs(25);
+
+/// How long an answer may take after this host's network has changed: TCP does not move to another address, and QUIC
+/// may have nowhere to move to.
+const DOUBT: Duration = Duration::from_secs(4);
+
+/// The same when there is no route left to the address at which the rendezvous was reached. It may have another one.
+const NO_ROUTE: Duration = Duration::from_secs(1);
+
+/// The same while a session needs the rendezvous and there are other hosts: a round trip, and a repetition or two.
+const GONE: Duration = Duration::from_millis(1500);
+
+/// What is to be done to know whether a connection lives.
+#[derive(Debug)]
+pub(super) enum Due {
+    /// Over TCP: ask it, as QUIC does by itself.
+    Ask,
+    /// Over QUIC: an answer should have come by now.
+    Unanswered,
+    /// Over TCP: nothing was heard for too long.
+    Silent,
+}
+
+/// What is said to the rendezvous, and what is known of the connection by which it is.
+pub(super) struct Conversation {
+    writer: Writer,
+    rest: Rest,
+    /// Over TCP: when it was heard last.
+    silence: Silence,
+    /// Until when QUIC has to be heard, and what had been heard of it before.
+    doubt: Option<(Instant, u64)>,
+    rhythm: Interval,
+}
+
+impl Conversation {
+    /// Begins now.
+    pub(super) fn new(writer: Writer, rest: Rest) -> Self {
+        let mut rhythm = interval_at(Instant::now() + ASK, ASK);
+        rhythm.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            writer,
+            rest,
+            silence: Silence::new(now(), DOUBT),
+            doubt: None,
+            rhythm,
+        }
+    }
+
+    /// Writes a message.
+    pub(super) async fn say(&mut self, message: &ToRendezvous) -> Result<(), LinkError> {
+        write(&mut self.writer, message).await
+    }
+
+    /// Something was read at that time.
+    pub(super) fn on_heard(&mut self, at: Instant) {
+        self.silence.on_heard(at.into_std());
+    }
+
+    /// This host's network has changed.
+    pub(super) async fn on_network_changed(&mut self) -> Result<(), LinkError> {
+        self.rest.on_network_changed();
+        self.silence.on_new_doubt(now());
+        let patience = match self.rest.has_route() {
+            true => DOUBT,
+            false => NO_ROUTE,
+        };
+        self.doubt_quic(patience);
+        // By an answer it is known to be there still, and by what asks it learns where this host is now.
+        self.rhythm.reset();
+        self.ask().await
+    }
+
+    /// The owner needs the rendezvous now, and there are other hosts: one that is gone is not worth the patience of
+    /// QUIC.
+    pub(super) async fn on_needed(&mut self) -> Result<(), LinkError> {
+        self.silence.on_doubt(now());
+        if self.doubt.is_some() {
+            return Ok(());
+        }
+        self.doubt_quic(GONE);
+        self.ask().await
+    }
+
+    /// Waits until something is to be done to know whether the connection lives.
+    pub(super) async fn due(&mut self) -> Due {
+        let over_tcp = self.rest.must_be_asked();
+        tokio::select! {
+            () = sleep_until(self.doubt.map(|(until, _)| until)) => Due::Unanswered,
+            _ = self.rhythm.tick(), if over_tcp => Due::Ask,
+            () = sleep_until(Some(self.silence.given_up())), if over_tcp => Due::Silent,
+        }
+    }
+
+    /// Does it. Not to be cancelled: it may write.
+    ///
+    /// # Errors
+    /// When the connection does not live.
+    pub(super) async fn see_to(&mut self, due: Due) -> Result<(), LinkError> {
+        match due {
+            Due::Ask => self.ask().await,
+            Due::Unanswered if self.doubt.take().map(|(_, heard)| heard) == self.rest.heard() => {
+                Err(LinkError::Lost("it is not heard any more".into()))
+            }
+            Due::Unanswered => Ok(()),
+            Due::Silent => Err(LinkError::Lost("the rendezvous has gone silent".into())),
+        }
+    }
+
+    /// Ends it so that everything that was written is read.
+    pub(super) async fn close(self, read_to_end: impl Future<Output = ()>) {
+        self.rest.close(self.writer, read_to_end).await;
+    }
+
+    /// Drops it: it is lost.
+    pub(super) fn abandon(&self) {
+        self.rest.abandon();
+    }
+
+    async fn ask(&mut self) -> Result<(), LinkError> {
+        self.say(&ToRendezvous::Ping).await
+    }
+
+    /// Waits so long for a datagram, where QUIC carries it.
+    fn doubt_quic(&mut self, patience: Duration) {
+        let heard = self.rest.heard();
+        self.doubt = heard.map(|heard| (Instant::now() + patience, heard));
+    }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+/// Writes a message.
+async fn write(writer: &mut Writer, message: &ToRendezvous) -> Result<(), LinkError> {
+    match timeout(WRITE, p2pdbg_frames::write(writer, message)).await {
+        Ok(Err(e)) if e.kind() == io::ErrorKind::InvalidInput => {
+            Err(LinkError::Local(e.to_string()))
+        }
+        Ok(written) => written.map_err(|e| LinkError::broken(&e)),
+        Err(_) => Err(LinkError::Lost("the rendezvous takes nothing".into())),
+    }
+}
+
+/// Reads a message.
+pub(super) async fn read(reader: &mut Reader) -> Result<FromRendezvous, LinkError> {
+    let body = match p2pdbg_frames::read_body(reader, frame::MAX_BODY).await {
+        Ok(Some(body)) => body,
+        Ok(None) => return Err(LinkError::broken(&io::ErrorKind::UnexpectedEof.into())),
+        Err(ReadError::Stream(e)) => return Err(LinkError::broken(&e)),
+        Err(ReadError::Malformed(e)) => return Err(LinkError::lost(&e)),
+    };
+    frame::decode_extensible(&body).map_err(|e| LinkError::lost(&e))
+}

@@ -1,0 +1,150 @@
+//! The relay besides the rendezvous' own, as the session's task uses it: measures, tells the peer, asks, and goes
+//! there.
+
+use std::{sync::Arc, time::Instant};
+
+use p2pdbg_path::{NearRelay, PathCommand, RelayAt};
+use p2pdbg_proto::{
+    signal::{Distance, PeerMessage},
+    tunnel::PathKind,
+};
+use p2pdbg_rendezvous_client::{NodeAway, TcpRoute};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Duration, sleep},
+};
+
+use super::{
+    Event, SessionOutput,
+    decisions::{Input, Near},
+    driver::Driver,
+    relay_choice::Choice,
+};
+use crate::stream::BestTunnel;
+
+/// How soon after its beginning a session looks for a nearer relay: by then most have a direct path and need none.
+const AT_FIRST: Duration = Duration::from_secs(2);
+
+/// How often it looks again.
+const AGAIN: Duration = Duration::from_secs(120);
+
+/// The same when its home did not answer.
+const UNANSWERED: Duration = Duration::from_secs(10);
+
+/// How soon it looks when something has changed.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Measures how far the nodes are, now and then, while there are several and the streams have no direct path.
+async fn measure(
+    route: TcpRoute,
+    look: Arc<Notify>,
+    best: BestTunnel,
+    events: mpsc::Sender<Event>,
+) {
+    let mut pause = AT_FIRST;
+    loop {
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = look.notified() => sleep(SOON).await,
+        }
+        pause = AGAIN;
+        let is_relayed = {
+            let best = best.borrow();
+            best.as_ref()
+                .is_some_and(|tunnel| tunnel.path != PathKind::Direct)
+        };
+        let several = route.nodes().filter(|nodes| nodes.relays.len() > 1);
+        if let Some(nodes) = several.filter(|_| is_relayed) {
+            let here = route.distances().await;
+            if here.iter().all(|away| away.number != nodes.own) {
+                // Nothing can be held against a home that has not answered.
+                pause = UNANSWERED;
+            }
+            if events.send(Event::Measured(here)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Driver {
+    /// Begins to look for nearer relays.
+    pub(super) fn watch_relays(&mut self) {
+        if self.ways.relays.allowed {
+            let (route, look) = (
+                self.ways.relays.route.clone(),
+                Arc::clone(&self.ways.relays.look),
+            );
+            let measuring = measure(route, look, self.connections.best(), self.events.clone());
+            self.tasks.spawn(measuring);
+        }
+    }
+
+    /// So far the nodes are from here.
+    pub(super) fn on_measured(&mut self, here: Vec<NodeAway>) {
+        let home = self.ways.relays.route.nodes().map(|nodes| nodes.own);
+        let told = self.ways.relays.choice.on_measured(home, here);
+        self.tell(SessionOutput::Message(PeerMessage::Distances(told)));
+        self.choose_relay();
+    }
+
+    /// So far they are from the peer.
+    pub(super) fn on_distances(&mut self, there: Vec<Distance>) {
+        if self.ways.relays.allowed {
+            self.ways.relays.choice.on_told(there);
+            self.choose_relay();
+        }
+    }
+
+    fn choose_relay(&mut self) {
+        match self.ways.relays.choice.choose(Instant::now()) {
+            Some(Choice::Ask(node)) => self.tell(SessionOutput::Relay(node)),
+            Some(Choice::Leave) => self.leave_near_relay(),
+            None => {}
+        }
+    }
+
+    /// Both have a ticket for this relay.
+    pub(super) fn on_relay_at(&mut self, at: RelayAt) {
+        let RelayAt { node, leg, ticket } = at;
+        if !self.ways.relays.allowed {
+            return;
+        }
+        let Some(address) = self.ways.relays.choice.on_granted(node, Instant::now()) else {
+            tracing::debug!(%node, "this host does not reach the relay that its peer has chosen");
+            return;
+        };
+        tracing::info!(%node, "a nearer relay");
+        self.decide(Input::NearAt(Some(Near { address, node })));
+        let near = NearRelay {
+            address,
+            leg,
+            ticket,
+        };
+        self.ways.command(PathCommand::Near(Some(near)));
+    }
+
+    /// The home may be another now: one that is the relay too makes the second leg there superfluous.
+    pub(super) fn on_home(&mut self) {
+        let home = self.ways.relays.route.nodes().map(|nodes| nodes.own);
+        if home.is_some_and(|home| self.ways.relays.choice.is_used(home)) {
+            self.leave_near_relay();
+        }
+        self.ways.relays.look_soon();
+    }
+
+    fn leave_near_relay(&mut self) {
+        self.ways.relays.choice.on_left();
+        self.ways.command(PathCommand::Near(None));
+        self.decide(Input::NearAt(None));
+    }
+
+    /// The relay does not answer, or does not know this end any more.
+    pub(super) fn on_near_gone(&mut self) {
+        tracing::info!("the nearer relay is gone");
+        self.ways.relays.choice.on_gone(Instant::now());
+        self.ways.command(PathCommand::Near(None));
+        self.decide(Input::NearAt(None));
+        self.ways.relays.look_soon();
+    }
+}

@@ -1,0 +1,353 @@
+//! What peers come in by: the ports, and at each main one QUIC, TCP and, at the first, what a reverse proxy hands on.
+//!
+//! A main port is opened once for each worker of the relay, where the system can share it out.
+
+#[cfg(unix)]
+use std::os::fd::{AsFd, OwnedFd};
+use std::{net::SocketAddr, num::NonZero, sync::Arc};
+
+use p2pdbg_identity::{outer, tls};
+use p2pdbg_proto::secret::Secret;
+use p2pdbg_udp::drivers::WatchedRuntime;
+use quinn::Endpoint;
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+#[cfg(unix)]
+use crate::succession::MOST_SOCKETS;
+use crate::{
+    bind,
+    config::{ServerConfig, StartError},
+    control::{
+        acceptor::Lobby,
+        by_proxy::{self, WebEntrance},
+        quic::{Entrance, accept, endpoint_config, server_config},
+        tcp::{self, Services, TcpEntrance},
+    },
+    datapath::{
+        ports::Port,
+        quic_socket::{Datagram, QuicSocket},
+        socket::{BUFFER, UdpPort},
+        unproved::Unproved,
+    },
+    offer::Offer,
+    relay::tcp_leg::Legs,
+    state_files::StateFiles,
+    stun::{
+        alternatives::{self, Alternatives},
+        topology::{StunPlaces, Vantages},
+    },
+    succession::Inheritance,
+};
+
+/// What the operating system buffers for each main port over UDP, in bytes. What comes on top is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiveBuffer {
+    /// What it was asked for.
+    pub asked: usize,
+    /// The least that it has granted to any; on Linux `net.core.rmem_max` is the bound.
+    pub granted: usize,
+}
+
+impl Default for ReceiveBuffer {
+    /// What is wanted, before any port was opened.
+    fn default() -> Self {
+        Self {
+            asked: BUFFER,
+            granted: BUFFER,
+        }
+    }
+}
+
+/// The most workers of the relay.
+pub const MOST_RELAY_WORKERS: usize = 256;
+
+/// All ports of this process, before anything listens at them.
+pub(crate) struct OpenPorts {
+    mains: Vec<UdpPort>,
+    listeners: Vec<TcpListener>,
+    web: Option<TcpListener>,
+    alternatives: Vec<UdpPort>,
+    vantages: Arc<Vantages>,
+}
+
+impl OpenPorts {
+    /// Opens what `config` says, or takes what the process before this one had open.
+    ///
+    /// # Errors
+    /// When a port is in use, or forbidden.
+    pub(crate) fn open(
+        config: &ServerConfig,
+        inheritance: &mut Inheritance,
+    ) -> Result<Self, StartError> {
+        let (mains, listeners): (Vec<_>, Vec<_>) =
+            bind::mains(&config.bind, inheritance)?.into_iter().unzip();
+        let web = bind::web(config.web, inheritance)?;
+        let Alternatives { ports, vantages } = alternatives::open(config, &mains, inheritance)?;
+        Ok(Self {
+            mains,
+            listeners,
+            web,
+            alternatives: ports,
+            vantages: Arc::new(vantages),
+        })
+    }
+
+    /// The first main port, which the URL names.
+    pub(crate) fn first(&self) -> Option<&UdpPort> {
+        self.mains.first()
+    }
+
+    /// Where the main ports are bound, over UDP and TCP alike.
+    pub(crate) fn mains(&self) -> Vec<SocketAddr> {
+        self.mains.iter().map(UdpPort::local).collect()
+    }
+
+    /// Where a reverse proxy is answered, if one is.
+    pub(crate) fn web(&self) -> Option<SocketAddr> {
+        self.web.as_ref()?.local_addr().ok()
+    }
+
+    /// How the places that answer STUN lie to each other.
+    pub(crate) fn vantages(&self) -> Arc<Vantages> {
+        self.vantages.clone()
+    }
+
+    /// The alternative ports, which answer STUN alone.
+    pub(crate) fn alternatives(&self) -> Vec<SocketAddr> {
+        self.alternatives.iter().map(UdpPort::local).collect()
+    }
+
+    /// Second handles of all sockets.
+    #[cfg(unix)]
+    fn duplicates(&self) -> std::io::Result<Vec<OwnedFd>> {
+        let udp = self.mains.iter().chain(&self.alternatives);
+        let udp = udp.map(UdpPort::duplicate);
+        let tcp = self.listeners.iter().chain(&self.web);
+        let tcp = tcp.map(|listener| listener.as_fd().try_clone_to_owned());
+        udp.chain(tcp).collect()
+    }
+}
+
+/// What the entrances of all ports have in common.
+pub(crate) struct Common {
+    /// Who is let in, and where what they say goes.
+    pub(crate) lobby: Arc<Lobby>,
+    /// The way of legs over TCP to the relay.
+    pub(crate) legs: Legs,
+    /// What is handed out over HTTP.
+    pub(crate) offer: Option<Arc<Offer>>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// Ports at which peers are let in.
+pub(crate) struct Entrances {
+    /// A task for each way in. None of them ends before `stop`.
+    pub(crate) tasks: JoinSet<()>,
+    /// The ports as each worker of the relay has them; at least one.
+    pub(crate) workers: Vec<Vec<Port>>,
+    /// What the system buffers for them.
+    pub(crate) receive_buffer: ReceiveBuffer,
+    /// All sockets once more, for a successor.
+    #[cfg(unix)]
+    pub(crate) sockets: Vec<OwnedFd>,
+}
+
+/// What each main port is opened with.
+struct Opening<'a> {
+    common: &'a Common,
+    quic: quinn::ServerConfig,
+    secret: &'a Secret<32>,
+    tls: TlsAcceptor,
+    outer: Arc<rustls::ServerConfig>,
+    public_port: Option<u16>,
+    vantages: Arc<Vantages>,
+    alternatives: Vec<SocketAddr>,
+    /// Behind the first port.
+    web: Option<TcpListener>,
+}
+
+impl Entrances {
+    /// Lets peers in at these ports.
+    ///
+    /// # Errors
+    /// When a socket cannot be set up.
+    pub(crate) fn open(
+        ports: OpenPorts,
+        config: &ServerConfig,
+        state: &StateFiles,
+        common: &Common,
+        inheritance: &mut Inheritance,
+    ) -> Result<Self, StartError> {
+        let identity = &state.identity;
+        let quic = server_config(tls::control_server(identity)?, &config.limits).map_err(other)?;
+        let mut entrances = Self {
+            tasks: JoinSet::new(),
+            workers: vec![Vec::new(); workers(config.relay_workers)],
+            receive_buffer: ReceiveBuffer::default(),
+            #[cfg(unix)]
+            sockets: ports.duplicates().map_err(other)?,
+        };
+        let mut opening = Opening {
+            common,
+            quic,
+            secret: &state.secret,
+            tls: TlsAcceptor::from(Arc::new(tls::stream_server(identity)?)),
+            outer: Arc::new(outer::server(identity)?),
+            public_port: config.public.as_ref().and_then(|public| public.port),
+            alternatives: ports.alternatives(),
+            vantages: ports.vantages,
+            web: ports.web,
+        };
+        for (number, main) in ports.mains.into_iter().zip(ports.listeners).enumerate() {
+            entrances.open_main(number, main, &mut opening, inheritance)?;
+        }
+        for alternative in ports.alternatives.into_iter().map(Arc::new) {
+            entrances.add_alternative(&alternative);
+        }
+        Ok(entrances)
+    }
+
+    fn open_main(
+        &mut self,
+        number: usize,
+        (main, listener): bind::Main,
+        opening: &mut Opening<'_>,
+        inheritance: &mut Inheritance,
+    ) -> Result<(), StartError> {
+        let Common { lobby, stop, .. } = opening.common;
+        let main = Arc::new(main);
+        let stun = opening.stun_places(number, main.local());
+        let unproved = Unproved::new(&lobby.limits);
+        let (socket, feed) = QuicSocket::new(main.clone(), unproved.clone());
+        self.share_out(main, &feed, inheritance);
+        let services = Services {
+            tls: opening.tls.clone(),
+            outer: opening.outer.clone(),
+            stun: stun.clone(),
+            legs: opening.common.legs.clone(),
+            offer: opening.common.offer.clone(),
+        };
+        if let Some(listener) = opening.web.take() {
+            // What comes through a proxy is told of the first port.
+            let services = services.clone();
+            let by_web = WebEntrance { listener, services };
+            self.tasks
+                .spawn(by_proxy::accept(by_web, lobby.clone(), stop.clone()));
+        }
+        let by_tcp = TcpEntrance { listener, services };
+        self.tasks
+            .spawn(tcp::accept(by_tcp, lobby.clone(), stop.clone()));
+        let entrance = Entrance {
+            endpoint: opening.endpoint(socket)?,
+            stun,
+            unproved,
+        };
+        self.tasks
+            .spawn(accept(entrance, lobby.clone(), stop.clone()));
+        Ok(())
+    }
+
+    /// Gives each worker a socket of its own on a main port. Where the system does not share a port there are fewer
+    /// workers.
+    fn share_out(
+        &mut self,
+        main: Arc<UdpPort>,
+        feed: &mpsc::Sender<Datagram>,
+        inheritance: &mut Inheritance,
+    ) {
+        let shares = shares(main, self.workers.len(), inheritance);
+        #[cfg(unix)]
+        self.sockets.extend(siblings(
+            &shares,
+            MOST_SOCKETS.saturating_sub(self.sockets.len()),
+        ));
+        self.workers.truncate(shares.len());
+        for (udp, ports) in shares.into_iter().zip(&mut self.workers) {
+            let granted = udp.receive_buffer().unwrap_or(BUFFER);
+            self.receive_buffer.granted = self.receive_buffer.granted.min(granted);
+            ports.push(Port {
+                udp,
+                quic: Some(feed.clone()),
+                read: true,
+            });
+        }
+    }
+
+    /// A port that all workers send on, and the first reads.
+    fn add_alternative(&mut self, alternative: &Arc<UdpPort>) {
+        for (worker, ports) in self.workers.iter_mut().enumerate() {
+            ports.push(Port {
+                udp: alternative.clone(),
+                quic: None,
+                read: worker == 0,
+            });
+        }
+    }
+}
+
+impl Opening<'_> {
+    fn endpoint(&self, socket: Arc<QuicSocket>) -> Result<Endpoint, StartError> {
+        let endpoint = Endpoint::new_with_abstract_socket(
+            endpoint_config(self.secret),
+            Some(self.quic.clone()),
+            socket,
+            Arc::new(WatchedRuntime),
+        );
+        endpoint.map_err(other)
+    }
+
+    /// What the peers at a main port are told of STUN.
+    fn stun_places(&self, socket: usize, main: SocketAddr) -> StunPlaces {
+        let alternative = self
+            .alternatives
+            .iter()
+            .find(|alternative| alternative.ip() == main.ip());
+        let mut ports = vec![self.public_port.unwrap_or(main.port())];
+        ports.extend(alternative.map(SocketAddr::port));
+        StunPlaces {
+            socket,
+            ports,
+            vantages: self.vantages.clone(),
+        }
+    }
+}
+
+fn other(error: impl ToString) -> StartError {
+    StartError::Other(error.to_string())
+}
+
+/// How many workers are meant.
+fn workers(wanted: usize) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    let wanted = if wanted == 0 { cores() } else { wanted };
+    wanted.clamp(1, MOST_RELAY_WORKERS)
+}
+
+/// A socket on the port for each worker, this the first: fewer where the system does not share a port.
+fn shares(first: Arc<UdpPort>, workers: usize, inheritance: &mut Inheritance) -> Vec<Arc<UdpPort>> {
+    let mut shares = vec![first.clone()];
+    while shares.len() < workers {
+        let sibling = match inheritance.take_sibling(first.local()) {
+            Some(open) => UdpPort::from_socket(open),
+            None => first.sibling(),
+        };
+        match sibling {
+            Ok(sibling) => shares.push(Arc::new(sibling)),
+            Err(error) => {
+                tracing::info!(%error, workers = shares.len(), "the port is not shared out further");
+                break;
+            }
+        }
+    }
+    shares
+}
+
+/// Second handles of the sockets of all workers but the first, as many as there is room for.
+#[cfg(unix)]
+fn siblings(shares: &[Arc<UdpPort>], room: usize) -> Vec<OwnedFd> {
+    let others = shares.iter().skip(1).take(room);
+    // One that is not handed over is opened anew, and only what waits in its buffer is lost.
+    others.filter_map(|share| share.duplicate().ok()).collect()
+}

@@ -1,0 +1,127 @@
+//! Sessions of other nodes that this one relays, by ticket: who is let in, and when they end.
+//!
+//! The registry knows nothing of them. A guest ends with its ticket, or before it when neither member has been there
+//! for a while: nobody tells this host that a session is over.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use p2pdbg_proto::{
+    control::SessionId,
+    relay::{LegGrant, RelayFrame, bind_is_genuine, ticket_in},
+};
+
+use super::{
+    Relay,
+    ticket::{Ticket, TicketKey},
+};
+use crate::fair::LegMeter;
+
+/// So long both members may take to bind their legs, or to bind them again.
+const ABSENT: Duration = Duration::from_secs(60);
+
+/// The guests, and what opens their tickets.
+#[derive(Debug, Default)]
+pub(super) struct Guests {
+    key: Option<TicketKey>,
+    table: HashMap<SessionId, Guest>,
+}
+
+#[derive(Debug)]
+struct Guest {
+    until: Instant,
+    /// Since when neither leg is bound.
+    absent_since: Option<Instant>,
+}
+
+impl Guests {
+    /// Until when a guest stays at the most.
+    pub(super) fn until(&self, session: SessionId) -> Option<Instant> {
+        self.table.get(&session).map(|guest| guest.until)
+    }
+
+    pub(super) fn remove(&mut self, session: SessionId) {
+        self.table.remove(&session);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+}
+
+impl Relay {
+    /// Lets sessions of other nodes in by tickets under this key.
+    pub(crate) fn take_tickets(&mut self, key: TicketKey) {
+        self.guests.key = Some(key);
+    }
+
+    /// How many sessions of other nodes there are.
+    pub(crate) fn guests(&self) -> usize {
+        self.guests.len()
+    }
+
+    /// The ticket in a BIND for a leg that is not known here, if it is good: made by a node of the cluster for this
+    /// one, and brought by who has the leg's key. Whoever has caught it on its way has not.
+    pub(crate) fn admit(&self, unix_s: u64, datagram: &[u8]) -> Option<Ticket> {
+        let sealed = ticket_in(datagram)?;
+        let Ok(RelayFrame::Bind { leg, mac }) = RelayFrame::decode(datagram) else {
+            return None;
+        };
+        // A bound on all, so that guests leave room for sessions of this host's own.
+        if self.legs.contains_key(&leg) || self.guests.len() >= self.capacity / 4 {
+            return None;
+        }
+        let ticket = self.guests.key.as_ref()?.open(sealed, unix_s)?;
+        let grant = ticket.legs.iter().find(|grant| grant.leg == leg)?;
+        bind_is_genuine(&grant.key, &leg, &mac).then_some(ticket)
+    }
+
+    /// Opens the legs of a session of another node's until then, unless they are open.
+    pub(crate) fn open_guest(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        grants: [LegGrant; 2],
+        meters: [Arc<LegMeter>; 2],
+        until: Instant,
+    ) {
+        if self.sessions.contains_key(&session) || self.guests.len() >= self.capacity / 4 {
+            return;
+        }
+        let guest = Guest {
+            until,
+            absent_since: Some(now),
+        };
+        self.guests.table.insert(session, guest);
+        self.open(session, grants, meters);
+    }
+
+    /// Ends guests whose time is over, or who have left.
+    pub(super) fn expire_guests(&mut self, now: Instant) {
+        let mut over = Vec::new();
+        for (session, guest) in &mut self.guests.table {
+            let legs = self.sessions.get(session).into_iter().flatten();
+            let is_present = { legs }.any(|leg| leg.bound.is_some());
+            match is_present {
+                true => guest.absent_since = None,
+                false => {
+                    guest.absent_since.get_or_insert(now);
+                }
+            }
+            let absent = guest.absent_since;
+            let has_left = absent.is_some_and(|since| now >= since + ABSENT);
+            if guest.until <= now || has_left {
+                over.push(*session);
+            }
+        }
+        for session in over {
+            self.close(session);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

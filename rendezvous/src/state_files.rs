@@ -1,0 +1,108 @@
+//! What the state directory holds of a rendezvous that serves: its identity, keys and secrets, and that it is in use.
+
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use p2pdbg_identity::{Identity, StateDir, StateLock};
+use p2pdbg_proto::{secret::Secret, url::AccessKey};
+
+use crate::{
+    clustered,
+    config::{ServerConfig, StartError},
+    keys::{KeyFile, KeyStore, unix_s},
+    relay::ticket::TicketKey,
+};
+
+/// The name of the directory that the state lies in, unless told otherwise.
+pub const PROGRAM: &str = "p2pdbg-rendezvous";
+
+/// The file with the URL, without a key, under which the rendezvous served last: `keys` and `url` complete it.
+pub const LAST_URL: &str = "url";
+
+/// The file with the secret behind vouchers and resets.
+const SECRET: &str = "server-secret";
+
+/// The state as it is read, or made, when the rendezvous begins.
+pub(crate) struct StateFiles {
+    pub(crate) directory: StateDir,
+    /// Nobody else serves with this directory while it is held.
+    pub(crate) lock: StateLock,
+    /// The certificate that peers pin, or that the authority of a cluster has issued.
+    pub(crate) identity: Identity,
+    /// Reads the keys again when an operator asks for it.
+    pub(crate) store: KeyStore,
+    /// The keys that let peers in.
+    pub(crate) keys: KeyFile,
+    /// The key that the URL has in it; none where it is revoked.
+    pub(crate) access_key: Option<AccessKey>,
+    /// Whether a process has served with this directory before.
+    pub(crate) has_served: bool,
+    /// Behind resets and connection ids, and behind vouchers unless `cluster_secret` is.
+    pub(crate) secret: Secret<32>,
+    /// What this node shares with the others, if it is one of several.
+    pub(crate) cluster_secret: Option<Secret<32>>,
+    /// Opens the tickets of other nodes' sessions, if this is one of several or relays for them.
+    pub(crate) tickets: Option<TicketKey>,
+    /// By how much the clock is behind the newest of the files, which it cannot be if it is right.
+    pub(crate) clock_behind: Duration,
+}
+
+impl StateFiles {
+    /// Opens the directory and makes what is not there yet.
+    ///
+    /// # Errors
+    /// When it cannot be read or written, or another process serves with it.
+    pub(crate) fn open(config: &ServerConfig) -> Result<Self, StartError> {
+        let directory = StateDir::open(config.state.as_deref(), PROGRAM)?;
+        let identity = Identity::load_or_make(&directory)?;
+        let lock = directory
+            .try_lock("serving")?
+            .ok_or_else(|| StartError::AlreadyServing(directory.path().to_owned()))?;
+        let store = KeyStore::new(directory.clone());
+        let keys = store.load_or_make(unix_s())?;
+        let access_key = store.default_secret(&keys)?;
+        let has_served = directory.read(SECRET)?.is_some();
+        let secret = directory.secret32(SECRET)?;
+        let cluster_secret = clustered::secret(&directory)?;
+        let tickets = clustered::ticket_key(config, &directory, cluster_secret.as_ref())?;
+        let clock_behind = clock_behind(directory.path(), SystemTime::now());
+        Ok(Self {
+            directory,
+            lock,
+            identity,
+            store,
+            keys,
+            access_key,
+            has_served,
+            secret,
+            cluster_secret,
+            tickets,
+            clock_behind,
+        })
+    }
+
+    /// What vouchers are made with: all nodes of a cluster take each other's.
+    pub(crate) fn voucher_secret(&self) -> &Secret<32> {
+        self.cluster_secret.as_ref().unwrap_or(&self.secret)
+    }
+
+    /// Keeps the URL for commands that run while the rendezvous does not.
+    pub(crate) fn remember_url(&self, url_without_key: &str) {
+        if let Err(error) = self
+            .directory
+            .write_atomically(LAST_URL, url_without_key.as_bytes())
+        {
+            tracing::warn!(%error, "cannot keep the URL for `p2pdbg-rendezvous url`");
+        }
+    }
+}
+
+/// By how much the clock is behind the newest file of this directory, which it cannot be.
+fn clock_behind(directory: &Path, now: SystemTime) -> Duration {
+    let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let written = files.filter_map(|file| file.metadata().ok()?.modified().ok());
+    let newest = written.max().unwrap_or(now);
+    newest.duration_since(now).unwrap_or_default()
+}

