@@ -183,11 +183,19 @@ where
     }));
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(writer)
-        .with_ansi(io::stderr().is_terminal());
+        .with_ansi(io::stderr().is_terminal() && shows_colours());
     tracing_subscriber::registry()
         .with(filter)
         .with(layer)
         .init();
+}
+
+/// Whether a terminal takes escape sequences. An older console of Windows does once it is told to.
+fn shows_colours() -> bool {
+    #[cfg(windows)]
+    return crossterm::ansi_support::supports_ansi();
+    #[cfg(not(windows))]
+    true
 }
 
 /// What is logged; what cannot be read selects nothing. (`EnvFilter` could select by the fields of spans as well, by

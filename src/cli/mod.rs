@@ -32,5 +32,4 @@ pub(crate) use listen::{has_value, is_directory};
 pub use misread::misread;
 pub use peers::{PeersOptions, PortMap};
 pub use session::{SessionArgs, SessionOptions};
-#[cfg(unix)]
 pub(crate) use values::forward_malformed;

@@ -9,32 +9,20 @@ use crate::cli::args::AttachArgs;
 ///
 /// # Errors
 /// If there is no session, the other end refuses, or there is no such program, or several.
-#[cfg(unix)]
 pub async fn run(args: AttachArgs) -> Result<(), Failure> {
     here::run(args).await
 }
 
-/// There is no control socket here.
-///
-/// # Errors
-/// Always.
-#[cfg(not(unix))]
-pub async fn run(_args: AttachArgs) -> Result<(), Failure> {
-    let message = "p2pdbg attach is not there on this system yet";
-    Err(Failure::new(p2pdbg_base::ErrorCode::ControlSocket, message))
-}
-
-#[cfg(unix)]
 mod here {
     use std::io;
 
     use p2pdbg_attach::{Talk, preset};
     use p2pdbg_base::{ErrorCode, Failure, Untrusted};
     use p2pdbg_events::snapshot::{ForwardSnapshot, SessionSnapshot};
+    use p2pdbg_forward::Within;
     use p2pdbg_proto::attach::{
         AttachMessage, MAX_COMMAND, MAX_WHY, Program, Refusal, Tool, Wanted,
     };
-    use tokio::net::UnixStream;
 
     use super::super::{conversation::conversation, pipe::session};
     use crate::{
@@ -87,10 +75,7 @@ mod here {
         }
     }
 
-    async fn list(
-        talk: &mut Talk<UnixStream>,
-        meant: String,
-    ) -> Result<(Vec<Program>, u32), Failure> {
+    async fn list(talk: &mut Talk<Within>, meant: String) -> Result<(Vec<Program>, u32), Failure> {
         match ask(talk, &AttachMessage::List { meant }).await? {
             AttachMessage::Listed { programs, more } => Ok((programs, more)),
             AttachMessage::Refused(refusal) => Err(refused(&refusal)),
@@ -100,7 +85,7 @@ mod here {
 
     /// Has the debugger attach, at the port of the forward if it can be.
     async fn attach(
-        talk: &mut Talk<UnixStream>,
+        talk: &mut Talk<Within>,
         program: &Program,
         tool: Tool,
         port: u16,
@@ -125,7 +110,7 @@ mod here {
     }
 
     async fn ask(
-        talk: &mut Talk<UnixStream>,
+        talk: &mut Talk<Within>,
         question: &AttachMessage,
     ) -> Result<AttachMessage, Failure> {
         talk.ask(question)
@@ -250,8 +235,8 @@ mod here {
                     .to_owned(),
             ),
             Refusal::System => (
-                "programs can be attached to on Linux alone".to_owned(),
-                "start the program under its debugger".to_owned(),
+                "p2pdbg has debuggers attach on Linux alone".to_owned(),
+                "start the program under its debugger there, or run that one by hand, as in python -m debugpy --listen 127.0.0.1:5678 --pid PID".to_owned(),
             ),
         };
         Failure::new(ErrorCode::NotAttached, message).hint(hint)

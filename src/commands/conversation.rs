@@ -2,23 +2,29 @@
 //! stream of its session.
 
 use p2pdbg_base::Failure;
-use tokio::{io::AsyncWriteExt, net::UnixStream};
+use p2pdbg_forward::Within;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::pipe::session;
-use crate::control::{Frame, protocol::Request, read_frame};
+use crate::control::{Frame, protocol::Request, read_frame, write_data, write_frame};
+
+/// Bytes that are read at once.
+const CHUNK: usize = 32 << 10;
 
 /// Has one opened, over the session with that peer if there are several.
-pub(super) async fn conversation(
-    peer: Option<&str>,
-    request: &Request,
-) -> Result<UnixStream, Failure> {
+pub(super) async fn conversation(peer: Option<&str>, request: &Request) -> Result<Within, Failure> {
     let client = session::open(peer, request).await?;
     let (mut from, mut to) = client.into_stream();
-    let (here, there) = UnixStream::pair().map_err(|error| session::lost(&error))?;
-    let (mut read, mut write) = there.into_split();
+    let (here, there) = Within::pair();
+    let (mut read, mut write) = tokio::io::split(there);
     tokio::spawn(async move {
-        let _ = tokio::io::copy(&mut read, &mut to).await;
-        let _ = to.shutdown().await;
+        let mut buffer = vec![0; CHUNK];
+        while let Ok(length @ 1..) = read.read(&mut buffer).await {
+            if write_data(&mut to, &buffer[..length]).await.is_err() {
+                return;
+            }
+        }
+        let _ = write_frame(&mut to, &Frame::Fin).await;
     });
     tokio::spawn(async move {
         while let Ok(Frame::Data(bytes)) = read_frame(&mut from).await {
@@ -26,6 +32,7 @@ pub(super) async fn conversation(
                 return;
             }
         }
+        let _ = write.shutdown().await;
     });
     Ok(here)
 }

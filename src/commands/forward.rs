@@ -10,7 +10,6 @@ use crate::cli::args::ForwardPortArgs;
 /// # Errors
 /// If that is no debugger with which a port here leads to the debuggee, if there is no session, or the other end
 /// refuses.
-#[cfg(unix)]
 pub async fn run(args: ForwardPortArgs) -> Result<(), Failure> {
     use p2pdbg_base::ErrorCode;
     use p2pdbg_forward::{Direction, Forward, ForwardSpec};
@@ -47,15 +46,4 @@ pub async fn run(args: ForwardPortArgs) -> Result<(), Failure> {
             forward.target
         )
     })
-}
-
-/// There is no control socket here.
-///
-/// # Errors
-/// Always.
-#[cfg(not(unix))]
-pub async fn run(_args: ForwardPortArgs) -> Result<(), Failure> {
-    let message = "a session that runs takes no further forwards on this system yet";
-    Err(Failure::new(p2pdbg_base::ErrorCode::ControlSocket, message)
-        .hint("run p2pdbg listen with all of them"))
 }

@@ -5,7 +5,6 @@ mod command;
 pub mod connect;
 #[cfg(unix)]
 mod consent;
-#[cfg(unix)]
 mod conversation;
 pub mod doctor;
 pub mod forward;

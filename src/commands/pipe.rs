@@ -13,7 +13,6 @@ use crate::cli::args::PipeArgs;
 ///
 /// # Errors
 /// If there is no session, the other end refuses, or the stream breaks.
-#[cfg(unix)]
 pub async fn run(args: PipeArgs) -> Result<(), Failure> {
     use p2pdbg_base::HostPort;
 
@@ -29,19 +28,7 @@ pub async fn run(args: PipeArgs) -> Result<(), Failure> {
     joined::run(read, write).await
 }
 
-/// There is no control socket here.
-///
-/// # Errors
-/// Always.
-#[cfg(not(unix))]
-pub async fn run(_args: PipeArgs) -> Result<(), Failure> {
-    let message = "p2pdbg pipe is not there on this system yet";
-    Err(Failure::new(ErrorCode::ControlSocket, message)
-        .hint("forward a port instead, as in p2pdbg listen -L 4711:localhost:4711"))
-}
-
 /// Finding the process whose session it is.
-#[cfg(unix)]
 pub(super) mod session {
     use std::fmt::Display;
 
@@ -179,26 +166,24 @@ pub(super) mod session {
 }
 
 /// Moving the bytes.
-#[cfg(unix)]
 mod joined {
     use std::io;
 
     use p2pdbg_base::{ErrorCode, Failure};
     use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt, BufReader},
-        net::unix::{OwnedReadHalf, OwnedWriteHalf},
+        io::{AsyncRead, AsyncReadExt, AsyncWrite},
         sync::mpsc,
     };
 
     use super::session::lost;
-    use crate::control::{Frame, read_frame};
+    use crate::control::{Frame, read_frame, write_data, write_frame};
 
     /// Bytes that are read at once.
     const CHUNK: usize = 64 << 10;
 
     pub(super) async fn run(
-        mut from: BufReader<OwnedReadHalf>,
-        to: OwnedWriteHalf,
+        mut from: impl AsyncRead + Unpin,
+        to: impl AsyncWrite + Unpin + Send + 'static,
     ) -> Result<(), Failure> {
         let up = tokio::spawn(up(to));
         let (queue, chunks) = mpsc::channel(4);
@@ -233,20 +218,20 @@ mod joined {
     }
 
     /// Standard input, to its end.
-    async fn up(mut to: OwnedWriteHalf) {
+    async fn up(mut to: impl AsyncWrite + Unpin) {
         let mut input = tokio::io::stdin();
         let mut buffer = vec![0; CHUNK];
         loop {
             match input.read(&mut buffer).await {
                 Ok(0) | Err(_) => break,
                 Ok(length) => {
-                    if to.write_all(&buffer[..length]).await.is_err() {
+                    if write_data(&mut to, &buffer[..length]).await.is_err() {
                         return;
                     }
                 }
             }
         }
-        let _ = to.shutdown().await;
+        let _ = write_frame(&mut to, &Frame::Fin).await;
     }
 
     /// Writes to standard output, and closes it after the last chunk.
@@ -264,9 +249,15 @@ mod joined {
 
     /// Puts nothing in the place of standard output, so that its reader sees the end.
     fn close_stdout() {
-        let null = std::fs::OpenOptions::new().write(true).open("/dev/null");
-        if let Ok(null) = null {
+        #[cfg(unix)]
+        if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
             let _ = rustix::stdio::dup2_stdout(null);
+        }
+        // What it gives back is the old standard output, which is closed by being dropped.
+        #[cfg(windows)]
+        if let Ok(null) = std::fs::OpenOptions::new().write(true).open("NUL") {
+            use filedescriptor::{FileDescriptor, StdioDescriptor};
+            let _ = FileDescriptor::redirect_stdio(&null, StdioDescriptor::Stdout);
         }
     }
 }

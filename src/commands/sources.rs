@@ -9,7 +9,6 @@ use crate::cli::args::{PushArgs, SourcesArgs};
 ///
 /// # Errors
 /// If there is no session, nothing to compare at an end, or the other end breaks the protocol.
-#[cfg(unix)]
 pub async fn list(args: SourcesArgs) -> Result<(), Failure> {
     here::list(args).await
 }
@@ -18,36 +17,10 @@ pub async fn list(args: SourcesArgs) -> Result<(), Failure> {
 ///
 /// # Errors
 /// As with [`list`], and if not all of them could be copied.
-#[cfg(unix)]
 pub async fn push(args: PushArgs) -> Result<(), Failure> {
     here::push(args).await
 }
 
-/// There is no control socket here.
-///
-/// # Errors
-/// Always.
-#[cfg(not(unix))]
-pub async fn list(_args: SourcesArgs) -> Result<(), Failure> {
-    Err(nothing_here())
-}
-
-/// There is no control socket here.
-///
-/// # Errors
-/// Always.
-#[cfg(not(unix))]
-pub async fn push(_args: PushArgs) -> Result<(), Failure> {
-    Err(nothing_here())
-}
-
-#[cfg(not(unix))]
-fn nothing_here() -> Failure {
-    let message = "source files cannot be compared or copied on this system yet";
-    Failure::new(p2pdbg_base::ErrorCode::ControlSocket, message)
-}
-
-#[cfg(unix)]
 mod here {
     use std::{
         cell::RefCell,
@@ -62,11 +35,12 @@ mod here {
     use p2pdbg_base::{ErrorCode, Failure, Untrusted};
     use p2pdbg_events::snapshot::SessionState;
     use p2pdbg_facts::{by_its_name, default_root, working_directory};
+    use p2pdbg_forward::Within;
     use p2pdbg_sources::{
         Differences, Limits, Scan, SourceName, Tree,
         talk::{Outcome, Talk, TalkError, in_words},
     };
-    use tokio::{net::UnixStream, time::timeout};
+    use tokio::time::timeout;
 
     use super::super::pipe::session;
     use crate::{
@@ -431,7 +405,7 @@ mod here {
         }
     }
 
-    async fn conversation(peer: Option<&str>) -> Result<UnixStream, Failure> {
+    async fn conversation(peer: Option<&str>) -> Result<Within, Failure> {
         let request = Request::Sources {
             peer: peer.map(str::to_owned),
         };

@@ -1,4 +1,4 @@
-//! The end of a control socket that asks.
+//! The end of a control channel that asks.
 
 use std::{
     io,
@@ -8,15 +8,12 @@ use std::{
 
 use p2pdbg_base::{ErrorCode, Failure};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{
-        UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf},
     time::timeout,
 };
 
 use super::{
+    channel::{self, Dialled},
     place,
     protocol::{self, MAX_REPLY, NotUnderstood, Reply, Request},
 };
@@ -24,7 +21,7 @@ use super::{
 /// How long a process may take to answer.
 const PATIENCE: Duration = Duration::from_secs(6);
 
-/// The control sockets of this user's running processes.
+/// Where this user's running processes are to be asked.
 ///
 /// # Errors
 /// If their directory cannot be read.
@@ -32,7 +29,7 @@ pub fn running() -> Result<Vec<PathBuf>, Failure> {
     let Some(directory) = place::directory() else {
         return Ok(Vec::new());
     };
-    place::live(&directory).map_err(|error| {
+    channel::live(&directory).map_err(|error| {
         let directory = directory.display();
         Failure::new(
             ErrorCode::ControlSocket,
@@ -41,11 +38,11 @@ pub fn running() -> Result<Vec<PathBuf>, Failure> {
     })
 }
 
-/// A connection to a process' control socket.
+/// A connection to a process.
 #[derive(Debug)]
 pub struct Client {
-    read: BufReader<OwnedReadHalf>,
-    write: OwnedWriteHalf,
+    read: BufReader<ReadHalf<Dialled>>,
+    write: WriteHalf<Dialled>,
 }
 
 /// Why a process gave no answer.
@@ -60,13 +57,14 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// Connects to a control socket.
+    /// Connects to a process.
     ///
     /// # Errors
-    /// If nobody listens there any more.
-    pub async fn connect(socket: &Path) -> Result<Self, ClientError> {
-        let connecting = timeout(PATIENCE, UnixStream::connect(socket));
-        let (read, write) = connecting.await.map_err(io::Error::from)??.into_split();
+    /// If nobody listens there any more, or somebody else than this user.
+    pub async fn connect(at: &Path) -> Result<Self, ClientError> {
+        let connecting = timeout(PATIENCE, channel::dial(at));
+        let connection = connecting.await.map_err(io::Error::from)??;
+        let (read, write) = tokio::io::split(connection);
         Ok(Self {
             read: BufReader::new(read),
             write,
@@ -100,7 +98,7 @@ impl Client {
     }
 
     /// The connection itself, which belongs to a stream after the reply to [`Request::Open`].
-    pub fn into_stream(self) -> (BufReader<OwnedReadHalf>, OwnedWriteHalf) {
+    pub fn into_stream(self) -> (BufReader<ReadHalf<Dialled>>, WriteHalf<Dialled>) {
         (self.read, self.write)
     }
 }

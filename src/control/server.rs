@@ -1,14 +1,13 @@
-//! The end of a control socket that answers.
+//! The end of a control channel that answers.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, time::Duration};
 
 use p2pdbg_base::{ErrorCode, Failure};
 use p2pdbg_events::snapshot::ProcessSnapshot;
 use p2pdbg_forward::Preset;
 use p2pdbg_session::{ForwardRequest, PipeRequest, PipeTarget};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
-    net::{UnixListener, UnixStream, unix::OwnedReadHalf},
+    io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, BufReader},
     sync::{mpsc, oneshot},
     task::JoinSet,
     time::timeout,
@@ -16,7 +15,9 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    bridge, place,
+    bridge,
+    channel::{self, Listener, Stranger},
+    place,
     protocol::{self, MAX_REQUEST, Reply, Request},
     reply,
 };
@@ -33,6 +34,9 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How long the owner of the state may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// How long whoever connects may take to show that it is this user.
+const ADMISSION: Duration = Duration::from_secs(2);
+
 /// The pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -47,15 +51,14 @@ pub enum Inquiry {
     Forward(Option<String>, ForwardRequest),
 }
 
-/// A control socket that serves; dropped, it is removed.
+/// A control channel that serves; dropped, it is removed.
 #[derive(Debug)]
 pub struct ControlSocket {
-    path: PathBuf,
     _task: AbortOnDropHandle<()>,
 }
 
 impl ControlSocket {
-    /// Opens a socket in the directory of this user's control sockets. What is asked comes out of the channel.
+    /// Opens one in the directory of this user's running processes. What is asked comes out of the queue.
     ///
     /// # Errors
     /// If there is no such directory and none can be made, or it is open to others.
@@ -64,27 +67,21 @@ impl ControlSocket {
         let directory = place::directory().ok_or_else(none)?;
         place::open(&directory).map_err(io::Error::other)?;
         // Those of processes that were killed.
-        let _ = place::live(&directory)?;
-        let (listener, path) = place::listen(&directory)?;
+        let _ = channel::live(&directory)?;
+        let listener = Listener::open(&directory)?;
         let (ask, inquiries) = mpsc::channel(QUESTIONS);
         let task = AbortOnDropHandle::new(tokio::spawn(accept(listener, ask)));
-        Ok((Self { path, _task: task }, inquiries))
+        Ok((Self { _task: task }, inquiries))
     }
 }
 
-impl Drop for ControlSocket {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-async fn accept(listener: UnixListener, ask: mpsc::Sender<Inquiry>) {
+async fn accept(mut listener: Listener, ask: mpsc::Sender<Inquiry>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((connection, _)) if connections.len() < CONNECTIONS && is_ours(&connection) => {
-                    connections.spawn(serve(connection, ask.clone()));
+                Ok(stranger) if connections.len() < CONNECTIONS => {
+                    connections.spawn(admit(stranger, ask.clone()));
                 }
                 Ok(_) => tracing::info!("a connection to the control socket was turned away"),
                 Err(error) => {
@@ -97,15 +94,15 @@ async fn accept(listener: UnixListener, ask: mpsc::Sender<Inquiry>) {
     }
 }
 
-/// Whether the process at the other end is this user's, or root's, whom nothing could keep out.
-fn is_ours(connection: &UnixStream) -> bool {
-    let user = rustix::process::geteuid().as_raw();
-    let peer = connection.peer_cred();
-    peer.is_ok_and(|peer| peer.uid() == user || peer.uid() == 0)
+async fn admit(stranger: Stranger, ask: mpsc::Sender<Inquiry>) {
+    match timeout(ADMISSION, stranger.admit()).await {
+        Ok(Ok(connection)) => serve(connection, ask).await,
+        _ => tracing::info!("somebody else was turned away from the control socket"),
+    }
 }
 
-async fn serve(connection: UnixStream, ask: mpsc::Sender<Inquiry>) {
-    let (read, mut write) = connection.into_split();
+async fn serve(connection: impl AsyncRead + AsyncWrite, ask: mpsc::Sender<Inquiry>) {
+    let (read, mut write) = tokio::io::split(connection);
     let mut read = BufReader::new(read);
     while let Ok(Some(line)) = timeout(IDLE, next_line(&mut read))
         .await
@@ -129,9 +126,8 @@ async fn serve(connection: UnixStream, ask: mpsc::Sender<Inquiry>) {
                     Request::Programs { peer } => (PipeTarget::Programs, peer),
                     Request::Status | Request::Forward { .. } => continue,
                 };
-                if let Ok((request, ends)) = bridge::request(to)
-                    && ask.try_send(Inquiry::Pipe(peer, request)).is_ok()
-                {
+                let (request, ends) = bridge::request(to);
+                if ask.try_send(Inquiry::Pipe(peer, request)).is_ok() {
                     return ends.serve(read, write).await;
                 }
                 Reply::Refused(busy())
@@ -148,7 +144,7 @@ async fn serve(connection: UnixStream, ask: mpsc::Sender<Inquiry>) {
 }
 
 /// The next request; `None` at the end of the connection.
-async fn next_line(read: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Vec<u8>>> {
+async fn next_line(read: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     let limit = u64::try_from(MAX_REQUEST).unwrap_or(u64::MAX);
     read.take(limit).read_until(b'\n', &mut line).await?;
@@ -202,13 +198,13 @@ fn busy() -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncWriteExt, DuplexStream};
 
     use super::*;
 
     /// A server whose owner answers nothing by itself.
-    fn served() -> (UnixStream, mpsc::Receiver<Inquiry>) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
+    fn served() -> (DuplexStream, mpsc::Receiver<Inquiry>) {
+        let (ours, theirs) = tokio::io::duplex(1024);
         let (ask, inquiries) = mpsc::channel(QUESTIONS);
         tokio::spawn(serve(theirs, ask));
         (ours, inquiries)

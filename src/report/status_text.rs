@@ -186,7 +186,6 @@ fn stream_line(stream: &StreamSnapshot) -> String {
 }
 
 /// What must come before held connections can go on.
-#[cfg(unix)]
 pub(crate) fn waiting_line(waiting: &Waiting) -> String {
     waiting_in_short(waiting)
 }

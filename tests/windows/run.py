@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 
 PATIENCE = 60
 WINDOWS, LINUX = "10.91.0.1", "10.91.0.2"
@@ -77,7 +78,7 @@ class Lab:
 class Program:
     """A program that runs, and what it has written."""
 
-    def __init__(self, trial, host, name, arguments, environment, stdin=subprocess.DEVNULL, cwd=None):
+    def __init__(self, trial, host, name, arguments, environment, stdin=subprocess.DEVNULL, cwd=None, raw=False):
         self.name = name
         netns = trial.lab.names[host]
         program = trial.windows / f"{name}.exe" if host == "w" else trial.linux / name
@@ -91,7 +92,24 @@ class Program:
             stdin=stdin, stdout=subprocess.PIPE, stderr=self.log, cwd=cwd or trial.directory,
         )
         self.lines, self.changed = [], threading.Condition()
-        threading.Thread(target=self._read, daemon=True).start()
+        self.chunks, self.ended = [], threading.Event()
+        threading.Thread(target=self._read_raw if raw else self._read, daemon=True).start()
+
+    def _read_raw(self):
+        while chunk := self.process.stdout.read1(65536):
+            self.chunks.append(chunk)
+        self.ended.set()
+
+    def wait_for(self, bytes):
+        deadline = time.monotonic() + PATIENCE
+        while b"".join(self.chunks) != bytes:
+            expect(time.monotonic() < deadline, f"{bytes} does not come\n{self.told()}")
+            time.sleep(0.05)
+
+    def output(self):
+        """What came on standard output, which is no text."""
+        expect(self.ended.wait(PATIENCE), "standard output does not end")
+        return b"".join(self.chunks)
 
     def _read(self):
         for line in self.process.stdout:
@@ -101,6 +119,7 @@ class Program:
         with self.changed:
             self.lines.append(None)
             self.changed.notify_all()
+        self.ended.set()
 
     def line(self, pick, what):
         """What `pick` makes of the first line of which it makes anything."""
@@ -164,10 +183,21 @@ class Trial:
         self.programs.append(started)
         return started
 
+    def run(self, host, *arguments, expected=(0,)):
+        """What a program says on standard output and error that ends with such a status."""
+        said = self.start(host, *arguments, environment={"P2PDBG_LOG": "off"})
+        expect(said.status() in expected, f"exit status {said.process.returncode}\n{said.told()}")
+        said.ended.wait(PATIENCE)
+        said.log.seek(0)
+        return said.text() + said.log.read().decode(errors="replace")
+
+    def windows_path(self, path):
+        return "Z:" + str(path).replace("/", "\\")
+
     def state(self, host):
         # With a space and letters that are not in ASCII, as users' names are.
         path = f"{self.directory}/Zustand für {host}"
-        return "Z:" + path.replace("/", "\\") if host == "w" else path
+        return self.windows_path(path) if host == "w" else path
 
     def rendezvous(self, host="l"):
         address = LINUX if host == "l" else WINDOWS
@@ -341,11 +371,156 @@ def ide_vscode(trial):
         expect("\\\\\\\\?" not in launch, launch)
 
 
-def not_there(trial):
-    """What needs the control socket says that it is not there, and what to do."""
-    for arguments in [["status"], ["pipe", "localhost:7002"]]:
-        said = trial.start("w", *arguments)
-        expect(said.status() != 0 and "not there on this system" in said.told(), said.told())
+def status(trial):
+    """`status` on Windows tells of the session of a `listen` there, and no more once that was killed."""
+    listener, _ = trial.pair("w")
+    listener.event("forward")
+    process = json.loads(trial.run("w", "status", "--json"))
+    expect(process["command"] == "listen" and process["sessions"][0]["state"] == "connected", process)
+    expect("7001" in (shown := trial.run("w", "status")), shown)
+    listener.stop()
+    nothing = trial.start("w", "status")
+    expect(nothing.status() == 1 and "no p2pdbg of yours runs" in nothing.told(), nothing.told())
+
+
+def pipe(trial):
+    """`pipe` on Windows: bytes both ways, the end of standard input and that of the target's writing each on its own."""
+    listener, _ = trial.pair("w")
+    listener.event("forward")
+    with trial.lab.at("l"):
+        target = socket.create_server(("127.0.0.1", 7003))
+    target.settimeout(PATIENCE)
+    joined = trial.start("w", "pipe", "localhost:7003", stdin=subprocess.PIPE, raw=True)
+    sent = os.urandom(LENGTH)
+    # The end of standard input reaches the target, which answers after it.
+    with target, target.accept()[0] as connection:
+        connection.settimeout(PATIENCE)
+        threading.Thread(target=lambda: (joined.process.stdin.write(sent), joined.process.stdin.close()), daemon=True).start()
+        received = b""
+        while data := connection.recv(65536):
+            received += data
+        expect(received == sent, f"{len(received)} bytes arrived of {LENGTH}, or others")
+        connection.sendall(sent[::-1])
+    expect(joined.status() == 0, joined.told())
+    expect(joined.output() == sent[::-1], f"{len(joined.output())} bytes came back of {LENGTH}, or others")
+    # The target ends first, and is still written to. That standard output is closed then cannot be seen here: the Unix
+    # process under Wine keeps it.
+    with trial.lab.at("l"):
+        target = socket.create_server(("127.0.0.1", 7003))
+    target.settimeout(PATIENCE)
+    joined = trial.start("w", "pipe", "localhost:7003", stdin=subprocess.PIPE, raw=True)
+    with target, target.accept()[0] as connection:
+        connection.settimeout(PATIENCE)
+        connection.sendall(b"last")
+        connection.shutdown(socket.SHUT_WR)
+        joined.wait_for(b"last")
+        joined.process.stdin.write(b"more")
+        joined.process.stdin.close()
+        received = b""
+        while data := connection.recv(65536):
+            received += data
+    expect((joined.output(), received, joined.status()) == (b"last", b"more", 0), joined.told())
+
+
+def forward(trial):
+    """`forward` on Windows opens a port for a debugger that came later."""
+    listener, _ = trial.pair("w")
+    listener.event("forward")
+    with trial.lab.at("l"):
+        target = socket.create_server(("127.0.0.1", 7004))
+    target.settimeout(PATIENCE)
+    said = trial.run("w", "forward", "debugpy:7004")
+    port = int(re.search(r"forward: \S+:(\d+) here", said)[1])
+    with trial.lab.at("w"):
+        client = socket.create_connection(("127.0.0.1", port), PATIENCE)
+    # Nothing is dialled before the client has shown that it is no web page.
+    word = b"Content-Length: 2\r\n\r\n{}"
+    client.sendall(word)
+    with target, client, target.accept()[0] as connection:
+        connection.settimeout(PATIENCE)
+        expect(connection.recv(64) == word, "other bytes")
+
+
+def attach(trial):
+    """`attach` on Windows lists what runs at a Linux host and has gdbserver attach there, where there is one."""
+    listener, connector = trial.pair("w", connect=["--accept-attach"])
+    listener.event("forward")
+    # In the same mount namespace: another one is taken for a container.
+    sleeper = subprocess.Popen(["nsenter", "-t", str(connector.process.pid), "-m", "-n", "sleep", "86399"])
+    trial.programs.append(types.SimpleNamespace(stop=lambda: (sleeper.kill(), sleeper.wait())))
+    deadline = time.monotonic() + PATIENCE
+    # Wine's processes are those of this host too.
+    while not re.search(rf"\b{sleeper.pid} +gdbserver +sleep 86399", listed := trial.run("w", "attach")):
+        expect(time.monotonic() < deadline, listed)
+    if shutil.which("gdbserver"):
+        said = trial.run("w", "attach", str(sleeper.pid), "--with", "gdbserver")
+        expect(f"gdbserver is attached to process {sleeper.pid}" in said, said)
+
+
+def attach_to_windows(trial):
+    """A `connect` on Windows says that nothing is attached to there, and what to do."""
+    listener, _ = trial.pair("l")
+    listener.event("forward")
+    said = trial.start("l", "attach")
+    expect(said.status() == 1 and "on Linux alone" in said.told() and "--pid PID" in said.told(), said.told())
+
+
+def sources(trial, ide="w"):
+    """`sources` and `push` from Windows to Linux: what differs is told, copied, and then no more."""
+    here, there = trial.directory / "hier ü", trial.directory / "there"
+    for root, text in [(here, "new"), (there, "old")]:
+        for name in ["web/über.py", "same.py", "again.py"]:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(f"print('{text if 'web' in name else name}')\n")
+    at = lambda path, host: trial.windows_path(path) if host == "w" else str(path)
+    other = "l" if ide == "w" else "w"
+    listener, _ = trial.pair(
+        ide, listen=["--sources", at(here, ide)], connect=["--sources", at(there, other), "--accept-push", at(there, other)]
+    )
+    listener.event("forward")
+    told = listener.event("sources")
+    expect(told["differ"] == ["web/über.py"] and told["same"] == 2, told)
+    expect("web/über.py" in trial.run(ide, "sources", expected=(0, 1)), "the file is not listed")
+    said = trial.run(ide, "push")
+    expect((there / "web/über.py").read_text() == "print('new')\n", said)
+    again = trial.run(ide, "push", "--sources", at(here, ide), at(here / "web", ide))
+    expect("0 copied, 1 the same already" in again, again)
+    return here, there
+
+
+def push_to_windows(trial):
+    """The same from Linux to Windows: what it would take for another file, a device or `.git` is not written."""
+    here, there = sources(trial, ide="l")
+    (there / ".git/hooks").mkdir(parents=True)
+    (there / "WEB2").mkdir()
+    outside = trial.directory / "outside"
+    outside.mkdir()
+    for name in ["nul.py", "aux", "app.py.", "a|b.py", "ok.py", "web2/case.py"]:
+        (here / name).parent.mkdir(exist_ok=True)
+        (here / name).write_text("x\n")
+    said = trial.start("l", "push", "--sources", str(here), *[str(here / name) for name in ["nul.py", "aux", "app.py.", "a|b.py"]])
+    expect(said.status() == 1 and said.told().count("is none on that system") == 4, said.told())
+    trial.run("l", "push", "--sources", str(here), str(here / "ok.py"), str(here / "web2/case.py"))
+    expect((there / "ok.py").exists() and (there / "WEB2/case.py").exists(), "not in the directory that is there in another case")
+    expect(not any((there / name).exists() for name in ["nul.py", "aux", "app.py.", "app.py", "a|b.py", "web2"]), os.listdir(there))
+    # What only this end has is kept beside it.
+    (there / "again.py").write_text("changed there\n")
+    trial.run("l", "push", "--sources", str(here), str(here / "again.py"))
+    kept = [name for name in os.listdir(there) if name.startswith(".again.py.") and name.endswith(".before")]
+    expect(len(kept) == 1 and (there / kept[0]).read_text() == "changed there\n", os.listdir(there))
+
+
+def first_run(trial):
+    """The first `listen` closes its state directory, whose path is longer than 260 characters, and tells of the firewall."""
+    trial.rendezvous()
+    long = trial.directory / "/".join(["ein langer Name " + "ü" * 60] * 5)
+    environment = {"P2PDBG_STATE": trial.windows_path(long)}
+    for said_before in [False, True]:
+        listener = trial.start("w", "listen", "--json", "-L", "7001:localhost:7002", environment=environment)
+        listener.event("ready")
+        expect(('"firewall"' in listener.text()) != said_before, listener.told())
+        listener.stop()
+    expect((long / "identity.pem").exists(), os.listdir(long))
 
 
 def interrupt(trial):
@@ -374,7 +549,7 @@ def doctor(trial):
 
 TRIALS = [
     version, listen_direct, connect_direct, relay_udp, relay_tcp, outage, command, command_missing, known_peer, ide_vscode,
-    not_there, interrupt, rendezvous_exe, doctor,
+    status, pipe, forward, attach, attach_to_windows, sources, push_to_windows, first_run, interrupt, rendezvous_exe, doctor,
 ]
 
 

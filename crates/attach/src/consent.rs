@@ -16,7 +16,7 @@ pub enum Consent {
 
 impl Consent {
     /// Has somebody asked, if that is what was settled; whether the debugger may attach. Nobody's answer is none.
-    #[cfg(unix)]
+    #[cfg(target_os = "linux")]
     pub(crate) async fn ask(&self, pid: u32, command: String, debugger: Preset) -> bool {
         let asked = match self {
             Self::Refused => return false,

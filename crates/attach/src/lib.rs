@@ -14,7 +14,6 @@ mod listening;
 mod process;
 #[cfg(target_os = "linux")]
 mod ptrace;
-#[cfg(unix)]
 mod service;
 mod talk;
 #[cfg(target_os = "linux")]
@@ -22,17 +21,14 @@ mod tools;
 #[cfg(target_os = "linux")]
 mod undelayed;
 
-#[cfg(unix)]
 use std::pin::Pin;
 
 use p2pdbg_debugger::Preset;
 use p2pdbg_proto::attach::Tool;
-#[cfg(unix)]
 use p2pdbg_proto::attach::{Program, Refusal, Wanted};
 
 pub use consent::{Consent, Question};
 pub use listening::{ListeningDebugger, debuggers};
-#[cfg(unix)]
 pub use service::Programs;
 pub use talk::Talk;
 
@@ -50,7 +46,6 @@ pub struct Attached {
 }
 
 /// What has to go on while a debugger is attached; dropped, the debugger lets the program go.
-#[cfg(unix)]
 type GoesOn = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The debugger by whose forward the IDE of a tool comes.
@@ -70,7 +65,7 @@ fn programs(meant: &str) -> Result<(Vec<Program>, usize), Refusal> {
     Ok(catalogue::list(meant))
 }
 
-#[cfg(all(unix, not(target_os = "linux")))]
+#[cfg(not(target_os = "linux"))]
 fn programs(_meant: &str) -> Result<(Vec<Program>, usize), Refusal> {
     Err(Refusal::System)
 }
@@ -110,7 +105,7 @@ async fn attach(wanted: &Wanted, consent: &Consent) -> Result<(Attached, Option<
     Ok((attached, running.goes_on(process)))
 }
 
-#[cfg(all(unix, not(target_os = "linux")))]
+#[cfg(not(target_os = "linux"))]
 async fn attach(
     _wanted: &Wanted,
     _consent: &Consent,

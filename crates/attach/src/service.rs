@@ -6,10 +6,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use p2pdbg_forward::Within;
 use p2pdbg_net::listening;
 use p2pdbg_proto::attach::{AttachMessage, MAX_COMMAND, Refusal, Tool, Wanted};
 use tokio::{
-    net::UnixStream,
     sync::Semaphore,
     task::{JoinSet, spawn_blocking},
 };
@@ -62,8 +62,8 @@ impl Programs {
     }
 
     /// Answers one conversation: the session's end of it, and what is to be run. None while there are too many.
-    pub fn answer(&self) -> Option<(UnixStream, impl Future<Output = ()> + Send + 'static)> {
-        let (here, session) = UnixStream::pair().ok()?;
+    pub fn answer(&self) -> Option<(Within, impl Future<Output = ()> + Send + 'static)> {
+        let (here, session) = Within::pair();
         if self.0.conversations.available_permits() == 0 {
             return None;
         }
@@ -102,13 +102,17 @@ impl Programs {
         let _ = port;
     }
 
-    async fn converse(&self, mut talk: Talk<UnixStream>) -> io::Result<()> {
+    async fn converse(&self, mut talk: Talk<Within>) -> io::Result<()> {
         while let Some(message) = talk.receive().await? {
             let answer = match message {
                 AttachMessage::List { .. } | AttachMessage::Attach(_)
                     if self.0.consent == Consent::Refused =>
                 {
-                    Err(Refusal::NotAccepted)
+                    // Where nothing is attached to, no option helps.
+                    Err(match cfg!(target_os = "linux") {
+                        true => Refusal::NotAccepted,
+                        false => Refusal::System,
+                    })
                 }
                 AttachMessage::List { meant } => self.list(meant).await,
                 AttachMessage::Attach(wanted) => self.attach(wanted).await,

@@ -324,6 +324,8 @@ pub enum WarningCode {
     NothingKept,
     /// The configuration file holds the access key and is not closed to other users.
     ConfigurationOpen,
+    /// The system's firewall may ask about this program, which runs for the first time.
+    Firewall,
     /// The peer's streams are gone, because its process is.
     PeerRestarted,
     /// Tunnels or messages were refused: somebody knocks at the session's port, or the peer breaks the protocol.

@@ -4,12 +4,16 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
+use crate::Within;
+
 /// A connection of a local program.
 #[derive(Debug)]
 pub enum Connection {
     /// To a forwarded port, or to a target.
     Tcp(TcpStream),
-    /// To a forwarded Unix socket, or of a `p2pdbg pipe`.
+    /// To a forwarded Unix socket.
     #[cfg(unix)]
     Unix(UnixStream),
+    /// Of another part of this program: what serves a `p2pdbg pipe`, or answers in a conversation.
+    Within(Within),
 }

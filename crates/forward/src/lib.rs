@@ -3,7 +3,7 @@
 //! This module holds what a forward *is*: its addresses ([`HostPort`](p2pdbg_base::HostPort),
 //! [`Bind`](p2pdbg_base::Bind)), its direction, the notation of `-L` and `-R` ([`ForwardSpec`]), the debuggers known by
 //! name ([`Preset`]), and the rule for what a peer may ask of this host ([`AllowList`]); and its two TCP ends:
-//! [`OpenPort`] and [`dial`]. Moving bytes is not here.
+//! [`OpenPort`] and [`dial`]. Moving bytes is not here, but for what joins two parts of this program ([`Within`]).
 
 mod advice;
 mod allow;
@@ -13,6 +13,7 @@ mod open;
 #[cfg(unix)]
 mod socket;
 mod spec;
+mod within;
 
 pub use allow::AllowList;
 pub use connection::Connection;
@@ -21,3 +22,4 @@ pub use open::{OpenPort, port_failure};
 pub use p2pdbg_debugger::Preset;
 pub use p2pdbg_proto::tunnel::Direction;
 pub use spec::{DEFAULT_PORT, Forward, ForwardSpec, NotAForward, SpecFault};
+pub use within::{OtherEnd, Within};

@@ -326,10 +326,22 @@ fn create(path: &Path) -> Result<(), StateError> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).map_err(|source| StateError::Create {
+    let failed = |source| StateError::Create {
         path: path.to_owned(),
         source,
-    })
+    };
+    builder.create(path).map_err(failed)?;
+    #[cfg(windows)]
+    if let Err(error) = permissions::close_directory(path) {
+        let profile = std::env::var_os("USERPROFILE").map(PathBuf::from);
+        if !profile.is_some_and(|profile| path.starts_with(profile)) {
+            // Left behind it would be taken the next time for one that its user has made so.
+            let _ = fs::remove_dir(path);
+            return Err(failed(error));
+        }
+        tracing::warn!(%error, "the state directory has the access list of the user's profile");
+    }
+    Ok(())
 }
 
 /// Writes a file that does not exist yet, and forces it to the disk.

@@ -35,7 +35,6 @@ impl Driver {
                 report.step_round_trips = None;
             }
             let target = self.forwards.target(forward).cloned();
-            #[cfg(unix)]
             self.spare_delays(stream, &report, target.as_ref());
             self.streams.on_debugger(stream, report, target);
         }
@@ -44,7 +43,6 @@ impl Driver {
 
     /// Has debugpy send at once, when it has said what it is, and again when it has said which process it is in: by
     /// then that is connected to the adapter, which answers the IDE before.
-    #[cfg(unix)]
     fn spare_delays(
         &self,
         stream: StreamId,
@@ -68,7 +66,6 @@ impl Driver {
     /// Tells the watcher of the debuggers where the same sources are at both ends.
     pub(super) fn note_roots(&mut self) {
         // What comparing has found is evidence; what both call their directory may be two different ones.
-        #[cfg(unix)]
         if let Some(roots) = &self.sources.roots {
             self.streams
                 .set_roots(roots.here.as_str(), roots.there.as_str());

@@ -67,13 +67,10 @@ pub(super) struct Driver {
     pub(super) peers: Peers,
     pub(super) streams: Streams,
     pub(super) forwards: Forwards,
-    #[cfg(unix)]
     pub(super) sources: super::sources::SourcesPart,
     /// What debuggers may attach to here.
-    #[cfg(unix)]
     pub(super) programs: p2pdbg_attach::Programs,
     /// Streams of `p2pdbg pipe` whose forwards the connector has not judged yet.
-    #[cfg(unix)]
     pub(super) pipes: Vec<(u16, super::PipeRequest)>,
     pub(super) reporter: Reporter,
     outputs: mpsc::Sender<SessionOutput>,
@@ -103,9 +100,7 @@ impl Driver {
         let reporter = config.reporter.clone();
         let streams = Streams::new(role, connections.best(), reporter, watcher);
         let forwards = Forwards::new(&config, events.clone());
-        #[cfg(unix)]
         let sources = super::sources::SourcesPart::new(&config, events.clone());
-        #[cfg(unix)]
         let programs = super::pipes::programs(&policy, events.clone());
         let relays = Relays::new(role, config.paths.route.clone(), path_policy);
         let settings = Settings {
@@ -128,11 +123,8 @@ impl Driver {
             },
             streams,
             forwards,
-            #[cfg(unix)]
             sources,
-            #[cfg(unix)]
             programs,
-            #[cfg(unix)]
             pipes: Vec::new(),
             reporter: config.reporter,
             outputs,
@@ -268,10 +260,7 @@ impl Driver {
             }
             Output::NearLost => self.on_near_gone(),
             Output::Doubt => self.tell(SessionOutput::Doubt),
-            #[cfg(unix)]
             Output::InUse => self.sources.sources.on_use(),
-            #[cfg(not(unix))]
-            Output::InUse => {}
             Output::Drained => self.tell(SessionOutput::Drained),
             Output::Report(report) => {
                 match report {
@@ -315,9 +304,7 @@ impl Driver {
             SessionInput::PeerLeft => self.decide(Input::PeerLeft),
             SessionInput::Replaced => self.end(SessionEnd::Replaced),
             SessionInput::Describe(answer) => drop(answer.send(self.describe())),
-            #[cfg(unix)]
             SessionInput::Pipe(request) => self.open_pipe(request),
-            #[cfg(unix)]
             SessionInput::Forward(request) => self.add_forward(request),
             SessionInput::Drain => {
                 let ports = self.forwards.sweep();
@@ -408,9 +395,7 @@ impl Driver {
             Event::TargetListening(forward, listening) => {
                 self.on_target_listening(forward, listening);
             }
-            #[cfg(unix)]
             Event::Sources(told) => self.on_told(told),
-            #[cfg(unix)]
             Event::Attached(attached) => self.on_attached(attached),
             Event::Inspected(stream, report) => self.on_inspected(stream, *report),
             Event::OpenToNetwork(address) => self.forwards.on_open_to_network(address),
@@ -571,7 +556,6 @@ impl Driver {
             let (stream, waiting) = (stream.to_u64(), true);
             tunnel.send(TunnelMessage::StreamWaiting { stream, waiting });
         }
-        #[cfg(unix)]
         self.begin_sources();
     }
 

@@ -2,7 +2,6 @@
 
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
-#[cfg(unix)]
 use p2pdbg_base::Bind;
 use p2pdbg_base::{Absent, Failure, HostPort, Opened, Untrusted};
 use p2pdbg_events::{
@@ -21,7 +20,6 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-#[cfg(unix)]
 use super::forward_requests::{ForwardRequest, refusal};
 use super::{
     Event, SessionConfig, elsewhere,
@@ -38,7 +36,6 @@ const MOST: usize = 64;
 const EARLY: usize = 256;
 
 /// How many of them `p2pdbg pipe` may have added.
-#[cfg(unix)]
 const MOST_ADDED: usize = 32;
 
 pub(super) struct Forwards {
@@ -76,7 +73,6 @@ struct Entry {
     /// Whether it was added for a `p2pdbg pipe`, so that no port is opened for it.
     added: bool,
     /// Who asked for it while the session ran, until the connector has judged it.
-    #[cfg(unix)]
     asked: Option<ForwardRequest>,
     /// Whether it was told that its target hangs up, or that a web page was turned away.
     told: bool,
@@ -381,7 +377,6 @@ impl Forwards {
 
     /// Adds a forward to a target at the connector, for which no port is opened; its number, and whether it is new.
     /// `None` if there are as many as there may be.
-    #[cfg(unix)]
     pub(super) fn add(&mut self, target: &HostPort) -> Option<(u16, bool)> {
         let is_it = |entry: &Entry| entry.added && entry.forward.target == *target;
         if let Some(index) = self.table.iter().position(is_it) {
@@ -407,7 +402,6 @@ impl Forwards {
 
     /// Adds a forward to a debugger of the connector's, with a port here that opens once the connector has agreed;
     /// false if that cannot be, which is told.
-    #[cfg(unix)]
     pub(super) fn ask(&mut self, request: ForwardRequest) -> bool {
         let bind = Bind::loopback(request.port);
         // What connects to its IDE by itself would have this end dial whatever the port is.
@@ -438,7 +432,6 @@ impl Forwards {
     }
 
     /// Opens the port of a forward that was asked for, if that is what was settled, and tells who asked.
-    #[cfg(unix)]
     pub(super) async fn settle_asked(&mut self, forward: u16, tasks: &mut JoinSet<()>) {
         let entry = self.table.get_mut(usize::from(forward));
         let asked = entry.and_then(|entry| Some((entry.asked.take()?, entry.state.clone()?)));
@@ -461,7 +454,6 @@ impl Forwards {
     }
 
     /// What the connector has made of a forward.
-    #[cfg(unix)]
     pub(super) fn state(&self, forward: u16) -> Option<&ForwardState> {
         self.table.get(usize::from(forward))?.state.as_ref()
     }
@@ -791,7 +783,6 @@ impl Entry {
             turns: Arc::default(),
             listening: None,
             added: false,
-            #[cfg(unix)]
             asked: None,
             told: false,
         }

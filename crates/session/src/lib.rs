@@ -6,25 +6,15 @@
 //! takes time (a handshake, reading a carrier's header, accepting a connection) runs in a task of its own and sends an
 //! `Event`.
 
-#![cfg_attr(
-    not(unix),
-    allow(
-        irrefutable_let_patterns,
-        reason = "a local connection is TCP's where there are no Unix sockets"
-    )
-)]
-
 mod debuggers;
 pub mod decisions;
 mod driver;
 mod elsewhere;
 mod first_word;
-#[cfg(unix)]
 mod forward_requests;
 mod forwards;
 mod messages;
 mod paths;
-#[cfg(unix)]
 mod pipes;
 mod policy;
 mod ports;
@@ -32,7 +22,6 @@ mod rejections;
 mod relay_choice;
 mod relays;
 mod snapshot;
-#[cfg(unix)]
 mod sources;
 pub mod stream;
 mod streams;
@@ -67,10 +56,8 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument;
 
 use self::driver::{Begun, Driver};
-#[cfg(unix)]
 pub use self::forward_requests::ForwardRequest;
 pub use self::forwards::while_absent;
-#[cfg(unix)]
 pub use self::pipes::{PipeRequest, PipeTarget};
 pub use self::policy::SessionPolicy;
 use crate::watch as inspect;
@@ -135,10 +122,8 @@ pub enum SessionInput {
     /// Tell what there is at this moment.
     Describe(oneshot::Sender<SessionSnapshot>),
     /// Open a stream for a local program to a target of its own.
-    #[cfg(unix)]
     Pipe(PipeRequest),
     /// Open a port here for a debugger at the other end.
-    #[cfg(unix)]
     Forward(ForwardRequest),
 }
 
@@ -226,13 +211,10 @@ enum Event {
     /// So far the nodes of the rendezvous are from here.
     Measured(Vec<NodeAway>),
     Inspected(StreamId, Box<inspect::Report>),
-    #[cfg(unix)]
     Sources(p2pdbg_sources::Told),
-    #[cfg(unix)]
     Attached(p2pdbg_attach::Attached),
 }
 
-#[cfg(unix)]
 impl From<p2pdbg_sources::Told> for Event {
     fn from(told: p2pdbg_sources::Told) -> Self {
         Self::Sources(told)

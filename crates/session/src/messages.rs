@@ -48,20 +48,14 @@ impl Driver {
                 let time = Duration::from_secs(seconds.into());
                 self.ways.avoid_udp(Starving::Peer, time);
             }
-            #[cfg(unix)]
             TunnelMessage::SourcesChanged if self.role == Role::Listener => {
                 self.sources.sources.on_peer_changed();
             }
-            #[cfg(not(unix))]
-            TunnelMessage::SourcesChanged if self.role == Role::Listener => {}
             TunnelMessage::Elsewhere(one) if self.role == Role::Listener => {
                 let followed = self.forwards.on_elsewhere(&one);
-                #[cfg(unix)]
                 if let Some((port, debugger)) = followed {
                     self.follow(port, debugger);
                 }
-                #[cfg(not(unix))]
-                let _ = followed;
             }
             TunnelMessage::Facts(said) => self.on_facts(HostFacts::accept(said)),
             TunnelMessage::Hello { .. }
@@ -90,9 +84,7 @@ impl Driver {
     /// What the connector has made of a forward, at the listener.
     async fn on_forward_state(&mut self, forward: u16, state: ForwardState) {
         self.forwards.on_state(forward, state);
-        #[cfg(unix)]
         self.forwards.settle_asked(forward, &mut self.tasks).await;
-        #[cfg(unix)]
         self.settle_pipes();
         if let Some(standing) = self.forwards.newly_standing() {
             self.tell(SessionOutput::Ready(standing));
@@ -160,9 +152,7 @@ impl Driver {
         let admission = self.streams.admit(stream, opens.is_some())?;
         if let (Admission::New, Some(forward)) = (admission, opens) {
             let local = match forward {
-                #[cfg(unix)]
                 p2pdbg_proto::sources::FORWARD => self.answer_about_sources(),
-                #[cfg(unix)]
                 p2pdbg_proto::attach::FORWARD => self.answer_about_programs(),
                 _ => self.forwards.dial(stream, forward),
             };

@@ -7,13 +7,10 @@
 use p2pdbg_attach::{Attached, Programs};
 use p2pdbg_base::{ErrorCode, Failure, HostPort, Untrusted};
 use p2pdbg_events::{Event as Report, StreamState, Warning, WarningCode};
-use p2pdbg_forward::Preset;
+use p2pdbg_forward::{Preset, Within};
 use p2pdbg_ledger::ResetCode;
 use p2pdbg_proto::{attach::MAX_COMMAND, control::Role, tunnel::ForwardState};
-use tokio::{
-    net::UnixStream,
-    sync::{mpsc, oneshot},
-};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Event, SessionPolicy,
@@ -54,7 +51,7 @@ pub struct PipeRequest {
     /// What answers at the other end.
     pub to: PipeTarget,
     /// The session's end of the connection to the program.
-    pub local: UnixStream,
+    pub local: Within,
     /// Told when the stream is open, or why it cannot be.
     pub opened: oneshot::Sender<Result<(), Failure>>,
     /// Told how the stream ended; dropped if the session did.
@@ -110,7 +107,7 @@ impl Driver {
         self.decide(Input::Asked);
         // A program that has gone meanwhile needs no stream.
         if request.opened.send(Ok(())).is_ok() {
-            let local = Connection::Unix(request.local);
+            let local = Connection::Within(request.local);
             let ended = Some(request.ended);
             if let Some(forward) = request.to.conversation() {
                 self.streams.open(forward, local, ended, &mut self.tasks);
@@ -160,12 +157,12 @@ impl Driver {
     /// The local end of a conversation whose other end is answered by a task; none is refused.
     pub(super) fn converse(
         &mut self,
-        answered: Option<(UnixStream, impl Future<Output = ()> + Send + 'static)>,
+        answered: Option<(Within, impl Future<Output = ()> + Send + 'static)>,
     ) -> Local {
         match answered {
             Some((session, answering)) => {
                 self.tasks.spawn(answering);
-                Local::Accepted(Connection::Unix(session))
+                Local::Accepted(Connection::Within(session))
             }
             None => Local::Dialing(Box::pin(async { Err(ResetCode::NOT_ALLOWED) })),
         }
@@ -198,7 +195,7 @@ impl Driver {
             let open = verdict.is_ok();
             // A program that has gone meanwhile needs no stream.
             if request.opened.send(verdict).is_ok() && open {
-                let local = Connection::Unix(request.local);
+                let local = Connection::Within(request.local);
                 let ended = Some(request.ended);
                 self.streams.open(forward, local, ended, &mut self.tasks);
             }

@@ -55,7 +55,7 @@ impl Driver {
             }
             Told::Changed => {}
             Told::Converse(connection) => {
-                let local = Connection::Unix(connection);
+                let local = Connection::Within(connection);
                 self.streams.open(FORWARD, local, None, &mut self.tasks);
             }
             Told::Compared(differences) => self.report_differences(differences),

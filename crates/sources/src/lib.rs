@@ -7,33 +7,23 @@
 //! differs (`Differences`). Nothing is copied unless `p2pdbg push` asks for it, and only into the directory that
 //! `connect --accept-push` named (`Inbox`), where the file is that is meant.
 //!
-//! Left out: what is missing at one end, which moves no breakpoint; deleting, which nobody asks for; and Windows, where
-//! neither the control socket nor the safe opening of files is written yet.
+//! Left out: what is missing at one end, which moves no breakpoint; and deleting, which nobody asks for.
 
-#[cfg(unix)]
 mod align;
-#[cfg(unix)]
 mod compare;
-#[cfg(unix)]
 mod content;
-#[cfg(unix)]
+mod directory;
 mod inbox;
-#[cfg(unix)]
 mod name;
-#[cfg(unix)]
 mod parts;
-#[cfg(unix)]
 mod service;
-#[cfg(unix)]
+mod stamp;
 pub mod talk;
-#[cfg(unix)]
 mod tree;
-#[cfg(unix)]
 mod walk;
 
 use std::path::{Path, PathBuf};
 
-#[cfg(unix)]
 pub use self::{
     align::Prefixes,
     compare::Differences,

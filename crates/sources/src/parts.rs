@@ -1,18 +1,19 @@
 //! Parts of files that have not come whole yet, each beside its place: hidden, and called after the file and what it is
 //! to hold, so that an interrupted copy goes on.
 
-use std::{os::fd::OwnedFd, time::SystemTime};
+use std::time::Duration;
 
 use p2pdbg_proto::sources::Sha256 as Digest;
-use rustix::fs::{AtFlags, Dir, FileType};
 use sha2::{Digest as _, Sha256};
+
+use super::directory::{Directory, Kind};
 
 /// What the names of parts begin and end with.
 const BEGINNING: &str = ".p2pdbg-";
 const ENDING: &str = ".part";
 
-/// After so many seconds nobody goes on with a copy.
-const OLD: u64 = 24 * 60 * 60;
+/// After so long nobody goes on with a copy.
+const OLD: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The name of the part of a file that is to hold this.
 pub(super) fn name_of(name: &str, sha256: Digest) -> String {
@@ -27,7 +28,7 @@ fn beginning_for(name: &str) -> String {
 }
 
 /// Removes the parts of other versions of a file, and those of any file that are old.
-pub(super) fn remove_useless(directory: &OwnedFd, name: &str, sha256: Digest) {
+pub(super) fn remove_useless(directory: &Directory, name: &str, sha256: Digest) {
     let (own, others) = (name_of(name, sha256), beginning_for(name));
     remove(directory, |part, age| {
         part != own && (part.starts_with(&others) || age > OLD)
@@ -35,33 +36,22 @@ pub(super) fn remove_useless(directory: &OwnedFd, name: &str, sha256: Digest) {
 }
 
 /// Removes the parts of all versions of a file.
-pub(super) fn remove_all_of(directory: &OwnedFd, name: &str) {
+pub(super) fn remove_all_of(directory: &Directory, name: &str) {
     let own = beginning_for(name);
     remove(directory, |part, _| part.starts_with(&own));
 }
 
-fn remove(directory: &OwnedFd, is_useless: impl Fn(&str, u64) -> bool) {
-    let Ok(entries) = Dir::read_from(directory) else {
-        return;
-    };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.unwrap_or_default().as_secs();
-    let user = rustix::process::geteuid().as_raw();
-    for entry in entries.flatten() {
-        let Ok(name) = entry.file_name().to_str() else {
+fn remove(directory: &Directory, is_useless: impl Fn(&str, Duration) -> bool) {
+    let is_part = |name: &String| name.starts_with(BEGINNING) && name.ends_with(ENDING);
+    for name in directory.names().filter(is_part) {
+        let Ok(Some(entry)) = directory.entry(&name) else {
             continue;
         };
-        if !(name.starts_with(BEGINNING) && name.ends_with(ENDING)) {
-            continue;
-        }
-        let Ok(stat) = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else {
-            continue;
-        };
-        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        let age = now.saturating_sub(u64::try_from(stat.st_mtime).unwrap_or(0));
-        if is_file && stat.st_uid == user && is_useless(name, age) {
+        let age = entry.modified.and_then(|at| at.elapsed().ok());
+        let is_ours = entry.kind == Kind::File && entry.is_own;
+        if is_ours && is_useless(&name, age.unwrap_or_default()) {
             // One that cannot be removed is in nobody's way.
-            let _ = rustix::fs::unlinkat(directory, name, AtFlags::empty());
+            let _ = directory.remove(&name);
         }
     }
 }

@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pdbg_forward::Within;
 use p2pdbg_proto::sources::{Refusal, SourcesMessage, Summary};
 use tokio::{
-    net::UnixStream,
     sync::{Notify, Semaphore, mpsc},
     task::spawn_blocking,
 };
@@ -44,7 +44,7 @@ pub enum Told {
     /// They have changed here, or were looked at for the first time.
     Changed,
     /// A conversation is to be opened; this is the session's end of it.
-    Converse(UnixStream),
+    Converse(Within),
     /// This is what differs now.
     Compared(Differences),
     /// A file was copied to here.
@@ -245,9 +245,7 @@ impl Sources {
     }
 
     async fn compare(&self, scan: &Scan) {
-        let Ok((here, session)) = UnixStream::pair() else {
-            return;
-        };
+        let (here, session) = Within::pair();
         if !self.tell(Told::Converse(session)).await {
             return;
         }
@@ -262,8 +260,8 @@ impl Sources {
 
     /// A conversation that the peer has opened: the session's end of it, and what answers in it. `None` if there are
     /// too many.
-    pub fn answer(&self) -> Option<(UnixStream, impl Future<Output = ()> + Send + 'static)> {
-        let (here, session) = UnixStream::pair().ok()?;
+    pub fn answer(&self) -> Option<(Within, impl Future<Output = ()> + Send + 'static)> {
+        let (here, session) = Within::pair();
         let sources = self.clone();
         if self.0.conversations.available_permits() == 0 {
             return None;
@@ -279,7 +277,7 @@ impl Sources {
         Some((session, answering))
     }
 
-    async fn converse(&self, mut talk: Talk<UnixStream>) -> Result<(), TalkError> {
+    async fn converse(&self, mut talk: Talk<Within>) -> Result<(), TalkError> {
         let mut copying = None;
         while let Some(message) = talk.receive().await? {
             match message {
@@ -315,7 +313,7 @@ impl Sources {
 
     async fn answer_comparison(
         &self,
-        talk: &mut Talk<UnixStream>,
+        talk: &mut Talk<Within>,
         there: Summary,
     ) -> Result<(), TalkError> {
         let compares = self.are_compared();
@@ -379,7 +377,7 @@ mod tests {
     }
 
     /// A conversation with an end that compares, and accepts copies into, the directory `there`.
-    fn talk(there: &Sources) -> Talk<UnixStream> {
+    fn talk(there: &Sources) -> Talk<Within> {
         let (session, answering) = there.answer().unwrap();
         tokio::spawn(answering);
         Talk::over(session)

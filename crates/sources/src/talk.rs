@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    Begun, Content, Differences, Inbox, Limits, Scan, Seen, SourceName, compare::Found, tree,
+    Begun, Content, Differences, Inbox, Limits, Scan, Seen, SourceName, compare::Found, stamp, tree,
 };
 
 /// The most bytes of names and digests in one message.
@@ -242,9 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
                 sha256,
                 text: content.text,
                 ends: content.ends,
-                executable: std::os::unix::fs::PermissionsExt::mode(&metadata.permissions())
-                    & 0o100
-                    != 0,
+                executable: stamp::is_executable(&metadata),
             };
             Ok((file, offer))
         };
@@ -367,7 +365,7 @@ pub fn in_words(refusal: Refusal) -> &'static str {
             "nothing is accepted there; run p2pdbg connect with --accept-push DIR"
         }
         Refusal::Name => {
-            "its name leads out of the directory there, or has characters that cannot be shown"
+            "its name leads out of the directory there, has characters that cannot be shown, or is none on that system"
         }
         Refusal::Path => "a part of its path there is a link, or no directory",
         Refusal::NotAFile => "there is something of that name that is no file",

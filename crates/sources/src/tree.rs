@@ -8,9 +8,8 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File, Metadata},
     io::{self, Read},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use p2pdbg_facts::{GitCheckout, holds_home};
@@ -20,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     SourceName,
     content::{Content, ContentHash},
+    stamp::{self, Stamp},
     walk::Walk,
 };
 
@@ -51,9 +51,6 @@ impl Limits {
         time: Duration::from_secs(10),
     };
 }
-
-/// A file that was changed so lately may be changed again and have the same times.
-const RACY: Duration = Duration::from_secs(2);
 
 /// Directories of what was installed, which is not what somebody wrote here.
 const INSTALLED: [&str; 5] = [
@@ -88,36 +85,6 @@ pub(super) struct Listing {
     pub(super) names: Vec<SourceName>,
     /// How many are of a name that cannot be said, and whether there are more than were looked at.
     pub(super) left_out: usize,
-}
-
-/// By what a file that was changed is told from one that was not: also one that was written anew with its old time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    modified: (i64, i64),
-    changed: (i64, i64),
-    inode: (u64, u64),
-    length: u64,
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-            inode: (metadata.dev(), metadata.ino()),
-            length: metadata.len(),
-        }
-    }
-
-    /// Whether it is so young that a change after it may leave no trace.
-    fn is_racy(&self) -> bool {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = now.unwrap_or_default().as_secs();
-        let age = i64::try_from(now)
-            .unwrap_or(i64::MAX)
-            .saturating_sub(self.changed.0);
-        age <= RACY.as_secs().try_into().unwrap_or(i64::MAX)
-    }
 }
 
 impl Tree {
@@ -241,7 +208,7 @@ impl Tree {
     /// program that was started somewhere above its sources.
     pub(super) fn list_all(&self) -> Vec<SourceName> {
         let began = Instant::now();
-        let device = fs::metadata(&self.root).map(|metadata| metadata.dev()).ok();
+        let device = stamp::device(&self.root);
         let (mut names, mut level) = (Vec::new(), vec![self.root.clone()]);
         let mut seen = 0;
         for _ in 0..self.limits.depth {
@@ -255,7 +222,7 @@ impl Tree {
                 let Ok(metadata) = entry.metadata() else {
                     continue;
                 };
-                if is_hidden || Some(metadata.dev()) != device {
+                if is_hidden || !stamp::is_on(&metadata, device) {
                     continue;
                 }
                 let path = entry.path();
@@ -280,8 +247,8 @@ impl Tree {
         if name.parts().count() > 1 && self.is_behind_link(&path) {
             return None;
         }
-        let stamp = Stamp::of(&metadata);
-        if stamp.length > self.limits.file {
+        let (stamp, length) = (Stamp::of(&metadata), metadata.len());
+        if length > self.limits.file {
             return None;
         }
         if let Some((old, content)) = self.known.get(name)
@@ -289,10 +256,10 @@ impl Tree {
         {
             return Some(*content);
         }
-        if *read + stamp.length > self.limits.bytes {
+        if *read + length > self.limits.bytes {
             return None;
         }
-        *read += stamp.length;
+        *read += length;
         let content = content_of(&path, self.limits.file).ok()?;
         match stamp.is_racy() {
             true => drop(self.known.remove(name)),
@@ -360,9 +327,7 @@ fn read_through(path: &Path, limit: u64, mut each: impl FnMut(&[u8])) -> io::Res
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let mut options = fs::OpenOptions::new();
     options.read(true);
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let bits = i32::try_from(flags.bits()).unwrap_or(0);
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, bits);
+    stamp::without_links(&mut options);
     let file = options.open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -370,9 +335,9 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::{os::unix::fs::symlink, time::SystemTime};
 
     use super::*;
 

@@ -5,11 +5,11 @@
 //! 0.9 MB of a program whose pages are all in memory.
 
 use std::{
+    borrow::Cow,
     ffi::{OsStr, OsString},
     fs::{self, File, FileType},
     io::{self, Read},
-    os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
+    path::{MAIN_SEPARATOR, Path, PathBuf},
     vec,
 };
 
@@ -98,7 +98,7 @@ impl<F: Fn(&Path) -> bool> Walk<F> {
     fn is_left_out(&self, path: &Path, name: &OsStr, is_directory: bool) -> bool {
         let rules = self.repositories.last();
         let is_exception = rules.and_then(|rules| rules.judge(path, is_directory));
-        let is_hidden = name.as_bytes().starts_with(b".");
+        let is_hidden = name.as_encoded_bytes().starts_with(b".");
         name == ".git" || !is_exception.unwrap_or(!is_hidden)
     }
 }
@@ -158,13 +158,31 @@ impl Rules {
     /// Whether a path is named as an exception; false if it is ignored, none if nothing is said of it.
     fn judge(&self, path: &Path, is_directory: bool) -> Option<bool> {
         let relative = path.strip_prefix(&self.root).ok()?;
-        let relative = relative.as_os_str().as_bytes().into();
+        let relative = slashed(relative);
         let found = self.search.pattern_matching_relative_path(
-            relative,
+            relative.as_ref().into(),
             Some(is_directory),
             Case::Sensitive,
         )?;
         Some(found.pattern.is_negative())
+    }
+}
+
+/// A path as Git writes it, with `/` between its parts on every system.
+fn slashed(path: &Path) -> Cow<'_, [u8]> {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    match MAIN_SEPARATOR {
+        '/' => Cow::Borrowed(bytes),
+        own => {
+            let slash = |byte: &u8| {
+                if char::from(*byte) == own {
+                    b'/'
+                } else {
+                    *byte
+                }
+            };
+            Cow::Owned(bytes.iter().map(slash).collect())
+        }
     }
 }
 

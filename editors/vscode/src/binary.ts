@@ -71,12 +71,15 @@ async function isProgram(path: string): Promise<boolean> {
     }
 }
 
+/** For how long a program may think about which version it is, in milliseconds. */
+const PATIENCE_MS = 10_000;
+
 /** The first that is there. Throws `NoBinary`. */
-export async function find(places: Places): Promise<Binary> {
+export async function find(places: Places, patience = PATIENCE_MS): Promise<Binary> {
     const looked = candidates(places);
     for (const path of looked) {
         if (await isProgram(path)) {
-            return ask(path);
+            return ask(path, patience);
         }
     }
     throw new NoBinary(
@@ -86,12 +89,15 @@ export async function find(places: Places): Promise<Binary> {
     );
 }
 
-function ask(path: string): Promise<Binary> {
+function ask(path: string, patience: number): Promise<Binary> {
     return new Promise((resolve, reject) => {
-        execFile(path, ['--version'], { timeout: 10_000, maxBuffer: 1 << 16 }, (error, stdout) => {
+        // One that is stopped, by a debugger say, hears no other signal.
+        const options = { timeout: patience, killSignal: 'SIGKILL' as const, maxBuffer: 1 << 16 };
+        execFile(path, ['--version'], options, (error, stdout) => {
             const version = parseVersion(stdout);
             if (version === undefined) {
-                const why = error === null ? `it says ${JSON.stringify(stdout.slice(0, 80))}` : error.message.slice(0, 200);
+                const said = error === null ? `it says ${JSON.stringify(stdout.slice(0, 80))}` : error.message.slice(0, 200);
+                const why = error?.killed === true ? 'it does not answer, or is stopped' : said;
                 reject(new NoBinary(`${path} is not a p2pdbg that runs here: ${why}`));
                 return;
             }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -103,4 +103,27 @@ test('stopping is by ^C, which is no failure', async () => {
     await started.stop();
     assert.equal(started.state.phase, 'ended');
     assert.equal(started.state.failure, undefined);
+});
+
+test('a program that is stopped is said not to answer, and a tunnel that is stopped is ended all the same', async () => {
+    const silent = program('silent', 'kill -STOP $$');
+    await assert.rejects(find(places({ setting: silent }), 300), /does not answer, or is stopped/);
+    const path = program('halted', `echo '{"event":"waiting","for":"peer"}'; while :; do sleep 0.1; done`);
+    const started = await new Promise<Tunnel>(resolve => {
+        const start = { program: path, arguments: ['listen'], directory: root, environment: process.env };
+        const it: Tunnel = new Tunnel(start, { changed: state => state.phase === 'waiting' && resolve(it), log: () => {} });
+    });
+    process.kill(started.pid ?? 0, 'SIGSTOP');
+    await started.stop();
+    assert.equal(started.state.phase, 'ended');
+    assert.equal(started.state.failure, undefined);
+});
+
+test('the extension runs where the workspace is, and not in one that is not trusted or has no files of a host', () => {
+    const manifest = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8'));
+    assert.deepEqual(manifest.extensionKind, ['workspace']);
+    assert.equal(manifest.capabilities.untrustedWorkspaces.supported, false);
+    assert.equal(manifest.capabilities.virtualWorkspaces.supported, false);
+    // A path of this host's is none on another.
+    assert.equal(manifest.contributes.configuration.properties['p2pdbg.path'].scope, 'machine-overridable');
 });

@@ -44,6 +44,8 @@ impl Handover {
     /// Is not done on this platform.
     #[cfg(not(target_os = "linux"))]
     pub fn execute(self, _program: &Path, _args: &[std::ffi::OsString]) -> io::Error {
+        #[cfg(unix)]
+        drop(self.sockets);
         let _ = (self.state, HEIR, MOST_SOCKETS);
         io::ErrorKind::Unsupported.into()
     }

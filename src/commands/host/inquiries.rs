@@ -6,10 +6,8 @@ use p2pdbg_proto::control::Role;
 use tokio::sync::oneshot;
 
 use super::Host;
-#[cfg(unix)]
 use crate::control::{ControlSocket, Inquiry};
 use p2pdbg_events::snapshot::{ProcessSnapshot, ProcessState, SessionCommand};
-#[cfg(unix)]
 use p2pdbg_session::SessionInput;
 
 /// How long a session may take to describe itself.
@@ -18,7 +16,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The control socket of this process; there may be none.
 #[derive(Debug)]
 pub(super) struct Inquiries {
-    #[cfg(unix)]
     socket: Option<(ControlSocket, tokio::sync::mpsc::Receiver<Inquiry>)>,
     started: Instant,
 }
@@ -27,7 +24,6 @@ impl Inquiries {
     /// Opens the socket. Without one everything goes on, but nobody can ask.
     pub(super) fn open() -> Self {
         Self {
-            #[cfg(unix)]
             socket: ControlSocket::open()
                 .inspect_err(|error| tracing::warn!(%error, "there is no control socket"))
                 .ok(),
@@ -36,7 +32,6 @@ impl Inquiries {
     }
 
     /// The next thing that is asked. Cancelling it loses nothing.
-    #[cfg(unix)]
     pub(super) async fn next(&mut self) -> Inquiry {
         if let Some((_, inquiries)) = &mut self.socket
             && let Some(inquiry) = inquiries.recv().await
@@ -45,17 +40,10 @@ impl Inquiries {
         }
         std::future::pending().await
     }
-
-    /// The next thing that is asked: nothing ever.
-    #[cfg(not(unix))]
-    pub(super) async fn next(&mut self) -> std::convert::Infallible {
-        std::future::pending().await
-    }
 }
 
 impl Host {
     /// Answers, or has the session answer.
-    #[cfg(unix)]
     pub(super) fn answer(&self, inquiry: Inquiry) {
         match inquiry {
             Inquiry::Status(answer) => self.describe(answer),
@@ -70,13 +58,6 @@ impl Host {
         }
     }
 
-    /// There is no control socket here, so nothing is asked.
-    #[cfg(not(unix))]
-    pub(super) fn answer(&self, inquiry: std::convert::Infallible) {
-        match inquiry {}
-    }
-
-    #[cfg_attr(not(unix), expect(dead_code, reason = "nobody can ask"))]
     fn describe(&self, answer: oneshot::Sender<ProcessSnapshot>) {
         let mut process = ProcessSnapshot {
             pid: std::process::id(),

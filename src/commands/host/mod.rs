@@ -122,6 +122,8 @@ impl Host {
             }
         }
         let state = open_state(options.state.as_deref(), &reporter)?;
+        #[cfg(windows)]
+        tell_of_firewall(&state, &reporter);
         let identity = Arc::new(Identity::load_or_make(&state).map_err(state_failure)?);
         let process = ProcessNumber::take(&state, role);
         let known_peers = KnownPeers::load(&state, process.get()).map_err(state_failure)?;
@@ -398,7 +400,6 @@ impl Host {
     }
 
     /// The session that is meant: that with the peer of this name, or the only one.
-    #[cfg(unix)]
     pub(super) fn session_with(
         &self,
         peer: Option<&str>,
@@ -456,6 +457,24 @@ fn open_state(asked: Option<&Path>, reporter: &Reporter) -> Result<StateDir, Fai
         }
         result => result.map_err(state_failure),
     }
+}
+
+/// Says once that Windows' firewall may ask. It asks when a program first takes what it has not asked for, and says
+/// nothing of why.
+#[cfg(windows)]
+fn tell_of_firewall(state: &StateDir, reporter: &Reporter) {
+    const TOLD: &str = "firewall-told";
+    if !matches!(state.read(TOLD), Ok(None)) {
+        return;
+    }
+    let message = "Windows' firewall may ask whether p2pdbg may be reached from networks";
+    reporter.emit(Event::Warning(
+        Warning::new(WarningCode::Firewall, message).hint(
+            "p2pdbg works either way, since it sends first; allowed, hosts of one network find each other sooner",
+        ),
+    ));
+    // Otherwise it is said once more, which harms nobody.
+    let _ = state.write_atomically(TOLD, b"1\n");
 }
 
 fn state_failure(error: StateError) -> Failure {

@@ -1,8 +1,6 @@
 //! `p2pdbg status`: what this user's running processes are doing.
 
-#[cfg(unix)]
 mod watch;
-#[cfg(unix)]
 mod watch_screen;
 
 use p2pdbg_base::{ErrorCode, Failure};
@@ -13,7 +11,6 @@ use crate::cli::args::StatusArgs;
 ///
 /// # Errors
 /// If nothing runs, or its sockets cannot be read.
-#[cfg(unix)]
 pub async fn run(args: StatusArgs) -> Result<(), Failure> {
     use std::fmt::Write as _;
 
@@ -38,7 +35,6 @@ pub async fn run(args: StatusArgs) -> Result<(), Failure> {
 }
 
 /// Asks every running process; one that does not answer is left out, and logged.
-#[cfg(unix)]
 pub(super) async fn snapshots() -> Result<Vec<p2pdbg_events::snapshot::ProcessSnapshot>, Failure> {
     use crate::control::{self, Client, protocol};
 
@@ -61,19 +57,7 @@ pub(super) async fn snapshots() -> Result<Vec<p2pdbg_events::snapshot::ProcessSn
     Ok(processes)
 }
 
-#[cfg(unix)]
 fn nothing_runs() -> Failure {
     Failure::new(ErrorCode::NoSession, "no p2pdbg of yours runs on this host")
         .hint("run p2pdbg listen beside the IDE, or p2pdbg connect on the debuggee's host")
-}
-
-/// There is no control socket here.
-///
-/// # Errors
-/// Always.
-#[cfg(not(unix))]
-pub async fn run(_args: StatusArgs) -> Result<(), Failure> {
-    let message = "p2pdbg status is not there on this system yet";
-    Err(Failure::new(ErrorCode::ControlSocket, message)
-        .hint("run p2pdbg listen or connect with --json, and read what they report"))
 }

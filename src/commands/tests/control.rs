@@ -16,7 +16,7 @@ use crate::{
     control::{
         Client, Frame,
         protocol::{Reply, Request},
-        read_frame, running,
+        read_frame, running, write_data, write_frame,
     },
 };
 
@@ -112,8 +112,8 @@ async fn pipe_talks_to_a_target_of_its_own_and_learns_how_it_ended() {
     let (client, reply) = world.ask(&Request::Open { to, peer: None }).await;
     assert_eq!(reply, Reply::Opened);
     let (mut from, mut into) = client.into_stream();
-    into.write_all(b"hello").await.unwrap();
-    into.shutdown().await.unwrap();
+    write_data(&mut into, b"hello").await.unwrap();
+    write_frame(&mut into, &Frame::Fin).await.unwrap();
     let mut heard = Vec::new();
     let last = loop {
         match in_time(read_frame(&mut from)).await.unwrap() {

@@ -1,5 +1,5 @@
-//! The local end of a stream: the debugger's TCP connection, set as debuggers need it; or the socket of a
-//! `p2pdbg pipe`, which needs nothing.
+//! The local end of a stream: the debugger's TCP connection, set as debuggers need it; or another part of this program,
+//! which needs nothing.
 
 use std::{
     collections::VecDeque,
@@ -12,6 +12,7 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 pub use p2pdbg_forward::Connection;
+use p2pdbg_forward::{OtherEnd, Within};
 use p2pdbg_net::listening;
 #[cfg(unix)]
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -19,7 +20,7 @@ use socket2::SockRef;
 #[cfg(unix)]
 use tokio::net::unix;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{self as tokio_io, AsyncReadExt, AsyncWriteExt},
     net::tcp,
 };
 
@@ -43,6 +44,7 @@ enum ReadHalf {
     Tcp(tcp::OwnedReadHalf),
     #[cfg(unix)]
     Unix(unix::OwnedReadHalf),
+    Within(tokio_io::ReadHalf<Within>, OtherEnd),
 }
 
 #[derive(Debug)]
@@ -50,6 +52,7 @@ enum WriteHalf {
     Tcp(tcp::OwnedWriteHalf),
     #[cfg(unix)]
     Unix(unix::OwnedWriteHalf),
+    Within(tokio_io::WriteHalf<Within>),
 }
 
 /// Splits a connection into its two directions, with Nagle's algorithm off: a debugger waits for every answer.
@@ -68,6 +71,11 @@ pub(super) fn split(connection: Connection) -> io::Result<(LocalReader, LocalWri
             let (read, write) = connection.into_split();
             (ReadHalf::Unix(read), WriteHalf::Unix(write))
         }
+        Connection::Within(connection) => {
+            let other = connection.other();
+            let (read, write) = tokio_io::split(connection);
+            (ReadHalf::Within(read, other), WriteHalf::Within(write))
+        }
     };
     let written = Arc::<AtomicBool>::default();
     let reader = LocalReader {
@@ -83,7 +91,7 @@ pub(super) fn split(connection: Connection) -> io::Result<(LocalReader, LocalWri
     Ok((reader, writer))
 }
 
-/// Breaks a connection: the local program sees a RST instead of a FIN. A Unix socket has none; the session tells.
+/// Breaks a connection: the local program sees a RST instead of a FIN. Others have none; the session tells.
 pub(super) fn break_off(reader: LocalReader, writer: LocalWriter) {
     if let ReadHalf::Tcp(half) = &reader.half {
         let _ = SockRef::from(half.as_ref()).set_linger(Some(std::time::Duration::ZERO));
@@ -133,6 +141,7 @@ impl LocalReader {
             ReadHalf::Tcp(half) => half.read_buf(&mut room).await?,
             #[cfg(unix)]
             ReadHalf::Unix(half) => half.read_buf(&mut room).await?,
+            ReadHalf::Within(half, _) => half.read_buf(&mut room).await?,
         };
         self.turns = match self.written.swap(false, Ordering::Relaxed) {
             true => self.turns.saturating_add(1),
@@ -155,13 +164,14 @@ impl LocalReader {
                 };
                 listening::client(program, here).is_some_and(|client| client.is_closed)
             }
-            // A socket pair hangs up only when the other end is closed.
+            // A Unix socket hangs up only when the other end is closed.
             #[cfg(unix)]
             ReadHalf::Unix(half) => {
                 let mut look = [PollFd::new(half.as_ref(), PollFlags::empty())];
                 let seen = rustix::event::poll(&mut look, Some(&Timespec::default()));
                 seen.is_ok() && look[0].revents().contains(PollFlags::HUP)
             }
+            ReadHalf::Within(_, other) => other.has_left(),
         }
     }
 
@@ -206,6 +216,7 @@ impl LocalWriter {
                 WriteHalf::Tcp(half) => half.write_vectored(slices).await?,
                 #[cfg(unix)]
                 WriteHalf::Unix(half) => half.write_vectored(slices).await?,
+                WriteHalf::Within(half) => half.write_vectored(slices).await?,
             }
         };
         self.written.store(true, Ordering::Relaxed);
@@ -232,6 +243,7 @@ impl LocalWriter {
             WriteHalf::Tcp(half) => half.shutdown().await,
             #[cfg(unix)]
             WriteHalf::Unix(half) => half.shutdown().await,
+            WriteHalf::Within(half) => half.shutdown().await,
         }
     }
 }

@@ -3,14 +3,13 @@
 use p2pdbg_attach::{Consent, Talk};
 use p2pdbg_base::{ErrorCode, Failure};
 use p2pdbg_events::StreamState;
-use p2pdbg_forward::Preset;
+use p2pdbg_forward::{Preset, Within};
 use p2pdbg_proto::{
     attach::{AttachMessage, Refusal},
     tunnel::{Elsewhere, ForwardState, PathKind, TunnelMessage},
 };
 use p2pdbg_session::{ForwardRequest, PipeRequest, PipeTarget};
 use p2pdbg_sources::SourcesOptions;
-use tokio::net::UnixStream;
 
 use super::{
     hostile::{Hostile, way_to},
@@ -19,13 +18,13 @@ use super::{
 
 /// A program that has asked for a stream.
 struct Program {
-    connection: UnixStream,
+    connection: Within,
     opened: oneshot::Receiver<Result<(), Failure>>,
     ended: oneshot::Receiver<StreamState>,
 }
 
 fn pipe(end: &End, to: PipeTarget) -> Program {
-    let (connection, local) = UnixStream::pair().unwrap();
+    let (connection, local) = Within::pair();
     let (opened, is_open) = oneshot::channel();
     let (ended, has_ended) = oneshot::channel();
     end.session.input(SessionInput::Pipe(PipeRequest {

@@ -3,7 +3,6 @@
 
 mod forwards;
 mod hostile;
-#[cfg(unix)]
 mod local_programs;
 mod lossy;
 
@@ -490,14 +489,13 @@ async fn changed_network_leaves_the_stream_where_it_was() {
     assert_eq!(in_time(ide.read_u8()).await.unwrap(), b'y');
 }
 
-#[cfg(unix)]
 #[tokio::test]
 async fn pipe_is_joined_to_a_target_of_its_own_and_refused_at_the_debuggees_end() {
     use p2pdbg_session::{PipeRequest, PipeTarget};
     let (debuggee, at) = debuggee().await;
     let pair = Pair::new(Vec::new()).await;
     let ask = |end: &End| {
-        let (mine, local) = tokio::net::UnixStream::pair().unwrap();
+        let (mine, local) = p2pdbg_forward::Within::pair();
         let (opened, is_open) = oneshot::channel();
         let (ended, has_ended) = oneshot::channel();
         let to = PipeTarget::Port(HostPort::from(at));

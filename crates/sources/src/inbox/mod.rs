@@ -1,34 +1,29 @@
 //! The directory into which files may be copied from the other end.
 //!
-//! Every part of a path is opened below the one before it, and never through a link, so that no name and no link leads
-//! out, whatever is changed meanwhile. A file is written beside its place under a name of our own and renamed when all
-//! of it is there and is what was offered. What was interrupted is kept there and goes on the next time, until it is of
-//! no use: another version comes, the file is there already, or a day has passed.
+//! Every part of a path is opened below the one before it, and never through a link (`directory`), so that no name and
+//! no link leads out, whatever is changed meanwhile. A file is written beside its place under a name of our own and
+//! renamed when all of it is there and is what was offered. What was interrupted is kept there and goes on the next
+//! time, until it is of no use: another version comes, the file is there already, or a day has passed.
 
 mod incoming;
 
 use std::{
     collections::HashMap,
-    fs::File,
     io::{self, Read},
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
 use p2pdbg_facts::GitCheckout;
 use p2pdbg_proto::sources::{Offer, Refusal, Sha256 as Digest};
-use rustix::{
-    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid},
-    io::Errno,
-};
 use sha1::{Digest as _, Sha1};
 
 pub use self::incoming::Incoming;
-use self::incoming::{Old, with_execution};
+use self::incoming::Old;
 use super::{
     SourceName,
     content::{Content, ContentHash},
+    directory::{Directory, Kind, refusal},
     parts,
 };
 
@@ -37,12 +32,6 @@ const MAX_FILE: u64 = 256 << 20;
 
 /// How many files are remembered for what was in them.
 const MOST_SEEN: usize = 20_000;
-
-/// How a directory on the way is opened.
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
 
 /// What was in files here that is at the other end too, or was: nothing is lost when it is overwritten.
 #[derive(Debug, Default)]
@@ -66,7 +55,7 @@ impl Seen {
 /// A directory for copies.
 #[derive(Debug)]
 pub struct Inbox {
-    directory: OwnedFd,
+    directory: Directory,
     /// The real path of the root below which names are, and of the directory.
     root: PathBuf,
     path: PathBuf,
@@ -87,9 +76,8 @@ impl Inbox {
     /// # Errors
     /// If there is none, or it may not be read.
     pub fn open(path: &Path, root: &Path) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self {
-            directory: rustix::fs::open(path, flags, Mode::empty())?,
+            directory: Directory::open(path)?,
             root: root.canonicalize()?,
             path: path.canonicalize()?,
         })
@@ -108,43 +96,39 @@ impl Inbox {
         if offer.size > MAX_FILE {
             return Err(Refusal::Limit);
         }
-        let place = self.root.join(name.as_str());
+        let place = name
+            .parts()
+            .fold(self.root.clone(), |path, part| path.join(part));
         let place = below_as_written(&place, &self.path, offer.exact).ok_or(Refusal::Outside)?;
         let place = SourceName::of(place).map_err(|_| Refusal::Outside)?;
         let mut directory = self.directory.try_clone().map_err(|_| Refusal::Disk)?;
         let mut parts = place.parts().peekable();
         let leaf = loop {
             let part = parts.next().ok_or(Refusal::Name)?;
-            let part = match offer.exact {
-                true => part.to_owned(),
-                false => as_it_is_there(&directory, part),
-            };
+            let part = directory.name_there(part, offer.exact)?;
             if parts.peek().is_none() {
                 break part;
             }
-            directory = below(&directory, &part)?;
+            directory = directory.below(&part).map_err(|error| refusal(&error))?;
         };
         let old = self.old(&directory, &leaf, &name, seen)?;
         parts::remove_useless(&directory, &leaf, offer.sha256);
         if let Some(Old {
-            stat,
+            attributes,
             content: Some(content),
             ..
         }) = &old
             && content.text == offer.text
         {
             parts::remove_all_of(&directory, &leaf);
-            let mode = Mode::from_raw_mode(stat.st_mode);
-            let wanted = with_execution(mode, offer.executable);
-            if wanted != mode {
-                rustix::fs::chmodat(&directory, leaf.as_str(), wanted, AtFlags::empty())
-                    .map_err(refusal)?;
-            }
+            directory
+                .let_run(&leaf, *attributes, offer.executable)
+                .map_err(|error| refusal(&error))?;
             seen.note(&name, content.text);
             return Ok(Begun::Same);
         }
-        let room = rustix::fs::fstatvfs(&directory).map_err(refusal)?;
-        if room.f_bavail.saturating_mul(room.f_frsize) < offer.size {
+        let room = directory.room().map_err(|error| refusal(&error))?;
+        if room.is_some_and(|room| room < offer.size) {
             return Err(Refusal::Full);
         }
         Incoming::open(directory, &leaf, old, offer)
@@ -154,20 +138,19 @@ impl Inbox {
     /// The file that has the name.
     fn old(
         &self,
-        directory: &OwnedFd,
+        directory: &Directory,
         leaf: &str,
         name: &SourceName,
         seen: &Seen,
     ) -> Result<Option<Old>, Refusal> {
-        let stat = match rustix::fs::statat(directory, leaf, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(refusal(error)),
+        let entry = match directory.entry(leaf).map_err(|error| refusal(&error))? {
+            Some(entry) => entry,
+            None => return Ok(None),
         };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => {}
-            FileType::Symlink => return Err(Refusal::Path),
-            _ => return Err(Refusal::NotAFile),
+        match entry.kind {
+            Kind::File => {}
+            Kind::Link => return Err(Refusal::Path),
+            Kind::Other => return Err(Refusal::NotAFile),
         }
         let (content, blob) = look(directory, leaf).unzip();
         let is_known = content.is_some_and(|content: Content| seen.has(name, content.text));
@@ -177,12 +160,13 @@ impl Inbox {
                 .root
                 .strip_prefix(checkout.root.canonicalize().ok()?)
                 .ok()?;
-            let name = below.join(name.as_str());
-            Some(checkout.tracked().get(name.to_str()?).copied() == blob)
+            // Git writes `/` on every system.
+            let below = SourceName::of(&below.join(name.as_str())).ok()?;
+            Some(checkout.tracked().get(below.as_str()).copied() == blob)
         };
-        let is_unique = stat.st_size > 0 && !is_known && is_committed() != Some(true);
+        let is_unique = entry.length > 0 && !is_known && is_committed() != Some(true);
         Ok(Some(Old {
-            stat,
+            attributes: entry.attributes,
             content,
             is_unique,
         }))
@@ -201,50 +185,9 @@ fn below_as_written<'a>(path: &'a Path, directory: &Path, exact: bool) -> Option
     Some(parts.as_path())
 }
 
-/// The name that is in the directory and differs from this one in case at the most, if there is just one.
-fn as_it_is_there(directory: &OwnedFd, name: &str) -> String {
-    let is_there = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
-    let Some(entries) = rustix::fs::Dir::read_from(directory)
-        .ok()
-        .filter(|_| !is_there)
-    else {
-        return name.to_owned();
-    };
-    let names = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
-    let mut alike = names.filter(|other| other.eq_ignore_ascii_case(name));
-    match (alike.next(), alike.next()) {
-        (Some(one), None) => one,
-        _ => name.to_owned(),
-    }
-}
-
-/// A directory within another one, made if there is none: for the same user.
-fn below(directory: &OwnedFd, name: &str) -> Result<OwnedFd, Refusal> {
-    let open = || rustix::fs::openat(directory, name, DIRECTORY, Mode::empty());
-    match open() {
-        Err(Errno::NOENT) => {
-            match rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o777)) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(refusal(error)),
-            }
-            let made = open().map_err(refusal)?;
-            if let Ok(above) = rustix::fs::fstat(directory) {
-                let (user, group) = (Uid::from_raw(above.st_uid), Gid::from_raw(above.st_gid));
-                // Only root can, and only as root it is another's.
-                let _ = rustix::fs::fchown(&made, Some(user), Some(group));
-            }
-            Ok(made)
-        }
-        result => result.map_err(refusal),
-    }
-}
-
 /// What a file holds, and its name as a blob of Git.
-fn look(directory: &OwnedFd, name: &str) -> Option<(Content, [u8; 20])> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::openat(directory, name, flags, Mode::empty()).ok()?);
+fn look(directory: &Directory, name: &str) -> Option<(Content, [u8; 20])> {
+    let file = directory.read(name).ok()?;
     let length = file.metadata().ok()?.len();
     let (mut content, mut blob) = (ContentHash::new(), Sha1::new());
     blob.update(format!("blob {length}\0"));
@@ -257,21 +200,6 @@ fn look(directory: &OwnedFd, name: &str) -> Option<(Content, [u8; 20])> {
         }
         content.update(&buffer[..read]);
         blob.update(&buffer[..read]);
-    }
-}
-
-fn full_or(error: &io::Error) -> Refusal {
-    Errno::from_io_error(error).map_or(Refusal::Disk, refusal)
-}
-
-fn refusal(error: Errno) -> Refusal {
-    match error {
-        Errno::LOOP | Errno::NOTDIR | Errno::MLINK => Refusal::Path,
-        Errno::ISDIR => Refusal::NotAFile,
-        Errno::NAMETOOLONG => Refusal::Name,
-        Errno::NOSPC | Errno::DQUOT => Refusal::Full,
-        Errno::ACCESS | Errno::PERM | Errno::ROFS => Refusal::Permission,
-        _ => Refusal::Disk,
     }
 }
 
@@ -561,7 +489,7 @@ mod tests {
         assert_eq!(count(), 2, "the file, and the part of the other");
         let long_ago = std::time::SystemTime::UNIX_EPOCH;
         for entry in fs::read_dir(dir.path()).unwrap().flatten() {
-            File::options()
+            fs::File::options()
                 .write(true)
                 .open(entry.path())
                 .unwrap()

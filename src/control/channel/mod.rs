@@ -1,0 +1,29 @@
+//! What the control channel runs over: a Unix socket, or on Windows a named pipe.
+//!
+//! Both are found by a file in the directory of this user's running processes ([`place`](super::place)), whose name
+//! says which process it is of and which nobody else may read. Both have the same interface: a [`Listener`] gives
+//! [`Stranger`]s, each of which is let in ([`Stranger::admit`]) once it is known to be of this user; [`dial`] is the
+//! other end; [`live`] lists the files whose processes are there.
+
+#[cfg(any(windows, test))]
+mod proof;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+#[cfg(unix)]
+pub use unix::live;
+#[cfg(unix)]
+pub(super) use unix::{Dialled, Listener, Stranger, dial};
+#[cfg(windows)]
+pub use windows::live;
+#[cfg(windows)]
+pub(super) use windows::{Dialled, Listener, Stranger, dial};
+
+/// The name of a process' file, without its ending: the process id is for people, since containers that share the
+/// directory may have the same.
+fn name() -> String {
+    let [a, b, c, d] = p2pdbg_proto::secret::random_bytes();
+    format!("{}-{a:02x}{b:02x}{c:02x}{d:02x}", std::process::id())
+}
