@@ -213,6 +213,10 @@ impl TcpPunch {
                 _ => Some(until),
             },
             State::Gathering { until } => Some(until),
+            // A series that was asked for begins as soon as it may.
+            State::Offered { until } if self.asked_for.is_some() => {
+                Some(self.earliest().unwrap_or(until).min(until))
+            }
             State::Offered { until } => Some(self.dialled_until.unwrap_or(until).min(until)),
             State::Round { dial_at, over } => Some(dial_at.unwrap_or(over)),
         }
