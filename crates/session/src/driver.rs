@@ -583,7 +583,7 @@ impl Driver {
         self.streams.abort_all(ResetCode::SESSION);
         let _ = tokio::time::timeout(GOODBYE, self.streams.broken_off()).await;
         self.connections
-            .close_everything(GOODBYE, self.ways.sockets())
+            .close_everything(GOODBYE, &self.ways.all_sockets())
             .await;
         // The next session may want the same ports.
         tokio::join!(self.tasks.shutdown(), self.ways.close());

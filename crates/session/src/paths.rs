@@ -143,6 +143,12 @@ impl Ways {
         self.paths.sockets()
     }
 
+    /// These, and those of paths that were found, which a TCP connection may be.
+    pub(super) fn all_sockets(&self) -> Vec<PathSocket> {
+        let found = self.found.heard.iter().chain(&self.found.nominated);
+        self.sockets().iter().chain(found).cloned().collect()
+    }
+
     /// Any of its sockets.
     pub(super) fn socket(&self, id: SocketId) -> Option<PathSocket> {
         let found = self.found.heard.iter().chain(&self.found.nominated);

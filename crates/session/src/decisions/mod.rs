@@ -291,15 +291,15 @@ impl Decisions {
         }
     }
 
-    /// A tunnel has come up: whether UDP carries it is known now.
+    /// A tunnel has come up: if by the relay, it is known now whether UDP carries it there.
     fn on_carried(&mut self, path: PathKind) {
-        let by_udp = path == PathKind::Direct || self.path_status.carrier() == Carrier::Udp;
-        if by_udp && self.path_status.on_uncarried(false) && path != PathKind::Direct {
+        if path == PathKind::Direct {
+            return;
+        }
+        self.timers.clear(Timer::Uncarried);
+        if self.path_status.carrier() == Carrier::Udp && self.path_status.on_uncarried(false) {
             // It was slow, or the peer's leg was the one that could not.
             self.put(Output::Path(PathCommand::AvoidUdp(Duration::ZERO)));
-        }
-        if path != PathKind::Direct {
-            self.timers.clear(Timer::Uncarried);
         }
     }
 
