@@ -48,7 +48,8 @@ pub(crate) struct RelayChoice {
     asked: Option<(NodeNumber, Instant)>,
     /// Where the session has a leg, and since when.
     used: Option<(NodeNumber, Instant)>,
-    barred: Option<(NodeNumber, Instant)>,
+    /// Nodes that did not answer, and until when they are not asked for again.
+    barred: Vec<(NodeNumber, Instant)>,
 }
 
 impl RelayChoice {
@@ -60,7 +61,7 @@ impl RelayChoice {
             there: Vec::new(),
             asked: None,
             used: None,
-            barred: None,
+            barred: Vec::new(),
         }
     }
 
@@ -93,11 +94,18 @@ impl RelayChoice {
             return None;
         }
         let home = self.sum(self.home?)?;
-        let barred = self.barred.filter(|(_, until)| now < *until);
+        // One that was not measured once, on a full link say, may be as good as ever: its tunnel tells.
+        let is_unknown = |(node, since): &(NodeNumber, Instant)| {
+            self.sum(*node).is_none() && now < *since + RENEWED
+        };
+        if self.used.as_ref().is_some_and(is_unknown) {
+            return None;
+        }
+        self.barred.retain(|(_, until)| now < *until);
         let used = self.used.map(|(node, _)| node);
         let others = self.here.iter().map(|away| away.number);
         let others = others.filter(|node| Some(*node) != self.home);
-        let others = others.filter(|node| barred.is_none_or(|(barred, _)| barred != *node));
+        let others = others.filter(|node| !self.barred.iter().any(|(barred, _)| barred == node));
         let best = others
             .filter_map(|node| Some((self.sum(node)?, node)))
             .min()
@@ -133,7 +141,7 @@ impl RelayChoice {
     /// The session has no such relay any more, since it does not answer.
     pub(crate) fn on_gone(&mut self, now: Instant) {
         if let Some((node, _)) = self.used.take() {
-            self.barred = Some((node, now + BARRED));
+            self.barred.push((node, now + BARRED));
         }
     }
 
@@ -256,7 +264,8 @@ mod tests {
         choice.on_gone(now);
         assert_eq!(choice.choose(now), Some(Choice::Ask(node(31))));
         choice.on_granted(node(31), now);
-        choice.on_left();
+        choice.on_gone(now);
+        assert_eq!(choice.choose(now), None, "both are barred");
         let later = now + BARRED;
         assert_eq!(choice.choose(later), Some(Choice::Ask(node(30))));
         choice.on_granted(node(30), later);
