@@ -104,11 +104,15 @@ impl Book {
         }
     }
 
-    /// Takes over what was used before this process, if it was in the month that it is.
+    /// Takes over what was used before this process, if it was in the month that it is. To be called once the keys are
+    /// set: what is none of them was a guest's, whose limits the next ticket brings.
     pub(crate) fn restore(&mut self, month: Month, used: impl IntoIterator<Item = (KeyId, u64)>) {
         if month == self.month {
             for (key, bytes) in used {
-                self.account(key).usage.month_bytes = bytes;
+                let is_guest = !self.accounts.contains_key(&key);
+                let account = self.account(key);
+                account.is_guest |= is_guest;
+                account.usage.month_bytes = bytes;
             }
         }
     }
@@ -169,7 +173,8 @@ impl Book {
     /// A meter for a leg that was opened on these terms by the process before this one ([`LegMeter::terms`]). To be
     /// called once the keys are set: a leg whose key is no more sends nothing.
     pub(crate) fn reopen(&mut self, (key, own): (KeyId, u64)) -> Arc<LegMeter> {
-        if self.accounts.contains_key(&key) {
+        let account = self.accounts.get(&key);
+        if account.is_some_and(|account| !account.is_guest) {
             self.meter(key, own)
         } else {
             Arc::new(LegMeter::new(0, 0, Arc::new(KeyMeter::new(key, 0))))

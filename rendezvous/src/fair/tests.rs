@@ -208,3 +208,28 @@ fn a_leg_that_nobody_holds_is_forgotten() {
     scene.send(1, []);
     assert!(scene.book.legs.is_empty());
 }
+
+#[test]
+fn limits_of_a_guest_hold_after_a_restart_and_when_keys_are_read_again() {
+    let mut scene = Scene::new(None, &[]);
+    scene.book.restore(Month::of(0), [(ONE, 1_000)]);
+    let terms = Terms {
+        key: ONE,
+        mbit: Some(8),
+        gib_month: None,
+    };
+    let [leg, _] = scene.book.open_guest([terms; 2]);
+    scene.book.set_keys(&KeyRing::of(&[]), 0);
+    let load = [(&*leg, 8_000_000)];
+    scene.send(2, load);
+    assert!(near(scene.send(8, load)[0], 1_000_000));
+    assert!(scene.book.usage(ONE).month_bytes > 1_000);
+}
+
+#[test]
+fn leg_that_was_carried_over_sends_nothing_if_its_key_is_none_of_this_hosts() {
+    let mut scene = Scene::new(None, &[]);
+    scene.book.restore(Month::of(0), [(ONE, 1_000)]);
+    let leg = scene.book.reopen((ONE, UNBOUNDED));
+    assert_eq!(scene.send(1, [(&leg, 1_000_000)]), [0]);
+}

@@ -57,16 +57,14 @@ struct CarriedRoute {
 impl Relay {
     /// The table for a successor; `ports` are the addresses of the sockets in their order.
     pub(crate) fn carry(&self, now: Instant, ports: &[SocketAddr]) -> CarriedRelay {
-        let sessions = self.sessions.iter().map(|(session, legs)| CarriedSession {
+        // A guest's members come again with their ticket, which brings its limits along.
+        let own = { self.sessions.iter() }.filter(|(session, _)| !self.guests.has(**session));
+        let sessions = own.map(|(session, legs)| CarriedSession {
             session: *session,
             legs: legs
                 .each_ref()
                 .map(|leg| carry_leg(leg, self.clock(now), ports)),
-            left_ms: self
-                .lingering
-                .get(session)
-                .copied()
-                .or_else(|| self.guests.until(*session))
+            left_ms: { self.lingering.get(session) }
                 .map(|until| millis(until.saturating_duration_since(now))),
         });
         CarriedRelay {

@@ -38,9 +38,9 @@ struct Guest {
 }
 
 impl Guests {
-    /// Until when a guest stays at the most.
-    pub(super) fn until(&self, session: SessionId) -> Option<Instant> {
-        self.table.get(&session).map(|guest| guest.until)
+    /// Whether a session is a guest.
+    pub(super) fn has(&self, session: SessionId) -> bool {
+        self.table.contains_key(&session)
     }
 
     pub(super) fn remove(&mut self, session: SessionId) {
@@ -88,7 +88,12 @@ impl Relay {
         meters: [Arc<LegMeter>; 2],
         until: Instant,
     ) {
-        if self.sessions.contains_key(&session) || self.guests.len() >= self.capacity / 4 {
+        let [one, other] = grants.each_ref().map(|grant| &grant.leg);
+        let is_taken = self.legs.contains_key(one) || self.legs.contains_key(other) || one == other;
+        if is_taken
+            || self.sessions.contains_key(&session)
+            || self.guests.len() >= self.capacity / 4
+        {
             return;
         }
         let guest = Guest {
