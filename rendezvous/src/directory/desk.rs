@@ -3,7 +3,7 @@
 //! written with the rest.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
@@ -93,6 +93,8 @@ pub(crate) struct Desk<D> {
     presence: Presence,
     /// What is to be written in case the store has lost it, a batch at a time: the beat must not wait for all of it.
     unwritten: VecDeque<([u8; 32], u64)>,
+    /// Who has left since those were listed: not to be written again.
+    left: HashSet<Name>,
     /// What the registry was told of the nodes last.
     told: Option<Vec<NodeNumber>>,
     state: watch::Sender<(StoreState, Vec<NodeNumber>)>,
@@ -108,6 +110,7 @@ impl<D: Directory> Desk<D> {
             before,
             presence: Presence::new(),
             unwritten: VecDeque::new(),
+            left: HashSet::new(),
             told: None,
             state: watch::Sender::new((StoreState::Unknown, Vec::new())),
         }
@@ -158,6 +161,7 @@ impl<D: Directory> Desk<D> {
                 biased;
                 _ = beat.tick() => {
                     if self.beat().await == Next::WriteAll {
+                        self.unwritten.clear();
                         write_again.reset_immediately();
                     }
                     let living = self.living();
@@ -169,7 +173,9 @@ impl<D: Directory> Desk<D> {
                     }
                 }
                 _ = write_again.tick() => {
-                    if self.presence.is_usable() && tell.send(Found::TellAll).await.is_err() {
+                    // A round that has not ended is not begun anew, or its last ones would never be written.
+                    let is_due = self.presence.is_usable() && self.unwritten.is_empty();
+                    if is_due && tell.send(Found::TellAll).await.is_err() {
                         return;
                     }
                 }
@@ -292,6 +298,13 @@ impl<D: Directory> Desk<D> {
         if !gone.is_empty() {
             self.directory.remove(self.own, &gone).await?;
         }
+        if all.is_some() {
+            self.left.clear();
+        }
+        for (name, _) in &written {
+            self.left.remove(name);
+        }
+        self.left.extend(&gone);
         let found = self.seek(sought).await?;
         if let Some(all) = all {
             self.unwritten = all.into();
@@ -328,12 +341,15 @@ impl<D: Directory> Desk<D> {
     async fn write_batch(&mut self) -> Result<(), Away> {
         let count = self.unwritten.len().min(BATCH);
         if count == 0 {
+            self.left.clear();
             return Ok(());
         }
         let batch = self.unwritten.drain(..count);
         let (names, process) = (&self.names, self.own);
         let records = batch.map(|(digest, since)| (names.of(&digest), Record { process, since }));
-        let records: Vec<_> = records.collect();
+        let records: Vec<_> = { records }
+            .filter(|(name, _)| !self.left.contains(name))
+            .collect();
         self.directory.write(&records, true).await
     }
 }
