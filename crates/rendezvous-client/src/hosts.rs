@@ -93,6 +93,12 @@ impl Hosts {
         hosts
     }
 
+    /// The host of a URL that names one. Peers with the same URL are to come to the same one as long as no other is
+    /// nearer: then they find each other without a store.
+    pub(super) fn named_alone(&self) -> Option<&HostAt> {
+        self.seeds.first().filter(|_| self.seeds.len() == 1)
+    }
+
     /// The nodes that were told, by number.
     pub(super) fn nodes(&self) -> &[Node] {
         &self.nodes

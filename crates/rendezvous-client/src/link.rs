@@ -299,7 +299,8 @@ impl Driver {
         let (hosts, stagger) = match self.hosts.plan(in_need) {
             Plan::InOrder(hosts, stagger) => (hosts, stagger),
             Plan::Nearest(hosts, stagger) => {
-                let hosts = nearest_first(hosts, route.nat64(), route.local()).await;
+                let named = self.hosts.named_alone();
+                let hosts = nearest_first(hosts, named, route.nat64(), route.local()).await;
                 (hosts, stagger)
             }
         };

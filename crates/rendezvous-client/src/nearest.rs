@@ -44,9 +44,11 @@ const FOR_RELAYS: Patience = Patience {
 /// peers of one place do not all choose the same.
 const ALIKE: Duration = Duration::from_millis(5);
 
-/// The hosts, the nearest first. Those that do not answer are last, in a random order.
+/// The hosts, the nearest first; `named` before others that are as near. Those that do not answer are last, in a
+/// random order.
 pub(super) async fn nearest_first(
     hosts: Vec<HostAt>,
+    named: Option<&HostAt>,
     nat64: &Nat64,
     local: Option<IpAddr>,
 ) -> Vec<HostAt> {
@@ -65,7 +67,7 @@ pub(super) async fn nearest_first(
             until = until.min(Instant::now() + AFTER_THE_FIRST);
         }
     }
-    order(hosts, &distances, fastrand::u16)
+    order(hosts, &distances, named, fastrand::u16)
 }
 
 /// How far a node is.
@@ -118,6 +120,7 @@ pub(super) async fn distances(
 fn order(
     hosts: Vec<HostAt>,
     distances: &[Option<Duration>],
+    named: Option<&HostAt>,
     mut draw: impl FnMut(std::ops::RangeFull) -> u16,
 ) -> Vec<HostAt> {
     let best = distances.iter().flatten().min().copied();
@@ -131,11 +134,11 @@ fn order(
                 (Some(distance), _) => (1, *distance),
                 (None, _) => (2, Duration::ZERO),
             };
-            (class, draw(..), host)
+            (class, Some(&host) != named, draw(..), host)
         })
         .collect();
-    keyed.sort_by_key(|(class, chance, _)| (*class, *chance));
-    keyed.into_iter().map(|(_, _, host)| host).collect()
+    keyed.sort_by_key(|(class, is_other, chance, _)| (*class, *is_other, *chance));
+    keyed.into_iter().map(|(.., host)| host).collect()
 }
 
 /// The nearest address of a host, and how long it takes to answer; `None` if none does.
@@ -228,7 +231,7 @@ mod tests {
         let distances = [ms(80), None, ms(22), ms(20), ms(40)];
         let drawn = |first: u16| {
             let mut next = first;
-            let order = order(hosts.clone(), &distances, |_| {
+            let order = order(hosts.clone(), &distances, None, |_| {
                 next = (next + 1) % 5;
                 next
             });
@@ -245,5 +248,22 @@ mod tests {
                 "{orders:?}"
             );
         }
+    }
+
+    #[test]
+    fn host_that_the_url_names_alone_is_before_those_that_are_as_near_and_behind_nearer_ones() {
+        let hosts: Vec<HostAt> = ["a", "b", "c"].map(|host| host.parse().unwrap()).to_vec();
+        let ms = |ms| Some(Duration::from_millis(ms));
+        let order_with = |named: usize| {
+            let distances = [ms(20), ms(22), ms(40)];
+            names(&order(
+                hosts.clone(),
+                &distances,
+                Some(&hosts[named]),
+                |_| 0,
+            ))
+        };
+        assert_eq!(order_with(1), "bac");
+        assert_eq!(order_with(2), "abc");
     }
 }
