@@ -86,7 +86,7 @@ impl Programs {
         {
             let attached = lock(&self.0.attached);
             let by_debugpy = attached.keys().filter(|name| name.2 == Tool::Debugpy);
-            let roots: Vec<u32> = by_debugpy.map(|(pid, ..)| *pid).collect();
+            let roots: Vec<_> = by_debugpy.map(|&(pid, start, _)| (pid, start)).collect();
             drop(attached);
             let mut running = lock(&self.0.running);
             // Those that have ended would be kept until they are asked for.

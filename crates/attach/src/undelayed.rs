@@ -23,8 +23,8 @@ use crate::process::{self, Process};
 const MOST_ANCESTORS: usize = 64;
 
 /// Has the debuggers that the adapter on `port` has to do with send without delay, in this process' descendants and
-/// in `roots` and theirs. How many sockets there were. It reads some files of every process: milliseconds.
-pub(crate) fn send_at_once(port: u16, roots: &[u32]) -> usize {
+/// in `roots`, by number and start, and theirs. How many sockets there were. It reads some files of every process: milliseconds.
+pub(crate) fn send_at_once(port: u16, roots: &[(u32, u64)]) -> usize {
     let ends = ends_at_debuggees(port);
     if ends.is_empty() {
         return 0;
@@ -69,18 +69,26 @@ fn ends_at_debuggees(port: u16) -> Vec<ConnectedSocket> {
     connected.iter().copied().filter(leads_to_it).collect()
 }
 
-/// Whether a process is one of `roots`, or descends from one or from this one.
-fn is_of(process: &Process, roots: &[u32]) -> bool {
+/// Whether a process is one of `roots`, or descends from one or from this one. A number may belong to another process
+/// than it did, which its start tells.
+fn is_of(process: &Process, roots: &[(u32, u64)]) -> bool {
     if process.is_self() {
         return false;
     }
     let own = std::process::id();
     let mut pid = process.pid();
     for _ in 0..MOST_ANCESTORS {
-        if pid == own || roots.contains(&pid) {
+        if pid == own {
             return true;
         }
-        match process::find(pid).and_then(|process| process.parent()) {
+        let Some(ancestor) = process::find(pid) else {
+            return false;
+        };
+        let started = ancestor.started();
+        if started.is_some_and(|started| roots.contains(&(pid, started))) {
+            return true;
+        }
+        match ancestor.parent() {
             Some(parent) => pid = parent,
             None => return false,
         }
@@ -201,7 +209,10 @@ mod tests {
             .unwrap();
         let before = send_at_once(pair.port, &[]);
         let nodelay_before = pair.debuggee.nodelay().unwrap();
-        let attached = send_at_once(pair.port, &[pid]);
+        let started = process::find(pid).unwrap().started().unwrap();
+        let another = send_at_once(pair.port, &[(pid, started + 1)]);
+        assert_eq!(another, 0, "the process that had its number before");
+        let attached = send_at_once(pair.port, &[(pid, started)]);
         let raw = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
         rustix::process::kill_process(raw, rustix::process::Signal::KILL).unwrap();
         assert_eq!((before, nodelay_before, attached), (0, false, 1));
