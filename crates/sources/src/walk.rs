@@ -195,6 +195,11 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     File::open(file)?
         .take(MOST_PATTERNS)
         .read_to_end(&mut patterns)?;
+    if patterns.len() as u64 == MOST_PATTERNS {
+        // Half a pattern is another one, which may ignore everything.
+        let whole = patterns.iter().rposition(|byte| *byte == b'\n');
+        patterns.truncate(whole.map_or(0, |at| at + 1));
+    }
     Ok(patterns)
 }
 
