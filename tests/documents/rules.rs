@@ -31,6 +31,7 @@ const ATTACH: How = Not(
 );
 const CARGO: How = Not("builds or tests this repository, as its own tests do");
 const CLUSTER: How = Not("takes several hosts; tests/faults/cluster.rs runs the same on three");
+const RELAY: How = Not("takes several hosts; tests/faults/relays.rs runs it");
 const NEOVIM: How = Not("tests/debuggers/neovim.rs runs neovim with what is written for it");
 
 /// By how a command begins; the first that fits holds.
@@ -86,6 +87,7 @@ pub(crate) const RULES: &[(&str, How)] = &[
     ("p2pdbg-rendezvous keys", Ends),
     ("p2pdbg-rendezvous authority", CLUSTER),
     ("p2pdbg-rendezvous --node", CLUSTER),
+    ("p2pdbg-rendezvous --relays-alone", RELAY),
     ("p2pdbg-rendezvous nodes", CLUSTER),
     ("p2pdbg-rendezvous", Rendezvous),
     ("p2pdbg unit", EndsThere),
@@ -93,7 +95,6 @@ pub(crate) const RULES: &[(&str, How)] = &[
     ("install -m 600", EndsThere),
     ("echo ", EndsThere),
     ("p2pdbg ", Ends),
-    ("python -m debugpy --listen", Serves(5678)),
     ("gdbserver", Serves(1234)),
     ("lldb-server", Serves(1234)),
     ("go build", EndsThere),

@@ -178,7 +178,8 @@ fn status_tells_of_the_session_its_path_its_forwards_and_its_streams() {
 #[test]
 fn status_tells_of_a_listener_that_waits_and_never_its_code() {
     let setting = Setting::loopback();
-    let listener = setting.listener().start();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let listener = setting.listener().args(["-L", &forward]).start();
     let code = listener.code().to_string();
     let process = status_of(&listener);
     assert_eq!(process.state, ProcessState::AwaitingPeer);
@@ -192,7 +193,9 @@ fn status_tells_of_a_listener_that_waits_and_never_its_code() {
 #[test]
 fn a_socket_is_its_users_alone_and_goes_with_its_process_however_that_ends() {
     let setting = Setting::loopback();
-    let mut listener = setting.listener().start();
+    // Another test may have the usual one.
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let mut listener = setting.listener().args(["-L", &forward]).start();
     listener.code();
     let home = listener.home();
     let socket = sockets(&home).remove(0);
@@ -201,7 +204,8 @@ fn a_socket_is_its_users_alone_and_goes_with_its_process_however_that_ends() {
     listener.stop();
     assert!(sockets(&home).is_empty());
 
-    let mut listener = setting.listener().home(home.clone()).start();
+    let again = setting.listener().args(["-L", &forward]);
+    let mut listener = again.home(home.clone()).start();
     listener.code();
     listener.signal(Signal::KILL);
     listener.wait();

@@ -39,7 +39,8 @@ fn interrupted_while_the_rendezvous_does_not_answer() {
 #[test]
 fn a_listener_interrupted_before_anybody_came_takes_its_code_along() {
     let setting = Setting::loopback();
-    let mut listener = setting.listener().start();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let mut listener = setting.listener().args(["-L", &forward]).start();
     let code = listener.code();
     listener.stop();
     let mut late = setting.connector_with(&code).start();
@@ -54,7 +55,8 @@ fn a_listener_interrupted_before_anybody_came_takes_its_code_along() {
 #[test]
 fn a_connector_interrupted_while_it_pairs_costs_nobody_the_code() {
     let setting = Setting::loopback();
-    let listener = setting.listener().start();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let listener = setting.listener().args(["-L", &forward]).start();
     let code = listener.code();
     // The listener does not answer, so that the pairing hangs.
     listener.signal(Signal::STOP);

@@ -114,7 +114,8 @@ fn ssh_scp_and_rsync_reach_the_debuggees_host_by_the_configuration_of_the_page()
         return skip("there is no sshd, ssh or rsync");
     }
     let setting = Setting::loopback();
-    let listener = setting.listener().start();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let listener = setting.listener().args(["-L", &forward]).start();
     let _connector = setting.connector_with(&listener.code()).start();
     let (peer, _) = listener.paired();
     let home = listener.home();
