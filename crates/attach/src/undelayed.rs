@@ -23,7 +23,8 @@ use crate::process::{self, Process};
 const MOST_ANCESTORS: usize = 64;
 
 /// Has the debuggers that the adapter on `port` has to do with send without delay, in this process' descendants and
-/// in `roots`, by number and start, and theirs. How many sockets there were. It reads some files of every process: milliseconds.
+/// in `roots`, by number and start, and theirs. How many sockets there were. It reads some files of every process:
+/// milliseconds.
 pub(crate) fn send_at_once(port: u16, roots: &[(u32, u64)]) -> usize {
     let ends = ends_at_debuggees(port);
     if ends.is_empty() {
