@@ -1,5 +1,7 @@
 //! The paths' task: between two ends over loopback, and against a relay that does what a test wants, over TCP too.
 
 mod direct_path;
+mod direct_tcp;
 mod leg_stream;
+mod near_relay;
 mod relay_leg;

@@ -1,0 +1,146 @@
+//! Two ends on this host that connect by TCP, and strangers at their ports.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use p2pdbg_net::mux::Datagram;
+use p2pdbg_punch::{PunchKey, Role, SocketId};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::mpsc,
+};
+
+use crate::{
+    direct_tcp::{Connected, DirectTcp, TcpEvent},
+    *,
+};
+
+/// A guard against a test that hangs, and no measure of anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct End {
+    tcp: DirectTcp,
+    port: u16,
+    others: mpsc::Sender<Datagram>,
+    heard: mpsc::Receiver<Datagram>,
+}
+
+impl End {
+    /// It listens, and a server that is not there has been asked.
+    async fn new(role: Role, key: u8) -> Self {
+        let mut tcp = DirectTcp::new(role);
+        tcp.gather();
+        assert_eq!(
+            tcp.v4_port(),
+            None,
+            "nothing before the peers know each other"
+        );
+        tcp.authenticated(PunchKey::new([key; 32]));
+        let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+        tcp.on_servers([nobody; 3].into_iter());
+        tcp.expect([IpAddr::from(Ipv4Addr::LOCALHOST)].into_iter());
+        tcp.gather();
+        let port = tcp.v4_port().unwrap();
+        let (others, heard) = mpsc::channel(8);
+        let mut end = Self {
+            tcp,
+            port,
+            others,
+            heard,
+        };
+        let TcpEvent::Ports(ports) = end.event().await else {
+            panic!("nobody has connected yet");
+        };
+        assert_eq!(end.tcp.on_ports(ports).v4, Some(port));
+        end
+    }
+
+    async fn event(&mut self) -> TcpEvent {
+        let event = tokio::time::timeout(PATIENCE, self.tcp.event()).await;
+        event.expect("an event")
+    }
+
+    /// The connection that has proved to lead to the peer, as a socket.
+    async fn connected(&mut self) -> Connected {
+        let TcpEvent::Proven(proven) = self.event().await else {
+            panic!("a connection is due");
+        };
+        self.tcp.connect(proven, &self.others).unwrap()
+    }
+
+    async fn ended(&mut self) -> SocketId {
+        let TcpEvent::Ended(socket) = self.event().await else {
+            panic!("an end is due");
+        };
+        socket
+    }
+
+    fn dial(&mut self, port: u16) {
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        self.tcp.dial(vec![to], PATIENCE);
+    }
+}
+
+#[tokio::test]
+async fn connection_proves_itself_at_both_ends_and_carries_checks_until_one_closes_it() {
+    let mut listener = End::new(Role::Controlled, 7).await;
+    let mut connector = End::new(Role::Controlling, 7).await;
+    connector.dial(listener.port);
+    let here = connector.connected().await;
+    let there = listener.connected().await;
+    assert!(here.dialled && !there.dialled);
+    assert_eq!(here.remote.port(), listener.port);
+    connector.tcp.rest();
+    for (length, byte) in [(20, 0), (1_200, 1)] {
+        connector.tcp.send(here.socket.id, vec![byte; length]);
+        let heard = listener.heard.recv().await.unwrap();
+        assert_eq!(
+            (heard.socket, heard.payload),
+            (there.socket.id, vec![byte; length])
+        );
+        listener.tcp.send(there.socket.id, vec![byte; length]);
+        let heard = connector.heard.recv().await.unwrap();
+        assert_eq!(heard.from, here.remote);
+    }
+    connector.tcp.close(here.socket.id);
+    assert_eq!(listener.ended().await, there.socket.id);
+}
+
+#[tokio::test]
+async fn strangers_and_whoever_has_another_key_get_nothing_and_keep_nobody_out() {
+    let mut listener = End::new(Role::Controlled, 7).await;
+    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.port));
+    let mut held = Vec::new();
+    for bytes in [
+        &b""[..],
+        b"GET / HTTP/1.1\r\n\r\n",
+        &[0, 5, 1, 2, 3, 4, 5],
+        &[0xff; 300],
+    ] {
+        let mut stranger = TcpStream::connect(at).await.unwrap();
+        let _ = stranger.write_all(bytes).await;
+        held.push(stranger);
+    }
+    let mut impostor = End::new(Role::Controlling, 8).await;
+    impostor.dial(listener.port);
+    // All that said something wrong are cut off.
+    for stranger in &mut held[1..] {
+        let mut answer = Vec::new();
+        let cut = tokio::time::timeout(PATIENCE, stranger.read_to_end(&mut answer)).await;
+        let _ = cut.expect("an end");
+    }
+    let mut connector = End::new(Role::Controlling, 7).await;
+    connector.dial(listener.port);
+    connector.connected().await;
+    let connected = listener.connected().await;
+    assert_eq!(connected.remote.port(), connector.port);
+}
+
+#[tokio::test]
+async fn port_that_a_gateway_maps_is_told_once_the_servers_were_asked() {
+    let mut end = End::new(Role::Controlled, 7).await;
+    let external = Some(SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 4_711)));
+    assert_eq!(end.tcp.on_mapped(external).unwrap().mapped, external);
+    end.tcp.gather();
+    assert!(end.tcp.on_mapped(None).is_none());
+}
