@@ -7,7 +7,7 @@ use std::{
 };
 
 use p2pdbg_proto::secret::random_bytes;
-use p2pdbg_stun::{Class, Encoder, HEADER_LEN, Message, TransactionId};
+use p2pdbg_stun::{Class, Encoder, HEADER_LEN, Message, TransactionId, message_length};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -63,10 +63,8 @@ async fn question(stream: &mut TcpStream) -> io::Result<SocketAddr> {
     stream.write_all(request).await?;
     let mut answer = vec![0; HEADER_LEN];
     stream.read_exact(&mut answer).await?;
-    let length = HEADER_LEN + usize::from(u16::from_be_bytes([answer[2], answer[3]]));
-    if length > LONGEST {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
+    let length = message_length(&answer).filter(|length| *length <= LONGEST);
+    let length = length.ok_or(io::ErrorKind::InvalidData)?;
     answer.resize(length, 0);
     stream.read_exact(&mut answer[HEADER_LEN..]).await?;
     let message = Message::decode(&answer).map_err(io::Error::other)?;

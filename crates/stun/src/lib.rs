@@ -134,6 +134,14 @@ pub enum Integrity {
     Invalid,
 }
 
+/// How long the message is that begins so, its header included, in bytes: what is to be read of it from a stream (RFC
+/// 8489 section 6.2.2). `None` if the header is not there whole.
+#[must_use]
+pub fn message_length(begins: &[u8]) -> Option<usize> {
+    let header = begins.first_chunk::<HEADER_LEN>()?;
+    Some(HEADER_LEN + usize::from(u16::from_be_bytes([header[2], header[3]])))
+}
+
 impl<'a> Message<'a> {
     /// Decodes a whole datagram.
     ///
@@ -144,8 +152,8 @@ impl<'a> Message<'a> {
         if bytes.len() < HEADER_LEN || bytes[0] > 3 || bytes[4..8] != COOKIE_BYTES {
             return Err(DecodeError::NotStun);
         }
-        let length = usize::from(u16::from_be_bytes([bytes[2], bytes[3]]));
-        if length != bytes.len() - HEADER_LEN || !length.is_multiple_of(4) {
+        let length = message_length(bytes);
+        if length != Some(bytes.len()) || !bytes.len().is_multiple_of(4) {
             return Err(DecodeError::WrongLength);
         }
         let kind = u16::from_be_bytes([bytes[0], bytes[1]]);

@@ -7,7 +7,9 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use p2pdbg_stun::{Attribute, Class, Encoder, Fingerprint, HEADER_LEN, METHOD_BINDING, Message};
+use p2pdbg_stun::{
+    Attribute, Class, Encoder, Fingerprint, HEADER_LEN, METHOD_BINDING, Message, message_length,
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::timeout,
@@ -56,11 +58,8 @@ async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Vec<u8
         return Ok(None);
     }
     stream.read_exact(&mut message[1..]).await?;
-    let length = usize::from(u16::from_be_bytes([message[2], message[3]]));
-    if HEADER_LEN + length > LONGEST {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    message.resize(HEADER_LEN + length, 0);
+    let length = message_length(&message).filter(|length| *length <= LONGEST);
+    message.resize(length.ok_or(io::ErrorKind::InvalidData)?, 0);
     stream.read_exact(&mut message[HEADER_LEN..]).await?;
     Ok(Some(message))
 }
