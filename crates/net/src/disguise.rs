@@ -17,8 +17,18 @@ const FIXED: u8 = 0x40;
 /// Where the version stands in a long header.
 const VERSION: std::ops::Range<usize> = 1..5;
 
-/// Whether one of these datagrams, of `stride` bytes each but the last, has a long header, disguised or not.
-pub(crate) fn any_long(datagrams: &[u8], stride: usize) -> bool {
+/// These datagrams, of `stride` bytes each but the last, as they are to travel: `None` if as they are, which holds for
+/// all of a tunnel that stands.
+pub(crate) fn disguised(datagrams: &[u8], stride: usize) -> Option<Vec<u8>> {
+    any_long(datagrams, stride).then(|| {
+        let mut disguised = datagrams.to_vec();
+        turn(&mut disguised, stride);
+        disguised
+    })
+}
+
+/// Whether one of them has a long header, disguised or not.
+fn any_long(datagrams: &[u8], stride: usize) -> bool {
     let mut firsts = datagrams.chunks(stride.max(1));
     firsts.any(|datagram| datagram[0] & LONG != 0)
 }

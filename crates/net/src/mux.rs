@@ -241,20 +241,13 @@ impl AsyncUdpSocket for MuxSocket {
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let stride = transmit.segment_size.unwrap_or(transmit.contents.len());
-        let mut disguised = Vec::new();
-        if disguise::any_long(transmit.contents, stride) {
-            disguised.extend_from_slice(transmit.contents);
-            disguise::turn(&mut disguised, stride);
-        }
+        let disguised = disguise::disguised(transmit.contents, stride);
         // QUIC answers from the address that it was spoken to at, which leaves by a route that may be dead since the
         // default route has moved. What leaves here goes where the checks went, and they are what found the path.
         let transmit = &Transmit {
             src_ip: None,
             ecn: transmit.ecn,
-            contents: match disguised.is_empty() {
-                true => transmit.contents,
-                false => &disguised,
-            },
+            contents: disguised.as_deref().unwrap_or(transmit.contents),
             ..*transmit
         };
         if let Some(taken) = self.detour.take(transmit) {
