@@ -135,16 +135,19 @@ impl Driver {
 
     fn leave_near_relay(&mut self) {
         self.ways.relays.choice.on_left();
-        self.ways.command(PathCommand::Near(None));
-        self.decide(Input::NearAt(None));
+        self.drop_near_leg();
     }
 
     /// The relay does not answer, or does not know this end any more.
     pub(super) fn on_near_gone(&mut self) {
         tracing::info!("the nearer relay is gone");
         self.ways.relays.choice.on_gone(Instant::now());
+        self.drop_near_leg();
+        self.ways.relays.look_soon();
+    }
+
+    fn drop_near_leg(&mut self) {
         self.ways.command(PathCommand::Near(None));
         self.decide(Input::NearAt(None));
-        self.ways.relays.look_soon();
     }
 }
