@@ -241,8 +241,18 @@ impl Scene {
     }
 }
 
+/// Kills the node at which the session's listener is, one of the setting's and the others.
+#[track_caller]
+pub(crate) fn kill_home(session: &mut Session, nodes: &[NodeAt], others: &mut [Rendezvous]) {
+    let home = home_of(&session.pair.listener);
+    match nodes.iter().position(|node| node.number == home).unwrap() {
+        0 => session.setting.rendezvous.process().kill(),
+        other => others[other - 1].process().kill(),
+    }
+}
+
 /// Which node has given the listener its code.
-pub(crate) fn home_of(listener: &Peer) -> u8 {
+fn home_of(listener: &Peer) -> u8 {
     let code = listener.first_code().unwrap();
     code.nameplate.node().unwrap().get()
 }
@@ -261,12 +271,8 @@ fn relayed_session_goes_on_at_another_node_when_its_own_is_killed() {
     } = scene;
     let setting = setting.with_path("relay");
     let mut session = Session::begin("cl-kill", lab, setting, PathKind::Relay);
-    let home = home_of(&session.pair.listener);
     let began = session.fault("node killed");
-    match nodes.iter().position(|node| node.number == home).unwrap() {
-        0 => session.setting.rendezvous.process().kill(),
-        other => others[other - 1].process().kill(),
-    }
+    kill_home(&mut session, &nodes, &mut others);
     session.resumes(
         "node of a relayed session killed for good",
         began,

@@ -1,14 +1,9 @@
 //! Networks that drop UDP which is marked for ECN, as QUIC's is and STUN's is not.
 
-use std::time::Instant;
-
 use p2pdbg_events::PathKind;
 use p2pdbg_natlab::{Flow, Nat, TwoNats};
 
-use crate::{
-    harness::traffic::{accept, say},
-    session::{Session, both_at_once, setting, two_nats},
-};
+use crate::session::{Session, both_at_once, first_byte, setting, two_nats};
 
 /// From the start of `connect` to the first byte, where a NAT drops what is marked.
 #[track_caller]
@@ -18,27 +13,13 @@ fn begins(name: &'static str, nat: impl Fn(&TwoNats) -> &Nat) {
     };
     nat(&lab).block(Flow::udp().marked()).unwrap();
     let setting = setting(&lab);
-    let port = setting.port();
-    let target = setting.debuggee.listen(port);
-    let listener = setting
-        .listener()
-        .args(["-L", &format!("{port}:localhost:{port}")])
-        .start();
-    let code = listener.code();
-    let ide = setting.ide.connect(port);
-    let began = Instant::now();
-    let connector = setting.connector_with(&code).start();
-    say(&ide, &accept(&target), "first byte");
-    println!(
-        "{name}: first byte {:.2} s after the start of connect; target: 2 s",
-        began.elapsed().as_secs_f64()
-    );
-    for peer in [&listener, &connector] {
+    let begun = first_byte(name, &setting);
+    for peer in &begun.peers {
         peer.path(PathKind::Direct);
     }
     println!(
         "{name}: direct {:.2} s after the start of connect",
-        began.elapsed().as_secs_f64()
+        begun.began.elapsed().as_secs_f64()
     );
 }
 

@@ -1,15 +1,10 @@
 //! Networks that let checks and binds pass and drop QUIC's handshakes, so that browsers go back to what a proxy can
 //! open: a path is found, and no tunnel comes about on it unless something is done.
 
-use std::time::Instant;
-
 use p2pdbg_events::{PathKind, PathReport, Via};
 use p2pdbg_natlab::{Flow, TwoNats};
 
-use crate::{
-    harness::traffic::{accept, say},
-    session::{Session, both_at_once, setting, two_nats},
-};
+use crate::session::{Session, both_at_once, first_byte, setting, two_nats};
 
 /// A session that begins where NATs drop this; the paths of both peers, once they are of this kind.
 #[track_caller]
@@ -22,22 +17,8 @@ fn begins(
     let lab = two_nats(name)?;
     drops(&lab, flow);
     let setting = setting(&lab);
-    let port = setting.port();
-    let target = setting.debuggee.listen(port);
-    let listener = setting
-        .listener()
-        .args(["-L", &format!("{port}:localhost:{port}")])
-        .start();
-    let code = listener.code();
-    let ide = setting.ide.connect(port);
-    let began = Instant::now();
-    let connector = setting.connector_with(&code).start();
-    say(&ide, &accept(&target), "first byte");
-    println!(
-        "{name}: first byte {:.2} s after the start of connect; target: 2 s",
-        began.elapsed().as_secs_f64()
-    );
-    let reports = [&listener, &connector].map(|peer| peer.path(kind));
+    let begun = first_byte(name, &setting);
+    let reports = begun.peers.each_ref().map(|peer| peer.path(kind));
     if std::env::var_os("P2PDBG_FAULT_TRANSCRIPT").is_some() {
         println!("{}", setting.transcript.text());
     }

@@ -9,7 +9,7 @@ use p2pdbg_events::{Event, PathKind};
 use p2pdbg_natlab::Impairments;
 
 use crate::{
-    cluster::{Scene, place},
+    cluster::{Scene, kill_home, place},
     harness::{NodeAt, RelayAlone, eventually},
     session::Session,
 };
@@ -116,12 +116,8 @@ fn session_at_a_nearer_relay_goes_on_without_a_gap_when_its_home_is_killed() {
     relayed_at(&session, at);
     // What was on its way by the home when the streams left it arrives, so that nothing of them depends on it.
     std::thread::sleep(Duration::from_secs(3));
-    let home = crate::cluster::home_of(&session.pair.listener);
     let began = session.fault("home killed");
-    match nodes.iter().position(|node| node.number == home).unwrap() {
-        0 => session.setting.rendezvous.process().kill(),
-        other => others[other - 1].process().kill(),
-    }
+    kill_home(&mut session, &nodes, &mut others);
     session.resumes(
         "home of a session at a nearer relay killed for good",
         began,

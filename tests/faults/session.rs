@@ -11,7 +11,10 @@ use p2pdbg_natlab::{Host, Lab, NatKind, TwoNats};
 use crate::{
     debugger::Debugger,
     flow::{Flow, Pace},
-    harness::{Pair, Peer, Place, Setting, eventually, traffic::accept},
+    harness::{
+        Pair, Peer, Place, Setting, eventually,
+        traffic::{accept, say},
+    },
 };
 
 /// On each of the three links to the internet, so that the peers are 40 ms apart and back.
@@ -69,6 +72,38 @@ pub(crate) fn setting_with<const N: usize>(lab: &TwoNats, arguments: [&str; N]) 
         &host,
         arguments,
     )
+}
+
+/// A session that has carried a first byte.
+pub(crate) struct Begun {
+    /// Beside the IDE first.
+    pub(crate) peers: [Peer; 2],
+    /// When `connect` was started.
+    pub(crate) began: Instant,
+    _ide: TcpStream,
+}
+
+/// Starts both peers, and prints how long the first byte took.
+#[track_caller]
+pub(crate) fn first_byte(name: &str, setting: &Setting) -> Begun {
+    let port = setting.port();
+    let target = setting.debuggee.listen(port);
+    let forward = format!("{port}:localhost:{port}");
+    let listener = setting.listener().args(["-L", &forward]).start();
+    let code = listener.code();
+    let ide = setting.ide.connect(port);
+    let began = Instant::now();
+    let connector = setting.connector_with(&code).start();
+    say(&ide, &accept(&target), "first byte");
+    println!(
+        "{name}: first byte {:.2} s after the start of connect; target: 2 s",
+        began.elapsed().as_secs_f64()
+    );
+    Begun {
+        peers: [listener, connector],
+        began,
+        _ide: ide,
+    }
 }
 
 impl Session {

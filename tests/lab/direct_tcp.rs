@@ -3,7 +3,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{IpAddr, SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     time::Duration,
 };
 
@@ -41,13 +41,20 @@ fn reject(nat: &Nat) {
     .unwrap();
 }
 
-/// Pairs, sends a megabyte each way and gives the direct path of listener and connector.
+/// Two paired peers, the port beside the IDE and what it leads to.
 #[track_caller]
-fn meet(setting: &Setting) -> (Pair, [PathReport; 2]) {
+fn forwarded(setting: &Setting) -> (Pair, u16, TcpListener) {
     let (port, target) = (setting.port(), setting.port());
     let debuggee = setting.debuggee.listen(target);
     let forward = format!("{port}:localhost:{target}");
     let pair = setting.pair_with_port(["-L", &forward], port);
+    (pair, port, debuggee)
+}
+
+/// Pairs, sends a megabyte each way and gives the direct path of listener and connector.
+#[track_caller]
+fn meet(setting: &Setting) -> (Pair, [PathReport; 2]) {
+    let (pair, port, debuggee) = forwarded(setting);
     let paths = [&pair.listener, &pair.connector].map(|peer| peer.path(PathKind::Direct));
     let ide = setting.ide.connect(port);
     let debuggee = accept(&debuggee);
@@ -99,10 +106,7 @@ fn two_port_restricted_nats_without_udp_at_either_end_are_punched_by_tcp_and_not
         return;
     };
     let setting = setting(&lab);
-    let (port, target) = (setting.port(), setting.port());
-    let debuggee = setting.debuggee.listen(target);
-    let forward = format!("{port}:localhost:{target}");
-    let pair = setting.pair_with_port(["-L", &forward], port);
+    let (pair, port, debuggee) = forwarded(&setting);
     for peer in [&pair.listener, &pair.connector] {
         assert_eq!(peer.path(PathKind::Direct).via, Via::Tcp);
     }
@@ -191,10 +195,7 @@ fn where_tcp_does_not_pass_either_the_session_stays_relayed_and_few_connections_
     let router = lab.net.router();
     count_syns(router);
     let setting = setting(&lab);
-    let (port, target) = (setting.port(), setting.port());
-    let debuggee = setting.debuggee.listen(target);
-    let forward = format!("{port}:localhost:{target}");
-    let pair = setting.pair_with_port(["-L", &forward], port);
+    let (pair, port, debuggee) = forwarded(&setting);
     let ide = setting.ide.connect(port);
     let debuggee = accept(&debuggee);
     // The first series is over when the NATs need not hold the ports any more.
@@ -221,10 +222,7 @@ fn bytes_stay_intact_while_streams_move_to_direct_tcp_back_when_it_is_cut_and_th
     let between = Flow::between(lab.nat_a.external_ip(), lab.nat_b.external_ip()).over_tcp();
     let router = lab.net.router();
     let setting = setting(&lab);
-    let (port, target) = (setting.port(), setting.port());
-    let debuggee = setting.debuggee.listen(target);
-    let forward = format!("{port}:localhost:{target}");
-    let pair = setting.pair_with_port(["-L", &forward], port);
+    let (pair, port, debuggee) = forwarded(&setting);
     let ide = setting.ide.connect(port);
     let (listener, connector) = (&pair.listener, &pair.connector);
     std::thread::scope(|scope| {
@@ -290,12 +288,9 @@ fn two_hundred_strangers_at_the_listening_port_cost_the_session_nothing() {
         return;
     };
     let setting = setting(&lab);
-    let (port, target) = (setting.port(), setting.port());
-    let debuggee = setting.debuggee.listen(target);
-    let forward = format!("{port}:localhost:{target}");
     let between = Flow::between(lab.ide.ip(), lab.nat_b.external_ip()).over_tcp();
     let router = lab.net.router();
-    let pair = setting.pair_with_port(["-L", &forward], port);
+    let (pair, port, debuggee) = forwarded(&setting);
     assert_eq!(pair.listener.path(PathKind::Direct).via, Via::Tcp);
     let ide = setting.ide.connect(port);
     let debuggee = accept(&debuggee);
