@@ -5,6 +5,8 @@
 //! `Stranger`s, each of which is let in (`Stranger::admit`) once it is known to be of this user; `dial` is the
 //! other end; [`live`] lists the files whose processes are there.
 
+use std::{fs, io, path::Path};
+
 #[cfg(any(windows, test))]
 mod proof;
 #[cfg(unix)]
@@ -20,6 +22,15 @@ pub(super) use unix::{Dialled, Listener, Stranger, dial};
 pub use windows::live;
 #[cfg(windows)]
 pub(super) use windows::{Dialled, Listener, Stranger, dial};
+
+/// What is in the directory; nothing if there is none.
+fn entries(directory: &Path) -> io::Result<impl Iterator<Item = io::Result<fs::DirEntry>>> {
+    match fs::read_dir(directory) {
+        Ok(entries) => Ok(Some(entries).into_iter().flatten()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
+        Err(error) => Err(error),
+    }
+}
 
 /// The name of a process' file, without its ending: the process id is for people, since containers that share the
 /// directory may have the same.

@@ -158,13 +158,8 @@ impl Stranger {
 /// # Errors
 /// If the directory cannot be read; that there is none is no error.
 pub fn live(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
     let mut live = Vec::new();
-    for entry in entries {
+    for entry in super::entries(directory)? {
         let entry = entry?;
         let is_one = entry.file_name().to_string_lossy().ends_with(ENDING);
         if !is_one || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
