@@ -68,9 +68,10 @@ mod tests {
     use p2pdbg_net::listening;
 
     use super::*;
+    use crate::process;
 
     /// A process that has a listening socket as its standard input, and calls itself `name`.
-    fn process(name: &str, listener: TcpListener) -> std::process::Child {
+    fn start(name: &str, listener: TcpListener) -> std::process::Child {
         use std::os::unix::process::CommandExt;
         Command::new("sleep")
             .arg0(name)
@@ -85,8 +86,14 @@ mod tests {
         let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
         let (debugger, other) = (bind(), bind());
         let addresses = [&debugger, &other].map(|socket| socket.local_addr().unwrap());
-        let mut gdbserver = process("/usr/bin/gdbserver", debugger);
-        let mut server = process("httpd", other);
+        let mut gdbserver = start("/usr/bin/gdbserver", debugger);
+        let mut server = start("httpd", other);
+        for (child, name) in [(&gdbserver, "/usr/bin/gdbserver"), (&server, "httpd")] {
+            // A process that has just begun with a program has no command line for a moment.
+            while process::find(child.id()).unwrap().command_line() != [name, "600"] {
+                std::thread::yield_now();
+            }
+        }
         let sockets: Vec<ListeningSocket> = listening::all()
             .into_iter()
             .filter(|socket| addresses.contains(&socket.address))
