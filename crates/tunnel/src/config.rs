@@ -35,7 +35,7 @@ const CARRIERS: u32 = 4096;
 const ACK_EVERY: u32 = 20;
 
 /// How long fewer packets may wait for it.
-const ACK_WITHIN: Duration = Duration::from_millis(5);
+pub(crate) const ACK_WITHIN: Duration = Duration::from_millis(5);
 
 /// How much of what was copied for a lossy path may wait, at either end, in bytes. More is dropped: each is a copy.
 const COPIES: usize = 64 << 10;

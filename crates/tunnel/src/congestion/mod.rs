@@ -12,7 +12,10 @@
 //!
 //! Not quinn's BBR, which its authors call experimental, and which has no part for TCP that gives way to losses.
 
+#[cfg(test)]
+mod both_ways;
 mod delivery;
+mod held_acks;
 mod model;
 mod short;
 
@@ -26,6 +29,7 @@ use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicC
 use quinn_proto::RttEstimator;
 
 use self::{
+    held_acks::HeldAcks,
     model::Model,
     short::{Bound, SHORT},
 };
@@ -37,9 +41,20 @@ const CUBIC_BETA: f64 = 0.7;
 const RESUMED: Duration = Duration::from_secs(20);
 
 /// The settings of this congestion control.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct PathControlConfig {
     cubic: Arc<CubicConfig>,
+    /// What time it is when the window is asked for.
+    clock: fn() -> Instant,
+}
+
+impl Default for PathControlConfig {
+    fn default() -> Self {
+        Self {
+            cubic: Arc::default(),
+            clock: Instant::now,
+        }
+    }
 }
 
 impl ControllerFactory for PathControlConfig {
@@ -50,7 +65,9 @@ impl ControllerFactory for PathControlConfig {
             model: Model::new(current_mtu),
             newest: None,
             crowd: None,
+            held_acks: HeldAcks::default(),
             mtu: current_mtu,
+            clock: self.clock,
         })
     }
 }
@@ -65,7 +82,9 @@ struct PathControl {
     newest: Option<Instant>,
     /// Whether the path is crowded now, and when it last was.
     crowd: Option<(bool, Instant)>,
+    held_acks: HeldAcks,
     mtu: u16,
+    clock: fn() -> Instant,
 }
 
 impl PathControl {
@@ -82,6 +101,19 @@ impl PathControl {
         // A short path is drained too, or its own queue would in time be taken for its length.
         let model = self.is_long() || self.model.drains();
         self.model.window().filter(|_| model)
+    }
+
+    /// What may be in flight on this path, in bytes.
+    fn path_window(&self) -> u64 {
+        let cubic = self.cubic.window();
+        let window = match self.modelled() {
+            Some(window) => window,
+            None if self.is_long() && self.model.is_crowded() => {
+                cubic.max(self.model.kept().unwrap_or_default())
+            }
+            None => cubic,
+        };
+        window.min(self.bound.window)
     }
 
     /// CUBIC has its part when the path becomes crowded: it begins at what keeps this sender's share then. Where the
@@ -109,6 +141,7 @@ impl PathControl {
 
 impl Controller for PathControl {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.held_acks.on_sent(now, bytes, self.path_window());
         self.bound.sent = last_packet_number;
         self.model.on_sent(now, last_packet_number);
         self.cubic.on_sent(now, bytes, last_packet_number);
@@ -143,11 +176,12 @@ impl Controller for PathControl {
     ) {
         self.cubic
             .on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
+        let window = self.path_window();
+        self.held_acks.on_acknowledged(now, in_flight, window);
         let newest = self.newest.take();
         let Some((largest, newest)) = largest_packet_num_acked.zip(newest) else {
             return;
         };
-        let window = self.window();
         self.bound.on_largest(largest, window, app_limited);
         self.model
             .on_batch(now, newest, largest, in_flight, app_limited);
@@ -178,20 +212,14 @@ impl Controller for PathControl {
     }
 
     fn window(&self) -> u64 {
-        let cubic = self.cubic.window();
-        let window = match self.modelled() {
-            Some(window) => window,
-            None if self.is_long() && self.model.is_crowded() => {
-                cubic.max(self.model.kept().unwrap_or_default())
-            }
-            None => cubic,
-        };
-        window.min(self.bound.window)
+        let now = (self.clock)();
+        self.held_acks
+            .window(now, self.path_window(), self.mtu.into())
     }
 
     fn metrics(&self) -> ControllerMetrics {
         let mut metrics = self.cubic.metrics();
-        metrics.congestion_window = self.window();
+        metrics.congestion_window = self.path_window();
         metrics
     }
 

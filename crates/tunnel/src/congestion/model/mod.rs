@@ -52,6 +52,9 @@ const FREE: u32 = 25;
 /// The beginning is over when the rate has not grown by a quarter for so many rounds.
 const FLAT: u32 = 3;
 
+/// It is over as well when the newest packets of so many batches of acknowledgements in a row waited.
+const LATE_BATCHES: u32 = 4;
+
 /// On a crowded path so much of what fits into it is kept, by the round trip at which its queue overflows: what is left
 /// of that when two CUBICs that share it have just given way; at most what BBR keeps.
 const GIVEN_WAY: f64 = 0.85;
@@ -111,7 +114,13 @@ struct Round {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Phase {
     /// The window doubles each round until the path is full.
-    Begin { best: f64, flat: u32 },
+    Begin {
+        best: f64,
+        /// For so many rounds the rate has not grown.
+        flat: u32,
+        /// So many batches of acknowledgements in a row waited.
+        late: u32,
+    },
     /// The path is full.
     Full,
     /// Little is sent for a round trip or two, to see how long it is without our queue.
@@ -127,7 +136,11 @@ impl Model {
             drain_at: None,
             undrained: 0,
             round: Round::default(),
-            phase: Phase::Begin { best: 0.0, flat: 0 },
+            phase: Phase::Begin {
+                best: 0.0,
+                flat: 0,
+                late: 0,
+            },
             crowded: false,
             evidence: 0,
             rate_before: 0.0,
@@ -179,6 +192,7 @@ impl Model {
                 self.rate.add(self.round.number, rate);
             }
         }
+        self.end_beginning(now.saturating_duration_since(newest), least);
         let ended = largest > self.round.after;
         if ended {
             self.end_round(now);
@@ -302,6 +316,18 @@ impl Model {
         took > shortest.mul_f64(PROBE) + LATE + Duration::from_secs_f64(batches)
     }
 
+    /// The beginning is over as soon as the newest packets wait, not only at the end of the round, by which the window
+    /// would be twice as large and thousands of packets lost, more than quinn keeps apart in a stream (1,024).
+    fn end_beginning(&mut self, took: Duration, shortest: Duration) {
+        let waits = self.waits_for_others(took, shortest);
+        if let Phase::Begin { late, .. } = &mut self.phase {
+            *late = if waits { *late + 1 } else { 0 };
+            if *late >= LATE_BATCHES {
+                self.phase = Phase::Full;
+            }
+        }
+    }
+
     fn fill(&mut self) {
         if self.begins() {
             self.phase = Phase::Full;
@@ -334,7 +360,7 @@ impl Model {
             self.losses += (share - self.losses) / 8.0;
         }
         match &mut self.phase {
-            Phase::Begin { best, flat } if !round.limited_by_program => {
+            Phase::Begin { best, flat, .. } if !round.limited_by_program => {
                 *flat = if rate >= *best * 1.25 { 0 } else { *flat + 1 };
                 *best = best.max(rate);
                 if *flat >= FLAT || waits {

@@ -1,0 +1,267 @@
+//! Two ends that always have something to send, over QUIC as tunnels set it, on a link with a rate, a delay and a
+//! queue, in virtual time.
+
+use std::{
+    cell::Cell,
+    collections::VecDeque,
+    net::{Ipv4Addr, SocketAddr},
+};
+
+use p2pdbg_identity::Identity;
+use quinn_proto::{
+    Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, Event, ReadError, StreamEvent,
+    StreamId,
+};
+
+use super::*;
+use crate::TunnelConfig;
+
+/// One end, and what is on its way to it.
+struct End {
+    endpoint: Endpoint,
+    connection: Option<(ConnectionHandle, Connection)>,
+    own: Option<StreamId>,
+    coming: VecDeque<(Instant, Vec<u8>)>,
+    /// When the link to it is free again.
+    free: Instant,
+    received: u64,
+    /// When something last came, and the longest that nothing did.
+    last: Option<Instant>,
+    silence: Duration,
+}
+
+struct Pair {
+    ends: [End; 2],
+    way: Duration,
+    /// Bytes a second, and how long the queue may be.
+    rate: f64,
+    room: Duration,
+    /// Which end has something to send.
+    sends: [bool; 2],
+}
+
+thread_local! {
+    /// The time of the test that runs in this thread.
+    static NOW: Cell<Instant> = Cell::new(Instant::now());
+}
+
+fn now() -> Instant {
+    NOW.get()
+}
+
+fn address(of: usize) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 1000 + of as u16).into()
+}
+
+const STEP: Duration = Duration::from_micros(250);
+
+impl Pair {
+    fn new(way: Duration, rate: f64, room: Duration) -> Self {
+        let identities = [(); 2].map(|()| Identity::ephemeral().unwrap());
+        let mut transport = crate::config::transport();
+        transport.congestion_controller_factory(Arc::new(PathControlConfig {
+            clock: now,
+            ..PathControlConfig::default()
+        }));
+        let transport = Arc::new(transport);
+        let config = |own: usize| {
+            let peer = identities[1 - own].fingerprint();
+            let mut config = TunnelConfig::new(&identities[own], peer).unwrap();
+            config.client.transport_config(Arc::clone(&transport));
+            Arc::make_mut(&mut config.server).transport_config(Arc::clone(&transport));
+            config
+        };
+        let end = |server| {
+            let endpoint = Arc::new(TunnelConfig::endpoint());
+            End {
+                endpoint: Endpoint::new(endpoint, server, true, Some([7; 32])),
+                connection: None,
+                own: None,
+                coming: VecDeque::new(),
+                free: now(),
+                received: 0,
+                last: None,
+                silence: Duration::ZERO,
+            }
+        };
+        let mut ends = [end(Some(Arc::clone(&config(0).server))), end(None)];
+        let client = config(1).client;
+        let connected = ends[1]
+            .endpoint
+            .connect(now(), client, address(0), "p2pdbg");
+        ends[1].connection = Some(connected.unwrap());
+        Self {
+            ends,
+            way,
+            rate,
+            room,
+            sends: [true; 2],
+        }
+    }
+
+    fn run(&mut self, time: Duration) {
+        let until = now() + time;
+        while now() < until {
+            for of in 0..2 {
+                let woken = self.take(of);
+                self.work(of, woken);
+            }
+            NOW.set(now() + STEP);
+        }
+    }
+
+    /// What has arrived at this end.
+    fn take(&mut self, of: usize) -> bool {
+        let now = now();
+        let mut answer = Vec::new();
+        let end = &mut self.ends[of];
+        let mut woken = false;
+        while end.coming.front().is_some_and(|(due, _)| *due <= now) {
+            woken = true;
+            let (_, bytes) = end.coming.pop_front().unwrap();
+            let from = address(1 - of);
+            let came =
+                end.endpoint
+                    .handle(now, from, None, None, bytes.as_slice().into(), &mut answer);
+            match came {
+                Some(DatagramEvent::NewConnection(incoming)) => {
+                    let accepted = end.endpoint.accept(incoming, now, &mut answer, None);
+                    end.connection = Some(accepted.map_err(|error| error.cause).unwrap());
+                }
+                Some(DatagramEvent::ConnectionEvent(_, event)) => {
+                    end.connection.as_mut().unwrap().1.handle_event(event);
+                }
+                Some(DatagramEvent::Response(_)) | None => {}
+            }
+        }
+        woken
+    }
+
+    /// Reads, writes and sends as much as goes.
+    fn work(&mut self, of: usize, mut woken: bool) {
+        let now = now();
+        let end = &mut self.ends[of];
+        let Some((handle, connection)) = &mut end.connection else {
+            return;
+        };
+        if connection.poll_timeout().is_some_and(|at| at <= now) {
+            connection.handle_timeout(now);
+            woken = true;
+        }
+        while let Some(event) = connection.poll_endpoint_events() {
+            if let Some(event) = end.endpoint.handle_event(*handle, event) {
+                connection.handle_event(event);
+            }
+        }
+        while let Some(event) = connection.poll() {
+            match event {
+                Event::Connected => end.own = connection.streams().open(Dir::Uni),
+                Event::ConnectionLost { reason } => panic!("{reason}"),
+                Event::Stream(StreamEvent::Opened { .. }) => {
+                    while connection.streams().accept(Dir::Uni).is_some() {}
+                }
+                _ => {}
+            }
+        }
+        if let Some(own) = end.own
+            && self.sends[of]
+        {
+            while connection.send_stream(own).write(&[0; 16 << 10]).is_ok() {
+                woken = true;
+            }
+        }
+        // Each end opens one stream: the first of its kind.
+        let side = connection.side();
+        let theirs = StreamId::new(!side, Dir::Uni, 0);
+        if let Ok(mut chunks) = connection.recv_stream(theirs).read(true) {
+            let mut came = 0;
+            loop {
+                match chunks.next(usize::MAX) {
+                    Ok(Some(chunk)) => came += chunk.bytes.len() as u64,
+                    Err(ReadError::Blocked) | Ok(None) => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            let _ = chunks.finalize();
+            if came > 0 {
+                let silence = end.last.map_or(Duration::ZERO, |last| now - last);
+                end.silence = end.silence.max(silence);
+                end.last = Some(now);
+                end.received += came;
+            }
+        }
+        if !woken && !connection.is_handshaking() {
+            return;
+        }
+        let mut sent = Vec::new();
+        loop {
+            let mut bytes = Vec::new();
+            let Some(transmit) = connection.poll_transmit(now, 10, &mut bytes) else {
+                break;
+            };
+            let size = transmit.segment_size.unwrap_or(transmit.size);
+            sent.extend(bytes[..transmit.size].chunks(size).map(<[u8]>::to_vec));
+        }
+        let to = &mut self.ends[1 - of];
+        for datagram in sent {
+            let begins = to.free.max(now);
+            if begins - now > self.room {
+                continue;
+            }
+            to.free = begins + Duration::from_secs_f64(datagram.len() as f64 / self.rate);
+            to.coming.push_back((to.free + self.way, datagram));
+        }
+    }
+}
+
+/// What share of the link each way was used from then on, and the longest that nothing came; both directions.
+fn used(pair: &mut Pair, time: Duration) -> [(f64, Duration); 2] {
+    for end in &mut pair.ends {
+        (end.received, end.silence) = (0, Duration::ZERO);
+    }
+    pair.run(time);
+    let whole = pair.rate * time.as_secs_f64();
+    pair.ends
+        .each_ref()
+        .map(|end| (end.received as f64 / whole, end.silence))
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+/// One way of a path, and bytes a second.
+const LINKS: [(Duration, f64); 4] = [
+    (MS.saturating_mul(5), 125e3),
+    (MS.saturating_mul(20), 1e6),
+    (MS.saturating_mul(50), 1e6),
+    (MS.saturating_mul(50), 10e6),
+];
+
+#[test]
+fn bulk_in_both_directions_fills_the_link_and_never_stands_still() {
+    for (way, rate) in LINKS {
+        let mut pair = Pair::new(way, rate, 100 * MS);
+        pair.run(Duration::from_secs(3));
+        for (share, silence) in used(&mut pair, Duration::from_secs(5)) {
+            assert!(share > 0.6, "{way:?}, {rate}: {share:.2}");
+            // What was lost is sent again after a round trip with a full queue, and may be lost again.
+            let longest = 2 * (2 * way + pair.room);
+            assert!(silence < longest, "{way:?}, {rate}: {silence:?}");
+        }
+    }
+}
+
+#[test]
+fn beginning_ends_before_it_fills_a_long_queue() {
+    for sends in [[true; 2], [true, false]] {
+        let mut pair = Pair::new(100 * MS, 10e6, 100 * MS);
+        pair.sends = sends;
+        pair.run(Duration::from_secs(4));
+        let connections = pair.ends.iter().filter_map(|end| end.connection.as_ref());
+        for (sent, lost) in connections.map(|(_, connection)| {
+            let path = connection.stats().path;
+            (path.sent_packets, path.lost_packets)
+        }) {
+            assert!(lost * 7 < sent, "{lost} of {sent} were lost");
+        }
+    }
+}
