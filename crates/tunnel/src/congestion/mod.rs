@@ -12,12 +12,12 @@
 //!
 //! Not quinn's BBR, which its authors call experimental, and which has no part for TCP that gives way to losses.
 
-#[cfg(test)]
-mod both_ways;
 mod delivery;
 mod held_acks;
 mod model;
 mod short;
+#[cfg(test)]
+mod simulated_link;
 
 use std::{
     any::Any,
@@ -177,7 +177,7 @@ impl Controller for PathControl {
         self.cubic
             .on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
         let window = self.path_window();
-        self.held_acks.on_acknowledged(now, in_flight, window);
+        self.held_acks.on_acknowledged(in_flight, window);
         let newest = self.newest.take();
         let Some((largest, newest)) = largest_packet_num_acked.zip(newest) else {
             return;

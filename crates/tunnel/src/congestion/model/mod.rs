@@ -13,6 +13,7 @@
 use std::time::{Duration, Instant};
 
 use super::delivery::{Delivery, HighestRate};
+use crate::config::ACK_WITHIN;
 
 /// How much of what fits into the path is kept in flight, and in the round that looks for more.
 const CRUISE: f64 = 1.1;
@@ -33,6 +34,9 @@ const DRAINED: f64 = 0.5;
 /// scheduling may be late.
 const BATCHES: f64 = 48e3;
 const LATE: Duration = Duration::from_millis(2);
+
+/// quinn sends so many packets at once, however slow the path is (`MIN_BURST_SIZE` of its pacing).
+const BURST_PACKETS: f64 = 10.0;
 
 /// The path is drained after so long without a round trip as short as the shortest, to measure that again.
 const REFRESH: Duration = Duration::from_secs(10);
@@ -386,7 +390,10 @@ impl Model {
 
     /// The path holds little of ours now: whatever queue is left is somebody else's.
     fn on_drained(&mut self, now: Instant, took: Duration, shortest: Duration) {
-        let queued = took > shortest.mul_f64(CRUISE) + LATE;
+        // Of a burst the first packet waits for its acknowledgement, and the others for those before them.
+        let burst = BURST_PACKETS * self.mtu / self.rate.get().unwrap_or(f64::MAX);
+        let burst = Duration::from_secs_f64(burst).min(ACK_WITHIN);
+        let queued = took > shortest.mul_f64(CRUISE) + LATE + burst;
         self.undrained = if queued { self.undrained + 1 } else { 0 };
         let longer = self.undrained >= LONGER;
         if !queued || longer {

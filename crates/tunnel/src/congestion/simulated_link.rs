@@ -1,4 +1,4 @@
-//! Two ends that always have something to send, over QUIC as tunnels set it, on a link with a rate, a delay and a
+//! Ends that always have something to send, over QUIC as tunnels set it, on a link with a rate, a delay and a
 //! queue, in virtual time.
 
 use std::{
@@ -28,6 +28,8 @@ struct End {
     /// When something last came, and the longest that nothing did.
     last: Option<Instant>,
     silence: Duration,
+    /// How long each datagram to it waited before the link.
+    waited: Vec<Duration>,
 }
 
 struct Pair {
@@ -38,6 +40,9 @@ struct Pair {
     room: Duration,
     /// Which end has something to send.
     sends: [bool; 2],
+    /// One datagram in so many is lost at random; 0 for none. The last random number.
+    loses: u64,
+    random: u64,
 }
 
 thread_local! {
@@ -82,6 +87,7 @@ impl Pair {
                 received: 0,
                 last: None,
                 silence: Duration::ZERO,
+                waited: Vec::new(),
             }
         };
         let mut ends = [end(Some(Arc::clone(&config(0).server))), end(None)];
@@ -96,6 +102,8 @@ impl Pair {
             rate,
             room,
             sends: [true; 2],
+            loses: 0,
+            random: 1,
         }
     }
 
@@ -205,11 +213,17 @@ impl Pair {
         let to = &mut self.ends[1 - of];
         for datagram in sent {
             let begins = to.free.max(now);
+            to.waited.push(begins - now);
             if begins - now > self.room {
                 continue;
             }
             to.free = begins + Duration::from_secs_f64(datagram.len() as f64 / self.rate);
-            to.coming.push_back((to.free + self.way, datagram));
+            // Knuth's generator, of which the high half is random enough.
+            let random = self.random.wrapping_mul(6_364_136_223_846_793_005);
+            self.random = random.wrapping_add(1_442_695_040_888_963_407);
+            if self.loses == 0 || !(self.random >> 33).is_multiple_of(self.loses) {
+                to.coming.push_back((to.free + self.way, datagram));
+            }
         }
     }
 }
@@ -218,6 +232,7 @@ impl Pair {
 fn used(pair: &mut Pair, time: Duration) -> [(f64, Duration); 2] {
     for end in &mut pair.ends {
         (end.received, end.silence) = (0, Duration::ZERO);
+        end.waited.clear();
     }
     pair.run(time);
     let whole = pair.rate * time.as_secs_f64();
@@ -248,6 +263,28 @@ fn bulk_in_both_directions_fills_the_link_and_never_stands_still() {
             assert!(silence < longest, "{way:?}, {rate}: {silence:?}");
         }
     }
+}
+
+#[test]
+fn bulk_in_both_directions_goes_on_where_one_packet_in_twenty_is_lost() {
+    for (way, rate) in LINKS {
+        let mut pair = Pair::new(way, rate, 100 * MS);
+        pair.loses = 20;
+        pair.run(Duration::from_secs(3));
+        for (share, _) in used(&mut pair, Duration::from_secs(5)) {
+            assert!(share > 0.4, "{way:?}, {rate}: {share:.2}");
+        }
+    }
+}
+
+#[test]
+fn own_bursts_on_a_slow_link_are_not_taken_for_the_queue_of_somebody_else() {
+    let mut pair = Pair::new(10 * MS, 1.25e6, 200 * MS);
+    pair.sends = [true, false];
+    pair.run(Duration::from_secs(3));
+    used(&mut pair, Duration::from_secs(20));
+    let longest = pair.ends[1].waited.iter().max().unwrap();
+    assert!(*longest < 50 * MS, "{longest:?}");
 }
 
 #[test]
