@@ -4,7 +4,7 @@
 //! - [`host_port`]: addresses as people write them; [`opened`]: where a forward is open; [`peer_name`]: what a host
 //!   calls itself.
 //! - [`backoff`]: how long to wait before something is tried again; [`probation`]: for how long it must then go well;
-//!   [`silence`]: when a connection on which nothing is heard is given up; [`room`]: how much may
+//!   [`silence`]: when a connection on which nothing is heard is given up; [`queue_room`]: how much may
 //!   wait in a queue.
 //! - [`duration`]: lengths of time as people write them; [`policy`]: what a user may choose of a session.
 //! - [`version`]: which build a program is.
@@ -19,7 +19,7 @@ pub mod opened;
 pub mod peer_name;
 pub mod policy;
 pub mod probation;
-pub mod room;
+pub mod queue_room;
 pub mod silence;
 pub mod untrusted;
 pub mod version;
@@ -31,6 +31,6 @@ pub use opened::Opened;
 pub use peer_name::PeerName;
 pub use policy::{Absent, PathPolicy};
 pub use probation::Probation;
-pub use room::Room;
+pub use queue_room::Room;
 pub use silence::Silence;
 pub use untrusted::Untrusted;

@@ -246,9 +246,9 @@ impl Host {
         let present: Vec<PeerName> = self.sessions.iter().map(|s| s.name.clone()).collect();
         match &known {
             Some(known) if self.is_for_several() => {
-                self.guests.name(known, peer, &met.info.name, &present)
+                self.peer_names.name(known, peer, &met.info.name, &present)
             }
-            Some(known) => self.guests.only(known),
+            Some(known) => self.peer_names.only(known),
             None => PeerName::nearest(&met.info.name),
         }
     }
@@ -358,7 +358,7 @@ impl Host {
         let secret = match &met.pair_secret {
             Some(secret) => secret.clone(),
             None => {
-                let known = self.guests.known(peer).cloned()?;
+                let known = self.peer_names.known(peer).cloned()?;
                 if known.id() == peer || !self.is_for_several() {
                     if let Err(error) = self.known_peers.seen(&known.name, now) {
                         tracing::warn!(%error, "cannot note when the peer was met");

@@ -7,8 +7,8 @@
 
 mod absence;
 mod arrivals;
-mod guests;
 mod inquiries;
+mod peer_names;
 mod places;
 mod running;
 
@@ -35,7 +35,7 @@ use tokio::{
 };
 
 use self::inquiries::Inquiries;
-use self::{absence::Absence, guests::Guests, places::Places, running::Running};
+use self::{absence::Absence, peer_names::PeerNames, places::Places, running::Running};
 use crate::{
     cli::{Given, PeersOptions, SessionOptions},
     recent::{self, RecentSession},
@@ -82,7 +82,7 @@ pub(super) struct Host {
     places: Places,
     /// Whether a code is made for whoever has no place yet.
     makes_codes: bool,
-    guests: Guests,
+    peer_names: PeerNames,
     meeting: Option<Meeting>,
     /// Why there is no meeting any more.
     parted: Option<Failure>,
@@ -148,7 +148,7 @@ impl Host {
             reporter,
             places,
             makes_codes: peers.makes_codes,
-            guests: Guests::default(),
+            peer_names: PeerNames::default(),
             meeting: None,
             parted: None,
             sessions: Vec::new(),
@@ -195,7 +195,7 @@ impl Host {
             self.note_peer(0, &peer.name);
         }
         for peer in known {
-            self.guests.expect(peer);
+            self.peer_names.expect(peer);
         }
         let authority = self.here.options.rendezvous.authority();
         self.reporter
@@ -289,7 +289,7 @@ impl Host {
         };
         let single = !self.is_for_several();
         let known = self
-            .guests
+            .peer_names
             .awaited(|name, peer| single || is_awaited(name, peer));
         // Who was here finds its way back without a code, if it has kept what it is known by.
         let is_offered = |running: &Running| running.absence.is_offered();

@@ -11,7 +11,7 @@ use p2pdbg_proto::fingerprint::Fingerprint;
 const MOST: usize = 32;
 
 #[derive(Debug, Clone)]
-struct Guest {
+struct NamedPeer {
     id: PeerId,
     /// What it is called here.
     name: PeerName,
@@ -20,12 +20,12 @@ struct Guest {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Guests(Vec<Guest>);
+pub(super) struct PeerNames(Vec<NamedPeer>);
 
-impl Guests {
+impl PeerNames {
     /// Expects a peer.
     pub(super) fn expect(&mut self, known: KnownPeer) {
-        self.0.push(Guest {
+        self.0.push(NamedPeer {
             id: known.id(),
             name: known.name.clone(),
             known,
@@ -41,10 +41,10 @@ impl Guests {
 
     /// How a peer is known: itself, or else another process of its host.
     pub(super) fn known(&self, peer: PeerId) -> Option<&KnownPeer> {
-        let own = self.0.iter().find(|guest| guest.id == peer);
-        let same_host = |guest: &&Guest| guest.id.fingerprint == peer.fingerprint;
-        let guest = own.or_else(|| self.0.iter().find(same_host))?;
-        Some(&guest.known)
+        let own = self.0.iter().find(|named| named.id == peer);
+        let same_host = |named: &&NamedPeer| named.id.fingerprint == peer.fingerprint;
+        let named = own.or_else(|| self.0.iter().find(same_host))?;
+        Some(&named.known)
     }
 
     /// Takes in a peer that has come and says that it is called so, and tells what it is called here. `present` are the
@@ -56,9 +56,9 @@ impl Guests {
         said: &str,
         present: &[PeerName],
     ) -> PeerName {
-        if let Some(guest) = self.0.iter_mut().find(|guest| guest.id == peer) {
-            guest.known = known.clone();
-            return guest.name.clone();
+        if let Some(named) = self.0.iter_mut().find(|named| named.id == peer) {
+            named.known = known.clone();
+            return named.name.clone();
         }
         let name = match known.id() == peer {
             true => self.free_name(&known.name),
@@ -71,11 +71,11 @@ impl Guests {
             }
         };
         while self.0.len() >= MOST {
-            let gone = |guest: &Guest| !present.contains(&guest.name);
+            let gone = |named: &NamedPeer| !present.contains(&named.name);
             let gone = self.0.iter().position(gone);
             self.0.remove(gone.unwrap_or(0));
         }
-        self.0.push(Guest {
+        self.0.push(NamedPeer {
             id: peer,
             name: name.clone(),
             known: known.clone(),
@@ -89,12 +89,12 @@ impl Guests {
         wanted: impl Fn(&PeerName, Fingerprint) -> bool,
     ) -> Vec<KnownPeer> {
         let mut awaited: Vec<KnownPeer> = Vec::new();
-        for guest in &self.0 {
+        for named in &self.0 {
             let is_new = awaited
                 .iter()
-                .all(|other| other.secret != guest.known.secret);
-            if is_new && wanted(&guest.name, guest.id.fingerprint) {
-                awaited.push(guest.known.clone());
+                .all(|other| other.secret != named.known.secret);
+            if is_new && wanted(&named.name, named.id.fingerprint) {
+                awaited.push(named.known.clone());
             }
         }
         awaited
@@ -102,7 +102,7 @@ impl Guests {
 
     /// `proposed`, or with the lowest number behind it that nobody here has.
     fn free_name(&self, proposed: &PeerName) -> PeerName {
-        let is_free = |name: &PeerName| self.0.iter().all(|guest| guest.name != *name);
+        let is_free = |name: &PeerName| self.0.iter().all(|named| named.name != *name);
         std::iter::once(proposed.clone())
             .chain((2..).map(|number| proposed.numbered(number)))
             .find(is_free)
@@ -134,43 +134,43 @@ mod tests {
 
     #[test]
     fn a_second_process_of_a_host_has_a_name_of_its_own_and_keeps_it() {
-        let mut guests = Guests::default();
+        let mut names = PeerNames::default();
         let web = known("web", 1);
         for (number, expected) in [(1, "web"), (2, "web-2"), (1, "web"), (2, "web-2")] {
-            let name = guests.name(&web, process(&web, number), "web", &[]);
+            let name = names.name(&web, process(&web, number), "web", &[]);
             assert_eq!(name.as_str(), expected);
         }
         let other = known("web-2", 2);
-        let name = guests.name(&other, other.id(), "web-2", &[]);
+        let name = names.name(&other, other.id(), "web-2", &[]);
         assert_eq!(name.as_str(), "web-2-2");
     }
 
     #[test]
     fn a_hostile_name_becomes_a_name_and_many_of_them_are_not_kept() {
-        let mut guests = Guests::default();
+        let mut names = PeerNames::default();
         let web = known("web", 1);
-        let present = [guests.name(&web, web.id(), "web", &[])];
+        let present = [names.name(&web, web.id(), "web", &[])];
         let evil = "\u{1b}[2J../\u{202e}db\r\n";
-        let name = guests.name(&web, process(&web, 7), evil, &present);
+        let name = names.name(&web, process(&web, 7), evil, &present);
         assert_eq!(name.as_str(), "2J..-db-7");
         for number in 8..1000 {
-            guests.name(&web, process(&web, number), "p", &present);
+            names.name(&web, process(&web, number), "p", &present);
         }
-        assert_eq!(guests.0.len(), MOST);
-        assert_eq!(guests.name(&web, web.id(), "web", &[]), present[0]);
+        assert_eq!(names.0.len(), MOST);
+        assert_eq!(names.name(&web, web.id(), "web", &[]), present[0]);
     }
 
     #[test]
     fn one_that_has_paired_again_is_awaited_with_its_new_secret_alone() {
-        let mut guests = Guests::default();
-        guests.expect(known("web", 1));
+        let mut names = PeerNames::default();
+        names.expect(known("web", 1));
         let anew = KnownPeer {
             secret: PairSecret::from_bytes([9; 32]),
             ..known("web", 1)
         };
-        guests.name(&anew, anew.id(), "web", &[]);
-        guests.name(&anew, process(&anew, 2), "web", &[]);
-        assert_eq!(guests.awaited(|_, _| true), [anew]);
-        assert_eq!(guests.awaited(|_, _| false), []);
+        names.name(&anew, anew.id(), "web", &[]);
+        names.name(&anew, process(&anew, 2), "web", &[]);
+        assert_eq!(names.awaited(|_, _| true), [anew]);
+        assert_eq!(names.awaited(|_, _| false), []);
     }
 }
