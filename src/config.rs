@@ -22,7 +22,7 @@ pub struct Config {
     pub rendezvous: Option<String>,
     /// What this host calls itself.
     pub name: Option<String>,
-    /// The state directory.
+    /// The state directory; `~` stands for the home directory.
     pub state: Option<PathBuf>,
     /// The forwards of a `listen` that is given none: presets, or `-L SPEC` and `-R SPEC` in one string.
     #[serde(default)]
@@ -78,7 +78,7 @@ impl Origin {
         }
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }

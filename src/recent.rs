@@ -25,7 +25,7 @@ const KEPT: usize = 48;
 /// What is kept of one run of `p2pdbg listen`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecentSession {
-    /// Its process.
+    /// The id of its process, to see whether it still runs.
     pub pid: u32,
     /// When it began, in Unix seconds.
     pub began: u64,
@@ -35,7 +35,7 @@ pub struct RecentSession {
     /// Whether it has ended in good order.
     #[serde(default)]
     pub ended: bool,
-    /// Where it runs.
+    /// The host that it runs on, and the directory there.
     pub here: HostFacts,
     /// Its forwards, with the ports that were opened.
     pub forwards: Vec<RecentForward>,
@@ -133,7 +133,7 @@ impl RecentSession {
         }
     }
 
-    /// Notes the peer.
+    /// Notes which peer it is; what was known of another one's host is forgotten.
     pub fn set_peer(&mut self, name: &PeerName) {
         if self.peer.as_deref() != Some(name.as_str()) {
             self.peer = Some(name.to_string());

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{moment::Moment, seen::Seen, story::Story};
 
-/// A program on stage.
+/// One of the programs of the demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Who {
     /// `p2pdbg-rendezvous`, on the public host.
@@ -192,7 +192,7 @@ fn forward<E>(output: impl Read, mut take: impl FnMut(String) -> Result<(), E>) 
     }
 }
 
-/// What ^C does.
+/// Ends a program as ^C in its terminal would.
 #[cfg(unix)]
 fn interrupt(child: &mut Child) -> Result<()> {
     use rustix::process::{Pid, Signal, kill_process};

@@ -6,19 +6,19 @@ use serde::Deserialize;
 
 use crate::cast::Who;
 
-/// Something that happens.
+/// Something that a program of the demo has said.
 pub(crate) enum Moment {
     /// The rendezvous serves at this URL.
     Serving(String),
     /// One of the peers reports.
     Peer(Event),
-    /// The IDE's debugger reports.
+    /// The IDE's debugger has got on by a step.
     Debugger(Debugging),
     /// The program that is debugged prints a line.
     Printed(String),
 }
 
-/// What ide.py reports.
+/// What ide.py reports, one line of JSON each.
 #[derive(Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Debugging {
@@ -31,48 +31,39 @@ pub(crate) enum Debugging {
     },
     /// The program stopped at a breakpoint.
     Breakpoint {
-        /// Where.
+        /// The line of the breakpoint.
         #[serde(flatten)]
         at: Line,
-        /// In which function.
         function: String,
     },
     /// A local variable was read.
     Variable {
-        /// Its name.
         name: String,
         /// What the debuggee says that it holds.
         value: String,
     },
     /// The program was stepped, and everything that an IDE then shows was read.
     Step {
-        /// Where it is now.
+        /// The line at which it stopped.
         #[serde(flatten)]
         at: Line,
-        /// Milliseconds that it took.
+        /// How long the step took at the IDE, in milliseconds.
         ms: f64,
     },
     /// An expression was evaluated at the debuggee.
-    Evaluated {
-        /// The expression.
-        expression: String,
-        /// Its value.
-        value: String,
-    },
+    Evaluated { expression: String, value: String },
     /// A local variable was changed.
     Set {
-        /// Its name.
         name: String,
-        /// What it holds now.
+        /// The value that it holds now.
         value: String,
     },
-    /// It is over.
+    /// The debugging is over; nothing follows.
     Done {
         /// Whether everything was as it should be.
         ok: bool,
-        /// What was not.
+        /// The first thing that was not as expected; none if all was.
         error: Option<String>,
-        /// What there was.
         seen: Total,
     },
 }
@@ -80,9 +71,7 @@ pub(crate) enum Debugging {
 /// A line of the program.
 #[derive(Deserialize)]
 pub(crate) struct Line {
-    /// Name of the file.
     pub(crate) file: String,
-    /// Number of the line.
     pub(crate) line: u32,
     /// What it says, as the IDE shows it.
     pub(crate) source: String,

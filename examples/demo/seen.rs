@@ -10,9 +10,9 @@ use crate::{
 /// What has happened so far.
 #[derive(Default)]
 pub(crate) struct Seen {
-    /// Where the rendezvous serves.
+    /// The URL of the rendezvous, with its key.
     pub(crate) url: Option<String>,
-    /// The code of `listen`.
+    /// The code that `listen` has printed.
     pub(crate) code: Option<String>,
     /// How many of the peers have said that they know the other.
     pub(crate) paired: usize,
@@ -26,14 +26,14 @@ pub(crate) struct Seen {
     pub(crate) steps: usize,
     /// What the sum should be, once the debugger is done.
     pub(crate) total: Option<String>,
-    /// What the debuggee printed.
+    /// What the debuggee printed, line by line.
     pub(crate) printed: Vec<String>,
-    /// What went wrong.
+    /// What went wrong, if anything did.
     pub(crate) failure: Option<String>,
 }
 
 impl Seen {
-    /// Takes note.
+    /// Takes note of what a program has said.
     pub(crate) fn note(&mut self, who: Who, moment: Moment) {
         match moment {
             Moment::Serving(url) => self.url = Some(url),

@@ -16,12 +16,12 @@ use {
 #[cfg(target_os = "linux")]
 const DELAY: Duration = Duration::from_millis(10);
 
-/// Where the programs run.
+/// Where the programs run: behind two NATs of their own, or all on this host.
 pub(crate) enum Stage {
     /// In network namespaces, with the kernel's NATs between them.
     #[cfg(target_os = "linux")]
     TwoNats(Box<TwoNats>),
-    /// On this host.
+    /// On this host alone, where no namespaces can be made.
     Loopback {
         /// Why there are no NATs.
         why: String,
@@ -30,7 +30,6 @@ pub(crate) enum Stage {
 
 /// The forward that `listen` is to make.
 pub(crate) struct Forward {
-    /// Its arguments.
     pub(crate) arguments: Vec<String>,
     /// The port of the debuggee.
     pub(crate) port: u16,
@@ -121,7 +120,7 @@ impl Stage {
         }
     }
 
-    /// A picture of it.
+    /// A picture of who is where, for the terminal.
     pub(crate) fn picture(&self) -> String {
         match self {
             #[cfg(target_os = "linux")]

@@ -33,7 +33,7 @@ enum Look {
 }
 
 impl Story {
-    /// Shows the stage.
+    /// Shows the picture of the stage, and begins.
     pub(crate) fn open(stage: &Stage) -> Self {
         let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let story = Self {
@@ -44,7 +44,7 @@ impl Story {
         story
     }
 
-    /// A program is started.
+    /// Shows the command by which a program is started.
     pub(crate) fn starts(&self, who: Who, command: &str) {
         let prompt = if who == Who::Debugger {
             "debugger: "
@@ -54,7 +54,7 @@ impl Story {
         self.line(who, &[(Look::Dim, prompt), (Look::Strong, command)]);
     }
 
-    /// A program has ended.
+    /// Shows that a program has ended, and how.
     pub(crate) fn ends(&self, who: Who, status: ExitStatus) {
         self.line(who, &[(Look::Dim, &format!("ended ({status})"))]);
     }
@@ -80,7 +80,7 @@ impl Story {
         }
     }
 
-    /// All is well.
+    /// Shows the figures, when all is well.
     pub(crate) fn close(&self, seen: &Seen) {
         let took = self.began.elapsed().as_secs_f64();
         let text = format!(

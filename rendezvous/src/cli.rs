@@ -183,7 +183,7 @@ pub(crate) enum Command {
 
     /// Print the completion script for a shell
     Completions {
-        /// Which
+        /// The shell
         shell: clap_complete::Shell,
     },
 
@@ -222,7 +222,7 @@ pub(crate) enum KeysCommand {
 
     /// End a key: its peers are shut out at once, and what was granted under it is void
     Revoke {
-        /// Which
+        /// The key's name
         name: KeyName,
 
         #[command(flatten)]
@@ -231,7 +231,7 @@ pub(crate) enum KeysCommand {
 
     /// Give a key another secret, and print the URL with it; peers that are there stay
     Rotate {
-        /// Which
+        /// The key's name
         name: KeyName,
 
         /// How long the secret before is taken too [default: no longer]

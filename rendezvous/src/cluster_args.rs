@@ -14,7 +14,8 @@ use p2pdbg_rendezvous::StoreUrl;
 
 use crate::state_arg::StateArg;
 
-/// Which node it is.
+/// Which node of a cluster this is, which others there are, and where their store is; nothing of it for one host
+/// alone.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Several nodes")]
 pub(crate) struct ClusterArgs {

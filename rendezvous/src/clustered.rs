@@ -106,7 +106,7 @@ pub(crate) fn authority(
 /// This process' place among the nodes.
 pub(crate) struct Membership {
     config: ClusterConfig,
-    /// What all nodes share.
+    /// The secret that all nodes share: what they seal for each other is under keys made of it.
     secret: Secret<32>,
     #[cfg(feature = "cluster")]
     desk: Option<Desk<Valkey>>,

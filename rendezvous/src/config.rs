@@ -14,7 +14,7 @@ use crate::{keys::KeyError, limits::Limits, public_host::PublicAddress};
 /// The second port on which STUN is answered, unless told otherwise.
 pub const DEFAULT_ALT_PORT: u16 = 3479;
 
-/// How to serve.
+/// How to serve, as the command line has settled it.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// The main ports, of UDP and TCP; none means port 3478 of every address, over IPv6 and IPv4.
@@ -45,14 +45,14 @@ pub struct ServerConfig {
     pub cluster: Option<ClusterConfig>,
     /// Relays for the nodes of a cluster, which say by ticket for whom, and does nothing else.
     pub relays_alone: bool,
-    /// The limits.
+    /// What peers may take, each and in all.
     pub limits: Limits,
 }
 
 /// The nodes that serve one URL, and which of them this is.
 #[derive(Clone, Debug)]
 pub struct ClusterConfig {
-    /// This one's number.
+    /// The number of this node, by which the others and the store know it.
     pub own: NodeNumber,
     /// All nodes, this one among them, in the order in which the URL names them.
     pub nodes: Vec<Node>,
@@ -86,7 +86,7 @@ impl fmt::Debug for StoreUrl {
 }
 
 impl ClusterConfig {
-    /// This node.
+    /// This node as the list has it; none if it is not in the list.
     pub(crate) fn node(&self) -> Option<&Node> {
         self.nodes.iter().find(|node| node.number == self.own)
     }
@@ -121,7 +121,7 @@ pub enum StartError {
     /// A port cannot be opened.
     #[error("cannot open {protocol} port {} on {}: {}", address.port(), address.ip(), why_not(source))]
     Bind {
-        /// `UDP` or `TCP`.
+        /// `UDP` or `TCP`, for the message.
         protocol: &'static str,
         /// What was to be bound.
         address: SocketAddr,
@@ -157,7 +157,7 @@ pub enum StartError {
         directory.display()
     )]
     Offer {
-        /// What was named.
+        /// The directory that was named.
         directory: PathBuf,
         /// What the operating system says.
         #[source]
@@ -166,7 +166,7 @@ pub enum StartError {
     /// A second address for STUN cannot be used.
     #[error("cannot use {address} as a second address for STUN: {why}")]
     SecondAddress {
-        /// The address.
+        /// The address that was named.
         address: IpAddr,
         /// What is wrong with it.
         why: &'static str,

@@ -34,7 +34,7 @@ macro_rules! counters {
         }
 
         impl Tallies {
-            /// The numbers now.
+            /// All numbers at this moment; those that grow meanwhile may differ by what came between.
             pub(crate) fn snapshot(&self) -> Counters {
                 Counters { $($name: self.$name.read(),)* }
             }
@@ -73,7 +73,7 @@ counters! {
     stun_alternative,
     /// Datagrams that the relay passed on.
     relayed,
-    /// Their bytes.
+    /// The payload of those datagrams, in bytes.
     relayed_bytes,
     /// Datagrams that were dropped because their leg, its key or the host had sent as much as they may.
     policed,
@@ -94,7 +94,7 @@ pub(crate) async fn log(tallies: Arc<Tallies>) {
     }
 }
 
-/// One number.
+/// One number, which only grows.
 #[derive(Debug, Default)]
 pub(crate) struct Tally(AtomicU64);
 

@@ -164,7 +164,7 @@ struct Opening<'a> {
     public_port: Option<u16>,
     vantages: Arc<Vantages>,
     alternatives: Vec<SocketAddr>,
-    /// Behind the first port.
+    /// The port for a reverse proxy, until the first main port has taken it.
     web: Option<TcpListener>,
 }
 

@@ -72,7 +72,7 @@ impl InMemory {
         self.connections
     }
 
-    /// A peer says this.
+    /// A peer says this on its connection; what the rendezvous says to whom because of it.
     pub fn say(&mut self, now: Instant, connection: u64, message: ToRendezvous) -> Vec<Told> {
         let id = ConnId(connection);
         told(self.registry.handle(self.now(now), id, message))

@@ -11,7 +11,7 @@ pub(crate) fn holds(stream: &impl std::os::fd::AsFd) -> bool {
         .is_ok_and(|stat| journal == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
-/// There is none.
+/// There is no journal on this system.
 #[cfg(not(unix))]
 pub(crate) fn holds<T>(_stream: &T) -> bool {
     false

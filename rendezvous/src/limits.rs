@@ -34,7 +34,7 @@ impl Rate {
 /// Every limit of the rendezvous. `Default` serves a public host of a small team or company.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Control connections in all.
+    /// Control connections in all, over QUIC and TCP.
     pub connections: usize,
     /// Of those, and of legs over TCP, as many as there are file descriptors for. QUIC needs none.
     pub tcp_connections: usize,
@@ -57,9 +57,9 @@ pub struct Limits {
     /// 15 s or so; a shorter limit finds lost peers sooner, a longer one spares them a new registration after an
     /// outage.
     pub idle: Duration,
-    /// Messages from one connection.
+    /// Messages from one connection; one that sends faster is closed.
     pub messages: Rate,
-    /// Signals from one connection.
+    /// Signals from one connection, besides the limit on messages.
     pub signals: Rate,
     /// Bytes that one member of a session may say to the other before both have confirmed.
     pub unconfirmed_bytes: usize,
@@ -71,7 +71,7 @@ pub struct Limits {
     pub join_miss_cost: u32,
     /// Nameplates in all, out of the 900,000 that there are.
     pub nameplates: usize,
-    /// Nameplates of one connection.
+    /// Nameplates that one connection holds at a time.
     pub nameplates_per_connection: usize,
     /// How long a nameplate is valid.
     pub nameplate_lifetime: Duration,
@@ -93,9 +93,9 @@ pub struct Limits {
     pub waiting_per_connection: usize,
     /// How long a voucher lets its holder wait at handles. Each session that both members confirm brings a new one.
     pub voucher_lifetime: Duration,
-    /// Sessions in all.
+    /// Sessions at once, in all.
     pub sessions: usize,
-    /// Sessions of one connection.
+    /// Sessions at once of one connection.
     pub sessions_per_connection: usize,
     /// Sessions of all who hold one access key together; a key may have a lower limit of its own.
     pub sessions_per_key: usize,
@@ -246,7 +246,7 @@ impl AddressBuckets {
         }
     }
 
-    /// See [`Bucket::take`].
+    /// As [`Bucket::take`], from the bucket of this address.
     pub(crate) fn take(
         &mut self,
         ip: IpAddr,
@@ -259,7 +259,7 @@ impl AddressBuckets {
             .take(rate, now, cost)
     }
 
-    /// See [`Bucket::charge`].
+    /// As [`Bucket::charge`], on the bucket of this address.
     pub(crate) fn charge(&mut self, ip: IpAddr, rate: Rate, now: Instant, cost: u32) {
         if let Some(bucket) = self.bucket(ip, now) {
             bucket.charge(rate, now, cost);
@@ -294,7 +294,7 @@ impl HashedBuckets {
         }
     }
 
-    /// See [`Bucket::take`].
+    /// As [`Bucket::take`], from the bucket that this address shares with some others.
     pub(crate) fn take(&mut self, ip: IpAddr, rate: Rate, now: Instant) -> Result<(), Duration> {
         let hash = self.hasher.hash_one(Prefix::of(ip));
         // The remainder is below the length, which is a usize.

@@ -102,7 +102,7 @@ impl Quiet {
         }
     }
 
-    /// Says it now.
+    /// Says how many lines were left out, without waiting for the next one that is not.
     pub(crate) fn say_what_was_left_out(&self) {
         for (place, left_out) in self.take_left_out() {
             let (file, line) = (

@@ -39,11 +39,11 @@ use crate::{
 enum Event<'a> {
     /// The first: peers can come.
     Serving {
-        /// For peers that register.
+        /// The URL with the key, for peers that register.
         url: String,
         /// For peers that only join.
         url_without_key: String,
-        /// The main ports.
+        /// The main ports, with the addresses that they are bound to.
         addresses: &'a [SocketAddr],
         /// The ports that answer STUN alone.
         stun_alternatives: &'a [SocketAddr],
@@ -53,7 +53,7 @@ enum Event<'a> {
     },
     /// The first of a host that relays for nodes and does nothing else.
     Relaying {
-        /// The main ports.
+        /// The main ports, with the addresses that they are bound to.
         addresses: &'a [SocketAddr],
     },
     /// It cannot serve; the last.

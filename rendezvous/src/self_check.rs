@@ -50,7 +50,7 @@ pub enum Finding {
     SecondPortUnreached,
     /// The clock shows a time before this process's own files were written.
     ClockBehind {
-        /// By how many seconds.
+        /// By how many seconds the clock is behind them.
         seconds: u64,
     },
     /// Most peers that have a key agree on another time.
@@ -60,7 +60,7 @@ pub enum Finding {
     },
     /// The certificate of this node expires soon.
     CertificateExpires {
-        /// In so many days.
+        /// How many days it is still good for.
         days: u64,
     },
 }
@@ -105,7 +105,7 @@ impl fmt::Display for Finding {
 pub(crate) struct Counted {
     /// Connections over QUIC and TCP.
     pub(crate) connections: u64,
-    /// Those over TCP.
+    /// Those of them over TCP.
     pub(crate) tcp_connections: u64,
     /// STUN answers, of all ports.
     pub(crate) stun: u64,

@@ -31,17 +31,17 @@ fn close_to_others(_directory: &Path) {}
 /// What the service manager is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum News {
-    /// Peers can come.
+    /// The ports are open, and peers can come.
     Ready,
     /// Another program takes over in this process, and will be ready.
     Reloading,
-    /// It ends.
+    /// The process is about to end.
     Stopping,
-    /// It lives.
+    /// It is not stuck: said as often as the watchdog wants it.
     Alive,
 }
 
-/// Tells it.
+/// Tells the service manager, if there is one.
 #[cfg(target_os = "linux")]
 pub(crate) fn tell(news: News) {
     use sd_notify::NotifyState;

@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 /// Datagrams that go the same way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
-    /// All of their payload.
+    /// Their payload in bytes, all together.
     pub(crate) bytes: usize,
-    /// How many they are.
+    /// How many datagrams they are: each has headers of its own.
     pub(crate) count: usize,
 }
 

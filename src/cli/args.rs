@@ -26,7 +26,7 @@ Both need to know the rendezvous: set P2PDBG_RENDEZVOUS to the URL that p2pdbg-r
 Exit status: 0 done, 1 failed, 2 usage, 3 code refused or expired,
 4 rendezvous unreachable or refused, 130 on ^C; with COMMAND, its own.";
 
-/// The whole command line.
+/// The command line as it was written; what it means is found out by [`CliCommand`]'s parts.
 #[derive(Debug, Parser)]
 #[command(name = "p2pdbg", version = FULL, about = ABOUT, after_help = EXAMPLES)]
 #[command(max_term_width = 100)]
@@ -40,7 +40,7 @@ pub struct Cli {
     pub command: CliCommand,
 }
 
-/// What to do.
+/// The commands, each with what was written for it.
 #[derive(Debug, Subcommand)]
 pub enum CliCommand {
     /// Run beside the IDE: prints a code, waits for the peer and opens the forwards

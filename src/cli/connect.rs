@@ -83,7 +83,7 @@ pub struct ConnectArgs {
 /// What `p2pdbg connect` was asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectOptions {
-    /// What both commands have.
+    /// What `listen` and `connect` have in common.
     pub session: SessionOptions,
     /// How the listener is found.
     pub meeting: Meeting,
@@ -107,9 +107,9 @@ pub enum Meeting {
 /// A program to run, and its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    /// The program.
+    /// The program, by its path or its name in `PATH`.
     pub program: OsString,
-    /// What it is given.
+    /// Its arguments, as they are: they are not the shell's any more.
     pub arguments: Vec<OsString>,
 }
 

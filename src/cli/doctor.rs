@@ -50,7 +50,7 @@ pub struct DoctorArgs {
 /// What `p2pdbg doctor` was asked to do.
 #[derive(Debug)]
 pub struct DoctorOptions {
-    /// What is examined.
+    /// What is to be examined, and how thoroughly.
     pub examination: Examination,
     /// Whether a program reads the result.
     pub json: bool,

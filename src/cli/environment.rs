@@ -8,9 +8,9 @@ use crate::config::Config;
 
 /// What options are made of besides the command line.
 pub struct Environment<'a> {
-    /// The configuration file.
+    /// The configuration file, or an empty one if there is none.
     pub config: Config,
-    /// The variable `P2PDBG_CODE`.
+    /// The variable `P2PDBG_CODE`, by which a code comes in without being seen in the list of processes.
     pub code: Option<String>,
     /// Asks the user for the code, with what was wrong with the last answer; `None` if nobody can be asked.
     pub ask_code: &'a mut dyn FnMut(Option<&str>) -> Option<String>,

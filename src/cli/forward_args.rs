@@ -16,12 +16,12 @@ pub struct ForwardArgs {
     pub in_order: Vec<ForwardArg>,
 }
 
-/// One forward, as written.
+/// One forward, as it was written; whether it makes sense is found out later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ForwardArg {
     /// A debugger's name, or `auto`.
     Preset(String),
-    /// After `-L` or `-R`.
+    /// What stood after `-L` or `-R`.
     Fixed(Direction, String),
 }
 

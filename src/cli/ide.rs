@@ -68,7 +68,7 @@ pub enum Ide {
 /// What `p2pdbg ide` was asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdeOptions {
-    /// For which IDE.
+    /// The IDE whose files are made.
     pub ide: Ide,
     /// Whether files are changed, rather than printed.
     pub write: bool,

@@ -109,9 +109,9 @@ pub struct ListenArgs {
 /// What `p2pdbg listen` was asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenOptions {
-    /// What both commands have.
+    /// What `listen` and `connect` have in common.
     pub session: SessionOptions,
-    /// Who may come.
+    /// How many peers may come, which, and how.
     pub peers: PeersOptions,
     /// The forwards; never empty.
     pub forwards: Vec<ForwardSpec>,

@@ -10,7 +10,7 @@ const MOST: usize = 16;
 /// Who may have a session with a `listen`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeersOptions {
-    /// How many at once.
+    /// How many at once, from 1 to 16.
     pub most: usize,
     /// Known peers for whom it waits.
     pub known: Vec<PeerName>,

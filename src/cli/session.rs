@@ -20,7 +20,7 @@ use p2pdbg_sources::SourcesOptions;
 use super::values::{RENDEZVOUS, found, parse_name, parse_url, resolve_stun};
 use crate::config::{self, Config, at_home};
 
-/// What both commands have.
+/// The options that `listen` and `connect` have in common.
 #[derive(Debug, Args)]
 pub struct SessionArgs {
     /// Where the peers meet.

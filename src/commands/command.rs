@@ -25,7 +25,7 @@ const MODE: &str = "DEBUGGER_MODE";
 /// The variables that must not reach it.
 const SECRETS: [&str; 2] = ["P2PDBG_RENDEZVOUS", "P2PDBG_CODE"];
 
-/// A COMMAND that runs.
+/// A COMMAND that runs, from its start to its end.
 pub(super) struct Running {
     child: Child,
     #[cfg(unix)]

@@ -24,7 +24,7 @@ pub(super) struct Interrupt {
 }
 
 impl Interrupt {
-    /// Begins to catch them.
+    /// Catches them from now on, in place of what the system does on each.
     pub(super) fn new() -> Result<Self, Failure> {
         Self::catch().map_err(|error| {
             Failure::new(

@@ -165,7 +165,7 @@ pub(super) mod session {
     }
 }
 
-/// Moving the bytes.
+/// Moves the bytes between standard input and output and the stream.
 mod joined {
     use std::io;
 

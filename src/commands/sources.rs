@@ -439,7 +439,7 @@ mod here {
             }
         }
 
-        /// A line that stays.
+        /// Writes a line that stays, above the one that moves.
         fn say(&self, text: &str) {
             match &self.0 {
                 Some(line) => line.borrow_mut().print_above(|| eprintln!("{text}")),

@@ -51,7 +51,7 @@ pub enum ClientError {
     /// It is gone, or does not read.
     #[error("it does not answer: {0}")]
     Lost(#[from] io::Error),
-    /// It answers something else.
+    /// It answers what this version does not understand.
     #[error("{0}")]
     NotUnderstood(#[from] NotUnderstood),
 }

@@ -12,7 +12,7 @@ pub(super) const CHUNK: usize = 64 << 10;
 /// A piece of a stream: a byte that says what it is; data has its length (32 bits, big-endian) and the bytes after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
-    /// 0: bytes.
+    /// 0: bytes of the stream, 64 KiB of them at the most.
     Data(Vec<u8>),
     /// 1: this end writes no more.
     Fin,

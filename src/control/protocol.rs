@@ -21,9 +21,9 @@ pub const MAX_REPLY: usize = 1 << 20;
 /// A line, with the version that it is of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Versioned<T> {
-    /// The protocol's version.
+    /// The version of this protocol, [`VERSION`].
     pub p2pdbg: u32,
-    /// What is said.
+    /// The request or reply, its fields beside the version.
     #[serde(flatten)]
     pub body: T,
 }
@@ -52,7 +52,7 @@ pub enum Request {
     Forward {
         /// The port of the loopback there.
         port: u16,
-        /// The debugger.
+        /// The debugger that listens there.
         debugger: Preset,
         /// The peer whose session it is, if there are several.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,20 +69,20 @@ pub enum Request {
     },
 }
 
-/// What a process answers.
+/// What a process answers, one line to each request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "snake_case")]
 pub enum Reply {
-    /// What it is doing.
+    /// What it is doing at the moment.
     Status(Box<ProcessSnapshot>),
-    /// The stream is open.
+    /// The stream is open; what follows belongs to it.
     Opened,
-    /// The port is open.
+    /// The port is open, and stays open as long as the session.
     Forwarded {
-        /// Where.
+        /// Where it was opened, beside the IDE.
         listen: HostPort,
     },
-    /// It cannot, and why.
+    /// It cannot be done, for this reason.
     Refused(Failure),
 }
 

@@ -43,7 +43,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// What the owner of the state is asked.
 #[derive(Debug)]
 pub enum Inquiry {
-    /// What it is doing.
+    /// What it is doing at the moment; all that it says goes to whoever asked.
     Status(oneshot::Sender<ProcessSnapshot>),
     /// A stream, over the session with the peer of this name, if several could be meant.
     Pipe(Option<String>, PipeRequest),

@@ -36,7 +36,7 @@ pub(super) struct Question {
     pub(super) length: Option<usize>,
 }
 
-/// What a server said.
+/// What a server said, and how long it took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reply {
     /// How it sees the socket; none if it refused.
@@ -57,7 +57,7 @@ pub(super) struct Asker {
     port: u16,
 }
 
-/// A question under way.
+/// A question that is sent again until it is answered.
 struct Open {
     server: SocketAddr,
     question: Question,
@@ -90,7 +90,7 @@ impl Asker {
         self.port
     }
 
-    /// Asks one server.
+    /// Asks one server, several times if need be; none if it does not answer in [`PATIENCE`].
     pub(super) async fn ask(&self, server: SocketAddr, question: Question) -> Option<Reply> {
         let replies = self.ask_all(&[(server, question)], PATIENCE).await;
         replies.into_iter().next().flatten()

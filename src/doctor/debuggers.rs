@@ -12,7 +12,7 @@ use serde::Serialize;
 /// A port that a debugger uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DebugPort {
-    /// The port.
+    /// The port's number.
     pub port: u16,
     /// The debuggers that use it, as p2pdbg names them.
     pub debuggers: Vec<&'static str>,
@@ -33,11 +33,11 @@ pub struct DebugPort {
 /// Something that goes wrong with a debugger, and what to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Trap {
-    /// The debugger.
+    /// The debugger's name, as p2pdbg has it.
     pub debugger: &'static str,
-    /// What one sees.
+    /// What one sees, as the beginning of a sentence.
     pub symptom: &'static str,
-    /// What helps.
+    /// What helps, as a command or as its end.
     pub fix: &'static str,
 }
 

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{debuggers::DebugPort, outlook::Outlook};
 
-/// Everything.
+/// All that was found out; `--json` prints it as it stands.
 #[derive(Debug, Clone, Serialize)]
 pub struct Findings {
     /// The version of this program.
@@ -34,12 +34,12 @@ pub struct Findings {
     /// How long the NAT keeps an idle mapping; none unless `--deep` measured it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<Lifetime>,
-    /// The other protocol.
+    /// What IPv6 there is.
     pub ipv6: Ipv6,
     /// The largest IP packet that reaches the rendezvous; none if that was not measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path_mtu: Option<PathMtu>,
-    /// What the gateway speaks.
+    /// By which protocols the gateway maps ports.
     pub gateway: Gateway,
     /// The proxy of the environment.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,18 +101,18 @@ impl Rendezvous {
 /// One of the hosts that the URL names.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OneHost {
-    /// Host and port.
+    /// Host and port, as the URL has them.
     pub authority: String,
     /// Whether it answers STUN over UDP.
     pub udp: Probe,
 }
 
-/// Whether something answers.
+/// Whether something answered when it was asked.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Probe {
-    /// Whether it does.
+    /// Whether it answered at all.
     pub answers: bool,
-    /// The shortest round trip.
+    /// The shortest round trip in milliseconds; none without an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,
     /// Why not, as far as it is known.
@@ -124,15 +124,15 @@ pub struct Probe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Control {
-    /// This host may register.
+    /// The access key is good: this host may register.
     Welcome,
     /// This host may join by code; the URL has no access key.
     WelcomeWithoutKey,
-    /// The rendezvous said no.
+    /// The rendezvous refused this host.
     Refused,
     /// It speaks another version, or is no rendezvous.
     Version,
-    /// Its certificate is another.
+    /// It has another certificate than the URL pins.
     Identity,
     /// It could not be reached.
     Unreachable,
@@ -157,7 +157,7 @@ pub struct Nat {
     /// Who gets in (RFC 4787 section 5).
     #[serde(serialize_with = "or_unknown")]
     pub filtering: Option<Filtering>,
-    /// Whether that is certain.
+    /// Whether the filtering is certain, too.
     pub filtering_certain: bool,
     /// How external ports are chosen; none where nothing is translated.
     #[serde(
@@ -235,7 +235,7 @@ pub struct Lifetime {
     pub less_than_s: Option<u64>,
 }
 
-/// IPv6 from here.
+/// IPv6 as this host has it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ipv6 {
     /// Whether an interface has a global address.
@@ -259,7 +259,7 @@ pub struct PathMtu {
 /// What the default gateway speaks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Gateway {
-    /// Its address.
+    /// The gateway's address; none if there is no default route.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
     /// The protocols that were asked.
@@ -269,7 +269,7 @@ pub struct Gateway {
 /// One protocol by which ports are mapped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GatewayProtocol {
-    /// `PCP`, `NAT-PMP` or `UPnP`.
+    /// The protocol: `PCP`, `NAT-PMP` or `UPnP`.
     pub name: String,
     /// Whether the gateway speaks it.
     pub speaks: bool,
@@ -295,9 +295,9 @@ pub struct Proxy {
 /// What to expect of one kind of peer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Forecast {
-    /// The peer's network.
+    /// The kind of network that the peer is in.
     pub peer: Class,
-    /// What to expect.
+    /// How the two get along.
     #[serde(flatten)]
     pub outlook: Outlook,
 }

@@ -49,7 +49,7 @@ const TICK: std::time::Duration = std::time::Duration::from_secs(1);
 pub struct Examination {
     /// The rendezvous, if there is one.
     pub rendezvous: Option<RendezvousUrl>,
-    /// STUN servers besides it.
+    /// STUN servers that are asked besides the rendezvous.
     pub stun: Vec<StunServer>,
     /// Debuggers whose ports are to be looked at; none for all.
     pub forwards: Vec<ForwardSpec>,
@@ -60,7 +60,7 @@ pub struct Examination {
 /// What is being done, for somebody who waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// Asking who answers.
+    /// Looking names up, and asking which servers answer.
     Reaching,
     /// Measuring what is on the way.
     Measuring,
@@ -71,7 +71,7 @@ pub enum Progress {
     },
 }
 
-/// Examines.
+/// Examines this host's network: some seconds, or minutes with `deep`. `progress` is told what is being done.
 pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> Findings {
     progress(Progress::Reaching);
     let target = Target::look_up(examination.rendezvous.as_ref()).await;

@@ -13,11 +13,11 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(tag = "outlook", rename_all = "snake_case")]
 pub enum Outlook {
-    /// Direct, nearly always.
+    /// They go direct, nearly always.
     Direct {
         /// Until both ends have agreed on the path, the median in seconds.
         seconds: f32,
-        /// How it is found.
+        /// The technique that finds the path.
         #[serde(serialize_with = "by_name")]
         technique: Technique,
     },
@@ -27,11 +27,11 @@ pub enum Outlook {
         percent: u8,
         /// The share within an hour.
         percent_in_an_hour: u8,
-        /// How it is found.
+        /// The technique that finds the path.
         #[serde(serialize_with = "by_name")]
         technique: Technique,
     },
-    /// Through the relay.
+    /// Not direct: the relay carries everything.
     Relayed,
 }
 

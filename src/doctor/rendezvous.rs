@@ -87,7 +87,7 @@ pub(super) fn udp_probe(answers: &[&Option<(SocketAddr, Option<Reply>)>]) -> Pro
 /// How the rendezvous answers over TCP.
 #[derive(Debug)]
 pub(super) struct OverTcp {
-    /// To TLS at once.
+    /// Whether it answers TLS without anything around it.
     pub(super) alone: Probe,
     /// Inside a WebSocket, where that does not answer.
     pub(super) web: Option<Probe>,
@@ -157,7 +157,7 @@ async fn handshake(
 /// What the control connection gave.
 #[derive(Debug)]
 pub(super) struct Welcome {
-    /// How it ended.
+    /// What came of the attempt to be let in.
     pub(super) control: Control,
     /// Where STUN is answered; an unspecified address stands for the one that was reached.
     pub(super) stun: Vec<SocketAddr>,

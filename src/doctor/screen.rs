@@ -28,10 +28,10 @@ enum Tone {
 /// The width that lines are broken for, in columns.
 const WIDTH: usize = 80;
 
-/// Where the values begin.
+/// The column in which values begin, behind their names.
 const INDENT: usize = 13;
 
-/// The screen.
+/// What people see of the findings, line by line.
 #[derive(Debug, Default)]
 pub struct Screen {
     lines: Vec<(Tone, String)>,

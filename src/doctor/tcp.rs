@@ -17,7 +17,7 @@ use super::findings::DirectTcp;
 /// How long a server may take.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 
-/// Servers that are asked.
+/// How many servers are asked at the most.
 const SERVERS: usize = 3;
 
 /// Asks these servers, as far as they are reached over IPv4; none if nobody answers.

@@ -23,7 +23,7 @@ impl Entry {
         self
     }
 
-    /// With these as well.
+    /// With these fields as well, each kept up to date or not.
     pub(super) fn with(mut self, fields: Vec<FilledField>) -> Self {
         let fields = fields.into_iter();
         self.fields
@@ -54,12 +54,12 @@ impl Entry {
     }
 }
 
-/// A number as JSON.
+/// A port as JSON has it.
 pub(super) fn number(n: u16) -> Value {
     Value::Number(n.to_string())
 }
 
-/// An object as JSON.
+/// An object as JSON has it, its fields in this order.
 pub(super) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
     Value::Object(fields.map(|(key, value)| (key.to_owned(), value)).into())
 }

@@ -77,7 +77,7 @@ pub struct PlannedFile {
     pub path: PathBuf,
     /// What it holds now, if it is there.
     pub before: Option<String>,
-    /// What it should hold.
+    /// What it should hold, what the user wrote into it included.
     pub after: String,
 }
 
@@ -91,7 +91,7 @@ impl PlannedFile {
 /// What should be in a project's files.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The files.
+    /// The files, those among them that are right already.
     pub files: Vec<PlannedFile>,
     /// What the user should know besides.
     pub notes: Vec<String>,
@@ -198,7 +198,7 @@ impl<'a> std::ops::Deref for Sessions<'a> {
 }
 
 impl Sessions<'_> {
-    /// Whether there are several.
+    /// Whether the files are for several sessions at once, so that each entry needs a name of its own.
     fn are_several(&self) -> bool {
         self.all.len() > 1
     }

@@ -24,13 +24,13 @@ const FOLDER: &str = "${workspaceFolder}";
 /// The configuration that starts those of all peers.
 const ALL: &str = "p2pdbg all";
 
-/// Where the task is.
+/// The file that the task is in, within the project.
 const TASKS_FILE: &str = ".vscode/tasks.json";
 
 /// The version of the file that has tasks of this kind.
 const TASKS_VERSION: &str = "2.0.0";
 
-/// The task's label.
+/// The label by which a configuration names the task.
 const TASK: &str = "p2pdbg tunnel";
 
 /// What `p2pdbg listen` begins with when it waits.

@@ -42,7 +42,7 @@ impl Written {
         state.write_atomically(FILE, &json)
     }
 
-    /// That of one file.
+    /// What was written into one file; the first of the others is forgotten if there are too many.
     pub(super) fn of(&mut self, path: &str) -> &mut Lists {
         if self.0.len() >= KEPT && !self.0.contains_key(path) {
             self.0.pop_first();

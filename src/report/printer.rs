@@ -39,7 +39,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub enum Format {
     /// For programs: one JSON object a line on standard output.
     Json,
-    /// For people.
+    /// For people: the code on standard output, everything else on standard error.
     Human,
 }
 
@@ -138,7 +138,7 @@ impl MakeWriter<'_> for LogWriter {
     }
 }
 
-/// One thing to write.
+/// One thing to write, in the order in which it was handed over.
 #[derive(Debug)]
 enum Item {
     Event(Of, Box<Event>),
@@ -284,7 +284,7 @@ impl Shared {
     }
 }
 
-/// Where reports end up.
+/// What writes the reports, for programs or for people.
 enum Backend {
     Json(JsonLines),
     Human(Box<Human>),

@@ -49,7 +49,7 @@ impl StatusLine {
         printed
     }
 
-    /// Takes the line away.
+    /// Takes the line away, until it is set again.
     pub(crate) fn clear(&mut self) {
         if !std::mem::take(&mut self.shown).is_empty() {
             erase();

@@ -19,9 +19,9 @@ pub(super) enum Weight {
     Plain,
     /// Something is better than before.
     Good,
-    /// A person should look.
+    /// A person should look at it.
     Warning,
-    /// It is over.
+    /// Something has ended that should have gone on.
     Error,
 }
 
@@ -448,7 +448,7 @@ fn debugger_connections(streams: usize) -> String {
     connections(streams).replace("connection", "debugger connection")
 }
 
-/// `0.4 ms`, `40 ms`.
+/// A time for people: `0.4 ms`, `40 ms`.
 pub(crate) fn milliseconds(ms: f64) -> String {
     if ms < 9.95 {
         format!("{ms:.1} ms")

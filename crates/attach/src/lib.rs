@@ -37,7 +37,8 @@ pub use talk::Talk;
 pub struct Attached {
     /// The id of the process that is debugged now.
     pub pid: u32,
-    /// Its command line.
+    /// Its command line as one text, as it stands on the debuggee's host; it comes from there, so escape it before
+    /// showing.
     pub command: String,
     /// The debugger that attached to it.
     pub debugger: Preset,

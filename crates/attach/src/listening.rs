@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use p2pdbg_debugger::Preset;
 use p2pdbg_net::listening::ListeningSocket;
 
-/// A debugger that listens.
+/// A debugger of this host that waits for its IDE at a TCP port, recognised by the command line of the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListeningDebugger {
-    /// Which it is.
+    /// The first preset of the table whose processes look so.
     pub debugger: Preset,
-    /// Where it listens.
+    /// The address that it has bound: loopback, or one by which other hosts reach it.
     pub address: SocketAddr,
-    /// The process that does.
+    /// The id of the process that holds the socket; a child that inherited it may be meant as well.
     pub pid: u32,
 }
 
@@ -55,7 +55,7 @@ pub fn debuggers(sockets: &[ListeningSocket]) -> Vec<ListeningDebugger> {
     found.into_iter().map(|(_, found)| found).collect()
 }
 
-/// None are seen here.
+/// None are seen here: only Linux tells which process a socket belongs to.
 #[cfg(not(target_os = "linux"))]
 pub fn debuggers(_sockets: &[ListeningSocket]) -> Vec<ListeningDebugger> {
     Vec::new()

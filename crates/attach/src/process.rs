@@ -15,14 +15,14 @@ const MAX_WORDS: usize = 256;
 /// A process of this host, as /proc shows it; it may end while it is looked at.
 pub(crate) struct Process(process::Process);
 
-/// All that there are.
+/// Those that there are at this moment; one that ends meanwhile, or cannot be read, is left out.
 pub(crate) fn all() -> impl Iterator<Item = Process> {
     let all = process::all_processes();
     let all = all.inspect_err(|error| tracing::debug!(%error, "cannot see the processes"));
     all.into_iter().flatten().flatten().map(Process)
 }
 
-/// That of this number.
+/// The process of this id, if there is one and it may be looked at.
 pub(crate) fn find(pid: u32) -> Option<Process> {
     let pid = i32::try_from(pid).ok()?;
     process::Process::new(pid).ok().map(Process)
@@ -71,7 +71,7 @@ impl Process {
         u32::try_from(parent).ok().filter(|parent| *parent != 0)
     }
 
-    /// As whom it acts.
+    /// The effective user id; none once it has ended.
     pub(crate) fn user(&self) -> Option<u32> {
         self.0.status().ok().map(|status| status.euid)
     }
@@ -105,7 +105,7 @@ impl Process {
         PathBuf::from(format!("/proc/{}/exe", self.0.pid))
     }
 
-    /// Its working directory.
+    /// Its working directory, in its own view (a container's is not ours); none if this user may not look.
     pub(crate) fn directory(&self) -> Option<PathBuf> {
         self.0.cwd().ok()
     }

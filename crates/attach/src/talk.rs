@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub struct Talk<S>(S);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
-    /// Talks over this.
+    /// A conversation over this stream, which it takes over; nothing is said yet.
     pub fn over(stream: S) -> Self {
         Self(stream)
     }

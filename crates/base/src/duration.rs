@@ -16,7 +16,7 @@ pub enum NotAboveZero {
     /// No length of time at all.
     #[error(transparent)]
     NotADuration(#[from] NotADuration),
-    /// No time.
+    /// It reads well and is zero.
     #[error("a time above zero is needed, as in 90s, 30m, 12h or 2d")]
     Zero,
 }

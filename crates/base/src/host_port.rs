@@ -107,7 +107,7 @@ fn is_host_name(name: &str) -> bool {
 /// An address to dial: a host and a port that is not 0.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostPort {
-    /// The host.
+    /// A name, looked up where it is dialled, or an address.
     pub host: Host,
     /// The TCP port, from 1 up.
     pub port: u16,
@@ -184,7 +184,7 @@ impl<'de> Deserialize<'de> for HostPort {
 /// Where a port is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Bind {
-    /// On which addresses.
+    /// On which addresses of this host the port is opened: on loopback if nothing is said.
     pub scope: BindScope,
     /// The TCP port; 0 lets the operating system choose.
     pub port: u16,
@@ -197,7 +197,7 @@ pub enum BindScope {
     Loopback,
     /// Every address, so that other hosts get in as well.
     Everywhere,
-    /// This address alone.
+    /// This address alone, which must be one of this host's.
     Address(IpAddr),
 }
 

@@ -10,7 +10,7 @@ use p2pdbg_proto::signal::MAX_NAME;
 pub struct PeerName(String);
 
 impl PeerName {
-    /// The name as text.
+    /// The name, fit to be shown as it is.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -37,7 +37,7 @@ impl Room {
         self.waiting.fetch_sub(length, Ordering::Relaxed);
     }
 
-    /// How many bytes wait.
+    /// How many bytes wait at the moment. Others put in and take out meanwhile, so it decides nothing.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }

@@ -8,9 +8,9 @@
 pub struct Ides {
     /// VS Code's, or what to do instead, as the end of "VS Code has no configuration for it".
     pub vscode: Result<VsCode, &'static str>,
-    /// Zed's.
+    /// Zed's; none if it has no adapter for the debugger.
     pub zed: Option<Zed>,
-    /// nvim-dap's.
+    /// nvim-dap's; none if no adapter for the debugger is known.
     pub nvim: Option<Nvim>,
     /// The one of JetBrains' IDEs that have one.
     pub jetbrains: Option<JetBrains>,
@@ -24,27 +24,27 @@ pub struct VsCode {
     pub types: &'static [&'static str],
     /// `attach` or `launch`, in the extension's own sense.
     pub request: &'static str,
-    /// What else it says.
+    /// The fields behind `name`, `type` and `request`, in the order in which they are written.
     pub fields: &'static [Field],
 }
 
 /// A configuration of Zed, which attaches.
 #[derive(Debug)]
 pub struct Zed {
-    /// The debug adapter.
+    /// The adapter's name, as Zed's registry of adapters has it.
     pub adapter: &'static str,
-    /// What else it says.
+    /// The fields behind `label`, `adapter` and `request`, in the order in which they are written.
     pub fields: &'static [Field],
 }
 
 /// A configuration of nvim-dap, which attaches.
 #[derive(Debug)]
 pub struct Nvim {
-    /// The debug adapter.
+    /// What nvim-dap talks to: the forward's port, or a program that dials it.
     pub adapter: Adapter,
     /// The types of files for which it is offered.
     pub filetypes: &'static [&'static str],
-    /// What else it says.
+    /// The fields behind `type`, `request` and `name`, in the order in which they are written.
     pub fields: &'static [Field],
     /// Whether the program is asked for when it starts: the debugger reads its symbols here.
     pub asks_program: bool,
@@ -64,9 +64,9 @@ pub enum Adapter {
 pub enum JetBrains {
     /// PyCharm's client of the Debug Adapter Protocol.
     AttachToDap,
-    /// PyCharm's Python Debug Server.
+    /// PyCharm's Python Debug Server: the IDE listens and pydevd-pycharm dials it.
     PythonDebugServer,
-    /// Go Remote.
+    /// Go Remote: the IDE dials delve.
     GoRemote,
     /// Remote JVM Debug: the IDE dials the JVM.
     RemoteJvmAttach,
@@ -105,8 +105,8 @@ pub enum Value {
     ThereAndHere,
     /// The text of rdbg's `localfsMap`. Not known if `There` is not, or if it cannot be said in such a list.
     RdbgMap,
-    /// A list.
+    /// A list of values, in their order.
     List(&'static [Value]),
-    /// An object.
+    /// An object, its fields in their order.
     Object(&'static [(&'static str, Value)]),
 }

@@ -31,7 +31,7 @@ pub struct Debugger {
     pub presence: Presence,
     /// How a process of it that listens is recognised.
     pub listens: Option<Listens>,
-    /// What people stumble over.
+    /// What people stumble over; `p2pdbg doctor` tells them of a debugger that it finds.
     pub traps: &'static [Trap],
     /// How its configurations read in the IDEs.
     pub ides: Ides,
@@ -142,9 +142,9 @@ pub enum Presence {
 /// Something that goes wrong with a debugger, and what to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trap {
-    /// What one sees.
+    /// What one sees, as the beginning of a sentence.
     pub symptom: &'static str,
-    /// What helps.
+    /// What helps, as a command or as its end.
     pub fix: &'static str,
 }
 

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 pub struct DebuggerReport {
     /// What is spoken: `dap`, `pydevd`, `dbgp`, `gdb-remote`, `jdwp`, `cdp`, `delve`, `rdbg` or `tls`.
     pub protocol: String,
-    /// What it is called.
+    /// What the debugger calls itself: `debugpy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Untrusted>,
-    /// Its version.
+    /// Its version, in its own words: `1.8.22`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Untrusted>,
     /// What runs the program, with its version.
@@ -31,7 +31,7 @@ pub struct DebuggerReport {
     /// The file in which it stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<Untrusted>,
-    /// The line of it.
+    /// The line in that file, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
     /// How many round trips the last step took; beside the IDE alone, since it cannot be seen elsewhere.

@@ -117,7 +117,7 @@ pub enum Event {
     Warning(Warning),
     /// Why the program ends with a status other than 0.
     Error(Failure),
-    /// The session is over.
+    /// The session is over, and no more events of it follow.
     Closed {
         /// Why, in words for a person.
         why: String,
@@ -164,7 +164,7 @@ fn is_zero(n: &usize) -> bool {
 pub struct PathReport {
     /// Directly or through the rendezvous.
     pub kind: PathKind,
-    /// What carries the datagrams.
+    /// UDP, TCP, or TCP in a WebSocket, on this end's side of the path.
     pub via: Via,
     /// This end's address of the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -175,7 +175,7 @@ pub struct PathReport {
     /// The traversal technique that found it, in the words of docs/TRAVERSAL.md.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub technique: Option<String>,
-    /// Round-trip time in milliseconds.
+    /// The round-trip time in milliseconds; none before the first answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,
     /// Milliseconds since the program started: see [`Reporter::after_ms`](crate::Reporter::after_ms).
@@ -188,7 +188,7 @@ pub struct PathReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PathKind {
-    /// From peer to peer.
+    /// From peer to peer, without the rendezvous.
     Direct,
     /// Through the rendezvous, which can read nothing of it.
     Relay,
@@ -213,7 +213,7 @@ pub enum Via {
 pub enum StreamState {
     /// Accepted at one end and held until something listens at the other.
     Waiting,
-    /// Connected at both ends.
+    /// Connected at both ends, and bytes go in both directions.
     Open,
     /// One direction has ended and the other goes on.
     HalfClosed,
@@ -266,7 +266,7 @@ pub struct Warning {
 }
 
 impl Warning {
-    /// A warning without advice.
+    /// A warning without advice; `hint` adds some.
     pub fn new(code: WarningCode, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -352,7 +352,7 @@ pub enum WarningCode {
     EventsDropped,
 }
 
-/// A [`Code`] as text.
+/// A [`Code`] is serialised as the text that people read to each other.
 mod code_text {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 

@@ -27,7 +27,7 @@ pub struct ProcessSnapshot {
     /// How many peers it lets in at once, if more than one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub places: Option<usize>,
-    /// Its sessions.
+    /// Its sessions, one for each peer; empty while none is here.
     #[serde(default)]
     pub sessions: Vec<SessionSnapshot>,
 }
@@ -38,7 +38,7 @@ pub struct ProcessSnapshot {
 pub enum SessionCommand {
     /// `p2pdbg listen`, beside the IDE.
     Listen,
-    /// On the debuggee's host.
+    /// `p2pdbg connect`, on the debuggee's host.
     Connect,
 }
 
@@ -46,13 +46,13 @@ pub enum SessionCommand {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProcessState {
-    /// Connecting to the rendezvous.
+    /// Connecting to the rendezvous, for the first time or again.
     ReachingRendezvous,
     /// Waiting until the peer comes.
     AwaitingPeer,
     /// Exchanging keys with the peer.
     Pairing,
-    /// There is a session.
+    /// At least one peer is here.
     InSession,
 }
 
@@ -82,7 +82,7 @@ pub struct SessionSnapshot {
     /// What was measured of late, the oldest first.
     #[serde(default)]
     pub samples: Vec<Sample>,
-    /// The forwards.
+    /// The forwards, those of `p2pdbg pipe` among them.
     #[serde(default)]
     pub forwards: Vec<ForwardSnapshot>,
     /// The debuggers' connections, in the order of their ids.
@@ -102,7 +102,7 @@ pub struct SessionSnapshot {
 pub enum SessionState {
     /// No path has been found yet.
     Connecting,
-    /// There is a path.
+    /// There is a path that answers.
     Connected,
     /// Every path is lost; the streams are held.
     Resuming,
@@ -135,11 +135,11 @@ pub struct ForwardSnapshot {
     /// The debugger that was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub debugger: Option<Preset>,
-    /// Whether it stands.
+    /// How far it has come.
     pub state: ForwardStanding,
 }
 
-/// Whether a forward stands.
+/// How far a forward has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ForwardStanding {
@@ -151,7 +151,7 @@ pub enum ForwardStanding {
     Failed,
 }
 
-/// A debugger's connection.
+/// One connection of a debugger, or of what else uses a forward.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StreamSnapshot {
     /// Names it in its session.

@@ -45,7 +45,7 @@ pub enum Activity {
     Pairing,
     /// Looking for any path to the peer.
     Connecting,
-    /// There is a path.
+    /// There is a path that answers.
     Connected {
         /// Whether a better one is being looked for.
         searching: bool,

@@ -16,14 +16,14 @@ use super::{
 /// How many symbolic references may follow each other.
 const MAX_HOPS: usize = 5;
 
-/// A Git work tree.
+/// A Git work tree, as its own files describe it; `git` is not run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GitCheckout {
-    /// Its root.
+    /// The directory that holds `.git`.
     pub root: PathBuf,
     /// The commit that is checked out.
     pub commit: Option<String>,
-    /// Its repository.
+    /// Its repository: `.git`, or where that file points.
     git: PathBuf,
 }
 

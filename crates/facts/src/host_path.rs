@@ -39,7 +39,7 @@ impl HostPath {
         path.to_str().ok_or(NotAHostPath::Invisible)?.parse()
     }
 
-    /// The path as text.
+    /// The path, fit to be shown as it is.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -31,7 +31,7 @@ pub struct HostFacts {
     pub os: String,
     /// The processor: `x86_64`, `aarch64`.
     pub arch: String,
-    /// The working directory.
+    /// The working directory; none if it has no name that can be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<HostPath>,
     /// The root of the Git work tree that it lies in.

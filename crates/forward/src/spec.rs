@@ -265,9 +265,9 @@ pub enum NotAForward {
     /// The argument of `-L` or `-R` does not parse.
     #[error("{option} {spec}: {fault}")]
     Spec {
-        /// `-L` or `-R`.
+        /// The option it belongs to: `-L` or `-R`.
         option: &'static str,
-        /// The argument.
+        /// The argument, as it was written.
         spec: String,
         /// What is wrong with it.
         fault: SpecFault,
@@ -284,7 +284,7 @@ pub enum NotAForward {
 }
 
 impl NotAForward {
-    /// What to write instead.
+    /// What to write instead, as a sentence of advice without a full stop.
     pub fn hint(&self) -> String {
         match self {
             Self::Spec { option, .. } => format!(
@@ -307,7 +307,7 @@ pub enum SpecFault {
     /// The port to open, or the address to open it on.
     #[error("the port to open: {0}")]
     Bind(NotAHostPort),
-    /// The address to dial.
+    /// The address to dial is no `HOST:PORT`.
     #[error("the address to dial: {0}")]
     Target(NotAHostPort),
     /// The path of a Unix socket is none, or is too long.
@@ -319,7 +319,7 @@ pub enum SpecFault {
     /// A Unix socket as what is dialled.
     #[error("the address to dial: a Unix socket cannot be dialled, only HOST:PORT")]
     SocketDialled,
-    /// Unix sockets on Windows.
+    /// A Unix socket, which p2pdbg does not open on Windows.
     #[error("Unix sockets are not there on Windows")]
     NoSockets,
     /// `0.0.0.0` or `::` as an address to dial.

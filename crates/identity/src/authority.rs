@@ -67,7 +67,7 @@ impl Authority {
         })
     }
 
-    /// What URLs pin.
+    /// What the URL of the cluster pins.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of_certificate(&self.certificate)
     }
@@ -124,7 +124,7 @@ fn called(name: &str) -> DistinguishedName {
     distinguished
 }
 
-/// Before the private key.
+/// The part before the private key, which may be handed out.
 fn certificate_part(pem: &[u8]) -> &[u8] {
     const END: &[u8] = b"-----END CERTIFICATE-----\n";
     let end = pem.windows(END.len()).position(|window| window == END);

@@ -37,7 +37,8 @@ impl PinnedChain {
         Fingerprint::of_certificate(certificate) == self.fingerprint
     }
 
-    /// Judges a chain.
+    /// Accepts the pinned certificate itself, whatever it says, or one that the pinned authority has signed for this
+    /// name and time.
     pub(crate) fn verify(
         &self,
         certificate: &CertificateDer<'_>,

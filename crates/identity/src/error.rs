@@ -17,7 +17,7 @@ pub enum StateError {
         path.display()
     )]
     Create {
-        /// The directory.
+        /// The directory that was to be made.
         path: PathBuf,
         /// What the operating system says.
         source: io::Error,
@@ -36,11 +36,11 @@ pub enum StateError {
         path.display()
     )]
     ForeignOwner {
-        /// The directory or file.
+        /// What belongs to somebody else.
         path: PathBuf,
-        /// Whom it belongs to.
+        /// The user id of its owner.
         owner: u32,
-        /// Who this process is.
+        /// The effective user id of this process.
         user: u32,
     },
     /// Others may look into the directory or change it.
@@ -49,7 +49,7 @@ pub enum StateError {
         path.display(), Quoted(path)
     )]
     LooseDirectory {
-        /// The directory.
+        /// The directory that others may enter.
         path: PathBuf,
         /// Its permission bits, `0o755` say, without the kind of file.
         mode: u32,
@@ -61,7 +61,7 @@ pub enum StateError {
         path.display(), Quoted(path)
     )]
     LooseFile {
-        /// The file.
+        /// The file that others may read.
         path: PathBuf,
         /// Its permission bits, `0o755` say, without the kind of file.
         mode: u32,
@@ -72,7 +72,7 @@ pub enum StateError {
         path.display(), Quoted(path)
     )]
     NotWritable {
-        /// The directory.
+        /// The directory in which a file could not be made.
         path: PathBuf,
         /// What the operating system says.
         why: String,
@@ -80,7 +80,7 @@ pub enum StateError {
     /// A file holds something that this program did not write.
     #[error("{} is damaged ({why}): {remedy}", path.display())]
     Damaged {
-        /// The file.
+        /// The file that was read.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
@@ -98,7 +98,7 @@ pub enum StateError {
     Io {
         /// What was tried, as a verb that fits behind "cannot": `read`.
         action: &'static str,
-        /// The file.
+        /// The file, or the directory, that it was tried on.
         path: PathBuf,
         /// What the operating system says.
         source: io::Error,

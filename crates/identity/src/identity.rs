@@ -84,7 +84,7 @@ impl Identity {
         self.fingerprint
     }
 
-    /// The certificate.
+    /// The certificate alone, DER.
     pub fn certificate(&self) -> CertificateDer<'static> {
         self.chain[0].clone()
     }
@@ -94,7 +94,7 @@ impl Identity {
         self.chain.clone()
     }
 
-    /// The private key.
+    /// A copy of the private key; wherever it goes, it must not be logged.
     pub fn key(&self) -> PrivateKeyDer<'static> {
         self.key.clone_key()
     }

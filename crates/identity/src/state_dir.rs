@@ -100,7 +100,7 @@ impl StateDir {
         }
     }
 
-    /// Where it is.
+    /// Its path, as it was given; empty for one that is kept in memory.
     pub fn path(&self) -> &Path {
         &self.path
     }

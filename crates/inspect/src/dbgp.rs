@@ -9,7 +9,7 @@ use super::{
     text::{attribute, cut, path_of_uri},
 };
 
-/// Breakpoints that are remembered.
+/// How many breakpoints are remembered, the oldest forgotten first: the IDE may set any number.
 const MOST_BREAKPOINTS: usize = 64;
 
 /// Both directions of a connection.
@@ -19,7 +19,7 @@ pub(crate) struct Dbgp {
     from_debuggee: Ended,
     /// The files in which breakpoints were set before it is known which the debuggee has.
     breakpoints: VecDeque<String>,
-    /// The script that runs.
+    /// The script that runs, as Xdebug's first message names it.
     script: Option<String>,
 }
 

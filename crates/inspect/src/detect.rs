@@ -15,7 +15,7 @@ pub(crate) struct Detector {
     kept: usize,
 }
 
-/// What a beginning is.
+/// What a protocol says of the beginning of a conversation.
 enum Verdict {
     It(Protocol),
     /// It may become one of those that are known.

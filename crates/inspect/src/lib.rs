@@ -94,7 +94,7 @@ pub struct Debugger {
     pub protocol: Protocol,
     /// What it is called: `debugpy`, `Xdebug`.
     pub name: Option<String>,
-    /// Its version: `1.8.22`.
+    /// Its version, in its own words: `1.8.22`.
     pub version: Option<String>,
     /// What runs the program: `Python 3.11`.
     pub runtime: Option<String>,
@@ -275,7 +275,7 @@ impl Inspector {
         self.knowledge.debugger.as_ref()
     }
 
-    /// Changes whenever [`Inspector::debugger`] does.
+    /// Grows whenever what [`Inspector::debugger`] tells has changed, so that the caller need not compare.
     pub fn revision(&self) -> u64 {
         self.knowledge.revision
     }

@@ -21,7 +21,7 @@ pub(crate) const KEPT: usize = 2 * STEP;
 pub struct Limits {
     /// Always allowed, whatever the other streams hold. At least 128 KiB.
     pub guaranteed: usize,
-    /// The limit at first.
+    /// What the limit is before the path is known. At least `guaranteed`.
     pub initial: usize,
     /// What the limit may grow to when the path's bandwidth-delay product asks for it. At most [`MAX_RETENTION`].
     pub max: usize,

@@ -23,7 +23,7 @@ const WINDOW: u64 = 4096;
 #[derive(Debug)]
 pub struct Openings {
     side: Side,
-    /// Our next counter.
+    /// The counter of the next stream that this end opens.
     next: u64,
     ours: BTreeSet<u64>,
     /// Every counter of the peer's below this has been seen.
@@ -38,7 +38,7 @@ pub struct Openings {
 pub enum Admission {
     /// A stream that the peer opens with it; it lives from now on.
     New,
-    /// A stream that lives.
+    /// A stream that was opened before and has not closed.
     Live,
     /// A stream that is closed here: answer with `reply_if_closed`, and refuse it quietly.
     Closed,
@@ -116,7 +116,7 @@ impl Openings {
         live.remove(&stream.counter());
     }
 
-    /// How many streams live.
+    /// How many streams live, opened by either end.
     pub fn live(&self) -> usize {
         self.ours.len() + self.theirs.len()
     }

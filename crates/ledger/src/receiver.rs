@@ -340,7 +340,7 @@ impl Receiver {
 
     // ---- for reports
 
-    /// The stream.
+    /// The stream whose bytes it takes.
     pub fn stream(&self) -> StreamId {
         self.stream
     }

@@ -53,11 +53,11 @@ enum Ending {
 pub struct Transmit {
     /// The carrier that takes it, always the current one.
     pub carrier: CarrierId,
-    /// The bytes, never empty.
+    /// The bytes to write, a clone of what was pushed; never empty.
     pub data: Bytes,
 }
 
-/// What an acknowledgement achieved.
+/// What an acknowledgement achieved, for the driver to act on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AckOutcome {
     /// The bytes that were released, 0 for a stale acknowledgement.
@@ -70,7 +70,7 @@ pub struct AckOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PushError {
-    /// More than [`Sender::capacity`] allowed.
+    /// It was so many bytes, more than [`Sender::capacity`] allowed.
     #[error("the sender has no room for {0} bytes")]
     Full(usize),
     /// The sequence has ended, or the receiver wants no more.
@@ -347,7 +347,7 @@ impl Sender {
         self.growth.ceiling = usize::try_from(bytes.saturating_mul(2)).unwrap_or(usize::MAX);
     }
 
-    /// The stream.
+    /// The stream whose bytes it keeps.
     pub fn stream(&self) -> StreamId {
         self.stream
     }

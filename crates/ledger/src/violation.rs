@@ -11,7 +11,7 @@ pub enum Violation {
     /// It acknowledged bytes that were never given to a carrier.
     #[error("the peer acknowledged byte {acked}, but only {sent} were sent")]
     AckedUnsent {
-        /// The offset it acknowledged.
+        /// How far it claims to have received.
         acked: u64,
         /// The highest offset ever given to a carrier.
         sent: u64,
@@ -19,7 +19,7 @@ pub enum Violation {
     /// It confirmed an end that was not announced, or at another offset.
     #[error("the peer confirmed an end at byte {acked} that was not announced there")]
     AckedNoEnd {
-        /// The offset it named.
+        /// Where it claims the end to be.
         acked: u64,
     },
     /// A carrier or an end lies further ahead than the peer can have kept.
@@ -27,7 +27,7 @@ pub enum Violation {
         "the peer named byte {offset}, which it cannot hold yet: at most {horizon} is possible"
     )]
     FromTheFuture {
-        /// The offset it named.
+        /// Where the carrier begins, or the end lies.
         offset: u64,
         /// The highest offset that is possible now.
         horizon: u64,
@@ -37,7 +37,7 @@ pub enum Violation {
     BeyondEnd {
         /// How far the bytes reach.
         offset: u64,
-        /// The announced end.
+        /// Where the stream ends, as announced before.
         end: u64,
     },
     /// Two of its carriers have the same ordinal.
@@ -47,7 +47,7 @@ pub enum Violation {
     /// tunnel is given up.
     #[error("a carrier at byte {offset} was read when {expected} was expected")]
     ReadAhead {
-        /// Where the carrier stands.
+        /// The offset of the next byte on the carrier.
         offset: u64,
         /// The next byte that was expected.
         expected: u64,
@@ -59,11 +59,11 @@ pub enum Violation {
     ContradictoryEnd {
         /// The end that stands, or nothing where bytes alone contradict.
         first: Option<EndKind>,
-        /// The offset that stands.
+        /// Where that end lies, or how far bytes were received.
         first_at: u64,
         /// The end that was announced now.
         second: EndKind,
-        /// Its offset.
+        /// Where it was announced now.
         second_at: u64,
     },
     /// It used one of our stream ids that we never drew.
@@ -78,14 +78,14 @@ pub enum Violation {
     /// It offered a tunnel with an epoch that is not above those that were accepted.
     #[error("the peer offered a tunnel of epoch {offered}, but {highest} has been accepted before")]
     OldEpoch {
-        /// The epoch it offered.
+        /// The epoch that it offered.
         offered: u64,
         /// The highest that was accepted.
         highest: u64,
     },
 }
 
-/// What a violation discredits.
+/// How much a violation discredits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// The one stream: end it at both sockets.

@@ -26,7 +26,7 @@ impl Channels {
         self.table.len() < MOST
     }
 
-    /// Takes a channel in.
+    /// Takes a channel in, under a name that no other has had.
     pub(super) fn add(&mut self, channel: Channel) -> ChannelId {
         let id = ChannelId(self.next);
         self.next += 1;

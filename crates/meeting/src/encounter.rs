@@ -48,7 +48,7 @@ pub(super) struct Encounter {
 
 /// How far two peers have come.
 pub(super) enum Stage {
-    /// They exchange keys.
+    /// They exchange keys, and nothing of it is sealed yet.
     Exchanging(Exchange),
     /// They have keys, and what they say is sealed.
     Keyed(Box<Keyed>),
@@ -198,7 +198,7 @@ impl Encounters {
         self.0.iter().any(|(id, _)| *id == session)
     }
 
-    /// How many exchange keys.
+    /// How many are still exchanging keys, for a bound on guesses.
     pub(super) fn exchanging(&self) -> usize {
         self.0.iter().filter(|(_, one)| one.is_exchanging()).count()
     }

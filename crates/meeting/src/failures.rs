@@ -20,7 +20,7 @@ pub(super) fn code_failure(failure: &pairing::Failure) -> Failure {
     Failure::new(code, failure.to_string()).hint(hint)
 }
 
-/// Between known peers.
+/// What a person is told of an exchange between known peers that failed.
 pub(super) fn known_peer_failure(failure: &pairing::Failure) -> Failure {
     let again = "pair the two hosts again with a new code";
     let (code, hint) = match failure {

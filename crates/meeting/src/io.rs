@@ -27,7 +27,7 @@ pub enum Input {
     },
     /// The connection was lost, or could not be made. Unless the error is lasting, another attempt follows.
     LinkDown(LinkError),
-    /// The rendezvous says this.
+    /// A message of the rendezvous, in the order in which it came.
     Rendezvous(FromRendezvous),
     /// The owner of the meeting says this.
     Owner(MeetingCommand),
@@ -46,9 +46,9 @@ pub enum Input {
 pub struct Reached {
     /// The address by which it was reached.
     pub address: SocketAddr,
-    /// Where it answers STUN.
+    /// Where it answers STUN; empty if it does not.
     pub stun: Vec<SocketAddr>,
-    /// Whether that took TCP.
+    /// Whether that took TCP, so that UDP is likely to be blocked.
     pub over_tcp: bool,
     /// Until when a listener that the process before this one knew may come back.
     pub returns_until: Instant,
@@ -74,7 +74,7 @@ pub enum Output {
     ExpectTunnel {
         /// The encounter's session at the rendezvous.
         session: SessionId,
-        /// What it claims.
+        /// The fingerprint that it claims, which is not proved yet.
         peer: Fingerprint,
         /// The key of the tunnels, at a connector, which has confirmed.
         key: Option<TunnelKey>,

@@ -66,7 +66,7 @@ pub struct MeetingConfig {
     pub further_stun: Arc<FurtherServers>,
 }
 
-/// Whom to meet.
+/// Whom a process wants to meet; settled before it goes to the rendezvous.
 #[derive(Debug, Clone)]
 pub enum Whom {
     /// Whoever has the code that this listener makes.
@@ -111,7 +111,7 @@ pub enum MeetingCommand {
 /// A peer that has been met, and with which a session can begin.
 #[derive(Debug)]
 pub struct Met {
-    /// The channel to it.
+    /// The sealed channel to it through the rendezvous, which lives as long as the session.
     pub channel: ChannelId,
     /// The fingerprint of its certificate, as the exchange has proved it.
     pub peer: Fingerprint,
@@ -123,7 +123,7 @@ pub struct Met {
     pub pair_secret: Option<PairSecret>,
     /// The code with which the two paired.
     pub code: Option<Code>,
-    /// How to reach it.
+    /// How to reach it: what the rendezvous said when it introduced the two.
     pub at: Introduction,
     /// What was made ready meanwhile.
     pub approach: Option<Approach>,
@@ -132,7 +132,7 @@ pub struct Met {
 /// What the meeting tells its owner.
 #[derive(Debug)]
 pub enum MeetingEvent {
-    /// The rendezvous is reached.
+    /// The rendezvous is reached, and has let this host in.
     LinkUp,
     /// The rendezvous is not reached; another attempt follows.
     LinkDown(LinkError),
@@ -148,7 +148,7 @@ pub enum MeetingEvent {
     CodesOver(Failure),
     /// Somebody is here, and keys are being exchanged.
     Pairing,
-    /// That came to nothing.
+    /// The exchange that [`MeetingEvent::Pairing`] told of has failed; others may follow.
     PairingFailed(p2pdbg_pairing::Failure),
     /// A peer has been met.
     Met(Box<Met>),
@@ -176,7 +176,7 @@ pub struct Meeting {
 }
 
 impl Meeting {
-    /// Goes to the rendezvous.
+    /// Begins a task that dials the rendezvous, and again whenever the connection is lost. Within a tokio runtime.
     pub fn start(config: MeetingConfig) -> Self {
         let (commands, receiver) = mpsc::channel(QUEUE);
         let (report, events) = mpsc::channel(QUEUE);
@@ -191,7 +191,7 @@ impl Meeting {
         }
     }
 
-    /// Tells the meeting something.
+    /// Hands a command to the task, without waiting; one too many is dropped, with a line in the log.
     pub fn command(&self, command: MeetingCommand) {
         if self.commands.try_send(command).is_err() {
             tracing::warn!("the meeting takes no more commands");

@@ -72,7 +72,7 @@ impl Meetings {
         meetings
     }
 
-    /// Takes what has happened.
+    /// Takes what has happened; [`Self::poll_output`] says what follows from it.
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
             Input::LinkUp { told, reached } => self.on_link_up(&told, reached),

@@ -30,7 +30,7 @@ pub(super) enum Meaning {
     CodeOver(Option<Nameplate>),
     /// The session at the rendezvous is over.
     SessionOver(SessionId),
-    /// The meeting is over.
+    /// The meeting is over, for a reason that the user is told.
     Over(Failure),
     /// The meeting is over: the rendezvous does not let this host in.
     NotLetIn,

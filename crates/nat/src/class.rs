@@ -23,7 +23,7 @@ pub enum Class {
     Block,
     /// Another port for every destination, from anywhere.
     Random,
-    /// No UDP at all.
+    /// No answer came over UDP at all, from anywhere.
     UdpBlocked,
 }
 

@@ -21,7 +21,7 @@ pub enum Allocation {
     },
     /// A random free port within a block which belongs to the inside host (RFC 7422).
     Block {
-        /// Ports in one block.
+        /// How many ports a block has.
         size: u16,
     },
     /// Any free port from 1024 up, at random.
@@ -43,7 +43,7 @@ pub enum Allocation {
 pub struct NatKind {
     /// What the external port depends on.
     pub mapping: Mapping,
-    /// Who may answer.
+    /// From which outside addresses packets are let in.
     pub filtering: Filtering,
     /// How external ports are chosen.
     pub allocation: Allocation,
@@ -143,7 +143,7 @@ impl NatKind {
         Self { allocation, ..self }
     }
 
-    /// The same NAT, hairpinning.
+    /// The same NAT, but one at which inside hosts reach each other by their external addresses.
     pub const fn with_hairpin(self) -> Self {
         Self {
             hairpin: true,

@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 /// outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Ports {
-    /// Too little was seen.
+    /// Too few mappings were seen to tell.
     #[default]
     Unknown,
     /// The inside port is kept.
     Preserved,
     /// Each new mapping gets a port at a fixed distance from the last one.
     Sequential {
-        /// The distance, possibly negative.
+        /// The distance in ports; below zero where they go down.
         stride: i16,
         /// Mappings that others behind the same NAT make, a thousandfold: per 1,000 seconds.
         foreign_per_kilosecond: u32,
@@ -22,7 +22,7 @@ pub enum Ports {
     Block {
         /// The lowest port that belongs to the range, as inferred.
         first: u16,
-        /// The highest.
+        /// The highest that belongs to it, as inferred.
         last: u16,
     },
     /// Ports are drawn from all ports.

@@ -8,7 +8,7 @@
 //!
 //! What begins so is still told from everything else by its first byte, which stays at 128 or more.
 
-/// The header's form: long.
+/// The bit of the first byte that tells a long header (RFC 9000 section 17.2).
 const LONG: u8 = 0x80;
 
 /// The fixed bit, which is set in all that QUIC sends here (RFC 9287 would have it random, and is not used).

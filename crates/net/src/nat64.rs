@@ -24,7 +24,7 @@ use super::route;
 /// The name that has IPv4 addresses alone (RFC 7050 section 2.2).
 const NAME: &str = "ipv4only.arpa";
 
-/// Its addresses.
+/// The addresses of that name: what a NAT64 makes of them shows its prefix.
 const WELL_KNOWN: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 0, 170), Ipv4Addr::new(192, 0, 0, 171)];
 
 /// The prefix that is nobody's own; it does not stand for addresses that are not global (RFC 6052 section 3.1).

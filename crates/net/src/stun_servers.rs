@@ -55,7 +55,7 @@ impl fmt::Display for StunServer {
 #[derive(Debug, Default)]
 pub struct FurtherServers {
     known: Arc<Mutex<Vec<SocketAddr>>>,
-    /// Ends with its owner.
+    /// The names that are still looked up; dropped with their owner.
     _lookups: JoinSet<()>,
 }
 

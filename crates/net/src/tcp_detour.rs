@@ -41,7 +41,7 @@ const STALLED: Duration = Duration::from_millis(300);
 pub struct Arrival {
     /// Where it would have come from over UDP.
     pub from: SocketAddr,
-    /// Its bytes.
+    /// The datagram's payload.
     pub bytes: Bytes,
 }
 
@@ -164,7 +164,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Each of them.
+    /// The datagrams one by one.
     pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
         self.bytes.chunks(self.stride.max(1))
     }
@@ -189,7 +189,7 @@ pub struct Backlog {
 
 #[derive(Debug)]
 struct State {
-    /// Bytes that wait.
+    /// How many bytes wait in the queue.
     waiting: AtomicUsize,
     began: Instant,
     /// Milliseconds from then to when TCP last took something, or the queue was empty.
@@ -266,7 +266,7 @@ impl Backlog {
         Some(self.took(batch))
     }
 
-    /// The same without waiting.
+    /// The next batch if one waits already.
     pub fn try_next(&mut self) -> Option<Batch> {
         let batch = self.queue.try_recv().ok()?;
         Some(self.took(batch))

@@ -40,7 +40,7 @@ impl TcpPort {
         Ok((Self { local }, listener))
     }
 
-    /// Its number.
+    /// The port's number, from 1.
     pub fn number(&self) -> u16 {
         self.local.port()
     }

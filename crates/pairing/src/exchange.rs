@@ -85,7 +85,7 @@ pub enum Next {
     Wait(Exchange),
     /// Both sides have the key.
     Paired(Box<Paired>),
-    /// It is over.
+    /// It is over; the peer has been told as far as that is allowed.
     Failed(Failure),
 }
 
@@ -105,7 +105,7 @@ pub struct Paired {
     pub pair_secret: Option<PairSecret>,
 }
 
-/// Why an exchange failed.
+/// Why an exchange failed. Nothing of it tells which word of a code was wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The confirmation of a code does not verify, here or, as it says, at the peer.
@@ -127,7 +127,7 @@ pub enum Failure {
         "the peer speaks version {theirs} of the exchange between peers, this host version {VERSION}"
     )]
     Version {
-        /// The peer's version.
+        /// The version that the peer speaks.
         theirs: u16,
     },
     /// The peer, or the rendezvous in its name, ended the exchange.

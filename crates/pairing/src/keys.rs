@@ -71,7 +71,7 @@ impl Transcript {
         Self(Sha256::new()).field(label.as_bytes())
     }
 
-    /// Adds a field.
+    /// Adds a field; neither its content nor its length can be taken for another's.
     pub(super) fn field(mut self, bytes: &[u8]) -> Self {
         self.0.update((bytes.len() as u64).to_be_bytes());
         self.0.update(bytes);

@@ -49,7 +49,7 @@ impl ProcessNumber {
         }
     }
 
-    /// The number, from 1.
+    /// The number, from 1. It is this process' as long as this value lives.
     pub fn get(&self) -> u16 {
         self.number
     }

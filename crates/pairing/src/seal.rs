@@ -20,7 +20,7 @@ use p2pdbg_proto::{
 /// variant, a counter and a length (1, 10 and 3 at the most) around it.
 const MAX_MESSAGE: usize = MAX_SIGNAL - 30;
 
-/// One side's outgoing direction.
+/// Seals what one side says, each message under the next counter.
 pub struct Sealer {
     cipher: XChaCha20Poly1305,
     role: Role,
@@ -38,7 +38,7 @@ pub enum SealError {
     Exhausted,
 }
 
-/// One side's incoming direction.
+/// Opens what the other side says, each message once and in order.
 pub struct Opener {
     cipher: XChaCha20Poly1305,
     sender: Role,

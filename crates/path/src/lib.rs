@@ -67,9 +67,9 @@ pub struct Introduction {
 /// A relay besides the rendezvous': another node, which is nearer to both peers together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NearRelay {
-    /// Where it is.
+    /// The address at which it relays over UDP.
     pub address: SocketAddr,
-    /// This side's leg there.
+    /// The leg that this side binds there.
     pub leg: LegGrant,
     /// What lets it know of the session.
     pub ticket: Vec<u8>,
@@ -78,9 +78,9 @@ pub struct NearRelay {
 /// What the rendezvous says of a relay besides its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayAt {
-    /// Which node it is.
+    /// The node's number in its cluster.
     pub node: NodeNumber,
-    /// This side's leg there.
+    /// The leg that this side may bind there.
     pub leg: LegGrant,
     /// What lets it know of the session.
     pub ticket: Vec<u8>,
@@ -157,9 +157,9 @@ pub enum PathEvent {
     },
     /// The same of the relay of [`PathCommand::Near`].
     NearRelay {
-        /// From this socket.
+        /// The socket that the leg is bound with.
         socket: PathSocket,
-        /// At the relay's address.
+        /// The address to dial: that of this relay.
         remote: SocketAddr,
     },
     /// That relay does not take this end's leg, or not any more.
@@ -185,7 +185,7 @@ pub enum PathEvent {
     Direct {
         /// The socket that the path begins at.
         socket: PathSocket,
-        /// What the engine found.
+        /// The path that both engines agree on.
         path: p2pdbg_punch::Path,
     },
     /// The direct path was in doubt, and a check has been answered on it.
@@ -272,7 +272,7 @@ impl Paths {
         &self.sockets
     }
 
-    /// Tells the task something.
+    /// Hands a command to the task, without waiting; one too many is dropped, with a line in the log.
     pub fn command(&self, command: PathCommand) {
         if self.commands.try_send(command).is_err() {
             tracing::warn!("the paths take no more commands");

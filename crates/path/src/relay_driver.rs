@@ -179,7 +179,7 @@ impl Relaying {
         });
     }
 
-    /// The relay is silent.
+    /// The relay or the peer is not heard: binds the leg anew.
     pub(super) fn rebind(&mut self) {
         self.with(|relay| relay.rebind(Instant::now()));
     }
@@ -189,7 +189,7 @@ impl Relaying {
         self.with(|relay| relay.avoid_udp(time, Instant::now()));
     }
 
-    /// The network is another.
+    /// This host's network has changed: binds anew, from another address perhaps.
     pub(super) fn on_network_changed(&mut self) {
         self.with(|relay| relay.on_network_changed(Instant::now()));
     }

@@ -113,7 +113,7 @@ impl Permit {
     }
 }
 
-/// Another session has it.
+/// Another session of this host holds the lock.
 struct Taken;
 
 #[cfg(test)]

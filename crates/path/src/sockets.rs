@@ -17,10 +17,10 @@ use p2pdbg_udp::drivers::WatchedRuntime;
 use quinn::{Endpoint, ServerConfig};
 use tokio::sync::mpsc;
 
-/// The socket for IPv4.
+/// The number of the socket for IPv4, in the engine and in paths.
 pub(super) const V4: SocketId = SocketId(0);
 
-/// The socket for IPv6.
+/// The number of the socket for IPv6, in the engine and in paths.
 pub(super) const V6: SocketId = SocketId(1);
 
 /// One socket of a session.

@@ -40,7 +40,7 @@ pub enum Protocol {
     Pcp,
     /// NAT Port Mapping Protocol (RFC 6886).
     NatPmp,
-    /// UPnP Internet Gateway Device.
+    /// UPnP Internet Gateway Device: found by SSDP, asked over HTTP.
     Upnp,
 }
 
@@ -80,9 +80,9 @@ pub fn is_public(ip: Ipv4Addr) -> bool {
 /// A port of this host that is to be mapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InsidePort {
-    /// Of UDP.
+    /// A port of UDP.
     Udp(u16),
-    /// Of TCP.
+    /// A port of TCP.
     Tcp(u16),
 }
 

@@ -107,7 +107,7 @@ fn read_header(bytes: &[u8], opcode: u8) -> Option<Result<Duration, Fault>> {
     })
 }
 
-/// Section 7.4.
+/// What a result code means, in the words of RFC 6887 section 7.4.
 fn describe(code: u8) -> String {
     let text = match code {
         1 => "unsupported version",

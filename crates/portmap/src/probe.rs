@@ -10,7 +10,7 @@ use super::{Fault, Protocol, client, gateway::Gateway};
 /// The longest that a probe takes.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// What the gateway answered.
+/// Which protocols of port mapping the gateway of this host speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayReport {
     /// The router of the IPv4 default route; none without one, and then nobody was asked.
@@ -22,9 +22,9 @@ pub struct GatewayReport {
 /// What the gateway answered in one protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProtocolReport {
-    /// The protocol.
+    /// The protocol in which it was asked.
     pub protocol: Protocol,
-    /// The answer.
+    /// What came back, if anything did in time.
     pub answer: Answer,
 }
 
@@ -35,7 +35,7 @@ pub enum Answer {
     Silent,
     /// It understood, and refuses; fit to be shown.
     Refused(String),
-    /// It would make mappings.
+    /// It answered, and would make mappings.
     Speaks {
         /// Its external address, as it says: see [`super::is_public`]. PCP tells none without a mapping.
         external: Option<Ipv4Addr>,

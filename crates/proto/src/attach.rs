@@ -27,7 +27,7 @@ pub enum AttachMessage {
         /// [`MAX_COMMAND`].
         meant: String,
     },
-    /// The answer to `List`.
+    /// The answer to `List`, in one message however many there are.
     Listed {
         /// Some of them, those that are best debugged first.
         programs: Vec<Program>,
@@ -45,7 +45,7 @@ pub enum AttachMessage {
     Refused(Refusal),
 }
 
-/// A program that runs.
+/// A program that runs at the connector's host and may be debugged there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// Its process id at the connector's host.
@@ -97,7 +97,7 @@ pub enum Refusal {
     Gone,
     /// The system lets no process be traced but its own children: the value of Yama's `ptrace_scope`.
     TracingForbidden(u8),
-    /// Another process traces it.
+    /// Another process traces it already: the process id of that one.
     Traced(u32),
     /// It runs in a container of its own.
     Container,

@@ -76,7 +76,7 @@ impl Role {
 pub enum Credential {
     /// Nothing: enough to join by nameplate, and for everything at an open rendezvous.
     None,
-    /// The rendezvous' access key.
+    /// An access key of the rendezvous: with it a peer may do all that the key's limits allow.
     AccessKey(AccessKey),
     /// From a `Vouched` in the past: lets its bearer wait at handles for a peer that has the access key.
     Voucher(Voucher),
@@ -85,7 +85,7 @@ pub enum Credential {
 /// What a peer says to the rendezvous.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToRendezvous {
-    /// The first message, once.
+    /// The first message, and never again on the connection.
     Hello {
         /// What lets this peer in.
         credential: Credential,
@@ -159,13 +159,13 @@ pub enum ToRendezvous {
     /// What this peer's clock shows; there is no answer. Those who have the access key say it, since the rendezvous has
     /// no other clock to hold its own against.
     Clock {
-        /// Seconds since 1970, UTC.
+        /// Seconds since 1970, UTC, as this peer's clock shows them.
         unix_s: u64,
     },
     /// Have this session, which both members have confirmed, relayed by another node: both are told so by `RelayAt`.
     /// What cannot be is not answered, since the session has the relay that it has.
     Relay {
-        /// The session.
+        /// One that both members have confirmed.
         session: SessionId,
         /// Which node; not the one that is asked.
         node: NodeNumber,
@@ -219,7 +219,7 @@ pub enum Fate {
     Used,
     /// A wrong word was tried, and the code burned.
     Burned,
-    /// The listener went away.
+    /// The listener went away before anybody paired with it.
     Withdrawn,
 }
 
@@ -235,7 +235,7 @@ pub struct NameplateClaim {
 /// What the rendezvous says to a peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromRendezvous {
-    /// The answer to `Hello`.
+    /// The answer to `Hello`: the peer is let in.
     Welcome {
         /// The peer's address as the rendezvous sees it.
         observed: SocketAddr,
@@ -248,7 +248,7 @@ pub enum FromRendezvous {
         /// it.
         up_s: u32,
     },
-    /// The answer to `Listen`.
+    /// The answer to `Listen`: a code may begin with this nameplate now.
     Listening(NameplateClaim),
     /// The answer to `Join` and `Meet`; to a listener it comes unasked.
     Introduced(Introduction),
@@ -289,7 +289,7 @@ pub enum FromRendezvous {
         /// come at once: those in a session first, the others spread over as long as the rendezvous needs for them.
         after_ms: u32,
     },
-    /// The answer to `Ping`.
+    /// The answer to `Ping`: the connection is alive.
     Pong,
     /// Both members of a session have confirmed, and the other one has the access key: this lets the receiver wait at
     /// handles from now on without it, for peers that have it.
@@ -329,11 +329,11 @@ pub enum FromRendezvous {
     /// A session may be relayed by another node too: said to both members, as one of them has asked by `Relay`. The
     /// legs that they have here go on.
     RelayAt {
-        /// The session.
+        /// The session that may be relayed there.
         session: SessionId,
-        /// Which node.
+        /// The number of the node, as [`FromRendezvous::Nodes`] has it.
         node: NodeNumber,
-        /// This peer's leg there.
+        /// The leg that this peer may bind there; the other member has another one.
         leg: LegGrant,
         /// What lets that node know of it: to be sent with each BIND. At most [`MAX_TICKET`](crate::relay::MAX_TICKET)
         /// bytes, which only nodes can read.
@@ -427,11 +427,11 @@ impl Refusal {
 /// Codes with which either end closes the QUIC control connection. Over TCP there are none: what matters was said
 /// before the end.
 pub mod close {
-    /// Done; nothing is wrong.
+    /// The connection is of no more use; nothing is wrong.
     pub const DONE: u32 = 0;
     /// The other end broke the protocol.
     pub const PROTOCOL: u32 = 1;
-    /// The rendezvous is stopping.
+    /// The rendezvous is stopping, and `Stopping` came before: dial again when it said.
     pub const STOPPING: u32 = 2;
     /// Refused; a `Refused` message came before.
     pub const REFUSED: u32 = 3;

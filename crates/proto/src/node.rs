@@ -19,7 +19,7 @@ pub struct NotANodeNumber;
 impl NodeNumber {
     /// The lowest number: two digits, so that a nameplate shows which node has given it.
     pub const MIN: Self = Self(10);
-    /// The highest number.
+    /// The highest number: two digits, so that a nameplate begins with it.
     pub const MAX: Self = Self(99);
 
     /// How many nodes a cluster may have. A peer may be told of so many hosts, and asks each how far it is.

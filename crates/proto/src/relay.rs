@@ -78,7 +78,7 @@ impl RelayRefusal {
 pub enum RelayFrame {
     /// A member asks to bind its source address.
     Bind {
-        /// The leg to bind.
+        /// The leg that the member's source address is to be bound to.
         leg: LegId,
         /// [`bind_mac`]; with another one the frame is good for a challenge and nothing else.
         mac: [u8; 32],
@@ -96,7 +96,7 @@ pub enum RelayFrame {
         leg: LegId,
         /// The cookie of the challenge, as it came.
         cookie: Cookie,
-        /// [`answer_mac`] of the cookie.
+        /// [`answer_mac`] over the cookie, by which the member shows that it has the leg's key.
         mac: [u8; 32],
     },
     /// The leg is bound to the source address of the answer.

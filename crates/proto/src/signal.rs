@@ -90,7 +90,7 @@ pub enum PeerMessage {
 /// How far a peer is from one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Distance {
-    /// The node.
+    /// The node's number in its cluster.
     pub node: NodeNumber,
     /// The round trip to it in tenths of a millisecond.
     pub tenths_ms: u16,

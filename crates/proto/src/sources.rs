@@ -26,7 +26,7 @@ pub type Sha256 = [u8; 32];
 pub enum SourcesMessage {
     /// Asks for a comparison; the opener's first message.
     Compare(Summary),
-    /// The answer to it.
+    /// The answer to `Compare`: the same of the other end.
     Summary(Summary),
     /// Some of the opener's files, after both summaries. An empty one ends the list.
     Files(Vec<FileDigest>),
@@ -60,7 +60,7 @@ pub struct FileDigest {
     pub name: String,
     /// The SHA-256 of what it holds, with LF in the place of CRLF if it is text.
     pub sha256: Sha256,
-    /// How its lines end.
+    /// How its lines end, which the digest leaves out.
     pub ends: LineEnds,
 }
 
@@ -109,13 +109,13 @@ pub struct Offer {
     pub name: String,
     /// Whether a file whose name differs in case is another one.
     pub exact: bool,
-    /// Its length in bytes.
+    /// Its length in bytes, as it will be sent.
     pub size: u64,
     /// The SHA-256 of what it holds.
     pub sha256: Sha256,
     /// The same with LF in the place of CRLF, if it is text.
     pub text: Sha256,
-    /// How its lines end.
+    /// How its lines end at the opener.
     pub ends: LineEnds,
     /// Whether it may be run.
     pub executable: bool,
@@ -130,7 +130,7 @@ pub enum Answer {
     Same,
     /// The file is there now.
     Written(Written),
-    /// It is not taken.
+    /// It is not taken, for this reason; the next one may be.
     Refused(Refusal),
 }
 
@@ -158,13 +158,13 @@ pub enum Refusal {
     Limit,
     /// What came is not what was offered.
     Content,
-    /// It cannot be written.
+    /// Reading or writing there failed, for a reason that none of the others is.
     Disk,
     /// Another copy is under way.
     Busy,
     /// Its place is not in the directory that was named for copies.
     Outside,
-    /// The disk is full.
+    /// The disk has no room for it.
     Full,
     /// The directory, or a file of another user's, may not be written to.
     Permission,

@@ -20,7 +20,7 @@ pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-p2pdbg-tunnel-1";
 /// How a tunnel's datagrams travel; part of `Hello`, so that both ends name the path alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PathKind {
-    /// From peer to peer.
+    /// From peer to peer, by UDP or TCP.
     Direct,
     /// Through the rendezvous, over UDP.
     RelayUdp,
@@ -46,16 +46,16 @@ pub enum TunnelMessage {
     Forwards(Vec<ForwardOffer>),
     /// What became of a forward at the connector.
     ForwardState {
-        /// Its number in [`ForwardOffer`].
+        /// The forward's number in [`ForwardOffer`].
         forward: u16,
         /// What became of it; it may change while the session runs.
         state: ForwardState,
     },
     /// The dialling side of a forward tells whether something listens at its target.
     TargetListening {
-        /// Its number in [`ForwardOffer`].
+        /// The forward's number in [`ForwardOffer`].
         forward: u16,
-        /// Whether its target listens.
+        /// Whether something listens there now.
         listening: bool,
     },
     /// A stream waits, at the dialling side, for its target to listen, or has stopped waiting.
@@ -150,7 +150,7 @@ pub enum ForwardState {
         /// The address of the opened port, empty for `-L`.
         listen: String,
     },
-    /// The port is taken.
+    /// Something else has the port there.
     PortInUse,
     /// The connector's user has not allowed the target or the address.
     NotAllowed,

@@ -10,7 +10,7 @@ use crate::Technique;
 /// An address of one of this host's interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LocalAddress {
-    /// The address.
+    /// The interface's address.
     pub ip: IpAddr,
     /// The interface's index where `ip` is an IPv6 link-local address, else 0.
     pub scope_id: u32,
@@ -25,7 +25,7 @@ impl From<IpAddr> for LocalAddress {
 /// How an address became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Kind {
-    /// An interface's own address.
+    /// An address of an interface of the host itself (RFC 8445's host candidate).
     Host,
     /// A gateway was asked to map it.
     Mapped,

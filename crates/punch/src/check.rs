@@ -35,7 +35,7 @@ const LONGEST: usize = 96;
 pub(crate) enum Length {
     /// As short as it can be.
     Short,
-    /// Padded to [`WIDE`].
+    /// Padded to [`WIDE`], to see whether datagrams of that size pass.
     Wide,
 }
 

@@ -53,7 +53,7 @@ fn about(rtt: Duration) -> Duration {
 /// No change of paths is made for less.
 const WORTH_A_CHANGE: Duration = Duration::from_millis(5);
 
-/// A check to send.
+/// A check to send now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Due {
     pub(crate) key: PairKey,

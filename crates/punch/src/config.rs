@@ -13,7 +13,7 @@ use crate::{Budget, Role};
 pub struct PunchKey(Zeroizing<[u8; 32]>);
 
 impl PunchKey {
-    /// Takes the bytes.
+    /// A key of these bytes, which are wiped when the last copy is dropped.
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
@@ -33,14 +33,14 @@ impl fmt::Debug for PunchKey {
 /// Everything that an engine is told at its birth.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Whether this side decides.
+    /// Whether this side decides which pair is used (the connector does), or follows.
     pub role: Role,
-    /// What authenticates the checks.
+    /// The key that authenticates the checks; both ends must have the same.
     pub key: PunchKey,
     /// Addresses that answer STUN, of both families, the rendezvous' main one first, then its alternative port, its
     /// other address, and others. At most eight of each family are asked.
     pub stun_servers: Vec<SocketAddr>,
-    /// What may be spent.
+    /// How many packets, sockets and flows the search may take.
     pub budget: Budget,
     /// Whether a path by TCP is looked for where UDP leads to none. Off by default: the driver has to be able to.
     pub tcp: bool,

@@ -43,7 +43,7 @@ pub(crate) struct Consent {
     unanswered: u32,
     /// Whether a NAT on the path forgets sooner than [`Timing::consent_rest`].
     forgetful: bool,
-    /// Varies the pauses.
+    /// Varies the pauses, so that the checks of many paths do not fall together.
     jitter: u8,
 }
 

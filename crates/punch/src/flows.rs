@@ -19,7 +19,7 @@ const LIFE: Duration = Duration::from_secs(155);
 /// No NAT is taken to forget a flow sooner.
 const SHORTEST_LIFE: Duration = Duration::from_secs(30);
 
-/// Ways that are remembered.
+/// How many ways are remembered; beyond that all are forgotten, and count as new again.
 const CAPACITY: usize = 16_384;
 
 /// Flows are counted by this much time, so that the book stays small.
@@ -51,7 +51,7 @@ impl Flows {
         }
     }
 
-    /// Changes the careful pace.
+    /// Changes how long the careful pace waits between two new flows.
     pub(crate) fn set_interval(&mut self, interval: Duration) {
         self.interval = interval;
     }

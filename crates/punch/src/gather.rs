@@ -67,7 +67,7 @@ impl Query {
 /// No mapping is refreshed more often, however soon its NAT forgets it.
 const LEAST_KEEPALIVE: Duration = Duration::from_secs(5);
 
-/// What an answer changed.
+/// What the answer of a STUN server changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// A mapping that was not known.

@@ -61,7 +61,7 @@ impl Family {
 pub struct TcpPorts {
     /// The port that is listened on over IPv4, if any, and dialled from.
     pub v4: Option<u16>,
-    /// The same over IPv6.
+    /// The same over IPv6; it may be another port.
     pub v6: Option<u16>,
     /// How servers see these ports. None of a family whose servers see different ones: the peer would be told in vain.
     pub seen: Vec<SocketAddr>,
@@ -78,7 +78,7 @@ pub enum Input<'a> {
     Datagram {
         /// The socket it came to.
         socket: SocketId,
-        /// Where it came from.
+        /// The source address of the datagram.
         from: SocketAddr,
         /// The whole datagram, without its UDP header.
         payload: &'a [u8],
@@ -138,16 +138,16 @@ pub enum Input<'a> {
     TcpConnected {
         /// Its number, from [`SocketId::of_stream`].
         socket: SocketId,
-        /// This end of it.
+        /// This end's address and port.
         local: SocketAddr,
-        /// The other.
+        /// The peer's address and port as this end sees them.
         remote: SocketAddr,
         /// Whether it was dialled by this end.
         dialled: bool,
     },
     /// A TCP connection to the peer has ended.
     TcpClosed {
-        /// Its number.
+        /// The number that the connection had.
         socket: SocketId,
     },
     /// Whether this host may search many ports now (the default). False while another session on the host searches.
@@ -168,7 +168,7 @@ pub enum Output {
         /// With this IP time to live (hop limit), or the system's. A driver that cannot set it for one datagram
         /// skips the datagram: it is there to open this side's NAT and must not reach the other.
         ttl: Option<u8>,
-        /// What the datagram holds.
+        /// The UDP payload, whole.
         payload: Vec<u8>,
     },
     /// Seal these bytes and bring them to the peer's engine, in order.
@@ -191,7 +191,7 @@ pub enum Output {
     TcpGather,
     /// Dial these addresses from the TCP ports at once, for so long at the most.
     TcpDial {
-        /// Where.
+        /// Addresses of the peer; each from the port of its family.
         to: Vec<SocketAddr>,
         /// No dial goes on for longer.
         patience: Duration,
@@ -217,7 +217,7 @@ pub struct Path {
     pub socket: SocketId,
     /// The peer's address as this end must use it.
     pub remote: SocketAddr,
-    /// What made it work.
+    /// The technique that made it work, for a person.
     pub technique: Technique,
     /// Round-trip time of the check that proved it.
     pub rtt: Duration,
@@ -304,15 +304,15 @@ pub enum Event {
         socket: SocketId,
         /// The address that it came from.
         remote: SocketAddr,
-        /// What made it work.
+        /// The technique that made it work.
         technique: Technique,
-        /// The check's round trip.
+        /// The round trip of the check that was answered.
         rtt: Duration,
     },
     /// There is another way than the path, by another technique, and it is not used since it is slower: the best of
     /// these. Told again when its figure, or the technique, has changed by much.
     Unused {
-        /// What made it work.
+        /// The technique that made it work.
         technique: Technique,
         /// The round trip of its checks.
         rtt: Duration,
@@ -325,18 +325,18 @@ pub enum Event {
         attempt: u32,
         /// Datagrams that it cost this end.
         packets: u32,
-        /// Until the next one.
+        /// How long it is until the next attempt.
         pause: Duration,
         /// What stands in the way.
         obstacle: Obstacle,
     },
     /// A path by TCP is looked for: both ends find out about their ports.
     TcpSeries,
-    /// Both ends dial.
+    /// Both ends dial each other at the same moment.
     TcpRound {
         /// Which time in this series.
         round: u32,
-        /// How many addresses.
+        /// How many addresses of the peer this end dials.
         addresses: usize,
     },
     /// A signal of the peer could not be read and was dropped.

@@ -15,7 +15,7 @@ const MAX_TRIES: u32 = 12;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Nothing to nominate.
+    /// No path is nominated or asked for.
     Open,
     /// A pair is valid; a better one may follow shortly.
     Grace { until: Instant },
@@ -31,7 +31,7 @@ enum State {
 /// What the controlling side should do about nomination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Send a nominating check.
+    /// Send a nominating check on this pair, repeated by whoever sends checks.
     Ask { key: PairKey, nominated: Nominated },
     /// The other side does not confirm on this pair, or cannot: a nomination is as long as a tunnel's datagram.
     GiveUp { key: PairKey },

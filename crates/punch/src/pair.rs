@@ -10,7 +10,7 @@ use crate::{
     check::{Length, Nominated},
 };
 
-/// A pair's name.
+/// A pair, named by the socket here and the address there.
 pub(crate) type PairKey = (SocketId, SocketAddr);
 
 /// Gaps between the transmissions of a check, in tenths of [`Timing::check_interval`]. The first second is dense,
@@ -23,9 +23,9 @@ pub(crate) enum State {
     Idle,
     /// The first packet, which only opens our own NAT, is due.
     Opening { at: Instant },
-    /// A check is due.
+    /// Not answered so far; the next check is due then.
     Checking { at: Instant, step: usize },
-    /// A check was answered.
+    /// A check was answered, after this round trip.
     Valid { rtt: Duration },
     /// Checks are answered and those as long as the tunnel's datagrams are not: of no use in this attempt.
     Narrow,

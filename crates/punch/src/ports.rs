@@ -2,7 +2,7 @@
 
 use crate::random::Random;
 
-/// Ports that were taken.
+/// A set of ports, so that none is tried twice.
 #[derive(Clone)]
 pub(crate) struct PortSet {
     words: Box<[u64; 1024]>,

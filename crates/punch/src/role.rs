@@ -12,7 +12,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The other side's role.
+    /// The role that the other side of the session has.
     #[must_use]
     pub fn other(self) -> Self {
         match self {

@@ -29,7 +29,7 @@ struct Probe {
     mapped: Option<SocketAddr>,
 }
 
-/// A sample being taken.
+/// A sample being taken: a few fresh sockets, and how servers see each.
 #[derive(Debug)]
 pub(crate) struct Sampling {
     began: Instant,

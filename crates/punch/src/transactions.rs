@@ -39,7 +39,7 @@ impl Purpose {
     };
 }
 
-/// A request under way.
+/// A request that was sent and has no answer yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
     pub(crate) socket: SocketId,

@@ -11,7 +11,7 @@ pub enum Obstacle {
     WaitingForPeer,
     /// This end is still finding its own addresses.
     Gathering,
-    /// Checks are under way.
+    /// Checks are under way, and nothing was answered so far.
     Trying {
         /// The attempt's number, from 0.
         attempt: u32,

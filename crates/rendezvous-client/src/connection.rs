@@ -20,7 +20,7 @@ use super::{
 /// How long the rendezvous may take to read the last words.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Where messages come from.
+/// The half that the rendezvous' messages are read from, whatever carries it.
 pub(super) type Reader = Box<dyn AsyncRead + Send + Unpin>;
 
 pub(super) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
@@ -32,7 +32,7 @@ pub(super) struct Connection {
     carrier: Carrier,
 }
 
-/// What carries a connection.
+/// What carries a connection, with all that has to live as long.
 pub(super) enum Carrier {
     /// QUIC, and what must live as long.
     Quic(QuicConnection, Footing),
@@ -42,7 +42,7 @@ pub(super) enum Carrier {
 
 /// What is left of a connection beside its reader and writer.
 pub(super) enum Rest {
-    /// QUIC watches over itself.
+    /// QUIC, which finds out by itself whether the other end is there.
     Quic(QuicConnection, Footing),
     /// TCP has to be asked whether it lives.
     Tls,
@@ -53,7 +53,7 @@ impl Connection {
         Self { remote, carrier }
     }
 
-    /// Whether TCP carries it.
+    /// Whether TCP carries it, in a WebSocket or not.
     pub(super) fn is_over_tcp(&self) -> bool {
         matches!(self.carrier, Carrier::Tls(_))
     }

@@ -55,7 +55,7 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    /// Begins now.
+    /// A conversation on a connection that has just come up.
     pub(super) fn new(writer: Writer, rest: Rest) -> Self {
         let mut rhythm = interval_at(Instant::now() + ASK, ASK);
         rhythm.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -68,7 +68,7 @@ impl Conversation {
         }
     }
 
-    /// Writes a message.
+    /// Writes a message, and waits until it is handed to the carrier.
     pub(super) async fn say(&mut self, message: &ToRendezvous) -> Result<(), LinkError> {
         write(&mut self.writer, message).await
     }

@@ -11,7 +11,7 @@ pub enum LinkError {
     Resolve {
         /// Host and port of the rendezvous, as the URL has them.
         authority: String,
-        /// What the resolver said.
+        /// What the resolver said, escaped.
         why: String,
     },
     /// Nothing answers there, over UDP or TCP.
@@ -51,7 +51,7 @@ pub enum LinkError {
     Proxy {
         /// Host and port of the proxy, without what lets us in there.
         proxy: String,
-        /// What is the matter.
+        /// What the proxy answered, or how it failed.
         why: String,
     },
     /// The rendezvous does not answer, and the environment names a proxy that is of no use.
@@ -62,10 +62,10 @@ pub enum LinkError {
     Web {
         /// Host and port of the rendezvous, as the URL has them.
         authority: String,
-        /// What is the matter.
+        /// What was answered, or how it failed.
         why: String,
     },
-    /// The rendezvous said no.
+    /// The rendezvous answered, and refused.
     #[error("the rendezvous {authority} refused: {refusal}")]
     Refused {
         /// Host and port of the rendezvous, as the URL has them.
@@ -91,7 +91,7 @@ pub enum LinkError {
 }
 
 impl LinkError {
-    /// Reading or writing failed.
+    /// The connection broke while a message was read or written.
     pub(super) fn broken(error: &std::io::Error) -> Self {
         match error.kind() {
             // Of TLS this is a whole sermon.

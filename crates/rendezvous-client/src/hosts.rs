@@ -62,12 +62,12 @@ pub(super) struct Hosts {
     refused: Vec<HostAt>,
 }
 
-/// Which hosts are dialled.
+/// Which hosts are dialled next, and when each.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Plan {
     /// These, each so much later than the one before unless that has failed sooner.
     InOrder(Vec<HostAt>, Duration),
-    /// These, the nearest first.
+    /// These, each so much later than the one before; the one with the shortest round trip comes first.
     Nearest(Vec<HostAt>, Duration),
 }
 
@@ -194,7 +194,7 @@ impl Hosts {
         all.all(|host| tried.contains(host) || self.refused.contains(host))
     }
 
-    /// Whom to dial.
+    /// Whom to dial next; `in_need` says that an attempt has failed, so that all that are known are tried.
     pub(super) fn plan(&self, in_need: bool) -> Plan {
         let willing = |hosts: &[HostAt]| -> Vec<HostAt> {
             let willing = hosts.iter().filter(|host| !self.refused.contains(host));

@@ -62,14 +62,14 @@ pub enum LinkEvent {
         rendezvous: SocketAddr,
         /// Which of its hosts that is.
         at: HostAt,
-        /// Where it answers STUN.
+        /// The addresses at which it answers STUN; empty if it does not.
         stun: Vec<SocketAddr>,
         /// Whether it took TCP to reach it.
         over_tcp: bool,
         /// For how long it had served then.
         up_for: Duration,
     },
-    /// The rendezvous says something.
+    /// A message of the rendezvous, in the order in which it came.
     Message(FromRendezvous),
     /// An attempt failed, or the connection was lost. The link tries again unless the error is final.
     Down(LinkError),

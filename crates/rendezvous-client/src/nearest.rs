@@ -73,9 +73,9 @@ pub(super) async fn nearest_first(
 /// How far a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeAway {
-    /// Its number.
+    /// The number of the node in its cluster.
     pub number: NodeNumber,
-    /// Where it answers.
+    /// The address at which it was asked: where it relays, too.
     pub address: SocketAddr,
     /// The shortest of a few round trips.
     pub rtt: Duration,

@@ -11,7 +11,7 @@ use p2pdbg_proto::{
     node::{Node, NodeNumber},
 };
 
-/// The file.
+/// The file in the state directory, a line for each URL.
 const FILE: &str = "nodes";
 
 /// Of so many URLs the nodes are kept.
@@ -25,7 +25,7 @@ const LINE: usize = 8 * 1024;
 pub struct NodeMemory(StateDir);
 
 impl NodeMemory {
-    /// In this directory.
+    /// What this state directory keeps; it is read when it is asked for.
     pub fn new(state: StateDir) -> Self {
         Self(state)
     }

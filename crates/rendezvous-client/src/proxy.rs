@@ -27,7 +27,7 @@ pub(super) struct Proxy {
     /// Its name or address; an IPv6 address without brackets.
     pub(super) host: String,
     pub(super) port: u16,
-    /// The value of Proxy-Authorization.
+    /// The value of Proxy-Authorization: a secret, in no message and no log.
     authorization: Option<String>,
 }
 
@@ -38,7 +38,7 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// `HOST:PORT`.
+/// `HOST:PORT`, without user and password.
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
@@ -52,7 +52,7 @@ impl fmt::Display for Proxy {
 /// What the environment names and this program cannot use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NotAProxy {
-    /// Another protocol than HTTP.
+    /// It is of another protocol than HTTP, such as SOCKS.
     #[error("{0} names a proxy of a kind that is not supported; only http:// is")]
     Scheme(&'static str),
     /// No URL of a proxy at all.
@@ -75,13 +75,13 @@ pub(super) enum Refused {
     /// It cannot reach the rendezvous (500 to 504).
     #[error("it cannot reach {0}")]
     Unreachable(String),
-    /// Another status.
+    /// It answers with another status than those above.
     #[error("it answers with status {0}")]
     Status(u16),
     /// No HTTP, or a head without end.
     #[error("it does not answer as an HTTP proxy does")]
     NotHttp,
-    /// Nothing in time.
+    /// It did not answer in time.
     #[error("it does not answer")]
     Silent,
     /// The connection to it broke.

@@ -80,9 +80,9 @@ pub struct Nodes {
 /// One way over TCP, for who wants to know of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// TLS at once.
+    /// TLS at once, as a rendezvous at a port of its own has it.
     Alone,
-    /// TLS in a WebSocket.
+    /// TLS in a WebSocket, as it passes a web server that has port 443.
     Web,
 }
 
@@ -308,7 +308,7 @@ impl TcpRoute {
         Ok(stream)
     }
 
-    /// TLS with the pin.
+    /// TLS over this connection, with the certificate that `config` pins.
     pub(super) async fn shake_hands(
         &self,
         wire: Wire,

@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 /// What TLS to the rendezvous runs over.
 #[derive(Debug)]
 pub enum Wire {
-    /// TCP.
+    /// A TCP connection as it is.
     Tcp(TcpStream),
     /// A WebSocket inside the TLS of the web.
     Web(Box<WebStream<TlsStream<TcpStream>>>),

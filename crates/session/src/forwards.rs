@@ -486,7 +486,7 @@ impl Forwards {
         (is_here && target.is_loopback()).then_some(target.port)
     }
 
-    /// What a forward dials.
+    /// What a forward dials at its far end; none of a number that is not known.
     pub(super) fn target(&self, forward: u16) -> Option<&HostPort> {
         let entry = self.table.get(usize::from(forward))?;
         Some(&entry.forward.target)

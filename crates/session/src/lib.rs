@@ -147,7 +147,7 @@ pub enum SessionOutput {
     /// The relay does not know this host any more, or nothing is heard on the tunnels: the rendezvous may be out of
     /// reach too, or know an address that this host has no more.
     Doubt,
-    /// The session is over.
+    /// The session is over; nothing follows.
     Over(SessionEnd),
 }
 
@@ -156,7 +156,7 @@ pub enum SessionOutput {
 pub enum SessionEnd {
     /// This side was told to end it.
     Closed,
-    /// The peer ended it.
+    /// The peer ended it on purpose.
     PeerClosed,
     /// The peer came back as another process.
     Replaced,
@@ -281,7 +281,8 @@ impl Session {
         })
     }
 
-    /// Tells the session something.
+    /// Hands something to the session's task, without waiting; what it has no room for is dropped, with a line in the
+    /// log.
     pub fn input(&self, input: SessionInput) {
         if self.inputs.try_send(input).is_err() {
             tracing::warn!("the session takes no more");

@@ -149,7 +149,7 @@ impl Ways {
         self.sockets().iter().chain(found).cloned().collect()
     }
 
-    /// Any of its sockets.
+    /// The socket of this number, among the first two and those of paths that were found.
     pub(super) fn socket(&self, id: SocketId) -> Option<PathSocket> {
         let found = self.found.heard.iter().chain(&self.found.nominated);
         let mut sockets = found.chain(self.paths.sockets());

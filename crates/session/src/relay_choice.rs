@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A ticket is renewed after this: it is good for an hour.
 const RENEWED: Duration = Duration::from_secs(40 * 60);
 
-/// What the connector does.
+/// What the connector is to do now about the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Choice {
     /// Has the home give both a ticket for this node.
@@ -38,7 +38,7 @@ pub(crate) enum Choice {
     Leave,
 }
 
-/// See the module.
+/// Which relay is the nearest to both peers together, and whether the session is there: see above.
 #[derive(Debug)]
 pub(crate) struct RelayChoice {
     role: Role,

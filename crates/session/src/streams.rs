@@ -85,7 +85,7 @@ struct Live {
     debugger: Option<DebuggerReport>,
     /// Whether it was told that this is not the debugger that was asked for.
     mismatch_told: bool,
-    /// Told how it ended.
+    /// Whoever opened it in this process, and wants to know how it ended.
     ended: Option<oneshot::Sender<StreamState>>,
 }
 

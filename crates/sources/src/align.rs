@@ -43,9 +43,9 @@ const COMMON: [&str; 14] = [
 /// A pair of directories below the two roots, each empty or with a `/` at its end.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Prefixes {
-    /// At this end.
+    /// The directory at this end.
     pub here: String,
-    /// At the other.
+    /// The directory at the other end.
     pub there: String,
 }
 

@@ -11,7 +11,7 @@ const LOOKED_AT: usize = 8000;
 pub struct Content {
     /// The SHA-256 of the bytes, with LF in the place of each CRLF if it is text.
     pub text: Digest,
-    /// How its lines end.
+    /// How its lines end, which `text` leaves out.
     pub ends: LineEnds,
 }
 

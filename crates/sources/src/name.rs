@@ -16,7 +16,7 @@ pub struct SourceName(String);
 pub struct NotAName;
 
 impl SourceName {
-    /// The name as text.
+    /// The name, fit to be shown as it is.
     pub fn as_str(&self) -> &str {
         &self.0
     }

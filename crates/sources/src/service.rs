@@ -134,7 +134,7 @@ impl Sources {
         }))
     }
 
-    /// Whether any are compared.
+    /// Whether this end compares any: the user may have asked for none.
     pub fn are_compared(&self) -> bool {
         self.0.tree.is_some()
     }

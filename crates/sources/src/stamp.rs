@@ -143,7 +143,7 @@ mod windows {
         options.custom_flags(OPEN_LINK);
     }
 
-    /// Nothing says so here.
+    /// Windows knows no such permission: no file has it.
     pub(crate) fn is_executable(_metadata: &Metadata) -> bool {
         false
     }

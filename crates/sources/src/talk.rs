@@ -33,7 +33,7 @@ const MAX_FILE: u64 = 256 << 20;
 /// Why a conversation came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum TalkError {
-    /// The stream ended.
+    /// The stream ended before the conversation did.
     #[error("the session ended, or the other end knows nothing of sources")]
     Lost(#[from] io::Error),
     /// The other end said what does not belong there.
@@ -44,20 +44,20 @@ pub enum TalkError {
 /// What became of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is there now.
+    /// It was copied, and is there now.
     Written(Written),
-    /// It was there.
+    /// The same was there already, perhaps but for its line ends.
     Same,
-    /// It was not taken.
+    /// The other end did not take it, for this reason.
     Refused(Refusal),
 }
 
-/// A conversation.
+/// A conversation about sources over a stream, at either end.
 #[derive(Debug)]
 pub struct Talk<S>(S);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
-    /// Talks over this.
+    /// A conversation over this stream, which it takes over; nothing is said yet.
     pub fn over(stream: S) -> Self {
         Self(stream)
     }

@@ -26,7 +26,7 @@ use super::{
 /// How much of a directory is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Files that are compared.
+    /// How many files are compared.
     pub files: usize,
     /// Entries of any kind, files that are passed over among them.
     pub entries: usize,
@@ -34,9 +34,9 @@ pub struct Limits {
     pub file: u64,
     /// Bytes that are read in one scan.
     pub bytes: u64,
-    /// Directories within each other.
+    /// How many directories may lie within each other.
     pub depth: usize,
-    /// Time for one scan.
+    /// How long one scan may take.
     pub time: Duration,
 }
 
@@ -69,7 +69,7 @@ pub struct Tree {
     known: HashMap<SourceName, (Stamp, Content)>,
 }
 
-/// What a scan found.
+/// What a scan found, the same each time as long as no file changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scan {
     /// The files, by their names.
@@ -88,7 +88,7 @@ pub(super) struct Listing {
 }
 
 impl Tree {
-    /// The tree below `root`.
+    /// The tree below `root`; nothing is read before the first scan.
     pub fn new(root: PathBuf, limits: Limits) -> Self {
         Self {
             root,
@@ -97,7 +97,7 @@ impl Tree {
         }
     }
 
-    /// Where it is.
+    /// The directory that is scanned.
     pub fn root(&self) -> &Path {
         &self.root
     }

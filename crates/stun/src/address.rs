@@ -10,14 +10,14 @@ pub(super) const NO_MASK: [u8; 16] = [0; 16];
 /// The family of an address, for computing lengths before the address is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AddressFamily {
-    /// IPv4.
+    /// IPv4, 1 on the wire.
     V4,
-    /// IPv6.
+    /// IPv6, 2 on the wire.
     V6,
 }
 
 impl AddressFamily {
-    /// The family of `address`.
+    /// The family that `address` is of, as it is written.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         if address.is_ipv4() {

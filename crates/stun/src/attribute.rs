@@ -132,7 +132,7 @@ impl PartialEq for AttributeTypes<'_> {
 impl Eq for AttributeTypes<'_> {}
 
 impl<'a> Attribute<'a> {
-    /// The attribute's number.
+    /// The number of its type on the wire.
     #[must_use]
     pub fn kind(&self) -> u16 {
         match self {
@@ -299,7 +299,7 @@ impl<'a> Attribute<'a> {
 pub struct Attributes<'a> {
     raw: RawAttributes<'a>,
     transaction: TransactionId,
-    /// Past MESSAGE-INTEGRITY, past MESSAGE-INTEGRITY-SHA256.
+    /// Whether MESSAGE-INTEGRITY, or MESSAGE-INTEGRITY-SHA256, has been read: after it only some attributes count.
     sealed: (bool, bool),
 }
 

@@ -4,7 +4,7 @@
 
 const TABLE: [u32; 256] = table();
 
-/// The checksum of `bytes`.
+/// The CRC-32 of `bytes`, as FINGERPRINT has it before its XOR.
 pub(super) fn checksum(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, &byte| {
         (crc >> 8) ^ TABLE[usize::from(crc as u8 ^ byte)]

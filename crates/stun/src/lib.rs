@@ -57,7 +57,7 @@ const FINGERPRINT_XOR: u32 = 0x5354_554E;
 /// What a message is: the two class bits of RFC 8489 section 5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// Asks for a response.
+    /// Asks for a response, and is repeated until one comes.
     Request,
     /// Says something and asks for no response.
     Indication,
@@ -115,7 +115,7 @@ pub struct Message<'a> {
 /// What became of the check of a message's FINGERPRINT (RFC 8489 section 14.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fingerprint {
-    /// The message has none.
+    /// The message has none, which says nothing of it.
     Absent,
     /// It is right: this is STUN, undamaged. It proves nothing of the sender.
     Valid,
@@ -126,7 +126,7 @@ pub enum Fingerprint {
 /// What became of the check of a message's MESSAGE-INTEGRITY-SHA256 (RFC 8489 section 14.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Integrity {
-    /// The message has none.
+    /// The message has none of that kind.
     Absent,
     /// The sender knows the key.
     Valid,

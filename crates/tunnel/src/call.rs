@@ -106,7 +106,7 @@ pub async fn complete(
 
 /// Who is expected to call, and what it is told.
 pub struct Caller {
-    /// This end's certificate.
+    /// The certificate and key that this end shows.
     pub identity: Arc<Identity>,
     /// The certificate that the caller must show.
     pub peer: Fingerprint,
@@ -121,9 +121,9 @@ pub struct Caller {
 pub struct Answered {
     /// The socket on which it came.
     pub socket: SocketId,
-    /// Where it came from.
+    /// The address it came from: the peer's, or the relay's.
     pub remote: SocketAddr,
-    /// The tunnel.
+    /// The tunnel that came of it, its proofs verified.
     pub tunnel: Tunnel,
     /// What the listener says on it.
     pub control: ControlReader,
@@ -137,7 +137,7 @@ pub struct Calls {
     doors: Vec<AbortOnDropHandle<()>>,
 }
 
-/// What all answers share.
+/// What all answers of one [`Calls`] share.
 struct Desk {
     caller: Caller,
     epochs: Arc<Mutex<Epochs>>,

@@ -29,7 +29,7 @@ impl ControlReader {
     }
 }
 
-/// Writes one message.
+/// Writes one message of the control stream.
 pub(super) async fn write(
     send: &mut SendStream,
     message: &TunnelMessage,

@@ -14,7 +14,7 @@ impl Gate {
         Self(Arc::new(watch::Sender::new(false)))
     }
 
-    /// The peer has confirmed.
+    /// Notes that the peer has confirmed: whoever waits at the gate goes on.
     pub fn open(&self) {
         self.0.send_replace(true);
     }

@@ -54,7 +54,7 @@ impl Runtime for WatchedRuntime {
     }
 }
 
-/// One of quinn's tasks.
+/// A task of one of quinn's endpoints or connections.
 struct Driver(Pin<Box<dyn Future<Output = ()> + Send>>);
 
 impl Future for Driver {

@@ -35,7 +35,7 @@ use quinn::{
 
 use self::registered::Registered;
 
-/// A bound UDP socket.
+/// A bound UDP socket, whose datagrams come and go in batches.
 #[derive(Debug)]
 pub struct UdpIo {
     io: Registered,

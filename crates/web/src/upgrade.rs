@@ -24,7 +24,7 @@ pub enum NotSwitched {
     /// Something else than an answer to this question.
     #[error("it does not answer as a WebSocket server does")]
     NotWebSocket,
-    /// The connection broke.
+    /// The connection broke before the answer.
     #[error("the connection was lost")]
     Lost,
 }

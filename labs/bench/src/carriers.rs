@@ -20,17 +20,17 @@ use crate::{
 /// A way from the IDE's host to the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Nothing between.
+    /// A TCP connection to the service, with nothing between.
     Raw,
-    /// `ssh -L`.
+    /// ssh with `-L`.
     Ssh,
     /// `bore`, whose server is on the public host.
     Bore,
-    /// `dumbpipe`, directly.
+    /// dumbpipe, on a direct path.
     Dumbpipe,
-    /// p2pdbg, directly.
+    /// p2pdbg, on a direct path.
     Direct,
-    /// p2pdbg, by its rendezvous.
+    /// p2pdbg, through its rendezvous.
     Relay,
     /// iroh, by its relay and nothing else.
     Iroh,
@@ -68,7 +68,7 @@ impl Kind {
     }
 }
 
-/// A way that stands.
+/// A way to the service that stands until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Carrier {
     pub(crate) kind: Kind,
@@ -153,7 +153,7 @@ impl Carrier {
         Ok((carrier, connect))
     }
 
-    /// A connection through it.
+    /// A connection to the service through it.
     pub(crate) fn connect(&self, site: &Site) -> Result<TcpStream> {
         site.connect_soon(self.ip, self.port)
     }

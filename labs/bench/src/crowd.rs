@@ -137,7 +137,7 @@ where
     Ok(done)
 }
 
-/// Makes control connections.
+/// Makes control connections to the rendezvous, many at once.
 pub(crate) struct Strangers {
     endpoints: Vec<Endpoint>,
     config: ClientConfig,
@@ -173,7 +173,7 @@ impl Strangers {
         })
     }
 
-    /// Connects and says hello.
+    /// Connects, says hello with this credential and waits to be welcomed.
     pub(crate) async fn greet(&self, index: usize, credential: Credential) -> Result<Stranger> {
         let endpoint = &self.endpoints[index % SOCKETS];
         let connecting = endpoint.connect_with(self.config.clone(), self.address, &self.host)?;
@@ -194,7 +194,7 @@ impl Strangers {
     }
 }
 
-/// One control connection.
+/// A control connection that has been welcomed.
 pub(crate) struct Stranger {
     send: SendStream,
     receive: RecvStream,
@@ -202,7 +202,7 @@ pub(crate) struct Stranger {
 }
 
 impl Stranger {
-    /// Says something.
+    /// Sends one message.
     pub(crate) async fn say(&mut self, message: &ToRendezvous) -> Result<()> {
         Ok(p2pdbg_frames::write(&mut self.send, message).await?)
     }
@@ -212,7 +212,7 @@ impl Stranger {
         message.context("the rendezvous ended the conversation")
     }
 
-    /// A nameplate.
+    /// Asks for a nameplate, and waits for it.
     pub(crate) async fn listen(&mut self) -> Result<Nameplate> {
         self.say(&ToRendezvous::Listen { claim: None }).await?;
         loop {
@@ -222,7 +222,7 @@ impl Stranger {
         }
     }
 
-    /// The next introduction.
+    /// Waits for the next introduction; other messages are passed over.
     pub(crate) async fn introduced(&mut self) -> Result<Introduction> {
         loop {
             match self.hear().await? {

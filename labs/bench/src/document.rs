@@ -75,7 +75,7 @@ pub(crate) fn targets(results: &Results) -> String {
     text
 }
 
-/// One row as Markdown.
+/// One row of the benchmark as a table in Markdown.
 pub(crate) fn row(row: &Row) -> String {
     let mut text = format!("## {}. {}\n\n", row.number, row.title);
     let how = capitalised(&row.how);

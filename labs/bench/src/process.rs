@@ -49,7 +49,6 @@ impl Process {
         })
     }
 
-    /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -108,7 +107,7 @@ impl Process {
         })
     }
 
-    /// Waits for its end.
+    /// Waits until it ends, and fails if it failed.
     pub(crate) fn wait(&mut self) -> Result<()> {
         self.child.wait()?;
         Ok(())

@@ -5,33 +5,30 @@ use serde_json::{Map, Value};
 
 use crate::stats::Summary;
 
-/// One run.
+/// What one run of the benchmark has measured.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Results {
-    /// How it was started.
+    /// The command line by which it was started.
     pub(crate) command: String,
     /// When, as `date` says it.
     pub(crate) date: String,
-    /// Where.
+    /// The machine that it ran on: processor, kernel, versions of the programs.
     pub(crate) machine: Map<String, Value>,
     /// What each program says of its version.
     pub(crate) versions: Map<String, Value>,
-    /// The rows.
     pub(crate) rows: Vec<Row>,
 }
 
 /// One row of the benchmark: a table or several.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
-    /// Its number.
+    /// The number by which the row is chosen.
     pub(crate) number: u8,
-    /// What it is about.
     pub(crate) title: String,
-    /// How it was measured.
+    /// How it was measured, in a sentence for the document.
     pub(crate) how: String,
     /// How long it took, in seconds.
     pub(crate) took_s: f64,
-    /// The cells.
     pub(crate) cells: Vec<Cell>,
 }
 
@@ -40,16 +37,16 @@ pub(crate) struct Row {
 pub(crate) struct Cell {
     /// The table, by its caption with the unit.
     pub(crate) table: String,
-    /// The line: usually who.
+    /// The line of the table, usually who carried it.
     pub(crate) line: String,
-    /// The column: usually what.
+    /// The column of the table, usually what was measured.
     pub(crate) column: String,
-    /// One value a round.
+    /// One value for each round, in the order of the rounds.
     pub(crate) values: Vec<f64>,
 }
 
 impl Row {
-    /// A row without cells.
+    /// A row that has no cells yet.
     pub(crate) fn new(number: u8, title: &str, how: &str) -> Self {
         Self {
             number,

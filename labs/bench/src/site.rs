@@ -17,7 +17,7 @@ pub(crate) struct Site {
     /// The port of the service at the debuggee's.
     pub(crate) service: u16,
     pub(crate) tools: Tools,
-    /// State of the programs.
+    /// Where the programs keep their state, removed in the end.
     pub(crate) scratch: TempDir,
     _lab: Lab,
 }

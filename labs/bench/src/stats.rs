@@ -3,11 +3,8 @@
 /// A value and how far single rounds were from it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Summary {
-    /// The middle one.
     pub(crate) median: f64,
-    /// The lowest.
     pub(crate) low: f64,
-    /// The highest.
     pub(crate) high: f64,
 }
 

@@ -30,7 +30,7 @@ enum Wanted {
     AtLeast(f64),
 }
 
-/// Judges every target.
+/// Judges every target that the run has the figures for.
 pub(crate) fn judge(results: &Results) -> Vec<Judged> {
     let mut all = Vec::new();
     let ping = |who| results.median(1, PING_200, who, "p50");

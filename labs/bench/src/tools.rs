@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 pub(crate) struct Tools {
     pub(crate) p2pdbg: PathBuf,
     pub(crate) rendezvous: PathBuf,
-    /// Another build of p2pdbg.
+    /// Another build of p2pdbg, to be compared with this one.
     pub(crate) other: Option<PathBuf>,
     /// Another build of this bench, for its rendezvous.
     pub(crate) other_rendezvous: Option<PathBuf>,
@@ -23,7 +23,7 @@ pub(crate) struct Tools {
     pub(crate) iroh_pipe: Option<PathBuf>,
     pub(crate) ssh: Option<PathBuf>,
     pub(crate) sshd: Option<PathBuf>,
-    /// With debugpy and pydevd-pycharm.
+    /// A Python that has debugpy and pydevd-pycharm.
     pub(crate) python: Option<PathBuf>,
 }
 

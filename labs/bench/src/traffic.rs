@@ -26,9 +26,9 @@ const CHUNK: usize = 256 << 10;
 /// Which way bulk goes, seen from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// To the service.
+    /// From the client to the service.
     Up,
-    /// From it.
+    /// From the service to the client.
     Down,
 }
 
@@ -222,7 +222,7 @@ fn pour_for(stream: &mut TcpStream, settle: Duration, measure: Duration) -> io::
     Ok(gbits(counted, measure) * 1e3)
 }
 
-/// Gbit/s.
+/// The rate of so many bytes in this time, in Gbit/s.
 pub(crate) fn gbits(bytes: usize, took: Duration) -> f64 {
     bytes as f64 * 8.0 / took.as_secs_f64() / 1e9
 }

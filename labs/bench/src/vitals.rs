@@ -15,14 +15,13 @@ pub(crate) struct Vitals {
 /// What a thread has done so far.
 #[derive(Clone, Copy, Debug, Default)]
 struct Thread {
-    /// Seconds on a processor.
     cpu_s: f64,
     /// How often it has gone to sleep, and so was woken.
     sleeps: f64,
 }
 
 impl Vitals {
-    /// Of this process, now.
+    /// What this process has used up to now.
     pub(crate) fn of(pid: u32) -> Result<Self> {
         let mut vitals = Self::default();
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;

@@ -38,7 +38,7 @@ const CODE_EVERY: Duration = Duration::from_secs(1);
 /// Longer than anything takes; who waits for it has failed.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Idle listeners.
+/// Many idle listeners at one rendezvous, in this process.
 #[derive(Debug)]
 pub struct Herd {
     url: RendezvousUrl,

@@ -23,12 +23,12 @@ pub struct Report {
     pub processor: Duration,
     /// Codes that were tried meanwhile, and how many of them were said to be nobody's although their listener lives.
     pub codes: usize,
-    /// See `codes`.
+    /// How many of the codes were refused; see `codes`.
     pub codes_denied: usize,
 }
 
 impl Report {
-    /// Attempts for each peer.
+    /// How often each peer dialled, on the average.
     pub fn dials_per_peer(&self) -> f64 {
         self.dials as f64 / self.peers.max(1) as f64
     }

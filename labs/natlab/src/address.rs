@@ -59,17 +59,17 @@ impl Plan {
         format!("{}/24", self.at(0).v4)
     }
 
-    /// The /64.
+    /// The /64 of its IPv6 addresses, if it has any.
     pub(crate) fn prefix6(&self) -> Option<String> {
         self.at(0).v6.map(|v6| format!("{v6}/64"))
     }
 
-    /// The router's own addresses.
+    /// The addresses of the router in this network.
     pub(crate) fn gateway(&self) -> Pair {
         self.at(1)
     }
 
-    /// The next free addresses.
+    /// The next addresses that nobody has.
     pub(crate) fn next(&self) -> Result<Pair, Error> {
         let host = self
             .next

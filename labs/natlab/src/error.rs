@@ -7,13 +7,13 @@ use p2pdbg_nat::NatKind;
 /// What this machine lacks; displayed as one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum Missing {
-    /// Namespaces need root.
+    /// This process is not root, and namespaces need it.
     #[error("network namespaces need root")]
     Root,
     /// A program is not installed.
     #[error("`{tool}` is not installed (Debian package {package})")]
     Tool {
-        /// The program.
+        /// The program that is not installed.
         tool: &'static str,
         /// The Debian package that holds it.
         package: &'static str,
@@ -32,11 +32,11 @@ pub enum Error {
     /// A program that the lab runs (`ip`, `nft`, `conntrack`) failed.
     #[error("`{command}` failed ({status}): {stderr}")]
     Command {
-        /// The command line.
+        /// The command line that was run.
         command: String,
-        /// How it ended.
+        /// The status with which it ended.
         status: ExitStatus,
-        /// What it said.
+        /// What it wrote to standard error.
         stderr: String,
     },
     /// The operating system refused something.
@@ -44,7 +44,7 @@ pub enum Error {
     Io {
         /// What was tried, as in "cannot …".
         what: String,
-        /// The refusal.
+        /// What the system said.
         source: io::Error,
     },
     /// The kernel cannot be a NAT of this kind; the simulator can.
@@ -52,7 +52,7 @@ pub enum Error {
     Unsupported {
         /// The kind that was asked for.
         kind: NatKind,
-        /// What the kernel lacks.
+        /// What the kernel cannot do.
         why: &'static str,
     },
     /// A network has no address left.
@@ -64,7 +64,7 @@ pub enum Error {
     /// Impairments and silent cuts need a shaped link.
     #[error("{link} is a plain veth: it can be neither impaired nor cut silently")]
     NotShaped {
-        /// The node and interface.
+        /// The node and its interface.
         link: String,
     },
     /// A name would not do for a namespace.
@@ -73,9 +73,9 @@ pub enum Error {
     /// The interface is not this node's.
     #[error("{node} has no link {link}")]
     NoLink {
-        /// The node.
+        /// The node that was named.
         node: String,
-        /// The interface.
+        /// The interface that it has not.
         link: String,
     },
 }

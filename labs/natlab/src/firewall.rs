@@ -31,7 +31,7 @@ impl Flow {
         rate: None,
     };
 
-    /// All UDP.
+    /// All datagrams of UDP.
     pub const fn udp() -> Self {
         Self {
             protocol: Some("udp"),
@@ -39,7 +39,7 @@ impl Flow {
         }
     }
 
-    /// All TCP.
+    /// All of TCP.
     pub const fn tcp() -> Self {
         Self {
             protocol: Some("tcp"),

@@ -18,16 +18,16 @@ const TABLE: &str = "miniupnpd";
 /// By what a gateway maps ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortMapping {
-    /// By PCP.
+    /// Whether the gateway speaks PCP.
     pub pcp: bool,
-    /// By NAT-PMP.
+    /// Whether it speaks NAT-PMP.
     pub nat_pmp: bool,
-    /// By UPnP.
+    /// Whether it speaks UPnP.
     pub upnp: bool,
 }
 
 impl PortMapping {
-    /// By everything.
+    /// A gateway that speaks all three.
     pub const ALL: Self = Self {
         pcp: true,
         nat_pmp: true,

@@ -58,7 +58,7 @@ pub struct Mtu {
 }
 
 impl Impairments {
-    /// A perfect link.
+    /// A link without loss, delay or bound.
     pub const NONE: Self = Self {
         delay: Duration::ZERO,
         jitter: Duration::ZERO,

@@ -36,7 +36,7 @@ pub struct Lab {
     state: Arc<LabState>,
 }
 
-/// What the handles share.
+/// What the handles of one lab share; the last of them removes it.
 #[derive(Debug)]
 pub(crate) struct LabState {
     /// Begins the name of every namespace of this lab.
@@ -163,7 +163,7 @@ impl LabState {
         self.shapers().push(shaper.clone());
     }
 
-    /// Ends a shaped link.
+    /// Ends a shaped link, and its namespaces' ends of it.
     pub(crate) fn release(&self, shaper: &Arc<Shaper>) {
         self.shapers().retain(|kept| !Arc::ptr_eq(kept, shaper));
         shaper.stop();

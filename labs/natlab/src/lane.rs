@@ -27,7 +27,7 @@ pub(crate) enum Fate {
         /// Whether a second copy is queued too.
         twice: bool,
     },
-    /// It is lost.
+    /// It is lost, as the impairments want it.
     Lost,
     /// It found the queue full.
     Overflowed,

@@ -153,7 +153,7 @@ impl Link {
         self.set_cut(true)
     }
 
-    /// Ends a [`Link::cut`].
+    /// Ends a [`Link::cut`]: packets pass again.
     pub fn mend(&self) -> Result<(), Error> {
         self.set_cut(false)
     }
@@ -166,7 +166,7 @@ impl Link {
         node.ip(&format!("link set {interface} down"))
     }
 
-    /// Ends a [`Link::down`].
+    /// Ends a [`Link::down`]: the interface is up again, with its addresses and routes.
     pub fn up(&self) -> Result<(), Error> {
         let LinkState {
             node, interface, ..

@@ -60,7 +60,7 @@ impl Nat {
         &self.uplink
     }
 
-    /// How the box behaves.
+    /// How the box was told to behave.
     pub fn kind(&self) -> NatKind {
         self.kind
     }

@@ -40,14 +40,14 @@ struct NetworkState {
 pub(crate) enum Style {
     /// Each is a network of its own.
     Routed,
-    /// They are one Ethernet.
+    /// All hosts are on one Ethernet and see each other's addresses.
     Bridged,
 }
 
 /// Which addresses a LAN gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Inside {
-    /// A home's: 192.168.0.0/16.
+    /// A home's: within 192.168.0.0/16.
     Private,
     /// Those between a carrier's NAT and its customers' (RFC 6598): 100.64.0.0/10.
     Carrier,
@@ -147,7 +147,7 @@ impl Network {
         self.with_cable(Cable::Shaped(Impairments::delayed(one_way)))
     }
 
-    /// Adds a host.
+    /// Adds a host with addresses of this network; its name is used once in the lab.
     pub fn host(&self, name: &str) -> Result<Host, Error> {
         Host::new(name, self)
     }

@@ -71,7 +71,7 @@ pub(crate) struct Control {
     counters: [AtomicU64; 8],
 }
 
-/// Indices of [`Control::counters`].
+/// What is counted: the indices of [`Control::counters`].
 #[derive(Clone, Copy)]
 enum Count {
     Received,

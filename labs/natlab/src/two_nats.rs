@@ -21,15 +21,15 @@ pub struct TwoNats {
     pub ide: Host,
     /// The debuggee's host, behind `nat_b`.
     pub debuggee: Host,
-    /// The public host.
+    /// The public host, where the rendezvous runs.
     pub rdv: Host,
-    /// In front of `ide`.
+    /// The NAT in front of `ide`.
     pub nat_a: Nat,
-    /// In front of `debuggee`.
+    /// The NAT in front of `debuggee`.
     pub nat_b: Nat,
     /// What joins them, with links that delay.
     pub net: Network,
-    /// Owns all of it.
+    /// Owns the whole lab; dropped last.
     pub lab: Lab,
 }
 

@@ -31,15 +31,15 @@ pub use script::{Fault, Script, Timed};
 pub enum End {
     /// The peer that accepts tunnels and calls.
     Listener,
-    /// The peer that dials.
+    /// The peer beside the debuggee, which decides which path is nominated.
     Connector,
 }
 
 impl End {
-    /// Both.
+    /// Both ends, the listener first.
     pub const BOTH: [Self; 2] = [Self::Listener, Self::Connector];
 
-    /// The other one.
+    /// The end that it is not.
     pub fn other(self) -> Self {
         match self {
             Self::Listener => Self::Connector,
@@ -55,7 +55,7 @@ impl End {
 /// A mistake put in on purpose, to see that the oracle finds it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mutant {
-    /// None.
+    /// Nothing is put in: the code as it is.
     #[default]
     None,
     /// The listener accepts a tunnel of any epoch.
@@ -71,7 +71,7 @@ pub enum Mutant {
 /// What a run came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Streams that were opened.
+    /// How many streams were opened.
     pub streams: usize,
     /// Bytes that reached local programs.
     pub bytes: u64,

@@ -38,7 +38,7 @@ const EXPIRE: Duration = Duration::from_secs(1);
 /// When the connector is started: the person has read the code, and typed it there.
 const TYPED: Duration = Duration::from_secs(2);
 
-/// Where the rendezvous is.
+/// The address and port of the simulated rendezvous.
 const ADDRESS: ([u8; 4], u16) = ([192, 0, 2, 2], 3478);
 
 /// What the meeting of an end tells its owner.
@@ -56,7 +56,7 @@ pub(crate) enum News {
     Failed,
 }
 
-/// A process that meets.
+/// A simulated process with its meeting.
 struct Side {
     meetings: Meetings,
     end: Option<End>,

@@ -16,9 +16,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// What goes over a tunnel.
 #[derive(Debug, Clone)]
 pub(crate) enum Packet {
-    /// A carrier begins.
+    /// A carrier begins, on the tunnel of this packet.
     Open { number: u64, header: CarrierHeader },
-    /// Bytes of a carrier.
+    /// Bytes of a carrier, behind those that came before.
     Data {
         stream: StreamId,
         number: u64,
@@ -41,13 +41,13 @@ pub(crate) enum Packet {
 pub(crate) struct Link {
     /// Until when what each end sends is lost.
     silent_until: [Duration; 2],
-    /// Until when nothing passes.
+    /// Until when nothing passes at all.
     away_until: Duration,
     /// Counts the mappings of its NATs: a tunnel on an older one is dead.
     pub(crate) mapping: u32,
     /// Under which number each end is seen by the other.
     pub(crate) seen: [u32; 2],
-    /// From end to end.
+    /// How long a packet takes from end to end.
     pub(crate) delay: Duration,
 }
 
@@ -94,7 +94,7 @@ impl Link {
     }
 }
 
-/// A tunnel.
+/// A tunnel of one epoch, over one path.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     pub(crate) epoch: u64,

@@ -12,7 +12,7 @@ use crate::End;
 pub struct Violation {
     /// When, from the beginning of the run.
     pub at: Duration,
-    /// What.
+    /// What a user observed that must not be, in words.
     pub what: String,
 }
 

@@ -15,7 +15,7 @@ pub enum Fault {
         direct: bool,
         /// Whose datagrams are lost; both if none.
         from: Option<End>,
-        /// For how long.
+        /// For how long it lasts.
         time: Duration,
     },
     /// A NAT maps the direct path anew: what stood on it stands no more.
@@ -31,7 +31,7 @@ pub enum Fault {
     Stop(End, Duration),
     /// The opening of a tunnel arrives again: this one, counted from the first.
     Replay(usize),
-    /// A host's addresses change.
+    /// One host has other addresses from now on.
     NetworkChanged(End),
     /// The relay becomes so slow.
     RelayDelay(Duration),
@@ -46,13 +46,13 @@ pub enum Fault {
 /// A fault and when it happens, from the beginning of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timed {
-    /// When.
+    /// When it happens, from the beginning of the run.
     pub at: Duration,
-    /// What.
+    /// What goes wrong then.
     pub fault: Fault,
 }
 
-/// A run.
+/// All that a run depends on: with the same script it is the same run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
     /// Draws delays and what the local programs do.
@@ -72,7 +72,7 @@ pub struct Script {
     pub relay: bool,
     /// How many streams are opened.
     pub streams: usize,
-    /// What goes wrong.
+    /// What goes wrong, in the order of time.
     pub faults: Vec<Timed>,
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct Search {
     told: [usize; 2],
 }
 
-/// The connector controls.
+/// The index of an engine: the connector's, which controls, is the first.
 fn place(end: End) -> usize {
     match end {
         End::Connector => 0,

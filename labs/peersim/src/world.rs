@@ -55,7 +55,7 @@ struct Opening {
     epoch: u64,
     direct: bool,
     mapping: u32,
-    /// Whether the listener dialled.
+    /// Whether the listener dialled it, as a call.
     called: bool,
     /// Where the connector has dialled.
     remote: SocketAddr,

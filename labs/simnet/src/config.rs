@@ -7,13 +7,13 @@ use p2pdbg_nat::NatKind;
 /// The main port of a STUN server.
 pub const MAIN_PORT: u16 = 3478;
 
-/// Its alternative port.
+/// The second port at which the STUN server answers.
 pub const ALTERNATIVE_PORT: u16 = 3479;
 
 /// A NAT's kind and its surroundings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NatConfig {
-    /// The kind.
+    /// How the NAT behaves.
     pub kind: NatKind,
     /// Mappings a second that other hosts behind the same box make.
     pub foreign_per_second: f64,

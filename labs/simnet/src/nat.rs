@@ -20,7 +20,7 @@ use crate::{
 /// The lowest port that a NAT gives out.
 const FIRST_PORT: u16 = 1024;
 
-/// Ports from [`FIRST_PORT`] up.
+/// How many ports there are from [`FIRST_PORT`] up.
 const PORTS: u64 = 65_536 - FIRST_PORT as u64;
 
 /// What a mapping belongs to besides the inside endpoint.
@@ -42,7 +42,7 @@ struct Entry {
     sent_to_addresses: HashSet<IpAddr>,
 }
 
-/// A NAT box.
+/// A NAT box: its mappings, and what passes them.
 #[derive(Clone, Debug)]
 pub struct Nat {
     config: NatConfig,
@@ -67,9 +67,9 @@ pub struct Nat {
 /// A way through a box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// From outside.
+    /// From outside to a host behind it.
     In,
-    /// From inside.
+    /// From a host behind it to the outside.
     Out,
 }
 
@@ -115,13 +115,13 @@ impl Nat {
         self.config.kind.hairpin
     }
 
-    /// The external addresses.
+    /// The external addresses, of one family or both.
     #[must_use]
     pub fn external(&self) -> &[IpAddr] {
         &self.external
     }
 
-    /// Mappings that live now.
+    /// How many mappings live at this time.
     #[must_use]
     pub fn mappings(&self, now: Duration) -> usize {
         self.entries.values().filter(|e| self.lives(e, now)).count()

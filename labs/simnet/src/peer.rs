@@ -10,12 +10,12 @@ use p2pdbg_punch::{Config, Engine, Event, Family, Input, LocalAddress, Output, P
 
 use crate::world::{Delivery, HostId, World};
 
-/// A peer.
+/// A peer: an engine at a host, with the sockets that it asked for.
 #[derive(Debug)]
 pub struct Peer {
-    /// Its host.
+    /// The host that it runs at.
     pub host: HostId,
-    /// Its engine.
+    /// The traversal engine, the very code of the program.
     pub engine: Engine,
     epoch: Instant,
     sockets: BTreeMap<SocketId, u16>,

@@ -17,7 +17,7 @@ use crate::{
     scenario::{Scenario, Site},
 };
 
-/// Where a host is.
+/// The kind of network that a host is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Place {
     /// Behind a home router on a fixed line.
@@ -26,7 +26,7 @@ pub enum Place {
     Mobile,
     /// In the network of a company or a school.
     Office,
-    /// In a data centre.
+    /// In a data centre, with a public address.
     Cloud,
 }
 
@@ -53,7 +53,7 @@ pub struct Mix {
     pub places: [f64; 4],
     /// Networks that let no UDP out.
     pub udp_blocked: [f64; 4],
-    /// Hosts with IPv6.
+    /// The share of hosts with IPv6, for each kind of place.
     pub ipv6: [f64; 4],
     /// Home and mobile lines behind a carrier's NAT.
     pub carrier: [f64; 2],
@@ -63,7 +63,7 @@ pub struct Mix {
     pub hard_fixed_carrier: f64,
     /// Carriers' NATs of cellular networks that do.
     pub hard_mobile_carrier: f64,
-    /// Office firewalls that do.
+    /// The share of office firewalls that do.
     pub hard_office: f64,
     /// Data centres' gateways: hosts with an address that anybody may send UDP to, hosts behind a stateful firewall;
     /// the rest is behind a gateway that gives each destination another port.
@@ -151,7 +151,7 @@ impl Mix {
         lossy: (0.20, 0.005),
     };
 
-    /// Draws a pair.
+    /// Draws a pair of hosts; the same seed gives the same pair.
     #[must_use]
     pub fn pair(&self, seed: u64) -> Pair {
         // Far from the seeds of the runs themselves.
@@ -175,7 +175,7 @@ impl Mix {
         Pair { ends, scenario }
     }
 
-    /// Draws one end.
+    /// Draws the network of one end.
     fn end(&self, random: &mut Random) -> End {
         let place = Place::ALL[random.one_of(&self.places[..3])];
         let n = Place::ALL.iter().position(|&p| p == place).unwrap_or(0);
@@ -301,11 +301,11 @@ impl Mix {
 /// One end of a pair.
 #[derive(Clone, Debug)]
 pub struct End {
-    /// Where it is.
+    /// The kind of network that it is in.
     pub place: Place,
-    /// The boxes before it.
+    /// The boxes between it and the internet.
     pub site: Site,
-    /// Whether UDP gets out.
+    /// Whether its network lets UDP out.
     pub udp: bool,
     /// Whether any of its boxes gives each destination another port.
     pub hard: bool,
@@ -316,7 +316,7 @@ pub struct End {
 pub struct Pair {
     /// The connector's and the listener's.
     pub ends: [End; 2],
-    /// To run.
+    /// The scenario that the pair makes, to be run.
     pub scenario: Scenario,
 }
 

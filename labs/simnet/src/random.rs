@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A seeded generator.
+/// A generator that gives the same numbers for the same seed.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
@@ -13,7 +13,7 @@ impl Random {
         Self(seed)
     }
 
-    /// Any number.
+    /// Any number, each as likely.
     pub fn u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -32,12 +32,12 @@ impl Random {
         (self.u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// True with this probability.
+    /// `true` with this probability, from 0 to 1.
     pub fn chance(&mut self, probability: f64) -> bool {
         probability > 0.0 && self.unit() < probability
     }
 
-    /// A time below `longest`.
+    /// Any time below `longest`, each as likely.
     pub fn time(&mut self, longest: Duration) -> Duration {
         longest.mul_f64(self.unit())
     }

@@ -62,7 +62,7 @@ impl Site {
     }
 }
 
-/// What to simulate.
+/// All that a simulation depends on: with the same scenario and seed it is the same run.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     sites: [Site; 2],

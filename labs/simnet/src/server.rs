@@ -9,7 +9,7 @@ use crate::{
     world::{Delivery, HostId, Link, NetworkId, World},
 };
 
-/// A STUN server.
+/// The STUN server, which may have a second address and port.
 #[derive(Clone, Debug)]
 pub struct StunServer {
     hosts: Vec<HostId>,

@@ -14,7 +14,7 @@ use crate::{
     world::{HostId, Link, NatId, World},
 };
 
-/// How a run ended.
+/// How a run ended for both peers.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// From when both peers knew each other's candidates to when both had nominated, if they did.
@@ -44,13 +44,13 @@ pub(crate) struct Sites {
 /// Two peers in a world.
 #[derive(Debug)]
 pub struct Simulation {
-    /// The network.
+    /// The network between them.
     pub world: World,
-    /// The STUN server.
+    /// The STUN server that both ask.
     pub server: StunServer,
     /// The boxes of each site, from the internet inwards.
     pub boxes: [Vec<NatId>; 2],
-    /// The hosts.
+    /// The hosts of the two peers.
     pub hosts: [HostId; 2],
     maps_ports: [bool; 2],
     peers: [Option<Peer>; 2],
@@ -113,7 +113,7 @@ impl Simulation {
         self.start_peer(1 - first);
     }
 
-    /// Starts one peer.
+    /// Starts the peer of this number, 0 or 1.
     pub fn start_peer(&mut self, n: usize) {
         let mut servers = self.server.addresses().to_vec();
         if let Some((_, own)) = self.own_server.as_ref().filter(|(whose, _)| *whose == n) {
@@ -170,7 +170,7 @@ impl Simulation {
             .all(|p| p.as_ref().is_some_and(|p| p.engine.nominated().is_some()))
     }
 
-    /// When something happens next.
+    /// When something happens next; none if nothing ever will.
     #[must_use]
     pub fn next_at(&self) -> Option<Duration> {
         let wakes = self.peers.iter().flatten().filter_map(Peer::next_at).min();
@@ -305,7 +305,7 @@ impl Simulation {
         self.peers[n].as_ref()?.engine.nominated().copied()
     }
 
-    /// How things stand.
+    /// How things stand for both peers now.
     #[must_use]
     pub fn outcome(&mut self) -> Outcome {
         let knew = self

@@ -18,9 +18,9 @@ pub const IDLE: Duration = Duration::from_secs(120);
 /// What became of one pair.
 #[derive(Clone, Debug)]
 pub struct Fate {
-    /// The pair's seed.
+    /// The seed from which the pair was drawn.
     pub seed: u64,
-    /// Where the two are.
+    /// The kinds of network that the two are in.
     pub places: [Place; 2],
     /// Whether UDP gets out at both ends.
     pub udp: bool,
@@ -88,12 +88,12 @@ impl Survey {
         }
     }
 
-    /// Adds another survey's pairs.
+    /// Adds the pairs of another survey.
     pub fn extend(&mut self, other: Self) {
         self.fates.extend(other.fates);
     }
 
-    /// All pairs.
+    /// What became of all pairs, in the order in which they were drawn.
     #[must_use]
     pub fn fates(&self) -> &[Fate] {
         &self.fates

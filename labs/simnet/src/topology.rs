@@ -80,13 +80,13 @@ impl World {
         ip
     }
 
-    /// A host's addresses.
+    /// The addresses that a host has at the moment.
     #[must_use]
     pub fn addresses(&self, host: HostId) -> &[IpAddr] {
         &self.hosts[host.0].addresses
     }
 
-    /// A host's IPv4 address.
+    /// The IPv4 address of a host that has one.
     #[must_use]
     pub fn ip(&self, host: HostId) -> IpAddr {
         self.hosts[host.0].addresses[0]

@@ -25,22 +25,22 @@ const CORE_HOPS: u8 = 8;
 pub struct NetworkId(pub(crate) usize);
 
 impl NetworkId {
-    /// The internet.
+    /// The network that all others are reached through.
     pub const INTERNET: Self = Self(0);
 }
 
-/// A NAT box.
+/// Names a NAT box of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NatId(pub(crate) usize);
 
-/// A host.
+/// Names a host of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostId(pub(crate) usize);
 
 /// What a link does to packets, each way.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Link {
-    /// One-way delay.
+    /// How long a packet takes one way.
     pub delay: Duration,
     /// Up to so much more, drawn for each packet; packets may overtake each other.
     pub jitter: Duration,
@@ -66,13 +66,13 @@ impl Link {
 /// A packet that has arrived at a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// The host.
+    /// The host that gets it.
     pub host: HostId,
-    /// Its port.
+    /// The port that it was sent to.
     pub port: u16,
     /// The source address as the host sees it.
     pub from: SocketAddr,
-    /// What is in it.
+    /// The UDP payload.
     pub payload: Vec<u8>,
 }
 
@@ -98,7 +98,7 @@ enum Place {
     Network(NetworkId),
     /// At a box, from outside.
     Box(NatId),
-    /// At a host.
+    /// Arrived at a host.
     Host(HostId),
 }
 
@@ -142,7 +142,7 @@ pub(crate) struct Gateway {
     pub(crate) link: Link,
 }
 
-/// The modelled internet.
+/// The modelled internet: hosts, boxes, links and what is on its way.
 #[derive(Debug)]
 pub struct World {
     pub(crate) now: Duration,
@@ -277,7 +277,7 @@ impl World {
         }
     }
 
-    /// When something happens next.
+    /// When something happens next; none if nothing is on its way.
     #[must_use]
     pub fn next_at(&self) -> Option<Duration> {
         self.queue.peek().map(|Reverse(event)| event.at)

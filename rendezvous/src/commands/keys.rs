@@ -14,7 +14,7 @@ use super::{
 };
 use crate::cli::{KeysCommand, StateArg};
 
-/// Does what is asked.
+/// Runs one of the `keys` commands; what is wrong comes back as a sentence for the operator.
 pub(super) async fn run(command: KeysCommand) -> Result<(), String> {
     match command {
         KeysCommand::Add {
@@ -120,7 +120,7 @@ fn last_url(state: &StateDir) -> Result<RendezvousUrl, String> {
     }
 }
 
-/// `url`.
+/// `url`: prints the URL that holds the key `default`.
 pub(super) fn print_url(state: StateArg) -> Result<(), String> {
     let state = place::open(&state)?;
     let store: KeyStore = place::keys(&state);

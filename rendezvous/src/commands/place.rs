@@ -17,7 +17,7 @@ pub(super) fn open(arg: &StateArg) -> Result<StateDir, String> {
     StateDir::open(state.as_deref(), PROGRAM).map_err(|error| error.to_string())
 }
 
-/// The keys in it.
+/// The keys of this state directory, which need not be there yet.
 pub(super) fn keys(state: &StateDir) -> KeyStore {
     KeyStore::new(state.clone())
 }

@@ -22,7 +22,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// Clears a terminal and goes to its beginning.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
-/// `status`.
+/// `status`: prints how the running rendezvous is, once or until it is interrupted.
 pub(super) async fn run(state: StateArg, watch: bool, json: bool) -> Result<(), String> {
     let state = place::open(&state)?;
     let clear = watch && !json && std::io::stdout().is_terminal();
@@ -44,7 +44,7 @@ pub(super) async fn run(state: StateArg, watch: bool, json: bool) -> Result<(), 
     }
 }
 
-/// `nodes`.
+/// `nodes`: prints which nodes of the cluster live, as the running one sees them.
 pub(super) async fn nodes(state: StateArg, json: bool) -> Result<(), String> {
     let state = place::open(&state)?;
     let reply = ask(state.path(), Request::Status).await;
@@ -91,7 +91,7 @@ fn show_store(cluster: &NodesReport) -> String {
     }
 }
 
-/// `reload`.
+/// `reload`: has the running rendezvous read the keys again.
 pub(super) async fn reload(state: StateArg) -> Result<(), String> {
     let state = place::open(&state)?;
     match ask(state.path(), Request::Reload).await {
@@ -104,7 +104,7 @@ pub(super) async fn reload(state: StateArg) -> Result<(), String> {
     }
 }
 
-/// `drain`.
+/// `drain`: has it give no new codes and sessions, and end when the sessions have, or at the deadline.
 pub(super) async fn drain(state: StateArg, most: Option<Duration>) -> Result<(), String> {
     let state = place::open(&state)?;
     let for_s = most.map(|most| most.as_secs().max(1));
@@ -122,7 +122,7 @@ pub(super) async fn drain(state: StateArg, most: Option<Duration>) -> Result<(),
     }
 }
 
-/// `undrain`.
+/// `undrain`: has it give codes and sessions again.
 pub(super) async fn undrain(state: StateArg) -> Result<(), String> {
     let state = place::open(&state)?;
     match ask(state.path(), Request::Undrain).await {

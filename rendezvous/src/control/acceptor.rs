@@ -22,12 +22,12 @@ use crate::{
     registry::{Arrival, ConnId},
 };
 
-/// What all connections share.
+/// What the tasks of all connections share, whatever carries them.
 #[derive(Debug)]
 pub(crate) struct Lobby {
-    /// Counts connections.
+    /// Counts connections and their attempts, and judges new ones.
     pub(crate) admission: Admission,
-    /// Takes what they say.
+    /// Takes what they say to the task that owns the registry.
     pub(crate) hub: mpsc::Sender<Event>,
     pub(crate) tallies: Arc<Tallies>,
     pub(crate) limits: Limits,
@@ -36,7 +36,7 @@ pub(crate) struct Lobby {
 }
 
 impl Lobby {
-    /// Nobody has come yet.
+    /// For a rendezvous to which nobody has come yet.
     pub(crate) fn new(limits: &Limits, hub: mpsc::Sender<Event>, tallies: Arc<Tallies>) -> Self {
         Self {
             admission: Admission::new(limits),

@@ -20,7 +20,7 @@ pub(crate) enum Event {
     Message(ConnId, ToRendezvous),
     /// A peer has sent what is no message.
     Malformed(ConnId),
-    /// A connection is gone.
+    /// A connection is gone, and nothing of it follows.
     Lost {
         id: ConnId,
         /// Whether the peer closed it.

@@ -37,7 +37,7 @@ const LONGEST_BODY: usize = MAX_SIGNAL + 256;
 /// How long a peer may take to make room for one frame.
 const WRITE_WITHIN: Duration = Duration::from_secs(20);
 
-/// How a conversation ended.
+/// How a conversation with a peer ended, as it is logged and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// The peer finished its side.

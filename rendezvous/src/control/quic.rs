@@ -47,7 +47,7 @@ const BETWEEN_RESETS: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(crate) struct Entrance {
     pub(crate) endpoint: Endpoint,
-    /// Where STUN is answered.
+    /// Where STUN is answered, for peers to be told.
     pub(crate) stun: StunPlaces,
     /// Holds attempts to what their addresses may be sent.
     pub(crate) unproved: Unproved,
@@ -266,7 +266,7 @@ fn mac(key: &Secret<32>) -> Hmac<Sha256> {
     <Hmac<Sha256> as Mac>::new_from_slice(key.expose()).expect("HMAC takes keys of any length")
 }
 
-/// Signs stateless resets.
+/// The key under which stateless resets are signed, the same after a restart.
 struct ResetKey(Secret<32>);
 
 impl ResetKey {

@@ -9,7 +9,7 @@ use crate::{fair::Book, registry::Registry, self_check::Finding};
 pub struct Report {
     /// Peers that are connected and have said hello.
     pub peers: usize,
-    /// Sessions.
+    /// Sessions between two peers.
     pub sessions: usize,
     /// What each key takes, by name.
     pub keys: Vec<KeyReport>,
@@ -17,20 +17,20 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
-/// What one key takes.
+/// What one key takes of what the rendezvous gives.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KeyReport {
     /// Its name; `-` stands for those who come without a key to an open rendezvous.
     pub name: String,
     /// Peers that have it, or a voucher under it.
     pub peers: usize,
-    /// Sessions on its account.
+    /// Sessions on its account, whoever of the two members has it.
     pub sessions: usize,
-    /// Codes that wait.
+    /// Nameplates at which somebody waits.
     pub codes: usize,
     /// Bytes that its sessions have relayed this month (UTC).
     pub relay_bytes_month: u64,
-    /// Bytes a second, lately.
+    /// What its sessions relay, in bytes a second, over the last seconds.
     pub relay_bytes_per_second: u64,
 }
 

@@ -68,7 +68,7 @@ pub(crate) struct Services {
     pub(crate) tls: TlsAcceptor,
     /// The TLS of the web, which proves nothing.
     pub(crate) outer: Arc<ServerConfig>,
-    /// Where STUN is answered.
+    /// Where STUN is answered, for peers to be told.
     pub(crate) stun: StunPlaces,
     /// The way to the relay.
     pub(crate) legs: Legs,
@@ -78,11 +78,11 @@ pub(crate) struct Services {
 
 /// A connection on which TLS of ours has been spoken.
 enum Greeted {
-    /// At once.
+    /// TLS of ours from the first byte on.
     Straight(Box<TlsStream<TcpStream>>),
-    /// Inside a WebSocket.
+    /// TLS of ours inside a WebSocket inside the web's TLS.
     ByWeb(Box<TlsStream<Inside>>),
-    /// None: STUN follows.
+    /// No TLS at all: requests of STUN follow.
     Stun(TcpStream),
 }
 

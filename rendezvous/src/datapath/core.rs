@@ -28,7 +28,7 @@ use crate::{
     wire::Load,
 };
 
-/// See the module.
+/// The relay's table and all that belongs to it, under one lock: see above.
 pub(crate) struct Core {
     pub(crate) relay: Relay,
     pub(crate) held: Held,

@@ -83,7 +83,7 @@ impl<'b> Gather<'b> {
         }
     }
 
-    /// Sends everything.
+    /// Sends all that has been gathered, and forgets it.
     pub(crate) fn flush(&mut self, ports: &Ports) {
         let (mut relayed, mut bytes, mut dropped) = (0, 0, 0);
         for parcel in self.0.drain(..) {

@@ -65,7 +65,7 @@ pub(crate) enum Command {
     /// Close them, now or in a while.
     Close {
         session: SessionId,
-        /// In a while.
+        /// In a while: datagrams may still pass, and the next session of the two takes the legs over.
         linger: bool,
     },
 }
@@ -73,7 +73,7 @@ pub(crate) enum Command {
 /// What reaches the datapath, and what leaves it, other than by a port.
 pub(crate) struct Channels {
     pub(crate) commands: mpsc::Receiver<Command>,
-    /// From legs over TCP.
+    /// What comes from legs over TCP.
     pub(crate) streams: mpsc::Receiver<StreamInput>,
     pub(crate) events: mpsc::Sender<Event>,
 }

@@ -25,7 +25,7 @@ const QUEUE: usize = 1_024;
 /// The longest datagram that quinn takes with the configuration that we give it, in bytes.
 pub(crate) const LONGEST_DATAGRAM: usize = 1_472;
 
-/// One datagram for quinn.
+/// One datagram for quinn, as a worker has received it.
 #[derive(Debug)]
 pub(crate) struct Datagram {
     pub(crate) bytes: Bytes,

@@ -40,7 +40,7 @@ impl ReceiveBuffers {
     }
 }
 
-/// One bound UDP socket.
+/// One bound UDP socket, which sends and receives in batches.
 #[derive(Debug)]
 pub(crate) struct UdpPort {
     io: Arc<UdpIo>,

@@ -38,10 +38,10 @@ struct Table {
 
 #[derive(Debug, Default)]
 struct Account {
-    /// Bytes on the wire.
+    /// What came, in bytes on the wire.
     received: usize,
     sent: usize,
-    /// Attempts that go on.
+    /// Attempts of this source that go on.
     attempts: usize,
     /// Until when it is kept once there are none.
     until: Option<Instant>,

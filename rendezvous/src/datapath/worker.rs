@@ -31,7 +31,7 @@ use crate::{
 /// How long a port whose reading fails is left alone, so that a broken network does not burn the processor.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What the workers share.
+/// What the workers share; each has its own ports.
 pub(crate) struct Shared {
     pub(crate) routes: Routes,
     pub(crate) core: Mutex<Core>,
@@ -61,7 +61,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Serves until `stop`.
+    /// Receives and relays until `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut buffers = ReceiveBuffers::new();
         let mut first = 0;

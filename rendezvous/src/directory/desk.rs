@@ -84,7 +84,7 @@ impl Line {
     }
 }
 
-/// The task's state.
+/// What the task holds: the store, what waits for it, and what was last said.
 pub(crate) struct Desk<D> {
     directory: D,
     names: Names,

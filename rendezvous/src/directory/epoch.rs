@@ -13,7 +13,7 @@ const FILE: &str = "node-epoch";
 pub(crate) struct Epoch(u64);
 
 impl Epoch {
-    /// A new one.
+    /// A number that no other process has had, by all likelihood.
     pub(crate) fn draw() -> Self {
         Self(u64::from_be_bytes(random_bytes()))
     }

@@ -16,7 +16,7 @@ struct Tables {
     is_away: bool,
 }
 
-/// One handle on it.
+/// A handle on the store that all clones share.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memory(Arc<Mutex<Tables>>);
 
@@ -26,7 +26,7 @@ impl Memory {
         self.0.lock().unwrap().is_away = away;
     }
 
-    /// Nothing is left.
+    /// Has the store lose everything, as one that was started anew.
     pub(super) fn forget(&self) {
         *self.0.lock().unwrap() = Tables::default();
     }
@@ -44,7 +44,7 @@ impl Memory {
             .retain(|number, held| *number != node || *held == epoch);
     }
 
-    /// All records.
+    /// All records that there are, for the tests to look at.
     pub(super) fn records(&self) -> HashMap<Name, Record> {
         self.0.lock().unwrap().records.clone()
     }

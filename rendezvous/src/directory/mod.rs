@@ -81,13 +81,13 @@ impl std::fmt::Debug for Names {
 /// A process of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
-    /// The node.
+    /// The node's number.
     pub(crate) node: NodeNumber,
-    /// Which of its processes.
+    /// Which of the node's processes it is: another one after each start.
     pub(crate) epoch: Epoch,
 }
 
-/// What a record says.
+/// What the store says of a name: who waits there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     /// With whom the listener waits.
@@ -99,7 +99,7 @@ pub(crate) struct Record {
 /// How the store knew this node when it said that it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Held {
-    /// As itself.
+    /// It knew this very process.
     Ours,
     /// Not at all: it is new, or the store has forgotten.
     Missing,
@@ -136,7 +136,7 @@ pub(crate) trait Directory: Send + 'static {
         names: &[Name],
     ) -> impl Future<Output = Result<(), Away>> + Send;
 
-    /// Reads records.
+    /// Reads records, in the order of the names; none for a name at which nobody waits.
     fn read(
         &mut self,
         names: &[Name],

@@ -6,12 +6,12 @@ use p2pdbg_proto::node::NodeNumber;
 
 use super::{Away, Epoch, Held};
 
-/// How the store is.
+/// Whether the store is of use at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreState {
     /// It was not asked yet.
     Unknown,
-    /// It answers.
+    /// It has answered the last question.
     Answers,
     /// It does not answer, or not as it should: known peers that are at different nodes do not meet.
     Away(String),
@@ -22,7 +22,7 @@ pub(crate) enum StoreState {
 /// What is to be done after a beat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Nothing.
+    /// Nothing: the store has what was written before.
     Nothing,
     /// All records are to be written: the store may not have them.
     WriteAll,

@@ -30,10 +30,10 @@ const BATCH: usize = 500;
 /// How often a node says that it lives.
 const BEAT: Duration = Duration::from_secs(3);
 
-/// What one phase took.
+/// What one phase of the measurement took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Phase {
-    /// Peers that did something.
+    /// How many peers did something in it.
     pub peers: usize,
     /// What the registries took for it.
     pub registries: Duration,
@@ -43,10 +43,10 @@ pub struct Phase {
     pub store: Duration,
 }
 
-/// What came of it.
+/// What the measurement has shown, a phase after the other.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scale {
-    /// The listeners come.
+    /// The listeners come, and wait for known peers.
     pub listeners: Phase,
     /// The connectors come, each to another node than its listener, and are sent on.
     pub meetings: Phase,

@@ -38,7 +38,7 @@ local there = redis.call('GET', KEYS[1])
 if there and string.sub(there, 1, string.len(ARGV[1])) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0";
 
-/// One store.
+/// A connection to one store, made anew when it breaks.
 pub(crate) struct Valkey {
     client: Client,
     connection: Option<MultiplexedConnection>,
@@ -105,7 +105,7 @@ impl Valkey {
     }
 }
 
-/// Where it is.
+/// Where it is, without the password.
 impl fmt::Display for Valkey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.client.get_connection_info().addr())

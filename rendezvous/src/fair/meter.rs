@@ -29,7 +29,7 @@ pub(crate) struct LegMeter {
 #[derive(Debug)]
 pub(super) struct KeyMeter {
     id: KeyId,
-    /// Bytes a second.
+    /// What all its legs may send together, in bytes a second.
     rate: AtomicU64,
     bucket: Bucket,
 }

@@ -46,9 +46,9 @@ const MOST_GUEST_KEYS: usize = 10_000;
 /// What a key has relayed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// Bytes of this month.
+    /// Bytes relayed in this calendar month (UTC).
     pub(crate) month_bytes: u64,
-    /// Bytes a second, lately.
+    /// Bytes a second, over the last seconds.
     pub(crate) rate: u64,
 }
 

@@ -7,7 +7,7 @@ pub(super) struct Shares {
     capacity: u64,
     /// While they want more than there is: what each gets at the most.
     level: Option<u64>,
-    /// What nobody wants.
+    /// What is left when every leg has what it wants.
     spare: u64,
     /// An equal part for each.
     equal: u64,

@@ -22,7 +22,7 @@ pub struct KeyFile {
     keys: Vec<NamedKey>,
 }
 
-/// One key.
+/// One key as the file has it: its secret is not in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedKey {
     /// What stands for it wherever it is counted.
@@ -33,11 +33,11 @@ pub struct NamedKey {
     pub created: u64,
     /// When it ends by itself.
     pub expires: Option<u64>,
-    /// When it was revoked.
+    /// When it was revoked, in Unix seconds; none while it holds.
     pub revoked: Option<u64>,
     /// What its holders may take.
     pub limits: KeyLimits,
-    /// The secret's SHA-256.
+    /// The SHA-256 of the secret, which is random and long enough not to be guessed from it.
     pub(super) sha256: [u8; 32],
     /// That of the secret before it, and until when that one is taken too.
     pub(super) previous: Option<([u8; 32], u64)>,
@@ -101,7 +101,7 @@ impl KeyFile {
         Ok(file)
     }
 
-    /// As it is written.
+    /// The file's text, as it is to be written.
     pub fn text(&self) -> String {
         let written = Written {
             version: VERSION,

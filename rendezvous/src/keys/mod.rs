@@ -65,10 +65,10 @@ impl FromStr for KeyId {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct KeyLimits {
-    /// Peers connected at once.
+    /// Peers connected at once that have it, or a voucher under it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peers: Option<usize>,
-    /// Sessions at once.
+    /// Sessions at once on its account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sessions: Option<usize>,
     /// Codes that wait at once.
@@ -83,7 +83,7 @@ pub struct KeyLimits {
 }
 
 impl KeyLimits {
-    /// Whether there are none.
+    /// Whether it has no limit of its own at all.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }

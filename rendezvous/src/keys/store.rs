@@ -27,7 +27,7 @@ pub enum KeyError {
     /// The file is not one of keys.
     #[error("cannot read the keys in {}: {fault}; put it right, or put a backup in its place", path.display())]
     Damaged {
-        /// The file.
+        /// The file that was read.
         path: PathBuf,
         /// What is wrong with it.
         fault: KeyFault,
@@ -44,7 +44,7 @@ pub struct KeyStore {
 }
 
 impl KeyStore {
-    /// Those of this directory.
+    /// Those of this state directory; nothing is read yet.
     pub fn new(state: StateDir) -> Self {
         Self { state }
     }

@@ -25,7 +25,7 @@ const CHUNKS: usize = 2;
 /// What is answered over HTTP, here and elsewhere at these ports.
 pub(crate) type Body = Either<Full<Bytes>, Channel<Bytes>>;
 
-/// Answers a request.
+/// Answers a request with a file of the offer, or says why there is none.
 pub(crate) fn answer(request: &Request<Incoming>, from: IpAddr, offer: &Offer) -> Response<Body> {
     let is_get = request.method() == Method::GET;
     if !is_get && request.method() != Method::HEAD {
@@ -48,7 +48,7 @@ pub(crate) fn answer(request: &Request<Incoming>, from: IpAddr, offer: &Offer) -
     }
 }
 
-/// A line of text.
+/// An answer of one line of text.
 pub(crate) fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
     let mut answer = Response::new(Either::Left(Full::from(text)));
     *answer.status_mut() = status;

@@ -35,11 +35,11 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// The pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// What is asked.
+/// What is asked of a running rendezvous, as one line of JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
-    /// How things are.
+    /// How it is at the moment.
     Status,
     /// To read the keys again.
     Reload,
@@ -48,34 +48,34 @@ pub enum Request {
         /// Without it the deadline is the usual one, or the one that there is.
         for_s: Option<u64>,
     },
-    /// To give them again.
+    /// To give new codes and sessions again.
     Undrain,
 }
 
-/// What is answered.
+/// What is answered, as one line of JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "snake_case")]
 pub enum Reply {
-    /// How things are.
+    /// How it is at the moment.
     Status(Box<Status>),
     /// The keys have been read.
     Reloaded {
         /// How many let somebody in.
         keys: usize,
     },
-    /// It drains.
+    /// It drains from now on.
     Draining {
         /// For how many seconds at the most.
         left_s: u64,
     },
-    /// It does not drain.
+    /// It gives new codes and sessions.
     Serving {
-        /// Whether it did.
+        /// Whether it drained before.
         drained: bool,
     },
     /// It could not be done.
     Refused {
-        /// Why, in a sentence.
+        /// Why, in a sentence for the operator.
         why: String,
     },
 }
@@ -89,7 +89,7 @@ pub enum AskError {
     /// The socket cannot be used.
     #[error("cannot ask the p2pdbg-rendezvous at {}: {source}", path.display())]
     Io {
-        /// The socket.
+        /// The path of its socket.
         path: PathBuf,
         /// What the operating system says.
         source: io::Error,
@@ -97,7 +97,7 @@ pub enum AskError {
     /// The answer makes no sense: another version runs.
     #[error("the p2pdbg-rendezvous that runs is of another version; ask with that one")]
     NotUnderstood,
-    /// It says no.
+    /// It understood, and refuses, for this reason.
     #[error("{0}")]
     Refused(String),
 }

@@ -8,12 +8,12 @@ use std::{
 /// How long a part may take for a round. The slowest goes one every two seconds.
 const STUCK: Duration = Duration::from_secs(5);
 
-/// What goes rounds.
+/// A part of the rendezvous that goes rounds, and is stuck if it does not.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part {
-    /// Who is here.
+    /// The task that owns the registry: who is here and who waits where.
     Hub,
-    /// The relay.
+    /// The workers of the relay.
     Datapath,
 }
 
@@ -50,7 +50,7 @@ impl Beats {
         Duration::from_millis(self.clock(now).saturating_sub(last))
     }
 
-    /// Whether each was, lately.
+    /// Whether each was on its round within the last [`STUCK`].
     pub(crate) fn are_fresh(&self, now: Instant) -> bool {
         [Part::Hub, Part::Datapath]
             .into_iter()

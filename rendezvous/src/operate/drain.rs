@@ -28,7 +28,7 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// Not draining.
+    /// A rendezvous that does not drain.
     pub(crate) fn new(tallies: Arc<Tallies>) -> Self {
         Self {
             until: watch::Sender::new(None),

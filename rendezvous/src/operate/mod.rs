@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How a rendezvous is at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// The program's version.
+    /// The program's version, as `--version` says it.
     pub version: String,
     /// Where peers reach it, without a key.
     pub url_without_key: String,
@@ -48,10 +48,10 @@ pub struct Status {
     /// The nodes, if it is one of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<NodesReport>,
-    /// Who is there.
+    /// Who is there, what each key takes, and what is to be mended.
     #[serde(flatten)]
     pub report: Report,
-    /// What has been done.
+    /// What has been done since it began.
     pub counters: Counters,
 }
 

@@ -9,18 +9,18 @@ use crate::directory::StoreState;
 /// The nodes as this one sees them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodesReport {
-    /// This node's number.
+    /// The number of the node that is asked.
     pub own: u8,
-    /// All nodes, by number.
+    /// All nodes, in the order of their numbers.
     pub nodes: Vec<NodeReport>,
     /// How the store is; none is used without it.
     pub store: Option<StoreReport>,
 }
 
-/// One node.
+/// One node of the cluster as the one that is asked sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeReport {
-    /// Its number.
+    /// Its number, from 10 to 99.
     pub number: u8,
     /// Where peers reach it; empty of one that lives and that this node was not told of.
     pub at: String,
@@ -28,16 +28,16 @@ pub struct NodeReport {
     pub lives: Option<bool>,
 }
 
-/// The store.
+/// The store as the node that is asked sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreReport {
     /// Whether it is of use.
     pub answers: bool,
-    /// Why not.
+    /// Why it is of no use, if it is not.
     pub why: Option<String>,
 }
 
-/// Tells of them.
+/// What tells an operator of the nodes, at any moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Nodes {
     own: NodeNumber,
@@ -56,7 +56,7 @@ impl Nodes {
         Self { own, nodes, state }
     }
 
-    /// How things are.
+    /// The nodes and the store as they were last seen.
     pub(crate) fn report(&self) -> NodesReport {
         let (store, live) = match &self.state {
             Some(state) => {

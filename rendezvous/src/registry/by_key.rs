@@ -16,9 +16,9 @@ use crate::keys::{KeyId, KeyRing};
 pub(crate) struct Taken {
     /// Peers that have it, or a voucher under it.
     pub(crate) peers: usize,
-    /// Sessions on its account.
+    /// Sessions on its account, whoever of the two members has it.
     pub(crate) sessions: usize,
-    /// Codes that wait.
+    /// Nameplates at which somebody waits.
     pub(crate) codes: usize,
 }
 
@@ -36,7 +36,7 @@ impl Registry {
         &self.keys
     }
 
-    /// What a key takes.
+    /// What a key takes at the moment, of everything that it has a limit for.
     pub(crate) fn taken(&self, key: KeyId) -> Taken {
         Taken {
             peers: self.of_key(key).count(),

@@ -3,14 +3,14 @@
 use p2pdbg_proto::code::Nameplate;
 use serde::{Deserialize, Serialize};
 
-/// How a nameplate ended.
+/// How a nameplate ended, for whoever joins it later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum End {
     /// Two peers paired with it.
     Used,
     /// A wrong word was tried with it.
     Burned,
-    /// Its listener went away.
+    /// Its listener went away, or was lost and has not come back.
     Withdrawn,
     /// Its listener was lost, and may come back and claim it.
     Lost,

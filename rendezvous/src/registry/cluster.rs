@@ -39,13 +39,13 @@ const SEEKERS: usize = 16_384;
 pub(crate) struct Cluster {
     own: NodeNumber,
     nodes: Vec<Node>,
-    /// Hosts that relay alone.
+    /// The hosts that relay for the nodes and do nothing else.
     relays: Vec<Node>,
     /// By what tickets for other relays are made; none if none are.
     secret: Option<Secret<32>>,
     /// Those that live, as far as the store says.
     living: Option<Vec<NodeNumber>>,
-    /// None without a store.
+    /// What is asked of the store; none where there is no store.
     seeking: Option<Seeking>,
 }
 
@@ -98,7 +98,7 @@ impl Cluster {
         self
     }
 
-    /// This node's number.
+    /// The number of this node.
     pub(crate) fn own(&self) -> NodeNumber {
         self.own
     }

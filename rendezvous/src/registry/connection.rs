@@ -16,10 +16,10 @@ use crate::{
 pub(super) enum Standing {
     /// It has not said hello.
     Stranger {
-        /// Until when it may.
+        /// When it is shut out if it has not said hello by then.
         greet_by: Instant,
     },
-    /// It has shown nothing.
+    /// It has said hello and shown nothing: it may join a nameplate.
     Keyless,
     /// It has a voucher for waiting at handles, granted under this key.
     Vouched(KeyId, Account),

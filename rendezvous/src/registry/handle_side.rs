@@ -26,7 +26,7 @@ impl Meeting {
         Self { digest, role }
     }
 
-    /// The handle's digest.
+    /// The digest of the handle: the rendezvous keeps no more of it.
     pub(super) fn digest(&self) -> [u8; 32] {
         self.digest
     }
@@ -36,7 +36,7 @@ impl Meeting {
         self.role == Role::Listener
     }
 
-    /// Whom it waits for.
+    /// The same handle in the other role: whom it waits for.
     pub(super) fn other_side(&self) -> Self {
         Self {
             role: self.role.other(),

@@ -91,7 +91,7 @@ impl Handles {
         }
     }
 
-    /// Whether nobody waits.
+    /// Whether nobody waits at any handle.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.held.is_empty() && self.without_key == 0
@@ -177,7 +177,7 @@ impl Registry {
         if full { Err(Refusal::Full) } else { Ok(()) }
     }
 
-    /// Stops waiting.
+    /// Has a connection wait at a handle no longer; nothing if it did not.
     pub(super) fn unmeet(&mut self, id: ConnId, meeting: &Meeting, effects: &mut Vec<Effect>) {
         if self.handles.leave(meeting, id) {
             self.note_left(meeting, effects);

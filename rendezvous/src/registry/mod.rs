@@ -86,7 +86,7 @@ pub(crate) struct Arrival {
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Send a message.
+    /// Send a message to this connection, if it is still there.
     Tell(ConnId, FromRendezvous),
     /// Close the connection with this code once what it was told has been sent.
     Close(ConnId, u32),
@@ -232,7 +232,7 @@ impl Registry {
         self.connections.insert(id, connection);
     }
 
-    /// A peer has spoken.
+    /// A peer has said something; what is to be done because of it, in this order.
     pub(crate) fn handle(&mut self, now: Now, id: ConnId, message: ToRendezvous) -> Vec<Effect> {
         let mut effects = Vec::new();
         let Some(connection) = self.connections.get_mut(&id) else {

@@ -30,7 +30,7 @@ struct Live {
     pairing: Option<(SessionId, Instant)>,
 }
 
-/// The table of nameplates.
+/// The nameplates that lead somewhere, and for a while those that do no more.
 #[derive(Debug)]
 pub(super) struct Nameplates {
     live: HashMap<Nameplate, Live>,
@@ -330,7 +330,7 @@ impl Registry {
         }
     }
 
-    /// Takes a nameplate back.
+    /// Takes back a nameplate of this connection; another's is left alone.
     pub(super) fn unlisten(&mut self, now: Now, id: ConnId, nameplate: Nameplate, fate: Fate) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;

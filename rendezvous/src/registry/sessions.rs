@@ -30,7 +30,7 @@ use crate::{
 #[derive(Debug)]
 struct Session {
     nameplate: Option<Nameplate>,
-    /// The listener first.
+    /// The two members, the listener first.
     members: [Member; 2],
     /// Until when both have to confirm, if one of them has shown nothing of its own yet.
     confirm_by: Option<Instant>,
@@ -69,18 +69,18 @@ const SEEN: usize = 6;
 /// What a signal costs beyond its bytes.
 const OVERHEAD: usize = 64;
 
-/// How a session ends.
+/// How a session ends, on which hangs what its members are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     /// A member left on purpose.
     Left(ConnId),
-    /// A member was lost.
+    /// A member's connection was lost, and it may come back.
     Lost(ConnId),
     /// The rendezvous ends it, and tells both.
     Cut,
 }
 
-/// The table of sessions.
+/// The sessions that there are, by their ids.
 #[derive(Debug)]
 pub(super) struct Sessions {
     table: HashMap<SessionId, Session>,
@@ -393,7 +393,7 @@ impl Registry {
         }
     }
 
-    /// Passes a signal on.
+    /// Passes a signal on to the other member, if the sender is a member and keeps to the limits.
     pub(super) fn signal(
         &mut self,
         now: Now,

@@ -35,7 +35,7 @@ pub(crate) fn new_account() -> Account {
 pub(crate) enum Purpose {
     /// To register a nameplate again.
     Nameplate(Nameplate),
-    /// To wait at handles.
+    /// To wait at handles without a key.
     Waiting,
 }
 
@@ -56,7 +56,7 @@ impl Purpose {
     }
 }
 
-/// A voucher that holds.
+/// What a voucher that has been checked grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Granted {
     /// Under which key it was granted.

@@ -29,7 +29,7 @@ pub struct FilledTable {
 }
 
 impl FilledTable {
-    /// With so many sessions.
+    /// A table with the legs of so many sessions, all bound.
     pub fn with_sessions(count: u32) -> Self {
         let now = Instant::now();
         let mut relay = Relay::new(now, &Limits::default());

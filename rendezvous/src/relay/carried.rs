@@ -38,7 +38,7 @@ struct CarriedSession {
 #[derive(Debug, Serialize, Deserialize)]
 struct CarriedLeg {
     grant: LegGrant,
-    /// See [`LegMeter::terms`].
+    /// The key, and how many bytes a second the leg may send: see [`LegMeter::terms`].
     terms: (KeyId, u64),
     newest: Option<Cookie>,
     route: Option<CarriedRoute>,

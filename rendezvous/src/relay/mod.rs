@@ -107,7 +107,7 @@ pub(crate) enum Forward {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) session: SessionId,
-    /// Its part in it.
+    /// Its part in the session.
     pub(crate) role: Role,
     pub(crate) ip: IpAddr,
 }
@@ -239,12 +239,12 @@ impl Relay {
         self.sessions.insert(session, legs);
     }
 
-    /// When its clock began.
+    /// When the clock of this table began, by which its times are kept in few bytes.
     pub(crate) fn began(&self) -> Instant {
         self.began
     }
 
-    /// Closes a session's legs.
+    /// Closes a session's legs: nothing is relayed for it any more.
     pub(crate) fn close(&mut self, session: SessionId) {
         self.lingering.remove(&session);
         self.guests.remove(session);
@@ -427,7 +427,7 @@ impl Relay {
         }
     }
 
-    /// A stream has ended.
+    /// A connection over TCP has ended, and with it the leg that it carried.
     pub(crate) fn on_stream_ended(&mut self, stream: StreamId) {
         let Some(position) = self.streams.remove(&stream) else {
             return;

@@ -22,7 +22,7 @@ const BATCHES: usize = 512;
 pub(crate) struct Batch {
     /// Their bytes, back to back.
     pub(crate) bytes: Bytes,
-    /// The length of each.
+    /// The length of each datagram but the last, in bytes.
     pub(crate) stride: usize,
 }
 
@@ -32,7 +32,7 @@ impl Batch {
         self.bytes.len().div_ceil(self.stride.max(1)) as u64
     }
 
-    /// What they amount to.
+    /// What they amount to on the wire.
     pub(crate) fn load(&self) -> Load {
         Load::of(&self.bytes, self.stride)
     }
@@ -72,7 +72,7 @@ pub(crate) fn outbox(most: usize) -> (Outbox, Backlog) {
 }
 
 impl Outbox {
-    /// Whether there was room.
+    /// Puts a batch in; `false` if there was no room, and then it is gone.
     pub(crate) fn push(&self, batch: Batch) -> bool {
         let length = batch.bytes.len();
         if !self.room.take(length) {
@@ -93,7 +93,7 @@ impl Backlog {
         Some(self.took(batch))
     }
 
-    /// The same without waiting.
+    /// The next batch if one waits already.
     pub(crate) fn try_next(&mut self) -> Option<Batch> {
         let batch = self.queue.try_recv().ok()?;
         Some(self.took(batch))

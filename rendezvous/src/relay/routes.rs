@@ -43,7 +43,7 @@ impl Heard {
 /// Where a source's datagrams go. What else is counted or limited for each leg belongs here, as atomics.
 #[derive(Clone, Debug)]
 pub(crate) struct Path {
-    /// The other leg's member.
+    /// The member that is bound to the other leg.
     pub(crate) to: UdpRoute,
     pub(crate) heard: Heard,
     /// Says whether this leg may send.

@@ -51,18 +51,18 @@ pub(crate) enum StreamInput {
     /// A member asks for its leg.
     Join {
         stream: StreamId,
-        /// Where it comes from.
+        /// The address that the connection comes from, as far as it is known.
         ip: IpAddr,
         join: Join,
-        /// The connection's keying material.
+        /// Keying material of the TLS connection, over which JOIN proves the leg's key.
         exported: [u8; 32],
         /// Takes what it is to be sent.
         outbox: Outbox,
         reply: oneshot::Sender<RelayFrame>,
     },
-    /// Datagrams of a member.
+    /// Datagrams of a member whose leg is joined.
     Datagrams(StreamId, Batch),
-    /// A connection is gone.
+    /// A connection has ended, whether it had joined a leg or not.
     Ended(StreamId),
 }
 

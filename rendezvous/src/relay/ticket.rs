@@ -53,11 +53,11 @@ pub(crate) struct Ticket {
 /// What a key may take of a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Terms {
-    /// The key.
+    /// The key whose account is charged.
     pub(crate) key: KeyId,
-    /// Megabits a second.
+    /// What all its sessions may relay, in megabits a second; none for no limit of its own.
     pub(crate) mbit: Option<u64>,
-    /// GiB of a month.
+    /// What they may relay in a calendar month, in GiB; none for no limit of its own.
     pub(crate) gib_month: Option<u64>,
 }
 

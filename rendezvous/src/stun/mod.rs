@@ -215,7 +215,7 @@ impl StunServer {
 
 /// What an answer may take.
 struct Room {
-    /// Bytes in all.
+    /// Its length in bytes.
     len: usize,
     /// Whether FINGERPRINT is among them.
     seal: bool,

@@ -18,7 +18,7 @@ use std::{
 pub(crate) struct SecondAddress {
     /// As the host has it.
     pub(crate) bound: IpAddr,
-    /// As others reach it.
+    /// As others reach it, if a NAT with fixed addresses stands before the host.
     pub(crate) told: IpAddr,
 }
 

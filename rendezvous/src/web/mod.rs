@@ -52,7 +52,7 @@ pub(crate) type Inside = WebStream<TokioIo<Upgraded>>;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Asker {
-    /// Whoever connected.
+    /// The address that has connected.
     At(IpAddr),
     /// Whom a reverse proxy on this host names.
     Named,
@@ -61,7 +61,7 @@ pub(crate) enum Asker {
 /// What is served over HTTP, and counted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Site<'a> {
-    /// What is handed out.
+    /// The files that are handed out; none if nothing is offered.
     pub(crate) offer: Option<&'a Offer>,
     pub(crate) tallies: &'a Tallies,
 }

@@ -10,15 +10,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Whether the peer of a session is away.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Absence {
-    /// It is here.
+    /// It is here, or has not been missed yet.
     #[default]
     No,
     /// It is away; its place is offered from then on, unless this end itself is cut off.
     Since {
-        /// When that is.
+        /// When its place is offered; never while this end itself is cut off.
         offer_at: Option<Instant>,
     },
-    /// Its place is offered.
+    /// Its place is offered to whoever has the new code.
     Offered,
 }
 
@@ -54,7 +54,7 @@ impl Absence {
         self == Self::Offered
     }
 
-    /// Whether it is away.
+    /// Whether it is away, for a short while or long.
     pub(super) fn is_away(self) -> bool {
         self != Self::No
     }

@@ -99,9 +99,9 @@ pub(super) enum HostEvent {
     Offered([u8; 32]),
     /// This code leads here now.
     Code(p2pdbg_proto::code::Code),
-    /// The forwards stand.
+    /// All forwards of the session are open, or their failure was told.
     Ready(Vec<Forward>),
-    /// A session is over.
+    /// A session is over; how it ended, and what reports of it.
     Over(SessionEnd, Reporter),
 }
 
@@ -367,12 +367,12 @@ impl Host {
         }
     }
 
-    /// This host's part.
+    /// The part that this command plays: listener or connector.
     pub(super) fn role(&self) -> Role {
         self.here.role
     }
 
-    /// Where the peers meet.
+    /// `HOST:PORT` of the rendezvous, without the key.
     pub(super) fn rendezvous(&self) -> String {
         self.here.options.rendezvous.authority()
     }

@@ -23,7 +23,7 @@ struct NamedPeer {
 pub(super) struct PeerNames(Vec<NamedPeer>);
 
 impl PeerNames {
-    /// Expects a peer.
+    /// Takes in a known peer that may come.
     pub(super) fn expect(&mut self, known: KnownPeer) {
         self.0.push(NamedPeer {
             id: known.id(),

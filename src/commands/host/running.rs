@@ -12,14 +12,14 @@ use tokio::sync::mpsc;
 
 use super::{Host, HostEvent, absence::Absence};
 
-/// A session that runs.
+/// A session with one peer, and what the host keeps of it.
 pub(super) struct Running {
     /// The channel to its peer.
     pub(super) channel: ChannelId,
     pub(super) peer: PeerId,
     /// What it is called here.
     pub(super) name: PeerName,
-    /// Which place it has.
+    /// The number of the place that it has, from 0.
     pub(super) place: usize,
     /// Whether the peer is away.
     pub(super) absence: Absence,

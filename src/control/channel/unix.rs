@@ -16,7 +16,7 @@ const ENDING: &str = ".sock";
 /// A socket that has not got its name after so long belongs to a process that died just then.
 const UNNAMED: Duration = Duration::from_secs(60);
 
-/// The end that asks.
+/// The connection at the end that asks.
 pub(crate) type Dialled = UnixStream;
 
 /// Connects to a process.

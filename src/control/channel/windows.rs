@@ -37,7 +37,7 @@ const BUSY: i32 = 231;
 /// The pause before a pipe is tried again that was busy.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The end that asks.
+/// The connection at the end that asks.
 pub(crate) type Dialled = NamedPipeClient;
 
 /// Connects to a process.

@@ -95,10 +95,10 @@ pub enum FrameError {
     /// The type is none that this version knows.
     #[error("unknown type 0x{0:02x}")]
     UnknownType(u8),
-    /// It ends too early.
+    /// It ends within a field.
     #[error("truncated")]
     Truncated,
-    /// Bytes follow its end.
+    /// So many bytes follow behind its last field.
     #[error("{0} bytes too long")]
     Trailing(usize),
     /// An offset is 2^62 or more.
@@ -109,12 +109,12 @@ pub enum FrameError {
     Value {
         /// The field's name as above.
         field: &'static str,
-        /// Its value.
+        /// The value that was read.
         value: u8,
     },
 }
 
-/// How a sequence ends.
+/// How one direction of a stream ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EndKind {
     /// The local program closed its sending half in order.
@@ -165,7 +165,7 @@ impl CarrierHeader {
         out
     }
 
-    /// Reads a header.
+    /// Reads a header: the first byte must be a carrier's, the offset below 2^62.
     pub fn decode(bytes: &[u8; Self::LEN]) -> Result<Self, FrameError> {
         let mut reader = Reader(bytes);
         match reader.u8()? {

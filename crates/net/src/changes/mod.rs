@@ -13,7 +13,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Why to look again.
+/// Why everybody is to look at the network again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// An address, a route or a carrier has come, gone or changed.
@@ -64,13 +64,13 @@ impl Changes {
         }
     }
 
-    /// Has everybody look again.
+    /// Has everybody who listens look again, and says so in the log.
     pub fn announce(&self, reason: Reason) {
         tracing::info!("{reason}");
         self.last.send_replace(Some(reason));
     }
 
-    /// Listens from now on.
+    /// A listener that hears what is announced from now on.
     pub fn subscribe(&self) -> Listener {
         Listener(self.last.subscribe())
     }

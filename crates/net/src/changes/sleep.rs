@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_secs(10);
 /// A shorter sleep is no reason to look anew: NATs remember for longer, and so do peers.
 const NAP: Duration = Duration::from_secs(5);
 
-/// What the clocks show.
+/// What the clocks show at one look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Reading {
     /// For how long this host has been running, without the time that it slept.
@@ -27,7 +27,7 @@ struct Reading {
     passed: Duration,
 }
 
-/// Compares readings.
+/// Tells by two successive readings whether the host slept between them.
 #[derive(Debug)]
 struct Sleep {
     before: Reading,
@@ -67,7 +67,7 @@ pub(super) async fn watch(changes: Changes) {
     }
 }
 
-/// The clocks of Linux.
+/// A timer by `CLOCK_BOOTTIME`, so that it is due at once when the host wakes.
 #[cfg(target_os = "linux")]
 struct Timer(tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>);
 

@@ -27,9 +27,9 @@ use p2pdbg_base::{Host, HostPort};
 /// What can be said about a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// Something listens there.
+    /// Something listens there, and so it can be dialled.
     Listening(Listening),
-    /// Nothing does.
+    /// Nothing listens there, and dialling would be refused.
     Absent,
     /// It cannot be seen from here: the target is on another host, or the system hides other users' sockets
     /// (macOS, unless root) or those of a process that it cannot name (Windows). The only way to find out is to dial
@@ -113,11 +113,11 @@ pub fn all() -> Vec<ListeningSocket> {
 #[cfg(target_os = "linux")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectedSocket {
-    /// Its own address.
+    /// Its own address and port.
     pub local: SocketAddr,
     /// That of the other end.
     pub remote: SocketAddr,
-    /// Its number, see [`ListeningSocket::inode`].
+    /// Its inode, by which a process' descriptors name it: see [`ListeningSocket::inode`].
     pub inode: u64,
 }
 

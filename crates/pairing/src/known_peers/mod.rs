@@ -47,7 +47,7 @@ pub struct KnownPeer {
     pub fingerprint: Fingerprint,
     /// Which of its processes it was, from 1.
     pub process: u16,
-    /// What the two share.
+    /// The secret by which the two meet and authenticate each other.
     pub secret: PairSecret,
     /// When it was last paired or met, to the second.
     pub last_seen: SystemTime,
@@ -56,14 +56,14 @@ pub struct KnownPeer {
 /// Tells a peer from all others: its certificate, and which of the processes that have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerId {
-    /// The certificate.
+    /// The certificate that all processes of its host and user have.
     pub fingerprint: Fingerprint,
-    /// Which process, from 1.
+    /// Which of those processes it is, from 1.
     pub process: u16,
 }
 
 impl KnownPeer {
-    /// Which peer it is.
+    /// By what it is told from all others.
     pub fn id(&self) -> PeerId {
         PeerId {
             fingerprint: self.fingerprint,
@@ -90,7 +90,7 @@ pub struct Remembered {
 #[derive(Debug, Clone)]
 pub struct KnownPeers {
     dir: StateDir,
-    /// This process' own file.
+    /// The name of the file of this process' own number; it changes no other.
     file: String,
     book: Book,
     /// What the other processes of this host know, in the order of their numbers.
@@ -140,13 +140,13 @@ impl KnownPeers {
         Some(entry.describe(name))
     }
 
-    /// All names, in order.
+    /// The names of all known peers, in alphabetical order, each once.
     pub fn names(&self) -> impl Iterator<Item = &PeerName> {
         let names: BTreeSet<&PeerName> = self.books().flat_map(|book| book.peers.keys()).collect();
         names.into_iter()
     }
 
-    /// This process' own first.
+    /// The peers that each process of this host knows, this process' own first.
     fn books(&self) -> impl Iterator<Item = &Book> {
         std::iter::once(&self.book).chain(&self.others)
     }
@@ -384,7 +384,7 @@ struct EntryForm {
     #[serde(default = "first", skip_serializing_if = "is_first")]
     process: u16,
     pair_secret: Zeroizing<String>,
-    /// In seconds since 1970.
+    /// When the peer was last paired or met, in seconds since 1970.
     last_seen: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     code_tag: Option<Zeroizing<String>>,

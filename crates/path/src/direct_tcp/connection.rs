@@ -93,9 +93,9 @@ async fn say(stream: &mut (impl AsyncWrite + Unpin), message: &[u8]) -> io::Resu
 /// What a connection's datagrams go to and come from.
 pub(super) struct Ends {
     pub(super) socket: SocketId,
-    /// Takes QUIC's.
+    /// Takes datagrams of QUIC, as the detour of the socket has them.
     pub(super) arrivals: mpsc::Sender<Arrival>,
-    /// Takes the others.
+    /// Takes what is not QUIC's: checks and their answers.
     pub(super) others: mpsc::Sender<Datagram>,
     /// QUIC's that are to leave.
     pub(super) backlog: Backlog,

@@ -38,7 +38,7 @@ const SERVERS: usize = 3;
 /// Addresses of the peer from which connections are expected.
 const EXPECTED: usize = 16;
 
-/// What the tasks tell.
+/// What the tasks of ports, dials and connections tell the owner of the paths.
 #[derive(Debug)]
 pub(super) enum TcpEvent {
     /// What was learnt of the ports.
@@ -69,7 +69,7 @@ pub(super) struct DirectTcp {
     asking: Option<AbortOnDropHandle<()>>,
     dialling: JoinSet<()>,
     connections: HashMap<SocketId, Connection>,
-    /// Numbers connections.
+    /// How many connections have had a socket's number, so that each gets another.
     count: u32,
     expected: watch::Sender<Vec<IpAddr>>,
     known: TcpPorts,
@@ -179,7 +179,8 @@ impl DirectTcp {
         self.asking = Some(AbortOnDropHandle::new(tokio::spawn(asking)));
     }
 
-    /// Dials the peer.
+    /// Dials these addresses at the same time, each from the listening port of its family, for `patience` at the
+    /// most.
     pub(super) fn dial(&mut self, to: Vec<SocketAddr>, patience: Duration) {
         while self.dialling.try_join_next().is_some() {}
         self.expect(to.iter().map(SocketAddr::ip));
@@ -286,7 +287,7 @@ impl DirectTcp {
         }
     }
 
-    /// Ends a connection.
+    /// Ends a connection that was in use as this socket.
     pub(super) fn close(&mut self, socket: SocketId) {
         self.connections.remove(&socket);
     }

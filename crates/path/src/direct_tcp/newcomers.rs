@@ -17,11 +17,11 @@ const EXPECTED: usize = 4;
 /// What becomes of a connection; `K` names one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict<K> {
-    /// It may prove itself.
+    /// It may try to prove that it leads to the peer.
     Admit,
     /// It may prove itself, and this one goes.
     Replace(K),
-    /// It is closed.
+    /// It is closed unheard.
     Refuse,
 }
 
@@ -55,7 +55,7 @@ impl<K: Copy + PartialEq> Newcomers<K> {
         }
     }
 
-    /// One was admitted.
+    /// Counts one that was admitted, until it is removed.
     pub(super) fn add(&mut self, key: K, from: IpAddr) {
         self.0.push((key, from));
     }

@@ -87,7 +87,7 @@ pub(super) struct Relay {
     /// The socket that is bound to the leg.
     pub(super) socket: SocketId,
     pub(super) grant: LegGrant,
-    /// Binds over UDP.
+    /// The binding over UDP, which is kept up while TCP carries the leg.
     leg: Leg,
     udp: bool,
     tcp: Tcp,
@@ -108,7 +108,7 @@ pub(super) struct Relay {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tcp {
-    /// Not to be used.
+    /// Only UDP may carry the leg.
     Never,
     /// Not needed: UDP carries the leg.
     Idle,
@@ -153,7 +153,7 @@ impl Trial {
         self.heard_since = None;
     }
 
-    /// A BIND goes out.
+    /// A BIND goes out; if the one before was not answered, the trial begins anew.
     fn on_asked(&mut self) {
         if !self.answered {
             self.heard_since = None;
@@ -176,7 +176,7 @@ enum Progress {
     Binding { peer_bound: bool },
     /// This leg is bound; the other one, not as far as this end knows, until then.
     Bound { dial_at: Instant },
-    /// The session was told.
+    /// The session was told that the peer can be dialled through the relay.
     Told,
 }
 

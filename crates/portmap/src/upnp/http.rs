@@ -72,14 +72,14 @@ fn is_path(path: &str) -> bool {
         && path.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// An answer.
+/// An answer of the gateway, of bounded length.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Response {
     pub(super) status: u16,
     pub(super) body: String,
 }
 
-/// Reads a document.
+/// Fetches a document; anything but status 200 is a refusal.
 pub(super) async fn get(url: &Url) -> Result<Response, Fault> {
     let (server, path) = (url.server, &url.path);
     let request = format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n");

@@ -22,7 +22,7 @@ const SHORT_PAUSE: Duration = Duration::from_millis(200);
 pub(super) enum Phase {
     /// The candidates of either side are not known.
     Waiting,
-    /// Checks go out.
+    /// Checks go out, and the search that the plan has for this attempt.
     Running {
         attempt: u32,
         began: Instant,

@@ -36,7 +36,7 @@ pub(super) struct LocalHost {
     pub(super) addresses: Vec<LocalAddress>,
     /// Whether the driver has named the addresses at all: none and not yet told are not the same.
     known: bool,
-    /// What a gateway maps.
+    /// The external address that a gateway maps to each socket, if it does.
     pub(super) mapped: BTreeMap<SocketId, SocketAddr>,
     pub(super) gathering: Gathering,
     /// Names this end's network situation; the peer begins anew when it changes.

@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct NatView {
     pub(super) report: NatReport,
-    /// The sample being taken.
+    /// The sample of our NAT's ports that is being taken, if one is.
     pub(super) sampling: Option<Sampling>,
     /// What it showed; taken once a generation.
     sampled: Option<Vec<Sample>>,

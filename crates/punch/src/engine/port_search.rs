@@ -22,7 +22,7 @@ const SAMPLING_WAIT: Duration = Duration::from_millis(900);
 /// How often a server is asked whether it still answers while a search makes flows.
 const CANARY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// For how long afterwards.
+/// For how long the server is asked after the last flow was made.
 const CANARY_AFTER: Duration = Duration::from_secs(3);
 
 /// Flows that were made in this time before the harm may have done it, if there were so many of them.
@@ -35,7 +35,7 @@ const HARMFUL: u32 = 20;
 #[derive(Debug)]
 pub(super) struct PortSearch {
     pub(super) running: Option<Search>,
-    /// When its round ends.
+    /// When its round ends, found or not.
     ends: Instant,
     /// Whether the controlling side has decided what this attempt adds to the plain checks.
     pub(super) planned: bool,

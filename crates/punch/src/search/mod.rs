@@ -51,7 +51,7 @@ pub(crate) enum Shot {
         socket: SocketId,
         server: SocketAddr,
     },
-    /// Send a check.
+    /// Send a check from this socket, with this time to live if one is given.
     Check {
         socket: SocketId,
         to: SocketAddr,
@@ -59,7 +59,7 @@ pub(crate) enum Shot {
     },
 }
 
-/// A search under way.
+/// A search under way: this side's part of the plan.
 #[derive(Debug)]
 pub(crate) struct Search {
     pub(crate) plan: SearchPlan,

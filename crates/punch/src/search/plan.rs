@@ -42,7 +42,7 @@ pub(crate) enum SearchPlan {
 pub(crate) struct Row {
     /// What a path is called that comes of it.
     pub(crate) technique: Technique,
-    /// Who does what.
+    /// Which side opens sockets, which probes ports, or what both fire.
     pub(crate) parts: Parts,
     /// The extent of one round; none for all that the budget allows.
     round: Option<Round>,
@@ -98,7 +98,7 @@ pub(crate) enum Probed {
 pub(crate) struct Volleys {
     /// Which round this is, from 0.
     pub(crate) round: u8,
-    /// Packets of one pass.
+    /// How many packets one pass has.
     packets: u32,
     /// Whether the budget and the share of our port block bound them further.
     is_bounded: bool,
@@ -118,7 +118,7 @@ struct Round {
 /// What a search by many sockets looks like, under a budget.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
-    /// Sockets to open.
+    /// How many sockets to open in all.
     pub(crate) sockets: u32,
     /// How many of them ask the STUN server before they send to the peer.
     pub(crate) asking: u32,
@@ -131,7 +131,7 @@ pub(crate) struct Shape {
 }
 
 impl SearchPlan {
-    /// The table.
+    /// What is known of the search before it begins: the table, row by row.
     pub(crate) fn row(self) -> Row {
         match self {
             Self::Bracket { hard } => bracket(hard),

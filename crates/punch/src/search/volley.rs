@@ -30,14 +30,14 @@ const PASS_INTERVAL: Duration = Duration::from_millis(240);
 /// Until the question is repeated.
 const ASK_RETRY: Duration = Duration::from_millis(150);
 
-/// Where a volley goes.
+/// To which ports of the peer a volley goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Aim {
     /// To the ports that the peer's counting NAT gives out next, one after the other.
     InStep { stride: i16 },
     /// The same, with a guess at what others make in between that wanders from packet to packet.
     Sweep { stride: i16 },
-    /// Anywhere in a range.
+    /// To any port of a range, both ends included.
     Range { first: u16, last: u16 },
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Orders {
     /// The only addresses that may be fired at.
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) aim: Aim,
-    /// Packets.
+    /// How many packets one pass has.
     pub(crate) size: u32,
     pub(crate) first_ttl: Option<u8>,
     /// Time between two packets at the pace.

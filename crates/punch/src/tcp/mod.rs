@@ -32,7 +32,7 @@ use crate::{SocketId, TcpPorts, Technique, candidate::Candidate};
 /// Connections to the peer that are held at a time.
 const MOST_STREAMS: usize = 4;
 
-/// Rounds of a series.
+/// How many rounds a series has at the most.
 const ROUNDS: u32 = 5;
 
 /// From one round to the next. The kernel repeats a SYN after a second, so each round sends two.
@@ -85,7 +85,7 @@ pub(crate) struct Stream {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Nothing is tried.
+    /// Nothing is tried by TCP.
     Off,
     /// The driver finds out about our ports.
     Gathering { until: Instant },

@@ -41,7 +41,7 @@ pub struct TcpProof {
 /// What is to be done after a message of the other end.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ProofStep {
-    /// To be sent.
+    /// The message to send to the other end, if one is due.
     pub reply: Option<Vec<u8>>,
     /// Whether the other end has proved to be the peer, and has what it needs to know the same of this one.
     pub proven: bool,

@@ -68,7 +68,7 @@ pub(super) enum Health {
     Asked,
     /// It has not answered lately: ask again.
     Silent,
-    /// It does not answer.
+    /// It has not answered for so long that streams move to another that does.
     Suspect,
 }
 

@@ -23,7 +23,7 @@ pub struct TunnelFacts {
     pub local: Option<SocketAddr>,
     /// The other end's address: the peer's, or the relay's.
     pub remote: SocketAddr,
-    /// Its smoothed round-trip time.
+    /// Its smoothed round-trip time when it came up.
     pub rtt: Duration,
 }
 
@@ -44,16 +44,16 @@ pub struct Counters {
     pub packets_lost: u64,
     /// Where the peer is now: a NAT on its side may have given it another address.
     pub remote: SocketAddr,
-    /// The smoothed round-trip time.
+    /// The smoothed round-trip time, as QUIC has it now.
     pub rtt: Duration,
 }
 
 /// A relay besides the rendezvous' own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Near {
-    /// Where it is.
+    /// The address at which it relays over UDP.
     pub address: SocketAddr,
-    /// Which node it is.
+    /// The number of the node in its cluster.
     pub node: NodeNumber,
 }
 
@@ -90,9 +90,9 @@ pub enum Input<'a> {
     NearAt(Option<Near>),
     /// The peer can be reached through it.
     NearRelay {
-        /// From this socket.
+        /// The socket that this end's leg there is bound with.
         socket: SocketId,
-        /// At its address.
+        /// The address of that relay.
         remote: SocketAddr,
     },
     /// The peer's checks come from there, which is not nominated yet.
@@ -167,7 +167,7 @@ pub enum Input<'a> {
     /// The local program has ended: tell when its last bytes have been delivered. `ports` ports are asked for the
     /// connections that still wait in the kernel.
     Drain {
-        /// How many [`Input::Swept`] follow.
+        /// How many ports are asked: so many [`Input::Swept`] follow.
         ports: usize,
     },
     /// One port has handed over the connections that waited.
@@ -187,7 +187,7 @@ pub enum Input<'a> {
     End(&'a SessionEnd),
 }
 
-/// Why a tunnel ended.
+/// Why a tunnel ended: what the session makes of it hangs on that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TunnelEnd<'a> {
     /// The peer closed it and said that the session is over.
@@ -265,7 +265,7 @@ pub enum Output {
     Over(SessionEnd),
 }
 
-/// What is waited for.
+/// What the decisions wait for; each is set once at the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Timer {
     /// When to look at the counters of the tunnels.
@@ -309,18 +309,18 @@ impl Timers {
         self.set(timer, sooner);
     }
 
-    /// Waits no more.
+    /// Waits for this no more; nothing happens if it was not set.
     pub(super) fn clear(&mut self, timer: Timer) {
         self.0.retain(|(_, set)| *set != timer);
     }
 
-    /// When a timer fires.
+    /// When a timer fires, if it is set.
     pub(super) fn at(&self, timer: Timer) -> Option<Instant> {
         let set = self.0.iter().find(|(_, set)| *set == timer);
         set.map(|(at, _)| *at)
     }
 
-    /// When the first fires.
+    /// When the first of all fires.
     pub(super) fn next(&self) -> Option<Instant> {
         self.0.iter().map(|(at, _)| *at).min()
     }

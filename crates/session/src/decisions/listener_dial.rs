@@ -55,7 +55,7 @@ pub(super) struct ListenerDial {
 /// What becomes of a tunnel that the listener dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallUse {
-    /// It is used now.
+    /// It is used at once: its path is nominated, or leads through the relay.
     Now,
     /// It waits for the nomination of its path, in place of the tunnel of that epoch if there was one.
     Later(Option<u64>),
@@ -68,9 +68,9 @@ pub(super) enum Nominated {
     Use(TunnelFacts),
     /// The connector waits a moment for the listener's tunnel.
     Await,
-    /// The connector dials.
+    /// The connector dials at once: no call is to be expected there.
     Dial,
-    /// The listener accepts there.
+    /// This end is the listener, and takes the tunnel that the connector dials.
     Accept,
 }
 

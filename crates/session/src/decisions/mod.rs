@@ -187,7 +187,7 @@ impl Decisions {
         }
     }
 
-    /// Takes in what happened.
+    /// Takes in what happened; [`Self::poll_output`] says what follows from it.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         if self.over {
             return;

@@ -22,7 +22,7 @@ pub(super) struct PathStatus {
     /// Why the last tunnel in use was left.
     left_because: Option<String>,
     was_direct: bool,
-    /// What was told last.
+    /// What was told last, so that nothing is told twice.
     told: Option<PathReport>,
     /// Whether the streams use another tunnel since.
     pub(super) untold: bool,

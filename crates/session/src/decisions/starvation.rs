@@ -69,9 +69,9 @@ pub(super) struct Starvation {
 enum State {
     /// The direct path is used; since when the streams want more, if they do.
     Direct(Option<Mark>),
-    /// The relay is tried.
+    /// The relay carries the streams, to be compared with the direct path.
     Trial(Trial),
-    /// The relay is used.
+    /// The relay carries them, since it was far better; the direct path is tried again then.
     Yielded { until: Instant },
 }
 
@@ -80,7 +80,7 @@ struct Trial {
     began: Instant,
     /// What the direct path carried, in bytes a second.
     direct: f64,
-    /// Where the measurement began.
+    /// Where the measurement began; none before the streams have moved.
     from: Option<Mark>,
 }
 
@@ -246,7 +246,7 @@ fn is_worth_it(relayed: f64, direct: f64) -> bool {
     relayed >= (direct * GAIN).max(1.0)
 }
 
-/// In bytes a second.
+/// How fast bytes were acknowledged between the two, in bytes a second.
 fn rate(from: Mark, to: Mark) -> f64 {
     let took = (to.at - from.at).as_secs_f64().max(1e-3);
     to.delivered.saturating_sub(from.delivered) as f64 / took

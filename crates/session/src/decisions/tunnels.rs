@@ -63,7 +63,7 @@ pub(super) struct Look {
     pub(super) silent: bool,
     /// Whether to look again before long.
     pub(super) again_soon: bool,
-    /// Whether one is suspect.
+    /// Whether one is suspect, so that streams are to leave it.
     pub(super) suspect: bool,
     /// Whether one was asked, because nothing had been heard of it for long.
     pub(super) asked: bool,

@@ -49,7 +49,7 @@ pub(super) struct Counted {
     pub(super) sent: u64,
     /// Those of them that were lost.
     pub(super) lost: u64,
-    /// Its smoothed round trip.
+    /// Its smoothed round trip, after which a loss is noticed.
     pub(super) rtt: Duration,
 }
 
@@ -109,7 +109,7 @@ impl Copies {
         self.due.iter().map(|due| due.at).min()
     }
 
-    /// Forgets those that wait.
+    /// Forgets the copies that wait; none of them goes.
     pub(super) fn clear(&mut self) {
         self.due.clear();
     }

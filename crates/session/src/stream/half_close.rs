@@ -34,7 +34,7 @@ pub(super) struct Leaving {
 /// What follows from a look.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Nothing, or not yet.
+    /// Nothing follows, or it cannot be told yet.
     Wait,
     /// It has ended its writing, and the peer is to hear of it.
     End,
@@ -58,7 +58,7 @@ impl Leaving {
         self.has_ended
     }
 
-    /// When to call [`on_look`](Self::on_look).
+    /// When to call [`on_look`](Self::on_look) next; never again if there is none.
     pub(super) fn look_at(&self) -> Option<Instant> {
         self.look_at
     }

@@ -62,9 +62,9 @@ pub enum StreamInput {
     Carrier {
         /// The epoch of the tunnel that it is on.
         epoch: u64,
-        /// What it began with.
+        /// What the carrier began with: which stream, and at which offset.
         header: CarrierHeader,
-        /// What follows its header.
+        /// The rest of the carrier, to be read to its end.
         stream: RecvStream,
     },
     /// The peer sent a frame about it.
@@ -101,7 +101,7 @@ pub enum StreamInput {
 /// What a stream tells the session.
 #[derive(Debug)]
 pub enum StreamEvent {
-    /// Its state has changed.
+    /// Its state has changed to this one.
     State(StreamState),
     /// The peer has everything that the local program wrote, and its end.
     Delivered,
@@ -116,7 +116,7 @@ pub type Dialing = std::pin::Pin<Box<dyn Future<Output = Result<Connection, Rese
 
 /// Where a stream's local connection comes from.
 pub enum Local {
-    /// It was accepted here.
+    /// It was accepted here, on the port of a forward.
     Accepted(Connection),
     /// It is being dialled; the future gives up by itself or goes on for ever.
     Dialing(Dialing),
@@ -132,7 +132,7 @@ pub struct Stream {
     pub forward: u16,
     /// The session's memory for what is not acknowledged.
     pub budget: Budget,
-    /// Which tunnel is best.
+    /// Which tunnel is best at the moment, and when that changes.
     pub best: BestTunnel,
     /// What the session tells it.
     pub inbox: mpsc::Receiver<StreamInput>,

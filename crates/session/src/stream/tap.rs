@@ -11,7 +11,7 @@ use crate::watch::Feed;
 pub struct Tap(pub Option<Feed>);
 
 impl Tap {
-    /// Shows what was forwarded.
+    /// Shows bytes that were forwarded; never waits.
     pub(super) fn show(&mut self, bytes: &Bytes) {
         if let Some(feed) = &mut self.0
             && feed.is_wanted()

@@ -64,7 +64,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Whether anybody looks.
+    /// Whether anybody looks still; what is not wanted need not be shown.
     pub fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed)
     }

@@ -21,7 +21,7 @@ pub(super) use windows::{Attributes, Directory, refusal};
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) kind: Kind,
-    /// Bytes.
+    /// How many bytes it has.
     pub(super) length: u64,
     pub(super) modified: Option<SystemTime>,
     /// Whether it is this user's, as far as the system has that.

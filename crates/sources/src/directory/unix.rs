@@ -46,7 +46,7 @@ impl Attributes {
     }
 }
 
-/// A directory.
+/// A directory that is open: what is below it is reached by its descriptor, never by a path.
 #[derive(Debug)]
 pub(crate) struct Directory(OwnedFd);
 
@@ -105,7 +105,7 @@ impl Directory {
             .filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned))
     }
 
-    /// What has that name.
+    /// What has that name in it; a link is told as one, not followed.
     pub(crate) fn entry(&self, name: &str) -> io::Result<Option<Entry>> {
         let stat = match rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,

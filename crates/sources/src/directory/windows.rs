@@ -25,7 +25,7 @@ const NO_WAY: [i32; 4] = [267, 681, 1920, 4390];
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attributes;
 
-/// A directory.
+/// A directory that is open: what is below it is reached by its handle, never by a path.
 #[derive(Debug)]
 pub(crate) struct Directory(Dir);
 
@@ -75,7 +75,7 @@ impl Directory {
         entries.filter_map(|entry| entry.file_name().into_string().ok())
     }
 
-    /// What has that name.
+    /// What has that name in it; a link is told as one, not followed.
     pub(crate) fn entry(&self, name: &str) -> io::Result<Option<Entry>> {
         let metadata = match self.0.symlink_metadata(name) {
             Ok(metadata) => metadata,

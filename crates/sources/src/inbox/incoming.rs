@@ -90,7 +90,7 @@ impl Incoming {
         self.have
     }
 
-    /// Whether all are there.
+    /// Whether all bytes are there, so that it may be finished.
     pub fn is_complete(&self) -> bool {
         self.have >= self.size
     }

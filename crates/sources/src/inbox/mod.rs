@@ -52,7 +52,7 @@ impl Seen {
     }
 }
 
-/// A directory for copies.
+/// The directory into which files of the other end may be copied, and nowhere else.
 #[derive(Debug)]
 pub struct Inbox {
     directory: Directory,
@@ -66,7 +66,7 @@ pub struct Inbox {
 pub enum Begun {
     /// The file there is the same, perhaps but for its line ends.
     Same,
-    /// Its bytes are wanted.
+    /// Its bytes are wanted, from where the part that is there ends.
     Wanted(Box<Incoming>),
 }
 

@@ -17,7 +17,7 @@ const MEMORY: u64 = 10;
 /// Rate samples of one path.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Delivery {
-    /// Bytes acknowledged so far.
+    /// How many bytes have been acknowledged so far.
     delivered: u64,
     /// When the last of them were.
     delivered_at: Option<Instant>,
@@ -37,7 +37,7 @@ struct Burst {
 }
 
 impl Delivery {
-    /// Something is sent now.
+    /// Notes that packets are sent at this instant.
     pub(super) fn on_sent(&mut self, now: Instant) {
         if self.bursts.is_empty() {
             // From idle: what was measured before says nothing of the time between.

@@ -20,7 +20,7 @@ const LEAST: u64 = 128 << 10;
 /// What the window may be for the queue to stay short, judged once in each round trip.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bound {
-    /// In bytes.
+    /// The bound on the window, in bytes.
     pub(super) window: u64,
     /// The number of the last packet sent.
     pub(super) sent: u64,

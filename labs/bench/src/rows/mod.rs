@@ -26,7 +26,7 @@ use crate::{
 /// What a row is run with.
 pub(crate) struct Context {
     pub(crate) tools: Tools,
-    /// Fewer rounds.
+    /// Whether there are fewer rounds, to see that all works rather than to measure.
     pub(crate) quick: bool,
     near: Option<Near>,
 }
@@ -72,7 +72,7 @@ impl Context {
 /// The numbers of all rows.
 pub(crate) const ALL: [u8; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 
-/// Runs one row.
+/// Measures the row of this number.
 pub(crate) fn run(number: u8, context: &mut Context) -> Result<Row> {
     let began = Instant::now();
     if number > 3 {

@@ -25,7 +25,7 @@ use crate::limits::{Limits, Tally};
 /// An attempt that has said something and gets no further for so long may be crowded out too.
 const STALLED: Duration = Duration::from_secs(2);
 
-/// What carries a connection.
+/// What carries a connection; each kind has limits of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     Quic,
@@ -35,11 +35,11 @@ pub(crate) enum Transport {
 /// What becomes of a connection attempt.
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    /// Shake hands.
+    /// Shake hands; dropped, the handshake no longer counts.
     Accept(Handshake),
     /// Let it prove its address first.
     Retry,
-    /// No.
+    /// Answer nothing that costs anything, and end it.
     Refuse,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Admission {
 #[derive(Debug)]
 struct State {
     bounds: Bounds,
-    /// Attempts, the oldest first.
+    /// Attempts by their numbers, the oldest first.
     attempts: BTreeMap<u64, Attempt>,
     next: u64,
     /// Established connections over QUIC and over TCP, those that have said nothing yet included.

@@ -62,7 +62,7 @@ const SCRIPT: &str = include_str!("page.js");
 
 type Answer = Response<Full<Bytes>>;
 
-/// The port, bound.
+/// The port for operators, bound and not served yet.
 #[derive(Debug)]
 pub(crate) struct HttpPort {
     listener: TcpListener,
@@ -80,7 +80,7 @@ impl HttpPort {
         Ok(Self { listener, local })
     }
 
-    /// Where it is.
+    /// The address that it is bound to.
     pub(crate) fn local(&self) -> SocketAddr {
         self.local
     }

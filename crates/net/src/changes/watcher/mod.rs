@@ -15,7 +15,7 @@ use crate::interfaces::local_addresses;
 /// How often the addresses are looked at where the system does not tell.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// Announces changes for ever.
+/// Announces each change of this host's network; ends only with its task.
 pub(super) async fn watch(changes: Changes) {
     #[cfg(target_os = "linux")]
     {

@@ -75,7 +75,7 @@ const LEAST_PACKETS: f64 = 4.0;
 pub(super) struct Model {
     delivery: Delivery,
     rate: HighestRate,
-    /// The shortest round trip.
+    /// The shortest round trip of late.
     shortest: Option<Duration>,
     /// When the path is to be drained.
     drain_at: Option<Instant>,
@@ -103,7 +103,7 @@ struct Round {
     number: u64,
     /// The last packet sent before it began.
     after: u64,
-    /// The last packet sent.
+    /// The last packet sent so far: the next round begins behind it.
     sent: u64,
     /// The quickest packet of this round, and of the one before.
     took: Option<Duration>,
@@ -165,7 +165,7 @@ impl Model {
         self.delivery.on_sent(now);
     }
 
-    /// A packet was acknowledged.
+    /// Takes in that a packet was acknowledged, with so many bytes.
     pub(super) fn on_acknowledged(&mut self, now: Instant, sent: Instant, bytes: u64) {
         self.delivery.on_acknowledged(bytes);
         self.round.acknowledged += bytes;

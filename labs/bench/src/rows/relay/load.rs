@@ -22,7 +22,7 @@ const MORE_THAN_FITS: usize = 2_000;
 /// How often a queue is looked at that is emptied: more often, and the looks would take a core from the relay.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// What the relay did.
+/// What the relay did while the load lasted.
 pub(super) struct Done {
     pub(super) bytes: f64,
     pub(super) packets: f64,
