@@ -2,11 +2,15 @@
 //! tunnel, conversations about sources and processes. A frame costs memory for the bytes that have come, not for those
 //! that it announces. How a frame looks is [`p2pdbg_proto::frame`]'s affair.
 
+mod tcp;
+
 use std::io;
 
 use p2pdbg_proto::frame::{self, MAX_BODY, Malformed};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+pub use tcp::set_up_tcp;
 
 /// Why no frame was read.
 #[derive(Debug, thiserror::Error)]

@@ -19,7 +19,6 @@ use p2pdbg_proto::{
     url::{HostAt, RendezvousUrl},
 };
 use rustls::{AlertDescription, ClientConfig, pki_types::ServerName};
-use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpSocket, TcpStream},
     time::{Instant, timeout},
@@ -41,7 +40,6 @@ pub(super) const HANDSHAKE: Duration = Duration::from_secs(6);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// What the kernel may hold that is not sent yet, in bytes. More would be delay that nobody sees.
-#[cfg(target_os = "linux")]
 const NOT_SENT: u32 = 16 * 1024;
 
 /// A connection over TCP to the rendezvous, before anything was said on it.
@@ -304,7 +302,7 @@ impl TcpRoute {
             }
             (None, None) => return Err(self.unreachable()),
         };
-        set_up(&stream);
+        p2pdbg_frames::set_up_tcp(&stream, KEEPALIVE, NOT_SENT);
         Ok(stream)
     }
 
@@ -342,7 +340,7 @@ impl TcpRoute {
         };
         let connected = TcpStream::connect((proxy.host.as_str(), proxy.port)).await;
         let mut stream = connected.map_err(|e| failed(Untrusted::of_error(&e).to_string()))?;
-        set_up(&stream);
+        p2pdbg_frames::set_up_tcp(&stream, KEEPALIVE, NOT_SENT);
         let opened = proxy.open(&mut stream, authority).await;
         opened.map_err(|refused| failed(refused.to_string()))?;
         Ok(stream)
@@ -381,16 +379,4 @@ impl TcpRoute {
 
 pub(super) fn local(error: &dyn std::fmt::Display) -> LinkError {
     LinkError::Local(error.to_string())
-}
-
-/// What the system may do for a connection; where it cannot, things are slower and not wrong.
-fn set_up(stream: &TcpStream) {
-    let socket = SockRef::from(stream);
-    let _ = socket.set_tcp_nodelay(true);
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(KEEPALIVE);
-    let _ = socket.set_tcp_keepalive(&keepalive);
-    #[cfg(target_os = "linux")]
-    let _ = socket.set_tcp_notsent_lowat(NOT_SENT);
 }

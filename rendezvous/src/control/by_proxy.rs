@@ -16,7 +16,7 @@ use crate::{
     control::{
         acceptor::Lobby,
         attempt_limits::{Transport, Verdict},
-        tcp::{Services, hold_out, inner_handshake, set_up},
+        tcp::{KEEPALIVE, NOT_SENT, Services, hold_out, inner_handshake},
     },
     web::{Asker, Site, serve},
 };
@@ -61,7 +61,7 @@ async fn greet(
     lobby: Arc<Lobby>,
     stop: CancellationToken,
 ) {
-    set_up(&stream);
+    p2pdbg_frames::set_up_tcp(&stream, KEEPALIVE, NOT_SENT);
     let site = Site {
         offer: services.offer.as_deref(),
         tallies: &lobby.tallies,

@@ -13,7 +13,6 @@ use std::{
 use p2pdbg_identity::tls::is_stream_protocol;
 use p2pdbg_proto::{control, relay_stream};
 use rustls::{ServerConfig, server::Acceptor};
-use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -45,14 +44,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The first keepalive after so much silence, and the next ones in the same rhythm. The protocols ask too; this finds
 /// out about peers that are gone without waiting for them.
-const KEEPALIVE: Duration = Duration::from_secs(30);
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// STUN's first byte is below this one (RFC 9443 section 3).
 const FIRST_OF_NO_STUN: u8 = 4;
 
 /// What the kernel may hold that is not sent yet, in bytes. More would be delay that nobody upstream sees.
-#[cfg(target_os = "linux")]
-const NOT_SENT: u32 = 32 * 1024;
+pub(crate) const NOT_SENT: u32 = 32 * 1024;
 
 /// One TCP port, and what its peers get.
 pub(crate) struct TcpEntrance {
@@ -139,7 +137,7 @@ async fn serve(
     lobby: Arc<Lobby>,
     stop: CancellationToken,
 ) {
-    set_up(&stream);
+    p2pdbg_frames::set_up_tcp(&stream, KEEPALIVE, NOT_SENT);
     let local = stream.local_addr().ok().map(|local| local.ip());
     let greeting = greet(stream, remote.ip(), &handshake, &services, &lobby);
     let greeted = tokio::select! {
@@ -303,16 +301,4 @@ async fn hold_conversation<S>(
     }
     span.in_scope(|| tracing::debug!(?ending, "disconnected"));
     let _ = lobby.hub.send(Event::Lost { id, on_purpose }).await;
-}
-
-/// What the system may do for a connection; where it cannot, things are slower and not wrong.
-pub(crate) fn set_up(stream: &TcpStream) {
-    let socket = SockRef::from(stream);
-    let _ = socket.set_tcp_nodelay(true);
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(KEEPALIVE);
-    let _ = socket.set_tcp_keepalive(&keepalive);
-    #[cfg(target_os = "linux")]
-    let _ = socket.set_tcp_notsent_lowat(NOT_SENT);
 }
