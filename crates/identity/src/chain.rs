@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use p2pdbg_proto::fingerprint::Fingerprint;
 use rustls::{
-    CertificateError, DigitallySignedStruct, Error, PeerIncompatible, RootCertStore,
-    SignatureScheme,
+    CertificateError, DigitallySignedStruct, Error, RootCertStore,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
-    crypto::{CryptoProvider, verify_tls13_signature},
+    crypto::CryptoProvider,
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-use crate::provider::provider;
+use crate::provider::{provider, signatures_of_tls13};
 
 /// Accepts a server whose certificate has this fingerprint, whatever it says; or one that shows, behind its own
 /// certificate, the one with this fingerprint, which has signed it for the name that is dialled and for today.
@@ -74,30 +73,7 @@ impl ServerCertVerifier for PinnedChain {
         self.verify(end_entity, intermediates, server_name, now)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(PeerIncompatible::Tls12NotOffered.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
+    signatures_of_tls13!();
 }
 
 #[cfg(test)]
