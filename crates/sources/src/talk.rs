@@ -21,14 +21,12 @@ use tokio::{
 };
 
 use super::{
-    Begun, Content, Differences, Inbox, Limits, Scan, Seen, SourceName, compare::Found, stamp, tree,
+    Begun, Content, Differences, Inbox, Limits, Scan, Seen, SourceName, compare::Found,
+    inbox::MAX_FILE, stamp, tree,
 };
 
 /// The most bytes of names and digests in one message.
 const MAX_BATCH_BYTES: usize = 32 << 10;
-
-/// The longest file that is offered, in bytes.
-const MAX_FILE: u64 = 256 << 20;
 
 /// Why a conversation came to nothing.
 #[derive(Debug, thiserror::Error)]

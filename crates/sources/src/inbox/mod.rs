@@ -27,8 +27,8 @@ use super::{
     parts,
 };
 
-/// The longest file that is taken, in bytes.
-const MAX_FILE: u64 = 256 << 20;
+/// The longest file that is offered and taken, in bytes.
+pub(super) const MAX_FILE: u64 = 256 << 20;
 
 /// How many files are remembered for what was in them.
 const MOST_SEEN: usize = 20_000;
