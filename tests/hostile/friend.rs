@@ -2,11 +2,11 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use p2pdbg_base::{PathPolicy, PeerName};
+use p2pdbg_base::PathPolicy;
 use p2pdbg_identity::{Identity, tls};
 use p2pdbg_ledger::CarrierHeader;
 use p2pdbg_meeting::{Meeting, MeetingCommand, MeetingConfig, MeetingEvent, Met, Whom};
-use p2pdbg_net::{changes::Changes, stun_servers::FurtherServers};
+use p2pdbg_net::changes::Changes;
 use p2pdbg_path::{PathCommand, PathContext, PathEvent, PathSocket, Paths, traversal::Traversal};
 use p2pdbg_proto::{
     code::Code,
@@ -16,7 +16,7 @@ use p2pdbg_proto::{
     tunnel::{EXPORTER_LABEL, ForwardState, PathKind, TunnelMessage},
     url::RendezvousUrl,
 };
-use p2pdbg_rendezvous_client::{TcpRoute, Transports};
+use p2pdbg_rendezvous_client::TcpRoute;
 use quinn::{
     ClientConfig, Connection, ConnectionError, RecvStream, SendStream,
     crypto::rustls::QuicClientConfig,
@@ -41,15 +41,10 @@ impl Friend {
         let copy = Identity::from_pem(pem(&identity).as_bytes()).unwrap();
         // Nothing through the relay, where the listener would call.
         let context = context(&url, PathPolicy::Direct);
+        let whom = Whom::CodeMaker(code);
         let mut meeting = Meeting::start(MeetingConfig {
-            transports: Transports::Any,
-            rendezvous: url,
-            identity: Arc::new(copy),
-            name: PeerName::nearest("friend"),
-            process: 1,
-            whom: Whom::CodeMaker(code),
             paths: context.clone(),
-            further_stun: Arc::new(FurtherServers::default()),
+            ..MeetingConfig::detached(Role::Connector, Arc::new(copy), whom, url)
         });
         let mut met = loop {
             match meeting.event().await.expect("the meeting goes on") {

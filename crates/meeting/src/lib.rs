@@ -27,19 +27,20 @@ pub use self::{
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use p2pdbg_base::{Failure, PeerName};
+use p2pdbg_base::{Failure, PathPolicy, PeerName};
 use p2pdbg_identity::Identity;
-use p2pdbg_net::stun_servers::FurtherServers;
+use p2pdbg_net::{changes::Changes, stun_servers::FurtherServers};
 use p2pdbg_pairing::{KnownPeer, PairSecret, SessionKeys};
-use p2pdbg_path::{Approach, Introduction, PathContext, RelayAt};
+use p2pdbg_path::{Approach, Introduction, PathContext, RelayAt, traversal::Traversal};
 use p2pdbg_proto::{
     code::Code,
+    control::Role,
     fingerprint::Fingerprint,
     node::NodeNumber,
     signal::{PeerInfo, PeerMessage},
     url::RendezvousUrl,
 };
-use p2pdbg_rendezvous_client::{LinkError, Transports};
+use p2pdbg_rendezvous_client::{LinkError, TcpRoute, Transports};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -64,6 +65,40 @@ pub struct MeetingConfig {
     pub paths: PathContext,
     /// STUN servers besides the rendezvous.
     pub further_stun: Arc<FurtherServers>,
+}
+
+impl MeetingConfig {
+    /// A first process that may use every path and transport, and that leaves its host's files, gateway and network
+    /// alone: for simulators and tests, which settle otherwise what they need.
+    pub fn detached(
+        role: Role,
+        identity: Arc<Identity>,
+        whom: Whom,
+        rendezvous: RendezvousUrl,
+    ) -> Self {
+        let paths = PathContext {
+            role,
+            policy: PathPolicy::Any,
+            traversal: Traversal {
+                port_mapping: false,
+                ..Traversal::default()
+            },
+            // There is no such directory, so nobody else holds the lock.
+            search_lock: "/nowhere/search.lock".into(),
+            route: TcpRoute::new(&rendezvous),
+            changes: Changes::silent(),
+        };
+        Self {
+            rendezvous,
+            identity,
+            name: PeerName::nearest("host"),
+            process: 1,
+            whom,
+            transports: Transports::Any,
+            paths,
+            further_stun: Arc::default(),
+        }
+    }
 }
 
 /// Whom a process wants to meet; settled before it goes to the rendezvous.

@@ -11,13 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_base::{PathPolicy, PeerName};
 use p2pdbg_identity::Identity;
 use p2pdbg_meeting::{
     ChannelId, Input, MeetingCommand, MeetingConfig, MeetingEvent, Meetings, Output, Reached, Whom,
 };
-use p2pdbg_net::{changes::Changes, stun_servers::FurtherServers};
-use p2pdbg_path::{PathContext, traversal::Traversal};
 use p2pdbg_proto::{
     code::{Code, Words},
     control::{Credential, FromRendezvous, Role, ToRendezvous},
@@ -25,7 +22,7 @@ use p2pdbg_proto::{
     url::{AccessKey, RendezvousUrl},
 };
 use p2pdbg_rendezvous::InMemory;
-use p2pdbg_rendezvous_client::{LinkError, TcpRoute, Transports};
+use p2pdbg_rendezvous_client::LinkError;
 
 use crate::End;
 
@@ -232,23 +229,7 @@ impl Meeting {
             Some(key) => Credential::AccessKey(key.clone()),
             None => Credential::None,
         };
-        let config = MeetingConfig {
-            paths: PathContext {
-                role,
-                policy: PathPolicy::Any,
-                traversal: Traversal::default(),
-                search_lock: "/nowhere/search.lock".into(),
-                route: TcpRoute::new(&url),
-                changes: Changes::silent(),
-            },
-            identity: Arc::new(identity),
-            name: PeerName::nearest("host"),
-            process: 1,
-            whom,
-            transports: Transports::Any,
-            further_stun: Arc::new(FurtherServers::default()),
-            rendezvous: url,
-        };
+        let config = MeetingConfig::detached(role, Arc::new(identity), whom, url);
         let who = self.sides.len();
         self.sides.push(Side {
             meetings: Meetings::new(&config),

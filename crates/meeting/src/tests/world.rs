@@ -7,11 +7,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use p2pdbg_base::{PathPolicy, PeerName};
+use p2pdbg_base::PeerName;
 use p2pdbg_identity::Identity;
-use p2pdbg_net::{changes::Changes, stun_servers::FurtherServers};
 use p2pdbg_pairing::{KnownPeer, PairSecret};
-use p2pdbg_path::{PathContext, traversal::Traversal};
 use p2pdbg_proto::{
     code::Code,
     control::{Credential, FromRendezvous, Role, ToRendezvous},
@@ -19,7 +17,7 @@ use p2pdbg_proto::{
     url::{AccessKey, RendezvousUrl},
 };
 use p2pdbg_rendezvous::InMemory;
-use p2pdbg_rendezvous_client::{LinkError, TcpRoute, Transports};
+use p2pdbg_rendezvous_client::LinkError;
 
 use crate::{
     ChannelId, MeetingCommand, MeetingConfig, MeetingEvent, Met, Whom,
@@ -99,23 +97,7 @@ impl World {
             further: Vec::new(),
             fingerprint: None,
         };
-        let config = MeetingConfig {
-            paths: PathContext {
-                role,
-                policy: PathPolicy::Any,
-                traversal: Traversal::default(),
-                search_lock: "/nowhere/search.lock".into(),
-                route: TcpRoute::new(&url),
-                changes: Changes::silent(),
-            },
-            identity: Arc::clone(&identity),
-            name: PeerName::nearest("host"),
-            process: 1,
-            whom,
-            transports: Transports::Any,
-            further_stun: Arc::new(FurtherServers::default()),
-            rendezvous: url,
-        };
+        let config = MeetingConfig::detached(role, Arc::clone(&identity), whom, url);
         let credential = match &config.rendezvous.access_key {
             Some(key) => Credential::AccessKey(key.clone()),
             None => Credential::None,
