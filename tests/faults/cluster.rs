@@ -8,6 +8,7 @@ use std::{
 
 use p2pdbg_base::ErrorCode;
 use p2pdbg_events::{Event, PathKind, WaitingFor, WarningCode};
+use p2pdbg_identity::{IDENTITY_FILE, Identity, tls};
 use p2pdbg_natlab::{Flow, Host, Impairments, NatKind, TwoNats};
 use p2pdbg_proto::url::RendezvousUrl;
 use rustix::process::Signal;
@@ -472,7 +473,12 @@ fn node_with_a_certificate_of_another_authority_is_passed_over_and_one_that_has_
     }
     drop(foreign);
     let expired = scene.cluster.certify_for(&node, "1s");
-    std::thread::sleep(Duration::from_secs(2));
+    let pem = std::fs::read(expired.state().join(IDENTITY_FILE)).unwrap();
+    let identity = Identity::from_pem(&pem).unwrap();
+    let authority = scene.url(0).fingerprint.unwrap();
+    eventually("the certificate's end", || {
+        tls::is_certified(&identity, authority, &node.ip.to_string()).err()
+    });
     let why = scene.cluster.refused(&node, expired, &node.ip.to_string());
     assert!(why.contains("expired"), "{why}");
 }

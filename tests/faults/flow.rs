@@ -55,6 +55,7 @@ pub(crate) struct Flow {
     readers: Vec<JoinHandle<Result<u64, String>>>,
     arrivals: [Arrivals; 2],
     written: Arc<AtomicU64>,
+    arrived: Arc<AtomicU64>,
 }
 
 /// When bytes arrived at one end.
@@ -65,7 +66,7 @@ impl Flow {
     pub(crate) fn begin(ends: [TcpStream; 2], pace: Pace, seed: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let rest = Arc::new(AtomicBool::new(false));
-        let written = Arc::new(AtomicU64::new(0));
+        let (written, arrived) = (Arc::default(), Arc::<AtomicU64>::default());
         let arrivals = [Arrivals::default(), Arrivals::default()];
         let (mut writers, mut readers) = (Vec::new(), Vec::new());
         for (index, end) in (0_u64..).zip(&ends) {
@@ -77,16 +78,17 @@ impl Flow {
                 pace,
                 stop: stop.clone(),
                 rest: rest.clone(),
-                written: written.clone(),
+                written: Arc::clone(&written),
             };
             writers.push(std::thread::spawn(move || writer.run(seed + index)));
         }
         for (index, end) in (0_u64..).zip(&ends) {
             let from = end.try_clone().unwrap();
             let arrivals = arrivals[usize::from(index == 1)].clone();
+            let arrived = Arc::clone(&arrived);
             // What arrives at one end was written at the other.
             readers.push(std::thread::spawn(move || {
-                read(&from, seed + 1 - index, &arrivals)
+                read(&from, seed + 1 - index, &arrivals, &arrived)
             }));
         }
         Self {
@@ -98,12 +100,18 @@ impl Flow {
             readers,
             arrivals,
             written,
+            arrived,
         }
     }
 
     /// How many bytes have been written so far, at both ends together.
     pub(crate) fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
+    }
+
+    /// Whether everything that was written has arrived; while nothing rests there is always something on its way.
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.arrived.load(Ordering::Relaxed) == self.written()
     }
 
     /// Has nothing written, or writes again.
@@ -229,7 +237,12 @@ impl Writer {
     }
 }
 
-fn read(mut from: &TcpStream, seed: u64, arrivals: &Arrivals) -> Result<u64, String> {
+fn read(
+    mut from: &TcpStream,
+    seed: u64,
+    arrivals: &Arrivals,
+    arrived: &AtomicU64,
+) -> Result<u64, String> {
     let mut numbers = Numbered::new(seed);
     let mut block = numbers.next().to_vec();
     let mut buffer = vec![0; 64 * 1024];
@@ -248,6 +261,7 @@ fn read(mut from: &TcpStream, seed: u64, arrivals: &Arrivals) -> Result<u64, Str
         }
         at += length;
         read += length as u64;
+        arrived.fetch_add(length as u64, Ordering::Relaxed);
         if at == block.len() {
             block = numbers.next().to_vec();
             at = 0;

@@ -114,8 +114,8 @@ fn session_at_a_nearer_relay_goes_on_without_a_gap_when_its_home_is_killed() {
     let setting = setting.with_path("relay");
     let mut session = Session::begin("rl-home", lab, setting, PathKind::Relay);
     relayed_at(&session, at);
-    // What was on its way by the home when the streams left it arrives, so that nothing of them depends on it.
-    std::thread::sleep(Duration::from_secs(3));
+    // What was on its way by the home when the streams left it has arrived: nothing of them depends on it.
+    session.settles();
     let began = session.fault("home killed");
     kill_home(&mut session, &nodes, &mut others);
     session.resumes(
@@ -142,8 +142,14 @@ fn session_with_a_direct_path_asks_for_no_nearer_relay() {
         ..
     } = scene;
     let session = Session::begin("rl-direct", lab, setting, PathKind::Direct);
-    // Longer than a session waits before it looks.
-    std::thread::sleep(Duration::from_secs(4));
+    for peer in session.peers() {
+        eventually("a look that finds no need", || {
+            let stderr = peer.stderr();
+            let mut lines = stderr.iter();
+            lines.find(|line| line.contains("no nearer relay is looked for"))?;
+            Some(())
+        });
+    }
     session.flows();
     assert_eq!(relay.guests(), 0);
     session.finish();

@@ -192,6 +192,22 @@ impl Session {
         flows.into_iter().flatten().for_each(|flow| flow.rest(rest));
     }
 
+    /// Waits until everything that was written by now has arrived, and then until bytes flow again.
+    #[track_caller]
+    pub(crate) fn settles(&self) {
+        self.rest(true);
+        let flows = [&self.steps, &self.bulk];
+        eventually("what is on its way", || {
+            flows
+                .into_iter()
+                .flatten()
+                .all(Flow::has_arrived)
+                .then_some(())
+        });
+        self.rest(false);
+        self.flows();
+    }
+
     /// Waits until bytes arrive at both ends that were not there before.
     #[track_caller]
     pub(crate) fn flows(&self) {

@@ -63,6 +63,8 @@ async fn measure(
             if events.send(Event::Measured(here)).await.is_err() {
                 return;
             }
+        } else {
+            tracing::debug!(is_relayed, "no nearer relay is looked for");
         }
     }
 }
