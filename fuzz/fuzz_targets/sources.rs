@@ -177,9 +177,9 @@ impl Place {
             inbox: Some(self.root.join("inbox")),
         };
         let sources = Sources::new(options, told);
-        let (mut peer, answering) = sources.answer().expect("it is the only conversation");
+        let (peer, answering) = sources.answer().expect("it is the only conversation");
         let say = async {
-            let (mut from, mut to) = peer.split();
+            let (mut from, mut to) = tokio::io::split(peer);
             let mut heard = Vec::new();
             let write = async {
                 // An end that has had enough hangs up.

@@ -82,7 +82,8 @@ impl Hub {
         }
     }
 
-    /// Asks the directory through this.
+    /// Asks the directory through this line; without one it is asked for nothing.
+    #[cfg(feature = "cluster")]
     pub(crate) fn ask_through(&mut self, line: Line) {
         self.line = Some(line);
     }
