@@ -83,7 +83,7 @@ impl RecentForward {
     }
 
     /// What `p2pdbg listen` is given for the same forward.
-    pub fn to_arguments(&self) -> Vec<String> {
+    pub(crate) fn to_arguments(&self) -> Vec<String> {
         if let Some(path) = &self.socket {
             return vec!["-L".to_owned(), format!("{}:{}", path.display(), self.to)];
         }

@@ -85,7 +85,7 @@ impl Client {
     ///
     /// # Errors
     /// If the process goes away, or its reply is not understood.
-    pub async fn ask_at_length(&mut self, request: &Request) -> Result<Reply, ClientError> {
+    pub(crate) async fn ask_at_length(&mut self, request: &Request) -> Result<Reply, ClientError> {
         self.write.write_all(&protocol::line(request)).await?;
         let mut line = Vec::new();
         let limit = u64::try_from(MAX_REPLY).unwrap_or(u64::MAX);

@@ -11,7 +11,7 @@ pub(super) const CHUNK: usize = 64 << 10;
 
 /// A piece of a stream: a byte that says what it is; data has its length (32 bits, big-endian) and the bytes after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Frame {
+pub(crate) enum Frame {
     /// 0: bytes of the stream, 64 KiB of them at the most.
     Data(Vec<u8>),
     /// 1: this end writes no more.
@@ -26,7 +26,7 @@ pub enum Frame {
 ///
 /// # Errors
 /// If the connection ends, or brings what is no frame.
-pub async fn read_frame(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Frame> {
+pub(crate) async fn read_frame(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Frame> {
     Ok(match from.read_u8().await? {
         0 => {
             let length = usize::try_from(from.read_u32().await?).unwrap_or(usize::MAX);
@@ -48,7 +48,10 @@ pub async fn read_frame(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Frame
 ///
 /// # Errors
 /// If the connection is gone.
-pub async fn write_frame(to: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> io::Result<()> {
+pub(crate) async fn write_frame(
+    to: &mut (impl AsyncWrite + Unpin),
+    frame: &Frame,
+) -> io::Result<()> {
     let kind = match frame {
         Frame::Data(bytes) => return write_data(to, bytes).await,
         Frame::Fin => 1,
@@ -63,7 +66,7 @@ pub async fn write_frame(to: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> i
 ///
 /// # Errors
 /// If the connection is gone.
-pub async fn write_data(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+pub(crate) async fn write_data(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
     for chunk in bytes.chunks(CHUNK) {
         let length = u32::try_from(chunk.len()).unwrap_or(0).to_be_bytes();
         let mut frame = Vec::with_capacity(5 + chunk.len());

@@ -16,5 +16,5 @@ mod reply;
 mod server;
 
 pub use client::{Client, ClientError, running};
-pub use frames::{Frame, read_frame, write_data, write_frame};
+pub(crate) use frames::{Frame, read_frame, write_data, write_frame};
 pub use server::{ControlSocket, Inquiry};

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 pub const VERSION: u32 = 1;
 
 /// The longest request, in bytes.
-pub const MAX_REQUEST: usize = 4 << 10;
+pub(super) const MAX_REQUEST: usize = 4 << 10;
 
 /// The longest reply, in bytes.
-pub const MAX_REPLY: usize = 1 << 20;
+pub(super) const MAX_REPLY: usize = 1 << 20;
 
 /// A line, with the version that it is of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

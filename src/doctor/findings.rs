@@ -88,12 +88,12 @@ pub struct Rendezvous {
 
 impl Rendezvous {
     /// Whether it answers over TCP, be it inside a WebSocket alone.
-    pub fn answers_over_tcp(&self) -> bool {
+    pub(crate) fn answers_over_tcp(&self) -> bool {
         self.tcp.answers || self.answers_by_web_alone()
     }
 
     /// Whether what it answers over TCP is a WebSocket alone.
-    pub fn answers_by_web_alone(&self) -> bool {
+    pub(crate) fn answers_by_web_alone(&self) -> bool {
         self.web.as_ref().is_some_and(|web| web.answers)
     }
 }

@@ -39,7 +39,7 @@ use self::{
 };
 
 /// The longest that `--deep` waits.
-pub const LONGEST_DEEP: std::time::Duration = lifetime::LONGEST;
+pub(crate) const LONGEST_DEEP: std::time::Duration = lifetime::LONGEST;
 
 /// How often somebody who waits is told for how long.
 const TICK: std::time::Duration = std::time::Duration::from_secs(1);

@@ -2,6 +2,7 @@
 
 mod circles;
 mod messages;
+mod public;
 mod size;
 mod width;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::root;
 
 /// All Rust that is written here, below a folder.
-fn rust_below(folder: &Path, files: &mut Vec<PathBuf>) {
+pub(super) fn rust_below(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() && !path.ends_with("target") {

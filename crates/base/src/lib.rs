@@ -1,25 +1,24 @@
 //! Small types that every part of p2pdbg uses, and that know nothing of any of them.
 //!
-//! - [`failure`]: how a run of the program ends badly; [`untrusted`]: text of strangers, made safe to show.
-//! - [`host_port`]: addresses as people write them; [`opened`]: where a forward is open; [`peer_name`]: what a host
-//!   calls itself.
-//! - [`backoff`]: how long to wait before something is tried again; [`probation`]: for how long it must then go well;
-//!   [`silence`]: when a connection on which nothing is heard is given up; [`queue_room`]: how much may
-//!   wait in a queue.
+//! - [`Failure`]: how a run of the program ends badly; [`Untrusted`]: text of strangers, made safe to show.
+//! - [`host_port`]: addresses as people write them; [`Opened`]: where a forward is open; [`PeerName`]: what a host calls
+//!   itself.
+//! - [`Backoff`]: how long to wait before something is tried again; [`Probation`]: for how long it must then go well;
+//!   [`Silence`]: when a connection on which nothing is heard is given up; [`Room`]: how much may wait in a queue.
 //! - [`duration`]: lengths of time as people write them; [`policy`]: what a user may choose of a session.
 //! - [`version`]: which build a program is.
 //!
 //! What it leaves out: sockets, clocks, files.
 
-pub mod backoff;
+mod backoff;
 pub mod duration;
-pub mod failure;
+mod failure;
 pub mod host_port;
-pub mod opened;
-pub mod peer_name;
+mod opened;
+mod peer_name;
 pub mod policy;
-pub mod probation;
-pub mod queue_room;
+mod probation;
+mod queue_room;
 pub mod silence;
 pub mod untrusted;
 pub mod version;

@@ -2,13 +2,13 @@
 //!
 //! - [`event`]: what happens, the schema of `--json`; [`status`]: what the status line is drawn from.
 //! - [`snapshot`]: all that there is at a moment, the schema of `status --json`.
-//! - [`reporter`]: the handle by which a session reports the first two.
+//! - [`Reporter`]: the handle by which a session reports the first two.
 //!
 //! What it leaves out: how any of it is written; that is the program's `report`.
 
 pub mod debugger;
 pub mod event;
-pub mod reporter;
+mod reporter;
 pub mod snapshot;
 pub mod status;
 

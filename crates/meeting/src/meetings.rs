@@ -116,7 +116,7 @@ impl Meetings {
 
     /// Whether a person sits before `connect` and no session has begun. A listener waits for hours, and a session says
     /// itself when it needs the rendezvous.
-    pub fn does_a_person_wait(&self) -> bool {
+    pub(crate) fn does_a_person_wait(&self) -> bool {
         self.role() == Role::Connector && self.channels.iter().next().is_none()
     }
 

@@ -23,10 +23,10 @@ mod relay_choice;
 mod relays;
 mod snapshot;
 mod sources;
-pub mod stream;
+mod stream;
 mod streams;
 mod tunnel_connections;
-pub mod watch;
+mod watch;
 
 use std::{
     fmt,

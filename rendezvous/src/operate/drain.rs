@@ -13,7 +13,7 @@ use tokio::{sync::watch, time::sleep};
 use crate::counters::Tallies;
 
 /// How long it lasts at the most, unless told otherwise.
-pub const DRAIN_FOR: Duration = Duration::from_secs(600);
+pub(crate) const DRAIN_FOR: Duration = Duration::from_secs(600);
 
 /// How often is looked whether a session is left.
 const LOOK: Duration = Duration::from_millis(500);

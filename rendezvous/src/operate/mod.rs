@@ -23,10 +23,7 @@ use crate::{
     keys::{KeyError, KeyRing, KeyStore, unix_s},
 };
 
-pub use self::{
-    drain::DRAIN_FOR,
-    nodes::{NodeReport, NodesReport, StoreReport},
-};
+pub use self::nodes::{NodeReport, NodesReport, StoreReport};
 use self::{drain::Drain, nodes::Nodes};
 
 /// How long the hub may take to answer.
@@ -126,7 +123,7 @@ impl Operator {
     }
 
     /// Whether each part has done its round lately. Asks nobody, and so answers whatever is stuck.
-    pub fn is_healthy(&self) -> bool {
+    pub(crate) fn is_healthy(&self) -> bool {
         self.tallies.beats.are_fresh(Instant::now())
     }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
-pub use p2pdbg_forward::Connection;
+pub(crate) use p2pdbg_forward::Connection;
 use p2pdbg_forward::{OtherEnd, Within};
 use p2pdbg_net::listening;
 #[cfg(unix)]

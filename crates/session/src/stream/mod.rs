@@ -34,7 +34,7 @@ use self::{
     redial::Redial,
     uplink::{Uplink, UplinkEvent},
 };
-pub use self::{
+pub(crate) use self::{
     local::Connection,
     redial::Dial,
     tap::{Tap, Traffic},
@@ -50,14 +50,14 @@ const ACK_DELAY: Duration = Duration::from_millis(200);
 pub(crate) const UNWANTED: quinn::VarInt = quinn::VarInt::from_u32(1);
 
 /// How much may wait for a stream's task.
-pub const INBOX: usize = 64;
+pub(crate) const INBOX: usize = 64;
 
 /// The tunnel that streams should use, or none while the peer is out of reach.
-pub type BestTunnel = watch::Receiver<Option<Tunnel>>;
+pub(crate) type BestTunnel = watch::Receiver<Option<Tunnel>>;
 
 /// What the session tells a stream.
 #[derive(Debug)]
-pub enum StreamInput {
+pub(crate) enum StreamInput {
     /// The peer opened a carrier for it.
     Carrier {
         /// The epoch of the tunnel that it is on.
@@ -100,7 +100,7 @@ pub enum StreamInput {
 
 /// What a stream tells the session.
 #[derive(Debug)]
-pub enum StreamEvent {
+pub(crate) enum StreamEvent {
     /// Its state has changed to this one.
     State(StreamState),
     /// The peer has everything that the local program wrote, and its end.
@@ -112,10 +112,11 @@ pub enum StreamEvent {
 }
 
 /// A connection that is being dialled.
-pub type Dialing = std::pin::Pin<Box<dyn Future<Output = Result<Connection, ResetCode>> + Send>>;
+pub(crate) type Dialing =
+    std::pin::Pin<Box<dyn Future<Output = Result<Connection, ResetCode>> + Send>>;
 
 /// Where a stream's local connection comes from.
-pub enum Local {
+pub(crate) enum Local {
     /// It was accepted here, on the port of a forward.
     Accepted(Connection),
     /// It is being dialled; the future gives up by itself or goes on for ever.
@@ -125,30 +126,30 @@ pub enum Local {
 }
 
 /// Everything that a stream's task starts with.
-pub struct Stream {
+pub(crate) struct Stream {
     /// Its id in the session.
-    pub id: StreamId,
+    pub(crate) id: StreamId,
     /// The forward it belongs to.
-    pub forward: u16,
+    pub(crate) forward: u16,
     /// The session's memory for what is not acknowledged.
-    pub budget: Budget,
+    pub(crate) budget: Budget,
     /// Which tunnel is best at the moment, and when that changes.
-    pub best: BestTunnel,
+    pub(crate) best: BestTunnel,
     /// What the session tells it.
-    pub inbox: mpsc::Receiver<StreamInput>,
+    pub(crate) inbox: mpsc::Receiver<StreamInput>,
     /// What it tells the session.
-    pub report: mpsc::Sender<(StreamId, StreamEvent)>,
+    pub(crate) report: mpsc::Sender<(StreamId, StreamEvent)>,
     /// Where it counts what passes.
-    pub traffic: Arc<Traffic>,
+    pub(crate) traffic: Arc<Traffic>,
     /// Where it shows what the local program writes, and what it is given.
-    pub taps: (Tap, Tap),
+    pub(crate) taps: (Tap, Tap),
     /// Whether the local program is a debugger's client, which waits for an answer before it ends its writing.
-    pub is_client: bool,
+    pub(crate) is_client: bool,
 }
 
 impl Stream {
     /// Drives the stream to its end.
-    pub async fn run(self, local: Local) {
+    pub(crate) async fn run(self, local: Local) {
         let Self {
             id,
             forward,

@@ -17,7 +17,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 const KEPT: usize = 256 << 10;
 
 /// Dials the target once more; told how long to wait before.
-pub type Dial = Box<dyn FnMut(Option<Duration>) -> Dialing + Send>;
+pub(crate) type Dial = Box<dyn FnMut(Option<Duration>) -> Dialing + Send>;
 
 /// What it takes to dial again.
 pub(super) struct Redial {

@@ -8,7 +8,7 @@ use crate::watch::Feed;
 
 /// One direction of a stream, for whoever looks on.
 #[derive(Debug, Default)]
-pub struct Tap(pub Option<Feed>);
+pub(crate) struct Tap(pub(crate) Option<Feed>);
 
 impl Tap {
     /// Shows bytes that were forwarded; never waits.
@@ -23,7 +23,7 @@ impl Tap {
 
 /// How much has passed through a stream. The stream's task counts, the session's reads.
 #[derive(Debug, Default)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     sent: AtomicU64,
     received: AtomicU64,
     copied: AtomicU64,
@@ -52,22 +52,22 @@ impl Traffic {
     }
 
     /// How many bytes of what the local program wrote the peer has not acknowledged.
-    pub fn held(&self) -> u64 {
+    pub(crate) fn held(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
     }
 
     /// How many bytes were sent once more.
-    pub fn copied(&self) -> u64 {
+    pub(crate) fn copied(&self) -> u64 {
         self.copied.load(Ordering::Relaxed)
     }
 
     /// How many bytes the local program wrote.
-    pub fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
     /// How many bytes the local program was given.
-    pub fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
 }

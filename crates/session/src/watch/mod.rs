@@ -24,7 +24,7 @@ use p2pdbg_ledger::StreamId;
 use tokio::sync::mpsc;
 
 use self::watcher::Watched;
-pub use self::watcher::Watcher;
+pub(crate) use self::watcher::Watcher;
 
 /// How many pieces may wait to be looked at.
 const PIECES: usize = 512;
@@ -34,11 +34,11 @@ const BYTES: usize = 4 << 20;
 
 /// What has been learnt of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub(crate) struct Report {
     /// The debugger, as far as it is known.
-    pub debugger: Debugger,
+    pub(crate) debugger: Debugger,
     /// What a person should know besides.
-    pub advice: Vec<Advice>,
+    pub(crate) advice: Vec<Advice>,
 }
 
 /// What is shown of a stream.
@@ -52,7 +52,7 @@ enum Shown {
 
 /// Where a stream shows what one of its ends wrote.
 #[derive(Debug)]
-pub struct Feed {
+pub(crate) struct Feed {
     stream: StreamId,
     from: End,
     queue: mpsc::Sender<Shown>,
@@ -65,12 +65,12 @@ pub struct Feed {
 
 impl Feed {
     /// Whether anybody looks still; what is not wanted need not be shown.
-    pub fn is_wanted(&self) -> bool {
+    pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed)
     }
 
     /// Shows what was forwarded; never waits.
-    pub fn show(&mut self, bytes: Bytes) {
+    pub(crate) fn show(&mut self, bytes: Bytes) {
         if !self.is_wanted() || bytes.is_empty() {
             return;
         }

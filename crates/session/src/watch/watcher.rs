@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A session's watcher; dropped, it ends.
 #[derive(Debug)]
-pub struct Watcher {
+pub(crate) struct Watcher {
     role: Role,
     queue: mpsc::Sender<Shown>,
     queued: Arc<Room>,
@@ -40,7 +40,7 @@ pub struct Watcher {
 
 impl Watcher {
     /// Begins to look. What is learnt goes to `report`, as `wrap` makes it.
-    pub fn start<T: Send + 'static>(
+    pub(crate) fn start<T: Send + 'static>(
         role: Role,
         report: mpsc::Sender<T>,
         wrap: impl Fn(StreamId, Report) -> T + Send + 'static,
@@ -61,7 +61,7 @@ impl Watcher {
     }
 
     /// Notes where the same sources are at both ends, for the streams that begin from now on.
-    pub fn set_roots(&mut self, here: &str, there: &str) {
+    pub(crate) fn set_roots(&mut self, here: &str, there: &str) {
         let (ide, debuggee) = match self.role {
             Role::Listener => (here, there),
             Role::Connector => (there, here),
@@ -72,7 +72,7 @@ impl Watcher {
 
     /// Where a new stream shows what the local program writes, and what the peer's does. `ide_port` is the port of this
     /// host at which the IDE listens, if it does.
-    pub fn watch(&self, stream: StreamId, ide_port: Option<u16>) -> Option<(Feed, Feed)> {
+    pub(crate) fn watch(&self, stream: StreamId, ide_port: Option<u16>) -> Option<(Feed, Feed)> {
         let wanted = Arc::new(AtomicBool::new(true));
         let context = Context {
             ide_build: None,
