@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::{net::SocketAddr, num::NonZero, sync::Arc};
 
-use p2pdbg_identity::{outer, tls};
+use p2pdbg_identity::{tls, web_tls};
 use p2pdbg_proto::secret::Secret;
 use p2pdbg_udp::drivers::WatchedRuntime;
 use quinn::Endpoint;
@@ -194,7 +194,7 @@ impl Entrances {
             quic,
             secret: &state.secret,
             tls: TlsAcceptor::from(Arc::new(tls::stream_server(identity)?)),
-            outer: Arc::new(outer::server(identity)?),
+            outer: Arc::new(web_tls::server(identity)?),
             public_port: config.public.as_ref().and_then(|public| public.port),
             alternatives: ports.alternatives(),
             vantages: ports.vantages,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use p2pdbg_events::{PathKind, Via};
-use p2pdbg_identity::{Identity, StateDir, outer};
+use p2pdbg_identity::{Identity, StateDir, web_tls};
 use p2pdbg_natlab::{Flow, Host, Lab, Nat, NatKind, TwoNats};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
@@ -88,7 +88,7 @@ impl Opener {
         let files = tempfile::tempdir().unwrap();
         let state = StateDir::open(Some(&files.path().join("authority")), "opener").unwrap();
         let identity = Identity::load_or_make(&state).unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(outer::server(&identity).unwrap()));
+        let acceptor = TlsAcceptor::from(Arc::new(web_tls::server(&identity).unwrap()));
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(Self::open(stream, acceptor.clone()));
         }
@@ -115,7 +115,7 @@ impl Opener {
         if &first != b"GET " {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        let connector = TlsConnector::from(Arc::new(outer::client().map_err(io::Error::other)?));
+        let connector = TlsConnector::from(Arc::new(web_tls::client().map_err(io::Error::other)?));
         let name = "rdv.example.org".try_into().map_err(io::Error::other)?;
         let mut far = connector.connect(name, far).await?;
         far.write_all(&first).await?;

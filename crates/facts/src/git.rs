@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     git_directory::{git_directory, read},
-    index::{self, BlobId},
+    git_index::{self, BlobId},
 };
 
 /// How many symbolic references may follow each other.
@@ -42,7 +42,7 @@ impl GitCheckout {
 
     /// The files that are tracked, by their paths below the root, with what was in them when they were last added.
     pub fn tracked(&self) -> BTreeMap<String, BlobId> {
-        index::tracked(&self.root, &self.git)
+        git_index::tracked(&self.root, &self.git)
     }
 
     /// The file with the ignore patterns that hold in this clone alone; there may be none.

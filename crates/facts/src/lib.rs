@@ -8,8 +8,8 @@
 mod debuggers;
 mod git;
 mod git_directory;
+mod git_index;
 mod host_path;
-mod index;
 mod roots;
 
 use std::{env, ffi::OsStr, path::Path};

@@ -6,7 +6,7 @@
 //! - [`Identity`]: the certificate and key by which other hosts know this one.
 //! - [`Authority`]: what signs the certificates of a cluster's nodes.
 //! - [`tls`]: who is accepted at the other end of a connection.
-//! - [`outer`]: TLS around a WebSocket, which accepts anybody.
+//! - [`web_tls`]: TLS around a WebSocket, which accepts anybody.
 //!
 //! What pairs two hosts, and which hosts are known, is not decided here.
 
@@ -15,11 +15,11 @@ mod chain;
 mod error;
 mod exporter;
 mod identity;
-pub mod outer;
 mod permissions;
 mod provider;
 mod state_dir;
 pub mod tls;
+pub mod web_tls;
 
 pub use authority::{AUTHORITY_FILE, Authority};
 pub use error::{NotAnIdentity, StateError};

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    Fault, InsidePort, Mapping, Protocol, exchange::ask, gateway::Gateway, is_public, natpmp, pcp,
-    upnp,
+    Fault, InsidePort, Mapping, Protocol, gateway::Gateway, is_public, natpmp, pcp,
+    udp_request::ask, upnp,
 };
 
 /// The lifetime that is asked for: long enough that a renewal can fail a few times, short enough that a mapping whose

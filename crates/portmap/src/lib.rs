@@ -16,7 +16,6 @@
 //! Left out: IPv6, where a home router's firewall opens to simultaneous checks as well.
 
 mod client;
-mod exchange;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gateway;
@@ -24,6 +23,7 @@ mod mapper;
 mod natpmp;
 mod pcp;
 mod probe;
+mod udp_request;
 mod upnp;
 
 use std::net::Ipv4Addr;

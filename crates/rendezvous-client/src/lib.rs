@@ -3,6 +3,7 @@
 mod connection;
 mod conversation;
 mod dial;
+mod dial_hosts;
 mod error;
 mod hosts;
 mod link;
@@ -11,7 +12,6 @@ mod node_memory;
 mod proxy;
 mod quic;
 mod reconnection;
-mod several;
 mod socket;
 #[cfg(test)]
 mod tests;

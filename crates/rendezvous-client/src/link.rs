@@ -25,10 +25,10 @@ use super::{
     LinkError, TcpRoute, Transports,
     connection::{Connection, Reader},
     conversation::{Conversation, read},
+    dial_hosts::Dialling,
     hosts::{Hosts, Plan},
     nearest::nearest_first,
     reconnection::Reconnection,
-    several::Dialling,
 };
 
 /// A nudge that came so long before the connection was lost meant its loss.

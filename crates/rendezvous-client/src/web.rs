@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use p2pdbg_identity::outer;
+use p2pdbg_identity::web_tls;
 use p2pdbg_proto::url::RendezvousUrl;
 use rustls::ClientConfig;
 use tokio::{
@@ -151,7 +151,7 @@ impl TcpRoute {
         };
         let address = address.map(|address| SocketAddr::new(address.ip(), port));
         let stream = self.tcp(address, &authority).await?;
-        let outer = TlsConnector::from(Arc::new(outer::client().map_err(|e| local(&e))?));
+        let outer = TlsConnector::from(Arc::new(web_tls::client().map_err(|e| local(&e))?));
         let outer = outer.connect(self.name()?, stream).await;
         let outer = outer.map_err(|_| failed("what answers there speaks no TLS".to_owned()))?;
         let host = authority.strip_suffix(":443").unwrap_or(&authority);

@@ -15,7 +15,7 @@ mod content;
 mod directory;
 mod inbox;
 mod name;
-mod parts;
+mod partial_files;
 mod service;
 mod stamp;
 pub mod talk;

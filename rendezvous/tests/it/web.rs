@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use p2pdbg_identity::{outer, tls};
+use p2pdbg_identity::{tls, web_tls};
 use p2pdbg_proto::{
     control::{self, Credential, FromRendezvous, ToRendezvous},
     relay::{LegGrant, RelayFrame},
@@ -44,7 +44,7 @@ async fn knock(rig: &Rig, door: Door) -> Box<dyn Io> {
     stream.set_nodelay(true).unwrap();
     match door {
         Door::Tls => {
-            let connector = TlsConnector::from(Arc::new(outer::client().unwrap()));
+            let connector = TlsConnector::from(Arc::new(web_tls::client().unwrap()));
             let name = "rdv.example.org".try_into().unwrap();
             Box::new(soon(connector.connect(name, stream)).await.unwrap())
         }

@@ -1,6 +1,6 @@
 //! The link where nothing passes but the web, through boxes that open TLS.
 
-use p2pdbg_identity::outer;
+use p2pdbg_identity::web_tls;
 use p2pdbg_web::WebStream;
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,7 +49,7 @@ async fn opener(config: ServerConfig, to: SocketAddr) -> (u16, UdpSocket) {
             if near.read_exact(&mut first).await.is_err() || &first != b"GET " {
                 return;
             }
-            let connector = TlsConnector::from(Arc::new(outer::client().unwrap()));
+            let connector = TlsConnector::from(Arc::new(web_tls::client().unwrap()));
             let far = TcpStream::connect(to).await.unwrap();
             let name = "rdv.example.org".try_into().unwrap();
             let mut far = connector.connect(name, far).await.unwrap();
@@ -65,7 +65,7 @@ async fn where_a_box_opens_tls_the_rendezvous_is_reached_by_websocket() {
     let rig = Rig::start().await;
     // One chooses what it knows of what is offered, another does not look at that, and the third is old.
     let identity = stranger();
-    let choosy = outer::server(&identity).unwrap();
+    let choosy = web_tls::server(&identity).unwrap();
     let mut blind = choosy.clone();
     blind.alpn_protocols.clear();
     let old = ServerConfig::builder_with_provider(tls::provider())
@@ -114,7 +114,7 @@ async fn box_that_opens_the_tls_inside_the_websocket_too_is_refused_and_hears_no
     let (port, _silent) = port(move |stream| {
         let (identity, heard) = (identity.clone(), heard.clone());
         async move {
-            let outer = TlsAcceptor::from(Arc::new(outer::server(&identity).unwrap()));
+            let outer = TlsAcceptor::from(Arc::new(web_tls::server(&identity).unwrap()));
             let Ok(mut stream) = outer.accept(stream).await else {
                 return;
             };
@@ -178,7 +178,7 @@ async fn box_that_opens_the_tls_inside_the_websocket_too_is_refused_and_hears_no
 async fn web_server_that_is_no_rendezvous_is_said_to_be_none() {
     let rig = Rig::start().await;
     let identity = stranger();
-    let acceptor = TlsAcceptor::from(Arc::new(outer::server(&identity).unwrap()));
+    let acceptor = TlsAcceptor::from(Arc::new(web_tls::server(&identity).unwrap()));
     let (port, _silent) = port(move |stream| {
         let acceptor = acceptor.clone();
         async move {

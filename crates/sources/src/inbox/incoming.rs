@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     content::{Content, Converter},
     directory::{Attributes, Directory, refusal},
-    parts,
+    partial_files,
 };
 
 /// A file of which bytes are awaited.
@@ -46,7 +46,7 @@ impl Incoming {
         old: Option<Old>,
         offer: &Offer,
     ) -> Result<Self, Refusal> {
-        let part = parts::name_of(name, offer.sha256);
+        let part = partial_files::name_of(name, offer.sha256);
         // One that has another name too may be somebody else's.
         let file = directory.part(&part).map_err(|error| refusal(&error))?;
         let file = file.ok_or(Refusal::Path)?;

@@ -24,7 +24,7 @@ use super::{
     SourceName,
     content::{Content, ContentHash},
     directory::{Directory, Kind, refusal},
-    parts,
+    partial_files,
 };
 
 /// The longest file that is offered and taken, in bytes.
@@ -112,7 +112,7 @@ impl Inbox {
             directory = directory.below(&part).map_err(|error| refusal(&error))?;
         };
         let old = self.old(&directory, &leaf, &name, seen)?;
-        parts::remove_useless(&directory, &leaf, offer.sha256);
+        partial_files::remove_useless(&directory, &leaf, offer.sha256);
         if let Some(Old {
             attributes,
             content: Some(content),
@@ -120,7 +120,7 @@ impl Inbox {
         }) = &old
             && content.text == offer.text
         {
-            parts::remove_all_of(&directory, &leaf);
+            partial_files::remove_all_of(&directory, &leaf);
             directory
                 .let_run(&leaf, *attributes, offer.executable)
                 .map_err(|error| refusal(&error))?;
