@@ -1,11 +1,19 @@
 //! The world of these tests: a rendezvous on loopback, commands that run as tasks, and debuggees.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
 
 use clap::Parser;
 use p2pdbg_base::{Failure, HostPort, Outcome};
 use p2pdbg_events::{Event, Of, PathReport, Reporter, Sink, Status, WarningCode};
-use p2pdbg_rendezvous::{Server, ServerConfig};
+use p2pdbg_rendezvous::{Server, ServerConfig, StartError};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -52,7 +60,14 @@ pub(super) struct Rendezvous {
 impl Rendezvous {
     pub(super) async fn start() -> Self {
         let state = state();
-        let server = serve(&state, SocketAddr::from(([127, 0, 0, 1], 0))).await;
+        let server = loop {
+            match serve(&state, next_address()).await {
+                Ok(server) => break server,
+                // Another process of tests is there.
+                Err(StartError::Bind { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        };
         Self {
             url: server.url().to_string(),
             public_url: server.url().without_key().to_string(),
@@ -71,11 +86,22 @@ impl Rendezvous {
 
     /// Starts it again where it was, with what it has kept.
     pub(super) async fn start_again(&mut self) {
-        self.server = Some(serve(&self.state, self.at).await);
+        self.server = Some(serve(&self.state, self.at).await.unwrap());
     }
 }
 
-async fn serve(state: &TempDir, at: SocketAddr) -> Server {
+/// An address whose port the operating system gives to no socket that asks for any: nobody else has it while the
+/// rendezvous is away.
+fn next_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 10_000;
+    const COUNT: u16 = 10_000;
+    let start = u16::try_from(std::process::id() % 500).unwrap() * 20;
+    let offset = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(start);
+    SocketAddr::from(([127, 0, 0, 1], FIRST + offset % COUNT))
+}
+
+async fn serve(state: &TempDir, at: SocketAddr) -> Result<Server, StartError> {
     let config = ServerConfig {
         bind: vec![at],
         alt_port: 0,
@@ -83,7 +109,7 @@ async fn serve(state: &TempDir, at: SocketAddr) -> Server {
         relay_workers: 1,
         ..ServerConfig::default()
     };
-    Server::start(config).await.unwrap()
+    Server::start(config).await
 }
 
 /// Passes what is reported to the test.
