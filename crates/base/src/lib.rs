@@ -1,11 +1,12 @@
 //! Small types that every part of p2pdbg uses, and that know nothing of any of them.
 //!
 //! - [`Failure`]: how a run of the program ends badly; [`Untrusted`]: text of strangers, made safe to show.
-//! - [`host_port`]: addresses as people write them; [`Opened`]: where a forward is open; [`PeerName`]: what a host calls
-//!   itself.
+//! - [`host_port`]: addresses as people write them; [`Opened`]: where a forward is open; [`PeerName`]: what a host
+//!   calls itself.
 //! - [`Backoff`]: how long to wait before something is tried again; [`Probation`]: for how long it must then go well;
 //!   [`Silence`]: when a connection on which nothing is heard is given up; [`Room`]: how much may wait in a queue.
-//! - [`duration`]: lengths of time as people write them; [`policy`]: what a user may choose of a session.
+//! - [`duration`]: lengths of time as people write them; [`PathPolicy`], [`Absent`]: what a user may choose of a
+//!   session.
 //! - [`version`]: which build a program is.
 //!
 //! What it leaves out: sockets, clocks, files.
@@ -16,7 +17,7 @@ mod failure;
 pub mod host_port;
 mod opened;
 mod peer_name;
-pub mod policy;
+mod policy;
 mod probation;
 mod queue_room;
 pub mod silence;

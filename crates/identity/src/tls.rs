@@ -2,7 +2,8 @@
 //!
 //! All of them speak TLS 1.3 alone, with aws-lc-rs named outright (the process' default provider plays no
 //! part), the hybrid key exchange X25519MLKEM768 first, and neither session tickets nor 0-RTT: each
-//! connection authenticates afresh, and nothing of it can be replayed. What [`crate::web_tls`] is for is not among them.
+//! connection authenticates afresh, and nothing of it can be replayed. What [`crate::web_tls`] is for is not among
+//! them.
 //!
 //! A certificate is *pinned* by its fingerprint: that one is accepted and no other, whatever it says about
 //! names and dates. The signature that proves possession of its key is verified as for any certificate, by

@@ -44,7 +44,7 @@ mod transactions;
 
 pub mod candidate;
 pub mod survey;
-pub mod why;
+mod why;
 
 pub use self::budget::Budget;
 pub use self::candidate::LocalAddress;

@@ -374,12 +374,12 @@ impl Decisions {
     }
 
     /// Whether no tunnel answers, once a person was told: since when.
-    pub fn lost_since(&self) -> Option<Instant> {
+    pub(crate) fn lost_since(&self) -> Option<Instant> {
         self.reachability.lost_since()
     }
 
     /// Whether no tunnel answers, told or not.
-    pub fn is_out_of_reach(&self) -> bool {
+    pub(crate) fn is_out_of_reach(&self) -> bool {
         self.reachability.is_out()
     }
 
