@@ -6,18 +6,20 @@ use std::{
 };
 
 use p2pdbg_events::{Event, PathKind};
-use p2pdbg_natlab::Impairments;
+use p2pdbg_natlab::{Flow, Host, Impairments};
 
 use crate::{
     cluster::{Scene, kill_home, place},
     harness::{NodeAt, RelayAlone, eventually},
-    session::Session,
+    session::{Session, both_at_once},
 };
 
 /// Three nodes that are far from both peers, and a host near to them that relays alone.
 struct Far {
     scene: Scene,
     relay: RelayAlone,
+    /// Where the latter runs.
+    host: Host,
     at: IpAddr,
 }
 
@@ -43,7 +45,12 @@ impl Far {
             ip: at,
         };
         let relay = scene.cluster.start_relay(&relay);
-        Some(Self { scene, relay, at })
+        Some(Self {
+            scene,
+            relay,
+            host: near,
+            at,
+        })
     }
 }
 
@@ -73,6 +80,7 @@ fn session_moves_to_the_relay_that_is_nearest_for_both_and_back_when_that_is_kil
         scene,
         mut relay,
         at,
+        ..
     } = far;
     let Scene {
         setting,
@@ -98,12 +106,65 @@ fn session_moves_to_the_relay_that_is_nearest_for_both_and_back_when_that_is_kil
     drop(others);
 }
 
+/// A session at a nearer relay is back at its home's, and stays there, though that relay goes on to answer.
+#[track_caller]
+fn leaves(name: &'static str, dropped: Flow) {
+    let Some(far) = Far::new(name) else {
+        return;
+    };
+    let Far {
+        scene,
+        relay,
+        host,
+        at,
+    } = far;
+    let Scene {
+        setting,
+        others,
+        lab,
+        ..
+    } = scene;
+    let setting = setting.with_path("relay");
+    let session = Session::begin(name, lab, setting, PathKind::Relay);
+    relayed_at(&session, at);
+    let began = session.fault("the nearer relay drops bulk");
+    host.block(dropped).unwrap();
+    for peer in session.peers() {
+        eventually("the nearer relay is left", || {
+            let left = |line: &str| line.contains("the nearer relay is left");
+            peer.stderr().iter().any(|line| left(line)).then_some(())
+        });
+        let paths = peer.events().into_iter().filter_map(|event| match event {
+            Event::Path(path) => Some(path),
+            _ => None,
+        });
+        let last = paths.last().unwrap();
+        assert_ne!(last.remote.unwrap().ip(), at, "{last:?}");
+    }
+    let took = began.elapsed().as_secs_f64();
+    println!("{name}: both have left the nearer relay after {took:.1} s");
+    session.flows();
+    assert_eq!(session.lost(), 0);
+    session.finish();
+    drop((relay, others));
+}
+
+#[test]
+fn nearer_relay_that_drops_bulk_or_most_of_it_is_left_by_both_peers() {
+    both_at_once(
+        || leaves("rl-bulk", Flow::longer_than(600)),
+        || leaves("rl-poor", Flow::udp().faster_than(60)),
+    );
+}
+
 #[test]
 fn session_at_a_nearer_relay_goes_on_without_a_gap_when_its_home_is_killed() {
     let Some(far) = Far::new("rl-home") else {
         return;
     };
-    let Far { scene, relay, at } = far;
+    let Far {
+        scene, relay, at, ..
+    } = far;
     let Scene {
         setting,
         mut others,

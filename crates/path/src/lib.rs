@@ -25,7 +25,12 @@ use std::{
 };
 
 use p2pdbg_base::PathPolicy;
-use p2pdbg_proto::{control::Role, node::NodeNumber, relay::LegGrant, tunnel::PathKind};
+use p2pdbg_proto::{
+    control::Role,
+    node::NodeNumber,
+    relay::{LegGrant, LegId},
+    tunnel::PathKind,
+};
 use p2pdbg_punch::{LossReason, Obstacle, PunchKey};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -163,7 +168,10 @@ pub enum PathEvent {
         remote: SocketAddr,
     },
     /// That relay does not take this end's leg, or not any more.
-    NearGone,
+    NearGone {
+        /// The leg: there may be another by now, at the same relay too.
+        leg: LegId,
+    },
     /// This end has begun to bind its leg over UDP: what is sent there now comes behind the BIND, and the relay passes
     /// the first datagrams on, or keeps them for a moment if the peer has not begun yet.
     Near {

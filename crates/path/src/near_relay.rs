@@ -8,7 +8,7 @@ use std::{
 };
 
 use p2pdbg_net::mux::Datagram;
-use p2pdbg_proto::relay::RelayFrame;
+use p2pdbg_proto::relay::{LegId, RelayFrame};
 use p2pdbg_punch::SocketId;
 
 use super::{
@@ -22,7 +22,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The leg there, if there is to be one.
 #[derive(Default)]
 pub(super) struct NearLeg {
-    leg: Option<(Relay, Instant)>,
+    leg: Option<Bound>,
+}
+
+/// A leg that is bound, or is being bound.
+struct Bound {
+    id: LegId,
+    relay: Relay,
+    /// When it is given up, if it is not bound by then.
+    give_up: Instant,
 }
 
 impl NearLeg {
@@ -35,28 +43,31 @@ impl NearLeg {
                 IpAddr::V4(_) => SocketId::V4,
                 IpAddr::V6(_) => SocketId::V6,
             };
-            let relay = Relay::by_ticket(near.leg, near.ticket, address, socket, now);
-            (relay, now + PATIENCE)
+            Bound {
+                id: near.leg.leg,
+                relay: Relay::by_ticket(near.leg, near.ticket, address, socket, now),
+                give_up: now + PATIENCE,
+            }
         });
     }
 
     /// When [`Self::handle_timeout`] is due.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let (relay, give_up) = self.leg.as_ref()?;
+        let Bound { relay, give_up, .. } = self.leg.as_ref()?;
         let unbound = (!relay.is_bound()).then_some(*give_up);
         relay.poll_timeout().into_iter().chain(unbound).min()
     }
 
     /// Does what is due.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        if let Some((relay, _)) = &mut self.leg {
+        if let Some(Bound { relay, .. }) = &mut self.leg {
             relay.handle_timeout(now);
         }
     }
 
     /// Takes a frame of a relay that came over UDP.
     pub(super) fn handle_frame(&mut self, datagram: &Datagram, now: Instant) {
-        if let Some((relay, _)) = &mut self.leg
+        if let Some(Bound { relay, .. }) = &mut self.leg
             && (datagram.socket, datagram.from) == (relay.socket, relay.address)
             && let Ok(frame) = RelayFrame::decode(&datagram.payload)
         {
@@ -66,7 +77,7 @@ impl NearLeg {
 
     /// Something is silent, or this host's network is another.
     pub(super) fn rebind(&mut self, now: Instant) {
-        if let Some((relay, give_up)) = &mut self.leg {
+        if let Some(Bound { relay, give_up, .. }) = &mut self.leg {
             *give_up = now + PATIENCE;
             relay.rebind(now);
         }
@@ -79,9 +90,9 @@ impl NearLeg {
         now: Instant,
     ) -> Vec<PathEvent> {
         let mut news = Vec::new();
-        let mut is_over = false;
-        if let Some((relay, give_up)) = &mut self.leg {
-            is_over = !relay.is_bound() && *give_up <= now;
+        let mut over = None;
+        if let Some(Bound { id, relay, give_up }) = &mut self.leg {
+            let mut is_over = !relay.is_bound() && *give_up <= now;
             while let Some(action) = relay.poll_action(now) {
                 let Some(socket) = sockets.get(&relay.socket) else {
                     is_over = true;
@@ -106,10 +117,11 @@ impl NearLeg {
                     | RelayAction::HangUp => {}
                 }
             }
+            over = is_over.then_some(*id);
         }
-        if is_over {
+        if let Some(leg) = over {
             self.leg = None;
-            news.push(PathEvent::NearGone);
+            news.push(PathEvent::NearGone { leg });
         }
         news
     }

@@ -258,7 +258,7 @@ impl Driver {
                 let message = TunnelMessage::RelayByTcp { seconds };
                 self.connections.send_everywhere(&message);
             }
-            Output::NearLost => self.on_near_gone(),
+            Output::NearLost => self.on_near_lost(),
             Output::Doubt => self.tell(SessionOutput::Doubt),
             Output::InUse => self.sources.sources.on_use(),
             Output::Drained => self.tell(SessionOutput::Drained),
@@ -333,7 +333,7 @@ impl Driver {
                 let socket = socket.id;
                 self.decide(Input::NearRelay { socket, remote });
             }
-            PathEvent::NearGone => self.on_near_gone(),
+            PathEvent::NearGone { leg } => self.on_near_gone(leg),
             PathEvent::Near { .. } => {}
             PathEvent::Heard { socket, remote } => {
                 let id = socket.id;

@@ -7,7 +7,7 @@ use std::{
 
 use p2pdbg_base::PathPolicy;
 use p2pdbg_path::{PathCommand, PathEvent, PathSocket, Paths};
-use p2pdbg_proto::control::Role;
+use p2pdbg_proto::{control::Role, relay::LegId};
 use p2pdbg_punch::{PunchKey, SocketId};
 use p2pdbg_rendezvous_client::TcpRoute;
 use tokio::sync::Notify;
@@ -48,6 +48,8 @@ struct FoundSockets {
 /// The relay besides the rendezvous' own: what leads to its choice.
 pub(super) struct Relays {
     pub(super) choice: RelayChoice,
+    /// This end's leg there.
+    pub(super) leg: Option<LegId>,
     pub(super) route: TcpRoute,
     /// Whether the user lets the session be relayed over UDP.
     pub(super) allowed: bool,
@@ -58,6 +60,7 @@ impl Relays {
     pub(super) fn new(role: Role, route: TcpRoute, policy: PathPolicy) -> Self {
         Self {
             choice: RelayChoice::new(role),
+            leg: None,
             route,
             allowed: matches!(policy, PathPolicy::Any | PathPolicy::Relay),
             look: Arc::default(),

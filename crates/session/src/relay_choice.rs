@@ -20,8 +20,11 @@ use p2pdbg_rendezvous_client::NodeAway;
 /// A relay is worth a change if the way through it is shorter by this and by a fifth: what is measured varies.
 const WORTH: Duration = Duration::from_millis(10);
 
-/// A relay that was lost is not tried again for so long.
+/// A relay that was lost is not tried again for so long, and for twice as long after each further loss.
 const BARRED: Duration = Duration::from_secs(60);
+
+/// The longest of these times.
+const BARRED_MOST: Duration = Duration::from_secs(40 * 60);
 
 /// So long a ticket that was asked for may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,8 +51,17 @@ pub(crate) struct RelayChoice {
     asked: Option<(NodeNumber, Instant)>,
     /// Where the session has a leg, and since when.
     used: Option<(NodeNumber, Instant)>,
-    /// Nodes that did not answer, and until when they are not asked for again.
-    barred: Vec<(NodeNumber, Instant)>,
+    /// Nodes that were lost.
+    barred: Vec<Bar>,
+}
+
+/// A node that was lost as a relay, once or several times.
+#[derive(Debug)]
+struct Bar {
+    node: NodeNumber,
+    until: Instant,
+    /// For how long it is barred the next time.
+    next: Duration,
 }
 
 impl RelayChoice {
@@ -101,11 +113,10 @@ impl RelayChoice {
         if self.used.as_ref().is_some_and(is_unknown) {
             return None;
         }
-        self.barred.retain(|(_, until)| now < *until);
         let used = self.used.map(|(node, _)| node);
         let others = self.here.iter().map(|away| away.number);
         let others = others.filter(|node| Some(*node) != self.home);
-        let others = others.filter(|node| !self.barred.iter().any(|(barred, _)| barred == node));
+        let others = others.filter(|node| !self.is_barred(*node, now));
         let best = others
             .filter_map(|node| Some((self.sum(node)?, node)))
             .min()
@@ -138,11 +149,28 @@ impl RelayChoice {
         Some(away.address)
     }
 
-    /// The session has no such relay any more, since it does not answer.
+    /// The session has no such relay any more, since it does not answer or carries too little.
     pub(crate) fn on_gone(&mut self, now: Instant) {
-        if let Some((node, _)) = self.used.take() {
-            self.barred.push((node, now + BARRED));
+        let Some((node, _)) = self.used.take() else {
+            return;
+        };
+        let before = self.barred.iter_mut().find(|bar| bar.node == node);
+        match before {
+            Some(bar) => {
+                bar.until = now + bar.next;
+                bar.next = (bar.next * 2).min(BARRED_MOST);
+            }
+            None => self.barred.push(Bar {
+                node,
+                until: now + BARRED,
+                next: BARRED * 2,
+            }),
         }
+    }
+
+    fn is_barred(&self, node: NodeNumber, now: Instant) -> bool {
+        let mut barred = self.barred.iter();
+        barred.any(|bar| bar.node == node && now < bar.until)
     }
 
     /// The session has no such relay any more, since it needs none.
@@ -272,6 +300,23 @@ mod tests {
         let due = later + RENEWED;
         assert_eq!(choice.choose(due - PATIENCE), None);
         assert_eq!(choice.choose(due), Some(Choice::Ask(node(30))));
+    }
+
+    #[test]
+    fn relay_that_is_lost_again_and_again_is_barred_for_twice_as_long_each_time() {
+        let mut now = Instant::now();
+        let near = [(17, 80), (30, 10)];
+        let mut choice = choice(&near, &near);
+        let mut barred = BARRED;
+        for _ in 0..8 {
+            assert_eq!(choice.choose(now), Some(Choice::Ask(node(30))));
+            choice.on_granted(node(30), now);
+            choice.on_gone(now);
+            assert_eq!(choice.choose(now + barred - WORTH), None);
+            now += barred;
+            barred = (barred * 2).min(BARRED_MOST);
+        }
+        assert_eq!(choice.barred.len(), 1);
     }
 
     #[test]

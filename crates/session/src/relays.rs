@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 
 use p2pdbg_path::{NearRelay, PathCommand, RelayAt};
 use p2pdbg_proto::{
+    relay::LegId,
     signal::{Distance, PeerMessage},
     tunnel::PathKind,
 };
@@ -118,6 +119,7 @@ impl Driver {
         };
         tracing::info!(%node, "a nearer relay");
         self.decide(Input::NearAt(Some(Near { address, node })));
+        self.ways.relays.leg = Some(leg.leg);
         let near = NearRelay {
             address,
             leg,
@@ -140,15 +142,24 @@ impl Driver {
         self.drop_near_leg();
     }
 
-    /// The relay does not answer, or does not know this end any more.
-    pub(super) fn on_near_gone(&mut self) {
-        tracing::info!("the nearer relay is gone");
+    /// The relay does not answer on this leg, or does not know it any more.
+    pub(super) fn on_near_gone(&mut self, leg: LegId) {
+        // What was said of the one before must not end the one that took its place meanwhile.
+        if self.ways.relays.leg == Some(leg) {
+            self.on_near_lost();
+        }
+    }
+
+    /// The relay is of no use to this session, or not any more.
+    pub(super) fn on_near_lost(&mut self) {
+        tracing::info!("the nearer relay is left");
         self.ways.relays.choice.on_gone(Instant::now());
         self.drop_near_leg();
         self.ways.relays.look_soon();
     }
 
     fn drop_near_leg(&mut self) {
+        self.ways.relays.leg = None;
         self.ways.command(PathCommand::Near(None));
         self.decide(Input::NearAt(None));
     }

@@ -16,6 +16,8 @@ pub struct Flow {
     begins: Option<(u8, u8)>,
     /// Kilobytes a second that pass.
     rate: Option<u32>,
+    /// Bytes of the payload of UDP that pass.
+    length: Option<u16>,
 }
 
 impl Flow {
@@ -29,6 +31,7 @@ impl Flow {
         marked: false,
         begins: None,
         rate: None,
+        length: None,
     };
 
     /// All datagrams of UDP.
@@ -117,6 +120,14 @@ impl Flow {
         }
     }
 
+    /// Of UDP, what has a payload of more bytes than this.
+    pub const fn longer_than(length: u16) -> Self {
+        Self {
+            length: Some(length),
+            ..Self::udp()
+        }
+    }
+
     /// The same flow, of UDP alone.
     #[must_use]
     pub const fn over_udp(self) -> Self {
@@ -182,6 +193,11 @@ impl Flow {
             Some((bits, count)) => format!("@th,64,{count} {bits} "),
             None => String::new(),
         };
+        let length = match self.length {
+            // The header's own eight bytes count.
+            Some(length) => format!("udp length > {} ", u32::from(length) + 8),
+            None => String::new(),
+        };
         let rate = match self.rate {
             Some(rate) => format!("limit rate over {rate} kbytes/second burst 16 kbytes "),
             None => String::new(),
@@ -194,7 +210,7 @@ impl Flow {
                 for chain in ["incoming", "outgoing"] {
                     let _ = writeln!(
                         rules,
-                        "add rule inet blocked {chain} {address}{ends}{mark}{protocol}{port}{payload}{rate}counter drop"
+                        "add rule inet blocked {chain} {address}{ends}{mark}{protocol}{port}{payload}{length}{rate}counter drop"
                     );
                 }
             }

@@ -118,7 +118,10 @@ async fn leg_that_is_bound_is_told_with_where_the_relay_is_and_ends_when_that_re
         reason: RelayRefusal::UnknownLeg,
     });
     let told = bench.leg.flush(&bench.sockets, bench.now);
-    assert!(matches!(told[..], [PathEvent::NearGone]), "{told:?}");
+    assert!(
+        matches!(told[..], [PathEvent::NearGone { leg: LEG }]),
+        "{told:?}"
+    );
     assert_eq!(bench.leg.poll_timeout(), None);
 }
 
@@ -134,7 +137,10 @@ async fn relay_that_does_not_answer_is_given_up_after_five_seconds_again_after_a
             bench.leg.rebind(bench.now);
         }
         let told = bench.told();
-        assert!(matches!(told[..], [PathEvent::NearGone]), "{told:?}");
+        assert!(
+            matches!(told[..], [PathEvent::NearGone { leg: LEG }]),
+            "{told:?}"
+        );
         assert_eq!(bench.now - began, Duration::from_secs(5));
     }
 }
@@ -151,7 +157,7 @@ async fn what_comes_from_elsewhere_binds_nothing_and_a_leg_may_be_taken_back() {
     bench.leg.handle_timeout(bench.now);
     let told = bench.leg.flush(&bench.sockets, bench.now);
     assert!(
-        matches!(told[..], [PathEvent::NearGone]),
+        matches!(told[..], [PathEvent::NearGone { leg: LEG }]),
         "no socket: {told:?}"
     );
     let mut bench = Bench::granted();

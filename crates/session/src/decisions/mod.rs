@@ -147,6 +147,9 @@ pub struct Decisions {
     path_status: PathStatus,
     history: History,
     starvation: Starvation,
+    near_starvation: Starvation,
+    /// When the nearer relay's tunnel was suspect last.
+    near_suspect_at: Option<Instant>,
     streams: Streams,
     awaited: Option<Awaited>,
     timers: Timers,
@@ -172,7 +175,9 @@ impl Decisions {
             drain: Drain::default(),
             path_status: PathStatus::new(settings.path_policy),
             history: History::default(),
-            starvation: Starvation::default(),
+            starvation: Starvation::of_direct_path(),
+            near_starvation: Starvation::of_near_relay(),
+            near_suspect_at: None,
             streams: Streams {
                 live: 0,
                 delivered: true,
@@ -349,8 +354,9 @@ impl Decisions {
             self.tunnels.forgive(now);
         }
         self.keep_alive.on_network_changed();
-        let back = self.starvation.on_network_changed();
+        let back = self.starvation.start_anew();
         self.carry(back, now);
+        self.weigh_near_anew(now);
         if self.path_status.on_uncarried(false) {
             self.put(Output::Path(PathCommand::AvoidUdp(Duration::ZERO)));
         }
@@ -472,8 +478,12 @@ impl Decisions {
             self.path_status.on_silent(*path);
             self.put(Output::Path(PathCommand::Silent));
         }
+        if look.is_near_suspect {
+            self.on_near_suspect(now);
+        }
         self.renew(now);
         self.weigh(now);
+        self.weigh_near(now);
         self.choose(now);
         self.history.look(self.tunnels.used_counters(), now);
         let pause = match is_watched {
@@ -518,7 +528,7 @@ impl Decisions {
             }
             Some(Verdict::Back) => Duration::ZERO,
         };
-        self.tunnels.prefer_relay(self.starvation.prefers_relay());
+        self.tunnels.prefer_relay(self.starvation.prefers_second());
         // What polices UDP between the peers mostly does so towards the relay as well, at whichever end it is.
         self.put(Output::Path(PathCommand::AvoidUdp(avoided)));
         self.put(Output::AskForTcp(avoided));
@@ -633,6 +643,7 @@ impl Decisions {
             TunnelEnd::Lost(why) => Some(why),
         };
         let was_near = self.tunnels.leads_near(epoch);
+        let is_replaced = why.is_none();
         let Some(path) = self.tunnels.remove(epoch, now) else {
             return;
         };
@@ -642,9 +653,14 @@ impl Decisions {
         self.look_for_path(path);
         if let Some(why) = why {
             self.path_status.on_lost(path, why);
-            if was_near && !self.tunnels.serves_near() {
-                self.put(Output::NearLost);
-            }
+        }
+        // A peer that closes it without another one in its place has left that relay.
+        let is_left = match is_replaced {
+            true => !self.tunnels.has_near(),
+            false => !self.tunnels.serves_near(),
+        };
+        if was_near && is_left {
+            self.put(Output::NearLost);
         }
         self.choose(now);
     }

@@ -148,6 +148,11 @@ impl PathStatus {
         std::mem::replace(&mut self.uncarried, uncarried)
     }
 
+    /// The relay besides the rendezvous'.
+    pub(super) fn near(&self) -> Option<Near> {
+        self.near
+    }
+
     /// Notes which relay there is besides the rendezvous'.
     pub(super) fn on_near(&mut self, near: Option<Near>) {
         self.near = near;

@@ -1,9 +1,12 @@
-//! A direct path that carries far less than the relay would.
+//! A direct path that carries far less than the relay would, or a nearer relay than the home's.
 //!
 //! Some networks let UDP between peers pass and police it to a fraction of what they give TCP. Small messages do well
 //! there and bulk starves. So when the streams want to send more than the direct path takes, and that loses much of
 //! what is sent, the relay is tried, over TCP if that can be: if it carries at least [`GAIN`] times as much it is kept
 //! for a while, and then the direct path is tried again. Each end judges what it sends.
+//!
+//! A relay besides the home's is judged in the same way, against the home's: it may have a full line, or answer what is
+//! small and drop the rest. Here the way that the streams have is the *first*, and the other one the *second*.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +15,9 @@ use super::io::{Counters, Flow};
 /// The streams want to send more when so much of theirs is not acknowledged, in bytes.
 const HUNGRY: u64 = 32 << 10;
 
-/// For so long they must have wanted it.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// For so long they must have wanted it, twice in a row. What the first of these times saw may have begun in its midst,
+/// and so the second alone tells what the path carries.
+const WINDOW: Duration = Duration::from_millis(1_500);
 
 /// A path that carries as much as this is not left, in bytes a second: 8 Mbit/s.
 const ENOUGH: f64 = 1e6;
@@ -21,43 +25,44 @@ const ENOUGH: f64 = 1e6;
 /// Nor is one that loses less than this share of its packets. A slow line of one's own queues, and no relay helps.
 const LOSSY: f64 = 0.1;
 
-/// Before the relay's rate counts: it begins slowly, and what was sent on the direct path is sent again.
+/// Before the second way's rate counts: it begins slowly, and what was sent on the first is sent again.
 const SETTLE: Duration = Duration::from_millis(1_500);
 
 /// For so long it is measured at a time.
 const MEASURE: Duration = Duration::from_secs(3);
 
-/// The relay was no better if none of its measurements was within this time: the peer may hear late that its leg should
-/// be carried over TCP, since that is said on paths that lose most of what is sent.
+/// The second way was no better if none of its measurements was within this time: the peer may hear late that its leg
+/// should be carried over TCP, since that is said on paths that lose most of what is sent.
 const PATIENT: Duration = Duration::from_secs(15);
 
 /// For how long the relay's leg is carried over TCP for a trial.
 pub(super) const TRIAL: Duration = Duration::from_secs(30);
 
-/// The relay is kept if it carries so many times as much.
+/// The second way is kept if it carries so many times as much.
 const GAIN: f64 = 2.0;
 
 /// Fewer packets than this are no share of anything.
 const FEW: u64 = 30;
 
-/// How long the relay is kept, and how long it is left alone when it was no better: at first, and at the most.
+/// How long the second way is kept, and how long it is left alone when it was no better: at first, and at the most.
 const FIRST: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Verdict {
-    /// The relay is to be tried, for this reason.
+    /// The second way is to be tried, for this reason.
     Try(String),
     /// It is kept for so long, for this reason.
     Keep(Duration, String),
-    /// The direct path is to be used again.
+    /// The first way is to be used again.
     Back,
 }
 
 /// Which of both carries more, as far as it was tried.
 #[derive(Debug)]
 pub(super) struct Starvation {
+    words: Words,
     state: State,
     /// For how long the outcome of the next trial counts.
     pause: Duration,
@@ -65,23 +70,37 @@ pub(super) struct Starvation {
     rest_until: Option<Instant>,
 }
 
+/// What a person knows the two ways by.
+#[derive(Debug, Clone, Copy)]
+struct Words {
+    first: &'static str,
+    second: &'static str,
+}
+
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// The direct path is used; since when the streams want more, if they do.
-    Direct(Option<Mark>),
-    /// The relay carries the streams, to be compared with the direct path.
+    /// The first way is used; what was seen of it, if the streams want more.
+    First(Option<Window>),
+    /// The second carries the streams, to be compared with the first.
     Trial(Trial),
-    /// The relay carries them, since it was far better; the direct path is tried again then.
+    /// The second carries them, since it was far better; the first is tried again then.
     Yielded { until: Instant },
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Trial {
     began: Instant,
-    /// What the direct path carried, in bytes a second.
-    direct: f64,
+    /// What the first way carried, in bytes a second.
+    first: f64,
     /// Where the measurement began; none before the streams have moved.
     from: Option<Mark>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    from: Mark,
+    /// Whether the one before was poor.
+    again: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -92,53 +111,68 @@ struct Mark {
     lost: u64,
 }
 
-impl Default for Starvation {
-    fn default() -> Self {
+impl Starvation {
+    /// Of a direct path, against the relay.
+    pub(super) fn of_direct_path() -> Self {
+        Self::new(Words {
+            first: "the direct path",
+            second: "the relay",
+        })
+    }
+
+    /// Of a nearer relay, against the home's.
+    pub(super) fn of_near_relay() -> Self {
+        Self::new(Words {
+            first: "the nearer relay",
+            second: "the home's",
+        })
+    }
+
+    fn new(words: Words) -> Self {
         Self {
-            state: State::Direct(None),
+            words,
+            state: State::First(None),
             pause: FIRST,
             rest_until: None,
         }
     }
-}
 
-impl Starvation {
-    /// Whether the streams are to use the relay though a direct path is up.
-    pub(super) fn prefers_relay(&self) -> bool {
-        !matches!(self.state, State::Direct(_))
+    /// Whether the streams are to use the second way though the first is up.
+    pub(super) fn prefers_second(&self) -> bool {
+        !matches!(self.state, State::First(_))
     }
 
-    /// Looks at what was delivered. `direct` has the counters of the direct tunnel that the streams use, if they do,
-    /// `relay` says whether one by the relay is up and answers.
+    /// Looks at what was delivered. `first` has the counters of the tunnel on the first way, if the streams use it,
+    /// `second` says whether one on the second is up and answers.
     pub(super) fn look(
         &mut self,
         flow: Flow,
-        direct: Option<&Counters>,
-        relay: bool,
+        first: Option<&Counters>,
+        second: bool,
         now: Instant,
     ) -> Option<Verdict> {
         let hungry = flow.held >= HUNGRY;
         match self.state {
-            State::Direct(since) => {
+            State::First(window) => {
                 let rests = self.rest_until.is_some_and(|until| now < until);
-                let Some(counters) = direct.filter(|_| hungry && relay && !rests) else {
-                    self.state = State::Direct(None);
+                let Some(counters) = first.filter(|_| hungry && second && !rests) else {
+                    self.state = State::First(None);
                     return None;
                 };
-                self.look_at_direct(since, flow, counters, now)
+                self.look_at_first(window, flow, counters, now)
             }
-            // As good as a relay that carries nothing, so it is left alone for a while.
-            State::Trial(trial) if !relay => Some(self.judge_relay(trial.direct, 0.0, now)),
-            State::Trial(trial) => self.look_at_relay(trial, flow, now),
-            State::Yielded { until } if !relay || now >= until => self.go_back(),
+            // As good as one that carries nothing, so it is left alone for a while.
+            State::Trial(trial) if !second => Some(self.judge_second(trial.first, 0.0, now)),
+            State::Trial(trial) => self.look_at_second(trial, flow, now),
+            State::Yielded { until } if !second || now >= until => self.go_back(),
             State::Yielded { .. } => None,
         }
     }
 
-    /// The streams want more than the direct path carries, since `since`.
-    fn look_at_direct(
+    /// The streams want more than the first way carries, since the window began.
+    fn look_at_first(
         &mut self,
-        since: Option<Mark>,
+        window: Option<Window>,
         flow: Flow,
         counters: &Counters,
         now: Instant,
@@ -150,15 +184,19 @@ impl Starvation {
             lost: counters.packets_lost,
         };
         // A stream that has ended takes its count along, and another tunnel has counters of its own.
-        let since =
-            since.filter(|since| since.delivered <= mark.delivered && since.sent <= mark.sent);
-        let since = since.unwrap_or(mark);
-        self.state = State::Direct(Some(since));
-        self.judge_direct(since, mark)
+        let window = window.filter(|Window { from, .. }| {
+            from.delivered <= mark.delivered && from.sent <= mark.sent
+        });
+        let window = window.unwrap_or(Window {
+            from: mark,
+            again: false,
+        });
+        self.state = State::First(Some(window));
+        self.judge_first(window, mark)
     }
 
-    /// The relay carries the streams, to be measured once they have settled there.
-    fn look_at_relay(&mut self, mut trial: Trial, flow: Flow, now: Instant) -> Option<Verdict> {
+    /// The second way carries the streams, to be measured once they have settled there.
+    fn look_at_second(&mut self, mut trial: Trial, flow: Flow, now: Instant) -> Option<Verdict> {
         let hungry = flow.held >= HUNGRY;
         if trial.from.is_none() && hungry && now - trial.began < SETTLE {
             return None;
@@ -175,75 +213,78 @@ impl Starvation {
             return None;
         }
         // Whoever wants no more before it could be measured has got all there was.
-        let relayed = if hungry { rate(from, mark) } else { f64::MAX };
-        if !is_worth_it(relayed, trial.direct) && now - trial.began < PATIENT {
+        let second = if hungry { rate(from, mark) } else { f64::MAX };
+        if !is_worth_it(second, trial.first) && now - trial.began < PATIENT {
             trial.from = Some(mark);
             self.state = State::Trial(trial);
             return None;
         }
-        Some(self.judge_relay(trial.direct, relayed, now))
+        Some(self.judge_second(trial.first, second, now))
     }
 
-    /// Another network: what was found counts no more.
-    pub(super) fn on_network_changed(&mut self) -> Option<Verdict> {
-        let yielded = self.prefers_relay();
-        *self = Self::default();
+    /// Another network, or another first way: what was found counts no more.
+    pub(super) fn start_anew(&mut self) -> Option<Verdict> {
+        let yielded = self.prefers_second();
+        *self = Self::new(self.words);
         yielded.then_some(Verdict::Back)
     }
 
-    fn judge_direct(&mut self, since: Mark, mark: Mark) -> Option<Verdict> {
-        if mark.at - since.at < PATIENCE || mark.sent - since.sent < FEW {
+    fn judge_first(&mut self, window: Window, mark: Mark) -> Option<Verdict> {
+        let since = window.from;
+        if mark.at - since.at < WINDOW || mark.sent - since.sent < FEW {
             return None;
         }
         let carried = rate(since, mark);
         let sent = mark.sent - since.sent;
         let lost = mark.lost.saturating_sub(since.lost) as f64 / sent.max(1) as f64;
-        if carried >= ENOUGH || lost < LOSSY {
-            self.state = State::Direct(Some(mark));
+        let poor = carried < ENOUGH && lost >= LOSSY;
+        if !poor || !window.again {
+            self.state = State::First(Some(Window {
+                from: mark,
+                again: poor,
+            }));
             return None;
         }
         self.state = State::Trial(Trial {
             began: mark.at,
-            direct: carried,
+            first: carried,
             from: None,
         });
         let percent = lost * 100.0;
+        let (Words { first, second }, carried) = (self.words, mbits(carried));
         Some(Verdict::Try(format!(
-            "the direct path carries {} and loses {percent:.0} % of its packets; the relay is tried",
-            mbits(carried)
+            "{first} carries {carried} and loses {percent:.0} % of its packets; {second} is tried",
         )))
     }
 
-    fn judge_relay(&mut self, direct: f64, relayed: f64, now: Instant) -> Verdict {
+    fn judge_second(&mut self, first: f64, second: f64, now: Instant) -> Verdict {
         let pause = self.pause;
         self.pause = (pause * 2).min(LONGEST);
-        if !is_worth_it(relayed, direct) {
+        if !is_worth_it(second, first) {
             self.rest_until = Some(now + pause);
-            self.state = State::Direct(None);
+            self.state = State::First(None);
             return Verdict::Back;
         }
         let until = now + pause;
         self.state = State::Yielded { until };
-        let more = match relayed {
+        let more = match second {
             f64::MAX => "all there was".to_owned(),
-            relayed => mbits(relayed),
+            second => mbits(second),
         };
-        let (direct, seconds) = (mbits(direct), pause.as_secs());
-        let why = format!(
-            "it carries {more}, the direct path {direct}, which is tried again in {seconds} s"
-        );
+        let (name, first, seconds) = (self.words.first, mbits(first), pause.as_secs());
+        let why = format!("it carries {more}, {name} {first}, which is tried again in {seconds} s");
         Verdict::Keep(pause, why)
     }
 
     fn go_back(&mut self) -> Option<Verdict> {
-        self.state = State::Direct(None);
+        self.state = State::First(None);
         Some(Verdict::Back)
     }
 }
 
-/// Whether the relay carries so much more that it is kept. A peer whose program reads nothing gets nothing by either.
-fn is_worth_it(relayed: f64, direct: f64) -> bool {
-    relayed >= (direct * GAIN).max(1.0)
+/// Whether the second carries so much more that it is kept. A peer whose program reads nothing gets nothing by either.
+fn is_worth_it(second: f64, first: f64) -> bool {
+    second >= (first * GAIN).max(1.0)
 }
 
 /// How fast bytes were acknowledged between the two, in bytes a second.
@@ -276,7 +317,7 @@ mod tests {
         fn new(held: u64) -> Self {
             let remote = SocketAddr::from(([192, 0, 2, 1], 1000));
             Self {
-                starvation: Starvation::default(),
+                starvation: Starvation::of_direct_path(),
                 now: Instant::now(),
                 flow: Flow { delivered: 0, held },
                 counters: Counters {
@@ -297,7 +338,7 @@ mod tests {
             let (until, mut verdicts) = (self.now + time, Vec::new());
             while self.now < until {
                 self.now += STEP;
-                let relayed = self.starvation.prefers_relay();
+                let relayed = self.starvation.prefers_second();
                 let rate = if relayed { relay } else { direct };
                 self.flow.delivered += (rate * STEP.as_secs_f64()) as u64;
                 self.counters.packets_sent += 100;
@@ -328,6 +369,17 @@ mod tests {
     }
 
     #[test]
+    fn path_that_carried_more_before_it_was_policed_yields_for_what_it_carries_now() {
+        let mut bench = Bench::new(BULK);
+        assert_eq!(bench.pass(2 * S, [400e3, 400e3], 0), []);
+        let verdicts = bench.pass(12 * S, [12e3, 400e3], 60);
+        let [Verdict::Try(why), Verdict::Keep(..)] = &verdicts[..] else {
+            panic!("{verdicts:?}");
+        };
+        assert!(why.contains("carries 0.1 Mbit/s"), "{why}");
+    }
+
+    #[test]
     fn relay_that_is_no_better_is_left_and_not_tried_again_soon() {
         let mut bench = Bench::new(BULK);
         let verdicts = bench.pass(25 * S, [12e3, 14e3], 60);
@@ -353,7 +405,7 @@ mod tests {
     fn relay_that_fails_while_it_is_tried_is_left_alone_for_a_while() {
         let mut bench = Bench::new(BULK);
         bench.pass(4 * S, [12e3, 2e6], 60);
-        assert!(bench.starvation.prefers_relay());
+        assert!(bench.starvation.prefers_second());
         let failed = bench.starvation.look(bench.flow, None, false, bench.now);
         assert_eq!(failed, Some(Verdict::Back));
         assert_eq!(bench.pass(50 * S, [12e3, 2e6], 60), []);
@@ -384,8 +436,8 @@ mod tests {
     fn another_network_ends_what_was_found() {
         let mut bench = Bench::new(BULK);
         bench.pass(10 * S, [12e3, 2e6], 60);
-        let back = bench.starvation.on_network_changed();
+        let back = bench.starvation.start_anew();
         assert_eq!(back, Some(Verdict::Back));
-        assert_eq!(bench.starvation.on_network_changed(), None);
+        assert_eq!(bench.starvation.start_anew(), None);
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct TunnelTable {
     comebacks: Comebacks,
     /// Whether the relay carries more than the direct path.
     relay_first: bool,
+    /// Whether the rendezvous' relay carries more than the nearer one.
+    home_first: bool,
     /// Where a relay is that is nearer than the rendezvous.
     near: Option<SocketAddr>,
 }
@@ -71,6 +73,8 @@ pub(super) struct Look {
     pub(super) moved: bool,
     /// The kinds of path of those that have become suspect.
     pub(super) suspects: Vec<PathKind>,
+    /// Whether one of these leads through the nearer relay.
+    pub(super) is_near_suspect: bool,
     /// The epochs of those that are to be asked for a sign of life.
     pub(super) ask: Vec<u64>,
 }
@@ -92,6 +96,7 @@ impl TunnelTable {
     /// `unheard` is asked, and so are all when one is silent.
     pub(super) fn look(&mut self, unheard: Duration, now: Instant) -> Look {
         let mut look = Look::default();
+        let near = self.near;
         for up in &mut self.up {
             let Some(counters) = &up.counters else {
                 continue;
@@ -118,6 +123,8 @@ impl TunnelTable {
                     look.suspect = true;
                     if !was_suspect {
                         look.suspects.push(up.facts.path);
+                        let is_relayed = up.facts.path != PathKind::Direct;
+                        look.is_near_suspect |= is_relayed && is_there(up.facts.remote, near);
                     }
                 }
             }
@@ -202,6 +209,11 @@ impl TunnelTable {
         self.serves_kind(Kind::Near)
     }
 
+    /// Whether a tunnel through the nearer relay is up, whether it answers or not.
+    pub(super) fn has_near(&self) -> bool {
+        !self.of_kind(Kind::Near).is_empty()
+    }
+
     fn serves_kind(&self, kind: Kind) -> bool {
         let mut same = self.up.iter().filter(|up| self.kind(&up.facts) == kind);
         same.any(|up| !up.health.is_suspect())
@@ -220,8 +232,7 @@ impl TunnelTable {
 
     /// Whether the nearer relay is at this address.
     pub(super) fn is_near(&self, remote: SocketAddr) -> bool {
-        let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-        self.near == Some(remote)
+        is_there(remote, self.near)
     }
 
     /// Whether this tunnel leads through the nearer relay.
@@ -366,11 +377,14 @@ impl TunnelTable {
     /// suspect, whichever answers again serves until one is trusted.
     pub(super) fn choose(&mut self) -> bool {
         let rank = |facts: &TunnelFacts| match (self.kind(facts), self.relay_first) {
-            (Kind::Direct, false) => 2,
+            (Kind::Direct, false) => 3,
             // What keeps a direct path from carrying more does so to any host over UDP, and the rendezvous has TCP.
-            (Kind::Relay, true) => 3,
-            (Kind::Near, _) => 1,
-            (Kind::Relay, false) | (Kind::Direct, true) => 0,
+            (Kind::Relay, true) => 4,
+            (Kind::Near, _) if self.home_first => 1,
+            (Kind::Near, _) => 2,
+            (Kind::Relay, false) if self.home_first => 2,
+            (Kind::Relay, false) => 1,
+            (Kind::Direct, true) => 0,
         };
         let open = self.up.iter().filter(|up| up.open);
         let best = open.max_by_key(|up| {
@@ -393,6 +407,11 @@ impl TunnelTable {
     /// Puts the relay before the direct path from now on, or behind it again.
     pub(super) fn prefer_relay(&mut self, relay: bool) {
         self.relay_first = relay;
+    }
+
+    /// Puts the rendezvous' relay before the nearer one from now on, or behind it again.
+    pub(super) fn prefer_home(&mut self, home: bool) {
+        self.home_first = home;
     }
 
     /// The next tunnel that does not answer while the one in use does. Each is given once; what the streams had on it
@@ -426,6 +445,10 @@ fn kind_of(path: PathKind) -> Kind {
         PathKind::Direct => Kind::Direct,
         PathKind::RelayUdp | PathKind::RelayTcp => Kind::Relay,
     }
+}
+
+fn is_there(remote: SocketAddr, near: Option<SocketAddr>) -> bool {
+    near == Some(SocketAddr::new(remote.ip().to_canonical(), remote.port()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! A direct path that carries less than the relay would, and what is told of the ways there are.
 
+use p2pdbg_proto::node::NodeNumber;
+
 use super::*;
 
 /// What local programs want to send all the time, in bytes.
@@ -113,6 +115,111 @@ fn path_policy_without_a_relay_has_nothing_to_yield_to() {
     bench.streams(1);
     let outputs = pass_hungry(&mut bench, Duration::from_secs(20), 1000, &mut 0);
     assert!(avoided(&outputs).is_empty());
+}
+
+/// A connector with a tunnel by its home's relay, 1, and one by a nearer relay, 2, that its stream uses.
+fn on_near_relay() -> Bench {
+    let mut bench = Bench::with_policy(Role::Connector, PathPolicy::Relay);
+    bench.up(1, PathKind::RelayUdp);
+    bench.tell(Input::NearAt(Some(near())));
+    bench.up(2, PathKind::RelayUdp);
+    bench.streams(1);
+    assert_eq!(bench.decisions.used(), Some(2));
+    bench
+}
+
+fn near() -> Near {
+    Near {
+        address: peer(2),
+        node: NodeNumber::MIN,
+    }
+}
+
+fn leaves_near(outputs: &[Output]) -> bool {
+    outputs
+        .iter()
+        .any(|output| matches!(output, Output::NearLost))
+}
+
+#[test]
+fn nearer_relay_that_answers_and_drops_bulk_is_left_for_the_homes() {
+    let (mut bench, mut delivered) = (on_near_relay(), 0);
+    let tried = pass_hungry(&mut bench, Duration::from_secs(5), 0, &mut delivered);
+    assert_eq!(uses(&tried), [Some(1)]);
+    assert!(!leaves_near(&tried) && avoided(&tried).is_empty());
+    let left = pass_hungry(&mut bench, Duration::from_secs(10), 100_000, &mut delivered);
+    assert!(leaves_near(&left));
+    let closed = bench.tell(Input::NearAt(None));
+    assert!(matches!(closed[..], [Output::Close { epoch: 2, .. }, ..]));
+    assert_eq!(bench.decisions.used(), Some(1));
+}
+
+#[test]
+fn nearer_relay_is_kept_if_the_homes_carries_no_more_or_nothing_is_lost_there() {
+    let (mut bench, mut delivered) = (on_near_relay(), 0);
+    let tried = pass_hungry(&mut bench, Duration::from_secs(30), 1000, &mut delivered);
+    assert_eq!(uses(&tried), [Some(1), Some(2)]);
+    assert!(!leaves_near(&tried));
+    let mut bench = on_near_relay();
+    bench.decisions.handle(bench.now, Input::NearAt(None));
+    let near = Near {
+        address: peer(1),
+        ..near()
+    };
+    bench.tell(Input::NearAt(Some(near)));
+    let calm = pass_hungry(&mut bench, Duration::from_secs(30), 1000, &mut delivered);
+    assert!(!leaves_near(&calm) && bench.decisions.used() == Some(1));
+}
+
+#[test]
+fn direct_path_that_comes_up_ends_a_trial_of_the_homes_relay() {
+    let (mut bench, mut delivered) = (on_near_relay(), 0);
+    pass_hungry(&mut bench, Duration::from_secs(5), 1000, &mut delivered);
+    assert_eq!(bench.decisions.used(), Some(1));
+    bench.tell(Input::Nominated(path(3)));
+    bench.up(3, PathKind::Direct);
+    pass_hungry(&mut bench, Duration::from_secs(1), 1000, &mut delivered);
+    bench.tell(Input::DirectLost(LossReason::ConsentExpired));
+    let why = TunnelEnd::Replaced;
+    let lost = bench.tell(Input::TunnelEnded { epoch: 3, why });
+    assert!(!leaves_near(&lost) && bench.decisions.used() == Some(2));
+}
+
+#[test]
+fn nearer_relay_is_left_when_the_peer_has_left_it_and_not_when_its_tunnel_was_replaced() {
+    let mut bench = on_near_relay();
+    let mut facts = facts(3, PathKind::RelayUdp);
+    facts.remote = peer(2);
+    bench.heard.push(3);
+    bench.tell(Input::TunnelUp(facts));
+    let why = TunnelEnd::Replaced;
+    let older = bench.tell(Input::TunnelEnded { epoch: 2, why });
+    assert!(!leaves_near(&older), "its ticket was renewed");
+    let left = bench.tell(Input::TunnelEnded { epoch: 3, why });
+    assert!(leaves_near(&left));
+    let home = bench.tell(Input::TunnelEnded { epoch: 1, why });
+    assert!(!leaves_near(&home));
+}
+
+#[test]
+fn nearer_relay_that_comes_and_goes_is_left_and_one_that_was_away_once_is_not() {
+    let mut bench = on_near_relay();
+    let away = |bench: &mut Bench| {
+        bench.heard.retain(|epoch| *epoch != 2);
+        let outputs = bench.pass(Duration::from_secs(5));
+        bench.heard.push(2);
+        outputs
+    };
+    assert!(!leaves_near(&away(&mut bench)));
+    assert_eq!(bench.decisions.used(), Some(1));
+    assert!(!leaves_near(&bench.pass(Duration::from_secs(70))));
+    assert_eq!(bench.decisions.used(), Some(2));
+    assert!(
+        !leaves_near(&away(&mut bench)),
+        "it lasted for more than a minute"
+    );
+    assert!(!leaves_near(&bench.pass(Duration::from_secs(20))));
+    assert!(leaves_near(&away(&mut bench)));
 }
 
 #[test]
