@@ -182,6 +182,15 @@ struct Bound {
     heard: Heard,
 }
 
+impl Leg {
+    /// Whether it is bound, and its member has shown that it receives there and holds the key.
+    fn is_proved(&self) -> bool {
+        self.bound
+            .as_ref()
+            .is_some_and(|bound| bound.credit.is_none())
+    }
+}
+
 /// Where a member's leg stands in a session's pair.
 pub(crate) fn side(role: Role) -> usize {
     match role {
@@ -356,6 +365,7 @@ impl Relay {
                     return refuse(leg, RelayRefusal::Proof);
                 }
                 let news = self.bind(now, position, route, cookie);
+                self.guests.prove(position.session);
                 let seen = news.then_some(Seen {
                     session: position.session,
                     role: position.role,
@@ -412,6 +422,7 @@ impl Relay {
             self.orphans.push(older);
         }
         self.streams.insert(stream, position);
+        self.guests.prove(position.session);
         self.touch(position.session);
         let seen = Seen {
             session: position.session,
@@ -452,7 +463,6 @@ impl Relay {
 
     /// Forgets routes that are idle and sessions that have lingered long enough.
     pub(crate) fn expire(&mut self, now: Instant) {
-        self.expire_guests(now);
         let clock = self.clock(now);
         let patience = u64::try_from(self.leg_idle.as_micros()).unwrap_or(u64::MAX);
         let mut idle = Vec::new();
@@ -474,6 +484,7 @@ impl Relay {
             }
             self.touch(session);
         }
+        self.expire_guests(now);
         let over: Vec<SessionId> = self
             .lingering
             .iter()
@@ -506,7 +517,7 @@ impl Relay {
         let position = *self.legs.get(leg)?;
         let legs = self.sessions.get_mut(&position.session)?;
         let found = &mut legs[side(position.role)];
-        let proved = found.bound.as_ref().is_some_and(|b| b.credit.is_none());
+        let proved = found.is_proved();
         // A source that sends for another leg goes on to until it has answered for this one.
         let taken = self
             .sources

@@ -2,9 +2,12 @@
 //!
 //! The registry knows nothing of them. A guest ends with its ticket, or before it when neither member has been there
 //! for a while: nobody tells this host that a session is over.
+//!
+//! Whoever has caught a BIND on its way can send it again for as long as its ticket is good, and cannot answer the
+//! challenge. So until a member has, a place is one of few, for a moment, and the oldest of those makes room.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,17 +26,22 @@ use crate::fair::LegMeter;
 /// So long both members may take to bind their legs, or to bind them again.
 const ABSENT: Duration = Duration::from_secs(60);
 
+/// So long the first answer of a member may take. It gives its leg up after as long.
+const UNPROVED: Duration = Duration::from_secs(5);
+
 /// The guests, and what opens their tickets.
 #[derive(Debug, Default)]
 pub(super) struct Guests {
     key: Option<TicketKey>,
     table: HashMap<SessionId, Guest>,
+    /// Those of which no member has answered a challenge so far, and since when they are there, in that order.
+    unproved: VecDeque<(SessionId, Instant)>,
 }
 
 #[derive(Debug)]
 struct Guest {
     until: Instant,
-    /// Since when neither leg is bound.
+    /// Since when no member is there that has answered a challenge.
     absent_since: Option<Instant>,
 }
 
@@ -44,7 +52,17 @@ impl Guests {
     }
 
     pub(super) fn remove(&mut self, session: SessionId) {
-        self.table.remove(&session);
+        if self.table.remove(&session).is_some() {
+            self.prove(session);
+        }
+    }
+
+    /// A member has answered its challenge.
+    pub(super) fn prove(&mut self, session: SessionId) {
+        if let Some(guest) = self.table.get_mut(&session) {
+            guest.absent_since = None;
+        }
+        self.unproved.retain(|(unproved, _)| *unproved != session);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -96,20 +114,33 @@ impl Relay {
         {
             return;
         }
+        if self.guests.unproved.len() >= self.most_unproved()
+            && let Some((oldest, _)) = self.guests.unproved.pop_front()
+        {
+            self.close(oldest);
+        }
         let guest = Guest {
             until,
             absent_since: Some(now),
         };
         self.guests.table.insert(session, guest);
+        self.guests.unproved.push_back((session, now));
         self.open(session, grants, meters);
     }
 
-    /// Ends guests whose time is over, or who have left.
+    /// A bound on places that nobody has proved to need.
+    fn most_unproved(&self) -> usize {
+        (self.capacity / 16).max(1)
+    }
+
+    /// Ends guests whose time is over, who have left, or who have not come.
     pub(super) fn expire_guests(&mut self, now: Instant) {
-        let mut over = Vec::new();
+        let unproved = self.guests.unproved.iter();
+        let late = unproved.take_while(|(_, since)| now >= *since + UNPROVED);
+        let mut over: Vec<SessionId> = late.map(|(session, _)| *session).collect();
         for (session, guest) in &mut self.guests.table {
             let legs = self.sessions.get(session).into_iter().flatten();
-            let is_present = { legs }.any(|leg| leg.bound.is_some());
+            let is_present = { legs }.any(|leg| leg.is_proved());
             match is_present {
                 true => guest.absent_since = None,
                 false => {

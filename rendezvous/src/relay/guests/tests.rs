@@ -200,20 +200,65 @@ fn guest_ends_with_its_ticket_and_sooner_when_nobody_is_there() {
         .open_guest(bench.now, session, legs, meters, until);
     bench
         .relay
-        .expire(bench.now + ABSENT - Duration::from_secs(1));
+        .expire(bench.now + UNPROVED - Duration::from_millis(1));
     assert_eq!(bench.relay.guests(), 1);
-    bench.relay.expire(bench.now + ABSENT);
-    assert_eq!(bench.relay.guests(), 0);
+    bench.relay.expire(bench.now + UNPROVED);
+    assert_eq!(bench.relay.guests(), 0, "nobody has answered");
+}
+
+#[test]
+fn guest_whose_members_have_left_ends_after_a_minute_though_a_caught_bind_is_sent_again_and_again()
+{
+    let mut bench = Bench::new();
+    bench.join(Role::Listener, 1);
+    let caught = bench.bind(Role::Listener);
+    let idle = bench.relay.leg_idle;
+    bench.now += idle;
+    bench.relay.expire(bench.now);
+    let left = bench.now;
+    while bench.now < left + ABSENT {
+        assert_eq!(bench.relay.guests(), 1);
+        bench.frame(9, &caught);
+        bench.now += Duration::from_secs(2);
+        bench.relay.expire(bench.now);
+    }
+    assert_eq!(bench.relay.guests(), 0, "nobody is there who has the key");
+    bench.frame(9, &caught);
+    assert_eq!(bench.relay.guests(), 1);
+    bench.relay.expire(bench.now + UNPROVED);
+    assert_eq!(bench.relay.guests(), 0, "each time it has a moment");
+}
+
+#[test]
+fn members_have_a_place_though_caught_binds_of_many_sessions_fill_those_of_the_unproved() {
+    let mut bench = Bench::new();
+    bench.relay.capacity = 64;
+    let most = bench.relay.most_unproved();
+    bench.join(Role::Listener, 1);
+    let own = bench.ticket.clone();
+    for port in 0..50 {
+        bench.ticket = ticket();
+        let caught = bench.bind(Role::Listener);
+        bench.frame(100 + port, &caught);
+    }
+    assert_eq!(bench.relay.guests(), 1 + most);
+    bench.ticket = own;
+    bench.join(Role::Connector, 2);
+    bench.ticket = ticket();
+    bench.join(Role::Listener, 3);
+    assert_eq!(bench.relay.guests(), 2 + most - 1);
 }
 
 #[test]
 fn guests_leave_room_for_sessions_of_the_hosts_own() {
     let mut bench = Bench::new();
     bench.relay.capacity = 8;
-    for _ in 0..4 {
+    for port in 0..2 {
         bench.ticket = ticket();
-        let bind = bench.bind(Role::Listener);
-        bench.frame(1, &bind);
+        bench.join(Role::Listener, port);
     }
+    bench.ticket = ticket();
+    let bind = bench.bind(Role::Listener);
+    assert!(is_unknown(&bench.frame(3, &bind)));
     assert_eq!(bench.relay.guests(), 2);
 }
