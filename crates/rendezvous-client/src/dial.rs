@@ -8,13 +8,15 @@
 
 use std::{collections::VecDeque, net::SocketAddr, pin::pin, time::Duration};
 
-use p2pdbg_proto::url::RendezvousUrl;
+use p2pdbg_proto::url::{HostAt, RendezvousUrl};
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     LinkError,
     connection::{Carrier, Connection},
+    dial_hosts::Dialling,
     quic,
+    reach::Reach,
     tls::{HANDSHAKE, TcpRoute},
 };
 
@@ -33,15 +35,14 @@ pub enum Transports {
     Tcp,
 }
 
-/// Connects by whatever completes a handshake first; TCP begins `tcp_later` than QUIC. QUIC goes on for `patience` at
-/// least.
+/// Connects to a host, which is that of the URL, by whatever completes a handshake first.
 pub(super) async fn dial(
     url: &RendezvousUrl,
     route: &TcpRoute,
-    transports: Transports,
-    tcp_later: Duration,
-    patience: Duration,
+    how: &Dialling,
+    host: &HostAt,
 ) -> Result<Connection, LinkError> {
+    let (transports, patience) = (how.transports, how.patience);
     let unreachable = LinkError::Unreachable {
         authority: url.authority(),
     };
@@ -51,13 +52,14 @@ pub(super) async fn dial(
         worst: unreachable,
     };
     let by_tcp_after = match transports {
-        Transports::Any => tcp_later,
+        Transports::Any => how.tcp_later,
         Transports::Tcp => Duration::ZERO,
     };
-    if route.has_proxy() {
+    let by_proxy = route.has_proxy() && how.reach.admits_by_proxy(host);
+    if by_proxy {
         race.begin_tcp(route, None, by_tcp_after);
     }
-    let mut resolving = pin!(resolve(url));
+    let mut resolving = pin!(resolve(url, &how.reach, host));
     let mut addresses = VecDeque::new();
     let mut resolved = false;
     loop {
@@ -169,7 +171,11 @@ impl Race {
     }
 }
 
-async fn resolve(url: &RendezvousUrl) -> Result<Vec<SocketAddr>, LinkError> {
+async fn resolve(
+    url: &RendezvousUrl,
+    reach: &Reach,
+    host: &HostAt,
+) -> Result<Vec<SocketAddr>, LinkError> {
     let failed = |why: String| LinkError::Resolve {
         authority: url.authority(),
         why,
@@ -177,10 +183,33 @@ async fn resolve(url: &RendezvousUrl) -> Result<Vec<SocketAddr>, LinkError> {
     let addresses: Vec<_> = tokio::net::lookup_host((url.host.as_str(), url.port))
         .await
         .map_err(|e| failed(e.to_string()))?
-        .take(8)
         .collect();
     if addresses.is_empty() {
         return Err(failed("the name has no address".into()));
     }
-    Ok(addresses)
+    let admitted = addresses.into_iter();
+    let admitted: Vec<_> = { admitted }
+        .filter(|at| reach.admits(host, at.ip()))
+        .take(8)
+        .collect();
+    if admitted.is_empty() {
+        let why = "it leads into the network around this host, and a host elsewhere has named it";
+        return Err(failed(why.into()));
+    }
+    Ok(admitted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn name_that_leads_to_this_host_is_dialled_if_the_user_has_given_it_alone() {
+        let url: RendezvousUrl = "p2pdbg://localhost".parse().unwrap();
+        let host = url.hosts().remove(0);
+        let named = resolve(&url, &Reach::default(), &host).await.unwrap_err();
+        assert!(named.to_string().contains("a host elsewhere has named it"));
+        let given = resolve(&url, &Reach::anywhere([host.clone()]), &host).await;
+        assert!(given.unwrap().iter().all(|at| at.ip().is_loopback()));
+    }
 }

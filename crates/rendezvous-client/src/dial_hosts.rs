@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use p2pdbg_proto::url::{HostAt, RendezvousUrl};
 use tokio::{task::JoinSet, time::Instant};
 
-use super::{LinkError, TcpRoute, Transports, connection::Connection, dial::dial};
+use super::{LinkError, TcpRoute, Transports, connection::Connection, dial::dial, reach::Reach};
 
 /// How every host is dialled.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub(super) struct Dialling {
     pub(super) url: RendezvousUrl,
     pub(super) route: TcpRoute,
     pub(super) transports: Transports,
+    /// Where they may be.
+    pub(super) reach: Reach,
     /// How much later than QUIC TCP begins.
     pub(super) tcp_later: Duration,
     /// How long QUIC goes on at least.
@@ -67,7 +69,7 @@ impl Dialling {
     async fn dial(&self, host: &HostAt) -> Result<Connection, LinkError> {
         let url = self.url.at(host);
         let route = self.route.at(host);
-        let dialing = dial(&url, &route, self.transports, self.tcp_later, self.patience);
+        let dialing = dial(&url, &route, self, host);
         match self.ends_with_patience {
             true => tokio::time::timeout(self.patience, dialing)
                 .await

@@ -11,7 +11,7 @@
 
 use std::{
     collections::VecDeque,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,10 @@ use p2pdbg_proto::{
     url::{HostAt, RendezvousUrl},
 };
 
-use super::Nodes;
+use super::{
+    Nodes,
+    reach::{Reach, is_inside, may_be_named},
+};
 
 /// The next host is tried this much later (RFC 8305 section 5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -49,17 +52,30 @@ pub(super) struct Hosts {
     all: Vec<HostAt>,
     /// Those that a node has told, now or at an earlier start.
     nodes: Vec<Node>,
+    /// Whether who has told them was inside.
+    told_inside: bool,
     /// Whether the host that is reached is in a network that others do not reach, so that its nodes may be too.
     is_inside: bool,
     home: Option<HostAt>,
     /// Whether the home is where this peer was sent, and was not reached yet.
     sent_on: bool,
+    /// Whether who has sent it was inside.
+    sent_inside: bool,
     /// When it let itself be sent on.
     hops: VecDeque<Instant>,
     /// How many attempts have failed since there was a connection.
     failures: u32,
     /// Those that have refused this peer since there was a connection.
     refused: Vec<HostAt>,
+}
+
+/// What is kept of the nodes for the next start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Remembered {
+    /// By number.
+    pub(super) nodes: Vec<Node>,
+    /// Whether the host that has told them was in a network that others do not reach, so that they may be too.
+    pub(super) told_inside: bool,
 }
 
 /// Which hosts are dialled next, and when each.
@@ -73,22 +89,25 @@ pub(super) enum Plan {
 
 impl Hosts {
     /// Those that the URL names, and those that were told of at an earlier start.
-    pub(super) fn new(url: &RendezvousUrl, remembered: Vec<Node>) -> Self {
+    pub(super) fn new(url: &RendezvousUrl, remembered: Remembered) -> Self {
         let mut hosts = Self {
             seeds: url.hosts(),
             is_pinned: url.fingerprint.is_some(),
             all: url.hosts(),
             nodes: Vec::new(),
+            told_inside: false,
             is_inside: false,
             home: None,
             sent_on: false,
+            sent_inside: false,
             hops: VecDeque::new(),
             failures: 0,
             refused: Vec::new(),
         };
         // Without a fingerprint nobody could tell whether they are of the same rendezvous.
         if hosts.is_pinned {
-            hosts.set_nodes(remembered);
+            hosts.told_inside = remembered.told_inside;
+            hosts.set_nodes(remembered.nodes);
         }
         hosts
     }
@@ -99,9 +118,24 @@ impl Hosts {
         self.seeds.first().filter(|_| self.seeds.len() == 1)
     }
 
-    /// The nodes that were told, by number.
-    pub(super) fn nodes(&self) -> &[Node] {
-        &self.nodes
+    /// The nodes that were told, by number, for the next start.
+    pub(super) fn to_remember(&self) -> Remembered {
+        Remembered {
+            nodes: self.nodes.clone(),
+            told_inside: self.told_inside,
+        }
+    }
+
+    /// At which addresses they may be.
+    pub(super) fn reach(&self) -> Reach {
+        let told = self.nodes.iter().filter(|_| self.told_inside);
+        let home_may = match self.sent_on {
+            true => self.sent_inside,
+            false => self.is_inside,
+        };
+        let home = self.home.iter().filter(|_| home_may);
+        let told = told.map(|node| &node.at).chain(home);
+        Reach::anywhere(self.seeds.iter().chain(told).cloned())
     }
 
     fn set_nodes(&mut self, nodes: Vec<Node>) {
@@ -161,8 +195,13 @@ impl Hosts {
             self.home = Some(node.at.clone());
         }
         relays.extend(nodes.iter().cloned());
+        self.told_inside = is_inside;
         self.set_nodes(nodes);
-        Some(Nodes { own, relays })
+        let reach = relays.iter().filter(|_| is_inside);
+        let reach = reach
+            .map(|relay| relay.at.clone())
+            .fold(self.reach(), Reach::and);
+        Some(Nodes { own, relays, reach })
     }
 
     /// The node that is reached sends this peer to another one. Whether it goes: not in a circle, and not to a host
@@ -178,6 +217,7 @@ impl Hosts {
         self.hops.push_back(now);
         self.home = Some(at.clone());
         self.sent_on = true;
+        self.sent_inside = self.is_inside;
         self.failures = 0;
         true
     }
@@ -231,35 +271,10 @@ impl Hosts {
     }
 }
 
-/// Whether a host may name that one as a node: what only this network knows by that address, a host elsewhere does not.
-fn may_be_named(at: &HostAt, by_one_inside: bool) -> bool {
-    let is_nowhere = |ip: IpAddr| ip.is_unspecified() || ip.is_multicast();
-    match at.host.parse::<IpAddr>() {
-        Ok(ip) if is_nowhere(ip) || ip == IpAddr::from(Ipv4Addr::BROADCAST) => false,
-        Ok(ip) => by_one_inside || !is_inside(ip),
-        // RFC 6761 section 6.3.
-        Err(_) => {
-            let name = at.host.trim_end_matches('.').to_ascii_lowercase();
-            by_one_inside || !(name == "localhost" || name.ends_with(".localhost"))
-        }
-    }
-}
-
-/// Whether an address is of this host or of a network around it, and means something else elsewhere.
-fn is_inside(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            // 100.64.0.0/10 is the carriers' own (RFC 6598).
-            let carrier = a == 100 && (64..128).contains(&b);
-            ip.is_private() || ip.is_loopback() || ip.is_link_local() || carrier || a == 0
-        }
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -269,14 +284,14 @@ mod tests {
     }
 
     fn hosts() -> Hosts {
-        Hosts::new(&"p2pdbg://a,b,c".parse().unwrap(), Vec::new())
+        Hosts::new(&"p2pdbg://a,b,c".parse().unwrap(), Remembered::default())
     }
 
     #[test]
     fn hosts_are_dialled_by_distance_at_first() {
         let all = vec![at("a"), at("b"), at("c")];
         assert_eq!(hosts().plan(true), Plan::Nearest(all, STAGGER));
-        let one = Hosts::new(&"p2pdbg://a".parse().unwrap(), Vec::new());
+        let one = Hosts::new(&"p2pdbg://a".parse().unwrap(), Remembered::default());
         assert_eq!(one.plan(true), Plan::InOrder(vec![at("a")], STAGGER));
     }
 
@@ -311,7 +326,7 @@ mod tests {
         let print = "A".repeat(43);
         Hosts::new(
             &format!("p2pdbg://all,b#{print}").parse().unwrap(),
-            Vec::new(),
+            Remembered::default(),
         )
     }
 
@@ -336,7 +351,11 @@ mod tests {
     fn nodes_that_were_told_at_an_earlier_start_are_dialled_with_the_seeds() {
         let print = "A".repeat(43);
         let nodes = ["17=a", "18=b"].map(node).to_vec();
-        let of = |url: &str| Hosts::new(&url.parse().unwrap(), nodes.clone()).plan(true);
+        let remembered = Remembered {
+            nodes,
+            told_inside: false,
+        };
+        let of = |url: &str| Hosts::new(&url.parse().unwrap(), remembered.clone()).plan(true);
         let all = vec![at("a"), at("b"), at("dead")];
         let pinned = of(&format!("p2pdbg://dead#{print}"));
         assert_eq!(pinned, Plan::Nearest(all, STAGGER));
@@ -360,6 +379,7 @@ mod tests {
             "a.LOCALHOST.",
         ];
         let never = [
+            "127.1",
             "0.0.0.0",
             "[::]",
             "224.0.0.1",
@@ -387,6 +407,32 @@ mod tests {
         let now = Instant::now();
         assert!(!hosts.go_to(now, &at("192.168.0.1")));
         assert!(hosts.go_to(now, &at("198.51.100.7")));
+    }
+
+    #[test]
+    fn named_hosts_may_be_in_the_network_around_if_who_named_them_was_there() {
+        let own = IpAddr::from([10, 0, 0, 1]);
+        let told = |hosts: &mut Hosts, reached| {
+            hosts.on_up(&at("all"), reached);
+            let (nodes, relays) = (vec![node("17=a")], vec![node("30=r")]);
+            hosts.on_told(NodeNumber::MIN, nodes, relays).unwrap().reach
+        };
+        for (reached, may) in [(OUTSIDE, false), (own, true)] {
+            let mut hosts = pinned();
+            let reach = told(&mut hosts, reached);
+            assert_eq!(reach.admits(&at("r"), own), may);
+            assert_eq!(hosts.reach().admits(&at("a"), own), may);
+            assert!(
+                hosts.reach().admits(&at("all"), own),
+                "the user has named it"
+            );
+            hosts.go_to(Instant::now(), &at("c"));
+            assert_eq!(hosts.reach().admits(&at("c"), own), may);
+            let print = "A".repeat(43);
+            let url = format!("p2pdbg://all#{print}").parse().unwrap();
+            let later = Hosts::new(&url, hosts.to_remember());
+            assert_eq!(later.reach().admits(&at("a"), own), may);
+        }
     }
 
     #[test]
@@ -424,7 +470,7 @@ mod tests {
         assert_eq!(hosts.plan(false), Plan::InOrder(left, STAGGER_FROM_HOME));
         assert!(!hosts.on_refused(&at("a")), "nobody is left");
         let one = "p2pdbg://a".parse().unwrap();
-        assert!(!Hosts::new(&one, Vec::new()).on_refused(&at("a")));
+        assert!(!Hosts::new(&one, Remembered::default()).on_refused(&at("a")));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod nearest;
 mod node_memory;
 mod proxy;
 mod quic;
+mod reach;
 mod reconnection;
 mod socket;
 #[cfg(test)]

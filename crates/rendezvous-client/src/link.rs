@@ -296,11 +296,12 @@ impl Driver {
             route,
             transports,
         } = &self.config;
+        let reach = self.hosts.reach();
         let (hosts, stagger) = match self.hosts.plan(in_need) {
             Plan::InOrder(hosts, stagger) => (hosts, stagger),
             Plan::Nearest(hosts, stagger) => {
                 let named = self.hosts.named_alone();
-                let hosts = nearest_first(hosts, named, route.nat64(), route.local()).await;
+                let hosts = nearest_first(hosts, named, &reach, route.nat64(), route.local()).await;
                 (hosts, stagger)
             }
         };
@@ -308,6 +309,7 @@ impl Driver {
             url: url.clone(),
             route: route.clone(),
             transports: *transports,
+            reach,
             tcp_later: match self.needed_tcp {
                 true => Duration::ZERO,
                 false => self.policy.tcp_later(in_need, self.was_up),
@@ -395,7 +397,7 @@ impl Driver {
             FromRendezvous::Nodes { own, nodes, relays } => {
                 let known = self.hosts.on_told(own, nodes, relays);
                 if known.is_some() {
-                    self.config.route.remember(self.hosts.nodes());
+                    self.config.route.remember(&self.hosts.to_remember());
                 }
                 self.config.route.note_nodes(known);
             }

@@ -2,7 +2,8 @@
 //! leads there. What is kept was said by a host that the authority of the URL has certified, and whoever is found by
 //! it must be certified too.
 //!
-//! The file has a line for each URL, the one used last first: its fingerprint and the nodes. A line that is damaged,
+//! The file has a line for each URL, the one used last first: its fingerprint, `inside` if who has told them was in a
+//! network that others do not reach, else `outside`, and the nodes. A line that is damaged,
 //! or of another version, counts as none.
 
 use p2pdbg_identity::StateDir;
@@ -11,11 +12,16 @@ use p2pdbg_proto::{
     node::{Node, NodeNumber},
 };
 
+use super::hosts::Remembered;
+
 /// The file in the state directory, a line for each URL.
 const FILE: &str = "nodes";
 
 /// Of so many URLs the nodes are kept.
 const MOST: usize = 8;
+
+const INSIDE: &str = "inside";
+const OUTSIDE: &str = "outside";
 
 /// The longest line that is read, in bytes: sixteen hosts with the longest names.
 const LINE: usize = 8 * 1024;
@@ -31,19 +37,20 @@ impl NodeMemory {
     }
 
     /// The nodes below this fingerprint, as they were told last; none if none were.
-    pub(super) fn read(&self, authority: Fingerprint) -> Vec<Node> {
+    pub(super) fn read(&self, authority: Fingerprint) -> Remembered {
         let lines = self.lines();
         let line = lines.iter().find_map(|line| parse(line, authority));
         line.unwrap_or_default()
     }
 
     /// Keeps them, if they are others than before. What cannot be written is not kept, which harms nobody now.
-    pub(super) fn write(&self, authority: Fingerprint, nodes: &[Node]) {
-        if self.read(authority) == nodes {
+    pub(super) fn write(&self, authority: Fingerprint, nodes: &Remembered) {
+        if self.read(authority) == *nodes {
             return;
         }
-        let own = nodes.iter().map(|node| format!(" {node}"));
-        let mut text = format!("{authority}{}\n", own.collect::<String>());
+        let own = nodes.nodes.iter().map(|node| format!(" {node}"));
+        let told = if nodes.told_inside { INSIDE } else { OUTSIDE };
+        let mut text = format!("{authority} {told}{}\n", own.collect::<String>());
         let prefix = authority.to_string();
         let others = self.lines();
         let others = others.iter().filter(|line| !line.starts_with(&prefix));
@@ -64,13 +71,22 @@ impl NodeMemory {
     }
 }
 
-fn parse(line: &str, authority: Fingerprint) -> Option<Vec<Node>> {
+fn parse(line: &str, authority: Fingerprint) -> Option<Remembered> {
     let mut words = line.split(' ');
     if words.next()?.parse() != Ok(authority) {
         return None;
     }
+    let told_inside = match words.next()? {
+        INSIDE => true,
+        OUTSIDE => false,
+        _ => return None,
+    };
     let nodes = words.take(NodeNumber::MOST).map(|word| word.parse().ok());
-    nodes.collect()
+    let nodes: Option<Vec<Node>> = nodes.collect();
+    Some(Remembered {
+        nodes: nodes?,
+        told_inside,
+    })
 }
 
 #[cfg(test)]
@@ -81,14 +97,17 @@ mod tests {
         Fingerprint::of_certificate(name.as_bytes())
     }
 
-    fn nodes(names: &[&str]) -> Vec<Node> {
-        names.iter().map(|name| name.parse().unwrap()).collect()
+    fn nodes(names: &[&str]) -> Remembered {
+        Remembered {
+            nodes: names.iter().map(|name| name.parse().unwrap()).collect(),
+            told_inside: names.len() > 1,
+        }
     }
 
     #[test]
     fn nodes_are_kept_for_each_authority_and_the_oldest_make_room() {
         let memory = NodeMemory::new(StateDir::in_memory());
-        assert_eq!(memory.read(print("a")), []);
+        assert_eq!(memory.read(print("a")), Remembered::default());
         let first = nodes(&["17=rdv1.example", "18=[2001:db8::1]:4000"]);
         memory.write(print("a"), &first);
         assert_eq!(memory.read(print("a")), first);
@@ -100,7 +119,7 @@ mod tests {
         }
         assert_eq!(memory.read(print("a")), later);
         memory.write(print("one more"), &first);
-        assert_eq!(memory.read(print("a")), []);
+        assert_eq!(memory.read(print("a")), Remembered::default());
         assert_eq!(memory.lines().len(), MOST);
     }
 
@@ -111,12 +130,13 @@ mod tests {
         let print = print("a");
         for damaged in [
             b"\xff\xfe".to_vec(),
-            format!("{print} 17=a b").into_bytes(),
-            format!("{print} 9=a").into_bytes(),
-            format!("{print} {}", "17=a ".repeat(5_000)).into_bytes(),
+            format!("{print} 17=a").into_bytes(),
+            format!("{print} outside 17=a b").into_bytes(),
+            format!("{print} inside 9=a").into_bytes(),
+            format!("{print} inside {}", "17=a ".repeat(5_000)).into_bytes(),
         ] {
             state.write_atomically(FILE, &damaged).unwrap();
-            assert_eq!(memory.read(print), []);
+            assert_eq!(memory.read(print), Remembered::default());
         }
         memory.write(print, &nodes(&["17=a"]));
         assert_eq!(memory.read(print), nodes(&["17=a"]));

@@ -27,9 +27,11 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     LinkError,
+    hosts::Remembered,
     nearest::{NodeAway, distances},
     node_memory::NodeMemory,
     proxy::{NotAProxy, Proxy},
+    reach::Reach,
     wire::Wire,
 };
 
@@ -73,6 +75,8 @@ pub struct Nodes {
     pub own: NodeNumber,
     /// All that relay, those that do nothing else among them.
     pub relays: Vec<Node>,
+    /// Where they may be.
+    pub(super) reach: Reach,
 }
 
 /// One way over TCP, for who wants to know of each.
@@ -142,13 +146,15 @@ impl TcpRoute {
     }
 
     /// The nodes that serve peers, as they were told at an earlier start.
-    pub(super) fn remembered(&self) -> Vec<Node> {
+    pub(super) fn remembered(&self) -> Remembered {
         let memory = self.memory.as_ref().zip(self.url.fingerprint);
-        memory.map_or_else(Vec::new, |(memory, authority)| memory.read(authority))
+        memory.map_or_else(Remembered::default, |(memory, authority)| {
+            memory.read(authority)
+        })
     }
 
     /// Keeps which nodes serve peers.
-    pub(super) fn remember(&self, nodes: &[Node]) {
+    pub(super) fn remember(&self, nodes: &Remembered) {
         if let (Some(memory), Some(authority)) = (&self.memory, self.url.fingerprint) {
             memory.write(authority, nodes);
         }
@@ -167,8 +173,12 @@ impl TcpRoute {
 
     /// How far the nodes are from here over UDP, those that do not answer left out.
     pub async fn distances(&self) -> Vec<NodeAway> {
-        let relays = self.nodes().map_or_else(Vec::new, |nodes| nodes.relays);
-        distances(relays, &self.nat64, self.local).await
+        match self.nodes() {
+            Some(Nodes { relays, reach, .. }) => {
+                distances(relays, &reach, &self.nat64, self.local).await
+            }
+            None => Vec::new(),
+        }
     }
 
     /// To the host that was found at this address.
