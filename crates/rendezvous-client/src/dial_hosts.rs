@@ -24,26 +24,40 @@ pub(super) struct Dialling {
     pub(super) ends_with_patience: bool,
 }
 
+/// What came of an attempt at several hosts.
+#[derive(Debug)]
+pub(super) struct NoneReached {
+    /// That of a host that may be reached later, if there is such; else what says most.
+    pub(super) error: LinkError,
+    /// The hosts that will not be, and why.
+    pub(super) hopeless: Vec<(HostAt, LinkError)>,
+}
+
 impl Dialling {
     /// Dials these hosts, each `stagger` later than the one before or as soon as that has failed.
     ///
     /// # Errors
-    /// That of a host that may be reached later, if there is such; else what says most.
+    /// Of all of them.
     pub(super) async fn dial_in_order(
         &self,
         hosts: Vec<HostAt>,
         stagger: Duration,
-    ) -> Result<(HostAt, Connection), LinkError> {
+    ) -> Result<(HostAt, Connection), NoneReached> {
+        type Attempt = Result<(HostAt, Connection), (HostAt, LinkError)>;
         let mut waiting = VecDeque::from(hosts);
-        let mut attempts: JoinSet<Result<(HostAt, Connection), LinkError>> = JoinSet::new();
+        let mut attempts: JoinSet<Attempt> = JoinSet::new();
         let mut next_at = Instant::now();
         let mut failed: Option<LinkError> = None;
+        let mut hopeless = Vec::new();
         loop {
             tokio::select! {
                 biased;
                 Some(attempt) = attempts.join_next() => match attempt {
                     Ok(Ok(reached)) => return Ok(reached),
-                    Ok(Err(error)) => {
+                    Ok(Err((host, error))) => {
+                        if !error.is_passing() {
+                            hopeless.push((host, error.clone()));
+                        }
                         failed = Some(match failed.take() {
                             Some(before) => more_useful(before, error),
                             None => error,
@@ -56,12 +70,17 @@ impl Dialling {
                     let Some(host) = waiting.pop_front() else { continue };
                     let this = self.clone();
                     attempts.spawn(async move {
-                        let connection = this.dial(&host).await?;
-                        Ok((host, connection))
+                        match this.dial(&host).await {
+                            Ok(connection) => Ok((host, connection)),
+                            Err(error) => Err((host, error)),
+                        }
                     });
                     next_at = Instant::now() + stagger;
                 }
-                else => return Err(failed.unwrap_or_else(|| self.unreachable(&self.url))),
+                else => return Err(NoneReached {
+                    error: failed.unwrap_or_else(|| self.unreachable(&self.url)),
+                    hopeless,
+                }),
             }
         }
     }

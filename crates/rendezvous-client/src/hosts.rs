@@ -7,7 +7,7 @@
 //! network.
 //!
 //! A host that refuses a peer may be behind the others, with a key that it has not been given yet: it comes last until
-//! there is a connection.
+//! there is a connection, and has its turn again where nobody else answers.
 
 use std::{
     collections::VecDeque,
@@ -54,6 +54,8 @@ pub(super) struct Hosts {
     nodes: Vec<Node>,
     /// Whether who has told them was inside.
     told_inside: bool,
+    /// Whether they are those of an earlier start alone, which may be gone.
+    only_remembered: bool,
     /// Whether the host that is reached is in a network that others do not reach, so that its nodes may be too.
     is_inside: bool,
     home: Option<HostAt>,
@@ -96,6 +98,7 @@ impl Hosts {
             all: url.hosts(),
             nodes: Vec::new(),
             told_inside: false,
+            only_remembered: false,
             is_inside: false,
             home: None,
             sent_on: false,
@@ -107,6 +110,7 @@ impl Hosts {
         // Without a fingerprint nobody could tell whether they are of the same rendezvous.
         if hosts.is_pinned {
             hosts.told_inside = remembered.told_inside;
+            hosts.only_remembered = !remembered.nodes.is_empty();
             hosts.set_nodes(remembered.nodes);
         }
         hosts
@@ -196,6 +200,7 @@ impl Hosts {
         }
         relays.extend(nodes.iter().cloned());
         self.told_inside = is_inside;
+        self.only_remembered = false;
         self.set_nodes(nodes);
         let reach = relays.iter().filter(|_| is_inside);
         let reach = reach
@@ -226,6 +231,17 @@ impl Hosts {
     pub(super) fn on_failed(&mut self) {
         self.sent_on = false;
         self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Nobody else answers but those that have refused this peer, and these, which will never take it. They have their
+    /// turn again next time. Whether they are believed: hosts that were known at an earlier start may be gone, and what
+    /// those of the URL say is not to be hidden by that.
+    pub(super) fn on_nobody_else(&mut self, hopeless: &[HostAt]) -> bool {
+        let mut seeds = self.seeds.iter();
+        let refuses = |seed: &HostAt| self.refused.contains(seed) || hopeless.contains(seed);
+        let is_believed = self.only_remembered && seeds.all(refuses);
+        self.refused.clear();
+        is_believed
     }
 
     /// Whether an attempt at these hosts shows that there is no other to be reached.
@@ -471,6 +487,35 @@ mod tests {
         assert!(!hosts.on_refused(&at("a")), "nobody is left");
         let one = "p2pdbg://a".parse().unwrap();
         assert!(!Hosts::new(&one, Remembered::default()).on_refused(&at("a")));
+    }
+
+    #[test]
+    fn hosts_that_refuse_have_their_turn_again_where_nobody_else_answers() {
+        let mut hosts = hosts();
+        assert!(hosts.on_refused(&at("a")));
+        hosts.on_failed();
+        assert!(!hosts.on_nobody_else(&[]), "the user has named the others");
+        assert!(matches!(hosts.plan(true), Plan::Nearest(all, _) if all.len() == 3));
+    }
+
+    #[test]
+    fn refusal_of_all_hosts_of_the_url_is_believed_if_others_are_remembered_alone() {
+        let print = "A".repeat(43);
+        let url = format!("p2pdbg://a,b#{print}").parse().unwrap();
+        let remembered = Remembered {
+            nodes: vec![node("18=gone")],
+            told_inside: false,
+        };
+        let mut hosts = Hosts::new(&url, remembered);
+        assert!(hosts.on_refused(&at("a")));
+        assert!(!hosts.on_nobody_else(&[]), "b has said nothing");
+        hosts.on_refused(&at("a"));
+        assert!(hosts.on_nobody_else(&[at("b")]));
+        hosts.on_up(&at("a"), OUTSIDE);
+        let own = NodeNumber::new(18).unwrap();
+        hosts.on_told(own, vec![node("18=gone")], Vec::new());
+        hosts.on_refused(&at("a"));
+        assert!(!hosts.on_nobody_else(&[at("b")]), "it was told now");
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::{
     LinkError, TcpRoute, Transports,
     connection::{Connection, Reader},
     conversation::{Conversation, read},
-    dial_hosts::Dialling,
+    dial_hosts::{Dialling, NoneReached},
     hosts::{Hosts, Plan},
     nearest::nearest_first,
     reconnection::Reconnection,
@@ -120,6 +120,7 @@ impl Link {
             config,
             needed_tcp: false,
             was_up: false,
+            refusal: None,
             credential,
             first_words: first,
             to_send,
@@ -196,6 +197,8 @@ struct Driver {
     needed_tcp: bool,
     /// Whether there has been a connection: the rendezvous is there, and answers when it and the network do.
     was_up: bool,
+    /// Why a host will not have this peer, while another was still to be asked.
+    refusal: Option<LinkError>,
     credential: tokio::sync::watch::Receiver<Credential>,
     first_words: tokio::sync::watch::Receiver<Vec<ToRendezvous>>,
     to_send: mpsc::Receiver<ToRendezvous>,
@@ -290,7 +293,7 @@ impl Driver {
     }
 
     /// Connects to one of the hosts.
-    async fn dial(&self, in_need: bool) -> Result<(HostAt, Connection), LinkError> {
+    async fn dial(&mut self, in_need: bool) -> Result<(HostAt, Connection), LinkError> {
         let LinkConfig {
             url,
             route,
@@ -318,11 +321,20 @@ impl Driver {
             ends_with_patience: self.was_up,
         };
         let tried_all = self.hosts.are_all(&hosts);
-        let dialled = dialling.dial_in_order(hosts, stagger).await;
-        dialled.map_err(|error| match error.is_passing() || tried_all {
-            true => error,
-            false => LinkError::OfOneHost(Box::new(error)),
-        })
+        let NoneReached { error, hopeless } = match dialling.dial_in_order(hosts, stagger).await {
+            Ok(reached) => return Ok(reached),
+            Err(none) => none,
+        };
+        if !tried_all {
+            return Err(match error.is_passing() {
+                true => error,
+                false => LinkError::OfOneHost(Box::new(error)),
+            });
+        }
+        let (hosts, errors): (Vec<_>, Vec<_>) = hopeless.into_iter().unzip();
+        let believed = self.hosts.on_nobody_else(&hosts);
+        let refusal = self.refusal.take().into_iter().chain(errors).next();
+        Err(refusal.filter(|_| believed).unwrap_or(error))
     }
 
     async fn connect(&mut self, in_need: bool) -> Result<Connected, LinkError> {
@@ -357,6 +369,7 @@ impl Driver {
                 up_s,
             } => {
                 self.hosts.on_up(&at, rendezvous.ip());
+                self.refusal = None;
                 self.config.route.note_nodes(None);
                 let up = LinkEvent::Up {
                     told,
@@ -385,7 +398,10 @@ impl Driver {
     /// The error of a host that does not take this peer, which is not the last word while there are others.
     fn turned_away(&mut self, at: &HostAt, error: LinkError) -> LinkError {
         match self.hosts.on_refused(at) && !error.is_passing() {
-            true => LinkError::OfOneHost(Box::new(error)),
+            true => {
+                self.refusal = Some(error.clone());
+                LinkError::OfOneHost(Box::new(error))
+            }
             false => error,
         }
     }

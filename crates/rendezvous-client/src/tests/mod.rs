@@ -522,3 +522,37 @@ async fn host_that_refuses_a_key_is_passed_over_and_the_last_one_to_do_so_is_bel
     assert!(is_key(&last), "{last}");
     assert!(soon(link.event()).await.is_none());
 }
+
+#[tokio::test]
+async fn refusal_of_the_urls_own_host_is_told_though_a_node_of_an_earlier_start_is_gone() {
+    let authority = authority();
+    let locked = Rig::locked(&authority).await;
+    let url = url_of(&authority, &[locked.host()]);
+    let gone = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let gone = gone.local_addr().unwrap();
+    let memory = NodeMemory::new(StateDir::in_memory());
+    let remembered = hosts::Remembered {
+        nodes: vec![format!("18={gone}").parse().unwrap()],
+        told_inside: true,
+    };
+    memory.write(url.fingerprint.unwrap(), &remembered);
+    let config = LinkConfig {
+        route: TcpRoute::new(&url).remembering(memory),
+        url,
+        transports: Transports::Any,
+    };
+    let credential = Credential::AccessKey(Secret::random());
+    let mut link = Link::open(config, credential, &Changes::silent());
+    let last = loop {
+        match down(&mut link).await {
+            error if error.is_passing() => {}
+            error => break error,
+        }
+    };
+    let is_key = matches!(
+        &last,
+        LinkError::Refused { refusal: Refusal::AccessKey, authority } if *authority == locked.host().to_string()
+    );
+    assert!(is_key, "{last}");
+    assert!(soon(link.event()).await.is_none());
+}
