@@ -82,6 +82,18 @@ fn share_with_node(state: &StateDir, node: &StateDir) -> Result<(), String> {
 /// Gives a host that relays alone what it opens its tickets with.
 fn share_with_relay(state: &StateDir, relay: &StateDir, number: NodeNumber) -> Result<(), String> {
     let text = |error: p2pdbg_identity::StateError| error.to_string();
+    // Whatever else lies there goes to the relay's host with it. A relay that has served has keys of its own.
+    let was_relay = relay.read(RELAY_KEY).map_err(text)?.is_some();
+    let own = KEY_FILES.into_iter().filter(|_| !was_relay);
+    for name in [CLUSTER_SECRET].into_iter().chain(own) {
+        if relay.read(name).map_err(text)?.is_some() {
+            return Err(format!(
+                "{} is the directory of a host that serves peers: a host that only relays is not to have the {name} in \
+                 it, so name another directory",
+                relay.path().display()
+            ));
+        }
+    }
     let secret = state.secret32(CLUSTER_SECRET).map_err(text)?;
     let key = relay_key(&secret, number);
     relay

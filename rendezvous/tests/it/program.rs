@@ -59,7 +59,8 @@ impl Running {
         Self::run(command, state, args)
     }
 
-    fn run(mut command: Command, state: &Path, args: &[&str]) -> Self {
+    /// The same by a command of its own, which may have another environment.
+    pub(crate) fn run(mut command: Command, state: &Path, args: &[&str]) -> Self {
         let mut child = command
             .arg("--state")
             .arg(state)
@@ -448,4 +449,41 @@ fn a_port_that_relay_workers_share_is_not_shared_with_a_second_program() {
     assert!(!again.status.success());
     let said = String::from_utf8(again.stderr).unwrap();
     assert!(said.contains("cannot open UDP port"), "{said}");
+}
+
+#[test]
+fn directory_of_a_host_that_serves_peers_is_not_made_one_of_a_host_that_relays_alone() {
+    let (authority, node, relay) = (state_dir(), state_dir(), state_dir());
+    let ask = |args: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.arg("authority").args(args);
+        command.arg("--state").arg(authority.path());
+        command.output().unwrap()
+    };
+    let issue = |into: &Path, more: &[&str]| {
+        let into = into.to_str().unwrap();
+        ask(&[&["issue", "127.0.0.1", "--into", into], more].concat())
+    };
+    assert!(ask(&["new"]).status.success());
+    assert!(issue(node.path(), &[]).status.success());
+    let secrets = |state: &Path| {
+        let files = std::fs::read_dir(state).unwrap();
+        let mut names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = secrets(node.path());
+    let why = complaint(&issue(node.path(), &["--relay", "30"]));
+    assert!(why.contains("cluster-secret"), "{why}");
+    assert_eq!(secrets(node.path()), before);
+    // A host with a URL of its own.
+    let alone = state_dir();
+    drop(Running::start(alone.path(), &["--bind", "127.0.0.1:0"]));
+    let why = complaint(&issue(alone.path(), &["--relay", "30"]));
+    assert!(why.contains("keys.toml"), "{why}");
+    // A relay's may be given another certificate, also once it has served.
+    assert!(issue(relay.path(), &["--relay", "30"]).status.success());
+    let args = ["--bind", "127.0.0.1:0", "--relays-alone"];
+    drop(Running::start(relay.path(), &args));
+    assert!(issue(relay.path(), &["--relay", "30"]).status.success());
 }
