@@ -75,7 +75,7 @@ impl Engine {
             _ => None,
         };
         let blocked = blocked.filter(|_| self.config.tcp);
-        [self.tcp.next_at(self.wants_tcp()), blocked]
+        [self.tcp.next_at(self.now, self.wants_tcp()), blocked]
             .into_iter()
             .flatten()
             .min()

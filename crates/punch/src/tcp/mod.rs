@@ -203,11 +203,11 @@ impl TcpPunch {
     }
 
     /// When [`Self::poll`] has something to do at the latest.
-    pub(crate) fn next_at(&self, wanted: bool) -> Option<Instant> {
+    pub(crate) fn next_at(&self, now: Instant, wanted: bool) -> Option<Instant> {
         let begins = self.controlling || self.asked_for.is_some();
         match self.state {
             _ if !wanted => None,
-            State::Off => self.earliest().filter(|_| begins),
+            State::Off => begins.then(|| self.earliest().unwrap_or(now)),
             State::Resting { until } => match (self.asked_for, self.earliest()) {
                 (Some(_), Some(at)) => Some(at.min(until)),
                 _ => Some(until),

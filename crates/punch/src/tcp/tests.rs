@@ -143,7 +143,7 @@ fn once_there_is_a_path_nothing_is_dialled_and_the_port_is_let_go() {
     for end in &both.ends {
         assert_eq!(end.dials().len(), 1);
         assert_eq!(end.count(Step::Rest), 1);
-        assert_eq!(end.tcp.next_at(false), None);
+        assert_eq!(end.tcp.next_at(Instant::now(), false), None);
     }
 }
 
@@ -210,10 +210,10 @@ fn end_whose_driver_or_peer_says_nothing_rests() {
     let now = Instant::now();
     let mut tcp = TcpPunch::new(true);
     assert_eq!(tcp.poll(now, true, None), Some(Step::Gather));
-    let at = tcp.next_at(true).unwrap();
+    let at = tcp.next_at(now, true).unwrap();
     assert_eq!(tcp.poll(at, true, None), Some(Step::Rest));
     assert_eq!(tcp.poll(at, true, None), None);
-    assert!(tcp.next_at(true).unwrap() > at + FIRST_PAUSE / 2);
+    assert!(tcp.next_at(now, true).unwrap() > at + FIRST_PAUSE / 2);
 }
 
 #[test]
