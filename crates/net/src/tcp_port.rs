@@ -17,6 +17,11 @@ const BACKLOG: i32 = 16;
 #[cfg(target_os = "linux")]
 const NOT_SENT: u32 = 32 * 1024;
 
+/// The longest segment, in bytes: with 40 bytes of IPv6, 20 of TCP and 12 of its options it passes where 1,200 do.
+/// TCP is what is left on a way that drops longer packets and tells nobody, and there nothing would shorten them.
+#[cfg(unix)]
+pub const LONGEST_SEGMENT: u32 = 1_120;
+
 /// A port of every local address of `family`'s family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpPort {
@@ -77,6 +82,9 @@ fn open(local: SocketAddr) -> io::Result<Socket> {
     // Without it, Linux and macOS let nobody dial from a port that is listened on.
     #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
     socket.set_reuse_port(true)?;
+    // What listens hands it on to what it accepts.
+    #[cfg(unix)]
+    socket.set_tcp_mss(LONGEST_SEGMENT)?;
     socket.set_nonblocking(true)?;
     socket.bind(&local.into())?;
     Ok(socket)
@@ -115,6 +123,20 @@ mod tests {
         let (mut accepted, _) = listener.accept().await.unwrap();
         other.unwrap().write_all(b"x").await.unwrap();
         assert_eq!(accepted.read_u8().await.unwrap(), b'x');
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn segments_are_short_enough_for_a_narrow_way_at_both_ends() {
+        let (ours, _listener) = TcpPort::listen(LOCALHOST).unwrap();
+        let (theirs, their_listener) = TcpPort::listen(LOCALHOST).unwrap();
+        let dialled = ours.dial((LOCALHOST, theirs.number()).into());
+        let (dialled, accepted) = tokio::join!(dialled, their_listener.accept());
+        for stream in [dialled.unwrap(), accepted.unwrap().0] {
+            // What the kernel tells is without the options.
+            let mss = SockRef::from(&stream).tcp_mss().unwrap();
+            assert!((500..=LONGEST_SEGMENT).contains(&mss), "{mss}");
+        }
     }
 
     #[tokio::test]

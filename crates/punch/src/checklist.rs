@@ -190,10 +190,12 @@ impl Checklist {
         }
     }
 
-    /// No wide check of this pair is answered. Others that lead to the same address are no wider.
+    /// No wide check of this pair is answered. Others that lead to the same address are no wider, but for TCP beside
+    /// UDP: it cuts what it carries to segments that pass.
     pub(crate) fn on_narrow(&mut self, key: PairKey) {
         for (other, pair) in &mut self.pairs {
-            if *other == key || other.1.ip() == key.1.ip() && pair.is_valid() && !pair.wide {
+            let alike = other.1.ip() == key.1.ip() && other.0.is_stream() == key.0.is_stream();
+            if *other == key || alike && pair.is_valid() && !pair.wide {
                 pair.state = State::Narrow;
                 pair.widening = None;
             }
