@@ -85,6 +85,19 @@ pub(crate) fn moves(now: Instant) -> Pacer {
     }
 }
 
+/// The pace at which the peer may have this end take part in series by TCP. A peer that keeps to its own pauses needs a
+/// few close together, when paths are lost that lasted or networks change, and one in 20 s for the rest.
+pub(crate) fn series(now: Instant) -> Pacer {
+    let interval = Duration::from_secs(20);
+    Pacer {
+        interval,
+        tolerance: interval * 4,
+        theoretical: now,
+        allowance: u32::MAX,
+        spent: 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -65,7 +65,7 @@ impl Engine {
             attempts: Attempts::new(&config, now),
             search: PortSearch::new(now),
             path: Agreement::new(config.timing),
-            tcp: TcpPunch::new(config.role == Role::Controlling),
+            tcp: TcpPunch::new(config.role == Role::Controlling, now),
             authenticated: false,
             config,
         }

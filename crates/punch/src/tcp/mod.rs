@@ -27,7 +27,11 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::candidates::{MOST_CANDIDATES, accepted, by_tcp, candidates};
 pub use self::proof::{NotThePeer, ProofStep, TcpProof};
-use crate::{SocketId, TcpPorts, Technique, candidate::Candidate};
+use crate::{
+    SocketId, TcpPorts, Technique,
+    candidate::Candidate,
+    pace::{self, Pacer},
+};
 
 /// Connections to the peer that are held at a time.
 const MOST_STREAMS: usize = 4;
@@ -124,6 +128,8 @@ pub(crate) struct TcpPunch {
     round: u32,
     /// The controlled side: a series that the controlling one has begun and this one not yet.
     asked_for: Option<u32>,
+    /// How often the peer may ask for one.
+    allowed: Pacer,
     /// What is known of our ports in this series.
     ports: Option<TcpPorts>,
     pause: Duration,
@@ -137,13 +143,14 @@ pub(crate) struct TcpPunch {
 }
 
 impl TcpPunch {
-    pub(crate) fn new(controlling: bool) -> Self {
+    pub(crate) fn new(controlling: bool, now: Instant) -> Self {
         Self {
             controlling,
             state: State::Off,
             series: 0,
             round: 0,
             asked_for: None,
+            allowed: pace::series(now),
             ports: None,
             pause: FIRST_PAUSE,
             not_before: None,
@@ -224,7 +231,8 @@ impl TcpPunch {
 
     /// When the next series may begin.
     fn earliest(&self) -> Option<Instant> {
-        self.not_before.max(self.dialled_until)
+        let allowed = (!self.controlling).then(|| self.allowed.next_at());
+        self.not_before.max(self.dialled_until).max(allowed)
     }
 
     fn begin_if_due(&mut self, now: Instant) -> Option<Step> {
@@ -233,7 +241,10 @@ impl TcpPunch {
         }
         match (self.controlling, self.asked_for.take()) {
             (true, _) => self.series = self.series.wrapping_add(1).max(1),
-            (false, Some(series)) => self.series = series,
+            (false, Some(series)) => {
+                self.allowed.take(now);
+                self.series = series;
+            }
             (false, None) => return None,
         }
         (self.round, self.ports) = (0, None);

@@ -22,7 +22,7 @@ struct End {
 impl End {
     fn new(controlling: bool) -> Self {
         Self {
-            tcp: TcpPunch::new(controlling),
+            tcp: TcpPunch::new(controlling, Instant::now()),
             done: Vec::new(),
             wanted: true,
         }
@@ -191,24 +191,25 @@ fn peer_that_counts_wildly_has_no_more_dialled_than_rounds_in_a_series() {
     };
     for ms in 0..100_000 {
         let now = now + Duration::from_millis(ms);
-        // A series every two seconds is as fast as it goes.
+        // A few at once and one in 20 s is as fast as it goes.
         offer.series = (ms as u32 / 10) + 1;
         offer.round = ms as u32 % 10;
         end.tcp.on_peer_offer(&offer);
         end.poll(now, Some(&offer));
     }
-    assert!(end.count(Step::Gather) <= 51, "{}", end.count(Step::Gather));
-    assert!(
-        end.dials().len() <= 51 * ROUNDS as usize,
-        "{}",
-        end.dials().len()
-    );
+    let (series, dials) = (end.count(Step::Gather), end.dials().len());
+    assert!((5..=10).contains(&series), "{series}");
+    assert!(dials <= series * ROUNDS as usize, "{dials}");
+    // What was put off is not forgotten.
+    let later = now + Duration::from_secs(200);
+    end.poll(later, Some(&offer));
+    assert_eq!(end.count(Step::Gather), series + 1);
 }
 
 #[test]
 fn end_whose_driver_or_peer_says_nothing_rests() {
     let now = Instant::now();
-    let mut tcp = TcpPunch::new(true);
+    let mut tcp = TcpPunch::new(true, now);
     assert_eq!(tcp.poll(now, true, None), Some(Step::Gather));
     let at = tcp.next_at(now, true).unwrap();
     assert_eq!(tcp.poll(at, true, None), Some(Step::Rest));
