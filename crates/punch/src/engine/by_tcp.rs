@@ -116,15 +116,23 @@ impl Engine {
         let remote = candidate::canonical(remote);
         let stream = Stream {
             remote,
+            heard: self.now,
             technique: match dialled {
                 true => self.dialled_by(local, remote),
                 false => tcp::accepted(local, remote, self.tcp.is_mapped()),
             },
         };
         // A path was agreed on meanwhile, or there are enough.
-        if self.path.direct.is_some() || !self.tcp.add_stream(socket, stream) {
-            self.out.push(Output::CloseSocket { socket });
-            return;
+        let taken = match self.path.direct {
+            Some(_) => Err(()),
+            None => self.tcp.add_stream(self.now, socket, stream, None),
+        };
+        match taken {
+            Ok(silent) => self.close_sockets(silent.as_slice(), None),
+            Err(()) => {
+                self.out.push(Output::CloseSocket { socket });
+                return;
+            }
         }
         let opened = Socket {
             port: local.port(),

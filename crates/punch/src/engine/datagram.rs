@@ -42,7 +42,11 @@ impl Engine {
             }
             return;
         }
-        match check::read(&self.out.keys, &message) {
+        let said = check::read(&self.out.keys, &message);
+        if said.is_some() {
+            self.tcp.on_heard(self.now, socket);
+        }
+        match said {
             Some(FromPeer::Request {
                 transaction,
                 nomination,

@@ -36,6 +36,9 @@ use crate::{
 /// Connections to the peer that are held at a time.
 const MOST_STREAMS: usize = 4;
 
+/// A connection on which nothing has come for so long gives its place up to one that has just proved itself.
+const SILENT: Duration = Duration::from_secs(5);
+
 /// How many rounds a series has at the most.
 const ROUNDS: u32 = 5;
 
@@ -85,6 +88,8 @@ pub(crate) struct TcpOffer {
 pub(crate) struct Stream {
     pub(crate) remote: SocketAddr,
     pub(crate) technique: Technique,
+    /// When the peer was heard on it last.
+    pub(crate) heard: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -401,13 +406,33 @@ impl TcpPunch {
             .is_some_and(|ports| ports.mapped.is_some())
     }
 
-    /// Takes a connection that has proved to lead to the peer; false if there are enough.
-    pub(crate) fn add_stream(&mut self, socket: SocketId, stream: Stream) -> bool {
-        let room = self.streams.len() < MOST_STREAMS;
-        if room {
-            self.streams.insert(socket, stream);
+    /// Takes a connection that has proved to lead to the peer. `Err` if there are enough, `Ok` with the one that has to
+    /// go for it, if one has: that of the path stays whatever is heard on it.
+    pub(crate) fn add_stream(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        stream: Stream,
+        path: Option<SocketId>,
+    ) -> Result<Option<SocketId>, ()> {
+        let mut silent = None;
+        if self.streams.len() >= MOST_STREAMS {
+            let beside = self.streams.iter().filter(|(s, _)| Some(**s) != path);
+            let (&oldest, last) = beside.min_by_key(|(_, s)| s.heard).ok_or(())?;
+            if now < last.heard + SILENT {
+                return Err(());
+            }
+            silent = Some(oldest);
         }
-        room
+        self.streams.insert(socket, stream);
+        Ok(silent)
+    }
+
+    /// Something of the peer has come on a socket, which may be a connection.
+    pub(crate) fn on_heard(&mut self, now: Instant, socket: SocketId) {
+        if let Some(stream) = self.streams.get_mut(&socket) {
+            stream.heard = now;
+        }
     }
 
     pub(crate) fn remove_stream(&mut self, socket: SocketId) -> Option<Stream> {

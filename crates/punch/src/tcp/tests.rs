@@ -264,3 +264,30 @@ fn connection_is_named_after_what_let_it_through() {
         Technique::TcpPublicAddress
     );
 }
+
+#[test]
+fn silent_connection_gives_its_place_up_and_one_that_is_heard_does_not() {
+    let start = Instant::now();
+    let mut tcp = TcpPunch::new(true, start);
+    let stream = |heard| Stream {
+        remote: ([192, 0, 2, 1], 7).into(),
+        technique: Technique::TcpPunch,
+        heard,
+    };
+    let socket = SocketId::of_stream;
+    for n in 0..4 {
+        assert_eq!(
+            tcp.add_stream(start, socket(n), stream(start), None),
+            Ok(None)
+        );
+    }
+    let soon = start + SILENT / 2;
+    assert_eq!(tcp.add_stream(soon, socket(4), stream(soon), None), Err(()));
+    // The first is the path's, and the second has been heard since.
+    let later = start + SILENT;
+    tcp.on_heard(later, socket(1));
+    let path = Some(socket(0));
+    let taken = tcp.add_stream(later, socket(5), stream(later), path);
+    assert_eq!(taken, Ok(Some(socket(2))));
+    assert_eq!(tcp.remove_stream(socket(2)).map(|s| s.heard), Some(start));
+}
