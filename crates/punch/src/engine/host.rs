@@ -194,6 +194,12 @@ impl Engine {
         }
     }
 
+    /// Whether there is anything to gather for and to tell: a socket, or TCP alone where the host lets the program have
+    /// no UDP. The driver opens its sockets before it names the addresses.
+    pub(super) fn is_set_up(&self) -> bool {
+        !self.host.sockets.is_empty() || self.config.tcp && self.host.known
+    }
+
     /// Begins anew, unless this has just been done: drivers learn of one change in several ways.
     pub(super) fn on_network_changed(&mut self) {
         if self

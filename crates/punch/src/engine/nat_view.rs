@@ -110,7 +110,7 @@ impl Engine {
         while let Some(question) = self.host.gathering.poll(self.now) {
             self.out.request(self.now, question, None, Purpose::Server);
         }
-        if self.host.sockets.is_empty() {
+        if !self.is_set_up() {
             return;
         }
         let before = self.host.gathering.is_settled();

@@ -236,10 +236,7 @@ impl Engine {
 
     /// Tells the peer how things stand, if that changed and enough is known.
     pub(super) fn signal_if_due(&mut self) {
-        if !self.host.signal_due
-            || !self.host.gathering.is_settled()
-            || self.host.sockets.is_empty()
-        {
+        if !self.host.signal_due || !self.host.gathering.is_settled() || !self.is_set_up() {
             return;
         }
         self.host.signal_due = false;
