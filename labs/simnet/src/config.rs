@@ -27,8 +27,32 @@ pub struct NatConfig {
     pub table: Option<Table>,
     /// How long a mapping lives whatever passes, if not for ever.
     pub lifetime: Option<Duration>,
-    /// Bits a second that pass, each way; what is beyond is dropped.
+    /// Bits a second of UDP that pass, each way; what is beyond is dropped.
     pub policer: Option<u64>,
+    /// What it does to TCP besides what its kind says, which goes for TCP, too.
+    pub tcp: TcpRules,
+}
+
+/// What a box does to TCP besides mapping and filtering it as it does UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpRules {
+    /// Whether only connections to the ports of the web leave, 80 and 443.
+    pub web_only: bool,
+    /// Whether a SYN that is not let in is answered by a reset rather than dropped.
+    pub resets: bool,
+    /// Whether a SYN gets in that comes from where a SYN was sent to (RFC 5382 REQ-2: simultaneous open).
+    pub simultaneous_open: bool,
+}
+
+impl Default for TcpRules {
+    /// As RFC 5382 has it.
+    fn default() -> Self {
+        Self {
+            web_only: false,
+            resets: false,
+            simultaneous_open: true,
+        }
+    }
 }
 
 /// A guard against floods, as gateways and endpoint protection have them: too many new flows, and no UDP leaves.
@@ -78,11 +102,31 @@ impl From<NatKind> for NatConfig {
             table: None,
             lifetime: None,
             policer: None,
+            tcp: TcpRules::default(),
         }
     }
 }
 
+/// How long an idle mapping of TCP lives: the shortest of 34 home gateways kept one for four minutes (Hätönen et al.,
+/// IMC 2010).
+const TCP_TIMEOUT: Duration = Duration::from_secs(240);
+
 impl NatConfig {
+    /// What the box is to TCP: guards, tables and policers are for UDP.
+    pub(crate) fn of_tcp(self) -> Self {
+        let kind = NatKind {
+            blocks_udp: false,
+            ..self.kind.with_timeout(TCP_TIMEOUT)
+        };
+        Self {
+            kind,
+            guard: None,
+            table: None,
+            policer: None,
+            ..self
+        }
+    }
+
     /// The same box with other hosts behind it that make so many mappings a second.
     #[must_use]
     pub fn with_foreign(self, foreign_per_second: f64) -> Self {
@@ -122,7 +166,13 @@ impl NatConfig {
         }
     }
 
-    /// The same box, passing so many bits a second each way.
+    /// The same box with other rules for TCP.
+    #[must_use]
+    pub fn with_tcp(self, tcp: TcpRules) -> Self {
+        Self { tcp, ..self }
+    }
+
+    /// The same box, passing so many bits of UDP a second each way.
     #[must_use]
     pub fn with_policer(self, bits_per_second: u64) -> Self {
         Self {

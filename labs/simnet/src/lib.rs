@@ -16,7 +16,8 @@
 //! assert!(outcome.direct.is_some() && outcome.carries);
 //! ```
 //!
-//! Left out: TCP, the relay's data path, fragmentation and ICMP.
+//! TCP is modelled as far as a direct path by it needs: who gets through to whom, and messages in order. Left out: what
+//! it carries in a second, the relay's data path, fragmentation and ICMP.
 
 mod config;
 mod flows;
@@ -24,8 +25,10 @@ mod nat;
 mod peer;
 mod random;
 mod scenario;
+mod segment;
 mod server;
 mod simulation;
+mod tcp;
 mod topology;
 mod world;
 
@@ -35,11 +38,14 @@ pub mod survey;
 pub use p2pdbg_nat::{Allocation, Filtering, Mapping, NatKind};
 
 pub use self::{
-    config::{ALTERNATIVE_PORT, FloodGuard, MAIN_PORT, NatConfig, Overflow, Table, Unsolicited},
+    config::{
+        ALTERNATIVE_PORT, FloodGuard, MAIN_PORT, NatConfig, Overflow, Table, TcpRules, Unsolicited,
+    },
     nat::{Direction, Nat},
     peer::Peer,
     random::Random,
     scenario::{Scenario, Site},
+    segment::{Segment, Transport},
     server::StunServer,
     simulation::{Outcome, Simulation},
     world::{Delivery, HostId, Link, NatId, NetworkId, World},

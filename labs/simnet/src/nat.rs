@@ -12,7 +12,7 @@ use std::{
 use p2pdbg_nat::{Allocation, Filtering, Mapping, NatKind};
 
 use crate::{
-    config::{NatConfig, Unsolicited},
+    config::{NatConfig, TcpRules, Unsolicited},
     flows::{Flow, Flows, Verdict},
     random::Random,
 };
@@ -125,6 +125,25 @@ impl Nat {
     #[must_use]
     pub fn mappings(&self, now: Duration) -> usize {
         self.entries.values().filter(|e| self.lives(e, now)).count()
+    }
+
+    /// What it does to TCP besides.
+    pub(crate) fn tcp_rules(&self) -> TcpRules {
+        self.config.tcp
+    }
+
+    /// An endpoint outside has ended its connection with a port: it may not send there any more.
+    pub(crate) fn reset(&mut self, source: SocketAddr, to: SocketAddr) {
+        if let Some(entry) = self.entries.get_mut(&to) {
+            entry.sent_to.remove(&source);
+        }
+    }
+
+    /// Whether a port lets in endpoints that it never sent to.
+    pub(crate) fn is_open(&self, to: SocketAddr) -> bool {
+        let forwarded = |inside| self.forwarded.get(&inside) == Some(&to);
+        self.config.kind.filtering == Filtering::EndpointIndependent && to.is_ipv4()
+            || self.entries.get(&to).is_some_and(|e| forwarded(e.inside))
     }
 
     /// Drops everything in one direction from now on, or nothing any more.

@@ -8,7 +8,11 @@ use std::{
 
 use p2pdbg_punch::{Config, Engine, Event, Family, Input, LocalAddress, Output, Path, SocketId};
 
-use crate::world::{Delivery, HostId, World};
+use crate::{
+    segment::Transport,
+    tcp::{Tcp, TcpNews},
+    world::{Delivery, HostId, NatId, World},
+};
 
 /// A peer: an engine at a host, with the sockets that it asked for.
 #[derive(Debug)]
@@ -26,14 +30,22 @@ pub struct Peer {
     most_sockets: usize,
     knows_peer: Option<Duration>,
     inbox: Vec<(SocketId, SocketAddr, Vec<u8>)>,
+    tcp: Tcp,
+    /// The box that maps ports for it, if one does.
+    gateway: Option<NatId>,
 }
 
 impl Peer {
-    /// A peer whose engine has been told its sockets and addresses. `epoch` is the instant of virtual time 0.
+    /// A peer whose engine has been told its sockets and addresses. `epoch` is the instant of virtual time 0, and `udp`
+    /// says whether its host lets it have sockets of UDP.
     #[must_use]
-    pub fn new(world: &mut World, host: HostId, config: Config, epoch: Instant) -> Self {
+    pub fn new(world: &mut World, host: HostId, config: Config, epoch: Instant, udp: bool) -> Self {
         let seed = world.random().seed();
-        let engine = Engine::new(config, seed, epoch + world.now());
+        let servers = config.stun_servers.iter().copied();
+        let key = config.key.clone();
+        let tcp = Tcp::new(host, key.clone(), config.role, servers);
+        let mut engine = Engine::new(config, seed, epoch + world.now());
+        engine.authenticated(&key);
         let mut peer = Self {
             host,
             engine,
@@ -46,16 +58,18 @@ impl Peer {
             most_sockets: 0,
             knows_peer: None,
             inbox: Vec::new(),
+            tcp,
+            gateway: None,
         };
         let addresses = world.addresses(host).to_vec();
-        let local: Vec<LocalAddress> = addresses.iter().map(|&ip| ip.into()).collect();
-        peer.handle(world, Input::LocalAddresses(&local));
-        if addresses.iter().any(IpAddr::is_ipv4) {
+        if udp && addresses.iter().any(IpAddr::is_ipv4) {
             peer.open(world, SocketId::V4, Family::V4);
         }
-        if addresses.iter().any(IpAddr::is_ipv6) {
+        if udp && addresses.iter().any(IpAddr::is_ipv6) {
             peer.open(world, SocketId::V6, Family::V6);
         }
+        let local: Vec<LocalAddress> = addresses.iter().map(|&ip| ip.into()).collect();
+        peer.handle(world, Input::LocalAddresses(&local));
         peer
     }
 
@@ -66,6 +80,11 @@ impl Peer {
         }
         self.engine.handle(self.epoch + world.now(), input);
         self.act(world);
+    }
+
+    /// Has a box map this peer's TCP port as soon as it listens on one.
+    pub fn map_tcp_at(&mut self, gateway: NatId) {
+        self.gateway = Some(gateway);
     }
 
     /// The endpoint of the session's IPv4 socket, as the host's own network sees it.
@@ -81,11 +100,25 @@ impl Peer {
         self.sockets.get(&socket).copied()
     }
 
-    /// When the engine wants to be woken, in virtual time.
+    /// When the engine or TCP wants to be woken, in virtual time.
     #[must_use]
     pub fn next_at(&self) -> Option<Duration> {
-        let at = self.engine.poll_timeout()?;
-        Some(at.saturating_duration_since(self.epoch))
+        let engine = self.engine.poll_timeout();
+        let engine = engine.map(|at| at.saturating_duration_since(self.epoch));
+        engine.into_iter().chain(self.tcp.next_at()).min()
+    }
+
+    /// Does what is due.
+    pub fn wake(&mut self, world: &mut World) {
+        let news = self.tcp.wake(world);
+        self.on_tcp_news(world, news);
+        self.handle(world, Input::Timeout);
+    }
+
+    /// The peer's end of the connection by which this one's path goes, if it goes by TCP.
+    #[must_use]
+    pub fn tcp_path(&self) -> Option<SocketAddr> {
+        self.tcp.remote(self.engine.nominated()?.socket)
     }
 
     /// Takes a packet that arrived. True if it was for this peer.
@@ -93,30 +126,67 @@ impl Peer {
         if delivery.host != self.host {
             return false;
         }
+        if let Transport::Tcp(segment) = delivery.transport {
+            let news = self.tcp.deliver(world, delivery, segment);
+            self.on_tcp_news(world, news);
+            return true;
+        }
         let to = self
             .sockets
             .iter()
             .find(|(_, port)| **port == delivery.port);
         let Some((&socket, _)) = to else { return true };
-        if delivery.payload.first().is_some_and(|&first| first < 4) {
+        self.take(world, socket, delivery.from, &delivery.payload);
+        true
+    }
+
+    fn take(&mut self, world: &mut World, socket: SocketId, from: SocketAddr, payload: &[u8]) {
+        if payload.first().is_some_and(|&first| first < 4) {
             let input = Input::Datagram {
                 socket,
-                from: delivery.from,
-                payload: &delivery.payload,
+                from,
+                payload,
             };
             self.handle(world, input);
         } else {
-            self.inbox
-                .push((socket, delivery.from, delivery.payload.clone()));
+            self.inbox.push((socket, from, payload.to_vec()));
         }
-        true
+    }
+
+    fn on_tcp_news(&mut self, world: &mut World, news: Vec<TcpNews>) {
+        for news in news {
+            match news {
+                TcpNews::Ports(ports) => self.handle(world, Input::TcpPorts(&ports)),
+                TcpNews::Connected {
+                    socket,
+                    local,
+                    remote,
+                    dialled,
+                } => {
+                    let connected = Input::TcpConnected {
+                        socket,
+                        local,
+                        remote,
+                        dialled,
+                    };
+                    self.handle(world, connected);
+                }
+                TcpNews::Closed(socket) => self.handle(world, Input::TcpClosed { socket }),
+                TcpNews::Datagram(socket, from, payload) => {
+                    self.take(world, socket, from, &payload);
+                }
+            }
+        }
     }
 
     /// Sends something that is not STUN on the nominated path, as the tunnel would.
     pub fn send_on_path(&mut self, world: &mut World, payload: &[u8]) {
-        if let Some(path) = self.engine.nominated().copied()
-            && let Some(&port) = self.sockets.get(&path.socket)
-        {
+        let Some(path) = self.engine.nominated().copied() else {
+            return;
+        };
+        if path.socket.is_stream() {
+            self.tcp.send(world, path.socket, payload.to_vec());
+        } else if let Some(&port) = self.sockets.get(&path.socket) {
             world.send(self.host, port, path.remote, None, payload.to_vec());
         }
     }
@@ -202,6 +272,17 @@ impl Peer {
             match output {
                 Output::Send {
                     socket,
+                    ttl,
+                    payload,
+                    ..
+                } if socket.is_stream() => {
+                    self.sent += 1;
+                    if ttl.is_none() {
+                        self.tcp.send(world, socket, payload);
+                    }
+                }
+                Output::Send {
+                    socket,
                     to,
                     ttl,
                     payload,
@@ -215,7 +296,19 @@ impl Peer {
                 Output::OpenSocket { socket, family } => to_open.push((socket, family)),
                 Output::CloseSocket { socket } => {
                     self.sockets.remove(&socket);
+                    self.tcp.close(world, socket);
                 }
+                Output::TcpGather => {
+                    self.tcp.gather(world);
+                    if let (Some(gateway), Some(inside)) =
+                        (self.gateway.take(), self.tcp.endpoint(world))
+                    {
+                        let external = world.forward_tcp(gateway, inside);
+                        self.tcp.on_mapped(external);
+                    }
+                }
+                Output::TcpDial { to, patience } => self.tcp.dial(world, to, patience),
+                Output::TcpRest => self.tcp.rest(world),
                 other => self.log.push((world.now(), other)),
             }
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use p2pdbg_nat::{Allocation, Filtering, Mapping, NatKind};
 
 use crate::{
-    config::{NatConfig, Unsolicited},
+    config::{NatConfig, TcpRules, Unsolicited},
     random::Random,
     scenario::{Scenario, Site},
 };
@@ -53,6 +53,12 @@ pub struct Mix {
     pub places: [f64; 4],
     /// Networks that let no UDP out.
     pub udp_blocked: [f64; 4],
+    /// Of the networks that let no UDP out: those that let out TCP to the ports of the web alone.
+    pub web_only: [f64; 4],
+    /// Boxes that answer a SYN which they do not let in by a reset.
+    pub resets: f64,
+    /// Boxes that let no SYN in, from wherever one was sent to: no simultaneous open.
+    pub no_simultaneous_open: f64,
     /// The share of hosts with IPv6, for each kind of place.
     pub ipv6: [f64; 4],
     /// Home and mobile lines behind a carrier's NAT.
@@ -91,6 +97,9 @@ impl Mix {
     pub const PUBLISHED: Self = Self {
         places: [0.50, 0.15, 0.20, 0.15],
         udp_blocked: [0.01, 0.02, 0.13, 0.04],
+        web_only: [0.10, 0.20, 0.50, 0.25],
+        resets: 0.10,
+        no_simultaneous_open: 0.05,
         ipv6: [0.50, 0.55, 0.20, 0.25],
         carrier: [0.18, 0.92],
         hard_home: 0.02,
@@ -113,6 +122,9 @@ impl Mix {
     pub const PESSIMISTIC: Self = Self {
         places: [0.35, 0.25, 0.30, 0.10],
         udp_blocked: [0.01, 0.02, 0.13, 0.04],
+        web_only: [0.20, 0.40, 0.75, 0.50],
+        resets: 0.20,
+        no_simultaneous_open: 0.22,
         ipv6: [0.35, 0.40, 0.10, 0.10],
         carrier: [0.30, 0.95],
         hard_home: 0.04,
@@ -134,6 +146,9 @@ impl Mix {
     pub const OPTIMISTIC: Self = Self {
         places: [0.60, 0.10, 0.10, 0.20],
         udp_blocked: [0.01, 0.02, 0.13, 0.04],
+        web_only: [0.05, 0.10, 0.25, 0.10],
+        resets: 0.05,
+        no_simultaneous_open: 0.0,
         ipv6: [0.60, 0.65, 0.30, 0.40],
         carrier: [0.10, 0.90],
         hard_home: 0.01,
@@ -156,7 +171,12 @@ impl Mix {
     pub fn pair(&self, seed: u64) -> Pair {
         // Far from the seeds of the runs themselves.
         let mut random = Random::new(seed ^ 0x9e3a_1b5c_77d0_42f1);
-        let ends = [self.end(&mut random), self.end(&mut random)];
+        let mut ends = [self.end(&mut random), self.end(&mut random)];
+        // Apart from the rest, so that what is drawn for TCP changes nothing for UDP.
+        let mut random_tcp = Random::new(seed ^ 0x51c3_88f2_0b6d_e9a7);
+        for end in &mut ends {
+            self.rule_tcp(end, &mut random_tcp);
+        }
         let rtt = random.log_normal(Duration::from_millis(60), 0.8);
         let rtt = rtt.clamp(Duration::from_millis(4), Duration::from_millis(800));
         let loss = if random.chance(self.lossy.0) {
@@ -168,6 +188,7 @@ impl Mix {
         let mut scenario = Scenario::new(a.site.clone(), b.site.clone())
             .rtt(rtt)
             .loss(loss)
+            .with_tcp()
             .seed(seed);
         if random.chance(self.narrow) {
             scenario = scenario.mtu(1200);
@@ -188,14 +209,32 @@ impl Mix {
         site.ipv6 = random.chance(self.ipv6[n]);
         let udp = !random.chance(self.udp_blocked[n]);
         if !udp {
-            site = site.behind(NatKind::UDP_BLOCKED);
+            if site.boxes.is_empty() {
+                site = site.behind(NatKind::FIREWALL);
+            }
+            let innermost = site.boxes.last_mut();
+            innermost.into_iter().for_each(|b| b.kind.blocks_udp = true);
         }
         let hard = site.boxes.iter().any(|b| is_hard(b.kind));
         End {
             place,
             site,
             udp,
+            web_only: false,
             hard,
+        }
+    }
+
+    /// What an end's boxes do to TCP.
+    fn rule_tcp(&self, end: &mut End, random: &mut Random) {
+        let place = Place::ALL.iter().position(|&p| p == end.place).unwrap_or(0);
+        for one in &mut end.site.boxes {
+            one.tcp = TcpRules {
+                web_only: one.kind.blocks_udp && random.chance(self.web_only[place]),
+                resets: random.chance(self.resets),
+                simultaneous_open: !random.chance(self.no_simultaneous_open),
+            };
+            end.web_only |= one.tcp.web_only;
         }
     }
 
@@ -307,6 +346,8 @@ pub struct End {
     pub site: Site,
     /// Whether its network lets UDP out.
     pub udp: bool,
+    /// Whether no TCP gets out either, but to the ports of the web.
+    pub web_only: bool,
     /// Whether any of its boxes gives each destination another port.
     pub hard: bool,
 }

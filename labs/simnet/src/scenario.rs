@@ -21,6 +21,8 @@ pub struct Site {
     pub ipv6: bool,
     /// Whether the innermost box maps a port for the peer when asked (PCP, NAT-PMP, UPnP).
     pub maps_ports: bool,
+    /// Whether the peer's host lets it have no UDP socket at all.
+    pub no_udp: bool,
 }
 
 impl<T: Into<NatConfig>> From<T> for Site {
@@ -52,6 +54,15 @@ impl Site {
         Self { ipv6: true, ..self }
     }
 
+    /// The same site with a host that lets the peer have no UDP socket.
+    #[must_use]
+    pub fn without_udp_sockets(self) -> Self {
+        Self {
+            no_udp: true,
+            ..self
+        }
+    }
+
     /// The same site with an innermost box that maps a port when asked.
     #[must_use]
     pub fn with_mapped_port(self) -> Self {
@@ -73,6 +84,7 @@ pub struct Scenario {
     mtu: Option<u16>,
     seed: u64,
     servers: usize,
+    tcp: bool,
     adjust: fn(&mut Config),
 }
 
@@ -89,6 +101,7 @@ impl Scenario {
             mtu: None,
             seed: 0,
             servers: 1,
+            tcp: false,
             adjust: |_| {},
         }
     }
@@ -144,6 +157,12 @@ impl Scenario {
         Self { servers, ..self }
     }
 
+    /// Has both engines look for a direct path by TCP, too.
+    #[must_use]
+    pub fn with_tcp(self) -> Self {
+        Self { tcp: true, ..self }
+    }
+
     /// A change to both engines' configurations.
     #[must_use]
     pub fn adjust(self, adjust: fn(&mut Config)) -> Self {
@@ -188,8 +207,9 @@ impl Scenario {
             boxes,
             hosts: [hosts[0], hosts[1]],
             maps_ports: [self.sites[0].maps_ports, self.sites[1].maps_ports],
+            no_udp: [self.sites[0].no_udp, self.sites[1].no_udp],
         };
-        Simulation::new(world, server, sites, self.rtt / 2, self.adjust)
+        Simulation::new(world, server, sites, self.rtt / 2, (self.tcp, self.adjust))
     }
 
     /// Builds it, starts both peers and runs it until both have a path or `deadline` has passed.

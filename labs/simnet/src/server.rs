@@ -6,6 +6,7 @@ use p2pdbg_stun::{Attribute, Class, Encoder, Message};
 
 use crate::{
     ALTERNATIVE_PORT, MAIN_PORT,
+    segment::{Segment, Transport},
     world::{Delivery, HostId, Link, NetworkId, World},
 };
 
@@ -73,36 +74,73 @@ impl StunServer {
         if !self.hosts.contains(&delivery.host) {
             return false;
         }
-        let Ok(request) = Message::decode(&delivery.payload) else {
-            return true;
+        match delivery.transport {
+            Transport::Udp => {
+                if let Some(answer) = self.answer(delivery) {
+                    world.send(delivery.host, delivery.port, delivery.from, None, answer);
+                }
+            }
+            Transport::Tcp(segment) => self.handle_segment(world, delivery, segment),
+        }
+        true
+    }
+
+    /// A server's TCP keeps nothing: a question that is repeated is answered again.
+    fn handle_segment(&self, world: &mut World, delivery: &Delivery, segment: Segment) {
+        let acknowledged = Segment {
+            ack: true,
+            received: segment.number,
+            ..Segment::default()
         };
+        let (segment, payload) = if segment.is_first() && !self.closed.contains(&delivery.port) {
+            let syn = true;
+            (
+                Segment {
+                    syn,
+                    ..acknowledged
+                },
+                Vec::new(),
+            )
+        } else if segment.number > 0
+            && let Some(answer) = self.answer(delivery)
+        {
+            let number = segment.number;
+            (
+                Segment {
+                    number,
+                    ..acknowledged
+                },
+                answer,
+            )
+        } else {
+            return;
+        };
+        world.send_segment(
+            delivery.host,
+            delivery.port,
+            delivery.from,
+            segment,
+            payload,
+        );
+    }
+
+    fn answer(&self, delivery: &Delivery) -> Option<Vec<u8>> {
+        let request = Message::decode(&delivery.payload).ok()?;
         if request.class() != Class::Request
             || ![MAIN_PORT, ALTERNATIVE_PORT].contains(&delivery.port)
             || self.closed.contains(&delivery.port)
         {
-            return true;
+            return None;
         }
         let mapped = match self.lie {
             Some((port, mapped)) if port == delivery.port => mapped,
             _ => self.sees(delivery),
         };
         let mut buffer = [0; 64];
-        let answer = Encoder::new(&mut buffer, Class::Success, request.transaction()).and_then(
-            |mut message| {
-                message.push(Attribute::XorMappedAddress(mapped))?;
-                message.finish_with_fingerprint()
-            },
-        );
-        if let Ok(answer) = answer {
-            world.send(
-                delivery.host,
-                delivery.port,
-                delivery.from,
-                None,
-                answer.to_vec(),
-            );
-        }
-        true
+        let mut message = Encoder::new(&mut buffer, Class::Success, request.transaction()).ok()?;
+        message.push(Attribute::XorMappedAddress(mapped)).ok()?;
+        let answer = message.finish_with_fingerprint().ok()?;
+        Some(answer.to_vec())
     }
 
     /// The source of a packet as the server sees it. A proxy's port differs for each flow and tells nothing.

@@ -39,6 +39,7 @@ pub(crate) struct Sites {
     pub(crate) boxes: [Vec<NatId>; 2],
     pub(crate) hosts: [HostId; 2],
     pub(crate) maps_ports: [bool; 2],
+    pub(crate) no_udp: [bool; 2],
 }
 
 /// Two peers in a world.
@@ -53,12 +54,15 @@ pub struct Simulation {
     /// The hosts of the two peers.
     pub hosts: [HostId; 2],
     maps_ports: [bool; 2],
+    no_udp: [bool; 2],
     peers: [Option<Peer>; 2],
     roles: [Role; 2],
     secret: [u8; 32],
     epoch: Instant,
     signals: VecDeque<(Duration, usize, Vec<u8>)>,
     signal_delay: Duration,
+    /// Whether the engines look for a path by TCP, too.
+    tcp: bool,
     adjust: fn(&mut Config),
     hidden: bool,
     /// A STUN server of one peer's own, besides the rendezvous'.
@@ -72,7 +76,7 @@ impl Simulation {
         server: StunServer,
         sites: Sites,
         signal_delay: Duration,
-        adjust: fn(&mut Config),
+        (tcp, adjust): (bool, fn(&mut Config)),
     ) -> Self {
         Self {
             secret: world.random().seed(),
@@ -82,10 +86,12 @@ impl Simulation {
             boxes: sites.boxes,
             hosts: sites.hosts,
             maps_ports: sites.maps_ports,
+            no_udp: sites.no_udp,
             peers: [None, None],
             roles: [Role::Controlling, Role::Controlled],
             signals: VecDeque::new(),
             signal_delay,
+            tcp,
             adjust,
             hidden: false,
             own_server: None,
@@ -120,8 +126,15 @@ impl Simulation {
             servers.extend_from_slice(own.addresses());
         }
         let mut config = Config::new(self.roles[n], PunchKey::new(self.secret), servers);
+        config.tcp = self.tcp;
         (self.adjust)(&mut config);
-        let mut peer = Peer::new(&mut self.world, self.hosts[n], config, self.epoch);
+        let mut peer = Peer::new(
+            &mut self.world,
+            self.hosts[n],
+            config,
+            self.epoch,
+            !self.no_udp[n],
+        );
         if !self.hidden {
             let seen = self.world.seen_as(self.hosts[1 - n]);
             peer.handle(&mut self.world, Input::PeerSeen(&seen));
@@ -134,6 +147,7 @@ impl Simulation {
             let external = self.world.forward(gateway, inside);
             let socket = SocketId::V4;
             peer.handle(&mut self.world, Input::MappedPort { socket, external });
+            peer.map_tcp_at(gateway);
         }
         self.peers[n] = Some(peer);
         self.collect_signals(n);
@@ -221,8 +235,9 @@ impl Simulation {
                     .as_ref()
                     .and_then(Peer::next_at)
                     .is_some_and(|at| at <= self.world.now());
-                if due {
-                    self.tell(n, Input::Timeout);
+                if due && let Some(peer) = &mut self.peers[n] {
+                    peer.wake(&mut self.world);
+                    self.collect_signals(n);
                 }
             }
         }
@@ -291,6 +306,9 @@ impl Simulation {
             let Some(path) = self.path(n) else {
                 return false;
             };
+            if path.socket.is_stream() {
+                return self.peers[n].as_ref().and_then(Peer::tcp_path).is_some();
+            }
             let from = self.peers[n].as_ref().and_then(|p| p.port(path.socket));
             from.is_some_and(|port| {
                 let source = SocketAddr::new(self.world.ip(self.hosts[n]), port);

@@ -24,6 +24,8 @@ pub struct Fate {
     pub places: [Place; 2],
     /// Whether UDP gets out at both ends.
     pub udp: bool,
+    /// Whether at either end nothing gets out but TCP to the ports of the web.
+    pub web_only: bool,
     /// How many of the ends have a NAT that gives each destination another port.
     pub hard: usize,
     /// How it went direct and how soon, if it did.
@@ -61,6 +63,7 @@ impl Fate {
             seed,
             places: [a.place, b.place],
             udp: a.udp && b.udp,
+            web_only: a.web_only || b.web_only,
             hard: usize::from(a.hard) + usize::from(b.hard),
             direct,
             why: why.filter(|_| direct.is_none()),

@@ -29,9 +29,11 @@ impl World {
             self.route(outside, ip, Owner::Box(id));
         }
         let public = !config.kind.translates() && self.networks[outside.0].public;
-        let nat = Nat::new(config, external, &mut self.random);
+        let nat = Nat::new(config, external.clone(), &mut self.random);
+        let tcp = Nat::new(config.of_tcp(), external, &mut self.tcp_random);
         self.boxes.push(Gateway {
             nat,
+            tcp,
             outside,
             inside,
             link,
@@ -113,7 +115,7 @@ impl World {
         self.route(network, ip, Owner::Host(host));
     }
 
-    /// The box, to look into or to change.
+    /// What the box is to UDP, to look into or to change.
     pub fn nat(&mut self, id: NatId) -> &mut Nat {
         &mut self.boxes[id.0].nat
     }
@@ -122,6 +124,12 @@ impl World {
     pub fn forward(&mut self, id: NatId, inside: SocketAddr) -> Option<SocketAddr> {
         let nat = &mut self.boxes[id.0].nat;
         nat.forward(self.now, inside, &mut self.random)
+    }
+
+    /// The same for a TCP port.
+    pub fn forward_tcp(&mut self, id: NatId, inside: SocketAddr) -> Option<SocketAddr> {
+        let nat = &mut self.boxes[id.0].tcp;
+        nat.forward(self.now, inside, &mut self.tcp_random)
     }
 
     /// The link between a box and the network outside of it, to change.
@@ -156,6 +164,7 @@ impl World {
         let ip = self.next_address(outside);
         self.route(outside, ip, Owner::Box(id));
         self.boxes[id.0].nat.set_external(vec![ip]);
+        self.boxes[id.0].tcp.set_external(vec![ip]);
     }
 
     /// An address that is free in `network`.

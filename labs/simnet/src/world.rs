@@ -12,6 +12,7 @@ use std::{
 use crate::{
     nat::{Direction, Nat},
     random::Random,
+    segment::{Segment, Transport},
 };
 
 /// The time to live that a packet starts with unless its sender says otherwise.
@@ -72,7 +73,9 @@ pub struct Delivery {
     pub port: u16,
     /// The source address as the host sees it.
     pub from: SocketAddr,
-    /// The UDP payload.
+    /// UDP, or TCP with what its header says.
+    pub transport: Transport,
+    /// What is in it, without the headers.
     pub payload: Vec<u8>,
 }
 
@@ -81,14 +84,26 @@ struct Packet {
     source: SocketAddr,
     to: SocketAddr,
     ttl: u8,
+    transport: Transport,
     payload: Vec<u8>,
 }
 
 impl Packet {
-    /// Bytes with the headers of IP and UDP.
+    /// Bytes with the headers of IP and UDP or TCP; of the longest packet, if it takes several.
     fn len(&self) -> usize {
-        let headers = if self.to.is_ipv4() { 20 + 8 } else { 40 + 8 };
-        headers + self.payload.len()
+        let ip = if self.to.is_ipv4() { 20 } else { 40 };
+        ip + match self.transport {
+            Transport::Udp => 8 + self.payload.len(),
+            Transport::Tcp(_) => Segment::HEADER + self.payload.len().min(Segment::LONGEST),
+        }
+    }
+
+    /// The segment, if it is one.
+    fn segment(&self) -> Option<Segment> {
+        match self.transport {
+            Transport::Tcp(segment) => Some(segment),
+            Transport::Udp => None,
+        }
     }
 }
 
@@ -136,7 +151,10 @@ pub(crate) struct Host {
 
 #[derive(Debug)]
 pub(crate) struct Gateway {
+    /// Its table of UDP.
     pub(crate) nat: Nat,
+    /// Its table of TCP.
+    pub(crate) tcp: Nat,
     pub(crate) outside: NetworkId,
     pub(crate) inside: NetworkId,
     pub(crate) link: Link,
@@ -149,6 +167,8 @@ pub struct World {
     queue: BinaryHeap<Reverse<Event>>,
     order: u64,
     pub(crate) random: Random,
+    /// What becomes of TCP is drawn apart, so that it changes nothing for UDP.
+    pub(crate) tcp_random: Random,
     pub(crate) networks: Vec<Network>,
     pub(crate) boxes: Vec<Gateway>,
     pub(crate) hosts: Vec<Host>,
@@ -175,6 +195,7 @@ impl World {
             queue: BinaryHeap::new(),
             order: 0,
             random: Random::new(seed),
+            tcp_random: Random::new(!seed),
             networks: vec![internet],
             boxes: Vec::new(),
             hosts: Vec::new(),
@@ -195,19 +216,50 @@ impl World {
         &mut self.random
     }
 
+    /// What TCP draws from.
+    pub(crate) fn tcp_random(&mut self) -> &mut Random {
+        &mut self.tcp_random
+    }
+
     /// Packets that hosts have sent so far.
     #[must_use]
     pub fn packets_sent(&self) -> u64 {
         self.sent
     }
 
-    /// Sends a packet from a host's port.
+    /// Sends a datagram from a host's port.
     pub fn send(
         &mut self,
         host: HostId,
         port: u16,
         to: SocketAddr,
         ttl: Option<u8>,
+        payload: Vec<u8>,
+    ) {
+        let ttl = ttl.unwrap_or(DEFAULT_TTL);
+        self.leave_host(host, port, to, ttl, Transport::Udp, payload);
+    }
+
+    /// Sends a segment of TCP from a host's port.
+    pub fn send_segment(
+        &mut self,
+        host: HostId,
+        port: u16,
+        to: SocketAddr,
+        segment: Segment,
+        payload: Vec<u8>,
+    ) {
+        let transport = Transport::Tcp(segment);
+        self.leave_host(host, port, to, DEFAULT_TTL, transport, payload);
+    }
+
+    fn leave_host(
+        &mut self,
+        host: HostId,
+        port: u16,
+        to: SocketAddr,
+        ttl: u8,
+        transport: Transport,
         payload: Vec<u8>,
     ) {
         self.sent += 1;
@@ -227,7 +279,8 @@ impl World {
             let packet = Packet {
                 source: SocketAddr::new(overlay.1, port),
                 to,
-                ttl: ttl.unwrap_or(DEFAULT_TTL),
+                ttl,
+                transport,
                 payload,
             };
             self.travel(overlay.0, Place::Host(member), packet);
@@ -238,7 +291,8 @@ impl World {
         let packet = Packet {
             source: SocketAddr::new(ip, port),
             to,
-            ttl: ttl.unwrap_or(DEFAULT_TTL),
+            ttl,
+            transport,
             payload,
         };
         self.travel(link, Place::Network(network), packet);
@@ -321,13 +375,19 @@ impl World {
             }
             Place::Box(id) => {
                 packet.ttl = packet.ttl.checked_sub(1).filter(|&ttl| ttl > 0)?;
-                let gateway = &mut self.boxes[id.0];
-                let passes = gateway
-                    .nat
-                    .lets_through(self.now, packet.len(), Direction::In);
-                passes.then_some(())?;
-                packet.to = gateway.nat.inbound(self.now, packet.source, packet.to)?;
-                let inside = gateway.inside;
+                packet.to = match packet.segment() {
+                    None => self.boxes[id.0].admit(self.now, &packet)?,
+                    Some(segment) => match self.boxes[id.0].admit_tcp(self.now, &packet, segment) {
+                        Ok(inside) => inside,
+                        Err(answer) => {
+                            let link = self.boxes[id.0].link;
+                            let outside = self.boxes[id.0].outside;
+                            self.travel(link, Place::Network(outside), answer?);
+                            return None;
+                        }
+                    },
+                };
+                let inside = self.boxes[id.0].inside;
                 self.arrive(Place::Network(inside), packet)
             }
             Place::Host(host) => {
@@ -336,6 +396,7 @@ impl World {
                     host,
                     port: packet.to.port(),
                     from: packet.source,
+                    transport: packet.transport,
                     payload: packet.payload,
                 })
             }
@@ -347,14 +408,21 @@ impl World {
         let id = self.networks[network.0].gateway?;
         packet.ttl = packet.ttl.checked_sub(1).filter(|&ttl| ttl > 0)?;
         let gateway = &mut self.boxes[id.0];
-        let passes = gateway
-            .nat
-            .lets_through(self.now, packet.len(), Direction::Out);
-        passes.then_some(())?;
-        packet.source =
-            gateway
-                .nat
-                .outbound(self.now, packet.source, packet.to, &mut self.random)?;
+        let (source, to) = (packet.source, packet.to);
+        packet.source = match packet.transport {
+            Transport::Udp => {
+                let (nat, length) = (&mut gateway.nat, packet.len());
+                nat.lets_through(self.now, length, Direction::Out)
+                    .then_some(())?;
+                nat.outbound(self.now, source, to, &mut self.random)?
+            }
+            Transport::Tcp(_) => {
+                let nat = &mut gateway.tcp;
+                let allowed = !nat.tcp_rules().web_only || [80, 443].contains(&to.port());
+                allowed.then_some(())?;
+                nat.outbound(self.now, source, to, &mut self.tcp_random)?
+            }
+        };
         if gateway.nat.owns(packet.to.ip()) {
             if gateway.nat.hairpins() {
                 self.push(self.now, Place::Box(id), packet);
@@ -370,14 +438,19 @@ impl World {
         if link.mtu.is_some_and(|mtu| packet.len() > usize::from(mtu)) {
             return;
         }
-        if self.random.chance(link.loss) {
+        let random = match packet.transport {
+            Transport::Udp => &mut self.random,
+            Transport::Tcp(_) => &mut self.tcp_random,
+        };
+        if random.chance(link.loss) {
             return;
         }
-        if self.random.chance(link.duplication) {
-            let again = self.now + link.delay + self.random.time(link.jitter);
+        let again = random.chance(link.duplication);
+        let again = again.then(|| self.now + link.delay + random.time(link.jitter));
+        let at = self.now + link.delay + random.time(link.jitter);
+        if let Some(again) = again {
             self.push(again, place.clone(), packet.clone());
         }
-        let at = self.now + link.delay + self.random.time(link.jitter);
         self.push(at, place, packet);
     }
 
@@ -390,6 +463,41 @@ impl World {
             place,
             packet,
         }));
+    }
+}
+
+impl Gateway {
+    /// A datagram from outside: the inside endpoint that it is for, if it gets in.
+    fn admit(&mut self, now: Duration, packet: &Packet) -> Option<SocketAddr> {
+        let nat = &mut self.nat;
+        nat.lets_through(now, packet.len(), Direction::In)
+            .then_some(())?;
+        nat.inbound(now, packet.source, packet.to)
+    }
+
+    /// The same for a segment, or how the box answers one that does not get in.
+    fn admit_tcp(
+        &mut self,
+        now: Duration,
+        packet: &Packet,
+        segment: Segment,
+    ) -> Result<SocketAddr, Option<Packet>> {
+        let (nat, source, to) = (&mut self.tcp, packet.source, packet.to);
+        let rules = nat.tcp_rules();
+        let expected = !segment.is_first() || rules.simultaneous_open || nat.is_open(to);
+        let inside = nat.inbound(now, source, to).filter(|_| expected);
+        if segment.rst && inside.is_some() {
+            nat.reset(source, to);
+        }
+        inside.ok_or_else(|| {
+            (segment.is_first() && rules.resets).then_some(Packet {
+                source: to,
+                to: source,
+                ttl: DEFAULT_TTL,
+                transport: Transport::Tcp(Segment::RESET),
+                payload: Vec::new(),
+            })
+        })
     }
 }
 

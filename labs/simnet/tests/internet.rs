@@ -30,7 +30,9 @@ fn more_than_nine_in_ten_pairs_go_direct_where_udp_passes() {
     let times = udp.times();
     assert!(quantile(&times, 0.5) <= Some(Duration::from_millis(300)));
     assert!(quantile(&times, 0.97) <= Some(Duration::from_secs(4)));
-    assert_eq!(survey.those(|fate| !fate.udp).direct(), 0.0);
+    let by_tcp = survey.those(|fate| !fate.udp);
+    assert!(by_tcp.direct() >= 0.4, "{}", by_tcp.direct());
+    assert_eq!(by_tcp.those(|fate| fate.web_only).direct(), 0.0);
 }
 
 #[test]

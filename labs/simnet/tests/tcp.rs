@@ -1,0 +1,152 @@
+//! A direct path by TCP between two ends that UDP does not join.
+
+use std::time::Duration;
+
+use p2pdbg_punch::Technique;
+use p2pdbg_simnet::{NatConfig, NatKind, Outcome, Scenario, Simulation, Site, TcpRules};
+
+/// A box of this kind that lets no UDP through.
+fn without_udp(kind: NatKind) -> NatConfig {
+    NatConfig::from(NatKind {
+        blocks_udp: true,
+        ..kind
+    })
+}
+
+fn with_rules(rules: TcpRules) -> NatConfig {
+    without_udp(NatKind::PORT_RESTRICTED).with_tcp(rules)
+}
+
+const RESETS: TcpRules = TcpRules {
+    web_only: false,
+    resets: true,
+    simultaneous_open: true,
+};
+
+const NO_SIMULTANEOUS_OPEN: TcpRules = TcpRules {
+    web_only: false,
+    resets: false,
+    simultaneous_open: false,
+};
+
+const WEB_ONLY: TcpRules = TcpRules {
+    web_only: true,
+    resets: false,
+    simultaneous_open: true,
+};
+
+fn meet(scenario: Scenario) -> Outcome {
+    scenario.with_tcp().run(Duration::from_secs(20))
+}
+
+/// What each pair comes to in this many seeds: all of them the same.
+#[track_caller]
+fn expect(a: impl Into<Site>, b: impl Into<Site>, technique: Option<Technique>) {
+    let (a, b) = (a.into(), b.into());
+    for [a, b] in [[&a, &b], [&b, &a]] {
+        for seed in 0..20 {
+            let outcome = meet(Scenario::new(a.clone(), b.clone()).seed(seed));
+            let direct = outcome.technique.map(|[at_a, _]| at_a);
+            assert_eq!(direct, technique, "{a:?} {b:?} seed {seed}: {outcome:?}");
+            assert_eq!(outcome.carries, technique.is_some(), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn two_port_restricted_nats_without_udp_are_punched_by_simultaneous_open() {
+    let nat = without_udp(NatKind::PORT_RESTRICTED);
+    expect(nat, nat, Some(Technique::TcpPunch));
+    // One that drops datagrams at one end only is enough for TCP to be needed.
+    expect(nat, NatKind::PORT_RESTRICTED, Some(Technique::TcpPunch));
+}
+
+#[test]
+fn end_that_can_be_connected_to_is_enough_whatever_is_at_the_other() {
+    let hard = without_udp(NatKind::SYMMETRIC_RANDOM);
+    expect(hard, Site::public(), Some(Technique::TcpPublicAddress));
+    expect(hard, NatKind::FULL_CONE, Some(Technique::TcpPunch));
+    let mapped = Site::from(NatKind::PORT_RESTRICTED).with_mapped_port();
+    expect(hard, mapped, Some(Technique::TcpPortMapping));
+}
+
+#[test]
+fn nat_with_another_port_for_each_destination_is_not_punched() {
+    let hard = without_udp(NatKind::SYMMETRIC_RANDOM);
+    expect(hard, hard, None);
+    expect(hard, NatKind::PORT_RESTRICTED, None);
+}
+
+#[test]
+fn two_ipv6_firewalls_without_udp_are_punched() {
+    let site = Site::from(without_udp(NatKind::SYMMETRIC_RANDOM)).with_ipv6();
+    expect(site.clone(), site, Some(Technique::TcpIpv6));
+}
+
+#[test]
+fn nats_that_answer_syns_by_resets_are_punched() {
+    expect(
+        with_rules(RESETS),
+        with_rules(RESETS),
+        Some(Technique::TcpPunch),
+    );
+}
+
+#[test]
+fn one_nat_that_lets_in_simultaneous_syns_is_enough() {
+    let (strict, other) = (with_rules(NO_SIMULTANEOUS_OPEN), with_rules(RESETS));
+    expect(strict, strict, None);
+    let lenient = with_rules(TcpRules::default());
+    expect(strict, lenient, Some(Technique::TcpPunch));
+    expect(strict, other, Some(Technique::TcpPunch));
+}
+
+#[test]
+fn host_that_has_no_udp_socket_offers_tcp() {
+    let site = Site::from(NatKind::PORT_RESTRICTED).without_udp_sockets();
+    let punched = Some(Technique::TcpPunch);
+    expect(site.clone(), NatKind::PORT_RESTRICTED, punched);
+    expect(site.clone(), site, punched);
+}
+
+#[test]
+fn network_that_lets_out_the_web_alone_stays_on_the_relay() {
+    expect(with_rules(WEB_ONLY), Site::public(), None);
+}
+
+#[test]
+fn way_that_drops_1200_bytes_and_tells_nobody_is_gone_by_tcp() {
+    let nat = NatKind::PORT_RESTRICTED;
+    for seed in 0..20 {
+        let outcome = meet(Scenario::new(nat, nat).mtu(1200).seed(seed));
+        let direct = outcome.technique.map(|[at_a, _]| at_a);
+        assert_eq!(
+            direct,
+            Some(Technique::TcpPunch),
+            "seed {seed}: {outcome:?}"
+        );
+        assert!(outcome.carries, "seed {seed}");
+    }
+}
+
+#[test]
+fn lost_segments_are_sent_again() {
+    let nat = without_udp(NatKind::PORT_RESTRICTED);
+    let direct = |seed| {
+        let outcome = meet(Scenario::new(nat, nat).loss(0.1).seed(seed));
+        outcome.direct.is_some() && outcome.carries
+    };
+    let all = (0..50).filter(|&seed| direct(seed)).count();
+    assert!(all >= 49, "{all} of 50");
+}
+
+#[test]
+fn path_by_tcp_lasts_while_it_idles() {
+    let nat = without_udp(NatKind::PORT_RESTRICTED);
+    let mut simulation = Scenario::new(nat, nat).with_tcp().build();
+    simulation.start();
+    assert!(simulation.run_until(Duration::from_secs(20), Simulation::is_direct));
+    simulation.run_until(Duration::from_secs(900), |_| false);
+    assert!(simulation.is_direct() && simulation.carries());
+    assert!((0..2).all(|n| simulation.lost(n).is_none()));
+}
