@@ -13,7 +13,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::mpsc,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use crate::packets::{CHUNK, fill, take_packet};
@@ -36,51 +36,95 @@ pub(crate) struct Proven {
     pub(super) dialled: bool,
 }
 
+/// A connection whose other end has begun as the peer does, and has not proved to be it.
+#[derive(Debug)]
+pub(super) struct Greeted {
+    begun: Proven,
+    proof: TcpProof,
+    until: Instant,
+}
+
 /// Has the other end prove to be the peer, and proves the same to it.
 ///
 /// # Errors
 /// If it is not, breaks the protocol, or takes too long.
 pub(super) async fn prove(
-    mut stream: TcpStream,
+    stream: TcpStream,
     key: &PunchKey,
     role: Role,
     dialled: bool,
 ) -> io::Result<Proven> {
-    let (local, remote) = (stream.local_addr()?, stream.peer_addr()?);
-    let proof = TcpProof::new(key, role, dialled, random_bytes());
-    let proving = timeout(PROOF, exchange(&mut stream, proof));
-    let pending = proving.await.map_err(|_| io::ErrorKind::TimedOut)??;
-    Ok(Proven {
+    greet(stream, key, role, dialled).await?.prove().await
+}
+
+/// The first half of it: waits for the first word of the other end.
+///
+/// # Errors
+/// If it is not the peer's, or takes too long.
+pub(super) async fn greet(
+    stream: TcpStream,
+    key: &PunchKey,
+    role: Role,
+    dialled: bool,
+) -> io::Result<Greeted> {
+    let until = Instant::now() + PROOF;
+    let mut begun = Proven {
+        local: stream.local_addr()?,
+        remote: stream.peer_addr()?,
         stream,
-        pending,
-        local,
-        remote,
+        pending: BytesMut::new(),
         dialled,
+    };
+    let mut proof = TcpProof::new(key, role, dialled, random_bytes());
+    let greeting = async {
+        if let Some(hello) = proof.begin() {
+            say(&mut begun.stream, &hello).await?;
+        }
+        begun.step(&mut proof).await
+    };
+    timeout_at(until, greeting)
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)??;
+    Ok(Greeted {
+        begun,
+        proof,
+        until,
     })
 }
 
-async fn exchange(
-    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    mut proof: TcpProof,
-) -> io::Result<BytesMut> {
-    if let Some(hello) = proof.begin() {
-        say(stream, &hello).await?;
+impl Greeted {
+    /// The rest of it.
+    ///
+    /// # Errors
+    /// If the other end is not the peer, or takes too long.
+    pub(super) async fn prove(mut self) -> io::Result<Proven> {
+        let proving = async {
+            while !self.begun.step(&mut self.proof).await? {}
+            io::Result::Ok(())
+        };
+        timeout_at(self.until, proving)
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)??;
+        Ok(self.begun)
     }
-    let mut pending = BytesMut::new();
-    loop {
-        while let Some(packet) = take_packet(&mut pending)? {
-            let step = proof.handle(&packet).map_err(io::Error::other)?;
-            if let Some(reply) = step.reply {
-                say(stream, &reply).await?;
+}
+
+impl Proven {
+    /// Takes the next message of the proof and answers it; whether that was the last.
+    async fn step(&mut self, proof: &mut TcpProof) -> io::Result<bool> {
+        loop {
+            if let Some(packet) = take_packet(&mut self.pending)? {
+                let step = proof.handle(&packet).map_err(io::Error::other)?;
+                if let Some(reply) = step.reply {
+                    say(&mut self.stream, &reply).await?;
+                }
+                return Ok(step.proven);
             }
-            if step.proven {
-                return Ok(pending);
+            if self.pending.len() > LONGEST_PROOF {
+                return Err(io::ErrorKind::InvalidData.into());
             }
+            fill(&mut self.stream, &mut self.pending).await?;
         }
-        if pending.len() > LONGEST_PROOF {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        fill(stream, &mut pending).await?;
     }
 }
 

@@ -1,6 +1,7 @@
 //! This host's TCP ports for a direct path: who connects to them, and how servers see them.
 
 use std::{
+    io,
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -19,7 +20,7 @@ use tokio::{
 
 use super::{
     TcpEvent,
-    connection::prove,
+    connection::{Greeted, Proven, greet},
     newcomers::{Newcomers, Verdict},
 };
 
@@ -38,6 +39,16 @@ const KEPT: Duration = Duration::from_secs(40);
 /// The pause after accepting has failed, for want of descriptors say.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// Connections that have begun as the peer does and may go on to prove it. They are out of the crowd's reach.
+const GREETED: usize = 8;
+
+/// What became of a connection.
+enum Step {
+    /// The first word was the peer's, or not; which one it was.
+    Greeted(u64, io::Result<Greeted>),
+    Proven(io::Result<Proven>),
+}
+
 /// Lets whoever connects prove to be the peer.
 pub(super) async fn accept(
     listener: TcpListener,
@@ -49,7 +60,7 @@ pub(super) async fn accept(
     let mut newcomers: Newcomers<u64> = Newcomers::new();
     let mut proving = JoinSet::new();
     let mut handles: Vec<(u64, AbortHandle)> = Vec::new();
-    let mut count = 0;
+    let (mut count, mut greeted) = (0, 0);
     loop {
         tokio::select! {
             accepted = listener.accept() => {
@@ -75,20 +86,34 @@ pub(super) async fn accept(
                 newcomers.add(count, from);
                 let (key, number) = (key.clone(), count);
                 let handle = proving.spawn(async move {
-                    (number, prove(stream, &key, role, false).await)
+                    Step::Greeted(number, greet(stream, &key, role, false).await)
                 });
                 handles.push((number, handle));
             }
             Some(ended) = proving.join_next() => {
-                // One that had to make room is known to be gone.
-                if let Ok((number, proven)) = ended {
-                    newcomers.remove(number);
-                    match proven {
-                        Ok(proven) => {
-                            let _ = events.send(TcpEvent::Proven(proven)).await;
+                match ended {
+                    Ok(Step::Greeted(number, Ok(connection))) => {
+                        newcomers.remove(number);
+                        if greeted < GREETED {
+                            greeted += 1;
+                            proving.spawn(async move { Step::Proven(connection.prove().await) });
                         }
-                        Err(error) => tracing::debug!(%error, "a connection was not the peer's"),
                     }
+                    Ok(Step::Greeted(number, Err(error))) => {
+                        newcomers.remove(number);
+                        tracing::debug!(%error, "a connection was not the peer's");
+                    }
+                    Ok(Step::Proven(proven)) => {
+                        greeted -= 1;
+                        match proven {
+                            Ok(proven) => {
+                                let _ = events.send(TcpEvent::Proven(proven)).await;
+                            }
+                            Err(error) => tracing::debug!(%error, "the peer did not go on"),
+                        }
+                    }
+                    // One that had to make room is known to be gone.
+                    Err(_) => {}
                 }
                 handles.retain(|(_, handle)| !handle.is_finished());
             }

@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, time::Duration};
 
 use p2pdbg_net::mux::Datagram;
-use p2pdbg_punch::{PunchKey, Role, SocketId};
+use p2pdbg_punch::{PunchKey, Role, SocketId, TcpProof};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -143,4 +143,43 @@ async fn port_that_a_gateway_maps_is_told_once_the_servers_were_asked() {
     assert_eq!(end.tcp.on_mapped(external).unwrap().mapped, external);
     end.tcp.gather();
     assert!(end.tcp.on_mapped(None).is_none());
+}
+
+#[tokio::test]
+async fn strangers_at_the_peers_address_cannot_push_out_who_has_begun_as_the_peer_does() {
+    let mut listener = End::new(Role::Controlled, 7).await;
+    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.port));
+    let key = PunchKey::new([7; 32]);
+    let mut proof = TcpProof::new(&key, Role::Controlling, true, [1; 32]);
+    let mut peer = TcpStream::connect(at).await.unwrap();
+    say(&mut peer, &proof.begin().unwrap()).await;
+    let answer = hear(&mut peer).await;
+    // Many more than there are places, all from the address of the peer, before it goes on.
+    let mut crowd = Vec::new();
+    for _ in 0..40 {
+        crowd.push(TcpStream::connect(at).await.unwrap());
+    }
+    // The last of them has been let in when one of those before it had to go.
+    let cut = tokio::time::timeout(PATIENCE, crowd[30].read(&mut [0])).await;
+    let _ = cut.expect("an end");
+    let step = proof.handle(&answer).unwrap();
+    say(&mut peer, &step.reply.unwrap()).await;
+    let proven = proof.handle(&hear(&mut peer).await).unwrap();
+    assert!(proven.proven);
+    listener.connected().await;
+}
+
+async fn say(stream: &mut TcpStream, message: &[u8]) {
+    let length = (message.len() as u16).to_be_bytes();
+    stream
+        .write_all(&[&length, message].concat())
+        .await
+        .unwrap();
+}
+
+async fn hear(stream: &mut TcpStream) -> Vec<u8> {
+    let length = tokio::time::timeout(PATIENCE, stream.read_u16());
+    let mut message = vec![0; length.await.unwrap().unwrap().into()];
+    stream.read_exact(&mut message).await.unwrap();
+    message
 }

@@ -1,14 +1,17 @@
 //! Proof that a TCP connection leads to the peer, before any byte of it is believed.
 //!
 //! ```text
-//! HELLO   10 | version 1 | nonce (32)
-//! PROOF   11 | version 1 | mac (32)
+//! HELLO    10 | version 2 | nonce (32) | tag (32)
+//! PROOF    11 | version 2 | mac (32)
+//! ANSWER   12 | version 2 | nonce (32) | tag (32)
 //! ```
 //!
-//! Whoever dialled says HELLO first; in a simultaneous open both did. A HELLO is answered by a HELLO, if none was said
-//! yet, and by whoever dialled with its PROOF; whoever accepted proves itself only to a peer that has. The MAC is under
-//! the role's own key and covers both nonces, so it is of use once, on this connection, in one direction. A stranger
-//! gets a nonce and nothing else.
+//! Whoever dialled says HELLO first; in a simultaneous open both did. Whoever accepted says nothing before a HELLO, and
+//! then ANSWER. Who dialled gives its PROOF when it has the other's HELLO or ANSWER; whoever accepted proves itself only
+//! to a peer that has. The MAC is under the role's own key and covers both nonces, so it is of use once, on this
+//! connection, in one direction. The tag is under the same key and covers the first message alone: somebody may repeat
+//! it who has seen it on its way, so it proves nothing, but a stranger has none. It gets no byte, and its connection may
+//! be told from the peer's before the proof is complete.
 
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
@@ -19,13 +22,11 @@ use crate::{PunchKey, Role};
 
 const HELLO: u8 = 10;
 const PROOF: u8 = 11;
-const VERSION: u8 = 1;
+const ANSWER: u8 = 12;
+const VERSION: u8 = 2;
 
-/// The length of a nonce and of a MAC, in bytes.
+/// The length of a nonce, a tag and a MAC, in bytes.
 const LENGTH: usize = 32;
-
-/// The bytes of either message.
-const MESSAGE: usize = 2 + LENGTH;
 
 type Key = Zeroizing<[u8; LENGTH]>;
 
@@ -68,7 +69,7 @@ impl TcpProof {
     /// What is said unasked: by whoever dialled.
     #[must_use]
     pub fn begin(&self) -> Option<Vec<u8>> {
-        self.dialled.then(|| message(HELLO, &self.nonce))
+        self.dialled.then(|| self.first(HELLO))
     }
 
     /// Takes a message of the other end.
@@ -77,13 +78,15 @@ impl TcpProof {
     /// [`NotThePeer`] for everything but the peer's next message.
     pub fn handle(&mut self, bytes: &[u8]) -> Result<ProofStep, NotThePeer> {
         let (&[kind, version], rest) = bytes.split_first_chunk().ok_or(NotThePeer)?;
-        let value: [u8; LENGTH] = rest.try_into().map_err(|_| NotThePeer)?;
         match (kind, version, self.peers) {
-            (HELLO, VERSION, None) => {
-                self.peers = Some(value);
+            (HELLO | ANSWER, VERSION, None) if kind == HELLO || self.dialled => {
+                let (nonce, tag) = rest.split_first_chunk().ok_or(NotThePeer)?;
+                let expected = first_tag(&self.theirs, kind, nonce);
+                expected.verify_slice(tag).map_err(|_| NotThePeer)?;
+                self.peers = Some(*nonce);
                 let reply = match self.dialled {
-                    true => message(PROOF, &self.mac(&value)),
-                    false => message(HELLO, &self.nonce),
+                    true => message(PROOF, &[&self.mac(nonce)]),
+                    false => self.first(ANSWER),
                 };
                 Ok(ProofStep {
                     reply: Some(reply),
@@ -92,8 +95,8 @@ impl TcpProof {
             }
             (PROOF, VERSION, Some(peers)) => {
                 let mac = state(&self.theirs, &peers, &self.nonce);
-                mac.verify_slice(&value).map_err(|_| NotThePeer)?;
-                let reply = (!self.dialled).then(|| message(PROOF, &self.mac(&peers)));
+                mac.verify_slice(rest).map_err(|_| NotThePeer)?;
+                let reply = (!self.dialled).then(|| message(PROOF, &[&self.mac(&peers)]));
                 Ok(ProofStep {
                     reply,
                     proven: true,
@@ -101,6 +104,12 @@ impl TcpProof {
             }
             _ => Err(NotThePeer),
         }
+    }
+
+    /// The first message of this end.
+    fn first(&self, kind: u8) -> Vec<u8> {
+        let tag = first_tag(&self.ours, kind, &self.nonce).finalize();
+        message(kind, &[&self.nonce, &tag.into_bytes().into()])
     }
 
     fn mac(&self, peers: &[u8; LENGTH]) -> [u8; LENGTH] {
@@ -115,21 +124,33 @@ impl std::fmt::Debug for TcpProof {
     }
 }
 
-fn message(kind: u8, value: &[u8; LENGTH]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(MESSAGE);
+fn message(kind: u8, values: &[&[u8; LENGTH]]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(2 + values.len() * LENGTH);
     bytes.extend([kind, VERSION]);
-    bytes.extend(value);
+    values.iter().for_each(|value| bytes.extend(*value));
     bytes
+}
+
+/// What makes a first message the peer's.
+fn first_tag(key: &Key, kind: u8, nonce: &[u8; LENGTH]) -> Hmac<Sha256> {
+    let mut mac = keyed(key);
+    mac.update(b"p2pdbg tcp hello 2");
+    mac.update(&[kind]);
+    mac.update(nonce);
+    mac
 }
 
 /// The prover's nonce comes first.
 fn state(key: &Key, prover: &[u8; LENGTH], other: &[u8; LENGTH]) -> Hmac<Sha256> {
-    let mut mac =
-        <Hmac<Sha256> as Mac>::new_from_slice(&**key).expect("HMAC takes keys of any length");
-    mac.update(b"p2pdbg tcp path 1");
+    let mut mac = keyed(key);
+    mac.update(b"p2pdbg tcp path 2");
     mac.update(prover);
     mac.update(other);
     mac
+}
+
+fn keyed(key: &Key) -> Hmac<Sha256> {
+    <Hmac<Sha256> as Mac>::new_from_slice(&**key).expect("HMAC takes keys of any length")
 }
 
 fn derive(key: &PunchKey, role: Role) -> Key {
@@ -200,14 +221,21 @@ mod tests {
     }
 
     #[test]
-    fn stranger_learns_a_nonce_and_its_own_words_prove_nothing() {
+    fn stranger_learns_nothing_and_the_accepting_ends_own_words_prove_nothing() {
         let mut accepted = end(KEY, Role::Controlled, false, 1);
         assert_eq!(accepted.begin(), None);
-        let step = accepted.handle(&message(HELLO, &[9; 32])).unwrap();
-        assert_eq!(step.reply, Some(message(HELLO, &[1; 32])));
-        // What this end would say itself, sent back.
-        let echoed = message(PROOF, &accepted.mac(&[9; 32]));
+        let forged = message(HELLO, &[&[9; 32], &[9; 32]]);
+        assert_eq!(accepted.handle(&forged), Err(NotThePeer));
+        // The peer's, of another connection: whoever saw it has the answer, and nothing to go on with.
+        let hello = end(KEY, Role::Controlling, true, 9).begin().unwrap();
+        let step = accepted.handle(&hello).unwrap();
+        assert_eq!(step.reply, Some(accepted.first(ANSWER)));
+        let echoed = message(PROOF, &[&accepted.mac(&[9; 32])]);
         assert_eq!(accepted.handle(&echoed), Err(NotThePeer));
+        // What an end says is none of what it waits for.
+        let mut another = end(KEY, Role::Controlled, false, 1);
+        assert_eq!(another.handle(&accepted.first(ANSWER)), Err(NotThePeer));
+        assert_eq!(another.handle(&accepted.first(HELLO)), Err(NotThePeer));
     }
 
     #[test]
@@ -227,12 +255,12 @@ mod tests {
 
     #[test]
     fn messages_out_of_turn_cut_longer_or_of_another_version_are_nobodys() {
-        let hello = message(HELLO, &[9; 32]);
+        let hello = end(KEY, Role::Controlling, true, 9).begin().unwrap();
         let mut other = hello.clone();
-        other[1] = 2;
+        other[1] = 1;
         let longer = [&hello[..], &[0]].concat();
-        let proof = message(PROOF, &[9; 32]);
-        for bytes in [&other[..], &longer, &proof, &hello[..33], &[], &[HELLO]] {
+        let proof = message(PROOF, &[&[9; 32]]);
+        for bytes in [&other[..], &longer, &proof, &hello[..65], &[], &[HELLO]] {
             let mut end = end(KEY, Role::Controlled, false, 1);
             assert_eq!(end.handle(bytes), Err(NotThePeer), "{bytes:?}");
         }
