@@ -24,6 +24,9 @@ const PROOF: Duration = Duration::from_secs(3);
 /// The proof's messages are no longer than this, in bytes, and nothing follows them before it is complete.
 const LONGEST_PROOF: usize = 128;
 
+/// How long what has arrived may take to be handed on once nothing can be sent any more.
+const LEFT_OVER: Duration = Duration::from_secs(1);
+
 /// A connection that leads to the peer.
 #[derive(Debug)]
 pub(crate) struct Proven {
@@ -161,10 +164,27 @@ pub(super) async fn carry(proven: Proven, ends: Ends) -> io::Result<()> {
         backlog,
         checks,
     } = ends;
-    tokio::select! {
-        received = receive(reader, proven.pending, (socket, from), arrivals, others) => received,
-        sent = send(writer, backlog, checks) => sent,
+    carry_between(
+        receive(reader, proven.pending, (socket, from), arrivals, others),
+        send(writer, backlog, checks),
+    )
+    .await
+}
+
+/// Until either ends. What had arrived before sending failed is handed on.
+async fn carry_between(
+    receiving: impl Future<Output = io::Result<()>>,
+    sending: impl Future<Output = io::Result<()>>,
+) -> io::Result<()> {
+    tokio::pin!(receiving);
+    let failed = tokio::select! {
+        received = &mut receiving => return received,
+        sent = sending => sent,
+    };
+    if failed.is_err() {
+        let _ = timeout(LEFT_OVER, receiving).await;
     }
+    failed
 }
 
 async fn receive(
@@ -229,5 +249,32 @@ async fn send(
             });
         }
         writer.write_all(&bytes).await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_arrived_before_sending_failed_is_handed_on() {
+        let mut arrived = Vec::new();
+        for byte in 0..4 {
+            encode_packet(&[64 + byte; 1_200], &mut arrived);
+        }
+        // The other end has closed after its last words.
+        let reader = std::io::Cursor::new(arrived);
+        let (arrivals, mut quic) = mpsc::channel(1);
+        let (others, _checks) = mpsc::channel(1);
+        let from = SocketAddr::from(([192, 0, 2, 1], 7));
+        let socket = SocketId::of_stream(0);
+        let receiving = receive(reader, BytesMut::new(), (socket, from), arrivals, others);
+        let sending = std::future::ready(Err(io::ErrorKind::BrokenPipe.into()));
+        let carrying = tokio::spawn(carry_between(receiving, sending));
+        for byte in 0..4 {
+            let arrival = quic.recv().await.unwrap();
+            assert_eq!(arrival.bytes[..], [64 + byte; 1_200]);
+        }
+        assert!(carrying.await.unwrap().is_err());
     }
 }
