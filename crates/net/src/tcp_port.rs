@@ -22,6 +22,11 @@ const NOT_SENT: u32 = 32 * 1024;
 #[cfg(unix)]
 pub const LONGEST_SEGMENT: u32 = 1_120;
 
+/// For so long what was sent may stay without an answer until the kernel ends a connection. It would take a quarter of
+/// an hour otherwise, and a dead connection keeps the place of a new one.
+#[cfg(target_os = "linux")]
+const UNANSWERED: Duration = Duration::from_secs(30);
+
 /// A port of every local address of `family`'s family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpPort {
@@ -97,7 +102,10 @@ pub fn set_up(stream: &TcpStream) {
     // A connection that is given up is gone at once. Else its addresses could not be used again for a minute.
     let _ = socket.set_linger(Some(Duration::ZERO));
     #[cfg(target_os = "linux")]
-    let _ = socket.set_tcp_notsent_lowat(NOT_SENT);
+    {
+        let _ = socket.set_tcp_notsent_lowat(NOT_SENT);
+        let _ = socket.set_tcp_user_timeout(Some(UNANSWERED));
+    }
 }
 
 #[cfg(test)]
