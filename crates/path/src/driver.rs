@@ -13,7 +13,7 @@ use p2pdbg_portmap::{InsidePort, PortMapper};
 use p2pdbg_proto::{control::Role, relay::is_relay_frame, secret::random_bytes};
 use p2pdbg_punch::{Config, Engine, Event, Family, Input, Obstacle, Output, PunchKey, SocketId};
 use p2pdbg_rendezvous_client::is_unknown;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -35,6 +35,27 @@ const PEER_SEEN: usize = 32;
 struct Mappers {
     udp: Option<PortMapper>,
     tcp: Option<PortMapper>,
+    /// Gives mappings back that are not needed any more.
+    releasing: JoinSet<()>,
+}
+
+impl Mappers {
+    /// Gives the mapping of the TCP port back, if there is one.
+    fn release_tcp(&mut self) {
+        while self.releasing.try_join_next().is_some() {}
+        if let Some(mapper) = self.tcp.take() {
+            self.releasing.spawn(mapper.release());
+        }
+    }
+
+    /// Gives all of them back, and waits for it.
+    async fn release_all(mut self) {
+        self.release_tcp();
+        if let Some(mapper) = self.udp {
+            self.releasing.spawn(mapper.release());
+        }
+        while self.releasing.join_next().await.is_some() {}
+    }
 }
 
 pub(super) struct Driver {
@@ -124,12 +145,7 @@ impl Driver {
                 break;
             }
         }
-        let release = async |mapper: Option<PortMapper>| {
-            if let Some(mapper) = mapper {
-                mapper.release().await;
-            }
-        };
-        tokio::join!(release(self.mappers.udp), release(self.mappers.tcp));
+        self.mappers.release_all().await;
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -138,13 +154,17 @@ impl Driver {
         let permit = self.permit.as_ref().and_then(Permit::poll_timeout);
         let near = self.near.poll_timeout();
         let paths = relay.into_iter().chain(near);
-        paths.chain(engine).chain(permit).min()
+        let tcp = self.tcp.poll_timeout();
+        paths.chain(engine).chain(permit).chain(tcp).min()
     }
 
     fn handle_timeout(&mut self) {
         let now = Instant::now();
         self.relaying.handle_timeout();
         self.near.handle_timeout(now);
+        if self.tcp.handle_timeout(now) {
+            self.mappers.release_tcp();
+        }
         if let Some(engine) = &mut self.engine {
             if let Some(permit) = &mut self.permit
                 && let Some(allowed) = permit.handle_timeout(now)
@@ -366,14 +386,14 @@ impl Driver {
             Output::OpenSocket { socket, family } => self.open_socket(socket, family),
             Output::CloseSocket { socket } => {
                 self.sockets.remove(&socket);
-                self.tcp.close(socket);
+                self.tcp.close(Instant::now(), socket);
             }
             Output::TcpGather => {
                 self.tcp.gather();
                 self.start_tcp_mapper();
             }
             Output::TcpDial { to, patience } => self.tcp.dial(to, patience),
-            Output::TcpRest => self.tcp.rest(),
+            Output::TcpRest => self.tcp.rest(Instant::now()),
             Output::Nominated(path) => {
                 self.allow_search(false);
                 if let Some(socket) = self.sockets.get(&path.socket) {

@@ -11,7 +11,7 @@ use std::{
     collections::HashMap,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use p2pdbg_net::{mux::Datagram, tcp_detour::outbox, tcp_port::TcpPort};
@@ -37,6 +37,10 @@ const SERVERS: usize = 3;
 
 /// Addresses of the peer from which connections are expected.
 const EXPECTED: usize = 16;
+
+/// How long the ports are listened on, and mapped, after the search by TCP has come to rest and its last connection has
+/// ended. A path that is lost soon, and the first pause between two series, find them as they were.
+const KEPT: Duration = Duration::from_secs(30);
 
 /// What the tasks of ports, dials and connections tell the owner of the paths.
 #[derive(Debug)]
@@ -75,6 +79,8 @@ pub(super) struct DirectTcp {
     known: TcpPorts,
     /// Whether the servers have been asked since the last time.
     asked: bool,
+    /// Since when nobody needs the ports.
+    unneeded: Option<Instant>,
     report: mpsc::Sender<TcpEvent>,
     events: mpsc::Receiver<TcpEvent>,
 }
@@ -100,6 +106,7 @@ impl DirectTcp {
             expected: watch::Sender::default(),
             known: TcpPorts::default(),
             asked: false,
+            unneeded: None,
             report,
             events,
         }
@@ -142,6 +149,7 @@ impl DirectTcp {
         let Some(key) = &self.key else {
             return;
         };
+        self.unneeded = None;
         if self.ports.is_empty() {
             let families: [IpAddr; 2] =
                 [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
@@ -204,9 +212,30 @@ impl DirectTcp {
         }
     }
 
-    /// The NAT need not hold the ports.
-    pub(super) fn rest(&mut self) {
+    /// Nothing is looked for any more: the NAT need not hold the ports, and they close if this lasts.
+    pub(super) fn rest(&mut self, now: Instant) {
         self.asking = None;
+        self.unneeded = Some(now);
+    }
+
+    /// When the ports close, if nothing comes in between. Those of connections that stand are kept: a gateway's mapping
+    /// may be what one of them goes by.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let unneeded = self.unneeded?;
+        let idle = self.connections.is_empty() && !self.ports.is_empty();
+        idle.then_some(unneeded + KEPT)
+    }
+
+    /// Closes the ports if it is time; whether they were closed, so that nothing need be mapped to them.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
+        let due = self.poll_timeout().is_some_and(|at| at <= now);
+        if due {
+            self.accepting.clear();
+            self.ports.clear();
+            self.known = TcpPorts::default();
+            self.asked = false;
+        }
+        due
     }
 
     /// The next event; cancel-safe.
@@ -288,8 +317,10 @@ impl DirectTcp {
     }
 
     /// Ends a connection that was in use as this socket.
-    pub(super) fn close(&mut self, socket: SocketId) {
-        self.connections.remove(&socket);
+    pub(super) fn close(&mut self, now: Instant, socket: SocketId) {
+        if self.connections.remove(&socket).is_some() {
+            self.unneeded = self.unneeded.map(|_| now);
+        }
     }
 }
 

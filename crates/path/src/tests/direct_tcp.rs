@@ -1,6 +1,9 @@
 //! Two ends on this host that connect by TCP, and strangers at their ports.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use p2pdbg_net::mux::Datagram;
 use p2pdbg_punch::{PunchKey, Role, SocketId, TcpProof};
@@ -90,7 +93,7 @@ async fn connection_proves_itself_at_both_ends_and_carries_checks_until_one_clos
     let there = listener.connected().await;
     assert!(here.dialled && !there.dialled);
     assert_eq!(here.remote.port(), listener.port);
-    connector.tcp.rest();
+    connector.tcp.rest(Instant::now());
     for (length, byte) in [(20, 0), (1_200, 1)] {
         connector.tcp.send(here.socket.id, vec![byte; length]);
         let heard = listener.heard.recv().await.unwrap();
@@ -102,7 +105,7 @@ async fn connection_proves_itself_at_both_ends_and_carries_checks_until_one_clos
         let heard = connector.heard.recv().await.unwrap();
         assert_eq!(heard.from, here.remote);
     }
-    connector.tcp.close(here.socket.id);
+    connector.tcp.close(Instant::now(), here.socket.id);
     assert_eq!(listener.ended().await, there.socket.id);
 }
 
@@ -143,6 +146,38 @@ async fn port_that_a_gateway_maps_is_told_once_the_servers_were_asked() {
     assert_eq!(end.tcp.on_mapped(external).unwrap().mapped, external);
     end.tcp.gather();
     assert!(end.tcp.on_mapped(None).is_none());
+}
+
+#[tokio::test]
+async fn ports_close_once_nothing_is_looked_for_and_no_connection_stands() {
+    let mut listener = End::new(Role::Controlled, 7).await;
+    let mut connector = End::new(Role::Controlling, 7).await;
+    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.port));
+    assert_eq!(listener.tcp.poll_timeout(), None, "it is looked for");
+    connector.dial(listener.port);
+    connector.connected().await;
+    let socket = listener.connected().await.socket.id;
+    let start = Instant::now();
+    listener.tcp.rest(start);
+    assert_eq!(listener.tcp.poll_timeout(), None, "a connection stands");
+    listener.tcp.close(start, socket);
+    let closes = listener.tcp.poll_timeout().unwrap();
+    assert!(closes > start && !listener.tcp.handle_timeout(start));
+    // Whatever is looked for in between keeps them.
+    listener.tcp.gather();
+    assert!(!listener.tcp.handle_timeout(closes));
+    listener.tcp.rest(start);
+    assert!(listener.tcp.handle_timeout(closes));
+    assert_eq!(
+        (listener.tcp.v4_port(), listener.tcp.poll_timeout()),
+        (None, None)
+    );
+    // The task that accepts ends when it is polled next.
+    while TcpStream::connect(at).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    listener.tcp.gather();
+    assert!(listener.tcp.v4_port().is_some());
 }
 
 #[tokio::test]
