@@ -5,6 +5,10 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use p2pdbg_identity::StateDir;
+use p2pdbg_pairing::{KnownPeers, PairSecret, PeerId};
+use p2pdbg_proto::fingerprint::Fingerprint;
+
 /// The program, knowing nothing of the configuration of whoever runs the tests.
 fn p2pdbg(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_p2pdbg"));
@@ -120,8 +124,100 @@ fn options_that_belong_elsewhere_are_told_where() {
     );
     let text = usage_error(&["listen", "--port", "5678"]);
     assert!(text.contains("debugpy:5678"), "{text}");
-    // Clap's own advice where nothing better is known.
     assert!(usage_error(&["listen", "--sames-user"]).contains("--same-user"));
+    for (line, told) in [
+        (
+            &["connect", code, "--peers", "3"][..],
+            "--peers is for p2pdbg listen",
+        ),
+        (
+            &["connect", "--follow-ports", code],
+            "--follow-ports is for p2pdbg listen",
+        ),
+        (
+            &["listen", "--accept-attach"],
+            "--accept-attach is for p2pdbg connect",
+        ),
+        (&["connect", "--code", code], "the code stands alone"),
+        (
+            &["connect", code, "--port", "5678"],
+            "p2pdbg listen debugpy:5679",
+        ),
+        (
+            &["listen", "--code=482913-orbit-lemon-tiger"],
+            "p2pdbg listen makes the code",
+        ),
+        (&["attach", "--pid", "4242"], "p2pdbg attach 4242"),
+        (&["push", "--all"], "p2pdbg push alone"),
+        (&["status", "--nothing-like-it"], "p2pdbg status --help"),
+    ] {
+        let text = usage_error(line);
+        // "to pass '--x' as a value, use '-- --x'" is what clap says of each of them.
+        assert!(
+            text.contains(told) && !text.contains("as a value") && !text.contains("orbit"),
+            "{line:?}: {text}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_command_is_told_which_one_is_meant() {
+    let code = "482913-orbit-lemon-tiger";
+    for (line, told) in [
+        (&[code][..], "p2pdbg connect CODE"),
+        (
+            &["482913", "orbit", "lemon", "tiger"],
+            "p2pdbg connect CODE",
+        ),
+        (&["debugpy"], "p2pdbg listen debugpy"),
+        (&["node:9230"], "p2pdbg listen node:9230"),
+        (&["java"], "p2pdbg listen jdwp"),
+        (
+            &["--", "python", "app.py"],
+            "p2pdbg connect CODE -- python app.py",
+        ),
+        (&["run", "app.py"], "p2pdbg connect CODE -- python app.py"),
+        (&["stop"], "^C ends"),
+        (&["server"], "p2pdbg-rendezvous"),
+        (&["version"], "p2pdbg --version"),
+        (&["p2pdbg://KEYKEY@host"], "p2pdbg setup"),
+        (&["conect", code], "connect"),
+        (&["ide", "emacs"], "p2pdbg writes the files of vscode"),
+    ] {
+        let text = usage_error(line);
+        assert!(
+            text.contains(told) && !text.contains("orbit") && !text.contains("KEYKEY"),
+            "{line:?}: {text}"
+        );
+    }
+}
+
+/// Makes the state of a host that has met this peer.
+fn make_known(state: &Path, name: &str) {
+    let state = StateDir::open(Some(state), "p2pdbg").unwrap();
+    let peer = PeerId {
+        fingerprint: Fingerprint::of_certificate(&[7]),
+        process: 1,
+    };
+    let secret = PairSecret::from_bytes([7; 32]);
+    let mut peers = KnownPeers::load(&state, 1).unwrap();
+    let name = name.parse().unwrap();
+    let now = std::time::SystemTime::now();
+    peers.remember(&name, peer, &secret, None, now).unwrap();
+}
+
+#[test]
+fn a_known_peer_in_the_place_of_a_code_or_a_debugger_is_told_its_option() {
+    let home = tempfile::tempdir().unwrap();
+    let state = home.path().join("state");
+    make_known(&state, "web-1");
+    for line in [&["connect", "web-1"], &["listen", "web-1"]] {
+        let mut command = p2pdbg(home.path());
+        command.env("P2PDBG_STATE", &state).args(line);
+        let text = stderr(&command.output().unwrap());
+        assert!(text.contains("--peer web-1"), "{line:?}: {text}");
+    }
+    assert!(usage_error(&["listen", "peer", "web-1"]).contains("--peer NAME"));
 }
 
 #[test]

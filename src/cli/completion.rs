@@ -24,17 +24,21 @@ pub(super) fn forwards() -> Vec<CompletionCandidate> {
     presets.chain([auto]).collect()
 }
 
-/// The peers known to this host.
+/// The peers known to this host, to be offered.
 pub(super) fn peers() -> Vec<CompletionCandidate> {
+    let known = known_peers().into_iter();
+    known.map(CompletionCandidate::new).collect()
+}
+
+/// The peers known to this host; nothing of what cannot be read.
+pub(super) fn known_peers() -> Vec<String> {
     let asked = env::var_os("P2PDBG_STATE").map(PathBuf::from);
     let configured = || Config::load().ok()?.state;
     let state = asked.map(at_home).or_else(configured);
     let known = StateDir::open_if_there(state.as_deref(), "p2pdbg")
         .and_then(|state| KnownPeers::load(&state, 1).ok());
     let names = known.iter().flat_map(KnownPeers::names);
-    names
-        .map(|name| CompletionCandidate::new(name.to_string()))
-        .collect()
+    names.map(ToString::to_string).collect()
 }
 
 /// The words that a code may go on with.

@@ -128,7 +128,18 @@ pub fn resolve_connect(
     refuse_more_than_a_code(&args.code)?;
     let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
     let asks = terminal && !args.session.json && args.command.is_empty();
-    // Before the code is asked for, which is the last thing to bother the user with.
+    let given_here = !args.code.is_empty();
+    let named = match (args.peer, given(typed).or(given(environment.code))) {
+        (Some(name), _) => Some(Meeting::Known(parse_name("--peer", &name)?)),
+        (None, Some(code)) => {
+            let malformed = |fault| match given_here {
+                true => code_malformed(&fault, &code),
+                false => at("P2PDBG_CODE", code_malformed(&fault, &code)),
+            };
+            Some(Meeting::Code(code.parse().map_err(malformed)?))
+        }
+        (None, None) => None,
+    };
     let mut session = resolve_session(args.session, environment.config)?;
     #[cfg(unix)]
     {
@@ -147,17 +158,10 @@ pub fn resolve_connect(
             Failure::new(ErrorCode::Usage, message)
         })?;
     }
-    let given_here = !args.code.is_empty();
-    let meeting = match (args.peer, given(typed).or(given(environment.code))) {
-        (Some(name), _) => Meeting::Known(parse_name("--peer", &name)?),
-        (None, Some(code)) => {
-            let malformed = |fault| match given_here {
-                true => code_malformed(&fault),
-                false => at("P2PDBG_CODE", code_malformed(&fault)),
-            };
-            Meeting::Code(code.parse().map_err(malformed)?)
-        }
-        (None, None) => Meeting::Code(ask(environment.ask_code)?),
+    // Behind all else that may be wrong: the last thing to bother the user with.
+    let meeting = match named {
+        Some(meeting) => meeting,
+        None => Meeting::Code(ask(environment.ask_code)?),
     };
     #[cfg(unix)]
     let owner = args.pid;
@@ -214,7 +218,7 @@ fn ask(ask_code: &mut dyn FnMut(Option<&str>) -> Option<String>) -> Result<Code,
         };
         match answer.parse() {
             Ok(code) => return Ok(code),
-            Err(error) => fault = Some(code_malformed(&error)),
+            Err(error) => fault = Some(code_malformed(&error, &answer)),
         }
     }
     Err(fault.unwrap_or_else(|| {
@@ -224,7 +228,17 @@ fn ask(ask_code: &mut dyn FnMut(Option<&str>) -> Option<String>) -> Result<Code,
     }))
 }
 
-fn code_malformed(fault: &<Code as FromStr>::Err) -> Failure {
-    Failure::new(ErrorCode::CodeMalformed, fault.to_string())
-        .hint("copy the code that p2pdbg listen printed beside the IDE")
+fn code_malformed(fault: &<Code as FromStr>::Err, typed: &str) -> Failure {
+    let typed = typed.trim();
+    let hint = match typed {
+        _ if typed.starts_with("p2pdbg://") => {
+            "that is the rendezvous' URL, for p2pdbg setup or P2PDBG_RENDEZVOUS; a code is what p2pdbg listen printed"
+                .to_owned()
+        }
+        _ if completion::known_peers().iter().any(|name| name.as_str() == typed) => {
+            format!("to connect to a known peer, write --peer {typed}")
+        }
+        _ => "copy the code that p2pdbg listen printed beside the IDE".to_owned(),
+    };
+    Failure::new(ErrorCode::CodeMalformed, fault.to_string()).hint(hint)
 }

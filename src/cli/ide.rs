@@ -52,16 +52,19 @@ pub struct IdeArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Ide {
     /// .vscode/launch.json and tasks.json
+    #[value(aliases = ["code", "vs-code", "vscodium", "codium", "cursor"])]
     Vscode,
     /// .idea/runConfigurations: Python Debug Server, Attach to DAP
     Pycharm,
     /// .p2pdbg/dap.lua, for nvim-dap
+    #[value(aliases = ["neovim", "vim", "nvim-dap"])]
     Nvim,
     /// .zed/debug.json
     Zed,
     /// .idea/runConfigurations: Go Remote
     Goland,
     /// .idea/runConfigurations: Remote JVM Debug
+    #[value(aliases = ["intellij", "intellij-idea", "jetbrains"])]
     Idea,
 }
 

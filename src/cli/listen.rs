@@ -131,7 +131,7 @@ pub fn resolve_listen(
     let peers = peers::resolve(&args.peer, args.peers.as_deref(), &args.map)?;
     let mut forwards = Vec::new();
     for written in args.forwards.in_order {
-        forwards.push(written.parse().map_err(forward_malformed)?);
+        forwards.push(written.parse().map_err(no_forward)?);
     }
     if forwards.is_empty() {
         for text in &config.forwards {
@@ -204,6 +204,23 @@ pub(crate) fn has_value(word: &str) -> bool {
 /// Whether `word` is an option of `p2pdbg listen` whose value is a directory.
 pub(crate) fn is_directory(word: &str) -> bool {
     option(word).is_some_and(|option| option.get_value_hint() == ValueHint::DirPath)
+}
+
+/// What was meant by a word that is no forward. A known peer's name is told apart here, where peers are known.
+fn no_forward(fault: NotAForward) -> Failure {
+    let peer = match &fault {
+        NotAForward::UnknownPreset(text) if text == "peer" => Some("NAME"),
+        NotAForward::UnknownPreset(text) if completion::known_peers().contains(text) => {
+            Some(text.as_str())
+        }
+        _ => None,
+    };
+    let hint = peer.map(|name| format!("to wait for a known peer, write --peer {name}"));
+    let failure = forward_malformed(fault);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
 }
 
 /// A forward of the configuration file: a preset, or `-L SPEC`.

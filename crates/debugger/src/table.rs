@@ -85,7 +85,8 @@ const CODELLDB: &[Field] = &[
 const DEBUGPY: Debugger = Debugger {
     name: "debugpy",
     also_called: &[
-        "python", "python3", "py", "vscode", "code", "pycharm", "pdb",
+        "python", "python3", "py", "vscode", "code", "pycharm", "pdb", "ipdb", "django", "flask",
+        "dap",
     ],
     direction: ToDebuggee,
     port: 5678,
@@ -172,7 +173,9 @@ const PTVSD: Debugger = Debugger {
 
 const GDBSERVER: Debugger = Debugger {
     name: "gdbserver",
-    also_called: &["gdb", "c", "cpp", "c++", "rust", "clion"],
+    also_called: &[
+        "gdb", "c", "cpp", "c++", "cppdbg", "cppvsdbg", "rust", "clion",
+    ],
     direction: ToDebuggee,
     port: 1234,
     start: "gdbserver 127.0.0.1:PORT ./app",
@@ -330,7 +333,7 @@ const DELVE: Debugger = Debugger {
 
 const JDWP: Debugger = Debugger {
     name: "jdwp",
-    also_called: &["java", "jvm", "jdb", "kotlin", "idea", "intellij"],
+    also_called: &["java", "jvm", "jdb", "kotlin", "scala", "idea", "intellij"],
     direction: ToDebuggee,
     port: 5005,
     start: "java -agentlib:jdwp=transport=dt_socket,server=y,suspend=y,address=127.0.0.1:PORT -jar app.jar",
@@ -362,7 +365,18 @@ const JDWP: Debugger = Debugger {
 
 const NODE: Debugger = Debugger {
     name: "node",
-    also_called: &["nodejs", "js", "javascript", "typescript", "ts", "chrome"],
+    also_called: &[
+        "nodejs",
+        "js",
+        "javascript",
+        "typescript",
+        "ts",
+        "chrome",
+        "inspect",
+        "inspector",
+        "deno",
+        "cdp",
+    ],
     direction: ToDebuggee,
     port: 9229,
     start: "node --inspect-brk=127.0.0.1:PORT app.js",
@@ -539,7 +553,7 @@ const JDWP_LISTEN: Debugger = Debugger {
 
 const XDEBUG: Debugger = Debugger {
     name: "xdebug",
-    also_called: &["php", "phpstorm"],
+    also_called: &["php", "phpstorm", "dbgp"],
     direction: ToIde,
     port: 9003,
     start: "php -d xdebug.mode=debug -d xdebug.start_with_request=yes -d xdebug.client_host=127.0.0.1 -d xdebug.client_port=PORT app.php",

@@ -1,9 +1,12 @@
 //! What to write instead of a text that names no forward.
 
-use p2pdbg_base::{HostPort, host_port::parse_port};
+use p2pdbg_base::{
+    HostPort,
+    host_port::{Host, parse_port},
+};
 use p2pdbg_proto::code::Code;
 
-use crate::Preset;
+use crate::{ForwardSpec, Preset};
 
 /// Whether `text` is a code, or was meant to be one.
 pub(crate) fn is_code(text: &str) -> bool {
@@ -31,6 +34,10 @@ pub(crate) fn instead_of(text: &str) -> String {
     {
         return format!("to forward a port alone, write -L {here}:localhost:{there}");
     }
+    let several: Vec<&str> = text.split([',', ';', '+']).map(str::trim).collect();
+    if several.len() > 1 && several.iter().all(|one| one.parse::<ForwardSpec>().is_ok()) {
+        return format!("put blanks between them: {}", several.join(" "));
+    }
     let (name, port) = text.split_once([':', '=']).unwrap_or((text, ""));
     if text.contains('=') && name.parse::<Preset>().is_ok() && parse_port(port).is_ok() {
         return format!("write {name}:{port}");
@@ -45,11 +52,51 @@ pub(crate) fn instead_of(text: &str) -> String {
             meant.join(" or ")
         );
     }
+    if WITHOUT_PRESET.contains(&name.to_lowercase().as_str()) {
+        return "there is no preset for it; forward the port on which it listens, as in -L 4711:localhost:4711".to_owned();
+    }
     if let Ok(target) = text.parse::<HostPort>() {
         let port = target.port;
         return format!("to reach {target} from the debuggee's host, write -L {port}:{target}");
     }
     all_presets()
+}
+
+/// Debuggers and languages of which no preset is, though their port can be forwarded.
+const WITHOUT_PRESET: [&str; 10] = [
+    "dotnet",
+    ".net",
+    "csharp",
+    "c#",
+    "coreclr",
+    "netcoredbg",
+    "vsdbg",
+    "dart",
+    "lua",
+    "elixir",
+];
+
+/// What `-L` or `-R` (`option`) is to be given in place of `spec`, which has too few parts.
+pub(crate) fn instead_of_spec(option: &str, spec: &str) -> String {
+    let port = |text: &str| parse_port(text).ok().filter(|&port| port != 0);
+    let whole = match spec.split(':').collect::<Vec<_>>()[..] {
+        [only] => port(only).map(|port| format!("{port}:localhost:{port}")),
+        [first, second] => match (port(first), port(second)) {
+            (Some(here), Some(there)) => Some(format!("{here}:localhost:{there}")),
+            (Some(both), None) => second
+                .parse()
+                .ok()
+                .map(|host: Host| format!("{both}:{host}:{both}")),
+            (None, Some(both)) => first
+                .parse()
+                .ok()
+                .map(|host: Host| format!("{both}:{host}:{both}")),
+            (None, None) => None,
+        },
+        _ => None,
+    };
+    let example = format!("[BIND:]PORT:HOST:PORT, for example {option} 5678:localhost:5678");
+    format!("write {option} {}", whole.unwrap_or(example))
 }
 
 /// All that may be written.
@@ -60,7 +107,9 @@ pub(crate) fn all_presets() -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::{ForwardSpec, NotAForward};
+    use p2pdbg_proto::tunnel::Direction;
+
+    use crate::{Forward, ForwardSpec, NotAForward};
 
     fn hint(text: &str) -> String {
         text.parse::<ForwardSpec>().unwrap_err().hint()
@@ -89,6 +138,10 @@ mod tests {
         assert!(hint("[::1]:80").contains("-L 80:[::1]:80"));
         assert!(hint("8000:80").contains("-L 8000:localhost:80"));
         assert_eq!(hint("debugpy=5679"), "write debugpy:5679");
+        assert_eq!(
+            hint("debugpy,node:9230"),
+            "put blanks between them: debugpy node:9230"
+        );
     }
 
     #[test]
@@ -98,5 +151,23 @@ mod tests {
         assert!(hint("rust").starts_with("write gdbserver or lldb;"));
         assert!(hint("debupgy").starts_with("write debugpy;"));
         assert!(hint("fortran").starts_with("use auto, debugpy,"));
+        assert!(hint("ipdb").starts_with("write debugpy;"));
+        assert!(hint("dotnet").contains("there is no preset for it"));
+        assert!(hint("vsdbg:4711").contains("there is no preset for it"));
+    }
+
+    #[test]
+    fn forward_with_too_few_parts_is_completed_from_those_that_it_has() {
+        let told = |spec| {
+            let fault = Forward::parse(Direction::ToDebuggee, spec).unwrap_err();
+            fault.hint()
+        };
+        assert_eq!(told("8080"), "write -L 8080:localhost:8080");
+        assert_eq!(told("8080:80"), "write -L 8080:localhost:80");
+        assert_eq!(told("8080:db"), "write -L 8080:db:8080");
+        assert_eq!(told("db:5432"), "write -L 5432:db:5432");
+        for other in ["", "x", "1:2:3:4:5", "a/b:x", "0"] {
+            assert!(told(other).contains("[BIND:]PORT:HOST:PORT"), "{other}");
+        }
     }
 }

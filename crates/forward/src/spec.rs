@@ -14,7 +14,7 @@ use p2pdbg_proto::tunnel::{Direction, ForwardOffer, WhileAbsent};
 
 use super::{
     Preset,
-    advice::{all_presets, instead_of, is_code},
+    advice::{all_presets, instead_of, instead_of_spec, is_code},
 };
 
 /// The port of `auto`, and of a session for which no forward was given: debugpy's.
@@ -287,9 +287,7 @@ impl NotAForward {
     /// What to write instead, as a sentence of advice without a full stop.
     pub fn hint(&self) -> String {
         match self {
-            Self::Spec { option, .. } => format!(
-                "write {option} [BIND:]PORT:HOST:PORT, for example {option} 5678:localhost:5678"
-            ),
+            Self::Spec { option, spec, .. } => instead_of_spec(option, spec),
             Self::Code => "run p2pdbg connect CODE on the debuggee's host; p2pdbg listen makes a code of its own"
                 .to_owned(),
             Self::UnknownPreset(text) => instead_of(text),

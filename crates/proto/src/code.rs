@@ -143,7 +143,13 @@ fn advice(nearest: Option<&str>) -> String {
 }
 
 /// What stands before a code in the line that `p2pdbg listen` shows, and people paste with it.
-const BEFORE_A_CODE: [&str; 3] = ["p2pdbg", "p2pdbg.exe", "connect"];
+const BEFORE_A_CODE: [&str; 4] = ["p2pdbg", "p2pdbg.exe", "connect", "code"];
+
+/// What stands between the parts of a code: as it is shown, as people type it, and as programs for text and chat make it,
+/// which take a hyphen for a dash.
+fn divides(c: char) -> bool {
+    matches!(c, '-' | '_' | ':' | '\u{2010}'..='\u{2015}' | '\u{2212}') || c.is_whitespace()
+}
 
 impl FromStr for Code {
     type Err = NotACode;
@@ -153,10 +159,10 @@ impl FromStr for Code {
     fn from_str(text: &str) -> Result<Self, NotACode> {
         let text = without_rendezvous(text)?;
         let mut parts = text
-            .split(|c: char| c == '-' || c.is_whitespace())
+            .split(divides)
             .map(|part| part.trim_matches(|c: char| !c.is_alphanumeric()))
             .filter(|part| !part.is_empty())
-            .skip_while(|part| BEFORE_A_CODE.contains(part));
+            .skip_while(|part| BEFORE_A_CODE.contains(&part.to_ascii_lowercase().as_str()));
         let number = parts.next().ok_or(NotACode::Shape)?;
         let nameplate = number
             .parse()
@@ -293,6 +299,10 @@ mod tests {
             "\u{201c}482913-orbit-lemon-tiger\u{201d}",
             "482913-orbit-lemon-tiger.",
             "> (482913-Orbit-Lemon-Tiger)",
+            "Code: 482913-orbit-lemon-tiger",
+            "482913_orbit_lemon_tiger",
+            "482913\u{2013}orbit\u{2013}lemon\u{2013}tiger",
+            "482913\u{2011}orbit\u{2011}lemon\u{2011}tiger",
         ] {
             assert_eq!(text.parse(), Ok(code.clone()), "{text}");
         }

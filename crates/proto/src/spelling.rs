@@ -15,8 +15,8 @@ pub fn nearest<'a>(typed: &str, words: impl IntoIterator<Item = &'a str>) -> Opt
     let mut best: Option<(usize, &str)> = None;
     let mut is_alone = false;
     for word in words {
-        // Of a word of three letters, two wrong ones leave nothing to go by.
-        let most = MOST_WRONG.min(word.len().saturating_sub(2));
+        // Where half of a short word is wrong, what is left of it is chance: "dap" is no mistyped "jdwp".
+        let most = MOST_WRONG.min(word.len().saturating_sub(1) / 2);
         let wrong = strsim::damerau_levenshtein(&typed, word);
         match best {
             Some((least, _)) if wrong > least => {}
@@ -43,6 +43,7 @@ mod tests {
             // Both are two letters off.
             ("absont", Some("absent")),
             ("absob", Some("absorb")),
+            ("ipdb", None),
             ("ab", None),
             ("zebra", None),
         ] {
