@@ -21,7 +21,11 @@ use p2pdbg_base::{ErrorCode, Failure, Outcome};
 use p2pdbg_events::{Event, Reporter, Warning, WarningCode};
 use p2pdbg_proto::control::Role;
 use p2pdbg_udp::drivers;
-use tracing_subscriber::{filter::Targets, fmt::MakeWriter, prelude::*};
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    fmt::MakeWriter,
+    prelude::*,
+};
 
 /// The variable that selects what is logged: a level, or `TARGET=LEVEL` for a part of the program, with commas between.
 const LOG_VARIABLE: &str = "P2PDBG_LOG";
@@ -173,14 +177,28 @@ fn start_logging<W>(verbose: u8, writer: W)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let wanted = std::env::var(LOG_VARIABLE).ok();
-    let wanted = wanted.filter(|wanted| !wanted.is_empty());
-    let filter = targets(wanted.as_deref().unwrap_or(match verbose {
+    let by_option = match verbose {
         0 => "error",
         1 => "warn,p2pdbg=info,p2pdbg_punch=info",
         2 => "info,p2pdbg=debug,p2pdbg_punch=debug",
         _ => "trace",
-    }));
+    };
+    let wanted = std::env::var_os(LOG_VARIABLE).filter(|wanted| !wanted.is_empty());
+    let filter = match wanted
+        .as_deref()
+        .map(|wanted| targets(&wanted.to_string_lossy()))
+    {
+        None => targets(by_option).unwrap_or_default(),
+        Some(Ok(filter)) => filter,
+        // What cannot be read whole selects nothing: half of it would hide what was asked for.
+        Some(Err(fault)) => {
+            eprintln!(
+                "{LOG_VARIABLE}: {fault}; it is passed over. Write a level (error, warn, info, debug, trace), or \
+                 TARGET=LEVEL, with commas between"
+            );
+            targets(by_option).unwrap_or_default()
+        }
+    };
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         .with_ansi(io::stderr().is_terminal() && shows_colours());
@@ -198,23 +216,35 @@ fn shows_colours() -> bool {
     true
 }
 
-/// What is logged; what cannot be read selects nothing. (`EnvFilter` could select by the fields of spans as well, by
-/// regular expressions, which are 0.2 MB of program.)
-fn targets(wanted: &str) -> Targets {
+/// What is logged. (`EnvFilter` could select by the fields of spans as well, by regular expressions, which are 0.2 MB of
+/// program.)
+///
+/// # Errors
+/// Says which part is no selection.
+fn targets(wanted: &str) -> Result<Targets, String> {
     let mut targets = Targets::new();
     let directives = wanted.split(',').map(str::trim);
     for directive in directives.filter(|directive| !directive.is_empty()) {
-        match directive.parse::<Targets>() {
-            Ok(one) => {
-                if let Some(level) = one.default_level() {
-                    targets = targets.with_default(level);
-                }
-                targets = targets.with_targets(one);
-            }
-            Err(error) => eprintln!("{LOG_VARIABLE}: {directive:?} is left out: {error}"),
-        }
+        let (target, level) = match directive.rsplit_once('=') {
+            Some((target, level)) => (Some(target.trim()), level.trim()),
+            None => (None, directive),
+        };
+        // `Targets` takes a span, a mistyped level and anything else for the name of a part, all of which is logged.
+        let is_part = |target: &str| {
+            let mut letters = target.chars();
+            letters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '-'))
+                && !target.is_empty()
+        };
+        let level: LevelFilter = match level.parse() {
+            Ok(chosen) if !level.is_empty() && target.is_none_or(is_part) => chosen,
+            _ => return Err(format!("{directive:?} selects nothing")),
+        };
+        targets = match target {
+            Some(target) => targets.with_target(target, level),
+            None => targets.with_default(level),
+        };
     }
-    targets
+    Ok(targets)
 }
 
 /// Asks for a code on the terminal; the answer is echoed, since it works once.
@@ -253,8 +283,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn log_is_selected_by_level_and_by_part_and_what_is_no_selection_is_passed_over() {
-        let chosen = targets("warn, p2pdbg=info,quinn=nonsense,p2pdbg_punch=debug,");
+    fn log_is_selected_by_level_and_by_part() {
+        let chosen = targets("warn, p2pdbg=info,p2pdbg_punch=debug,").unwrap();
         for (target, level, is_logged) in [
             ("rustls", Level::WARN, true),
             ("rustls", Level::INFO, false),
@@ -271,6 +301,24 @@ mod tests {
                 "{target} {level}"
             );
         }
-        assert!(!targets("error").would_enable("p2pdbg", &Level::WARN));
+        let errors = targets("error").unwrap();
+        assert!(!errors.would_enable("p2pdbg", &Level::WARN));
+        assert!(errors.would_enable("p2pdbg", &Level::ERROR));
+    }
+
+    #[test]
+    fn log_selection_that_cannot_be_read_is_named() {
+        for (wanted, at_fault) in [
+            ("warn,quinn=nonsense", "quinn=nonsense"),
+            ("debugg", "debugg"),
+            ("[span]", "[span]"),
+            ("p2pdbg[span{field=1}]=debug", "p2pdbg[span{field=1}]=debug"),
+            ("=debug", "=debug"),
+            ("p2pdbg=", "p2pdbg="),
+            ("\u{fffd}", "\u{fffd}"),
+        ] {
+            let fault = targets(wanted).unwrap_err();
+            assert!(fault.contains(at_fault), "{wanted}: {fault}");
+        }
     }
 }
