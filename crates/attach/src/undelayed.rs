@@ -15,7 +15,10 @@ use std::{io, net::TcpStream, os::fd::OwnedFd};
 
 use p2pdbg_debugger::Preset;
 use p2pdbg_net::listening::{self, ConnectedSocket};
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use rustix::{
+    fs::fstat,
+    process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
+};
 
 use crate::process::{self, Process};
 
@@ -31,12 +34,20 @@ pub(crate) fn send_at_once(port: u16, roots: &[(u32, u64)]) -> usize {
         return 0;
     }
     let mut found = 0;
-    for process in process::all().filter(|process| is_of(process, roots)) {
-        for (descriptor, inode) in process.socket_descriptors() {
-            let Some(end) = ends.iter().find(|end| end.inode == inode) else {
-                continue;
-            };
-            match set(&process, descriptor, end) {
+    for process in process::all() {
+        let sockets = process.socket_descriptors().into_iter();
+        let mut sockets = sockets.filter(|(_, inode)| ends.iter().any(|end| end.inode == *inode));
+        let Some(first) = sockets.next() else {
+            continue;
+        };
+        // Held from before it is judged whose it is: its number may belong to another process a moment later.
+        let held = hold(&process);
+        if !is_of(&process, roots) {
+            continue;
+        }
+        for (descriptor, inode) in [first].into_iter().chain(sockets) {
+            let held = held.as_ref().map_err(|error| io::Error::from(error.kind()));
+            match held.and_then(|held| set(held, descriptor, inode)) {
                 Ok(()) => found += 1,
                 Err(error) => {
                     let pid = process.pid();
@@ -97,19 +108,21 @@ fn is_of(process: &Process, roots: &[(u32, u64)]) -> bool {
     false
 }
 
-fn set(process: &Process, descriptor: i32, end: &ConnectedSocket) -> io::Result<()> {
+/// A descriptor of a process, which leads to no other one when its number does.
+fn hold(process: &Process) -> io::Result<OwnedFd> {
     let pid = i32::try_from(process.pid()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or(io::ErrorKind::NotFound)?;
-    let process = pidfd_open(pid, PidfdFlags::empty())?;
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Has one of its sockets send without delay, if it is the one that was seen.
+fn set(process: &OwnedFd, descriptor: i32, inode: u64) -> io::Result<()> {
     let socket: OwnedFd = pidfd_getfd(process, descriptor, PidfdGetfdFlags::empty())?;
-    // Both process and descriptor may be others by now.
-    let socket = TcpStream::from(socket);
-    if socket.peer_addr()?.port() != end.remote.port()
-        || socket.local_addr()?.port() != end.local.port()
-    {
+    // The descriptor may be another by now. No two sockets have one number.
+    if fstat(&socket)?.st_ino != inode {
         return Err(io::ErrorKind::NotFound.into());
     }
-    socket.set_nodelay(true)
+    TcpStream::from(socket).set_nodelay(true)
 }
 
 #[cfg(test)]
@@ -191,6 +204,27 @@ mod tests {
         assert_eq!(found, [1, 0]);
         let nodelay = [&pair, &other].map(|pair| pair.debuggee.nodelay().unwrap());
         assert_eq!(nodelay, [true, false]);
+    }
+
+    #[test]
+    fn descriptor_that_has_become_another_socket_is_left_alone() {
+        let [seen, other] = ["debugpy", "database"].map(Pair::new);
+        let mut child = program(other.end());
+        let process = process::find(child.id()).unwrap();
+        let (descriptor, inode) = process.socket_descriptors()[0];
+        let held = hold(&process).unwrap();
+        let of = |pair: &Pair| fstat(pair.end()).unwrap().st_ino;
+        let left = set(&held, descriptor, of(&seen)).unwrap_err();
+        assert_eq!(left.kind(), io::ErrorKind::NotFound);
+        assert!(!other.debuggee.nodelay().unwrap());
+        assert_eq!(inode, of(&other));
+        set(&held, descriptor, inode).unwrap();
+        assert!(other.debuggee.nodelay().unwrap());
+        end(&mut child);
+        assert!(
+            set(&held, descriptor, inode).is_err(),
+            "the process has ended"
+        );
     }
 
     #[test]
