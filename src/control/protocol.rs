@@ -1,6 +1,6 @@
 //! What is said on a control socket: one JSON object a line, a [`Request`] and a [`Reply`] in turn.
 //!
-//! Each begins with the protocol's version, `"p2pdbg": 1`. A request of another version gets a refusal that names the
+//! Each begins with the protocol's version, `"p2pdbg": 2`. A request of another version gets a refusal that names the
 //! version spoken here; fields that are not known are passed over on both sides, so that a newer program may ask an
 //! older one.
 
@@ -10,7 +10,7 @@ use p2pdbg_forward::Preset;
 use serde::{Deserialize, Serialize};
 
 /// The version that is spoken here.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The longest request, in bytes.
 pub(super) const MAX_REQUEST: usize = 4 << 10;
@@ -137,7 +137,7 @@ mod tests {
     fn requests_are_short_lines_of_json() {
         assert_eq!(
             line(Request::Status),
-            b"{\"p2pdbg\":1,\"ask\":\"status\"}\n"
+            b"{\"p2pdbg\":2,\"ask\":\"status\"}\n"
         );
         let open = Request::Open {
             to: "localhost:1234".parse().unwrap(),
@@ -146,7 +146,7 @@ mod tests {
         let text = line(open.clone());
         assert_eq!(
             text,
-            b"{\"p2pdbg\":1,\"ask\":\"open\",\"to\":\"localhost:1234\"}\n"
+            b"{\"p2pdbg\":2,\"ask\":\"open\",\"to\":\"localhost:1234\"}\n"
         );
         assert_eq!(parse::<Request>(&text), Ok(open));
     }
@@ -160,16 +160,16 @@ mod tests {
 
     #[test]
     fn another_version_is_told_from_nonsense() {
-        let other = parse::<Request>(b"{\"p2pdbg\":2,\"ask\":\"dance\"}");
-        assert_eq!(other, Err(NotUnderstood::Version(2)));
-        for nonsense in ["", "GET / HTTP/1.1", "{}", "{\"p2pdbg\":1}", "[1,2"] {
+        let other = parse::<Request>(b"{\"p2pdbg\":1,\"ask\":\"dance\"}");
+        assert_eq!(other, Err(NotUnderstood::Version(1)));
+        for nonsense in ["", "GET / HTTP/1.1", "{}", "{\"p2pdbg\":2}", "[1,2"] {
             let read = parse::<Request>(nonsense.as_bytes());
             assert!(
                 matches!(read, Err(NotUnderstood::Malformed(_))),
                 "{nonsense}"
             );
         }
-        let newer = b"{\"p2pdbg\":1,\"ask\":\"status\",\"more\":true}";
+        let newer = b"{\"p2pdbg\":2,\"ask\":\"status\",\"more\":true}";
         assert_eq!(parse::<Request>(newer), Ok(Request::Status));
     }
 }

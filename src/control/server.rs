@@ -213,7 +213,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_is_not_understood_is_refused_and_the_next_is_served() {
         let (mut ours, mut inquiries) = served();
-        ours.write_all(b"hello\n{\"p2pdbg\":1,\"ask\":\"status\"}\n")
+        ours.write_all(b"hello\n{\"p2pdbg\":2,\"ask\":\"status\"}\n")
             .await
             .unwrap();
         assert!(matches!(inquiries.recv().await, Some(Inquiry::Status(_))));
