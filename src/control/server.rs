@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     bridge,
-    channel::{self, Listener, Stranger},
+    channel::{self, Listener},
     place,
     protocol::{self, MAX_REQUEST, Reply, Request},
     reply,
@@ -24,6 +24,10 @@ use super::{
 
 /// Connections that are served at once; more are closed at once.
 const CONNECTIONS: usize = 32;
+
+/// Connections at once that have not shown yet to be this user's; more are closed at once. They have places of their
+/// own, so that others on this host, who may dial a named pipe, keep nobody from being served.
+const STRANGERS: usize = 8;
 
 /// Questions that may wait for the owner of the state.
 const QUESTIONS: usize = 8;
@@ -76,28 +80,77 @@ impl ControlSocket {
 }
 
 async fn accept(mut listener: Listener, ask: mpsc::Sender<Inquiry>) {
-    let mut connections = JoinSet::new();
+    let mut places = Places::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok(stranger) if connections.len() < CONNECTIONS => {
-                    connections.spawn(admit(stranger, ask.clone()));
-                }
-                Ok(_) => tracing::info!("a connection to the control socket was turned away"),
+                Ok(stranger) => places.on_stranger(stranger.admit()),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept on the control socket");
                     tokio::time::sleep(PAUSE).await;
                 }
             },
-            Some(_) = connections.join_next() => {}
+            admitted = places.next() => places.on_admitted(admitted, |connection| serve(connection, ask.clone())),
         }
     }
 }
 
-async fn admit(stranger: Stranger, ask: mpsc::Sender<Inquiry>) {
-    match timeout(ADMISSION, stranger.admit()).await {
-        Ok(Ok(connection)) => serve(connection, ask).await,
-        _ => tracing::info!("somebody else was turned away from the control socket"),
+/// Who is connected: those who are not known yet, and those who are served.
+struct Places<C> {
+    strangers: JoinSet<Option<C>>,
+    served: JoinSet<()>,
+}
+
+impl<C: Send + 'static> Places<C> {
+    fn new() -> Self {
+        Self {
+            strangers: JoinSet::new(),
+            served: JoinSet::new(),
+        }
+    }
+
+    /// Has a connection show whose it is, if there is a place.
+    fn on_stranger(&mut self, admission: impl Future<Output = io::Result<C>> + Send + 'static) {
+        if self.strangers.len() >= STRANGERS {
+            tracing::info!("a connection to the control socket was turned away");
+            return;
+        }
+        self.strangers.spawn(async {
+            match timeout(ADMISSION, admission).await {
+                Ok(Ok(connection)) => Some(connection),
+                _ => {
+                    tracing::info!("somebody else was turned away from the control socket");
+                    None
+                }
+            }
+        });
+    }
+
+    /// The next connection that was let in. Cancelling it loses none.
+    async fn next(&mut self) -> C {
+        loop {
+            tokio::select! {
+                Some(admitted) = self.strangers.join_next() => {
+                    if let Ok(Some(connection)) = admitted {
+                        return connection;
+                    }
+                }
+                Some(_) = self.served.join_next() => {}
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Serves a connection that was let in, if there is a place.
+    fn on_admitted<S>(&mut self, connection: C, serve: impl FnOnce(C) -> S)
+    where
+        S: Future<Output = ()> + Send + 'static,
+    {
+        if self.served.len() < CONNECTIONS {
+            self.served.spawn(serve(connection));
+        } else {
+            tracing::info!("a connection to the control socket was turned away");
+        }
     }
 }
 
@@ -223,6 +276,28 @@ mod tests {
         // The owner has dropped the question.
         let second = lines.next_line().await.unwrap().unwrap();
         assert!(second.contains("too busy"), "{second}");
+    }
+
+    #[tokio::test]
+    async fn strangers_who_show_nothing_take_no_place_of_those_who_are_served() {
+        let mut places = Places::new();
+        for number in 0..CONNECTIONS {
+            places.on_stranger(std::future::ready(Ok(number)));
+            let admitted = places.next().await;
+            places.on_admitted(admitted, |_| std::future::pending());
+        }
+        // A further one is let in and finds no place.
+        places.on_stranger(std::future::ready(Ok(CONNECTIONS)));
+        let admitted = places.next().await;
+        places.on_admitted(admitted, |_| async { panic!("served beyond all places") });
+        assert_eq!(places.served.len(), CONNECTIONS);
+        for _ in 0..CONNECTIONS {
+            places.on_stranger(std::future::pending());
+        }
+        assert_eq!(places.strangers.len(), STRANGERS);
+        places.served.abort_all();
+        while places.served.join_next().await.is_some() {}
+        assert!(places.served.is_empty() && places.strangers.len() == STRANGERS);
     }
 
     #[tokio::test]

@@ -17,11 +17,11 @@ mod windows;
 #[cfg(unix)]
 pub use unix::live;
 #[cfg(unix)]
-pub(super) use unix::{Dialled, Listener, Stranger, dial};
+pub(super) use unix::{Dialled, Listener, dial};
 #[cfg(windows)]
 pub use windows::live;
 #[cfg(windows)]
-pub(super) use windows::{Dialled, Listener, Stranger, dial};
+pub(super) use windows::{Dialled, Listener, dial};
 
 /// What is in the directory; nothing if there is none.
 fn entries(directory: &Path) -> io::Result<impl Iterator<Item = io::Result<fs::DirEntry>>> {
