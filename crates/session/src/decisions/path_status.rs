@@ -17,7 +17,7 @@ pub(super) struct PathStatus {
     /// The direct path that the traversal found last.
     direct: Option<Path>,
     /// The other direct way, in words with its figure.
-    unused: Option<String>,
+    unused: Option<(Technique, String)>,
     obstacle: Option<Obstacle>,
     /// Why the last tunnel in use was left.
     left_because: Option<String>,
@@ -57,14 +57,19 @@ impl PathStatus {
         self.unused = None;
     }
 
-    /// Notes which other direct way is not used; the report that whoever is on the direct path is told with.
+    /// Notes which other direct way is not used; the report that whoever is on the direct path is told with, unless
+    /// what was told differs in its figure alone, which is measured again and again.
     pub(super) fn on_unused(
         &mut self,
         technique: Technique,
         rtt: Duration,
         after_ms: u64,
     ) -> Option<PathReport> {
-        self.unused = Some(format!("{} ms {technique} not used", rtt.as_millis()));
+        let unused = format!("{} ms {technique} not used", rtt.as_millis());
+        let before = self.unused.replace((technique, unused));
+        if before.is_some_and(|(before, _)| before == technique) {
+            return None;
+        }
         let why = self.why_direct(self.direct.as_ref()?);
         let direct = |told: &&mut PathReport| told.kind == ReportedKind::Direct;
         let told = self.told.as_mut().filter(direct)?;
@@ -90,7 +95,7 @@ impl PathStatus {
     /// What made the direct path work, and what is not used beside it.
     fn why_direct(&self, path: &Path) -> String {
         match &self.unused {
-            Some(unused) => format!("{}; {unused}", path.technique),
+            Some((_, unused)) => format!("{}; {unused}", path.technique),
             None => path.technique.to_string(),
         }
     }

@@ -259,6 +259,14 @@ fn slower_way_beside_the_direct_path_is_told_with_it() {
     let why = &path_reports(&slower)[0].why;
     let expected = format!("{}; 80 ms {} not used", Technique::Lan, Technique::Vpn);
     assert_eq!(why, &expected);
+    let unused = |technique, ms| Input::Unused {
+        technique,
+        rtt: Duration::from_millis(ms),
+    };
+    let again = bench.tell(unused(Technique::Vpn, 60));
+    assert!(path_reports(&again).is_empty(), "the figure alone");
+    let another = bench.tell(unused(Technique::Ipv6, 60));
+    assert_eq!(path_reports(&another).len(), 1);
 }
 
 #[test]
