@@ -2,9 +2,10 @@
 //!
 //! Of the debuggers that the IDE dials, the IDE speaks first. So a connection is nobody's until it has said something:
 //! a port scan, a health check or `nc -z` reaches no debuggee (which `gdbserver --once` and `dlv exec` would not
-//! survive), and a thousand silent connections cost the other end nothing. What then speaks HTTP to a debugger that
-//! does not is a web page, which can reach every port of the loopback from the user's own browser; of HTTP itself, what
-//! a browser says of the page is judged, as debuggers that speak HTTP are told to do.
+//! survive), and a thousand silent connections cost the other end nothing. What then speaks as a browser does to a
+//! debugger that does not is a web page, which can reach every port of the loopback from the user's own browser: HTTP;
+//! TLS, in whose greeting a page has bytes of its own choice (the name, the ticket of a session); and TURN, as WebRTC
+//! dials it. Of HTTP itself, what a browser says of the page is judged, as debuggers that speak HTTP are told to do.
 
 use std::{io, net::IpAddr, time::Duration};
 
@@ -37,6 +38,15 @@ const METHODS: [&[u8]; 9] = [
     b"TRACE ",
     b"CONNECT ",
 ];
+
+/// A greeting of TLS, as a record begins (RFC 8446 section 5.1): handshake, version 3.
+const TLS: [u8; 2] = [0x16, 3];
+
+/// The cookie of a STUN message (RFC 8489 section 5), behind its type and length; TURN over TCP has the same.
+const STUN_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+
+/// The types of STUN message with which a client begins: Binding, and TURN's Allocate.
+const STUN_REQUESTS: [[u8; 2]; 2] = [[0, 1], [0, 3]];
 
 /// What is asked of a connection before it goes to the debuggee.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,11 +122,19 @@ impl Screen {
     }
 
     fn judge_word(self, word: &[u8]) -> Judgement {
-        if METHODS
+        let begins = |whole: &[u8]| whole.len() > word.len() && whole.starts_with(word);
+        let is_stun = STUN_REQUESTS
             .iter()
-            .any(|method| method.len() > word.len() && method.starts_with(word))
+            .any(|request| word.starts_with(request));
+        if METHODS.iter().any(|method| begins(method))
+            || begins(&TLS)
+            || STUN_REQUESTS.iter().any(|request| begins(request))
+            || (is_stun && word.len() < 8)
         {
             return Judgement::More;
+        }
+        if word.starts_with(&TLS) || (is_stun && word[4..8] == STUN_COOKIE) {
+            return Judgement::WebPage;
         }
         if !METHODS.iter().any(|method| word.starts_with(method)) {
             return Judgement::Client;
@@ -231,6 +249,42 @@ mod tests {
                 judged(preset, &word),
                 Judgement::WebPage,
                 "{preset:?} {word}"
+            );
+        }
+    }
+
+    #[test]
+    fn first_word_of_tls_and_turn_which_pages_have_a_browser_say_is_turned_away() {
+        let allocate = "\0\x03\0\x08\x21\x12";
+        let judged = |word: &[u8]| {
+            let debuggers = [
+                Preset::Gdbserver,
+                Preset::Jdwp,
+                Preset::Node,
+                Preset::Debugpy,
+            ];
+            debuggers.map(|preset| Screen::of(preset.debugger()).unwrap().judge_word(word))
+        };
+        for word in [
+            &b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03"[..],
+            &[allocate.as_bytes(), &[0xa4, 0x42], &[7; 12]].concat(),
+            &[&[0, 1, 0, 0][..], &STUN_COOKIE, &[7; 12]].concat(),
+        ] {
+            assert_eq!(
+                judged(word),
+                [(); 4].map(|()| Judgement::WebPage),
+                "{word:?}"
+            );
+        }
+        for word in [&b"\x16"[..], b"\0", allocate.as_bytes()] {
+            assert_eq!(judged(word), [(); 4].map(|()| Judgement::More), "{word:?}");
+        }
+        // A JVM's reply, or another program's own bytes.
+        for word in [&b"\0\x02\0\x08"[..], &[0, 1, 0, 0, 1, 2, 3, 4], b"\x16\x02"] {
+            assert_eq!(
+                judged(word),
+                [(); 4].map(|()| Judgement::Client),
+                "{word:?}"
             );
         }
     }

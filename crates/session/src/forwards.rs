@@ -533,13 +533,13 @@ impl Forwards {
         Screen::of(preset.debugger())
     }
 
-    /// Tells, once for each forward, that something speaks HTTP to a debugger.
+    /// Tells, once for each forward, that something speaks to a debugger as a browser does.
     pub(super) fn on_turned_away(&mut self, forward: u16) {
         if let Some(entry) = self.tell_once(forward) {
             let debugger = entry.forward.preset.map_or("a debugger", Preset::name);
             let message = format!(
-                "something spoke HTTP to port {}, as a web page does that tries the ports of this computer; it was \
-                 turned away",
+                "something spoke to port {} as a browser does (HTTP, TLS or TURN), for a web page that tries the ports \
+                 of this computer; it was turned away",
                 entry.forward.bind.port
             );
             let hint = format!(
