@@ -101,7 +101,7 @@ pub(super) mod session {
     ) -> impl Iterator<Item = &ForwardSnapshot> {
         session.forwards.iter().filter(|forward| {
             forward.direction == Direction::ToDebuggee
-                && forward.state == ForwardStanding::Up
+                && matches!(forward.state, ForwardStanding::Up | ForwardStanding::Closed)
                 && forward.listen.is_some()
                 && forward.to.is_loopback()
         })

@@ -156,6 +156,7 @@ pub(crate) fn forward_line(command: SessionCommand, forward: &ForwardSnapshot) -
         ForwardStanding::Asked => ", not confirmed yet",
         ForwardStanding::Up => "",
         ForwardStanding::Failed => ", failed",
+        ForwardStanding::Closed => ", closed until something listens there",
     };
     let to = format!("{} {}", forward.to, place(opener.other()));
     format!("forward: {from} -> {to}{debugger}{state}")

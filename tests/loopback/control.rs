@@ -26,7 +26,7 @@ fn command(home: &Home, arguments: &[&str]) -> Command {
     command
 }
 
-fn run(home: &Home, arguments: &[&str]) -> Output {
+pub(crate) fn run(home: &Home, arguments: &[&str]) -> Output {
     command(home, arguments)
         .stdin(Stdio::null())
         .output()

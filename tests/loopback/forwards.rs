@@ -5,8 +5,10 @@ use std::{
     net::{TcpListener, TcpStream},
 };
 
+
 use p2pdbg_events::{StreamState, WaitingFor, WarningCode};
 
+use crate::control;
 use crate::harness::{
     PATIENCE, Setting, eventually,
     traffic::{accept, finish, receive, receive_end, receive_reset, reset, say, send},
@@ -129,7 +131,22 @@ fn refused_while_absent(option: &str) {
     let setting = Setting::loopback();
     let (port, target) = (setting.port(), setting.port());
     let forward = format!("{port}:localhost:{target}");
-    let _pair = setting.pair(["--absent", "refuse", option, &forward]);
+    let pair = setting.pair(["--absent", "refuse", option, &forward]);
+    let (opener, awaited) = match option {
+        "-L" => (&pair.listener, WaitingFor::Debuggee),
+        _ => (&pair.connector, WaitingFor::Ide),
+    };
+    let at = opener.waiting(awaited).unwrap();
+    assert_eq!(at.to_string(), format!("localhost:{target}"));
+    let closed = |port_is_closed: bool| {
+        eventually("state of the forward", || {
+            let output = control::run(&opener.home(), &["status"]);
+            let said = String::from_utf8_lossy(&output.stdout);
+            let closed = said.contains("closed until something listens there");
+            (closed == port_is_closed).then_some(())
+        });
+    };
+    closed(true);
     // The table of sockets is looked at now and then: a connection may be accepted just after the target has gone.
     let refused = || match setting.ide.try_connect(port) {
         Ok(late) => {
@@ -143,8 +160,10 @@ fn refused_while_absent(option: &str) {
         let listener = setting.debuggee.listen(target);
         let opened = eventually("open port", || setting.ide.try_connect(port).ok());
         let dialled = accept_of(&listener, &opened, &format!("round {round}"));
+        closed(false);
         drop(listener);
         eventually("refusal", refused);
+        closed(true);
         // What stands is not touched.
         say(&dialled, &opened, "still here");
     }

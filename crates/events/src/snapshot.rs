@@ -149,6 +149,8 @@ pub enum ForwardStanding {
     Up,
     /// It could not be set up.
     Failed,
+    /// The other end has agreed, and the port opens once something listens at the target.
+    Closed,
 }
 
 /// One connection of a debugger, or of what else uses a forward.

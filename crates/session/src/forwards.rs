@@ -5,7 +5,7 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 use p2pdbg_base::Bind;
 use p2pdbg_base::{Absent, Failure, HostPort, Opened, Untrusted};
 use p2pdbg_events::{
-    Event as Report, Reporter, Warning, WarningCode,
+    Event as Report, Reporter, Waiting, WaitingFor, Warning, WarningCode,
     snapshot::{ForwardSnapshot, ForwardStanding},
 };
 use p2pdbg_forward::{Forward, OpenPort, Preset, SpecFault, Turns, dial, port_failure};
@@ -271,6 +271,7 @@ impl Forwards {
             return ForwardState::NotAllowed;
         }
         if entry.refuses() {
+            self.report_awaited(forward);
             return ForwardState::Up {
                 listen: String::new(),
             };
@@ -315,6 +316,8 @@ impl Forwards {
                         entry.forward.bind.port = listen.port;
                     }
                     self.report_forward(forward, listen.map(Opened::from));
+                } else {
+                    self.report_awaited(forward);
                 }
                 return;
             }
@@ -467,11 +470,39 @@ impl Forwards {
             debugger: entry.forward.preset,
             state: match entry.state {
                 None => ForwardStanding::Asked,
+                Some(ForwardState::Up { .. }) if self.awaits_target(entry) => {
+                    ForwardStanding::Closed
+                }
                 Some(ForwardState::Up { .. }) => ForwardStanding::Up,
                 Some(_) => ForwardStanding::Failed,
             },
         };
         self.table.iter().map(describe).collect()
+    }
+
+    /// Whether this end would open the port of a forward, and does not before something listens at its target.
+    fn awaits_target(&self, entry: &Entry) -> bool {
+        let opens = match entry.forward.direction {
+            Direction::ToDebuggee => self.role == Role::Listener,
+            Direction::ToIde => self.role == Role::Connector,
+        };
+        opens && !entry.added && entry.while_absent != WhileAbsent::Hold && entry.task.is_none()
+    }
+
+    /// Tells of a port that opens only once something listens at its target: whoever dials it meanwhile is refused, and
+    /// would not know why.
+    fn report_awaited(&self, forward: u16) {
+        let entry = self.table.get(usize::from(forward));
+        if let Some(entry) = entry.filter(|entry| self.awaits_target(entry)) {
+            self.reporter.emit(Report::Waiting(Waiting {
+                awaited: match self.role {
+                    Role::Listener => WaitingFor::Debuggee,
+                    Role::Connector => WaitingFor::Ide,
+                },
+                at: Some(entry.forward.target.clone()),
+                run: None,
+            }));
+        }
     }
 
     /// The debugger that a forward is for.

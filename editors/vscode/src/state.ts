@@ -169,7 +169,7 @@ export function running(lines: readonly (Record<string, unknown> | undefined)[])
 function ofSession(session: Record<string, unknown>): State {
     const paths = list(session['paths']).map(fields);
     const path = paths[paths.length - 1];
-    const up = list(session['forwards']).map(fields).filter(one => one?.['state'] === 'up');
+    const up = list(session['forwards']).map(fields).filter(one => ['up', 'closed'].includes(String(one?.['state'])));
     const forwards = up.map(one => {
         const toDebuggee = one?.['direction'] === 'to_debuggee';
         const named = one?.['debugger'];
