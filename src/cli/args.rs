@@ -234,7 +234,8 @@ Exit status: 0 when both directions have ended, 1 when the connection broke or c
 #[derive(Debug, Args)]
 #[command(after_help = PIPE_EXAMPLES)]
 pub struct PipeArgs {
-    /// What is dialled at the debuggee: its loopback, or what p2pdbg connect was told to --allow there
+    /// What is dialled at the debuggee: its loopback, or what p2pdbg connect was told to --allow there; with a / at the
+    /// beginning, a Unix socket
     #[arg(value_name = "HOST:PORT")]
     pub target: String,
 

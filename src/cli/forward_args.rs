@@ -48,7 +48,7 @@ struct Written {
     forwards: Vec<String>,
 
     /// Open PORT beside the IDE and dial HOST:PORT at the debuggee (PORT 0: any; BIND *: all addresses; a path with a
-    /// / in place of PORT: a Unix socket)
+    /// / in place of PORT or of HOST:PORT: a Unix socket)
     #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:PORT")]
     left: Vec<String>,
 

@@ -39,7 +39,7 @@ pub struct SessionArgs {
     #[arg(long, value_name = "NAME", env = "P2PDBG_NAME", hide_env_values = true)]
     pub name: Option<String>,
 
-    /// Let the peer dial HOST:PORT from here; loopback is always allowed. Repeatable
+    /// Let the peer dial HOST:PORT from here, or the Unix socket of this path; loopback is always allowed. Repeatable
     #[arg(long, value_name = "HOST:PORT")]
     pub allow: Vec<String>,
 
@@ -148,7 +148,8 @@ fn policy(args: &SessionArgs) -> Result<SessionPolicy, Failure> {
     let allow = args.allow.iter().map(|text| {
         text.parse::<HostPort>().map_err(|fault| {
             let message = format!("--allow {text}: {fault}");
-            Failure::new(ErrorCode::Usage, message).hint("write --allow HOST:PORT")
+            Failure::new(ErrorCode::Usage, message)
+                .hint("write --allow HOST:PORT, or the absolute path of a Unix socket")
         })
     });
     let resume_for = duration::parse(&args.resume_for).map_err(|fault| {

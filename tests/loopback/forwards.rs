@@ -5,12 +5,14 @@ use std::{
     net::{TcpListener, TcpStream},
 };
 
+#[cfg(unix)]
+use std::os::unix::net::UnixListener;
 
 use p2pdbg_events::{StreamState, WaitingFor, WarningCode};
 
 use crate::control;
 use crate::harness::{
-    PATIENCE, Setting, eventually,
+    Home, PATIENCE, Setting, eventually,
     traffic::{accept, finish, receive, receive_end, receive_reset, reset, say, send},
 };
 
@@ -239,4 +241,48 @@ fn connections_that_were_held_together_are_served_apart() {
     }
     names.sort();
     assert_eq!(names, b"0123456789");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_unix_socket_at_the_debuggee_is_dialled_where_its_path_is_allowed_and_nowhere_else() {
+    let setting = Setting::loopback();
+    let home = Home::new();
+    let sockets = ["app.sock", "docker.sock"].map(|name| home.path().join(name));
+    let ports = [setting.port(), setting.port()];
+    let forwards = ports
+        .iter()
+        .zip(&sockets)
+        .flat_map(|(port, path)| ["-L".to_owned(), format!("{port}:{}", path.display())]);
+    let listener = setting.listener().args(forwards).start();
+    let allowed = sockets[0].to_str().unwrap();
+    let connector = setting
+        .connector_with(&listener.code())
+        .args(["--allow", allowed])
+        .start();
+    for peer in [&listener, &connector] {
+        let refused = peer.warning(WarningCode::TargetNotAllowed);
+        let told = format!("{} {}", refused.message, refused.hint.unwrap());
+        assert!(
+            told.contains("docker.sock") && told.contains("--allow"),
+            "{told}"
+        );
+    }
+    // The IDE comes first, and is held with what it has said.
+    let ide = setting.ide.connect(ports[0]);
+    send(&ide, 1, 100_000);
+    assert_eq!(
+        listener.waiting(WaitingFor::Debuggee).unwrap().to_string(),
+        allowed
+    );
+    let debuggee = UnixListener::bind(&sockets[0]).unwrap();
+    let (mut dialled, _) = debuggee.accept().unwrap();
+    dialled.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut first = vec![0; 100_000];
+    dialled.read_exact(&mut first).unwrap();
+    dialled.write_all(b"there you are").unwrap();
+    drop(dialled);
+    let mut answer = String::new();
+    (&ide).read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "there you are");
 }

@@ -25,6 +25,8 @@ pub enum Host {
     Ip(IpAddr),
     /// A name to be resolved when it is dialled, in lower case.
     Name(String),
+    /// The absolute path of a Unix socket, which has no port: beside it stands 0.
+    Socket(String),
 }
 
 impl Host {
@@ -33,16 +35,17 @@ impl Host {
         match self {
             Self::Localhost => true,
             Self::Ip(ip) => ip.is_loopback(),
-            Self::Name(_) => false,
+            // Whoever may use one is settled by its file, and what it leads to may be all of the host (Docker's).
+            Self::Name(_) | Self::Socket(_) => false,
         }
     }
 
-    /// The addresses it stands for, or `None` for a name that must be resolved.
+    /// The addresses it stands for, or `None` for a name that must be resolved and for a socket.
     pub fn addresses(&self) -> Option<Vec<IpAddr>> {
         match self {
             Self::Localhost => Some(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]),
             Self::Ip(ip) => Some(vec![*ip]),
-            Self::Name(_) => None,
+            Self::Name(_) | Self::Socket(_) => None,
         }
     }
 }
@@ -53,7 +56,7 @@ impl fmt::Display for Host {
             Self::Localhost => f.write_str("localhost"),
             Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
             Self::Ip(ip) => write!(f, "{ip}"),
-            Self::Name(name) => f.write_str(name),
+            Self::Name(name) | Self::Socket(name) => f.write_str(name),
         }
     }
 }
@@ -104,12 +107,25 @@ fn is_host_name(name: &str) -> bool {
     name.len() <= MAX_NAME && !numeric && name.split('.').all(label_is_sound)
 }
 
-/// An address to dial: a host and a port that is not 0.
+/// The longest path of a Unix socket that every system takes, in bytes.
+const LONGEST_SOCKET: usize = 103;
+
+/// Whether `path` can be that of a Unix socket, and is shown as it is.
+fn is_socket(path: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_graphic() || c == ' ' || c.is_alphanumeric();
+    let names_a_file = !path.ends_with('/') && !path.contains("//");
+    path.starts_with('/')
+        && path.len() <= LONGEST_SOCKET
+        && names_a_file
+        && path.chars().all(is_plain)
+}
+
+/// An address to dial: a host and a port that is not 0; or a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostPort {
     /// A name, looked up where it is dialled, or an address.
     pub host: Host,
-    /// The TCP port, from 1 up.
+    /// The TCP port, from 1 up; 0 for a socket.
     pub port: u16,
 }
 
@@ -127,7 +143,15 @@ impl HostPort {
         self.host.is_loopback()
     }
 
-    /// The addresses to dial in turn, or `None` for a name that must be resolved.
+    /// The path of the Unix socket, if it is one.
+    pub fn socket(&self) -> Option<&str> {
+        match &self.host {
+            Host::Socket(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The addresses to dial in turn, or `None` for a name that must be resolved and for a socket.
     pub fn addresses(&self) -> Option<Vec<SocketAddr>> {
         let addresses = self.host.addresses()?.into_iter();
         Some(addresses.map(|ip| SocketAddr::new(ip, self.port)).collect())
@@ -145,14 +169,25 @@ impl From<SocketAddr> for HostPort {
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        match &self.host {
+            Host::Socket(path) => f.write_str(path),
+            host => write!(f, "{host}:{}", self.port),
+        }
     }
 }
 
 impl FromStr for HostPort {
     type Err = NotAHostPort;
 
+    /// Reads `HOST:PORT`, or the absolute path of a Unix socket.
     fn from_str(text: &str) -> Result<Self, NotAHostPort> {
+        if text.starts_with('/') {
+            let path = is_socket(text).then(|| text.to_owned());
+            return Ok(Self {
+                host: Host::Socket(path.ok_or(NotAHostPort::Socket)?),
+                port: 0,
+            });
+        }
         let (host, port) = text.rsplit_once(':').ok_or(NotAHostPort::NoPort)?;
         if host.contains(':') && !host.starts_with('[') {
             return Err(NotAHostPort::Ipv6);
@@ -226,7 +261,7 @@ impl Bind {
             _ => match text.parse()? {
                 Host::Localhost => Ok(BindScope::Loopback),
                 Host::Ip(ip) => Ok(BindScope::Address(ip)),
-                Host::Name(_) => Err(NotAHostPort::BindName),
+                Host::Name(_) | Host::Socket(_) => Err(NotAHostPort::BindName),
             },
         }
     }
@@ -288,6 +323,11 @@ pub enum NotAHostPort {
     /// Characters that no host name has, or a number that is not an address.
     #[error("the host is neither a name nor an address")]
     Name,
+    /// A path that cannot be a Unix socket's.
+    #[error(
+        "the path of a Unix socket names a file, without control characters and in 103 bytes at the most"
+    )]
+    Socket,
     /// A name where a port is to be opened.
     #[error(
         "a port is opened on an address of this host, on localhost or on * (all), not on a name"
@@ -312,6 +352,7 @@ mod tests {
             "[2001:db8::7]:80",
             "db.internal:5432",
             "a_b-c.example:9",
+            "/run/user/1000/gdb.sock",
         ] {
             assert_eq!(host_port(text).to_string(), text);
         }
@@ -334,6 +375,7 @@ mod tests {
             "[::]:1",
             "[::ffff:10.0.0.1]:1",
             "[fe80::1]:1",
+            "/run/docker.sock",
         ] {
             let parsed = text.parse::<HostPort>();
             assert!(!parsed.is_ok_and(|parsed| parsed.is_loopback()), "{text}");
@@ -366,6 +408,14 @@ mod tests {
         assert_eq!(fault("[::1:80"), NotAHostPort::Brackets);
         assert_eq!(fault("[localhost]:80"), NotAHostPort::Ipv6);
         assert_eq!(fault("a b:80"), NotAHostPort::Name);
+        for path in ["/", "/run/", "//run", "/run/\u{1b}[2J", "/run/\u{202e}x"] {
+            assert_eq!(fault(path), NotAHostPort::Socket, "{path:?}");
+        }
+        assert_eq!(
+            fault(&format!("/{}", "a".repeat(103))),
+            NotAHostPort::Socket
+        );
+        assert_eq!(fault("run/x.sock"), NotAHostPort::NoPort);
         assert_eq!(fault("evil\u{1b}[2J:80"), NotAHostPort::Name);
         assert_eq!("web:80".parse::<Bind>(), Err(NotAHostPort::BindName));
     }

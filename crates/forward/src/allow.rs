@@ -29,7 +29,11 @@ impl AllowList {
         if self.permits(target) {
             return Ok(());
         }
-        let message = format!("{target} is not on this host, and dialling it is not allowed");
+        let why = match target.socket() {
+            Some(_) => "is a Unix socket",
+            None => "is not on this host",
+        };
+        let message = format!("{target} {why}, and dialling it is not allowed");
         Err(Failure::new(ErrorCode::TargetNotAllowed, message)
             .hint(format!("to allow it, add --allow {target}")))
     }
@@ -101,6 +105,24 @@ mod tests {
         assert!(permits(&list, "db.INTERNAL:5432"));
         assert!(!permits(&list, "internal:5432"));
         assert!(!permits(&list, "10.0.0.1:5432"));
+    }
+
+    #[test]
+    fn a_unix_socket_is_permitted_by_its_path_alone() {
+        assert!(!permits(&AllowList::default(), "/run/docker.sock"));
+        let list = list(&["/run/x.sock"]);
+        assert!(permits(&list, "/run/x.sock"));
+        for other in ["/run/docker.sock", "/run/../run/x.sock", "/run/x.sock2"] {
+            assert!(!permits(&list, other), "{other}");
+        }
+        let refused = AllowList::default().require(&"/run/x.sock".parse().unwrap());
+        assert!(
+            refused
+                .unwrap_err()
+                .hint
+                .unwrap()
+                .contains("--allow /run/x.sock")
+        );
     }
 
     #[test]

@@ -4,7 +4,11 @@ use std::{io, time::Duration};
 
 use p2pdbg_base::{Host, HostPort};
 use p2pdbg_net::listening::{self, Presence};
+#[cfg(unix)]
+use tokio::net::UnixStream;
 use tokio::{net::TcpStream, sync::Semaphore};
+
+use crate::Connection;
 
 /// Between two attempts at an address of this host.
 const LOCAL_PAUSE: Duration = Duration::from_millis(100);
@@ -30,7 +34,11 @@ impl Default for Turns {
 /// Only called when a debugger's connection waits at the other end: an attempt that is refused disturbs nobody, and
 /// the one that is accepted is used, so no debugger ever sees a connection without a session. `waiting` is called
 /// once, when the first attempt has failed.
-pub async fn dial(target: &HostPort, turns: &Turns, waiting: impl FnOnce(&io::Error)) -> TcpStream {
+pub async fn dial(
+    target: &HostPort,
+    turns: &Turns,
+    waiting: impl FnOnce(&io::Error),
+) -> Connection {
     match dial_once(target).await {
         Ok(connection) => return connection,
         Err(error) => waiting(&error),
@@ -41,7 +49,7 @@ pub async fn dial(target: &HostPort, turns: &Turns, waiting: impl FnOnce(&io::Er
         if let Ok(connection) = dial_once(target).await {
             return connection;
         }
-        let pause = if target.is_loopback() {
+        let pause = if target.is_loopback() || target.socket().is_some() {
             LOCAL_PAUSE
         } else {
             REMOTE_PAUSE
@@ -50,7 +58,17 @@ pub async fn dial(target: &HostPort, turns: &Turns, waiting: impl FnOnce(&io::Er
     }
 }
 
-async fn dial_once(target: &HostPort) -> io::Result<TcpStream> {
+async fn dial_once(target: &HostPort) -> io::Result<Connection> {
+    match target.socket() {
+        #[cfg(unix)]
+        Some(path) => UnixStream::connect(path).await.map(Connection::Unix),
+        #[cfg(not(unix))]
+        Some(_) => Err(io::ErrorKind::Unsupported.into()),
+        None => dial_port(target).await.map(Connection::Tcp),
+    }
+}
+
+async fn dial_port(target: &HostPort) -> io::Result<TcpStream> {
     let addresses = match listening::look(target) {
         Ok(Presence::Listening(listening)) => Some(vec![listening.dial]),
         // A connection waits, so an attempt disturbs nobody; and what no socket of this namespace shows may be there
@@ -97,6 +115,26 @@ mod tests {
         let listener = TcpListener::bind(address).await.unwrap();
         listener.accept().await.unwrap();
         dialling.await.unwrap();
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn dialling_a_unix_socket_waits_until_something_listens_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.sock");
+        // One that a process has left behind refuses as one that is not there does.
+        drop(tokio::net::UnixListener::bind(&path).unwrap());
+        let target: HostPort = path.to_str().unwrap().parse().unwrap();
+        let (told, heard) = tokio::sync::oneshot::channel();
+        let dialling = tokio::spawn(async move {
+            let turns = Turns::default();
+            dial(&target, &turns, |_| told.send(()).unwrap()).await
+        });
+        heard.await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        listener.accept().await.unwrap();
+        assert!(matches!(dialling.await.unwrap(), Connection::Unix(_)));
     }
 
     #[tokio::test]

@@ -2,7 +2,8 @@
 //!
 //! `-L [BIND:]PORT:HOST:PORT` and `-R` mean what ssh users expect, seen from the IDE's side: `-L` opens a
 //! port beside the IDE and dials at the debuggee, `-R` opens it at the debuggee and dials beside the IDE. In place of
-//! the port beside the IDE, `-L` takes the path of a Unix socket, as ssh does.
+//! the port beside the IDE, `-L` takes the path of a Unix socket, as ssh does, and both take one in place of what is
+//! dialled.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -47,7 +48,8 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Reads the argument of `-L` or `-R`: `[BIND:]PORT:HOST:PORT`, or for `-L` also `PATH:HOST:PORT`.
+    /// Reads the argument of `-L` or `-R`: `[BIND:]PORT:HOST:PORT`, or for `-L` also `PATH:HOST:PORT`; the path of a Unix
+    /// socket at the end that dials may stand in place of `HOST:PORT`.
     ///
     /// # Errors
     /// Says which part does not parse; the message carries the whole argument.
@@ -59,13 +61,27 @@ impl Forward {
         };
         let fields = split_outside_brackets(spec);
         if let Some(place) = fields.iter().position(|field| field.contains('/')) {
+            let dialled = |path: &str| path.parse().map_err(|e| fail(SpecFault::Target(e)));
             return match (direction, place, &fields[..]) {
                 (Direction::ToDebuggee, 0, [path, host, port]) => {
-                    Self::of_socket(path, host, port).map_err(fail)
+                    Self::of_socket(path, tcp(host, port).map_err(fail)?).map_err(fail)
                 }
-                (Direction::ToIde, 0, [_, _, _]) => Err(fail(SpecFault::SocketThere)),
-                (_, 0, _) => Err(fail(SpecFault::Shape)),
-                _ => Err(fail(SpecFault::SocketDialled)),
+                (Direction::ToDebuggee, 0, [path, there]) if there.starts_with('/') => {
+                    Self::of_socket(path, dialled(there)?).map_err(fail)
+                }
+                (Direction::ToIde, 0, [_, _] | [_, _, _]) => Err(fail(SpecFault::SocketThere)),
+                (_, 1, [port, path]) if path.starts_with('/') => {
+                    Self::to_socket(direction, BindScope::Loopback, port, dialled(path)?)
+                        .map_err(fail)
+                }
+                (_, 2, [bind, port, path]) if path.starts_with('/') => {
+                    let scope = Bind::parse_scope(bind).map_err(|e| fail(SpecFault::Bind(e)))?;
+                    Self::to_socket(direction, scope, port, dialled(path)?).map_err(fail)
+                }
+                (_, 1 | 2, [.., path]) if path.contains('/') => {
+                    Err(fail(SpecFault::RelativeDialled))
+                }
+                _ => Err(fail(SpecFault::Shape)),
             };
         }
         let (scope, port, host, target_port) = match fields[..] {
@@ -77,18 +93,34 @@ impl Forward {
             _ => return Err(fail(SpecFault::Shape)),
         };
         let port = parse_port(port).map_err(|e| fail(SpecFault::Bind(e)))?;
-        let host: Host = host.parse().map_err(|e| fail(SpecFault::Target(e)))?;
-        let target_port = parse_port(target_port).map_err(|e| fail(SpecFault::Target(e)))?;
         Ok(Self {
             direction,
             bind: Bind { scope, port },
             socket: None,
-            target: target(host, target_port).map_err(fail)?,
+            target: tcp(host, target_port).map_err(fail)?,
             preset: None,
         })
     }
 
-    fn of_socket(path: &str, host: &str, port: &str) -> Result<Self, SpecFault> {
+    /// From a port to a Unix socket.
+    fn to_socket(
+        direction: Direction,
+        scope: BindScope,
+        port: &str,
+        target: HostPort,
+    ) -> Result<Self, SpecFault> {
+        let port = parse_port(port).map_err(SpecFault::Bind)?;
+        Ok(Self {
+            direction,
+            bind: Bind { scope, port },
+            socket: None,
+            target,
+            preset: None,
+        })
+    }
+
+    /// From a Unix socket beside the IDE.
+    fn of_socket(path: &str, target: HostPort) -> Result<Self, SpecFault> {
         if !cfg!(unix) {
             return Err(SpecFault::NoSockets);
         }
@@ -96,13 +128,11 @@ impl Forward {
         if path.as_os_str().len() > LONGEST_PATH || path.file_name().is_none() {
             return Err(SpecFault::Path);
         }
-        let host: Host = host.parse().map_err(SpecFault::Target)?;
-        let port = parse_port(port).map_err(SpecFault::Target)?;
         Ok(Self {
             direction: Direction::ToDebuggee,
             bind: Bind::loopback(0),
             socket: Some(path),
-            target: target(host, port)?,
+            target,
             preset: None,
         })
     }
@@ -158,7 +188,13 @@ impl Forward {
             }
             bind => (Bind::parse_scope(bind).map_err(SpecFault::Bind)?, None),
         };
-        let host = offer.target_host.parse().map_err(SpecFault::Target)?;
+        let target = match offer.target_host.starts_with('/') && offer.target_port == 0 {
+            true => offer.target_host.parse().map_err(SpecFault::Target)?,
+            false => target(
+                offer.target_host.parse().map_err(SpecFault::Target)?,
+                offer.target_port,
+            )?,
+        };
         Ok(Self {
             direction: offer.direction,
             bind: Bind {
@@ -166,7 +202,7 @@ impl Forward {
                 port: offer.port,
             },
             socket,
-            target: target(host, offer.target_port)?,
+            target,
             preset: offer.preset.parse().ok(),
         })
     }
@@ -314,15 +350,21 @@ pub enum SpecFault {
     /// A Unix socket after `-R`.
     #[error("a Unix socket can be opened beside the IDE alone, by -L")]
     SocketThere,
-    /// A Unix socket as what is dialled.
-    #[error("the address to dial: a Unix socket cannot be dialled, only HOST:PORT")]
-    SocketDialled,
+    /// A Unix socket as what is dialled, by a path that depends on where a program was started.
+    #[error("the address to dial: the path of a Unix socket at the other end begins with /")]
+    RelativeDialled,
     /// A Unix socket, which p2pdbg does not open on Windows.
     #[error("Unix sockets are not there on Windows")]
     NoSockets,
     /// `0.0.0.0` or `::` as an address to dial.
     #[error("the address to dial: 0.0.0.0 and :: are for listening; dial localhost instead")]
     Unspecified,
+}
+
+/// The address to dial, as its two parts are written.
+fn tcp(host: &str, port: &str) -> Result<HostPort, SpecFault> {
+    let host: Host = host.parse().map_err(SpecFault::Target)?;
+    target(host, parse_port(port).map_err(SpecFault::Target)?)
 }
 
 /// The address to dial, if it can be one.
@@ -405,6 +447,39 @@ mod tests {
         assert_eq!(relative, std::env::current_dir().unwrap().join("gdb.sock"));
     }
 
+    #[test]
+    fn path_behind_a_port_is_a_unix_socket_that_is_dialled() {
+        for (direction, spec, bind) in [
+            (Direction::ToDebuggee, "5678:/run/x.sock", "localhost:5678"),
+            (Direction::ToIde, "*:5678:/run/x.sock", "*:5678"),
+            (
+                Direction::ToDebuggee,
+                "[::1]:5678:/run/x.sock",
+                "[::1]:5678",
+            ),
+        ] {
+            let forward = Forward::parse(direction, spec).unwrap();
+            assert_eq!(forward.target.socket(), Some("/run/x.sock"));
+            assert_eq!(forward.bind.to_string(), bind);
+            let written = forward.to_string();
+            assert!(
+                written.ends_with(&format!("{bind}:/run/x.sock")),
+                "{written}"
+            );
+            let there = Forward::from_offer(&forward.to_offer(0, WhileAbsent::Hold));
+            assert_eq!(there, Ok(forward));
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn path_at_both_ends_joins_two_unix_sockets() {
+        let forward = left("/run/here.sock:/run/there.sock").unwrap();
+        assert_eq!(forward.socket.as_deref(), Some(Path::new("/run/here.sock")));
+        assert_eq!(forward.target.socket(), Some("/run/there.sock"));
+        assert_eq!(forward.to_string(), "-L /run/here.sock:/run/there.sock");
+    }
+
     #[cfg(unix)]
     #[test]
     fn socket_where_none_can_be_is_told_apart() {
@@ -414,11 +489,14 @@ mod tests {
         };
         let (left, right) = (Direction::ToDebuggee, Direction::ToIde);
         assert_eq!(fault(right, "/a:localhost:1"), SpecFault::SocketThere);
+        assert_eq!(fault(right, "/a:/b"), SpecFault::SocketThere);
+        assert_eq!(fault(left, "1234:./x.sock"), SpecFault::RelativeDialled);
+        assert_eq!(fault(left, "/a:b"), SpecFault::Shape);
+        assert_eq!(fault(left, "1234:/a:/b"), SpecFault::Shape);
         assert_eq!(
-            fault(left, "1234:/run/docker.sock"),
-            SpecFault::SocketDialled
+            fault(left, "1234:/run/"),
+            SpecFault::Target(NotAHostPort::Socket)
         );
-        assert_eq!(fault(left, "/a:/b"), SpecFault::Shape);
         assert_eq!(fault(left, "/:localhost:1"), SpecFault::Path);
         let long = format!("/{}:localhost:1", "a".repeat(LONGEST_PATH));
         assert_eq!(fault(left, &long), SpecFault::Path);

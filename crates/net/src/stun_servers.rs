@@ -41,7 +41,11 @@ impl FromStr for StunServer {
                 port: STUN_PORT,
             }));
         }
-        text.parse().map(Self)
+        let server: HostPort = text.parse()?;
+        match server.socket() {
+            Some(_) => Err(NotAHostPort::Name),
+            None => Ok(Self(server)),
+        }
     }
 }
 

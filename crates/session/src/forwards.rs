@@ -27,7 +27,7 @@ use super::{
     policy::SessionPolicy,
     ports::{Gate, accept, look},
 };
-use crate::stream::{Connection, Dialing, Local};
+use crate::stream::{Dialing, Local};
 
 /// The most forwards that a listener may ask for.
 const MOST: usize = 64;
@@ -797,7 +797,7 @@ impl Far {
             {
                 let _ = events.try_send(Event::OpenToNetwork(found.address));
             }
-            Ok(Connection::Tcp(connection))
+            Ok(connection)
         })
     }
 }
