@@ -25,4 +25,5 @@ mod script;
 mod seen;
 mod several;
 mod socket;
+mod soon;
 mod watch;
