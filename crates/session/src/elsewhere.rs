@@ -1,8 +1,8 @@
 //! Debuggers that listen where no forward leads: on another port than the one that is dialled, or another address.
 //!
 //! The end that dials sees them in its tables of sockets and processes; both ends tell their users. Those that come
-//! later than the debugger itself, one for each process that a program starts (the cluster of node), are told of as
-//! well.
+//! later, right above the port of one that is served, are told of as well: one for each process that a program starts
+//! (the cluster of node), or another program, of which the second takes the next port.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -25,7 +25,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The most that are told of in a session.
 const MOST: usize = 16;
 
-/// How far above a debugger's own port those of the processes are that its program starts.
+/// How far above a debugger's port those are that belong to it: of processes that its program starts, of the next
+/// program.
 const WORKERS: u16 = 100;
 
 /// Looks which debuggers listen, and tells whenever that has changed.
@@ -104,9 +105,14 @@ pub(super) fn elsewhere<'a>(
             .iter()
             .any(|socket| listening::serves(&meant.target, socket.address));
         let above = debugger.address.port().checked_sub(meant.target.port);
-        let is_worker = debugger.debugger == Preset::Node
-            && above.is_some_and(|above| (1..WORKERS).contains(&above));
-        if !is_served || is_worker {
+        let is_further = above.is_some_and(|above| (1..WORKERS).contains(&above));
+        // It may be somebody else's program that serves the forward.
+        let is_one_of_them = || {
+            seen.debuggers
+                .iter()
+                .any(|first| listening::serves(&meant.target, first.address))
+        };
+        if !is_served || (is_further && is_one_of_them()) {
             found.push(Elsewhere {
                 forward,
                 debugger: debugger.debugger.name().to_owned(),
@@ -150,10 +156,11 @@ pub(super) fn report(reporter: &Reporter, role: Role, target: &HostPort, one: &E
     let is_loopback = address.ip().to_canonical().is_loopback();
     let elsewhere = HostPort::from(*address);
     let hint = if one.further {
-        format!(
-            "to debug that one as well, run p2pdbg forward {debugger}:{port} {from}; p2pdbg listen --follow-ports does \
-             so by itself"
-        )
+        let by_itself = match debugger == Preset::Node.name() {
+            true => "; p2pdbg listen --follow-ports does so by itself",
+            false => "",
+        };
+        format!("to debug that one as well, run p2pdbg forward {debugger}:{port} {from}{by_itself}")
     } else if port == target.port {
         let allow = match is_loopback {
             true => String::new(),
@@ -241,19 +248,30 @@ mod tests {
     }
 
     #[test]
-    fn debugger_to_which_a_forward_leads_is_not_told_nor_one_beside_it() {
+    fn debugger_to_which_a_forward_leads_is_not_told_nor_one_far_from_it() {
         let both = seen(
             &[
                 (Preset::Debugpy, "[::1]:5678"),
                 (Preset::Debugpy, "127.0.0.1:5690"),
+                // Of its adapter for the program, say.
+                (Preset::Debugpy, "127.0.0.1:41234"),
             ],
             &[],
         );
-        assert_eq!(told(&["debugpy"], &both), []);
+        let second = (0, "127.0.0.1:5690".to_owned(), true);
+        assert_eq!(told(&["debugpy"], &both), [second]);
         // Somebody else's program serves the forward.
         let other = seen(&[(Preset::Debugpy, "127.0.0.1:5679")], &["0.0.0.0:5678"]);
         assert_eq!(told(&["debugpy"], &other), []);
         assert_eq!(told(&["debugpy", "debugpy:5690"], &both), []);
+        let below = seen(
+            &[
+                (Preset::Jdwp, "127.0.0.1:5005"),
+                (Preset::Jdwp, "127.0.0.1:5004"),
+            ],
+            &[],
+        );
+        assert_eq!(told(&["jdwp"], &below), []);
     }
 
     #[test]
@@ -320,9 +338,7 @@ mod tests {
             "{message}"
         );
         assert!(
-            hint.contains(
-                "run p2pdbg forward debugpy:5690 beside the IDE; p2pdbg listen --follow-ports"
-            ),
+            hint.ends_with("run p2pdbg forward debugpy:5690 beside the IDE"),
             "{hint}"
         );
         let (_, hint) = words(Role::Connector, "192.0.2.1:5678", false);
