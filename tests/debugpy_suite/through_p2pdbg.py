@@ -24,8 +24,12 @@ def pytest_configure(config) -> None:
 
     def through_the_forward(self, address):
         host, port = address
-        _count("to debuggee")
-        return connect_to_adapter(self, (host, port + SHIFT_TO_DEBUGGEE))
+        # Others are adapters beside the IDE, which have ports of the system's choice: the one of `debugpy --connect`, where
+        # the sessions of subprocesses go, and the one that launches.
+        if port == runners.attach_connect.port:
+            _count("to debuggee")
+            port += SHIFT_TO_DEBUGGEE
+        return connect_to_adapter(self, (host, port))
 
     session.Session.connect_to_adapter = through_the_forward
 
