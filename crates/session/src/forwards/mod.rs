@@ -1,16 +1,14 @@
 //! The forwards of a session: which end opens the port, which one dials, and whether they stand.
 
+mod far;
+mod telling;
+
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
-use p2pdbg_base::Bind;
-use p2pdbg_base::{Absent, Failure, HostPort, Opened, Untrusted};
-use p2pdbg_events::{
-    Event as Report, Reporter, Waiting, WaitingFor, Warning, WarningCode,
-    snapshot::{ForwardSnapshot, ForwardStanding},
-};
-use p2pdbg_forward::{Forward, OpenPort, Preset, SpecFault, Turns, dial, port_failure};
+use p2pdbg_base::{Absent, Bind, Failure, HostPort, Opened, Untrusted};
+use p2pdbg_events::{Event as Report, Reporter, Warning, WarningCode};
+use p2pdbg_forward::{Forward, OpenPort, Preset, SpecFault, Turns, port_failure};
 use p2pdbg_ledger::{ResetCode, StreamId};
-use p2pdbg_net::listening::{self, Presence};
 use p2pdbg_proto::{
     control::Role,
     tunnel::{Direction, Elsewhere, ForwardOffer, ForwardState, TunnelMessage, WhileAbsent},
@@ -20,14 +18,15 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use super::forward_requests::{ForwardRequest, refusal};
+use self::far::Far;
 use super::{
     Event, SessionConfig, elsewhere,
     first_word::Screen,
+    forward_requests::{ForwardRequest, refusal},
     policy::SessionPolicy,
     ports::{Gate, accept, look},
 };
-use crate::stream::{Dialing, Local};
+use crate::stream::Local;
 
 /// The most forwards that a listener may ask for.
 const MOST: usize = 64;
@@ -147,15 +146,6 @@ impl Forwards {
             elsewhere::report(&self.reporter, self.role, target, one);
         }
         None
-    }
-
-    /// Warns, once, of a debug port that other hosts can reach.
-    pub(super) fn on_open_to_network(&mut self, address: SocketAddr) {
-        if !self.open_to_network.contains(&address) {
-            self.open_to_network.push(address);
-            let warning = Warning::open_debug_port(address);
-            self.reporter.emit(Report::Warning(warning));
-        }
     }
 
     /// Opens the listener's own ports, and begins to look at its own targets where that is wanted.
@@ -461,50 +451,6 @@ impl Forwards {
         self.table.get(usize::from(forward))?.state.as_ref()
     }
 
-    /// The forwards as they are.
-    pub(super) fn describe(&self) -> Vec<ForwardSnapshot> {
-        let describe = |entry: &Entry| ForwardSnapshot {
-            direction: entry.forward.direction,
-            listen: asked(&entry.forward),
-            to: entry.forward.target.clone(),
-            debugger: entry.forward.preset,
-            state: match entry.state {
-                None => ForwardStanding::Asked,
-                Some(ForwardState::Up { .. }) if self.awaits_target(entry) => {
-                    ForwardStanding::Closed
-                }
-                Some(ForwardState::Up { .. }) => ForwardStanding::Up,
-                Some(_) => ForwardStanding::Failed,
-            },
-        };
-        self.table.iter().map(describe).collect()
-    }
-
-    /// Whether this end would open the port of a forward, and does not before something listens at its target.
-    fn awaits_target(&self, entry: &Entry) -> bool {
-        let opens = match entry.forward.direction {
-            Direction::ToDebuggee => self.role == Role::Listener,
-            Direction::ToIde => self.role == Role::Connector,
-        };
-        opens && !entry.added && entry.while_absent != WhileAbsent::Hold && entry.task.is_none()
-    }
-
-    /// Tells of a port that opens only once something listens at its target: whoever dials it meanwhile is refused, and
-    /// would not know why.
-    fn report_awaited(&self, forward: u16) {
-        let entry = self.table.get(usize::from(forward));
-        if let Some(entry) = entry.filter(|entry| self.awaits_target(entry)) {
-            self.reporter.emit(Report::Waiting(Waiting {
-                awaited: match self.role {
-                    Role::Listener => WaitingFor::Debuggee,
-                    Role::Connector => WaitingFor::Ide,
-                },
-                at: Some(entry.forward.target.clone()),
-                run: None,
-            }));
-        }
-    }
-
     /// The debugger that a forward is for.
     pub(super) fn preset(&self, forward: u16) -> Option<Preset> {
         self.table.get(usize::from(forward))?.forward.preset
@@ -564,53 +510,6 @@ impl Forwards {
         Screen::of(preset.debugger())
     }
 
-    /// Tells, once for each forward, that something speaks to a debugger as a browser does.
-    pub(super) fn on_turned_away(&mut self, forward: u16) {
-        if let Some(entry) = self.tell_once(forward) {
-            let debugger = entry.forward.preset.map_or("a debugger", Preset::name);
-            let message = format!(
-                "something spoke to port {} as a browser does (HTTP, TLS or TURN), for a web page that tries the ports \
-                 of this computer; it was turned away",
-                entry.forward.bind.port
-            );
-            let hint = format!(
-                "if no page that is open here may do so, close it; {debugger} is not meant for browsers"
-            );
-            let warning = Warning::new(WarningCode::WebPage, message).hint(hint);
-            self.reporter.emit(Report::Warning(warning));
-        }
-    }
-
-    /// Tells, once for each forward, that another user of this host tried its port.
-    pub(super) fn on_other_user(&mut self, forward: u16, uid: Option<u32>) {
-        if let Some(entry) = self.tell_once(forward) {
-            let who = match uid {
-                Some(uid) => format!("a program of user {uid}"),
-                None => "a program of which the system does not tell whose it is".to_owned(),
-            };
-            let port = entry.forward.bind.port;
-            let message = format!("{who} tried port {port} and was turned away");
-            let warning = Warning::new(WarningCode::OtherUser, message)
-                .hint("that is what --same-user is for; without it everybody on this host may");
-            self.reporter.emit(Report::Warning(warning));
-        }
-    }
-
-    /// Tells, once for each forward, that its target takes connections and closes them.
-    pub(super) fn on_hung_up(&mut self, forward: u16) {
-        if let Some(entry) = self.tell_once(forward) {
-            let message = format!(
-                "{} takes connections and closes them without a word: what listens there is not the debugger",
-                entry.forward.target
-            );
-            let warning = Warning::new(WarningCode::TargetHangsUp, message).hint(
-                "docker-proxy, kubectl port-forward and ssh -L do so while nothing listens behind them; start the \
-                 debuggee there, the connection is held and tried again",
-            );
-            self.reporter.emit(Report::Warning(warning));
-        }
-    }
-
     /// Begins to look whether a target listens that was reached and is refused from now on while it does not.
     pub(super) fn on_reached(&mut self, forward: u16, tasks: &mut JoinSet<()>) {
         let entry = self.table.get(usize::from(forward));
@@ -620,11 +519,6 @@ impl Forwards {
         if begins && !self.opens(forward) {
             self.look_at_target(forward, tasks);
         }
-    }
-
-    fn tell_once(&mut self, forward: u16) -> Option<&Entry> {
-        let entry = self.table.get_mut(usize::from(forward))?;
-        (!std::mem::replace(&mut entry.told, true)).then_some(entry)
     }
 
     /// Opens or closes a port that is open only while its target listens.
@@ -742,64 +636,6 @@ impl Forwards {
         let target = entry.forward.target.clone();
         entry.task = Some(tasks.spawn(look(target, forward, self.events.clone())));
     }
-
-    fn report_forward(&self, forward: u16, listen: Option<Opened>) {
-        let Some(entry) = self.table.get(usize::from(forward)) else {
-            return;
-        };
-        let Some(listen) = listen.or_else(|| asked(&entry.forward)) else {
-            return;
-        };
-        self.reporter.emit(Report::Forward {
-            direction: entry.forward.direction,
-            listen,
-            to: entry.forward.target.clone(),
-            debugger: entry.forward.preset,
-            start: entry.forward.start_debuggee(),
-        });
-    }
-
-    fn warn_not_allowed(&self, what: &dyn std::fmt::Display) {
-        let what = what.to_string();
-        let warning = Warning::new(
-            WarningCode::TargetNotAllowed,
-            format!("the peer asked for {what}, which is not allowed here"),
-        )
-        .hint(format!(
-            "to allow it, run p2pdbg connect with --allow {what}"
-        ));
-        self.reporter.emit(Report::Warning(warning));
-    }
-}
-
-/// What is dialled for a stream.
-#[derive(Clone)]
-struct Far {
-    stream: StreamId,
-    forward: u16,
-    target: HostPort,
-    turns: Arc<Turns>,
-    events: mpsc::Sender<Event>,
-}
-
-impl Far {
-    fn dial(self) -> Dialing {
-        Box::pin(async move {
-            let (forward, events) = (self.forward, self.events);
-            let waiting = |_: &std::io::Error| {
-                // If the session is that busy, nobody reads what is awaited.
-                let _ = events.try_send(Event::StreamWaiting(self.stream, forward));
-            };
-            let connection = dial(&self.target, &self.turns, waiting).await;
-            let _ = events.try_send(Event::Reached(forward));
-            if let Ok(Presence::Listening(found)) = listening::look(&self.target)
-                && found.is_open_to_network()
-            {
-                let _ = events.try_send(Event::OpenToNetwork(found.address));
-            }
-            Ok(connection)
-        })
-    }
 }
 
 impl Entry {
@@ -818,13 +654,6 @@ impl Entry {
             told: false,
         }
     }
-}
-
-/// Where a forward is to be opened; `None` if no port is opened, or whichever is free.
-fn asked(forward: &Forward) -> Option<Opened> {
-    let port = forward.bind.port;
-    let at_port = || (port != 0).then(|| HostPort::loopback(port).into());
-    forward.socket.clone().map(Opened::Socket).or_else(at_port)
 }
 
 /// What becomes of the connections to a forward while nothing listens at its target.
