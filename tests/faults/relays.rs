@@ -134,11 +134,11 @@ fn leaves(name: &'static str, dropped: Flow) {
             let left = |line: &str| line.contains("the nearer relay is left");
             peer.stderr().iter().any(|line| left(line)).then_some(())
         });
-        let paths = peer.events().into_iter().filter_map(|event| match event {
+        let mut paths = peer.events().into_iter().filter_map(|event| match event {
             Event::Path(path) => Some(path),
             _ => None,
         });
-        let last = paths.last().unwrap();
+        let last = paths.next_back().unwrap();
         assert_ne!(last.remote.unwrap().ip(), at, "{last:?}");
     }
     let took = began.elapsed().as_secs_f64();
