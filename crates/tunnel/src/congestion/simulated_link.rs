@@ -32,6 +32,35 @@ struct End {
     waited: Vec<Duration>,
 }
 
+impl End {
+    /// Reads what has come of the other end's stream.
+    fn read(&mut self) {
+        // Each end opens one stream: the first of its kind.
+        let Some((_, connection)) = &mut self.connection else {
+            return;
+        };
+        let side = connection.side();
+        let theirs = StreamId::new(!side, Dir::Uni, 0);
+        if let Ok(mut chunks) = connection.recv_stream(theirs).read(true) {
+            let mut came = 0;
+            loop {
+                match chunks.next(usize::MAX) {
+                    Ok(Some(chunk)) => came += chunk.bytes.len() as u64,
+                    Err(ReadError::Blocked) | Ok(None) => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            let _ = chunks.finalize();
+            if came > 0 {
+                let silence = self.last.map_or(Duration::ZERO, |last| now() - last);
+                self.silence = self.silence.max(silence);
+                self.last = Some(now());
+                self.received += came;
+            }
+        }
+    }
+}
+
 struct Pair {
     ends: [End; 2],
     way: Duration,
@@ -178,26 +207,10 @@ impl Pair {
                 woken = true;
             }
         }
-        // Each end opens one stream: the first of its kind.
-        let side = connection.side();
-        let theirs = StreamId::new(!side, Dir::Uni, 0);
-        if let Ok(mut chunks) = connection.recv_stream(theirs).read(true) {
-            let mut came = 0;
-            loop {
-                match chunks.next(usize::MAX) {
-                    Ok(Some(chunk)) => came += chunk.bytes.len() as u64,
-                    Err(ReadError::Blocked) | Ok(None) => break,
-                    Err(error) => panic!("{error}"),
-                }
-            }
-            let _ = chunks.finalize();
-            if came > 0 {
-                let silence = end.last.map_or(Duration::ZERO, |last| now - last);
-                end.silence = end.silence.max(silence);
-                end.last = Some(now);
-                end.received += came;
-            }
-        }
+        end.read();
+        let Some((_, connection)) = &mut end.connection else {
+            return;
+        };
         if !woken && !connection.is_handshaking() {
             return;
         }
@@ -210,8 +223,14 @@ impl Pair {
             let size = transmit.segment_size.unwrap_or(transmit.size);
             sent.extend(bytes[..transmit.size].chunks(size).map(<[u8]>::to_vec));
         }
-        let to = &mut self.ends[1 - of];
-        for datagram in sent {
+        self.carry(1 - of, sent);
+    }
+
+    /// Puts these onto the way to the end `to`, as far as its queue has room.
+    fn carry(&mut self, to: usize, datagrams: Vec<Vec<u8>>) {
+        let now = now();
+        let to = &mut self.ends[to];
+        for datagram in datagrams {
             let begins = to.free.max(now);
             to.waited.push(begins - now);
             if begins - now > self.room {
