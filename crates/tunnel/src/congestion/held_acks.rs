@@ -1,10 +1,10 @@
 //! Lets an acknowledgement out that a full window would hold back.
 //!
-//! quinn-proto 0.11 puts an acknowledgement into a packet of data wherever data waits to be sent, and holds the packet
-//! back while the window is full (`poll_transmit`). RFC 9002, section 7, does not want that: an acknowledgement alone is
-//! not congestion controlled. Two ends that both have much to send fill both windows at once, and then each waits for an
-//! acknowledgement that the other holds back, until a probe timeout. Each round trip that is measured so contains a
-//! timeout, which makes the next timeout longer.
+//! quinn-proto 0.11 puts an acknowledgement into a packet of data wherever data waits to be sent, and holds the
+//! packet back while the window is full (`poll_transmit`). RFC 9002, section 7, does not want that: an
+//! acknowledgement alone is not congestion controlled. Two ends that both have much to send fill both windows at
+//! once, and then each waits for an acknowledgement that the other holds back, until a probe timeout. Each round trip
+//! that is measured so contains a timeout, which makes the next timeout longer.
 //!
 //! A controller is asked for nothing but its window. So this one allows a packet more when nothing was sent for
 //! [`QUIET`]: quinn looks at the window when its timer for acknowledgements fires, which is after
