@@ -105,6 +105,9 @@ pub struct OneHost {
     pub authority: String,
     /// Whether it answers STUN over UDP.
     pub udp: Probe,
+    /// Whether it answers over TCP; asked where none of the hosts answers over UDP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<Probe>,
 }
 
 /// Whether something answered when it was asked.

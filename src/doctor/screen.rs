@@ -130,9 +130,12 @@ impl Screen {
         };
         self.heading(&format!("Rendezvous {}", rendezvous.authority));
         for host in &rendezvous.hosts {
-            let (tone, how) = match host.udp.answers {
-                true => (Tone::Good, "answers over UDP"),
-                false => (Tone::Warning, "does not answer over UDP"),
+            let by_tcp = host.tcp.as_ref().map(|tcp| tcp.answers);
+            let (tone, how) = match (host.udp.answers, by_tcp) {
+                (true, _) => (Tone::Good, "answers over UDP"),
+                (false, Some(true)) => (Tone::Warning, "answers over TCP, not over UDP"),
+                (false, Some(false)) => (Tone::Warning, "answers neither over UDP nor over TCP"),
+                (false, None) => (Tone::Warning, "does not answer over UDP"),
             };
             self.row(tone, "host", &format!("{} {how}", host.authority));
         }
