@@ -14,7 +14,6 @@ use tokio::{task::JoinSet, time::Instant};
 use super::{
     LinkError,
     connection::{Carrier, Connection},
-    dial_hosts::Dialling,
     quic,
     reach::Reach,
     tls::{HANDSHAKE, TcpRoute},
@@ -33,6 +32,23 @@ pub enum Transports {
     Any,
     /// TCP alone, without waiting for UDP to fail.
     Tcp,
+}
+
+/// How every host is dialled.
+#[derive(Clone, Debug)]
+pub(super) struct Dialling {
+    /// The rendezvous, by whichever of its hosts.
+    pub(super) url: RendezvousUrl,
+    pub(super) route: TcpRoute,
+    pub(super) transports: Transports,
+    /// Where they may be.
+    pub(super) reach: Reach,
+    /// How much later than QUIC TCP begins.
+    pub(super) tcp_later: Duration,
+    /// How long QUIC goes on at least.
+    pub(super) patience: Duration,
+    /// Whether an attempt at a host ends then, whatever else is tried there.
+    pub(super) ends_with_patience: bool,
 }
 
 /// Connects to a host, which is that of the URL, by whatever completes a handshake first.

@@ -5,24 +5,11 @@ use std::{collections::VecDeque, time::Duration};
 use p2pdbg_proto::url::{HostAt, RendezvousUrl};
 use tokio::{task::JoinSet, time::Instant};
 
-use super::{LinkError, TcpRoute, Transports, connection::Connection, dial::dial, reach::Reach};
-
-/// How every host is dialled.
-#[derive(Clone, Debug)]
-pub(super) struct Dialling {
-    /// The rendezvous, by whichever of its hosts.
-    pub(super) url: RendezvousUrl,
-    pub(super) route: TcpRoute,
-    pub(super) transports: Transports,
-    /// Where they may be.
-    pub(super) reach: Reach,
-    /// How much later than QUIC TCP begins.
-    pub(super) tcp_later: Duration,
-    /// How long QUIC goes on at least.
-    pub(super) patience: Duration,
-    /// Whether an attempt at a host ends then, whatever else is tried there.
-    pub(super) ends_with_patience: bool,
-}
+use super::{
+    LinkError,
+    connection::Connection,
+    dial::{Dialling, dial},
+};
 
 /// What came of an attempt at several hosts.
 #[derive(Debug)]

@@ -22,6 +22,7 @@ use p2pdbg_proto::{
 
 use super::{
     Nodes,
+    node_memory::Remembered,
     reach::{Reach, is_inside, may_be_named},
 };
 
@@ -69,15 +70,6 @@ pub(super) struct Hosts {
     failures: u32,
     /// Those that have refused this peer since there was a connection.
     refused: Vec<HostAt>,
-}
-
-/// What is kept of the nodes for the next start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Remembered {
-    /// By number.
-    pub(super) nodes: Vec<Node>,
-    /// Whether the host that has told them was in a network that others do not reach, so that they may be too.
-    pub(super) told_inside: bool,
 }
 
 /// Which hosts are dialled next, and when each.

@@ -12,8 +12,6 @@ use p2pdbg_proto::{
     node::{Node, NodeNumber},
 };
 
-use super::hosts::Remembered;
-
 /// The file in the state directory, a line for each URL.
 const FILE: &str = "nodes";
 
@@ -25,6 +23,15 @@ const OUTSIDE: &str = "outside";
 
 /// The longest line that is read, in bytes: sixteen hosts with the longest names.
 const LINE: usize = 8 * 1024;
+
+/// What is kept of the nodes for the next start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Remembered {
+    /// By number.
+    pub(super) nodes: Vec<Node>,
+    /// Whether the host that has told them was in a network that others do not reach, so that they may be too.
+    pub(super) told_inside: bool,
+}
 
 /// What is kept in a state directory.
 #[derive(Clone, Debug)]

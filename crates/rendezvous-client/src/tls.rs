@@ -27,9 +27,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     LinkError,
-    hosts::Remembered,
     nearest::{NodeAway, distances},
-    node_memory::NodeMemory,
+    node_memory::{NodeMemory, Remembered},
     proxy::{NotAProxy, Proxy},
     reach::Reach,
     wire::Wire,

@@ -531,7 +531,7 @@ async fn refusal_of_the_urls_own_host_is_told_though_a_node_of_an_earlier_start_
     let gone = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let gone = gone.local_addr().unwrap();
     let memory = NodeMemory::new(StateDir::in_memory());
-    let remembered = hosts::Remembered {
+    let remembered = node_memory::Remembered {
         nodes: vec![format!("18={gone}").parse().unwrap()],
         told_inside: true,
     };

@@ -61,7 +61,7 @@ use self::{
     listener_dial::ListenerDial,
     path_status::PathStatus,
     peer_lost::{Reachability, Turn},
-    starvation::{Starvation, Verdict},
+    starvation::{Starving, Verdict},
     tunnels::TunnelTable,
 };
 use crate::{SessionEnd, policy::SessionPolicy};
@@ -146,10 +146,7 @@ pub struct Decisions {
     drain: Drain,
     path_status: PathStatus,
     history: History,
-    starvation: Starvation,
-    near_starvation: Starvation,
-    /// When the nearer relay's tunnel was suspect last.
-    near_suspect_at: Option<Instant>,
+    starving: Starving,
     streams: Streams,
     awaited: Option<Awaited>,
     timers: Timers,
@@ -175,9 +172,7 @@ impl Decisions {
             drain: Drain::default(),
             path_status: PathStatus::new(settings.path_policy),
             history: History::default(),
-            starvation: Starvation::of_direct_path(),
-            near_starvation: Starvation::of_near_relay(),
-            near_suspect_at: None,
+            starving: Starving::default(),
             streams: Streams {
                 live: 0,
                 delivered: true,
@@ -354,7 +349,7 @@ impl Decisions {
             self.tunnels.forgive(now);
         }
         self.keep_alive.on_network_changed();
-        let back = self.starvation.start_anew();
+        let back = self.starving.direct.start_anew();
         self.carry(back, now);
         self.weigh_near_anew(now);
         if self.path_status.on_uncarried(false) {
@@ -508,7 +503,7 @@ impl Decisions {
         let direct = direct.filter(|_| used == Some(PathKind::Direct));
         let relay = self.tunnels.serves(PathKind::RelayUdp);
         let flow = self.streams.flow;
-        let verdict = self.starvation.look(flow, direct, relay, now);
+        let verdict = self.starving.direct.look(flow, direct, relay, now);
         self.carry(verdict, now);
     }
 
@@ -528,7 +523,8 @@ impl Decisions {
             }
             Some(Verdict::Back) => Duration::ZERO,
         };
-        self.tunnels.prefer_relay(self.starvation.prefers_second());
+        self.tunnels
+            .prefer_relay(self.starving.direct.prefers_second());
         // What polices UDP between the peers mostly does so towards the relay as well, at whichever end it is.
         self.put(Output::Path(PathCommand::AvoidUdp(avoided)));
         self.put(Output::AskForTcp(avoided));

@@ -21,7 +21,7 @@ impl Decisions {
         let is_another = node(self.path_status.near()) != node(near);
         self.path_status.on_near(near);
         if is_another {
-            self.near_suspect_at = None;
+            self.starving.near_suspect_at = None;
             self.weigh_near_anew(now);
         }
         self.choose(now);
@@ -37,9 +37,7 @@ impl Decisions {
         let near = self.tunnels.used_counters();
         let near = near.filter(|counters| self.tunnels.leads_near(counters.epoch));
         let home = self.tunnels.serves(PathKind::RelayUdp);
-        let verdict = self
-            .near_starvation
-            .look(self.streams.flow, near, home, now);
+        let verdict = self.starving.near.look(self.streams.flow, near, home, now);
         match verdict {
             None => return,
             Some(Verdict::Try(why)) => tracing::info!(why, "the home's relay is tried"),
@@ -50,13 +48,13 @@ impl Decisions {
             Some(Verdict::Back) => tracing::info!("the home's relay carries no more"),
         }
         self.tunnels
-            .prefer_home(self.near_starvation.prefers_second());
+            .prefer_home(self.starving.near.prefers_second());
         self.choose(now);
     }
 
     /// Its tunnel does not answer. One that has bulk to carry and drops it seems to come and go.
     pub(super) fn on_near_suspect(&mut self, now: Instant) {
-        let before = self.near_suspect_at.replace(now);
+        let before = self.starving.near_suspect_at.replace(now);
         let is_again = before.is_some_and(|before| now < before + COMES_AND_GOES);
         if is_again && self.tunnels.serves(PathKind::RelayUdp) {
             self.put(Output::NearLost);
@@ -65,7 +63,7 @@ impl Decisions {
 
     /// The streams have another way: what was found counts no more.
     pub(super) fn weigh_near_anew(&mut self, now: Instant) {
-        if self.near_starvation.start_anew().is_some() {
+        if self.starving.near.start_anew().is_some() {
             self.tunnels.prefer_home(false);
             self.choose(now);
         }

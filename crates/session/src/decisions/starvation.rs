@@ -70,6 +70,27 @@ pub(super) struct Starvation {
     rest_until: Option<Instant>,
 }
 
+/// The ways that may starve.
+#[derive(Debug)]
+pub(super) struct Starving {
+    /// The direct path, against the relay.
+    pub(super) direct: Starvation,
+    /// The nearer relay, against the home's.
+    pub(super) near: Starvation,
+    /// When the nearer relay's tunnel was suspect last.
+    pub(super) near_suspect_at: Option<Instant>,
+}
+
+impl Default for Starving {
+    fn default() -> Self {
+        Self {
+            direct: Starvation::of_direct_path(),
+            near: Starvation::of_near_relay(),
+            near_suspect_at: None,
+        }
+    }
+}
+
 /// What a person knows the two ways by.
 #[derive(Debug, Clone, Copy)]
 struct Words {
@@ -112,16 +133,14 @@ struct Mark {
 }
 
 impl Starvation {
-    /// Of a direct path, against the relay.
-    pub(super) fn of_direct_path() -> Self {
+    fn of_direct_path() -> Self {
         Self::new(Words {
             first: "the direct path",
             second: "the relay",
         })
     }
 
-    /// Of a nearer relay, against the home's.
-    pub(super) fn of_near_relay() -> Self {
+    fn of_near_relay() -> Self {
         Self::new(Words {
             first: "the nearer relay",
             second: "the home's",
