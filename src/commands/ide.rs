@@ -193,9 +193,16 @@ fn read(path: &Path) -> Result<Option<String>, Failure> {
         let message = format!("{} is no file of at most {MAX_FILE} bytes", path.display());
         return Err(Failure::new(ErrorCode::IdeFile, message));
     }
-    fs::read_to_string(path)
-        .map(Some)
-        .map_err(|error| failure(&what(), &error))
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        // As older PowerShells write what is redirected.
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            let message = format!("{} cannot be changed: it is not UTF-8", path.display());
+            let hint = "nothing was written; have your editor save it as UTF-8 and run this again";
+            Err(Failure::new(ErrorCode::IdeFile, message).hint(hint))
+        }
+        Err(error) => Err(failure(&what(), &error)),
+    }
 }
 
 /// Puts the new text in the place of the old one, whole or not at all.

@@ -144,6 +144,27 @@ fn what_is_written_for_vs_code_conforms_to_the_schemas() {
 }
 
 #[test]
+fn file_in_another_encoding_is_left_alone_and_told() {
+    let user = User::with_session(&[Preset::Debugpy], "/srv/app");
+    user.put(".vscode/launch.json", "");
+    let path = user.project.join(".vscode/launch.json");
+    let utf16: Vec<u8> = "\u{feff}{}"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    fs::write(&path, &utf16).unwrap();
+    let output = user.run(&["vscode", "--write"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("it is not UTF-8") && said.contains("save it as UTF-8"),
+        "{said}"
+    );
+    assert_eq!(fs::read(&path).unwrap(), utf16);
+    assert!(!user.project.join(".vscode/tasks.json").exists());
+}
+
+#[test]
 fn two_peers_have_a_configuration_each_and_vs_code_one_that_starts_both() {
     let user = User::with_two_peers(Preset::Debugpy);
     user.write("vscode");
