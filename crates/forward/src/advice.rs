@@ -6,7 +6,7 @@ use p2pdbg_base::{
 };
 use p2pdbg_proto::code::Code;
 
-use crate::{ForwardSpec, Preset};
+use crate::Preset;
 
 /// Whether `text` is a code, or was meant to be one.
 pub(crate) fn is_code(text: &str) -> bool {
@@ -35,7 +35,7 @@ pub(crate) fn instead_of(text: &str) -> String {
         return format!("to forward a port alone, write -L {here}:localhost:{there}");
     }
     let several: Vec<&str> = text.split([',', ';', '+']).map(str::trim).collect();
-    if several.len() > 1 && several.iter().all(|one| one.parse::<ForwardSpec>().is_ok()) {
+    if several.len() > 1 && several.iter().all(|one| names_preset(one)) {
         return format!("put blanks between them: {}", several.join(" "));
     }
     let (name, port) = text.split_once([':', '=']).unwrap_or((text, ""));
@@ -60,6 +60,12 @@ pub(crate) fn instead_of(text: &str) -> String {
         return format!("to reach {target} from the debuggee's host, write -L {port}:{target}");
     }
     all_presets()
+}
+
+/// Whether `text` is a preset's name, with a port or without.
+fn names_preset(text: &str) -> bool {
+    let (name, port) = text.split_once(':').unwrap_or((text, "1"));
+    (name == "auto" || name.parse::<Preset>().is_ok()) && parse_port(port).is_ok()
 }
 
 /// Debuggers and languages of which no preset is, though their port can be forwarded.
