@@ -216,8 +216,8 @@ fn shows_colours() -> bool {
     true
 }
 
-/// What is logged. (`EnvFilter` could select by the fields of spans as well, by regular expressions, which are 0.2 MB of
-/// program.)
+/// What is logged. (`EnvFilter` could select by the fields of spans as well, by regular expressions, which are 0.2 MB
+/// of program.)
 ///
 /// # Errors
 /// Says which part is no selection.

@@ -145,8 +145,8 @@ fn advice(nearest: Option<&str>) -> String {
 /// What stands before a code in the line that `p2pdbg listen` shows, and people paste with it.
 const BEFORE_A_CODE: [&str; 4] = ["p2pdbg", "p2pdbg.exe", "connect", "code"];
 
-/// What stands between the parts of a code: as it is shown, as people type it, and as programs for text and chat make it,
-/// which take a hyphen for a dash.
+/// What stands between the parts of a code: as it is shown, as people type it, and as programs for text and chat make
+/// it, which take a hyphen for a dash.
 fn divides(c: char) -> bool {
     matches!(c, '-' | '_' | ':' | '\u{2010}'..='\u{2015}' | '\u{2212}') || c.is_whitespace()
 }
