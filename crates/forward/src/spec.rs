@@ -78,7 +78,7 @@ impl Forward {
                     let scope = Bind::parse_scope(bind).map_err(|e| fail(SpecFault::Bind(e)))?;
                     Self::to_socket(direction, scope, port, dialled(path)?).map_err(fail)
                 }
-                (_, 1 | 2, [.., path]) if path.contains('/') => {
+                (_, 1 | 2, [.., path]) if path.contains('/') && !path.starts_with('/') => {
                     Err(fail(SpecFault::RelativeDialled))
                 }
                 _ => Err(fail(SpecFault::Shape)),
