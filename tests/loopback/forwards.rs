@@ -191,7 +191,8 @@ fn a_target_that_is_not_allowed_is_named_at_both_ends_and_the_rest_goes_on() {
     for peer in [&pair.listener, &pair.connector] {
         let warning = peer.warning(WarningCode::TargetNotAllowed);
         assert!(warning.message.contains("db.invalid:5432"), "{warning:?}");
-        assert!(warning.hint.unwrap().contains("--allow"));
+        let allow = "--allow db.invalid:5432";
+        assert!(warning.hint.unwrap().contains(allow));
     }
     pair.connector.forward(good_port);
     let listener = setting.debuggee.listen(good_target);

@@ -317,16 +317,19 @@ impl Forwards {
             )
             .hint("end what listens there, or forward another port"),
             ForwardState::NotAllowed => {
-                let what = if opens {
-                    target.to_string()
+                let (what, allowed) = if opens {
+                    (target.to_string(), target.to_string())
                 } else {
-                    format!("port {port}")
+                    (format!("port {port}"), format!("HOST:{port}"))
                 };
+                let hint = format!(
+                    "only its loopback is, unless p2pdbg connect is run there with --allow {allowed}"
+                );
                 Warning::new(
                     WarningCode::TargetNotAllowed,
                     format!("the debuggee's host does not allow {what} to be used"),
                 )
-                .hint("only its loopback is, unless p2pdbg connect is run there with --allow HOST:PORT")
+                .hint(hint)
             }
             ForwardState::Failed(why) => Warning::new(
                 WarningCode::ForwardFailed,
