@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use p2pdbg_events::{Event, PathKind, PathReport};
+use p2pdbg_events::{Event, PathKind, PathReport, Via};
 use p2pdbg_natlab::{Flow, Nat, TwoNats};
 
 use crate::{
@@ -52,6 +52,19 @@ fn starves(name: &'static str, nat: impl Fn(&TwoNats) -> &Nat) {
             _ => None,
         });
     println!("{name}: {why}");
+    // What is policed is UDP, so both ends find a direct path by TCP meanwhile, and the streams go on by it.
+    for peer in [&pair.listener, &pair.connector] {
+        peer.event("a direct path by TCP", |event| match event {
+            Event::Path(path) => {
+                (path.kind == PathKind::Direct && path.via == Via::Tcp).then_some(())
+            }
+            _ => None,
+        });
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| send(&debuggee, 2, LENGTH));
+        receive(&ide, 2, LENGTH);
+    });
 }
 
 #[test]

@@ -221,7 +221,10 @@ impl Driver {
             }
             PathCommand::Near(near) => self.near.set(near, Instant::now()),
             PathCommand::Returned => self.tell_engine(Input::NetworkChanged),
-            PathCommand::AvoidUdp(time) => self.relaying.avoid_udp(time),
+            PathCommand::AvoidUdp(time) => {
+                self.relaying.avoid_udp(time);
+                self.tell_engine(Input::AvoidUdp(time));
+            }
             PathCommand::RelayLost => self.relaying.rebind(),
         }
     }

@@ -137,8 +137,8 @@ pub enum PathCommand {
     Silent,
     /// The peer is heard again after it was lost: what stood in the way of a direct path may be gone too.
     Returned,
-    /// Have TCP carry the leg of the relay for so long, since the network carries little over UDP; for no time: let UDP
-    /// carry it again.
+    /// Have TCP carry the leg of the relay for so long, and look for a direct path by TCP, since the network carries
+    /// little over UDP; for no time: let UDP carry them again.
     AvoidUdp(Duration),
     /// The tunnel on the relay is gone: bind again.
     RelayLost,

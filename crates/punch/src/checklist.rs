@@ -277,8 +277,18 @@ impl Checklist {
 
     /// The best valid pair: of those that take about as long as the fastest, the one of the best technique.
     pub(crate) fn best_valid(&self) -> Option<Measured> {
-        let fastest = self.valid().map(|m| m.rtt).min()?;
-        self.valid()
+        self.best_of(|_| true)
+    }
+
+    /// The same among TCP connections.
+    pub(crate) fn best_valid_stream(&self) -> Option<Measured> {
+        self.best_of(|m| m.key.0.is_stream())
+    }
+
+    fn best_of(&self, among: impl Fn(&Measured) -> bool) -> Option<Measured> {
+        let valid = || self.valid().filter(&among);
+        let fastest = valid().map(|m| m.rtt).min()?;
+        valid()
             .filter(|m| m.rtt <= fastest + about(fastest))
             .min_by_key(|m| (Reverse(rank(m.technique)), m.rtt))
     }

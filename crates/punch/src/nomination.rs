@@ -58,12 +58,13 @@ impl Nomination {
     }
 
     /// Looks at the valid pairs. `current` is the path that stands, to be replaced only by one that is better by what
-    /// was measured; `None` when any pair will do.
+    /// was measured; `None` when any pair will do. `by_tcp`: one by TCP goes before all of UDP, which carries too little.
     pub(crate) fn poll(
         &mut self,
         now: Instant,
         checks: &Checklist,
         current: Option<&Path>,
+        by_tcp: bool,
     ) -> Option<Step> {
         if let State::Asking {
             key,
@@ -91,12 +92,13 @@ impl Nomination {
             key,
             technique,
             rtt,
-        }) = best(now, checks, current)
+        }) = best(now, checks, current, by_tcp)
         else {
             self.state = State::Open;
             return None;
         };
-        if let Some(until) = self.grace(checks.better_until(now, technique, rtt), now) {
+        let better_until = checks.better_until(now, technique, rtt).filter(|_| !by_tcp);
+        if let Some(until) = self.grace(better_until, now) {
             self.state = State::Grace { until };
             return None;
         }
@@ -150,11 +152,21 @@ impl Nomination {
 }
 
 /// The pair to nominate: the best, or the best that displaces the path and was measured just now.
-fn best(now: Instant, checks: &Checklist, current: Option<&Path>) -> Option<Measured> {
-    let best = checks.best_valid()?;
+fn best(
+    now: Instant,
+    checks: &Checklist,
+    current: Option<&Path>,
+    by_tcp: bool,
+) -> Option<Measured> {
+    let stream = checks.best_valid_stream().filter(|_| by_tcp);
+    let best = stream.or_else(|| checks.best_valid())?;
     let Some(path) = current else {
         return Some(best);
     };
+    if by_tcp && best.key.0.is_stream() != path.socket.is_stream() {
+        // Measured or not: round trips do not tell what a path carries.
+        return Some(best).filter(|best| best.key.0.is_stream());
+    }
     let key = (path.socket, path.remote);
     let path = Measured {
         key,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use p2pdbg_punch::Technique;
+use p2pdbg_punch::{Input, Technique};
 use p2pdbg_simnet::{NatConfig, NatKind, Outcome, Scenario, Simulation, Site, TcpRules};
 
 /// A box of this kind that lets no UDP through.
@@ -149,4 +149,46 @@ fn path_by_tcp_lasts_while_it_idles() {
     simulation.run_until(Duration::from_secs(900), |_| false);
     assert!(simulation.is_direct() && simulation.carries());
     assert!((0..2).all(|n| simulation.lost(n).is_none()));
+}
+
+#[test]
+fn tcp_takes_the_place_of_udp_that_carries_too_little_and_gives_it_back() {
+    let nat = NatKind::PORT_RESTRICTED;
+    for seed in 0..10 {
+        let scenario = Scenario::new(nat, nat).with_tcp().seed(seed);
+        let mut simulation = scenario.build();
+        simulation.start();
+        let used =
+            |s: &Simulation| [0, 1].map(|n| s.peer(n).engine.nominated().map(|p| p.technique));
+        let (udp, tcp) = (
+            [Some(Technique::HolePunch); 2],
+            [Some(Technique::TcpPunch); 2],
+        );
+        assert!(simulation.run_until(Duration::from_secs(5), |s| used(s) == udp));
+        let avoided = Duration::from_secs(60);
+        for n in 0..2 {
+            simulation.tell(n, Input::StreamsActive(true));
+            simulation.tell(n, Input::TunnelUp);
+            simulation.tell(n, Input::AvoidUdp(avoided));
+        }
+        let until = simulation.world.now() + avoided;
+        let soon = simulation.world.now() + Duration::from_secs(4);
+        assert!(
+            simulation.run_until(soon, |s| used(s) == tcp),
+            "seed {seed}"
+        );
+        for n in 0..2 {
+            simulation.tell(n, Input::TunnelUp);
+        }
+        assert!(simulation.carries(), "seed {seed}");
+        // Nothing goes to and fro meanwhile, however good the round trips over UDP are.
+        let left = simulation.run_until(until - Duration::from_millis(10), |s| used(s) != tcp);
+        assert!(!left, "seed {seed}: {:?}", used(&simulation));
+        let later = until + Duration::from_secs(40);
+        assert!(
+            simulation.run_until(later, |s| used(s) == udp),
+            "seed {seed}"
+        );
+        assert!((0..2).all(|n| simulation.lost(n).is_none()), "seed {seed}");
+    }
 }

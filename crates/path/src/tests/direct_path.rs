@@ -135,6 +135,29 @@ async fn path_whose_tunnel_is_lost_is_told_as_lost_and_found_again() {
 }
 
 #[tokio::test]
+async fn path_by_tcp_takes_the_place_of_udp_that_is_avoided_and_udp_follows_when_it_is_cut() {
+    let mut two = Two::introduced();
+    two.authenticate();
+    two.nominated().await;
+    two.tell(|| PathCommand::DirectUp);
+    two.tell(|| PathCommand::AvoidUdp(10 * PATIENCE));
+    let by_tcp = |_, event: &PathEvent| match event {
+        PathEvent::Direct { path, .. } if path.technique.is_tcp() => Some(path.socket),
+        _ => None,
+    };
+    let sockets = two.both(by_tcp).await;
+    assert!(sockets.iter().all(|socket| socket.is_stream()));
+    // Its tunnel does not come up, so the way is looked for anew.
+    two.tell(|| PathCommand::AvoidUdp(Duration::ZERO));
+    two.tell(|| PathCommand::DirectLost);
+    let by_udp = |_, event: &PathEvent| match event {
+        PathEvent::Direct { path, .. } => (!path.technique.is_tcp()).then_some(()),
+        _ => None,
+    };
+    two.both(by_udp).await;
+}
+
+#[tokio::test]
 async fn silent_path_is_asked_and_answers_after_a_change_of_network() {
     let mut two = Two::introduced();
     two.authenticate();

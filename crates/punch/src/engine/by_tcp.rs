@@ -21,9 +21,22 @@ impl Engine {
     fn wants_tcp(&self) -> bool {
         self.config.tcp
             && self.authenticated
-            && self.path.direct.is_none()
             && self.peer.remote.is_some()
-            && (!self.is_controlling() || self.needs_tcp())
+            && match &self.path.direct {
+                None => !self.is_controlling() || self.needs_tcp(),
+                Some(_) => self.seeks_instead(),
+            }
+    }
+
+    /// Whether TCP is put before UDP now.
+    pub(super) fn avoids_udp(&self) -> bool {
+        self.tcp.instead_until(self.now).is_some()
+    }
+
+    /// Whether there is a path over UDP, and one by TCP is to take its place.
+    fn seeks_instead(&self) -> bool {
+        let by_udp = self.path.socket().is_some_and(|s| !s.is_stream());
+        by_udp && self.avoids_udp()
     }
 
     /// UDP gets through at one end not at all, an attempt with it was in vain, or TCP was what worked before.
@@ -42,7 +55,10 @@ impl Engine {
             }
             Phase::Resting { .. } => (true, true),
         };
-        tried && (blocked_here || blocked_there) || failed || self.tcp.has_worked()
+        tried && (blocked_here || blocked_there)
+            || failed
+            || self.tcp.has_worked()
+            || self.avoids_udp()
     }
 
     pub(super) fn try_tcp(&mut self) {
@@ -75,10 +91,15 @@ impl Engine {
             _ => None,
         };
         let blocked = blocked.filter(|_| self.config.tcp);
-        [self.tcp.next_at(self.now, self.wants_tcp()), blocked]
-            .into_iter()
-            .flatten()
-            .min()
+        let instead = self.tcp.instead_until(self.now);
+        [
+            self.tcp.next_at(self.now, self.wants_tcp()),
+            blocked,
+            instead,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Where the peer may be dialled.
@@ -124,8 +145,8 @@ impl Engine {
         };
         // A path was agreed on meanwhile, or there are enough.
         let taken = match self.path.direct {
-            Some(_) => Err(()),
-            None => self.tcp.add_stream(self.now, socket, stream, None),
+            Some(_) if !self.seeks_instead() => Err(()),
+            _ => self.tcp.add_stream(self.now, socket, stream, None),
         };
         match taken {
             Ok(silent) => self.close_sockets(silent.as_slice(), None),

@@ -112,6 +112,7 @@ impl Engine {
                 let tunnel_up = self.path.tunnel_up;
                 self.path.set_activity(self.now, tunnel_up, active);
             }
+            Input::AvoidUdp(time) => self.tcp.avoid_udp(self.now, time),
             Input::TcpPorts(ports) => self.on_tcp_ports(ports),
             Input::TcpConnected {
                 socket,

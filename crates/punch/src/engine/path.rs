@@ -119,12 +119,13 @@ impl Engine {
             return;
         }
         if self.is_controlling() {
+            let by_tcp = self.avoids_udp();
             let direct = self.path.direct.as_ref();
             let current = direct.map(|d| &d.path).filter(|_| !self.path.nominate_anew);
             match self
                 .path
                 .nomination
-                .poll(self.now, &self.attempts.checks, current)
+                .poll(self.now, &self.attempts.checks, current, by_tcp)
             {
                 Some(Step::Ask { key, nominated }) => {
                     let nomination = Some(nominated);

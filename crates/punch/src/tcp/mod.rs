@@ -144,6 +144,8 @@ pub(crate) struct TcpPunch {
     dialled_until: Option<Instant>,
     /// A path by TCP worked on this network, and when it was agreed on.
     worked_at: Option<Instant>,
+    /// Until when TCP is put before UDP, which carries too little.
+    instead_until: Option<Instant>,
     streams: BTreeMap<SocketId, Stream>,
 }
 
@@ -161,6 +163,7 @@ impl TcpPunch {
             not_before: None,
             dialled_until: None,
             worked_at: None,
+            instead_until: None,
             streams: BTreeMap::new(),
         }
     }
@@ -351,6 +354,7 @@ impl TcpPunch {
     pub(crate) fn on_network_changed(&mut self) {
         self.pause = FIRST_PAUSE;
         self.worked_at = None;
+        self.instead_until = None;
         self.restart();
     }
 
@@ -382,6 +386,16 @@ impl TcpPunch {
     /// Whether a path by TCP has worked on this network.
     pub(crate) fn has_worked(&self) -> bool {
         self.worked_at.is_some()
+    }
+
+    /// UDP carries too little for so long, or no more.
+    pub(crate) fn avoid_udp(&mut self, now: Instant, time: Duration) {
+        self.instead_until = Some(now + time).filter(|_| !time.is_zero());
+    }
+
+    /// Until when TCP is put before UDP, if it is now.
+    pub(crate) fn instead_until(&self, now: Instant) -> Option<Instant> {
+        self.instead_until.filter(|until| now < *until)
     }
 
     /// What the peer is told of us.

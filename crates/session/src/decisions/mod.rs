@@ -212,7 +212,10 @@ impl Decisions {
                     self.put(Output::Call { socket, remote });
                 }
             }
-            Input::Nominated(path) => self.on_nominated(&path, now),
+            Input::Nominated(path) => {
+                self.starving.by_tcp = path.technique.is_tcp().then_some(path.remote);
+                self.on_nominated(&path, now);
+            }
             Input::DirectLost(reason) => self.on_direct_lost(reason),
             Input::Unused { technique, rtt } => self.on_unused(technique, rtt, now),
             Input::Obstacle(obstacle) => {
@@ -304,6 +307,7 @@ impl Decisions {
     }
 
     fn on_direct_lost(&mut self, reason: LossReason) {
+        self.starving.by_tcp = None;
         self.path_status.on_direct_lost(reason);
         self.listener_dial.on_not_nominated();
         for epoch in self.tunnels.direct() {
@@ -497,6 +501,14 @@ impl Decisions {
     fn weigh(&mut self, now: Instant) {
         if self.settings.path_policy != PathPolicy::Any {
             return;
+        }
+        if self
+            .starving
+            .by_tcp
+            .is_some_and(|remote| self.tunnels.reaches(remote))
+        {
+            let instead = self.starving.direct.on_direct_by_tcp();
+            self.carry(instead, now);
         }
         let used = self.tunnels.used().map(|used| used.path);
         let direct = self.tunnels.used_counters();

@@ -3,12 +3,16 @@
 //! Some networks let UDP between peers pass and police it to a fraction of what they give TCP. Small messages do well
 //! there and bulk starves. So when the streams want to send more than the direct path takes, and that loses much of
 //! what is sent, the relay is tried, over TCP if that can be: if it carries at least [`GAIN`] times as much it is kept
-//! for a while, and then the direct path is tried again. Each end judges what it sends.
+//! for a while, and then the direct path is tried again. Meanwhile both ends look for a direct path by TCP, which takes
+//! the relay's place as soon as it stands. Each end judges what it sends.
 //!
 //! A relay besides the home's is judged in the same way, against the home's: it may have a full line, or answer what is
 //! small and drop the rest. Here the way that the streams have is the *first*, and the other one the *second*.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use super::io::{Counters, Flow};
 
@@ -79,6 +83,8 @@ pub(super) struct Starving {
     pub(super) near: Starvation,
     /// When the nearer relay's tunnel was suspect last.
     pub(super) near_suspect_at: Option<Instant>,
+    /// The other end of the nominated path, if that is by TCP.
+    pub(super) by_tcp: Option<SocketAddr>,
 }
 
 impl Default for Starving {
@@ -87,6 +93,7 @@ impl Default for Starving {
             direct: Starvation::of_direct_path(),
             near: Starvation::of_near_relay(),
             near_suspect_at: None,
+            by_tcp: None,
         }
     }
 }
@@ -239,6 +246,20 @@ impl Starvation {
             return None;
         }
         Some(self.judge_second(trial.first, second, now))
+    }
+
+    /// A direct path by TCP stands, and its tunnel is up. Streams that were to use the relay use that one, and UDP is
+    /// avoided as long as the relay would have been kept.
+    pub(super) fn on_direct_by_tcp(&mut self) -> Option<Verdict> {
+        if !self.prefers_second() {
+            return None;
+        }
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LONGEST);
+        self.state = State::First(None);
+        let seconds = pause.as_secs();
+        let why = format!("TCP goes directly; UDP is tried again in {seconds} s");
+        Some(Verdict::Keep(pause, why))
     }
 
     /// Another network, or another first way: what was found counts no more.

@@ -87,6 +87,34 @@ fn streams_that_starve_on_the_direct_path_go_to_the_relay_and_back_after_a_while
 }
 
 #[test]
+fn direct_path_by_tcp_takes_the_relays_place_as_soon_as_its_tunnel_is_up() {
+    let (mut bench, mut delivered) = (on_both(), 0);
+    pass_hungry(&mut bench, Duration::from_secs(5), 1000, &mut delivered);
+    assert_eq!(bench.decisions.used(), Some(1), "the relay is tried");
+    let by_tcp = Path {
+        technique: Technique::TcpPunch,
+        ..path(3)
+    };
+    bench.tell(Input::Nominated(by_tcp));
+    let before = pass_hungry(
+        &mut bench,
+        Duration::from_millis(500),
+        100_000,
+        &mut delivered,
+    );
+    assert!(avoided(&before).is_empty(), "no tunnel there yet");
+    bench.up(3, PathKind::Direct);
+    let moved = pass_hungry(&mut bench, Duration::from_secs(2), 100_000, &mut delivered);
+    assert_eq!(avoided(&moved), [Duration::from_secs(60)]);
+    assert_eq!(bench.decisions.used(), Some(3));
+    // UDP again: it is judged as before.
+    bench.tell(Input::Nominated(path(4)));
+    bench.up(4, PathKind::Direct);
+    pass_hungry(&mut bench, Duration::from_secs(1), 1000, &mut delivered);
+    assert_eq!(bench.decisions.used(), Some(4));
+}
+
+#[test]
 fn relay_that_carries_no_more_is_left_and_not_tried_again_at_once() {
     let (mut bench, mut delivered) = (on_both(), 0);
     pass_hungry(&mut bench, Duration::from_secs(5), 1000, &mut delivered);
