@@ -14,6 +14,9 @@ use super::{DELAY, harness::eventually, setting};
 /// How often each pair of the whole matrix is tried; with nothing said, there is no whole matrix.
 const RUNS: &str = "P2PDBG_LAB_MATRIX_RUNS";
 
+/// The kind of which alone the row and the column are measured; the other cells stay as they are.
+const KIND: &str = "P2PDBG_LAB_MATRIX_KIND";
+
 /// The same without UDP, for direct paths by TCP.
 const BEGIN_TCP: &str = "<!-- measured by TCP: scripts/lab-matrix -->";
 const END_TCP: &str = "<!-- end of the lab's matrix by TCP -->";
@@ -39,6 +42,9 @@ const KINDS: [(&str, NatKind); 7] = [
     ("UDP blocked", NatKind::UDP_BLOCKED),
 ];
 
+/// What the log has when all rounds of TCP were in vain.
+const TCP_FAILED: &str = "TcpRound { round: 5";
+
 /// How two peers came together for good, as the connector says.
 struct Meeting {
     /// By which technique; none: on the relay.
@@ -51,7 +57,11 @@ struct Meeting {
 #[track_caller]
 fn meet(name: &str, a: NatKind, b: NatKind) -> Option<Meeting> {
     let lab = Lab::new_or_skip(name)?;
-    meet_in(&TwoNats::new(lab, b, a, DELAY).unwrap(), "AttemptFailed")
+    let failed = match a.blocks_udp || b.blocks_udp {
+        true => TCP_FAILED,
+        false => "AttemptFailed",
+    };
+    meet_in(&TwoNats::new(lab, b, a, DELAY).unwrap(), failed)
 }
 
 /// The same where no UDP passes, until all rounds of TCP were in vain.
@@ -61,7 +71,7 @@ fn meet_without_udp(name: &str, a: NatKind, b: NatKind) -> Option<Meeting> {
     let lab = TwoNats::new(lab, b, a, DELAY).unwrap();
     lab.nat_a.block(Flow::udp()).unwrap();
     lab.nat_b.block(Flow::udp()).unwrap();
-    meet_in(&lab, "TcpRound { round: 5")
+    meet_in(&lab, TCP_FAILED)
 }
 
 /// Has them meet; `failed` is in the line of the log after which nothing is to be hoped for.
@@ -196,6 +206,15 @@ fn write_table(
     kinds: &[(&str, NatKind)],
     meet: impl Fn(NatKind, NatKind) -> Option<Meeting>,
 ) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/TRAVERSAL.md");
+    let page = || {
+        let page = std::fs::read_to_string(&path).unwrap();
+        let (before, rest) = page.split_once(begin).expect("a place for the table");
+        let (stands, after) = rest.split_once(end).expect("an end of the table");
+        [before, stands, after].map(str::to_owned)
+    };
+    let [_, stands, _] = page();
+    let only = std::env::var(KIND).ok();
     let mut out = String::new();
     write!(out, "| connector ↓ listener → |").unwrap();
     for (name, _) in kinds {
@@ -204,7 +223,18 @@ fn write_table(
     writeln!(out, "\n|---|{}", "---|".repeat(kinds.len())).unwrap();
     for (name, a) in kinds {
         write!(out, "| **{name}** |").unwrap();
-        for (_, b) in kinds {
+        for (n, (column, b)) in kinds.iter().enumerate() {
+            if only
+                .as_ref()
+                .is_some_and(|only| ![name, column].contains(&&only.as_str()))
+            {
+                let row = stands
+                    .lines()
+                    .find(|line| line.starts_with(&format!("| **{name}** |")));
+                let cell = row.and_then(|row| row.split('|').nth(n + 2));
+                write!(out, "{}|", cell.expect("a cell that stands")).unwrap();
+                continue;
+            }
             let mut cell = Cell::default();
             for _ in 0..runs {
                 cell.add(meet(*a, *b).expect("a lab"));
@@ -214,10 +244,7 @@ fn write_table(
         writeln!(out).unwrap();
     }
     println!("{out}");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/TRAVERSAL.md");
-    let page = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once(begin).expect("a place for the table");
-    let (_, after) = rest.split_once(end).expect("an end of the table");
+    let [before, _, after] = page();
     let runs = format!("Each cell: direct in so many of {runs} runs.");
     std::fs::write(
         &path,
