@@ -20,7 +20,7 @@ const NOT_SENT: u32 = 32 * 1024;
 /// The longest segment, in bytes: with 40 bytes of IPv6, 20 of TCP and 12 of its options it passes where 1,200 do.
 /// TCP is what is left on a way that drops longer packets and tells nobody, and there nothing would shorten them.
 #[cfg(unix)]
-pub const LONGEST_SEGMENT: u32 = 1_120;
+const LONGEST_SEGMENT: u32 = 1_120;
 
 /// For so long what was sent may stay without an answer until the kernel ends a connection. It would take a quarter of
 /// an hour otherwise, and a dead connection keeps the place of a new one.
