@@ -13,8 +13,9 @@ use super::{
     setting, through_the_rendezvous,
 };
 
-/// Two port-restricted NATs of networks that let no TCP through to each other if `tcp` is false, and a router between them that drops what is longer on its way from the IDE to the
-/// debuggee than `longest` bytes with its headers. What goes through the rendezvous may be as long as it likes.
+/// Two port-restricted NATs, the networks of which let no TCP through to each other if `tcp` is false, and a router
+/// between them that drops what is longer on its way from the IDE to the debuggee than `longest` bytes with its
+/// headers. What goes through the rendezvous may be as long as it likes.
 fn lab(name: &str, longest: u16, tcp: bool) -> Option<TwoNats> {
     let lab = Lab::new_or_skip(name)?;
     let nat = NatKind::PORT_RESTRICTED;

@@ -131,8 +131,8 @@ pub enum Input<'a> {
     PathSilent,
     /// Whether streams move now: the nominated path is then watched more closely.
     StreamsActive(bool),
-    /// What the nominated path carries over UDP is too little, for so long: a path by TCP is looked for beside it, at this
-    /// end and the peer's, and takes its place. Zero: no longer; UDP is used again if it is about as fast.
+    /// What the nominated path carries over UDP is too little, for so long: a path by TCP is looked for beside it, at
+    /// this end and the peer's, and takes its place. Zero: no longer; UDP is used again if it is about as fast.
     AvoidUdp(Duration),
     /// What the driver has learnt since [`Output::TcpGather`]; again when it changes.
     TcpPorts(&'a TcpPorts),

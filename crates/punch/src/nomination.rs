@@ -58,7 +58,8 @@ impl Nomination {
     }
 
     /// Looks at the valid pairs. `current` is the path that stands, to be replaced only by one that is better by what
-    /// was measured; `None` when any pair will do. `by_tcp`: one by TCP goes before all of UDP, which carries too little.
+    /// was measured; `None` when any pair will do. `by_tcp`: one by TCP goes before all of UDP, which carries too
+    /// little.
     pub(crate) fn poll(
         &mut self,
         now: Instant,

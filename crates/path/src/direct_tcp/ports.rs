@@ -12,9 +12,9 @@ use p2pdbg_net::{
 };
 use p2pdbg_punch::{PunchKey, Role, TcpPorts};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
-    task::{AbortHandle, JoinSet},
+    task::{AbortHandle, JoinError, JoinSet},
     time::timeout,
 };
 
@@ -57,67 +57,100 @@ pub(super) async fn accept(
     expected: watch::Receiver<Vec<IpAddr>>,
     events: mpsc::Sender<TcpEvent>,
 ) {
-    let mut newcomers: Newcomers<u64> = Newcomers::new();
-    let mut proving = JoinSet::new();
-    let mut handles: Vec<(u64, AbortHandle)> = Vec::new();
-    let (mut count, mut greeted) = (0, 0);
+    let mut door = Door::default();
     loop {
         tokio::select! {
-            accepted = listener.accept() => {
-                let (stream, from) = match accepted {
-                    Ok(accepted) => accepted,
-                    Err(error) => {
-                        tracing::debug!(%error, "cannot accept a connection");
-                        tokio::time::sleep(PAUSE).await;
-                        continue;
-                    }
-                };
-                set_up(&stream);
-                let from = from.ip().to_canonical();
-                match newcomers.judge(from, &expected.borrow()) {
-                    Verdict::Admit => {}
-                    Verdict::Replace(oldest) => {
-                        newcomers.remove(oldest);
-                        handles.iter().filter(|(k, _)| *k == oldest).for_each(|(_, h)| h.abort());
-                    }
-                    Verdict::Refuse => continue,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => door.let_in(stream, &key, role, &expected.borrow()),
+                Err(error) => {
+                    tracing::debug!(%error, "cannot accept a connection");
+                    tokio::time::sleep(PAUSE).await;
                 }
-                count += 1;
-                newcomers.add(count, from);
-                let (key, number) = (key.clone(), count);
-                let handle = proving.spawn(async move {
-                    Step::Greeted(number, greet(stream, &key, role, false).await)
-                });
-                handles.push((number, handle));
-            }
-            Some(ended) = proving.join_next() => {
-                match ended {
-                    Ok(Step::Greeted(number, Ok(connection))) => {
-                        newcomers.remove(number);
-                        if greeted < GREETED {
-                            greeted += 1;
-                            proving.spawn(async move { Step::Proven(connection.prove().await) });
-                        }
-                    }
-                    Ok(Step::Greeted(number, Err(error))) => {
-                        newcomers.remove(number);
-                        tracing::debug!(%error, "a connection was not the peer's");
-                    }
-                    Ok(Step::Proven(proven)) => {
-                        greeted -= 1;
-                        match proven {
-                            Ok(proven) => {
-                                let _ = events.send(TcpEvent::Proven(proven)).await;
-                            }
-                            Err(error) => tracing::debug!(%error, "the peer did not go on"),
-                        }
-                    }
-                    // One that had to make room is known to be gone.
-                    Err(_) => {}
+            },
+            Some(ended) = door.proving.join_next() => {
+                if let Some(proven) = door.on_step(ended) {
+                    let _ = events.send(TcpEvent::Proven(proven)).await;
                 }
-                handles.retain(|(_, handle)| !handle.is_finished());
             }
         }
+    }
+}
+
+/// The connections at a port that have not proved to be the peer's.
+struct Door {
+    newcomers: Newcomers<u64>,
+    proving: JoinSet<Step>,
+    handles: Vec<(u64, AbortHandle)>,
+    /// Numbers them.
+    count: u64,
+    greeted: usize,
+}
+
+impl Default for Door {
+    fn default() -> Self {
+        Self {
+            newcomers: Newcomers::new(),
+            proving: JoinSet::new(),
+            handles: Vec::new(),
+            count: 0,
+            greeted: 0,
+        }
+    }
+}
+
+impl Door {
+    /// Listens to a connection, if there is room for it.
+    fn let_in(&mut self, stream: TcpStream, key: &PunchKey, role: Role, expected: &[IpAddr]) {
+        set_up(&stream);
+        let Ok(from) = stream.peer_addr() else {
+            return;
+        };
+        let from = from.ip().to_canonical();
+        match self.newcomers.judge(from, expected) {
+            Verdict::Admit => {}
+            Verdict::Replace(oldest) => {
+                self.newcomers.remove(oldest);
+                let handles = self.handles.iter();
+                handles
+                    .filter(|(number, _)| *number == oldest)
+                    .for_each(|(_, handle)| handle.abort());
+            }
+            Verdict::Refuse => return,
+        }
+        self.count += 1;
+        self.newcomers.add(self.count, from);
+        let (key, number) = (key.clone(), self.count);
+        let handle = self
+            .proving
+            .spawn(async move { Step::Greeted(number, greet(stream, &key, role, false).await) });
+        self.handles.push((number, handle));
+    }
+
+    /// What became of one; the connection, if it is the peer's.
+    fn on_step(&mut self, ended: Result<Step, JoinError>) -> Option<Proven> {
+        self.handles.retain(|(_, handle)| !handle.is_finished());
+        // One that had to make room is known to be gone.
+        let result = match ended.ok()? {
+            Step::Greeted(number, greeted) => {
+                self.newcomers.remove(number);
+                greeted.map(|connection| {
+                    if self.greeted < GREETED {
+                        self.greeted += 1;
+                        self.proving
+                            .spawn(async move { Step::Proven(connection.prove().await) });
+                    }
+                    None
+                })
+            }
+            Step::Proven(proven) => {
+                self.greeted -= 1;
+                proven.map(Some)
+            }
+        };
+        result
+            .inspect_err(|error| tracing::debug!(%error, "a connection was not the peer's"))
+            .ok()
+            .flatten()
     }
 }
 

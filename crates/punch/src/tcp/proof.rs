@@ -6,12 +6,12 @@
 //! ANSWER   12 | version 2 | nonce (32) | tag (32)
 //! ```
 //!
-//! Whoever dialled says HELLO first; in a simultaneous open both did. Whoever accepted says nothing before a HELLO, and
-//! then ANSWER. Who dialled gives its PROOF when it has the other's HELLO or ANSWER; whoever accepted proves itself only
-//! to a peer that has. The MAC is under the role's own key and covers both nonces, so it is of use once, on this
+//! Whoever dialled says HELLO first; in a simultaneous open both did. Whoever accepted says nothing before a HELLO,
+//! and then ANSWER. Who dialled gives its PROOF when it has the other's HELLO or ANSWER; whoever accepted proves itself
+//! only to a peer that has. The MAC is under the role's own key and covers both nonces, so it is of use once, on this
 //! connection, in one direction. The tag is under the same key and covers the first message alone: somebody may repeat
-//! it who has seen it on its way, so it proves nothing, but a stranger has none. It gets no byte, and its connection may
-//! be told from the peer's before the proof is complete.
+//! it who has seen it on its way, so it proves nothing, but a stranger has none. It gets no byte, and its connection
+//! may be told from the peer's before the proof is complete.
 
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};

@@ -24,6 +24,7 @@ impl Decisions {
 
     pub(super) fn on_nominated(&mut self, path: &Path, now: Instant) {
         self.path_status.on_direct(path);
+        self.starving.by_tcp = path.technique.is_tcp().then_some(path.remote);
         let ends = (path.socket, path.remote);
         let (next, unused) = self.listener_dial.on_nominated(ends, now);
         if let Some(epoch) = unused {

@@ -212,10 +212,7 @@ impl Decisions {
                     self.put(Output::Call { socket, remote });
                 }
             }
-            Input::Nominated(path) => {
-                self.starving.by_tcp = path.technique.is_tcp().then_some(path.remote);
-                self.on_nominated(&path, now);
-            }
+            Input::Nominated(path) => self.on_nominated(&path, now),
             Input::DirectLost(reason) => self.on_direct_lost(reason),
             Input::Unused { technique, rtt } => self.on_unused(technique, rtt, now),
             Input::Obstacle(obstacle) => {
@@ -502,11 +499,8 @@ impl Decisions {
         if self.settings.path_policy != PathPolicy::Any {
             return;
         }
-        if self
-            .starving
-            .by_tcp
-            .is_some_and(|remote| self.tunnels.reaches(remote))
-        {
+        let by_tcp = self.starving.by_tcp;
+        if by_tcp.is_some_and(|remote| self.tunnels.reaches(remote)) {
             let instead = self.starving.direct.on_direct_by_tcp();
             self.carry(instead, now);
         }

@@ -339,8 +339,6 @@ fn mbits(rate: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
 
     const STEP: Duration = Duration::from_millis(150);
