@@ -48,8 +48,8 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Reads the argument of `-L` or `-R`: `[BIND:]PORT:HOST:PORT`, or for `-L` also `PATH:HOST:PORT`; the path of a Unix
-    /// socket at the end that dials may stand in place of `HOST:PORT`.
+    /// Reads the argument of `-L` or `-R`: `[BIND:]PORT:HOST:PORT`, or for `-L` also `PATH:HOST:PORT`; the path of a
+    /// Unix socket at the end that dials may stand in place of `HOST:PORT`.
     ///
     /// # Errors
     /// Says which part does not parse; the message carries the whole argument.
