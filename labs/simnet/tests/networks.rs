@@ -198,6 +198,26 @@ fn search_that_trips_a_guard_is_noticed_within_seconds_told_and_followed_by_a_ca
 }
 
 #[test]
+fn harm_that_was_a_change_of_the_network_hinders_no_search_though_the_change_is_told_later() {
+    let mut simulation = Scenario::new(NatKind::SYMMETRIC_RANDOM, PR).seed(2).build();
+    simulation.start();
+    let began = |s: &Simulation| {
+        let mut events = s.peer(0).events();
+        events.any(|(_, event)| matches!(event, Event::SearchBegan { .. }))
+    };
+    assert!(simulation.run_until(10 * S, began));
+    run(&mut simulation, 300 * MS);
+    // What an interface that goes and comes does to those behind it: their mappings are others.
+    let nat = simulation.boxes[0][0];
+    simulation.world.nat(nat).flush();
+    let limit = simulation.world.now() + 5 * S;
+    assert!(simulation.run_until(limit, |s| !harms(s, 0).is_empty()));
+    simulation.tell(0, Input::NetworkChanged);
+    let limit = simulation.world.now() + 20 * S;
+    assert!(simulation.run_until(limit, Simulation::is_direct));
+}
+
+#[test]
 fn searches_of_an_hour_fit_beside_what_a_subscriber_with_1200_sessions_has_open() {
     for (a, b) in [
         (PR, NatKind::SYMMETRIC_RANDOM),

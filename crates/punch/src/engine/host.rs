@@ -202,6 +202,9 @@ impl Engine {
 
     /// Begins anew, unless this has just been done: drivers learn of one change in several ways.
     pub(super) fn on_network_changed(&mut self) {
+        // What looked like harm done by a search may have been the change itself, which is told later than it is felt.
+        self.search.caution = Caution::default();
+        self.out.flows.set_interval(CAREFUL_INTERVAL);
         if self
             .host
             .generation_began
@@ -213,10 +216,8 @@ impl Engine {
         self.attempts.held_until = None;
         // The NATs may be others.
         self.path.forgetful = false;
-        self.search.caution = Caution::default();
         self.tcp.on_network_changed();
         self.host.gathering.on_network_changed();
-        self.out.flows.set_interval(CAREFUL_INTERVAL);
         self.path.doubt(self.now);
         self.begin_generation();
     }
