@@ -40,8 +40,8 @@ fn programs() -> Vec<PathBuf> {
     programs
 }
 
-/// Whether it is built with TLS, which the packaged Valkey is not, though it knows the options: one that is complains of
-/// what it is told here, and only one that is.
+/// Whether it is built with TLS, which the packaged Valkey is not, though it knows the options: one that is complains
+/// of what it is told here, and only one that is.
 fn has_tls(program: &Path) -> bool {
     let asked = Command::new(program)
         .args([
