@@ -196,7 +196,9 @@ impl Model {
                 self.rate.add(self.round.number, rate);
             }
         }
-        self.end_beginning(now.saturating_duration_since(newest), least);
+        if !limited_by_program {
+            self.end_beginning(now.saturating_duration_since(newest), least);
+        }
         let ended = largest > self.round.after;
         if ended {
             self.end_round(now);

@@ -251,3 +251,19 @@ fn a_program_that_sends_little_does_not_lower_the_window() {
     }
     assert!(link.window() >= before * 0.9, "{} {before}", link.window());
 }
+
+#[test]
+fn a_program_that_sends_little_and_is_answered_late_does_not_end_the_beginning() {
+    let mut link = Link::new(FITS, 0);
+    for (number, took) in [RTT, 3 * RTT, 3 * RTT, 3 * RTT, 3 * RTT, 3 * RTT]
+        .into_iter()
+        .enumerate()
+    {
+        let (sent, number) = (link.now, number as u64 + 1);
+        link.model.on_sent(sent, number);
+        link.now += took;
+        link.model.on_acknowledged(link.now, sent, 1200);
+        link.model.on_batch(link.now, sent, number, 0, true);
+    }
+    assert!(link.model.begins());
+}
