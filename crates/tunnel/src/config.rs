@@ -10,7 +10,11 @@ use quinn::{
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 
-use super::{congestion::PathControlConfig, gate::Gate};
+use super::{
+    acks::{ACK_EVERY, ACK_WITHIN},
+    congestion::PathControlConfig,
+    gate::Gate,
+};
 
 /// A tunnel that is silent for this long is dead. Streams leave it much earlier if there is another; until then it is
 /// worth having, since an outage shorter than this costs no new handshake. QUIC keeps none alive by itself: the session
@@ -29,13 +33,6 @@ const TUNNEL_WINDOW: u32 = 32 << 20;
 
 /// Each forwarded connection takes one carrier a direction, and briefly two when tunnels change.
 const CARRIERS: u32 = 4096;
-
-/// How many packets may pass before one is acknowledged (draft-ietf-quic-ack-frequency): each acknowledgement costs
-/// both ends about as much as a packet of data.
-const ACK_EVERY: u32 = 20;
-
-/// How long fewer packets may wait for it.
-pub(crate) const ACK_WITHIN: Duration = Duration::from_millis(5);
 
 /// How much of what was copied for a lossy path may wait, at either end, in bytes. More is dropped: each is a copy.
 const COPIES: usize = 64 << 10;

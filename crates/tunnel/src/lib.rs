@@ -5,6 +5,7 @@
 //! and on top of it each side proves the session's key over this very connection and names its epoch, so a
 //! tunnel of another session, or an old one, takes over nothing.
 
+mod acks;
 mod call;
 mod config;
 mod congestion;

@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::ACK_WITHIN;
+use crate::acks::ACK_WITHIN;
 
 /// So long nothing is sent before a packet goes beyond the window. Less than the timer for
 /// acknowledgements, which counts from a packet that came after the last one was sent.

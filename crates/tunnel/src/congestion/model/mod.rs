@@ -13,7 +13,7 @@
 use std::time::{Duration, Instant};
 
 use super::delivery::{Delivery, HighestRate};
-use crate::config::ACK_WITHIN;
+use crate::acks::ACK_WITHIN;
 
 /// How much of what fits into the path is kept in flight, and in the round that looks for more.
 const CRUISE: f64 = 1.1;
