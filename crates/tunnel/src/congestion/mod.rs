@@ -212,9 +212,8 @@ impl Controller for PathControl {
     }
 
     fn window(&self) -> u64 {
-        let now = (self.clock)();
-        self.held_acks
-            .window(now, self.path_window(), self.mtu.into())
+        let (window, mtu) = (self.path_window(), self.mtu.into());
+        self.held_acks.window(self.clock, window, mtu)
     }
 
     fn metrics(&self) -> ControllerMetrics {
