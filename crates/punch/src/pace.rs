@@ -18,12 +18,19 @@ pub(crate) struct Pacer {
 
 impl Pacer {
     pub(crate) fn new(budget: &Budget, now: Instant) -> Self {
-        let interval = budget.interval();
+        Self {
+            allowance: budget.packets_per_attempt,
+            ..Self::endless(budget.interval(), budget.burst, now)
+        }
+    }
+
+    /// One in each interval without end, and so many at once.
+    fn endless(interval: Duration, burst: u32, now: Instant) -> Self {
         Self {
             interval,
-            tolerance: interval * budget.burst.saturating_sub(1),
+            tolerance: interval * burst.saturating_sub(1),
             theoretical: now,
-            allowance: budget.packets_per_attempt,
+            allowance: u32::MAX,
             spent: 0,
         }
     }
@@ -62,40 +69,19 @@ impl Pacer {
 /// The pace at which the peer may make this end begin anew: the packets of one attempt are few, those of attempt after
 /// attempt would not be.
 pub(crate) fn restarts(now: Instant) -> Pacer {
-    let interval = Duration::from_secs(2);
-    Pacer {
-        interval,
-        tolerance: interval * 9,
-        theoretical: now,
-        allowance: u32::MAX,
-        spent: 0,
-    }
+    Pacer::endless(Duration::from_secs(2), 10, now)
 }
 
 /// The pace at which moves of this host are followed that a server tells of: a few at once, since a NAT that is
 /// restarted may do so twice, and of a server that says so all the time one in ten seconds.
 pub(crate) fn moves(now: Instant) -> Pacer {
-    let interval = Duration::from_secs(10);
-    Pacer {
-        interval,
-        tolerance: interval * 4,
-        theoretical: now,
-        allowance: u32::MAX,
-        spent: 0,
-    }
+    Pacer::endless(Duration::from_secs(10), 5, now)
 }
 
 /// The pace at which the peer may have this end take part in series by TCP. A peer that keeps to its own pauses needs a
 /// few close together, when paths are lost that lasted or networks change, and one in 20 s for the rest.
 pub(crate) fn series(now: Instant) -> Pacer {
-    let interval = Duration::from_secs(20);
-    Pacer {
-        interval,
-        tolerance: interval * 4,
-        theoretical: now,
-        allowance: u32::MAX,
-        spent: 0,
-    }
+    Pacer::endless(Duration::from_secs(20), 5, now)
 }
 
 #[cfg(test)]
