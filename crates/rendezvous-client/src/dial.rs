@@ -203,8 +203,8 @@ async fn resolve(
     if addresses.is_empty() {
         return Err(failed("the name has no address".into()));
     }
-    let admitted = addresses.into_iter();
-    let admitted: Vec<_> = { admitted }
+    let addresses = addresses.into_iter();
+    let admitted: Vec<_> = addresses
         .filter(|at| reach.admits(host, at.ip()))
         .take(8)
         .collect();
