@@ -8,6 +8,7 @@
 //! asks of a socket: Windows tells of ECN since Windows 10 only.
 
 pub mod drivers;
+mod joined;
 mod plain;
 #[cfg_attr(not(unix), path = "both.rs")]
 #[cfg_attr(unix, path = "read.rs")]
@@ -22,7 +23,7 @@ use std::{
     net::{SocketAddr, UdpSocket},
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
@@ -32,20 +33,25 @@ use quinn::{
     AsyncUdpSocket, UdpPoller,
     udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState},
 };
+use tokio::{sync::Notify, task::AbortHandle};
 
-use self::registered::Registered;
+use self::{joined::Joined, registered::Registered};
 
 /// A bound UDP socket, whose datagrams come and go in batches.
 #[derive(Debug)]
 pub struct UdpIo {
-    io: Registered,
-    /// What quinn-udp knows of the socket; `None` where the system refuses an option that it needs.
-    state: Option<UdpSocketState>,
-    /// Whether the operating system had no room for the last datagram.
-    full: AtomicBool,
+    bound: Arc<Bound>,
+    /// Sends what waits for more, when the program has come to everything else.
+    flusher: AbortHandle,
     /// Whether the operating system refuses to give out several datagrams at once.
     #[cfg(target_os = "linux")]
     singly: AtomicBool,
+}
+
+impl Drop for UdpIo {
+    fn drop(&mut self) {
+        self.flusher.abort();
+    }
 }
 
 impl UdpIo {
@@ -63,10 +69,19 @@ impl UdpIo {
 
     fn with_state(socket: UdpSocket, state: Option<UdpSocketState>) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self {
+        let held = Arc::new(Notify::new());
+        let bound = Arc::new(Bound {
             io: Registered::new(socket)?,
             state,
             full: AtomicBool::new(false),
+            joined: Mutex::default(),
+            holds: AtomicBool::new(false),
+            held: Arc::clone(&held),
+        });
+        let flusher = tokio::spawn(flush(Arc::downgrade(&bound), held)).abort_handle();
+        Ok(Self {
+            bound,
+            flusher,
             #[cfg(target_os = "linux")]
             singly: AtomicBool::new(false),
         })
@@ -80,8 +95,8 @@ impl UdpIo {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        self.io
-            .poll_receive(cx, 1, |socket| single::receive(socket, bufs, meta))
+        let io = &self.bound.io;
+        io.poll_receive(cx, 1, |socket| single::receive(socket, bufs, meta))
     }
 
     /// Whether `received` says that receiving several at once is refused here; from then on it is not tried.
@@ -100,7 +115,7 @@ impl UdpIo {
 
     /// The socket, for its options.
     pub fn socket(&self) -> &UdpSocket {
-        self.io.socket()
+        self.bound.io.socket()
     }
 }
 
@@ -108,22 +123,13 @@ impl UdpIo {
 impl AsyncUdpSocket for UdpIo {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
         Box::pin(Room {
-            io: self,
+            bound: Arc::clone(&self.bound),
             waiting: None,
         })
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let sent = match &self.state {
-            Some(state) => state.send(self.socket().into(), transmit),
-            None => plain::send(self.socket(), transmit),
-        };
-        if let Err(error) = &sent
-            && error.kind() == io::ErrorKind::WouldBlock
-        {
-            self.full.store(true, Ordering::Release);
-        }
-        sent
+        self.bound.send(transmit)
     }
 
     fn poll_recv(
@@ -136,10 +142,11 @@ impl AsyncUdpSocket for UdpIo {
         if self.singly.load(Ordering::Relaxed) {
             return self.poll_recv_singly(cx, bufs, meta);
         }
-        let batch = if self.state.is_some() { BATCH_SIZE } else { 1 };
+        let Bound { io, state, .. } = &*self.bound;
+        let batch = if state.is_some() { BATCH_SIZE } else { 1 };
         let most = bufs.len().min(meta.len()).min(batch);
-        let received = self.io.poll_receive(cx, most, |socket| {
-            plain::past_errors_of_one(|| match &self.state {
+        let received = io.poll_receive(cx, most, |socket| {
+            plain::past_errors_of_one(|| match state {
                 Some(state) => state.recv(socket.into(), bufs, meta),
                 None => plain::receive(socket, bufs, meta),
             })
@@ -156,46 +163,130 @@ impl AsyncUdpSocket for UdpIo {
     }
 
     fn max_transmit_segments(&self) -> usize {
-        let state = self.state.as_ref();
-        state.map_or(1, UdpSocketState::max_gso_segments)
+        self.bound.most_at_once()
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.state.as_ref().map_or(1, UdpSocketState::gro_segments)
+        let state = self.bound.state.as_ref();
+        state.map_or(1, UdpSocketState::gro_segments)
     }
 
     fn may_fragment(&self) -> bool {
         // Whether it was refused before or after the one that forbids to cut datagrams up is not known.
-        let state = self.state.as_ref();
+        let state = self.bound.state.as_ref();
         state.is_none_or(UdpSocketState::may_fragment)
+    }
+}
+
+/// The socket, and what is on its way out.
+#[derive(Debug)]
+struct Bound {
+    io: Registered,
+    /// What quinn-udp knows of the socket; `None` where the system refuses an option that it needs.
+    state: Option<UdpSocketState>,
+    /// Whether the operating system had no room for the last datagram.
+    full: AtomicBool,
+    joined: Mutex<Joined>,
+    /// Whether something waits in `joined`: whoever sends what does not wait need not lock it.
+    holds: AtomicBool,
+    /// Told when something has begun to wait.
+    held: Arc<Notify>,
+}
+
+impl Bound {
+    fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        if !self.holds.load(Ordering::Acquire) && !Joined::may_go_on(transmit) {
+            return self.send_now(transmit);
+        }
+        let most = self.most_at_once();
+        let (sent, holds) = self.with_joined(|joined| {
+            let sent = joined.push(transmit, most, |transmit| self.send_now(transmit));
+            (sent, joined.holds())
+        });
+        if holds {
+            self.held.notify_one();
+        }
+        sent
+    }
+
+    fn with_joined<T>(&self, act: impl FnOnce(&mut Joined) -> T) -> T {
+        let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = act(&mut joined);
+        self.holds.store(joined.holds(), Ordering::Release);
+        done
+    }
+
+    fn send_now(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let sent = match &self.state {
+            Some(state) => state.send(self.io.socket().into(), transmit),
+            None => plain::send(self.io.socket(), transmit),
+        };
+        if let Err(error) = &sent
+            && error.kind() == io::ErrorKind::WouldBlock
+        {
+            self.full.store(true, Ordering::Release);
+        }
+        sent
+    }
+
+    /// How many datagrams the system takes by one call.
+    fn most_at_once(&self) -> usize {
+        let state = self.state.as_ref();
+        state.map_or(1, UdpSocketState::max_gso_segments)
+    }
+
+    /// Waits until there may be room to send.
+    async fn room(&self) -> io::Result<()> {
+        self.io.room().await?;
+        self.full.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Sends what has waited for more that did not come.
+    async fn flush(&self) {
+        while let Err(error) = self.with_joined(|joined| joined.flush(|all| self.send_now(all))) {
+            let full = error.kind() == io::ErrorKind::WouldBlock;
+            if !full || self.room().await.is_err() {
+                self.with_joined(|joined| *joined = Joined::default());
+            }
+        }
+    }
+}
+
+/// Flushes whenever something has begun to wait, as long as the socket is open: it is closed when nobody else has it.
+async fn flush(bound: Weak<Bound>, held: Arc<Notify>) {
+    loop {
+        held.notified().await;
+        // What comes right behind it goes with it.
+        tokio::task::yield_now().await;
+        let Some(bound) = bound.upgrade() else {
+            return;
+        };
+        bound.flush().await;
     }
 }
 
 /// One of those that wait for room to send, again and again.
 struct Room {
-    io: Arc<UdpIo>,
+    bound: Arc<Bound>,
     waiting: Option<Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>>,
 }
 
 impl fmt::Debug for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Room({:?})", self.io)
+        write!(f, "Room({:?})", self.bound)
     }
 }
 
 impl UdpPoller for Room {
     fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.waiting.is_none() && !this.io.full.load(Ordering::Acquire) {
+        if this.waiting.is_none() && !this.bound.full.load(Ordering::Acquire) {
             return Poll::Ready(Ok(()));
         }
         let waiting = this.waiting.get_or_insert_with(|| {
-            let io = Arc::clone(&this.io);
-            Box::pin(async move {
-                io.io.room().await?;
-                io.full.store(false, Ordering::Release);
-                Ok(())
-            })
+            let bound = Arc::clone(&this.bound);
+            Box::pin(async move { bound.room().await })
         });
         let waited = ready!(waiting.as_mut().poll(cx));
         // A future is not to be polled again once it is ready.
@@ -331,6 +422,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn full_batches_arrive_in_order_whether_more_follow_or_not() {
+        let ((one, _), (other, address)) = (bound(), bound());
+        let numbers: Vec<u8> = (0..200).collect();
+        let mut sent = numbers.iter();
+        // Five full batches, of which the last has nothing behind it, and so on.
+        for batches in [1, 3, 5, 8] {
+            let before = sent.len();
+            for _ in 0..batches {
+                let batch: Vec<u8> = sent.by_ref().take(10).copied().collect();
+                let batch = Transmit {
+                    segment_size: Some(1),
+                    ..to(address, &batch)
+                };
+                one.try_send(&batch).unwrap();
+            }
+            let mut received = Vec::new();
+            while received.len() < before - sent.len() {
+                received.extend(receive(&other, 4).await.concat());
+            }
+            let first = numbers.len() - before;
+            assert_eq!(received, numbers[first..first + 10 * batches]);
+        }
+    }
+
+    #[tokio::test]
     async fn nothing_is_received_until_something_comes() {
         let ((one, _), (other, address)) = (bound(), bound());
         let ((), received) = tokio::join!(
@@ -353,8 +469,8 @@ mod tests {
         let mut writable = std::future::poll_fn(|cx| poller.as_mut().poll_writable(cx));
         (&mut writable).await.unwrap();
         // As after a datagram that the system had no room for; it has by now.
-        io.full.store(true, Ordering::Release);
+        io.bound.full.store(true, Ordering::Release);
         writable.await.unwrap();
-        assert!(!io.full.load(Ordering::Acquire));
+        assert!(!io.bound.full.load(Ordering::Acquire));
     }
 }
