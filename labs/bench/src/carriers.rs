@@ -15,6 +15,7 @@ use p2pdbg_natlab::Host;
 use crate::{
     process::Process,
     site::{Site, code_of, is_path},
+    vitals::{Vitals, family},
 };
 
 /// A way from the IDE's host to the service.
@@ -75,7 +76,7 @@ pub(crate) struct Carrier {
     ip: Ipv4Addr,
     /// The port beside the IDE.
     pub(crate) port: u16,
-    _programs: Vec<Process>,
+    programs: Vec<Process>,
 }
 
 impl Carrier {
@@ -131,7 +132,7 @@ impl Carrier {
             kind,
             ip,
             port,
-            _programs: programs,
+            programs,
         })
     }
 
@@ -148,7 +149,7 @@ impl Carrier {
             kind: Kind::Direct,
             ip: Ipv4Addr::LOCALHOST,
             port,
-            _programs: programs,
+            programs,
         };
         Ok((carrier, connect))
     }
@@ -156,6 +157,17 @@ impl Carrier {
     /// A connection to the service through it.
     pub(crate) fn connect(&self, site: &Site) -> Result<TcpStream> {
         site.connect_soon(self.ip, self.port)
+    }
+
+    /// Seconds of processor time that its programs have used, at both ends and between; 0 where there are none.
+    pub(crate) fn cpu(&self) -> Result<f64> {
+        let mut seconds = 0.0;
+        for program in &self.programs {
+            for pid in family(program.id()) {
+                seconds += Vitals::of(pid)?.cpu();
+            }
+        }
+        Ok(seconds)
     }
 
     /// Where the IDE connects to.

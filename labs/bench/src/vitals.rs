@@ -47,6 +47,11 @@ impl Vitals {
         Ok(vitals)
     }
 
+    /// Seconds on a processor so far, of the threads that are still there.
+    pub(crate) fn cpu(&self) -> f64 {
+        self.cpu_since(&Self::default())
+    }
+
     /// Seconds on a processor since the look before, of the threads that are still there.
     pub(crate) fn cpu_since(&self, before: &Self) -> f64 {
         self.since(before, |thread| thread.cpu_s)
@@ -63,6 +68,21 @@ impl Vitals {
         };
         self.threads.iter().map(grown).sum()
     }
+}
+
+/// This process and those that it has started and that still run, and so on.
+pub(crate) fn family(pid: u32) -> Vec<u32> {
+    let mut family = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = family.get(next) {
+        let tasks = fs::read_dir(format!("/proc/{parent}/task"));
+        for task in tasks.into_iter().flatten().flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            family.extend(children.split_whitespace().flat_map(str::parse::<u32>));
+        }
+        next += 1;
+    }
+    family
 }
 
 fn field(text: &str, name: &str) -> Option<f64> {

@@ -2,8 +2,12 @@
 
 use anyhow::Result;
 
-use super::{Context, names::BULK};
+use super::{
+    Context,
+    names::{BULK, BULK_COST},
+};
 use crate::{
+    carriers::Kind,
     results::Row,
     traffic::{self, Way, bulk_all},
 };
@@ -12,7 +16,8 @@ use crate::{
 const ABOUT: f64 = 0.7;
 
 pub(super) fn run(context: &mut Context) -> Result<Row> {
-    let how = "on a veth; as many bytes as take about 0.7 s, until the last is known to have arrived; each way in turns";
+    let how = "on a veth; as many bytes as take about 0.7 s, until the last is known to have arrived; each way in turns. \
+               Processor time is that of all programs that carry, at both ends and between";
     let mut row = Row::new(2, "Bulk", how);
     let rounds = context.rounds(5, 3);
     let near = context.near()?;
@@ -26,18 +31,24 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
         traffic::bulk(&mut streams[0], Way::Up, 64 << 20)?;
         let took = traffic::bulk(&mut streams[0], Way::Up, 32 << 20)?;
         let length = (ABOUT / took.as_secs_f64() * f64::from(32 << 20)) as usize;
-        connections.push((carrier.kind, streams, length));
+        connections.push((carrier, streams, length));
     }
     for _ in 0..rounds {
-        for (kind, streams, length) in &mut connections {
+        for (carrier, streams, length) in &mut connections {
             for (column, count, way) in [
                 ("one stream, up", 1, Way::Up),
                 ("one stream, down", 1, Way::Down),
                 ("eight streams, up", 8, Way::Up),
                 ("eight streams, down", 8, Way::Down),
             ] {
+                let (name, before) = (carrier.kind.name(), carrier.cpu()?);
                 let rate = bulk_all(&mut streams[..count], way, *length / count)?;
-                row.add(BULK, kind.name(), column, rate);
+                row.add(BULK, name, column, rate);
+                if carrier.kind != Kind::Raw {
+                    let mib = *length as f64 / f64::from(1 << 20);
+                    let cost = (carrier.cpu()? - before) * 1e3 / mib;
+                    row.add(BULK_COST, name, column, cost);
+                }
             }
         }
     }

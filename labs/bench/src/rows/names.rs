@@ -3,6 +3,9 @@
 pub(crate) const PING_200: &str = "200 B there and back, µs";
 pub(crate) const PING_2K: &str = "2 KB there and back, µs";
 pub(crate) const BULK: &str = "Gbit/s";
+/// Of all programs that carry, at both ends and between.
+pub(crate) const PING_COST: &str = "processor time for a message there and back, µs";
+pub(crate) const BULK_COST: &str = "processor time for a MiB, ms";
 pub(crate) const UNDER_BULK: &str =
     "200 B there and back while another connection carries bulk, µs";
 pub(crate) const UNDER_BULK_SHAPED: &str =

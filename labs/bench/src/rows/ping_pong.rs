@@ -4,12 +4,13 @@ use anyhow::Result;
 
 use super::{
     Context,
-    names::{PING_2K, PING_200},
+    names::{PING_2K, PING_200, PING_COST},
 };
-use crate::{results::Row, stats::percentile, traffic};
+use crate::{carriers::Kind, results::Row, stats::percentile, traffic};
 
 pub(super) fn run(context: &mut Context) -> Result<Row> {
-    let how = "one connection on a veth, one message at a time; each way in turns, a median over rounds of 2,000 messages";
+    let how = "one connection on a veth, one message at a time; each way in turns, a median over rounds of 2,000 messages. \
+               Processor time is that of all programs that carry, at both ends and between";
     let mut row = Row::new(1, "Ping-pong", how);
     let (rounds, count) = (context.rounds(9, 3), context.rounds(2_000, 1_000));
     let near = context.near()?;
@@ -17,15 +18,20 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
     for carrier in &near.carriers {
         let mut stream = carrier.connect(&near.site)?;
         traffic::ping(&mut stream, 200, 300)?;
-        connections.push((carrier.kind, stream));
+        connections.push((carrier, stream));
     }
     for _ in 0..rounds {
-        for (kind, stream) in &mut connections {
-            for (table, size) in [(PING_200, 200), (PING_2K, 2_000)] {
+        for (carrier, stream) in &mut connections {
+            for (table, size, bytes) in [(PING_200, 200, "200 B"), (PING_2K, 2_000, "2 KB")] {
+                let (line, before) = (carrier.kind.name(), carrier.cpu()?);
                 let mut took = traffic::ping(stream, size, count)?;
                 took.sort_by(f64::total_cmp);
                 for (name, percent) in [("p50", 50.0), ("p90", 90.0), ("p99", 99.0)] {
-                    row.add(table, kind.name(), name, percentile(&took, percent));
+                    row.add(table, line, name, percentile(&took, percent));
+                }
+                if carrier.kind != Kind::Raw {
+                    let cost = (carrier.cpu()? - before) * 1e6 / count as f64;
+                    row.add(PING_COST, line, bytes, cost);
                 }
             }
         }
