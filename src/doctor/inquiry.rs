@@ -13,11 +13,11 @@ use p2pdbg_rendezvous_client::TcpRoute;
 
 use super::{
     Progress,
-    asker::{self, Reply},
     findings::{Control, DirectTcp, Nat, OneHost, PathMtu, Probe, Rendezvous},
     hosts::{self, Chosen},
     mtu, nat,
     rendezvous::{self, OverTcp, Welcome},
+    stun_client::{self, Reply},
     tcp,
 };
 
@@ -196,7 +196,7 @@ async fn further(servers: &[StunServer]) -> Vec<SocketAddr> {
     let mut found = Vec::new();
     for StunServer(server) in servers {
         let lookup = stun_servers::addresses(server);
-        let lookup = tokio::time::timeout(asker::PATIENCE, lookup).await;
+        let lookup = tokio::time::timeout(stun_client::PATIENCE, lookup).await;
         found.extend(lookup.into_iter().flatten().filter(SocketAddr::is_ipv4));
     }
     found

@@ -17,8 +17,8 @@ use p2pdbg_stun::Message;
 use tokio::task::JoinSet;
 
 use super::{
-    asker::{Asker, Question, encode},
     findings::Lifetime,
+    stun_client::{Question, StunClient, encode},
 };
 
 /// The longest that is waited for: what is kept longer needs no keepalive that would matter.
@@ -79,7 +79,7 @@ async fn answers_elsewhere(server: SocketAddr) -> bool {
 
 /// Whether a mapping outlives so many idle seconds; none if it could not be tried.
 async fn outlives(server: SocketAddr, seconds: u64) -> Option<bool> {
-    let sleeper = Asker::open(server).ok()?;
+    let sleeper = StunClient::open(server).ok()?;
     let mut mapped = sleeper.ask(server, Question::default()).await?.mapped?;
     if seconds > 0 {
         for _ in 1..WARM_UP.0 {
@@ -89,7 +89,7 @@ async fn outlives(server: SocketAddr, seconds: u64) -> Option<bool> {
     }
     let idle_since = Instant::now();
     tokio::time::sleep(Duration::from_secs(seconds).saturating_sub(idle_since.elapsed())).await;
-    let waker = Asker::open(server).ok()?;
+    let waker = StunClient::open(server).ok()?;
     // A NAT with several addresses may give the second socket another, where the answer would go in vain.
     let other = waker.ask(server, Question::default()).await?.mapped?;
     if other.ip() != mapped.ip() {

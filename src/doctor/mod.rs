@@ -8,7 +8,6 @@
 //! STUN questions, one hello to the rendezvous, one TLS handshake, a connection to the proxy and what the gateway is
 //! asked. Debug ports are looked at without touching them.
 
-mod asker;
 pub mod debuggers;
 pub mod findings;
 mod help;
@@ -21,6 +20,7 @@ mod nat;
 pub mod outlook;
 mod rendezvous;
 pub mod screen;
+mod stun_client;
 mod tcp;
 
 use std::net::{IpAddr, SocketAddr};

@@ -9,8 +9,8 @@ use p2pdbg_net::route;
 use tokio::task::JoinSet;
 
 use super::{
-    asker::{Asker, Question},
     findings::PathMtu,
+    stun_client::{Question, StunClient},
 };
 
 /// IP packets of links that are common: Ethernet, PPPoE, tunnels of several kinds, the least of IPv6, and less.
@@ -70,23 +70,23 @@ async fn passes(server: SocketAddr, bytes: usize) -> bool {
         SocketAddr::V6(_) => 40 + 8,
     };
     let length = (bytes - headers) / WORD * WORD;
-    let Some(asker) = unfragmented(server) else {
+    let Some(client) = unfragmented(server) else {
         return false;
     };
     let question = Question {
         length: Some(length),
         ..Question::default()
     };
-    let replies = asker.ask_all(&[(server, question)], PATIENCE).await;
+    let replies = client.ask_all(&[(server, question)], PATIENCE).await;
     replies.into_iter().flatten().next().is_some()
 }
 
 /// A socket whose packets no router may cut up, nor this host.
-fn unfragmented(server: SocketAddr) -> Option<Asker> {
+fn unfragmented(server: SocketAddr) -> Option<StunClient> {
     let socket = route::socket_for(server).ok()?;
     // quinn-udp sets the option as a side effect, on every system in its way.
     quinn::udp::UdpSocketState::new((&socket).into()).ok()?;
-    Asker::of(socket).ok()
+    StunClient::of(socket).ok()
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use p2pdbg_punch::{
 };
 
 use super::{
-    asker::{Asker, PATIENCE, Question, Reply},
     findings::Nat,
+    stun_client::{PATIENCE, Question, Reply, StunClient},
 };
 
 /// Servers that the first socket asks.
@@ -93,13 +93,13 @@ async fn fresh_views(honest: &[Seen]) -> Vec<Seen> {
 }
 
 async fn seen_by(socket: u32, servers: &[SocketAddr]) -> Option<Vec<Seen>> {
-    let asker = Asker::open(*servers.first()?).ok()?;
+    let client = StunClient::open(*servers.first()?).ok()?;
     let questions: Vec<_> = servers.iter().map(|s| (*s, Question::default())).collect();
     let began = std::time::Instant::now();
-    let replies = asker.ask_all(&questions, PATIENCE).await;
+    let replies = client.ask_all(&questions, PATIENCE).await;
     let seen = |(server, reply): (&SocketAddr, Option<Reply>)| Seen {
         socket,
-        port: asker.port(),
+        port: client.port(),
         server: *server,
         mapped: reply.and_then(|reply| reply.mapped),
         asked: reply.map_or(began, |reply| reply.asked),
@@ -153,10 +153,10 @@ enum Heard {
 
 /// Whether an answer from elsewhere reaches a socket of its own, which has sent to `main` alone.
 async fn answered_from(main: SocketAddr, change: (bool, bool)) -> Heard {
-    let Ok(asker) = Asker::open(main) else {
+    let Ok(client) = StunClient::open(main) else {
         return Heard::Impossible;
     };
-    let plain = asker.ask(main, Question::default()).await;
+    let plain = client.ask(main, Question::default()).await;
     if plain.and_then(|reply| reply.mapped).is_none() {
         return Heard::Impossible;
     }
@@ -164,7 +164,7 @@ async fn answered_from(main: SocketAddr, change: (bool, bool)) -> Heard {
         change: Some(change),
         ..Question::default()
     };
-    match asker.ask(main, question).await {
+    match client.ask(main, question).await {
         // A server that ignores the wish answers from where it was asked.
         Some(reply) if reply.mapped.is_some() && reply.from != main => Heard::Yes,
         Some(_) => Heard::Impossible,
@@ -174,11 +174,11 @@ async fn answered_from(main: SocketAddr, change: (bool, bool)) -> Heard {
 
 /// Whether a datagram from inside to a mapping of this host's comes back in; none if there is no mapping to try.
 async fn hairpin(main: SocketAddr) -> Option<bool> {
-    let (target, sender) = (Asker::open(main).ok()?, Asker::open(main).ok()?);
+    let (target, sender) = (StunClient::open(main).ok()?, StunClient::open(main).ok()?);
     let mapped = target.ask(main, Question::default()).await?.mapped?;
     // So that the sender has a mapping too, as a peer's socket has.
     sender.ask(main, Question::default()).await?;
-    let (_, bytes) = super::asker::encode(main, Question::default())?;
+    let (_, bytes) = super::stun_client::encode(main, Question::default())?;
     let heard = async {
         loop {
             if let Some((heard, _)) = target.receive().await

@@ -12,8 +12,8 @@ use p2pdbg_rendezvous_client::{Link, LinkConfig, LinkError, LinkEvent, TcpRoute,
 use tokio::net::TcpStream;
 
 use super::{
-    asker::{Asker, Question, Reply},
     findings::{Control, Probe},
+    stun_client::{Question, Reply, StunClient},
 };
 
 /// How long the control connection may take.
@@ -56,10 +56,10 @@ pub(super) async fn look_up(url: &RendezvousUrl) -> Result<Vec<SocketAddr>, Fail
 pub(super) async fn udp(addresses: &[SocketAddr], v4: bool) -> Option<(SocketAddr, Option<Reply>)> {
     let mut of_family = addresses.iter().filter(|address| address.is_ipv4() == v4);
     let server = *of_family.next()?;
-    let asker = Asker::open(server).ok()?;
+    let client = StunClient::open(server).ok()?;
     let mut best: Option<Reply> = None;
     for _ in 0..LOOKS {
-        let reply = asker.ask(server, Question::default()).await;
+        let reply = client.ask(server, Question::default()).await;
         let Some(reply) = reply.filter(|reply| reply.mapped.is_some()) else {
             break;
         };

@@ -52,7 +52,7 @@ pub(super) struct Reply {
 }
 
 #[derive(Debug)]
-pub(super) struct Asker {
+pub(super) struct StunClient {
     socket: UdpSocket,
     port: u16,
 }
@@ -66,7 +66,7 @@ struct Open {
     reply: Option<Reply>,
 }
 
-impl Asker {
+impl StunClient {
     /// Opens a socket for the family of `server`.
     ///
     /// # Errors
@@ -273,8 +273,8 @@ mod tests {
                 }
             }
         });
-        let asker = Asker::open(address).unwrap();
-        let reply = asker.ask(address, question).await;
+        let client = StunClient::open(address).unwrap();
+        let reply = client.ask(address, question).await;
         task.abort();
         reply
     }
@@ -322,14 +322,14 @@ mod tests {
                 elsewhere.send_to(&answer, from).await.unwrap();
             }
         });
-        let asker = Asker::open(address).unwrap();
-        assert_eq!(asker.ask(address, Question::default()).await, None);
+        let client = StunClient::open(address).unwrap();
+        assert_eq!(client.ask(address, Question::default()).await, None);
         let change = Some((true, true));
         let question = Question {
             change,
             ..Question::default()
         };
-        assert!(asker.ask(address, question).await.is_some());
+        assert!(client.ask(address, question).await.is_some());
         task.abort();
     }
 
