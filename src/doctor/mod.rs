@@ -12,7 +12,6 @@ pub mod debuggers;
 pub mod findings;
 mod help;
 mod hosts;
-mod inquiry;
 mod lifetime;
 mod local;
 mod mtu;
@@ -20,6 +19,7 @@ mod nat;
 pub mod outlook;
 mod rendezvous;
 pub mod screen;
+mod servers;
 mod stun_client;
 mod tcp;
 
@@ -35,7 +35,7 @@ use p2pdbg_punch::candidate;
 
 use self::{
     findings::{Findings, Forecast, Gateway, GatewayProtocol, Ipv6, Lifetime},
-    inquiry::{Answers, Asked, Target},
+    servers::{Answers, Asked, Target},
 };
 
 /// The longest that `--deep` waits.
@@ -77,8 +77,8 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
     let target = Target::look_up(examination.rendezvous.as_ref()).await;
     // What needs nobody's answer is measured while the others are waited for.
     let aside = async { tokio::join!(gateway(), target.tcp(), target.direct_tcp()) };
-    let inquiry = Answers::collect(&target, &examination.stun, &progress);
-    let ((gateway, tcp, direct_tcp), answers) = tokio::join!(aside, inquiry);
+    let answers = Answers::collect(&target, &examination.stun, &progress);
+    let ((gateway, tcp, direct_tcp), answers) = tokio::join!(aside, answers);
     let udp = answers.udp(tcp.as_ref());
     let lifetime = match answers.server() {
         Some(server) if examination.deep && answers.nat.is_some() => {

@@ -1,4 +1,4 @@
-//! Who is asked, and what they answer: the rendezvous and the STUN servers, side by side.
+//! Which servers are asked, the rendezvous and the STUN servers side by side, and what they answer.
 
 use std::net::{IpAddr, SocketAddr};
 
