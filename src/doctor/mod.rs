@@ -8,9 +8,9 @@
 //! STUN questions, one hello to the rendezvous, one TLS handshake, a connection to the proxy and what the gateway is
 //! asked. Debug ports are looked at without touching them.
 
+mod advice;
 pub mod debuggers;
 pub mod findings;
-mod help;
 mod hosts;
 mod lifetime;
 mod local;
@@ -115,7 +115,7 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
         debug_ports: debuggers::look(&examination.forwards),
         warnings: Vec::new(),
     };
-    help::advise(&mut findings);
+    advice::advise(&mut findings);
     findings
 }
 
