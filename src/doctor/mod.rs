@@ -11,13 +11,13 @@
 mod advice;
 pub mod debuggers;
 pub mod findings;
-mod hosts;
 mod lifetime;
 mod local;
 mod mtu;
 mod nat;
 pub mod outlook;
 mod rendezvous;
+mod rendezvous_hosts;
 pub mod screen;
 mod servers;
 mod stun_client;

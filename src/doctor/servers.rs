@@ -14,9 +14,9 @@ use p2pdbg_rendezvous_client::TcpRoute;
 use super::{
     Progress,
     findings::{Control, DirectTcp, Nat, OneHost, PathMtu, Probe, Rendezvous},
-    hosts::{self, Chosen},
     mtu, nat,
     rendezvous::{self, OverTcp, Welcome},
+    rendezvous_hosts::{self, Chosen},
     stun_client::{self, Reply},
     tcp,
 };
@@ -55,7 +55,7 @@ impl Target {
             url,
             addresses,
             hosts,
-        } = hosts::choose(url).await;
+        } = rendezvous_hosts::choose(url).await;
         let (addresses, unresolved) = match addresses {
             Ok(addresses) => (addresses, None),
             Err(failure) => (Vec::new(), Some(failure)),
