@@ -42,13 +42,13 @@ mod control;
 mod counters;
 mod datapath;
 mod directory;
-mod entrances;
 mod fair;
 mod in_memory;
 mod keys;
 mod limits;
 mod offer;
 pub mod operate;
+mod ports;
 mod public_host;
 mod registry;
 mod relay;
@@ -67,7 +67,6 @@ pub use counters::Counters;
 #[cfg(feature = "cluster")]
 #[doc(hidden)]
 pub use directory::scale;
-pub use entrances::{MOST_RELAY_WORKERS, ReceiveBuffer};
 #[doc(hidden)]
 pub use in_memory::{InMemory, Told};
 pub use keys::{
@@ -75,6 +74,7 @@ pub use keys::{
     NotAKeyId, NotAKeyName,
 };
 pub use limits::{Limits, Rate};
+pub use ports::{MOST_RELAY_WORKERS, ReceiveBuffer};
 pub use public_host::{NotAPublicAddress, PublicAddress};
 #[doc(hidden)]
 pub use relay::bench_table::FilledTable;

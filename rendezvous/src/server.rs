@@ -22,11 +22,11 @@ use crate::{
     control::{acceptor::Lobby, event::Event, hub::Hub},
     counters::{self, Counters, Tallies},
     datapath::{Channels, Command, Datapath, ports::Ports, socket::UdpPort},
-    entrances::{Common, Entrances, OpenPorts, ReceiveBuffer},
     fair::Book,
     keys::{KeyRing, UsageFile, unix_s},
     offer::Offer,
     operate::{Operator, drain::Drain, http::HttpPort, nodes::Nodes},
+    ports::{Common, OpenPorts, ReceiveBuffer, ServedPorts},
     public_host::{guess, is_private},
     registry::{Registry, voucher::Vouchers},
     relay::{Relay, tcp_leg::Legs, ticket::TicketKey},
@@ -66,7 +66,7 @@ pub struct Server {
     /// The sockets once more, for a successor.
     #[cfg(unix)]
     sockets: Vec<std::os::fd::OwnedFd>,
-    entrances: JoinSet<()>,
+    port_tasks: JoinSet<()>,
     hub_task: AbortOnDropHandle<Registry>,
     datapath: AbortOnDropHandle<Option<Relay>>,
     /// What ends with it: the log, the control socket.
@@ -107,8 +107,8 @@ impl Server {
             offer: offer.clone(),
             stop: stop.clone(),
         };
-        let entrances = Entrances::open(ports, &config, &state, &common, &mut inheritance)?;
-        reach.receive_buffer = entrances.receive_buffer;
+        let served = ServedPorts::open(ports, &config, &state, &common, &mut inheritance)?;
+        reach.receive_buffer = served.receive_buffer;
 
         let now = Instant::now();
         let mut books = Books::open(now, &config, &state);
@@ -124,7 +124,7 @@ impl Server {
             streams: datapath_streams,
             events: events.clone(),
         };
-        let workers = Ports::of_all(entrances.workers, &tallies);
+        let workers = Ports::of_all(served.workers, &tallies);
         let datapath = Datapath::new(workers, vantages, &config.limits, channels, relay);
         let hub_task = AbortOnDropHandle::new(tokio::spawn(hub.run(stop.clone())));
         let datapath = AbortOnDropHandle::new(tokio::spawn(datapath.run(stop_datapath.clone())));
@@ -142,8 +142,8 @@ impl Server {
             stop,
             stop_datapath,
             #[cfg(unix)]
-            sockets: entrances.sockets,
-            entrances: entrances.tasks,
+            sockets: served.sockets,
+            port_tasks: served.tasks,
             hub_task,
             datapath,
             aside,
@@ -201,7 +201,7 @@ impl Server {
         tokio::select! {
             _ = &mut self.hub_task => "the registry",
             _ = &mut self.datapath => "the relay",
-            Some(_) = self.entrances.join_next() => "the entrance of a port",
+            Some(_) = self.port_tasks.join_next() => "the entrance of a port",
         }
     }
 
@@ -237,11 +237,11 @@ impl Server {
     async fn take_leave(&mut self) {
         self.aside.abort_all();
         self.stop.cancel();
-        let farewell = async { while self.entrances.join_next().await.is_some() {} };
+        let farewell = async { while self.port_tasks.join_next().await.is_some() {} };
         if timeout(FAREWELL, farewell).await.is_err() {
             tracing::info!("some peers did not take leave in time");
         }
-        self.entrances.shutdown().await;
+        self.port_tasks.shutdown().await;
     }
 }
 
@@ -513,7 +513,7 @@ mod tests {
             match part {
                 0 => server.hub_task.abort(),
                 1 => server.datapath.abort(),
-                _ => server.entrances.abort_all(),
+                _ => server.port_tasks.abort_all(),
             }
             assert_eq!(server.failed().await, name);
         }

@@ -130,7 +130,7 @@ impl OpenPorts {
     }
 }
 
-/// What the entrances of all ports have in common.
+/// What all ports have in common.
 pub(crate) struct Common {
     /// Who is let in, and where what they say goes.
     pub(crate) lobby: Arc<Lobby>,
@@ -142,7 +142,7 @@ pub(crate) struct Common {
 }
 
 /// Ports at which peers are let in.
-pub(crate) struct Entrances {
+pub(crate) struct ServedPorts {
     /// A task for each way in. None of them ends before `stop`.
     pub(crate) tasks: JoinSet<()>,
     /// The ports as each worker of the relay has them; at least one.
@@ -168,7 +168,7 @@ struct Opening<'a> {
     web: Option<TcpListener>,
 }
 
-impl Entrances {
+impl ServedPorts {
     /// Lets peers in at these ports.
     ///
     /// # Errors
@@ -182,7 +182,7 @@ impl Entrances {
     ) -> Result<Self, StartError> {
         let identity = &state.identity;
         let quic = server_config(tls::control_server(identity)?, &config.limits).map_err(other)?;
-        let mut entrances = Self {
+        let mut served = Self {
             tasks: JoinSet::new(),
             workers: vec![Vec::new(); workers(config.relay_workers)],
             receive_buffer: ReceiveBuffer::default(),
@@ -201,12 +201,12 @@ impl Entrances {
             web: ports.web,
         };
         for (number, main) in ports.mains.into_iter().zip(ports.listeners).enumerate() {
-            entrances.open_main(number, main, &mut opening, inheritance)?;
+            served.open_main(number, main, &mut opening, inheritance)?;
         }
         for alternative in ports.alternatives.into_iter().map(Arc::new) {
-            entrances.add_alternative(&alternative);
+            served.add_alternative(&alternative);
         }
-        Ok(entrances)
+        Ok(served)
     }
 
     fn open_main(
