@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::operate::beats::Beats;
+use crate::operate::health::Heartbeats;
 
 /// How often they are written into the log.
 const LOG_EVERY: Duration = Duration::from_secs(60);
@@ -22,7 +22,7 @@ macro_rules! counters {
         pub(crate) struct Tallies {
             $(pub(crate) $name: Tally,)*
             /// When its parts were last seen alive.
-            pub(crate) beats: Beats,
+            pub(crate) heartbeats: Heartbeats,
         }
 
         /// The numbers at one moment.

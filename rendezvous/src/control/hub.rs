@@ -28,7 +28,7 @@ use crate::{
     directory::Line,
     fair::{Book, Notice},
     keys::{UsageFile, unix_s},
-    operate::beats::Part,
+    operate::health::Part,
     registry::{ConnId, Effect, Now, Registry},
     relay::ticket::Ticket,
     self_check::{Counted, SelfCheck},
@@ -200,7 +200,7 @@ impl Hub {
     /// Settles the books of the relay, and tells the operator what they say.
     fn settle(&mut self) {
         let now = now();
-        self.tallies.beats.beat(Part::Hub, now.instant);
+        self.tallies.heartbeats.beat(Part::Hub, now.instant);
         self.book.settle(now.instant, now.unix_s);
         while let Some(notice) = self.book.poll_notice() {
             let name = |key| self.registry.keys().name(key);

@@ -44,7 +44,7 @@ use crate::{
     },
     fair::LegMeter,
     limits::Limits,
-    operate::beats::Part,
+    operate::health::Part,
     relay::{Relay, early::Held, routes::Routes, tcp_leg::StreamInput},
     stun::{StunServer, topology::Vantages},
 };
@@ -159,7 +159,7 @@ async fn keep(
             Some(command) = command => shared.with_core(|core| core.apply(ports, command)),
             _ = sweep.tick() => {
                 let now = Instant::now();
-                ports.tallies.beats.beat(Part::Datapath, now);
+                ports.tallies.heartbeats.beat(Part::Datapath, now);
                 shared.with_core(|core| core.expire(ports, now));
             }
             Some(first) = streams.recv() => {

@@ -4,8 +4,8 @@
 
 #[cfg(unix)]
 pub mod admin;
-pub(crate) mod beats;
 pub(crate) mod drain;
+pub(crate) mod health;
 pub(crate) mod http;
 pub(crate) mod nodes;
 
@@ -124,7 +124,7 @@ impl Operator {
 
     /// Whether each part has done its round lately. Asks nobody, and so answers whatever is stuck.
     pub(crate) fn is_healthy(&self) -> bool {
-        self.tallies.beats.are_fresh(Instant::now())
+        self.tallies.heartbeats.are_fresh(Instant::now())
     }
 
     /// Whether it takes new peers.

@@ -11,7 +11,7 @@ use prometheus_client::{
 
 use crate::{
     counters::Counters,
-    operate::{Operator, Status, beats::Part},
+    operate::{Operator, Status, health::Part},
 };
 
 /// What the text is, for a scraper.
@@ -95,7 +95,7 @@ fn legs(registry: &mut Registry, counters: &Counters) {
 
 fn times(registry: &mut Registry, status: &Status, operator: &Operator) {
     let now = Instant::now();
-    let age = |part| ConstGauge::new(operator.tallies.beats.age(part, now).as_secs_f64());
+    let age = |part| ConstGauge::new(operator.tallies.heartbeats.age(part, now).as_secs_f64());
     for (name, help, value) in [
         (
             "hub_age",

@@ -19,18 +19,18 @@ pub(crate) enum Part {
 
 /// When each part was last on its round, in milliseconds since the rendezvous began.
 #[derive(Debug)]
-pub(crate) struct Beats {
+pub(crate) struct Heartbeats {
     began: Instant,
     last: [AtomicU64; 2],
 }
 
-impl Default for Beats {
+impl Default for Heartbeats {
     fn default() -> Self {
         Self::new(Instant::now())
     }
 }
 
-impl Beats {
+impl Heartbeats {
     /// Of a rendezvous that begins now: each part is given until [`STUCK`] for its first round.
     pub(crate) fn new(began: Instant) -> Self {
         Self {
@@ -70,14 +70,14 @@ mod tests {
     #[test]
     fn one_part_that_is_stuck_is_enough() {
         let began = Instant::now();
-        let beats = Beats::new(began);
+        let heartbeats = Heartbeats::new(began);
         let at = |seconds| began + Duration::from_secs(seconds);
-        assert!(beats.are_fresh(at(4)));
-        assert!(!beats.are_fresh(at(5)));
-        beats.beat(Part::Hub, at(6));
-        assert!(!beats.are_fresh(at(6)));
-        beats.beat(Part::Datapath, at(7));
-        assert!(beats.are_fresh(at(10)));
-        assert!(!beats.are_fresh(at(11)));
+        assert!(heartbeats.are_fresh(at(4)));
+        assert!(!heartbeats.are_fresh(at(5)));
+        heartbeats.beat(Part::Hub, at(6));
+        assert!(!heartbeats.are_fresh(at(6)));
+        heartbeats.beat(Part::Datapath, at(7));
+        assert!(heartbeats.are_fresh(at(10)));
+        assert!(!heartbeats.are_fresh(at(11)));
     }
 }
