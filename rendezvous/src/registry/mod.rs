@@ -5,12 +5,12 @@
 //! other). Where two meet a *session* begins, through which they signal until one of them leaves or is lost.
 //! Nothing here is written to the disk: what must outlive a restart is in the peers' [vouchers](Vouchers).
 
-mod by_key;
 pub(crate) mod carried;
 pub(crate) mod cluster;
 mod connection;
 mod handle_side;
 mod handles;
+mod key_limits;
 mod nameplates;
 mod prepared;
 mod relays;

@@ -1,8 +1,8 @@
 //! The registry, driven without sockets and with a clock of the tests' own.
 
-mod by_key;
 mod cluster;
 mod handles;
+mod key_limits;
 mod limits;
 mod nameplates;
 mod prepared;
