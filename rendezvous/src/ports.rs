@@ -26,10 +26,10 @@ use crate::{
         tcp::{self, Services, TcpEntrance},
     },
     datapath::{
+        amplification::Unproved,
         ports::Port,
         quic_socket::{Datagram, QuicSocket},
         socket::{BUFFER, UdpPort},
-        unproved::Unproved,
     },
     offer::Offer,
     relay::tcp_leg::Legs,

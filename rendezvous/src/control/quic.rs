@@ -26,7 +26,7 @@ use crate::{
         converse,
         event::Event,
     },
-    datapath::{quic_socket::LONGEST_DATAGRAM, socket::canonical, unproved::Unproved},
+    datapath::{amplification::Unproved, quic_socket::LONGEST_DATAGRAM, socket::canonical},
     limits::Limits,
     stun::topology::StunPlaces,
 };

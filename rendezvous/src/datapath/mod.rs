@@ -16,12 +16,12 @@
 //! quinn has one endpoint for each main port, fed by all workers. Legs over TCP hand their datagrams to the task in
 //! this file, and take what is theirs from a queue each. The first worker reads the alternative ports.
 
+pub(crate) mod amplification;
 pub(crate) mod core;
 pub(crate) mod gather;
 pub(crate) mod ports;
 pub(crate) mod quic_socket;
 pub(crate) mod socket;
-pub(crate) mod unproved;
 pub(crate) mod worker;
 
 use std::{

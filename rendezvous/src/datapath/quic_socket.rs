@@ -17,7 +17,7 @@ use quinn::{
 };
 use tokio::sync::mpsc;
 
-use crate::datapath::{socket::UdpPort, unproved::Unproved};
+use crate::datapath::{amplification::Unproved, socket::UdpPort};
 
 /// Datagrams that wait for quinn; what comes on top is dropped, as on a busy network.
 const QUEUE: usize = 1_024;
