@@ -58,7 +58,7 @@ mod state_files;
 mod stun;
 mod succession;
 mod web;
-mod wire;
+mod wire_cost;
 
 pub use clustered::{CLUSTER_SECRET, RELAY_KEY, relay_key};
 pub use config::{ClusterConfig, DEFAULT_ALT_PORT, ServerConfig, StartError, StoreUrl};

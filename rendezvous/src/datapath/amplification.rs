@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{limits::Limits, wire::Load};
+use crate::{limits::Limits, wire_cost::Load};
 
 /// How many times as much as came may be sent.
 const TIMES: usize = 3;

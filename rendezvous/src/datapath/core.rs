@@ -25,7 +25,7 @@ use crate::{
         routes::Routes,
         tcp_leg::StreamInput,
     },
-    wire::Load,
+    wire_cost::Load,
 };
 
 /// The relay's table and all that belongs to it, under one lock: see above.

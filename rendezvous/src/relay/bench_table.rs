@@ -15,7 +15,7 @@ use crate::{
         Forward, Relay, Source, UdpRoute,
         routes::{Found, Routes},
     },
-    wire::Load,
+    wire_cost::Load,
 };
 
 /// A table with sessions whose legs are all bound.

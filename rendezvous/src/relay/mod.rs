@@ -48,7 +48,7 @@ use crate::{
     limits::Limits,
     relay::guests::Guests,
     relay::routes::{Heard, Path, Routes, micros_since},
-    wire::Load,
+    wire_cost::Load,
 };
 
 /// How long a challenge may take to be answered.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use p2pdbg_base::Room;
 use tokio::sync::mpsc;
 
-use crate::wire::Load;
+use crate::wire_cost::Load;
 
 /// What waits may be split into so many batches at most.
 const BATCHES: usize = 512;

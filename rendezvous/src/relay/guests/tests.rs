@@ -10,7 +10,7 @@ use crate::{
     keys::{KeyId, KeyLimits},
     limits::Limits,
     relay::{Forward, Outcome, Route, Source, UdpRoute, side, ticket::Terms},
-    wire::Load,
+    wire_cost::Load,
 };
 
 const NOW: u64 = 1_795_000_000;
