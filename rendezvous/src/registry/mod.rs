@@ -5,7 +5,6 @@
 //! other). Where two meet a *session* begins, through which they signal until one of them leaves or is lost.
 //! Nothing here is written to the disk: what must outlive a restart is in the peers' [vouchers](Vouchers).
 
-pub(crate) mod carried;
 pub(crate) mod cluster;
 mod connection;
 mod handle_side;
@@ -15,6 +14,7 @@ mod nameplates;
 mod prepared;
 mod relays;
 mod sessions;
+pub(crate) mod succession;
 pub(crate) mod voucher;
 
 use std::{
@@ -31,13 +31,13 @@ use p2pdbg_proto::{
 use tracing::Span;
 
 use self::{
-    carried::{CarriedNameplate, End},
     cluster::Cluster,
     connection::{Connection, Standing},
     handle_side::Meeting,
     handles::Handles,
     nameplates::Nameplates,
     sessions::{Ended, Sessions},
+    succession::{CarriedNameplate, End},
 };
 use crate::{
     directory::Ask,

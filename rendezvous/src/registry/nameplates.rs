@@ -13,9 +13,9 @@ use p2pdbg_proto::{
 
 use super::{
     ConnId, Effect, Now, Registry,
-    carried::{CarriedNameplate, End},
     connection::Standing,
     limit,
+    succession::{CarriedNameplate, End},
 };
 use crate::{
     limits::Limits,

@@ -16,11 +16,11 @@
 //! more may go on to send until it ends, so that nothing in flight is lost when a member changes over.
 
 pub(crate) mod bench_table;
-pub(crate) mod carried;
 pub(crate) mod early;
 mod guests;
 pub(crate) mod outbox;
 pub(crate) mod routes;
+pub(crate) mod succession;
 pub(crate) mod tcp_leg;
 pub(crate) mod ticket;
 
