@@ -9,7 +9,7 @@ use p2pdbg_proto::{
 };
 use p2pdbg_rendezvous::{CLUSTER_SECRET, KEY_FILES, PROGRAM, RELAY_KEY, relay_key};
 
-use super::{place, print};
+use super::{print, state_directory};
 use crate::cluster_args::AuthorityCommand;
 
 /// Does it.
@@ -19,12 +19,12 @@ use crate::cluster_args::AuthorityCommand;
 pub(super) fn run(command: AuthorityCommand) -> Result<(), String> {
     match command {
         AuthorityCommand::New { state } => {
-            let state = place::open(&state)?;
+            let state = state_directory::open(&state)?;
             let authority = Authority::load_or_make(&state).map_err(|e| e.to_string())?;
             let secret = state.secret32(CLUSTER_SECRET);
             secret.map_err(|error| error.to_string())?;
-            place::keys(&state)
-                .load_or_make(place::now())
+            state_directory::keys(&state)
+                .load_or_make(state_directory::now())
                 .map_err(|error| error.to_string())?;
             print(format!("{}\n", authority.fingerprint()).as_bytes())
         }
@@ -56,7 +56,7 @@ pub(super) fn run(command: AuthorityCommand) -> Result<(), String> {
 }
 
 fn open(state: &crate::cli::StateArg) -> Result<(StateDir, Authority), String> {
-    let state = place::open(state)?;
+    let state = state_directory::open(state)?;
     let authority = Authority::load(&state).map_err(|error| error.to_string())?;
     let authority = authority.ok_or_else(|| {
         format!(
@@ -120,9 +120,9 @@ fn issue(
 }
 
 fn print_url(state: &StateDir, authority: &Authority, hosts: &[HostAt]) -> Result<(), String> {
-    let store = place::keys(state);
+    let store = state_directory::keys(state);
     let file = store
-        .load_or_make(place::now())
+        .load_or_make(state_directory::now())
         .map_err(|e| e.to_string())?;
     let access_key = store.default_secret(&file).map_err(|e| e.to_string())?;
     let [first, further @ ..] = hosts else {

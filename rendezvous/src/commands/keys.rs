@@ -8,8 +8,8 @@ use p2pdbg_rendezvous::{DEFAULT, KeyFile, KeyLimits, KeyReport, KeyStore, LAST_U
 use serde_json::json;
 
 use super::{
-    place::{self, now},
     print, print_json,
+    state_directory::{self, now},
     table::{bytes, rate, table, time},
 };
 use crate::cli::{KeysCommand, StateArg};
@@ -23,7 +23,7 @@ pub(super) async fn run(command: KeysCommand) -> Result<(), String> {
             expires,
             state,
         } => {
-            let state = place::open(&state)?;
+            let state = state_directory::open(&state)?;
             let secret = AccessKey::random();
             let until = expires.map(|time| now() + time.as_secs());
             let change =
@@ -33,7 +33,7 @@ pub(super) async fn run(command: KeysCommand) -> Result<(), String> {
             show(&state, &secret)
         }
         KeysCommand::Rotate { name, grace, state } => {
-            let state = place::open(&state)?;
+            let state = state_directory::open(&state)?;
             let secret = AccessKey::random();
             let until = grace.map(|time| now() + time.as_secs());
             let change = |file: &mut KeyFile| file.rotate(&name, &secret, until);
@@ -42,8 +42,8 @@ pub(super) async fn run(command: KeysCommand) -> Result<(), String> {
             show(&state, &secret)
         }
         KeysCommand::Revoke { name, state } => {
-            let state = place::open(&state)?;
-            let store = place::keys(&state);
+            let state = state_directory::open(&state)?;
+            let store = state_directory::keys(&state);
             let revoke = |file: &mut KeyFile| file.revoke(&name, now());
             store.change(now(), revoke).map_err(|e| e.to_string())?;
             if name.as_ref() == DEFAULT {
@@ -64,7 +64,7 @@ fn change_keys(
     secret: &AccessKey,
     name: &str,
 ) -> Result<(), String> {
-    let store = place::keys(state);
+    let store = state_directory::keys(state);
     store.change(now(), change).map_err(|e| e.to_string())?;
     if name == DEFAULT {
         store.keep_default(secret).map_err(|e| e.to_string())?;
@@ -122,8 +122,8 @@ fn last_url(state: &StateDir) -> Result<RendezvousUrl, String> {
 
 /// `url`: prints the URL that holds the key `default`.
 pub(super) fn print_url(state: StateArg) -> Result<(), String> {
-    let state = place::open(&state)?;
-    let store: KeyStore = place::keys(&state);
+    let state = state_directory::open(&state)?;
+    let store: KeyStore = state_directory::keys(&state);
     let mut url = last_url(&state)?;
     let file = store.load_or_make(now()).map_err(|e| e.to_string())?;
     url.access_key = store.default_secret(&file).map_err(|e| e.to_string())?;
@@ -137,8 +137,8 @@ pub(super) fn print_url(state: StateArg) -> Result<(), String> {
 }
 
 async fn list(state: &StateArg, json: bool) -> Result<(), String> {
-    let state = place::open(state)?;
-    let file = place::keys(&state)
+    let state = state_directory::open(state)?;
+    let file = state_directory::keys(&state)
         .load_or_make(now())
         .map_err(|e| e.to_string())?;
     let used = usage(&state).await;

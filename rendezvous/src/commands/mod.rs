@@ -3,7 +3,7 @@
 mod authority;
 mod generate;
 mod keys;
-mod place;
+mod state_directory;
 #[cfg(unix)]
 mod status;
 mod table;

@@ -11,7 +11,7 @@ use p2pdbg_rendezvous::{
 };
 
 use super::{
-    place, print,
+    print, state_directory,
     table::{bytes, rate, table, time},
 };
 use crate::cli::StateArg;
@@ -24,7 +24,7 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// `status`: prints how the running rendezvous is, once or until it is interrupted.
 pub(super) async fn run(state: StateArg, watch: bool, json: bool) -> Result<(), String> {
-    let state = place::open(&state)?;
+    let state = state_directory::open(&state)?;
     let clear = watch && !json && std::io::stdout().is_terminal();
     loop {
         let reply = ask(state.path(), Request::Status).await;
@@ -46,7 +46,7 @@ pub(super) async fn run(state: StateArg, watch: bool, json: bool) -> Result<(), 
 
 /// `nodes`: prints which nodes of the cluster live, as the running one sees them.
 pub(super) async fn nodes(state: StateArg, json: bool) -> Result<(), String> {
-    let state = place::open(&state)?;
+    let state = state_directory::open(&state)?;
     let reply = ask(state.path(), Request::Status).await;
     let Reply::Status(status) = reply.map_err(|error| error.to_string())? else {
         return Err("the answer is not the one to the question".into());
@@ -93,7 +93,7 @@ fn show_store(cluster: &NodesReport) -> String {
 
 /// `reload`: has the running rendezvous read the keys again.
 pub(super) async fn reload(state: StateArg) -> Result<(), String> {
-    let state = place::open(&state)?;
+    let state = state_directory::open(&state)?;
     match ask(state.path(), Request::Reload).await {
         Ok(Reply::Reloaded { keys }) => {
             eprintln!("p2pdbg-rendezvous: the keys are read again; {keys} let somebody in");
@@ -106,7 +106,7 @@ pub(super) async fn reload(state: StateArg) -> Result<(), String> {
 
 /// `drain`: has it give no new codes and sessions, and end when the sessions have, or at the deadline.
 pub(super) async fn drain(state: StateArg, most: Option<Duration>) -> Result<(), String> {
-    let state = place::open(&state)?;
+    let state = state_directory::open(&state)?;
     let for_s = most.map(|most| most.as_secs().max(1));
     match ask(state.path(), Request::Drain { for_s }).await {
         Ok(Reply::Draining { left_s }) => {
@@ -124,7 +124,7 @@ pub(super) async fn drain(state: StateArg, most: Option<Duration>) -> Result<(),
 
 /// `undrain`: has it give codes and sessions again.
 pub(super) async fn undrain(state: StateArg) -> Result<(), String> {
-    let state = place::open(&state)?;
+    let state = state_directory::open(&state)?;
     match ask(state.path(), Request::Undrain).await {
         Ok(Reply::Serving { drained: true }) => {
             eprintln!("p2pdbg-rendezvous: it gives codes and sessions again");
