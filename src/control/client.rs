@@ -14,8 +14,8 @@ use tokio::{
 
 use super::{
     channel::{self, Dialled},
-    place,
     protocol::{self, MAX_REPLY, NotUnderstood, Reply, Request},
+    run_directory,
 };
 
 /// How long a process may take to answer.
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(6);
 /// # Errors
 /// If their directory cannot be read.
 pub fn running() -> Result<Vec<PathBuf>, Failure> {
-    let Some(directory) = place::directory() else {
+    let Some(directory) = run_directory::directory() else {
         return Ok(Vec::new());
     };
     channel::live(&directory).map_err(|error| {

@@ -10,9 +10,9 @@ mod bridge;
 pub mod channel;
 mod client;
 mod frames;
-pub mod place;
 pub mod protocol;
 mod reply;
+pub mod run_directory;
 mod server;
 
 pub use client::{Client, ClientError, running};

@@ -17,9 +17,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     bridge,
     channel::{self, Listener},
-    place,
     protocol::{self, MAX_REQUEST, Reply, Request},
-    reply,
+    reply, run_directory,
 };
 
 /// Connections that are served at once; more are closed at once.
@@ -68,8 +67,8 @@ impl ControlSocket {
     /// If there is no such directory and none can be made, or it is open to others.
     pub fn open() -> io::Result<(Self, mpsc::Receiver<Inquiry>)> {
         let none = || io::Error::new(io::ErrorKind::NotFound, "there is no home directory");
-        let directory = place::directory().ok_or_else(none)?;
-        place::open(&directory).map_err(io::Error::other)?;
+        let directory = run_directory::directory().ok_or_else(none)?;
+        run_directory::open(&directory).map_err(io::Error::other)?;
         // Those of processes that were killed.
         let _ = channel::live(&directory)?;
         let listener = Listener::open(&directory)?;

@@ -141,7 +141,7 @@ fn is_older(metadata: &fs::Metadata, than: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::super::place::open, *};
+    use super::{super::super::run_directory::open, *};
 
     fn directory() -> tempfile::TempDir {
         let parent = tempfile::tempdir().unwrap();
