@@ -7,7 +7,7 @@
 
 mod absence;
 mod arrivals;
-mod inquiries;
+mod control_requests;
 mod peer_names;
 mod places;
 mod running;
@@ -34,7 +34,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use self::inquiries::Inquiries;
+use self::control_requests::Inquiries;
 use self::{absence::Absence, peer_names::PeerNames, places::Places, running::Running};
 use crate::{
     cli::{Given, PeersOptions, SessionOptions},
