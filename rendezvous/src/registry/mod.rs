@@ -7,6 +7,7 @@
 
 pub(crate) mod cluster;
 mod connection;
+mod credentials;
 mod handle_side;
 mod handles;
 mod key_limits;
@@ -43,7 +44,7 @@ use crate::{
     directory::Ask,
     keys::{KeyId, KeyRing},
     limits::{AddressBuckets, Limits, unreserved},
-    registry::voucher::{Purpose, Vouchers},
+    registry::voucher::Vouchers,
     relay::Seen,
 };
 
@@ -464,41 +465,6 @@ impl Registry {
             effects.push(Effect::Tell(id, FromRendezvous::Draining { left_s }));
         }
         Ok(())
-    }
-
-    /// What the credential of a peer at this address entitles it to. A wrong key counts as many joins that missed, so
-    /// that it cannot be guessed.
-    fn standing(
-        &mut self,
-        now: Now,
-        credential: Credential,
-        ip: IpAddr,
-    ) -> Result<Standing, Refusal> {
-        Ok(match credential {
-            Credential::AccessKey(secret) => {
-                let known = self.keys.authenticate(&secret, now.unix_s);
-                match known.or(self.keys.without_key()) {
-                    Some(key) => Standing::Full(key),
-                    None => {
-                        tracing::warn!("a peer is refused: its key is unknown, revoked or expired");
-                        let cost = self.limits.join_miss_cost;
-                        let rate = self.limits.joins;
-                        self.joins.charge(ip, rate, now.instant, cost);
-                        return Err(Refusal::AccessKey);
-                    }
-                }
-            }
-            _ if let Some(key) = self.keys.without_key() => Standing::Full(key),
-            Credential::None => Standing::Keyless,
-            // An old voucher is worth nothing, but does not keep its bearer from joining by nameplate.
-            Credential::Voucher(voucher) => self
-                .vouchers
-                .check(Purpose::Waiting, &voucher, now.unix_s)
-                .filter(|granted| self.keys.is_live(granted.key, now.unix_s))
-                .map_or(Standing::Keyless, |granted| {
-                    Standing::Vouched(granted.key, granted.account)
-                }),
-        })
     }
 
     /// For how many seconds this process has served; the most that there are if it is the first one ever, before which

@@ -17,13 +17,12 @@ use tracing::Span;
 
 use super::{
     ConnId, Effect, Now, Registry,
-    connection::{Connection, Holder, Standing},
+    connection::{Connection, Holder},
     limit,
 };
 use crate::{
     keys::KeyId,
     limits::{Tally, unreserved},
-    registry::voucher::{Purpose, new_account},
     relay::{Seen, side},
 };
 
@@ -289,17 +288,6 @@ impl Registry {
         }
     }
 
-    /// Whether one of the two has a key.
-    pub(super) fn may_share(&self, ids: [ConnId; 2]) -> bool {
-        ids.iter()
-            .any(|id| self.connections.get(id).is_some_and(Connection::has_key))
-    }
-
-    fn is_keyless(&self, id: ConnId) -> bool {
-        let connection = self.connections.get(&id);
-        connection.is_some_and(|c| c.standing == Standing::Keyless)
-    }
-
     /// A member, which without a key or voucher is there on the account of the one whom it meets.
     fn member(&self, conn: ConnId, other: ConnId) -> Member {
         let connection = self.connections.get(&conn);
@@ -353,27 +341,6 @@ impl Registry {
             self.vouch(now, id, other, effects);
         }
         Ok(())
-    }
-
-    /// Gives a member without a key a voucher, on the account of the other's.
-    fn vouch(&mut self, now: Now, id: ConnId, other: ConnId, effects: &mut Vec<Effect>) {
-        let sponsor = self.connections.get(&other).filter(|c| c.has_key());
-        let Some(key) = sponsor.and_then(Connection::key) else {
-            return;
-        };
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        let account = match connection.standing {
-            Standing::Vouched(_, account) => account,
-            Standing::Keyless => new_account(),
-            Standing::Full(_) | Standing::Stranger { .. } => return,
-        };
-        connection.standing = Standing::Vouched(key, account);
-        let lifetime = self.limits.voucher_lifetime.as_secs();
-        let expires = now.unix_s.saturating_add(lifetime);
-        let voucher = self.vouchers.issue(Purpose::Waiting, key, account, expires);
-        effects.push(Effect::Tell(id, FromRendezvous::Vouched { voucher }));
     }
 
     fn may_hold_another(&self, id: ConnId) -> Result<(), Refusal> {

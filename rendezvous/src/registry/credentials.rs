@@ -1,0 +1,83 @@
+//! What a peer may do by what it shows when it comes: an access key, a voucher, or nothing.
+//!
+//! Without any a peer may join a nameplate, and meet at a handle one that waits there and has a key. It makes no code
+//! ([`nameplates`](super::nameplates)) and waits at no handle ([`handles`](super::handles)).
+
+use std::net::IpAddr;
+
+use p2pdbg_proto::control::{Credential, FromRendezvous, Refusal};
+
+use super::{
+    ConnId, Effect, Now, Registry,
+    connection::{Connection, Standing},
+    voucher::{Purpose, new_account},
+};
+
+impl Registry {
+    /// What the credential of a peer at this address entitles it to. A wrong key counts as many joins that missed, so
+    /// that it cannot be guessed.
+    pub(super) fn standing(
+        &mut self,
+        now: Now,
+        credential: Credential,
+        ip: IpAddr,
+    ) -> Result<Standing, Refusal> {
+        Ok(match credential {
+            Credential::AccessKey(secret) => {
+                let known = self.keys.authenticate(&secret, now.unix_s);
+                match known.or(self.keys.without_key()) {
+                    Some(key) => Standing::Full(key),
+                    None => {
+                        tracing::warn!("a peer is refused: its key is unknown, revoked or expired");
+                        let cost = self.limits.join_miss_cost;
+                        let rate = self.limits.joins;
+                        self.joins.charge(ip, rate, now.instant, cost);
+                        return Err(Refusal::AccessKey);
+                    }
+                }
+            }
+            _ if let Some(key) = self.keys.without_key() => Standing::Full(key),
+            Credential::None => Standing::Keyless,
+            // An old voucher is worth nothing, but does not keep its bearer from joining by nameplate.
+            Credential::Voucher(voucher) => self
+                .vouchers
+                .check(Purpose::Waiting, &voucher, now.unix_s)
+                .filter(|granted| self.keys.is_live(granted.key, now.unix_s))
+                .map_or(Standing::Keyless, |granted| {
+                    Standing::Vouched(granted.key, granted.account)
+                }),
+        })
+    }
+
+    /// Whether one of the two has a key.
+    pub(super) fn may_share(&self, ids: [ConnId; 2]) -> bool {
+        ids.iter()
+            .any(|id| self.connections.get(id).is_some_and(Connection::has_key))
+    }
+
+    pub(super) fn is_keyless(&self, id: ConnId) -> bool {
+        let connection = self.connections.get(&id);
+        connection.is_some_and(|c| c.standing == Standing::Keyless)
+    }
+
+    /// Gives a member without a key a voucher, on the account of the other's.
+    pub(super) fn vouch(&mut self, now: Now, id: ConnId, other: ConnId, effects: &mut Vec<Effect>) {
+        let sponsor = self.connections.get(&other).filter(|c| c.has_key());
+        let Some(key) = sponsor.and_then(Connection::key) else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let account = match connection.standing {
+            Standing::Vouched(_, account) => account,
+            Standing::Keyless => new_account(),
+            Standing::Full(_) | Standing::Stranger { .. } => return,
+        };
+        connection.standing = Standing::Vouched(key, account);
+        let lifetime = self.limits.voucher_lifetime.as_secs();
+        let expires = now.unix_s.saturating_add(lifetime);
+        let voucher = self.vouchers.issue(Purpose::Waiting, key, account, expires);
+        effects.push(Effect::Tell(id, FromRendezvous::Vouched { voucher }));
+    }
+}
