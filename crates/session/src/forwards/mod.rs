@@ -1,7 +1,7 @@
 //! The forwards of a session: which end opens the port, which one dials, and whether they stand.
 
-mod far;
-mod telling;
+mod dial;
+mod report;
 
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
@@ -18,7 +18,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use self::far::Far;
+use self::dial::TargetDial;
 use super::{
     Event, SessionConfig, elsewhere,
     first_word::Screen,
@@ -482,7 +482,7 @@ impl Forwards {
         let Some(entry) = dialled else {
             return Local::Dialing(Box::pin(async { Err(ResetCode::NOT_ALLOWED) }));
         };
-        let far = Far {
+        let dial = TargetDial {
             stream,
             forward,
             target: entry.forward.target.clone(),
@@ -492,17 +492,17 @@ impl Forwards {
         let preset = self.preset(forward);
         let answers = preset.is_some_and(|preset| Screen::of(preset.debugger()).is_some());
         if !answers {
-            return Local::Dialing(far.dial());
+            return Local::Dialing(dial.dial());
         }
         Local::Debuggee(Box::new(move |pause| {
-            let far = far.clone();
+            let dial = dial.clone();
             Box::pin(async move {
                 if let Some(pause) = pause {
-                    let _ = far.events.try_send(Event::HungUp(forward));
-                    let _ = far.events.try_send(Event::StreamWaiting(stream, forward));
+                    let _ = dial.events.try_send(Event::HungUp(forward));
+                    let _ = dial.events.try_send(Event::StreamWaiting(stream, forward));
                     tokio::time::sleep(pause).await;
                 }
-                far.dial().await
+                dial.dial().await
             })
         }))
     }

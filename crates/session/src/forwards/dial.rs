@@ -1,4 +1,4 @@
-//! The dialling for a stream, at the end that dials.
+//! Dialling the target of a forward for a stream, at the end that dials.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{Event, stream::Dialing};
 
 /// What is dialled for a stream.
 #[derive(Clone)]
-pub(super) struct Far {
+pub(super) struct TargetDial {
     pub(super) stream: StreamId,
     pub(super) forward: u16,
     pub(super) target: HostPort,
@@ -20,7 +20,7 @@ pub(super) struct Far {
     pub(super) events: mpsc::Sender<Event>,
 }
 
-impl Far {
+impl TargetDial {
     pub(super) fn dial(self) -> Dialing {
         Box::pin(async move {
             let (forward, events) = (self.forward, self.events);
