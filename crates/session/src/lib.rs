@@ -17,7 +17,6 @@ mod messages;
 mod paths;
 mod pipes;
 mod policy;
-mod ports;
 mod rejections;
 mod relay_choice;
 mod relays;

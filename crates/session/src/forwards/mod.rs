@@ -1,11 +1,13 @@
 //! The forwards of a session: which end opens the port, which one dials, and whether they stand.
 
+mod accept;
 mod dial;
+mod hold_or_refuse;
 mod report;
 
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
-use p2pdbg_base::{Absent, Bind, Failure, HostPort, Opened, Untrusted};
+use p2pdbg_base::{Bind, Failure, HostPort, Opened, Untrusted};
 use p2pdbg_events::{Event as Report, Reporter, Warning, WarningCode};
 use p2pdbg_forward::{Forward, OpenPort, Preset, SpecFault, Turns, port_failure};
 use p2pdbg_ledger::{ResetCode, StreamId};
@@ -18,13 +20,16 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use self::dial::TargetDial;
+pub use self::hold_or_refuse::while_absent;
+use self::{
+    accept::{Gate, accept},
+    dial::TargetDial,
+};
 use super::{
     Event, SessionConfig, elsewhere,
     first_word::Screen,
     forward_requests::{ForwardRequest, refusal},
     policy::SessionPolicy,
-    ports::{Gate, accept, look},
 };
 use crate::stream::Local;
 
@@ -513,55 +518,6 @@ impl Forwards {
         Screen::of(preset.debugger())
     }
 
-    /// Begins to look whether a target listens that was reached and is refused from now on while it does not.
-    pub(super) fn on_reached(&mut self, forward: u16, tasks: &mut JoinSet<()>) {
-        let entry = self.table.get(usize::from(forward));
-        let begins = entry.is_some_and(|entry| {
-            entry.while_absent == WhileAbsent::HoldOnce && entry.task.is_none()
-        });
-        if begins && !self.opens(forward) {
-            self.look_at_target(forward, tasks);
-        }
-    }
-
-    /// Opens or closes a port that is open only while its target listens.
-    pub(super) async fn on_target_listening(
-        &mut self,
-        forward: u16,
-        listening: bool,
-        tasks: &mut JoinSet<()>,
-    ) {
-        let opens = self.opens(forward);
-        let Some(entry) = self.table.get_mut(usize::from(forward)) else {
-            return;
-        };
-        if !opens || entry.while_absent == WhileAbsent::Hold {
-            return;
-        }
-        match (listening, entry.task.is_some()) {
-            (true, false) => {
-                if let Err(error) = self.open(forward, tasks).await {
-                    let failure = port_failure(&self.table[usize::from(forward)].forward, &error);
-                    let warning = Warning::new(WarningCode::ForwardFailed, failure.message);
-                    self.reporter.emit(Report::Warning(warning));
-                }
-            }
-            (false, true) => {
-                if let Some(task) = entry.task.take() {
-                    task.abort();
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Notes what the look at a target has shown.
-    pub(super) fn note_target(&mut self, forward: u16, listening: bool) {
-        if let Some(entry) = self.table.get_mut(usize::from(forward)) {
-            entry.listening = Some(listening);
-        }
-    }
-
     /// Whether this end opens the port of a forward; the other end dials.
     fn opens(&self, forward: u16) -> bool {
         let direction = self
@@ -633,12 +589,6 @@ impl Forwards {
         });
         accepting.map(|sweep| sweep.notify_one()).count()
     }
-
-    fn look_at_target(&mut self, forward: u16, tasks: &mut JoinSet<()>) {
-        let entry = &mut self.table[usize::from(forward)];
-        let target = entry.forward.target.clone();
-        entry.task = Some(tasks.spawn(look(target, forward, self.events.clone())));
-    }
 }
 
 impl Entry {
@@ -656,20 +606,6 @@ impl Entry {
             asked: None,
             told: false,
         }
-    }
-}
-
-/// What becomes of the connections to a forward while nothing listens at its target.
-pub fn while_absent(forward: &Forward, asked: Option<Absent>) -> WhileAbsent {
-    let usual = || {
-        forward
-            .preset
-            .map(|preset| preset.debugger().while_absent.policy())
-    };
-    match asked.or_else(usual) {
-        None | Some(Absent::Hold) => WhileAbsent::Hold,
-        Some(Absent::Refuse) => WhileAbsent::Refuse,
-        Some(Absent::HoldOnce) => WhileAbsent::HoldOnce,
     }
 }
 

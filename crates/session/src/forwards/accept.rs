@@ -1,10 +1,10 @@
-//! The tasks of the forwards: one accepts on an open port, one looks whether a target listens.
+//! Who comes in at the open port of a forward: the task that accepts, and turns other users' programs and web pages
+//! away.
 
 use std::{sync::Arc, time::Duration};
 
-use p2pdbg_base::HostPort;
 use p2pdbg_forward::{Connection, OpenPort};
-use p2pdbg_net::listening::{self, Presence};
+use p2pdbg_net::listening;
 use socket2::SockRef;
 use tokio::{
     net::TcpStream,
@@ -12,13 +12,13 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{
+use crate::{
     Event,
     first_word::{Screen, Screened},
 };
 
-/// How often the table of listening sockets is looked at for a forward that refuses while its target is absent.
-const LOOK: Duration = Duration::from_millis(250);
+/// How long to wait when a connection cannot be accepted.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Connections to one port that may have said nothing yet.
 const MOST_SILENT: usize = 1024;
@@ -118,7 +118,7 @@ pub(super) async fn accept(
                 (Err(error), _) => {
                     // Descriptors have run out, say: a loop without a pause would only make it worse.
                     tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(LOOK).await;
+                    tokio::time::sleep(PAUSE).await;
                     continue;
                 }
             },
@@ -164,28 +164,4 @@ fn is_let_in(
 /// Has whoever is at the other end see a RST when the connection is dropped.
 fn reset(connection: &TcpStream) {
     let _ = SockRef::from(connection).set_linger(Some(Duration::ZERO));
-}
-
-/// Tells whenever a target begins or ceases to listen.
-pub(super) async fn look(target: HostPort, forward: u16, events: mpsc::Sender<Event>) {
-    let mut known = None;
-    let mut looks = tokio::time::interval(LOOK);
-    loop {
-        looks.tick().await;
-        let listens = match listening::look(&target) {
-            // What cannot be seen may be there.
-            Ok(presence) => presence != Presence::Absent,
-            Err(error) => {
-                tracing::warn!(%error, "cannot see which ports listen");
-                continue;
-            }
-        };
-        if known != Some(listens) {
-            known = Some(listens);
-            let event = Event::TargetListening(forward, listens);
-            if events.send(event).await.is_err() {
-                return;
-            }
-        }
-    }
 }
