@@ -7,9 +7,9 @@
 //! `Event`.
 
 mod debuggers;
+mod debuggers_elsewhere;
 pub mod decisions;
 mod driver;
-mod elsewhere;
 mod first_word;
 mod forward_requests;
 mod forwards;
@@ -196,7 +196,7 @@ enum Event {
     StreamWaiting(StreamId, u16),
     OpenToNetwork(SocketAddr),
     /// What listens on this host, whenever that has changed.
-    Listening(elsewhere::Seen),
+    Listening(debuggers_elsewhere::Seen),
     /// A web page was turned away from the port of a forward.
     TurnedAway(u16),
     /// A program of this other user was turned away from the port of a forward.

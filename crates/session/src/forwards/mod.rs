@@ -26,7 +26,7 @@ use self::{
     dial::TargetDial,
 };
 use super::{
-    Event, SessionConfig, elsewhere,
+    Event, SessionConfig, debuggers_elsewhere,
     first_word::Screen,
     forward_requests::{ForwardRequest, refusal},
     policy::SessionPolicy,
@@ -56,7 +56,7 @@ pub(super) struct Forwards {
     /// Ports of which the person was told that other hosts can reach them.
     open_to_network: Vec<SocketAddr>,
     /// Debuggers of which the person was told that no forward leads to them.
-    elsewhere: elsewhere::Told,
+    elsewhere: debuggers_elsewhere::Told,
 }
 
 struct Entry {
@@ -114,21 +114,21 @@ impl Forwards {
             told: false,
             early: VecDeque::new(),
             open_to_network: Vec::new(),
-            elsewhere: elsewhere::Told::default(),
+            elsewhere: debuggers_elsewhere::Told::default(),
         }
     }
 
     /// Tells of debuggers to which no forward leads, at the end that dials; returns what the other end must hear.
-    pub(super) fn on_listening(&mut self, seen: &elsewhere::Seen) -> Vec<TunnelMessage> {
+    pub(super) fn on_listening(&mut self, seen: &debuggers_elsewhere::Seen) -> Vec<TunnelMessage> {
         let dialled = (0..)
             .zip(&self.table)
             .filter(|(number, entry)| !entry.added && !self.opens(*number));
         let dialled = dialled.map(|(number, entry)| (number, &entry.forward));
-        let mut found = elsewhere::elsewhere(dialled, seen);
+        let mut found = debuggers_elsewhere::elsewhere(dialled, seen);
         found.retain(|one| self.elsewhere.note(one));
         for one in &found {
             if let Some(target) = self.target(one.forward) {
-                elsewhere::report(&self.reporter, self.role, target, one);
+                debuggers_elsewhere::report(&self.reporter, self.role, target, one);
             }
         }
         found.into_iter().map(TunnelMessage::Elsewhere).collect()
@@ -138,17 +138,17 @@ impl Forwards {
     pub(super) fn on_elsewhere(&mut self, one: &Elsewhere) -> Option<(u16, Preset)> {
         let entry = self.table.get(usize::from(one.forward));
         let forward = entry.map(|entry| &entry.forward);
-        if !elsewhere::is_sound(one, forward) || !self.elsewhere.note(one) {
+        if !debuggers_elsewhere::is_sound(one, forward) || !self.elsewhere.note(one) {
             return None;
         }
         let followed = self
             .target(one.forward)
-            .and_then(|target| elsewhere::followed(one, target));
+            .and_then(|target| debuggers_elsewhere::followed(one, target));
         if let Some(followed) = followed.filter(|_| self.policy.follows_ports) {
             return Some(followed);
         }
         if let Some(target) = self.target(one.forward) {
-            elsewhere::report(&self.reporter, self.role, target, one);
+            debuggers_elsewhere::report(&self.reporter, self.role, target, one);
         }
         None
     }
@@ -231,7 +231,7 @@ impl Forwards {
                 .iter()
                 .any(|entry| entry.forward.direction == Direction::ToDebuggee)
         {
-            tasks.spawn(elsewhere::watch(self.events.clone()));
+            tasks.spawn(debuggers_elsewhere::watch(self.events.clone()));
         }
         Ok(self.announcements())
     }
