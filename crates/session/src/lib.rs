@@ -6,7 +6,7 @@
 //! takes time (a handshake, reading a carrier's header, accepting a connection) runs in a task of its own and sends an
 //! `Event`.
 
-mod debuggers;
+mod debugger_reports;
 mod debuggers_elsewhere;
 pub mod decisions;
 mod driver;
