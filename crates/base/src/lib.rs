@@ -20,7 +20,7 @@ mod peer_name;
 mod policy;
 mod probation;
 mod queue_room;
-pub mod silence;
+pub mod tcp_silence;
 pub mod untrusted;
 pub mod version;
 
@@ -32,5 +32,5 @@ pub use peer_name::PeerName;
 pub use policy::{Absent, PathPolicy};
 pub use probation::Probation;
 pub use queue_room::Room;
-pub use silence::Silence;
+pub use tcp_silence::Silence;
 pub use untrusted::Untrusted;

@@ -6,7 +6,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Buf, BytesMut};
-use p2pdbg_base::{Silence, silence::ASK};
+use p2pdbg_base::{Silence, tcp_silence::ASK};
 use p2pdbg_net::tcp_detour::{Arrival, Backlog, Outbox, outbox};
 use p2pdbg_proto::{
     relay::{LegGrant, RelayFrame, RelayRefusal},

@@ -5,7 +5,7 @@
 
 use std::{io, time::Duration};
 
-use p2pdbg_base::{Silence, silence::ASK};
+use p2pdbg_base::{Silence, tcp_silence::ASK};
 use p2pdbg_frames::ReadError;
 use p2pdbg_net::deadline::sleep_until;
 use p2pdbg_proto::{
