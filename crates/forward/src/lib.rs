@@ -9,17 +9,17 @@ mod advice;
 mod allow;
 mod connection;
 mod dial;
+mod in_process;
 mod open;
 #[cfg(unix)]
 mod socket;
 mod spec;
-mod within;
 
 pub use allow::AllowList;
 pub use connection::Connection;
 pub use dial::{Turns, dial};
+pub use in_process::{OtherEnd, Within};
 pub use open::{OpenPort, port_failure};
 pub use p2pdbg_debugger::Preset;
 pub use p2pdbg_proto::tunnel::Direction;
 pub use spec::{DEFAULT_PORT, Forward, ForwardSpec, NotAForward, SpecFault};
-pub use within::{OtherEnd, Within};
