@@ -17,9 +17,9 @@ mod ptrace;
 mod service;
 mod talk;
 #[cfg(target_os = "linux")]
-mod tools;
+mod tcp_nodelay;
 #[cfg(target_os = "linux")]
-mod undelayed;
+mod tools;
 
 use std::pin::Pin;
 

@@ -93,7 +93,7 @@ impl Programs {
             while running.try_join_next().is_some() {}
             if running.len() < LOOKS {
                 running.spawn_blocking(move || {
-                    let sockets = crate::undelayed::send_at_once(port, &roots);
+                    let sockets = crate::tcp_nodelay::send_at_once(port, &roots);
                     tracing::debug!(port, sockets, "debugpy sends at once");
                 });
             }
