@@ -19,7 +19,7 @@ use p2pdbg_proto::{
         Answer, DifferentFile, FileDigest, LineEnds, Offer, SourcesMessage, Summary, Verdict,
     },
 };
-use p2pdbg_sources::{Limits, Sources, SourcesOptions, Told, Tree, talk::Talk};
+use p2pdbg_sources::{Limits, Sources, SourcesOptions, Told, Tree, conversation::Conversation};
 use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -206,7 +206,7 @@ impl Place {
             let _ = peer.shutdown().await;
         };
         let ask = async {
-            let mut talk = Talk::over(here);
+            let mut talk = Conversation::over(here);
             if let Ok(Some(differences)) = talk.compare(&scan, true).await {
                 let known = |name| scan.files.contains_key(name);
                 assert!(differences.differ.iter().all(known), "what is not here cannot differ");

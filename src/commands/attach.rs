@@ -16,7 +16,7 @@ pub async fn run(args: AttachArgs) -> Result<(), Failure> {
 mod here {
     use std::io;
 
-    use p2pdbg_attach::{Talk, preset};
+    use p2pdbg_attach::{Conversation, preset};
     use p2pdbg_base::{ErrorCode, Failure, Untrusted};
     use p2pdbg_events::snapshot::{ForwardSnapshot, SessionSnapshot};
     use p2pdbg_forward::Within;
@@ -36,7 +36,7 @@ mod here {
         let request = Request::Programs {
             peer: peer.map(str::to_owned),
         };
-        let mut talk = Talk::over(conversation(peer, &request).await?);
+        let mut talk = Conversation::over(conversation(peer, &request).await?);
         let meant = args.program.clone().unwrap_or_default();
         let (programs, more) = list(&mut talk, meant).await?;
         let Some(meant) = &args.program else {
@@ -75,7 +75,10 @@ mod here {
         }
     }
 
-    async fn list(talk: &mut Talk<Within>, meant: String) -> Result<(Vec<Program>, u32), Failure> {
+    async fn list(
+        talk: &mut Conversation<Within>,
+        meant: String,
+    ) -> Result<(Vec<Program>, u32), Failure> {
         match ask(talk, &AttachMessage::List { meant }).await? {
             AttachMessage::Listed { programs, more } => Ok((programs, more)),
             AttachMessage::Refused(refusal) => Err(refused(&refusal)),
@@ -85,7 +88,7 @@ mod here {
 
     /// Has the debugger attach, at the port of the forward if it can be.
     async fn attach(
-        talk: &mut Talk<Within>,
+        talk: &mut Conversation<Within>,
         program: &Program,
         tool: Tool,
         port: u16,
@@ -110,7 +113,7 @@ mod here {
     }
 
     async fn ask(
-        talk: &mut Talk<Within>,
+        talk: &mut Conversation<Within>,
         question: &AttachMessage,
     ) -> Result<AttachMessage, Failure> {
         talk.ask(question)

@@ -38,7 +38,7 @@ mod here {
     use p2pdbg_forward::Within;
     use p2pdbg_sources::{
         Differences, Limits, Scan, SourceName, Tree,
-        talk::{Outcome, Talk, TalkError, in_words},
+        conversation::{Conversation, ConversationError, Outcome, in_words},
     };
     use tokio::time::timeout;
 
@@ -128,7 +128,7 @@ mod here {
         }
 
         async fn compare(&self) -> Result<(Scan, Differences), Failure> {
-            let mut talk = Talk::over(conversation(self.peer).await?);
+            let mut talk = Conversation::over(conversation(self.peer).await?);
             let root = self.root.clone();
             let scan = tokio::task::spawn_blocking(move || Tree::new(root, Limits::DEFAULT).scan());
             let scan = scan.await.map_err(|error| {
@@ -200,7 +200,7 @@ mod here {
         scan.files
             .keys()
             .for_each(|name| *twins.entry(small(name)).or_default() += 1);
-        let mut talk = Talk::over(conversation(session.peer).await?);
+        let mut talk = Conversation::over(conversation(session.peer).await?);
         let mut copying = Copying::new(names.len());
         for name in &names {
             let exact = twins.get(&small(name)).is_some_and(|count| *count > 1);
@@ -412,10 +412,10 @@ mod here {
         super::super::conversation::conversation(peer, &request).await
     }
 
-    fn failed(error: &TalkError) -> Failure {
+    fn failed(error: &ConversationError) -> Failure {
         let code = match error {
-            TalkError::Lost(_) => ErrorCode::PeerGone,
-            TalkError::Misbehaved(_) => ErrorCode::PeerMisbehaved,
+            ConversationError::Lost(_) => ErrorCode::PeerGone,
+            ConversationError::Misbehaved(_) => ErrorCode::PeerMisbehaved,
         };
         Failure::new(code, error.to_string())
     }

@@ -7,6 +7,7 @@
 #[cfg(target_os = "linux")]
 mod catalogue;
 mod consent;
+mod conversation;
 #[cfg(target_os = "linux")]
 mod elf;
 mod listening;
@@ -15,7 +16,6 @@ mod process;
 #[cfg(target_os = "linux")]
 mod ptrace;
 mod service;
-mod talk;
 #[cfg(target_os = "linux")]
 mod tcp_nodelay;
 #[cfg(target_os = "linux")]
@@ -28,9 +28,9 @@ use p2pdbg_proto::attach::Tool;
 use p2pdbg_proto::attach::{Program, Refusal, Wanted};
 
 pub use consent::{Consent, Question};
+pub use conversation::Conversation;
 pub use listening::{ListeningDebugger, debuggers};
 pub use service::Programs;
-pub use talk::Talk;
 
 /// A debugger that has attached, or will when its IDE connects.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use tokio::{
     task::{JoinSet, spawn_blocking},
 };
 
-use crate::{Attached, Consent, talk::Talk};
+use crate::{Attached, Consent, conversation::Conversation};
 
 /// Conversations that are answered at once.
 const CONVERSATIONS: usize = 4;
@@ -72,7 +72,7 @@ impl Programs {
             let Ok(_permit) = programs.0.conversations.try_acquire() else {
                 return;
             };
-            if let Err(error) = programs.converse(Talk::over(here)).await {
+            if let Err(error) = programs.converse(Conversation::over(here)).await {
                 tracing::info!(%error, "a conversation about programs came to nothing");
             }
         };
@@ -102,7 +102,7 @@ impl Programs {
         let _ = port;
     }
 
-    async fn converse(&self, mut talk: Talk<Within>) -> io::Result<()> {
+    async fn converse(&self, mut talk: Conversation<Within>) -> io::Result<()> {
         while let Some(message) = talk.receive().await? {
             let answer = match message {
                 AttachMessage::List { .. } | AttachMessage::Attach(_)

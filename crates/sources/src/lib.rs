@@ -12,13 +12,13 @@
 mod align;
 mod compare;
 mod content;
+pub mod conversation;
 mod directory;
 mod inbox;
 mod name;
 mod partial_files;
 mod service;
 mod stamp;
-pub mod talk;
 mod tree;
 mod walk;
 

@@ -20,7 +20,7 @@ use super::{
     Differences, Inbox, Limits, Scan, Seen, SourceName, SourcesOptions, Tree,
     compare::{self, Found},
     content::Content,
-    talk::{Outcome, Talk, TalkError},
+    conversation::{Conversation, ConversationError, Outcome},
 };
 
 /// The shortest pause between two looks at the files.
@@ -249,7 +249,7 @@ impl Sources {
         if !self.tell(Told::Converse(session)).await {
             return;
         }
-        match Talk::over(here).compare(scan, true).await {
+        match Conversation::over(here).compare(scan, true).await {
             Ok(Some(differences)) => {
                 self.tell(Told::Compared(differences)).await;
             }
@@ -270,14 +270,14 @@ impl Sources {
             let Ok(_permit) = sources.0.conversations.try_acquire() else {
                 return;
             };
-            if let Err(error) = sources.converse(Talk::over(here)).await {
+            if let Err(error) = sources.converse(Conversation::over(here)).await {
                 tracing::info!(%error, "a conversation about sources came to nothing");
             }
         };
         Some((session, answering))
     }
 
-    async fn converse(&self, mut talk: Talk<Within>) -> Result<(), TalkError> {
+    async fn converse(&self, mut talk: Conversation<Within>) -> Result<(), ConversationError> {
         let mut copying = None;
         while let Some(message) = talk.receive().await? {
             match message {
@@ -305,7 +305,11 @@ impl Sources {
                         self.tell(Told::Received(name)).await;
                     }
                 }
-                _ => return Err(TalkError::Misbehaved("a message that does not belong here")),
+                _ => {
+                    return Err(ConversationError::Misbehaved(
+                        "a message that does not belong here",
+                    ));
+                }
             }
         }
         Ok(())
@@ -313,9 +317,9 @@ impl Sources {
 
     async fn answer_comparison(
         &self,
-        talk: &mut Talk<Within>,
+        talk: &mut Conversation<Within>,
         there: Summary,
-    ) -> Result<(), TalkError> {
+    ) -> Result<(), ConversationError> {
         let compares = self.are_compared();
         let summary = Summary {
             compares,
@@ -328,7 +332,7 @@ impl Sources {
         let theirs = talk.receive_files().await?;
         let left_out = usize::try_from(there.left_out).unwrap_or(usize::MAX);
         let Some(found) = self.find(theirs, left_out, there.keeps).await else {
-            return Err(TalkError::Lost(io::ErrorKind::Other.into()));
+            return Err(ConversationError::Lost(io::ErrorKind::Other.into()));
         };
         talk.tell(&found).await?;
         if there.keeps {
@@ -377,10 +381,10 @@ mod tests {
     }
 
     /// A conversation with an end that compares, and accepts copies into, the directory `there`.
-    fn talk(there: &Sources) -> Talk<Within> {
+    fn talk(there: &Sources) -> Conversation<Within> {
         let (session, answering) = there.answer().unwrap();
         tokio::spawn(answering);
-        Talk::over(session)
+        Conversation::over(session)
     }
 
     fn scan(root: &Path) -> Scan {

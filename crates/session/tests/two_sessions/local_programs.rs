@@ -1,6 +1,6 @@
 //! What local programs ask of a session: streams to targets of their own, further ports, conversations.
 
-use p2pdbg_attach::{Consent, Talk};
+use p2pdbg_attach::{Consent, Conversation};
 use p2pdbg_base::{ErrorCode, Failure};
 use p2pdbg_events::StreamState;
 use p2pdbg_forward::{Preset, Within};
@@ -195,7 +195,7 @@ async fn conversation_about_programs_is_refused_where_nobody_allowed_it_and_answ
         .await;
         let program = pipe(&pair.listener, PipeTarget::Programs);
         in_time(program.opened).await.unwrap().unwrap();
-        let mut talk = Talk::over(program.connection);
+        let mut talk = Conversation::over(program.connection);
         let question = AttachMessage::List {
             meant: std::process::id().to_string(),
         };

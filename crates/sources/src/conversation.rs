@@ -1,7 +1,7 @@
 //! Conversations about sources, over anything that bytes go through in both directions.
 //!
-//! The opener decides what a conversation is about: [`Talk::compare`] or [`Talk::offer`]. The other end answers in the
-//! service. Neither side writes while the other does, so that no pipe between them fills at both ends.
+//! The opener decides what a conversation is about: [`Conversation::compare`] or [`Conversation::offer`]. The other end
+//! answers in the service. Neither side writes while the other does, so that no pipe between them fills at both ends.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +30,7 @@ const MAX_BATCH_BYTES: usize = 32 << 10;
 
 /// Why a conversation came to nothing.
 #[derive(Debug, thiserror::Error)]
-pub enum TalkError {
+pub enum ConversationError {
     /// The stream ended before the conversation did.
     #[error("the session ended, or the other end knows nothing of sources")]
     Lost(#[from] io::Error),
@@ -52,33 +52,33 @@ pub enum Outcome {
 
 /// A conversation about sources over a stream, at either end.
 #[derive(Debug)]
-pub struct Talk<S>(S);
+pub struct Conversation<S>(S);
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     /// A conversation over this stream, which it takes over; nothing is said yet.
     pub fn over(stream: S) -> Self {
         Self(stream)
     }
 
-    pub(super) async fn send(&mut self, message: &SourcesMessage) -> Result<(), TalkError> {
+    pub(super) async fn send(&mut self, message: &SourcesMessage) -> Result<(), ConversationError> {
         Ok(p2pdbg_frames::write(&mut self.0, message).await?)
     }
 
     /// The next message; `None` when the other end has said all.
-    pub(super) async fn receive(&mut self) -> Result<Option<SourcesMessage>, TalkError> {
+    pub(super) async fn receive(&mut self) -> Result<Option<SourcesMessage>, ConversationError> {
         let read = p2pdbg_frames::read(&mut self.0).await;
         read.map_err(|error| match error {
-            ReadError::Stream(error) => TalkError::Lost(error),
-            ReadError::Malformed(_) => TalkError::Misbehaved("no frame"),
+            ReadError::Stream(error) => ConversationError::Lost(error),
+            ReadError::Malformed(_) => ConversationError::Misbehaved("no frame"),
         })
     }
 
-    async fn expect(&mut self) -> Result<SourcesMessage, TalkError> {
-        let ended = || TalkError::Lost(io::ErrorKind::UnexpectedEof.into());
+    async fn expect(&mut self) -> Result<SourcesMessage, ConversationError> {
+        let ended = || ConversationError::Lost(io::ErrorKind::UnexpectedEof.into());
         self.receive().await?.ok_or_else(ended)
     }
 
-    pub(super) async fn send_files(&mut self, scan: &Scan) -> Result<(), TalkError> {
+    pub(super) async fn send_files(&mut self, scan: &Scan) -> Result<(), ConversationError> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         for (name, content) in &scan.files {
@@ -104,11 +104,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     /// The other end's files. Names that are none are passed over, and there are no more than are compared.
     pub(super) async fn receive_files(
         &mut self,
-    ) -> Result<BTreeMap<SourceName, Content>, TalkError> {
+    ) -> Result<BTreeMap<SourceName, Content>, ConversationError> {
         let mut files = BTreeMap::new();
         loop {
             let SourcesMessage::Files(batch) = self.expect().await? else {
-                return Err(TalkError::Misbehaved("no list of files"));
+                return Err(ConversationError::Misbehaved("no list of files"));
             };
             if batch.is_empty() {
                 return Ok(files);
@@ -123,7 +123,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
                 }
             }
             if files.len() > Limits::DEFAULT.files {
-                return Err(TalkError::Misbehaved("more files than are compared"));
+                return Err(ConversationError::Misbehaved(
+                    "more files than are compared",
+                ));
             }
         }
     }
@@ -136,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         &mut self,
         here: &Scan,
         keeps: bool,
-    ) -> Result<Option<Differences>, TalkError> {
+    ) -> Result<Option<Differences>, ConversationError> {
         self.send(&SourcesMessage::Compare(Summary {
             compares: true,
             keeps,
@@ -144,21 +146,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         }))
         .await?;
         let SourcesMessage::Summary(there) = self.expect().await? else {
-            return Err(TalkError::Misbehaved("no summary"));
+            return Err(ConversationError::Misbehaved("no summary"));
         };
         if !there.compares {
             return Ok(None);
         }
         self.send_files(here).await?;
         let SourcesMessage::Verdict(verdict) = self.expect().await? else {
-            return Err(TalkError::Misbehaved("no verdict"));
+            return Err(ConversationError::Misbehaved("no verdict"));
         };
         let is_directory = |text: &str| {
             let name = text.strip_suffix('/').map(str::parse::<SourceName>);
             text.is_empty() || name.is_some_and(|name| name.is_ok())
         };
         if !is_directory(&verdict.opener) || !is_directory(&verdict.answerer) {
-            return Err(TalkError::Misbehaved("a directory that is none"));
+            return Err(ConversationError::Misbehaved("a directory that is none"));
         }
         let mut differences = Differences::of_verdict(&verdict, here);
         self.receive_differing(here, &mut differences).await?;
@@ -171,11 +173,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         &mut self,
         here: &Scan,
         differences: &mut Differences,
-    ) -> Result<(), TalkError> {
+    ) -> Result<(), ConversationError> {
         let (mut differ, mut ends) = (BTreeSet::new(), BTreeSet::new());
         loop {
             let SourcesMessage::Differ(batch) = self.expect().await? else {
-                return Err(TalkError::Misbehaved("no list of differing files"));
+                return Err(ConversationError::Misbehaved("no list of differing files"));
             };
             if batch.is_empty() {
                 break;
@@ -184,7 +186,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
                 // What this end does not have cannot differ.
                 let name = file.name.parse().ok();
                 let Some(name) = name.filter(|name| here.files.contains_key(name)) else {
-                    return Err(TalkError::Misbehaved("a file differs that was not named"));
+                    return Err(ConversationError::Misbehaved(
+                        "a file differs that was not named",
+                    ));
                 };
                 match file.ends_only {
                     true => ends.insert(name),
@@ -198,7 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     }
 
     /// Tells the opener what was found of its files.
-    pub(super) async fn tell(&mut self, found: &Found) -> Result<(), TalkError> {
+    pub(super) async fn tell(&mut self, found: &Found) -> Result<(), ConversationError> {
         let verdict: Verdict = found.differences.verdict(found.left_out);
         self.send(&SourcesMessage::Verdict(verdict)).await?;
         let file = |name: &SourceName, ends_only| DifferentFile {
@@ -228,7 +232,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         exact: bool,
         path: &Path,
         mut progress: impl FnMut(u64, u64),
-    ) -> Result<io::Result<Outcome>, TalkError> {
+    ) -> Result<io::Result<Outcome>, ConversationError> {
         let read = |path: &Path| -> io::Result<(std::fs::File, Offer)> {
             let (sha256, content) = tree::digest_of(path, MAX_FILE)?;
             let file = tree::open(path)?;
@@ -252,7 +256,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         self.send(&SourcesMessage::Offer(offer)).await?;
         let mut at = match self.answer().await? {
             Answer::Wanted(from) if from <= size => from,
-            Answer::Wanted(_) => return Err(TalkError::Misbehaved("a place beyond the end")),
+            Answer::Wanted(_) => {
+                return Err(ConversationError::Misbehaved("a place beyond the end"));
+            }
             settled => return Ok(Ok(outcome(settled)?)),
         };
         if let Err(error) = io::Seek::seek(&mut file, io::SeekFrom::Start(at)) {
@@ -278,10 +284,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         Ok(Ok(outcome(answer)?))
     }
 
-    async fn answer(&mut self) -> Result<Answer, TalkError> {
+    async fn answer(&mut self) -> Result<Answer, ConversationError> {
         match self.expect().await? {
             SourcesMessage::Answer(answer) => Ok(answer),
-            _ => Err(TalkError::Misbehaved("no answer to an offer")),
+            _ => Err(ConversationError::Misbehaved("no answer to an offer")),
         }
     }
 
@@ -291,7 +297,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         inbox: Inbox,
         offer: Offer,
         seen: &Arc<Seen>,
-    ) -> Result<Outcome, TalkError> {
+    ) -> Result<Outcome, ConversationError> {
         let (size, name, text) = (offer.size, offer.name.clone(), offer.text);
         let known = Arc::clone(seen);
         let begun = blocking(move || inbox.begin(&offer, &known)).await?;
@@ -306,10 +312,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         let mut fault = None;
         while at < size {
             let SourcesMessage::Data(bytes) = self.expect().await? else {
-                return Err(TalkError::Misbehaved("no bytes of the file"));
+                return Err(ConversationError::Misbehaved("no bytes of the file"));
             };
             if bytes.is_empty() || bytes.len() > MAX_DATA {
-                return Err(TalkError::Misbehaved("too few or too many bytes at once"));
+                return Err(ConversationError::Misbehaved(
+                    "too few or too many bytes at once",
+                ));
             }
             at += bytes.len() as u64;
             if fault.is_none() {
@@ -336,19 +344,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     pub(super) async fn settle(
         &mut self,
         answer: Result<Answer, Refusal>,
-    ) -> Result<Outcome, TalkError> {
+    ) -> Result<Outcome, ConversationError> {
         let answer = answer.unwrap_or_else(Answer::Refused);
         self.send(&SourcesMessage::Answer(answer.clone())).await?;
         outcome(answer)
     }
 }
 
-fn outcome(answer: Answer) -> Result<Outcome, TalkError> {
+fn outcome(answer: Answer) -> Result<Outcome, ConversationError> {
     match answer {
         Answer::Written(written) => Ok(Outcome::Written(written)),
         Answer::Same => Ok(Outcome::Same),
         Answer::Refused(refusal) => Ok(Outcome::Refused(refusal)),
-        Answer::Wanted(_) => Err(TalkError::Misbehaved("the same bytes are wanted twice")),
+        Answer::Wanted(_) => Err(ConversationError::Misbehaved(
+            "the same bytes are wanted twice",
+        )),
     }
 }
 

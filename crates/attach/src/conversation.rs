@@ -7,9 +7,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A conversation about programs: one message after the other, in either direction.
 #[derive(Debug)]
-pub struct Talk<S>(S);
+pub struct Conversation<S>(S);
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     /// A conversation over this stream, which it takes over; nothing is said yet.
     pub fn over(stream: S) -> Self {
         Self(stream)
