@@ -13,9 +13,9 @@ use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     LinkError,
+    allowed_addresses::AllowedAddresses,
     connection::{Carrier, Connection},
     quic,
-    reach::Reach,
     tls::{HANDSHAKE, TcpRoute},
 };
 
@@ -42,7 +42,7 @@ pub(super) struct Dialling {
     pub(super) route: TcpRoute,
     pub(super) transports: Transports,
     /// Where they may be.
-    pub(super) reach: Reach,
+    pub(super) allowed: AllowedAddresses,
     /// How much later than QUIC TCP begins.
     pub(super) tcp_later: Duration,
     /// How long QUIC goes on at least.
@@ -71,11 +71,11 @@ pub(super) async fn dial(
         Transports::Any => how.tcp_later,
         Transports::Tcp => Duration::ZERO,
     };
-    let by_proxy = route.has_proxy() && how.reach.admits_by_proxy(host);
+    let by_proxy = route.has_proxy() && how.allowed.admits_by_proxy(host);
     if by_proxy {
         race.begin_tcp(route, None, by_tcp_after);
     }
-    let mut resolving = pin!(resolve(url, &how.reach, host));
+    let mut resolving = pin!(resolve(url, &how.allowed, host));
     let mut addresses = VecDeque::new();
     let mut resolved = false;
     loop {
@@ -189,7 +189,7 @@ impl Race {
 
 async fn resolve(
     url: &RendezvousUrl,
-    reach: &Reach,
+    allowed: &AllowedAddresses,
     host: &HostAt,
 ) -> Result<Vec<SocketAddr>, LinkError> {
     let failed = |why: String| LinkError::Resolve {
@@ -205,7 +205,7 @@ async fn resolve(
     }
     let addresses = addresses.into_iter();
     let admitted: Vec<_> = addresses
-        .filter(|at| reach.admits(host, at.ip()))
+        .filter(|at| allowed.admits(host, at.ip()))
         .take(8)
         .collect();
     if admitted.is_empty() {
@@ -223,9 +223,11 @@ mod tests {
     async fn name_that_leads_to_this_host_is_dialled_if_the_user_has_given_it_alone() {
         let url: RendezvousUrl = "p2pdbg://localhost".parse().unwrap();
         let host = url.hosts().remove(0);
-        let named = resolve(&url, &Reach::default(), &host).await.unwrap_err();
+        let named = resolve(&url, &AllowedAddresses::default(), &host)
+            .await
+            .unwrap_err();
         assert!(named.to_string().contains("a host elsewhere has named it"));
-        let given = resolve(&url, &Reach::anywhere([host.clone()]), &host).await;
+        let given = resolve(&url, &AllowedAddresses::anywhere([host.clone()]), &host).await;
         assert!(given.unwrap().iter().all(|at| at.ip().is_loopback()));
     }
 }

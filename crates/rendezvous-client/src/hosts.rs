@@ -22,8 +22,8 @@ use p2pdbg_proto::{
 
 use super::{
     Nodes,
+    allowed_addresses::{AllowedAddresses, is_inside, may_be_named},
     node_memory::Remembered,
-    reach::{Reach, is_inside, may_be_named},
 };
 
 /// The next host is tried this much later (RFC 8305 section 5).
@@ -123,7 +123,7 @@ impl Hosts {
     }
 
     /// At which addresses they may be.
-    pub(super) fn reach(&self) -> Reach {
+    pub(super) fn allowed_addresses(&self) -> AllowedAddresses {
         let told = self.nodes.iter().filter(|_| self.told_inside);
         let home_may = match self.sent_on {
             true => self.sent_inside,
@@ -131,7 +131,7 @@ impl Hosts {
         };
         let home = self.home.iter().filter(|_| home_may);
         let told = told.map(|node| &node.at).chain(home);
-        Reach::anywhere(self.seeds.iter().chain(told).cloned())
+        AllowedAddresses::anywhere(self.seeds.iter().chain(told).cloned())
     }
 
     fn set_nodes(&mut self, nodes: Vec<Node>) {
@@ -194,11 +194,15 @@ impl Hosts {
         self.told_inside = is_inside;
         self.only_remembered = false;
         self.set_nodes(nodes);
-        let reach = relays.iter().filter(|_| is_inside);
-        let reach = reach
+        let allowed = relays.iter().filter(|_| is_inside);
+        let allowed = allowed
             .map(|relay| relay.at.clone())
-            .fold(self.reach(), Reach::and);
-        Some(Nodes { own, relays, reach })
+            .fold(self.allowed_addresses(), AllowedAddresses::and);
+        Some(Nodes {
+            own,
+            relays,
+            allowed,
+        })
     }
 
     /// The node that is reached sends this peer to another one. Whether it goes: not in a circle, and not to a host
@@ -423,23 +427,26 @@ mod tests {
         let told = |hosts: &mut Hosts, reached| {
             hosts.on_up(&at("all"), reached);
             let (nodes, relays) = (vec![node("17=a")], vec![node("30=r")]);
-            hosts.on_told(NodeNumber::MIN, nodes, relays).unwrap().reach
+            hosts
+                .on_told(NodeNumber::MIN, nodes, relays)
+                .unwrap()
+                .allowed
         };
         for (reached, may) in [(OUTSIDE, false), (own, true)] {
             let mut hosts = pinned();
-            let reach = told(&mut hosts, reached);
-            assert_eq!(reach.admits(&at("r"), own), may);
-            assert_eq!(hosts.reach().admits(&at("a"), own), may);
+            let allowed = told(&mut hosts, reached);
+            assert_eq!(allowed.admits(&at("r"), own), may);
+            assert_eq!(hosts.allowed_addresses().admits(&at("a"), own), may);
             assert!(
-                hosts.reach().admits(&at("all"), own),
+                hosts.allowed_addresses().admits(&at("all"), own),
                 "the user has named it"
             );
             hosts.go_to(Instant::now(), &at("c"));
-            assert_eq!(hosts.reach().admits(&at("c"), own), may);
+            assert_eq!(hosts.allowed_addresses().admits(&at("c"), own), may);
             let print = "A".repeat(43);
             let url = format!("p2pdbg://all#{print}").parse().unwrap();
             let later = Hosts::new(&url, hosts.to_remember());
-            assert_eq!(later.reach().admits(&at("a"), own), may);
+            assert_eq!(later.allowed_addresses().admits(&at("a"), own), may);
         }
     }
 

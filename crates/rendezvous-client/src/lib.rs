@@ -1,5 +1,6 @@
 //! The client of the rendezvous: a control connection that is kept up, and what can be wrong with it.
 
+mod allowed_addresses;
 mod connection;
 mod conversation;
 mod dial;
@@ -11,7 +12,6 @@ mod nearest;
 mod node_memory;
 mod proxy;
 mod quic;
-mod reach;
 mod reconnection;
 mod socket;
 #[cfg(test)]

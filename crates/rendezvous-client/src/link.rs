@@ -300,12 +300,13 @@ impl Driver {
             route,
             transports,
         } = &self.config;
-        let reach = self.hosts.reach();
+        let allowed = self.hosts.allowed_addresses();
         let (hosts, stagger) = match self.hosts.plan(in_need) {
             Plan::InOrder(hosts, stagger) => (hosts, stagger),
             Plan::Nearest(hosts, stagger) => {
                 let named = self.hosts.named_alone();
-                let hosts = nearest_first(hosts, named, &reach, route.nat64(), route.local()).await;
+                let hosts =
+                    nearest_first(hosts, named, &allowed, route.nat64(), route.local()).await;
                 (hosts, stagger)
             }
         };
@@ -313,7 +314,7 @@ impl Driver {
             url: url.clone(),
             route: route.clone(),
             transports: *transports,
-            reach,
+            allowed,
             tcp_later: match self.needed_tcp {
                 true => Duration::ZERO,
                 false => self.policy.tcp_later(in_need, self.was_up),

@@ -14,7 +14,7 @@ use p2pdbg_proto::{
 use p2pdbg_stun::{Attribute, Class, Encoder, Message, TransactionId};
 use tokio::{net::UdpSocket, task::JoinSet, time::Instant};
 
-use super::reach::Reach;
+use super::allowed_addresses::AllowedAddresses;
 
 /// How long answers are waited for. Hosts that are further than that are all alike.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -51,15 +51,15 @@ const ALIKE: Duration = Duration::from_millis(5);
 pub(super) async fn nearest_first(
     hosts: Vec<HostAt>,
     named: Option<&HostAt>,
-    reach: &Reach,
+    allowed: &AllowedAddresses,
     nat64: &Nat64,
     local: Option<IpAddr>,
 ) -> Vec<HostAt> {
     let mut asked = JoinSet::new();
     for (index, host) in hosts.iter().cloned().enumerate() {
-        let (reach, nat64) = (reach.clone(), nat64.clone());
+        let (allowed, nat64) = (allowed.clone(), nat64.clone());
         asked.spawn(async move {
-            let away = distance(&host, &reach, &nat64, local, FOR_A_HOME).await?;
+            let away = distance(&host, &allowed, &nat64, local, FOR_A_HOME).await?;
             Some((index, away.1))
         });
     }
@@ -91,15 +91,15 @@ const ASKED: usize = 3;
 /// How far these nodes are, those that do not answer left out.
 pub(super) async fn distances(
     nodes: Vec<Node>,
-    reach: &Reach,
+    allowed: &AllowedAddresses,
     nat64: &Nat64,
     local: Option<IpAddr>,
 ) -> Vec<NodeAway> {
     let mut asked = JoinSet::new();
     for Node { number, at } in nodes {
-        let (reach, nat64) = (reach.clone(), nat64.clone());
+        let (allowed, nat64) = (allowed.clone(), nat64.clone());
         asked.spawn(async move {
-            let (address, first) = distance(&at, &reach, &nat64, local, FOR_RELAYS).await?;
+            let (address, first) = distance(&at, &allowed, &nat64, local, FOR_RELAYS).await?;
             let mut rtt = first;
             let target = nat64.target(address).await;
             for _ in 1..ASKED {
@@ -149,13 +149,13 @@ fn order(
 /// The nearest address of a host, and how long it takes to answer; `None` if none does.
 async fn distance(
     host: &HostAt,
-    reach: &Reach,
+    allowed: &AllowedAddresses,
     nat64: &Nat64,
     local: Option<IpAddr>,
     patience: Patience,
 ) -> Option<(SocketAddr, Duration)> {
     let found = tokio::net::lookup_host((host.host.as_str(), host.port));
-    let found = found.await.ok()?.filter(|at| reach.admits(host, at.ip()));
+    let found = found.await.ok()?.filter(|at| allowed.admits(host, at.ip()));
     let addresses: Vec<SocketAddr> = found.take(8).collect();
     let mut asked = JoinSet::new();
     for address in addresses {
@@ -234,10 +234,11 @@ mod tests {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = socket.local_addr().unwrap().port();
         let host: HostAt = format!("localhost:{port}").parse().unwrap();
-        let ask =
-            async |reach: Reach| distance(&host, &reach, &Nat64::default(), None, FOR_A_HOME).await;
-        assert_eq!(ask(Reach::default()).await, None);
-        ask(Reach::anywhere([host.clone()])).await;
+        let ask = async |allowed: AllowedAddresses| {
+            distance(&host, &allowed, &Nat64::default(), None, FOR_A_HOME).await
+        };
+        assert_eq!(ask(AllowedAddresses::default()).await, None);
+        ask(AllowedAddresses::anywhere([host.clone()])).await;
         let mut questions = 0;
         while socket.try_recv(&mut [0; 512]).is_ok() {
             questions += 1;

@@ -27,10 +27,10 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     LinkError,
+    allowed_addresses::AllowedAddresses,
     nearest::{NodeAway, distances},
     node_memory::{NodeMemory, Remembered},
     proxy::{NotAProxy, Proxy},
-    reach::Reach,
     wire::Wire,
 };
 
@@ -75,7 +75,7 @@ pub struct Nodes {
     /// All that relay, those that do nothing else among them.
     pub relays: Vec<Node>,
     /// Where they may be.
-    pub(super) reach: Reach,
+    pub(super) allowed: AllowedAddresses,
 }
 
 /// One way over TCP, for who wants to know of each.
@@ -173,9 +173,9 @@ impl TcpRoute {
     /// How far the nodes are from here over UDP, those that do not answer left out.
     pub async fn distances(&self) -> Vec<NodeAway> {
         match self.nodes() {
-            Some(Nodes { relays, reach, .. }) => {
-                distances(relays, &reach, &self.nat64, self.local).await
-            }
+            Some(Nodes {
+                relays, allowed, ..
+            }) => distances(relays, &allowed, &self.nat64, self.local).await,
             None => Vec::new(),
         }
     }

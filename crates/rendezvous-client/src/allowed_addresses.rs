@@ -9,12 +9,12 @@ use p2pdbg_proto::url::HostAt;
 
 /// What a name of a host that a node has named may lead to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Reach {
+pub(super) struct AllowedAddresses {
     /// These may be anywhere: the user has named them, or a host has that is inside itself.
     anywhere: Vec<HostAt>,
 }
 
-impl Reach {
+impl AllowedAddresses {
     /// These hosts may be anywhere, and others on the internet alone.
     pub(super) fn anywhere(hosts: impl IntoIterator<Item = HostAt>) -> Self {
         Self {
@@ -156,13 +156,13 @@ mod tests {
 
     #[test]
     fn host_that_was_named_leads_to_the_internet_alone_and_one_of_the_users_anywhere() {
-        let reach = Reach::anywhere([at("mine")]);
+        let allowed = AllowedAddresses::anywhere([at("mine")]);
         let own = IpAddr::from([192, 168, 0, 1]);
         let public = IpAddr::from([198, 51, 100, 7]);
-        assert!(reach.admits(&at("mine"), own) && reach.admits(&at("theirs"), public));
-        assert!(!reach.admits(&at("theirs"), own));
-        assert!(!reach.admits(&at("mine:4000"), own), "another port");
-        assert!(!reach.admits(&at("theirs"), Ipv4Addr::UNSPECIFIED.into()));
-        assert!(reach.and(at("theirs")).admits(&at("theirs"), own));
+        assert!(allowed.admits(&at("mine"), own) && allowed.admits(&at("theirs"), public));
+        assert!(!allowed.admits(&at("theirs"), own));
+        assert!(!allowed.admits(&at("mine:4000"), own), "another port");
+        assert!(!allowed.admits(&at("theirs"), Ipv4Addr::UNSPECIFIED.into()));
+        assert!(allowed.and(at("theirs")).admits(&at("theirs"), own));
     }
 }
