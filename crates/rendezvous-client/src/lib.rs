@@ -14,11 +14,11 @@ mod proxy;
 mod quic;
 mod reconnection;
 mod socket;
+mod tcp_or_web;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod web;
-mod wire;
 
 pub use dial::Transports;
 pub use error::LinkError;
@@ -28,5 +28,5 @@ pub use node_memory::NodeMemory;
 pub use tls::{Nodes, TcpRoute, Way};
 
 pub use dial::is_unknown;
+pub use tcp_or_web::TcpOrWeb;
 pub use tls::Stream;
-pub use wire::Wire;

@@ -31,7 +31,7 @@ use super::{
     nearest::{NodeAway, distances},
     node_memory::{NodeMemory, Remembered},
     proxy::{NotAProxy, Proxy},
-    wire::Wire,
+    tcp_or_web::TcpOrWeb,
 };
 
 /// How long an address may take to complete its handshake, over QUIC too.
@@ -44,7 +44,7 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 const NOT_SENT: u32 = 16 * 1024;
 
 /// A connection over TCP to the rendezvous, before anything was said on it.
-pub type Stream = TlsStream<Wire>;
+pub type Stream = TlsStream<TcpOrWeb>;
 
 /// How the rendezvous is reached over TCP.
 #[derive(Clone, Debug)]
@@ -289,7 +289,7 @@ impl TcpRoute {
         let connecting = async {
             let stream = self.tcp(address, &self.url.authority()).await?;
             connected.store(true, Ordering::Relaxed);
-            self.shake_hands(Wire::Tcp(stream), config).await
+            self.shake_hands(TcpOrWeb::Tcp(stream), config).await
         };
         timeout(HANDSHAKE, connecting)
             .await
@@ -318,7 +318,7 @@ impl TcpRoute {
     /// TLS over this connection, with the certificate that `config` pins.
     pub(super) async fn shake_hands(
         &self,
-        wire: Wire,
+        wire: TcpOrWeb,
         config: Arc<ClientConfig>,
     ) -> Result<Stream, LinkError> {
         let shaken = TlsConnector::from(config).connect(self.name()?, wire);

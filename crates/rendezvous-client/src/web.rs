@@ -26,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     LinkError,
+    tcp_or_web::TcpOrWeb,
     tls::{HANDSHAKE, Stream, TcpRoute, local},
-    wire::Wire,
 };
 
 /// Where the web is, and where a proxy opens connections to if it does so anywhere.
@@ -157,7 +157,7 @@ impl TcpRoute {
         let host = authority.strip_suffix(":443").unwrap_or(&authority);
         let web = p2pdbg_web::ask(outer, host).await;
         let web = web.map_err(|error| failed(error.to_string()))?;
-        self.shake_hands(Wire::Web(Box::new(web)), config).await
+        self.shake_hands(TcpOrWeb::Web(Box::new(web)), config).await
     }
 }
 

@@ -15,21 +15,21 @@ use tokio_rustls::client::TlsStream;
 
 /// What TLS to the rendezvous runs over.
 #[derive(Debug)]
-pub enum Wire {
+pub enum TcpOrWeb {
     /// A TCP connection as it is.
     Tcp(TcpStream),
     /// A WebSocket inside the TLS of the web.
     Web(Box<WebStream<TlsStream<TcpStream>>>),
 }
 
-impl Wire {
+impl TcpOrWeb {
     /// Whether it is a WebSocket.
     pub fn is_web(&self) -> bool {
         matches!(self, Self::Web(_))
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for TcpOrWeb {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -42,7 +42,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for TcpOrWeb {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
