@@ -44,8 +44,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     ControlReader, Tunnel, TunnelConfig, TunnelError,
     config::transport,
-    gate::Gate,
     handshake::{connect, follow, judge, lead, within_patience},
+    proof_gate::Gate,
 };
 
 /// Calls that are answered at the same time on one socket; more are refused.

@@ -13,7 +13,7 @@ use quinn::{
 use super::{
     acks::{ACK_EVERY, ACK_WITHIN},
     congestion::PathControlConfig,
-    gate::Gate,
+    proof_gate::Gate,
 };
 
 /// A tunnel that is silent for this long is dead. Streams leave it much earlier if there is another; until then it is

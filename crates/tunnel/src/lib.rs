@@ -11,8 +11,8 @@ mod config;
 mod congestion;
 mod control;
 mod error;
-mod gate;
 mod handshake;
+mod proof_gate;
 #[cfg(test)]
 mod tests;
 
@@ -26,8 +26,8 @@ pub use call::{Answered, Call, Caller, Calls, call, call_early, complete};
 pub use config::TunnelConfig;
 pub use control::{ControlReader, read_messages};
 pub use error::TunnelError;
-pub use gate::Gate;
 pub use handshake::{accept, dial};
+pub use proof_gate::Gate;
 
 /// How many control messages may wait to be sent on a tunnel.
 const CONTROL_QUEUE: usize = 1024;
