@@ -85,8 +85,8 @@ impl Store {
         Self::start_at(program, free(), "--port", arguments)
     }
 
-    /// One that is reached over TLS, with the certificate and key of this file: by itself, or where it has no TLS, behind
-    /// a terminator, as its operators put stunnel before it.
+    /// One that is reached over TLS, with the certificate and key of this file: by itself, or where it has no TLS,
+    /// behind a terminator, as its operators put stunnel before it.
     pub(crate) fn start_over_tls(program: &Path, pem: &Path, arguments: &[&str]) -> Self {
         if !has_tls(program) {
             let mut store = Self::start(program, arguments);
