@@ -5,7 +5,10 @@
 
 use std::time::Instant;
 
-use super::{End, Knowledge, text::cut};
+use super::{
+    knowledge::{End, Knowledge},
+    text::cut,
+};
 
 /// What each end says first.
 const HANDSHAKE: usize = 14;
