@@ -20,37 +20,13 @@ mod oracle;
 mod script;
 mod search;
 mod stream;
+mod which_end;
 mod world;
 
 pub use oracle::Violation;
 pub use p2pdbg_nat::NatKind;
 pub use script::{Fault, Script, Timed};
-
-/// One of the two ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum End {
-    /// The peer that accepts tunnels and calls.
-    Listener,
-    /// The peer beside the debuggee, which decides which path is nominated.
-    Connector,
-}
-
-impl End {
-    /// Both ends, the listener first.
-    pub const BOTH: [Self; 2] = [Self::Listener, Self::Connector];
-
-    /// The end that it is not.
-    pub fn other(self) -> Self {
-        match self {
-            Self::Listener => Self::Connector,
-            Self::Connector => Self::Listener,
-        }
-    }
-
-    pub(crate) fn index(self) -> usize {
-        self as usize
-    }
-}
+pub use which_end::End;
 
 /// A mistake put in on purpose, to see that the oracle finds it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

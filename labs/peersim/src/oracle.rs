@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, time::Duration};
 use p2pdbg_events::{Event as Report, PathKind};
 use p2pdbg_ledger::{EndKind, StreamId};
 
-use crate::End;
+use crate::which_end::End;
 
 /// Something that a user must not observe.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use p2pdbg_nat::NatKind;
 
-use crate::End;
+use crate::which_end::End;
 
 /// Something that goes wrong, or that somebody does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
