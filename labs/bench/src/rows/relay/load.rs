@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use quinn::udp::{Transmit, UdpSocketState};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{QUIC, legs::Legs};
+use super::{first_byte::QUIC, legs::Legs};
 use crate::{process::Process, vitals::Vitals};
 
 /// Datagrams in a batch: as many as QUIC sends at once.

@@ -1,5 +1,6 @@
 //! Row 7: the relay by itself.
 
+mod first_byte;
 mod legs;
 mod load;
 mod ping;
@@ -19,9 +20,6 @@ use super::{
     names::{LATENCY, RELAY_COST, RELAY_RATE, RELAY_SLEEPS},
 };
 use crate::{results::Row, site::Site};
-
-/// What QUIC's first byte looks like.
-const QUIC: u8 = 0x40;
 
 /// A rendezvous, and the sessions that go by it.
 struct Candidate {

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Result;
 
-use super::{QUIC, load::drain};
+use super::{first_byte::QUIC, load::drain};
 use crate::stats::percentile;
 
 /// The median of many round trips between two sockets; each sends to where the other is reached.
