@@ -16,6 +16,7 @@ mod local;
 mod mtu;
 mod nat;
 pub mod outlook;
+mod progress;
 mod rendezvous;
 mod rendezvous_hosts;
 pub mod screen;
@@ -33,6 +34,7 @@ use p2pdbg_portmap::Answer;
 use p2pdbg_proto::url::RendezvousUrl;
 use p2pdbg_punch::candidate;
 
+pub use self::progress::Progress;
 use self::{
     findings::{Findings, Forecast, Gateway, GatewayProtocol, Ipv6, Lifetime},
     servers::{Answers, Asked, Target},
@@ -55,20 +57,6 @@ pub struct Examination {
     pub forwards: Vec<ForwardSpec>,
     /// Whether the lifetime of mappings is measured too.
     pub deep: bool,
-}
-
-/// What is being done, for somebody who waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// Looking names up, and asking which servers answer.
-    Reaching,
-    /// Measuring what is on the way.
-    Measuring,
-    /// Waiting for the NAT to forget; mappings were alive after so many seconds.
-    Waiting {
-        /// The longest that has been seen.
-        alive_s: u64,
-    },
 }
 
 /// Examines this host's network: some seconds, or minutes with `deep`. `progress` is told what is being done.

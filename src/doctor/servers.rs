@@ -12,9 +12,9 @@ use p2pdbg_punch::survey::Seen;
 use p2pdbg_rendezvous_client::TcpRoute;
 
 use super::{
-    Progress,
     findings::{Control, DirectTcp, Nat, OneHost, PathMtu, Probe, Rendezvous},
     mtu, nat,
+    progress::Progress,
     rendezvous::{self, OverTcp, Welcome},
     rendezvous_hosts::{self, Chosen},
     stun_client::{self, Reply},
