@@ -6,27 +6,23 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use p2pdbg_base::Room;
-use p2pdbg_inspect::{Context, End, Inspector, Mapping, Protocol};
+use p2pdbg_inspect::{Context, End, Inspector, Mapping};
 use p2pdbg_ledger::StreamId;
 use p2pdbg_net::deadline::sleep_until;
 use p2pdbg_proto::control::Role;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Feed, PIECES, Report, Shown};
+use super::{
+    feed::{BYTES, Feed, PIECES, Shown},
+    watched::{Report, Watched},
+};
 
 /// The most streams of a session that are looked at at once; more go unseen.
 const STREAMS: usize = 64;
-
-/// The shortest time between two reports of one stream.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// A session's watcher; dropped, it ends.
 #[derive(Debug)]
@@ -46,7 +42,7 @@ impl Watcher {
         wrap: impl Fn(StreamId, Report) -> T + Send + 'static,
     ) -> Self {
         let (queue, shown) = mpsc::channel(PIECES);
-        let queued = Arc::new(Room::new(super::BYTES));
+        let queued = Arc::new(Room::new(BYTES));
         let looking = Looking {
             queued: Arc::clone(&queued),
             streams: HashMap::new(),
@@ -103,21 +99,6 @@ impl Watcher {
         };
         Some((feed(here), feed(there)))
     }
-}
-
-/// One stream that is looked at.
-#[derive(Debug)]
-pub(super) struct Watched {
-    inspector: Inspector,
-    wanted: Arc<AtomicBool>,
-    ide_port: Option<u16>,
-    /// The build of the IDE, while it is being found out.
-    ide_build: Option<oneshot::Receiver<Option<String>>>,
-    /// The revision that was reported last.
-    reported: u64,
-    /// When the next report is due.
-    report_at: Option<Instant>,
-    not_before: Instant,
 }
 
 struct Looking {
@@ -186,63 +167,10 @@ impl Looking {
     }
 }
 
-impl Watched {
-    fn on_news(&mut self) {
-        if self.inspector.is_done() {
-            self.wanted.store(false, Ordering::Relaxed);
-        }
-        if self.inspector.revision() != self.reported && self.report_at.is_none() {
-            self.report_at = Some(self.not_before);
-            self.look_for_ide();
-        }
-    }
-
-    /// Finds out which PyCharm listens, when it is PyCharm's protocol.
-    fn look_for_ide(&mut self) {
-        let protocol = self.inspector.debugger().map(|debugger| debugger.protocol);
-        if protocol == Some(Protocol::Pydevd)
-            && let Some(port) = self.ide_port.take()
-        {
-            let (found, finding) = oneshot::channel();
-            self.ide_build = Some(finding);
-            tokio::task::spawn_blocking(move || drop(found.send(super::ide_build_at(port))));
-        }
-    }
-
-    fn poll_report(&mut self, now: Instant) -> Option<Report> {
-        if let Some(finding) = &mut self.ide_build {
-            match finding.try_recv() {
-                Ok(build) => {
-                    self.ide_build = None;
-                    if let Some(build) = build {
-                        self.inspector.on_ide_build(&build);
-                    }
-                }
-                Err(oneshot::error::TryRecvError::Closed) => self.ide_build = None,
-                // Looked at again soon.
-                Err(oneshot::error::TryRecvError::Empty) => {
-                    self.report_at.get_or_insert(now + PAUSE);
-                }
-            }
-        }
-        let advice: Vec<_> = std::iter::from_fn(|| self.inspector.poll_advice()).collect();
-        let due = self.report_at.is_some_and(|at| at <= now);
-        if !due && advice.is_empty() {
-            return None;
-        }
-        let looking = self.ide_build.is_some();
-        self.report_at = looking.then(|| now + PAUSE);
-        self.not_before = now + PAUSE;
-        let news = self.inspector.revision() != self.reported;
-        self.reported = self.inspector.revision();
-        let debugger = self.inspector.debugger()?.clone();
-        (news || !advice.is_empty()).then_some(Report { debugger, advice })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use p2pdbg_inspect::Protocol;
 
     use super::*;
 
@@ -292,7 +220,7 @@ mod tests {
             there.show(chunk.clone());
         }
         assert!(there.missed > 0);
-        assert!(watcher.queued.waiting() <= super::super::BYTES);
+        assert!(watcher.queued.waiting() <= BYTES);
         // Once there is room, the rest is understood.
         while watcher.queued.waiting() > 0 {
             tokio::task::yield_now().await;
