@@ -7,11 +7,13 @@ use p2pdbg_ledger::{CarrierHeader, CarrierId, Opened, Receiver, Violation};
 use quinn::RecvStream;
 
 use super::{
-    UNWANTED,
     local::LocalWriter,
     redial::Redial,
     tap::{Tap, Traffic},
 };
+
+/// With this code a carrier is stopped that brings nothing that is wanted.
+pub(crate) const UNWANTED: quinn::VarInt = quinn::VarInt::from_u32(1);
 
 /// The most that is taken from a carrier at once, in chunks: QUIC gives out one for each packet. The local program gets
 /// them by one call to the operating system, which costs more than anything else that happens to a packet here.

@@ -8,13 +8,19 @@ use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 
-use super::Dialing;
+use p2pdbg_ledger::ResetCode;
+
+use super::local::Connection;
 
 /// Between two attempts: the first pause, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// How much is kept to be written again, in bytes. Clients of debuggers write a few hundred before the first answer.
 const KEPT: usize = 256 << 10;
+
+/// A connection that is being dialled.
+pub(crate) type Dialing =
+    std::pin::Pin<Box<dyn Future<Output = Result<Connection, ResetCode>> + Send>>;
 
 /// Dials the target once more; told how long to wait before.
 pub(crate) type Dial = Box<dyn FnMut(Option<Duration>) -> Dialing + Send>;
