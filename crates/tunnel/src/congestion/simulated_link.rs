@@ -307,6 +307,19 @@ fn own_bursts_on_a_slow_link_are_not_taken_for_the_queue_of_somebody_else() {
 }
 
 #[test]
+fn bulk_fills_a_link_and_lets_others_wait_for_less_than_ten_milliseconds() {
+    let mut pair = Pair::new(10 * MS, 12.5e6, 40 * MS);
+    pair.sends = [false, true];
+    pair.run(Duration::from_secs(3));
+    let [(share, _), _] = used(&mut pair, Duration::from_secs(8));
+    assert!(share > 0.95, "{share:.3}");
+    let waited = &mut pair.ends[0].waited;
+    waited.sort_unstable();
+    let p99 = waited[waited.len() * 99 / 100];
+    assert!(p99 < 10 * MS, "{p99:?}");
+}
+
+#[test]
 fn beginning_ends_before_it_fills_a_long_queue() {
     for sends in [[true; 2], [true, false]] {
         let mut pair = Pair::new(100 * MS, 10e6, 100 * MS);

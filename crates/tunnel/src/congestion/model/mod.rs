@@ -29,10 +29,10 @@ const CYCLE: u64 = 8;
 /// While the round trip is measured anew, so much is kept in flight.
 const DRAINED: f64 = 0.5;
 
-/// What is in flight besides: two batches of 20 packets, since acknowledgements come in batches, in bytes, but at most
-/// a quarter of what fits into the path; and what the path carries while the sender's timer and the receiver's
-/// scheduling may be late.
-const BATCHES: f64 = 48e3;
+/// What is in flight besides: a batch of 20 packets, since acknowledgements come in batches, in bytes, but at most a
+/// quarter of what fits into the path; and what the path carries while the sender's timer and the receiver's scheduling
+/// may be late.
+const BATCH: f64 = 24e3;
 const LATE: Duration = Duration::from_millis(2);
 
 /// quinn sends so many packets at once, however slow the path is (`MIN_BURST_SIZE` of its pacing).
@@ -256,7 +256,7 @@ impl Model {
         let least = LEAST_PACKETS * self.mtu;
         // What is lost on the way takes part of the window and is not delivered.
         let fits = fits / (1.0 - self.losses.min(FLOOD));
-        let slack = rate * LATE.as_secs_f64() + BATCHES.min(fits / 4.0);
+        let slack = rate * LATE.as_secs_f64() + BATCH.min(fits / 4.0);
         let window = match self.phase {
             Phase::Begin { .. } => return None,
             Phase::Drain { .. } => DRAINED * fits,
@@ -318,8 +318,8 @@ impl Model {
     /// Whether even the quickest packet of the round waited longer than in our own queue.
     fn waits_for_others(&self, took: Duration, shortest: Duration) -> bool {
         let rate = self.rate.get().unwrap_or(f64::MAX);
-        let batches = (BATCHES / rate).min(shortest.as_secs_f64() / 4.0);
-        took > shortest.mul_f64(PROBE) + LATE + Duration::from_secs_f64(batches)
+        let batch = (BATCH / rate).min(shortest.as_secs_f64() / 4.0);
+        took > shortest.mul_f64(PROBE) + LATE + Duration::from_secs_f64(batch)
     }
 
     /// The beginning is over as soon as the newest packets wait, not only at the end of the round, by which the window
