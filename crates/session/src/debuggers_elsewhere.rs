@@ -17,8 +17,6 @@ use p2pdbg_proto::{
 };
 use tokio::sync::mpsc;
 
-use super::Event;
-
 /// Between two looks at the sockets that listen.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -30,7 +28,7 @@ const MOST: usize = 16;
 const WORKERS: u16 = 100;
 
 /// Looks which debuggers listen, and tells whenever that has changed.
-pub(super) async fn watch(events: mpsc::Sender<Event>) {
+pub(super) async fn watch<T>(events: mpsc::Sender<T>, wrap: impl Fn(Seen) -> T) {
     let mut known: Vec<ListeningSocket> = Vec::new();
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -49,7 +47,7 @@ pub(super) async fn watch(events: mpsc::Sender<Event>) {
         let Ok((sockets, debuggers)) = look.await else {
             return;
         };
-        let event = Event::Listening(Seen { sockets, debuggers });
+        let event = wrap(Seen { sockets, debuggers });
         if events.send(event).await.is_err() {
             return;
         }

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pdbg_attach::Programs;
 use p2pdbg_base::{ErrorCode, Failure, Untrusted};
 use p2pdbg_events::{Event as Report, Reporter, Status};
 use p2pdbg_facts::HostFacts;
@@ -27,10 +28,16 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Event, QUEUE, SessionConfig, SessionEnd, SessionInput, SessionOutput,
+    config::SessionConfig,
     decisions::{Decisions, Input, Output, Settings},
+    end::SessionEnd,
+    event::Event,
     forwards::Forwards,
+    io::{QUEUE, SessionInput, SessionOutput},
     paths::{Relays, Starving, Ways},
+    pipe_requests::PipeRequest,
+    policy::SessionPolicy,
+    sources_part::SourcesPart,
     streams::{Opened, Streams},
     tunnel_connections::{self, Connections},
 };
@@ -67,11 +74,11 @@ pub(super) struct Driver {
     pub(super) peers: Peers,
     pub(super) streams: Streams,
     pub(super) forwards: Forwards,
-    pub(super) sources: super::sources::SourcesPart,
+    pub(super) sources: SourcesPart,
     /// What debuggers may attach to here.
-    pub(super) programs: p2pdbg_attach::Programs,
+    pub(super) programs: Programs,
     /// Streams of `p2pdbg pipe` whose forwards the connector has not judged yet.
-    pub(super) pipes: Vec<(u16, super::PipeRequest)>,
+    pub(super) pipes: Vec<(u16, PipeRequest)>,
     pub(super) reporter: Reporter,
     outputs: mpsc::Sender<SessionOutput>,
     pub(super) events: mpsc::Sender<Event>,
@@ -100,8 +107,8 @@ impl Driver {
         let reporter = config.reporter.clone();
         let streams = Streams::new(role, connections.best(), reporter, watcher);
         let forwards = Forwards::new(&config, events.clone());
-        let sources = super::sources::SourcesPart::new(&config, events.clone());
-        let programs = super::pipes::programs(&policy, events.clone());
+        let sources = SourcesPart::new(&config, events.clone());
+        let programs = programs(&policy, events.clone());
         let relays = Relays::new(role, config.paths.route.clone(), path_policy);
         let settings = Settings {
             role,
@@ -591,4 +598,11 @@ impl Driver {
             .status(Status::new(p2pdbg_events::Activity::Closing));
         let _ = self.outputs.send(SessionOutput::Over(end)).await;
     }
+}
+
+/// What debuggers may attach to here, of which the session is told.
+fn programs(policy: &SessionPolicy, events: mpsc::Sender<Event>) -> Programs {
+    // If the session is that busy, its log says it.
+    let told = move |attached| drop(events.try_send(Event::Attached(attached)));
+    Programs::new(policy.attach.clone(), told)
 }

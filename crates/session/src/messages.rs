@@ -11,7 +11,7 @@ use p2pdbg_proto::{
 use quinn::RecvStream;
 
 use super::{
-    SessionOutput, decisions::Input, driver::Driver, paths::Starving, rejections::Rejection,
+    decisions::Input, driver::Driver, io::SessionOutput, paths::Starving, rejections::Rejection,
 };
 use crate::stream::{StreamEvent, UNWANTED};
 

@@ -4,66 +4,24 @@
 //! session began with, and the stream opens once the connector has agreed. The connector judges such a target as it
 //! does any other: loopback, or what it was told to allow.
 
-use p2pdbg_attach::{Attached, Programs};
-use p2pdbg_base::{ErrorCode, Failure, HostPort, Untrusted};
-use p2pdbg_events::{Event as Report, StreamState, Warning, WarningCode};
+use p2pdbg_attach::Attached;
+use p2pdbg_base::{ErrorCode, Failure, Untrusted};
+use p2pdbg_events::{Event as Report, Warning, WarningCode};
 use p2pdbg_forward::{Preset, Within};
 use p2pdbg_ledger::ResetCode;
 use p2pdbg_proto::{attach::MAX_COMMAND, control::Role, tunnel::ForwardState};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
-    Event, SessionPolicy,
     decisions::Input,
     driver::Driver,
     forward_requests::{ForwardRequest, refusal},
+    pipe_requests::{PipeRequest, PipeTarget},
 };
 use crate::stream::{Connection, Local};
 
 /// Streams that may wait for the connector's word.
 const MOST_WAITING: usize = 64;
-
-/// To whom a local program asks for a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PipeTarget {
-    /// To what is dialled at the other end.
-    Port(HostPort),
-    /// To whoever answers there about source files.
-    Sources,
-    /// To whoever answers there about programs that run.
-    Programs,
-}
-
-impl PipeTarget {
-    /// The forward that stands for a conversation.
-    fn conversation(&self) -> Option<u16> {
-        match self {
-            Self::Port(_) => None,
-            Self::Sources => Some(p2pdbg_proto::sources::FORWARD),
-            Self::Programs => Some(p2pdbg_proto::attach::FORWARD),
-        }
-    }
-}
-
-/// A stream that a local program asks for.
-#[derive(Debug)]
-pub struct PipeRequest {
-    /// What answers at the other end.
-    pub to: PipeTarget,
-    /// The session's end of the connection to the program.
-    pub local: Within,
-    /// Told when the stream is open, or why it cannot be.
-    pub opened: oneshot::Sender<Result<(), Failure>>,
-    /// Told how the stream ended; dropped if the session did.
-    pub ended: oneshot::Sender<StreamState>,
-}
-
-/// What debuggers may attach to here, of which the session is told.
-pub(super) fn programs(policy: &SessionPolicy, events: mpsc::Sender<Event>) -> Programs {
-    // If the session is that busy, its log says it.
-    let told = move |attached| drop(events.try_send(Event::Attached(attached)));
-    Programs::new(policy.attach.clone(), told)
-}
 
 impl Driver {
     pub(super) fn open_pipe(&mut self, request: PipeRequest) {

@@ -16,9 +16,10 @@ use tokio::{
 };
 
 use super::{
-    Event, SessionOutput,
     decisions::{Input, Near},
     driver::Driver,
+    event::Event,
+    io::SessionOutput,
     relay_choice::Choice,
 };
 use crate::stream::BestTunnel;

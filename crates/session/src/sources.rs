@@ -3,39 +3,16 @@
 use std::path::Path;
 
 use p2pdbg_base::Untrusted;
-use p2pdbg_events::{Event as Report, Reporter, SourcesReport, Warning, WarningCode};
+use p2pdbg_events::{Event as Report, SourcesReport, Warning, WarningCode};
 use p2pdbg_facts::{HostFacts, HostPath, SourceRoots};
 use p2pdbg_proto::{control::Role, sources::FORWARD, tunnel::TunnelMessage};
-use p2pdbg_sources::{Differences, Prefixes, SourceName, Sources, Told};
-use tokio::sync::mpsc;
+use p2pdbg_sources::{Differences, Prefixes, SourceName, Told};
 
-use super::{Event, SessionConfig, SessionOutput, driver::Driver};
+use super::{driver::Driver, io::SessionOutput};
 use crate::stream::{Connection, Local};
 
 /// The most files that are named in one report.
 const MOST_NAMED: usize = 1000;
-
-/// The sources of this end, and what was reported of them.
-pub(super) struct SourcesPart {
-    pub(super) sources: Sources,
-    reporter: Reporter,
-    begun: bool,
-    reported: Option<Differences>,
-    /// Which directories hold the same files, once comparing has told.
-    pub(super) roots: Option<SourceRoots>,
-}
-
-impl SourcesPart {
-    pub(super) fn new(config: &SessionConfig, events: mpsc::Sender<Event>) -> Self {
-        Self {
-            sources: Sources::new(config.policy.sources.clone(), events),
-            reporter: config.reporter.clone(),
-            begun: false,
-            reported: None,
-            roots: None,
-        }
-    }
-}
 
 impl Driver {
     /// Begins to look at the files, once there is somebody to compare them with.

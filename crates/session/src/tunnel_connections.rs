@@ -27,8 +27,8 @@ use tokio::{
 };
 
 use super::{
-    Event,
     decisions::{Counters, TunnelEnd, TunnelFacts},
+    event::Event,
     rejections::{Rejection, Rejections},
 };
 use crate::stream::{BestTunnel, send_frame};

@@ -10,7 +10,7 @@ use p2pdbg_path::{Carrier, PathCommand};
 use p2pdbg_proto::{node::NodeNumber, tunnel::PathKind};
 use p2pdbg_punch::{LossReason, Obstacle, Path, SocketId, Technique};
 
-use crate::SessionEnd;
+use crate::end::SessionEnd;
 
 /// A tunnel that has come up: its proofs have verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -64,7 +64,7 @@ use self::{
     starvation::{Starving, Verdict},
     tunnels::TunnelTable,
 };
-use crate::{SessionEnd, policy::SessionPolicy};
+use crate::{end::SessionEnd, policy::SessionPolicy};
 
 /// How often the tunnels are looked at while streams move.
 const LOOK: Duration = Duration::from_millis(150);

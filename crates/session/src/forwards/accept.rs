@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    Event,
+    event::Event,
     first_word::{Screen, Screened},
 };
 

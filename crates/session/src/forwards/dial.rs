@@ -8,7 +8,7 @@ use p2pdbg_ledger::StreamId;
 use p2pdbg_net::listening::{self, Presence};
 use tokio::sync::mpsc;
 
-use crate::{Event, stream::Dialing};
+use crate::{event::Event, stream::Dialing};
 
 /// What is dialled for a stream.
 #[derive(Clone)]

@@ -1,21 +1,11 @@
-//! Whether connections are held or refused while nothing listens at the target of a forward, and the looks that tell.
+//! Whether connections are held or refused while nothing listens at the target of a forward.
 //!
-//! A port that refuses is open only while its target listens, so that who dials it is refused by the system itself.
+//! A port that refuses is open only while its target listens, so that who dials it is refused by the system itself:
+//! `target_watch` opens and closes it.
 
-use std::time::Duration;
-
-use p2pdbg_base::{Absent, HostPort};
-use p2pdbg_events::{Event as Report, Warning, WarningCode};
-use p2pdbg_forward::{Forward, port_failure};
-use p2pdbg_net::listening::{self, Presence};
+use p2pdbg_base::Absent;
+use p2pdbg_forward::Forward;
 use p2pdbg_proto::tunnel::WhileAbsent;
-use tokio::{sync::mpsc, task::JoinSet};
-
-use super::Forwards;
-use crate::Event;
-
-/// How often the table of listening sockets is looked at for a forward that refuses while its target is absent.
-const LOOK: Duration = Duration::from_millis(250);
 
 /// What becomes of the connections to a forward while nothing listens at its target.
 pub fn while_absent(forward: &Forward, asked: Option<Absent>) -> WhileAbsent {
@@ -28,86 +18,5 @@ pub fn while_absent(forward: &Forward, asked: Option<Absent>) -> WhileAbsent {
         None | Some(Absent::Hold) => WhileAbsent::Hold,
         Some(Absent::Refuse) => WhileAbsent::Refuse,
         Some(Absent::HoldOnce) => WhileAbsent::HoldOnce,
-    }
-}
-
-impl Forwards {
-    /// Begins to look whether a target listens that was reached and is refused from now on while it does not.
-    pub(crate) fn on_reached(&mut self, forward: u16, tasks: &mut JoinSet<()>) {
-        let entry = self.table.get(usize::from(forward));
-        let begins = entry.is_some_and(|entry| {
-            entry.while_absent == WhileAbsent::HoldOnce && entry.task.is_none()
-        });
-        if begins && !self.opens(forward) {
-            self.look_at_target(forward, tasks);
-        }
-    }
-
-    /// Opens or closes a port that is open only while its target listens.
-    pub(crate) async fn on_target_listening(
-        &mut self,
-        forward: u16,
-        listening: bool,
-        tasks: &mut JoinSet<()>,
-    ) {
-        let opens = self.opens(forward);
-        let Some(entry) = self.table.get_mut(usize::from(forward)) else {
-            return;
-        };
-        if !opens || entry.while_absent == WhileAbsent::Hold {
-            return;
-        }
-        match (listening, entry.task.is_some()) {
-            (true, false) => {
-                if let Err(error) = self.open(forward, tasks).await {
-                    let failure = port_failure(&self.table[usize::from(forward)].forward, &error);
-                    let warning = Warning::new(WarningCode::ForwardFailed, failure.message);
-                    self.reporter.emit(Report::Warning(warning));
-                }
-            }
-            (false, true) => {
-                if let Some(task) = entry.task.take() {
-                    task.abort();
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Notes what the look at a target has shown.
-    pub(crate) fn note_target(&mut self, forward: u16, listening: bool) {
-        if let Some(entry) = self.table.get_mut(usize::from(forward)) {
-            entry.listening = Some(listening);
-        }
-    }
-
-    pub(super) fn look_at_target(&mut self, forward: u16, tasks: &mut JoinSet<()>) {
-        let entry = &mut self.table[usize::from(forward)];
-        let target = entry.forward.target.clone();
-        entry.task = Some(tasks.spawn(look(target, forward, self.events.clone())));
-    }
-}
-
-/// Tells whenever a target begins or ceases to listen.
-async fn look(target: HostPort, forward: u16, events: mpsc::Sender<Event>) {
-    let mut known = None;
-    let mut looks = tokio::time::interval(LOOK);
-    loop {
-        looks.tick().await;
-        let listens = match listening::look(&target) {
-            // What cannot be seen may be there.
-            Ok(presence) => presence != Presence::Absent,
-            Err(error) => {
-                tracing::warn!(%error, "cannot see which ports listen");
-                continue;
-            }
-        };
-        if known != Some(listens) {
-            known = Some(listens);
-            let event = Event::TargetListening(forward, listens);
-            if events.send(event).await.is_err() {
-                return;
-            }
-        }
     }
 }

@@ -4,6 +4,7 @@ mod accept;
 mod dial;
 mod hold_or_refuse;
 mod report;
+mod target_watch;
 
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
@@ -26,7 +27,9 @@ use self::{
     dial::TargetDial,
 };
 use super::{
-    Event, SessionConfig, debuggers_elsewhere,
+    config::SessionConfig,
+    debuggers_elsewhere,
+    event::Event,
     first_word::Screen,
     forward_requests::{ForwardRequest, refusal},
     policy::SessionPolicy,
@@ -231,7 +234,10 @@ impl Forwards {
                 .iter()
                 .any(|entry| entry.forward.direction == Direction::ToDebuggee)
         {
-            tasks.spawn(debuggers_elsewhere::watch(self.events.clone()));
+            tasks.spawn(debuggers_elsewhere::watch(
+                self.events.clone(),
+                Event::Listening,
+            ));
         }
         Ok(self.announcements())
     }
