@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{ATTRIBUTE_HEADER_LEN, COOKIE_BYTES, TransactionId};
+use super::header::{ATTRIBUTE_HEADER_LEN, COOKIE_BYTES, TransactionId};
 
 /// The mask that leaves an address in the clear.
 pub(super) const NO_MASK: [u8; 16] = [0; 16];

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 
 use super::address::{self, AddressFamily};
-use super::{ATTRIBUTE_HEADER_LEN, DecodeError, HEADER_LEN, Message, TransactionId};
+use super::header::{
+    ATTRIBUTE_HEADER_LEN, DecodeError, HEADER_LEN, INTEGRITY_TAG_LEN, SHORTEST_INTEGRITY_TAG_LEN,
+    TransactionId,
+};
 
 /// The registered numbers of the attributes that [`Attribute`] knows.
 #[allow(missing_docs, reason = "the names are the registry's own")]
@@ -244,7 +247,7 @@ impl<'a> Attribute<'a> {
             kind::UNKNOWN_ATTRIBUTES => return None,
             kind::MESSAGE_INTEGRITY_SHA256 => {
                 let len = value.len();
-                if !(super::SHORTEST_INTEGRITY_TAG_LEN..=super::INTEGRITY_TAG_LEN).contains(&len)
+                if !(SHORTEST_INTEGRITY_TAG_LEN..=INTEGRITY_TAG_LEN).contains(&len)
                     || !len.is_multiple_of(4)
                 {
                     return None;
@@ -304,10 +307,11 @@ pub struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
-    pub(super) fn new(message: &Message<'a>) -> Self {
+    /// Of these bytes, a message that was checked.
+    pub(super) fn new(message: &'a [u8]) -> Self {
         Self {
             raw: RawAttributes::new(message),
-            transaction: message.transaction(),
+            transaction: TransactionId::of(message),
             sealed: (false, false),
         }
     }
@@ -342,9 +346,9 @@ struct RawAttributes<'a> {
 }
 
 impl<'a> RawAttributes<'a> {
-    fn new(message: &Message<'a>) -> Self {
+    fn new(bytes: &'a [u8]) -> Self {
         Self {
-            bytes: message.bytes,
+            bytes,
             offset: HEADER_LEN,
         }
     }
@@ -371,8 +375,8 @@ impl<'a> Iterator for RawAttributes<'a> {
 }
 
 /// Checks every attribute once, including those that [`Attributes`] passes over.
-pub(super) fn check_all(message: &Message<'_>) -> Result<(), DecodeError> {
-    let transaction = message.transaction();
+pub(super) fn check_all(message: &[u8]) -> Result<(), DecodeError> {
+    let transaction = TransactionId::of(message);
     let mut fingerprinted = false;
     for raw in RawAttributes::new(message) {
         let (_, kind, value) = raw?;
@@ -386,7 +390,7 @@ pub(super) fn check_all(message: &Message<'_>) -> Result<(), DecodeError> {
 }
 
 /// Where the first MESSAGE-INTEGRITY-SHA256 starts, and its tag.
-pub(super) fn integrity_position<'a>(message: &Message<'a>) -> Option<(usize, &'a [u8])> {
+pub(super) fn integrity_position(message: &[u8]) -> Option<(usize, &[u8])> {
     RawAttributes::new(message)
         .filter_map(Result::ok)
         .find(|(_, kind, _)| *kind == kind::MESSAGE_INTEGRITY_SHA256)

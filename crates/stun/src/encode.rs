@@ -3,8 +3,12 @@
 use hmac::Mac;
 
 use super::{
-    ATTRIBUTE_HEADER_LEN, Attribute, COOKIE_BYTES, Class, FINGERPRINT_XOR, HEADER_LEN,
-    INTEGRITY_TAG_LEN, METHOD_BINDING, SHORTEST_INTEGRITY_TAG_LEN, TransactionId, crc32,
+    attribute::Attribute,
+    crc32,
+    header::{
+        ATTRIBUTE_HEADER_LEN, COOKIE_BYTES, Class, FINGERPRINT_XOR, HEADER_LEN, INTEGRITY_TAG_LEN,
+        METHOD_BINDING, SHORTEST_INTEGRITY_TAG_LEN, TransactionId,
+    },
     integrity_mac,
 };
 
