@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::operate::health::Heartbeats;
+use crate::health::Heartbeats;
 
 /// How often they are written into the log.
 const LOG_EVERY: Duration = Duration::from_secs(60);

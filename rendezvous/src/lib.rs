@@ -43,6 +43,7 @@ mod counters;
 mod datapath;
 mod directory;
 mod fair;
+mod health;
 mod in_memory;
 mod keys;
 mod limits;

@@ -43,8 +43,8 @@ use crate::{
         worker::{Shared, Worker},
     },
     fair::LegMeter,
+    health::Part,
     limits::Limits,
-    operate::health::Part,
     relay::{Relay, early::Held, routes::Routes, tcp_leg::StreamInput},
     stun::{StunServer, topology::Vantages},
 };

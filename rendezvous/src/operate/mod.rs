@@ -5,7 +5,6 @@
 #[cfg(unix)]
 pub mod admin;
 pub(crate) mod drain;
-pub(crate) mod health;
 pub(crate) mod http;
 pub(crate) mod nodes;
 

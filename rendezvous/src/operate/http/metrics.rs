@@ -11,7 +11,8 @@ use prometheus_client::{
 
 use crate::{
     counters::Counters,
-    operate::{Operator, Status, health::Part},
+    health::Part,
+    operate::{Operator, Status},
 };
 
 /// What the text is, for a scraper.
