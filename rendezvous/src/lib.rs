@@ -47,6 +47,7 @@ mod health;
 mod in_memory;
 mod keys;
 mod limits;
+mod month;
 mod offer;
 pub mod operate;
 mod ports;

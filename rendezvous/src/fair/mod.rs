@@ -15,7 +15,6 @@
 
 mod bucket;
 mod meter;
-mod month;
 mod share;
 
 use std::{
@@ -24,10 +23,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use self::meter::LegMeter;
 use self::{bucket::UNBOUNDED, meter::KeyMeter, share::Shares};
-pub(crate) use self::{meter::LegMeter, month::Month};
 use crate::{
     keys::{KeyId, KeyRing},
+    month::Month,
     relay::ticket::Terms,
 };
 

@@ -12,7 +12,7 @@ use p2pdbg_identity::StateDir;
 use serde::{Deserialize, Serialize};
 
 use super::KeyId;
-use crate::fair::Month;
+use crate::month::Month;
 
 const FILE: &str = "usage.toml";
 
