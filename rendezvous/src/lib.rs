@@ -59,6 +59,7 @@ mod server;
 mod state_files;
 mod stun;
 mod succession;
+mod ticket;
 mod web;
 mod wire_cost;
 

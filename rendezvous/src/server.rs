@@ -29,10 +29,11 @@ use crate::{
     ports::{Common, OpenPorts, ReceiveBuffer, ServedPorts},
     public_host::{guess, is_private},
     registry::{Registry, voucher::Vouchers},
-    relay::{Relay, tcp_leg::Legs, ticket::TicketKey},
+    relay::{Relay, tcp_leg::Legs},
     self_check::SelfCheck,
     state_files::StateFiles,
     succession::{Handover, Inheritance, state::Carried},
+    ticket::TicketKey,
 };
 
 /// How long peers may take to say goodbye.

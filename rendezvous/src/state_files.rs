@@ -12,7 +12,7 @@ use crate::{
     clustered,
     config::{ServerConfig, StartError},
     keys::{KeyFile, KeyStore, unix_s},
-    relay::ticket::TicketKey,
+    ticket::TicketKey,
 };
 
 /// The name of the directory that the state lies in, unless told otherwise.

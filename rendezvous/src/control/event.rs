@@ -9,7 +9,8 @@ use crate::{
     control::{outgoing::Outlet, report::Report},
     keys::KeyRing,
     registry::{Arrival, ConnId},
-    relay::{Seen, ticket::Ticket},
+    relay::Seen,
+    ticket::Ticket,
 };
 
 #[derive(Debug)]

@@ -30,8 +30,8 @@ use crate::{
     health::Part,
     keys::{UsageFile, unix_s},
     registry::{ConnId, Effect, Now, Registry},
-    relay::ticket::Ticket,
     self_check::{Counted, SelfCheck},
+    ticket::Ticket,
 };
 
 const TICK: Duration = Duration::from_secs(1);

@@ -28,7 +28,7 @@ use self::{bucket::UNBOUNDED, meter::KeyMeter, share::Shares};
 use crate::{
     keys::{KeyId, KeyRing},
     month::Month,
-    relay::ticket::Terms,
+    ticket::Terms,
 };
 
 /// Bytes a second in a megabit a second.

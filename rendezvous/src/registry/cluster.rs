@@ -16,7 +16,7 @@ use super::{ConnId, Effect, Now, Registry, connection::Standing, handle_side::Me
 use crate::{
     directory::{Ask, Found},
     limits::{AddressBuckets, Rate},
-    relay::ticket::TicketKey,
+    ticket::TicketKey,
 };
 
 /// How often it is asked again where the listeners are that connectors here wait for.

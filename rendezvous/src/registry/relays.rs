@@ -8,8 +8,8 @@ use p2pdbg_proto::{
 };
 
 use super::{ConnId, Effect, Now, Registry};
-use crate::relay::{
-    side,
+use crate::{
+    relay::side,
     ticket::{LIFETIME, Terms, Ticket},
 };
 

@@ -22,7 +22,6 @@ pub(crate) mod outbox;
 pub(crate) mod routes;
 pub(crate) mod succession;
 pub(crate) mod tcp_leg;
-pub(crate) mod ticket;
 
 use std::{
     collections::HashMap,

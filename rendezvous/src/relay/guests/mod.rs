@@ -17,11 +17,11 @@ use p2pdbg_proto::{
     relay::{LegGrant, RelayFrame, bind_is_genuine, ticket_in},
 };
 
-use super::{
-    Relay,
+use super::Relay;
+use crate::{
+    fair::LegMeter,
     ticket::{Ticket, TicketKey},
 };
-use crate::fair::LegMeter;
 
 /// So long both members may take to bind their legs, or to bind them again.
 const ABSENT: Duration = Duration::from_secs(60);

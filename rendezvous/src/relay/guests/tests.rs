@@ -9,7 +9,8 @@ use super::*;
 use crate::{
     keys::{KeyId, KeyLimits},
     limits::Limits,
-    relay::{Forward, Outcome, Route, Source, UdpRoute, side, ticket::Terms},
+    relay::{Forward, Outcome, Route, Source, UdpRoute, side},
+    ticket::Terms,
     wire_cost::Load,
 };
 
