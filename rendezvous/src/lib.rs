@@ -35,6 +35,7 @@
 //! # }
 //! ```
 
+mod alternative_ports;
 mod bind;
 mod clustered;
 mod config;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 #[cfg(unix)]
 use crate::succession::MOST_SOCKETS;
 use crate::{
+    alternative_ports::{self, Alternatives},
     bind,
     config::{ServerConfig, StartError},
     control::{
@@ -34,10 +35,7 @@ use crate::{
     offer::Offer,
     relay::tcp_leg::Legs,
     state_files::StateFiles,
-    stun::{
-        alternatives::{self, Alternatives},
-        topology::{StunPlaces, Vantages},
-    },
+    stun::topology::{StunPlaces, Vantages},
     succession::Inheritance,
 };
 
@@ -84,7 +82,8 @@ impl OpenPorts {
         let (mains, listeners): (Vec<_>, Vec<_>) =
             bind::mains(&config.bind, inheritance)?.into_iter().unzip();
         let web = bind::web(config.web, inheritance)?;
-        let Alternatives { ports, vantages } = alternatives::open(config, &mains, inheritance)?;
+        let Alternatives { ports, vantages } =
+            alternative_ports::open(config, &mains, inheritance)?;
         Ok(Self {
             mains,
             listeners,

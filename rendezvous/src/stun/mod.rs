@@ -14,7 +14,6 @@
 //!
 //! Left out are authentication, which Binding does without, and the classic STUN of RFC 3489.
 
-pub(crate) mod alternatives;
 pub(crate) mod over_tcp;
 pub(crate) mod topology;
 
