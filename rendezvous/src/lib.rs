@@ -8,7 +8,7 @@
 //!                         │ │  └─ relay    (forwards)                            │      ▼
 //!                         │ └─────────────── commands ◀──────────────────────────│─ control::hub ── registry
 //!                         │                                                      │
-//!                         └──── relay::outbox ── relay::tcp_leg ─────── control::tcp
+//!                         └──── relay::outbox ── control::tcp_leg ───── control::tcp
 //!                                                                          TCP ports
 //! ```
 //!

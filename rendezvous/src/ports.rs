@@ -33,7 +33,7 @@ use crate::{
         socket::{BUFFER, UdpPort},
     },
     offer::Offer,
-    relay::tcp_leg::Legs,
+    relay::stream_input::Legs,
     state_files::StateFiles,
     stun::topology::{StunPlaces, Vantages},
     succession::Inheritance,

@@ -29,7 +29,7 @@ use crate::{
     ports::{Common, OpenPorts, ReceiveBuffer, ServedPorts},
     public_host::{guess, is_private},
     registry::{Registry, voucher::Vouchers},
-    relay::{Relay, tcp_leg::Legs},
+    relay::{Relay, stream_input::Legs},
     self_check::SelfCheck,
     state_files::StateFiles,
     succession::{Handover, Inheritance, state::Carried},

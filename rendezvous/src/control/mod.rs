@@ -11,6 +11,7 @@ pub(crate) mod quic;
 pub(crate) mod report;
 pub(crate) mod stream_io;
 pub(crate) mod tcp;
+mod tcp_leg;
 
 use std::{future, io, time::Duration};
 

@@ -31,10 +31,11 @@ use crate::{
         converse,
         event::Event,
         stream_io::{Patient, close_gently},
+        tcp_leg::carry,
     },
     datapath::socket::canonical,
     offer::Offer,
-    relay::tcp_leg::{Legs, carry},
+    relay::stream_input::Legs,
     stun::{over_tcp, topology::StunPlaces},
     web::{self, Asker, Inside, Site},
 };

@@ -23,7 +23,7 @@ use crate::{
         early::Held,
         outbox::{Batch, Outbox},
         routes::Routes,
-        tcp_leg::StreamInput,
+        stream_input::StreamInput,
     },
     wire_cost::Load,
 };

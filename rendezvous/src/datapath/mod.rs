@@ -45,7 +45,7 @@ use crate::{
     fair::LegMeter,
     health::Part,
     limits::Limits,
-    relay::{Relay, early::Held, routes::Routes, tcp_leg::StreamInput},
+    relay::{Relay, early::Held, routes::Routes, stream_input::StreamInput},
     stun::{StunServer, topology::Vantages},
 };
 

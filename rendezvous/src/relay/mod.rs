@@ -20,8 +20,8 @@ pub(crate) mod early;
 mod guests;
 pub(crate) mod outbox;
 pub(crate) mod routes;
+pub(crate) mod stream_input;
 pub(crate) mod succession;
-pub(crate) mod tcp_leg;
 
 use std::{
     collections::HashMap,

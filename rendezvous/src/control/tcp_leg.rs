@@ -4,15 +4,7 @@
 //! and so do the datagrams. What comes back waits in an [`Outbox`], which the datapath drops when the leg has gone.
 //! Reading stops while the datapath is busy, so that TCP slows the member down; writing never slows anybody else.
 
-use std::{
-    io,
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, net::IpAddr, sync::atomic::Ordering, time::Duration};
 
 use bytes::{Buf, BytesMut};
 use p2pdbg_proto::{
@@ -21,7 +13,7 @@ use p2pdbg_proto::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    sync::{Notify, mpsc, oneshot},
+    sync::Notify,
     time::timeout,
 };
 use tokio_rustls::server::TlsStream;
@@ -35,7 +27,8 @@ use crate::{
     counters::Tallies,
     relay::{
         StreamId,
-        outbox::{Backlog, Batch, Outbox, outbox},
+        outbox::{Backlog, Batch},
+        stream_input::{Legs, StreamInput},
     },
 };
 
@@ -44,73 +37,6 @@ const CHUNK: usize = 16 * 1024;
 
 /// How long a member may take to make room for one chunk.
 const WRITE_WITHIN: Duration = Duration::from_secs(20);
-
-/// What the tasks of these connections tell the datapath.
-#[derive(Debug)]
-pub(crate) enum StreamInput {
-    /// A member asks for its leg.
-    Join {
-        stream: StreamId,
-        /// The address that the connection comes from, as far as it is known.
-        ip: IpAddr,
-        join: Join,
-        /// Keying material of the TLS connection, over which JOIN proves the leg's key.
-        exported: [u8; 32],
-        /// Takes what it is to be sent.
-        outbox: Outbox,
-        reply: oneshot::Sender<RelayFrame>,
-    },
-    /// Datagrams of a member whose leg is joined.
-    Datagrams(StreamId, Batch),
-    /// A connection has ended, whether it had joined a leg or not.
-    Ended(StreamId),
-}
-
-/// The way to the datapath, for all connections.
-#[derive(Clone, Debug)]
-pub(crate) struct Legs {
-    datapath: mpsc::Sender<StreamInput>,
-    next: Arc<AtomicU64>,
-}
-
-impl Legs {
-    /// The way in, given its end.
-    pub(crate) fn new(datapath: mpsc::Sender<StreamInput>) -> Self {
-        Self {
-            datapath,
-            next: Arc::default(),
-        }
-    }
-
-    /// Asks the datapath to bind a leg to the stream; gives its answer, and what waits for the member from then on.
-    /// `None` if the datapath has ended.
-    async fn ask(
-        &self,
-        stream: StreamId,
-        ip: IpAddr,
-        join: Join,
-        exported: [u8; 32],
-        most_waiting: usize,
-    ) -> Option<(RelayFrame, Backlog)> {
-        let (outbox, backlog) = outbox(most_waiting);
-        let (reply, answer) = oneshot::channel();
-        let ask = StreamInput::Join {
-            stream,
-            ip,
-            join,
-            exported,
-            outbox,
-            reply,
-        };
-        self.datapath.send(ask).await.ok()?;
-        Some((answer.await.ok()?, backlog))
-    }
-
-    /// Tells the datapath that the connection of the stream has ended.
-    async fn end(&self, stream: StreamId) {
-        let _ = self.datapath.send(StreamInput::Ended(stream)).await;
-    }
-}
 
 /// Carries a leg until either side ends it.
 pub(crate) async fn carry<S>(
