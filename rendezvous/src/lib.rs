@@ -45,12 +45,15 @@ mod datapath;
 mod directory;
 mod fair;
 mod health;
+mod hub_event;
+mod hub_report;
 mod in_memory;
 mod keys;
 mod limits;
 mod month;
 mod offer;
 pub mod operate;
+mod outgoing;
 mod ports;
 mod public_host;
 mod registry;
@@ -66,11 +69,11 @@ mod wire_cost;
 
 pub use clustered::{CLUSTER_SECRET, RELAY_KEY, relay_key};
 pub use config::{ClusterConfig, DEFAULT_ALT_PORT, ServerConfig, StartError, StoreUrl};
-pub use control::report::{KeyReport, Report};
 pub use counters::Counters;
 #[cfg(feature = "cluster")]
 #[doc(hidden)]
 pub use directory::scale;
+pub use hub_report::{KeyReport, Report};
 #[doc(hidden)]
 pub use in_memory::{InMemory, Told};
 pub use keys::{

@@ -19,10 +19,11 @@ use crate::operate::admin::AdminSocket;
 use crate::{
     clustered::{self, Membership},
     config::{ServerConfig, StartError},
-    control::{acceptor::Lobby, event::Event, hub::Hub},
+    control::{acceptor::Lobby, hub::Hub},
     counters::{self, Counters, Tallies},
     datapath::{Channels, Command, Datapath, ports::Ports, socket::UdpPort},
     fair::Book,
+    hub_event::Event,
     keys::{KeyRing, UsageFile, unix_s},
     offer::Offer,
     operate::{Operator, drain::Drain, http::HttpPort, nodes::Nodes},

@@ -12,13 +12,11 @@ use tokio::sync::mpsc;
 use tracing::{Span, field::Empty};
 
 use crate::{
-    control::{
-        attempt_limits::{Admission, Transport},
-        event::Event,
-        outgoing::{Inlet, outgoing_queue},
-    },
+    control::attempt_limits::{Admission, Transport},
     counters::Tallies,
+    hub_event::Event,
     limits::Limits,
+    outgoing::{Inlet, outgoing_queue},
     registry::{Arrival, ConnId},
 };
 

@@ -18,17 +18,15 @@ use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    control::{
-        event::Event,
-        outgoing::{Lane, Outgoing, Outlet, Pushed},
-        report::{Report, report},
-    },
     counters::Tallies,
     datapath::Command,
     directory::Line,
     fair::{Book, Notice},
     health::Part,
+    hub_event::Event,
+    hub_report::{Report, report},
     keys::{UsageFile, unix_s},
+    outgoing::{Lane, Outgoing, Outlet, Pushed},
     registry::{ConnId, Effect, Now, Registry},
     self_check::{Counted, SelfCheck},
     ticket::Ticket,

@@ -4,11 +4,8 @@
 pub(crate) mod acceptor;
 pub(crate) mod attempt_limits;
 pub(crate) mod by_proxy;
-pub(crate) mod event;
 pub(crate) mod hub;
-pub(crate) mod outgoing;
 pub(crate) mod quic;
-pub(crate) mod report;
 pub(crate) mod stream_io;
 pub(crate) mod tcp;
 mod tcp_leg;
@@ -23,11 +20,9 @@ use tokio::{
 };
 
 use crate::{
-    control::{
-        attempt_limits::Established,
-        event::Event,
-        outgoing::{Inlet, Outgoing},
-    },
+    control::attempt_limits::Established,
+    hub_event::Event,
+    outgoing::{Inlet, Outgoing},
     registry::ConnId,
 };
 
@@ -129,11 +124,9 @@ mod tests {
     use std::time::Instant;
 
     use crate::{
-        control::{
-            attempt_limits::{Admission, Transport, Verdict},
-            outgoing::{Lane, Pushed, outgoing_queue},
-        },
+        control::attempt_limits::{Admission, Transport, Verdict},
         limits::Limits,
+        outgoing::{Lane, Pushed, outgoing_queue},
     };
 
     async fn events_of(bytes: &[u8]) -> Vec<Event> {

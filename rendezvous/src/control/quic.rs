@@ -24,9 +24,9 @@ use crate::{
         acceptor::Lobby,
         attempt_limits::{Established, Handshake, Transport, Verdict},
         converse,
-        event::Event,
     },
     datapath::{amplification::Unproved, quic_socket::LONGEST_DATAGRAM, socket::canonical},
+    hub_event::Event,
     limits::Limits,
     stun::topology::StunPlaces,
 };

@@ -15,8 +15,8 @@ use quinn::udp::RecvMeta;
 use tokio::sync::mpsc;
 
 use crate::{
-    control::event::Event,
     datapath::{Command, ports::Ports},
+    hub_event::Event,
     keys::unix_s,
     relay::{
         Forward, Relay, Route, Seen, Source, StreamId, UdpRoute,

@@ -36,7 +36,6 @@ use tokio::{sync::mpsc, task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    control::event::Event,
     datapath::{
         core::Core,
         ports::Ports,
@@ -44,6 +43,7 @@ use crate::{
     },
     fair::LegMeter,
     health::Part,
+    hub_event::Event,
     limits::Limits,
     relay::{Relay, early::Held, routes::Routes, stream_input::StreamInput},
     stun::{StunServer, topology::Vantages},

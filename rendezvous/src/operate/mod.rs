@@ -17,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    control::{event::Event, report::Report},
     counters::{Counters, Tallies},
+    hub_event::Event,
+    hub_report::Report,
     keys::{KeyError, KeyRing, KeyStore, unix_s},
 };
 

@@ -6,8 +6,9 @@ use p2pdbg_proto::control::ToRendezvous;
 use tokio::sync::oneshot;
 
 use crate::{
-    control::{outgoing::Outlet, report::Report},
+    hub_report::Report,
     keys::KeyRing,
+    outgoing::Outlet,
     registry::{Arrival, ConnId},
     relay::Seen,
     ticket::Ticket,
