@@ -269,13 +269,26 @@ impl Simulation {
     }
 
     /// Sends a packet each way on the nominated paths and says whether both arrived on the other's path, be it the one
-    /// that the other had then or a better one that it has by now.
+    /// that the other had then or a better one that it has by now. Where the two move to another path meanwhile, one
+    /// after the other, that one is what counts.
     pub fn carries(&mut self) -> bool {
-        if !self.is_direct() {
-            return false;
+        loop {
+            if !self.is_direct() {
+                return false;
+            }
+            let then = [0, 1].map(|n| self.path(n));
+            if self.carried(then) {
+                return true;
+            }
+            let way = |path: Option<Path>| path.map(|path| (path.socket, path.remote));
+            if [0, 1].map(|n| way(self.path(n))) == then.map(way) {
+                return false;
+            }
         }
+    }
+
+    fn carried(&mut self, then: [Option<Path>; 2]) -> bool {
         let deadline = self.world.now() + Duration::from_secs(2);
-        let then = [0, 1].map(|n| self.path(n));
         for n in 0..2 {
             let Some(peer) = &mut self.peers[n] else {
                 return false;

@@ -1,6 +1,6 @@
 //! One end of a modelled connection: the handshake, by simultaneous open too, and messages in order.
 //!
-//! Left out: windows, congestion, and that a lost segment is noticed by those behind it.
+//! Left out: windows and congestion.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,6 +14,9 @@ const SYN_AGAIN: Duration = Duration::from_secs(1);
 
 /// A message is repeated a round trip and this later; doubled each time.
 const AGAIN: Duration = Duration::from_millis(200);
+
+/// So many acknowledgements of nothing new tell that a message is lost (RFC 5681); fewer if no more can come (RFC 5827).
+const DUPLICATES: usize = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -39,6 +42,8 @@ pub(super) struct Connection {
     early: BTreeMap<u32, Vec<u8>>,
     again_at: Option<Duration>,
     again_after: Duration,
+    /// Acknowledgements of nothing new in a row.
+    duplicates: usize,
 }
 
 /// What a segment brought about.
@@ -65,6 +70,7 @@ impl Connection {
             early: BTreeMap::new(),
             again_at: Some(now + SYN_AGAIN),
             again_after: SYN_AGAIN,
+            duplicates: 0,
         }
     }
 
@@ -161,12 +167,24 @@ impl Connection {
         if self.unacknowledged.is_empty() {
             self.again_at = None;
         } else if self.unacknowledged.len() < before {
+            self.duplicates = 0;
             self.wait_anew(now);
+        } else if !segment.syn && segment.number == 0 {
+            self.duplicates += 1;
+            arrived.answers.extend(self.lost());
         }
         if segment.syn || segment.number > 0 {
             arrived.answers.push((self.carrying(0), Vec::new()));
         }
         arrived
+    }
+
+    /// The first message that is not acknowledged, when it is known to be lost.
+    fn lost(&self) -> Option<(Segment, Vec<u8>)> {
+        let behind = self.unacknowledged.len() - 1;
+        let told = behind > 0 && self.duplicates == DUPLICATES.min(behind);
+        let (number, message) = self.unacknowledged.front().filter(|_| told)?;
+        Some((self.carrying(*number), message.clone()))
     }
 
     fn stand(&mut self, now: Duration, arrived: &mut Arrived) {
