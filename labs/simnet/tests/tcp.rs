@@ -192,3 +192,27 @@ fn tcp_takes_the_place_of_udp_that_carries_too_little_and_gives_it_back() {
         assert!((0..2).all(|n| simulation.lost(n).is_none()), "seed {seed}");
     }
 }
+
+#[test]
+fn connector_that_avoids_udp_has_tcp_tried_before_the_listener_hears_why() {
+    let nat = NatKind::PORT_RESTRICTED;
+    for seed in 0..10 {
+        let mut simulation = Scenario::new(nat, nat).with_tcp().seed(seed).build();
+        simulation.start();
+        assert!(simulation.run_until(Duration::from_secs(5), Simulation::is_direct));
+        for n in 0..2 {
+            simulation.tell(n, Input::StreamsActive(true));
+            simulation.tell(n, Input::TunnelUp);
+        }
+        simulation.tell(0, Input::AvoidUdp(Duration::from_secs(60)));
+        let soon = simulation.world.now() + Duration::from_secs(4);
+        let by_tcp = |s: &Simulation| {
+            (0..2).all(|n| {
+                let path = s.peer(n).engine.nominated();
+                path.is_some_and(|path| path.technique == Technique::TcpPunch)
+            })
+        };
+        assert!(simulation.run_until(soon, by_tcp), "seed {seed}");
+        assert!(simulation.carries(), "seed {seed}");
+    }
+}

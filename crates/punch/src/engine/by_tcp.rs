@@ -24,8 +24,15 @@ impl Engine {
             && self.peer.remote.is_some()
             && match &self.path.direct {
                 None => !self.is_controlling() || self.needs_tcp(),
-                Some(_) => self.seeks_instead(),
+                Some(_) => self.takes_instead(),
             }
+    }
+
+    /// Whether a connection would be of use though there is a path: TCP is sought in place of UDP here, or the
+    /// controlling side does so, which need not say more than that it begins. How often it may is bounded.
+    fn takes_instead(&self) -> bool {
+        let by_udp = self.path.socket().is_some_and(|s| !s.is_stream());
+        self.seeks_instead() || by_udp && !self.is_controlling() && self.tcp.is_asked()
     }
 
     /// Whether TCP is put before UDP now.
@@ -145,7 +152,7 @@ impl Engine {
         };
         // A path was agreed on meanwhile, or there are enough.
         let taken = match self.path.direct {
-            Some(_) if !self.seeks_instead() => Err(()),
+            Some(_) if !self.takes_instead() => Err(()),
             _ => self.tcp.add_stream(self.now, socket, stream, None),
         };
         match taken {

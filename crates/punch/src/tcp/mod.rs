@@ -398,6 +398,12 @@ impl TcpPunch {
         self.instead_until.filter(|until| now < *until)
     }
 
+    /// At the controlled side: whether the controlling one has begun a series that is not over.
+    pub(crate) fn is_asked(&self) -> bool {
+        let follows = matches!(self.state, State::Gathering { .. } | State::Offered { .. });
+        self.asked_for.is_some() || follows
+    }
+
     /// What the peer is told of us.
     pub(crate) fn offer(
         &self,
