@@ -259,6 +259,7 @@ impl Driver {
             Output::Path(PathCommand::AvoidUdp(time)) => {
                 self.ways.avoid_udp(Starving::Here, time);
             }
+            Output::AvoidUdpForPeer(time) => self.ways.avoid_udp(Starving::Peer, time),
             Output::Path(command) => self.ways.command(command),
             Output::AskForTcp(time) => {
                 let seconds = u16::try_from(time.as_secs()).unwrap_or(u16::MAX);

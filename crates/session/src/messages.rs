@@ -10,9 +10,7 @@ use p2pdbg_proto::{
 };
 use quinn::RecvStream;
 
-use super::{
-    decisions::Input, driver::Driver, io::SessionOutput, paths::Starving, rejections::Rejection,
-};
+use super::{decisions::Input, driver::Driver, io::SessionOutput, rejections::Rejection};
 use crate::stream::{StreamEvent, UNWANTED};
 
 impl Driver {
@@ -46,7 +44,7 @@ impl Driver {
             }
             TunnelMessage::RelayByTcp { seconds } => {
                 let time = Duration::from_secs(seconds.into());
-                self.ways.avoid_udp(Starving::Peer, time);
+                self.decide(Input::AskedForTcp(time));
             }
             TunnelMessage::SourcesChanged if self.role == Role::Listener => {
                 self.sources.sources.on_peer_changed();

@@ -482,6 +482,7 @@ impl World {
             }
             Output::Accept(_)
             | Output::AskForTcp(_)
+            | Output::AvoidUdpForPeer(_)
             | Output::NearLost
             | Output::InUse
             | Output::Drained

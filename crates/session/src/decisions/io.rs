@@ -181,6 +181,8 @@ pub enum Input<'a> {
     },
     /// Somebody asks the peer something, and wants to hear soon if it is not there.
     Asked,
+    /// The peer asks that UDP be avoided for so long, or, for no time, no longer.
+    AskedForTcp(Duration),
     /// The rendezvous says that the peer has left.
     PeerLeft,
     /// Ends the session for this reason.
@@ -246,8 +248,11 @@ pub enum Output {
     Search,
     /// Tell the task of the paths, which has the sockets.
     Path(PathCommand),
-    /// Ask the peer to have its leg of the relay carried over TCP for so long; for no time: no longer.
+    /// Ask the peer to have its leg of the relay carried over TCP and to look for a direct path by TCP for so long; for
+    /// no time: no longer.
     AskForTcp(Duration),
+    /// Do so here, since the peer has asked for it.
+    AvoidUdpForPeer(Duration),
     /// The tunnel through the relay besides the rendezvous' own is lost, or none came up. Answered by
     /// [`Input::NearAt`].
     NearLost,

@@ -238,6 +238,7 @@ impl Decisions {
             Input::Rejected => self.look_soon(now),
             Input::NetworkChanged { woke } => self.on_network_changed(woke, now),
             Input::Asked => self.ask_all(now),
+            Input::AskedForTcp(time) => self.on_asked_for_tcp(time, now),
             // The rendezvous ends nothing that ever worked without it.
             Input::PeerLeft if self.tunnels.never_up() => self.end(SessionEnd::PeerClosed),
             Input::PeerLeft => {}
@@ -353,6 +354,8 @@ impl Decisions {
         self.keep_alive.on_network_changed();
         let back = self.starving.direct.start_anew();
         self.carry(back, now);
+        let back = self.starving.relay.start_anew();
+        self.carry_relayed(back, now);
         self.weigh_near_anew(now);
         if self.path_status.on_uncarried(false) {
             self.put(Output::Path(PathCommand::AvoidUdp(Duration::ZERO)));
@@ -475,6 +478,9 @@ impl Decisions {
             self.path_status.on_silent(*path);
             self.put(Output::Path(PathCommand::Silent));
         }
+        if look.is_used_suspect {
+            self.on_used_silent(now);
+        }
         if look.is_near_suspect {
             self.on_near_suspect(now);
         }
@@ -590,6 +596,7 @@ impl Decisions {
         self.on_carried(tunnel.path);
         self.timers.clear(Timer::NoPath);
         self.put(Output::Adopt(tunnel.epoch));
+        self.ask_again_for_tcp(now);
         for older in self.tunnels.insert(tunnel, now) {
             self.timers.set_sooner(Timer::Retire(older), now + RETIRE);
         }

@@ -35,8 +35,8 @@ impl Decisions {
             return self.weigh_near_anew(now);
         }
         let near = self.tunnels.used_counters();
-        let near = near.filter(|counters| self.tunnels.leads_near(counters.epoch));
         let home = self.tunnels.serves(PathKind::RelayUdp);
+        let near = near.filter(|counters| home && self.tunnels.leads_near(counters.epoch));
         let verdict = self.starving.near.look(self.streams.flow, near, home, now);
         match verdict {
             None => return,
@@ -45,7 +45,9 @@ impl Decisions {
                 tracing::info!(why, "the home's relay is kept");
                 self.put(Output::NearLost);
             }
-            Some(Verdict::Back) => tracing::info!("the home's relay carries no more"),
+            Some(Verdict::Seek(..) | Verdict::Back) => {
+                tracing::info!("the home's relay carries no more");
+            }
         }
         self.tunnels
             .prefer_home(self.starving.near.prefers_second());

@@ -30,6 +30,12 @@ pub(super) struct PathStatus {
     carrier: Carrier,
     /// Whether UDP reaches the relay, and carried no tunnel there.
     uncarried: bool,
+    /// Why TCP carries the relay though UDP passes.
+    policed: Option<String>,
+    /// Why the relay is used though there is a direct path.
+    yielded: Option<String>,
+    /// Whether the peer has asked for that.
+    asked_for_tcp: bool,
     /// The relay besides the rendezvous'.
     near: Option<Near>,
     policy: PathPolicy,
@@ -48,6 +54,9 @@ impl PathStatus {
             untold: false,
             carrier: Carrier::Udp,
             uncarried: false,
+            policed: None,
+            yielded: None,
+            asked_for_tcp: false,
             near: None,
         }
     }
@@ -80,11 +89,46 @@ impl PathStatus {
 
     /// The streams leave a direct path that carries too little, for this reason.
     pub(super) fn on_starved(&mut self, why: String) {
-        self.left_because = Some(why);
+        self.left_because = Some(why.clone());
+        self.yielded = Some(why);
+    }
+
+    /// The direct path is to be used again, whatever it carries.
+    pub(super) fn on_not_yielded(&mut self) {
+        self.yielded = None;
+    }
+
+    /// The direct path carries too little and there is no other; the report that whoever is on it is told with.
+    pub(super) fn on_starving(&mut self, why: &str, after_ms: u64) -> Option<PathReport> {
+        let way = self.why_direct(self.direct.as_ref()?);
+        let direct = |told: &&mut PathReport| told.kind == ReportedKind::Direct;
+        let told = self.told.as_mut().filter(direct)?;
+        told.why = format!("{way}; {why}");
+        told.after_ms = after_ms;
+        Some(told.clone())
+    }
+
+    /// Notes why TCP carries the relay though UDP passes, or that it does no more; the report that whoever is on the
+    /// relay is told with.
+    pub(super) fn on_policed(&mut self, why: Option<String>, after_ms: u64) -> Option<PathReport> {
+        self.policed = why;
+        self.policed.as_ref()?;
+        let why = self.why_relayed();
+        self.say_relayed(why, after_ms)
+    }
+
+    /// Notes whether the peer wants TCP to carry this end's leg.
+    pub(super) fn on_asked_for_tcp(&mut self, asked: bool) {
+        self.asked_for_tcp = asked;
     }
 
     /// Notes why the relay is kept though a direct path is up; the report that whoever is on the relay is told with.
     pub(super) fn on_yielded(&mut self, why: String, after_ms: u64) -> Option<PathReport> {
+        self.yielded = Some(why.clone());
+        self.say_relayed(why, after_ms)
+    }
+
+    fn say_relayed(&mut self, why: String, after_ms: u64) -> Option<PathReport> {
         let relayed = |told: &&mut PathReport| told.kind == ReportedKind::Relay;
         let told = self.told.as_mut().filter(relayed)?;
         told.why = why;
@@ -210,8 +254,19 @@ impl PathStatus {
         Some(report)
     }
 
-    /// Why there is no direct path.
+    /// Why the streams are on the relay as they are.
     pub(super) fn why_relayed(&self) -> String {
+        if let Some(yielded) = &self.yielded {
+            return yielded.clone();
+        }
+        let why = self.why_not_direct();
+        match &self.policed {
+            Some(policed) => format!("{why}; {policed}"),
+            None => why,
+        }
+    }
+
+    fn why_not_direct(&self) -> String {
         match self.policy {
             PathPolicy::Relay => return "--path relay was given".to_owned(),
             PathPolicy::RelayTcp => return "--path relay-tcp was given".to_owned(),
@@ -224,6 +279,8 @@ impl PathStatus {
                         firewall that lets UDP pass whatever is in it"
                     .to_owned();
             }
+            // It is not blocked, and carries little at one of the ends.
+            _ if self.policed.is_some() || self.asked_for_tcp => None,
             // STUN says the same a little later.
             Carrier::Tcp | Carrier::Web => Some(Obstacle::UdpBlockedHere),
         };

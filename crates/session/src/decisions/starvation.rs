@@ -1,13 +1,19 @@
-//! A direct path that carries far less than the relay would, or a nearer relay than the home's.
+//! A way that carries far less than another would: a direct path, a nearer relay than the home's, a relay over UDP.
 //!
 //! Some networks let UDP between peers pass and police it to a fraction of what they give TCP. Small messages do well
 //! there and bulk starves. So when the streams want to send more than the direct path takes, and that loses much of
 //! what is sent, the relay is tried, over TCP if that can be: if it carries at least [`GAIN`] times as much it is kept
 //! for a while, and then the direct path is tried again. Meanwhile both ends look for a direct path by TCP, which takes
-//! the relay's place as soon as it stands. Each end judges what it sends.
+//! the relay's place as soon as it stands. Each end judges what it sends. Where there is no relay, the streams stay, and
+//! a direct path by TCP is all that is looked for.
+//!
+//! A way may be policed so hard that it goes silent before anything can be measured, or be cut off by a box each time
+//! that it is used for a while, and answers again as soon as the streams have left it. Once proves nothing, since a NAT
+//! that forgets looks the same. Twice within [`AGAIN`] is as good as a measurement.
 //!
 //! A relay besides the home's is judged in the same way, against the home's: it may have a full line, or answer what is
-//! small and drop the rest. Here the way that the streams have is the *first*, and the other one the *second*.
+//! small and drop the rest. So is the relay over UDP, against itself over TCP. Here the way that the streams have is the
+//! *first*, and the other one the *second*.
 
 use std::{
     net::SocketAddr,
@@ -48,6 +54,15 @@ const GAIN: f64 = 2.0;
 /// Fewer packets than this are no share of anything.
 const FEW: u64 = 30;
 
+/// Two silences within this time are no accident. It is less than some NATs' mappings live: these are found again, and
+/// TCP's would be lost with them.
+const AGAIN: Duration = Duration::from_secs(45);
+
+/// Beginnings that the peer may ask for at once, and after these one in each such time. Each makes a connection to the
+/// relay and a series of dials; what this end wants by itself comes at most once in [`FIRST`].
+const PEERS: u32 = 4;
+const PEERS_EVERY: Duration = Duration::from_secs(20);
+
 /// How long the second way is kept, and how long it is left alone when it was no better: at first, and at the most.
 const FIRST: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(600);
@@ -57,6 +72,8 @@ const LONGEST: Duration = Duration::from_secs(600);
 pub(super) enum Verdict {
     /// The second way is to be tried, for this reason.
     Try(String),
+    /// There is no second way: for so long a direct path by TCP is to be looked for, for this reason.
+    Seek(Duration, String),
     /// It is kept for so long, for this reason.
     Keep(Duration, String),
     /// The first way is to be used again.
@@ -72,6 +89,10 @@ pub(super) struct Starvation {
     pause: Duration,
     /// Until when nothing is tried.
     rest_until: Option<Instant>,
+    /// Since when the streams have wanted more than the first way takes.
+    hungry: Option<Mark>,
+    /// When it went silent last while they did.
+    silenced_at: Option<Instant>,
 }
 
 /// The ways that may starve.
@@ -81,6 +102,11 @@ pub(super) struct Starving {
     pub(super) direct: Starvation,
     /// The nearer relay, against the home's.
     pub(super) near: Starvation,
+    /// The relay over UDP, against itself over TCP.
+    pub(super) relay: Starvation,
+    /// Until when this end has UDP avoided.
+    pub(super) avoids_until: Option<Instant>,
+    pub(super) of_peer: PeersWish,
     /// When the nearer relay's tunnel was suspect last.
     pub(super) near_suspect_at: Option<Instant>,
     /// The other end of the nominated path, if that is by TCP.
@@ -92,9 +118,36 @@ impl Default for Starving {
         Self {
             direct: Starvation::of_direct_path(),
             near: Starvation::of_near_relay(),
+            relay: Starvation::of_relay(),
+            avoids_until: None,
+            of_peer: PeersWish::default(),
             near_suspect_at: None,
             by_tcp: None,
         }
+    }
+}
+
+/// What the peer wants to be avoided, which is bounded: whatever it says again and again costs this end little.
+#[derive(Debug, Default)]
+pub(super) struct PeersWish {
+    until: Option<Instant>,
+    /// When its next beginning would be due if none might come at once.
+    next: Option<Instant>,
+}
+
+impl PeersWish {
+    /// The peer wants UDP to be avoided for so long from now on, or no more; whether that is done.
+    pub(super) fn take(&mut self, time: Duration, now: Instant) -> bool {
+        let begins = !time.is_zero() && self.until.is_none_or(|until| until <= now);
+        if begins {
+            let next = self.next.map_or(now, |next| next.max(now));
+            if next > now + PEERS_EVERY * (PEERS - 1) {
+                return false;
+            }
+            self.next = Some(next + PEERS_EVERY);
+        }
+        self.until = Some(now + time);
+        true
     }
 }
 
@@ -103,12 +156,16 @@ impl Default for Starving {
 struct Words {
     first: &'static str,
     second: &'static str,
+    /// The second, where it carries the streams.
+    it: &'static str,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum State {
     /// The first way is used; what was seen of it, if the streams want more.
     First(Option<Window>),
+    /// The first is used though it starves, since there is no second; a direct path by TCP is looked for until then.
+    Seeking { until: Instant },
     /// The second carries the streams, to be compared with the first.
     Trial(Trial),
     /// The second carries them, since it was far better; the first is tried again then.
@@ -131,6 +188,14 @@ struct Window {
     again: bool,
 }
 
+/// A first way that is to be left.
+#[derive(Debug)]
+struct Poor {
+    /// What it carried, in bytes a second.
+    carried: f64,
+    why: String,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Mark {
     at: Instant,
@@ -139,11 +204,23 @@ struct Mark {
     lost: u64,
 }
 
+impl Mark {
+    fn new(flow: Flow, counters: Option<&Counters>, now: Instant) -> Self {
+        Self {
+            at: now,
+            delivered: flow.delivered,
+            sent: counters.map_or(0, |counters| counters.packets_sent),
+            lost: counters.map_or(0, |counters| counters.packets_lost),
+        }
+    }
+}
+
 impl Starvation {
     fn of_direct_path() -> Self {
         Self::new(Words {
             first: "the direct path",
             second: "the relay",
+            it: "it",
         })
     }
 
@@ -151,6 +228,15 @@ impl Starvation {
         Self::new(Words {
             first: "the nearer relay",
             second: "the home's",
+            it: "it",
+        })
+    }
+
+    fn of_relay() -> Self {
+        Self::new(Words {
+            first: "the relay over UDP",
+            second: "TCP",
+            it: "TCP",
         })
     }
 
@@ -160,12 +246,14 @@ impl Starvation {
             state: State::First(None),
             pause: FIRST,
             rest_until: None,
+            hungry: None,
+            silenced_at: None,
         }
     }
 
     /// Whether the streams are to use the second way though the first is up.
     pub(super) fn prefers_second(&self) -> bool {
-        !matches!(self.state, State::First(_))
+        !matches!(self.state, State::First(_) | State::Seeking { .. })
     }
 
     /// Looks at what was delivered. `first` has the counters of the tunnel on the first way, if the streams use it,
@@ -178,14 +266,29 @@ impl Starvation {
         now: Instant,
     ) -> Option<Verdict> {
         let hungry = flow.held >= HUNGRY;
+        let first = first.filter(|_| hungry);
+        let mark = Mark::new(flow, first, now);
+        self.hungry = first.map(|_| self.hungry.unwrap_or(mark));
         match self.state {
             State::First(window) => {
-                let rests = self.rest_until.is_some_and(|until| now < until);
-                let Some(counters) = first.filter(|_| hungry && second && !rests) else {
+                let Some(counters) = first.filter(|_| !self.rests(now)) else {
                     self.state = State::First(None);
                     return None;
                 };
-                self.look_at_first(window, flow, counters, now)
+                let poor = self.look_at_first(window, Mark::new(flow, Some(counters), now))?;
+                Some(self.leave_first(poor, second, now))
+            }
+            // There is one by now.
+            State::Seeking { .. } if second => {
+                self.state = State::First(None);
+                None
+            }
+            State::Seeking { until } => {
+                if now >= until {
+                    self.lengthen_pause();
+                    self.state = State::First(None);
+                }
+                None
             }
             // As good as one that carries nothing, so it is left alone for a while.
             State::Trial(trial) if !second => Some(self.judge_second(trial.first, 0.0, now)),
@@ -195,20 +298,45 @@ impl Starvation {
         }
     }
 
-    /// The streams want more than the first way carries, since the window began.
-    fn look_at_first(
+    /// The first way has gone silent while the streams were using it. `alone` says that it did so by itself, as far as
+    /// can be known, rather than with all of this host's network; under load it counts in any case.
+    pub(super) fn on_silent(
         &mut self,
-        window: Option<Window>,
         flow: Flow,
-        counters: &Counters,
+        second: bool,
+        alone: bool,
         now: Instant,
     ) -> Option<Verdict> {
-        let mark = Mark {
-            at: now,
-            delivered: flow.delivered,
-            sent: counters.packets_sent,
-            lost: counters.packets_lost,
-        };
+        let hungry = self.hungry.take().filter(|_| flow.held >= HUNGRY);
+        let counts = hungry.is_some() || alone && flow.held > 0;
+        if !counts || !matches!(self.state, State::First(_)) || self.rests(now) {
+            return None;
+        }
+        // Whatever carried as much as this was not policed: it has gone away.
+        let much = |from| rate(from, Mark::new(flow, None, now)) >= ENOUGH;
+        let poor = !hungry.is_some_and(much);
+        let before = std::mem::replace(&mut self.silenced_at, Some(now).filter(|_| poor));
+        before.filter(|before| poor && now < *before + AGAIN)?;
+        let why = format!(
+            "{} goes silent again and again while it is used",
+            self.words.first
+        );
+        Some(self.leave_first(Poor { carried: 0.0, why }, second, now))
+    }
+
+    fn rests(&self, now: Instant) -> bool {
+        self.rest_until.is_some_and(|until| now < until)
+    }
+
+    /// For how long what is found now counts; longer the next time.
+    fn lengthen_pause(&mut self) -> Duration {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LONGEST);
+        pause
+    }
+
+    /// The streams want more than the first way carries, since the window began.
+    fn look_at_first(&mut self, window: Option<Window>, mark: Mark) -> Option<Poor> {
         // A stream that has ended takes its count along, and another tunnel has counters of its own.
         let window = window.filter(|Window { from, .. }| {
             from.delivered <= mark.delivered && from.sent <= mark.sent
@@ -221,18 +349,30 @@ impl Starvation {
         self.judge_first(window, mark)
     }
 
+    /// The first way is poor: the streams leave it if there is a second.
+    fn leave_first(&mut self, Poor { carried, why }: Poor, second: bool, now: Instant) -> Verdict {
+        if !second {
+            // The search makes pauses of its own. It costs the streams nothing, and the peer may hear late of it.
+            let time = (self.pause * 2).min(LONGEST);
+            self.state = State::Seeking { until: now + time };
+            let why = format!("{why}; a direct path by TCP is looked for");
+            return Verdict::Seek(time, why);
+        }
+        self.state = State::Trial(Trial {
+            began: now,
+            first: carried,
+            from: None,
+        });
+        Verdict::Try(format!("{why}; {} is tried", self.words.second))
+    }
+
     /// The second way carries the streams, to be measured once they have settled there.
     fn look_at_second(&mut self, mut trial: Trial, flow: Flow, now: Instant) -> Option<Verdict> {
         let hungry = flow.held >= HUNGRY;
         if trial.from.is_none() && hungry && now - trial.began < SETTLE {
             return None;
         }
-        let mark = Mark {
-            at: now,
-            delivered: flow.delivered,
-            sent: 0,
-            lost: 0,
-        };
+        let mark = Mark::new(flow, None, now);
         let from = *trial.from.get_or_insert(mark);
         self.state = State::Trial(trial);
         if hungry && now - from.at < MEASURE {
@@ -251,11 +391,10 @@ impl Starvation {
     /// A direct path by TCP stands, and its tunnel is up. Streams that were to use the relay use that one, and UDP is
     /// avoided as long as the relay would have been kept.
     pub(super) fn on_direct_by_tcp(&mut self) -> Option<Verdict> {
-        if !self.prefers_second() {
+        if matches!(self.state, State::First(_)) {
             return None;
         }
-        let pause = self.pause;
-        self.pause = (pause * 2).min(LONGEST);
+        let pause = self.lengthen_pause();
         self.state = State::First(None);
         let seconds = pause.as_secs();
         let why = format!("TCP goes directly; UDP is tried again in {seconds} s");
@@ -269,7 +408,7 @@ impl Starvation {
         yielded.then_some(Verdict::Back)
     }
 
-    fn judge_first(&mut self, window: Window, mark: Mark) -> Option<Verdict> {
+    fn judge_first(&mut self, window: Window, mark: Mark) -> Option<Poor> {
         let since = window.from;
         if mark.at - since.at < WINDOW || mark.sent - since.sent < FEW {
             return None;
@@ -285,21 +424,15 @@ impl Starvation {
             }));
             return None;
         }
-        self.state = State::Trial(Trial {
-            began: mark.at,
-            first: carried,
-            from: None,
-        });
-        let percent = lost * 100.0;
-        let (Words { first, second }, carried) = (self.words, mbits(carried));
-        Some(Verdict::Try(format!(
-            "{first} carries {carried} and loses {percent:.0} % of its packets; {second} is tried",
-        )))
+        // Some of what is known as lost now was sent before.
+        let (first, percent) = (self.words.first, lost.min(1.0) * 100.0);
+        let much = mbits(carried);
+        let why = format!("{first} carries {much} and loses {percent:.0} % of its packets");
+        Some(Poor { carried, why })
     }
 
     fn judge_second(&mut self, first: f64, second: f64, now: Instant) -> Verdict {
-        let pause = self.pause;
-        self.pause = (pause * 2).min(LONGEST);
+        let pause = self.lengthen_pause();
         if !is_worth_it(second, first) {
             self.rest_until = Some(now + pause);
             self.state = State::First(None);
@@ -311,8 +444,15 @@ impl Starvation {
             f64::MAX => "all there was".to_owned(),
             second => mbits(second),
         };
-        let (name, first, seconds) = (self.words.first, mbits(first), pause.as_secs());
-        let why = format!("it carries {more}, {name} {first}, which is tried again in {seconds} s");
+        let (
+            Words {
+                first: name, it, ..
+            },
+            seconds,
+        ) = (self.words, pause.as_secs());
+        let first = mbits(first);
+        let why =
+            format!("{it} carries {more}, {name} {first}, which is tried again in {seconds} s");
         Verdict::Keep(pause, why)
     }
 

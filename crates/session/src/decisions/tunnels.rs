@@ -75,6 +75,8 @@ pub(super) struct Look {
     pub(super) suspects: Vec<PathKind>,
     /// Whether one of these leads through the nearer relay.
     pub(super) is_near_suspect: bool,
+    /// Whether one of these is what streams use.
+    pub(super) is_used_suspect: bool,
     /// The epochs of those that are to be asked for a sign of life.
     pub(super) ask: Vec<u64>,
 }
@@ -96,7 +98,7 @@ impl TunnelTable {
     /// `unheard` is asked, and so are all when one is silent.
     pub(super) fn look(&mut self, unheard: Duration, now: Instant) -> Look {
         let mut look = Look::default();
-        let near = self.near;
+        let (near, used) = (self.near, self.used);
         for up in &mut self.up {
             let Some(counters) = &up.counters else {
                 continue;
@@ -123,6 +125,7 @@ impl TunnelTable {
                     look.suspect = true;
                     if !was_suspect {
                         look.suspects.push(up.facts.path);
+                        look.is_used_suspect |= used == Some(up.facts.epoch);
                         let is_relayed = up.facts.path != PathKind::Direct;
                         look.is_near_suspect |= is_relayed && is_there(up.facts.remote, near);
                     }

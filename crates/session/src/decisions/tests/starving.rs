@@ -1,5 +1,6 @@
 //! A direct path that carries less than the relay would, and what is told of the ways there are.
 
+use p2pdbg_events::Via;
 use p2pdbg_proto::node::NodeNumber;
 
 use super::*;
@@ -91,11 +92,7 @@ fn direct_path_by_tcp_takes_the_relays_place_as_soon_as_its_tunnel_is_up() {
     let (mut bench, mut delivered) = (on_both(), 0);
     pass_hungry(&mut bench, Duration::from_secs(5), 1000, &mut delivered);
     assert_eq!(bench.decisions.used(), Some(1), "the relay is tried");
-    let by_tcp = Path {
-        technique: Technique::TcpPunch,
-        ..path(3)
-    };
-    bench.tell(Input::Nominated(by_tcp));
+    bench.tell(Input::Nominated(by_tcp(3)));
     let before = pass_hungry(
         &mut bench,
         Duration::from_millis(500),
@@ -135,14 +132,189 @@ fn another_network_takes_streams_back_from_a_relay_that_was_tried() {
     assert_eq!(bench.decisions.used(), Some(2));
 }
 
-#[test]
-fn path_policy_without_a_relay_has_nothing_to_yield_to() {
-    let mut bench = Bench::with_policy(Role::Connector, PathPolicy::Direct);
+/// A session of either role that may only go direct, on a path over UDP.
+fn on_direct_alone(role: Role) -> Bench {
+    let mut bench = Bench::with_policy(role, PathPolicy::Direct);
     bench.tell(Input::Nominated(path(2)));
     bench.up(2, PathKind::Direct);
     bench.streams(1);
-    let outputs = pass_hungry(&mut bench, Duration::from_secs(20), 1000, &mut 0);
-    assert!(avoided(&outputs).is_empty());
+    bench
+}
+
+fn by_tcp(epoch: u64) -> Path {
+    Path {
+        technique: Technique::TcpPunch,
+        ..path(epoch)
+    }
+}
+
+#[test]
+fn policed_direct_path_without_a_relay_is_kept_and_a_direct_path_by_tcp_is_sought_at_either_end() {
+    for role in [Role::Connector, Role::Listener] {
+        let (mut bench, mut delivered) = (on_direct_alone(role), 0);
+        let sought = pass_hungry(&mut bench, Duration::from_secs(20), 1000, &mut delivered);
+        assert_eq!(avoided(&sought), [Duration::from_secs(120)]);
+        assert!(uses(&sought).is_empty());
+        let why = &path_reports(&sought)[0].why;
+        assert!(why.contains("a direct path by TCP is looked for"), "{why}");
+        bench.tell(Input::Nominated(by_tcp(3)));
+        bench.up(3, PathKind::Direct);
+        let moved = pass_hungry(&mut bench, Duration::from_secs(2), 100_000, &mut delivered);
+        assert_eq!(avoided(&moved), [Duration::from_secs(60)]);
+        assert_eq!(bench.decisions.used(), Some(3));
+    }
+}
+
+#[test]
+fn direct_path_by_tcp_that_is_not_found_is_sought_less_and_less_often() {
+    let (mut bench, mut delivered) = (on_direct_alone(Role::Connector), 0);
+    let mut sought = |minutes: u64| {
+        let outputs = pass_hungry(
+            &mut bench,
+            Duration::from_secs(60 * minutes),
+            1000,
+            &mut delivered,
+        );
+        avoided(&outputs).len()
+    };
+    assert_eq!(sought(10), 3);
+    assert_eq!(sought(60), 6);
+}
+
+/// The tunnel in use goes silent, as if it were policed, until `heard` says what is heard again.
+fn silence(bench: &mut Bench, held: u64, delivered: u64) -> Vec<Output> {
+    let used = bench.decisions.used().unwrap();
+    bench.heard.retain(|epoch| *epoch != used);
+    bench.tell(Input::Flow(Flow { delivered, held }));
+    let outputs = bench.pass(Duration::from_millis(1500));
+    bench.heard.push(used);
+    outputs
+}
+
+#[test]
+fn direct_path_that_goes_silent_under_load_twice_yields_as_one_that_was_measured() {
+    let (mut bench, mut delivered) = (on_both(), 0);
+    // It carries next to nothing, and is left before a second has passed.
+    pass_hungry(&mut bench, Duration::from_secs(1), 1000, &mut delivered);
+    let once = silence(&mut bench, HELD, delivered);
+    assert_eq!(bench.decisions.used(), Some(1));
+    assert!(avoided(&once).is_empty(), "a NAT may have forgotten");
+    pass_hungry(&mut bench, Duration::from_secs(5), 1000, &mut delivered);
+    assert_eq!(bench.decisions.used(), Some(2), "it is heard again");
+    let twice = silence(&mut bench, HELD, delivered);
+    assert_eq!(avoided(&twice), [starvation::TRIAL]);
+    let kept = pass_hungry(&mut bench, Duration::from_secs(10), 100_000, &mut delivered);
+    assert_eq!(avoided(&kept), [Duration::from_secs(60)]);
+    assert_eq!(bench.decisions.used(), Some(1), "though it is heard");
+    // Found meanwhile.
+    bench.tell(Input::Nominated(by_tcp(3)));
+    bench.up(3, PathKind::Direct);
+    pass_hungry(&mut bench, Duration::from_secs(2), 100_000, &mut delivered);
+    assert_eq!(bench.decisions.used(), Some(3));
+}
+
+#[test]
+fn direct_path_that_is_cut_off_each_time_it_is_used_yields_though_little_is_sent() {
+    let mut bench = on_both();
+    silence(&mut bench, 100, 0);
+    bench.pass(Duration::from_secs(6));
+    assert_eq!(bench.decisions.used(), Some(2));
+    let twice = silence(&mut bench, 100, 0);
+    assert_eq!(avoided(&twice)[0], starvation::TRIAL);
+    assert_eq!(bench.decisions.used(), Some(1));
+}
+
+#[test]
+fn direct_path_that_goes_silent_once_in_a_minute_or_with_all_else_is_found_again_as_it_was() {
+    let mut bench = on_both();
+    for _ in 0..4 {
+        assert!(avoided(&silence(&mut bench, 100, 0)).is_empty());
+        assert!(avoided(&bench.pass(Duration::from_secs(58))).is_empty());
+        assert_eq!(bench.decisions.used(), Some(2));
+    }
+    let mut bench = on_both();
+    for _ in 0..4 {
+        bench.heard.clear();
+        bench.tell(Input::Flow(Flow {
+            delivered: 0,
+            held: 100,
+        }));
+        assert!(avoided(&bench.pass(Duration::from_secs(3))).is_empty());
+        bench.heard = vec![1, 2];
+        assert!(avoided(&bench.pass(Duration::from_secs(8))).is_empty());
+    }
+}
+
+#[test]
+fn silent_path_without_a_relay_has_tcp_sought_and_a_new_tunnel_says_so_again() {
+    let mut bench = on_direct_alone(Role::Listener);
+    assert!(avoided(&silence(&mut bench, 100, 0)).is_empty());
+    bench.pass(Duration::from_secs(6));
+    let twice = silence(&mut bench, 100, 0);
+    assert_eq!(avoided(&twice), [Duration::from_secs(120)]);
+    // What was said went with the tunnel.
+    let why = TunnelEnd::Lost("timed out");
+    bench.tell(Input::TunnelEnded { epoch: 2, why });
+    let asks = |outputs: &[Output]| has(outputs, |o| matches!(o, Output::AskForTcp(_)));
+    assert!(asks(&bench.up(3, PathKind::Direct)));
+    bench.pass(Duration::from_secs(120));
+    assert!(!asks(&bench.up(4, PathKind::Direct)), "it is over");
+}
+
+#[test]
+fn relay_that_is_policed_over_udp_is_gone_by_tcp_and_udp_is_tried_again() {
+    for policy in [PathPolicy::Any, PathPolicy::Relay] {
+        let (mut bench, mut delivered) = (Bench::with_policy(Role::Listener, policy), 0);
+        bench.tell(relay());
+        bench.up(2, PathKind::RelayUdp);
+        bench.streams(1);
+        let tried = pass_hungry(&mut bench, Duration::from_secs(5), 1000, &mut delivered);
+        assert_eq!(avoided(&tried), [starvation::TRIAL]);
+        let by_tcp = path_reports(&bench.tell(relay_by_tcp()));
+        assert_eq!(by_tcp[0].via, Via::Tcp);
+        let why = &by_tcp[0].why;
+        assert!(
+            why.contains("over UDP carries") && !why.contains("allow"),
+            "{why}"
+        );
+        let kept = pass_hungry(&mut bench, Duration::from_secs(10), 100_000, &mut delivered);
+        assert_eq!(avoided(&kept), [Duration::from_secs(60)]);
+        let why = path_reports(&kept)[0].why.clone();
+        assert!(why.contains("TCP carries"), "{why}");
+        let back = pass_hungry(&mut bench, Duration::from_secs(54), 100_000, &mut delivered);
+        assert_eq!(avoided(&back), [Duration::ZERO]);
+    }
+}
+
+#[test]
+fn relay_that_carries_no_more_over_tcp_goes_back_to_udp() {
+    let (mut bench, mut delivered) = (Bench::with_policy(Role::Connector, PathPolicy::Relay), 0);
+    bench.up(2, PathKind::RelayUdp);
+    bench.streams(1);
+    let outputs = pass_hungry(&mut bench, Duration::from_secs(25), 1000, &mut delivered);
+    assert_eq!(avoided(&outputs), [starvation::TRIAL, Duration::ZERO]);
+    let later = pass_hungry(&mut bench, Duration::from_secs(30), 1000, &mut delivered);
+    assert!(avoided(&later).is_empty());
+}
+
+#[test]
+fn peer_that_asks_for_tcp_again_and_again_is_heard_four_times_and_then_once_in_20_s() {
+    let mut bench = Bench::new(Role::Connector);
+    let mut begun = 0;
+    let wish = |bench: &mut Bench, seconds| {
+        let asked = Input::AskedForTcp(Duration::from_secs(seconds));
+        has(&bench.tell(asked), |o| {
+            matches!(o, Output::AvoidUdpForPeer(_))
+        })
+    };
+    for _ in 0..600 {
+        begun += usize::from(wish(&mut bench, 600));
+        assert!(wish(&mut bench, 0), "what is taken back costs nothing");
+        bench.pass(Duration::from_millis(200));
+    }
+    assert!((9..=10).contains(&begun), "{begun} in two minutes");
+    bench.pass(Duration::from_secs(100));
+    assert!(wish(&mut bench, 30) && wish(&mut bench, 60), "longer");
 }
 
 /// A connector with a tunnel by its home's relay, 1, and one by a nearer relay, 2, that its stream uses.
