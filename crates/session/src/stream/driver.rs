@@ -9,11 +9,10 @@ use p2pdbg_ledger::{
 };
 use p2pdbg_net::deadline::sleep_until;
 use p2pdbg_proto::tunnel::TunnelMessage;
-use p2pdbg_tunnel::Tunnel;
+use p2pdbg_tunnel::{Copies, Counted, Tunnel};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    copies::{Copies, Counted},
     downlink::{Downlink, DownlinkEvent},
     half_close::{Leaving, Verdict},
     io::{BestTunnel, Local, StreamEvent, StreamInput},

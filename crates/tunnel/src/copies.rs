@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 /// What is copied of one turn, in bytes.
-pub(super) const TURN: usize = 4 << 10;
+const TURN: usize = 4 << 10;
 
 /// A program that wrote nothing for so long begins a turn, whether or not it has heard anything: it tells of an event.
 const QUIET: Duration = Duration::from_millis(50);
@@ -42,20 +42,20 @@ const HEAVY: f64 = 0.06;
 
 /// QUIC's counters of one tunnel.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Counted {
+pub struct Counted {
     /// The epoch of the tunnel; the counters of another one go on from nothing.
-    pub(super) epoch: u64,
+    pub epoch: u64,
     /// QUIC packets sent on it since it came up.
-    pub(super) sent: u64,
+    pub sent: u64,
     /// Those of them that were lost.
-    pub(super) lost: u64,
+    pub lost: u64,
     /// Its smoothed round trip, after which a loss is noticed.
-    pub(super) rtt: Duration,
+    pub rtt: Duration,
 }
 
 /// The copies of one direction of a stream.
 #[derive(Debug, Default)]
-pub(super) struct Copies {
+pub struct Copies {
     losses: Losses,
     /// What is left of the turn, in bytes.
     left: usize,
@@ -74,7 +74,7 @@ struct Due {
 
 impl Copies {
     /// The program wrote this, at that offset, after it had been given so much in all.
-    pub(super) fn on_written(
+    pub fn on_written(
         &mut self,
         now: Instant,
         (offset, data): (u64, Bytes),
@@ -105,17 +105,17 @@ impl Copies {
     }
 
     /// When the next copy is due.
-    pub(super) fn next_at(&self) -> Option<Instant> {
+    pub fn next_at(&self) -> Option<Instant> {
         self.due.iter().map(|due| due.at).min()
     }
 
     /// Forgets the copies that wait; none of them goes.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.due.clear();
     }
 
     /// A copy that is due, and its offset.
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(u64, Bytes)> {
+    pub fn pop_due(&mut self, now: Instant) -> Option<(u64, Bytes)> {
         let index = self.due.iter().position(|due| due.at <= now)?;
         let due = self.due.remove(index)?;
         Some((due.offset, due.data))
