@@ -27,8 +27,10 @@ const LATEST: Duration = Duration::from_millis(20);
 /// How many copies may wait.
 const WAITING: usize = 32;
 
-/// What was measured of losses counts half after this time.
-const HALF_LIFE: Duration = Duration::from_secs(10);
+/// What was measured of losses counts half after this time, in which somebody may look at what a breakpoint has shown,
+/// and after so many packets more, which say how the path is now.
+const HALF_LIFE: Duration = Duration::from_secs(60);
+const HALF_LIFE_PACKETS: f64 = 400.0;
 
 /// How often QUIC's counters are looked at, at most.
 const LOOK: Duration = Duration::from_millis(100);
@@ -36,9 +38,10 @@ const LOOK: Duration = Duration::from_millis(100);
 /// So many packets lost of late, though half forgotten, make a path lossy.
 const LOSSY: f64 = 0.5;
 
-/// From this share of lost packets on, each write goes three times: with one copy at least one step in a hundred would
-/// still meet two losses.
-const HEAVY: f64 = 0.06;
+/// From this share of lost packets on, each write goes three times. Where one in twenty is lost each way, one turn in
+/// two hundred would lose a message with its only copy, and take more than three round trips. What is lost is counted
+/// low, since packets of acknowledgements alone are sent and never known to be lost.
+const HEAVY: f64 = 0.02;
 
 /// QUIC's counters of one tunnel.
 #[derive(Debug, Clone, Copy)]
@@ -147,7 +150,8 @@ impl Losses {
         let (since, kept) = match last {
             Some((last, at)) => {
                 let age = (now - at).as_secs_f64() / HALF_LIFE.as_secs_f64();
-                ((last.sent, last.lost), 0.5_f64.powf(age))
+                let more = counted.sent.saturating_sub(last.sent) as f64 / HALF_LIFE_PACKETS;
+                ((last.sent, last.lost), 0.5_f64.powf(age + more))
             }
             // Another path, of which all that was ever counted is known.
             None => ((0, 0), 0.0),
@@ -195,7 +199,7 @@ mod tests {
     #[test]
     fn a_write_is_copied_once_where_packets_are_lost_and_twice_where_many_are() {
         let now = Instant::now();
-        for (lost, expected) in [(0, 0), (10, 1), (100, 2)] {
+        for (lost, expected) in [(0, 0), (10, 1), (30, 2)] {
             assert_eq!(write(&mut Copies::default(), now, 200, 0, lost), expected);
         }
     }
@@ -267,6 +271,23 @@ mod tests {
         copies.clear();
         copies.on_written(later, (0, Bytes::from_static(b"x")), 1, clean(2));
         assert_eq!(copies.next_at(), None);
+    }
+
+    #[test]
+    fn losses_count_after_a_pause_at_a_breakpoint_and_not_after_much_that_was_not_lost() {
+        let (mut copies, now) = (Copies::default(), Instant::now());
+        let write = |copies: &mut Copies, now, sent, heard| {
+            copies.clear();
+            copies.on_written(now, (0, Bytes::from_static(b"x")), heard, || {
+                counted(sent, 2)
+            });
+            copies.due.len()
+        };
+        assert_eq!(write(&mut copies, now, 50, 0), 2);
+        let later = now + Duration::from_secs(90);
+        assert_eq!(write(&mut copies, later, 60, 1), 2);
+        let soon = later + LOOK;
+        assert_eq!(write(&mut copies, soon, 1000, 2), 0);
     }
 
     #[test]
