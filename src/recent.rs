@@ -109,7 +109,7 @@ impl From<&Forward> for RecentForward {
             port: forward.bind.port,
             socket: forward.socket.clone(),
             to: forward.target.clone(),
-            debugger: forward.preset,
+            debugger: forward.preset(),
         }
     }
 }

@@ -63,7 +63,7 @@ impl Running {
         for secret in SECRETS {
             process.env_remove(secret);
         }
-        let of_a_debugger = forwards.iter().find(|forward| forward.preset.is_some());
+        let of_a_debugger = forwards.iter().find(|forward| forward.preset().is_some());
         if let Some(forward) = of_a_debugger.or(forwards.first()) {
             let (port, mode) = match forward.direction {
                 Direction::ToIde => (forward.bind.port, "connect"),

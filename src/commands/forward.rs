@@ -23,7 +23,7 @@ pub async fn run(args: ForwardPortArgs) -> Result<(), Failure> {
     };
     let leads_there = |f: &Forward| f.direction == Direction::ToDebuggee;
     let named = asked.filter(leads_there);
-    let Some((forward, debugger)) = named.and_then(|f| f.preset.map(|preset| (f, preset))) else {
+    let Some((forward, debugger)) = named.and_then(|f| f.preset().map(|preset| (f, preset))) else {
         let message = format!(
             "{:?} opens no port here that leads to the debuggee",
             args.forward

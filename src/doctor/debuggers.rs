@@ -49,7 +49,7 @@ pub(super) fn look(asked: &[ForwardSpec]) -> Vec<DebugPort> {
         match spec {
             ForwardSpec::Fixed(forward) => {
                 let port = ports.entry(forward.target.port).or_default();
-                port.extend(forward.preset);
+                port.extend(forward.preset());
             }
             ForwardSpec::Auto { port } => {
                 let port = ports.entry(*port).or_default();

@@ -15,6 +15,7 @@ mod command;
 mod configured;
 mod consent;
 mod elsewhere;
+mod first_word;
 mod lab;
 mod loopback;
 mod neovim;

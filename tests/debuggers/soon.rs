@@ -31,16 +31,16 @@ const ATTEMPTS: usize = 3;
 type Turn = (&'static str, &'static str);
 
 /// A debugger that the IDE dials.
-struct Debugger {
-    preset: &'static str,
+pub(crate) struct Debugger {
+    pub(crate) preset: &'static str,
     /// The program with its debugger, which listens on a port once it says that it runs; none if it is not installed.
     start: fn(&Place, port: u16) -> Option<Command>,
-    attach: &'static [Turn],
+    pub(crate) attach: &'static [Turn],
     /// What a client says before it leaves in good order.
     detach: Option<Turn>,
 }
 
-const DEBUGPY: Debugger = Debugger {
+pub(crate) const DEBUGPY: Debugger = Debugger {
     preset: "debugpy",
     start: |place, port| {
         let mut command = place.command(python()?);
@@ -84,6 +84,24 @@ const NODE: Debugger = Debugger {
         "node.js/",
     )],
     detach: None,
+};
+
+pub(crate) const PTVSD: Debugger = Debugger {
+    preset: "ptvsd",
+    start: |place, port| {
+        let mut command = place.command(python()?);
+        command
+            .args(["-m", "ptvsd", "--host", "127.0.0.1", "--port"])
+            .arg(port.to_string())
+            .arg(file("programs/endless.py"));
+        Some(command)
+    },
+    attach: &[
+        (DEBUGPY.attach[0].0, "\"event\": \"initialized\""),
+        (DEBUGPY.attach[1].0, "\"command\": \"attach\""),
+        (DEBUGPY.attach[2].0, "\"command\": \"configurationDone\""),
+    ],
+    detach: DEBUGPY.detach,
 };
 
 const DELVE: Debugger = Debugger {
@@ -130,16 +148,16 @@ fn compiled_go() -> Option<PathBuf> {
 }
 
 /// A session with a debugger's preset, and where both its ends are.
-struct Session {
-    port: u16,
+pub(crate) struct Session {
+    pub(crate) port: u16,
     home: Home,
-    pair: Pair,
+    pub(crate) pair: Pair,
     setting: Setting,
     _lab: TwoNats,
 }
 
 impl Session {
-    fn new(name: &str, preset: &str) -> Option<Self> {
+    pub(crate) fn new(name: &str, preset: &str) -> Option<Self> {
         let lab = two_nats(name)?;
         let setting = setting(&lab);
         let (port, home) = (setting.port(), Home::new());
@@ -170,14 +188,14 @@ impl Session {
         })
     }
 
-    fn start(&self, debugger: &Debugger) -> Option<Process> {
+    pub(crate) fn start(&self, debugger: &Debugger) -> Option<Process> {
         let command = (debugger.start)(&self.setting.debuggee, self.port)?;
         let process = Process::start(debugger.preset, command, &self.setting.transcript);
         Some(process)
     }
 
     /// An IDE that has just connected.
-    fn ide(&self) -> TcpStream {
+    pub(crate) fn ide(&self) -> TcpStream {
         let ide = self.setting.ide.connect(self.port);
         ide.set_nodelay(true).unwrap();
         ide.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -187,13 +205,13 @@ impl Session {
 
 /// Says one thing and reads until the answer has come.
 #[track_caller]
-fn ask(ide: &mut TcpStream, (question, answer): Turn) {
+pub(crate) fn ask(ide: &mut TcpStream, (question, answer): Turn) {
     ide.write_all(question.as_bytes()).unwrap();
     hear(ide, answer);
 }
 
 #[track_caller]
-fn hear(ide: &mut TcpStream, answer: &str) {
+pub(crate) fn hear(ide: &mut TcpStream, answer: &str) {
     let (mut heard, mut piece) = (Vec::new(), [0; 4096]);
     while !String::from_utf8_lossy(&heard).contains(answer) {
         let length = ide.read(&mut piece).unwrap();

@@ -124,6 +124,9 @@ pub enum FirstWord {
     /// The end that connects (the other may speak unasked too): until it has written, nothing is lost by not dialling
     /// the other end.
     Client,
+    /// The end that connects, though some clients wait for the other's: for one who stays and says nothing the other
+    /// end is dialled.
+    Either,
     /// The end that accepts, and the one that connects waits for it: the far end has to be dialled at once.
     Server,
 }

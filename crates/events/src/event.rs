@@ -302,6 +302,8 @@ pub enum WarningCode {
     OpenDebugPort,
     /// The peer asked for an address that this end does not allow.
     TargetNotAllowed,
+    /// A client at a debugger's port says nothing, and nothing was dialled for it.
+    SilentClient,
     /// A forward could not be set up at one of the ends.
     ForwardFailed,
     /// Another process of this host has the port, so the next one that is free is open in its place.

@@ -22,4 +22,4 @@ pub use in_process::{OtherEnd, Within};
 pub use open::{OpenPort, port_failure};
 pub use p2pdbg_debugger::Preset;
 pub use p2pdbg_proto::tunnel::Direction;
-pub use spec::{DEFAULT_PORT, Forward, ForwardSpec, NotAForward, SpecFault};
+pub use spec::{DEFAULT_PORT, Forward, ForwardSpec, NotAForward, Purpose, SpecFault};

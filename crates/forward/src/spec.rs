@@ -21,6 +21,9 @@ use super::{
 /// The port of `auto`, and of a session for which no forward was given: debugpy's.
 pub const DEFAULT_PORT: u16 = 5678;
 
+/// What stands in place of a debugger's name where none is named, on the command line and to the peer.
+const AUTO: &str = "auto";
+
 /// The longest path of a Unix socket that every system takes, in bytes.
 const LONGEST_PATH: usize = 103;
 
@@ -43,11 +46,49 @@ pub struct Forward {
     pub socket: Option<PathBuf>,
     /// What the far end dials for each connection to the port.
     pub target: HostPort,
-    /// The debugger it is meant for, where one was named.
-    pub preset: Option<Preset>,
+    /// Who is meant to connect.
+    pub purpose: Purpose,
+}
+
+/// For whom a forward is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Whatever connects: `-L` and `-R`.
+    Anything,
+    /// A debugger that was not named: `auto`.
+    SomeDebugger,
+    /// This debugger.
+    Debugger(Preset),
+}
+
+impl Purpose {
+    /// As the peer is told of it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Anything => "",
+            Self::SomeDebugger => AUTO,
+            Self::Debugger(preset) => preset.name(),
+        }
+    }
+
+    /// What the peer has told. A debugger that this version does not know is one that was not named.
+    fn from_word(word: &str) -> Self {
+        match word {
+            "" => Self::Anything,
+            word => word.parse().map_or(Self::SomeDebugger, Self::Debugger),
+        }
+    }
 }
 
 impl Forward {
+    /// The debugger it is meant for, where one was named.
+    pub fn preset(&self) -> Option<Preset> {
+        match self.purpose {
+            Purpose::Debugger(preset) => Some(preset),
+            Purpose::Anything | Purpose::SomeDebugger => None,
+        }
+    }
+
     /// Reads the argument of `-L` or `-R`: `[BIND:]PORT:HOST:PORT`, or for `-L` also `PATH:HOST:PORT`; the path of a
     /// Unix socket at the end that dials may stand in place of `HOST:PORT`.
     ///
@@ -98,7 +139,7 @@ impl Forward {
             bind: Bind { scope, port },
             socket: None,
             target: tcp(host, target_port).map_err(fail)?,
-            preset: None,
+            purpose: Purpose::Anything,
         })
     }
 
@@ -115,7 +156,7 @@ impl Forward {
             bind: Bind { scope, port },
             socket: None,
             target,
-            preset: None,
+            purpose: Purpose::Anything,
         })
     }
 
@@ -133,14 +174,14 @@ impl Forward {
             bind: Bind::loopback(0),
             socket: Some(path),
             target,
-            preset: None,
+            purpose: Purpose::Anything,
         })
     }
 
     /// The forward of a preset: one port for both ends.
     pub fn of_preset(preset: Preset, port: u16) -> Self {
         Self {
-            preset: Some(preset),
+            purpose: Purpose::Debugger(preset),
             ..Self::same_port(preset.direction(), port)
         }
     }
@@ -151,7 +192,7 @@ impl Forward {
             Direction::ToDebuggee => self.target.port,
             Direction::ToIde => self.bind.port,
         };
-        let preset = self.preset.filter(|_| port != 0)?;
+        let preset = self.preset().filter(|_| port != 0)?;
         Some(preset.start_debuggee(port))
     }
 
@@ -169,12 +210,12 @@ impl Forward {
             port: self.bind.port,
             target_host: self.target.host.to_string(),
             target_port: self.target.port,
-            preset: self.preset.map_or("", Preset::name).to_owned(),
+            preset: self.purpose.word().to_owned(),
             while_absent,
         }
     }
 
-    /// What the listener has told. A preset that this version does not know counts as none.
+    /// What the listener has told. A preset that this version does not know counts as a debugger that was not named.
     ///
     /// # Errors
     /// If one of the addresses does not parse, as for `-L` and `-R`.
@@ -203,7 +244,7 @@ impl Forward {
             },
             socket,
             target,
-            preset: offer.preset.parse().ok(),
+            purpose: Purpose::from_word(&offer.preset),
         })
     }
 
@@ -216,7 +257,7 @@ impl Forward {
                 host: Host::Localhost,
                 port,
             },
-            preset: None,
+            purpose: Purpose::SomeDebugger,
         }
     }
 }
@@ -277,7 +318,7 @@ impl FromStr for ForwardSpec {
             Some((name, port)) => (name, Some(port)),
         };
         let preset: Option<Preset> = match name {
-            "auto" => None,
+            AUTO => None,
             name => Some(
                 name.parse()
                     .map_err(|_| NotAForward::UnknownPreset(text.to_owned()))?,

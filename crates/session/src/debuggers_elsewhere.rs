@@ -125,7 +125,7 @@ pub(super) fn elsewhere<'a>(
 
 /// Whether a debugger may be the one that a forward is for.
 fn is_for(forward: &Forward, debugger: Preset) -> bool {
-    match forward.preset {
+    match forward.preset() {
         Some(preset) => {
             preset == debugger || (preset.debugger().is_debugpy && debugger.debugger().is_debugpy)
         }

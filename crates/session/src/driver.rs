@@ -413,6 +413,7 @@ impl Driver {
                 }
             }
             Event::TurnedAway(forward) => self.forwards.on_turned_away(forward),
+            Event::Silent(forward) => self.forwards.on_silent(forward),
             Event::OtherUser(forward, uid) => self.forwards.on_other_user(forward, uid),
             Event::HungUp(forward) => self.forwards.on_hung_up(forward),
             Event::Reached(forward) => self.forwards.on_reached(forward, &mut self.tasks),

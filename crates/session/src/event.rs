@@ -34,6 +34,8 @@ pub(super) enum Event {
     Listening(Seen),
     /// A web page was turned away from the port of a forward.
     TurnedAway(u16),
+    /// A client at the port of a forward says nothing and waits.
+    Silent(u16),
     /// A program of this other user was turned away from the port of a forward.
     OtherUser(u16, Option<u32>),
     /// What listens at the target of a forward has closed a connection without a word.

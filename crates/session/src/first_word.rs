@@ -1,15 +1,18 @@
 //! Who is at a port beside the IDE, judged by the first word.
 //!
-//! Of the debuggers that the IDE dials, the IDE speaks first. So a connection is nobody's until it has said something:
-//! a port scan, a health check or `nc -z` reaches no debuggee (which `gdbserver --once` and `dlv exec` would not
-//! survive), and a thousand silent connections cost the other end nothing. What then speaks as a browser does to a
-//! debugger that does not is a web page, which can reach every port of the loopback from the user's own browser: HTTP;
-//! TLS, in whose greeting a page has bytes of its own choice (the name, the ticket of a session); and TURN, as WebRTC
-//! dials it. Of HTTP itself, what a browser says of the page is judged, as debuggers that speak HTTP are told to do.
+//! Of the debuggers that the IDE dials, the IDE speaks first. So a connection is nobody's until it has said
+//! something: a port scan, a health check or `nc -z` reaches no debuggee (which `gdbserver --once` and `dlv exec`
+//! would not survive), and a thousand silent connections cost the other end nothing. Who stays and says nothing is
+//! told of, or, at a debugger of which some clients wait for its word, let in, unless there are many. What then
+//! speaks as a browser does to a debugger that does not is a web page, which can reach every port of the loopback
+//! from the user's own browser: HTTP; TLS, in whose greeting a page has bytes of its own choice (the name, the
+//! ticket of a session); and TURN, as WebRTC dials it. Of HTTP itself, what a browser says of the page is judged, as
+//! debuggers that speak HTTP are told to do.
 
 use std::{io, net::IpAddr, time::Duration};
 
-use p2pdbg_debugger::{Debugger, FirstWord};
+use p2pdbg_debugger::{FirstWord, Preset};
+use p2pdbg_forward::{Forward, Purpose};
 use p2pdbg_inspect::Protocol;
 use p2pdbg_proto::tunnel::Direction;
 use tokio::{net::TcpStream, time::Instant};
@@ -22,6 +25,13 @@ const FIELDS: usize = 64;
 
 /// How long a first word that does not say yet what it is may take to go on.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long somebody says nothing who waits for the debugger's word: no scan of ports stays so long, and no IDE
+/// gives up before.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// How long somebody says nothing of whom a person is told.
+const LONG_SILENCE: Duration = Duration::from_secs(10);
 
 /// Between two looks at a first word that is not whole.
 const LOOK: Duration = Duration::from_millis(5);
@@ -48,10 +58,15 @@ const STUN_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 /// The types of STUN message with which a client begins: Binding, and TURN's Allocate.
 const STUN_REQUESTS: [[u8; 2]; 2] = [[0, 1], [0, 3]];
 
+/// How many may say nothing at once where one of them is let in.
+const MOST_WAITING: usize = 4;
+
 /// What is asked of a connection before it goes to the debuggee.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Screen {
     speaks_http: bool,
+    /// Whether a client may wait for the debugger's word.
+    may_wait: bool,
 }
 
 /// What a connection turned out to be.
@@ -59,8 +74,10 @@ pub(super) struct Screen {
 pub(super) enum Screened {
     /// It has said something that a debugger's client may say; none of it is taken from the socket.
     Client(TcpStream),
+    /// It has said nothing for a while, and is still there.
+    Waits(TcpStream),
     /// It ended before it said anything.
-    Silent,
+    Gone,
     /// It speaks as no client of this debugger does.
     WebPage(TcpStream),
 }
@@ -73,22 +90,64 @@ enum Judgement {
 }
 
 impl Screen {
-    /// What is asked of the connections to a port that is for this debugger; nothing if its clients may wait for its
-    /// word.
-    pub(super) fn of(debugger: &Debugger) -> Option<Self> {
+    /// What is asked of the connections to the port of a forward; nothing if it is not for a debugger's clients, or if
+    /// all of them wait for its word.
+    pub(super) fn of(forward: &Forward) -> Option<Self> {
+        if forward.direction != Direction::ToDebuggee {
+            return None;
+        }
+        match forward.purpose {
+            Purpose::Anything => None,
+            // It may be node's inspector.
+            Purpose::SomeDebugger => Some(Self {
+                speaks_http: true,
+                may_wait: false,
+            }),
+            Purpose::Debugger(preset) => Self::of_preset(preset),
+        }
+    }
+
+    fn of_preset(preset: Preset) -> Option<Self> {
+        let debugger = preset.debugger();
         let asked =
-            debugger.direction == Direction::ToDebuggee && debugger.first_word == FirstWord::Client;
+            debugger.direction == Direction::ToDebuggee && debugger.first_word != FirstWord::Server;
         asked.then(|| Self {
             speaks_http: debugger.speaks.contains(&Protocol::Cdp),
+            may_wait: debugger.first_word == FirstWord::Either,
         })
     }
 
-    /// Waits for the first word and judges it.
-    pub(super) async fn judge(self, connection: TcpStream) -> Screened {
+    /// Whether one who waits is let in, of so many who say nothing: where there are many, they are no clients.
+    pub(super) fn lets_wait(self, silent: usize) -> bool {
+        self.may_wait && silent <= MOST_WAITING
+    }
+
+    /// For how long nothing has to be said until the connection counts as waiting.
+    pub(super) fn patience(self) -> Duration {
+        match self.may_wait {
+            true => SILENCE,
+            false => LONG_SILENCE,
+        }
+    }
+
+    /// The same for one who was not let in: nothing is new of it where nobody who waits ever is.
+    pub(super) fn again(self) -> Option<Duration> {
+        self.may_wait.then_some(LONG_SILENCE)
+    }
+
+    /// Waits for the first word and judges it; for so long, if it is to be said that nothing comes.
+    pub(super) async fn judge(self, connection: TcpStream, patience: Option<Duration>) -> Screened {
+        if let Some(patience) = patience {
+            let mut byte = [0];
+            let word = connection.peek(&mut byte);
+            if tokio::time::timeout(patience, word).await.is_err() {
+                return Screened::Waits(connection);
+            }
+        }
         match self.first_word(&connection).await {
             Ok(Some(Judgement::WebPage)) => Screened::WebPage(connection),
             Ok(Some(_)) => Screened::Client(connection),
-            Ok(None) | Err(_) => Screened::Silent,
+            Ok(None) | Err(_) => Screened::Gone,
         }
     }
 
@@ -188,12 +247,12 @@ fn is_local(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use p2pdbg_debugger::Preset;
+    use p2pdbg_forward::ForwardSpec;
 
     use super::*;
 
     fn judged(preset: Preset, word: &str) -> Judgement {
-        Screen::of(preset.debugger())
+        Screen::of_preset(preset)
             .unwrap()
             .judge_word(word.as_bytes())
     }
@@ -263,7 +322,7 @@ mod tests {
                 Preset::Node,
                 Preset::Debugpy,
             ];
-            debuggers.map(|preset| Screen::of(preset.debugger()).unwrap().judge_word(word))
+            debuggers.map(|preset| Screen::of_preset(preset).unwrap().judge_word(word))
         };
         for word in [
             &b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03"[..],
@@ -300,7 +359,28 @@ mod tests {
 
     #[test]
     fn first_word_is_not_asked_where_the_debuggee_connects() {
-        assert_eq!(Screen::of(Preset::Pydevd.debugger()), None);
-        assert_eq!(Screen::of(Preset::DebugpyConnect.debugger()), None);
+        assert_eq!(Screen::of_preset(Preset::Pydevd), None);
+        assert_eq!(Screen::of_preset(Preset::DebugpyConnect), None);
+    }
+
+    #[test]
+    fn first_word_is_asked_where_no_debugger_is_named_and_not_where_anything_is_forwarded() {
+        let listens_here = |is: bool| ForwardSpec::default().resolve(|_| is);
+        let screen = Screen::of(&listens_here(false)).unwrap();
+        let page = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://evil.example\r\n\r\n";
+        assert_eq!(screen.judge_word(page), Judgement::WebPage);
+        let inspector = b"GET /json HTTP/1.1\r\nHost: 127.0.0.1:5678\r\n\r\n";
+        assert_eq!(screen.judge_word(inspector), Judgement::Client);
+        assert_eq!(Screen::of(&listens_here(true)), None);
+        let plain = Forward::parse(Direction::ToDebuggee, "5678:localhost:5678").unwrap();
+        assert_eq!(Screen::of(&plain), None);
+    }
+
+    #[test]
+    fn one_who_waits_is_let_in_where_a_client_may_and_few_do() {
+        let ptvsd = Screen::of_preset(Preset::Ptvsd).unwrap();
+        assert!(ptvsd.lets_wait(1) && ptvsd.lets_wait(MOST_WAITING));
+        assert!(!ptvsd.lets_wait(MOST_WAITING + 1));
+        assert!(!Screen::of_preset(Preset::Debugpy).unwrap().lets_wait(1));
     }
 }

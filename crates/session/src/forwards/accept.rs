@@ -92,16 +92,13 @@ pub(super) async fn accept(
     loop {
         let event = tokio::select! {
             biased;
-            Some(screened) = silent.join_next() => match screened {
-                Ok(Screened::Client(connection)) => {
-                    Event::Accepted(forward, Connection::Tcp(connection))
+            Some(screened) = silent.join_next() => {
+                let screened = screened.unwrap_or(Screened::Gone);
+                match on_screened(screened, forward, gate, &mut silent) {
+                    Some(event) => event,
+                    None => continue,
                 }
-                Ok(Screened::WebPage(connection)) => {
-                    reset(&connection);
-                    Event::TurnedAway(forward)
-                }
-                Ok(Screened::Silent) | Err(_) => continue,
-            },
+            }
             accepted = port.accept() => match (accepted, gate.screen) {
                 (Ok(connection), _) if !is_let_in(gate, forward, &connection, &events) => continue,
                 (Ok(Connection::Tcp(connection)), Some(_)) if silent.len() >= MOST_SILENT => {
@@ -110,7 +107,7 @@ pub(super) async fn accept(
                     continue;
                 }
                 (Ok(Connection::Tcp(connection)), Some(screen)) => {
-                    silent.spawn(screen.judge(connection));
+                    silent.spawn(screen.judge(connection, Some(screen.patience())));
                     continue;
                 }
                 // No web page reaches a Unix socket, and no scan of ports.
@@ -137,6 +134,31 @@ pub(super) async fn accept(
         if events.send(event).await.is_err() {
             return;
         }
+    }
+}
+
+/// What a connection turned out to be; one that waits may be waited for again.
+fn on_screened(
+    screened: Screened,
+    forward: u16,
+    gate: Gate,
+    silent: &mut JoinSet<Screened>,
+) -> Option<Event> {
+    match screened {
+        Screened::Client(connection) => Some(Event::Accepted(forward, Connection::Tcp(connection))),
+        Screened::WebPage(connection) => {
+            reset(&connection);
+            Some(Event::TurnedAway(forward))
+        }
+        Screened::Waits(connection) => match gate.screen {
+            // It counts itself.
+            Some(screen) if !screen.lets_wait(silent.len() + 1) => {
+                silent.spawn(screen.judge(connection, screen.again()));
+                Some(Event::Silent(forward))
+            }
+            _ => Some(Event::Accepted(forward, Connection::Tcp(connection))),
+        },
+        Screened::Gone => None,
     }
 }
 

@@ -11,7 +11,7 @@ use p2pdbg_proto::tunnel::WhileAbsent;
 pub fn while_absent(forward: &Forward, asked: Option<Absent>) -> WhileAbsent {
     let usual = || {
         forward
-            .preset
+            .preset()
             .map(|preset| preset.debugger().while_absent.policy())
     };
     match asked.or_else(usual) {

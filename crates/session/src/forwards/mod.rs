@@ -10,7 +10,7 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 use p2pdbg_base::{Bind, Failure, HostPort, Opened, Untrusted};
 use p2pdbg_events::{Event as Report, Reporter, Warning, WarningCode};
-use p2pdbg_forward::{Forward, OpenPort, Preset, SpecFault, Turns, port_failure};
+use p2pdbg_forward::{Forward, OpenPort, Preset, Purpose, SpecFault, Turns, port_failure};
 use p2pdbg_ledger::{ResetCode, StreamId};
 use p2pdbg_proto::{
     control::Role,
@@ -81,8 +81,8 @@ struct Entry {
     added: bool,
     /// Who asked for it while the session ran, until the connector has judged it.
     asked: Option<ForwardRequest>,
-    /// Whether it was told that its target hangs up, or that a web page was turned away.
-    told: bool,
+    /// What was told of it that is told once.
+    told: Vec<WarningCode>,
 }
 
 impl Entry {
@@ -398,7 +398,7 @@ impl Forwards {
             bind: Bind::loopback(0),
             socket: None,
             target: target.clone(),
-            preset: None,
+            purpose: Purpose::Anything,
         };
         self.table.push(Entry {
             added: true,
@@ -467,7 +467,7 @@ impl Forwards {
 
     /// The debugger that a forward is for.
     pub(super) fn preset(&self, forward: u16) -> Option<Preset> {
-        self.table.get(usize::from(forward))?.forward.preset
+        self.table.get(usize::from(forward))?.forward.preset()
     }
 
     /// The port of this host at which the IDE of a forward listens, if that is how it is.
@@ -500,9 +500,7 @@ impl Forwards {
             turns: Arc::clone(&entry.turns),
             events: self.events.clone(),
         };
-        let preset = self.preset(forward);
-        let answers = preset.is_some_and(|preset| Screen::of(preset.debugger()).is_some());
-        if !answers {
+        if Screen::of(&entry.forward).is_none() {
             return Local::Dialing(dial.dial());
         }
         Local::Debuggee(Box::new(move |pause| {
@@ -520,8 +518,8 @@ impl Forwards {
 
     /// What the connections to the port of a forward are asked for, if this end opens it for a debugger's clients.
     pub(super) fn screen(&self, forward: u16) -> Option<Screen> {
-        let preset = self.preset(forward).filter(|_| self.opens(forward))?;
-        Screen::of(preset.debugger())
+        let entry = self.table.get(usize::from(forward));
+        Screen::of(&entry.filter(|_| self.opens(forward))?.forward)
     }
 
     /// Whether this end opens the port of a forward; the other end dials.
@@ -610,7 +608,7 @@ impl Entry {
             listening: None,
             added: false,
             asked: None,
-            told: false,
+            told: Vec::new(),
         }
     }
 }

@@ -31,7 +31,7 @@ impl Forwards {
             direction: entry.forward.direction,
             listen: asked(&entry.forward),
             to: entry.forward.target.clone(),
-            debugger: entry.forward.preset,
+            debugger: entry.forward.preset(),
             state: match entry.state {
                 None => ForwardStanding::Asked,
                 Some(ForwardState::Up { .. }) if self.awaits_target(entry) => {
@@ -71,8 +71,8 @@ impl Forwards {
 
     /// Tells, once for each forward, that something speaks to a debugger as a browser does.
     pub(crate) fn on_turned_away(&mut self, forward: u16) {
-        if let Some(entry) = self.tell_once(forward) {
-            let debugger = entry.forward.preset.map_or("a debugger", Preset::name);
+        if let Some(entry) = self.tell_once(forward, WarningCode::WebPage) {
+            let debugger = entry.forward.preset().map_or("a debugger", Preset::name);
             let message = format!(
                 "something spoke to port {} as a browser does (HTTP, TLS or TURN), for a web page that tries the ports \
                  of this computer; it was turned away",
@@ -88,7 +88,7 @@ impl Forwards {
 
     /// Tells, once for each forward, that another user of this host tried its port.
     pub(crate) fn on_other_user(&mut self, forward: u16, uid: Option<u32>) {
-        if let Some(entry) = self.tell_once(forward) {
+        if let Some(entry) = self.tell_once(forward, WarningCode::OtherUser) {
             let who = match uid {
                 Some(uid) => format!("a program of user {uid}"),
                 None => "a program of which the system does not tell whose it is".to_owned(),
@@ -103,7 +103,7 @@ impl Forwards {
 
     /// Tells, once for each forward, that its target takes connections and closes them.
     pub(crate) fn on_hung_up(&mut self, forward: u16) {
-        if let Some(entry) = self.tell_once(forward) {
+        if let Some(entry) = self.tell_once(forward, WarningCode::TargetHangsUp) {
             let message = format!(
                 "{} takes connections and closes them without a word: what listens there is not the debugger",
                 entry.forward.target
@@ -116,9 +116,31 @@ impl Forwards {
         }
     }
 
-    fn tell_once(&mut self, forward: u16) -> Option<&Entry> {
+    /// Tells, once for each forward, that a client waits for a word that nobody says: nobody was dialled.
+    pub(crate) fn on_silent(&mut self, forward: u16) {
+        if let Some(entry) = self.tell_once(forward, WarningCode::SilentClient) {
+            let Forward { bind, target, .. } = &entry.forward;
+            let (port, debugger) = (bind.port, entry.forward.preset());
+            let message = format!(
+                "a program has connected to port {port} and says nothing; {} speaks first, so nothing was dialled for it",
+                debugger.map_or("the client of a debugger".to_owned(), |preset| format!(
+                    "the client of {}",
+                    preset.name()
+                ))
+            );
+            let hint = format!(
+                "a look at the port needs no more; where the other end speaks first, forward it by -L {port}:{target}"
+            );
+            let warning = Warning::new(WarningCode::SilentClient, message).hint(hint);
+            self.reporter.emit(Report::Warning(warning));
+        }
+    }
+
+    /// The forward, if nobody was told this of it so far.
+    fn tell_once(&mut self, forward: u16, what: WarningCode) -> Option<&Entry> {
         let entry = self.table.get_mut(usize::from(forward))?;
-        (!std::mem::replace(&mut entry.told, true)).then_some(entry)
+        let is_news = !entry.told.contains(&what);
+        is_news.then(|| entry.told.push(what)).map(|()| &*entry)
     }
 
     pub(super) fn report_forward(&self, forward: u16, listen: Option<Opened>) {
@@ -132,7 +154,7 @@ impl Forwards {
             direction: entry.forward.direction,
             listen,
             to: entry.forward.target.clone(),
-            debugger: entry.forward.preset,
+            debugger: entry.forward.preset(),
             start: entry.forward.start_debuggee(),
         });
     }

@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use p2pdbg_base::Absent;
-use p2pdbg_forward::Preset;
+use p2pdbg_forward::{Preset, Purpose};
 
 use super::*;
 
@@ -107,6 +107,48 @@ async fn web_page_at_a_debuggers_port_is_reset_and_told_and_the_debugger_let_in(
     ide.write_all(b"Content-Length: 2\r\n\r\n{}").await.unwrap();
     let (mut joined, _) = in_time(debuggee.accept()).await.unwrap();
     assert_eq!(in_time(joined.read_u8()).await.unwrap(), b'C');
+}
+
+#[tokio::test]
+async fn port_of_auto_is_no_web_pages_either_and_who_says_nothing_there_is_told_of() {
+    let (debuggee, at) = debuggee().await;
+    let auto = Forward {
+        purpose: Purpose::SomeDebugger,
+        ..of(Preset::Debugpy, at)
+    };
+    let mut pair = Pair::new(vec![auto]).await;
+    let port = pair.listener.port().await;
+    let _silent = dial(&port).await;
+    let mut page = dial(&port).await;
+    let request = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://evil.example\r\n\r\n";
+    page.write_all(request).await.unwrap();
+    let end = in_time(page.read_u8()).await.unwrap_err();
+    assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(pair.listener.warning().await, WarningCode::WebPage);
+    assert_eq!(pair.listener.warning().await, WarningCode::SilentClient);
+    let mut ide = dial(&port).await;
+    ide.write_all(b"Content-Length: 2\r\n\r\n{}").await.unwrap();
+    let (mut joined, _) = in_time(debuggee.accept()).await.unwrap();
+    assert_eq!(in_time(joined.read_u8()).await.unwrap(), b'C');
+}
+
+#[tokio::test]
+async fn client_of_ptvsd_that_waits_for_its_word_hears_it_and_a_crowd_of_them_does_not() {
+    let (debuggee, at) = debuggee().await;
+    let mut pair = Pair::new(vec![of(Preset::Ptvsd, at)]).await;
+    let port = pair.listener.port().await;
+    let mut crowd = Vec::new();
+    for _ in 0..20 {
+        crowd.push(dial(&port).await);
+    }
+    assert_eq!(pair.listener.warning().await, WarningCode::SilentClient);
+    drop(crowd);
+    let mut ide = dial(&port).await;
+    let (mut joined, _) = in_time(debuggee.accept()).await.unwrap();
+    joined.write_all(b"w").await.unwrap();
+    assert_eq!(in_time(ide.read_u8()).await.unwrap(), b'w');
+    ide.write_all(b"i").await.unwrap();
+    assert_eq!(in_time(joined.read_u8()).await.unwrap(), b'i');
 }
 
 #[tokio::test]

@@ -309,7 +309,7 @@ fn forward(direction: Direction, target: SocketAddr) -> Forward {
         bind: Bind::loopback(0),
         socket: None,
         target: HostPort::from(target),
-        preset: None,
+        purpose: p2pdbg_forward::Purpose::Anything,
     }
 }
 

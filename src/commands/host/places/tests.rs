@@ -14,7 +14,7 @@ fn forward(port: u16) -> Forward {
         direction: Direction::ToDebuggee,
         bind: Bind::loopback(port),
         target: HostPort::loopback(5678),
-        preset: None,
+        purpose: p2pdbg_forward::Purpose::Anything,
     }
 }
 
