@@ -6,7 +6,7 @@ use p2pdbg_base::{
 };
 use p2pdbg_proto::code::Code;
 
-use crate::Preset;
+use crate::{Direction, Forward, Preset};
 
 /// Whether `text` is a code, or was meant to be one.
 pub(crate) fn is_code(text: &str) -> bool {
@@ -20,6 +20,9 @@ pub(crate) fn is_code(text: &str) -> bool {
 
 /// What to write instead of `text`, which is none of the presets.
 pub(crate) fn instead_of(text: &str) -> String {
+    if let Some(hint) = out_of_place(text) {
+        return hint;
+    }
     if let Ok(port) = parse_port(text) {
         let customary = Preset::ALL
             .iter()
@@ -38,9 +41,17 @@ pub(crate) fn instead_of(text: &str) -> String {
     if several.len() > 1 && several.iter().all(|one| names_preset(one)) {
         return format!("put blanks between them: {}", several.join(" "));
     }
-    let (name, port) = text.split_once([':', '=']).unwrap_or((text, ""));
-    if text.contains('=') && name.parse::<Preset>().is_ok() && parse_port(port).is_ok() {
-        return format!("write {name}:{port}");
+    let (name, port) = text
+        .split_once([':', '=', '@', '/', ' '])
+        .unwrap_or((text, ""));
+    for (name, port) in [(name, port), (port, name)] {
+        if names_preset(name) && !name.contains(':') && parse_port(port).is_ok_and(|port| port != 0)
+        {
+            return format!("write {name}:{port}");
+        }
+    }
+    if Forward::parse(Direction::ToDebuggee, text).is_ok() {
+        return format!("to forward a port alone, write -L {text}");
     }
     let meant: Vec<&str> = Preset::meant_by(name)
         .iter()
@@ -60,6 +71,66 @@ pub(crate) fn instead_of(text: &str) -> String {
         return format!("to reach {target} from the debuggee's host, write -L {port}:{target}");
     }
     all_presets()
+}
+
+/// What to say of a word that stands where only forwards do.
+fn out_of_place(text: &str) -> Option<String> {
+    let lower = text.to_lowercase();
+    if let Some(option) = text.strip_prefix(is_dash) {
+        let option = option.trim_start_matches(|c| is_dash(c) || c == '-');
+        return Some(format!(
+            "write --{option}, with hyphens: a program for text has made a dash of them"
+        ));
+    }
+    if ["p2pdbg", "listen", "$", ">", "#"].contains(&lower.as_str()) {
+        return Some(
+            "p2pdbg listen stands there already; only forwards stand behind it".to_owned(),
+        );
+    }
+    if lower == "connect" {
+        return Some(
+            "p2pdbg connect is run on the debuggee's host, with the code that p2pdbg listen shows"
+                .to_owned(),
+        );
+    }
+    let ends_so = |ending: &&str| lower.ends_with(ending);
+    if text.starts_with("./") || PROGRAMS.iter().any(|ending| ends_so(&ending)) {
+        return Some(
+            "a program is run on the debuggee's host: p2pdbg connect CODE -- python app.py"
+                .to_owned(),
+        );
+    }
+    if lower == "ssh" || text.contains('@') && !names_preset(text.split('@').next().unwrap_or(text))
+    {
+        return Some(
+            "p2pdbg needs no login there: p2pdbg connect on that host, with the code, leads to it"
+                .to_owned(),
+        );
+    }
+    None
+}
+
+/// How the names of programs end.
+const PROGRAMS: [&str; 9] = [
+    ".py", ".js", ".ts", ".mjs", ".rb", ".php", ".jar", ".go", ".exe",
+];
+
+/// Whether a program for text makes this of a hyphen.
+fn is_dash(c: char) -> bool {
+    matches!(c, '\u{2010}'..='\u{2015}' | '\u{2212}')
+}
+
+/// What to write in place of `text`, of which the name is a preset's and the rest no port.
+pub(crate) fn instead_of_port(text: &str) -> String {
+    let several: Vec<&str> = text.split([',', ';', '+']).map(str::trim).collect();
+    if several.len() > 1 && several.iter().all(|one| names_preset(one)) {
+        return format!("put blanks between them: {}", several.join(" "));
+    }
+    let name = text.split(':').next().unwrap_or(text);
+    let port = name
+        .parse()
+        .map_or(crate::DEFAULT_PORT, Preset::default_port);
+    format!("write {name}, or {name}:{port} with the port that is meant (the same at both ends)")
 }
 
 /// Whether `text` is a preset's name, with a port or without.
@@ -99,6 +170,15 @@ pub(crate) fn instead_of_spec(option: &str, spec: &str) -> String {
                 .map(|host: Host| format!("{both}:{host}:{both}")),
             (None, None) => None,
         },
+        // The host first.
+        [host, one, two] if port(host).is_none() => {
+            let host = host
+                .parse()
+                .ok()
+                .filter(|host: &Host| !host.to_string().is_empty());
+            host.zip(port(one).zip(port(two)))
+                .map(|(host, (one, two))| format!("{one}:{host}:{two}"))
+        }
         _ => None,
     };
     let example = format!("[BIND:]PORT:HOST:PORT, for example {option} 5678:localhost:5678");
@@ -113,9 +193,8 @@ pub(crate) fn all_presets() -> String {
 
 #[cfg(test)]
 mod tests {
-    use p2pdbg_proto::tunnel::Direction;
-
-    use crate::{Forward, ForwardSpec, NotAForward};
+    use super::*;
+    use crate::{ForwardSpec, NotAForward};
 
     fn hint(text: &str) -> String {
         text.parse::<ForwardSpec>().unwrap_err().hint()
@@ -143,7 +222,21 @@ mod tests {
         assert!(hint("localhost:5678").contains("-L 5678:localhost:5678"));
         assert!(hint("[::1]:80").contains("-L 80:[::1]:80"));
         assert!(hint("8000:80").contains("-L 8000:localhost:80"));
-        assert_eq!(hint("debugpy=5679"), "write debugpy:5679");
+        for other in [
+            "debugpy=5679",
+            "debugpy@5679",
+            "5679:debugpy",
+            "debugpy 5679",
+        ] {
+            assert_eq!(hint(other), "write debugpy:5679", "{other}");
+        }
+        assert!(hint("8000:db:80").ends_with("write -L 8000:db:80"));
+        assert!(hint("debugpy:").starts_with("write debugpy, or debugpy:5678"));
+        assert!(hint("delve:70000").starts_with("write delve, or delve:2345"));
+        assert_eq!(
+            hint("delve:2345,debugpy:5678"),
+            "put blanks between them: delve:2345 debugpy:5678"
+        );
         assert_eq!(
             hint("debugpy,node:9230"),
             "put blanks between them: debugpy node:9230"
@@ -163,6 +256,22 @@ mod tests {
     }
 
     #[test]
+    fn word_that_is_out_of_place_is_told_where_it_belongs() {
+        assert!(hint("\u{2014}json").starts_with("write --json, with hyphens"));
+        assert!(hint("\u{2013}-peer").starts_with("write --peer, with hyphens"));
+        for twice in ["listen", "p2pdbg", "$"] {
+            assert!(hint(twice).contains("stands there already"), "{twice}");
+        }
+        for program in ["app.py", "./app", "server.js"] {
+            assert!(
+                hint(program).contains("p2pdbg connect CODE --"),
+                "{program}"
+            );
+        }
+        assert!(hint("me@web-1").contains("needs no login"));
+    }
+
+    #[test]
     fn forward_with_too_few_parts_is_completed_from_those_that_it_has() {
         let told = |spec| {
             let fault = Forward::parse(Direction::ToDebuggee, spec).unwrap_err();
@@ -172,6 +281,7 @@ mod tests {
         assert_eq!(told("8080:80"), "write -L 8080:localhost:80");
         assert_eq!(told("8080:db"), "write -L 8080:db:8080");
         assert_eq!(told("db:5432"), "write -L 5432:db:5432");
+        assert_eq!(told("localhost:5678:5679"), "write -L 5678:localhost:5679");
         for other in ["", "x", "1:2:3:4:5", "a/b:x", "0"] {
             assert!(told(other).contains("[BIND:]PORT:HOST:PORT"), "{other}");
         }

@@ -15,7 +15,7 @@ use p2pdbg_proto::tunnel::{Direction, ForwardOffer, WhileAbsent};
 
 use super::{
     Preset,
-    advice::{all_presets, instead_of, instead_of_spec, is_code},
+    advice::{instead_of, instead_of_port, instead_of_spec, is_code},
 };
 
 /// The port of `auto`, and of a session for which no forward was given: debugpy's.
@@ -368,7 +368,7 @@ impl NotAForward {
             Self::Code => "run p2pdbg connect CODE on the debuggee's host; p2pdbg listen makes a code of its own"
                 .to_owned(),
             Self::UnknownPreset(text) => instead_of(text),
-            Self::PresetPort(_) => all_presets(),
+            Self::PresetPort(text) => instead_of_port(text),
         }
     }
 }

@@ -148,7 +148,10 @@ const BEFORE_A_CODE: [&str; 4] = ["p2pdbg", "p2pdbg.exe", "connect", "code"];
 /// What stands between the parts of a code: as it is shown, as people type it, and as programs for text and chat make
 /// it, which take a hyphen for a dash.
 fn divides(c: char) -> bool {
-    matches!(c, '-' | '_' | ':' | '\u{2010}'..='\u{2015}' | '\u{2212}') || c.is_whitespace()
+    matches!(
+        c,
+        '-' | '_' | ':' | ',' | '.' | '\u{2010}'..='\u{2015}' | '\u{2212}'
+    ) || c.is_whitespace()
 }
 
 impl FromStr for Code {
@@ -301,6 +304,8 @@ mod tests {
             "> (482913-Orbit-Lemon-Tiger)",
             "Code: 482913-orbit-lemon-tiger",
             "482913_orbit_lemon_tiger",
+            "482913, orbit, lemon, tiger",
+            "482913.orbit.lemon.tiger",
             "482913\u{2013}orbit\u{2013}lemon\u{2013}tiger",
             "482913\u{2011}orbit\u{2011}lemon\u{2011}tiger",
         ] {

@@ -14,6 +14,18 @@ use crate::{fingerprint::Fingerprint, secret::Secret};
 /// The port on which a rendezvous serves unless told otherwise: STUN's (RFC 8489 section 18.6).
 pub const DEFAULT_PORT: u16 = 3478;
 
+/// How a URL begins. Capital letters do not count.
+const SCHEME: &str = "p2pdbg://";
+
+/// What stands around a URL in a message or a line of a shell, and is none of it.
+fn around(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(
+            c,
+            '"' | '\'' | '`' | '\u{2018}'..='\u{201f}' | '<' | '>' | '(' | ')' | '.' | ';'
+        )
+}
+
 /// What a peer must know to register at a rendezvous that is not `--open`.
 pub type AccessKey = Secret<16>;
 
@@ -149,6 +161,14 @@ pub enum NotARendezvousUrl {
     /// It does not begin with `p2pdbg://`.
     #[error("a rendezvous URL begins with p2pdbg://")]
     Scheme,
+    /// There is a blank or the end of a line in it, as a message has it that was broken into lines.
+    #[error("there is a blank in the rendezvous URL")]
+    Blank,
+    /// It is the example of the documents.
+    #[error(
+        "that is the rendezvous URL of the documents, with HOST, FINGERPRINT and ACCESSKEY for what yours has"
+    )]
+    Example,
     /// There is no host, or it has characters that no host name has.
     #[error("the host in the rendezvous URL is missing or malformed")]
     Host,
@@ -178,11 +198,24 @@ pub enum NotARendezvousUrl {
 impl FromStr for RendezvousUrl {
     type Err = NotARendezvousUrl;
 
+    /// Reads a URL as people paste it: in the quotes of a shell or of a message, with a full stop behind it, or with the
+    /// line before it that sets the variable.
     fn from_str(text: &str) -> Result<Self, NotARendezvousUrl> {
-        let rest = text
-            .trim()
-            .strip_prefix("p2pdbg://")
-            .ok_or(NotARendezvousUrl::Scheme)?;
+        let scheme = |text: &str| text.get(..SCHEME.len()).map(str::to_ascii_lowercase);
+        let text = text.trim();
+        let text = text.strip_prefix("export ").unwrap_or(text).trim_start();
+        let text = text.strip_prefix("P2PDBG_RENDEZVOUS=").unwrap_or(text);
+        let text = text.trim_matches(around);
+        if scheme(text).as_deref() != Some(SCHEME) {
+            return Err(NotARendezvousUrl::Scheme);
+        }
+        let rest = &text[SCHEME.len()..];
+        if rest.contains(char::is_whitespace) {
+            return Err(NotARendezvousUrl::Blank);
+        }
+        if rest.contains("FINGERPRINT") || rest.contains("ACCESSKEY@") {
+            return Err(NotARendezvousUrl::Example);
+        }
         let (rest, fingerprint) = match rest.split_once('#') {
             Some((rest, text)) => {
                 let pinned = text.parse().map_err(|_| NotARendezvousUrl::Fingerprint)?;
@@ -299,6 +332,21 @@ mod tests {
     }
 
     #[test]
+    fn a_url_may_be_pasted_with_what_stands_around_it() {
+        let url = full();
+        for text in [
+            format!("export P2PDBG_RENDEZVOUS='{url}'"),
+            format!("P2PDBG_RENDEZVOUS={url}"),
+            format!("\u{201c}{url}\u{201d}"),
+            format!(" `{url}`.\n"),
+            format!("<{url}>;"),
+            url.to_string().replace("p2pdbg://", "P2PDBG://"),
+        ] {
+            assert_eq!(text.parse(), Ok(url.clone()), "{text}");
+        }
+    }
+
+    #[test]
     fn only_the_host_is_obligatory() {
         let url: RendezvousUrl = "p2pdbg://192.0.2.7".parse().unwrap();
         assert_eq!((url.host.as_str(), url.port), ("192.0.2.7", DEFAULT_PORT));
@@ -335,7 +383,11 @@ mod tests {
         let wrong = |text: &str| text.parse::<RendezvousUrl>().unwrap_err();
         assert_eq!(wrong("https://a"), NotARendezvousUrl::Scheme);
         assert_eq!(wrong("p2pdbg://"), NotARendezvousUrl::Host);
-        assert_eq!(wrong("p2pdbg://a b"), NotARendezvousUrl::Host);
+        assert_eq!(wrong("p2pdbg://a b"), NotARendezvousUrl::Blank);
+        assert_eq!(
+            wrong("p2pdbg://HOST:3478#FINGERPRINT"),
+            NotARendezvousUrl::Example
+        );
         assert_eq!(wrong("p2pdbg://a:0"), NotARendezvousUrl::Port);
         assert_eq!(wrong("p2pdbg://a:http"), NotARendezvousUrl::Port);
         assert_eq!(wrong("p2pdbg://key@a"), NotARendezvousUrl::AccessKey);
