@@ -88,6 +88,19 @@ fn line_of(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|b| *b == b'\n').count()
 }
 
+/// What to write, by what the parser of TOML has found.
+fn hint(what: &str) -> &'static str {
+    if what.contains("expected a sequence") {
+        "it takes a list, as in forwards = [\"debugpy\", \"node:9230\"]"
+    } else if what.contains("unicode") || what.contains("escape") {
+        "a path of Windows stands between 'single quotes', as in state = 'C:\\p2pdbg'"
+    } else if what.contains("quote") {
+        "text stands between straight quotes, as in name = \"web-1\""
+    } else {
+        "its keys are rendezvous, name, state, forwards, stun and the table [traversal]; see docs/CONFIGURATION.md"
+    }
+}
+
 /// Without the URL, whose access key is nobody's business.
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -117,6 +130,11 @@ impl Config {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                let message = format!("the configuration file {} is no UTF-8 text", path.display());
+                return Err(Failure::new(ErrorCode::Configuration, message)
+                    .hint("save it as UTF-8; some editors and shells of Windows write UTF-16"));
+            }
             Err(error) => {
                 let path = path.display();
                 let message = format!("cannot read the configuration file {path}: {error}");
@@ -132,7 +150,7 @@ impl Config {
                 ErrorCode::Configuration,
                 format!("the configuration file does not parse: {path}, line {line}: {what}"),
             )
-            .hint("its keys are rendezvous, name, state, forwards, stun and the table [traversal]; see docs/CONFIGURATION.md")
+            .hint(hint(&what))
         })?;
         let mut origin = Origin::of(path, &text);
         if config

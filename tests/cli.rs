@@ -192,6 +192,104 @@ fn what_is_no_command_is_told_which_one_is_meant() {
     }
 }
 
+#[test]
+fn what_is_pasted_or_typed_in_haste_is_told_what_to_write() {
+    let code = "482913-orbit-lemon-tiger";
+    let url = "p2pdbg://KEYKEYKEYKEYKEYKEYKEYA@192.0.2.1";
+    for (line, told) in [
+        (&["$", "p2pdbg", "status"][..], "write p2pdbg status"),
+        (&["p2pdbg", "listen"], "write p2pdbg listen"),
+        (
+            &["--rendezvous", url, "listen"],
+            "write it behind: p2pdbg listen --rendezvous",
+        ),
+        (
+            &["--json", "status"],
+            "write it behind: p2pdbg status --json",
+        ),
+        (&["listen", "--resume-for", "-5s"], "no number below zero"),
+        (&["listen", "-NL", "8000:localhost:80"], "an option of ssh"),
+        (&["listen", "-D", "1080"], "p2pdbg has no SOCKS"),
+        (&["listen", "\u{2014}json"], "write --json, with hyphens"),
+        (&["\u{2014}help"], "write --help"),
+        (&["status", "\u{2013}-json"], "write --json"),
+        (&["listen", "listen"], "stands there already"),
+        (
+            &["listen", "app.py"],
+            "p2pdbg connect CODE -- python app.py",
+        ),
+        (&["forward", "9230"], "p2pdbg forward node:9230"),
+        (
+            &["forward", "-L", "1:localhost:1"],
+            "-L is for p2pdbg listen\n",
+        ),
+        (&["debug", "app.py"], "p2pdbg connect CODE -- python app.py"),
+        (&["tunnel"], "p2pdbg listen"),
+        (&["keys", "add", "x"], "p2pdbg-rendezvous keys"),
+        (&["status", "web-1"], "it shows all sessions"),
+        (&["unit", "laptop"], "--peer NAME"),
+        (&["connect", "--peer", code], "a code stands alone"),
+        (&["connect", "--peer", "web-1", code], "give one of the two"),
+        (&["connect", "--accept-push", code], "a code stands there"),
+        (
+            &["connect", code, "5678"],
+            "ports are given to p2pdbg listen",
+        ),
+        (&["connect", code, url], "write --rendezvous before it"),
+        (&["connect", "--", code], "write it before"),
+        (&["connect", code, "--", ""], "the program to run is empty"),
+        // What clap would repeat.
+        (&["listen", "--path", code], "p2pdbg listen --help"),
+        (&["ide", url], "p2pdbg writes the files of vscode"),
+        (&["status", code], "it shows all sessions"),
+        (&["completions", url], "p2pdbg completions --help"),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = p2pdbg(home.path());
+        command
+            .env("P2PDBG_RENDEZVOUS", "p2pdbg://192.0.2.1")
+            .args(line);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line:?}: {output:?}");
+        let text = stderr(&output);
+        assert!(
+            text.contains(told) && !text.contains("orbit") && !text.contains("KEYKEY"),
+            "{line:?}: {text}"
+        );
+        assert!(text.lines().count() <= 2, "{line:?}: {text}");
+    }
+}
+
+#[test]
+fn mistyped_variable_is_named_where_there_is_no_rendezvous() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = p2pdbg(home.path());
+    command
+        .env("P2PDBG_RENDEVOUS", "p2pdbg://KEYKEY@h")
+        .arg("listen");
+    let text = stderr(&command.output().unwrap());
+    let told = "P2PDBG_RENDEVOUS is set: is P2PDBG_RENDEZVOUS meant?";
+    assert!(text.contains(told) && !text.contains("KEYKEY"), "{text}");
+}
+
+#[test]
+fn configuration_file_of_another_kind_is_told_how_it_is_written() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("config").join("p2pdbg");
+    std::fs::create_dir_all(&dir).unwrap();
+    for (config, told) in [
+        (&b"\xff\xfen\0a\0"[..], "save it as UTF-8"),
+        (b"forwards = \"debugpy\"", "forwards = [\"debugpy\""),
+        (b"name = web", "straight quotes"),
+        (b"state = \"C:\\Users\\me\"", "'single quotes'"),
+    ] {
+        std::fs::write(dir.join("config.toml"), config).unwrap();
+        let output = p2pdbg(home.path()).arg("listen").output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(stderr(&output).contains(told), "{output:?}");
+    }
+}
+
 /// Makes the state of a host that has met this peer.
 fn make_known(state: &Path, name: &str) {
     let state = StateDir::open(Some(state), "p2pdbg").unwrap();

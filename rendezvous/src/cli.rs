@@ -68,7 +68,7 @@ pub(crate) struct Cli {
 
     /// Answer over HTTP at this address: OpenMetrics at /metrics, /healthz, /readyz, and a status page. Whoever reaches
     /// it can read them, so keep it to loopback, 127.0.0.1:9478 say [default: nowhere]
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = metrics_address)]
     metrics: Option<SocketAddr>,
 
     /// Take what a reverse proxy on this host passes on, over plain HTTP at this address of the loopback, say
@@ -387,6 +387,11 @@ fn bind_address(text: &str) -> Result<SocketAddr, String> {
         .parse()
         .map(|ip: IpAddr| SocketAddr::new(ip, DEFAULT_PORT))
         .map_err(|_| "expected ADDR:PORT, as in 0.0.0.0:3478, 192.0.2.7:443 or [::]:3478".into())
+}
+
+fn metrics_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "expected ADDR:PORT, as in 127.0.0.1:9478".into())
 }
 
 fn loopback_address(text: &str) -> Result<SocketAddr, String> {

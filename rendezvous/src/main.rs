@@ -8,6 +8,7 @@ mod commands;
 mod descriptors;
 mod journal;
 mod logging;
+mod misread;
 mod service;
 mod signals;
 mod state_arg;
@@ -32,6 +33,23 @@ use crate::{
     service::News,
     signals::{Signal, Signals},
 };
+
+/// Says what is wrong with the command line, and ends.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let words: Vec<_> = words
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let Some((what, hint)) = misread::misread(error, &words) else {
+        error.exit()
+    };
+    eprintln!("error: {what}\n    {hint}");
+    ExitCode::from(USAGE)
+}
+
+/// The exit status after a command line at fault, as clap has it.
+const USAGE: u8 = 2;
 
 /// What `--json` prints, one object a line.
 #[derive(Serialize)]
@@ -70,7 +88,10 @@ enum Event<'a> {
 #[tokio::main]
 async fn main() -> ExitCode {
     drivers::end_with_them("p2pdbg-rendezvous");
-    let mut cli = Cli::parse();
+    let mut cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     if let Some(command) = cli.command.take() {
         return match commands::run(command).await {
             Ok(()) => ExitCode::SUCCESS,

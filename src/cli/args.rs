@@ -122,7 +122,13 @@ pub struct AttachArgs {
     pub program: Option<String>,
 
     /// Attach this debugger [default: the one that suits the program]
-    #[arg(long, value_enum, value_name = "DEBUGGER", requires = "program")]
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        value_name = "DEBUGGER",
+        requires = "program"
+    )]
     pub with: Option<AttachBy>,
 
     /// The peer, if there are sessions with several

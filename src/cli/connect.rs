@@ -11,8 +11,8 @@ use clap::{Args, ValueHint};
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 #[cfg(unix)]
 use p2pdbg_attach::Consent;
-use p2pdbg_base::{ErrorCode, Failure, PeerName};
-use p2pdbg_forward::ForwardSpec;
+use p2pdbg_base::{ErrorCode, Failure, HostPort, PeerName};
+use p2pdbg_forward::{Direction, Forward, ForwardSpec};
 use p2pdbg_proto::code::Code;
 
 use super::{
@@ -126,8 +126,9 @@ pub fn resolve_connect(
     }
     let typed = args.code.join(" ");
     refuse_more_than_a_code(&args.code)?;
+    let command = parse_command(args.command, args.code.is_empty())?;
     let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
-    let asks = terminal && !args.session.json && args.command.is_empty();
+    let asks = terminal && !args.session.json && command.is_none();
     let given_here = !args.code.is_empty();
     let named = match (args.peer, given(typed).or(given(environment.code))) {
         (Some(name), _) => Some(Meeting::Known(parse_name("--peer", &name)?)),
@@ -172,7 +173,7 @@ pub fn resolve_connect(
         meeting,
         asks,
         owner,
-        command: parse_command(args.command),
+        command,
     })
 }
 
@@ -187,7 +188,21 @@ pub(super) fn refuse_more_than_a_code(words: &[String]) -> Result<(), Failure> {
     if rest.iter().all(|word| word.parse::<ForwardSpec>().is_ok()) {
         return Err(forwards_at_the_wrong_end("debuggers"));
     }
+    let is_forward = |word: &String| {
+        word.parse::<u16>().is_ok()
+            || word.parse::<HostPort>().is_ok()
+            || Forward::parse(Direction::ToDebuggee, word).is_ok()
+    };
+    if rest.iter().all(is_forward) {
+        return Err(forwards_at_the_wrong_end("ports"));
+    }
     // Neither the code nor what may hold a password is repeated.
+    if rest.iter().any(|word| word.starts_with("p2pdbg://")) {
+        let message = "the rendezvous' URL is no part of the code";
+        return Err(Failure::new(ErrorCode::Usage, message).hint(
+            "write --rendezvous before it, or set P2PDBG_RENDEZVOUS, or run p2pdbg setup once",
+        ));
+    }
     let message = "what stands after the code is no part of it";
     Err(Failure::new(ErrorCode::Usage, message)
         .hint("to run a program, put -- before it: p2pdbg connect CODE -- python app.py"))
@@ -200,13 +215,32 @@ fn forwards_at_the_wrong_end(what: &str) -> Failure {
     )
 }
 
-fn parse_command(words: Vec<OsString>) -> Option<Command> {
+/// The program to run; `alone` where nothing stands before the `--`.
+fn parse_command(words: Vec<OsString>, alone: bool) -> Result<Option<Command>, Failure> {
     let mut words = words.into_iter();
-    let program = words.next()?;
-    Some(Command {
+    let Some(program) = words.next() else {
+        return Ok(None);
+    };
+    let fault = |message: &str| Err(Failure::new(ErrorCode::Usage, message));
+    if program.is_empty() {
+        return fault("the program to run is empty")
+            .map_err(|failure: Failure| failure.hint("p2pdbg connect CODE -- python app.py"));
+    }
+    if alone
+        && program
+            .to_str()
+            .is_some_and(|program| program.parse::<Code>().is_ok())
+    {
+        return fault("the code stands behind --, where the program does").map_err(
+            |failure: Failure| {
+                failure.hint("write it before: p2pdbg connect CODE -- python app.py")
+            },
+        );
+    }
+    Ok(Some(Command {
         program,
         arguments: words.collect(),
-    })
+    }))
 }
 
 fn ask(ask_code: &mut dyn FnMut(Option<&str>) -> Option<String>) -> Result<Code, Failure> {

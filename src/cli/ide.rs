@@ -22,7 +22,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct IdeArgs {
     /// The IDE
-    #[arg(value_enum, value_name = "IDE")]
+    #[arg(value_enum, ignore_case = true, value_name = "IDE")]
     pub ide: Ide,
 
     /// Merge it into the project; nothing else in its files is touched

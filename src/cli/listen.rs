@@ -98,7 +98,7 @@ pub struct ListenArgs {
     pub follow_ports: bool,
 
     /// What a forward does while nothing listens at its far end [default: hold; refuse for gdbserver and lldb]
-    #[arg(long, value_enum, value_name = "HOW")]
+    #[arg(long, value_enum, ignore_case = true, value_name = "HOW")]
     pub absent: Option<Absent>,
 
     /// What both commands have.

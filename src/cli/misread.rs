@@ -24,7 +24,7 @@ pub fn misread(error: &clap::Error, words: &[OsString]) -> Option<Failure> {
         Some(ContextValue::String(refused)) => Some(refused.as_str()),
         _ => None,
     };
-    match error.kind() {
+    let told = match error.kind() {
         ErrorKind::UnknownArgument => {
             let (command, rest) = words.split_first()?;
             let refused = refused(ContextKind::InvalidArg)?;
@@ -47,13 +47,47 @@ pub fn misread(error: &clap::Error, words: &[OsString]) -> Option<Failure> {
                 .hint("have another IDE attach to 127.0.0.1, at the port that p2pdbg status shows")
             })
         }
+        ErrorKind::ArgumentConflict if error.to_string().contains("[CODE]") => Some(
+            usage("a code is for a peer that is not known yet, --peer for one that is".to_owned())
+                .hint("give one of the two"),
+        ),
         _ => None,
-    }
+    };
+    told.or_else(|| instead_of_secret(error, &words))
+}
+
+/// What is said where clap would repeat a code or the rendezvous' URL, which stands where something else should.
+fn instead_of_secret(error: &clap::Error, words: &[String]) -> Option<Failure> {
+    let said = error.to_string();
+    let is_repeated = |word: &&String| is_secret(word) && said.contains(word.as_str());
+    words.iter().find(is_repeated)?;
+    let command = words
+        .first()
+        .filter(|first| !first.starts_with('-') && !is_secret(first));
+    let command = command.map_or("p2pdbg".to_owned(), |command| format!("p2pdbg {command}"));
+    Some(
+        usage("a code, or the rendezvous' URL, stands where something else is expected".to_owned())
+            .hint(format!("{command} --help says what stands where")),
+    )
+}
+
+/// Whether a word holds a code, or a URL that may hold an access key.
+fn is_secret(word: &str) -> bool {
+    word.contains("p2pdbg://")
+        || word
+            .rsplit('=')
+            .next()
+            .unwrap_or(word)
+            .parse::<Code>()
+            .is_ok()
 }
 
 /// What to write in place of `refused`, an argument that `command` has not; `near` is an option that it has.
 fn option(command: &str, refused: &str, rest: &[String], near: Option<&str>) -> Option<Failure> {
     let name = refused.split('=').next().unwrap_or(refused);
+    if command.starts_with('-') {
+        return before_the_command(command, rest);
+    }
     if command == "connect" {
         // The options of a program that is to be run without a -- before it.
         let plain = rest.iter().take_while(|word| !word.starts_with('-'));
@@ -62,8 +96,15 @@ fn option(command: &str, refused: &str, rest: &[String], near: Option<&str>) -> 
             return Some(failure);
         }
     }
+    if let Some(meant) = typed_as_dash(name) {
+        return Some(meant);
+    }
     if !name.starts_with('-') {
-        return None;
+        return Some(superfluous(command));
+    }
+    if let Some(option) = option_before_number(name, rest) {
+        let message = format!("{option} takes no number below zero");
+        return Some(usage(message).hint(format!("p2pdbg {command} --help says what it takes")));
     }
     let is_port = ["--port", "-p", "-P"].contains(&name);
     let is_code = ["--code", "-c"].contains(&name);
@@ -82,6 +123,16 @@ fn option(command: &str, refused: &str, rest: &[String], near: Option<&str>) -> 
         "attach" if is_port || name == "--pid" => {
             "the process id stands alone, as in p2pdbg attach 4242".to_owned()
         }
+        "listen" if SSH.contains(&name) => {
+            "that is an option of ssh: p2pdbg listen runs no shell, and stays until ^C; -L and -R are as in ssh"
+                .to_owned()
+        }
+        "listen" if name == "-D" => {
+            "p2pdbg has no SOCKS: forward each port, as in -L 8000:localhost:8000".to_owned()
+        }
+        "connect" if name == "--listen" || name == "--forward" => {
+            "what is forwarded is given to p2pdbg listen, beside the IDE".to_owned()
+        }
         "push" | "sources" if name == "--all" => {
             format!("p2pdbg {command} alone takes all the files that differ")
         }
@@ -89,6 +140,61 @@ fn option(command: &str, refused: &str, rest: &[String], near: Option<&str>) -> 
             .unwrap_or_else(|| format!("p2pdbg {command} --help lists those that it has")),
     };
     Some(usage(format!("{command} has no option {name}")).hint(hint))
+}
+
+/// Options of ssh by which a forward alone is asked for.
+const SSH: [&str; 8] = ["-N", "-f", "-n", "-T", "-t", "-g", "-A", "-C"];
+
+/// What to write in place of an option that stands before the command.
+fn before_the_command(option: &str, rest: &[String]) -> Option<Failure> {
+    let cli = Cli::command();
+    let command = rest
+        .iter()
+        .find(|word| cli.find_subcommand(word).is_some())?;
+    let option = option.split('=').next().unwrap_or(option);
+    Some(
+        usage(format!("{option} stands before the command"))
+            .hint(format!("write it behind: p2pdbg {command} {option}")),
+    )
+}
+
+/// The option in front of a negative number, which clap takes for an option of its own.
+fn option_before_number<'a>(refused: &str, rest: &'a [String]) -> Option<&'a str> {
+    let digits = refused.strip_prefix('-')?;
+    digits
+        .starts_with(|c: char| c.is_ascii_digit())
+        .then_some(())?;
+    let at = rest.iter().position(|word| word.starts_with(refused))?;
+    let before = rest.get(at.checked_sub(1)?)?;
+    before.starts_with('-').then_some(before)
+}
+
+/// What to write in place of an option whose hyphens a program for text has made a dash of.
+fn typed_as_dash(word: &str) -> Option<Failure> {
+    let is_dash = |c: char| matches!(c, '\u{2010}'..='\u{2015}' | '\u{2212}');
+    let option = word.strip_prefix(is_dash)?;
+    let option = option.trim_start_matches(|c| is_dash(c) || c == '-');
+    Some(
+        usage("an option begins with hyphens, and a dash stands there".to_owned()).hint(format!(
+            "write --{option}: a program for text has made a dash of them"
+        )),
+    )
+}
+
+/// What is said of a word too many, which is not repeated.
+fn superfluous(command: &str) -> Failure {
+    let hint = match command {
+        "status" => "it shows all sessions; p2pdbg status --watch stays on the screen".to_owned(),
+        "sources" => "it compares all files; p2pdbg push copies those that are named".to_owned(),
+        "unit" => {
+            "write p2pdbg unit --peer NAME, and the program to run behind --, as in -- python app.py".to_owned()
+        }
+        _ => format!("p2pdbg {command} --help says what it takes"),
+    };
+    usage(format!(
+        "a word stands behind p2pdbg {command} that it has no place for"
+    ))
+    .hint(hint)
 }
 
 /// Which other command has this option.
@@ -106,7 +212,12 @@ fn elsewhere(command: &str, option: &str) -> Option<String> {
         .filter(|name| {
             let other = cli.find_subcommand(name);
             name != command
-                && other.is_some_and(|other| other.get_arguments().any(|arg| is_it(&arg)))
+                && other.is_some_and(|other| {
+                    // What is hidden is there to be refused with better words.
+                    other
+                        .get_arguments()
+                        .any(|arg| is_it(&arg) && !arg.is_hide_set())
+                })
         })
         .collect();
     let have_it = commands.iter().map(|name| format!("p2pdbg {name}"));
@@ -122,7 +233,19 @@ fn instead_of_command(word: &str, words: &[String]) -> Option<Failure> {
             let message = "a code stands behind connect".to_owned();
             return Some(usage(message).hint("run p2pdbg connect CODE on the debuggee's host"));
         }
-        "run" | "exec" | "start" | "python" | "python3" => {
+        _ if typed_as_dash(word).is_some() => return typed_as_dash(word),
+        "$" | "#" | ">" | "p2pdbg" => {
+            let cli = Cli::command();
+            let command = words
+                .iter()
+                .find(|word| cli.find_subcommand(word).is_some());
+            let command = command.map_or("--help", String::as_str);
+            return Some(
+                usage("the prompt, or the program's name, stands there twice".to_owned())
+                    .hint(format!("write p2pdbg {command}")),
+            );
+        }
+        "run" | "exec" | "start" | "launch" | "debug" | "python" | "python3" => {
             "to run a program under a debugger: p2pdbg connect CODE -- python app.py".to_owned()
         }
         _ if words.first().is_some_and(|first| first == "--") => {
@@ -139,6 +262,22 @@ fn instead_of_command(word: &str, words: &[String]) -> Option<Failure> {
         "log" | "logs" => {
             "p2pdbg listen -v and p2pdbg connect -v tell more while they run".to_owned()
         }
+        "tunnel" | "share" | "expose" | "host" | "open" | "up" | "wait" => {
+            "p2pdbg listen, beside the IDE, opens the ports and shows a code".to_owned()
+        }
+        "receive" | "accept" | "client" => "p2pdbg connect CODE connects this host".to_owned(),
+        "send" | "upload" => "p2pdbg push copies source files there".to_owned(),
+        "key" | "keys" | "token" | "user" | "users" => {
+            "the public host has the keys: p2pdbg-rendezvous keys, there".to_owned()
+        }
+        "restart" | "reload" | "reconnect" => {
+            "^C, and the same command again; peers that have met need no code: --peer NAME"
+                .to_owned()
+        }
+        "update" | "upgrade" | "install" | "uninstall" => {
+            "p2pdbg is one file: put another in its place, or delete it".to_owned()
+        }
+        "/?" | "-?" | "?" | "/help" => "p2pdbg --help".to_owned(),
         "dial" | "join" => "p2pdbg connect CODE connects this host".to_owned(),
         "copy" | "sync" | "cp" | "scp" | "rsync" => {
             "p2pdbg push copies source files there".to_owned()

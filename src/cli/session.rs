@@ -13,11 +13,11 @@ use p2pdbg_base::{ErrorCode, Failure, HostPort, PathPolicy, PeerName, duration};
 use p2pdbg_facts::{by_its_name, default_root, working_directory};
 use p2pdbg_net::stun_servers::StunServer;
 use p2pdbg_path::traversal::Traversal;
-use p2pdbg_proto::url::RendezvousUrl;
+use p2pdbg_proto::{spelling::nearest, url::RendezvousUrl};
 use p2pdbg_session::SessionPolicy;
 use p2pdbg_sources::SourcesOptions;
 
-use super::values::{RENDEZVOUS, found, parse_name, parse_url, resolve_stun};
+use super::values::{RENDEZVOUS, found, is_code, parse_name, parse_url, resolve_stun};
 use crate::config::{self, Config, at_home};
 
 /// The options that `listen` and `connect` have in common.
@@ -44,7 +44,7 @@ pub struct SessionArgs {
     pub allow: Vec<String>,
 
     /// Use no other kind of path [default: the best there is]
-    #[arg(long, value_enum, value_name = "KIND")]
+    #[arg(long, value_enum, ignore_case = true, value_name = "KIND")]
     pub path: Option<PathPolicy>,
 
     /// Ask this STUN server too, besides the rendezvous, how the NAT here behaves. Up to four
@@ -184,6 +184,11 @@ fn resolve_sources(named: Option<&Path>, none: bool) -> Result<SourcesOptions, F
 /// A directory that is there, by the name that it was given.
 pub(super) fn existing(option: &str, directory: &Path) -> Result<PathBuf, Failure> {
     let directory = at_home(directory.to_owned());
+    if directory.to_str().is_some_and(is_code) {
+        let message = format!("{option} takes a directory, and a code stands there");
+        return Err(Failure::new(ErrorCode::Usage, message)
+            .hint(format!("write {option} DIR behind the code")));
+    }
     let found = by_its_name(&directory).and_then(|found| match found.is_dir() {
         true => Ok(found),
         false => Err(std::io::ErrorKind::NotADirectory.into()),
@@ -212,7 +217,14 @@ fn rendezvous_missing() -> Failure {
     let file = config::default_path().map_or("the configuration file".into(), |path| {
         path.display().to_string()
     });
-    Failure::new(ErrorCode::RendezvousMissing, "no rendezvous is configured").hint(format!(
+    let variable = RENDEZVOUS.1;
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut mistyped = names.filter(|name| nearest(name, [variable]).is_some() && name != variable);
+    let mistyped = mistyped.next().map_or(String::new(), |name| {
+        format!("; {name} is set: is {variable} meant?")
+    });
+    let message = format!("no rendezvous is configured{mistyped}");
+    Failure::new(ErrorCode::RendezvousMissing, message).hint(format!(
         "run p2pdbg setup, which keeps the URL that p2pdbg-rendezvous printed in {file}; or set P2PDBG_RENDEZVOUS"
     ))
 }

@@ -5,7 +5,7 @@ use std::{env, str::FromStr};
 use p2pdbg_base::{ErrorCode, Failure, PeerName};
 use p2pdbg_forward::NotAForward;
 use p2pdbg_net::stun_servers::{MAX_FURTHER, StunServer};
-use p2pdbg_proto::url::RendezvousUrl;
+use p2pdbg_proto::{code::Code, url::RendezvousUrl};
 
 use crate::config::Config;
 
@@ -78,7 +78,17 @@ pub(super) fn given(value: impl Into<Option<String>>) -> Option<String> {
     value.into().filter(|value| !value.trim().is_empty())
 }
 
+/// Whether a code stands in the place of another value, so that no message may repeat it.
+pub(super) fn is_code(text: &str) -> bool {
+    text.parse::<Code>().is_ok()
+}
+
 pub(super) fn parse_name(option: &str, text: &str) -> Result<PeerName, Failure> {
+    if is_code(text) {
+        let message = format!("{option} takes a peer's name, and a code stands there");
+        return Err(Failure::new(ErrorCode::Usage, message)
+            .hint("a code stands alone, as in p2pdbg connect CODE"));
+    }
     text.parse().map_err(|fault| {
         // The name is quoted so that nothing in it reaches the terminal.
         Failure::new(ErrorCode::Usage, format!("{option} {text:?}: {fault}"))

@@ -17,7 +17,13 @@ pub async fn run(args: ForwardPortArgs) -> Result<(), Failure> {
     use super::pipe::session;
     use crate::{cli::forward_malformed, stdout};
 
-    let asked = match args.forward.parse().map_err(forward_malformed)? {
+    let malformed = |fault| match args.forward.parse::<u16>() {
+        Ok(port) => forward_malformed(fault).hint(format!(
+            "name the debugger that listens there, as in p2pdbg forward node:{port}"
+        )),
+        Err(_) => forward_malformed(fault),
+    };
+    let asked = match args.forward.parse().map_err(malformed)? {
         ForwardSpec::Fixed(forward) => Some(forward),
         ForwardSpec::Auto { .. } => None,
     };

@@ -487,3 +487,32 @@ fn directory_of_a_host_that_serves_peers_is_not_made_one_of_a_host_that_relays_a
     drop(Running::start(relay.path(), &args));
     assert!(issue(relay.path(), &["--relay", "30"]).status.success());
 }
+
+#[test]
+fn command_line_in_haste_is_told_what_to_write_and_no_url_is_repeated() {
+    for (line, told) in [
+        (&["start"][..], "p2pdbg-rendezvous alone serves"),
+        (&["3478"], "--bind '[::]:3478'"),
+        (&["192.0.2.7:443"], "--bind 192.0.2.7:443"),
+        (&["--port", "3478"], "--bind ADDR:PORT"),
+        (&["--host", "rdv.example"], "--public HOST"),
+        (
+            &["connect", "CODE"],
+            "p2pdbg connect is a command of p2pdbg",
+        ),
+        (&["stop"], "p2pdbg-rendezvous drain"),
+        (&["keys", "delete", "x"], "keys revoke NAME"),
+        (&["\u{2014}open"], "write --open"),
+        (&["--open", "--key", "x"], "keys add NAME"),
+        (&["p2pdbg://KEYKEY@h"], "p2pdbg setup keeps the URL"),
+        (&["--metrics", "9478"], "127.0.0.1:9478"),
+    ] {
+        let output = Command::new(PROGRAM).args(line).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line:?}: {output:?}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            text.contains(told) && !text.contains("KEYKEY"),
+            "{line:?}: {text}"
+        );
+    }
+}
