@@ -15,7 +15,7 @@ use quinn::udp::RecvMeta;
 use tokio::sync::mpsc;
 
 use crate::{
-    datapath::{Command, ports::Ports},
+    datapath::{command::Command, ports::Ports},
     hub_event::Event,
     keys::unix_s,
     relay::{

@@ -17,13 +17,15 @@
 //! this file, and take what is theirs from a queue each. The first worker reads the alternative ports.
 
 pub(crate) mod amplification;
-pub(crate) mod core;
+pub(crate) mod command;
+mod core;
 pub(crate) mod gather;
 pub(crate) mod ports;
 pub(crate) mod quic_socket;
 pub(crate) mod socket;
 pub(crate) mod worker;
 
+pub(crate) use self::command::Command;
 use std::{
     collections::HashMap,
     future::poll_fn,
@@ -31,7 +33,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_proto::{control::SessionId, relay::LegGrant};
 use tokio::{sync::mpsc, task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +42,6 @@ use crate::{
         ports::Ports,
         worker::{Shared, Worker},
     },
-    fair::LegMeter,
     health::Part,
     hub_event::Event,
     limits::Limits,
@@ -54,21 +54,6 @@ const STREAM_TURN: usize = 32;
 
 /// How often idle legs are looked for.
 const SWEEP: Duration = Duration::from_secs(2);
-
-/// What the hub tells the datapath.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Open a session's legs, the listener's first, each with what measures it.
-    Open(SessionId, [LegGrant; 2], [Arc<LegMeter>; 2]),
-    /// Open those of a session of another node until then.
-    OpenGuest(SessionId, [LegGrant; 2], [Arc<LegMeter>; 2], Instant),
-    /// Close them, now or in a while.
-    Close {
-        session: SessionId,
-        /// In a while: datagrams may still pass, and the next session of the two takes the legs over.
-        linger: bool,
-    },
-}
 
 /// What reaches the datapath, and what leaves it, other than by a port.
 pub(crate) struct Channels {

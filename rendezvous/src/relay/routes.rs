@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     fair::LegMeter,
-    relay::{Source, UdpRoute},
+    relay::io::{Source, UdpRoute},
 };
 
 /// Over so many locks the sources are spread: many more than there are workers.

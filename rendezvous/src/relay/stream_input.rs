@@ -9,7 +9,7 @@ use p2pdbg_proto::{relay::RelayFrame, relay_stream::Join};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    StreamId,
+    io::StreamId,
     outbox::{Backlog, Batch, Outbox, outbox},
 };
 

@@ -12,6 +12,7 @@
 pub(crate) mod opener;
 pub(crate) mod plan;
 pub(crate) mod prober;
+mod shot;
 pub(crate) mod volley;
 
 use std::{
@@ -19,45 +20,12 @@ use std::{
     time::Instant,
 };
 
-use serde::{Deserialize, Serialize};
-
-pub(crate) use self::plan::SearchPlan;
 use self::{opener::Opener, prober::Prober, volley::Volley};
+pub(crate) use self::{
+    plan::SearchPlan,
+    shot::{Hints, Shot},
+};
 use crate::{SocketId, random::Random};
-
-/// What one side tells the other about its NAT in the middle of a search.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Hints {
-    /// The attempt that they belong to.
-    pub(crate) attempt: u32,
-    /// The round within it, for [`SearchPlan::Mutual`].
-    pub(crate) round: u8,
-    /// Ports that the sender's mappings probably have, the likeliest first; at most
-    /// [`MAX_HINTS`](crate::budget::MAX_HINTS) count.
-    pub(crate) ports: Vec<u16>,
-    /// The range that they lie in.
-    pub(crate) range: Option<(u16, u16)>,
-    /// Where the sender's NAT had counted to just now.
-    pub(crate) counter: Option<SocketAddr>,
-    /// The mappings that others make behind the sender's NAT, a thousandfold: per 1,000 seconds.
-    pub(crate) foreign_per_kilosecond: u32,
-}
-
-/// Something that a search wants sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shot {
-    /// Ask the STUN server from this socket.
-    Ask {
-        socket: SocketId,
-        server: SocketAddr,
-    },
-    /// Send a check from this socket, with this time to live if one is given.
-    Check {
-        socket: SocketId,
-        to: SocketAddr,
-        ttl: Option<u8>,
-    },
-}
 
 /// A search under way: this side's part of the plan.
 #[derive(Debug)]

@@ -8,7 +8,10 @@ use std::{
 
 use p2pdbg_nat::Ports;
 
-use super::{Hints, Shot, plan::Shape};
+use super::{
+    plan::Shape,
+    shot::{Hints, Shot},
+};
 use crate::{
     SocketId,
     budget::{BEYOND_BRACKET, BRACKET_GAP, MAX_HINTS},

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Hints, Shot};
+use super::shot::{Hints, Shot};
 use crate::{SocketId, budget::MAX_HINTS, ports::PortSet, random::Random};
 
 /// Until all hinted ports are probed again.

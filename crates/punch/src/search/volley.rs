@@ -21,7 +21,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Hints, Shot, opener::step};
+use super::{
+    opener::step,
+    shot::{Hints, Shot},
+};
 use crate::{SocketId, budget::VOLLEY_PASSES, ports::PortSet, random::Random};
 
 /// Between the beginnings of two passes, at least.

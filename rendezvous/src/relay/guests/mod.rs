@@ -7,7 +7,6 @@
 //! challenge. So until a member has, a place is one of few, for a moment, and the oldest of those makes room.
 
 use std::{
-    collections::{HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,7 +16,7 @@ use p2pdbg_proto::{
     relay::{LegGrant, RelayFrame, bind_is_genuine, ticket_in},
 };
 
-use super::Relay;
+use super::{Relay, guest_table::Guest};
 use crate::{
     fair::LegMeter,
     ticket::{Ticket, TicketKey},
@@ -28,47 +27,6 @@ const ABSENT: Duration = Duration::from_secs(60);
 
 /// So long the first answer of a member may take. It gives its leg up after as long.
 const UNPROVED: Duration = Duration::from_secs(5);
-
-/// The guests, and what opens their tickets.
-#[derive(Debug, Default)]
-pub(super) struct Guests {
-    key: Option<TicketKey>,
-    table: HashMap<SessionId, Guest>,
-    /// Those of which no member has answered a challenge so far, and since when they are there, in that order.
-    unproved: VecDeque<(SessionId, Instant)>,
-}
-
-#[derive(Debug)]
-struct Guest {
-    until: Instant,
-    /// Since when no member is there that has answered a challenge.
-    absent_since: Option<Instant>,
-}
-
-impl Guests {
-    /// Whether a session is a guest.
-    pub(super) fn has(&self, session: SessionId) -> bool {
-        self.table.contains_key(&session)
-    }
-
-    pub(super) fn remove(&mut self, session: SessionId) {
-        if self.table.remove(&session).is_some() {
-            self.prove(session);
-        }
-    }
-
-    /// A member has answered its challenge.
-    pub(super) fn prove(&mut self, session: SessionId) {
-        if let Some(guest) = self.table.get_mut(&session) {
-            guest.absent_since = None;
-        }
-        self.unproved.retain(|(unproved, _)| *unproved != session);
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.table.len()
-    }
-}
 
 impl Relay {
     /// Lets sessions of other nodes in by tickets under this key.

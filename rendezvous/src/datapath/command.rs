@@ -1,0 +1,22 @@
+//! What the hub tells the datapath.
+
+use std::{sync::Arc, time::Instant};
+
+use p2pdbg_proto::{control::SessionId, relay::LegGrant};
+
+use crate::fair::LegMeter;
+
+/// What the hub tells the datapath.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Open a session's legs, the listener's first, each with what measures it.
+    Open(SessionId, [LegGrant; 2], [Arc<LegMeter>; 2]),
+    /// Open those of a session of another node until then.
+    OpenGuest(SessionId, [LegGrant; 2], [Arc<LegMeter>; 2], Instant),
+    /// Close them, now or in a while.
+    Close {
+        session: SessionId,
+        /// In a while: datagrams may still pass, and the next session of the two takes the legs over.
+        linger: bool,
+    },
+}
