@@ -154,12 +154,16 @@ async fn connection_that_does_not_answer_when_it_is_doubted_is_given_up_and_one_
     let answering = async {
         ask.notified().await;
         heard.send_replace(Instant::now());
-        // Longer than a doubt lasts.
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        // For as long as a doubt lasts that begins now: that of another connection, which does not answer.
+        let (doubt, ask) = (Notify::new(), Notify::new());
+        let (_heard, last_heard) = watch::channel(Instant::now());
+        doubt.notify_one();
+        watch_over(last_heard, &doubt, &ask).await;
     };
     tokio::select! {
+        biased;
         () = watch_over(last_heard, &doubt, &ask) => panic!("it has answered"),
-        () = answering => {}
+        () = in_time(answering) => {}
     }
 }
 
