@@ -1,7 +1,7 @@
 //! Mappings and routes that move under a path that stands: its tunnel does not follow, and the path does.
 
 use p2pdbg_events::PathKind;
-use p2pdbg_natlab::{Allocation, Host, Nat, NatKind};
+use p2pdbg_natlab::{Allocation, Flow, Host, Nat, NatKind};
 
 use crate::{
     harness::Setting,
@@ -75,7 +75,7 @@ fn reroutes(name: &'static str, path: &str, target: &str, host: impl Fn(&Session
     };
     let setting = pinned(setting(&lab), path);
     let kind = match path {
-        "relay" => PathKind::Relay,
+        "relay" | "relay-tcp" => PathKind::Relay,
         _ => PathKind::Direct,
     };
     let session = Session::begin(name, lab, setting, kind);
@@ -126,5 +126,47 @@ fn default_route_that_moves_at_either_end_is_followed_by_a_relayed_session() {
     both_at_once(
         || reroutes("rt-ra", "relay", target, |session| &session.lab.ide),
         || reroutes("rt-rb", "relay", target, |session| &session.lab.debuggee),
+    );
+}
+
+#[test]
+fn default_route_that_moves_at_either_end_is_followed_by_a_session_relayed_over_tcp() {
+    let target = "longest silence ≤ 5 s";
+    both_at_once(
+        || reroutes("rt-ta", "relay-tcp", target, |session| &session.lab.ide),
+        || {
+            reroutes("rt-tb", "relay-tcp", target, |session| {
+                &session.lab.debuggee
+            })
+        },
+    );
+}
+
+/// No UDP passes, so the direct path is by TCP, and a NAT forgets its connections.
+#[track_caller]
+fn forgets_tcp(name: &'static str, path: &str, nat: impl Fn(&Session) -> &Nat) {
+    let Some(lab) = two_nats(name) else {
+        return;
+    };
+    // The rendezvous is met over TCP too.
+    for nat in [&lab.nat_a, &lab.nat_b] {
+        nat.block(Flow::udp()).unwrap();
+    }
+    let setting = pinned(setting(&lab), path);
+    let session = Session::begin(name, lab, setting, PathKind::Direct);
+    for round in 1..=2 {
+        let what = format!("{} forgot TCP, path {path}, {round}", nat(&session).name());
+        session.blow(&what, "longest silence ≤ 5 s", || {
+            nat(&session).flush().unwrap();
+        });
+    }
+    session.finish();
+}
+
+#[test]
+fn connections_that_a_nat_forgets_at_either_end_cost_a_direct_path_by_tcp_no_byte() {
+    both_at_once(
+        || forgets_tcp("mv-ta", "any", |session| &session.lab.nat_a),
+        || forgets_tcp("mv-tb", "any", |session| &session.lab.nat_b),
     );
 }

@@ -31,6 +31,8 @@ struct Starved {
     ide: TcpStream,
     pair: Pair,
     _setting: Setting,
+    /// Whether the IDE sends, and not the debuggee.
+    ide_sends: bool,
     /// Streams of bytes that have passed.
     passed: u64,
 }
@@ -58,18 +60,23 @@ impl Starved {
             ide,
             pair,
             _setting: setting,
+            ide_sends: false,
             passed: 0,
         }
     }
 
-    /// What the debuggee sends gets through.
+    /// What is sent gets through.
     #[track_caller]
     fn pass(&mut self, length: usize) {
         self.passed += 1;
         let began = Instant::now();
+        let (from, to) = match self.ide_sends {
+            true => (&self.ide, &self.debuggee),
+            false => (&self.debuggee, &self.ide),
+        };
         std::thread::scope(|scope| {
-            scope.spawn(|| send(&self.debuggee, self.passed, length));
-            receive(&self.ide, self.passed, length);
+            scope.spawn(|| send(from, self.passed, length));
+            receive(to, self.passed, length);
         });
         let took = began.elapsed();
         if took > Duration::from_secs(1) {
@@ -86,7 +93,8 @@ impl Starved {
         while began.elapsed() < LONG {
             self.pass(LENGTH / 4);
             let peers = [&self.pair.listener, &self.pair.connector];
-            let [_, sender] = peers.map(|peer| peer.paths());
+            let [ide, debuggee] = peers.map(|peer| peer.paths());
+            let sender = if self.ide_sends { ide } else { debuggee };
             if peers.iter().all(|peer| peer.paths().iter().any(by_tcp)) {
                 for path in &sender {
                     println!(
@@ -105,11 +113,12 @@ impl Starved {
 /// A direct path is found, and then UDP is policed at a NAT; what the debuggee sends gets through all the same. What is
 /// policed is UDP, so both ends find a direct path by TCP meanwhile, and the streams go on by it.
 #[track_caller]
-fn starves(name: &'static str, path: Option<&str>, nat: usize) {
+fn starves(name: &'static str, path: Option<&str>, nat: usize, ide_sends: bool) {
     let Some(lab) = two_nats(name) else {
         return;
     };
     let mut session = Starved::begin(name, &lab, path, PathKind::Direct);
+    session.ide_sends = ide_sends;
     let nat = [&lab.nat_a, &lab.nat_b][nat];
     nat.block(Flow::udp().faster_than(POLICED)).unwrap();
     if path.is_none() {
@@ -122,16 +131,24 @@ fn starves(name: &'static str, path: Option<&str>, nat: usize) {
 #[test]
 fn direct_path_policed_far_below_the_relay_yields_to_it_and_to_tcp() {
     both_at_once(
-        || starves("policed-a", None, 0),
-        || starves("policed-b", None, 1),
+        || starves("policed-a", None, 0, false),
+        || starves("policed-b", None, 1, true),
     );
 }
 
 #[test]
 fn direct_path_policed_where_no_relay_is_allowed_is_gone_by_tcp() {
     both_at_once(
-        || starves("policed-da", Some("direct"), 0),
-        || starves("policed-db", Some("direct"), 1),
+        || starves("policed-da", Some("direct"), 0, false),
+        || starves("policed-db", Some("direct"), 1, false),
+    );
+}
+
+#[test]
+fn direct_path_policed_where_the_listener_sends_is_gone_by_tcp_too() {
+    both_at_once(
+        || starves("policed-ua", Some("direct"), 0, true),
+        || starves("policed-ub", Some("direct"), 1, true),
     );
 }
 

@@ -80,11 +80,7 @@ impl PathStatus {
             return None;
         }
         let why = self.why_direct(self.direct.as_ref()?);
-        let direct = |told: &&mut PathReport| told.kind == ReportedKind::Direct;
-        let told = self.told.as_mut().filter(direct)?;
-        told.why = why;
-        told.after_ms = after_ms;
-        Some(told.clone())
+        self.say_direct(why, after_ms)
     }
 
     /// The streams leave a direct path that carries too little, for this reason.
@@ -101,9 +97,18 @@ impl PathStatus {
     /// The direct path carries too little and there is no other; the report that whoever is on it is told with.
     pub(super) fn on_starving(&mut self, why: &str, after_ms: u64) -> Option<PathReport> {
         let way = self.why_direct(self.direct.as_ref()?);
-        let direct = |told: &&mut PathReport| told.kind == ReportedKind::Direct;
-        let told = self.told.as_mut().filter(direct)?;
-        told.why = format!("{way}; {why}");
+        self.say_direct(format!("{way}; {why}"), after_ms)
+    }
+
+    /// Tells this of the direct path, if that is what was told last; another one that was found is told of when streams
+    /// use it.
+    fn say_direct(&mut self, why: String, after_ms: u64) -> Option<PathReport> {
+        let technique = self.direct.as_ref()?.technique.name();
+        let is_it = |told: &&mut PathReport| {
+            told.kind == ReportedKind::Direct && told.technique.as_deref() == Some(technique)
+        };
+        let told = self.told.as_mut().filter(is_it)?;
+        told.why = why;
         told.after_ms = after_ms;
         Some(told.clone())
     }
