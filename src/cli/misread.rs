@@ -47,13 +47,20 @@ pub fn misread(error: &clap::Error, words: &[OsString]) -> Option<Failure> {
                 .hint("have another IDE attach to 127.0.0.1, at the port that p2pdbg status shows")
             })
         }
-        ErrorKind::ArgumentConflict if error.to_string().contains("[CODE]") => Some(
+        ErrorKind::ArgumentConflict if is_code_with_peer(error) => Some(
             usage("a code is for a peer that is not known yet, --peer for one that is".to_owned())
                 .hint("give one of the two"),
         ),
         _ => None,
     };
     told.or_else(|| instead_of_secret(error, &words))
+}
+
+/// Whether a code and a peer's name were given together.
+fn is_code_with_peer(error: &clap::Error) -> bool {
+    let said = error.to_string();
+    let first = said.lines().next().unwrap_or_default();
+    first.contains("--peer") && first.contains("[CODE]")
 }
 
 /// What is said where clap would repeat a code or the rendezvous' URL, which stands where something else should.

@@ -219,7 +219,9 @@ fn rendezvous_missing() -> Failure {
     });
     let variable = RENDEZVOUS.1;
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    let mut mistyped = names.filter(|name| nearest(name, [variable]).is_some() && name != variable);
+    let lower = variable.to_lowercase();
+    let is_near = |name: &String| name != variable && nearest(name, [lower.as_str()]).is_some();
+    let mut mistyped = names.filter(is_near);
     let mistyped = mistyped.next().map_or(String::new(), |name| {
         format!("; {name} is set: is {variable} meant?")
     });
