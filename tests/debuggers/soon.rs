@@ -12,10 +12,14 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use p2pdbg_base::Absent;
+use p2pdbg_events::WaitingFor;
+use p2pdbg_forward::{Direction, Preset};
 use p2pdbg_natlab::TwoNats;
+use p2pdbg_net::listening;
 
 use crate::{
-    harness::{Home, Pair, Place, Process, Setting, skip},
+    harness::{Home, Pair, Place, Process, Setting, eventually, skip},
     lab::{setting, two_nats},
     scenario::python,
     script::file,
@@ -38,6 +42,8 @@ pub(crate) struct Debugger {
     pub(crate) attach: &'static [Turn],
     /// What a client says before it leaves in good order.
     detach: Option<Turn>,
+    /// Whether a client that ends with a reset leaves it as it was, without p2pdbg too.
+    survives_reset: bool,
 }
 
 pub(crate) const DEBUGPY: Debugger = Debugger {
@@ -68,6 +74,7 @@ pub(crate) const DEBUGPY: Debugger = Debugger {
         "Content-Length: 89\r\n\r\n{\"seq\":4,\"type\":\"request\",\"command\":\"disconnect\",\"arguments\":{\"terminateDebuggee\":false}}",
         "\"command\": \"disconnect\"",
     )),
+    survives_reset: true,
 };
 
 const NODE: Debugger = Debugger {
@@ -84,6 +91,7 @@ const NODE: Debugger = Debugger {
         "node.js/",
     )],
     detach: None,
+    survives_reset: true,
 };
 
 pub(crate) const PTVSD: Debugger = Debugger {
@@ -102,6 +110,7 @@ pub(crate) const PTVSD: Debugger = Debugger {
         (DEBUGPY.attach[2].0, "\"command\": \"configurationDone\""),
     ],
     detach: DEBUGPY.detach,
+    survives_reset: true,
 };
 
 const DELVE: Debugger = Debugger {
@@ -121,6 +130,64 @@ const DELVE: Debugger = Debugger {
         "\"id\":1",
     )],
     detach: None,
+    survives_reset: true,
+};
+
+const JDWP: Debugger = Debugger {
+    preset: "jdwp",
+    start: |place, port| {
+        let classes = compiled_java()?;
+        let mut command = place.command(installed("java")?);
+        command
+            .arg(format!(
+                "-agentlib:jdwp=transport=dt_socket,server=y,suspend=n,address=127.0.0.1:{port}"
+            ))
+            .arg("-cp")
+            .arg(classes)
+            .arg("Endless");
+        Some(command)
+    },
+    attach: &[
+        ("JDWP-Handshake", "JDWP-Handshake"),
+        // VirtualMachine.Version.
+        ("\0\0\0\x0b\0\0\0\x01\0\x01\x01", "Java Debug Wire Protocol"),
+    ],
+    // VirtualMachine.Dispose, whose answer has this length and number.
+    detach: Some(("\0\0\0\x0b\0\0\0\x02\0\x01\x06", "\0\0\0\x0b\0\0\0\x02")),
+    survives_reset: true,
+};
+
+/// It stays for the next gdb after one that has asked for the extended protocol.
+const GDBSERVER_MULTI: Debugger = Debugger {
+    preset: "gdbserver",
+    start: |place, port| {
+        let mut command = place.command(installed("gdbserver")?);
+        command.arg("--multi").arg(format!("127.0.0.1:{port}"));
+        Some(command)
+    },
+    attach: &[
+        ("+$qSupported:multiprocess+#c6", "PacketSize="),
+        ("+$!#21", "$OK#9a"),
+    ],
+    detach: None,
+    // Version 13.1 interrupts its own process group then.
+    survives_reset: false,
+};
+
+const LLDB_PLATFORM: Debugger = Debugger {
+    preset: "lldb",
+    start: |place, port| {
+        let mut command = place.command(installed("lldb-server")?);
+        command
+            .args(["platform", "--server", "--listen"])
+            .arg(format!("127.0.0.1:{port}"))
+            .arg("--gdbserver-port")
+            .arg((port + 1).to_string());
+        Some(command)
+    },
+    attach: &[("+$QStartNoAckMode#b0", "$OK#9a")],
+    detach: None,
+    survives_reset: true,
 };
 
 /// The path of a program; none, which is told, if it is not there.
@@ -147,11 +214,26 @@ fn compiled_go() -> Option<PathBuf> {
     Some(target)
 }
 
+/// programs/Endless.java, compiled once for all tests of this process.
+fn compiled_java() -> Option<PathBuf> {
+    let javac = installed("javac")?;
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("endless-java");
+    let built = Command::new(javac)
+        .arg("-d")
+        .arg(&target)
+        .arg(file("programs/Endless.java"))
+        .status();
+    assert!(built.unwrap().success());
+    Some(target)
+}
+
 /// A session with a debugger's preset, and where both its ends are.
 pub(crate) struct Session {
     pub(crate) port: u16,
     home: Home,
     pub(crate) pair: Pair,
+    /// Whether an IDE that comes before the debuggee is held.
+    holds: bool,
     setting: Setting,
     _lab: TwoNats,
 }
@@ -173,8 +255,15 @@ impl Session {
             listener,
             connector,
         };
-        // Open at the end at which it is opened.
-        if preset == "pydevd" {
+        // Open at the end at which it is opened; where IDEs are refused until the debuggee listens, once it does.
+        let preset = preset.parse().map(Preset::debugger);
+        let refuses = preset.is_ok_and(|debugger| {
+            debugger.direction == Direction::ToDebuggee
+                && debugger.while_absent.policy() == Absent::Refuse
+        });
+        if refuses {
+            pair.listener.waiting(WaitingFor::Debuggee);
+        } else if preset.is_ok_and(|debugger| debugger.direction == Direction::ToIde) {
             pair.connector.forward(port);
         } else {
             pair.listener.forward(port);
@@ -183,6 +272,7 @@ impl Session {
             port,
             home,
             pair,
+            holds: !refuses,
             setting,
             _lab: lab,
         })
@@ -194,9 +284,24 @@ impl Session {
         Some(process)
     }
 
+    /// Waits until a debuggee takes its IDE.
+    fn runs(&self, debuggee: &Process) {
+        // It waits for nobody to run its program; of those that have none, the kernel tells.
+        if !matches!(debuggee.name(), "gdbserver" | "lldb") {
+            debuggee.line("running");
+        }
+        eventually("debuggee that listens", || {
+            let sockets = self.setting.debuggee.enter(listening::all);
+            let mut ports = sockets.iter().map(|socket| socket.address.port());
+            ports.any(|port| port == self.port).then_some(())
+        });
+    }
+
     /// An IDE that has just connected.
     pub(crate) fn ide(&self) -> TcpStream {
-        let ide = self.setting.ide.connect(self.port);
+        // gdb and lldb try again when they are refused.
+        let place = &self.setting.ide;
+        let ide = eventually("open port", || place.try_connect(self.port).ok());
         ide.set_nodelay(true).unwrap();
         ide.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         ide
@@ -252,7 +357,7 @@ fn next_attach_comes_soon(name: &str, debugger: &Debugger) {
     let Some(mut debuggee) = session.start(debugger) else {
         return;
     };
-    debuggee.line("running");
+    session.runs(&debuggee);
     let attach = |session: &Session| {
         let began = Instant::now();
         let mut ide = session.ide();
@@ -273,7 +378,11 @@ fn next_attach_comes_soon(name: &str, debugger: &Debugger) {
         took
     });
     soon("after an IDE that was killed", || {
-        kill(attach(&session).0);
+        let (ide, _) = attach(&session);
+        match debugger.survives_reset {
+            true => kill(ide),
+            false => drop(ide),
+        }
         let (ide, took) = attach(&session);
         detach(ide);
         took
@@ -281,14 +390,27 @@ fn next_attach_comes_soon(name: &str, debugger: &Debugger) {
     soon("after a debuggee that was started again", || {
         debuggee.interrupt();
         debuggee.wait();
-        // The IDE has come first, and is held with what it has said.
-        let mut ide = session.ide();
+        // The IDE has come first, and is held with what it has said, or tries again.
         let (question, answer) = debugger.attach[0];
-        ide.write_all(question.as_bytes()).unwrap();
+        let held = session.holds.then(|| {
+            let mut ide = session.ide();
+            ide.write_all(question.as_bytes()).unwrap();
+            ide
+        });
         debuggee = session.start(debugger).unwrap();
-        debuggee.line("running");
+        session.runs(&debuggee);
         let began = Instant::now();
-        hear(&mut ide, answer);
+        let mut ide = match held {
+            Some(mut ide) => {
+                hear(&mut ide, answer);
+                ide
+            }
+            None => {
+                let mut ide = session.ide();
+                ask(&mut ide, debugger.attach[0]);
+                ide
+            }
+        };
         for turn in &debugger.attach[1..] {
             ask(&mut ide, *turn);
         }
@@ -322,6 +444,26 @@ fn node_is_attached_to_within_a_second_whatever_has_left() {
 #[test]
 fn delve_is_attached_to_within_a_second_whatever_has_left() {
     next_attach_comes_soon("soon-delve", &DELVE);
+}
+
+#[test]
+fn ptvsd_is_attached_to_within_a_second_whatever_has_left() {
+    next_attach_comes_soon("soon-ptvsd", &PTVSD);
+}
+
+#[test]
+fn jvm_is_attached_to_within_a_second_whatever_has_left() {
+    next_attach_comes_soon("soon-jdwp", &JDWP);
+}
+
+#[test]
+fn gdbserver_that_stays_is_attached_to_within_a_second_whatever_has_left() {
+    next_attach_comes_soon("soon-gdbserver", &GDBSERVER_MULTI);
+}
+
+#[test]
+fn lldbs_platform_is_attached_to_within_a_second_whatever_has_left() {
+    next_attach_comes_soon("soon-lldb", &LLDB_PLATFORM);
 }
 
 /// A program that comes to PyCharm's debug server, and says when.
