@@ -77,8 +77,8 @@ pub enum TunnelMessage {
     SourcesChanged,
     /// A debugger listens where no forward leads; from the connector, on every tunnel.
     Elsewhere(Elsewhere),
-    /// What the sender has over UDP starves: the peer's leg of the relay should be carried over TCP for so many seconds,
-    /// and a direct path by TCP be looked for; 0 takes that back.
+    /// What the sender has over UDP starves: the peer's leg of the relay should be carried over TCP for so many
+    /// seconds, and a direct path by TCP be looked for; 0 takes that back.
     RelayByTcp {
         /// For how long, in seconds from now; 0 takes an earlier wish back.
         seconds: u16,

@@ -105,8 +105,8 @@ impl Ways {
         self.paths.try_event()
     }
 
-    /// What somebody has over UDP starves: datagrams by the relay are to go over TCP for so long from now on and a direct
-    /// path by TCP is looked for, or no more as far as he is concerned. What the other end wants stays as it is.
+    /// What somebody has over UDP starves: datagrams by the relay are to go over TCP for so long from now on and a
+    /// direct path by TCP is looked for, or no more as far as he is concerned. What the other end wants stays as it is.
     pub(super) fn avoid_udp(&mut self, who: Starving, time: Duration) {
         match self.policy {
             // Without a relay, a direct path by TCP is looked for all the same.

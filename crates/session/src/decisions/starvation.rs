@@ -4,16 +4,16 @@
 //! there and bulk starves. So when the streams want to send more than the direct path takes, and that loses much of
 //! what is sent, the relay is tried, over TCP if that can be: if it carries at least [`GAIN`] times as much it is kept
 //! for a while, and then the direct path is tried again. Meanwhile both ends look for a direct path by TCP, which takes
-//! the relay's place as soon as it stands. Each end judges what it sends. Where there is no relay, the streams stay, and
-//! a direct path by TCP is all that is looked for.
+//! the relay's place as soon as it stands. Each end judges what it sends. Where there is no relay, the streams stay,
+//! and a direct path by TCP is all that is looked for.
 //!
 //! A way may be policed so hard that it goes silent before anything can be measured, or be cut off by a box each time
 //! that it is used for a while, and answers again as soon as the streams have left it. Once proves nothing, since a NAT
 //! that forgets looks the same. Twice within [`AGAIN`] is as good as a measurement.
 //!
-//! A relay besides the home's is judged in the same way, against the home's: it may have a full line, or answer what is
-//! small and drop the rest. So is the relay over UDP, against itself over TCP. Here the way that the streams have is the
-//! *first*, and the other one the *second*.
+//! A relay besides the home's is judged in the same way, against the home's: it may have a full line, or answer what
+//! is small and drop the rest. So is the relay over UDP, against itself over TCP. Here the way that the streams have is
+//! the *first*, and the other one the *second*.
 
 use std::{
     net::SocketAddr,

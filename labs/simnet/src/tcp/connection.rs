@@ -15,7 +15,8 @@ const SYN_AGAIN: Duration = Duration::from_secs(1);
 /// A message is repeated a round trip and this later; doubled each time.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// So many acknowledgements of nothing new tell that a message is lost (RFC 5681); fewer if no more can come (RFC 5827).
+/// So many acknowledgements of nothing new tell that a message is lost (RFC 5681); fewer if no more can come
+/// (RFC 5827).
 const DUPLICATES: usize = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
