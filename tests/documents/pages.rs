@@ -14,8 +14,17 @@ pub(crate) struct Shown {
 /// The documents with a fenced command in them, by their paths below the repository's root.
 pub(crate) fn pages() -> Vec<(String, Vec<Shown>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut paths: Vec<PathBuf> = vec![root.join("README.md"), root.join("python/README.md")];
-    for folder in ["docs", "docs/ide", "docs/use"] {
+    let mut paths: Vec<PathBuf> = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "python/README.md",
+        "rendezvous/README.md",
+        "packaging/npm/README.md",
+        "editors/vscode/README.md",
+    ]
+    .map(|page| root.join(page))
+    .into();
+    for folder in ["docs", "docs/ide", "docs/use", "editors/vscode/walkthrough"] {
         let entries = std::fs::read_dir(root.join(folder)).unwrap();
         let mut found: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
         found.retain(|path| path.extension().is_some_and(|ending| ending == "md"));
@@ -79,7 +88,7 @@ fn add(found: &mut Vec<Shown>, line: &str) {
 
 /// Whether a line begins with the name of a program, or is one of neovim's.
 fn is_command(line: &str) -> bool {
-    const PROGRAMS: [&str; 28] = [
+    const PROGRAMS: [&str; 29] = [
         "cargo",
         "dlv",
         "docker",
@@ -94,6 +103,7 @@ fn is_command(line: &str) -> bool {
         "lldb-server",
         "loginctl",
         "mkdir",
+        "npx",
         "p2pdbg",
         "p2pdbg-rendezvous",
         "python",
@@ -113,5 +123,7 @@ fn is_command(line: &str) -> bool {
     let word = line.split_whitespace().next().unwrap_or_default();
     // "p2pdbg (listen or connect)" and the like are words of a figure.
     let is_figure = line.contains('─') || line.contains('(') && word.starts_with("p2pdbg");
-    (PROGRAMS.contains(&word) && !is_figure) || line.starts_with(':')
+    // Of this repository.
+    let is_built = word.starts_with("target/") || word.starts_with("scripts/");
+    (PROGRAMS.contains(&word) && !is_figure) || is_built || line.starts_with(':')
 }

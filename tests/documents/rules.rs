@@ -42,6 +42,14 @@ pub(crate) const RULES: &[(&str, How)] = &[
     ("cargo test", CARGO),
     ("cargo build", CARGO),
     ("cargo run", CARGO),
+    (
+        "target/release/p2pdbg-herd",
+        Not("loads two cores for minutes; rendezvous/tests/herd.rs does the same with fewer peers"),
+    ),
+    (
+        "npx p2pdbg",
+        Not("needs the packages of a release, which scripts/try-release installs and runs"),
+    ),
     ("docker run", DOCKER),
     ("systemctl", SYSTEMD),
     ("loginctl", SYSTEMD),
