@@ -36,8 +36,7 @@ fn main() -> ExitCode {
     let Cli { verbose, command } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let words: Vec<_> = std::env::args_os().skip(1).collect();
-            let meant = cli::misread(&error, &words);
+            let meant = cli::misread(&error, &words());
             return meant.map_or_else(|| error.exit(), |failure| status(Err(failure)));
         }
     };
@@ -148,7 +147,7 @@ fn run(
         Ok(outcome) => outcome.exit_status(),
         Err(failure) => {
             let status = failure.exit_status();
-            reporter.emit(Event::Error(failure));
+            reporter.emit(Event::Error(cli::without_secrets(failure, &words())));
             status
         }
     };
@@ -262,11 +261,17 @@ fn ask_code(fault: Option<&str>) -> Option<String> {
     Some(answer)
 }
 
+/// What stands behind the program's name.
+fn words() -> Vec<std::ffi::OsString> {
+    std::env::args_os().skip(1).collect()
+}
+
 /// The exit status of a command that reports nothing.
 fn status(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
+            let failure = cli::without_secrets(failure, &words());
             eprintln!("error: {failure}");
             if let Some(hint) = &failure.hint {
                 eprintln!("    {hint}");

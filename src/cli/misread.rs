@@ -78,6 +78,29 @@ fn instead_of_secret(error: &clap::Error, words: &[String]) -> Option<Failure> {
     )
 }
 
+/// The same failure without a code or an access key that stood where something else is expected, and was repeated
+/// therefore.
+pub fn without_secrets(failure: Failure, words: &[OsString]) -> Failure {
+    let words = words.iter().filter_map(|word| word.to_str());
+    let values = words.map(|word| match word.split_once('=') {
+        Some((option, value)) if option.starts_with('-') => value,
+        _ => word,
+    });
+    let secrets: Vec<&str> = values
+        .filter(|word| is_secret(word) && (word.contains('@') || !word.contains("p2pdbg://")))
+        .collect();
+    let hidden = |text: String| {
+        secrets
+            .iter()
+            .fold(text, |text, word| text.replace(word, "\u{2026}"))
+    };
+    Failure {
+        message: hidden(failure.message),
+        hint: failure.hint.map(hidden),
+        ..failure
+    }
+}
+
 /// Whether a word holds a code, or a URL that may hold an access key.
 fn is_secret(word: &str) -> bool {
     word.contains("p2pdbg://")

@@ -29,7 +29,7 @@ pub use given::Given;
 pub use ide::{Ide, IdeArgs, IdeOptions, resolve_ide};
 pub use listen::{ListenArgs, ListenOptions, resolve_listen};
 pub(crate) use listen::{has_value, is_directory};
-pub use misread::misread;
+pub use misread::{misread, without_secrets};
 pub use peers::{PeersOptions, PortMap};
 pub use session::{SessionArgs, SessionOptions};
 pub(crate) use values::forward_malformed;

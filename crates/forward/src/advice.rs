@@ -82,6 +82,11 @@ fn out_of_place(text: &str) -> Option<String> {
             "write --{option}, with hyphens: a program for text has made a dash of them"
         ));
     }
+    if lower.starts_with("p2pdbg://") {
+        return Some(
+            "the rendezvous' URL stands behind --rendezvous, or is kept by p2pdbg setup".to_owned(),
+        );
+    }
     if ["p2pdbg", "listen", "$", ">", "#"].contains(&lower.as_str()) {
         return Some(
             "p2pdbg listen stands there already; only forwards stand behind it".to_owned(),
@@ -94,7 +99,7 @@ fn out_of_place(text: &str) -> Option<String> {
         );
     }
     let ends_so = |ending: &&str| lower.ends_with(ending);
-    if text.starts_with("./") || PROGRAMS.iter().any(|ending| ends_so(&ending)) {
+    if text.starts_with("./") || PROGRAMS.iter().any(ends_so) {
         return Some(
             "a program is run on the debuggee's host: p2pdbg connect CODE -- python app.py"
                 .to_owned(),
