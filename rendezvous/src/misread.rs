@@ -7,8 +7,8 @@ use clap::{
 
 use crate::cli::Cli;
 
-/// What was meant by the words after the program's name, of which clap has refused one: what is wrong, and what to write
-/// instead. `None` where clap's own words do.
+/// What was meant by the words after the program's name, of which clap has refused one: what is wrong, and what to
+/// write instead. `None` where clap's own words do.
 pub(crate) fn misread(error: &Error, words: &[String]) -> Option<(String, String)> {
     let said = error.to_string();
     let repeats = |word: &&String| word.contains("p2pdbg://") && said.contains(word.as_str());
@@ -28,7 +28,31 @@ pub(crate) fn misread(error: &Error, words: &[String]) -> Option<(String, String
     };
     let name = refused.split('=').next().unwrap_or(refused);
     let within = words.first().map_or("", String::as_str);
-    let hint = match name {
+    let hint = match instead_of(name, within) {
+        Some(hint) => hint,
+        // clap's word for what is near is better than none.
+        None if error.get(ContextKind::SuggestedArg).is_some()
+            || error.get(ContextKind::SuggestedSubcommand).is_some() =>
+        {
+            return None;
+        }
+        None => "p2pdbg-rendezvous --help says what there is".to_owned(),
+    };
+    let what = if name.starts_with('-') {
+        "option"
+    } else {
+        "command"
+    };
+    let of = match Cli::command().find_subcommand(within) {
+        Some(_) if within != name => format!("p2pdbg-rendezvous {within}"),
+        _ => "p2pdbg-rendezvous".to_owned(),
+    };
+    Some((format!("{of} has no {what} {name:?}"), hint))
+}
+
+/// What to write in place of `name`, which stands behind the command `within` or is the first word.
+fn instead_of(name: &str, within: &str) -> Option<String> {
+    Some(match name {
         "remove" | "delete" | "rm" | "del" if within == "keys" => {
             "p2pdbg-rendezvous keys revoke NAME ends a key".to_owned()
         }
@@ -70,24 +94,8 @@ pub(crate) fn misread(error: &Error, words: &[String]) -> Option<(String, String
         _ if is_address(name) => {
             format!("to serve at another address or port: --bind {}", address(name))
         }
-        // clap's word for what is near is better than none.
-        _ if error.get(ContextKind::SuggestedArg).is_some()
-            || error.get(ContextKind::SuggestedSubcommand).is_some() =>
-        {
-            return None;
-        }
-        _ => "p2pdbg-rendezvous --help says what there is".to_owned(),
-    };
-    let what = if name.starts_with('-') {
-        "option"
-    } else {
-        "command"
-    };
-    let of = match Cli::command().find_subcommand(within) {
-        Some(_) if within != name => format!("p2pdbg-rendezvous {within}"),
-        _ => "p2pdbg-rendezvous".to_owned(),
-    };
-    Some((format!("{of} has no {what} {name:?}"), hint))
+        _ => return None,
+    })
 }
 
 /// Whether a program for text makes this of a hyphen.

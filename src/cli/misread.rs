@@ -275,63 +275,64 @@ fn instead_of_command(word: &str, words: &[String]) -> Option<Failure> {
                     .hint(format!("write p2pdbg {command}")),
             );
         }
-        "run" | "exec" | "start" | "launch" | "debug" | "python" | "python3" => {
-            "to run a program under a debugger: p2pdbg connect CODE -- python app.py".to_owned()
+        _ if words.first().is_some_and(|first| first == "--") => RUN.to_owned(),
+        _ if word.starts_with("p2pdbg://") => {
+            let hint = "p2pdbg setup keeps the rendezvous' URL; it asks for it";
+            return Some(usage("that is no command".to_owned()).hint(hint));
         }
-        _ if words.first().is_some_and(|first| first == "--") => {
-            "to run a program under a debugger: p2pdbg connect CODE -- python app.py".to_owned()
-        }
+        _ => match what_does_that(word) {
+            Some(hint) => hint.to_owned(),
+            None if word.parse::<ForwardSpec>().is_ok() => {
+                format!("beside the IDE, p2pdbg listen {word} opens its port")
+            }
+            None => {
+                let name = Preset::meant_by(word).first()?.name();
+                nothing_near(word).then_some(())?;
+                format!("beside the IDE, p2pdbg listen {name} opens its port")
+            }
+        },
+    };
+    Some(usage(format!("{word:?} is no command")).hint(hint))
+}
+
+/// How a program is run.
+const RUN: &str = "to run a program under a debugger: p2pdbg connect CODE -- python app.py";
+
+/// What does that which other programs call so.
+fn what_does_that(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "run" | "exec" | "start" | "launch" | "debug" | "python" | "python3" => RUN,
         "stop" | "kill" | "quit" | "disconnect" | "close" => {
-            "^C ends p2pdbg listen and p2pdbg connect, and their connections".to_owned()
+            "^C ends p2pdbg listen and p2pdbg connect, and their connections"
         }
         "server" | "serve" | "rendezvous" | "relay" => {
-            "the public host runs a program of its own: p2pdbg-rendezvous".to_owned()
+            "the public host runs a program of its own: p2pdbg-rendezvous"
         }
-        "version" => "p2pdbg --version".to_owned(),
-        "peers" | "ps" | "list" | "ls" | "sessions" => "p2pdbg status shows what runs".to_owned(),
-        "log" | "logs" => {
-            "p2pdbg listen -v and p2pdbg connect -v tell more while they run".to_owned()
-        }
+        "version" => "p2pdbg --version",
+        "peers" | "ps" | "list" | "ls" | "sessions" => "p2pdbg status shows what runs",
+        "log" | "logs" => "p2pdbg listen -v and p2pdbg connect -v tell more while they run",
         "tunnel" | "share" | "expose" | "host" | "open" | "up" | "wait" => {
-            "p2pdbg listen, beside the IDE, opens the ports and shows a code".to_owned()
+            "p2pdbg listen, beside the IDE, opens the ports and shows a code"
         }
-        "receive" | "accept" | "client" => "p2pdbg connect CODE connects this host".to_owned(),
-        "send" | "upload" => "p2pdbg push copies source files there".to_owned(),
+        "receive" | "accept" | "client" | "dial" | "join" => {
+            "p2pdbg connect CODE connects this host"
+        }
+        "send" | "upload" | "copy" | "sync" | "cp" | "scp" | "rsync" => {
+            "p2pdbg push copies source files there"
+        }
         "key" | "keys" | "token" | "user" | "users" => {
-            "the public host has the keys: p2pdbg-rendezvous keys, there".to_owned()
+            "the public host has the keys: p2pdbg-rendezvous keys, there"
         }
         "restart" | "reload" | "reconnect" => {
             "^C, and the same command again; peers that have met need no code: --peer NAME"
-                .to_owned()
         }
         "update" | "upgrade" | "install" | "uninstall" => {
-            "p2pdbg is one file: put another in its place, or delete it".to_owned()
+            "p2pdbg is one file: put another in its place, or delete it"
         }
-        "/?" | "-?" | "?" | "/help" => "p2pdbg --help".to_owned(),
-        "dial" | "join" => "p2pdbg connect CODE connects this host".to_owned(),
-        "copy" | "sync" | "cp" | "scp" | "rsync" => {
-            "p2pdbg push copies source files there".to_owned()
-        }
-        "init" | "login" | "config" => "p2pdbg setup keeps the rendezvous' URL".to_owned(),
-        _ if word.starts_with("p2pdbg://") => {
-            "p2pdbg setup keeps the rendezvous' URL; it asks for it".to_owned()
-        }
-        _ if word.parse::<ForwardSpec>().is_ok() => {
-            format!("beside the IDE, p2pdbg listen {word} opens its port")
-        }
-        _ => match Preset::meant_by(word).first() {
-            Some(preset) if nothing_near(word) => {
-                let preset = preset.name();
-                format!("beside the IDE, p2pdbg listen {preset} opens its port")
-            }
-            _ => return None,
-        },
-    };
-    let shown = match word.starts_with("p2pdbg://") {
-        true => "that is no command".to_owned(),
-        false => format!("{word:?} is no command"),
-    };
-    Some(usage(shown).hint(hint))
+        "/?" | "-?" | "?" | "/help" => "p2pdbg --help",
+        "init" | "login" | "config" => "p2pdbg setup keeps the rendezvous' URL",
+        _ => return None,
+    })
 }
 
 /// Whether `word` is nothing like the name of a command, of which clap says which it is like.

@@ -6,7 +6,7 @@ use p2pdbg_base::{
 };
 use p2pdbg_proto::code::Code;
 
-use crate::{Direction, Forward, Preset};
+use crate::Preset;
 
 /// Whether `text` is a code, or was meant to be one.
 pub(crate) fn is_code(text: &str) -> bool {
@@ -50,7 +50,10 @@ pub(crate) fn instead_of(text: &str) -> String {
             return format!("write {name}:{port}");
         }
     }
-    if Forward::parse(Direction::ToDebuggee, text).is_ok() {
+    let is_whole = text.split_once(':').is_some_and(|(port, target)| {
+        parse_port(port).is_ok() && target.parse::<HostPort>().is_ok()
+    });
+    if is_whole {
         return format!("to forward a port alone, write -L {text}");
     }
     let meant: Vec<&str> = Preset::meant_by(name)
@@ -132,9 +135,8 @@ pub(crate) fn instead_of_port(text: &str) -> String {
         return format!("put blanks between them: {}", several.join(" "));
     }
     let name = text.split(':').next().unwrap_or(text);
-    let port = name
-        .parse()
-        .map_or(crate::DEFAULT_PORT, Preset::default_port);
+    let preset = name.parse().unwrap_or(Preset::Debugpy);
+    let port = preset.default_port();
     format!("write {name}, or {name}:{port} with the port that is meant (the same at both ends)")
 }
 
@@ -198,8 +200,9 @@ pub(crate) fn all_presets() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{ForwardSpec, NotAForward};
+    use p2pdbg_proto::tunnel::Direction;
+
+    use crate::{Forward, ForwardSpec, NotAForward};
 
     fn hint(text: &str) -> String {
         text.parse::<ForwardSpec>().unwrap_err().hint()

@@ -198,8 +198,8 @@ pub enum NotARendezvousUrl {
 impl FromStr for RendezvousUrl {
     type Err = NotARendezvousUrl;
 
-    /// Reads a URL as people paste it: in the quotes of a shell or of a message, with a full stop behind it, or with the
-    /// line before it that sets the variable.
+    /// Reads a URL as people paste it: in the quotes of a shell or of a message, with a full stop behind it, or with
+    /// what sets the variable before it.
     fn from_str(text: &str) -> Result<Self, NotARendezvousUrl> {
         let scheme = |text: &str| text.get(..SCHEME.len()).map(str::to_ascii_lowercase);
         let text = text.trim();
