@@ -1,10 +1,12 @@
 //! Mappings and routes that move under a path that stands: its tunnel does not follow, and the path does.
 
+use std::time::{Duration, Instant};
+
 use p2pdbg_events::PathKind;
 use p2pdbg_natlab::{Allocation, Flow, Host, Nat, NatKind};
 
 use crate::{
-    harness::Setting,
+    harness::{Peer, Setting},
     session::{Session, both_at_once, setting, two_nats, two_nats_of},
 };
 
@@ -67,6 +69,18 @@ fn mapping_that_is_forgotten_at_either_end_costs_a_session_a_new_tunnel() {
     );
 }
 
+/// How often the two have looked at all paths again.
+fn looks(session: &Session) -> usize {
+    let of = |peer: &Peer| {
+        let lines = peer.stderr();
+        lines
+            .iter()
+            .filter(|line| line.contains("looking at all paths again"))
+            .count()
+    };
+    session.peers().map(of).iter().sum()
+}
+
 /// A host with two links whose default route moves to the other one, and back.
 #[track_caller]
 fn reroutes(name: &'static str, path: &str, target: &str, host: impl Fn(&Session) -> &Host) {
@@ -85,9 +99,14 @@ fn reroutes(name: &'static str, path: &str, target: &str, host: impl Fn(&Session
         .net
         .nat("dock", NatKind::PORT_RESTRICTED)
         .unwrap();
+    let looked = looks(&session);
     let links = [host.attach(nat.lan()).unwrap(), host.link()];
-    // What the new address itself has set off is over.
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    // What the new address itself sets off is over: its host has looked at all paths again, and bytes pass that left
+    // after it.
+    crate::harness::eventually("look at the new address", || {
+        (looks(&session) > looked).then_some(())
+    });
+    session.flows_since(Instant::now() + Duration::from_millis(500));
     for link in links {
         let what = format!(
             "{}: default route to {}, path {path}",

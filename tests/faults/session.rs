@@ -215,7 +215,7 @@ impl Session {
     }
 
     #[track_caller]
-    fn flows_since(&self, since: Instant) {
+    pub(crate) fn flows_since(&self, since: Instant) {
         let steps = self.steps.as_ref().unwrap();
         eventually("byte of the stream", || {
             steps.last_arrival().filter(|at| *at >= since)
