@@ -297,7 +297,7 @@ impl<'a> Attribute<'a> {
     }
 }
 
-/// The attributes of a message in their order; see [`Message::attributes`].
+/// The attributes of a message in their order; see [`Message::attributes`](super::Message::attributes).
 #[derive(Clone, Debug)]
 pub struct Attributes<'a> {
     raw: RawAttributes<'a>,
