@@ -229,6 +229,13 @@ pub(crate) enum KeysCommand {
         state: StateArg,
     },
 
+    /// Share the keys of this node with the other nodes, by their store: from then on a change at one node is one at
+    /// all. Keys whose names the others have already get other names, which are told
+    Share {
+        #[command(flatten)]
+        state: StateArg,
+    },
+
     /// Give a key another secret, and print the URL with it; peers that are there stay
     Rotate {
         /// The key's name

@@ -13,6 +13,7 @@ use crate::{
 use crate::{
     config::{ClusterConfig, ServerConfig, StartError},
     control::hub::Hub,
+    directory::{KeyDesk, KeyOrders},
     operate::nodes::Nodes,
     registry::cluster::Cluster,
     ticket::TicketKey,
@@ -109,7 +110,15 @@ pub(crate) struct Membership {
     /// The secret that all nodes share: what they seal for each other is under keys made of it.
     secret: Secret<32>,
     #[cfg(feature = "cluster")]
-    desk: Option<Desk<Valkey>>,
+    desk: Option<(Desk<Valkey>, KeyOrders)>,
+}
+
+/// What an operator asks of a node that is one of several.
+pub(crate) struct Attended {
+    /// How the nodes are.
+    pub(crate) nodes: Nodes,
+    /// By which the keys are asked for that they share.
+    pub(crate) keys: Option<KeyOrders>,
 }
 
 impl Membership {
@@ -123,14 +132,16 @@ impl Membership {
         state: &StateDir,
         authority: Option<Fingerprint>,
         secret: Option<&Secret<32>>,
+        keys: Option<KeyDesk>,
         takes_over: bool,
     ) -> Result<Option<Self>, StartError> {
-        let (Some(config), Some(authority), Some(secret)) = (&config.cluster, authority, secret)
+        let (Some(config), Some(authority), Some(secret), Some(keys)) =
+            (&config.cluster, authority, secret, keys)
         else {
             return Ok(None);
         };
         #[cfg(not(feature = "cluster"))]
-        let _ = (state, authority, takes_over);
+        let _ = (state, authority, keys, takes_over);
         let membership = Self {
             config: config.clone(),
             secret: secret.clone(),
@@ -141,7 +152,7 @@ impl Membership {
                     if !takes_over {
                         wait_for_number(&mut desk, config).await?;
                     }
-                    Some(desk)
+                    Some(desk.with_keys(keys))
                 }
                 None => None,
             },
@@ -160,19 +171,25 @@ impl Membership {
     }
 
     /// Has the desk serve the hub; gives what an operator is told of the nodes.
-    pub(crate) fn attend(self, hub: &mut Hub, aside: &mut JoinSet<()>) -> Nodes {
+    pub(crate) fn attend(self, hub: &mut Hub, aside: &mut JoinSet<()>) -> Attended {
         let ClusterConfig { own, nodes, .. } = self.config;
         #[cfg(feature = "cluster")]
-        if let Some(desk) = self.desk {
+        if let Some((desk, keys)) = self.desk {
             let state = desk.state();
             let (line, serving) = desk.open();
             hub.ask_through(line);
             aside.spawn(serving);
-            return Nodes::new(own, nodes, Some(state));
+            return Attended {
+                nodes: Nodes::new(own, nodes, Some(state)),
+                keys: Some(keys),
+            };
         }
         let _ = (hub, aside);
         let none: Option<watch::Receiver<_>> = None;
-        Nodes::new(own, nodes, none)
+        Attended {
+            nodes: Nodes::new(own, nodes, none),
+            keys: None,
+        }
     }
 }
 

@@ -238,7 +238,7 @@ fn reload_on_hangup(operator: Operator) -> io::Result<()> {
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             match operator.reload().await {
-                Ok(keys) => tracing::info!(keys, "the keys are read again"),
+                Ok(read) => tracing::info!(keys = read.keys, "the keys are read again"),
                 Err(error) => tracing::warn!(%error, "the keys from before hold on"),
             }
         }

@@ -17,16 +17,17 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 #[cfg(unix)]
 use crate::operate::admin::AdminSocket;
 use crate::{
-    clustered::{self, Membership},
+    clustered::{self, Attended, Membership},
     config::{ServerConfig, StartError},
     control::{acceptor::Lobby, hub::Hub},
     counters::{self, Counters, Tallies},
     datapath::{Channels, Command, Datapath, ports::Ports, socket::UdpPort},
+    directory::KeyDesk,
     fair::Book,
     hub_event::Event,
-    keys::{KeyRing, UsageFile, unix_s},
+    keys::{Basis, KeyRing, KeySeal, SharedKeys, UsageFile, unix_s},
     offer::Offer,
-    operate::{Operator, drain::Drain, http::HttpPort, nodes::Nodes},
+    operate::{Operator, drain::Drain, http::HttpPort},
     ports::{Common, OpenPorts, ReceiveBuffer, ServedPorts},
     public_host::{guess, is_private},
     registry::{Registry, voucher::Vouchers},
@@ -120,7 +121,7 @@ impl Server {
         let self_check = self_check(&config, &state, authority);
         let mut hub = books.into_hub(hub_events, commands, tallies.clone(), self_check);
         let mut aside = JoinSet::new();
-        let nodes = membership.map(|membership| membership.attend(&mut hub, &mut aside));
+        let attended = membership.map(|membership| membership.attend(&mut hub, &mut aside));
         let channels = Channels {
             commands: datapath_commands,
             streams: datapath_streams,
@@ -132,7 +133,7 @@ impl Server {
         let datapath = AbortOnDropHandle::new(tokio::spawn(datapath.run(stop_datapath.clone())));
 
         aside.spawn(counters::log(tallies.clone()));
-        let operator = operator(&config, &state, &reach, now, events, tallies, nodes);
+        let operator = operator(&config, &state, &reach, now, events, tallies, attended);
         state.remember_url(&operator.url_without_key);
         reach.metrics = serve_http(config.metrics, &operator, &mut aside).await?;
         #[cfg(unix)]
@@ -319,7 +320,12 @@ async fn join_cluster(
     let secret = state.cluster_secret.as_ref();
     let authority = clustered::authority(config, &state.identity, secret.is_some())?;
     let takes_over = inheritance.is_of_predecessor();
-    let membership = Membership::begin(config, &state.directory, authority, secret, takes_over);
+    let keys = secret.map(|secret| {
+        let (store, file) = (state.store.clone(), state.keys.clone());
+        KeyDesk::new(store, file, KeySeal::of(secret), config.open)
+    });
+    let directory = &state.directory;
+    let membership = Membership::begin(config, directory, authority, secret, keys, takes_over);
     Ok((membership.await?, authority))
 }
 
@@ -331,6 +337,16 @@ fn self_check(
 ) -> SelfCheck {
     let until = clustered::certified_until(config, &state.identity, authority);
     SelfCheck::new(state.clock_behind).with_certificate(until)
+}
+
+/// What the keys of the state directory are known by, until the store has answered if nodes share them.
+fn basis(config: &ServerConfig, state: &StateFiles) -> Basis {
+    let cluster = config.cluster.as_ref();
+    let has_store = cluster.is_some_and(|cluster| cluster.store.is_some());
+    if !has_store || state.keys.shared().is_none() {
+        return Basis::Whole;
+    }
+    SharedKeys::new(state.keys.clone(), state.store.confirmed()).basis(unix_s())
 }
 
 /// What the hub keeps, and the relay besides.
@@ -345,7 +361,7 @@ struct Books {
 impl Books {
     /// As the state directory has them.
     fn open(now: Instant, config: &ServerConfig, state: &StateFiles) -> Self {
-        let ring = KeyRing::new(&state.keys, config.open);
+        let ring = KeyRing::new(&state.keys, config.open).known_by(basis(config, state));
         let usage = UsageFile::new(state.directory.clone());
         let mut book = Book::new(now, unix_s(), config.limits.relay_mbit);
         book.set_keys(&ring, unix_s());
@@ -448,8 +464,12 @@ fn operator(
     began: Instant,
     hub: mpsc::Sender<Event>,
     tallies: Arc<Tallies>,
-    nodes: Option<Nodes>,
+    attended: Option<Attended>,
 ) -> Operator {
+    let (nodes, shared) = match attended {
+        Some(Attended { nodes, keys }) => (Some(nodes), keys),
+        None => (None, None),
+    };
     Operator {
         hub,
         store: state.store.clone(),
@@ -459,6 +479,7 @@ fn operator(
         url_without_key: reach.url.without_key().to_string(),
         drain: Drain::new(tallies).sending_on(nodes.is_some()),
         nodes,
+        shared,
     }
 }
 

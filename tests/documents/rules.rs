@@ -30,6 +30,7 @@ const ATTACH: How = Not(
     "each process here has mounts of its own, as in a container; tests/debuggers/attach.rs runs it with each debugger",
 );
 const CARGO: How = Not("builds or tests this repository, as its own tests do");
+const KEYS: How = Not("takes several nodes; rendezvous/tests/it/shared_keys.rs runs it on two");
 const CLUSTER: How = Not("takes several hosts; tests/faults/cluster.rs runs the same on three");
 const RELAY: How = Not("takes several hosts; tests/faults/relays.rs runs it");
 const NEOVIM: How = Not("tests/debuggers/neovim.rs runs neovim with what is written for it");
@@ -92,6 +93,7 @@ pub(crate) const RULES: &[(&str, How)] = &[
     ("export ", Ends),
     ("p2pdbg listen", Listens),
     ("p2pdbg connect", Connects),
+    ("p2pdbg-rendezvous keys revoke team-a --state", KEYS),
     ("p2pdbg-rendezvous keys", Ends),
     ("p2pdbg-rendezvous authority", CLUSTER),
     ("p2pdbg-rendezvous --node", CLUSTER),

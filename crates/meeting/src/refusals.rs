@@ -68,7 +68,7 @@ pub(super) fn meaning(
         (Refusal::Full | Refusal::Draining, _) => Meaning::RetryWithin(FULL),
         // What was to be said there is lost, and the peers say it again.
         (Refusal::Limit { .. }, Request::Session(_)) => Meaning::Nothing,
-        (Refusal::Limit { retry_after_s }, _) => {
+        (Refusal::Limit { retry_after_s } | Refusal::KeysAway { retry_after_s }, _) => {
             let asked = Duration::from_secs(retry_after_s.into());
             Meaning::RetryWithin(asked.clamp(Duration::from_secs(1), LONGEST))
         }

@@ -415,6 +415,14 @@ pub enum Refusal {
     /// This host relays for other hosts of the rendezvous, and does nothing else.
     #[error("this host of the rendezvous relays and does nothing else")]
     RelaysAlone,
+    /// This node does not know the key, and cannot ask the store of its cluster for it at the moment.
+    #[error(
+        "the rendezvous cannot look the access key up at the moment: try again in {retry_after_s} s"
+    )]
+    KeysAway {
+        /// When to try again, in seconds.
+        retry_after_s: u32,
+    },
 }
 
 impl Refusal {

@@ -135,7 +135,10 @@ impl LinkError {
             LinkError::Refused { refusal, .. } => {
                 matches!(
                     refusal,
-                    Refusal::Limit { .. } | Refusal::Full | Refusal::Draining
+                    Refusal::Limit { .. }
+                        | Refusal::KeysAway { .. }
+                        | Refusal::Full
+                        | Refusal::Draining
                 )
             }
         }

@@ -243,7 +243,7 @@ impl Driver {
             let wait = self.policy.next_wait(in_need);
             let pause = match &error {
                 LinkError::Refused {
-                    refusal: Refusal::Limit { retry_after_s },
+                    refusal: Refusal::Limit { retry_after_s } | Refusal::KeysAway { retry_after_s },
                     ..
                 } => Duration::from_secs((*retry_after_s).into()).max(wait),
                 _ => wait,

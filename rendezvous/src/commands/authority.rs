@@ -7,7 +7,7 @@ use p2pdbg_proto::{
     node::NodeNumber,
     url::{HostAt, RendezvousUrl},
 };
-use p2pdbg_rendezvous::{CLUSTER_SECRET, KEY_FILES, PROGRAM, RELAY_KEY, relay_key};
+use p2pdbg_rendezvous::{CLUSTER_SECRET, KEY_FILES, KeyFile, PROGRAM, RELAY_KEY, relay_key};
 
 use super::{print, state_directory};
 use crate::cluster_args::AuthorityCommand;
@@ -23,9 +23,12 @@ pub(super) fn run(command: AuthorityCommand) -> Result<(), String> {
             let authority = Authority::load_or_make(&state).map_err(|e| e.to_string())?;
             let secret = state.secret32(CLUSTER_SECRET);
             secret.map_err(|error| error.to_string())?;
-            state_directory::keys(&state)
-                .load_or_make(state_directory::now())
-                .map_err(|error| error.to_string())?;
+            let share = |file: &mut KeyFile| {
+                file.share();
+                Ok(())
+            };
+            let shared = state_directory::keys(&state).change(state_directory::now(), share);
+            shared.map_err(|error| error.to_string())?;
             print(format!("{}\n", authority.fingerprint()).as_bytes())
         }
         AuthorityCommand::Issue {
@@ -70,7 +73,13 @@ fn open(state: &crate::cli::StateArg) -> Result<(StateDir, Authority), String> {
 /// Gives a node what all nodes share.
 fn share_with_node(state: &StateDir, node: &StateDir) -> Result<(), String> {
     let text = |error: p2pdbg_identity::StateError| error.to_string();
-    for name in [CLUSTER_SECRET].into_iter().chain(KEY_FILES) {
+    // A node that has served may know of keys and ends of keys of which the authority's directory does not.
+    let taken = state_directory::keys(node).take_from(&state_directory::keys(state));
+    let keys = match taken.map_err(|error| error.to_string())? {
+        true => &[][..],
+        false => &KEY_FILES[..],
+    };
+    for name in [CLUSTER_SECRET].iter().chain(keys) {
         if let Some(bytes) = state.read(name).map_err(text)? {
             let bytes = zeroize::Zeroizing::new(bytes);
             node.write_atomically(name, &bytes).map_err(text)?;

@@ -24,6 +24,7 @@ pub(super) async fn run(command: KeysCommand) -> Result<(), String> {
             state,
         } => {
             let state = state_directory::open(&state)?;
+            catch_up(&state).await;
             let secret = AccessKey::random();
             let until = expires.map(|time| now() + time.as_secs());
             let change =
@@ -34,6 +35,7 @@ pub(super) async fn run(command: KeysCommand) -> Result<(), String> {
         }
         KeysCommand::Rotate { name, grace, state } => {
             let state = state_directory::open(&state)?;
+            catch_up(&state).await;
             let secret = AccessKey::random();
             let until = grace.map(|time| now() + time.as_secs());
             let change = |file: &mut KeyFile| file.rotate(&name, &secret, until);
@@ -43,16 +45,18 @@ pub(super) async fn run(command: KeysCommand) -> Result<(), String> {
         }
         KeysCommand::Revoke { name, state } => {
             let state = state_directory::open(&state)?;
+            catch_up(&state).await;
             let store = state_directory::keys(&state);
             let revoke = |file: &mut KeyFile| file.revoke(&name, now());
             store.change(now(), revoke).map_err(|e| e.to_string())?;
             if name.as_ref() == DEFAULT {
                 store.drop_default().map_err(|e| e.to_string())?;
             }
-            tell(&state).await;
             eprintln!("p2pdbg-rendezvous: the key {name} is revoked");
+            tell(&state).await;
             Ok(())
         }
+        KeysCommand::Share { state } => share(&state_directory::open(&state)?).await,
         KeysCommand::List { json, state } => list(&state, json).await,
     }
 }
@@ -72,12 +76,111 @@ fn change_keys(
     Ok(())
 }
 
+/// Whether the keys of this directory are those of several nodes.
+fn are_shared(state: &StateDir) -> bool {
+    let file = state_directory::keys(state).load_or_make(now());
+    file.is_ok_and(|file| file.shared().is_some())
+}
+
+/// Has a node that runs fetch what other nodes have changed, so that what is done is done to that.
+#[cfg(unix)]
+async fn catch_up(state: &StateDir) {
+    use p2pdbg_rendezvous::operate::admin::{Request, ask};
+
+    if are_shared(state) {
+        // What is wrong is told when the change has been made.
+        let _ = ask(state.path(), Request::Reload).await;
+    }
+}
+
+#[cfg(not(unix))]
+async fn catch_up(_state: &StateDir) {}
+
+/// `share`: the keys are those of all nodes from now on.
+async fn share(state: &StateDir) -> Result<(), String> {
+    if are_shared(state) {
+        tell(state).await;
+        return Ok(());
+    }
+    #[cfg(unix)]
+    {
+        use p2pdbg_rendezvous::operate::admin::{AskError, Reply, Request, ask};
+
+        match ask(state.path(), Request::ShareKeys).await {
+            Ok(Reply::Reloaded { shared, .. }) => {
+                if let Some(shared) = shared {
+                    tell_of(&shared);
+                }
+                return Ok(());
+            }
+            Ok(_) => return Err("the answer is not the one to the question".into()),
+            Err(AskError::NotRunning(_)) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    let store = state_directory::keys(state);
+    let shared = store.change(now(), |file| {
+        file.share();
+        Ok(())
+    });
+    shared.map_err(|error| error.to_string())?;
+    eprintln!(
+        "p2pdbg-rendezvous: the keys in {} are shared with the other nodes once it serves as a node with a store",
+        state.path().display()
+    );
+    Ok(())
+}
+
+/// Says where keys are known that nodes share.
+#[cfg(unix)]
+pub(super) fn tell_of(shared: &p2pdbg_rendezvous::operate::SharedReport) {
+    let list = |nodes: &[u8]| {
+        let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+        nodes.join(", ")
+    };
+    for (before, after) in &shared.renamed {
+        eprintln!(
+            "p2pdbg-rendezvous: the key {before} of this node is called {after} now, since the other nodes have another \
+             one of that name"
+        );
+    }
+    if let Some(away) = &shared.away {
+        eprintln!(
+            "p2pdbg-rendezvous: this node has the keys so, and the others get them once the store is back: {away}"
+        );
+        return;
+    }
+    if !shared.known_at.is_empty() {
+        let nodes = list(&shared.known_at);
+        eprintln!("p2pdbg-rendezvous: these nodes have the keys so: {nodes}");
+    }
+    if !shared.not_yet_at.is_empty() {
+        let nodes = list(&shared.not_yet_at);
+        eprintln!(
+            "p2pdbg-rendezvous: NOT YET: {nodes}; each reads them when it is back and has the store, if it shares its \
+             keys (`p2pdbg-rendezvous keys share` there)"
+        );
+    }
+}
+
 /// Has a rendezvous that runs read the keys.
 #[cfg(unix)]
 async fn tell(state: &StateDir) {
-    use p2pdbg_rendezvous::operate::admin::{AskError, Request, ask};
+    use p2pdbg_rendezvous::operate::admin::{AskError, Reply, Request, ask};
 
     match ask(state.path(), Request::Reload).await {
+        Ok(Reply::Reloaded {
+            shared: Some(shared),
+            ..
+        }) => tell_of(&shared),
+        Ok(_) if are_shared(state) => eprintln!(
+            "p2pdbg-rendezvous: this node has no store, so the others do not learn of it: copy keys.toml to each and \
+             `reload` there"
+        ),
+        Err(AskError::NotRunning(_)) if are_shared(state) => eprintln!(
+            "p2pdbg-rendezvous: no node serves with {}: the others learn of it once one does, if it has their store",
+            state.path().display()
+        ),
         Ok(_) | Err(AskError::NotRunning(_)) => {}
         Err(error) => eprintln!(
             "p2pdbg-rendezvous: the keys are changed, but the process that serves has not read them: {error}; \

@@ -11,7 +11,7 @@ use p2pdbg_rendezvous::{
 };
 
 use super::{
-    print, state_directory,
+    keys, print, state_directory,
     table::{bytes, rate, table, time},
 };
 use crate::cli::StateArg;
@@ -95,8 +95,11 @@ fn show_store(cluster: &NodesReport) -> String {
 pub(super) async fn reload(state: StateArg) -> Result<(), String> {
     let state = state_directory::open(&state)?;
     match ask(state.path(), Request::Reload).await {
-        Ok(Reply::Reloaded { keys }) => {
+        Ok(Reply::Reloaded { keys, shared }) => {
             eprintln!("p2pdbg-rendezvous: the keys are read again; {keys} let somebody in");
+            if let Some(shared) = shared {
+                keys::tell_of(&shared);
+            }
             Ok(())
         }
         Ok(_) => Err("the answer is not the one to the question".into()),

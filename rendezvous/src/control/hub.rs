@@ -20,12 +20,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     counters::Tallies,
     datapath::Command,
-    directory::Line,
+    directory::{Found, Line},
     fair::{Book, Notice},
     health::Part,
     hub_event::Event,
     hub_report::{Report, report},
-    keys::{UsageFile, unix_s},
+    keys::{KeyRing, UsageFile, unix_s},
     outgoing::{Lane, Outgoing, Outlet, Pushed},
     registry::{ConnId, Effect, Now, Registry},
     self_check::{Counted, SelfCheck},
@@ -109,7 +109,10 @@ impl Hub {
                     self.usage.write_down(self.book.used());
                     Vec::new()
                 }
-                found = Line::next(&mut self.line) => self.registry.on_directory(found),
+                found = Line::next(&mut self.line) => match found {
+                    Found::Keys(ring) => self.set_keys(*ring),
+                    found => self.registry.on_directory(found),
+                },
                 event = self.events.recv() => match event {
                     Some(event) => self.on_event(event).await,
                     None => break,
@@ -166,11 +169,7 @@ impl Hub {
                 self.on_ticket(*ticket).await;
                 Vec::new()
             }
-            Event::Keys(keys) => {
-                let now = now();
-                self.book.set_keys(&keys, now.unix_s);
-                self.registry.set_keys(now, keys)
-            }
+            Event::Keys(keys) => self.set_keys(keys),
             Event::Drain(until) => self.registry.drain(now(), until),
             Event::Report(reply) => {
                 // Who asked may have gone.
@@ -182,6 +181,12 @@ impl Hub {
                 Vec::new()
             }
         }
+    }
+
+    fn set_keys(&mut self, keys: KeyRing) -> Vec<Effect> {
+        let now = now();
+        self.book.set_keys(&keys, now.unix_s);
+        self.registry.set_keys(now, keys)
     }
 
     /// Has a session of another node relayed, on the account of its key.

@@ -15,8 +15,11 @@ use tokio::{
 
 use super::{
     Away, Directory, Epoch, Held, Name, Names, Process, Record,
+    key_desk::{KeyDesk, KeyOrder, LOOK},
     presence::{Next, Presence, StoreState},
 };
+use crate::keys::{KeyRing, unix_s};
+
 /// How often this node says that it lives; also how soon a store that was away is tried again.
 const BEAT: Duration = Duration::from_secs(4);
 
@@ -51,6 +54,8 @@ pub(crate) enum Found {
     TellAll,
     /// These nodes live, this one among them; nobody knows while the store does not say.
     Living(Option<Vec<NodeNumber>>),
+    /// These keys hold from now on: nodes share them.
+    Keys(Box<KeyRing>),
 }
 
 /// What may wait for the desk, and for the hub. What does not fit is asked again, or written with the rest.
@@ -84,6 +89,18 @@ impl Line {
     }
 }
 
+/// The next thing that an operator asks of the keys; never without keys, or when nobody is left who could.
+async fn next_order(keys: &mut Option<(KeyDesk, mpsc::Receiver<KeyOrder>)>) -> KeyOrder {
+    let order = match keys {
+        Some((_, orders)) => orders.recv().await,
+        None => None,
+    };
+    match order {
+        Some(order) => order,
+        None => std::future::pending().await,
+    }
+}
+
 /// What the task holds: the store, what waits for it, and what was last said.
 pub(crate) struct Desk<D> {
     directory: D,
@@ -98,7 +115,15 @@ pub(crate) struct Desk<D> {
     /// What the registry was told of the nodes last.
     told: Option<Vec<NodeNumber>>,
     state: watch::Sender<(StoreState, Vec<NodeNumber>)>,
+    /// The keys that nodes share, and what an operator asks of them.
+    keys: Option<(KeyDesk, mpsc::Receiver<KeyOrder>)>,
 }
+
+/// By which an operator asks a desk for the keys.
+pub(crate) type KeyOrders = mpsc::Sender<KeyOrder>;
+
+/// So many questions of operators wait.
+const ORDERS: usize = 8;
 
 impl<D: Directory> Desk<D> {
     /// For this process of a node; `before` is the one before it.
@@ -113,7 +138,15 @@ impl<D: Directory> Desk<D> {
             left: HashSet::new(),
             told: None,
             state: watch::Sender::new((StoreState::Unknown, Vec::new())),
+            keys: None,
         }
+    }
+
+    /// With the keys of this node, which it may share with others.
+    pub(crate) fn with_keys(mut self, keys: KeyDesk) -> (Self, KeyOrders) {
+        let (ask, asked) = mpsc::channel(ORDERS);
+        self.keys = Some((keys, asked));
+        (self, ask)
     }
 
     /// How the store is, and which nodes live.
@@ -155,6 +188,8 @@ impl<D: Directory> Desk<D> {
         write_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pace = interval(PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
@@ -180,6 +215,18 @@ impl<D: Directory> Desk<D> {
                     }
                 }
                 _ = pace.tick(), if !self.unwritten.is_empty() => self.write_some().await,
+                _ = look.tick(), if self.keys.is_some() => {
+                    self.look().await;
+                    if let Some(ring) = self.poll_ring()
+                        && tell.send(Found::Keys(Box::new(ring))).await.is_err()
+                    {
+                        return;
+                    }
+                }
+                order = next_order(&mut self.keys) => {
+                    self.on_order(order).await;
+                    look.reset_immediately();
+                }
                 count = asks.recv_many(&mut batch, BATCH) => {
                     if count == 0 {
                         return;
@@ -216,7 +263,51 @@ impl<D: Directory> Desk<D> {
         next
     }
 
+    /// Compares the keys with those of the store.
+    pub(super) async fn look(&mut self) {
+        let Some((keys, _)) = &mut self.keys else {
+            return;
+        };
+        if !self.presence.is_usable() {
+            keys.on_away();
+            return;
+        }
+        let node = self.own.node;
+        if let Err(away) = keys.look(&mut self.directory, node, unix_s()).await {
+            self.on_away(away);
+        }
+    }
+
+    /// The keys for the registry, if it has others yet.
+    pub(super) fn poll_ring(&mut self) -> Option<KeyRing> {
+        let (keys, _) = self.keys.as_mut()?;
+        keys.poll_ring(unix_s())
+    }
+
+    async fn on_order(&mut self, order: KeyOrder) {
+        let living: Vec<NodeNumber> = self.live();
+        let Some((keys, _)) = &mut self.keys else {
+            return;
+        };
+        let (directory, own) = (&mut self.directory, self.own.node);
+        // Who asked may have gone.
+        match order {
+            KeyOrder::Reload { share, reply } => {
+                let done = keys.reload(directory, own, share, unix_s()).await;
+                let _ = reply.send(done);
+            }
+            KeyOrder::Who { version, reply } => {
+                let have = keys.who(directory, version, &living).await;
+                let living = living.iter().map(|node| node.get()).collect();
+                let _ = reply.send((have.unwrap_or_default(), living));
+            }
+        }
+    }
+
     fn on_away(&mut self, away: Away) {
+        if let Some((keys, _)) = &mut self.keys {
+            keys.on_away();
+        }
         if !matches!(self.presence.state(), StoreState::Away(_)) {
             tracing::warn!(
                 why = %away,

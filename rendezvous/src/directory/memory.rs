@@ -3,16 +3,18 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use p2pdbg_proto::node::NodeNumber;
 
-use super::{Away, Directory, Epoch, Held, Name, Process, Record};
+use super::{Away, Directory, Epoch, Held, Name, Process, Record, Text};
 
 #[derive(Debug, Default)]
 struct Tables {
     nodes: HashMap<NodeNumber, Epoch>,
     records: HashMap<Name, Record>,
+    texts: HashMap<String, String>,
     is_away: bool,
 }
 
@@ -108,6 +110,40 @@ impl Directory for Memory {
         self.tables(|tables| {
             let records = names.iter().map(|name| tables.records.get(name).copied());
             records.collect()
+        })
+    }
+
+    async fn text(&mut self, name: &str, known: &str) -> Result<Text, Away> {
+        self.tables(|tables| match tables.texts.get(name) {
+            Some(text) if !known.is_empty() && text.starts_with(known) => Text::Same,
+            text => Text::Another(text.cloned()),
+        })
+    }
+
+    async fn replace(&mut self, name: &str, before: &str, text: &str) -> Result<bool, Away> {
+        self.tables(|tables| {
+            let there = tables.texts.get(name);
+            let is_before = match there {
+                Some(there) => !before.is_empty() && there.starts_with(before),
+                None => before.is_empty(),
+            };
+            if is_before {
+                tables.texts.insert(name.to_owned(), text.to_owned());
+            }
+            is_before
+        })
+    }
+
+    async fn put(&mut self, name: &str, text: &str, _kept: Duration) -> Result<(), Away> {
+        self.tables(|tables| {
+            tables.texts.insert(name.to_owned(), text.to_owned());
+        })
+    }
+
+    async fn texts(&mut self, names: &[String]) -> Result<Vec<Option<String>>, Away> {
+        self.tables(|tables| {
+            let texts = names.iter().map(|name| tables.texts.get(name).cloned());
+            texts.collect()
         })
     }
 }

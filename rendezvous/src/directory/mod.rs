@@ -17,6 +17,7 @@
 
 mod desk;
 mod epoch;
+mod key_desk;
 #[cfg(test)]
 mod memory;
 mod presence;
@@ -36,8 +37,9 @@ use sha2::Sha256;
 #[cfg(feature = "cluster")]
 pub(crate) use self::valkey::Valkey;
 pub(crate) use self::{
-    desk::{Ask, Desk, Found, Line},
+    desk::{Ask, Desk, Found, KeyOrders, Line},
     epoch::Epoch,
+    key_desk::{KeyDesk, KeyOrder, Reloaded},
     presence::StoreState,
 };
 
@@ -107,6 +109,15 @@ pub(crate) enum Held {
     Another,
 }
 
+/// What a store has of one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Text {
+    /// What is known of it already.
+    Same,
+    /// This, or nothing.
+    Another(Option<String>),
+}
+
 /// Why the store was of no use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -141,4 +152,30 @@ pub(crate) trait Directory: Send + 'static {
         &mut self,
         names: &[Name],
     ) -> impl Future<Output = Result<Vec<Option<Record>>, Away>> + Send;
+
+    /// What lies there, unless it begins with what is `known`.
+    fn text(&mut self, name: &str, known: &str) -> impl Future<Output = Result<Text, Away>> + Send;
+
+    /// Writes a text for good in place of one that begins with `before`, or of none if that is empty; whether there was
+    /// what was to be replaced.
+    fn replace(
+        &mut self,
+        name: &str,
+        before: &str,
+        text: &str,
+    ) -> impl Future<Output = Result<bool, Away>> + Send;
+
+    /// Writes a text for so long.
+    fn put(
+        &mut self,
+        name: &str,
+        text: &str,
+        kept: Duration,
+    ) -> impl Future<Output = Result<(), Away>> + Send;
+
+    /// What lies there, in the order of the names.
+    fn texts(
+        &mut self,
+        names: &[String],
+    ) -> impl Future<Output = Result<Vec<Option<String>>, Away>> + Send;
 }

@@ -9,7 +9,7 @@ use redis::{
     AsyncConnectionConfig, Client, Pipeline, RedisError, aio::MultiplexedConnection, pipe,
 };
 
-use super::{ALIVE_FOR, Away, Directory, Epoch, Held, KEPT_FOR, Name, Process, Record};
+use super::{ALIVE_FOR, Away, Directory, Epoch, Held, KEPT_FOR, Name, Process, Record, Text};
 
 /// How long the store may take to let this node in, and to answer. Nobody waits for it but the desk.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -36,6 +36,24 @@ return 1";
 const REMOVE: &str = "
 local there = redis.call('GET', KEYS[1])
 if there and string.sub(there, 1, string.len(ARGV[1])) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0";
+
+/// Reads a text unless it begins with what is known. 0 it is not there, 1 it begins so, 2 it follows.
+const TEXT: &str = "
+local there = redis.call('GET', KEYS[1])
+if not there then return {0, ''} end
+local known = ARGV[1]
+if known ~= '' and string.sub(there, 1, string.len(known)) == known then return {1, ''} end
+return {2, there}";
+
+/// Writes a text in place of one that begins so, or of none.
+const REPLACE: &str = "
+local there, before = redis.call('GET', KEYS[1]), ARGV[1]
+local begins = there and before ~= '' and string.sub(there, 1, string.len(before)) == before
+if begins or (not there and before == '') then
+  redis.call('SET', KEYS[1], ARGV[2])
+  return 1
+end
 return 0";
 
 /// A connection to one store, made anew when it breaks.
@@ -70,6 +88,10 @@ impl Valkey {
 
     fn of_record(&self, name: &Name) -> String {
         format!("{}:at:{}", self.prefix, BASE64URL_NOPAD.encode(&name.0))
+    }
+
+    fn of_text(&self, name: &str) -> String {
+        format!("{}:{name}", self.prefix)
     }
 
     /// Sends a batch; a connection over which it came to nothing is not used again.
@@ -186,6 +208,46 @@ impl Directory for Valkey {
             return Err(Away(format!("{self} does not answer what it is asked")));
         }
         Ok(texts.into_iter().map(|text| parse(&text?)).collect())
+    }
+
+    async fn text(&mut self, name: &str, known: &str) -> Result<Text, Away> {
+        let mut batch = pipe();
+        let key = self.of_text(name);
+        batch.cmd("EVAL").arg(TEXT).arg(1).arg(key).arg(known);
+        let ((what, text),): ((u8, Vec<u8>),) = self.send(&batch).await?;
+        Ok(match what {
+            0 => Text::Another(None),
+            1 => Text::Same,
+            _ => Text::Another(Some(String::from_utf8_lossy(&text).into_owned())),
+        })
+    }
+
+    async fn replace(&mut self, name: &str, before: &str, text: &str) -> Result<bool, Away> {
+        let mut batch = pipe();
+        let key = self.of_text(name);
+        batch.cmd("EVAL").arg(REPLACE).arg(1).arg(key);
+        batch.arg(before).arg(text);
+        let (replaced,): (u8,) = self.send(&batch).await?;
+        Ok(replaced == 1)
+    }
+
+    async fn put(&mut self, name: &str, text: &str, kept: Duration) -> Result<(), Away> {
+        let mut batch = pipe();
+        let key = self.of_text(name);
+        batch.cmd("SET").arg(key).arg(text);
+        batch.arg("PX").arg(milliseconds(kept)).ignore();
+        self.send(&batch).await
+    }
+
+    async fn texts(&mut self, names: &[String]) -> Result<Vec<Option<String>>, Away> {
+        let keys: Vec<String> = names.iter().map(|name| self.of_text(name)).collect();
+        let mut batch = pipe();
+        batch.cmd("MGET").arg(keys);
+        let (texts,): (Vec<Option<String>>,) = self.send(&batch).await?;
+        match texts.len() == names.len() {
+            true => Ok(texts),
+            false => Err(Away(format!("{self} does not answer what it is asked"))),
+        }
     }
 }
 

@@ -11,6 +11,9 @@ use super::{KeyId, KeyLimits, KeyName};
 /// The version of the file that is written, and the only one that is read.
 const VERSION: u32 = 1;
 
+/// Keys that nodes share, at the most: what has ended stays, so that no node brings it back.
+const MOST_SHARED: usize = 2_048;
+
 const HEAD: &str = "\
 # The keys of this rendezvous. Written by `p2pdbg-rendezvous keys`; a secret is in here as its SHA-256 alone.
 # Times are in Unix seconds. After a change by hand: `p2pdbg-rendezvous reload`, or SIGHUP.
@@ -19,7 +22,9 @@ const HEAD: &str = "\
 /// The keys, in the order in which they were made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyFile {
-    keys: Vec<NamedKey>,
+    /// How often they were changed, if several nodes share them.
+    pub(super) shared: Option<u64>,
+    pub(super) keys: Vec<NamedKey>,
 }
 
 /// One key as the file has it: its secret is not in it.
@@ -37,6 +42,8 @@ pub struct NamedKey {
     pub revoked: Option<u64>,
     /// What its holders may take.
     pub limits: KeyLimits,
+    /// The version of the shared keys in which it was changed last; 0 where they are not shared.
+    pub(super) changed: u64,
     /// The SHA-256 of the secret, which is random and long enough not to be guessed from it.
     pub(super) sha256: [u8; 32],
     /// That of the secret before it, and until when that one is taken too.
@@ -61,6 +68,9 @@ pub enum KeyFault {
     /// There is no key of that name that is not revoked.
     #[error("there is no key {0}")]
     Unknown(KeyName),
+    /// Nodes share no more keys than that, those that have ended among them.
+    #[error("nodes share {MOST_SHARED} keys at the most, and those that have ended count")]
+    TooMany,
 }
 
 impl NamedKey {
@@ -95,6 +105,7 @@ impl KeyFile {
         let written: Written = toml::from_str(text).map_err(syntax)?;
         let keys = written.key.into_iter().map(NamedKey::try_from);
         let file = Self {
+            shared: written.shared,
             keys: keys.collect::<Result<_, _>>()?,
         };
         file.check()?;
@@ -105,6 +116,7 @@ impl KeyFile {
     pub fn text(&self) -> String {
         let written = Written {
             version: VERSION,
+            shared: self.shared,
             key: self.keys.iter().map(WrittenKey::from).collect(),
         };
         // Numbers, names and hexadecimal digits always make TOML.
@@ -124,7 +136,7 @@ impl KeyFile {
             .find(|key| key.name == *name && key.revoked.is_none())
     }
 
-    /// Adds a key. A revoked one of the same name makes room for it.
+    /// Adds a key. A revoked one of the same name makes room for it, unless the keys are shared.
     ///
     /// # Errors
     /// If there is one of that name.
@@ -139,7 +151,13 @@ impl KeyFile {
         if self.find(&name).is_some() {
             return Err(KeyFault::Exists(name));
         }
-        self.keys.retain(|key| key.name != name);
+        match self.shared {
+            // Another node may not have heard of its end.
+            Some(_) if self.keys.len() >= MOST_SHARED => return Err(KeyFault::TooMany),
+            Some(_) => {}
+            None => self.keys.retain(|key| key.name != name),
+        }
+        let changed = self.advance();
         self.keys.push(NamedKey {
             id: KeyId(random_bytes()),
             name,
@@ -147,6 +165,7 @@ impl KeyFile {
             expires,
             revoked: None,
             limits,
+            changed,
             sha256: digest(secret),
             previous: None,
         });
@@ -158,9 +177,12 @@ impl KeyFile {
     /// # Errors
     /// If there is none.
     pub fn revoke(&mut self, name: &KeyName, unix_s: u64) -> Result<(), KeyFault> {
+        self.live(name)?;
+        let changed = self.advance();
         let key = self.live(name)?;
         key.revoked = Some(unix_s);
         key.previous = None;
+        key.changed = changed;
         Ok(())
     }
 
@@ -174,7 +196,10 @@ impl KeyFile {
         secret: &AccessKey,
         grace_until: Option<u64>,
     ) -> Result<(), KeyFault> {
+        self.live(name)?;
+        let changed = self.advance();
         let key = self.live(name)?;
+        key.changed = changed;
         let before = std::mem::replace(&mut key.sha256, digest(secret));
         key.previous = grace_until.map(|until| (before, until));
         Ok(())
@@ -188,7 +213,7 @@ impl KeyFile {
         found.ok_or_else(|| KeyFault::Unknown(name.clone()))
     }
 
-    fn check(&self) -> Result<(), KeyFault> {
+    pub(super) fn check(&self) -> Result<(), KeyFault> {
         let (mut names, mut ids, mut secrets) = (HashSet::new(), HashSet::new(), HashSet::new());
         for key in &self.keys {
             if key.id == KeyId::NOBODY || !ids.insert(key.id) {
@@ -227,6 +252,8 @@ fn syntax(error: toml::de::Error) -> KeyFault {
 #[serde(deny_unknown_fields)]
 struct Written {
     version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared: Option<u64>,
     #[serde(default)]
     key: Vec<WrittenKey>,
 }
@@ -242,6 +269,8 @@ struct WrittenKey {
     expires: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     revoked: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    changed: u64,
     #[serde(default, skip_serializing_if = "KeyLimits::is_none")]
     limits: KeyLimits,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -255,6 +284,10 @@ struct WrittenPrevious {
     until: u64,
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl From<&NamedKey> for WrittenKey {
     fn from(key: &NamedKey) -> Self {
         Self {
@@ -264,6 +297,7 @@ impl From<&NamedKey> for WrittenKey {
             created: key.created,
             expires: key.expires,
             revoked: key.revoked,
+            changed: key.changed,
             limits: key.limits,
             previous: key.previous.map(|(sha256, until)| WrittenPrevious {
                 sha256: hex(&sha256),
@@ -295,6 +329,7 @@ impl TryFrom<WrittenKey> for NamedKey {
             expires: key.expires,
             revoked: key.revoked,
             limits: key.limits,
+            changed: key.changed,
             sha256: sha256(&key.sha256)?,
             previous: previous.transpose()?,
         })

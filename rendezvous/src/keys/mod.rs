@@ -4,10 +4,16 @@
 //! [`KeyRing`] is what a running rendezvous asks. A secret is in neither, only its SHA-256: it is shown once, when it
 //! is made. The one exception is the key `default`, whose secret lies in the file `access-key` beside, because the
 //! URL that the program prints at each start holds it.
+//!
+//! Several nodes may share their keys by a store: [`SharedKeys`] is what a node makes of its own copy and the store's,
+//! [`KeySeal`] what keeps the store from reading or changing them.
 
 mod file;
+mod join;
 mod name;
 mod ring;
+mod seal;
+mod shared;
 mod store;
 mod usage;
 
@@ -24,7 +30,12 @@ pub use self::{
     name::{KeyName, NotAKeyName},
     store::{DEFAULT, KEY_FILES, KeyError, KeyStore},
 };
-pub(crate) use self::{ring::KeyRing, usage::UsageFile};
+pub(crate) use self::{
+    ring::{Basis, KeyRing},
+    seal::KeySeal,
+    shared::SharedKeys,
+    usage::UsageFile,
+};
 
 /// The time by which keys and vouchers end. A clock before 1970 makes everything fresh, which is the lesser evil.
 pub(crate) fn unix_s() -> u64 {

@@ -1,6 +1,6 @@
 //! What a running rendezvous asks of its keys.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use p2pdbg_proto::url::AccessKey;
 
@@ -10,21 +10,36 @@ use super::{
 };
 
 /// The keys that are taken, by what peers show and by what vouchers say.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeyRing {
     /// By the SHA-256 of a secret. What is compared are digests, so how long a look-up takes tells nothing of a secret.
     secrets: HashMap<[u8; 32], Secret>,
     keys: HashMap<KeyId, Key>,
+    /// The secrets and the keys that were revoked: of those it is known that they are good nowhere.
+    ended: (HashSet<[u8; 32]>, HashSet<KeyId>),
     open: bool,
+    basis: Basis,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// What a ring's keys are known by, on which hangs what becomes of a key that is not among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Basis {
+    /// They are all that there are.
+    #[default]
+    Whole,
+    /// They are what the store of several nodes had when it answered last: it may have others by now.
+    Kept,
+    /// That was too long ago: whoever comes by a key has to wait for the store.
+    Stale,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Secret {
     key: KeyId,
     until: Option<u64>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Key {
     name: Option<KeyName>,
     expires: Option<u64>,
@@ -38,8 +53,13 @@ impl KeyRing {
             open,
             ..Self::default()
         };
-        for key in file.keys().iter().filter(|key| key.revoked.is_none()) {
-            ring.insert(key);
+        for key in file.keys() {
+            if key.revoked.is_some() {
+                ring.ended.0.insert(key.sha256);
+                ring.ended.1.insert(key.id);
+            } else {
+                ring.insert(key);
+            }
         }
         if open {
             let nobody = Key {
@@ -50,6 +70,34 @@ impl KeyRing {
             ring.keys.insert(KeyId::NOBODY, nobody);
         }
         ring
+    }
+
+    /// The same keys, known by this.
+    pub(crate) fn known_by(mut self, basis: Basis) -> Self {
+        self.basis = basis;
+        self
+    }
+
+    /// Whether nobody can say at the moment if this secret is one of them.
+    pub(crate) fn may_know_later(&self, secret: &AccessKey) -> bool {
+        let digest = digest(secret);
+        let is_known = self.secrets.contains_key(&digest) || self.ended.0.contains(&digest);
+        self.is_in_doubt(is_known)
+    }
+
+    /// Whether nobody can say at the moment if this key still holds, or is one.
+    pub(crate) fn may_hold_later(&self, key: KeyId) -> bool {
+        let is_known = self.keys.contains_key(&key) || self.ended.1.contains(&key);
+        self.is_in_doubt(is_known)
+    }
+
+    fn is_in_doubt(&self, is_known: bool) -> bool {
+        match self.basis {
+            _ if self.open => false,
+            Basis::Whole => false,
+            Basis::Kept => !is_known,
+            Basis::Stale => true,
+        }
     }
 
     fn insert(&mut self, key: &NamedKey) {

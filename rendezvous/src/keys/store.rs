@@ -15,6 +15,9 @@ const FILE: &str = "keys.toml";
 /// The secret of the key `default`.
 const SECRET: &str = "access-key";
 
+/// When the store of several nodes has confirmed the keys last, and the version that it had.
+const CONFIRMED: &str = "keys-confirmed";
+
 /// What several hosts have in common that take the same keys.
 pub const KEY_FILES: [&str; 2] = [FILE, SECRET];
 
@@ -83,6 +86,55 @@ impl KeyStore {
         let done = change(&mut file)?;
         self.state.write_atomically(FILE, file.text().as_bytes())?;
         Ok(done)
+    }
+
+    /// Makes the keys what they come to beside others, in one step, whatever other processes do meanwhile; gives them.
+    ///
+    /// # Errors
+    /// [`KeyError`]; the file is as it was, then.
+    pub(crate) fn update(
+        &self,
+        with: impl FnOnce(&KeyFile) -> KeyFile,
+    ) -> Result<KeyFile, KeyError> {
+        let _lock = self.state.lock(FILE)?;
+        let before = self.read()?.unwrap_or_default();
+        let after = with(&before);
+        if after != before {
+            self.state.write_atomically(FILE, after.text().as_bytes())?;
+        }
+        Ok(after)
+    }
+
+    /// Adds the keys of another directory, if both share theirs with other nodes; whether they do.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn take_from(&self, other: &Self) -> Result<bool, KeyError> {
+        let (Some(own), Some(others)) = (self.read()?, other.read()?) else {
+            return Ok(false);
+        };
+        let both = own.shared().is_some() && others.shared().is_some();
+        if both {
+            self.update(|own| own.join(&others))?;
+        }
+        Ok(both)
+    }
+
+    /// When the store has confirmed the keys last, in Unix seconds, and the highest version that it had.
+    pub(crate) fn confirmed(&self) -> Option<(u64, u64)> {
+        let bytes = self.state.read(CONFIRMED).ok()??;
+        let text = String::from_utf8(bytes).ok()?;
+        let (at, version) = text.trim().split_once(' ')?;
+        Some((at.parse().ok()?, version.parse().ok()?))
+    }
+
+    /// Keeps that.
+    ///
+    /// # Errors
+    /// As the state directory has them.
+    pub(crate) fn keep_confirmed(&self, (at, version): (u64, u64)) -> Result<(), KeyError> {
+        let text = format!("{at} {version}\n");
+        Ok(self.state.write_atomically(CONFIRMED, text.as_bytes())?)
     }
 
     /// Keeps the secret of the key `default`, for the URL.

@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Operator, Status};
+use super::{KeysRead, Operator, SharedReport, Status};
 
 /// The socket's name in the state directory.
 const NAME: &str = "control.sock";
@@ -43,6 +43,8 @@ pub enum Request {
     Status,
     /// To read the keys again.
     Reload,
+    /// To share the keys with the other nodes from now on.
+    ShareKeys,
     /// To give no new codes and sessions, for so many seconds at the most.
     Drain {
         /// Without it the deadline is the usual one, or the one that there is.
@@ -62,6 +64,9 @@ pub enum Reply {
     Reloaded {
         /// How many let somebody in.
         keys: usize,
+        /// Where they are known, if nodes share them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shared: Option<SharedReport>,
     },
     /// It drains from now on.
     Draining {
@@ -170,7 +175,12 @@ async fn answer(mut connection: UnixStream, operator: Operator) -> io::Result<()
             None => refused("it is stopping, or too busy to answer"),
         },
         Ok(Request::Reload) => match operator.reload().await {
-            Ok(keys) => Reply::Reloaded { keys },
+            Ok(KeysRead { keys, shared }) => Reply::Reloaded { keys, shared },
+            Err(error) => refused(error),
+        },
+        Ok(Request::ShareKeys) => match operator.share_keys().await {
+            Ok(Some(KeysRead { keys, shared })) => Reply::Reloaded { keys, shared },
+            Ok(None) => refused("it is no node with a store, by which keys could be shared"),
             Err(error) => refused(error),
         },
         Ok(Request::Drain { for_s }) => {

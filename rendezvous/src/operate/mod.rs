@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     counters::{Counters, Tallies},
+    directory::{KeyOrder, KeyOrders, Reloaded},
     hub_event::Event,
     hub_report::Report,
     keys::{KeyError, KeyRing, KeyStore, unix_s},
@@ -25,6 +26,36 @@ use crate::{
 
 pub use self::nodes::{NodeReport, NodesReport, StoreReport};
 use self::{drain::Drain, nodes::Nodes};
+
+/// How long an operator waits at the most until all nodes that live have read the keys that they share.
+const KNOWN_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often it is asked whether they have.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// What has become of keys that were read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeysRead {
+    /// How many of them let somebody in.
+    pub keys: usize,
+    /// Where they are known, if nodes share them.
+    pub shared: Option<SharedReport>,
+}
+
+/// Where the keys are known that nodes share.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedReport {
+    /// How often they were changed.
+    pub version: u64,
+    /// The nodes that have said that they have them so.
+    pub known_at: Vec<u8>,
+    /// Those of the list that have not.
+    pub not_yet_at: Vec<u8>,
+    /// Keys of this node that have other names now, since others had theirs.
+    pub renamed: Vec<(String, String)>,
+    /// Why the store has not got them yet, if it has not: it gets them once it is back.
+    pub away: Option<String>,
+}
 
 /// How long the hub may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -63,22 +94,96 @@ pub struct Operator {
     pub(crate) url_without_key: String,
     pub(crate) drain: Drain,
     pub(crate) nodes: Option<Nodes>,
+    /// By which the keys are asked for that nodes share, where there is a store.
+    pub(crate) shared: Option<KeyOrders>,
 }
 
 impl Operator {
     /// Reads the keys again, and lets them hold from now on: whoever is there by one that has ended is shut out, and
-    /// nobody else notices. Says how many there are that let somebody in.
+    /// nobody else notices. Says how many there are that let somebody in. Where nodes share them, the store is given
+    /// what it lacks.
     ///
     /// # Errors
     /// When they cannot be read; those from before hold on, then.
-    pub async fn reload(&self) -> Result<usize, KeyError> {
+    pub async fn reload(&self) -> Result<KeysRead, KeyError> {
+        if let Some(shared) = self.order_keys(false).await? {
+            let keys = self.live_keys()?;
+            let shared = Some(shared);
+            return Ok(KeysRead { keys, shared });
+        }
         let file = self.store.load_or_make(unix_s())?;
         let live = file.keys().iter().filter(|key| key.is_live(unix_s()));
-        let count = live.count();
+        let keys = live.count();
         let ring = KeyRing::new(&file, self.open);
         // The hub ends with the server alone.
         let _ = self.hub.send(Event::Keys(ring)).await;
-        Ok(count)
+        Ok(KeysRead { keys, shared: None })
+    }
+
+    /// Shares the keys of this node with the others from now on, if it does not; none where there is no store.
+    ///
+    /// # Errors
+    /// When they cannot be read, or the store is away.
+    pub(crate) async fn share_keys(&self) -> Result<Option<KeysRead>, KeyError> {
+        let Some(shared) = self.order_keys(true).await? else {
+            return Ok(None);
+        };
+        let keys = self.live_keys()?;
+        let shared = Some(shared);
+        Ok(Some(KeysRead { keys, shared }))
+    }
+
+    fn live_keys(&self) -> Result<usize, KeyError> {
+        let file = self.store.load_or_make(unix_s())?;
+        let live = file.keys().iter().filter(|key| key.is_live(unix_s()));
+        Ok(live.count())
+    }
+
+    /// Has the keys read again that nodes share, and waits a while until all that live have them; none if they share
+    /// none.
+    async fn order_keys(&self, share: bool) -> Result<Option<SharedReport>, KeyError> {
+        let (Some(orders), Some(nodes)) = (&self.shared, &self.nodes) else {
+            return Ok(None);
+        };
+        let (reply, done) = oneshot::channel();
+        let order = KeyOrder::Reload { share, reply };
+        // The desk ends with the server alone.
+        let _ = orders.send(order).await;
+        let Some(reloaded) = done.await.unwrap_or(Ok(None))? else {
+            return Ok(None);
+        };
+        Ok(Some(self.report_shared(orders, nodes, reloaded).await))
+    }
+
+    async fn report_shared(
+        &self,
+        orders: &KeyOrders,
+        nodes: &Nodes,
+        reloaded: Reloaded,
+    ) -> SharedReport {
+        let until = Instant::now() + KNOWN_WITHIN;
+        let mut known_at = Vec::new();
+        while reloaded.away.is_none() {
+            let (reply, who) = oneshot::channel();
+            let version = reloaded.version;
+            let _ = orders.send(KeyOrder::Who { version, reply }).await;
+            let (have, living) = who.await.unwrap_or_default();
+            let all = living.iter().all(|node| have.contains(node));
+            known_at = have;
+            if all && !living.is_empty() || Instant::now() >= until {
+                break;
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+        let others = nodes.numbers();
+        let not_yet_at = others.filter(|node| !known_at.contains(node)).collect();
+        SharedReport {
+            version: reloaded.version,
+            known_at,
+            not_yet_at,
+            renamed: reloaded.renamed,
+            away: reloaded.away,
+        }
     }
 
     /// Gives no new codes and sessions from now on, until the last session or this time is over; how long that may

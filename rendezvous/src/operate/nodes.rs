@@ -56,6 +56,11 @@ impl Nodes {
         Self { own, nodes, state }
     }
 
+    /// The numbers of all nodes of the list.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u8> {
+        self.nodes.iter().map(|node| node.number.get())
+    }
+
     /// The nodes and the store as they were last seen.
     pub(crate) fn report(&self) -> NodesReport {
         let (store, live) = match &self.state {

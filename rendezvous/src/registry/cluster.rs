@@ -232,6 +232,8 @@ impl Registry {
                 }
                 Vec::new()
             }
+            // For the hub, which gives them to the relay's books too.
+            Found::Keys(_) => Vec::new(),
             Found::TellAll => vec![Effect::Ask(Ask::All(self.handles.listeners()))],
             Found::At(connector, digest, number) => {
                 let id = ConnId(connector);

@@ -13,6 +13,9 @@ use super::{
     voucher::{Purpose, new_account},
 };
 
+/// What a peer is told whose key only the store can know, while that is away: this node asks it again every second.
+const KEYS_AWAY: Refusal = Refusal::KeysAway { retry_after_s: 5 };
+
 impl Registry {
     /// What the credential of a peer at this address entitles it to. A wrong key counts as many joins that missed, so
     /// that it cannot be guessed.
@@ -24,6 +27,9 @@ impl Registry {
     ) -> Result<Standing, Refusal> {
         Ok(match credential {
             Credential::AccessKey(secret) => {
+                if self.keys.may_know_later(&secret) {
+                    return Err(KEYS_AWAY);
+                }
                 let known = self.keys.authenticate(&secret, now.unix_s);
                 match known.or(self.keys.without_key()) {
                     Some(key) => Standing::Full(key),
@@ -39,13 +45,18 @@ impl Registry {
             _ if let Some(key) = self.keys.without_key() => Standing::Full(key),
             Credential::None => Standing::Keyless,
             // An old voucher is worth nothing, but does not keep its bearer from joining by nameplate.
-            Credential::Voucher(voucher) => self
-                .vouchers
-                .check(Purpose::Waiting, &voucher, now.unix_s)
-                .filter(|granted| self.keys.is_live(granted.key, now.unix_s))
-                .map_or(Standing::Keyless, |granted| {
-                    Standing::Vouched(granted.key, granted.account)
-                }),
+            Credential::Voucher(voucher) => {
+                let granted = self
+                    .vouchers
+                    .check(Purpose::Waiting, &voucher, now.unix_s);
+                match granted {
+                    Some(granted) if self.keys.may_hold_later(granted.key) => return Err(KEYS_AWAY),
+                    Some(granted) if self.keys.is_live(granted.key, now.unix_s) => {
+                        Standing::Vouched(granted.key, granted.account)
+                    }
+                    _ => Standing::Keyless,
+                }
+            }
         })
     }
 

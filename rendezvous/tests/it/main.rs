@@ -15,6 +15,7 @@ mod program;
 mod relay;
 mod relays;
 mod service;
+mod shared_keys;
 mod store_program;
 mod stores;
 mod strangers;

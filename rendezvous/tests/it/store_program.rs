@@ -70,6 +70,9 @@ fn packaged() -> Option<PathBuf> {
 pub(crate) struct Store {
     child: Child,
     at: SocketAddr,
+    /// By what it was started.
+    program: PathBuf,
+    arguments: Vec<String>,
     _directory: TempDir,
 }
 
@@ -83,6 +86,18 @@ impl Drop for Store {
 impl Store {
     pub(crate) fn start(program: &Path, arguments: &[&str]) -> Self {
         Self::start_at(program, free(), "--port", arguments)
+    }
+
+    /// Ends it at once; it can be started again.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again, with nothing in it, after it was killed.
+    pub(crate) fn start_again(&mut self) {
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        *self = Self::start_at(&self.program.clone(), self.at, "--port", &arguments);
     }
 
     /// One that is reached over TLS, with the certificate and key of this file: by itself, or where it has no TLS,
@@ -125,6 +140,8 @@ impl Store {
         Self {
             child,
             at,
+            program: program.to_owned(),
+            arguments: arguments.iter().map(ToString::to_string).collect(),
             _directory: directory,
         }
     }
@@ -134,6 +151,32 @@ impl Store {
     }
 
     /// Says this to it, as one of its other users might; gives the first line of the answer.
+    /// Says this to it as this user; gives the texts in the answer.
+    pub(crate) async fn ask_as(&self, user: &str, password: &str, words: &[&str]) -> Vec<String> {
+        let mut stream = TcpStream::connect(self.at).await.unwrap();
+        let mut asked = String::new();
+        for command in [&["AUTH", user, password][..], words] {
+            asked += &format!("*{}\r\n", command.len());
+            for word in command {
+                asked += &format!("${}\r\n{word}\r\n", word.len());
+            }
+        }
+        // The last word that it says, since how many there are before hangs on the question.
+        asked += "*2\r\n$4\r\nECHO\r\n$8\r\nthis-end\r\n";
+        stream.write_all(asked.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"this-end\r\n") {
+            assert!(soon(stream.read_buf(&mut answer)).await.unwrap() > 0);
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        let is_text = |line: &&str| !line.starts_with(['+', '*', '$', ':']) && *line != "this-end";
+        let texts = answer.split("\r\n").filter(is_text);
+        texts
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
     pub(crate) async fn say(&self, command: &str) -> String {
         let mut stream = TcpStream::connect(self.at).await.unwrap();
         let line = format!("{command}\r\n");
@@ -144,8 +187,21 @@ impl Store {
     }
 }
 
+/// The user for nodes, as the runbook has it, and nobody else.
+pub(crate) fn only_the_runbooks_user(password: &str) -> Vec<String> {
+    let runbook = include_str!("../../../docs/CLUSTER.md");
+    let user = runbook
+        .lines()
+        .find(|line| line.trim().starts_with("user p2pdbg on "));
+    let user = user.unwrap().trim();
+    let user = user.replace(">PASSWORD", &format!(">{password}"));
+    let words = user.split(' ').skip(1).map(str::to_owned);
+    let others = ["--user", "default", "off", "--user"].map(str::to_owned);
+    others.into_iter().chain(words).collect()
+}
+
 /// An address that was free a moment ago; that another program takes it now is as good as impossible.
-fn free() -> SocketAddr {
+pub(crate) fn free() -> SocketAddr {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     free.local_addr().unwrap()
 }

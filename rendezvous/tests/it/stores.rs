@@ -16,7 +16,7 @@ use p2pdbg_rendezvous::{
 use tempfile::TempDir;
 
 use crate::{
-    store_program::{Store, programs},
+    store_program::{Store, only_the_runbooks_user, programs},
     support::{soon, state_dir},
 };
 
@@ -143,18 +143,9 @@ async fn store_with_a_password_takes_nodes_that_have_it_and_others_say_what_is_w
 
 #[tokio::test]
 async fn store_user_may_be_as_narrow_as_the_runbook_has_it() {
-    let runbook = include_str!("../../../docs/CLUSTER.md");
-    let user = runbook
-        .lines()
-        .find(|line| line.trim().starts_with("user p2pdbg on "));
-    let user = user
-        .unwrap()
-        .trim()
-        .replace(">PASSWORD", &format!(">{PASSWORD}"));
-    let words: Vec<&str> = user.split(' ').skip(1).collect();
+    let user = only_the_runbooks_user(PASSWORD);
+    let arguments: Vec<&str> = user.iter().map(String::as_str).collect();
     for program in programs() {
-        let mut arguments = vec!["--user", "default", "off", "--user"];
-        arguments.extend(&words);
         let store = Store::start(&program, &arguments);
         let cluster = Cluster::new();
         let url = store.url("redis", &format!("p2pdbg:{PASSWORD}@"));
