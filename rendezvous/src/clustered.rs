@@ -8,7 +8,9 @@ use tokio::{sync::watch, task::JoinSet};
 #[cfg(feature = "cluster")]
 use crate::{
     config::StoreUrl,
-    directory::{Desk, Epoch, Names, Process, Valkey},
+    directory::{Desk, Epoch, LeaseDesk, Names, Process, Valkey},
+    keys::KeySeal,
+    leases::Leases,
 };
 use crate::{
     config::{ClusterConfig, ServerConfig, StartError},
@@ -177,7 +179,7 @@ impl Membership {
         if let Some((desk, keys)) = self.desk {
             let state = desk.state();
             let (line, serving) = desk.open();
-            hub.ask_through(line);
+            hub.ask_through(line, nodes.len());
             aside.spawn(serving);
             return Attended {
                 nodes: Nodes::new(own, nodes, Some(state)),
@@ -205,7 +207,10 @@ fn open_desk(
     let store = Valkey::new(store.expose(), authority).map_err(StartError::Cluster)?;
     let (epoch, before) = Epoch::begin(state)?;
     let process = Process { node: own, epoch };
-    Ok(Desk::new(store, Names::new(secret), process, before))
+    let nodes = config.nodes.iter().map(|node| node.number.get());
+    let leases = Leases::new(own.get(), nodes.collect(), epoch.number());
+    let leases = LeaseDesk::new(leases, KeySeal::of(secret));
+    Ok(Desk::new(store, Names::new(secret), process, before).with_leases(leases))
 }
 
 /// Waits until nobody else has this node's number.

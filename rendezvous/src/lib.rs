@@ -49,6 +49,7 @@ mod hub_event;
 mod hub_report;
 mod in_memory;
 mod keys;
+mod leases;
 mod limits;
 mod month;
 mod offer;

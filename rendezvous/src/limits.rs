@@ -182,6 +182,11 @@ impl Default for Limits {
 pub(crate) struct Prefix(IpAddr);
 
 impl Prefix {
+    /// The address, or the first one of its /64.
+    pub(crate) fn ip(self) -> IpAddr {
+        self.0
+    }
+
     pub(crate) fn of(ip: IpAddr) -> Self {
         match ip.to_canonical() {
             IpAddr::V4(ip) => Self(ip.into()),
@@ -218,6 +223,13 @@ impl Bucket {
     pub(crate) fn charge(&mut self, rate: Rate, now: Instant, cost: u32) {
         let capacity = rate.interval() * rate.burst.max(1);
         self.full_at = Some(now + (self.missing(now) + rate.interval() * cost).min(capacity));
+    }
+
+    /// Takes `cost` tokens, and owes what is not there, for `most` at the most.
+    fn owe(&mut self, rate: Rate, now: Instant, cost: u32, most: Duration) {
+        let capacity = rate.interval() * rate.burst.max(1);
+        let missing = self.missing(now) + rate.interval() * cost;
+        self.full_at = Some(now + missing.min(capacity + most));
     }
 
     fn missing(&self, now: Instant) -> Duration {
@@ -263,6 +275,13 @@ impl AddressBuckets {
     pub(crate) fn charge(&mut self, ip: IpAddr, rate: Rate, now: Instant, cost: u32) {
         if let Some(bucket) = self.bucket(ip, now) {
             bucket.charge(rate, now, cost);
+        }
+    }
+
+    /// Takes `cost` tokens from the bucket of this address, which owes what is not there, for `most` at the most.
+    pub(crate) fn owe(&mut self, ip: IpAddr, rate: Rate, now: Instant, cost: u32, most: Duration) {
+        if let Some(bucket) = self.bucket(ip, now) {
+            bucket.owe(rate, now, cost, most);
         }
     }
 

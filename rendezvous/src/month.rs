@@ -8,6 +8,11 @@
 pub(crate) struct Month(u64);
 
 impl Month {
+    /// As a number: from January of the year 0.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+
     /// The month of a time in Unix seconds.
     pub(crate) fn of(unix_s: u64) -> Self {
         // Years that begin in March, so that the day which comes and goes is the last of its year.

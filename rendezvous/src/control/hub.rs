@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     counters::Tallies,
     datapath::Command,
-    directory::{Found, Line},
+    directory::{Ask, Found, Line, Uses},
     fair::{Book, Notice},
     health::Part,
     hub_event::Event,
@@ -80,10 +80,11 @@ impl Hub {
         }
     }
 
-    /// Asks the directory through this line; without one it is asked for nothing.
+    /// Asks the directory of so many nodes through this line; without one it is asked for nothing.
     #[cfg(feature = "cluster")]
-    pub(crate) fn ask_through(&mut self, line: Line) {
+    pub(crate) fn ask_through(&mut self, line: Line, nodes: usize) {
         self.line = Some(line);
+        self.book.share_with(nodes);
     }
 
     /// Serves until `stop`, and then tells every peer that the rendezvous is stopping.
@@ -99,6 +100,7 @@ impl Hub {
                 () = stop.cancelled() => break,
                 _ = tick.tick() => {
                     self.check();
+                    self.say_uses();
                     self.registry.expire(now())
                 }
                 _ = settle.tick() => {
@@ -111,7 +113,12 @@ impl Hub {
                 }
                 found = Line::next(&mut self.line) => match found {
                     Found::Keys(ring) => self.set_keys(*ring),
-                    found => self.registry.on_directory(found),
+                    Found::Parts(shares) => {
+                        self.book.on_parts(now().instant, shares.clone());
+                        self.registry.on_parts(shares);
+                        Vec::new()
+                    }
+                    found => self.registry.on_directory(now().instant, found),
                 },
                 event = self.events.recv() => match event {
                     Some(event) => self.on_event(event).await,
@@ -180,6 +187,22 @@ impl Hub {
                 });
                 Vec::new()
             }
+        }
+    }
+
+    /// Says what keys use of the limits that nodes share.
+    fn say_uses(&mut self) {
+        let Some(line) = &self.line else {
+            return;
+        };
+        if let Some(limits) = self.registry.uses(&self.book.wants()) {
+            let relayed = self.book.relayed();
+            let heard = self.registry.heard_parts();
+            line.ask(Ask::Uses(Uses {
+                limits,
+                relayed,
+                heard,
+            }));
         }
     }
 

@@ -16,9 +16,14 @@ use tokio::{
 use super::{
     Away, Directory, Epoch, Held, Name, Names, Process, Record,
     key_desk::{KeyDesk, KeyOrder, LOOK},
+    lease_desk::{LeaseDesk, RENEW, Uses},
     presence::{Next, Presence, StoreState},
 };
-use crate::keys::{KeyRing, unix_s};
+use crate::{
+    keys::{KeyRing, unix_s},
+    leases::Parts,
+    limits::Prefix,
+};
 
 /// How often this node says that it lives; also how soon a store that was away is tried again.
 const BEAT: Duration = Duration::from_secs(4);
@@ -28,6 +33,9 @@ const WRITE_AGAIN: Duration = Duration::from_secs(45);
 
 /// So many questions go to the store at once.
 pub(super) const BATCH: usize = 500;
+
+/// How long joins that found nobody are counted after the last one.
+const MISSED_FOR: Duration = Duration::from_secs(60);
 
 /// The pause between batches when all records are written.
 const PACE: Duration = Duration::from_millis(100);
@@ -43,6 +51,10 @@ pub(crate) enum Ask {
     Seek(u64, [u8; 32]),
     /// All listeners that wait, which the desk has asked for.
     All(Vec<([u8; 32], u64)>),
+    /// What keys use here of the limits that nodes share.
+    Uses(Uses),
+    /// A join from there has found nobody; whether who joined has a key.
+    Missed(Prefix, bool),
 }
 
 /// What the registry is told.
@@ -56,6 +68,10 @@ pub(crate) enum Found {
     Living(Option<Vec<NodeNumber>>),
     /// These keys hold from now on: nodes share them.
     Keys(Box<KeyRing>),
+    /// What this node may give away of the keys' limits.
+    Parts(Parts),
+    /// So many joins from there have found nobody, at all nodes, lately; whether who joined has a key.
+    Missed(Prefix, bool, u64),
 }
 
 /// What may wait for the desk, and for the hub. What does not fit is asked again, or written with the rest.
@@ -117,6 +133,7 @@ pub(crate) struct Desk<D> {
     state: watch::Sender<(StoreState, Vec<NodeNumber>)>,
     /// The keys that nodes share, and what an operator asks of them.
     keys: Option<(KeyDesk, mpsc::Receiver<KeyOrder>)>,
+    leases: Option<LeaseDesk>,
 }
 
 /// By which an operator asks a desk for the keys.
@@ -139,7 +156,14 @@ impl<D: Directory> Desk<D> {
             told: None,
             state: watch::Sender::new((StoreState::Unknown, Vec::new())),
             keys: None,
+            leases: None,
         }
+    }
+
+    /// With a place at the table of the limits that nodes share.
+    pub(crate) fn with_leases(mut self, leases: LeaseDesk) -> Self {
+        self.leases = Some(leases);
+        self
     }
 
     /// With the keys of this node, which it may share with others.
@@ -190,6 +214,8 @@ impl<D: Directory> Desk<D> {
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut renew = interval(RENEW);
+        renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
@@ -219,6 +245,13 @@ impl<D: Directory> Desk<D> {
                     self.look().await;
                     if let Some(ring) = self.poll_ring()
                         && tell.send(Found::Keys(Box::new(ring))).await.is_err()
+                    {
+                        return;
+                    }
+                }
+                _ = renew.tick(), if self.leases.is_some() => {
+                    if let Some(shares) = self.renew().await
+                        && tell.send(Found::Parts(shares)).await.is_err()
                     {
                         return;
                     }
@@ -275,6 +308,22 @@ impl<D: Directory> Desk<D> {
         let node = self.own.node;
         if let Err(away) = keys.look(&mut self.directory, node, unix_s()).await {
             self.on_away(away);
+        }
+    }
+
+    /// Renews what this node has of the limits.
+    async fn renew(&mut self) -> Option<Parts> {
+        let leases = self.leases.as_mut()?;
+        if !self.presence.is_usable() {
+            return None;
+        }
+        match leases.renew(&mut self.directory).await {
+            Ok(shares) => shares,
+            Err(away) => {
+                let shares = leases.shares();
+                self.on_away(away);
+                shares
+            }
         }
     }
 
@@ -344,6 +393,12 @@ impl<D: Directory> Desk<D> {
 
     /// Does what was asked, in the order of the last word on each listener.
     pub(super) async fn answer(&mut self, batch: &mut Vec<Ask>) -> Vec<Found> {
+        // What is in use is wanted when the store is back, and not only while it answers.
+        for ask in batch.iter_mut() {
+            if let (Ask::Uses(uses), Some(leases)) = (ask, &mut self.leases) {
+                leases.on_uses(std::mem::take(uses));
+            }
+        }
         if !self.presence.is_usable() {
             batch.clear();
             return Vec::new();
@@ -361,6 +416,7 @@ impl<D: Directory> Desk<D> {
         let mut last: HashMap<Name, Option<u64>> = HashMap::new();
         let mut sought = Vec::new();
         let mut all = None;
+        let mut missed = Vec::new();
         for ask in batch.drain(..) {
             match ask {
                 Ask::Waits(digest, since) => {
@@ -371,6 +427,8 @@ impl<D: Directory> Desk<D> {
                 }
                 Ask::Seek(connector, digest) => sought.push((connector, digest)),
                 Ask::All(waiting) => all = Some(waiting),
+                Ask::Uses(_) => {}
+                Ask::Missed(of, with_key) => missed.push((of, with_key)),
             }
         }
         let record = |since| Record {
@@ -396,12 +454,28 @@ impl<D: Directory> Desk<D> {
             self.left.remove(name);
         }
         self.left.extend(&gone);
-        let found = self.seek(sought).await?;
+        let mut found = self.seek(sought).await?;
+        found.extend(self.count(missed).await?);
         if let Some(all) = all {
             self.unwritten = all.into();
             self.write_batch().await?;
         }
         Ok(found)
+    }
+
+    async fn count(&mut self, missed: Vec<(Prefix, bool)>) -> Result<Vec<Found>, Away> {
+        if missed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names = missed.iter();
+        let names: Vec<String> = names
+            .map(|(of, with_key)| self.names.of_misses(*of, *with_key))
+            .collect();
+        let counts = self.directory.count(&names, MISSED_FOR).await?;
+        let found = missed.into_iter().zip(counts);
+        Ok(found
+            .map(|((of, with_key), count)| Found::Missed(of, with_key, count))
+            .collect())
     }
 
     async fn seek(&mut self, sought: Vec<(u64, [u8; 32])>) -> Result<Vec<Found>, Away> {

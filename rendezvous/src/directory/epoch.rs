@@ -18,6 +18,11 @@ impl Epoch {
         Self(u64::from_be_bytes(random_bytes()))
     }
 
+    /// As a number.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+
     /// Draws one for this process and keeps it; with the one before it.
     pub(crate) fn begin(state: &StateDir) -> Result<(Self, Option<Self>), StateError> {
         let kept = state.read(FILE)?;

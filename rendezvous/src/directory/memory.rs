@@ -140,6 +140,18 @@ impl Directory for Memory {
         })
     }
 
+    async fn count(&mut self, names: &[String], _kept: Duration) -> Result<Vec<u64>, Away> {
+        self.tables(|tables| {
+            let counts = names.iter().map(|name| {
+                let text = tables.texts.entry(name.clone()).or_default();
+                let count = text.parse().unwrap_or(0) + 1;
+                *text = count.to_string();
+                count
+            });
+            counts.collect()
+        })
+    }
+
     async fn texts(&mut self, names: &[String]) -> Result<Vec<Option<String>>, Away> {
         self.tables(|tables| {
             let texts = names.iter().map(|name| tables.texts.get(name).cloned());

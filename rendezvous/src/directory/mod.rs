@@ -18,6 +18,7 @@
 mod desk;
 mod epoch;
 mod key_desk;
+mod lease_desk;
 #[cfg(test)]
 mod memory;
 mod presence;
@@ -30,9 +31,12 @@ mod valkey;
 
 use std::{collections::HashMap, time::Duration};
 
+use data_encoding::BASE64URL_NOPAD;
 use hmac::{Hmac, Mac};
 use p2pdbg_proto::{node::NodeNumber, secret::Secret};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
+
+use crate::limits::Prefix;
 
 #[cfg(feature = "cluster")]
 pub(crate) use self::valkey::Valkey;
@@ -40,6 +44,7 @@ pub(crate) use self::{
     desk::{Ask, Desk, Found, KeyOrders, Line},
     epoch::Epoch,
     key_desk::{KeyDesk, KeyOrder, Reloaded},
+    lease_desk::{LeaseDesk, Uses},
     presence::StoreState,
 };
 
@@ -61,6 +66,13 @@ impl Names {
     /// By the secret that all nodes share.
     pub(crate) fn new(cluster_secret: &Secret<32>) -> Self {
         Self(cluster_secret.clone())
+    }
+
+    /// The name of the count of an address' joins that found nobody, of those with a key or of the others.
+    fn of_misses(&self, of: Prefix, with_key: bool) -> String {
+        let said = format!("p2pdbg misses 1 {with_key} {}", of.ip());
+        let name = self.of(&Sha256::digest(said).into());
+        format!("miss:{}", BASE64URL_NOPAD.encode(&name.0))
     }
 
     fn of(&self, digest: &[u8; 32]) -> Name {
@@ -172,6 +184,13 @@ pub(crate) trait Directory: Send + 'static {
         text: &str,
         kept: Duration,
     ) -> impl Future<Output = Result<(), Away>> + Send;
+
+    /// Counts one more of each, and gives how many that makes; what was not counted for so long begins anew.
+    fn count(
+        &mut self,
+        names: &[String],
+        kept: Duration,
+    ) -> impl Future<Output = Result<Vec<u64>, Away>> + Send;
 
     /// What lies there, in the order of the names.
     fn texts(

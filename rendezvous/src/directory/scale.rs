@@ -303,7 +303,7 @@ impl World {
                 self.nodes[node].desk.check()?;
                 for found in found {
                     let began = Instant::now();
-                    let effects = self.nodes[node].registry.on_directory(found);
+                    let effects = self.nodes[node].registry.on_directory(began, found);
                     self.phase.registries += began.elapsed();
                     self.apply(node, effects);
                 }

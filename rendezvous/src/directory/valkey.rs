@@ -56,6 +56,12 @@ if begins or (not there and before == '') then
 end
 return 0";
 
+/// Counts one more.
+const COUNT: &str = "
+local count = tonumber(redis.call('GET', KEYS[1]) or '0') or 0
+redis.call('SET', KEYS[1], count + 1, 'PX', ARGV[1])
+return count + 1";
+
 /// A connection to one store, made anew when it breaks.
 pub(crate) struct Valkey {
     client: Client,
@@ -236,6 +242,16 @@ impl Directory for Valkey {
         let key = self.of_text(name);
         batch.cmd("SET").arg(key).arg(text);
         batch.arg("PX").arg(milliseconds(kept)).ignore();
+        self.send(&batch).await
+    }
+
+    async fn count(&mut self, names: &[String], kept: Duration) -> Result<Vec<u64>, Away> {
+        let mut batch = pipe();
+        for name in names {
+            let key = self.of_text(name);
+            batch.cmd("EVAL").arg(COUNT).arg(1).arg(key);
+            batch.arg(milliseconds(kept));
+        }
         self.send(&batch).await
     }
 

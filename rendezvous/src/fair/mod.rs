@@ -18,7 +18,7 @@ mod meter;
 mod share;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -27,6 +27,7 @@ pub(crate) use self::meter::LegMeter;
 use self::{bucket::UNBOUNDED, meter::KeyMeter, share::Shares};
 use crate::{
     keys::{KeyId, KeyRing},
+    leases::{Account, GOOD_FOR, Kind, Parts, alone},
     month::Month,
     ticket::Terms,
 };
@@ -62,7 +63,7 @@ pub(crate) enum Notice {
 }
 
 #[derive(Debug)]
-struct Account {
+struct KeyAccount {
     meter: Arc<KeyMeter>,
     rate: u64,
     month_most: Option<u64>,
@@ -70,6 +71,11 @@ struct Account {
     noticed: Option<Notice>,
     /// Whether this host does not know the key, and only a ticket has told of it.
     is_guest: bool,
+    /// What it may relay a second, at all nodes that share its limits.
+    rate_of_all: u64,
+    /// What it has relayed this month at other nodes, and what it had here when they said so.
+    elsewhere: u64,
+    here_then: u64,
 }
 
 #[derive(Debug)]
@@ -84,11 +90,14 @@ struct Leg {
 #[derive(Debug)]
 pub(crate) struct Book {
     host: u64,
-    accounts: HashMap<KeyId, Account>,
+    accounts: HashMap<KeyId, KeyAccount>,
     legs: Vec<Leg>,
     month: Month,
     settled: Instant,
     notices: Vec<Notice>,
+    /// How many nodes share the keys' limits, and what this one may give away, if it is one of several.
+    nodes: Option<usize>,
+    parts: Option<Parts>,
 }
 
 impl Book {
@@ -101,6 +110,90 @@ impl Book {
             month: Month::of(unix_s),
             settled: now,
             notices: Vec::new(),
+            nodes: None,
+            parts: None,
+        }
+    }
+
+    /// Shares the keys' limits with other nodes, of which there are so many with this one.
+    #[cfg_attr(
+        not(feature = "cluster"),
+        allow(dead_code, reason = "there is no store without the feature")
+    )]
+    pub(crate) fn share_with(&mut self, nodes: usize) {
+        self.nodes = Some(nodes);
+        self.take_parts(self.settled);
+    }
+
+    /// What this node may give away from now on, and what the others have relayed.
+    pub(crate) fn on_parts(&mut self, now: Instant, parts: Parts) {
+        for (key, account) in &mut self.accounts {
+            account.elsewhere = parts
+                .relayed_elsewhere
+                .get(key)
+                .copied()
+                .unwrap_or_default();
+            account.here_then = account.usage.month_bytes;
+        }
+        self.parts = Some(parts);
+        self.take_parts(now);
+    }
+
+    /// What each key would relay here, in bytes a second.
+    pub(crate) fn wants(&self) -> HashMap<KeyId, u64> {
+        let mut wants: HashMap<KeyId, u64> = HashMap::new();
+        for leg in &self.legs {
+            let sum = wants.entry(leg.key).or_default();
+            *sum = sum.saturating_add(leg.wants);
+        }
+        wants
+    }
+
+    /// What the keys whose months are limited have relayed here, for the other nodes.
+    pub(crate) fn relayed(&self) -> (u64, BTreeMap<KeyId, u64>) {
+        let limited = self.accounts.iter();
+        let limited = limited.filter(|(_, a)| a.month_most.is_some() && !a.is_guest);
+        let relayed = limited.map(|(key, account)| (*key, account.usage.month_bytes));
+        (self.month.number(), relayed.collect())
+    }
+
+    /// Gives each key its part of what all nodes may relay of it.
+    fn take_parts(&mut self, now: Instant) {
+        for (key, account) in &mut self.accounts {
+            if account.is_guest {
+                continue;
+            }
+            let of_all = account.rate_of_all;
+            account.rate = match self.nodes {
+                Some(nodes) if of_all != UNBOUNDED => {
+                    let kind = Kind::Relay;
+                    let asked = Account { key: *key, kind };
+                    match &self.parts {
+                        Some(parts) => parts.part(now, asked, of_all, nodes),
+                        None => alone(of_all, nodes, kind),
+                    }
+                }
+                _ => of_all,
+            };
+            account.meter.set_rate(account.rate);
+        }
+    }
+
+    /// Whether a key has used up its month. While the other nodes are not heard of, each takes an equal part of what
+    /// was left then.
+    fn is_used_up(&self, account: &KeyAccount) -> bool {
+        let Some(most) = account.month_most else {
+            return false;
+        };
+        let here = account.usage.month_bytes;
+        let heard = |parts: &Parts| self.settled.saturating_duration_since(parts.asked) < GOOD_FOR;
+        match self.nodes {
+            Some(nodes) if !account.is_guest && !self.parts.as_ref().is_some_and(heard) => {
+                let then = account.here_then.saturating_add(account.elsewhere);
+                let left = most.saturating_sub(then) / nodes.max(1) as u64;
+                here >= account.here_then.saturating_add(left)
+            }
+            _ => here.saturating_add(account.elsewhere) >= most,
         }
     }
 
@@ -122,11 +215,11 @@ impl Book {
         for key in keys.ids() {
             let limits = keys.limits(key);
             let account = self.account(key);
-            account.rate = rate(limits.relay_mbit);
-            account.meter.set_rate(account.rate);
+            account.rate_of_all = rate(limits.relay_mbit);
             account.month_most = month(limits.relay_gib_month);
             account.is_guest = false;
         }
+        self.take_parts(self.settled);
         self.accounts
             .retain(|key, account| account.is_guest || keys.is_live(*key, unix_s));
         for leg in &self.legs {
@@ -141,9 +234,8 @@ impl Book {
     /// Meters for a session's legs, of which each sends on the account of its key.
     pub(crate) fn open(&mut self, keys: [KeyId; 2]) -> [Arc<LegMeter>; 2] {
         keys.map(|key| {
-            let account = self.account(key);
-            let most = account.month_most;
-            let used_up = most.is_some_and(|most| account.usage.month_bytes >= most);
+            self.account(key);
+            let used_up = self.accounts.get(&key).is_some_and(|a| self.is_used_up(a));
             self.meter(key, if used_up { SLOW } else { UNBOUNDED })
         })
     }
@@ -153,7 +245,7 @@ impl Book {
     pub(crate) fn open_guest(&mut self, terms: [Terms; 2]) -> [Arc<LegMeter>; 2] {
         for terms in terms {
             if !self.accounts.contains_key(&terms.key) && self.accounts.len() >= MOST_GUEST_KEYS {
-                let idle = |account: &Account| account.is_guest && account.usage.rate == 0;
+                let idle = |account: &KeyAccount| account.is_guest && account.usage.rate == 0;
                 let idle = self.accounts.iter().find(|(_, account)| idle(account));
                 let idle = idle.map(|(key, _)| *key);
                 idle.and_then(|key| self.accounts.remove(&key));
@@ -163,6 +255,7 @@ impl Book {
             account.is_guest |= is_new;
             if account.is_guest {
                 account.rate = rate(terms.mbit);
+                account.rate_of_all = account.rate;
                 account.meter.set_rate(account.rate);
                 account.month_most = month(terms.gib_month);
             }
@@ -209,8 +302,10 @@ impl Book {
             for account in self.accounts.values_mut() {
                 account.usage.month_bytes = 0;
                 account.noticed = None;
+                (account.elsewhere, account.here_then) = (0, 0);
             }
         }
+        self.take_parts(now);
         self.collect(elapsed);
         self.share_out();
     }
@@ -235,7 +330,7 @@ impl Book {
             let Some(most) = account.month_most else {
                 continue;
             };
-            let notice = match usage.month_bytes {
+            let notice = match usage.month_bytes.saturating_add(account.elsewhere) {
                 used if used >= most => Notice::UsedUp(*key),
                 used if used >= most / 5 * 4 => Notice::Nearly(*key),
                 _ => continue,
@@ -296,14 +391,17 @@ impl Book {
         self.notices.pop()
     }
 
-    fn account(&mut self, key: KeyId) -> &mut Account {
-        self.accounts.entry(key).or_insert_with(|| Account {
+    fn account(&mut self, key: KeyId) -> &mut KeyAccount {
+        self.accounts.entry(key).or_insert_with(|| KeyAccount {
             meter: Arc::new(KeyMeter::new(key, UNBOUNDED)),
             rate: UNBOUNDED,
             month_most: None,
             usage: Usage::default(),
             noticed: None,
             is_guest: false,
+            rate_of_all: UNBOUNDED,
+            elsewhere: 0,
+            here_then: 0,
         })
     }
 }

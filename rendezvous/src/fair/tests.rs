@@ -233,3 +233,50 @@ fn leg_that_was_carried_over_sends_nothing_if_its_key_is_none_of_this_hosts() {
     let leg = scene.book.reopen((ONE, UNBOUNDED));
     assert_eq!(scene.send(1, [(&leg, 1_000_000)]), [0]);
 }
+
+#[test]
+fn key_sends_its_part_of_what_all_nodes_may_relay_and_its_month_ends_with_what_others_have_relayed()
+{
+    let limits = KeyLimits {
+        relay_mbit: Some(8),
+        relay_gib_month: Some(4),
+        ..KeyLimits::default()
+    };
+    let mut scene = Scene::new(None, &[(ONE, limits)]);
+    scene.book.share_with(4);
+    let leg = scene.leg(ONE);
+    let load = [(&*leg, 8_000_000)];
+    // Before the others are heard of, a quarter.
+    scene.send(2, load);
+    assert!(near(scene.send(8, load)[0], 250_000));
+    let now = |scene: &Scene| scene.book.settled;
+    let hear = |scene: &mut Scene, part: u64, gib: u64| {
+        let account = Account {
+            key: ONE,
+            kind: Kind::Relay,
+        };
+        let parts = Parts {
+            asked: now(scene),
+            parts: HashMap::from([(account, part)]),
+            relayed_elsewhere: HashMap::from([(ONE, gib * GIB)]),
+        };
+        scene.book.on_parts(now(scene), parts);
+    };
+    hear(&mut scene, 750_000, 3);
+    scene.send(2, load);
+    assert!(near(scene.send(6, load)[0], 750_000));
+    let (month, relayed) = scene.book.relayed();
+    assert_eq!(month, Month::of(0).number());
+    assert_eq!(relayed[&ONE], scene.book.usage(ONE).month_bytes);
+    // What is left of four, with three elsewhere, is not used up; with four elsewhere it is.
+    assert_eq!(scene.leg(ONE).terms().1, UNBOUNDED);
+    hear(&mut scene, 750_000, 4);
+    assert_eq!(scene.leg(ONE).terms().1, SLOW);
+    // Cut off with one GiB left, each of the four takes a quarter of that by itself, and no more.
+    hear(&mut scene, 750_000, 3);
+    scene.send(12, [(&*leg, 0)]);
+    assert_eq!(scene.leg(ONE).terms().1, UNBOUNDED);
+    let used = scene.book.usage(ONE).month_bytes;
+    scene.book.accounts.get_mut(&ONE).unwrap().usage.month_bytes = used + GIB / 4;
+    assert_eq!(scene.leg(ONE).terms().1, SLOW);
+}

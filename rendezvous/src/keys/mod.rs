@@ -98,4 +98,10 @@ impl KeyLimits {
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
+
+    /// What its sessions may send through the relay, in bytes a second.
+    pub(crate) fn relay_bytes_per_second(&self) -> Option<u64> {
+        const MBIT: u64 = 125_000;
+        self.relay_mbit.map(|mbit| mbit.saturating_mul(MBIT))
+    }
 }

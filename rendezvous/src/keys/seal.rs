@@ -25,6 +25,9 @@ const NONCE: usize = 24;
 /// The longest text that is read from a store, in bytes: several times what the most keys take.
 const LONGEST: usize = 8 << 20;
 
+/// The additional data of what is not the keys.
+const OTHER: &[u8] = b"p2pdbg shared limits 1";
+
 /// Seals keys for the store, opens them, and signs what nodes say of them there.
 #[derive(Clone, Debug)]
 pub(crate) struct KeySeal(Secret<32>);
@@ -59,6 +62,35 @@ impl KeySeal {
         let sealed = sealed.unwrap_or_default();
         let [nonce, sealed] = [&nonce[..], &sealed].map(|bytes| BASE64URL_NOPAD.encode(bytes));
         format!("1:{version}:{nonce}:{sealed}")
+    }
+
+    /// Something else for nodes alone, as it lies in the store.
+    pub(crate) fn seal_bytes(&self, plain: &[u8]) -> String {
+        let nonce: [u8; NONCE] = random_bytes();
+        let payload = Payload {
+            msg: plain,
+            aad: OTHER,
+        };
+        let sealed = self.cipher().encrypt(XNonce::from_slice(&nonce), payload);
+        let sealed = sealed.unwrap_or_default();
+        let [nonce, sealed] = [&nonce[..], &sealed].map(|bytes| BASE64URL_NOPAD.encode(bytes));
+        format!("1:0:{nonce}:{sealed}")
+    }
+
+    /// What was sealed so by a node of this cluster; none if it was not.
+    pub(crate) fn open_bytes(&self, text: &str) -> Option<Vec<u8>> {
+        let rest = text
+            .strip_prefix("1:0:")
+            .filter(|rest| rest.len() <= LONGEST)?;
+        let (nonce, sealed) = rest.split_once(':')?;
+        let nonce: [u8; NONCE] = decode(nonce)?.try_into().ok()?;
+        let payload = Payload {
+            msg: &decode(sealed)?,
+            aad: OTHER,
+        };
+        self.cipher()
+            .decrypt(XNonce::from_slice(&nonce), payload)
+            .ok()
     }
 
     /// The beginning of a sealed text, up to its nonce: another text begins otherwise.

@@ -12,7 +12,10 @@ use p2pdbg_proto::{
     secret::Secret,
 };
 
-use super::{ConnId, Effect, Now, Registry, connection::Standing, handle_side::Meeting};
+use super::{
+    ConnId, Effect, Now, Registry, connection::Standing, handle_side::Meeting,
+    shared_limits::SharedLimits,
+};
 use crate::{
     directory::{Ask, Found},
     limits::{AddressBuckets, Rate},
@@ -47,6 +50,8 @@ pub(crate) struct Cluster {
     living: Option<Vec<NodeNumber>>,
     /// What is asked of the store; none where there is no store.
     seeking: Option<Seeking>,
+    /// What this node may give away of the keys' limits; none where there is no store.
+    shared_limits: Option<SharedLimits>,
 }
 
 /// Which connectors look for a listener that is not here.
@@ -70,6 +75,7 @@ impl Cluster {
             secret: None,
             living: None,
             seeking: None,
+            shared_limits: None,
         }
     }
 
@@ -95,7 +101,12 @@ impl Cluster {
             turn: VecDeque::new(),
             next: None,
         });
+        self.shared_limits = Some(SharedLimits::new(self.nodes.len()));
         self
+    }
+
+    pub(super) fn shared_limits(&mut self) -> Option<&mut SharedLimits> {
+        self.shared_limits.as_mut()
     }
 
     /// The number of this node.
@@ -224,7 +235,7 @@ impl Registry {
     }
 
     /// The directory has said something.
-    pub(crate) fn on_directory(&mut self, found: Found) -> Vec<Effect> {
+    pub(crate) fn on_directory(&mut self, now: Instant, found: Found) -> Vec<Effect> {
         match found {
             Found::Living(living) => {
                 if let Some(cluster) = &mut self.cluster {
@@ -232,8 +243,12 @@ impl Registry {
                 }
                 Vec::new()
             }
+            Found::Missed(of, with_key, count) => {
+                self.on_missed(now, of, with_key, count);
+                Vec::new()
+            }
             // For the hub, which gives them to the relay's books too.
-            Found::Keys(_) => Vec::new(),
+            Found::Keys(_) | Found::Parts(_) => Vec::new(),
             Found::TellAll => vec![Effect::Ask(Ask::All(self.handles.listeners()))],
             Found::At(connector, digest, number) => {
                 let id = ConnId(connector);

@@ -46,11 +46,11 @@ impl Registry {
             Credential::None => Standing::Keyless,
             // An old voucher is worth nothing, but does not keep its bearer from joining by nameplate.
             Credential::Voucher(voucher) => {
-                let granted = self
-                    .vouchers
-                    .check(Purpose::Waiting, &voucher, now.unix_s);
+                let granted = self.vouchers.check(Purpose::Waiting, &voucher, now.unix_s);
                 match granted {
-                    Some(granted) if self.keys.may_hold_later(granted.key) => return Err(KEYS_AWAY),
+                    Some(granted) if self.keys.may_hold_later(granted.key) => {
+                        return Err(KEYS_AWAY);
+                    }
                     Some(granted) if self.keys.is_live(granted.key, now.unix_s) => {
                         Standing::Vouched(granted.key, granted.account)
                     }

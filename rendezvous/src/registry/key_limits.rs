@@ -1,15 +1,17 @@
 //! What belongs to a key: its limits, and its end.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Instant};
 
 use p2pdbg_proto::control::{Refusal, Request};
 
 use super::{
     ConnId, Effect, Now, Registry,
     connection::{Connection, Standing},
-    limit,
 };
-use crate::keys::{KeyId, KeyRing};
+use crate::{
+    keys::{KeyId, KeyRing},
+    leases::Kind,
+};
 
 /// What a key takes at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,36 +69,64 @@ impl Registry {
         }
     }
 
-    /// Whether a peer that has just said hello is not one too many of its key.
-    pub(super) fn may_come(&mut self, id: ConnId) -> Result<(), Refusal> {
-        let key = self.connections.get(&id).and_then(Connection::key);
-        let most = key.and_then(|key| Some((key, self.keys.limits(key).peers?)));
-        match most {
-            Some((key, most)) if self.of_key(key).count() > most => {
-                // It has not been let in, and is not counted as if it had.
-                if let Some(connection) = self.connections.get_mut(&id) {
-                    let greet_by = connection.greet_by;
-                    connection.standing = Standing::Stranger { greet_by };
-                }
-                Err(Refusal::Full)
+    /// The same of all keys that take something.
+    pub(super) fn taken_by_key(&self) -> HashMap<KeyId, Taken> {
+        let mut taken: HashMap<KeyId, Taken> = HashMap::new();
+        for connection in self.connections.values() {
+            if let Some(key) = connection.key() {
+                let taken = taken.entry(key).or_default();
+                taken.peers += 1;
+                taken.codes += connection.nameplates.len();
             }
-            _ => Ok(()),
         }
+        for (key, sessions) in self.sessions.by_key() {
+            taken.entry(key).or_default().sessions = sessions;
+        }
+        taken
+    }
+
+    /// Whether a peer that has just said hello is not one too many of its key.
+    pub(super) fn may_come(&mut self, now: Instant, id: ConnId) -> Result<(), Refusal> {
+        let key = self.connections.get(&id).and_then(Connection::key);
+        let Some((key, most)) = key.and_then(|key| Some((key, self.keys.limits(key).peers?)))
+        else {
+            return Ok(());
+        };
+        let others = self.of_key(key).count().saturating_sub(1);
+        if self.may_give(now, key, Kind::Peers, most, others).is_ok() {
+            return Ok(());
+        }
+        // It has not been let in, and is not counted as if it had.
+        if let Some(connection) = self.connections.get_mut(&id) {
+            let greet_by = connection.greet_by;
+            connection.standing = Standing::Stranger { greet_by };
+        }
+        Err(Refusal::Full)
     }
 
     /// Whether there may be another session on the account of this key.
-    pub(super) fn key_may_have_a_session(&self, key: KeyId) -> Result<(), Refusal> {
+    pub(super) fn key_may_have_a_session(
+        &mut self,
+        now: Instant,
+        key: KeyId,
+    ) -> Result<(), Refusal> {
         match self.keys.limits(key).sessions {
-            Some(most) if self.sessions.of_key(key) >= most => Err(limit(Duration::from_secs(60))),
-            _ => Ok(()),
+            Some(most) => {
+                let in_use = self.sessions.of_key(key);
+                self.may_give(now, key, Kind::Sessions, most, in_use)
+            }
+            None => Ok(()),
         }
     }
 
     /// Whether another code may wait on the account of this key.
-    pub(super) fn key_may_have_a_code(&self, key: KeyId) -> Result<(), Refusal> {
+    pub(super) fn key_may_have_a_code(&mut self, now: Instant, key: KeyId) -> Result<(), Refusal> {
         match self.keys.limits(key).codes {
-            Some(most) if self.codes_of(key) >= most => Err(limit(Duration::from_secs(60))),
-            _ => Ok(()),
+            Some(most) => {
+                let in_use = self.codes_of(key);
+                self.may_give(now, key, Kind::Codes, most, in_use)
+            }
+            None => Ok(()),
         }
     }
 

@@ -15,6 +15,7 @@ mod nameplates;
 mod prepared;
 mod relays;
 mod sessions;
+mod shared_limits;
 pub(crate) mod succession;
 pub(crate) mod voucher;
 
@@ -451,7 +452,7 @@ impl Registry {
             stun: connection.arrival.stun.clone(),
             up_s,
         };
-        self.may_come(id)?;
+        self.may_come(now.instant, id)?;
         self.present.peers += 1;
         if !has_key {
             self.present.without_key += 1;

@@ -15,6 +15,7 @@ use super::{
     ConnId, Effect, Now, Registry,
     connection::Standing,
     limit,
+    shared_limits::OWED_FOR,
     succession::{CarriedNameplate, End},
 };
 use crate::{
@@ -274,7 +275,7 @@ impl Registry {
         if self.connections[&id].nameplates.len() >= self.limits.nameplates_per_connection {
             return Err(limit(Duration::from_secs(60)));
         }
-        self.key_may_have_a_code(key)?;
+        self.key_may_have_a_code(now.instant, key)?;
         let lifetime = self.limits.nameplate_lifetime;
         let nameplate = self.nameplates.draw(self.number()).ok_or(Refusal::Full)?;
         let purpose = Purpose::Nameplate(nameplate);
@@ -384,7 +385,9 @@ impl Registry {
                 // Neither tells a guesser more than that somebody had the nameplate.
                 if !matches!(refusal, Refusal::NameplateBusy | Refusal::NobodyThere) {
                     let more = self.limits.join_miss_cost.saturating_sub(1);
-                    joins.charge(ip, rate, now.instant, more);
+                    // Owed, or who asks whenever there is one token would guess as often as others join.
+                    joins.owe(ip, rate, now.instant, more, OWED_FOR);
+                    self.note_miss(id, effects);
                 }
                 return Err(refusal);
             }

@@ -135,6 +135,19 @@ impl Sessions {
             .count()
     }
 
+    /// How many there are on each key's account.
+    pub(super) fn by_key(&self) -> HashMap<KeyId, usize> {
+        let mut counts = HashMap::new();
+        for session in self.table.values() {
+            let [one, other] = session.members.each_ref().map(|member| member.key);
+            *counts.entry(one).or_default() += 1;
+            if other != one {
+                *counts.entry(other).or_default() += 1;
+            }
+        }
+        counts
+    }
+
     /// The members of a session that both have confirmed, the listener first, and on whose account each is; none unless
     /// `member` is one of them.
     pub(super) fn accounts_of(
@@ -219,7 +232,7 @@ impl Registry {
         };
         let keys = began.members.each_ref().map(|member| member.key);
         for key in keys {
-            self.key_may_have_a_session(key)?;
+            self.key_may_have_a_session(now.instant, key)?;
         }
         let grants = ids.map(|_| LegGrant {
             leg: LegId(random_bytes()),

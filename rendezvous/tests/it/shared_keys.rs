@@ -395,3 +395,72 @@ async fn node_that_is_made_later_begins_with_no_key_until_the_store_has_told_it_
         .await;
     }
 }
+
+/// How many more peers with this key each node lets in, one after the other, until all refuse.
+async fn let_in(nodes: &[&Node], key: &AccessKey, peers: &mut Vec<Peer>) -> usize {
+    let before = peers.len();
+    // More than it takes until the other node has given up what it had at hand: some turns of both.
+    let mut quiet = std::time::Instant::now();
+    while quiet.elapsed() < Duration::from_secs(10) {
+        for node in nodes {
+            let (peer, heard) = node.hello(Credential::AccessKey(key.clone())).await;
+            match heard {
+                FromRendezvous::Welcome { .. } => {
+                    peers.push(peer);
+                    quiet = std::time::Instant::now();
+                }
+                FromRendezvous::Refused {
+                    refusal: Refusal::Full,
+                    ..
+                } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        // They would be given up for their silence.
+        for peer in peers.iter_mut() {
+            peer.say(&ToRendezvous::Ping).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    peers.len() - before
+}
+
+#[tokio::test]
+async fn limit_of_a_key_holds_for_both_nodes_together_wherever_its_peers_are() {
+    for program in programs() {
+        let mut cluster = Cluster::started(&program).await;
+        let (url, _) = cluster.nodes[0].keys(&["add", "team-a", "--peers", "6"]);
+        let key = secret_in(&url);
+        let [one, other] = &cluster.nodes[..] else {
+            panic!("two nodes");
+        };
+        let mut peers = Vec::new();
+        // All of them at one node, though its equal part is three.
+        assert_eq!(let_in(&[other], &key, &mut peers).await, 6);
+        assert_eq!(let_in(&[one, other], &key, &mut peers).await, 0);
+        // What they leave is for whoever comes, at either node.
+        peers.truncate(2);
+        assert_eq!(let_in(&[one], &key, &mut peers).await, 4);
+        assert_eq!(let_in(&[one, other], &key, &mut peers).await, 0);
+        // Without the store each goes on with what it had, which is no more together; who is there stays.
+        cluster.store.kill();
+        let [one, other] = &cluster.nodes[..] else {
+            panic!("two nodes");
+        };
+        other.says(|nodes| nodes["store"]["answers"] == false).await;
+        assert_eq!(let_in(&[one, other], &key, &mut peers).await, 0);
+        peers.truncate(1);
+        assert!(let_in(&[one, other], &key, &mut peers).await <= 5);
+        for peer in &mut peers {
+            peer.say(&ToRendezvous::Ping).await;
+        }
+        // It comes back with nothing in it: nobody gets more by that.
+        cluster.store.start_again();
+        cluster.all_know_each_other().await;
+        let [one, other] = &cluster.nodes[..] else {
+            panic!("two nodes");
+        };
+        let more = let_in(&[one, other], &key, &mut peers).await;
+        assert_eq!(peers.len(), 6, "{more} more");
+    }
+}

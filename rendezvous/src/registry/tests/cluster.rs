@@ -132,17 +132,23 @@ fn node_out_of_service_passes_over_a_next_one_that_the_store_knows_to_be_dead() 
         let numbers = numbers.iter().map(|one| number(*one));
         Found::Living(Some(numbers.collect()))
     };
-    bench.registry.on_directory(living(&[17]));
+    bench.registry.on_directory(Instant::now(), living(&[17]));
     let until = bench.now.instant + Duration::from_secs(600);
     let begun = bench.registry.drain(bench.now, Some(until));
     assert_eq!(sent_on(&begun), [], "nobody else lives");
-    bench.registry.on_directory(living(&[17, 23]));
+    bench
+        .registry
+        .on_directory(Instant::now(), living(&[17, 23]));
     assert_eq!(sent_on(&bench.registry.expire(bench.now)), [(OTHER, 23)]);
     let mut blind = node(17);
     let key = blind.key();
     arrive(&mut blind, OTHER, key);
-    blind.registry.on_directory(living(&[17, 23]));
-    blind.registry.on_directory(Found::Living(None));
+    blind
+        .registry
+        .on_directory(Instant::now(), living(&[17, 23]));
+    blind
+        .registry
+        .on_directory(Instant::now(), Found::Living(None));
     let begun = blind.registry.drain(blind.now, Some(until));
     assert_eq!(sent_on(&begun), [(OTHER, 18)], "the store says nothing");
 }
@@ -184,9 +190,12 @@ fn directory_is_told_of_listeners_and_asked_by_connectors_that_find_nobody() {
     let seeks = asks(bench.meet(OTHER, &handle, Role::Connector));
     assert_eq!(seeks, [Ask::Seek(OTHER.0, digest)]);
     let at = Found::At(OTHER.0, digest, number(23));
-    assert_eq!(sent_on(&bench.registry.on_directory(at)), [(OTHER, 23)]);
+    assert_eq!(
+        sent_on(&bench.registry.on_directory(Instant::now(), at)),
+        [(OTHER, 23)]
+    );
     let nowhere = Found::At(OTHER.0, digest, number(99));
-    assert_eq!(bench.registry.on_directory(nowhere), []);
+    assert_eq!(bench.registry.on_directory(Instant::now(), nowhere), []);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod key_limits;
 mod limits;
 mod nameplates;
 mod prepared;
+mod shared_limits;
 mod walk;
 mod wandering;
 

@@ -156,8 +156,9 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Ask(ask) => {
+                    let now = self.now.instant;
                     for found in self.nodes[node].desk.ask(ask) {
-                        let effects = self.nodes[node].registry.on_directory(found);
+                        let effects = self.nodes[node].registry.on_directory(now, found);
                         self.carry_out(node, effects);
                     }
                 }
@@ -195,7 +196,9 @@ impl World {
             let everything = self.passed.is_multiple_of(4) && self.nodes[node].desk.beat();
             if everything || self.passed.is_multiple_of(45) {
                 let all = crate::directory::Found::TellAll;
-                let effects = self.nodes[node].registry.on_directory(all);
+                let effects = self.nodes[node]
+                    .registry
+                    .on_directory(self.now.instant, all);
                 self.carry_out(node, effects);
             }
             let effects = self.nodes[node].registry.expire(self.now);

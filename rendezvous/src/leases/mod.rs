@@ -1,0 +1,345 @@
+//! How much of a key's limits each of several nodes may give away: a part of each, on *lease* from a table that they
+//! share by the store. No I/O and no clock: the [desk](crate::directory) carries the table.
+//!
+//! A node enters in the table what it needs of each limit, and what it would like to have at hand, and is granted
+//! a part; all parts of those that renew theirs are no more than the limit. It renews every second. Nodes share no
+//! clock, so each judges by its own how long the entry of another has stood still:
+//!
+//! - for [`LIVE_FOR`] it counts as it stands: what others have is not granted twice;
+//! - for [`KEPT_FOR`] more its node may be cut off from the store and go on with its last part, so that much may be
+//!   granted once more and no further: together no more than twice the limit;
+//! - after that the node has gone down to the limit divided by the number of nodes, which is counted for each node
+//!   that has no live entry, whether it lives or not.
+//!
+//! A table that is new, or that lacks what this node has written, tells that the store has lost something. Nobody's
+//! part grows until all nodes have entered theirs anew, or until those that have not must have gone down by
+//! themselves.
+
+#![cfg_attr(
+    not(feature = "cluster"),
+    allow(dead_code, reason = "there is no store without the feature")
+)]
+
+mod table;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+use p2pdbg_proto::secret::random_bytes;
+
+pub(crate) use self::table::{Account, Entry, Kind, Lease, Table};
+use crate::keys::KeyId;
+
+/// How long a part is good without being renewed, counted from when the node asked for it.
+pub(crate) const GOOD_FOR: Duration = Duration::from_secs(10);
+
+/// How long a node that cannot renew its part goes on with it after that.
+pub(crate) const LAST_FOR: Duration = Duration::from_secs(590);
+
+/// How long an entry that stands still is taken for one that is renewed; longer than [`GOOD_FOR`].
+const LIVE_FOR: Duration = Duration::from_secs(15);
+
+/// And after that for one of a node that may go on with it; together longer than [`GOOD_FOR`] and [`LAST_FOR`].
+const KEPT_FOR: Duration = Duration::from_secs(600);
+
+/// What the registry says of one limit of one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Use {
+    /// Of which limit of which key.
+    pub(crate) account: Account,
+    /// The limit, for all nodes together.
+    pub(crate) limit: u64,
+    /// What is given away here and cannot be taken back; nothing of a rate.
+    pub(crate) in_use: u64,
+    /// What is needed here: what is in use, and what was asked for beyond.
+    pub(crate) need: u64,
+}
+
+/// What a node may give away, by the table as it was when the node asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Parts {
+    /// When it asked.
+    pub(crate) asked: Instant,
+    /// Its part of each limit.
+    pub(crate) parts: HashMap<Account, u64>,
+    /// What each key has relayed at the other nodes in this month.
+    pub(crate) relayed_elsewhere: HashMap<KeyId, u64>,
+}
+
+/// What a node may give away of a limit when it has no part of it.
+pub(crate) fn alone(limit: u64, nodes: usize, kind: Kind) -> u64 {
+    let equal = limit / nodes.max(1) as u64;
+    match kind {
+        Kind::Relay => equal,
+        // Less than one would be none at all.
+        _ => equal.max(limit.min(1)),
+    }
+}
+
+impl Parts {
+    /// What the node may give away at this time of that limit, which `nodes` share.
+    pub(crate) fn part(&self, now: Instant, account: Account, limit: u64, nodes: usize) -> u64 {
+        let is_good = now.saturating_duration_since(self.asked) < GOOD_FOR + LAST_FOR;
+        match self.parts.get(&account).filter(|_| is_good) {
+            Some(part) => limit.min(*part),
+            None => alone(limit, nodes, account.kind),
+        }
+    }
+}
+
+/// What a node has seen of another's entry.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    epoch: u64,
+    round: u64,
+    /// When it was another one before.
+    at: Instant,
+}
+
+/// A node at the table.
+#[derive(Debug)]
+pub(crate) struct Leases {
+    own: u8,
+    nodes: Vec<u8>,
+    epoch: u64,
+    round: u64,
+    /// The round that the store is known to have.
+    written: u64,
+    /// The table that this node has entered its parts in, and when it asked for them last.
+    entered: Option<(u64, Instant)>,
+    /// The table that there is, and since when this node knows it.
+    known: Option<(u64, Instant)>,
+    /// What the registry was told last that it may give away: never more than the table has for this node.
+    parts: HashMap<Account, u64>,
+    /// When this node asked for what the registry was told last.
+    told: Option<Instant>,
+    seen: HashMap<u8, Seen>,
+}
+
+impl Leases {
+    /// A process of this one of these nodes.
+    pub(crate) fn new(own: u8, nodes: Vec<u8>, epoch: u64) -> Self {
+        Self {
+            own,
+            nodes,
+            epoch,
+            round: 0,
+            written: 0,
+            entered: None,
+            known: None,
+            parts: HashMap::new(),
+            told: None,
+            seen: HashMap::new(),
+        }
+    }
+
+    /// The table as this node would have it, from the one that there is: to be written in its place and in no other's.
+    /// With it what the registry is to be told then. `uses` are as they were when the registry had `heard` what was
+    /// asked for at that time.
+    pub(crate) fn enter(
+        &mut self,
+        now: Instant,
+        table: Option<&Table>,
+        uses: &[Use],
+        relayed: (u64, BTreeMap<KeyId, u64>),
+        heard: Option<Instant>,
+    ) -> (Table, HashMap<Account, u64>) {
+        self.round += 1;
+        let mut next = table.cloned().unwrap_or_default();
+        let own = next.nodes.remove(&self.own);
+        let is_lost = match (&self.entered, &own) {
+            (None, _) => table.is_none(),
+            (Some(_), None) => true,
+            // Of a process before this one, or of this one as it was: the store has fallen back.
+            (Some(_), Some(own)) => own.epoch != self.epoch || own.round < self.written,
+        };
+        if is_lost || next.born == 0 {
+            next.born = u64::from_be_bytes(random_bytes()).max(1);
+        }
+        if self.known.is_none_or(|(born, _)| born != next.born) {
+            self.known = Some((next.born, now));
+        }
+        self.look(now, &next);
+        let may_grow = self.may_grow(now, &next);
+        let own = own.filter(|own| !is_lost && own.epoch == self.epoch);
+        let is_heard = self.told.is_none_or(|told| heard == Some(told));
+        let mut parts = HashMap::new();
+        let leases = uses.iter().map(|asked| {
+            let granted = self.grant(now, &next, asked, may_grow);
+            parts.insert(asked.account, granted);
+            // The registry is told first that it has less: until it has heard that, it may give away what it had, and
+            // others must not be given that too. Before it was told anything it took an equal part.
+            let equal = alone(asked.limit, self.nodes.len(), asked.account.kind);
+            let told = self.parts.get(&asked.account).copied();
+            let there = own.as_ref().and_then(|own| own.leases.get(&asked.account));
+            let there = there.map_or(told.unwrap_or(equal), |there| there.granted);
+            let least = match told {
+                Some(told) if is_heard => told.max(asked.in_use),
+                _ => there,
+            };
+            let lease = Lease {
+                granted: granted.max(least.min(there)),
+                need: asked.need.min(asked.limit),
+                reserve: reserve(asked, self.nodes.len()),
+            };
+            (asked.account, lease)
+        });
+        let entry = Entry {
+            born: next.born,
+            epoch: self.epoch,
+            round: self.round,
+            leases: leases.collect(),
+            month: relayed.0,
+            relayed: relayed.1,
+        };
+        next.nodes.insert(self.own, entry);
+        (next, parts)
+    }
+
+    /// The table was written as this node would have it: what it may give away, as it asked then.
+    pub(crate) fn on_entered(
+        &mut self,
+        asked: Instant,
+        table: &Table,
+        parts: HashMap<Account, u64>,
+    ) -> Parts {
+        let own = table.nodes.get(&self.own);
+        self.parts = parts;
+        self.told = Some(asked);
+        self.written = self.round;
+        self.entered = Some((table.born, asked));
+        let mut elsewhere: HashMap<KeyId, u64> = HashMap::new();
+        let month = own.map_or(0, |own| own.month);
+        let others = table.nodes.iter().filter(|(node, _)| **node != self.own);
+        for (_, entry) in others.filter(|(_, entry)| entry.month == month) {
+            for (key, bytes) in &entry.relayed {
+                let sum = elsewhere.entry(*key).or_default();
+                *sum = sum.saturating_add(*bytes);
+            }
+        }
+        Parts {
+            asked,
+            parts: self.parts.clone(),
+            relayed_elsewhere: elsewhere,
+        }
+    }
+
+    /// Nobody knows whether the table was written. What this node has is what it has in either case; what it may give
+    /// away then, as it was asked for before.
+    pub(crate) fn on_unknown(&mut self, parts: &HashMap<Account, u64>) -> &HashMap<Account, u64> {
+        for (account, part) in &mut self.parts {
+            *part = (*part).min(parts.get(account).copied().unwrap_or_default());
+        }
+        &self.parts
+    }
+
+    /// Takes note of how long the entries of others have stood still.
+    fn look(&mut self, now: Instant, table: &Table) {
+        for (node, entry) in &table.nodes {
+            let is_same = |seen: &&mut Seen| (seen.epoch, seen.round) == (entry.epoch, entry.round);
+            if self
+                .seen
+                .get_mut(node)
+                .as_ref()
+                .is_none_or(|seen| !is_same(seen))
+            {
+                let (epoch, round) = (entry.epoch, entry.round);
+                let seen = Seen {
+                    epoch,
+                    round,
+                    at: now,
+                };
+                self.seen.insert(*node, seen);
+            }
+        }
+    }
+
+    /// How long the entry of a node has stood still.
+    fn still_for(&self, now: Instant, node: u8) -> Duration {
+        let seen = self.seen.get(&node);
+        seen.map_or(Duration::MAX, |seen| now.saturating_duration_since(seen.at))
+    }
+
+    /// Whether all are known that may hold a part: each has entered this table, or must have gone down by itself.
+    fn may_grow(&self, now: Instant, table: &Table) -> bool {
+        let since = self.known.map_or(now, |(_, since)| since);
+        if now.saturating_duration_since(since) >= LIVE_FOR + KEPT_FOR {
+            return true;
+        }
+        let others = self.nodes.iter().filter(|node| **node != self.own);
+        let mut entries = others.map(|node| table.nodes.get(node));
+        entries.all(|entry| entry.is_some_and(|entry| entry.born == table.born))
+    }
+
+    fn grant(&self, now: Instant, table: &Table, asked: &Use, may_grow: bool) -> u64 {
+        let (limit, account) = (asked.limit, asked.account);
+        let equal = alone(limit, self.nodes.len(), account.kind);
+        let is_good =
+            |(_, asked): (u64, Instant)| now.saturating_duration_since(asked) < GOOD_FOR + LAST_FOR;
+        let held = self
+            .parts
+            .get(&account)
+            .filter(|_| self.entered.is_some_and(is_good));
+        let held = held.copied().unwrap_or_default();
+        let (mut live, mut taken) = (0_u64, 0_u64);
+        let (mut needs, mut reserves) = (0_u64, 0_u64);
+        let numbers = self.nodes.iter().chain(table.nodes.keys());
+        let others: std::collections::BTreeSet<u8> = numbers.copied().collect();
+        for node in others.into_iter().filter(|node| *node != self.own) {
+            let entry = table.nodes.get(&node);
+            let lease = entry.and_then(|entry| entry.leases.get(&account));
+            let granted = lease.map_or(0, |lease| lease.granted);
+            // A process that has just begun, or has been cut off for long, takes so much by itself.
+            let least = limit / self.nodes.len().max(1) as u64;
+            match self.still_for(now, node) {
+                still if entry.is_some() && still < LIVE_FOR => {
+                    live = live.saturating_add(granted);
+                    taken = taken.saturating_add(granted.max(least));
+                    needs = needs.saturating_add(lease.map_or(0, |lease| lease.need));
+                    reserves = reserves.saturating_add(lease.map_or(0, |lease| lease.reserve));
+                }
+                still if entry.is_some() && still < LIVE_FOR + KEPT_FOR => {
+                    taken = taken.saturating_add(granted.max(least));
+                }
+                _ => taken = taken.saturating_add(least),
+            }
+        }
+        let wanted = fair(asked, needs, reserves, self.nodes.len()).max(asked.in_use);
+        let wanted = match may_grow {
+            true => wanted,
+            false => wanted.min(held.max(equal)).max(asked.in_use.min(held)),
+        };
+        let twice = limit.saturating_mul(2);
+        wanted
+            .min(limit.saturating_sub(live))
+            .min(twice.saturating_sub(taken))
+    }
+}
+
+/// What a node would like to have at hand, beyond what it needs: so that what comes next need not wait.
+fn reserve(asked: &Use, nodes: usize) -> u64 {
+    let least = u64::from(!matches!(asked.account.kind, Kind::Relay));
+    (asked.limit / (4 * nodes.max(1) as u64)).max(least)
+}
+
+/// What is this node's part beside what the others need and would like to have.
+fn fair(asked: &Use, needs: u64, reserves: u64, nodes: usize) -> u64 {
+    let limit = asked.limit;
+    let need = asked.need.min(limit);
+    let sum = needs.saturating_add(need);
+    if sum > limit {
+        let part = u128::from(limit) * u128::from(need) / u128::from(sum);
+        // Where each would get less than one, who asks first gets one.
+        let least = need.min(u64::from(!matches!(asked.account.kind, Kind::Relay)));
+        return u64::try_from(part).unwrap_or(limit).max(least);
+    }
+    let own = reserve(asked, nodes);
+    let all = u128::from(reserves.saturating_add(own)).max(1);
+    let part = (u128::from(limit - sum) * u128::from(own) / all).min(u128::from(own));
+    need + u64::try_from(part).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Limits of a key that several nodes share: what this one uses of them, and what it may give away.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use p2pdbg_proto::control::Refusal;
+
+use super::{ConnId, Effect, Registry, limit};
+use crate::{
+    directory::Ask,
+    keys::KeyId,
+    leases::{Account, Kind, Parts, Use, alone},
+    limits::Prefix,
+};
+
+/// When a peer may ask again that was refused for want of a part: by then this node has asked for more of it.
+const MORE_SOON: Duration = Duration::from_secs(4);
+
+/// When it may ask again if all of the limit is given away.
+const ALL_GIVEN: Duration = Duration::from_secs(60);
+
+/// So many addresses are known by what joins from there have found nobody, and for how long.
+const MOST_MISSED: usize = 16_384;
+const MISSED_FOR: Duration = Duration::from_secs(60);
+
+/// So many joins at other nodes count at once, and are owed for so long at the most.
+const MOST_OWED: u32 = 1_000;
+pub(super) const OWED_FOR: Duration = Duration::from_secs(300);
+
+/// What a node may give away of the keys' limits.
+#[derive(Debug)]
+pub(super) struct SharedLimits {
+    nodes: usize,
+    shares: Option<Parts>,
+    /// What was asked for in vain since the last time.
+    unmet: HashSet<Account>,
+    /// How many joins from an address, of those with a key or of the others, had found nobody when this node heard of
+    /// it last.
+    missed: HashMap<(Prefix, bool), (u64, Instant)>,
+}
+
+impl SharedLimits {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self {
+            nodes,
+            shares: None,
+            unmet: HashSet::new(),
+            missed: HashMap::new(),
+        }
+    }
+
+    /// How many of so many joins that found nobody were at other nodes, and are new.
+    fn missed_elsewhere(&mut self, now: Instant, of: (Prefix, bool), count: u64) -> u64 {
+        if self.missed.len() >= MOST_MISSED {
+            self.missed
+                .retain(|_, (_, at)| now.saturating_duration_since(*at) < MISSED_FOR);
+        }
+        let is_full = self.missed.len() >= MOST_MISSED && !self.missed.contains_key(&of);
+        let before = match is_full {
+            true => None,
+            false => self.missed.insert(of, (count, now)),
+        };
+        // A count below the one before has begun anew.
+        let before = before.map_or(0, |(before, _)| before);
+        let new = count.checked_sub(before).unwrap_or(count);
+        // One of them is this node's own.
+        new.saturating_sub(1)
+    }
+
+    fn part(&self, now: Instant, account: Account, limit: u64) -> u64 {
+        match &self.shares {
+            Some(shares) => shares.part(now, account, limit, self.nodes),
+            None => alone(limit, self.nodes, account.kind),
+        }
+    }
+}
+
+impl Registry {
+    /// What this node may give away from now on.
+    pub(crate) fn on_parts(&mut self, shares: Parts) {
+        if let Some(shared) = self.shared_limits() {
+            shared.shares = Some(shares);
+        }
+    }
+
+    /// A join of this connection has found nobody, which counts at all nodes.
+    pub(super) fn note_miss(&mut self, id: ConnId, effects: &mut Vec<Effect>) {
+        let connection = self.connections.get(&id);
+        let of = connection.map(|connection| (Prefix::of(connection.ip), connection.has_key()));
+        if let Some((of, with_key)) = of.filter(|_| self.shared_limits().is_some()) {
+            effects.push(Effect::Ask(Ask::Missed(of, with_key)));
+        }
+    }
+
+    /// So many joins from an address have found nobody at all nodes: what others have seen of them costs as much here,
+    /// and is owed if there is not so much.
+    pub(super) fn on_missed(&mut self, now: Instant, of: Prefix, with_key: bool, count: u64) {
+        let Some(shared) = self.shared_limits() else {
+            return;
+        };
+        let elsewhere = shared.missed_elsewhere(now, (of, with_key), count);
+        let elsewhere = u32::try_from(elsewhere).unwrap_or(u32::MAX).min(MOST_OWED);
+        let cost = self.limits.join_miss_cost.saturating_mul(elsewhere);
+        let joins = match with_key {
+            true => &mut self.joins_with_key,
+            false => &mut self.joins,
+        };
+        if cost > 0 {
+            joins.owe(of.ip(), self.limits.joins, now, cost, OWED_FOR);
+        }
+    }
+
+    /// When this node asked for what it goes by.
+    pub(crate) fn heard_parts(&mut self) -> Option<Instant> {
+        Some(self.shared_limits()?.shares.as_ref()?.asked)
+    }
+
+    /// What keys use here of their limits, for the other nodes. What they relay, `relaying` says, in bytes a second;
+    /// none if there are no nodes with whom to share.
+    pub(crate) fn uses(&mut self, relaying: &HashMap<KeyId, u64>) -> Option<Vec<Use>> {
+        let unmet = std::mem::take(&mut self.shared_limits()?.unmet);
+        let taken = self.taken_by_key();
+        let mut uses = Vec::new();
+        for key in self.keys.ids() {
+            let (limits, taken) = (self.keys.limits(key), taken.get(&key));
+            let taken = taken.copied().unwrap_or_default();
+            let counts = [
+                (Kind::Peers, limits.peers, taken.peers),
+                (Kind::Sessions, limits.sessions, taken.sessions),
+                (Kind::Codes, limits.codes, taken.codes),
+            ];
+            for (kind, limit, in_use) in counts {
+                let account = Account { key, kind };
+                let (Some(limit), in_use) = (limit, in_use as u64) else {
+                    continue;
+                };
+                let need = in_use + u64::from(unmet.contains(&account));
+                let limit = limit as u64;
+                uses.push(Use {
+                    account,
+                    limit,
+                    in_use,
+                    need,
+                });
+            }
+            if let Some(limit) = limits.relay_bytes_per_second() {
+                let kind = Kind::Relay;
+                uses.push(Use {
+                    account: Account { key, kind },
+                    limit,
+                    in_use: 0,
+                    need: relaying.get(&key).copied().unwrap_or_default(),
+                });
+            }
+        }
+        Some(uses)
+    }
+
+    /// Whether there may be one more of a kind, of which there are `in_use` here and may be `limit` at all nodes.
+    pub(super) fn may_give(
+        &mut self,
+        now: Instant,
+        key: KeyId,
+        kind: Kind,
+        limit_of_all: usize,
+        in_use: usize,
+    ) -> Result<(), Refusal> {
+        if in_use >= limit_of_all {
+            return Err(limit(ALL_GIVEN));
+        }
+        let Some(shared) = self.shared_limits() else {
+            return Ok(());
+        };
+        let account = Account { key, kind };
+        if (in_use as u64) < shared.part(now, account, limit_of_all as u64) {
+            return Ok(());
+        }
+        shared.unmet.insert(account);
+        Err(limit(MORE_SOON))
+    }
+
+    fn shared_limits(&mut self) -> Option<&mut SharedLimits> {
+        self.cluster.as_mut()?.shared_limits()
+    }
+}
