@@ -26,11 +26,7 @@ use super::{manifests, root};
 /// A type whose methods stand in several files, by what they are about, is not cut by moving its definition: the
 /// compiler sees one type either way. Where its `mod.rs` holds it together with what each file keeps for it, that is
 /// the reason given here.
-const DEFENDED: [(&[&str], &str); 8] = [
-    (
-        &["crates/forward/src/advice.rs", "crates/forward/src/spec.rs"],
-        "what is advised in place of a text is tried by the same reader that asks for the advice",
-    ),
+const DEFENDED: [(&[&str], &str); 7] = [
     (
         &[
             "crates/punch/src/engine/attempts.rs",
@@ -59,6 +55,7 @@ const DEFENDED: [(&[&str], &str); 8] = [
             "rendezvous/src/registry/nameplates.rs",
             "rendezvous/src/registry/prepared.rs",
             "rendezvous/src/registry/sessions.rs",
+            "rendezvous/src/registry/shared_limits.rs",
         ],
         "the registry's own methods stand beside the tables of theirs that it holds, one subject a file",
     ),

@@ -16,7 +16,7 @@ const MOST_LINES: usize = 60;
 const MOST_FIELDS: usize = 15;
 
 /// Functions that stay longer, each with its reason.
-const LONG: [(&str, &str, &str); 4] = [
+const LONG: [(&str, &str, &str); 2] = [
     (
         "crates/rendezvous-client/src/error.rs",
         "from",
@@ -26,16 +26,6 @@ const LONG: [(&str, &str, &str); 4] = [
         "src/report/words.rs",
         "lines",
         "one match: an event, what is read of it",
-    ),
-    (
-        "src/cli/misread.rs",
-        "instead_of_command",
-        "one match: a word that is no command, what to write instead",
-    ),
-    (
-        "rendezvous/src/misread.rs",
-        "misread",
-        "one match: a word that is refused, what to write instead",
     ),
 ];
 

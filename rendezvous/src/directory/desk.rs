@@ -10,7 +10,7 @@ use std::{
 use p2pdbg_proto::node::NodeNumber;
 use tokio::{
     sync::{mpsc, watch},
-    time::{MissedTickBehavior, interval},
+    time::{Interval, MissedTickBehavior, interval},
 };
 
 use super::{
@@ -103,6 +103,13 @@ impl Line {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Ticks once in this time, and after a delay no sooner.
+fn every(time: Duration) -> Interval {
+    let mut ticks = interval(time);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// The next thing that an operator asks of the keys; never without keys, or when nobody is left who could.
@@ -206,16 +213,11 @@ impl<D: Directory> Desk<D> {
     }
 
     async fn run(mut self, mut asks: mpsc::Receiver<Ask>, tell: mpsc::Sender<Found>) {
-        let mut beat = interval(BEAT);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut write_again = interval(WRITE_AGAIN);
-        write_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut pace = interval(PACE);
-        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut look = interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut renew = interval(RENEW);
-        renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut beat = every(BEAT);
+        let mut write_again = every(WRITE_AGAIN);
+        let mut pace = every(PACE);
+        let mut look = every(LOOK);
+        let mut renew = every(RENEW);
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
@@ -225,12 +227,10 @@ impl<D: Directory> Desk<D> {
                         self.unwritten.clear();
                         write_again.reset_immediately();
                     }
-                    let living = self.living();
-                    if self.told != living {
-                        self.told.clone_from(&living);
-                        if tell.send(Found::Living(living)).await.is_err() {
-                            return;
-                        }
+                    if let Some(found) = self.poll_living()
+                        && tell.send(found).await.is_err()
+                    {
+                        return;
                     }
                 }
                 _ = write_again.tick() => {
@@ -370,6 +370,16 @@ impl<D: Directory> Desk<D> {
     /// The nodes that live, as far as the store says.
     fn living(&self) -> Option<Vec<NodeNumber>> {
         self.presence.is_usable().then(|| self.live())
+    }
+
+    /// The same to be told, if it has changed since it was.
+    fn poll_living(&mut self) -> Option<Found> {
+        let living = self.living();
+        if self.told == living {
+            return None;
+        }
+        self.told.clone_from(&living);
+        Some(Found::Living(living))
     }
 
     fn live(&self) -> Vec<NodeNumber> {

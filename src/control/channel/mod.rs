@@ -1,9 +1,9 @@
 //! What the control channel runs over: a Unix socket, or on Windows a named pipe.
 //!
-//! Both are found by a file in the directory of this user's running processes ([`place`](super::place)), whose name
-//! says which process it is of and which nobody else may read. Both have the same interface: a `Listener` gives
-//! `Stranger`s, each of which is let in (`Stranger::admit`) once it is known to be of this user; `dial` is the
-//! other end; [`live`] lists the files whose processes are there.
+//! Both are found by a file in the directory of this user's running processes
+//! ([`run_directory`](super::run_directory)), whose name says which process it is of and which nobody else may read.
+//! Both have the same interface: a `Listener` gives `Stranger`s, each of which is let in (`Stranger::admit`) once it is
+//! known to be of this user; `dial` is the other end; [`live`] lists the files whose processes are there.
 
 use std::{fs, io, path::Path};
 
