@@ -9,7 +9,8 @@
 //!
 //! A way may be policed so hard that it goes silent before anything can be measured, or be cut off by a box each time
 //! that it is used for a while, and answers again as soon as the streams have left it. Once proves nothing, since a NAT
-//! that forgets looks the same. Twice within [`AGAIN`] is as good as a measurement.
+//! that forgets looks the same. Twice within [`AGAIN`] is as good as a measurement, and of a relay three times, which
+//! binds its leg over TCP by itself meanwhile.
 //!
 //! A relay besides the home's is judged in the same way, against the home's: it may have a full line, or answer what
 //! is small and drop the rest. So is the relay over UDP, against itself over TCP. Here the way that the streams have is
@@ -54,7 +55,7 @@ const GAIN: f64 = 2.0;
 /// Fewer packets than this are no share of anything.
 const FEW: u64 = 30;
 
-/// Two silences within this time are no accident. It is less than some NATs' mappings live: these are found again, and
+/// Silences within this time of one another are no accident. It is less than some NATs' mappings live: these are found again, and
 /// TCP's would be lost with them.
 const AGAIN: Duration = Duration::from_secs(45);
 
@@ -91,8 +92,10 @@ pub(super) struct Starvation {
     rest_until: Option<Instant>,
     /// Since when the streams have wanted more than the first way takes.
     hungry: Option<Mark>,
-    /// When it went silent last while they did.
-    silenced_at: Option<Instant>,
+    /// How often it went silent while they did, each time soon after the one before, and when it did last.
+    silences: Option<(u32, Instant)>,
+    /// So many of these are as good as a measurement.
+    proof: u32,
 }
 
 /// The ways that may starve.
@@ -217,37 +220,47 @@ impl Mark {
 
 impl Starvation {
     fn of_direct_path() -> Self {
-        Self::new(Words {
-            first: "the direct path",
-            second: "the relay",
-            it: "it",
-        })
+        Self::new(
+            Words {
+                first: "the direct path",
+                second: "the relay",
+                it: "it",
+            },
+            2,
+        )
     }
 
     fn of_near_relay() -> Self {
-        Self::new(Words {
-            first: "the nearer relay",
-            second: "the home's",
-            it: "it",
-        })
+        Self::new(
+            Words {
+                first: "the nearer relay",
+                second: "the home's",
+                it: "it",
+            },
+            2,
+        )
     }
 
     fn of_relay() -> Self {
-        Self::new(Words {
-            first: "the relay over UDP",
-            second: "TCP",
-            it: "TCP",
-        })
+        Self::new(
+            Words {
+                first: "the relay over UDP",
+                second: "TCP",
+                it: "TCP",
+            },
+            3,
+        )
     }
 
-    fn new(words: Words) -> Self {
+    fn new(words: Words, proof: u32) -> Self {
         Self {
             words,
             state: State::First(None),
             pause: FIRST,
             rest_until: None,
             hungry: None,
-            silenced_at: None,
+            silences: None,
+            proof,
         }
     }
 
@@ -315,8 +328,12 @@ impl Starvation {
         // Whatever carried as much as this was not policed: it has gone away.
         let much = |from| rate(from, Mark::new(flow, None, now)) >= ENOUGH;
         let poor = !hungry.is_some_and(much);
-        let before = std::mem::replace(&mut self.silenced_at, Some(now).filter(|_| poor));
-        before.filter(|before| poor && now < *before + AGAIN)?;
+        let before = self.silences.filter(|(_, at)| now < *at + AGAIN);
+        let count = before.map_or(0, |(count, _)| count) + 1;
+        self.silences = poor.then_some((count, now));
+        if !poor || count < self.proof {
+            return None;
+        }
         let why = format!(
             "{} goes silent again and again while it is used",
             self.words.first
@@ -404,7 +421,7 @@ impl Starvation {
     /// Another network, or another first way: what was found counts no more.
     pub(super) fn start_anew(&mut self) -> Option<Verdict> {
         let yielded = self.prefers_second();
-        *self = Self::new(self.words);
+        *self = Self::new(self.words, self.proof);
         yielded.then_some(Verdict::Back)
     }
 
@@ -531,6 +548,29 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
     const BULK: u64 = 1 << 20;
+
+    #[test]
+    fn silences_under_load_count_if_each_comes_soon_after_the_one_before() {
+        let relay = Starvation::of_relay;
+        for (new, pauses, leaves) in [
+            (Starvation::of_direct_path as fn() -> _, &[0, 9][..], true),
+            (Starvation::of_direct_path, &[0, 46], false),
+            (relay, &[0, 9], false),
+            (relay, &[0, 9, 40], true),
+            (relay, &[0, 9, 46], false),
+        ] {
+            let mut bench = Bench::new(BULK);
+            bench.starvation = new();
+            let mut verdicts = Vec::new();
+            for pause in pauses {
+                bench.now += *pause * S;
+                bench.pass(S / 2, [12e3, 2e6], 0);
+                let (flow, now) = (bench.flow, bench.now);
+                verdicts.extend(bench.starvation.on_silent(flow, true, false, now));
+            }
+            assert_eq!(!verdicts.is_empty(), leaves, "{pauses:?}: {verdicts:?}");
+        }
+    }
 
     #[test]
     fn policed_direct_path_yields_to_a_relay_that_carries_more_and_is_tried_again() {
