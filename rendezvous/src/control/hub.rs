@@ -116,6 +116,8 @@ impl Hub {
                     Found::Parts(shares) => {
                         self.book.on_parts(now().instant, shares.clone());
                         self.registry.on_parts(shares);
+                        // Others are not given what this node gives up before it says that it goes by less.
+                        self.say_uses();
                         Vec::new()
                     }
                     found => self.registry.on_directory(now().instant, found),
@@ -195,7 +197,7 @@ impl Hub {
         let Some(line) = &self.line else {
             return;
         };
-        if let Some(limits) = self.registry.uses(&self.book.wants()) {
+        if let Some(limits) = self.registry.uses(now().instant, &self.book.wants()) {
             let relayed = self.book.relayed();
             let heard = self.registry.heard_parts();
             line.ask(Ask::Uses(Uses {

@@ -1,7 +1,7 @@
 //! Limits of a key that several nodes share: what this one uses of them, and what it may give away.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
@@ -17,6 +17,9 @@ use crate::{
 
 /// When a peer may ask again that was refused for want of a part: by then this node has asked for more of it.
 const MORE_SOON: Duration = Duration::from_secs(4);
+
+/// What was asked for in vain is needed for so long: until whoever asked does so again.
+const UNMET_FOR: Duration = Duration::from_secs(6);
 
 /// When it may ask again if all of the limit is given away.
 const ALL_GIVEN: Duration = Duration::from_secs(60);
@@ -34,8 +37,8 @@ pub(super) const OWED_FOR: Duration = Duration::from_secs(300);
 pub(super) struct SharedLimits {
     nodes: usize,
     shares: Option<Parts>,
-    /// What was asked for in vain since the last time.
-    unmet: HashSet<Account>,
+    /// What was asked for in vain, and when it was last.
+    unmet: HashMap<Account, Instant>,
     /// How many joins from an address, of those with a key or of the others, had found nobody when this node heard of
     /// it last.
     missed: HashMap<(Prefix, bool), (u64, Instant)>,
@@ -46,7 +49,7 @@ impl SharedLimits {
         Self {
             nodes,
             shares: None,
-            unmet: HashSet::new(),
+            unmet: HashMap::new(),
             missed: HashMap::new(),
         }
     }
@@ -119,8 +122,14 @@ impl Registry {
 
     /// What keys use here of their limits, for the other nodes. What they relay, `relaying` says, in bytes a second;
     /// none if there are no nodes with whom to share.
-    pub(crate) fn uses(&mut self, relaying: &HashMap<KeyId, u64>) -> Option<Vec<Use>> {
-        let unmet = std::mem::take(&mut self.shared_limits()?.unmet);
+    pub(crate) fn uses(
+        &mut self,
+        now: Instant,
+        relaying: &HashMap<KeyId, u64>,
+    ) -> Option<Vec<Use>> {
+        let unmet = &mut self.shared_limits()?.unmet;
+        unmet.retain(|_, at| now.saturating_duration_since(*at) < UNMET_FOR);
+        let unmet = unmet.clone();
         let taken = self.taken_by_key();
         let mut uses = Vec::new();
         for key in self.keys.ids() {
@@ -136,7 +145,7 @@ impl Registry {
                 let (Some(limit), in_use) = (limit, in_use as u64) else {
                     continue;
                 };
-                let need = in_use + u64::from(unmet.contains(&account));
+                let need = in_use + u64::from(unmet.contains_key(&account));
                 let limit = limit as u64;
                 uses.push(Use {
                     account,
@@ -175,9 +184,10 @@ impl Registry {
         };
         let account = Account { key, kind };
         if (in_use as u64) < shared.part(now, account, limit_of_all as u64) {
+            shared.unmet.remove(&account);
             return Ok(());
         }
-        shared.unmet.insert(account);
+        shared.unmet.insert(account, now);
         Err(limit(MORE_SOON))
     }
 

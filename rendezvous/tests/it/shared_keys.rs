@@ -427,7 +427,8 @@ async fn let_in(nodes: &[&Node], key: &AccessKey, peers: &mut Vec<Peer>) -> usiz
 
 #[tokio::test]
 async fn limit_of_a_key_holds_for_both_nodes_together_wherever_its_peers_are() {
-    for program in programs() {
+    // Of whichever store there is: what is held is between the nodes, and takes a minute and a half.
+    for program in programs().into_iter().take(1) {
         let mut cluster = Cluster::started(&program).await;
         let (url, _) = cluster.nodes[0].keys(&["add", "team-a", "--peers", "6"]);
         let key = secret_in(&url);
