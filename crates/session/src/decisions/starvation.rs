@@ -55,8 +55,8 @@ const GAIN: f64 = 2.0;
 /// Fewer packets than this are no share of anything.
 const FEW: u64 = 30;
 
-/// Silences within this time of one another are no accident. It is less than some NATs' mappings live: these are found again, and
-/// TCP's would be lost with them.
+/// Silences within this time of one another are no accident. It is less than some NATs' mappings live: these are found
+/// again, and TCP's would be lost with them.
 const AGAIN: Duration = Duration::from_secs(45);
 
 /// Beginnings that the peer may ask for at once, and after these one in each such time. Each makes a connection to the
