@@ -284,12 +284,17 @@ impl Session {
         Some(process)
     }
 
-    /// Waits until a debuggee takes its IDE.
+    /// Waits until a debuggee runs its program, for which it waits for no IDE; of those that have none, the kernel tells.
     fn runs(&self, debuggee: &Process) {
-        // It waits for nobody to run its program; of those that have none, the kernel tells.
-        if !matches!(debuggee.name(), "gdbserver" | "lldb") {
-            debuggee.line("running");
+        match debuggee.name() {
+            "gdbserver" | "lldb" => self.listens(),
+            _ => drop(debuggee.line("running")),
         }
+    }
+
+    /// Waits until a debuggee takes its IDE. A held one it may have taken before anybody looks, and a JVM does not
+    /// listen while it has one.
+    fn listens(&self) {
         eventually("debuggee that listens", || {
             let sockets = self.setting.debuggee.enter(listening::all);
             let mut ports = sockets.iter().map(|socket| socket.address.port());
@@ -358,6 +363,7 @@ fn next_attach_comes_soon(name: &str, debugger: &Debugger) {
         return;
     };
     session.runs(&debuggee);
+    session.listens();
     let attach = |session: &Session| {
         let began = Instant::now();
         let mut ide = session.ide();
@@ -399,6 +405,9 @@ fn next_attach_comes_soon(name: &str, debugger: &Debugger) {
         });
         debuggee = session.start(debugger).unwrap();
         session.runs(&debuggee);
+        if held.is_none() {
+            session.listens();
+        }
         let began = Instant::now();
         let mut ide = match held {
             Some(mut ide) => {
