@@ -1,9 +1,12 @@
 //! Command lines that clap refuses with words that do not help, or that repeat a secret.
 
+use std::net::SocketAddr;
+
 use clap::{
     CommandFactory, Error,
     error::{ContextKind, ContextValue, ErrorKind},
 };
+use p2pdbg_proto::spelling::option_of_dashes;
 
 use crate::cli::Cli;
 
@@ -86,35 +89,19 @@ fn instead_of(name: &str, within: &str) -> Option<String> {
             "no secret is given on the command line: p2pdbg-rendezvous keys add NAME makes a key"
                 .to_owned()
         }
-        _ if is_dashed(name) => {
-            "an option begins with hyphens, of which a program for text has made a dash: write --"
-                .to_owned()
-                + name.trim_start_matches(|c| is_dash(c) || c == '-')
-        }
-        _ if is_address(name) => {
-            format!("to serve at another address or port: --bind {}", address(name))
-        }
-        _ => return None,
+        _ => match option_of_dashes(name) {
+            Some(option) => format!(
+                "an option begins with hyphens, of which a program for text has made a dash: write {option}"
+            ),
+            None => format!("to serve at another address or port: --bind {}", address(name)?),
+        },
     })
 }
 
-/// Whether a program for text makes this of a hyphen.
-fn is_dash(c: char) -> bool {
-    matches!(c, '\u{2010}'..='\u{2015}' | '\u{2212}')
-}
-
-fn is_dashed(word: &str) -> bool {
-    word.starts_with(is_dash)
-}
-
-/// Whether a word is a port, or an address with one.
-fn is_address(word: &str) -> bool {
-    word.parse::<u16>().is_ok() || word.parse::<std::net::SocketAddr>().is_ok()
-}
-
-fn address(word: &str) -> String {
+/// The address that a word is, or that has the port which it is.
+fn address(word: &str) -> Option<String> {
     match word.parse::<u16>() {
-        Ok(port) => format!("'[::]:{port}'"),
-        Err(_) => word.to_owned(),
+        Ok(port) => Some(format!("'[::]:{port}'")),
+        Err(_) => word.parse::<SocketAddr>().is_ok().then(|| word.to_owned()),
     }
 }

@@ -9,7 +9,7 @@ use clap::{
 use p2pdbg_base::{ErrorCode, Failure};
 use p2pdbg_debugger::Preset;
 use p2pdbg_forward::ForwardSpec;
-use p2pdbg_proto::code::Code;
+use p2pdbg_proto::{code::Code, spelling::option_of_dashes};
 
 use super::{args::Cli, connect::refuse_more_than_a_code};
 
@@ -201,12 +201,10 @@ fn option_before_number<'a>(refused: &str, rest: &'a [String]) -> Option<&'a str
 
 /// What to write in place of an option whose hyphens a program for text has made a dash of.
 fn typed_as_dash(word: &str) -> Option<Failure> {
-    let is_dash = |c: char| matches!(c, '\u{2010}'..='\u{2015}' | '\u{2212}');
-    let option = word.strip_prefix(is_dash)?;
-    let option = option.trim_start_matches(|c| is_dash(c) || c == '-');
+    let option = option_of_dashes(word)?;
     Some(
         usage("an option begins with hyphens, and a dash stands there".to_owned()).hint(format!(
-            "write --{option}: a program for text has made a dash of them"
+            "write {option}: a program for text has made a dash of them"
         )),
     )
 }
@@ -257,13 +255,15 @@ fn elsewhere(command: &str, option: &str) -> Option<String> {
 
 /// What to write in place of `word`, which is no command.
 fn instead_of_command(word: &str, words: &[String]) -> Option<Failure> {
+    // Neither the code nor what a program is given is repeated.
+    if words.join(" ").parse::<Code>().is_ok() || word.parse::<Code>().is_ok() {
+        let message = "a code stands behind connect".to_owned();
+        return Some(usage(message).hint("run p2pdbg connect CODE on the debuggee's host"));
+    }
+    if let Some(meant) = typed_as_dash(word) {
+        return Some(meant);
+    }
     let hint = match word {
-        // Neither the code nor what a program is given is repeated.
-        _ if words.join(" ").parse::<Code>().is_ok() || word.parse::<Code>().is_ok() => {
-            let message = "a code stands behind connect".to_owned();
-            return Some(usage(message).hint("run p2pdbg connect CODE on the debuggee's host"));
-        }
-        _ if typed_as_dash(word).is_some() => return typed_as_dash(word),
         "$" | "#" | ">" | "p2pdbg" => {
             let cli = Cli::command();
             let command = words

@@ -4,7 +4,7 @@ use p2pdbg_base::{
     HostPort,
     host_port::{Host, parse_port},
 };
-use p2pdbg_proto::code::Code;
+use p2pdbg_proto::{code::Code, spelling::option_of_dashes};
 
 use crate::Preset;
 
@@ -79,10 +79,9 @@ pub(crate) fn instead_of(text: &str) -> String {
 /// What to say of a word that stands where only forwards do.
 fn out_of_place(text: &str) -> Option<String> {
     let lower = text.to_lowercase();
-    if let Some(option) = text.strip_prefix(is_dash) {
-        let option = option.trim_start_matches(|c| is_dash(c) || c == '-');
+    if let Some(option) = option_of_dashes(text) {
         return Some(format!(
-            "write --{option}, with hyphens: a program for text has made a dash of them"
+            "write {option}, with hyphens: a program for text has made a dash of them"
         ));
     }
     if lower.starts_with("p2pdbg://") {
@@ -122,11 +121,6 @@ fn out_of_place(text: &str) -> Option<String> {
 const PROGRAMS: [&str; 9] = [
     ".py", ".js", ".ts", ".mjs", ".rb", ".php", ".jar", ".go", ".exe",
 ];
-
-/// Whether a program for text makes this of a hyphen.
-fn is_dash(c: char) -> bool {
-    matches!(c, '\u{2010}'..='\u{2015}' | '\u{2212}')
-}
 
 /// What to write in place of `text`, of which the name is a preset's and the rest no port.
 pub(crate) fn instead_of_port(text: &str) -> String {

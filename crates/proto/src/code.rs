@@ -10,7 +10,11 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::{node::NodeNumber, secret::random_bytes, spelling::nearest};
+use crate::{
+    node::NodeNumber,
+    secret::random_bytes,
+    spelling::{is_dash, nearest},
+};
 
 /// How many words a code has.
 const WORDS: usize = 3;
@@ -148,10 +152,7 @@ const BEFORE_A_CODE: [&str; 4] = ["p2pdbg", "p2pdbg.exe", "connect", "code"];
 /// What stands between the parts of a code: as it is shown, as people type it, and as programs for text and chat make
 /// it, which take a hyphen for a dash.
 fn divides(c: char) -> bool {
-    matches!(
-        c,
-        '-' | '_' | ':' | ',' | '.' | '\u{2010}'..='\u{2015}' | '\u{2212}'
-    ) || c.is_whitespace()
+    matches!(c, '-' | '_' | ':' | ',' | '.') || is_dash(c) || c.is_whitespace()
 }
 
 impl FromStr for Code {

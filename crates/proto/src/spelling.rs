@@ -28,9 +28,29 @@ pub fn nearest<'a>(typed: &str, words: impl IntoIterator<Item = &'a str>) -> Opt
     best.filter(|_| is_alone).map(|(_, word)| word)
 }
 
+/// Whether a program for text makes this of a hyphen.
+pub(crate) fn is_dash(c: char) -> bool {
+    matches!(c, '\u{2010}'..='\u{2015}' | '\u{2212}')
+}
+
+/// The option that was meant by a word whose hyphens a program for text has made a dash of.
+pub fn option_of_dashes(word: &str) -> Option<String> {
+    let option = word.strip_prefix(is_dash)?;
+    let option = option.trim_start_matches(|c| is_dash(c) || c == '-');
+    Some(format!("--{option}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn option_is_found_behind_dashes_of_any_kind() {
+        for word in ["\u{2014}json", "\u{2013}-json", "\u{2212}\u{2212}json"] {
+            assert_eq!(option_of_dashes(word).as_deref(), Some("--json"));
+        }
+        assert_eq!(option_of_dashes("--json"), None);
+    }
 
     #[test]
     fn nearest_word_is_found_only_where_it_is_near_and_alone() {
