@@ -221,20 +221,16 @@ fn parse_command(words: Vec<OsString>, alone: bool) -> Result<Option<Command>, F
     let Some(program) = words.next() else {
         return Ok(None);
     };
-    let fault = |message: &str| Err(Failure::new(ErrorCode::Usage, message));
+    let fault = |message, hint| Err(Failure::new(ErrorCode::Usage, message).hint(hint));
     if program.is_empty() {
-        return fault("the program to run is empty")
-            .map_err(|failure: Failure| failure.hint("p2pdbg connect CODE -- python app.py"));
+        let example = "p2pdbg connect CODE -- python app.py";
+        return fault("the program to run is empty", example);
     }
-    if alone
-        && program
-            .to_str()
-            .is_some_and(|program| program.parse::<Code>().is_ok())
-    {
-        return fault("the code stands behind --, where the program does").map_err(
-            |failure: Failure| {
-                failure.hint("write it before: p2pdbg connect CODE -- python app.py")
-            },
+    let is_code = |program: &str| program.parse::<Code>().is_ok();
+    if alone && program.to_str().is_some_and(is_code) {
+        return fault(
+            "the code stands behind --, where the program does",
+            "write it before: p2pdbg connect CODE -- python app.py",
         );
     }
     Ok(Some(Command {
