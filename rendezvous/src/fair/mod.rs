@@ -27,7 +27,7 @@ pub(crate) use self::meter::LegMeter;
 use self::{bucket::UNBOUNDED, meter::KeyMeter, share::Shares};
 use crate::{
     keys::{KeyId, KeyRing},
-    leases::{Account, GOOD_FOR, Kind, Parts, alone},
+    leases::{Account, GOOD_FOR, Kind, Parts, part},
     month::Month,
     ticket::Terms,
 };
@@ -168,10 +168,7 @@ impl Book {
                 Some(nodes) if of_all != UNBOUNDED => {
                     let kind = Kind::Relay;
                     let asked = Account { key: *key, kind };
-                    match &self.parts {
-                        Some(parts) => parts.part(now, asked, of_all, nodes),
-                        None => alone(of_all, nodes, kind),
-                    }
+                    part(self.parts.as_ref(), now, asked, of_all, nodes)
                 }
                 _ => of_all,
             };

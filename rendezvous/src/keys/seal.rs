@@ -51,46 +51,18 @@ impl KeySeal {
     /// The keys for the store.
     pub(crate) fn seal(&self, file: &KeyFile) -> String {
         let version = file.shared().unwrap_or_default();
-        let nonce: [u8; NONCE] = random_bytes();
-        let text = file.text();
-        let payload = Payload {
-            msg: text.as_bytes(),
-            aad: &version.to_be_bytes(),
-        };
-        let sealed = self.cipher().encrypt(XNonce::from_slice(&nonce), payload);
-        // Encryption fails only beyond a length that no file has.
-        let sealed = sealed.unwrap_or_default();
-        let [nonce, sealed] = [&nonce[..], &sealed].map(|bytes| BASE64URL_NOPAD.encode(bytes));
-        format!("1:{version}:{nonce}:{sealed}")
+        self.encrypt(version, &version.to_be_bytes(), file.text().as_bytes())
     }
 
     /// Something else for nodes alone, as it lies in the store.
     pub(crate) fn seal_bytes(&self, plain: &[u8]) -> String {
-        let nonce: [u8; NONCE] = random_bytes();
-        let payload = Payload {
-            msg: plain,
-            aad: OTHER,
-        };
-        let sealed = self.cipher().encrypt(XNonce::from_slice(&nonce), payload);
-        let sealed = sealed.unwrap_or_default();
-        let [nonce, sealed] = [&nonce[..], &sealed].map(|bytes| BASE64URL_NOPAD.encode(bytes));
-        format!("1:0:{nonce}:{sealed}")
+        self.encrypt(0, OTHER, plain)
     }
 
     /// What was sealed so by a node of this cluster; none if it was not.
     pub(crate) fn open_bytes(&self, text: &str) -> Option<Vec<u8>> {
-        let rest = text
-            .strip_prefix("1:0:")
-            .filter(|rest| rest.len() <= LONGEST)?;
-        let (nonce, sealed) = rest.split_once(':')?;
-        let nonce: [u8; NONCE] = decode(nonce)?.try_into().ok()?;
-        let payload = Payload {
-            msg: &decode(sealed)?,
-            aad: OTHER,
-        };
-        self.cipher()
-            .decrypt(XNonce::from_slice(&nonce), payload)
-            .ok()
+        let sealed = Sealed::parse(text).filter(|sealed| sealed.version == 0)?;
+        self.decrypt(&sealed, OTHER)
     }
 
     /// The beginning of a sealed text, up to its nonce: another text begins otherwise.
@@ -101,24 +73,10 @@ impl KeySeal {
 
     /// What was sealed by a node of this cluster; none if it was not.
     pub(crate) fn open(&self, text: &str) -> Option<KeyFile> {
-        if text.len() > LONGEST {
-            return None;
-        }
-        let mut parts = text.splitn(4, ':');
-        let mut part = || parts.next();
-        if part()? != "1" {
-            return None;
-        }
-        let version: u64 = part()?.parse().ok()?;
-        let nonce: [u8; NONCE] = decode(part()?)?.try_into().ok()?;
-        let sealed = decode(part()?)?;
-        let payload = Payload {
-            msg: &sealed,
-            aad: &version.to_be_bytes(),
-        };
-        let plain = self.cipher().decrypt(XNonce::from_slice(&nonce), payload);
-        let file = KeyFile::parse_shared(std::str::from_utf8(&plain.ok()?).ok()?).ok()?;
-        (file.shared() == Some(version)).then_some(file)
+        let sealed = Sealed::parse(text)?;
+        let plain = self.decrypt(&sealed, &sealed.version.to_be_bytes())?;
+        let file = KeyFile::parse_shared(std::str::from_utf8(&plain).ok()?).ok()?;
+        (file.shared() == Some(sealed.version)).then_some(file)
     }
 
     /// What a node writes that has the keys of this version.
@@ -144,8 +102,52 @@ impl KeySeal {
             .into()
     }
 
+    fn encrypt(&self, version: u64, aad: &[u8], plain: &[u8]) -> String {
+        let nonce: [u8; NONCE] = random_bytes();
+        let payload = Payload { msg: plain, aad };
+        let sealed = self.cipher().encrypt(XNonce::from_slice(&nonce), payload);
+        // Encryption fails only beyond a length that nothing has which is sealed here.
+        let sealed = sealed.unwrap_or_default();
+        let [nonce, sealed] = [&nonce[..], &sealed].map(|bytes| BASE64URL_NOPAD.encode(bytes));
+        format!("1:{version}:{nonce}:{sealed}")
+    }
+
+    fn decrypt(&self, sealed: &Sealed, aad: &[u8]) -> Option<Vec<u8>> {
+        let payload = Payload {
+            msg: &sealed.sealed,
+            aad,
+        };
+        let nonce = XNonce::from_slice(&sealed.nonce);
+        self.cipher().decrypt(nonce, payload).ok()
+    }
+
     fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new(self.0.expose().into())
+    }
+}
+
+/// The parts of a sealed text.
+struct Sealed {
+    version: u64,
+    nonce: [u8; NONCE],
+    sealed: Vec<u8>,
+}
+
+impl Sealed {
+    fn parse(text: &str) -> Option<Self> {
+        if text.len() > LONGEST {
+            return None;
+        }
+        let mut parts = text.splitn(4, ':');
+        let mut part = || parts.next();
+        if part()? != "1" {
+            return None;
+        }
+        Some(Self {
+            version: part()?.parse().ok()?,
+            nonce: decode(part()?)?.try_into().ok()?,
+            sealed: decode(part()?)?,
+        })
     }
 }
 

@@ -78,14 +78,22 @@ pub(crate) fn alone(limit: u64, nodes: usize, kind: Kind) -> u64 {
     }
 }
 
-impl Parts {
-    /// What the node may give away at this time of that limit, which `nodes` share.
-    pub(crate) fn part(&self, now: Instant, account: Account, limit: u64, nodes: usize) -> u64 {
-        let is_good = now.saturating_duration_since(self.asked) < GOOD_FOR + LAST_FOR;
-        match self.parts.get(&account).filter(|_| is_good) {
-            Some(part) => limit.min(*part),
-            None => alone(limit, nodes, account.kind),
-        }
+/// What a node may give away at this time of that limit, which `nodes` share: its part, or while it has none that is
+/// good, as much as [`alone`].
+pub(crate) fn part(
+    parts: Option<&Parts>,
+    now: Instant,
+    account: Account,
+    limit: u64,
+    nodes: usize,
+) -> u64 {
+    let is_good = |parts: &&Parts| now.saturating_duration_since(parts.asked) < GOOD_FOR + LAST_FOR;
+    let part = parts
+        .filter(is_good)
+        .and_then(|parts| parts.parts.get(&account));
+    match part {
+        Some(part) => limit.min(*part),
+        None => alone(limit, nodes, account.kind),
     }
 }
 
@@ -238,14 +246,9 @@ impl Leases {
     /// Takes note of how long the entries of others have stood still.
     fn look(&mut self, now: Instant, table: &Table) {
         for (node, entry) in &table.nodes {
-            let is_same = |seen: &&mut Seen| (seen.epoch, seen.round) == (entry.epoch, entry.round);
-            if self
-                .seen
-                .get_mut(node)
-                .as_ref()
-                .is_none_or(|seen| !is_same(seen))
-            {
-                let (epoch, round) = (entry.epoch, entry.round);
+            let (epoch, round) = (entry.epoch, entry.round);
+            let is_another = |seen: &Seen| (seen.epoch, seen.round) != (epoch, round);
+            if self.seen.get(node).is_none_or(is_another) {
                 let seen = Seen {
                     epoch,
                     round,

@@ -115,10 +115,15 @@ impl World {
     /// What a node may give away now.
     fn part(&self, node: &Node) -> u64 {
         let count = self.nodes.len();
-        match &node.shares {
-            _ if !node.lives => 0,
-            Some(shares) => shares.part(self.now(), self.account(), self.limit, count),
-            None => alone(self.limit, count, self.kind),
+        match node.lives {
+            false => 0,
+            true => part(
+                node.shares.as_ref(),
+                self.now(),
+                self.account(),
+                self.limit,
+                count,
+            ),
         }
     }
 

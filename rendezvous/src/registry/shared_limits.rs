@@ -11,7 +11,7 @@ use super::{ConnId, Effect, Registry, limit};
 use crate::{
     directory::Ask,
     keys::KeyId,
-    leases::{Account, Kind, Parts, Use, alone},
+    leases::{Account, Kind, Parts, Use, part},
     limits::Prefix,
 };
 
@@ -73,10 +73,7 @@ impl SharedLimits {
     }
 
     fn part(&self, now: Instant, account: Account, limit: u64) -> u64 {
-        match &self.shares {
-            Some(shares) => shares.part(now, account, limit, self.nodes),
-            None => alone(limit, self.nodes, account.kind),
-        }
+        part(self.shares.as_ref(), now, account, limit, self.nodes)
     }
 }
 
