@@ -21,7 +21,7 @@ use crate::{
     directory::{KeyOrder, KeyOrders, Reloaded},
     hub_event::Event,
     hub_report::Report,
-    keys::{KeyError, KeyRing, KeyStore, unix_s},
+    keys::{KeyError, KeyFile, KeyRing, KeyStore, unix_s},
 };
 
 pub use self::nodes::{NodeReport, NodesReport, StoreReport};
@@ -98,6 +98,12 @@ pub struct Operator {
     pub(crate) shared: Option<KeyOrders>,
 }
 
+/// How many keys let somebody in.
+fn count_live(file: &KeyFile) -> usize {
+    let now = unix_s();
+    file.keys().iter().filter(|key| key.is_live(now)).count()
+}
+
 impl Operator {
     /// Reads the keys again, and lets them hold from now on: whoever is there by one that has ended is shut out, and
     /// nobody else notices. Says how many there are that let somebody in. Where nodes share them, the store is given
@@ -106,14 +112,11 @@ impl Operator {
     /// # Errors
     /// When they cannot be read; those from before hold on, then.
     pub async fn reload(&self) -> Result<KeysRead, KeyError> {
-        if let Some(shared) = self.order_keys(false).await? {
-            let keys = self.live_keys()?;
-            let shared = Some(shared);
-            return Ok(KeysRead { keys, shared });
+        if let Some(read) = self.order_keys(false).await? {
+            return Ok(read);
         }
         let file = self.store.load_or_make(unix_s())?;
-        let live = file.keys().iter().filter(|key| key.is_live(unix_s()));
-        let keys = live.count();
+        let keys = count_live(&file);
         let ring = KeyRing::new(&file, self.open);
         // The hub ends with the server alone.
         let _ = self.hub.send(Event::Keys(ring)).await;
@@ -125,23 +128,12 @@ impl Operator {
     /// # Errors
     /// When they cannot be read, or the store is away.
     pub(crate) async fn share_keys(&self) -> Result<Option<KeysRead>, KeyError> {
-        let Some(shared) = self.order_keys(true).await? else {
-            return Ok(None);
-        };
-        let keys = self.live_keys()?;
-        let shared = Some(shared);
-        Ok(Some(KeysRead { keys, shared }))
-    }
-
-    fn live_keys(&self) -> Result<usize, KeyError> {
-        let file = self.store.load_or_make(unix_s())?;
-        let live = file.keys().iter().filter(|key| key.is_live(unix_s()));
-        Ok(live.count())
+        self.order_keys(true).await
     }
 
     /// Has the keys read again that nodes share, and waits a while until all that live have them; none if they share
     /// none.
-    async fn order_keys(&self, share: bool) -> Result<Option<SharedReport>, KeyError> {
+    async fn order_keys(&self, share: bool) -> Result<Option<KeysRead>, KeyError> {
         let (Some(orders), Some(nodes)) = (&self.shared, &self.nodes) else {
             return Ok(None);
         };
@@ -152,7 +144,9 @@ impl Operator {
         let Some(reloaded) = done.await.unwrap_or(Ok(None))? else {
             return Ok(None);
         };
-        Ok(Some(self.report_shared(orders, nodes, reloaded).await))
+        let shared = Some(self.report_shared(orders, nodes, reloaded).await);
+        let keys = count_live(&self.store.load_or_make(unix_s())?);
+        Ok(Some(KeysRead { keys, shared }))
     }
 
     async fn report_shared(
