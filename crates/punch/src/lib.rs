@@ -51,6 +51,7 @@ pub use self::candidate::LocalAddress;
 pub use self::config::{Config, PunchKey, Timing};
 pub use self::engine::Engine;
 pub use self::io::{Event, Family, Input, LossReason, Output, Path, SocketId, TcpPorts};
+pub use self::pace::Pace;
 pub use self::role::Role;
 pub use self::tcp::{NotThePeer, ProofStep, TcpProof};
 pub use self::technique::Technique;

@@ -1,17 +1,50 @@
-//! The pace at which datagrams leave, and what an attempt has spent.
-//!
-//! The generic cell rate algorithm: one instant holds the whole state, so nothing drifts and nothing overflows.
+//! How often something may be done that the peer or a server has this end do, and the pace at which datagrams leave.
 
 use std::time::{Duration, Instant};
 
 use crate::Budget;
 
-#[derive(Debug)]
-pub(crate) struct Pacer {
+/// One in each interval, and some at once: the generic cell rate algorithm, of which one instant holds the whole state,
+/// so nothing drifts and nothing overflows.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
     interval: Duration,
     tolerance: Duration,
-    /// When the next datagram would leave if there were no tolerance for bursts.
+    /// When the next would be due if there were no tolerance for bursts.
     theoretical: Instant,
+}
+
+impl Pace {
+    /// One in each `interval`, and `burst` at once, the first of them from `now` on.
+    pub fn new(interval: Duration, burst: u32, now: Instant) -> Self {
+        Self {
+            interval,
+            tolerance: interval * burst.saturating_sub(1),
+            theoretical: now,
+        }
+    }
+
+    /// Takes the right to do it once now; whether there was one.
+    pub fn take(&mut self, now: Instant) -> bool {
+        if self.next_at() > now {
+            return false;
+        }
+        self.theoretical = self.theoretical.max(now) + self.interval;
+        true
+    }
+
+    /// When the pace allows the next.
+    pub fn next_at(&self) -> Instant {
+        self.theoretical
+            .checked_sub(self.tolerance)
+            .unwrap_or(self.theoretical)
+    }
+}
+
+/// The pace of datagrams, and how many of them an attempt may send.
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    pace: Pace,
     allowance: u32,
     spent: u32,
 }
@@ -19,37 +52,22 @@ pub(crate) struct Pacer {
 impl Pacer {
     pub(crate) fn new(budget: &Budget, now: Instant) -> Self {
         Self {
+            pace: Pace::new(budget.interval(), budget.burst, now),
             allowance: budget.packets_per_attempt,
-            ..Self::endless(budget.interval(), budget.burst, now)
-        }
-    }
-
-    /// One in each interval without end, and so many at once.
-    fn endless(interval: Duration, burst: u32, now: Instant) -> Self {
-        Self {
-            interval,
-            tolerance: interval * burst.saturating_sub(1),
-            theoretical: now,
-            allowance: u32::MAX,
             spent: 0,
         }
     }
 
     /// Takes the right to send one datagram now.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
-        if self.spent >= self.allowance || self.next_at() > now {
-            return false;
-        }
-        self.theoretical = self.theoretical.max(now) + self.interval;
-        self.spent += 1;
-        true
+        let taken = self.spent < self.allowance && self.pace.take(now);
+        self.spent += u32::from(taken);
+        taken
     }
 
     /// When the pace allows the next datagram.
     pub(crate) fn next_at(&self) -> Instant {
-        self.theoretical
-            .checked_sub(self.tolerance)
-            .unwrap_or(self.theoretical)
+        self.pace.next_at()
     }
 
     /// Whether this attempt has spent all it may.
@@ -68,20 +86,20 @@ impl Pacer {
 
 /// The pace at which the peer may make this end begin anew: the packets of one attempt are few, those of attempt after
 /// attempt would not be.
-pub(crate) fn restarts(now: Instant) -> Pacer {
-    Pacer::endless(Duration::from_secs(2), 10, now)
+pub(crate) fn restarts(now: Instant) -> Pace {
+    Pace::new(Duration::from_secs(2), 10, now)
 }
 
 /// The pace at which moves of this host are followed that a server tells of: a few at once, since a NAT that is
 /// restarted may do so twice, and of a server that says so all the time one in ten seconds.
-pub(crate) fn moves(now: Instant) -> Pacer {
-    Pacer::endless(Duration::from_secs(10), 5, now)
+pub(crate) fn moves(now: Instant) -> Pace {
+    Pace::new(Duration::from_secs(10), 5, now)
 }
 
 /// The pace at which the peer may have this end take part in series by TCP. A peer that keeps to its own pauses needs a
 /// few close together, when paths are lost that lasted or networks change, and one in 20 s for the rest.
-pub(crate) fn series(now: Instant) -> Pacer {
-    Pacer::endless(Duration::from_secs(20), 5, now)
+pub(crate) fn series(now: Instant) -> Pace {
+    Pace::new(Duration::from_secs(20), 5, now)
 }
 
 #[cfg(test)]

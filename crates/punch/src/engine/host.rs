@@ -13,7 +13,7 @@ use crate::{
     caution::{CAREFUL_INTERVAL, Caution},
     gather::Gathering,
     observe,
-    pace::{self, Pacer},
+    pace::{self, Pace},
     signal::MAX_CANDIDATES,
 };
 
@@ -45,7 +45,7 @@ pub(super) struct LocalHost {
     /// Whether the peer is to be told how things stand.
     pub(super) signal_due: bool,
     /// How often a move is followed.
-    moves: Pacer,
+    moves: Pace,
     /// The shortest round trip to a server.
     pub(super) server_rtt: Option<Duration>,
 }

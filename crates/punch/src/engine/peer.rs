@@ -12,7 +12,7 @@ use super::{Engine, attempts::Phase};
 use crate::{
     Event, Family, Output, SocketId,
     candidate::{self, Candidate},
-    pace::{self, Pacer},
+    pace::{self, Pace},
     search::Hints,
     signal::{MAX_SERVERS, Plan, Signal},
     tcp::TcpOffer,
@@ -48,7 +48,7 @@ pub(super) struct Peer {
     /// The peer's latest signal, while it waits for its turn.
     deferred: Option<Signal>,
     /// How often it may have this end begin anew.
-    restarts: Pacer,
+    restarts: Pace,
 }
 
 impl Peer {

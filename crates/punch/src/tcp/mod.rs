@@ -30,7 +30,7 @@ pub use self::proof::{NotThePeer, ProofStep, TcpProof};
 use crate::{
     SocketId, TcpPorts, Technique,
     candidate::Candidate,
-    pace::{self, Pacer},
+    pace::{self, Pace},
 };
 
 /// Connections to the peer that are held at a time.
@@ -134,7 +134,7 @@ pub(crate) struct TcpPunch {
     /// The controlled side: a series that the controlling one has begun and this one not yet.
     asked_for: Option<u32>,
     /// How often the peer may ask for one.
-    allowed: Pacer,
+    allowed: Pace,
     /// What is known of our ports in this series.
     ports: Option<TcpPorts>,
     pause: Duration,

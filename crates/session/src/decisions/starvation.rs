@@ -21,6 +21,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pdbg_punch::Pace;
+
 use super::io::{Counters, Flow};
 
 /// The streams want to send more when so much of theirs is not acknowledged, in bytes.
@@ -134,20 +136,17 @@ impl Default for Starving {
 #[derive(Debug, Default)]
 pub(super) struct PeersWish {
     until: Option<Instant>,
-    /// When its next beginning would be due if none might come at once.
-    next: Option<Instant>,
+    /// How often it may begin, since it has first.
+    beginnings: Option<Pace>,
 }
 
 impl PeersWish {
     /// The peer wants UDP to be avoided for so long from now on, or no more; whether that is done.
     pub(super) fn take(&mut self, time: Duration, now: Instant) -> bool {
         let begins = !time.is_zero() && self.until.is_none_or(|until| until <= now);
-        if begins {
-            let next = self.next.map_or(now, |next| next.max(now));
-            if next > now + PEERS_EVERY * (PEERS - 1) {
-                return false;
-            }
-            self.next = Some(next + PEERS_EVERY);
+        let pace = || Pace::new(PEERS_EVERY, PEERS, now);
+        if begins && !self.beginnings.get_or_insert_with(pace).take(now) {
+            return false;
         }
         self.until = Some(now + time);
         true
@@ -461,13 +460,10 @@ impl Starvation {
             f64::MAX => "all there was".to_owned(),
             second => mbits(second),
         };
-        let (
-            Words {
-                first: name, it, ..
-            },
-            seconds,
-        ) = (self.words, pause.as_secs());
-        let first = mbits(first);
+        let Words {
+            first: name, it, ..
+        } = self.words;
+        let (first, seconds) = (mbits(first), pause.as_secs());
         let why =
             format!("{it} carries {more}, {name} {first}, which is tried again in {seconds} s");
         Verdict::Keep(pause, why)
