@@ -104,13 +104,14 @@ impl PathStatus {
     /// use it.
     fn say_direct(&mut self, why: String, after_ms: u64) -> Option<PathReport> {
         let technique = self.direct.as_ref()?.technique.name();
-        let is_it = |told: &&mut PathReport| {
+        let is_it = |told: &PathReport| {
             told.kind == ReportedKind::Direct && told.technique.as_deref() == Some(technique)
         };
-        let told = self.told.as_mut().filter(is_it)?;
-        told.why = why;
-        told.after_ms = after_ms;
-        Some(told.clone())
+        say_again(
+            self.told.as_mut().filter(|told| is_it(told))?,
+            why,
+            after_ms,
+        )
     }
 
     /// Notes why TCP carries the relay though UDP passes, or that it does no more; the report that whoever is on the
@@ -135,10 +136,7 @@ impl PathStatus {
 
     fn say_relayed(&mut self, why: String, after_ms: u64) -> Option<PathReport> {
         let relayed = |told: &&mut PathReport| told.kind == ReportedKind::Relay;
-        let told = self.told.as_mut().filter(relayed)?;
-        told.why = why;
-        told.after_ms = after_ms;
-        Some(told.clone())
+        say_again(self.told.as_mut().filter(relayed)?, why, after_ms)
     }
 
     /// What made the direct path work, and what is not used beside it.
@@ -298,6 +296,13 @@ impl PathStatus {
             None => obstacle.to_string(),
         }
     }
+}
+
+/// Tells once more what was told last, with another reason.
+fn say_again(told: &mut PathReport, why: String, after_ms: u64) -> Option<PathReport> {
+    told.why = why;
+    told.after_ms = after_ms;
+    Some(told.clone())
 }
 
 fn leads_to(tunnel: &TunnelFacts, near: &Near) -> bool {

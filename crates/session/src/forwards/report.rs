@@ -139,8 +139,11 @@ impl Forwards {
     /// The forward, if nobody was told this of it so far.
     fn tell_once(&mut self, forward: u16, what: WarningCode) -> Option<&Entry> {
         let entry = self.table.get_mut(usize::from(forward))?;
-        let is_news = !entry.told.contains(&what);
-        is_news.then(|| entry.told.push(what)).map(|()| &*entry)
+        if entry.told.contains(&what) {
+            return None;
+        }
+        entry.told.push(what);
+        Some(entry)
     }
 
     pub(super) fn report_forward(&self, forward: u16, listen: Option<Opened>) {

@@ -105,6 +105,11 @@ impl Stream {
     }
 }
 
+/// Whether the local program is gone, and not only at the end of what it writes.
+fn has_left(reader: &Option<LocalReader>) -> bool {
+    reader.as_ref().is_some_and(LocalReader::program_has_left)
+}
+
 /// The local program, and the connection to it.
 struct Program {
     reader: Option<LocalReader>,
@@ -297,16 +302,10 @@ impl Driver {
             UplinkEvent::Ended | UplinkEvent::Broken if self.dial_again() => {}
             UplinkEvent::Ended => {
                 let answered = self.traffic.received() > 0;
-                let has_left = || {
-                    self.program
-                        .reader
-                        .as_ref()
-                        .is_some_and(LocalReader::program_has_left)
-                };
-                let verdict = self
-                    .program
-                    .leaving
-                    .on_ended(answered, has_left, Instant::now());
+                let Program {
+                    reader, leaving, ..
+                } = &mut self.program;
+                let verdict = leaving.on_ended(answered, || has_left(reader), Instant::now());
                 self.on_verdict(verdict);
             }
             UplinkEvent::Broken => {
@@ -373,16 +372,10 @@ impl Driver {
     /// Looks whether a local program that writes no more is still there.
     fn look_for_program(&mut self) {
         let answered = self.traffic.received() > 0;
-        let has_left = || {
-            self.program
-                .reader
-                .as_ref()
-                .is_some_and(LocalReader::program_has_left)
-        };
-        let verdict = self
-            .program
-            .leaving
-            .on_look(answered, has_left, Instant::now());
+        let Program {
+            reader, leaving, ..
+        } = &mut self.program;
+        let verdict = leaving.on_look(answered, || has_left(reader), Instant::now());
         self.on_verdict(verdict);
     }
 
