@@ -11,6 +11,6 @@ pub mod config;
 pub mod control;
 pub mod doctor;
 pub mod ide;
-pub mod recent;
+pub mod recent_sessions;
 pub mod report;
 mod stdout;

@@ -10,9 +10,9 @@ use crate::{
     bind,
     config::{ServerConfig, StartError},
     datapath::socket::UdpPort,
+    handover::Inheritance,
     public_host::guess,
     stun::topology::{SecondAddress, Side, Square, Vantages},
-    succession::Inheritance,
 };
 
 /// What was opened. In the numbering of [`Vantages`] the main ports come first, then these.

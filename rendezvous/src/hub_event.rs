@@ -11,7 +11,7 @@ use crate::{
     outgoing::Outlet,
     registry::{Arrival, ConnId},
     relay::Seen,
-    ticket::Ticket,
+    relay_ticket::Ticket,
 };
 
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{fair::Book, registry::Registry, self_check::Finding};
+use crate::{registry::Registry, relay_allowance::Book, self_check::Finding};
 
 /// How a rendezvous is at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

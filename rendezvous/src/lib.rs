@@ -37,13 +37,13 @@
 
 mod alternative_ports;
 mod bind;
-mod clustered;
+mod cluster_node;
+mod cluster_store;
 mod config;
 mod control;
 mod counters;
 mod datapath;
-mod directory;
-mod fair;
+mod handover;
 mod health;
 mod hub_event;
 mod hub_report;
@@ -59,21 +59,22 @@ mod ports;
 mod public_host;
 mod registry;
 mod relay;
+mod relay_allowance;
+mod relay_ticket;
 mod self_check;
 mod server;
 mod state_files;
 mod stun;
-mod succession;
-mod ticket;
 mod web;
 mod wire_cost;
 
-pub use clustered::{CLUSTER_SECRET, RELAY_KEY, relay_key};
-pub use config::{ClusterConfig, DEFAULT_ALT_PORT, ServerConfig, StartError, StoreUrl};
-pub use counters::Counters;
+pub use cluster_node::{CLUSTER_SECRET, RELAY_KEY, relay_key};
 #[cfg(feature = "cluster")]
 #[doc(hidden)]
-pub use directory::scale;
+pub use cluster_store::scale;
+pub use config::{ClusterConfig, DEFAULT_ALT_PORT, ServerConfig, StartError, StoreUrl};
+pub use counters::Counters;
+pub use handover::{Handover, Inheritance};
 pub use hub_report::{KeyReport, Report};
 #[doc(hidden)]
 pub use in_memory::{InMemory, Told};
@@ -89,4 +90,3 @@ pub use relay::bench_table::FilledTable;
 pub use self_check::Finding;
 pub use server::Server;
 pub use state_files::{LAST_URL, PROGRAM};
-pub use succession::{Handover, Inheritance};

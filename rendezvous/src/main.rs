@@ -8,10 +8,10 @@ mod commands;
 mod descriptors;
 mod journal;
 mod logging;
-mod misread;
 mod service;
 mod signals;
 mod state_arg;
+mod wrong_arguments;
 
 use std::{
     io::{self, Write},
@@ -41,7 +41,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         .iter()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    let Some((what, hint)) = misread::misread(error, &words) else {
+    let Some((what, hint)) = wrong_arguments::misread(error, &words) else {
         error.exit()
     };
     eprintln!("error: {what}\n    {hint}");

@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 #[cfg(unix)]
-use crate::succession::MOST_SOCKETS;
+use crate::handover::MOST_SOCKETS;
 use crate::{
     alternative_ports::{self, Alternatives},
     bind,
@@ -32,11 +32,11 @@ use crate::{
         quic_socket::{Datagram, QuicSocket},
         socket::{BUFFER, UdpPort},
     },
+    handover::Inheritance,
     offer::Offer,
     relay::stream_input::Legs,
     state_files::StateFiles,
     stun::topology::{StunPlaces, Vantages},
-    succession::Inheritance,
 };
 
 /// What the operating system buffers for each main port over UDP, in bytes. What comes on top is lost.

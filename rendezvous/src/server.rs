@@ -17,13 +17,13 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 #[cfg(unix)]
 use crate::operate::admin::AdminSocket;
 use crate::{
-    clustered::{self, Attended, Membership},
+    cluster_node::{self, Attended, Membership},
+    cluster_store::KeyDesk,
     config::{ServerConfig, StartError},
     control::{acceptor::Lobby, hub::Hub},
     counters::{self, Counters, Tallies},
     datapath::{Channels, Command, Datapath, ports::Ports, socket::UdpPort},
-    directory::KeyDesk,
-    fair::Book,
+    handover::{Handover, Inheritance, state::Carried},
     hub_event::Event,
     keys::{Basis, KeyRing, KeySeal, SharedKeys, UsageFile, unix_s},
     offer::Offer,
@@ -32,10 +32,10 @@ use crate::{
     public_host::{guess, is_private},
     registry::{Registry, voucher::Vouchers},
     relay::{Relay, stream_input::Legs},
+    relay_allowance::Book,
+    relay_ticket::TicketKey,
     self_check::SelfCheck,
     state_files::StateFiles,
-    succession::{Handover, Inheritance, state::Carried},
-    ticket::TicketKey,
 };
 
 /// How long peers may take to say goodbye.
@@ -318,7 +318,7 @@ async fn join_cluster(
     inheritance: &Inheritance,
 ) -> Result<(Option<Membership>, Option<Fingerprint>), StartError> {
     let secret = state.cluster_secret.as_ref();
-    let authority = clustered::authority(config, &state.identity, secret.is_some())?;
+    let authority = cluster_node::authority(config, &state.identity, secret.is_some())?;
     let takes_over = inheritance.is_of_predecessor();
     let keys = secret.map(|secret| {
         let (store, file) = (state.store.clone(), state.keys.clone());
@@ -335,7 +335,7 @@ fn self_check(
     state: &StateFiles,
     authority: Option<Fingerprint>,
 ) -> SelfCheck {
-    let until = clustered::certified_until(config, &state.identity, authority);
+    let until = cluster_node::certified_until(config, &state.identity, authority);
     SelfCheck::new(state.clock_behind).with_certificate(until)
 }
 

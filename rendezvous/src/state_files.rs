@@ -9,10 +9,10 @@ use p2pdbg_identity::{Identity, StateDir, StateLock};
 use p2pdbg_proto::{secret::Secret, url::AccessKey};
 
 use crate::{
-    clustered,
+    cluster_node,
     config::{ServerConfig, StartError},
     keys::{KeyFile, KeyStore, unix_s},
-    ticket::TicketKey,
+    relay_ticket::TicketKey,
 };
 
 /// The name of the directory that the state lies in, unless told otherwise.
@@ -65,8 +65,8 @@ impl StateFiles {
         let access_key = store.default_secret(&keys)?;
         let has_served = directory.read(SECRET)?.is_some();
         let secret = directory.secret32(SECRET)?;
-        let cluster_secret = clustered::secret(&directory)?;
-        let tickets = clustered::ticket_key(config, &directory, cluster_secret.as_ref())?;
+        let cluster_secret = cluster_node::secret(&directory)?;
+        let tickets = cluster_node::ticket_key(config, &directory, cluster_secret.as_ref())?;
         let clock_behind = clock_behind(directory.path(), SystemTime::now());
         Ok(Self {
             directory,

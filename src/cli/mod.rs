@@ -15,12 +15,12 @@ pub mod generate;
 mod given;
 mod ide;
 mod listen;
-mod misread;
 mod peers;
 mod session;
 #[cfg(test)]
 mod tests;
 mod values;
+mod wrong_arguments;
 
 pub use connect::{Command, ConnectArgs, ConnectOptions, Meeting, resolve_connect};
 pub use doctor::{DoctorArgs, DoctorOptions, resolve_doctor};
@@ -29,7 +29,7 @@ pub use given::Given;
 pub use ide::{Ide, IdeArgs, IdeOptions, resolve_ide};
 pub use listen::{ListenArgs, ListenOptions, resolve_listen};
 pub(crate) use listen::{has_value, is_directory};
-pub use misread::{misread, without_secrets};
 pub use peers::{PeersOptions, PortMap};
 pub use session::{SessionArgs, SessionOptions};
 pub(crate) use values::forward_malformed;
+pub use wrong_arguments::{misread, without_secrets};

@@ -24,7 +24,7 @@ mod here {
         AttachMessage, MAX_COMMAND, MAX_WHY, Program, Refusal, Tool, Wanted,
     };
 
-    use super::super::{conversation::conversation, pipe::session};
+    use super::super::{debuggee_stream::conversation, pipe::session};
     use crate::{
         cli::args::{AttachArgs, AttachBy},
         control::protocol::Request,

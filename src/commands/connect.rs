@@ -5,7 +5,7 @@ use p2pdbg_proto::control::Role;
 use rustix::process::Pid;
 
 #[cfg(unix)]
-use super::{consent, owner_process::Owner};
+use super::{attach_question, owner_process::Owner};
 #[cfg(unix)]
 use p2pdbg_attach::Consent;
 use p2pdbg_base::{ErrorCode, Failure, Outcome};
@@ -15,9 +15,9 @@ use p2pdbg_meeting::Whom;
 use p2pdbg_session::SessionEnd;
 
 use super::{
-    command::{Running, look_for},
-    host::{Host, HostEvent},
+    child_program::{Running, look_for},
     interrupt::Interrupt,
+    running_peer::{Host, HostEvent},
 };
 use crate::cli::{Command, ConnectOptions, Meeting, PeersOptions};
 
@@ -30,7 +30,7 @@ pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome,
     let mut options = options;
     #[cfg(unix)]
     if options.session.policy.attach == Consent::Given && options.asks {
-        options.session.policy.attach = consent::by_terminal(reporter.clone());
+        options.session.policy.attach = attach_question::by_terminal(reporter.clone());
     }
     let mut stop = Stop {
         interrupt: Interrupt::new()?,

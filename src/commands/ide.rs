@@ -13,7 +13,7 @@ use p2pdbg_identity::{StateDir, StateError};
 use crate::{
     cli::IdeOptions,
     ide::{self, Facts, PathMapping, Plan, PlannedFile, Written},
-    recent::{self, RecentSession},
+    recent_sessions::{self, RecentSession},
     stdout,
 };
 
@@ -28,7 +28,7 @@ pub fn run(options: &IdeOptions) -> Result<(), Failure> {
     let project = project(options.directory.as_deref())?;
     let state = StateDir::open(options.state.as_deref(), "p2pdbg");
     let state = state.map_err(|error| state_failure(&error))?;
-    let sessions = recent::read(&state).map_err(|error| state_failure(&error))?;
+    let sessions = recent_sessions::read(&state).map_err(|error| state_failure(&error))?;
     let facts = choose(&sessions, options.peer.as_deref(), &project)?.into_iter();
     let facts: Vec<Facts<'_>> = facts
         .map(|session| Facts {

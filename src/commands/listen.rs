@@ -10,9 +10,9 @@ use p2pdbg_proto::{control::Role, tunnel::Direction};
 use p2pdbg_session::SessionEnd;
 
 use super::{
-    host::{Host, HostEvent},
     interrupt::Interrupt,
     offer,
+    running_peer::{Host, HostEvent},
 };
 use crate::cli::{ListenOptions, PeersOptions};
 

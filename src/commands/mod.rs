@@ -1,14 +1,13 @@
 //! What the program does for each command of its command line that takes part in a session.
 
 pub mod attach;
-mod command;
-pub mod connect;
 #[cfg(unix)]
-mod consent;
-mod conversation;
+mod attach_question;
+mod child_program;
+pub mod connect;
+mod debuggee_stream;
 pub mod doctor;
 pub mod forward;
-mod host;
 pub mod ide;
 mod interrupt;
 pub mod listen;
@@ -16,6 +15,7 @@ mod offer;
 #[cfg(unix)]
 mod owner_process;
 pub mod pipe;
+mod running_peer;
 pub mod setup;
 pub mod sources;
 pub mod status;

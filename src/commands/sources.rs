@@ -409,7 +409,7 @@ mod here {
         let request = Request::Sources {
             peer: peer.map(str::to_owned),
         };
-        super::super::conversation::conversation(peer, &request).await
+        super::super::debuggee_stream::conversation(peer, &request).await
     }
 
     fn failed(error: &ConversationError) -> Failure {

@@ -26,7 +26,7 @@ use p2pdbg_forward::{Direction, Preset};
 
 use crate::{
     cli::Ide,
-    recent::{RecentForward, RecentSession},
+    recent_sessions::{RecentForward, RecentSession},
 };
 
 impl Ide {

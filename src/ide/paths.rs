@@ -6,7 +6,7 @@ use p2pdbg_facts::{HostFacts, HostPath, default_root};
 use p2pdbg_forward::Preset;
 
 use super::Ide;
-use crate::recent::RecentSession;
+use crate::recent_sessions::RecentSession;
 
 /// Where the project is, here and there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,8 +112,9 @@ impl PathMapping {
             ];
         };
         let mut notes = Vec::new();
-        let is_rdbg =
-            |forward: &crate::recent::RecentForward| forward.debugger == Some(Preset::Rdbg);
+        let is_rdbg = |forward: &crate::recent_sessions::RecentForward| {
+            forward.debugger == Some(Preset::Rdbg)
+        };
         if session.forwards.iter().any(is_rdbg)
             && self.list_of_rdbg("").is_none()
             && !self.remote.is_empty()

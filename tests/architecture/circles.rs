@@ -82,9 +82,9 @@ const DEFENDED: [(&[&str], &str); 7] = [
     ),
     (
         &[
-            "src/commands/host/control_requests.rs",
-            "src/commands/host/mod.rs",
-            "src/commands/host/running.rs",
+            "src/commands/running_peer/control_requests.rs",
+            "src/commands/running_peer/mod.rs",
+            "src/commands/running_peer/running.rs",
         ],
         "the host's own methods for who asks and for what sessions tell stand beside what they keep",
     ),

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
-use p2pdbg::recent::RecentSession;
+use p2pdbg::recent_sessions::RecentSession;
 use p2pdbg_facts::HostFacts;
 use p2pdbg_forward::{Direction, Forward, Preset};
 use p2pdbg_identity::StateDir;
@@ -48,7 +48,7 @@ impl User {
     /// Has these sessions kept.
     fn keep(&self, sessions: &[RecentSession]) {
         let state = StateDir::open(Some(&self.home.state()), "p2pdbg").unwrap();
-        p2pdbg::recent::write(sessions.iter(), &state).unwrap();
+        p2pdbg::recent_sessions::write(sessions.iter(), &state).unwrap();
     }
 
     /// With a session of a `p2pdbg listen` that has two peers, `web` and `db`, on ports of their own.

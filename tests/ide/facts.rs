@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use p2pdbg::recent;
+use p2pdbg::recent_sessions;
 use p2pdbg_events::Event;
 use p2pdbg_facts::HostFacts;
 use p2pdbg_identity::StateDir;
@@ -71,7 +71,7 @@ fn each_end_learns_where_the_other_runs_and_listen_keeps_it() {
 
     let (name, _) = listener.paired();
     let state = StateDir::open(Some(&listener.home().state()), "p2pdbg").unwrap();
-    let read = || recent::read(&state).unwrap().pop().unwrap();
+    let read = || recent_sessions::read(&state).unwrap().pop().unwrap();
     let kept = read();
     assert!(kept.is_running());
     assert_eq!(kept.pid, listener.id());

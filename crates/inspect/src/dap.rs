@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
+    debugger_advice::{End, Knowledge, Location},
     framing::Headed,
-    knowledge::{End, Knowledge, Location},
     text::{cut, major_minor},
 };
 

@@ -4,8 +4,8 @@
 use std::{collections::VecDeque, time::Instant};
 
 use super::{
+    debugger_advice::{End, Knowledge, Location},
     framing::Ended,
-    knowledge::{End, Knowledge, Location},
     text::{attribute, cut, path_of_uri},
 };
 

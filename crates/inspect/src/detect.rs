@@ -1,6 +1,6 @@
 //! Which protocol it is, by the first bytes.
 
-use super::knowledge::{End, Protocol};
+use super::debugger_advice::{End, Protocol};
 
 /// What is looked at of each end, in bytes, before it is given up.
 const ENOUGH: usize = 64;

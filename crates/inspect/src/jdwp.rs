@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::{
-    knowledge::{End, Knowledge},
+    debugger_advice::{End, Knowledge},
     text::cut,
 };
 

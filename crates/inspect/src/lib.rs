@@ -14,10 +14,10 @@
 
 mod dap;
 mod dbgp;
+mod debugger_advice;
 mod detect;
 mod framing;
 mod jdwp;
-mod knowledge;
 mod mapping;
 mod pydevd;
 mod rsp;
@@ -27,11 +27,11 @@ mod text;
 use std::{collections::VecDeque, time::Instant};
 
 use self::{
-    dap::Dap, dbgp::Dbgp, detect::Detector, jdwp::Jdwp, knowledge::Knowledge, mapping::Files,
+    dap::Dap, dbgp::Dbgp, debugger_advice::Knowledge, detect::Detector, jdwp::Jdwp, mapping::Files,
     pydevd::Pydevd, rsp::Rsp, step_round_trips::StepRoundTrips,
 };
 pub use self::{
-    knowledge::{Activity, Advice, Context, Debugger, End, Location, Protocol},
+    debugger_advice::{Activity, Advice, Context, Debugger, End, Location, Protocol},
     mapping::Mapping,
 };
 

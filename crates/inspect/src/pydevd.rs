@@ -6,8 +6,8 @@
 use std::time::Instant;
 
 use super::{
+    debugger_advice::{Advice, End, Knowledge, Location},
     framing::Ended,
-    knowledge::{Advice, End, Knowledge, Location},
     text::{attribute, cut, unquote},
 };
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::knowledge::{End, Knowledge};
+use super::debugger_advice::{End, Knowledge};
 
 /// What is kept of a packet, in bytes: its command.
 const KEPT: usize = 512;

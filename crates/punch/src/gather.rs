@@ -11,7 +11,7 @@ use p2pdbg_stun::{Attribute, Class, Encoder, TransactionId};
 use crate::{
     Family, SocketId, Timing, candidate,
     config::MAX_STUN_SERVERS,
-    observe::{self, Sample},
+    nat_observation::{self, Sample},
 };
 
 /// Gaps between the transmissions of one question; after the last the server counts as silent.
@@ -150,7 +150,7 @@ impl Gathering {
     pub(crate) fn seeing(&self) -> Vec<SocketAddr> {
         let seen: Vec<SocketAddr> = self
             .samples()
-            .filter(|s| s.mapped.is_ipv4() && !observe::is_poor_view(s))
+            .filter(|s| s.mapped.is_ipv4() && !nat_observation::is_poor_view(s))
             .map(|s| s.server)
             .collect();
         let of = |server: &&SocketAddr| seen.contains(server);

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     SocketId,
     budget::{SAMPLING_SERVERS, SAMPLING_SOCKETS},
-    observe::Sample,
+    nat_observation::Sample,
 };
 
 /// Until a question is asked again.

@@ -1,5 +1,6 @@
 //! A survey of the NAT in front of this host without a peer: for whoever asks STUN servers by himself and wants to know
-//! what the engine would make of the answers. The judgement is `observe`'s, the same that orders the techniques.
+//! what the engine would make of the answers. The judgement is that of `nat_observation`, which orders the techniques
+//! too.
 
 use std::{net::SocketAddr, time::Instant};
 
@@ -7,7 +8,7 @@ use p2pdbg_nat::{NatReport, Ports};
 
 use crate::{
     LocalAddress, SocketId,
-    observe::{self, Sample},
+    nat_observation::{self, Sample},
     own_mappings::{Count, OwnMappings},
 };
 
@@ -34,7 +35,7 @@ impl Seen {
     /// something in front of it that rewrites sources, and its answer says nothing of this host's NAT.
     #[must_use]
     pub fn is_poor_view(&self) -> bool {
-        sample(self).is_some_and(|sample| observe::is_poor_view(&sample))
+        sample(self).is_some_and(|sample| nat_observation::is_poor_view(&sample))
     }
 }
 
@@ -45,7 +46,7 @@ pub fn report(main: &[Seen], fresh: &[Seen], local: &[LocalAddress]) -> NatRepor
     let samples = |seen: &[Seen]| seen.iter().filter_map(sample).collect::<Vec<_>>();
     let port = main.first().map(|seen| seen.port);
     let all: Vec<Seen> = main.iter().chain(fresh).copied().collect();
-    observe::report(
+    nat_observation::report(
         &samples(main),
         Some(&samples(fresh)),
         &counts(&all),
@@ -65,7 +66,7 @@ pub fn ports(fresh: &[Seen]) -> Ports {
         Some((inside, outside)) if inside == outside && answered.all(|(i, o)| i == o) => {
             Ports::Preserved
         }
-        Some(_) => observe::classify(&counts(fresh)),
+        Some(_) => nat_observation::classify(&counts(fresh)),
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tracing::{Span, field::Empty};
 
 use crate::{
-    control::attempt_limits::{Admission, Transport},
+    control::handshake_limits::{Admission, Transport},
     counters::Tallies,
     hub_event::Event,
     limits::Limits,

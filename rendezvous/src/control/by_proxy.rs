@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     control::{
         acceptor::Lobby,
-        attempt_limits::{Transport, Verdict},
+        handshake_limits::{Transport, Verdict},
         tcp::{KEEPALIVE, NOT_SENT, Services, hold_out, inner_handshake},
     },
     web::{Asker, Site, serve},

@@ -18,18 +18,18 @@ use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    cluster_store::{Ask, Found, Line, Uses},
     counters::Tallies,
     datapath::Command,
-    directory::{Ask, Found, Line, Uses},
-    fair::{Book, Notice},
     health::Part,
     hub_event::Event,
     hub_report::{Report, report},
     keys::{KeyRing, UsageFile, unix_s},
     outgoing::{Lane, Outgoing, Outlet, Pushed},
     registry::{ConnId, Effect, Now, Registry},
+    relay_allowance::{Book, Notice},
+    relay_ticket::Ticket,
     self_check::{Counted, SelfCheck},
-    ticket::Ticket,
 };
 
 const TICK: Duration = Duration::from_secs(1);

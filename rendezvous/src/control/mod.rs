@@ -2,8 +2,8 @@
 //! TLS on TCP.
 
 pub(crate) mod acceptor;
-pub(crate) mod attempt_limits;
 pub(crate) mod by_proxy;
+pub(crate) mod handshake_limits;
 pub(crate) mod hub;
 pub(crate) mod quic;
 pub(crate) mod stream_io;
@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    control::attempt_limits::Established,
+    control::handshake_limits::Established,
     hub_event::Event,
     outgoing::{Inlet, Outgoing},
     registry::ConnId,
@@ -124,7 +124,7 @@ mod tests {
     use std::time::Instant;
 
     use crate::{
-        control::attempt_limits::{Admission, Transport, Verdict},
+        control::handshake_limits::{Admission, Transport, Verdict},
         limits::Limits,
         outgoing::{Lane, Pushed, outgoing_queue},
     };

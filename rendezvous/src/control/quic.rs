@@ -22,8 +22,8 @@ use crate::{
     control::{
         Ending,
         acceptor::Lobby,
-        attempt_limits::{Established, Handshake, Transport, Verdict},
         converse,
+        handshake_limits::{Established, Handshake, Transport, Verdict},
     },
     datapath::{amplification::Unproved, quic_socket::LONGEST_DATAGRAM, socket::canonical},
     hub_event::Event,

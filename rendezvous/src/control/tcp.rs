@@ -27,8 +27,8 @@ use crate::{
     control::{
         Ending,
         acceptor::Lobby,
-        attempt_limits::{Established, Handshake, Transport, Verdict},
         converse,
+        handshake_limits::{Established, Handshake, Transport, Verdict},
         stream_io::{Patient, close_gently},
         tcp_leg::carry,
     },

@@ -21,7 +21,7 @@ use tokio_rustls::server::TlsStream;
 use crate::{
     control::{
         acceptor::Lobby,
-        attempt_limits::Established,
+        handshake_limits::Established,
         stream_io::{Patient, close_gently},
     },
     counters::Tallies,

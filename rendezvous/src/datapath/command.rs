@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use p2pdbg_proto::{control::SessionId, relay::LegGrant};
 
-use crate::fair::LegMeter;
+use crate::relay_allowance::LegMeter;
 
 /// What the hub tells the datapath.
 #[derive(Debug)]

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    cluster_store::{KeyOrder, KeyOrders, Reloaded},
     counters::{Counters, Tallies},
-    directory::{KeyOrder, KeyOrders, Reloaded},
     hub_event::Event,
     hub_report::Report,
     keys::{KeyError, KeyFile, KeyRing, KeyStore, unix_s},

@@ -4,7 +4,7 @@ use p2pdbg_proto::node::{Node, NodeNumber};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::directory::StoreState;
+use crate::cluster_store::StoreState;
 
 /// The nodes as this one sees them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

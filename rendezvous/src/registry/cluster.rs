@@ -17,9 +17,9 @@ use super::{
     shared_limits::SharedLimits,
 };
 use crate::{
-    directory::{Ask, Found},
+    cluster_store::{Ask, Found},
     limits::{AddressBuckets, Rate},
-    ticket::TicketKey,
+    relay_ticket::TicketKey,
 };
 
 /// How often it is asked again where the listeners are that connectors here wait for.

@@ -1,11 +1,11 @@
-//! What belongs to a key: its limits, and its end.
+//! What a key may take, and what it has taken.
 
 use std::{collections::HashMap, time::Instant};
 
-use p2pdbg_proto::control::{Refusal, Request};
+use p2pdbg_proto::control::Refusal;
 
 use super::{
-    ConnId, Effect, Now, Registry,
+    ConnId, Registry,
     connection::{Connection, Standing},
 };
 use crate::{
@@ -25,14 +25,6 @@ pub(crate) struct Taken {
 }
 
 impl Registry {
-    /// Other keys from now on. Whoever is there by one that is no more, is shut out.
-    pub(crate) fn set_keys(&mut self, now: Now, keys: KeyRing) -> Vec<Effect> {
-        self.keys = keys;
-        let mut effects = Vec::new();
-        self.end_keys(now, &mut effects);
-        effects
-    }
-
     /// The keys that are taken.
     pub(crate) fn keys(&self) -> &KeyRing {
         &self.keys
@@ -44,28 +36,6 @@ impl Registry {
             peers: self.of_key(key).count(),
             sessions: self.sessions.of_key(key),
             codes: self.codes_of(key),
-        }
-    }
-
-    /// Shuts out who is there by a key that has been revoked or has expired.
-    pub(super) fn end_keys(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let connections = self.connections.iter();
-        let ended: Vec<ConnId> = connections
-            .filter(|(_, connection)| {
-                let key = connection.key();
-                key.is_some_and(|key| !self.keys.is_live(key, now.unix_s))
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        for id in ended {
-            self.refuse(id, Request::Other, Refusal::AccessKey, effects);
-            let sessions = self.connections.get(&id).map(|c| c.sessions.clone());
-            self.forget(now, id, false, effects);
-            // They do not linger: that would be time on the relay for who has lost the right to it.
-            for session in sessions.into_iter().flatten() {
-                let linger = false;
-                effects.push(Effect::CloseLegs { session, linger });
-            }
         }
     }
 

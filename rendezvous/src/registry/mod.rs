@@ -10,13 +10,14 @@ mod connection;
 mod credentials;
 mod handle_side;
 mod handles;
+pub(crate) mod handover;
 mod key_limits;
 mod nameplates;
 mod prepared;
 mod relays;
+mod revocation;
 mod sessions;
 mod shared_limits;
-pub(crate) mod succession;
 pub(crate) mod voucher;
 
 use std::{
@@ -37,12 +38,12 @@ use self::{
     connection::{Connection, Standing},
     handle_side::Meeting,
     handles::Handles,
+    handover::{CarriedNameplate, End},
     nameplates::Nameplates,
     sessions::{Ended, Sessions},
-    succession::{CarriedNameplate, End},
 };
 use crate::{
-    directory::Ask,
+    cluster_store::Ask,
     keys::{KeyId, KeyRing},
     limits::{AddressBuckets, Limits, unreserved},
     registry::voucher::Vouchers,

@@ -14,9 +14,9 @@ use p2pdbg_proto::{
 use super::{
     ConnId, Effect, Now, Registry,
     connection::Standing,
+    handover::{CarriedNameplate, End},
     limit,
     shared_limits::OWED_FOR,
-    succession::{CarriedNameplate, End},
 };
 use crate::{
     limits::Limits,

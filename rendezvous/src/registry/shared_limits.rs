@@ -9,7 +9,7 @@ use p2pdbg_proto::control::Refusal;
 
 use super::{ConnId, Effect, Registry, limit};
 use crate::{
-    directory::Ask,
+    cluster_store::Ask,
     keys::KeyId,
     leases::{Account, Kind, Parts, Use, part},
     limits::Prefix,

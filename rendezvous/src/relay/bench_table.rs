@@ -9,12 +9,12 @@ use p2pdbg_proto::{
 };
 
 use crate::{
-    fair::LegMeter,
     limits::Limits,
     relay::{
         Forward, Relay, Source, UdpRoute,
         routes::{Found, Routes},
     },
+    relay_allowance::LegMeter,
     wire_cost::Load,
 };
 

@@ -7,7 +7,7 @@ use std::{
 
 use p2pdbg_proto::control::SessionId;
 
-use crate::ticket::TicketKey;
+use crate::relay_ticket::TicketKey;
 
 /// The guests, and what opens their tickets.
 #[derive(Debug, Default)]

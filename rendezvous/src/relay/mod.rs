@@ -19,11 +19,11 @@ pub(crate) mod bench_table;
 pub(crate) mod early;
 mod guest_table;
 mod guests;
+pub(crate) mod handover;
 mod io;
 pub(crate) mod outbox;
 pub(crate) mod routes;
 pub(crate) mod stream_input;
-pub(crate) mod succession;
 
 pub(crate) use self::io::{Forward, Joined, Outcome, Route, Seen, Source, StreamId, UdpRoute};
 use std::{
@@ -46,10 +46,10 @@ use p2pdbg_proto::{
 use sha2::Sha256;
 
 use crate::{
-    fair::LegMeter,
     limits::Limits,
     relay::guest_table::Guests,
     relay::routes::{Heard, Path, Routes, micros_since},
+    relay_allowance::LegMeter,
     wire_cost::Load,
 };
 

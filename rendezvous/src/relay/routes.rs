@@ -15,8 +15,8 @@ use std::{
 };
 
 use crate::{
-    fair::LegMeter,
     relay::io::{Source, UdpRoute},
+    relay_allowance::LegMeter,
 };
 
 /// Over so many locks the sources are spread: many more than there are workers.

@@ -7,8 +7,8 @@ use p2pdbg_proto::{
 
 use super::{routes::Found, *};
 use crate::{
-    fair::Book,
     keys::{KeyId, KeyLimits, KeyRing},
+    relay_allowance::Book,
 };
 
 const LISTENER: &str = "192.0.2.1:1000";

@@ -12,7 +12,7 @@ use crate::{
     candidate::{self, Candidate, Kind},
     caution::{CAREFUL_INTERVAL, Caution},
     gather::Gathering,
-    observe,
+    nat_observation,
     pace::{self, Pace},
     signal::MAX_CANDIDATES,
 };
@@ -100,7 +100,7 @@ impl LocalHost {
         });
         let samples = self.gathering.samples();
         let reflexive = samples
-            .filter(|s| s.socket <= SocketId::V6 && !observe::is_poor_view(s))
+            .filter(|s| s.socket <= SocketId::V6 && !nat_observation::is_poor_view(s))
             .map(|s| Candidate {
                 kind: Kind::ServerReflexive,
                 address: s.mapped,

@@ -7,7 +7,7 @@ use p2pdbg_nat::{NatReport, Ports};
 use super::{Engine, host::LocalHost};
 use crate::{
     Event, Family, SocketId, budget,
-    observe::{self, Sample},
+    nat_observation::{self, Sample},
     own_mappings::{Count, OwnMappings},
     sampling::Sampling,
     transactions::{Purpose, Sent},
@@ -28,14 +28,16 @@ pub(super) struct NatView {
 impl NatView {
     /// Judges anew. True if the judgement is another one.
     fn refresh(&mut self, host: &LocalHost, own_mappings: &OwnMappings) -> bool {
-        let (poor, samples): (Vec<_>, Vec<_>) =
-            host.gathering.samples().partition(observe::is_poor_view);
+        let (poor, samples): (Vec<_>, Vec<_>) = host
+            .gathering
+            .samples()
+            .partition(nat_observation::is_poor_view);
         let all = samples.iter().chain(self.sampled.iter().flatten());
         let counts = counts(all, own_mappings);
         if let ([first, .., last], Some(_)) = (counts.as_slice(), &self.sampled) {
             self.counted = Some((*first, *last));
         }
-        let mut report = observe::report(
+        let mut report = nat_observation::report(
             &samples,
             self.sampled.as_deref(),
             &counts,
@@ -84,7 +86,7 @@ impl NatView {
         if count.place > last.place {
             *last = count;
         }
-        observe::foreign(first, last, stride)
+        nat_observation::foreign(first, last, stride)
     }
 }
 

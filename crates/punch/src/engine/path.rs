@@ -6,7 +6,7 @@ use super::{Engine, attempts::Phase};
 use crate::{
     Event, LossReason, Obstacle, Output, Path, SocketId, Technique, Timing,
     check::Length,
-    consent::Consent,
+    consent_freshness::Consent,
     nomination::{Nomination, Step},
     pair::PairKey,
     transactions::Purpose,

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     SocketId,
     budget::{BEYOND_BRACKET, BRACKET_GAP, MAX_HINTS},
-    observe,
+    nat_observation,
     own_mappings::Count,
 };
 
@@ -241,7 +241,7 @@ impl Opener {
             Some(Count { at, place, port })
         };
         let seen: Vec<Count> = (0..).zip(&self.sockets).filter_map(count).collect();
-        match observe::classify(&seen) {
+        match nat_observation::classify(&seen) {
             Ports::Block { first, last } => Some((first, last)),
             _ => None,
         }

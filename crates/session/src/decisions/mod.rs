@@ -26,10 +26,10 @@ mod last_bytes;
 mod listener_dial;
 mod near_relay;
 mod path_status;
+mod path_switch;
 mod peer_lost;
-mod starvation;
+mod policed_path;
 mod tunnels;
-mod weighing;
 
 #[cfg(test)]
 mod tests;
@@ -62,7 +62,7 @@ use self::{
     listener_dial::ListenerDial,
     path_status::PathStatus,
     peer_lost::{Reachability, Turn},
-    starvation::Starving,
+    policed_path::Starving,
     tunnels::TunnelTable,
 };
 use crate::{end::SessionEnd, policy::SessionPolicy};

@@ -3,7 +3,7 @@
 use p2pdbg_proto::node::{Node, NodeNumber};
 
 use super::*;
-use crate::directory::{Ask, Found};
+use crate::cluster_store::{Ask, Found};
 
 fn nodes() -> Vec<Node> {
     ["17=a", "18=b", "23=c"]

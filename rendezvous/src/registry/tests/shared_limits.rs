@@ -6,7 +6,7 @@ use p2pdbg_proto::node::{Node, NodeNumber};
 
 use super::*;
 use crate::{
-    directory::{Ask, Found},
+    cluster_store::{Ask, Found},
     leases::{Account, Kind, Parts},
 };
 

@@ -4,7 +4,7 @@
 use p2pdbg_proto::node::{Node, NodeNumber};
 
 use super::*;
-use crate::directory::tests::{AtDesk, Store};
+use crate::cluster_store::tests::{AtDesk, Store};
 
 const NUMBERS: [u8; 3] = [17, 18, 23];
 
@@ -195,7 +195,7 @@ impl World {
         for node in 0..self.nodes.len() {
             let everything = self.passed.is_multiple_of(4) && self.nodes[node].desk.beat();
             if everything || self.passed.is_multiple_of(45) {
-                let all = crate::directory::Found::TellAll;
+                let all = crate::cluster_store::Found::TellAll;
                 let effects = self.nodes[node]
                     .registry
                     .on_directory(self.now.instant, all);

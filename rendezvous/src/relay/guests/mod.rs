@@ -18,8 +18,8 @@ use p2pdbg_proto::{
 
 use super::{Relay, guest_table::Guest};
 use crate::{
-    fair::LegMeter,
-    ticket::{Ticket, TicketKey},
+    relay_allowance::LegMeter,
+    relay_ticket::{Ticket, TicketKey},
 };
 
 /// So long both members may take to bind their legs, or to bind them again.

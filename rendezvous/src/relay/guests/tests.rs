@@ -10,7 +10,7 @@ use crate::{
     keys::{KeyId, KeyLimits},
     limits::Limits,
     relay::{Forward, Outcome, Route, Source, UdpRoute, side},
-    ticket::Terms,
+    relay_ticket::Terms,
     wire_cost::Load,
 };
 

@@ -7,7 +7,7 @@ use p2pdbg_punch::{Obstacle, Path, SocketId, Technique};
 use super::*;
 
 mod properties;
-mod starving;
+mod yielding;
 
 const RTT: Duration = Duration::from_millis(20);
 

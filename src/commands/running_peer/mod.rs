@@ -38,7 +38,7 @@ use self::control_requests::Inquiries;
 use self::{absence::Absence, peer_names::PeerNames, places::Places, running::Running};
 use crate::{
     cli::{Given, PeersOptions, SessionOptions},
-    recent::{self, RecentSession},
+    recent_sessions::{self, RecentSession},
 };
 
 /// What sessions that end may have to say to their peers and nobody has passed on yet.
@@ -362,7 +362,7 @@ impl Host {
     /// A file that cannot be written costs no session.
     fn write_recent(&self) {
         let recent = self.places.iter().filter_map(|p| p.recent.as_ref());
-        if let Err(error) = recent::write(recent, &self.here.state) {
+        if let Err(error) = recent_sessions::write(recent, &self.here.state) {
             tracing::warn!(%error, "cannot note the session for p2pdbg ide");
         }
     }

@@ -7,18 +7,18 @@ use tokio::{sync::watch, task::JoinSet};
 
 #[cfg(feature = "cluster")]
 use crate::{
+    cluster_store::{Desk, Epoch, LeaseDesk, Names, Process, Valkey},
     config::StoreUrl,
-    directory::{Desk, Epoch, LeaseDesk, Names, Process, Valkey},
     keys::KeySeal,
     leases::Leases,
 };
 use crate::{
+    cluster_store::{KeyDesk, KeyOrders},
     config::{ClusterConfig, ServerConfig, StartError},
     control::hub::Hub,
-    directory::{KeyDesk, KeyOrders},
     operate::nodes::Nodes,
     registry::cluster::Cluster,
-    ticket::TicketKey,
+    relay_ticket::TicketKey,
 };
 
 /// The file with the secret that the nodes of a cluster share: what one of them has vouched for is good at the others.

@@ -15,15 +15,15 @@
     )
 )]
 
-mod desk;
 mod epoch;
-mod key_desk;
-mod lease_desk;
+mod key_exchange;
+mod lease_exchange;
 #[cfg(test)]
 mod memory;
 mod presence;
 #[cfg(feature = "cluster")]
 pub mod scale;
+mod store_task;
 #[cfg(test)]
 pub(crate) mod tests;
 #[cfg(feature = "cluster")]
@@ -41,11 +41,11 @@ use crate::limits::Prefix;
 #[cfg(feature = "cluster")]
 pub(crate) use self::valkey::Valkey;
 pub(crate) use self::{
-    desk::{Ask, Desk, Found, KeyOrders, Line},
     epoch::Epoch,
-    key_desk::{KeyDesk, KeyOrder, Reloaded},
-    lease_desk::{LeaseDesk, Uses},
+    key_exchange::{KeyDesk, KeyOrder, Reloaded},
+    lease_exchange::{LeaseDesk, Uses},
     presence::StoreState,
+    store_task::{Ask, Desk, Found, KeyOrders, Line},
 };
 
 /// How long a node counts as alive after it has said so.

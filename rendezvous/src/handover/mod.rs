@@ -16,11 +16,11 @@
 //! What is left out: control connections and legs over TCP. Their keys are in libraries that do not give them away, so
 //! they are closed, and made again.
 
-mod handover;
 mod inheritance;
+mod message;
 pub(crate) mod state;
 
-pub use handover::Handover;
-#[cfg(unix)]
-pub(crate) use handover::MOST_SOCKETS;
 pub use inheritance::Inheritance;
+pub use message::Handover;
+#[cfg(unix)]
+pub(crate) use message::MOST_SOCKETS;

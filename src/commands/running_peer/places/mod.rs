@@ -14,7 +14,7 @@ use p2pdbg_session::while_absent;
 
 use crate::{
     cli::{PeersOptions, PortMap},
-    recent::RecentSession,
+    recent_sessions::RecentSession,
 };
 
 #[derive(Debug)]

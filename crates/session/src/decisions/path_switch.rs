@@ -8,7 +8,7 @@ use p2pdbg_proto::tunnel::PathKind;
 
 use super::{
     Decisions, Output,
-    starvation::{self, Verdict},
+    policed_path::{self, Verdict},
 };
 
 impl Decisions {
@@ -83,7 +83,7 @@ impl Decisions {
             None => return,
             Some(Verdict::Try(why)) => {
                 self.path_status.on_starved(why);
-                starvation::TRIAL
+                policed_path::TRIAL
             }
             Some(Verdict::Seek(time, why)) => {
                 tracing::info!(why, "the direct path starves");
@@ -111,7 +111,7 @@ impl Decisions {
     pub(super) fn carry_relayed(&mut self, verdict: Option<Verdict>, now: Instant) {
         let (avoided, why) = match verdict {
             None => return,
-            Some(Verdict::Try(why)) => (starvation::TRIAL, Some(why)),
+            Some(Verdict::Try(why)) => (policed_path::TRIAL, Some(why)),
             Some(Verdict::Keep(pause, why)) => (pause, Some(why)),
             Some(Verdict::Seek(..) | Verdict::Back) => (Duration::ZERO, None),
         };

@@ -15,8 +15,8 @@ use tokio::{
 
 use super::{
     Away, Directory, Epoch, Held, Name, Names, Process, Record,
-    key_desk::{KeyDesk, KeyOrder, LOOK},
-    lease_desk::{LeaseDesk, RENEW, Uses},
+    key_exchange::{KeyDesk, KeyOrder, LOOK},
+    lease_exchange::{LeaseDesk, RENEW, Uses},
     presence::{Next, Presence, StoreState},
 };
 use crate::{

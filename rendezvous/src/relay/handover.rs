@@ -18,7 +18,7 @@ use p2pdbg_proto::{
 use serde::{Deserialize, Serialize};
 
 use super::{Bound, Leg, Position, Relay, Route, Source, UdpRoute, routes::Heard, side};
-use crate::{fair::LegMeter, keys::KeyId, limits::Limits};
+use crate::{keys::KeyId, limits::Limits, relay_allowance::LegMeter};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct CarriedRelay {

@@ -8,7 +8,7 @@
 //! The source of a first datagram can be forged, so limits per address count only peers that have proved
 //! theirs, by completing a handshake or by answering a Retry.
 
-mod networks;
+mod address_prefixes;
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use self::networks::{Network, networks};
+use self::address_prefixes::{Network, networks};
 use crate::limits::{Limits, Tally};
 
 /// An attempt that has said something and gets no further for so long may be crowded out too.

@@ -29,7 +29,7 @@ use crate::{
     keys::{KeyId, KeyRing},
     leases::{Account, GOOD_FOR, Kind, Parts, part},
     month::Month,
-    ticket::Terms,
+    relay_ticket::Terms,
 };
 
 /// Bytes a second in a megabit a second.

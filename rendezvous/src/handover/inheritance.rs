@@ -9,7 +9,7 @@ use std::{
 use socket2::Type;
 
 #[cfg(unix)]
-use super::handover;
+use super::message;
 
 /// Sockets and state of the process before this one. Each socket is taken by the address that it is bound to; what
 /// nobody takes is closed.
@@ -44,7 +44,7 @@ impl Inheritance {
                 inheritance.tcp.push(tcp);
             }
         }
-        let left = handover::receive()?;
+        let left = message::receive()?;
         for socket in left.sockets {
             match socket.r#type() {
                 Ok(Type::DGRAM) => inheritance.udp.push(socket.into()),

@@ -6,8 +6,8 @@ use p2pdbg_proto::{node::NodeNumber, secret::Secret};
 use tokio::runtime::Runtime;
 
 use super::{
-    Ask, Desk, Epoch, Found, Names, Process, Record, StoreState, desk::BATCH, memory::Memory,
-    presence::Next,
+    Ask, Desk, Epoch, Found, Names, Process, Record, StoreState, memory::Memory, presence::Next,
+    store_task::BATCH,
 };
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
