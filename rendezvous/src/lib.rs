@@ -35,6 +35,7 @@
 //! # }
 //! ```
 
+mod address_prefixes;
 mod alternative_ports;
 mod bind;
 mod cluster_node;
@@ -52,6 +53,7 @@ mod keys;
 mod leases;
 mod limits;
 mod month;
+
 mod offer;
 pub mod operate;
 mod outgoing;

@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::address_prefixes::{Network, networks};
+
 /// How often something may happen: `per_minute` in the long run, `burst` at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -28,6 +30,15 @@ impl Rate {
     /// How long one of them takes to come back.
     fn interval(self) -> Duration {
         Duration::from_secs(60) / self.per_minute.max(1)
+    }
+
+    /// So many times as many.
+    fn times(self, count: usize) -> Self {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        Self {
+            burst: self.burst.saturating_mul(count),
+            per_minute: self.per_minute.saturating_mul(count),
+        }
     }
 }
 
@@ -65,7 +76,8 @@ pub struct Limits {
     pub unconfirmed_bytes: usize,
     /// Bytes waiting to be sent on one control connection; a peer that reads more slowly is dropped.
     pub outgoing_bytes: usize,
-    /// Greetings with a wrong access key and joins, per address (one /64 of IPv6).
+    /// Greetings with a wrong access key and joins, per address (one /64 of IPv6; twice as many from a /56, four times
+    /// from a /48).
     pub joins: Rate,
     /// How many joins one costs that finds nobody: guessing nameplates burns other people's codes.
     pub join_miss_cost: u32,
@@ -111,7 +123,8 @@ pub struct Limits {
     pub leg_linger: Duration,
     /// Bytes waiting for a member of the relay who is reached over TCP; what comes on top is dropped, as by a router.
     pub leg_queue_bytes: usize,
-    /// Files of an offer that one address (one /64 of IPv6) may fetch: a host takes two, and an office is one address.
+    /// Files of an offer that one address (one /64 of IPv6; twice as many from a /56, four times from a /48) may fetch: a
+    /// host takes two, and an office is one address.
     pub downloads: Rate,
     /// Files of an offer that are being fetched at once, by all.
     pub downloads_at_once: usize,
@@ -242,15 +255,17 @@ impl Bucket {
     }
 }
 
-/// One bucket per address, for as many addresses as there is room for. Addresses whose bucket is full again
-/// are forgotten; when none is, newcomers wait.
+/// Buckets for as many addresses as there is room for: one of each network that an address is in, of which a wider one
+/// holds more ([`networks`]), so that who commands a /48 gets no more than four times as much as one address. Networks
+/// whose bucket is full again are forgotten; when none is, newcomers wait.
 #[derive(Debug)]
 pub(crate) struct AddressBuckets {
-    buckets: HashMap<Prefix, Bucket>,
+    buckets: HashMap<Network, Bucket>,
     capacity: usize,
 }
 
 impl AddressBuckets {
+    /// For so many networks.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             buckets: HashMap::new(),
@@ -258,7 +273,7 @@ impl AddressBuckets {
         }
     }
 
-    /// As [`Bucket::take`], from the bucket of this address.
+    /// As [`Bucket::take`], from the buckets of all networks that this address is in, or from none.
     pub(crate) fn take(
         &mut self,
         ip: IpAddr,
@@ -266,34 +281,59 @@ impl AddressBuckets {
         now: Instant,
         cost: u32,
     ) -> Result<(), Duration> {
-        self.bucket(ip, now)
-            .ok_or(rate.interval())?
-            .take(rate, now, cost)
+        for (network, times) in networks(ip) {
+            let mut bucket = self.buckets.get(&network).copied().unwrap_or_default();
+            bucket.take(rate.times(times), now, cost)?;
+        }
+        if !self.has_room(ip, now) {
+            return Err(rate.interval());
+        }
+        for (network, times) in networks(ip) {
+            let bucket = self.buckets.entry(network).or_default();
+            bucket.take(rate.times(times), now, cost)?;
+        }
+        Ok(())
     }
 
-    /// As [`Bucket::charge`], on the bucket of this address.
+    /// As [`Bucket::charge`], on the buckets of this address.
     pub(crate) fn charge(&mut self, ip: IpAddr, rate: Rate, now: Instant, cost: u32) {
-        if let Some(bucket) = self.bucket(ip, now) {
-            bucket.charge(rate, now, cost);
+        for (network, times) in self.known(ip, now) {
+            let bucket = self.buckets.entry(network).or_default();
+            bucket.charge(rate.times(times), now, cost);
         }
     }
 
-    /// Takes `cost` tokens from the bucket of this address, which owes what is not there, for `most` at the most.
+    /// Takes `cost` tokens from the buckets of this address, which owe what is not there, for `most` at the most.
     pub(crate) fn owe(&mut self, ip: IpAddr, rate: Rate, now: Instant, cost: u32, most: Duration) {
-        if let Some(bucket) = self.bucket(ip, now) {
-            bucket.owe(rate, now, cost, most);
+        for (network, times) in self.known(ip, now) {
+            let bucket = self.buckets.entry(network).or_default();
+            bucket.owe(rate.times(times), now, cost, most);
         }
     }
 
-    fn bucket(&mut self, ip: IpAddr, now: Instant) -> Option<&mut Bucket> {
-        let prefix = Prefix::of(ip);
-        if self.buckets.len() >= self.capacity && !self.buckets.contains_key(&prefix) {
-            self.buckets.retain(|_, bucket| !bucket.is_full(now));
-            if self.buckets.len() >= self.capacity {
-                return None;
+    /// The networks of this address, as far as there are buckets for them or room for more.
+    fn known(&mut self, ip: IpAddr, now: Instant) -> Vec<(Network, usize)> {
+        let has_room = self.has_room(ip, now);
+        let known = |(network, _): &(Network, usize)| self.buckets.contains_key(network);
+        networks(ip)
+            .filter(|share| has_room || known(share))
+            .collect()
+    }
+
+    /// Whether there is room for the networks of this address, once those have been forgotten that have rested.
+    fn has_room(&mut self, ip: IpAddr, now: Instant) -> bool {
+        let fits = |buckets: &HashMap<Network, Bucket>| {
+            let new = networks(ip).filter(|(network, _)| !buckets.contains_key(network));
+            match new.count() {
+                0 => true,
+                new => buckets.len() + new <= self.capacity,
             }
+        };
+        if fits(&self.buckets) {
+            return true;
         }
-        Some(self.buckets.entry(prefix).or_default())
+        self.buckets.retain(|_, bucket| !bucket.is_full(now));
+        fits(&self.buckets)
     }
 }
 
@@ -400,6 +440,50 @@ mod tests {
             Prefix::of(ip("192.0.2.1"))
         );
         assert_ne!(Prefix::of(ip("192.0.2.1")), Prefix::of(ip("192.0.2.2")));
+    }
+
+    #[test]
+    fn neighbours_in_a_wider_network_share_some_times_as_much_as_one() {
+        let now = Instant::now();
+        let passed = |addresses: &[String]| {
+            let mut table = AddressBuckets::new(1_000);
+            let each = addresses.iter().cycle().take(100);
+            each.filter(|address| table.take(ip(address), RATE, now, 1).is_ok())
+                .count()
+        };
+        let of = |form: fn(u32) -> String| (0..50).map(form).collect::<Vec<_>>();
+        assert_eq!(passed(&of(|n| format!("2001:db8:1:200::{n:x}"))), 3);
+        assert_eq!(passed(&of(|n| format!("2001:db8:1:2{n:02x}::1"))), 6);
+        assert_eq!(passed(&of(|n| format!("2001:db8:1:{n:02x}00::1"))), 12);
+        assert_eq!(passed(&of(|n| format!("2001:db8:{n:x}::1"))), 100);
+        assert_eq!(passed(&of(|n| format!("192.0.2.{n}"))), 100);
+    }
+
+    #[test]
+    fn debts_and_charges_hold_for_the_wider_networks_too() {
+        let now = Instant::now();
+        let mut table = AddressBuckets::new(1_000);
+        for n in 0..4 {
+            let ip = ip(&format!("2001:db8:1:{n:x}00::1"));
+            table.charge(ip, RATE, now, 3);
+        }
+        let fifth = ip("2001:db8:1:ff00::1");
+        assert!(table.take(fifth, RATE, now, 1).is_err());
+        let second = Duration::from_secs(1);
+        assert!(table.take(fifth, RATE, now + second, 1).is_ok());
+        table.owe(fifth, RATE, now + second, 100, second * 2);
+        let ninth = ip("2001:db8:1:9900::1");
+        assert!(table.take(ninth, RATE, now + second * 2, 1).is_err());
+    }
+
+    #[test]
+    fn who_commands_a_wide_network_fills_the_table_no_more_than_its_own_part() {
+        let now = Instant::now();
+        let mut table = AddressBuckets::new(100);
+        for n in 0..1_000 {
+            let _ = table.take(ip(&format!("2001:db8:1:{n:x}::1")), RATE, now, 1);
+        }
+        assert!(table.take(ip("192.0.2.1"), RATE, now, 1).is_ok());
     }
 
     #[test]

@@ -23,4 +23,5 @@ mod stun;
 mod support;
 mod tcp;
 mod web;
+mod wide_networks;
 mod wildcard;

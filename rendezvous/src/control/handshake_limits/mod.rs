@@ -8,8 +8,6 @@
 //! The source of a first datagram can be forged, so limits per address count only peers that have proved
 //! theirs, by completing a handshake or by answering a Retry.
 
-mod address_prefixes;
-
 use std::{
     collections::BTreeMap,
     net::IpAddr,
@@ -19,8 +17,10 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use self::address_prefixes::{Network, networks};
-use crate::limits::{Limits, Tally};
+use crate::{
+    address_prefixes::{Network, networks},
+    limits::{Limits, Tally},
+};
 
 /// An attempt that has said something and gets no further for so long may be crowded out too.
 const STALLED: Duration = Duration::from_secs(2);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// An address, or the part of an IPv6 address before the given number of bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Network {
+pub(crate) struct Network {
     address: IpAddr,
     bits: u8,
 }
@@ -14,7 +14,7 @@ pub(super) struct Network {
 type Share = (Network, usize);
 
 /// The networks that `ip` is in, with their shares, the smallest first.
-pub(super) fn networks(ip: IpAddr) -> impl Iterator<Item = Share> {
+pub(crate) fn networks(ip: IpAddr) -> impl Iterator<Item = Share> {
     const LEVELS: [(u8, usize); 3] = [(64, 1), (56, 2), (48, 4)];
     let ip = ip.to_canonical();
     let levels = match ip {
