@@ -53,7 +53,6 @@ mod keys;
 mod leases;
 mod limits;
 mod month;
-
 mod offer;
 pub mod operate;
 mod outgoing;

@@ -128,6 +128,8 @@ pub struct Limits {
     pub downloads: Rate,
     /// Files of an offer that are being fetched at once, by all.
     pub downloads_at_once: usize,
+    /// Of those, by one address (one /64 of IPv6; twice as many by a /56 or a /48).
+    pub downloads_at_once_per_address: usize,
     /// STUN answers that are longer than their request, per address (one /64 of IPv6): a request with next to
     /// no attributes gets one, and then the shortest there is.
     pub stun_bare: Rate,
@@ -183,6 +185,7 @@ impl Default for Limits {
             leg_queue_bytes: 128 * 1024,
             downloads: Rate::new(20, 12),
             downloads_at_once: 32,
+            downloads_at_once_per_address: 8,
             stun_bare: Rate::new(8, 60),
             stun_bare_total: Rate::new(400, 6_000),
             stun_elsewhere: Rate::new(40, 300),

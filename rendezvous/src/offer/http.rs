@@ -1,6 +1,10 @@
 //! The HTTP of an offer: GET and HEAD of a file.
 
-use std::{io::Read, net::IpAddr, time::Duration};
+use std::{
+    io::Read,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http_body_util::{Either, Full, channel::Channel};
@@ -31,7 +35,7 @@ pub(crate) fn answer(request: &Request<Incoming>, from: IpAddr, offer: &Offer) -
     if !is_get && request.method() != Method::HEAD {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "this port is read-only\n");
     }
-    match offer.download(std::time::Instant::now(), from, request.uri().path()) {
+    match offer.download(Instant::now(), from, request.uri().path()) {
         Ok(download) => file(download, is_get),
         Err(Denial::NotFound) => plain(
             StatusCode::NOT_FOUND,
@@ -92,9 +96,14 @@ fn read(mut download: Download) -> Channel<Bytes> {
             download = back;
             left -= chunk.len() as u64;
             let sending = timeout(STALLS, sender.send_data(Bytes::from(chunk)));
-            if !matches!(sending.await, Ok(Ok(()))) {
+            let sent = tokio::select! {
+                sent = sending => sent,
+                () = download.place.crowded_out() => return,
+            };
+            if !matches!(sent, Ok(Ok(()))) {
                 return;
             }
+            download.place.moved(Instant::now());
         }
     });
     body

@@ -5,26 +5,27 @@
 //! which `listen` knows from its own package, and the script those of the programs. So neither this host nor anybody on
 //! the way can put in something else, and busybox' wget, which knows neither TLS 1.3 nor pins, serves as well as curl.
 //!
-//! Strangers may fetch: no key is asked for. An address may do it so often a minute, few at once in all, each has its
-//! time, and a download is an attempt that never gets through for
+//! Strangers may fetch: no key is asked for. An address may do it so often a minute, few at once in all ([`places`]), each
+//! has its time, and a download is an attempt that never gets through for
 //! [`Admission`](crate::control::handshake_limits::Admission): it counts for its address, and gives way to peers when
 //! there is a crowd.
 
 mod http;
+mod places;
 
 use std::{
     fs::File,
     io,
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Instant,
 };
 
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use self::http::{Body, answer, plain};
+use self::places::{Place, Places};
 use crate::limits::{AddressBuckets, Limits, Rate};
 
 /// The script that the line of `p2pdbg listen` fetches.
@@ -46,7 +47,7 @@ pub(crate) struct Offer {
     script: [u8; 32],
     rate: Rate,
     asked: Mutex<AddressBuckets>,
-    places: Arc<Semaphore>,
+    places: Places,
 }
 
 /// A file that is about to be sent.
@@ -54,7 +55,7 @@ pub(crate) struct Offer {
 pub(crate) struct Download {
     file: File,
     length: u64,
-    _place: OwnedSemaphorePermit,
+    place: Place,
 }
 
 /// Why a request gets no file.
@@ -84,7 +85,7 @@ impl Offer {
             script: Sha256::digest(std::fs::read(path)?).into(),
             rate: limits.downloads,
             asked: Mutex::new(AddressBuckets::new(ADDRESSES)),
-            places: Arc::new(Semaphore::new(limits.downloads_at_once)),
+            places: Places::new(limits),
         })
     }
 
@@ -102,14 +103,13 @@ impl Offer {
         let taken = asked.take(from, self.rate, now, 1);
         drop(asked);
         taken.map_err(|_| Denial::TooMany)?;
-        let place = self.places.clone().try_acquire_owned();
-        let place = place.map_err(|_| Denial::Busy)?;
+        let place = self.places.take(now, from).ok_or(Denial::Busy)?;
         let file = File::open(self.directory.join(name)).map_err(|_| Denial::NotFound)?;
         let length = file.metadata().map_err(|_| Denial::NotFound)?.len();
         Ok(Download {
             file,
             length,
-            _place: place,
+            place,
         })
     }
 }

@@ -1,7 +1,9 @@
-//! One stranger with many addresses, at the program as an operator runs it.
+//! One stranger with many addresses or many slow connections, at the program as an operator runs it: bounds that are
+//! everybody's.
 #![cfg(target_os = "linux")]
 
 use std::{
+    fs::{self, File},
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Instant,
@@ -16,7 +18,7 @@ use p2pdbg_proto::{
 use p2pdbg_web::WebStream;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -25,6 +27,53 @@ use crate::{
     store_program::free,
     support::{soon, state_dir},
 };
+
+/// A program that takes a while to be fetched, and the script beside it.
+const PROGRAM: &str = "p2pdbg-x86_64-linux";
+const LENGTH: u64 = 32 << 20;
+
+/// A GET from this address of this host, of which next to nothing is read; the first line of the answer.
+async fn fetch(from: [u8; 4], at: SocketAddr) -> (TcpStream, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    socket.bind(SocketAddr::new(from.into(), 0)).unwrap();
+    let mut stream = soon(socket.connect(at)).await.unwrap();
+    let request = format!("GET /offer/{PROGRAM} HTTP/1.1\r\nHost: {at}\r\n\r\n");
+    soon(stream.write_all(request.as_bytes())).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n") {
+        head.push(soon(stream.read_u8()).await.unwrap());
+    }
+    (stream, String::from_utf8(head).unwrap())
+}
+
+#[tokio::test]
+async fn slow_downloads_of_one_address_or_two_keep_nobody_else_from_fetching() {
+    let (state, offer) = (state_dir(), state_dir());
+    fs::write(offer.path().join("run.sh"), "echo\n").unwrap();
+    let program = File::create(offer.path().join(PROGRAM)).unwrap();
+    program.set_len(LENGTH).unwrap();
+    let offer = offer.path().to_str().unwrap();
+    let running = Running::start(state.path(), &["--bind", "127.0.0.1:0", "--offer", offer]);
+    let at: SocketAddr = running.url().authority().parse().unwrap();
+    let mut held = Vec::new();
+    for stranger in [[127, 0, 0, 66], [127, 0, 0, 67]] {
+        let mut answers = Vec::new();
+        for _ in 0..16 {
+            let (stream, answer) = fetch(stranger, at).await;
+            held.push(stream);
+            answers.push(answer.contains(" 200 "));
+        }
+        let granted = answers.iter().filter(|granted| **granted).count();
+        println!("one address holds {granted} downloads at once");
+        assert_eq!(granted, 8);
+    }
+    let (mut honest, answer) = fetch([127, 0, 1, 1], at).await;
+    assert!(answer.contains(" 200 "), "{answer}");
+    let mut all = Vec::new();
+    soon(honest.read_to_end(&mut all)).await.unwrap();
+    assert!(all.len() as u64 > LENGTH);
+}
 
 /// A peer by WebSocket, as a reverse proxy says that it comes from this address; nothing if it is turned away.
 async fn peer(
