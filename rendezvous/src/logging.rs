@@ -1,8 +1,9 @@
-//! The log on stderr: without colours in files, as JSON for collectors, and never more than a few lines of one kind.
+//! The log on stderr: without colours in files, as JSON for collectors, never more than a few lines of one kind, and one
+//! line for each event, whatever a stranger has put into it.
 
 use std::{
     collections::HashMap,
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -36,7 +37,10 @@ pub(crate) fn begin(verbose: u8, form: LogForm) -> Quiet {
     let colours = io::stderr().is_terminal() && !no_color;
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(colours)
-        .with_writer(io::stderr);
+        .with_writer(move || OneLine {
+            inner: io::stderr(),
+            colours,
+        });
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match form {
         LogForm::Text => layer.boxed(),
         LogForm::Json => layer.json().boxed(),
@@ -46,6 +50,37 @@ pub(crate) fn begin(verbose: u8, form: LogForm) -> Quiet {
         .with_filter(EnvFilter::new(filter));
     tracing_subscriber::registry().with(layer).init();
     quiet
+}
+
+/// Writes each event as one line. Errors quote what strangers have said, the reason with which they close a connection
+/// say: with a line break in it that could pass for a line of this program's own.
+struct OneLine<W> {
+    inner: W,
+    /// Whether escapes are our own colours; those of others are replaced before they come here.
+    colours: bool,
+}
+
+impl<W: Write> Write for OneLine<W> {
+    /// Takes one event with the end of its line, which is how they are written.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        let mut safe = String::with_capacity(text.len());
+        for c in line.chars() {
+            match c {
+                '\x1b' if self.colours => safe.push(c),
+                _ if c.is_control() => safe.extend(c.escape_default()),
+                _ => safe.push(c),
+            }
+        }
+        safe.push('\n');
+        self.inner.write_all(safe.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 /// Leaves out warnings that come too often, and counts them.
@@ -127,6 +162,22 @@ impl<S> Filter<S> for Quiet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn event_is_one_line_whatever_is_in_it() {
+        let written = |colours, event: &str| {
+            let mut line = OneLine {
+                inner: Vec::new(),
+                colours,
+            };
+            line.write_all(event.as_bytes()).unwrap();
+            String::from_utf8(line.inner).unwrap()
+        };
+        let event = "WARN a: \u{1b}[2Jno\r\nWARN b: ü\t\u{9b}\n";
+        let plain = "WARN a: \\u{1b}[2Jno\\r\\nWARN b: ü\\t\\u{9b}\n";
+        assert_eq!(written(false, event), plain);
+        assert_eq!(written(true, event), plain.replace("\\u{1b}", "\u{1b}"));
+    }
 
     #[test]
     fn a_flood_of_one_warning_is_counted_and_others_are_written() {

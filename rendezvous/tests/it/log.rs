@@ -5,19 +5,26 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
     process::ChildStderr,
+    sync::Arc,
 };
 
+use p2pdbg_identity::tls;
 use p2pdbg_proto::{
     control::{Credential, FromRendezvous, Refusal, ToRendezvous},
     secret::Secret,
 };
 use rustix::process::Signal;
+use rustls::{
+    DigitallySignedStruct, Error, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
 use serde_json::Value;
 
 use crate::{
     operator::{ask, peer},
     program::{ANY, Running},
-    support::{Peer, state_dir},
+    support::{Peer, dial_with, endpoint, state_dir},
 };
 
 /// What is said once for each session.
@@ -181,4 +188,63 @@ async fn log_tells_of_a_wrong_key_and_neither_shows_it_nor_where_it_came_from() 
     let line = line.unwrap_or_else(|| panic!("{log}"));
     assert!(!line.contains("127.0.0.1"), "{line}");
     assert!(line.ends_with("revoked or expired"), "{line}");
+}
+
+/// A client that takes no server, and says so in these words.
+#[derive(Debug)]
+struct Unwilling(String);
+
+impl ServerCertVerifier for Unwilling {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Err(Error::General(self.0.clone()))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General(self.0.clone()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General(self.0.clone()))
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+    }
+}
+
+#[tokio::test]
+async fn log_shows_on_one_line_what_a_stranger_says_who_gives_up_a_handshake() {
+    let state = state_dir();
+    let (running, stderr) = started(state.path(), &["-vv"]);
+    let address = running.url().authority().parse().unwrap();
+    // It takes no certificate at all, and says why in words of its own.
+    let forged = "no\n2026-01-01T00:00:00Z  WARN p2pdbg_rendezvous: forged \u{1b}[2J";
+    let mut tls = tls::control_client(None).unwrap();
+    let unwilling = Arc::new(Unwilling(forged.to_owned()));
+    tls.dangerous().set_certificate_verifier(unwilling);
+    let endpoint = endpoint();
+    assert!(dial_with(&endpoint, address, tls).await.is_err());
+    endpoint.wait_idle().await;
+    let log = rest(running, stderr);
+    let said = log.lines().find(|line| line.contains("forged"));
+    let said = said.unwrap_or_else(|| panic!("{log}"));
+    assert!(said.contains("a handshake failed"), "{log}");
+    assert!(!log.contains('\u{1b}'), "{log}");
 }
