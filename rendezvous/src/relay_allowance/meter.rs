@@ -32,6 +32,8 @@ pub(super) struct KeyMeter {
     /// What all its legs may send together, in bytes a second.
     rate: AtomicU64,
     bucket: Bucket,
+    /// Bytes that legs have sent which have ended since, and that nobody had asked them about.
+    left: AtomicU64,
 }
 
 /// What a leg has sent since it was asked last.
@@ -47,7 +49,13 @@ impl KeyMeter {
             id,
             rate: AtomicU64::new(rate),
             bucket: Bucket::default(),
+            left: AtomicU64::new(0),
         }
+    }
+
+    /// What legs have sent that have ended since it was asked last.
+    pub(super) fn draw_left(&self) -> u64 {
+        self.left.swap(0, Ordering::Relaxed)
     }
 
     pub(super) fn set_rate(&self, rate: u64) {
@@ -108,5 +116,13 @@ impl LegMeter {
             wanted: self.wanted.swap(0, Ordering::Relaxed),
             passed: self.passed.swap(0, Ordering::Relaxed),
         }
+    }
+}
+
+/// A leg that ends before it is asked again has sent all the same: many short sessions count as one long one does.
+impl Drop for LegMeter {
+    fn drop(&mut self) {
+        let passed = self.passed.swap(0, Ordering::Relaxed);
+        self.key.left.fetch_add(passed, Ordering::Relaxed);
     }
 }

@@ -310,7 +310,7 @@ impl Book {
     fn collect(&mut self, elapsed: Duration) {
         let mut passed: HashMap<KeyId, u64> = HashMap::new();
         self.legs.retain_mut(|leg| {
-            // What a leg sent between the last look and its end is not counted; it is a quarter of a second's.
+            // What it sent since the last look, its key's meter has.
             let Some(meter) = leg.meter.upgrade() else {
                 return false;
             };
@@ -321,6 +321,7 @@ impl Book {
         });
         for (key, account) in &mut self.accounts {
             let bytes = passed.get(key).copied().unwrap_or_default();
+            let bytes = bytes.saturating_add(account.meter.draw_left());
             let usage = &mut account.usage;
             usage.rate = usage.rate.midpoint(per_second(bytes, elapsed));
             usage.month_bytes = usage.month_bytes.saturating_add(bytes);

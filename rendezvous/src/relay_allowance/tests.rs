@@ -190,6 +190,18 @@ fn a_month_goes_on_after_a_restart_and_when_the_clock_is_set_back() {
 }
 
 #[test]
+fn sessions_that_end_before_the_books_are_settled_count_as_long_ones_do() {
+    let mut scene = Scene::new(None, &[(ONE, KeyLimits::default())]);
+    for _ in 0..100 {
+        let leg = scene.leg(ONE);
+        assert!(leg.admits(0, 1_000));
+        drop(leg);
+    }
+    scene.send(1, []);
+    assert_eq!(scene.book.usage(ONE).month_bytes, 100_000);
+}
+
+#[test]
 fn legs_of_a_key_that_is_no_more_send_nothing_and_others_go_on() {
     let keys = [(ONE, KeyLimits::default()), (OTHER, KeyLimits::default())];
     let mut scene = Scene::new(None, &keys);

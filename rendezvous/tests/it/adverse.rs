@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use crate::{
     operator::{ask, ask_json, peer, shut_out},
     program::{ANY, PROGRAM, Running, complaint, run},
-    support::{Peer, Wire, state_dir},
+    support::{Peer, Wire, soon, state_dir},
 };
 
 /// Two members of a session, with what they send by. The listener has that key, the connector this one or none.
@@ -138,6 +138,42 @@ async fn limits_of_a_key_hold_for_its_peers_codes_and_sessions() {
     for _ in 0..3 {
         running.peer().await.listen(None).await;
     }
+}
+
+/// What a key has relayed this month, as the status says it.
+fn used_by(state: &Path, name: &str) -> u64 {
+    let status = ask_json(state, &["status", "--json"]);
+    let keys = status["keys"].as_array().unwrap();
+    let key = keys.iter().find(|key| key["name"] == name).unwrap();
+    key["relay_bytes_month"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn what_sessions_relay_that_are_over_in_no_time_counts_for_the_month_too() {
+    let state = state_dir();
+    let running = Running::start(state.path(), &ANY);
+    let mut received = 0;
+    for _ in 0..10 {
+        let pair = Pair::new(&running, &running.first_line, running.key()).await;
+        pair.relays(&running).await;
+        let flood = vec![0xc0; 20_000];
+        let [one, other] = &pair.wires;
+        one.send_batch(relay(&running), &flood, 1_000).await;
+        received += 3;
+        for _ in 0..20 {
+            received += other.receive_from(relay(&running)).await.len() as u64;
+        }
+        let [mut listener, connector] = pair.members;
+        drop(connector);
+        parts(&mut listener).await;
+    }
+    soon(async {
+        while used_by(state.path(), "default") < received {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    assert_eq!(used_by(state.path(), "default"), received);
 }
 
 #[tokio::test]
