@@ -365,9 +365,7 @@ impl Books {
         let usage = UsageFile::new(state.directory.clone());
         let mut book = Book::new(now, unix_s(), config.limits.relay_mbit);
         book.set_keys(&ring, unix_s());
-        if let Some((month, used)) = usage.read() {
-            book.restore(month, used);
-        }
+        book.restore(usage.read());
         let vouchers = Vouchers::new(state.voucher_secret());
         let mut registry = Registry::new(config.limits.clone(), ring, vouchers);
         registry.begin(now, state.has_served);

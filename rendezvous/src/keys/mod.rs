@@ -34,7 +34,7 @@ pub(crate) use self::{
     ring::{Basis, KeyRing},
     seal::KeySeal,
     shared::SharedKeys,
-    usage::UsageFile,
+    usage::{OfMonth, UsageFile},
 };
 
 /// The time by which keys and vouchers end. A clock before 1970 makes everything fresh, which is the lesser evil.

@@ -16,6 +16,9 @@ use crate::month::Month;
 
 const FILE: &str = "usage.toml";
 
+/// What each key has relayed in a month, in bytes.
+pub(crate) type OfMonth = (Month, Vec<(KeyId, u64)>);
+
 /// The file, in its directory.
 #[derive(Clone, Debug)]
 pub(crate) struct UsageFile {
@@ -24,12 +27,19 @@ pub(crate) struct UsageFile {
     busy: Arc<AtomicBool>,
 }
 
-/// What the keys have relayed in a month.
-type Used = (Month, Vec<(KeyId, u64)>);
-
 #[derive(Serialize, Deserialize)]
 struct Written {
     /// Counted from January of the year 0.
+    month: Month,
+    #[serde(default)]
+    key: Vec<WrittenKey>,
+    /// The month that was left for it: the clock may come back to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left: Option<WrittenMonth>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenMonth {
     month: Month,
     #[serde(default)]
     key: Vec<WrittenKey>,
@@ -49,28 +59,29 @@ impl UsageFile {
         }
     }
 
-    /// What was written last. One that is not there or cannot be read counts nothing: that costs the operator some
-    /// bytes, and not serving would cost more.
-    pub(crate) fn read(&self) -> Option<Used> {
+    /// What was written last, the month first in which that was. One that is not there or cannot be read counts nothing:
+    /// that costs the operator some bytes, and not serving would cost more.
+    pub(crate) fn read(&self) -> Vec<OfMonth> {
         let bytes = match self.state.read(FILE) {
-            Ok(bytes) => bytes?,
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Vec::new(),
             Err(error) => {
                 tracing::warn!(%error, "cannot read what the keys have used; counting from nothing");
-                return None;
+                return Vec::new();
             }
         };
         let written: Result<Written, _> = toml::from_str(&String::from_utf8_lossy(&bytes));
         let Ok(written) = written else {
             tracing::warn!("{FILE} is damaged; counting what the keys use from nothing");
-            return None;
+            return Vec::new();
         };
-        let keys = written.key.into_iter();
-        let keys = keys.filter_map(|key| Some((key.id.parse().ok()?, key.relay_bytes)));
-        Some((written.month, keys.collect()))
+        let last = (written.month, read_keys(written.key));
+        let left = written.left.map(|left| (left.month, read_keys(left.key)));
+        [Some(last), left].into_iter().flatten().collect()
     }
 
     /// Writes it down, beside what else is done. One that is asked for while another is written is left out.
-    pub(crate) fn write_down(&self, used: Used) {
+    pub(crate) fn write_down(&self, used: Vec<OfMonth>) {
         if self.busy.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -82,14 +93,19 @@ impl UsageFile {
     }
 
     /// Writes it down before anything else is done.
-    pub(crate) fn write_down_at_once(&self, (month, used): Used) {
-        let key = used.into_iter().map(|(id, relay_bytes)| WrittenKey {
-            id: id.to_string(),
-            relay_bytes,
+    pub(crate) fn write_down_at_once(&self, used: Vec<OfMonth>) {
+        let mut used = used.into_iter();
+        let Some((month, keys)) = used.next() else {
+            return;
+        };
+        let left = used.next().map(|(month, keys)| WrittenMonth {
+            month,
+            key: written_keys(keys),
         });
         let written = Written {
             month,
-            key: key.collect(),
+            key: written_keys(keys),
+            left,
         };
         // Numbers and hexadecimal digits always make TOML.
         let text = toml::to_string(&written).unwrap_or_default();
@@ -97,6 +113,20 @@ impl UsageFile {
             tracing::warn!(%error, "cannot write down what the keys have used");
         }
     }
+}
+
+fn read_keys(keys: Vec<WrittenKey>) -> Vec<(KeyId, u64)> {
+    let keys = keys.into_iter();
+    keys.filter_map(|key| Some((key.id.parse().ok()?, key.relay_bytes)))
+        .collect()
+}
+
+fn written_keys(keys: Vec<(KeyId, u64)>) -> Vec<WrittenKey> {
+    let keys = keys.into_iter().map(|(id, relay_bytes)| WrittenKey {
+        id: id.to_string(),
+        relay_bytes,
+    });
+    keys.collect()
 }
 
 #[cfg(test)]
@@ -107,14 +137,20 @@ mod tests {
     fn what_is_written_down_is_read_again_and_what_is_damaged_counts_nothing() {
         let state = StateDir::in_memory();
         let file = UsageFile::new(state.clone());
-        assert_eq!(file.read(), None);
-        let used = (
+        assert_eq!(file.read(), []);
+        let one = (
             Month::of(1_767_225_600),
             vec![(KeyId([3; 8]), u64::MAX >> 1)],
         );
-        file.write_down_at_once(used.clone());
-        assert_eq!(file.read(), Some(used));
+        let other = (Month::of(0), vec![(KeyId([4; 8]), 5)]);
+        for used in [vec![one.clone()], vec![one, other]] {
+            file.write_down_at_once(used.clone());
+            assert_eq!(file.read(), used);
+        }
+        // As a version before this one has written it.
+        state.write_atomically(FILE, b"month = 5").unwrap();
+        assert_eq!(file.read().len(), 1);
         state.write_atomically(FILE, b"month = \"May\"").unwrap();
-        assert_eq!(file.read(), None);
+        assert_eq!(file.read(), []);
     }
 }

@@ -15,6 +15,7 @@
 
 mod bucket;
 mod meter;
+mod months;
 mod share;
 
 use std::{
@@ -24,9 +25,9 @@ use std::{
 };
 
 pub(crate) use self::meter::LegMeter;
-use self::{bucket::UNBOUNDED, meter::KeyMeter, share::Shares};
+use self::{bucket::UNBOUNDED, meter::KeyMeter, months::Months, share::Shares};
 use crate::{
-    keys::{KeyId, KeyRing},
+    keys::{KeyId, KeyRing, OfMonth},
     leases::{Account, GOOD_FOR, Kind, Parts, part},
     month::Month,
     relay_ticket::Terms,
@@ -92,7 +93,7 @@ pub(crate) struct Book {
     host: u64,
     accounts: HashMap<KeyId, KeyAccount>,
     legs: Vec<Leg>,
-    month: Month,
+    months: Months,
     settled: Instant,
     notices: Vec<Notice>,
     /// How many nodes share the keys' limits, and what this one may give away, if it is one of several.
@@ -107,7 +108,7 @@ impl Book {
             host: rate(host_mbit),
             accounts: HashMap::new(),
             legs: Vec::new(),
-            month: Month::of(unix_s),
+            months: Months::new(Month::of(unix_s)),
             settled: now,
             notices: Vec::new(),
             nodes: None,
@@ -154,7 +155,7 @@ impl Book {
         let limited = self.accounts.iter();
         let limited = limited.filter(|(_, a)| a.month_most.is_some() && !a.is_guest);
         let relayed = limited.map(|(key, account)| (*key, account.usage.month_bytes));
-        (self.month.number(), relayed.collect())
+        (self.months.current().number(), relayed.collect())
     }
 
     /// Gives each key its part of what all nodes may relay of it.
@@ -194,16 +195,24 @@ impl Book {
         }
     }
 
-    /// Takes over what was used before this process, if it was in the month that it is. To be called once the keys are
+    /// Takes over what was used before this process, the month first in which that ended. To be called once the keys are
     /// set: what is none of them was a guest's, whose limits the next ticket brings.
-    pub(crate) fn restore(&mut self, month: Month, used: impl IntoIterator<Item = (KeyId, u64)>) {
-        if month == self.month {
-            for (key, bytes) in used {
-                let is_guest = !self.accounts.contains_key(&key);
-                let account = self.account(key);
-                account.is_guest |= is_guest;
-                account.usage.month_bytes = bytes;
-            }
+    pub(crate) fn restore(&mut self, months: Vec<OfMonth>) {
+        let counts = self.months.restore(months);
+        self.go_on_with(counts);
+    }
+
+    fn go_on_with(&mut self, counts: Vec<(KeyId, u64)>) {
+        for account in self.accounts.values_mut() {
+            account.usage.month_bytes = 0;
+            account.noticed = None;
+            (account.elsewhere, account.here_then) = (0, 0);
+        }
+        for (key, bytes) in counts {
+            let is_guest = !self.accounts.contains_key(&key);
+            let account = self.account(key);
+            account.is_guest |= is_guest;
+            account.usage.month_bytes = bytes;
         }
     }
 
@@ -293,14 +302,10 @@ impl Book {
         }
         self.settled = now;
         let month = Month::of(unix_s);
-        // A clock that was set back must not begin the month anew.
-        if month > self.month {
-            self.month = month;
-            for account in self.accounts.values_mut() {
-                account.usage.month_bytes = 0;
-                account.noticed = None;
-                (account.elsewhere, account.here_then) = (0, 0);
-            }
+        if month != self.months.current() {
+            let counts = self.counts();
+            let next = self.months.turn(month, counts);
+            self.go_on_with(next);
         }
         self.take_parts(now);
         self.collect(elapsed);
@@ -377,11 +382,17 @@ impl Book {
         account.map_or_else(Usage::default, |account| account.usage)
     }
 
-    /// What each key has used of this month.
-    pub(crate) fn used(&self) -> (Month, Vec<(KeyId, u64)>) {
+    /// What each key has used of this month, and of the one that was left for it.
+    pub(crate) fn used(&self) -> Vec<OfMonth> {
+        let current = (self.months.current(), self.counts());
+        let left = self.months.left().cloned();
+        [Some(current), left].into_iter().flatten().collect()
+    }
+
+    fn counts(&self) -> Vec<(KeyId, u64)> {
         let used = self.accounts.iter();
         let used = used.map(|(key, account)| (*key, account.usage.month_bytes));
-        (self.month, used.filter(|(_, bytes)| *bytes > 0).collect())
+        used.filter(|(_, bytes)| *bytes > 0).collect()
     }
 
     /// The next thing to tell the operator.

@@ -172,21 +172,46 @@ fn a_month_that_is_used_up_slows_new_legs_and_leaves_those_that_run() {
 }
 
 #[test]
-fn a_month_goes_on_after_a_restart_and_when_the_clock_is_set_back() {
+fn a_month_goes_on_after_a_restart_and_when_the_clock_is_set() {
     let keys = [(ONE, KeyLimits::default())];
     let mut scene = Scene::new(None, &keys);
-    scene.book.restore(Month::of(0), [(ONE, 7_000)]);
+    let (january, february) = (Month::of(0), Month::of(40 * 86_400));
+    scene.book.restore(vec![(january, vec![(ONE, 7_000)])]);
     let leg = scene.leg(ONE);
     scene.send(1, [(&leg, 4_000)]);
-    assert_eq!(scene.book.used(), (Month::of(0), vec![(ONE, 11_000)]));
-    let february = 40 * 86_400;
-    let mut later = Book::new(scene.began, february, None);
-    later.set_keys(&KeyRing::of(&keys), 0);
-    later.restore(Month::of(0), [(ONE, 7_000)]);
-    assert_eq!(later.used().1, []);
-    later.restore(Month::of(february), [(ONE, 7_000)]);
-    later.settle(scene.began + TICK, 0);
-    assert_eq!(later.used().1, [(ONE, 7_000)]);
+    assert_eq!(scene.book.used(), [(january, vec![(ONE, 11_000)])]);
+    // Forward by mistake, and back.
+    scene.unix_s = 40 * 86_400;
+    scene.send(1, [(&leg, 4_000)]);
+    assert_eq!(scene.book.usage(ONE).month_bytes, 4_000);
+    scene.unix_s = 0;
+    scene.send(1, [(&leg, 4_000)]);
+    assert_eq!(scene.book.usage(ONE).month_bytes, 15_000);
+    let used = scene.book.used();
+    assert_eq!(used[0], (january, vec![(ONE, 15_000)]));
+    assert_eq!(used[1], (february, vec![(ONE, 4_000)]));
+    let mut again = Book::new(scene.began, 40 * 86_400, None);
+    again.set_keys(&KeyRing::of(&keys), 0);
+    again.restore(used);
+    assert_eq!(again.usage(ONE).month_bytes, 4_000);
+}
+
+#[test]
+fn month_that_is_used_up_is_over_when_the_clock_comes_back_from_years_ahead() {
+    let limits = KeyLimits {
+        relay_gib_month: Some(1),
+        ..KeyLimits::default()
+    };
+    let mut scene = Scene::new(None, &[(ONE, limits)]);
+    scene.unix_s = 3_650 * 86_400;
+    let leg = scene.leg(ONE);
+    scene.send(12, [(&leg, 100_000_000)]);
+    for unix_s in [0, 40 * 86_400] {
+        scene.unix_s = unix_s;
+        scene.send(1, []);
+    }
+    let next_month = scene.leg(ONE);
+    assert_eq!(scene.send(4, [(&next_month, 1_000_000)]), [1_000_000]);
 }
 
 #[test]
@@ -224,7 +249,7 @@ fn a_leg_that_nobody_holds_is_forgotten() {
 #[test]
 fn limits_of_a_guest_hold_after_a_restart_and_when_keys_are_read_again() {
     let mut scene = Scene::new(None, &[]);
-    scene.book.restore(Month::of(0), [(ONE, 1_000)]);
+    scene.book.restore(vec![(Month::of(0), vec![(ONE, 1_000)])]);
     let terms = Terms {
         key: ONE,
         mbit: Some(8),
@@ -241,7 +266,7 @@ fn limits_of_a_guest_hold_after_a_restart_and_when_keys_are_read_again() {
 #[test]
 fn leg_that_was_carried_over_sends_nothing_if_its_key_is_none_of_this_hosts() {
     let mut scene = Scene::new(None, &[]);
-    scene.book.restore(Month::of(0), [(ONE, 1_000)]);
+    scene.book.restore(vec![(Month::of(0), vec![(ONE, 1_000)])]);
     let leg = scene.book.reopen((ONE, UNBOUNDED));
     assert_eq!(scene.send(1, [(&leg, 1_000_000)]), [0]);
 }

@@ -140,6 +140,43 @@ async fn limits_of_a_key_hold_for_its_peers_codes_and_sessions() {
     }
 }
 
+/// The month that was written down last.
+fn month_of(state: &Path) -> i64 {
+    let usage = fs::read_to_string(state.join("usage.toml")).unwrap();
+    let usage: toml::Table = usage.parse().unwrap();
+    usage["month"].as_integer().unwrap()
+}
+
+fn id_of(state: &Path, name: &str) -> String {
+    let keys = fs::read_to_string(state.join("keys.toml")).unwrap();
+    let keys: toml::Table = keys.parse().unwrap();
+    let keys = keys["key"].as_array().unwrap();
+    let key = keys.iter().find(|key| key["name"].as_str() == Some(name));
+    key.unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_month_is_kept_when_the_clock_was_years_ahead_as_the_program_ended() {
+    let state = state_dir();
+    let running = Running::start(state.path(), &ANY);
+    running.signal(Signal::TERM);
+    assert_eq!(running.end().0, Some(0));
+    let (month, id) = (month_of(state.path()), id_of(state.path(), "default"));
+    let key =
+        |table: &str, bytes: u64| format!("[[{table}]]\nid = \"{id}\"\nrelay_bytes = {bytes}\n");
+    let (ahead, now) = (key("key", 5), key("left.key", 7_000));
+    let used = format!(
+        "month = {}\n{ahead}[left]\nmonth = {month}\n{now}",
+        month + 120
+    );
+    fs::write(state.path().join("usage.toml"), used).unwrap();
+    let running = Running::start(state.path(), &ANY);
+    assert_eq!(used_by(state.path(), "default"), 7_000);
+    running.signal(Signal::TERM);
+    assert_eq!(running.end().0, Some(0));
+    assert_eq!(month_of(state.path()), month);
+}
+
 /// What a key has relayed this month, as the status says it.
 fn used_by(state: &Path, name: &str) -> u64 {
     let status = ask_json(state, &["status", "--json"]);
@@ -186,27 +223,12 @@ async fn a_key_that_has_used_up_its_month_is_slowed_down_and_not_cut_off() {
     );
     running.signal(Signal::TERM);
     assert_eq!(running.end().0, Some(0));
-    let keys: toml::Table = fs::read_to_string(state.path().join("keys.toml"))
-        .unwrap()
-        .parse()
-        .unwrap();
-    let all = keys["key"].as_array().unwrap();
-    let big = all
-        .iter()
-        .find(|key| key["name"].as_str() == Some("big"))
-        .unwrap();
-    let usage = state.path().join("usage.toml");
-    let month = fs::read_to_string(&usage).unwrap();
-    let month = month
-        .lines()
-        .find(|line| line.starts_with("month"))
-        .unwrap();
-    let id = big["id"].as_str().unwrap();
+    let (month, id) = (month_of(state.path()), id_of(state.path(), "big"));
     let used = format!(
-        "{month}\n[[key]]\nid = \"{id}\"\nrelay_bytes = {}\n",
+        "month = {month}\n[[key]]\nid = \"{id}\"\nrelay_bytes = {}\n",
         1_u64 << 30
     );
-    fs::write(&usage, used).unwrap();
+    fs::write(state.path().join("usage.toml"), used).unwrap();
 
     let port = url.trim().parse::<RendezvousUrl>().unwrap().authority();
     let running = Running::start(state.path(), &["--bind", &port]);
