@@ -57,13 +57,26 @@ impl Registry {
 
     /// Whether a peer that has just said hello is not one too many of its key.
     pub(super) fn may_come(&mut self, now: Instant, id: ConnId) -> Result<(), Refusal> {
-        let key = self.connections.get(&id).and_then(Connection::key);
+        let Some(connection) = self.connections.get(&id) else {
+            return Ok(());
+        };
+        let (key, has_key) = (connection.key(), connection.has_key());
         let Some((key, most)) = key.and_then(|key| Some((key, self.keys.limits(key).peers?)))
         else {
             return Ok(());
         };
         let others = self.of_key(key).count().saturating_sub(1);
-        if self.may_give(now, key, Kind::Peers, most, others).is_ok() {
+        let given = match has_key {
+            true => self.may_give(now, key, Kind::Peers, most, others),
+            false => {
+                // A voucher can be shown by as many peers as its bearer likes: those who have the key itself, and
+                // without whom nobody meets, keep a part of its places.
+                let vouched = self.of_key(key).filter(|c| !c.has_key()).count();
+                let vouched = vouched.saturating_sub(1);
+                self.may_give_vouched(now, key, most, others, vouched)
+            }
+        };
+        if given.is_ok() {
             return Ok(());
         }
         // It has not been let in, and is not counted as if it had.

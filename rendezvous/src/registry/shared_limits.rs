@@ -12,7 +12,7 @@ use crate::{
     cluster_store::Ask,
     keys::KeyId,
     leases::{Account, Kind, Parts, Use, part},
-    limits::Prefix,
+    limits::{Prefix, unreserved},
 };
 
 /// When a peer may ask again that was refused for want of a part: by then this node has asked for more of it.
@@ -182,6 +182,33 @@ impl Registry {
         let account = Account { key, kind };
         if (in_use as u64) < shared.part(now, account, limit_of_all as u64) {
             shared.unmet.remove(&account);
+            return Ok(());
+        }
+        shared.unmet.insert(account, now);
+        Err(limit(MORE_SOON))
+    }
+
+    /// The same of peers with a voucher, of whom there are `vouched` here: the last quarter of what this node may give
+    /// away is for those who have the key.
+    pub(super) fn may_give_vouched(
+        &mut self,
+        now: Instant,
+        key: KeyId,
+        limit_of_all: usize,
+        in_use: usize,
+        vouched: usize,
+    ) -> Result<(), Refusal> {
+        let kind = Kind::Peers;
+        self.may_give(now, key, kind, limit_of_all, in_use)?;
+        let account = Account { key, kind };
+        let Some(shared) = self.shared_limits() else {
+            return match vouched < unreserved(limit_of_all) {
+                true => Ok(()),
+                false => Err(limit(ALL_GIVEN)),
+            };
+        };
+        let part = shared.part(now, account, limit_of_all as u64);
+        if vouched < unreserved(usize::try_from(part).unwrap_or(usize::MAX)) {
             return Ok(());
         }
         shared.unmet.insert(account, now);

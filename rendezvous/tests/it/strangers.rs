@@ -4,9 +4,11 @@
 use p2pdbg_proto::{
     control::{Credential, FromRendezvous, Handle, Refusal, Role, SessionId, ToRendezvous},
     secret::Secret,
+    url::RendezvousUrl,
 };
 
 use crate::{
+    operator::ask,
     program::Running,
     support::{Peer, Wire, state_dir},
 };
@@ -92,6 +94,45 @@ async fn two_strangers_with_vouchers_wait_at_one_handle_and_are_not_introduced()
     let mut friend = running.peer_with(running.key()).await;
     friend.say(&meet(&handle, Role::Listener)).await;
     friend.introduced().await;
+}
+
+#[tokio::test]
+async fn a_voucher_that_is_shown_by_many_keeps_nobody_out_who_has_its_key() {
+    let state = state_dir();
+    let running = Running::start(state.path(), &ANY);
+    let url = ask(state.path(), &["keys", "add", "team-a", "--peers", "8"]);
+    let url: RendezvousUrl = url.trim().parse().unwrap();
+    let key = Credential::AccessKey(url.access_key.clone().unwrap());
+    let mut listener = running.peer_with(key.clone()).await;
+    let nameplate = listener.listen(None).await.nameplate;
+    let mut joiner = running.peer_with(Credential::None).await;
+    joiner.say(&ToRendezvous::Join { nameplate }).await;
+    let session = joiner.introduced().await.session;
+    listener.introduced().await;
+    for peer in [&mut listener, &mut joiner] {
+        peer.say(&ToRendezvous::Confirmed { session }).await;
+    }
+    let voucher = loop {
+        if let FromRendezvous::Vouched { voucher } = joiner.hear().await {
+            break voucher;
+        }
+    };
+    let mut held = Vec::new();
+    for credential in [vec![Credential::Voucher(voucher); 20], vec![key; 2]].concat() {
+        let at = url.authority().parse().unwrap();
+        let mut peer = Peer::connect(at, url.fingerprint.unwrap()).await;
+        peer.hello(credential.clone()).await;
+        match peer.hear().await {
+            FromRendezvous::Welcome { .. } => held.push((peer, credential)),
+            FromRendezvous::Refused { refusal, .. } => assert_eq!(refusal, Refusal::Full),
+            other => panic!("{other:?}"),
+        }
+    }
+    // With the listener and the joiner, eight.
+    let with_key =
+        |(_, credential): &&(Peer, Credential)| matches!(credential, Credential::AccessKey(_));
+    assert_eq!(held.len(), 6);
+    assert_eq!(held.iter().filter(with_key).count(), 1);
 }
 
 #[tokio::test]

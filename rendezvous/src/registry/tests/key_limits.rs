@@ -145,3 +145,27 @@ fn a_key_has_its_own_number_of_peers_sessions_and_codes() {
         bench.listen(ConnId(14), None);
     }
 }
+
+#[test]
+fn voucher_that_is_shown_by_many_leaves_places_to_those_who_have_its_key() {
+    let limits = KeyLimits {
+        peers: Some(8),
+        ..KeyLimits::default()
+    };
+    let (mut bench, other) = two_keys(limits);
+    bench.arrive(LISTENER, other.clone());
+    let nameplate = bench.listen(LISTENER, None).nameplate;
+    bench.arrive(CONNECTOR, Credential::None);
+    let voucher = bench.voucher(CONNECTOR, nameplate);
+    let came = |bench: &mut Bench, id: u64, credential: &Credential| {
+        bench.connect(ConnId(id));
+        let effects = bench.hello(ConnId(id), credential.clone());
+        refusal(&effects).is_none()
+    };
+    let credential = Credential::Voucher(voucher);
+    let vouched = (10..30).filter(|id| came(&mut bench, *id, &credential));
+    // With the one that it was granted to, six of eight.
+    assert_eq!(vouched.count(), 5);
+    let with_key = (30..50).filter(|id| came(&mut bench, *id, &other)).count();
+    assert_eq!(with_key, 1);
+}
