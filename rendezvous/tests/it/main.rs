@@ -16,6 +16,7 @@ mod relay;
 mod relays;
 mod service;
 mod shared_keys;
+mod shared_relay;
 mod store_program;
 mod stores;
 mod strangers;

@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 use std::{
+    fs,
     net::SocketAddr,
     path::Path,
     process::{Command, Output},
@@ -13,6 +14,7 @@ use p2pdbg_proto::{
     control::{Credential, FromRendezvous, Refusal, ToRendezvous},
     url::{AccessKey, RendezvousUrl},
 };
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{
@@ -25,16 +27,16 @@ use crate::{
 const PASSWORD: &str = "correct-horse";
 
 /// Two nodes with what one authority has issued, at a store that knows the runbook's user alone.
-struct Cluster {
+pub(crate) struct Cluster {
     store: Store,
     authority: TempDir,
-    nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
 }
 
-struct Node {
+pub(crate) struct Node {
     number: u8,
-    at: SocketAddr,
-    state: TempDir,
+    pub(crate) at: SocketAddr,
+    pub(crate) state: TempDir,
     running: Option<Running>,
 }
 
@@ -52,7 +54,7 @@ fn done(state: &Path, words: &[&str]) -> (String, String) {
     (out, err)
 }
 
-fn secret_in(url: &str) -> AccessKey {
+pub(crate) fn secret_in(url: &str) -> AccessKey {
     let url: RendezvousUrl = url.trim().parse().unwrap();
     url.access_key.unwrap()
 }
@@ -97,7 +99,7 @@ impl Cluster {
         done(self.authority.path(), &words);
     }
 
-    fn start(&mut self, index: usize) {
+    pub(crate) fn start(&mut self, index: usize) {
         let list: Vec<String> = self
             .nodes
             .iter()
@@ -114,7 +116,7 @@ impl Cluster {
     }
 
     /// Both, and each knows the other and the store.
-    async fn started(program: &Path) -> Self {
+    pub(crate) async fn started(program: &Path) -> Self {
         let mut cluster = Self::new(program);
         cluster.start(0);
         cluster.start(1);
@@ -122,7 +124,7 @@ impl Cluster {
         cluster
     }
 
-    async fn all_know_each_other(&self) {
+    pub(crate) async fn all_know_each_other(&self) {
         for node in &self.nodes {
             node.says(|nodes| {
                 let alive = nodes["nodes"].as_array().unwrap().iter();
@@ -159,7 +161,7 @@ impl Node {
         .await;
     }
 
-    async fn hello(&self, credential: Credential) -> (Peer, FromRendezvous) {
+    pub(crate) async fn hello(&self, credential: Credential) -> (Peer, FromRendezvous) {
         let url = self.running.as_ref().unwrap().url();
         let mut peer = Peer::connect(self.at, url.fingerprint.unwrap()).await;
         peer.hello(credential).await;
@@ -168,7 +170,7 @@ impl Node {
     }
 
     /// A peer that is let in by this key.
-    async fn peer(&self, key: &AccessKey) -> Peer {
+    pub(crate) async fn peer(&self, key: &AccessKey) -> Peer {
         let (mut peer, heard) = self.hello(Credential::AccessKey(key.clone())).await;
         assert!(matches!(heard, FromRendezvous::Welcome { .. }), "{heard:?}");
         let heard = peer.hear().await;
@@ -185,12 +187,36 @@ impl Node {
         }
     }
 
-    fn keys(&self, words: &[&str]) -> (String, String) {
+    pub(crate) fn keys(&self, words: &[&str]) -> (String, String) {
         done(self.state.path(), &[&["keys"], words].concat())
     }
 
     fn kill(&mut self) {
         self.running = None;
+    }
+
+    /// Ends it as an operator does, so that all is written down.
+    pub(crate) fn end(&mut self) {
+        let running = self.running.take().unwrap();
+        running.signal(Signal::TERM);
+        assert_eq!(running.end().0, Some(0));
+    }
+
+    pub(crate) fn reload(&self) {
+        done(self.state.path(), &["reload"]);
+    }
+
+    /// As if this node had relayed so many bytes of this key, in the month that it wrote down last.
+    pub(crate) fn has_relayed(&self, key: &str, bytes: u64) {
+        let read = |file| fs::read_to_string(self.state.path().join(file)).unwrap();
+        let keys: toml::Table = read("keys.toml").parse().unwrap();
+        let keys = keys["key"].as_array().unwrap();
+        let key = keys.iter().find(|one| one["name"].as_str() == Some(key));
+        let id = key.unwrap()["id"].as_str().unwrap().to_owned();
+        let usage: toml::Table = read("usage.toml").parse().unwrap();
+        let month = usage["month"].as_integer().unwrap();
+        let used = format!("month = {month}\n[[key]]\nid = \"{id}\"\nrelay_bytes = {bytes}\n");
+        fs::write(self.state.path().join("usage.toml"), used).unwrap();
     }
 }
 
