@@ -378,6 +378,8 @@ impl Relay {
             self.leg.rebind(now);
         }
         if was == Tcp::Up && now.saturating_duration_since(self.since) >= LASTED {
+            // Failures before it say nothing of the next attempts.
+            self.pause = FIRST_PAUSE;
             self.tcp = Tcp::At(now);
         } else if self.carrier.is_none() || was == Tcp::Connecting {
             self.tcp = Tcp::At(now + self.pause);

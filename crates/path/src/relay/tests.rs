@@ -212,6 +212,23 @@ fn a_relay_that_takes_neither_is_asked_ever_more_rarely() {
 }
 
 #[test]
+fn pauses_of_one_outage_do_not_make_those_of_the_next_longer() {
+    let mut bench = Bench::new(Carriers::TcpAlone);
+    for _ in 0..5 {
+        bench.tcp_passes = true;
+        bench.pass(Duration::from_secs(60)).done();
+        bench.tcp_passes = false;
+        bench.relay.on_stream_ended(bench.now);
+        // At once, and after pauses of 1, 2, 4 and 8 s.
+        bench.pass(Duration::from_secs(16));
+        assert_eq!(
+            bench.done(),
+            [LeaveTcp, Connect, Connect, Connect, Connect, Connect]
+        );
+    }
+}
+
+#[test]
 fn doubt_about_a_leg_over_tcp_has_the_connection_checked_and_the_peer_dialled() {
     let mut bench = Bench::new(Carriers::TcpAlone);
     bench.pass(Duration::from_secs(1)).done();
