@@ -455,7 +455,8 @@ impl Relay {
         match &mut self.progress {
             Progress::Binding { peer_bound } => *peer_bound = true,
             Progress::Bound { dial_at } => *dial_at = now,
-            Progress::Told => {}
+            // Its leg is another than before: what was dialled meanwhile may have gone into the old one.
+            told @ Progress::Told => *told = Progress::Bound { dial_at: now },
         }
     }
 }

@@ -238,6 +238,15 @@ fn doubt_about_a_leg_over_tcp_has_the_connection_checked_and_the_peer_dialled() 
 }
 
 #[test]
+fn session_is_told_again_that_the_peer_can_be_dialled_when_its_leg_is_bound_anew() {
+    let mut bench = Bench::new(Carriers::UdpFirst);
+    bench.pass(Duration::from_secs(1)).done();
+    bench.relay.on_peer_bound(bench.now);
+    bench.pass(millis(1));
+    assert_eq!(bench.done(), [Ready(Carrier::Udp)]);
+}
+
+#[test]
 fn an_attempt_over_tcp_that_udp_overtakes_is_given_up_and_the_leg_bound_once_more() {
     let mut bench = Bench::new(Carriers::Both);
     bench.relay.handle_timeout(bench.now);

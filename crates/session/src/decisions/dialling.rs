@@ -18,7 +18,10 @@ impl Decisions {
         }
         match self.listener_dial.take_expected() {
             true => self.await_call(ends, path, now),
-            false => self.dial(ends, path),
+            false => {
+                self.tunnels.end_long_dial(path, ends.1, now);
+                self.dial(ends, path, now);
+            }
         }
     }
 
@@ -35,7 +38,7 @@ impl Decisions {
             Nominated::Await => self.await_call(ends, PathKind::Direct, now),
             // Confirmed anew: whether the tunnel there still works is seen below.
             Nominated::Dial if self.tunnels.reaches(path.remote) => {}
-            Nominated::Dial => self.dial(ends, PathKind::Direct),
+            Nominated::Dial => self.dial(ends, PathKind::Direct, now),
             Nominated::Accept => self.put(Output::Accept(path.socket)),
         }
         self.on_confirmed(now);
@@ -63,7 +66,7 @@ impl Decisions {
             return;
         }
         if self.tunnels.are_dead_at(ends.1, confirmed, now) {
-            self.dial(ends, PathKind::Direct);
+            self.dial(ends, PathKind::Direct, now);
         }
     }
 
@@ -76,7 +79,7 @@ impl Decisions {
         self.timers.set(due, now + ListenerDial::patience(path));
     }
 
-    pub(super) fn on_call_due(&mut self, ends: Ends, path: PathKind) {
+    pub(super) fn on_call_due(&mut self, ends: Ends, path: PathKind, now: Instant) {
         let (serves, due) = match path {
             PathKind::Direct => (
                 self.tunnels.reaches(ends.1),
@@ -85,12 +88,13 @@ impl Decisions {
             PathKind::RelayUdp | PathKind::RelayTcp => (self.tunnels.serves(path), true),
         };
         if due && !serves {
-            self.dial(ends, path);
+            self.dial(ends, path, now);
         }
     }
 
-    fn dial(&mut self, (socket, remote): Ends, path: PathKind) {
-        if self.settings.role == Role::Connector && self.tunnels.begin_dial(path, remote) {
+    fn dial(&mut self, (socket, remote): Ends, path: PathKind, now: Instant) {
+        let role = self.settings.role;
+        if role == Role::Connector && self.tunnels.begin_dial(path, remote, now) {
             self.put(Output::Dial {
                 socket,
                 remote,

@@ -207,7 +207,7 @@ impl Decisions {
                 self.on_relay((socket, remote), carrier.path(), now);
             }
             Input::NearAt(near) => self.on_near_at(near, now),
-            Input::NearRelay { socket, remote } => self.on_near_relay((socket, remote)),
+            Input::NearRelay { socket, remote } => self.on_near_relay((socket, remote), now),
             Input::Heard { socket, remote } => {
                 if self.listener_dial.on_heard() {
                     self.put(Output::Call { socket, remote });
@@ -447,7 +447,7 @@ impl Decisions {
                     socket,
                     remote,
                     path,
-                } => self.on_call_due((socket, remote), path),
+                } => self.on_call_due((socket, remote), path, now),
                 Timer::CallUnused(epoch) => {
                     if self.listener_dial.give_up(epoch) {
                         self.close(epoch);

@@ -16,12 +16,16 @@ use super::{
 /// How many addresses of the peer may be dialled at once.
 const DIALS: usize = 4;
 
+/// A dial that has taken so long is not waited for where the way to the peer is made anew: what it has sent may have
+/// gone into the old one, and QUIC repeats it after seconds only. Over a path that takes longer it still comes up.
+const LONG_DIAL: Duration = Duration::from_secs(1);
+
 /// The tunnels of a session, in the order in which they came up.
 #[derive(Debug, Default)]
 pub(super) struct TunnelTable {
     up: Vec<Up>,
-    /// Where this end dials, and on which kinds of path.
-    dialling: Vec<(PathKind, SocketAddr)>,
+    /// Where this end dials, on which kinds of path and since when.
+    dialling: Vec<(PathKind, SocketAddr, Instant)>,
     /// The epoch of the one that streams use.
     used: Option<u64>,
     was_up: bool,
@@ -297,13 +301,14 @@ impl TunnelTable {
 
     /// Begins to dial, unless that address, or the relay, is being dialled already; whether it does. What is dialled
     /// where the peer is no more must not keep it from being dialled where it is now.
-    pub(super) fn begin_dial(&mut self, path: PathKind, remote: SocketAddr) -> bool {
-        let kind = kind_of(path);
-        let same = |(at, to): &&(PathKind, SocketAddr)| kind_of(*at) == kind && *to == remote;
-        let of_kind = self.dialling.iter().filter(|(at, _)| kind_of(*at) == kind);
-        let free = !self.dialling.iter().any(|dialling| same(&dialling)) && of_kind.count() < DIALS;
+    pub(super) fn begin_dial(&mut self, path: PathKind, remote: SocketAddr, now: Instant) -> bool {
+        let of_kind = || {
+            let all = self.dialling.iter();
+            all.filter(|(at, ..)| kind_of(*at) == kind_of(path))
+        };
+        let free = of_kind().all(|(_, to, _)| *to != remote) && of_kind().count() < DIALS;
         if free {
-            self.dialling.push((path, remote));
+            self.dialling.push((path, remote, now));
         }
         free
     }
@@ -311,12 +316,20 @@ impl TunnelTable {
     /// What was dialled there has come to nothing.
     pub(super) fn end_dial(&mut self, path: PathKind, remote: SocketAddr) {
         self.dialling
-            .retain(|(at, to)| kind_of(*at) != kind_of(path) || *to != remote);
+            .retain(|(at, to, _)| kind_of(*at) != kind_of(path) || *to != remote);
+    }
+
+    /// The way there was made anew: a dial from long before keeps nobody from dialling.
+    pub(super) fn end_long_dial(&mut self, path: PathKind, remote: SocketAddr, now: Instant) {
+        self.dialling.retain(|(at, to, since)| {
+            let is_there = kind_of(*at) == kind_of(path) && *to == remote;
+            !is_there || now.saturating_duration_since(*since) < LONG_DIAL
+        });
     }
 
     fn is_dialling(&self, path: PathKind) -> bool {
         let mut dialling = self.dialling.iter();
-        dialling.any(|(at, to)| self.kind_at(*at, *to) == kind_of(path))
+        dialling.any(|(at, to, _)| self.kind_at(*at, *to) == kind_of(path))
     }
 
     /// Adds a tunnel that came up; returns the older ones of the same kind, which have had their time.
@@ -325,7 +338,7 @@ impl TunnelTable {
         let older = self.of_kind(kind);
         // Whatever else is being dialled on this kind of path is as good as answered.
         let mut dialling = std::mem::take(&mut self.dialling);
-        dialling.retain(|(at, to)| self.kind_at(*at, *to) != kind);
+        dialling.retain(|(at, to, _)| self.kind_at(*at, *to) != kind);
         self.dialling = dialling;
         let is_direct = facts.path == PathKind::Direct;
         let trial = self.comebacks.trial().filter(|_| is_direct);
@@ -660,19 +673,19 @@ mod tests {
 
     #[test]
     fn one_dial_to_an_address_goes_on_at_once() {
-        let mut table = TunnelTable::default();
+        let (mut table, now) = (TunnelTable::default(), Instant::now());
         let [here, there] = [1, 2].map(|port| SocketAddr::from(([192, 0, 2, 1], port)));
-        assert!(table.begin_dial(PathKind::RelayUdp, here));
-        assert!(!table.begin_dial(PathKind::RelayTcp, here));
+        assert!(table.begin_dial(PathKind::RelayUdp, here, now));
+        assert!(!table.begin_dial(PathKind::RelayTcp, here, now));
         assert!(table.has(PathKind::RelayTcp));
-        assert!(table.begin_dial(PathKind::Direct, here));
-        assert!(!table.begin_dial(PathKind::Direct, here));
+        assert!(table.begin_dial(PathKind::Direct, here, now));
+        assert!(!table.begin_dial(PathKind::Direct, here, now));
         assert!(
-            table.begin_dial(PathKind::Direct, there),
+            table.begin_dial(PathKind::Direct, there, now),
             "the peer has moved"
         );
         table.end_dial(PathKind::RelayTcp, here);
-        assert!(table.begin_dial(PathKind::RelayUdp, here));
+        assert!(table.begin_dial(PathKind::RelayUdp, here, now));
     }
 
     #[test]

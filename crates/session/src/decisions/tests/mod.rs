@@ -187,6 +187,22 @@ fn connector_dials_the_relay_and_again_a_second_after_it_failed() {
 }
 
 #[test]
+fn relay_that_is_bound_anew_is_dialled_anew_unless_the_last_dial_has_just_begun() {
+    let mut bench = Bench::new(Role::Connector);
+    assert_eq!(dials(&bench.tell(relay())), [PathKind::RelayUdp]);
+    // However often the legs are bound, here and there, within a second.
+    for _ in 0..9 {
+        bench.pass(Duration::from_millis(100));
+        assert!(dials(&bench.tell(relay())).is_empty());
+    }
+    bench.pass(Duration::from_millis(100));
+    assert_eq!(dials(&bench.tell(relay())), [PathKind::RelayUdp]);
+    bench.up(1, PathKind::RelayUdp);
+    bench.pass(Duration::from_secs(2));
+    assert!(dials(&bench.tell(relay())).is_empty());
+}
+
+#[test]
 fn connector_waits_for_the_first_call_and_dials_when_it_does_not_come() {
     let mut bench = Bench::new(Role::Connector);
     bench.tell(Input::CallExpected);
