@@ -55,7 +55,9 @@ impl Decisions {
         let (flow, relay) = (self.streams.flow, self.has_relay());
         if self.uses_direct() {
             if self.starving.by_tcp.is_none() {
-                let alone = relay || self.settings.path_policy == PathPolicy::Direct;
+                // What falls silent with the relay while little is sent is an outage, and says nothing of UDP.
+                let relay_answers = relay && self.tunnels.relay_answers();
+                let alone = relay_answers || self.settings.path_policy == PathPolicy::Direct;
                 let verdict = self.starving.direct.on_silent(flow, relay, alone, now);
                 self.carry(verdict, now);
             }

@@ -211,6 +211,16 @@ impl TunnelTable {
         self.serves_kind(kind_of(path))
     }
 
+    /// Whether a tunnel by the relay is up and has answered whatever was asked there: of one that was idle when another
+    /// fell silent this is known sooner than that it is suspect.
+    pub(super) fn relay_answers(&self) -> bool {
+        let mut relayed = self
+            .up
+            .iter()
+            .filter(|up| up.facts.path != PathKind::Direct);
+        relayed.any(|up| up.open && !up.health.is_suspect() && !up.health.is_unanswered())
+    }
+
     /// Whether a tunnel through the nearer relay is up and answers.
     pub(super) fn serves_near(&self) -> bool {
         self.serves_kind(Kind::Near)

@@ -245,6 +245,38 @@ fn direct_path_that_goes_silent_once_in_a_minute_or_with_all_else_is_found_again
     }
 }
 
+/// Lets time pass in which the tunnel in use sends all the time, and others when they are asked.
+fn pass_on_one(bench: &mut Bench, used: u64, time: Duration) -> Vec<Output> {
+    let end = bench.now + time;
+    let mut outputs = Vec::new();
+    while let Some(at) = bench.decisions.poll_timeout().filter(|at| *at <= end) {
+        bench.now = bench.now.max(at);
+        for counters in bench.counters.iter_mut().filter(|c| c.epoch == used) {
+            counters.sent += 1;
+            counters.heard += u64::from(bench.heard.contains(&used));
+        }
+        let counters = bench.counters.clone();
+        outputs.extend(bench.tell(Input::Timeout(&counters)));
+    }
+    bench.now = end;
+    outputs
+}
+
+#[test]
+fn outages_in_which_an_idle_relay_is_silent_too_say_nothing_of_udp() {
+    let mut bench = on_both();
+    for _ in 0..4 {
+        bench.heard.clear();
+        bench.tell(Input::Flow(Flow {
+            delivered: 0,
+            held: 100,
+        }));
+        assert!(avoided(&pass_on_one(&mut bench, 2, Duration::from_secs(5))).is_empty());
+        bench.heard = vec![1, 2];
+        assert!(avoided(&pass_on_one(&mut bench, 2, Duration::from_secs(5))).is_empty());
+    }
+}
+
 #[test]
 fn silent_path_without_a_relay_has_tcp_sought_and_a_new_tunnel_says_so_again() {
     let mut bench = on_direct_alone(Role::Listener);
