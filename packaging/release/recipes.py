@@ -128,6 +128,8 @@ Installers:
     NestedInstallerFiles:
       - RelativeFilePath: {folder}\\bin\\p2pdbg.exe
         PortableCommandAlias: p2pdbg
+      - RelativeFilePath: {folder}\\bin\\p2pdbg-rendezvous.exe
+        PortableCommandAlias: p2pdbg-rendezvous
     InstallerUrl: {URL}/{name}
     InstallerSha256: {digest.upper()}
 ManifestType: singleton
