@@ -1,6 +1,14 @@
 //! What strangers without a key may cost others, at the program as an operator runs it.
 #![cfg(unix)]
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
 use p2pdbg_proto::{
     control::{Credential, FromRendezvous, Handle, Refusal, Role, SessionId, ToRendezvous},
     secret::Secret,
@@ -202,5 +210,55 @@ async fn the_legs_of_a_stranger_are_gone_with_its_session_however_it_ends() {
             }
         }
         wire.leg_is_gone(relay, introduction.leg.leg).await;
+    }
+}
+
+/// So many times the stranger's leg is bound, each time from where it was not a moment ago, while others meet.
+const BINDS: u64 = 3_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_binds_its_leg_without_end_keeps_no_other_session_from_hearing_of_its_own() {
+    let state = state_dir();
+    let running = Running::start(state.path(), &ANY);
+    let relay = running.url().authority().parse().unwrap();
+    let mut listener = running.peer_with(running.key()).await;
+    let nameplate = listener.listen(None).await.nameplate;
+    let mut stranger = running.peer_with(Credential::None).await;
+    stranger.say(&ToRendezvous::Join { nameplate }).await;
+    let leg = stranger.introduced().await.leg;
+    let bound = Arc::new(AtomicU64::new(0));
+    let floods = Vec::from_iter((0..4).map(|_| {
+        let (leg, bound) = (leg.clone(), bound.clone());
+        tokio::spawn(async move {
+            let wire = Wire::new();
+            loop {
+                wire.bind_again(relay, &leg).await;
+                bound.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    }));
+    let mut slowest = Duration::ZERO;
+    while bound.load(Ordering::Relaxed) < BINDS {
+        let handle = Secret::random();
+        let mut friend = running.peer_with(running.key()).await;
+        friend.say(&meet(&handle, Role::Listener)).await;
+        assert_eq!(told(&mut friend).await, []);
+        let mut other = running.peer_with(running.key()).await;
+        other.say(&meet(&handle, Role::Connector)).await;
+        let theirs = other.introduced().await.leg;
+        friend.introduced().await;
+        Wire::new().bind_leg(relay, &theirs).await;
+        let began = Instant::now();
+        let heard = friend.hear().await;
+        slowest = slowest.max(began.elapsed());
+        assert!(
+            matches!(heard, FromRendezvous::PeerSeen { .. }),
+            "{heard:?}"
+        );
+    }
+    println!("heard of a leg within {slowest:?}");
+    assert!(floods.iter().all(|flood| !flood.is_finished()));
+    for flood in floods {
+        flood.abort();
     }
 }

@@ -400,6 +400,20 @@ impl Wire {
         soon(async { while self.exchange(relay, &bind).await != gone {} }).await;
     }
 
+    /// Binds a leg that others bind at the same time, so that either step may come too late.
+    pub(crate) async fn bind_again(&self, relay: SocketAddr, grant: &LegGrant) {
+        let leg = grant.leg;
+        let RelayFrame::Challenge { cookie, .. } = self
+            .exchange(relay, &RelayFrame::Bind { leg, mac: [0; 32] })
+            .await
+        else {
+            return;
+        };
+        let mac = answer_mac(grant, &cookie);
+        let answer = RelayFrame::Answer { leg, cookie, mac };
+        self.exchange(relay, &answer).await;
+    }
+
     pub(crate) async fn bind_leg(&self, relay: SocketAddr, grant: &LegGrant) {
         let leg = grant.leg;
         let cookie = self.challenge(relay, leg).await;
