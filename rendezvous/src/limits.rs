@@ -64,6 +64,9 @@ pub struct Limits {
     pub first_byte_within: Duration,
     /// How long a handshake may take, and after it the greeting.
     pub greeting_within: Duration,
+    /// How long a peer without a key or voucher may have no session and ask for none, before it makes room for another
+    /// if there is none left.
+    pub keyless_rest: Duration,
     /// How long a connection lasts in silence, of the control protocol or a leg over TCP. Peers keep theirs alive every
     /// 15 s or so; a shorter limit finds lost peers sooner, a longer one spares them a new registration after an
     /// outage.
@@ -158,6 +161,7 @@ impl Default for Limits {
             handshakes_unproven: 64,
             first_byte_within: Duration::from_secs(2),
             greeting_within: Duration::from_secs(10),
+            keyless_rest: Duration::from_secs(60),
             idle: Duration::from_secs(120),
             messages: Rate::new(512, 6_000),
             signals: Rate::new(256, 3_000),

@@ -45,6 +45,8 @@ pub(super) struct Connection {
     pub(super) standing: Standing,
     /// Until when it may say hello.
     pub(super) greet_by: Instant,
+    /// When it came, or asked for somebody last.
+    pub(super) asked: Instant,
     /// What it may say yet.
     pub(super) messages: Bucket,
     /// What of that may be signals.
@@ -60,13 +62,14 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// A connection that has just been made, and has until `greet_by` to say hello.
-    pub(super) fn new(arrival: Arrival, greet_by: Instant) -> Self {
+    /// A connection that has been made at this time, and has until `greet_by` to say hello.
+    pub(super) fn new(arrival: Arrival, now: Instant, greet_by: Instant) -> Self {
         Self {
             ip: arrival.observed.ip().to_canonical(),
             arrival,
             standing: Standing::Stranger { greet_by },
             greet_by,
+            asked: now,
             messages: Bucket::default(),
             signals: Bucket::default(),
             nameplates: HashSet::new(),

@@ -16,6 +16,7 @@ mod nameplates;
 mod prepared;
 mod relays;
 mod revocation;
+mod room;
 mod sessions;
 mod shared_limits;
 pub(crate) mod voucher;
@@ -45,7 +46,7 @@ use self::{
 use crate::{
     cluster_store::Ask,
     keys::{KeyId, KeyRing},
-    limits::{AddressBuckets, Limits, unreserved},
+    limits::{AddressBuckets, Limits},
     registry::voucher::Vouchers,
     relay::Seen,
 };
@@ -231,7 +232,7 @@ impl Registry {
     /// A connection has been made.
     pub(crate) fn on_connected(&mut self, now: Now, id: ConnId, arrival: Arrival) {
         let greet_by = now.instant + self.limits.greeting_within;
-        let connection = Connection::new(arrival, greet_by);
+        let connection = Connection::new(arrival, now.instant, greet_by);
         self.connections.insert(id, connection);
     }
 
@@ -431,19 +432,19 @@ impl Registry {
         };
         let standing = self.standing(now, credential, ip)?;
         let up_s = self.up_s(now);
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get(&id) else {
             return Ok(());
         };
         let has_key = matches!(standing, Standing::Full(_));
         // The rest is kept for those who have a key.
-        let over_tcp = usize::from(connection.arrival.over_tcp);
-        let by_tcp = self.present.without_key_over_tcp + over_tcp;
-        if !has_key
-            && (self.present.without_key >= unreserved(self.limits.connections)
-                || by_tcp > unreserved(self.limits.tcp_connections))
-        {
+        let over_tcp = connection.arrival.over_tcp;
+        if !has_key && !self.has_room_without_key(now, over_tcp, effects) {
             return Err(Refusal::Full);
         }
+        let over_tcp = usize::from(over_tcp);
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return Ok(());
+        };
         connection.standing = standing;
         if let Some(key) = connection.key() {
             connection.arrival.span.record("key", self.keys.name(key));

@@ -355,16 +355,17 @@ impl Registry {
         nameplate: Nameplate,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
-        let Some(connection) = self.connections.get(&id) else {
+        let elsewhere = self.node_of(nameplate);
+        let Some(connection) = self.connections.get_mut(&id) else {
             return Ok(());
         };
         let (ip, rate) = (connection.ip, self.limits.joins);
-        let elsewhere = self.node_of(nameplate);
         let joins = match connection.standing {
             Standing::Full(_) => &mut self.joins_with_key,
             _ => &mut self.joins,
         };
         joins.take(ip, rate, now.instant, 1).map_err(limit)?;
+        connection.asked = now.instant;
         if let Some(node) = elsewhere {
             effects.push(Effect::Tell(id, FromRendezvous::GoTo { node }));
             return Ok(());

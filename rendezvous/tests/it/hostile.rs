@@ -193,6 +193,40 @@ async fn one_address_has_so_many_connections_and_they_come_back() {
 }
 
 #[tokio::test]
+async fn a_crowd_that_says_hello_and_asks_for_nothing_keeps_nobody_out_for_long() {
+    let limits = Limits {
+        connections: 8,
+        keyless_rest: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let rig = Rig::with(limits).await;
+    let (mut listener, claim) = rig.listener().await;
+    let mut crowd = Vec::new();
+    for _ in 0..6 {
+        crowd.push(rig.peer(Credential::None).await);
+    }
+    let mut joiner = soon(async {
+        loop {
+            let mut joiner = rig.stranger().await;
+            joiner.hello(Credential::None).await;
+            match joiner.hear().await {
+                FromRendezvous::Welcome { .. } => break joiner,
+                FromRendezvous::Refused { refusal, .. } => assert_eq!(refusal, Refusal::Full),
+                other => panic!("{other:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let nameplate = claim.nameplate;
+    joiner.say(&ToRendezvous::Join { nameplate }).await;
+    joiner.introduced().await;
+    listener.introduced().await;
+    assert_eq!(crowd[0].refused().await, Refusal::Full);
+    assert_eq!(crowd[0].closed().await, close::REFUSED);
+}
+
+#[tokio::test]
 async fn newcomers_prove_their_address_when_many_shake_hands_at_once() {
     let limits = Limits {
         handshakes_unproven: 0,

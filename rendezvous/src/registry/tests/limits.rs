@@ -292,3 +292,33 @@ fn a_voucher_that_is_renewed_does_not_begin_to_count_anew() {
     bench.arrive(ConnId(13), Credential::Voucher(voucher));
     assert!(is_limit(&bench.meet(ConnId(13), &handle, Role::Connector)));
 }
+
+#[test]
+fn who_has_no_key_and_asks_for_nothing_makes_room_when_there_is_none_left() {
+    let limits = Limits {
+        connections: 4,
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(limits.clone(), false);
+    bench.arrive(LISTENER, bench.key());
+    let nameplate = bench.listen(LISTENER, None).nameplate;
+    for n in 10..13 {
+        bench.arrive(ConnId(n), Credential::None);
+    }
+    bench.connect(ConnId(13));
+    let one_more = bench.hello(ConnId(13), Credential::None);
+    assert_eq!(refusal(&one_more), Some(Refusal::Full));
+    bench.pass(limits.keyless_rest);
+    // One has a session, and one asks for somebody.
+    introductions(&bench.join(ConnId(10), nameplate));
+    let busy = bench.join(ConnId(11), nameplate);
+    assert_eq!(refusal(&busy), Some(Refusal::NameplateBusy));
+    bench.connect(ConnId(14));
+    let effects = bench.hello(ConnId(14), Credential::None);
+    assert_eq!(closed(&effects), Some(close::REFUSED));
+    assert!(effects.contains(&Effect::Close(ConnId(12), close::REFUSED)));
+    assert_eq!(bench.registry.peers(), 4);
+    bench.connect(ConnId(15));
+    let again = bench.hello(ConnId(15), Credential::None);
+    assert_eq!(refusal(&again), Some(Refusal::Full));
+}
