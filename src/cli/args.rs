@@ -171,7 +171,8 @@ const PUSH_EXAMPLES: &str = "\
 Each file is put in its place whole or not at all. Nothing is deleted there.
 
 Examples:
-  p2pdbg push                             the files that differ
+  p2pdbg push                             the files that differ, but for installed
+                                          packages (node_modules, a venv)
   p2pdbg push app.py web                  these, whether they are there or not
 
 Exit status: 0 when all of them are there, 1 otherwise.";

@@ -34,10 +34,11 @@ mod here {
 
     use p2pdbg_base::{ErrorCode, Failure, Untrusted};
     use p2pdbg_events::snapshot::SessionState;
-    use p2pdbg_facts::{by_its_name, default_root, working_directory};
+    use p2pdbg_facts::{by_its_name, default_root, holds_home, working_directory};
     use p2pdbg_forward::Within;
+    use p2pdbg_proto::sources::Refusal;
     use p2pdbg_sources::{
-        Differences, Limits, Scan, SourceName, Tree,
+        Differences, Installed, Limits, Scan, SourceName, Tree,
         conversation::{Conversation, ConversationError, Outcome, in_words},
     };
     use tokio::time::timeout;
@@ -75,6 +76,7 @@ mod here {
             ends,
             left_out,
             prefixes,
+            is_doubtful: _,
         } = differences;
         eprintln!(
             "{} differ, {same} are the same, {only_here} are here alone, {only_there} at the debuggee alone",
@@ -92,17 +94,28 @@ mod here {
         }
         if *left_out > 0 {
             eprintln!(
-                "note: {left_out} files were left out (more than are compared, longer than 8 MiB, or of names that cannot \
-                 be shown); name a smaller directory with --sources to have others compared"
+                "note: {left_out} files or directories were left out (more than are compared, longer than 8 MiB, too deep, \
+                 closed to this user, or of names that cannot be shown); some of them may be counted as alone; name a \
+                 smaller directory with --sources to have others compared"
             );
         }
         if differences.is_of_strangers() {
             eprintln!(
-                "warning: {} and the debuggee's directory have no file in common; name the one with the sources with \
-                 --sources DIR, here or at p2pdbg connect",
-                root.display()
+                "warning: {}; name the one with the sources with --sources DIR, here or at p2pdbg connect",
+                of_strangers(root, differences)
             );
         }
+    }
+
+    /// Why no file is taken for any at the debuggee.
+    fn of_strangers(root: &Path, differences: &Differences) -> String {
+        let why = match differences.is_doubtful {
+            true => {
+                "have files of the same names in several directories, any of which may be meant"
+            }
+            false => "have no file in common",
+        };
+        format!("{} and the debuggee's directory {why}", root.display())
     }
 
     /// The session that is meant, and the directory whose files are.
@@ -116,13 +129,18 @@ mod here {
             let peer = args.peer.as_deref();
             let (_, snapshot) = session::look(peer).await?;
             let of_session = || snapshot.sources.map(|root| PathBuf::from(root.as_str()));
+            // As with p2pdbg listen, nobody means all of their home unless they name it.
+            let around = || {
+                let root = working_directory().as_deref().map(default_root);
+                root.filter(|root| !holds_home(root))
+            };
             let root = match &args.sources {
                 Some(directory) => by_its_name(&at_home(directory.clone())).ok(),
-                None => of_session().or_else(|| working_directory().as_deref().map(default_root)),
+                None => of_session().or_else(around),
             };
             let root = root.filter(|root| root.is_dir()).ok_or_else(|| {
                 Failure::new(ErrorCode::Usage, "there is no directory to compare")
-                    .hint("name the directory with --sources DIR")
+                    .hint("run this in the project, or name it with --sources DIR; a home directory is compared only if it is named")
             })?;
             Ok(Self { peer, root })
         }
@@ -143,7 +161,7 @@ mod here {
                     ErrorCode::NoSession,
                     "the debuggee's end compares no source files",
                 )
-                .hint("run p2pdbg connect there without --no-sources")
+                .hint("run p2pdbg connect there in the program's directory or with --sources DIR, and without --no-sources")
             })?;
             Ok((scan, differences))
         }
@@ -182,42 +200,112 @@ mod here {
         let named = args.paths.iter().map(|path| Named::of(path, &session.root));
         let named: Vec<Named> = named.collect::<Result<_, _>>()?;
         let (scan, differences) = session.compare().await?;
-        let names = match named.is_empty() {
-            true if differences.is_of_strangers() => {
-                let message = format!(
-                    "{} and the debuggee's directory have no file in common, so nothing says which is to be copied",
-                    session.root.display()
-                );
-                return Err(Failure::new(ErrorCode::PushIncomplete, message).hint(
-                    "name the directory with the sources with --sources DIR, here or at p2pdbg connect; or name files",
-                ));
+        let files = match named.is_empty() {
+            // A file that is named goes where none is, but not beside the one that may be meant.
+            is_none if differences.is_of_strangers() && (is_none || differences.is_doubtful) => {
+                let why = of_strangers(&session.root, &differences);
+                let message = format!("{why}, so nothing says what is to be copied where");
+                let or_files = match differences.is_doubtful {
+                    true => "",
+                    false => "; or name files",
+                };
+                return Err(Failure::new(ErrorCode::PushIncomplete, message).hint(format!(
+                    "name the directory with the sources with --sources DIR, here or at p2pdbg connect{or_files}"
+                )));
             }
-            true => differences.differ.clone(),
-            false => names_of(&named, &scan, &differences)?,
+            true => all_but_installed(&scan, &differences, &session.root),
+            false => files_of(&named, &scan, &differences, &session.root)?,
         };
-        let small = |name: &SourceName| name.as_str().to_ascii_lowercase();
-        let mut twins: HashMap<String, usize> = HashMap::new();
-        scan.files
-            .keys()
-            .for_each(|name| *twins.entry(small(name)).or_default() += 1);
+        let twins = Twins::among(&scan);
         let mut talk = Conversation::over(conversation(session.peer).await?);
-        let mut copying = Copying::new(names.len());
-        for name in &names {
-            let exact = twins.get(&small(name)).is_some_and(|count| *count > 1);
-            let path = name
-                .parts()
-                .fold(session.root.clone(), |path, part| path.join(part));
-            let there = differences.prefixes.there(name).ok_or_else(|| {
-                let message = format!("{name} is outside of what both ends have in common");
-                Failure::new(ErrorCode::Usage, message)
-            })?;
-            let shown = copying.progress(name);
-            let offer = pin!(talk.offer(&there, exact, &path, shown));
-            // A copy that is under way waits for the peer to come back, and goes on.
-            let outcome = session.patiently(offer, &copying.line).await?;
-            copying.settle(name, &there, outcome.map_err(|error| failed(&error))?);
+        let mut copying = Copying::new(files.len());
+        for file in &files {
+            let name = &file.name;
+            let mut shown = copying.progress(name);
+            let mut outcome = Ok(Outcome::Refused(Refusal::Path));
+            let mut there = name.clone();
+            // By its name behind a link only where the one that was written leads through a link there too.
+            for name in [Some(name), file.behind_links.as_ref()]
+                .into_iter()
+                .flatten()
+            {
+                if !matches!(outcome, Ok(Outcome::Refused(Refusal::Path))) {
+                    break;
+                }
+                there = differences.prefixes.there(name).ok_or_else(|| {
+                    let message = format!("{name} is outside of what both ends have in common");
+                    Failure::new(ErrorCode::Usage, message)
+                })?;
+                let offer = pin!(talk.offer(&there, twins.has(name), &file.path, &mut shown));
+                // A copy that is under way waits for the peer to come back, and goes on.
+                let copied = session.patiently(offer, &copying.line).await?;
+                outcome = copied.map_err(|error| failed(&error))?;
+            }
+            copying.settle(name, &there, outcome);
         }
         copying.finish()
+    }
+
+    /// What differs and is copied where nothing is named: not what was installed at each end for itself, which may be of
+    /// another system there and have other paths in it.
+    fn all_but_installed(scan: &Scan, differences: &Differences, root: &Path) -> Vec<Chosen> {
+        let installed = Installed::among(scan.files.keys());
+        let differ = differences.differ.iter().cloned();
+        let (left, names): (Vec<_>, Vec<_>) = differ.partition(|name| installed.has(name));
+        if let Some(first) = left.first() {
+            let count = left.len();
+            eprintln!(
+                "note: {count} files that differ were installed (such as {first}) and are left as they are there; name them \
+                 to have them copied"
+            );
+        }
+        let chosen = names.into_iter().map(|name| Chosen::below(root, name));
+        chosen.collect()
+    }
+
+    /// A file that is to be copied.
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    struct Chosen {
+        name: SourceName,
+        /// Its name without links, where it was written with one.
+        behind_links: Option<SourceName>,
+        path: PathBuf,
+    }
+
+    impl Chosen {
+        fn below(root: &Path, name: SourceName) -> Self {
+            let path = name
+                .parts()
+                .fold(root.to_owned(), |path, part| path.join(part));
+            Self {
+                name,
+                behind_links: None,
+                path,
+            }
+        }
+    }
+
+    /// Names that differ in case alone.
+    struct Twins(HashMap<String, usize>);
+
+    impl Twins {
+        fn among(scan: &Scan) -> Self {
+            let mut twins = HashMap::new();
+            for name in scan.files.keys() {
+                *twins.entry(Self::small(name)).or_default() += 1;
+            }
+            Self(twins)
+        }
+
+        fn has(&self, name: &SourceName) -> bool {
+            self.0
+                .get(&Self::small(name))
+                .is_some_and(|count| *count > 1)
+        }
+
+        fn small(name: &SourceName) -> String {
+            name.as_str().to_ascii_lowercase()
+        }
     }
 
     impl Session<'_> {
@@ -329,6 +417,9 @@ mod here {
     /// A path that was given, below the root.
     struct Named {
         given: PathBuf,
+        /// As it was written, unless that leads out.
+        written: Option<PathBuf>,
+        /// Without links.
         below: PathBuf,
         is_directory: bool,
     }
@@ -351,28 +442,54 @@ mod here {
                     root.display()
                 ))
             })?;
+            let whole = by_its_name(path).ok();
+            let written = whole.as_deref().and_then(|whole| {
+                let roots = [root, &real].into_iter();
+                roots
+                    .filter_map(|root| whole.strip_prefix(root).ok())
+                    .next()
+            });
             Ok(Self {
                 given: path.to_owned(),
+                written: written.map(Path::to_owned),
                 below: below.to_owned(),
                 is_directory: found.is_dir(),
             })
         }
+
+        /// The file that it is.
+        fn chosen(&self, root: &Path) -> Result<Chosen, Failure> {
+            let given = &self.given;
+            let name = SourceName::of(&self.below);
+            let name = name
+                .map_err(|error| Failure::new(ErrorCode::Usage, format!("{given:?}: {error}")))?;
+            let written = self
+                .written
+                .as_deref()
+                .and_then(|path| SourceName::of(path).ok());
+            let chosen = Chosen::below(root, name);
+            Ok(match written.filter(|written| *written != chosen.name) {
+                Some(written) => Chosen {
+                    name: written,
+                    behind_links: Some(chosen.name),
+                    path: chosen.path,
+                },
+                None => chosen,
+            })
+        }
     }
 
-    /// The names of files, and of those within directories.
-    fn names_of(
+    /// The files that were named, and those within directories.
+    fn files_of(
         named: &[Named],
         scan: &Scan,
         differences: &Differences,
-    ) -> Result<Vec<SourceName>, Failure> {
-        let mut names = BTreeSet::new();
+        root: &Path,
+    ) -> Result<Vec<Chosen>, Failure> {
+        let mut files = BTreeSet::new();
         for path in named {
-            let given = &path.given;
             if !path.is_directory {
-                let name = SourceName::of(&path.below);
-                names.insert(name.map_err(|error| {
-                    Failure::new(ErrorCode::Usage, format!("{given:?}: {error}"))
-                })?);
+                files.insert(path.chosen(root)?);
                 continue;
             }
             let parts: Vec<_> = path.below.iter().collect();
@@ -382,26 +499,27 @@ mod here {
                     .collect::<Vec<_>>()
                     .starts_with(&parts)
             };
-            let before = names.len();
-            names.extend(scan.files.keys().filter(is_within).cloned());
-            if names.len() == before && !scan.files.keys().any(|name| is_within(&name)) {
+            let mut within = scan.files.keys().filter(is_within).cloned().peekable();
+            if within.peek().is_none() {
+                let given = &path.given;
                 let message = format!(
                     "{given:?} has no file that is compared: an ignore file leaves it out, or it is empty"
                 );
                 return Err(Failure::new(ErrorCode::PushIncomplete, message)
                     .hint("name its files one by one to copy them all the same"));
             }
+            files.extend(within.map(|name| Chosen::below(root, name)));
         }
-        let is_outside = |name: &&SourceName| differences.prefixes.there(name).is_none();
-        match names.iter().find(is_outside) {
-            Some(name) => {
+        let is_outside = |file: &&Chosen| differences.prefixes.there(&file.name).is_none();
+        match files.iter().find(is_outside) {
+            Some(file) => {
                 let message = format!(
-                    "{name} is outside of {}, which is all that the debuggee has of it",
-                    differences.prefixes.here
+                    "{} is outside of {}, which is all that the debuggee has of it",
+                    file.name, differences.prefixes.here
                 );
                 Err(Failure::new(ErrorCode::PushIncomplete, message))
             }
-            None => Ok(names.into_iter().collect()),
+            None => Ok(files.into_iter().collect()),
         }
     }
 

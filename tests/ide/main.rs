@@ -7,6 +7,8 @@ mod configurations;
 mod facts;
 #[cfg(unix)]
 mod nvim;
+#[cfg(unix)]
+mod push;
 mod schema;
 #[cfg(unix)]
 mod sources;

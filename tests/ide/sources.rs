@@ -12,7 +12,7 @@ use p2pdbg_events::{Event, SourcesReport, WarningCode};
 use crate::harness::{Home, Pair, Peer, Setting, eventually};
 
 /// A Git work tree with these files.
-fn checkout(files: &[(&str, &str)]) -> Home {
+pub(super) fn checkout(files: &[(&str, &str)]) -> Home {
     let home = Home::new();
     write(home.path(), ".git/HEAD", "");
     for (name, text) in files {
@@ -21,18 +21,18 @@ fn checkout(files: &[(&str, &str)]) -> Home {
     home
 }
 
-fn write(root: &Path, name: &str, text: &str) {
+pub(super) fn write(root: &Path, name: &str, text: &str) {
     let path = root.join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
 }
 
-fn text(root: &Path, name: &str) -> String {
+pub(super) fn text(root: &Path, name: &str) -> String {
     fs::read_to_string(root.join(name)).unwrap()
 }
 
 #[track_caller]
-fn pair(setting: &Setting, here: &Home, there: &Home, options: &[&str]) -> Pair {
+pub(super) fn pair(setting: &Setting, here: &Home, there: &Home, options: &[&str]) -> Pair {
     let listener = setting
         .listener()
         .in_directory(here.path())
@@ -50,7 +50,7 @@ fn pair(setting: &Setting, here: &Home, there: &Home, options: &[&str]) -> Pair 
 }
 
 #[track_caller]
-fn compared(peer: &Peer, differ: &[&str]) -> SourcesReport {
+pub(super) fn compared(peer: &Peer, differ: &[&str]) -> SourcesReport {
     peer.event(&format!("that {differ:?} differ"), |event| match event {
         Event::Sources(report) => {
             let names: Vec<_> = report.differ.iter().map(ToString::to_string).collect();
@@ -61,7 +61,7 @@ fn compared(peer: &Peer, differ: &[&str]) -> SourcesReport {
 }
 
 /// A command beside the IDE, in the listener's directory.
-fn beside(listener: &Peer, directory: &Path, arguments: &[&str]) -> Output {
+pub(super) fn beside(listener: &Peer, directory: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_p2pdbg"));
     listener.home().settle(&mut command);
     command
@@ -71,11 +71,11 @@ fn beside(listener: &Peer, directory: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+pub(super) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub(super) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
@@ -295,11 +295,12 @@ fn links_in_circles_and_outside_and_directories_without_end_are_left_out() {
     let there = checkout(&[("app.py", "2"), ("a/b.py", "same")]);
     let pair = pair(&setting, &here, &there, &[]);
     let report = compared(&pair.listener, &["app.py"]);
-    assert!(!report.partial, "{report:?}");
     assert_eq!(
         (report.same, report.only_here, report.only_there),
         (1, 0, 0)
     );
+    // What lies too deep is told.
+    assert_eq!((report.left_out, report.partial), (1, true), "{report:?}");
     compared(&pair.connector, &["app.py"]);
 }
 
@@ -320,11 +321,14 @@ fn of_a_tree_with_too_many_files_as_many_are_compared_as_there_may_be() {
     let listed = beside(&pair.listener, here.path(), &["sources"]);
     assert!(listed.status.success(), "{listed:?}");
     let said = stderr(&listed);
-    assert!(said.contains("1000 files were left out"), "{said}");
+    assert!(
+        said.contains("1000 files or directories were left out"),
+        "{said}"
+    );
 }
 
 /// Not a Git work tree.
-fn plain(files: &[(&str, &str)]) -> Home {
+pub(super) fn plain(files: &[(&str, &str)]) -> Home {
     let home = Home::new();
     for (name, text) in files {
         write(home.path(), name, text);
@@ -333,7 +337,7 @@ fn plain(files: &[(&str, &str)]) -> Home {
 }
 
 /// A pair of which the debuggee's end is started in a directory below.
-fn pair_in(setting: &Setting, here: &Home, there: &Path, options: &[&str]) -> Pair {
+pub(super) fn pair_in(setting: &Setting, here: &Home, there: &Path, options: &[&str]) -> Pair {
     let listener = setting
         .listener()
         .in_directory(here.path())
@@ -556,11 +560,11 @@ fn nobody_waits_for_a_peer_that_was_killed() {
 
 /// A small file system, which is gone with the value.
 #[cfg(target_os = "linux")]
-struct Disk<'a>(&'a Path);
+pub(super) struct Disk<'a>(&'a Path);
 
 #[cfg(target_os = "linux")]
 impl<'a> Disk<'a> {
-    fn mount(at: &'a Path) -> Option<Self> {
+    pub(super) fn mount(at: &'a Path) -> Option<Self> {
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=1m", "none"]).arg(at);
         mount.status().ok()?.success().then_some(Self(at))
@@ -608,6 +612,10 @@ fn a_full_disk_is_told_and_left_as_it_was_and_owner_and_mode_stay() {
     );
     assert_eq!(fs::read_dir(&disk).unwrap().count(), 2, "no part is left");
     assert_eq!(text(&disk, "big.py"), "small");
+    write(here.path(), "far/away/big.py", &big);
+    let pushed = beside(&pair.listener, here.path(), &["push", "far/away/big.py"]);
+    assert!(stderr(&pushed).contains("is full"), "{pushed:?}");
+    assert!(!disk.join("far").exists(), "no directory is left");
     let pushed = beside(&pair.listener, here.path(), &["push", "app.py", "fresh"]);
     assert!(pushed.status.success(), "{pushed:?}");
     assert!(

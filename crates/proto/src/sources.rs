@@ -89,8 +89,12 @@ pub struct Verdict {
     pub same: u32,
     /// How many the opener does not have.
     pub only_there: u32,
-    /// How many were left out at the other end.
+    /// How many were left out at the other end of those that the opener has not named.
     pub left_out: u32,
+    /// How many of those that it has named are there and could not be read, or are too long or too many.
+    pub not_read: u32,
+    /// Whether several directories could be each other's, so that no file is taken for another.
+    pub is_doubtful: bool,
 }
 
 /// A file that is at both ends, and not the same.
@@ -168,4 +172,8 @@ pub enum Refusal {
     Full,
     /// The directory, or a file of another user's, may not be written to.
     Permission,
+    /// Nothing can be written to the file system.
+    ReadOnly,
+    /// A program that runs keeps the file from being written.
+    InUse,
 }

@@ -32,10 +32,11 @@ impl Driver {
             age_ms: whole_milliseconds(self.peers.began.elapsed()),
             state,
             sources: self
-                .peers
-                .here
-                .source_root()
-                .map(|root| Untrusted::limited(root.as_str(), p2pdbg_proto::facts::MAX_PATH)),
+                .sources
+                .sources
+                .root()
+                .and_then(|root| root.to_str())
+                .map(|root| Untrusted::limited(root, p2pdbg_proto::facts::MAX_PATH)),
             lost_ms: lost_since.map(|since| whole_milliseconds(since.elapsed())),
             paths: history.paths(),
             rtt_ms: tunnel.map(Tunnel::rtt).map(milliseconds),

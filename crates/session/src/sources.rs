@@ -82,14 +82,16 @@ impl Driver {
         };
         let reporter = &self.sources.reporter;
         if differences.is_of_strangers() {
-            reporter.emit(Report::Warning(self.nothing_in_common()));
+            reporter.emit(Report::Warning(
+                self.nothing_in_common(differences.is_doubtful),
+            ));
         } else {
             reporter.emit(Report::Sources(report));
         }
         self.sources.reported = Some(differences);
     }
 
-    fn nothing_in_common(&self) -> Warning {
+    fn nothing_in_common(&self, is_doubtful: bool) -> Warning {
         let root = |facts: Option<&HostFacts>| {
             let root = facts.and_then(HostFacts::source_root);
             root.map_or_else(
@@ -97,8 +99,14 @@ impl Driver {
                 |root| Untrusted::limited(root.as_str(), 300).to_string(),
             )
         };
+        let why = match is_doubtful {
+            true => {
+                "have files of the same names in several directories, any of which may be meant"
+            }
+            false => "have no file in common",
+        };
         let message = format!(
-            "{} here and {} at the peer have no file in common, so nothing is compared and no path mapping is known",
+            "{} here and {} at the peer {why}, so nothing is compared and no path mapping is known",
             root(Some(&self.peers.here)),
             root(self.peers.there.as_ref())
         );

@@ -89,6 +89,12 @@ impl<'a> Names<'a> {
         all
     }
 
+    /// Whether there is a name that differs from this one in case alone.
+    pub(super) fn has_another(&self, name: &SourceName) -> bool {
+        let small = name.as_str().to_ascii_lowercase();
+        self.small.get(&small).is_some_and(Option::is_none)
+    }
+
     /// The file that a name means.
     pub(super) fn find(&self, name: &SourceName) -> Option<SourceName> {
         if self.exact.contains(name.as_str()) {
@@ -99,13 +105,23 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The pair of directories under which the most files are at both ends, and what these say together; 0 if there are
-/// none. `is_same` says whether two files hold the same.
+/// What aligning two lists of files has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Alignment {
+    /// The pair of directories under which the most files are at both ends.
+    pub(super) prefixes: Prefixes,
+    /// Whether there is one.
+    pub(super) is_known: bool,
+    /// Whether there is none because several fit equally well.
+    pub(super) is_doubtful: bool,
+}
+
+/// The pair of directories under which the most files are at both ends. `is_same` says whether two files hold the same.
 pub(super) fn align(
     here: &[&SourceName],
     there: &[&SourceName],
     mut is_same: impl FnMut(&SourceName, &SourceName) -> bool,
-) -> (Prefixes, u64) {
+) -> Alignment {
     let names = Names::of(there.iter().copied());
     let mut tried: Vec<(u64, Prefixes)> = candidates(here, there)
         .into_iter()
@@ -120,7 +136,7 @@ pub(super) fn align(
         .collect();
     let most = tried.iter().map(|(score, _)| *score).max().unwrap_or(0);
     if most == 0 {
-        return (Prefixes::default(), 0);
+        return Alignment::default();
     }
     tried.retain(|(score, _)| *score * 2 >= most);
     if tried.len() > 1 {
@@ -137,13 +153,16 @@ pub(super) fn align(
     let (_, first) = best.next().unwrap_or_default();
     let is_whole = |prefixes: &Prefixes| *prefixes == Prefixes::default();
     let rest: Vec<_> = best.map(|(_, prefixes)| prefixes).collect();
-    if is_whole(&first) || rest.iter().any(is_whole) {
-        return (Prefixes::default(), most);
-    }
+    let is_any_whole = is_whole(&first) || rest.iter().any(is_whole);
     // What cannot be told is not guessed.
-    match rest.is_empty() {
-        true => (first, most),
-        false => (Prefixes::default(), 0),
+    let is_known = is_any_whole || rest.is_empty();
+    Alignment {
+        prefixes: match is_any_whole || !is_known {
+            true => Prefixes::default(),
+            false => first,
+        },
+        is_known,
+        is_doubtful: !is_known,
     }
 }
 
@@ -235,8 +254,10 @@ mod tests {
         let (here, there) = (names(here), names(there));
         let (here, there): (Vec<_>, Vec<_>) = (here.iter().collect(), there.iter().collect());
         let is_same = |a: &SourceName, b: &SourceName| same.contains(&(a.as_str(), b.as_str()));
-        let (prefixes, score) = align(&here, &there, is_same);
-        assert!(score > 0);
+        let Alignment {
+            prefixes, is_known, ..
+        } = align(&here, &there, is_same);
+        assert!(is_known);
         (prefixes.here, prefixes.there)
     }
 
@@ -305,7 +326,12 @@ mod tests {
         assert_eq!(aligned(&here, &["app/main.py"], &same), pair("two/", ""));
         let (here, there) = (names(&here), names(&["app/main.py"]));
         let (here, there): (Vec<_>, Vec<_>) = (here.iter().collect(), there.iter().collect());
-        assert_eq!(align(&here, &there, |_, _| false).1, 0, "it is not guessed");
-        assert_eq!(align(&here, &[], |_, _| true).1, 0);
+        let doubtful = align(&here, &there, |_, _| false);
+        assert!(
+            !doubtful.is_known && doubtful.is_doubtful,
+            "it is not guessed"
+        );
+        assert_eq!(doubtful.prefixes, Prefixes::default());
+        assert_eq!(align(&here, &[], |_, _| true), Alignment::default());
     }
 }

@@ -10,7 +10,7 @@ use p2pdbg_proto::sources::Verdict;
 
 use super::{
     Content, Prefixes, Scan, SourceName, Tree,
-    align::{self, Names},
+    align::{self, Alignment, Names},
 };
 
 /// What differs between the two ends.
@@ -28,8 +28,11 @@ pub struct Differences {
     pub only_here: usize,
     /// How many are there alone.
     pub only_there: usize,
-    /// How many were left out at either end: beyond the limits, too long, or of names that cannot be said.
+    /// How many were left out at either end: beyond the limits, too long, closed to this user, or of names that cannot
+    /// be said.
     pub left_out: usize,
+    /// Whether several directories could be each other's, so that no file is taken for another.
+    pub is_doubtful: bool,
 }
 
 impl Differences {
@@ -53,13 +56,14 @@ impl Differences {
             },
             same: count(verdict.same),
             only_there: count(verdict.only_there),
-            left_out: here.left_out + count(verdict.left_out),
+            left_out: here.left_out + count(verdict.left_out) + count(verdict.not_read),
+            is_doubtful: verdict.is_doubtful,
             ..Self::default()
         }
     }
 
     /// What the peer will be told of it; the lists follow.
-    pub(super) fn verdict(&self, left_out: usize) -> Verdict {
+    pub(super) fn verdict(&self, left_out: usize, not_read: usize) -> Verdict {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Verdict {
             opener: self.prefixes.there.clone(),
@@ -67,6 +71,8 @@ impl Differences {
             same: count(self.same),
             only_there: count(self.only_here),
             left_out: count(left_out),
+            not_read: count(not_read),
+            is_doubtful: self.is_doubtful,
         }
     }
 }
@@ -81,8 +87,10 @@ pub(super) struct Found {
     pub(super) ends: Vec<SourceName>,
     /// Where to look whether anything has changed.
     pub(super) looked_at: Vec<SourceName>,
-    /// How many were left out here.
+    /// How many were left out here of what the peer has not asked for.
     pub(super) left_out: usize,
+    /// How many are here and were asked for, and were not read.
+    pub(super) not_read: usize,
 }
 
 /// Looks in `tree` for the files that the peer has. Blocks.
@@ -93,36 +101,57 @@ pub(super) fn find(
 ) -> Found {
     let mut listing = tree.list();
     let mut read = 0;
-    let (mut prefixes, mut score) = align_with(tree, asked, &listing.names, &mut read);
-    if score == 0 {
+    let mut aligned = align_with(tree, asked, &listing.names, &mut read);
+    if !aligned.is_known {
         let all = tree.list_all();
-        (prefixes, score) = align_with(tree, asked, &all, &mut read);
-        if score > 0 {
+        let of_all = align_with(tree, asked, &all, &mut read);
+        let is_doubtful = aligned.is_doubtful || of_all.is_doubtful;
+        aligned = of_all;
+        aligned.is_doubtful = is_doubtful && !aligned.is_known;
+        if aligned.is_known {
             listing.names.extend(all);
             listing.names.sort();
             listing.names.dedup();
         }
     }
+    let Alignment {
+        prefixes,
+        is_known,
+        is_doubtful,
+    } = aligned;
     let mut found = Found {
         differences: Differences {
             prefixes: prefixes.reversed(),
             left_out: left_out_there + listing.left_out,
+            is_doubtful,
             ..Differences::default()
         },
         differ: Vec::new(),
         ends: Vec::new(),
         looked_at: Vec::new(),
         left_out: listing.left_out,
+        not_read: 0,
     };
     let names = Names::of(listing.names.iter());
+    let twins = Names::of(asked.keys());
     let mut only_there = 0;
     for (name, theirs) in asked {
         // Where nothing says which directory is which, files are not taken for each other by a chance of names.
-        let own = prefixes.there(name).filter(|_| score > 0);
-        let own = own.map(|own| names.find(&own).unwrap_or(own));
-        let look = own.and_then(|own| Some((tree.look(&own, &mut read)?, own)));
-        let Some((ours, own)) = look else {
+        let own = prefixes.there(name).filter(|_| is_known);
+        // A file there whose name differs in case is another's where the peer has both.
+        let in_another_case = |own: &SourceName| match twins.has_another(name) {
+            true => None,
+            false => names.find(own),
+        };
+        let Some(own) = own.map(|own| in_another_case(&own).unwrap_or(own)) else {
             only_there += 1;
+            continue;
+        };
+        let Some(ours) = tree.look(&own, &mut read) else {
+            match tree.has(&own) {
+                true => found.not_read += 1,
+                false => only_there += 1,
+            }
             continue;
         };
         found.looked_at.push(own.clone());
@@ -139,8 +168,10 @@ pub(super) fn find(
     }
     let below = |name: &&SourceName| name.as_str().starts_with(&prefixes.there);
     let own = listing.names.iter().filter(below).count();
-    found.differences.only_here = own.saturating_sub(found.looked_at.len());
+    let known = found.looked_at.len() + found.not_read;
+    found.differences.only_here = own.saturating_sub(known);
     found.differences.only_there = only_there;
+    found.differences.left_out += found.not_read;
     found
 }
 
@@ -149,7 +180,7 @@ fn align_with(
     asked: &BTreeMap<SourceName, Content>,
     names: &[SourceName],
     read: &mut u64,
-) -> (Prefixes, u64) {
+) -> Alignment {
     let theirs: Vec<&SourceName> = asked.keys().collect();
     let ours: Vec<&SourceName> = names.iter().collect();
     align::align(&theirs, &ours, |there, here| {
@@ -159,4 +190,68 @@ fn align_with(
                 .is_some_and(|ours| ours.text == content.text)
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::Limits;
+
+    fn tree(root: &Path, files: &[(&str, &str)], limits: Limits) -> Tree {
+        for (name, text) in files {
+            let path = root.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        Tree::new(root.to_owned(), limits)
+    }
+
+    fn found(here: &[(&str, &str)], there: &[(&str, &str)], limits: Limits) -> Found {
+        let (asks, answers) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let asked = tree(asks.path(), here, Limits::DEFAULT).scan();
+        find(&mut tree(answers.path(), there, limits), &asked.files, 0)
+    }
+
+    #[test]
+    fn one_of_two_services_with_the_same_names_is_not_guessed() {
+        let here = [("one/app.py", "1"), ("two/app.py", "2")];
+        let doubtful = found(&here, &[("app.py", "3")], Limits::DEFAULT).differences;
+        assert!(doubtful.is_doubtful);
+        assert_eq!((doubtful.in_common(), doubtful.only_there), (0, 2));
+        let told = found(&here, &[("app.py", "2")], Limits::DEFAULT).differences;
+        assert!(!told.is_doubtful && told.same == 1 && told.prefixes.there == "two/");
+        let strangers = found(&here, &[("main.go", "3")], Limits::DEFAULT).differences;
+        assert!(!strangers.is_doubtful && strangers.in_common() == 0);
+    }
+
+    #[test]
+    fn of_two_names_that_differ_in_case_each_is_its_own_file() {
+        let here = [("App.py", "1"), ("app.py", "2"), ("DB.py", "3")];
+        let found = found(&here, &[("app.py", "4"), ("db.py", "4")], Limits::DEFAULT);
+        let names: Vec<_> = found.differ.iter().map(SourceName::as_str).collect();
+        assert_eq!(names, ["DB.py", "app.py"]);
+        assert_eq!(found.differences.only_there, 1);
+    }
+
+    #[test]
+    fn file_that_is_there_and_was_not_read_is_left_out_and_not_missing() {
+        let files = [("app.py", "1"), ("long.py", "12345")];
+        let limits = Limits {
+            file: 4,
+            ..Limits::DEFAULT
+        };
+        let found = found(&files, &files, limits);
+        assert_eq!((found.not_read, found.differences.left_out), (1, 1));
+        let differences = found.differences;
+        assert_eq!(
+            (
+                differences.same,
+                differences.only_here,
+                differences.only_there
+            ),
+            (1, 0, 0)
+        );
+    }
 }

@@ -3,8 +3,8 @@
 use p2pdbg_proto::sources::{LineEnds, Sha256 as Digest};
 use sha2::{Digest as _, Sha256};
 
-/// So many bytes at the beginning tell whether a file is text, as Git has it: there is no NUL among them.
-const LOOKED_AT: usize = 8000;
+/// How text of two bytes a character begins, in which a byte like CR is half of another character.
+const UTF_16: [[u8; 2]; 2] = [[0xff, 0xfe], [0xfe, 0xff]];
 
 /// A file's text, and how its lines end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,10 @@ impl Content {
 pub(super) struct ContentHash {
     raw: Sha256,
     text: Sha256,
-    length: usize,
+    /// The first two bytes, as far as they have come.
+    beginning: Vec<u8>,
+    /// Whether it is no text: it holds a NUL, wherever that is, or begins as UTF-16 does. Git looks at the first 8,000
+    /// bytes alone, and so has new line ends for what follows a script in one file.
     is_binary: bool,
     after_cr: bool,
     crlf: usize,
@@ -39,7 +42,7 @@ impl ContentHash {
         Self {
             raw: Sha256::new(),
             text: Sha256::new(),
-            length: 0,
+            beginning: Vec::new(),
             is_binary: false,
             after_cr: false,
             crlf: 0,
@@ -49,9 +52,9 @@ impl ContentHash {
 
     pub(super) fn update(&mut self, bytes: &[u8]) {
         self.raw.update(bytes);
-        let early = LOOKED_AT.saturating_sub(self.length).min(bytes.len());
-        self.is_binary |= bytes[..early].contains(&0);
-        self.length += bytes.len();
+        let missing = 2_usize.saturating_sub(self.beginning.len());
+        self.beginning.extend(bytes.iter().take(missing));
+        self.is_binary |= bytes.contains(&0) || UTF_16.iter().any(|mark| self.beginning == mark);
         if self.is_binary {
             return;
         }
@@ -191,8 +194,18 @@ mod tests {
             let alone = content(b"a\rb\r", piece);
             assert_eq!(alone.ends, LineEnds::None);
             assert_ne!(alone.text, lf.text);
-            let binary = (content(b"\0\r\n", piece), content(b"\0\n", piece));
-            assert_ne!(binary.0.text, binary.1.text);
+            let late = [b"a\n".repeat(5000), vec![0]].concat();
+            let late_crlf = [b"a\r\n".repeat(5000), vec![0]].concat();
+            for (one, two) in [
+                (&b"\0\r\n"[..], &b"\0\n"[..]),
+                (&late[..], &late_crlf[..]),
+                (b"\xfe\xff\x0d\x0a", b"\xfe\xff\x0a"),
+                (b"\xff\xfe\x0d\x0a", b"\xff\xfe\x0a"),
+            ] {
+                let (one, two) = (content(one, piece), content(two, piece));
+                assert_ne!(one.text, two.text, "{piece}");
+                assert_eq!((one.ends, two.ends), (LineEnds::None, LineEnds::None));
+            }
             assert_eq!(content(b"a\r\r\nb", piece).ends, LineEnds::Crlf);
         }
         assert_eq!(content(b"x", 1).text, <Digest>::from(Sha256::digest(b"x")));

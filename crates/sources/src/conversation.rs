@@ -164,8 +164,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         }
         let mut differences = Differences::of_verdict(&verdict, here);
         self.receive_differing(here, &mut differences).await?;
-        let in_common = differences.in_common();
-        differences.only_here = here.files.len().saturating_sub(in_common);
+        let not_read = usize::try_from(verdict.not_read).unwrap_or(usize::MAX);
+        let there = differences.in_common().saturating_add(not_read);
+        differences.only_here = here.files.len().saturating_sub(there);
         Ok(Some(differences))
     }
 
@@ -203,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     /// Tells the opener what was found of its files.
     pub(super) async fn tell(&mut self, found: &Found) -> Result<(), ConversationError> {
-        let verdict: Verdict = found.differences.verdict(found.left_out);
+        let verdict: Verdict = found.differences.verdict(found.left_out, found.not_read);
         self.send(&SourcesMessage::Verdict(verdict)).await?;
         let file = |name: &SourceName, ends_only| DifferentFile {
             name: name.to_string(),
@@ -385,6 +386,10 @@ pub fn in_words(refusal: Refusal) -> &'static str {
             "its place there is not in the directory that p2pdbg connect --accept-push names"
         }
         Refusal::Full => "the disk there is full",
-        Refusal::Permission => "p2pdbg connect may not write it there: it is another user's",
+        Refusal::Permission => {
+            "p2pdbg connect may not write it there: the file or its directory is another user's, or closed to writing"
+        }
+        Refusal::ReadOnly => "nothing can be written to the file system there",
+        Refusal::InUse => "a program there is using it; end that, and push again",
     }
 }

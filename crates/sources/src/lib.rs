@@ -14,6 +14,7 @@ mod compare;
 mod content;
 pub mod conversation;
 mod directory;
+mod extended_attributes;
 mod inbox;
 mod name;
 mod partial_files;
@@ -28,10 +29,11 @@ pub use self::{
     align::Prefixes,
     compare::Differences,
     content::Content,
+    extended_attributes::copy_extended_attributes,
     inbox::{Begun, Inbox, Incoming, Seen},
     name::{NotAName, SourceName},
     service::{Sources, Told},
-    tree::{Limits, Scan, Tree},
+    tree::{Installed, Limits, Scan, Tree},
 };
 use p2pdbg_facts::{default_root, holds_home};
 

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -14,6 +14,7 @@ use p2pdbg_proto::sources::{Refusal, SourcesMessage, Summary};
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::spawn_blocking,
+    time::timeout,
 };
 
 use super::{
@@ -34,6 +35,10 @@ const STEADY: u32 = 3;
 
 /// The pause is so many times as long as the look took, so that looking costs half a percent of a processor at most.
 const PATIENCE: u32 = 200;
+
+/// How long a copy waits for the one before it: what was ended at the other end is noticed behind the bytes that are on
+/// their way.
+const TURN: Duration = Duration::from_secs(5);
 
 /// Conversations of the peer's that are answered at once.
 const CONVERSATIONS: usize = 4;
@@ -90,6 +95,8 @@ impl std::fmt::Debug for Teller {
 
 #[derive(Debug)]
 struct Shared {
+    /// The directory that is compared; none if none is.
+    root: Option<PathBuf>,
     tree: Option<Mutex<Tree>>,
     /// The files that the session of the peer asked for, with what they held.
     asked: Mutex<Option<BTreeMap<SourceName, Option<Content>>>>,
@@ -120,6 +127,7 @@ impl Sources {
             .compared()
             .map(|root| Mutex::new(Tree::new(root.to_owned(), Limits::DEFAULT)));
         Self(Arc::new(Shared {
+            root: options.compared().map(Path::to_owned),
             tree,
             asked: Mutex::default(),
             seen: Arc::default(),
@@ -132,6 +140,11 @@ impl Sources {
             in_use: Notify::new(),
             told,
         }))
+    }
+
+    /// The directory that is compared; none if the user has asked for none, or nobody can be taken to mean it.
+    pub fn root(&self) -> Option<&Path> {
+        self.0.root.as_deref()
     }
 
     /// Whether this end compares any: the user may have asked for none.
@@ -288,7 +301,8 @@ impl Sources {
                         continue;
                     };
                     if copying.is_none() {
-                        copying = self.0.copying.try_acquire().ok();
+                        let turn = timeout(TURN, self.0.copying.acquire()).await;
+                        copying = turn.ok().and_then(Result::ok);
                     }
                     if copying.is_none() {
                         talk.settle(Err(Refusal::Busy)).await?;
@@ -363,7 +377,7 @@ impl Sources {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::fs;
 
     use p2pdbg_proto::sources::{FileDigest, LineEnds, Written};
 

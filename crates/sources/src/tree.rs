@@ -20,7 +20,7 @@ use super::{
     SourceName,
     content::{Content, ContentHash},
     stamp::{self, Stamp},
-    walk::Walk,
+    walk::{Walk, is_passed_over},
 };
 
 /// How much of a directory is looked at.
@@ -74,7 +74,8 @@ pub struct Tree {
 pub struct Scan {
     /// The files, by their names.
     pub files: BTreeMap<SourceName, Content>,
-    /// How many more there are: beyond a limit, too long, or of a name that cannot be said.
+    /// How many more there are: beyond a limit, too long, closed to this user, or of a name that cannot be said. A
+    /// directory that was not looked into is one.
     pub left_out: usize,
 }
 
@@ -83,8 +84,33 @@ pub struct Scan {
 pub(super) struct Listing {
     /// In their order: what was installed comes last.
     pub(super) names: Vec<SourceName>,
-    /// How many are of a name that cannot be said, and whether there are more than were looked at.
+    /// How many are of a name that cannot be said, how many directories were passed over, and whether there are more
+    /// than were looked at.
     pub(super) left_out: usize,
+}
+
+/// What was installed beside sources: packages, and environments of Python, which are of one host.
+#[derive(Debug)]
+pub struct Installed {
+    /// The directories of environments, with a `/` at the end.
+    environments: Vec<String>,
+}
+
+impl Installed {
+    /// Of a list of files.
+    pub fn among<'a>(names: impl Iterator<Item = &'a SourceName>) -> Self {
+        let directory = |name: &'a SourceName| name.as_str().strip_suffix("pyvenv.cfg");
+        let environments = names.filter_map(directory).filter(|dir| dir.ends_with('/'));
+        Self {
+            environments: environments.map(str::to_owned).collect(),
+        }
+    }
+
+    /// Whether a file is among it.
+    pub fn has(&self, name: &SourceName) -> bool {
+        let is_in = |directory: &String| name.as_str().starts_with(directory.as_str());
+        name.parts().any(|part| INSTALLED.contains(&part)) || self.environments.iter().any(is_in)
+    }
 }
 
 impl Tree {
@@ -120,7 +146,7 @@ impl Tree {
                 Some(content) => {
                     scan.files.insert(name, content);
                 }
-                None => scan.left_out += usize::from(self.path_of(&name).exists()),
+                None => scan.left_out += usize::from(self.has(&name)),
             }
         }
         self.known.retain(|name, _| scan.files.contains_key(name));
@@ -147,19 +173,9 @@ impl Tree {
             }
         }
         listing.names = names.into_iter().collect();
-        let environments: Vec<String> = listing
-            .names
-            .iter()
-            .filter_map(|name| name.as_str().strip_suffix("pyvenv.cfg").map(str::to_owned))
-            .filter(|directory| !directory.is_empty())
-            .collect();
-        listing.names.sort_by_cached_key(|name| {
-            let installed = name.parts().any(|part| INSTALLED.contains(&part))
-                || environments
-                    .iter()
-                    .any(|dir| name.as_str().starts_with(dir.as_str()));
-            (installed, name.clone())
-        });
+        let installed = Installed::among(listing.names.iter());
+        let order = |name: &SourceName| (installed.has(name), name.clone());
+        listing.names.sort_by_cached_key(order);
         listing
     }
 
@@ -183,9 +199,9 @@ impl Tree {
         let (root, limits) = (self.root.clone(), self.limits);
         let above = root.components().count() - from.components().count();
         let wanted = move |path: &Path| path.starts_with(&root) || root.starts_with(path);
-        let walk = Walk::new(from.to_owned(), limits.depth + above, wanted);
+        let mut walk = Walk::new(from.to_owned(), limits.depth + above, wanted);
         let mut listing = Listing::default();
-        for (seen, entry) in (1..).zip(walk) {
+        for (seen, entry) in (1..).zip(walk.by_ref()) {
             if seen >= limits.entries || began.elapsed() >= limits.time {
                 listing.left_out += 1;
                 break;
@@ -201,6 +217,7 @@ impl Tree {
                 Err(_) => listing.left_out += 1,
             }
         }
+        listing.left_out += walk.passed_over();
         listing
     }
 
@@ -218,7 +235,7 @@ impl Tree {
                 if seen >= self.limits.entries || began.elapsed() >= self.limits.time / 4 {
                     return names;
                 }
-                let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+                let is_hidden = is_passed_over(&entry.file_name());
                 let Ok(metadata) = entry.metadata() else {
                     continue;
                 };
@@ -266,6 +283,13 @@ impl Tree {
             false => drop(self.known.insert(name.clone(), (stamp, content))),
         }
         Some(content)
+    }
+
+    /// Whether there is a file of that name, and no link on the way.
+    pub(super) fn has(&self, name: &SourceName) -> bool {
+        let path = self.path_of(name);
+        fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file())
+            && !self.is_behind_link(&path)
     }
 
     /// Whether a directory on the way to a file is a link.

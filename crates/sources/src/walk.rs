@@ -19,12 +19,17 @@ use p2pdbg_facts::GitCheckout;
 /// The most that is read of a file with patterns, in bytes.
 const MOST_PATTERNS: u64 = 1 << 20;
 
+/// Directories in which nobody has sources, and that take long: a connect is started in `/` of a container.
+const OF_KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
+
 /// Walks through a directory, in the order of the names, and never through a link.
 pub(super) struct Walk<F> {
     levels: Vec<Level>,
     repositories: Vec<Rules>,
     depth: usize,
     wanted: F,
+    /// How many directories were passed over: too deep, or closed to this user.
+    passed_over: usize,
 }
 
 /// A directory or a file that is not ignored.
@@ -55,9 +60,15 @@ impl<F: Fn(&Path) -> bool> Walk<F> {
             repositories: Vec::new(),
             depth,
             wanted,
+            passed_over: 0,
         };
         walk.enter(from);
         walk
+    }
+
+    /// How many directories were not looked into so far that no ignore file leaves out.
+    pub(super) fn passed_over(&self) -> usize {
+        self.passed_over
     }
 
     fn enter(&mut self, directory: PathBuf) {
@@ -72,8 +83,13 @@ impl<F: Fn(&Path) -> bool> Walk<F> {
         if let Some(rules) = self.repositories.last_mut() {
             rules.add(&directory.join(".gitignore"));
         }
-        let listed = fs::read_dir(&directory).into_iter().flatten().flatten();
-        let named = listed.filter_map(|entry| Some((entry.file_name(), entry.file_type().ok()?)));
+        let listed = fs::read_dir(&directory);
+        self.passed_over += usize::from(listed.is_err());
+        let named = listed
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| Some((entry.file_name(), entry.file_type().ok()?)));
         let mut entries: Vec<_> = named.collect();
         entries.sort_by(|(a, _), (b, _)| a.cmp(b));
         self.levels.push(Level {
@@ -94,13 +110,18 @@ impl<F: Fn(&Path) -> bool> Walk<F> {
         }
     }
 
-    /// Whether ignore files leave it out. A hidden one is left out unless they name it as an exception.
+    /// Whether ignore files leave it out. A hidden one, or what Python has compiled, is left out unless they name it as an
+    /// exception.
     fn is_left_out(&self, path: &Path, name: &OsStr, is_directory: bool) -> bool {
         let rules = self.repositories.last();
         let is_exception = rules.and_then(|rules| rules.judge(path, is_directory));
-        let is_hidden = name.as_encoded_bytes().starts_with(b".");
-        name == ".git" || !is_exception.unwrap_or(!is_hidden)
+        name == ".git" || !is_exception.unwrap_or(!is_passed_over(name))
     }
+}
+
+/// Whether something is hidden, or is what Python makes of the sources at each end by itself, and never the same.
+pub(super) fn is_passed_over(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".") || name == "__pycache__"
 }
 
 impl<F: Fn(&Path) -> bool> Iterator for Walk<F> {
@@ -114,11 +135,19 @@ impl<F: Fn(&Path) -> bool> Iterator for Walk<F> {
                 continue;
             };
             let path = level.directory.join(&name);
-            if !(self.wanted)(&path) || self.is_left_out(&path, &name, kind.is_dir()) {
+            let is_of_kernel = OF_KERNEL
+                .iter()
+                .any(|directory| path == Path::new(directory));
+            if is_of_kernel
+                || !(self.wanted)(&path)
+                || self.is_left_out(&path, &name, kind.is_dir())
+            {
                 continue;
             }
-            if kind.is_dir() && self.levels.len() < self.depth {
-                self.enter(path.clone());
+            match kind.is_dir() {
+                true if self.levels.len() < self.depth => self.enter(path.clone()),
+                true => self.passed_over += 1,
+                false => {}
             }
             let is_file = kind.is_file();
             return Some(Entry { path, is_file });
@@ -326,12 +355,25 @@ trailing
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         write(root, ".gitignore", "!.kept\n");
-        for file in [".env", ".kept", ".git/config", "a/1", "a/b/2"] {
+        let files_there = [
+            ".env",
+            ".kept",
+            ".git/config",
+            "__pycache__/1.pyc",
+            "a/1",
+            "a/b/2",
+        ];
+        for file in files_there {
             write(root, file, "1");
         }
         assert_eq!(files(root, 32), [".kept", "a/1", "a/b/2"]);
         assert_eq!(files(root, 2), [".kept", "a/1"]);
         assert_eq!(files(root, 1), [".kept"]);
+        for (depth, passed_over) in [(3, 0), (2, 1), (1, 1)] {
+            let mut walk = Walk::new(root.to_owned(), depth, |_| true);
+            walk.by_ref().for_each(drop);
+            assert_eq!(walk.passed_over(), passed_over, "{depth}");
+        }
     }
 
     #[test]

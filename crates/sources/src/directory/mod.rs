@@ -13,9 +13,9 @@ mod windows;
 mod windows_names;
 
 #[cfg(unix)]
-pub(super) use unix::{Attributes, Directory, refusal};
+pub(super) use unix::{Attributes, Directory, Version, refusal};
 #[cfg(windows)]
-pub(super) use windows::{Attributes, Directory, refusal};
+pub(super) use windows::{Attributes, Directory, Version, refusal};
 
 /// What has a name in a directory.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(super) struct Entry {
     pub(super) is_own: bool,
     /// What else is kept of a file that is replaced.
     pub(super) attributes: Attributes,
+    /// By what it is seen that it was changed.
+    pub(super) version: Version,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

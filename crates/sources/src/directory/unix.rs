@@ -9,12 +9,15 @@ use std::{
 };
 
 use p2pdbg_proto::sources::Refusal;
+#[cfg(target_os = "linux")]
+use rustix::fs::FallocateFlags;
 use rustix::{
     fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid},
     io::Errno,
 };
 
 use super::{Entry, Kind};
+use crate::extended_attributes::copy_extended_attributes;
 
 /// How a directory on the way is opened.
 const DIRECTORY: OFlags = OFlags::RDONLY
@@ -42,6 +45,32 @@ impl Attributes {
         Self {
             mode: Mode::from_raw_mode(stat.st_mode),
             owner: (stat.st_uid, stat.st_gid),
+        }
+    }
+}
+
+/// By what a file is told from what it was before, or from another in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Version {
+    inode: (u64, u64),
+    modified: (i64, i64),
+    changed: (i64, i64),
+    length: i64,
+}
+
+impl Version {
+    // The types of these fields differ among the systems.
+    #[expect(
+        clippy::unnecessary_cast,
+        clippy::cast_possible_wrap,
+        clippy::cast_lossless
+    )]
+    fn of(stat: &Stat) -> Self {
+        Self {
+            inode: (stat.st_dev as u64, stat.st_ino as u64),
+            modified: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            changed: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+            length: stat.st_size as i64,
         }
     }
 }
@@ -123,6 +152,7 @@ impl Directory {
             modified: SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)),
             is_own: stat.st_uid == rustix::process::geteuid().as_raw(),
             attributes: Attributes::of(&stat),
+            version: Version::of(&stat),
         }))
     }
 
@@ -229,6 +259,30 @@ impl Directory {
         let has_group = own.1 == wanted.1 || rustix::fs::fchown(file, None, Some(group)).is_ok();
         Ok(old.is_none() || (has_group && own.0 == wanted.0))
     }
+
+    /// Gives a new file the extended attributes of the old one. `false` if that cannot be: then the old one is written
+    /// over, which keeps them.
+    pub(crate) fn take_lists(&self, file: &File, old: Option<&str>) -> bool {
+        let Some(old) = old else {
+            return true;
+        };
+        let take = || copy_extended_attributes(&self.read(old)?, file);
+        take().is_ok()
+    }
+
+    /// Has the disk keep room for so many bytes of a file, as far as the file system can.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn reserve(file: &File, length: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, length) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn reserve(_file: &File, _length: u64) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A mode in which whoever may read may run as well, if that is asked for.
@@ -245,7 +299,9 @@ pub(crate) fn refusal(error: &io::Error) -> Refusal {
         Some(Errno::ISDIR) => Refusal::NotAFile,
         Some(Errno::NAMETOOLONG) => Refusal::Name,
         Some(Errno::NOSPC | Errno::DQUOT) => Refusal::Full,
-        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Refusal::Permission,
+        Some(Errno::ACCESS | Errno::PERM) => Refusal::Permission,
+        Some(Errno::ROFS) => Refusal::ReadOnly,
+        Some(Errno::TXTBSY) => Refusal::InUse,
         _ => Refusal::Disk,
     }
 }

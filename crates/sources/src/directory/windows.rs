@@ -4,7 +4,7 @@
 //! Windows takes some names for others: in another case, by their short form of 8.3, without a dot at the end. So what
 //! is there counts by the name by which its directory lists it, and what is not in the list is not opened.
 
-use std::{fs::File, io, path::Path};
+use std::{fs::File, io, path::Path, time::SystemTime};
 
 use cap_fs_ext::{DirExt, FollowSymlinks, MetadataExt, OpenOptionsFollowExt};
 use cap_std::{
@@ -15,15 +15,36 @@ use p2pdbg_proto::sources::Refusal;
 
 use super::{Entry, Kind, windows_names};
 
-/// What the system says of a disk that is full, of a name that is too long or none, of one who may not, and of a link.
+/// What the system says of a disk that is full, of a name that is too long or none, of one who may not, of a disk that is
+/// only read, of a file that a program holds, and of a link.
 const FULL: [i32; 3] = [39, 112, 1295];
 const NO_NAME: [i32; 3] = [123, 161, 206];
-const FORBIDDEN: [i32; 4] = [5, 19, 32, 33];
+const FORBIDDEN: i32 = 5;
+const READ_ONLY: i32 = 19;
+const IN_USE: [i32; 2] = [32, 33];
 const NO_WAY: [i32; 4] = [267, 681, 1920, 4390];
 
 /// Nothing: a new file inherits the access list of its directory, and Windows has no bit for what may run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attributes;
+
+/// By what a file is told from what it was before, or from another in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Version {
+    made: Option<SystemTime>,
+    modified: Option<SystemTime>,
+    length: u64,
+}
+
+impl Version {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            made: metadata.created().ok().map(|at| at.into_std()),
+            modified: metadata.modified().ok().map(|at| at.into_std()),
+            length: metadata.len(),
+        }
+    }
+}
 
 /// A directory that is open: what is below it is reached by its handle, never by a path.
 #[derive(Debug)]
@@ -88,6 +109,7 @@ impl Directory {
             modified: metadata.modified().ok().map(|at| at.into_std()),
             is_own: true,
             attributes: Attributes,
+            version: Version::of(&metadata),
         }))
     }
 
@@ -182,6 +204,16 @@ impl Directory {
     pub(crate) fn take_owner(&self, _file: &File, _old: Option<Attributes>) -> io::Result<bool> {
         Ok(true)
     }
+
+    /// The access list is that of the directory.
+    pub(crate) fn take_lists(&self, _file: &File, _old: Option<&str>) -> bool {
+        true
+    }
+
+    /// Not told beforehand here.
+    pub(crate) fn reserve(_file: &File, _length: u64) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn kind(metadata: &Metadata) -> Kind {
@@ -204,7 +236,9 @@ pub(crate) fn refusal(error: &io::Error) -> Refusal {
     match error.raw_os_error() {
         Some(code) if FULL.contains(&code) => Refusal::Full,
         Some(code) if NO_NAME.contains(&code) => Refusal::Name,
-        Some(code) if FORBIDDEN.contains(&code) => Refusal::Permission,
+        Some(FORBIDDEN) => Refusal::Permission,
+        Some(READ_ONLY) => Refusal::ReadOnly,
+        Some(code) if IN_USE.contains(&code) => Refusal::InUse,
         Some(code) if NO_WAY.contains(&code) => Refusal::Path,
         _ => Refusal::Disk,
     }

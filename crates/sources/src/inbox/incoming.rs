@@ -8,11 +8,18 @@ use std::{
 use p2pdbg_proto::sources::{LineEnds, Offer, Refusal, Sha256 as Digest, Written};
 use sha2::{Digest as _, Sha256};
 
+use super::look::look;
 use crate::{
     content::{Content, Converter},
-    directory::{Attributes, Directory, refusal},
+    directory::{Attributes, Directory, Version, refusal},
     partial_files,
 };
+
+/// So many versions of one beginning are kept beside a file at the most.
+const MOST_KEPT: usize = 100;
+
+/// So many bytes of a file's name are in the name of what is kept of it.
+const MOST_OF_NAME: usize = 200;
 
 /// A file of which bytes are awaited.
 #[derive(Debug)]
@@ -27,16 +34,27 @@ pub struct Incoming {
     have: u64,
     size: u64,
     sha256: Digest,
+    /// How its lines end as they come.
+    ends: LineEnds,
+    /// From which line ends to which, where a file is there.
     convert: Option<(LineEnds, LineEnds)>,
 }
 
 /// The file that is to be replaced.
 #[derive(Debug)]
 pub(super) struct Old {
+    pub(super) version: Version,
     pub(super) attributes: Attributes,
     pub(super) content: Option<Content>,
     /// Whether nobody but this end has what is in it.
     pub(super) is_unique: bool,
+}
+
+/// Where what was there before is kept.
+struct Kept {
+    name: String,
+    /// Whether it was not kept there before.
+    is_new: bool,
 }
 
 impl Incoming {
@@ -65,6 +83,7 @@ impl Incoming {
             have: 0,
             size: offer.size,
             sha256: offer.sha256,
+            ends: offer.ends,
             convert: there.map(|there| (offer.ends, there)),
         };
         incoming.take_up().map_err(|error| refusal(&error))?;
@@ -138,29 +157,63 @@ impl Incoming {
         let converted = self.convert().map_err(|error| refusal(&error))?;
         let old = self.old.as_ref().map(|old| old.attributes);
         let failed = |error: io::Error| refusal(&error);
-        let takes_its_place = self.directory.take_owner(&self.file, old).map_err(failed)?;
+        let replaced = self.old.is_some().then_some(self.name.as_str());
+        // First the list, whose mask is in the mode.
+        let takes_its_place = self.directory.take_owner(&self.file, old).map_err(failed)?
+            && self.directory.take_lists(&self.file, replaced);
         self.directory
             .set_mode(&self.file, old, self.executable)
             .map_err(failed)?;
         self.file.sync_all().map_err(failed)?;
+        self.is_as_it_was()?;
+        let written_over = match takes_its_place {
+            true => None,
+            false => Some(self.with_room().map_err(failed)?),
+        };
         let kept = self.keep_aside(takes_its_place).map_err(failed)?;
-        if takes_its_place {
-            self.directory
-                .replace(&self.part, &self.name)
-                .map_err(failed)?;
-        } else {
-            self.write_over().map_err(failed)?;
+        if let Some(to) = written_over {
+            self.write_over(to).map_err(failed)?;
             self.throw_away();
+        } else if let Err(error) = self.directory.replace(&self.part, &self.name) {
+            // What is there is there still.
+            if let Some(Kept { name, is_new: true }) = &kept {
+                let _ = self.directory.remove(name);
+            }
+            return Err(failed(error));
         }
         self.directory.sync().map_err(failed)?;
+        let kept = kept.map(|kept| kept.name);
         Ok(Written { kept, converted })
     }
 
-    /// Gives the text the line ends of the file that is there.
+    /// Fails if what is there is not what was looked at in the beginning: somebody has written it meanwhile, and it is
+    /// not known whether anybody else has that.
+    fn is_as_it_was(&self) -> Result<(), Refusal> {
+        let entry = self.directory.entry(&self.name);
+        let version = entry.map_err(|error| refusal(&error))?;
+        let version = version.map(|entry| entry.version);
+        match version == self.old.as_ref().map(|old| old.version) {
+            true => Ok(()),
+            false => Err(Refusal::Content),
+        }
+    }
+
+    /// Whether it names its interpreter, which Unix does not find with a CR behind it.
+    fn is_script(&mut self) -> io::Result<bool> {
+        let mut beginning = [0; 2];
+        self.file.seek(SeekFrom::Start(0))?;
+        let length = self.file.read(&mut beginning)?;
+        Ok(beginning[..length] == *b"#!")
+    }
+
+    /// Gives the text the line ends of the file that is there, or a new script those with which it runs.
     fn convert(&mut self) -> io::Result<bool> {
-        let between = self
-            .convert
-            .and_then(|(from, to)| Converter::between(from, to));
+        let is_new_script = self.old.is_none() && cfg!(unix) && self.is_script()?;
+        let ends = match is_new_script {
+            true => Some((self.ends, LineEnds::Lf)),
+            false => self.convert,
+        };
+        let between = ends.and_then(|(from, to)| Converter::between(from, to));
         let Some(mut converter) = between else {
             return Ok(false);
         };
@@ -176,42 +229,70 @@ impl Incoming {
     }
 
     /// Keeps what is there beside it, if nobody else has it.
-    fn keep_aside(&self, takes_its_place: bool) -> io::Result<Option<String>> {
+    fn keep_aside(&self, takes_its_place: bool) -> io::Result<Option<Kept>> {
         let Some(old) = self.old.as_ref().filter(|old| old.is_unique) else {
             return Ok(None);
         };
         let text = old.content.map_or([0; 32], |content| content.text);
         let tag = data_encoding::HEXLOWER.encode(&text[..4]);
-        let kept = format!(".{}.{tag}.before", self.name);
-        let made = match takes_its_place && self.directory.link(&self.name, &kept).or_else(there)? {
+        // A name of 255 bytes leaves no room for more.
+        let name = &self.name[..self.name.floor_char_boundary(MOST_OF_NAME)];
+        let names = (0..MOST_KEPT).map(|n| match n {
+            0 => format!(".{name}.{tag}.before"),
+            n => format!(".{name}.{tag}-{n}.before"),
+        });
+        for kept in names {
+            match self.second(&kept, takes_its_place) {
+                Ok(()) => {
+                    return Ok(Some(Kept {
+                        name: kept,
+                        is_new: true,
+                    }));
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+            // What was kept before need not be again; half of it, or something else of that name, is not it.
+            let there = look(&self.directory, &kept).map(|(content, _)| content);
+            if there.is_some() && there == old.content {
+                return Ok(Some(Kept {
+                    name: kept,
+                    is_new: false,
+                }));
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// Gives what is there a second name, or makes a copy where that would be written over too.
+    fn second(&self, kept: &str, takes_its_place: bool) -> io::Result<()> {
+        match takes_its_place && self.directory.link(&self.name, kept)? {
             true => Ok(()),
-            false => self.copy_to(&kept),
-        };
-        made.map(|()| Some(kept))
+            false => self.copy_to(kept),
+        }
     }
 
     fn copy_to(&self, kept: &str) -> io::Result<()> {
         let mut from = self.directory.read(&self.name)?;
-        match self.directory.make(kept) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            to => io::copy(&mut from, &mut to?).map(drop),
-        }
+        let mut to = self.directory.make(kept)?;
+        let copied = io::copy(&mut from, &mut to).and_then(|_| to.sync_all());
+        copied.inspect_err(|_| {
+            let _ = self.directory.remove(kept);
+        })
+    }
+
+    /// The file that is there, opened to be written over, once there is room for all of the text in it.
+    fn with_room(&mut self) -> io::Result<File> {
+        let to = self.directory.overwrite(&self.name)?;
+        Directory::reserve(&to, self.file.metadata()?.len())?;
+        Ok(to)
     }
 
     /// Writes the text into the file that is there.
-    fn write_over(&mut self) -> io::Result<()> {
-        let mut to = self.directory.overwrite(&self.name)?;
+    fn write_over(&mut self, mut to: File) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(0))?;
-        to.set_len(0)?;
-        io::copy(&mut self.file, &mut to)?;
+        let length = io::copy(&mut self.file, &mut to)?;
+        to.set_len(length)?;
         to.sync_all()
-    }
-}
-
-/// What was kept aside before need not be again.
-fn there(error: io::Error) -> io::Result<bool> {
-    match error.kind() {
-        io::ErrorKind::AlreadyExists => Ok(true),
-        _ => Err(error),
     }
 }

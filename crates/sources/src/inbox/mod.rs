@@ -6,29 +6,27 @@
 //! time, until it is of no use: another version comes, the file is there already, or a day has passed.
 
 mod incoming;
+mod look;
 
 use std::{
     collections::HashMap,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
 use p2pdbg_facts::GitCheckout;
 use p2pdbg_proto::sources::{Offer, Refusal, Sha256 as Digest};
-use sha1::{Digest as _, Sha1};
 
 pub use self::incoming::Incoming;
-use self::incoming::Old;
+pub(super) use self::look::MAX_FILE;
+use self::{incoming::Old, look::look};
 use super::{
     SourceName,
-    content::{Content, ContentHash},
+    content::Content,
     directory::{Directory, Kind, refusal},
     partial_files,
 };
-
-/// The longest file that is offered and taken, in bytes.
-pub(super) const MAX_FILE: u64 = 256 << 20;
 
 /// How many files are remembered for what was in them.
 const MOST_SEEN: usize = 20_000;
@@ -106,10 +104,15 @@ impl Inbox {
         let leaf = loop {
             let part = parts.next().ok_or(Refusal::Name)?;
             let part = directory.name_there(part, offer.exact)?;
+            let failed = |error| refusal(&error);
             if parts.peek().is_none() {
                 break part;
             }
-            directory = directory.below(&part).map_err(|error| refusal(&error))?;
+            // What would be full of nothing but an empty directory is not made.
+            if directory.entry(&part).map_err(failed)?.is_none() {
+                has_room(&directory, offer.size)?;
+            }
+            directory = directory.below(&part).map_err(failed)?;
         };
         let old = self.old(&directory, &leaf, &name, seen)?;
         partial_files::remove_useless(&directory, &leaf, offer.sha256);
@@ -127,10 +130,7 @@ impl Inbox {
             seen.note(&name, content.text);
             return Ok(Begun::Same);
         }
-        let room = directory.room().map_err(|error| refusal(&error))?;
-        if room.is_some_and(|room| room < offer.size) {
-            return Err(Refusal::Full);
-        }
+        has_room(&directory, offer.size)?;
         Incoming::open(directory, &leaf, old, offer)
             .map(|incoming| Begun::Wanted(Box::new(incoming)))
     }
@@ -166,10 +166,20 @@ impl Inbox {
         };
         let is_unique = entry.length > 0 && !is_known && is_committed() != Some(true);
         Ok(Some(Old {
+            version: entry.version,
             attributes: entry.attributes,
             content,
             is_unique,
         }))
+    }
+}
+
+/// Fails if a file of so many bytes does not fit where a directory is.
+fn has_room(directory: &Directory, size: u64) -> Result<(), Refusal> {
+    let room = directory.room().map_err(|error| refusal(&error))?;
+    match room.is_some_and(|room| room < size) {
+        true => Err(Refusal::Full),
+        false => Ok(()),
     }
 }
 
@@ -185,24 +195,6 @@ fn below_as_written<'a>(path: &'a Path, directory: &Path, exact: bool) -> Option
     Some(parts.as_path())
 }
 
-/// What a file holds, and its name as a blob of Git.
-fn look(directory: &Directory, name: &str) -> Option<(Content, [u8; 20])> {
-    let file = directory.read(name).ok()?;
-    let length = file.metadata().ok()?.len();
-    let (mut content, mut blob) = (ContentHash::new(), Sha1::new());
-    blob.update(format!("blob {length}\0"));
-    let mut file = file.take(MAX_FILE);
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let read = file.read(&mut buffer).ok()?;
-        if read == 0 {
-            return Some((content.finish(), blob.finalize().into()));
-        }
-        content.update(&buffer[..read]);
-        blob.update(&buffer[..read]);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
@@ -211,9 +203,10 @@ mod tests {
     };
 
     use p2pdbg_proto::sources::Written;
-    use sha2::Sha256;
+    use sha2::{Digest as _, Sha256};
 
     use super::*;
+    use crate::content::ContentHash;
 
     fn offer(name: &str, text: &str) -> Offer {
         let mut hash = ContentHash::new();
@@ -444,6 +437,85 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_there_while_a_copy_comes_is_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inbox, seen) = (open(dir.path()), Seen::default());
+        let path = dir.path().join("a.py");
+        for before in [Some("old"), None] {
+            match before {
+                Some(text) => fs::write(&path, text).unwrap(),
+                None => fs::remove_file(&path).unwrap(),
+            }
+            // Even where the other end has what was there before.
+            seen.note(&"a.py".parse().unwrap(), offer("a.py", "old").text);
+            let Ok(Begun::Wanted(mut incoming)) = inbox.begin(&offer("a.py", "new"), &seen) else {
+                panic!("it is not wanted");
+            };
+            incoming.add(b"new").unwrap();
+            fs::write(&path, "mine, of this very moment").unwrap();
+            assert_eq!(incoming.finish(), Err(Refusal::Content), "{before:?}");
+            assert_eq!(
+                fs::read_to_string(&path).unwrap(),
+                "mine, of this very moment"
+            );
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn half_a_copy_that_was_kept_aside_is_not_taken_for_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let inbox = open(dir.path());
+        fs::write(dir.path().join("a.py"), "mine").unwrap();
+        let kept = |text: &str| {
+            let kept = put_as(&inbox, &Seen::default(), &offer("a.py", text), text).kept;
+            kept.unwrap()
+        };
+        let first = kept("one");
+        fs::remove_file(dir.path().join(&first)).unwrap();
+        fs::write(dir.path().join(&first), "mi").unwrap();
+        fs::write(dir.path().join("a.py"), "mine").unwrap();
+        let second = kept("two");
+        assert_ne!(first, second);
+        assert_eq!(
+            fs::read_to_string(dir.path().join(&second)).unwrap(),
+            "mine"
+        );
+        fs::write(dir.path().join("a.py"), "mine").unwrap();
+        assert_eq!(
+            kept("three"),
+            second,
+            "what is kept already is not kept again"
+        );
+        let long = format!("{}é", "x".repeat(199));
+        let long = format!("{long}{}", "y".repeat(255 - long.len()));
+        fs::write(dir.path().join(&long), "mine").unwrap();
+        let kept = put_as(&inbox, &Seen::default(), &offer(&long, "new"), "new").kept;
+        let kept = fs::read_to_string(dir.path().join(kept.unwrap()));
+        assert_eq!(kept.unwrap(), "mine");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn extended_attributes_stay_those_of_the_file_that_is_there() {
+        use rustix::fs::{XattrFlags, getxattr, setxattr};
+
+        let dir = tempfile::tempdir().unwrap();
+        let inbox = open(dir.path());
+        let path = dir.path().join("a.py");
+        fs::write(&path, "old").unwrap();
+        // Some file systems have none.
+        if setxattr(&path, "user.origin", b"build 5", XattrFlags::empty()).is_err() {
+            return;
+        }
+        put(&inbox, "a.py", "new");
+        let mut value = [0; 16];
+        let length = getxattr(&path, "user.origin", &mut value[..]).unwrap();
+        assert_eq!(&value[..length], b"build 5");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+    }
+
+    #[test]
     fn the_line_ends_of_the_file_that_is_there_stay_and_what_may_run_may_run_there() {
         let dir = tempfile::tempdir().unwrap();
         let inbox = open(dir.path());
@@ -464,6 +536,22 @@ mod tests {
         assert!(
             matches!(begin(&inbox, &script), Ok(Begun::Same)),
             "but for its line ends"
+        );
+        // A script that is new has to run too; of a text that is not said.
+        let new = Offer {
+            name: "new.sh".to_owned(),
+            ..script
+        };
+        assert!(put_as(&inbox, &Seen::default(), &new, text).converted);
+        assert_eq!(
+            fs::read_to_string(dir.path().join("new.sh")).unwrap(),
+            "#!/bin/sh\necho new\n"
+        );
+        let plain = "a\r\nb\r\n";
+        put(&inbox, "new.txt", plain);
+        assert_eq!(
+            fs::read_to_string(dir.path().join("new.txt")).unwrap(),
+            plain
         );
     }
 

@@ -1,0 +1,184 @@
+//! Where `p2pdbg push` writes, and where it rather does not.
+
+use std::{fs, os::unix::fs::symlink};
+
+use p2pdbg_events::WarningCode;
+
+use crate::{
+    harness::{Home, Setting},
+    sources::{beside, checkout, compared, pair, plain, stderr, stdout, text, write},
+};
+
+#[test]
+fn one_of_two_services_with_the_same_names_is_asked_for_and_nothing_is_written_beside_it() {
+    let setting = Setting::loopback();
+    let here = checkout(&[
+        ("one/app.py", "1"),
+        ("one/db.py", "1"),
+        ("two/app.py", "2"),
+        ("two/db.py", "2"),
+    ]);
+    let there = plain(&[("app.py", "3"), ("db.py", "3")]);
+    let accepted = there.path().to_str().unwrap();
+    let pair = pair(&setting, &here, &there, &["--accept-push", accepted]);
+    for peer in [&pair.listener, &pair.connector] {
+        let warning = peer.warning(WarningCode::NothingInCommon);
+        assert!(
+            warning
+                .message
+                .as_str()
+                .contains("any of which may be meant"),
+            "{warning:?}"
+        );
+    }
+    for arguments in [
+        &["sources"][..],
+        &["push"],
+        &["push", "two/app.py"],
+        &["push", "two"],
+    ] {
+        let output = beside(&pair.listener, here.path(), arguments);
+        let said = stderr(&output);
+        assert!(
+            said.contains("any of which may be meant"),
+            "{arguments:?}: {said}"
+        );
+        assert!(said.contains("--sources DIR"), "{said}");
+        assert_eq!(
+            output.status.success(),
+            arguments == ["sources"],
+            "{output:?}"
+        );
+    }
+    assert_eq!(fs::read_dir(there.path()).unwrap().count(), 2);
+    let arguments = ["push", "--sources", "two", "two/app.py"];
+    let pushed = beside(&pair.listener, here.path(), &arguments);
+    assert!(stderr(&pushed).contains("1 copied"), "{pushed:?}");
+    assert_eq!(text(there.path(), "app.py"), "2");
+}
+
+#[test]
+fn file_that_is_named_behind_a_link_goes_where_its_name_says() {
+    let setting = Setting::loopback();
+    let here = plain(&[
+        ("app.py", "1"),
+        ("real/use.py", "new"),
+        ("lib/tool.py", "new"),
+    ]);
+    symlink("real", here.path().join("shared")).unwrap();
+    symlink("lib", here.path().join("linked")).unwrap();
+    let there = plain(&[
+        ("app.py", "1"),
+        ("shared/use.py", "old"),
+        ("lib/tool.py", "old"),
+    ]);
+    symlink("lib", there.path().join("linked")).unwrap();
+    let accepted = there.path().to_str().unwrap();
+    let pair = pair(&setting, &here, &there, &["--accept-push", accepted]);
+    compared(&pair.listener, &["lib/tool.py"]);
+    let arguments = ["push", "shared/use.py", "linked/tool.py"];
+    let pushed = beside(&pair.listener, here.path(), &arguments);
+    assert!(stderr(&pushed).contains("2 copied"), "{pushed:?}");
+    assert_eq!(text(there.path(), "shared/use.py"), "new");
+    assert!(!there.path().join("real").exists());
+    // Where there is the same link, what is behind it is the same.
+    assert_eq!(text(there.path(), "lib/tool.py"), "new");
+}
+
+#[test]
+fn what_was_installed_is_compared_and_copied_only_if_it_is_named() {
+    let setting = Setting::loopback();
+    let files = |own: &'static str| {
+        plain(&[
+            ("app.py", own),
+            ("env/pyvenv.cfg", "home = /usr"),
+            ("env/bin/pip", own),
+            ("node_modules/left/pad.js", own),
+            ("__pycache__/app.cpython-311.pyc", own),
+        ])
+    };
+    let (here, there) = (files("#!/home/a"), files("#!/home/b"));
+    let accepted = there.path().to_str().unwrap();
+    let pair = pair(&setting, &here, &there, &["--accept-push", accepted]);
+    let differ = ["app.py", "env/bin/pip", "node_modules/left/pad.js"];
+    compared(&pair.listener, &differ);
+    let pushed = beside(&pair.listener, here.path(), &["push"]);
+    assert!(pushed.status.success(), "{pushed:?}");
+    let said = stderr(&pushed);
+    assert!(
+        said.contains("2 files that differ were installed"),
+        "{said}"
+    );
+    assert!(said.contains("1 copied"), "{said}");
+    assert_eq!(text(there.path(), "env/bin/pip"), "#!/home/b");
+    let pushed = beside(&pair.listener, here.path(), &["push", "node_modules"]);
+    assert!(stderr(&pushed).contains("1 copied"), "{pushed:?}");
+    assert_eq!(text(there.path(), "env/bin/pip"), "#!/home/b");
+}
+
+#[test]
+fn names_of_a_home_are_told_to_nobody_because_listen_was_started_there() {
+    let setting = Setting::loopback();
+    let home = Home::new();
+    write(home.path(), "diary.txt", "1");
+    write(home.path(), "project/app.py", "new");
+    let there = plain(&[("app.py", "old"), ("diary.txt", "2")]);
+    let listener = setting
+        .listener()
+        .home(home.clone())
+        .in_directory(home.path())
+        .args([format!("debugpy:{}", setting.port())])
+        .start();
+    let connector = setting
+        .connector_with(&listener.code())
+        .in_directory(there.path())
+        .start();
+    listener.event("facts", |event| {
+        matches!(event, p2pdbg_events::Event::Facts(_)).then_some(())
+    });
+    let refused = beside(&listener, home.path(), &["sources"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(
+        stderr(&refused).contains("a home directory is compared only if"),
+        "{refused:?}"
+    );
+    let listed = beside(&listener, &home.path().join("project"), &["sources"]);
+    assert_eq!(stdout(&listed), "app.py\n", "{listed:?}");
+    assert!(
+        stderr(&listed).contains("1 differ, 0 are the same, 0 are here alone"),
+        "{listed:?}"
+    );
+    drop(connector);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn file_system_that_is_only_read_is_told_as_that() {
+    use std::process::Command;
+
+    use crate::sources::Disk;
+
+    let there = Home::new();
+    let disk = there.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let Some(_mounted) = Disk::mount(&disk) else {
+        crate::harness::skip("only root can mount a file system");
+        return;
+    };
+    write(&disk, "app.py", "old");
+    let mut remount = Command::new("mount");
+    remount.args(["-o", "remount,ro"]).arg(&disk);
+    assert!(remount.status().unwrap().success());
+    let setting = Setting::loopback();
+    let here = plain(&[("app.py", "new")]);
+    let accepted = disk.to_str().unwrap();
+    let pair = crate::sources::pair_in(&setting, &here, &disk, &["--accept-push", accepted]);
+    compared(&pair.listener, &["app.py"]);
+    let pushed = beside(&pair.listener, here.path(), &["push"]);
+    assert_eq!(pushed.status.code(), Some(1), "{pushed:?}");
+    let said = stderr(&pushed);
+    assert!(
+        said.contains("nothing can be written to the file system there"),
+        "{said}"
+    );
+}
