@@ -9,6 +9,7 @@ use std::{
 use p2pdbg_base::{ErrorCode, Failure, Untrusted};
 use p2pdbg_facts::real_path;
 use p2pdbg_identity::{StateDir, StateError};
+use p2pdbg_sources::copy_extended_attributes;
 
 use crate::{
     cli::IdeOptions,
@@ -19,6 +20,9 @@ use crate::{
 
 /// The longest file of a project that is read, in bytes.
 const MAX_FILE: u64 = 4 << 20;
+
+/// So many links lead to each other at the most, as on Linux.
+const MOST_LINKS: usize = 40;
 
 /// Prints or writes.
 ///
@@ -207,11 +211,7 @@ fn read(path: &Path) -> Result<Option<String>, Failure> {
 
 /// Puts the new text in the place of the old one, whole or not at all.
 fn replace(path: &Path, file: &PlannedFile) -> io::Result<()> {
-    // A link stays one: what it leads to is replaced.
-    let path = match fs::canonicalize(path) {
-        Ok(path) => path,
-        Err(_) => path.to_owned(),
-    };
+    let path = behind_links(path)?;
     let directory = path.parent().unwrap_or(Path::new("."));
     make_directory(directory)?;
     let name = path
@@ -227,7 +227,9 @@ fn replace(path: &Path, file: &PlannedFile) -> io::Result<()> {
             .open(&temporary)?;
         new.write_all(file.after.as_bytes())?;
         let old = fs::metadata(&path).ok();
-        if !take_owner(&new, old.as_ref(), directory)? {
+        let takes_its_place = take_owner(&new, old.as_ref(), directory)?
+            && (old.is_none() || take_lists(&path, &new).is_ok());
+        if !takes_its_place {
             // It is another user's, who lets this one write to it: a file in its place would not be theirs.
             fs::write(&path, &file.after)?;
             return fs::remove_file(&temporary);
@@ -243,10 +245,40 @@ fn replace(path: &Path, file: &PlannedFile) -> io::Result<()> {
     })
 }
 
+/// What a path leads to: a link stays one, and what is behind it is replaced, or made.
+fn behind_links(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        if let Ok(found) = fs::canonicalize(&path) {
+            return Ok(found);
+        }
+        let Ok(link) = fs::read_link(&path) else {
+            return Ok(path);
+        };
+        path = path.parent().unwrap_or(Path::new(".")).join(link);
+        if !path.parent().is_some_and(Path::is_dir) {
+            break;
+        }
+    }
+    Err(nowhere())
+}
+
+fn nowhere() -> io::Error {
+    io::Error::other("it is a link that leads nowhere; make what it leads to, or remove it")
+}
+
+/// Gives a new file the access list of the old one, and what else there is of the kind.
+fn take_lists(old: &Path, new: &fs::File) -> io::Result<()> {
+    copy_extended_attributes(&fs::File::open(old)?, new)
+}
+
 /// Makes a directory and those above it, as the one does in which they are made: for the same user.
 fn make_directory(directory: &Path) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());
+    }
+    if directory.is_symlink() {
+        return Err(nowhere());
     }
     let parent = directory.parent().unwrap_or(Path::new("."));
     make_directory(parent)?;

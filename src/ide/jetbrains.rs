@@ -169,10 +169,9 @@ fn up_to_date(
     if let Some(remote) = facts.paths.remote.first() {
         let remote = escape(remote.as_str());
         let local = escape(&facts.paths.local_for(FOLDER));
-        let mapping = format!("local-root=\"{local}\" remote-root=\"");
         let none = "<list />";
         let option = "name=\"remoteRoot\" value=\"";
-        if let Some(mapped) = with_value(&text, &mapping, &remote) {
+        if let Some(mapped) = with_mappings(&text, facts) {
             text = mapped;
         } else if let Some(mapped) = with_value(&text, option, &remote) {
             text = with_value(&mapped, "name=\"localRoot\" value=\"", &local).unwrap_or(mapped);
@@ -191,6 +190,31 @@ fn mappings(facts: &Sessions<'_>) -> String {
         format!("          <mapping local-root=\"{local}\" remote-root=\"{remote}\" />\n")
     });
     format!("<list>\n{}        </list>", remotes.collect::<String>())
+}
+
+/// The text with the remote directories in the mappings of our local one, in their order; what is missing is added behind
+/// them. `None` if there is none. Further mappings of that directory are the user's.
+fn with_mappings(text: &str, facts: &Sessions<'_>) -> Option<String> {
+    let local = escape(&facts.paths.local_for(FOLDER));
+    let anchor = format!("local-root=\"{local}\" remote-root=\"");
+    let (mut mapped, mut from) = (text.to_owned(), 0);
+    for remote in &facts.paths.remote {
+        let remote = escape(remote.as_str());
+        if let Some(next) = with_value(&mapped[from..], &anchor, &remote) {
+            let at = from + mapped[from..].find(&anchor)?;
+            mapped.replace_range(from.., &next);
+            from = at + anchor.len() + remote.len();
+            continue;
+        }
+        // Behind the last one, as that is indented.
+        let last = mapped[..from].rfind("<mapping")?;
+        let end = from + mapped[from..].find('>')? + 1;
+        let line = mapped[..last].rfind('\n')?;
+        let added = format!("{}<mapping {anchor}{remote}\" />", &mapped[line..last]);
+        mapped.insert_str(end, &added);
+        from = end + added.len();
+    }
+    (from > 0).then_some(mapped)
 }
 
 /// The text with another value after `anchor`, up to the quotation mark.

@@ -141,7 +141,11 @@ fn put(list: &CstArray, entry: &Entry, written: &mut Lists) {
         None => {
             list.ensure_multiline();
             list.append(whole);
-            note(&entry.kept_up_to_date(), of_entry, written);
+            if let Value::Object(fields) = entry.kept_up_to_date() {
+                for (key, value) in &fields {
+                    note(value, &format!("{of_entry}/{key}"), written);
+                }
+            }
         }
     }
 }
@@ -161,7 +165,9 @@ pub(super) fn merge(object: &CstObject, wanted: &Value, within: &str, written: &
         match (property.value(), value) {
             (Some(node), Value::Object(_)) if node.as_object().is_some() => {
                 if let Some(object) = node.as_object() {
+                    take_out(&object, value, written.get(&name).map(Vec::as_slice));
                     merge(&object, value, &name, written);
+                    note(value, &name, written);
                 }
             }
             (Some(node), Value::Array(elements)) if node.as_array().is_some() => {
@@ -179,13 +185,36 @@ pub(super) fn merge(object: &CstObject, wanted: &Value, within: &str, written: &
     }
 }
 
-/// Notes the lists that were written.
+/// Takes out of an object what was written into it the last time, stands there still and is wanted no more: the
+/// directory of a deployment, say, whose files are mapped by its name.
+fn take_out(object: &CstObject, wanted: &Value, written: Option<&[Json]>) {
+    let wanted = to_json(wanted);
+    for property in object.properties() {
+        let (Some(key), Some(value)) = (property.decoded_name(), property.value()) else {
+            continue;
+        };
+        let own = pair(&key, &value.to_serde_value().unwrap_or(Json::Null));
+        let is_ours = written.is_some_and(|written| written.contains(&own));
+        if is_ours && wanted.get(&key).is_none() {
+            property.remove();
+        }
+    }
+}
+
+/// A field of an object as it is noted.
+fn pair(key: &str, value: &Json) -> Json {
+    Json::Object([(key.to_owned(), value.clone())].into_iter().collect())
+}
+
+/// Notes the lists that were written, and the fields of the objects.
 fn note(value: &Value, name: &str, written: &mut Lists) {
     match value {
         Value::Array(elements) => {
             written.insert(name.to_owned(), elements.iter().map(to_json).collect());
         }
         Value::Object(fields) => {
+            let pairs = fields.iter().map(|(key, value)| pair(key, &to_json(value)));
+            written.insert(name.to_owned(), pairs.collect());
             for (key, value) in fields {
                 note(value, &format!("{name}/{key}"), written);
             }
@@ -322,6 +351,34 @@ mod tests {
             .replace("\"port\": 1", "\"port\": 5679")
             .replace("/old", "/srv");
         assert_eq!(after, expected);
+    }
+
+    #[test]
+    fn fields_that_were_written_go_when_they_are_wanted_no_more_and_the_users_stay() {
+        let mut written = Lists::new();
+        let mut write = |text: Option<&str>, there: &str| {
+            let map = Value::Object(vec![(there.to_owned(), "here".into())]);
+            let entry = Entry::named("name", "p2pdbg gdbserver").kept("sourceFileMap", map);
+            let path = Path::new("launch.json");
+            with_entries(path, text, &PLACE, &[entry], &mut written).unwrap()
+        };
+        let first = write(None, "/releases/5");
+        let with_users = first.replace(
+            "\"/releases/5\": \"here\"",
+            "// libc\n        \"/build/glibc\": \"libc\",\n        \"/releases/5\": \"here\"",
+        );
+        let second = write(Some(&with_users), "/releases/6");
+        assert!(!second.contains("/releases/5"), "{second}");
+        assert!(
+            second.contains("// libc\n        \"/build/glibc\": \"libc\""),
+            "{second}"
+        );
+        assert!(second.contains("\"/releases/6\": \"here\""), "{second}");
+        // What the user has changed is the user's.
+        let changed = second.replace("\"/releases/6\": \"here\"", "\"/releases/6\": \"other\"");
+        let third = write(Some(&changed), "/releases/7");
+        assert!(third.contains("\"/releases/6\": \"other\""), "{third}");
+        assert_eq!(write(Some(&third), "/releases/7"), third);
     }
 
     #[test]

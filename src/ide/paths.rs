@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use p2pdbg_facts::{HostFacts, HostPath, default_root};
+use p2pdbg_facts::{HostFacts, HostPath, default_root, holds_home};
 use p2pdbg_forward::Preset;
 
 use super::Ide;
@@ -38,8 +38,15 @@ impl PathMapping {
             mapped(directory, here, &roots.there())
         });
         let named = || {
-            let there = session.there.as_ref()?.roots_beside(&session.here);
+            let mut there = session.there.as_ref()?.roots_beside(&session.here);
+            // A connect that was started at the top of its host says nothing of where the program is.
+            there.retain(|path| !is_top(path.as_str()));
+            if there.is_empty() {
+                return None;
+            }
+            // A listen that was started in the home is not meant to have all of it there.
             let here = session.here.source_root();
+            let here = here.filter(|here| !holds_home(Path::new(here.as_str())));
             let by_session =
                 here.and_then(|here| mapped(directory, Path::new(here.as_str()), &there));
             // The session was started elsewhere.
@@ -112,6 +119,17 @@ impl PathMapping {
             ];
         };
         let mut notes = Vec::new();
+        let roots = there.roots_beside(&session.here);
+        if session.roots.is_none()
+            && !roots.is_empty()
+            && roots.iter().all(|path| is_top(path.as_str()))
+        {
+            notes.push(
+                "p2pdbg connect was started at the top of its host's files, so there is no path mapping: start it in the \
+                 program's directory, or with --sources DIR"
+                    .to_owned(),
+            );
+        }
         let is_rdbg = |forward: &crate::recent_sessions::RecentForward| {
             forward.debugger == Some(Preset::Rdbg)
         };
@@ -148,6 +166,14 @@ impl PathMapping {
             .collect();
         (apart(local.to_str()?) && !pairs.is_empty()).then(|| pairs.join(","))
     }
+}
+
+/// Whether a path is that of the whole file system, or of a drive.
+fn is_top(path: &str) -> bool {
+    path.trim_end_matches(['/', '\\'])
+        .trim_end_matches(':')
+        .len()
+        <= 1
 }
 
 /// What of the project is mapped, and to where, if `here` and `there` hold the same files.
@@ -236,6 +262,30 @@ mod tests {
         );
         let windows = self::session(&root, r"C:\app");
         assert_eq!(mapping(&web, &windows), expect("", r"C:\app\web"));
+    }
+
+    #[test]
+    fn neither_a_home_nor_the_top_of_a_host_is_taken_for_the_directory_of_a_project() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = std::env::home_dir().unwrap();
+        assert_eq!(
+            mapping(dir.path(), &session(&home, "/srv/app")).1,
+            "/srv/app"
+        );
+        let project = home.join("project");
+        assert_eq!(mapping(&project, &session(&home, "/srv/app")).1, "/srv/app");
+        for (there, is_mapped) in [
+            ("/", false),
+            (r"C:\", false),
+            ("/srv", true),
+            (r"C:\app", true),
+        ] {
+            let session = session(dir.path(), there);
+            let paths = PathMapping::of(dir.path(), &session);
+            assert_eq!(!paths.remote.is_empty(), is_mapped, "{there}");
+            let notes = paths.notes(&session);
+            assert_eq!(notes.is_empty(), is_mapped, "{there}: {notes:?}");
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl User {
     }
 
     /// Has these sessions kept.
-    fn keep(&self, sessions: &[RecentSession]) {
+    pub(crate) fn keep(&self, sessions: &[RecentSession]) {
         let state = StateDir::open(Some(&self.home.state()), "p2pdbg").unwrap();
         p2pdbg::recent_sessions::write(sessions.iter(), &state).unwrap();
     }
@@ -92,7 +92,7 @@ impl User {
         String::from_utf8(output.stderr).unwrap()
     }
 
-    fn file(&self, path: &str) -> String {
+    pub(crate) fn file(&self, path: &str) -> String {
         fs::read_to_string(self.project.join(path)).unwrap()
     }
 
@@ -100,7 +100,7 @@ impl User {
         serde_json::from_str(&self.file(path)).unwrap()
     }
 
-    fn put(&self, path: &str, text: &str) {
+    pub(crate) fn put(&self, path: &str, text: &str) {
         let path = self.project.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();

@@ -8,6 +8,8 @@ mod facts;
 #[cfg(unix)]
 mod nvim;
 #[cfg(unix)]
+mod project_files;
+#[cfg(unix)]
 mod push;
 mod schema;
 #[cfg(unix)]

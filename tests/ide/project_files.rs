@@ -1,0 +1,120 @@
+//! What becomes of the files of a project that are links, have access lists, or were written for another deployment.
+
+use std::{fs, os::unix::fs::symlink};
+
+use p2pdbg::recent_sessions::RecentSession;
+use p2pdbg_facts::HostFacts;
+use p2pdbg_forward::{Forward, Preset};
+
+use crate::configurations::User;
+
+#[test]
+fn link_that_leads_to_no_file_yet_stays_a_link_and_the_file_is_made() {
+    let user = User::with_session(&[Preset::Debugpy], "/srv/app");
+    fs::create_dir_all(user.project.join(".vscode")).unwrap();
+    fs::create_dir(user.project.join("shared")).unwrap();
+    let link = user.project.join(".vscode/launch.json");
+    symlink(
+        "../shared/settings.json",
+        user.project.join(".vscode/other"),
+    )
+    .unwrap();
+    symlink("other", &link).unwrap();
+    user.write("vscode");
+    assert!(link.is_symlink() && user.file("shared/settings.json").contains("p2pdbg debugpy"));
+    assert!(user.write("vscode").contains("nothing to change"));
+    // Nor is one put aside that leads nowhere at all.
+    fs::remove_dir_all(user.project.join("shared")).unwrap();
+    let output = user.run(&["vscode", "--write"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("it is a link that leads nowhere"), "{said}");
+    assert!(link.is_symlink());
+    symlink("nowhere", user.project.join(".zed")).unwrap();
+    let output = user.run(&["zed", "--write"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("it is a link that leads nowhere"), "{said}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn extended_attributes_of_a_file_stay() {
+    use rustix::fs::{XattrFlags, getxattr, setxattr};
+
+    let user = User::with_session(&[Preset::Debugpy], "/srv/app");
+    user.put(".vscode/launch.json", "{}");
+    let launch = user.project.join(".vscode/launch.json");
+    if setxattr(&launch, "user.origin", b"team", XattrFlags::empty()).is_err() {
+        crate::harness::skip("the file system has no extended attributes");
+        return;
+    }
+    user.write("vscode");
+    assert!(user.file(".vscode/launch.json").contains("p2pdbg debugpy"));
+    let mut value = [0; 8];
+    let length = getxattr(&launch, "user.origin", &mut value[..]).unwrap();
+    assert_eq!(&value[..length], b"team");
+}
+
+/// A session with a deployment behind a link.
+fn deployed(user: &User, preset: Preset, release: &str) {
+    let forward = Forward::of_preset(preset, preset.default_port());
+    let here = HostFacts::of_directory(Some(&user.project));
+    let mut session = RecentSession::begin(here, &[forward]);
+    session.ended = true;
+    session.set_peer(&"web-1".parse().unwrap());
+    session.there = Some(HostFacts {
+        directory: Some("/srv/current".parse().unwrap()),
+        root: Some("/srv/current".parse().unwrap()),
+        root_resolved: Some(format!("/srv/releases/{release}").parse().unwrap()),
+        ..HostFacts::default()
+    });
+    user.keep(&[session]);
+}
+
+#[test]
+fn both_names_of_a_deployment_are_those_of_the_one_that_runs_now() {
+    for (ide, preset, file) in [
+        ("vscode", Preset::Gdbserver, ".vscode/launch.json"),
+        ("vscode", Preset::Debugpy, ".vscode/launch.json"),
+        ("zed", Preset::Debugpy, ".zed/debug.json"),
+        (
+            "pycharm",
+            Preset::Pydevd,
+            ".idea/runConfigurations/p2pdbg_pydevd.xml",
+        ),
+    ] {
+        let user = User::with_session(&[preset], "/srv/app");
+        deployed(&user, preset, "5");
+        user.write(ide);
+        let first = user.file(file);
+        assert!(
+            first.contains("/srv/current") && first.contains("/srv/releases/5"),
+            "{first}"
+        );
+        deployed(&user, preset, "6");
+        user.write(ide);
+        let expected = first.replace("/srv/releases/5", "/srv/releases/6");
+        assert_eq!(user.file(file), expected, "{ide} {preset:?}");
+        assert!(
+            user.write(ide).contains("nothing to change"),
+            "{ide} {preset:?}"
+        );
+    }
+}
+
+#[test]
+fn mapping_of_a_second_name_is_added_behind_the_first_and_the_users_own_stays() {
+    let user = User::with_session(&[Preset::Pydevd], "/srv/current");
+    user.write("pycharm");
+    let file = ".idea/runConfigurations/p2pdbg_pydevd.xml";
+    let one = "<mapping local-root=\"$PROJECT_DIR$\" remote-root=\"/srv/current\" />\n";
+    let own = "          <mapping local-root=\"$PROJECT_DIR$/lib\" remote-root=\"/opt/lib\" />\n";
+    let text = user.file(file).replace(one, &format!("{one}{own}"));
+    user.put(file, &text);
+    deployed(&user, Preset::Pydevd, "6");
+    user.write("pycharm");
+    let two =
+        "          <mapping local-root=\"$PROJECT_DIR$\" remote-root=\"/srv/releases/6\" />\n";
+    assert_eq!(user.file(file), text.replace(one, &format!("{one}{two}")));
+    assert!(user.write("pycharm").contains("nothing to change"));
+}
