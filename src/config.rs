@@ -11,6 +11,7 @@ use etcetera::BaseStrategy;
 use p2pdbg_base::{ErrorCode, Failure};
 use p2pdbg_identity::is_unexpanded;
 use p2pdbg_path::traversal::TraversalTable;
+use p2pdbg_proto::spelling::nearest;
 use serde::{Deserialize, de::IgnoredAny};
 use toml::Spanned;
 
@@ -88,16 +89,57 @@ fn line_of(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|b| *b == b'\n').count()
 }
 
+/// What the parser of TOML has found, for people, and what to write. A text that stands where something else should is
+/// not repeated: it may be the URL with the access key.
+fn told(what: &str) -> (String, String) {
+    let mut told = what.replace('\n', ", ");
+    for (of_a_program, plain) in [
+        ("path string", "a string"),
+        ("u32", "a whole number from 0 on"),
+        (" as i128", ""),
+    ] {
+        told = told.replace(of_a_program, plain);
+    }
+    let string = told.find("string \"").zip(told.rfind("\", expected"));
+    if let Some((from, to)) = string.filter(|(from, to)| from + 8 <= *to) {
+        told.replace_range(from..=to, "a string");
+    }
+    (told, hint(what))
+}
+
 /// What to write, by what the parser of TOML has found.
-fn hint(what: &str) -> &'static str {
-    if what.contains("expected a sequence") {
+fn hint(what: &str) -> String {
+    let (_, expected) = what.split_once("expected ").unwrap_or_default();
+    let example = if what.starts_with("unknown field") {
+        return hint_of_key(what);
+    } else if expected == "a sequence" {
         "it takes a list, as in forwards = [\"debugpy\", \"node:9230\"]"
     } else if what.contains("unicode") || what.contains("escape") {
         "a path of Windows stands between 'single quotes', as in state = 'C:\\p2pdbg'"
-    } else if what.contains("quote") {
+    } else if what.contains("quote") || matches!(expected, "a string" | "path string") {
         "text stands between straight quotes, as in name = \"web-1\""
+    } else if expected == "u32" {
+        "it takes a number without quotes, as in burst = 20"
+    } else if expected == "a boolean" {
+        "it takes true or false without quotes, as in port_mapping = false"
+    } else if what.starts_with("duplicate key") {
+        "each key stands there once"
     } else {
-        "its keys are rendezvous, name, state, forwards, stun and the table [traversal]; see docs/CONFIGURATION.md"
+        KEYS
+    };
+    example.to_owned()
+}
+
+/// Which keys there are.
+const KEYS: &str = "its keys are rendezvous, name, state, forwards, stun and the table [traversal]; see docs/CONFIGURATION.md";
+
+/// Which key is meant by one that is not known.
+fn hint_of_key(what: &str) -> String {
+    let mut quoted = what.split('`').skip(1).step_by(2);
+    let key = quoted.next().unwrap_or_default();
+    match nearest(&key.to_lowercase(), quoted) {
+        Some(near) => format!("is {near} meant?"),
+        None => KEYS.to_owned(),
     }
 }
 
@@ -145,12 +187,12 @@ impl Config {
             // The error's own `Display` quotes the line, which may hold the access key.
             let at = error.span().map_or(0, |span| span.start);
             let line = line_of(&text, at);
-            let (path, what) = (path.display(), error.message().replace('\n', ", "));
+            let (path, (what, hint)) = (path.display(), told(error.message()));
             Failure::new(
                 ErrorCode::Configuration,
                 format!("the configuration file does not parse: {path}, line {line}: {what}"),
             )
-            .hint(hint(&what))
+            .hint(hint)
         })?;
         let mut origin = Origin::of(path, &text);
         if config
@@ -162,7 +204,8 @@ impl Config {
         }
         let directory = path.parent().unwrap_or(Path::new("/"));
         // The working directory has nothing to do with where the state is.
-        config.state = config.state.map(|state| {
+        let state = config.state.filter(|state| !state.as_os_str().is_empty());
+        config.state = state.map(|state| {
             let state = at_home(state);
             // What only a shell understands stays as it stands, and is refused where the directory is opened.
             match is_unexpanded(&state) {
@@ -293,6 +336,72 @@ mod tests {
         assert_eq!(state("/var/st"), Path::new("/var/st"));
         assert_eq!(state("st"), dir.path().join("st"));
         assert_eq!(state("$HOME/st"), Path::new("$HOME/st"));
+        fs::write(&path, "state = ''").unwrap();
+        assert_eq!(Config::read(&path).unwrap().state, None);
+    }
+
+    #[test]
+    fn fault_is_told_in_plain_words_with_what_to_write_and_no_text_of_the_file() {
+        for (text, what, to_write) in [
+            (
+                "name = 5",
+                "integer `5`, expected a string",
+                "between straight quotes",
+            ),
+            (
+                "state = true",
+                "expected a string",
+                "between straight quotes",
+            ),
+            (
+                "stun = 'KEYKEY'",
+                "invalid type: a string, expected a sequence",
+                "it takes a list",
+            ),
+            (
+                "forwards = [5]",
+                "expected a string",
+                "between straight quotes",
+            ),
+            (
+                "[traversal]\nburst = 'KEYKEY'",
+                "a string, expected a whole number",
+                "burst = 20",
+            ),
+            (
+                "[traversal]\nburst = -1",
+                "expected a whole number from 0 on",
+                "burst = 20",
+            ),
+            (
+                "[traversal]\ntcp = 'no'",
+                "expected a boolean",
+                "true or false",
+            ),
+            (
+                "[traversal]\nbrust = 5",
+                "unknown field `brust`",
+                "is burst meant?",
+            ),
+            (
+                "[travesal]\nburst = 5",
+                "unknown field `travesal`",
+                "is traversal meant?",
+            ),
+            (
+                "Rendezvous = 'x'",
+                "unknown field `Rendezvous`",
+                "is rendezvous meant?",
+            ),
+            ("color = 'x'", "unknown field `color`", "its keys are"),
+            ("name = 'a'\nname = 'b'", "duplicate key", "once"),
+        ] {
+            let failure = read(text).unwrap_err();
+            let hint = failure.hint.clone().unwrap_or_default();
+            assert!(failure.message.contains(what), "{text}: {failure}");
+            assert!(hint.contains(to_write), "{text}: {hint}");
+            assert!(!failure.message.contains("KEYKEY"), "{failure}");
+        }
     }
 
     #[test]

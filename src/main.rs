@@ -35,10 +35,7 @@ fn main() -> ExitCode {
     drivers::end_with_them("p2pdbg");
     let Cli { verbose, command } = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let meant = cli::misread(&error, &words());
-            return meant.map_or_else(|| error.exit(), |failure| status(Err(failure)));
-        }
+        Err(error) => return refuse(&error),
     };
     match command {
         CliCommand::Listen(args) => {
@@ -76,6 +73,17 @@ fn main() -> ExitCode {
         CliCommand::Unit(args) => status(commands::systemd_unit::run(args)),
         CliCommand::Completions { shell } => status(generate::completions(shell)),
         CliCommand::Man { dir } => status(generate::man(dir.as_deref())),
+    }
+}
+
+/// Says what is wrong with the command line, or shows the help that it asks for, and ends.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let Some(failure) = cli::misread(error, &words()) else {
+        error.exit()
+    };
+    match cli::asks_for_events(&words()) {
+        Some(role) => run(Format::Json, role, 0, |_| Err(failure)),
+        None => status(Err(failure)),
     }
 }
 

@@ -273,6 +273,195 @@ fn what_is_pasted_or_typed_in_haste_is_told_what_to_write() {
 }
 
 #[test]
+fn refused_command_line_is_told_in_one_line_with_one_of_what_to_write() {
+    for (line, what, to_write) in [
+        (
+            &["pipe"][..],
+            "<HOST:PORT> is missing",
+            "write p2pdbg pipe <HOST:PORT>",
+        ),
+        (
+            &["forward"],
+            "<DEBUGGER[:PORT]> is missing",
+            "write p2pdbg forward",
+        ),
+        (
+            &["unit"],
+            "--peer <NAME> is missing",
+            "write p2pdbg unit --peer <NAME>",
+        ),
+        (&["ide"], "<IDE> is missing", "write p2pdbg ide <IDE>"),
+        (
+            &["completions"],
+            "<SHELL> is missing",
+            "write p2pdbg completions",
+        ),
+        (
+            &["attach", "--with", "gdbserver"],
+            "<PID|NAME> is missing",
+            "write p2pdbg attach",
+        ),
+        (
+            &["attach", "4242", "--with", "dlv"],
+            "--with \"dlv\" is none of its values",
+            "is delve meant?",
+        ),
+        (
+            &["completions", "tcsh"],
+            "\"tcsh\" is none of its values",
+            "it takes bash",
+        ),
+        (
+            &["listen", "--path"],
+            "--path <KIND> has no value",
+            "it takes direct, relay",
+        ),
+        (
+            &["listen", "--path", "carrier"],
+            "--path \"carrier\" is none",
+            "it takes direct, relay",
+        ),
+        (
+            &["listen", "--path", "a\nb\u{1b}[2J"],
+            "--path \"a\\nb\\u{1b}[2J\"",
+            "it takes direct",
+        ),
+        (
+            &["listen", "--absent", "maybe"],
+            "--absent \"maybe\" is none",
+            "it takes hold, refuse",
+        ),
+        (
+            &["listen", "--resume-for"],
+            "--resume-for <TIME> has no value",
+            "p2pdbg listen --help",
+        ),
+        (
+            &["listen", "--path", "relay", "--path", "direct"],
+            "--path <KIND> is given twice",
+            "once",
+        ),
+        (
+            &["listen", "--json=yes"],
+            "\"yes\" is one value too many for",
+            "p2pdbg listen --help",
+        ),
+        (
+            &["listen", "--sources", "a", "--no-sources"],
+            "--sources does not go with --no-sources",
+            "one of the two",
+        ),
+        (
+            &["status", "--watch", "--json"],
+            "--watch does not go with --json",
+            "one of the two",
+        ),
+        (
+            &["help", "nothing"],
+            "\"nothing\" is no command",
+            "p2pdbg --help",
+        ),
+        (
+            &["--Version"],
+            "p2pdbg has no \"--Version\"",
+            "is --version meant?",
+        ),
+        (&["--json"], "p2pdbg has no \"--json\"", "p2pdbg --help"),
+        (&["-v"], "p2pdbg needs a command", "it has listen, connect"),
+        (&[""], "\"\" is no command", "p2pdbg --help"),
+        (
+            &["\u{1b}[2J"],
+            "\"\\u{1b}[2J\" is no command",
+            "p2pdbg --help",
+        ),
+        (
+            &["ide", "vscode", "/srv/app"],
+            "it has no place for",
+            "--dir DIR",
+        ),
+        (
+            &["connect", "482913-orbit-lemon-tiger", "--", "--json"],
+            "an option stands behind --",
+            "stands before it",
+        ),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = p2pdbg(home.path());
+        command
+            .env("P2PDBG_RENDEZVOUS", "p2pdbg://192.0.2.1")
+            .args(line);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line:?}: {output:?}");
+        let text = stderr(&output);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{line:?}: {text}");
+        assert!(
+            lines[0].starts_with("error: ") && lines[0].contains(what),
+            "{line:?}: {text}"
+        );
+        assert!(lines[1].contains(to_write), "{line:?}: {text}");
+    }
+}
+
+#[test]
+fn option_that_is_refused_is_an_event_where_events_are_asked_for() {
+    for (line, message) in [
+        (
+            &["listen", "--json", "--peeer", "x"][..],
+            "listen has no option --peeer",
+        ),
+        (
+            &["listen", "--path", "rail", "--json"],
+            "--path \"rail\" is none of its values",
+        ),
+        (
+            &["-v", "connect", "--json", "--json"],
+            "--json is given twice",
+        ),
+    ] {
+        let output = run(line);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert_eq!(stderr(&output), "", "{line:?}");
+        let event: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(event["event"], "error");
+        assert_eq!(event["code"], "usage");
+        assert_eq!(event["message"], message);
+        assert!(event["hint"].is_string(), "{event}");
+    }
+    // What is for the program behind -- is not for p2pdbg.
+    let text = usage_error(&["connect", "--peeer", "--", "app", "--json"]);
+    assert!(text.starts_with("error: "), "{text}");
+}
+
+#[test]
+fn program_that_cannot_run_is_told_before_anything_begins() {
+    let home = tempfile::tempdir().unwrap();
+    let code = "482913-orbit-lemon-tiger";
+    for (program, status, why) in [
+        ("/nonexistent/app", 127, "there is no such program"),
+        (env!("CARGO_MANIFEST_DIR"), 126, "it is no program"),
+        (
+            concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+            126,
+            "it is no program",
+        ),
+    ] {
+        if cfg!(windows) && status == 126 {
+            continue;
+        }
+        let mut command = p2pdbg(home.path());
+        // Nobody answers there, and nobody is asked.
+        command.env("P2PDBG_RENDEZVOUS", "p2pdbg://192.0.2.1");
+        let output = command
+            .args(["connect", code, "--", program])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        assert!(stderr(&output).contains(why), "{output:?}");
+    }
+}
+
+#[test]
 fn mistyped_variable_is_named_where_there_is_no_rendezvous() {
     let home = tempfile::tempdir().unwrap();
     let mut command = p2pdbg(home.path());

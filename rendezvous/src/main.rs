@@ -20,7 +20,8 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use clap::{CommandFactory, Parser};
+use p2pdbg_base::in_two_lines;
 #[cfg(unix)]
 use p2pdbg_rendezvous::operate::Operator;
 use p2pdbg_rendezvous::{Inheritance, Server, ServerConfig, StartError};
@@ -41,11 +42,28 @@ fn refuse(error: &clap::Error) -> ExitCode {
         .iter()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    let Some((what, hint)) = wrong_arguments::misread(error, &words) else {
+    let said = wrong_arguments::misread(error, &words).or_else(|| {
+        let command = words
+            .first()
+            .filter(|word| Cli::command().find_subcommand(word).is_some());
+        let command = command.map_or(String::new(), |command| format!(" {command}"));
+        in_two_lines(error, &format!("p2pdbg-rendezvous{command}"))
+    });
+    let Some((what, hint)) = said else {
         error.exit()
     };
+    // A command beside the one that serves has no events.
+    let serves = words.first().is_none_or(|word| word.starts_with('-'));
+    if serves && words.iter().any(|word| word == "--json") {
+        tell_usage(&format!("{what}; {hint}"));
+    }
     eprintln!("error: {what}\n    {hint}");
     ExitCode::from(USAGE)
+}
+
+fn tell_usage(message: &str) {
+    let code = "usage";
+    print_event(&Event::Error { code, message });
 }
 
 /// The exit status after a command line at fault, as clap has it.
@@ -76,7 +94,7 @@ enum Event<'a> {
     },
     /// It cannot serve; the last.
     Error {
-        /// `state`, `bind`, `offer`, `cluster`, `certificate` or `internal`.
+        /// `usage`, `state`, `bind`, `offer`, `cluster`, `certificate` or `internal`.
         code: &'a str,
         /// What happened, why, and what to do.
         message: &'a str,
@@ -104,7 +122,13 @@ async fn main() -> ExitCode {
     #[cfg_attr(not(unix), expect(unused_mut))]
     let mut config = match cli.config() {
         Ok(config) => config,
-        Err(why) => Cli::command().error(ErrorKind::ValueValidation, why).exit(),
+        Err(why) => {
+            if cli.json {
+                tell_usage(&why);
+            }
+            eprintln!("error: {why}");
+            return ExitCode::from(USAGE);
+        }
     };
     let quiet = logging::begin(cli.verbose, cli.log);
     tokio::spawn(quiet.clone().confess());

@@ -11,7 +11,7 @@ use p2pdbg_proto::spelling::option_of_dashes;
 use crate::cli::Cli;
 
 /// What was meant by the words after the program's name, of which clap has refused one: what is wrong, and what to
-/// write instead. `None` where clap's own words do.
+/// write instead. `None` where what clap has found says enough.
 pub(crate) fn misread(error: &Error, words: &[String]) -> Option<(String, String)> {
     let said = error.to_string();
     let repeats = |word: &&String| word.contains("p2pdbg://") && said.contains(word.as_str());

@@ -226,6 +226,15 @@ fn parse_command(words: Vec<OsString>, alone: bool) -> Result<Option<Command>, F
         let example = "p2pdbg connect CODE -- python app.py";
         return fault("the program to run is empty", example);
     }
+    if program
+        .to_str()
+        .is_some_and(|program| program.starts_with('-'))
+    {
+        return fault(
+            "an option stands behind --, where the program does",
+            "what is for p2pdbg stands before it: p2pdbg connect CODE OPTIONS -- python app.py",
+        );
+    }
     let is_code = |program: &str| program.parse::<Code>().is_ok();
     if alone && program.to_str().is_some_and(is_code) {
         return fault(

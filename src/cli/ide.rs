@@ -52,7 +52,7 @@ pub struct IdeArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Ide {
     /// .vscode/launch.json and tasks.json
-    #[value(aliases = ["code", "vs-code", "vscodium", "codium", "cursor"])]
+    #[value(aliases = ["code", "vs-code", "vscodium", "codium", "cursor", "windsurf"])]
     Vscode,
     /// .idea/runConfigurations: Python Debug Server, Attach to DAP
     Pycharm,

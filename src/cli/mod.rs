@@ -32,4 +32,4 @@ pub(crate) use listen::{has_value, is_directory};
 pub use peers::{PeersOptions, PortMap};
 pub use session::{SessionArgs, SessionOptions};
 pub(crate) use values::forward_malformed;
-pub use wrong_arguments::{misread, without_secrets};
+pub use wrong_arguments::{asks_for_events, misread, without_secrets};

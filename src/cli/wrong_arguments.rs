@@ -6,15 +6,14 @@ use clap::{
     CommandFactory,
     error::{ContextKind, ContextValue, ErrorKind},
 };
-use p2pdbg_base::{ErrorCode, Failure};
+use p2pdbg_base::{ErrorCode, Failure, in_two_lines};
 use p2pdbg_debugger::Preset;
 use p2pdbg_forward::ForwardSpec;
-use p2pdbg_proto::{code::Code, spelling::option_of_dashes};
+use p2pdbg_proto::{code::Code, control::Role, spelling::option_of_dashes};
 
 use super::{args::Cli, connect::refuse_more_than_a_code};
 
-/// What was meant by the words after the program's name, of which clap has refused one; `None` where clap's own words
-/// do.
+/// What was meant by the words after the program's name, of which clap has refused one; `None` where help is shown.
 pub fn misread(error: &clap::Error, words: &[OsString]) -> Option<Failure> {
     let words: Vec<String> = words
         .iter()
@@ -53,7 +52,33 @@ pub fn misread(error: &clap::Error, words: &[OsString]) -> Option<Failure> {
         ),
         _ => None,
     };
-    told.or_else(|| instead_of_secret(error, &words))
+    let told = told.or_else(|| instead_of_secret(error, &words));
+    told.or_else(|| {
+        let program = match words.iter().find_map(|word| is_command(word)) {
+            Some(command) => format!("p2pdbg {command}"),
+            None => "p2pdbg".to_owned(),
+        };
+        let (what, hint) = in_two_lines(error, &program)?;
+        Some(usage(what).hint(hint))
+    })
+}
+
+/// A word, if it is a command.
+fn is_command(word: &str) -> Option<&str> {
+    Cli::command().find_subcommand(word).map(|_| word)
+}
+
+/// Whether the words after the program's name ask for events as JSON, however clap took them: whoever reads those reads
+/// what is wrong there too. Says which end it is.
+pub fn asks_for_events(words: &[OsString]) -> Option<Role> {
+    let own = words.iter().take_while(|word| *word != "--");
+    let own: Vec<&str> = own.filter_map(|word| word.to_str()).collect();
+    let role = own.iter().find_map(|word| match *word {
+        "listen" => Some(Role::Listener),
+        "connect" => Some(Role::Connector),
+        _ => None,
+    });
+    role.filter(|_| own.contains(&"--json"))
 }
 
 /// Whether a code and a peer's name were given together.
@@ -213,6 +238,7 @@ fn typed_as_dash(word: &str) -> Option<Failure> {
 fn superfluous(command: &str) -> Failure {
     let hint = match command {
         "status" => "it shows all sessions; p2pdbg status --watch stays on the screen".to_owned(),
+        "ide" => "name the project's directory with --dir DIR".to_owned(),
         "sources" => "it compares all files; p2pdbg push copies those that are named".to_owned(),
         "unit" => {
             "write p2pdbg unit --peer NAME, and the program to run behind --, as in -- python app.py".to_owned()

@@ -38,19 +38,39 @@ pub(super) struct Running {
 /// Says early that a COMMAND does not exist: before a code has been used up for it.
 pub(super) fn look_for(command: &Command) -> Result<(), Failure> {
     let program = Path::new(&command.program);
-    let found = if program.components().count() > 1 {
-        program.exists()
-    } else {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|dir| {
-            let file = dir.join(program);
-            file.exists() || file.with_extension("exe").exists()
-        })
-    };
+    if program.components().count() > 1 {
+        return match program.metadata() {
+            Ok(metadata) if may_run(&metadata) => Ok(()),
+            Ok(_) => Err(not_started(
+                command,
+                &io::ErrorKind::PermissionDenied.into(),
+            )),
+            Err(error) => Err(not_started(command, &error)),
+        };
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|dir| {
+        let file = dir.join(program);
+        file.exists() || file.with_extension("exe").exists()
+    });
     if found {
         return Ok(());
     }
     Err(not_started(command, &io::ErrorKind::NotFound.into()))
+}
+
+/// Whether somebody may run what a path leads to.
+#[cfg(unix)]
+fn may_run(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+
+    metadata.is_file() && metadata.permissions().mode() & 0o111 != 0
+}
+
+/// What may run is told by its name here, and by the system.
+#[cfg(not(unix))]
+fn may_run(_metadata: &std::fs::Metadata) -> bool {
+    true
 }
 
 impl Running {
@@ -125,12 +145,24 @@ impl Running {
 
 fn not_started(command: &Command, error: &io::Error) -> Failure {
     let program = command.program.to_string_lossy();
-    let code = match error.kind() {
-        io::ErrorKind::NotFound => ErrorCode::CommandNotFound,
-        _ => ErrorCode::CommandNotStarted,
+    let (code, why) = match error.kind() {
+        io::ErrorKind::NotFound => (
+            ErrorCode::CommandNotFound,
+            "there is no such program".to_owned(),
+        ),
+        io::ErrorKind::PermissionDenied => {
+            let why = "it is no program, or may not be run by you";
+            (ErrorCode::CommandNotStarted, why.to_owned())
+        }
+        _ => (ErrorCode::CommandNotStarted, error.to_string()),
     };
-    Failure::new(code, format!("cannot start {program:?}: {error}"))
-        .hint("after -- comes the program to run, and then its arguments")
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "chmod +x lets it run; a script of Python is run by -- python FILE"
+        }
+        _ => "after -- comes the program to run, and then its arguments",
+    };
+    Failure::new(code, format!("cannot start {program:?}: {why}")).hint(hint)
 }
 
 fn lost(error: io::Error) -> Failure {

@@ -7,7 +7,7 @@
 //!   [`Silence`]: when a connection on which nothing is heard is given up; [`Room`]: how much may wait in a queue.
 //! - [`duration`]: lengths of time as people write them; [`PathPolicy`], [`Absent`]: what a user may choose of a
 //!   session.
-//! - [`version`]: which build a program is.
+//! - [`in_two_lines`]: what is wrong with a command line; [`version`]: which build a program is.
 //!
 //! What it leaves out: sockets, clocks, files.
 
@@ -20,6 +20,7 @@ mod peer_name;
 mod policy;
 mod probation;
 mod queue_room;
+mod refused_words;
 pub mod tcp_silence;
 pub mod untrusted;
 pub mod version;
@@ -32,5 +33,6 @@ pub use peer_name::PeerName;
 pub use policy::{Absent, PathPolicy};
 pub use probation::Probation;
 pub use queue_room::Room;
+pub use refused_words::in_two_lines;
 pub use tcp_silence::Silence;
 pub use untrusted::Untrusted;

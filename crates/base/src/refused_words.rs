@@ -1,0 +1,250 @@
+//! What clap says of a command line that it refuses, in one line of what is wrong and one of what to write: both programs
+//! show their failures so, and clap takes three to eight lines.
+
+use clap::{
+    Error,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+/// What is wrong with a command line of `program`, and what to write instead. `None` where help or the version was asked
+/// for, or is shown because there is no command.
+pub fn in_two_lines(error: &Error, program: &str) -> Option<(String, String)> {
+    let help = format!("{program} --help says what there is");
+    Some(match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        | ErrorKind::DisplayVersion => return None,
+        ErrorKind::InvalidValue => of_value(error, help),
+        ErrorKind::ValueValidation => {
+            let why =
+                std::error::Error::source(error).map_or(String::new(), |why| format!(": {why}"));
+            (format!("{}{why}", argument_and_value(error)), help)
+        }
+        ErrorKind::UnknownArgument => {
+            let word = text(error, ContextKind::InvalidArg);
+            let near = near(error, ContextKind::SuggestedArg);
+            (format!("{program} has no {word:?}"), near.unwrap_or(help))
+        }
+        ErrorKind::InvalidSubcommand => {
+            let word = text(error, ContextKind::InvalidSubcommand);
+            let near = near(error, ContextKind::SuggestedSubcommand);
+            (
+                format!("{word:?} is no command of {program}"),
+                near.unwrap_or(help),
+            )
+        }
+        ErrorKind::MissingRequiredArgument => {
+            let missing = texts(error, ContextKind::InvalidArg).join(", ");
+            (
+                format!("{missing} is missing"),
+                usage(error).unwrap_or(help),
+            )
+        }
+        ErrorKind::MissingSubcommand => {
+            let known = texts(error, ContextKind::ValidSubcommand);
+            let known: Vec<_> = known.into_iter().filter(|name| name != "help").collect();
+            (
+                format!("{program} needs a command"),
+                format!("it has {}", known.join(", ")),
+            )
+        }
+        ErrorKind::ArgumentConflict => of_two(error, help),
+        ErrorKind::TooManyValues => {
+            let word = text(error, ContextKind::InvalidValue);
+            let argument = text(error, ContextKind::InvalidArg);
+            (
+                format!("{word:?} is one value too many for {argument}"),
+                help,
+            )
+        }
+        ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues | ErrorKind::NoEquals => {
+            let argument = text(error, ContextKind::InvalidArg);
+            (
+                format!("{argument} has not as many values as it takes"),
+                help,
+            )
+        }
+        ErrorKind::InvalidUtf8 => ("a word of the command line is no UTF-8".to_owned(), help),
+        _ => {
+            let said = error.to_string();
+            let first = said.lines().next().unwrap_or_default();
+            (first.trim_start_matches("error: ").to_owned(), help)
+        }
+    })
+}
+
+fn of_value(error: &Error, help: String) -> (String, String) {
+    let known = texts(error, ContextKind::ValidValue);
+    let near =
+        near(error, ContextKind::SuggestedValue).map_or(String::new(), |near| format!("; {near}"));
+    let takes = match known.is_empty() {
+        true => help,
+        false => format!("it takes {}{near}", known.join(", ")),
+    };
+    match text(error, ContextKind::InvalidValue).as_str() {
+        "" => (
+            format!("{} has no value", text(error, ContextKind::InvalidArg)),
+            takes,
+        ),
+        _ => {
+            let what = format!("{} is none of its values", argument_and_value(error));
+            (what, takes)
+        }
+    }
+}
+
+/// Two words that do not go together, or one that stands there twice.
+fn of_two(error: &Error, help: String) -> (String, String) {
+    let one = text(error, ContextKind::InvalidArg);
+    let others = texts(error, ContextKind::PriorArg);
+    let given = |name: &str| name.split(' ').next().unwrap_or_default().to_owned();
+    match &others[..] {
+        [] => (format!("{one} does not go with what else is given"), help),
+        [other] if *other == one => (format!("{one} is given twice"), "give it once".to_owned()),
+        others => {
+            let names: Vec<_> = others.iter().map(|other| given(other)).collect();
+            let what = format!("{} does not go with {}", given(&one), names.join(", "));
+            (what, "give one of the two".to_owned())
+        }
+    }
+}
+
+fn argument_and_value(error: &Error) -> String {
+    let argument = text(error, ContextKind::InvalidArg);
+    // The option alone; what its value is called says nothing beside the value.
+    let argument = argument.split(' ').next().unwrap_or_default();
+    format!("{argument} {:?}", text(error, ContextKind::InvalidValue))
+}
+
+/// The word that is nearly the one that is refused.
+fn near(error: &Error, kind: ContextKind) -> Option<String> {
+    let words = texts(error, kind);
+    (!words.is_empty()).then(|| format!("is {} meant?", words.join(" or ")))
+}
+
+/// How the command is written.
+fn usage(error: &Error) -> Option<String> {
+    let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) else {
+        return None;
+    };
+    let usage = usage.to_string();
+    let line = usage.lines().next()?.trim_start_matches("Usage:").trim();
+    Some(format!("write {line}"))
+}
+
+fn text(error: &Error, kind: ContextKind) -> String {
+    texts(error, kind).into_iter().next().unwrap_or_default()
+}
+
+fn texts(error: &Error, kind: ContextKind) -> Vec<String> {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => vec![text.clone()],
+        Some(ContextValue::Strings(texts)) => texts.clone(),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Arg, ArgAction, Command, value_parser};
+
+    use super::*;
+
+    fn refused(line: &[&str]) -> (String, String) {
+        let command = Command::new("tool")
+            .subcommand_required(true)
+            .subcommand(
+                Command::new("go")
+                    .arg(Arg::new("to").value_name("WHERE").required(true))
+                    .arg(
+                        Arg::new("way")
+                            .long("way")
+                            .value_name("KIND")
+                            .value_parser(["air", "sea"]),
+                    )
+                    .arg(
+                        Arg::new("fast")
+                            .long("fast")
+                            .action(ArgAction::SetTrue)
+                            .conflicts_with("slow"),
+                    )
+                    .arg(Arg::new("slow").long("slow").action(ArgAction::SetTrue))
+                    .arg(
+                        Arg::new("n")
+                            .long("times")
+                            .value_name("N")
+                            .value_parser(value_parser!(u8)),
+                    ),
+            )
+            .subcommand(Command::new("stay"));
+        let error = command.try_get_matches_from(line).unwrap_err();
+        in_two_lines(&error, "tool").unwrap()
+    }
+
+    #[test]
+    fn refused_command_line_is_a_line_of_what_is_wrong_and_one_of_what_to_write() {
+        for (line, what, hint) in [
+            (&["go"][..], "<WHERE> is missing", "write tool go <WHERE>"),
+            (
+                &["go", "x", "--way", "rail"],
+                "--way \"rail\" is none of its values",
+                "it takes air, sea",
+            ),
+            (
+                &["go", "x", "--way", "\u{1b}[2J"],
+                "--way \"\\u{1b}[2J\" is none",
+                "it takes air, sea",
+            ),
+            (
+                &["go", "x", "--way", "see"],
+                "--way \"see\" is none",
+                "it takes air, sea; is sea meant?",
+            ),
+            (
+                &["go", "x", "--way"],
+                "--way <KIND> has no value",
+                "it takes air, sea",
+            ),
+            (
+                &["go", "x", "--times", "300"],
+                "--times \"300\": 300 is not in 0..=255",
+                "tool --help",
+            ),
+            (
+                &["go", "x", "--fast", "--slow"],
+                "--fast does not go with --slow",
+                "one of the two",
+            ),
+            (
+                &["go", "x", "--fast", "--fast"],
+                "--fast is given twice",
+                "give it once",
+            ),
+            (
+                &["go", "x", "--fats"],
+                "tool has no \"--fats\"",
+                "is --fast meant?",
+            ),
+            (
+                &["go", "x", "--nothing"],
+                "tool has no \"--nothing\"",
+                "tool --help",
+            ),
+            (&["sty"], "\"sty\" is no command of tool", "is stay meant?"),
+            (
+                &["emigrate"],
+                "\"emigrate\" is no command of tool",
+                "tool --help",
+            ),
+            (&[], "tool needs a command", "it has go, stay"),
+        ] {
+            let (said, told) = refused(&[&["tool"], line].concat());
+            assert!(said.contains(what), "{line:?}: {said}");
+            assert!(told.contains(hint), "{line:?}: {told}");
+            assert!(
+                !said.contains('\n') && !told.contains('\n'),
+                "{said:?} {told:?}"
+            );
+        }
+    }
+}
