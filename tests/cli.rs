@@ -664,6 +664,12 @@ fn every_shell_gets_completions() {
 /// What bash offers behind `words`, the last of which is not finished, by the script that is printed for it.
 #[cfg(unix)]
 fn offered_by_bash(home: &Path, words: &[&str]) -> Vec<String> {
+    offered_by_bash_with(home, "state", words)
+}
+
+/// The same with the user's state in this directory of the home.
+#[cfg(unix)]
+fn offered_by_bash_with(home: &Path, state: &str, words: &[&str]) -> Vec<String> {
     let script = format!(
         "PATH={}:$PATH; source <(p2pdbg completions bash); COMP_WORDS=({}); COMP_CWORD={}; COMP_TYPE=9
          _clap_complete_p2pdbg p2pdbg {}; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
@@ -675,7 +681,7 @@ fn offered_by_bash(home: &Path, words: &[&str]) -> Vec<String> {
     let output = Command::new("bash")
         .args(["--norc", "-c", &script])
         .env("HOME", home)
-        .env("XDG_STATE_HOME", home.join("state"))
+        .env("XDG_STATE_HOME", home.join(state))
         .env_remove("P2PDBG_STATE")
         .output()
         .unwrap();
@@ -698,6 +704,18 @@ fn bash_offers_debuggers_words_of_a_code_and_known_peers() {
         ["482913-orbit-lemon"]
     );
     assert_eq!(offered(&["p2pdbg", "connect", "--peer", "x"]), [""]);
+    std::fs::create_dir(home.path().join("known")).unwrap();
+    let state = home.path().join("known").join("p2pdbg");
+    make_known(&state, "web-1");
+    let known = |command: &str| {
+        offered_by_bash_with(home.path(), "known", &["p2pdbg", command, "--peer", "w"])
+    };
+    let commands = [
+        "listen", "connect", "ide", "pipe", "attach", "forward", "sources", "push", "unit",
+    ];
+    for command in commands {
+        assert_eq!(known(command), ["web-1"], "{command}");
+    }
     assert!(
         !home.path().join("state").exists(),
         "asking left something behind"

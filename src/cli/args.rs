@@ -132,7 +132,7 @@ pub struct AttachArgs {
     pub with: Option<AttachBy>,
 
     /// The peer, if there are sessions with several
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::peers))]
     pub peer: Option<String>,
 }
 

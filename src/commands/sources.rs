@@ -255,8 +255,8 @@ mod here {
         if let Some(first) = left.first() {
             let count = left.len();
             eprintln!(
-                "note: {count} files that differ were installed (such as {first}) and are left as they are there; name them \
-                 to have them copied"
+                "note: what was installed is left as it is there ({count} that differ, such as {first}); name it to \
+                 have it copied"
             );
         }
         let chosen = names.into_iter().map(|name| Chosen::below(root, name));
@@ -499,7 +499,9 @@ mod here {
                     .collect::<Vec<_>>()
                     .starts_with(&parts)
             };
-            let mut within = scan.files.keys().filter(is_within).cloned().peekable();
+            // Files that are too long to be compared can be copied all the same.
+            let all = scan.files.keys().chain(&scan.not_read);
+            let mut within = all.filter(is_within).cloned().peekable();
             if within.peek().is_none() {
                 let given = &path.given;
                 let message = format!(

@@ -27,8 +27,7 @@ impl StatusLine {
     /// Shows `text` behind `mark`, which is one column wide and may be coloured, instead of what was shown. What does
     /// not fit into the terminal's width is left out.
     pub(crate) fn set(&mut self, mark: &str, text: &str) {
-        let columns = terminal::size().map_or(USUAL_WIDTH, |(columns, _)| columns);
-        let room = usize::from(columns).saturating_sub(ECHO + 2);
+        let room = usize::from(width(terminal::size())).saturating_sub(ECHO + 2);
         let line = format!("{mark} {}", cut(text, room)).into_bytes();
         if self.shown != line {
             self.clear();
@@ -62,6 +61,12 @@ impl StatusLine {
     }
 }
 
+/// The columns of a terminal of that size. One that nobody has told its size, a container's or a serial one, says 0.
+fn width(size: io::Result<(u16, u16)>) -> u16 {
+    let told = size.ok().map(|(columns, _)| columns);
+    told.filter(|columns| *columns > 0).unwrap_or(USUAL_WIDTH)
+}
+
 /// Empties the row in which the cursor is.
 fn erase() {
     let mut bytes = Vec::new();
@@ -92,6 +97,13 @@ pub(crate) fn cut(text: &str, columns: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn terminal_that_does_not_tell_its_width_has_the_usual_one() {
+        assert_eq!(width(Ok((20, 24))), 20);
+        assert_eq!(width(Ok((0, 0))), USUAL_WIDTH);
+        assert_eq!(width(Err(io::ErrorKind::Other.into())), USUAL_WIDTH);
+    }
 
     #[test]
     fn a_text_is_cut_by_its_columns_and_not_by_its_characters() {

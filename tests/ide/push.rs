@@ -106,7 +106,7 @@ fn what_was_installed_is_compared_and_copied_only_if_it_is_named() {
     assert!(pushed.status.success(), "{pushed:?}");
     let said = stderr(&pushed);
     assert!(
-        said.contains("2 files that differ were installed"),
+        said.contains("what was installed is left as it is there (2 that differ"),
         "{said}"
     );
     assert!(said.contains("1 copied"), "{said}");
@@ -114,6 +114,24 @@ fn what_was_installed_is_compared_and_copied_only_if_it_is_named() {
     let pushed = beside(&pair.listener, here.path(), &["push", "node_modules"]);
     assert!(stderr(&pushed).contains("1 copied"), "{pushed:?}");
     assert_eq!(text(there.path(), "env/bin/pip"), "#!/home/b");
+}
+
+#[test]
+fn directory_is_copied_with_the_files_in_it_that_are_too_long_to_be_compared() {
+    let setting = Setting::loopback();
+    let long = "x".repeat(9 << 20);
+    let here = plain(&[
+        ("app.py", "1"),
+        ("data/small.txt", "1"),
+        ("data/long.txt", &long),
+    ]);
+    let there = plain(&[("app.py", "1")]);
+    let accepted = there.path().to_str().unwrap();
+    let pair = pair(&setting, &here, &there, &["--accept-push", accepted]);
+    assert_eq!(compared(&pair.listener, &[]).left_out, 1);
+    let pushed = beside(&pair.listener, here.path(), &["push", "data"]);
+    assert!(stderr(&pushed).contains("2 copied"), "{pushed:?}");
+    assert_eq!(text(there.path(), "data/long.txt"), long);
 }
 
 #[test]

@@ -62,8 +62,8 @@ mod linux {
         let names = names[..length].split_inclusive(|byte| *byte == 0);
         let mut all = BTreeMap::new();
         for name in names.filter_map(|name| CStr::from_bytes_with_nul(name).ok()) {
-            let is_of_content = |other: &&str| name.to_bytes() == other.as_bytes();
-            if OF_CONTENT.iter().any(|other| is_of_content(&other)) {
+            let is_of_content = |other: &str| name.to_bytes() == other.as_bytes();
+            if OF_CONTENT.iter().any(|other| is_of_content(other)) {
                 continue;
             }
             let mut value = vec![0; MOST];

@@ -77,6 +77,8 @@ pub struct Scan {
     /// How many more there are: beyond a limit, too long, closed to this user, or of a name that cannot be said. A
     /// directory that was not looked into is one.
     pub left_out: usize,
+    /// Those of them that have names: beyond a limit, too long, or closed to this user.
+    pub not_read: BTreeSet<SourceName>,
 }
 
 /// The names of a directory's files.
@@ -138,17 +140,18 @@ impl Tree {
         };
         let mut read = 0;
         for name in listing.names {
-            if scan.files.len() >= self.limits.files || began.elapsed() >= self.limits.time {
-                scan.left_out += 1;
-                continue;
-            }
-            match self.look(&name, &mut read) {
-                Some(content) => {
-                    scan.files.insert(name, content);
-                }
-                None => scan.left_out += usize::from(self.has(&name)),
+            let is_over = scan.files.len() >= self.limits.files;
+            let content = match is_over || began.elapsed() >= self.limits.time {
+                true => None,
+                false => self.look(&name, &mut read),
+            };
+            match content {
+                Some(content) => drop(scan.files.insert(name, content)),
+                None if self.has(&name) => drop(scan.not_read.insert(name)),
+                None => {}
             }
         }
+        scan.left_out += scan.not_read.len();
         self.known.retain(|name, _| scan.files.contains_key(name));
         scan
     }

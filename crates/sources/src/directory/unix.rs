@@ -60,11 +60,7 @@ pub(crate) struct Version {
 
 impl Version {
     // The types of these fields differ among the systems.
-    #[expect(
-        clippy::unnecessary_cast,
-        clippy::cast_possible_wrap,
-        clippy::cast_lossless
-    )]
+    #[expect(clippy::unnecessary_cast, clippy::cast_possible_wrap)]
     fn of(stat: &Stat) -> Self {
         Self {
             inode: (stat.st_dev as u64, stat.st_ino as u64),
@@ -268,6 +264,17 @@ impl Directory {
         };
         let take = || copy_extended_attributes(&self.read(old)?, file);
         take().is_ok()
+    }
+
+    /// Takes from a file that is kept aside what would let it run as its owner or group.
+    pub(crate) fn disarm(&self, name: &str) -> io::Result<()> {
+        let stat = rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let mode = Attributes::of(&stat).mode;
+        let rest = mode.difference(Mode::SUID.union(Mode::SGID));
+        if rest != mode {
+            rustix::fs::chmodat(&self.0, name, rest, AtFlags::empty())?;
+        }
+        Ok(())
     }
 
     /// Has the disk keep room for so many bytes of a file, as far as the file system can.

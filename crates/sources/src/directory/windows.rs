@@ -210,6 +210,11 @@ impl Directory {
         true
     }
 
+    /// There is no such mode here.
+    pub(crate) fn disarm(&self, _name: &str) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Not told beforehand here.
     pub(crate) fn reserve(_file: &File, _length: u64) -> io::Result<()> {
         Ok(())

@@ -181,6 +181,10 @@ impl Incoming {
             }
             return Err(failed(error));
         }
+        if let Some(Kept { name, is_new: true }) = &kept {
+            // It has the inode of what was there, and so its mode.
+            self.directory.disarm(name).map_err(failed)?;
+        }
         self.directory.sync().map_err(failed)?;
         let kept = kept.map(|kept| kept.name);
         Ok(Written { kept, converted })

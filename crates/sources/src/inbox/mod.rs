@@ -496,6 +496,21 @@ mod tests {
     }
 
     #[test]
+    fn program_that_is_kept_aside_does_not_run_as_its_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let inbox = open(dir.path());
+        let path = dir.path().join("tool");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o4755)).unwrap();
+        let kept = put_as(&inbox, &Seen::default(), &offer("tool", "new"), "new").kept;
+        let mode = |name: &str| {
+            let metadata = fs::metadata(dir.path().join(name)).unwrap();
+            metadata.permissions().mode() & 0o7777
+        };
+        assert_eq!((mode("tool"), mode(&kept.unwrap())), (0o4755, 0o755));
+    }
+
+    #[test]
     #[cfg(target_os = "linux")]
     fn extended_attributes_stay_those_of_the_file_that_is_there() {
         use rustix::fs::{XattrFlags, getxattr, setxattr};
