@@ -64,7 +64,8 @@ const LEAST_ROUND: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_secs(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// A path that ended sooner is no reason to try the same again at once.
+/// Paths that ended sooner, twice in a row, are no reason to try the same again at once. Once says nothing: a NAT may have
+/// got another address.
 const LASTED: Duration = Duration::from_secs(10);
 
 /// The delay that is assumed where no server told a round trip.
@@ -144,6 +145,8 @@ pub(crate) struct TcpPunch {
     dialled_until: Option<Instant>,
     /// A path by TCP worked on this network, and when it was agreed on.
     worked_at: Option<Instant>,
+    /// Whether the last path by TCP did not last.
+    was_short: bool,
     /// Until when TCP is put before UDP, which carries too little.
     instead_until: Option<Instant>,
     streams: BTreeMap<SocketId, Stream>,
@@ -163,6 +166,7 @@ impl TcpPunch {
             not_before: None,
             dialled_until: None,
             worked_at: None,
+            was_short: false,
             instead_until: None,
             streams: BTreeMap::new(),
         }
@@ -374,10 +378,11 @@ impl TcpPunch {
         }
     }
 
-    /// The path by TCP is lost. One that did not last is not looked for at once.
+    /// The path by TCP is lost. After a second one that did not last none is looked for at once.
     pub(crate) fn on_lost(&mut self, now: Instant) {
         let lasted = self.worked_at.is_some_and(|at| now >= at + LASTED);
-        if !lasted {
+        let again = std::mem::replace(&mut self.was_short, !lasted);
+        if !lasted && again {
             self.not_before = Some(now + self.pause / 4);
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         }
