@@ -125,6 +125,12 @@ fn way_that_drops_1200_bytes_and_tells_nobody_is_gone_by_tcp() {
             Some(Technique::TcpPunch),
             "seed {seed}: {outcome:?}"
         );
+        // As soon as that is found out, and not when the attempt over UDP is over.
+        let soon = Duration::from_secs(3);
+        assert!(
+            outcome.direct.is_some_and(|after| after < soon),
+            "{outcome:?}"
+        );
         assert!(outcome.carries, "seed {seed}");
     }
 }

@@ -46,7 +46,8 @@ impl Engine {
         by_udp && self.avoids_udp()
     }
 
-    /// UDP gets through at one end not at all, an attempt with it was in vain, or TCP was what worked before.
+    /// UDP gets through at one end not at all or with small datagrams alone, an attempt with it was in vain, or TCP was
+    /// what worked before.
     fn needs_tcp(&self) -> bool {
         let (here, there) = (
             &self.nat.report,
@@ -63,6 +64,7 @@ impl Engine {
             Phase::Resting { .. } => (true, true),
         };
         tried && (blocked_here || blocked_there)
+            || self.attempts.checks.any_narrow()
             || failed
             || self.tcp.has_worked()
             || self.avoids_udp()
