@@ -1,7 +1,8 @@
 //! When this end dials, calls or waits for the other end's call.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use p2pdbg_path::PathCommand;
 use p2pdbg_proto::{control::Role, tunnel::PathKind};
 use p2pdbg_punch::Path;
 
@@ -10,6 +11,10 @@ use super::{
     io::{Timer, TunnelFacts},
     listener_dial::{self, CallUse, Ends, ListenerDial, Nominated},
 };
+
+/// A new tunnel on a path that answers checks is given up after so long: it would be up within three round trips, and to
+/// look for the path anew costs no more.
+pub(super) const STUCK: Duration = Duration::from_millis(2_500);
 
 impl Decisions {
     pub(super) fn on_relay(&mut self, ends: Ends, path: PathKind, now: Instant) {
@@ -65,8 +70,18 @@ impl Decisions {
         if self.listener_dial.gives_time(now) {
             return;
         }
-        if self.tunnels.are_dead_at(ends.1, confirmed, now) {
-            self.dial(ends, PathKind::Direct, now);
+        if !self.tunnels.are_dead_at(ends.1, confirmed, now) {
+            return;
+        }
+        match self.tunnels.dialled_since(ends.1) {
+            // Checks pass there and a tunnel does not, as where what is longer is dropped: the next attempt finds out.
+            Some(since) if now.saturating_duration_since(since) >= STUCK => {
+                self.tunnels.end_dial(PathKind::Direct, ends.1);
+                self.listener_dial.on_not_nominated();
+                self.put(Output::Path(PathCommand::DirectLost));
+            }
+            Some(_) => {}
+            None => self.dial(ends, PathKind::Direct, now),
         }
     }
 

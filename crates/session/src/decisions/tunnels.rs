@@ -337,6 +337,13 @@ impl TunnelTable {
         });
     }
 
+    /// Since when a direct tunnel is being dialled there.
+    pub(super) fn dialled_since(&self, remote: SocketAddr) -> Option<Instant> {
+        let mut dials = self.dialling.iter();
+        let dial = dials.find(|(at, to, _)| kind_of(*at) == Kind::Direct && *to == remote);
+        dial.map(|(.., since)| *since)
+    }
+
     fn is_dialling(&self, path: PathKind) -> bool {
         let mut dialling = self.dialling.iter();
         dialling.any(|(at, to, _)| self.kind_at(*at, *to) == kind_of(path))

@@ -549,6 +549,25 @@ fn path_that_is_nominated_anew_before_its_tunnel_is_found_dead_gets_a_new_tunnel
 }
 
 #[test]
+fn path_that_answers_and_on_which_no_new_tunnel_comes_up_is_looked_for_anew() {
+    let lost = |outputs: &[Output]| {
+        let lost = |output: &&Output| matches!(output, Output::Path(PathCommand::DirectLost));
+        outputs.iter().filter(lost).count()
+    };
+    let mut bench = dead_tunnel_on_a_path_that_works(PathPolicy::Direct);
+    bench.pass(Duration::from_millis(700));
+    assert_eq!(dials(&bench.tell(ANSWERS)), [PathKind::Direct]);
+    assert_eq!(lost(&bench.pass(dialling::STUCK - QUICK_LOOK)), 0);
+    let outputs = bench.pass(Duration::from_secs(2));
+    assert_eq!(lost(&outputs), 1);
+    assert!(dials(&outputs).is_empty());
+    assert_eq!(
+        dials(&bench.tell(Input::Nominated(path(3)))),
+        [PathKind::Direct]
+    );
+}
+
+#[test]
 fn tunnel_of_a_path_that_was_away_is_given_time_to_come_back() {
     let away = Input::PathAnswers {
         after: Duration::from_secs(2),
