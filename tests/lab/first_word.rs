@@ -69,11 +69,15 @@ fn web_page_at_the_port_of_a_debugger_is_turned_away_and_told() {
     };
     let (pair, port) = pair_for(&setting, "debugpy");
     let debuggee = setting.debuggee.listen(port);
-    let page = setting.ide.connect(port);
-    (&page)
-        .write_all(b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 4\r\n\r\n$k#6b")
-        .unwrap();
-    receive_reset(&page);
+    for words in [
+        "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 4\r\n\r\n$k#6b",
+        // Of a page whose own name leads to this host.
+        "FOO / HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 4\r\n\r\n$k#6b",
+    ] {
+        let page = setting.ide.connect(port);
+        (&page).write_all(words.as_bytes()).unwrap();
+        receive_reset(&page);
+    }
     let warning = pair.listener.warning(WarningCode::WebPage);
     assert!(warning.message.contains(&port.to_string()), "{warning:?}");
     has_no_connection(&debuggee);

@@ -36,7 +36,8 @@ const LONG_SILENCE: Duration = Duration::from_secs(10);
 /// Between two looks at a first word that is not whole.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// The methods of HTTP (RFC 9110 section 9, RFC 5789), as a request line begins.
+/// The methods of HTTP (RFC 9110 section 9, RFC 5789), as a request line begins. A page whose own name leads to this
+/// host may take any other word for one.
 const METHODS: [&[u8]; 9] = [
     b"GET ",
     b"POST ",
@@ -87,6 +88,61 @@ enum Judgement {
     Client,
     WebPage,
     More,
+}
+
+/// Whether a first word is a request of HTTP.
+#[derive(Debug, PartialEq, Eq)]
+enum Request {
+    No,
+    /// It may become one.
+    Perhaps,
+    /// It looks so, and its first line is not whole.
+    Begun,
+    Yes,
+}
+
+/// Judges a first word by its first line (RFC 9112 section 3), the greeting of HTTP/2 included (RFC 9113 section 3.4).
+fn request(word: &[u8]) -> Request {
+    if METHODS.iter().any(|method| word.starts_with(method)) {
+        return Request::Yes;
+    }
+    if METHODS.iter().any(|method| method.starts_with(word)) {
+        return Request::Perhaps;
+    }
+    let is_letter = |byte: &&u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let method = word.iter().take_while(is_letter).count();
+    match &word[method..] {
+        [b' '] if method > 0 => Request::Perhaps,
+        [b' ', b'/' | b'*', ..] if method > 0 => {
+            let mut lines = word.split(|byte| *byte == b'\n');
+            let (first, is_whole) = (lines.next().unwrap_or_default(), lines.next().is_some());
+            let names_http = first.windows(6).any(|part| part == b" HTTP/");
+            match (names_http, is_whole) {
+                (true, _) => Request::Yes,
+                (false, true) => Request::No,
+                (false, false) => Request::Begun,
+            }
+        }
+        _ => Request::No,
+    }
+}
+
+/// Whether a first word is a request of STUN or TURN, as a browser sends it to a server, or, behind its length in two
+/// bytes, to a peer (RFC 4571).
+fn stun(word: &[u8]) -> Judgement {
+    for word in [word, word.get(2..).unwrap_or_default()] {
+        let mut requests = STUN_REQUESTS.iter();
+        match word.get(4..8) {
+            Some(cookie) if cookie == STUN_COOKIE && requests.any(|r| word.starts_with(r)) => {
+                return Judgement::WebPage;
+            }
+            None if word.len() >= 2 && requests.any(|r| word.starts_with(r)) => {
+                return Judgement::More;
+            }
+            _ => {}
+        }
+    }
+    Judgement::Client
 }
 
 impl Screen {
@@ -166,11 +222,9 @@ impl Screen {
             }
             if Instant::now() >= until || length >= LOOKED_AT {
                 // A request that does not say where it comes from is not let in; anything else is not HTTP.
-                let is_http = METHODS.iter().any(|method| word.starts_with(method));
-                let judged = if is_http {
-                    Judgement::WebPage
-                } else {
-                    Judgement::Client
+                let judged = match request(&word[..length]) {
+                    Request::Yes | Request::Begun => Judgement::WebPage,
+                    Request::No | Request::Perhaps => Judgement::Client,
                 };
                 return Ok(Some(judged));
             }
@@ -182,24 +236,21 @@ impl Screen {
 
     fn judge_word(self, word: &[u8]) -> Judgement {
         let begins = |whole: &[u8]| whole.len() > word.len() && whole.starts_with(word);
-        let is_stun = STUN_REQUESTS
-            .iter()
-            .any(|request| word.starts_with(request));
-        if METHODS.iter().any(|method| begins(method))
-            || begins(&TLS)
-            || STUN_REQUESTS.iter().any(|request| begins(request))
-            || (is_stun && word.len() < 8)
-        {
+        if begins(&TLS) || STUN_REQUESTS.iter().any(|request| begins(request)) {
             return Judgement::More;
         }
-        if word.starts_with(&TLS) || (is_stun && word[4..8] == STUN_COOKIE) {
+        if word.starts_with(&TLS) {
             return Judgement::WebPage;
         }
-        if !METHODS.iter().any(|method| word.starts_with(method)) {
-            return Judgement::Client;
+        match stun(word) {
+            Judgement::Client => {}
+            judged => return judged,
         }
-        if !self.speaks_http {
-            return Judgement::WebPage;
+        match request(word) {
+            Request::No => return Judgement::Client,
+            Request::Perhaps | Request::Begun => return Judgement::More,
+            Request::Yes if !self.speaks_http => return Judgement::WebPage,
+            Request::Yes => {}
         }
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
         let mut request = httparse::Request::new(&mut fields);
@@ -312,6 +363,27 @@ mod tests {
         }
     }
 
+    /// A page whose own name leads to this host is of one origin with the port, and chooses the method.
+    #[test]
+    fn first_word_of_a_page_that_makes_up_a_method_is_turned_away() {
+        for word in [
+            "FOO / HTTP/1.1\r\nHost: evil.example:1234\r\n\r\n+$vFile:setfs:0#bf",
+            "patch /x HTTP/1.1\r\nHost: evil.example:1234\r\n",
+            "+$k#6b / HTTP/1.1\r\nHost: evil.example:1234\r\n",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        ] {
+            for preset in [Preset::Gdbserver, Preset::Debugpy, Preset::Jdwp] {
+                assert_eq!(judged(preset, word), Judgement::WebPage, "{word}");
+            }
+        }
+        let long = format!("FOO /{}", "x".repeat(LOOKED_AT));
+        assert_eq!(judged(Preset::Delve, &long), Judgement::More);
+        assert_eq!(request(long.as_bytes()), Request::Begun);
+        for word in ["info /proc/self\n", "+ $", "list\n", "a /b\n HTTP/1.1\n"] {
+            assert_eq!(judged(Preset::Rdbg, word), Judgement::Client, "{word}");
+        }
+    }
+
     #[test]
     fn first_word_of_tls_and_turn_which_pages_have_a_browser_say_is_turned_away() {
         let allocate = "\0\x03\0\x08\x21\x12";
@@ -328,6 +400,8 @@ mod tests {
             &b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03"[..],
             &[allocate.as_bytes(), &[0xa4, 0x42], &[7; 12]].concat(),
             &[&[0, 1, 0, 0][..], &STUN_COOKIE, &[7; 12]].concat(),
+            // To a peer, as a page names it.
+            &[&[0, 20, 0, 1, 0, 0][..], &STUN_COOKIE, &[7; 12]].concat(),
         ] {
             assert_eq!(
                 judged(word),
