@@ -6,6 +6,7 @@ use std::{
 };
 
 use p2pdbg_events::Event;
+use p2pdbg_natlab::Lab;
 
 use crate::{
     harness::{Home, Pair, Process, Setting, eventually, skip},
@@ -173,6 +174,61 @@ fn nodes_inspector_is_started_in_a_program_that_runs() {
         &arguments,
         &setting.transcript,
     ));
+}
+
+/// Its inspector would not start, after which nothing but the program's own output says why.
+#[test]
+fn second_program_of_node_whose_port_the_first_has_is_refused_with_the_port() {
+    let setting = Setting::loopback();
+    let pair = accepting(&setting);
+    let port = setting.port();
+    let inspector = format!("--inspect-port={port}");
+    let start = || {
+        let mut command = setting.debuggee.command("node");
+        command.arg(&inspector).arg(file("programs/endless.js"));
+        let process = Process::start("endless.js", command, &setting.transcript);
+        process.line("running");
+        process
+    };
+    let (first, second) = (start(), start());
+    attached(&pair, &[&first.id().to_string()]);
+    let output = attach(&pair.listener.home(), &[&second.id().to_string()]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(&format!("port {port} ")), "{said}");
+    // Nor has it been sent the signal.
+    assert!(
+        !second
+            .stderr()
+            .iter()
+            .any(|line| line.contains("inspector"))
+    );
+}
+
+#[test]
+fn program_on_another_network_than_connect_is_refused_before_anything_is_begun_there() {
+    let Some(_root) = Lab::new_or_skip("attach-network") else {
+        return;
+    };
+    let setting = Setting::loopback();
+    let pair = accepting(&setting);
+    let mut command = setting.debuggee.command("unshare");
+    command
+        .args(["--net", "node"])
+        .arg(file("programs/endless.js"));
+    let process = Process::start("endless.js", command, &setting.transcript);
+    process.line("running");
+    let pid = process.id().to_string();
+    for tool in ["node", "debugpy", "jdwp"] {
+        let output = attach(&pair.listener.home(), &[&pid, "--with", tool]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("in a container of its own"), "{tool}: {said}");
+    }
+    assert!(
+        !process
+            .stderr()
+            .iter()
+            .any(|line| line.contains("Debugger listening"))
+    );
 }
 
 #[test]

@@ -130,8 +130,18 @@ impl Process {
 
     /// Whether it sees other files than this process does.
     pub(crate) fn is_in_container(&self) -> bool {
-        let view = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
-        let (own, its) = (view("self"), view(&self.0.pid.to_string()));
+        self.has_other("mnt")
+    }
+
+    /// Whether it has another network than this process, so that a port that it opens is not reached from here.
+    pub(crate) fn is_on_other_network(&self) -> bool {
+        self.has_other("net")
+    }
+
+    /// Whether its namespace of this kind is another than that of this process; not if that cannot be seen.
+    fn has_other(&self, kind: &str) -> bool {
+        let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
+        let (own, its) = (namespace("self"), namespace(&self.0.pid.to_string()));
         its.is_some() && its != own
     }
 

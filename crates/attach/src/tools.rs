@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use p2pdbg_debugger::Preset;
 use p2pdbg_facts::{on_path, python_package};
 use p2pdbg_net::listening;
 use p2pdbg_proto::attach::{MAX_WHY, Refusal, Tool};
@@ -88,6 +89,7 @@ async fn debugpy(process: &Process, port: u16) -> Result<(u16, Running), Refusal
     if let Some(port) = listens(process, Tool::Debugpy) {
         return Ok((port, Running::Within));
     }
+    opens_its_port_here(process)?;
     may_trace(process)?;
     let has_debugpy = |python: &PathBuf| python_package(python, "debugpy");
     let mut pythons = pythons_of(process).into_iter();
@@ -112,10 +114,17 @@ async fn node(process: &Process) -> Result<(u16, Running), Refusal> {
     if let Some(port) = listens(process, Tool::Node) {
         return Ok((port, Running::Within));
     }
+    opens_its_port_here(process)?;
     // The signal would end a program that does not wait for it.
     if !process.catches(Signal::USR1) {
         let way = "node's own signal handler; it was started with --disable-sigusr1, or is no node";
         return Err(Refusal::StartedWithout(way.to_owned()));
+    }
+    let options = process.variable("NODE_OPTIONS").unwrap_or_default();
+    let port = inspect_port(&process.command_line(), &options.to_string_lossy());
+    // The inspector would not start, and say so nowhere but in the program's own output.
+    if port != 0 && is_open(port) {
+        return Err(Refusal::PortTaken(port));
     }
     let pid = pid_of(process)?;
     kill_process(pid, Signal::USR1).map_err(|error| failed(&error))?;
@@ -123,10 +132,28 @@ async fn node(process: &Process) -> Result<(u16, Running), Refusal> {
     Ok((port, Running::Within))
 }
 
+/// The port at which node's inspector will listen; 0 is any. What a variable says comes before the command line's own.
+fn inspect_port(command_line: &[String], options: &str) -> u16 {
+    let options = options.split_whitespace();
+    let mut words = options.chain(command_line.iter().map(String::as_str));
+    let mut port = Preset::Node.default_port();
+    while let Some(word) = words.next() {
+        let named = match word.split_once('=') {
+            Some(("--inspect-port" | "--debug-port", named)) => Some(named),
+            None if matches!(word, "--inspect-port" | "--debug-port") => words.next(),
+            _ => None,
+        };
+        let named = named.and_then(|named| named.rsplit(':').next()?.parse().ok());
+        port = named.unwrap_or(port);
+    }
+    port
+}
+
 async fn jdwp(process: &Process) -> Result<(u16, Running), Refusal> {
     if let Some(port) = listens(process, Tool::Jdwp) {
         return Ok((port, Running::Within));
     }
+    opens_its_port_here(process)?;
     let command_line = process.command_line();
     let waits = |word: &String| word.contains("jdwp") && word.contains("onjcmd=y");
     if !command_line.iter().any(waits) {
@@ -285,6 +312,14 @@ fn pythons_of(process: &Process) -> Vec<PathBuf> {
     all.into_iter().chain(here).flatten().collect()
 }
 
+/// For a debugger that listens in the program itself: nothing is begun there whose port cannot be reached from here.
+fn opens_its_port_here(process: &Process) -> Result<(), Refusal> {
+    match process.is_on_other_network() {
+        true => Err(Refusal::Container),
+        false => Ok(()),
+    }
+}
+
 fn has_remote_exec(process: &Process) -> bool {
     let executable = process.executable();
     let name = executable.as_deref().and_then(Path::file_name);
@@ -359,4 +394,27 @@ fn failed(why: &dyn std::fmt::Display) -> Refusal {
         why.pop();
     }
     Refusal::Failed(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_of_nodes_inspector_is_the_one_that_it_was_told() {
+        let port = |line: &str, options: &str| {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            inspect_port(&words, options)
+        };
+        assert_eq!(port("node app.js", ""), 9229);
+        assert_eq!(port("node --inspect-port=9300 app.js", ""), 9300);
+        assert_eq!(port("node --inspect-port 127.0.0.1:9301 app.js", ""), 9301);
+        assert_eq!(port("node --inspect-port=[::1]:0 app.js", ""), 0);
+        assert_eq!(port("node app.js", "--debug-port=9302 --no-warnings"), 9302);
+        assert_eq!(
+            port("node --inspect-port=9303 app.js", "--inspect-port=9302"),
+            9303
+        );
+        assert_eq!(port("node --inspect-port=here app.js", ""), 9229);
+    }
 }
