@@ -192,11 +192,11 @@ fn forward<E>(output: impl Read, mut take: impl FnMut(String) -> Result<(), E>) 
     }
 }
 
-/// Ends a program as ^C in its terminal would.
+/// Asks a program to end. Not as ^C would, which is ignored there if this one was started so.
 #[cfg(unix)]
 fn interrupt(child: &mut Child) -> Result<()> {
     use rustix::process::{Pid, Signal, kill_process};
-    Ok(kill_process(Pid::from_child(child), Signal::INT)?)
+    Ok(kill_process(Pid::from_child(child), Signal::TERM)?)
 }
 
 #[cfg(not(unix))]

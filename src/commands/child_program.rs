@@ -244,32 +244,36 @@ mod passed_on {
     use std::io::{self, IsTerminal};
 
     use rustix::process::{Pid, Signal, kill_process};
-    use tokio::signal::unix::{self, SignalKind};
+    use tokio::signal::unix;
 
-    use super::super::interrupt::{hangup, received};
+    use super::super::interrupt::{received, unless_ignored};
+
+    /// The signals that are passed on, and whether a terminal sends each to the COMMAND itself.
+    const PASSED_ON: [(Signal, bool); 6] = [
+        (Signal::INT, true),
+        (Signal::QUIT, true),
+        (Signal::TERM, false),
+        (Signal::HUP, false),
+        (Signal::USR1, false),
+        (Signal::USR2, false),
+    ];
 
     /// The signals that were sent to p2pdbg and are meant for the COMMAND.
     pub(super) struct Signals {
-        interrupt: unix::Signal,
-        terminate: unix::Signal,
-        /// None if it is ignored, as `nohup` wants it: then it is so for the COMMAND too.
-        hangup: Option<unix::Signal>,
-        quit: unix::Signal,
-        user1: unix::Signal,
-        user2: unix::Signal,
+        /// None of one that is ignored: then it is so for the COMMAND too.
+        caught: [Option<unix::Signal>; PASSED_ON.len()],
         /// The terminal sends ^C and ^\ to the COMMAND itself.
         by_terminal: bool,
     }
 
     impl Signals {
         pub(super) fn catch() -> io::Result<Self> {
+            let mut caught = [const { None }; PASSED_ON.len()];
+            for (caught, (signal, _)) in caught.iter_mut().zip(PASSED_ON) {
+                *caught = unless_ignored(signal)?;
+            }
             Ok(Self {
-                interrupt: unix::signal(SignalKind::interrupt())?,
-                terminate: unix::signal(SignalKind::terminate())?,
-                hangup: hangup()?,
-                quit: unix::signal(SignalKind::quit())?,
-                user1: unix::signal(SignalKind::user_defined1())?,
-                user2: unix::signal(SignalKind::user_defined2())?,
+                caught,
                 by_terminal: io::stdin().is_terminal(),
             })
         }
@@ -277,15 +281,17 @@ mod passed_on {
         /// The next signal to pass on. Cancelling it loses nothing.
         pub(super) async fn next(&mut self) -> Signal {
             loop {
-                let (signal, from_keyboard) = tokio::select! {
-                    _ = self.interrupt.recv() => (Signal::INT, true),
-                    _ = self.quit.recv() => (Signal::QUIT, true),
-                    _ = self.terminate.recv() => (Signal::TERM, false),
-                    () = received(&mut self.hangup) => (Signal::HUP, false),
-                    _ = self.user1.recv() => (Signal::USR1, false),
-                    _ = self.user2.recv() => (Signal::USR2, false),
+                let [interrupt, quit, terminate, hangup, user1, user2] = &mut self.caught;
+                let which = tokio::select! {
+                    () = received(interrupt) => 0,
+                    () = received(quit) => 1,
+                    () = received(terminate) => 2,
+                    () = received(hangup) => 3,
+                    () = received(user1) => 4,
+                    () = received(user2) => 5,
                 };
-                if !(from_keyboard && self.by_terminal) {
+                let (signal, is_from_terminal) = PASSED_ON[which];
+                if !(is_from_terminal && self.by_terminal) {
                     return signal;
                 }
             }

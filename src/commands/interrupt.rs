@@ -4,10 +4,9 @@ use p2pdbg_base::{ErrorCode, Failure};
 
 /// The signals that end the program. They are caught from its creation on.
 pub(super) struct Interrupt {
+    /// None where it was ignored when the program started.
     #[cfg(unix)]
-    signals: [tokio::signal::unix::Signal; 2],
-    #[cfg(unix)]
-    hangup: Option<tokio::signal::unix::Signal>,
+    signals: [Option<tokio::signal::unix::Signal>; 3],
     #[cfg(windows)]
     keyboard: (
         tokio::signal::windows::CtrlC,
@@ -36,13 +35,13 @@ impl Interrupt {
 
     #[cfg(unix)]
     fn catch() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
+        use rustix::process::Signal;
         let signals = [
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
+            unless_ignored(Signal::INT)?,
+            unless_ignored(Signal::TERM)?,
+            unless_ignored(Signal::HUP)?,
         ];
-        let hangup = hangup()?;
-        Ok(Self { signals, hangup })
+        Ok(Self { signals })
     }
 
     #[cfg(windows)]
@@ -57,11 +56,11 @@ impl Interrupt {
     /// Waits for one of them.
     #[cfg(unix)]
     pub(super) async fn wait(&mut self) {
-        let [interrupt, terminate] = &mut self.signals;
+        let [interrupt, terminate, hangup] = &mut self.signals;
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            () = received(&mut self.hangup) => {}
+            () = received(interrupt) => {}
+            () = received(terminate) => {}
+            () = received(hangup) => {}
         }
     }
 
@@ -80,15 +79,17 @@ impl Interrupt {
     }
 }
 
-/// Catches the hangup of the terminal, unless it was ignored when the program started: `nohup` asks for that, and to
-/// catch it would undo it, for a COMMAND too.
+/// Catches a signal, unless it was ignored when the program started: `nohup` asks for that, and a shell that runs a
+/// script, for `^C` and `^\` at what stands before a `&`. To catch it would undo it, for a COMMAND too.
 #[cfg(unix)]
-pub(super) fn hangup() -> std::io::Result<Option<tokio::signal::unix::Signal>> {
+pub(super) fn unless_ignored(
+    which: rustix::process::Signal,
+) -> std::io::Result<Option<tokio::signal::unix::Signal>> {
     use tokio::signal::unix::{SignalKind, signal};
-    if is_ignored(rustix::process::Signal::HUP) {
+    if is_ignored(which) {
         return Ok(None);
     }
-    signal(SignalKind::hangup()).map(Some)
+    signal(SignalKind::from_raw(which.as_raw())).map(Some)
 }
 
 /// Waits for a signal that may not be caught at all. Cancelling it loses nothing.

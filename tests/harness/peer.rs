@@ -55,6 +55,14 @@ impl PeerCommand {
         self
     }
 
+    /// Started with these signals ignored, as `nohup` has it, or a shell that runs a script with a `&`.
+    #[must_use]
+    pub fn ignoring(mut self, signals: &str) -> Self {
+        let script = format!("trap '' {signals}; exec \"$@\"");
+        self.launcher = vec!["sh".into(), "-c".into(), script.into(), "sh".into()];
+        self
+    }
+
     /// With another name in messages, where there are several.
     #[must_use]
     pub fn called(mut self, name: &str) -> Self {
@@ -112,7 +120,11 @@ impl PeerCommand {
 
     fn spawn(self, more: &[&str], log: Option<&str>) -> (Process, Home) {
         let home = self.home.unwrap_or_else(Home::new);
-        let mut command: Command = match self.launcher.split_first() {
+        let launcher = match self.launcher.is_empty() {
+            true => interruptible(),
+            false => self.launcher,
+        };
+        let mut command: Command = match launcher.split_first() {
             Some((launcher, arguments)) => {
                 let mut command = self.place.command(launcher);
                 command.args(arguments).arg(P2PDBG);
@@ -135,6 +147,18 @@ impl PeerCommand {
             .args(more)
             .args(rest);
         (Process::start(&self.name, command, &self.transcript), home)
+    }
+}
+
+/// What gives a program its ^C back, where the tests themselves were started without: before a `&` in a script.
+fn interruptible() -> Vec<OsString> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut lines = status.lines();
+    let mask =
+        lines.find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    match mask.is_some_and(|mask| mask & 0b110 != 0) {
+        true => vec!["env".into(), "--default-signal=INT,QUIT".into()],
+        false => Vec::new(),
     }
 }
 

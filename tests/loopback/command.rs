@@ -110,6 +110,31 @@ fn signals_reach_the_command_and_p2pdbg_stays_until_it_has_ended() {
     assert_eq!(connector.exit_status(), 9);
 }
 
+/// `nohup`, and what stands before a `&` in a script, whose ^C is for what runs in the foreground.
+#[test]
+fn signals_that_were_ignored_at_the_start_end_neither_p2pdbg_nor_the_command() {
+    let setting = Setting::loopback();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let ignored = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::USR1];
+    let script = "grep SigIgn /proc/self/status; trap 'exit 9' TERM; echo ready
+        for _ in $(seq 1000); do sleep 0.05; done";
+    let (_listener, connector) = runs(&setting, &["-L", &forward], script);
+    let mut connector = connector.ignoring("HUP INT QUIT USR1").start();
+    connector.line("ready");
+    if cfg!(target_os = "linux") {
+        let mask = connector.line("SigIgn:");
+        let mask = u64::from_str_radix(mask.rsplit('\t').next().unwrap(), 16).unwrap();
+        for signal in ignored {
+            assert_eq!(mask >> (signal.as_raw() - 1) & 1, 1, "{signal:?} {mask:x}");
+        }
+    }
+    for signal in ignored {
+        connector.signal(signal);
+    }
+    connector.signal(Signal::TERM);
+    assert_eq!(connector.exit_status(), 9);
+}
+
 #[test]
 fn a_command_killed_by_a_signal_gives_the_status_that_a_shell_would() {
     let setting = Setting::loopback();

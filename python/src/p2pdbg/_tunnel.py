@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import signal
 import subprocess
 import threading
 from typing import IO, Any
@@ -135,8 +134,8 @@ def _stop(process: subprocess.Popen[str], owner: int) -> None:
     # A forked process has inherited this call with the rest, but the tunnel is not its own.
     if os.getpid() != owner or process.poll() is not None:
         return
-    # As ^C does, so that the other side is told at once.
-    process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+    # It tells the other side at once. Not SIGINT: where this program was started with that ignored, it is there too.
+    process.terminate()
     try:
         process.wait(_GOODBYE)
     except subprocess.TimeoutExpired:
