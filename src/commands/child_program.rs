@@ -1,13 +1,14 @@
 //! The COMMAND of `connect`: a program that runs with the forwards in its environment, as if it had been started
 //! without p2pdbg in between: same terminal, its own signals, its own exit status.
 
-use std::{io, path::Path};
+use std::{ffi::OsStr, io, path::Path};
 
 use p2pdbg_base::{ErrorCode, Failure};
 use p2pdbg_forward::Forward;
 use p2pdbg_proto::tunnel::Direction;
 use tokio::process::Child;
 
+use super::found_program;
 use crate::cli::Command;
 
 /// Set to 1 so that a program knows it is to be debugged.
@@ -35,74 +36,34 @@ pub(super) struct Running {
     orphans: Option<tokio::signal::unix::Signal>,
 }
 
-/// Says early that a COMMAND does not exist: before a code has been used up for it.
+/// Says early that a COMMAND cannot be started: before a code has been used up for it.
 pub(super) fn look_for(command: &Command) -> Result<(), Failure> {
-    let program = Path::new(&command.program);
-    if program.components().count() > 1 {
-        return match program.metadata() {
-            Ok(metadata) if may_run(&metadata) => Ok(()),
-            Ok(_) => Err(not_started(
-                command,
-                &io::ErrorKind::PermissionDenied.into(),
-            )),
-            Err(error) => Err(not_started(command, &error)),
-        };
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|dir| {
-        let file = dir.join(program);
-        file.exists() || file.with_extension("exe").exists()
-    });
-    if found {
-        return Ok(());
-    }
-    Err(not_started(command, &io::ErrorKind::NotFound.into()))
-}
-
-/// Whether somebody may run what a path leads to.
-#[cfg(unix)]
-fn may_run(metadata: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-
-    metadata.is_file() && metadata.permissions().mode() & 0o111 != 0
-}
-
-/// What may run is told by its name here, and by the system.
-#[cfg(not(unix))]
-fn may_run(_metadata: &std::fs::Metadata) -> bool {
-    true
+    found_program::look_for(Path::new(&command.program))
+        .map_err(|error| not_started(command, &error))
 }
 
 impl Running {
-    /// Starts it. Of the forwards that stand, the environment names the first that is a debugger's, or else the first.
-    ///
-    /// What lets whoever has it into a session (the rendezvous with its key, the code) is no affair of the program's.
+    /// Starts it, with the forwards that stand in its environment.
     pub(super) fn start(command: &Command, forwards: &[Forward]) -> Result<Self, Failure> {
-        let mut process = tokio::process::Command::new(&command.program);
-        process.args(&command.arguments).kill_on_drop(true);
-        for secret in SECRETS {
-            process.env_remove(secret);
-        }
-        let of_a_debugger = forwards.iter().find(|forward| forward.preset().is_some());
-        if let Some(forward) = of_a_debugger.or(forwards.first()) {
-            let (port, mode) = match forward.direction {
-                Direction::ToIde => (forward.bind.port, "connect"),
-                Direction::ToDebuggee => (forward.target.port, "listen"),
-            };
-            process
-                .env(START, "1")
-                .env(HOST, "127.0.0.1")
-                .env(PORT, port.to_string())
-                .env(MODE, mode);
-        }
         let failed = |error: io::Error| not_started(command, &error);
         #[cfg(unix)]
         let signals = passed_on::Signals::catch().map_err(failed)?;
         #[cfg(unix)]
         let orphans = orphans::watch().map_err(failed)?;
-        let child = process.spawn().map_err(failed)?;
+        let mut started = process(&command.program, forwards)
+            .args(&command.arguments)
+            .spawn();
+        #[cfg(unix)]
+        if let Err(error) = &started
+            && is_for_a_shell(error, Path::new(&command.program))
+        {
+            started = process(OsStr::new("/bin/sh"), forwards)
+                .arg(&command.program)
+                .args(&command.arguments)
+                .spawn();
+        }
         Ok(Self {
-            child,
+            child: started.map_err(failed)?,
             #[cfg(unix)]
             signals,
             #[cfg(unix)]
@@ -143,18 +104,53 @@ impl Running {
     }
 }
 
+/// A program with the forwards in its environment, of which it names the first that is a debugger's, or else the first.
+///
+/// What lets whoever has it into a session (the rendezvous with its key, the code) is no affair of the program's.
+fn process(program: &OsStr, forwards: &[Forward]) -> tokio::process::Command {
+    let mut process = tokio::process::Command::new(program);
+    process.kill_on_drop(true);
+    for secret in SECRETS {
+        process.env_remove(secret);
+    }
+    let of_a_debugger = forwards.iter().find(|forward| forward.preset().is_some());
+    if let Some(forward) = of_a_debugger.or(forwards.first()) {
+        let (port, mode) = match forward.direction {
+            Direction::ToIde => (forward.bind.port, "connect"),
+            Direction::ToDebuggee => (forward.target.port, "listen"),
+        };
+        process
+            .env(START, "1")
+            .env(HOST, "127.0.0.1")
+            .env(PORT, port.to_string())
+            .env(MODE, mode);
+    }
+    process
+}
+
+/// Whether a program is a script whose first line names nothing to run it: a shell runs those itself, and so does
+/// execvp(3) of POSIX. One that is found along the PATH is left alone, since the shell would look for it elsewhere.
+#[cfg(unix)]
+fn is_for_a_shell(error: &io::Error, program: &Path) -> bool {
+    let is_path = program.components().count() > 1;
+    let is_text = || std::fs::read(program).is_ok_and(|text| !text.contains(&0));
+    error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) && is_path && is_text()
+}
+
 fn not_started(command: &Command, error: &io::Error) -> Failure {
     let program = command.program.to_string_lossy();
     let (code, why) = match error.kind() {
-        io::ErrorKind::NotFound => (
-            ErrorCode::CommandNotFound,
-            "there is no such program".to_owned(),
+        io::ErrorKind::NotFound => (ErrorCode::CommandNotFound, "there is no such program"),
+        io::ErrorKind::PermissionDenied => (
+            ErrorCode::CommandNotStarted,
+            "it is no program, or may not be run by you",
         ),
-        io::ErrorKind::PermissionDenied => {
-            let why = "it is no program, or may not be run by you";
-            (ErrorCode::CommandNotStarted, why.to_owned())
-        }
-        _ => (ErrorCode::CommandNotStarted, error.to_string()),
+        _ => (ErrorCode::CommandNotStarted, ""),
+    };
+    // What was found to be in the way is said as it is.
+    let why = match error.get_ref() {
+        None if !why.is_empty() => why.to_owned(),
+        _ => error.to_string(),
     };
     let hint = match error.kind() {
         io::ErrorKind::PermissionDenied => {

@@ -8,6 +8,7 @@ pub mod connect;
 mod debuggee_stream;
 pub mod doctor;
 pub mod forward;
+mod found_program;
 pub mod ide;
 mod interrupt;
 pub mod listen;

@@ -136,6 +136,23 @@ fn signals_that_were_ignored_at_the_start_end_neither_p2pdbg_nor_the_command() {
 }
 
 #[test]
+fn a_script_that_names_nothing_to_run_it_is_run_as_a_shell_would() {
+    let setting = Setting::loopback();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let listener = setting.listener().args(["-L", &forward]).start();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("run");
+    fs::write(&file, "echo \"$1 $DEBUGGER_MODE\"; exit 5\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut connector = setting
+        .connector_with(&listener.code())
+        .args(["--".as_ref(), file.as_os_str(), "app".as_ref()])
+        .start();
+    assert_eq!(connector.exit_status(), 5);
+    connector.line("app listen");
+}
+
+#[test]
 fn a_command_killed_by_a_signal_gives_the_status_that_a_shell_would() {
     let setting = Setting::loopback();
     let forward = format!("{}:localhost:{}", setting.port(), setting.port());
@@ -229,12 +246,26 @@ fn a_command_that_is_no_program_is_a_126() {
     let file = directory.path().join("data");
     fs::write(&file, "no program").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let code = listener.code();
     let mut connector = setting
-        .connector_with(&listener.code())
+        .connector_with(&code)
         .args(["--".as_ref(), file.as_os_str()])
         .start();
     connector.fails(ErrorCode::CommandNotStarted);
     assert_eq!(connector.exit_status(), 126);
+    // A script whose first line names nothing that is there.
+    fs::write(&file, "#!/no/such/python3\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut connector = setting
+        .connector_with(&code)
+        .args(["--".as_ref(), file.as_os_str()])
+        .start();
+    let failure = connector.fails(ErrorCode::CommandNotFound);
+    assert!(failure.message.contains("/no/such/python3"), "{failure:?}");
+    assert_eq!(connector.exit_status(), 127);
+    // It was noticed before the code was used up.
+    let mut connector = setting.connector_with(&code).args(["--", "true"]).start();
+    assert_eq!(connector.exit_status(), 0);
 }
 
 #[test]

@@ -1,0 +1,148 @@
+//! Whether a COMMAND can be started, as far as that is seen without starting it: before a code has been used up for it,
+//! and before anybody waits beside the IDE for a program that never comes.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Looks for a program as the system does when it starts it.
+///
+/// # Errors
+/// Says what is in the way, in words that follow "cannot start NAME: ".
+pub(super) fn look_for(program: &Path) -> io::Result<()> {
+    let candidates: Vec<PathBuf> = if program.components().count() > 1 {
+        vec![program.to_owned()]
+    } else {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path)
+            .map(|dir| dir.join(program))
+            .collect()
+    };
+    // What is in the way of the first that is there is told, unless another one will do.
+    let mut in_the_way = None;
+    for file in candidates {
+        match examine(&file) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !file.exists() => {}
+            Err(error) => in_the_way = in_the_way.or(Some(error)),
+        }
+    }
+    Err(in_the_way.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+}
+
+#[cfg(unix)]
+fn examine(file: &Path) -> io::Result<()> {
+    use rustix::fs::{Access, access};
+    if file.metadata()?.is_dir() {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "it is a directory",
+        ));
+    }
+    access(file, Access::EXEC_OK)?;
+    interpreter(file)
+}
+
+/// Looks for what a script names in its first line to be run by.
+#[cfg(unix)]
+fn interpreter(file: &Path) -> io::Result<()> {
+    use std::{ffi::OsStr, io::Read, os::unix::ffi::OsStrExt};
+    // As much of the line as the kernel reads (execve(2)).
+    let mut start = Vec::new();
+    // A program that may be run need not be readable.
+    let Ok(()) = std::fs::File::open(file)
+        .and_then(|file| file.take(256).read_to_end(&mut start))
+        .map(drop)
+    else {
+        return Ok(());
+    };
+    let Some(line) = start.strip_prefix(b"#!") else {
+        return Ok(());
+    };
+    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let mut words = line
+        .split(|byte| *byte == b' ' || *byte == b'\t')
+        .filter(|word| !word.is_empty())
+        .map(|word| Path::new(OsStr::from_bytes(word)));
+    let missing = |name: &Path, end| {
+        let message = format!("its first line names {name:?}, which is {end}");
+        Err(io::Error::new(io::ErrorKind::NotFound, message))
+    };
+    match (words.next(), words.next()) {
+        (Some(named), _) if !named.exists() => missing(named, "not there"),
+        // Of env's other arguments nothing is known here.
+        (Some(env), Some(name))
+            if env.file_name() == Some(OsStr::new("env"))
+                && name.components().count() == 1
+                && !name.as_os_str().as_bytes().starts_with(b"-")
+                && !name.as_os_str().as_bytes().contains(&b'=')
+                && p2pdbg_facts::on_path(name.as_os_str()).is_none() =>
+        {
+            missing(name, "not on the PATH")
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+fn examine(file: &Path) -> io::Result<()> {
+    match file.exists() || file.with_extension("exe").exists() {
+        true => Ok(()),
+        false => Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    /// What is in the way of a file with this text, that may be run or not.
+    fn in_the_way(text: &str, mode: u32) -> Option<(io::ErrorKind, String)> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("app");
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let error = look_for(&file).err()?;
+        Some((error.kind(), error.to_string()))
+    }
+
+    #[test]
+    fn program_that_is_no_program_is_told_before_it_is_started() {
+        let denied = in_the_way("#!/bin/sh\n", 0o644).unwrap();
+        assert_eq!(denied.0, io::ErrorKind::PermissionDenied);
+        let directory = look_for(Path::new("/")).unwrap_err();
+        assert_eq!(directory.kind(), io::ErrorKind::PermissionDenied);
+        let nothing = look_for(Path::new("no-program-is-called-so")).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn script_without_its_interpreter_is_told_with_the_interpreters_name() {
+        for (line, name) in [
+            ("#!/no/such/python3 -u\n", "\"/no/such/python3\""),
+            // Written on Windows.
+            ("#!/bin/sh\r\necho\r\n", "\"/bin/sh\\r\""),
+            (
+                "#! /usr/bin/env no-python-is-called-so\n",
+                "\"no-python-is-called-so\"",
+            ),
+        ] {
+            let (kind, message) = in_the_way(line, 0o755).unwrap();
+            assert_eq!(kind, io::ErrorKind::NotFound);
+            assert!(message.contains(name), "{line}: {message}");
+        }
+        for line in [
+            "#!/bin/sh\n",
+            "#!/usr/bin/env sh\n",
+            "#!/usr/bin/env -S no-such -x\n",
+            "#!/usr/bin/env A=1 no-such\n",
+            "\x7fELF",
+            "",
+        ] {
+            assert_eq!(in_the_way(line, 0o755), None, "{line}");
+        }
+    }
+}
