@@ -31,9 +31,6 @@ pub(super) struct Running {
     child: Child,
     #[cfg(unix)]
     signals: passed_on::Signals,
-    /// Tells of ended processes, where this one has to reap those whose parents are gone.
-    #[cfg(unix)]
-    orphans: Option<tokio::signal::unix::Signal>,
 }
 
 /// Says early that a COMMAND cannot be started: before a code has been used up for it.
@@ -48,8 +45,6 @@ impl Running {
         let failed = |error: io::Error| not_started(command, &error);
         #[cfg(unix)]
         let signals = passed_on::Signals::catch().map_err(failed)?;
-        #[cfg(unix)]
-        let orphans = orphans::watch().map_err(failed)?;
         let mut started = process(&command.program, forwards)
             .args(&command.arguments)
             .spawn();
@@ -66,8 +61,6 @@ impl Running {
             child: started.map_err(failed)?,
             #[cfg(unix)]
             signals,
-            #[cfg(unix)]
-            orphans,
         })
     }
 
@@ -83,7 +76,6 @@ impl Running {
                     let status = status.code().or(status.signal().map(|signal| 128 + signal));
                     return Ok(status.and_then(|s| u8::try_from(s).ok()).unwrap_or(1));
                 }
-                () = orphans::ended(&mut self.orphans) => orphans::reap(self.child.id()),
                 signal = self.signals.next() => {
                     if let Some(pid) = self.child.id() {
                         passed_on::send(pid, signal);
@@ -166,72 +158,6 @@ fn lost(error: io::Error) -> Failure {
         ErrorCode::Internal,
         format!("lost sight of the COMMAND: {error}"),
     )
-}
-
-/// Processes that the COMMAND left behind in a container whose first process this is.
-///
-/// The kernel gives a process whose parent has ended to the first one, which has to take its exit status; until then it
-/// stays as a zombie.
-#[cfg(unix)]
-mod orphans {
-    use std::{fs, io};
-
-    use rustix::process::{Pid, WaitOptions, waitpid};
-    use tokio::signal::unix::{Signal, SignalKind, signal};
-
-    /// Tells of ended processes, if this is the first process of a container.
-    pub(super) fn watch() -> io::Result<Option<Signal>> {
-        match std::process::id() {
-            1 => signal(SignalKind::child()).map(Some),
-            _ => Ok(None),
-        }
-    }
-
-    /// Waits until a process has ended. Cancelling it loses nothing.
-    pub(super) async fn ended(signal: &mut Option<Signal>) {
-        match signal {
-            Some(signal) => drop(signal.recv().await),
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Takes the exit status of every ended process that is given to this one, but for the COMMAND's own.
-    pub(super) fn reap(command: Option<u32>) {
-        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        for id in ids.filter(|id| Some(*id) != command) {
-            let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-            let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
-            if is_zombie_of_the_first(&stat)
-                && let Some(pid) = pid
-            {
-                let _ = waitpid(Some(pid), WaitOptions::NOHANG);
-            }
-        }
-    }
-
-    /// Whether a line of `/proc/PID/stat` is of an ended process whose parent is process 1.
-    fn is_zombie_of_the_first(stat: &str) -> bool {
-        // The name stands in brackets and may hold anything, brackets too.
-        let Some((_, fields)) = stat.rsplit_once(')') else {
-            return false;
-        };
-        let mut fields = fields.split_ascii_whitespace();
-        fields.next() == Some("Z") && fields.next() == Some("1")
-    }
-
-    #[cfg(test)]
-    mod tests {
-        use super::*;
-
-        #[test]
-        fn orphan_is_a_zombie_whose_parent_is_the_first_process() {
-            assert!(is_zombie_of_the_first("7 (a) Z 3 b) Z 1 5 5"));
-            assert!(!is_zombie_of_the_first("7 (app) Z 12 5 5"));
-            assert!(!is_zombie_of_the_first("7 (app) S 1 5 5"));
-            assert!(!is_zombie_of_the_first(""));
-        }
-    }
 }
 
 /// Signals that are passed on to the COMMAND.

@@ -5,7 +5,7 @@ use p2pdbg_proto::control::Role;
 use rustix::process::Pid;
 
 #[cfg(unix)]
-use super::{attach_question, owner_process::Owner};
+use super::{attach_question, orphans::Reaper, owner_process::Owner};
 #[cfg(unix)]
 use p2pdbg_attach::Consent;
 use p2pdbg_base::{ErrorCode, Failure, Outcome};
@@ -32,6 +32,8 @@ pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome,
     if options.session.policy.attach == Consent::Given && options.asks {
         options.session.policy.attach = attach_question::by_terminal(reporter.clone());
     }
+    #[cfg(unix)]
+    let _reaper = Reaper::start()?;
     let mut stop = Stop {
         interrupt: Interrupt::new()?,
         #[cfg(unix)]

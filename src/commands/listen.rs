@@ -21,6 +21,8 @@ use crate::cli::{ListenOptions, PeersOptions};
 /// # Errors
 /// When it cannot go on.
 pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, Failure> {
+    #[cfg(unix)]
+    let _reaper = super::orphans::Reaper::start()?;
     let mut interrupt = Interrupt::new()?;
     let rendezvous = options.session.rendezvous.without_key();
     let settle = |spec: p2pdbg_forward::ForwardSpec| spec.resolve(listening::seen_on);

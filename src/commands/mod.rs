@@ -14,6 +14,8 @@ mod interrupt;
 pub mod listen;
 mod offer;
 #[cfg(unix)]
+mod orphans;
+#[cfg(unix)]
 mod owner_process;
 pub mod pipe;
 mod running_peer;

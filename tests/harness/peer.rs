@@ -63,6 +63,14 @@ impl PeerCommand {
         self
     }
 
+    /// As the first process of a container; only root may.
+    #[must_use]
+    pub fn as_first_process(mut self) -> Self {
+        let launcher = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+        self.launcher = launcher.map(OsString::from).to_vec();
+        self
+    }
+
     /// With another name in messages, where there are several.
     #[must_use]
     pub fn called(mut self, name: &str) -> Self {

@@ -6,6 +6,9 @@ use p2pdbg_base::ErrorCode;
 use p2pdbg_events::WaitingFor;
 use rustix::process::Signal;
 
+#[cfg(target_os = "linux")]
+use p2pdbg_natlab::Lab;
+
 use crate::harness::{
     Peer, PeerCommand, Setting,
     traffic::{accept, receive_end, receive_reset, say},
@@ -133,6 +136,56 @@ fn signals_that_were_ignored_at_the_start_end_neither_p2pdbg_nor_the_command() {
     }
     connector.signal(Signal::TERM);
     assert_eq!(connector.exit_status(), 9);
+}
+
+#[test]
+fn status_of_a_command_is_known_where_the_end_of_processes_was_ignored() {
+    let setting = Setting::loopback();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let (_listener, connector) = runs(&setting, &["-L", &forward], "exit 7");
+    let mut connector = connector.ignoring("CHLD").start();
+    assert_eq!(connector.exit_status(), 7);
+}
+
+/// Waits in a container until an orphan there has ended, and then until nothing is left of it.
+#[cfg(target_os = "linux")]
+const ORPHAN: &str = "
+    zombies() { grep -qs '^State:.Z' /proc/[0-9]*/status; }
+    (true &)
+    until zombies; do sleep 0.02; done
+    while zombies; do sleep 0.02; done
+    exit 6";
+
+#[cfg(target_os = "linux")]
+#[test]
+fn orphans_are_reaped_by_a_connect_that_is_the_first_process_of_a_container() {
+    if Lab::new_or_skip("orphans").is_none() {
+        return;
+    }
+    let setting = Setting::loopback();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let (listener, connector) = runs(&setting, &["-L", &forward], ORPHAN);
+    assert_eq!(connector.as_first_process().start().exit_status(), 6);
+    drop(listener);
+    // Without a COMMAND: somebody else's, as of `docker exec`.
+    let listener = setting.listener().args(["-L", &forward]).start();
+    let connector = setting.connector_with(&listener.code());
+    let connector = connector.as_first_process().start();
+    connector.paired();
+    let children = format!("/proc/{0}/task/{0}/children", connector.id());
+    let first = fs::read_to_string(children).unwrap();
+    let mut entered = std::process::Command::new("nsenter");
+    entered.args([
+        "--target",
+        first.trim(),
+        "--pid",
+        "--mount",
+        "--",
+        "sh",
+        "-c",
+        ORPHAN,
+    ]);
+    assert_eq!(entered.status().unwrap().code(), Some(6));
 }
 
 #[test]
