@@ -11,7 +11,7 @@ mod world;
 
 use std::collections::HashSet;
 
-use pages::{Shown, pages};
+use pages::{Shown, listens_in_sentences, pages};
 use rules::{How, RULES, rule};
 use world::{Story, World};
 
@@ -43,5 +43,17 @@ fn every_command_of_the_documents_does_as_it_stands_what_is_said_of_it() {
             let (_, how) = rule(&shown.line).unwrap();
             story.go_on(shown, how);
         }
+    }
+}
+
+#[test]
+fn every_listen_that_stands_in_a_sentence_shows_a_code() {
+    let Some(world) = World::new() else { return };
+    for (page, line) in listens_in_sentences() {
+        let shown = Shown {
+            line,
+            typed: Vec::new(),
+        };
+        Story::new(&world, &page).go_on(&shown, How::Listens);
     }
 }

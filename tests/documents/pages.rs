@@ -13,6 +13,43 @@ pub(crate) struct Shown {
 
 /// The documents with a fenced command in them, by their paths below the repository's root.
 pub(crate) fn pages() -> Vec<(String, Vec<Shown>)> {
+    let read = texts().into_iter();
+    let pages: Vec<_> = read.map(|(name, text)| (name, commands(&text))).collect();
+    let seen: usize = pages.iter().map(|(_, lines)| lines.len()).sum();
+    assert!(seen > 60, "{seen}");
+    pages
+}
+
+/// Each `p2pdbg listen` with something behind it that stands in a sentence or a table, once, with its page. What has
+/// something left out, or names a peer that the reader knows, is not one.
+pub(crate) fn listens_in_sentences() -> Vec<(String, String)> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    for (page, text) in texts() {
+        let mut fenced = false;
+        let prose = text.lines().filter(|line| {
+            let is_fence = line.trim_start().starts_with("```");
+            fenced ^= is_fence;
+            !fenced && !is_fence
+        });
+        let prose: Vec<&str> = prose.collect();
+        let prose = prose.join("\n");
+        for span in prose.split('`').skip(1).step_by(2) {
+            let line = span.split_whitespace().collect::<Vec<_>>().join(" ");
+            let is_whole = line.starts_with("p2pdbg listen ")
+                && !["…", " NAME", "--peer ", "--json"]
+                    .iter()
+                    .any(|part| line.contains(part));
+            if is_whole && !found.iter().any(|(_, known)| *known == line) {
+                found.push((page.clone(), line));
+            }
+        }
+    }
+    assert!(found.len() > 12, "{found:?}");
+    found
+}
+
+/// The documents, by their paths below the repository's root.
+fn texts() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut paths: Vec<PathBuf> = [
         "README.md",
@@ -34,12 +71,9 @@ pub(crate) fn pages() -> Vec<(String, Vec<Shown>)> {
     let page = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).unwrap();
         let name = path.strip_prefix(root).unwrap().display().to_string();
-        (name, commands(&text))
+        (name, text)
     };
-    let pages: Vec<_> = paths.into_iter().map(page).collect();
-    let seen: usize = pages.iter().map(|(_, lines)| lines.len()).sum();
-    assert!(seen > 60, "{seen}");
-    pages
+    paths.into_iter().map(page).collect()
 }
 
 /// The commands in the fenced blocks of no language, or of a shell. A block whose first line is no command is a screen,
