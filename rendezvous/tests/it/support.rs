@@ -16,7 +16,7 @@ use p2pdbg_rendezvous::{Limits, Server, ServerConfig};
 use p2pdbg_stun::{Attribute, Class, Encoder, TransactionId};
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, RecvStream, SendStream,
-    TokioRuntime, VarInt,
+    TokioRuntime, TransportConfig, VarInt,
     crypto::rustls::QuicClientConfig,
     udp::{Transmit, UdpSocketState},
 };
@@ -276,7 +276,11 @@ pub(crate) async fn dial_with(
     address: SocketAddr,
     tls: rustls::ClientConfig,
 ) -> Result<Connection, ConnectionError> {
-    let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+    let mut transport = TransportConfig::default();
+    // As peers do it: what a test does meanwhile may take longer than a silence may last.
+    transport.keep_alive_interval(Some(Duration::from_secs(10)));
+    config.transport_config(Arc::new(transport));
     endpoint
         .connect_with(config, address, tls::SERVER_NAME)
         .unwrap()
