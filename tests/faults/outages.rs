@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use p2pdbg_events::Event;
+use p2pdbg_events::{Event, PathKind, Via};
+use p2pdbg_natlab::NatKind;
 
-use crate::session::{Session, both_at_once};
+use crate::session::{Session, both_at_once, setting, two_nats_of};
 
 /// After an outage of which no interface tells.
 const UNREPORTED: &str = "first byte ≤ 5 s after mending";
@@ -143,6 +144,35 @@ fn lost_and_resumed(name: &'static str, lasting: u64, ide: bool, debuggee: bool)
         println!("{name}: {}: resumed, gap_ms {gap_ms}", peer.name());
         assert!(held >= 2, "{held} streams held");
         assert_eq!(streams, held);
+    }
+    session.finish();
+}
+
+/// The end that is there has an answer from the relay all the time and no tunnel: the peer is away, and no network
+/// drops anything.
+#[test]
+fn outage_at_one_end_of_a_relayed_session_blames_no_network_and_leaves_the_relay_to_udp() {
+    both_at_once(
+        || blames_nobody("cut-wa", true),
+        || blames_nobody("cut-wb", false),
+    );
+}
+
+#[track_caller]
+fn blames_nobody(name: &'static str, ide: bool) {
+    let Some(lab) = two_nats_of(name, NatKind::SYMMETRIC_RANDOM) else {
+        return;
+    };
+    let setting = setting(&lab);
+    let session = Session::begin(name, lab, setting, PathKind::Relay);
+    let [listener, connector] = session.peers();
+    let there = if ide { connector } else { listener };
+    for _ in 0..2 {
+        session.cut("link cut for 12 s", seconds(12), ide, !ide);
+    }
+    for path in there.paths() {
+        assert_eq!(path.via, Via::Udp, "{path:?}");
+        assert!(!path.why.contains("carries no tunnel"), "{path:?}");
     }
     session.finish();
 }

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use p2pdbg_events::{Event, PathKind, Via};
-use p2pdbg_natlab::{Flow, Nat, NatKind};
+use p2pdbg_natlab::{Flow, Nat, NatKind, Node};
 
 use crate::{
     harness::{BEHIND_IT, Nginx, Peer},
-    session::Session,
+    session::{Session, both_at_once},
 };
 
 const TARGET: &str = "first byte ≤ 5 s after the fault";
@@ -92,6 +92,49 @@ fn a_relayed_session_whose_udp_is_blocked_goes_on_over_tcp_and_back() {
         session.resumes("back to UDP", began, Instant::now(), "no gap");
     }
     session.finish();
+}
+
+/// UDP ends in the midst of a session while TCP passes: at one end, at both, or at the rendezvous, which neither end can
+/// tell from the first.
+#[track_caller]
+fn is_no_outage(name: &'static str, blocks: impl Fn(&Session) -> Vec<&Node>) {
+    let Some(lab) = crate::session::two_nats_of(name, NatKind::SYMMETRIC_RANDOM) else {
+        return;
+    };
+    let setting = crate::session::setting(&lab);
+    let session = Session::begin(name, lab, setting, PathKind::Relay);
+    session.blow("UDP blocked", TARGET, || {
+        let nodes = blocks(&session);
+        nodes
+            .iter()
+            .for_each(|node| node.block(Flow::udp()).unwrap());
+    });
+    session.settles();
+    let mut over_tcp = 0;
+    for peer in session.peers() {
+        let paths = peer.paths();
+        for path in &paths {
+            println!("{name}: {}: {:?}: {}", peer.name(), path.via, path.why);
+            assert!(!path.why.contains("outage"), "{path:?}");
+        }
+        if let Some(path) = paths.iter().find(|path| path.via == Via::Tcp) {
+            assert!(
+                path.why.contains("or the rendezvous' UDP port is closed"),
+                "{path:?}"
+            );
+            over_tcp += 1;
+        }
+    }
+    assert!(over_tcp > 0);
+    session.finish();
+}
+
+#[test]
+fn udp_that_ends_in_mid_session_is_no_outage_and_nobody_is_blamed_for_certain() {
+    both_at_once(
+        || is_no_outage("udp-w1", |session| vec![&*session.lab.nat_b]),
+        || is_no_outage("udp-w2", |session| vec![&*session.lab.rdv]),
+    );
 }
 
 #[test]

@@ -283,16 +283,25 @@ impl Driver {
         }
     }
 
+    fn on_peer_bound(&mut self, bound: bool) {
+        if bound {
+            self.decide(Input::PeerBound);
+        }
+    }
+
     fn handle_input(&mut self, input: SessionInput) {
         match input {
             SessionInput::Introduced(introduction) => {
+                let bound = introduction.peer_bound;
                 self.ways.command(PathCommand::Introduced(introduction));
                 self.on_home();
                 self.decide(Input::Introduced);
+                self.on_peer_bound(bound);
             }
             SessionInput::PeerSeen { addresses, bound } => {
                 self.ways
                     .command(PathCommand::PeerSeen { addresses, bound });
+                self.on_peer_bound(bound);
             }
             SessionInput::Message(PeerMessage::Punch(signal)) => {
                 self.ways.command(PathCommand::PeerSignal(signal));

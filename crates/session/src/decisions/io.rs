@@ -86,6 +86,8 @@ pub enum Input<'a> {
         /// What carries this end's leg.
         carrier: Carrier,
     },
+    /// The rendezvous says that the peer has bound its leg of the relay, for the first time or again.
+    PeerBound,
     /// This is the relay besides the rendezvous' own, from now on; none is any more.
     NearAt(Option<Near>),
     /// The peer can be reached through it.

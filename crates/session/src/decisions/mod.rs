@@ -206,6 +206,7 @@ impl Decisions {
                 self.expect_relayed(carrier, remote, now);
                 self.on_relay((socket, remote), carrier.path(), now);
             }
+            Input::PeerBound => self.on_peer_bound(now),
             Input::NearAt(near) => self.on_near_at(near, now),
             Input::NearRelay { socket, remote } => self.on_near_relay((socket, remote), now),
             Input::Heard { socket, remote } => {
@@ -273,13 +274,24 @@ impl Decisions {
     /// some networks let through what they do not know and drop what looks like QUIC, or what comes often.
     fn expect_relayed(&mut self, carrier: Carrier, remote: SocketAddr, now: Instant) {
         if carrier == Carrier::Udp && !self.tunnels.serves(PathKind::RelayUdp) {
-            self.timers.set_sooner(Timer::Uncarried, now + UNCARRIED);
+            // Where UDP has carried one, this one may be silent because the peer is away.
+            if !self.path_status.was_carried_by_udp() {
+                self.timers.set_sooner(Timer::Uncarried, now + UNCARRIED);
+            }
             return;
         }
         self.timers.clear(Timer::Uncarried);
         if self.path_status.is_uncarried() {
             // What was dialled over UDP repeats itself after seconds only, so it keeps nobody from dialling now.
             self.tunnels.end_dial(carrier.path(), remote);
+        }
+    }
+
+    /// The peer has bound its leg, so it is there: a tunnel is to come up soon.
+    fn on_peer_bound(&mut self, now: Instant) {
+        let by_udp = self.path_status.carrier() == Carrier::Udp;
+        if by_udp && !self.tunnels.serves(PathKind::RelayUdp) {
+            self.timers.set_sooner(Timer::Uncarried, now + UNCARRIED);
         }
     }
 
@@ -299,7 +311,11 @@ impl Decisions {
             return;
         }
         self.timers.clear(Timer::Uncarried);
-        if self.path_status.carrier() == Carrier::Udp && self.path_status.on_uncarried(false) {
+        if self.path_status.carrier() != Carrier::Udp {
+            return;
+        }
+        self.path_status.on_carried_by_udp(true);
+        if self.path_status.on_uncarried(false) {
             // It was slow, or the peer's leg was the one that could not.
             self.put(Output::Path(PathCommand::AvoidUdp(Duration::ZERO)));
         }
@@ -357,6 +373,7 @@ impl Decisions {
         let back = self.starving.relay.start_anew();
         self.carry_relayed(back, now);
         self.weigh_near_anew(now);
+        self.path_status.on_carried_by_udp(false);
         if self.path_status.on_uncarried(false) {
             self.put(Output::Path(PathCommand::AvoidUdp(Duration::ZERO)));
         }

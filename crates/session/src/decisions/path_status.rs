@@ -11,6 +11,11 @@ use p2pdbg_rendezvous_client::is_unknown;
 
 use super::io::{Near, TunnelFacts};
 
+/// TCP reaches the relay and UDP does not, as far as this end can tell. Both ends may find that it is neither's network.
+const UDP_SILENT: &str = "the rendezvous answers over TCP and not over UDP: UDP does not get out of this network, or \
+                          the rendezvous' UDP port is closed; what would help: allow outgoing UDP from this host, or \
+                          open port 3478/UDP in the firewall of the rendezvous";
+
 /// What was told of the paths last, and what has been learnt since.
 #[derive(Debug)]
 pub(super) struct PathStatus {
@@ -30,6 +35,8 @@ pub(super) struct PathStatus {
     carrier: Carrier,
     /// Whether UDP reaches the relay, and carried no tunnel there.
     uncarried: bool,
+    /// Whether UDP has carried a tunnel there on this network.
+    carried_by_udp: bool,
     /// Why TCP carries the relay though UDP passes.
     policed: Option<String>,
     /// Why the relay is used though there is a direct path.
@@ -54,6 +61,7 @@ impl PathStatus {
             untold: false,
             carrier: Carrier::Udp,
             uncarried: false,
+            carried_by_udp: false,
             policed: None,
             yielded: None,
             asked_for_tcp: false,
@@ -200,6 +208,16 @@ impl PathStatus {
         std::mem::replace(&mut self.uncarried, uncarried)
     }
 
+    /// Whether UDP has carried a tunnel by the relay on this network.
+    pub(super) fn was_carried_by_udp(&self) -> bool {
+        self.carried_by_udp
+    }
+
+    /// Notes that it has, or that the network is another.
+    pub(super) fn on_carried_by_udp(&mut self, carried: bool) {
+        self.carried_by_udp = carried;
+    }
+
     /// The relay besides the rendezvous'.
     pub(super) fn near(&self) -> Option<Near> {
         self.near
@@ -275,7 +293,7 @@ impl PathStatus {
             PathPolicy::RelayTcp => return "--path relay-tcp was given".to_owned(),
             PathPolicy::Any | PathPolicy::Direct => {}
         }
-        let blocked = match self.carrier {
+        let silent = match self.carrier {
             Carrier::Udp => None,
             _ if self.uncarried => {
                 return "UDP gets out of this network, or the peer's, and carries no tunnel; what would help: a \
@@ -284,11 +302,15 @@ impl PathStatus {
             }
             // It is not blocked, and carries little at one of the ends.
             _ if self.policed.is_some() || self.asked_for_tcp => None,
-            // STUN says the same a little later.
-            Carrier::Tcp | Carrier::Web => Some(Obstacle::UdpBlockedHere),
+            Carrier::Tcp | Carrier::Web => Some(UDP_SILENT.to_owned()),
         };
         let known = self.obstacle.filter(|obstacle| !is_passing(*obstacle));
-        let Some(obstacle) = known.or(blocked).or(self.obstacle) else {
+        // What TCP gets through is no outage. Nor is it known yet whose fault it is.
+        let known = known.filter(|obstacle| silent.is_none() || *obstacle != Obstacle::Outage);
+        if let (None, Some(silent)) = (known, silent) {
+            return silent;
+        }
+        let Some(obstacle) = known.or(self.obstacle) else {
             return "a direct path is being looked for".to_owned();
         };
         match obstacle.help() {

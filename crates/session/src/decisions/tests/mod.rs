@@ -775,3 +775,48 @@ fn person_hears_that_udp_carries_no_tunnel_rather_than_that_it_is_blocked() {
             .contains("carries no tunnel")
     );
 }
+
+/// What is told last of the way that the streams take.
+fn last_why(outputs: &[Output]) -> String {
+    let last = path_reports(outputs).pop();
+    last.map_or_else(String::new, |report| report.why)
+}
+
+#[test]
+fn rendezvous_that_answers_over_tcp_alone_is_neither_an_outage_nor_for_certain_this_network() {
+    let mut bench = Bench::new(Role::Listener);
+    bench.tell(relay_by_tcp());
+    let first = last_why(&bench.up(1, PathKind::RelayTcp));
+    assert!(
+        first.contains("or the rendezvous' UDP port is closed"),
+        "{first}"
+    );
+    // Found out by asking both.
+    let both = last_why(&bench.tell(Input::Obstacle(Obstacle::UdpBlockedThere)));
+    assert!(both.contains("out of the peer's network"), "{both}");
+    let gone = last_why(&bench.tell(Input::Obstacle(Obstacle::Outage)));
+    assert_eq!(gone, first, "in the midst of a session");
+}
+
+#[test]
+fn relay_whose_peer_is_away_is_left_to_udp_and_no_network_is_blamed() {
+    let mut bench = Bench::new(Role::Connector);
+    bench.tell(relay());
+    bench.up(1, PathKind::RelayUdp);
+    bench.streams(1);
+    bench.pass(Duration::from_secs(1));
+    bench.heard.clear();
+    let mut outputs = bench.pass(Duration::from_secs(2));
+    assert!(has(&outputs, |o| matches!(
+        o,
+        Output::Path(PathCommand::Silent)
+    )));
+    for _ in 0..10 {
+        outputs = bench.tell(relay());
+        outputs.extend(bench.pass(Duration::from_secs(2)));
+        assert_eq!(avoided(&outputs), NONE);
+    }
+    // It is there, and what was dialled does not come up.
+    bench.tell(Input::PeerBound);
+    assert_eq!(avoided(&bench.pass(UNCARRIED)), [BY_TCP]);
+}
