@@ -284,7 +284,7 @@ impl Session {
         Some(process)
     }
 
-    /// Waits until a debuggee runs its program, for which it waits for no IDE; of those that have none, the kernel tells.
+    /// Waits until a debuggee runs its program, for which it waits for no IDE; if it has none, the kernel tells.
     fn runs(&self, debuggee: &Process) {
         match debuggee.name() {
             "gdbserver" | "lldb" => self.listens(),
