@@ -275,9 +275,15 @@ impl TunnelTable {
         used.is_some_and(|up| !up.health.is_unanswered())
     }
 
-    /// Whether a direct tunnel to this address is up and answers.
+    /// Whether the newest direct tunnel, which the older ones give way to, leads to this address and answers.
     pub(super) fn reaches(&self, remote: SocketAddr) -> bool {
-        self.directly_at(remote).any(|up| !up.health.is_suspect())
+        let direct = self
+            .up
+            .iter()
+            .filter(|up| up.facts.path == PathKind::Direct);
+        let newest = direct.filter(|up| up.open).map(|up| up.facts.epoch).max();
+        let mut there = self.directly_at(remote);
+        there.any(|up| Some(up.facts.epoch) == newest && !up.health.is_suspect())
     }
 
     /// Whether there are direct tunnels to this address and none of them answers, nor did when the path itself was

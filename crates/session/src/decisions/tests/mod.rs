@@ -592,6 +592,18 @@ fn tunnel_of_a_path_that_was_away_is_given_time_to_come_back() {
 }
 
 #[test]
+fn path_that_is_nominated_again_before_its_tunnel_has_retired_gets_a_new_one() {
+    let mut bench = Bench::new(Role::Connector);
+    for (epoch, at) in [(1, 1), (2, 2), (3, 1)] {
+        let dialled = dials(&bench.tell(Input::Nominated(path(at))));
+        assert_eq!(dialled, [PathKind::Direct], "{epoch}");
+        bench.up(epoch, PathKind::Direct);
+        bench.pass(Duration::from_secs(1));
+    }
+    assert_eq!(bench.decisions.used(), Some(3));
+}
+
+#[test]
 fn path_whose_tunnel_answers_gets_no_second_one_however_often_it_is_confirmed() {
     let mut bench = dead_tunnel_on_a_path_that_works(PathPolicy::Any);
     bench.heard = vec![1];
