@@ -15,6 +15,7 @@
 mod harness;
 
 mod attacks;
+mod both_ends;
 mod cluster;
 mod debugger;
 mod ecn;
@@ -27,6 +28,8 @@ mod moved;
 mod nats;
 mod one_way;
 mod outages;
+mod overlays;
+mod partial;
 mod policed;
 mod processes;
 mod relays;
