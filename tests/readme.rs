@@ -106,7 +106,10 @@ fn every_command_line_that_stands_in_a_sentence_parses() {
             seen += 1;
             let words = line.split_whitespace().map(|word| word.trim_matches('\''));
             if let Err(error) = Cli::try_parse_from(words) {
-                panic!("{}: {line}: {error}", path.display());
+                // A command that is only named.
+                let is_named = line.split(' ').count() == 2
+                    && error.kind() == clap::error::ErrorKind::MissingRequiredArgument;
+                assert!(is_named, "{}: {line}: {error}", path.display());
             }
         }
     }
