@@ -65,7 +65,7 @@ impl PeerCommand {
 
     /// As the first process of a container; only root may.
     #[must_use]
-    pub fn as_first_process(mut self) -> Self {
+    pub fn first_process(mut self) -> Self {
         let launcher = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
         self.launcher = launcher.map(OsString::from).to_vec();
         self

@@ -165,12 +165,12 @@ fn orphans_are_reaped_by_a_connect_that_is_the_first_process_of_a_container() {
     let setting = Setting::loopback();
     let forward = format!("{}:localhost:{}", setting.port(), setting.port());
     let (listener, connector) = runs(&setting, &["-L", &forward], ORPHAN);
-    assert_eq!(connector.as_first_process().start().exit_status(), 6);
+    assert_eq!(connector.first_process().start().exit_status(), 6);
     drop(listener);
     // Without a COMMAND: somebody else's, as of `docker exec`.
     let listener = setting.listener().args(["-L", &forward]).start();
     let connector = setting.connector_with(&listener.code());
-    let connector = connector.as_first_process().start();
+    let connector = connector.first_process().start();
     connector.paired();
     let children = format!("/proc/{0}/task/{0}/children", connector.id());
     let first = fs::read_to_string(children).unwrap();
