@@ -126,8 +126,8 @@ pub struct Limits {
     pub leg_linger: Duration,
     /// Bytes waiting for a member of the relay who is reached over TCP; what comes on top is dropped, as by a router.
     pub leg_queue_bytes: usize,
-    /// Files of an offer that one address (one /64 of IPv6; twice as many from a /56, four times from a /48) may fetch: a
-    /// host takes two, and an office is one address.
+    /// Files of an offer that one address (one /64 of IPv6; twice as many from a /56, four times from a /48) may fetch:
+    /// a host takes two, and an office is one address.
     pub downloads: Rate,
     /// Files of an offer that are being fetched at once, by all.
     pub downloads_at_once: usize,

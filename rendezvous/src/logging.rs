@@ -1,5 +1,5 @@
-//! The log on stderr: without colours in files, as JSON for collectors, never more than a few lines of one kind, and one
-//! line for each event, whatever a stranger has put into it.
+//! The log on stderr: without colours in files, as JSON for collectors, never more than a few lines of one kind, and
+//! one line for each event, whatever a stranger has put into it.
 
 use std::{
     collections::HashMap,

@@ -59,8 +59,8 @@ impl UsageFile {
         }
     }
 
-    /// What was written last, the month first in which that was. One that is not there or cannot be read counts nothing:
-    /// that costs the operator some bytes, and not serving would cost more.
+    /// What was written last, the month first in which that was. One that is not there or cannot be read counts
+    /// nothing: that costs the operator some bytes, and not serving would cost more.
     pub(crate) fn read(&self) -> Vec<OfMonth> {
         let bytes = match self.state.read(FILE) {
             Ok(Some(bytes)) => bytes,

@@ -5,8 +5,8 @@
 //! which `listen` knows from its own package, and the script those of the programs. So neither this host nor anybody on
 //! the way can put in something else, and busybox' wget, which knows neither TLS 1.3 nor pins, serves as well as curl.
 //!
-//! Strangers may fetch: no key is asked for. An address may do it so often a minute, few at once in all ([`places`]), each
-//! has its time, and a download is an attempt that never gets through for
+//! Strangers may fetch: no key is asked for. An address may do it so often a minute, few at once in all ([`places`]),
+//! each has its time, and a download is an attempt that never gets through for
 //! [`Admission`](crate::control::handshake_limits::Admission): it counts for its address, and gives way to peers when
 //! there is a crowd.
 

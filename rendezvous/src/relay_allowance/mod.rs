@@ -195,8 +195,8 @@ impl Book {
         }
     }
 
-    /// Takes over what was used before this process, the month first in which that ended. To be called once the keys are
-    /// set: what is none of them was a guest's, whose limits the next ticket brings.
+    /// Takes over what was used before this process, the month first in which that ended. To be called once the keys
+    /// are set: what is none of them was a guest's, whose limits the next ticket brings.
     pub(crate) fn restore(&mut self, months: Vec<OfMonth>) {
         let counts = self.months.restore(months);
         self.go_on_with(counts);

@@ -1,8 +1,8 @@
-//! What keys have relayed in a month, while the clock may be set: a month that is left for another keeps its counts, for
-//! the case that the clock comes back to it.
+//! What keys have relayed in a month, while the clock may be set: a month that is left for another keeps its counts,
+//! for the case that the clock comes back to it.
 //!
-//! A host that starts without a clock is in 1970 until it has asked for the time, and one that was told a wrong time was
-//! years ahead for a while. Neither may give the keys their month back, nor keep it from them for years.
+//! A host that starts without a clock is in 1970 until it has asked for the time, and one that was told a wrong time
+//! was years ahead for a while. Neither may give the keys their month back, nor keep it from them for years.
 
 use crate::{
     keys::{KeyId, OfMonth},
