@@ -40,7 +40,7 @@ impl Pair {
     async fn at(node: &Node, key: &AccessKey) -> Self {
         soon(async {
             loop {
-                match Self::try_at(node, key).await {
+                match Box::pin(Self::try_at(node, key)).await {
                     Ok(pair) => break pair,
                     Err(Refusal::Limit { .. }) => tokio::time::sleep(Duration::from_secs(1)).await,
                     Err(other) => panic!("{other:?}"),
@@ -198,7 +198,7 @@ async fn month_of_a_key_ends_at_one_node_by_what_another_has_relayed_and_slows_n
             passed += there.flood().await;
         }
         // A session that begins now is slow, though this node itself has relayed less than the month has.
-        soon(async {
+        soon(Box::pin(async {
             loop {
                 let late = Pair::at(one, &key).await;
                 for _ in 0..5 {
@@ -209,7 +209,7 @@ async fn month_of_a_key_ends_at_one_node_by_what_another_has_relayed_and_slows_n
                 }
                 late.leave().await;
             }
-        })
+        }))
         .await;
         let status = ask_json(one.state.path(), &["status", "--json"]);
         let keys = status["keys"].as_array().unwrap();
