@@ -9,8 +9,8 @@ use crate::session::{Session, both_at_once, setting, two_nats_of};
 
 const TARGET: &str = "longest silence ≤ 3 s";
 
-/// Behind two port-restricted NATs, with `--path PATH` unless that is "any"; if the direct path is to be by TCP, without
-/// UDP, else with NATs that map another port each time.
+/// Behind two port-restricted NATs, with `--path PATH` unless that is "any"; if the direct path is to be by TCP,
+/// without UDP, else with NATs that map another port each time.
 #[track_caller]
 fn begin(name: &'static str, path: &str, by_tcp: bool) -> Option<Session> {
     let kind = match by_tcp {
@@ -105,8 +105,8 @@ fn nat_that_is_started_again_costs_a_session_no_byte_over_udp_or_tcp() {
     );
 }
 
-/// The default routes of both hosts move to other links, by which no more than 1,280 bytes pass, and the links before are
-/// dead.
+/// The default routes of both hosts move to other links, by which no more than 1,280 bytes pass, and the links before
+/// are dead.
 #[track_caller]
 fn moves(name: &'static str, path: &str) {
     let Some(session) = begin(name, path, false) else {

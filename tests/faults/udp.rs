@@ -94,8 +94,8 @@ fn a_relayed_session_whose_udp_is_blocked_goes_on_over_tcp_and_back() {
     session.finish();
 }
 
-/// UDP ends in the midst of a session while TCP passes: at one end, at both, or at the rendezvous, which neither end can
-/// tell from the first.
+/// UDP ends in the midst of a session while TCP passes: at one end, at both, or at the rendezvous, which neither end
+/// can tell from the first.
 #[track_caller]
 fn is_no_outage(name: &'static str, blocks: impl Fn(&Session) -> Vec<&Node>) {
     let Some(lab) = crate::session::two_nats_of(name, NatKind::SYMMETRIC_RANDOM) else {

@@ -64,8 +64,8 @@ const LEAST_ROUND: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_secs(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// Paths that ended sooner, twice in a row, are no reason to try the same again at once. Once says nothing: a NAT may have
-/// got another address.
+/// Paths that ended sooner, twice in a row, are no reason to try the same again at once. Once says nothing: a NAT may
+/// have got another address.
 const LASTED: Duration = Duration::from_secs(10);
 
 /// The delay that is assumed where no server told a round trip.

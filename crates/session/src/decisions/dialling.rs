@@ -12,8 +12,8 @@ use super::{
     listener_dial::{self, CallUse, Ends, ListenerDial, Nominated},
 };
 
-/// A new tunnel on a path that answers checks is given up after so long: it would be up within three round trips, and to
-/// look for the path anew costs no more.
+/// A new tunnel on a path that answers checks is given up after so long: it would be up within three round trips, and
+/// to look for the path anew costs no more.
 pub(super) const STUCK: Duration = Duration::from_millis(2_500);
 
 impl Decisions {

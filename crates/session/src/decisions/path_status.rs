@@ -11,7 +11,7 @@ use p2pdbg_rendezvous_client::is_unknown;
 
 use super::io::{Near, TunnelFacts};
 
-/// TCP reaches the relay and UDP does not, as far as this end can tell. Both ends may find that it is neither's network.
+/// TCP reaches the relay and UDP does not, as far as this end can tell. Both ends may find that it is neither's fault.
 const UDP_SILENT: &str = "the rendezvous answers over TCP and not over UDP: UDP does not get out of this network, or \
                           the rendezvous' UDP port is closed; what would help: allow outgoing UDP from this host, or \
                           open port 3478/UDP in the firewall of the rendezvous";
