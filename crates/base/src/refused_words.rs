@@ -1,91 +1,73 @@
-//! What clap says of a command line that it refuses, in one line of what is wrong and one of what to write: both programs
-//! show their failures so, and clap takes three to eight lines.
+//! What clap says of a command line that it refuses, in one line of what is wrong and one of what to write: both
+//! programs show their failures so, and clap takes three to eight lines.
 
 use clap::{
     Error,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-/// What is wrong with a command line of `program`, and what to write instead. `None` where help or the version was asked
-/// for, or is shown because there is no command.
+/// What is wrong with a command line of `program`, and what to write instead. `None` where help or the version was
+/// asked for, or is shown because there is no command.
 pub fn in_two_lines(error: &Error, program: &str) -> Option<(String, String)> {
-    let help = format!("{program} --help says what there is");
-    Some(match error.kind() {
+    let (what, hint) = match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
         | ErrorKind::DisplayVersion => return None,
-        ErrorKind::InvalidValue => of_value(error, help),
+        ErrorKind::InvalidValue => of_value(error),
         ErrorKind::ValueValidation => {
-            let why =
-                std::error::Error::source(error).map_or(String::new(), |why| format!(": {why}"));
-            (format!("{}{why}", argument_and_value(error)), help)
+            let why = std::error::Error::source(error);
+            let why = why.map_or(String::new(), |why| format!(": {why}"));
+            (format!("{}{why}", argument_and_value(error)), None)
         }
         ErrorKind::UnknownArgument => {
             let word = text(error, ContextKind::InvalidArg);
             let near = near(error, ContextKind::SuggestedArg);
-            (format!("{program} has no {word:?}"), near.unwrap_or(help))
+            (format!("{program} has no {word:?}"), near)
         }
         ErrorKind::InvalidSubcommand => {
             let word = text(error, ContextKind::InvalidSubcommand);
             let near = near(error, ContextKind::SuggestedSubcommand);
-            (
-                format!("{word:?} is no command of {program}"),
-                near.unwrap_or(help),
-            )
+            (format!("{word:?} is no command of {program}"), near)
         }
         ErrorKind::MissingRequiredArgument => {
             let missing = texts(error, ContextKind::InvalidArg).join(", ");
-            (
-                format!("{missing} is missing"),
-                usage(error).unwrap_or(help),
-            )
+            (format!("{missing} is missing"), usage(error))
         }
         ErrorKind::MissingSubcommand => {
             let known = texts(error, ContextKind::ValidSubcommand);
             let known: Vec<_> = known.into_iter().filter(|name| name != "help").collect();
-            (
-                format!("{program} needs a command"),
-                format!("it has {}", known.join(", ")),
-            )
+            let it_has = format!("it has {}", known.join(", "));
+            (format!("{program} needs a command"), Some(it_has))
         }
-        ErrorKind::ArgumentConflict => of_two(error, help),
+        ErrorKind::ArgumentConflict => of_two(error),
         ErrorKind::TooManyValues => {
             let word = text(error, ContextKind::InvalidValue);
             let argument = text(error, ContextKind::InvalidArg);
-            (
-                format!("{word:?} is one value too many for {argument}"),
-                help,
-            )
+            let what = format!("{word:?} is one value too many for {argument}");
+            (what, None)
         }
-        ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues | ErrorKind::NoEquals => {
-            let argument = text(error, ContextKind::InvalidArg);
-            (
-                format!("{argument} has not as many values as it takes"),
-                help,
-            )
-        }
-        ErrorKind::InvalidUtf8 => ("a word of the command line is no UTF-8".to_owned(), help),
+        ErrorKind::InvalidUtf8 => ("a word of the command line is no UTF-8".to_owned(), None),
         _ => {
             let said = error.to_string();
             let first = said.lines().next().unwrap_or_default();
-            (first.trim_start_matches("error: ").to_owned(), help)
+            (first.trim_start_matches("error: ").to_owned(), None)
         }
-    })
+    };
+    let help = || format!("{program} --help says what there is");
+    Some((what, hint.unwrap_or_else(help)))
 }
 
-fn of_value(error: &Error, help: String) -> (String, String) {
+fn of_value(error: &Error) -> (String, Option<String>) {
     let known = texts(error, ContextKind::ValidValue);
-    let near =
-        near(error, ContextKind::SuggestedValue).map_or(String::new(), |near| format!("; {near}"));
-    let takes = match known.is_empty() {
-        true => help,
-        false => format!("it takes {}{near}", known.join(", ")),
-    };
+    let near = near(error, ContextKind::SuggestedValue);
+    let near = near.map_or(String::new(), |near| format!("; {near}"));
+    let takes = format!("it takes {}{near}", known.join(", "));
+    let takes = Some(takes).filter(|_| !known.is_empty());
     match text(error, ContextKind::InvalidValue).as_str() {
-        "" => (
-            format!("{} has no value", text(error, ContextKind::InvalidArg)),
-            takes,
-        ),
+        "" => {
+            let argument = text(error, ContextKind::InvalidArg);
+            (format!("{argument} has no value"), takes)
+        }
         _ => {
             let what = format!("{} is none of its values", argument_and_value(error));
             (what, takes)
@@ -94,17 +76,20 @@ fn of_value(error: &Error, help: String) -> (String, String) {
 }
 
 /// Two words that do not go together, or one that stands there twice.
-fn of_two(error: &Error, help: String) -> (String, String) {
+fn of_two(error: &Error) -> (String, Option<String>) {
     let one = text(error, ContextKind::InvalidArg);
     let others = texts(error, ContextKind::PriorArg);
     let given = |name: &str| name.split(' ').next().unwrap_or_default().to_owned();
     match &others[..] {
-        [] => (format!("{one} does not go with what else is given"), help),
-        [other] if *other == one => (format!("{one} is given twice"), "give it once".to_owned()),
+        [] => (format!("{one} does not go with what else is given"), None),
+        [other] if *other == one => {
+            let once = "give it once".to_owned();
+            (format!("{one} is given twice"), Some(once))
+        }
         others => {
             let names: Vec<_> = others.iter().map(|other| given(other)).collect();
             let what = format!("{} does not go with {}", given(&one), names.join(", "));
-            (what, "give one of the two".to_owned())
+            (what, Some("give one of the two".to_owned()))
         }
     }
 }

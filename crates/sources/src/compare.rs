@@ -93,6 +93,23 @@ pub(super) struct Found {
     pub(super) not_read: usize,
 }
 
+impl Found {
+    /// Takes in a file that is at both ends.
+    fn take(&mut self, own: SourceName, ours: Content, name: &SourceName, theirs: Content) {
+        self.looked_at.push(own.clone());
+        let (here, there) = match theirs.differs_in_ends(&ours) {
+            _ if theirs == ours => {
+                self.differences.same += 1;
+                return;
+            }
+            true => (&mut self.differences.ends, &mut self.ends),
+            false => (&mut self.differences.differ, &mut self.differ),
+        };
+        here.push(own);
+        there.push(name.clone());
+    }
+}
+
 /// Looks in `tree` for the files that the peer has. Blocks.
 pub(super) fn find(
     tree: &mut Tree,
@@ -101,19 +118,7 @@ pub(super) fn find(
 ) -> Found {
     let mut listing = tree.list();
     let mut read = 0;
-    let mut aligned = align_with(tree, asked, &listing.names, &mut read);
-    if !aligned.is_known {
-        let all = tree.list_all();
-        let of_all = align_with(tree, asked, &all, &mut read);
-        let is_doubtful = aligned.is_doubtful || of_all.is_doubtful;
-        aligned = of_all;
-        aligned.is_doubtful = is_doubtful && !aligned.is_known;
-        if aligned.is_known {
-            listing.names.extend(all);
-            listing.names.sort();
-            listing.names.dedup();
-        }
-    }
+    let aligned = align_listing(tree, asked, &mut listing.names, &mut read);
     let Alignment {
         prefixes,
         is_known,
@@ -154,17 +159,7 @@ pub(super) fn find(
             }
             continue;
         };
-        found.looked_at.push(own.clone());
-        let (here, there) = match theirs.differs_in_ends(&ours) {
-            _ if *theirs == ours => {
-                found.differences.same += 1;
-                continue;
-            }
-            true => (&mut found.differences.ends, &mut found.ends),
-            false => (&mut found.differences.differ, &mut found.differ),
-        };
-        here.push(own);
-        there.push(name.clone());
+        found.take(own, ours, name, *theirs);
     }
     let below = |name: &&SourceName| name.as_str().starts_with(&prefixes.there);
     let own = listing.names.iter().filter(below).count();
@@ -173,6 +168,31 @@ pub(super) fn find(
     found.differences.only_there = only_there;
     found.differences.left_out += found.not_read;
     found
+}
+
+/// Aligns what the peer has with the list of files, or else with all that are there, which are added to it then.
+fn align_listing(
+    tree: &mut Tree,
+    asked: &BTreeMap<SourceName, Content>,
+    names: &mut Vec<SourceName>,
+    read: &mut u64,
+) -> Alignment {
+    let of_list = align_with(tree, asked, names, read);
+    if of_list.is_known {
+        return of_list;
+    }
+    let all = tree.list_all();
+    let of_all = align_with(tree, asked, &all, read);
+    if of_all.is_known {
+        names.extend(all);
+        names.sort();
+        names.dedup();
+    }
+    let is_doubtful = of_list.is_doubtful || of_all.is_doubtful;
+    Alignment {
+        is_doubtful: is_doubtful && !of_all.is_known,
+        ..of_all
+    }
 }
 
 fn align_with(

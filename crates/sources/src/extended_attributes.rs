@@ -1,11 +1,11 @@
-//! What Linux keeps of a file besides its mode: access lists, labels, and what programs have noted. A file that is put in
-//! the place of another takes it over.
+//! What Linux keeps of a file besides its mode: access lists, labels, and what programs have noted. A file that is put
+//! in the place of another takes it over.
 
 use std::{fs::File, io};
 
-/// Gives a file the extended attributes of another one, the access list among them, and takes from it what that has not.
-/// Not those that are of the content: what a program was granted, and what is signed. Elsewhere than on Linux nothing is
-/// done.
+/// Gives a file the extended attributes of another one, the access list among them, and takes from it what that has
+/// not. Not those that are of the content: what a program was granted, and what is signed. Elsewhere than on Linux
+/// nothing is done.
 ///
 /// # Errors
 /// If one cannot be read or set.

@@ -110,8 +110,8 @@ impl<F: Fn(&Path) -> bool> Walk<F> {
         }
     }
 
-    /// Whether ignore files leave it out. A hidden one, or what Python has compiled, is left out unless they name it as an
-    /// exception.
+    /// Whether ignore files leave it out. A hidden one, or what Python has compiled, is left out unless they name it as
+    /// an exception.
     fn is_left_out(&self, path: &Path, name: &OsStr, is_directory: bool) -> bool {
         let rules = self.repositories.last();
         let is_exception = rules.and_then(|rules| rules.judge(path, is_directory));

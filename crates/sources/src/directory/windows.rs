@@ -15,8 +15,8 @@ use p2pdbg_proto::sources::Refusal;
 
 use super::{Entry, Kind, windows_names};
 
-/// What the system says of a disk that is full, of a name that is too long or none, of one who may not, of a disk that is
-/// only read, of a file that a program holds, and of a link.
+/// What the system says of a disk that is full, of a name that is too long or none, of one who may not, of a disk that
+/// is only read, of a file that a program holds, and of a link.
 const FULL: [i32; 3] = [39, 112, 1295];
 const NO_NAME: [i32; 3] = [123, 161, 206];
 const FORBIDDEN: i32 = 5;
