@@ -229,10 +229,11 @@ impl Driver {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Dial {
+                number,
                 socket,
                 remote,
                 path,
-            } => self.dial(socket, remote, path),
+            } => self.dial(number, (socket, remote), path),
             Output::Call { socket, remote } => self.call(socket, remote),
             Output::Accept(socket) => {
                 if let Some(socket) = self.ways.socket(socket) {
@@ -389,12 +390,12 @@ impl Driver {
             }
             Event::Called(answered) => self.on_called(answered),
             Event::DialFailed {
+                number,
                 path,
-                remote,
                 error,
             } => {
                 tracing::info!(%error, ?path, "no tunnel");
-                self.decide(Input::DialFailed { path, remote });
+                self.decide(Input::DialFailed(number));
             }
             Event::CallFailed => self.decide(Input::CallFailed),
             Event::TunnelEnded(epoch, error) => self.on_tunnel_ended(epoch, &error),
@@ -509,7 +510,7 @@ impl Driver {
         }
     }
 
-    fn dial(&mut self, socket: SocketId, remote: SocketAddr, path: PathKind) {
+    fn dial(&mut self, number: u64, (socket, remote): (SocketId, SocketAddr), path: PathKind) {
         let dialing = self
             .ways
             .socket(socket)
@@ -523,8 +524,8 @@ impl Driver {
             let event = match dialled {
                 Ok((tunnel, control)) => Event::TunnelUp(tunnel, control),
                 Err(error) => Event::DialFailed {
+                    number,
                     path,
-                    remote,
                     error,
                 },
             };

@@ -17,8 +17,8 @@ use crate::watch as inspect;
 pub(super) enum Event {
     TunnelUp(Tunnel, ControlReader),
     DialFailed {
+        number: u64,
         path: PathKind,
-        remote: SocketAddr,
         error: TunnelError,
     },
     TunnelEnded(u64, quinn::ConnectionError),

@@ -57,8 +57,8 @@ struct Opening {
     mapping: u32,
     /// Whether the listener dialled it, as a call.
     called: bool,
-    /// Where the connector has dialled.
-    remote: SocketAddr,
+    /// The connector's dial.
+    number: u64,
     until: Duration,
 }
 
@@ -417,12 +417,12 @@ impl World {
 
     fn carry_out(&mut self, end: End, output: Output) {
         match output {
-            Output::Dial { path, remote, .. } => {
+            Output::Dial { path, number, .. } => {
                 let opening = self.opening(path == PathKind::Direct, false);
                 let epoch = self.peer(End::Connector).epochs.draw();
                 let opening = Opening {
                     epoch,
-                    remote,
+                    number,
                     ..opening
                 };
                 self.openings.push(opening);
@@ -527,7 +527,7 @@ impl World {
             direct,
             mapping: self.links[usize::from(direct)].mapping,
             called,
-            remote: address(direct, 0),
+            number: 0,
             until: self.now + PATIENCE,
         }
     }
@@ -671,13 +671,7 @@ impl World {
         match opening.called {
             true if opening.direct => self.tell(End::Listener, Input::CallFailed),
             true => {}
-            false => self.tell(
-                End::Connector,
-                Input::DialFailed {
-                    path: kind(opening.direct),
-                    remote: opening.remote,
-                },
-            ),
+            false => self.tell(End::Connector, Input::DialFailed(opening.number)),
         }
     }
 

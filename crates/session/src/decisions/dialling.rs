@@ -24,7 +24,7 @@ impl Decisions {
         match self.listener_dial.take_expected() {
             true => self.await_call(ends, path, now),
             false => {
-                self.tunnels.end_long_dial(path, ends.1, now);
+                self.tunnels.leave_long_dial(path, ends.1, now);
                 self.dial(ends, path, now);
             }
         }
@@ -76,7 +76,7 @@ impl Decisions {
         match self.tunnels.dialled_since(ends.1) {
             // Checks pass there and a tunnel does not, as where what is longer is dropped: the next attempt finds out.
             Some(since) if now.saturating_duration_since(since) >= STUCK => {
-                self.tunnels.end_dial(PathKind::Direct, ends.1);
+                self.tunnels.leave_dial(PathKind::Direct, ends.1);
                 self.listener_dial.on_not_nominated();
                 self.put(Output::Path(PathCommand::DirectLost));
             }
@@ -108,9 +108,12 @@ impl Decisions {
     }
 
     fn dial(&mut self, (socket, remote): Ends, path: PathKind, now: Instant) {
-        let role = self.settings.role;
-        if role == Role::Connector && self.tunnels.begin_dial(path, remote, now) {
+        if self.settings.role != Role::Connector {
+            return;
+        }
+        if let Some(number) = self.tunnels.begin_dial(path, remote, now) {
             self.put(Output::Dial {
+                number,
                 socket,
                 remote,
                 path,

@@ -130,13 +130,8 @@ pub enum Input<'a> {
     },
     /// What [`Output::Call`] asked for came to nothing.
     CallFailed,
-    /// What [`Output::Dial`] asked for came to nothing.
-    DialFailed {
-        /// On this kind of path.
-        path: PathKind,
-        /// The address that was dialled.
-        remote: SocketAddr,
-    },
+    /// What [`Output::Dial`] asked for by this number came to nothing.
+    DialFailed(u64),
     /// The nominated path was in doubt, and a check has been answered on it.
     PathAnswers {
         /// For how long it was in doubt.
@@ -207,6 +202,8 @@ pub enum TunnelEnd<'a> {
 pub enum Output {
     /// Dial a tunnel, and answer with [`Input::TunnelUp`] or [`Input::DialFailed`].
     Dial {
+        /// Each has another one: where it is dialled anew, the one before may fail later.
+        number: u64,
         /// The socket of this end that has the path.
         socket: SocketId,
         /// Where the peer, or the relay, is reached.

@@ -206,7 +206,7 @@ impl Decisions {
                 self.expect_relayed(carrier, remote, now);
                 self.on_relay((socket, remote), carrier.path(), now);
             }
-            Input::PeerBound => self.on_peer_bound(now),
+            Input::PeerBound => self.path_status.on_peer_bound(),
             Input::NearAt(near) => self.on_near_at(near, now),
             Input::NearRelay { socket, remote } => self.on_near_relay((socket, remote), now),
             Input::Heard { socket, remote } => {
@@ -228,7 +228,7 @@ impl Decisions {
                 tunnel,
             } => self.on_call_up((socket, remote), tunnel, now),
             Input::CallFailed => self.listener_dial.on_failed(),
-            Input::DialFailed { path, remote } => self.on_dial_failed(path, remote, now),
+            Input::DialFailed(number) => self.on_dial_failed(number, now),
             Input::TunnelEnded { epoch, why } => self.on_tunnel_ended(epoch, why, now),
             Input::Streams { live, delivered } => self.on_streams(live, delivered, now),
             Input::Flow(flow) => self.streams.flow = flow,
@@ -274,8 +274,7 @@ impl Decisions {
     /// some networks let through what they do not know and drop what looks like QUIC, or what comes often.
     fn expect_relayed(&mut self, carrier: Carrier, remote: SocketAddr, now: Instant) {
         if carrier == Carrier::Udp && !self.tunnels.serves(PathKind::RelayUdp) {
-            // Where UDP has carried one, this one may be silent because the peer is away.
-            if !self.path_status.was_carried_by_udp() {
+            if !self.path_status.may_peer_be_away() {
                 self.timers.set_sooner(Timer::Uncarried, now + UNCARRIED);
             }
             return;
@@ -283,15 +282,7 @@ impl Decisions {
         self.timers.clear(Timer::Uncarried);
         if self.path_status.is_uncarried() {
             // What was dialled over UDP repeats itself after seconds only, so it keeps nobody from dialling now.
-            self.tunnels.end_dial(carrier.path(), remote);
-        }
-    }
-
-    /// The peer has bound its leg, so it is there: a tunnel is to come up soon.
-    fn on_peer_bound(&mut self, now: Instant) {
-        let by_udp = self.path_status.carrier() == Carrier::Udp;
-        if by_udp && !self.tunnels.serves(PathKind::RelayUdp) {
-            self.timers.set_sooner(Timer::Uncarried, now + UNCARRIED);
+            self.tunnels.leave_dial(carrier.path(), remote);
         }
     }
 
@@ -314,7 +305,7 @@ impl Decisions {
         if self.path_status.carrier() != Carrier::Udp {
             return;
         }
-        self.path_status.on_carried_by_udp(true);
+        self.path_status.on_carried_by_udp();
         if self.path_status.on_uncarried(false) {
             // It was slow, or the peer's leg was the one that could not.
             self.put(Output::Path(PathCommand::AvoidUdp(Duration::ZERO)));
@@ -331,8 +322,11 @@ impl Decisions {
     }
 
     /// Whoever stands on the path may have caused it, an impostor's certificate too: that ends no session.
-    fn on_dial_failed(&mut self, path: PathKind, remote: SocketAddr, now: Instant) {
-        self.tunnels.end_dial(path, remote);
+    fn on_dial_failed(&mut self, number: u64, now: Instant) {
+        // One that is waited for no more has a successor, or a tunnel is up.
+        let Some((path, remote)) = self.tunnels.end_dial(number) else {
+            return;
+        };
         if path != PathKind::Direct && self.tunnels.is_near(remote) {
             return self.put(Output::NearLost);
         }
@@ -373,7 +367,7 @@ impl Decisions {
         let back = self.starving.relay.start_anew();
         self.carry_relayed(back, now);
         self.weigh_near_anew(now);
-        self.path_status.on_carried_by_udp(false);
+        self.path_status.on_another_network();
         if self.path_status.on_uncarried(false) {
             self.put(Output::Path(PathCommand::AvoidUdp(Duration::ZERO)));
         }

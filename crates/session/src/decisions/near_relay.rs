@@ -74,8 +74,12 @@ impl Decisions {
     pub(super) fn on_near_relay(&mut self, (socket, remote): Ends, now: Instant) {
         let path = PathKind::RelayUdp;
         let is_due = self.settings.role == Role::Connector && !self.tunnels.serves_near();
-        if is_due && self.tunnels.is_near(remote) && self.tunnels.begin_dial(path, remote, now) {
+        if !is_due || !self.tunnels.is_near(remote) {
+            return;
+        }
+        if let Some(number) = self.tunnels.begin_dial(path, remote, now) {
             self.put(Output::Dial {
+                number,
                 socket,
                 remote,
                 path,

@@ -14,7 +14,7 @@ use super::io::{Near, TunnelFacts};
 /// TCP reaches the relay and UDP does not, as far as this end can tell. Both ends may find that it is neither's fault.
 const UDP_SILENT: &str = "the rendezvous answers over TCP and not over UDP: UDP does not get out of this network, or \
                           the rendezvous' UDP port is closed; what would help: allow outgoing UDP from this host, or \
-                          open port 3478/UDP in the firewall of the rendezvous";
+                          open that port in the firewall of the rendezvous";
 
 /// What was told of the paths last, and what has been learnt since.
 #[derive(Debug)]
@@ -35,8 +35,9 @@ pub(super) struct PathStatus {
     carrier: Carrier,
     /// Whether UDP reaches the relay, and carried no tunnel there.
     uncarried: bool,
-    /// Whether UDP has carried a tunnel there on this network.
-    carried_by_udp: bool,
+    /// Whether UDP has carried a tunnel there on this network, and the peer has not bound its leg since: where one is
+    /// silent now, the peer may be away.
+    may_be_away: bool,
     /// Why TCP carries the relay though UDP passes.
     policed: Option<String>,
     /// Why the relay is used though there is a direct path.
@@ -61,7 +62,7 @@ impl PathStatus {
             untold: false,
             carrier: Carrier::Udp,
             uncarried: false,
-            carried_by_udp: false,
+            may_be_away: false,
             policed: None,
             yielded: None,
             asked_for_tcp: false,
@@ -208,14 +209,24 @@ impl PathStatus {
         std::mem::replace(&mut self.uncarried, uncarried)
     }
 
-    /// Whether UDP has carried a tunnel by the relay on this network.
-    pub(super) fn was_carried_by_udp(&self) -> bool {
-        self.carried_by_udp
+    /// Whether a tunnel by the relay may be silent because the peer is away, and not for want of UDP.
+    pub(super) fn may_peer_be_away(&self) -> bool {
+        self.may_be_away
     }
 
-    /// Notes that it has, or that the network is another.
-    pub(super) fn on_carried_by_udp(&mut self, carried: bool) {
-        self.carried_by_udp = carried;
+    /// UDP has carried a tunnel by the relay.
+    pub(super) fn on_carried_by_udp(&mut self) {
+        self.may_be_away = true;
+    }
+
+    /// The peer has bound its leg of the relay, so it is there: once this end's leg is bound too, a tunnel comes up soon.
+    pub(super) fn on_peer_bound(&mut self) {
+        self.may_be_away = false;
+    }
+
+    /// What UDP has carried was on another network.
+    pub(super) fn on_another_network(&mut self) {
+        self.may_be_away = false;
     }
 
     /// The relay besides the rendezvous'.

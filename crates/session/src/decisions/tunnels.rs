@@ -24,8 +24,10 @@ const LONG_DIAL: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct TunnelTable {
     up: Vec<Up>,
-    /// Where this end dials, on which kinds of path and since when.
-    dialling: Vec<(PathKind, SocketAddr, Instant)>,
+    /// What this end dials and waits for.
+    dialling: Vec<Dial>,
+    /// How many it has dialled.
+    dials: u64,
     /// The epoch of the one that streams use.
     used: Option<u64>,
     was_up: bool,
@@ -37,6 +39,15 @@ pub(super) struct TunnelTable {
     home_first: bool,
     /// Where a relay is that is nearer than the rendezvous.
     near: Option<SocketAddr>,
+}
+
+/// A tunnel that is being dialled.
+#[derive(Debug)]
+struct Dial {
+    number: u64,
+    path: PathKind,
+    remote: SocketAddr,
+    since: Instant,
 }
 
 /// Over what a tunnel leads. A newer one of a kind takes the place of the older.
@@ -315,44 +326,63 @@ impl TunnelTable {
         })
     }
 
-    /// Begins to dial, unless that address, or the relay, is being dialled already; whether it does. What is dialled
-    /// where the peer is no more must not keep it from being dialled where it is now.
-    pub(super) fn begin_dial(&mut self, path: PathKind, remote: SocketAddr, now: Instant) -> bool {
+    /// Begins to dial, unless that address, or the relay, is being dialled already; the number of the dial. What is
+    /// dialled where the peer is no more must not keep it from being dialled where it is now.
+    pub(super) fn begin_dial(
+        &mut self,
+        path: PathKind,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> Option<u64> {
         let of_kind = || {
             let all = self.dialling.iter();
-            all.filter(|(at, ..)| kind_of(*at) == kind_of(path))
+            all.filter(|dial| kind_of(dial.path) == kind_of(path))
         };
-        let free = of_kind().all(|(_, to, _)| *to != remote) && of_kind().count() < DIALS;
-        if free {
-            self.dialling.push((path, remote, now));
+        if of_kind().any(|dial| dial.remote == remote) || of_kind().count() >= DIALS {
+            return None;
         }
-        free
+        self.dials += 1;
+        self.dialling.push(Dial {
+            number: self.dials,
+            path,
+            remote,
+            since: now,
+        });
+        Some(self.dials)
     }
 
-    /// What was dialled there has come to nothing.
-    pub(super) fn end_dial(&mut self, path: PathKind, remote: SocketAddr) {
+    /// A dial has come to nothing; where it led, if it was waited for.
+    pub(super) fn end_dial(&mut self, number: u64) -> Option<(PathKind, SocketAddr)> {
+        let mut dialling = self.dialling.iter();
+        let index = dialling.position(|dial| dial.number == number)?;
+        let Dial { path, remote, .. } = self.dialling.remove(index);
+        Some((path, remote))
+    }
+
+    /// What is being dialled there is waited for no more: it goes on, and may still come up.
+    pub(super) fn leave_dial(&mut self, path: PathKind, remote: SocketAddr) {
         self.dialling
-            .retain(|(at, to, _)| kind_of(*at) != kind_of(path) || *to != remote);
+            .retain(|dial| kind_of(dial.path) != kind_of(path) || dial.remote != remote);
     }
 
     /// The way there was made anew: a dial from long before keeps nobody from dialling.
-    pub(super) fn end_long_dial(&mut self, path: PathKind, remote: SocketAddr, now: Instant) {
-        self.dialling.retain(|(at, to, since)| {
-            let is_there = kind_of(*at) == kind_of(path) && *to == remote;
-            !is_there || now.saturating_duration_since(*since) < LONG_DIAL
+    pub(super) fn leave_long_dial(&mut self, path: PathKind, remote: SocketAddr, now: Instant) {
+        self.dialling.retain(|dial| {
+            let is_there = kind_of(dial.path) == kind_of(path) && dial.remote == remote;
+            !is_there || now.saturating_duration_since(dial.since) < LONG_DIAL
         });
     }
 
     /// Since when a direct tunnel is being dialled there.
     pub(super) fn dialled_since(&self, remote: SocketAddr) -> Option<Instant> {
         let mut dials = self.dialling.iter();
-        let dial = dials.find(|(at, to, _)| kind_of(*at) == Kind::Direct && *to == remote);
-        dial.map(|(.., since)| *since)
+        let dial = dials.find(|dial| kind_of(dial.path) == Kind::Direct && dial.remote == remote);
+        dial.map(|dial| dial.since)
     }
 
     fn is_dialling(&self, path: PathKind) -> bool {
         let mut dialling = self.dialling.iter();
-        dialling.any(|(at, to, _)| self.kind_at(*at, *to) == kind_of(path))
+        dialling.any(|dial| self.kind_at(dial.path, dial.remote) == kind_of(path))
     }
 
     /// Adds a tunnel that came up; returns the older ones of the same kind, which have had their time.
@@ -361,7 +391,7 @@ impl TunnelTable {
         let older = self.of_kind(kind);
         // Whatever else is being dialled on this kind of path is as good as answered.
         let mut dialling = std::mem::take(&mut self.dialling);
-        dialling.retain(|(at, to, _)| self.kind_at(*at, *to) != kind);
+        dialling.retain(|dial| self.kind_at(dial.path, dial.remote) != kind);
         self.dialling = dialling;
         let is_direct = facts.path == PathKind::Direct;
         let trial = self.comebacks.trial().filter(|_| is_direct);
@@ -698,17 +728,18 @@ mod tests {
     fn one_dial_to_an_address_goes_on_at_once() {
         let (mut table, now) = (TunnelTable::default(), Instant::now());
         let [here, there] = [1, 2].map(|port| SocketAddr::from(([192, 0, 2, 1], port)));
-        assert!(table.begin_dial(PathKind::RelayUdp, here, now));
-        assert!(!table.begin_dial(PathKind::RelayTcp, here, now));
+        let begin = |table: &mut TunnelTable, path, to| table.begin_dial(path, to, now);
+        let relayed = begin(&mut table, PathKind::RelayUdp, here).unwrap();
+        assert_eq!(begin(&mut table, PathKind::RelayTcp, here), None);
         assert!(table.has(PathKind::RelayTcp));
-        assert!(table.begin_dial(PathKind::Direct, here, now));
-        assert!(!table.begin_dial(PathKind::Direct, here, now));
-        assert!(
-            table.begin_dial(PathKind::Direct, there, now),
-            "the peer has moved"
-        );
-        table.end_dial(PathKind::RelayTcp, here);
-        assert!(table.begin_dial(PathKind::RelayUdp, here, now));
+        assert!(begin(&mut table, PathKind::Direct, here).is_some());
+        assert_eq!(begin(&mut table, PathKind::Direct, here), None);
+        let moved = begin(&mut table, PathKind::Direct, there);
+        assert!(moved.is_some(), "the peer has moved");
+        assert_eq!(table.end_dial(relayed), Some((PathKind::RelayUdp, here)));
+        let again = begin(&mut table, PathKind::RelayUdp, here).unwrap();
+        table.leave_dial(PathKind::RelayTcp, here);
+        assert_eq!(table.end_dial(again), None, "nobody waits for it");
     }
 
     #[test]

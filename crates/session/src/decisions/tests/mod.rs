@@ -159,6 +159,15 @@ fn dials(outputs: &[Output]) -> Vec<PathKind> {
     dials.collect()
 }
 
+/// The number of the last dial.
+fn dialled(outputs: &[Output]) -> u64 {
+    let mut numbers = outputs.iter().filter_map(|output| match output {
+        Output::Dial { number, .. } => Some(*number),
+        _ => None,
+    });
+    numbers.next_back().unwrap()
+}
+
 fn has(outputs: &[Output], wanted: impl Fn(&Output) -> bool) -> bool {
     outputs.iter().any(wanted)
 }
@@ -174,12 +183,10 @@ fn path_reports(outputs: &[Output]) -> Vec<PathReport> {
 #[test]
 fn connector_dials_the_relay_and_again_a_second_after_it_failed() {
     let mut bench = Bench::new(Role::Connector);
-    assert_eq!(dials(&bench.tell(relay())), [PathKind::RelayUdp]);
+    let dial = bench.tell(relay());
+    assert_eq!(dials(&dial), [PathKind::RelayUdp]);
     assert!(dials(&bench.tell(relay())).is_empty(), "it dials already");
-    bench.tell(Input::DialFailed {
-        path: PathKind::RelayUdp,
-        remote: peer(0),
-    });
+    bench.tell(Input::DialFailed(dialled(&dial)));
     let rebind = |output: &Output| matches!(output, Output::Path(PathCommand::RelayLost));
     assert!(!has(&bench.pass(REDIAL / 2), rebind));
     assert!(has(&bench.pass(REDIAL), rebind));
@@ -830,5 +837,30 @@ fn relay_whose_peer_is_away_is_left_to_udp_and_no_network_is_blamed() {
     }
     // It is there, and what was dialled does not come up.
     bench.tell(Input::PeerBound);
+    bench.tell(relay());
     assert_eq!(avoided(&bench.pass(UNCARRIED)), [BY_TCP]);
+}
+
+#[test]
+fn peer_that_has_bound_its_leg_says_nothing_of_udp_while_this_end_has_none() {
+    let mut bench = Bench::new(Role::Connector);
+    bench.tell(Input::PeerBound);
+    assert_eq!(avoided(&bench.pass(UNCARRIED * 3)), NONE);
+}
+
+#[test]
+fn failure_of_a_dial_that_has_a_successor_is_none_of_the_successor() {
+    let mut bench = Bench::new(Role::Connector);
+    let first = dialled(&bench.tell(relay()));
+    bench.pass(Duration::from_secs(1));
+    let second = dialled(&bench.tell(relay()));
+    let anew = |outputs: &[Output]| {
+        let lost = |o: &Output| matches!(o, Output::Path(PathCommand::RelayLost));
+        has(outputs, lost) || !dials(outputs).is_empty()
+    };
+    let mut outputs = bench.tell(Input::DialFailed(first));
+    outputs.extend(bench.pass(REDIAL * 2));
+    assert!(!anew(&outputs), "{outputs:?}");
+    bench.tell(Input::DialFailed(second));
+    assert!(anew(&bench.pass(REDIAL)));
 }

@@ -213,10 +213,16 @@ impl World {
                 socket: SocketId::V4,
                 remote: peer(7),
             }),
-            Step::DialFailed(direct) => self.tell(Input::DialFailed {
-                path: kind(direct),
-                remote: peer(if direct { 1 } else { 0 }),
-            }),
+            Step::DialFailed(direct) => {
+                let dials = self.outputs().filter_map(|output| match output {
+                    Output::Dial { number, path, .. } => Some((*number, *path)),
+                    _ => None,
+                });
+                let of_kind = dials.filter(|(_, path)| (*path == PathKind::Direct) == direct);
+                if let Some((number, _)) = of_kind.last() {
+                    self.tell(Input::DialFailed(number));
+                }
+            }
             Step::CallFailed => self.tell(Input::CallFailed),
             Step::PathAnswers(ms) if direct_too => self.tell(Input::PathAnswers {
                 after: Duration::from_millis(ms.into()),
