@@ -20,6 +20,10 @@ use tokio::{net::TcpStream, time::Instant};
 /// How much of the first word is looked at, in bytes.
 const LOOKED_AT: usize = 8 << 10;
 
+/// Letters and signs of a method of HTTP that no debugger's first word has without a break, at the most 20 of them
+/// (`+$QStartNoAckMode#b0`).
+const LONGEST_WORD: usize = 128;
+
 /// The most header fields of a request. Browsers send about fifteen.
 const FIELDS: usize = 64;
 
@@ -112,6 +116,8 @@ fn request(word: &[u8]) -> Request {
     let is_letter = |byte: &&u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     let method = word.iter().take_while(is_letter).count();
     match &word[method..] {
+        // No debugger's first word is letters alone for so long, and a page may make up a method of any length.
+        [] if method > LONGEST_WORD => Request::Begun,
         [b' '] if method > 0 => Request::Perhaps,
         [b' ', b'/' | b'*', ..] if method > 0 => {
             let mut lines = word.split(|byte| *byte == b'\n');
@@ -379,6 +385,13 @@ mod tests {
         let long = format!("FOO /{}", "x".repeat(LOOKED_AT));
         assert_eq!(judged(Preset::Delve, &long), Judgement::More);
         assert_eq!(request(long.as_bytes()), Request::Begun);
+        // What is looked at first, and the most that is.
+        for length in [256, LOOKED_AT] {
+            let method = "+$k#6b".repeat(length / 6 + 1);
+            let word = &method[..length];
+            assert_eq!(judged(Preset::Gdbserver, word), Judgement::More);
+            assert_eq!(request(word.as_bytes()), Request::Begun);
+        }
         for word in ["info /proc/self\n", "+ $", "list\n", "a /b\n HTTP/1.1\n"] {
             assert_eq!(judged(Preset::Rdbg, word), Judgement::Client, "{word}");
         }
