@@ -35,15 +35,15 @@ pub(crate) fn begin(verbose: u8, form: LogForm) -> Quiet {
     let quiet = Quiet::default();
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colours = io::stderr().is_terminal() && !no_color;
-    let layer = tracing_subscriber::fmt::layer()
-        .with_ansi(colours)
-        .with_writer(move || OneLine {
-            inner: io::stderr(),
-            colours,
-        });
+    let layer = tracing_subscriber::fmt::layer().with_ansi(colours);
+    let one_line = move || OneLine {
+        inner: io::stderr(),
+        colours,
+    };
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match form {
-        LogForm::Text => layer.boxed(),
-        LogForm::Json => layer.json().boxed(),
+        LogForm::Text => layer.with_writer(one_line).boxed(),
+        // Text in it has no line breaks anyway, and escapes of another kind.
+        LogForm::Json => layer.json().with_writer(io::stderr).boxed(),
     };
     let layer = layer
         .with_filter(quiet.clone())
