@@ -79,12 +79,16 @@ impl Registry {
         if given.is_ok() {
             return Ok(());
         }
-        // It has not been let in, and is not counted as if it had.
+        self.turn_away(id);
+        Err(Refusal::Full)
+    }
+
+    /// A peer that has said hello is refused: it is not counted as if it had been let in.
+    pub(super) fn turn_away(&mut self, id: ConnId) {
         if let Some(connection) = self.connections.get_mut(&id) {
             let greet_by = connection.greet_by;
             connection.standing = Standing::Stranger { greet_by };
         }
-        Err(Refusal::Full)
     }
 
     /// Whether there may be another session on the account of this key.

@@ -432,19 +432,11 @@ impl Registry {
         };
         let standing = self.standing(now, credential, ip)?;
         let up_s = self.up_s(now);
-        let Some(connection) = self.connections.get(&id) else {
-            return Ok(());
-        };
-        let has_key = matches!(standing, Standing::Full(_));
-        // The rest is kept for those who have a key.
-        let over_tcp = connection.arrival.over_tcp;
-        if !has_key && !self.has_room_without_key(now, over_tcp, effects) {
-            return Err(Refusal::Full);
-        }
-        let over_tcp = usize::from(over_tcp);
         let Some(connection) = self.connections.get_mut(&id) else {
             return Ok(());
         };
+        let has_key = matches!(standing, Standing::Full(_));
+        let over_tcp = connection.arrival.over_tcp;
         connection.standing = standing;
         if let Some(key) = connection.key() {
             connection.arrival.span.record("key", self.keys.name(key));
@@ -455,10 +447,15 @@ impl Registry {
             up_s,
         };
         self.may_come(now.instant, id)?;
+        // The rest is kept for those who have a key.
+        if !has_key && !self.has_room_without_key(now, over_tcp, effects) {
+            self.turn_away(id);
+            return Err(Refusal::Full);
+        }
         self.present.peers += 1;
         if !has_key {
             self.present.without_key += 1;
-            self.present.without_key_over_tcp += over_tcp;
+            self.present.without_key_over_tcp += usize::from(over_tcp);
         }
         tracing::debug!(agent, "a peer said hello");
         effects.push(Effect::Tell(id, welcome));

@@ -1,8 +1,8 @@
 //! Room for peers without a key, when there are as many of them as may be.
 //!
-//! Such a peer is here to join a nameplate, and has a session or a voucher soon, or asks again every few seconds for a
-//! listener that is on its way back. One that does neither waits for nothing, and makes room for who comes: otherwise a
-//! crowd that says hello and no more would keep everybody out who has a code.
+//! Such a peer is here to join a nameplate, and has a session soon, or asks again every few seconds for a listener that
+//! is on its way back; or it shows a voucher and waits at handles. One that does nothing of this waits for nobody, and
+//! makes room for who comes: otherwise a crowd that says hello and no more would keep everybody out who has a code.
 
 use std::time::Instant;
 
@@ -40,8 +40,11 @@ impl Registry {
     fn idlest(&self, now: Instant, of_tcp: bool) -> Option<ConnId> {
         let rests_for = |connection: &Connection| now.saturating_duration_since(connection.asked);
         let may_go = |connection: &Connection| {
-            connection.standing == Standing::Keyless
-                && connection.sessions.is_empty()
+            matches!(
+                connection.standing,
+                Standing::Keyless | Standing::Vouched(..)
+            ) && connection.sessions.is_empty()
+                && connection.handles.is_empty()
                 && (connection.arrival.over_tcp || !of_tcp)
                 && rests_for(connection) >= self.limits.keyless_rest
         };
