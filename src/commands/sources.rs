@@ -232,10 +232,11 @@ mod here {
                 if !matches!(outcome, Ok(Outcome::Refused(Refusal::Path))) {
                     break;
                 }
-                there = differences.prefixes.there(name).ok_or_else(|| {
-                    let message = format!("{name} is outside of what both ends have in common");
-                    Failure::new(ErrorCode::Usage, message)
-                })?;
+                // That of the name as it was written is known to be within what both ends have in common.
+                let Some(at) = differences.prefixes.there(name) else {
+                    break;
+                };
+                there = at;
                 let offer = pin!(talk.offer(&there, twins.has(name), &file.path, &mut shown));
                 // A copy that is under way waits for the peer to come back, and goes on.
                 let copied = session.patiently(offer, &copying.line).await?;
@@ -246,10 +247,10 @@ mod here {
         copying.finish()
     }
 
-    /// What differs and is copied where nothing is named: not what was installed at each end for itself, which may be of
-    /// another system there and have other paths in it.
+    /// What differs and is copied where nothing is named: not what was installed at each end for itself, which may be
+    /// of another system there and have other paths in it.
     fn all_but_installed(scan: &Scan, differences: &Differences, root: &Path) -> Vec<Chosen> {
-        let installed = Installed::among(scan.files.keys());
+        let installed = Installed::among(scan.files.keys().chain(&scan.not_read));
         let differ = differences.differ.iter().cloned();
         let (left, names): (Vec<_>, Vec<_>) = differ.partition(|name| installed.has(name));
         if let Some(first) = left.first() {

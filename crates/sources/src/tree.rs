@@ -140,14 +140,16 @@ impl Tree {
         };
         let mut read = 0;
         for name in listing.names {
-            let is_over = scan.files.len() >= self.limits.files;
-            let content = match is_over || began.elapsed() >= self.limits.time {
+            let is_over =
+                scan.files.len() >= self.limits.files || began.elapsed() >= self.limits.time;
+            let content = match is_over {
                 true => None,
                 false => self.look(&name, &mut read),
             };
             match content {
                 Some(content) => drop(scan.files.insert(name, content)),
-                None if self.has(&name) => drop(scan.not_read.insert(name)),
+                // Whether it is still there is not asked of what there is no time to look at.
+                None if is_over || self.has(&name) => drop(scan.not_read.insert(name)),
                 None => {}
             }
         }
