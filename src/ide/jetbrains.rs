@@ -3,24 +3,27 @@
 //! The IDE writes such a file anew when the user changes something in its dialogue. So of a file that is there only
 //! the port and the mapping of the project's directory are changed, where they stand.
 
-use std::{
-    fmt::Write,
-    path::{Path, PathBuf},
-};
+use std::{fmt::Write, path::PathBuf};
 
 use p2pdbg_base::Failure;
 use p2pdbg_debugger::ide::JetBrains;
 use p2pdbg_forward::{Direction, Preset};
 
-use super::{Ide, Plan, PlannedFile, ReadFile, Sessions, no_use};
+use serde_json::Value as Json;
+
+use super::{Ide, Plan, PlannedFile, ReadFile, Sessions, Written, no_use, written::Lists};
 
 /// What stands for the project's directory.
 const FOLDER: &str = "$PROJECT_DIR$";
+
+/// What the directories are called that were added to the mappings of a file.
+const MAPPINGS: &str = "pathMappings";
 
 pub(super) fn plan(
     ide: Ide,
     facts: &Sessions<'_>,
     read: &ReadFile<'_>,
+    written: &mut Written,
     plan: &mut Plan,
 ) -> Result<(), Failure> {
     let fallback = |direction| match (ide, direction) {
@@ -62,8 +65,24 @@ pub(super) fn plan(
         ));
         let before = read(&path)?;
         let after = match &before {
-            Some(text) => up_to_date(text, anchor, port, facts, &path, &mut plan.notes),
-            None => whole,
+            Some(text) => {
+                let ours = written.of(&facts.whole_path(&path));
+                let after = with_value(text, anchor, &port.to_string());
+                if after.is_none() {
+                    plan.notes.push(format!(
+                        "left {} as it is: there is no port in it; delete it to have it made anew",
+                        path.display()
+                    ));
+                }
+                after.map_or_else(|| text.clone(), |text| with_roots(text, facts, ours))
+            }
+            None => {
+                let others = facts.paths.remote.iter().skip(1);
+                let others = others.map(|remote| Json::String(escape(remote.as_str())));
+                let ours = written.of(&facts.whole_path(&path));
+                ours.insert(MAPPINGS.to_owned(), others.collect());
+                whole
+            }
         };
         plan.files.push(PlannedFile {
             path,
@@ -150,34 +169,21 @@ fn configuration(attributes: &str, body: &str) -> String {
     )
 }
 
-/// The text of a file that is there, with this session's port and directory in it.
-fn up_to_date(
-    text: &str,
-    anchor: &str,
-    port: u16,
-    facts: &Sessions<'_>,
-    path: &Path,
-    notes: &mut Vec<String>,
-) -> String {
-    let Some(mut text) = with_value(text, anchor, &port.to_string()) else {
-        notes.push(format!(
-            "left {} as it is: there is no port in it; delete it to have it made anew",
-            path.display()
-        ));
-        return text.to_owned();
+/// The text of a file that is there, with this session's directories in it.
+fn with_roots(mut text: String, facts: &Sessions<'_>, ours: &mut Lists) -> String {
+    let Some(remote) = facts.paths.remote.first() else {
+        return text;
     };
-    if let Some(remote) = facts.paths.remote.first() {
-        let remote = escape(remote.as_str());
-        let local = escape(&facts.paths.local_for(FOLDER));
-        let none = "<list />";
-        let option = "name=\"remoteRoot\" value=\"";
-        if let Some(mapped) = with_mappings(&text, facts) {
-            text = mapped;
-        } else if let Some(mapped) = with_value(&text, option, &remote) {
-            text = with_value(&mapped, "name=\"localRoot\" value=\"", &local).unwrap_or(mapped);
-        } else if text.contains("\"pathMappings\"") && text.contains(none) {
-            text = text.replacen(none, &mappings(facts), 1);
-        }
+    let remote = escape(remote.as_str());
+    let local = escape(&facts.paths.local_for(FOLDER));
+    let none = "<list />";
+    let option = "name=\"remoteRoot\" value=\"";
+    if let Some(mapped) = with_mappings(&text, facts, ours) {
+        text = mapped;
+    } else if let Some(mapped) = with_value(&text, option, &remote) {
+        text = with_value(&mapped, "name=\"localRoot\" value=\"", &local).unwrap_or(mapped);
+    } else if text.contains("\"pathMappings\"") && text.contains(none) {
+        text = text.replacen(none, &mappings(facts), 1);
     }
     text
 }
@@ -192,29 +198,48 @@ fn mappings(facts: &Sessions<'_>) -> String {
     format!("<list>\n{}        </list>", remotes.collect::<String>())
 }
 
-/// The text with the remote directories in the mappings of our local one, in their order; what is missing is added behind
-/// them. `None` if there is none. Further mappings of that directory are the user's.
-fn with_mappings(text: &str, facts: &Sessions<'_>) -> Option<String> {
+/// The text with the remote directories in mappings of our local one: the first takes the place of the first there, and
+/// of the others those that are missing are added behind it. What was added so for another deployment goes; all else is
+/// the user's. `None` if our local one is not mapped.
+fn with_mappings(text: &str, facts: &Sessions<'_>, ours: &mut Lists) -> Option<String> {
     let local = escape(&facts.paths.local_for(FOLDER));
     let anchor = format!("local-root=\"{local}\" remote-root=\"");
-    let (mut mapped, mut from) = (text.to_owned(), 0);
-    for remote in &facts.paths.remote {
-        let remote = escape(remote.as_str());
-        if let Some(next) = with_value(&mapped[from..], &anchor, &remote) {
-            let at = from + mapped[from..].find(&anchor)?;
-            mapped.replace_range(from.., &next);
-            from = at + anchor.len() + remote.len();
-            continue;
+    let remotes = facts.paths.remote.iter();
+    let remotes: Vec<String> = remotes.map(|remote| escape(remote.as_str())).collect();
+    let (first, others) = remotes.split_first()?;
+    let mut mapped = with_value(text, &anchor, first)?;
+    let added = ours.entry(MAPPINGS.to_owned()).or_default();
+    let before: Vec<String> = std::mem::take(added)
+        .iter()
+        .filter_map(|remote| Some(remote.as_str()?.to_owned()))
+        .collect();
+    for stale in before.iter().filter(|remote| !remotes.contains(remote)) {
+        if let Some((from, to)) = element(&mapped, &format!("{anchor}{stale}\"")) {
+            let from = mapped[..from].trim_end().len();
+            mapped.replace_range(from..to, "");
         }
-        // Behind the last one, as that is indented.
-        let last = mapped[..from].rfind("<mapping")?;
-        let end = from + mapped[from..].find('>')? + 1;
-        let line = mapped[..last].rfind('\n')?;
-        let added = format!("{}<mapping {anchor}{remote}\" />", &mapped[line..last]);
-        mapped.insert_str(end, &added);
-        from = end + added.len();
     }
-    (from > 0).then_some(mapped)
+    let (from, mut end) = element(&mapped, &anchor)?;
+    let space = mapped[mapped[..from].trim_end().len()..from].to_owned();
+    for remote in others {
+        let is_there = mapped.contains(&format!("{anchor}{remote}\""));
+        if !is_there {
+            let new = format!("{space}<mapping {anchor}{remote}\" />");
+            mapped.insert_str(end, &new);
+            end += new.len();
+        }
+        if !is_there || before.contains(remote) {
+            added.push(Json::String(remote.clone()));
+        }
+    }
+    Some(mapped)
+}
+
+/// From where to where the first mapping with these attributes stands.
+fn element(text: &str, attributes: &str) -> Option<(usize, usize)> {
+    let at = text.find(attributes)?;
+    let from = text[..at].rfind("<mapping")?;
+    Some((from, at + text[at..].find('>')? + 1))
 }
 
 /// The text with another value after `anchor`, up to the quotation mark.

@@ -165,9 +165,16 @@ pub(super) fn merge(object: &CstObject, wanted: &Value, within: &str, written: &
         match (property.value(), value) {
             (Some(node), Value::Object(_)) if node.as_object().is_some() => {
                 if let Some(object) = node.as_object() {
-                    take_out(&object, value, written.get(&name).map(Vec::as_slice));
+                    let ours = written.get(&name).cloned().unwrap_or_default();
+                    take_out(&object, value, &ours);
+                    let before = pairs(&object);
                     merge(&object, value, &name, written);
                     note(value, &name, written);
+                    // What the user had written there already is the user's.
+                    let is_ours = |pair: &Json| ours.contains(pair) || !before.contains(pair);
+                    if let Some(noted) = written.get_mut(&name) {
+                        noted.retain(is_ours);
+                    }
                 }
             }
             (Some(node), Value::Array(elements)) if node.as_array().is_some() => {
@@ -187,18 +194,27 @@ pub(super) fn merge(object: &CstObject, wanted: &Value, within: &str, written: &
 
 /// Takes out of an object what was written into it the last time, stands there still and is wanted no more: the
 /// directory of a deployment, say, whose files are mapped by its name.
-fn take_out(object: &CstObject, wanted: &Value, written: Option<&[Json]>) {
+fn take_out(object: &CstObject, wanted: &Value, ours: &[Json]) {
     let wanted = to_json(wanted);
     for property in object.properties() {
         let (Some(key), Some(value)) = (property.decoded_name(), property.value()) else {
             continue;
         };
         let own = pair(&key, &value.to_serde_value().unwrap_or(Json::Null));
-        let is_ours = written.is_some_and(|written| written.contains(&own));
-        if is_ours && wanted.get(&key).is_none() {
+        if ours.contains(&own) && wanted.get(&key).is_none() {
             property.remove();
         }
     }
+}
+
+/// The fields of an object as they are noted.
+fn pairs(object: &CstObject) -> Vec<Json> {
+    let fields = object.properties().into_iter();
+    let pairs = fields.filter_map(|field| {
+        let value = field.value()?.to_serde_value()?;
+        Some(pair(&field.decoded_name()?, &value))
+    });
+    pairs.collect()
 }
 
 /// A field of an object as it is noted.

@@ -157,7 +157,7 @@ pub fn plan(
             Ide::Zed => zed::plan(&sessions, &read, written, &mut next)?,
             Ide::Nvim => nvim::plan(&sessions, &read, &mut next)?,
             Ide::Pycharm | Ide::Goland | Ide::Idea => {
-                jetbrains::plan(ide, &sessions, &read, &mut next)?;
+                jetbrains::plan(ide, &sessions, &read, written, &mut next)?;
             }
         }
         plan.go_on_with(next);

@@ -1,4 +1,4 @@
-//! What `p2pdbg ide` has put into the lists of a project's files, so that the next time it takes out only that.
+//! What `p2pdbg ide` has put into the lists and maps of a project's files, so that the next time it takes out only that.
 //!
 //! It is kept in the state directory, and not in the project's files, which have no place for it. Where nothing is
 //! known of a file, what earlier versions wrote into its lists is told by its looks.
@@ -15,7 +15,7 @@ const FILE: &str = "ide_written.json";
 /// Of how many files it is known; any of the others makes room.
 const KEPT: usize = 256;
 
-/// What was written to the lists of one file, by what each list is called within it.
+/// What was written to the lists and maps of one file, by what each is called within it; of a map its fields.
 pub(super) type Lists = BTreeMap<String, Vec<Json>>;
 
 /// What was written, by the whole paths of the files.

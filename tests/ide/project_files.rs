@@ -108,7 +108,8 @@ fn mapping_of_a_second_name_is_added_behind_the_first_and_the_users_own_stays() 
     user.write("pycharm");
     let file = ".idea/runConfigurations/p2pdbg_pydevd.xml";
     let one = "<mapping local-root=\"$PROJECT_DIR$\" remote-root=\"/srv/current\" />\n";
-    let own = "          <mapping local-root=\"$PROJECT_DIR$/lib\" remote-root=\"/opt/lib\" />\n";
+    let own = "          <mapping local-root=\"$PROJECT_DIR$/lib\" remote-root=\"/opt/lib\" />\n          \
+               <mapping local-root=\"$PROJECT_DIR$\" remote-root=\"/mnt/app\" />\n";
     let text = user.file(file).replace(one, &format!("{one}{own}"));
     user.put(file, &text);
     deployed(&user, Preset::Pydevd, "6");
@@ -117,4 +118,25 @@ fn mapping_of_a_second_name_is_added_behind_the_first_and_the_users_own_stays() 
         "          <mapping local-root=\"$PROJECT_DIR$\" remote-root=\"/srv/releases/6\" />\n";
     assert_eq!(user.file(file), text.replace(one, &format!("{one}{two}")));
     assert!(user.write("pycharm").contains("nothing to change"));
+    deployed(&user, Preset::Pydevd, "7");
+    user.write("pycharm");
+    let three = two.replace("releases/6", "releases/7");
+    assert_eq!(user.file(file), text.replace(one, &format!("{one}{three}")));
+}
+
+#[test]
+fn field_that_the_user_had_written_already_is_not_taken_out() {
+    let user = User::with_session(&[Preset::Gdbserver], "/srv/current");
+    user.write("vscode");
+    let file = ".vscode/launch.json";
+    let map = "\"sourceFileMap\": {";
+    let field = "\"/srv/releases/5\": \"${workspaceFolder}\"";
+    let text = user.file(file).replace(map, &format!("{map}\n{field},"));
+    assert!(text.contains(field));
+    user.put(file, &text);
+    for release in ["5", "6"] {
+        deployed(&user, Preset::Gdbserver, release);
+        user.write("vscode");
+        assert!(user.file(file).contains(field), "{}", user.file(file));
+    }
 }
