@@ -439,7 +439,7 @@ fn program_that_cannot_run_is_told_before_anything_begins() {
     let code = "482913-orbit-lemon-tiger";
     for (program, status, why) in [
         ("/nonexistent/app", 127, "there is no such program"),
-        (env!("CARGO_MANIFEST_DIR"), 126, "it is no program"),
+        (env!("CARGO_MANIFEST_DIR"), 126, "it is a directory"),
         (
             concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
             126,

@@ -145,7 +145,7 @@ fn not_started(command: &Command, error: &io::Error) -> Failure {
         _ => error.to_string(),
     };
     let hint = match error.kind() {
-        io::ErrorKind::PermissionDenied => {
+        io::ErrorKind::PermissionDenied if error.get_ref().is_none() => {
             "chmod +x lets it run; a script of Python is run by -- python FILE"
         }
         _ => "after -- comes the program to run, and then its arguments",

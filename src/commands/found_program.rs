@@ -14,7 +14,10 @@ pub(super) fn look_for(program: &Path) -> io::Result<()> {
     let candidates: Vec<PathBuf> = if program.components().count() > 1 {
         vec![program.to_owned()]
     } else {
-        let path = std::env::var_os("PATH").unwrap_or_default();
+        // The system has directories of its own then, and says what it has not found there.
+        let Some(path) = std::env::var_os("PATH") else {
+            return Ok(());
+        };
         std::env::split_paths(&path)
             .map(|dir| dir.join(program))
             .collect()
@@ -60,7 +63,11 @@ fn interpreter(file: &Path) -> io::Result<()> {
     let Some(line) = start.strip_prefix(b"#!") else {
         return Ok(());
     };
-    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let Some(end) = line.iter().position(|byte| *byte == b'\n') else {
+        // Cut off: some systems read more of it.
+        return Ok(());
+    };
+    let line = &line[..end];
     let mut words = line
         .split(|byte| *byte == b' ' || *byte == b'\t')
         .filter(|word| !word.is_empty())

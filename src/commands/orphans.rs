@@ -49,13 +49,17 @@ impl Drop for Reaper {
 }
 
 async fn reap(mut ended: Signal) {
-    while ended.recv().await.is_some() {
+    // Some may have ended before this program took the first process' place.
+    loop {
         let mut before = zombies();
         while !before.is_empty() {
             tokio::time::sleep(PAUSE).await;
             let mut now = zombies();
             now.retain(|zombie| !before.contains(zombie) || !take(*zombie));
             before = now;
+        }
+        if ended.recv().await.is_none() {
+            return;
         }
     }
 }

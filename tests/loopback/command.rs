@@ -151,8 +151,7 @@ fn status_of_a_command_is_known_where_the_end_of_processes_was_ignored() {
 #[cfg(target_os = "linux")]
 const ORPHAN: &str = "
     zombies() { grep -qs '^State:.Z' /proc/[0-9]*/status; }
-    (true &)
-    until zombies; do sleep 0.02; done
+    until zombies; do (true &); sleep 0.02; done
     while zombies; do sleep 0.02; done
     exit 6";
 

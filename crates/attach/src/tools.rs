@@ -132,12 +132,21 @@ async fn node(process: &Process) -> Result<(u16, Running), Refusal> {
     Ok((port, Running::Within))
 }
 
-/// The port at which node's inspector will listen; 0 is any. What a variable says comes before the command line's own.
+/// The port at which node's inspector will listen; 0 is any. What a variable says comes before the command line's own,
+/// of which what stands behind the script is the script's.
 fn inspect_port(command_line: &[String], options: &str) -> u16 {
-    let options = options.split_whitespace();
-    let mut words = options.chain(command_line.iter().map(String::as_str));
+    let own = command_line.iter().skip(1).map(String::as_str);
+    let mut words = options.split_whitespace().chain(own);
     let mut port = Preset::Node.default_port();
     while let Some(word) = words.next() {
+        if matches!(word, "-r" | "--require" | "--import" | "--loader") {
+            words.next();
+            continue;
+        }
+        let of_a_script = [".js", ".mjs", ".cjs", ".ts"];
+        if word == "--" || of_a_script.iter().any(|end| word.ends_with(end)) {
+            break;
+        }
         let named = match word.split_once('=') {
             Some(("--inspect-port" | "--debug-port", named)) => Some(named),
             None if matches!(word, "--inspect-port" | "--debug-port") => words.next(),
@@ -416,5 +425,10 @@ mod tests {
             9303
         );
         assert_eq!(port("node --inspect-port=here app.js", ""), 9229);
+        assert_eq!(port("node app.js --debug-port 9302", ""), 9229);
+        assert_eq!(
+            port("node -r ./before.js --inspect-port=9303 app.js", ""),
+            9303
+        );
     }
 }
