@@ -53,7 +53,8 @@ fn refuse(error: &clap::Error) -> ExitCode {
         error.exit()
     };
     // A command beside the one that serves has no events.
-    let serves = words.first().is_none_or(|word| word.starts_with('-'));
+    let is_command = |word: &String| Cli::command().find_subcommand(word).is_some();
+    let serves = !words.iter().any(is_command);
     if serves && words.iter().any(|word| word == "--json") {
         tell_usage(&format!("{what}; {hint}"));
     }

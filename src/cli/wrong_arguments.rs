@@ -73,12 +73,12 @@ fn is_command(word: &str) -> Option<&str> {
 pub fn asks_for_events(words: &[OsString]) -> Option<Role> {
     let own = words.iter().take_while(|word| *word != "--");
     let own: Vec<&str> = own.filter_map(|word| word.to_str()).collect();
-    let role = own.iter().find_map(|word| match *word {
-        "listen" => Some(Role::Listener),
-        "connect" => Some(Role::Connector),
-        _ => None,
-    });
-    role.filter(|_| own.contains(&"--json"))
+    let role = match own.iter().find_map(|word| is_command(word))? {
+        "listen" => Role::Listener,
+        "connect" => Role::Connector,
+        _ => return None,
+    };
+    own.contains(&"--json").then_some(role)
 }
 
 /// Whether a code and a peer's name were given together.
@@ -91,7 +91,7 @@ fn is_code_with_peer(error: &clap::Error) -> bool {
 /// What is said where clap would repeat a code or the rendezvous' URL, which stands where something else should.
 fn instead_of_secret(error: &clap::Error, words: &[String]) -> Option<Failure> {
     let said = error.to_string();
-    let is_repeated = |word: &&String| is_secret(word) && said.contains(word.as_str());
+    let is_repeated = |word: &&String| is_secret(word) && said.contains(value_of(word));
     words.iter().find(is_repeated)?;
     let command = words
         .first()
@@ -107,11 +107,8 @@ fn instead_of_secret(error: &clap::Error, words: &[String]) -> Option<Failure> {
 /// therefore.
 pub fn without_secrets(failure: Failure, words: &[OsString]) -> Failure {
     let words = words.iter().filter_map(|word| word.to_str());
-    let values = words.map(|word| match word.split_once('=') {
-        Some((option, value)) if option.starts_with('-') => value,
-        _ => word,
-    });
-    let secrets: Vec<&str> = values
+    let secrets: Vec<&str> = words
+        .map(value_of)
         .filter(|word| is_secret(word) && (word.contains('@') || !word.contains("p2pdbg://")))
         .collect();
     let hidden = |text: String| {
@@ -123,6 +120,14 @@ pub fn without_secrets(failure: Failure, words: &[OsString]) -> Failure {
         message: hidden(failure.message),
         hint: failure.hint.map(hidden),
         ..failure
+    }
+}
+
+/// What clap takes a word for: of an option with its value the value.
+fn value_of(word: &str) -> &str {
+    match word.split_once('=') {
+        Some((option, value)) if option.starts_with('-') => value,
+        _ => word,
     }
 }
 
