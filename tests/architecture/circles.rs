@@ -60,7 +60,7 @@ const DEFENDED: [(&[&str], &str); 7] = [
         "the registry's own methods stand beside the tables of theirs that it holds, one subject a file",
     ),
     (
-        &["rendezvous/src/directory", "rendezvous/src/registry"],
+        &["rendezvous/src/cluster_store", "rendezvous/src/registry"],
         "the measurement of very many peers drives the desk and registries; nothing that serves does",
     ),
     (
