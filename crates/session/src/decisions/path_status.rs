@@ -318,15 +318,22 @@ impl PathStatus {
         let known = self.obstacle.filter(|obstacle| !is_passing(*obstacle));
         // What TCP gets through is no outage. Nor is it known yet whose fault it is.
         let known = known.filter(|obstacle| silent.is_none() || *obstacle != Obstacle::Outage);
-        if let (None, Some(silent)) = (known, silent) {
-            return silent;
+        if known.is_none()
+            && let Some(silent) = &silent
+        {
+            return silent.clone();
         }
         let Some(obstacle) = known.or(self.obstacle) else {
             return "a direct path is being looked for".to_owned();
         };
-        match obstacle.help() {
+        let why = match obstacle.help() {
             Some(help) => format!("{obstacle}; what would help: {help}"),
             None => obstacle.to_string(),
+        };
+        match silent {
+            // Each would keep the streams from going directly over UDP.
+            Some(silent) if is_of_nats(obstacle) => format!("{why}; besides, {silent}"),
+            _ => why,
         }
     }
 }
@@ -348,6 +355,18 @@ fn name(path: PathKind) -> &'static str {
         PathKind::Direct => "the direct path",
         PathKind::RelayUdp | PathKind::RelayTcp => "the relay",
     }
+}
+
+/// Whether it is about what the NATs do with UDP that passes them.
+fn is_of_nats(obstacle: Obstacle) -> bool {
+    matches!(
+        obstacle,
+        Obstacle::BothSymmetric
+            | Obstacle::SymmetricHere
+            | Obstacle::SymmetricThere
+            | Obstacle::NoHairpin
+            | Obstacle::Filtered
+    )
 }
 
 /// Whether it is about an attempt that goes on, rather than about what came of one.

@@ -813,6 +813,11 @@ fn rendezvous_that_answers_over_tcp_alone_is_neither_an_outage_nor_for_certain_t
     // Found out by asking both.
     let both = last_why(&bench.tell(Input::Obstacle(Obstacle::UdpBlockedThere)));
     assert!(both.contains("out of the peer's network"), "{both}");
+    let hard = last_why(&bench.tell(Input::Obstacle(Obstacle::BothSymmetric)));
+    assert!(
+        hard.starts_with("both NATs") && hard.ends_with(&first),
+        "{hard}"
+    );
     let gone = last_why(&bench.tell(Input::Obstacle(Obstacle::Outage)));
     assert_eq!(gone, first, "in the midst of a session");
 }
