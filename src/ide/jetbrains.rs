@@ -35,52 +35,30 @@ pub(super) fn plan(
         let name = facts.name(&wanted);
         let port = wanted.port();
         let kind = wanted.debugger.debugger().ides.jetbrains;
-        let (whole, anchor) = match (ide, kind) {
-            (Ide::Pycharm, Some(JetBrains::PythonDebugServer)) => (
-                python_debug_server(facts, &name, port),
-                "name=\"PORT\" value=\"",
-            ),
-            (Ide::Goland | Ide::Idea, Some(JetBrains::GoRemote)) => {
-                (go_remote(&name, port), "factoryName=\"Go Remote\" port=\"")
-            }
-            (Ide::Idea, Some(JetBrains::RemoteJvmAttach)) => {
-                (remote_jvm(&name, port, false), "name=\"PORT\" value=\"")
-            }
-            (Ide::Idea, Some(JetBrains::RemoteJvmListen)) => {
-                (remote_jvm(&name, port, true), "name=\"PORT\" value=\"")
-            }
-            (Ide::Pycharm, Some(JetBrains::AttachToDap)) => (
-                attach_to_dap(facts, &name, port),
-                "name=\"remoteAddress\" value=\"127.0.0.1:",
-            ),
-            _ => {
-                plan.notes
-                    .push(no_use(ide.product(), wanted.debugger, &instead));
-                continue;
-            }
+        let Some((whole, anchor)) = new_file(ide, kind, facts, &name, port) else {
+            plan.notes
+                .push(no_use(ide.product(), wanted.debugger, &instead));
+            continue;
         };
         let path = PathBuf::from(format!(
             ".idea/runConfigurations/{}.xml",
             name.replace(' ', "_")
         ));
         let before = read(&path)?;
+        let ours = written.of(&facts.whole_path(&path));
         let after = match &before {
-            Some(text) => {
-                let ours = written.of(&facts.whole_path(&path));
-                let after = with_value(text, anchor, &port.to_string());
-                if after.is_none() {
+            Some(text) => match with_value(text, anchor, &port.to_string()) {
+                Some(text) => with_roots(text, facts, ours),
+                None => {
                     plan.notes.push(format!(
                         "left {} as it is: there is no port in it; delete it to have it made anew",
                         path.display()
                     ));
+                    text.clone()
                 }
-                after.map_or_else(|| text.clone(), |text| with_roots(text, facts, ours))
-            }
+            },
             None => {
-                let others = facts.paths.remote.iter().skip(1);
-                let others = others.map(|remote| Json::String(escape(remote.as_str())));
-                let ours = written.of(&facts.whole_path(&path));
-                ours.insert(MAPPINGS.to_owned(), others.collect());
+                note_others(facts, ours);
                 whole
             }
         };
@@ -91,6 +69,43 @@ pub(super) fn plan(
         });
     }
     Ok(())
+}
+
+/// The text of a new file, and what stands before the port in it; none if the IDE has no use for the debugger.
+fn new_file(
+    ide: Ide,
+    kind: Option<JetBrains>,
+    facts: &Sessions<'_>,
+    name: &str,
+    port: u16,
+) -> Option<(String, &'static str)> {
+    Some(match (ide, kind?) {
+        (Ide::Pycharm, JetBrains::PythonDebugServer) => (
+            python_debug_server(facts, name, port),
+            "name=\"PORT\" value=\"",
+        ),
+        (Ide::Goland | Ide::Idea, JetBrains::GoRemote) => {
+            (go_remote(name, port), "factoryName=\"Go Remote\" port=\"")
+        }
+        (Ide::Idea, JetBrains::RemoteJvmAttach) => {
+            (remote_jvm(name, port, false), "name=\"PORT\" value=\"")
+        }
+        (Ide::Idea, JetBrains::RemoteJvmListen) => {
+            (remote_jvm(name, port, true), "name=\"PORT\" value=\"")
+        }
+        (Ide::Pycharm, JetBrains::AttachToDap) => (
+            attach_to_dap(facts, name, port),
+            "name=\"remoteAddress\" value=\"127.0.0.1:",
+        ),
+        _ => return None,
+    })
+}
+
+/// Notes which directories of a new file's mappings may go from it again.
+fn note_others(facts: &Sessions<'_>, ours: &mut Lists) {
+    let others = facts.paths.remote.iter().skip(1);
+    let others = others.map(|remote| Json::String(escape(remote.as_str())));
+    ours.insert(MAPPINGS.to_owned(), others.collect());
 }
 
 /// PyCharm's client of the Debug Adapter Protocol, of 2025.3 and later.

@@ -1,4 +1,5 @@
-//! What `p2pdbg ide` has put into the lists and maps of a project's files, so that the next time it takes out only that.
+//! What `p2pdbg ide` has put into the lists and maps of a project's files, so that the next time it takes out only
+//! that.
 //!
 //! It is kept in the state directory, and not in the project's files, which have no place for it. Where nothing is
 //! known of a file, what earlier versions wrote into its lists is told by its looks.

@@ -219,7 +219,7 @@ impl PathStatus {
         self.may_be_away = true;
     }
 
-    /// The peer has bound its leg of the relay, so it is there: once this end's leg is bound too, a tunnel comes up soon.
+    /// The peer has bound its leg of the relay, so it is there: a tunnel comes up soon, once this end's is bound too.
     pub(super) fn on_peer_bound(&mut self) {
         self.may_be_away = false;
     }
