@@ -16,6 +16,8 @@ struct Tables {
     records: HashMap<Name, Record>,
     texts: HashMap<String, String>,
     is_away: bool,
+    /// How long it takes to write.
+    writes_for: Duration,
 }
 
 /// A handle on the store that all clones share.
@@ -26,6 +28,11 @@ impl Memory {
     /// Whether it is of no use from now on.
     pub(super) fn is_away(&self, away: bool) {
         self.0.lock().unwrap().is_away = away;
+    }
+
+    /// Takes so long to write from now on.
+    pub(super) fn is_slow(&self, writes_for: Duration) {
+        self.0.lock().unwrap().writes_for = writes_for;
     }
 
     /// Has the store lose everything, as one that was started anew.
@@ -86,6 +93,8 @@ impl Directory for Memory {
     }
 
     async fn write(&mut self, records: &[(Name, Record)], unless_newer: bool) -> Result<(), Away> {
+        let writes_for = self.0.lock().unwrap().writes_for;
+        tokio::time::sleep(writes_for).await;
         self.tables(|tables| {
             for (name, record) in records {
                 let is_newer = |there: &Record| there.since > record.since;

@@ -38,7 +38,7 @@ pub(super) const BATCH: usize = 500;
 const MISSED_FOR: Duration = Duration::from_secs(60);
 
 /// The pause between batches when all records are written.
-const PACE: Duration = Duration::from_millis(100);
+pub(super) const PACE: Duration = Duration::from_millis(100);
 
 /// What the registry asks. Handles are named by their digest, connections by their number.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,6 +149,42 @@ pub(crate) type KeyOrders = mpsc::Sender<KeyOrder>;
 /// So many questions of operators wait.
 const ORDERS: usize = 8;
 
+/// What the desk does next, besides saying that its node lives.
+enum Work {
+    /// All that waits here is to be written again.
+    WriteAgain,
+    /// A batch of that.
+    WriteSome,
+    /// Compare the keys with the store's.
+    Look,
+    /// Renew what this node has of the limits.
+    Renew,
+    Order(KeyOrder),
+    /// The registry has asked.
+    Answer,
+    /// The registry is gone.
+    End,
+}
+
+/// When each is due.
+struct Due {
+    write_again: Interval,
+    pace: Interval,
+    look: Interval,
+    renew: Interval,
+}
+
+impl Due {
+    fn new() -> Self {
+        Self {
+            write_again: every(WRITE_AGAIN),
+            pace: every(PACE),
+            look: every(LOOK),
+            renew: every(RENEW),
+        }
+    }
+}
+
 impl<D: Directory> Desk<D> {
     /// For this process of a node; `before` is the one before it.
     pub(crate) fn new(directory: D, names: Names, own: Process, before: Option<Epoch>) -> Self {
@@ -214,63 +250,69 @@ impl<D: Directory> Desk<D> {
 
     async fn run(mut self, mut asks: mpsc::Receiver<Ask>, tell: mpsc::Sender<Found>) {
         let mut beat = every(BEAT);
-        let mut write_again = every(WRITE_AGAIN);
-        let mut pace = every(PACE);
-        let mut look = every(LOOK);
-        let mut renew = every(RENEW);
+        let mut due = Due::new();
         let mut batch = Vec::with_capacity(BATCH);
         loop {
-            tokio::select! {
+            let found = tokio::select! {
                 biased;
                 _ = beat.tick() => {
                     if self.beat().await == Next::WriteAll {
                         self.unwritten.clear();
-                        write_again.reset_immediately();
+                        due.write_again.reset_immediately();
                     }
-                    if let Some(found) = self.poll_living()
-                        && tell.send(found).await.is_err()
-                    {
-                        return;
-                    }
+                    self.poll_living().into_iter().collect()
                 }
-                _ = write_again.tick() => {
+                work = self.next(&mut due, &mut asks, &mut batch) => match work {
+                    Work::End => return,
                     // A round that has not ended is not begun anew, or its last ones would never be written.
-                    let is_due = self.presence.is_usable() && self.unwritten.is_empty();
-                    if is_due && tell.send(Found::TellAll).await.is_err() {
-                        return;
+                    Work::WriteAgain if self.presence.is_usable() && self.unwritten.is_empty() => {
+                        vec![Found::TellAll]
                     }
-                }
-                _ = pace.tick(), if !self.unwritten.is_empty() => self.write_some().await,
-                _ = look.tick(), if self.keys.is_some() => {
-                    self.look().await;
-                    if let Some(ring) = self.poll_ring()
-                        && tell.send(Found::Keys(Box::new(ring))).await.is_err()
-                    {
-                        return;
+                    Work::WriteAgain => Vec::new(),
+                    Work::WriteSome => {
+                        self.write_some().await;
+                        Vec::new()
                     }
-                }
-                _ = renew.tick(), if self.leases.is_some() => {
-                    if let Some(shares) = self.renew().await
-                        && tell.send(Found::Parts(shares)).await.is_err()
-                    {
-                        return;
+                    Work::Look => {
+                        self.look().await;
+                        let ring = self.poll_ring();
+                        ring.map(|ring| Found::Keys(Box::new(ring))).into_iter().collect()
                     }
-                }
-                order = next_order(&mut self.keys) => {
-                    self.on_order(order).await;
-                    look.reset_immediately();
-                }
-                count = asks.recv_many(&mut batch, BATCH) => {
-                    if count == 0 {
-                        return;
+                    Work::Renew => self.renew().await.map(Found::Parts).into_iter().collect(),
+                    Work::Order(order) => {
+                        self.on_order(order).await;
+                        due.look.reset_immediately();
+                        Vec::new()
                     }
-                    for found in self.answer(&mut batch).await {
-                        if tell.send(found).await.is_err() {
-                            return;
-                        }
-                    }
+                    Work::Answer => self.answer(&mut batch).await,
+                },
+            };
+            for found in found {
+                if tell.send(found).await.is_err() {
+                    return;
                 }
             }
+        }
+    }
+
+    /// What is due or was asked. Of several things any may be the next: where each takes as long as until it is due
+    /// again, since the store is slow, an order of precedence would have the last ones wait for good.
+    async fn next(
+        &mut self,
+        due: &mut Due,
+        asks: &mut mpsc::Receiver<Ask>,
+        batch: &mut Vec<Ask>,
+    ) -> Work {
+        tokio::select! {
+            _ = due.write_again.tick() => Work::WriteAgain,
+            _ = due.pace.tick(), if !self.unwritten.is_empty() => Work::WriteSome,
+            _ = due.look.tick(), if self.keys.is_some() => Work::Look,
+            _ = due.renew.tick(), if self.leases.is_some() => Work::Renew,
+            order = next_order(&mut self.keys) => Work::Order(order),
+            count = asks.recv_many(batch, BATCH) => match count {
+                0 => Work::End,
+                _ => Work::Answer,
+            },
         }
     }
 

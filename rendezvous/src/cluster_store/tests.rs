@@ -6,8 +6,10 @@ use p2pdbg_proto::{node::NodeNumber, secret::Secret};
 use tokio::runtime::Runtime;
 
 use super::{
-    Ask, Desk, Epoch, Found, Names, Process, Record, StoreState, memory::Memory, presence::Next,
-    store_task::BATCH,
+    Ask, Desk, Epoch, Found, Line, Names, Process, Record, StoreState,
+    memory::Memory,
+    presence::Next,
+    store_task::{BATCH, PACE},
 };
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
@@ -99,6 +101,35 @@ fn two() -> (Store, AtDesk, AtDesk) {
     one.ask(Ask::Waits(HANDLE, 100));
     other.beat();
     (store, one, other)
+}
+
+#[test]
+fn slow_store_answers_who_looks_for_a_peer_while_there_is_much_to_write() {
+    let (store, _one, other) = two();
+    let count = 25 * BATCH;
+    // Longer than until the next batch is due.
+    store.memory.is_slow(PACE * 2);
+    RUNTIME.block_on(async {
+        let (line, desk) = other.desk.open();
+        let (mut line, desk) = (Some(line), tokio::spawn(desk));
+        while !matches!(Line::next(&mut line).await, Found::TellAll) {}
+        let handle = |n: usize| {
+            let mut handle = [8; 32];
+            handle[..8].copy_from_slice(&n.to_be_bytes());
+            (handle, 100)
+        };
+        let asks = [
+            Ask::All((0..count).map(handle).collect()),
+            Ask::Seek(CONNECTOR, HANDLE),
+        ];
+        for ask in asks {
+            line.as_ref().unwrap().ask(ask);
+        }
+        while !matches!(Line::next(&mut line).await, Found::At(..)) {}
+        let written = store.memory.records().len();
+        assert!(written < count, "it waited for all that is written");
+        desk.abort();
+    });
 }
 
 #[test]
