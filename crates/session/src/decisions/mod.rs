@@ -206,7 +206,7 @@ impl Decisions {
                 self.expect_relayed(carrier, remote, now);
                 self.on_relay((socket, remote), carrier.path(), now);
             }
-            Input::PeerBound => self.path_status.on_peer_bound(),
+            Input::PeerBound => self.on_peer_bound(),
             Input::NearAt(near) => self.on_near_at(near, now),
             Input::NearRelay { socket, remote } => self.on_near_relay((socket, remote), now),
             Input::Heard { socket, remote } => {
@@ -283,6 +283,13 @@ impl Decisions {
         if self.path_status.is_uncarried() {
             // What was dialled over UDP repeats itself after seconds only, so it keeps nobody from dialling now.
             self.tunnels.leave_dial(carrier.path(), remote);
+        }
+    }
+
+    /// The peer has bound its leg, so it is there. Where a tunnel serves, that is no news.
+    fn on_peer_bound(&mut self) {
+        if !self.tunnels.serves(PathKind::RelayUdp) {
+            self.path_status.on_peer_bound();
         }
     }
 

@@ -829,6 +829,8 @@ fn relay_whose_peer_is_away_is_left_to_udp_and_no_network_is_blamed() {
     bench.up(1, PathKind::RelayUdp);
     bench.streams(1);
     bench.pass(Duration::from_secs(1));
+    // While it serves that says nothing.
+    bench.tell(Input::PeerBound);
     bench.heard.clear();
     let mut outputs = bench.pass(Duration::from_secs(2));
     assert!(has(&outputs, |o| matches!(
