@@ -124,8 +124,9 @@ mod tests {
             policy.on_failed(false);
         }
         assert_eq!(patience, [6, 12, 12, 12]);
-        let waits: Duration = (0..30).map(|_| policy.next_wait(false)).sum();
-        assert!(waits > Duration::from_secs(30));
+        // They are drawn, so one of many is looked for.
+        let longest = (0..1_000).map(|_| policy.next_wait(false)).max();
+        assert!(longest > Some(LONGEST_WAIT / 2));
     }
 
     #[test]
