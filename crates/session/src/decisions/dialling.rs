@@ -7,7 +7,7 @@ use p2pdbg_proto::{control::Role, tunnel::PathKind};
 use p2pdbg_punch::Path;
 
 use super::{
-    Decisions, Output, QUICK_LOOK,
+    Decisions, Output, QUICK_LOOK, dials,
     io::{Timer, TunnelFacts},
     listener_dial::{self, CallUse, Ends, ListenerDial, Nominated},
 };
@@ -24,7 +24,7 @@ impl Decisions {
         match self.listener_dial.take_expected() {
             true => self.await_call(ends, path, now),
             false => {
-                self.tunnels.leave_long_dial(path, ends.1, now);
+                self.tunnels.dials.leave(path, ends.1, dials::LONG, now);
                 self.dial(ends, path, now);
             }
         }
@@ -73,10 +73,12 @@ impl Decisions {
         if !self.tunnels.are_dead_at(ends.1, confirmed, now) {
             return;
         }
-        match self.tunnels.dialled_since(ends.1) {
+        match self.tunnels.dials.since(PathKind::Direct, ends.1) {
             // Checks pass there and a tunnel does not, as where what is longer is dropped: the next attempt finds out.
             Some(since) if now.saturating_duration_since(since) >= STUCK => {
-                self.tunnels.leave_dial(PathKind::Direct, ends.1);
+                self.tunnels
+                    .dials
+                    .leave(PathKind::Direct, ends.1, STUCK, now);
                 self.listener_dial.on_not_nominated();
                 self.put(Output::Path(PathCommand::DirectLost));
             }
@@ -107,11 +109,11 @@ impl Decisions {
         }
     }
 
-    fn dial(&mut self, (socket, remote): Ends, path: PathKind, now: Instant) {
+    pub(super) fn dial(&mut self, (socket, remote): Ends, path: PathKind, now: Instant) {
         if self.settings.role != Role::Connector {
             return;
         }
-        if let Some(number) = self.tunnels.begin_dial(path, remote, now) {
+        if let Some(number) = self.tunnels.dials.begin(path, remote, now) {
             self.put(Output::Dial {
                 number,
                 socket,

@@ -17,6 +17,7 @@
 //! The same `now` may be given several times, but it never goes back.
 
 mod dialling;
+mod dials;
 mod direct_path_trial;
 mod health;
 mod history;
@@ -282,14 +283,16 @@ impl Decisions {
         self.timers.clear(Timer::Uncarried);
         if self.path_status.is_uncarried() {
             // What was dialled over UDP repeats itself after seconds only, so it keeps nobody from dialling now.
-            self.tunnels.leave_dial(carrier.path(), remote);
+            self.tunnels
+                .dials
+                .leave(carrier.path(), remote, Duration::ZERO, now);
         }
     }
 
     /// The peer has bound its leg, so it is there. Where a tunnel serves, that is no news.
     fn on_peer_bound(&mut self) {
         if !self.tunnels.serves(PathKind::RelayUdp) {
-            self.path_status.on_peer_bound();
+            self.path_status.on_expected_by_udp();
         }
     }
 
@@ -331,7 +334,7 @@ impl Decisions {
     /// Whoever stands on the path may have caused it, an impostor's certificate too: that ends no session.
     fn on_dial_failed(&mut self, number: u64, now: Instant) {
         // One that is waited for no more has a successor, or a tunnel is up.
-        let Some((path, remote)) = self.tunnels.end_dial(number) else {
+        let Some((path, remote)) = self.tunnels.dials.end(number) else {
             return;
         };
         if path != PathKind::Direct && self.tunnels.is_near(remote) {
@@ -374,7 +377,7 @@ impl Decisions {
         let back = self.starving.relay.start_anew();
         self.carry_relayed(back, now);
         self.weigh_near_anew(now);
-        self.path_status.on_another_network();
+        self.path_status.on_expected_by_udp();
         if self.path_status.on_uncarried(false) {
             self.put(Output::Path(PathCommand::AvoidUdp(Duration::ZERO)));
         }

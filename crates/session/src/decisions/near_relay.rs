@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2pdbg_proto::{control::Role, tunnel::PathKind};
+use p2pdbg_proto::tunnel::PathKind;
 
 use super::{Decisions, Near, Output, listener_dial::Ends, policed_path::Verdict};
 
@@ -72,18 +72,8 @@ impl Decisions {
     }
 
     pub(super) fn on_near_relay(&mut self, (socket, remote): Ends, now: Instant) {
-        let path = PathKind::RelayUdp;
-        let is_due = self.settings.role == Role::Connector && !self.tunnels.serves_near();
-        if !is_due || !self.tunnels.is_near(remote) {
-            return;
-        }
-        if let Some(number) = self.tunnels.begin_dial(path, remote, now) {
-            self.put(Output::Dial {
-                number,
-                socket,
-                remote,
-                path,
-            });
+        if self.tunnels.is_near(remote) && !self.tunnels.serves_near() {
+            self.dial((socket, remote), PathKind::RelayUdp, now);
         }
     }
 }

@@ -219,13 +219,9 @@ impl PathStatus {
         self.may_be_away = true;
     }
 
-    /// The peer has bound its leg of the relay, so it is there: a tunnel comes up soon, once this end's is bound too.
-    pub(super) fn on_peer_bound(&mut self) {
-        self.may_be_away = false;
-    }
-
-    /// What UDP has carried was on another network.
-    pub(super) fn on_another_network(&mut self) {
+    /// A tunnel by the relay comes up soon where UDP carries one: the peer has bound its leg, so it is there, or
+    /// nothing is known of this network yet.
+    pub(super) fn on_expected_by_udp(&mut self) {
         self.may_be_away = false;
     }
 

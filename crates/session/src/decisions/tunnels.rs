@@ -8,26 +8,18 @@ use std::{
 use p2pdbg_proto::tunnel::PathKind;
 
 use super::{
+    dials::Dials,
     direct_path_trial::Comebacks,
     health::{Health, TunnelHealth},
     io::{Counters, TunnelFacts},
 };
-
-/// How many addresses of the peer may be dialled at once.
-const DIALS: usize = 4;
-
-/// A dial that has taken so long is not waited for where the way to the peer is made anew: what it has sent may have
-/// gone into the old one, and QUIC repeats it after seconds only. Over a path that takes longer it still comes up.
-const LONG_DIAL: Duration = Duration::from_secs(1);
 
 /// The tunnels of a session, in the order in which they came up.
 #[derive(Debug, Default)]
 pub(super) struct TunnelTable {
     up: Vec<Up>,
     /// What this end dials and waits for.
-    dialling: Vec<Dial>,
-    /// How many it has dialled.
-    dials: u64,
+    pub(super) dials: Dials,
     /// The epoch of the one that streams use.
     used: Option<u64>,
     was_up: bool,
@@ -39,15 +31,6 @@ pub(super) struct TunnelTable {
     home_first: bool,
     /// Where a relay is that is nearer than the rendezvous.
     near: Option<SocketAddr>,
-}
-
-/// A tunnel that is being dialled.
-#[derive(Debug)]
-struct Dial {
-    number: u64,
-    path: PathKind,
-    remote: SocketAddr,
-    since: Instant,
 }
 
 /// Over what a tunnel leads. A newer one of a kind takes the place of the older.
@@ -326,63 +309,9 @@ impl TunnelTable {
         })
     }
 
-    /// Begins to dial, unless that address, or the relay, is being dialled already; the number of the dial. What is
-    /// dialled where the peer is no more must not keep it from being dialled where it is now.
-    pub(super) fn begin_dial(
-        &mut self,
-        path: PathKind,
-        remote: SocketAddr,
-        now: Instant,
-    ) -> Option<u64> {
-        let of_kind = || {
-            let all = self.dialling.iter();
-            all.filter(|dial| kind_of(dial.path) == kind_of(path))
-        };
-        if of_kind().any(|dial| dial.remote == remote) || of_kind().count() >= DIALS {
-            return None;
-        }
-        self.dials += 1;
-        self.dialling.push(Dial {
-            number: self.dials,
-            path,
-            remote,
-            since: now,
-        });
-        Some(self.dials)
-    }
-
-    /// A dial has come to nothing; where it led, if it was waited for.
-    pub(super) fn end_dial(&mut self, number: u64) -> Option<(PathKind, SocketAddr)> {
-        let mut dialling = self.dialling.iter();
-        let index = dialling.position(|dial| dial.number == number)?;
-        let Dial { path, remote, .. } = self.dialling.remove(index);
-        Some((path, remote))
-    }
-
-    /// What is being dialled there is waited for no more: it goes on, and may still come up.
-    pub(super) fn leave_dial(&mut self, path: PathKind, remote: SocketAddr) {
-        self.dialling
-            .retain(|dial| kind_of(dial.path) != kind_of(path) || dial.remote != remote);
-    }
-
-    /// The way there was made anew: a dial from long before keeps nobody from dialling.
-    pub(super) fn leave_long_dial(&mut self, path: PathKind, remote: SocketAddr, now: Instant) {
-        self.dialling.retain(|dial| {
-            let is_there = kind_of(dial.path) == kind_of(path) && dial.remote == remote;
-            !is_there || now.saturating_duration_since(dial.since) < LONG_DIAL
-        });
-    }
-
-    /// Since when a direct tunnel is being dialled there.
-    pub(super) fn dialled_since(&self, remote: SocketAddr) -> Option<Instant> {
-        let mut dials = self.dialling.iter();
-        let dial = dials.find(|dial| kind_of(dial.path) == Kind::Direct && dial.remote == remote);
-        dial.map(|dial| dial.since)
-    }
-
     fn is_dialling(&self, path: PathKind) -> bool {
-        let mut dialling = self.dialling.iter();
-        dialling.any(|dial| self.kind_at(dial.path, dial.remote) == kind_of(path))
+        let mut dials = self.dials.iter();
+        dials.any(|(at, to)| self.kind_at(at, to) == kind_of(path))
     }
 
     /// Adds a tunnel that came up; returns the older ones of the same kind, which have had their time.
@@ -390,9 +319,9 @@ impl TunnelTable {
         let kind = self.kind(&facts);
         let older = self.of_kind(kind);
         // Whatever else is being dialled on this kind of path is as good as answered.
-        let mut dialling = std::mem::take(&mut self.dialling);
-        dialling.retain(|dial| self.kind_at(dial.path, dial.remote) != kind);
-        self.dialling = dialling;
+        let mut dials = std::mem::take(&mut self.dials);
+        dials.retain(|at, to| self.kind_at(at, to) != kind);
+        self.dials = dials;
         let is_direct = facts.path == PathKind::Direct;
         let trial = self.comebacks.trial().filter(|_| is_direct);
         self.up.push(Up {
@@ -725,21 +654,13 @@ mod tests {
     }
 
     #[test]
-    fn one_dial_to_an_address_goes_on_at_once() {
-        let (mut table, now) = (TunnelTable::default(), Instant::now());
-        let [here, there] = [1, 2].map(|port| SocketAddr::from(([192, 0, 2, 1], port)));
-        let begin = |table: &mut TunnelTable, path, to| table.begin_dial(path, to, now);
-        let relayed = begin(&mut table, PathKind::RelayUdp, here).unwrap();
-        assert_eq!(begin(&mut table, PathKind::RelayTcp, here), None);
-        assert!(table.has(PathKind::RelayTcp));
-        assert!(begin(&mut table, PathKind::Direct, here).is_some());
-        assert_eq!(begin(&mut table, PathKind::Direct, here), None);
-        let moved = begin(&mut table, PathKind::Direct, there);
-        assert!(moved.is_some(), "the peer has moved");
-        assert_eq!(table.end_dial(relayed), Some((PathKind::RelayUdp, here)));
-        let again = begin(&mut table, PathKind::RelayUdp, here).unwrap();
-        table.leave_dial(PathKind::RelayTcp, here);
-        assert_eq!(table.end_dial(again), None, "nobody waits for it");
+    fn kind_of_path_that_is_dialled_counts_as_there() {
+        let mut bench = Bench::new();
+        let here = SocketAddr::from(([192, 0, 2, 1], 1));
+        let dial = bench.table.dials.begin(PathKind::RelayUdp, here, bench.now);
+        assert!(bench.table.has(PathKind::RelayTcp) && !bench.table.has(PathKind::Direct));
+        assert!(bench.table.dials.end(dial.unwrap()).is_some());
+        assert!(!bench.table.has(PathKind::RelayTcp));
     }
 
     #[test]
