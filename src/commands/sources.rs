@@ -24,7 +24,7 @@ pub async fn push(args: PushArgs) -> Result<(), Failure> {
 mod here {
     use std::{
         cell::RefCell,
-        collections::{BTreeSet, HashMap},
+        collections::BTreeSet,
         io::{self, IsTerminal},
         path::{Path, PathBuf},
         pin::{Pin, pin},
@@ -38,7 +38,7 @@ mod here {
     use p2pdbg_forward::Within;
     use p2pdbg_proto::sources::Refusal;
     use p2pdbg_sources::{
-        Differences, Installed, Limits, Scan, SourceName, Tree,
+        Differences, Installed, Limits, Names, Scan, SourceName, Tree,
         conversation::{Conversation, ConversationError, Outcome, in_words},
     };
     use tokio::time::timeout;
@@ -109,12 +109,7 @@ mod here {
 
     /// Why no file is taken for any at the debuggee.
     fn of_strangers(root: &Path, differences: &Differences) -> String {
-        let why = match differences.is_doubtful {
-            true => {
-                "have files of the same names in several directories, any of which may be meant"
-            }
-            false => "have no file in common",
-        };
+        let why = differences.why_strangers();
         format!("{} and the debuggee's directory {why}", root.display())
     }
 
@@ -216,7 +211,7 @@ mod here {
             true => all_but_installed(&scan, &differences, &session.root),
             false => files_of(&named, &scan, &differences, &session.root)?,
         };
-        let twins = Twins::among(&scan);
+        let names = Names::of(scan.files.keys());
         let mut talk = Conversation::over(conversation(session.peer).await?);
         let mut copying = Copying::new(files.len());
         for file in &files {
@@ -237,7 +232,8 @@ mod here {
                     break;
                 };
                 there = at;
-                let offer = pin!(talk.offer(&there, twins.has(name), &file.path, &mut shown));
+                let offer =
+                    pin!(talk.offer(&there, names.has_another(name), &file.path, &mut shown));
                 // A copy that is under way waits for the peer to come back, and goes on.
                 let copied = session.patiently(offer, &copying.line).await?;
                 outcome = copied.map_err(|error| failed(&error))?;
@@ -283,29 +279,6 @@ mod here {
                 behind_links: None,
                 path,
             }
-        }
-    }
-
-    /// Names that differ in case alone.
-    struct Twins(HashMap<String, usize>);
-
-    impl Twins {
-        fn among(scan: &Scan) -> Self {
-            let mut twins = HashMap::new();
-            for name in scan.files.keys() {
-                *twins.entry(Self::small(name)).or_default() += 1;
-            }
-            Self(twins)
-        }
-
-        fn has(&self, name: &SourceName) -> bool {
-            self.0
-                .get(&Self::small(name))
-                .is_some_and(|count| *count > 1)
-        }
-
-        fn small(name: &SourceName) -> String {
-            name.as_str().to_ascii_lowercase()
         }
     }
 

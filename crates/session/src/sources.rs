@@ -82,28 +82,21 @@ impl Driver {
         };
         let reporter = &self.sources.reporter;
         if differences.is_of_strangers() {
-            reporter.emit(Report::Warning(
-                self.nothing_in_common(differences.is_doubtful),
-            ));
+            let why = differences.why_strangers();
+            reporter.emit(Report::Warning(self.nothing_in_common(why)));
         } else {
             reporter.emit(Report::Sources(report));
         }
         self.sources.reported = Some(differences);
     }
 
-    fn nothing_in_common(&self, is_doubtful: bool) -> Warning {
+    fn nothing_in_common(&self, why: &str) -> Warning {
         let root = |facts: Option<&HostFacts>| {
             let root = facts.and_then(HostFacts::source_root);
             root.map_or_else(
                 || "?".to_owned(),
                 |root| Untrusted::limited(root.as_str(), 300).to_string(),
             )
-        };
-        let why = match is_doubtful {
-            true => {
-                "have files of the same names in several directories, any of which may be meant"
-            }
-            false => "have no file in common",
         };
         let message = format!(
             "{} here and {} at the peer {why}, so nothing is compared and no path mapping is known",

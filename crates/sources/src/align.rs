@@ -67,14 +67,16 @@ impl Prefixes {
 }
 
 /// The names of one end, in which a name that differs in case is found too.
-pub(super) struct Names<'a> {
+#[derive(Debug)]
+pub struct Names<'a> {
     exact: HashSet<&'a str>,
     /// By their small letters; none for those that several have.
     small: HashMap<String, Option<&'a SourceName>>,
 }
 
 impl<'a> Names<'a> {
-    pub(super) fn of(names: impl Iterator<Item = &'a SourceName>) -> Self {
+    /// Of these files.
+    pub fn of(names: impl Iterator<Item = &'a SourceName>) -> Self {
         let mut all = Self {
             exact: HashSet::new(),
             small: HashMap::new(),
@@ -89,8 +91,8 @@ impl<'a> Names<'a> {
         all
     }
 
-    /// Whether there is a name that differs from this one in case alone.
-    pub(super) fn has_another(&self, name: &SourceName) -> bool {
+    /// Whether there are names that differ from this one in case alone.
+    pub fn has_another(&self, name: &SourceName) -> bool {
         let small = name.as_str().to_ascii_lowercase();
         self.small.get(&small).is_some_and(Option::is_none)
     }

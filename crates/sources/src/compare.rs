@@ -36,6 +36,16 @@ pub struct Differences {
 }
 
 impl Differences {
+    /// Why no file of two directories is taken for one of the other, in words that follow both.
+    pub fn why_strangers(&self) -> &'static str {
+        match self.is_doubtful {
+            true => {
+                "have files of the same names in several directories, any of which may be meant"
+            }
+            false => "have no file in common",
+        }
+    }
+
     /// How many files are at both ends.
     pub fn in_common(&self) -> usize {
         self.same + self.differ.len() + self.ends.len()

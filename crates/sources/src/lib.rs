@@ -26,7 +26,7 @@ mod walk;
 use std::path::{Path, PathBuf};
 
 pub use self::{
-    align::Prefixes,
+    align::{Names, Prefixes},
     compare::Differences,
     content::Content,
     extended_attributes::copy_extended_attributes,
