@@ -29,10 +29,8 @@ pub(crate) struct UsageFile {
 
 #[derive(Serialize, Deserialize)]
 struct Written {
-    /// Counted from January of the year 0.
-    month: Month,
-    #[serde(default)]
-    key: Vec<WrittenKey>,
+    #[serde(flatten)]
+    last: WrittenMonth,
     /// The month that was left for it: the clock may come back to that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     left: Option<WrittenMonth>,
@@ -40,6 +38,7 @@ struct Written {
 
 #[derive(Serialize, Deserialize)]
 struct WrittenMonth {
+    /// Counted from January of the year 0.
     month: Month,
     #[serde(default)]
     key: Vec<WrittenKey>,
@@ -75,9 +74,8 @@ impl UsageFile {
             tracing::warn!("{FILE} is damaged; counting what the keys use from nothing");
             return Vec::new();
         };
-        let last = (written.month, read_keys(written.key));
-        let left = written.left.map(|left| (left.month, read_keys(left.key)));
-        [Some(last), left].into_iter().flatten().collect()
+        let months = [Some(written.last), written.left].into_iter().flatten();
+        months.map(WrittenMonth::read).collect()
     }
 
     /// Writes it down, beside what else is done. One that is asked for while another is written is left out.
@@ -94,19 +92,12 @@ impl UsageFile {
 
     /// Writes it down before anything else is done.
     pub(crate) fn write_down_at_once(&self, used: Vec<OfMonth>) {
-        let mut used = used.into_iter();
-        let Some((month, keys)) = used.next() else {
+        let mut months = used.into_iter().map(WrittenMonth::of);
+        let Some(last) = months.next() else {
             return;
         };
-        let left = used.next().map(|(month, keys)| WrittenMonth {
-            month,
-            key: written_keys(keys),
-        });
-        let written = Written {
-            month,
-            key: written_keys(keys),
-            left,
-        };
+        let left = months.next();
+        let written = Written { last, left };
         // Numbers and hexadecimal digits always make TOML.
         let text = toml::to_string(&written).unwrap_or_default();
         if let Err(error) = self.state.write_atomically(FILE, text.as_bytes()) {
@@ -115,18 +106,21 @@ impl UsageFile {
     }
 }
 
-fn read_keys(keys: Vec<WrittenKey>) -> Vec<(KeyId, u64)> {
-    let keys = keys.into_iter();
-    keys.filter_map(|key| Some((key.id.parse().ok()?, key.relay_bytes)))
-        .collect()
-}
+impl WrittenMonth {
+    fn read(self) -> OfMonth {
+        let keys = self.key.into_iter();
+        let keys = keys.filter_map(|key| Some((key.id.parse().ok()?, key.relay_bytes)));
+        (self.month, keys.collect())
+    }
 
-fn written_keys(keys: Vec<(KeyId, u64)>) -> Vec<WrittenKey> {
-    let keys = keys.into_iter().map(|(id, relay_bytes)| WrittenKey {
-        id: id.to_string(),
-        relay_bytes,
-    });
-    keys.collect()
+    fn of((month, keys): OfMonth) -> Self {
+        let keys = keys.into_iter().map(|(id, relay_bytes)| WrittenKey {
+            id: id.to_string(),
+            relay_bytes,
+        });
+        let key = keys.collect();
+        Self { month, key }
+    }
 }
 
 #[cfg(test)]

@@ -176,16 +176,7 @@ impl Registry {
         if in_use >= limit_of_all {
             return Err(limit(ALL_GIVEN));
         }
-        let Some(shared) = self.shared_limits() else {
-            return Ok(());
-        };
-        let account = Account { key, kind };
-        if (in_use as u64) < shared.part(now, account, limit_of_all as u64) {
-            shared.unmet.remove(&account);
-            return Ok(());
-        }
-        shared.unmet.insert(account, now);
-        Err(limit(MORE_SOON))
+        self.fits(now, Account { key, kind }, limit_of_all, |all| all, in_use)
     }
 
     /// The same of peers with a voucher, of whom there are `vouched` here: the last quarter of what this node may give
@@ -200,15 +191,33 @@ impl Registry {
     ) -> Result<(), Refusal> {
         let kind = Kind::Peers;
         self.may_give(now, key, kind, limit_of_all, in_use)?;
-        let account = Account { key, kind };
+        self.fits(
+            now,
+            Account { key, kind },
+            limit_of_all,
+            unreserved,
+            vouched,
+        )
+    }
+
+    /// Whether there may be one more than `count` of what there may be `of` all that this node may give away.
+    fn fits(
+        &mut self,
+        now: Instant,
+        account: Account,
+        limit_of_all: usize,
+        of: fn(usize) -> usize,
+        count: usize,
+    ) -> Result<(), Refusal> {
         let Some(shared) = self.shared_limits() else {
-            return match vouched < unreserved(limit_of_all) {
+            return match count < of(limit_of_all) {
                 true => Ok(()),
                 false => Err(limit(ALL_GIVEN)),
             };
         };
         let part = shared.part(now, account, limit_of_all as u64);
-        if vouched < unreserved(usize::try_from(part).unwrap_or(usize::MAX)) {
+        if count < of(usize::try_from(part).unwrap_or(usize::MAX)) {
+            shared.unmet.remove(&account);
             return Ok(());
         }
         shared.unmet.insert(account, now);
