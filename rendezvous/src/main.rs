@@ -42,10 +42,9 @@ fn refuse(error: &clap::Error) -> ExitCode {
         .iter()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
+    let is_command = |word: &&String| Cli::command().find_subcommand(word).is_some();
     let said = wrong_arguments::misread(error, &words).or_else(|| {
-        let command = words
-            .first()
-            .filter(|word| Cli::command().find_subcommand(word).is_some());
+        let command = words.first().filter(is_command);
         let command = command.map_or(String::new(), |command| format!(" {command}"));
         in_two_lines(error, &format!("p2pdbg-rendezvous{command}"))
     });
@@ -53,8 +52,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         error.exit()
     };
     // A command beside the one that serves has no events.
-    let is_command = |word: &String| Cli::command().find_subcommand(word).is_some();
-    let serves = !words.iter().any(is_command);
+    let serves = !words.iter().any(|word| is_command(&word));
     if serves && words.iter().any(|word| word == "--json") {
         tell_usage(&format!("{what}; {hint}"));
     }

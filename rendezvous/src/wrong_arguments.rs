@@ -6,6 +6,7 @@ use clap::{
     CommandFactory, Error,
     error::{ContextKind, ContextValue, ErrorKind},
 };
+use p2pdbg_base::value_of;
 use p2pdbg_proto::spelling::option_of_dashes;
 
 use crate::cli::Cli;
@@ -14,8 +15,8 @@ use crate::cli::Cli;
 /// write instead. `None` where what clap has found says enough.
 pub(crate) fn misread(error: &Error, words: &[String]) -> Option<(String, String)> {
     let said = error.to_string();
-    let repeats = |word: &&String| word.contains("p2pdbg://") && said.contains(word.as_str());
-    if words.iter().any(|word| repeats(&word)) {
+    let repeats = |word: &String| word.contains("p2pdbg://") && said.contains(value_of(word));
+    if words.iter().any(repeats) {
         return Some((
             "a URL is what p2pdbg-rendezvous prints, and what peers are given".to_owned(),
             "run p2pdbg-rendezvous alone; p2pdbg setup keeps the URL on a peer".to_owned(),

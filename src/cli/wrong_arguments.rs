@@ -6,7 +6,7 @@ use clap::{
     CommandFactory,
     error::{ContextKind, ContextValue, ErrorKind},
 };
-use p2pdbg_base::{ErrorCode, Failure, in_two_lines};
+use p2pdbg_base::{ErrorCode, Failure, in_two_lines, value_of};
 use p2pdbg_debugger::Preset;
 use p2pdbg_forward::ForwardSpec;
 use p2pdbg_proto::{code::Code, control::Role, spelling::option_of_dashes};
@@ -120,14 +120,6 @@ pub fn without_secrets(failure: Failure, words: &[OsString]) -> Failure {
         message: hidden(failure.message),
         hint: failure.hint.map(hidden),
         ..failure
-    }
-}
-
-/// What clap takes a word for: of an option with its value the value.
-fn value_of(word: &str) -> &str {
-    match word.split_once('=') {
-        Some((option, value)) if option.starts_with('-') => value,
-        _ => word,
     }
 }
 

@@ -33,6 +33,6 @@ pub use peer_name::PeerName;
 pub use policy::{Absent, PathPolicy};
 pub use probation::Probation;
 pub use queue_room::Room;
-pub use refused_words::in_two_lines;
+pub use refused_words::{in_two_lines, value_of};
 pub use tcp_silence::Silence;
 pub use untrusted::Untrusted;

@@ -57,6 +57,14 @@ pub fn in_two_lines(error: &Error, program: &str) -> Option<(String, String)> {
     Some((what, hint.unwrap_or_else(help)))
 }
 
+/// What clap takes a word of a command line for, and repeats: of an option with its value the value.
+pub fn value_of(word: &str) -> &str {
+    match word.split_once('=') {
+        Some((option, value)) if option.starts_with('-') => value,
+        _ => word,
+    }
+}
+
 fn of_value(error: &Error) -> (String, Option<String>) {
     let known = texts(error, ContextKind::ValidValue);
     let near = near(error, ContextKind::SuggestedValue);

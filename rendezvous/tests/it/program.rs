@@ -505,6 +505,7 @@ fn command_line_in_haste_is_told_what_to_write_and_no_url_is_repeated() {
         (&["\u{2014}open"], "write --open"),
         (&["--open", "--key", "x"], "keys add NAME"),
         (&["p2pdbg://KEYKEY@h"], "p2pdbg setup keeps the URL"),
+        (&["--bind=p2pdbg://KEYKEY@h"], "p2pdbg setup keeps the URL"),
         (&["--metrics", "9478"], "127.0.0.1:9478"),
     ] {
         let output = Command::new(PROGRAM).args(line).output().unwrap();
