@@ -22,15 +22,17 @@ pub(super) struct Interrupt {
     ),
 }
 
+/// What is told where signals cannot be caught.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+pub(super) fn not_caught(error: std::io::Error) -> Failure {
+    let message = format!("cannot catch signals: {error}");
+    Failure::new(ErrorCode::Internal, message)
+}
+
 impl Interrupt {
     /// Catches them from now on, in place of what the system does on each.
     pub(super) fn new() -> Result<Self, Failure> {
-        Self::catch().map_err(|error| {
-            Failure::new(
-                ErrorCode::Internal,
-                format!("cannot catch signals: {error}"),
-            )
-        })
+        Self::catch().map_err(not_caught)
     }
 
     #[cfg(unix)]

@@ -5,12 +5,14 @@
 
 use std::{collections::HashSet, fs, time::Duration};
 
-use p2pdbg_base::{ErrorCode, Failure};
+use p2pdbg_base::Failure;
 use rustix::process::{Pid, WaitOptions, waitpid};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::JoinHandle,
 };
+
+use super::interrupt::not_caught;
 
 /// Between two looks. What this process has started is awaited, and so gone within moments; whatever is a zombie at
 /// both looks is nobody's. To take the status of a debugger's tool would have it fail.
@@ -31,10 +33,7 @@ impl Reaper {
     /// # Errors
     /// If signals cannot be caught.
     pub(super) fn start() -> Result<Self, Failure> {
-        let ended = signal(SignalKind::child()).map_err(|error| {
-            let message = format!("cannot catch signals: {error}");
-            Failure::new(ErrorCode::Internal, message)
-        })?;
+        let ended = signal(SignalKind::child()).map_err(not_caught)?;
         let is_first = std::process::id() == 1;
         Ok(Self(is_first.then(|| tokio::spawn(reap(ended)))))
     }
