@@ -12,19 +12,19 @@ use crate::configurations::User;
 fn link_that_leads_to_no_file_yet_stays_a_link_and_the_file_is_made() {
     let user = User::with_session(&[Preset::Debugpy], "/srv/app");
     fs::create_dir_all(user.project.join(".vscode")).unwrap();
-    fs::create_dir(user.project.join("shared")).unwrap();
+    fs::create_dir(user.project.join("common")).unwrap();
     let link = user.project.join(".vscode/launch.json");
     symlink(
-        "../shared/settings.json",
+        "../common/settings.json",
         user.project.join(".vscode/other"),
     )
     .unwrap();
     symlink("other", &link).unwrap();
     user.write("vscode");
-    assert!(link.is_symlink() && user.file("shared/settings.json").contains("p2pdbg debugpy"));
+    assert!(link.is_symlink() && user.file("common/settings.json").contains("p2pdbg debugpy"));
     assert!(user.write("vscode").contains("nothing to change"));
     // Nor is one put aside that leads nowhere at all.
-    fs::remove_dir_all(user.project.join("shared")).unwrap();
+    fs::remove_dir_all(user.project.join("common")).unwrap();
     let output = user.run(&["vscode", "--write"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = String::from_utf8(output.stderr).unwrap();
