@@ -12,7 +12,7 @@ use std::{
     net::{SocketAddr, UdpSocket},
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
@@ -49,6 +49,12 @@ pub struct Datagram {
 /// Datagrams that are not QUIC are dropped when longer than this, in bytes: STUN and bind frames are short.
 const LONGEST: usize = 1500;
 
+/// Room for the datagrams that the operating system joins into one, in bytes.
+const JOINED: usize = 65536;
+
+/// After so many calls a socket without QUIC lets others go first.
+const RECEIVED_AT_ONCE: usize = 32;
+
 /// A UDP socket that quinn may use together with STUN and the relay's frames.
 pub struct MuxSocket {
     id: SocketId,
@@ -64,6 +70,8 @@ pub struct MuxSocket {
     marks: Marks,
     /// Whose turn it is to be received from first: the detour's?
     detour_first: AtomicBool,
+    /// Whether a QUIC endpoint receives, or is about to.
+    quic_receives: Mutex<bool>,
 }
 
 impl MuxSocket {
@@ -109,7 +117,42 @@ impl MuxSocket {
             detour: Detour::default(),
             marks: Marks::default(),
             detour_first: AtomicBool::new(false),
+            quic_receives: Mutex::new(false),
         })
+    }
+
+    /// Hands on what is not QUIC, and drops what is, as long as [no endpoint](Self::give_to_quic) receives.
+    ///
+    /// An endpoint of quinn's has some 3 MB of buffers, which a search by five hundred sockets cannot afford.
+    pub async fn receive_without_quic(&self) {
+        std::future::poll_fn(|cx| self.poll_without_quic(cx)).await;
+    }
+
+    /// From now on whoever makes an endpoint of it receives, and nobody else.
+    pub fn give_to_quic(&self) {
+        *self
+            .quic_receives
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
+    fn poll_without_quic(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // Held while it receives: the last who waits for the socket is the one who is woken, and must be the endpoint.
+        let quic_receives = self
+            .quic_receives
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = vec![0; JOINED];
+        for _ in 0..RECEIVED_AT_ONCE {
+            if *quic_receives {
+                return Poll::Ready(());
+            }
+            let mut meta = [RecvMeta::default()];
+            // An error is of one datagram that was sent, and nothing to end for.
+            let _ = ready!(self.poll_recv(cx, &mut [IoSliceMut::new(&mut buffer)], &mut meta));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Sends one datagram that is not QUIC, with a lower time to live if one is given.
@@ -369,6 +412,32 @@ mod tests {
             MuxSocket::new(socket, SocketId(0), &Nat64::default(), others).unwrap(),
             received,
         )
+    }
+
+    #[tokio::test]
+    async fn socket_without_quic_hands_on_what_is_not_quic_until_an_endpoint_takes_it() {
+        let (mux, mut others) = mux();
+        let task = tokio::spawn({
+            let mux = Arc::clone(&mux);
+            async move { mux.receive_without_quic().await }
+        });
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = mux.local_addr().unwrap();
+        for payload in [&[1, 2][..], &[70, 3], &[5]] {
+            peer.send_to(payload, to).unwrap();
+        }
+        assert_eq!(others.recv().await.unwrap().payload, [1, 2]);
+        assert_eq!(others.recv().await.unwrap().payload, [5]);
+        mux.give_to_quic();
+        peer.send_to(&[70, 4], to).unwrap();
+        task.await.unwrap();
+        // The one that ended it was not received by it.
+        let (mut buffer, mut meta) = ([0; 100], [RecvMeta::default()]);
+        let received = std::future::poll_fn(|cx| {
+            mux.poll_recv(cx, &mut [IoSliceMut::new(&mut buffer)], &mut meta)
+        });
+        assert_eq!(received.await.unwrap(), 1);
+        assert_eq!(buffer[..meta[0].len], [70, 4]);
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! The task that owns the sockets and drives leg and engine.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Instant,
 };
@@ -22,6 +22,7 @@ use super::{
     near_relay::NearLeg,
     relay_driver::Relaying,
     search_lock::Permit,
+    sockets::Sockets,
 };
 
 /// How many datagrams that are not QUIC may wait, of all sockets together.
@@ -60,7 +61,7 @@ impl Mappers {
 
 pub(super) struct Driver {
     context: PathContext,
-    sockets: HashMap<SocketId, PathSocket>,
+    sockets: Sockets,
     others: mpsc::Sender<Datagram>,
     report: mpsc::Sender<PathEvent>,
     relaying: Relaying,
@@ -88,7 +89,7 @@ impl Driver {
         report: mpsc::Sender<PathEvent>,
     ) -> Self {
         Self {
-            sockets: sockets.into_iter().map(|s| (s.id, s)).collect(),
+            sockets: Sockets::new(sockets),
             others,
             report,
             looking: None,
@@ -123,7 +124,7 @@ impl Driver {
                     None => break,
                 },
                 event = self.tcp.event() => self.on_tcp_event(event),
-                event = self.relaying.event() => self.relaying.handle_event(event, &self.sockets),
+                event = self.relaying.event() => self.relaying.handle_event(event, self.sockets.with_quic()),
                 external = external_port(&mut self.mappers.udp) => {
                     let socket = SocketId::V4;
                     self.tell_engine(Input::MappedPort { socket, external });
@@ -242,7 +243,7 @@ impl Driver {
         self.on_peer_seen(&introduction.peer_seen);
         self.on_this_host = introduction.rendezvous.ip().to_canonical().is_loopback();
         if self.context.policy.allows_relay() {
-            self.relaying.begin(&introduction, &self.sockets);
+            self.relaying.begin(&introduction, self.sockets.with_quic());
         }
         // One that runs looks on by itself; it has the peer's new addresses.
         if self.context.policy.allows_direct() && self.engine.is_none() {
@@ -263,7 +264,7 @@ impl Driver {
         config.budget = self.context.traversal.budget;
         config.tcp = self.context.traversal.tcp;
         let mut engine = Engine::new(config, random_bytes(), now);
-        for socket in self.sockets.values() {
+        for socket in self.sockets.with_quic().values() {
             let any: IpAddr = match socket.id {
                 SocketId::V4 => Ipv4Addr::UNSPECIFIED.into(),
                 _ => Ipv6Addr::UNSPECIFIED.into(),
@@ -285,7 +286,7 @@ impl Driver {
 
     /// Asks the gateway for a mapping, which is not done for strangers.
     fn start_mapper(&mut self) {
-        let socket = self.sockets.get(&SocketId::V4);
+        let socket = self.sockets.with_quic().get(&SocketId::V4);
         if let Some(port) = socket.and_then(|socket| socket.port)
             && self.context.traversal.port_mapping
             && !self.on_this_host
@@ -318,9 +319,7 @@ impl Driver {
     /// Whatever stood may not stand any more, with the same addresses too.
     fn on_network_changed(&mut self, reason: Reason) {
         tracing::debug!(?reason, "looking at all paths again");
-        self.sockets
-            .values()
-            .for_each(|socket| socket.mux.on_network_changed());
+        self.sockets.on_network_changed();
         self.tell_addresses();
         self.tell_engine(Input::NetworkChanged);
         self.relaying.on_network_changed();
@@ -340,9 +339,9 @@ impl Driver {
 
     /// Carries out what leg and engine want; whether the session still listens.
     async fn flush(&mut self) -> bool {
-        let news = self.relaying.flush(&self.sockets);
+        let news = self.relaying.flush(self.sockets.with_quic());
         self.news.extend(news);
-        let near = self.near.flush(&self.sockets, Instant::now());
+        let near = self.near.flush(self.sockets.with_quic(), Instant::now());
         self.news.extend(near);
         while let Some(output) = self.engine.as_mut().and_then(Engine::poll_output) {
             self.act(output);
@@ -388,7 +387,7 @@ impl Driver {
             Output::Signal(signal) => self.tell(PathEvent::Signal(signal)),
             Output::OpenSocket { socket, family } => self.open_socket(socket, family),
             Output::CloseSocket { socket } => {
-                self.sockets.remove(&socket);
+                self.sockets.remove(socket);
                 self.tcp.close(Instant::now(), socket);
             }
             Output::TcpGather => {
@@ -399,8 +398,7 @@ impl Driver {
             Output::TcpRest => self.tcp.rest(Instant::now()),
             Output::Nominated(path) => {
                 self.allow_search(false);
-                if let Some(socket) = self.sockets.get(&path.socket) {
-                    let socket = socket.clone();
+                if let Some(socket) = self.sockets.take_for_quic(path.socket) {
                     self.tell(PathEvent::Direct { socket, path });
                 }
             }
@@ -419,7 +417,7 @@ impl Driver {
             Event::AttemptBegan { .. } => self.allow_search(true),
             Event::AttemptFailed { .. } => self.allow_search(false),
             Event::Heard { socket, remote } => {
-                if let Some(socket) = self.sockets.get(&socket).cloned() {
+                if let Some(socket) = self.sockets.take_for_quic(socket) {
                     self.tell(PathEvent::Heard { socket, remote });
                 }
             }
@@ -452,7 +450,7 @@ impl Driver {
             TcpEvent::Proven(proven) => match self.tcp.connect(proven, &self.others) {
                 Ok(connected) => {
                     let socket = connected.socket.id;
-                    self.sockets.insert(socket, connected.socket);
+                    self.sockets.insert(connected.socket);
                     self.tell_engine(Input::TcpConnected {
                         socket,
                         local: connected.local,
@@ -471,10 +469,13 @@ impl Driver {
             Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
             Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
         };
-        match PathSocket::open(id, any, self.context.route.nat64(), self.others.clone()) {
-            Ok(socket) => {
-                let local = SocketAddr::new(any, socket.port.unwrap_or_default());
-                self.sockets.insert(id, socket);
+        let nat64 = self.context.route.nat64();
+        let opened = self
+            .sockets
+            .open_for_search(id, any, nat64, self.others.clone());
+        match opened {
+            Ok(port) => {
+                let local = SocketAddr::new(any, port);
                 self.tell_engine(Input::SocketOpened { socket: id, local });
             }
             Err(error) => {
@@ -498,16 +499,16 @@ fn role_of(role: Role) -> p2pdbg_punch::Role {
 
 /// Sends a datagram that is not QUIC; whether the operating system took it or it may be repeated.
 fn send(
-    sockets: &HashMap<SocketId, PathSocket>,
+    sockets: &Sockets,
     socket: SocketId,
     to: SocketAddr,
     payload: &[u8],
     ttl: Option<u8>,
 ) -> bool {
-    let Some(socket) = sockets.get(&socket) else {
+    let Some(mux) = sockets.mux(socket) else {
         return false;
     };
-    match socket.mux.send(to, payload, ttl) {
+    match mux.send(to, payload, ttl) {
         Ok(()) => true,
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => true,
         Err(error) => {

@@ -1,6 +1,7 @@
-//! The UDP sockets of a session: one for IPv4 and one for IPv6, each with a QUIC endpoint on it.
+//! The UDP sockets of a session: one for IPv4 and one for IPv6, each with a QUIC endpoint on it, and those of a search.
 
 use std::{
+    collections::HashMap,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
@@ -16,6 +17,7 @@ use p2pdbg_tunnel::TunnelConfig;
 use p2pdbg_udp::drivers::WatchedRuntime;
 use quinn::{Endpoint, ServerConfig};
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 /// The number of the socket for IPv4, in the engine and in paths.
 pub(super) const V4: SocketId = SocketId(0);
@@ -113,6 +115,95 @@ impl PathSocket {
     }
 }
 
+/// One of the many sockets of a search, which has no QUIC endpoint until there is something at its other end.
+#[derive(Debug)]
+struct SearchSocket {
+    mux: Arc<MuxSocket>,
+    port: u16,
+    /// Hands on what is not QUIC.
+    _receiving: AbortOnDropHandle<()>,
+}
+
+/// All sockets of a session.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    with_quic: HashMap<SocketId, PathSocket>,
+    searching: HashMap<SocketId, SearchSocket>,
+}
+
+impl Sockets {
+    /// The sockets that the session starts with.
+    pub(crate) fn new(sockets: Vec<PathSocket>) -> Self {
+        Self {
+            with_quic: sockets.into_iter().map(|s| (s.id, s)).collect(),
+            searching: HashMap::new(),
+        }
+    }
+
+    /// Those that carry QUIC, or may.
+    pub(crate) fn with_quic(&self) -> &HashMap<SocketId, PathSocket> {
+        &self.with_quic
+    }
+
+    pub(crate) fn insert(&mut self, socket: PathSocket) {
+        self.with_quic.insert(socket.id, socket);
+    }
+
+    pub(crate) fn remove(&mut self, id: SocketId) {
+        self.with_quic.remove(&id);
+        self.searching.remove(&id);
+    }
+
+    /// Opens one for a search, on a free port, which is returned. What is not QUIC goes to `others`.
+    pub(crate) fn open_for_search(
+        &mut self,
+        id: SocketId,
+        family: IpAddr,
+        nat64: &Nat64,
+        others: mpsc::Sender<Datagram>,
+    ) -> io::Result<u16> {
+        let socket = bind(family)?;
+        let port = socket.local_addr()?.port();
+        let mux = MuxSocket::new(socket, id, nat64, others)?;
+        let receiver = Arc::clone(&mux);
+        let receiving = tokio::spawn(async move { receiver.receive_without_quic().await });
+        let socket = SearchSocket {
+            mux,
+            port,
+            _receiving: AbortOnDropHandle::new(receiving),
+        };
+        self.searching.insert(id, socket);
+        Ok(port)
+    }
+
+    /// The socket with QUIC on it, from now on if it was one of a search.
+    pub(crate) fn take_for_quic(&mut self, id: SocketId) -> Option<PathSocket> {
+        if let Some(found) = self.searching.remove(&id) {
+            found.mux.give_to_quic();
+            match PathSocket::on(id, found.mux, Some(found.port)) {
+                Ok(socket) => self.insert(socket),
+                Err(error) => tracing::debug!(%error, "no QUIC on a socket of the search"),
+            }
+        }
+        self.with_quic.get(&id).cloned()
+    }
+
+    /// What sends from one of them.
+    pub(crate) fn mux(&self, id: SocketId) -> Option<&MuxSocket> {
+        let with_quic = self.with_quic.get(&id).map(|socket| &*socket.mux);
+        with_quic.or_else(|| self.searching.get(&id).map(|socket| &*socket.mux))
+    }
+
+    /// The network is another.
+    pub(crate) fn on_network_changed(&self) {
+        let with_quic = self.with_quic.values().map(|socket| &socket.mux);
+        let searching = self.searching.values().map(|socket| &socket.mux);
+        with_quic
+            .chain(searching)
+            .for_each(|mux| mux.on_network_changed());
+    }
+}
+
 /// Many a host has one family alone, which is nothing to worry about.
 fn tell_missing(id: SocketId, none: bool, error: &io::Error) {
     let family = if id == V4 { "IPv4" } else { "IPv6" };
@@ -120,5 +211,54 @@ fn tell_missing(id: SocketId, none: bool, error: &io::Error) {
         tracing::warn!(family, %error, "no UDP here, so the relay is reached over TCP alone");
     } else {
         tracing::info!(family, %error, "no UDP of one family here");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How much memory this process may write to, in KiB, as Linux tells.
+    #[cfg(target_os = "linux")]
+    fn writable_memory() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmData:"));
+        let value = line.and_then(|line| line.split_whitespace().nth(1));
+        value.unwrap().parse().unwrap()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn sockets_of_the_largest_search_take_little_memory() {
+        let before = writable_memory();
+        let (others, _received) = mpsc::channel(1);
+        let mut sockets = Sockets::new(Vec::new());
+        for id in 0..512 {
+            let any = Ipv4Addr::UNSPECIFIED.into();
+            let opened =
+                sockets.open_for_search(SocketId(id), any, &Nat64::default(), others.clone());
+            opened.unwrap();
+        }
+        // Each has been asked for something once.
+        tokio::task::yield_now().await;
+        let taken = writable_memory() - before;
+        assert!(taken < 200 * 1024, "{taken} KiB");
+    }
+
+    #[tokio::test]
+    async fn socket_of_a_search_becomes_one_with_quic_at_the_same_port() {
+        let (others, _received) = mpsc::channel(1);
+        let mut sockets = Sockets::new(Vec::new());
+        let (id, any) = (SocketId(7), Ipv4Addr::UNSPECIFIED.into());
+        let port = sockets
+            .open_for_search(id, any, &Nat64::default(), others)
+            .unwrap();
+        assert!(sockets.with_quic().is_empty() && sockets.mux(id).is_some());
+        let socket = sockets.take_for_quic(id).unwrap();
+        assert_eq!(socket.port, Some(port));
+        assert_eq!(socket.endpoint.local_addr().unwrap().port(), port);
+        assert!(sockets.mux(id).is_some());
+        sockets.remove(id);
+        assert!(sockets.mux(id).is_none() && sockets.take_for_quic(id).is_none());
     }
 }
