@@ -72,9 +72,27 @@ impl Forwards {
     }
 }
 
+/// What the looks at a target have shown.
+#[derive(Default)]
+struct Looks {
+    told: Option<bool>,
+    last: Option<bool>,
+}
+
+impl Looks {
+    /// Notes what a look has shown. Returns what is to be told: at once that the target listens, but not before the
+    /// second look in a row that it has ceased to. An IDE that is started again closes its port for a moment, and who
+    /// came then would be refused for nothing.
+    fn note(&mut self, listens: bool) -> Option<bool> {
+        let before = self.last.replace(listens);
+        let news = self.told != Some(listens) && (listens || before != Some(true));
+        news.then(|| *self.told.insert(listens))
+    }
+}
+
 /// Tells whenever a target begins or ceases to listen.
 async fn look(target: HostPort, forward: u16, events: mpsc::Sender<Event>) {
-    let mut known = None;
+    let mut shown = Looks::default();
     let mut looks = tokio::time::interval(LOOK);
     loop {
         looks.tick().await;
@@ -86,12 +104,27 @@ async fn look(target: HostPort, forward: u16, events: mpsc::Sender<Event>) {
                 continue;
             }
         };
-        if known != Some(listens) {
-            known = Some(listens);
+        if let Some(listens) = shown.note(listens) {
             let event = Event::TargetListening(forward, listens);
             if events.send(event).await.is_err() {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn target_that_is_away_for_a_single_look_has_not_ceased_to_listen() {
+        let mut looks = Looks::default();
+        let shown = [false, true, true, false, true, false, false, false, true];
+        let told = shown.map(|listens| looks.note(listens));
+        let ceased = Some(false);
+        let begun = Some(true);
+        let told_then = [ceased, begun, None, None, None, None, ceased, None, begun];
+        assert_eq!(told, told_then);
     }
 }
