@@ -5,8 +5,10 @@
 //! same answer. [`NatReport`] is what has been *seen* of the NAT in front of a host: some answers of STUN servers, and
 //! so never the whole. [`Class`] is what either comes to for somebody who wants in.
 //!
-//! Left out: measuring. Who asks which server is the engine's and the doctor's, and so is judging the answers
-//! (`p2pdbg_punch::observe`).
+//! [`Ports::classify`] says how a NAT chooses its ports, from those that it chose.
+//!
+//! Left out: measuring. Who asks which server is the engine's and the doctor's, and so is judging what else the answers
+//! show (`nat_observation.rs` of `p2pdbg-punch`).
 
 mod behaviour;
 mod class;
@@ -18,6 +20,6 @@ pub use self::{
     behaviour::{Filtering, Mapping},
     class::Class,
     kind::{Allocation, NatKind},
-    ports::Ports,
+    ports::{Count, Ports, foreign},
     report::{MAX_EXTERNAL, NatReport},
 };

@@ -3,7 +3,7 @@
 //! A sequential NAT moves on by one for every new destination, ours and other people's alike. Whoever wants to know how
 //! much others make has to subtract his own.
 
-use std::{collections::HashMap, net::SocketAddr, time::Instant};
+use std::{collections::HashMap, net::SocketAddr};
 
 use crate::SocketId;
 
@@ -35,13 +35,4 @@ impl OwnMappings {
     pub(crate) fn place(&self, socket: SocketId, to: SocketAddr) -> Option<u32> {
         self.made.get(&(socket, to)).copied()
     }
-}
-
-/// Where a NAT had counted to when one of our mappings was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Count {
-    pub(crate) at: Instant,
-    /// The mapping's place among ours.
-    pub(crate) place: u32,
-    pub(crate) port: u16,
 }

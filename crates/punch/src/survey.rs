@@ -4,12 +4,12 @@
 
 use std::{net::SocketAddr, time::Instant};
 
-use p2pdbg_nat::{NatReport, Ports};
+use p2pdbg_nat::{Count, NatReport, Ports};
 
 use crate::{
     LocalAddress, SocketId,
     nat_observation::{self, Sample},
-    own_mappings::{Count, OwnMappings},
+    own_mappings::OwnMappings,
 };
 
 /// Fresh sockets that the engine samples a NAT with, each asking two servers.
@@ -66,7 +66,7 @@ pub fn ports(fresh: &[Seen]) -> Ports {
         Some((inside, outside)) if inside == outside && answered.all(|(i, o)| i == o) => {
             Ports::Preserved
         }
-        Some(_) => nat_observation::classify(&counts(fresh)),
+        Some(_) => Ports::classify(&counts(fresh)),
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 
-use p2pdbg_nat::{NatReport, Ports};
+use p2pdbg_nat::{Count, NatReport, Ports};
 
 use super::{Engine, host::LocalHost};
 use crate::{
     Event, Family, SocketId, budget,
     nat_observation::{self, Sample},
-    own_mappings::{Count, OwnMappings},
+    own_mappings::OwnMappings,
     sampling::Sampling,
     transactions::{Purpose, Sent},
 };
@@ -86,7 +86,7 @@ impl NatView {
         if count.place > last.place {
             *last = count;
         }
-        nat_observation::foreign(first, last, stride)
+        p2pdbg_nat::foreign(first, last, stride)
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_nat::Ports;
+use p2pdbg_nat::{Count, Ports};
 
 use super::{
     plan::Shape,
@@ -15,8 +15,6 @@ use super::{
 use crate::{
     SocketId,
     budget::{BEYOND_BRACKET, BRACKET_GAP, MAX_HINTS},
-    nat_observation,
-    own_mappings::Count,
 };
 
 /// How long sockets that should send in order are waited for.
@@ -241,7 +239,7 @@ impl Opener {
             Some(Count { at, place, port })
         };
         let seen: Vec<Count> = (0..).zip(&self.sockets).filter_map(count).collect();
-        match nat_observation::classify(&seen) {
+        match Ports::classify(&seen) {
             Ports::Block { first, last } => Some((first, last)),
             _ => None,
         }
