@@ -10,7 +10,7 @@ use std::{
 use etcetera::BaseStrategy;
 use p2pdbg_base::{ErrorCode, Failure};
 use p2pdbg_identity::is_unexpanded;
-use p2pdbg_path::traversal::TraversalTable;
+use p2pdbg_path::traversal_options::TraversalTable;
 use p2pdbg_proto::spelling::nearest;
 use serde::{Deserialize, de::IgnoredAny};
 use toml::Spanned;

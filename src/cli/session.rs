@@ -12,7 +12,7 @@ use clap::{Args, ValueHint};
 use p2pdbg_base::{ErrorCode, Failure, HostPort, PathPolicy, PeerName, duration};
 use p2pdbg_facts::{by_its_name, default_root, working_directory};
 use p2pdbg_net::stun_servers::StunServer;
-use p2pdbg_path::traversal::Traversal;
+use p2pdbg_path::traversal_options::Traversal;
 use p2pdbg_proto::{spelling::nearest, url::RendezvousUrl};
 use p2pdbg_session::SessionPolicy;
 use p2pdbg_sources::SourcesOptions;

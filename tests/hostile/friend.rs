@@ -7,7 +7,9 @@ use p2pdbg_identity::{Identity, tls};
 use p2pdbg_ledger::CarrierHeader;
 use p2pdbg_meeting::{Meeting, MeetingCommand, MeetingConfig, MeetingEvent, Met, Whom};
 use p2pdbg_net::changes::Changes;
-use p2pdbg_path::{PathCommand, PathContext, PathEvent, PathSocket, Paths, traversal::Traversal};
+use p2pdbg_path::{
+    PathCommand, PathContext, PathEvent, PathSocket, Paths, traversal_options::Traversal,
+};
 use p2pdbg_proto::{
     code::Code,
     control::Role,

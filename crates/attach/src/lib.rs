@@ -6,15 +6,15 @@
 
 #[cfg(target_os = "linux")]
 mod catalogue;
+mod consent;
 mod conversation;
 #[cfg(target_os = "linux")]
 mod elf;
 mod listening;
-mod permission;
 #[cfg(target_os = "linux")]
 mod process;
 #[cfg(target_os = "linux")]
-mod ptrace;
+mod ptrace_permission;
 mod service;
 #[cfg(target_os = "linux")]
 mod tcp_nodelay;
@@ -27,9 +27,9 @@ use p2pdbg_debugger::Preset;
 use p2pdbg_proto::attach::Tool;
 use p2pdbg_proto::attach::{Program, Refusal, Wanted};
 
+pub use consent::{Consent, Question};
 pub use conversation::Conversation;
 pub use listening::{ListeningDebugger, debuggers};
-pub use permission::{Consent, Question};
 pub use service::Programs;
 
 /// A debugger that has attached, or will when its IDE connects.

@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{GoesOn, catalogue::port_of, preset, process::Process, ptrace::may_trace};
+use crate::{GoesOn, catalogue::port_of, preset, process::Process, ptrace_permission::may_trace};
 
 /// How long a tool may take. debugpy has gdb load a library into the program, which takes seconds on a busy host.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -31,7 +31,7 @@ use p2pdbg_base::{Failure, PathPolicy, PeerName};
 use p2pdbg_identity::Identity;
 use p2pdbg_net::{changes::Changes, stun_servers::FurtherServers};
 use p2pdbg_pairing::{KnownPeer, PairSecret, SessionKeys};
-use p2pdbg_path::{Approach, Introduction, PathContext, RelayAt, traversal::Traversal};
+use p2pdbg_path::{Approach, Introduction, PathContext, RelayAt, traversal_options::Traversal};
 use p2pdbg_proto::{
     code::Code,
     control::Role,

@@ -16,7 +16,7 @@ mod search_lock;
 mod sockets;
 #[cfg(test)]
 mod tests;
-pub mod traversal;
+pub mod traversal_options;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -43,7 +43,7 @@ use p2pdbg_events::Via;
 use p2pdbg_net::changes::Changes;
 use p2pdbg_rendezvous_client::TcpRoute;
 
-use crate::traversal::Traversal;
+use crate::traversal_options::Traversal;
 
 /// How many commands or events may wait.
 const QUEUE: usize = 256;

@@ -6,7 +6,7 @@ use p2pdbg_net::changes::Reason;
 use p2pdbg_proto::{relay::LegId, secret::Secret};
 use p2pdbg_punch::{LossReason, Obstacle};
 
-use crate::{traversal::Traversal, *};
+use crate::{traversal_options::Traversal, *};
 
 /// A guard against a test that hangs, and no measure of anything.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -9,7 +9,7 @@ use p2pdbg_proto::{
 };
 use tokio::net::UdpSocket;
 
-use crate::{traversal::Traversal, *};
+use crate::{traversal_options::Traversal, *};
 
 /// A guard against a test that hangs, and no measure of anything.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -22,7 +22,7 @@ use p2pdbg_forward::{Direction, Forward};
 use p2pdbg_identity::Identity;
 use p2pdbg_net::changes::{Changes, Reason};
 use p2pdbg_pairing::{Exchange, Next, SessionKeys};
-use p2pdbg_path::{Introduction, PathContext, traversal::Traversal};
+use p2pdbg_path::{Introduction, PathContext, traversal_options::Traversal};
 use p2pdbg_proto::{
     code::Code,
     control::Role,
