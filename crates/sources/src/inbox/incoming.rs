@@ -8,10 +8,10 @@ use std::{
 use p2pdbg_proto::sources::{LineEnds, Offer, Refusal, Sha256 as Digest, Written};
 use sha2::{Digest as _, Sha256};
 
-use super::look::look;
+use super::overwritten::{Old, look};
 use crate::{
-    content::{Content, Converter},
-    directory::{Attributes, Directory, Version, refusal},
+    content::Converter,
+    directory::{Directory, refusal},
     partial_files,
 };
 
@@ -38,16 +38,6 @@ pub struct Incoming {
     ends: LineEnds,
     /// From which line ends to which, where a file is there.
     convert: Option<(LineEnds, LineEnds)>,
-}
-
-/// The file that is to be replaced.
-#[derive(Debug)]
-pub(super) struct Old {
-    pub(super) version: Version,
-    pub(super) attributes: Attributes,
-    pub(super) content: Option<Content>,
-    /// Whether nobody but this end has what is in it.
-    pub(super) is_unique: bool,
 }
 
 /// Where what was there before is kept.

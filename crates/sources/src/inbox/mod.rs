@@ -6,49 +6,25 @@
 //! time, until it is of no use: another version comes, the file is there already, or a day has passed.
 
 mod incoming;
-mod look;
+mod overwritten;
+mod seen;
 
 use std::{
-    collections::HashMap,
     io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
 };
 
-use p2pdbg_facts::GitCheckout;
-use p2pdbg_proto::sources::{Offer, Refusal, Sha256 as Digest};
+use p2pdbg_proto::sources::{Offer, Refusal};
 
 pub use self::incoming::Incoming;
-pub(super) use self::look::MAX_FILE;
-use self::{incoming::Old, look::look};
+pub(super) use self::overwritten::MAX_FILE;
+use self::overwritten::Old;
+pub use self::seen::Seen;
 use super::{
     SourceName,
-    content::Content,
-    directory::{Directory, Kind, refusal},
+    directory::{Directory, refusal},
     partial_files,
 };
-
-/// How many files are remembered for what was in them.
-const MOST_SEEN: usize = 20_000;
-
-/// What was in files here that is at the other end too, or was: nothing is lost when it is overwritten.
-#[derive(Debug, Default)]
-pub struct Seen(Mutex<HashMap<SourceName, Digest>>);
-
-impl Seen {
-    /// Notes what the text of a file is at both ends.
-    pub(super) fn note(&self, name: &SourceName, text: Digest) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() < MOST_SEEN || seen.contains_key(name) {
-            seen.insert(name.clone(), text);
-        }
-    }
-
-    fn has(&self, name: &SourceName, text: Digest) -> bool {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get(name) == Some(&text)
-    }
-}
 
 /// The directory into which files of the other end may be copied, and nowhere else.
 #[derive(Debug)]
@@ -114,7 +90,7 @@ impl Inbox {
             }
             directory = directory.below(&part).map_err(failed)?;
         };
-        let old = self.old(&directory, &leaf, &name, seen)?;
+        let old = Old::find(&directory, &leaf, (&self.root, &name), seen)?;
         partial_files::remove_useless(&directory, &leaf, offer.sha256);
         if let Some(Old {
             attributes,
@@ -133,44 +109,6 @@ impl Inbox {
         has_room(&directory, offer.size)?;
         Incoming::open(directory, &leaf, old, offer)
             .map(|incoming| Begun::Wanted(Box::new(incoming)))
-    }
-
-    /// The file that has the name.
-    fn old(
-        &self,
-        directory: &Directory,
-        leaf: &str,
-        name: &SourceName,
-        seen: &Seen,
-    ) -> Result<Option<Old>, Refusal> {
-        let entry = match directory.entry(leaf).map_err(|error| refusal(&error))? {
-            Some(entry) => entry,
-            None => return Ok(None),
-        };
-        match entry.kind {
-            Kind::File => {}
-            Kind::Link => return Err(Refusal::Path),
-            Kind::Other => return Err(Refusal::NotAFile),
-        }
-        let (content, blob) = look(directory, leaf).unzip();
-        let is_known = content.is_some_and(|content: Content| seen.has(name, content.text));
-        let is_committed = || {
-            let checkout = GitCheckout::around(&self.root)?;
-            let below = self
-                .root
-                .strip_prefix(checkout.root.canonicalize().ok()?)
-                .ok()?;
-            // Git writes `/` on every system.
-            let below = SourceName::of(&below.join(name.as_str())).ok()?;
-            Some(checkout.tracked().get(below.as_str()).copied() == blob)
-        };
-        let is_unique = entry.length > 0 && !is_known && is_committed() != Some(true);
-        Ok(Some(Old {
-            version: entry.version,
-            attributes: entry.attributes,
-            content,
-            is_unique,
-        }))
     }
 }
 
