@@ -17,7 +17,7 @@ use p2pdbg::{
     config::Config,
     report::{Format, Printer},
 };
-use p2pdbg_base::{ErrorCode, Failure, Outcome};
+use p2pdbg_base::{ErrorCode, Failure, Outcome, colours_are_welcome};
 use p2pdbg_events::{Event, Reporter, Warning, WarningCode};
 use p2pdbg_proto::control::Role;
 use p2pdbg_udp::drivers;
@@ -208,7 +208,7 @@ where
     };
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(writer)
-        .with_ansi(io::stderr().is_terminal() && shows_colours());
+        .with_ansi(io::stderr().is_terminal() && colours_are_welcome() && shows_colours());
     tracing_subscriber::registry()
         .with(filter)
         .with(layer)

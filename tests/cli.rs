@@ -826,3 +826,46 @@ fn status_and_pipe_say_what_is_missing_when_nothing_runs() {
     assert!(stderr(&output).contains("p2pdbg listen"));
     assert!(usage_error(&["pipe", "1234"]).contains("HOST:PORT"));
 }
+
+/// The first line that is logged on a terminal, with `NO_COLOR` set to this.
+#[cfg(target_os = "linux")]
+fn logged_on_a_terminal(no_color: &str) -> String {
+    use std::io::{BufRead as _, BufReader};
+
+    let home = tempfile::tempdir().unwrap();
+    let program = p2pdbg(home.path());
+    let mut script = Command::new("script");
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => script.env(name, value),
+            None => script.env_remove(name),
+        };
+    }
+    let line = format!(
+        "{} -vv listen debugpy --rendezvous p2pdbg://127.0.0.1:9#{}",
+        env!("CARGO_BIN_EXE_p2pdbg"),
+        Fingerprint::from_bytes([7; 32])
+    );
+    let mut running = script
+        .args(["-qec", &line, "/dev/null"])
+        .env("TERM", "xterm")
+        .env("NO_COLOR", no_color)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script(1) of util-linux");
+    let mut said = BufReader::new(running.stdout.take().unwrap()).lines();
+    let logged = said.find_map(|line| line.ok().filter(|line| line.contains("certificate")));
+    // Its end hangs the terminal up, and so ends the program.
+    running.kill().unwrap();
+    running.wait().unwrap();
+    logged.expect("a certificate is made, and logged")
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn log_on_a_terminal_has_colours_unless_they_are_unwelcome() {
+    assert!(logged_on_a_terminal("").contains("\x1b["));
+    let plain = logged_on_a_terminal("1");
+    assert!(!plain.contains('\x1b'), "{plain:?}");
+}

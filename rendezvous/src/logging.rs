@@ -33,8 +33,7 @@ pub(crate) fn begin(verbose: u8, form: LogForm) -> Quiet {
         _ => "debug",
     };
     let quiet = Quiet::default();
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let colours = io::stderr().is_terminal() && !no_color;
+    let colours = io::stderr().is_terminal() && p2pdbg_base::colours_are_welcome();
     let layer = tracing_subscriber::fmt::layer().with_ansi(colours);
     let one_line = move || OneLine {
         inner: io::stderr(),

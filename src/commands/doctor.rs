@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_base::Failure;
+use p2pdbg_base::{Failure, colours_are_welcome};
 
 use crate::{
     cli::DoctorOptions,
@@ -37,8 +37,7 @@ fn print(findings: &Findings, json: bool) -> Result<(), Failure> {
             writeln!(out, "{line}")
         }
         false => {
-            let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            let colours = io::stdout().is_terminal() && !plain;
+            let colours = io::stdout().is_terminal() && colours_are_welcome();
             out.write_all(Screen::of(findings).text(colours).as_bytes())
         }
     })

@@ -34,14 +34,13 @@ pub(super) enum Screen {
 impl Screen {
     /// The screen that standard error is.
     pub(super) fn of_stderr() -> Self {
-        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         if !io::stderr().is_terminal() || dumb {
             return Self::Plain(Box::new(io::stderr()));
         }
         Self::Terminal {
             line: StatusLine::default(),
-            colour: !set("NO_COLOR"),
+            colour: p2pdbg_base::colours_are_welcome(),
         }
     }
 }

@@ -12,6 +12,7 @@
 //! What it leaves out: sockets, clocks, files.
 
 mod backoff;
+mod colours;
 pub mod duration;
 mod failure;
 pub mod host_port;
@@ -26,6 +27,7 @@ pub mod untrusted;
 pub mod version;
 
 pub use backoff::Backoff;
+pub use colours::colours_are_welcome;
 pub use failure::{ErrorCode, Failure, Outcome};
 pub use host_port::{Bind, BindScope, Host, HostPort, NotAHostPort};
 pub use opened::Opened;
