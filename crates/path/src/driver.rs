@@ -387,7 +387,9 @@ impl Driver {
             Output::Signal(signal) => self.tell(PathEvent::Signal(signal)),
             Output::OpenSocket { socket, family } => self.open_socket(socket, family),
             Output::CloseSocket { socket } => {
-                self.sockets.remove(socket);
+                if self.sockets.remove(socket) {
+                    self.tell(PathEvent::Closed { socket });
+                }
                 self.tcp.close(Instant::now(), socket);
             }
             Output::TcpGather => {

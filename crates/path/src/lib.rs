@@ -31,7 +31,7 @@ use p2pdbg_proto::{
     relay::{LegGrant, LegId},
     tunnel::PathKind,
 };
-use p2pdbg_punch::{LossReason, Obstacle, PunchKey};
+use p2pdbg_punch::{LossReason, Obstacle, PunchKey, SocketId};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -203,6 +203,11 @@ pub enum PathEvent {
     },
     /// The direct path is no more.
     DirectLost(LossReason),
+    /// A socket that a path was found on is not used any more. It stays open as long as anybody holds its endpoint.
+    Closed {
+        /// The number that it had.
+        socket: SocketId,
+    },
     /// A message for the peer's engine.
     Signal(Vec<u8>),
     /// There is another direct way, which is not used since it is slower.

@@ -149,9 +149,10 @@ impl Sockets {
         self.with_quic.insert(socket.id, socket);
     }
 
-    pub(crate) fn remove(&mut self, id: SocketId) {
-        self.with_quic.remove(&id);
+    /// Lets go of a socket; whether it carried QUIC, so that others may hold it.
+    pub(crate) fn remove(&mut self, id: SocketId) -> bool {
         self.searching.remove(&id);
+        self.with_quic.remove(&id).is_some()
     }
 
     /// Opens one for a search, on a free port, which is returned. What is not QUIC goes to `others`.
@@ -258,7 +259,7 @@ mod tests {
         assert_eq!(socket.port, Some(port));
         assert_eq!(socket.endpoint.local_addr().unwrap().port(), port);
         assert!(sockets.mux(id).is_some());
-        sockets.remove(id);
+        assert!(sockets.remove(id));
         assert!(sockets.mux(id).is_none() && sockets.take_for_quic(id).is_none());
     }
 }

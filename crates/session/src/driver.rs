@@ -16,7 +16,7 @@ use p2pdbg_net::{
     changes::{Changes, Reason},
     deadline::sleep_until,
 };
-use p2pdbg_path::{FirstTunnel, PathCommand, PathEvent, PathSocket, Paths};
+use p2pdbg_path::{FirstTunnel, PathCommand, PathEvent, Paths};
 use p2pdbg_proto::{
     control::Role,
     signal::PeerMessage,
@@ -153,8 +153,8 @@ impl Driver {
         closing: CancellationToken,
     ) {
         if self.role == Role::Listener {
-            for socket in self.ways.sockets().to_vec() {
-                self.accept_on(&socket);
+            for socket in self.ways.sockets() {
+                self.connections.accept_on(socket, &mut self.tasks);
             }
             if let Err(failure) = self.forwards.open_ports(&mut self.tasks).await {
                 self.end(SessionEnd::Failed(failure));
@@ -237,7 +237,7 @@ impl Driver {
             Output::Call { socket, remote } => self.call(socket, remote),
             Output::Accept(socket) => {
                 if let Some(socket) = self.ways.socket(socket) {
-                    self.accept_on(&socket);
+                    self.connections.accept_on(&socket, &mut self.tasks);
                 }
             }
             Output::Adopt(epoch) => self.adopt(epoch),
@@ -366,6 +366,7 @@ impl Driver {
                 self.decide(Input::DirectLost(reason));
                 self.ways.relays.look_soon();
             }
+            PathEvent::Closed { socket } => self.connections.stop_accepting(socket),
             PathEvent::Signal(signal) => {
                 self.tell(SessionOutput::Message(PeerMessage::Punch(signal)))
             }
@@ -556,12 +557,6 @@ impl Driver {
         });
     }
 
-    fn accept_on(&mut self, socket: &PathSocket) {
-        if let Some(accepting) = self.connections.accept_on(socket) {
-            self.tasks.spawn(accepting);
-        }
-    }
-
     /// Uses a tunnel from now on, and says what every new tunnel begins with.
     fn adopt(&mut self, epoch: u64) {
         let Some(tunnel) = self.connections.adopt(epoch, &mut self.tasks) else {
@@ -617,4 +612,114 @@ fn programs(policy: &SessionPolicy, events: mpsc::Sender<Event>) -> Programs {
     // If the session is that busy, its log says it.
     let told = move |attached| drop(events.try_send(Event::Attached(attached)));
     Programs::new(policy.attach.clone(), told)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, sync::Arc};
+
+    use p2pdbg_base::PathPolicy;
+    use p2pdbg_events::{Of, Sink};
+    use p2pdbg_identity::Identity;
+    use p2pdbg_net::nat64::Nat64;
+    use p2pdbg_pairing::{Exchange, Next, SessionKeys};
+    use p2pdbg_path::{PathContext, PathSocket, traversal::Traversal};
+    use p2pdbg_proto::code::Code;
+    use p2pdbg_punch::{LossReason, Path, Technique};
+    use p2pdbg_rendezvous_client::TcpRoute;
+
+    use super::*;
+
+    /// A guard against a test that hangs, and no measure of anything.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Sink for Nobody {
+        fn event(&self, _: &Of, _: Report) {}
+
+        fn status(&self, _: &Of, _: Option<Status>) {}
+
+        fn release_terminal(&self) {}
+    }
+
+    fn agreed(own: &Identity) -> SessionKeys {
+        let code: Code = "123456-abandon-ability-able".parse().unwrap();
+        let exchange = |role| Exchange::by_code(role, &code, own.fingerprint());
+        let (listener, to_connector) = exchange(Role::Listener);
+        let (connector, to_listener) = exchange(Role::Connector);
+        let Next::Wait(waiting) = listener.handle(to_listener).next else {
+            panic!("the connector confirms first");
+        };
+        let confirm = connector.handle(to_connector).reply;
+        let Next::Paired(paired) = waiting.handle(confirm.unwrap()).next else {
+            panic!("the two words are the same");
+        };
+        paired.keys
+    }
+
+    /// A listener's session whose task is the test.
+    fn listener(directory: &std::path::Path) -> Driver {
+        let identity = Arc::new(Identity::ephemeral().unwrap());
+        let url = "p2pdbg://127.0.0.1:9".parse().unwrap();
+        let config = SessionConfig {
+            peer: identity.fingerprint(),
+            keys: agreed(&identity),
+            same_host: false,
+            further: false,
+            ports: Vec::new(),
+            forwards: Vec::new(),
+            paths: PathContext {
+                role: Role::Listener,
+                policy: PathPolicy::Direct,
+                traversal: Traversal::default(),
+                search_lock: directory.join("lock"),
+                route: TcpRoute::new(&url),
+                changes: Changes::silent(),
+            },
+            facts: HostFacts::default(),
+            policy: Arc::default(),
+            approach: None,
+            reporter: Reporter::new(Arc::new(Nobody)),
+            peer_name: Untrusted::new("peer"),
+            known: false,
+            identity,
+        };
+        let tunnels = TunnelConfig::new(&config.identity, config.peer).unwrap();
+        let paths = Paths::open(config.paths.clone()).unwrap();
+        Driver::new(config, tunnels, paths, mpsc::channel(QUEUE).0).0
+    }
+
+    #[tokio::test]
+    async fn sockets_of_paths_that_were_found_and_lost_do_not_stay_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut driver = listener(directory.path());
+        for number in 2..40 {
+            let id = SocketId(number);
+            let (others, _) = mpsc::channel(1);
+            let here = Ipv4Addr::LOCALHOST.into();
+            let socket = PathSocket::open(id, here, &Nat64::default(), others).unwrap();
+            let open = Arc::downgrade(&socket.mux);
+            let path = Path {
+                socket: id,
+                remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)),
+                technique: Technique::Lan,
+                rtt: Duration::ZERO,
+                after: Duration::ZERO,
+            };
+            let before = driver.tasks.len();
+            driver.handle_path(PathEvent::Direct { socket, path });
+            assert_eq!(driver.tasks.len(), before + 1, "tunnels are accepted there");
+            driver.handle_path(PathEvent::DirectLost(LossReason::ConsentExpired));
+            driver.handle_path(PathEvent::Closed { socket: id });
+            let closed = async {
+                while open.strong_count() > 0 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let closed = tokio::time::timeout(PATIENCE, closed).await;
+            closed.expect("something holds it");
+        }
+    }
 }

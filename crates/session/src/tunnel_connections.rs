@@ -23,7 +23,7 @@ use p2pdbg_tunnel::{Call, ControlReader, Tunnel, TunnelConfig, TunnelError};
 use quinn::{ConnectionError, Endpoint, Incoming, RecvStream};
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
 };
 
 use super::{
@@ -53,8 +53,8 @@ pub(super) struct Connections {
     /// By epoch, from the moment at which its proofs have verified until it has ended.
     tunnels: HashMap<u64, Connected>,
     best: watch::Sender<Option<Tunnel>>,
-    /// Sockets on which tunnels are accepted, with their ports, since a number may be given again.
-    accepting: Vec<(SocketId, Option<u16>)>,
+    /// What accepts tunnels on a socket, and keeps it open.
+    accepting: HashMap<SocketId, AbortHandle>,
     rejections: Rejections,
     events: mpsc::Sender<Event>,
 }
@@ -79,7 +79,7 @@ impl Connections {
             epochs: Arc::default(),
             tunnels: HashMap::new(),
             best: watch::Sender::new(None),
-            accepting: Vec::new(),
+            accepting: HashMap::new(),
             rejections: Rejections::default(),
             events,
         }
@@ -172,16 +172,11 @@ impl Connections {
         self.epochs = epochs;
     }
 
-    /// Accepts tunnels on a socket from now on; the future runs until the socket is closed.
-    pub(super) fn accept_on(
-        &mut self,
-        socket: &PathSocket,
-    ) -> Option<impl Future<Output = ()> + Send + 'static> {
-        let name = (socket.id, socket.port);
-        if self.role != Role::Listener || self.accepting.contains(&name) {
-            return None;
+    /// Accepts tunnels on a socket from now on, as the listener, until [`Self::stop_accepting`].
+    pub(super) fn accept_on(&mut self, socket: &PathSocket, tasks: &mut JoinSet<()>) {
+        if self.role != Role::Listener || self.accepting.contains_key(&socket.id) {
+            return;
         }
-        self.accepting.push(name);
         socket.accept_with(&self.config.server);
         let endpoint = socket.endpoint.clone();
         let (config, key) = (self.config.clone(), self.key.clone());
@@ -193,7 +188,15 @@ impl Connections {
             key,
             events: self.events.clone(),
         };
-        Some(acceptor.accept_all())
+        let accepting = tasks.spawn(acceptor.accept_all());
+        self.accepting.insert(socket.id, accepting);
+    }
+
+    /// Lets go of a socket on which nobody comes any more. The tunnels that it has go on.
+    pub(super) fn stop_accepting(&mut self, socket: SocketId) {
+        if let Some(accepting) = self.accepting.remove(&socket) {
+            accepting.abort();
+        }
     }
 
     /// Says something on the tunnel in use. Without one it is not said: every new tunnel begins with all that matters.

@@ -158,6 +158,29 @@ async fn path_by_tcp_takes_the_place_of_udp_that_is_avoided_and_udp_follows_when
 }
 
 #[tokio::test]
+async fn socket_of_a_path_is_told_as_closed_when_its_connection_has_ended() {
+    let mut two = Two::introduced();
+    two.authenticate();
+    two.nominated().await;
+    two.tell(|| PathCommand::DirectUp);
+    two.tell(|| PathCommand::AvoidUdp(10 * PATIENCE));
+    let by_tcp = |_, event: &PathEvent| match event {
+        PathEvent::Direct { path, .. } if path.technique.is_tcp() => Some(path.socket),
+        _ => None,
+    };
+    let [socket, _] = two.both(by_tcp).await;
+    let [mut listener, connector] = two.ends;
+    drop(connector);
+    let closed = async {
+        let is_it =
+            |event: &PathEvent| matches!(event, PathEvent::Closed { socket: s } if *s == socket);
+        while !is_it(&listener.event().await.expect("the task lives")) {}
+    };
+    let closed = tokio::time::timeout(PATIENCE, closed).await;
+    closed.expect("it is told");
+}
+
+#[tokio::test]
 async fn silent_path_is_asked_and_answers_after_a_change_of_network() {
     let mut two = Two::introduced();
     two.authenticate();
