@@ -227,6 +227,11 @@ impl Driver {
                 self.tell_engine(Input::AvoidUdp(time));
             }
             PathCommand::RelayLost => self.relaying.rebind(),
+            PathCommand::Give { socket, to } => {
+                if let Some(socket) = self.sockets.take_for_quic(socket) {
+                    let _ = to.send(socket);
+                }
+            }
         }
     }
 
@@ -418,11 +423,7 @@ impl Driver {
         match event {
             Event::AttemptBegan { .. } => self.allow_search(true),
             Event::AttemptFailed { .. } => self.allow_search(false),
-            Event::Heard { socket, remote } => {
-                if let Some(socket) = self.sockets.take_for_quic(socket) {
-                    self.tell(PathEvent::Heard { socket, remote });
-                }
-            }
+            Event::Heard { socket, remote } => self.tell(PathEvent::Heard { socket, remote }),
             Event::PathAnswers { after } => self.tell(PathEvent::Answers { after }),
             Event::Unused { technique, rtt, .. } => {
                 self.tell(PathEvent::Unused { technique, rtt });
@@ -524,5 +525,56 @@ async fn external_port(mapper: &mut Option<PortMapper>) -> Option<SocketAddr> {
     match mapper {
         Some(mapper) => mapper.external().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p2pdbg_base::PathPolicy;
+    use p2pdbg_net::changes::Changes;
+    use p2pdbg_rendezvous_client::TcpRoute;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::traversal::Traversal;
+
+    fn listener(directory: &std::path::Path) -> Driver {
+        let url = "p2pdbg://127.0.0.1:9".parse().unwrap();
+        let context = PathContext {
+            role: Role::Listener,
+            policy: PathPolicy::Direct,
+            traversal: Traversal::default(),
+            search_lock: directory.join("lock"),
+            route: TcpRoute::new(&url),
+            changes: Changes::silent(),
+        };
+        let (others, _) = mpsc::channel(1);
+        let (report, _) = mpsc::channel(1);
+        let sockets = PathSocket::open_both(context.route.nat64(), &others).unwrap();
+        Driver::new(context, sockets, others, report)
+    }
+
+    #[tokio::test]
+    async fn of_the_sockets_of_a_search_that_hear_the_peer_only_the_one_that_calls_gets_quic() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut driver = listener(directory.path());
+        let at_first = driver.sockets.with_quic().len();
+        for socket in (2..34).map(SocketId) {
+            driver.open_socket(socket, Family::V4);
+            let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+            driver.act(Output::Event(Event::Heard { socket, remote }));
+        }
+        let told = |event: &PathEvent| matches!(event, PathEvent::Heard { .. });
+        assert_eq!(driver.news.iter().filter(|event| told(event)).count(), 32);
+        assert_eq!(driver.sockets.with_quic().len(), at_first);
+        let mut ask = |socket| {
+            let (to, given) = oneshot::channel();
+            driver.handle_command(PathCommand::Give { socket, to });
+            given
+        };
+        let given = ask(SocketId(5)).await.unwrap();
+        assert_eq!(given.id, SocketId(5));
+        assert!(ask(SocketId(77)).await.is_err(), "there is no such socket");
+        assert_eq!(driver.sockets.with_quic().len(), at_first + 1);
     }
 }

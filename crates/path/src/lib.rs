@@ -32,7 +32,7 @@ use p2pdbg_proto::{
     tunnel::PathKind,
 };
 use p2pdbg_punch::{LossReason, Obstacle, PunchKey, SocketId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use approach::{Approach, FirstTunnel};
@@ -144,6 +144,14 @@ pub enum PathCommand {
     RelayLost,
     /// Bind a leg at this relay too, over UDP, or none any more. The one at the rendezvous stays as it is.
     Near(Option<NearRelay>),
+    /// The listener calls from this socket, on which the peer was heard: give it, with QUIC on it. Nothing is given if
+    /// it is closed by now.
+    Give {
+        /// Its number.
+        socket: SocketId,
+        /// Who wants it.
+        to: oneshot::Sender<PathSocket>,
+    },
     /// Whether streams move: while they do, the nominated path is watched more closely.
     StreamsActive(bool),
 }
@@ -184,8 +192,8 @@ pub enum PathEvent {
     RelayGone,
     /// The peer's checks come from there, which is not nominated yet: at the listener, and more than once.
     Heard {
-        /// The socket that they come to.
-        socket: PathSocket,
+        /// The number of the socket that they come to, which need not have QUIC before [`PathCommand::Give`].
+        socket: SocketId,
         /// The address that they come from; dialling it goes through the hole that they made.
         remote: SocketAddr,
     },

@@ -24,7 +24,10 @@ use p2pdbg_proto::{
 };
 use p2pdbg_punch::SocketId;
 use p2pdbg_tunnel::{Answered, TunnelConfig, TunnelError};
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -353,12 +356,7 @@ impl Driver {
             }
             PathEvent::NearGone { leg } => self.on_near_gone(leg),
             PathEvent::Near { .. } => {}
-            PathEvent::Heard { socket, remote } => {
-                let id = socket.id;
-                self.ways.on_heard(Some(socket));
-                self.decide(Input::Heard { socket: id, remote });
-                self.ways.on_heard(None);
-            }
+            PathEvent::Heard { socket, remote } => self.decide(Input::Heard { socket, remote }),
             // A rendezvous that was restarted knows neither the leg nor the connection to it.
             PathEvent::RelayGone => self.tell(SessionOutput::Doubt),
             PathEvent::DirectLost(reason) => {
@@ -535,10 +533,9 @@ impl Driver {
     }
 
     fn call(&mut self, socket: SocketId, remote: SocketAddr) {
-        let Some(endpoint) = self.ways.socket(socket).map(|socket| socket.endpoint) else {
-            return self.decide(Input::CallFailed);
-        };
-        let call = self.connections.call(endpoint, remote);
+        let (to, given) = oneshot::channel();
+        self.ways.command(PathCommand::Give { socket, to });
+        let call = self.connections.call(given, remote);
         let events = self.events.clone();
         self.tasks.spawn(async move {
             let event = match call.await {

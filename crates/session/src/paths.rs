@@ -20,7 +20,9 @@ const MOST_BY_TCP: Duration = Duration::from_secs(600);
 /// What leads to the peer.
 pub(super) struct Ways {
     paths: Paths,
-    found: FoundSockets,
+    /// The socket of the nominated path, which may be none of those that the session began with. Kept no longer than
+    /// that path, since a clone of a socket keeps it open.
+    nominated: Option<PathSocket>,
     /// Authenticates the checks of the direct paths.
     punch_key: PunchKey,
     policy: PathPolicy,
@@ -35,14 +37,6 @@ pub(super) struct Ways {
 pub(super) enum Starving {
     Here,
     Peer,
-}
-
-/// Sockets that belong to no session from its beginning, but to one path that was found: kept while it matters, since a
-/// clone of a socket keeps it open.
-#[derive(Default)]
-struct FoundSockets {
-    heard: Option<PathSocket>,
-    nominated: Option<PathSocket>,
 }
 
 /// The relay besides the rendezvous' own: what leads to its choice.
@@ -82,7 +76,7 @@ impl Ways {
     ) -> Self {
         Self {
             paths,
-            found: FoundSockets::default(),
+            nominated: None,
             punch_key,
             policy,
             relays,
@@ -132,14 +126,9 @@ impl Ways {
         self.command(PathCommand::Authenticated(key));
     }
 
-    /// The socket of a path on which the peer was heard, while that is decided upon.
-    pub(super) fn on_heard(&mut self, socket: Option<PathSocket>) {
-        self.found.heard = socket;
-    }
-
     /// The socket of the nominated path, as long as there is one.
     pub(super) fn on_nominated(&mut self, socket: Option<PathSocket>) {
-        self.found.nominated = socket;
+        self.nominated = socket;
     }
 
     /// The sockets that the session has from its beginning.
@@ -147,16 +136,15 @@ impl Ways {
         self.paths.sockets()
     }
 
-    /// These, and those of paths that were found, which a TCP connection may be.
+    /// These, and that of the nominated path, which a TCP connection may be.
     pub(super) fn all_sockets(&self) -> Vec<PathSocket> {
-        let found = self.found.heard.iter().chain(&self.found.nominated);
-        self.sockets().iter().chain(found).cloned().collect()
+        let sockets = self.sockets().iter().chain(&self.nominated);
+        sockets.cloned().collect()
     }
 
-    /// The socket of this number, among the first two and those of paths that were found.
+    /// The socket of this number, among these.
     pub(super) fn socket(&self, id: SocketId) -> Option<PathSocket> {
-        let found = self.found.heard.iter().chain(&self.found.nominated);
-        let mut sockets = found.chain(self.paths.sockets());
+        let mut sockets = self.nominated.iter().chain(self.paths.sockets());
         sockets.find(|socket| socket.id == id).cloned()
     }
 

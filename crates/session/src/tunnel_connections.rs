@@ -22,7 +22,7 @@ use p2pdbg_tunnel as tunnel;
 use p2pdbg_tunnel::{Call, ControlReader, Tunnel, TunnelConfig, TunnelError};
 use quinn::{ConnectionError, Endpoint, Incoming, RecvStream};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::{AbortHandle, JoinSet},
 };
 
@@ -161,10 +161,18 @@ impl Connections {
         Box::pin(async move { tunnel::complete(&endpoint, call, &key, admit).await })
     }
 
-    /// Calls the connector, as the listener.
-    pub(super) fn call(&self, endpoint: Endpoint, remote: SocketAddr) -> Dialing {
-        let call = tunnel::call(endpoint.clone(), self.config.clone(), remote);
-        self.complete(endpoint, call)
+    /// Calls the connector, as the listener, from the socket that is given.
+    pub(super) fn call(&self, given: oneshot::Receiver<PathSocket>, remote: SocketAddr) -> Dialing {
+        let (config, key) = (self.config.clone(), self.key.clone());
+        let epochs = Arc::clone(&self.epochs);
+        let admit = move |epoch| lock(&epochs).accept(epoch).is_ok();
+        Box::pin(async move {
+            let Ok(PathSocket { endpoint, .. }) = given.await else {
+                return Err(TunnelError::Lost("its socket is gone".into()));
+            };
+            let call = tunnel::call(endpoint.clone(), config, remote);
+            tunnel::complete(&endpoint, call, &key, admit).await
+        })
     }
 
     /// Numbers tunnels together with those that are called.
