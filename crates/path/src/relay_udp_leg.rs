@@ -13,6 +13,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// The longest wait for an answer.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
+/// The same while the leg is carried otherwise. UDP that is blocked is so for hours, and a BIND is 1.2 KB long.
+const LONGEST_WAIT_WHILE_CARRIED: Duration = Duration::from_secs(60);
+
 /// What to do for a leg.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum LegAction {
@@ -72,12 +75,24 @@ impl Leg {
         }
     }
 
-    /// Sends BIND when it is due.
-    pub(super) fn handle_timeout(&mut self, now: Instant) -> Option<LegAction> {
+    /// The relay answers, and is to be asked again and again before the leg is bound: no later than usual.
+    pub(super) fn keep_asking(&mut self, now: Instant) {
+        if let State::Binding { wait, next } = &mut self.state {
+            *wait = (*wait).min(LONGEST_WAIT);
+            *next = (*next).min(now + LONGEST_WAIT);
+        }
+    }
+
+    /// Sends BIND when it is due; more and more rarely while the leg is `carried` by TCP and UDP is not heard.
+    pub(super) fn handle_timeout(&mut self, now: Instant, carried: bool) -> Option<LegAction> {
         match &mut self.state {
             State::Binding { wait, next } if *next <= now => {
+                let longest = match carried {
+                    true => LONGEST_WAIT_WHILE_CARRIED,
+                    false => LONGEST_WAIT,
+                };
                 *next = now + *wait;
-                *wait = (*wait * 2).min(LONGEST_WAIT);
+                *wait = (*wait * 2).min(longest);
                 let bind = bind_with_ticket(&self.grant, &self.ticket);
                 Some(LegAction::Send(bind))
             }
@@ -148,7 +163,7 @@ mod tests {
     fn a_leg_binds_in_three_steps() {
         let (mut leg, grant, now) = leg();
         assert_eq!(
-            sent(leg.handle_timeout(now)),
+            sent(leg.handle_timeout(now, false)),
             RelayFrame::Bind {
                 leg: grant.leg,
                 mac: bind_mac(&grant),
@@ -174,10 +189,10 @@ mod tests {
     #[test]
     fn bind_is_repeated_later_and_later() {
         let (mut leg, _, now) = leg();
-        assert!(leg.handle_timeout(now).is_some());
+        assert!(leg.handle_timeout(now, false).is_some());
         let first = leg.poll_timeout().unwrap();
-        assert!(leg.handle_timeout(now).is_none());
-        assert!(leg.handle_timeout(first).is_some());
+        assert!(leg.handle_timeout(now, false).is_none());
+        assert!(leg.handle_timeout(first, false).is_some());
         assert!(leg.poll_timeout().unwrap() - first > first - now);
     }
 

@@ -2,9 +2,9 @@
 //!
 //! UDP is tried first, with frames as long as QUIC's first packets, so that a leg that is bound is known to carry QUIC.
 //! TCP is tried when that takes too long, or at once when the rendezvous could be reached over TCP only. The relay
-//! sends to wherever the leg was bound last. So while TCP carries it, BIND still goes out over UDP now and then, and
-//! once it is answered the leg moves there. After UDP has failed once it must be heard for a while first, longer each
-//! time, so that a network that comes and goes does not make the leg do the same.
+//! sends to wherever the leg was bound last. So while TCP carries it, BIND still goes out over UDP, ever more rarely,
+//! and once it is answered the leg moves there. After UDP has failed once it must be heard for a while first, longer
+//! each time, so that a network that comes and goes does not make the leg do the same.
 
 use std::{
     collections::VecDeque,
@@ -161,6 +161,11 @@ impl Trial {
         self.answered = false;
     }
 
+    /// Whether UDP gets through, as far as the last BIND but one has shown.
+    fn is_heard(&self) -> bool {
+        self.heard_since.is_some()
+    }
+
     /// The relay has answered a BIND; whether that is enough.
     fn on_answered(&mut self, now: Instant) -> bool {
         self.answered = true;
@@ -253,8 +258,9 @@ impl Relay {
             // The relay sends over TCP until the leg is bound again.
             self.leg.rebind(now);
         }
+        let is_carried = self.is_by_stream() && !self.trial.is_heard();
         if self.udp
-            && let Some(LegAction::Send(frame)) = self.leg.handle_timeout(now)
+            && let Some(LegAction::Send(frame)) = self.leg.handle_timeout(now, is_carried)
         {
             self.trial.on_asked();
             self.actions.push_back(RelayAction::Send(frame));
@@ -293,8 +299,14 @@ impl Relay {
             // An answer would bind the leg to UDP.
             return;
         }
-        if is_challenge && !self.trial.on_answered(now) && self.is_by_stream() {
-            return;
+        if is_challenge {
+            let is_enough = self.trial.on_answered(now);
+            if self.is_by_stream() {
+                self.leg.keep_asking(now);
+                if !is_enough {
+                    return;
+                }
+            }
         }
         match self.leg.handle_frame(frame) {
             Some(LegAction::Send(frame)) => self.actions.push_back(RelayAction::Send(frame)),

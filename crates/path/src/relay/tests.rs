@@ -16,6 +16,8 @@ struct Bench {
     tcp_passes: bool,
     /// What was done besides binding.
     done: Vec<RelayAction>,
+    /// How many BINDs have gone out over UDP.
+    binds: u32,
 }
 
 impl Bench {
@@ -32,6 +34,7 @@ impl Bench {
             udp_passes: true,
             tcp_passes: true,
             done: Vec::new(),
+            binds: 0,
         }
     }
 
@@ -52,6 +55,10 @@ impl Bench {
 
     fn act(&mut self) {
         while let Some(action) = self.relay.poll_action(self.now) {
+            if let RelayAction::Send(frame) = &action {
+                let frame = RelayFrame::decode(frame).unwrap();
+                self.binds += u32::from(matches!(frame, RelayFrame::Bind { .. }));
+            }
             match action {
                 RelayAction::Send(frame) if self.udp_passes => self.reply(&frame),
                 RelayAction::Send(_) | RelayAction::Near => {}
@@ -118,8 +125,8 @@ fn udp_takes_the_leg_as_soon_as_it_passes_and_tcp_lingers_for_what_is_on_its_way
     bench.udp_passes = false;
     bench.pass(Duration::from_secs(30)).done();
     bench.udp_passes = true;
-    // BIND goes out every five seconds at the most.
-    bench.pass(Duration::from_secs(5) + LINGER);
+    // BIND comes again once UDP has been blocked for twice as long.
+    bench.pass(Duration::from_secs(30) + LINGER);
     let ready = || Ready(Carrier::Udp);
     // Bound once more in the end, in case the end of the connection took the leg away.
     assert_eq!(bench.done(), [LeaveTcp, ready(), HangUp, ready()]);
@@ -161,10 +168,44 @@ fn udp_that_has_failed_must_be_heard_for_a_while_and_longer_each_time() {
         bench.udp_passes = true;
         bench.pass(probation.lasts() - millis(1));
         assert_eq!(bench.done(), [], "{probation:?}");
-        bench.pass(Duration::from_secs(11));
+        // It was not asked at once, and is asked every two seconds from then on.
+        bench.pass(Duration::from_secs(20 + 2));
         assert_eq!(bench.done()[..2], [LeaveTcp, Ready(Carrier::Udp)]);
         probation = probation.longer();
     }
+}
+
+#[test]
+fn udp_that_stays_blocked_is_asked_ever_more_rarely_and_anew_when_something_has_changed() {
+    let mut bench = Bench::new(Carriers::UdpFirst);
+    bench.udp_passes = false;
+    bench.pass(Duration::from_secs(600)).done();
+    bench.binds = 0;
+    bench.pass(Duration::from_secs(24 * 3600));
+    assert_eq!(bench.binds, 24 * 60);
+    for change in [Relay::rebind, Relay::on_network_changed] {
+        bench.binds = 0;
+        change(&mut bench.relay, bench.now);
+        bench.pass(Duration::from_secs(2));
+        assert_eq!(bench.binds, 4, "at 0, 0.25, 0.75 and 1.75 s");
+        bench.pass(Duration::from_secs(600));
+    }
+}
+
+#[test]
+fn answer_of_the_relay_that_is_lost_on_udp_costs_no_minute() {
+    let mut bench = Bench::new(Carriers::UdpFirst);
+    bench.udp_passes = false;
+    bench.pass(Duration::from_secs(610)).done();
+    // It challenges, and what follows is lost.
+    let leg = bench.relay.grant.leg;
+    let cookie = [1; 32];
+    let challenge = RelayFrame::Challenge { leg, cookie };
+    bench.relay.handle_frame(bench.now, &challenge);
+    bench.act();
+    bench.udp_passes = true;
+    bench.pass(Duration::from_secs(2));
+    assert_eq!(bench.done()[..2], [LeaveTcp, Ready(Carrier::Udp)]);
 }
 
 #[test]
