@@ -202,9 +202,11 @@ impl Driver {
         self.say_goodbye().await;
     }
 
-    /// Tells the decisions how the streams are doing.
+    /// Tells the decisions, and those who look at targets, how the streams are doing.
     fn tell_streams(&mut self) {
         let (live, delivered) = (self.streams.count(), self.streams.all_delivered());
+        let has_tunnel = self.connections.current().is_some();
+        self.forwards.note_usage(has_tunnel, live > 0);
         self.decide(Input::Streams { live, delivered });
     }
 

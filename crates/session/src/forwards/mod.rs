@@ -17,7 +17,7 @@ use p2pdbg_proto::{
     tunnel::{Direction, Elsewhere, ForwardOffer, ForwardState, TunnelMessage, WhileAbsent},
 };
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
     task::{AbortHandle, JoinSet},
 };
 
@@ -25,6 +25,7 @@ pub use self::hold_or_refuse::while_absent;
 use self::{
     accept::{Gate, accept},
     dial::TargetDial,
+    target_watch::Usage,
 };
 use super::{
     config::SessionConfig,
@@ -60,6 +61,8 @@ pub(super) struct Forwards {
     open_to_network: Vec<SocketAddr>,
     /// Debuggers of which the person was told that no forward leads to them.
     elsewhere: debuggers_elsewhere::Told,
+    /// Tells those who look at targets how the session is used.
+    usage: watch::Sender<Usage>,
 }
 
 struct Entry {
@@ -118,6 +121,7 @@ impl Forwards {
             early: VecDeque::new(),
             open_to_network: Vec::new(),
             elsewhere: debuggers_elsewhere::Told::default(),
+            usage: watch::Sender::default(),
         }
     }
 
