@@ -5,7 +5,7 @@
 //! flood and stops all UDP for a minute. So the rows that a search leaves behind are its price, more than its packets.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -78,6 +78,19 @@ impl Flows {
         }
     }
 
+    /// Nothing leaves by these sockets any more. What they have made counts as long as the NAT may hold it.
+    pub(crate) fn forget(&mut self, now: Instant, closed: &HashSet<SocketId>) {
+        self.sent
+            .retain(|(socket, _), at| !closed.contains(socket) && now <= *at + SHORTEST_LIFE);
+        self.sent.shrink_to_fit();
+    }
+
+    /// How many ways are remembered.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.sent.len()
+    }
+
     fn begin(&mut self, now: Instant) {
         self.theoretical = self.theoretical.max(now) + self.interval;
         while self.made.front().is_some_and(|&(at, _)| at + LIFE <= now) {
@@ -144,6 +157,24 @@ mod tests {
             assert!(count <= 60, "{count}");
         }
         assert!(begun.len() > 200);
+    }
+
+    #[test]
+    fn flows_of_sockets_that_are_closed_count_until_the_nat_forgets_them() {
+        let start = Instant::now();
+        let mut flows = Flows::new(start, Duration::from_millis(25));
+        let to = SocketAddr::from(([192, 0, 2, 1], 9));
+        for socket in 0..300 {
+            flows.on_sent(start, SocketId(socket), to);
+        }
+        flows.forget(start, &(2..300).map(SocketId).collect());
+        assert_eq!(flows.remembered(), 2);
+        assert_eq!(flows.next_at(start, 300, false), start + LIFE);
+        assert!(!flows.is_new(start, SocketId(1), to));
+        let later = start + SHORTEST_LIFE + GRAIN;
+        flows.forget(later, &HashSet::new());
+        assert_eq!(flows.remembered(), 0);
+        assert_eq!(flows.since(start), 300);
     }
 
     #[test]

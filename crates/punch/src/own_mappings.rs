@@ -3,7 +3,10 @@
 //! A sequential NAT moves on by one for every new destination, ours and other people's alike. Whoever wants to know how
 //! much others make has to subtract his own.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+};
 
 use crate::SocketId;
 
@@ -29,6 +32,19 @@ impl OwnMappings {
         }
         self.count = self.count.wrapping_add(1);
         self.made.insert((socket, to), self.count);
+    }
+
+    /// Nothing leaves by these sockets any more, and nobody asks for their places. They had them all the same, so what
+    /// follows comes after.
+    pub(crate) fn forget(&mut self, closed: &HashSet<SocketId>) {
+        self.made.retain(|(socket, _), _| !closed.contains(socket));
+        self.made.shrink_to_fit();
+    }
+
+    /// How many destinations are remembered.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.made.len()
     }
 
     /// The place of a destination's mapping among ours.

@@ -1,6 +1,10 @@
 //! What leaves the engine: outputs in their order, and the books of what was sent.
 
-use std::{collections::VecDeque, net::SocketAddr, time::Instant};
+use std::{
+    collections::{HashSet, VecDeque},
+    net::SocketAddr,
+    time::Instant,
+};
 
 use p2pdbg_stun::TransactionId;
 
@@ -105,6 +109,12 @@ impl Outbox {
             ttl,
             payload,
         });
+    }
+
+    /// These sockets are closed, and their numbers do not come again: no book need name them.
+    pub(super) fn forget_sockets(&mut self, now: Instant, closed: &HashSet<SocketId>) {
+        self.own_mappings.forget(closed);
+        self.flows.forget(now, closed);
     }
 
     /// Has fresh IPv4 sockets opened; only IPv4 has NATs that are searched.

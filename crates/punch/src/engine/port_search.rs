@@ -433,8 +433,10 @@ impl Engine {
                 flows: std::mem::take(&mut self.search.flows),
             });
             self.search.canary = Some((self.now, self.now + CANARY_AFTER));
-            let keep = self.path.socket();
-            self.close_sockets(&search.sockets(), keep);
+            let (sockets, keep) = (search.sockets(), self.path.socket());
+            self.close_sockets(&sockets, keep);
+            let closed = sockets.into_iter().filter(|&s| Some(s) != keep);
+            self.out.forget_sockets(self.now, &closed.collect());
         }
     }
 
@@ -460,5 +462,50 @@ impl Engine {
                 .is_some_and(|s| s.sockets().contains(&socket))
             || self.search.owns(socket)
             || self.path.socket() == Some(socket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Config, PunchKey, Role,
+        search::{opener::Opener, plan::Shape},
+    };
+
+    const SOCKETS: u32 = 512;
+
+    #[test]
+    fn books_name_no_socket_of_a_search_that_is_over_and_count_what_it_made() {
+        let now = Instant::now();
+        let config = Config::new(Role::Controlling, PunchKey::new([1; 32]), Vec::new());
+        let mut engine = Engine::new(config, [7; 32], now);
+        let to = SocketAddr::from(([192, 0, 2, 1], 9));
+        let shape = Shape {
+            sockets: SOCKETS,
+            asking: 0,
+            in_order: false,
+            first_ttl: None,
+            repeat: Duration::from_millis(200),
+        };
+        let first = engine.search.reserve_sockets(SOCKETS);
+        let opener = Opener::new(now, 0, shape, first, vec![to], None, 1);
+        let hard = Role::Controlling;
+        engine.search.running = Some(Search::open(SearchPlan::Birthday { hard }, opener));
+        let mut send = |socket| {
+            engine.out.request(now, (socket, to), None, Purpose::CHECK);
+        };
+        send(SocketId::V4);
+        (first.0..first.0 + SOCKETS).map(SocketId).for_each(send);
+        // One of them has found the path, and stays.
+        engine.establish((first, to), Technique::PortPrediction, Duration::ZERO);
+        let out = &engine.out;
+        assert!(engine.search.running.is_none());
+        assert_eq!(
+            (out.flows.remembered(), out.own_mappings.remembered()),
+            (2, 2)
+        );
+        assert_eq!(out.own_mappings.place(first, to), Some(2));
+        assert_eq!(out.flows.since(now), SOCKETS + 1);
     }
 }
