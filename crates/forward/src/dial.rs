@@ -1,6 +1,9 @@
 //! Dialling the target of a forward, for as long as it takes.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use p2pdbg_base::{Host, HostPort};
 use p2pdbg_net::listening::{self, Presence};
@@ -39,14 +42,15 @@ pub async fn dial(
     turns: &Turns,
     waiting: impl FnOnce(&io::Error),
 ) -> Connection {
-    match dial_once(target).await {
+    let mut took = Duration::ZERO;
+    match dial_once(target, &mut took).await {
         Ok(connection) => return connection,
         Err(error) => waiting(&error),
     }
     // It is never closed.
     let _turn = turns.0.acquire().await.ok();
     loop {
-        if let Ok(connection) = dial_once(target).await {
+        if let Ok(connection) = dial_once(target, &mut took).await {
             return connection;
         }
         let pause = if target.is_loopback() || target.socket().is_some() {
@@ -54,22 +58,26 @@ pub async fn dial(
         } else {
             REMOTE_PAUSE
         };
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(listening::rest_after(pause, took)).await;
     }
 }
 
-async fn dial_once(target: &HostPort) -> io::Result<Connection> {
+/// Makes one attempt. `took` is set to how long it has kept the thread busy with a look at who listens.
+async fn dial_once(target: &HostPort, took: &mut Duration) -> io::Result<Connection> {
     match target.socket() {
         #[cfg(unix)]
         Some(path) => UnixStream::connect(path).await.map(Connection::Unix),
         #[cfg(not(unix))]
         Some(_) => Err(io::ErrorKind::Unsupported.into()),
-        None => dial_port(target).await.map(Connection::Tcp),
+        None => dial_port(target, took).await.map(Connection::Tcp),
     }
 }
 
-async fn dial_port(target: &HostPort) -> io::Result<TcpStream> {
-    let addresses = match listening::look(target) {
+async fn dial_port(target: &HostPort, took: &mut Duration) -> io::Result<TcpStream> {
+    let began = Instant::now();
+    let seen = listening::look(target);
+    *took = began.elapsed();
+    let addresses = match seen {
         Ok(Presence::Listening(listening)) => Some(vec![listening.dial]),
         // A connection waits, so an attempt disturbs nobody; and what no socket of this namespace shows may be there
         // all the same, where the kernel sends it on (Docker, podman, hostPort).

@@ -15,6 +15,7 @@ mod other_systems;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
 };
 
 #[cfg(target_os = "linux")]
@@ -23,6 +24,9 @@ use linux as table;
 use other_systems as table;
 
 use p2pdbg_base::{Host, HostPort};
+
+/// No look is followed by a longer rest: one may have taken long because this process was stopped.
+const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// What can be said about a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +76,14 @@ pub fn look(target: &HostPort) -> io::Result<Presence> {
         None if table::may_hide(target.port) => Presence::Unknown,
         None => Presence::Absent,
     })
+}
+
+/// How long to rest before the next look where `usual` would do, after one that took so long.
+///
+/// Where the kernel's socket diagnosis is not to be had a look reads a line for each socket of the host, on the one
+/// thread that carries the streams; so it has a twentieth of the time, whatever it takes.
+pub fn rest_after(usual: Duration, took: Duration) -> Duration {
+    usual.max(took.saturating_mul(20).min(LONGEST_REST))
 }
 
 /// The addresses on which something listens on `port`, of all interfaces; none if that cannot be seen.
@@ -372,6 +384,16 @@ mod tests {
         assert_eq!(client(from, at).map(|client| client.is_closed), Some(false));
         drop(alive);
         assert_eq!(client(from, at).map(|client| client.is_closed), Some(true));
+    }
+
+    #[test]
+    fn look_that_takes_long_is_followed_by_a_rest_of_twenty_times_as_long() {
+        let millis = Duration::from_millis;
+        assert_eq!(rest_after(millis(100), millis(0)), millis(100));
+        assert_eq!(rest_after(millis(100), millis(5)), millis(100));
+        assert_eq!(rest_after(millis(100), millis(60)), millis(1_200));
+        assert_eq!(rest_after(millis(100), Duration::MAX), LONGEST_REST);
+        assert_eq!(rest_after(millis(60_000), millis(900)), millis(60_000));
     }
 
     #[test]

@@ -156,6 +156,8 @@ struct Looks {
     used_until: Instant,
     /// When the last look began.
     last: Option<Instant>,
+    /// How long it took.
+    took: Duration,
 }
 
 impl Looks {
@@ -164,11 +166,13 @@ impl Looks {
             usage,
             used_until: now + USED,
             last: None,
+            took: Duration::ZERO,
         }
     }
 
     /// Waits until it is time to look.
     async fn next(&mut self) {
+        self.took = self.last.map_or(Duration::ZERO, |last| last.elapsed());
         loop {
             let due = self.due(Instant::now());
             tokio::select! {
@@ -193,6 +197,7 @@ impl Looks {
             true => LOOK,
             false => CALM_LOOK,
         };
+        let pause = listening::rest_after(pause, self.took);
         usage.has_tunnel.then_some(last + pause)
     }
 }
@@ -227,6 +232,8 @@ mod tests {
         assert_eq!(looks.due(later), Some(now + CALM_LOOK));
         tell.send_modify(|usage| usage.has_streams = true);
         assert_eq!(looks.due(later), Some(now + LOOK));
+        looks.took = Duration::from_millis(100);
+        assert_eq!(looks.due(later), Some(now + Duration::from_secs(2)));
     }
 
     #[tokio::test]
@@ -237,6 +244,7 @@ mod tests {
             usage,
             used_until: before,
             last: Some(before),
+            took: Duration::ZERO,
         };
         tokio::select! {
             biased;
