@@ -1,8 +1,9 @@
 //! Changes as the kernel tells them, by routing netlink (man 7 rtnetlink).
 //!
 //! What counts: an address that comes or goes, a default route that does, and the carrier of an interface that has an
-//! address. What a bridge is made of does not: containers come and go all day. News of one change come in a shower, so
-//! it is given a moment to pass.
+//! address. What a bridge is made of does not: containers come and go all day. Nor does an interface without a device
+//! that has link-local addresses alone: on a node of Kubernetes that is this end of a pod. News of one change come in a
+//! shower, so it is given a moment to pass.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -183,15 +184,18 @@ fn is_default_route(body: &[u8]) -> bool {
 /// The addresses that count, with the index of the interface that has each.
 fn addresses() -> HashSet<(u32, IpAddr)> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let is_part_of_bridge = |name: &str| {
-        Path::new("/sys/class/net")
-            .join(name)
-            .join("brport")
-            .exists()
-    };
+    let has = |name: &str, what| Path::new("/sys/class/net").join(name).join(what).exists();
+    let is_link_local = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    let reach_further: HashSet<&str> = interfaces
+        .iter()
+        .filter(|interface| !is_link_local(interface.ip()))
+        .map(|interface| interface.name.as_str())
+        .collect();
+    let counts =
+        |name: &str| !has(name, "brport") && (reach_further.contains(name) || has(name, "device"));
     interfaces
-        .into_iter()
-        .filter(|interface| !is_part_of_bridge(&interface.name))
+        .iter()
+        .filter(|interface| counts(&interface.name))
         .map(|interface| (interface.index.unwrap_or(0), interface.ip()))
         .collect()
 }
@@ -250,6 +254,41 @@ mod tests {
         }
         let lie = [0xff; 40];
         assert!(!view.read(&lie));
+    }
+
+    #[test]
+    fn interface_of_a_pod_counts_only_once_it_has_an_address_that_reaches_further() {
+        let Some(lab) = p2pdbg_natlab::Lab::new_or_skip("pods") else {
+            return;
+        };
+        let net = lab.internet().unwrap();
+        let host = net.host("node").unwrap();
+        let node = (*host).clone();
+        let run = || {
+            let mut view = View {
+                addresses: addresses(),
+                ..View::default()
+            };
+            assert!(!view.addresses.is_empty());
+            node.ip("link add pod0 type veth peer name end0").unwrap();
+            for (what, value) in [("addr_gen_mode", "1"), ("disable_ipv6", "0")] {
+                node.sysctl(&format!("ipv6/conf/pod0/{what}"), value)
+                    .unwrap();
+            }
+            let up = "link set end0 up\n\
+                      link set pod0 up\n\
+                      address add fe80::7/64 dev pod0 nodad";
+            node.ip(up).unwrap();
+            let seen = if_addrs::get_if_addrs().unwrap();
+            assert!(seen.iter().any(|interface| interface.name == "pod0"));
+            assert!(!view.look_at_addresses());
+            node.ip("address add 192.0.2.77/32 dev pod0").unwrap();
+            assert!(view.look_at_addresses());
+            // Its other addresses count now, too.
+            node.ip("address del fe80::7/64 dev pod0").unwrap();
+            assert!(view.look_at_addresses());
+        };
+        host.enter(run).unwrap();
     }
 
     /// Does something to the link of a host of a lab, and waits until the host has noticed.
