@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use crate::{
     operator::{ask, ask_json, peer, shut_out},
     program::{ANY, PROGRAM, Running, complaint, run},
-    support::{Peer, Wire, soon, state_dir},
+    support::{Peer, Wire, free, soon, state_dir},
 };
 
 /// Two members of a session, with what they send by. The listener has that key, the connector this one or none.
@@ -216,7 +216,8 @@ async fn what_sessions_relay_that_are_over_in_no_time_counts_for_the_month_too()
 #[tokio::test]
 async fn a_key_that_has_used_up_its_month_is_slowed_down_and_not_cut_off() {
     let state = state_dir();
-    let running = Running::start(state.path(), &ANY);
+    let bind = ["--bind", &free().to_string()];
+    let running = Running::start(state.path(), &bind);
     let url = ask(
         state.path(),
         &["keys", "add", "big", "--relay-gib-month", "1"],
@@ -230,8 +231,7 @@ async fn a_key_that_has_used_up_its_month_is_slowed_down_and_not_cut_off() {
     );
     fs::write(state.path().join("usage.toml"), used).unwrap();
 
-    let port = url.trim().parse::<RendezvousUrl>().unwrap().authority();
-    let running = Running::start(state.path(), &["--bind", &port]);
+    let running = Running::start(state.path(), &bind);
     let pair = Pair::new(&running, &url, Credential::None).await;
     pair.relays(&running).await;
     let flood = vec![0xc0; 60_000];
@@ -250,7 +250,8 @@ async fn a_key_that_has_used_up_its_month_is_slowed_down_and_not_cut_off() {
 #[tokio::test]
 async fn a_state_that_comes_from_a_backup_serves_under_the_same_url_and_knows_its_codes() {
     let state = state_dir();
-    let running = Running::start(state.path(), &ANY);
+    let bind = ["--bind", &free().to_string()];
+    let running = Running::start(state.path(), &bind);
     let claim = running.peer().await.listen(None).await;
     let theirs = ask(state.path(), &["keys", "add", "team-a"]);
     let backup = state_dir();
@@ -259,11 +260,10 @@ async fn a_state_that_comes_from_a_backup_serves_under_the_same_url_and_knows_it
     }
     // Revoked after the backup was made, and alive again with it, as docs/OPERATING.md says.
     ask(state.path(), &["keys", "revoke", "team-a"]);
-    let address = running.url().authority();
     let before = running.first_line.clone();
     running.signal(Signal::TERM);
     assert_eq!(running.end().0, Some(0));
-    let again = Running::start(backup.path(), &["--bind", &address]);
+    let again = Running::start(backup.path(), &bind);
     assert_eq!(again.first_line, before);
     let mut listener = again.peer().await;
     assert_eq!(listener.listen(Some(claim.clone())).await, claim);

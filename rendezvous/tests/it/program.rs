@@ -16,7 +16,7 @@ use p2pdbg_proto::{
 use quinn::ConnectionError;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Peer, Wire, soon, state_dir};
+use crate::support::{Peer, Wire, free, soon, state_dir};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_p2pdbg-rendezvous");
 
@@ -188,12 +188,12 @@ async fn certificate_key_and_nameplates_outlive_a_restart() {
 #[tokio::test]
 async fn peers_of_one_that_was_killed_learn_it_from_the_next_at_their_first_word() {
     let state = state_dir();
-    let running = Running::start(state.path(), &ANY);
+    let bind = ["--bind", &free().to_string()];
+    let running = Running::start(state.path(), &bind);
     let mut peer = running.peer().await;
-    let address = running.url().authority();
     running.signal(Signal::KILL);
     running.end();
-    let _again = Running::start(state.path(), &["--bind", &address]);
+    let _again = Running::start(state.path(), &bind);
     peer.say(&ToRendezvous::Listen { claim: None }).await;
     assert_eq!(soon(peer.connection.closed()).await, ConnectionError::Reset);
 }
@@ -201,9 +201,7 @@ async fn peers_of_one_that_was_killed_learn_it_from_the_next_at_their_first_word
 #[tokio::test]
 async fn an_upgrade_keeps_process_ports_and_the_ends_of_codes() {
     let state = state_dir();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let web = free.local_addr().unwrap().to_string();
-    drop(free);
+    let web = free().to_string();
     let arguments = [&ANY[..], &["--web", &web]].concat();
     let mut running = Running::start(state.path(), &arguments);
     let mut listener = running.peer().await;

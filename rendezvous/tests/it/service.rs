@@ -15,7 +15,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::state_dir;
+use crate::support::{free, state_dir};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_p2pdbg-rendezvous");
 
@@ -104,9 +104,10 @@ fn service_takes_a_state_directory_as_systemd_makes_it() {
 #[test]
 fn service_uses_the_sockets_that_systemd_opened() {
     let state = state_dir();
-    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-    let udp = UdpSocket::bind(tcp.local_addr().unwrap()).unwrap();
-    let address = tcp.local_addr().unwrap().to_string();
+    let address = free();
+    let udp = UdpSocket::bind(address).unwrap();
+    let tcp = TcpListener::bind(address).unwrap();
+    let address = address.to_string();
     let [udp, tcp]: [OwnedFd; 2] = [udp.into(), tcp.into()];
     // Only a shell can say which descriptor is which, and what its process id will be.
     let child = Command::new("sh")

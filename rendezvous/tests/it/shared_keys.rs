@@ -20,8 +20,8 @@ use tempfile::TempDir;
 use crate::{
     operator::ask_json,
     program::{PROGRAM, Running},
-    store_program::{Store, free, only_the_runbooks_user, programs},
-    support::{Peer, soon, state_dir},
+    store_program::{Store, only_the_runbooks_user, programs},
+    support::{Peer, free, soon, state_dir},
 };
 
 const PASSWORD: &str = "correct-horse";

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::soon;
+use crate::support::{free, soon};
 
 /// The programs that are installed; each test runs with each.
 pub(crate) fn programs() -> Vec<PathBuf> {
@@ -198,12 +198,6 @@ pub(crate) fn only_the_runbooks_user(password: &str) -> Vec<String> {
     let words = user.split(' ').skip(1).map(str::to_owned);
     let others = ["--user", "default", "off", "--user"].map(str::to_owned);
     others.into_iter().chain(words).collect()
-}
-
-/// An address that was free a moment ago; that another program takes it now is as good as impossible.
-pub(crate) fn free() -> SocketAddr {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    free.local_addr().unwrap()
 }
 
 /// Takes TLS with this certificate and carries what is in it to a store in the clear, as long as the test's process

@@ -1,6 +1,13 @@
 //! A rendezvous to test, and a peer that says what it is told to say.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
 
 use p2pdbg_identity::tls;
 use p2pdbg_proto::{
@@ -145,6 +152,23 @@ pub(crate) fn state_dir() -> TempDir {
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
     builder.tempdir().expect("a temporary directory")
+}
+
+/// An address that is free over TCP and over UDP, at a port that the operating system gives to no socket that asks for
+/// any: it stays free until a program is there, and while that is started again.
+pub(crate) fn free() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 4_000;
+    const COUNT: u16 = 4_000;
+    let start = u16::try_from(std::process::id() % 200).unwrap() * 20;
+    loop {
+        let offset = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(start);
+        let at = SocketAddr::from(([127, 0, 0, 1], FIRST + offset % COUNT));
+        let tcp = std::net::TcpListener::bind(at);
+        if tcp.is_ok() && std::net::UdpSocket::bind(at).is_ok() {
+            return at;
+        }
+    }
 }
 
 async fn serve(state: &TempDir, limits: Limits) -> Server {

@@ -24,8 +24,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     program::Running,
-    store_program::free,
-    support::{soon, state_dir},
+    support::{free, soon, state_dir},
 };
 
 /// A program that takes a while to be fetched, and the script beside it.

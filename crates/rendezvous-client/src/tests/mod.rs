@@ -2,7 +2,14 @@
 
 mod by_web;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
 
 use p2pdbg_identity::{Authority, IDENTITY_FILE, Identity, StateDir, tls};
 use p2pdbg_net::changes::{Changes, Reason};
@@ -51,7 +58,7 @@ impl Rig {
         Self::in_state(address, state()).await
     }
 
-    /// A node of this number that knows these nodes, at a port that was free a moment ago.
+    /// A node of this number that knows these nodes.
     async fn node(authority: &Authority, number: u8, nodes: &[Node]) -> Self {
         let state = state();
         let dir = StateDir::open(Some(state.path()), "test").unwrap();
@@ -395,11 +402,21 @@ async fn home_that_is_gone_is_replaced_by_another_host_over_either_transport() {
     }
 }
 
-/// A node that could be started at a port of this host's.
+/// A node that can be started on this host: at a port that is free over TCP and over UDP, and which the operating
+/// system gives to no socket that asks for any.
 fn node(number: u8) -> Node {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
-    format!("{number}=127.0.0.1:{port}").parse().unwrap()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 8_000;
+    const COUNT: u16 = 2_000;
+    let start = u16::try_from(std::process::id() % 100).unwrap() * 20;
+    loop {
+        let offset = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(start);
+        let at = SocketAddr::from(([127, 0, 0, 1], FIRST + offset % COUNT));
+        let tcp = std::net::TcpListener::bind(at);
+        if tcp.is_ok() && std::net::UdpSocket::bind(at).is_ok() {
+            return format!("{number}={at}").parse().unwrap();
+        }
+    }
 }
 
 /// Asks for a code of this node's at the beginning of each connection.
