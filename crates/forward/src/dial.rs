@@ -102,15 +102,23 @@ async fn dial_port(target: &HostPort, took: &mut Duration) -> io::Result<TcpStre
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use std::net::SocketAddr;
+
+    use tokio::net::TcpSocket;
 
     use super::*;
 
+    /// A socket that has its port, and refuses whoever comes until it listens.
+    fn closed() -> (TcpSocket, SocketAddr) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        (socket, address)
+    }
+
     #[tokio::test]
     async fn dialling_waits_until_something_listens() {
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        let (closed, address) = closed();
         let (told, heard) = tokio::sync::oneshot::channel();
         let dialling = tokio::spawn(async move {
             let turns = Turns::default();
@@ -120,7 +128,7 @@ mod tests {
             .await
         });
         heard.await.unwrap();
-        let listener = TcpListener::bind(address).await.unwrap();
+        let listener = closed.listen(8).unwrap();
         listener.accept().await.unwrap();
         dialling.await.unwrap();
     }
@@ -147,9 +155,7 @@ mod tests {
 
     #[tokio::test]
     async fn dialling_goes_on_for_those_who_wait_when_the_one_that_tries_is_gone() {
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        let (closed, address) = closed();
         let target = HostPort::from(address);
         let turns = std::sync::Arc::new(Turns::default());
         let mut waiting = Vec::new();
@@ -163,7 +169,7 @@ mod tests {
         }
         // It is its turn, and its client gives up.
         waiting.remove(0).abort();
-        let listener = TcpListener::bind(address).await.unwrap();
+        let listener = closed.listen(8).unwrap();
         for dialling in waiting {
             listener.accept().await.unwrap();
             dialling.await.unwrap();

@@ -7,7 +7,7 @@ use p2pdbg_proto::{
     relay::{LegId, RelayFrame, RelayRefusal, answer_is_genuine},
     secret::Secret,
 };
-use tokio::net::UdpSocket;
+use tokio::net::{TcpSocket, UdpSocket};
 
 use crate::{traversal_options::Traversal, *};
 
@@ -25,6 +25,8 @@ async fn in_time<T>(work: impl Future<Output = T>) -> T {
 /// A relay, and what leads to it.
 struct FakeRelay {
     socket: UdpSocket,
+    /// At the same port; it refuses whoever comes, until it listens.
+    tcp: Option<TcpSocket>,
     grant: LegGrant,
     changes: Changes,
     directory: tempfile::TempDir,
@@ -32,8 +34,16 @@ struct FakeRelay {
 
 impl FakeRelay {
     async fn start() -> Self {
+        let (socket, tcp) = loop {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let tcp = TcpSocket::new_v4().unwrap();
+            if tcp.bind(socket.local_addr().unwrap()).is_ok() {
+                break (socket, tcp);
+            }
+        };
         Self {
-            socket: UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap(),
+            socket,
+            tcp: Some(tcp),
             grant: LegGrant {
                 leg: LEG,
                 key: Secret::from_bytes([3; 32]),
@@ -274,8 +284,7 @@ async fn leg_that_is_to_avoid_udp_tries_tcp_and_goes_on_over_udp_where_that_ends
     world.relay.bound().await;
     assert_eq!(world.relay_is_ready().await.1, Carrier::Udp);
     // Nothing but the connection's coming is of interest: it ends without a word.
-    let at = world.relay.socket.local_addr().unwrap();
-    let tcp = tokio::net::TcpListener::bind(at).await.unwrap();
+    let tcp = world.relay.tcp.take().unwrap().listen(8).unwrap();
     let avoid = Duration::from_secs(30);
     world.paths.command(PathCommand::AvoidUdp(avoid));
     let (connection, _) = in_time(tcp.accept()).await.unwrap();
