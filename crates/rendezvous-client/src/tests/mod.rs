@@ -234,10 +234,19 @@ async fn tcp_alone(to: SocketAddr) -> (SocketAddr, UdpSocket, Arc<Notify>) {
 #[tokio::test]
 async fn where_both_are_there_quic_wins() {
     let rig = Rig::start().await;
-    let mut link = open(rig.url(), Transports::Any, &Changes::silent());
-    assert!(!up(&mut link).await);
-    listens(&mut link).await;
-    link.close().await;
+    let (url, host) = (rig.url(), rig.host());
+    let how = dial::Dialling {
+        url: url.clone(),
+        route: TcpRoute::new(&url),
+        transports: Transports::Any,
+        allowed: allowed_addresses::AllowedAddresses::anywhere([host.clone()]),
+        // Not as soon as a link has it, so that a host which stalls for that long dials by TCP none the less.
+        tcp_later: Duration::from_secs(30),
+        patience: Duration::from_secs(30),
+        ends_with_patience: false,
+    };
+    let dialled = soon(dial::dial(&url, &how.route, &how, &host)).await;
+    assert!(!dialled.unwrap().is_over_tcp());
     assert_eq!(rig.server.counters().tcp_connections, 0);
 }
 
