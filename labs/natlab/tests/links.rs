@@ -243,7 +243,7 @@ fn a_cut_link_loses_everything_until_it_is_mended() -> Result<(), Error> {
     assert_eq!(bench.send(BATCH, Impairments::NONE)?.len(), BATCH as usize);
     bench
         .link
-        .impair_up(Impairments::delayed(Duration::from_millis(50)))?;
+        .impair_up(Impairments::delayed(Duration::from_secs(4)))?;
     bench.sender.send(b"on its way", bench.to);
     eventually(|| bench.link.counters().unwrap().0.received > u64::from(BATCH));
     bench.link.cut()?;
