@@ -5,4 +5,4 @@ mod control;
 mod meeting;
 mod paths;
 mod streams;
-mod world;
+pub(super) mod world;

@@ -9,16 +9,12 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::world::{Debuggee, Peer, Rendezvous, dial, echo, in_time, name_of, state};
+use super::world::{
+    Debuggee, Peer, Rendezvous, dial, echo, free_port, held_port, in_time, name_of, state,
+};
 
 /// What an IDE says first to debugpy.
 const HELLO: &[u8] = b"Content-Length: 2\r\n\r\n{}";
-
-/// A port of the loopback that is free.
-fn free_port() -> u16 {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    port.local_addr().unwrap().port()
-}
 
 fn at(port: u16) -> HostPort {
     HostPort::loopback(port)
@@ -72,13 +68,14 @@ async fn stream_becomes(peer: &mut Peer, wanted: StreamState) {
 
 #[tokio::test]
 async fn refusing_port_is_open_only_while_the_debuggee_listens() {
-    let (here, there) = (free_port(), free_port());
+    let here = free_port();
+    let (held, there) = held_port();
     let forward = format!("{here}:localhost:{there}");
     let mut world = World::new(&["--absent", "refuse", "-L", &forward]).await;
     world.listener.paired().await;
     world.connector.paired().await;
     assert!(TcpStream::connect(("127.0.0.1", here)).await.is_err());
-    let debuggee = TcpListener::bind(("127.0.0.1", there)).await.unwrap();
+    let debuggee = held.listen(8).unwrap();
     let is_open = |event| matches!(event, Event::Forward { .. }).then_some(());
     world.listener.report(is_open).await;
     let mut ide = dial(&at(here)).await;
@@ -155,7 +152,7 @@ async fn debugger_of_another_kind_than_its_forward_is_for_is_told() {
 
 #[tokio::test]
 async fn ide_that_gives_up_while_the_debuggee_is_away_delivers_nothing() {
-    let there = free_port();
+    let (held, there) = held_port();
     let forward = format!("0:localhost:{there}");
     let mut world = World::new(&["-L", &forward]).await;
     let port = world.listener.port().await;
@@ -165,7 +162,7 @@ async fn ide_that_gives_up_while_the_debuggee_is_away_delivers_nothing() {
     drop(ide);
     stream_becomes(&mut world.listener, StreamState::GaveUp).await;
     // Whoever listens then hears the next IDE and nothing of this one.
-    let debuggee = TcpListener::bind(("127.0.0.1", there)).await.unwrap();
+    let debuggee = held.listen(8).unwrap();
     let mut ide = dial(&port).await;
     ide.write_all(b"next").await.unwrap();
     let (mut program, _) = in_time(debuggee.accept()).await.unwrap();

@@ -17,7 +17,7 @@ use p2pdbg_rendezvous::{Server, ServerConfig, StartError};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::mpsc,
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -90,8 +90,26 @@ impl Rendezvous {
     }
 }
 
-/// An address whose port the operating system gives to no socket that asks for any: nobody else has it while the
-/// rendezvous is away.
+/// A port of the loopback that is free, and stays so until it is opened.
+pub(in crate::commands) fn free_port() -> u16 {
+    loop {
+        let at = next_address();
+        if std::net::TcpListener::bind(at).is_ok() {
+            return at.port();
+        }
+    }
+}
+
+/// A socket that has its port, and refuses whoever comes until it listens.
+pub(super) fn held_port() -> (TcpSocket, u16) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
+}
+
+/// An address whose port the operating system gives to no socket that asks for any: nobody else has it while whoever
+/// had it is away.
 fn next_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const FIRST: u16 = 10_000;

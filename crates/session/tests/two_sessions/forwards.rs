@@ -18,11 +18,13 @@ fn of(preset: Preset, target: SocketAddr) -> Forward {
     }
 }
 
-/// A port of this host that nothing listens on.
-async fn unused_port() -> SocketAddr {
-    let (listener, at) = debuggee().await;
-    drop(listener);
-    at
+/// A port that is free, and which the operating system gives to no socket that asks for any.
+fn unused_port() -> SocketAddr {
+    let first = 2_000 + u16::try_from(std::process::id() % 1_000).unwrap();
+    (first..4_000)
+        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .find(|at| std::net::TcpListener::bind(at).is_ok())
+        .unwrap()
 }
 
 /// Waits until nothing takes connections at a port.
@@ -38,7 +40,7 @@ async fn closed(port: &HostPort) {
 
 #[tokio::test]
 async fn port_of_a_forward_that_refuses_is_open_only_while_its_target_listens() {
-    let at = unused_port().await;
+    let (held, at) = held_port();
     let forwards = vec![forward(Direction::ToDebuggee, at)];
     let mut pair = Pair::settled(forwards, |config| {
         config.policy = Arc::new(SessionPolicy {
@@ -49,7 +51,7 @@ async fn port_of_a_forward_that_refuses_is_open_only_while_its_target_listens() 
     .await;
     let ready = |output| matches!(output, SessionOutput::Ready(_)).then_some(());
     pair.listener.told(ready).await;
-    let debuggee = TcpListener::bind(at).await.unwrap();
+    let debuggee = held.listen(8).unwrap();
     let port = pair.listener.port().await;
     let mut ide = dial(&port).await;
     ide.write_all(b"x").await.unwrap();
@@ -64,11 +66,11 @@ async fn port_of_a_forward_that_refuses_is_open_only_while_its_target_listens() 
 
 #[tokio::test]
 async fn port_at_the_debuggee_that_refuses_opens_when_the_ide_listens() {
-    let at = unused_port().await;
+    let (held, at) = held_port();
     let mut pair = Pair::new(vec![of(Preset::Xdebug, at)]).await;
     let ready = |output| matches!(output, SessionOutput::Ready(_)).then_some(());
     pair.listener.told(ready).await;
-    let ide = TcpListener::bind(at).await.unwrap();
+    let ide = held.listen(8).unwrap();
     let mut debuggee = dial(&pair.connector.port().await).await;
     debuggee.write_all(b"z").await.unwrap();
     let (mut ide, _) = in_time(ide.accept()).await.unwrap();
@@ -77,13 +79,13 @@ async fn port_at_the_debuggee_that_refuses_opens_when_the_ide_listens() {
 
 #[tokio::test]
 async fn forward_that_holds_once_refuses_when_the_ide_that_was_reached_has_gone() {
-    let at = unused_port().await;
+    let (held, at) = held_port();
     let mut pair = Pair::new(vec![of(Preset::Pydevd, at)]).await;
     let port = pair.connector.port().await;
     // The program is there first, and waits.
     let mut debuggee = dial(&port).await;
     debuggee.write_all(b"p").await.unwrap();
-    let ide = TcpListener::bind(at).await.unwrap();
+    let ide = held.listen(8).unwrap();
     let (mut joined, _) = in_time(ide.accept()).await.unwrap();
     assert_eq!(in_time(joined.read_u8()).await.unwrap(), b'p');
     drop(ide);
@@ -179,7 +181,7 @@ async fn target_that_hangs_up_without_a_word_is_told_once_and_dialled_again_with
 
 #[tokio::test]
 async fn one_port_for_both_ends_of_one_host_fails_with_what_to_write_instead() {
-    let at = unused_port().await;
+    let at = unused_port();
     let mut ends = of(Preset::Node, at);
     ends.bind = Bind::loopback(at.port());
     let mut pair = Pair::settled(vec![ends], |config| config.same_host = true).await;

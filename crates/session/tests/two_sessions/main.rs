@@ -36,7 +36,7 @@ use p2pdbg_session::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, UdpSocket},
+    net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
     sync::{mpsc, oneshot},
 };
 
@@ -320,6 +320,14 @@ async fn debuggee() -> (TcpListener, SocketAddr) {
     (listener, at)
 }
 
+/// A socket that has its port, and refuses whoever comes until it listens.
+fn held_port() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let at = socket.local_addr().unwrap();
+    (socket, at)
+}
+
 async fn dial(port: &HostPort) -> TcpStream {
     in_time(TcpStream::connect(("127.0.0.1", port.port)))
         .await
@@ -465,14 +473,13 @@ async fn target_that_is_not_allowed_is_named_at_both_ends() {
 
 #[tokio::test]
 async fn connection_waits_until_its_target_listens() {
-    let (unused, at) = debuggee().await;
-    drop(unused);
+    let (held, at) = held_port();
     let mut pair = Pair::new(vec![forward(Direction::ToDebuggee, at)]).await;
     let port = pair.listener.port().await;
     let mut ide = dial(&port).await;
     let waits = |event| matches!(event, Event::Waiting(_)).then_some(());
     pair.listener.report(waits).await;
-    let debuggee = TcpListener::bind(at).await.unwrap();
+    let debuggee = held.listen(8).unwrap();
     let (mut debuggee, _) = in_time(debuggee.accept()).await.unwrap();
     ide.write_all(b"x").await.unwrap();
     assert_eq!(in_time(debuggee.read_u8()).await.unwrap(), b'x');

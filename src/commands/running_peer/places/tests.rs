@@ -2,6 +2,7 @@ use p2pdbg_base::{Bind, HostPort};
 use p2pdbg_forward::Preset;
 
 use super::*;
+use crate::commands::tests::world::free_port;
 
 fn name(text: &str) -> PeerName {
     text.parse().unwrap()
@@ -42,12 +43,6 @@ fn open(forwards: Vec<Forward>, peers: &PeersOptions) -> Result<Places, Failure>
 fn port(places: &mut Places, of: &str) -> Option<u16> {
     let index = places.take(&name(of)).unwrap()?;
     Some(places.get(index).unwrap().forwards[0].bind.port)
-}
-
-/// A port that is free now.
-fn free_port() -> u16 {
-    let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    port.local_addr().unwrap().port()
 }
 
 #[tokio::test]
