@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -65,8 +64,8 @@ impl Server {
             directory: directory.to_owned(),
         };
         eventually("ssh server", || {
-            // Nobody else can take the port once it has it.
-            TcpListener::bind(("127.0.0.1", port)).err()
+            let log = fs::read_to_string(directory.join("log")).unwrap();
+            log.contains("Server listening").then_some(())
         });
         server
     }
