@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use p2pdbg_events::{Event, PathKind, Via};
+use p2pdbg_events::{Event, PathKind};
 use p2pdbg_natlab::NatKind;
 
-use crate::session::{Session, both_at_once, setting, two_nats_of};
+use crate::session::{Session, both_at_once, over_udp, setting, two_nats_of};
 
 /// After an outage of which no interface tells.
 const UNREPORTED: &str = "first byte ≤ 5 s after mending";
@@ -167,11 +167,12 @@ fn blames_nobody(name: &'static str, ide: bool) {
     let session = Session::begin(name, lab, setting, PathKind::Relay);
     let [listener, connector] = session.peers();
     let there = if ide { connector } else { listener };
+    over_udp(there);
     for _ in 0..2 {
         session.cut("link cut for 12 s", seconds(12), ide, !ide);
     }
+    over_udp(there);
     for path in there.paths() {
-        assert_eq!(path.via, Via::Udp, "{path:?}");
         assert!(!path.why.contains("carries no tunnel"), "{path:?}");
     }
     session.finish();

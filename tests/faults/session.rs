@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_events::{Event, PathKind, StreamState};
+use p2pdbg_events::{Event, PathKind, StreamState, Via};
 use p2pdbg_natlab::{Host, Lab, NatKind, TwoNats};
 
 use crate::{
@@ -104,6 +104,15 @@ pub(crate) fn first_byte(name: &str, setting: &Setting) -> Begun {
         began,
         _ide: ide,
     }
+}
+
+/// Waits until a peer's last path is over UDP, as the first is unless its host is busy; how many it has told of.
+#[track_caller]
+pub(crate) fn over_udp(peer: &Peer) -> usize {
+    eventually("path over UDP", || {
+        let paths = peer.paths();
+        (paths.last()?.via == Via::Udp).then_some(paths.len())
+    })
 }
 
 impl Session {

@@ -2,24 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use p2pdbg_events::{Event, PathKind, Via};
+use p2pdbg_events::{PathKind, Via};
 use p2pdbg_natlab::{Flow, Nat, NatKind, Node};
 
 use crate::{
-    harness::{BEHIND_IT, Nginx, Peer},
-    session::{Session, both_at_once},
+    harness::{BEHIND_IT, Nginx},
+    session::{Session, both_at_once, over_udp},
 };
 
 const TARGET: &str = "first byte ≤ 5 s after the fault";
-
-/// Waits until a peer says that its leg of the relay is carried so.
-#[track_caller]
-fn relayed_via(peer: &Peer, via: Via) {
-    peer.event(&format!("relay via {via:?}"), |event| match event {
-        Event::Path(path) => (path.kind == PathKind::Relay && path.via == via).then_some(()),
-        _ => None,
-    });
-}
 
 impl Session {
     /// Blocks UDP at these NATs.
@@ -46,7 +37,7 @@ fn a_direct_session_whose_udp_is_blocked_goes_on_over_tcp_and_back() {
     };
     let nats = [&session.lab.nat_a];
     session.block_udp("UDP blocked beside the IDE", &nats);
-    relayed_via(&session.pair.listener, Via::Tcp);
+    session.pair.listener.relayed_via(Via::Tcp);
     session.pair.connector.path(PathKind::Relay);
     let began = session.unblock_udp(&nats);
     session.path(PathKind::Direct);
@@ -66,7 +57,7 @@ fn a_direct_session_whose_udp_is_blocked_at_both_ends_goes_on_over_tcp_and_back(
     let nats = [&session.lab.nat_a, &session.lab.nat_b];
     session.block_udp("UDP blocked at both ends", &nats);
     for peer in session.peers() {
-        relayed_via(peer, Via::Tcp);
+        peer.relayed_via(Via::Tcp);
     }
     session.unblock_udp(&nats);
     session.path(PathKind::Direct);
@@ -82,9 +73,9 @@ fn a_relayed_session_whose_udp_is_blocked_goes_on_over_tcp_and_back() {
     for _ in 0..2 {
         let nats = [&session.lab.nat_b];
         session.block_udp("UDP blocked at the debuggee", &nats);
-        relayed_via(connector, Via::Tcp);
+        connector.relayed_via(Via::Tcp);
         let began = session.unblock_udp(&nats);
-        relayed_via(connector, Via::Udp);
+        connector.relayed_via(Via::Udp);
         println!(
             "udp-r: over UDP again {:.1} s after",
             began.elapsed().as_secs_f64()
@@ -103,6 +94,7 @@ fn is_no_outage(name: &'static str, blocks: impl Fn(&Session) -> Vec<&Node>) {
     };
     let setting = crate::session::setting(&lab);
     let session = Session::begin(name, lab, setting, PathKind::Relay);
+    let told = session.peers().map(over_udp);
     session.blow("UDP blocked", TARGET, || {
         let nodes = blocks(&session);
         nodes
@@ -111,8 +103,8 @@ fn is_no_outage(name: &'static str, blocks: impl Fn(&Session) -> Vec<&Node>) {
     });
     session.settles();
     let mut over_tcp = 0;
-    for peer in session.peers() {
-        let paths = peer.paths();
+    for (peer, told) in session.peers().into_iter().zip(told) {
+        let paths = peer.paths().split_off(told);
         for path in &paths {
             println!("{name}: {}: {:?}: {}", peer.name(), path.via, path.why);
             assert!(!path.why.contains("outage"), "{path:?}");

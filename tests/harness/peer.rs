@@ -9,7 +9,9 @@ use std::{
 };
 
 use p2pdbg_base::{ErrorCode, Failure, HostPort};
-use p2pdbg_events::{Event, PathKind, PathReport, StreamState, WaitingFor, Warning, WarningCode};
+use p2pdbg_events::{
+    Event, PathKind, PathReport, StreamState, Via, WaitingFor, Warning, WarningCode,
+};
 use p2pdbg_proto::code::Code;
 use serde_json::Value;
 
@@ -284,6 +286,17 @@ impl Peer {
     pub fn path(&self, kind: PathKind) -> PathReport {
         self.event(&format!("{kind:?} path"), |event| match event {
             Event::Path(path) if path.kind == kind => Some(path.clone()),
+            _ => None,
+        })
+    }
+
+    /// Waits until its own end of the relay is carried so. Where a host is busy, TCP may come first.
+    #[track_caller]
+    pub fn relayed_via(&self, via: Via) -> PathReport {
+        self.event(&format!("relay via {via:?}"), |event| match event {
+            Event::Path(path) if path.kind == PathKind::Relay && path.via == via => {
+                Some(path.clone())
+            }
             _ => None,
         })
     }

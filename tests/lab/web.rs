@@ -166,7 +166,7 @@ fn debuggee_behind_a_proxy_that_opens_tls_is_debugged_by_websocket() {
     assert!(path.why.contains("UDP"), "{}", path.why);
     println!("relayed by WebSocket after {} ms", path.after_ms);
     // The other end has UDP, and uses it.
-    assert_eq!(listener.path(PathKind::Relay).via, Via::Udp);
+    listener.relayed_via(Via::Udp);
     talk(&setting, forwarded);
 }
 
