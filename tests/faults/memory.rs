@@ -8,8 +8,8 @@ use crate::{
     session::Session,
 };
 
-/// How long nothing may be written before writers count as blocked.
-const BLOCKED: Duration = Duration::from_secs(2);
+/// How long nothing may be written before writers count as blocked: longer than a busy host keeps a program waiting.
+const BLOCKED: Duration = Duration::from_secs(8);
 
 /// What a stream may hold at first, in bytes; nothing is acknowledged in an outage, so it stays at that.
 const HELD: u64 = 4 << 20;
