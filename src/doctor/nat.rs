@@ -195,6 +195,8 @@ async fn hairpin(main: SocketAddr) -> Option<bool> {
         }
     };
     tokio::select! {
+        // What has come counts, however late this host looks.
+        biased;
         () = heard => Some(true),
         () = knock => Some(false),
     }

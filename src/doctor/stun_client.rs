@@ -25,6 +25,9 @@ const GAPS: [Duration; 4] = [
 /// How long a question takes that is not answered.
 pub(super) const PATIENCE: Duration = Duration::from_millis(1300);
 
+/// How late a timer may be. Where one is later, this host has stood still, and a rendezvous beside it perhaps too.
+const LATE: Duration = Duration::from_millis(100);
+
 /// What is asked besides the address.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Question {
@@ -96,7 +99,8 @@ impl StunClient {
         replies.into_iter().next().flatten()
     }
 
-    /// Asks them all, in this order, and gives their replies in the same order.
+    /// Asks them all, in this order, and gives their replies in the same order. They are asked once more if this host
+    /// stood still meanwhile: a silence then says nothing of the network.
     pub(super) async fn ask_all(
         &self,
         questions: &[(SocketAddr, Question)],
@@ -112,12 +116,21 @@ impl StunClient {
                 reply: None,
             })
             .collect();
-        // Ends at the last answer, or when patience does.
-        let _ = tokio::time::timeout(patience, self.converse(&mut open)).await;
+        for _ in 0..2 {
+            let mut stalled = false;
+            let end = tokio::time::Instant::now() + patience;
+            // Ends at the last answer, or when patience does.
+            let conversation = self.converse(&mut open, &mut stalled);
+            let ended = tokio::time::timeout_at(end, conversation).await;
+            if ended.is_ok() || !(stalled || end.elapsed() > LATE) {
+                break;
+            }
+        }
         open.into_iter().map(|open| open.reply).collect()
     }
 
-    async fn converse(&self, open: &mut [Open]) {
+    /// Asks until all are answered, and notes whether this host stood still.
+    async fn converse(&self, open: &mut [Open], stalled: &mut bool) {
         let mut gaps = GAPS.iter();
         loop {
             self.send_open(open).await;
@@ -128,7 +141,10 @@ impl StunClient {
                     return;
                 }
                 tokio::select! {
-                    () = tokio::time::sleep_until(again) => break,
+                    () = tokio::time::sleep_until(again) => {
+                        *stalled |= again.elapsed() > LATE;
+                        break;
+                    }
                     received = self.receive() => {
                         if let Some((bytes, from)) = received {
                             note(open, &bytes, from);
@@ -331,6 +347,33 @@ mod tests {
         };
         assert!(client.ask(address, question).await.is_some());
         task.abort();
+    }
+
+    #[tokio::test]
+    async fn question_is_asked_once_more_when_this_host_stood_still_meanwhile() {
+        let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let (asked, is_asked) = tokio::sync::oneshot::channel();
+        let (awake, is_awake) = std::sync::mpsc::channel();
+        let answering = std::thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            server.recv_from(&mut buffer).unwrap();
+            asked.send(()).unwrap();
+            is_awake.recv().unwrap();
+            let (length, from) = server.recv_from(&mut buffer).unwrap();
+            let id = Message::decode(&buffer[..length]).unwrap().transaction();
+            let answer = answer(id, "192.0.2.7:9");
+            server.send_to(&answer, from).unwrap();
+        });
+        let client = StunClient::open(address).unwrap();
+        let stands_still = async {
+            is_asked.await.unwrap();
+            std::thread::sleep(PATIENCE + 2 * LATE);
+            awake.send(()).unwrap();
+        };
+        let (reply, ()) = tokio::join!(client.ask(address, Question::default()), stands_still);
+        assert!(reply.is_some());
+        answering.join().unwrap();
     }
 
     #[test]
