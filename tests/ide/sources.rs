@@ -218,7 +218,7 @@ fn an_end_that_compares_nothing_is_told_of_nothing() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_push_goes_on_after_an_outage_where_it_was() {
-    use p2pdbg_natlab::{Host, Lab, NatKind, TwoNats};
+    use p2pdbg_natlab::{Host, Impairments, Lab, NatKind, TwoNats};
 
     use crate::harness::{Place, Process};
 
@@ -243,11 +243,15 @@ fn a_push_goes_on_after_an_outage_where_it_was() {
     );
     let (here, there) = (checkout(&[("app.py", "1")]), checkout(&[("app.py", "1")]));
     // No two parts of it are alike.
-    let big: String = (0..8_000_000_u32).map(|n| format!("{n:08}")).collect();
+    let big: String = (0..2_000_000_u32).map(|n| format!("{n:08}")).collect();
     write(here.path(), "web/big.py", &big);
     let accepted = there.path().to_str().unwrap();
     let pair = pair(&setting, &here, &there, &["--accept-push", accepted]);
     compared(&pair.listener, &[]);
+    // It takes a quarter of a minute at this rate, so that it is under way whenever the cut comes.
+    let uplink = lab.nat_b.uplink();
+    let slow = Impairments::delayed(delay).with_rate(8_000_000);
+    uplink.impair(slow).unwrap();
     let mut push = Command::new(env!("CARGO_BIN_EXE_p2pdbg"));
     pair.listener.home().settle(&mut push);
     push.current_dir(here.path()).args(["push", "web/big.py"]);
@@ -261,7 +265,7 @@ fn a_push_goes_on_after_an_outage_where_it_was() {
             .unwrap_or(0)
     };
     eventually("part of the file", || (arrived() > 1 << 20).then_some(()));
-    lab.nat_b.uplink().cut().unwrap();
+    uplink.cut().unwrap();
     pair.listener.event("outage", |event| {
         matches!(event, Event::PeerLost { .. }).then_some(())
     });
@@ -273,7 +277,8 @@ fn a_push_goes_on_after_an_outage_where_it_was() {
         !web.join("big.py").exists(),
         "it is not in its place before all of it is there"
     );
-    lab.nat_b.uplink().mend().unwrap();
+    uplink.impair(Impairments::delayed(delay)).unwrap();
+    uplink.mend().unwrap();
     assert_eq!(push.exit_status(), 0);
     assert!(text(there.path(), "web/big.py") == big);
     assert_eq!(fs::read_dir(&web).unwrap().count(), 1);
