@@ -313,6 +313,13 @@ impl Timers {
         self.set(timer, sooner);
     }
 
+    /// Waits for so much longer, and in any case until then; nothing happens if it was not set.
+    pub(super) fn put_off(&mut self, timer: Timer, by: Duration, least: Instant) {
+        if let Some((at, _)) = self.0.iter_mut().find(|(_, set)| *set == timer) {
+            *at = (*at + by).max(least);
+        }
+    }
+
     /// Waits for this no more; nothing happens if it was not set.
     pub(super) fn clear(&mut self, timer: Timer) {
         self.0.retain(|(_, set)| *set != timer);
@@ -329,9 +336,9 @@ impl Timers {
         self.0.iter().map(|(at, _)| *at).min()
     }
 
-    /// Takes out the first of those that are due, and when it was.
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, Timer)> {
+    /// Takes out the first of those that are due.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
         let first = (0..self.0.len()).min_by_key(|index| self.0[*index].0)?;
-        (self.0[first].0 <= now).then(|| self.0.remove(first))
+        (self.0[first].0 <= now).then(|| self.0.remove(first).1)
     }
 }

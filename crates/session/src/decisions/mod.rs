@@ -11,7 +11,7 @@
 //! 3. After each input, [`Decisions::poll_output`] until it gives nothing, carrying out each output before the next: a
 //!    tunnel that is adopted must be known to whoever is then told to use it.
 //! 4. [`Decisions::poll_timeout`] gives the time at which [`Input::Timeout`] is due, with the counters of all adopted
-//!    tunnels. It may come late, which tells that this process was held up; and it may come early, without harm.
+//!    tunnels. It may come early, without harm; where it or any other input comes late, this process was held up.
 //! 5. After [`Output::Over`] nothing is taken in any more.
 //!
 //! The same `now` may be given several times, but it never goes back.
@@ -107,6 +107,18 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// How long a session without any path is tried with `--path direct`.
 const NO_PATH: Duration = Duration::from_secs(60);
 
+/// After so much time something is given up, or a network is blamed. Time in which this process did not run is no part
+/// of it.
+const DEADLINES: [Timer; 4] = [
+    Timer::ResumeExpired,
+    Timer::NoPath,
+    Timer::DrainExpired,
+    Timer::Uncarried,
+];
+
+/// For so long after a stop none of these passes: what has come meanwhile is read first.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
 /// What the decisions depend on and that does not change.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -194,6 +206,38 @@ impl Decisions {
         if self.over {
             return;
         }
+        self.allow_for_lateness(now);
+        self.take_in(input, now);
+        if !self.is_settled() {
+            self.look_soon(now);
+        }
+    }
+
+    /// Holds against nobody that this process was late: it was stopped, or had no processor. That is judged before
+    /// anything is taken in, since what is read first after a stop need not be the timeout, and may have the next look
+    /// come at once.
+    fn allow_for_lateness(&mut self, now: Instant) {
+        let due = self.timers.at(Timer::Look).unwrap_or(now);
+        let late = now.saturating_duration_since(due);
+        if late < BUSY {
+            return;
+        }
+        let mut least = now;
+        if late >= LATE {
+            self.tunnels.forgive(now);
+            least += CATCH_UP;
+        } else {
+            self.tunnels.excuse(late, now);
+        }
+        self.reachability.excuse(late, now);
+        for timer in DEADLINES {
+            self.timers.put_off(timer, late, least);
+        }
+        // Each delay counts once.
+        self.timers.set(Timer::Look, now);
+    }
+
+    fn take_in(&mut self, input: Input<'_>, now: Instant) {
         match input {
             Input::Timeout(counters) => self.on_timeout(counters, now),
             Input::CallExpected => self.listener_dial.on_expected(),
@@ -245,9 +289,6 @@ impl Decisions {
             Input::PeerLeft if self.tunnels.never_up() => self.end(SessionEnd::PeerClosed),
             Input::PeerLeft => {}
             Input::End(why) => self.end(why.clone()),
-        }
-        if !self.is_settled() {
-            self.look_soon(now);
         }
     }
 
@@ -451,17 +492,10 @@ impl Decisions {
     fn on_timeout(&mut self, counters: &[Counters], now: Instant) {
         self.tunnels.take_in(counters);
         while !self.over
-            && let Some((due, timer)) = self.timers.pop_due(now)
+            && let Some(timer) = self.timers.pop_due(now)
         {
             match timer {
-                Timer::Look => {
-                    match now.saturating_duration_since(due) {
-                        late if late >= LATE => self.tunnels.forgive(now),
-                        late if late >= BUSY => self.tunnels.excuse(late, now),
-                        _ => {}
-                    }
-                    self.look(now);
-                }
+                Timer::Look => self.look(now),
                 Timer::Retire(epoch) => self.close(epoch),
                 Timer::Redial(path) => self.look_for_path(path),
                 Timer::CallDue {

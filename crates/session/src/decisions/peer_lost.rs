@@ -61,6 +61,13 @@ impl Reachability {
         }
     }
 
+    /// Takes back so much of a silence that nobody was told of: this process was late by that.
+    pub(super) fn excuse(&mut self, late: Duration, now: Instant) {
+        if let (Some(since), None) = (&mut self.out_since, self.lost_since) {
+            *since = (*since + late).min(now);
+        }
+    }
+
     /// Whether no tunnel is heard.
     pub(super) fn is_out(&self) -> bool {
         self.out_since.is_some()

@@ -390,6 +390,88 @@ fn time_in_which_the_process_was_stopped_is_not_held_against_the_peer() {
 }
 
 #[test]
+fn stop_after_which_something_else_than_the_timeout_is_read_first_is_not_held_against_the_peer() {
+    let inputs = [
+        Input::Asked,
+        Input::NetworkChanged { woke: false },
+        Input::Streams {
+            live: 2,
+            delivered: false,
+        },
+        Input::Rejected,
+    ];
+    for input in inputs {
+        let mut bench = Bench::new(Role::Connector);
+        bench.up(1, PathKind::RelayUdp);
+        bench.streams(1);
+        bench.pass(Duration::from_secs(2));
+        bench.heard.clear();
+        bench.pass(Duration::from_millis(400));
+        bench.now += Duration::from_secs(60);
+        let mut outputs = bench.tell(input);
+        outputs.extend(bench.pass(Duration::from_millis(700)));
+        let told = has(&outputs, |o| matches!(o, Output::Report(_)));
+        assert!(!told && !bench.decisions.is_out_of_reach(), "{input:?}");
+    }
+}
+
+#[test]
+fn stop_is_no_part_of_the_time_after_which_a_silent_peer_is_told_as_lost() {
+    let mut bench = Bench::new(Role::Connector);
+    bench.up(1, PathKind::RelayUdp);
+    bench.streams(1);
+    bench.pass(Duration::from_secs(2));
+    bench.heard.clear();
+    bench.pass(Duration::from_millis(1300));
+    assert!(bench.decisions.is_out_of_reach());
+    bench.now += Duration::from_secs(60);
+    let lost = |o: &Output| matches!(o, Output::Report(Report::PeerLost { .. }));
+    assert!(!has(&bench.pass(Duration::from_millis(400)), lost));
+    assert!(has(&bench.pass(Duration::from_secs(1)), lost));
+}
+
+#[test]
+fn stop_is_no_part_of_the_time_after_which_something_is_given_up() {
+    let stop = |bench: &mut Bench| {
+        bench.now += Duration::from_secs(60);
+        let mut outputs = pass_quietly(bench, Duration::ZERO);
+        outputs.extend(bench.pass(Duration::from_millis(900)));
+        outputs
+    };
+    let second = Duration::from_secs(1);
+
+    let mut bench = Bench::new(Role::Listener);
+    bench.up(1, PathKind::RelayUdp);
+    bench.streams(1);
+    bench.tell(Input::Drain { ports: 1 });
+    bench.pass(3 * second);
+    let drained = |output: &Output| matches!(output, Output::Drained);
+    assert!(!has(&stop(&mut bench), drained));
+    assert!(has(&bench.pass(2 * second), drained));
+
+    let over = |output: &Output| matches!(output, Output::Over(_));
+    let mut bench = Bench::with_policy(Role::Connector, PathPolicy::Direct);
+    bench.pass(59 * second);
+    assert!(!has(&stop(&mut bench), over), "--path direct");
+    assert!(has(&bench.pass(3 * second), over));
+
+    let mut bench = Bench::new(Role::Listener);
+    bench.up(1, PathKind::RelayUdp);
+    bench.streams(1);
+    bench.pass(second);
+    let why = TunnelEnd::Lost("timed out");
+    bench.tell(Input::TunnelEnded { epoch: 1, why });
+    bench.pass(29 * second);
+    assert!(!has(&stop(&mut bench), over), "the peer is away");
+    assert!(has(&bench.pass(3 * second), over));
+
+    let mut bench = Bench::new(Role::Connector);
+    bench.tell(relay());
+    assert_eq!(avoided(&stop(&mut bench)), NONE);
+    assert_eq!(avoided(&bench.pass(UNCARRIED)), [BY_TCP]);
+}
+
+#[test]
 fn lost_direct_path_closes_its_tunnels_and_is_looked_for_again() {
     let mut bench = Bench::new(Role::Connector);
     bench.up(1, PathKind::RelayUdp);
