@@ -10,7 +10,9 @@
 //! one repeat itself, and finds nothing wrong. So each end says on the tunnel for how long it has not been answered
 //! ([`TunnelHealth::on_pulse`]), and whoever hears that takes the other's silence for its own.
 //!
-//! Time in which this process did not run does not count as the peer's silence: see [`TunnelHealth::forgive`].
+//! Time in which this process did not run does not count as the peer's silence: see [`TunnelHealth::forgive`]. Nor is
+//! it the network's fault that the peer was not answered then: what it said meanwhile is read afterwards, and counts
+//! from a time on at which this process is known to have run: see [`Attention`].
 
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,37 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
 /// The longest round trip that is taken into account.
 const LONGEST_ROUND_TRIP: Duration = Duration::from_millis(1200);
+
+/// Where streams move, something is taken in at least so often, by the looks alone; after a longer pause it is not
+/// known whether this process ran.
+const ATTENTIVE: Duration = Duration::from_millis(200);
+
+/// Since when this process is known to have run, by what it took in.
+#[derive(Debug, Default)]
+pub(super) struct Attention {
+    since: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Attention {
+    /// Something is taken in now.
+    pub(super) fn note(&mut self, now: Instant) {
+        let last = self.last.replace(now);
+        if last.is_none_or(|last| now.saturating_duration_since(last) > ATTENTIVE) {
+            self.since = Some(now);
+        }
+    }
+
+    /// This process has slept until now, as was noticed elsewhere.
+    pub(super) fn begin_anew(&mut self, now: Instant) {
+        self.since = Some(now);
+    }
+
+    /// Since when it has run without a pause.
+    pub(super) fn since(&self, now: Instant) -> Instant {
+        self.since.unwrap_or(now)
+    }
+}
 
 /// What was seen of a tunnel.
 #[derive(Debug)]
@@ -136,12 +169,15 @@ impl TunnelHealth {
         self.complained && self.unanswered_since.is_none()
     }
 
-    /// The other end says for how long it has not been answered.
-    pub(super) fn on_pulse(&mut self, unanswered: Duration, now: Instant) {
+    /// The other end says for how long it has not been answered, while this process has run since `attentive`.
+    pub(super) fn on_pulse(&mut self, unanswered: Duration, attentive: Instant, now: Instant) {
         // What is shorter may be answered by now. The peer may say what it likes, and harms its own streams.
         let unanswered = unanswered.min(LONGEST_SILENCE);
         let since = now.checked_sub(unanswered).filter(|_| unanswered >= ANSWER);
-        self.unheard_there = since.map(|since| (since, now));
+        // Where it goes on saying so, what was taken back of that silence stays so.
+        let before = self.unheard_there.filter(|there| holds(there, now));
+        let least = before.map_or(attentive, |(before, _)| before);
+        self.unheard_there = since.map(|since| (since.max(least), now));
     }
 
     /// Takes back what was held against it: this process did not run in the meantime, so it could not hear anything.
@@ -152,9 +188,10 @@ impl TunnelHealth {
         self.unheard_there = None;
     }
 
-    /// Takes back so much of its silence: this process was late by that.
+    /// Takes back so much of its silence, at either end: this process was late by that.
     pub(super) fn excuse(&mut self, late: Duration, now: Instant) {
-        if let Some(since) = &mut self.unanswered_since {
+        let there = self.unheard_there.as_mut().map(|(since, _)| since);
+        for since in self.unanswered_since.as_mut().into_iter().chain(there) {
             *since = (*since + late).min(now);
         }
     }
@@ -173,9 +210,7 @@ impl TunnelHealth {
             self.unanswered_since.get_or_insert(now);
         }
         self.sent = sent;
-        let holds =
-            |(_, said): &(Instant, Instant)| now.saturating_duration_since(*said) < PULSE_HOLDS;
-        self.unheard_there = self.unheard_there.filter(holds);
+        self.unheard_there = self.unheard_there.filter(|there| holds(there, now));
         let limit = PATIENCE + 3 * rtt.min(LONGEST_ROUND_TRIP);
         let unanswered = self
             .silent_from()
@@ -205,6 +240,11 @@ impl TunnelHealth {
     }
 }
 
+/// Whether what the other end said of its silence is not too old.
+fn holds((_, said): &(Instant, Instant), now: Instant) -> bool {
+    now.saturating_duration_since(*said) < PULSE_HOLDS
+}
+
 /// For how long a tunnel must have sent without an answer to be silent.
 fn silence(rtt: Duration) -> Duration {
     ANSWER + 2 * rtt.min(LONGEST_ROUND_TRIP)
@@ -225,7 +265,8 @@ mod tests {
 
     impl Watch {
         fn new() -> Self {
-            let now = Instant::now();
+            // So that there is a time before.
+            let now = Instant::now() + Duration::from_secs(60);
             Self {
                 health: TunnelHealth::new(now),
                 now,
@@ -241,6 +282,12 @@ mod tests {
                 health = self.look(answered);
             }
             health
+        }
+
+        /// The other end says so, and this process has run for a minute.
+        fn pulse(&mut self, unanswered: Duration) {
+            let attentive = self.now - Duration::from_secs(60);
+            self.health.on_pulse(unanswered, attentive, self.now);
         }
 
         fn look(&mut self, answered: bool) -> Health {
@@ -291,12 +338,13 @@ mod tests {
     fn tunnel_that_is_heard_and_that_the_peer_does_not_hear_is_silent_and_then_suspect() {
         let mut watch = Watch::new();
         watch.pass(1, true);
-        watch.health.on_pulse(ANSWER + 2 * RTT, watch.now);
+        watch.pulse(ANSWER + 2 * RTT);
         assert_eq!(watch.look(true), Health::Silent);
-        watch.health.on_pulse(PATIENCE + 3 * RTT, watch.now);
+        watch.look(true);
+        watch.pulse(PATIENCE + 3 * RTT);
         assert_eq!(watch.look(true), Health::Suspect);
         assert!(watch.health.is_unanswered());
-        watch.health.on_pulse(Duration::ZERO, watch.now);
+        watch.pulse(Duration::ZERO);
         assert!(!watch.health.is_unanswered());
         assert_eq!(watch.pass(4, true), Health::Good);
     }
@@ -305,9 +353,59 @@ mod tests {
     fn what_the_peer_said_of_its_silence_does_not_hold_for_ever() {
         let mut watch = Watch::new();
         watch.pass(1, true);
-        watch.health.on_pulse(ANSWER + 2 * RTT, watch.now);
+        watch.pulse(ANSWER + 2 * RTT);
         watch.now += PULSE_HOLDS;
         assert_eq!(watch.look(true), Health::Good);
+    }
+
+    #[test]
+    fn what_the_peer_said_while_this_process_did_not_run_counts_from_when_it_does() {
+        let mut watch = Watch::new();
+        watch.pass(1, true);
+        watch.now += Duration::from_secs(3);
+        watch.health.forgive(watch.now);
+        for unanswered in [500, 1_500, 2_500] {
+            let unanswered = Duration::from_millis(unanswered);
+            watch.health.on_pulse(unanswered, watch.now, watch.now);
+        }
+        assert_eq!(watch.health.silent_from(), Some(watch.now));
+        // It goes on.
+        let resumed = watch.now;
+        watch.look(true);
+        watch.pulse(Duration::from_millis(2_750));
+        assert_eq!(watch.health.silent_from(), Some(resumed));
+        assert_eq!(watch.pass(1, true), Health::Suspect);
+    }
+
+    #[test]
+    fn delay_of_this_process_is_taken_off_the_silence_that_the_peer_tells_of_too() {
+        let mut watch = Watch::new();
+        watch.pass(1, true);
+        watch.pulse(Duration::from_millis(300));
+        let since = watch.now - Duration::from_millis(300);
+        let late = Duration::from_millis(400);
+        watch.now += late;
+        watch.health.excuse(late, watch.now);
+        watch.pulse(Duration::from_millis(700));
+        assert_eq!(watch.health.silent_from(), Some(since + late));
+    }
+
+    #[test]
+    fn process_is_known_to_have_run_where_something_was_taken_in_all_the_time() {
+        let (began, mut attention) = (Instant::now(), Attention::default());
+        assert_eq!(attention.since(began), began);
+        let mut now = began;
+        for _ in 0..20 {
+            attention.note(now);
+            now += ATTENTIVE;
+        }
+        assert_eq!(attention.since(now), began);
+        now += ATTENTIVE;
+        attention.note(now);
+        assert_eq!(attention.since(now), now);
+        now += ATTENTIVE / 2;
+        attention.begin_anew(now);
+        assert_eq!(attention.since(now), now);
     }
 
     #[test]

@@ -217,6 +217,7 @@ impl Decisions {
     /// anything is taken in, since what is read first after a stop need not be the timeout, and may have the next look
     /// come at once.
     fn allow_for_lateness(&mut self, now: Instant) {
+        self.tunnels.attend(now);
         let due = self.timers.at(Timer::Look).unwrap_or(now);
         let late = now.saturating_duration_since(due);
         if late < BUSY {

@@ -10,7 +10,7 @@ use p2pdbg_proto::tunnel::PathKind;
 use super::{
     dials::Dials,
     direct_path_trial::Comebacks,
-    health::{Health, TunnelHealth},
+    health::{Attention, Health, TunnelHealth},
     io::{Counters, TunnelFacts},
 };
 
@@ -20,6 +20,8 @@ pub(super) struct TunnelTable {
     up: Vec<Up>,
     /// What this end dials and waits for.
     pub(super) dials: Dials,
+    /// Since when this process is known to have heard what came.
+    attention: Attention,
     /// The epoch of the one that streams use.
     used: Option<u64>,
     was_up: bool,
@@ -146,8 +148,14 @@ impl TunnelTable {
         trusted.map(|up| up.facts.epoch)
     }
 
+    /// Something is taken in now, so this process runs.
+    pub(super) fn attend(&mut self, now: Instant) {
+        self.attention.note(now);
+    }
+
     /// Takes back what the last looks held against the tunnels: this process did not run in the meantime.
     pub(super) fn forgive(&mut self, now: Instant) {
+        self.attention.begin_anew(now);
         self.up.iter_mut().for_each(|up| up.health.forgive(now));
     }
 
@@ -166,8 +174,9 @@ impl TunnelTable {
 
     /// The other end says for how long it has not been answered on a tunnel.
     pub(super) fn on_pulse(&mut self, epoch: u64, unanswered: Duration, now: Instant) {
+        let attentive = self.attention.since(now);
         if let Some(up) = self.find_mut(epoch) {
-            up.health.on_pulse(unanswered, now);
+            up.health.on_pulse(unanswered, attentive, now);
         }
     }
 

@@ -743,6 +743,47 @@ fn tunnel_that_the_peer_does_not_hear_is_left_though_it_is_heard() {
 }
 
 #[test]
+fn complaints_that_waited_while_this_process_was_stopped_are_no_silence() {
+    // Stopped while streams move, while they rest, and without any: then no look is late.
+    for (live, moves, rests, stop) in [(1, true, 0, 3_000), (1, false, 0, 950), (0, true, 3, 8_000)]
+    {
+        let mut bench = Bench::new(Role::Connector);
+        bench.up(1, PathKind::RelayUdp);
+        bench.up(2, PathKind::Direct);
+        bench.streams(live);
+        bench.pass(Duration::from_secs(2));
+        match moves {
+            true => bench.pass(Duration::from_secs(rests)),
+            false => pass_quietly(&mut bench, Duration::from_secs(4)),
+        };
+        bench.now += Duration::from_millis(stop);
+        let counters = bench.counters.clone();
+        let mut outputs = Vec::new();
+        if live > 0 {
+            outputs.extend(bench.tell(Input::Timeout(&counters)));
+        }
+        for (epoch, share) in [(1, 5), (2, 5), (1, 8), (2, 9)] {
+            let unanswered = Duration::from_millis(stop) * share / 10;
+            outputs.extend(bench.tell(Input::Pulse { epoch, unanswered }));
+            let counters = bench.counters.clone();
+            outputs.extend(bench.tell(Input::Timeout(&counters)));
+        }
+        outputs.extend(pass_quietly(&mut bench, Duration::from_millis(100)));
+        for epoch in [1, 2] {
+            let unanswered = Duration::ZERO;
+            outputs.extend(bench.tell(Input::Pulse { epoch, unanswered }));
+        }
+        outputs.extend(bench.pass(Duration::from_secs(3)));
+        let suspects = |output: &Output| {
+            let silent = matches!(output, Output::Path(PathCommand::Silent));
+            let told = matches!(output, Output::Report(_));
+            silent || told || matches!(output, Output::Use(_))
+        };
+        assert!(!has(&outputs, suspects), "{stop}: {outputs:?}");
+    }
+}
+
+#[test]
 fn peer_is_told_for_how_long_it_is_not_heard_and_when_it_is_again() {
     let mut bench = Bench::new(Role::Listener);
     bench.up(1, PathKind::Direct);
