@@ -6,6 +6,8 @@
 //! and its answer keeps its own NAT open, so it puts its own check off. It no longer does so once a check of its own
 //! has gone unanswered, so a path that is dead in one direction is found out by the end that cannot be heard. A NAT
 //! that turns out to forget within such a rest has the checks come more often for good.
+//!
+//! Time in which this process did not run is no silence of the path: nobody asked then, and answers were not read.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,9 @@ const DOUBT_EXPIRY: Duration = Duration::from_secs(3);
 /// When so many checks after a rest went unanswered it was not loss: a NAT has forgotten meanwhile, or there was an
 /// outage.
 const FORGOTTEN: u32 = 3;
+
+/// How late a check is that was held up: this process was stopped, or had no processor.
+const LATE: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -66,6 +71,18 @@ impl Consent {
         consent.expires_at = now + consent.patience();
         consent.next_at = now + consent.interval();
         consent
+    }
+
+    /// Something happens now. If that is long after the next check was due, the path is asked first, and not lost
+    /// before that could be answered.
+    pub(crate) fn allow_for_lateness(&mut self, now: Instant) {
+        let late = now.saturating_duration_since(self.next_at());
+        if late < LATE {
+            return;
+        }
+        self.answered_at += late;
+        self.next_at = now;
+        self.expires_at = (self.expires_at + late).max(now + self.interval());
     }
 
     pub(crate) fn set_active(&mut self, now: Instant, active: bool) {
@@ -249,6 +266,54 @@ mod tests {
         consent.doubt(start);
         let (_, lost) = run(&mut consent, start, start);
         assert_eq!(lost, start + DOUBT_EXPIRY);
+    }
+
+    const STOP: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn path_is_asked_and_given_time_for_an_answer_after_this_process_was_stopped() {
+        let start = Instant::now();
+        for active in [true, false] {
+            let mut consent = Consent::new(Timing::default(), start, active, false);
+            let left = consent.expires_at - consent.next_at;
+            let now = consent.next_at + STOP;
+            consent.allow_for_lateness(now);
+            // The same again is no other delay.
+            consent.allow_for_lateness(now);
+            let (sent, lost) = run(&mut consent, now, now);
+            assert!(sent >= 3 && lost == now + left, "{sent}, {:?}", lost - now);
+        }
+    }
+
+    #[test]
+    fn path_that_was_about_to_be_lost_when_this_process_was_stopped_is_asked_once_more() {
+        let start = Instant::now();
+        let mut consent = Consent::new(Timing::default(), start, true, false);
+        while consent.next_at < consent.expires_at {
+            assert!(consent.poll(consent.next_at, 255));
+        }
+        let now = consent.expires_at + STOP;
+        consent.allow_for_lateness(now);
+        assert!(!consent.expired(now) && consent.poll(now, 255));
+        assert!(consent.expired(now + Timing::default().liveness_interval));
+    }
+
+    #[test]
+    fn stop_of_this_process_is_no_silence_whatever_is_heard_first_after_it() {
+        type Then = fn(&mut Consent, Instant);
+        let nexts: [Then; 3] = [
+            Consent::doubt,
+            |consent, now| consent.set_active(now, false),
+            |consent, now| consent.set_active(now, true),
+        ];
+        for next in nexts {
+            let start = Instant::now();
+            let mut consent = Consent::new(Timing::default(), start, true, false);
+            let now = start + STOP;
+            consent.allow_for_lateness(now);
+            next(&mut consent, now);
+            assert!(!consent.expired(now) && consent.poll(now, 0));
+        }
     }
 
     #[test]

@@ -82,6 +82,7 @@ impl Engine {
     /// Takes one input and does whatever is due at `now`.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         self.now = self.now.max(now);
+        self.path.allow_for_lateness(self.now);
         match input {
             Input::Datagram {
                 socket,

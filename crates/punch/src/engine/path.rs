@@ -86,6 +86,13 @@ impl Agreement {
         }
     }
 
+    /// Something is taken in, which may be the first after this process was stopped.
+    pub(super) fn allow_for_lateness(&mut self, now: Instant) {
+        if let Some(direct) = &mut self.direct {
+            direct.consent.allow_for_lateness(now);
+        }
+    }
+
     /// The path is watched closely while streams move on it, or no tunnel is up yet.
     pub(super) fn set_activity(&mut self, now: Instant, tunnel_up: bool, streams_active: bool) {
         self.tunnel_up = tunnel_up;
@@ -300,6 +307,53 @@ impl Engine {
             self.path.retired.remove(0);
             let keep = self.path.socket();
             self.close_sockets(&[socket], keep);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+    use super::*;
+    use crate::{Config, Input, PunchKey, Role};
+
+    const REMOTE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 1000);
+
+    /// An engine with a path.
+    fn engine(technique: Technique, start: Instant) -> Engine {
+        let config = Config::new(Role::Controlling, PunchKey::new([7; 32]), Vec::new());
+        let mut engine = Engine::new(config, [7; 32], start);
+        let (socket, local) = (SocketId::V4, SocketAddr::from(([192, 0, 2, 1], 1000)));
+        engine.handle(start, Input::SocketOpened { socket, local });
+        engine.establish((socket, REMOTE), technique, Duration::from_millis(20));
+        engine.handle(start, Input::TunnelUp);
+        engine.handle(start, Input::StreamsActive(true));
+        outputs(&mut engine);
+        engine
+    }
+
+    fn outputs(engine: &mut Engine) -> Vec<Output> {
+        std::iter::from_fn(|| engine.poll_output()).collect()
+    }
+
+    #[test]
+    fn path_under_streams_is_asked_and_not_lost_whatever_is_heard_first_after_a_stop() {
+        let inputs = [
+            Input::Timeout,
+            Input::PathSilent,
+            Input::NetworkChanged,
+            Input::StreamsActive(false),
+        ];
+        for input in inputs {
+            let start = Instant::now();
+            let mut engine = engine(Technique::HolePunch, start);
+            engine.handle(start + Duration::from_secs(60), input);
+            let outputs = outputs(&mut engine);
+            let asked =
+                |output: &Output| matches!(output, Output::Send { to, .. } if *to == REMOTE);
+            assert!(outputs.iter().any(asked), "{outputs:?}");
+            assert_eq!(engine.nominated().map(|path| path.remote), Some(REMOTE));
         }
     }
 }
