@@ -3,6 +3,9 @@
 //! TCP itself notices a peer that has vanished after many minutes. So the other end is asked in a rhythm, and what is
 //! silent for longer than two answers can take has ended. Where there is reason to doubt, one answer is waited for and
 //! no longer.
+//!
+//! Whoever notices long after its time that a connection is to be given up was stopped meanwhile: it has neither asked
+//! nor read what came. Then it asks, and waits for an answer as in doubt.
 
 use std::time::{Duration, Instant};
 
@@ -12,12 +15,17 @@ pub const ASK: Duration = Duration::from_secs(10);
 /// A connection that is silent for this long is lost.
 const LONGEST: Duration = Duration::from_secs(25);
 
+/// Who notices so late that an answer has not come may not have read it: this process was stopped, or had no processor.
+pub const LATE: Duration = Duration::from_millis(500);
+
 /// What is known of a connection by what is heard on it. Whoever holds it asks every [`ASK`], and at each doubt.
 #[derive(Debug, Clone, Copy)]
 pub struct Silence {
     heard: Instant,
     doubted: Option<Instant>,
     patience: Duration,
+    /// It is not given up before that: this process was stopped, and has asked since.
+    not_before: Instant,
 }
 
 impl Silence {
@@ -27,6 +35,7 @@ impl Silence {
             heard: now,
             doubted: None,
             patience,
+            not_before: now,
         }
     }
 
@@ -51,7 +60,17 @@ impl Silence {
     pub fn given_up(&self) -> Instant {
         let longest = self.heard + LONGEST;
         let doubt = self.doubt().map(|doubted| doubted + self.patience);
-        doubt.map_or(longest, |doubt| doubt.min(longest))
+        let due = doubt.map_or(longest, |doubt| doubt.min(longest));
+        due.max(self.not_before)
+    }
+
+    /// That time has come, as is noticed now. Whether the connection is lost; if not, it is to be asked.
+    pub fn is_lost(&mut self, now: Instant) -> bool {
+        let is_late = now.saturating_duration_since(self.given_up()) >= LATE;
+        if is_late {
+            self.not_before = now + self.patience;
+        }
+        !is_late
     }
 
     fn doubt(&self) -> Option<Instant> {
@@ -80,6 +99,23 @@ mod tests {
         assert_eq!(silence.given_up(), began + seconds(8));
         silence.on_heard(began + seconds(7));
         assert_eq!(silence.given_up(), began + seconds(32));
+    }
+
+    #[test]
+    fn connection_that_was_to_be_given_up_while_this_process_was_stopped_is_asked_first() {
+        let began = Instant::now();
+        for doubted in [false, true] {
+            let mut silence = Silence::new(began, PATIENCE);
+            if doubted {
+                silence.on_doubt(began);
+            }
+            let resumed = silence.given_up() + seconds(60);
+            assert!(!silence.is_lost(resumed));
+            assert_eq!(silence.given_up(), resumed + PATIENCE);
+            assert!(silence.is_lost(resumed + PATIENCE), "nor has it answered");
+            silence.on_heard(resumed + seconds(1));
+            assert_eq!(silence.given_up(), resumed + seconds(26));
+        }
     }
 
     #[test]

@@ -229,7 +229,12 @@ pub(super) async fn watch_over(mut heard: watch::Receiver<Instant>, doubt: &Noti
                 silence.on_doubt(Instant::now().into_std());
                 ask.notify_one();
             }
-            () = tokio::time::sleep_until(silence.given_up().into()) => return,
+            () = tokio::time::sleep_until(silence.given_up().into()) => {
+                if silence.is_lost(Instant::now().into_std()) {
+                    return;
+                }
+                ask.notify_one();
+            }
             changed = heard.changed() => if changed.is_err() {
                 return;
             }

@@ -5,7 +5,10 @@
 
 use std::{io, time::Duration};
 
-use p2pdbg_base::{Silence, tcp_silence::ASK};
+use p2pdbg_base::{
+    Silence,
+    tcp_silence::{ASK, LATE},
+};
 use p2pdbg_frames::ReadError;
 use p2pdbg_net::deadline::sleep_until;
 use p2pdbg_proto::{
@@ -43,14 +46,54 @@ pub(super) enum Due {
     Silent,
 }
 
+/// A reason to doubt that a connection over QUIC lives.
+#[derive(Debug, Clone, Copy)]
+struct Doubt {
+    /// How long an answer may take.
+    patience: Duration,
+    /// Until when QUIC has to be heard.
+    until: Instant,
+    /// What had been heard of it before.
+    heard: u64,
+}
+
+/// What becomes of a doubt.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Something was heard.
+    Lives,
+    Lost,
+    /// This process was stopped and may not have read the answer: it is asked once more.
+    Open,
+}
+
+impl Doubt {
+    fn new(patience: Duration, heard: u64, now: Instant) -> Self {
+        Self {
+            patience,
+            until: now + patience,
+            heard,
+        }
+    }
+
+    /// The answer should have come by now; so much has been heard of the connection.
+    fn outcome(&self, heard: Option<u64>, now: Instant) -> Outcome {
+        match heard {
+            Some(heard) if heard != self.heard => Outcome::Lives,
+            _ if now.saturating_duration_since(self.until) >= LATE => Outcome::Open,
+            _ => Outcome::Lost,
+        }
+    }
+}
+
 /// What is said to the rendezvous, and what is known of the connection by which it is.
 pub(super) struct Conversation {
     writer: Writer,
     rest: Rest,
     /// Over TCP: when it was heard last.
     silence: Silence,
-    /// Until when QUIC has to be heard, and what had been heard of it before.
-    doubt: Option<(Instant, u64)>,
+    /// Over QUIC.
+    doubt: Option<Doubt>,
     rhythm: Interval,
 }
 
@@ -107,7 +150,7 @@ impl Conversation {
     pub(super) async fn due(&mut self) -> Due {
         let over_tcp = self.rest.must_be_asked();
         tokio::select! {
-            () = sleep_until(self.doubt.map(|(until, _)| until)) => Due::Unanswered,
+            () = sleep_until(self.doubt.map(|doubt| doubt.until)) => Due::Unanswered,
             _ = self.rhythm.tick(), if over_tcp => Due::Ask,
             () = sleep_until(Some(self.silence.given_up())), if over_tcp => Due::Silent,
         }
@@ -120,11 +163,23 @@ impl Conversation {
     pub(super) async fn see_to(&mut self, due: Due) -> Result<(), LinkError> {
         match due {
             Due::Ask => self.ask().await,
-            Due::Unanswered if self.doubt.take().map(|(_, heard)| heard) == self.rest.heard() => {
-                Err(LinkError::Lost("it is not heard any more".into()))
+            Due::Unanswered => {
+                let Some(doubt) = self.doubt.take() else {
+                    return Ok(());
+                };
+                match doubt.outcome(self.rest.heard(), Instant::now()) {
+                    Outcome::Lives => Ok(()),
+                    Outcome::Open => {
+                        self.doubt_quic(doubt.patience);
+                        self.ask().await
+                    }
+                    Outcome::Lost => Err(LinkError::Lost("it is not heard any more".into())),
+                }
             }
-            Due::Unanswered => Ok(()),
-            Due::Silent => Err(LinkError::Lost("the rendezvous has gone silent".into())),
+            Due::Silent if self.silence.is_lost(now()) => {
+                Err(LinkError::Lost("the rendezvous has gone silent".into()))
+            }
+            Due::Silent => self.ask().await,
         }
     }
 
@@ -145,7 +200,7 @@ impl Conversation {
     /// Waits so long for a datagram, where QUIC carries it.
     fn doubt_quic(&mut self, patience: Duration) {
         let heard = self.rest.heard();
-        self.doubt = heard.map(|heard| (Instant::now() + patience, heard));
+        self.doubt = heard.map(|heard| Doubt::new(patience, heard, Instant::now()));
     }
 }
 
@@ -173,4 +228,20 @@ pub(super) async fn read(reader: &mut Reader) -> Result<FromRendezvous, LinkErro
         Err(ReadError::Malformed(e)) => return Err(LinkError::lost(&e)),
     };
     frame::decode_extensible(&body).map_err(|e| LinkError::lost(&e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answer_that_is_missed_long_after_its_time_may_not_have_been_read() {
+        let doubt = Doubt::new(DOUBT, 7, Instant::now());
+        assert_eq!(doubt.outcome(Some(7), doubt.until), Outcome::Lost);
+        let late = doubt.until + LATE;
+        assert_eq!(doubt.outcome(Some(7), late), Outcome::Open);
+        for now in [doubt.until, late] {
+            assert_eq!(doubt.outcome(Some(8), now), Outcome::Lives);
+        }
+    }
 }

@@ -168,6 +168,15 @@ async fn connection_that_does_not_answer_when_it_is_doubted_is_given_up_and_one_
 }
 
 #[tokio::test]
+async fn connection_is_asked_before_it_is_given_up_by_a_process_that_was_stopped() {
+    let (doubt, ask) = (Notify::new(), Notify::new());
+    let before = Instant::now() - Duration::from_secs(30);
+    let (_heard, last_heard) = watch::channel(before);
+    in_time(watch_over(last_heard, &doubt, &ask)).await;
+    in_time(ask.notified()).await;
+}
+
+#[tokio::test]
 async fn relay_refuses_a_leg_that_it_has_not_granted() {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
