@@ -425,6 +425,7 @@ impl Driver {
             Event::AttemptFailed { .. } => self.allow_search(false),
             Event::Heard { socket, remote } => self.tell(PathEvent::Heard { socket, remote }),
             Event::PathAnswers { after } => self.tell(PathEvent::Answers { after }),
+            Event::PathIsLan => self.tell(PathEvent::IsLan),
             Event::Unused { technique, rtt, .. } => {
                 self.tell(PathEvent::Unused { technique, rtt });
             }

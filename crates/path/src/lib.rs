@@ -209,6 +209,8 @@ pub enum PathEvent {
         /// For how long it was in doubt.
         after: std::time::Duration,
     },
+    /// The direct path was taken for a VPN's, and leads over a LAN.
+    IsLan,
     /// The direct path is no more.
     DirectLost(LossReason),
     /// A socket that a path was found on is not used any more. It stays open as long as anybody holds its endpoint.

@@ -272,6 +272,8 @@ pub enum Event {
         /// For how long it was in doubt.
         after: Duration,
     },
+    /// The nominated path was taken for a VPN's since its first answers were late; it leads over a LAN.
+    PathIsLan,
     /// Many ports, or many sockets, are tried, since single checks cannot get through.
     SearchBegan {
         /// Which of the techniques it is that search.

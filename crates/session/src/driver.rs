@@ -352,6 +352,7 @@ impl Driver {
                 self.decide(Input::Nominated(path));
             }
             PathEvent::Answers { after } => self.decide(Input::PathAnswers { after }),
+            PathEvent::IsLan => self.decide(Input::PathIsLan),
             PathEvent::NearRelay { socket, remote } => {
                 let socket = socket.id;
                 self.decide(Input::NearRelay { socket, remote });

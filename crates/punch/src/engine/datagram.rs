@@ -156,7 +156,7 @@ impl Engine {
         self.attempts.checks.trigger(self.now, key);
     }
 
-    fn on_check_answered(&mut self, sent: Sent, from: SocketAddr, length: Length) {
+    pub(super) fn on_check_answered(&mut self, sent: Sent, from: SocketAddr, length: Length) {
         let key = (sent.socket, sent.to);
         if from != sent.to {
             // The peer is behind a NAT that answers from another port: that one is worth a check of its own.
@@ -170,6 +170,7 @@ impl Engine {
         }
         let was_valid = self.attempts.checks.get(key).is_some_and(|p| p.is_valid());
         self.attempts.checks.on_valid(self.now, key, rtt, length);
+        self.tell_of_lan(key);
         if !was_valid {
             self.out.event(Event::PairValid {
                 socket: key.0,

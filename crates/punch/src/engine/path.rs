@@ -211,6 +211,20 @@ impl Engine {
         }
     }
 
+    /// The path's pair was answered. A private address is a VPN's if it is far away, and an answer that is late proves
+    /// nothing where the next one is not.
+    pub(super) fn tell_of_lan(&mut self, key: PairKey) {
+        let pair = self.attempts.checks.get(key);
+        let is_lan = pair.is_some_and(|pair| pair.technique == Technique::Lan);
+        if let Some(direct) = self.path.direct.as_mut().filter(|d| d.key() == key)
+            && is_lan
+            && direct.path.technique == Technique::Vpn
+        {
+            direct.path.technique = Technique::Lan;
+            self.out.event(Event::PathIsLan);
+        }
+    }
+
     /// Looks now and then at all other pairs beside a path that streams move on: one of them may be the better one by
     /// now. Nothing of an idle session is worth the packets.
     pub(super) fn look_again(&mut self) {
@@ -316,7 +330,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
     use super::*;
-    use crate::{Config, Input, PunchKey, Role};
+    use crate::{Config, Input, PunchKey, Role, transactions::Sent};
 
     const REMOTE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 1000);
 
@@ -335,6 +349,28 @@ mod tests {
 
     fn outputs(engine: &mut Engine) -> Vec<Output> {
         std::iter::from_fn(|| engine.poll_output()).collect()
+    }
+
+    #[test]
+    fn path_that_was_taken_for_a_vpns_is_told_as_a_lans_once_an_answer_is_fast() {
+        let start = Instant::now();
+        let mut engine = engine(Technique::Vpn, start);
+        let key = (SocketId::V4, REMOTE);
+        engine.attempts.checks.add(key, Technique::Lan);
+        for (ms, is_lan) in [(30, false), (1, true), (1, false), (40, false)] {
+            engine.now += Duration::from_millis(ms);
+            let sent = Sent {
+                socket: key.0,
+                to: key.1,
+                at: engine.now - Duration::from_millis(ms),
+                purpose: Purpose::CHECK,
+            };
+            engine.on_check_answered(sent, REMOTE, Length::Short);
+            let told = outputs(&mut engine);
+            let told = told.contains(&Output::Event(Event::PathIsLan));
+            assert_eq!(told, is_lan, "{ms} ms");
+        }
+        assert_eq!(engine.nominated().unwrap().technique, Technique::Lan);
     }
 
     #[test]

@@ -106,6 +106,8 @@ pub enum Input<'a> {
     },
     /// The traversal engine has nominated a direct path.
     Nominated(Path),
+    /// The nominated path was taken for a VPN's, and leads over a LAN.
+    PathIsLan,
     /// The nominated path is gone.
     DirectLost(LossReason),
     /// There is another direct way, which is not used since it is slower.

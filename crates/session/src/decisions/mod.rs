@@ -261,6 +261,7 @@ impl Decisions {
                 }
             }
             Input::Nominated(path) => self.on_nominated(&path, now),
+            Input::PathIsLan => self.on_lan(now),
             Input::DirectLost(reason) => self.on_direct_lost(reason),
             Input::Unused { technique, rtt } => self.on_unused(technique, rtt, now),
             Input::Obstacle(obstacle) => {
@@ -291,6 +292,11 @@ impl Decisions {
             Input::PeerLeft => {}
             Input::End(why) => self.end(why.clone()),
         }
+    }
+
+    fn on_lan(&mut self, now: Instant) {
+        let report = self.path_status.on_lan(self.after_ms(now));
+        self.report_path(report);
     }
 
     fn on_unused(&mut self, technique: Technique, rtt: Duration, now: Instant) {

@@ -92,6 +92,18 @@ impl PathStatus {
         self.say_direct(why, after_ms)
     }
 
+    /// The direct path leads over a LAN, and not by a VPN as was thought; the report that whoever is on it is told
+    /// with.
+    pub(super) fn on_lan(&mut self, after_ms: u64) -> Option<PathReport> {
+        let vpn = |path: &&mut Path| path.technique == Technique::Vpn;
+        self.direct.as_mut().filter(vpn)?.technique = Technique::Lan;
+        let why = self.why_direct(self.direct.as_ref()?);
+        let vpn = |told: &&mut PathReport| told.technique.as_deref() == Some(Technique::Vpn.name());
+        let told = self.told.as_mut().filter(vpn)?;
+        told.technique = Some(Technique::Lan.name().to_owned());
+        say_again(told, why, after_ms)
+    }
+
     /// The streams leave a direct path that carries too little, for this reason.
     pub(super) fn on_starved(&mut self, why: String) {
         self.left_because = Some(why.clone());

@@ -598,6 +598,31 @@ fn slower_direct_way_is_told_on_the_direct_path_alone() {
     assert!(told[0].why.contains("80 ms"), "{}", told[0].why);
 }
 
+#[test]
+fn lan_that_was_taken_for_a_vpn_is_told_for_what_it_is() {
+    for is_used in [true, false] {
+        let mut bench = Bench::new(Role::Connector);
+        bench.up(1, PathKind::RelayUdp);
+        bench.tell(Input::Nominated(Path {
+            technique: Technique::Vpn,
+            ..path(2)
+        }));
+        let mut outputs = Vec::new();
+        if is_used {
+            let told = path_reports(&bench.up(2, PathKind::Direct));
+            assert_eq!(told[0].technique.as_deref(), Some("vpn"));
+            outputs.extend(bench.tell(Input::PathIsLan));
+        } else {
+            assert!(path_reports(&bench.tell(Input::PathIsLan)).is_empty());
+            outputs.extend(bench.up(2, PathKind::Direct));
+        }
+        let told = path_reports(&outputs);
+        assert_eq!(told[0].technique.as_deref(), Some("lan"), "{is_used}");
+        assert_eq!(told[0].why, Technique::Lan.to_string());
+        assert!(path_reports(&bench.tell(Input::PathIsLan)).is_empty());
+    }
+}
+
 /// A session on a direct path with a stream, whose tunnel stops to answer while the path's checks are answered.
 fn dead_tunnel_on_a_path_that_works(policy: PathPolicy) -> Bench {
     let mut bench = Bench::with_policy(Role::Connector, policy);
