@@ -6,11 +6,14 @@
 //! mapping is still there. Asking from the first socket itself would say nothing, since a NAT that keeps ports would
 //! map it anew, to the same port.
 //!
+//! A host that sleeps leaves its mappings alone for longer than it meant to. What is forgotten then says nothing of the
+//! time that was meant.
+//!
 //! A mapping is used for some seconds first, as a session's is: some NATs keep those longer that saw traffic both ways.
 
 use std::{
     net::SocketAddr,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use p2pdbg_stun::Message;
@@ -29,6 +32,9 @@ const WARM_UP: (usize, Duration) = (3, Duration::from_millis(1_500));
 
 /// Until an answer counts as lost; it is tried three times.
 const PATIENCE: Duration = Duration::from_millis(600);
+
+/// How much longer than it was meant to a trial may take, asking included, and still tell that a mapping is gone.
+const LATE: Duration = Duration::from_secs(5);
 
 /// How long the sockets are left alone: closer where most NATs forget.
 fn idle_times() -> Vec<u64> {
@@ -87,8 +93,9 @@ async fn outlives(server: SocketAddr, seconds: u64) -> Option<bool> {
             mapped = sleeper.ask(server, Question::default()).await?.mapped?;
         }
     }
-    let idle_since = Instant::now();
-    tokio::time::sleep(Duration::from_secs(seconds).saturating_sub(idle_since.elapsed())).await;
+    let idle = Duration::from_secs(seconds);
+    let began = Began::now();
+    tokio::time::sleep(idle).await;
     let waker = StunClient::open(server).ok()?;
     // A NAT with several addresses may give the second socket another, where the answer would go in vain.
     let other = waker.ask(server, Question::default()).await?.mapped?;
@@ -115,12 +122,60 @@ async fn outlives(server: SocketAddr, seconds: u64) -> Option<bool> {
             return Some(true);
         }
     }
-    Some(false)
+    gone(idle, began.passed())
+}
+
+/// When a mapping was used last. While a host sleeps one of its clocks may stand still, and the other one may be set.
+struct Began {
+    awake: Instant,
+    day: SystemTime,
+}
+
+impl Began {
+    fn now() -> Self {
+        Self {
+            awake: Instant::now(),
+            day: SystemTime::now(),
+        }
+    }
+
+    /// How long ago that was, by the clock that says more.
+    fn passed(&self) -> Duration {
+        let by_day = self.day.elapsed().unwrap_or_default();
+        self.awake.elapsed().max(by_day)
+    }
+}
+
+/// What it tells that a mapping is gone which was to be left alone for `idle`, after a time that `passed`.
+fn gone(idle: Duration, passed: Duration) -> Option<bool> {
+    (passed <= idle + LATE).then_some(false)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mapping_that_is_gone_after_this_host_slept_is_no_trial() {
+        let idle = Duration::from_secs(10);
+        assert_eq!(gone(idle, idle + 3 * PATIENCE), Some(false));
+        assert_eq!(gone(idle, idle + 60 * idle), None);
+    }
+
+    #[test]
+    fn clock_that_went_on_while_the_other_one_stood_still_tells_how_long_it_was() {
+        let hour = Duration::from_secs(3600);
+        let slept = Began {
+            awake: Instant::now(),
+            day: SystemTime::now() - hour,
+        };
+        assert!(slept.passed() >= hour);
+        let set_back = Began {
+            day: SystemTime::now() + hour,
+            ..Began::now()
+        };
+        assert!(set_back.passed() < hour);
+    }
 
     #[test]
     fn the_times_are_close_where_nats_forget_and_end_in_minutes() {
