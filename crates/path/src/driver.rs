@@ -537,7 +537,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::traversal::Traversal;
+    use crate::traversal_options::Traversal;
 
     fn listener(directory: &std::path::Path) -> Driver {
         let url = "p2pdbg://127.0.0.1:9".parse().unwrap();

@@ -623,7 +623,7 @@ mod tests {
     use p2pdbg_identity::Identity;
     use p2pdbg_net::nat64::Nat64;
     use p2pdbg_pairing::{Exchange, Next, SessionKeys};
-    use p2pdbg_path::{PathContext, PathSocket, traversal::Traversal};
+    use p2pdbg_path::{PathContext, PathSocket, traversal_options::Traversal};
     use p2pdbg_proto::code::Code;
     use p2pdbg_punch::{LossReason, Path, Technique};
     use p2pdbg_rendezvous_client::TcpRoute;
