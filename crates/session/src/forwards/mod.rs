@@ -3,6 +3,7 @@
 mod accept;
 mod dial;
 mod hold_or_refuse;
+mod look_times;
 mod report;
 mod target_watch;
 
@@ -25,7 +26,7 @@ pub use self::hold_or_refuse::while_absent;
 use self::{
     accept::{Gate, accept},
     dial::TargetDial,
-    target_watch::Usage,
+    look_times::Usage,
 };
 use super::{
     config::SessionConfig,
