@@ -14,12 +14,15 @@ use netlink_packet_core::{
 };
 use netlink_packet_sock_diag::{
     SockDiagMessage,
-    constants::{AF_INET, AF_INET6, IPPROTO_TCP},
+    constants::{AF_INET, AF_INET6, IPPROTO_TCP, TCP_LISTEN},
     inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags},
 };
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 
 use super::{Client, ConnectedSocket, ListeningSocket};
+
+/// Stands for every cookie, by which the kernel tells a socket from a later one with the same addresses.
+const ANY_COOKIE: [u8; 8] = [0xff; 8];
 
 /// Sockets of every user are seen.
 pub(super) fn may_hide(_: u16) -> bool {
@@ -116,40 +119,66 @@ fn listeners(port: u16, mut found: impl FnMut(&InetResponse)) -> io::Result<()> 
 }
 
 /// What the kernel says of the socket at the other end of a connection within this host.
+///
+/// It is asked for that one socket, which it finds by both addresses as it does for a packet. To list the sockets that
+/// fit it would walk its whole table, with all the connections of the host.
 pub(super) fn client(client: SocketAddr, server: SocketAddr) -> io::Result<Option<Client>> {
-    let mut found = None;
     let (family, mut socket_id) = match client {
         SocketAddr::V4(_) => (AF_INET, SocketId::new_v4()),
         SocketAddr::V6(_) => (AF_INET6, SocketId::new_v6()),
     };
+    socket_id.source_address = client.ip();
     socket_id.source_port = client.port();
+    socket_id.destination_address = server.ip();
     socket_id.destination_port = server.port();
+    socket_id.cookie = ANY_COOKIE;
+    // A socket with a link-local address belongs to one interface.
+    if let SocketAddr::V6(client) = client {
+        socket_id.interface_id = client.scope_id();
+    }
     let request = InetRequest {
         family,
         protocol: IPPROTO_TCP,
         extensions: ExtensionFlags::empty(),
-        states: StateFlags::all() - StateFlags::LISTEN,
+        states: StateFlags::all(),
         socket_id,
     };
-    dump(request, |response| {
-        let id = &response.header.socket_id;
-        let source = SocketAddr::new(id.source_address, id.source_port);
-        let destination = SocketAddr::new(id.destination_address, id.destination_port);
-        if source == client && destination == server {
+    let mut found = None;
+    let asked = ask(request, 0, |response| {
+        let header = &response.header;
+        let id = &header.socket_id;
+        // A socket for both families names addresses of IPv4 as ones of IPv6.
+        let is = |(ip, port): (IpAddr, u16), end: SocketAddr| {
+            (ip.to_canonical(), port) == (end.ip(), end.port())
+        };
+        // Where the connection is no more, a packet of it would go to whatever listens on the client's port.
+        if header.state != TCP_LISTEN
+            && is((id.source_address, id.source_port), client)
+            && is((id.destination_address, id.destination_port), server)
+        {
             found = Some(Client {
                 // A socket that its program has closed belongs to no file any more, and so has no inode.
-                is_closed: response.header.inode == 0,
-                uid: Some(response.header.uid),
+                is_closed: header.inode == 0,
+                uid: Some(header.uid),
             });
         }
-    })?;
-    Ok(found)
+    });
+    match asked {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+        Ok(()) => Ok(found),
+    }
 }
 
-fn dump(request: InetRequest, mut found: impl FnMut(&InetResponse)) -> io::Result<()> {
+/// Asks for all sockets that are like this.
+fn dump(request: InetRequest, found: impl FnMut(&InetResponse)) -> io::Result<()> {
+    ask(request, NLM_F_DUMP, found)
+}
+
+fn ask(request: InetRequest, flags: u16, mut found: impl FnMut(&InetResponse)) -> io::Result<()> {
     let socket = Socket::new(NETLINK_SOCK_DIAG)?;
     let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    header.flags = NLM_F_REQUEST | flags;
     let payload = SockDiagMessage::InetRequest(request).into();
     let mut message = NetlinkMessage::new(header, payload);
     message.finalize();
@@ -169,6 +198,10 @@ fn dump(request: InetRequest, mut found: impl FnMut(&InetResponse)) -> io::Resul
             match message.payload {
                 NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
                     found(&response);
+                    // Only a list has an end.
+                    if flags & NLM_F_DUMP == 0 {
+                        return Ok(());
+                    }
                 }
                 NetlinkPayload::Done(_) => return Ok(()),
                 NetlinkPayload::Error(error) => return Err(error.to_io()),

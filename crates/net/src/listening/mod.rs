@@ -164,8 +164,6 @@ pub struct Client {
 /// The kernel forgets a closed socket some time after the other end has closed too; so a connection within the loopback
 /// whose client is not in the table counts as closed.
 pub fn client(client: SocketAddr, server: SocketAddr) -> Option<Client> {
-    let canonical =
-        |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
     let (client, server) = (canonical(client), canonical(server));
     match table::client(client, server) {
         Ok(None) if table::SEES_CLIENTS && client.ip().is_loopback() => Some(Client {
@@ -177,6 +175,14 @@ pub fn client(client: SocketAddr, server: SocketAddr) -> Option<Client> {
             tracing::debug!(%error, "cannot see the other end of a connection");
             None
         }
+    }
+}
+
+/// The same address as one of IPv4, if it is one; one of IPv6 keeps its interface.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        IpAddr::V6(_) => address,
     }
 }
 
@@ -394,6 +400,34 @@ mod tests {
         assert_eq!(rest_after(millis(100), millis(60)), millis(1_200));
         assert_eq!(rest_after(millis(100), Duration::MAX), LONGEST_REST);
         assert_eq!(rest_after(millis(60_000), millis(900)), millis(60_000));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn client_whose_socket_is_for_both_families_is_seen() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let mapped = (Ipv4Addr::LOCALHOST.to_ipv6_mapped(), at.port());
+        // As a JVM dials, and so an IDE of JetBrains.
+        let Ok(program) = std::net::TcpStream::connect(mapped) else {
+            return eprintln!("left out: this host has no IPv6");
+        };
+        assert!(program.local_addr().unwrap().is_ipv6());
+        let (_server, from) = listener.accept().unwrap();
+        let seen = client(from, at).unwrap();
+        assert!(!seen.is_closed && seen.uid.is_some(), "{seen:?}");
+        drop(program);
+        assert!(client(from, at).unwrap().is_closed);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn listener_on_the_port_of_a_client_that_is_gone_is_not_taken_for_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let program = TcpListener::bind("127.0.0.1:0").unwrap();
+        let from = program.local_addr().unwrap();
+        assert!(client(from, at).unwrap().is_closed);
     }
 
     #[test]
