@@ -44,6 +44,8 @@ struct Shared {
     attached: Mutex<HashMap<(u32, u64, Tool), u16>>,
     /// What goes on for the debuggers that have attached; it ends with the session.
     running: Mutex<JoinSet<()>>,
+    #[cfg(target_os = "linux")]
+    looks: Mutex<crate::tcp_nodelay::Looks>,
     told: Box<dyn Fn(Attached) + Send + Sync>,
 }
 
@@ -57,6 +59,8 @@ impl Programs {
             attaching: Semaphore::new(1),
             attached: Mutex::default(),
             running: Mutex::default(),
+            #[cfg(target_os = "linux")]
+            looks: Mutex::default(),
             told: Box::new(told),
         }))
     }
@@ -84,17 +88,24 @@ impl Programs {
     pub fn send_at_once(&self, port: u16) {
         #[cfg(target_os = "linux")]
         {
-            let attached = lock(&self.0.attached);
-            let by_debugpy = attached.keys().filter(|name| name.2 == Tool::Debugpy);
-            let roots: Vec<_> = by_debugpy.map(|&(pid, start, _)| (pid, start)).collect();
-            drop(attached);
             let mut running = lock(&self.0.running);
             // Those that have ended would be kept until they are asked for.
             while running.try_join_next().is_some() {}
-            if running.len() < LOOKS {
+            if running.len() < LOOKS && lock(&self.0.looks).begin(port) {
+                // What runs is to end with the session, and not after the last look.
+                let shared = Arc::downgrade(&self.0);
+                let mut roots = self.0.roots();
                 running.spawn_blocking(move || {
-                    let sockets = crate::tcp_nodelay::send_at_once(port, &roots);
-                    tracing::debug!(port, sockets, "debugpy sends at once");
+                    loop {
+                        let sockets = crate::tcp_nodelay::send_at_once(port, &roots);
+                        tracing::debug!(port, sockets, "debugpy sends at once");
+                        match shared.upgrade() {
+                            Some(shared) if lock(&shared.looks).ended(port) => {
+                                roots = shared.roots();
+                            }
+                            _ => return,
+                        }
+                    }
                 });
             }
         }
@@ -152,6 +163,16 @@ impl Programs {
         lock(&self.0.attached).insert(name, port);
         (self.0.told)(attached);
         Ok(AttachMessage::Attached { port })
+    }
+}
+
+impl Shared {
+    /// The processes to which debugpy has attached, by number and start.
+    #[cfg(target_os = "linux")]
+    fn roots(&self) -> Vec<(u32, u64)> {
+        let attached = lock(&self.attached);
+        let by_debugpy = attached.keys().filter(|name| name.2 == Tool::Debugpy);
+        by_debugpy.map(|&(pid, start, _)| (pid, start)).collect()
     }
 }
 

@@ -11,7 +11,12 @@
 //! that lead to the adapter. What is left out: programs that are neither this process' descendants nor attached to by
 //! it.
 
-use std::{io, net::TcpStream, os::fd::OwnedFd};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    net::TcpStream,
+    os::fd::OwnedFd,
+};
 
 use p2pdbg_debugger::Preset;
 use p2pdbg_net::listening::{self, ConnectedSocket};
@@ -24,6 +29,26 @@ use crate::process::{self, Process};
 
 /// How many ancestors of a process are looked at.
 const MOST_ANCESTORS: usize = 64;
+
+/// The looks that are under way, one for each port of an adapter; whether another is to follow.
+#[derive(Debug, Default)]
+pub(crate) struct Looks(HashMap<u16, bool>);
+
+impl Looks {
+    /// Whether to look at a port now. If somebody does already another look follows that one, which may be past what
+    /// is new.
+    pub(crate) fn begin(&mut self, port: u16) -> bool {
+        let is_under_way = self.0.contains_key(&port);
+        self.0.insert(port, is_under_way);
+        !is_under_way
+    }
+
+    /// A look has ended; whether another one follows.
+    pub(crate) fn ended(&mut self, port: u16) -> bool {
+        let follows = self.0.remove(&port) == Some(true);
+        follows && self.begin(port)
+    }
+}
 
 /// Has the debuggers that the adapter on `port` has to do with send without delay, in this process' descendants and
 /// in `roots`, by number and start, and theirs. How many sockets there were. It reads some files of every process:
@@ -69,16 +94,22 @@ fn ends_at_debuggees(port: u16) -> Vec<ConnectedSocket> {
     let Some(adapter) = adapter.and_then(|adapter| process::find(adapter.pid)) else {
         return Vec::new();
     };
-    let its_own = adapter.sockets();
     let connected = listening::connected();
-    let leads_to_it = |end: &ConnectedSocket| {
-        !its_own.contains(&end.inode)
-            && connected.iter().any(|other| {
-                its_own.contains(&other.inode)
-                    && (other.local, other.remote) == (end.remote, end.local)
-            })
-    };
-    connected.iter().copied().filter(leads_to_it).collect()
+    other_ends(&adapter.sockets(), connected.iter().copied())
+}
+
+/// The ends of connections whose other end is one of these sockets. Each is looked at twice, however many a busy host
+/// has.
+fn other_ends(
+    its_own: &HashSet<u64>,
+    connected: impl Iterator<Item = ConnectedSocket> + Clone,
+) -> Vec<ConnectedSocket> {
+    let is_its_own = |end: &ConnectedSocket| its_own.contains(&end.inode);
+    let own = connected.clone().filter(is_its_own);
+    let other: HashSet<_> = own.map(|end| (end.remote, end.local)).collect();
+    let leads_to_it =
+        |end: &ConnectedSocket| !is_its_own(end) && other.contains(&(end.local, end.remote));
+    connected.filter(leads_to_it).collect()
 }
 
 /// Whether a process is one of `roots`, or descends from one or from this one. A number may belong to another process
@@ -128,6 +159,7 @@ fn set(process: &OwnedFd, descriptor: i32, inode: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::{
+        cell::Cell,
         fs,
         net::TcpListener,
         os::unix::process::CommandExt,
@@ -135,6 +167,9 @@ mod tests {
     };
 
     use super::*;
+
+    /// Connections of a test, of which each takes two of the 1,024 descriptors that it may have.
+    const CONNECTIONS: usize = 400;
 
     /// An adapter by its command line, which listens and has a connection, and the debuggee's end of that.
     struct Pair {
@@ -204,6 +239,42 @@ mod tests {
         assert_eq!(found, [1, 0]);
         let nodelay = [&pair, &other].map(|pair| pair.debuggee.nodelay().unwrap());
         assert_eq!(nodelay, [true, false]);
+    }
+
+    #[test]
+    fn looks_at_a_port_are_taken_one_at_a_time_and_the_last_is_after_the_last_word() {
+        let mut looks = Looks::default();
+        assert!(looks.begin(5678) && looks.begin(5679));
+        assert!(!looks.begin(5678) && !looks.begin(5678));
+        assert!(looks.ended(5678), "for both of the words meanwhile");
+        assert!(!looks.ended(5678) && !looks.ended(5679));
+        assert!(looks.begin(5678));
+    }
+
+    #[test]
+    fn each_connection_of_the_host_is_looked_at_twice() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections: Vec<_> = (0..CONNECTIONS)
+            .map(|_| {
+                let dialled = TcpStream::connect(address).unwrap();
+                (dialled, listener.accept().unwrap().0)
+            })
+            .collect();
+        let inode = |socket: &TcpStream| fstat(socket).unwrap().st_ino;
+        let own = connections.iter().map(|(_, accepted)| inode(accepted));
+        let connected = listening::connected();
+        let looks = Cell::new(0);
+        let looked_at = connected
+            .iter()
+            .copied()
+            .inspect(|_| looks.set(looks.get() + 1));
+        let found = other_ends(&own.collect(), looked_at);
+        let found: HashSet<u64> = found.iter().map(|end| end.inode).collect();
+        let other = connections.iter().map(|(dialled, _)| inode(dialled));
+        assert_eq!(found, other.collect());
+        assert!(connected.len() >= 2 * CONNECTIONS);
+        assert_eq!(looks.get(), 2 * connected.len());
     }
 
     #[test]
