@@ -23,36 +23,47 @@ pub fn debuggers(sockets: &[ListeningSocket]) -> Vec<ListeningDebugger> {
     let mut found: Vec<(usize, ListeningDebugger)> = Vec::new();
     for process in crate::process::all() {
         let command_line = process.command_line();
-        let is_any = |preset: &Preset| {
-            let ports = sockets.iter().map(|socket| socket.address.port());
-            let mut ports = ports;
-            ports.any(|port| preset.debugger().listens_as(&command_line, port))
-        };
+        let fitting = fitting(&command_line, sockets.iter());
         // Only those that could be a debugger's have their descriptors looked at.
-        if !Preset::ALL.iter().any(is_any) {
+        if fitting.is_empty() {
             continue;
         }
         let inodes = process.sockets();
-        for (index, socket) in sockets.iter().enumerate() {
-            let port = socket.address.port();
-            let is_it = |preset: &Preset| preset.debugger().listens_as(&command_line, port);
-            if inodes.contains(&socket.inode)
-                && let Some(debugger) = Preset::ALL.into_iter().find(is_it)
-            {
-                let known = found.iter().any(|(of, _)| *of == index);
-                if !known {
-                    let found_now = ListeningDebugger {
-                        debugger,
-                        address: socket.address,
-                        pid: process.pid(),
-                    };
-                    found.push((index, found_now));
-                }
+        for (index, debugger) in fitting {
+            let socket = &sockets[index];
+            let is_known = found.iter().any(|(of, _)| *of == index);
+            if inodes.contains(&socket.inode) && !is_known {
+                let found_now = ListeningDebugger {
+                    debugger,
+                    address: socket.address,
+                    pid: process.pid(),
+                };
+                found.push((index, found_now));
             }
         }
     }
     found.sort_by_key(|(index, _)| *index);
     found.into_iter().map(|(_, found)| found).collect()
+}
+
+/// Which of the sockets, by their place, are those of a debugger if a process with this command line has them, and of
+/// which. What most processes are is told without a look at the sockets, of which a busy host has hundreds.
+#[cfg(target_os = "linux")]
+fn fitting<'a>(
+    command_line: &[String],
+    sockets: impl Iterator<Item = &'a ListeningSocket>,
+) -> Vec<(usize, Preset)> {
+    let may_be = |preset: &Preset| preset.debugger().may_listen_as(command_line);
+    let may_be: Vec<Preset> = Preset::ALL.into_iter().filter(may_be).collect();
+    if may_be.is_empty() {
+        return Vec::new();
+    }
+    let fits = |(index, socket): (usize, &ListeningSocket)| {
+        let port = socket.address.port();
+        let is_it = |preset: &&Preset| preset.debugger().listens_as(command_line, port);
+        may_be.iter().find(is_it).map(|preset| (index, *preset))
+    };
+    sockets.enumerate().filter_map(fits).collect()
 }
 
 /// None are seen here: only Linux tells which process a socket belongs to.
@@ -110,5 +121,25 @@ mod tests {
             child.wait().unwrap();
         }
         assert_eq!(found, [expected]);
+    }
+
+    #[test]
+    fn process_that_is_no_debugger_is_told_without_a_look_at_the_sockets() {
+        let socket = |port| ListeningSocket {
+            address: ([127, 0, 0, 1], port).into(),
+            inode: 0,
+        };
+        let sockets: Vec<_> = (2000..2300).map(socket).collect();
+        for (line, looks, fitting_places) in [
+            ("/usr/sbin/httpd -p 2000", 0, vec![]),
+            ("python3 app.py --port 2000", 0, vec![]),
+            ("python3 /v/debugpy/adapter --port 2007", 300, vec![7]),
+        ] {
+            let line: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let mut looked_at = 0;
+            let fitting = fitting(&line, sockets.iter().inspect(|_| looked_at += 1));
+            let places: Vec<usize> = fitting.into_iter().map(|(place, _)| place).collect();
+            assert_eq!((looked_at, places), (looks, fitting_places), "{line:?}");
+        }
     }
 }

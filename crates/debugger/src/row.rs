@@ -62,17 +62,29 @@ pub enum ListeningPort {
 }
 
 impl Debugger {
-    /// Whether a process with this command line, which listens on `port`, does so for this debugger's IDE.
-    pub fn listens_as(&self, command_line: &[String], port: u16) -> bool {
+    /// Whether a process with this command line may listen for this debugger's IDE on some port.
+    pub fn may_listen_as(&self, command_line: &[String]) -> bool {
         let Some(listens) = self.listens else {
             return false;
         };
         let mut words = command_line.iter();
         let program = words.next().map_or("", String::as_str);
         let program = program.rsplit('/').next().unwrap_or_default();
-        if !program.starts_with(listens.program) {
+        program.starts_with(listens.program)
+            && match listens.port {
+                ListeningPort::Any | ListeningPort::InArgumentOrOwn(_) => true,
+                ListeningPort::InCommandLine | ListeningPort::InArgument => {
+                    words.any(|word| word.contains(listens.argument))
+                }
+            }
+    }
+
+    /// Whether a process with this command line, which listens on `port`, does so for this debugger's IDE.
+    pub fn listens_as(&self, command_line: &[String], port: u16) -> bool {
+        let Some(listens) = self.listens.filter(|_| self.may_listen_as(command_line)) else {
             return false;
-        }
+        };
+        let mut words = command_line.iter().skip(1);
         let says = |word: &&String| word.contains(listens.argument);
         let names = |word: &String| {
             let mut numbers = word.split(|c: char| !c.is_ascii_digit());
@@ -80,9 +92,7 @@ impl Debugger {
         };
         match listens.port {
             ListeningPort::Any => true,
-            ListeningPort::InCommandLine => {
-                words.clone().any(|word| says(&word)) && words.any(names)
-            }
+            ListeningPort::InCommandLine => words.any(names),
             ListeningPort::InArgument => words.filter(says).any(names),
             ListeningPort::InArgumentOrOwn(count) => {
                 let own = self.port..self.port.saturating_add(count);

@@ -640,6 +640,13 @@ mod tests {
         assert!(JDWP.listens_as(&jvm, 5006) && !JDWP.listens_as(&jvm, 8080));
         assert!(GDBSERVER.listens_as(&line("gdbserver :2000 ./app"), 2000));
         assert!(!GDBSERVER.listens_as(&[], 2000));
+        for (line, may) in [
+            (&adapter, [true, false]),
+            (&server, [false, false]),
+            (&worker, [false, true]),
+        ] {
+            assert_eq!([DEBUGPY, NODE].map(|row| row.may_listen_as(line)), may);
+        }
     }
 
     #[test]

@@ -4,7 +4,10 @@
 //! later, right above the port of one that is served, are told of as well: one for each process that a program starts
 //! (the cluster of node), or another program, of which the second takes the next port.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use p2pdbg_attach::ListeningDebugger;
 use p2pdbg_base::HostPort;
@@ -15,10 +18,14 @@ use p2pdbg_proto::{
     control::Role,
     tunnel::{Direction, Elsewhere, TunnelMessage},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::AbortHandle};
 
-/// Between two looks at the sockets that listen.
+/// The shortest pause between two looks at the sockets that listen.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// The pause is so many times as long as the look took: on a host where ports come and go among thousands of processes
+/// looking costs a hundredth of a processor at most.
+const PATIENCE: u32 = 100;
 
 /// The most that are told of in a session.
 const MOST: usize = 16;
@@ -30,28 +37,33 @@ const WORKERS: u16 = 100;
 /// Looks which debuggers listen, and tells whenever that has changed.
 pub(super) async fn watch<T>(events: mpsc::Sender<T>, wrap: impl Fn(Seen) -> T) {
     let mut known: Vec<ListeningSocket> = Vec::new();
-    let mut looks = tokio::time::interval(LOOK);
-    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        looks.tick().await;
+        let began = Instant::now();
         // Some 0.05 ms; the processes take longer, and are looked at when there is something new.
         let sockets = listening::all();
-        if sockets == known {
-            continue;
+        let mut took = began.elapsed();
+        if sockets != known {
+            known.clone_from(&sockets);
+            let look = tokio::task::spawn_blocking(move || {
+                let debuggers = p2pdbg_attach::debuggers(&sockets);
+                (sockets, debuggers)
+            });
+            let Ok((sockets, debuggers)) = look.await else {
+                return;
+            };
+            took = began.elapsed();
+            let event = wrap(Seen { sockets, debuggers });
+            if events.send(event).await.is_err() {
+                return;
+            }
         }
-        known.clone_from(&sockets);
-        let look = tokio::task::spawn_blocking(move || {
-            let debuggers = p2pdbg_attach::debuggers(&sockets);
-            (sockets, debuggers)
-        });
-        let Ok((sockets, debuggers)) = look.await else {
-            return;
-        };
-        let event = wrap(Seen { sockets, debuggers });
-        if events.send(event).await.is_err() {
-            return;
-        }
+        tokio::time::sleep(pause_after(took)).await;
     }
+}
+
+/// How long to wait after a look that took so long.
+fn pause_after(took: Duration) -> Duration {
+    LOOK.max(took * PATIENCE)
 }
 
 /// What listens on this host.
@@ -63,22 +75,43 @@ pub(super) struct Seen {
 
 /// What was told of such debuggers.
 #[derive(Debug, Default)]
-pub(super) struct Told(Vec<Elsewhere>);
+pub(super) struct Told {
+    told: Vec<Elsewhere>,
+    /// The task that looks for them, or did.
+    watch: Option<AbortHandle>,
+}
 
 impl Told {
     /// What there is to tell the other end on a new tunnel.
     pub(super) fn announcements(&self) -> impl Iterator<Item = TunnelMessage> {
-        self.0.iter().cloned().map(TunnelMessage::Elsewhere)
+        self.told.iter().cloned().map(TunnelMessage::Elsewhere)
     }
 
-    /// Takes one in; false if it was told already, or one too many.
+    /// Has a task look for them, unless one does or did.
+    pub(super) fn watch_by(&mut self, start: impl FnOnce() -> AbortHandle) {
+        self.watch.get_or_insert_with(start);
+    }
+
+    /// Takes one in; false if it was told already, or one too many. Nobody looks for more than can be told.
     pub(super) fn note(&mut self, one: &Elsewhere) -> bool {
-        let is_new = self.0.len() < MOST && !self.0.contains(one);
+        let is_new = self.told.len() < MOST && !self.told.contains(one);
         if is_new {
-            self.0.push(one.clone());
+            self.told.push(one.clone());
+        }
+        if self.told.len() >= MOST
+            && let Some(watch) = &self.watch
+        {
+            watch.abort();
         }
         is_new
     }
+}
+
+/// Whether there is a debugger that could be told of, if it listened where this forward does not lead.
+pub(super) fn can_be_told(forward: &Forward) -> bool {
+    Preset::ALL
+        .into_iter()
+        .any(|preset| preset.debugger().listens.is_some() && is_for(forward, preset))
 }
 
 /// The debuggers that listen where none of these forwards, all of which this end dials, leads.
@@ -270,6 +303,44 @@ mod tests {
             &[],
         );
         assert_eq!(told(&["jdwp"], &below), []);
+    }
+
+    #[test]
+    fn pause_is_a_second_or_a_hundred_times_what_the_look_took() {
+        let millis = Duration::from_millis;
+        assert_eq!(pause_after(millis(1)), millis(1_000));
+        assert_eq!(pause_after(millis(150)), millis(15_000));
+    }
+
+    #[test]
+    fn forward_that_no_debugger_of_the_table_is_for_is_not_watched_for() {
+        for (text, can_be) in [
+            ("debugpy", true),
+            ("auto", true),
+            ("-L 8080:localhost:80", false),
+        ] {
+            assert_eq!(can_be_told(&forward(text)), can_be, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_looks_for_more_debuggers_than_can_be_told() {
+        let mut tasks = tokio::task::JoinSet::new();
+        let mut told = Told::default();
+        told.watch_by(|| tasks.spawn(std::future::pending::<()>()));
+        for pid in 0..MOST {
+            assert!(tasks.try_join_next().is_none());
+            let one = Elsewhere {
+                forward: 0,
+                debugger: "debugpy".into(),
+                address: ([127, 0, 0, 1], 5679).into(),
+                pid: u32::try_from(pid).unwrap(),
+                further: true,
+            };
+            assert!(told.note(&one));
+        }
+        assert!(tasks.join_next().await.unwrap().unwrap_err().is_cancelled());
+        told.watch_by(|| panic!("there is nothing more to tell"));
     }
 
     #[test]

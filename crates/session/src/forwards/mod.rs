@@ -233,16 +233,13 @@ impl Forwards {
             let state = self.set_up(number(index), tasks).await;
             self.table[index].state = Some(state);
         }
-        if !self.told
-            && self
-                .table
-                .iter()
-                .any(|entry| entry.forward.direction == Direction::ToDebuggee)
-        {
-            tasks.spawn(debuggers_elsewhere::watch(
-                self.events.clone(),
-                Event::Listening,
-            ));
+        let is_watched_for = |entry: &Entry| {
+            entry.forward.direction == Direction::ToDebuggee
+                && debuggers_elsewhere::can_be_told(&entry.forward)
+        };
+        if self.table.iter().any(is_watched_for) {
+            let watch = debuggers_elsewhere::watch(self.events.clone(), Event::Listening);
+            self.elsewhere.watch_by(|| tasks.spawn(watch));
         }
         Ok(self.announcements())
     }
