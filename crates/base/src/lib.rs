@@ -7,12 +7,14 @@
 //!   [`Silence`]: when a connection on which nothing is heard is given up; [`Room`]: how much may wait in a queue.
 //! - [`duration`]: lengths of time as people write them; [`PathPolicy`], [`Absent`]: what a user may choose of a
 //!   session.
-//! - [`in_two_lines`]: what is wrong with a command line; [`version`]: which build a program is.
+//! - [`in_two_lines`]: what is wrong with a command line; [`version`]: which build a program is; [`descriptors`]: how
+//!   many this process may have.
 //!
 //! What it leaves out: sockets, clocks, files.
 
 mod backoff;
 mod colours;
+pub mod descriptors;
 pub mod duration;
 mod failure;
 pub mod host_port;
@@ -28,6 +30,7 @@ pub mod version;
 
 pub use backoff::Backoff;
 pub use colours::colours_are_welcome;
+pub use descriptors::Descriptors;
 pub use failure::{ErrorCode, Failure, Outcome};
 pub use host_port::{Bind, BindScope, Host, HostPort, NotAHostPort};
 pub use opened::Opened;

@@ -1,0 +1,215 @@
+//! How many descriptors this process may have: each connection and each socket takes one, and service managers and
+//! shells start programs with 1,024 of them unless told otherwise, though the program may have more.
+//!
+//! What this process starts gets as many as it was started with itself: a program that waits by select(2) breaks at
+//! descriptors beyond 1,023, which is what the usual limit is for. What it leaves out: systems without such a limit.
+
+use std::io;
+
+#[cfg(unix)]
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The descriptors that this process was started with, for what it starts; by default those that it has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Descriptors {
+    #[cfg(unix)]
+    before: Option<Rlimit>,
+}
+
+impl Descriptors {
+    /// Takes all that this process may have. Where the system refuses, it does with what it has.
+    #[cfg(unix)]
+    pub fn take_all() -> Self {
+        let before = getrlimit(Resource::Nofile);
+        let most = Rlimit {
+            current: before.maximum,
+            ..before
+        };
+        let taken = setrlimit(Resource::Nofile, most).is_ok();
+        Self {
+            before: taken.then_some(before),
+        }
+    }
+
+    /// Takes all that this process may have: there is no limit.
+    #[cfg(not(unix))]
+    pub fn take_all() -> Self {
+        Self {}
+    }
+
+    /// Starts a program by `spawn`, with the limit that this process was started with.
+    ///
+    /// # Errors
+    /// If `spawn` fails.
+    #[cfg(unix)]
+    pub fn start<C>(
+        self,
+        mut spawn: impl FnMut() -> io::Result<C>,
+        pid: impl Fn(&C) -> Option<u32>,
+    ) -> io::Result<C> {
+        let Some(before) = self.before else {
+            return spawn();
+        };
+        // A limit that is inherited holds from the program's first instruction on; one that is set for it once it runs
+        // comes later than its first look at it. Meanwhile this process has the lower one too: what is open stays so,
+        // and nothing else happens on this thread.
+        let own = getrlimit(Resource::Nofile);
+        if setrlimit(Resource::Nofile, at(before, own)).is_err() {
+            return spawn();
+        }
+        let started = spawn();
+        let _ = setrlimit(Resource::Nofile, own);
+        let is_full = |error: &io::Error| {
+            error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())
+        };
+        match started {
+            // More is open here than the program may have, and starting it took another one, a pipe to it say.
+            Err(error) if is_full(&error) => {
+                let child = spawn()?;
+                set(pid(&child), at(before, own));
+                Ok(child)
+            }
+            started => started,
+        }
+    }
+
+    /// Starts a program by `spawn`: there is no limit.
+    ///
+    /// # Errors
+    /// If `spawn` fails.
+    #[cfg(not(unix))]
+    pub fn start<C>(
+        self,
+        mut spawn: impl FnMut() -> io::Result<C>,
+        _pid: impl Fn(&C) -> Option<u32>,
+    ) -> io::Result<C> {
+        spawn()
+    }
+}
+
+/// How many descriptors this process may have now.
+pub fn limit() -> usize {
+    #[cfg(unix)]
+    let current = getrlimit(Resource::Nofile).current;
+    #[cfg(not(unix))]
+    let current: Option<u64> = None;
+    current
+        .and_then(|current| usize::try_from(current).ok())
+        .unwrap_or(usize::MAX)
+}
+
+/// The limit of before, with what may be had at the most as it is.
+#[cfg(unix)]
+fn at(before: Rlimit, own: Rlimit) -> Rlimit {
+    Rlimit {
+        current: before.current,
+        ..own
+    }
+}
+
+/// Gives a child another limit, where the system can; one that has ended needs none.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn set(pid: Option<u32>, limit: Rlimit) {
+    let pid = pid.and_then(|pid| i32::try_from(pid).ok());
+    if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::prlimit(Some(pid), Resource::Nofile, limit);
+    }
+}
+
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+fn set(_pid: Option<u32>, _limit: Rlimit) {}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::{
+        fs::File,
+        io::{Read, Write},
+        process::{Child, Command, Stdio},
+    };
+
+    use super::*;
+
+    /// By which a test knows that it runs in a process of its own, whose limit it may change.
+    const WITHIN: &str = "P2PDBG_TEST_DESCRIPTORS";
+
+    /// The limit with which that process is started, so to speak.
+    const BEFORE: u64 = 64;
+
+    /// Runs this test in a process of its own; false if this is that process.
+    fn runs_alone(test: &str) -> bool {
+        if std::env::var_os(WITHIN).is_some() {
+            return false;
+        }
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                &format!("descriptors::tests::{test}"),
+                "--nocapture",
+            ])
+            .env(WITHIN, "1")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        true
+    }
+
+    /// A shell that says its limit when it is told to go on.
+    fn shell() -> Command {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "read -r _; ulimit -Sn"]);
+        shell.stdin(Stdio::piped()).stdout(Stdio::piped());
+        shell
+    }
+
+    fn says(mut child: Child) -> String {
+        child.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let mut said = String::new();
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_to_string(&mut said).unwrap();
+        child.wait().unwrap();
+        said.trim().to_owned()
+    }
+
+    fn begin() -> Descriptors {
+        let own = getrlimit(Resource::Nofile);
+        let before = Rlimit {
+            current: Some(BEFORE),
+            ..own
+        };
+        setrlimit(Resource::Nofile, before).unwrap();
+        Descriptors::take_all()
+    }
+
+    #[test]
+    fn program_gets_the_limit_of_before_and_this_process_all_that_it_may_have() {
+        if runs_alone("program_gets_the_limit_of_before_and_this_process_all_that_it_may_have") {
+            return;
+        }
+        let descriptors = begin();
+        let raised = getrlimit(Resource::Nofile);
+        assert_eq!(raised.current, raised.maximum);
+        let child = descriptors.start(|| shell().spawn(), |child| Some(child.id()));
+        assert_eq!(says(child.unwrap()), BEFORE.to_string());
+        assert_eq!(getrlimit(Resource::Nofile), raised);
+        // Which limit it would get otherwise.
+        let child = Descriptors::default().start(|| shell().spawn(), |child| Some(child.id()));
+        assert_ne!(says(child.unwrap()), BEFORE.to_string());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn program_is_started_while_more_is_open_than_it_may_have() {
+        if runs_alone("program_is_started_while_more_is_open_than_it_may_have") {
+            return;
+        }
+        let descriptors = begin();
+        let raised = getrlimit(Resource::Nofile);
+        let open: Vec<File> = (0..BEFORE)
+            .map(|_| File::open("/dev/null").unwrap())
+            .collect();
+        let child = descriptors.start(|| shell().spawn(), |child| Some(child.id()));
+        assert_eq!(says(child.unwrap()), BEFORE.to_string());
+        assert_eq!(getrlimit(Resource::Nofile), raised);
+        drop(open);
+    }
+}
