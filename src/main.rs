@@ -17,7 +17,7 @@ use p2pdbg::{
     config::Config,
     report::{Format, Printer},
 };
-use p2pdbg_base::{ErrorCode, Failure, Outcome, colours_are_welcome};
+use p2pdbg_base::{Descriptors, ErrorCode, Failure, Outcome, colours_are_welcome};
 use p2pdbg_events::{Event, Reporter, Warning, WarningCode};
 use p2pdbg_proto::control::Role;
 use p2pdbg_udp::drivers;
@@ -44,7 +44,8 @@ fn main() -> ExitCode {
                 let mut ask = ask_code;
                 let environment = Environment::of_process(&mut ask)?;
                 warn_of_open_file(&environment, &reporter);
-                let options = cli::resolve_listen(args, environment)?;
+                let mut options = cli::resolve_listen(args, environment)?;
+                options.session.policy.descriptors = Descriptors::take_all();
                 block_on(commands::listen::run(options, reporter))
             })
         }
@@ -54,7 +55,8 @@ fn main() -> ExitCode {
                 let mut ask = ask_code;
                 let environment = Environment::of_process(&mut ask)?;
                 warn_of_open_file(&environment, &reporter);
-                let options = cli::resolve_connect(args, environment)?;
+                let mut options = cli::resolve_connect(args, environment)?;
+                options.session.policy.descriptors = Descriptors::take_all();
                 block_on(commands::connect::run(options, reporter))
             })
         }

@@ -3,7 +3,7 @@
 
 use std::{ffi::OsStr, io, path::Path};
 
-use p2pdbg_base::{ErrorCode, Failure};
+use p2pdbg_base::{Descriptors, ErrorCode, Failure};
 use p2pdbg_forward::Forward;
 use p2pdbg_proto::tunnel::Direction;
 use tokio::process::Child;
@@ -40,23 +40,29 @@ pub(super) fn look_for(command: &Command) -> Result<(), Failure> {
 }
 
 impl Running {
-    /// Starts it, with the forwards that stand in its environment.
-    pub(super) fn start(command: &Command, forwards: &[Forward]) -> Result<Self, Failure> {
+    /// Starts it, with the forwards that stand in its environment and so many descriptors.
+    pub(super) fn start(
+        command: &Command,
+        forwards: &[Forward],
+        descriptors: Descriptors,
+    ) -> Result<Self, Failure> {
         let failed = |error: io::Error| not_started(command, &error);
         #[cfg(unix)]
         let signals = passed_on::Signals::catch().map_err(failed)?;
-        let mut started = process(&command.program, forwards)
-            .args(&command.arguments)
-            .spawn();
+        let spawn = |mut process: tokio::process::Command| {
+            process.args(&command.arguments);
+            descriptors.start(|| process.spawn(), Child::id)
+        };
+        let started = spawn(process(&command.program, forwards));
         #[cfg(unix)]
-        if let Err(error) = &started
-            && is_for_a_shell(error, Path::new(&command.program))
-        {
-            started = process(OsStr::new("/bin/sh"), forwards)
-                .arg(&command.program)
-                .args(&command.arguments)
-                .spawn();
-        }
+        let started = match started {
+            Err(error) if is_for_a_shell(&error, Path::new(&command.program)) => {
+                let mut shell = process(OsStr::new("/bin/sh"), forwards);
+                shell.arg(&command.program);
+                spawn(shell)
+            }
+            started => started,
+        };
         Ok(Self {
             child: started.map_err(failed)?,
             #[cfg(unix)]

@@ -8,7 +8,7 @@ use rustix::process::Pid;
 use super::{attach_question, orphans::Reaper, owner_process::Owner};
 #[cfg(unix)]
 use p2pdbg_attach::Consent;
-use p2pdbg_base::{ErrorCode, Failure, Outcome};
+use p2pdbg_base::{Descriptors, ErrorCode, Failure, Outcome};
 use p2pdbg_events::{Event, Reporter};
 use p2pdbg_facts::HostFacts;
 use p2pdbg_meeting::Whom;
@@ -45,6 +45,7 @@ pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome,
     let program = options.command.as_ref().map(|c| c.program.as_os_str());
     let root = options.session.policy.sources.root.as_deref();
     let facts = HostFacts::of_this_host(true, program).with_root(root);
+    let descriptors = options.session.policy.descriptors;
     let mut host = Host::open(
         Role::Connector,
         options.session,
@@ -61,7 +62,14 @@ pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome,
         },
     };
     host.meet(whom);
-    let result = serve(&mut host, options.command, &mut stop, &reporter).await;
+    let result = serve(
+        &mut host,
+        options.command,
+        descriptors,
+        &mut stop,
+        &reporter,
+    )
+    .await;
     host.close().await;
     result
 }
@@ -91,6 +99,7 @@ impl Stop {
 async fn serve(
     host: &mut Host,
     mut command: Option<Command>,
+    descriptors: Descriptors,
     stop: &mut Stop,
     reporter: &Reporter,
 ) -> Result<Outcome, Failure> {
@@ -109,7 +118,7 @@ async fn serve(
             Ok(HostEvent::Ready(forwards)) => {
                 if let Some(command) = command.take() {
                     reporter.release_terminal();
-                    running = Some(Running::start(&command, &forwards)?);
+                    running = Some(Running::start(&command, &forwards, descriptors)?);
                 }
             }
             Ok(HostEvent::Over(end, _)) => {

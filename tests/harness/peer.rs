@@ -65,6 +65,14 @@ impl PeerCommand {
         self
     }
 
+    /// With so many descriptors, of which it may take more.
+    #[must_use]
+    pub fn with_descriptors(mut self, limit: u32) -> Self {
+        let script = format!("ulimit -Sn {limit}; exec \"$@\"");
+        self.launcher = vec!["sh".into(), "-c".into(), script.into(), "sh".into()];
+        self
+    }
+
     /// As the first process of a container; only root may.
     #[must_use]
     pub fn first_process(mut self) -> Self {

@@ -113,6 +113,24 @@ fn signals_reach_the_command_and_p2pdbg_stays_until_it_has_ended() {
     assert_eq!(connector.exit_status(), 9);
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn p2pdbg_takes_all_descriptors_and_the_command_has_those_that_it_would_have_without_it() {
+    let setting = Setting::loopback();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let script =
+        "echo descriptors: $(ulimit -Sn) of $(ulimit -Hn); grep 'open files' /proc/$PPID/limits";
+    let (_listener, connector) = runs(&setting, &["-L", &forward], script);
+    let mut connector = connector.with_descriptors(500).start();
+    assert_eq!(connector.exit_status(), 0);
+    let line = connector.line("descriptors:");
+    let most = line.strip_prefix("descriptors: 500 of ").unwrap();
+    assert_ne!(most, "500");
+    let own = connector.line("Max open files");
+    let own: Vec<&str> = own.split_whitespace().collect();
+    assert_eq!(own, ["Max", "open", "files", most, most, "files"]);
+}
+
 /// `nohup`, and what stands before a `&` in a script, whose ^C is for what runs in the foreground.
 #[test]
 fn signals_that_were_ignored_at_the_start_end_neither_p2pdbg_nor_the_command() {

@@ -23,6 +23,7 @@ mod tools;
 
 use std::pin::Pin;
 
+use p2pdbg_base::Descriptors;
 use p2pdbg_debugger::Preset;
 use p2pdbg_proto::attach::Tool;
 use p2pdbg_proto::attach::{Program, Refusal, Wanted};
@@ -73,7 +74,11 @@ fn programs(_meant: &str) -> Result<(Vec<Program>, usize), Refusal> {
 
 /// Has a debugger attach, if the user of this host agrees.
 #[cfg(target_os = "linux")]
-async fn attach(wanted: &Wanted, consent: &Consent) -> Result<(Attached, Option<GoesOn>), Refusal> {
+async fn attach(
+    wanted: &Wanted,
+    consent: &Consent,
+    descriptors: Descriptors,
+) -> Result<(Attached, Option<GoesOn>), Refusal> {
     let process = process::find(wanted.pid).filter(|process| {
         process.started() == Some(wanted.started)
             && process.user() == process::user()
@@ -96,7 +101,7 @@ async fn attach(wanted: &Wanted, consent: &Consent) -> Result<(Attached, Option<
     if !is_same {
         return Err(Refusal::Gone);
     }
-    let (port, running) = tools::attach(&process, wanted.tool, wanted.port).await?;
+    let (port, running) = tools::attach(&process, wanted.tool, wanted.port, descriptors).await?;
     let attached = Attached {
         pid: wanted.pid,
         command,
@@ -110,6 +115,7 @@ async fn attach(wanted: &Wanted, consent: &Consent) -> Result<(Attached, Option<
 async fn attach(
     _wanted: &Wanted,
     _consent: &Consent,
+    _descriptors: Descriptors,
 ) -> Result<(Attached, Option<GoesOn>), Refusal> {
     Err(Refusal::System)
 }

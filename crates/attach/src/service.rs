@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use p2pdbg_base::Descriptors;
 use p2pdbg_forward::Within;
 use p2pdbg_net::listening;
 use p2pdbg_proto::attach::{AttachMessage, MAX_COMMAND, Refusal, Tool, Wanted};
@@ -37,6 +38,7 @@ impl std::fmt::Debug for Programs {
 
 struct Shared {
     consent: Consent,
+    descriptors: Descriptors,
     conversations: Semaphore,
     /// One debugger attaches at a time.
     attaching: Semaphore,
@@ -50,11 +52,16 @@ struct Shared {
 }
 
 impl Programs {
-    /// Those of this host; `consent` says whether its user lets the peer attach. What was attached to is told to
-    /// `told`.
-    pub fn new(consent: Consent, told: impl Fn(Attached) + Send + Sync + 'static) -> Self {
+    /// Those of this host; `consent` says whether its user lets the peer attach, and `descriptors` how many a
+    /// debugger's tool may have. What was attached to is told to `told`.
+    pub fn new(
+        consent: Consent,
+        descriptors: Descriptors,
+        told: impl Fn(Attached) + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(Shared {
             consent,
+            descriptors,
             conversations: Semaphore::new(CONVERSATIONS),
             attaching: Semaphore::new(1),
             attached: Mutex::default(),
@@ -155,7 +162,8 @@ impl Programs {
         if let Some(port) = known.filter(|port| listening::seen_on(*port)) {
             return Ok(AttachMessage::Attached { port });
         }
-        let (attached, goes_on) = crate::attach(&wanted, &self.0.consent).await?;
+        let (attached, goes_on) =
+            crate::attach(&wanted, &self.0.consent, self.0.descriptors).await?;
         if let Some(goes_on) = goes_on {
             lock(&self.0.running).spawn(goes_on);
         }

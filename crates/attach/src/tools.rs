@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use p2pdbg_base::Descriptors;
 use p2pdbg_debugger::Preset;
 use p2pdbg_facts::{on_path, python_package};
 use p2pdbg_net::listening;
@@ -40,8 +41,8 @@ pub(crate) enum Running {
     Within,
     /// `dlv`.
     Delve(Delve),
-    /// The port at which a gdbserver is started for each gdb that comes.
-    Gdbserver(TcpListener),
+    /// The port at which a gdbserver is started for each gdb that comes, with so many descriptors.
+    Gdbserver(TcpListener, Descriptors),
 }
 
 impl Running {
@@ -52,7 +53,9 @@ impl Running {
             Self::Delve(mut delve) => Some(Box::pin(async move {
                 let _ = delve.0.wait().await;
             })),
-            Self::Gdbserver(listener) => Some(Box::pin(serve_gdbs(listener, process))),
+            Self::Gdbserver(listener, descriptors) => {
+                Some(Box::pin(serve_gdbs(listener, process, descriptors)))
+            }
         }
     }
 }
@@ -75,17 +78,22 @@ pub(crate) async fn attach(
     process: &Process,
     tool: Tool,
     port: u16,
+    descriptors: Descriptors,
 ) -> Result<(u16, Running), Refusal> {
     match tool {
-        Tool::Debugpy => debugpy(process, port).await,
+        Tool::Debugpy => debugpy(process, port, descriptors).await,
         Tool::Node => node(process).await,
-        Tool::Jdwp => jdwp(process).await,
-        Tool::Delve => delve(process, port).await,
-        Tool::Gdbserver => gdbserver(process, port).await,
+        Tool::Jdwp => jdwp(process, descriptors).await,
+        Tool::Delve => delve(process, port, descriptors).await,
+        Tool::Gdbserver => gdbserver(process, port, descriptors).await,
     }
 }
 
-async fn debugpy(process: &Process, port: u16) -> Result<(u16, Running), Refusal> {
+async fn debugpy(
+    process: &Process,
+    port: u16,
+    descriptors: Descriptors,
+) -> Result<(u16, Running), Refusal> {
     if let Some(port) = listens(process, Tool::Debugpy) {
         return Ok((port, Running::Within));
     }
@@ -105,7 +113,7 @@ async fn debugpy(process: &Process, port: u16) -> Result<(u16, Running), Refusal
     command.args(["-m", "debugpy", "--listen"]);
     command.arg(format!("127.0.0.1:{port}"));
     command.args(["--pid", &process.pid().to_string()]);
-    finish(command).await?;
+    finish(command, descriptors).await?;
     opened(|| is_open(port)).await?;
     Ok((port, Running::Within))
 }
@@ -158,7 +166,7 @@ fn inspect_port(command_line: &[String], options: &str) -> u16 {
     port
 }
 
-async fn jdwp(process: &Process) -> Result<(u16, Running), Refusal> {
+async fn jdwp(process: &Process, descriptors: Descriptors) -> Result<(u16, Running), Refusal> {
     if let Some(port) = listens(process, Tool::Jdwp) {
         return Ok((port, Running::Within));
     }
@@ -175,12 +183,16 @@ async fn jdwp(process: &Process) -> Result<(u16, Running), Refusal> {
     let jcmd = beside.or_else(|| on_path("jcmd".as_ref()));
     let mut command = command(&jcmd.ok_or_else(|| missing("jcmd, of a JDK"))?);
     command.args([&process.pid().to_string(), "VM.start_java_debugging"]);
-    finish(command).await?;
+    finish(command, descriptors).await?;
     let port = listening_soon(process, Tool::Jdwp).await?;
     Ok((port, Running::Within))
 }
 
-async fn delve(process: &Process, port: u16) -> Result<(u16, Running), Refusal> {
+async fn delve(
+    process: &Process,
+    port: u16,
+    descriptors: Descriptors,
+) -> Result<(u16, Running), Refusal> {
     may_trace(process)?;
     let dlv = on_path("dlv".as_ref()).ok_or_else(|| missing("dlv"))?;
     let port = free(port).await?;
@@ -190,7 +202,7 @@ async fn delve(process: &Process, port: u16) -> Result<(u16, Running), Refusal> 
     command.args(["--api-version=2", &format!("--listen=127.0.0.1:{port}")]);
     // Killed outright it would leave its breakpoints in the program.
     command.kill_on_drop(false);
-    let mut delve = Delve(command.spawn().map_err(|error| failed(&error))?);
+    let mut delve = Delve(start(command, descriptors).map_err(|error| failed(&error))?);
     let stderr = delve.0.stderr.take();
     let mut said = tokio::spawn(last_words(stderr));
     let until = Instant::now() + PATIENCE;
@@ -212,7 +224,11 @@ async fn delve(process: &Process, port: u16) -> Result<(u16, Running), Refusal> 
     Ok((port, Running::Delve(delve)))
 }
 
-async fn gdbserver(process: &Process, port: u16) -> Result<(u16, Running), Refusal> {
+async fn gdbserver(
+    process: &Process,
+    port: u16,
+    descriptors: Descriptors,
+) -> Result<(u16, Running), Refusal> {
     may_trace(process)?;
     on_path("gdbserver".as_ref()).ok_or_else(|| missing("gdbserver"))?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
@@ -222,20 +238,20 @@ async fn gdbserver(process: &Process, port: u16) -> Result<(u16, Running), Refus
         .local_addr()
         .map_err(|error| failed(&error))?
         .port();
-    Ok((port, Running::Gdbserver(listener)))
+    Ok((port, Running::Gdbserver(listener, descriptors)))
 }
 
 /// Starts a gdbserver for each gdb that comes, on its standard input and output: at a port of its own it would listen
 /// on all addresses, whatever it is told (seen with gdbserver 13.1), and stop the program before anybody is there. It
 /// lets the program go when its gdb has gone.
-async fn serve_gdbs(listener: TcpListener, process: Process) {
+async fn serve_gdbs(listener: TcpListener, process: Process, descriptors: Descriptors) {
     loop {
         match listener.accept().await {
             Ok((gdb, _)) => {
                 if !process.is_still_there() {
                     return;
                 }
-                if let Err(error) = serve_gdb(gdb, process.pid()).await {
+                if let Err(error) = serve_gdb(gdb, process.pid(), descriptors).await {
                     tracing::warn!(%error, "cannot start a gdbserver");
                 }
             }
@@ -247,7 +263,7 @@ async fn serve_gdbs(listener: TcpListener, process: Process) {
     }
 }
 
-async fn serve_gdb(gdb: TcpStream, pid: u32) -> io::Result<()> {
+async fn serve_gdb(gdb: TcpStream, pid: u32, descriptors: Descriptors) -> io::Result<()> {
     let gdb = gdb.into_std()?;
     // gdbserver reads as from a terminal: blocking.
     gdb.set_nonblocking(false)?;
@@ -257,7 +273,7 @@ async fn serve_gdb(gdb: TcpStream, pid: u32) -> io::Result<()> {
     command.kill_on_drop(false);
     command.args(["--once", "--attach", "-", &pid.to_string()]);
     command.stdin(input).stdout(std::os::fd::OwnedFd::from(gdb));
-    let mut child = command.spawn()?;
+    let mut child = start(command, descriptors)?;
     let said = last_words(child.stderr.take()).await;
     let status = child.wait().await?;
     tracing::info!(%status, said, "a gdbserver has ended");
@@ -278,9 +294,14 @@ fn command(program: &Path) -> Command {
     command
 }
 
+/// Starts a tool, with as many descriptors as it would have without this program.
+fn start(mut command: Command, descriptors: Descriptors) -> io::Result<Child> {
+    descriptors.start(|| command.spawn(), Child::id)
+}
+
 /// Runs a tool to its end.
-async fn finish(mut command: Command) -> Result<(), Refusal> {
-    let mut child = command.spawn().map_err(|error| failed(&error))?;
+async fn finish(command: Command, descriptors: Descriptors) -> Result<(), Refusal> {
+    let mut child = start(command, descriptors).map_err(|error| failed(&error))?;
     let stderr = child.stderr.take();
     let run = async { tokio::join!(child.wait(), last_words(stderr)) };
     match timeout(PATIENCE, run).await {
@@ -407,7 +428,25 @@ fn failed(why: &dyn std::fmt::Display) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
     use super::*;
+
+    #[tokio::test]
+    async fn tool_has_the_descriptors_that_this_program_was_started_with() {
+        let own = getrlimit(Resource::Nofile);
+        let before = own.current.unwrap() - 1;
+        let started_with = Rlimit {
+            current: Some(before),
+            ..own
+        };
+        setrlimit(Resource::Nofile, started_with).unwrap();
+        let descriptors = Descriptors::take_all();
+        let mut shell = command(Path::new("sh"));
+        shell.args(["-c", "ulimit -Sn >&2; exit 1"]);
+        let said = finish(shell, descriptors).await.unwrap_err();
+        assert_eq!(said, failed(&before));
+    }
 
     #[test]
     fn port_of_nodes_inspector_is_the_one_that_it_was_told() {

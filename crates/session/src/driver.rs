@@ -611,7 +611,7 @@ impl Driver {
 fn programs(policy: &SessionPolicy, events: mpsc::Sender<Event>) -> Programs {
     // If the session is that busy, its log says it.
     let told = move |attached| drop(events.try_send(Event::Attached(attached)));
-    Programs::new(policy.attach.clone(), told)
+    Programs::new(policy.attach.clone(), policy.descriptors, told)
 }
 
 #[cfg(test)]

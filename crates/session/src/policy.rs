@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use p2pdbg_attach::Consent;
-use p2pdbg_base::Absent;
+use p2pdbg_base::{Absent, Descriptors};
 use p2pdbg_forward::AllowList;
 use p2pdbg_sources::SourcesOptions;
 
@@ -30,6 +30,8 @@ pub struct SessionPolicy {
     pub sources: SourcesOptions,
     /// Whether what the debuggers say is looked at. If not, none is recognised, and nobody is advised.
     pub inspect: bool,
+    /// How many descriptors what is started here may have: as many as this program was started with.
+    pub descriptors: Descriptors,
 }
 
 impl Default for SessionPolicy {
@@ -43,6 +45,7 @@ impl Default for SessionPolicy {
             attach: Consent::Refused,
             sources: SourcesOptions::default(),
             inspect: true,
+            descriptors: Descriptors::default(),
         }
     }
 }
