@@ -153,7 +153,7 @@ impl Nat64 {
     }
 
     /// Whether IPv4 is reached by translation now.
-    pub(crate) fn is_used(&self) -> bool {
+    pub fn is_used(&self) -> bool {
         self.0.prefix.borrow().is_some()
     }
 

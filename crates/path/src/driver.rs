@@ -6,6 +6,7 @@ use std::{
     time::Instant,
 };
 
+use p2pdbg_base::descriptors;
 use p2pdbg_net::{
     changes::Reason, deadline::sleep_until, interfaces::local_addresses, mux::Datagram,
 };
@@ -22,7 +23,7 @@ use super::{
     near_relay::NearLeg,
     relay_driver::Relaying,
     search_lock::Permit,
-    sockets::Sockets,
+    sockets::{self, Sockets},
 };
 
 /// How many datagrams that are not QUIC may wait, of all sockets together.
@@ -266,7 +267,11 @@ impl Driver {
         // Nobody else's, until the peers have authenticated each other.
         let key = PunchKey::new(random_bytes());
         let mut config = Config::new(role, key, stun);
-        config.budget = self.context.traversal.budget;
+        config.budget = sockets::within(
+            self.context.traversal.budget,
+            descriptors::limit(),
+            self.context.route.nat64().is_used(),
+        );
         config.tcp = self.context.traversal.tcp;
         let mut engine = Engine::new(config, random_bytes(), now);
         for socket in self.sockets.with_quic().values() {

@@ -12,7 +12,7 @@ use p2pdbg_net::{
     mux::{Datagram, MuxSocket},
     nat64::Nat64,
 };
-use p2pdbg_punch::SocketId;
+use p2pdbg_punch::{Budget, SocketId};
 use p2pdbg_tunnel::TunnelConfig;
 use p2pdbg_udp::drivers::WatchedRuntime;
 use quinn::{Endpoint, ServerConfig};
@@ -205,6 +205,16 @@ impl Sockets {
     }
 }
 
+/// The budget, with no more sockets for a search than take a quarter of the descriptors that this process may have: the
+/// streams need them too, and what a search opens at once is gone for all others. Behind a NAT64 each takes two.
+pub(super) fn within(budget: Budget, descriptors: usize, is_behind_nat64: bool) -> Budget {
+    let each = if is_behind_nat64 { 2 } else { 1 };
+    Budget {
+        search_sockets: budget.search_sockets.min(descriptors / 4 / each),
+        ..budget
+    }
+}
+
 /// Many a host has one family alone, which is nothing to worry about.
 fn tell_missing(id: SocketId, none: bool, error: &io::Error) {
     let family = if id == V4 { "IPv4" } else { "IPv6" };
@@ -259,6 +269,15 @@ mod tests {
         tokio::task::yield_now().await;
         let taken = writable_memory() - before;
         assert!(taken < 200 * 1024, "{taken} KiB");
+    }
+
+    #[test]
+    fn search_opens_sockets_for_a_quarter_of_the_descriptors_and_two_each_behind_a_nat64() {
+        let usual = Budget::default();
+        let sockets = |descriptors, nat64| within(usual, descriptors, nat64).search_sockets;
+        assert_eq!(sockets(1_024, false), 256);
+        assert_eq!(sockets(1_024, true), 128);
+        assert_eq!(within(usual, usize::MAX, true), usual);
     }
 
     #[tokio::test]
