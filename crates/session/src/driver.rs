@@ -274,7 +274,7 @@ impl Driver {
             }
             Output::NearLost => self.on_near_lost(),
             Output::Doubt => self.tell(SessionOutput::Doubt),
-            Output::InUse => self.sources.sources.on_use(),
+            Output::InUse(in_use) => self.sources.sources.on_use(in_use),
             Output::Drained => self.tell(SessionOutput::Drained),
             Output::Report(report) => {
                 match report {

@@ -63,6 +63,9 @@ impl Driver {
         }
         // It is no stream by which the session would notice that the peer is away.
         self.decide(Input::Asked);
+        if request.to == PipeTarget::Sources {
+            self.sources.sources.on_asked();
+        }
         // A program that has gone meanwhile needs no stream.
         if request.opened.send(Ok(())).is_ok() {
             let local = Connection::Within(request.local);

@@ -5,7 +5,10 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -35,6 +38,9 @@ const STEADY: u32 = 3;
 
 /// The pause is so many times as long as the look took, so that looking costs half a percent of a processor at most.
 const PATIENCE: u32 = 200;
+
+/// The longest rest after a comparison while nobody debugs.
+const LONGEST_REST: Duration = Duration::from_secs(600);
 
 /// How long a copy waits for the one before it: what was ended at the other end is noticed behind the bytes that are on
 /// their way.
@@ -81,6 +87,32 @@ impl Pauses {
     }
 }
 
+/// How long to compare nothing while nobody debugs, after comparisons that have told nothing new. Each sends the whole
+/// list of files, 1.6 MB of 20,000, and a log in the work tree changes at each look.
+#[derive(Debug, Default)]
+struct Rests {
+    known: Option<Differences>,
+    fruitless: u32,
+}
+
+impl Rests {
+    /// After a comparison that has found this.
+    fn after(&mut self, found: Differences) -> Duration {
+        if self.known.as_ref() == Some(&found) {
+            self.fruitless += 1;
+        } else {
+            *self = Self {
+                known: Some(found),
+                fruitless: 0,
+            };
+        }
+        match self.fruitless {
+            0 => Duration::ZERO,
+            fruitless => (PAUSE * (1 << fruitless.min(8))).min(LONGEST_REST),
+        }
+    }
+}
+
 /// Where things are told, whatever its owner's type for them is.
 struct Teller(Box<dyn Fn(Told) -> Telling + Send + Sync>);
 
@@ -110,6 +142,7 @@ struct Shared {
     peer_changed: Notify,
     /// Told when somebody begins to debug.
     in_use: Notify,
+    is_used: AtomicBool,
     told: Teller,
 }
 
@@ -138,6 +171,7 @@ impl Sources {
             conversations: Semaphore::new(CONVERSATIONS),
             peer_changed: Notify::new(),
             in_use: Notify::new(),
+            is_used: AtomicBool::new(false),
             told,
         }))
     }
@@ -157,8 +191,17 @@ impl Sources {
         self.0.peer_changed.notify_one();
     }
 
-    /// Notes that somebody begins to debug, so that what has changed meanwhile is to be known soon.
-    pub fn on_use(&self) {
+    /// Notes that somebody begins to debug, so that what has changed meanwhile is to be known soon; or that nobody does
+    /// any longer.
+    pub fn on_use(&self, is_used: bool) {
+        self.0.is_used.store(is_used, Ordering::Relaxed);
+        if is_used {
+            self.0.in_use.notify_one();
+        }
+    }
+
+    /// Notes that the user asks about them, or copies some: what that changes is to be known soon as well.
+    pub fn on_asked(&self) {
         self.0.in_use.notify_one();
     }
 
@@ -167,16 +210,18 @@ impl Sources {
     pub async fn keep(self, opens: bool) {
         let mut known = None;
         let mut pauses = Pauses::new();
+        let mut rests = Rests::default();
         loop {
             let began = Instant::now();
+            let mut rest = Duration::ZERO;
             let is_same = match opens {
                 true => {
                     let Some(scan) = self.scan().await else {
                         return;
                     };
                     let is_same = known.as_ref() == Some(&scan);
-                    if !is_same {
-                        self.compare(&scan).await;
+                    if !is_same && let Some(found) = self.compare(&scan).await {
+                        rest = rests.after(found);
                     }
                     known = Some(scan);
                     is_same
@@ -189,10 +234,16 @@ impl Sources {
                     is_same
                 }
             };
+            if self.is_used_within(rest).await {
+                (pauses, rests) = (Pauses::new(), Rests::default());
+                continue;
+            }
             let pause = pauses.after(began.elapsed(), is_same);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.in_use(began) => pauses = Pauses::new(),
+                () = self.in_use(began) => {
+                    (pauses, rests) = (Pauses::new(), Rests::default());
+                }
                 () = self.0.peer_changed.notified() => {
                     // Compared whatever is the matter here.
                     known = None;
@@ -251,23 +302,36 @@ impl Sources {
         found.await.ok().flatten()
     }
 
+    /// Rests for so long, if nobody debugs; whether somebody has begun to meanwhile.
+    async fn is_used_within(&self, rest: Duration) -> bool {
+        if rest.is_zero() || self.0.is_used.load(Ordering::Relaxed) {
+            return false;
+        }
+        timeout(rest, self.0.in_use.notified()).await.is_ok()
+    }
+
     /// Waits until somebody begins to debug, and no look has begun for the shortest pause.
     async fn in_use(&self, began: Instant) {
         self.0.in_use.notified().await;
         tokio::time::sleep_until((began + PAUSE).into()).await;
     }
 
-    async fn compare(&self, scan: &Scan) {
+    /// What differs, which is told; none if that could not be found out.
+    async fn compare(&self, scan: &Scan) -> Option<Differences> {
         let (here, session) = Within::pair();
         if !self.tell(Told::Converse(session)).await {
-            return;
+            return None;
         }
         match Conversation::over(here).compare(scan, true).await {
             Ok(Some(differences)) => {
-                self.tell(Told::Compared(differences)).await;
+                self.tell(Told::Compared(differences.clone())).await;
+                Some(differences)
             }
-            Ok(None) => {}
-            Err(error) => tracing::info!(%error, "the sources were not compared"),
+            Ok(None) => None,
+            Err(error) => {
+                tracing::info!(%error, "the sources were not compared");
+                None
+            }
         }
     }
 
@@ -407,6 +471,38 @@ mod tests {
 
     fn name(text: &str) -> SourceName {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn file_that_changes_at_each_look_is_compared_ever_more_rarely_while_nobody_debugs() {
+        let mut rests = Rests::default();
+        let found = |same| Differences {
+            same,
+            ..Differences::default()
+        };
+        let (mut comparisons, mut passed) = (0, Duration::ZERO);
+        while passed < Duration::from_secs(24 * 3600) {
+            comparisons += 1;
+            passed += PAUSE + rests.after(found(7));
+        }
+        // Six an hour; it was one every five seconds.
+        assert!(comparisons < 24 * 6 + 8, "{comparisons}");
+        assert_eq!(rests.after(found(8)), Duration::ZERO, "that is news");
+        assert_eq!(rests.after(found(8)), 2 * PAUSE);
+    }
+
+    #[tokio::test]
+    async fn rest_ends_when_somebody_debugs_and_nobody_rests_while_somebody_does() {
+        let (sources, _told) = sources(None, None);
+        let rests = || sources.is_used_within(LONGEST_REST);
+        let (is_woken, ()) = tokio::join!(biased; rests(), async { sources.on_asked() });
+        assert!(is_woken);
+        let (is_woken, ()) = tokio::join!(biased; rests(), async { sources.on_use(true) });
+        assert!(is_woken);
+        assert!(!rests().await, "somebody debugs");
+        sources.on_use(false);
+        let (is_woken, ()) = tokio::join!(biased; rests(), async { sources.on_use(true) });
+        assert!(is_woken);
     }
 
     #[tokio::test]

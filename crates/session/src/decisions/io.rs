@@ -259,8 +259,8 @@ pub enum Output {
     NearLost,
     /// The rendezvous may not know this end any more, or know an address that it has no more.
     Doubt,
-    /// Streams have come where there were none.
-    InUse,
+    /// Streams have come where there were none, or the last has ended.
+    InUse(bool),
     /// Everything was delivered, or the time for it is over.
     Drained,
     /// Report this to whoever watches the session.

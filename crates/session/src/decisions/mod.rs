@@ -618,8 +618,8 @@ impl Decisions {
         if (before.live > 0) != (streams.live > 0) {
             // The paths are watched closely while there are streams, whoever opened them.
             self.tell_activity();
+            self.put(Output::InUse(streams.live > 0));
             if streams.live > 0 {
-                self.put(Output::InUse);
                 // Whatever has not been heard during the pause is asked.
                 self.timers.set(Timer::Look, now);
             }

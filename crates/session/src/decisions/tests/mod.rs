@@ -543,10 +543,12 @@ fn first_stream_has_the_paths_watched_and_the_tunnels_looked_at() {
     let outputs = bench.streams(1);
     let watched = |o: &Output| matches!(o, Output::Path(PathCommand::StreamsActive(true)));
     assert!(has(&outputs, watched));
-    assert!(has(&outputs, |o| matches!(o, Output::InUse)));
+    assert!(has(&outputs, |o| matches!(o, Output::InUse(true))));
     assert_eq!(bench.decisions.poll_timeout(), Some(bench.now));
     let ended = |o: &Output| matches!(o, Output::Path(PathCommand::StreamsActive(false)));
-    assert!(has(&bench.streams(0), ended));
+    let outputs = bench.streams(0);
+    assert!(has(&outputs, ended));
+    assert!(has(&outputs, |o| matches!(o, Output::InUse(false))));
 }
 
 #[test]
