@@ -314,13 +314,11 @@ mod tests {
 
     #[test]
     fn forward_that_no_debugger_of_the_table_is_for_is_not_watched_for() {
-        for (text, can_be) in [
-            ("debugpy", true),
-            ("auto", true),
-            ("-L 8080:localhost:80", false),
-        ] {
-            assert_eq!(can_be_told(&forward(text)), can_be, "{text}");
+        for text in ["debugpy", "auto"] {
+            assert!(can_be_told(&forward(text)), "{text}");
         }
+        // PHP's Xdebug dials, so nothing of it listens.
+        assert!(!can_be_told(&forward("xdebug")));
     }
 
     #[tokio::test]
