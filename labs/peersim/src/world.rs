@@ -484,7 +484,7 @@ impl World {
             | Output::AskForTcp(_)
             | Output::AvoidUdpForPeer(_)
             | Output::NearLost
-            | Output::InUse
+            | Output::InUse(_)
             | Output::Drained
             | Output::Status => {}
         }
