@@ -32,16 +32,21 @@ pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
 const CLOCKS_DIFFER: Duration = Duration::from_secs(120);
 
 /// What the ticket is for, as its additional data.
-const LABEL: &[u8] = b"p2pdbg relay ticket 1";
+const LABEL: &[u8] = b"p2pdbg relay ticket 2";
 
 /// The length of a nonce, in bytes.
 const NONCE: usize = 24;
+
+/// What stands at a relay for a session of another node.
+pub(crate) type Origin = [u8; 16];
 
 /// What a relay is told of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ticket {
     /// Names it at that relay alone: random, and not its name at its home.
     pub(crate) session: SessionId,
+    /// The same in all tickets of one session for that relay ([`TicketKey::origin`]), so that it can count them.
+    pub(crate) origin: Origin,
     /// Its legs, the listener's first.
     pub(crate) legs: [LegGrant; 2],
     /// On whose account each of them sends, and what that may.
@@ -59,6 +64,8 @@ pub(crate) struct Terms {
     pub(crate) mbit: Option<u64>,
     /// What they may relay in a calendar month, in GiB; none for no limit of its own.
     pub(crate) gib_month: Option<u64>,
+    /// How many of them there may be at once; none for no limit of its own.
+    pub(crate) sessions: Option<u64>,
 }
 
 impl Terms {
@@ -68,6 +75,7 @@ impl Terms {
             key,
             mbit: limits.relay_mbit,
             gib_month: limits.relay_gib_month,
+            sessions: limits.sessions.map(|most| most as u64),
         }
     }
 }
@@ -96,6 +104,17 @@ impl TicketKey {
     /// As it is given to a relay.
     pub(crate) fn expose(&self) -> &[u8; 32] {
         self.0.expose()
+    }
+
+    /// What stands for a session at that relay: it says nothing of the session's name at its home.
+    pub(crate) fn origin(&self, session: SessionId) -> Origin {
+        let whole = <Hmac<Sha256> as Mac>::new_from_slice(self.0.expose())
+            .expect("HMAC takes keys of any length")
+            .chain_update(b"p2pdbg relay ticket origin 1")
+            .chain_update(session.0)
+            .finalize()
+            .into_bytes();
+        std::array::from_fn(|at| whole[at])
     }
 
     /// A ticket as members send it.
@@ -151,11 +170,13 @@ mod tests {
         let limits = KeyLimits {
             relay_mbit: Some(u64::MAX),
             relay_gib_month: Some(u64::MAX),
+            sessions: Some(usize::MAX),
             ..KeyLimits::default()
         };
         let terms = Terms::of(KeyId([7; 8]), &limits);
         Ticket {
             session: SessionId(random_bytes()),
+            origin: random_bytes(),
             legs: [grant(), grant()],
             terms: [terms; 2],
             expires,
@@ -194,6 +215,17 @@ mod tests {
         assert!(until(NOW + 1) && until(NOW + LIFETIME.as_secs()));
         assert!(!until(NOW) && !until(NOW - 1));
         assert!(!until(NOW + LIFETIME.as_secs() + 121) && !until(u64::MAX));
+    }
+
+    #[test]
+    fn tickets_of_one_session_have_one_origin_at_a_relay_and_another_at_the_next() {
+        let cluster = Secret::random();
+        let [one, other] = [30, 31].map(|relay| TicketKey::of(&cluster, number(relay)));
+        let [session, next] = [(); 2].map(|()| SessionId(random_bytes()));
+        assert_eq!(one.origin(session), one.clone().origin(session));
+        assert_ne!(one.origin(session), one.origin(next));
+        assert_ne!(one.origin(session), other.origin(session));
+        assert_ne!(one.origin(session), session.0);
     }
 
     #[test]

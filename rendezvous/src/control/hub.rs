@@ -175,7 +175,7 @@ impl Hub {
             }
             Event::Bound(bound) => self.registry.on_bound(now(), bound),
             Event::Ticket(ticket) => {
-                self.on_ticket(*ticket).await;
+                self.on_ticket(ticket).await;
                 Vec::new()
             }
             Event::Keys(keys) => self.set_keys(keys),
@@ -215,12 +215,12 @@ impl Hub {
     }
 
     /// Has a session of another node relayed, on the account of its key.
-    async fn on_ticket(&mut self, ticket: Ticket) {
+    async fn on_ticket(&mut self, ticket: Box<Ticket>) {
         let now = now();
         let left = Duration::from_secs(ticket.expires.saturating_sub(now.unix_s));
         let meters = self.book.open_guest(ticket.terms);
         let until = now.instant + left;
-        let open = Command::OpenGuest(ticket.session, ticket.legs, meters, until);
+        let open = Command::OpenGuest(ticket, meters, until);
         // The datapath never waits for the hub, so this cannot wait for ever.
         let _ = self.datapath.send(open).await;
     }

@@ -4,15 +4,15 @@ use std::{sync::Arc, time::Instant};
 
 use p2pdbg_proto::{control::SessionId, relay::LegGrant};
 
-use crate::relay_allowance::LegMeter;
+use crate::{relay_allowance::LegMeter, relay_ticket::Ticket};
 
 /// What the hub tells the datapath.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Open a session's legs, the listener's first, each with what measures it.
     Open(SessionId, [LegGrant; 2], [Arc<LegMeter>; 2]),
-    /// Open those of a session of another node until then.
-    OpenGuest(SessionId, [LegGrant; 2], [Arc<LegMeter>; 2], Instant),
+    /// Open those of the session of another node that this ticket is for, until then.
+    OpenGuest(Box<Ticket>, [Arc<LegMeter>; 2], Instant),
     /// Close them, now or in a while.
     Close {
         session: SessionId,

@@ -49,9 +49,9 @@ impl Core {
     pub(crate) fn apply(&mut self, ports: &Ports, command: Command) {
         match command {
             Command::Open(session, grants, meters) => self.relay.open(session, grants, meters),
-            Command::OpenGuest(session, grants, meters, until) => {
+            Command::OpenGuest(ticket, meters, until) => {
                 let now = Instant::now();
-                self.relay.open_guest(now, session, grants, meters, until);
+                self.relay.open_guest(now, *ticket, meters, until);
             }
             Command::Close {
                 session,
@@ -186,7 +186,8 @@ impl Core {
 
     fn on_seen(&mut self, ports: &Ports, seen: Option<Seen>) {
         if let Some(seen) = seen {
-            ports.tallies.legs.set(self.relay.bound());
+            // A guest may have made room for the one that is proved.
+            self.settle(ports);
             // The hub never waits for us, and we do not wait for it: a full queue means that it is behind, and
             // the member will bind again.
             let _ = self.events.try_send(Event::Bound(seen));

@@ -42,6 +42,7 @@ impl Registry {
         });
         let sealed = key.seal(&Ticket {
             session: SessionId(random_bytes()),
+            origin: key.origin(session),
             legs: legs.clone(),
             terms: accounts.map(|(_, key)| Terms::of(key, &self.keys.limits(key))),
             expires: now.unix_s.saturating_add(LIFETIME.as_secs()),

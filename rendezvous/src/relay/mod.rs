@@ -145,7 +145,7 @@ impl Relay {
             sources: HashMap::new(),
             streams: HashMap::new(),
             lingering: HashMap::new(),
-            guests: Guests::default(),
+            guests: Guests::new(limits.sessions_per_key / 2),
             orphans: Vec::new(),
             changed: Vec::new(),
         }
@@ -298,7 +298,7 @@ impl Relay {
                     return refuse(leg, RelayRefusal::Proof);
                 }
                 let news = self.bind(now, position, route, cookie);
-                self.guests.prove(position.session);
+                self.prove_guest(position.session);
                 let seen = news.then_some(Seen {
                     session: position.session,
                     role: position.role,
@@ -355,7 +355,7 @@ impl Relay {
             self.orphans.push(older);
         }
         self.streams.insert(stream, position);
-        self.guests.prove(position.session);
+        self.prove_guest(position.session);
         self.touch(position.session);
         let seen = Seen {
             session: position.session,

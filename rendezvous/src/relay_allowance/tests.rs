@@ -254,6 +254,7 @@ fn limits_of_a_guest_hold_after_a_restart_and_when_keys_are_read_again() {
         key: ONE,
         mbit: Some(8),
         gib_month: None,
+        sessions: None,
     };
     let [leg, _] = scene.book.open_guest([terms; 2]);
     scene.book.set_keys(&KeyRing::of(&[]), 0);

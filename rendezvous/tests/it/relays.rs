@@ -1,6 +1,6 @@
 //! Relay tickets: a host that relays alone, and the node that says for whom.
 
-use std::{net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use p2pdbg_identity::{Authority, IDENTITY_FILE, StateDir, tls::SERVER_NAME};
 use p2pdbg_proto::{
@@ -57,7 +57,7 @@ impl Two {
         };
         let relay = serve(state.path(), relay).await;
         let authority = Authority::load_or_make(&StateDir::in_memory()).unwrap();
-        let day = std::time::Duration::from_secs(24 * 3600);
+        let day = Duration::from_secs(24 * 3600);
         let pem = authority
             .issue(&["127.0.0.1".to_owned(), SERVER_NAME.to_owned()], day)
             .unwrap();
@@ -85,6 +85,16 @@ impl Two {
 
     fn at(&self) -> SocketAddr {
         self.relay.addresses()[0]
+    }
+
+    /// Waits until the relay has so many: it counts them once it has answered.
+    async fn has_guests(&self, count: u64) {
+        let counted = async {
+            while self.relay.counters().guests != count {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        soon(counted).await;
     }
 
     /// A session, and what both of its members are given for the relay.
@@ -174,7 +184,7 @@ async fn bind(wire: &Wire, to: SocketAddr, granted: &Granted) {
         loop {
             wire.send(to, &bind).await;
             let heard = wire.receive_from(to);
-            let pause = std::time::Duration::from_millis(100);
+            let pause = Duration::from_millis(100);
             if let Ok(reply) = tokio::time::timeout(pause, heard).await
                 && let Ok(RelayFrame::Challenge { cookie, .. }) = RelayFrame::decode(&reply)
             {
@@ -258,6 +268,28 @@ async fn ticket_that_is_forged_or_of_another_session_opens_no_leg_and_a_third_ho
     members[1].send(two.at(), &[99; 200]).await;
     assert_eq!(members[0].receive_from(two.at()).await, [99; 200]);
     assert!(third.is_silent());
+}
+
+#[tokio::test]
+async fn session_that_has_many_tickets_made_has_two_places_at_the_relay() {
+    let two = Two::start().await;
+    let (mut listener, mut connector) = two.pair().await;
+    let session = listener.introduction.session;
+    let node = number(RELAY);
+    let mut wires = Vec::new();
+    for _ in 0..6 {
+        let ask = ToRendezvous::Relay { session, node };
+        connector.peer.say(&ask).await;
+        let leg = granted(&mut listener).await;
+        granted(&mut connector).await;
+        let wire = Wire::new();
+        bind(&wire, two.at(), &leg).await;
+        wires.push(wire);
+    }
+    two.has_guests(2).await;
+    let [others, _] = two.granted().await;
+    bind(&Wire::new(), two.at(), &others).await;
+    two.has_guests(3).await;
 }
 
 #[tokio::test]

@@ -5,6 +5,10 @@
 //!
 //! Whoever has caught a BIND on its way can send it again for as long as its ticket is good, and cannot answer the
 //! challenge. So until a member has, a place is one of few, for a moment, and the oldest of those makes room.
+//!
+//! Who has a key can have as many tickets made as it likes, and hold a place with each for an hour. So the places of
+//! one session, and of all on one key's account, are few of all, and there too the oldest makes room: for one of which
+//! a member has answered, since else a BIND that was caught would end others' sessions.
 
 use std::{
     sync::Arc,
@@ -13,7 +17,7 @@ use std::{
 
 use p2pdbg_proto::{
     control::SessionId,
-    relay::{LegGrant, RelayFrame, bind_is_genuine, ticket_in},
+    relay::{RelayFrame, bind_is_genuine, ticket_in},
 };
 
 use super::{Relay, guest_table::Guest};
@@ -59,12 +63,13 @@ impl Relay {
     pub(crate) fn open_guest(
         &mut self,
         now: Instant,
-        session: SessionId,
-        grants: [LegGrant; 2],
+        ticket: Ticket,
         meters: [Arc<LegMeter>; 2],
         until: Instant,
     ) {
-        let [one, other] = grants.each_ref().map(|grant| &grant.leg);
+        let counted = self.guests.counted(&ticket);
+        let Ticket { session, legs, .. } = ticket;
+        let [one, other] = legs.each_ref().map(|grant| &grant.leg);
         let is_taken = self.legs.contains_key(one) || self.legs.contains_key(other) || one == other;
         if is_taken
             || self.sessions.contains_key(&session)
@@ -80,10 +85,19 @@ impl Relay {
         let guest = Guest {
             until,
             absent_since: Some(now),
+            counted,
+            place: None,
         };
         self.guests.table.insert(session, guest);
         self.guests.unproved.push_back((session, now));
-        self.open(session, grants, meters);
+        self.open(session, legs, meters);
+    }
+
+    /// A member has answered its challenge, or come over TCP with the same proof.
+    pub(super) fn prove_guest(&mut self, session: SessionId) {
+        for oldest in self.guests.prove(session) {
+            self.close(oldest);
+        }
     }
 
     /// A bound on places that nobody has proved to need.

@@ -1,7 +1,7 @@
 use p2pdbg_proto::{
     control::{Role, SessionId},
     node::NodeNumber,
-    relay::{LegId, RelayRefusal, answer_mac, bind_mac, bind_with_ticket},
+    relay::{LegGrant, LegId, RelayRefusal, answer_mac, bind_mac, bind_with_ticket},
     secret::{Secret, random_bytes},
 };
 
@@ -31,6 +31,7 @@ fn ticket() -> Ticket {
     };
     Ticket {
         session: SessionId(random_bytes()),
+        origin: random_bytes(),
         legs: [grant(), grant()],
         terms: [Terms::of(KeyId::NOBODY, &KeyLimits::default()); 2],
         expires: NOW + 600,
@@ -74,8 +75,7 @@ impl Bench {
             let left = Duration::from_secs(ticket.expires - NOW);
             let meters = [LegMeter::unbounded(), LegMeter::unbounded()];
             let until = self.now + left;
-            self.relay
-                .open_guest(self.now, ticket.session, ticket.legs, meters, until);
+            self.relay.open_guest(self.now, ticket, meters, until);
         }
         self.relay.handle_frame(self.now, route(port), datagram)
     }
@@ -194,11 +194,9 @@ fn guest_ends_with_its_ticket_and_sooner_when_nobody_is_there() {
     let bind = bench.bind(Role::Connector);
     bench.relay.admit(NOW, &bind).unwrap();
     let meters = [LegMeter::unbounded(), LegMeter::unbounded()];
-    let (session, legs) = (bench.ticket.session, bench.ticket.legs.clone());
     let until = bench.now + Duration::from_secs(600);
-    bench
-        .relay
-        .open_guest(bench.now, session, legs, meters, until);
+    let ticket = bench.ticket.clone();
+    bench.relay.open_guest(bench.now, ticket, meters, until);
     bench
         .relay
         .expire(bench.now + UNPROVED - Duration::from_millis(1));
@@ -248,6 +246,103 @@ fn members_have_a_place_though_caught_binds_of_many_sessions_fill_those_of_the_u
     bench.ticket = ticket();
     bench.join(Role::Listener, 3);
     assert_eq!(bench.relay.guests(), 2 + most - 1);
+}
+
+/// One of this key's sessions, of which there may be so many.
+fn ticket_of(key: u8, sessions: Option<usize>) -> Ticket {
+    let limits = KeyLimits {
+        sessions,
+        ..KeyLimits::default()
+    };
+    Ticket {
+        terms: [Terms::of(KeyId([key; 8]), &limits); 2],
+        ..ticket()
+    }
+}
+
+impl Bench {
+    /// A bench whose relay gives one key so many places of so many.
+    fn with_places(per_key: usize, places: usize) -> Self {
+        let mut bench = Self::new();
+        let limits = Limits {
+            sessions: 2 * places,
+            sessions_per_key: 2 * per_key,
+            ..Limits::default()
+        };
+        bench.relay = Relay::new(bench.now, &limits);
+        bench.relay.take_tickets(bench.key.clone());
+        bench
+    }
+
+    #[track_caller]
+    fn join_with(&mut self, ticket: Ticket, port: u16) -> SessionId {
+        self.ticket = ticket;
+        self.join(Role::Listener, port);
+        self.ticket.session
+    }
+
+    fn is_there(&self, session: SessionId) -> bool {
+        self.relay.guests.has(session)
+    }
+}
+
+#[test]
+fn key_with_more_tickets_than_places_loses_its_own_oldest_and_takes_nobody_elses() {
+    let mut bench = Bench::with_places(4, 8);
+    let other = bench.join_with(ticket_of(2, None), 1);
+    let own: Vec<SessionId> = (0..8)
+        .map(|n| bench.join_with(ticket_of(1, None), 10 + n))
+        .collect();
+    assert_eq!(bench.relay.guests(), 1 + 4);
+    assert!(bench.is_there(other));
+    let left: Vec<bool> = own.iter().map(|one| bench.is_there(*one)).collect();
+    assert_eq!(left, [[false; 4], [true; 4]].concat());
+    bench.join_with(ticket_of(3, None), 30);
+    // What has ended is counted no more.
+    for session in own {
+        bench.relay.close(session);
+    }
+    let again: Vec<SessionId> = (0..4)
+        .map(|n| bench.join_with(ticket_of(1, None), 40 + n))
+        .collect();
+    assert!(again.iter().all(|one| bench.is_there(*one)));
+}
+
+#[test]
+fn key_with_a_limit_on_sessions_has_twice_as_many_places_so_that_tickets_can_be_renewed() {
+    let mut bench = Bench::with_places(4, 8);
+    let own: Vec<SessionId> = (0..3)
+        .map(|n| bench.join_with(ticket_of(1, Some(1)), 10 + n))
+        .collect();
+    let left: Vec<bool> = own.iter().map(|one| bench.is_there(*one)).collect();
+    assert_eq!(left, [false, true, true]);
+}
+
+#[test]
+fn session_with_many_tickets_has_two_places_and_leaves_those_of_its_keys_others() {
+    let mut bench = Bench::with_places(4, 8);
+    let first = bench.join_with(ticket_of(1, None), 1);
+    let origin = [7; 16];
+    let of_one: Vec<SessionId> = (0..6)
+        .map(|n| {
+            let ticket = ticket_of(1, None);
+            bench.join_with(Ticket { origin, ..ticket }, 10 + n)
+        })
+        .collect();
+    assert!(bench.is_there(first));
+    let left: Vec<bool> = of_one.iter().map(|one| bench.is_there(*one)).collect();
+    assert_eq!(left, [false, false, false, false, true, true]);
+}
+
+#[test]
+fn bind_that_was_caught_ends_no_other_session_of_its_key() {
+    let mut bench = Bench::with_places(2, 8);
+    let own = [1, 2].map(|port| bench.join_with(ticket_of(1, None), port));
+    bench.ticket = ticket_of(1, None);
+    let caught = bench.bind(Role::Listener);
+    bench.frame(9, &caught);
+    assert_eq!(bench.relay.guests(), 3);
+    assert!(own.iter().all(|one| bench.is_there(*one)));
 }
 
 #[test]
