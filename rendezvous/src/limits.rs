@@ -257,7 +257,7 @@ impl Bucket {
             .map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
     }
 
-    fn is_full(&self, now: Instant) -> bool {
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
         self.missing(now).is_zero()
     }
 }

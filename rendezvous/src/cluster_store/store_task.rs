@@ -1,6 +1,6 @@
 //! The task between the registry and the store. The registry never waits for it: what it asks is queued, and the answer
-//! comes as an event. What cannot be asked is dropped: who looks for a peer looks again, and what was not written is
-//! written with the rest.
+//! comes as an event. What cannot be asked is dropped, since who looks for a peer looks again; the last word on each
+//! listener is kept until there is room, since nobody would repeat that one has left.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -74,33 +74,115 @@ pub(crate) enum Found {
     Missed(Prefix, bool, u64),
 }
 
-/// What may wait for the desk, and for the hub. What does not fit is asked again, or written with the rest.
+/// What may wait for the desk, and for the hub. Who looks for a peer has half of it.
 const QUEUE: usize = 4_096;
+
+/// On so many listeners the last word is kept while there is no room for it: as many as there may be.
+const WORDS: usize = 65_536;
 
 /// The registry's end of the desk.
 #[derive(Debug)]
 pub(crate) struct Line {
     asks: mpsc::Sender<Ask>,
     found: mpsc::Receiver<Found>,
+    backlog: Backlog,
 }
 
-impl Line {
-    /// Asks, if there is room.
-    pub(crate) fn ask(&self, ask: Ask) {
-        if self.asks.try_send(ask).is_err() {
-            tracing::debug!("the directory is not asked: too much waits for it");
+/// What must not be lost, and had no room: the newest of each.
+#[derive(Debug, Default)]
+struct Backlog {
+    /// All listeners. It goes before the words, which are newer.
+    all: Option<Ask>,
+    uses: Option<Ask>,
+    /// The last word on each listener: since when it waits, or none if it has left.
+    words: HashMap<[u8; 32], Option<u64>>,
+}
+
+impl Backlog {
+    fn is_empty(&self) -> bool {
+        self.all.is_none() && self.uses.is_none() && self.words.is_empty()
+    }
+
+    fn keep(&mut self, ask: Ask) {
+        let (digest, word) = match ask {
+            Ask::All(_) => {
+                self.all = Some(ask);
+                return;
+            }
+            Ask::Uses(_) => {
+                self.uses = Some(ask);
+                return;
+            }
+            Ask::Waits(digest, since) => (digest, Some(since)),
+            Ask::Left(digest) => (digest, None),
+            Ask::Seek(..) | Ask::Missed(..) => {
+                tracing::debug!("the directory is not asked: too much waits for it");
+                return;
+            }
+        };
+        if self.words.len() < WORDS || self.words.contains_key(&digest) {
+            self.words.insert(digest, word);
         }
     }
 
-    /// The next answer; never without a line, or when the desk has ended.
-    pub(crate) async fn next(line: &mut Option<Self>) -> Found {
-        let found = match line {
-            Some(line) => line.found.recv().await,
-            None => None,
+    fn pop(&mut self) -> Option<Ask> {
+        if let Some(ask) = self.all.take().or_else(|| self.uses.take()) {
+            return Some(ask);
+        }
+        let digest = *self.words.keys().next()?;
+        let (digest, word) = self.words.remove_entry(&digest)?;
+        Some(match word {
+            Some(since) => Ask::Waits(digest, since),
+            None => Ask::Left(digest),
+        })
+    }
+}
+
+impl Line {
+    fn new(asks: mpsc::Sender<Ask>, found: mpsc::Receiver<Found>) -> Self {
+        Self {
+            asks,
+            found,
+            backlog: Backlog::default(),
+        }
+    }
+
+    /// Asks, if there is room; what must not be lost is kept until there is.
+    pub(crate) fn ask(&mut self, ask: Ask) {
+        let room = match ask {
+            Ask::Seek(..) => self.asks.capacity() > QUEUE / 2,
+            Ask::Missed(..) => true,
+            // Behind what is kept already, or an older word would be the last.
+            _ => self.backlog.is_empty(),
         };
-        match found {
-            Some(found) => found,
-            None => std::future::pending().await,
+        match self.asks.try_reserve() {
+            Ok(permit) if room => permit.send(ask),
+            _ => self.backlog.keep(ask),
+        }
+    }
+
+    /// The next answer; never without a line, or when the desk has ended. Asks what is kept meanwhile.
+    pub(crate) async fn next(line: &mut Option<Self>) -> Found {
+        let Some(line) = line else {
+            return std::future::pending().await;
+        };
+        let Self {
+            asks,
+            found,
+            backlog,
+        } = line;
+        loop {
+            tokio::select! {
+                found = found.recv() => match found {
+                    Some(found) => return found,
+                    None => return std::future::pending().await,
+                },
+                Ok(permit) = asks.reserve(), if !backlog.is_empty() => {
+                    if let Some(ask) = backlog.pop() {
+                        permit.send(ask);
+                    }
+                }
+            }
         }
     }
 }
@@ -135,6 +217,8 @@ pub(crate) struct Desk<D> {
     unwritten: VecDeque<([u8; 32], u64)>,
     /// Who has left since those were listed: not to be written again.
     left: HashSet<Name>,
+    /// Who has left while the store was of no use: to be removed once it is back.
+    owed: HashSet<Name>,
     /// What the registry was told of the nodes last.
     told: Option<Vec<NodeNumber>>,
     state: watch::Sender<(StoreState, Vec<NodeNumber>)>,
@@ -196,6 +280,7 @@ impl<D: Directory> Desk<D> {
             presence: Presence::new(),
             unwritten: VecDeque::new(),
             left: HashSet::new(),
+            owed: HashSet::new(),
             told: None,
             state: watch::Sender::new((StoreState::Unknown, Vec::new())),
             keys: None,
@@ -245,7 +330,7 @@ impl<D: Directory> Desk<D> {
     pub(crate) fn open(self) -> (Line, impl Future<Output = ()>) {
         let (asks, asked) = mpsc::channel(QUEUE);
         let (tell, found) = mpsc::channel(QUEUE);
-        (Line { asks, found }, self.run(asked, tell))
+        (Line::new(asks, found), self.run(asked, tell))
     }
 
     async fn run(mut self, mut asks: mpsc::Receiver<Ask>, tell: mpsc::Sender<Found>) {
@@ -452,7 +537,7 @@ impl<D: Directory> Desk<D> {
             }
         }
         if !self.presence.is_usable() {
-            batch.clear();
+            self.owe(batch);
             return Vec::new();
         }
         match self.ask(batch).await {
@@ -464,8 +549,24 @@ impl<D: Directory> Desk<D> {
         }
     }
 
+    /// Takes note of who leaves while the store is of no use. The rest is asked for again once it is back.
+    fn owe(&mut self, batch: &mut Vec<Ask>) {
+        for ask in batch.drain(..) {
+            match ask {
+                Ask::Left(digest) if self.owed.len() < WORDS => {
+                    self.owed.insert(self.names.of(&digest));
+                }
+                Ask::Waits(digest, _) => {
+                    self.owed.remove(&self.names.of(&digest));
+                }
+                _ => {}
+            }
+        }
+    }
+
     async fn ask(&mut self, batch: &mut Vec<Ask>) -> Result<Vec<Found>, Away> {
-        let mut last: HashMap<Name, Option<u64>> = HashMap::new();
+        let owed = self.owed.drain();
+        let mut last: HashMap<Name, Option<u64>> = owed.map(|name| (name, None)).collect();
         let mut sought = Vec::new();
         let mut all = None;
         let mut missed = Vec::new();
@@ -493,12 +594,7 @@ impl<D: Directory> Desk<D> {
         let written: Vec<_> = waiting.map(|(name, since)| (name, record(since))).collect();
         let gone = last.iter().filter(|(_, since)| since.is_none());
         let gone: Vec<Name> = gone.map(|(name, _)| *name).collect();
-        if !written.is_empty() {
-            self.directory.write(&written, false).await?;
-        }
-        if !gone.is_empty() {
-            self.directory.remove(self.own, &gone).await?;
-        }
+        self.say(&written, &gone).await?;
         if all.is_some() {
             self.left.clear();
         }
@@ -513,6 +609,24 @@ impl<D: Directory> Desk<D> {
             self.write_batch().await?;
         }
         Ok(found)
+    }
+
+    /// Writes who waits, and removes who has left, which is owed if it fails.
+    async fn say(&mut self, written: &[(Name, Record)], gone: &[Name]) -> Result<(), Away> {
+        let said = async {
+            if !written.is_empty() {
+                self.directory.write(written, false).await?;
+            }
+            match gone {
+                [] => Ok(()),
+                gone => self.directory.remove(self.own, gone).await,
+            }
+        };
+        let said = said.await;
+        if said.is_err() {
+            self.owed.extend(gone);
+        }
+        said
     }
 
     async fn count(&mut self, missed: Vec<(Prefix, bool)>) -> Result<Vec<Found>, Away> {

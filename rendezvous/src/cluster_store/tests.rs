@@ -1,6 +1,6 @@
 //! The desk at a store that is away, forgets, or says what is not so.
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
 use p2pdbg_proto::{node::NodeNumber, secret::Secret};
 use tokio::runtime::Runtime;
@@ -123,7 +123,7 @@ fn slow_store_answers_who_looks_for_a_peer_while_there_is_much_to_write() {
             Ask::Seek(CONNECTOR, HANDLE),
         ];
         for ask in asks {
-            line.as_ref().unwrap().ask(ask);
+            line.as_mut().unwrap().ask(ask);
         }
         while !matches!(Line::next(&mut line).await, Found::At(..)) {}
         let written = store.memory.records().len();
@@ -140,6 +140,64 @@ fn listener_is_found_at_its_node_until_it_leaves() {
     assert_eq!(one.seeks(), None);
     one.ask(Ask::Left(HANDLE));
     assert_eq!(other.seeks(), None);
+}
+
+#[test]
+fn listener_that_leaves_is_removed_though_others_have_filled_the_queue() {
+    let (store, one, _other) = two();
+    RUNTIME.block_on(async {
+        let (mut line, desk) = one.desk.open();
+        for n in 0..10_000 {
+            line.ask(Ask::Seek(n, [8; 32]));
+        }
+        for n in 0..10_000u32 {
+            let mut digest = [9; 32];
+            digest[..4].copy_from_slice(&n.to_be_bytes());
+            line.ask(Ask::Waits(digest, 100));
+            line.ask(Ask::Left(digest));
+        }
+        line.ask(Ask::Waits([10; 32], 100));
+        line.ask(Ask::Left(HANDLE));
+        let (mut line, desk) = (Some(line), tokio::spawn(desk));
+        let waits = Names::new(store.secret.as_ref().unwrap()).of(&[10; 32]);
+        let done = async {
+            // Whoever came last waits, and nobody else.
+            while !store.memory.records().keys().eq([&waits]) {
+                tokio::select! {
+                    biased;
+                    _ = Line::next(&mut line) => {}
+                    () = tokio::task::yield_now() => {}
+                }
+            }
+        };
+        let done = tokio::time::timeout(Duration::from_secs(60), done).await;
+        done.expect("the listener is still in the store");
+        desk.abort();
+    });
+}
+
+#[test]
+fn listener_that_leaves_while_the_store_is_away_is_removed_when_it_is_back() {
+    let (store, mut one, mut other) = two();
+    store.is_away(true);
+    // The first is lost in asking, the second is known to be.
+    one.ask(Ask::Waits([8; 32], 100));
+    one.ask(Ask::Left(HANDLE));
+    store.is_away(false);
+    assert!(one.beat());
+    one.ask(Ask::All(Vec::new()));
+    other.beat();
+    assert_eq!(other.seeks(), None);
+    // One that comes back meanwhile stays.
+    one.ask(Ask::Waits(HANDLE, 200));
+    store.is_away(true);
+    one.ask(Ask::Left(HANDLE));
+    one.ask(Ask::Waits(HANDLE, 300));
+    store.is_away(false);
+    assert!(one.beat());
+    one.ask(Ask::All(vec![(HANDLE, 300)]));
+    other.beat();
+    assert_eq!(other.seeks(), Some(17));
 }
 
 #[test]

@@ -194,7 +194,7 @@ impl Hub {
 
     /// Says what keys use of the limits that nodes share.
     fn say_uses(&mut self) {
-        let Some(line) = &self.line else {
+        let Some(line) = &mut self.line else {
             return;
         };
         if let Some(limits) = self.registry.uses(now().instant, &self.book.wants()) {
@@ -270,7 +270,7 @@ impl Hub {
                     effects.extend(self.registry.on_lost(now(), id, false));
                 }
                 Effect::Ask(ask) => {
-                    if let Some(line) = &self.line {
+                    if let Some(line) = &mut self.line {
                         line.ask(ask);
                     }
                 }

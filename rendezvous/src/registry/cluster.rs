@@ -1,7 +1,7 @@
 //! One node of several: which there are, and to which of them a peer is sent on.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -13,12 +13,12 @@ use p2pdbg_proto::{
 };
 
 use super::{
-    ConnId, Effect, Now, Registry, connection::Standing, handle_side::Meeting,
-    shared_limits::SharedLimits,
+    ConnId, Effect, Now, Registry, connection::Holder, handle_side::Meeting,
+    shared_limits::SharedLimits, voucher::Account,
 };
 use crate::{
     cluster_store::{Ask, Found},
-    limits::{AddressBuckets, Rate},
+    limits::{AddressBuckets, Bucket, Rate},
     relay_ticket::TicketKey,
 };
 
@@ -34,7 +34,14 @@ const SEEKS: Rate = Rate {
     burst: 60,
 };
 
-/// For so many addresses that is counted.
+/// How often a connection with a key may have the store told or asked something, and all who bear one voucher: a peer
+/// waits at up to 64 handles when it comes. What is too much is told with all the rest, and asked again in turn.
+const ASKS: Rate = Rate {
+    per_minute: 120,
+    burst: 128,
+};
+
+/// For so many addresses, and for as many vouchers, that is counted.
 const SEEKERS: usize = 16_384;
 
 /// The nodes, as this one knows them.
@@ -59,10 +66,26 @@ pub(crate) struct Cluster {
 struct Seeking {
     /// What those without a key have asked.
     asked: AddressBuckets,
+    /// What the bearers of vouchers have.
+    vouched: HashMap<Account, Bucket>,
     /// Whose listeners are asked for again, in turn.
     turn: VecDeque<(ConnId, Meeting)>,
     /// When the next turn begins.
     next: Option<Instant>,
+}
+
+impl Seeking {
+    /// The same for those who bear a voucher, which can be shown on many connections.
+    fn may_bearer_ask(&mut self, now: Instant, account: Account) -> bool {
+        if !self.vouched.contains_key(&account) && self.vouched.len() >= SEEKERS {
+            self.vouched.retain(|_, bucket| !bucket.is_full(now));
+        }
+        if !self.vouched.contains_key(&account) && self.vouched.len() >= SEEKERS {
+            return false;
+        }
+        let bucket = self.vouched.entry(account).or_default();
+        bucket.take(ASKS, now, 1).is_ok()
+    }
 }
 
 impl Cluster {
@@ -98,6 +121,7 @@ impl Cluster {
     pub(crate) fn with_directory(mut self) -> Self {
         self.seeking = Some(Seeking {
             asked: AddressBuckets::new(SEEKERS),
+            vouched: HashMap::new(),
             turn: VecDeque::new(),
             next: None,
         });
@@ -184,14 +208,22 @@ impl Registry {
         }
     }
 
-    /// A listener waits at a handle here.
-    pub(super) fn note_waiting(&self, side: &Meeting, since: u64, effects: &mut Vec<Effect>) {
-        if side.is_listener() && self.has_directory() {
-            effects.push(Effect::Ask(Ask::Waits(side.digest(), since)));
+    /// A listener waits at a handle here; whether the store is told.
+    pub(super) fn note_waiting(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        side: &Meeting,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let is_told = side.is_listener() && self.may_ask(now.instant, id);
+        if is_told {
+            effects.push(Effect::Ask(Ask::Waits(side.digest(), now.unix_s)));
         }
+        is_told
     }
 
-    /// One that did is gone.
+    /// One that the store was told of is gone. There are no more of these than of the others.
     pub(super) fn note_left(&self, side: &Meeting, effects: &mut Vec<Effect>) {
         if side.is_listener() && self.has_directory() {
             effects.push(Effect::Ask(Ask::Left(side.digest())));
@@ -205,18 +237,21 @@ impl Registry {
 
     /// A connector has come to a handle at which nobody waits here.
     pub(super) fn seek(&mut self, now: Now, id: ConnId, side: &Meeting, effects: &mut Vec<Effect>) {
-        let seeking = self.cluster.as_mut().and_then(|c| c.seeking.as_mut());
-        let (Some(seeking), Some(connection)) = (seeking, self.connections.get(&id)) else {
-            return;
-        };
-        let is_bounded = connection.standing == Standing::Keyless;
-        if !is_bounded
-            || seeking
-                .asked
-                .take(connection.ip, SEEKS, now.instant, 1)
-                .is_ok()
-        {
+        if self.may_ask(now.instant, id) {
             effects.push(Effect::Ask(Ask::Seek(id.0, side.digest())));
+        }
+    }
+
+    /// Whether the store, if there is one, may be told or asked something because of this connection.
+    fn may_ask(&mut self, now: Instant, id: ConnId) -> bool {
+        let seeking = self.cluster.as_mut().and_then(|c| c.seeking.as_mut());
+        let (Some(seeking), Some(connection)) = (seeking, self.connections.get_mut(&id)) else {
+            return false;
+        };
+        match connection.holder() {
+            Holder::Key(_) => connection.asks.take(ASKS, now, 1).is_ok(),
+            Holder::Voucher(account) => seeking.may_bearer_ask(now, account),
+            Holder::Address(_) => seeking.asked.take(connection.ip, SEEKS, now, 1).is_ok(),
         }
     }
 
@@ -249,7 +284,7 @@ impl Registry {
             }
             // For the hub, which gives them to the relay's books too.
             Found::Keys(_) | Found::Parts(_) => Vec::new(),
-            Found::TellAll => vec![Effect::Ask(Ask::All(self.handles.listeners()))],
+            Found::TellAll => vec![Effect::Ask(Ask::All(self.handles.tell_listeners()))],
             Found::At(connector, digest, number) => {
                 let id = ConnId(connector);
                 let node = self.cluster.as_ref().and_then(|c| c.other(number));

@@ -51,6 +51,8 @@ pub(super) struct Connection {
     pub(super) messages: Bucket,
     /// What of that may be signals.
     pub(super) signals: Bucket,
+    /// What the store may be told and asked because of it.
+    pub(super) asks: Bucket,
     pub(super) nameplates: HashSet<Nameplate>,
     pub(super) handles: HashSet<Meeting>,
     /// What it says to the next whom it meets.
@@ -72,6 +74,7 @@ impl Connection {
             asked: now,
             messages: Bucket::default(),
             signals: Bucket::default(),
+            asks: Bucket::default(),
             nameplates: HashSet::new(),
             handles: HashSet::new(),
             prepared: Prepared::default(),

@@ -22,6 +22,8 @@ struct Waiter {
     holder: Holder,
     /// Since when, in Unix seconds.
     since: u64,
+    /// Whether the store has been told of somebody there, and is to be told when nobody is any more.
+    told: bool,
 }
 
 /// Who waits where: the newest registration of each side of a handle.
@@ -47,11 +49,15 @@ impl Handles {
         self.waiting.get(meeting).map(|waiter| waiter.conn)
     }
 
-    /// The handles at which listeners wait, by their digests, and since when.
-    pub(super) fn listeners(&self) -> Vec<([u8; 32], u64)> {
-        let listeners = self.waiting.iter().filter(|(side, _)| side.is_listener());
+    /// The handles at which listeners wait, by their digests, and since when. The store is told of all of them.
+    pub(super) fn tell_listeners(&mut self) -> Vec<([u8; 32], u64)> {
+        let waiting = self.waiting.iter_mut();
+        let listeners = waiting.filter(|(side, _)| side.is_listener());
         listeners
-            .map(|(side, waiter)| (side.digest(), waiter.since))
+            .map(|(side, waiter)| {
+                waiter.told = true;
+                (side.digest(), waiter.since)
+            })
             .collect()
     }
 
@@ -63,8 +69,9 @@ impl Handles {
     }
 
     /// Lets a connection wait; whose place it takes.
-    fn wait(&mut self, meeting: Meeting, waiter: Waiter) -> Option<ConnId> {
+    fn wait(&mut self, meeting: Meeting, mut waiter: Waiter) -> Option<ConnId> {
         let holder = waiter.holder;
+        waiter.told |= self.waiting.get(&meeting).is_some_and(|there| there.told);
         let replaced = self.waiting.insert(meeting, waiter);
         if !matches!(holder, Holder::Key(_)) {
             self.held.add(holder);
@@ -75,13 +82,16 @@ impl Handles {
         Some(replaced.conn)
     }
 
-    /// Stops waiting, if it is this connection that waits; whether it was.
+    /// Stops waiting, if it is this connection that waits; whether the store knows that it did.
     pub(super) fn leave(&mut self, meeting: &Meeting, conn: ConnId) -> bool {
-        let waited = self.at(meeting) == Some(conn);
-        if waited && let Some(waiter) = self.waiting.remove(meeting) {
-            self.release(waiter.holder);
+        if self.at(meeting) != Some(conn) {
+            return false;
         }
-        waited
+        let left = self.waiting.remove(meeting);
+        left.is_some_and(|waiter| {
+            self.release(waiter.holder);
+            waiter.told
+        })
     }
 
     fn release(&mut self, holder: Holder) {
@@ -121,14 +131,14 @@ impl Registry {
             connection.holder(),
             connection.standing == Standing::Keyless,
         );
+        if !keyless {
+            self.may_wait(&self.connections[&id], &meeting)?;
+        }
         if waiting.is_none() && role == Role::Connector {
             self.seek(now, id, &meeting, effects);
         }
         if waiting.is_none() && keyless {
             return Err(Refusal::NobodyThere);
-        }
-        if !keyless {
-            self.may_wait(&self.connections[&id], &meeting)?;
         }
         let together = |other| already.is_some_and(|s| self.sessions.joins(s, id, other));
         if let Some(waiting) = waiting.filter(|other| !together(*other)) {
@@ -146,8 +156,8 @@ impl Registry {
             conn: id,
             holder,
             since: now.unix_s,
+            told: self.note_waiting(now, id, &meeting, effects),
         };
-        self.note_waiting(&meeting, now.unix_s, effects);
         if let Some(replaced) = self.handles.wait(meeting, waiter)
             && replaced != id
             && let Some(replaced) = self.connections.get_mut(&replaced)

@@ -199,6 +199,93 @@ fn directory_is_told_of_listeners_and_asked_by_connectors_that_find_nobody() {
 }
 
 #[test]
+fn peer_that_may_not_wait_at_another_handle_does_not_have_the_directory_asked() {
+    let mut bench = with_directory(17);
+    let key = bench.key();
+    arrive(&mut bench, CONNECTOR, key);
+    let most = bench.limits.waiting_per_connection;
+    for _ in 0..most {
+        bench.meet(CONNECTOR, &Handle::random(), Role::Connector);
+    }
+    let effects = bench.meet(CONNECTOR, &Handle::random(), Role::Connector);
+    assert!(matches!(refusal(&effects), Some(Refusal::Limit { .. })));
+    assert_eq!(asks(effects), []);
+}
+
+/// What the directory is asked when these meet at many handles one after the other, and wait at none for long: who is
+/// looked for, who waits, who has left.
+fn churn(bench: &mut Bench, peers: &[ConnId]) -> [usize; 3] {
+    let mut counts = [0; 3];
+    let mut count = |effects| {
+        for ask in asks(effects) {
+            match ask {
+                Ask::Seek(..) => counts[0] += 1,
+                Ask::Waits(..) => counts[1] += 1,
+                Ask::Left(_) => counts[2] += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    for at in 0..100 {
+        let (id, handle) = (peers[at % peers.len()], Handle::random());
+        for role in [Role::Connector, Role::Listener] {
+            count(bench.meet(id, &handle, role));
+        }
+        for role in [Role::Connector, Role::Listener] {
+            let handle = handle.clone();
+            count(bench.say(id, ToRendezvous::Unmeet { handle, role }));
+        }
+    }
+    counts
+}
+
+#[test]
+fn peer_with_a_key_that_comes_and_goes_without_end_does_not_have_the_directory_told_each_time() {
+    let mut bench = with_directory(17);
+    let key = bench.key();
+    arrive(&mut bench, LISTENER, key);
+    let [sought, came, left] = churn(&mut bench, &[LISTENER]);
+    assert_eq!(sought + came, 128);
+    assert_eq!(came, left);
+}
+
+#[test]
+fn bearers_of_one_voucher_have_the_directory_asked_no_more_often_together_than_one() {
+    let mut bench = with_directory(17);
+    let key = bench.key();
+    arrive(&mut bench, LISTENER, key);
+    let nameplate = bench.listen(LISTENER, None).nameplate;
+    arrive(&mut bench, CONNECTOR, Credential::None);
+    let voucher = bench.voucher(CONNECTOR, nameplate);
+    let bearers: Vec<ConnId> = (20..24).map(ConnId).collect();
+    for id in &bearers {
+        arrive(&mut bench, *id, Credential::Voucher(voucher.clone()));
+    }
+    let [sought, came, left] = churn(&mut bench, &bearers);
+    assert_eq!(sought + came, 128);
+    assert_eq!(came, left);
+}
+
+#[test]
+fn listener_that_the_directory_learns_of_with_all_the_rest_is_removed_when_it_leaves() {
+    let mut bench = with_directory(17);
+    let key = bench.key();
+    arrive(&mut bench, LISTENER, key);
+    churn(&mut bench, &[LISTENER]);
+    let handle = Handle::random();
+    assert_eq!(asks(bench.meet(LISTENER, &handle, Role::Listener)), []);
+    let all = asks(bench.registry.on_directory(Instant::now(), Found::TellAll));
+    let [Ask::All(listeners)] = &all[..] else {
+        panic!("{all:?}");
+    };
+    let [(digest, _)] = listeners[..] else {
+        panic!("{listeners:?}");
+    };
+    let lost = bench.registry.on_lost(bench.now, LISTENER, false);
+    assert_eq!(asks(lost), [Ask::Left(digest)]);
+}
+
+#[test]
 fn stranger_who_asks_without_end_does_not_have_the_directory_asked() {
     let mut bench = with_directory(17);
     arrive(&mut bench, CONNECTOR, Credential::None);
