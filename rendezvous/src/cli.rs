@@ -356,6 +356,12 @@ impl Cli {
         let limits = Limits {
             connections: args.max_peers,
             connections_per_address: args.max_peers_per_address,
+            // By default each peer waits at four handles, half of them by one key.
+            waiting: args.max_peers.saturating_mul(4).max(defaults.waiting),
+            waiting_per_key: args
+                .max_peers
+                .saturating_mul(2)
+                .max(defaults.waiting_per_key),
             sessions: args.max_sessions,
             sessions_per_key: args.max_sessions_per_key,
             joins: Rate {

@@ -86,8 +86,14 @@ pub struct Limits {
     pub join_miss_cost: u32,
     /// Nameplates in all, out of the 900,000 that there are.
     pub nameplates: usize,
+    /// Of those, for all who hold one access key; a key may have a lower limit of its own.
+    pub nameplates_per_key: usize,
     /// Nameplates that one connection holds at a time.
     pub nameplates_per_connection: usize,
+    /// New nameplates for one address (one /64 of IPv6; twice as many from a /56, four times from a /48), and at once
+    /// as many as it may have connections. Each pushes another one out of the memory of those that have ended; who
+    /// comes back for its own needs no new one.
+    pub new_nameplates_per_minute: u32,
     /// How long a nameplate is valid.
     pub nameplate_lifetime: Duration,
     /// How long a nameplate at which somebody joined is kept for that pairing alone, and how long a session lasts whose
@@ -104,6 +110,8 @@ pub struct Limits {
     pub returns_per_second: u32,
     /// Peers waiting at handles, in all.
     pub waiting: usize,
+    /// Of those, peers by one access key, or by a voucher under it, who leave a quarter of that to the others.
+    pub waiting_per_key: usize,
     /// Handles at which one connection waits.
     pub waiting_per_connection: usize,
     /// How long a voucher lets its holder wait at handles. Each session that both members confirm brings a new one.
@@ -143,6 +151,14 @@ pub struct Limits {
     pub stun_elsewhere: Rate,
 }
 
+impl Limits {
+    /// How often an address is given a new nameplate.
+    pub(crate) fn new_nameplates(&self) -> Rate {
+        let burst = u32::try_from(self.connections_per_address).unwrap_or(u32::MAX);
+        Rate::new(burst, self.new_nameplates_per_minute)
+    }
+}
+
 /// How much of a resource those without the access key may take together: the last quarter is kept for those who have
 /// it. Of three or fewer nothing is.
 pub(crate) fn unreserved(whole: usize) -> usize {
@@ -170,13 +186,16 @@ impl Default for Limits {
             joins: Rate::new(15, 30),
             join_miss_cost: 5,
             nameplates: 50_000,
+            nameplates_per_key: 25_000,
             nameplates_per_connection: 8,
+            new_nameplates_per_minute: 600,
             nameplate_lifetime: day,
             pairing_within: Duration::from_secs(60),
             ended_nameplates: 65_536,
             return_within: Duration::from_secs(60),
             returns_per_second: 300,
             waiting: 65_536,
+            waiting_per_key: 32_768,
             waiting_per_connection: 64,
             voucher_lifetime: day * 30,
             sessions: 16_384,

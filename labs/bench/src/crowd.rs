@@ -50,6 +50,7 @@ pub(crate) fn serve(bind: SocketAddr, state: PathBuf) -> Result<()> {
             handshakes_unproven: 100_000,
             joins: unlimited,
             messages: unlimited,
+            nameplates_per_key: 100_000,
             nameplates_per_connection: 100_000,
             // The crowd introduces itself and never confirms.
             pairing_within: Duration::from_secs(24 * 60 * 60),

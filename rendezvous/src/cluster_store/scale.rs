@@ -161,6 +161,7 @@ impl World {
             sessions: 2 * pairs,
             sessions_per_key: 2 * pairs,
             waiting: 2 * pairs,
+            waiting_per_key: 2 * pairs,
             ..Limits::default()
         };
         let authority = Fingerprint::of_certificate(secret.expose());

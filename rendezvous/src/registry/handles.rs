@@ -13,13 +13,18 @@ use super::{
     handle_side::Meeting,
     limit,
 };
-use crate::limits::{Tally, unreserved};
+use crate::{
+    keys::KeyId,
+    limits::{Tally, unreserved},
+};
 
 /// Who waits at a side of a handle.
 #[derive(Debug)]
 struct Waiter {
     conn: ConnId,
     holder: Holder,
+    /// On whose account it waits, by the key or by a voucher.
+    key: KeyId,
     /// Since when, in Unix seconds.
     since: u64,
     /// Whether the store has been told of somebody there, and is to be told when nobody is any more.
@@ -32,6 +37,8 @@ pub(super) struct Handles {
     waiting: HashMap<Meeting, Waiter>,
     /// How many each account without the access key has there.
     held: Tally<Holder>,
+    /// How many there are on each key's account.
+    by_key: Tally<KeyId>,
     /// How many those have together.
     without_key: usize,
 }
@@ -41,6 +48,7 @@ impl Handles {
         Self {
             waiting: HashMap::new(),
             held: Tally::new(),
+            by_key: Tally::new(),
             without_key: 0,
         }
     }
@@ -70,15 +78,16 @@ impl Handles {
 
     /// Lets a connection wait; whose place it takes.
     fn wait(&mut self, meeting: Meeting, mut waiter: Waiter) -> Option<ConnId> {
-        let holder = waiter.holder;
+        let (holder, key) = (waiter.holder, waiter.key);
         waiter.told |= self.waiting.get(&meeting).is_some_and(|there| there.told);
         let replaced = self.waiting.insert(meeting, waiter);
+        self.by_key.add(key);
         if !matches!(holder, Holder::Key(_)) {
             self.held.add(holder);
             self.without_key += 1;
         }
         let replaced = replaced?;
-        self.release(replaced.holder);
+        self.release(&replaced);
         Some(replaced.conn)
     }
 
@@ -89,14 +98,15 @@ impl Handles {
         }
         let left = self.waiting.remove(meeting);
         left.is_some_and(|waiter| {
-            self.release(waiter.holder);
+            self.release(&waiter);
             waiter.told
         })
     }
 
-    fn release(&mut self, holder: Holder) {
-        if !matches!(holder, Holder::Key(_)) {
-            self.held.remove(&holder);
+    fn release(&mut self, waiter: &Waiter) {
+        self.by_key.remove(&waiter.key);
+        if !matches!(waiter.holder, Holder::Key(_)) {
+            self.held.remove(&waiter.holder);
             self.without_key -= 1;
         }
     }
@@ -104,7 +114,8 @@ impl Handles {
     /// Whether nobody waits at any handle.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.held.is_empty() && self.without_key == 0
+        let nobody_waits = self.waiting.is_empty() && self.without_key == 0;
+        nobody_waits && self.held.is_empty() && self.by_key.is_empty()
     }
 }
 
@@ -127,8 +138,9 @@ impl Registry {
         let Some(connection) = self.connections.get(&id) else {
             return Ok(());
         };
-        let (holder, keyless) = (
+        let (holder, key, keyless) = (
             connection.holder(),
+            connection.key().unwrap_or(KeyId::NOBODY),
             connection.standing == Standing::Keyless,
         );
         if !keyless {
@@ -155,6 +167,7 @@ impl Registry {
         let waiter = Waiter {
             conn: id,
             holder,
+            key,
             since: now.unix_s,
             told: self.note_waiting(now, id, &meeting, effects),
         };
@@ -179,7 +192,19 @@ impl Registry {
         if connection.handles.contains(meeting) {
             return Ok(());
         }
-        if connection.handles.len() >= own || without_key && handles.held.of(&holder) >= own {
+        let of_key = self.limits.waiting_per_key;
+        let of_key = if without_key {
+            unreserved(of_key)
+        } else {
+            of_key
+        };
+        let key = connection.key().unwrap_or(KeyId::NOBODY);
+        // Who comes back before it was missed takes its own place.
+        let is_own = handles.waiting.get(meeting).is_some_and(|w| w.key == key);
+        if connection.handles.len() >= own
+            || without_key && handles.held.of(&holder) >= own
+            || !is_own && handles.by_key.of(&key) >= of_key
+        {
             return Err(limit(Duration::from_secs(60)));
         }
         let full = handles.waiting.len() >= most && !handles.waiting.contains_key(meeting)

@@ -19,13 +19,16 @@ use super::{
     shared_limits::OWED_FOR,
 };
 use crate::{
-    limits::Limits,
+    keys::KeyId,
+    limits::{AddressBuckets, Limits, Tally},
     registry::voucher::{Account, Purpose, new_account},
 };
 
 #[derive(Debug)]
 struct Live {
     conn: ConnId,
+    /// On whose account it was given.
+    key: KeyId,
     account: Account,
     expires: Instant,
     pairing: Option<(SessionId, Instant)>,
@@ -35,10 +38,15 @@ struct Live {
 #[derive(Debug)]
 pub(super) struct Nameplates {
     live: HashMap<Nameplate, Live>,
+    /// How many each key has.
+    held: Tally<KeyId>,
+    /// Who was given new ones lately.
+    given: AddressBuckets,
     ended: HashMap<Nameplate, (End, Instant)>,
     /// The ended ones in the order in which they are forgotten.
     forget: VecDeque<(Nameplate, Instant)>,
     capacity: usize,
+    per_key: usize,
     memory: usize,
     remember: Duration,
     pairing_within: Duration,
@@ -49,9 +57,12 @@ impl Nameplates {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             live: HashMap::new(),
+            held: Tally::new(),
+            given: AddressBuckets::new(limits.connections),
             ended: HashMap::new(),
             forget: VecDeque::new(),
             capacity: limits.nameplates,
+            per_key: limits.nameplates_per_key,
             memory: limits.ended_nameplates,
             remember: limits.nameplate_lifetime,
             pairing_within: limits.pairing_within,
@@ -71,16 +82,23 @@ impl Nameplates {
             .find(|drawn| !self.live.contains_key(drawn) && !self.ended.contains_key(drawn))
     }
 
+    /// Whether there is room for another one of this key.
+    fn has_room(&self, key: KeyId) -> bool {
+        self.live.len() < self.capacity && self.held.of(&key) < self.per_key
+    }
+
     /// Puts a nameplate that was drawn to use.
     pub(super) fn register(
         &mut self,
         nameplate: Nameplate,
         conn: ConnId,
-        account: Account,
+        (key, account): (KeyId, Account),
         expires: Instant,
     ) {
+        self.held.add(key);
         let live = Live {
             conn,
+            key,
             account,
             expires,
             pairing: None,
@@ -96,7 +114,7 @@ impl Nameplates {
         &mut self,
         nameplate: Nameplate,
         conn: ConnId,
-        account: Account,
+        (key, account): (KeyId, Account),
         expires: Instant,
     ) -> Result<Option<ConnId>, ()> {
         if let Some(live) = self.live.get_mut(&nameplate) {
@@ -107,9 +125,9 @@ impl Nameplates {
             return Ok((previous != conn).then_some(previous));
         }
         match self.ended.get(&nameplate) {
-            Some((End::Lost, _)) | None if self.live.len() < self.capacity => {
+            Some((End::Lost, _)) | None if self.has_room(key) => {
                 self.ended.remove(&nameplate);
-                self.register(nameplate, conn, account, expires);
+                self.register(nameplate, conn, (key, account), expires);
                 Ok(None)
             }
             _ => Err(()),
@@ -157,9 +175,10 @@ impl Nameplates {
 
     /// Ends a nameplate and remembers how.
     pub(super) fn end(&mut self, now: Instant, nameplate: Nameplate, end: End) {
-        if self.live.remove(&nameplate).is_none() {
+        let Some(live) = self.live.remove(&nameplate) else {
             return;
-        }
+        };
+        self.held.remove(&live.key);
         let until = now + self.remember;
         self.ended.insert(nameplate, (end, until));
         self.forget.push_back((nameplate, until));
@@ -240,10 +259,10 @@ impl Nameplates {
         self.ended.len().max(self.forget.len())
     }
 
-    /// How many are in use.
+    /// Whether none is in use, and no key has one.
     #[cfg(test)]
-    pub(super) fn live(&self) -> usize {
-        self.live.len()
+    pub(super) fn none_is_live(&self) -> bool {
+        self.live.is_empty() && self.held.is_empty()
     }
 }
 
@@ -262,6 +281,7 @@ impl Registry {
         let Standing::Full(key) = connection.standing else {
             return Err(Refusal::AccessKey);
         };
+        let ip = connection.ip;
         if let Some(claim) = claim
             && self.take_back(now, id, &claim)
         {
@@ -276,6 +296,11 @@ impl Registry {
             return Err(limit(Duration::from_secs(60)));
         }
         self.key_may_have_a_code(now.instant, key)?;
+        if self.nameplates.held.of(&key) >= self.limits.nameplates_per_key {
+            return Err(limit(Duration::from_secs(60)));
+        }
+        let (given, rate) = (&mut self.nameplates.given, self.limits.new_nameplates());
+        given.take(ip, rate, now.instant, 1).map_err(limit)?;
         let lifetime = self.limits.nameplate_lifetime;
         let nameplate = self.nameplates.draw(self.number()).ok_or(Refusal::Full)?;
         let purpose = Purpose::Nameplate(nameplate);
@@ -283,7 +308,7 @@ impl Registry {
         let expires = now.unix_s.saturating_add(lifetime.as_secs());
         let voucher = self.vouchers.issue(purpose, key, account, expires);
         self.nameplates
-            .register(nameplate, id, account, now.instant + lifetime);
+            .register(nameplate, id, (key, account), now.instant + lifetime);
         self.hold(id, nameplate);
         let claim = NameplateClaim { nameplate, voucher };
         self.tell_of_offer(id, effects);
@@ -306,9 +331,8 @@ impl Registry {
         };
         let left = Duration::from_secs(granted.expires_unix_s.saturating_sub(now.unix_s));
         let expires = now.instant + left.min(self.limits.nameplate_lifetime);
-        let claimed = self
-            .nameplates
-            .claim(nameplate, id, granted.account, expires);
+        let account = (granted.key, granted.account);
+        let claimed = self.nameplates.claim(nameplate, id, account, expires);
         let Ok(previous) = claimed else {
             return false;
         };

@@ -95,6 +95,107 @@ fn there_are_so_many_nameplates_in_all() {
     assert_eq!(refusal(&full), Some(Refusal::Full));
 }
 
+/// The secret of a second key.
+fn another_key(bench: &mut Bench) -> Credential {
+    let secret = AccessKey::random();
+    add(&mut bench.file, "another", &secret, KeyLimits::default());
+    let ring = KeyRing::new(&bench.file, false);
+    bench.registry.set_keys(bench.now, ring);
+    Credential::AccessKey(secret)
+}
+
+#[test]
+fn one_key_leaves_nameplates_for_others_and_has_one_more_when_one_ends() {
+    let limits = Limits {
+        nameplates: 4,
+        nameplates_per_key: 2,
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(limits, false);
+    let claims = [10, 11].map(|n| {
+        bench.arrive(ConnId(n), bench.key());
+        bench.listen(ConnId(n), None)
+    });
+    bench.arrive(LISTENER, bench.key());
+    assert!(is_limit(
+        &bench.say(LISTENER, ToRendezvous::Listen { claim: None })
+    ));
+    let other = another_key(&mut bench);
+    bench.arrive(OTHER, other);
+    bench.listen(OTHER, None);
+    bench.lose(ConnId(10));
+    let third = bench.listen(LISTENER, None);
+    // The first comes back and finds its place taken, until there is one.
+    bench.arrive(ConnId(10), bench.key());
+    let claim = Some(claims[0].clone());
+    let again = ToRendezvous::Listen {
+        claim: claim.clone(),
+    };
+    assert!(is_limit(&bench.say(ConnId(10), again)));
+    bench.unlisten(third.nameplate, Fate::Used);
+    assert_eq!(bench.listen(ConnId(10), claim), claims[0]);
+}
+
+#[test]
+fn one_key_and_the_vouchers_under_it_leave_places_at_handles_for_others() {
+    let limits = Limits {
+        waiting: 8,
+        waiting_per_key: 4,
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(limits, false);
+    bench.arrive(LISTENER, bench.key());
+    let nameplate = bench.listen(LISTENER, None).nameplate;
+    bench.arrive(CONNECTOR, Credential::None);
+    let voucher = bench.voucher(CONNECTOR, nameplate);
+    bench.arrive(ConnId(10), Credential::Voucher(voucher));
+    let wait = |bench: &mut Bench, id| {
+        let effects = bench.meet(id, &Secret::random(), Role::Connector);
+        refusal(&effects)
+    };
+    let full = Some(Refusal::Limit { retry_after_s: 61 });
+    let vouched = [(); 4].map(|()| wait(&mut bench, ConnId(10)));
+    assert_eq!(vouched, [None, None, None, full], "a quarter is kept");
+    assert_eq!(wait(&mut bench, LISTENER), None);
+    assert_eq!(wait(&mut bench, LISTENER), full);
+    let other = another_key(&mut bench);
+    bench.arrive(OTHER, other);
+    let others = [(); 5].map(|()| wait(&mut bench, OTHER));
+    assert_eq!(others, [None, None, None, None, full]);
+    bench.lose(ConnId(10));
+    assert_eq!(wait(&mut bench, LISTENER), None);
+}
+
+#[test]
+fn codes_that_end_before_they_are_used_do_not_push_out_those_whose_listeners_come_back() {
+    let limits = Limits {
+        ended_nameplates: 400,
+        nameplates_per_connection: usize::MAX,
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(limits, false);
+    bench.arrive(OTHER, bench.key());
+    let lost = bench.listen(OTHER, None).nameplate;
+    bench.lose(OTHER);
+    let flooder: IpAddr = [198, 51, 100, 1].into();
+    let mut given = 0;
+    for n in 100..140 {
+        bench.connect_from(ConnId(n), flooder);
+        bench.hello(ConnId(n), bench.key());
+        for _ in 0..50 {
+            let effects = bench.say(ConnId(n), ToRendezvous::Listen { claim: None });
+            if !is_limit(&effects) {
+                given += 1;
+            }
+        }
+        bench.lose(ConnId(n));
+    }
+    assert_eq!(given, 256);
+    bench.arrive(CONNECTOR, Credential::None);
+    let late = bench.join(CONNECTOR, lost);
+    assert_eq!(refusal(&late), Some(Refusal::NobodyThere));
+}
+
 #[test]
 fn the_memory_of_ended_nameplates_is_bounded() {
     let mut bench = Bench::with(

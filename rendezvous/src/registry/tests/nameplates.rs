@@ -196,7 +196,7 @@ fn a_claim_is_worth_nothing_once_the_nameplate_was_used_or_is_somebody_elses() {
     bench.arrive(OTHER, bench.key());
     let expires = bench.now.instant + Duration::from_secs(60);
     let nameplates = &mut bench.registry.nameplates;
-    nameplates.register(claim.nameplate, OTHER, [7; 16], expires);
+    nameplates.register(claim.nameplate, OTHER, (KeyId::NOBODY, [7; 16]), expires);
     bench.arrive(LISTENER, bench.key());
     assert_ne!(
         bench.listen(LISTENER, Some(claim.clone())).nameplate,

@@ -218,7 +218,7 @@ fn walk(steps: Vec<Step>) {
     assert!(model.legs.is_empty(), "legs are left open");
     assert_eq!((bench.registry.peers(), bench.registry.sessions()), (0, 0));
     assert!(bench.registry.handles.is_empty());
-    assert_eq!(bench.registry.nameplates.live(), 0);
+    assert!(bench.registry.nameplates.none_is_live());
     assert!(bench.registry.sessions.nobody_holds_any());
 }
 
