@@ -10,6 +10,7 @@ use redis::{
 };
 
 use super::{ALIVE_FOR, Away, Directory, Epoch, Held, KEPT_FOR, Name, Process, Record, Text};
+use crate::keys::LONGEST;
 
 /// How long the store may take to let this node in, and to answer. Nobody waits for it but the desk.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -38,13 +39,28 @@ local there = redis.call('GET', KEYS[1])
 if there and string.sub(there, 1, string.len(ARGV[1])) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0";
 
-/// Reads a text unless it begins with what is known. 0 it is not there, 1 it begins so, 2 it follows.
+/// Reads a text unless it begins with what is known. 0 it is not there, 1 it begins so, 2 it follows: of one that is
+/// too long the beginning, which is none of ours, and by which it is replaced.
 const TEXT: &str = "
 local there = redis.call('GET', KEYS[1])
 if not there then return {0, ''} end
+if string.len(there) > tonumber(ARGV[2]) then return {2, string.sub(there, 1, 64)} end
 local known = ARGV[1]
 if known ~= '' and string.sub(there, 1, string.len(known)) == known then return {1, ''} end
 return {2, there}";
+
+/// Reads short texts; none where there is something else or a long one, which would fill the memory of every node.
+const SHORT: &str = "
+local found = {}
+for at, key in ipairs(KEYS) do
+  local there = redis.pcall('GET', key)
+  local fits = type(there) == 'string' and string.len(there) <= tonumber(ARGV[1])
+  found[at] = fits and there or false
+end
+return found";
+
+/// The longest of those, in bytes: several times what nodes write.
+const LONGEST_SHORT: usize = 256;
 
 /// Writes a text in place of one that begins so, or of none.
 const REPLACE: &str = "
@@ -115,6 +131,17 @@ impl Valkey {
         }
     }
 
+    /// What lies there, in the order of the keys, of what is short and text.
+    async fn short(&mut self, keys: &[String]) -> Result<Vec<Option<String>>, Away> {
+        let mut batch = pipe();
+        ask_short(&mut batch, keys);
+        let (texts,): (Vec<Option<Vec<u8>>>,) = self.send(&batch).await?;
+        match texts.len() == keys.len() {
+            true => Ok(texts.into_iter().map(|text| utf8(text?)).collect()),
+            false => Err(Away(format!("{self} does not answer what it is asked"))),
+        }
+    }
+
     async fn connect(&self) -> Result<MultiplexedConnection, Away> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(PATIENCE))
@@ -158,15 +185,15 @@ impl Directory for Valkey {
         // All that there may be: one that this node has not been told of is worth saying.
         let nodes = || (NodeNumber::MIN.get()..=NodeNumber::MAX.get()).filter_map(NodeNumber::new);
         let keys: Vec<String> = nodes().map(|node| self.of_node(node)).collect();
-        batch.cmd("MGET").arg(keys);
-        let (held, epochs): (u8, Vec<Option<String>>) = self.send(&batch).await?;
+        ask_short(&mut batch, &keys);
+        let (held, epochs): (u8, Vec<Option<Vec<u8>>>) = self.send(&batch).await?;
         let held = match held {
             0 => Held::Ours,
             1 => Held::Missing,
             _ => Held::Another,
         };
         let nodes = nodes().zip(epochs);
-        let live = nodes.filter_map(|(node, epoch)| Some((node, epoch?.parse().ok()?)));
+        let live = nodes.filter_map(|(node, epoch)| Some((node, utf8(epoch?)?.parse().ok()?)));
         Ok((held, live.collect()))
     }
 
@@ -207,19 +234,15 @@ impl Directory for Valkey {
 
     async fn read(&mut self, names: &[Name]) -> Result<Vec<Option<Record>>, Away> {
         let keys: Vec<String> = names.iter().map(|name| self.of_record(name)).collect();
-        let mut batch = pipe();
-        batch.cmd("MGET").arg(keys);
-        let (texts,): (Vec<Option<String>>,) = self.send(&batch).await?;
-        if texts.len() != names.len() {
-            return Err(Away(format!("{self} does not answer what it is asked")));
-        }
+        let texts = self.short(&keys).await?;
         Ok(texts.into_iter().map(|text| parse(&text?)).collect())
     }
 
     async fn text(&mut self, name: &str, known: &str) -> Result<Text, Away> {
         let mut batch = pipe();
         let key = self.of_text(name);
-        batch.cmd("EVAL").arg(TEXT).arg(1).arg(key).arg(known);
+        batch.cmd("EVAL").arg(TEXT).arg(1).arg(key);
+        batch.arg(known).arg(LONGEST);
         let ((what, text),): ((u8, Vec<u8>),) = self.send(&batch).await?;
         Ok(match what {
             0 => Text::Another(None),
@@ -257,14 +280,17 @@ impl Directory for Valkey {
 
     async fn texts(&mut self, names: &[String]) -> Result<Vec<Option<String>>, Away> {
         let keys: Vec<String> = names.iter().map(|name| self.of_text(name)).collect();
-        let mut batch = pipe();
-        batch.cmd("MGET").arg(keys);
-        let (texts,): (Vec<Option<String>>,) = self.send(&batch).await?;
-        match texts.len() == names.len() {
-            true => Ok(texts),
-            false => Err(Away(format!("{self} does not answer what it is asked"))),
-        }
+        self.short(&keys).await
     }
+}
+
+fn ask_short(batch: &mut Pipeline, keys: &[String]) {
+    batch.cmd("EVAL").arg(SHORT).arg(keys.len()).arg(keys);
+    batch.arg(LONGEST_SHORT);
+}
+
+fn utf8(bytes: Vec<u8>) -> Option<String> {
+    String::from_utf8(bytes).ok()
 }
 
 fn milliseconds(time: Duration) -> u64 {

@@ -32,7 +32,7 @@ pub use self::{
 };
 pub(crate) use self::{
     ring::{Basis, KeyRing},
-    seal::KeySeal,
+    seal::{KeySeal, LONGEST},
     shared::SharedKeys,
     usage::{OfMonth, UsageFile},
 };

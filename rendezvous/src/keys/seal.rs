@@ -23,7 +23,7 @@ use super::file::{KeyFile, hex};
 const NONCE: usize = 24;
 
 /// The longest text that is read from a store, in bytes: several times what the most keys take.
-const LONGEST: usize = 8 << 20;
+pub(crate) const LONGEST: usize = 8 << 20;
 
 /// The additional data of what is not the keys.
 const OTHER: &[u8] = b"p2pdbg shared limits 1";

@@ -240,7 +240,7 @@ fn store_over_tls_with_a_user_of_its_own_serves_a_node_that_trusts_its_ca_and_no
     let [elsewhere_ca, elsewhere] = certificate(files.path(), "elsewhere", "store.example");
     for program in programs() {
         let start = |pem: &Path| {
-            let user = format!("--user p2pdbg on >{PASSWORD} ~p2pdbg:* +get +set +mget +del +eval");
+            let user = format!("--user p2pdbg on >{PASSWORD} ~p2pdbg:* +get +set +del +eval");
             let user: Vec<&str> = user.split(' ').collect();
             let users = [&["--user", "default", "off"][..], &user].concat();
             Store::start_over_tls(&program, pem, &users)
@@ -319,6 +319,62 @@ async fn store_that_is_full_or_a_replica_that_takes_nothing_is_told_as_such_unti
         let says = ["READONLY", "read only", "ReadOnly", "MASTERDOWN"];
         assert!(says.iter().any(|word| why.contains(word)), "{why}");
         store.say("REPLICAOF NO ONE").await;
+        node.store_answers(true).await;
+    }
+}
+
+/// How much the store has sent, in bytes.
+async fn sent_by(store: &Store) -> u64 {
+    let says = store.say("INFO stats").await;
+    let (_, sent) = says.split_once("total_net_output_bytes:").unwrap();
+    sent.lines().next().unwrap().parse().unwrap()
+}
+
+/// Asks until the answer is one of these.
+async fn until(store: &Store, command: &str, is_so: impl Fn(&str) -> bool) -> String {
+    soon(async {
+        loop {
+            let says = store.say(command).await;
+            if is_so(&says) {
+                return says;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn long_text_that_somebody_has_put_into_the_store_is_read_by_no_node() {
+    const LONG: u64 = 9 << 20;
+    for program in programs() {
+        let store = Store::start(&program, &[]);
+        let cluster = Cluster::new();
+        let node = cluster.node(17, &store.url("redis", "")).await;
+        node.store_answers(true).await;
+        let places = until(&store, "KEYS *:uses:*", |says| says.contains("p2pdbg")).await;
+        let uses = places.lines().find(|line| line.starts_with("p2pdbg"));
+        let [own, other] = [17, 42].map(|node| format!("{}:node:{node}", cluster.prefix()));
+        let before = sent_by(&store).await;
+        for key in [uses.unwrap(), &other] {
+            store.say(&format!("SETRANGE {key} {LONG} x")).await;
+        }
+        // What nodes alone write becomes theirs again.
+        let is_short = |says: &str| {
+            let length = says.trim_start_matches(':').trim().parse::<u64>();
+            length.is_ok_and(|length| length < LONG)
+        };
+        until(&store, &format!("STRLEN {}", uses.unwrap()), is_short).await;
+        // The second beat begins when the answer to the first has been read.
+        for _ in 0..2 {
+            store.say(&format!("DEL {own}")).await;
+            until(&store, &format!("EXISTS {own}"), |says| {
+                says.starts_with(":1")
+            })
+            .await;
+        }
+        let sent = sent_by(&store).await - before;
+        assert!(sent < LONG, "{sent} bytes were read");
         node.store_answers(true).await;
     }
 }
