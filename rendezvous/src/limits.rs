@@ -149,6 +149,11 @@ pub struct Limits {
     /// STUN answers from another address or port than was asked, or to another port than asked, per address (one
     /// /64 of IPv6). One look at a NAT takes four; measuring how long it keeps a mapping, some sixty.
     pub stun_elsewhere: Rate,
+    /// Datagrams of QUIC beyond three times what came, per address that no handshake has proved (one /64 of IPv6). A
+    /// peer that goes on from another address or port takes one, and some when it is told much there.
+    pub moved: Rate,
+    /// The same for all addresses together, since a source can be forged.
+    pub moved_total: Rate,
 }
 
 impl Limits {
@@ -212,6 +217,8 @@ impl Default for Limits {
             stun_bare: Rate::new(8, 60),
             stun_bare_total: Rate::new(400, 6_000),
             stun_elsewhere: Rate::new(40, 300),
+            moved: Rate::new(64, 60),
+            moved_total: Rate::new(400, 1_200),
         }
     }
 }

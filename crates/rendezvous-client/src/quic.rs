@@ -8,7 +8,7 @@ use std::{
 
 use p2pdbg_base::Untrusted;
 use p2pdbg_identity::tls;
-use p2pdbg_proto::url::RendezvousUrl;
+use p2pdbg_proto::{secret::random_bytes, url::RendezvousUrl};
 use p2pdbg_udp::drivers::WatchedRuntime;
 use quinn::{
     AckFrequencyConfig, ClientConfig, Connection as QuicConnection, ConnectionError, Endpoint,
@@ -25,6 +25,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// A rendezvous that is silent for this long is lost.
 const SILENCE: Duration = Duration::from_secs(25);
+
+/// What is said ahead from a new address, in bytes.
+const ADVANCE: usize = 1_200;
 
 /// TLS alert `no_application_protocol` (RFC 7301 section 3.2) as a QUIC crypto error.
 const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
@@ -96,11 +99,24 @@ pub(super) async fn dial(
 /// Carries a connection over to another socket (RFC 9000 section 9): the address and the NAT's mapping of the old one
 /// may be gone. The rendezvous learns the new address by what is said next.
 pub(super) fn move_to_new_socket(connection: &QuicConnection, footing: &Footing) {
-    let socket = bind(connection.remote_address(), None);
-    let moved = socket.and_then(|socket| footing.socket.move_to(socket));
+    let remote = connection.remote_address();
+    let moved = bind(remote, None).and_then(|socket| {
+        // Lost, it only makes the rendezvous more sparing.
+        let _ = socket.send_to(&advance(), remote);
+        footing.socket.move_to(socket)
+    });
     if let Err(error) = moved {
         tracing::debug!(%error, "the connection to the rendezvous stays on its socket");
     }
+}
+
+/// What goes ahead from a new address: the rendezvous says there three times what came, in bytes, and its challenge to
+/// the address is 1,200 of them. To QUIC it is a packet of a connection that nobody knows, and passed over.
+fn advance() -> [u8; ADVANCE] {
+    let mut datagram = random_bytes();
+    // A short header.
+    datagram[0] = 0x40 | datagram[0] & 0x3f;
+    datagram
 }
 
 /// A socket from which `remote` can be reached, at `local` if that is given.

@@ -25,7 +25,11 @@ use crate::{
         converse,
         handshake_limits::{Established, Handshake, Transport, Verdict},
     },
-    datapath::{amplification::Unproved, quic_socket::LONGEST_DATAGRAM, socket::canonical},
+    datapath::{
+        amplification::{Attempt, Unproved},
+        quic_socket::LONGEST_DATAGRAM,
+        socket::canonical,
+    },
     hub_event::Event,
     limits::Limits,
     stun::topology::StunPlaces,
@@ -49,7 +53,7 @@ pub(crate) struct Entrance {
     pub(crate) endpoint: Endpoint,
     /// Where STUN is answered, for peers to be told.
     pub(crate) stun: StunPlaces,
-    /// Holds attempts to what their addresses may be sent.
+    /// Holds addresses that are not proved to what they may be sent.
     pub(crate) unproved: Unproved,
 }
 
@@ -188,6 +192,8 @@ struct Visitor {
     send: SendStream,
     receive: RecvStream,
     place: Established,
+    /// Keeps the place from which it has shaken hands for proved.
+    _address: Attempt,
 }
 
 async fn shake_hands(
@@ -197,8 +203,10 @@ async fn shake_hands(
     lobby: &Lobby,
 ) -> Option<Visitor> {
     let observed = incoming.remote_address();
-    let unproved = (!incoming.remote_address_validated())
-        .then(|| entrance.unproved.begin(Instant::now(), observed));
+    let address = entrance.unproved.begin(Instant::now(), observed);
+    if incoming.remote_address_validated() {
+        address.prove();
+    }
     let within = lobby.limits.greeting_within;
     let connecting = incoming.accept().ok()?;
     let crowded_out = handshake.crowded_out();
@@ -219,9 +227,7 @@ async fn shake_hands(
             return None;
         }
     };
-    if let Some(attempt) = unproved {
-        attempt.prove();
-    }
+    address.prove();
     let Some(place) = handshake.complete() else {
         lobby.tallies.connections_refused.add(1);
         let reason = b"too many connections from this address";
@@ -241,6 +247,7 @@ async fn shake_hands(
         send,
         receive,
         place,
+        _address: address,
     })
 }
 

@@ -8,6 +8,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -70,10 +71,8 @@ impl AsyncUdpSocket for QuicSocket {
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         // One datagram at a time: batches are not asked for.
-        if !self
-            .unproved
-            .may_send(transmit.destination, transmit.contents.len())
-        {
+        let (to, length) = (transmit.destination, transmit.contents.len());
+        if !self.unproved.may_send(Instant::now(), to, length) {
             return Ok(());
         }
         self.port.try_send(transmit)
@@ -86,6 +85,7 @@ impl AsyncUdpSocket for QuicSocket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
         let mut count = 0;
         for (buf, meta) in bufs.iter_mut().zip(meta) {
             let datagram = match queue.poll_recv(cx) {
@@ -95,7 +95,7 @@ impl AsyncUdpSocket for QuicSocket {
                 _ => break,
             };
             let length = datagram.bytes.len().min(buf.len());
-            self.unproved.received(datagram.meta.addr, length);
+            self.unproved.received(now, datagram.meta.addr, length);
             buf[..length].copy_from_slice(&datagram.bytes[..length]);
             *meta = RecvMeta {
                 len: length,

@@ -9,18 +9,23 @@ use std::{
     time::Instant,
 };
 
+use bytes::BytesMut;
 use p2pdbg_identity::tls;
 use p2pdbg_proto::{
+    control::{Credential, ToRendezvous},
+    frame,
     relay::{LegId, RelayFrame},
     secret::random_bytes,
     url::RendezvousUrl,
 };
-use quinn::{ClientConfig, EndpointConfig, crypto::rustls::QuicClientConfig};
+use p2pdbg_rendezvous::{Limits, Rate};
+use quinn::{ClientConfig, EndpointConfig, TransportConfig, crypto::rustls::QuicClientConfig};
+use quinn_proto::{ConnectionHandle, DatagramEvent, Dir};
 use rustix::process::Signal;
 
 use crate::{
     program::Running,
-    support::{Wire, state_dir, stun_request},
+    support::{Rig, Wire, state_dir, stun_request},
 };
 
 /// What IPv4 and UDP put before each payload.
@@ -33,22 +38,150 @@ fn on_wire(datagrams: &[Vec<u8>]) -> usize {
         .sum()
 }
 
+fn client_config(url: &RendezvousUrl) -> ClientConfig {
+    let tls = tls::control_client(url.fingerprint).unwrap();
+    ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()))
+}
+
+fn client_endpoint() -> quinn_proto::Endpoint {
+    quinn_proto::Endpoint::new(Arc::new(EndpointConfig::default()), None, false, None)
+}
+
 /// What a peer sends first: its Initial, or the several that its hello fills.
 fn hello(url: &RendezvousUrl, to: SocketAddr) -> Vec<Vec<u8>> {
-    let tls = tls::control_client(url.fingerprint).unwrap();
-    let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
-    let mut endpoint =
-        quinn_proto::Endpoint::new(Arc::new(EndpointConfig::default()), None, false, None);
     let now = Instant::now();
-    let (_, mut connection) = endpoint.connect(now, config, to, tls::SERVER_NAME).unwrap();
+    let (_, mut connection) = client_endpoint()
+        .connect(now, client_config(url), to, tls::SERVER_NAME)
+        .unwrap();
+    said(&mut connection)
+}
+
+/// What a connection has to say now.
+fn said(connection: &mut quinn_proto::Connection) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     loop {
         let mut datagram = Vec::new();
-        if connection.poll_transmit(now, 1, &mut datagram).is_none() {
+        let transmit = connection.poll_transmit(Instant::now(), 1, &mut datagram);
+        if transmit.is_none() {
             return all;
         }
         all.push(datagram);
     }
+}
+
+/// A connection of somebody who can have what it says come from elsewhere.
+struct Forger {
+    endpoint: quinn_proto::Endpoint,
+    handle: ConnectionHandle,
+    connection: quinn_proto::Connection,
+    own: Wire,
+    to: SocketAddr,
+}
+
+impl Forger {
+    async fn connect(url: &RendezvousUrl, to: SocketAddr) -> Self {
+        let mut transport = TransportConfig::default();
+        transport.mtu_discovery_config(None);
+        let mut config = client_config(url);
+        config.transport_config(Arc::new(transport));
+        let mut endpoint = client_endpoint();
+        let (handle, connection) = endpoint
+            .connect(Instant::now(), config, to, tls::SERVER_NAME)
+            .unwrap();
+        let mut forger = Self {
+            endpoint,
+            handle,
+            connection,
+            own: Wire::new(),
+            to,
+        };
+        forger.speak().await;
+        // What comes from elsewhere before that is passed over.
+        while forger.connection.stats().frame_rx.handshake_done == 0 {
+            forger.listen().await;
+            forger.speak().await;
+        }
+        // Who says nothing is shut out after 10 s.
+        let (credential, agent) = (Credential::None, "test".into());
+        let mut hello = Vec::new();
+        frame::encode(&ToRendezvous::Hello { credential, agent }, &mut hello).unwrap();
+        let stream = forger.connection.streams().open(Dir::Bi).unwrap();
+        let written = forger.connection.send_stream(stream).write(&hello);
+        assert_eq!(written, Ok(hello.len()));
+        forger.speak().await;
+        forger
+    }
+
+    /// Says what there is to say from where it is.
+    async fn speak(&mut self) {
+        for datagram in said(&mut self.connection) {
+            self.own.send(self.to, &datagram).await;
+        }
+    }
+
+    /// Takes the next datagram that comes there.
+    async fn listen(&mut self) {
+        let datagram = self.own.receive_from(self.to).await;
+        let (data, mut answer) = (BytesMut::from(&datagram[..]), Vec::new());
+        let now = Instant::now();
+        let event = self
+            .endpoint
+            .handle(now, self.to, None, None, data, &mut answer);
+        if let Some(DatagramEvent::ConnectionEvent(_, event)) = event {
+            self.connection.handle_event(event);
+        }
+        while let Some(event) = self.connection.poll_endpoint_events() {
+            if let Some(event) = self.endpoint.handle_event(self.handle, event) {
+                self.connection.handle_event(event);
+            }
+        }
+    }
+
+    /// Says something small as if it were somewhere else.
+    async fn forge(&mut self, victim: &mut Victim) {
+        self.connection.ping();
+        for datagram in said(&mut self.connection) {
+            victim.wire.send(self.to, &datagram).await;
+            victim.said.push(datagram);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_claims_to_have_moved_draws_three_times_its_bytes_and_few_datagrams() {
+    const TURNS: usize = 40;
+    const MOST: usize = 1_200 + HEADERS;
+    let few = Rate {
+        burst: 2,
+        per_minute: 1,
+    };
+    let limits = Limits {
+        moved: few,
+        ..Limits::default()
+    };
+    let rig = Rig::with(limits).await;
+    let to = rig.main();
+    let mut forger = Forger::connect(rig.server.url(), to).await;
+    let mut victims = [Victim::of(to, vec![]).await, Victim::of(to, vec![]).await];
+    forger.forge(&mut victims[0]).await;
+    let mut sent = on_wire(&[victims[0].wire.receive_from(to).await]);
+    for turn in 0..TURNS {
+        forger.connection.ping();
+        forger.speak().await;
+        forger.listen().await;
+        forger.speak().await;
+        forger.forge(&mut victims[turn % 2]).await;
+    }
+    rig.server.shutdown().await;
+    let received: usize = victims.iter().map(|victim| on_wire(&victim.said)).sum();
+    let rest = victims.iter().map(|victim| on_wire(&victim.wire.drain()));
+    sent += rest.sum::<usize>();
+    println!("{received} bytes with forged sources: {sent} bytes");
+    // One more may have come back within a minute.
+    assert!(
+        sent <= 3 * received + 3 * MOST,
+        "{sent} bytes for {received}"
+    );
 }
 
 /// A forged source, what it has said, and how often it says it.

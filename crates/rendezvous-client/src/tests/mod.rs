@@ -20,7 +20,7 @@ use p2pdbg_proto::{
     secret::Secret,
     url::{HostAt, RendezvousUrl},
 };
-use p2pdbg_rendezvous::{CLUSTER_SECRET, ClusterConfig, Server, ServerConfig};
+use p2pdbg_rendezvous::{CLUSTER_SECRET, ClusterConfig, Limits, Rate, Server, ServerConfig};
 use tempfile::TempDir;
 use tokio::{
     io::AsyncWriteExt,
@@ -322,6 +322,47 @@ async fn a_connection_over_tcp_that_is_dead_after_a_change_of_the_network_is_mad
 }
 
 /// Serves TLS with a certificate of its own.
+#[tokio::test]
+async fn connection_that_moves_goes_on_though_the_rendezvous_says_no_more_than_three_times_what_came()
+ {
+    let state = state();
+    let none = Rate {
+        burst: 1,
+        per_minute: 1,
+    };
+    let limits = Limits {
+        moved: none,
+        ..Limits::default()
+    };
+    let server = Server::start(ServerConfig {
+        bind: vec!["127.0.0.1:0".parse().unwrap()],
+        alt_port: 0,
+        state: Some(state.path().into()),
+        open: true,
+        limits,
+        ..ServerConfig::default()
+    });
+    let server = server.await.unwrap();
+    let changes = Changes::silent();
+    let mut link = open(server.url().clone(), Transports::Any, &changes);
+    assert!(!up(&mut link).await, "over UDP");
+    // The first time there is a datagram beyond; a challenge that does not come is not repeated.
+    for _ in 0..3 {
+        changes.announce(Reason::Network);
+        pong(&mut link).await;
+        listens(&mut link).await;
+    }
+    server.shutdown().await;
+}
+
+/// The next thing that happens is an answer to what the link asks when its network has changed.
+async fn pong(link: &mut Link) {
+    match soon(link.event()).await {
+        Some(LinkEvent::Message(FromRendezvous::Pong)) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
 async fn impostor(listener: TcpListener) {
     let state = state();
     let dir = StateDir::open(Some(state.path()), "impostor").unwrap();
