@@ -103,9 +103,19 @@ impl Inlet {
     /// The next thing to send; `None` when the hub has dropped the connection.
     pub(crate) async fn next(&mut self) -> Option<Outgoing> {
         let outgoing = self.queue.recv().await?;
+        Some(self.taken(outgoing))
+    }
+
+    /// The same if it waits already.
+    pub(crate) fn try_next(&mut self) -> Option<Outgoing> {
+        let outgoing = self.queue.try_recv().ok()?;
+        Some(self.taken(outgoing))
+    }
+
+    fn taken(&self, outgoing: Outgoing) -> Outgoing {
         let room = outgoing.lane().map_or(&self.room, |Lane(room)| room);
         room.give_back(outgoing.length());
-        Some(outgoing)
+        outgoing
     }
 }
 

@@ -30,7 +30,11 @@ use crate::{
 /// is the longest message by far.
 const LONGEST_BODY: usize = MAX_SIGNAL + 256;
 
-/// How long a peer may take to make room for one frame.
+/// How much of what waits is written at once, in bytes: quinn keeps each write apart until it is acknowledged, which
+/// costs some 70 bytes however short it is.
+const AT_ONCE: usize = 16 * 1024;
+
+/// How long a peer may take to make room for what is written at once.
 const WRITE_WITHIN: Duration = Duration::from_secs(20);
 
 /// How a conversation with a peer ended, as it is logged and counted.
@@ -94,26 +98,42 @@ async fn listen(
 
 async fn speak(writer: &mut (impl AsyncWrite + Unpin), mut inlet: Inlet) -> Ending {
     loop {
-        match inlet.next().await {
-            Some(Outgoing::Frame(bytes, _)) => {
-                let write = async {
-                    writer.write_all(&bytes).await?;
-                    writer.flush().await
-                };
-                let write: Result<io::Result<()>, _> =
-                    tokio::time::timeout(WRITE_WITHIN, write).await;
-                if !matches!(write, Ok(Ok(()))) {
-                    return Ending::Lost;
-                }
-            }
-            Some(Outgoing::Close(code)) => {
-                // That the peer is gone already changes nothing.
-                let _ = writer.shutdown().await;
-                return Ending::Close(code);
-            }
-            None => return Ending::Lost,
+        let Some(first) = inlet.next().await else {
+            return Ending::Lost;
+        };
+        let (bytes, close) = gather(first, &mut inlet);
+        let write = async {
+            writer.write_all(&bytes).await?;
+            writer.flush().await
+        };
+        let write: Result<io::Result<()>, _> = tokio::time::timeout(WRITE_WITHIN, write).await;
+        if let Some(code) = close {
+            // That the peer is gone already changes nothing.
+            let _ = writer.shutdown().await;
+            return Ending::Close(code);
+        }
+        if !matches!(write, Ok(Ok(()))) {
+            return Ending::Lost;
         }
     }
+}
+
+/// The frames that wait, one behind the other, and with which code the connection is closed behind them, if it is.
+fn gather(first: Outgoing, inlet: &mut Inlet) -> (Vec<u8>, Option<u32>) {
+    let mut bytes = Vec::new();
+    let mut next = Some(first);
+    while let Some(outgoing) = next {
+        match outgoing {
+            Outgoing::Frame(frame, _) if bytes.is_empty() => bytes = frame,
+            Outgoing::Frame(frame, _) => bytes.extend(frame),
+            Outgoing::Close(code) => return (bytes, Some(code)),
+        }
+        next = match bytes.len() < AT_ONCE {
+            true => inlet.try_next(),
+            false => None,
+        };
+    }
+    (bytes, None)
 }
 
 #[cfg(test)]
@@ -121,7 +141,11 @@ mod tests {
     use p2pdbg_proto::control::{Credential, SessionId, ToRendezvous};
 
     use super::*;
-    use std::time::Instant;
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+        time::Instant,
+    };
 
     use crate::{
         control::handshake_limits::{Admission, Transport, Verdict},
@@ -214,6 +238,48 @@ mod tests {
         let ending = converse(ConnId(1), &mut silent, &mut written, &hub, inlet, &place()).await;
         assert_eq!(ending, Ending::Close(3));
         assert_eq!(written, b"said");
+    }
+
+    /// Counts what is written at once.
+    #[derive(Default)]
+    struct Writes {
+        count: usize,
+        bytes: Vec<u8>,
+    }
+
+    impl AsyncWrite for Writes {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.count += 1;
+            self.bytes.extend(buf);
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_written_at_once() {
+        let (outlet, inlet) = outgoing_queue(100_000);
+        for number in 0..100 {
+            let frame = Outgoing::Frame(vec![number; 5], None);
+            assert_eq!(outlet.push(frame), Pushed::Queued);
+        }
+        assert_eq!(outlet.push(Outgoing::Close(3)), Pushed::Queued);
+        let mut writes = Writes::default();
+        assert_eq!(speak(&mut writes, inlet).await, Ending::Close(3));
+        assert_eq!(writes.count, 1);
+        let said: Vec<u8> = (0..100).flat_map(|number| [number; 5]).collect();
+        assert_eq!(writes.bytes, said);
     }
 
     #[tokio::test]

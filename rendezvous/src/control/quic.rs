@@ -42,6 +42,10 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// waits of quinn's own grow with the round trips, to seconds where many come and go.
 const FAREWELL_IDLE: Duration = Duration::from_millis(300);
 
+/// What is kept for a peer that acknowledges nothing, in bytes. It may be in pieces of five, each of which costs some 70
+/// beyond, so that this is what bounds the memory that a connection can be made to take.
+const UNACKNOWLEDGED: u64 = 16 * 1024;
+
 /// The time between two stateless resets. They go out only for connection ids of ours, are shorter than what drew them,
 /// and bring peers back after a crash: as many a second as there can be handshakes. With quinn's 20 ms, 3,000 peers
 /// needed a minute.
@@ -87,7 +91,7 @@ pub(crate) fn server_config(
         .datagram_receive_buffer_size(None)
         .stream_receive_window(window)
         .receive_window(window)
-        .send_window(64 * 1024)
+        .send_window(UNACKNOWLEDGED)
         // Messages are short: larger packets would gain nothing, and looking for them costs wake-ups.
         .mtu_discovery_config(None)
         // With it each connection would keep a buffer for ten packets, of which it needs one.
@@ -298,5 +302,20 @@ impl HmacKey for ResetKey {
         self.mac(data)
             .verify_slice(signature)
             .map_err(|_| CryptoError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p2pdbg_identity::{Identity, tls};
+
+    use super::*;
+
+    #[test]
+    fn no_more_is_kept_for_a_peer_that_acknowledges_nothing_than_is_said() {
+        let tls = tls::control_server(&Identity::ephemeral().unwrap()).unwrap();
+        let config = server_config(tls, &Limits::default()).unwrap();
+        let transport = format!("{:?}", config.transport);
+        assert!(transport.contains("send_window: 16384,"), "{transport}");
     }
 }
