@@ -47,6 +47,8 @@ pub(super) struct Connection {
     pub(super) greet_by: Instant,
     /// When it came, or asked for somebody last.
     pub(super) asked: Instant,
+    /// Since when it may have waited for nothing, as [`super::room::Resting`] has it.
+    pub(super) rests_since: Instant,
     /// What it may say yet.
     pub(super) messages: Bucket,
     /// What of that may be signals.
@@ -72,6 +74,7 @@ impl Connection {
             standing: Standing::Stranger { greet_by },
             greet_by,
             asked: now,
+            rests_since: now,
             messages: Bucket::default(),
             signals: Bucket::default(),
             asks: Bucket::default(),

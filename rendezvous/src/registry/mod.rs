@@ -41,6 +41,7 @@ use self::{
     handles::Handles,
     handover::{CarriedNameplate, End},
     nameplates::Nameplates,
+    room::Resting,
     sessions::{Ended, Sessions},
 };
 use crate::{
@@ -115,6 +116,8 @@ struct Present {
     without_key: usize,
     /// And how many of those came over TCP.
     without_key_over_tcp: usize,
+    /// Those, by how long they may have rested.
+    resting: Resting,
 }
 
 /// The registry. Call [`Registry::on_connected`] before anything else for a connection, and
@@ -437,6 +440,7 @@ impl Registry {
         };
         let has_key = matches!(standing, Standing::Full(_));
         let over_tcp = connection.arrival.over_tcp;
+        let rests_since = connection.rests_since;
         connection.standing = standing;
         if let Some(key) = connection.key() {
             connection.arrival.span.record("key", self.keys.name(key));
@@ -456,6 +460,7 @@ impl Registry {
         if !has_key {
             self.present.without_key += 1;
             self.present.without_key_over_tcp += usize::from(over_tcp);
+            self.present.resting.insert(over_tcp, rests_since, id);
         }
         tracing::debug!(agent, "a peer said hello");
         effects.push(Effect::Tell(id, welcome));
@@ -505,6 +510,7 @@ impl Registry {
             if !connection.has_key() {
                 self.present.without_key -= 1;
                 self.present.without_key_over_tcp -= usize::from(connection.arrival.over_tcp);
+                self.present.resting.remove(connection.rests_since, id);
             }
         }
         for nameplate in connection.nameplates {

@@ -4,15 +4,40 @@
 //! is on its way back; or it shows a voucher and waits at handles. One that does nothing of this waits for nobody, and
 //! makes room for who comes: otherwise a crowd that says hello and no more would keep everybody out who has a code.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use p2pdbg_proto::control::{Refusal, Request, close};
 
-use super::{
-    ConnId, Effect, Now, Registry,
-    connection::{Connection, Standing},
-};
+use super::{ConnId, Effect, Now, Registry};
 use crate::limits::unreserved;
+
+/// Those without a key, by the time since when each may have waited for nothing, the ones over UDP and the ones over
+/// TCP. A crowd that asks while all is taken has the first looked at, not all.
+#[derive(Debug, Default)]
+pub(super) struct Resting {
+    by_tcp: [BTreeSet<(Instant, ConnId)>; 2],
+    /// How often one was looked at.
+    #[cfg(test)]
+    pub(super) looks: usize,
+}
+
+impl Resting {
+    pub(super) fn insert(&mut self, over_tcp: bool, since: Instant, id: ConnId) {
+        self.by_tcp[usize::from(over_tcp)].insert((since, id));
+    }
+
+    pub(super) fn remove(&mut self, since: Instant, id: ConnId) {
+        for all in &mut self.by_tcp {
+            all.remove(&(since, id));
+        }
+    }
+
+    /// The one that may have rested for longest, of all or of those over TCP.
+    fn first(&self, of_tcp: bool) -> Option<(Instant, ConnId)> {
+        let sets = self.by_tcp.iter().skip(usize::from(of_tcp));
+        sets.filter_map(BTreeSet::first).min().copied()
+    }
+}
 
 impl Registry {
     /// Whether there is room for one more peer without a key, once one that waits for nothing has gone if need be.
@@ -36,21 +61,37 @@ impl Registry {
         true
     }
 
-    /// The peer without a key that has waited for nothing for longest, if one has for so long that it may go.
-    fn idlest(&self, now: Instant, of_tcp: bool) -> Option<ConnId> {
-        let rests_for = |connection: &Connection| now.saturating_duration_since(connection.asked);
-        let may_go = |connection: &Connection| {
-            matches!(
-                connection.standing,
-                Standing::Keyless | Standing::Vouched(..)
-            ) && connection.sessions.is_empty()
-                && connection.handles.is_empty()
-                && (connection.arrival.over_tcp || !of_tcp)
-                && rests_for(connection) >= self.limits.keyless_rest
+    /// The peer without a key that has waited for nothing for longest, if one has for so long that it may go. One that
+    /// waits for somebody when it is looked at may stay as long again.
+    fn idlest(&mut self, now: Instant, of_tcp: bool) -> Option<ConnId> {
+        let mut busy = Vec::new();
+        let resting = &mut self.present.resting;
+        let idle = loop {
+            let Some((since, id)) = resting.first(of_tcp) else {
+                break None;
+            };
+            if now.saturating_duration_since(since) < self.limits.keyless_rest {
+                break None;
+            }
+            #[cfg(test)]
+            {
+                resting.looks += 1;
+            }
+            let Some(connection) = self.connections.get_mut(&id) else {
+                resting.remove(since, id);
+                continue;
+            };
+            let waits = !connection.sessions.is_empty() || !connection.handles.is_empty();
+            if !waits && connection.asked <= since {
+                break Some(id);
+            }
+            connection.rests_since = if waits { now } else { connection.asked };
+            busy.push((connection.arrival.over_tcp, connection.rests_since, id));
+            resting.remove(since, id);
         };
-        let all = self.connections.iter();
-        let idle = all.filter(|(_, connection)| may_go(connection));
-        idle.min_by_key(|(_, connection)| connection.asked)
-            .map(|(id, _)| *id)
+        for (over_tcp, since, id) in busy {
+            resting.insert(over_tcp, since, id);
+        }
+        idle
     }
 }

@@ -423,3 +423,32 @@ fn who_has_no_key_and_asks_for_nothing_makes_room_when_there_is_none_left() {
     let again = bench.hello(ConnId(15), Credential::None);
     assert_eq!(refusal(&again), Some(Refusal::Full));
 }
+
+#[test]
+fn who_asks_while_all_is_taken_does_not_have_everybody_looked_at() {
+    const HERE: u64 = 48;
+    let limits = Limits {
+        connections: 64,
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(limits.clone(), false);
+    bench.arrive(LISTENER, bench.key());
+    let nameplate = bench.listen(LISTENER, None).nameplate;
+    for n in 0..HERE {
+        bench.arrive(ConnId(100 + n), Credential::None);
+    }
+    bench.pass(limits.keyless_rest);
+    for n in 0..HERE {
+        bench.join(ConnId(100 + n), nameplate);
+    }
+    for n in 0..100 {
+        bench.connect(ConnId(1_000 + n));
+        let effects = bench.hello(ConnId(1_000 + n), Credential::None);
+        assert_eq!(refusal(&effects), Some(Refusal::Full));
+    }
+    assert_eq!(bench.registry.present.resting.looks as u64, HERE);
+    bench.pass(limits.keyless_rest);
+    bench.connect(ConnId(2_000));
+    let effects = bench.hello(ConnId(2_000), Credential::None);
+    assert!(effects.contains(&Effect::Close(ConnId(101), close::REFUSED)));
+}
