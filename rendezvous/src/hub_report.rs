@@ -38,9 +38,11 @@ pub struct KeyReport {
 pub(crate) fn report(registry: &Registry, book: &Book, unix_s: u64) -> Report {
     let keys = registry.keys();
     let live = keys.ids().filter(|key| keys.is_live(*key, unix_s));
+    let taken_by_key = registry.taken_by_key();
     let mut rows: Vec<KeyReport> = live
         .map(|key| {
-            let (taken, usage) = (registry.taken(key), book.usage(key));
+            let taken = taken_by_key.get(&key).copied().unwrap_or_default();
+            let usage = book.usage(key);
             KeyReport {
                 name: keys.name(key).to_owned(),
                 peers: taken.peers,

@@ -413,6 +413,11 @@ impl<K: Eq + Hash> Tally<K> {
         self.0.get(account).copied().unwrap_or_default()
     }
 
+    /// What each holds that holds something.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, usize)> {
+        self.0.iter().map(|(account, count)| (account, *count))
+    }
+
     pub(crate) fn add(&mut self, account: K) {
         *self.0.entry(account).or_default() += 1;
     }

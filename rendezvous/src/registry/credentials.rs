@@ -77,7 +77,7 @@ impl Registry {
         let Some(key) = sponsor.and_then(Connection::key) else {
             return;
         };
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get(&id) else {
             return;
         };
         let account = match connection.standing {
@@ -85,7 +85,7 @@ impl Registry {
             Standing::Keyless => new_account(),
             Standing::Full(_) | Standing::Stranger { .. } => return,
         };
-        connection.standing = Standing::Vouched(key, account);
+        self.set_standing(id, Standing::Vouched(key, account));
         let lifetime = self.limits.voucher_lifetime.as_secs();
         let expires = now.unix_s.saturating_add(lifetime);
         let voucher = self.vouchers.issue(Purpose::Waiting, key, account, expires);

@@ -1,6 +1,9 @@
 //! What a key may take, and what it has taken.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Instant,
+};
 
 use p2pdbg_proto::control::Refusal;
 
@@ -30,17 +33,8 @@ impl Registry {
         &self.keys
     }
 
-    /// What a key takes at the moment, of everything that it has a limit for.
-    pub(crate) fn taken(&self, key: KeyId) -> Taken {
-        Taken {
-            peers: self.of_key(key).count(),
-            sessions: self.sessions.of_key(key),
-            codes: self.codes_of(key),
-        }
-    }
-
-    /// The same of all keys that take something.
-    pub(super) fn taken_by_key(&self) -> HashMap<KeyId, Taken> {
+    /// What keys take at the moment, of everything that they may have a limit for; none that take nothing.
+    pub(crate) fn taken_by_key(&self) -> HashMap<KeyId, Taken> {
         let mut taken: HashMap<KeyId, Taken> = HashMap::new();
         for connection in self.connections.values() {
             if let Some(key) = connection.key() {
@@ -50,7 +44,7 @@ impl Registry {
             }
         }
         for (key, sessions) in self.sessions.by_key() {
-            taken.entry(key).or_default().sessions = sessions;
+            taken.entry(*key).or_default().sessions = sessions;
         }
         taken
     }
@@ -65,7 +59,7 @@ impl Registry {
         else {
             return Ok(());
         };
-        let others = self.of_key(key).count().saturating_sub(1);
+        let others = self.peers_of(key).saturating_sub(1);
         let given = match has_key {
             true => self.may_give(now, key, Kind::Peers, most, others),
             false => {
@@ -85,9 +79,36 @@ impl Registry {
 
     /// A peer that has said hello is refused: it is not counted as if it had been let in.
     pub(super) fn turn_away(&mut self, id: ConnId) {
-        if let Some(connection) = self.connections.get_mut(&id) {
+        if let Some(connection) = self.connections.get(&id) {
             let greet_by = connection.greet_by;
-            connection.standing = Standing::Stranger { greet_by };
+            self.set_standing(id, Standing::Stranger { greet_by });
+        }
+    }
+
+    /// Lets a peer in, in another way than before.
+    pub(super) fn set_standing(&mut self, id: ConnId, standing: Standing) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let before = connection.key();
+        connection.standing = standing;
+        let after = connection.key();
+        if before != after {
+            self.no_more_of_key(id, before);
+            if let Some(key) = after {
+                self.present.by_key.entry(key).or_default().insert(id);
+            }
+        }
+    }
+
+    /// A connection is not there by this key any more.
+    pub(super) fn no_more_of_key(&mut self, id: ConnId, key: Option<KeyId>) {
+        let Some((key, all)) = key.and_then(|k| Some((k, self.present.by_key.get_mut(&k)?))) else {
+            return;
+        };
+        all.remove(&id);
+        if all.is_empty() {
+            self.present.by_key.remove(&key);
         }
     }
 
@@ -118,8 +139,12 @@ impl Registry {
     }
 
     fn of_key(&self, key: KeyId) -> impl Iterator<Item = &Connection> {
-        let connections = self.connections.values();
-        connections.filter(move |connection| connection.key() == Some(key))
+        let ids = self.present.by_key.get(&key).into_iter().flatten();
+        ids.filter_map(|id| self.connections.get(id))
+    }
+
+    pub(super) fn peers_of(&self, key: KeyId) -> usize {
+        self.present.by_key.get(&key).map_or(0, HashSet::len)
     }
 
     fn codes_of(&self, key: KeyId) -> usize {

@@ -22,7 +22,7 @@ mod shared_limits;
 pub(crate) mod voucher;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -118,6 +118,8 @@ struct Present {
     without_key_over_tcp: usize,
     /// Those, by how long they may have rested.
     resting: Resting,
+    /// Those of each key, so that what one takes is looked up among its own.
+    by_key: HashMap<KeyId, HashSet<ConnId>>,
 }
 
 /// The registry. Call [`Registry::on_connected`] before anything else for a connection, and
@@ -435,13 +437,13 @@ impl Registry {
         };
         let standing = self.standing(now, credential, ip)?;
         let up_s = self.up_s(now);
+        self.set_standing(id, standing);
         let Some(connection) = self.connections.get_mut(&id) else {
             return Ok(());
         };
-        let has_key = matches!(standing, Standing::Full(_));
+        let has_key = connection.has_key();
         let over_tcp = connection.arrival.over_tcp;
         let rests_since = connection.rests_since;
-        connection.standing = standing;
         if let Some(key) = connection.key() {
             connection.arrival.span.record("key", self.keys.name(key));
         }
@@ -505,6 +507,7 @@ impl Registry {
         let Some(connection) = self.connections.remove(&id) else {
             return;
         };
+        self.no_more_of_key(id, connection.key());
         if !matches!(connection.standing, Standing::Stranger { .. }) {
             self.present.peers -= 1;
             if !connection.has_key() {

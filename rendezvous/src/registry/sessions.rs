@@ -42,6 +42,14 @@ impl Session {
         self.members.iter().all(|member| member.confirmed)
     }
 
+    /// The keys on whose account it is, each once.
+    fn accounts(&self) -> impl Iterator<Item = KeyId> {
+        let [one, other] = self.members.each_ref().map(|member| member.key);
+        [Some(one), (other != one).then_some(other)]
+            .into_iter()
+            .flatten()
+    }
+
     /// Whether each may know already where the other is: who names a handle knows the other's secret.
     fn shows_addresses(&self) -> bool {
         self.nameplate.is_none() || self.is_confirmed()
@@ -84,6 +92,8 @@ pub(super) enum Ended {
 pub(super) struct Sessions {
     table: HashMap<SessionId, Session>,
     held: Tally<Holder>,
+    /// On whose account they are.
+    keys: Tally<KeyId>,
     /// Those in which somebody has shown nothing.
     unconfirmed: usize,
     /// While there are to be no new ones, and no new codes that lead to some: when the rendezvous stops, at the latest.
@@ -95,6 +105,7 @@ impl Sessions {
         Self {
             table: HashMap::new(),
             held: Tally::new(),
+            keys: Tally::new(),
             unconfirmed: 0,
             draining: None,
         }
@@ -107,7 +118,7 @@ impl Sessions {
     /// Whether no account holds any.
     #[cfg(test)]
     pub(super) fn nobody_holds_any(&self) -> bool {
-        self.held.is_empty() && self.unconfirmed == 0
+        self.held.is_empty() && self.keys.is_empty() && self.unconfirmed == 0
     }
 
     /// The part that a connection plays in a session, if it is a member.
@@ -129,23 +140,12 @@ impl Sessions {
 
     /// How many there are on this key's account.
     pub(super) fn of_key(&self, key: KeyId) -> usize {
-        let sessions = self.table.values();
-        sessions
-            .filter(|session| session.members.iter().any(|member| member.key == key))
-            .count()
+        self.keys.of(&key)
     }
 
     /// How many there are on each key's account.
-    pub(super) fn by_key(&self) -> HashMap<KeyId, usize> {
-        let mut counts = HashMap::new();
-        for session in self.table.values() {
-            let [one, other] = session.members.each_ref().map(|member| member.key);
-            *counts.entry(one).or_default() += 1;
-            if other != one {
-                *counts.entry(other).or_default() += 1;
-            }
-        }
-        counts
+    pub(super) fn by_key(&self) -> impl Iterator<Item = (&KeyId, usize)> {
+        self.keys.iter()
     }
 
     /// The members of a session that both have confirmed, the listener first, and on whose account each is; none unless
@@ -242,6 +242,9 @@ impl Registry {
         self.tell_introduced(session, &place, &began, grants, effects);
         for member in &began.members {
             self.sessions.held.add(member.holder);
+        }
+        for key in began.accounts() {
+            self.sessions.keys.add(key);
         }
         self.sessions.unconfirmed += usize::from(unknown);
         self.sessions.table.insert(session, began);
@@ -446,6 +449,9 @@ impl Registry {
                 "a session has ended"
             );
         });
+        for key in ended.accounts() {
+            self.sessions.keys.remove(&key);
+        }
         for member in &ended.members {
             self.sessions.held.remove(&member.holder);
             if let Some(connection) = self.connections.get_mut(&member.conn) {

@@ -132,5 +132,5 @@ fn node_gives_away_its_part_of_a_keys_sessions_and_asks_for_more_when_it_has_no_
     bench.pass(Duration::from_secs(599));
     bench.pass(Duration::from_secs(2));
     assert!(!is_let(&mut bench));
-    assert_eq!(bench.registry.taken(key).codes, 4);
+    assert_eq!(bench.registry.taken_by_key()[&key].codes, 4);
 }

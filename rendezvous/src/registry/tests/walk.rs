@@ -210,6 +210,12 @@ fn walk(steps: Vec<Step>) {
             }
         }
     }
+    // What is looked up of a key, and what all connections say when they are asked.
+    let taken = bench.registry.taken_by_key();
+    for key in bench.registry.keys().ids() {
+        let peers = taken.get(&key).map_or(0, |taken| taken.peers);
+        assert_eq!(bench.registry.peers_of(key), peers);
+    }
     for peer in 0..PEERS {
         let effects = bench.registry.on_lost(bench.now, ConnId(peer), true);
         model.connected.remove(&ConnId(peer));
@@ -218,6 +224,7 @@ fn walk(steps: Vec<Step>) {
     assert!(model.legs.is_empty(), "legs are left open");
     assert_eq!((bench.registry.peers(), bench.registry.sessions()), (0, 0));
     assert!(bench.registry.handles.is_empty());
+    assert!(bench.registry.present.by_key.is_empty());
     assert!(bench.registry.nameplates.none_is_live());
     assert!(bench.registry.sessions.nobody_holds_any());
 }
