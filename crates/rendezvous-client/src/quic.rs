@@ -99,15 +99,19 @@ pub(super) async fn dial(
 /// Carries a connection over to another socket (RFC 9000 section 9): the address and the NAT's mapping of the old one
 /// may be gone. The rendezvous learns the new address by what is said next.
 pub(super) fn move_to_new_socket(connection: &QuicConnection, footing: &Footing) {
-    let remote = connection.remote_address();
-    let moved = bind(remote, None).and_then(|socket| {
-        // Lost, it only makes the rendezvous more sparing.
-        let _ = socket.send_to(&advance(), remote);
-        footing.socket.move_to(socket)
-    });
+    let socket = bind_anew(connection.remote_address());
+    let moved = socket.and_then(|socket| footing.socket.move_to(socket));
     if let Err(error) = moved {
         tracing::debug!(%error, "the connection to the rendezvous stays on its socket");
     }
+}
+
+/// Another socket for a connection to `remote`, with what goes ahead said there.
+fn bind_anew(remote: SocketAddr) -> std::io::Result<UdpSocket> {
+    let socket = bind(remote, None)?;
+    // Lost, it only makes the rendezvous more sparing.
+    let _ = socket.send_to(&advance(), remote);
+    Ok(socket)
 }
 
 /// What goes ahead from a new address: the rendezvous says there three times what came, in bytes, and its challenge to
@@ -149,5 +153,23 @@ fn judge(error: ConnectionError, authority: String, pinned: bool) -> LinkError {
         },
         ConnectionError::TimedOut | ConnectionError::Reset => LinkError::Unreachable { authority },
         other => LinkError::lost(&other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_socket_says_as_much_ahead_as_the_challenge_to_it_needs() {
+        let rendezvous = UdpSocket::bind("127.0.0.1:0").unwrap();
+        rendezvous
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        let socket = bind_anew(rendezvous.local_addr().unwrap()).unwrap();
+        let mut datagram = [0; 2_000];
+        let (length, from) = rendezvous.recv_from(&mut datagram).unwrap();
+        assert_eq!(from.port(), socket.local_addr().unwrap().port());
+        assert_eq!((length, datagram[0] & 0xc0), (ADVANCE, 0x40));
     }
 }
