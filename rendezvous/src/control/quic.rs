@@ -42,8 +42,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// waits of quinn's own grow with the round trips, to seconds where many come and go.
 const FAREWELL_IDLE: Duration = Duration::from_millis(300);
 
-/// What is kept for a peer that acknowledges nothing, in bytes. It may be in pieces of five, each of which costs some 70
-/// beyond, so that this is what bounds the memory that a connection can be made to take.
+/// What is kept for a peer that acknowledges nothing, in bytes. It may be in pieces of five, each of which costs some
+/// 70 beyond, so that this is what bounds the memory that a connection can be made to take.
 const UNACKNOWLEDGED: u64 = 16 * 1024;
 
 /// The time between two stateless resets. They go out only for connection ids of ours, are shorter than what drew them,
