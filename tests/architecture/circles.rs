@@ -54,6 +54,7 @@ const DEFENDED: [(&[&str], &str); 7] = [
             "rendezvous/src/registry/mod.rs",
             "rendezvous/src/registry/nameplates.rs",
             "rendezvous/src/registry/prepared.rs",
+            "rendezvous/src/registry/room.rs",
             "rendezvous/src/registry/sessions.rs",
             "rendezvous/src/registry/shared_limits.rs",
         ],
