@@ -25,6 +25,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "cluster")]
+pub(crate) use self::seal::LONGEST;
 pub use self::{
     file::{KeyFault, KeyFile, NamedKey},
     name::{KeyName, NotAKeyName},
@@ -32,7 +34,7 @@ pub use self::{
 };
 pub(crate) use self::{
     ring::{Basis, KeyRing},
-    seal::{KeySeal, LONGEST},
+    seal::KeySeal,
     shared::SharedKeys,
     usage::{OfMonth, UsageFile},
 };
