@@ -13,8 +13,13 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// The longest wait for an answer.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-/// The same while the leg is carried otherwise. UDP that is blocked is so for hours, and a BIND is 1.2 KB long.
+/// The same while the leg is carried otherwise, once it has been asked in vain for long. UDP that is blocked is so for
+/// hours, and a BIND is 1.2 KB long.
 const LONGEST_WAIT_WHILE_CARRIED: Duration = Duration::from_secs(60);
+
+/// Meanwhile a wait is no longer than this part of the time since it was asked first: an outage of seconds ends UDP and
+/// TCP together, and whoever comes back by TCP alone would seem to have no UDP.
+const WAITED: u32 = 60;
 
 /// What to do for a leg.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,7 +43,12 @@ pub(super) struct Leg {
 
 #[derive(Debug)]
 enum State {
-    Binding { wait: Duration, next: Instant },
+    Binding {
+        wait: Duration,
+        next: Instant,
+        /// Since when it has been asked in vain.
+        since: Instant,
+    },
     Bound,
     Gone,
 }
@@ -49,6 +59,7 @@ impl Leg {
         let state = State::Binding {
             wait: FIRST_WAIT,
             next: now,
+            since: now,
         };
         Self {
             grant,
@@ -63,6 +74,7 @@ impl Leg {
             self.state = State::Binding {
                 wait: FIRST_WAIT,
                 next: now,
+                since: now,
             };
         }
     }
@@ -77,18 +89,20 @@ impl Leg {
 
     /// The relay answers, and is to be asked again and again before the leg is bound: no later than usual.
     pub(super) fn keep_asking(&mut self, now: Instant) {
-        if let State::Binding { wait, next } = &mut self.state {
+        if let State::Binding { wait, next, since } = &mut self.state {
             *wait = (*wait).min(LONGEST_WAIT);
             *next = (*next).min(now + LONGEST_WAIT);
+            *since = now;
         }
     }
 
     /// Sends BIND when it is due; more and more rarely while the leg is `carried` by TCP and UDP is not heard.
     pub(super) fn handle_timeout(&mut self, now: Instant, carried: bool) -> Option<LegAction> {
         match &mut self.state {
-            State::Binding { wait, next } if *next <= now => {
+            State::Binding { wait, next, since } if *next <= now => {
+                let waited = now.saturating_duration_since(*since) / WAITED;
                 let longest = match carried {
-                    true => LONGEST_WAIT_WHILE_CARRIED,
+                    true => waited.clamp(LONGEST_WAIT, LONGEST_WAIT_WHILE_CARRIED),
                     false => LONGEST_WAIT,
                 };
                 *next = now + *wait;
