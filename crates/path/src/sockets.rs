@@ -50,9 +50,7 @@ impl PathSocket {
         nat64: &Nat64,
         others: mpsc::Sender<Datagram>,
     ) -> io::Result<Self> {
-        let socket = bind(family)?;
-        let port = socket.local_addr()?.port();
-        let mux = MuxSocket::new(socket, id, nat64, others)?;
+        let (mux, port) = open_mux(id, family, nat64, others)?;
         Self::on(id, mux, Some(port))
     }
 
@@ -115,6 +113,18 @@ impl PathSocket {
     }
 }
 
+/// A socket on a free port, and which that is. What is not QUIC goes to `others`.
+fn open_mux(
+    id: SocketId,
+    family: IpAddr,
+    nat64: &Nat64,
+    others: mpsc::Sender<Datagram>,
+) -> io::Result<(Arc<MuxSocket>, u16)> {
+    let socket = bind(family)?;
+    let port = socket.local_addr()?.port();
+    Ok((MuxSocket::new(socket, id, nat64, others)?, port))
+}
+
 /// One of the many sockets of a search, which has no QUIC endpoint until there is something at its other end.
 #[derive(Debug)]
 struct SearchSocket {
@@ -163,9 +173,7 @@ impl Sockets {
         nat64: &Nat64,
         others: mpsc::Sender<Datagram>,
     ) -> io::Result<u16> {
-        let socket = bind(family)?;
-        let port = socket.local_addr()?.port();
-        let mux = MuxSocket::new(socket, id, nat64, others)?;
+        let (mux, port) = open_mux(id, family, nat64, others)?;
         let receiver = Arc::clone(&mux);
         let receiving = tokio::spawn(async move { receiver.receive_without_quic().await });
         let socket = SearchSocket {
