@@ -96,7 +96,8 @@ impl Leg {
         }
     }
 
-    /// Sends BIND when it is due; more and more rarely while the leg is `carried` by TCP and UDP is not heard.
+    /// Sends BIND when it is due; more and more rarely while the leg is `carried` by TCP and the relay does not
+    /// answer.
     pub(super) fn handle_timeout(&mut self, now: Instant, carried: bool) -> Option<LegAction> {
         match &mut self.state {
             State::Binding { wait, next, since } if *next <= now => {

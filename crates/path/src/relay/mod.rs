@@ -161,11 +161,6 @@ impl Trial {
         self.answered = false;
     }
 
-    /// Whether UDP gets through, as far as the last BIND but one has shown.
-    fn is_heard(&self) -> bool {
-        self.heard_since.is_some()
-    }
-
     /// The relay has answered a BIND; whether that is enough.
     fn on_answered(&mut self, now: Instant) -> bool {
         self.answered = true;
@@ -258,7 +253,7 @@ impl Relay {
             // The relay sends over TCP until the leg is bound again.
             self.leg.rebind(now);
         }
-        let is_carried = self.is_by_stream() && !self.trial.is_heard();
+        let is_carried = self.is_by_stream();
         if self.udp
             && let Some(LegAction::Send(frame)) = self.leg.handle_timeout(now, is_carried)
         {
