@@ -156,22 +156,27 @@ impl Connections {
 
     /// Goes on with the call that was begun before there was a session.
     pub(super) fn complete(&self, endpoint: Endpoint, call: Call) -> Dialing {
+        self.completion()(endpoint, call)
+    }
+
+    /// What goes on with a call, once there is one.
+    fn completion(&self) -> impl FnOnce(Endpoint, Call) -> Dialing + Send + use<> {
         let (key, epochs) = (self.key.clone(), Arc::clone(&self.epochs));
         let admit = move |epoch| lock(&epochs).accept(epoch).is_ok();
-        Box::pin(async move { tunnel::complete(&endpoint, call, &key, admit).await })
+        move |endpoint, call| {
+            Box::pin(async move { tunnel::complete(&endpoint, call, &key, admit).await })
+        }
     }
 
     /// Calls the connector, as the listener, from the socket that is given.
     pub(super) fn call(&self, given: oneshot::Receiver<PathSocket>, remote: SocketAddr) -> Dialing {
-        let (config, key) = (self.config.clone(), self.key.clone());
-        let epochs = Arc::clone(&self.epochs);
-        let admit = move |epoch| lock(&epochs).accept(epoch).is_ok();
+        let (config, complete) = (self.config.clone(), self.completion());
         Box::pin(async move {
             let Ok(PathSocket { endpoint, .. }) = given.await else {
                 return Err(TunnelError::Lost("its socket is gone".into()));
             };
             let call = tunnel::call(endpoint.clone(), config, remote);
-            tunnel::complete(&endpoint, call, &key, admit).await
+            complete(endpoint, call).await
         })
     }
 
