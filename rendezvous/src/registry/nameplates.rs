@@ -84,7 +84,12 @@ impl Nameplates {
 
     /// Whether there is room for another one of this key.
     fn has_room(&self, key: KeyId) -> bool {
-        self.live.len() < self.capacity && self.held.of(&key) < self.per_key
+        self.live.len() < self.capacity && self.may_have_more(key)
+    }
+
+    /// Whether this key may have another one, if there is room.
+    fn may_have_more(&self, key: KeyId) -> bool {
+        self.held.of(&key) < self.per_key
     }
 
     /// Puts a nameplate that was drawn to use.
@@ -296,7 +301,7 @@ impl Registry {
             return Err(limit(Duration::from_secs(60)));
         }
         self.key_may_have_a_code(now.instant, key)?;
-        if self.nameplates.held.of(&key) >= self.limits.nameplates_per_key {
+        if !self.nameplates.may_have_more(key) {
             return Err(limit(Duration::from_secs(60)));
         }
         let (given, rate) = (&mut self.nameplates.given, self.limits.new_nameplates());
