@@ -134,8 +134,8 @@ async fn path_whose_tunnel_is_lost_is_told_as_lost_and_found_again() {
     assert_eq!(lost, [Some(LossReason::TunnelLost); 2]);
 }
 
-#[tokio::test]
-async fn path_by_tcp_takes_the_place_of_udp_that_is_avoided_and_udp_follows_when_it_is_cut() {
+/// Two that have a direct path by TCP in the place of one by UDP, and its sockets.
+async fn by_tcp() -> (Two, [SocketId; 2]) {
     let mut two = Two::introduced();
     two.authenticate();
     two.nominated().await;
@@ -146,6 +146,12 @@ async fn path_by_tcp_takes_the_place_of_udp_that_is_avoided_and_udp_follows_when
         _ => None,
     };
     let sockets = two.both(by_tcp).await;
+    (two, sockets)
+}
+
+#[tokio::test]
+async fn path_by_tcp_takes_the_place_of_udp_that_is_avoided_and_udp_follows_when_it_is_cut() {
+    let (mut two, sockets) = by_tcp().await;
     assert!(sockets.iter().all(|socket| socket.is_stream()));
     // Its tunnel does not come up, so the way is looked for anew.
     two.tell(|| PathCommand::AvoidUdp(Duration::ZERO));
@@ -159,16 +165,7 @@ async fn path_by_tcp_takes_the_place_of_udp_that_is_avoided_and_udp_follows_when
 
 #[tokio::test]
 async fn socket_of_a_path_is_told_as_closed_when_its_connection_has_ended() {
-    let mut two = Two::introduced();
-    two.authenticate();
-    two.nominated().await;
-    two.tell(|| PathCommand::DirectUp);
-    two.tell(|| PathCommand::AvoidUdp(10 * PATIENCE));
-    let by_tcp = |_, event: &PathEvent| match event {
-        PathEvent::Direct { path, .. } if path.technique.is_tcp() => Some(path.socket),
-        _ => None,
-    };
-    let [socket, _] = two.both(by_tcp).await;
+    let (two, [socket, _]) = by_tcp().await;
     let [mut listener, connector] = two.ends;
     drop(connector);
     let closed = async {

@@ -374,13 +374,19 @@ fn session_ends_when_the_peer_is_lost_for_longer_than_streams_are_held() {
     );
 }
 
-#[test]
-fn time_in_which_the_process_was_stopped_is_not_held_against_the_peer() {
+/// A connector whose streams are relayed, and which is not heard from now on.
+fn relayed_and_unheard() -> Bench {
     let mut bench = Bench::new(Role::Connector);
     bench.up(1, PathKind::RelayUdp);
     bench.streams(1);
     bench.pass(Duration::from_secs(2));
     bench.heard.clear();
+    bench
+}
+
+#[test]
+fn time_in_which_the_process_was_stopped_is_not_held_against_the_peer() {
+    let mut bench = relayed_and_unheard();
     bench.pass(Duration::from_millis(400));
     // Stopped for a minute; what comes after is the answer to nothing yet.
     bench.now += Duration::from_secs(60);
@@ -401,11 +407,7 @@ fn stop_after_which_something_else_than_the_timeout_is_read_first_is_not_held_ag
         Input::Rejected,
     ];
     for input in inputs {
-        let mut bench = Bench::new(Role::Connector);
-        bench.up(1, PathKind::RelayUdp);
-        bench.streams(1);
-        bench.pass(Duration::from_secs(2));
-        bench.heard.clear();
+        let mut bench = relayed_and_unheard();
         bench.pass(Duration::from_millis(400));
         bench.now += Duration::from_secs(60);
         let mut outputs = bench.tell(input);
@@ -417,11 +419,7 @@ fn stop_after_which_something_else_than_the_timeout_is_read_first_is_not_held_ag
 
 #[test]
 fn stop_is_no_part_of_the_time_after_which_a_silent_peer_is_told_as_lost() {
-    let mut bench = Bench::new(Role::Connector);
-    bench.up(1, PathKind::RelayUdp);
-    bench.streams(1);
-    bench.pass(Duration::from_secs(2));
-    bench.heard.clear();
+    let mut bench = relayed_and_unheard();
     bench.pass(Duration::from_millis(1300));
     assert!(bench.decisions.is_out_of_reach());
     bench.now += Duration::from_secs(60);
