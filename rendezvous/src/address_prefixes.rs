@@ -1,7 +1,9 @@
 //! The networks that an address is counted with: whoever commands one address of IPv4, or a /64, /56 or /48 of IPv6,
 //! may send from all of it. Providers give a household a /56 or so, and an enterprise a /48.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
+
+use p2pdbg_proto::address::network;
 
 /// An address, or the part of an IPv6 address before the given number of bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,13 +24,7 @@ pub(crate) fn networks(ip: IpAddr) -> impl Iterator<Item = Share> {
         IpAddr::V6(_) => &LEVELS[..],
     };
     levels.iter().map(move |(bits, times)| {
-        let address = match ip {
-            IpAddr::V4(_) => ip,
-            IpAddr::V6(ip) => {
-                let mask = u128::MAX << (128 - u32::from(*bits));
-                Ipv6Addr::from_bits(ip.to_bits() & mask).into()
-            }
-        };
+        let address = network(ip, *bits);
         let bits = *bits;
         (Network { address, bits }, *times)
     })

@@ -7,9 +7,11 @@
 use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::{BuildHasher, Hash},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
+
+use p2pdbg_proto::address::network;
 
 use crate::address_prefixes::{Network, networks};
 
@@ -234,13 +236,7 @@ impl Prefix {
     }
 
     pub(crate) fn of(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => Self(ip.into()),
-            IpAddr::V6(ip) => {
-                let [a, b, c, d, ..] = ip.segments();
-                Self(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
-            }
-        }
+        Self(network(ip, 64))
     }
 }
 

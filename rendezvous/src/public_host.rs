@@ -72,19 +72,6 @@ pub(crate) fn guess(bound: SocketAddr, dual_stack: bool) -> IpAddr {
     guessed.unwrap_or(loopback)
 }
 
-/// Whether hosts elsewhere in the world cannot reach this address.
-pub(crate) fn is_private(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            // 100.64.0.0/10 is the carriers' own (RFC 6598).
-            let carrier = a == 100 && (64..128).contains(&b);
-            ip.is_private() || ip.is_loopback() || ip.is_link_local() || carrier
-        }
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-    }
-}
-
 fn local_towards(from: IpAddr, to: IpAddr) -> Option<IpAddr> {
     let socket = UdpSocket::bind((from, 0)).ok()?;
     socket.connect((to, 9)).ok()?;
@@ -132,22 +119,5 @@ mod tests {
         assert_eq!(guess(bound, false), bound.ip());
         assert!(!guess("0.0.0.0:1".parse().unwrap(), false).is_unspecified());
         assert!(!guess("[::]:1".parse().unwrap(), true).is_unspecified());
-    }
-
-    #[test]
-    fn addresses_that_only_neighbours_reach_are_private() {
-        let private = |text: &str| is_private(text.parse().unwrap());
-        for text in [
-            "10.0.0.1",
-            "100.64.0.1",
-            "127.0.0.1",
-            "169.254.1.1",
-            "fd00::1",
-            "::1",
-            "fe80::1",
-        ] {
-            assert!(private(text), "{text}");
-        }
-        assert!(!private("198.51.100.1") && !private("2001:db8::1"));
     }
 }

@@ -6,9 +6,8 @@
 
 use std::{collections::VecDeque, fmt, net::IpAddr, time::Duration};
 
+use p2pdbg_proto::address::is_private;
 use serde::{Deserialize, Serialize};
-
-use crate::public_host::is_private;
 
 /// Connections before anything is said of all of them.
 const ENOUGH: u64 = 5;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use p2pdbg_identity::{StateDir, StateLock};
+use p2pdbg_proto::address::is_private;
 use p2pdbg_proto::{
     fingerprint::Fingerprint,
     url::{AccessKey, HostAt, MOST_HOSTS, RendezvousUrl},
@@ -29,7 +30,7 @@ use crate::{
     offer::Offer,
     operate::{Operator, drain::Drain, http::HttpPort},
     ports::{Common, OpenPorts, ReceiveBuffer, ServedPorts},
-    public_host::{guess, is_private},
+    public_host::guess,
     registry::{Registry, voucher::Vouchers},
     relay::{Relay, stream_input::Legs},
     relay_allowance::Book,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use p2pdbg_net::interfaces::local_addresses;
-use p2pdbg_punch::candidate;
+use p2pdbg_proto::address;
 use p2pdbg_rendezvous_client::TcpRoute;
 
 use super::findings::Proxy;
@@ -11,7 +11,7 @@ use super::findings::Proxy;
 /// A global IPv6 address of an interface, if there is one.
 pub(super) fn global_v6() -> Option<IpAddr> {
     let mut addresses = local_addresses(false).into_iter().map(|local| local.ip);
-    addresses.find(|ip| ip.is_ipv6() && !candidate::is_private(*ip))
+    addresses.find(|ip| ip.is_ipv6() && !address::is_private(*ip))
 }
 
 /// The proxy that the environment names for the rendezvous.

@@ -31,8 +31,8 @@ use p2pdbg_nat::Class;
 use p2pdbg_net::{interfaces::local_addresses, stun_servers::StunServer};
 use p2pdbg_portmap as portmap;
 use p2pdbg_portmap::Answer;
+use p2pdbg_proto::address::Reach;
 use p2pdbg_proto::url::RendezvousUrl;
-use p2pdbg_punch::candidate;
 
 pub use self::progress::Progress;
 use self::{
@@ -174,8 +174,5 @@ fn forecast(kind: Option<Class>) -> Vec<Forecast> {
 
 /// Whether an address means the same host everywhere.
 fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => portmap::is_public(ip),
-        IpAddr::V6(_) => !candidate::is_private(ip),
-    }
+    Reach::of(ip) == Reach::Internet
 }

@@ -10,8 +10,9 @@ use std::{
 
 use p2pdbg_nat::{Class, Filtering, Mapping, NatReport};
 use p2pdbg_net::route;
+use p2pdbg_proto::address;
 use p2pdbg_punch::{
-    LocalAddress, candidate,
+    LocalAddress,
     survey::{self, FRESH_SOCKETS, Seen},
 };
 
@@ -68,7 +69,7 @@ pub(super) async fn examine(views: &[Seen], local: &[LocalAddress]) -> Option<Na
         filtering_certain,
         ports: translated.then_some(ports),
         hairpin: hairpin.filter(|_| translated),
-        kind: (translated || inside.is_none_or(|ip| !candidate::is_private(ip)))
+        kind: (translated || inside.is_none_or(|ip| !address::is_private(ip)))
             .then(|| Class::of(report.mapping, filtering, ports)),
     })
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use p2pdbg_net::route;
+use p2pdbg_proto::address::canonical;
 use p2pdbg_punch::candidate;
 use p2pdbg_stun::{Attribute, Class, Encoder, Fingerprint, Message, TransactionId};
 use tokio::net::UdpSocket;
@@ -261,11 +262,6 @@ pub(super) fn encode(server: SocketAddr, question: Question) -> Option<(Transact
     }
     let bytes = message.finish_with_fingerprint().ok()?.to_vec();
     Some((id, bytes))
-}
-
-/// An IPv4 address as IPv4.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 #[cfg(test)]

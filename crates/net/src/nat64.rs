@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use p2pdbg_proto::address::Reach;
 use tokio::{
     sync::{Mutex, watch},
     time::{Instant, timeout},
@@ -93,12 +94,12 @@ impl Prefix {
 
     /// Whether the NAT64 may be asked for this address.
     fn covers(self, address: Ipv4Addr) -> bool {
-        let [a, b, ..] = address.octets();
-        let shared = a == 100 && b & 0xc0 == 64;
-        let own = self.octets != COMMON.octets();
-        let local = address.is_loopback() || address.is_link_local() || address.is_unspecified();
-        let group = address.is_multicast() || address.is_broadcast();
-        !local && !group && (own || !(address.is_private() || shared))
+        match Reach::of(address.into()) {
+            Reach::Nobody | Reach::ThisHost | Reach::Link => false,
+            // RFC 6052 section 3.1.
+            Reach::Site | Reach::Carrier => self.octets != COMMON.octets(),
+            Reach::Benchmark | Reach::Internet => true,
+        }
     }
 }
 

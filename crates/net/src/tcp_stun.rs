@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pdbg_proto::address::canonical;
 use p2pdbg_proto::secret::random_bytes;
 use p2pdbg_stun::{Class, Encoder, HEADER_LEN, Message, TransactionId, message_length};
 use tokio::{
@@ -72,7 +73,7 @@ async fn question(stream: &mut TcpStream) -> io::Result<SocketAddr> {
         return Err(io::ErrorKind::InvalidData.into());
     }
     let mapped = message.mapped_address().ok_or(io::ErrorKind::InvalidData)?;
-    Ok(SocketAddr::new(mapped.ip().to_canonical(), mapped.port()))
+    Ok(canonical(mapped))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use std::{
 use p2pdbg_base::PathPolicy;
 use p2pdbg_identity::Identity;
 use p2pdbg_pairing::TunnelKey;
+use p2pdbg_proto::address::canonical;
 use p2pdbg_proto::{control::Role, fingerprint::Fingerprint, tunnel::PathKind};
 use p2pdbg_tunnel as tunnel;
 use p2pdbg_tunnel::{Call, Caller, Calls, Gate, TunnelConfig};
@@ -62,7 +63,7 @@ impl Approach {
     pub fn begin(context: PathContext, introduction: Introduction) -> io::Result<Self> {
         let (role, policy) = (context.role, context.policy);
         let rendezvous = introduction.rendezvous;
-        let address = SocketAddr::new(rendezvous.ip().to_canonical(), rendezvous.port());
+        let address = canonical(rendezvous);
         let named = match introduction.over_tcp || policy == PathPolicy::RelayTcp {
             true => PathKind::RelayTcp,
             false => PathKind::RelayUdp,

@@ -3,11 +3,12 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use p2pdbg_net::mux::Datagram;
+use p2pdbg_proto::address::canonical;
 use p2pdbg_proto::relay::{LegId, RelayFrame};
 use p2pdbg_punch::SocketId;
 
@@ -37,11 +38,10 @@ impl NearLeg {
     /// Begins to bind this leg, in place of any before, or gives up the one that there is.
     pub(super) fn set(&mut self, near: Option<NearRelay>, now: Instant) {
         self.leg = near.map(|near| {
-            let ip = near.address.ip().to_canonical();
-            let address = SocketAddr::new(ip, near.address.port());
-            let socket = match ip {
-                IpAddr::V4(_) => SocketId::V4,
-                IpAddr::V6(_) => SocketId::V6,
+            let address = canonical(near.address);
+            let socket = match address {
+                SocketAddr::V4(_) => SocketId::V4,
+                SocketAddr::V6(_) => SocketId::V6,
             };
             Bound {
                 id: near.leg.leg,

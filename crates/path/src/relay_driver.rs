@@ -3,12 +3,13 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use p2pdbg_base::PathPolicy;
 use p2pdbg_net::mux::Datagram;
+use p2pdbg_proto::address::canonical;
 use p2pdbg_proto::relay::{LegGrant, RelayFrame};
 use p2pdbg_punch::SocketId;
 use p2pdbg_rendezvous_client::{TcpRoute, is_unknown};
@@ -72,11 +73,10 @@ impl Relaying {
             }
             return;
         }
-        let ip = introduction.rendezvous.ip().to_canonical();
-        let address = SocketAddr::new(ip, introduction.rendezvous.port());
-        let socket = match ip {
-            IpAddr::V4(_) => SocketId::V4,
-            IpAddr::V6(_) => SocketId::V6,
+        let address = canonical(introduction.rendezvous);
+        let socket = match address {
+            SocketAddr::V4(_) => SocketId::V4,
+            SocketAddr::V6(_) => SocketId::V6,
         };
         let has_udp = sockets.get(&socket).is_some_and(|s| s.port.is_some());
         let carriers = if self.tcp_alone || !has_udp || is_unknown(address) {

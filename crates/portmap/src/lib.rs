@@ -28,6 +28,8 @@ mod upnp;
 
 use std::net::Ipv4Addr;
 
+use p2pdbg_proto::address::Reach;
+
 pub use self::{
     mapper::PortMapper,
     probe::{Answer, GatewayReport, ProtocolReport, probe},
@@ -66,15 +68,7 @@ impl std::fmt::Display for Protocol {
 /// benchmarking, multicast and reserved addresses.
 #[must_use]
 pub fn is_public(ip: Ipv4Addr) -> bool {
-    let [a, b, c, _] = ip.octets();
-    !(ip.is_private()
-        || ip.is_loopback()
-        || ip.is_link_local()
-        || a == 0
-        || a >= 224
-        || (a == 100 && (64..128).contains(&b))
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 198 && (18..20).contains(&b)))
+    Reach::of(ip.into()) == Reach::Internet
 }
 
 /// A port of this host that is to be mapped.

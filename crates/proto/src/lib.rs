@@ -1,6 +1,7 @@
 //! What p2pdbg's programs say to each other, as bytes and as types, and nothing else: no sockets, no clocks,
 //! no policy.
 //!
+//! - [`address`]: in one form, and how far one means the same.
 //! - [`control`]: between a peer and the rendezvous; [`frame`]: how its messages lie on a stream.
 //! - [`node`]: the hosts that serve together, by number.
 //! - [`signal`]: between two peers through the rendezvous.
@@ -13,6 +14,7 @@
 //!
 //! docs/PROTOCOL.md describes the same, byte by byte.
 
+pub mod address;
 pub mod attach;
 pub mod code;
 pub mod control;

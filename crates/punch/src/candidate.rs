@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
+use p2pdbg_proto::address::{self, Reach};
 use serde::{Deserialize, Serialize};
 
 use crate::Technique;
@@ -44,62 +45,14 @@ pub(crate) struct Candidate {
     pub(crate) address: SocketAddr,
 }
 
-/// An IPv4 address that arrived in IPv6 clothes, undressed.
-pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port()).with_scope_of(address)
-}
-
-trait WithScope {
-    fn with_scope_of(self, other: SocketAddr) -> SocketAddr;
-}
-
-impl WithScope for SocketAddr {
-    fn with_scope_of(self, other: SocketAddr) -> SocketAddr {
-        match (self, other) {
-            (SocketAddr::V6(to), SocketAddr::V6(from)) if is_link_local(IpAddr::V6(*to.ip())) => {
-                SocketAddrV6::new(*to.ip(), to.port(), 0, from.scope_id()).into()
-            }
-            (address, _) => address,
-        }
-    }
-}
-
 /// Whether packets to `address` could be meant for one host at all.
 #[must_use]
 pub fn is_usable(address: SocketAddr) -> bool {
-    let ip_usable = match address.ip() {
-        IpAddr::V4(ip) => {
-            !(ip.is_unspecified()
-                || ip.is_multicast()
-                || ip.is_broadcast()
-                || ip.octets()[0] == 0
-                || ip.octets()[0] >= 240)
-        }
-        IpAddr::V6(ip) => !(ip.is_unspecified() || ip.is_multicast()),
-    };
-    ip_usable && address.port() != 0
+    Reach::of(address.ip()) != Reach::Nobody && address.port() != 0
 }
 
-/// Whether `ip` means something only inside a network: private, shared (RFC 6598), unique local or link-local.
-#[must_use]
-pub fn is_private(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            v4.is_private()
-                || v4.is_link_local()
-                || v4.is_loopback()
-                || (a == 100 && (64..128).contains(&b))
-        }
-        IpAddr::V6(v6) => v6.is_unique_local() || is_link_local(ip) || v6.is_loopback(),
-    }
-}
-
-pub(crate) fn is_link_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    }
+fn is_link_local(ip: IpAddr) -> bool {
+    Reach::of(ip) == Reach::Link
 }
 
 /// What a pair with this remote candidate would be called if it worked.
@@ -108,7 +61,7 @@ pub(crate) fn technique(remote: Candidate, local: &[LocalAddress]) -> Technique 
     match remote.kind {
         // Whoever comes from an address of ours is here, whether or not it has told its addresses yet.
         Kind::Host | Kind::PeerReflexive if local.iter().any(|l| l.ip == ip) => Technique::SameHost,
-        Kind::Host | Kind::PeerReflexive if is_private(ip) => Technique::Lan,
+        Kind::Host | Kind::PeerReflexive if address::is_private(ip) => Technique::Lan,
         Kind::Mapped => Technique::PortMapping,
         _ if ip.is_ipv6() => Technique::Ipv6,
         Kind::Host => Technique::PublicAddress,
@@ -152,7 +105,7 @@ pub(crate) fn accept(claimed: &[Candidate], local: &[LocalAddress], most: usize)
     let (scoped, plain): (Vec<Candidate>, Vec<Candidate>) =
         claimed.iter().copied().partition(multiplies);
     for candidate in plain.into_iter().chain(scoped) {
-        let address = canonical(candidate.address);
+        let address = address::canonical(candidate.address);
         if !is_usable(address) || (address.ip().is_loopback() && !loopback_allowed) {
             continue;
         }
@@ -202,7 +155,7 @@ pub(crate) fn host(
     all.sort_by_key(|c| {
         (
             is_link_local(c.address.ip()),
-            is_private(c.address.ip()),
+            address::is_private(c.address.ip()),
             c.address,
         )
     });

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pdbg_proto::address;
 use p2pdbg_stun::{Attribute, Class, Encoder, TransactionId};
 
 use crate::{
@@ -132,8 +133,8 @@ impl Gathering {
         sockets: &[(SocketId, Family)],
     ) {
         for &server in servers.iter().take(MAX_LENT) {
-            let server = candidate::canonical(server);
-            let unfit = !candidate::is_usable(server) || candidate::is_private(server.ip());
+            let server = address::canonical(server);
+            let unfit = !candidate::is_usable(server) || address::is_private(server.ip());
             if unfit || self.servers.contains(&server) || self.lent >= MAX_LENT {
                 continue;
             }

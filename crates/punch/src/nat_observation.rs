@@ -9,8 +9,9 @@ use std::{
 };
 
 use p2pdbg_nat::{Count, MAX_EXTERNAL, Mapping, NatReport, Ports};
+use p2pdbg_proto::address;
 
-use crate::{LocalAddress, SocketId, candidate};
+use crate::{LocalAddress, SocketId};
 
 /// A mapping as a server saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +74,7 @@ pub(crate) fn report(
 /// Whether an answer says nothing of the NAT: a server on the internet that sees a private address does not see the
 /// packets as they came to it. Behind a container's proxy or a load balancer all peers have one address.
 pub(crate) fn is_poor_view(sample: &Sample) -> bool {
-    candidate::is_private(sample.mapped.ip()) && !candidate::is_private(sample.server.ip())
+    address::is_private(sample.mapped.ip()) && !address::is_private(sample.server.ip())
 }
 
 /// Whether two ports of one address saw a socket differently. A server with one address shows no more than that.

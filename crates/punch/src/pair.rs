@@ -5,8 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pdbg_proto::address;
+
 use crate::{
-    SocketId, Technique, Timing, candidate,
+    SocketId, Technique, Timing,
     check::{Length, Nominated},
 };
 
@@ -146,5 +148,5 @@ impl Timing {
 
 /// Whether packets to `address` cross the peer's NAT, if it has one, rather than arrive on a network that we share.
 pub(crate) fn leaves_the_site(address: SocketAddr) -> bool {
-    !candidate::is_private(address.ip())
+    !address::is_private(address.ip())
 }

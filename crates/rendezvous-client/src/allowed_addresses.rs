@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use p2pdbg_proto::address::{Reach, is_private};
 use p2pdbg_proto::url::HostAt;
 
 /// What a name of a host that a node has named may lead to.
@@ -67,24 +68,16 @@ fn is_numeric(name: &str) -> bool {
 
 /// Whether no host can be there.
 fn is_nowhere(ip: IpAddr) -> bool {
-    let ip = ip.to_canonical();
-    ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::from(Ipv4Addr::BROADCAST)
+    Reach::of(ip) == Reach::Nobody
 }
 
 /// Whether an address is of this host or of a network around it, and means something else elsewhere.
 pub(super) fn is_inside(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            // 100.64.0.0/10 is the carriers' own (RFC 6598).
-            let carrier = a == 100 && (64..128).contains(&b);
-            ip.is_private() || ip.is_loopback() || ip.is_link_local() || carrier || a == 0
-        }
-        IpAddr::V6(ip) => {
-            let own = ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local();
-            own || embedded(ip).is_some_and(|ip| is_inside(ip.into()))
-        }
-    }
+    let embedded = match ip.to_canonical() {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(ip) => embedded(ip).map(IpAddr::from),
+    };
+    is_private(ip) || embedded.is_some_and(|ip| is_private(ip) || is_nowhere(ip))
 }
 
 /// The address of IPv4 that a gateway makes of one (NAT64, RFC 6052 and RFC 8215; 6to4, RFC 3056), or that it stands
@@ -113,7 +106,6 @@ mod tests {
             "127.0.0.1",
             "10.1.2.3",
             "100.64.0.1",
-            "0.0.0.1",
             "::1",
             "fe80::1",
             "fd00::1",
@@ -134,6 +126,16 @@ mod tests {
             "2002:c633:6407::1",
         ] {
             assert!(!is_inside(outside.parse().unwrap()), "{outside}");
+        }
+        for nowhere in [
+            "0.0.0.1",
+            "240.0.0.1",
+            "224.0.0.1",
+            "::",
+            "64:ff9b::0.0.0.1",
+        ] {
+            let admits = AllowedAddresses::default().admits(&at("h"), nowhere.parse().unwrap());
+            assert!(!admits, "{nowhere}");
         }
     }
 

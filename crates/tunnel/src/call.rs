@@ -32,6 +32,7 @@ use std::{
 use p2pdbg_identity::{Identity, tls};
 use p2pdbg_ledger::Epochs;
 use p2pdbg_pairing::TunnelKey;
+use p2pdbg_proto::address::canonical;
 use p2pdbg_proto::{fingerprint::Fingerprint, tunnel::PathKind};
 use p2pdbg_punch::SocketId;
 use quinn::{Connection, Endpoint, Incoming, ServerConfig, crypto::rustls::QuicServerConfig};
@@ -203,8 +204,7 @@ impl Door {
                     let Some(incoming) = incoming else {
                         return;
                     };
-                    let from = incoming.remote_address();
-                    let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+                    let from = canonical(incoming.remote_address());
                     let Some(path) = desk.path_of(from).filter(|_| calls.len() < CALLS) else {
                         incoming.refuse();
                         continue;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use hmac::{Hmac, Mac};
+use p2pdbg_proto::address::canonical;
 use p2pdbg_proto::{control::close, secret::Secret};
 use quinn::{
     Connection, ConnectionError, Endpoint, EndpointConfig, Incoming, RecvStream, SendStream,
@@ -28,7 +29,6 @@ use crate::{
     datapath::{
         amplification::{Attempt, Unproved},
         quic_socket::LONGEST_DATAGRAM,
-        socket::canonical,
     },
     hub_event::Event,
     limits::Limits,

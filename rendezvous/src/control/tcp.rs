@@ -11,6 +11,7 @@ use std::{
 };
 
 use p2pdbg_identity::tls::is_stream_protocol;
+use p2pdbg_proto::address::canonical;
 use p2pdbg_proto::{control, relay_stream};
 use rustls::{ServerConfig, server::Acceptor};
 use tokio::{
@@ -32,7 +33,6 @@ use crate::{
         stream_io::{Patient, close_gently},
         tcp_leg::carry,
     },
-    datapath::socket::canonical,
     hub_event::Event,
     offer::Offer,
     relay::stream_input::Legs,

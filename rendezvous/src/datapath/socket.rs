@@ -219,14 +219,3 @@ pub(crate) fn answerable(destination: Option<IpAddr>) -> bool {
     };
     !destination.is_multicast() && destination != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
-
-/// An address as people and peers write it: IPv4 as IPv4, whatever the socket.
-pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V4(_) => address,
-        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
-            Some(ip) => SocketAddr::new(ip.into(), v6.port()),
-            None => address,
-        },
-    }
-}

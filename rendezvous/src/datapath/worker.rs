@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use p2pdbg_proto::address::canonical;
 use quinn::udp::{RecvMeta, Transmit};
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +20,7 @@ use crate::{
         gather::Gather,
         ports::Ports,
         quic_socket::{Datagram, LONGEST_DATAGRAM},
-        socket::{ReceiveBuffers, answerable, canonical},
+        socket::{ReceiveBuffers, answerable},
     },
     relay::{
         Source, UdpRoute,

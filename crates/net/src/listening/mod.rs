@@ -24,6 +24,7 @@ use linux as table;
 use other_systems as table;
 
 use p2pdbg_base::{Host, HostPort};
+use p2pdbg_proto::address::canonical;
 
 /// No look is followed by a longer rest: one may have taken long because this process was stopped.
 const LONGEST_REST: Duration = Duration::from_secs(5);
@@ -175,14 +176,6 @@ pub fn client(client: SocketAddr, server: SocketAddr) -> Option<Client> {
             tracing::debug!(%error, "cannot see the other end of a connection");
             None
         }
-    }
-}
-
-/// The same address as one of IPv4, if it is one; one of IPv6 keeps its interface.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    match address.ip().to_canonical() {
-        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
-        IpAddr::V6(_) => address,
     }
 }
 

@@ -7,6 +7,7 @@ use p2pdbg_net::{
     mux::Datagram,
     tcp_detour::{Arrival, Backlog},
 };
+use p2pdbg_proto::address::canonical;
 use p2pdbg_proto::{relay_stream::encode_packet, secret::random_bytes};
 use p2pdbg_punch::{PunchKey, Role, SocketId, TcpProof};
 use tokio::{
@@ -155,7 +156,7 @@ pub(super) struct Ends {
 /// # Errors
 /// What ended it.
 pub(super) async fn carry(proven: Proven, ends: Ends) -> io::Result<()> {
-    let from = SocketAddr::new(proven.remote.ip().to_canonical(), proven.remote.port());
+    let from = canonical(proven.remote);
     let (reader, writer) = proven.stream.into_split();
     let Ends {
         socket,

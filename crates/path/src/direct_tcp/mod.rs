@@ -15,6 +15,7 @@ use std::{
 };
 
 use p2pdbg_net::{mux::Datagram, tcp_detour::outbox, tcp_port::TcpPort};
+use p2pdbg_proto::address::canonical;
 use p2pdbg_punch::{PunchKey, Role, SocketId, TcpPorts};
 use tokio::{
     sync::{mpsc, watch},
@@ -121,7 +122,7 @@ impl DirectTcp {
     pub(super) fn on_servers(&mut self, servers: impl Iterator<Item = SocketAddr>) {
         self.servers.clear();
         for server in servers {
-            let server = SocketAddr::new(server.ip().to_canonical(), server.port());
+            let server = canonical(server);
             let of_family = self
                 .servers
                 .iter()
@@ -277,7 +278,7 @@ impl DirectTcp {
     ) -> io::Result<Connected> {
         let id = SocketId::of_stream(self.count);
         self.count = self.count.wrapping_add(1);
-        let remote = SocketAddr::new(proven.remote.ip().to_canonical(), proven.remote.port());
+        let remote = canonical(proven.remote);
         let socket = PathSocket::on_stream(id, proven.local, others.clone())?;
         let (outbox, backlog) = outbox();
         socket.mux.detour().open(remote, outbox);

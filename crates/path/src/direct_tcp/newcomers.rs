@@ -5,10 +5,15 @@
 
 use std::net::IpAddr;
 
+use p2pdbg_proto::address::network;
+
 /// Connections from elsewhere than the peer's addresses.
 const STRANGERS: usize = 8;
 
-/// Of these from one address (a /64 of IPv6).
+/// How many bits of an IPv6 address are one host's.
+const ONE_HOST: u8 = 64;
+
+/// Of these from one address, or network of one host.
 const FROM_ONE: usize = 2;
 
 /// Connections from each of the peer's addresses.
@@ -36,11 +41,15 @@ impl<K: Copy + PartialEq> Newcomers<K> {
 
     /// Judges one that comes from here.
     pub(super) fn judge(&self, from: IpAddr, expected: &[IpAddr]) -> Verdict<K> {
-        let is_expected = |ip: IpAddr| expected.iter().any(|e| network(*e) == network(ip));
+        let is_expected = |ip: IpAddr| {
+            expected
+                .iter()
+                .any(|e| network(*e, ONE_HOST) == network(ip, ONE_HOST))
+        };
         let mut of_network = self
             .0
             .iter()
-            .filter(|(_, ip)| network(*ip) == network(from));
+            .filter(|(_, ip)| network(*ip, ONE_HOST) == network(from, ONE_HOST));
         let count = of_network.clone().count();
         if is_expected(from) {
             return match (count < EXPECTED, of_network.next()) {
@@ -63,16 +72,6 @@ impl<K: Copy + PartialEq> Newcomers<K> {
     /// One has proved itself, or is gone.
     pub(super) fn remove(&mut self, key: K) {
         self.0.retain(|(other, _)| *other != key);
-    }
-}
-
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.into(),
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            std::net::Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
     }
 }
 

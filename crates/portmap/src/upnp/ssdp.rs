@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use p2pdbg_proto::address::Reach;
 use socket2::SockRef;
 use tokio::{net::UdpSocket, time::Instant};
 
@@ -110,7 +111,8 @@ impl Search {
         };
         let text = std::str::from_utf8(answer).ok()?;
         let location = read(text)?;
-        let near = ip == self.gateway.router || ip.is_private() || ip.is_link_local();
+        let near =
+            ip == self.gateway.router || matches!(Reach::of(ip.into()), Reach::Site | Reach::Link);
         (near && *location.server.ip() == ip).then_some(location)
     }
 }

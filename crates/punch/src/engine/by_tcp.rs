@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pdbg_proto::address;
+
 use super::{Engine, attempts::Phase, host::Socket};
 use crate::{
     Event, Family, LossReason, Output, SocketId, TcpPorts, Technique,
@@ -143,7 +145,7 @@ impl Engine {
         remote: SocketAddr,
         dialled: bool,
     ) {
-        let remote = candidate::canonical(remote);
+        let remote = address::canonical(remote);
         let stream = Stream {
             remote,
             heard: self.now,

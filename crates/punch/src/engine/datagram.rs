@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use p2pdbg_proto::address;
 use p2pdbg_stun::{Class, Fingerprint, Message};
 
 use super::Engine;
@@ -15,7 +16,7 @@ use crate::{
 
 impl Engine {
     pub(super) fn on_datagram(&mut self, socket: SocketId, from: SocketAddr, payload: &[u8]) {
-        let from = candidate::canonical(from);
+        let from = address::canonical(from);
         let Ok(message) = Message::decode(payload) else {
             return;
         };
@@ -77,7 +78,7 @@ impl Engine {
     /// The peer tells where it saw the check come from. If that is a port which a gateway maps, then that port is what
     /// let the peer in, from wherever it came.
     fn on_seen_at(&mut self, key: (SocketId, SocketAddr), seen: Option<SocketAddr>) {
-        if let Some(seen) = seen.map(candidate::canonical)
+        if let Some(seen) = seen.map(address::canonical)
             && self.host.mapped.get(&key.0) == Some(&seen)
             && let Some(pair) = self.attempts.checks.get_mut(key)
             && pair.technique == Technique::PeerReflexive
@@ -90,7 +91,7 @@ impl Engine {
         if message.class() != Class::Success || message.fingerprint() == Fingerprint::Invalid {
             return;
         }
-        let Some(mapped) = message.mapped_address().map(candidate::canonical) else {
+        let Some(mapped) = message.mapped_address().map(address::canonical) else {
             return;
         };
         if !candidate::is_usable(mapped) || mapped.is_ipv6() != sent.to.is_ipv6() {

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pdbg_proto::address;
+
 use super::Engine;
 use crate::{
     Config, Event, Family, LocalAddress, LossReason, Output, SocketId,
@@ -170,7 +172,7 @@ impl Engine {
 
     pub(super) fn on_mapped_port(&mut self, socket: SocketId, external: Option<SocketAddr>) {
         let external = external
-            .map(candidate::canonical)
+            .map(address::canonical)
             .filter(|&e| candidate::is_usable(e));
         let changed = match external {
             Some(address) => self.host.mapped.insert(socket, address) != Some(address),

@@ -21,13 +21,14 @@ mod search_setup;
 use std::time::Instant;
 
 use p2pdbg_nat::NatReport;
+use p2pdbg_proto::address;
 
 use self::{
     attempts::Attempts, host::LocalHost, nat_view::NatView, outbox::Outbox, path::Agreement,
     peer::Peer, port_search::PortSearch,
 };
 use crate::{
-    Config, Input, Obstacle, Output, Path, PunchKey, Role, candidate, check::Keys, pair::PairKey,
+    Config, Input, Obstacle, Output, Path, PunchKey, Role, check::Keys, pair::PairKey,
     tcp::TcpPunch,
 };
 
@@ -99,7 +100,7 @@ impl Engine {
                 }
             }
             Input::SendFailed { socket, to } => {
-                self.on_send_failed((socket, candidate::canonical(to)))
+                self.on_send_failed((socket, address::canonical(to)))
             }
             Input::MappedPort { socket, external } => self.on_mapped_port(socket, external),
             Input::NetworkChanged => self.on_network_changed(),

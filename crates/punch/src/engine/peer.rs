@@ -7,6 +7,7 @@ use std::{
 };
 
 use p2pdbg_nat::NatReport;
+use p2pdbg_proto::address;
 
 use super::{Engine, attempts::Phase};
 use crate::{
@@ -229,7 +230,7 @@ impl Engine {
     /// The servers that see this end well, for a peer whose own do not.
     fn lent_servers(&self) -> Vec<SocketAddr> {
         let mut servers = self.host.gathering.seeing();
-        servers.retain(|s| !candidate::is_private(s.ip()));
+        servers.retain(|s| !address::is_private(s.ip()));
         servers.truncate(MAX_SERVERS);
         servers
     }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use p2pdbg_nat::Ports;
+use p2pdbg_proto::address;
 
 use super::{Engine, peer::Remote};
 use crate::{
@@ -29,8 +30,8 @@ impl Engine {
             .report
             .external
             .iter()
-            .any(|ip| candidate::is_private(*ip));
-        let seen = seen.filter(|ip| inside || !candidate::is_private(*ip));
+            .any(|ip| address::is_private(*ip));
+        let seen = seen.filter(|ip| inside || !address::is_private(*ip));
         let addresses = aims(&remote.report.external, seen);
         addresses.first()?;
         let theirs = remote.report.ports;
@@ -74,7 +75,7 @@ impl Engine {
         let named = remote
             .candidates
             .iter()
-            .map(|c| candidate::canonical(c.address));
+            .map(|c| address::canonical(c.address));
         let seen = |a: &SocketAddr| {
             a.is_ipv4() && self.peer.seen.contains(&a.ip()) && candidate::is_usable(*a)
         };

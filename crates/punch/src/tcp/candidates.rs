@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use p2pdbg_proto::address;
+
 use crate::{
     TcpPorts, Technique,
     candidate::{self, Candidate, Kind},
@@ -23,12 +25,12 @@ pub(crate) fn by_tcp(technique: Technique) -> Technique {
 
 /// What a connection is called that came to `local` from `remote`.
 pub(crate) fn accepted(local: SocketAddr, remote: SocketAddr, mapped: bool) -> Technique {
-    let (local, remote) = (candidate::canonical(local), candidate::canonical(remote));
-    if candidate::is_private(remote.ip()) {
+    let (local, remote) = (address::canonical(local), address::canonical(remote));
+    if address::is_private(remote.ip()) {
         Technique::TcpLan
     } else if local.is_ipv6() {
         Technique::TcpIpv6
-    } else if !candidate::is_private(local.ip()) {
+    } else if !address::is_private(local.ip()) {
         Technique::TcpPublicAddress
     } else if mapped {
         Technique::TcpPortMapping
@@ -48,7 +50,7 @@ pub(crate) fn candidates(ports: &TcpPorts, local: &[candidate::LocalAddress]) ->
         .iter()
         .map(|&address| (Kind::ServerReflexive, address));
     for (kind, address) in mapped.into_iter().chain(seen) {
-        let address = candidate::canonical(address);
+        let address = address::canonical(address);
         let known = all.iter().any(|c| c.address == address);
         if candidate::is_usable(address) && all.len() < MOST_CANDIDATES && !known {
             all.push(Candidate { kind, address });

@@ -1,10 +1,11 @@
 //! What a person is told about the paths, and why this one is used and not a better one.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use p2pdbg_base::PathPolicy;
 use p2pdbg_events::{PathKind as ReportedKind, PathReport, Via};
 use p2pdbg_path::Carrier;
+use p2pdbg_proto::address::canonical;
 use p2pdbg_proto::tunnel::PathKind;
 use p2pdbg_punch::{LossReason, Obstacle, Path, Technique};
 use p2pdbg_rendezvous_client::is_unknown;
@@ -354,8 +355,7 @@ fn say_again(told: &mut PathReport, why: String, after_ms: u64) -> Option<PathRe
 }
 
 fn leads_to(tunnel: &TunnelFacts, near: &Near) -> bool {
-    let same = |address: SocketAddr| (address.ip().to_canonical(), address.port());
-    same(tunnel.remote) == same(near.address)
+    canonical(tunnel.remote) == canonical(near.address)
 }
 
 fn name(path: PathKind) -> &'static str {

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pdbg_proto::address::canonical;
 use p2pdbg_proto::tunnel::PathKind;
 
 use super::{
@@ -263,7 +264,7 @@ impl TunnelTable {
 
     /// The nearer relay is there from now on; gives the tunnels through the one before, if that was elsewhere.
     pub(super) fn set_near(&mut self, near: Option<SocketAddr>) -> Vec<u64> {
-        let near = near.map(|near| SocketAddr::new(near.ip().to_canonical(), near.port()));
+        let near = near.map(canonical);
         if self.near == near {
             return Vec::new();
         }
@@ -312,10 +313,7 @@ impl TunnelTable {
             .up
             .iter()
             .filter(|up| up.open && up.facts.path == PathKind::Direct);
-        direct.filter(move |up| {
-            let at = up.facts.remote;
-            SocketAddr::new(at.ip().to_canonical(), at.port()) == remote
-        })
+        direct.filter(move |up| canonical(up.facts.remote) == remote)
     }
 
     fn is_dialling(&self, path: PathKind) -> bool {
@@ -455,7 +453,7 @@ fn kind_of(path: PathKind) -> Kind {
 }
 
 fn is_there(remote: SocketAddr, near: Option<SocketAddr>) -> bool {
-    near == Some(SocketAddr::new(remote.ip().to_canonical(), remote.port()))
+    near == Some(canonical(remote))
 }
 
 #[cfg(test)]
@@ -681,5 +679,19 @@ mod tests {
         bench.counters[0].remote = rebound;
         bench.table.take_in(&bench.counters);
         assert!(bench.table.reaches(rebound));
+    }
+
+    #[test]
+    fn tunnel_over_a_link_is_known_by_its_interface() {
+        let on_interface = |scope| {
+            let ip = "fe80::1".parse().unwrap();
+            SocketAddr::from(std::net::SocketAddrV6::new(ip, 2000, 0, scope))
+        };
+        let mut bench = Bench::new();
+        bench.up(1, PathKind::Direct);
+        bench.counters[0].remote = on_interface(2);
+        bench.table.take_in(&bench.counters);
+        assert!(bench.table.reaches(on_interface(2)));
+        assert!(!bench.table.reaches(on_interface(3)));
     }
 }
