@@ -8,10 +8,9 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 use p2pdbg_base::duration;
-use p2pdbg_proto::url::DEFAULT_PORT;
+use p2pdbg_proto::url::{DEFAULT_ALT_PORT, DEFAULT_PORT};
 use p2pdbg_rendezvous::{
-    DEFAULT_ALT_PORT, KeyLimits, KeyName, Limits, MOST_RELAY_WORKERS, PublicAddress, Rate,
-    ServerConfig,
+    KeyLimits, KeyName, Limits, MOST_RELAY_WORKERS, PublicAddress, Rate, ServerConfig,
 };
 
 pub(crate) use crate::state_arg::StateArg;

@@ -7,12 +7,12 @@ use std::{
 };
 
 use p2pdbg_identity::StateError;
-use p2pdbg_proto::node::{Node, NodeNumber};
+use p2pdbg_proto::{
+    node::{Node, NodeNumber},
+    url::DEFAULT_ALT_PORT,
+};
 
 use crate::{keys::KeyError, limits::Limits, public_host::PublicAddress};
-
-/// The second port on which STUN is answered, unless told otherwise.
-pub const DEFAULT_ALT_PORT: u16 = 3479;
 
 /// How to serve, as the command line has settled it.
 #[derive(Clone, Debug)]

@@ -73,7 +73,7 @@ pub use cluster_node::{CLUSTER_SECRET, RELAY_KEY, relay_key};
 #[cfg(feature = "cluster")]
 #[doc(hidden)]
 pub use cluster_store::scale;
-pub use config::{ClusterConfig, DEFAULT_ALT_PORT, ServerConfig, StartError, StoreUrl};
+pub use config::{ClusterConfig, ServerConfig, StartError, StoreUrl};
 pub use counters::Counters;
 pub use handover::{Handover, Inheritance};
 pub use hub_report::{KeyReport, Report};

@@ -16,17 +16,13 @@ use hmac::{Hmac, Mac};
 use p2pdbg_proto::{
     control::SessionId,
     node::NodeNumber,
-    relay::{LegGrant, MAX_TICKET},
+    relay::{LegGrant, MAX_TICKET, TICKET_LIFETIME},
     secret::{Secret, random_bytes},
 };
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use crate::keys::{KeyId, KeyLimits};
-
-/// For how long a ticket is good. Members that need their relay longer have another made in time; a key that is revoked
-/// at the home is of no use at a relay any more after that.
-pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// By so much the clocks of two nodes may differ.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(120);
@@ -140,7 +136,7 @@ impl TicketKey {
         };
         let plain = self.cipher().decrypt(XNonce::from_slice(nonce), payload);
         let ticket: Ticket = postcard::from_bytes(&plain.ok()?).ok()?;
-        let latest = unix_s.saturating_add((LIFETIME + CLOCKS_DIFFER).as_secs());
+        let latest = unix_s.saturating_add((TICKET_LIFETIME + CLOCKS_DIFFER).as_secs());
         let is_good = unix_s < ticket.expires && ticket.expires <= latest;
         is_good.then_some(ticket)
     }
@@ -212,9 +208,9 @@ mod tests {
             let sealed = key.seal(&ticket(expires)).unwrap();
             key.open(&sealed, NOW).is_some()
         };
-        assert!(until(NOW + 1) && until(NOW + LIFETIME.as_secs()));
+        assert!(until(NOW + 1) && until(NOW + TICKET_LIFETIME.as_secs()));
         assert!(!until(NOW) && !until(NOW - 1));
-        assert!(!until(NOW + LIFETIME.as_secs() + 121) && !until(u64::MAX));
+        assert!(!until(NOW + TICKET_LIFETIME.as_secs() + 121) && !until(u64::MAX));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use clap::{Args, ValueHint};
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 #[cfg(unix)]
 use p2pdbg_attach::Consent;
-use p2pdbg_base::{ErrorCode, Failure, HostPort, PeerName};
+use p2pdbg_base::{ErrorCode, Failure, HostPort, PeerName, secret_variables};
 use p2pdbg_forward::{Direction, Forward, ForwardSpec};
 use p2pdbg_proto::code::Code;
 
@@ -135,7 +135,7 @@ pub fn resolve_connect(
         (None, Some(code)) => {
             let malformed = |fault| match given_here {
                 true => code_malformed(&fault, &code),
-                false => at("P2PDBG_CODE", code_malformed(&fault, &code)),
+                false => at(secret_variables::CODE, code_malformed(&fault, &code)),
             };
             Some(Meeting::Code(code.parse().map_err(malformed)?))
         }

@@ -1,7 +1,7 @@
 //! The command line of `p2pdbg doctor`, and what it comes to.
 
 use clap::Args;
-use p2pdbg_base::Failure;
+use p2pdbg_base::{Failure, secret_variables};
 
 use super::values::{RENDEZVOUS, forward_malformed, found, parse_url, resolve_stun};
 use crate::{config::Config, doctor::Examination};
@@ -28,7 +28,7 @@ pub struct DoctorArgs {
     #[arg(
         long,
         value_name = "URL",
-        env = "P2PDBG_RENDEZVOUS",
+        env = secret_variables::RENDEZVOUS,
         hide_env_values = true,
         help = "The rendezvous to ask, as for p2pdbg listen; without one only local things are looked at"
     )]

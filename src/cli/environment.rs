@@ -2,7 +2,7 @@
 
 use std::{env, fmt};
 
-use p2pdbg_base::Failure;
+use p2pdbg_base::{Failure, secret_variables};
 
 use crate::config::Config;
 
@@ -26,7 +26,7 @@ impl<'a> Environment<'a> {
     ) -> Result<Self, Failure> {
         Ok(Self {
             config: Config::load()?,
-            code: env::var("P2PDBG_CODE").ok(),
+            code: env::var(secret_variables::CODE).ok(),
             ask_code,
         })
     }

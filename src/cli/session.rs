@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::{Args, ValueHint};
-use p2pdbg_base::{ErrorCode, Failure, HostPort, PathPolicy, PeerName, duration};
+use p2pdbg_base::{ErrorCode, Failure, HostPort, PathPolicy, PeerName, duration, secret_variables};
 use p2pdbg_facts::{by_its_name, default_root, working_directory};
 use p2pdbg_net::stun_servers::StunServer;
 use p2pdbg_path::traversal_options::Traversal;
@@ -28,7 +28,7 @@ pub struct SessionArgs {
     #[arg(
         long,
         value_name = "URL",
-        env = "P2PDBG_RENDEZVOUS",
+        env = secret_variables::RENDEZVOUS,
         hide_env_values = true,
         help = "Where the peers meet: p2pdbg://[KEY@]HOST[:PORT][#FINGERPRINT], as p2pdbg-rendezvous prints it. \
                 A key given here can be seen by other users of this host: rather use the variable or the file"

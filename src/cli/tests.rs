@@ -173,6 +173,15 @@ fn every_option_of_a_listen_arrives() {
 }
 
 #[test]
+fn peer_is_awaited_as_long_as_the_session_does_by_itself() {
+    let options = listen(&["debugpy"], configured()).unwrap();
+    assert_eq!(
+        options.session.policy.resume_for,
+        SessionPolicy::default().resume_for
+    );
+}
+
+#[test]
 fn two_forwards_do_not_open_one_port() {
     let fault = |line: &[&str]| listen(line, configured()).unwrap_err().message;
     let twice = "two forwards would open port 5678 beside the IDE";

@@ -2,7 +2,7 @@
 
 use std::{env, str::FromStr};
 
-use p2pdbg_base::{ErrorCode, Failure, PeerName};
+use p2pdbg_base::{ErrorCode, Failure, PeerName, secret_variables};
 use p2pdbg_forward::NotAForward;
 use p2pdbg_net::stun_servers::{MAX_FURTHER, StunServer};
 use p2pdbg_proto::{code::Code, url::RendezvousUrl};
@@ -11,7 +11,7 @@ use crate::config::Config;
 
 /// The keys of the rendezvous' URL on the command line, among the variables and in the file.
 pub(super) const RENDEZVOUS: (&str, &str, &str) =
-    ("--rendezvous", "P2PDBG_RENDEZVOUS", "rendezvous");
+    ("--rendezvous", secret_variables::RENDEZVOUS, "rendezvous");
 
 /// A failure with the place where the value at fault stands.
 pub(super) fn at(place: &str, failure: Failure) -> Failure {

@@ -3,7 +3,7 @@
 
 use std::{ffi::OsStr, io, path::Path};
 
-use p2pdbg_base::{Descriptors, ErrorCode, Failure};
+use p2pdbg_base::{Descriptors, ErrorCode, Failure, secret_variables};
 use p2pdbg_forward::Forward;
 use p2pdbg_proto::tunnel::Direction;
 use tokio::process::Child;
@@ -22,9 +22,6 @@ const PORT: &str = "DEBUGGER_PORT";
 
 /// What the debuggee does there: `listen`, or `connect` where the IDE listens.
 const MODE: &str = "DEBUGGER_MODE";
-
-/// The variables that must not reach it.
-const SECRETS: [&str; 2] = ["P2PDBG_RENDEZVOUS", "P2PDBG_CODE"];
 
 /// A COMMAND that runs, from its start to its end.
 pub(super) struct Running {
@@ -108,7 +105,7 @@ impl Running {
 fn process(program: &OsStr, forwards: &[Forward]) -> tokio::process::Command {
     let mut process = tokio::process::Command::new(program);
     process.kill_on_drop(true);
-    for secret in SECRETS {
+    for secret in secret_variables::ALL {
         process.env_remove(secret);
     }
     let of_a_debugger = forwards.iter().find(|forward| forward.preset().is_some());

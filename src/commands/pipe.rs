@@ -176,10 +176,7 @@ mod joined {
     };
 
     use super::session::lost;
-    use crate::control::{Frame, read_frame, write_data, write_frame};
-
-    /// Bytes that are read at once.
-    const CHUNK: usize = 64 << 10;
+    use crate::control::{CHUNK, Frame, read_frame, write_data, write_frame};
 
     pub(super) async fn run(
         mut from: impl AsyncRead + Unpin,

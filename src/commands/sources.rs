@@ -94,9 +94,10 @@ mod here {
         }
         if *left_out > 0 {
             eprintln!(
-                "note: {left_out} files or directories were left out (more than are compared, longer than 8 MiB, too deep, \
+                "note: {left_out} files or directories were left out (more than are compared, longer than {} MiB, too deep, \
                  closed to this user, or of names that cannot be shown); some of them may be counted as alone; name a \
-                 smaller directory with --sources to have others compared"
+                 smaller directory with --sources to have others compared",
+                Limits::DEFAULT.file >> 20
             );
         }
         if differences.is_of_strangers() {

@@ -7,7 +7,7 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Bytes of one frame, at the most.
-pub(super) const CHUNK: usize = 64 << 10;
+pub(crate) const CHUNK: usize = 64 << 10;
 
 /// A piece of a stream: a byte that says what it is; data has its length (32 bits, big-endian) and the bytes after it.
 #[derive(Debug, Clone, PartialEq, Eq)]

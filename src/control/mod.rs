@@ -16,5 +16,5 @@ pub mod run_directory;
 mod server;
 
 pub use client::{Client, ClientError, running};
-pub(crate) use frames::{Frame, read_frame, write_data, write_frame};
+pub(crate) use frames::{CHUNK, Frame, read_frame, write_data, write_frame};
 pub use server::{ControlSocket, Inquiry};

@@ -7,7 +7,7 @@ use p2pdbg_net::{
     interfaces::local_addresses,
     stun_servers::{self, StunServer},
 };
-use p2pdbg_proto::url::RendezvousUrl;
+use p2pdbg_proto::url::{DEFAULT_ALT_PORT, RendezvousUrl};
 use p2pdbg_punch::survey::Seen;
 use p2pdbg_rendezvous_client::TcpRoute;
 
@@ -20,9 +20,6 @@ use super::{
     stun_client::{self, Reply},
     tcp,
 };
-
-/// The alternative port of a rendezvous that says nothing else.
-const ALTERNATIVE: u16 = 3479;
 
 /// Who was asked by STUN over one IP protocol, and what it answered; none if there is nobody to ask.
 pub(super) type Asked = Option<(SocketAddr, Option<Reply>)>;
@@ -223,7 +220,7 @@ fn servers(
             servers.push(SocketAddr::new(other.ip(), main.port()));
         }
         if servers.len() == 1 {
-            servers.push(SocketAddr::new(main.ip(), ALTERNATIVE));
+            servers.push(SocketAddr::new(main.ip(), DEFAULT_ALT_PORT));
         }
     }
     servers.extend(further);

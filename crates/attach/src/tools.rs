@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use p2pdbg_base::Descriptors;
+use p2pdbg_base::{Descriptors, secret_variables};
 use p2pdbg_debugger::Preset;
 use p2pdbg_facts::{on_path, python_package};
 use p2pdbg_net::listening;
@@ -283,7 +283,7 @@ async fn serve_gdb(gdb: TcpStream, pid: u32, descriptors: Descriptors) -> io::Re
 /// A tool, with none of what is this program's alone.
 fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
-    for variable in ["P2PDBG_RENDEZVOUS", "P2PDBG_CODE"] {
+    for variable in secret_variables::ALL {
         command.env_remove(variable);
     }
     command

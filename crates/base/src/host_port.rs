@@ -108,7 +108,7 @@ fn is_host_name(name: &str) -> bool {
 }
 
 /// The longest path of a Unix socket that every system takes, in bytes.
-const LONGEST_SOCKET: usize = 103;
+pub const LONGEST_SOCKET: usize = 103;
 
 /// Whether `path` can be that of a Unix socket, and is shown as it is.
 fn is_socket(path: &str) -> bool {

@@ -8,7 +8,7 @@
 //! - [`duration`]: lengths of time as people write them; [`PathPolicy`], [`Absent`]: what a user may choose of a
 //!   session.
 //! - [`in_two_lines`]: what is wrong with a command line; [`version`]: which build a program is; [`descriptors`]: how
-//!   many this process may have.
+//!   many this process may have; [`secret_variables`]: what a child must not inherit.
 //!
 //! What it leaves out: sockets, clocks, files.
 
@@ -24,6 +24,7 @@ mod policy;
 mod probation;
 mod queue_room;
 mod refused_words;
+pub mod secret_variables;
 pub mod tcp_silence;
 pub mod untrusted;
 pub mod version;

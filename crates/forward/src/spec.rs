@@ -9,7 +9,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use p2pdbg_base::{
     Bind, BindScope, HostPort, NotAHostPort, Untrusted,
-    host_port::{Host, parse_port},
+    host_port::{Host, LONGEST_SOCKET, parse_port},
 };
 use p2pdbg_proto::tunnel::{Direction, ForwardOffer, WhileAbsent};
 
@@ -23,9 +23,6 @@ pub const DEFAULT_PORT: u16 = 5678;
 
 /// What stands in place of a debugger's name where none is named, on the command line and to the peer.
 const AUTO: &str = "auto";
-
-/// The longest path of a Unix socket that every system takes, in bytes.
-const LONGEST_PATH: usize = 103;
 
 /// The option that asks for a forward of this direction.
 fn option(direction: Direction) -> &'static str {
@@ -166,7 +163,7 @@ impl Forward {
             return Err(SpecFault::NoSockets);
         }
         let path = std::path::absolute(path).map_err(|_| SpecFault::Path)?;
-        if path.as_os_str().len() > LONGEST_PATH || path.file_name().is_none() {
+        if path.as_os_str().len() > LONGEST_SOCKET || path.file_name().is_none() {
             return Err(SpecFault::Path);
         }
         Ok(Self {
@@ -224,7 +221,7 @@ impl Forward {
             "" => (BindScope::Loopback, None),
             // It is opened at the other end, and only shown here.
             path if path.starts_with('/') && offer.direction == Direction::ToDebuggee => {
-                let shown = Untrusted::limited(path, LONGEST_PATH).to_string();
+                let shown = Untrusted::limited(path, LONGEST_SOCKET).to_string();
                 (BindScope::Loopback, Some(PathBuf::from(shown)))
             }
             bind => (Bind::parse_scope(bind).map_err(SpecFault::Bind)?, None),
@@ -539,7 +536,7 @@ mod tests {
             SpecFault::Target(NotAHostPort::Socket)
         );
         assert_eq!(fault(left, "/:localhost:1"), SpecFault::Path);
-        let long = format!("/{}:localhost:1", "a".repeat(LONGEST_PATH));
+        let long = format!("/{}:localhost:1", "a".repeat(LONGEST_SOCKET));
         assert_eq!(fault(left, &long), SpecFault::Path);
     }
 

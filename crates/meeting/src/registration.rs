@@ -9,7 +9,7 @@ use p2pdbg_base::PeerName;
 use p2pdbg_net::same_host::host_tag;
 use p2pdbg_pairing::Exchange;
 use p2pdbg_proto::{
-    control::{Place, Role, ToRendezvous},
+    control::{MAX_PREPARED_PLACES, Place, Role, ToRendezvous},
     fingerprint::Fingerprint,
     signal::{PeerInfo, PeerMessage, SessionTag, Signal},
 };
@@ -20,9 +20,6 @@ use super::{
     channels::Channels,
     own_code::OwnCode,
 };
-
-/// Places for which something is said in advance; the rendezvous keeps as many.
-const PLACES: usize = 16;
 
 /// This end, as its peers and the rendezvous know it.
 pub(super) struct Host {
@@ -194,7 +191,11 @@ impl Registration {
         let known = self.awaited.known.iter();
         let handles = known.map(|peer| Place::Handle(peer.meeting_handle()));
         let nameplate = nameplate.map(Place::Nameplate);
-        nameplate.into_iter().chain(handles).take(PLACES).collect()
+        nameplate
+            .into_iter()
+            .chain(handles)
+            .take(MAX_PREPARED_PLACES)
+            .collect()
     }
 
     /// What tells the rendezvous that this end does not wait at a known peer's handle any more.

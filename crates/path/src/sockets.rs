@@ -19,12 +19,6 @@ use quinn::{Endpoint, ServerConfig};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-/// The number of the socket for IPv4, in the engine and in paths.
-pub(super) const V4: SocketId = SocketId(0);
-
-/// The number of the socket for IPv6, in the engine and in paths.
-pub(super) const V6: SocketId = SocketId(1);
-
 /// One socket of a session.
 #[derive(Debug, Clone)]
 pub struct PathSocket {
@@ -91,8 +85,8 @@ impl PathSocket {
         others: &mpsc::Sender<Datagram>,
     ) -> io::Result<Vec<Self>> {
         let families: [(_, IpAddr); 2] = [
-            (V4, Ipv4Addr::UNSPECIFIED.into()),
-            (V6, Ipv6Addr::UNSPECIFIED.into()),
+            (SocketId::V4, Ipv4Addr::UNSPECIFIED.into()),
+            (SocketId::V6, Ipv6Addr::UNSPECIFIED.into()),
         ];
         let opened =
             families.map(|(id, any)| (id, any, Self::open(id, any, nat64, others.clone())));
@@ -225,7 +219,7 @@ pub(super) fn within(budget: Budget, descriptors: usize, is_behind_nat64: bool) 
 
 /// Many a host has one family alone, which is nothing to worry about.
 fn tell_missing(id: SocketId, none: bool, error: &io::Error) {
-    let family = if id == V4 { "IPv4" } else { "IPv6" };
+    let family = if id == SocketId::V4 { "IPv4" } else { "IPv6" };
     if none {
         tracing::warn!(family, %error, "no UDP here, so the relay is reached over TCP alone");
     } else {

@@ -31,6 +31,12 @@ pub const ALPN: &[u8] = b"p2pdbg-rdv/2";
 /// The longest payload of a signal, in bytes.
 pub const MAX_SIGNAL: usize = 16 * 1024;
 
+/// The longest message that may be prepared for a place, in bytes: the first one of an exchange has about 70.
+pub const MAX_PREPARED: usize = 256;
+
+/// Places for which a connection may have prepared something; the oldest makes room at the rendezvous.
+pub const MAX_PREPARED_PLACES: usize = 16;
+
 /// Names one session at the rendezvous: random, and of no meaning elsewhere.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub [u8; 16]);

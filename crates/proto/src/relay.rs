@@ -19,6 +19,8 @@
 //! lies in 4–15, which neither STUN (0–3) nor QUIC (64–255) uses. A member that changes its address, or hears nothing
 //! of its leg, binds again.
 
+use std::time::Duration;
+
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
@@ -126,6 +128,10 @@ const TICKET_AT: usize = 50;
 
 /// The longest ticket, in bytes.
 pub const MAX_TICKET: usize = 512;
+
+/// For how long a ticket is good. Members that need their relay longer have another made in time; a key that is revoked
+/// at the home is of no use at a relay any more after that.
+pub const TICKET_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// BIND and CHALLENGE are padded to this length, in bytes.
 pub const PADDED_LENGTH: usize = 1_200;

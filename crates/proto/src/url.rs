@@ -14,6 +14,9 @@ use crate::{fingerprint::Fingerprint, secret::Secret};
 /// The port on which a rendezvous serves unless told otherwise: STUN's (RFC 8489 section 18.6).
 pub const DEFAULT_PORT: u16 = 3478;
 
+/// The second port on which a rendezvous answers STUN unless told otherwise.
+pub const DEFAULT_ALT_PORT: u16 = 3479;
+
 /// How a URL begins. Capital letters do not count.
 const SCHEME: &str = "p2pdbg://";
 

@@ -13,6 +13,7 @@ use std::{
 use p2pdbg_proto::{
     control::Role,
     node::NodeNumber,
+    relay::TICKET_LIFETIME,
     signal::{Distance, MAX_DISTANCES},
 };
 use p2pdbg_rendezvous_client::NodeAway;
@@ -29,8 +30,8 @@ const BARRED_MOST: Duration = Duration::from_secs(40 * 60);
 /// So long a ticket that was asked for may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A ticket is renewed after this: it is good for an hour.
-const RENEWED: Duration = Duration::from_secs(40 * 60);
+/// A ticket is renewed after this.
+const RENEWED: Duration = Duration::from_secs(TICKET_LIFETIME.as_secs() * 2 / 3);
 
 /// What the connector is to do now about the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -37,9 +37,6 @@ const CARRIERS: u32 = 4096;
 /// How much of what was copied for a lossy path may wait, at either end, in bytes. More is dropped: each is a copy.
 const COPIES: usize = 64 << 10;
 
-/// The name in the TLS handshake; the certificate is pinned, so it means nothing.
-pub(super) const SERVER_NAME: &str = "p2pdbg";
-
 /// The settings of every tunnel of a session.
 #[derive(Debug, Clone)]
 pub struct TunnelConfig {

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use p2pdbg_identity::tls::SERVER_NAME;
 use p2pdbg_pairing::TunnelKey;
 use p2pdbg_proto::{
     control::Role,
@@ -12,7 +13,6 @@ use tokio::sync::mpsc;
 
 use super::{
     CONTROL_QUEUE, ControlReader, Tunnel, TunnelConfig, TunnelError,
-    config::SERVER_NAME,
     control::{write, write_queued},
 };
 

@@ -39,6 +39,9 @@ pub(crate) use self::{
     usage::{OfMonth, UsageFile},
 };
 
+/// Bytes a second in a megabit a second.
+pub(crate) const MBIT: u64 = 125_000;
+
 /// The time by which keys and vouchers end. A clock before 1970 makes everything fresh, which is the lesser evil.
 pub(crate) fn unix_s() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -103,7 +106,6 @@ impl KeyLimits {
 
     /// What its sessions may send through the relay, in bytes a second.
     pub(crate) fn relay_bytes_per_second(&self) -> Option<u64> {
-        const MBIT: u64 = 125_000;
         self.relay_mbit.map(|mbit| mbit.saturating_mul(MBIT))
     }
 }

@@ -5,17 +5,11 @@
 
 use p2pdbg_proto::{
     code::Nameplate,
-    control::{Place, Refusal},
+    control::{MAX_PREPARED, MAX_PREPARED_PLACES, Place, Refusal},
 };
 use sha2::{Digest, Sha256};
 
 use super::{ConnId, Registry};
-
-/// The longest that may be prepared, in bytes: the first message of an exchange has about 70.
-const LONGEST: usize = 256;
-
-/// Places for which a connection may have prepared something; the oldest makes room.
-const PLACES: usize = 16;
 
 /// A place without its secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +34,7 @@ pub(super) struct Prepared(Vec<(Spot, Vec<u8>)>);
 impl Prepared {
     fn put(&mut self, spot: Spot, payload: Vec<u8>) {
         self.0.retain(|(other, _)| *other != spot);
-        if self.0.len() >= PLACES {
+        if self.0.len() >= MAX_PREPARED_PLACES {
             self.0.remove(0);
         }
         self.0.push((spot, payload));
@@ -64,7 +58,7 @@ impl Registry {
         place: &Place,
         payload: Vec<u8>,
     ) -> Result<(), Refusal> {
-        if payload.len() > LONGEST {
+        if payload.len() > MAX_PREPARED {
             return Err(Refusal::Protocol);
         }
         if let Some(connection) = self.connections.get_mut(&id) {

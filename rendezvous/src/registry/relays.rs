@@ -3,14 +3,14 @@
 use p2pdbg_proto::{
     control::{FromRendezvous, Role, SessionId},
     node::NodeNumber,
-    relay::{LegGrant, LegId},
+    relay::{LegGrant, LegId, TICKET_LIFETIME},
     secret::{Secret, random_bytes},
 };
 
 use super::{ConnId, Effect, Now, Registry};
 use crate::{
     relay::side,
-    relay_ticket::{LIFETIME, Terms, Ticket},
+    relay_ticket::{Terms, Ticket},
 };
 
 /// What a ticket costs of the signals that a peer may say.
@@ -45,7 +45,7 @@ impl Registry {
             origin: key.origin(session),
             legs: legs.clone(),
             terms: accounts.map(|(_, key)| Terms::of(key, &self.keys.limits(key))),
-            expires: now.unix_s.saturating_add(LIFETIME.as_secs()),
+            expires: now.unix_s.saturating_add(TICKET_LIFETIME.as_secs()),
         });
         let Some(ticket) = sealed else {
             return;

@@ -27,14 +27,11 @@ use std::{
 pub(crate) use self::meter::LegMeter;
 use self::{bucket::UNBOUNDED, meter::KeyMeter, months::Months, share::Shares};
 use crate::{
-    keys::{KeyId, KeyRing, OfMonth},
+    keys::{KeyId, KeyRing, MBIT, OfMonth},
     leases::{Account, GOOD_FOR, Kind, Parts, part},
     month::Month,
     relay_ticket::Terms,
 };
-
-/// Bytes a second in a megabit a second.
-const MBIT: u64 = 125_000;
 
 /// Bytes in the unit in which those of a month are given.
 const GIB: u64 = 1 << 30;
