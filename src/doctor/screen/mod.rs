@@ -3,38 +3,25 @@
 //! Everything is put together as plain text first and escaped then, so that nothing that a server, a gateway or a
 //! variable said reaches the terminal as more than text. Colour comes last.
 
-use std::fmt::Write;
+mod layout;
+mod words;
 
-use p2pdbg_base::Untrusted;
-use p2pdbg_nat::{Class, Filtering, Mapping, Ports};
+use p2pdbg_nat::{Class, Mapping};
 
+use self::{
+    layout::{Layout, Tone},
+    words::{access, allocation, direct_tcp, filtering, in_short, mapping, proxy_in_words},
+};
 use super::{
-    findings::{Control, DirectTcp, Findings, Nat, Probe, Proxy, Rendezvous},
+    findings::{Findings, Nat, Probe, Rendezvous},
     outlook::Outlook,
 };
 use crate::report::milliseconds;
 
-/// What a line is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tone {
-    Plain,
-    Heading,
-    Good,
-    Bad,
-    Warning,
-    Alarm,
-}
-
-/// The width that lines are broken for, in columns.
-const WIDTH: usize = 80;
-
-/// The column in which values begin, behind their names.
-const INDENT: usize = 13;
-
 /// What people see of the findings, line by line.
 #[derive(Debug, Default)]
 pub struct Screen {
-    lines: Vec<(Tone, String)>,
+    layout: Layout,
 }
 
 impl Screen {
@@ -47,80 +34,23 @@ impl Screen {
         screen.sentences("What would help", &findings.help);
         screen.debuggers(findings);
         for warning in &findings.warnings {
-            screen.lines.push((Tone::Plain, String::new()));
-            screen.paragraph(Tone::Alarm, "WARNING: ", warning);
+            screen.layout.gap();
+            screen.layout.paragraph(Tone::Alarm, "WARNING: ", warning);
         }
         screen
     }
 
     /// The text, in colour if that is welcome.
     pub fn text(&self, colour: bool) -> String {
-        let mut text = String::new();
-        for (tone, line) in &self.lines {
-            let sgr = match tone {
-                Tone::Plain => "",
-                Tone::Heading => "1",
-                Tone::Good => "32",
-                Tone::Bad => "31",
-                Tone::Warning => "33",
-                Tone::Alarm => "1;31",
-            };
-            // Writing to a string does not fail.
-            let _ = match sgr.is_empty() || !colour || line.is_empty() {
-                true => writeln!(text, "{line}"),
-                false => writeln!(text, "\u{1b}[{sgr}m{line}\u{1b}[0m"),
-            };
-        }
-        text
-    }
-
-    fn line(&mut self, tone: Tone, text: &str) {
-        let text = Untrusted::limited(text, 400).to_string();
-        self.lines.push((tone, text.trim_end().to_owned()));
-    }
-
-    fn heading(&mut self, text: &str) {
-        if !self.lines.is_empty() {
-            self.lines.push((Tone::Plain, String::new()));
-        }
-        self.line(Tone::Heading, text);
-    }
-
-    /// A name and what there is to say, broken into lines.
-    fn row(&mut self, tone: Tone, name: &str, value: &str) {
-        let first = format!("  {name:<width$}", width = INDENT - 2);
-        self.broken(tone, &first, &" ".repeat(INDENT), value);
-    }
-
-    /// A sentence that begins at the margin.
-    fn paragraph(&mut self, tone: Tone, first: &str, text: &str) {
-        self.broken(tone, first, "  ", text);
-    }
-
-    fn broken(&mut self, tone: Tone, first: &str, next: &str, text: &str) {
-        let mut line = first.to_owned();
-        let mut empty = true;
-        for word in text.split(' ') {
-            if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
-                self.line(tone, &line);
-                line = next.to_owned();
-                empty = true;
-            }
-            if !empty {
-                line.push(' ');
-            }
-            line.push_str(word);
-            empty = false;
-        }
-        self.line(tone, &line);
+        self.layout.text(colour)
     }
 
     fn rendezvous(&mut self, findings: &Findings) {
         let Some(rendezvous) = &findings.rendezvous else {
-            self.heading("Rendezvous");
+            self.layout.heading("Rendezvous");
             match &findings.error {
-                Some(error) => self.row(Tone::Bad, "problem", &error.message),
-                None => self.row(
+                Some(error) => self.layout.row(Tone::Bad, "problem", &error.message),
+                None => self.layout.row(
                     Tone::Plain,
                     "",
                     "none is configured, so it is not looked at",
@@ -128,7 +58,8 @@ impl Screen {
             }
             return;
         };
-        self.heading(&format!("Rendezvous {}", rendezvous.authority));
+        self.layout
+            .heading(&format!("Rendezvous {}", rendezvous.authority));
         for host in &rendezvous.hosts {
             let by_tcp = host.tcp.as_ref().map(|tcp| tcp.answers);
             let (tone, how) = match (host.udp.answers, by_tcp) {
@@ -137,7 +68,8 @@ impl Screen {
                 (false, Some(false)) => (Tone::Warning, "answers neither over UDP nor over TCP"),
                 (false, None) => (Tone::Warning, "does not answer over UDP"),
             };
-            self.row(tone, "host", &format!("{} {how}", host.authority));
+            self.layout
+                .row(tone, "host", &format!("{} {how}", host.authority));
         }
         self.probe("UDP", "answers", &rendezvous.udp);
         self.probe("TCP", "answers, with TLS", &rendezvous.tcp);
@@ -146,30 +78,31 @@ impl Screen {
         }
         for silent in &rendezvous.silent {
             let text = format!("no answer at {silent}");
-            self.row(Tone::Warning, "", &text);
+            self.layout.row(Tone::Warning, "", &text);
         }
         if let Some(seen) = rendezvous.poor_view {
             let text = format!(
                 "sees this host at {seen}, which is private: sources are rewritten before it"
             );
-            self.row(Tone::Warning, "view", &text);
+            self.layout.row(Tone::Warning, "view", &text);
         }
         let (tone, access) = access(rendezvous);
-        self.row(tone, "access", access);
+        self.layout.row(tone, "access", access);
         if let Some(mtu) = findings.path_mtu {
             let text = match mtu.bytes {
                 1500.. => "1500 bytes (the most that was tried)".to_owned(),
                 bytes => format!("{bytes} bytes"),
             };
-            self.row(Tone::Plain, "path MTU", &text);
+            self.layout.row(Tone::Plain, "path MTU", &text);
         }
         if let Some(proxy) = &findings.proxy {
-            self.row(Tone::Plain, "proxy", &proxy_in_words(proxy));
+            self.layout
+                .row(Tone::Plain, "proxy", &proxy_in_words(proxy));
         }
         if let Some(error) = &findings.error {
-            self.row(Tone::Bad, "problem", &error.message);
+            self.layout.row(Tone::Bad, "problem", &error.message);
             if let Some(hint) = &error.hint {
-                self.row(Tone::Plain, "", hint);
+                self.layout.row(Tone::Plain, "", hint);
             }
         }
     }
@@ -178,18 +111,18 @@ impl Screen {
         match (probe.answers, probe.rtt_ms, &probe.why) {
             (true, Some(rtt), _) => {
                 let text = format!("{answers}, RTT {}", milliseconds(rtt));
-                self.row(Tone::Good, name, &text);
+                self.layout.row(Tone::Good, name, &text);
             }
-            (true, None, _) => self.row(Tone::Good, name, answers),
+            (true, None, _) => self.layout.row(Tone::Good, name, answers),
             (false, _, why) => {
                 let why = why.as_deref().unwrap_or("no answer");
-                self.row(Tone::Bad, name, why);
+                self.layout.row(Tone::Bad, name, why);
             }
         }
     }
 
     fn network(&mut self, findings: &Findings) {
-        self.heading("This network, over IPv4");
+        self.layout.heading("This network, over IPv4");
         match (&findings.nat, findings.udp) {
             (Some(nat), _) => self.nat(nat, findings),
             (None, Some(true))
@@ -198,7 +131,7 @@ impl Screen {
                     .as_ref()
                     .is_some_and(|r| r.poor_view.is_some()) =>
             {
-                self.row(
+                self.layout.row(
                     Tone::Plain,
                     "NAT",
                     "cannot be told, since no server sees the packets as they leave this network",
@@ -210,26 +143,28 @@ impl Screen {
                     .as_ref()
                     .is_some_and(Rendezvous::answers_by_web_alone) =>
             {
-                self.row(
+                self.layout.row(
                     Tone::Bad,
                     "UDP",
                     "blocked: no server answers. Sessions go over the relay, by WebSocket.",
                 )
             }
-            (None, Some(false)) => self.row(
+            (None, Some(false)) => self.layout.row(
                 Tone::Bad,
                 "UDP",
                 "blocked: no server answers. Sessions go by TCP, over the relay or directly.",
             ),
-            (None, None) if findings.rendezvous.is_some() => self.row(
+            (None, None) if findings.rendezvous.is_some() => self.layout.row(
                 Tone::Plain,
                 "UDP",
                 "cannot be told, since nobody answers over TCP either",
             ),
-            (None, _) => self.row(Tone::Plain, "", "there was nobody to ask over IPv4"),
+            (None, _) => self
+                .layout
+                .row(Tone::Plain, "", "there was nobody to ask over IPv4"),
         }
         if let Some(tcp) = &findings.direct_tcp {
-            self.row(Tone::Plain, "by TCP", direct_tcp(tcp));
+            self.layout.row(Tone::Plain, "by TCP", direct_tcp(tcp));
         }
         self.gateway(findings);
         let ipv6 = match (findings.ipv6.address, findings.ipv6.answers) {
@@ -238,7 +173,7 @@ impl Screen {
             (Some(ip), Some(false)) => format!("{ip} does not reach the rendezvous"),
             (Some(ip), None) => format!("{ip}; not tried, since no server has an IPv6 address"),
         };
-        self.row(Tone::Plain, "IPv6", &ipv6);
+        self.layout.row(Tone::Plain, "IPv6", &ipv6);
     }
 
     fn nat(&mut self, nat: &Nat, findings: &Findings) {
@@ -253,11 +188,11 @@ impl Screen {
             (Some(inside), _) => format!("{inside}, seen from outside as {seen}"),
             (None, _) => format!("seen from outside as {seen}"),
         };
-        self.row(Tone::Plain, "address", &address);
-        self.row(Tone::Plain, "mapping", &mapping(nat));
-        self.row(Tone::Plain, "filtering", &filtering(nat));
+        self.layout.row(Tone::Plain, "address", &address);
+        self.layout.row(Tone::Plain, "mapping", &mapping(nat));
+        self.layout.row(Tone::Plain, "filtering", &filtering(nat));
         if let Some(ports) = nat.ports {
-            self.row(Tone::Plain, "ports", &allocation(ports));
+            self.layout.row(Tone::Plain, "ports", &allocation(ports));
         }
         match (findings.lifetime, nat.mapping) {
             (_, Some(Mapping::Untranslated)) => {}
@@ -268,21 +203,21 @@ impl Screen {
                     }
                     None => format!("an idle mapping lasts more than {} s", lifetime.at_least_s),
                 };
-                self.row(Tone::Plain, "lifetime", &text);
+                self.layout.row(Tone::Plain, "lifetime", &text);
             }
-            (None, _) => self.row(
+            (None, _) => self.layout.row(
                 Tone::Plain,
                 "lifetime",
                 "not measured: --deep does, in minutes",
             ),
         }
         match nat.hairpin {
-            Some(true) => self.row(
+            Some(true) => self.layout.row(
                 Tone::Plain,
                 "hairpin",
                 "yes: two hosts here reach each other by their outside addresses",
             ),
-            Some(false) => self.row(
+            Some(false) => self.layout.row(
                 Tone::Plain,
                 "hairpin",
                 "no: two hosts here meet on the local network alone",
@@ -317,7 +252,7 @@ impl Screen {
                 format!("maps no ports: it speaks none of {}", asked.join(", "))
             }
         };
-        self.row(Tone::Plain, "gateway", &text);
+        self.layout.row(Tone::Plain, "gateway", &text);
     }
 
     fn forecast(&mut self, findings: &Findings) {
@@ -325,8 +260,8 @@ impl Screen {
             return;
         }
         let here = findings.kind.map_or("", Class::of_this_host);
-        self.heading(&format!("Forecast: {here}"));
-        self.line(Tone::Plain, "  with a peer behind …");
+        self.layout.heading(&format!("Forecast: {here}"));
+        self.layout.line(Tone::Plain, "  with a peer behind …");
         for forecast in &findings.forecast {
             let tone = match forecast.outlook {
                 Outlook::Direct { .. } => Tone::Good,
@@ -338,10 +273,10 @@ impl Screen {
                 forecast.peer.in_words(),
                 in_short(forecast.outlook)
             );
-            self.line(tone, &line);
+            self.layout.line(tone, &line);
         }
         if findings.ipv6.answers == Some(true) {
-            self.line(
+            self.layout.line(
                 Tone::Good,
                 "  IPv6, whatever the NATs                  direct",
             );
@@ -352,17 +287,17 @@ impl Screen {
         if sentences.is_empty() {
             return;
         }
-        self.heading(heading);
+        self.layout.heading(heading);
         for sentence in sentences {
-            self.paragraph(Tone::Plain, "  ", sentence);
+            self.layout.paragraph(Tone::Plain, "  ", sentence);
         }
     }
 
     fn debuggers(&mut self, findings: &Findings) {
-        self.heading("Debuggers on this host");
+        self.layout.heading("Debuggers on this host");
         if findings.debug_ports.is_empty() {
             let none = "nothing listens on the usual ports; name one for its known traps, as in p2pdbg doctor gdbserver";
-            self.paragraph(Tone::Plain, "  ", none);
+            self.layout.paragraph(Tone::Plain, "  ", none);
             return;
         }
         for port in &findings.debug_ports {
@@ -387,137 +322,26 @@ impl Screen {
             } else {
                 Tone::Plain
             };
-            self.paragraph(tone, "  ", &text);
+            self.layout.paragraph(tone, "  ", &text);
             for trap in &port.traps {
-                self.paragraph(Tone::Plain, "    ", &format!("{}:", trap.symptom));
-                self.broken(Tone::Plain, "      -> ", "         ", trap.fix);
+                self.layout
+                    .paragraph(Tone::Plain, "    ", &format!("{}:", trap.symptom));
+                self.layout
+                    .broken(Tone::Plain, "      -> ", "         ", trap.fix);
             }
         }
-    }
-}
-
-fn access(rendezvous: &Rendezvous) -> (Tone, &'static str) {
-    match rendezvous.control {
-        Control::Welcome => (Tone::Good, "welcome, with the access key"),
-        Control::WelcomeWithoutKey => (
-            Tone::Good,
-            "welcome, to join by code (no access key is given)",
-        ),
-        Control::Refused => (Tone::Bad, "refused"),
-        Control::Version => (Tone::Bad, "what answers is no rendezvous of this version"),
-        Control::Identity => (
-            Tone::Bad,
-            "its certificate is not the one that was expected",
-        ),
-        Control::Unreachable => (Tone::Bad, "not reached"),
-    }
-}
-
-fn mapping(nat: &Nat) -> String {
-    let words = match (nat.mapping, nat.mapping_certain) {
-        (Some(Mapping::Untranslated), _) => "the address outside is this host's own",
-        (Some(Mapping::EndpointIndependent), true) => "one outside port for all destinations",
-        (Some(Mapping::EndpointIndependent), false) => {
-            "one outside port for all ports of one server; for other addresses it cannot be told"
-        }
-        (Some(Mapping::AddressDependent), true) => "another outside port for every address",
-        (Some(Mapping::AddressDependent), false) => {
-            "another outside port for every address, or port"
-        }
-        (Some(Mapping::AddressAndPortDependent), _) => {
-            "another outside port for every destination (\"symmetric\")"
-        }
-        (None, _) => "fewer than two servers answered",
-    };
-    format!("{}: {words}", nat.mapping.map_or("unknown", Mapping::word))
-}
-
-fn filtering(nat: &Nat) -> String {
-    let words = match (nat.filtering, nat.filtering_certain) {
-        (Some(Filtering::EndpointIndependent), _) => "lets everybody in who knows the port",
-        (Some(Filtering::AddressDependent), true) => "lets in addresses that were sent to",
-        (Some(Filtering::AddressDependent), false) => {
-            "lets in addresses that were sent to, at least; the rest cannot be told"
-        }
-        (Some(Filtering::AddressAndPortDependent), _) => "lets in only answers",
-        (None, _) => "the server cannot answer from elsewhere",
-    };
-    format!(
-        "{}: {words}",
-        nat.filtering.map_or("unknown", Filtering::word)
-    )
-}
-
-fn allocation(ports: Ports) -> String {
-    match ports {
-        Ports::Preserved => "preserved: the same outside as inside".to_owned(),
-        Ports::Sequential {
-            stride,
-            foreign_per_kilosecond,
-        } => {
-            let foreign_per_second = f64::from(foreign_per_kilosecond) / 1e3;
-            let others = match foreign_per_second >= 0.5 {
-                true => format!(", {foreign_per_second:.0} a second taken by others"),
-                false => String::new(),
-            };
-            format!("sequential: counted by {stride}{others}")
-        }
-        Ports::Block { first, last } => {
-            format!("out of a block: about {first} to {last}")
-        }
-        Ports::Random => "random".to_owned(),
-        Ports::Unknown => "too little was seen".to_owned(),
-    }
-}
-
-/// Whether a direct path by TCP may be had, without UDP.
-fn direct_tcp(tcp: &DirectTcp) -> &'static str {
-    match tcp.mapping {
-        Some(Mapping::Untranslated) => {
-            "no NAT: peers connect to this host, unless a firewall forbids it"
-        }
-        Some(Mapping::EndpointIndependent) => {
-            "one outside port for all destinations: direct paths without UDP may work"
-        }
-        Some(_) => {
-            "another outside port for each destination: without UDP, direct to a peer that can be connected to alone"
-        }
-        None => {
-            "direct paths without UDP may work, if its outside port is the same for all destinations (one server \
-             asked, so not told)"
-        }
-    }
-}
-
-fn proxy_in_words(proxy: &Proxy) -> String {
-    match (&proxy.address, &proxy.why) {
-        (Some(address), _) => format!("{address}; TCP goes through it"),
-        (None, why) => why.clone().unwrap_or_default(),
-    }
-}
-
-fn in_short(outlook: Outlook) -> String {
-    match outlook {
-        Outlook::Direct { seconds, technique } => {
-            format!("direct in {seconds:.1} s ({})", technique.name())
-        }
-        Outlook::Sometimes {
-            percent,
-            percent_in_an_hour,
-            ..
-        } => format!("direct: {percent} % at once, {percent_in_an_hour} % in 1 h"),
-        Outlook::Relayed => "through the relay".to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use p2pdbg_base::{ErrorCode, Failure};
+    use p2pdbg_nat::{Filtering, Ports};
 
-    use super::*;
+    use super::{layout::WIDTH, *};
     use crate::doctor::{
         debuggers,
-        findings::{Forecast, Gateway, GatewayProtocol, Ipv6, PathMtu},
+        findings::{Control, DirectTcp, Forecast, Gateway, GatewayProtocol, Ipv6, PathMtu, Proxy},
         outlook,
     };
 
