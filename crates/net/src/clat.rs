@@ -96,6 +96,15 @@ impl Clat {
         Some(with_hops())
     }
 
+    /// What hears this address, if that is this side.
+    pub(super) fn hears(&self, from: SocketAddr) -> Option<&Arc<UdpIo>> {
+        let SocketAddr::V4(from) = from else {
+            return None;
+        };
+        self.nat64.translate(from)?;
+        self.opened.get()?.as_ref()
+    }
+
     /// Receives what has been translated; what comes from elsewhere is left empty.
     pub(super) fn poll_recv(
         &self,

@@ -5,6 +5,8 @@
 //! not been heard for a while since the first marked datagram went there, and towards whoever sends without marks: that
 //! one has found out already, or the marks do not come through. Nothing is lost by it but the warnings of a full queue,
 //! which then come as losses. A change of the network has marks tried again.
+//!
+//! What has come and was not read yet may be the answer: a process that was stopped for a while finds it so.
 
 use std::{
     net::SocketAddr,
@@ -38,12 +40,14 @@ struct Remote {
 }
 
 impl Marks {
-    /// The mark of a datagram that goes there now, of which QUIC wants this one.
+    /// The mark of a datagram that goes there now, of which QUIC wants this one. `unread` says whether anything waits
+    /// to be received; it is asked only where that matters.
     pub(crate) fn outgoing(
         &self,
         to: SocketAddr,
         wanted: Option<EcnCodepoint>,
         now: Instant,
+        unread: impl FnOnce() -> bool,
     ) -> Option<EcnCodepoint> {
         let wanted = wanted?;
         let mut remotes = self.lock();
@@ -53,11 +57,27 @@ impl Marks {
             _ => now,
         };
         remote.marked = Some((since, now));
-        if !remote.plain && now.saturating_duration_since(since) >= UNANSWERED {
+        let unanswered = now.saturating_duration_since(since) >= UNANSWERED;
+        if !remote.plain && unanswered && !unread() {
             tracing::info!(%to, "datagrams marked for ECN are not answered, so they go without marks");
             remote.plain = true;
         }
         (!remote.plain).then_some(wanted)
+    }
+
+    /// It has left only now: this process may have been stopped before.
+    pub(crate) fn on_sent(&self, to: SocketAddr, now: Instant) {
+        let mut remotes = self.lock();
+        if let Some(Some((first, last))) = remotes
+            .iter_mut()
+            .find(|remote| remote.address == to)
+            .map(|remote| &mut remote.marked)
+        {
+            if first == last {
+                *first = now;
+            }
+            *last = now;
+        }
     }
 
     /// QUIC has come from there, with such a mark.
@@ -115,7 +135,7 @@ mod tests {
         let (marks, mut now) = (Marks::default(), Instant::now());
         for _ in 0..100 {
             now += UNANSWERED / 2;
-            assert_eq!(marks.outgoing(at(1), MARK, now), MARK);
+            assert_eq!(marks.outgoing(at(1), MARK, now, || false), MARK);
             marks.on_heard(at(1), MARK, now);
         }
     }
@@ -123,31 +143,60 @@ mod tests {
     #[test]
     fn marks_are_left_out_once_they_are_not_answered_and_towards_that_address_alone() {
         let (marks, start) = (Marks::default(), Instant::now());
-        assert_eq!(marks.outgoing(at(1), MARK, start), MARK);
+        assert_eq!(marks.outgoing(at(1), MARK, start, || false), MARK);
         let later = start + UNANSWERED;
-        assert_eq!(marks.outgoing(at(1), MARK, later), None);
-        assert_eq!(marks.outgoing(at(2), MARK, later), MARK);
+        assert_eq!(marks.outgoing(at(1), MARK, later, || false), None);
+        assert_eq!(marks.outgoing(at(2), MARK, later, || false), MARK);
         marks.on_heard(at(1), MARK, later);
-        assert_eq!(marks.outgoing(at(1), MARK, later), None, "it stays so");
+        assert_eq!(
+            marks.outgoing(at(1), MARK, later, || false),
+            None,
+            "it stays so"
+        );
         marks.forget();
-        assert_eq!(marks.outgoing(at(1), MARK, later), MARK);
+        assert_eq!(marks.outgoing(at(1), MARK, later, || false), MARK);
     }
 
     #[test]
     fn whoever_sends_without_marks_is_answered_without() {
         let (marks, now) = (Marks::default(), Instant::now());
         marks.on_heard(at(1), None, now);
-        assert_eq!(marks.outgoing(at(1), MARK, now), None);
+        assert_eq!(marks.outgoing(at(1), MARK, now, || false), None);
     }
 
     #[test]
     fn rest_without_a_datagram_is_not_held_against_marks() {
         let (marks, now) = (Marks::default(), Instant::now());
         // An acknowledgement, say.
-        marks.outgoing(at(1), MARK, now);
+        marks.outgoing(at(1), MARK, now, || false);
         let later = now + REST;
-        assert_eq!(marks.outgoing(at(1), MARK, later), MARK);
-        assert_eq!(marks.outgoing(at(1), MARK, later + UNANSWERED), None);
+        assert_eq!(marks.outgoing(at(1), MARK, later, || false), MARK);
+        assert_eq!(
+            marks.outgoing(at(1), MARK, later + UNANSWERED, || false),
+            None
+        );
+    }
+
+    #[test]
+    fn answer_that_waits_to_be_read_after_a_stop_of_this_process_is_an_answer() {
+        let (marks, start) = (Marks::default(), Instant::now());
+        marks.outgoing(at(1), MARK, start, || false);
+        let woken = start + UNANSWERED;
+        assert_eq!(marks.outgoing(at(1), MARK, woken, || true), MARK);
+        marks.on_heard(at(1), MARK, woken);
+        assert_eq!(marks.outgoing(at(1), MARK, woken, || false), MARK);
+    }
+
+    #[test]
+    fn stop_of_this_process_before_the_datagram_has_left_is_not_held_against_marks() {
+        let (marks, start) = (Marks::default(), Instant::now());
+        marks.outgoing(at(1), MARK, start, || false);
+        let left = start + UNANSWERED;
+        marks.on_sent(at(1), left);
+        assert_eq!(marks.outgoing(at(1), MARK, left, || false), MARK);
+        marks.on_sent(at(1), left);
+        let later = left + UNANSWERED;
+        assert_eq!(marks.outgoing(at(1), MARK, later, || false), None);
     }
 
     #[test]

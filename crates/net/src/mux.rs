@@ -23,7 +23,7 @@ use p2pdbg_punch::SocketId;
 use p2pdbg_udp::UdpIo;
 use quinn::{
     AsyncUdpSocket, UdpPoller,
-    udp::{RecvMeta, Transmit},
+    udp::{EcnCodepoint, RecvMeta, Transmit},
 };
 use tokio::sync::mpsc;
 
@@ -211,6 +211,26 @@ impl MuxSocket {
         self.clat.as_ref()?.send(transmit, hops)
     }
 
+    /// The mark of a datagram of QUIC's that goes there now.
+    fn mark(
+        &self,
+        to: SocketAddr,
+        wanted: Option<EcnCodepoint>,
+        now: Instant,
+    ) -> Option<EcnCodepoint> {
+        self.marks.outgoing(to, wanted, now, || self.has_unread(to))
+    }
+
+    /// Whether anything waits at the socket that hears this address. An error is told of to whoever receives.
+    fn has_unread(&self, from: SocketAddr) -> bool {
+        let by_nat64 = self.clat.as_ref().and_then(|clat| clat.hears(from));
+        let Some(socket) = by_nat64.or(self.quic.as_ref()) else {
+            return false;
+        };
+        let peeked = socket.socket().peek_from(&mut [0]);
+        !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     fn poll_udp(
         &self,
         cx: &mut Context<'_>,
@@ -298,15 +318,19 @@ impl AsyncUdpSocket for MuxSocket {
         }
         let to = transmit.destination;
         let transmit = &Transmit {
-            ecn: self.marks.outgoing(to, transmit.ecn, Instant::now()),
+            ecn: self.mark(to, transmit.ecn, Instant::now()),
             ..*transmit
         };
-        match (self.by_nat64(transmit, None), &self.quic) {
+        let sent = match (self.by_nat64(transmit, None), &self.quic) {
             (Some(sent), _) => sent,
             (None, Some(quic)) => quic.try_send(transmit),
             // An error would end the connection, whose relay may yet be reached by the detour.
             (None, None) => Ok(()),
+        };
+        if transmit.ecn.is_some() {
+            self.marks.on_sent(to, Instant::now());
         }
+        sent
     }
 
     fn poll_recv(
@@ -392,6 +416,8 @@ impl UdpPoller for Writable {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn batch_of(datagrams: &[&[u8]]) -> (Vec<u8>, RecvMeta) {
@@ -438,6 +464,23 @@ mod tests {
         });
         assert_eq!(received.await.unwrap(), 1);
         assert_eq!(buffer[..meta[0].len], [70, 4]);
+    }
+
+    #[tokio::test]
+    async fn marks_are_kept_where_an_answer_waits_that_a_stopped_process_has_not_read() {
+        let (mux, _others) = mux();
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (to, mark) = (peer.local_addr().unwrap(), Some(EcnCodepoint::Ect0));
+        let asked = Instant::now();
+        assert_eq!(mux.mark(to, mark, asked), mark);
+        peer.send_to(&[70], mux.local_addr().unwrap()).unwrap();
+        let woken = asked + Duration::from_millis(300);
+        assert_eq!(mux.mark(to, mark, woken), mark, "it waits to be read");
+        let (mut buffer, mut meta) = ([0; 100], [RecvMeta::default()]);
+        std::future::poll_fn(|cx| mux.poll_udp(cx, &mut [IoSliceMut::new(&mut buffer)], &mut meta))
+            .await
+            .unwrap();
+        assert_eq!(mux.mark(to, mark, woken), None, "it came without a mark");
     }
 
     #[tokio::test]
