@@ -9,6 +9,10 @@ use std::io;
 #[cfg(unix)]
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+/// No more are looked for where the system refuses what it says itself may be had.
+#[cfg(unix)]
+const MOST_LOOKED_FOR: u64 = 1 << 20;
+
 /// The descriptors that this process was started with, for what it starts; by default those that it has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Descriptors {
@@ -21,11 +25,13 @@ impl Descriptors {
     #[cfg(unix)]
     pub fn take_all() -> Self {
         let before = getrlimit(Resource::Nofile);
-        let most = Rlimit {
-            current: before.maximum,
-            ..before
+        let take = |current| setrlimit(Resource::Nofile, Rlimit { current, ..before }).is_ok();
+        let taken = take(before.maximum) || {
+            let refused = before.maximum.unwrap_or(MOST_LOOKED_FOR);
+            before.current.is_some_and(|current| {
+                take_most(current, refused.min(MOST_LOOKED_FOR), |n| take(Some(n)))
+            })
         };
-        let taken = setrlimit(Resource::Nofile, most).is_ok();
         Self {
             before: taken.then_some(before),
         }
@@ -98,6 +104,22 @@ pub fn limit() -> usize {
         .unwrap_or(usize::MAX)
 }
 
+/// Takes as many as the system gives, above `had` and below `refused`; whether that is more than before. macOS says that
+/// there is no limit, as a rule, and refuses every number above one that it does not tell here, "no limit" too.
+#[cfg(unix)]
+fn take_most(had: u64, refused: u64, take: impl Fn(u64) -> bool) -> bool {
+    let (mut taken, mut refused) = (had, refused);
+    while refused.saturating_sub(taken) > 1 {
+        let middle = taken.midpoint(refused);
+        if take(middle) {
+            taken = middle;
+        } else {
+            refused = middle;
+        }
+    }
+    taken > had
+}
+
 /// The limit of before, with what may be had at the most as it is.
 #[cfg(unix)]
 fn at(before: Rlimit, own: Rlimit) -> Rlimit {
@@ -122,6 +144,7 @@ fn set(_pid: Option<u32>, _limit: Rlimit) {}
 #[cfg(all(test, unix))]
 mod tests {
     use std::{
+        cell::Cell,
         fs::File,
         io::{Read, Write},
         process::{Child, Command, Stdio},
@@ -194,6 +217,22 @@ mod tests {
         // Which limit it would get otherwise.
         let child = Descriptors::default().start(|| shell().spawn(), |child| Some(child.id()));
         assert_ne!(says(child.unwrap()), BEFORE.to_string());
+    }
+
+    #[test]
+    fn system_that_gives_fewer_than_it_says_is_asked_for_as_many_as_it_gives() {
+        for (had, gives) in [(256, 10_240), (256, 257), (1_024, 61_440), (256, 256)] {
+            let has = Cell::new(had);
+            let take = |wanted| {
+                let given = wanted <= gives;
+                if given {
+                    has.set(wanted);
+                }
+                given
+            };
+            let more = take_most(had, MOST_LOOKED_FOR, take);
+            assert_eq!((has.get(), more), (gives, gives > had));
+        }
     }
 
     #[test]
