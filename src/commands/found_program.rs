@@ -12,14 +12,16 @@ use std::{
 /// Says what is in the way, in words that follow "cannot start NAME: ".
 pub(super) fn look_for(program: &Path) -> io::Result<()> {
     let candidates: Vec<PathBuf> = if program.components().count() > 1 {
-        vec![program.to_owned()]
+        at_path(program)
     } else {
         // The system has directories of its own then, and says what it has not found there.
         let Some(path) = std::env::var_os("PATH") else {
             return Ok(());
         };
-        std::env::split_paths(&path)
-            .map(|dir| dir.join(program))
+        let beside = beside_this_program().into_iter();
+        beside
+            .chain(std::env::split_paths(&path))
+            .map(|dir| in_directory(&dir, program))
             .collect()
     };
     // What is in the way of the first that is there is told, unless another one will do.
@@ -32,6 +34,24 @@ pub(super) fn look_for(program: &Path) -> io::Result<()> {
         }
     }
     Err(in_the_way.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+}
+
+/// The files that a path may mean.
+#[cfg(unix)]
+fn at_path(program: &Path) -> Vec<PathBuf> {
+    vec![program.to_owned()]
+}
+
+/// The file that a name means in a directory.
+#[cfg(unix)]
+fn in_directory(directory: &Path, name: &Path) -> PathBuf {
+    directory.join(name)
+}
+
+/// Where a program is looked for before the PATH is.
+#[cfg(unix)]
+fn beside_this_program() -> Option<PathBuf> {
+    None
 }
 
 #[cfg(unix)]
@@ -92,12 +112,46 @@ fn interpreter(file: &Path) -> io::Result<()> {
     }
 }
 
+/// The files that a path may mean: `.exe` need not be written.
+#[cfg(not(unix))]
+fn at_path(program: &Path) -> Vec<PathBuf> {
+    let mut with_ending = program.to_owned();
+    with_ending.as_mut_os_string().push(".exe");
+    vec![with_ending, program.to_owned()]
+}
+
+/// The file that a name means in a directory: one without a dot is that of an `.exe`, and of nothing else.
+#[cfg(not(unix))]
+fn in_directory(directory: &Path, name: &Path) -> PathBuf {
+    let file = directory.join(name);
+    if name.to_string_lossy().contains('.') {
+        file
+    } else {
+        file.with_extension("exe")
+    }
+}
+
+/// Where a program is looked for before the PATH is.
+#[cfg(not(unix))]
+fn beside_this_program() -> Option<PathBuf> {
+    Some(std::env::current_exe().ok()?.parent()?.to_owned())
+}
+
 #[cfg(not(unix))]
 fn examine(file: &Path) -> io::Result<()> {
-    match file.exists() || file.with_extension("exe").exists() {
-        true => Ok(()),
-        false => Err(io::ErrorKind::NotFound.into()),
+    if file.is_file() {
+        return Ok(());
     }
+    // A command line of Windows' finds `npm.cmd` by `npm`, and so people write it.
+    let batch_files = ["cmd", "bat"].map(|ending| file.with_extension(ending));
+    if file.extension().is_some_and(|ending| ending == "exe")
+        && let Some(found) = batch_files.iter().find(|file| file.is_file())
+    {
+        let name = found.file_name().unwrap_or_default();
+        let message = format!("what is there is {name:?}, which is started by its whole name");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Err(io::ErrorKind::NotFound.into())
 }
 
 #[cfg(all(test, unix))]

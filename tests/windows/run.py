@@ -334,6 +334,24 @@ def command_missing(trial):
     listener.event("paired")
 
 
+def command_batch(trial):
+    """A batch file, as npm is one beside a script for Unix, is no program by its name alone; that is told before a code is
+    used up, and by its whole name it runs."""
+    tools = trial.directory / "tools"
+    tools.mkdir()
+    (tools / "npm").write_text("#!/bin/sh\n")
+    (tools / "npm.cmd").write_text("@exit /b 9\r\n")
+    trial.rendezvous()
+    listener = trial.start("l", "listen", "--json", "-L", "7001:localhost:7002")
+    code = listener.event("ready")["code"]
+    environment = {"WINEPATH": trial.windows_path(tools)}
+    refused = trial.start("w", "connect", code, "--", "npm", "start", environment=environment)
+    expect(refused.status() == 126 and 'what is there is "npm.cmd"' in refused.told(), refused.told())
+    connector = trial.start("w", "connect", "--json", code, "--", "npm.cmd", "start", environment=environment)
+    listener.event("paired")
+    expect(connector.status() == 9, f"exit status {connector.status()}\n{connector.told()}")
+
+
 def known_peer(trial):
     """The second session needs no code: what the first left in the state directory serves."""
     listener, connector = trial.pair("w")
@@ -548,7 +566,7 @@ def doctor(trial):
 
 
 TRIALS = [
-    version, listen_direct, connect_direct, relay_udp, relay_tcp, outage, command, command_missing, known_peer, ide_vscode,
+    version, listen_direct, connect_direct, relay_udp, relay_tcp, outage, command, command_missing, command_batch, known_peer, ide_vscode,
     status, pipe, forward, attach, attach_to_windows, sources, push_to_windows, first_run, interrupt, rendezvous_exe, doctor,
 ]
 
