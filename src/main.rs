@@ -17,7 +17,7 @@ use p2pdbg::{
     config::Config,
     report::{Format, Printer},
 };
-use p2pdbg_base::{Descriptors, ErrorCode, Failure, Outcome, colours_are_welcome};
+use p2pdbg_base::{Descriptors, ErrorCode, Failure, Outcome, shows_colours};
 use p2pdbg_events::{Event, Reporter, Warning, WarningCode};
 use p2pdbg_proto::control::Role;
 use p2pdbg_udp::drivers;
@@ -210,19 +210,11 @@ where
     };
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(writer)
-        .with_ansi(io::stderr().is_terminal() && colours_are_welcome() && shows_colours());
+        .with_ansi(shows_colours(&io::stderr()));
     tracing_subscriber::registry()
         .with(filter)
         .with(layer)
         .init();
-}
-
-/// Whether a terminal takes escape sequences. An older console of Windows does once it is told to.
-fn shows_colours() -> bool {
-    #[cfg(windows)]
-    return crossterm::ansi_support::supports_ansi();
-    #[cfg(not(windows))]
-    true
 }
 
 /// What is logged. (`EnvFilter` could select by the fields of spans as well, by regular expressions, which are 0.2 MB

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -33,7 +33,7 @@ pub(crate) fn begin(verbose: u8, form: LogForm) -> Quiet {
         _ => "debug",
     };
     let quiet = Quiet::default();
-    let colours = io::stderr().is_terminal() && p2pdbg_base::colours_are_welcome();
+    let colours = p2pdbg_base::shows_colours(&io::stderr());
     let layer = tracing_subscriber::fmt::layer().with_ansi(colours);
     let one_line = move || OneLine {
         inner: io::stderr(),

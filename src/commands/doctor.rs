@@ -2,11 +2,11 @@
 
 use std::{
     cell::Cell,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     time::{Duration, Instant},
 };
 
-use p2pdbg_base::{Failure, colours_are_welcome};
+use p2pdbg_base::{Failure, shows_colours, takes_escapes};
 
 use crate::{
     cli::DoctorOptions,
@@ -37,7 +37,7 @@ fn print(findings: &Findings, json: bool) -> Result<(), Failure> {
             writeln!(out, "{line}")
         }
         false => {
-            let colours = io::stdout().is_terminal() && colours_are_welcome();
+            let colours = shows_colours(&io::stdout());
             out.write_all(Screen::of(findings).text(colours).as_bytes())
         }
     })
@@ -52,9 +52,8 @@ struct Teller {
 
 impl Teller {
     fn new() -> Self {
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Self {
-            terminal: io::stderr().is_terminal() && !dumb,
+            terminal: takes_escapes(&io::stderr()),
             began: Instant::now(),
             told: Cell::new(None),
         }

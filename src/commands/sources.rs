@@ -25,14 +25,14 @@ mod here {
     use std::{
         cell::RefCell,
         collections::BTreeSet,
-        io::{self, IsTerminal},
+        io,
         path::{Path, PathBuf},
         pin::{Pin, pin},
         rc::Rc,
         time::Duration,
     };
 
-    use p2pdbg_base::{ErrorCode, Failure, Untrusted};
+    use p2pdbg_base::{ErrorCode, Failure, Untrusted, takes_escapes};
     use p2pdbg_events::snapshot::SessionState;
     use p2pdbg_facts::{by_its_name, default_root, holds_home, working_directory};
     use p2pdbg_forward::Within;
@@ -521,7 +521,7 @@ mod here {
 
     impl ProgressLine {
         fn of_stderr() -> Self {
-            Self(io::stderr().is_terminal().then(Rc::default))
+            Self(takes_escapes(&io::stderr()).then(Rc::default))
         }
 
         /// Shows that so many of so many bytes of a file are there.

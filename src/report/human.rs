@@ -2,10 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     time::{Duration, Instant},
 };
 
+use p2pdbg_base::{shows_colours, takes_escapes};
 use p2pdbg_events::{Activity, Event, Of, Status};
 use p2pdbg_proto::control::Role;
 
@@ -34,13 +35,12 @@ pub(super) enum Screen {
 impl Screen {
     /// The screen that standard error is.
     pub(super) fn of_stderr() -> Self {
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        if !io::stderr().is_terminal() || dumb {
+        if !takes_escapes(&io::stderr()) {
             return Self::Plain(Box::new(io::stderr()));
         }
         Self::Terminal {
             line: StatusLine::default(),
-            colour: p2pdbg_base::colours_are_welcome(),
+            colour: shows_colours(&io::stderr()),
         }
     }
 }

@@ -7,12 +7,13 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
+use p2pdbg_base::takes_escapes;
 use p2pdbg_events::{Event, Of, Reporter, Sink, Status, Warning, WarningCode};
 use p2pdbg_proto::control::Role;
 use tracing_subscriber::fmt::MakeWriter;
@@ -83,7 +84,7 @@ impl Printer {
     /// Where logs go so that they do not tear the status line: above it on a terminal, else straight to
     /// standard error.
     pub fn log_writer(&self) -> LogWriter {
-        let above_status = self.format == Format::Human && io::stderr().is_terminal();
+        let above_status = self.format == Format::Human && takes_escapes(&io::stderr());
         LogWriter(above_status.then(|| Arc::clone(&self.shared)))
     }
 

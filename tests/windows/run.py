@@ -550,6 +550,21 @@ def interrupt(trial):
     expect(listener.status() in (0, 130), f"exit status {listener.status()}\n{listener.told()}")
 
 
+def console(trial):
+    """A console is told to take escape sequences by whichever program is about to write some, whoever wants no colours too."""
+    trial.rendezvous()
+    programs = [
+        ("p2pdbg", ["doctor"], {"NO_COLOR": "1"}),
+        ("p2pdbg", ["doctor"], {}),
+        # It begins its log, and ends since that address is not this host's.
+        ("p2pdbg-rendezvous", ["--bind", "192.0.2.1:3478"], {}),
+    ]
+    for program, arguments, environment in programs:
+        path = trial.windows_path(trial.windows / f"{program}.exe")
+        asked = trial.start("w", path, *arguments, program="console", environment=environment)
+        expect(asked.status() == 0, f"{program} {arguments} {environment}: {asked.process.returncode}\n{asked.told()}")
+
+
 def rendezvous_exe(trial):
     """The rendezvous on Windows: a session of two peers at it, direct."""
     listener, _ = trial.pair("w", server="w")
@@ -567,7 +582,7 @@ def doctor(trial):
 
 TRIALS = [
     version, listen_direct, connect_direct, relay_udp, relay_tcp, outage, command, command_missing, command_batch, known_peer, ide_vscode,
-    status, pipe, forward, attach, attach_to_windows, sources, push_to_windows, first_run, interrupt, rendezvous_exe, doctor,
+    status, pipe, forward, attach, attach_to_windows, sources, push_to_windows, first_run, interrupt, console, rendezvous_exe, doctor,
 ]
 
 

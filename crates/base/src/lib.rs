@@ -8,12 +8,12 @@
 //! - [`duration`]: lengths of time as people write them; [`PathPolicy`], [`Absent`]: what a user may choose of a
 //!   session.
 //! - [`in_two_lines`]: what is wrong with a command line; [`version`]: which build a program is; [`descriptors`]: how
-//!   many this process may have; [`secret_variables`]: what a child must not inherit.
+//!   many this process may have; [`secret_variables`]: what a child must not inherit; [`takes_escapes`],
+//!   [`shows_colours`]: what a terminal is to be sent.
 //!
 //! What it leaves out: sockets, clocks, files.
 
 mod backoff;
-mod colours;
 pub mod descriptors;
 pub mod duration;
 mod failure;
@@ -26,11 +26,11 @@ mod queue_room;
 mod refused_words;
 pub mod secret_variables;
 pub mod tcp_silence;
+mod terminal;
 pub mod untrusted;
 pub mod version;
 
 pub use backoff::Backoff;
-pub use colours::colours_are_welcome;
 pub use descriptors::Descriptors;
 pub use failure::{ErrorCode, Failure, Outcome};
 pub use host_port::{Bind, BindScope, Host, HostPort, NotAHostPort};
@@ -41,4 +41,5 @@ pub use probation::Probation;
 pub use queue_room::Room;
 pub use refused_words::{in_two_lines, value_of};
 pub use tcp_silence::Silence;
+pub use terminal::{shows_colours, takes_escapes};
 pub use untrusted::Untrusted;

@@ -1,7 +1,8 @@
 //! `status`, `reload`, `drain` and `undrain`: what the rendezvous is asked that serves with a state directory.
 
-use std::{io::IsTerminal, time::Duration};
+use std::time::Duration;
 
+use p2pdbg_base::takes_escapes;
 use p2pdbg_rendezvous::{
     Report,
     operate::{
@@ -25,7 +26,7 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 /// `status`: prints how the running rendezvous is, once or until it is interrupted.
 pub(super) async fn run(state: StateArg, watch: bool, json: bool) -> Result<(), String> {
     let state = state_directory::open(&state)?;
-    let clear = watch && !json && std::io::stdout().is_terminal();
+    let clear = watch && !json && takes_escapes(&std::io::stdout());
     loop {
         let reply = ask(state.path(), Request::Status).await;
         let Reply::Status(status) = reply.map_err(|error| error.to_string())? else {
