@@ -1,7 +1,9 @@
 //! On this host's loopback, without root.
 
+use std::process::Command;
+
 use crate::{
-    harness::{Setting, traffic::say},
+    harness::{Process, Setting, skip, traffic::say},
     scenario::{
         DEBUGPY, DEBUGPY_CONNECT, DEBUGPY_CONNECT_SUBPROCESSES, DEBUGPY_SUBPROCESSES, DELVE, First,
         GDB, JDWP, JDWP_LISTEN, LLDB, NODE, PTVSD, RDBG, SETTRACE, SETTRACE_PROCESSES, XDEBUG,
@@ -153,6 +155,31 @@ fn xdebug_connects_to_an_ide() {
 #[test]
 fn xdebug_that_comes_before_the_ide_is_held() {
     XDEBUG.through(&Setting::loopback(), First::Connector);
+}
+
+/// The port is open until the second look that finds the IDE gone, and PHP comes meanwhile.
+#[test]
+fn php_that_comes_just_after_its_ide_has_gone_runs_on_without_one() {
+    let modules = Command::new("php").arg("-m").output();
+    if !modules.is_ok_and(|modules| String::from_utf8_lossy(&modules.stdout).contains("Xdebug")) {
+        return skip("there is no PHP with Xdebug");
+    }
+    let setting = Setting::loopback();
+    let (open, target) = (setting.port(), setting.port());
+    let ide = setting.ide.listen(target);
+    let forward = format!("{open}:localhost:{target}");
+    let pair = setting.pair(["--absent", "refuse", "-R", &forward]);
+    pair.connector.forward(open);
+    let mut command = setting.debuggee.command("php");
+    let port = format!("xdebug.client_port={open}");
+    for option in ["xdebug.mode=debug", "xdebug.start_with_request=yes", &port] {
+        command.args(["-d", option]);
+    }
+    command.args(["-r", "echo 'served', PHP_EOL;"]);
+    drop(ide);
+    let mut php = Process::start("php", command, &setting.transcript);
+    php.line("served");
+    assert_eq!(php.exit_status(), 0);
 }
 
 #[test]

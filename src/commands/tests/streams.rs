@@ -93,6 +93,20 @@ async fn refusing_port_is_open_only_while_the_debuggee_listens() {
 }
 
 #[tokio::test]
+async fn program_that_comes_just_after_its_ide_has_gone_is_refused_rather_than_held() {
+    let ide = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ide_port = ide.local_addr().unwrap().port();
+    let forward = format!("0:localhost:{ide_port}");
+    let mut world = World::new(&["--absent", "refuse", "-R", &forward]).await;
+    let port = world.connector.port().await;
+    drop(ide);
+    // Its port is open until the second look that finds nobody; on a host that stood still meanwhile it is closed.
+    if let Ok(mut program) = TcpStream::connect(("127.0.0.1", port.port)).await {
+        assert!(in_time(program.read_u8()).await.is_err());
+    }
+}
+
+#[tokio::test]
 async fn debuggee_that_hangs_up_without_a_word_is_dialled_again_with_what_the_ide_said() {
     let debuggee = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let there = debuggee.local_addr().unwrap().port();

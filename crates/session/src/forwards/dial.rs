@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use p2pdbg_base::HostPort;
 use p2pdbg_forward::{Turns, dial};
-use p2pdbg_ledger::StreamId;
+use p2pdbg_ledger::{ResetCode, StreamId};
 use p2pdbg_net::listening::{self, Presence};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{event::Event, stream::Dialing};
 
@@ -17,6 +17,8 @@ pub(super) struct TargetDial {
     pub(super) forward: u16,
     pub(super) target: HostPort,
     pub(super) turns: Arc<Turns>,
+    /// Tells whether the target listens, if a connection is broken off that waits for one that has gone.
+    pub(super) absence: Option<watch::Receiver<Option<bool>>>,
     pub(super) events: mpsc::Sender<Event>,
 }
 
@@ -24,11 +26,16 @@ impl TargetDial {
     pub(super) fn dial(self) -> Dialing {
         Box::pin(async move {
             let (forward, events) = (self.forward, self.events);
+            let (waits, begins_to_wait) = oneshot::channel();
             let waiting = |_: &std::io::Error| {
                 // If the session is that busy, nobody reads what is awaited.
                 let _ = events.try_send(Event::StreamWaiting(self.stream, forward));
+                let _ = waits.send(());
             };
-            let connection = dial(&self.target, &self.turns, waiting).await;
+            let connection = tokio::select! {
+                connection = dial(&self.target, &self.turns, waiting) => connection,
+                () = refused(self.absence, begins_to_wait) => return Err(ResetCode::CONNECTION),
+            };
             let _ = events.try_send(Event::Reached(forward));
             if let Ok(Presence::Listening(found)) = listening::look(&self.target)
                 && found.is_open_to_network()
@@ -38,4 +45,20 @@ impl TargetDial {
             Ok(connection)
         })
     }
+}
+
+/// Ends when a connection that waits is to be refused after all. The target had gone already when it came in, but the
+/// port was open still: to hold it is what the port's refusals are there to prevent.
+async fn refused(
+    absence: Option<watch::Receiver<Option<bool>>>,
+    begins_to_wait: oneshot::Receiver<()>,
+) {
+    let is_absent = |listening: &Option<bool>| *listening == Some(false);
+    if let Some(mut listening) = absence
+        && begins_to_wait.await.is_ok()
+        && listening.wait_for(is_absent).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }

@@ -20,3 +20,13 @@ pub fn while_absent(forward: &Forward, asked: Option<Absent>) -> WhileAbsent {
         Some(Absent::HoldOnce) => WhileAbsent::HoldOnce,
     }
 }
+
+/// Whether a connection is broken off that came in while the port was open still, and whose target turns out to have
+/// gone. Debuggers that are held unless the user says otherwise hang on an end that they do not expect (pydevd, debugpy
+/// `--connect`): those are held then, for the IDE may come back.
+pub(super) fn breaks_off(forward: &Forward, policy: WhileAbsent) -> bool {
+    let usual = forward
+        .preset()
+        .map(|preset| preset.debugger().while_absent.policy());
+    policy == WhileAbsent::Refuse && matches!(usual, None | Some(Absent::Refuse))
+}

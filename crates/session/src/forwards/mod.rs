@@ -26,6 +26,7 @@ pub use self::hold_or_refuse::while_absent;
 use self::{
     accept::{Gate, accept},
     dial::TargetDial,
+    hold_or_refuse::breaks_off,
     look_times::Usage,
 };
 use super::{
@@ -79,8 +80,8 @@ struct Entry {
     sweep: Option<Arc<Notify>>,
     /// Of those who wait for the target.
     turns: Arc<Turns>,
-    /// Whether the target listens, as far as the dialling end knows.
-    listening: Option<bool>,
+    /// Whether the target listens, as far as the dialling end knows; those who wait for it hear of it.
+    listening: watch::Sender<Option<bool>>,
     /// Whether it was added for a `p2pdbg pipe`, so that no port is opened for it.
     added: bool,
     /// Who asked for it while the session ran, until the connector has judged it.
@@ -197,7 +198,7 @@ impl Forwards {
             {
                 messages.push(TunnelMessage::ForwardState { forward, state });
             }
-            if let (false, Some(listening)) = (self.opens(forward), entry.listening) {
+            if let (false, Some(listening)) = (self.opens(forward), *entry.listening.borrow()) {
                 messages.push(TunnelMessage::TargetListening { forward, listening });
             }
         }
@@ -500,6 +501,8 @@ impl Forwards {
             forward,
             target: entry.forward.target.clone(),
             turns: Arc::clone(&entry.turns),
+            absence: breaks_off(&entry.forward, entry.while_absent)
+                .then(|| entry.listening.subscribe()),
             events: self.events.clone(),
         };
         if Screen::of(&entry.forward).is_none() {
@@ -607,7 +610,7 @@ impl Entry {
             task: None,
             sweep: None,
             turns: Arc::default(),
-            listening: None,
+            listening: watch::Sender::default(),
             added: false,
             asked: None,
             told: Vec::new(),

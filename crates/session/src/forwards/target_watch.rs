@@ -67,7 +67,7 @@ impl Forwards {
     pub(crate) fn note_target(&mut self, forward: u16, listening: bool) {
         look_times::note_turn(&self.usage);
         if let Some(entry) = self.table.get_mut(usize::from(forward)) {
-            entry.listening = Some(listening);
+            entry.listening.send_replace(Some(listening));
         }
     }
 
