@@ -263,6 +263,22 @@ fn program_that_takes_no_debugger_is_refused_with_what_it_needs() {
     assert_eq!(none.status.code(), Some(2));
 }
 
+#[test]
+fn program_of_node_that_handles_the_signal_itself_is_refused_with_that() {
+    let setting = Setting::loopback();
+    let pair = accepting(&setting);
+    let mut command = setting.debuggee.command("node");
+    let source = "process.on('SIGUSR1', () => console.log('mine')); \
+                  setInterval(() => {}, 1000); console.log('running')";
+    command.args(["-e", source]);
+    let process = Process::start("node", command, &setting.transcript);
+    process.line("running");
+    let output = attach(&pair.listener.home(), &[&process.id().to_string()]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("it handles SIGUSR1 itself"), "{said}");
+    process.line("mine");
+}
+
 /// What delve's server says of the program, as JSON-RPC over a connection of its own.
 #[track_caller]
 fn state(setting: &Setting, port: &str) -> serde_json::Value {

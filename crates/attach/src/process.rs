@@ -123,9 +123,24 @@ impl Process {
 
     /// Whether it handles a signal.
     pub(crate) fn catches(&self, signal: Signal) -> bool {
-        let bit = u64::from(signal.as_raw().unsigned_abs()).saturating_sub(1);
         let caught = self.0.status().map_or(0, |status| status.sigcgt);
-        caught >> bit & 1 == 1
+        is_among(caught, signal)
+    }
+
+    /// Whether a signal was sent to it that none of its threads has taken yet, as while it is stopped.
+    pub(crate) fn has_pending(&self, signal: Signal) -> bool {
+        let pending = self.0.status().map_or(0, |status| status.shdpnd);
+        is_among(pending, signal)
+    }
+
+    /// How often the one of its threads that no signal is delivered to has gone to sleep; none if no thread is so.
+    pub(crate) fn sleeps_of_signal_thread(&self) -> Option<u64> {
+        let all = [Signal::HUP, Signal::INT, Signal::TERM, Signal::USR1];
+        let statuses = self.0.tasks().ok()?.flatten();
+        let mut statuses = statuses.filter_map(|task| task.status().ok());
+        let blocks_all = |blocked| all.iter().all(|signal| is_among(blocked, *signal));
+        let thread = statuses.find(|status| blocks_all(status.sigblk))?;
+        thread.voluntary_ctxt_switches
     }
 
     /// Whether it sees other files than this process does.
@@ -150,4 +165,10 @@ impl Process {
         let own = process::Process::myself().and_then(|own| own.status());
         own.map_or(0, |status| status.capeff)
     }
+}
+
+/// Whether a set of signals, as the kernel shows it, has this one.
+fn is_among(signals: u64, signal: Signal) -> bool {
+    let bit = u64::from(signal.as_raw().unsigned_abs()).saturating_sub(1);
+    signals >> bit & 1 == 1
 }

@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a program may take to open the port of its own debugger.
 const OPENING: Duration = Duration::from_secs(10);
 
+/// How soon node's own thread wakes up for a signal that was delivered: in microseconds where a processor is free.
+const WAKING: Duration = Duration::from_secs(1);
+
 /// Between two looks whether a port is open.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -114,7 +117,7 @@ async fn debugpy(
     command.arg(format!("127.0.0.1:{port}"));
     command.args(["--pid", &process.pid().to_string()]);
     finish(command, descriptors).await?;
-    opened(|| is_open(port)).await?;
+    opened(|| Ok(is_open(port))).await?;
     Ok((port, Running::Within))
 }
 
@@ -135,8 +138,22 @@ async fn node(process: &Process) -> Result<(u16, Running), Refusal> {
         return Err(Refusal::PortTaken(port));
     }
     let pid = pid_of(process)?;
+    let before = process.sleeps_of_signal_thread();
     kill_process(pid, Signal::USR1).map_err(|error| failed(&error))?;
-    let port = listening_soon(process, Tool::Node).await?;
+    let mut wakes_until = Instant::now() + WAKING;
+    // Node's handler wakes a thread that waits for nothing else. A handler of the program's own, which has the place of
+    // node's, looks the same from outside and leaves that thread asleep.
+    let takes_it = || {
+        if before.is_none() || process.has_pending(Signal::USR1) {
+            wakes_until = Instant::now() + WAKING;
+        }
+        if Instant::now() < wakes_until || process.sleeps_of_signal_thread() != before {
+            return Ok(());
+        }
+        let way = "--inspect=127.0.0.1:9229, since it handles SIGUSR1 itself (it was sent one now)";
+        Err(Refusal::StartedWithout(way.to_owned()))
+    };
+    let port = listening_soon(process, Tool::Node, takes_it).await?;
     Ok((port, Running::Within))
 }
 
@@ -184,7 +201,7 @@ async fn jdwp(process: &Process, descriptors: Descriptors) -> Result<(u16, Runni
     let mut command = command(&jcmd.ok_or_else(|| missing("jcmd, of a JDK"))?);
     command.args([&process.pid().to_string(), "VM.start_java_debugging"]);
     finish(command, descriptors).await?;
-    let port = listening_soon(process, Tool::Jdwp).await?;
+    let port = listening_soon(process, Tool::Jdwp, || Ok(())).await?;
     Ok((port, Running::Within))
 }
 
@@ -386,20 +403,28 @@ fn listens(process: &Process, tool: Tool) -> Option<u16> {
     port_of(process, preset(tool), &listening::all())
 }
 
-async fn listening_soon(process: &Process, tool: Tool) -> Result<u16, Refusal> {
+/// Waits until a process awaits the IDE of its debugger, for as long as there is hope for it.
+async fn listening_soon(
+    process: &Process,
+    tool: Tool,
+    mut hope: impl FnMut() -> Result<(), Refusal>,
+) -> Result<u16, Refusal> {
     let mut port = None;
     let looked = opened(|| {
         port = listens(process, tool);
-        port.is_some()
+        match port {
+            Some(_) => Ok(true),
+            None => hope().map(|()| false),
+        }
     });
     looked.await?;
     port.ok_or_else(|| failed(&"it does not listen"))
 }
 
-/// Waits until it is seen that something is open.
-async fn opened(mut look: impl FnMut() -> bool) -> Result<(), Refusal> {
+/// Waits until it is seen that something is open, or will not be.
+async fn opened(mut look: impl FnMut() -> Result<bool, Refusal>) -> Result<(), Refusal> {
     let until = Instant::now() + OPENING;
-    while !look() {
+    while !look()? {
         if Instant::now() >= until {
             let why = "it opened no port; what it says of that is in the program's own output";
             return Err(failed(&why));
