@@ -1,4 +1,5 @@
-//! What the operating system tells the process to do.
+//! What the operating system tells the process to do, but for SIGHUP: that one has the keys read again, by a task of
+//! its own in `main.rs`.
 
 use std::io;
 
@@ -11,7 +12,7 @@ pub(crate) enum Signal {
     Upgrade,
 }
 
-/// All signals that are watched for.
+/// The signals by which the process ends or makes room for another.
 #[cfg(unix)]
 pub(crate) struct Signals {
     terminate: tokio::signal::unix::Signal,
@@ -49,7 +50,7 @@ impl Signals {
     }
 }
 
-/// All signals that are watched for.
+/// What ends the process: there are no further signals.
 #[cfg(windows)]
 pub(crate) struct Signals {
     interrupt: tokio::signal::windows::CtrlC,
