@@ -93,8 +93,12 @@ mod here {
             eprintln!("note: {name} differs in its line ends alone, which moves no breakpoint");
         }
         if *left_out > 0 {
+            let left_out = match left_out {
+                1 => "1 file or directory was".to_owned(),
+                more => format!("{more} files or directories were"),
+            };
             eprintln!(
-                "note: {left_out} files or directories were left out (more than are compared, longer than {} MiB, too deep, \
+                "note: {left_out} left out (more than are compared, longer than {} MiB, too deep, \
                  closed to this user, or of names that cannot be shown); some of them may be counted as alone; name a \
                  smaller directory with --sources to have others compared",
                 Limits::DEFAULT.file >> 20

@@ -227,10 +227,11 @@ impl View {
         let peer = self.peer_name();
         let differing = sources.differ.len() + sources.more;
         let left_out = (sources.left_out > 0).then(|| {
-            format!(
-                "{} files were left out of comparing: name a smaller directory with --sources",
-                sources.left_out
-            )
+            let files = match sources.left_out {
+                1 => "1 file was".to_owned(),
+                more => format!("{more} files were"),
+            };
+            format!("{files} left out of comparing: name a smaller directory with --sources")
         });
         let ends = (!sources.line_ends.is_empty()).then(|| {
             let files = sources.line_ends.len();
