@@ -15,6 +15,11 @@ use p2pdbg_proto::spelling::nearest;
 use serde::{Deserialize, de::IgnoredAny};
 use toml::Spanned;
 
+use crate::user_file;
+
+/// The longest configuration file that is read, in bytes.
+pub(crate) const MAX_FILE: u64 = 1 << 20;
+
 /// What the configuration file says. Values are parsed together with those of the command line.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -169,18 +174,28 @@ impl Config {
     }
 
     fn read(path: &Path) -> Result<Self, Failure> {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+        let text = match user_file::read(path, MAX_FILE) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(Self::default()),
+            // As people link it to have none.
+            Err(_) if is_null(path) => return Ok(Self::default()),
             Err(error) if error.kind() == ErrorKind::InvalidData => {
                 let message = format!("the configuration file {} is no UTF-8 text", path.display());
                 return Err(Failure::new(ErrorCode::Configuration, message)
                     .hint("save it as UTF-8; some editors and shells of Windows write UTF-16"));
             }
             Err(error) => {
+                let is_no_file = error.kind() == ErrorKind::InvalidInput;
                 let path = path.display();
                 let message = format!("cannot read the configuration file {path}: {error}");
-                return Err(Failure::new(ErrorCode::Configuration, message));
+                let failure = Failure::new(ErrorCode::Configuration, message);
+                return Err(match is_no_file {
+                    true => failure.hint(
+                        "put its text into a file, or remove it and give what it says by options and variables, such as \
+                         P2PDBG_RENDEZVOUS",
+                    ),
+                    false => failure,
+                });
             }
         };
         let mut config: Self = toml::from_str(&text).map_err(|error| {
@@ -224,6 +239,11 @@ impl Config {
             None => format!("{key} in the configuration file"),
         }
     }
+}
+
+/// Whether this is `/dev/null`, or a link to it.
+fn is_null(path: &Path) -> bool {
+    fs::canonicalize(path).is_ok_and(|path| path == Path::new("/dev/null"))
 }
 
 /// The mode of a file that others than its owner can read or change.
@@ -428,6 +448,38 @@ mod tests {
         assert_eq!(open("rendezvous = 'p2pdbg://K@b'", 0o620), Some(0o620));
         assert_eq!(open("rendezvous = 'p2pdbg://K@b'", 0o600), None);
         assert_eq!(open("rendezvous = 'p2pdbg://b'", 0o644), None);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_is_no_regular_file_is_refused_and_the_null_device_says_nothing() {
+        use std::{process::Command, sync::mpsc, thread, time::Duration};
+
+        let dir = tempfile::tempdir().unwrap();
+        // Nobody writes to it, so that whoever reads waits for ever.
+        let fifo = dir.path().join("fifo");
+        assert!(
+            Command::new("mkfifo")
+                .arg(&fifo)
+                .status()
+                .unwrap()
+                .success()
+        );
+        for path in [fifo, "/dev/zero".into(), dir.path().to_owned()] {
+            let (tell, told) = mpsc::channel();
+            let shown = path.display().to_string();
+            thread::spawn(move || tell.send(Config::read(&path)));
+            let read = told.recv_timeout(Duration::from_secs(60)).expect(&shown);
+            let fault = read.unwrap_err();
+            assert_eq!(fault.code, ErrorCode::Configuration);
+            assert!(
+                fault.message.ends_with("it is no regular file"),
+                "{fault:?}"
+            );
+        }
+        let link = dir.path().join("config.toml");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        assert_eq!(Config::read(&link).unwrap(), Config::default());
     }
 
     #[test]

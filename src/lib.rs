@@ -14,3 +14,4 @@ pub mod ide;
 pub mod recent_sessions;
 pub mod report;
 mod stdout;
+mod user_file;

@@ -1,28 +1,25 @@
 //! `p2pdbg ide`: prints the configuration that fits the running or the last session, or merges it into a project.
 
 use std::{
-    env, fs,
-    io::{self, ErrorKind, Write},
+    env,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
 use p2pdbg_base::{ErrorCode, Failure, Untrusted};
 use p2pdbg_facts::real_path;
 use p2pdbg_identity::{StateDir, StateError};
-use p2pdbg_sources::copy_extended_attributes;
 
 use crate::{
     cli::IdeOptions,
-    ide::{self, Facts, PathMapping, Plan, PlannedFile, Written},
+    ide::{self, Facts, PathMapping, Plan, Written},
     recent_sessions::{self, RecentSession},
     stdout,
+    user_file::{self, Access},
 };
 
 /// The longest file of a project that is read, in bytes.
 const MAX_FILE: u64 = 4 << 20;
-
-/// So many links lead to each other at the most, as on Linux.
-const MOST_LINKS: usize = 40;
 
 /// Prints or writes.
 ///
@@ -174,7 +171,7 @@ fn write(project: &Path, plan: &Plan) -> Result<(), Failure> {
             eprintln!("{}: nothing to change", file.path.display());
             continue;
         }
-        replace(&path, file)
+        user_file::replace(&path, &file.after, Access::AsBefore)
             .map_err(|error| failure(&format!("write {}", path.display()), &error))?;
         let what = if file.before.is_some() {
             "changed"
@@ -187,131 +184,19 @@ fn write(project: &Path, plan: &Plan) -> Result<(), Failure> {
 }
 
 fn read(path: &Path) -> Result<Option<String>, Failure> {
-    let what = || format!("read {}", path.display());
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failure(&what(), &error)),
-    };
-    if !metadata.is_file() || metadata.len() > MAX_FILE {
-        let message = format!("{} is no file of at most {MAX_FILE} bytes", path.display());
-        return Err(Failure::new(ErrorCode::IdeFile, message));
-    }
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+    user_file::read(path, MAX_FILE).map_err(|error| match error.kind() {
+        ErrorKind::InvalidInput | ErrorKind::FileTooLarge => {
+            let message = format!("{} is no file of at most {MAX_FILE} bytes", path.display());
+            Failure::new(ErrorCode::IdeFile, message)
+        }
         // As older PowerShells write what is redirected.
-        Err(error) if error.kind() == ErrorKind::InvalidData => {
+        ErrorKind::InvalidData => {
             let message = format!("{} cannot be changed: it is not UTF-8", path.display());
             let hint = "nothing was written; have your editor save it as UTF-8 and run this again";
-            Err(Failure::new(ErrorCode::IdeFile, message).hint(hint))
+            Failure::new(ErrorCode::IdeFile, message).hint(hint)
         }
-        Err(error) => Err(failure(&what(), &error)),
-    }
-}
-
-/// Puts the new text in the place of the old one, whole or not at all.
-fn replace(path: &Path, file: &PlannedFile) -> io::Result<()> {
-    let path = behind_links(path)?;
-    let directory = path.parent().unwrap_or(Path::new("."));
-    make_directory(directory)?;
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let temporary = directory.join(format!(".{name}.{}.new", std::process::id()));
-    let write = || {
-        let mut new = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&temporary)?;
-        new.write_all(file.after.as_bytes())?;
-        let old = fs::metadata(&path).ok();
-        let takes_its_place = take_owner(&new, old.as_ref(), directory)?
-            && (old.is_none() || take_lists(&path, &new).is_ok());
-        if !takes_its_place {
-            // It is another user's, who lets this one write to it: a file in its place would not be theirs.
-            fs::write(&path, &file.after)?;
-            return fs::remove_file(&temporary);
-        }
-        if let Some(old) = old {
-            new.set_permissions(old.permissions())?;
-        }
-        new.sync_all()?;
-        fs::rename(&temporary, &path)
-    };
-    write().inspect_err(|_| {
-        let _ = fs::remove_file(&temporary);
+        _ => failure(&format!("read {}", path.display()), &error),
     })
-}
-
-/// What a path leads to: a link stays one, and what is behind it is replaced, or made.
-fn behind_links(path: &Path) -> io::Result<PathBuf> {
-    let mut path = path.to_owned();
-    for _ in 0..MOST_LINKS {
-        if let Ok(found) = fs::canonicalize(&path) {
-            return Ok(found);
-        }
-        let Ok(link) = fs::read_link(&path) else {
-            return Ok(path);
-        };
-        path = path.parent().unwrap_or(Path::new(".")).join(link);
-        if !path.parent().is_some_and(Path::is_dir) {
-            break;
-        }
-    }
-    Err(nowhere())
-}
-
-fn nowhere() -> io::Error {
-    io::Error::other("it is a link that leads nowhere; make what it leads to, or remove it")
-}
-
-/// Gives a new file the access list of the old one, and what else there is of the kind.
-fn take_lists(old: &Path, new: &fs::File) -> io::Result<()> {
-    copy_extended_attributes(&fs::File::open(old)?, new)
-}
-
-/// Makes a directory and those above it, as the one does in which they are made: for the same user.
-fn make_directory(directory: &Path) -> io::Result<()> {
-    if directory.is_dir() {
-        return Ok(());
-    }
-    if directory.is_symlink() {
-        return Err(nowhere());
-    }
-    let parent = directory.parent().unwrap_or(Path::new("."));
-    make_directory(parent)?;
-    fs::create_dir(directory)?;
-    // Windows opens no directory as a file, and needs nothing here.
-    #[cfg(unix)]
-    take_owner(&fs::File::open(directory)?, None, parent)?;
-    Ok(())
-}
-
-/// Gives a file that was made to the user and group of the `old` one, or of the directory that it is in. `false` if
-/// this user cannot, and the old one was another user's.
-#[cfg(unix)]
-fn take_owner(new: &fs::File, old: Option<&fs::Metadata>, directory: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::{MetadataExt, fchown};
-
-    let own = new.metadata()?;
-    let wanted = match old {
-        Some(old) => (old.uid(), old.gid()),
-        None => fs::metadata(directory).map(|of| (of.uid(), of.gid()))?,
-    };
-    if (own.uid(), own.gid()) == wanted || fchown(new, Some(wanted.0), Some(wanted.1)).is_ok() {
-        return Ok(true);
-    }
-    // The group may be one of this user's all the same.
-    let _ = fchown(new, None, Some(wanted.1));
-    Ok(old.is_none() || own.uid() == wanted.0)
-}
-
-/// The access lists of the directory say whose a file is.
-#[cfg(not(unix))]
-fn take_owner(_: &fs::File, _: Option<&fs::Metadata>, _: &Path) -> io::Result<bool> {
-    Ok(true)
 }
 
 fn state_failure(error: &StateError) -> Failure {

@@ -4,8 +4,7 @@
 //! else stands in it stays: comments, other keys, their order.
 
 use std::{
-    fs,
-    io::{self, ErrorKind, Write},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -14,7 +13,10 @@ use p2pdbg_proto::url::RendezvousUrl;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::config::{Config, default_path};
+use crate::{
+    config::{Config, MAX_FILE, default_path},
+    user_file::{self, Access},
+};
 
 /// What is kept of a file whose rendezvous is replaced.
 #[derive(Deserialize)]
@@ -57,14 +59,10 @@ fn cannot(what: &str, error: &io::Error) -> Failure {
 }
 
 fn store(path: &Path, url: &str) -> Result<(), Failure> {
-    // Behind a link, as people keep such files in a repository of theirs: the link stays.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let shown = path.display();
-    let text = match fs::read_to_string(&target) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(cannot(&format!("read {shown}"), &error)),
-    };
+    let read = user_file::read(path, MAX_FILE);
+    let text = read.map_err(|error| cannot(&format!("read {shown}"), &error))?;
+    let text = text.unwrap_or_default();
     let new = with_rendezvous(&text, url).ok_or_else(|| {
         Failure::new(
             ErrorCode::Configuration,
@@ -72,7 +70,10 @@ fn store(path: &Path, url: &str) -> Result<(), Failure> {
         )
         .hint("mend it, or write the line yourself: rendezvous = \"URL\"")
     })?;
-    write(&target, &new).map_err(|error| cannot(&format!("write {shown}"), &error))
+    let written = path.parent().map_or(Ok(()), make);
+    // Behind a link, as people keep such files in a repository of theirs, the link stays.
+    let written = written.and_then(|()| user_file::replace(path, &new, Access::OwnerAlone));
+    written.map_err(|error| cannot(&format!("write {shown}"), &error))
 }
 
 /// The text of a file with this URL in it; none if it does not parse.
@@ -91,17 +92,6 @@ fn with_rendezvous(text: &str, url: &str) -> Option<String> {
     };
     let read: Config = toml::from_str(&new).ok()?;
     (read.rendezvous.as_deref() == Some(url)).then_some(new)
-}
-
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    make(directory)?;
-    // Mode 0600 from the beginning.
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }
 
 /// Makes the directory, for this user alone, if there is none.
@@ -144,7 +134,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn file_and_directory_are_closed_to_others_and_a_link_stays() {
+    fn file_and_directory_are_closed_to_others_and_links_of_both_kinds_stay() {
         use std::os::unix::fs::{PermissionsExt, symlink};
 
         let home = tempfile::tempdir().unwrap();
@@ -159,5 +149,12 @@ mod tests {
         store(&link, "p2pdbg://other.example.org:3478").unwrap();
         assert!(link.is_symlink());
         assert!(fs::read_to_string(&path).unwrap().contains("other.example"));
+
+        let name = home.path().join("name.toml");
+        fs::hard_link(&path, &name).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        store(&path, "p2pdbg://third.example.org:3478").unwrap();
+        assert!(fs::read_to_string(&name).unwrap().contains("third.example"));
+        assert_eq!(mode(&name), 0o600);
     }
 }

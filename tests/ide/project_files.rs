@@ -7,6 +7,8 @@ use p2pdbg_facts::HostFacts;
 use p2pdbg_forward::{Forward, Preset};
 
 use crate::configurations::User;
+#[cfg(target_os = "linux")]
+use crate::sources::Disk;
 
 #[test]
 fn link_that_leads_to_no_file_yet_stays_a_link_and_the_file_is_made() {
@@ -53,6 +55,52 @@ fn extended_attributes_of_a_file_stay() {
     let mut value = [0; 8];
     let length = getxattr(&launch, "user.origin", &mut value[..]).unwrap();
     assert_eq!(&value[..length], b"team");
+}
+
+#[test]
+fn names_of_a_file_that_has_several_stay_names_of_one_file() {
+    let user = User::with_session(&[Preset::Debugpy], "/srv/app");
+    let long = format!("// {}\n{{}}", "x".repeat(8192));
+    for (name, before) in [("short", "{}"), ("long", long.as_str())] {
+        user.put(".vscode/launch.json", before);
+        let other = user.project.join(name);
+        fs::hard_link(user.project.join(".vscode/launch.json"), &other).unwrap();
+        user.write("vscode");
+        let text = user.file(".vscode/launch.json");
+        assert!(text.contains("p2pdbg debugpy"), "{text}");
+        assert_eq!(fs::read_to_string(&other).unwrap(), text);
+        let beside = fs::read_dir(user.project.join(".vscode")).unwrap();
+        assert_eq!(beside.count(), 2, "what was written beside it is gone");
+        fs::remove_file(user.project.join(".vscode/launch.json")).unwrap();
+    }
+}
+
+/// There is room for the new text beside the old one, and not for both where the old one is.
+#[test]
+#[cfg(target_os = "linux")]
+fn file_with_several_names_keeps_its_text_on_a_full_disk() {
+    let user = User::with_session(&[Preset::Debugpy], "/srv/app");
+    let directory = user.project.join(".vscode");
+    fs::create_dir(&directory).unwrap();
+    let Some(_mounted) = Disk::mount(&directory) else {
+        crate::harness::skip("only root can mount a file system");
+        return;
+    };
+    // Of a page, which what is added does not fit into.
+    let page = 4096;
+    let text = format!("{{}}// {}", "x".repeat(page - 6));
+    let launch = directory.join("launch.json");
+    fs::write(&launch, &text).unwrap();
+    fs::hard_link(&launch, directory.join("other")).unwrap();
+    let room = rustix::fs::statvfs(&directory).unwrap();
+    let pages = usize::try_from(room.f_bavail * room.f_frsize).unwrap() / page;
+    fs::write(directory.join("full"), vec![0; (pages - 2) * page]).unwrap();
+    let output = user.run(&["vscode", "--write"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("No space left on device"), "{said}");
+    assert_eq!(fs::read_to_string(&launch).unwrap(), text);
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 3);
 }
 
 /// A session with a deployment behind a link.
