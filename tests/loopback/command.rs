@@ -156,6 +156,23 @@ fn signals_that_were_ignored_at_the_start_end_neither_p2pdbg_nor_the_command() {
     assert_eq!(connector.exit_status(), 9);
 }
 
+/// As docs/use/service.md has it: p2pdbg cannot know how it was started itself.
+#[test]
+#[cfg(target_os = "linux")]
+fn command_that_is_to_ignore_sigpipe_does_by_the_line_of_the_documents() {
+    let page = include_str!("../../docs/use/service.md");
+    let line = r#"sh -c 'trap "" PIPE; exec "$@"' sh"#;
+    assert!(page.contains(&format!("`-- {line} COMMAND`")));
+    let setting = Setting::loopback();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let script = format!("{line} grep SigIgn /proc/self/status");
+    let (_listener, connector) = runs(&setting, &["-L", &forward], &script);
+    let connector = connector.start();
+    let mask = connector.line("SigIgn:");
+    let mask = u64::from_str_radix(mask.rsplit('\t').next().unwrap(), 16).unwrap();
+    assert_eq!(mask >> (Signal::PIPE.as_raw() - 1) & 1, 1, "{mask:x}");
+}
+
 #[test]
 fn status_of_a_command_is_known_where_the_end_of_processes_was_ignored() {
     let setting = Setting::loopback();
