@@ -395,9 +395,15 @@ impl HashedBuckets {
 #[derive(Debug)]
 pub(crate) struct Tally<K>(HashMap<K, usize>);
 
+impl<K> Default for Tally<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
 impl<K: Eq + Hash> Tally<K> {
     pub(crate) fn new() -> Self {
-        Self(HashMap::new())
+        Self::default()
     }
 
     #[cfg(test)]

@@ -1,20 +1,69 @@
 //! What a key may take, and what it has taken.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     time::Instant,
 };
 
 use p2pdbg_proto::control::Refusal;
 
-use super::{
-    ConnId, Registry,
-    connection::{Connection, Standing},
-};
+use super::{ConnId, Effect, Now, Registry, connection::Standing, voucher::Account};
 use crate::{
     keys::{KeyId, KeyRing},
     leases::Kind,
+    limits::{Tally, unreserved},
 };
+
+/// So many may be there by one voucher, however few peers its key may have: one that comes back is let in before it is
+/// noticed that it had gone.
+const FEWEST_OF_A_VOUCHER: usize = 2;
+
+/// Who is there by which key, counted as they come and go.
+#[derive(Debug, Default)]
+pub(super) struct ByKey {
+    /// How many there are by each key, with the key itself or with a voucher.
+    peers: Tally<KeyId>,
+    /// How many of those have a voucher.
+    vouched: Tally<KeyId>,
+    /// Those with the same voucher; their numbers grow in the order in which they came.
+    bearers: HashMap<(KeyId, Account), BTreeSet<ConnId>>,
+}
+
+impl ByKey {
+    fn add(&mut self, id: ConnId, standing: Standing) {
+        match standing {
+            Standing::Full(key) => self.peers.add(key),
+            Standing::Vouched(key, account) => {
+                self.peers.add(key);
+                self.vouched.add(key);
+                self.bearers.entry((key, account)).or_default().insert(id);
+            }
+            Standing::Keyless | Standing::Stranger { .. } => {}
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: ConnId, standing: Standing) {
+        match standing {
+            Standing::Full(key) => self.peers.remove(&key),
+            Standing::Vouched(key, account) => {
+                self.peers.remove(&key);
+                self.vouched.remove(&key);
+                let all = self.bearers.entry((key, account)).or_default();
+                all.remove(&id);
+                if all.is_empty() {
+                    self.bearers.remove(&(key, account));
+                }
+            }
+            Standing::Keyless | Standing::Stranger { .. } => {}
+        }
+    }
+
+    /// Whether nobody is there by any key.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.peers.is_empty() && self.vouched.is_empty() && self.bearers.is_empty()
+    }
+}
 
 /// What a key takes at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,12 +85,11 @@ impl Registry {
     /// What keys take at the moment, of everything that they may have a limit for; none that take nothing.
     pub(crate) fn taken_by_key(&self) -> HashMap<KeyId, Taken> {
         let mut taken: HashMap<KeyId, Taken> = HashMap::new();
-        for connection in self.connections.values() {
-            if let Some(key) = connection.key() {
-                let taken = taken.entry(key).or_default();
-                taken.peers += 1;
-                taken.codes += connection.nameplates.len();
-            }
+        for (key, peers) in self.present.by_key.peers.iter() {
+            taken.entry(*key).or_default().peers = peers;
+        }
+        for (key, codes) in self.nameplates.by_key() {
+            taken.entry(*key).or_default().codes = codes;
         }
         for (key, sessions) in self.sessions.by_key() {
             taken.entry(*key).or_default().sessions = sessions;
@@ -49,32 +97,63 @@ impl Registry {
         taken
     }
 
-    /// Whether a peer that has just said hello is not one too many of its key.
-    pub(super) fn may_come(&mut self, now: Instant, id: ConnId) -> Result<(), Refusal> {
+    /// Whether a peer that has just said hello is not one too many of its key, once an older one with the same voucher
+    /// has made room for it if need be.
+    pub(super) fn may_come(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
         let Some(connection) = self.connections.get(&id) else {
             return Ok(());
         };
-        let (key, has_key) = (connection.key(), connection.has_key());
-        let Some((key, most)) = key.and_then(|key| Some((key, self.keys.limits(key).peers?)))
-        else {
+        let standing = connection.standing;
+        let Some(key) = connection.key() else {
+            return Ok(());
+        };
+        let most = self.keys.limits(key).peers;
+        if let Standing::Vouched(_, account) = standing {
+            self.make_room_for_bearer(now, (key, account), most, effects);
+        }
+        let Some(most) = most else {
             return Ok(());
         };
         let others = self.peers_of(key).saturating_sub(1);
-        let given = match has_key {
-            true => self.may_give(now, key, Kind::Peers, most, others),
-            false => {
-                // A voucher can be shown by as many peers as its bearer likes: those who have the key itself, and
-                // without whom nobody meets, keep a part of its places.
-                let vouched = self.of_key(key).filter(|c| !c.has_key()).count();
-                let vouched = vouched.saturating_sub(1);
-                self.may_give_vouched(now, key, most, others, vouched)
+        let given = match standing {
+            // A voucher can be shown by as many peers as its bearer likes: those who have the key itself, and without
+            // whom nobody meets, keep a part of its places.
+            Standing::Vouched(..) => {
+                let vouched = self.present.by_key.vouched.of(&key).saturating_sub(1);
+                self.may_give_vouched(now.instant, key, most, others, vouched)
             }
+            _ => self.may_give(now.instant, key, Kind::Peers, most, others),
         };
         if given.is_ok() {
             return Ok(());
         }
         self.turn_away(id);
         Err(Refusal::Full)
+    }
+
+    /// Shuts the oldest one out that is there by the same voucher, if there is one too many: whoever has one shows it
+    /// as often as it likes, and would keep out who has another under the same key.
+    fn make_room_for_bearer(
+        &mut self,
+        now: Now,
+        bearer: (KeyId, Account),
+        most: Option<usize>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let own = match most {
+            Some(most) => (unreserved(most) / 4).max(FEWEST_OF_A_VOUCHER),
+            None => self.limits.sessions_per_voucher,
+        };
+        let all = self.present.by_key.bearers.get(&bearer);
+        let oldest = all.filter(|all| all.len() > own).and_then(BTreeSet::first);
+        if let Some(oldest) = oldest.copied() {
+            self.make_way(now, oldest, effects);
+        }
     }
 
     /// A peer that has said hello is refused: it is not counted as if it had been let in.
@@ -90,26 +169,9 @@ impl Registry {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        let before = connection.key();
-        connection.standing = standing;
-        let after = connection.key();
-        if before != after {
-            self.no_more_of_key(id, before);
-            if let Some(key) = after {
-                self.present.by_key.entry(key).or_default().insert(id);
-            }
-        }
-    }
-
-    /// A connection is not there by this key any more.
-    pub(super) fn no_more_of_key(&mut self, id: ConnId, key: Option<KeyId>) {
-        let Some((key, all)) = key.and_then(|k| Some((k, self.present.by_key.get_mut(&k)?))) else {
-            return;
-        };
-        all.remove(&id);
-        if all.is_empty() {
-            self.present.by_key.remove(&key);
-        }
+        let before = std::mem::replace(&mut connection.standing, standing);
+        self.present.by_key.remove(id, before);
+        self.present.by_key.add(id, standing);
     }
 
     /// Whether there may be another session on the account of this key.
@@ -131,23 +193,14 @@ impl Registry {
     pub(super) fn key_may_have_a_code(&mut self, now: Instant, key: KeyId) -> Result<(), Refusal> {
         match self.keys.limits(key).codes {
             Some(most) => {
-                let in_use = self.codes_of(key);
+                let in_use = self.nameplates.of_key(key);
                 self.may_give(now, key, Kind::Codes, most, in_use)
             }
             None => Ok(()),
         }
     }
 
-    fn of_key(&self, key: KeyId) -> impl Iterator<Item = &Connection> {
-        let ids = self.present.by_key.get(&key).into_iter().flatten();
-        ids.filter_map(|id| self.connections.get(id))
-    }
-
     pub(super) fn peers_of(&self, key: KeyId) -> usize {
-        self.present.by_key.get(&key).map_or(0, HashSet::len)
-    }
-
-    fn codes_of(&self, key: KeyId) -> usize {
-        self.of_key(key).map(|c| c.nameplates.len()).sum()
+        self.present.by_key.peers.of(&key)
     }
 }

@@ -22,7 +22,7 @@ mod shared_limits;
 pub(crate) mod voucher;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -40,6 +40,7 @@ use self::{
     handle_side::Meeting,
     handles::Handles,
     handover::{CarriedNameplate, End},
+    key_limits::ByKey,
     nameplates::Nameplates,
     room::Resting,
     sessions::{Ended, Sessions},
@@ -118,8 +119,7 @@ struct Present {
     without_key_over_tcp: usize,
     /// Those, by how long they may have rested.
     resting: Resting,
-    /// Those of each key, so that what one takes is looked up among its own.
-    by_key: HashMap<KeyId, HashSet<ConnId>>,
+    by_key: ByKey,
 }
 
 /// The registry. Call [`Registry::on_connected`] before anything else for a connection, and
@@ -452,7 +452,7 @@ impl Registry {
             stun: connection.arrival.stun.clone(),
             up_s,
         };
-        self.may_come(now.instant, id)?;
+        self.may_come(now, id, effects)?;
         // The rest is kept for those who have a key.
         if !has_key && !self.has_room_without_key(now, over_tcp, effects) {
             self.turn_away(id);
@@ -507,7 +507,7 @@ impl Registry {
         let Some(connection) = self.connections.remove(&id) else {
             return;
         };
-        self.no_more_of_key(id, connection.key());
+        self.present.by_key.remove(id, connection.standing);
         if !matches!(connection.standing, Standing::Stranger { .. }) {
             self.present.peers -= 1;
             if !connection.has_key() {

@@ -13,7 +13,7 @@ use p2pdbg_proto::{
 
 use super::{
     ConnId, Effect, Now, Registry,
-    connection::Standing,
+    connection::{Connection, Standing},
     handover::{CarriedNameplate, End},
     limit,
     shared_limits::OWED_FOR,
@@ -90,6 +90,20 @@ impl Nameplates {
     /// Whether this key may have another one, if there is room.
     fn may_have_more(&self, key: KeyId) -> bool {
         self.held.of(&key) < self.per_key
+    }
+
+    /// How many this key has.
+    pub(super) fn of_key(&self, key: KeyId) -> usize {
+        self.held.of(&key)
+    }
+
+    /// How many each key has that has some.
+    pub(super) fn by_key(&self) -> impl Iterator<Item = (&KeyId, usize)> {
+        self.held.iter()
+    }
+
+    fn is_live(&self, nameplate: Nameplate) -> bool {
+        self.live.contains_key(&nameplate)
     }
 
     /// Puts a nameplate that was drawn to use.
@@ -288,7 +302,7 @@ impl Registry {
         };
         let ip = connection.ip;
         if let Some(claim) = claim
-            && self.take_back(now, id, &claim)
+            && self.take_back(now, id, &claim)?
         {
             self.tell_of_offer(id, effects);
             effects.push(Effect::Tell(id, FromRendezvous::Listening(claim)));
@@ -297,9 +311,7 @@ impl Registry {
         if self.sessions.draining.is_some() {
             return Err(Refusal::Draining);
         }
-        if self.connections[&id].nameplates.len() >= self.limits.nameplates_per_connection {
-            return Err(limit(Duration::from_secs(60)));
-        }
+        self.may_hold_another_nameplate(id)?;
         self.key_may_have_a_code(now.instant, key)?;
         if !self.nameplates.may_have_more(key) {
             return Err(limit(Duration::from_secs(60)));
@@ -321,31 +333,52 @@ impl Registry {
         Ok(())
     }
 
+    fn may_hold_another_nameplate(&self, id: ConnId) -> Result<(), Refusal> {
+        let most = self.limits.nameplates_per_connection;
+        let held = self.connections.get(&id).map(|c| c.nameplates.len());
+        match held.is_none_or(|held| held < most) {
+            true => Ok(()),
+            false => Err(limit(Duration::from_secs(60))),
+        }
+    }
+
     /// Gives a listener that comes back the nameplate that it had; whether it has it now.
-    fn take_back(&mut self, now: Now, id: ConnId, claim: &NameplateClaim) -> bool {
+    ///
+    /// # Errors
+    /// When it, or the key on whose account the nameplate was given, has as many as it may. The nameplate stays as it
+    /// is, and can be claimed later.
+    fn take_back(&mut self, now: Now, id: ConnId, claim: &NameplateClaim) -> Result<bool, Refusal> {
         let nameplate = claim.nameplate;
         // One that another node has given is found there, and not here.
         if nameplate.node() != self.number() {
-            return false;
+            return Ok(false);
         }
         let purpose = Purpose::Nameplate(nameplate);
         let granted = self.vouchers.check(purpose, &claim.voucher, now.unix_s);
         let Some(granted) = granted.filter(|granted| self.keys.is_live(granted.key, now.unix_s))
         else {
-            return false;
+            return Ok(false);
         };
+        // Who gathers vouchers on many connections, one after the other, would have as many on one as it likes.
+        let holds_it = |c: &Connection| c.nameplates.contains(&nameplate);
+        if !self.connections.get(&id).is_some_and(holds_it) {
+            self.may_hold_another_nameplate(id)?;
+        }
+        if !self.nameplates.is_live(nameplate) {
+            self.key_may_have_a_code(now.instant, granted.key)?;
+        }
         let left = Duration::from_secs(granted.expires_unix_s.saturating_sub(now.unix_s));
         let expires = now.instant + left.min(self.limits.nameplate_lifetime);
         let account = (granted.key, granted.account);
         let claimed = self.nameplates.claim(nameplate, id, account, expires);
         let Ok(previous) = claimed else {
-            return false;
+            return Ok(false);
         };
         if let Some(previous) = previous.and_then(|p| self.connections.get_mut(&p)) {
             previous.nameplates.remove(&nameplate);
         }
         self.hold(id, nameplate);
-        true
+        Ok(true)
     }
 
     /// Before the nameplate, so that the listener can show both at once.

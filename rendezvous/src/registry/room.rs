@@ -55,10 +55,15 @@ impl Registry {
         let Some(idle) = self.idlest(now.instant, of_tcp) else {
             return false;
         };
-        self.refuse(idle, Request::Other, Refusal::Full, effects);
-        effects.push(Effect::Close(idle, close::REFUSED));
-        self.forget(now, idle, false, effects);
+        self.make_way(now, idle, effects);
         true
+    }
+
+    /// Shuts a peer out, for another to have its place.
+    pub(super) fn make_way(&mut self, now: Now, id: ConnId, effects: &mut Vec<Effect>) {
+        self.refuse(id, Request::Other, Refusal::Full, effects);
+        effects.push(Effect::Close(id, close::REFUSED));
+        self.forget(now, id, false, effects);
     }
 
     /// The peer without a key that has waited for nothing for longest, if one has for so long that it may go. One that

@@ -146,26 +146,109 @@ fn a_key_has_its_own_number_of_peers_sessions_and_codes() {
     }
 }
 
-#[test]
-fn voucher_that_is_shown_by_many_leaves_places_to_those_who_have_its_key() {
+/// A listener with a key that may have so many peers, and the vouchers of so many who have paired with it and left.
+fn vouchers_of_a_key_with(peers: usize, count: u64) -> (Bench, Credential, Vec<Credential>) {
     let limits = KeyLimits {
-        peers: Some(8),
+        peers: Some(peers),
         ..KeyLimits::default()
     };
     let (mut bench, other) = two_keys(limits);
     bench.arrive(LISTENER, other.clone());
     let nameplate = bench.listen(LISTENER, None).nameplate;
-    bench.arrive(CONNECTOR, Credential::None);
-    let voucher = bench.voucher(CONNECTOR, nameplate);
-    let came = |bench: &mut Bench, id: u64, credential: &Credential| {
-        bench.connect(ConnId(id));
-        let effects = bench.hello(ConnId(id), credential.clone());
-        refusal(&effects).is_none()
-    };
-    let credential = Credential::Voucher(voucher);
-    let vouched = (10..30).filter(|id| came(&mut bench, *id, &credential));
-    // With the one that it was granted to, six of eight.
-    assert_eq!(vouched.count(), 5);
-    let with_key = (30..50).filter(|id| came(&mut bench, *id, &other)).count();
+    let vouchers = (100..100 + count).map(|id| {
+        bench.arrive(ConnId(id), Credential::None);
+        let voucher = bench.voucher(ConnId(id), nameplate);
+        bench.lose(ConnId(id));
+        Credential::Voucher(voucher)
+    });
+    let vouchers = vouchers.collect();
+    (bench, other, vouchers)
+}
+
+impl Bench {
+    /// Whether a peer is let in.
+    fn comes(&mut self, id: u64, credential: &Credential) -> bool {
+        self.connect(ConnId(id));
+        let effects = self.hello(ConnId(id), credential.clone());
+        let welcome = |e: &Effect| matches!(e, Effect::Tell(to, FromRendezvous::Welcome { .. }) if to.0 == id);
+        effects.iter().any(welcome)
+    }
+}
+
+#[test]
+fn vouchers_that_are_shown_by_many_leave_places_to_those_who_have_the_key() {
+    let (mut bench, other, vouchers) = vouchers_of_a_key_with(8, 4);
+    let shown = vouchers.iter().flat_map(|v| [v; 2]).zip(10..);
+    let vouched = shown.filter(|(voucher, id)| bench.comes(*id, voucher));
+    // Six of eight.
+    assert_eq!(vouched.count(), 6);
+    let with_key = (30..50).filter(|id| bench.comes(*id, &other)).count();
     assert_eq!(with_key, 1);
+}
+
+#[test]
+fn voucher_that_is_shown_by_many_keeps_nobody_out_who_has_another() {
+    let (mut bench, other, vouchers) = vouchers_of_a_key_with(8, 2);
+    for id in 10..30 {
+        assert!(bench.comes(id, &vouchers[0]));
+    }
+    // The newest two of them, and the listener.
+    let key = bench.file.find(&"other".parse().unwrap()).unwrap().id;
+    assert_eq!(bench.registry.peers_of(key), 3);
+    assert!(bench.registry.connections.contains_key(&ConnId(28)));
+    assert!(bench.comes(30, &vouchers[1]) && bench.comes(31, &vouchers[1]));
+    assert!(bench.comes(32, &other));
+    // A key without a limit has one for each voucher.
+    let mut bench = Bench::new();
+    let claim = bench.listener_and_connector();
+    let voucher = Credential::Voucher(bench.voucher(CONNECTOR, claim.nameplate));
+    for id in 10..210 {
+        assert!(bench.comes(id, &voucher));
+    }
+    assert_eq!(
+        bench.registry.peers(),
+        1 + bench.limits.sessions_per_voucher
+    );
+}
+
+#[test]
+fn codes_that_are_claimed_are_no_more_than_a_key_and_a_connection_may_have() {
+    let limits = KeyLimits {
+        codes: Some(2),
+        ..KeyLimits::default()
+    };
+    let (mut bench, other) = two_keys(limits);
+    let default = bench.key();
+    let each = bench.limits.nameplates_per_connection;
+    let mut gather = |key: Credential, each: usize| {
+        let mut claims = Vec::new();
+        for id in 10..13 {
+            bench.arrive(ConnId(id), key.clone());
+            for _ in 0..each {
+                claims.push(bench.listen(ConnId(id), None));
+            }
+            bench.lose(ConnId(id));
+        }
+        bench.arrive(LISTENER, key);
+        let (mut held, mut refused) = (Vec::new(), Vec::new());
+        for claim in claims {
+            let said = ToRendezvous::Listen {
+                claim: Some(claim.clone()),
+            };
+            match refusal(&bench.say(LISTENER, said)) {
+                None => held.push(claim),
+                Some(Refusal::Limit { .. }) => refused.push(claim),
+                Some(other) => panic!("{other:?}"),
+            }
+        }
+        // What was refused is not lost by it.
+        bench.unlisten(held[0].nameplate, Fate::Withdrawn);
+        assert_eq!(bench.listen(LISTENER, Some(refused[0].clone())), refused[0]);
+        // Nor is what it has.
+        assert_eq!(bench.listen(LISTENER, Some(held[1].clone())), held[1]);
+        bench.lose(LISTENER);
+        held.len()
+    };
+    assert_eq!(gather(other, 2), 2);
+    assert_eq!(gather(default, each), each);
 }

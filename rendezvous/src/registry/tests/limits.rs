@@ -381,8 +381,10 @@ fn a_voucher_that_is_renewed_does_not_begin_to_count_anew() {
     );
     let claim = bench.listener_and_connector();
     let mut voucher = bench.voucher(CONNECTOR, claim.nameplate);
-    let handle = Secret::random();
+    bench.lose(CONNECTOR);
+    let [handle, another] = [(); 2].map(|()| Secret::random());
     bench.meet(LISTENER, &handle, Role::Listener);
+    bench.meet(LISTENER, &another, Role::Listener);
     for n in 10..13 {
         bench.arrive(ConnId(n), Credential::Voucher(voucher));
         let effects = bench.meet(ConnId(n), &handle, Role::Connector);
@@ -390,8 +392,7 @@ fn a_voucher_that_is_renewed_does_not_begin_to_count_anew() {
         let effects = bench.confirm(session, [LISTENER, ConnId(n)]);
         voucher = vouched(&effects).expect("another voucher");
     }
-    bench.arrive(ConnId(13), Credential::Voucher(voucher));
-    assert!(is_limit(&bench.meet(ConnId(13), &handle, Role::Connector)));
+    assert!(is_limit(&bench.meet(ConnId(12), &another, Role::Connector)));
 }
 
 #[test]
