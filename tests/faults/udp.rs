@@ -6,7 +6,7 @@ use p2pdbg_events::{PathKind, Via};
 use p2pdbg_natlab::{Flow, Nat, NatKind, Node};
 
 use crate::{
-    harness::{BEHIND_IT, Nginx},
+    harness::{BEHIND_IT, Nginx, eventually},
     session::{Session, both_at_once, over_udp},
 };
 
@@ -216,4 +216,47 @@ fn session_by_websocket_through_nginx_survives_an_outage_and_the_end_of_its_conn
         nginx = Nginx::start(&public, &transcript);
     });
     session.finish();
+}
+
+/// UDP ends at these NATs, of a direct session with `--path PATH`, and the ends find a direct path by TCP.
+#[track_caller]
+fn goes_by_tcp(name: &'static str, path: &str, nats: [bool; 2]) {
+    let Some(lab) = crate::session::two_nats(name) else {
+        return;
+    };
+    let setting = match path {
+        "any" => crate::session::setting(&lab),
+        path => crate::session::setting(&lab).with_path(path),
+    };
+    let session = Session::begin(name, lab, setting, PathKind::Direct);
+    let both = [&session.lab.nat_a, &session.lab.nat_b];
+    let blocked: Vec<&Nat> = both
+        .into_iter()
+        .zip(nats)
+        .filter_map(|(nat, blocks)| blocks.then_some(nat))
+        .collect();
+    let began = Instant::now();
+    session.block_udp(&format!("UDP ends, path {path}"), &blocked);
+    for peer in session.peers() {
+        eventually("direct path by TCP", || {
+            let last = peer.paths().pop()?;
+            (last.kind == PathKind::Direct && last.via == Via::Tcp).then_some(())
+        });
+    }
+    let took = began.elapsed().as_secs_f64();
+    println!("{name}: directly by TCP {took:.1} s after; target: 10 s");
+    session.settles();
+    session.finish();
+}
+
+#[test]
+fn direct_session_whose_udp_ends_for_good_goes_directly_by_tcp() {
+    both_at_once(
+        || goes_by_tcp("udp-ta", "any", [true, false]),
+        || goes_by_tcp("udp-tb", "any", [false, true]),
+    );
+    both_at_once(
+        || goes_by_tcp("udp-tc", "any", [true, true]),
+        || goes_by_tcp("udp-td", "direct", [false, true]),
+    );
 }

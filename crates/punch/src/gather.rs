@@ -345,8 +345,11 @@ impl Gathering {
     }
 
     /// When it is enough without those that have not answered: soon after the first answer, since a port that is closed
-    /// never will, and whatever comes later is told to the peer then.
+    /// never will, and whatever comes later is told to the peer then; at once where they had fallen silent before.
     fn settles_at(&self, answered: bool) -> Instant {
+        if self.fallen_silent {
+            return self.began;
+        }
         let patience = self.began + if answered { self.wait } else { PATIENCE };
         match self.first_answer.filter(|_| answered) {
             Some((at, took)) => patience.min(at + took / 2 + SLACK),

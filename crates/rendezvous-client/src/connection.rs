@@ -100,6 +100,14 @@ impl Rest {
         }
     }
 
+    /// The round trip, where QUIC has measured it.
+    pub(super) fn rtt(&self) -> Duration {
+        match self {
+            Self::Quic(connection, _) => connection.rtt(),
+            Self::Tls => Duration::ZERO,
+        }
+    }
+
     /// Whether this host has a route to where it leads: one that has moved from IPv4 to IPv6 alone has none any more.
     pub(super) fn has_route(&self) -> bool {
         let Self::Quic(connection, _) = self else {

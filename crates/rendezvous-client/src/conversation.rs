@@ -19,6 +19,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
 use super::{
     LinkError,
+    beside::{Beside, Reached},
     connection::{Reader, Rest, Writer},
 };
 
@@ -32,8 +33,12 @@ const DOUBT: Duration = Duration::from_secs(4);
 /// The same when there is no route left to the address at which the rendezvous was reached. It may have another one.
 const NO_ROUTE: Duration = Duration::from_secs(1);
 
-/// The same while a session needs the rendezvous and there are other hosts: a round trip, and a repetition or two.
+/// The same while a session needs the rendezvous and there is another way to it: a round trip, and a repetition or two.
 const GONE: Duration = Duration::from_millis(1500);
+
+/// The same once TCP has got through beside QUIC, besides two round trips: in an outage that is just over QUIC answers
+/// as well, if it is asked then.
+const BOTH_PASS: Duration = Duration::from_millis(300);
 
 /// What is to be done to know whether a connection lives.
 #[derive(Debug)]
@@ -44,11 +49,25 @@ pub(super) enum Due {
     Unanswered,
     /// Over TCP: nothing was heard for too long.
     Silent,
+    /// Over QUIC: TCP has got through.
+    ReachedByTcp,
+}
+
+/// What it means that no answer comes over QUIC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// The connection is lost.
+    Lost,
+    /// TCP is tried beside it.
+    TryTcp,
+    /// TCP takes its place, having got through meanwhile.
+    ByTcp,
 }
 
 /// A reason to doubt that a connection over QUIC lives.
 #[derive(Debug, Clone, Copy)]
 struct Doubt {
+    meaning: Meaning,
     /// How long an answer may take.
     patience: Duration,
     /// Until when QUIC has to be heard.
@@ -68,8 +87,9 @@ enum Outcome {
 }
 
 impl Doubt {
-    fn new(patience: Duration, heard: u64, now: Instant) -> Self {
+    fn new(meaning: Meaning, patience: Duration, heard: u64, now: Instant) -> Self {
         Self {
+            meaning,
             patience,
             until: now + patience,
             heard,
@@ -94,12 +114,13 @@ pub(super) struct Conversation {
     silence: Silence,
     /// Over QUIC.
     doubt: Option<Doubt>,
+    beside: Beside,
     rhythm: Interval,
 }
 
 impl Conversation {
-    /// A conversation on a connection that has just come up.
-    pub(super) fn new(writer: Writer, rest: Rest) -> Self {
+    /// A conversation on a connection that has just come up, and has this beside it.
+    pub(super) fn new(writer: Writer, rest: Rest, beside: Beside) -> Self {
         let mut rhythm = interval_at(Instant::now() + ASK, ASK);
         rhythm.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
@@ -107,6 +128,7 @@ impl Conversation {
             rest,
             silence: Silence::new(now(), DOUBT),
             doubt: None,
+            beside,
             rhythm,
         }
     }
@@ -129,21 +151,38 @@ impl Conversation {
             true => DOUBT,
             false => NO_ROUTE,
         };
-        self.doubt_quic(patience);
+        self.beside.forget();
+        self.doubt_quic(Meaning::Lost, patience);
         // By an answer it is known to be there still, and by what asks it learns where this host is now.
         self.rhythm.reset();
         self.ask().await
     }
 
-    /// The owner needs the rendezvous now, and there are other hosts: one that is gone is not worth the patience of
-    /// QUIC.
+    /// The owner needs the rendezvous now. If there is another way to it, one that is gone is not worth the patience of
+    /// QUIC; and TCP that is silent is soonest mended by another connection.
     pub(super) async fn on_needed(&mut self) -> Result<(), LinkError> {
         self.silence.on_doubt(now());
+        let meaning = match self.beside {
+            Beside::Hosts => Meaning::Lost,
+            Beside::Tcp(_) => Meaning::TryTcp,
+            Beside::Nothing => return self.ask().await,
+        };
         if self.doubt.is_some() {
             return Ok(());
         }
-        self.doubt_quic(GONE);
+        self.doubt_quic(meaning, GONE);
         self.ask().await
+    }
+
+    /// TCP has got through beside QUIC, which is asked once more.
+    async fn on_reached_by_tcp(&mut self) -> Result<(), LinkError> {
+        self.doubt_quic(Meaning::ByTcp, BOTH_PASS + 2 * self.rest.rtt());
+        self.ask().await
+    }
+
+    /// The connection over TCP that takes the place of this one.
+    pub(super) fn take_by_tcp(&mut self) -> Option<Reached> {
+        self.beside.take()
     }
 
     /// Waits until something is to be done to know whether the connection lives.
@@ -153,6 +192,7 @@ impl Conversation {
             () = sleep_until(self.doubt.map(|doubt| doubt.until)) => Due::Unanswered,
             _ = self.rhythm.tick(), if over_tcp => Due::Ask,
             () = sleep_until(Some(self.silence.given_up())), if over_tcp => Due::Silent,
+            () = self.beside.reach() => Due::ReachedByTcp,
         }
     }
 
@@ -168,18 +208,32 @@ impl Conversation {
                     return Ok(());
                 };
                 match doubt.outcome(self.rest.heard(), Instant::now()) {
-                    Outcome::Lives => Ok(()),
+                    Outcome::Lives => {
+                        self.beside.forget();
+                        Ok(())
+                    }
                     Outcome::Open => {
-                        self.doubt_quic(doubt.patience);
+                        self.doubt_quic(doubt.meaning, doubt.patience);
                         self.ask().await
                     }
-                    Outcome::Lost => Err(LinkError::Lost("it is not heard any more".into())),
+                    Outcome::Lost => self.on_unanswered(doubt.meaning),
                 }
             }
+            Due::ReachedByTcp => self.on_reached_by_tcp().await,
             Due::Silent if self.silence.is_lost(now()) => {
                 Err(LinkError::Lost("the rendezvous has gone silent".into()))
             }
             Due::Silent => self.ask().await,
+        }
+    }
+
+    fn on_unanswered(&mut self, meaning: Meaning) -> Result<(), LinkError> {
+        match meaning {
+            Meaning::TryTcp if self.beside.begin() => Ok(()),
+            Meaning::ByTcp => Err(LinkError::ByTcp),
+            Meaning::TryTcp | Meaning::Lost => {
+                Err(LinkError::Lost("it is not heard any more".into()))
+            }
         }
     }
 
@@ -198,9 +252,9 @@ impl Conversation {
     }
 
     /// Waits so long for a datagram, where QUIC carries it.
-    fn doubt_quic(&mut self, patience: Duration) {
+    fn doubt_quic(&mut self, meaning: Meaning, patience: Duration) {
         let heard = self.rest.heard();
-        self.doubt = heard.map(|heard| Doubt::new(patience, heard, Instant::now()));
+        self.doubt = heard.map(|heard| Doubt::new(meaning, patience, heard, Instant::now()));
     }
 }
 
@@ -236,7 +290,7 @@ mod tests {
 
     #[test]
     fn answer_that_is_missed_long_after_its_time_may_not_have_been_read() {
-        let doubt = Doubt::new(DOUBT, 7, Instant::now());
+        let doubt = Doubt::new(Meaning::Lost, DOUBT, 7, Instant::now());
         assert_eq!(doubt.outcome(Some(7), doubt.until), Outcome::Lost);
         let late = doubt.until + LATE;
         assert_eq!(doubt.outcome(Some(7), late), Outcome::Open);

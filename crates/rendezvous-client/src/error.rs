@@ -85,6 +85,9 @@ pub enum LinkError {
         /// Host and port of that node.
         authority: String,
     },
+    /// It is reached over TCP, and over QUIC no more.
+    #[error("the rendezvous answers over TCP and no more over UDP")]
+    ByTcp,
     /// This host's fault: it has no socket left, say.
     #[error("cannot open a connection to the rendezvous: {0}")]
     Local(String),
@@ -108,7 +111,10 @@ impl LinkError {
     /// How much an error says about what is wrong: of several, the person hears the one that says most.
     pub(super) fn says(&self) -> u8 {
         match self {
-            LinkError::Unreachable { .. } | LinkError::Web { .. } | LinkError::Moved { .. } => 0,
+            LinkError::Unreachable { .. }
+            | LinkError::Web { .. }
+            | LinkError::Moved { .. }
+            | LinkError::ByTcp => 0,
             LinkError::Local(_) | LinkError::Lost(_) | LinkError::NotAProxy(_) => 1,
             LinkError::Proxy { .. } | LinkError::Resolve { .. } | LinkError::Busy { .. } => 2,
             LinkError::InItsPlace(_) => 3,
@@ -125,6 +131,7 @@ impl LinkError {
             | LinkError::Busy { .. }
             | LinkError::Lost(_)
             | LinkError::Moved { .. }
+            | LinkError::ByTcp
             | LinkError::OfOneHost(_)
             | LinkError::InItsPlace(_)
             | LinkError::Proxy { .. }
@@ -212,7 +219,7 @@ impl From<LinkError> for Failure {
                     _ => "try again later, or ask whoever runs the rendezvous",
                 },
             ),
-            LinkError::Lost(_) | LinkError::Moved { .. } => (
+            LinkError::Lost(_) | LinkError::Moved { .. } | LinkError::ByTcp => (
                 ErrorCode::RendezvousUnreachable,
                 "check that p2pdbg-rendezvous still runs",
             ),

@@ -1,6 +1,7 @@
 //! The client of the rendezvous: a control connection that is kept up, and what can be wrong with it.
 
 mod allowed_addresses;
+mod beside;
 mod connection;
 mod conversation;
 mod dial;

@@ -23,6 +23,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     LinkError, TcpRoute, Transports,
+    beside::{Beside, ByTcp, Reached},
     connection::{Connection, Reader},
     conversation::{Conversation, read},
     dial::Dialling,
@@ -37,6 +38,9 @@ const IN_NEED: Duration = Duration::from_secs(10);
 
 /// An attempt that is older when the network changes is begun anew: its packets are repeated ever more rarely.
 const FRESH: Duration = Duration::from_millis(500);
+
+/// How long the owner may take to say what the next connection begins with, once it has heard that there is none.
+const PREPARES: Duration = Duration::from_secs(1);
 
 /// How long the rendezvous may take to answer the hello.
 const GREETING: Duration = Duration::from_secs(6);
@@ -185,6 +189,15 @@ impl Link {
     }
 }
 
+/// How a connection has ended.
+struct End {
+    error: LinkError,
+    /// For how long the rendezvous has asked to be left alone.
+    asked: Option<Duration>,
+    /// What takes its place at once.
+    by_tcp: Option<Reached>,
+}
+
 struct Driver {
     nudged: watch::Receiver<Option<Instant>>,
     /// Whether the owner has needed the rendezvous since it was lost.
@@ -210,20 +223,21 @@ struct Driver {
 impl Driver {
     async fn run(mut self) {
         let closing = self.closing.clone();
+        let mut ready = None;
         loop {
-            let Some(attempt) = self.connect_anew().await else {
+            let Some(attempt) = self.connect_anew(ready.take()).await else {
                 return;
             };
             self.changes.forget();
             let error = match attempt {
                 Ok(connected) => {
                     let began = Instant::now();
-                    let (error, asked) = match self.converse(connected).await {
-                        Some(end) => end,
-                        None => return,
+                    let Some(end) = self.converse(connected).await else {
+                        return;
                     };
-                    self.policy.on_lost(began.elapsed(), asked);
-                    error
+                    self.policy.on_lost(began.elapsed(), end.asked);
+                    ready = end.by_tcp;
+                    end.error
                 }
                 Err(error) => {
                     self.policy
@@ -232,9 +246,14 @@ impl Driver {
                     error
                 }
             };
-            if let LinkError::Moved { .. } = error {
+            if let LinkError::Moved { .. } | LinkError::ByTcp = error {
+                self.first_words.mark_unchanged();
                 if self.report.send(LinkEvent::Down(error)).await.is_err() {
                     return;
+                }
+                if ready.is_some() {
+                    // What was right for the first connection is not for this one, and nothing is dialled meanwhile.
+                    let _ = timeout(PREPARES, self.first_words.changed()).await;
                 }
                 continue;
             }
@@ -267,8 +286,12 @@ impl Driver {
         !self.was_up || self.hurries || *self.awaited.borrow()
     }
 
-    /// Connects, and begins once more when the network changes meanwhile; `None` if the owner closes the link.
-    async fn connect_anew(&mut self) -> Option<Result<Connected, LinkError>> {
+    /// Connects, and begins once more when the network changes meanwhile; `None` if the owner closes the link. What is
+    /// `ready` is used first.
+    async fn connect_anew(
+        &mut self,
+        mut ready: Option<Reached>,
+    ) -> Option<Result<Connected, LinkError>> {
         let mut changes = self.changes.clone();
         let mut nudged = self.nudged.clone();
         let closing = self.closing.clone();
@@ -276,7 +299,7 @@ impl Driver {
             let began = Instant::now();
             let in_need = self.is_in_need();
             nudged.mark_unchanged();
-            let attempt = self.connect(in_need);
+            let attempt = self.connect(in_need, ready.take());
             tokio::pin!(attempt);
             let result = loop {
                 tokio::select! {
@@ -339,15 +362,43 @@ impl Driver {
         Err(refusal.filter(|_| believed).unwrap_or(error))
     }
 
-    async fn connect(&mut self, in_need: bool) -> Result<Connected, LinkError> {
-        let (at, connection) = self.dial(in_need).await?;
+    /// What there is besides a connection to this host.
+    fn beside(&self, at: &HostAt, over_tcp: bool) -> Beside {
+        if self.hosts.are_several() {
+            return Beside::Hosts;
+        }
+        if over_tcp {
+            return Beside::Nothing;
+        }
+        let by_tcp = Dialling {
+            url: self.config.url.clone(),
+            route: self.config.route.clone(),
+            transports: Transports::Tcp,
+            allowed: self.hosts.allowed_addresses(),
+            tcp_later: Duration::ZERO,
+            patience: self.policy.patience(true),
+            ends_with_patience: true,
+        };
+        Beside::Tcp(ByTcp::new(at.clone(), by_tcp))
+    }
+
+    async fn connect(
+        &mut self,
+        in_need: bool,
+        ready: Option<Reached>,
+    ) -> Result<Connected, LinkError> {
+        let (at, connection) = match ready {
+            Some(reached) => reached,
+            None => self.dial(in_need).await?,
+        };
         let (rendezvous, over_tcp) = (connection.remote, connection.is_over_tcp());
         self.config.route.note_found(rendezvous, &at);
         self.needed_tcp = over_tcp;
         self.was_up = true;
         self.hurries = false;
         let (mut reader, writer, rest) = connection.open().await?;
-        let mut conversation = Conversation::new(writer, rest);
+        let beside = self.beside(&at, over_tcp);
+        let mut conversation = Conversation::new(writer, rest, beside);
         let hello = ToRendezvous::Hello {
             credential: self.credential.borrow_and_update().clone(),
             agent: concat!("p2pdbg/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -435,9 +486,8 @@ impl Driver {
         None
     }
 
-    /// Passes messages until the connection is lost (why, and for how long the rendezvous has asked to be left alone)
-    /// or the owner closes the link (`None`).
-    async fn converse(&mut self, connected: Connected) -> Option<(LinkError, Option<Duration>)> {
+    /// Passes messages until the connection is lost, or the owner closes the link (`None`).
+    async fn converse(&mut self, connected: Connected) -> Option<End> {
         let (reader, mut conversation) = connected;
         let (heard, mut last_heard) = watch::channel(Instant::now());
         let (asked, asked_to_stay_away) = watch::channel(None);
@@ -453,7 +503,7 @@ impl Driver {
                     None => Err(LinkError::Lost("closed".into())),
                 },
                 _ = self.changes.changed() => conversation.on_network_changed().await,
-                Ok(()) = self.nudged.changed(), if self.hosts.are_several() => {
+                Ok(()) = self.nudged.changed() => {
                     self.nudged.mark_unchanged();
                     conversation.on_needed().await
                 }
@@ -476,8 +526,11 @@ impl Driver {
             }
         };
         conversation.abandon();
-        let asked = *asked_to_stay_away.borrow();
-        Some((error, asked))
+        Some(End {
+            error,
+            asked: *asked_to_stay_away.borrow(),
+            by_tcp: conversation.take_by_tcp(),
+        })
     }
 }
 

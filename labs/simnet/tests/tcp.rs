@@ -222,3 +222,40 @@ fn connector_that_avoids_udp_has_tcp_tried_before_the_listener_hears_why() {
         assert!(simulation.carries(), "seed {seed}");
     }
 }
+
+#[test]
+fn direct_tcp_is_there_five_seconds_after_udp_ended_in_mid_session() {
+    let nat = NatKind::PORT_RESTRICTED;
+    for (blocked, seed) in [&[0][..], &[1], &[0, 1]].into_iter().zip(0..) {
+        let mut simulation = Scenario::new(nat, nat).with_tcp().seed(seed).build();
+        simulation.start();
+        assert!(simulation.run_until(Duration::from_secs(5), Simulation::is_direct));
+        for n in 0..2 {
+            simulation.tell(n, Input::StreamsActive(true));
+            simulation.tell(n, Input::TunnelUp);
+        }
+        let ended = simulation.world.now() + Duration::from_secs(20);
+        simulation.run_until(ended, |_| false);
+        for &n in blocked {
+            let outermost = simulation.boxes[n][0];
+            let without = without_udp(nat).kind;
+            simulation.world.nat(outermost).set_kind(without);
+        }
+        let by_tcp = |s: &Simulation| {
+            (0..2).all(|n| {
+                let path = s.peer(n).engine.nominated();
+                path.is_some_and(|path| path.technique == Technique::TcpPunch)
+            })
+        };
+        // The tunnel is silent, as its owner notices and says again.
+        for ms in (300..5_300).step_by(2_000) {
+            simulation.run_until(ended + Duration::from_millis(ms), by_tcp);
+            for n in 0..2 {
+                simulation.tell(n, Input::PathSilent);
+            }
+        }
+        let soon = ended + Duration::from_millis(5_300);
+        assert!(simulation.run_until(soon, by_tcp), "{blocked:?}");
+        assert!(simulation.carries(), "{blocked:?}");
+    }
+}

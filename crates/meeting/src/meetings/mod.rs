@@ -136,7 +136,7 @@ impl Meetings {
         self.registration.code.on_answered();
         self.channels.on_link_down();
         self.begin_with();
-        if let LinkError::Moved { .. } = error {
+        if let LinkError::Moved { .. } | LinkError::ByTcp = error {
             tracing::debug!(%error);
         } else if error.is_passing() {
             self.tell(MeetingEvent::LinkDown(error));

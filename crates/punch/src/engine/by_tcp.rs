@@ -56,7 +56,8 @@ impl Engine {
             self.peer.remote.as_ref().map(|r| &r.report),
         );
         let asked = !self.config.stun_servers.is_empty() && self.host.gathering.is_settled();
-        let blocked_here = asked && !here.answered && !here.answered_v6;
+        let silent = self.host.gathering.has_fallen_silent();
+        let blocked_here = silent || asked && !here.answered && !here.answered_v6;
         let blocked_there = there.is_some_and(|there| !there.answered && !there.answered_v6);
         let (tried, failed) = match self.attempts.phase {
             Phase::Waiting => (false, false),

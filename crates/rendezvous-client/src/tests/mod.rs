@@ -1,5 +1,6 @@
 //! The link against a real rendezvous on loopback, over UDP and over TCP, and against what stands in its place.
 
+mod beside;
 mod by_web;
 
 use std::{
