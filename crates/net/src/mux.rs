@@ -12,11 +12,11 @@ use std::{
     net::{SocketAddr, UdpSocket},
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use p2pdbg_punch::SocketId;
@@ -55,6 +55,9 @@ const JOINED: usize = 65536;
 /// After so many calls a socket without QUIC lets others go first.
 const RECEIVED_AT_ONCE: usize = 32;
 
+/// For so long datagrams leave singly once that was asked for.
+const SINGLY: Duration = Duration::from_secs(60);
+
 /// A UDP socket that quinn may use together with STUN and the relay's frames.
 pub struct MuxSocket {
     id: SocketId,
@@ -68,6 +71,8 @@ pub struct MuxSocket {
     detour: Detour,
     /// Of what leaves by the socket.
     marks: Marks,
+    /// Until when no datagrams are handed to the system together.
+    singly_until: Mutex<Option<Instant>>,
     /// Whose turn it is to be received from first: the detour's?
     detour_first: AtomicBool,
     /// Whether a QUIC endpoint receives, or is about to.
@@ -116,6 +121,7 @@ impl MuxSocket {
             clat,
             detour: Detour::default(),
             marks: Marks::default(),
+            singly_until: Mutex::new(None),
             detour_first: AtomicBool::new(false),
             quic_receives: Mutex::new(false),
         })
@@ -201,9 +207,25 @@ impl MuxSocket {
         &self.detour
     }
 
+    /// What was sent is not answered, so for a while each datagram is sent by itself. Virtual networks hand on those of
+    /// a batch as the one that they were sent as, and a box there that drops what is long, or counts, takes it for one.
+    pub fn send_singly(&self) {
+        self.set_singly(Some(Instant::now() + SINGLY));
+    }
+
+    fn set_singly(&self, until: Option<Instant>) {
+        *self.lock_singly() = until;
+    }
+
+    fn lock_singly(&self) -> MutexGuard<'_, Option<Instant>> {
+        let locked = self.singly_until.lock();
+        locked.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The network is another: what was learnt of the one before counts no more.
     pub fn on_network_changed(&self) {
         self.marks.forget();
+        self.set_singly(None);
     }
 
     /// Sends what is to go through a NAT64; `None` for what is not.
@@ -365,6 +387,10 @@ impl AsyncUdpSocket for MuxSocket {
     }
 
     fn max_transmit_segments(&self) -> usize {
+        let singly = self.lock_singly();
+        if singly.is_some_and(|until| Instant::now() < until) {
+            return 1;
+        }
         let quic = self.quic.as_ref();
         quic.map_or(1, |quic| quic.max_transmit_segments())
     }
@@ -416,8 +442,6 @@ impl UdpPoller for Writable {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn batch_of(datagrams: &[&[u8]]) -> (Vec<u8>, RecvMeta) {
@@ -481,6 +505,18 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(mux.mark(to, mark, woken), None, "it came without a mark");
+    }
+
+    #[tokio::test]
+    async fn datagrams_leave_singly_for_a_while_and_together_again_on_another_network() {
+        let (mux, _others) = mux();
+        let together = mux.max_transmit_segments();
+        mux.send_singly();
+        assert_eq!(mux.max_transmit_segments(), 1);
+        mux.on_network_changed();
+        assert_eq!(mux.max_transmit_segments(), together);
+        mux.set_singly(Some(Instant::now()));
+        assert_eq!(mux.max_transmit_segments(), together, "it was long ago");
     }
 
     #[tokio::test]

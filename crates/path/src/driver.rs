@@ -221,6 +221,7 @@ impl Driver {
                 self.relaying.rebind();
                 self.near.rebind(Instant::now());
             }
+            PathCommand::SendSingly => self.sockets.send_singly(),
             PathCommand::Near(near) => self.near.set(near, Instant::now()),
             PathCommand::Returned => self.tell_engine(Input::NetworkChanged),
             PathCommand::AvoidUdp(time) => {

@@ -135,6 +135,9 @@ pub enum PathCommand {
     /// A tunnel sends and hears nothing: what silenced it may have given this end another address, which the relay and
     /// the peer have to learn.
     Silent,
+    /// A tunnel has been silent for so long that streams leave it: for a while nothing is sent in batches, which a box
+    /// on the way may drop as a whole.
+    SendSingly,
     /// The peer is heard again after it was lost: what stood in the way of a direct path may be gone too.
     Returned,
     /// Have TCP carry the leg of the relay for so long, and look for a direct path by TCP, since the network carries

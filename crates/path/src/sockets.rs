@@ -197,6 +197,12 @@ impl Sockets {
         with_quic.or_else(|| self.searching.get(&id).map(|socket| &*socket.mux))
     }
 
+    /// What was sent is not answered: nothing leaves in batches for a while.
+    pub(crate) fn send_singly(&self) {
+        let with_quic = self.with_quic.values().map(|socket| &socket.mux);
+        with_quic.for_each(|mux| mux.send_singly());
+    }
+
     /// The network is another.
     pub(crate) fn on_network_changed(&self) {
         let with_quic = self.with_quic.values().map(|socket| &socket.mux);

@@ -541,6 +541,7 @@ impl Decisions {
             self.put(Output::Path(PathCommand::Silent));
         }
         if look.is_used_suspect {
+            self.put(Output::Path(PathCommand::SendSingly));
             self.on_used_silent(now);
         }
         if look.is_near_suspect {

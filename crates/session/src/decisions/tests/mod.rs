@@ -305,6 +305,8 @@ fn silent_direct_path_is_left_for_the_relay_within_a_second_and_a_half() {
     let outputs = bench.pass(Duration::from_millis(1500));
     let silent = |output: &Output| matches!(output, Output::Path(PathCommand::Silent));
     assert!(has(&outputs, silent));
+    let singly = |output: &Output| matches!(output, Output::Path(PathCommand::SendSingly));
+    assert!(has(&outputs, singly));
     assert!(has(&outputs, |o| matches!(o, Output::Doubt)));
     assert!(has(&outputs, |o| matches!(o, Output::Use(Some(1)))));
     assert!(has(&outputs, |o| matches!(o, Output::Leave(2))));
