@@ -259,3 +259,43 @@ fn direct_tcp_is_there_five_seconds_after_udp_ended_in_mid_session() {
         assert!(simulation.carries(), "{blocked:?}");
     }
 }
+
+#[test]
+fn outages_one_after_the_other_leave_the_path_over_udp() {
+    let nat = NatKind::PORT_RESTRICTED;
+    let by_udp = |s: &Simulation| {
+        (0..2).all(|n| {
+            let path = s.peer(n).engine.nominated();
+            path.is_some_and(|path| !path.technique.is_tcp())
+        })
+    };
+    let mut over_tcp = 0;
+    for seed in 0..20 {
+        let mut simulation = Scenario::new(nat, nat).with_tcp().seed(seed).build();
+        simulation.start();
+        assert!(simulation.run_until(Duration::from_secs(5), by_udp));
+        for outage in [2, 5, 8, 9, 12, 14, 16, 17, 18, 21, 24] {
+            for n in 0..2 {
+                simulation.tell(n, Input::StreamsActive(true));
+                simulation.tell(n, Input::TunnelUp);
+            }
+            let host = simulation.hosts[seed as usize % 2];
+            simulation.world.set_up(host, false);
+            let back = simulation.world.now() + Duration::from_secs(outage);
+            simulation.run_until(back, |_| false);
+            simulation.world.set_up(host, true);
+            // Both come back, and a pause between two attempts over UDP may just have begun.
+            let found = back + Duration::from_secs(40);
+            assert!(
+                simulation.run_until(found, Simulation::is_direct),
+                "{seed} {outage}"
+            );
+            over_tcp += u32::from(!by_udp(&simulation));
+            let later = simulation.world.now() + Duration::from_secs(8);
+            assert!(simulation.run_until(later, by_udp), "{seed} {outage}");
+            simulation.run_until(later + Duration::from_secs(20), |_| false);
+            assert!(by_udp(&simulation), "{seed} {outage}");
+        }
+    }
+    assert!(over_tcp > 0, "TCP was first once at least");
+}

@@ -20,6 +20,10 @@ const RETIREMENT: Duration = Duration::from_secs(10);
 /// (RFC 4787 REQ-5 and its exceptions), so the two ends need not look at the same time.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
+/// The first look where the path goes by TCP and nothing is known against UDP: after an outage both come back, and
+/// which is found first is chance.
+const LOOK_FOR_UDP: Duration = Duration::from_secs(2);
+
 /// The path that both sides agreed on.
 #[derive(Debug)]
 pub(super) struct Direct {
@@ -172,11 +176,15 @@ impl Engine {
             .map(|d| d.path.socket)
             .filter(|&s| s != key.0);
         let watched = self.path.streams_active || !self.path.tunnel_up;
+        let look_again = match technique.is_tcp() && !self.avoids_udp() {
+            true => LOOK_FOR_UDP,
+            false => LOOK_AGAIN,
+        };
         self.path.direct = Some(Direct {
             path,
             consent: Consent::new(self.config.timing, self.now, watched, self.path.forgetful),
             unused: None,
-            look_again_at: self.now + LOOK_AGAIN,
+            look_again_at: self.now + look_again,
         });
         self.path.worked_with = self.peer.remote.as_ref().map(|r| r.generation);
         self.stop_search();

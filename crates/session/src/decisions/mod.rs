@@ -262,7 +262,7 @@ impl Decisions {
             }
             Input::Nominated(path) => self.on_nominated(&path, now),
             Input::PathIsLan => self.on_lan(now),
-            Input::DirectLost(reason) => self.on_direct_lost(reason),
+            Input::DirectLost(reason) => self.on_direct_lost(reason, now),
             Input::Unused { technique, rtt } => self.on_unused(technique, rtt, now),
             Input::Obstacle(obstacle) => {
                 let report = self.path_status.on_obstacle(obstacle, self.after_ms(now));
@@ -370,8 +370,10 @@ impl Decisions {
         }
     }
 
-    fn on_direct_lost(&mut self, reason: LossReason) {
+    fn on_direct_lost(&mut self, reason: LossReason, now: Instant) {
         self.starving.by_tcp = None;
+        let over = self.starving.direct.on_silence_over();
+        self.carry(over, now);
         self.path_status.on_direct_lost(reason);
         self.listener_dial.on_not_nominated();
         for epoch in self.tunnels.direct() {
@@ -539,9 +541,9 @@ impl Decisions {
         for path in &look.suspects {
             self.path_status.on_silent(*path);
             self.put(Output::Path(PathCommand::Silent));
+            self.put(Output::Path(PathCommand::SendSingly));
         }
         if look.is_used_suspect {
-            self.put(Output::Path(PathCommand::SendSingly));
             self.on_used_silent(now);
         }
         if look.is_near_suspect {

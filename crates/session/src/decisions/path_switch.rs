@@ -22,7 +22,12 @@ impl Decisions {
 
     fn weigh_direct(&mut self, now: Instant) {
         let by_tcp = self.starving.by_tcp;
-        if by_tcp.is_some_and(|remote| self.tunnels.reaches(remote)) {
+        let by_tcp = by_tcp.filter(|remote| self.tunnels.reaches(*remote));
+        if self.tunnels.answers_directly_but_at(by_tcp) {
+            let over = self.starving.direct.on_silence_over();
+            self.carry(over, now);
+        }
+        if by_tcp.is_some() {
             let instead = self.starving.direct.on_direct_by_tcp();
             self.carry(instead, now);
         }

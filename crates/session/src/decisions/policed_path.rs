@@ -167,7 +167,8 @@ enum State {
     /// The first way is used; what was seen of it, if the streams want more.
     First(Option<Window>),
     /// The first is used though it starves, since there is no second; a direct path by TCP is looked for until then.
-    Seeking { until: Instant },
+    /// `measured` says that it is known to starve. Else it has gone silent, which may be an outage.
+    Seeking { until: Instant, measured: bool },
     /// The second carries the streams, to be compared with the first.
     Trial(Trial),
     /// The second carries them, since it was far better; the first is tried again then.
@@ -288,14 +289,14 @@ impl Starvation {
                     return None;
                 };
                 let poor = self.look_at_first(window, Mark::new(flow, Some(counters), now))?;
-                Some(self.leave_first(poor, second, now))
+                Some(self.leave_first(poor, second, true, now))
             }
             // There is one by now.
             State::Seeking { .. } if second => {
                 self.state = State::First(None);
                 None
             }
-            State::Seeking { until } => {
+            State::Seeking { until, .. } => {
                 if now >= until {
                     self.lengthen_pause();
                     self.state = State::First(None);
@@ -337,7 +338,7 @@ impl Starvation {
             "{} goes silent again and again while it is used",
             self.words.first
         );
-        Some(self.leave_first(Poor { carried: 0.0, why }, second, now))
+        Some(self.leave_first(Poor { carried: 0.0, why }, second, false, now))
     }
 
     fn rests(&self, now: Instant) -> bool {
@@ -366,11 +367,18 @@ impl Starvation {
     }
 
     /// The first way is poor: the streams leave it if there is a second.
-    fn leave_first(&mut self, Poor { carried, why }: Poor, second: bool, now: Instant) -> Verdict {
+    fn leave_first(
+        &mut self,
+        Poor { carried, why }: Poor,
+        second: bool,
+        measured: bool,
+        now: Instant,
+    ) -> Verdict {
         if !second {
             // The search makes pauses of its own. It costs the streams nothing, and the peer may hear late of it.
             let time = (self.pause * 2).min(LONGEST);
-            self.state = State::Seeking { until: now + time };
+            let until = now + time;
+            self.state = State::Seeking { until, measured };
             let why = format!("{why}; a direct path by TCP is looked for");
             return Verdict::Seek(time, why);
         }
@@ -402,6 +410,17 @@ impl Starvation {
             return None;
         }
         Some(self.judge_second(trial.first, second, now))
+    }
+
+    /// The first way answers again, or is lost, before TCP has got through while it was silent: so that may have been an
+    /// outage, after which UDP is as good as before.
+    pub(super) fn on_silence_over(&mut self) -> Option<Verdict> {
+        match self.state {
+            State::Seeking {
+                measured: false, ..
+            } => self.go_back(),
+            _ => None,
+        }
     }
 
     /// A direct path by TCP stands, and its tunnel is up. Streams that were to use the relay use that one, and UDP is

@@ -300,6 +300,18 @@ impl TunnelTable {
         self.directly_at(remote).next().is_some() && self.directly_at(remote).all(dead)
     }
 
+    /// Whether a direct tunnel answers, besides those to this address.
+    pub(super) fn answers_directly_but_at(&self, remote: Option<SocketAddr>) -> bool {
+        let direct = self.up.iter().filter(|up| {
+            let at = up.facts.remote;
+            let at = SocketAddr::new(at.ip().to_canonical(), at.port());
+            up.facts.path == PathKind::Direct && Some(at) != remote
+        });
+        direct
+            .into_iter()
+            .any(|up| up.open && !up.health.is_unanswered())
+    }
+
     /// The direct tunnels to this address that are not suspect; those are asked at every look anyway.
     pub(super) fn trusted_at(&self, remote: SocketAddr) -> Vec<u64> {
         let trusted = self

@@ -284,6 +284,7 @@ fn silent_path_without_a_relay_has_tcp_sought_and_a_new_tunnel_says_so_again() {
     bench.pass(Duration::from_secs(6));
     let twice = silence(&mut bench, 100, 0);
     assert_eq!(avoided(&twice), [Duration::from_secs(120)]);
+    bench.heard.clear();
     // What was said went with the tunnel.
     let why = TunnelEnd::Lost("timed out");
     bench.tell(Input::TunnelEnded { epoch: 2, why });
@@ -291,6 +292,47 @@ fn silent_path_without_a_relay_has_tcp_sought_and_a_new_tunnel_says_so_again() {
     assert!(asks(&bench.up(3, PathKind::Direct)));
     bench.pass(Duration::from_secs(120));
     assert!(!asks(&bench.up(4, PathKind::Direct)), "it is over");
+}
+
+#[test]
+fn outages_where_no_relay_is_allowed_are_no_fault_of_udp_whatever_waits_to_be_sent() {
+    // Until the tunnel is trusted again, each time longer.
+    let trusted = Duration::from_secs(30);
+    for held in [100, HELD] {
+        let mut bench = on_direct_alone(Role::Connector);
+        silence(&mut bench, held, 0);
+        bench.pass(trusted);
+        for _ in 0..2 {
+            // TCP may show that it passes as long as UDP does not.
+            let outage = silence(&mut bench, held, 0);
+            assert_eq!(avoided(&outage), [Duration::from_secs(120)]);
+            assert_eq!(avoided(&bench.pass(trusted)), [Duration::ZERO]);
+            assert_eq!(bench.decisions.used(), Some(2));
+        }
+        silence(&mut bench, held, 0);
+        bench.heard.clear();
+        let lost = bench.tell(Input::DirectLost(LossReason::ConsentExpired));
+        assert_eq!(avoided(&lost), [Duration::ZERO]);
+    }
+}
+
+#[test]
+fn tcp_that_gets_through_while_udp_is_silent_is_kept_and_not_where_udp_answers_by_then() {
+    for (udp_answers, kept) in [(false, Duration::from_secs(60)), (true, Duration::ZERO)] {
+        let mut bench = on_direct_alone(Role::Connector);
+        silence(&mut bench, HELD, 0);
+        bench.pass(Duration::from_secs(6));
+        silence(&mut bench, HELD, 0);
+        bench.heard = if udp_answers { vec![2, 3] } else { vec![3] };
+        bench.tell(Input::Nominated(by_tcp(3)));
+        let mut outputs = bench.up(3, PathKind::Direct);
+        outputs.extend(bench.pass(Duration::from_secs(1)));
+        let avoided = outputs.iter().filter_map(|output| match output {
+            Output::Path(PathCommand::AvoidUdp(time)) => Some(*time),
+            _ => None,
+        });
+        assert_eq!(avoided.last(), Some(kept), "{udp_answers}");
+    }
 }
 
 #[test]
