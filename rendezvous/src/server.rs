@@ -6,17 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_identity::{StateDir, StateLock};
-use p2pdbg_proto::address::is_private;
+use p2pdbg_identity::StateLock;
 use p2pdbg_proto::{
+    address::is_private,
     fingerprint::Fingerprint,
     url::{AccessKey, HostAt, MOST_HOSTS, RendezvousUrl},
 };
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-#[cfg(unix)]
-use crate::operate::admin::AdminSocket;
 use crate::{
     cluster_node::{self, Attended, Membership},
     cluster_store::KeyDesk,
@@ -38,6 +36,8 @@ use crate::{
     self_check::SelfCheck,
     state_files::StateFiles,
 };
+#[cfg(unix)]
+use {crate::operate::admin::AdminSocket, p2pdbg_identity::StateDir};
 
 /// How long peers may take to say goodbye.
 const FAREWELL: Duration = Duration::from_secs(3);

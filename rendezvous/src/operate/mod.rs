@@ -127,6 +127,8 @@ impl Operator {
     ///
     /// # Errors
     /// When they cannot be read, or the store is away.
+    // Asked for by the control socket alone, which is a Unix one.
+    #[cfg(unix)]
     pub(crate) async fn share_keys(&self) -> Result<Option<KeysRead>, KeyError> {
         self.order_keys(true).await
     }
