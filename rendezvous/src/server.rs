@@ -19,7 +19,7 @@ use crate::{
     cluster_node::{self, Attended, Membership},
     cluster_store::KeyDesk,
     config::{ServerConfig, StartError},
-    control::{acceptor::Lobby, hub::Hub},
+    control::{acceptor::Lobby, hub::Hub, quic::own_ids},
     counters::{self, Counters, Tallies},
     datapath::{Channels, Command, Datapath, ports::Ports, socket::UdpPort},
     handover::{Handover, Inheritance, state::Carried},
@@ -129,7 +129,8 @@ impl Server {
             events: events.clone(),
         };
         let workers = Ports::of_all(served.workers, &tallies);
-        let datapath = Datapath::new(workers, vantages, &config.limits, channels, relay);
+        let ids = own_ids(&state.secret);
+        let datapath = Datapath::new(workers, vantages, &config.limits, ids, channels, relay);
         let hub_task = AbortOnDropHandle::new(tokio::spawn(hub.run(stop.clone())));
         let datapath = AbortOnDropHandle::new(tokio::spawn(datapath.run(stop_datapath.clone())));
 

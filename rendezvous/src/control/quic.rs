@@ -13,7 +13,6 @@ use quinn::{
     TransportConfig, VarInt,
     crypto::{CryptoError, HmacKey, rustls::QuicServerConfig},
 };
-use quinn_proto::HashedConnectionIdGenerator;
 use sha2::Sha256;
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +27,7 @@ use crate::{
     },
     datapath::{
         amplification::{Attempt, Unproved},
+        own_ids::OwnIds,
         quic_socket::LONGEST_DATAGRAM,
     },
     hub_event::Event,
@@ -69,13 +69,18 @@ pub(crate) fn endpoint_config(secret: &Secret<32>) -> EndpointConfig {
     let mut config = EndpointConfig::new(Arc::new(ResetKey(reset_key)));
     // The first byte tells QUIC from STUN and the relay's frames, so its second bit has to stay set.
     config.grease_quic_bit(false);
-    let [a, b, c, d, e, f, g, h, ..] = derive(secret, b"p2pdbg connection ids 1");
-    let key = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(key)));
+    let ids = own_ids(secret);
+    config.cid_generator(move || Box::new(ids.generator()));
     config.min_reset_interval(BETWEEN_RESETS);
     // The default, in words; cannot fail for a value of this size.
     let _ = config.max_udp_payload_size(LONGEST_DATAGRAM as u16);
     config
+}
+
+/// The connection ids that endpoints with this secret give out.
+pub(crate) fn own_ids(secret: &Secret<32>) -> OwnIds {
+    let [a, b, c, d, e, f, g, h, ..] = derive(secret, b"p2pdbg connection ids 1");
+    OwnIds::new(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
 }
 
 /// How connections behave. A peer opens one stream and sends little on it.

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | 0–3 | STUN | answered here | answered here |
 //! | 4–15 | relay frames | answered here | dropped |
-//! | 64–255 | QUIC | a bound leg's goes to the other leg, any other to quinn | dropped |
+//! | 64–255 | QUIC | of two proved legs to the other leg; for a connection id of ours to quinn; of another leg to the other; else to quinn | dropped |
 //! | 16–63 | nothing | dropped | dropped |
 //!
 //! As many workers as there are cores read the main ports, each by a socket of its own (`SO_REUSEPORT`). The system
@@ -20,6 +20,7 @@ pub(crate) mod amplification;
 pub(crate) mod command;
 mod core;
 pub(crate) mod gather;
+pub(crate) mod own_ids;
 pub(crate) mod ports;
 pub(crate) mod quic_socket;
 pub(crate) mod socket;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     datapath::{
         core::Core,
+        own_ids::OwnIds,
         ports::Ports,
         worker::{Shared, Worker},
     },
@@ -77,6 +79,7 @@ impl Datapath {
         workers: Vec<Ports>,
         vantages: Arc<Vantages>,
         limits: &Limits,
+        own_ids: OwnIds,
         channels: Channels,
         mut relay: Relay,
     ) -> Self {
@@ -94,6 +97,7 @@ impl Datapath {
             core: Mutex::new(core),
             stun: Mutex::new(StunServer::new(limits)),
             vantages,
+            own_ids,
         };
         Self {
             shared: Arc::new(shared),

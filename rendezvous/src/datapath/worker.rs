@@ -18,6 +18,7 @@ use crate::{
     datapath::{
         core::Core,
         gather::Gather,
+        own_ids::OwnIds,
         ports::Ports,
         quic_socket::{Datagram, LONGEST_DATAGRAM},
         socket::{ReceiveBuffers, answerable},
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     /// Its budgets are those of the whole host.
     pub(crate) stun: Mutex<StunServer>,
     pub(crate) vantages: Arc<Vantages>,
+    /// By which quinn's datagrams are told.
+    pub(crate) own_ids: OwnIds,
 }
 
 impl Shared {
@@ -207,10 +210,14 @@ impl Worker {
         }
         // What this source has sent before, when its way was still known, is not to be overtaken.
         gather.flush(&self.ports);
-        let is_leg = self.shared.with_core(|core| {
-            core.catch_up(&self.ports);
-            core.on_datagrams(&self.ports, now, &source, meta, datagrams)
-        });
+        // A leg may have begun with a forged source: it takes nothing from the connection of whoever is really there.
+        let own_ids = self.shared.own_ids;
+        let is_quinns = datagrams.chunks(stride).any(|one| own_ids.has(one));
+        let is_leg = !is_quinns
+            && self.shared.with_core(|core| {
+                core.catch_up(&self.ports);
+                core.on_datagrams(&self.ports, now, &source, meta, datagrams)
+            });
         if is_leg {
             return;
         }

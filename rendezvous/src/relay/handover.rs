@@ -127,6 +127,7 @@ impl Relay {
             }),
             grant: leg.grant,
             meter: meter(leg.terms),
+            began: None,
             stream: None,
             newest: leg.newest,
         });

@@ -62,6 +62,13 @@ const UNPROVED: usize = 3;
 /// The most that may be sent there all the same, in bytes.
 const UNPROVED_MOST: usize = 16 * 1024;
 
+/// How long a leg may go on with a source that is not proved, which may be forged: some round trips of a slow member.
+const UNPROVED_FOR: Duration = Duration::from_secs(3);
+
+/// How long after it has begun so a leg may not do so again, so that few legs cannot occupy a source for ever. Its
+/// member loses a round trip by that, and no more.
+const UNPROVED_AGAIN: Duration = Duration::from_secs(60);
+
 /// The cookie's first bytes: microseconds since the relay began.
 const COOKIE_TIME: usize = 8;
 
@@ -101,6 +108,8 @@ struct Leg {
     /// Says whether the member may send.
     meter: Arc<LegMeter>,
     bound: Option<Bound>,
+    /// When it last began with a source that was not proved, if it ever has.
+    began: Option<Instant>,
     /// The member's connection over TCP, whether or not it is the route.
     stream: Option<StreamId>,
     /// The newest cookie that was accepted, so that an older answer cannot take the leg back.
@@ -116,6 +125,18 @@ struct Bound {
 }
 
 impl Leg {
+    /// Whether it has begun with a source that is not proved, and may have one yet.
+    fn goes_on_unproved(&self, now: Instant) -> bool {
+        let since = |began| now.saturating_duration_since(began);
+        self.began.is_some_and(|began| since(began) < UNPROVED_FOR)
+    }
+
+    /// Whether a BIND may begin with it, from a source that is not proved.
+    fn may_begin(&self, now: Instant) -> bool {
+        let again = |began| now.saturating_duration_since(began) >= UNPROVED_AGAIN;
+        self.goes_on_unproved(now) || self.began.is_none_or(again)
+    }
+
     /// Whether it is bound, and its member has shown that it receives there and holds the key.
     fn is_proved(&self) -> bool {
         self.bound
@@ -175,6 +196,7 @@ impl Relay {
             grant,
             meter,
             bound: None,
+            began: None,
             stream: None,
             newest: None,
         });
@@ -401,10 +423,12 @@ impl Relay {
         let mut idle = Vec::new();
         for (session, legs) in &mut self.sessions {
             for leg in legs {
+                let unproved_too_long = !leg.goes_on_unproved(now);
                 // A stream shows by other means that its member is there, and tells when it is not.
                 let is_idle = |bound: &mut Bound| {
                     matches!(bound.route, Route::Udp(_))
-                        && clock.saturating_sub(bound.heard.get()) >= patience
+                        && (clock.saturating_sub(bound.heard.get()) >= patience
+                            || bound.credit.is_some() && unproved_too_long)
                 };
                 if let Some(bound) = leg.bound.take_if(is_idle) {
                     idle.push((*session, bound.route));
@@ -456,8 +480,12 @@ impl Relay {
             .sources
             .get(&route.source)
             .is_some_and(|p| *p != position);
-        if proved || taken || !bind_is_genuine(&found.grant.key, leg, mac) {
+        if proved || taken || !found.may_begin(now) || !bind_is_genuine(&found.grant.key, leg, mac)
+        {
             return None;
+        }
+        if !found.goes_on_unproved(now) {
+            found.began = Some(now);
         }
         let before = found.bound.replace(Bound {
             route: Route::Udp(route),

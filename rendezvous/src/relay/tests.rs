@@ -333,6 +333,35 @@ fn a_bind_from_elsewhere_takes_no_leg_that_is_bound_and_no_source_of_another() {
 }
 
 #[test]
+fn a_leg_goes_on_with_a_source_that_is_not_proved_for_three_seconds_of_a_minute() {
+    let mut bench = Bench::new();
+    for _ in 0..2 {
+        let began = bench.now;
+        for millis in [0, 1_500, 2_999] {
+            bench.now = began + Duration::from_millis(millis);
+            // Nor does it go on for longer from here, or from elsewhere.
+            knock(&mut bench, Role::Listener, LISTENER);
+            knock(&mut bench, Role::Listener, ELSEWHERE);
+            bench.relay.expire(bench.now);
+            assert_eq!(bench.forward(LISTENER), Forward::NotALeg);
+            assert!(awaits(bench.forward(ELSEWHERE), Role::Connector));
+        }
+        for millis in [3_000, 59_999] {
+            bench.now = began + Duration::from_millis(millis);
+            bench.relay.expire(bench.now);
+            knock(&mut bench, Role::Listener, LISTENER);
+            assert_eq!(bench.forward(LISTENER), Forward::NotALeg);
+            assert_eq!(bench.forward(ELSEWHERE), Forward::NotALeg);
+        }
+        // Its member binds it all the same.
+        bench.bind(Role::Listener, LISTENER);
+        assert!(awaits(bench.forward(LISTENER), Role::Connector));
+        bench.now = began + UNPROVED_AGAIN + bench.relay.leg_idle;
+        bench.relay.expire(bench.now);
+    }
+}
+
+#[test]
 fn a_source_sends_for_its_newest_leg_only() {
     let mut bench = Bench::both_bound();
     let second = SessionId([2; 16]);

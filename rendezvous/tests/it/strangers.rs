@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 use std::{
+    net::UdpSocket,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,7 +11,8 @@ use std::{
 };
 
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Handle, Refusal, Role, SessionId, ToRendezvous},
+    control::{Credential, FromRendezvous, Handle, Introduction, Refusal, Role, ToRendezvous},
+    relay::{LegGrant, RelayFrame, bind_mac},
     secret::Secret,
     url::RendezvousUrl,
 };
@@ -18,7 +20,7 @@ use p2pdbg_proto::{
 use crate::{
     operator::ask,
     program::Running,
-    support::{Peer, Wire, state_dir},
+    support::{Peer, Wire, endpoint_on, state_dir},
 };
 
 const ANY: [&str; 2] = ["--bind", "127.0.0.1:0"];
@@ -33,14 +35,14 @@ fn meet(handle: &Handle, role: Role) -> ToRendezvous {
 }
 
 /// A listener with the key, a joiner without, and the session between them.
-async fn join(running: &Running) -> (Peer, Peer, SessionId) {
+async fn join(running: &Running) -> (Peer, Peer, Introduction) {
     let mut listener = running.peer_with(running.key()).await;
     let nameplate = listener.listen(None).await.nameplate;
     let mut joiner = running.peer_with(Credential::None).await;
     joiner.say(&ToRendezvous::Join { nameplate }).await;
-    let session = joiner.introduced().await.session;
+    let introduction = joiner.introduced().await;
     listener.introduced().await;
-    (listener, joiner, session)
+    (listener, joiner, introduction)
 }
 
 /// What a peer is told until its ping is answered.
@@ -62,7 +64,7 @@ async fn two_strangers_who_joined_a_code_without_its_words_get_no_voucher_and_me
     let handle = Secret::random();
     let mut strangers = Vec::new();
     for role in [Role::Listener, Role::Connector] {
-        let (listener, mut joiner, session) = join(&running).await;
+        let (listener, mut joiner, Introduction { session, .. }) = join(&running).await;
         // It claims to have paired, which the listener does not say.
         joiner.say(&ToRendezvous::Confirmed { session }).await;
         let heard = told(&mut joiner).await;
@@ -84,7 +86,7 @@ async fn two_strangers_with_vouchers_wait_at_one_handle_and_are_not_introduced()
     let handle = Secret::random();
     let mut bearers = Vec::new();
     for role in [Role::Listener, Role::Connector] {
-        let (mut listener, mut joiner, session) = join(&running).await;
+        let (mut listener, mut joiner, Introduction { session, .. }) = join(&running).await;
         for peer in [&mut listener, &mut joiner] {
             peer.say(&ToRendezvous::Confirmed { session }).await;
         }
@@ -260,5 +262,63 @@ async fn a_member_that_binds_its_leg_without_end_keeps_no_other_session_from_hea
     assert!(floods.iter().all(|flood| !flood.is_finished()));
     for flood in floods {
         flood.abort();
+    }
+}
+
+/// A socket, and the same once more for what others send with its address as their source.
+fn socket_and_its_forger() -> (UdpSocket, UdpSocket) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let forger = socket.try_clone().unwrap();
+    (socket, forger)
+}
+
+/// The genuine first frame of a leg, from wherever it is sent.
+fn begin(leg: &LegGrant) -> Vec<u8> {
+    let mac = bind_mac(leg);
+    RelayFrame::Bind { leg: leg.leg, mac }.encode()
+}
+
+#[tokio::test]
+async fn a_bind_with_the_forged_source_of_a_control_connection_takes_nothing_from_it() {
+    let state = state_dir();
+    let running = Running::start(state.path(), &ANY);
+    let relay = running.url().authority().parse().unwrap();
+    let (socket, forger) = socket_and_its_forger();
+    let fingerprint = running.url().fingerprint.unwrap();
+    let mut victim = Peer::connect_from(endpoint_on(socket), relay, fingerprint).await;
+    victim.hello(running.key()).await;
+    assert!(matches!(
+        victim.hear().await,
+        FromRendezvous::Welcome { .. }
+    ));
+    let (_listener, _stranger, Introduction { leg, .. }) = join(&running).await;
+    for _ in 0..3 {
+        // Of the same flow as what follows, so it is read before.
+        forger.send_to(&begin(&leg), relay).unwrap();
+        assert_eq!(told(&mut victim).await, []);
+    }
+}
+
+#[tokio::test]
+async fn a_bind_with_a_forged_source_keeps_nobody_from_dialling_from_there() {
+    let state = state_dir();
+    let running = Running::start(state.path(), &ANY);
+    let relay = running.url().authority().parse().unwrap();
+    let (_listener, _stranger, Introduction { leg, .. }) = join(&running).await;
+    let (socket, forger) = socket_and_its_forger();
+    forger.send_to(&begin(&leg), relay).unwrap();
+    let fingerprint = running.url().fingerprint.unwrap();
+    let victim = Peer::connect_from(endpoint_on(socket), relay, fingerprint);
+    let forge = async {
+        // It goes on for as long as the other dials.
+        let mut pace = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            pace.tick().await;
+            forger.send_to(&begin(&leg), relay).unwrap();
+        }
+    };
+    tokio::select! {
+        _ = victim => {}
+        () = forge => {}
     }
 }

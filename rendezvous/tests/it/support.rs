@@ -199,10 +199,36 @@ impl Peer {
             SocketAddr::V4(_) => "127.0.0.1:0".parse().unwrap(),
             SocketAddr::V6(_) => "[::1]:0".parse().unwrap(),
         };
-        let endpoint = endpoint_at(local);
-        let connection = soon(dial(&endpoint, address, fingerprint))
-            .await
-            .expect("a handshake");
+        Self::connect_from(endpoint_at(local), address, fingerprint).await
+    }
+
+    /// From a socket of the caller's.
+    pub(crate) async fn connect_from(
+        endpoint: Endpoint,
+        address: SocketAddr,
+        fingerprint: Fingerprint,
+    ) -> Self {
+        let connection = soon(dial(&endpoint, address, fingerprint));
+        let connection = connection.await.expect("a handshake");
+        Self::over(endpoint, connection).await
+    }
+
+    /// With room for so many bytes that it has not heard yet, so that the rendezvous keeps what comes on top.
+    pub(crate) async fn connect_deaf(
+        address: SocketAddr,
+        fingerprint: Fingerprint,
+        window: u32,
+    ) -> Self {
+        let mut transport = TransportConfig::default();
+        transport.receive_window(VarInt::from_u32(window));
+        let endpoint = endpoint();
+        let tls = tls::control_client(Some(fingerprint)).unwrap();
+        let connection = soon(dial_through(&endpoint, address, tls, transport));
+        let connection = connection.await.expect("a handshake");
+        Self::over(endpoint, connection).await
+    }
+
+    async fn over(endpoint: Endpoint, connection: Connection) -> Self {
         let (send, receive) = soon(connection.open_bi()).await.expect("a stream");
         Self {
             local: endpoint.local_addr().unwrap(),
@@ -280,9 +306,12 @@ pub(crate) fn endpoint() -> Endpoint {
 }
 
 fn endpoint_at(local: SocketAddr) -> Endpoint {
+    endpoint_on(std::net::UdpSocket::bind(local).unwrap())
+}
+
+pub(crate) fn endpoint_on(socket: std::net::UdpSocket) -> Endpoint {
     let mut config = EndpointConfig::default();
     config.grease_quic_bit(false);
-    let socket = std::net::UdpSocket::bind(local).unwrap();
     Endpoint::new(config, None, socket, Arc::new(TokioRuntime)).unwrap()
 }
 
@@ -300,8 +329,16 @@ pub(crate) async fn dial_with(
     address: SocketAddr,
     tls: rustls::ClientConfig,
 ) -> Result<Connection, ConnectionError> {
+    dial_through(endpoint, address, tls, TransportConfig::default()).await
+}
+
+async fn dial_through(
+    endpoint: &Endpoint,
+    address: SocketAddr,
+    tls: rustls::ClientConfig,
+    mut transport: TransportConfig,
+) -> Result<Connection, ConnectionError> {
     let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
-    let mut transport = TransportConfig::default();
     // As peers do it: what a test does meanwhile may take longer than a silence may last.
     transport.keep_alive_interval(Some(Duration::from_secs(10)));
     config.transport_config(Arc::new(transport));
