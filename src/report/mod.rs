@@ -16,6 +16,7 @@ mod human;
 mod printer;
 pub(crate) mod status_line;
 pub(crate) mod status_text;
+mod unanswered;
 mod words;
 
 use std::collections::BTreeMap;

@@ -11,6 +11,8 @@ use p2pdbg_facts::HostFacts;
 use p2pdbg_forward::Direction;
 use p2pdbg_proto::control::Role;
 
+use super::unanswered::Unanswered;
+
 /// How much a line matters, which decides its colour and whether it is shown while a COMMAND has the
 /// terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +60,7 @@ pub(super) struct View {
     role: Role,
     peer: Option<Untrusted>,
     path: Option<PathReport>,
+    unanswered: Unanswered,
 }
 
 impl View {
@@ -66,12 +69,16 @@ impl View {
             role,
             peer: None,
             path: None,
+            unanswered: Unanswered::default(),
         }
     }
 
     /// The lines that tell of `event`; the view takes in what it says.
     // One match, which splitting would only scatter: an event, what is read of it.
     pub(super) fn lines(&mut self, event: &Event) -> Vec<Line> {
+        if self.unanswered.is_repeated(event) {
+            return Vec::new();
+        }
         let lines = match event {
             Event::Ready {
                 command,
