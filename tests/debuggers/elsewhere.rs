@@ -1,6 +1,9 @@
 //! Debuggers that listen where no forward leads: both ends say so, and what to do.
 
-use std::io::{BufRead, BufReader, Write};
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::Command,
+};
 
 use p2pdbg_events::{Warning, WarningCode};
 
@@ -50,6 +53,29 @@ fn debugpy_on_another_port_than_the_forward_dials_is_told_at_both_ends() {
     }
     let mended = format!("p2pdbg listen debugpy:{other}");
     assert!(beside_ide.hint.unwrap().contains(&mended));
+}
+
+/// As images of containers do it: nothing of it stands in the command line.
+#[test]
+fn jvm_that_was_told_its_port_by_a_variable_is_told_like_any() {
+    let Some(lab) = two_nats("else-jvm") else {
+        return;
+    };
+    if Command::new("java").arg("-version").output().is_err() {
+        return skip("there is no Java");
+    }
+    let setting = setting(&lab);
+    let (dialled, other) = (setting.port(), setting.port());
+    let pair = setting.pair_with_port([format!("jdwp:{dialled}")], dialled);
+    let mut command = setting.debuggee.command("java");
+    let agent = "-agentlib:jdwp=transport=dt_socket,server=y,suspend=n,address=127.0.0.1";
+    command.env("JAVA_TOOL_OPTIONS", format!("{agent}:{other}"));
+    command.arg(file("programs/Endless.java"));
+    let _jvm = Process::start("java", command, &setting.transcript);
+    for warning in told(&pair, other) {
+        let message = warning.message;
+        assert!(message.starts_with("jdwp (process "), "{message}");
+    }
 }
 
 #[test]

@@ -88,10 +88,9 @@ pub(crate) fn port_of(
     preset: Preset,
     sockets: &[ListeningSocket],
 ) -> Option<u16> {
-    let command_line = process.command_line();
+    let words = process.words();
     let debugger = preset.debugger();
-    let fits =
-        |socket: &&ListeningSocket| debugger.listens_as(&command_line, socket.address.port());
+    let fits = |socket: &&ListeningSocket| debugger.listens_as(&words, socket.address.port());
     let mut fitting = sockets.iter().filter(fits).peekable();
     fitting.peek()?;
     let inodes = process.sockets();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use p2pdbg_debugger::Preset;
 use p2pdbg_net::listening::ListeningSocket;
 
-/// A debugger of this host that waits for its IDE at a TCP port, recognised by the command line of the process.
+/// A debugger of this host that waits for its IDE at a TCP port, recognised by the words of the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListeningDebugger {
     /// The first preset of the table whose processes look so.
@@ -22,8 +22,7 @@ pub struct ListeningDebugger {
 pub fn debuggers(sockets: &[ListeningSocket]) -> Vec<ListeningDebugger> {
     let mut found: Vec<(usize, ListeningDebugger)> = Vec::new();
     for process in crate::process::all() {
-        let command_line = process.command_line();
-        let fitting = fitting(&command_line, sockets.iter());
+        let fitting = fitting(&process.words(), sockets.iter());
         // Only those that could be a debugger's have their descriptors looked at.
         if fitting.is_empty() {
             continue;
@@ -46,21 +45,20 @@ pub fn debuggers(sockets: &[ListeningSocket]) -> Vec<ListeningDebugger> {
     found.into_iter().map(|(_, found)| found).collect()
 }
 
-/// Which of the sockets, by their place, are those of a debugger if a process with this command line has them, and of
-/// which. What most processes are is told without a look at the sockets, of which a busy host has hundreds.
+/// Which of the sockets, by their place, are those of a debugger if a process with these words has them, and of which. What most processes are is told without a look at the sockets, of which a busy host has hundreds.
 #[cfg(target_os = "linux")]
 fn fitting<'a>(
-    command_line: &[String],
+    words: &[String],
     sockets: impl Iterator<Item = &'a ListeningSocket>,
 ) -> Vec<(usize, Preset)> {
-    let may_be = |preset: &Preset| preset.debugger().may_listen_as(command_line);
+    let may_be = |preset: &Preset| preset.debugger().may_listen_as(words);
     let may_be: Vec<Preset> = Preset::ALL.into_iter().filter(may_be).collect();
     if may_be.is_empty() {
         return Vec::new();
     }
     let fits = |(index, socket): (usize, &ListeningSocket)| {
         let port = socket.address.port();
-        let is_it = |preset: &&Preset| preset.debugger().listens_as(command_line, port);
+        let is_it = |preset: &&Preset| preset.debugger().listens_as(words, port);
         may_be.iter().find(is_it).map(|preset| (index, *preset))
     };
     sockets.enumerate().filter_map(fits).collect()
@@ -82,11 +80,12 @@ mod tests {
     use crate::process;
 
     /// A process that has a listening socket as its standard input, and calls itself `name`.
-    fn start(name: &str, listener: TcpListener) -> std::process::Child {
+    fn start(name: &str, listener: TcpListener, variable: (&str, &str)) -> std::process::Child {
         use std::os::unix::process::CommandExt;
         Command::new("sleep")
             .arg0(name)
             .arg("600")
+            .env(variable.0, variable.1)
             .stdin(OwnedFd::from(listener))
             .spawn()
             .unwrap()
@@ -94,33 +93,38 @@ mod tests {
 
     #[test]
     fn debugger_that_listens_is_found_by_its_process_and_others_are_not() {
-        let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
-        let (debugger, other) = (bind(), bind());
-        let addresses = [&debugger, &other].map(|socket| socket.local_addr().unwrap());
-        let mut gdbserver = start("/usr/bin/gdbserver", debugger);
-        let mut server = start("httpd", other);
-        for (child, name) in [(&gdbserver, "/usr/bin/gdbserver"), (&server, "httpd")] {
+        let jdwp = "-Xmx1g -agentlib:jdwp=transport=dt_socket,server=y,address=127.0.0.1:";
+        let no_debugger = "-Xmx1g -Dport=";
+        let told = [
+            ("/usr/bin/gdbserver", "NONE", "", Some(Preset::Gdbserver)),
+            ("httpd", "JAVA_TOOL_OPTIONS", jdwp, None),
+            ("java", "JAVA_TOOL_OPTIONS", jdwp, Some(Preset::Jdwp)),
+            ("/jdk/bin/java", "JDK_JAVA_OPTIONS", no_debugger, None),
+            ("ruby3.1", "RUBY_DEBUG_PORT", "", Some(Preset::Rdbg)),
+        ];
+        let mut children = Vec::new();
+        for (name, variable, value, debugger) in told {
+            let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = socket.local_addr().unwrap();
+            let value = format!("{value}{}", address.port());
+            let child = start(name, socket, (variable, &value));
             // A process that has just begun with a program has no command line for a moment.
             while process::find(child.id()).unwrap().command_line() != [name, "600"] {
                 std::thread::yield_now();
             }
+            children.push((child, address, debugger));
         }
-        let sockets: Vec<ListeningSocket> = listening::all()
-            .into_iter()
-            .filter(|socket| addresses.contains(&socket.address))
-            .collect();
-        assert_eq!(sockets.len(), 2);
-        let expected = ListeningDebugger {
-            debugger: Preset::Gdbserver,
-            address: addresses[0],
-            pid: gdbserver.id(),
-        };
+        let mut sockets = listening::all();
+        sockets.retain(|socket| children.iter().any(|(_, own, _)| *own == socket.address));
+        assert_eq!(sockets.len(), children.len());
         let found = debuggers(&sockets);
-        for child in [&mut gdbserver, &mut server] {
+        for (mut child, address, debugger) in children {
+            let its = found.iter().find(|found| found.address == address);
+            let expected = debugger.map(|debugger| (debugger, child.id()));
             child.kill().unwrap();
             child.wait().unwrap();
+            assert_eq!(its.map(|its| (its.debugger, its.pid)), expected);
         }
-        assert_eq!(found, [expected]);
     }
 
     #[test]

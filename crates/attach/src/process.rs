@@ -3,6 +3,7 @@
 
 use std::{collections::HashSet, fs, path::PathBuf};
 
+use p2pdbg_debugger::Preset;
 use procfs::process::{self, FDTarget};
 use rustix::process::Signal;
 
@@ -46,6 +47,29 @@ impl Process {
         let mut words = self.0.cmdline().unwrap_or_default();
         words.truncate(MAX_WORDS);
         words.retain(|word| word.len() <= MAX_WORD);
+        words
+    }
+
+    /// Its command line, and behind it as `NAME=WORD` those of the variables by which a debugger in it may have been
+    /// told what to do: a container's image often sets them.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let mut words = self.command_line();
+        let program = words.first().map_or("", String::as_str);
+        let listens = Preset::ALL
+            .into_iter()
+            .filter_map(|preset| preset.debugger().listens);
+        let names = listens.filter(|listens| listens.is_program(program));
+        let names: Vec<&str> = names
+            .flat_map(|listens| listens.variables)
+            .copied()
+            .collect();
+        for name in names {
+            let value = self.variable(name).unwrap_or_default();
+            let told = value.to_string_lossy();
+            let told = told.split_whitespace().take(MAX_WORDS);
+            let told = told.filter(|word| word.len() <= MAX_WORD);
+            words.extend(told.map(|word| format!("{name}={word}")));
+        }
         words
     }
 

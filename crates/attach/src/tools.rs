@@ -188,9 +188,8 @@ async fn jdwp(process: &Process, descriptors: Descriptors) -> Result<(u16, Runni
         return Ok((port, Running::Within));
     }
     opens_its_port_here(process)?;
-    let command_line = process.command_line();
     let waits = |word: &String| word.contains("jdwp") && word.contains("onjcmd=y");
-    if !command_line.iter().any(waits) {
+    if !process.words().iter().any(waits) {
         let way = "-agentlib:jdwp=transport=dt_socket,server=y,address=127.0.0.1:5005,onjcmd=y";
         return Err(Refusal::StartedWithout(way.to_owned()));
     }

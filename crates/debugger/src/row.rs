@@ -37,13 +37,16 @@ pub struct Debugger {
     pub ides: Ides,
 }
 
-/// How a process that listens for its IDE is told from other processes, by its command line.
+/// How a process that listens for its IDE is told from other processes, by its words: those of its command line, and as
+/// `NAME=WORD` those of the variables by which it was told more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listens {
     /// How the file name of its program begins.
     pub program: &'static str,
-    /// What one of its arguments contains; nothing where the program is the debugger itself.
+    /// What one of its words contains; nothing where the program is the debugger itself.
     pub argument: &'static str,
+    /// The variables in which it may have been told what else stands in the command line.
+    pub variables: &'static [&'static str],
     /// Which of the ports on which it listens is the debugger's.
     pub port: ListeningPort,
 }
@@ -53,24 +56,31 @@ pub struct Listens {
 pub enum ListeningPort {
     /// Any: the process does nothing else.
     Any,
-    /// One whose number stands in the command line.
+    /// One whose number stands among its words.
     InCommandLine,
-    /// One whose number stands in the argument that contains [`Listens::argument`].
+    /// One whose number stands in the word that contains [`Listens::argument`].
     InArgument,
     /// The same, or one of so many from the debugger's own port on: processes that it starts count up from there.
     InArgumentOrOwn(u16),
 }
 
+impl Listens {
+    /// Whether this, the first word of a command line, is its program.
+    pub fn is_program(&self, word: &str) -> bool {
+        let name = word.rsplit('/').next().unwrap_or_default();
+        name.starts_with(self.program)
+    }
+}
+
 impl Debugger {
     /// Whether a process with this command line may listen for this debugger's IDE on some port.
-    pub fn may_listen_as(&self, command_line: &[String]) -> bool {
+    pub fn may_listen_as(&self, words: &[String]) -> bool {
         let Some(listens) = self.listens else {
             return false;
         };
-        let mut words = command_line.iter();
+        let mut words = words.iter();
         let program = words.next().map_or("", String::as_str);
-        let program = program.rsplit('/').next().unwrap_or_default();
-        program.starts_with(listens.program)
+        listens.is_program(program)
             && match listens.port {
                 ListeningPort::Any | ListeningPort::InArgumentOrOwn(_) => true,
                 ListeningPort::InCommandLine | ListeningPort::InArgument => {
@@ -79,12 +89,12 @@ impl Debugger {
             }
     }
 
-    /// Whether a process with this command line, which listens on `port`, does so for this debugger's IDE.
-    pub fn listens_as(&self, command_line: &[String], port: u16) -> bool {
-        let Some(listens) = self.listens.filter(|_| self.may_listen_as(command_line)) else {
+    /// Whether a process with these words, which listens on `port`, does so for this debugger's IDE.
+    pub fn listens_as(&self, words: &[String], port: u16) -> bool {
+        let Some(listens) = self.listens.filter(|_| self.may_listen_as(words)) else {
             return false;
         };
-        let mut words = command_line.iter().skip(1);
+        let mut words = words.iter().skip(1);
         let says = |word: &&String| word.contains(listens.argument);
         let names = |word: &String| {
             let mut numbers = word.split(|c: char| !c.is_ascii_digit());

@@ -99,6 +99,7 @@ const DEBUGPY: Debugger = Debugger {
     listens: Some(Listens {
         program: "python",
         argument: "debugpy",
+        variables: &[],
         port: ListeningPort::InCommandLine,
     }),
     traps: &[
@@ -108,7 +109,7 @@ const DEBUGPY: Debugger = Debugger {
         ),
         trap(
             "subprocesses are not debugged",
-            "keep one port number at both ends, since they dial the number that the IDE used",
+            "let the IDE's configuration have \"connect\": debugpy sends the IDE there for each of them",
         ),
     ],
     ides: Ides {
@@ -146,6 +147,7 @@ const PTVSD: Debugger = Debugger {
     listens: Some(Listens {
         program: "python",
         argument: "ptvsd",
+        variables: &[],
         port: ListeningPort::InCommandLine,
     }),
     traps: &[trap(
@@ -188,6 +190,7 @@ const GDBSERVER: Debugger = Debugger {
     listens: Some(Listens {
         program: "gdbserver",
         argument: "",
+        variables: &[],
         port: ListeningPort::Any,
     }),
     traps: &[
@@ -248,6 +251,7 @@ const LLDB: Debugger = Debugger {
     listens: Some(Listens {
         program: "lldb-server",
         argument: "",
+        variables: &[],
         port: ListeningPort::Any,
     }),
     traps: &[
@@ -297,6 +301,7 @@ const DELVE: Debugger = Debugger {
     listens: Some(Listens {
         program: "dlv",
         argument: "",
+        variables: &[],
         port: ListeningPort::Any,
     }),
     traps: &[trap(
@@ -346,6 +351,7 @@ const JDWP: Debugger = Debugger {
     listens: Some(Listens {
         program: "java",
         argument: "jdwp",
+        variables: &["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"],
         port: ListeningPort::InArgument,
     }),
     traps: &[trap(
@@ -389,6 +395,7 @@ const NODE: Debugger = Debugger {
     listens: Some(Listens {
         program: "node",
         argument: "inspect",
+        variables: &["NODE_OPTIONS"],
         port: ListeningPort::InArgumentOrOwn(100),
     }),
     traps: &[trap(
@@ -434,8 +441,10 @@ const RDBG: Debugger = Debugger {
     presence: Presence::Program("rdbg"),
     listens: Some(Listens {
         program: "ruby",
-        argument: "rdbg",
-        port: ListeningPort::InCommandLine,
+        // rdbg runs the program anew and tells it by variables.
+        argument: "RUBY_DEBUG_PORT",
+        variables: &["RUBY_DEBUG_PORT"],
+        port: ListeningPort::InArgument,
     }),
     traps: &[trap(
         "rdbg --open listens on a Unix socket",
