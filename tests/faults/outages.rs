@@ -51,6 +51,30 @@ fn links_that_are_cut_for_a_second_are_hardly_noticed() {
     session.finish();
 }
 
+/// Outages of either end, each soon after the one before. UDP works in between, so that is where it ends.
+#[track_caller]
+fn stays_on_udp(name: &'static str, lasting: u64) {
+    let Some(lab) = two_nats_of(name, NatKind::PORT_RESTRICTED) else {
+        return;
+    };
+    let setting = setting(&lab).with_path("direct");
+    let session = Session::begin(name, lab, setting, PathKind::Direct);
+    for ide in [true, false, true, false] {
+        let what = format!("link cut for {lasting} s, path direct");
+        session.cut(&what, seconds(lasting), ide, !ide);
+        session.settles();
+        for peer in session.peers() {
+            over_udp(peer);
+        }
+    }
+    session.finish();
+}
+
+#[test]
+fn outages_soon_after_one_another_leave_a_session_without_a_relay_on_udp() {
+    both_at_once(|| stays_on_udp("cut-d2", 2), || stays_on_udp("cut-d6", 6));
+}
+
 #[test]
 fn a_debuggee_that_is_cut_off_for_ten_seconds_is_still_stopped_at_its_breakpoint() {
     let Some(session) = Session::direct("cut-10") else {

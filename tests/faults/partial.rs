@@ -92,6 +92,30 @@ fn session_whose_datagrams_of_more_than_1200_bytes_are_lost_goes_on() {
 }
 
 #[test]
+fn session_whose_datagrams_of_more_than_1200_bytes_are_lost_in_one_direction_goes_on() {
+    let out = "ip saddr HOST meta l4proto udp udp length > 1208 drop";
+    let back = "ip daddr HOST meta l4proto udp udp length > 1208 drop";
+    both_at_once(
+        || passes("wide-ro", "relay", true, out),
+        || passes("wide-ri", "relay", false, back),
+    );
+    both_at_once(
+        || passes("wide-do", "direct", false, out),
+        || passes("wide-ai", "any", true, back),
+    );
+}
+
+#[test]
+fn session_whose_marked_datagrams_are_lost_in_one_direction_goes_on() {
+    let out = "ip saddr HOST meta l4proto udp ip ecn != not-ect drop";
+    let back = "ip daddr HOST meta l4proto udp ip ecn != not-ect drop";
+    both_at_once(
+        || passes("ecn-ao", "any", true, out),
+        || passes("ecn-ri", "relay", false, back),
+    );
+}
+
+#[test]
 fn relayed_session_that_the_rendezvous_does_not_hear_or_answer_over_udp_goes_on() {
     both_at_once(
         || {

@@ -102,6 +102,8 @@ pub enum Input<'a> {
     /// What the peer's [`Output::Signal`] said. The driver has authenticated it as the peer's, and signals come in
     /// the order in which they were sent.
     PeerSignal(&'a [u8]),
+    /// The peers have met again: what was last signalled may not have arrived, and is to be signalled again.
+    MetAgain,
     /// Addresses that the rendezvous itself saw the peer use; adds to those named before. Many ports are only ever
     /// tried at these.
     PeerSeen(&'a [IpAddr]),

@@ -21,7 +21,7 @@ pub(super) enum Beside {
     /// Other hosts, all of which are dialled when this one is lost.
     Hosts,
     /// The same host over TCP.
-    Tcp(ByTcp),
+    Tcp(Box<ByTcp>),
     /// Nothing: TCP carries it already, or there is nothing else.
     Nothing,
 }

@@ -379,7 +379,7 @@ impl Driver {
             patience: self.policy.patience(true),
             ends_with_patience: true,
         };
-        Beside::Tcp(ByTcp::new(at.clone(), by_tcp))
+        Beside::Tcp(Box::new(ByTcp::new(at.clone(), by_tcp)))
     }
 
     async fn connect(

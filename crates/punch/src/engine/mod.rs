@@ -94,6 +94,7 @@ impl Engine {
             Input::SocketFailed { socket } => self.on_socket_failed(socket),
             Input::LocalAddresses(addresses) => self.on_local_addresses(addresses),
             Input::PeerSignal(bytes) => self.on_peer_signal(bytes),
+            Input::MetAgain => self.host.signal_due = true,
             Input::PeerSeen(addresses) => {
                 if self.peer.on_seen(addresses) {
                     self.reconsider_search();

@@ -382,6 +382,20 @@ mod tests {
     }
 
     #[test]
+    fn peer_that_was_met_again_is_told_how_things_stand_though_nothing_has_changed() {
+        let start = Instant::now();
+        let mut engine = engine(Technique::HolePunch, start);
+        let signals = |outputs: Vec<Output>| {
+            let signal = |output: &Output| matches!(output, Output::Signal(_));
+            outputs.iter().filter(|output| signal(output)).count()
+        };
+        engine.handle(start, Input::Timeout);
+        assert_eq!(signals(outputs(&mut engine)), 0);
+        engine.handle(start, Input::MetAgain);
+        assert_eq!(signals(outputs(&mut engine)), 1);
+    }
+
+    #[test]
     fn path_under_streams_is_asked_and_not_lost_whatever_is_heard_first_after_a_stop() {
         let inputs = [
             Input::Timeout,
