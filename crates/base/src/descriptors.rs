@@ -104,8 +104,8 @@ pub fn limit() -> usize {
         .unwrap_or(usize::MAX)
 }
 
-/// Takes as many as the system gives, above `had` and below `refused`; whether that is more than before. macOS says that
-/// there is no limit, as a rule, and refuses every number above one that it does not tell here, "no limit" too.
+/// Takes as many as the system gives, above `had` and below `refused`; whether that is more than before. macOS says
+/// that there is no limit, as a rule, and refuses every number above one that it does not tell here, "no limit" too.
 #[cfg(unix)]
 fn take_most(had: u64, refused: u64, take: impl Fn(u64) -> bool) -> bool {
     let (mut taken, mut refused) = (had, refused);

@@ -2,8 +2,8 @@
 
 use std::io::IsTerminal;
 
-/// Whether this is a terminal that takes escape sequences: not where `TERM` says that it knows none. A console of Windows'
-/// takes them once it is told to, which this does for all of the program's streams.
+/// Whether this is a terminal that takes escape sequences: not where `TERM` says that it knows none. A console of
+/// Windows' takes them once it is told to, which this does for all of the program's streams.
 pub fn takes_escapes(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb") && is_ready()
 }
