@@ -57,11 +57,14 @@ fn beside_this_program() -> Option<PathBuf> {
 #[cfg(unix)]
 fn examine(file: &Path) -> io::Result<()> {
     use rustix::fs::{Access, access};
-    if file.metadata()?.is_dir() {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            "it is a directory",
-        ));
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        let what = match metadata.is_dir() {
+            true => "it is a directory",
+            // Reading a FIFO would block for ever.
+            false => "it is no regular file",
+        };
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
     }
     access(file, Access::EXEC_OK)?;
     interpreter(file)
@@ -178,6 +181,22 @@ mod tests {
         assert_eq!(directory.kind(), io::ErrorKind::PermissionDenied);
         let nothing = look_for(Path::new("no-program-is-called-so")).unwrap_err();
         assert_eq!(nothing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn pipe_that_may_be_run_is_no_program_and_is_not_read() {
+        use std::{process::Command, sync::mpsc, thread, time::Duration};
+
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("app");
+        let mut make = Command::new("mkfifo");
+        make.args(["-m", "700"]).arg(&pipe);
+        assert!(make.status().unwrap().success());
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || tell.send(look_for(&pipe)));
+        let looked = told.recv_timeout(Duration::from_secs(60)).unwrap();
+        let error = looked.unwrap_err();
+        assert_eq!(error.to_string(), "it is no regular file");
     }
 
     #[test]
