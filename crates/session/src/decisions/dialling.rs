@@ -70,20 +70,18 @@ impl Decisions {
         if self.listener_dial.gives_time(now) {
             return;
         }
-        if !self.tunnels.are_dead_at(ends.1, confirmed, now) {
-            return;
-        }
-        match self.tunnels.dials.since(PathKind::Direct, ends.1) {
+        let dialled = self.tunnels.dials.since(PathKind::Direct, ends.1);
+        let stuck = dialled.is_some_and(|since| now.saturating_duration_since(since) >= STUCK);
+        if stuck && self.tunnels.are_suspect_at(ends.1) {
             // Checks pass there and a tunnel does not, as where what is longer is dropped: the next attempt finds out.
-            Some(since) if now.saturating_duration_since(since) >= STUCK => {
-                self.tunnels
-                    .dials
-                    .leave(PathKind::Direct, ends.1, STUCK, now);
-                self.listener_dial.on_not_nominated();
-                self.put(Output::Path(PathCommand::DirectLost));
-            }
-            Some(_) => {}
-            None => self.dial(ends, PathKind::Direct, now),
+            // What is short may be heard on the tunnel before, now and then.
+            self.tunnels
+                .dials
+                .leave(PathKind::Direct, ends.1, STUCK, now);
+            self.listener_dial.on_not_nominated();
+            self.put(Output::Path(PathCommand::DirectLost));
+        } else if dialled.is_none() && self.tunnels.are_dead_at(ends.1, confirmed, now) {
+            self.dial(ends, PathKind::Direct, now);
         }
     }
 

@@ -300,6 +300,12 @@ impl TunnelTable {
         self.directly_at(remote).next().is_some() && self.directly_at(remote).all(dead)
     }
 
+    /// Whether there are direct tunnels to this address and each is suspect, though it may have been heard just now.
+    pub(super) fn are_suspect_at(&self, remote: SocketAddr) -> bool {
+        let mut there = self.directly_at(remote).peekable();
+        there.peek().is_some() && there.all(|up| up.health.is_suspect())
+    }
+
     /// Whether a direct tunnel answers, besides those to this address.
     pub(super) fn answers_directly_but_at(&self, remote: Option<SocketAddr>) -> bool {
         let direct = self.up.iter().filter(|up| {

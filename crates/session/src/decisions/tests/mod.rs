@@ -684,6 +684,19 @@ fn path_that_answers_and_on_which_no_new_tunnel_comes_up_is_looked_for_anew() {
 }
 
 #[test]
+fn path_on_which_no_new_tunnel_comes_up_is_looked_for_anew_though_the_old_one_is_heard_at_times() {
+    let mut bench = dead_tunnel_on_a_path_that_works(PathPolicy::Direct);
+    bench.pass(Duration::from_millis(700));
+    assert_eq!(dials(&bench.tell(ANSWERS)), [PathKind::Direct]);
+    bench.pass(Duration::from_secs(1));
+    // What is short passes, and what is as long as a handshake does not.
+    bench.heard.push(1);
+    let outputs = bench.pass(dialling::STUCK);
+    let lost = |output: &Output| matches!(output, Output::Path(PathCommand::DirectLost));
+    assert!(has(&outputs, lost));
+}
+
+#[test]
 fn tunnel_of_a_path_that_was_away_is_given_time_to_come_back() {
     let away = Input::PathAnswers {
         after: Duration::from_secs(2),
