@@ -1,5 +1,5 @@
-//! Targets that do not answer: what is said of one, until it does, is said once. An IDE that asks each second whether its
-//! debuggee is there would fill the screen.
+//! Targets that do not answer: what is said of one, until it does, is said once. An IDE that asks each second whether
+//! its debuggee is there would fill the screen.
 
 use p2pdbg_base::HostPort;
 use p2pdbg_events::{Event, StreamState, Waiting, WaitingFor};

@@ -45,7 +45,8 @@ pub fn debuggers(sockets: &[ListeningSocket]) -> Vec<ListeningDebugger> {
     found.into_iter().map(|(_, found)| found).collect()
 }
 
-/// Which of the sockets, by their place, are those of a debugger if a process with these words has them, and of which. What most processes are is told without a look at the sockets, of which a busy host has hundreds.
+/// Which of the sockets, by their place, are those of a debugger if a process with these words has them, and of
+/// which. What most processes are is told without a look at the sockets, of which a busy host has hundreds.
 #[cfg(target_os = "linux")]
 fn fitting<'a>(
     words: &[String],
