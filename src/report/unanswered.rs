@@ -1,12 +1,19 @@
 //! Targets that do not answer: what is said of one, until it does, is said once. An IDE that asks each second whether
 //! its debuggee is there would fill the screen.
 
+use std::collections::BTreeMap;
+
 use p2pdbg_base::HostPort;
 use p2pdbg_events::{Event, StreamState, Waiting, WaitingFor};
 
 /// What was said of which target since it answered last.
 #[derive(Debug, Default)]
-pub(super) struct Unanswered(Vec<(HostPort, Said)>);
+pub(super) struct Unanswered {
+    said: Vec<(HostPort, Said)>,
+    /// The streams that have not ended, and whether each waits. At the end that accepts one it is open before it is
+    /// known whether anybody answers.
+    streams: BTreeMap<u64, bool>,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Said {
@@ -19,40 +26,62 @@ enum Said {
 impl Unanswered {
     /// Whether this was said already; notes it, and what has answered since.
     pub(super) fn is_repeated(&mut self, event: &Event) -> bool {
-        let (target, what) = match event {
+        match event {
             Event::Stream {
-                state: StreamState::GaveUp,
+                id,
+                state,
                 to: Some(to),
                 ..
-            } => (to, Said::GivenUp),
+            } => {
+                if self.has_answered(*id, *state) {
+                    self.said.retain(|(target, _)| target != to);
+                }
+                *state == StreamState::GaveUp && self.was_said(to, Said::GivenUp)
+            }
             Event::Waiting(Waiting {
                 awaited: WaitingFor::Debuggee | WaitingFor::Ide,
                 at: Some(at),
                 ..
-            }) => (at, Said::Awaited),
-            Event::Stream {
-                state: StreamState::Open,
-                to: Some(to),
-                ..
-            }
-            | Event::Forward { to, .. } => {
-                self.0.retain(|(target, _)| target != to);
-                return false;
+            }) => self.was_said(at, Said::Awaited),
+            Event::Forward { to, .. } => {
+                self.said.retain(|(target, _)| target != to);
+                false
             }
             // Another session, of whose forwards nothing was said.
             Event::Paired { .. } => {
-                self.0.clear();
-                return false;
+                *self = Self::default();
+                false
             }
-            _ => return false,
-        };
-        let said = (target.clone(), what);
-        let is_repeated = self.0.contains(&said);
-        if !is_repeated {
-            // There are as many as the session has forwards, at the most.
-            self.0.push(said);
+            _ => false,
         }
-        is_repeated
+    }
+
+    /// Whether this state of a stream shows that its target has answered: it was open and did not wait, or waits no
+    /// more.
+    fn has_answered(&mut self, id: u64, state: StreamState) -> bool {
+        match state {
+            StreamState::Waiting => {
+                self.streams.insert(id, true);
+                false
+            }
+            StreamState::Open => self.streams.insert(id, false) == Some(true),
+            StreamState::HalfClosed => false,
+            StreamState::Closed | StreamState::Reset => self.streams.remove(&id) == Some(false),
+            StreamState::GaveUp => {
+                self.streams.remove(&id);
+                false
+            }
+        }
+    }
+
+    /// Notes what is said of a target. There are as many as the session has forwards, at the most.
+    fn was_said(&mut self, target: &HostPort, what: Said) -> bool {
+        let said = (target.clone(), what);
+        let was_said = self.said.contains(&said);
+        if !was_said {
+            self.said.push(said);
+        }
+        was_said
     }
 }
 
@@ -78,7 +107,12 @@ mod tests {
                 run: None,
             })
         };
-        let poll = [waiting("localhost:9"), stream(StreamState::GaveUp)];
+        let poll = [
+            stream(StreamState::Open),
+            waiting("localhost:9"),
+            stream(StreamState::Waiting),
+            stream(StreamState::GaveUp),
+        ];
         let paired = Event::Paired {
             peer: Untrusted::new("web"),
             known: true,
@@ -86,11 +120,22 @@ mod tests {
         let other = waiting("localhost:10");
         let mut is_repeated = |event: &Event| unanswered.is_repeated(event);
         assert!(!is_repeated(&other));
-        for answer in [stream(StreamState::Open), paired] {
-            assert_eq!(poll.each_ref().map(&mut is_repeated), [false, false]);
-            assert_eq!(poll.each_ref().map(&mut is_repeated), [true, true]);
-            assert!(!is_repeated(&answer));
-            let is_its_alone = matches!(answer, Event::Stream { .. });
+        use StreamState::{Closed, Open, Reset, Waiting as Waits};
+        let answers = [
+            (vec![stream(Waits), stream(Open), stream(Closed)], true),
+            (vec![stream(Open), stream(Reset)], true),
+            (vec![paired], false),
+        ];
+        for (answer, is_its_alone) in answers {
+            let first = poll.each_ref().map(&mut is_repeated);
+            assert_eq!(first, [false; 4]);
+            for _ in 0..2 {
+                let again = poll.each_ref().map(&mut is_repeated);
+                assert_eq!(again, [false, true, false, true]);
+                // At the end that dials it ends so when its client has gone.
+                assert!(!is_repeated(&stream(Waits)) && !is_repeated(&stream(Reset)));
+            }
+            assert!(!answer.iter().any(&mut is_repeated));
             assert_eq!(is_repeated(&other), is_its_alone);
         }
     }
