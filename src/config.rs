@@ -468,7 +468,7 @@ mod tests {
         for path in [fifo, "/dev/zero".into(), dir.path().to_owned()] {
             let (tell, told) = mpsc::channel();
             let shown = path.display().to_string();
-            thread::spawn(move || tell.send(Config::read(&path)));
+            thread::spawn(move || drop(tell.send(Config::read(&path))));
             let read = told.recv_timeout(Duration::from_secs(60)).expect(&shown);
             let fault = read.unwrap_err();
             assert_eq!(fault.code, ErrorCode::Configuration);

@@ -193,7 +193,7 @@ mod tests {
         make.args(["-m", "700"]).arg(&pipe);
         assert!(make.status().unwrap().success());
         let (tell, told) = mpsc::channel();
-        thread::spawn(move || tell.send(look_for(&pipe)));
+        thread::spawn(move || drop(tell.send(look_for(&pipe))));
         let looked = told.recv_timeout(Duration::from_secs(60)).unwrap();
         let error = looked.unwrap_err();
         assert_eq!(error.to_string(), "it is no regular file");

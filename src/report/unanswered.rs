@@ -93,6 +93,8 @@ mod tests {
 
     #[test]
     fn target_that_does_not_answer_is_told_of_once_until_it_does() {
+        use StreamState::{Closed, Open, Reset, Waiting as Waits};
+
         let mut unanswered = Unanswered::default();
         let stream = |state| Event::Stream {
             id: 7,
@@ -120,7 +122,6 @@ mod tests {
         let other = waiting("localhost:10");
         let mut is_repeated = |event: &Event| unanswered.is_repeated(event);
         assert!(!is_repeated(&other));
-        use StreamState::{Closed, Open, Reset, Waiting as Waits};
         let answers = [
             (vec![stream(Waits), stream(Open), stream(Closed)], true),
             (vec![stream(Open), stream(Reset)], true),
