@@ -362,6 +362,13 @@ impl Driver {
         Err(refusal.filter(|_| believed).unwrap_or(error))
     }
 
+    fn hello(&mut self) -> ToRendezvous {
+        ToRendezvous::Hello {
+            credential: self.credential.borrow_and_update().clone(),
+            agent: concat!("p2pdbg/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+
     /// What there is besides a connection to this host.
     fn beside(&self, at: &HostAt, over_tcp: bool) -> Beside {
         if self.hosts.are_several() {
@@ -397,12 +404,8 @@ impl Driver {
         self.was_up = true;
         self.hurries = false;
         let (mut reader, writer, rest) = connection.open().await?;
-        let beside = self.beside(&at, over_tcp);
-        let mut conversation = Conversation::new(writer, rest, beside);
-        let hello = ToRendezvous::Hello {
-            credential: self.credential.borrow_and_update().clone(),
-            agent: concat!("p2pdbg/", env!("CARGO_PKG_VERSION")).to_owned(),
-        };
+        let mut conversation = Conversation::new(writer, rest, self.beside(&at, over_tcp));
+        let hello = self.hello();
         conversation.say(&hello).await?;
         let told = self.first_words.borrow_and_update().clone();
         for message in &told {

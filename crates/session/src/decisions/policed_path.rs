@@ -412,7 +412,7 @@ impl Starvation {
         Some(self.judge_second(trial.first, second, now))
     }
 
-    /// The first way answers again, or is lost, before TCP has got through while it was silent: so that may have been an
+    /// The first way answers again, or is lost, before TCP has got through while it was silent: that may have been an
     /// outage, after which UDP is as good as before.
     pub(super) fn on_silence_over(&mut self) -> Option<Verdict> {
         match self.state {
