@@ -382,6 +382,21 @@ mod tests {
     }
 
     #[test]
+    fn path_by_tcp_has_udp_looked_for_soon_unless_that_carries_too_little() {
+        for avoided in [false, true] {
+            let start = Instant::now();
+            let mut engine = engine(Technique::HolePunch, start);
+            if avoided {
+                engine.handle(start, Input::AvoidUdp(LOOK_AGAIN));
+            }
+            let key = (SocketId::V4, REMOTE);
+            engine.establish(key, Technique::TcpPunch, Duration::from_millis(20));
+            let look_at = engine.path.direct.as_ref().unwrap().look_again_at;
+            assert_eq!(look_at == start + LOOK_AGAIN, avoided);
+        }
+    }
+
+    #[test]
     fn peer_that_was_met_again_is_told_how_things_stand_though_nothing_has_changed() {
         let start = Instant::now();
         let mut engine = engine(Technique::HolePunch, start);
