@@ -11,8 +11,8 @@ const QUEUE: usize = 16 * 1_024;
 /// What a frame costs in a queue beyond its bytes.
 const OVERHEAD: usize = 128;
 
-/// What may wait for one member of what the other says in one session, in bytes: two of the longest signals, or some
-/// forty of the usual ones.
+/// What may wait for one member of what the other says or causes in one session, in bytes: two of the longest signals,
+/// or some forty of the usual ones, or 250 places where it was seen.
 const LANE: usize = 40 * 1_024;
 
 /// What goes out on a connection.

@@ -252,6 +252,8 @@ impl Hub {
             match effect {
                 Effect::Tell(id, message) => match self.tell(id, &message) {
                     Pushed::Queued => {}
+                    // What says where the other member or a relay is to be found is left out: the session goes on
+                    // without, and comes to hear of it again.
                     Pushed::LaneFull => {
                         if let FromRendezvous::Signal { session, .. } = message {
                             effects.extend(self.registry.on_overflow(session));
@@ -295,8 +297,11 @@ impl Hub {
         let Some(outlet) = self.outlets.get(&id) else {
             return Pushed::Queued;
         };
+        // What the other member of a session can have said as often as it likes.
         let lane = match message {
-            FromRendezvous::Signal { session, .. } => {
+            FromRendezvous::Signal { session, .. }
+            | FromRendezvous::PeerSeen { session, .. }
+            | FromRendezvous::RelayAt { session, .. } => {
                 let lanes = self.lanes.entry(*session).or_default();
                 Some(lanes.entry(id).or_default().clone())
             }

@@ -119,6 +119,10 @@ impl Handles {
     }
 }
 
+/// What an introduction costs of the signals that a peer may say, since the one who waits is told of it whether or not it
+/// reads.
+const COST: u32 = 8;
+
 impl Registry {
     /// Introduces the peer to who waits on the other side of the handle, if somebody does, one of the two has the
     /// access key, and they do not share the session `already`; and lets it wait on its own side, for the next time
@@ -158,6 +162,11 @@ impl Registry {
                 Role::Listener => (id, waiting),
                 Role::Connector => (waiting, id),
             };
+            if let Some(connection) = self.connections.get_mut(&id) {
+                let rate = self.limits.signals;
+                let taken = connection.signals.take(rate, now.instant, COST);
+                taken.map_err(limit)?;
+            }
             self.introduce(now, Place::Handle(handle), listener, connector, effects)?;
         }
         if keyless {

@@ -265,6 +265,54 @@ async fn a_member_that_binds_its_leg_without_end_keeps_no_other_session_from_hea
     }
 }
 
+/// Members that bind their legs over and over, and how often each does.
+const MEMBERS: usize = 6;
+const BINDS_OF_EACH: usize = 250;
+
+#[tokio::test]
+async fn members_that_bind_their_legs_without_end_fill_no_queue_of_the_listener_but_their_own() {
+    let state = state_dir();
+    let running = Running::start(state.path(), &ANY);
+    let relay = running.url().authority().parse().unwrap();
+    let fingerprint = running.url().fingerprint.unwrap();
+    let mut listener = Peer::connect_deaf(relay, fingerprint, 1_024).await;
+    listener.hello(running.key()).await;
+    let heard = listener.hear().await;
+    assert!(matches!(heard, FromRendezvous::Welcome { .. }));
+    let handles = Vec::from_iter((0..MEMBERS).map(|_| Secret::random()));
+    for handle in &handles {
+        listener.say(&meet(handle, Role::Listener)).await;
+    }
+    assert_eq!(told(&mut listener).await, []);
+    let mut members = Vec::new();
+    for handle in &handles {
+        let mut member = running.peer_with(running.key()).await;
+        member.say(&meet(handle, Role::Connector)).await;
+        let Introduction { leg, session, .. } = member.introduced().await;
+        let wire = Wire::new();
+        for _ in 0..BINDS_OF_EACH {
+            wire.bind_leg(relay, &leg).await;
+        }
+        // What the relay saw has been told by then.
+        assert_eq!(told(&mut member).await, []);
+        members.push((member, session));
+    }
+    // Everybody is still there, and each session is.
+    let heard = told(&mut listener).await;
+    for (member, session) in &mut members {
+        let of_this = |m: &&FromRendezvous| matches!(m, FromRendezvous::PeerSeen { session: of, .. } if of == session);
+        assert!(heard.iter().any(|m| of_this(&m)));
+        let (session, payload) = (*session, vec![7]);
+        let signal = ToRendezvous::Signal {
+            session,
+            payload: payload.clone(),
+        };
+        member.say(&signal).await;
+        let signal = FromRendezvous::Signal { session, payload };
+        assert_eq!(listener.hear().await, signal);
+    }
+}
+
 /// A socket, and the same once more for what others send with its address as their source.
 fn socket_and_its_forger() -> (UdpSocket, UdpSocket) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
