@@ -49,6 +49,7 @@ mod health;
 mod hub_event;
 mod hub_report;
 mod in_memory;
+mod key_rooms;
 mod keys;
 mod leases;
 mod limits;

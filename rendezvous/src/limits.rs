@@ -81,6 +81,9 @@ pub struct Limits {
     pub unconfirmed_bytes: usize,
     /// Bytes waiting to be sent on one control connection; a peer that reads more slowly is dropped.
     pub outgoing_bytes: usize,
+    /// Bytes waiting to be sent of what peers say on the account of one key, besides 4 KiB for each member of a session;
+    /// a session in which more is said ends.
+    pub outgoing_bytes_per_key: usize,
     /// Greetings with a wrong access key and joins, per address (one /64 of IPv6; twice as many from a /56, four times
     /// from a /48).
     pub joins: Rate,
@@ -136,6 +139,8 @@ pub struct Limits {
     pub leg_linger: Duration,
     /// Bytes waiting for a member of the relay who is reached over TCP; what comes on top is dropped, as by a router.
     pub leg_queue_bytes: usize,
+    /// The same of all legs of one key, besides 16 KiB for each.
+    pub leg_queue_bytes_per_key: usize,
     /// Files of an offer that one address (one /64 of IPv6; twice as many from a /56, four times from a /48) may fetch:
     /// a host takes two, and an office is one address.
     pub downloads: Rate,
@@ -190,6 +195,7 @@ impl Default for Limits {
             signals: Rate::new(256, 3_000),
             unconfirmed_bytes: 48 * 1024,
             outgoing_bytes: 128 * 1024,
+            outgoing_bytes_per_key: 16 * 1024 * 1024,
             joins: Rate::new(15, 30),
             join_miss_cost: 5,
             nameplates: 50_000,
@@ -213,6 +219,7 @@ impl Default for Limits {
             leg_idle: Duration::from_secs(300),
             leg_linger: Duration::from_secs(300),
             leg_queue_bytes: 128 * 1024,
+            leg_queue_bytes_per_key: 64 * 1024 * 1024,
             downloads: Rate::new(20, 12),
             downloads_at_once: 32,
             downloads_at_once_per_address: 8,

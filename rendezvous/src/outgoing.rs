@@ -5,6 +5,8 @@ use std::sync::Arc;
 use p2pdbg_base::Room;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
+use crate::key_rooms::{Account, Taken};
+
 /// Frames that wait to be sent on one connection. Their bytes are what bounds them, with [`OVERHEAD`] for each.
 const QUEUE: usize = 16 * 1_024;
 
@@ -14,6 +16,10 @@ const OVERHEAD: usize = 128;
 /// What may wait for one member of what the other says or causes in one session, in bytes: two of the longest signals,
 /// or some forty of the usual ones, or 250 places where it was seen.
 const LANE: usize = 40 * 1_024;
+
+/// What of that may wait whatever else waits on the account of the same key: a message of an exchange, and where the
+/// other member is.
+const FREE: usize = 4 * 1_024;
 
 /// What goes out on a connection.
 #[derive(Debug)]
@@ -26,13 +32,17 @@ pub(crate) enum Outgoing {
 
 /// Counts the bytes of one session that wait for one of its members.
 #[derive(Clone, Debug)]
-pub(crate) struct Lane(Arc<Room>);
+pub(crate) struct Lane(Account);
 
-impl Default for Lane {
-    fn default() -> Self {
-        Self(Arc::new(Room::new(LANE)))
+impl Lane {
+    /// On the account of the key of who talks, which has this room.
+    pub(crate) fn new(of_key: Arc<Room>) -> Self {
+        Self(Account::new(Arc::new(Room::new(LANE)), of_key, FREE))
     }
 }
+
+/// What waits, and the room that it takes for so long.
+type Waiting = (Outgoing, Taken);
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +50,7 @@ impl Default for Lane {
 pub(crate) enum Pushed {
     /// It waits to be sent.
     Queued,
-    /// Too much waits in its session.
+    /// Too much waits in its session, or on the account of its key.
     LaneFull,
     /// The peer does not keep up.
     Full,
@@ -49,30 +59,24 @@ pub(crate) enum Pushed {
 /// The hub's end of a connection's queue.
 #[derive(Debug)]
 pub(crate) struct Outlet {
-    queue: mpsc::Sender<Outgoing>,
+    queue: mpsc::Sender<Waiting>,
     room: Arc<Room>,
 }
 
 /// The connection's end of its queue.
 #[derive(Debug)]
 pub(crate) struct Inlet {
-    queue: mpsc::Receiver<Outgoing>,
-    room: Arc<Room>,
+    queue: mpsc::Receiver<Waiting>,
 }
 
 /// A connection's queue of at most `most` bytes.
 pub(crate) fn outgoing_queue(most: usize) -> (Outlet, Inlet) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let room = Arc::new(Room::new(most));
     let outlet = Outlet {
         queue: sender,
-        room: room.clone(),
+        room: Arc::new(Room::new(most)),
     };
-    let inlet = Inlet {
-        queue: receiver,
-        room,
-    };
-    (outlet, inlet)
+    (outlet, Inlet { queue: receiver })
 }
 
 impl Outlet {
@@ -85,14 +89,15 @@ impl Outlet {
         if self.queue.is_closed() {
             return Pushed::Queued;
         }
-        let (room, refused) = match outgoing.lane() {
-            Some(Lane(room)) => (room, Pushed::LaneFull),
-            None => (&self.room, Pushed::Full),
+        let length = outgoing.length();
+        let (taken, refused) = match outgoing.lane() {
+            Some(Lane(account)) => (account.take(length), Pushed::LaneFull),
+            None => (Taken::of(&self.room, length), Pushed::Full),
         };
-        if !room.take(outgoing.length()) {
+        let Some(taken) = taken else {
             return refused;
-        }
-        match self.queue.try_send(outgoing) {
+        };
+        match self.queue.try_send((outgoing, taken)) {
             Err(TrySendError::Full(_)) => Pushed::Full,
             Ok(()) | Err(TrySendError::Closed(_)) => Pushed::Queued,
         }
@@ -102,20 +107,14 @@ impl Outlet {
 impl Inlet {
     /// The next thing to send; `None` when the hub has dropped the connection.
     pub(crate) async fn next(&mut self) -> Option<Outgoing> {
-        let outgoing = self.queue.recv().await?;
-        Some(self.taken(outgoing))
+        let (outgoing, _) = self.queue.recv().await?;
+        Some(outgoing)
     }
 
     /// The same if it waits already.
     pub(crate) fn try_next(&mut self) -> Option<Outgoing> {
-        let outgoing = self.queue.try_recv().ok()?;
-        Some(self.taken(outgoing))
-    }
-
-    fn taken(&self, outgoing: Outgoing) -> Outgoing {
-        let room = outgoing.lane().map_or(&self.room, |Lane(room)| room);
-        room.give_back(outgoing.length());
-        outgoing
+        let (outgoing, _) = self.queue.try_recv().ok()?;
+        Some(outgoing)
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
     health::Part,
     hub_event::Event,
     hub_report::{Report, report},
+    key_rooms::KeyRooms,
     keys::{KeyRing, UsageFile, unix_s},
     outgoing::{Lane, Outgoing, Outlet, Pushed},
     registry::{ConnId, Effect, Now, Registry},
@@ -46,6 +47,8 @@ pub(crate) struct Hub {
     book: Book,
     usage: UsageFile,
     outlets: HashMap<ConnId, Outlet>,
+    /// What may wait on the account of each key.
+    rooms: KeyRooms,
     /// What waits of each session for its members; they last as long as it does.
     lanes: HashMap<SessionId, HashMap<ConnId, Lane>>,
     events: mpsc::Receiver<Event>,
@@ -66,7 +69,9 @@ impl Hub {
         tallies: Arc<Tallies>,
         self_check: SelfCheck,
     ) -> Self {
+        let rooms = KeyRooms::new(registry.most_waiting_of_key());
         Self {
+            rooms,
             registry,
             book,
             usage,
@@ -100,6 +105,7 @@ impl Hub {
                 () = stop.cancelled() => break,
                 _ = tick.tick() => {
                     self.check();
+                    self.rooms.forget_unused();
                     self.say_uses();
                     self.registry.expire(now())
                 }
@@ -303,7 +309,11 @@ impl Hub {
             | FromRendezvous::PeerSeen { session, .. }
             | FromRendezvous::RelayAt { session, .. } => {
                 let lanes = self.lanes.entry(*session).or_default();
-                Some(lanes.entry(id).or_default().clone())
+                let lane = lanes.entry(id).or_insert_with(|| {
+                    let key = self.registry.key_of_other(*session, id);
+                    Lane::new(self.rooms.of(key))
+                });
+                Some(lane.clone())
             }
             _ => None,
         };

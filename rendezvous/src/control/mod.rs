@@ -138,11 +138,13 @@ fn gather(first: Outgoing, inlet: &mut Inlet) -> (Vec<u8>, Option<u32>) {
 
 #[cfg(test)]
 mod tests {
+    use p2pdbg_base::Room;
     use p2pdbg_proto::control::{Credential, SessionId, ToRendezvous};
 
     use super::*;
     use std::{
         pin::Pin,
+        sync::Arc,
         task::{Context, Poll},
         time::Instant,
     };
@@ -295,7 +297,8 @@ mod tests {
     #[tokio::test]
     async fn a_session_that_fills_its_lane_takes_no_room_from_others() {
         let (outlet, mut inlet) = outgoing_queue(200);
-        let (busy, other) = (Lane::default(), Lane::default());
+        let lane = || Lane::new(Arc::new(Room::new(100_000)));
+        let (busy, other) = (lane(), lane());
         let signal = |lane: &Lane| Outgoing::Frame(vec![0; 16_000], Some(lane.clone()));
         assert_eq!(outlet.push(signal(&busy)), Pushed::Queued);
         assert_eq!(outlet.push(signal(&busy)), Pushed::Queued);

@@ -17,11 +17,12 @@ use tokio::sync::mpsc;
 use crate::{
     datapath::{command::Command, ports::Ports},
     hub_event::Event,
+    key_rooms::KeyRooms,
     keys::unix_s,
     relay::{
         Forward, Relay, Route, Seen, Source, StreamId, UdpRoute,
         early::Held,
-        outbox::{Batch, Outbox},
+        outbox::{Batch, KeyOutbox},
         routes::Routes,
         stream_input::StreamInput,
     },
@@ -33,7 +34,9 @@ pub(crate) struct Core {
     pub(crate) relay: Relay,
     pub(crate) held: Held,
     pub(crate) commands: mpsc::Receiver<Command>,
-    pub(crate) outboxes: HashMap<StreamId, Outbox>,
+    pub(crate) outboxes: HashMap<StreamId, KeyOutbox>,
+    /// What may wait in them on the account of each key.
+    pub(crate) rooms: KeyRooms,
     pub(crate) events: mpsc::Sender<Event>,
 }
 
@@ -68,6 +71,7 @@ impl Core {
     pub(crate) fn expire(&mut self, ports: &Ports, now: Instant) {
         self.relay.expire(now);
         self.held.expire(now);
+        self.rooms.forget_unused();
         self.settle(ports);
     }
 
@@ -102,7 +106,9 @@ impl Core {
                 reply,
             } => {
                 let joined = self.relay.join(now, stream, ip, &join, &exported);
-                if joined.seen.is_some() {
+                if let Some(seen) = &joined.seen {
+                    let sender = self.relay.key_of(seen.session, seen.role.other());
+                    let outbox = outbox.on_account(self.rooms.of(sender));
                     self.outboxes.insert(stream, outbox);
                 }
                 self.settle(ports);

@@ -46,6 +46,7 @@ use crate::{
     },
     health::Part,
     hub_event::Event,
+    key_rooms::KeyRooms,
     limits::Limits,
     relay::{Relay, early::Held, routes::Routes, stream_input::StreamInput},
     stun::{StunServer, topology::Vantages},
@@ -90,6 +91,7 @@ impl Datapath {
             held: Held::default(),
             commands: channels.commands,
             outboxes: HashMap::new(),
+            rooms: KeyRooms::new(limits.leg_queue_bytes_per_key),
             events: channels.events,
         };
         let shared = Shared {

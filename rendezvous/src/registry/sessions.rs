@@ -416,6 +416,19 @@ impl Registry {
         Ok(())
     }
 
+    /// On whose account is what the other member says to this one.
+    pub(crate) fn key_of_other(&self, session: SessionId, member: ConnId) -> KeyId {
+        let found = self.sessions.table.get(&session);
+        let mut members = found.into_iter().flat_map(|session| &session.members);
+        let other = members.find(|one| one.conn != member);
+        other.map_or(KeyId::NOBODY, |other| other.key)
+    }
+
+    /// How many bytes of one key may wait for peers.
+    pub(crate) fn most_waiting_of_key(&self) -> usize {
+        self.limits.outgoing_bytes_per_key
+    }
+
     /// A member takes in what it is told in this session more slowly than the other one says it: the session ends,
     /// rather than the connection that serves the member's other sessions too.
     pub(crate) fn on_overflow(&mut self, session: SessionId) -> Vec<Effect> {

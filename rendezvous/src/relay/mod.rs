@@ -46,6 +46,7 @@ use p2pdbg_proto::{
 use sha2::Sha256;
 
 use crate::{
+    keys::KeyId,
     limits::Limits,
     relay::guest_table::Guests,
     relay::routes::{Heard, Path, Routes, micros_since},
@@ -245,6 +246,12 @@ impl Relay {
             Some(&position) => self.forward_from(now, position, load),
             None => Forward::NotALeg,
         }
+    }
+
+    /// On whose account is what a member sends.
+    pub(crate) fn key_of(&self, session: SessionId, role: Role) -> KeyId {
+        let legs = self.sessions.get(&session);
+        legs.map_or(KeyId::NOBODY, |legs| legs[side(role)].meter.terms().0)
     }
 
     fn forward_from(&mut self, now: Instant, position: Position, load: Load) -> Forward {

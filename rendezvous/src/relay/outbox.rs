@@ -12,7 +12,13 @@ use bytes::Bytes;
 use p2pdbg_base::Room;
 use tokio::sync::mpsc;
 
-use crate::wire_cost::Load;
+use crate::{
+    key_rooms::{Account, Taken},
+    wire_cost::Load,
+};
+
+/// What may wait for a member whatever else waits on the account of the same key, in bytes: what QUIC begins with.
+const FREE: usize = 16 * 1_024;
 
 /// What waits may be split into so many batches at most.
 const BATCHES: usize = 512;
@@ -45,63 +51,61 @@ impl Batch {
 /// Where batches are put in.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    queue: mpsc::Sender<Batch>,
+    queue: mpsc::Sender<(Batch, Taken)>,
     room: Arc<Room>,
+}
+
+/// The same on the account of a key.
+#[derive(Debug)]
+pub(crate) struct KeyOutbox {
+    queue: mpsc::Sender<(Batch, Taken)>,
+    account: Account,
 }
 
 /// Where they are taken out.
 #[derive(Debug)]
 pub(crate) struct Backlog {
-    queue: mpsc::Receiver<Batch>,
-    room: Arc<Room>,
+    queue: mpsc::Receiver<(Batch, Taken)>,
 }
 
 /// A queue of at most `most` bytes.
 pub(crate) fn outbox(most: usize) -> (Outbox, Backlog) {
     let (sender, receiver) = mpsc::channel(BATCHES);
-    let room = Arc::new(Room::new(most));
     let outbox = Outbox {
         queue: sender,
-        room: room.clone(),
+        room: Arc::new(Room::new(most)),
     };
-    let backlog = Backlog {
-        queue: receiver,
-        room,
-    };
-    (outbox, backlog)
+    (outbox, Backlog { queue: receiver })
 }
 
 impl Outbox {
+    /// On the account of the key of whoever sends there, which has this room.
+    pub(crate) fn on_account(self, of_key: Arc<Room>) -> KeyOutbox {
+        let Self { queue, room } = self;
+        let account = Account::new(room, of_key, FREE);
+        KeyOutbox { queue, account }
+    }
+}
+
+impl KeyOutbox {
     /// Puts a batch in; `false` if there was no room, and then it is gone.
     pub(crate) fn push(&self, batch: Batch) -> bool {
-        let length = batch.bytes.len();
-        if !self.room.take(length) {
-            return false;
-        }
-        let pushed = self.queue.try_send(batch).is_ok();
-        if !pushed {
-            self.room.give_back(length);
-        }
-        pushed
+        let taken = self.account.take(batch.bytes.len());
+        taken.is_some_and(|taken| self.queue.try_send((batch, taken)).is_ok())
     }
 }
 
 impl Backlog {
     /// The next batch; `None` when there will be no more.
     pub(crate) async fn next(&mut self) -> Option<Batch> {
-        let batch = self.queue.recv().await?;
-        Some(self.took(batch))
+        let (batch, _) = self.queue.recv().await?;
+        Some(batch)
     }
 
     /// The next batch if one waits already.
     pub(crate) fn try_next(&mut self) -> Option<Batch> {
-        let batch = self.queue.try_recv().ok()?;
-        Some(self.took(batch))
-    }
-
-    fn took(&self, batch: Batch) -> Batch {
-        self.room.give_back(batch.bytes.len());
-        batch
+        let (batch, _) = self.queue.try_recv().ok()?;
+        Some(batch)
     }
 }
 
@@ -119,6 +123,7 @@ mod tests {
     #[tokio::test]
     async fn what_does_not_fit_is_dropped_and_room_comes_back() {
         let (outbox, mut backlog) = outbox(250);
+        let outbox = outbox.on_account(Arc::new(Room::new(1_000)));
         assert!(outbox.push(batch(1, 200)));
         assert!(!outbox.push(batch(2, 100)));
         assert!(outbox.push(batch(3, 50)));
@@ -131,6 +136,7 @@ mod tests {
     #[tokio::test]
     async fn an_empty_queue_takes_a_batch_of_any_length() {
         let (outbox, mut backlog) = outbox(10);
+        let outbox = outbox.on_account(Arc::new(Room::new(1_000)));
         assert!(outbox.push(batch(1, 100)));
         assert!(!outbox.push(batch(2, 1)));
         drop(outbox);

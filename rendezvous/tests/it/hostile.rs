@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Refusal, SessionId, ToRendezvous, close},
+    control::{Credential, FromRendezvous, Refusal, Role, SessionId, ToRendezvous, close},
     frame,
     relay::{LegId, RelayFrame},
-    secret::random_bytes,
+    secret::{Secret, random_bytes},
 };
 use p2pdbg_rendezvous::Limits;
 
-use crate::support::{Rig, Wire, dial, endpoint, soon, stun_request};
+use crate::support::{Peer, Rig, Wire, dial, endpoint, soon, stun_request};
 
 /// Datagrams of every first byte and many lengths, some of which begin like something.
 fn garbage() -> Vec<Vec<u8>> {
@@ -285,4 +285,96 @@ async fn a_joiner_without_the_words_cannot_talk_the_listener_out_of_its_connecti
     }
     assert!(heard <= Limits::default().unconfirmed_bytes, "{heard}");
     listener.peer.listen(None).await;
+}
+
+/// What a peer is told until its ping is answered.
+async fn told(peer: &mut Peer) -> Vec<FromRendezvous> {
+    peer.say(&ToRendezvous::Ping).await;
+    let mut all = Vec::new();
+    loop {
+        match peer.hear().await {
+            FromRendezvous::Pong => return all,
+            message => all.push(message),
+        }
+    }
+}
+
+/// Has two peers meet at a handle of their own, as members of a session.
+async fn meet(first: &mut Peer, second: &mut Peer) -> SessionId {
+    let handle = Secret::random();
+    for (peer, role) in [
+        (&mut *first, Role::Listener),
+        (&mut *second, Role::Connector),
+    ] {
+        let (handle, already) = (handle.clone(), None);
+        let meet = ToRendezvous::Meet {
+            handle,
+            role,
+            already,
+        };
+        peer.say(&meet).await;
+        if role == Role::Listener {
+            assert_eq!(told(peer).await, []);
+        }
+    }
+    first.introduced().await;
+    second.introduced().await.session
+}
+
+/// How many bytes may wait on the account of a key here.
+const OF_KEY: usize = 64 * 1024;
+
+/// What a connection takes without waiting: what is being written, and what is not acknowledged.
+const AT_ONCE: usize = 64 * 1024;
+
+#[tokio::test]
+async fn what_waits_for_members_that_do_not_read_is_bounded_for_all_of_one_key() {
+    let limits = Limits {
+        outgoing_bytes_per_key: OF_KEY,
+        ..Limits::default()
+    };
+    let rig = Rig::with(limits).await;
+    let fingerprint = rig.server.url().fingerprint.unwrap();
+    let mut loud = rig.peer(rig.key()).await;
+    let (mut deaf, mut sessions) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        let mut peer = Peer::connect_deaf(rig.main(), fingerprint, 1_024).await;
+        peer.hello(rig.key()).await;
+        assert!(matches!(peer.hear().await, FromRendezvous::Welcome { .. }));
+        for _ in 0..8 {
+            sessions.push(meet(&mut loud, &mut peer).await);
+        }
+        deaf.push(peer);
+    }
+    // As much as a session may have waiting.
+    for session in sessions.repeat(2) {
+        let payload = vec![0; 16_000];
+        loud.say(&ToRendezvous::Signal { session, payload }).await;
+    }
+    told(&mut loud).await;
+    // Another member of the same key, whose session keeps its queue short.
+    let [mut quiet, mut friend] = [rig.peer(rig.key()).await, rig.peer(rig.key()).await];
+    let session = meet(&mut quiet, &mut friend).await;
+    for number in 0..20 {
+        let payload = vec![number];
+        let signal = ToRendezvous::Signal {
+            session,
+            payload: payload.clone(),
+        };
+        quiet.say(&signal).await;
+        let signal = FromRendezvous::Signal { session, payload };
+        assert_eq!(friend.hear().await, signal);
+    }
+    let mut waited = 0;
+    for peer in &mut deaf {
+        for message in told(peer).await {
+            if let FromRendezvous::Signal { payload, .. } = message {
+                waited += payload.len();
+            }
+        }
+    }
+    assert!(
+        waited > 0 && waited <= OF_KEY + deaf.len() * AT_ONCE,
+        "{waited}"
+    );
 }
