@@ -178,9 +178,9 @@ impl Core {
             Forward::To(Route::Udp(route)) => ports.send(&route, &batch.bytes, batch.stride, None),
             Forward::To(Route::Stream(stream)) => self.put(ports, stream, batch),
             Forward::NotYet(session, role) => {
-                let kept = self
-                    .held
-                    .keep(now, (session, role), &batch.bytes, batch.stride);
+                let sender = self.relay.key_of(session, role.other());
+                let to = ((session, role), sender);
+                let kept = self.held.keep(now, to, &batch.bytes, batch.stride);
                 if !kept {
                     ports.tallies.dropped.add(batch.count());
                 }

@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use p2pdbg_proto::control::{Role, SessionId};
 
-use crate::relay::outbox::Batch;
+use crate::{keys::KeyId, relay::outbox::Batch};
 
 /// How long datagrams are kept: a round trip of the slower member.
 const KEPT: Duration = Duration::from_millis(500);
@@ -21,7 +21,7 @@ const KEPT: Duration = Duration::from_millis(500);
 /// Bytes that are kept for one leg: what QUIC sends before it hears anything.
 const LEG: usize = 4 * 1_500;
 
-/// Bytes that are kept for all.
+/// Bytes that are kept for all. What is sent on the account of one key has half of what the others leave of them.
 const ALL: usize = 1 << 20;
 
 /// A member of a session.
@@ -32,28 +32,42 @@ type Member = (SessionId, Role);
 pub(crate) struct Held {
     parcels: HashMap<Member, Parcel>,
     bytes: usize,
+    by_key: HashMap<KeyId, usize>,
 }
 
 #[derive(Debug)]
 struct Parcel {
+    /// On whose account it was sent.
+    key: KeyId,
     since: Instant,
     bytes: usize,
     batches: Vec<Batch>,
 }
 
 impl Held {
-    /// Keeps datagrams for a member, each `stride` long but for the last; whether there was room.
-    pub(crate) fn keep(&mut self, now: Instant, to: Member, bytes: &[u8], stride: usize) -> bool {
-        if self.bytes + bytes.len() > ALL {
+    /// Keeps datagrams for a member that were sent on the account of this key, each `stride` long but for the last;
+    /// whether there was room.
+    pub(crate) fn keep(
+        &mut self,
+        now: Instant,
+        (to, key): (Member, KeyId),
+        bytes: &[u8],
+        stride: usize,
+    ) -> bool {
+        if !self.has_room(key, bytes.len()) {
             self.expire(now);
         }
         let parcel = self.parcels.get(&to);
         let kept = parcel.map_or(0, |parcel| parcel.bytes);
-        if kept + bytes.len() > LEG || self.bytes + bytes.len() > ALL {
+        if kept + bytes.len() > LEG || !self.has_room(key, bytes.len()) {
             return false;
         }
         self.bytes += bytes.len();
+        // Those of one member are all sent by the same other.
+        let key = parcel.map_or(key, |parcel| parcel.key);
+        *self.by_key.entry(key).or_default() += bytes.len();
         let parcel = self.parcels.entry(to).or_insert(Parcel {
+            key,
             since: now,
             bytes: 0,
             batches: Vec::new(),
@@ -69,7 +83,7 @@ impl Held {
         let Some(parcel) = self.parcels.remove(&to) else {
             return Vec::new();
         };
-        self.bytes -= parcel.bytes;
+        self.forget(&parcel);
         if is_old(now, &parcel) {
             return Vec::new();
         }
@@ -78,14 +92,26 @@ impl Held {
 
     /// Drops what has been kept for too long.
     pub(crate) fn expire(&mut self, now: Instant) {
-        let bytes = &mut self.bytes;
-        self.parcels.retain(|_, parcel| {
-            let old = is_old(now, parcel);
-            if old {
-                *bytes -= parcel.bytes;
+        let old = self.parcels.extract_if(|_, parcel| is_old(now, parcel));
+        for (_, parcel) in Vec::from_iter(old) {
+            self.forget(&parcel);
+        }
+    }
+
+    fn has_room(&self, key: KeyId, length: usize) -> bool {
+        let own = self.by_key.get(&key).copied().unwrap_or_default();
+        let left = ALL.saturating_sub(self.bytes - own);
+        own + length <= left / 2
+    }
+
+    fn forget(&mut self, parcel: &Parcel) {
+        self.bytes -= parcel.bytes;
+        if let Some(own) = self.by_key.get_mut(&parcel.key) {
+            *own -= parcel.bytes;
+            if *own == 0 {
+                self.by_key.remove(&parcel.key);
             }
-            !old
-        });
+        }
     }
 }
 
@@ -97,13 +123,14 @@ fn is_old(now: Instant, parcel: &Parcel) -> bool {
 mod tests {
     use super::*;
 
+    const KEY: KeyId = KeyId::NOBODY;
     const TO: Member = (SessionId([1; 16]), Role::Connector);
 
     #[test]
     fn what_is_kept_comes_out_once_and_in_order() {
         let (mut held, now) = (Held::default(), Instant::now());
-        assert!(held.keep(now, TO, &[1; 2_400], 1_200));
-        assert!(held.keep(now, TO, &[2; 100], 100));
+        assert!(held.keep(now, (TO, KEY), &[1; 2_400], 1_200));
+        assert!(held.keep(now, (TO, KEY), &[2; 100], 100));
         let out = held.take(now + KEPT, TO);
         assert_eq!(out.iter().map(Batch::count).collect::<Vec<_>>(), [2, 1]);
         assert_eq!(held.take(now, TO), []);
@@ -113,10 +140,10 @@ mod tests {
     #[test]
     fn nothing_is_kept_for_long() {
         let (mut held, now) = (Held::default(), Instant::now());
-        assert!(held.keep(now, TO, &[1; 100], 100));
+        assert!(held.keep(now, (TO, KEY), &[1; 100], 100));
         let late = now + KEPT + Duration::from_millis(1);
         assert_eq!(held.take(late, TO), []);
-        assert!(held.keep(now, TO, &[1; 100], 100));
+        assert!(held.keep(now, (TO, KEY), &[1; 100], 100));
         held.expire(late);
         assert_eq!((held.parcels.len(), held.bytes), (0, 0));
     }
@@ -124,16 +151,32 @@ mod tests {
     #[test]
     fn a_leg_gets_little_and_all_together_not_much() {
         let (mut held, now) = (Held::default(), Instant::now());
-        assert!(held.keep(now, TO, &[1; LEG], 1_200));
-        assert!(!held.keep(now, TO, &[1], 1));
+        assert!(held.keep(now, (TO, KEY), &[1; LEG], 1_200));
+        assert!(!held.keep(now, (TO, KEY), &[1], 1));
         for n in 0..ALL / LEG + 2 {
             let mut id = [0; 16];
             id[..8].copy_from_slice(&(n as u64 + 1_000).to_be_bytes());
-            held.keep(now, (SessionId(id), Role::Listener), &[0; LEG], 1_200);
+            let key = KeyId([n as u8; 8]);
+            held.keep(
+                now,
+                ((SessionId(id), Role::Listener), key),
+                &[0; LEG],
+                1_200,
+            );
         }
-        assert!(held.bytes <= ALL);
+        assert!(held.bytes > ALL * 3 / 4 && held.bytes <= ALL);
         // Room comes back by itself.
         let late = now + KEPT + Duration::from_millis(1);
-        assert!(held.keep(late, TO, &[1; LEG], 1_200));
+        assert!(held.keep(late, (TO, KEY), &[1; LEG], 1_200));
+    }
+
+    #[test]
+    fn one_key_leaves_room_to_the_others() {
+        let (mut held, now) = (Held::default(), Instant::now());
+        let member = |n: usize| (SessionId([n as u8; 16]), Role::Listener);
+        let greedy = |n: usize| (member(n), KeyId([1; 8]));
+        let kept = (0..200).filter(|n| held.keep(now, greedy(*n), &[0; LEG], 1_200));
+        assert_eq!(kept.count(), ALL / 2 / LEG);
+        assert!(held.keep(now, (member(201), KeyId([2; 8])), &[0; LEG], 1_200));
     }
 }

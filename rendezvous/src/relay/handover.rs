@@ -64,7 +64,7 @@ impl Relay {
             legs: legs
                 .each_ref()
                 .map(|leg| carry_leg(leg, self.clock(now), ports)),
-            left_ms: { self.lingering.get(session) }
+            left_ms: { self.lingering.until(*session) }
                 .map(|until| millis(until.saturating_duration_since(now))),
         });
         CarriedRelay {
@@ -94,7 +94,8 @@ impl Relay {
             let left = carried
                 .left_ms
                 .map_or(limits.leg_linger, Duration::from_millis);
-            relay.lingering.insert(carried.session, now + left);
+            let (key, _) = carried.legs[side(Role::Listener)].terms;
+            relay.lingering.insert(carried.session, key, now + left);
             relay.inherit_session(relay.clock(now), carried, &numbers, &mut meter);
         }
         relay

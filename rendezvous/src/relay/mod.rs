@@ -21,6 +21,7 @@ mod guest_table;
 mod guests;
 pub(crate) mod handover;
 mod io;
+mod lingering;
 pub(crate) mod outbox;
 pub(crate) mod routes;
 pub(crate) mod stream_input;
@@ -49,6 +50,7 @@ use crate::{
     keys::KeyId,
     limits::Limits,
     relay::guest_table::Guests,
+    relay::lingering::Lingering,
     relay::routes::{Heard, Path, Routes, micros_since},
     relay_allowance::LegMeter,
     wire_cost::Load,
@@ -88,7 +90,7 @@ pub(crate) struct Relay {
     legs: HashMap<LegId, Position>,
     sources: HashMap<Source, Position>,
     streams: HashMap<StreamId, Position>,
-    lingering: HashMap<SessionId, Instant>,
+    lingering: Lingering,
     guests: Guests,
     /// Streams that have lost their leg.
     orphans: Vec<StreamId>,
@@ -166,7 +168,7 @@ impl Relay {
             legs: HashMap::new(),
             sources: HashMap::new(),
             streams: HashMap::new(),
-            lingering: HashMap::new(),
+            lingering: Lingering::new(),
             guests: Guests::new(limits.sessions_per_key / 2),
             orphans: Vec::new(),
             changed: Vec::new(),
@@ -174,18 +176,17 @@ impl Relay {
     }
 
     /// Opens a session's legs, the listener's first. The registry bounds how many sessions there are; if those
-    /// that linger fill the table up, the one that has lingered longest makes room.
+    /// that linger fill the table up, the key with most of them makes room, with the one that has lingered longest.
     pub(crate) fn open(
         &mut self,
         session: SessionId,
         grants: [LegGrant; 2],
         meters: [Arc<LegMeter>; 2],
     ) {
-        if self.sessions.len() >= self.capacity {
-            let oldest = self.lingering.iter().min_by_key(|(_, until)| **until);
-            if let Some((&oldest, _)) = oldest {
-                self.close(oldest);
-            }
+        if self.sessions.len() >= self.capacity
+            && let Some(oldest) = self.lingering.first_to_go()
+        {
+            self.close(oldest);
         }
         for (grant, role) in grants.iter().zip([Role::Listener, Role::Connector]) {
             self.legs.insert(grant.leg, Position { session, role });
@@ -211,7 +212,7 @@ impl Relay {
 
     /// Closes a session's legs: nothing is relayed for it any more.
     pub(crate) fn close(&mut self, session: SessionId) {
-        self.lingering.remove(&session);
+        self.lingering.remove(session);
         self.guests.remove(session);
         for leg in self.sessions.remove(&session).into_iter().flatten() {
             self.legs.remove(&leg.grant.leg);
@@ -228,7 +229,8 @@ impl Relay {
     /// Closes a session's legs in a while.
     pub(crate) fn linger(&mut self, now: Instant, session: SessionId) {
         if self.sessions.contains_key(&session) {
-            self.lingering.insert(session, now + self.leg_linger);
+            let key = self.key_of(session, Role::Listener);
+            self.lingering.insert(session, key, now + self.leg_linger);
         }
     }
 
@@ -449,13 +451,7 @@ impl Relay {
             self.touch(session);
         }
         self.expire_guests(now);
-        let over: Vec<SessionId> = self
-            .lingering
-            .iter()
-            .filter(|(_, until)| **until <= now)
-            .map(|(session, _)| *session)
-            .collect();
-        for session in over {
+        for session in self.lingering.over(now) {
             self.close(session);
         }
     }

@@ -478,6 +478,33 @@ fn lingering_sessions_make_room_when_the_table_is_full() {
 }
 
 #[test]
+fn lingering_sessions_of_the_key_with_most_make_room_first() {
+    let limits = Limits {
+        sessions: 4,
+        ..Limits::default()
+    };
+    let now = Instant::now();
+    let mut relay = Relay::new(now, &limits);
+    let keys = [KeyId([1; 8]), KeyId([2; 8])];
+    let mut book = book(&keys.map(|key| (key, KeyLimits::default())));
+    let mut open = |n: u8, key: usize| {
+        let session = SessionId([n; 16]);
+        relay.open(session, [grant(), grant()], book.open([keys[key]; 2]));
+        relay.linger(now + Duration::from_secs(n.into()), session);
+    };
+    // The others' have lingered longest.
+    open(0, 0);
+    open(1, 0);
+    for n in 2..100 {
+        open(n, 1);
+    }
+    assert_eq!(relay.sessions.len(), 8);
+    for kept in [0, 1, 94, 99] {
+        assert!(relay.sessions.contains_key(&SessionId([kept; 16])));
+    }
+}
+
+#[test]
 fn garbage_is_dropped_in_silence() {
     let mut bench = Bench::both_bound();
     for first in 4..16u8 {
