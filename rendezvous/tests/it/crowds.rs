@@ -10,7 +10,10 @@ use std::{
 
 use p2pdbg_proto::{control::Credential, url::RendezvousUrl};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
 
 use crate::{program::Running, support::state_dir, tcp::Talker};
 
@@ -84,6 +87,45 @@ async fn a_thousand_silent_connections_and_two_hundred_more_a_second_keep_nobody
     );
     assert!(!attack.is_finished());
     attack.abort();
+}
+
+/// One of the addresses of a crowd.
+fn from(n: u16) -> IpAddr {
+    let [_, last] = n.to_be_bytes();
+    [127, 0, 2, last].into()
+}
+
+/// A connection of the crowd from there that says one byte, and is made anew as soon as it is dropped.
+async fn insist(address: SocketAddr, from: IpAddr) {
+    loop {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(from, 0)).unwrap();
+        // Refused and reset, it tries again.
+        if let Ok(mut stream) = socket.connect(address).await
+            && stream.write_all(&[22]).await.is_ok()
+        {
+            let _ = stream.read(&mut [0; 64]).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn addresses_that_fill_all_places_and_come_again_at_once_keep_nobody_out() {
+    take_descriptors();
+    let state = state_dir();
+    let running = Running::start(state.path(), &ANY);
+    let url = running.url();
+    let address: SocketAddr = url.authority().parse().unwrap();
+    // As many as there are places for attempts over TCP: 512, 32 of an address.
+    let mut crowd = tokio::task::JoinSet::new();
+    for n in 0..512u16 {
+        crowd.spawn(insist(address, from(n / 32)));
+    }
+    for n in 0..20 {
+        let talker = Talker::from(honest(n), &url, Credential::None).await;
+        assert!(talker.is_some(), "peer {n}");
+    }
+    assert_eq!(crowd.len(), 512);
 }
 
 #[tokio::test]

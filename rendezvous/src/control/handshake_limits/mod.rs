@@ -2,14 +2,16 @@
 //!
 //! An *attempt* lasts from the first packet until the peer has said hello (or, over TCP, has bound a leg). Attempts are
 //! bounded for each network that the peer's address is in and for each transport, so that a crowd from one place, or
-//! over TCP, leaves room to others. Where there is no room, an attempt that has been silent gives way to the newcomer:
-//! a peer that means to talk does so within a round trip, and one that is crowded out dials again.
+//! over TCP, leaves room to others. Where there is no room, the network that holds most gives way to a newcomer that
+//! holds less, whatever its attempts have said: else as many addresses as fill all places would keep them for as long
+//! as they dial anew. Among those that hold as much, an attempt that has been silent gives way: a peer that means to
+//! talk does so within a round trip, and one that is crowded out dials again.
 //!
 //! The source of a first datagram can be forged, so limits per address count only peers that have proved
 //! theirs, by completing a handshake or by answering a Retry.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -104,10 +106,18 @@ impl Attempt {
         self.proven && networks(self.ip).any(|(own, _)| own == network)
     }
 
-    /// Whether it may be crowded out.
+    /// The smallest network that it counts for, if it does.
+    fn network(&self) -> Option<Network> {
+        smallest(self.ip).filter(|_| self.proven)
+    }
+
+    fn is_stalled(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.began) >= STALLED
+    }
+
+    /// Whether it may be crowded out by one of the same network, or of one that holds less.
     fn may_go(&self, now: Instant) -> bool {
-        let stalled = now.saturating_duration_since(self.began) >= STALLED;
-        stalled || self.silent && self.transport == Transport::Tcp
+        self.is_stalled(now) || self.silent && self.transport == Transport::Tcp
     }
 }
 
@@ -142,11 +152,12 @@ impl Admission {
         proven: bool,
     ) -> Verdict {
         let mut state = self.lock();
-        if proven && state.has_its_share(ip) || !state.make_room(now, transport, ip, proven) {
-            return Verdict::Refuse;
-        }
+        // First of all, since whoever may have forged its address makes nobody give way.
         if !proven && state.in_flight(transport) >= state.bounds.handshakes_unproven {
             return Verdict::Retry;
+        }
+        if proven && state.has_its_share(ip) || !state.make_room(now, transport, ip, proven) {
+            return Verdict::Refuse;
         }
         let id = state.next;
         state.next += 1;
@@ -206,17 +217,19 @@ impl State {
             }
         }
         let own = |attempt: &Attempt| attempt.transport == transport;
-        if self.in_flight(transport) >= self.bounds.handshakes && !self.crowd_out(now, own) {
+        let newcomer = smallest(ip).filter(|_| proven);
+        if self.in_flight(transport) >= self.bounds.handshakes && !self.give_way(now, newcomer, own)
+        {
             return false;
         }
         let full = |state: &Self| match transport {
             Transport::Tcp => state.total(Some(Transport::Tcp)) >= state.bounds.tcp_connections,
             Transport::Quic => false,
         };
-        if full(self) && !self.crowd_out(now, own) {
+        if full(self) && !self.give_way(now, newcomer, own) {
             return false;
         }
-        self.total(None) < self.bounds.connections || self.crowd_out(now, |_| true)
+        self.total(None) < self.bounds.connections || self.give_way(now, newcomer, |_| true)
     }
 
     /// Connections that are established, and attempts that are not yet.
@@ -232,23 +245,58 @@ impl State {
             + shaking.count()
     }
 
+    /// Lets one of these attempts go for a newcomer of this network, if it counts for one; whether there was one.
+    fn give_way(
+        &mut self,
+        now: Instant,
+        newcomer: Option<Network>,
+        of: impl Fn(&Attempt) -> bool,
+    ) -> bool {
+        let mut held: HashMap<Network, usize> = HashMap::new();
+        for network in self
+            .attempts
+            .values()
+            .filter(|a| of(a))
+            .filter_map(Attempt::network)
+        {
+            *held.entry(network).or_default() += 1;
+        }
+        let count = |network: Network| held.get(&network).copied().unwrap_or_default();
+        let own = newcomer.map_or(usize::MAX, count);
+        let heaviest = held.iter().max_by_key(|(_, count)| **count);
+        if let Some((heaviest, most)) = heaviest
+            && *most > own.saturating_add(1)
+        {
+            let in_it = |a: &Attempt| of(a) && a.network() == Some(*heaviest);
+            return self.crowd_out(now, in_it) || self.end_first(in_it);
+        }
+        // What is not stalled makes room only for those that hold less, or it would be the newest peers that go.
+        let yields = |a: &Attempt| a.is_stalled(now) || a.network().is_some_and(|n| count(n) > own);
+        self.crowd_out(now, |a| of(a) && yields(a))
+    }
+
     /// Lets the oldest of these attempts go that may, silent ones first; whether there was one.
     fn crowd_out(&mut self, now: Instant, of: impl Fn(&Attempt) -> bool) -> bool {
-        let may_go = |attempt: &&Attempt| of(attempt) && attempt.may_go(now);
-        let oldest = |silent: bool| {
-            let mut all = self.attempts.iter();
-            all.find(|(_, a)| a.silent >= silent && may_go(a))
-                .map(|(id, _)| *id)
-        };
-        let Some(attempt) = oldest(true)
-            .or_else(|| oldest(false))
-            .and_then(|id| self.attempts.remove(&id))
-        else {
+        let may_go = |attempt: &Attempt| of(attempt) && attempt.may_go(now);
+        let may_go = &may_go;
+        self.end_first(|a| a.silent && may_go(a)) || self.end_first(may_go)
+    }
+
+    /// Lets the oldest of these attempts go; whether there was one.
+    fn end_first(&mut self, of: impl Fn(&Attempt) -> bool) -> bool {
+        let mut all = self.attempts.iter();
+        let first = all.find(|(_, attempt)| of(attempt)).map(|(id, _)| *id);
+        let gone = first.and_then(|id| self.attempts.remove(&id));
+        let Some(gone) = gone else {
             return false;
         };
-        attempt.crowded_out.cancel();
+        gone.crowded_out.cancel();
         true
     }
+}
+
+fn smallest(ip: IpAddr) -> Option<Network> {
+    networks(ip).next().map(|(network, _)| network)
 }
 
 impl Handshake {

@@ -87,6 +87,32 @@ fn a_silent_connection_over_tcp_makes_room_at_once_and_one_that_speaks_does_not(
 }
 
 #[test]
+fn who_holds_most_makes_room_for_who_holds_less_whatever_it_has_said() {
+    for transport in [Transport::Quic, Transport::Tcp] {
+        let bench = Bench::new();
+        let mut crowd = Vec::new();
+        for n in [1, 1, 2, 2, 3, 3] {
+            let attempt = bench.accept(transport, ip(n));
+            attempt.spoke();
+            crowd.push(attempt);
+        }
+        assert!(bench.is_refused(transport, ip(1)));
+        let honest = [4, 5].map(|n| bench.accept(transport, ip(n)));
+        assert_eq!(crowd.iter().filter(|a| is_out(a)).count(), 2);
+        // Those who hold one each make no room for each other, nor for a crowd that comes again, though they have not
+        // spoken yet.
+        for n in [1, 2, 3] {
+            assert!(matches!(
+                bench.judge(transport, ip(n), false),
+                Verdict::Retry
+            ));
+            drop(bench.judge(transport, ip(n), true));
+        }
+        assert!(!honest.iter().any(is_out));
+    }
+}
+
+#[test]
 fn a_network_has_twice_and_a_site_four_times_what_an_address_has() {
     let bench = Bench::new();
     let from = |ip: &str| bench.accept(Transport::Quic, v6(ip));
