@@ -19,7 +19,11 @@ use crate::{
     cluster_node::{self, Attended, Membership},
     cluster_store::KeyDesk,
     config::{ServerConfig, StartError},
-    control::{acceptor::Lobby, hub::Hub, quic::own_ids},
+    control::{
+        acceptor::Lobby,
+        hub::{Hub, Left},
+        quic::own_ids,
+    },
     counters::{self, Counters, Tallies},
     datapath::{Channels, Command, Datapath, ports::Ports, socket::UdpPort},
     handover::{Handover, Inheritance, state::Carried},
@@ -71,7 +75,7 @@ pub struct Server {
     #[cfg(unix)]
     sockets: Vec<std::os::fd::OwnedFd>,
     port_tasks: JoinSet<()>,
-    hub_task: AbortOnDropHandle<Registry>,
+    hub_task: AbortOnDropHandle<Left>,
     datapath: AbortOnDropHandle<Option<Relay>>,
     /// What ends with it: the log, the control socket.
     aside: JoinSet<()>,
@@ -216,16 +220,19 @@ impl Server {
         self.sockets.clear();
         self.take_leave().await;
         self.stop_datapath.cancel();
-        let _ = (&mut self.hub_task).await;
+        let left = (&mut self.hub_task).await;
         let _ = (&mut self.datapath).await;
+        // What was relayed while peers took leave is on their keys' accounts too.
+        let _ = left.map(Left::settle);
     }
 
     /// The same for a successor: the relay goes on until the last moment, and sockets and state are left.
     pub async fn hand_over(mut self) -> Handover {
         self.take_leave().await;
-        let registry = (&mut self.hub_task).await.ok();
+        let left = (&mut self.hub_task).await.ok();
         self.stop_datapath.cancel();
         let relay = (&mut self.datapath).await.ok().flatten();
+        let registry = left.map(Left::settle);
         let now = Instant::now();
         let numbered = self.reach.numbered();
         let state = Carried {

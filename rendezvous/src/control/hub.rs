@@ -93,7 +93,7 @@ impl Hub {
     }
 
     /// Serves until `stop`, and then tells every peer that the rendezvous is stopping.
-    pub(crate) async fn run(mut self, stop: CancellationToken) -> Registry {
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Left {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut settle = tokio::time::interval(SETTLE);
@@ -139,7 +139,11 @@ impl Hub {
         self.carry_out(farewell).await;
         self.settle();
         self.usage.write_down_at_once(self.book.used());
-        self.registry
+        Left {
+            registry: self.registry,
+            book: self.book,
+            usage: self.usage,
+        }
     }
 
     /// Says once what the operator should mend.
@@ -329,9 +333,69 @@ impl Hub {
     }
 }
 
+/// What is left of a hub that has stopped. The relay goes on for as long as peers take leave.
+#[derive(Debug)]
+pub(crate) struct Left {
+    registry: Registry,
+    book: Book,
+    usage: UsageFile,
+}
+
+impl Left {
+    /// Counts what has been relayed since, once the relay has stopped too.
+    pub(crate) fn settle(mut self) -> Registry {
+        let now = now();
+        self.book.settle(now.instant, now.unix_s);
+        self.usage.write_down_at_once(self.book.used());
+        self.registry
+    }
+}
+
 fn now() -> Now {
     Now {
         instant: Instant::now(),
         unix_s: unix_s(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p2pdbg_identity::StateDir;
+    use p2pdbg_proto::secret::Secret;
+
+    use super::*;
+    use crate::{
+        keys::{KeyId, KeyLimits},
+        limits::Limits,
+        registry::voucher::Vouchers,
+    };
+
+    #[tokio::test]
+    async fn what_is_relayed_after_the_hub_has_stopped_is_counted_for_its_key() {
+        let (usage, key) = (UsageFile::new(StateDir::in_memory()), KeyId([1; 8]));
+        let mut book = Book::new(Instant::now(), unix_s(), None);
+        let ring = KeyRing::of(&[(key, KeyLimits::default())]);
+        book.set_keys(&ring, unix_s());
+        let [meter, _] = book.open([key; 2]);
+        let registry = Registry::new(Limits::default(), ring, Vouchers::new(&Secret::random()));
+        let (_events, events) = mpsc::channel(1);
+        let (datapath, _commands) = mpsc::channel(1);
+        let self_check = SelfCheck::new(Duration::ZERO);
+        let hub = Hub::new(
+            registry,
+            book,
+            usage.clone(),
+            events,
+            datapath,
+            Arc::default(),
+            self_check,
+        );
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let left = hub.run(stop).await;
+        assert!(meter.admits(0, 1_000));
+        left.settle();
+        let used = &usage.read()[0].1;
+        assert_eq!(used[..], [(key, 1_000)]);
     }
 }
