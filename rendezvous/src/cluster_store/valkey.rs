@@ -15,19 +15,35 @@ use crate::keys::LONGEST;
 /// How long the store may take to let this node in, and to answer. Nobody waits for it but the desk.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Renews a node's own key, or takes it if nobody has it. 0 it was there, 1 it was missing, 2 it is another's.
+/// Comes before the others. What is no text no node has written: it is somebody else's, would have each of them fail
+/// for good, and goes.
+const READ: &str = "
+local function read(key)
+  local there = redis.pcall('GET', key)
+  if type(there) ~= 'table' then return there end
+  if not string.find(there.err or '', 'WRONGTYPE', 1, true) then return redis.call('GET', key) end
+  redis.call('DEL', key)
+  return false
+end";
+
+/// Renews a node's own key, or takes it if nobody has it. 0 it was there, 1 it was missing, 2 it is another's. A node
+/// writes sixteen hex digits for a time: what is something else, or stays for longer, no node has written, and it would
+/// keep this one out for good. A store that does not let its user ask for the time is believed.
 const BEAT: &str = "
-local there = redis.call('GET', KEYS[1])
-local missing = not there or there == ARGV[2]
-if missing or there == ARGV[1] then
-  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
-  return missing and 1 or 0
+local there = read(KEYS[1])
+local function lives()
+  if not there or not string.find(there, '^' .. string.rep('%x', 16) .. '$') then return false end
+  local left = redis.pcall('PTTL', KEYS[1])
+  return type(left) ~= 'number' or (left >= 0 and left <= tonumber(ARGV[3]))
 end
-return 2";
+local ours = there == ARGV[1]
+if not ours and there ~= ARGV[2] and lives() then return 2 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+return ours and 0 or 1";
 
 /// Writes a record unless there is one of somebody who has come later.
 const WRITE: &str = "
-local there = redis.call('GET', KEYS[1])
+local there = read(KEYS[1])
 local since = there and tonumber(string.match(there, ':(%d+)$') or '0')
 if since and since > tonumber(ARGV[2]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
@@ -35,14 +51,14 @@ return 1";
 
 /// Removes a record if it is this process's.
 const REMOVE: &str = "
-local there = redis.call('GET', KEYS[1])
+local there = read(KEYS[1])
 if there and string.sub(there, 1, string.len(ARGV[1])) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0";
 
 /// Reads a text unless it begins with what is known. 0 it is not there, 1 it begins so, 2 it follows: of one that is
 /// too long the beginning, which is none of ours, and by which it is replaced.
 const TEXT: &str = "
-local there = redis.call('GET', KEYS[1])
+local there = read(KEYS[1])
 if not there then return {0, ''} end
 if string.len(there) > tonumber(ARGV[2]) then return {2, string.sub(there, 1, 64)} end
 local known = ARGV[1]
@@ -64,7 +80,7 @@ const LONGEST_SHORT: usize = 256;
 
 /// Writes a text in place of one that begins so, or of none.
 const REPLACE: &str = "
-local there, before = redis.call('GET', KEYS[1]), ARGV[1]
+local there, before = read(KEYS[1]), ARGV[1]
 local begins = there and before ~= '' and string.sub(there, 1, string.len(before)) == before
 if begins or (not there and before == '') then
   redis.call('SET', KEYS[1], ARGV[2])
@@ -72,9 +88,11 @@ if begins or (not there and before == '') then
 end
 return 0";
 
-/// Counts one more.
+/// Counts one more; what is no count, or one that nodes do not reach, begins anew.
 const COUNT: &str = "
-local count = tonumber(redis.call('GET', KEYS[1]) or '0') or 0
+local count = tonumber(read(KEYS[1]) or '0') or 0
+if not (count >= 0 and count < 1e9) then count = 0 end
+count = math.floor(count)
 redis.call('SET', KEYS[1], count + 1, 'PX', ARGV[1])
 return count + 1";
 
@@ -176,7 +194,7 @@ impl Directory for Valkey {
         let mut batch = pipe();
         batch
             .cmd("EVAL")
-            .arg(BEAT)
+            .arg(script(BEAT))
             .arg(1)
             .arg(self.of_node(own.node))
             .arg(own.epoch.to_string())
@@ -205,7 +223,7 @@ impl Directory for Valkey {
             match unless_newer {
                 true => batch
                     .cmd("EVAL")
-                    .arg(WRITE)
+                    .arg(script(WRITE))
                     .arg(1)
                     .arg(key)
                     .arg(text)
@@ -223,7 +241,7 @@ impl Directory for Valkey {
         for name in names {
             batch
                 .cmd("EVAL")
-                .arg(REMOVE)
+                .arg(script(REMOVE))
                 .arg(1)
                 .arg(self.of_record(name))
                 .arg(format!("{}:{}:", own.node, own.epoch))
@@ -241,7 +259,7 @@ impl Directory for Valkey {
     async fn text(&mut self, name: &str, known: &str) -> Result<Text, Away> {
         let mut batch = pipe();
         let key = self.of_text(name);
-        batch.cmd("EVAL").arg(TEXT).arg(1).arg(key);
+        batch.cmd("EVAL").arg(script(TEXT)).arg(1).arg(key);
         batch.arg(known).arg(LONGEST);
         let ((what, text),): ((u8, Vec<u8>),) = self.send(&batch).await?;
         Ok(match what {
@@ -254,7 +272,7 @@ impl Directory for Valkey {
     async fn replace(&mut self, name: &str, before: &str, text: &str) -> Result<bool, Away> {
         let mut batch = pipe();
         let key = self.of_text(name);
-        batch.cmd("EVAL").arg(REPLACE).arg(1).arg(key);
+        batch.cmd("EVAL").arg(script(REPLACE)).arg(1).arg(key);
         batch.arg(before).arg(text);
         let (replaced,): (u8,) = self.send(&batch).await?;
         Ok(replaced == 1)
@@ -272,7 +290,7 @@ impl Directory for Valkey {
         let mut batch = pipe();
         for name in names {
             let key = self.of_text(name);
-            batch.cmd("EVAL").arg(COUNT).arg(1).arg(key);
+            batch.cmd("EVAL").arg(script(COUNT)).arg(1).arg(key);
             batch.arg(milliseconds(kept));
         }
         self.send(&batch).await
@@ -282,6 +300,10 @@ impl Directory for Valkey {
         let keys: Vec<String> = names.iter().map(|name| self.of_text(name)).collect();
         self.short(&keys).await
     }
+}
+
+fn script(body: &str) -> String {
+    format!("{READ}{body}")
 }
 
 fn ask_short(batch: &mut Pipeline, keys: &[String]) {
