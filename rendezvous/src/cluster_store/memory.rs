@@ -149,11 +149,11 @@ impl Directory for Memory {
         })
     }
 
-    async fn count(&mut self, names: &[String], _kept: Duration) -> Result<Vec<u64>, Away> {
+    async fn count(&mut self, more: &[(String, u32)], _kept: Duration) -> Result<Vec<u64>, Away> {
         self.tables(|tables| {
-            let counts = names.iter().map(|name| {
+            let counts = more.iter().map(|(name, more)| {
                 let text = tables.texts.entry(name.clone()).or_default();
-                let count = text.parse().unwrap_or(0) + 1;
+                let count = text.parse().unwrap_or(0) + u64::from(*more);
                 *text = count.to_string();
                 count
             });

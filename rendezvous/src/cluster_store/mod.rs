@@ -20,6 +20,7 @@ mod key_exchange;
 mod lease_exchange;
 #[cfg(test)]
 mod memory;
+mod misses;
 mod presence;
 #[cfg(feature = "cluster")]
 pub mod scale;
@@ -185,10 +186,10 @@ pub(crate) trait Directory: Send + 'static {
         kept: Duration,
     ) -> impl Future<Output = Result<(), Away>> + Send;
 
-    /// Counts one more of each, and gives how many that makes; what was not counted for so long begins anew.
+    /// Counts so many more of each, and gives how many that makes; what was not counted for so long begins anew.
     fn count(
         &mut self,
-        names: &[String],
+        more: &[(String, u32)],
         kept: Duration,
     ) -> impl Future<Output = Result<Vec<u64>, Away>> + Send;
 

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use p2pdbg_proto::node::NodeNumber;
@@ -17,6 +17,7 @@ use super::{
     Away, Directory, Epoch, Held, Name, Names, Process, Record,
     key_exchange::{KeyDesk, KeyOrder, LOOK},
     lease_exchange::{LeaseDesk, RENEW, Uses},
+    misses::{MISSED_FOR, Misses},
     presence::{Next, Presence, StoreState},
 };
 use crate::{
@@ -34,9 +35,6 @@ const WRITE_AGAIN: Duration = Duration::from_secs(45);
 /// So many questions go to the store at once.
 pub(super) const BATCH: usize = 500;
 
-/// How long joins that found nobody are counted after the last one.
-const MISSED_FOR: Duration = Duration::from_secs(60);
-
 /// The pause between batches when all records are written.
 pub(super) const PACE: Duration = Duration::from_millis(100);
 
@@ -53,8 +51,8 @@ pub(crate) enum Ask {
     All(Vec<([u8; 32], u64)>),
     /// What keys use here of the limits that nodes share.
     Uses(Uses),
-    /// A join from there has found nobody; whether who joined has a key.
-    Missed(Prefix, bool),
+    /// So many joins from there have found nobody; whether who joined has a key.
+    Missed(Prefix, bool, u32),
 }
 
 /// What the registry is told.
@@ -70,8 +68,9 @@ pub(crate) enum Found {
     Keys(Box<KeyRing>),
     /// What this node may give away of the keys' limits.
     Parts(Parts),
-    /// So many joins from there have found nobody, at all nodes, lately; whether who joined has a key.
-    Missed(Prefix, bool, u64),
+    /// So many joins from there have found nobody, at all nodes, lately, and so many of them are what this node has
+    /// just told; whether who joined has a key.
+    Missed(Prefix, bool, u64, u32),
 }
 
 /// What may wait for the desk, and for the hub. Who looks for a peer has half of it.
@@ -96,11 +95,13 @@ struct Backlog {
     uses: Option<Ask>,
     /// The last word on each listener: since when it waits, or none if it has left.
     words: HashMap<[u8; 32], Option<u64>>,
+    missed: Misses,
 }
 
 impl Backlog {
     fn is_empty(&self) -> bool {
-        self.all.is_none() && self.uses.is_none() && self.words.is_empty()
+        let (all, uses) = (self.all.is_none(), self.uses.is_none());
+        all && uses && self.words.is_empty() && self.missed.is_empty()
     }
 
     fn keep(&mut self, ask: Ask) {
@@ -115,7 +116,11 @@ impl Backlog {
             }
             Ask::Waits(digest, since) => (digest, Some(since)),
             Ask::Left(digest) => (digest, None),
-            Ask::Seek(..) | Ask::Missed(..) => {
+            Ask::Missed(of, with_key, count) => {
+                self.missed.add(Instant::now(), (of, with_key), count);
+                return;
+            }
+            Ask::Seek(..) => {
                 tracing::debug!("the directory is not asked: too much waits for it");
                 return;
             }
@@ -128,6 +133,9 @@ impl Backlog {
     fn pop(&mut self) -> Option<Ask> {
         if let Some(ask) = self.all.take().or_else(|| self.uses.take()) {
             return Some(ask);
+        }
+        if let Some(((of, with_key), count)) = self.missed.pop() {
+            return Some(Ask::Missed(of, with_key, count));
         }
         let digest = *self.words.keys().next()?;
         let (digest, word) = self.words.remove_entry(&digest)?;
@@ -219,6 +227,8 @@ pub(crate) struct Desk<D> {
     left: HashSet<Name>,
     /// Who has left while the store was of no use: to be removed once it is back.
     owed: HashSet<Name>,
+    /// What it has not counted yet.
+    missed: Misses,
     /// What the registry was told of the nodes last.
     told: Option<Vec<NodeNumber>>,
     state: watch::Sender<(StoreState, Vec<NodeNumber>)>,
@@ -281,6 +291,7 @@ impl<D: Directory> Desk<D> {
             unwritten: VecDeque::new(),
             left: HashSet::new(),
             owed: HashSet::new(),
+            missed: Misses::default(),
             told: None,
             state: watch::Sender::new((StoreState::Unknown, Vec::new())),
             keys: None,
@@ -549,7 +560,8 @@ impl<D: Directory> Desk<D> {
         }
     }
 
-    /// Takes note of who leaves while the store is of no use. The rest is asked for again once it is back.
+    /// Takes note of who leaves, and of joins that find nobody, while the store is of no use. The rest is asked for
+    /// again once it is back.
     fn owe(&mut self, batch: &mut Vec<Ask>) {
         for ask in batch.drain(..) {
             match ask {
@@ -558,6 +570,9 @@ impl<D: Directory> Desk<D> {
                 }
                 Ask::Waits(digest, _) => {
                     self.owed.remove(&self.names.of(&digest));
+                }
+                Ask::Missed(of, with_key, count) => {
+                    self.missed.add(Instant::now(), (of, with_key), count);
                 }
                 _ => {}
             }
@@ -569,7 +584,6 @@ impl<D: Directory> Desk<D> {
         let mut last: HashMap<Name, Option<u64>> = owed.map(|name| (name, None)).collect();
         let mut sought = Vec::new();
         let mut all = None;
-        let mut missed = Vec::new();
         for ask in batch.drain(..) {
             match ask {
                 Ask::Waits(digest, since) => {
@@ -581,7 +595,9 @@ impl<D: Directory> Desk<D> {
                 Ask::Seek(connector, digest) => sought.push((connector, digest)),
                 Ask::All(waiting) => all = Some(waiting),
                 Ask::Uses(_) => {}
-                Ask::Missed(of, with_key) => missed.push((of, with_key)),
+                Ask::Missed(of, with_key, count) => {
+                    self.missed.add(Instant::now(), (of, with_key), count);
+                }
             }
         }
         let record = |since| Record {
@@ -603,7 +619,14 @@ impl<D: Directory> Desk<D> {
         }
         self.left.extend(&gone);
         let mut found = self.seek(sought).await?;
-        found.extend(self.count(missed).await?);
+        match self.count().await {
+            Ok(counted) => found.extend(counted),
+            // Who was found is, all the same; what was to be written is asked for again once the store is back.
+            Err(away) => {
+                self.on_away(away);
+                return Ok(found);
+            }
+        }
         if let Some(all) = all {
             self.unwritten = all.into();
             self.write_batch().await?;
@@ -629,19 +652,32 @@ impl<D: Directory> Desk<D> {
         said
     }
 
-    async fn count(&mut self, missed: Vec<(Prefix, bool)>) -> Result<Vec<Found>, Away> {
+    /// Has the store count who has found nobody. What it may not have counted is told again: rather twice than never.
+    async fn count(&mut self) -> Result<Vec<Found>, Away> {
+        let now = Instant::now();
+        let missed = self.missed.take(now);
         if missed.is_empty() {
             return Ok(Vec::new());
         }
-        let names = missed.iter();
-        let names: Vec<String> = names
-            .map(|(of, with_key)| self.names.of_misses(*of, *with_key))
+        let name = |(of, with_key): (Prefix, bool)| self.names.of_misses(of, with_key);
+        let more: Vec<_> = missed
+            .iter()
+            .map(|(of, count)| (name(*of), *count))
             .collect();
-        let counts = self.directory.count(&names, MISSED_FOR).await?;
-        let found = missed.into_iter().zip(counts);
-        Ok(found
-            .map(|((of, with_key), count)| Found::Missed(of, with_key, count))
-            .collect())
+        match self.directory.count(&more, MISSED_FOR).await {
+            Ok(counts) => {
+                let found = missed.into_iter().zip(counts);
+                let found =
+                    found.map(|(((of, key), own), count)| Found::Missed(of, key, count, own));
+                Ok(found.collect())
+            }
+            Err(away) => {
+                for (of, count) in missed {
+                    self.missed.add(now, of, count);
+                }
+                Err(away)
+            }
+        }
     }
 
     async fn seek(&mut self, sought: Vec<(u64, [u8; 32])>) -> Result<Vec<Found>, Away> {

@@ -11,6 +11,7 @@ use super::{
     presence::Next,
     store_task::{BATCH, PACE},
 };
+use crate::limits::Prefix;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
@@ -172,6 +173,63 @@ fn listener_that_leaves_is_removed_though_others_have_filled_the_queue() {
         };
         let done = tokio::time::timeout(Duration::from_secs(60), done).await;
         done.expect("the listener is still in the store");
+        desk.abort();
+    });
+}
+
+const SOMEWHERE: [u8; 4] = [192, 0, 2, 7];
+
+/// Joins from somewhere that find nobody.
+fn missed(count: u32) -> Ask {
+    Ask::Missed(Prefix::of(SOMEWHERE.into()), false, count)
+}
+
+/// What the store has counted, with the one that asks, and how much of it is told to be this node's.
+fn counted(found: &[Found]) -> Vec<(u64, u32)> {
+    let counted = found.iter().filter_map(|found| match found {
+        Found::Missed(_, _, count, own) => Some((*count, *own)),
+        _ => None,
+    });
+    counted.collect()
+}
+
+#[test]
+fn joins_that_find_nobody_while_the_store_is_away_are_counted_when_it_is_back() {
+    let (store, mut one, mut other) = two();
+    assert_eq!(counted(&one.ask(missed(1))), [(1, 1)]);
+    store.is_away(true);
+    // The first is lost in asking, the second is known to be.
+    assert_eq!(one.ask(missed(1)), []);
+    assert_eq!(one.ask(missed(2)), []);
+    store.is_away(false);
+    assert!(one.beat());
+    assert_eq!(counted(&one.ask(missed(1))), [(5, 4)]);
+    assert_eq!(counted(&other.ask(missed(1))), [(6, 1)]);
+}
+
+#[test]
+fn joins_that_find_nobody_are_counted_though_others_have_filled_the_queue() {
+    let (_store, one, _other) = two();
+    RUNTIME.block_on(async {
+        let (mut line, desk) = one.desk.open();
+        for n in 0..10_000u32 {
+            let mut digest = [9; 32];
+            digest[..4].copy_from_slice(&n.to_be_bytes());
+            line.ask(Ask::Waits(digest, 100));
+        }
+        for _ in 0..3 {
+            line.ask(missed(1));
+        }
+        let (mut line, desk) = (Some(line), tokio::spawn(desk));
+        let told = async {
+            loop {
+                if let Found::Missed(_, _, count, own) = Line::next(&mut line).await {
+                    return (count, own);
+                }
+            }
+        };
+        let told = tokio::time::timeout(Duration::from_secs(60), told).await;
+        assert_eq!(told.expect("they are lost"), (3, 3));
         desk.abort();
     });
 }

@@ -88,13 +88,13 @@ if begins or (not there and before == '') then
 end
 return 0";
 
-/// Counts one more; what is no count, or one that nodes do not reach, begins anew.
+/// Counts so many more; what is no count, or one that nodes do not reach, begins anew.
 const COUNT: &str = "
 local count = tonumber(read(KEYS[1]) or '0') or 0
 if not (count >= 0 and count < 1e9) then count = 0 end
-count = math.floor(count)
-redis.call('SET', KEYS[1], count + 1, 'PX', ARGV[1])
-return count + 1";
+count = math.floor(count) + tonumber(ARGV[2])
+redis.call('SET', KEYS[1], count, 'PX', ARGV[1])
+return count";
 
 /// A connection to one store, made anew when it breaks.
 pub(crate) struct Valkey {
@@ -286,12 +286,12 @@ impl Directory for Valkey {
         self.send(&batch).await
     }
 
-    async fn count(&mut self, names: &[String], kept: Duration) -> Result<Vec<u64>, Away> {
+    async fn count(&mut self, more: &[(String, u32)], kept: Duration) -> Result<Vec<u64>, Away> {
         let mut batch = pipe();
-        for name in names {
+        for (name, more) in more {
             let key = self.of_text(name);
             batch.cmd("EVAL").arg(script(COUNT)).arg(1).arg(key);
-            batch.arg(milliseconds(kept));
+            batch.arg(milliseconds(kept)).arg(*more);
         }
         self.send(&batch).await
     }

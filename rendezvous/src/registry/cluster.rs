@@ -278,8 +278,8 @@ impl Registry {
                 }
                 Vec::new()
             }
-            Found::Missed(of, with_key, count) => {
-                self.on_missed(now, of, with_key, count);
+            Found::Missed(of, with_key, count, own) => {
+                self.on_missed(now, (of, with_key), count, own);
                 Vec::new()
             }
             // For the hub, which gives them to the relay's books too.

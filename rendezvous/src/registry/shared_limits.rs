@@ -28,8 +28,7 @@ const ALL_GIVEN: Duration = Duration::from_secs(60);
 const MOST_MISSED: usize = 16_384;
 const MISSED_FOR: Duration = Duration::from_secs(60);
 
-/// So many joins at other nodes count at once, and are owed for so long at the most.
-const MOST_OWED: u32 = 1_000;
+/// Joins at other nodes are owed for so long at the most.
 pub(super) const OWED_FOR: Duration = Duration::from_secs(300);
 
 /// What a node may give away of the keys' limits.
@@ -54,22 +53,22 @@ impl SharedLimits {
         }
     }
 
-    /// How many of so many joins that found nobody were at other nodes, and are new.
-    fn missed_elsewhere(&mut self, now: Instant, of: (Prefix, bool), count: u64) -> u64 {
+    /// How many of so many joins that found nobody were at other nodes, and are new; `own` were at this one since it
+    /// heard of them last.
+    fn missed_elsewhere(&mut self, now: Instant, of: (Prefix, bool), count: u64, own: u32) -> u64 {
         if self.missed.len() >= MOST_MISSED {
             self.missed
                 .retain(|_, (_, at)| now.saturating_duration_since(*at) < MISSED_FOR);
         }
-        let is_full = self.missed.len() >= MOST_MISSED && !self.missed.contains_key(&of);
-        let before = match is_full {
-            true => None,
-            false => self.missed.insert(of, (count, now)),
-        };
+        if self.missed.len() >= MOST_MISSED && !self.missed.contains_key(&of) {
+            // Nothing would tell the next time what has been charged already.
+            return 0;
+        }
+        let before = self.missed.insert(of, (count, now));
         // A count below the one before has begun anew.
         let before = before.map_or(0, |(before, _)| before);
         let new = count.checked_sub(before).unwrap_or(count);
-        // One of them is this node's own.
-        new.saturating_sub(1)
+        new.saturating_sub(u64::from(own))
     }
 
     fn part(&self, now: Instant, account: Account, limit: u64) -> u64 {
@@ -90,25 +89,36 @@ impl Registry {
         let connection = self.connections.get(&id);
         let of = connection.map(|connection| (Prefix::of(connection.ip), connection.has_key()));
         if let Some((of, with_key)) = of.filter(|_| self.shared_limits().is_some()) {
-            effects.push(Effect::Ask(Ask::Missed(of, with_key)));
+            effects.push(Effect::Ask(Ask::Missed(of, with_key, 1)));
         }
     }
 
-    /// So many joins from an address have found nobody at all nodes: what others have seen of them costs as much here,
-    /// and is owed if there is not so much.
-    pub(super) fn on_missed(&mut self, now: Instant, of: Prefix, with_key: bool, count: u64) {
+    /// So many joins from an address have found nobody at all nodes, `own` of them here: what others have seen of them
+    /// costs as much here, and is owed if there is not so much.
+    pub(super) fn on_missed(
+        &mut self,
+        now: Instant,
+        (of, with_key): (Prefix, bool),
+        count: u64,
+        own: u32,
+    ) {
+        let (rate, cost) = (self.limits.joins, self.limits.join_miss_cost);
         let Some(shared) = self.shared_limits() else {
             return;
         };
-        let elsewhere = shared.missed_elsewhere(now, (of, with_key), count);
-        let elsewhere = u32::try_from(elsewhere).unwrap_or(u32::MAX).min(MOST_OWED);
-        let cost = self.limits.join_miss_cost.saturating_mul(elsewhere);
+        let elsewhere = shared.missed_elsewhere(now, (of, with_key), count, own);
+        // The other nodes let no address miss more often in a minute: whoever writes other counts into the store shuts
+        // an address out for no longer than that is worth.
+        let others = u64::try_from(shared.nodes.saturating_sub(1)).unwrap_or(u64::MAX);
+        let each = u64::from(rate.burst.saturating_add(rate.per_minute) / cost.max(1));
+        let elsewhere = elsewhere.min(others.saturating_mul(each));
+        let cost = cost.saturating_mul(u32::try_from(elsewhere).unwrap_or(u32::MAX));
         let joins = match with_key {
             true => &mut self.joins_with_key,
             false => &mut self.joins,
         };
         if cost > 0 {
-            joins.owe(of.ip(), self.limits.joins, now, cost, OWED_FOR);
+            joins.owe(of.ip(), rate, now, cost, OWED_FOR);
         }
     }
 

@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     cluster_store::{Ask, Found},
     leases::{Account, Kind, Parts},
+    limits::Prefix,
 };
 
 const SOMEWHERE: [u8; 4] = [198, 51, 100, 7];
@@ -42,15 +43,15 @@ impl Counting {
             let effects = bench.join(CONNECTOR, nameplate.unwrap());
             let now = bench.now.instant;
             for effect in effects {
-                if let Effect::Ask(Ask::Missed(of, with_key)) = effect {
+                if let Effect::Ask(Ask::Missed(of, with_key, own)) = effect {
                     missed = true;
                     let is_old = |at: Instant| now - at >= Duration::from_secs(60);
                     if self.counted.is_none_or(is_old) {
                         self.count = 0;
                     }
                     self.counted = Some(now);
-                    self.count += 1;
-                    let found = Found::Missed(of, with_key, self.count);
+                    self.count += u64::from(own);
+                    let found = Found::Missed(of, with_key, self.count, own);
                     bench.registry.on_directory(now, found);
                 }
             }
@@ -82,6 +83,26 @@ fn address_that_guesses_at_three_nodes_guesses_hardly_more_than_at_one() {
     let everywhere = guesses(&|turn| (turn % 3) as usize);
     assert!((60..=64).contains(&alone), "{alone}");
     assert!(everywhere <= alone + 6, "{everywhere}, at one node {alone}");
+}
+
+#[test]
+fn count_of_joins_that_somebody_has_made_up_keeps_an_address_out_no_longer_than_other_nodes_could()
+{
+    let mut bench = node(17);
+    bench.connect_from(CONNECTOR, SOMEWHERE.into());
+    bench.hello(CONNECTOR, Credential::None);
+    let of = Prefix::of(SOMEWHERE.into());
+    let found = Found::Missed(of, false, u64::MAX, 0);
+    bench.registry.on_directory(bench.now.instant, found);
+    // At two others nine each, at a cost of five: 75 more than the burst, of which one comes back in two seconds.
+    let nameplate = Nameplate::new(17_000_005).unwrap();
+    let refused = |bench: &mut Bench| match refusal(&bench.join(CONNECTOR, nameplate)) {
+        Some(Refusal::Limit { retry_after_s }) => Some(retry_after_s),
+        _ => None,
+    };
+    assert!(refused(&mut bench).is_some_and(|after| (100..200).contains(&after)));
+    bench.pass(Duration::from_secs(200));
+    assert_eq!(refused(&mut bench), None);
 }
 
 #[test]

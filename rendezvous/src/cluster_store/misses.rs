@@ -1,0 +1,48 @@
+//! Joins that found nobody and that the store has not counted yet: too much waits for it, or it is away. Were they
+//! lost, whoever guesses codes would have what one node allows once at each node.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use crate::limits::Prefix;
+
+/// Of so many addresses, with a key and without, at the most. What further ones have missed is lost.
+const MOST: usize = 16_384;
+
+/// So long after the last one from an address they are of no use: the store has forgotten the others by then.
+pub(super) const MISSED_FOR: Duration = Duration::from_secs(60);
+
+/// How many, by where from and whether who joined has a key.
+#[derive(Debug, Default)]
+pub(super) struct Misses(HashMap<(Prefix, bool), (u32, Instant)>);
+
+impl Misses {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn add(&mut self, now: Instant, of: (Prefix, bool), count: u32) {
+        if self.0.len() >= MOST && !self.0.contains_key(&of) {
+            return;
+        }
+        let (sum, at) = self.0.entry(of).or_insert((0, now));
+        *sum = sum.saturating_add(count);
+        *at = (*at).max(now);
+    }
+
+    /// All that are of use still.
+    pub(super) fn take(&mut self, now: Instant) -> Vec<((Prefix, bool), u32)> {
+        let is_new = |at: Instant| now.saturating_duration_since(at) < MISSED_FOR;
+        let all = self.0.drain().filter(|(_, (_, at))| is_new(*at));
+        all.map(|(of, (count, _))| (of, count)).collect()
+    }
+
+    /// Those of one address.
+    pub(super) fn pop(&mut self) -> Option<((Prefix, bool), u32)> {
+        let of = *self.0.keys().next()?;
+        let (count, _) = self.0.remove(&of)?;
+        Some((of, count))
+    }
+}
