@@ -177,6 +177,14 @@ pub(crate) fn unreserved(whole: usize) -> usize {
     whole - whole / 4
 }
 
+/// How many of `whole` one key may have, of which a key that is alone may have `most`, and `others` have so many: of
+/// what these leave it has the same part. So however many keys take all that they may, there is room for one more.
+pub(crate) fn share_of_one(whole: usize, most: usize, others: usize) -> usize {
+    let (most, left) = (most.min(whole) as u128, whole.saturating_sub(others));
+    let share = (most * left as u128).div_ceil(whole.max(1) as u128);
+    usize::try_from(share).unwrap_or(usize::MAX)
+}
+
 impl Default for Limits {
     fn default() -> Self {
         let day = Duration::from_secs(24 * 60 * 60);
@@ -554,6 +562,23 @@ mod tests {
         }
         assert!(buckets.take(ip("192.0.2.4"), RATE, now).is_err());
         assert_eq!(buckets.buckets.len(), 1);
+    }
+
+    #[test]
+    fn keys_that_take_all_they_may_leave_room_for_one_more() {
+        let mut taken = 0;
+        for _ in 0..12 {
+            let share = share_of_one(50_000, 25_000, taken);
+            assert!(share > 0);
+            taken += share;
+        }
+        assert!(taken < 50_000, "{taken}");
+        // Who is alone has what the operator says, if it is all.
+        assert_eq!(share_of_one(100, 100, 0), 100);
+        assert_eq!(share_of_one(100, 1_000, 30), 70);
+        assert_eq!(share_of_one(2, 1, 1), 1);
+        assert_eq!(share_of_one(2, 1, 3), 0);
+        assert_eq!(share_of_one(0, 1, 0), 0);
     }
 
     #[test]

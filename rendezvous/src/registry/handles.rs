@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     keys::KeyId,
-    limits::{Tally, unreserved},
+    limits::{Tally, share_of_one, unreserved},
 };
 
 /// Who waits at a side of a handle.
@@ -201,13 +201,17 @@ impl Registry {
         if connection.handles.contains(meeting) {
             return Ok(());
         }
-        let of_key = self.limits.waiting_per_key;
+        let key = connection.key().unwrap_or(KeyId::NOBODY);
+        let others = handles
+            .waiting
+            .len()
+            .saturating_sub(handles.by_key.of(&key));
+        let of_key = share_of_one(most, self.limits.waiting_per_key, others);
         let of_key = if without_key {
             unreserved(of_key)
         } else {
             of_key
         };
-        let key = connection.key().unwrap_or(KeyId::NOBODY);
         // Who comes back before it was missed takes its own place.
         let is_own = handles.waiting.get(meeting).is_some_and(|w| w.key == key);
         if connection.handles.len() >= own

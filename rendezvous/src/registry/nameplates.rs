@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     keys::KeyId,
-    limits::{AddressBuckets, Limits, Tally},
+    limits::{AddressBuckets, Limits, Tally, share_of_one},
     registry::voucher::{Account, Purpose, new_account},
 };
 
@@ -89,7 +89,10 @@ impl Nameplates {
 
     /// Whether this key may have another one, if there is room.
     fn may_have_more(&self, key: KeyId) -> bool {
-        self.held.of(&key) < self.per_key
+        let own = self.held.of(&key);
+        let others = self.live.len().saturating_sub(own);
+        // Where all are taken the refusal is another one.
+        self.live.len() >= self.capacity || own < share_of_one(self.capacity, self.per_key, others)
     }
 
     /// How many this key has.

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     keys::KeyId,
-    limits::{Tally, unreserved},
+    limits::{Tally, share_of_one, unreserved},
     relay::{Seen, side},
 };
 
@@ -365,7 +365,13 @@ impl Registry {
         };
         let holder = connection.holder();
         let allowed = match holder {
-            Holder::Key(_) => self.limits.sessions_per_key,
+            Holder::Key(key) => {
+                let others = self
+                    .sessions
+                    .len()
+                    .saturating_sub(self.sessions.of_key(key));
+                share_of_one(self.limits.sessions, self.limits.sessions_per_key, others)
+            }
             Holder::Voucher(_) | Holder::Address(_) => self.limits.sessions_per_voucher,
         };
         let own = connection.sessions.len() < self.limits.sessions_per_connection;

@@ -10,12 +10,15 @@ use p2pdbg_proto::control::SessionId;
 
 use crate::{
     keys::KeyId,
-    limits::Tally,
+    limits::{Tally, share_of_one},
     relay_ticket::{Origin, Ticket, TicketKey},
 };
 
 /// So many guests one session may be: that of the ticket which is renewed, and that of the new one.
 const OF_ONE_SESSION: usize = 2;
+
+/// And so many of which no member has answered: that of either member, with either ticket.
+const UNPROVED_OF_ONE_SESSION: usize = 4;
 
 /// Among whom a guest is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,6 +29,38 @@ pub(super) enum Among {
     Key(KeyId),
 }
 
+/// Guests by among whom they are counted, and in the order of their places.
+#[derive(Debug, Default)]
+struct Places {
+    ordered: BTreeMap<(Among, u64), SessionId>,
+    counts: Tally<Among>,
+}
+
+impl Places {
+    fn add(&mut self, guest: &Guest, session: SessionId) {
+        for (among, _) in &guest.counted {
+            self.ordered.insert((*among, guest.place), session);
+            self.counts.add(*among);
+        }
+    }
+
+    fn remove(&mut self, guest: &Guest) {
+        for (among, _) in &guest.counted {
+            self.ordered.remove(&(*among, guest.place));
+            self.counts.remove(among);
+        }
+    }
+
+    /// The first of those, if there are more than `most` of them, and it is not this one itself.
+    fn one_too_many(&self, among: Among, most: usize, but: SessionId) -> Option<SessionId> {
+        if self.counts.of(&among) <= most {
+            return None;
+        }
+        let (_, first) = self.ordered.range((among, 0)..=(among, u64::MAX)).next()?;
+        (*first != but).then_some(*first)
+    }
+}
+
 /// The guests, and what opens their tickets.
 #[derive(Debug)]
 pub(super) struct Guests {
@@ -33,10 +68,11 @@ pub(super) struct Guests {
     pub(super) table: HashMap<SessionId, Guest>,
     /// Those of which no member has answered a challenge so far, and since when they are there, in that order.
     pub(super) unproved: VecDeque<(SessionId, Instant)>,
-    /// The others, by among whom they are counted and in the order in which a member of each answered first.
-    proved: BTreeMap<(Among, u64), SessionId>,
-    counts: Tally<Among>,
-    /// The next place in that order.
+    /// The same in the order in which they came.
+    came: Places,
+    /// The others in the order in which a member of each answered first.
+    proved: Places,
+    /// The next place in either order.
     next: u64,
     /// So many there may be on the account of one key.
     per_key: usize,
@@ -49,8 +85,10 @@ pub(super) struct Guest {
     pub(super) absent_since: Option<Instant>,
     /// Among whom it is counted, and how many those may be.
     pub(super) counted: Vec<(Among, usize)>,
-    /// Its place in the order of those of which a member has answered; none before.
-    pub(super) place: Option<u64>,
+    /// Whether a member has answered a challenge.
+    is_proved: bool,
+    /// Its place in the order of those of which one has, or of the others.
+    place: u64,
 }
 
 impl Guests {
@@ -60,8 +98,8 @@ impl Guests {
             key: None,
             table: HashMap::new(),
             unproved: VecDeque::new(),
-            proved: BTreeMap::new(),
-            counts: Tally::new(),
+            came: Places::default(),
+            proved: Places::default(),
             next: 0,
             per_key: per_key.max(1),
         }
@@ -93,43 +131,89 @@ impl Guests {
         let Some(guest) = self.table.remove(&session) else {
             return;
         };
-        match guest.place {
-            Some(place) => {
-                for (among, _) in guest.counted {
-                    self.proved.remove(&(among, place));
-                    self.counts.remove(&among);
-                }
+        match guest.is_proved {
+            true => self.proved.remove(&guest),
+            false => {
+                self.came.remove(&guest);
+                self.unproved.retain(|(unproved, _)| *unproved != session);
             }
-            None => self.unproved.retain(|(unproved, _)| *unproved != session),
         }
     }
 
-    /// A member has answered its challenge; which others make room.
-    pub(super) fn prove(&mut self, session: SessionId) -> Vec<SessionId> {
+    /// Takes one in of which no member has answered a challenge, of `places` for such; which others make room: the
+    /// oldest of its own session or key, if those have as many as they may.
+    pub(super) fn take_in(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        (until, counted): (Instant, Vec<(Among, usize)>),
+        places: usize,
+    ) -> Vec<SessionId> {
+        let guest = Guest {
+            until,
+            absent_since: Some(now),
+            counted,
+            is_proved: false,
+            place: self.next,
+        };
+        self.next += 1;
+        self.came.add(&guest, session);
+        self.unproved.push_back((session, now));
+        let all = self.unproved.len();
+        let mut oldest = Vec::new();
+        for (among, _) in &guest.counted {
+            let most = match among {
+                Among::Session(_) => UNPROVED_OF_ONE_SESSION,
+                Among::Key(_) => {
+                    let others = all.saturating_sub(self.came.counts.of(among));
+                    share_of_one(places, (places / 2).max(1), others).max(1)
+                }
+            };
+            oldest.extend(self.came.one_too_many(*among, most, session));
+        }
+        if oldest.is_empty() && all > places {
+            oldest.extend(self.unproved.front().map(|(oldest, _)| *oldest));
+        }
+        self.table.insert(session, guest);
+        oldest
+    }
+
+    /// A member has answered its challenge; which others make room, of `places` for those.
+    pub(super) fn prove(&mut self, session: SessionId, places: usize) -> Vec<SessionId> {
+        let all = self.proved() + 1;
         let Some(guest) = self.table.get_mut(&session) else {
             return Vec::new();
         };
         guest.absent_since = None;
-        if guest.place.is_some() {
+        if guest.is_proved {
             return Vec::new();
         }
-        let place = self.next;
-        self.next += 1;
-        guest.place = Some(place);
+        self.came.remove(guest);
         self.unproved.retain(|(unproved, _)| *unproved != session);
+        guest.is_proved = true;
+        guest.place = self.next;
+        self.next += 1;
+        self.proved.add(guest, session);
         let mut oldest = Vec::new();
         for (among, most) in &guest.counted {
-            self.proved.insert((*among, place), session);
-            self.counts.add(*among);
-            if self.counts.of(among) > *most {
-                let first = self.proved.range((*among, 0)..(*among, place)).next();
-                oldest.extend(first.map(|(_, session)| *session));
-            }
+            let most = match among {
+                Among::Session(_) => *most,
+                Among::Key(_) => {
+                    let others = all.saturating_sub(self.proved.counts.of(among));
+                    share_of_one(places, self.per_key, others).max(1).min(*most)
+                }
+            };
+            oldest.extend(self.proved.one_too_many(*among, most, session));
         }
         oldest
     }
 
     pub(super) fn len(&self) -> usize {
         self.table.len()
+    }
+
+    /// How many there are of which a member has answered a challenge.
+    pub(super) fn proved(&self) -> usize {
+        self.table.len().saturating_sub(self.unproved.len())
     }
 }

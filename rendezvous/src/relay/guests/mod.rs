@@ -4,11 +4,13 @@
 //! for a while: nobody tells this host that a session is over.
 //!
 //! Whoever has caught a BIND on its way can send it again for as long as its ticket is good, and cannot answer the
-//! challenge. So until a member has, a place is one of few, for a moment, and the oldest of those makes room.
+//! challenge. So until a member has, a place is one of few, for a moment, of which one key has half of what the others
+//! leave, and the oldest of those makes room.
 //!
 //! Who has a key can have as many tickets made as it likes, and hold a place with each for an hour. So the places of
 //! one session, and of all on one key's account, are few of all, and there too the oldest makes room: for one of which
-//! a member has answered, since else a BIND that was caught would end others' sessions.
+//! a member has answered, since else a BIND that was caught would end others' sessions. However many keys take all that
+//! they may, there is room for one more.
 
 use std::{
     sync::Arc,
@@ -20,7 +22,7 @@ use p2pdbg_proto::{
     relay::{RelayFrame, bind_is_genuine, ticket_in},
 };
 
-use super::{Relay, guest_table::Guest};
+use super::Relay;
 use crate::{
     relay_allowance::LegMeter,
     relay_ticket::{Ticket, TicketKey},
@@ -51,7 +53,7 @@ impl Relay {
             return None;
         };
         // A bound on all, so that guests leave room for sessions of this host's own.
-        if self.legs.contains_key(&leg) || self.guests.len() >= self.capacity / 4 {
+        if self.legs.contains_key(&leg) || self.guests.proved() >= self.capacity / 4 {
             return None;
         }
         let ticket = self.guests.key.as_ref()?.open(sealed, unix_s)?;
@@ -73,29 +75,21 @@ impl Relay {
         let is_taken = self.legs.contains_key(one) || self.legs.contains_key(other) || one == other;
         if is_taken
             || self.sessions.contains_key(&session)
-            || self.guests.len() >= self.capacity / 4
+            || self.guests.proved() >= self.capacity / 4
         {
             return;
         }
-        if self.guests.unproved.len() >= self.most_unproved()
-            && let Some((oldest, _)) = self.guests.unproved.pop_front()
-        {
+        let places = self.most_unproved();
+        let guest = (until, counted);
+        for oldest in self.guests.take_in(now, session, guest, places) {
             self.close(oldest);
         }
-        let guest = Guest {
-            until,
-            absent_since: Some(now),
-            counted,
-            place: None,
-        };
-        self.guests.table.insert(session, guest);
-        self.guests.unproved.push_back((session, now));
         self.open(session, legs, meters);
     }
 
     /// A member has answered its challenge, or come over TCP with the same proof.
     pub(super) fn prove_guest(&mut self, session: SessionId) {
-        for oldest in self.guests.prove(session) {
+        for oldest in self.guests.prove(session, self.capacity / 4) {
             self.close(oldest);
         }
     }

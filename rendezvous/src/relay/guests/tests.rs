@@ -236,9 +236,9 @@ fn members_have_a_place_though_caught_binds_of_many_sessions_fill_those_of_the_u
     bench.join(Role::Listener, 1);
     let own = bench.ticket.clone();
     for port in 0..50 {
-        bench.ticket = ticket();
+        bench.ticket = ticket_of(port + 1, None);
         let caught = bench.bind(Role::Listener);
-        bench.frame(100 + port, &caught);
+        bench.frame(100 + u16::from(port), &caught);
     }
     assert_eq!(bench.relay.guests(), 1 + most);
     bench.ticket = own;
@@ -246,6 +246,50 @@ fn members_have_a_place_though_caught_binds_of_many_sessions_fill_those_of_the_u
     bench.ticket = ticket();
     bench.join(Role::Listener, 3);
     assert_eq!(bench.relay.guests(), 2 + most - 1);
+}
+
+#[test]
+fn key_with_tickets_without_end_does_not_keep_anothers_members_from_answering() {
+    let mut bench = Bench::new();
+    bench.relay.capacity = 256;
+    let most = bench.relay.most_unproved();
+    let caught = |bench: &mut Bench, port: u16| {
+        let own = std::mem::replace(&mut bench.ticket, ticket_of(1, None));
+        let bind = bench.bind(Role::Listener);
+        bench.frame(port, &bind);
+        bench.ticket = own;
+    };
+    bench.ticket = ticket_of(2, None);
+    let grant = bench.ticket.legs[0].clone();
+    let bind = bench.bind(Role::Listener);
+    let Some(RelayFrame::Challenge { leg, cookie }) = bench.frame(1, &bind).reply else {
+        panic!("no challenge");
+    };
+    for port in 0..10 * u16::try_from(most).unwrap() {
+        caught(&mut bench, 1_000 + port);
+    }
+    let mac = answer_mac(&grant, &cookie);
+    let answer = RelayFrame::Answer { leg, cookie, mac };
+    let outcome = bench.frame(1, &answer.encode());
+    assert!(matches!(outcome.reply, Some(RelayFrame::Bound { .. })));
+    assert!(bench.relay.guests() <= 1 + most);
+}
+
+#[test]
+fn two_keys_that_take_all_places_they_may_leave_some_to_a_third() {
+    let mut bench = Bench::with_places(8, 16);
+    let places = bench.relay.capacity / 4;
+    for key in [1, 2] {
+        for n in 0..20 {
+            bench.join_with(ticket_of(key, None), 100 * u16::from(key) + n);
+        }
+    }
+    assert!(bench.relay.guests() < places);
+    let third = bench.join_with(ticket_of(3, None), 1);
+    assert!(bench.is_there(third));
+    // Those who have one place have it still.
+    bench.join_with(ticket_of(1, None), 2);
+    assert!(bench.is_there(third));
 }
 
 /// One of this key's sessions, of which there may be so many.
@@ -288,7 +332,7 @@ impl Bench {
 
 #[test]
 fn key_with_more_tickets_than_places_loses_its_own_oldest_and_takes_nobody_elses() {
-    let mut bench = Bench::with_places(4, 8);
+    let mut bench = Bench::with_places(4, 16);
     let other = bench.join_with(ticket_of(2, None), 1);
     let own: Vec<SessionId> = (0..8)
         .map(|n| bench.join_with(ticket_of(1, None), 10 + n))
