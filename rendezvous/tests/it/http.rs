@@ -171,6 +171,23 @@ async fn scrapers_that_never_read_or_ask_do_not_keep_others_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn crowd_that_connects_and_says_nothing_keeps_no_supervisor_waiting() {
+    let (server, _state, address) = serving().await;
+    // If each of them kept its place until it is dropped, this would take a minute.
+    let connect = move || -> Vec<TcpStream> {
+        let silent = (0..300).map(|_| TcpStream::connect(address).unwrap());
+        silent.collect()
+    };
+    let silent = soon(tokio::task::spawn_blocking(connect)).await.unwrap();
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        let answer = get(address, path).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    }
+    drop(silent);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_page_shows_what_is_going_on_in_a_browser() {
     if !has("chromium") {
         return;

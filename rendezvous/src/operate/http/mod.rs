@@ -9,16 +9,21 @@
 //! | `/readyz` | 200 if it takes new peers and does not drain, else 503: send none |
 //!
 //! Whoever connects may be anybody on this host: there are few connections at once, each with one deadline for all, and
-//! one that does not read is dropped at that. A page elsewhere in the Web that has its name resolved to loopback is
-//! told nothing: the Host that it names is not one of ours.
+//! one that does not read is dropped at that, or sooner if others come. A page elsewhere in the Web that has its name
+//! resolved to loopback is told nothing: the Host that it names is not one of ours.
 
 mod metrics;
+mod shared_status;
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -34,14 +39,14 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::timeout,
 };
 
-use super::Operator;
+use self::shared_status::SharedStatus;
+use super::{Operator, Status};
 
-/// Connections at once; more wait in the system's queue.
+/// Connections at once. For one more the oldest goes that has asked nothing, or else the oldest.
 const CONNECTIONS: usize = 16;
 
 /// How long a connection may last, however busy: a scraper that reads nothing keeps its place no longer.
@@ -87,21 +92,23 @@ impl HttpPort {
 
     /// Answers for as long as it is polled.
     pub(crate) async fn serve(self, operator: Operator) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let asked = Asked {
+            operator,
+            local: self.local,
+            status: Arc::new(SharedStatus::new()),
+        };
         let mut connections = JoinSet::new();
+        let mut places = Places::default();
         loop {
-            // Accepted only when there is a place, so that nothing is held for those who wait.
-            let Ok(place) = places.clone().acquire_owned().await else {
-                return;
-            };
             while connections.try_join_next().is_some() {}
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let (operator, local) = (operator.clone(), self.local);
-                    connections.spawn(async move {
-                        let _place = place;
-                        let _ = timeout(LASTS, serve(stream, operator, local)).await;
+                    let has_asked = Arc::new(AtomicBool::new(false));
+                    let serve = serve(stream, asked.clone(), has_asked.clone());
+                    let task = connections.spawn(async move {
+                        let _ = timeout(LASTS, serve).await;
                     });
+                    places.take(Place { task, has_asked });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept on the HTTP port");
@@ -112,10 +119,46 @@ impl HttpPort {
     }
 }
 
-async fn serve(stream: TcpStream, operator: Operator, local: SocketAddr) {
+/// What answers are made of.
+#[derive(Clone)]
+struct Asked {
+    operator: Operator,
+    local: SocketAddr,
+    status: Arc<SharedStatus<Status>>,
+}
+
+/// The place of a connection.
+struct Place {
+    task: AbortHandle,
+    /// Whether it has asked something.
+    has_asked: Arc<AtomicBool>,
+}
+
+/// The connections that there are, the oldest first.
+#[derive(Default)]
+struct Places(VecDeque<Place>);
+
+impl Places {
+    /// Gives a new connection a place. If there is none left another one ends: a crowd that connects and is silent must
+    /// not keep a supervisor waiting, who would start the program again.
+    fn take(&mut self, place: Place) {
+        self.0.retain(|place| !place.task.is_finished());
+        if self.0.len() >= CONNECTIONS {
+            let is_silent = |place: &Place| !place.has_asked.load(Ordering::Relaxed);
+            let oldest = self.0.iter().position(is_silent).unwrap_or(0);
+            if let Some(oldest) = self.0.remove(oldest) {
+                oldest.task.abort();
+            }
+        }
+        self.0.push_back(place);
+    }
+}
+
+async fn serve(stream: TcpStream, asked: Asked, has_asked: Arc<AtomicBool>) {
     let service = service_fn(move |request| {
-        let operator = operator.clone();
-        async move { Ok::<_, Infallible>(answer(&request, &operator, local).await) }
+        has_asked.store(true, Ordering::Relaxed);
+        let asked = asked.clone();
+        async move { Ok::<_, Infallible>(answer(&request, &asked).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -126,8 +169,10 @@ async fn serve(stream: TcpStream, operator: Operator, local: SocketAddr) {
     let _ = connection.await;
 }
 
-async fn answer(request: &Request<Incoming>, operator: &Operator, local: SocketAddr) -> Answer {
-    if !is_ours(request, local) {
+async fn answer(request: &Request<Incoming>, asked: &Asked) -> Answer {
+    let operator = &asked.operator;
+    let status = || asked.status.get(operator.status());
+    if !is_ours(request, asked.local) {
         return text(StatusCode::FORBIDDEN, "this port is not called so\n");
     }
     if ![Method::GET, Method::HEAD].contains(request.method()) {
@@ -139,11 +184,11 @@ async fn answer(request: &Request<Incoming>, operator: &Operator, local: SocketA
         "/page.js" => of_kind("text/javascript", SCRIPT),
         "/healthz" => yes_or_no(operator.is_healthy()),
         "/readyz" => yes_or_no(operator.is_ready()),
-        "/metrics" => match operator.status().await {
+        "/metrics" => match status().await {
             Some(status) => of_kind(metrics::KIND, metrics::encode(&status, operator)),
             None => busy(),
         },
-        "/status.json" => match operator.status().await.map(|s| serde_json::to_string(&s)) {
+        "/status.json" => match status().await.map(|s| serde_json::to_string(&s)) {
             Some(Ok(json)) => of_kind("application/json", json),
             _ => busy(),
         },
