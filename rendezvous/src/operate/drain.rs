@@ -15,6 +15,9 @@ use crate::counters::Tallies;
 /// How long it lasts at the most, unless told otherwise.
 pub(crate) const DRAIN_FOR: Duration = Duration::from_secs(600);
 
+/// No deadline is further away, whatever is asked for.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
+
 /// How often is looked whether a session is left.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -50,7 +53,7 @@ impl Drain {
         self.until.send_modify(|until| {
             let deadline = match (most, *until) {
                 (None, Some(deadline)) => deadline,
-                (most, _) => now + most.unwrap_or(DRAIN_FOR),
+                (most, _) => now + most.unwrap_or(DRAIN_FOR).min(LONGEST),
             };
             *until = Some(deadline);
             left = deadline.saturating_duration_since(now);
@@ -114,5 +117,7 @@ mod tests {
         assert!(drain.take_back());
         assert_eq!(drain.left(later), None);
         assert_eq!(drain.begin(later, None), DRAIN_FOR);
+        // Whatever the control socket is told.
+        assert_eq!(drain.begin(later, Some(Duration::MAX)), LONGEST);
     }
 }
