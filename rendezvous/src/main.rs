@@ -18,6 +18,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{CommandFactory, Parser};
@@ -176,17 +177,23 @@ async fn serve(cli: &Cli, mut server: Server, mut signals: Signals, quiet: &Quie
             () = &mut drained => Signal::Stop,
         };
         match signal {
-            Signal::Stop => {
-                let status = stop(cli, server, signals).await;
-                quiet.say_what_was_left_out();
-                return status;
+            Signal::Stop => break,
+            Signal::Upgrade => {
+                let successor = tokio::select! {
+                    successor = successor() => successor,
+                    () = signals.stop() => break,
+                    () = service::be_watched(&operator) => continue,
+                };
+                match successor {
+                    Ok(program) => return become_successor(cli, server, &program).await,
+                    Err(why) => eprintln!("p2pdbg-rendezvous: not upgraded: {why}"),
+                }
             }
-            Signal::Upgrade => match successor().await {
-                Ok(program) => return become_successor(cli, server, &program).await,
-                Err(why) => eprintln!("p2pdbg-rendezvous: not upgraded: {why}"),
-            },
         }
     }
+    let status = stop(cli, server, signals).await;
+    quiet.say_what_was_left_out();
+    status
 }
 
 /// Ends at once: with what has broken not even a farewell can be relied on.
@@ -214,6 +221,9 @@ async fn stop(cli: &Cli, server: Server, mut signals: Signals) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// A program that does not say its version within this time is no successor.
+const SAYS_WITHIN: Duration = Duration::from_secs(10);
+
 /// The program that this process was started from, as it is now, if it runs.
 async fn successor() -> Result<PathBuf, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
@@ -227,8 +237,17 @@ async fn successor() -> Result<PathBuf, String> {
     };
     let ran = tokio::process::Command::new(&program)
         .arg("--version")
-        .output()
-        .await;
+        // It is only asked for its version, and the store's URL may hold a password.
+        .env_remove("P2PDBG_CLUSTER")
+        .kill_on_drop(true)
+        .output();
+    let Ok(ran) = tokio::time::timeout(SAYS_WITHIN, ran).await else {
+        let s = SAYS_WITHIN.as_secs();
+        return Err(format!(
+            "{} --version: no answer within {s} s",
+            program.display()
+        ));
+    };
     match ran {
         Ok(output) if output.status.success() => Ok(program),
         Ok(output) => Err(format!(

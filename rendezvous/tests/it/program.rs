@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read},
     net::{SocketAddr, UdpSocket},
     os::unix::fs::PermissionsExt,
@@ -241,6 +242,30 @@ async fn an_upgrade_keeps_process_ports_and_the_ends_of_codes() {
     connector.say(&ToRendezvous::Join { nameplate: used }).await;
     assert_eq!(connector.refused().await, Refusal::NameplateUsed);
     std::net::TcpStream::connect(&web).unwrap();
+    running.signal(Signal::TERM);
+    assert_eq!(running.end().0, Some(0));
+}
+
+#[tokio::test]
+async fn program_that_does_not_say_its_version_keeps_the_one_that_runs_from_nothing() {
+    let (state, home) = (state_dir(), state_dir());
+    let program = home.path().join("p2pdbg-rendezvous");
+    fs::copy(PROGRAM, &program).unwrap();
+    let running = Running::of_program(&program, state.path(), &ANY);
+    let (new, begun) = (home.path().join("new"), home.path().join("begun"));
+    let hangs = format!("#!/bin/sh\n: > {}\nexec sleep 1000\n", begun.display());
+    fs::write(&new, hangs).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&new, &program).unwrap();
+    running.signal(Signal::USR2);
+    let is_asked = async {
+        while !begun.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    soon(is_asked).await;
+    let mut peer = running.peer().await;
+    peer.listen(None).await;
     running.signal(Signal::TERM);
     assert_eq!(running.end().0, Some(0));
 }
