@@ -49,7 +49,7 @@ pub(crate) struct ClusterArgs {
     relays_alone: bool,
 
     /// The Valkey or Redis in which nodes find known peers for each other: redis://HOST:PORT, or rediss:// for TLS.
-    /// With a password give it in the environment, since other users of the host see a command line
+    /// One with a password is taken from the environment alone, since other users of the host see a command line
     #[cfg(feature = "cluster")]
     #[arg(
         long,
@@ -80,6 +80,10 @@ impl ClusterArgs {
             }
             return Ok(None);
         };
+        #[cfg(feature = "cluster")]
+        if let Some(store) = &self.cluster {
+            keeps_its_password(store, std::env::args())?;
+        }
         if self.nodes.len() > NodeNumber::MOST {
             return Err(format!(
                 "--nodes names {} nodes at the most",
@@ -113,6 +117,25 @@ impl ClusterArgs {
             store: None,
         }))
     }
+}
+
+/// Refuses a store's URL with a password that is among the arguments: every user of the host sees those, and the
+/// program that is run in the place of this one is given them too.
+#[cfg(feature = "cluster")]
+fn keeps_its_password(store: &str, arguments: impl Iterator<Item = String>) -> Result<(), String> {
+    let Some((who, _)) = store.rsplit_once('@') else {
+        return Ok(());
+    };
+    let (_, user_and_password) = who.split_once("://").unwrap_or_default();
+    let is_told = |argument: String| argument.trim_start_matches("--cluster=") == store;
+    if user_and_password.contains(':') && { arguments }.any(is_told) {
+        return Err(
+            "--cluster has a password, which all users of this host can see: give the URL in the environment, as \
+             P2PDBG_CLUSTER, and make another password"
+                .into(),
+        );
+    }
+    Ok(())
 }
 
 /// What is done with the authority of several hosts.
@@ -175,6 +198,25 @@ mod tests {
         let args = std::iter::once("p2pdbg-rendezvous").chain(args.iter().copied());
         let parsed = Alone::try_parse_from(args).map_err(|error| error.to_string())?;
         parsed.args.config()
+    }
+
+    #[cfg(feature = "cluster")]
+    #[test]
+    fn password_of_the_store_is_taken_from_the_environment_alone() {
+        let judged = |store: &str, arguments: &[&str]| {
+            keeps_its_password(store, arguments.iter().map(ToString::to_string))
+        };
+        for store in ["redis://:geheim@host", "rediss://user:geheim@host:6379/1"] {
+            assert_eq!(judged(store, &["program", "--node", "17"]), Ok(()));
+            let joined = format!("--cluster={store}");
+            for told in [&["--cluster", store][..], &[joined.as_str()]] {
+                let why = judged(store, told).unwrap_err();
+                assert!(why.contains("P2PDBG_CLUSTER") && !why.contains("geheim"));
+            }
+        }
+        for store in ["redis://host", "redis://user@host:6379"] {
+            assert_eq!(judged(store, &["--cluster", store]), Ok(()));
+        }
     }
 
     #[test]
