@@ -9,6 +9,8 @@ use std::{collections::VecDeque, fmt, net::IpAddr, time::Duration};
 use p2pdbg_proto::address::is_private;
 use serde::{Deserialize, Serialize};
 
+use crate::limits::Prefix;
+
 /// Connections before anything is said of all of them.
 const ENOUGH: u64 = 5;
 
@@ -120,9 +122,9 @@ pub(crate) struct SelfCheck {
     clock: Option<Finding>,
     /// Until when the certificate is good, in Unix seconds, if that is for others to renew.
     certified_until: Option<u64>,
-    /// By how many seconds the clock was ahead of those of peers when they said so, one for each address, the last one
-    /// last.
-    ahead: VecDeque<(IpAddr, i64)>,
+    /// By how many seconds the clock was ahead of those of peers when they said so, one for each address (one /64 of
+    /// IPv6, in which a single host has as many as it likes), the last one last.
+    ahead: VecDeque<(Prefix, i64)>,
     findings: Vec<Finding>,
 }
 
@@ -163,8 +165,9 @@ impl SelfCheck {
     /// A peer that has a key and is there says that its clock shows `theirs`, while this one shows `ours`.
     pub(crate) fn on_clock(&mut self, ip: IpAddr, theirs: u64, ours: u64) {
         let ahead = i64::try_from(i128::from(ours) - i128::from(theirs)).unwrap_or(i64::MIN);
-        self.ahead.retain(|(other, _)| *other != ip);
-        self.ahead.push_back((ip, ahead));
+        let from = Prefix::of(ip);
+        self.ahead.retain(|(other, _)| *other != from);
+        self.ahead.push_back((from, ahead));
         if self.ahead.len() > CLOCKS_KEPT {
             self.ahead.pop_front();
         }
@@ -333,6 +336,13 @@ mod tests {
         assert_eq!(clocks(&[(1, 0); 9], ours), []);
         let apart: Vec<_> = (1..=9).map(|n| (n, u64::from(n) * 1_000)).collect();
         assert_eq!(clocks(&apart, ours), []);
+        // One host that has a whole /64.
+        let mut check = SelfCheck::new(Duration::ZERO);
+        for host in 1..=31 {
+            let ip = std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host);
+            check.on_clock(ip.into(), 0, ours);
+        }
+        assert_eq!(check.look(Counted::default()), []);
         // Two that lie change nothing, whatever they say.
         let liars = [agreed(ours), vec![(8, 0), (9, u64::MAX)]].concat();
         assert_eq!(clocks(&liars, ours), []);
