@@ -4,8 +4,8 @@
 //! a full disk is no reason not to serve.
 
 use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use p2pdbg_identity::StateDir;
@@ -25,6 +25,10 @@ pub(crate) struct UsageFile {
     state: StateDir,
     /// Whether a write is on its way.
     busy: Arc<AtomicBool>,
+    /// The number of the next write.
+    next: Arc<AtomicU64>,
+    /// That of the last one that was written: a slow disk must not put an older one in its place.
+    written: Arc<Mutex<u64>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,6 +59,8 @@ impl UsageFile {
         Self {
             state,
             busy: Arc::default(),
+            next: Arc::new(AtomicU64::new(1)),
+            written: Arc::default(),
         }
     }
 
@@ -83,15 +89,29 @@ impl UsageFile {
         if self.busy.swap(true, Ordering::AcqRel) {
             return;
         }
-        let file = self.clone();
+        let (file, number) = (self.clone(), self.number());
         tokio::task::spawn_blocking(move || {
-            file.write_down_at_once(used);
+            file.write(number, used);
             file.busy.store(false, Ordering::Release);
         });
     }
 
-    /// Writes it down before anything else is done.
+    /// Writes it down before anything else is done, once what is being written is.
     pub(crate) fn write_down_at_once(&self, used: Vec<OfMonth>) {
+        self.write(self.number(), used);
+    }
+
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Writes it down, unless what came later has been written already.
+    fn write(&self, number: u64, used: Vec<OfMonth>) {
+        let mut newest = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if number < *newest {
+            return;
+        }
+        *newest = number;
         let mut months = used.into_iter().map(WrittenMonth::of);
         let Some(last) = months.next() else {
             return;
@@ -126,6 +146,16 @@ impl WrittenMonth {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn write_that_is_late_does_not_take_the_place_of_a_newer_one() {
+        let file = UsageFile::new(StateDir::in_memory());
+        let used = |bytes| vec![(Month::of(0), vec![(KeyId([4; 8]), bytes)])];
+        let late = file.number();
+        file.clone().write_down_at_once(used(2));
+        file.write(late, used(1));
+        assert_eq!(file.read(), used(2));
+    }
 
     #[test]
     fn what_is_written_down_is_read_again_and_what_is_damaged_counts_nothing() {
