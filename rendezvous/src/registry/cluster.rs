@@ -1,7 +1,7 @@
 //! One node of several: which there are, and to which of them a peer is sent on.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     cluster_store::{Ask, Found},
+    keys::KeyId,
     limits::{AddressBuckets, Bucket, Rate},
     relay_ticket::TicketKey,
 };
@@ -68,10 +69,40 @@ struct Seeking {
     asked: AddressBuckets,
     /// What the bearers of vouchers have.
     vouched: HashMap<Account, Bucket>,
-    /// Whose listeners are asked for again, in turn.
-    turn: VecDeque<(ConnId, Meeting)>,
-    /// When the next turn begins.
+    /// Whose listeners are asked for again, by the key on whose account they wait.
+    turn: Turn,
+    /// When those are looked for who are not in it.
     next: Option<Instant>,
+}
+
+/// Who is asked for in turn: one of each key, and then the next one of each, so that a key with many keeps nobody else
+/// waiting.
+#[derive(Debug, Default)]
+struct Turn(VecDeque<(KeyId, VecDeque<(ConnId, Meeting)>)>);
+
+impl Turn {
+    /// Takes in who waits by keys of which nobody is left in it.
+    fn take_in(&mut self, waiting: impl Iterator<Item = (KeyId, ConnId, Meeting)>) {
+        let there: HashSet<KeyId> = self.0.iter().map(|(key, _)| *key).collect();
+        let mut new: HashMap<KeyId, VecDeque<_>> = HashMap::new();
+        for (key, id, side) in waiting.filter(|(key, ..)| !there.contains(key)) {
+            new.entry(key).or_default().push_back((id, side));
+        }
+        self.0.extend(new);
+    }
+}
+
+impl Iterator for Turn {
+    type Item = (ConnId, Meeting);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (key, mut waiting) = self.0.pop_front()?;
+        let next = waiting.pop_front();
+        if !waiting.is_empty() {
+            self.0.push_back((key, waiting));
+        }
+        next
+    }
 }
 
 impl Seeking {
@@ -122,7 +153,7 @@ impl Cluster {
         self.seeking = Some(Seeking {
             asked: AddressBuckets::new(SEEKERS),
             vouched: HashMap::new(),
-            turn: VecDeque::new(),
+            turn: Turn::default(),
             next: None,
         });
         self.shared_limits = Some(SharedLimits::new(self.nodes.len()));
@@ -260,12 +291,11 @@ impl Registry {
         let Some(seeking) = self.cluster.as_mut().and_then(|c| c.seeking.as_mut()) else {
             return;
         };
-        if seeking.turn.is_empty() && seeking.next.is_none_or(|next| next <= now.instant) {
+        if seeking.next.is_none_or(|next| next <= now.instant) {
             seeking.next = Some(now.instant + SEEK_AGAIN);
-            seeking.turn.extend(self.handles.alone());
+            seeking.turn.take_in(self.handles.alone());
         }
-        let count = seeking.turn.len().min(SOUGHT_AT_ONCE);
-        let sought = seeking.turn.drain(..count);
+        let sought = seeking.turn.by_ref().take(SOUGHT_AT_ONCE);
         effects.extend(sought.map(|(id, side)| Effect::Ask(Ask::Seek(id.0, side.digest()))));
     }
 

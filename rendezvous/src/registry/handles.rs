@@ -69,11 +69,11 @@ impl Handles {
             .collect()
     }
 
-    /// The connectors whose listener is not here.
-    pub(super) fn alone(&self) -> impl Iterator<Item = (ConnId, Meeting)> {
+    /// The connectors whose listener is not here, and on which key's account each waits.
+    pub(super) fn alone(&self) -> impl Iterator<Item = (KeyId, ConnId, Meeting)> {
         let connectors = self.waiting.iter().filter(|(side, _)| !side.is_listener());
         let alone = connectors.filter(|(side, _)| self.at(&side.other_side()).is_none());
-        alone.map(|(side, waiter)| (waiter.conn, *side))
+        alone.map(|(side, waiter)| (waiter.key, waiter.conn, *side))
     }
 
     /// Lets a connection wait; whose place it takes.

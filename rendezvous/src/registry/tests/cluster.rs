@@ -295,3 +295,29 @@ fn stranger_who_asks_without_end_does_not_have_the_directory_asked() {
     }
     assert!((50..=70).contains(&asked), "{asked}");
 }
+
+#[test]
+fn key_with_many_that_wait_does_not_keep_anothers_listener_from_being_asked_for() {
+    let mut bench = with_directory(17);
+    let other = AccessKey::random();
+    add(&mut bench.file, "other", &other, KeyLimits::default());
+    let ring = KeyRing::new(&bench.file, false);
+    bench.registry.set_keys(bench.now, ring);
+    let own = bench.key();
+    let many = (10..30).map(|id| (id, own.clone(), 64));
+    for (id, key, handles) in many.chain([(5, Credential::AccessKey(other), 1)]) {
+        bench.connect(ConnId(id));
+        bench.hello(ConnId(id), key);
+        for _ in 0..handles {
+            bench.meet(ConnId(id), &Secret::random(), Role::Connector);
+        }
+    }
+    // The second time the other key's have not all been asked for once.
+    for _ in 0..2 {
+        let asked = asks(bench.registry.expire(bench.now));
+        let is_own = |ask: &Ask| matches!(ask, Ask::Seek(5, _));
+        assert_eq!(asked.len(), 500);
+        assert!(asked.iter().any(is_own));
+        bench.pass(Duration::from_secs(2));
+    }
+}
