@@ -63,6 +63,9 @@ const SOONEST_IDLE_RETURN: Duration = Duration::from_secs(2);
 /// So long before codes whose listener is not back are given up, the last one is to be back, however many there are.
 const TO_SPARE: Duration = Duration::from_secs(10);
 
+/// A clock that has gone further than time has, by more than this, in seconds, is believed when it says so twice.
+const JUMP_S: u64 = 5;
+
 /// Names a control connection while it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ConnId(pub(crate) u64);
@@ -122,6 +125,30 @@ struct Present {
     by_key: ByKey,
 }
 
+/// For how long this process has served, and what its clocks said.
+#[derive(Debug, Default)]
+struct Run {
+    /// When it began to.
+    began: Option<Instant>,
+    /// Until when listeners may come back that a process before this one knew.
+    returning_until: Option<Instant>,
+    /// The time when it was last looked what has lasted long enough.
+    looked: Option<Now>,
+}
+
+impl Run {
+    /// The time by which keys end, in Unix seconds: what the clock shows, unless that has jumped since the last look. A
+    /// clock that is wrong for a second would shut out everybody whose key ends some day.
+    fn trusted_unix_s(&self, now: Now) -> u64 {
+        let Some(before) = self.looked else {
+            return now.unix_s;
+        };
+        let passed = now.instant.saturating_duration_since(before.instant);
+        let expected = before.unix_s.saturating_add(passed.as_secs());
+        now.unix_s.min(expected.saturating_add(JUMP_S))
+    }
+}
+
 /// The registry. Call [`Registry::on_connected`] before anything else for a connection, and
 /// [`Registry::on_lost`] once it is gone; messages for connections that are gone come to nothing.
 #[derive(Debug)]
@@ -137,10 +164,7 @@ pub(crate) struct Registry {
     /// Those of peers who have the access key, which a crowd without it cannot fill up.
     joins_with_key: AddressBuckets,
     present: Present,
-    /// When this process began to serve.
-    began: Option<Instant>,
-    /// Until when listeners may come back that a process before this one knew.
-    returning_until: Option<Instant>,
+    run: Run,
     /// The SHA-256 of the script that hosts can fetch from here where p2pdbg is not installed.
     offer: Option<[u8; 32]>,
     /// None where this is the one host.
@@ -163,8 +187,7 @@ impl Registry {
             joins_with_key: AddressBuckets::new(limits.connections),
             limits,
             present: Present::default(),
-            began: None,
-            returning_until: None,
+            run: Run::default(),
             offer: None,
             cluster: None,
             relays_alone: false,
@@ -173,8 +196,8 @@ impl Registry {
 
     /// Serves from now on. If a process before this one has served, its listeners may come back for a while.
     pub(crate) fn begin(&mut self, now: Instant, has_served: bool) {
-        self.began = Some(now);
-        self.returning_until = has_served.then(|| now + self.limits.return_within);
+        self.run.began = Some(now);
+        self.run.returning_until = has_served.then(|| now + self.limits.return_within);
     }
 
     /// Lets nobody in: this host relays for others.
@@ -335,6 +358,7 @@ impl Registry {
             self.forget(now, id, false, &mut effects);
         }
         self.end_keys(now, &mut effects);
+        self.run.looked = Some(now);
         self.hand_over_idle(&mut effects);
         self.seek_again(now, &mut effects);
         effects
@@ -477,7 +501,7 @@ impl Registry {
     /// For how many seconds this process has served; the most that there are if it is the first one ever, before which
     /// there was none whose listeners could come back.
     fn up_s(&self, now: Now) -> u32 {
-        let up = match (self.began, self.returning_until) {
+        let up = match (self.run.began, self.run.returning_until) {
             (Some(began), Some(_)) => now.instant - began,
             _ => Duration::MAX,
         };

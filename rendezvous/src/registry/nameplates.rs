@@ -442,6 +442,7 @@ impl Registry {
             // The process before this one may have known it, and its listener is on the way back.
             Err(Refusal::NameplateUnknown)
                 if self
+                    .run
                     .returning_until
                     .is_some_and(|until| now.instant < until) =>
             {

@@ -16,11 +16,12 @@ impl Registry {
 
     /// Shuts out who is there by a key that has been revoked or has expired.
     pub(super) fn end_keys(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let unix_s = self.run.trusted_unix_s(now);
         let connections = self.connections.iter();
         let ended: Vec<ConnId> = connections
             .filter(|(_, connection)| {
                 let key = connection.key();
-                key.is_some_and(|key| !self.keys.is_live(key, now.unix_s))
+                key.is_some_and(|key| !self.keys.is_live(key, unix_s))
             })
             .map(|(id, _)| *id)
             .collect();

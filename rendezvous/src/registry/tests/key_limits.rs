@@ -95,6 +95,30 @@ fn a_key_that_expires_while_it_is_in_use_shuts_its_peers_out() {
 }
 
 #[test]
+fn clock_that_is_wrong_for_a_second_ends_no_key_and_one_that_is_set_does() {
+    let mut bench = Bench::new();
+    let brief = AccessKey::random();
+    let until = Some(bench.now.unix_s + 3_600);
+    let limits = KeyLimits::default();
+    let name: KeyName = "brief".parse().unwrap();
+    bench.file.add(name, &brief, limits, 0, until).unwrap();
+    bench.apply();
+    bench.arrive(LISTENER, Credential::AccessKey(brief));
+    let tick = |bench: &mut Bench, jump: i64| {
+        bench.pass(Duration::from_secs(1));
+        bench.now.unix_s = bench.now.unix_s.saturating_add_signed(jump);
+        shut_out(&bench.registry.expire(bench.now)).len()
+    };
+    let ended = [0, 86_400, -86_400, 0].map(|jump| tick(&mut bench, jump));
+    assert_eq!(ended, [0; 4]);
+    // Nor do other keys that come just then; one that is revoked ends at once.
+    bench.now.unix_s += 86_400;
+    assert_eq!(shut_out(&bench.apply()).len(), 0);
+    let ended = [0, 0].map(|jump| tick(&mut bench, jump));
+    assert_eq!(ended, [0, 1]);
+}
+
+#[test]
 fn a_rotated_key_lets_its_peers_stay_and_its_vouchers_hold() {
     let mut bench = Bench::new();
     let claim = bench.listener_and_connector();
