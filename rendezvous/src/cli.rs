@@ -16,7 +16,7 @@ use p2pdbg_rendezvous::{
 pub(crate) use crate::state_arg::StateArg;
 use crate::{
     cluster_args::{AuthorityCommand, ClusterArgs},
-    service,
+    service_manager,
 };
 
 /// The one public host of p2pdbg: introduces an IDE's host and a debuggee's host to each other, tells them how
@@ -378,7 +378,7 @@ impl Cli {
             alt_port: self.alt_port,
             alt_ips: self.alt_ip.clone(),
             public: self.public.clone(),
-            state: self.state.clone().or_else(service::state_directory),
+            state: self.state.clone().or_else(service_manager::state_directory),
             metrics: self.metrics,
             web: self.web,
             offer: self.offer.clone(),

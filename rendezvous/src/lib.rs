@@ -44,6 +44,7 @@ mod config;
 mod control;
 mod counters;
 mod datapath;
+mod entrances;
 mod handover;
 mod health;
 mod hub_event;
@@ -57,7 +58,6 @@ mod month;
 mod offer;
 pub mod operate;
 mod outgoing;
-mod ports;
 mod public_host;
 mod registry;
 mod relay;
@@ -76,6 +76,7 @@ pub use cluster_node::{CLUSTER_SECRET, RELAY_KEY, relay_key};
 pub use cluster_store::scale;
 pub use config::{ClusterConfig, ServerConfig, StartError, StoreUrl};
 pub use counters::Counters;
+pub use entrances::{MOST_RELAY_WORKERS, ReceiveBuffer};
 pub use handover::{Handover, Inheritance};
 pub use hub_report::{KeyReport, Report};
 #[doc(hidden)]
@@ -85,7 +86,6 @@ pub use keys::{
     NotAKeyId, NotAKeyName,
 };
 pub use limits::{Limits, Rate};
-pub use ports::{MOST_RELAY_WORKERS, ReceiveBuffer};
 pub use public_host::{NotAPublicAddress, PublicAddress};
 #[doc(hidden)]
 pub use relay::bench_table::FilledTable;

@@ -6,11 +6,11 @@ mod cluster_args;
 mod commands;
 #[cfg(unix)]
 mod descriptors;
-mod journal;
 mod logging;
-mod service;
+mod service_manager;
 mod signals;
 mod state_arg;
+mod to_journal;
 mod wrong_arguments;
 
 use std::{
@@ -32,7 +32,7 @@ use serde::Serialize;
 use crate::{
     cli::Cli,
     logging::Quiet,
-    service::News,
+    service_manager::News,
     signals::{Signal, Signals},
 };
 
@@ -160,7 +160,7 @@ async fn start(cli: &Cli, config: ServerConfig) -> Result<(Server, Signals), Exi
         tracing::warn!(%error, "cannot watch for SIGHUP");
     }
     announce(cli, &server);
-    service::tell(News::Ready);
+    service_manager::tell(News::Ready);
     Ok((server, signals))
 }
 
@@ -172,7 +172,7 @@ async fn serve(cli: &Cli, mut server: Server, mut signals: Signals, quiet: &Quie
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
-            () = service::be_watched(&operator) => continue,
+            () = service_manager::be_watched(&operator) => continue,
             part = server.failed() => broken(cli, part),
             () = &mut drained => Signal::Stop,
         };
@@ -182,7 +182,7 @@ async fn serve(cli: &Cli, mut server: Server, mut signals: Signals, quiet: &Quie
                 let successor = tokio::select! {
                     successor = successor() => successor,
                     () = signals.stop() => break,
-                    () = service::be_watched(&operator) => continue,
+                    () = service_manager::be_watched(&operator) => continue,
                 };
                 match successor {
                     Ok(program) => return become_successor(cli, server, &program).await,
@@ -206,7 +206,7 @@ fn broken(cli: &Cli, part: &str) -> ! {
 
 /// Stops gracefully, or at once if it is told to once more.
 async fn stop(cli: &Cli, server: Server, mut signals: Signals) -> ExitCode {
-    service::tell(News::Stopping);
+    service_manager::tell(News::Stopping);
     if cli.json {
         print_event(&Event::Stopping);
     } else {
@@ -261,7 +261,7 @@ async fn successor() -> Result<PathBuf, String> {
 
 /// Goes on as the program that lies where this one was started from. Comes back only if that fails.
 async fn become_successor(cli: &Cli, server: Server, program: &Path) -> ExitCode {
-    service::tell(News::Reloading);
+    service_manager::tell(News::Reloading);
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     let error = server.hand_over().await.execute(program, &args);
     fail(
@@ -294,7 +294,7 @@ fn announce(cli: &Cli, server: &Server) {
     }
     let url = server.url();
     // A journal is kept for months and read by others than who runs this.
-    let shown = if journal::holds(&io::stdout()) {
+    let shown = if to_journal::holds(&io::stdout()) {
         eprintln!(
             "p2pdbg-rendezvous: stdout is the journal, which is not told the key; \
              `p2pdbg-rendezvous url` prints the URL with it"

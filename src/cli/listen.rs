@@ -10,8 +10,8 @@ use super::{
     completion,
     environment::Environment,
     forward_args::ForwardArgs,
-    given::Given,
     peers::{self, PeersOptions},
+    repeated_options::Given,
     session::{SessionArgs, SessionOptions, resolve_session},
     values::{at, forward_malformed},
 };

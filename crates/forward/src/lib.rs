@@ -5,11 +5,11 @@
 //! name ([`Preset`]), and the rule for what a peer may ask of this host ([`AllowList`]); and its two TCP ends:
 //! [`OpenPort`] and [`dial`]. Moving bytes is not here, but for what joins two parts of this program ([`Within`]).
 
-mod advice;
 mod allow;
 mod connection;
 mod dial;
 mod in_process;
+mod misspelt_forward;
 mod open;
 #[cfg(unix)]
 mod socket;

@@ -15,7 +15,7 @@ use p2pdbg_proto::tunnel::{Direction, ForwardOffer, WhileAbsent};
 
 use super::{
     Preset,
-    advice::{instead_of, instead_of_port, instead_of_spec, is_code},
+    misspelt_forward::{instead_of, instead_of_port, instead_of_spec, is_code},
 };
 
 /// The port of `auto`, and of a session for which no forward was given: debugpy's.

@@ -13,13 +13,13 @@
 mod behaviour;
 mod class;
 mod kind;
-mod ports;
+mod port_allocation;
 mod report;
 
 pub use self::{
     behaviour::{Filtering, Mapping},
     class::Class,
     kind::{Allocation, NatKind},
-    ports::{Count, Ports, foreign},
+    port_allocation::{Count, Ports, foreign},
     report::{MAX_EXTERNAL, NatReport},
 };

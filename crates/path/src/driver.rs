@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     Introduction, PathCommand, PathContext, PathEvent, PathSocket,
     direct_tcp::{DirectTcp, TcpEvent},
-    near_relay::NearLeg,
+    near_leg::NearLeg,
     relay_driver::Relaying,
     search_lock::Permit,
     sockets::{self, Sockets},

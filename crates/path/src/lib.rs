@@ -6,7 +6,7 @@
 mod approach;
 mod direct_tcp;
 mod driver;
-mod near_relay;
+mod near_leg;
 mod packets;
 mod relay;
 mod relay_driver;

@@ -7,7 +7,7 @@ use std::{
 
 use p2pdbg_nat::NatReport;
 
-use crate::{LocalAddress, Technique, why::Obstacle};
+use crate::{LocalAddress, Technique, obstacle::Obstacle};
 
 /// A UDP socket of this peer, in the engine's numbering.
 ///

@@ -32,7 +32,7 @@ mod nomination;
 mod own_mappings;
 mod pace;
 mod pair;
-mod ports;
+mod port_set;
 mod random;
 mod role;
 mod sampling;
@@ -43,16 +43,16 @@ mod technique;
 mod transactions;
 
 pub mod candidate;
+mod obstacle;
 pub mod survey;
-mod why;
 
 pub use self::budget::Budget;
 pub use self::candidate::LocalAddress;
 pub use self::config::{Config, PunchKey, Timing};
 pub use self::engine::Engine;
 pub use self::io::{Event, Family, Input, LossReason, Output, Path, SocketId, TcpPorts};
+pub use self::obstacle::Obstacle;
 pub use self::pace::Pace;
 pub use self::role::Role;
 pub use self::tcp::{NotThePeer, ProofStep, TcpProof};
 pub use self::technique::Technique;
-pub use self::why::Obstacle;

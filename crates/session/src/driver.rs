@@ -31,16 +31,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    config::SessionConfig,
     decisions::{Decisions, Input, Output, Settings},
     end::SessionEnd,
     event::Event,
     forwards::Forwards,
     io::{QUEUE, SessionInput, SessionOutput},
+    own_sources::SourcesPart,
     paths::{Relays, Starving, Ways},
     pipe_requests::PipeRequest,
-    policy::SessionPolicy,
-    sources_part::SourcesPart,
+    session_config::SessionConfig,
+    session_policy::SessionPolicy,
     streams::{Opened, Streams},
     tunnel_connections::{self, Connections},
 };

@@ -6,7 +6,6 @@
 //! takes time (a handshake, reading a carrier's header, accepting a connection) runs in a task of its own and sends an
 //! `Event`.
 
-mod config;
 mod debugger_reports;
 mod debuggers_elsewhere;
 pub mod decisions;
@@ -18,16 +17,17 @@ mod forward_requests;
 mod forwards;
 mod io;
 mod messages;
+mod near_relay_search;
+mod own_sources;
 mod paths;
 mod pipe_requests;
 mod pipes;
-mod policy;
 mod rejections;
 mod relay_choice;
-mod relays;
+mod session_config;
+mod session_policy;
 mod snapshot;
 mod sources;
-mod sources_part;
 mod stream;
 mod streams;
 mod tunnel_connections;
@@ -40,18 +40,18 @@ use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument;
 
+use self::{
+    driver::{Begun, Driver},
+    io::QUEUE,
+};
 pub use self::{
-    config::SessionConfig,
     end::SessionEnd,
     forward_requests::ForwardRequest,
     forwards::while_absent,
     io::{SessionInput, SessionOutput},
     pipe_requests::{PipeRequest, PipeTarget},
-    policy::SessionPolicy,
-};
-use self::{
-    driver::{Begun, Driver},
-    io::QUEUE,
+    session_config::SessionConfig,
+    session_policy::SessionPolicy,
 };
 
 /// A handle on a running session.

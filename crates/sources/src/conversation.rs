@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     Begun, Content, Differences, Inbox, Limits, Scan, Seen, SourceName, compare::Found,
-    inbox::MAX_FILE, stamp, tree,
+    file_metadata, inbox::MAX_FILE, tree,
 };
 
 /// The most bytes of names and digests in one message.
@@ -245,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 sha256,
                 text: content.text,
                 ends: content.ends,
-                executable: stamp::is_executable(&metadata),
+                executable: file_metadata::is_executable(&metadata),
             };
             Ok((file, offer))
         };

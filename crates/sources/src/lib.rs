@@ -15,11 +15,11 @@ mod content;
 pub mod conversation;
 mod directory;
 mod extended_attributes;
+mod file_metadata;
 mod inbox;
 mod name;
 mod partial_files;
 mod service;
-mod stamp;
 mod tree;
 mod walk;
 

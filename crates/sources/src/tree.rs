@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     SourceName,
     content::{Content, ContentHash},
-    stamp::{self, Stamp},
+    file_metadata::{self, Stamp},
     walk::{Walk, is_passed_over},
 };
 
@@ -230,7 +230,7 @@ impl Tree {
     /// program that was started somewhere above its sources.
     pub(super) fn list_all(&self) -> Vec<SourceName> {
         let began = Instant::now();
-        let device = stamp::device(&self.root);
+        let device = file_metadata::device(&self.root);
         let (mut names, mut level) = (Vec::new(), vec![self.root.clone()]);
         let mut seen = 0;
         for _ in 0..self.limits.depth {
@@ -244,7 +244,7 @@ impl Tree {
                 let Ok(metadata) = entry.metadata() else {
                     continue;
                 };
-                if is_hidden || !stamp::is_on(&metadata, device) {
+                if is_hidden || !file_metadata::is_on(&metadata, device) {
                     continue;
                 }
                 let path = entry.path();
@@ -356,7 +356,7 @@ fn read_through(path: &Path, limit: u64, mut each: impl FnMut(&[u8])) -> io::Res
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let mut options = fs::OpenOptions::new();
     options.read(true);
-    stamp::without_links(&mut options);
+    file_metadata::without_links(&mut options);
     let file = options.open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());

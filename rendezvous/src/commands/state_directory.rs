@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use p2pdbg_identity::StateDir;
 use p2pdbg_rendezvous::{KeyStore, PROGRAM};
 
-use crate::{cli::StateArg, service};
+use crate::{cli::StateArg, service_manager};
 
 /// The state directory.
 ///
@@ -13,7 +13,7 @@ use crate::{cli::StateArg, service};
 /// Why it cannot be used.
 pub(super) fn open(arg: &StateArg) -> Result<StateDir, String> {
     // As for the one that serves: what runs beside it in its unit means the same directory.
-    let state = arg.state.clone().or_else(service::state_directory);
+    let state = arg.state.clone().or_else(service_manager::state_directory);
     StateDir::open(state.as_deref(), PROGRAM).map_err(|error| error.to_string())
 }
 

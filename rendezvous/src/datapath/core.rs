@@ -15,7 +15,7 @@ use quinn::udp::RecvMeta;
 use tokio::sync::mpsc;
 
 use crate::{
-    datapath::{command::Command, ports::Ports},
+    datapath::{command::Command, worker_sockets::Ports},
     hub_event::Event,
     key_rooms::KeyRooms,
     keys::unix_s,

@@ -7,7 +7,7 @@
 use quinn::udp::EcnCodepoint;
 
 use crate::{
-    datapath::{ports::Ports, quic_socket::LONGEST_DATAGRAM},
+    datapath::{quic_socket::LONGEST_DATAGRAM, worker_sockets::Ports},
     relay::UdpRoute,
 };
 

@@ -21,10 +21,10 @@ pub(crate) mod command;
 mod core;
 pub(crate) mod gather;
 pub(crate) mod own_ids;
-pub(crate) mod ports;
 pub(crate) mod quic_socket;
 pub(crate) mod socket;
 pub(crate) mod worker;
+pub(crate) mod worker_sockets;
 
 pub(crate) use self::command::Command;
 use std::{
@@ -41,8 +41,8 @@ use crate::{
     datapath::{
         core::Core,
         own_ids::OwnIds,
-        ports::Ports,
         worker::{Shared, Worker},
+        worker_sockets::Ports,
     },
     health::Part,
     hub_event::Event,

@@ -19,9 +19,9 @@ use crate::{
         core::Core,
         gather::Gather,
         own_ids::OwnIds,
-        ports::Ports,
         quic_socket::{Datagram, LONGEST_DATAGRAM},
         socket::{ReceiveBuffers, answerable},
+        worker_sockets::Ports,
     },
     relay::{
         Source, UdpRoute,

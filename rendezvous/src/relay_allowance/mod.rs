@@ -15,7 +15,7 @@
 
 mod bucket;
 mod meter;
-mod months;
+mod month_counts;
 mod share;
 
 use std::{
@@ -25,7 +25,7 @@ use std::{
 };
 
 pub(crate) use self::meter::LegMeter;
-use self::{bucket::UNBOUNDED, meter::KeyMeter, months::Months, share::Shares};
+use self::{bucket::UNBOUNDED, meter::KeyMeter, month_counts::Months, share::Shares};
 use crate::{
     keys::{KeyId, KeyRing, MBIT, OfMonth},
     leases::{Account, GOOD_FOR, Kind, Parts, part},

@@ -5,7 +5,7 @@
 
 mod connection;
 mod newcomers;
-mod ports;
+mod tcp_ports;
 
 use std::{
     collections::HashMap,
@@ -159,7 +159,7 @@ impl DirectTcp {
                     Ok((port, listener)) => {
                         let (expected, report) = (self.expected.subscribe(), self.report.clone());
                         let accepting =
-                            ports::accept(listener, key.clone(), self.role, expected, report);
+                            tcp_ports::accept(listener, key.clone(), self.role, expected, report);
                         self.accepting
                             .push(AbortOnDropHandle::new(tokio::spawn(accepting)));
                         self.ports.push(port);
@@ -179,7 +179,7 @@ impl DirectTcp {
         // The connections of the last time go first, since the new ones have the same ends.
         self.asking = None;
         self.asked = false;
-        let asking = ports::ask(
+        let asking = tcp_ports::ask(
             self.ports.clone(),
             self.servers.clone(),
             self.known.clone(),

@@ -3,5 +3,5 @@
 mod direct_path;
 mod direct_tcp;
 mod leg_stream;
-mod near_relay;
+mod near_leg;
 mod relay_leg;

@@ -7,11 +7,11 @@ use crate::{
     Config, Event, Obstacle,
     checklist::Checklist,
     ladder,
+    obstacle::{self, Evidence},
     pace::Pacer,
     search::SearchPlan,
     signal::Plan,
     transactions::Purpose,
-    why::{self, Evidence},
 };
 
 /// The pause after a failed attempt while another technique is left.
@@ -231,7 +231,7 @@ impl Engine {
         let Some(remote) = &self.peer.remote else {
             return Obstacle::WaitingForPeer;
         };
-        why::diagnose(&Evidence {
+        obstacle::diagnose(&Evidence {
             here: &self.nat.report,
             there: &remote.report,
             asked: !self.config.stun_servers.is_empty(),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::shot::{Hints, Shot};
-use crate::{SocketId, budget::MAX_HINTS, ports::PortSet, random::Random};
+use crate::{SocketId, budget::MAX_HINTS, port_set::PortSet, random::Random};
 
 /// Until all hinted ports are probed again.
 const AGAIN: Duration = Duration::from_millis(200);

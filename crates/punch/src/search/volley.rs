@@ -25,7 +25,7 @@ use super::{
     opener::step,
     shot::{Hints, Shot},
 };
-use crate::{SocketId, budget::VOLLEY_PASSES, ports::PortSet, random::Random};
+use crate::{SocketId, budget::VOLLEY_PASSES, port_set::PortSet, random::Random};
 
 /// Between the beginnings of two passes, at least.
 const PASS_INTERVAL: Duration = Duration::from_millis(240);

@@ -7,7 +7,7 @@ use p2pdbg_proto::{control::Role, tunnel::PathKind};
 use p2pdbg_punch::Path;
 
 use super::{
-    Decisions, Output, QUICK_LOOK, dials,
+    Decisions, Output, QUICK_LOOK, dials_under_way,
     io::{Timer, TunnelFacts},
     listener_dial::{self, CallUse, Ends, ListenerDial, Nominated},
 };
@@ -24,7 +24,9 @@ impl Decisions {
         match self.listener_dial.take_expected() {
             true => self.await_call(ends, path, now),
             false => {
-                self.tunnels.dials.leave(path, ends.1, dials::LONG, now);
+                self.tunnels
+                    .dials
+                    .leave(path, ends.1, dials_under_way::LONG, now);
                 self.dial(ends, path, now);
             }
         }

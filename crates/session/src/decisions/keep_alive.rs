@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use p2pdbg_proto::control::Role;
 
-use super::tunnels::Look;
+use super::tunnel_choice::Look;
 
 /// The pause: the least that is allowed between keep-alives (Tr of RFC 8445 section 11), and less than nearly all NATs
 /// remember for.

@@ -17,7 +17,7 @@
 //! The same `now` may be given several times, but it never goes back.
 
 mod dialling;
-mod dials;
+mod dials_under_way;
 mod direct_path_trial;
 mod health;
 mod history;
@@ -25,12 +25,12 @@ mod io;
 mod keep_alive;
 mod last_bytes;
 mod listener_dial;
-mod near_relay;
+mod near_tunnel;
 mod path_status;
-mod path_switch;
 mod peer_lost;
-mod policed_path;
-mod tunnels;
+mod starvation;
+mod tunnel_choice;
+mod yielding;
 
 #[cfg(test)]
 mod tests;
@@ -63,10 +63,10 @@ use self::{
     listener_dial::ListenerDial,
     path_status::PathStatus,
     peer_lost::{Reachability, Turn},
-    policed_path::Starving,
-    tunnels::TunnelTable,
+    starvation::Starving,
+    tunnel_choice::TunnelTable,
 };
-use crate::{end::SessionEnd, policy::SessionPolicy};
+use crate::{end::SessionEnd, session_policy::SessionPolicy};
 
 /// How often the tunnels are looked at while streams move.
 const LOOK: Duration = Duration::from_millis(150);

@@ -30,12 +30,12 @@ use self::{
     look_times::Usage,
 };
 use super::{
-    config::SessionConfig,
     debuggers_elsewhere,
     event::Event,
     first_word::Screen,
     forward_requests::{ForwardRequest, refusal},
-    policy::SessionPolicy,
+    session_config::SessionConfig,
+    session_policy::SessionPolicy,
 };
 use crate::stream::Local;
 

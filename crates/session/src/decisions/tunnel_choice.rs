@@ -9,7 +9,7 @@ use p2pdbg_proto::address::canonical;
 use p2pdbg_proto::tunnel::PathKind;
 
 use super::{
-    dials::Dials,
+    dials_under_way::Dials,
     direct_path_trial::Comebacks,
     health::{Attention, Health, TunnelHealth},
     io::{Counters, TunnelFacts},

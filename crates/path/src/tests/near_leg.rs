@@ -14,7 +14,7 @@ use p2pdbg_proto::{
 use p2pdbg_punch::SocketId;
 use tokio::sync::mpsc;
 
-use crate::{near_relay::NearLeg, *};
+use crate::{near_leg::NearLeg, *};
 
 const LEG: LegId = LegId([3; 16]);
 

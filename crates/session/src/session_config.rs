@@ -11,7 +11,7 @@ use p2pdbg_pairing::SessionKeys;
 use p2pdbg_path::{Approach, PathContext};
 use p2pdbg_proto::fingerprint::Fingerprint;
 
-use super::policy::SessionPolicy;
+use super::session_policy::SessionPolicy;
 
 /// Everything that a session starts with.
 pub struct SessionConfig {

@@ -28,9 +28,9 @@ use crate::{
     },
     datapath::{
         amplification::Unproved,
-        ports::Port,
         quic_socket::{Datagram, QuicSocket},
         socket::{BUFFER, UdpPort},
+        worker_sockets::Port,
     },
     handover::Inheritance,
     offer::Offer,

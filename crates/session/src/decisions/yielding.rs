@@ -8,7 +8,7 @@ use p2pdbg_proto::tunnel::PathKind;
 
 use super::{
     Decisions, Output,
-    policed_path::{self, Verdict},
+    starvation::{self, Verdict},
 };
 
 impl Decisions {
@@ -90,7 +90,7 @@ impl Decisions {
             None => return,
             Some(Verdict::Try(why)) => {
                 self.path_status.on_starved(why);
-                policed_path::TRIAL
+                starvation::TRIAL
             }
             Some(Verdict::Seek(time, why)) => {
                 tracing::info!(why, "the direct path starves");
@@ -118,7 +118,7 @@ impl Decisions {
     pub(super) fn carry_relayed(&mut self, verdict: Option<Verdict>, now: Instant) {
         let (avoided, why) = match verdict {
             None => return,
-            Some(Verdict::Try(why)) => (policed_path::TRIAL, Some(why)),
+            Some(Verdict::Try(why)) => (starvation::TRIAL, Some(why)),
             Some(Verdict::Keep(pause, why)) => (pause, Some(why)),
             Some(Verdict::Seek(..) | Verdict::Back) => (Duration::ZERO, None),
         };

@@ -5,7 +5,7 @@ use p2pdbg_facts::SourceRoots;
 use p2pdbg_sources::{Differences, Sources};
 use tokio::sync::mpsc;
 
-use super::{config::SessionConfig, event::Event};
+use super::{event::Event, session_config::SessionConfig};
 
 /// The sources of this end, and what was reported of them.
 pub(super) struct SourcesPart {
