@@ -62,6 +62,19 @@ fn a_secret_of_another_length_is_damaged_rather_than_cut() {
 }
 
 #[test]
+fn file_that_would_not_be_read_again_for_its_length_is_not_written() {
+    let (_temporary, dir) = fresh();
+    for dir in [dir, StateDir::in_memory()] {
+        let longest = vec![b' '; 1 << 20];
+        dir.write_atomically("keys.toml", &longest).unwrap();
+        let longer = vec![b' '; (1 << 20) + 1];
+        let error = dir.write_atomically("keys.toml", &longer).unwrap_err();
+        assert!(error.to_string().contains("1048576"), "{error}");
+        assert_eq!(dir.read("keys.toml").unwrap(), Some(longest));
+    }
+}
+
+#[test]
 fn a_file_reads_back_as_it_was_written_and_leaves_no_other_behind() {
     let (_temporary, dir) = fresh();
     assert_eq!(dir.read("known_peers.toml").unwrap(), None);
@@ -82,8 +95,13 @@ fn a_file_reads_back_as_it_was_written_and_leaves_no_other_behind() {
 #[test]
 fn a_file_too_long_to_be_state_is_refused() {
     let (_temporary, dir) = fresh();
-    dir.write_atomically("known_peers.toml", &vec![b'x'; (1 << 20) + 1])
-        .unwrap();
+    dir.write_atomically("known_peers.toml", b"x").unwrap();
+    // The file keeps its mode.
+    fs::write(
+        dir.path().join("known_peers.toml"),
+        vec![b'x'; (1 << 20) + 1],
+    )
+    .unwrap();
     let error = dir.read("known_peers.toml").unwrap_err();
     assert!(matches!(error, StateError::Damaged { .. }), "{error}");
 }
