@@ -7,9 +7,10 @@ use p2pdbg_proto::{control::Role, tunnel::PathKind};
 use p2pdbg_punch::Path;
 
 use super::{
-    Decisions, Output, QUICK_LOOK, dials_under_way,
+    Decisions, Output, dials_under_way,
     io::{Timer, TunnelFacts},
     listener_dial::{self, CallUse, Ends, ListenerDial, Nominated},
+    looking::QUICK_LOOK,
 };
 
 /// A new tunnel on a path that answers checks is given up after so long: it would be up within three round trips, and

@@ -24,10 +24,13 @@ mod history;
 mod io;
 mod keep_alive;
 mod last_bytes;
+mod lateness;
 mod listener_dial;
+mod looking;
 mod near_tunnel;
 mod path_status;
 mod peer_lost;
+mod relay_carrier;
 mod starvation;
 mod tunnel_choice;
 mod yielding;
@@ -37,14 +40,13 @@ mod tests;
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use p2pdbg_base::{ErrorCode, Failure, PathPolicy};
 use p2pdbg_events::{Activity, Event as Report, PathReport};
-use p2pdbg_path::{Carrier, PathCommand};
+use p2pdbg_path::PathCommand;
 use p2pdbg_proto::{
     control::Role,
     tunnel::{PathKind, close},
@@ -68,32 +70,6 @@ use self::{
 };
 use crate::{end::SessionEnd, session_policy::SessionPolicy};
 
-/// How often the tunnels are looked at while streams move.
-const LOOK: Duration = Duration::from_millis(150);
-
-/// How often they are looked at while there are streams of which none moves.
-const CALM_LOOK: Duration = Duration::from_secs(1);
-
-/// How often they are looked at while one has not answered.
-const QUICK_LOOK: Duration = Duration::from_millis(100);
-
-/// How late a look is that was held up: this process was stopped, or had no processor.
-const LATE: Duration = Duration::from_secs(1);
-
-/// For how long tunnels are looked at closely after somebody has asked the peer something: until it is told as lost.
-const AWAITED: Duration = Duration::from_secs(5);
-
-/// How late a look is on a host that has too much to do: what the peer said meanwhile may not have been read.
-const BUSY: Duration = Duration::from_millis(50);
-
-/// How long a tunnel may take to come up through the relay over UDP before TCP is tried as well. Only on a very long
-/// way does a handshake take more, and there it comes up meanwhile.
-const UNCARRIED: Duration = Duration::from_secs(1);
-
-/// For how long TCP carries the relay's leg where UDP carried no tunnel. What stands then goes on over UDP: it has no
-/// handshake before it.
-const BY_TCP: Duration = Duration::from_secs(600);
-
 /// The pause before a path is tried again on which no tunnel came up.
 const REDIAL: Duration = Duration::from_secs(1);
 
@@ -106,18 +82,6 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// How long a session without any path is tried with `--path direct`.
 const NO_PATH: Duration = Duration::from_secs(60);
-
-/// After so much time something is given up, or a network is blamed. Time in which this process did not run is no part
-/// of it.
-const DEADLINES: [Timer; 4] = [
-    Timer::ResumeExpired,
-    Timer::NoPath,
-    Timer::DrainExpired,
-    Timer::Uncarried,
-];
-
-/// For so long after a stop none of these passes: what has come meanwhile is read first.
-const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// What the decisions depend on and that does not change.
 #[derive(Debug, Clone)]
@@ -213,31 +177,6 @@ impl Decisions {
         }
     }
 
-    /// Holds against nobody that this process was late: it was stopped, or had no processor. That is judged before
-    /// anything is taken in, since what is read first after a stop need not be the timeout, and may have the next look
-    /// come at once.
-    fn allow_for_lateness(&mut self, now: Instant) {
-        self.tunnels.attend(now);
-        let due = self.timers.at(Timer::Look).unwrap_or(now);
-        let late = now.saturating_duration_since(due);
-        if late < BUSY {
-            return;
-        }
-        let mut least = now;
-        if late >= LATE {
-            self.tunnels.forgive(now);
-            least += CATCH_UP;
-        } else {
-            self.tunnels.excuse(late, now);
-        }
-        self.reachability.excuse(late, now);
-        for timer in DEADLINES {
-            self.timers.put_off(timer, late, least);
-        }
-        // Each delay counts once.
-        self.timers.set(Timer::Look, now);
-    }
-
     fn take_in(&mut self, input: Input<'_>, now: Instant) {
         match input {
             Input::Timeout(counters) => self.on_timeout(counters, now),
@@ -305,71 +244,6 @@ impl Decisions {
         self.report_path(report);
     }
 
-    fn look_soon(&mut self, now: Instant) {
-        self.timers
-            .set_sooner(Timer::Look, now + keep_alive::WAITING);
-    }
-
-    /// Notes what carries this end's leg of the relay.
-    fn note_carrier(&mut self, carrier: Carrier, now: Instant) {
-        let changed = self.path_status.on_relay(carrier);
-        let used = self.tunnels.used();
-        if changed && used.is_some_and(|used| used.path != PathKind::Direct) {
-            self.tell_path(now);
-        }
-    }
-
-    /// The relay's leg is bound: a tunnel is to come up there soon, whoever dials it. Binds are no proof of that, since
-    /// some networks let through what they do not know and drop what looks like QUIC, or what comes often.
-    fn expect_relayed(&mut self, carrier: Carrier, remote: SocketAddr, now: Instant) {
-        if carrier == Carrier::Udp && !self.tunnels.serves(PathKind::RelayUdp) {
-            if !self.path_status.may_peer_be_away() {
-                self.timers.set_sooner(Timer::Uncarried, now + UNCARRIED);
-            }
-            return;
-        }
-        self.timers.clear(Timer::Uncarried);
-        if self.path_status.is_uncarried() {
-            // What was dialled over UDP repeats itself after seconds only, so it keeps nobody from dialling now.
-            self.tunnels
-                .dials
-                .leave(carrier.path(), remote, Duration::ZERO, now);
-        }
-    }
-
-    /// The peer has bound its leg, so it is there. Where a tunnel serves, that is no news.
-    fn on_peer_bound(&mut self) {
-        if !self.tunnels.serves(PathKind::RelayUdp) {
-            self.path_status.on_expected_by_udp();
-        }
-    }
-
-    fn on_uncarried(&mut self) {
-        if !self.tunnels.serves(PathKind::RelayUdp) {
-            tracing::info!(
-                "the relay is reached over UDP and no tunnel comes up there, so TCP is tried"
-            );
-            self.path_status.on_uncarried(true);
-            self.put(Output::Path(PathCommand::AvoidUdp(BY_TCP)));
-        }
-    }
-
-    /// A tunnel has come up: if by the relay, it is known now whether UDP carries it there.
-    fn on_carried(&mut self, path: PathKind) {
-        if path == PathKind::Direct {
-            return;
-        }
-        self.timers.clear(Timer::Uncarried);
-        if self.path_status.carrier() != Carrier::Udp {
-            return;
-        }
-        self.path_status.on_carried_by_udp();
-        if self.path_status.on_uncarried(false) {
-            // It was slow, or the peer's leg was the one that could not.
-            self.put(Output::Path(PathCommand::AvoidUdp(Duration::ZERO)));
-        }
-    }
-
     fn on_direct_lost(&mut self, reason: LossReason, now: Instant) {
         self.starving.by_tcp = None;
         let over = self.starving.direct.on_silence_over();
@@ -408,13 +282,6 @@ impl Decisions {
         let serves = self.tunnels.serves_streams();
         self.listener_dial.on_answers(after, serves, now);
         self.on_confirmed(now);
-    }
-
-    fn on_pulse(&mut self, epoch: u64, unanswered: Duration, now: Instant) {
-        self.tunnels.on_pulse(epoch, unanswered, now);
-        if !unanswered.is_zero() {
-            self.timers.set_sooner(Timer::Look, now);
-        }
     }
 
     fn on_network_changed(&mut self, woke: bool, now: Instant) {
@@ -522,79 +389,6 @@ impl Decisions {
                 Timer::NoPath => self.on_no_path(),
                 Timer::DrainExpired => self.check_drained(true),
             }
-        }
-    }
-
-    /// Judges the tunnels by their counters, and settles when to do so again.
-    fn look(&mut self, now: Instant) {
-        self.awaited = self.awaited.filter(|awaited| now < awaited.until);
-        let just_asked = self.awaited.is_some_and(|awaited| !awaited.asked);
-        let is_watched = self.streams.live > 0 || self.awaited.is_some();
-        let unheard = self.keep_alive.unheard(is_watched);
-        let look = self.tunnels.look(unheard, now);
-        self.ask(&look.ask, now);
-        self.ask_awaited(&look.ask, now);
-        if self.reachability.tells_silence(look.silent, now) {
-            self.put(Output::Path(PathCommand::Silent));
-            self.put(Output::Doubt);
-        }
-        for path in &look.suspects {
-            self.path_status.on_silent(*path);
-            self.put(Output::Path(PathCommand::Silent));
-            self.put(Output::Path(PathCommand::SendSingly));
-        }
-        if look.is_used_suspect {
-            self.on_used_silent(now);
-        }
-        if look.is_near_suspect {
-            self.on_near_suspect(now);
-        }
-        self.renew(now);
-        self.weigh(now);
-        self.weigh_near(now);
-        self.choose(now);
-        self.history.look(self.tunnels.used_counters(), now);
-        let pause = match is_watched {
-            false => {
-                let settled = self.is_settled();
-                self.keep_alive.after(&look, settled)
-            }
-            true if look.again_soon || just_asked => QUICK_LOOK,
-            true if look.moved => LOOK,
-            true => CALM_LOOK,
-        };
-        self.timers.set(Timer::Look, now + pause);
-    }
-
-    /// Asks for a sign of life on these tunnels, and says how well this end hears there.
-    fn ask(&mut self, epochs: &[u64], now: Instant) {
-        for &epoch in epochs {
-            let unanswered = self.tunnels.unanswered(epoch, now);
-            self.put(Output::Ping { epoch, unanswered });
-        }
-    }
-
-    /// Asks for a sign of life on all tunnels that have given one, and looks closely whether it comes.
-    fn ask_all(&mut self, now: Instant) {
-        self.awaited = Some(Awaited {
-            asked: false,
-            until: now + AWAITED,
-        });
-        // What was heard since the last look, which may be long ago, is not to pass for the answer.
-        self.timers.set(Timer::Look, now);
-    }
-
-    /// Asks on all tunnels but those that were asked just now, if somebody waits for it and has not been served.
-    fn ask_awaited(&mut self, asked: &[u64], now: Instant) {
-        if let Some(awaited) = &mut self.awaited
-            && !std::mem::replace(&mut awaited.asked, true)
-        {
-            let others: Vec<u64> = self
-                .tunnels
-                .trusted()
-                .filter(|epoch| !asked.contains(epoch))
-                .collect();
-            self.ask(&others, now);
         }
     }
 

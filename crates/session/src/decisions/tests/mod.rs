@@ -2,9 +2,14 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use p2pdbg_path::Carrier;
 use p2pdbg_punch::{Obstacle, Path, SocketId, Technique};
 
-use super::*;
+use super::{
+    looking::QUICK_LOOK,
+    relay_carrier::{BY_TCP, UNCARRIED},
+    *,
+};
 
 mod properties;
 mod yielding;
