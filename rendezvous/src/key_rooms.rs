@@ -1,8 +1,8 @@
 //! What may wait on the account of one key for peers that do not read, wherever it waits.
 //!
-//! Each queue has a bound of its own, and a key may have thousands: here is what all of one key come to. The first bytes
-//! of each queue do not count, so that a member that fills its key's room takes nothing from another of the same key
-//! that keeps its queue short.
+//! Each queue has a bound of its own, and a key may have thousands: here is what all of one key come to. The first
+//! bytes of each queue do not count, so that a member that fills its key's room takes nothing from another of the same
+//! key that keeps its queue short.
 
 use std::{collections::HashMap, sync::Arc};
 

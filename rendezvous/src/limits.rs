@@ -81,8 +81,8 @@ pub struct Limits {
     pub unconfirmed_bytes: usize,
     /// Bytes waiting to be sent on one control connection; a peer that reads more slowly is dropped.
     pub outgoing_bytes: usize,
-    /// Bytes waiting to be sent of what peers say on the account of one key, besides 4 KiB for each member of a session;
-    /// a session in which more is said ends.
+    /// Bytes waiting to be sent of what peers say on the account of one key, besides 4 KiB for each member of a
+    /// session; a session in which more is said ends.
     pub outgoing_bytes_per_key: usize,
     /// Greetings with a wrong access key and joins, per address (one /64 of IPv6; twice as many from a /56, four times
     /// from a /48).

@@ -125,7 +125,7 @@ impl Server {
         let (commands, datapath_commands) = mpsc::channel(QUEUE);
         let self_check = self_check(&config, &state, authority);
         let mut hub = books.into_hub(hub_events, commands, tallies.clone(), self_check);
-        let mut aside = JoinSet::new();
+        let (mut aside, ids) = (JoinSet::new(), own_ids(&state.secret));
         let attended = membership.map(|membership| membership.attend(&mut hub, &mut aside));
         let channels = Channels {
             commands: datapath_commands,
@@ -133,7 +133,6 @@ impl Server {
             events: events.clone(),
         };
         let workers = Ports::of_all(served.workers, &tallies);
-        let ids = own_ids(&state.secret);
         let datapath = Datapath::new(workers, vantages, &config.limits, ids, channels, relay);
         let hub_task = AbortOnDropHandle::new(tokio::spawn(hub.run(stop.clone())));
         let datapath = AbortOnDropHandle::new(tokio::spawn(datapath.run(stop_datapath.clone())));

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | 0–3 | STUN | answered here | answered here |
 //! | 4–15 | relay frames | answered here | dropped |
-//! | 64–255 | QUIC | of two proved legs to the other leg; for a connection id of ours to quinn; of another leg to the other; else to quinn | dropped |
+//! | 64–255 | QUIC | a bound leg's to the other leg, if it bears no connection id of ours; else to quinn | dropped |
 //! | 16–63 | nothing | dropped | dropped |
 //!
 //! As many workers as there are cores read the main ports, each by a socket of its own (`SO_REUSEPORT`). The system

@@ -119,8 +119,8 @@ impl Handles {
     }
 }
 
-/// What an introduction costs of the signals that a peer may say, since the one who waits is told of it whether or not it
-/// reads.
+/// What an introduction costs of the signals that a peer may say, since the one who waits is told of it whether or not
+/// it reads.
 const COST: u32 = 8;
 
 impl Registry {
@@ -162,11 +162,7 @@ impl Registry {
                 Role::Listener => (id, waiting),
                 Role::Connector => (waiting, id),
             };
-            if let Some(connection) = self.connections.get_mut(&id) {
-                let rate = self.limits.signals;
-                let taken = connection.signals.take(rate, now.instant, COST);
-                taken.map_err(limit)?;
-            }
+            self.pay_for_introduction(now, id)?;
             self.introduce(now, Place::Handle(handle), listener, connector, effects)?;
         }
         if keyless {
@@ -190,6 +186,14 @@ impl Registry {
             connection.handles.insert(meeting);
         }
         Ok(())
+    }
+
+    fn pay_for_introduction(&mut self, now: Now, id: ConnId) -> Result<(), Refusal> {
+        let rate = self.limits.signals;
+        match self.connections.get_mut(&id) {
+            Some(peer) => peer.signals.take(rate, now.instant, COST).map_err(limit),
+            None => Ok(()),
+        }
     }
 
     /// Whether there is room for a connection to wait, if it does not wait there already.
