@@ -51,6 +51,7 @@ const DEFENDED: [(&[&str], &str); 7] = [
             "rendezvous/src/registry/cluster.rs",
             "rendezvous/src/registry/connection.rs",
             "rendezvous/src/registry/handles.rs",
+            "rendezvous/src/registry/key_limits.rs",
             "rendezvous/src/registry/mod.rs",
             "rendezvous/src/registry/nameplates.rs",
             "rendezvous/src/registry/prepared.rs",

@@ -167,8 +167,8 @@ impl StateDir {
     /// Puts `bytes` in the place of the file of that name, whole or not at all, readable by this user only.
     ///
     /// # Errors
-    /// When the disk is full or the directory can no longer be written to, or there are more bytes than a mebibyte, which
-    /// would not be read again; the file is as it was, then.
+    /// When the disk is full or the directory can no longer be written to, or there are more bytes than a mebibyte,
+    /// which would not be read again; the file is as it was, then.
     pub fn write_atomically(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
         if bytes.len() as u64 > MAX_FILE {
             let why = format!("it would have more than {MAX_FILE} bytes");

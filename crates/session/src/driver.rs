@@ -1,10 +1,7 @@
 //! The task of a session: it owns the connections, the streams and the forwards, moves what happens into the decisions,
 //! and carries out what they want.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use p2pdbg_attach::Programs;
 use p2pdbg_base::{ErrorCode, Failure, Untrusted};
@@ -17,17 +14,9 @@ use p2pdbg_net::{
     deadline::sleep_until,
 };
 use p2pdbg_path::{FirstTunnel, PathCommand, PathEvent, Paths};
-use p2pdbg_proto::{
-    control::Role,
-    signal::PeerMessage,
-    tunnel::{PathKind, TunnelMessage},
-};
-use p2pdbg_punch::SocketId;
-use p2pdbg_tunnel::{Answered, TunnelConfig, TunnelError};
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinSet,
-};
+use p2pdbg_proto::{control::Role, signal::PeerMessage, tunnel::TunnelMessage};
+use p2pdbg_tunnel::TunnelConfig;
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -42,7 +31,7 @@ use super::{
     session_config::SessionConfig,
     session_policy::SessionPolicy,
     streams::{Opened, Streams},
-    tunnel_connections::{self, Connections},
+    tunnel_connections::Connections,
 };
 use crate::watch::Watcher;
 
@@ -377,7 +366,7 @@ impl Driver {
     }
 
     /// Hears what the paths have told by now: how the path of a new tunnel was found, before that path is reported.
-    fn catch_up_with_paths(&mut self) {
+    pub(super) fn catch_up_with_paths(&mut self) {
         while let Some(event) = self.ways.try_event() {
             self.handle_path(event);
         }
@@ -433,30 +422,6 @@ impl Driver {
         }
     }
 
-    /// The listener's call was answered.
-    fn on_called(&mut self, answered: Answered) {
-        let Answered {
-            socket,
-            remote,
-            tunnel,
-            control,
-        } = answered;
-        self.catch_up_with_paths();
-        let tunnel = self.connections.insert(tunnel, control);
-        self.decide(Input::CallUp {
-            socket,
-            remote,
-            tunnel,
-        });
-    }
-
-    fn on_tunnel_ended(&mut self, epoch: u64, error: &quinn::ConnectionError) {
-        let words = Untrusted::of_error(error);
-        tracing::info!(epoch, why = words.as_str(), "a tunnel ended");
-        let why = tunnel_connections::end_of(error);
-        self.decide(Input::TunnelEnded { epoch, why });
-    }
-
     /// Opens a stream for a connection to the port of a forward.
     fn on_accepted(&mut self, forward: u16, connection: Connection) {
         let forward = Opened {
@@ -483,96 +448,6 @@ impl Driver {
     }
 
     /// Goes on with the tunnel that was begun before there was a session.
-    fn go_on_with(&mut self, first: FirstTunnel) {
-        let events = self.events.clone();
-        match first {
-            FirstTunnel::Expected(mut calls) => {
-                self.decide(Input::CallExpected);
-                self.connections.share_epochs(calls.epochs());
-                if self.ways.allow_direct() {
-                    calls.answer_direct();
-                }
-                self.tasks.spawn(async move {
-                    while let Some(answered) = calls.next().await {
-                        let _ = events.send(Event::Called(answered)).await;
-                    }
-                });
-            }
-            FirstTunnel::Called(endpoint, call) => {
-                let first = self.connections.complete(endpoint, call);
-                self.tasks.spawn(async move {
-                    match first.await {
-                        Ok((tunnel, control)) => {
-                            let _ = events.send(Event::TunnelUp(tunnel, control)).await;
-                        }
-                        Err(error) => tracing::info!(%error, "no first tunnel"),
-                    }
-                });
-            }
-        }
-    }
-
-    fn dial(&mut self, number: u64, (socket, remote): (SocketId, SocketAddr), path: PathKind) {
-        let dialing = self
-            .ways
-            .socket(socket)
-            .map(|socket| self.connections.dial(socket.endpoint, remote, path));
-        let events = self.events.clone();
-        self.tasks.spawn(async move {
-            let dialled = match dialing {
-                Some(dialing) => dialing.await,
-                None => Err(TunnelError::Lost("its socket is gone".into())),
-            };
-            let event = match dialled {
-                Ok((tunnel, control)) => Event::TunnelUp(tunnel, control),
-                Err(error) => Event::DialFailed {
-                    number,
-                    path,
-                    error,
-                },
-            };
-            let _ = events.send(event).await;
-        });
-    }
-
-    fn call(&mut self, socket: SocketId, remote: SocketAddr) {
-        let (to, given) = oneshot::channel();
-        self.ways.command(PathCommand::Give { socket, to });
-        let call = self.connections.call(given, remote);
-        let events = self.events.clone();
-        self.tasks.spawn(async move {
-            let event = match call.await {
-                Ok((tunnel, control)) => Event::Called(Answered {
-                    socket,
-                    remote,
-                    tunnel,
-                    control,
-                }),
-                Err(error) => {
-                    tracing::debug!(%error, "the call came to nothing");
-                    Event::CallFailed
-                }
-            };
-            let _ = events.send(event).await;
-        });
-    }
-
-    /// Uses a tunnel from now on, and says what every new tunnel begins with.
-    fn adopt(&mut self, epoch: u64) {
-        let Some(tunnel) = self.connections.adopt(epoch, &mut self.tasks) else {
-            return;
-        };
-        tunnel.send(TunnelMessage::Facts(self.peers.here.to_wire()));
-        for message in self.forwards.announcements() {
-            tunnel.send(message);
-        }
-        for stream in self.streams.waiting_here(self.role) {
-            let (stream, waiting) = (stream.to_u64(), true);
-            tunnel.send(TunnelMessage::StreamWaiting { stream, waiting });
-        }
-        self.begin_sources();
-    }
-
     pub(super) fn update_status(&mut self) {
         let mut status = Status::new(self.decisions.activity());
         status.rtt = self.connections.current().map(p2pdbg_tunnel::Tunnel::rtt);
@@ -616,7 +491,10 @@ fn programs(policy: &SessionPolicy, events: mpsc::Sender<Event>) -> Programs {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::Ipv4Addr, sync::Arc};
+    use std::{
+        net::{Ipv4Addr, SocketAddr},
+        sync::Arc,
+    };
 
     use p2pdbg_base::PathPolicy;
     use p2pdbg_events::{Of, Sink};
@@ -625,7 +503,7 @@ mod tests {
     use p2pdbg_pairing::{Exchange, Next, SessionKeys};
     use p2pdbg_path::{PathContext, PathSocket, traversal_options::Traversal};
     use p2pdbg_proto::code::Code;
-    use p2pdbg_punch::{LossReason, Path, Technique};
+    use p2pdbg_punch::{LossReason, Path, SocketId, Technique};
     use p2pdbg_rendezvous_client::TcpRoute;
 
     use super::*;

@@ -31,6 +31,7 @@ mod sources;
 mod stream;
 mod streams;
 mod tunnel_connections;
+mod tunnel_tasks;
 mod watch;
 
 use p2pdbg_base::{ErrorCode, Failure};

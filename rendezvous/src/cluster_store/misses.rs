@@ -23,20 +23,26 @@ impl Misses {
         self.0.is_empty()
     }
 
-    pub(super) fn add(&mut self, now: Instant, of: (Prefix, bool), count: u32) {
+    pub(super) fn add(&mut self, at: Instant, of: (Prefix, bool), count: u32) {
         if self.0.len() >= MOST && !self.0.contains_key(&of) {
             return;
         }
-        let (sum, at) = self.0.entry(of).or_insert((0, now));
+        let (sum, last) = self.0.entry(of).or_insert((0, at));
         *sum = sum.saturating_add(count);
-        *at = (*at).max(now);
+        *last = (*last).max(at);
     }
 
-    /// All that are of use still.
-    pub(super) fn take(&mut self, now: Instant) -> Vec<((Prefix, bool), u32)> {
+    /// So many of those that are of use still, with when each was told last.
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        most: usize,
+    ) -> Vec<((Prefix, bool), u32, Instant)> {
         let is_new = |at: Instant| now.saturating_duration_since(at) < MISSED_FOR;
-        let all = self.0.drain().filter(|(_, (_, at))| is_new(*at));
-        all.map(|(of, (count, _))| (of, count)).collect()
+        self.0.retain(|_, (_, at)| is_new(*at));
+        let these: Vec<_> = self.0.keys().take(most).copied().collect();
+        let taken = these.into_iter().filter_map(|of| self.0.remove_entry(&of));
+        taken.map(|(of, (count, at))| (of, count, at)).collect()
     }
 
     /// Those of one address.

@@ -18,6 +18,7 @@
 mod epoch;
 mod key_exchange;
 mod lease_exchange;
+mod line;
 #[cfg(test)]
 mod memory;
 mod misses;
@@ -45,8 +46,9 @@ pub(crate) use self::{
     epoch::Epoch,
     key_exchange::{KeyDesk, KeyOrder, Reloaded},
     lease_exchange::{LeaseDesk, Uses},
+    line::{Ask, Found, Line},
     presence::StoreState,
-    store_task::{Ask, Desk, Found, KeyOrders, Line},
+    store_task::{Desk, KeyOrders},
 };
 
 /// How long a node counts as alive after it has said so.

@@ -17,18 +17,15 @@ use p2pdbg_proto::{
     url::AccessKey,
 };
 
-use super::{Ask, Desk, Epoch, Names, Process, Valkey};
+use super::{
+    Ask, Desk, Epoch, Names, Process, Valkey,
+    store_task::{BATCH, BEAT},
+};
 use crate::{
     keys::{KeyFile, KeyLimits, KeyRing},
     limits::Limits,
     registry::{Arrival, ConnId, Effect, Now, Registry, cluster::Cluster, voucher::Vouchers},
 };
-
-/// What a desk takes at once.
-const BATCH: usize = 500;
-
-/// How often a node says that it lives.
-const BEAT: Duration = Duration::from_secs(3);
 
 /// What one phase of the measurement took.
 #[derive(Clone, Copy, Debug, Default)]

@@ -16,7 +16,8 @@ use tokio::{
 use super::{
     Away, Directory, Epoch, Held, Name, Names, Process, Record,
     key_exchange::{KeyDesk, KeyOrder, LOOK},
-    lease_exchange::{LeaseDesk, RENEW, Uses},
+    lease_exchange::{LeaseDesk, RENEW},
+    line::{Ask, Found, Line, QUEUE, WORDS},
     misses::{MISSED_FOR, Misses},
     presence::{Next, Presence, StoreState},
 };
@@ -27,7 +28,7 @@ use crate::{
 };
 
 /// How often this node says that it lives; also how soon a store that was away is tried again.
-const BEAT: Duration = Duration::from_secs(4);
+pub(super) const BEAT: Duration = Duration::from_secs(4);
 
 /// How often all records are written again, in case the store has lost some.
 const WRITE_AGAIN: Duration = Duration::from_secs(45);
@@ -37,163 +38,6 @@ pub(super) const BATCH: usize = 500;
 
 /// The pause between batches when all records are written.
 pub(super) const PACE: Duration = Duration::from_millis(100);
-
-/// What the registry asks. Handles are named by their digest, connections by their number.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Ask {
-    /// A listener waits there since then (Unix seconds).
-    Waits([u8; 32], u64),
-    /// No listener waits there any more.
-    Left([u8; 32]),
-    /// This connector looks for the listener there.
-    Seek(u64, [u8; 32]),
-    /// All listeners that wait, which the desk has asked for.
-    All(Vec<([u8; 32], u64)>),
-    /// What keys use here of the limits that nodes share.
-    Uses(Uses),
-    /// So many joins from there have found nobody; whether who joined has a key.
-    Missed(Prefix, bool, u32),
-}
-
-/// What the registry is told.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// The listener that this connector looks for waits at that node.
-    At(u64, [u8; 32], NodeNumber),
-    /// All listeners that wait here are wanted, by [`Ask::All`].
-    TellAll,
-    /// These nodes live, this one among them; nobody knows while the store does not say.
-    Living(Option<Vec<NodeNumber>>),
-    /// These keys hold from now on: nodes share them.
-    Keys(Box<KeyRing>),
-    /// What this node may give away of the keys' limits.
-    Parts(Parts),
-    /// So many joins from there have found nobody, at all nodes, lately, and so many of them are what this node has
-    /// just told; whether who joined has a key.
-    Missed(Prefix, bool, u64, u32),
-}
-
-/// What may wait for the desk, and for the hub. Who looks for a peer has half of it.
-const QUEUE: usize = 4_096;
-
-/// On so many listeners the last word is kept while there is no room for it: as many as there may be.
-const WORDS: usize = 65_536;
-
-/// The registry's end of the desk.
-#[derive(Debug)]
-pub(crate) struct Line {
-    asks: mpsc::Sender<Ask>,
-    found: mpsc::Receiver<Found>,
-    backlog: Backlog,
-}
-
-/// What must not be lost, and had no room: the newest of each.
-#[derive(Debug, Default)]
-struct Backlog {
-    /// All listeners. It goes before the words, which are newer.
-    all: Option<Ask>,
-    uses: Option<Ask>,
-    /// The last word on each listener: since when it waits, or none if it has left.
-    words: HashMap<[u8; 32], Option<u64>>,
-    missed: Misses,
-}
-
-impl Backlog {
-    fn is_empty(&self) -> bool {
-        let (all, uses) = (self.all.is_none(), self.uses.is_none());
-        all && uses && self.words.is_empty() && self.missed.is_empty()
-    }
-
-    fn keep(&mut self, ask: Ask) {
-        let (digest, word) = match ask {
-            Ask::All(_) => {
-                self.all = Some(ask);
-                return;
-            }
-            Ask::Uses(_) => {
-                self.uses = Some(ask);
-                return;
-            }
-            Ask::Waits(digest, since) => (digest, Some(since)),
-            Ask::Left(digest) => (digest, None),
-            Ask::Missed(of, with_key, count) => {
-                self.missed.add(Instant::now(), (of, with_key), count);
-                return;
-            }
-            Ask::Seek(..) => {
-                tracing::debug!("the directory is not asked: too much waits for it");
-                return;
-            }
-        };
-        if self.words.len() < WORDS || self.words.contains_key(&digest) {
-            self.words.insert(digest, word);
-        }
-    }
-
-    fn pop(&mut self) -> Option<Ask> {
-        if let Some(ask) = self.all.take().or_else(|| self.uses.take()) {
-            return Some(ask);
-        }
-        if let Some(((of, with_key), count)) = self.missed.pop() {
-            return Some(Ask::Missed(of, with_key, count));
-        }
-        let digest = *self.words.keys().next()?;
-        let (digest, word) = self.words.remove_entry(&digest)?;
-        Some(match word {
-            Some(since) => Ask::Waits(digest, since),
-            None => Ask::Left(digest),
-        })
-    }
-}
-
-impl Line {
-    fn new(asks: mpsc::Sender<Ask>, found: mpsc::Receiver<Found>) -> Self {
-        Self {
-            asks,
-            found,
-            backlog: Backlog::default(),
-        }
-    }
-
-    /// Asks, if there is room; what must not be lost is kept until there is.
-    pub(crate) fn ask(&mut self, ask: Ask) {
-        let room = match ask {
-            Ask::Seek(..) => self.asks.capacity() > QUEUE / 2,
-            Ask::Missed(..) => true,
-            // Behind what is kept already, or an older word would be the last.
-            _ => self.backlog.is_empty(),
-        };
-        match self.asks.try_reserve() {
-            Ok(permit) if room => permit.send(ask),
-            _ => self.backlog.keep(ask),
-        }
-    }
-
-    /// The next answer; never without a line, or when the desk has ended. Asks what is kept meanwhile.
-    pub(crate) async fn next(line: &mut Option<Self>) -> Found {
-        let Some(line) = line else {
-            return std::future::pending().await;
-        };
-        let Self {
-            asks,
-            found,
-            backlog,
-        } = line;
-        loop {
-            tokio::select! {
-                found = found.recv() => match found {
-                    Some(found) => return found,
-                    None => return std::future::pending().await,
-                },
-                Ok(permit) = asks.reserve(), if !backlog.is_empty() => {
-                    if let Some(ask) = backlog.pop() {
-                        permit.send(ask);
-                    }
-                }
-            }
-        }
-    }
-}
 
 /// Ticks once in this time, and after a delay no sooner.
 fn every(time: Duration) -> Interval {
@@ -654,26 +498,26 @@ impl<D: Directory> Desk<D> {
 
     /// Has the store count who has found nobody. What it may not have counted is told again: rather twice than never.
     async fn count(&mut self) -> Result<Vec<Found>, Away> {
-        let now = Instant::now();
-        let missed = self.missed.take(now);
+        let missed = self.missed.take(Instant::now(), BATCH);
         if missed.is_empty() {
             return Ok(Vec::new());
         }
         let name = |(of, with_key): (Prefix, bool)| self.names.of_misses(of, with_key);
         let more: Vec<_> = missed
             .iter()
-            .map(|(of, count)| (name(*of), *count))
+            .map(|(of, count, _)| (name(*of), *count))
             .collect();
         match self.directory.count(&more, MISSED_FOR).await {
             Ok(counts) => {
                 let found = missed.into_iter().zip(counts);
                 let found =
-                    found.map(|(((of, key), own), count)| Found::Missed(of, key, count, own));
+                    found.map(|(((of, key), own, _), count)| Found::Missed(of, key, count, own));
                 Ok(found.collect())
             }
             Err(away) => {
-                for (of, count) in missed {
-                    self.missed.add(now, of, count);
+                // As old as they were: those that are of no use any more are not tried for ever.
+                for (of, count, at) in missed {
+                    self.missed.add(at, of, count);
                 }
                 Err(away)
             }

@@ -60,17 +60,7 @@ impl Screen {
         };
         self.layout
             .heading(&format!("Rendezvous {}", rendezvous.authority));
-        for host in &rendezvous.hosts {
-            let by_tcp = host.tcp.as_ref().map(|tcp| tcp.answers);
-            let (tone, how) = match (host.udp.answers, by_tcp) {
-                (true, _) => (Tone::Good, "answers over UDP"),
-                (false, Some(true)) => (Tone::Warning, "answers over TCP, not over UDP"),
-                (false, Some(false)) => (Tone::Warning, "answers neither over UDP nor over TCP"),
-                (false, None) => (Tone::Warning, "does not answer over UDP"),
-            };
-            self.layout
-                .row(tone, "host", &format!("{} {how}", host.authority));
-        }
+        self.hosts(rendezvous);
         self.probe("UDP", "answers", &rendezvous.udp);
         self.probe("TCP", "answers, with TLS", &rendezvous.tcp);
         if let Some(web) = &rendezvous.web {
@@ -104,6 +94,21 @@ impl Screen {
             if let Some(hint) = &error.hint {
                 self.layout.row(Tone::Plain, "", hint);
             }
+        }
+    }
+
+    /// Where there are several hosts, whether each answers.
+    fn hosts(&mut self, rendezvous: &Rendezvous) {
+        for host in &rendezvous.hosts {
+            let by_tcp = host.tcp.as_ref().map(|tcp| tcp.answers);
+            let (tone, how) = match (host.udp.answers, by_tcp) {
+                (true, _) => (Tone::Good, "answers over UDP"),
+                (false, Some(true)) => (Tone::Warning, "answers over TCP, not over UDP"),
+                (false, Some(false)) => (Tone::Warning, "answers neither over UDP nor over TCP"),
+                (false, None) => (Tone::Warning, "does not answer over UDP"),
+            };
+            self.layout
+                .row(tone, "host", &format!("{} {how}", host.authority));
         }
     }
 
