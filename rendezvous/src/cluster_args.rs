@@ -82,7 +82,8 @@ impl ClusterArgs {
         };
         #[cfg(feature = "cluster")]
         if let Some(store) = &self.cluster {
-            keeps_its_password(store, std::env::args())?;
+            let arguments = std::env::args_os();
+            keeps_its_password(store, arguments.filter_map(|one| one.into_string().ok()))?;
         }
         if self.nodes.len() > NodeNumber::MOST {
             return Err(format!(

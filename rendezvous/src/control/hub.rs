@@ -220,7 +220,8 @@ impl Hub {
 
     fn set_keys(&mut self, keys: KeyRing) -> Vec<Effect> {
         let now = now();
-        self.book.set_keys(&keys, now.unix_s);
+        let unix_s = self.registry.trusted_unix_s(now);
+        self.book.set_keys(&keys, unix_s);
         self.registry.set_keys(now, keys)
     }
 
@@ -262,8 +263,8 @@ impl Hub {
             match effect {
                 Effect::Tell(id, message) => match self.tell(id, &message) {
                     Pushed::Queued => {}
-                    // What says where the other member or a relay is to be found is left out: the session goes on
-                    // without, and comes to hear of it again.
+                    // What says where the other member or a relay is to be found is left out: the session goes on by
+                    // what it has, and a leg that is bound anew is told again.
                     Pushed::LaneFull => {
                         if let FromRendezvous::Signal { session, .. } = message {
                             effects.extend(self.registry.on_overflow(session));

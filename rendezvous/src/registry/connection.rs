@@ -53,6 +53,8 @@ pub(super) struct Connection {
     pub(super) messages: Bucket,
     /// What of that may be signals.
     pub(super) signals: Bucket,
+    /// How many introductions at handles it may cause yet.
+    pub(super) introductions: Bucket,
     /// What the store may be told and asked because of it.
     pub(super) asks: Bucket,
     pub(super) nameplates: HashSet<Nameplate>,
@@ -77,6 +79,7 @@ impl Connection {
             rests_since: now,
             messages: Bucket::default(),
             signals: Bucket::default(),
+            introductions: Bucket::default(),
             asks: Bucket::default(),
             nameplates: HashSet::new(),
             handles: HashSet::new(),

@@ -25,12 +25,13 @@ impl Registry {
         credential: Credential,
         ip: IpAddr,
     ) -> Result<Standing, Refusal> {
+        let unix_s = self.trusted_unix_s(now);
         Ok(match credential {
             Credential::AccessKey(secret) => {
                 if self.keys.may_know_later(&secret) {
                     return Err(KEYS_AWAY);
                 }
-                let known = self.keys.authenticate(&secret, now.unix_s);
+                let known = self.keys.authenticate(&secret, unix_s);
                 match known.or(self.keys.without_key()) {
                     Some(key) => Standing::Full(key),
                     None => {
@@ -46,12 +47,12 @@ impl Registry {
             Credential::None => Standing::Keyless,
             // An old voucher is worth nothing, but does not keep its bearer from joining by nameplate.
             Credential::Voucher(voucher) => {
-                let granted = self.vouchers.check(Purpose::Waiting, &voucher, now.unix_s);
+                let granted = self.vouchers.check(Purpose::Waiting, &voucher, unix_s);
                 match granted {
                     Some(granted) if self.keys.may_hold_later(granted.key) => {
                         return Err(KEYS_AWAY);
                     }
-                    Some(granted) if self.keys.is_live(granted.key, now.unix_s) => {
+                    Some(granted) if self.keys.is_live(granted.key, unix_s) => {
                         Standing::Vouched(granted.key, granted.account)
                     }
                     _ => Standing::Keyless,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     keys::KeyId,
-    limits::{Tally, share_of_one, unreserved},
+    limits::{Rate, Tally, share_of_one, unreserved},
 };
 
 /// Who waits at a side of a handle.
@@ -119,9 +119,12 @@ impl Handles {
     }
 }
 
-/// What an introduction costs of the signals that a peer may say, since the one who waits is told of it whether or not
-/// it reads.
-const COST: u32 = 8;
+/// How many introductions a peer may cause: one at each handle that it may wait at, and then six a second. Whoever
+/// waits is told of each, whether or not it reads.
+const INTRODUCTIONS: Rate = Rate {
+    burst: 64,
+    per_minute: 375,
+};
 
 impl Registry {
     /// Introduces the peer to who waits on the other side of the handle, if somebody does, one of the two has the
@@ -189,9 +192,11 @@ impl Registry {
     }
 
     fn pay_for_introduction(&mut self, now: Now, id: ConnId) -> Result<(), Refusal> {
-        let rate = self.limits.signals;
         match self.connections.get_mut(&id) {
-            Some(peer) => peer.signals.take(rate, now.instant, COST).map_err(limit),
+            Some(peer) => peer
+                .introductions
+                .take(INTRODUCTIONS, now.instant, 1)
+                .map_err(limit),
             None => Ok(()),
         }
     }

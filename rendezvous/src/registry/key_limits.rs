@@ -114,7 +114,7 @@ impl Registry {
         };
         let most = self.keys.limits(key).peers;
         if let Standing::Vouched(_, account) = standing {
-            self.make_room_for_bearer(now, (key, account), most, effects);
+            self.make_room_for_bearer(now, id, (key, account), most, effects);
         }
         let Some(most) = most else {
             return Ok(());
@@ -141,6 +141,7 @@ impl Registry {
     fn make_room_for_bearer(
         &mut self,
         now: Now,
+        newcomer: ConnId,
         bearer: (KeyId, Account),
         most: Option<usize>,
         effects: &mut Vec<Effect>,
@@ -150,7 +151,9 @@ impl Registry {
             None => self.limits.sessions_per_voucher,
         };
         let all = self.present.by_key.bearers.get(&bearer);
-        let oldest = all.filter(|all| all.len() > own).and_then(BTreeSet::first);
+        let all = all.filter(|all| all.len() > own);
+        // The newcomer may have connected before the others, and is not counted yet.
+        let oldest = all.and_then(|all| all.iter().find(|one| **one != newcomer));
         if let Some(oldest) = oldest.copied() {
             self.make_way(now, oldest, effects);
         }

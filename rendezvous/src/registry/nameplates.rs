@@ -357,9 +357,9 @@ impl Registry {
             return Ok(false);
         }
         let purpose = Purpose::Nameplate(nameplate);
-        let granted = self.vouchers.check(purpose, &claim.voucher, now.unix_s);
-        let Some(granted) = granted.filter(|granted| self.keys.is_live(granted.key, now.unix_s))
-        else {
+        let unix_s = self.trusted_unix_s(now);
+        let granted = self.vouchers.check(purpose, &claim.voucher, unix_s);
+        let Some(granted) = granted.filter(|granted| self.keys.is_live(granted.key, unix_s)) else {
             return Ok(false);
         };
         // Who gathers vouchers on many connections, one after the other, would have as many on one as it likes.

@@ -16,7 +16,7 @@ impl Registry {
 
     /// Shuts out who is there by a key that has been revoked or has expired.
     pub(super) fn end_keys(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let unix_s = self.run.trusted_unix_s(now);
+        let unix_s = self.trusted_unix_s(now);
         let connections = self.connections.iter();
         let ended: Vec<ConnId> = connections
             .filter(|(_, connection)| {

@@ -127,22 +127,20 @@ async fn a_voucher_that_is_shown_by_many_keeps_nobody_out_who_has_its_key() {
             break voucher;
         }
     };
+    // The newest by the voucher make the older ones go, and leave places for all the others of the key.
     let mut held = Vec::new();
-    for credential in [vec![Credential::Voucher(voucher); 20], vec![key; 2]].concat() {
+    for credential in [vec![Credential::Voucher(voucher); 20], vec![key; 5]].concat() {
         let at = url.authority().parse().unwrap();
         let mut peer = Peer::connect(at, url.fingerprint.unwrap()).await;
-        peer.hello(credential.clone()).await;
-        match peer.hear().await {
-            FromRendezvous::Welcome { .. } => held.push((peer, credential)),
-            FromRendezvous::Refused { refusal, .. } => assert_eq!(refusal, Refusal::Full),
-            other => panic!("{other:?}"),
-        }
+        peer.hello(credential).await;
+        let welcome = peer.hear().await;
+        assert!(
+            matches!(welcome, FromRendezvous::Welcome { .. }),
+            "{welcome:?}"
+        );
+        held.push(peer);
     }
-    // With the listener and the joiner, eight.
-    let with_key =
-        |(_, credential): &&(Peer, Credential)| matches!(credential, Credential::AccessKey(_));
-    assert_eq!(held.len(), 6);
-    assert_eq!(held.iter().filter(with_key).count(), 1);
+    listener.listen(None).await;
 }
 
 #[tokio::test]
@@ -267,7 +265,7 @@ async fn a_member_that_binds_its_leg_without_end_keeps_no_other_session_from_hea
 
 /// Members that bind their legs over and over, and how often each does.
 const MEMBERS: usize = 6;
-const BINDS_OF_EACH: usize = 250;
+const BINDS_OF_EACH: usize = 240;
 
 #[tokio::test]
 async fn members_that_bind_their_legs_without_end_fill_no_queue_of_the_listener_but_their_own() {

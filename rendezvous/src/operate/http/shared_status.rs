@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::Semaphore;
 
 /// So old a one may be that is told again.
-const GOOD_FOR: Duration = Duration::from_secs(1);
+const GOOD_FOR: Duration = Duration::from_millis(200);
 
 /// The last status, and the turn of who asks for the next.
 #[derive(Debug)]

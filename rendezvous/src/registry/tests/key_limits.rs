@@ -103,7 +103,8 @@ fn clock_that_is_wrong_for_a_second_ends_no_key_and_one_that_is_set_does() {
     let name: KeyName = "brief".parse().unwrap();
     bench.file.add(name, &brief, limits, 0, until).unwrap();
     bench.apply();
-    bench.arrive(LISTENER, Credential::AccessKey(brief));
+    let credential = Credential::AccessKey(brief);
+    bench.arrive(LISTENER, credential.clone());
     let tick = |bench: &mut Bench, jump: i64| {
         bench.pass(Duration::from_secs(1));
         bench.now.unix_s = bench.now.unix_s.saturating_add_signed(jump);
@@ -114,8 +115,10 @@ fn clock_that_is_wrong_for_a_second_ends_no_key_and_one_that_is_set_does() {
     // Nor do other keys that come just then; one that is revoked ends at once.
     bench.now.unix_s += 86_400;
     assert_eq!(shut_out(&bench.apply()).len(), 0);
+    // And who comes just then by a key that holds is let in.
+    assert!(bench.comes(20, &credential));
     let ended = [0, 0].map(|jump| tick(&mut bench, jump));
-    assert_eq!(ended, [0, 1]);
+    assert_eq!(ended, [0, 2]);
 }
 
 #[test]
@@ -193,6 +196,11 @@ impl Bench {
     /// Whether a peer is let in.
     fn comes(&mut self, id: u64, credential: &Credential) -> bool {
         self.connect(ConnId(id));
+        self.is_welcome(id, credential)
+    }
+
+    /// Whether a peer that has connected is let in.
+    fn is_welcome(&mut self, id: u64, credential: &Credential) -> bool {
         let effects = self.hello(ConnId(id), credential.clone());
         let welcome = |e: &Effect| matches!(e, Effect::Tell(to, FromRendezvous::Welcome { .. }) if to.0 == id);
         effects.iter().any(welcome)
@@ -233,6 +241,17 @@ fn voucher_that_is_shown_by_many_keeps_nobody_out_who_has_another() {
         bench.registry.peers(),
         1 + bench.limits.sessions_per_voucher
     );
+}
+
+#[test]
+fn newcomer_by_a_voucher_stays_though_it_connected_before_those_who_are_there() {
+    let (mut bench, _, vouchers) = vouchers_of_a_key_with(8, 1);
+    bench.connect(ConnId(9));
+    assert!(bench.comes(10, &vouchers[0]) && bench.comes(11, &vouchers[0]));
+    assert!(bench.is_welcome(9, &vouchers[0]));
+    assert!(!bench.registry.connections.contains_key(&ConnId(10)));
+    // The listener, 9 and 11.
+    assert_eq!(bench.registry.peers(), 3);
 }
 
 #[test]
