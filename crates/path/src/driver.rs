@@ -252,8 +252,8 @@ impl Driver {
         if self.context.policy.allows_relay() {
             self.relaying.begin(&introduction, self.sockets.with_quic());
         }
-        // One that runs looks on by itself; it has the peer's new addresses.
         self.tell_engine(Input::MetAgain);
+        // One that runs looks on by itself; it has the peer's new addresses.
         if self.context.policy.allows_direct() && self.engine.is_none() {
             let rendezvous = introduction.rendezvous;
             let servers = [rendezvous].into_iter().filter(|r| !is_unknown(*r));

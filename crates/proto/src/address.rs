@@ -1,4 +1,4 @@
-//! Addresses: in one form, by whom they are commanded, and how far they mean the same.
+//! Addresses: in one form, which network of one owner they are in, and how far they mean the same.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -15,7 +15,7 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// The first address of the network that `ip` is in: that of so many bits, if it is one of IPv6, and `ip` alone, if it
-/// is one of IPv4. 64 bits are what one host commands, 56 what a household has, 48 an enterprise.
+/// is one of IPv4. 64 bits are what one host has, 56 what a household has, 48 an enterprise.
 #[must_use]
 pub fn network(ip: IpAddr, bits: u8) -> IpAddr {
     match ip.to_canonical() {

@@ -236,7 +236,8 @@ impl Driver {
                         return;
                     };
                     self.policy.on_lost(began.elapsed(), end.asked);
-                    ready = end.by_tcp;
+                    // One that waited for a pause to pass would be stale.
+                    ready = end.by_tcp.filter(|_| matches!(end.error, LinkError::ByTcp));
                     end.error
                 }
                 Err(error) => {

@@ -122,6 +122,12 @@ impl PathStatus {
         self.say_direct(format!("{way}; {why}"), after_ms)
     }
 
+    /// The direct path answers again, and no other is looked for; the report that whoever is on it is told with.
+    pub(super) fn on_not_starving(&mut self, after_ms: u64) -> Option<PathReport> {
+        let way = self.why_direct(self.direct.as_ref()?);
+        self.say_direct(way, after_ms)
+    }
+
     /// Tells this of the direct path, if that is what was told last; another one that was found is told of when streams
     /// use it.
     fn say_direct(&mut self, why: String, after_ms: u64) -> Option<PathReport> {

@@ -62,7 +62,7 @@ const FEW: u64 = 30;
 const AGAIN: Duration = Duration::from_secs(45);
 
 /// Beginnings that the peer may ask for at once, and after these one in each such time. Each makes a connection to the
-/// relay and a series of dials; what this end wants by itself comes at most once in [`FIRST`].
+/// relay and a series of dials. A peer in outages soon after one another may want more; this end judges for itself too.
 const PEERS: u32 = 4;
 const PEERS_EVERY: Duration = Duration::from_secs(20);
 

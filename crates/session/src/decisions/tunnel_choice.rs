@@ -308,14 +308,10 @@ impl TunnelTable {
 
     /// Whether a direct tunnel answers, besides those to this address.
     pub(super) fn answers_directly_but_at(&self, remote: Option<SocketAddr>) -> bool {
-        let direct = self.up.iter().filter(|up| {
-            let at = up.facts.remote;
-            let at = SocketAddr::new(at.ip().to_canonical(), at.port());
-            up.facts.path == PathKind::Direct && Some(at) != remote
+        let mut direct = self.up.iter().filter(|up| {
+            up.facts.path == PathKind::Direct && Some(canonical(up.facts.remote)) != remote
         });
-        direct
-            .into_iter()
-            .any(|up| up.open && !up.health.is_unanswered())
+        direct.any(|up| up.open && !up.health.is_unanswered())
     }
 
     /// The direct tunnels to this address that are not suspect; those are asked at every look anyway.
@@ -711,5 +707,6 @@ mod tests {
         bench.table.take_in(&bench.counters);
         assert!(bench.table.reaches(on_interface(2)));
         assert!(!bench.table.reaches(on_interface(3)));
+        assert!(!bench.table.answers_directly_but_at(Some(on_interface(2))));
     }
 }

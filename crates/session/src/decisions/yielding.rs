@@ -25,7 +25,12 @@ impl Decisions {
         let by_tcp = by_tcp.filter(|remote| self.tunnels.reaches(*remote));
         if self.tunnels.answers_directly_but_at(by_tcp) {
             let over = self.starving.direct.on_silence_over();
+            let is_over = over.is_some();
             self.carry(over, now);
+            if is_over {
+                let report = self.path_status.on_not_starving(self.after_ms(now));
+                self.report_path(report);
+            }
         }
         if by_tcp.is_some() {
             let instead = self.starving.direct.on_direct_by_tcp();
