@@ -140,7 +140,9 @@ async fn a_voucher_that_is_shown_by_many_keeps_nobody_out_who_has_its_key() {
         );
         held.push(peer);
     }
-    listener.listen(None).await;
+    // The listener is there still, and hears it behind what it is told of the joiner.
+    listener.say(&ToRendezvous::Listen { claim: None }).await;
+    while !matches!(listener.hear().await, FromRendezvous::Listening(_)) {}
 }
 
 #[tokio::test]
