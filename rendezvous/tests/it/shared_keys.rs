@@ -325,7 +325,9 @@ async fn stores_owner_who_puts_back_older_keys_or_writes_others_brings_no_key_ba
         assert!(!before.contains("team-a"), "{before}");
         one.keys(&["revoke", "team-a"]);
         let (_, after) = cluster.stored().await;
-        let changed = format!("{}x", &after[..after.len() - 1]);
+        // One of 64 ends in x itself.
+        let another = if after.ends_with('x') { 'y' } else { 'x' };
+        let changed = format!("{}{another}", &after[..after.len() - 1]);
         for forged in [before.as_str(), "1:99:nothing:of-ours", &changed, "-"] {
             cluster.owner(&["SET", &name, forged]).await;
             soon(async {
