@@ -170,6 +170,14 @@ impl Simulation {
         }
     }
 
+    /// Both ends have a tunnel on their path, and streams that move there.
+    pub fn use_path(&mut self) {
+        for n in 0..2 {
+            self.tell(n, Input::TunnelUp);
+            self.tell(n, Input::StreamsActive(true));
+        }
+    }
+
     /// Packets that reached hosts which are neither peers nor servers.
     #[must_use]
     pub fn strays(&self) -> u64 {

@@ -59,10 +59,7 @@ fn a_dead_path_is_noticed_within_five_seconds_while_streams_move() {
         NatKind::PORT_RESTRICTED,
         NatKind::PORT_RESTRICTED,
     ));
-    for n in 0..2 {
-        simulation.tell(n, Input::TunnelUp);
-        simulation.tell(n, Input::StreamsActive(true));
-    }
+    simulation.use_path();
     simulation.run_until(simulation.world.now() + 10 * S, |_| false);
     let cut = simulation.world.now();
     let host = simulation.hosts[0];
@@ -108,10 +105,7 @@ fn after_ten_minutes_without_any_network_the_path_is_found_within_two_seconds_of
             NatKind::PORT_RESTRICTED,
             NatKind::PORT_RESTRICTED,
         ));
-        for n in 0..2 {
-            simulation.tell(n, Input::TunnelUp);
-            simulation.tell(n, Input::StreamsActive(true));
-        }
+        simulation.use_path();
         let host = simulation.hosts[which];
         simulation.world.set_up(host, false);
         let before = simulation.world.packets_sent();
@@ -160,10 +154,7 @@ fn a_new_external_address_that_nobody_notices_is_found_when_consent_expires() {
         NatKind::PORT_RESTRICTED,
         NatKind::PORT_RESTRICTED,
     ));
-    for n in 0..2 {
-        simulation.tell(n, Input::TunnelUp);
-        simulation.tell(n, Input::StreamsActive(true));
-    }
+    simulation.use_path();
     let changed = simulation.world.now();
     let nat = simulation.boxes[1][0];
     simulation.world.renumber(nat);

@@ -41,19 +41,12 @@ fn unused(simulation: &Simulation, n: usize) -> Option<(Technique, Duration, Dur
     simulation.peer(n).events().filter_map(told).last()
 }
 
-fn use_path(simulation: &mut Simulation) {
-    for n in 0..2 {
-        simulation.tell(n, Input::TunnelUp);
-        simulation.tell(n, Input::StreamsActive(true));
-    }
-}
-
 #[test]
 fn vpn_of_80_ms_does_not_displace_a_punched_path_of_40_ms_and_both_ends_tell_the_figures() {
     let mut simulation = with_vpn(80 * MS);
     simulation.start();
     assert!(simulation.run_until(5 * S, Simulation::is_direct));
-    use_path(&mut simulation);
+    simulation.use_path();
     run(&mut simulation, 120 * S);
     for n in 0..2 {
         let nominated: Vec<Technique> = simulation
@@ -93,7 +86,7 @@ fn slow_vpn_is_left_for_a_punched_path_that_works_later() {
     let nat = simulation.boxes[1][0];
     simulation.world.nat(nat).set_deaf(Some(Direction::In));
     assert!(simulation.run_until(5 * S, Simulation::is_direct));
-    use_path(&mut simulation);
+    simulation.use_path();
     run(&mut simulation, 60 * S);
     let by_vpn = |n| path(&simulation, n).map(|p| p.technique);
     assert_eq!([by_vpn(0), by_vpn(1)], [Some(Technique::Vpn); 2]);
@@ -118,7 +111,7 @@ fn mapping_that_lives_for_60_s_whatever_passes_is_replaced_and_the_path_stands_n
         let (mut direct, mut silent) = (0, 0);
         for _ in 0..6000 {
             if simulation.is_direct() {
-                use_path(&mut simulation);
+                simulation.use_path();
             }
             run(&mut simulation, 100 * MS);
             let carries = simulation.carries_now();
@@ -336,7 +329,7 @@ fn outage_is_called_one_at_the_end_that_has_it() {
     let mut simulation = Scenario::new(PR, PR).seed(14).build();
     simulation.start();
     assert!(simulation.run_until(5 * S, Simulation::is_direct));
-    use_path(&mut simulation);
+    simulation.use_path();
     let host = simulation.hosts[0];
     simulation.world.set_up(host, false);
     run(&mut simulation, 40 * S);

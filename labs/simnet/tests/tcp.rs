@@ -206,10 +206,7 @@ fn connector_that_avoids_udp_has_tcp_tried_before_the_listener_hears_why() {
         let mut simulation = Scenario::new(nat, nat).with_tcp().seed(seed).build();
         simulation.start();
         assert!(simulation.run_until(Duration::from_secs(5), Simulation::is_direct));
-        for n in 0..2 {
-            simulation.tell(n, Input::StreamsActive(true));
-            simulation.tell(n, Input::TunnelUp);
-        }
+        simulation.use_path();
         simulation.tell(0, Input::AvoidUdp(Duration::from_secs(60)));
         let soon = simulation.world.now() + Duration::from_secs(4);
         let by_tcp = |s: &Simulation| {
@@ -230,10 +227,7 @@ fn direct_tcp_is_there_five_seconds_after_udp_ended_in_mid_session() {
         let mut simulation = Scenario::new(nat, nat).with_tcp().seed(seed).build();
         simulation.start();
         assert!(simulation.run_until(Duration::from_secs(5), Simulation::is_direct));
-        for n in 0..2 {
-            simulation.tell(n, Input::StreamsActive(true));
-            simulation.tell(n, Input::TunnelUp);
-        }
+        simulation.use_path();
         let ended = simulation.world.now() + Duration::from_secs(20);
         simulation.run_until(ended, |_| false);
         for &n in blocked {
@@ -275,10 +269,7 @@ fn outages_one_after_the_other_leave_the_path_over_udp() {
         simulation.start();
         assert!(simulation.run_until(Duration::from_secs(5), by_udp));
         for outage in [2, 5, 8, 9, 12, 14, 16, 17, 18, 21, 24] {
-            for n in 0..2 {
-                simulation.tell(n, Input::StreamsActive(true));
-                simulation.tell(n, Input::TunnelUp);
-            }
+            simulation.use_path();
             let host = simulation.hosts[seed as usize % 2];
             simulation.world.set_up(host, false);
             let back = simulation.world.now() + Duration::from_secs(outage);
