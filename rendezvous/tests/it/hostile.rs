@@ -287,18 +287,6 @@ async fn a_joiner_without_the_words_cannot_talk_the_listener_out_of_its_connecti
     listener.peer.listen(None).await;
 }
 
-/// What a peer is told until its ping is answered.
-async fn told(peer: &mut Peer) -> Vec<FromRendezvous> {
-    peer.say(&ToRendezvous::Ping).await;
-    let mut all = Vec::new();
-    loop {
-        match peer.hear().await {
-            FromRendezvous::Pong => return all,
-            message => all.push(message),
-        }
-    }
-}
-
 /// Has two peers meet at a handle of their own, as members of a session.
 async fn meet(first: &mut Peer, second: &mut Peer) -> SessionId {
     let handle = Secret::random();
@@ -314,7 +302,7 @@ async fn meet(first: &mut Peer, second: &mut Peer) -> SessionId {
         };
         peer.say(&meet).await;
         if role == Role::Listener {
-            assert_eq!(told(peer).await, []);
+            assert_eq!(peer.told().await, []);
         }
     }
     first.introduced().await;
@@ -351,7 +339,7 @@ async fn what_waits_for_members_that_do_not_read_is_bounded_for_all_of_one_key()
         let payload = vec![0; 16_000];
         loud.say(&ToRendezvous::Signal { session, payload }).await;
     }
-    told(&mut loud).await;
+    loud.told().await;
     // Another member of the same key, whose session keeps its queue short.
     let [mut quiet, mut friend] = [rig.peer(rig.key()).await, rig.peer(rig.key()).await];
     let session = meet(&mut quiet, &mut friend).await;
@@ -367,7 +355,7 @@ async fn what_waits_for_members_that_do_not_read_is_bounded_for_all_of_one_key()
     }
     let mut waited = 0;
     for peer in &mut deaf {
-        for message in told(peer).await {
+        for message in peer.told().await {
             if let FromRendezvous::Signal { payload, .. } = message {
                 waited += payload.len();
             }

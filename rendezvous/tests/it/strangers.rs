@@ -45,18 +45,6 @@ async fn join(running: &Running) -> (Peer, Peer, Introduction) {
     (listener, joiner, introduction)
 }
 
-/// What a peer is told until its ping is answered.
-async fn told(peer: &mut Peer) -> Vec<FromRendezvous> {
-    peer.say(&ToRendezvous::Ping).await;
-    let mut all = Vec::new();
-    loop {
-        match peer.hear().await {
-            FromRendezvous::Pong => return all,
-            message => all.push(message),
-        }
-    }
-}
-
 #[tokio::test]
 async fn two_strangers_who_joined_a_code_without_its_words_get_no_voucher_and_meet_nowhere() {
     let state = state_dir();
@@ -67,7 +55,7 @@ async fn two_strangers_who_joined_a_code_without_its_words_get_no_voucher_and_me
         let (listener, mut joiner, Introduction { session, .. }) = join(&running).await;
         // It claims to have paired, which the listener does not say.
         joiner.say(&ToRendezvous::Confirmed { session }).await;
-        let heard = told(&mut joiner).await;
+        let heard = joiner.told().await;
         let vouched = |m: &FromRendezvous| matches!(m, FromRendezvous::Vouched { .. });
         assert!(!heard.iter().any(vouched), "{heard:?}");
         joiner.say(&ToRendezvous::Leave { session }).await;
@@ -97,7 +85,7 @@ async fn two_strangers_with_vouchers_wait_at_one_handle_and_are_not_introduced()
         };
         let mut bearer = running.peer_with(Credential::Voucher(voucher)).await;
         bearer.say(&meet(&handle, role)).await;
-        assert_eq!(told(&mut bearer).await, []);
+        assert_eq!(bearer.told().await, []);
         bearers.push(bearer);
     }
     // They are there: somebody with the key meets either.
@@ -159,10 +147,10 @@ async fn a_member_that_floods_its_session_starves_no_other_session_of_the_same_l
         listener.introduced().await;
         for peer in [&mut listener, &mut member] {
             peer.say(&ToRendezvous::Confirmed { session }).await;
-            told(peer).await;
+            peer.told().await;
         }
         // What the other's confirmation brought.
-        told(&mut listener).await;
+        listener.told().await;
         members.push((member, session));
     }
     let (mut quiet, spared) = members.pop().unwrap();
@@ -244,7 +232,7 @@ async fn a_member_that_binds_its_leg_without_end_keeps_no_other_session_from_hea
         let handle = Secret::random();
         let mut friend = running.peer_with(running.key()).await;
         friend.say(&meet(&handle, Role::Listener)).await;
-        assert_eq!(told(&mut friend).await, []);
+        assert_eq!(friend.told().await, []);
         let mut other = running.peer_with(running.key()).await;
         other.say(&meet(&handle, Role::Connector)).await;
         let theirs = other.introduced().await.leg;
@@ -283,7 +271,7 @@ async fn members_that_bind_their_legs_without_end_fill_no_queue_of_the_listener_
     for handle in &handles {
         listener.say(&meet(handle, Role::Listener)).await;
     }
-    assert_eq!(told(&mut listener).await, []);
+    assert_eq!(listener.told().await, []);
     let mut members = Vec::new();
     for handle in &handles {
         let mut member = running.peer_with(running.key()).await;
@@ -294,11 +282,11 @@ async fn members_that_bind_their_legs_without_end_fill_no_queue_of_the_listener_
             wire.bind_leg(relay, &leg).await;
         }
         // What the relay saw has been told by then.
-        assert_eq!(told(&mut member).await, []);
+        assert_eq!(member.told().await, []);
         members.push((member, session));
     }
     // Everybody is still there, and each session is.
-    let heard = told(&mut listener).await;
+    let heard = listener.told().await;
     for (member, session) in &mut members {
         let of_this = |m: &&FromRendezvous| matches!(m, FromRendezvous::PeerSeen { session: of, .. } if of == session);
         assert!(heard.iter().any(|m| of_this(&m)));
@@ -343,7 +331,7 @@ async fn a_bind_with_the_forged_source_of_a_control_connection_takes_nothing_fro
     for _ in 0..3 {
         // Of the same flow as what follows, so it is read before.
         forger.send_to(&begin(&leg), relay).unwrap();
-        assert_eq!(told(&mut victim).await, []);
+        assert_eq!(victim.told().await, []);
     }
 }
 

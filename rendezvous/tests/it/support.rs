@@ -278,6 +278,18 @@ impl Peer {
         }
     }
 
+    /// What it is told until its ping is answered.
+    pub(crate) async fn told(&mut self) -> Vec<FromRendezvous> {
+        self.say(&ToRendezvous::Ping).await;
+        let mut all = Vec::new();
+        loop {
+            match self.hear().await {
+                FromRendezvous::Pong => return all,
+                message => all.push(message),
+            }
+        }
+    }
+
     pub(crate) async fn refused(&mut self) -> Refusal {
         match self.hear().await {
             FromRendezvous::Refused { refusal, .. } => refusal,
