@@ -12,7 +12,7 @@ use crate::limits::Prefix;
 const MOST: usize = 16_384;
 
 /// So long after the last one from an address they are of no use: the store has forgotten the others by then.
-pub(super) const MISSED_FOR: Duration = Duration::from_secs(60);
+pub(crate) const MISSED_FOR: Duration = Duration::from_secs(60);
 
 /// How many, by where from and whether who joined has a key.
 #[derive(Debug, Default)]
@@ -40,8 +40,7 @@ impl Misses {
     ) -> Vec<((Prefix, bool), u32, Instant)> {
         let is_new = |at: Instant| now.saturating_duration_since(at) < MISSED_FOR;
         self.0.retain(|_, (_, at)| is_new(*at));
-        let these: Vec<_> = self.0.keys().take(most).copied().collect();
-        let taken = these.into_iter().filter_map(|of| self.0.remove_entry(&of));
+        let taken = self.0.extract_if(|_, _| true).take(most);
         taken.map(|(of, (count, at))| (of, count, at)).collect()
     }
 

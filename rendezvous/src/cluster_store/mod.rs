@@ -47,6 +47,7 @@ pub(crate) use self::{
     key_exchange::{KeyDesk, KeyOrder, Reloaded},
     lease_exchange::{LeaseDesk, Uses},
     line::{Ask, Found, Line},
+    misses::MISSED_FOR,
     presence::StoreState,
     store_task::{Desk, KeyOrders},
 };

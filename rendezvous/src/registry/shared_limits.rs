@@ -9,7 +9,7 @@ use p2pdbg_proto::control::Refusal;
 
 use super::{ConnId, Effect, Registry, limit};
 use crate::{
-    cluster_store::Ask,
+    cluster_store::{Ask, MISSED_FOR},
     keys::KeyId,
     leases::{Account, Kind, Parts, Use, part},
     limits::{Prefix, unreserved},
@@ -24,9 +24,8 @@ const UNMET_FOR: Duration = Duration::from_secs(6);
 /// When it may ask again if all of the limit is given away.
 const ALL_GIVEN: Duration = Duration::from_secs(60);
 
-/// So many addresses are known by what joins from there have found nobody, and for how long.
+/// So many addresses are known by what joins from there have found nobody.
 const MOST_MISSED: usize = 16_384;
-const MISSED_FOR: Duration = Duration::from_secs(60);
 
 /// Joins at other nodes are owed for so long at the most.
 pub(super) const OWED_FOR: Duration = Duration::from_secs(300);

@@ -12,7 +12,7 @@ use crate::keys::KeyId;
 /// When it ends, and what tells it from others that end then.
 type Place = (Instant, u64);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Lingering {
     places: HashMap<SessionId, (KeyId, Place)>,
     /// Those of each key, the first to end first.
@@ -24,15 +24,6 @@ pub(super) struct Lingering {
 }
 
 impl Lingering {
-    pub(super) fn new() -> Self {
-        Self {
-            places: HashMap::new(),
-            order: HashMap::new(),
-            heaviest: BTreeSet::new(),
-            next: 0,
-        }
-    }
-
     /// Has a session linger until then, on the account of this key.
     pub(super) fn insert(&mut self, session: SessionId, key: KeyId, until: Instant) {
         self.remove(session);

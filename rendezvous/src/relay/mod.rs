@@ -49,9 +49,11 @@ use sha2::Sha256;
 use crate::{
     keys::KeyId,
     limits::Limits,
-    relay::guest_table::Guests,
-    relay::lingering::Lingering,
-    relay::routes::{Heard, Path, Routes, micros_since},
+    relay::{
+        guest_table::Guests,
+        lingering::Lingering,
+        routes::{Heard, Path, Routes, micros_since},
+    },
     relay_allowance::LegMeter,
     wire_cost::Load,
 };
@@ -168,7 +170,7 @@ impl Relay {
             legs: HashMap::new(),
             sources: HashMap::new(),
             streams: HashMap::new(),
-            lingering: Lingering::new(),
+            lingering: Lingering::default(),
             guests: Guests::new(limits.sessions_per_key / 2),
             orphans: Vec::new(),
             changed: Vec::new(),
