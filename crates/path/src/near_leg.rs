@@ -3,13 +3,14 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use p2pdbg_net::mux::Datagram;
-use p2pdbg_proto::address::canonical;
-use p2pdbg_proto::relay::{LegId, RelayFrame};
+use p2pdbg_proto::{
+    address::canonical,
+    relay::{LegId, RelayFrame},
+};
 use p2pdbg_punch::SocketId;
 
 use super::{
@@ -39,10 +40,7 @@ impl NearLeg {
     pub(super) fn set(&mut self, near: Option<NearRelay>, now: Instant) {
         self.leg = near.map(|near| {
             let address = canonical(near.address);
-            let socket = match address {
-                SocketAddr::V4(_) => SocketId::V4,
-                SocketAddr::V6(_) => SocketId::V6,
-            };
+            let socket = SocketId::for_address(address);
             Bound {
                 id: near.leg.leg,
                 relay: Relay::by_ticket(near.leg, near.ticket, address, socket, now),

@@ -9,8 +9,10 @@ use std::{
 
 use p2pdbg_base::PathPolicy;
 use p2pdbg_net::mux::Datagram;
-use p2pdbg_proto::address::canonical;
-use p2pdbg_proto::relay::{LegGrant, RelayFrame};
+use p2pdbg_proto::{
+    address::canonical,
+    relay::{LegGrant, RelayFrame},
+};
 use p2pdbg_punch::SocketId;
 use p2pdbg_rendezvous_client::{TcpRoute, is_unknown};
 use tokio::sync::mpsc;
@@ -74,10 +76,7 @@ impl Relaying {
             return;
         }
         let address = canonical(introduction.rendezvous);
-        let socket = match address {
-            SocketAddr::V4(_) => SocketId::V4,
-            SocketAddr::V6(_) => SocketId::V6,
-        };
+        let socket = SocketId::for_address(address);
         let has_udp = sockets.get(&socket).is_some_and(|s| s.port.is_some());
         let carriers = if self.tcp_alone || !has_udp || is_unknown(address) {
             Carriers::TcpAlone

@@ -23,6 +23,15 @@ impl SocketId {
     /// The session's IPv6 socket (V6ONLY).
     pub const V6: Self = Self(1);
 
+    /// The session's socket of the address's family.
+    #[must_use]
+    pub fn for_address(address: SocketAddr) -> Self {
+        match Family::of(address.ip()) {
+            Family::V4 => Self::V4,
+            Family::V6 => Self::V6,
+        }
+    }
+
     /// The number of a TCP connection, the driver's `count`th.
     #[must_use]
     pub fn of_stream(count: u32) -> Self {

@@ -10,9 +10,6 @@ use p2pdbg_proto::address::network;
 /// Connections from elsewhere than the peer's addresses.
 const STRANGERS: usize = 8;
 
-/// How many bits of an IPv6 address are one host's.
-const ONE_HOST: u8 = 64;
-
 /// Of these from one address, or network of one host.
 const FROM_ONE: usize = 2;
 
@@ -41,15 +38,8 @@ impl<K: Copy + PartialEq> Newcomers<K> {
 
     /// Judges one that comes from here.
     pub(super) fn judge(&self, from: IpAddr, expected: &[IpAddr]) -> Verdict<K> {
-        let is_expected = |ip: IpAddr| {
-            expected
-                .iter()
-                .any(|e| network(*e, ONE_HOST) == network(ip, ONE_HOST))
-        };
-        let mut of_network = self
-            .0
-            .iter()
-            .filter(|(_, ip)| network(*ip, ONE_HOST) == network(from, ONE_HOST));
+        let is_expected = |ip: IpAddr| expected.iter().any(|e| host(*e) == host(ip));
+        let mut of_network = self.0.iter().filter(|(_, ip)| host(*ip) == host(from));
         let count = of_network.clone().count();
         if is_expected(from) {
             return match (count < EXPECTED, of_network.next()) {
@@ -73,6 +63,11 @@ impl<K: Copy + PartialEq> Newcomers<K> {
     pub(super) fn remove(&mut self, key: K) {
         self.0.retain(|(other, _)| *other != key);
     }
+}
+
+/// The address of IPv4, or the part of one of IPv6 that is one host's.
+fn host(ip: IpAddr) -> IpAddr {
+    network(ip, 64)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use p2pdbg_proto::address;
 
 use super::{Engine, attempts::Phase};
 use crate::{
-    Event, Family, Output, SocketId,
+    Event, Output, SocketId,
     candidate::{self, Candidate},
     pace::{self, Pace},
     search::Hints,
@@ -210,7 +210,7 @@ impl Engine {
         };
         let most = self.config.budget.peer_candidates;
         for candidate in candidate::accept(&remote.candidates, &self.host.addresses, most) {
-            let socket = socket_for(candidate.address);
+            let socket = SocketId::for_address(candidate.address);
             if self.host.sockets.contains_key(&socket) {
                 let technique = candidate::technique(candidate, &self.host.addresses);
                 self.attempts
@@ -255,13 +255,5 @@ impl Engine {
             tcp: self.tcp_offer(),
         };
         self.out.push(Output::Signal(signal.encode()));
-    }
-}
-
-/// The session's socket of the address's family.
-fn socket_for(address: SocketAddr) -> SocketId {
-    match Family::of(address.ip()) {
-        Family::V4 => SocketId::V4,
-        Family::V6 => SocketId::V6,
     }
 }

@@ -5,8 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_proto::address::canonical;
-use p2pdbg_proto::tunnel::PathKind;
+use p2pdbg_proto::{address::canonical, tunnel::PathKind};
 
 use super::{
     dials_under_way::Dials,
@@ -297,13 +296,18 @@ impl TunnelTable {
             let mute = up.health.mute_since(up.facts.rtt, now);
             mute.is_some_and(|since| since <= confirmed)
         };
-        self.directly_at(remote).next().is_some() && self.directly_at(remote).all(dead)
+        self.are_all_at(remote, dead)
     }
 
     /// Whether there are direct tunnels to this address and each is suspect, though it may have been heard just now.
     pub(super) fn are_suspect_at(&self, remote: SocketAddr) -> bool {
+        self.are_all_at(remote, |up| up.health.is_suspect())
+    }
+
+    /// Whether there are direct tunnels to this address and each is so.
+    fn are_all_at(&self, remote: SocketAddr, is: impl Fn(&Up) -> bool) -> bool {
         let mut there = self.directly_at(remote).peekable();
-        there.peek().is_some() && there.all(|up| up.health.is_suspect())
+        there.peek().is_some() && there.all(is)
     }
 
     /// Whether a direct tunnel answers, besides those to this address.
