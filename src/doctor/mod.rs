@@ -31,8 +31,7 @@ use p2pdbg_nat::Class;
 use p2pdbg_net::{interfaces::local_addresses, stun_servers::StunServer};
 use p2pdbg_portmap as portmap;
 use p2pdbg_portmap::Answer;
-use p2pdbg_proto::address::Reach;
-use p2pdbg_proto::url::RendezvousUrl;
+use p2pdbg_proto::{address::Reach, url::RendezvousUrl};
 
 pub use self::progress::Progress;
 use self::{

@@ -6,8 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_proto::address::canonical;
-use p2pdbg_proto::secret::random_bytes;
+use p2pdbg_proto::{address::canonical, secret::random_bytes};
 use p2pdbg_stun::{Class, Encoder, HEADER_LEN, Message, TransactionId, message_length};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -5,8 +5,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use p2pdbg_proto::address::{Reach, is_private};
-use p2pdbg_proto::url::HostAt;
+use p2pdbg_proto::{
+    address::{Reach, is_private},
+    url::HostAt,
+};
 
 /// What a name of a host that a node has named may lead to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -32,8 +32,7 @@ use std::{
 use p2pdbg_identity::{Identity, tls};
 use p2pdbg_ledger::Epochs;
 use p2pdbg_pairing::TunnelKey;
-use p2pdbg_proto::address::canonical;
-use p2pdbg_proto::{fingerprint::Fingerprint, tunnel::PathKind};
+use p2pdbg_proto::{address::canonical, fingerprint::Fingerprint, tunnel::PathKind};
 use p2pdbg_punch::SocketId;
 use quinn::{Connection, Endpoint, Incoming, ServerConfig, crypto::rustls::QuicServerConfig};
 use tokio::{

@@ -11,8 +11,7 @@ use std::{
 };
 
 use p2pdbg_identity::tls::is_stream_protocol;
-use p2pdbg_proto::address::canonical;
-use p2pdbg_proto::{control, relay_stream};
+use p2pdbg_proto::{address::canonical, control, relay_stream};
 use rustls::{ServerConfig, server::Acceptor};
 use tokio::{
     io::{AsyncRead, AsyncWrite},

@@ -7,8 +7,7 @@ use p2pdbg_net::{
     mux::Datagram,
     tcp_detour::{Arrival, Backlog},
 };
-use p2pdbg_proto::address::canonical;
-use p2pdbg_proto::{relay_stream::encode_packet, secret::random_bytes};
+use p2pdbg_proto::{address::canonical, relay_stream::encode_packet, secret::random_bytes};
 use p2pdbg_punch::{PunchKey, Role, SocketId, TcpProof};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},

@@ -5,8 +5,7 @@ use std::time::Duration;
 use p2pdbg_base::PathPolicy;
 use p2pdbg_events::{PathKind as ReportedKind, PathReport, Via};
 use p2pdbg_path::Carrier;
-use p2pdbg_proto::address::canonical;
-use p2pdbg_proto::tunnel::PathKind;
+use p2pdbg_proto::{address::canonical, tunnel::PathKind};
 use p2pdbg_punch::{LossReason, Obstacle, Path, Technique};
 use p2pdbg_rendezvous_client::is_unknown;
 
