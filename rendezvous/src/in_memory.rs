@@ -89,6 +89,11 @@ impl InMemory {
         told(self.registry.expire(self.now(now)))
     }
 
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.registry.sessions()
+    }
+
     fn now(&self, instant: Instant) -> Now {
         let passed = instant.saturating_duration_since(self.began);
         Now {

@@ -17,6 +17,8 @@ pub(super) struct Channel {
     pub(super) handle: Handle,
     /// The session at the rendezvous that carries the channel now.
     pub(super) carried_by: Option<SessionId>,
+    /// Whether the relay does not know that session's leg.
+    pub(super) leg_lost: bool,
 }
 
 impl Channel {
@@ -29,7 +31,15 @@ impl Channel {
             peer,
             handle,
             carried_by: Some(carrier),
+            leg_lost: false,
         }
+    }
+
+    /// Another session carries it; the one that is to be left, if there is one whose leg is lost.
+    pub(super) fn carry(&mut self, session: SessionId) -> Option<SessionId> {
+        let before = self.carried_by.replace(session);
+        let is_lost = std::mem::take(&mut self.leg_lost);
+        before.filter(|before| is_lost && *before != session)
     }
 
     /// What tells it from others, between the two.

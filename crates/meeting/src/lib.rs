@@ -136,9 +136,11 @@ pub enum MeetingCommand {
     Relay(ChannelId, NodeNumber),
     /// A session is over: its channel is of no more use.
     SessionOver(ChannelId),
-    /// The relay does not know this host, or the peer is not heard: what failed before may work now, and what seems to
-    /// stand may be gone.
+    /// The peer is not heard: what failed before may work now, and what seems to stand may be gone.
     Doubt,
+    /// The relay does not know the leg of this session. A rendezvous that has started anew knows nothing else either;
+    /// one that has not gives another leg with another session.
+    LegLost(ChannelId),
     /// From now on these are the peers to meet.
     Await(Awaited),
 }

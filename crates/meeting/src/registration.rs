@@ -222,7 +222,7 @@ impl Channel {
         ToRendezvous::Meet {
             handle: self.handle.clone(),
             role,
-            already: self.carried_by,
+            already: self.carried_by.filter(|_| !self.leg_lost),
         }
     }
 }

@@ -51,7 +51,7 @@ pub(super) struct LegStream {
 
 /// What a connection is made with.
 pub(super) struct LegStreamConfig {
-    /// Tells its events from those of others.
+    /// Tells its events from those of others, and it from earlier ones at the relay: they grow.
     pub(super) id: u64,
     /// The way to the relay.
     pub(super) route: TcpRoute,
@@ -102,7 +102,7 @@ async fn carry(config: LegStreamConfig, doubt: &Notify) -> Result<RelayRefusal, 
         false => Carrier::Tcp,
     };
     let mut pending = BytesMut::new();
-    let joined = timeout(ANSWER, join(&mut stream, &config.grant, &mut pending)).await;
+    let joined = timeout(ANSWER, join(&mut stream, &config, &mut pending)).await;
     match joined
         .map_err(|_| "the relay does not answer")?
         .map_err(words)?
@@ -128,7 +128,7 @@ async fn carry(config: LegStreamConfig, doubt: &Notify) -> Result<RelayRefusal, 
 
 async fn join(
     stream: &mut Stream,
-    grant: &LegGrant,
+    config: &LegStreamConfig,
     pending: &mut BytesMut,
 ) -> io::Result<RelayFrame> {
     let session = stream.get_ref().1;
@@ -136,7 +136,8 @@ async fn join(
         .export_keying_material([0; 32], EXPORTER_LABEL, None)
         .map_err(io::Error::other)?;
     let mut bytes = Vec::new();
-    encode_packet(&Join::new(grant, &exported).encode(), &mut bytes);
+    let join = Join::new(&config.grant, config.id, &exported);
+    encode_packet(&join.encode(), &mut bytes);
     stream.write_all(&bytes).await?;
     stream.flush().await?;
     loop {

@@ -142,7 +142,7 @@ impl Leg {
                     Some(LegAction::Gone)
                 }
                 // A cookie that is too old: the next BIND brings a fresh one.
-                RelayRefusal::Proof | RelayRefusal::Other(_) => None,
+                RelayRefusal::Proof | RelayRefusal::Superseded | RelayRefusal::Other(_) => None,
             },
             _ => None,
         }

@@ -53,6 +53,8 @@ pub enum RelayRefusal {
     UnknownLeg,
     /// The cookie or the MAC is wrong, or the cookie too old.
     Proof,
+    /// A newer connection of this member carries the leg.
+    Superseded,
     /// A reason that this version does not know.
     Other(u8),
 }
@@ -62,6 +64,7 @@ impl RelayRefusal {
         match self {
             RelayRefusal::UnknownLeg => 1,
             RelayRefusal::Proof => 2,
+            RelayRefusal::Superseded => 3,
             RelayRefusal::Other(code) => code,
         }
     }
@@ -70,6 +73,7 @@ impl RelayRefusal {
         match code {
             1 => RelayRefusal::UnknownLeg,
             2 => RelayRefusal::Proof,
+            3 => RelayRefusal::Superseded,
             other => RelayRefusal::Other(other),
         }
     }

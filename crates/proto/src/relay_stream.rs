@@ -1,14 +1,15 @@
 //! A leg of the relay over TCP, for members whose network lets no UDP through.
 //!
 //! ```text
-//! member → relay   JOIN      9 | version 1 | leg (16) | mac (32)
+//! member → relay   JOIN      9 | version 1 | leg (16) | attempt (u64) | mac (32)
 //! relay → member   BOUND     7 | version 1 | leg (16) | seconds of silence that end it (u16)
 //! relay → member   REFUSED   8 | version 1 | leg (16) | reason (1)
 //! ```
 //!
 //! The connection is TLS 1.3 with an ALPN of its own. Everything on it goes in *packets*, each a length as a `u16`
 //! (big-endian) and so many bytes. The member's first one is JOIN; its MAC, under the leg's key, covers keying material
-//! exported from this very TLS connection, so it is of use on no other. The reply is a frame of [`crate::relay`]. After
+//! exported from this very TLS connection, so it is of use on no other. A member numbers its attempts at a leg: a JOIN
+//! that was on its way for long does not take the leg from the connection that was made after it. The reply is a frame of [`crate::relay`]. After
 //! BOUND each packet is one datagram, exactly as it would go over UDP; an empty one asks for an empty one, and so tells
 //! both ends that the connection lives. Refused or replaced, the connection ends after REFUSED.
 
@@ -33,7 +34,7 @@ pub const PREFIX: usize = 2;
 pub const MAX_PACKET: usize = 1_500;
 
 /// The length of JOIN, in bytes.
-const JOIN_LENGTH: usize = 50;
+const JOIN_LENGTH: usize = 58;
 
 const JOIN: u8 = 9;
 
@@ -42,23 +43,26 @@ const JOIN: u8 = 9;
 pub struct Join {
     /// The leg, of which the connection carries one member's datagrams.
     pub leg: LegId,
+    /// Which of the member's attempts at this leg it is; they grow.
+    pub attempt: u64,
     /// Shows that it holds the leg's key, and that it is the one who made this connection.
     pub mac: [u8; 32],
 }
 
 impl Join {
     /// For the leg of this grant, on the connection with this keying material.
-    pub fn new(grant: &LegGrant, exported: &[u8; 32]) -> Self {
-        let mac = mac_state(&grant.key, &grant.leg, exported).finalize();
+    pub fn new(grant: &LegGrant, attempt: u64, exported: &[u8; 32]) -> Self {
+        let mac = mac_state(&grant.key, &grant.leg, attempt, exported).finalize();
         Self {
             leg: grant.leg,
+            attempt,
             mac: mac.into_bytes().into(),
         }
     }
 
     /// Whether it was made with this key on the connection with this keying material; compares in constant time.
     pub fn is_genuine(&self, key: &Secret<32>, exported: &[u8; 32]) -> bool {
-        mac_state(key, &self.leg, exported)
+        mac_state(key, &self.leg, self.attempt, exported)
             .verify_slice(&self.mac)
             .is_ok()
     }
@@ -69,7 +73,8 @@ impl Join {
         out[0] = JOIN;
         out[1] = VERSION;
         out[2..18].copy_from_slice(&self.leg.0);
-        out[18..].copy_from_slice(&self.mac);
+        out[18..26].copy_from_slice(&self.attempt.to_be_bytes());
+        out[26..].copy_from_slice(&self.mac);
         out
     }
 
@@ -79,13 +84,17 @@ impl Join {
     /// [`NotARelayFrame`] unless kind, version and length are exactly right.
     pub fn decode(packet: &[u8]) -> Result<Self, NotARelayFrame> {
         let (head, rest) = packet.split_first_chunk().ok_or(NotARelayFrame)?;
-        let (&leg, mac) = rest.split_first_chunk().ok_or(NotARelayFrame)?;
+        let (&leg, rest) = rest.split_first_chunk().ok_or(NotARelayFrame)?;
+        let (&attempt, mac) = rest.split_first_chunk().ok_or(NotARelayFrame)?;
         let mac = mac.try_into().map_err(|_| NotARelayFrame)?;
         if *head != [JOIN, VERSION] {
             return Err(NotARelayFrame);
         }
-        let leg = LegId(leg);
-        Ok(Self { leg, mac })
+        Ok(Self {
+            leg: LegId(leg),
+            attempt: u64::from_be_bytes(attempt),
+            mac,
+        })
     }
 }
 
@@ -125,11 +134,12 @@ pub fn split_packet(bytes: &[u8]) -> Result<Option<Split<'_>>, TooLong> {
     Ok(rest.split_at_checked(length))
 }
 
-fn mac_state(key: &Secret<32>, leg: &LegId, exported: &[u8; 32]) -> Hmac<Sha256> {
+fn mac_state(key: &Secret<32>, leg: &LegId, attempt: u64, exported: &[u8; 32]) -> Hmac<Sha256> {
     <Hmac<Sha256> as Mac>::new_from_slice(key.expose())
         .expect("HMAC takes keys of any length")
         .chain_update(b"p2pdbg relay join 1")
         .chain_update(leg.0)
+        .chain_update(attempt.to_be_bytes())
         .chain_update(exported)
 }
 
@@ -146,10 +156,10 @@ mod tests {
 
     #[test]
     fn a_join_reads_back_and_nothing_shorter_or_longer_does() {
-        let join = Join::new(&grant(), &[1; 32]);
+        let join = Join::new(&grant(), 3, &[1; 32]);
         let packet = join.encode();
         assert_eq!(Join::decode(&packet), Ok(join));
-        assert_eq!(Join::decode(&packet[..49]), Err(NotARelayFrame));
+        assert_eq!(Join::decode(&packet[..57]), Err(NotARelayFrame));
         let longer = [&packet[..], &[0]].concat();
         assert_eq!(Join::decode(&longer), Err(NotARelayFrame));
         let mut other = packet;
@@ -158,15 +168,20 @@ mod tests {
     }
 
     #[test]
-    fn a_join_proves_key_leg_and_connection() {
+    fn a_join_proves_key_leg_attempt_and_connection() {
         let grant = grant();
-        let join = Join::new(&grant, &[1; 32]);
+        let join = Join::new(&grant, 3, &[1; 32]);
         assert!(join.is_genuine(&grant.key, &[1; 32]));
         assert!(!join.is_genuine(&grant.key, &[2; 32]));
         assert!(!join.is_genuine(&Secret::random(), &[1; 32]));
         let leg = LegId([8; 16]);
-        let borrowed = Join { leg, ..join };
+        let borrowed = Join {
+            leg,
+            ..join.clone()
+        };
         assert!(!borrowed.is_genuine(&grant.key, &[1; 32]));
+        let later = Join { attempt: 4, ..join };
+        assert!(!later.is_genuine(&grant.key, &[1; 32]));
     }
 
     #[test]

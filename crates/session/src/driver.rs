@@ -349,8 +349,7 @@ impl Driver {
             PathEvent::NearGone { leg } => self.on_near_gone(leg),
             PathEvent::Near { .. } => {}
             PathEvent::Heard { socket, remote } => self.decide(Input::Heard { socket, remote }),
-            // A rendezvous that was restarted knows neither the leg nor the connection to it.
-            PathEvent::RelayGone => self.tell(SessionOutput::Doubt),
+            PathEvent::RelayGone => self.tell(SessionOutput::LegLost),
             PathEvent::DirectLost(reason) => {
                 self.ways.on_nominated(None);
                 self.decide(Input::DirectLost(reason));

@@ -61,9 +61,11 @@ pub enum SessionOutput {
     Away(bool),
     /// What was to be drained is.
     Drained,
-    /// The relay does not know this host any more, or nothing is heard on the tunnels: the rendezvous may be out of
-    /// reach too, or know an address that this host has no more.
+    /// Nothing is heard on the tunnels: the rendezvous may be out of reach too, or know an address that this host has no
+    /// more.
     Doubt,
+    /// The relay does not know the session's leg.
+    LegLost,
     /// The session is over; nothing follows.
     Over(SessionEnd),
 }

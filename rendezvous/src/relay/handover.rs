@@ -130,6 +130,8 @@ impl Relay {
             meter: meter(leg.terms),
             began: None,
             stream: None,
+            // Its connections over TCP end with the process, and the next ones come to this one.
+            attempt: None,
             newest: leg.newest,
         });
         self.sessions.insert(session, legs);

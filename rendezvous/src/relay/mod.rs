@@ -117,6 +117,8 @@ struct Leg {
     began: Option<Instant>,
     /// The member's connection over TCP, whether or not it is the route.
     stream: Option<StreamId>,
+    /// The newest attempt over TCP that was accepted: the JOIN of an older one may have been on its way for long.
+    attempt: Option<u64>,
     /// The newest cookie that was accepted, so that an older answer cannot take the leg back.
     newest: Option<Cookie>,
 }
@@ -202,6 +204,7 @@ impl Relay {
             bound: None,
             began: None,
             stream: None,
+            attempt: None,
             newest: None,
         });
         self.sessions.insert(session, legs);
@@ -373,6 +376,10 @@ impl Relay {
         if !join.is_genuine(&found.grant.key, exported) {
             return refuse(RelayRefusal::Proof);
         }
+        if found.attempt.is_some_and(|newest| join.attempt <= newest) {
+            return refuse(RelayRefusal::Superseded);
+        }
+        found.attempt = Some(join.attempt);
         let route = Route::Stream(stream);
         let replaced = found.bound.replace(Bound {
             route,

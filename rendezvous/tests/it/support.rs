@@ -40,6 +40,12 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
         .expect("it happens in time")
 }
 
+/// The number of a member's next attempt at a leg over TCP: greater than those before it.
+pub(crate) fn next_attempt() -> u64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap();
+    since.as_nanos().try_into().unwrap()
+}
+
 /// A rendezvous on loopback with a state directory of its own.
 pub(crate) struct Rig {
     pub(crate) server: Server,

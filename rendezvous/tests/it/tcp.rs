@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::support::{Member, Rig, Wire, soon};
+use crate::support::{Member, Rig, Wire, next_attempt, soon};
 
 /// A TLS connection to the rendezvous, with the ALPN of one of its protocols, another, or none.
 async fn connect(rig: &Rig, alpn: Option<&[u8]>) -> std::io::Result<TlsStream<TcpStream>> {
@@ -126,7 +126,7 @@ impl Leg {
     }
 
     async fn join(&mut self, grant: &LegGrant) -> Option<RelayFrame> {
-        let join = Join::new(grant, &self.exported());
+        let join = Join::new(grant, next_attempt(), &self.exported());
         self.send(&join.encode()).await;
         self.frame().await
     }
@@ -421,7 +421,7 @@ async fn wrong_borrowed_and_replayed_proofs_bind_no_leg() {
 
     // What was said on one connection is of no use on another.
     let honest = Leg::connect(&rig).await;
-    let said = Join::new(grant, &honest.exported()).encode();
+    let said = Join::new(grant, next_attempt(), &honest.exported()).encode();
     let mut thief = Leg::connect(&rig).await;
     thief.send(&said).await;
     let reply = thief.frame().await;

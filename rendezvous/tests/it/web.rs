@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::support::{Rig, soon};
+use crate::support::{Rig, next_attempt, soon};
 
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
@@ -136,7 +136,7 @@ async fn leg(rig: &Rig, door: Door, grant: &LegGrant) -> TlsStream<Inside> {
     let mut leg = shake_hands(rig, inside, relay_stream::ALPN).await.unwrap();
     let label = relay_stream::EXPORTER_LABEL;
     let exported = leg.get_ref().1.export_keying_material([0; 32], label, None);
-    let join = Join::new(grant, &exported.unwrap());
+    let join = Join::new(grant, next_attempt(), &exported.unwrap());
     send(&mut leg, &join.encode()).await;
     let bound = RelayFrame::decode(&receive(&mut leg).await.unwrap()).unwrap();
     assert!(matches!(bound, RelayFrame::Bound { .. }), "{bound:?}");

@@ -100,6 +100,10 @@ impl Host {
                 self.tell_meeting(MeetingCommand::Doubt);
                 None
             }
+            Some(SessionOutput::LegLost) => {
+                self.tell_meeting(MeetingCommand::LegLost(running.channel));
+                None
+            }
             Some(SessionOutput::Away(away)) => {
                 self.on_away(index, away);
                 None

@@ -35,9 +35,13 @@ impl Meetings {
         if let Place::Handle(handle) = &introduction.place
             && let Some((id, channel)) = self.channels.at(handle)
         {
-            channel.carried_by = Some(session);
+            let left = channel.carry(session);
             // Nobody else knows the handle, and what is said there is sealed.
             self.send(ToRendezvous::Confirmed { session });
+            if let Some(session) = left {
+                // The peer hears the channel by the new one already.
+                self.send(ToRendezvous::Leave { session });
+            }
             self.tell(MeetingEvent::Introduced(id, at));
             return;
         }

@@ -28,7 +28,7 @@ use p2pdbg_proto::{
 use p2pdbg_rendezvous_client::LinkError;
 
 use super::{
-    Awaited, MeetingCommand, MeetingConfig, MeetingEvent,
+    Awaited, ChannelId, MeetingCommand, MeetingConfig, MeetingEvent,
     channel::encode,
     channels::Channels,
     encounter::Encounters,
@@ -47,6 +47,8 @@ pub struct Meetings {
     channels: Channels,
     /// When everything is asked for again.
     retry_at: Option<Instant>,
+    /// When the relay was last found not to know a leg.
+    leg_lost_at: Option<Instant>,
     over: bool,
     outputs: VecDeque<Output>,
 }
@@ -61,6 +63,7 @@ impl Meetings {
             encounters: Encounters::default(),
             channels: Channels::default(),
             retry_at: None,
+            leg_lost_at: None,
             over: false,
             outputs: VecDeque::new(),
         };
@@ -318,7 +321,22 @@ impl Meetings {
                 self.outputs.push_back(Output::Redial);
                 self.look_again(now);
             }
+            MeetingCommand::LegLost(channel) => self.on_leg_lost(now, channel),
             MeetingCommand::Await(awaited) => self.on_await(awaited),
+        }
+    }
+
+    fn on_leg_lost(&mut self, now: Instant, channel: ChannelId) {
+        if let Some(channel) = self.channels.get_mut(channel) {
+            channel.leg_lost = true;
+        }
+        self.outputs.push_back(Output::Redial);
+        let before = self.leg_lost_at.replace(now);
+        if before.is_some_and(|before| now < before + RETRY) {
+            // A relay that knows no leg of this host is asked no more often than that.
+            self.retry_at.get_or_insert(now + RETRY);
+        } else {
+            self.look_again(now);
         }
     }
 

@@ -64,6 +64,29 @@ fn doubt_dials_again_at_once_and_looks_for_the_peer() {
 }
 
 #[test]
+fn leg_that_the_relay_does_not_know_is_replaced_with_its_session_and_not_too_often() {
+    let (mut world, listener, connector) = World::paired();
+    let channel = world.peers[connector].met.as_ref().unwrap().channel;
+    world.command(connector, MeetingCommand::LegLost(channel));
+    world.run(SECOND);
+    let again = |e: &MeetingEvent| matches!(e, MeetingEvent::Introduced(..));
+    for who in [listener, connector] {
+        assert_eq!(world.events(who).into_iter().filter(again).count(), 1);
+    }
+    assert_eq!(world.rendezvous.sessions(), 1, "the one before was left");
+    assert!(world.are_joined(listener, connector));
+    assert_eq!(world.peers[listener].times_met, 1, "it is the same channel");
+    for _ in 0..20 {
+        world.command(connector, MeetingCommand::LegLost(channel));
+        world.run(SECOND / 10);
+    }
+    world.run(10 * SECOND);
+    let times = world.events(connector).into_iter().filter(again).count();
+    assert!((1..=2).contains(&times), "{times}");
+    assert!(world.are_joined(listener, connector));
+}
+
+#[test]
 fn peer_that_is_lost_in_the_middle_of_the_exchange_is_met_after_all_or_told_why_not() {
     // At every step of the exchange, either end.
     for after_ms in (0..80).step_by(5) {
