@@ -12,6 +12,9 @@ use super::{manifests, root};
 /// Lines of code of a function, its first and its last among them; blank lines and comments are not counted.
 const MOST_LINES: usize = 60;
 
+/// Lines of a file, all of them.
+const MOST_OF_A_FILE: usize = 600;
+
 /// Fields of a struct that is not plain data.
 const MOST_FIELDS: usize = 15;
 
@@ -23,7 +26,7 @@ const LONG: [(&str, &str, &str); 2] = [
         "a table: an error, its code, what to do",
     ),
     (
-        "src/report/words.rs",
+        "src/report/words/mod.rs",
         "lines",
         "one match: an event, what is read of it",
     ),
@@ -136,6 +139,18 @@ fn functions(text: &str) -> Vec<(String, usize)> {
         at += 1;
     }
     found
+}
+
+#[test]
+fn no_file_is_longer_than_600_lines() {
+    let lines = |path: &PathBuf| std::fs::read_to_string(path).unwrap().lines().count();
+    let measured = sources()
+        .into_iter()
+        .map(|path| (named(&path), lines(&path)));
+    let long: Vec<_> = measured
+        .filter(|(_, lines)| *lines > MOST_OF_A_FILE)
+        .collect();
+    assert!(long.is_empty(), "{long:?}");
 }
 
 #[test]

@@ -7,11 +7,12 @@
 //! ```
 //!
 //! The connection is TLS 1.3 with an ALPN of its own. Everything on it goes in *packets*, each a length as a `u16`
-//! (big-endian) and so many bytes. The member's first one is JOIN; its MAC, under the leg's key, covers keying material
-//! exported from this very TLS connection, so it is of use on no other. A member numbers its attempts at a leg: a JOIN
-//! that was on its way for long does not take the leg from the connection that was made after it. The reply is a frame of [`crate::relay`]. After
-//! BOUND each packet is one datagram, exactly as it would go over UDP; an empty one asks for an empty one, and so tells
-//! both ends that the connection lives. Refused or replaced, the connection ends after REFUSED.
+//! (big-endian) and so many bytes. The member's first one is JOIN; its MAC, under the leg's key, covers keying
+//! material exported from this very TLS connection, so it is of use on no other. A member numbers its attempts at a
+//! leg: a JOIN that was on its way for long does not take the leg from the connection that was made after it. The
+//! reply is a frame of [`crate::relay`]. After BOUND each packet is one datagram, exactly as it would go over UDP; an
+//! empty one asks for an empty one, and so tells both ends that the connection lives. Refused or replaced, the
+//! connection ends after REFUSED.
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;

@@ -61,8 +61,8 @@ pub enum SessionOutput {
     Away(bool),
     /// What was to be drained is.
     Drained,
-    /// Nothing is heard on the tunnels: the rendezvous may be out of reach too, or know an address that this host has no
-    /// more.
+    /// Nothing is heard on the tunnels: the rendezvous may be out of reach too, or know an address that this host has
+    /// no more.
     Doubt,
     /// The relay does not know the session's leg.
     LegLost,

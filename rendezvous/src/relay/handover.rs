@@ -13,17 +13,18 @@ use std::{
 use p2pdbg_proto::{
     control::{Role, SessionId},
     relay::{Cookie, LegGrant},
-    secret::Secret,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Bound, Leg, Position, Relay, Route, Source, UdpRoute, routes::Heard, side};
+use super::{
+    Bound, Leg, Position, Relay, Route, Source, UdpRoute, cookie::CookieKey, routes::Heard, side,
+};
 use crate::{keys::KeyId, limits::Limits, relay_allowance::LegMeter};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct CarriedRelay {
     /// Without them the challenges that are on their way would be worth nothing: the key, and the relay's age.
-    cookies: Option<(Secret<32>, u64)>,
+    cookies: Option<(CookieKey, u64)>,
     sessions: Vec<CarriedSession>,
 }
 

@@ -16,11 +16,13 @@
 //! more may go on to send until it ends, so that nothing in flight is lost when a member changes over.
 
 pub(crate) mod bench_table;
+mod cookie;
 pub(crate) mod early;
 mod guest_table;
 mod guests;
 pub(crate) mod handover;
 mod io;
+mod leg;
 mod lingering;
 pub(crate) mod outbox;
 pub(crate) mod routes;
@@ -29,12 +31,11 @@ pub(crate) mod stream_input;
 pub(crate) use self::io::{Forward, Joined, Outcome, Route, Seen, Source, StreamId, UdpRoute};
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use hmac::{Hmac, Mac};
 use p2pdbg_proto::{
     control::{Role, SessionId},
     relay::{
@@ -44,13 +45,14 @@ use p2pdbg_proto::{
     relay_stream::Join,
     secret::Secret,
 };
-use sha2::Sha256;
 
 use crate::{
     keys::KeyId,
     limits::Limits,
     relay::{
+        cookie::{CookieKey, cookie_time},
         guest_table::Guests,
+        leg::{Bound, Leg},
         lingering::Lingering,
         routes::{Heard, Path, Routes, micros_since},
     },
@@ -67,23 +69,13 @@ const UNPROVED: usize = 3;
 /// The most that may be sent there all the same, in bytes.
 const UNPROVED_MOST: usize = 16 * 1024;
 
-/// How long a leg may go on with a source that is not proved, which may be forged: some round trips of a slow member.
-const UNPROVED_FOR: Duration = Duration::from_secs(3);
-
-/// How long after it has begun so a leg may not do so again, so that few legs cannot occupy a source for ever. Its
-/// member loses a round trip by that, and no more.
-const UNPROVED_AGAIN: Duration = Duration::from_secs(60);
-
-/// The cookie's first bytes: microseconds since the relay began.
-const COOKIE_TIME: usize = 8;
-
 /// The table, which decides and has one writer at a time. What needs no decision is in [`Routes`], for the workers.
 ///
 /// It is plain values but for [`Heard`] and the meters, and names no socket but by its port's index: `Routes` is made
 /// of it anew by [`Relay::publish`].
 #[derive(Debug)]
 pub(crate) struct Relay {
-    cookie_key: Secret<32>,
+    cookie_key: CookieKey,
     began: Instant,
     leg_idle: Duration,
     leg_linger: Duration,
@@ -107,51 +99,6 @@ struct Position {
     role: Role,
 }
 
-#[derive(Debug)]
-struct Leg {
-    grant: LegGrant,
-    /// Says whether the member may send.
-    meter: Arc<LegMeter>,
-    bound: Option<Bound>,
-    /// When it last began with a source that was not proved, if it ever has.
-    began: Option<Instant>,
-    /// The member's connection over TCP, whether or not it is the route.
-    stream: Option<StreamId>,
-    /// The newest attempt over TCP that was accepted: the JOIN of an older one may have been on its way for long.
-    attempt: Option<u64>,
-    /// The newest cookie that was accepted, so that an older answer cannot take the leg back.
-    newest: Option<Cookie>,
-}
-
-#[derive(Debug)]
-struct Bound {
-    route: Route,
-    /// How many bytes on the wire may be sent to an address that is not proved yet; none for one that is.
-    credit: Option<usize>,
-    heard: Heard,
-}
-
-impl Leg {
-    /// Whether it has begun with a source that is not proved, and may have one yet.
-    fn goes_on_unproved(&self, now: Instant) -> bool {
-        let since = |began| now.saturating_duration_since(began);
-        self.began.is_some_and(|began| since(began) < UNPROVED_FOR)
-    }
-
-    /// Whether a BIND may begin with it, from a source that is not proved.
-    fn may_begin(&self, now: Instant) -> bool {
-        let again = |began| now.saturating_duration_since(began) >= UNPROVED_AGAIN;
-        self.goes_on_unproved(now) || self.began.is_none_or(again)
-    }
-
-    /// Whether it is bound, and its member has shown that it receives there and holds the key.
-    fn is_proved(&self) -> bool {
-        self.bound
-            .as_ref()
-            .is_some_and(|bound| bound.credit.is_none())
-    }
-}
-
 /// Where a member's leg stands in a session's pair.
 pub(crate) fn side(role: Role) -> usize {
     match role {
@@ -163,7 +110,7 @@ pub(crate) fn side(role: Role) -> usize {
 impl Relay {
     pub(crate) fn new(now: Instant, limits: &Limits) -> Self {
         Self {
-            cookie_key: Secret::random(),
+            cookie_key: CookieKey::random(),
             began: now,
             leg_idle: limits.leg_idle,
             leg_linger: limits.leg_linger,
@@ -319,7 +266,7 @@ impl Relay {
         match RelayFrame::decode(datagram) {
             Ok(RelayFrame::Bind { leg, mac }) if self.legs.contains_key(&leg) => {
                 let began = self.begin(now, route, &leg, &mac);
-                let cookie = self.cookie(&leg, &route.source, self.clock(now));
+                let cookie = self.cookie_key.cookie(&leg, &route.source, self.clock(now));
                 Outcome {
                     began,
                     ..reply(RelayFrame::Challenge { leg, cookie })
@@ -574,7 +521,10 @@ impl Relay {
             again || made_at > cookie_time(newest)
         });
         let ours = Secret::from_bytes(*cookie)
-            == Secret::from_bytes(self.cookie(&leg.grant.leg, &route.source, made_at));
+            == Secret::from_bytes(
+                self.cookie_key
+                    .cookie(&leg.grant.leg, &route.source, made_at),
+            );
         fresh && not_older && ours && answer_is_genuine(&leg.grant.key, &leg.grant.leg, cookie, mac)
     }
 
@@ -624,35 +574,6 @@ impl Relay {
             _ => None,
         }
     }
-
-    /// The time, and a MAC over the time, the leg and the source.
-    fn cookie(&self, leg: &LegId, source: &Source, time: u64) -> Cookie {
-        let ip = match source.remote.ip() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
-        // A scope tells two links with the same address apart.
-        let scope = match source.remote {
-            SocketAddr::V4(_) => 0,
-            SocketAddr::V6(remote) => remote.scope_id(),
-        };
-        let tag = <Hmac<Sha256> as Mac>::new_from_slice(self.cookie_key.expose())
-            .expect("HMAC takes keys of any length")
-            .chain_update(b"p2pdbg relay cookie 1")
-            .chain_update(time.to_be_bytes())
-            .chain_update(leg.0)
-            .chain_update((source.socket as u64).to_be_bytes())
-            .chain_update(ip.octets())
-            .chain_update(scope.to_be_bytes())
-            .chain_update(source.remote.port().to_be_bytes())
-            .finalize()
-            .into_bytes();
-        let mut cookie = Cookie::default();
-        cookie[..COOKIE_TIME].copy_from_slice(&time.to_be_bytes());
-        let room = cookie.len() - COOKIE_TIME;
-        cookie[COOKIE_TIME..].copy_from_slice(&tag[..room]);
-        cookie
-    }
 }
 
 /// What datagrams cost on this route. Over TCP there is no address that is not proved.
@@ -668,12 +589,6 @@ fn same_source(one: Route, other: Route) -> bool {
         (Route::Udp(one), Route::Udp(other)) => one.source == other.source,
         (one, other) => one == other,
     }
-}
-
-fn cookie_time(cookie: &Cookie) -> u64 {
-    let mut time = [0; COOKIE_TIME];
-    time.copy_from_slice(&cookie[..COOKIE_TIME]);
-    u64::from_be_bytes(time)
 }
 
 #[cfg(test)]

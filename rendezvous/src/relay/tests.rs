@@ -1,11 +1,13 @@
 //! The relay's table, driven without sockets.
 
+use std::net::SocketAddr;
+
 use p2pdbg_proto::{
     relay::{answer_mac, bind_mac},
     secret::random_bytes,
 };
 
-use super::{routes::Found, *};
+use super::{cookie::COOKIE_TIME, leg::UNPROVED_AGAIN, routes::Found, *};
 use crate::{
     keys::{KeyId, KeyLimits, KeyRing},
     relay_allowance::Book,

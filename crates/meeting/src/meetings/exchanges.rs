@@ -225,8 +225,9 @@ impl Meetings {
             && let Some((id, old)) = self.channels.tagged(channel.peer, tag)
         {
             // The same process, met at another place: what the two have goes on.
-            old.carried_by = Some(session);
+            let left = old.carry(session);
             self.tell(MeetingEvent::Introduced(id, at));
+            self.has_moved(left);
             return;
         }
         if !self.channels.have_room() {
@@ -234,12 +235,7 @@ impl Meetings {
             return;
         }
         self.send(channel.meet(self.role()));
-        if self.role() == Role::Connector {
-            // Only a listener waits for its peer's next process.
-            for message in self.registration.unmeet_known() {
-                self.send(message);
-            }
-        }
+        self.has_moved(None);
         let peer = channel.peer;
         let channel = self.channels.add(channel);
         let Remains { keys, pair_secret } = remains;
@@ -256,6 +252,21 @@ impl Meetings {
         self.outputs.push_back(Output::Met(session, Box::new(met)));
         for message in said_since {
             self.tell(MeetingEvent::Message(channel, message));
+        }
+    }
+
+    /// A channel has its peer by another session than before: the one before is left, and a connector looks for nobody
+    /// else.
+    fn has_moved(&mut self, left: Option<SessionId>) {
+        if self.role() == Role::Connector {
+            // Only a listener waits for its peer's next process.
+            for message in self.registration.unmeet_known() {
+                self.send(message);
+            }
+        }
+        if let Some(session) = left {
+            // The peer hears the channel by the new one already, or will as soon as it hears of it.
+            self.send(ToRendezvous::Leave { session });
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod accept;
 mod dial;
+mod entry;
 mod hold_or_refuse;
 mod look_times;
 mod report;
@@ -11,21 +12,22 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 use p2pdbg_base::{Bind, Failure, HostPort, Opened, Untrusted};
 use p2pdbg_events::{Event as Report, Reporter, Warning, WarningCode};
-use p2pdbg_forward::{Forward, OpenPort, Preset, Purpose, SpecFault, Turns, port_failure};
+use p2pdbg_forward::{Forward, OpenPort, Preset, Purpose, SpecFault, port_failure};
 use p2pdbg_ledger::{ResetCode, StreamId};
 use p2pdbg_proto::{
     control::Role,
     tunnel::{Direction, Elsewhere, ForwardOffer, ForwardState, TunnelMessage, WhileAbsent},
 };
 use tokio::{
-    sync::{Notify, mpsc, watch},
-    task::{AbortHandle, JoinSet},
+    sync::{mpsc, watch},
+    task::JoinSet,
 };
 
 pub use self::hold_or_refuse::while_absent;
 use self::{
     accept::{Gate, accept},
     dial::TargetDial,
+    entry::Entry,
     hold_or_refuse::breaks_off,
     look_times::Usage,
 };
@@ -65,40 +67,6 @@ pub(super) struct Forwards {
     elsewhere: debuggers_elsewhere::Told,
     /// Tells those who look at targets how the session is used.
     usage: watch::Sender<Usage>,
-}
-
-struct Entry {
-    forward: Forward,
-    while_absent: WhileAbsent,
-    /// The connector's state of it; at the listener, once it is known.
-    state: Option<ForwardState>,
-    /// The open port, if this end opens it and has.
-    port: Option<Arc<OpenPort>>,
-    /// The task that accepts on the open port, or looks whether the target listens.
-    task: Option<AbortHandle>,
-    /// Tells the task that accepts to take the connections that wait in the kernel.
-    sweep: Option<Arc<Notify>>,
-    /// Of those who wait for the target.
-    turns: Arc<Turns>,
-    /// Whether the target listens, as far as the dialling end knows; those who wait for it hear of it.
-    listening: watch::Sender<Option<bool>>,
-    /// Whether it was added for a `p2pdbg pipe`, so that no port is opened for it.
-    added: bool,
-    /// Who asked for it while the session ran, until the connector has judged it.
-    asked: Option<ForwardRequest>,
-    /// What was told of it that is told once.
-    told: Vec<WarningCode>,
-}
-
-impl Entry {
-    /// Whether its port is open only while its target listens.
-    fn refuses(&self) -> bool {
-        self.while_absent == WhileAbsent::Refuse
-    }
-
-    fn stands(&self) -> bool {
-        matches!(self.state, Some(ForwardState::Up { .. }))
-    }
 }
 
 impl Forwards {
@@ -597,24 +565,6 @@ impl Forwards {
             entry.sweep.as_ref().filter(|_| runs)
         });
         accepting.map(|sweep| sweep.notify_one()).count()
-    }
-}
-
-impl Entry {
-    fn new(forward: Forward, while_absent: WhileAbsent) -> Self {
-        Self {
-            forward,
-            while_absent,
-            state: None,
-            port: None,
-            task: None,
-            sweep: None,
-            turns: Arc::default(),
-            listening: watch::Sender::default(),
-            added: false,
-            asked: None,
-            told: Vec::new(),
-        }
     }
 }
 

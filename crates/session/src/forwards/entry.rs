@@ -1,0 +1,64 @@
+//! One forward of a session.
+
+use std::sync::Arc;
+
+use p2pdbg_events::WarningCode;
+use p2pdbg_forward::{Forward, OpenPort, Turns};
+use p2pdbg_proto::tunnel::{ForwardState, WhileAbsent};
+use tokio::{
+    sync::{Notify, watch},
+    task::AbortHandle,
+};
+
+use crate::forward_requests::ForwardRequest;
+
+/// A forward of the session, and what stands of it at this end.
+pub(super) struct Entry {
+    pub(super) forward: Forward,
+    pub(super) while_absent: WhileAbsent,
+    /// The connector's state of it; at the listener, once it is known.
+    pub(super) state: Option<ForwardState>,
+    /// The open port, if this end opens it and has.
+    pub(super) port: Option<Arc<OpenPort>>,
+    /// The task that accepts on the open port, or looks whether the target listens.
+    pub(super) task: Option<AbortHandle>,
+    /// Tells the task that accepts to take the connections that wait in the kernel.
+    pub(super) sweep: Option<Arc<Notify>>,
+    /// Of those who wait for the target.
+    pub(super) turns: Arc<Turns>,
+    /// Whether the target listens, as far as the dialling end knows; those who wait for it hear of it.
+    pub(super) listening: watch::Sender<Option<bool>>,
+    /// Whether it was added for a `p2pdbg pipe`, so that no port is opened for it.
+    pub(super) added: bool,
+    /// Who asked for it while the session ran, until the connector has judged it.
+    pub(super) asked: Option<ForwardRequest>,
+    /// What was told of it that is told once.
+    pub(super) told: Vec<WarningCode>,
+}
+
+impl Entry {
+    /// Whether its port is open only while its target listens.
+    pub(super) fn refuses(&self) -> bool {
+        self.while_absent == WhileAbsent::Refuse
+    }
+
+    pub(super) fn stands(&self) -> bool {
+        matches!(self.state, Some(ForwardState::Up { .. }))
+    }
+
+    pub(super) fn new(forward: Forward, while_absent: WhileAbsent) -> Self {
+        Self {
+            forward,
+            while_absent,
+            state: None,
+            port: None,
+            task: None,
+            sweep: None,
+            turns: Arc::default(),
+            listening: watch::Sender::default(),
+            added: false,
+            asked: None,
+            told: Vec::new(),
+        }
+    }
+}
