@@ -89,6 +89,11 @@ impl InMemory {
         told(self.registry.expire(self.now(now)))
     }
 
+    /// All sessions end, and their members' connections go on: as if each had taken in what it was told too slowly.
+    pub fn end_sessions(&mut self) -> Vec<Told> {
+        told(self.registry.end_sessions())
+    }
+
     /// How many sessions there are.
     pub fn sessions(&self) -> usize {
         self.registry.sessions()

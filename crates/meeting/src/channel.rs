@@ -35,11 +35,11 @@ impl Channel {
         }
     }
 
-    /// Another session carries it; the one that is to be left, if there is one whose leg is lost.
-    pub(super) fn carry(&mut self, session: SessionId) -> Option<SessionId> {
-        let before = self.carried_by.replace(session);
-        let is_lost = std::mem::take(&mut self.leg_lost);
-        before.filter(|before| is_lost && *before != session)
+    /// This session carries it from now on. One before it is not left, since the peer may not have moved yet: the
+    /// rendezvous ends those that are too many.
+    pub(super) fn carry(&mut self, session: SessionId) {
+        self.carried_by = Some(session);
+        self.leg_lost = false;
     }
 
     /// What tells it from others, between the two.

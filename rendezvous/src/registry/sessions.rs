@@ -28,6 +28,8 @@ use crate::{
 
 #[derive(Debug)]
 struct Session {
+    /// Grows from one session to the next.
+    number: u64,
     nameplate: Option<Nameplate>,
     /// The two members, the listener first.
     members: [Member; 2],
@@ -76,6 +78,10 @@ const SEEN: usize = 6;
 /// What a signal costs beyond its bytes.
 const OVERHEAD: usize = 64;
 
+/// How many sessions two connections may have together. They use the newest; one before it may carry what is on its
+/// way.
+const TOGETHER: usize = 3;
+
 /// How a session ends, on which hangs what its members are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -91,6 +97,8 @@ pub(super) enum Ended {
 #[derive(Debug)]
 pub(super) struct Sessions {
     table: HashMap<SessionId, Session>,
+    /// How many there have been.
+    begun: u64,
     held: Tally<Holder>,
     /// On whose account they are.
     keys: Tally<KeyId>,
@@ -104,6 +112,7 @@ impl Sessions {
     pub(super) fn new() -> Self {
         Self {
             table: HashMap::new(),
+            begun: 0,
             held: Tally::new(),
             keys: Tally::new(),
             unconfirmed: 0,
@@ -136,6 +145,19 @@ impl Sessions {
             [listener.conn, connector.conn] == [one, other]
                 || [listener.conn, connector.conn] == [other, one]
         })
+    }
+
+    /// Of these sessions the oldest with these two as members, if they have as many together as they may.
+    fn superfluous<'a>(
+        &self,
+        sessions: impl Iterator<Item = &'a SessionId>,
+        [one, other]: [ConnId; 2],
+    ) -> Option<SessionId> {
+        let shared = sessions.filter(|session| self.joins(**session, one, other));
+        let shared: Vec<_> = shared.copied().collect();
+        let number = |session: &SessionId| self.table.get(session).map(|session| session.number);
+        let oldest = shared.iter().copied().min_by_key(number);
+        oldest.filter(|_| shared.len() >= TOGETHER)
     }
 
     /// How many there are on this key's account.
@@ -210,6 +232,11 @@ impl Registry {
         if !self.may_share(ids) {
             return Err(Refusal::NobodyThere);
         }
+        let of_one = self.connections.get(&listener);
+        let of_one = of_one.into_iter().flat_map(|one| &one.sessions);
+        if let Some(oldest) = self.sessions.superfluous(of_one, ids) {
+            self.end_session(oldest, Ended::Cut, effects);
+        }
         let unknown = ids.iter().any(|id| self.is_keyless(*id));
         self.has_room_for_session(unknown)?;
         for id in ids {
@@ -221,7 +248,9 @@ impl Registry {
             self.member(connector, listener),
         ];
         let key = self.keys.name(members[0].key);
+        self.sessions.begun += 1;
         let began = Session {
+            number: self.sessions.begun,
             span: tracing::info_span!(parent: None, "session", id = ?session, key),
             nameplate: match place {
                 Place::Nameplate(nameplate) => Some(nameplate),
@@ -440,6 +469,16 @@ impl Registry {
     pub(crate) fn on_overflow(&mut self, session: SessionId) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.end_session(session, Ended::Cut, &mut effects);
+        effects
+    }
+
+    /// Ends all, with both members' connections as they are.
+    pub(crate) fn end_sessions(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let all: Vec<_> = self.sessions.table.keys().copied().collect();
+        for session in all {
+            self.end_session(session, Ended::Cut, &mut effects);
+        }
         effects
     }
 

@@ -35,13 +35,9 @@ impl Meetings {
         if let Place::Handle(handle) = &introduction.place
             && let Some((id, channel)) = self.channels.at(handle)
         {
-            let left = channel.carry(session);
+            channel.carry(session);
             // Nobody else knows the handle, and what is said there is sealed.
             self.send(ToRendezvous::Confirmed { session });
-            if let Some(session) = left {
-                // The peer hears the channel by the new one already.
-                self.send(ToRendezvous::Leave { session });
-            }
             self.tell(MeetingEvent::Introduced(id, at));
             return;
         }
@@ -225,9 +221,9 @@ impl Meetings {
             && let Some((id, old)) = self.channels.tagged(channel.peer, tag)
         {
             // The same process, met at another place: what the two have goes on.
-            let left = old.carry(session);
+            old.carry(session);
             self.tell(MeetingEvent::Introduced(id, at));
-            self.has_moved(left);
+            self.look_for_nobody_else();
             return;
         }
         if !self.channels.have_room() {
@@ -235,7 +231,7 @@ impl Meetings {
             return;
         }
         self.send(channel.meet(self.role()));
-        self.has_moved(None);
+        self.look_for_nobody_else();
         let peer = channel.peer;
         let channel = self.channels.add(channel);
         let Remains { keys, pair_secret } = remains;
@@ -255,18 +251,13 @@ impl Meetings {
         }
     }
 
-    /// A channel has its peer by another session than before: the one before is left, and a connector looks for nobody
-    /// else.
-    fn has_moved(&mut self, left: Option<SessionId>) {
+    /// A connector that has met its peer leaves the handle at which it looked for it: only a listener waits for its
+    /// peer's next process.
+    fn look_for_nobody_else(&mut self) {
         if self.role() == Role::Connector {
-            // Only a listener waits for its peer's next process.
             for message in self.registration.unmeet_known() {
                 self.send(message);
             }
-        }
-        if let Some(session) = left {
-            // The peer hears the channel by the new one already, or will as soon as it hears of it.
-            self.send(ToRendezvous::Leave { session });
         }
     }
 

@@ -256,10 +256,14 @@ impl Meetings {
                 false => self.register(),
             }
         } else if let Some((id, channel)) = self.channels.carried_by(session) {
-            // It comes back to the handle at which this side waits.
             channel.carried_by = None;
             if on_purpose {
                 self.tell(MeetingEvent::PeerLeft(id));
+            } else {
+                // It comes back to the handle, at which this side may not wait any more: an older connection of this
+                // host's may have said something there late. Or it is there, and the session alone has ended.
+                let meet = channel.meet(self.registration.host.role);
+                self.send(meet);
             }
         }
     }

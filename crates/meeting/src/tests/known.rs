@@ -43,6 +43,31 @@ fn known_peers_meet_without_a_code_whoever_is_first() {
 }
 
 #[test]
+fn known_peer_that_has_come_back_is_introduced_no_more_when_others_are_awaited() {
+    let [(listener, its_view), (connector, other_view)] = World::acquainted();
+    let mut world = World::new();
+    let awaited = Awaited {
+        known: vec![its_view],
+        code: false,
+    };
+    let one = world.start_as(Role::Listener, Whom::Several(awaited.clone()), listener);
+    let other = world.start_as(Role::Connector, Whom::Known(other_view), connector);
+    world.run(5 * SECOND);
+    world.cut(other);
+    world.run(10 * SECOND);
+    assert!(world.are_joined(one, other));
+    let sessions = world.rendezvous.sessions();
+    world.events(one);
+    for _ in 0..5 {
+        world.command(one, MeetingCommand::Await(awaited.clone()));
+        world.run(SECOND);
+    }
+    let again = |e: &MeetingEvent| matches!(e, MeetingEvent::Introduced(..));
+    assert!(!world.events(one).iter().any(again));
+    assert_eq!(world.rendezvous.sessions(), sessions);
+}
+
+#[test]
 fn next_process_of_a_known_peer_is_met_anew_beside_the_session_that_there_was() {
     let [(listener, its_view), (connector, other_view)] = World::acquainted();
     let mut world = World::new();

@@ -171,6 +171,12 @@ impl World {
         }
     }
 
+    /// The sessions at the rendezvous end, and the links go on.
+    pub(super) fn end_sessions(&mut self) {
+        let told = self.rendezvous.end_sessions();
+        self.deliver(told);
+    }
+
     /// The process dies.
     pub(super) fn kill(&mut self, who: Who) {
         if let Some(id) = self.peers[who].link.take() {

@@ -130,6 +130,43 @@ fn a_connector_without_a_key_is_served_only_if_the_listener_is_there() {
 }
 
 #[test]
+fn two_connections_that_are_introduced_again_and_again_share_few_sessions_the_newest_among_them() {
+    let mut bench = Bench::new();
+    bench.arrive(LISTENER, bench.key());
+    bench.arrive(CONNECTOR, bench.key());
+    let handle = Handle::random();
+    bench.meet(LISTENER, &handle, Role::Listener);
+    let mut begun = Vec::new();
+    for round in 0..10 {
+        let effects = bench.meet(CONNECTOR, &handle, Role::Connector);
+        let ends = |effect: &Effect| {
+            let left = |message: &_| matches!(message, FromRendezvous::PeerLeft { .. });
+            let tells = matches!(effect, Effect::Tell(_, message) if left(message));
+            tells || matches!(effect, Effect::CloseLegs { .. })
+        };
+        let (ends, begins): (Vec<_>, Vec<_>) = effects.into_iter().partition(ends);
+        begun.push(introductions(&begins).0.session);
+        let ended = ends.iter().filter_map(|effect| match effect {
+            Effect::Tell(
+                to,
+                FromRendezvous::PeerLeft {
+                    session,
+                    on_purpose: false,
+                },
+            ) => Some((*to, *session)),
+            _ => None,
+        });
+        let ended: HashSet<_> = ended.collect();
+        let expected: HashSet<_> = match begun.len().checked_sub(4) {
+            Some(oldest) => [LISTENER, CONNECTOR].map(|to| (to, begun[oldest])).into(),
+            None => HashSet::new(),
+        };
+        assert_eq!(ended, expected, "{round}");
+    }
+    assert_eq!(bench.registry.sessions(), 3);
+}
+
+#[test]
 fn a_voucher_takes_both_confirmations_and_a_member_with_the_key() {
     let mut bench = Bench::new();
     let session = bench.pair();

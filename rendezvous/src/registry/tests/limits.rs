@@ -245,18 +245,26 @@ fn coming_and_going_with_a_claim_does_not_fill_the_memory_up() {
 
 #[test]
 fn sessions_are_limited_by_connection_by_key_by_voucher_and_in_all() {
-    let sessions = |limits: Limits| {
+    // Two that are introduced again share few sessions, so that one of them is another one each time: the connector,
+    // or the listener where the connector shows a voucher.
+    let sessions = |vouched: bool, limits: Limits| {
         let mut bench = Bench::with(limits, false);
-        let handle = Secret::random();
         bench.arrive(LISTENER, bench.key());
-        bench.meet(LISTENER, &handle, Role::Listener);
         let nameplate = bench.listen(LISTENER, None).nameplate;
         bench.arrive(OTHER, Credential::None);
         let voucher = bench.voucher(OTHER, nameplate);
         bench.arrive(CONNECTOR, Credential::Voucher(voucher));
         let mut count = 1;
         loop {
-            let effects = bench.meet(CONNECTOR, &handle, Role::Connector);
+            let another = ConnId(100 + count);
+            bench.arrive(another, bench.key());
+            let (listener, connector) = match vouched {
+                true => (another, CONNECTOR),
+                false => (LISTENER, another),
+            };
+            let handle = Secret::random();
+            bench.meet(listener, &handle, Role::Listener);
+            let effects = bench.meet(connector, &handle, Role::Connector);
             match refusal(&effects) {
                 None => count += 1,
                 Some(refused) => return (count, refused),
@@ -270,22 +278,22 @@ fn sessions_are_limited_by_connection_by_key_by_voucher_and_in_all() {
         sessions_per_connection: 5,
         ..limits()
     };
-    assert_eq!(sessions(by_connection), (5, limit));
+    assert_eq!(sessions(false, by_connection), (5, limit));
     let by_key = Limits {
         sessions_per_key: 6,
         ..limits()
     };
-    assert_eq!(sessions(by_key), (6, limit));
+    assert_eq!(sessions(true, by_key), (6, limit));
     let by_voucher = Limits {
         sessions_per_voucher: 3,
         ..limits()
     };
-    assert_eq!(sessions(by_voucher), (4, limit));
+    assert_eq!(sessions(true, by_voucher), (4, limit));
     let in_all = Limits {
         sessions: 4,
         ..limits()
     };
-    assert_eq!(sessions(in_all), (4, Refusal::Full));
+    assert_eq!(sessions(true, in_all), (4, Refusal::Full));
 }
 
 #[test]
