@@ -107,7 +107,8 @@ async fn carry(config: LegStreamConfig, doubt: &Notify) -> Result<RelayRefusal, 
         .map_err(|_| "the relay does not answer")?
         .map_err(words)?
     {
-        RelayFrame::Bound { .. } => {}
+        // JOIN has arrived, and so may the rest.
+        RelayFrame::Bound { .. } => stream.get_ref().0.delivery().begin(),
         RelayFrame::Refused { reason, .. } => return Ok(reason),
         _ => return Err("the relay broke the protocol".into()),
     }

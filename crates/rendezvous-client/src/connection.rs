@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     LinkError,
     quic::{self, Footing},
+    tcp_or_web::Delivery,
     tls::Stream,
 };
 
@@ -45,7 +46,7 @@ pub(super) enum Rest {
     /// QUIC, which finds out by itself whether the other end is there.
     Quic(QuicConnection, Footing),
     /// TCP has to be asked whether it lives.
-    Tls,
+    Tls(Delivery),
 }
 
 impl Connection {
@@ -71,8 +72,9 @@ impl Connection {
                 Ok((Box::new(receive), Box::new(send), rest))
             }
             Carrier::Tls(stream) => {
+                let rest = Rest::Tls(stream.get_ref().0.delivery().clone());
                 let (reader, writer) = tokio::io::split(*stream);
-                Ok((Box::new(reader), Box::new(writer), Rest::Tls))
+                Ok((Box::new(reader), Box::new(writer), rest))
             }
         }
     }
@@ -81,7 +83,7 @@ impl Connection {
 impl Rest {
     /// Whether the link itself has to ask whether the connection lives.
     pub(super) fn must_be_asked(&self) -> bool {
-        matches!(self, Self::Tls)
+        matches!(self, Self::Tls(_))
     }
 
     /// This host's network has changed. A connection over QUIC moves to a new socket; whether one over TCP still lives
@@ -96,7 +98,7 @@ impl Rest {
     pub(super) fn heard(&self) -> Option<u64> {
         match self {
             Self::Quic(connection, _) => Some(connection.stats().udp_rx.datagrams),
-            Self::Tls => None,
+            Self::Tls(_) => None,
         }
     }
 
@@ -104,7 +106,7 @@ impl Rest {
     pub(super) fn rtt(&self) -> Duration {
         match self {
             Self::Quic(connection, _) => connection.rtt(),
-            Self::Tls => Duration::ZERO,
+            Self::Tls(_) => Duration::ZERO,
         }
     }
 
@@ -118,6 +120,9 @@ impl Rest {
 
     /// Ends it so that everything that was written is read.
     pub(super) async fn close(self, mut writer: Writer, read_to_end: impl Future<Output = ()>) {
+        if let Self::Tls(delivery) = &self {
+            delivery.begin();
+        }
         let _ = timeout(LAST_WORDS, writer.shutdown()).await;
         match self {
             Self::Quic(connection, footing) => {
@@ -126,16 +131,17 @@ impl Rest {
                 connection.close(VarInt::from_u32(close::DONE), b"");
                 let _ = timeout(Duration::from_millis(200), footing.endpoint.wait_idle()).await;
             }
-            Self::Tls => {
+            Self::Tls(_) => {
                 let _ = timeout(LAST_WORDS, read_to_end).await;
             }
         }
     }
 
-    /// Drops it: it is lost.
-    pub(super) fn abandon(&self) {
+    /// Drops it. One that is lost says so, should it be heard after all: this peer has not left on purpose.
+    pub(super) fn abandon(&self, is_lost: bool) {
         if let Self::Quic(connection, _) = self {
-            connection.close(VarInt::from_u32(close::DONE), b"");
+            let why = if is_lost { close::IDLE } else { close::DONE };
+            connection.close(VarInt::from_u32(why), b"");
         }
     }
 }

@@ -242,9 +242,10 @@ impl Conversation {
         self.rest.close(self.writer, read_to_end).await;
     }
 
-    /// Drops it: it is lost.
-    pub(super) fn abandon(&self) {
-        self.rest.abandon();
+    /// Drops it, for this reason.
+    pub(super) fn abandon(&self, error: &LinkError) {
+        let goes_elsewhere = matches!(error, LinkError::Moved { .. });
+        self.rest.abandon(!goes_elsewhere);
     }
 
     async fn ask(&mut self) -> Result<(), LinkError> {

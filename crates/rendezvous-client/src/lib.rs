@@ -29,5 +29,5 @@ pub use node_memory::NodeMemory;
 pub use tls::{Nodes, TcpRoute, Way};
 
 pub use dial::is_unknown;
-pub use tcp_or_web::TcpOrWeb;
+pub use tcp_or_web::{Delivery, TcpOrWeb};
 pub use tls::Stream;

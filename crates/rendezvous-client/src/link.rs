@@ -529,7 +529,7 @@ impl Driver {
                 break error;
             }
         };
-        conversation.abandon();
+        conversation.abandon(&error);
         Some(End {
             error,
             asked: *asked_to_stay_away.borrow(),

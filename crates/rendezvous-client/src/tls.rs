@@ -289,7 +289,7 @@ impl TcpRoute {
         let connecting = async {
             let stream = self.tcp(address, &self.url.authority()).await?;
             connected.store(true, Ordering::Relaxed);
-            self.shake_hands(TcpOrWeb::Tcp(stream), config).await
+            self.shake_hands(TcpOrWeb::tcp(stream), config).await
         };
         timeout(HANDSHAKE, connecting)
             .await

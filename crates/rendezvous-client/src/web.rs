@@ -157,7 +157,7 @@ impl TcpRoute {
         let host = authority.strip_suffix(":443").unwrap_or(&authority);
         let web = p2pdbg_web::ask(outer, host).await;
         let web = web.map_err(|error| failed(error.to_string()))?;
-        self.shake_hands(TcpOrWeb::Web(Box::new(web)), config).await
+        self.shake_hands(TcpOrWeb::web(web), config).await
     }
 }
 
