@@ -471,6 +471,7 @@ fn stop_is_no_part_of_the_time_after_which_something_is_given_up() {
     assert!(has(&bench.pass(3 * second), over));
 
     let mut bench = Bench::new(Role::Connector);
+    bench.tell(Input::PeerBound);
     bench.tell(relay());
     assert_eq!(avoided(&stop(&mut bench)), NONE);
     assert_eq!(avoided(&bench.pass(UNCARRIED)), [BY_TCP]);
@@ -906,6 +907,7 @@ fn relay_by_tcp() -> Input<'static> {
 fn relay_over_udp_where_no_tunnel_comes_up_is_tried_over_tcp_at_either_end() {
     for role in [Role::Connector, Role::Listener] {
         let mut bench = Bench::new(role);
+        bench.tell(Input::PeerBound);
         bench.tell(relay());
         assert_eq!(avoided(&bench.pass(UNCARRIED / 2)), NONE);
         assert_eq!(avoided(&bench.pass(UNCARRIED)), [BY_TCP]);
@@ -927,6 +929,7 @@ fn relay_over_udp_where_no_tunnel_comes_up_is_tried_over_tcp_at_either_end() {
 #[test]
 fn relay_over_udp_that_carries_a_tunnel_in_time_is_left_alone() {
     let mut bench = Bench::new(Role::Connector);
+    bench.tell(Input::PeerBound);
     bench.tell(relay());
     bench.pass(UNCARRIED / 2);
     bench.up(1, PathKind::RelayUdp);
@@ -939,6 +942,7 @@ fn relay_over_udp_that_carries_a_tunnel_in_time_is_left_alone() {
 #[test]
 fn tunnel_that_comes_up_late_over_udp_keeps_the_relay_there() {
     let mut bench = Bench::new(Role::Connector);
+    bench.tell(Input::PeerBound);
     bench.tell(relay());
     assert_eq!(avoided(&bench.pass(UNCARRIED)), [BY_TCP]);
     let outputs = bench.up(1, PathKind::RelayUdp);
@@ -948,6 +952,7 @@ fn tunnel_that_comes_up_late_over_udp_keeps_the_relay_there() {
 #[test]
 fn person_hears_that_udp_carries_no_tunnel_rather_than_that_it_is_blocked() {
     let mut bench = Bench::new(Role::Connector);
+    bench.tell(Input::PeerBound);
     bench.tell(relay());
     bench.pass(UNCARRIED);
     bench.tell(relay_by_tcp());
@@ -1014,6 +1019,18 @@ fn relay_whose_peer_is_away_is_left_to_udp_and_no_network_is_blamed() {
     bench.tell(Input::PeerBound);
     bench.tell(relay());
     assert_eq!(avoided(&bench.pass(UNCARRIED)), [BY_TCP]);
+}
+
+#[test]
+fn peer_that_binds_its_leg_late_is_no_reason_to_leave_udp() {
+    for role in [Role::Connector, Role::Listener] {
+        let mut bench = Bench::new(role);
+        bench.tell(relay());
+        assert_eq!(avoided(&bench.pass(UNCARRIED * 10)), NONE);
+        bench.tell(Input::PeerBound);
+        bench.tell(relay());
+        assert_eq!(avoided(&bench.pass(UNCARRIED)), [BY_TCP]);
+    }
 }
 
 #[test]
