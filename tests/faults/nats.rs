@@ -2,10 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use p2pdbg_events::PathKind;
+use p2pdbg_events::{PathKind, WaitingFor};
 use p2pdbg_natlab::{Allocation, Flow, Nat, NatKind};
 
-use crate::session::{Session, setting, two_nats_of};
+use crate::{
+    harness::{
+        eventually,
+        traffic::{accept, say},
+    },
+    session::{Session, setting, two_nats, two_nats_of},
+};
 
 const TARGET: &str = "longest silence ≤ 3 s";
 
@@ -75,6 +81,31 @@ fn new_address(name: &'static str, nat: impl Fn(&Session) -> &Nat) {
         nat(&session).renumber().unwrap();
     });
     session.finish();
+}
+
+#[test]
+fn target_that_begins_to_listen_while_the_direct_path_is_dead_is_heard_of_by_the_relay() {
+    let Some(lab) = two_nats("deaf") else {
+        return;
+    };
+    let setting = setting(&lab);
+    let port = setting.port();
+    let pair = setting.pair([
+        "--absent",
+        "refuse",
+        "-L",
+        &format!("{port}:localhost:{port}"),
+    ]);
+    pair.listener.path(PathKind::Direct);
+    pair.connector.path(PathKind::Direct);
+    pair.listener.waiting(WaitingFor::Debuggee);
+    assert!(setting.ide.try_connect(port).is_err());
+    // What the debuggee's end says of it goes by a path on which nothing arrives.
+    let between = Flow::between(lab.nat_a.external_ip(), lab.nat_b.external_ip());
+    lab.net.router().block(between).unwrap();
+    let target = setting.debuggee.listen(port);
+    let opened = eventually("open port", || setting.ide.try_connect(port).ok());
+    say(&opened, &accept(&target), "hello");
 }
 
 #[test]

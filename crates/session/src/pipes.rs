@@ -44,10 +44,11 @@ impl Driver {
             return drop(request.opened.send(Err(failure)));
         };
         if is_new {
-            // Those on which it is lost will hear it when the next tunnel comes up.
+            // Where it is lost, it is said again on the next tunnel that is used.
             for message in self.forwards.announcements() {
                 self.connections.send(message);
             }
+            self.decide(Input::Asked);
         }
         self.pipes.push((forward, request));
         self.settle_pipes();
@@ -87,6 +88,7 @@ impl Driver {
             for message in self.forwards.announcements() {
                 self.connections.send(message);
             }
+            self.decide(Input::Asked);
         }
     }
 

@@ -55,6 +55,8 @@ pub(super) struct Connections {
     best: watch::Sender<Option<Tunnel>>,
     /// What accepts tunnels on a socket, and keeps it open.
     accepting: HashMap<SocketId, AbortHandle>,
+    /// On which the other end was last told what it must know.
+    told: Option<u64>,
     rejections: Rejections,
     events: mpsc::Sender<Event>,
 }
@@ -80,6 +82,7 @@ impl Connections {
             tunnels: HashMap::new(),
             best: watch::Sender::new(None),
             accepting: HashMap::new(),
+            told: None,
             rejections: Rejections::default(),
             events,
         }
@@ -103,6 +106,16 @@ impl Connections {
 
     pub(super) fn find(&self, epoch: u64) -> Option<&Tunnel> {
         self.tunnels.get(&epoch).map(|connected| &connected.tunnel)
+    }
+
+    /// Whether it was this tunnel on which the other end was last told what it must know.
+    pub(super) fn heard_last(&self, epoch: u64) -> bool {
+        self.told == Some(epoch)
+    }
+
+    /// The other end was told so on this one.
+    pub(super) fn told(&mut self, epoch: u64) {
+        self.told = Some(epoch);
     }
 
     /// Has streams use this tunnel from now on.

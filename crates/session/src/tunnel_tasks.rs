@@ -98,6 +98,23 @@ impl Driver {
             return;
         };
         tunnel.send(TunnelMessage::Facts(self.peers.here.to_wire()));
+        self.announce(epoch);
+        self.begin_sources();
+    }
+
+    /// Has the streams use this tunnel from now on. What was said last may have been said on one that was dead.
+    pub(super) fn use_for_streams(&mut self, epoch: Option<u64>) {
+        self.connections.use_for_streams(epoch);
+        if let Some(epoch) = epoch.filter(|epoch| !self.connections.heard_last(*epoch)) {
+            self.announce(epoch);
+        }
+    }
+
+    /// Says on a tunnel what the other end must know, whatever it has heard of it.
+    fn announce(&mut self, epoch: u64) {
+        let Some(tunnel) = self.connections.find(epoch) else {
+            return;
+        };
         for message in self.forwards.announcements() {
             tunnel.send(message);
         }
@@ -105,7 +122,7 @@ impl Driver {
             let (stream, waiting) = (stream.to_u64(), true);
             tunnel.send(TunnelMessage::StreamWaiting { stream, waiting });
         }
-        self.begin_sources();
+        self.connections.told(epoch);
     }
 
     /// The listener's call was answered.

@@ -35,8 +35,8 @@ pub(super) struct PathStatus {
     carrier: Carrier,
     /// Whether UDP reaches the relay, and carried no tunnel there.
     uncarried: bool,
-    /// Whether the peer has not bound its leg yet, or UDP has carried a tunnel there on this network and the peer has not
-    /// bound its leg since: where one is silent now, the peer may be away, or slow.
+    /// Whether the peer has not bound its leg yet, or UDP has carried a tunnel there on this network and the peer has
+    /// not bound its leg since: where one is silent now, the peer may be away, or slow.
     may_be_away: bool,
     /// Why TCP carries the relay though UDP passes.
     policed: Option<String>,

@@ -242,7 +242,7 @@ impl Driver {
                     tunnel.send(TunnelMessage::Ping { unanswered_ms });
                 }
             }
-            Output::Use(epoch) => self.connections.use_for_streams(epoch),
+            Output::Use(epoch) => self.use_for_streams(epoch),
             Output::Leave(epoch) => self.streams.on_tunnel_silent(epoch),
             Output::Lost(epoch) => {
                 self.connections.remove(epoch);
@@ -436,6 +436,8 @@ impl Driver {
         self.forwards.note_target(forward, listening);
         self.connections
             .send(TunnelMessage::TargetListening { forward, listening });
+        // Where nobody debugs, a path that is dead is found out late, and this would wait as long.
+        self.decide(Input::Asked);
     }
 
     fn on_stream_waiting(&mut self, stream: StreamId, forward: u16) {
