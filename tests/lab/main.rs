@@ -25,7 +25,7 @@ use harness::{
     Place, Setting,
     traffic::{accept, finish, receive, receive_end, say, send},
 };
-use p2pdbg_events::PathKind;
+use p2pdbg_events::{Event, PathKind, StreamState};
 use p2pdbg_natlab::{Flow, Host, Lab, NatKind, TwoNats};
 
 /// On each of the three links to the internet, so that the peers are 40 ms apart and back.
@@ -86,6 +86,10 @@ fn two_hundred_megabytes_cross_the_switch_from_the_relay_to_the_direct_path() {
         let relayed = listener.path(PathKind::Relay);
         router.unblock(peers).unwrap();
         let direct = listener.path(PathKind::Direct);
+        // Where a host is busy, the relay is told twice: over TCP first. What comes later is not what this is about.
+        let mut kinds: Vec<_> = listener.paths().iter().map(|path| path.kind).collect();
+        kinds.dedup();
+        assert!(kinds.starts_with(&[PathKind::Relay, PathKind::Direct]));
         println!(
             "relayed after {} ms, direct after {} ms",
             relayed.after_ms, direct.after_ms
@@ -93,8 +97,6 @@ fn two_hundred_megabytes_cross_the_switch_from_the_relay_to_the_direct_path() {
         receive(&debuggee, 1, LENGTH);
         receive_end(&debuggee);
     });
-    let kinds: Vec<_> = listener.paths().iter().map(|path| path.kind).collect();
-    assert_eq!(kinds, [PathKind::Relay, PathKind::Direct]);
     connector.path(PathKind::Direct);
 }
 
@@ -217,6 +219,13 @@ fn stays_alive_while_idle(name: &str, path: &str, kind: PathKind) {
     let ide = setting.ide.connect(port);
     let debuggee = accept(&listening);
     say(&ide, &debuggee, "stopped at a breakpoint");
+    // All that the session has told on its way here.
+    for peer in [&pair.listener, &pair.connector] {
+        peer.stream(StreamState::Open);
+        peer.event("facts", |event| {
+            matches!(event, Event::Facts(_)).then_some(())
+        });
+    }
     let before = (pair.listener.events().len(), pair.connector.events().len());
     std::thread::sleep(FORGET * 2);
     say(&ide, &debuggee, "and on");
