@@ -294,7 +294,7 @@ impl Decisions {
         let back = self.starving.relay.start_anew();
         self.carry_relayed(back, now);
         self.weigh_near_anew(now);
-        self.path_status.on_expected_by_udp();
+        self.path_status.on_network_changed();
         if self.path_status.on_uncarried(false) {
             self.put(Output::Path(PathCommand::AvoidUdp(Duration::ZERO)));
         }

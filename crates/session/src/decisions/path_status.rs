@@ -35,9 +35,7 @@ pub(super) struct PathStatus {
     carrier: Carrier,
     /// Whether UDP reaches the relay, and carried no tunnel there.
     uncarried: bool,
-    /// Whether the peer has not bound its leg yet, or UDP has carried a tunnel there on this network and the peer has
-    /// not bound its leg since: where one is silent now, the peer may be away, or slow.
-    may_be_away: bool,
+    peer_leg: PeerLeg,
     /// Why TCP carries the relay though UDP passes.
     policed: Option<String>,
     /// Why the relay is used though there is a direct path.
@@ -47,6 +45,18 @@ pub(super) struct PathStatus {
     /// The relay besides the rendezvous'.
     near: Option<Near>,
     policy: PathPolicy,
+}
+
+/// What is known of the peer's leg, on which hangs what a silent relay means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PeerLeg {
+    /// It has not been bound yet: the peer may be slow.
+    Unheard,
+    /// The peer is there, and has bound it.
+    Bound,
+    /// UDP has carried a tunnel there on this network, and the leg was not bound since: where one is silent now, the
+    /// peer may be away.
+    Carried,
 }
 
 impl PathStatus {
@@ -62,7 +72,7 @@ impl PathStatus {
             untold: false,
             carrier: Carrier::Udp,
             uncarried: false,
-            may_be_away: true,
+            peer_leg: PeerLeg::Unheard,
             policed: None,
             yielded: None,
             asked_for_tcp: false,
@@ -229,18 +239,24 @@ impl PathStatus {
 
     /// Whether a tunnel by the relay may be silent because the peer is away, and not for want of UDP.
     pub(super) fn may_peer_be_away(&self) -> bool {
-        self.may_be_away
+        self.peer_leg != PeerLeg::Bound
     }
 
     /// UDP has carried a tunnel by the relay.
     pub(super) fn on_carried_by_udp(&mut self) {
-        self.may_be_away = true;
+        self.peer_leg = PeerLeg::Carried;
     }
 
-    /// A tunnel by the relay comes up soon where UDP carries one: the peer has bound its leg, so it is there, or
-    /// nothing is known of this network yet.
-    pub(super) fn on_expected_by_udp(&mut self) {
-        self.may_be_away = false;
+    /// The peer has bound its leg, so it is there: a tunnel by the relay comes up soon where UDP carries one.
+    pub(super) fn on_peer_bound(&mut self) {
+        self.peer_leg = PeerLeg::Bound;
+    }
+
+    /// This host is in another network, of which nothing is known yet. A peer that was there is.
+    pub(super) fn on_network_changed(&mut self) {
+        if self.peer_leg == PeerLeg::Carried {
+            self.peer_leg = PeerLeg::Bound;
+        }
     }
 
     /// The relay besides the rendezvous'.

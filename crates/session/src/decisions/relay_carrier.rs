@@ -10,8 +10,8 @@ use p2pdbg_proto::tunnel::PathKind;
 
 use super::{Decisions, Output, io::Timer};
 
-/// How long a tunnel may take to come up through the relay over UDP before TCP is tried as well. Only on a very long
-/// way does a handshake take more, and there it comes up meanwhile.
+/// How long a tunnel may take to come up through the relay over UDP, once both legs are bound, before TCP is tried as
+/// well. Only on a very long way does a handshake take more, and there it comes up meanwhile.
 pub(super) const UNCARRIED: Duration = Duration::from_secs(1);
 
 /// For how long TCP carries the relay's leg where UDP carried no tunnel. What stands then goes on over UDP: it has no
@@ -49,7 +49,7 @@ impl Decisions {
     /// The peer has bound its leg, so it is there. Where a tunnel serves, that is no news.
     pub(super) fn on_peer_bound(&mut self) {
         if !self.tunnels.serves(PathKind::RelayUdp) {
-            self.path_status.on_expected_by_udp();
+            self.path_status.on_peer_bound();
         }
     }
 

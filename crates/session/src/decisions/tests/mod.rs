@@ -1027,6 +1027,9 @@ fn peer_that_binds_its_leg_late_is_no_reason_to_leave_udp() {
         let mut bench = Bench::new(role);
         bench.tell(relay());
         assert_eq!(avoided(&bench.pass(UNCARRIED * 10)), NONE);
+        bench.tell(Input::NetworkChanged { woke: false });
+        bench.tell(relay());
+        assert_eq!(avoided(&bench.pass(UNCARRIED * 10)), NONE);
         bench.tell(Input::PeerBound);
         bench.tell(relay());
         assert_eq!(avoided(&bench.pass(UNCARRIED)), [BY_TCP]);
