@@ -180,7 +180,7 @@ impl Driver {
     }
 
     /// Tells the other end whether a stream waits here until its target listens.
-    pub(super) fn announce_waiting(&self, stream: StreamId, waiting: bool) {
+    pub(super) fn announce_waiting(&mut self, stream: StreamId, waiting: bool) {
         let stream = stream.to_u64();
         self.connections
             .send(TunnelMessage::StreamWaiting { stream, waiting });

@@ -55,7 +55,7 @@ pub(super) struct Connections {
     best: watch::Sender<Option<Tunnel>>,
     /// What accepts tunnels on a socket, and keeps it open.
     accepting: HashMap<SocketId, AbortHandle>,
-    /// On which the other end was last told what it must know.
+    /// On which the other end was last told something.
     told: Option<u64>,
     rejections: Rejections,
     events: mpsc::Sender<Event>,
@@ -108,12 +108,12 @@ impl Connections {
         self.tunnels.get(&epoch).map(|connected| &connected.tunnel)
     }
 
-    /// Whether it was this tunnel on which the other end was last told what it must know.
+    /// Whether it was this tunnel on which the other end was last told something.
     pub(super) fn heard_last(&self, epoch: u64) -> bool {
         self.told == Some(epoch)
     }
 
-    /// The other end was told so on this one.
+    /// The other end was told on this one what it must know.
     pub(super) fn told(&mut self, epoch: u64) {
         self.told = Some(epoch);
     }
@@ -225,11 +225,15 @@ impl Connections {
         }
     }
 
-    /// Says something on the tunnel in use. Without one it is not said: every new tunnel begins with all that matters.
-    pub(super) fn send(&self, message: TunnelMessage) {
-        if let Some(tunnel) = self.current() {
-            tunnel.send(message);
-        }
+    /// Says something on the tunnel in use. Without one it is not said: every new tunnel begins with all that matters,
+    /// and one to which the streams move is told it again.
+    pub(super) fn send(&mut self, message: TunnelMessage) {
+        let Some(tunnel) = self.current() else {
+            return;
+        };
+        let epoch = tunnel.epoch;
+        tunnel.send(message);
+        self.told = Some(epoch);
     }
 
     /// Says something on all tunnels, whichever carries it first.

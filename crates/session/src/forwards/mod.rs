@@ -152,7 +152,7 @@ impl Forwards {
         Ok(())
     }
 
-    /// What the other end must hear on each new tunnel.
+    /// What the other end must hear on each new tunnel, and on one that the streams move to.
     pub(super) fn announcements(&self) -> Vec<TunnelMessage> {
         let mut messages = Vec::new();
         if self.role == Role::Listener {

@@ -32,7 +32,7 @@ pub(super) struct Hostile {
 }
 
 impl Hostile {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Self::with(|_| {}).await
     }
 

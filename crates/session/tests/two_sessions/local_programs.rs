@@ -10,6 +10,7 @@ use p2pdbg_proto::{
 };
 use p2pdbg_session::{ForwardRequest, PipeRequest, PipeTarget};
 use p2pdbg_sources::SourcesOptions;
+use p2pdbg_tunnel::ControlReader;
 
 use super::{
     hostile::{Hostile, way_to},
@@ -98,6 +99,44 @@ async fn pipes_to_more_targets_than_a_session_takes_are_refused() {
     assert_eq!(failure.code, ErrorCode::NoSession);
     for program in opened {
         in_time(program.opened).await.unwrap().unwrap();
+    }
+}
+
+/// The next number of forwards that the session tells of on this tunnel.
+async fn forwards_told(control: &mut ControlReader) -> usize {
+    loop {
+        if let TunnelMessage::Forwards(offers) = in_time(control.read()).await.unwrap() {
+            return offers.len();
+        }
+    }
+}
+
+#[tokio::test]
+async fn forward_that_a_dead_tunnel_took_is_told_of_on_the_one_that_takes_its_place() {
+    for newer_is_direct in [true, false] {
+        let hostile = Hostile::new().await;
+        let (at, way) = way_to(hostile.at, || true).await;
+        let [direct, relayed] = if newer_is_direct { [2, 1] } else { [1, 2] };
+        let mut tunnels = [
+            (direct, at, PathKind::Direct),
+            (relayed, hostile.at, PathKind::RelayUdp),
+        ];
+        tunnels.sort_unstable_by_key(|(epoch, ..)| *epoch);
+        let mut controls = Vec::new();
+        for (epoch, at, path) in tunnels {
+            let (tunnel, mut control) = hostile.dial_by(at, path, epoch).await.unwrap();
+            assert_eq!(forwards_told(&mut control).await, 1);
+            controls.push((path, tunnel, control));
+        }
+        // Streams use the direct one, on which nothing passes any more.
+        drop(way);
+        let other = "localhost:7".parse().unwrap();
+        let _program = pipe(&hostile.listener, PipeTarget::Port(other));
+        let mut of_relay = controls
+            .into_iter()
+            .find(|(path, ..)| *path == PathKind::RelayUdp)
+            .unwrap();
+        assert_eq!(forwards_told(&mut of_relay.2).await, 2, "{newer_is_direct}");
     }
 }
 
