@@ -47,8 +47,8 @@ pub struct Meetings {
     channels: Channels,
     /// When everything is asked for again.
     retry_at: Option<Instant>,
-    /// When the relay was last found not to know a leg.
-    leg_lost_at: Option<Instant>,
+    /// When another session was last asked for in place of one that the rendezvous has ended, or whose leg it has.
+    replaced_at: Option<Instant>,
     over: bool,
     outputs: VecDeque<Output>,
 }
@@ -63,7 +63,7 @@ impl Meetings {
             encounters: Encounters::default(),
             channels: Channels::default(),
             retry_at: None,
-            leg_lost_at: None,
+            replaced_at: None,
             over: false,
             outputs: VecDeque::new(),
         };
@@ -263,7 +263,9 @@ impl Meetings {
                 // It comes back to the handle, at which this side may not wait any more: an older connection of this
                 // host's may have said something there late. Or it is there, and the session alone has ended.
                 let meet = channel.meet(self.registration.host.role);
-                self.send(meet);
+                if self.may_replace(now) {
+                    self.send(meet);
+                }
             }
         }
     }
@@ -275,10 +277,7 @@ impl Meetings {
         let may_return = self.reached.as_ref().is_some_and(|r| now < r.returns_until);
         match meaning(self.role(), request, refusal, may_return) {
             Meaning::Nothing => {}
-            Meaning::RetryWithin(pause) => {
-                let at = now + pause;
-                self.retry_at = Some(self.retry_at.map_or(at, |planned| planned.min(at)));
-            }
+            Meaning::RetryWithin(pause) => self.retry_within(now, pause),
             Meaning::CodeOver(nameplate) => {
                 // This listener's code has waited for too long: another takes its place.
                 if nameplate == self.registration.code.nameplate() {
@@ -335,13 +334,26 @@ impl Meetings {
             channel.leg_lost = true;
         }
         self.outputs.push_back(Output::Redial);
-        let before = self.leg_lost_at.replace(now);
-        if before.is_some_and(|before| now < before + RETRY) {
-            // A relay that knows no leg of this host is asked no more often than that.
-            self.retry_at.get_or_insert(now + RETRY);
-        } else {
+        if self.may_replace(now) {
             self.look_again(now);
         }
+    }
+
+    /// Whether another session may be asked for now; if not, it is after a pause. A peer that has its sessions ended
+    /// again and again costs this end no more than that.
+    fn may_replace(&mut self, now: Instant) -> bool {
+        if self.replaced_at.is_none_or(|before| now >= before + RETRY) {
+            self.replaced_at = Some(now);
+            return true;
+        }
+        self.retry_within(now, RETRY);
+        false
+    }
+
+    /// Asks for everything again after this pause, or sooner if that was planned already.
+    fn retry_within(&mut self, now: Instant, pause: Duration) {
+        let at = now + pause;
+        self.retry_at = Some(self.retry_at.map_or(at, |planned| planned.min(at)));
     }
 
     fn on_await(&mut self, awaited: Awaited) {
