@@ -232,11 +232,11 @@ impl Registry {
         if !self.may_share(ids) {
             return Err(Refusal::NobodyThere);
         }
-        let of_one = self.connections.get(&listener);
-        let of_one = of_one.into_iter().flat_map(|one| &one.sessions);
-        if let Some(oldest) = self.sessions.superfluous(of_one, ids) {
-            self.end_session(oldest, Ended::Cut, effects);
+        if self.sessions.draining.is_some() {
+            return Err(Refusal::Draining);
         }
+        // Whatever else might keep another session from beginning, it makes room for.
+        self.end_superfluous(ids, effects);
         let unknown = ids.iter().any(|id| self.is_keyless(*id));
         self.has_room_for_session(unknown)?;
         for id in ids {
@@ -280,11 +280,17 @@ impl Registry {
         Ok(session)
     }
 
+    /// Ends the oldest session of two connections that have as many together as they may.
+    fn end_superfluous(&mut self, ids: [ConnId; 2], effects: &mut Vec<Effect>) {
+        let of_one = self.connections.get(&ids[0]);
+        let of_one = of_one.into_iter().flat_map(|one| &one.sessions);
+        if let Some(oldest) = self.sessions.superfluous(of_one, ids) {
+            self.end_session(oldest, Ended::Cut, effects);
+        }
+    }
+
     /// Whether there can be another session, with a member without a key if one is `unknown`.
     fn has_room_for_session(&self, unknown: bool) -> Result<(), Refusal> {
-        if self.sessions.draining.is_some() {
-            return Err(Refusal::Draining);
-        }
         let most = self.limits.sessions;
         if self.sessions.len() >= most || unknown && self.sessions.unconfirmed >= unreserved(most) {
             return Err(Refusal::Full);
